@@ -1,0 +1,41 @@
+"""What all tests share: one thread, and browser tests only where there is a browser."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.chromium import INSTALL, app_server, browser_page, chromium, color_scheme, find_chromium
+
+__all__ = ["app_server", "browser_page", "chromium", "color_scheme"]
+
+_without_browser = pytest.StashKey[int]()
+
+
+def pytest_configure() -> None:
+    """Compute on one thread.
+
+    A sum split over threads is added up in another order, so with torch's default the last digits
+    depend on the number of cores; and the tests' small tensors are no slower on one.
+    """
+    torch.set_num_threads(1)
+
+
+@pytest.hookimpl(trylast=True)  # After -m and -k, so that only tests asked for are counted.
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect browser tests where no Chromium is installed."""
+    browser = [item for item in items if item.get_closest_marker("browser")]
+    if browser and find_chromium() is None:
+        config.stash[_without_browser] = len(browser)
+        config.hook.pytest_deselected(items=browser)
+        items[:] = [item for item in items if item not in browser]
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Say how many browser tests were left out and how to have them run."""
+    if count := config.stash.get(_without_browser, 0):
+        terminalreporter.write_line(
+            f"Chromium is missing, so {count} of the tests were left out; {INSTALL}"
+        )
