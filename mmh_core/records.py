@@ -1,0 +1,149 @@
+"""Frozen records that travel between the layers, and the one user-facing exception."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Partial = TypeVar("Partial")
+PlateauStatus = Literal["plateau", "edge of the band", "no plateau"]
+
+
+class MMHError(Exception):
+    """Say in one sentence what happened and what to do; shown as it is, never as a traceback."""
+
+
+@dataclass(frozen=True)
+class Progress(Generic[Partial]):
+    """Report one step of a long computation.
+
+    `fraction` runs from 0 to 1, `message` is one short line for a person, and `partial` is the
+    record as far as it is known: whoever stops listening keeps the last one.
+    """
+
+    fraction: float
+    message: str
+    partial: Partial
+
+
+@dataclass(frozen=True)
+class LidEstimate:
+    """Hold the local intrinsic dimension of B points at one noise scale each.
+
+    `lid` and `standard_error` have shape (B,), in dimensions; the standard error is that of the
+    estimator's own randomness (probes, noise draws), 0 for a deterministic one and NaN where one
+    draw cannot tell. `forwards` counts network evaluations per point, a backward pass through one
+    counting as one more. `asymmetry` (B,) is the relative antisymmetric part of the score's
+    Jacobian where the estimator sees it, a free diagnostic of fit: a true score has a symmetric
+    one.
+    """
+
+    lid: Tensor
+    standard_error: Tensor
+    forwards: float
+    asymmetry: Tensor | None = None
+
+    def frame(self) -> pd.DataFrame:
+        """Return one row per point."""
+        import pandas as pd
+
+        columns = {"lid": self.lid.numpy(force=True)}
+        columns["standard_error"] = self.standard_error.numpy(force=True)
+        if self.asymmetry is not None:
+            columns["asymmetry"] = self.asymmetry.numpy(force=True)
+        return pd.DataFrame(columns)
+
+
+@dataclass(frozen=True)
+class LidCurve:
+    """Hold LID over the noise scale: `lid` and `standard_error` (B, K) over `log_delta` (K,).
+
+    `delta = sigma / alpha` is the noise scale in data units; the natural logarithm of it is the
+    axis that all estimators share. `log_delta` increases.
+    """
+
+    log_delta: Tensor
+    lid: Tensor
+    standard_error: Tensor
+    forwards: float
+
+    def frame(self) -> pd.DataFrame:
+        """Return one row per point and scale."""
+        import pandas as pd
+
+        points, scales = self.lid.shape
+        return pd.DataFrame(
+            {
+                "point": [i for i in range(points) for _ in range(scales)],
+                "log_delta": self.log_delta.repeat(points).numpy(force=True),
+                "lid": self.lid.flatten().numpy(force=True),
+                "standard_error": self.standard_error.flatten().numpy(force=True),
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Plateau:
+    """Hold the scale chosen on each of B curves.
+
+    `lid`, `log_delta` and `width` have shape (B,); `width` is the length of the plateau in units
+    of log delta, 0 where there is none. `status` says how far the choice can be trusted.
+    """
+
+    lid: Tensor
+    log_delta: Tensor
+    width: Tensor
+    status: tuple[PlateauStatus, ...]
+
+    def frame(self) -> pd.DataFrame:
+        """Return one row per point."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            {
+                "lid": self.lid.numpy(force=True),
+                "log_delta": self.log_delta.numpy(force=True),
+                "width": self.width.numpy(force=True),
+                "status": list(self.status),
+            }
+        )
+
+
+@dataclass(frozen=True)
+class ManifoldSamples:
+    """Hold N points of a manifold in R^D with what is known about each.
+
+    `points` (N, *shape) float32; `lid` (N,) float32, the true local intrinsic dimension, NaN where
+    nobody knows it; `component` (N,) int64, an index into `component_names`.
+    """
+
+    name: str
+    points: Tensor
+    lid: Tensor
+    component: Tensor
+    component_names: tuple[str, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Return the shape of one point."""
+        return tuple(self.points.shape[1:])
+
+    @property
+    def ambient_dim(self) -> int:
+        """Return D, the number of coordinates of one point."""
+        return self.points[0].numel()
+
+    def frame(self) -> pd.DataFrame:
+        """Return one row per point: its coordinates, true LID and component."""
+        import pandas as pd
+
+        table = pd.DataFrame(self.points.flatten(1).numpy(force=True))
+        table.columns = [f"x{i}" for i in range(self.ambient_dim)]
+        table["true_lid"] = self.lid.numpy(force=True)
+        table["component"] = [self.component_names[i] for i in self.component.tolist()]
+        return table

@@ -1,0 +1,127 @@
+"""Keep any frozen record of tensors on disk as one safetensors file, and read it back.
+
+A record is a dataclass whose fields are tensors, numbers, strings, booleans, None, tuples and
+other such records. Tensors become entries of the file, named by their path in the record; the rest
+is a JSON tree in the header, together with a SHA-256 digest of everything, so that a file that was
+cut, edited or mixed up is refused instead of shown.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import types
+import typing
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from mmh_core.records import MMHError
+from mmh_core.store.files import write_bytes
+
+Record = TypeVar("Record")
+
+FORMAT = "mmh-record-1"
+
+
+def save_record(path: Path, record: object) -> None:
+    """Write a frozen record to `path`, whole or not at all.
+
+    Errors: TypeError for a field of another type, MMHError where the disk refuses.
+    """
+    from safetensors.torch import save
+
+    tensors: dict[str, Tensor] = {}
+    tree = json.dumps(_pack(record, "", tensors), sort_keys=True, allow_nan=True)
+    header = {"format": FORMAT, "tree": tree, "sha256": _digest(tree, tensors)}
+    # safetensors refuses a file without entries.
+    tensors.setdefault("_", torch.zeros(1))
+    write_bytes(path, save(tensors, header))
+
+
+def load_record(path: Path, kind: type[Record]) -> Record:
+    """Read a record of this kind back; the inverse of `save_record`.
+
+    Errors: MMHError, naming the file, for one that is missing, damaged, changed, or of another
+    kind or version.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    again = "Run the study again, or remove the file."
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            names = set(file.keys()) - {"_"}
+            tensors = {name: file.get_tensor(name) for name in names}
+    except FileNotFoundError:
+        raise MMHError(f"There is no file {path.name!r}. Run the study to make it.") from None
+    except (SafetensorError, OSError, ValueError) as error:
+        raise MMHError(f"The file {path.name!r} is damaged ({error}). {again}") from error
+    if header.get("format") != FORMAT:
+        raise MMHError(f"The file {path.name!r} holds no {kind.__name__} of this version. {again}")
+    if header.get("sha256") != _digest(header["tree"], tensors):
+        raise MMHError(f"The file {path.name!r} does not match its own checksum. {again}")
+    try:
+        return typing.cast(Record, _unpack(json.loads(header["tree"]), kind, tensors))
+    except (KeyError, TypeError, ValueError) as error:
+        raise MMHError(
+            f"The file {path.name!r} holds another kind of record than {kind.__name__}. {again}"
+        ) from error
+
+
+def _digest(tree: str, tensors: dict[str, Tensor]) -> str:
+    """Return the SHA-256 of the tree and of every tensor's name, type, shape and bytes."""
+    digest = hashlib.sha256(tree.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name].contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.numpy(force=True).tobytes())
+    return digest.hexdigest()
+
+
+def _pack(value: object, path: str, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        tensors[path] = value.detach().cpu().contiguous()
+        return {"tensor": path}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {
+            f.name: _pack(getattr(value, f.name), f"{path}/{f.name}", tensors)
+            for f in dataclasses.fields(value)
+        }
+        return {"record": type(value).__name__, "fields": fields}
+    if isinstance(value, tuple):
+        return [_pack(item, f"{path}/{i}", tensors) for i, item in enumerate(value)]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"{path or 'The record'} holds a {type(value).__name__}, which is not kept.")
+
+
+def _unpack(tree: Any, kind: Any, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(tree, dict) and "tensor" in tree:
+        return tensors[tree["tensor"]].clone()
+    if isinstance(tree, dict):
+        wanted = _record_type(kind)
+        if tree["record"] != wanted.__name__:
+            raise TypeError(f"expected {wanted.__name__}, found {tree['record']}")
+        hints = typing.get_type_hints(wanted)
+        names = {f.name for f in dataclasses.fields(wanted)}
+        if set(tree["fields"]) != names:
+            raise TypeError(f"the fields of {wanted.__name__} differ")
+        return wanted(**{k: _unpack(v, hints[k], tensors) for k, v in tree["fields"].items()})
+    if isinstance(tree, list):
+        item = typing.get_args(kind)
+        each = item[0] if item else None
+        return tuple(_unpack(part, each, tensors) for part in tree)
+    return tree
+
+
+def _record_type(kind: Any) -> type[Any]:
+    """Return the record class in a type hint, which may be `Record | None`."""
+    options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    for option in options:
+        if dataclasses.is_dataclass(option) and isinstance(option, type):
+            return option
+    raise TypeError(f"{kind} is no record")

@@ -1,0 +1,274 @@
+"""Keep the records of long jobs in an SQLite file that several servers may share.
+
+A job is owned by the `JobStore` object that added it. An owner holds a locked file beside the
+database, which tells the jobs of a server that died from those of one that lives.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Literal, final
+from uuid import uuid4
+
+from mmh_core.records import MMHError
+from mmh_core.store.files import alone_in, hold, is_held
+
+JobState = Literal["queued", "running", "done", "cancelled", "failed", "interrupted"]
+
+_VERSION = 1
+_BUSY_SECONDS = 10.0
+_ACTIVE = "state IN ('queued', 'running')"
+_SCHEMA = """
+CREATE TABLE jobs (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    kind TEXT NOT NULL,
+    label TEXT NOT NULL,
+    device TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (
+        state IN ('queued', 'running', 'done', 'cancelled', 'failed', 'interrupted')),
+    fraction REAL NOT NULL,
+    message TEXT NOT NULL,
+    error TEXT,
+    created REAL NOT NULL,
+    started REAL,
+    finished REAL,
+    result TEXT,
+    owner TEXT NOT NULL
+)
+"""
+# The position is counted, not stored: stored ones would all change whenever one job moves.
+_SELECT = """
+SELECT id, kind, label, device, state,
+    CASE state WHEN 'running' THEN 0 WHEN 'queued' THEN 1 + (
+        SELECT COUNT(*) FROM jobs AS ahead WHERE ahead.owner = jobs.owner
+        AND ahead.device = jobs.device AND ahead.state = 'queued' AND ahead.number < jobs.number
+    ) END,
+    fraction, message, error, created, started, finished, result
+FROM jobs
+"""
+_INTERRUPT = f"""
+UPDATE jobs SET state = 'interrupted', finished = ?,
+    error = 'The app stopped while this job was ' || state || ': start it again.'
+WHERE {_ACTIVE} AND owner = ? RETURNING id
+"""
+
+
+@dataclass(frozen=True)
+class JobRecord:
+    """Hold what is known about one job; all times are seconds since 1970 UTC, as floats.
+
+    `position` counts within the owner's queue for the device: 0 is running, 1 is next, None has
+    ended. `fraction` runs from 0 to 1. `error` is a sentence for a person, None unless the job
+    failed or was interrupted. `result` names what was kept, a path or an identifier, or None.
+    """
+
+    id: str
+    kind: str
+    label: str
+    device: str
+    state: JobState
+    position: int | None = None
+    fraction: float = 0.0
+    message: str = ""
+    error: str | None = None
+    created: float = field(default_factory=time.time)
+    started: float | None = None
+    finished: float | None = None
+    result: str | None = None
+
+    @property
+    def is_active(self) -> bool:
+        """Tell whether the job still waits or runs."""
+        return self.state in ("queued", "running")
+
+    def eta_seconds(self, now: float | None = None) -> float | None:
+        """Estimate the seconds left at the time `now` (default: the present).
+
+        (now - started) (1 - fraction) / fraction for a running job, None for any other and below
+        a fraction of 0.03, where the estimate would be noise. Caveat: it takes the speed as
+        constant, so loading a model first makes it too long, and it grows while a step lasts.
+        """
+        if self.state != "running" or self.started is None or self.fraction < 0.03:
+            return None
+        elapsed = max(0.0, (time.time() if now is None else now) - self.started)
+        return elapsed * (1.0 - self.fraction) / self.fraction
+
+
+_COLUMNS = tuple(entry.name for entry in fields(JobRecord) if entry.name != "position")
+
+
+@final
+class JobStore:
+    """Read and write job records in the SQLite file `path`, made with its folder if missing.
+
+    A class because it owns the lock that marks its jobs as alive: `close` gives it back, and so
+    does the end of the object or of the process. All methods may be called from any thread; each
+    opens its own connection (WAL mode, full sync, 10 s of patience with other writers). Several
+    processes of one machine may use one file; WAL does not work on network file systems.
+
+    Raises MMHError, and leaves the file as it is, where it is damaged, another program's, of a
+    newer version of this schema, busy for too long or not accessible.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        self._claiming = threading.Lock()
+        self._owner: str | None = None
+        self._release: weakref.finalize[..., JobStore] | None = None
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise MMHError(
+                f"The folder {self.path.parent} of the job list cannot be made "
+                f"({error.strerror}): choose another folder."
+            ) from error
+        # SQLite does not wait for a file that another process is just switching to WAL.
+        with alone_in(self.path.parent):
+            # Looked at read-only first: switching would already change a file that is not ours.
+            if not self.path.exists() or self._version() == 0:
+                self._create()
+
+    def add(self, record: JobRecord) -> None:
+        """Insert a new record, owned by this object. Raises ValueError if its id exists."""
+        names = ", ".join((*_COLUMNS, "owner"))
+        marks = ", ".join("?" * (len(_COLUMNS) + 1))
+        values = (*_stored(record), self._claim())
+        with self._connection() as connection:
+            try:
+                connection.execute(f"INSERT INTO jobs ({names}) VALUES ({marks})", values)
+            except sqlite3.IntegrityError as error:
+                raise ValueError(f"Job {record.id!r} cannot be added: {error}.") from error
+
+    def update(self, record: JobRecord) -> None:
+        """Replace the record with the same id; its owner stays. Raises ValueError if none is."""
+        assignments = ", ".join(f"{column} = ?" for column in _COLUMNS)
+        with self._connection() as connection:
+            cursor = connection.execute(
+                f"UPDATE jobs SET {assignments} WHERE id = ?", (*_stored(record), record.id)
+            )
+            if cursor.rowcount == 0:
+                raise ValueError(f"Job {record.id!r} cannot be updated: add it first.")
+
+    def get(self, id: str) -> JobRecord:
+        """Return one record. Raises MMHError if there is none, since ids come from links too."""
+        with self._connection() as connection:
+            row = connection.execute(f"{_SELECT} WHERE id = ?", (id,)).fetchone()
+        if row is None:
+            raise MMHError(f"There is no job {id!r} in this folder: start the work again.")
+        return JobRecord(*row)
+
+    def recent(self, limit: int = 50) -> list[JobRecord]:
+        """Return the `limit` records added last, of all owners, newest first."""
+        if limit < 1:
+            raise ValueError(f"limit is {limit}; it must be at least 1.")
+        with self._connection() as connection:
+            rows = connection.execute(f"{_SELECT} ORDER BY number DESC LIMIT ?", (limit,))
+            return [JobRecord(*row) for row in rows]
+
+    def interrupt_running(self) -> list[str]:
+        """Mark queued and running jobs whose owner is gone as interrupted, and return their ids.
+
+        Jobs of this object and of others that live, in this process or another, are left alone.
+        """
+        ids: list[str] = []
+        with self._connection() as connection:
+            owners = connection.execute(f"SELECT DISTINCT owner FROM jobs WHERE {_ACTIVE}")
+            gone = [owner for (owner,) in owners if not is_held(self._lock_file(owner))]
+            for owner in gone:
+                rows = connection.execute(_INTERRUPT, (time.time(), owner)).fetchall()
+                ids += [id for (id,) in rows]
+                with suppress(OSError):
+                    self._lock_file(owner).unlink(missing_ok=True)
+        return ids
+
+    def close(self) -> None:
+        """Stop owning jobs: those still active count as left behind. Adding again owns anew."""
+        with self._claiming:
+            if self._release is not None:
+                self._release()
+            self._owner = self._release = None
+
+    def _claim(self) -> str:
+        """Return this object's owner mark, and hold its lock from the first call on."""
+        with self._claiming:
+            if self._owner is None:
+                owner = uuid4().hex
+                self._release = weakref.finalize(self, hold(self._lock_file(owner)))
+                self._owner = owner
+            return self._owner
+
+    def _lock_file(self, owner: str) -> Path:
+        return self.path.with_name(f"{self.path.name}-owner-{owner}")
+
+    def _version(self) -> int:
+        """Return the schema version, 0 for an empty file; raise MMHError for one not ours."""
+        with self._connection("ro") as connection:
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            (tables,) = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+            (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if verdict != "ok":
+            raise MMHError(_damaged(self.path))
+        if version > _VERSION:
+            raise MMHError(
+                f"{self.path} is a job list of a newer version of this app (schema {version}, "
+                f"this one knows {_VERSION}): update the app or choose another folder."
+            )
+        if version == 0 and tables:
+            raise MMHError(f"{self.path} belongs to another program: choose another folder.")
+        return int(version)
+
+    def _create(self) -> None:
+        """Turn an empty or missing file into a job list."""
+        with self._connection("rwc") as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute(_SCHEMA)
+            connection.execute(f"PRAGMA user_version = {_VERSION}")
+            connection.execute("COMMIT")
+
+    @contextmanager
+    def _connection(self, mode: Literal["ro", "rw", "rwc"] = "rw") -> Iterator[sqlite3.Connection]:
+        """Yield a connection that commits each statement; turn SQLite's errors into MMHError."""
+        address = f"{self.path.as_uri()}?mode={mode}"
+        try:
+            with closing(
+                sqlite3.connect(address, timeout=_BUSY_SECONDS, isolation_level=None, uri=True)
+            ) as connection:
+                connection.execute("PRAGMA synchronous = FULL")
+                yield connection
+        except sqlite3.Error as error:
+            raise MMHError(_explained(error, self.path)) from error
+
+
+def _stored(record: JobRecord) -> list[object]:
+    """Return the values of the columns; half characters, as in odd file names, become "?"."""
+    values = [getattr(record, column) for column in _COLUMNS]
+    return [v.encode("utf-8", "replace").decode() if isinstance(v, str) else v for v in values]
+
+
+def _damaged(path: Path) -> str:
+    return (
+        f"{path} is damaged or not a job list: move it elsewhere (the next start makes a new one) "
+        "or restore it from a backup; it was not changed."
+    )
+
+
+def _explained(error: sqlite3.Error, path: Path) -> str:
+    """Return one sentence on an SQLite error that says what to do."""
+    primary = getattr(error, "sqlite_errorcode", 0) & 0xFF  # The rest details the same cause.
+    if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return _damaged(path)
+    if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return f"{path} is in use by another process: wait a moment and try again."
+    return (
+        f"{path} cannot be used ({error}): check that it exists, that this user may write to it "
+        "and that the disk is not full."
+    )

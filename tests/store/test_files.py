@@ -1,0 +1,232 @@
+"""Files are replaced whole, in the order that survives a crash, and locks end with their owner."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mmh_core.records import MMHError
+from mmh_core.store.files import alone_in, hold, is_held, replacing, write_bytes, write_text
+
+
+def test_bytes_and_text_arrive_as_given_in_new_folders(tmp_path: Path) -> None:
+    data = bytes(range(256))
+    write_bytes(tmp_path / "a" / "b" / "data.bin", data)
+    assert (tmp_path / "a" / "b" / "data.bin").read_bytes() == data
+    write_text(tmp_path / "note.txt", "ä\r\nβ\n")
+    assert (tmp_path / "note.txt").read_bytes() == "ä\r\nβ\n".encode()
+
+
+def test_readers_see_the_old_content_until_the_block_ends(tmp_path: Path) -> None:
+    path = tmp_path / "table.parquet"
+    write_text(path, "old")
+    with replacing(path) as temporary:
+        temporary.write_text("new")
+        assert path.read_text() == "old"
+        assert temporary.parent == path.parent  # A rename across file systems is a copy.
+        assert temporary.suffix == ".parquet"
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_failing_block_changes_nothing_and_leaves_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "kept.txt"
+    write_text(path, "old")
+    with pytest.raises(KeyError), replacing(path) as temporary:
+        temporary.write_text("half")
+        raise KeyError("boom")
+    with pytest.raises(UnicodeEncodeError):
+        write_text(path, "\ud800")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_file_is_flushed_before_the_rename_and_the_folder_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, calls = tmp_path / "x.txt", list[str]()
+    fsync, rename = os.fsync, os.replace
+
+    def flush(descriptor: int) -> None:
+        kind = "folder" if os.path.samestat(os.fstat(descriptor), tmp_path.stat()) else "file"
+        calls.append(f"flush {kind} of {os.fstat(descriptor).st_size if kind == 'file' else 0}")
+        fsync(descriptor)
+
+    def move(source: Path, target: Path) -> None:
+        calls.append("rename")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "fsync", flush)
+    monkeypatch.setattr(os, "replace", move)
+    write_bytes(path, b"12345")
+    assert calls == ["flush file of 5", "rename", "flush folder of 0"]
+
+
+def test_new_folders_are_flushed_into_their_parents(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed, fsync = list[int](), os.fsync
+
+    def flush(descriptor: int) -> None:
+        flushed.append(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", flush)
+    write_bytes(tmp_path / "a" / "b" / "x", b"")
+    assert {tmp_path.stat().st_ino, (tmp_path / "a").stat().st_ino} <= set(flushed)
+
+
+def test_a_full_disk_is_a_sentence_and_keeps_the_old_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.txt"
+    write_text(path, "old")
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(MMHError, match=r"x\.txt could not be written \(No space left.*free some"):
+        write_text(path, "new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_or_a_file_in_the_way_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(MMHError, match="could not be written"):
+        write_bytes(tmp_path / "folder", b"x")
+    write_bytes(tmp_path / "file", b"x")
+    with pytest.raises(MMHError, match="could not be written"):
+        write_bytes(tmp_path / "file" / "below", b"x")
+    assert sorted(place.name for place in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_permissions_follow_the_umask_like_those_of_any_file(tmp_path: Path) -> None:
+    (tmp_path / "plain").write_bytes(b"")
+    write_bytes(tmp_path / "ours", b"")
+    assert (tmp_path / "ours").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_writers_at_once_never_mix(tmp_path: Path) -> None:
+    path = tmp_path / "shared.txt"
+    contents = [letter * 100_000 for letter in "abcd"]
+    write_text(path, contents[0])
+    seen = set[str]()
+
+    def write_often(text: str) -> None:
+        for _ in range(5):
+            write_text(path, text)
+
+    writers = [threading.Thread(target=write_often, args=(text,)) for text in contents]
+    for writer in writers:
+        writer.start()
+    while any(writer.is_alive() for writer in writers):
+        seen.add(path.read_text())
+    for writer in writers:
+        writer.join()
+    assert seen | {path.read_text()} <= set(contents)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def forked(action: Callable[[], object]) -> int:
+    """Run `action` in a forked child that then waits to be killed; return its process number."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            action()
+            os.write(writer, b"x")
+            signal.pause()
+        finally:
+            os._exit(1)
+    os.close(writer)
+    assert os.read(reader, 1) == b"x"
+    os.close(reader)
+    return child
+
+
+def kill(child: int) -> None:
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+
+
+def test_a_kill_in_the_middle_of_writing_keeps_the_old_content(tmp_path: Path) -> None:
+    path = tmp_path / "x.txt"
+    write_text(path, "old")
+    kept = list[object]()
+
+    def write_half() -> None:
+        block = replacing(path)
+        kept.append(block)
+        block.__enter__().write_text("ha")
+
+    kill(forked(write_half))
+    assert path.read_text() == "old"
+
+
+def test_a_lock_lasts_until_it_is_released(tmp_path: Path) -> None:
+    path = tmp_path / "owner"
+    assert not is_held(path)
+    release = hold(path)
+    assert is_held(path)
+    with pytest.raises(MMHError, match="could not be locked"):
+        hold(path)
+    assert is_held(path)
+    release()
+    assert not is_held(path)
+    assert not path.exists()
+
+
+def test_a_file_that_exists_is_not_taken_for_a_lock(tmp_path: Path) -> None:
+    (tmp_path / "notes").write_text("mine")
+    with pytest.raises(MMHError, match=r"notes could not be locked \(File exists\)"):
+        hold(tmp_path / "notes")
+    assert (tmp_path / "notes").read_text() == "mine"
+
+
+def test_a_lock_ends_with_a_killed_process(tmp_path: Path) -> None:
+    path = tmp_path / "owner"
+    child = forked(lambda: hold(path))
+    assert is_held(path)
+    kill(child)
+    assert path.exists()
+    assert not is_held(path)
+
+
+def test_a_forked_child_does_not_take_its_parents_lock_away(tmp_path: Path) -> None:
+    path = tmp_path / "owner"
+    release = hold(path)
+    kill(forked(release))
+    assert path.exists()
+    assert is_held(path)
+    release()
+
+
+def test_blocks_that_are_alone_in_a_folder_never_overlap(tmp_path: Path) -> None:
+    inside, seen = list[int](), list[int]()
+
+    def enter() -> None:
+        for _ in range(50):
+            with alone_in(tmp_path):
+                inside.append(1)
+                seen.append(len(inside))
+                time.sleep(0)  # Lets another thread run, which may not come in.
+                inside.pop()
+
+    threads = [threading.Thread(target=enter) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == [1] * 200
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(MMHError, match="nowhere cannot be used"), alone_in(tmp_path / "nowhere"):
+        pass
