@@ -1,0 +1,1 @@
+"""Synthetic manifolds with known LID, and small real image sets."""
