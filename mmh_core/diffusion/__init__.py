@@ -1,0 +1,1 @@
+"""Score models, noise schedules, samplers and training."""
