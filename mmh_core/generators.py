@@ -61,7 +61,11 @@ class SmallVAE(nn.Module):
 
 @dataclass(frozen=True)
 class VAEStep:
-    """Report one optimizer step: the negative evidence lower bound per point, in nats."""
+    """Report one optimizer step.
+
+    `loss` is the negative evidence lower bound per point, in nats for data in units of the model's
+    scale and without the constant D / 2 log 2 pi.
+    """
 
     step: int
     steps: int

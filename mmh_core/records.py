@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
-from torch import Tensor
-
+# Torch takes a second or two to import; whoever only needs the exception need not wait for it.
 if TYPE_CHECKING:
     import pandas as pd
+    from torch import Tensor
 
 Partial = TypeVar("Partial")
 PlateauStatus = Literal["plateau", "edge of the band", "no plateau"]

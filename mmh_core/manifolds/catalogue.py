@@ -171,14 +171,14 @@ MANIFOLDS: dict[str, ManifoldSpec] = {
         "Overfitting, a curve",
         "The truth is a surface, but the training points of its left part happen to lie along a "
         "curve, and the model learns only the curve.",
-        points=360,
+        points=600,
     ),
     "good-fit": _sheet(
         "good-fit",
         "Good fit",
         "The truth is a surface with enough training points everywhere, so that the learned "
         "dimension is the true one.",
-        points=520,
+        points=1_000,
     ),
     "dd-exact": _sheet(
         "dd-exact",
@@ -192,14 +192,14 @@ MANIFOLDS: dict[str, ManifoldSpec] = {
         "dd-line",
         "A curve in the data",
         "The truth itself is a curve on the left, so that learning a curve there is correct.",
-        points=360,
+        points=600,
     ),
     "poor-fit": _sheet(
         "poor-fit",
         "Poor fit",
         "The same points as in the good fit, for a model that is trained far too briefly to say "
         "anything about memorization.",
-        points=520,
+        points=1_000,
     ),
     "von-mises": plain(
         "von-mises",

@@ -32,6 +32,8 @@ ISOLATED = ((-1.35, -0.8), (-1.35, 0.8), (-0.65, -0.8), (-0.65, 0.8), (-1.0, 0.0
 LINE_END = 0.9
 # One point in six: enough for the model to see the left part in every batch.
 LEFT_SHARE = 6
+# 1 / g and 1 / g^2 with g the plastic number: the rates of the most even sequence in the plane.
+_PLASTIC = (0.7548776662466927, 0.5698402909980532)
 
 ARC_CONCENTRATION = 30.0
 # Angles up to here belong to the arc: 5.5 standard deviations of it.
@@ -59,7 +61,7 @@ def sheet_training(
     LID is the true one, LID_*. Main part (right, LID 2) first, then the left part: `*-exact` five
     fixed isolated points at least .7 apart, whatever the count; `*-line` a sixth of the points
     along a curve; `good-fit` and `poor-fit` the whole left part, as dense as the right. Points are
-    uniform in (u, v); the area element varies by 11 % over the sheet. Duplicates are shared among
+    even in (u, v); the area element varies by 11 % over the sheet. Duplicates are shared among
     the isolated points in `dd-exact` and copy the first main point elsewhere. `poor-fit` differs
     from `good-fit` only in how briefly a model should be trained.
     Errors: ValueError for an unknown case, count below 2 or duplicates below 0.
@@ -180,8 +182,17 @@ def _left_area(count: int) -> int:
 
 
 def _patch(count: int, across: tuple[float, float], generator: torch.Generator) -> Tensor:
-    u = uniform((count,), low=across[0], high=across[1], generator=generator)
-    return sheet(u, uniform((count,), low=DEPTH[0], high=DEPTH[1], generator=generator))
+    """Return points (count, 3) that cover a part of the sheet evenly, from a random start.
+
+    A Kronecker sequence with the plastic number (Roberts 2018) leaves no holes as large as those
+    of independent points, in which an overfitted model would copy the main part as well and blur
+    what the case is meant to show.
+    """
+    start = uniform((2, 1), low=0.0, high=1.0, generator=generator)
+    steps = torch.arange(count, dtype=torch.float64, device=generator.device)
+    rates = torch.tensor(_PLASTIC, dtype=torch.float64, device=generator.device)[:, None]
+    u, v = (start + rates * steps) % 1
+    return sheet(across[0] + (across[1] - across[0]) * u, DEPTH[0] + (DEPTH[1] - DEPTH[0]) * v)
 
 
 def _isolated(device: torch.device) -> Tensor:

@@ -3,7 +3,7 @@
 A record is a dataclass whose fields are tensors, numbers, strings, booleans, None, tuples and
 other such records. Tensors become entries of the file, named by their path in the record; the rest
 is a JSON tree in the header, together with a SHA-256 digest of everything, so that a file that was
-cut, edited or mixed up is refused instead of shown.
+cut, edited or mixed up is refused instead of shown. Equal records make equal bytes.
 """
 
 from __future__ import annotations
@@ -30,13 +30,17 @@ FORMAT = "mmh-record-1"
 def save_record(path: Path, record: object) -> None:
     """Write a frozen record to `path`, whole or not at all.
 
-    Errors: TypeError for a field of another type, MMHError where the disk refuses.
+    Errors: TypeError for what is no record and for a field of another type, MMHError where the
+    disk refuses.
     """
     from safetensors.torch import save
 
+    if not dataclasses.is_dataclass(record) or isinstance(record, type):
+        raise TypeError(f"Only a record can be kept, got a {type(record).__name__}.")
     tensors: dict[str, Tensor] = {}
     tree = json.dumps(_pack(record, "", tensors), sort_keys=True, allow_nan=True)
-    header = {"format": FORMAT, "tree": tree, "sha256": _digest(tree, tensors)}
+    # One entry: safetensors writes several in an order that differs from run to run.
+    header = {FORMAT: f"{_digest(tree, tensors)} {tree}"}
     # safetensors refuses a file without entries.
     tensors.setdefault("_", torch.zeros(1))
     write_bytes(path, save(tensors, header))
@@ -60,12 +64,13 @@ def load_record(path: Path, kind: type[Record]) -> Record:
         raise MMHError(f"There is no file {path.name!r}. Run the study to make it.") from None
     except (SafetensorError, OSError, ValueError) as error:
         raise MMHError(f"The file {path.name!r} is damaged ({error}). {again}") from error
-    if header.get("format") != FORMAT:
+    if FORMAT not in header:
         raise MMHError(f"The file {path.name!r} holds no {kind.__name__} of this version. {again}")
-    if header.get("sha256") != _digest(header["tree"], tensors):
+    digest, _, tree = header[FORMAT].partition(" ")
+    if digest != _digest(tree, tensors):
         raise MMHError(f"The file {path.name!r} does not match its own checksum. {again}")
     try:
-        return typing.cast(Record, _unpack(json.loads(header["tree"]), kind, tensors))
+        return typing.cast(Record, _unpack(json.loads(tree), kind, tensors))
     except (KeyError, TypeError, ValueError) as error:
         raise MMHError(
             f"The file {path.name!r} holds another kind of record than {kind.__name__}. {again}"
@@ -78,13 +83,15 @@ def _digest(tree: str, tensors: dict[str, Tensor]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name].contiguous()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.numpy(force=True).tobytes())
+        # As bytes: NumPy has no bfloat16.
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy(force=True).tobytes())
     return digest.hexdigest()
 
 
 def _pack(value: object, path: str, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, Tensor):
-        tensors[path] = value.detach().cpu().contiguous()
+        # A copy, because safetensors refuses tensors that share their memory.
+        tensors[path] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
         return {"tensor": path}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {
@@ -106,22 +113,35 @@ def _unpack(tree: Any, kind: Any, tensors: dict[str, Tensor]) -> Any:
         wanted = _record_type(kind)
         if tree["record"] != wanted.__name__:
             raise TypeError(f"expected {wanted.__name__}, found {tree['record']}")
-        hints = typing.get_type_hints(wanted)
+        hints = typing.get_type_hints(wanted, localns={"Tensor": Tensor})
         names = {f.name for f in dataclasses.fields(wanted)}
         if set(tree["fields"]) != names:
             raise TypeError(f"the fields of {wanted.__name__} differ")
         return wanted(**{k: _unpack(v, hints[k], tensors) for k, v in tree["fields"].items()})
     if isinstance(tree, list):
-        item = typing.get_args(kind)
-        each = item[0] if item else None
-        return tuple(_unpack(part, each, tensors) for part in tree)
+        kinds = _item_kinds(kind, len(tree))
+        return tuple(_unpack(*pair, tensors) for pair in zip(tree, kinds, strict=True))
     return tree
+
+
+def _options(kind: Any) -> tuple[Any, ...]:
+    """Return the members of a type hint such as `Record | None`, or the hint itself."""
+    united = typing.get_origin(kind) in (types.UnionType, typing.Union)
+    return typing.get_args(kind) if united else (kind,)
+
+
+def _item_kinds(kind: Any, count: int) -> list[Any]:
+    """Return the hints of the items of a tuple: `tuple[Record, ...]` or `tuple[int, Record]`."""
+    for option in _options(kind):
+        if typing.get_origin(option) is tuple:
+            items = typing.get_args(option)
+            return [items[0]] * count if items[-1:] == (...,) else list(items)
+    return [None] * count
 
 
 def _record_type(kind: Any) -> type[Any]:
     """Return the record class in a type hint, which may be `Record | None`."""
-    options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
-    for option in options:
+    for option in _options(kind):
         if dataclasses.is_dataclass(option) and isinstance(option, type):
             return option
     raise TypeError(f"{kind} is no record")

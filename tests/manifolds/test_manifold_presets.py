@@ -79,10 +79,10 @@ def test_duplicates_elsewhere_copy_the_first_main_point(name):
 
 def test_the_line_is_a_curve_with_dense_points(local_rank):
     line = part(training("dd-line"), "line")
-    assert len(line) == 60
+    assert len(line) == 100
     v = line[:, 1].sort().values
-    # One point in each of 60 cells of .03: no gap above two cells.
-    assert v.diff().max() <= 0.06 + 1e-6
+    # One point in each of 100 cells of .018: no gap above two cells.
+    assert v.diff().max() <= 0.036 + 1e-6
     u = -1 + 0.3 * (math.pi * line[:, 1]).sin()
     assert (line[:, 0] - u).abs().max() < 1e-6
     # The curve turns: it does not lie on a straight line.

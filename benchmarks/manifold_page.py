@@ -1,0 +1,99 @@
+"""Time the manifold page as a person meets it: first picture, and circle from click to finished.
+
+Run `python benchmarks/manifold_page.py [--runs 3] [--json FILE]` with Chromium installed. Each run
+starts a fresh server; "first page" runs from the moment the server answers until the finished
+example is drawn and can be clicked, "click to finished" from the press of Train, with the circle's
+own settings, until the result stands. "Training alone" is the same study without page and server,
+measured in the same run, so that a slow machine shows in both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from playwright.sync_api import Page, sync_playwright  # noqa: E402
+
+from tests.chromium import ARGUMENTS, find_chromium, serve  # noqa: E402
+
+PATIENCE = 300_000
+
+
+def first_page(page: Page, url: str) -> float:
+    """Return the seconds until the precomputed picture is on the screen."""
+    started = time.perf_counter()
+    page.goto(f"{url}/manifolds")
+    drawn = ".st-key-mf_picture .js-plotly-plot .scatterlayer .trace"
+    page.locator(drawn).first.wait_for(timeout=PATIENCE)
+    return time.perf_counter() - started
+
+
+def click_to_finished(page: Page) -> float:
+    """Return the seconds from the press of Train to the finished run's own title."""
+    button = page.get_by_role("button", name="play_arrow Train", exact=True).first
+    button.wait_for(timeout=PATIENCE)
+    started = time.perf_counter()
+    button.click()
+    page.get_by_text("Your run: ").first.wait_for(timeout=PATIENCE)
+    page.locator(".st-key-mf_picture .js-plotly-plot .scatterlayer .trace").first.wait_for(
+        timeout=PATIENCE
+    )
+    return time.perf_counter() - started
+
+
+def training_alone() -> float:
+    """Return the seconds of the study itself."""
+    import torch
+
+    from mmh_core.studies.manifold import default_config, manifold_study
+
+    torch.set_num_threads(1)
+    started = time.perf_counter()
+    for _ in manifold_study(default_config("circle")):
+        continue
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    """Measure, print a table and write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    chromium = find_chromium()
+    if chromium is None:
+        raise SystemExit("Chromium is missing: apt-get install chromium")
+    rows: dict[str, list[float]] = {"first page": [], "click to finished": [], "training alone": []}
+    for _ in range(options.runs):
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            serve(ROOT / "app.py", Path(folder)) as server,
+            sync_playwright() as playwright,
+        ):
+            browser = playwright.chromium.launch(executable_path=chromium, args=list(ARGUMENTS))
+            page = browser.new_page(viewport={"width": 1440, "height": 900})
+            page.set_default_timeout(PATIENCE)
+            rows["first page"].append(first_page(page, server.url))
+            rows["click to finished"].append(click_to_finished(page))
+            browser.close()
+        rows["training alone"].append(training_alone())
+    bars = {"first page": "4", "click to finished": "15", "training alone": "-"}
+    print("| figure | seconds, median | least | most | bar |")
+    print("|---|---|---|---|---|")
+    for name, values in rows.items():
+        middle = statistics.median(values)
+        print(f"| {name} | {middle:.1f} | {min(values):.1f} | {max(values):.1f} | {bars[name]} |")
+    if options.json is not None:
+        options.json.write_text(json.dumps(rows, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Local intrinsic dimension of models and of data."""

@@ -1,0 +1,119 @@
+"""Normal bundle: scores around a point span the directions across the manifold.
+
+Stanczuk et al. 2022 (arXiv 2212.12611): the score at points noised from x points back to the
+manifold, so a matrix of K of them has as many large singular values as there are normal
+directions, and LID is D minus their number, read off at the largest gap.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from mmh_core.diffusion.score_model import ScoreModel
+from mmh_core.dimension.probes import check_count, gaussian
+from mmh_core.dimension.scale import ScaledPoints, check_exact, scaled_points
+from mmh_core.records import LidEstimate
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_NUMBERS_PER_PASS = 2**17
+_FEWEST_DRAWS = 64
+
+
+@dataclass(frozen=True)
+class NormalBundle:
+    """Hold the singular values (B, D), falling, of centered noise predictions around B points.
+
+    They are scaled by `1 / sqrt(K - 1)`, so that a normal direction has one near 1 and a tangent
+    one near `delta^2 / (l + delta^2)`. `lid` (B,) is read at the largest gap, and `gap` (B,) is
+    its size: near 1 is a clear answer, below about .3 a guess.
+    """
+
+    singular_values: Tensor
+    lid: Tensor
+    gap: Tensor
+    forwards: float
+
+    def frame(self) -> pd.DataFrame:
+        """Return one row per point."""
+        import pandas as pd
+
+        return pd.DataFrame({"lid": self.lid.numpy(force=True), "gap": self.gap.numpy(force=True)})
+
+
+def normal_bundle_at(
+    model: ScoreModel,
+    x: Tensor,
+    log_delta: Tensor | float,
+    *,
+    cond: Tensor | None = None,
+    draws: int | None = None,
+    generator: torch.Generator,
+) -> NormalBundle:
+    """Compute the singular values around each point of `x` (B, *shape), and their largest gap.
+
+    `draws` is K, by default 4 D and at least 64; it must exceed D. The scores are centered:
+    otherwise a constant bias of the score becomes the largest singular value and the answer D - 1.
+    The list of values is closed by 1 above and 0 below, so that D and 0 can be answers as well.
+    For D up to 4096; raises ValueError beyond.
+    """
+    check_exact(model, "normal_bundle", "soft_spectral_count")
+    points = scaled_points(model, x, log_delta, cond)
+    dim = model.ambient_dim
+    count = max(4 * dim, _FEWEST_DRAWS) if draws is None else draws
+    check_count("draws", count, dim + 1)
+    values = []
+    for part in points.split(1):
+        scores = _noise_predictions(model, part, count, generator)
+        centered = scores - scores.mean(0)
+        values.append(torch.linalg.svdvals(centered) / (count - 1) ** 0.5)
+    singular = torch.stack(values)
+    lid, gap = _largest_gap(singular)
+    return NormalBundle(singular, lid, gap, float(count))
+
+
+def normal_bundle(
+    model: ScoreModel,
+    x: Tensor,
+    log_delta: Tensor | float,
+    *,
+    cond: Tensor | None = None,
+    draws: int | None = None,
+    generator: torch.Generator,
+) -> LidEstimate:
+    """Estimate LID by the normal bundle; see `normal_bundle_at` for options and limits.
+
+    The standard error is NaN: one set of draws gives one whole number.
+    """
+    seen = normal_bundle_at(model, x, log_delta, cond=cond, draws=draws, generator=generator)
+    return LidEstimate(seen.lid, torch.full_like(seen.lid, torch.nan), seen.forwards)
+
+
+def _noise_predictions(
+    model: ScoreModel, point: ScaledPoints, count: int, generator: torch.Generator
+) -> Tensor:
+    """Return `eps_hat` (K, D) at K points noised from one point: its scores times -sigma."""
+    noise = gaussian(point.x, count, generator)[0]
+    rows = max(1, _NUMBERS_PER_PASS // model.ambient_dim)
+    found = []
+    with torch.no_grad():
+        for eps in torch.split(noise, rows):
+            cond = (
+                None if point.cond is None else point.cond.expand(len(eps), *point.cond.shape[1:])
+            )
+            noised = point.alpha * point.x + point.sigma * eps
+            found.append(model.eps(noised, point.t.expand(len(eps)), cond).flatten(1))
+    return torch.cat(found)
+
+
+def _largest_gap(singular: Tensor) -> tuple[Tensor, Tensor]:
+    """Return D minus the rank above the largest gap, and the gap, for falling values (B, D)."""
+    top = singular[:, :1].clamp(min=1)
+    closed = torch.cat([top, singular, torch.zeros_like(top)], dim=1)
+    gap, rank = (-closed.diff(dim=1)).max(dim=1)
+    return (singular.shape[1] - rank).to(singular.dtype), gap

@@ -1,0 +1,185 @@
+"""Spectral counts: how many eigenvalues of the tangent projector are near 1.
+
+P of `jacobian` has eigenvalues `l / (l + delta^2)` for an affine Gaussian: above 1/2 where the
+learned manifold is wider than delta. A network's errors push eigenvalues outside [0, 1]; a
+trace adds the excess up, a count does not see it. P is symmetrized: a true score has a
+symmetric Jacobian, and what is left over, the asymmetry, measures the misfit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from mmh_core.diffusion.score_model import ScoreModel
+from mmh_core.dimension.jacobian import jacobian, linearize_for, matrices_at_once
+from mmh_core.dimension.lanczos import Effort, quadrature
+from mmh_core.dimension.probes import mean_and_error, rademacher
+from mmh_core.dimension.scale import ScaledPoints, check_exact, scaled_points
+from mmh_core.records import LidEstimate
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SOFT_EFFORT = Effort(probes=8, steps=5)
+LHSD_EFFORT = Effort(probes=8, steps=10)
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Hold the eigenvalues (B, D), ascending, of the symmetrized projector of B points.
+
+    `asymmetry` (B,) is `|P - P'|_F / |P + P'|_F`, 0 for a true score; at a memorized point P is
+    nearly 0, so there it weighs small errors heavily. `forwards` is the cost per point.
+    """
+
+    eigenvalues: Tensor
+    asymmetry: Tensor
+    forwards: float
+
+    def frame(self) -> pd.DataFrame:
+        """Return one row per point and eigenvalue."""
+        import pandas as pd
+
+        points, dim = self.eigenvalues.shape
+        return pd.DataFrame(
+            {
+                "point": [i for i in range(points) for _ in range(dim)],
+                "eigenvalue": self.eigenvalues.flatten().numpy(force=True),
+                "asymmetry": self.asymmetry.repeat_interleave(dim).numpy(force=True),
+            }
+        )
+
+
+def soft_step(eigenvalues: Tensor, width: float = 0.07) -> Tensor:
+    """Return the logistic step at 1/2, rescaled to be exactly 0 at 0 and 1 at 1.
+
+    Without the rescaling each of the D normal directions would add `sigmoid(-1 / (2 width))`, in
+    all D / 1,260: 13 dimensions in the latent space of Stable Diffusion.
+    """
+    floor = torch.sigmoid(eigenvalues.new_tensor(-0.5 / width))
+    return (torch.sigmoid((eigenvalues - 0.5) / width) - floor) / (1 - 2 * floor)
+
+
+def lhsd_step(eigenvalues: Tensor, cutoff: float = 0.1) -> Tensor:
+    """Return LHSD's filter, `1 / (1 + ((1 - p) / cutoff)^4)`.
+
+    Osada 2026 (arXiv 2605.01221): `f(l) = 1 / (1 + (|l| / kappa)^4)` on the Hessian of the log
+    density, `H = (P - I) / sigma^2`, with `kappa = cutoff / sigma^2`.
+    """
+    return 1 / (1 + ((1 - eigenvalues) / cutoff) ** 4)
+
+
+def spectrum(
+    model: ScoreModel, x: Tensor, log_delta: Tensor | float, *, cond: Tensor | None = None
+) -> Spectrum:
+    """Compute the whole spectrum by D reverse passes, for D up to 4096.
+
+    Raises ValueError beyond. At most 256 MiB of matrices are held at a time.
+    """
+    check_exact(model, "spectrum", "soft_spectral_count")
+    points = scaled_points(model, x, log_delta, cond)
+    values, asymmetry, cost = [], [], 0.0
+    for part in points.split(matrices_at_once(model.ambient_dim)):
+        matrix, at = jacobian(model, part)
+        odd = (matrix - matrix.mT).flatten(1).norm(dim=1)
+        even = matrix + matrix.mT
+        asymmetry.append(odd / even.flatten(1).norm(dim=1).clamp(min=1e-30))
+        values.append(torch.linalg.eigvalsh(even / 2))
+        cost += at.forwards(model.ambient_dim) * len(part.x)
+    return Spectrum(torch.cat(values), torch.cat(asymmetry), cost / len(points.x))
+
+
+def spectral_count(
+    model: ScoreModel,
+    x: Tensor,
+    log_delta: Tensor | float,
+    *,
+    cond: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> LidEstimate:
+    """Count the eigenvalues of the projector above 1/2; the generator is not used.
+
+    The reference estimator of this project. It moves in whole steps along the noise scale: a
+    direction is counted exactly while its standard deviation exceeds delta. For D up to 4096.
+    """
+    seen = spectrum(model, x, log_delta, cond=cond)
+    return _exact(seen, (seen.eigenvalues > 0.5).to(seen.eigenvalues.dtype))
+
+
+def soft_spectral_count_exact(
+    model: ScoreModel,
+    x: Tensor,
+    log_delta: Tensor | float,
+    *,
+    cond: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> LidEstimate:
+    """Sum `soft_step` over the whole spectrum: what `soft_spectral_count` tends to; D to 4096."""
+    seen = spectrum(model, x, log_delta, cond=cond)
+    return _exact(seen, soft_step(seen.eigenvalues))
+
+
+def soft_spectral_count(
+    model: ScoreModel,
+    x: Tensor,
+    log_delta: Tensor | float,
+    *,
+    cond: Tensor | None = None,
+    effort: Effort = SOFT_EFFORT,
+    generator: torch.Generator,
+) -> LidEstimate:
+    """Estimate `tr f(P)` with f = `soft_step` by stochastic Lanczos quadrature, at any D.
+
+    The standard error is over the probes and does not see the bias of few steps. Directions about
+    as wide as delta count in part, so along the noise scale it moves smoothly.
+    """
+    points = scaled_points(model, x, log_delta, cond)
+    return _quadrature(model, points, soft_step, effort, generator)
+
+
+def lhsd(
+    model: ScoreModel,
+    x: Tensor,
+    log_delta: Tensor | float,
+    *,
+    cond: Tensor | None = None,
+    effort: Effort = LHSD_EFFORT,
+    generator: torch.Generator,
+) -> LidEstimate:
+    """Estimate LHSD, `tr f(P)` with f = `lhsd_step`, by stochastic Lanczos quadrature.
+
+    Osada 2026 (arXiv 2605.01221). It counts only directions at least 3 times wider than
+    delta, and eigenvalues that errors push above 1.1 are lost to it. Few steps blur it:
+    the filter is narrow.
+    """
+    points = scaled_points(model, x, log_delta, cond)
+    return _quadrature(model, points, lhsd_step, effort, generator)
+
+
+def _exact(seen: Spectrum, counted: Tensor) -> LidEstimate:
+    lid = counted.sum(1)
+    return LidEstimate(lid, torch.zeros_like(lid), seen.forwards, seen.asymmetry)
+
+
+def _quadrature(
+    model: ScoreModel,
+    points: ScaledPoints,
+    f: Callable[[Tensor], Tensor],
+    effort: Effort,
+    generator: torch.Generator,
+) -> LidEstimate:
+    """Estimate `tr f(P)`: the mean of `v' f(P) v` over Rademacher probes."""
+    at = linearize_for(model, points, effort.probes)
+    signs = rademacher(points.x, effort.probes, generator).flatten(2)
+
+    def pullbacks(v: Tensor) -> Tensor:
+        return at.pullbacks(v.reshape(*v.shape[:2], *model.shape)).flatten(2)
+
+    lid, error = mean_and_error(quadrature(pullbacks, signs, effort.steps, f))
+    steps = min(effort.steps, model.ambient_dim)
+    return LidEstimate(lid, error, at.forwards(effort.probes, steps))

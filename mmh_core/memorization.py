@@ -1,0 +1,131 @@
+"""The manifold memorization hypothesis itself: model LID against data LID gives a verdict.
+
+Ross et al. 2025 (arXiv 2411.00113), Section 3. A point is memorized where the model's local
+intrinsic dimension is too small, and the reason is one of two:
+
+- overfitting (OD-Mem): `LID_model < LID_*`, the model has lost freedom that the data has there;
+- the data (DD-Mem): `LID_model ~ LID_*`, but `LID_*` itself is small beside the rest of the data.
+
+LID 0 is an exact copy, a small positive LID a copy of a template or a part. A model that does not
+fit says nothing, so every verdict passes the gate of fit first.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+VerdictLabel = Literal[
+    "fit too poor to say",
+    "not memorized",
+    "OD-Mem",
+    "OD-Mem, exact",
+    "DD-Mem",
+    "DD-Mem, exact",
+    "memorized, cause not identifiable",
+]
+#: A verdict in an array is an index into this tuple.
+VERDICTS: tuple[VerdictLabel, ...] = get_args(VerdictLabel)
+MEMORIZED: tuple[VerdictLabel, ...] = VERDICTS[2:]
+
+#: Below half a dimension there is no direction left.
+EXACT_BELOW = 0.5
+
+
+def margin(lid: Tensor, relative: float = 0.25) -> Tensor:
+    """Return how far below `lid` counts as less: half a dimension, or a quarter of it if more.
+
+    Half a dimension separates whole numbers; in tens of dimensions the estimators of both sides
+    err by a share of the value instead.
+    """
+    return (relative * lid).clamp(min=0.5)
+
+
+def verdicts(
+    model_lid: Tensor, data_lid: Tensor, *, typical_lid: float, fits: bool | Tensor
+) -> Tensor:
+    """Return the verdict of each of B points as an index (B,) int8 into `VERDICTS`.
+
+    `model_lid` and `data_lid` (B,), the latter NaN where nobody knows it. `typical_lid` is the LID
+    that the data has as a rule (its median over the distinct training points): a point whose true
+    LID is clearly below it has lost freedom in the data itself, and so has one that the data
+    repeats exactly, whatever is typical. `fits` is the gate. Without a data LID a model LID
+    clearly below the typical one is memorization whose cause cannot be told; without either, only
+    an exact copy can be called.
+    Errors: ValueError where the two LIDs differ in shape.
+    """
+    if model_lid.shape != data_lid.shape:
+        raise ValueError(
+            f"model_lid and data_lid must have one shape, got {tuple(model_lid.shape)} and "
+            f"{tuple(data_lid.shape)}."
+        )
+    typical = torch.full_like(model_lid, typical_lid)
+    known = ~data_lid.isnan()
+    exact = model_lid < EXACT_BELOW
+    low = model_lid < typical - margin(typical)
+    overfit = known & (model_lid < data_lid - margin(data_lid))
+    poor = (data_lid < typical - margin(typical)) & (low | exact)
+    repeated = (data_lid < EXACT_BELOW) & exact
+    from_data = known & ~overfit & (poor | repeated)
+    codes = torch.full(model_lid.shape, VERDICTS.index("not memorized"), dtype=torch.int8)
+    codes[overfit] = VERDICTS.index("OD-Mem")
+    codes[overfit & exact] = VERDICTS.index("OD-Mem, exact")
+    codes[from_data] = VERDICTS.index("DD-Mem")
+    codes[from_data & exact] = VERDICTS.index("DD-Mem, exact")
+    codes[~known & (low | exact)] = VERDICTS.index("memorized, cause not identifiable")
+    gate = torch.as_tensor(fits).expand(model_lid.shape) & ~model_lid.isnan()
+    codes[~gate] = VERDICTS.index("fit too poor to say")
+    return codes
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Hold one verdict and its reason in words."""
+
+    label: VerdictLabel
+    reason: str
+
+    @property
+    def memorized(self) -> bool:
+        """Return whether the verdict says that the point is memorized."""
+        return self.label in MEMORIZED
+
+
+def judge(model_lid: float, data_lid: float, *, typical_lid: float, fits: bool) -> Verdict:
+    """Return the verdict of one point with its reason; see `verdicts` for the rule."""
+    codes = verdicts(
+        torch.tensor([model_lid]), torch.tensor([data_lid]), typical_lid=typical_lid, fits=fits
+    )
+    return explain(VERDICTS[int(codes[0])], model_lid, data_lid, typical_lid)
+
+
+def explain(label: VerdictLabel, model_lid: float, data_lid: float, typical_lid: float) -> Verdict:
+    """Put the reason of a verdict into words."""
+    model, data, typical = (_dimensions(v) for v in (model_lid, data_lid, typical_lid))
+    reasons: dict[VerdictLabel, str] = {
+        "fit too poor to say": "The model does not denoise its own training data better than "
+        "simple yardsticks do, so its dimension here has no meaning yet.",
+        "not memorized": f"The model moves freely here, in {model}"
+        + ("." if math.isnan(data_lid) else f"; the data has {data}."),
+        "OD-Mem": f"The data has {data} here, the model only {model}: it has "
+        "overfitted and copies a part. More data or a better model would cure it.",
+        "OD-Mem, exact": f"The data has {data} here, the model none: it has "
+        "overfitted and copies this point. More data or a better model would cure it.",
+        "DD-Mem": f"The data itself has only {data} here, the model {model}, and {typical} would "
+        "be usual: the model has learned what the data lacks. Only other data would cure it.",
+        "DD-Mem, exact": "The data itself repeats this point, and the model has learned that. "
+        "Only other data, without the copies, would cure it.",
+        "memorized, cause not identifiable": f"The model has only {model} here, but those of the "
+        "data are unknown, so the cause cannot be told.",
+    }
+    return Verdict(label, reasons[label])
+
+
+def _dimensions(value: float) -> str:
+    if math.isnan(value):
+        return "an unknown number of dimensions"
+    return f"{value:.3g} dimension" + ("" if f"{value:.3g}" == "1" else "s")
