@@ -1,0 +1,1 @@
+"""Studies: a frozen config in, progress records out."""
