@@ -71,7 +71,8 @@ def main() -> None:
     chromium = find_chromium()
     if chromium is None:
         raise SystemExit("Chromium is missing: apt-get install chromium")
-    rows: dict[str, list[float]] = {"first page": [], "click to finished": [], "training alone": []}
+    names = ("first page", "click to finished", "training alone")
+    rows: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(options.runs):
         with (
             tempfile.TemporaryDirectory() as folder,

@@ -1,0 +1,32 @@
+"""Start the app: page config and navigation, nothing else."""
+
+from pathlib import Path
+
+import streamlit as st
+
+st.set_page_config(
+    page_title="Manifold memorization",
+    # A file of our own: the browser would fetch a named icon from the internet.
+    page_icon=str(Path(__file__).parent / "assets" / "icon.svg"),
+    layout="wide",
+    initial_sidebar_state="expanded",
+)
+MANIFOLDS = "pages/manifolds.py"
+st.navigation(
+    [
+        # The default page has no path of its own, so the page is listed a second time for "/".
+        st.Page(
+            MANIFOLDS,
+            title="Synthetic manifolds",
+            url_path="start",
+            default=True,
+            visibility="hidden",
+        ),
+        st.Page(
+            MANIFOLDS,
+            title="Synthetic manifolds",
+            icon=":material/scatter_plot:",
+            url_path="manifolds",
+        ),
+    ]
+).run()

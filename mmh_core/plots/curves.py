@@ -1,0 +1,192 @@
+"""Draw what changes along noise scales and along training."""
+
+from __future__ import annotations
+
+import math
+
+import plotly.graph_objects as go
+import torch
+from torch import Tensor
+
+from mmh_core.plots import noise, panels, theme
+from mmh_core.plots.points import point_of
+from mmh_core.studies.manifold_run import STATUSES, ManifoldRun, Snapshot
+
+_HEIGHT = 300
+#: Up to this many components each gets a line of its own.
+_COMPONENTS = 4
+
+
+def lid_curve(run: ManifoldRun, snapshot: Snapshot, point_id: int) -> go.Figure:
+    """Draw LID over the noise scale at one point, `point_id` as in the pictures.
+
+    The curve with a ribbon of one standard error where the estimator draws at random, the trusted
+    band shaded, the chosen plateau as a thick segment, the data's LID dashed, and the median curve
+    of the training points faint behind. Errors: ValueError for an id of no point.
+    """
+    place = point_of(run, snapshot, point_id)
+    readings, row = place.readings(snapshot), place.index
+    lid, data = float(readings.lid[row]), float(readings.true_lid[row])
+    status = STATUSES[int(readings.status[row])]
+    figure = theme.base(
+        f"LID over the noise scale at {place.kind} {_own_number(run, point_id)}: "
+        f"{theme.said(lid)} is chosen at δ = {math.exp(float(readings.log_delta[row])):.2g} "
+        f"({status}); {theme.data_lid_name(run)} {theme.said(data)}.",
+        height=_HEIGHT,
+    )
+    noise.shade_band(figure, snapshot)
+    center, half = float(readings.log_delta[row]), float(readings.width[row]) / 2
+    noise.mark_chosen(figure, lid, (center - half, center + half), status)
+    middle = snapshot.trained.curve.nanmedian(dim=0).values
+    look: dict[str, object] = {"color": theme.FAINT, "width": 1.5}
+    noise.line(figure, run, middle, "median of the training points", look)
+    curve = readings.curve[row]
+    name = f"this {place.kind}"
+    if readings.curve_error.shape[1]:
+        noise.ribbon(figure, run, curve, readings.curve_error[row])
+        name += " (± 1 standard error)"
+    look = {"color": theme.ACCENT, "width": 2}
+    noise.line(figure, run, curve, name, look, markers=True)
+    if not math.isnan(data):
+        look = {"color": theme.TRUTH_LINE, "width": 1.5, "dash": "dash"}
+        name = f"{theme.data_lid_name(run)} {theme.said(data)}"
+        noise.line(figure, run, torch.full_like(curve, data), name, look)
+    values = torch.cat([curve, middle, torch.tensor([lid, data, 0.0, 1.0])])
+    values = values[values.isfinite()]
+    low, high = float(values.min()), float(values.max())
+    figure.update_xaxes(noise.axis(run))
+    # Room above the curve for the name of the chosen plateau.
+    ends = [low - 0.04 * high, 1.22 * high]
+    figure.update_yaxes(theme.axis("LID", range=ends, **theme.whole_ticks(high - low)))
+    return figure
+
+
+def fit(run: ManifoldRun, snapshot: Snapshot) -> go.Figure:
+    """Draw the denoising errors over the noise scale, and the band that is trusted.
+
+    In units of delta^2, in which the error of a perfect model is about its LID: the model's on
+    training and on held-out points, and that of the better of two simple denoisers. Where the
+    model is no better than these, its LID has no meaning. The axis is logarithmic where a model
+    that has memorized errs a hundred times more on points that it has not seen.
+    """
+    low, high = math.exp(snapshot.band_low), math.exp(snapshot.band_high)
+    said = (
+        f"the model is trusted from {low:.2g} to {high:.2g}"
+        if snapshot.fits
+        else "the model is trusted nowhere"
+    )
+    figure = theme.base(
+        f"Denoising error over the noise scale after {snapshot.step:,} steps: {said}.",
+        height=_HEIGHT,
+    )
+    noise.shade_band(figure, snapshot)
+    lines: list[tuple[str, Tensor, dict[str, object]]] = [
+        ("simple denoiser", snapshot.fit_yardstick, {"color": theme.NEUTRAL, "dash": "dot"}),
+        ("held-out points", snapshot.fit_held_out, {"color": theme.SECOND, "dash": "dash"}),
+        ("training points", snapshot.fit_trained, {"color": theme.ACCENT}),
+    ]
+    for name, errors, line in lines:
+        noise.line(figure, run, errors, name, {"width": 2, **line})
+    figure.update_xaxes(noise.axis(run))
+    figure.update_yaxes(_error_axis(torch.cat([errors for _, errors, _ in lines])))
+    return figure
+
+
+def _error_axis(errors: Tensor) -> dict[str, object]:
+    """Return a linear axis from 0, or a logarithmic one where errors differ a hundredfold."""
+    known = errors[errors.isfinite() & (errors > 0)]
+    if not len(known):
+        return theme.axis("error / δ²")
+    low, high = float(known.min()), float(known.max())
+    if high > 100 * low:
+        return theme.log_axis("error / δ²", low / 1.5, high * 1.5)
+    return theme.axis("error / δ²", range=[0, 1.22 * high])
+
+
+def training(run: ManifoldRun, snapshot: Snapshot | None = None) -> go.Figure:
+    """Draw loss, LID and copies over training steps; `snapshot` gets a vertical line.
+
+    Three panels over one logarithmic axis: the smoothed loss; the mean LID of the training points
+    by component (of all where there are many), with the typical data LID dotted; the share of
+    samples whose distance ratio is below 1 / 3, against the share expected without copying
+    (dashed), and the share that LID calls memorized.
+    """
+    if not len(run.losses):
+        return theme.empty("Training has not begun.", height=420)
+    figure = theme.base(_training_alt(run), height=420, legend=False)
+    figure.update_layout(margin={"r": 130, "t": 26})
+    steps, losses = (theme.numbers(column) for column in run.losses.T)
+    axis = theme.log_axis(
+        "training step", steps[0], max(run.config.steps, steps[-1], steps[0] + 1)
+    )
+    headings = ("training loss", "mean LID of the training points", "share of the samples")
+    loss, lid, share = panels.stack(figure, headings, axis)
+    curve = panels.Line("", steps, losses, "step %{x:,}: loss %{y:.3g}", markers=False)
+    # From the lowest loss, not from 0: it never gets there, and its fall is what matters.
+    panels.draw(figure, loss, [curve], from_zero=False)
+    hover = f"typical LID of the data {theme.said(run.typical_lid)}"
+    typical = panels.level(figure, run.typical_lid, "typical of the data", hover)
+    panels.draw(figure, lid, [*_lid_lines(run), typical])
+    hover = f"{run.chance_memorized:.0%} of fresh data have d₁ / d₂ < ⅓"
+    chance = panels.level(figure, run.chance_memorized, "by chance", hover)
+    panels.draw(figure, share, [*_share_lines(run), chance], percent=True)
+    if snapshot is not None:
+        line = {"color": theme.RING, "width": 1.5, "dash": "dot"}
+        x, y = {"x0": snapshot.step, "x1": snapshot.step}, {"y0": 0, "y1": 1}
+        figure.add_shape(type="line", xref="x", yref="paper", line=line, **x, **y)
+    return figure
+
+
+def _lid_lines(run: ManifoldRun) -> list[panels.Line]:
+    """Return the mean LID of the training points over steps, by component where there are few."""
+    if not run.snapshots:
+        return []
+    steps = [snapshot.step for snapshot in run.snapshots]
+    component = run.train.component[run.shown]
+    parts = {
+        run.train.component_names[i]: component == i for i in torch.unique(component).tolist()
+    }
+    if len(parts) > _COMPONENTS:
+        parts = {"all": component == component}
+    return [
+        panels.Line(
+            name,
+            steps,
+            [float(s.trained.lid[rows].nanmean()) for s in run.snapshots],
+            f"step %{{x:,}}: mean LID %{{y:.2f}} ({name}, {int(rows.sum())} points)",
+        )
+        for name, rows in parts.items()
+    ]
+
+
+def _share_lines(run: ManifoldRun) -> list[panels.Line]:
+    """Return the shares of samples called copies by distance and by LID."""
+    if not run.snapshots:
+        return []
+    steps = [snapshot.step for snapshot in run.snapshots]
+    copies = [snapshot.fraction_memorized for snapshot in run.snapshots]
+    by_lid = [float(s.generated.memorized.float().mean()) for s in run.snapshots]
+    return [
+        panels.Line("d₁ / d₂ < ⅓", steps, copies, "step %{x:,}: %{y:.0%} with d₁ / d₂ < ⅓"),
+        panels.Line("memorized by LID", steps, by_lid, "step %{x:,}: %{y:.0%} by LID"),
+    ]
+
+
+def _training_alt(run: ManifoldRun) -> str:
+    text = (
+        f"Training loss over {int(run.losses[-1, 0]):,} steps, now {float(run.losses[-1, 1]):.3g}"
+    )
+    if not run.snapshots:
+        return f"{text}."
+    last = run.snapshots[-1]
+    return (
+        f"{text}; mean LID of the training points {float(last.trained.lid.nanmean()):.2g}; "
+        f"{last.fraction_memorized:.0%} of the samples have d1 / d2 below 1 / 3, where chance "
+        f"alone gives {run.chance_memorized:.0%}."
+    )
+
+
+def _own_number(run: ManifoldRun, point_id: int) -> int:
+    """Return the row of the training set, or the number of the sample."""
+    shown = len(run.shown)
+    return int(run.shown[point_id]) if point_id < shown else point_id - shown

@@ -1,0 +1,227 @@
+"""What all figures share: the LID scale, the looks of verdicts, a base that fits any theme.
+
+Figures are drawn on whatever is behind them, light or dark: backgrounds are transparent, text
+takes the color of the surrounding theme, and lines are mid-greys that stand out from both. The LID
+scale rises in lightness with any color vision (checked with the matrices of Machado et al. 2009),
+and no verdict is told by color alone.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+from torch import Tensor
+
+from mmh_core.memorization import VerdictLabel
+from mmh_core.studies.manifold_run import ManifoldRun
+
+#: From violet (0, memorized) to yellow-green (as free as the data), lightness rising evenly.
+LID_SCALE = ("#6c3fc8", "#3874cd", "#0b97bc", "#27b2aa", "#5dc988", "#b7d341")
+
+NEUTRAL = "rgba(128,140,146,0.95)"
+FAINT = "rgba(128,140,146,0.55)"
+GRID = "rgba(128,140,146,0.22)"
+BAND = "rgba(128,140,146,0.13)"
+OUTLINE = "rgba(128,128,128,0.6)"
+TRUTH = "rgba(110,180,235,0.5)"
+#: In space WebGL blends what is translucent with white, so colors there are opaque.
+SOLID_TRUTH, SOLID_GRID = "#8dbfe8", "#8b979d"
+#: One accent for the curve or mark that a figure is about; a contrast above 3 on light and dark.
+ACCENT, ACCENT_FAINT = "#0b8fb3", "rgba(11,143,179,0.2)"
+#: The color of a second curve, and of the truth as a line.
+SECOND, TRUTH_LINE = "#b3569b", "#4f9fdc"
+#: The ring around a chosen point: no color of the LID scale or of a verdict.
+RING = "#e0457b"
+
+
+@dataclass(frozen=True)
+class VerdictLook:
+    """Hold how a verdict is drawn: `symbol` at generated samples, `training` at training points.
+
+    `spatial` is the symbol in space, where Plotly has only three that every machine can draw:
+    exact copies are told by their size there. `size` is in pixels.
+    """
+
+    color: str
+    symbol: str
+    training: str
+    spatial: str
+    size: float
+
+
+VERDICT_LOOKS: dict[VerdictLabel, VerdictLook] = {
+    "fit too poor to say": VerdictLook("#a3adb3", "circle-open", "x-thin-open", "circle", 6),
+    "not memorized": VerdictLook("#2b8f86", "circle", "x", "circle", 6.5),
+    "OD-Mem": VerdictLook("#e69f00", "diamond", "diamond-x-open", "diamond", 9),
+    "OD-Mem, exact": VerdictLook("#d55e00", "star", "star-open", "diamond", 13),
+    "DD-Mem": VerdictLook("#9486e0", "square", "square-x-open", "square", 9),
+    "DD-Mem, exact": VerdictLook("#6552cf", "hexagram", "hexagram-open", "square", 13),
+    "memorized, cause not identifiable": VerdictLook(
+        "#d17fae", "triangle-up", "triangle-up-open", "square", 9
+    ),
+}
+
+
+def alt_text(figure: go.Figure) -> str:
+    """Return the sentence that says what a figure of this package shows."""
+    return str(figure.layout.meta["alt"])
+
+
+def base(alt: str, *, height: int, legend: bool = True) -> go.Figure:
+    """Return an empty figure with everything that figures have in common.
+
+    An empty template instead of the session's default one: a figure must look the same wherever it
+    is made, and Streamlit fills in its theme's fonts by itself.
+    """
+    figure = go.Figure(layout={"template": go.layout.Template(), "meta": {"alt": alt}})
+    figure.update_layout(
+        height=height,
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        margin={"l": 8, "r": 16, "t": 24, "b": 8},
+        showlegend=legend,
+        legend={
+            "orientation": "h",
+            "x": 0,
+            "xanchor": "left",
+            "y": 0,
+            "yanchor": "bottom",
+            "yref": "container",
+            "bgcolor": "rgba(0,0,0,0)",
+            "itemsizing": "constant",
+        },
+        hovermode="closest",
+    )
+    return figure
+
+
+def axis(title: str = "", **more: object) -> dict[str, object]:
+    """Return the style of one flat axis: a thin line, few ticks, a faint grid, no zero line."""
+    style: dict[str, object] = {
+        "title": {"text": title, "standoff": 14},
+        "showgrid": True,
+        "gridcolor": GRID,
+        "gridwidth": 1,
+        "zeroline": False,
+        "showline": True,
+        "linecolor": FAINT,
+        "linewidth": 1,
+        "ticks": "outside",
+        "ticklen": 4,
+        "tickcolor": FAINT,
+        "nticks": 6,
+        "automargin": True,
+    }
+    return style | more
+
+
+def log_axis(title: str, low: float, high: float) -> dict[str, object]:
+    """Return a logarithmic axis: ticks at 1, 2 and 5 times powers of 10, or at powers alone."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    many = last - first > 3
+    ticks = [
+        factor * 10.0**power
+        for power in range(first, last + 1)
+        for factor in ((1,) if many else (1, 2, 5))
+        if low * 0.999 <= factor * 10.0**power <= high * 1.001
+    ]
+    if len(ticks) < 2:
+        ticks = [low, high]
+    return axis(
+        title,
+        type="log",
+        range=[math.log10(low), math.log10(high)],
+        tickvals=ticks,
+        ticktext=[f"{tick:,.3f}".rstrip("0").rstrip(".") for tick in ticks],
+    )
+
+
+def data_lid_name(run: ManifoldRun) -> str:
+    """Name the data's LID for what it is: the truth, or an estimate among all known images."""
+    return "true LID" if truth_known(run) else "data LID (estimated)"
+
+
+def truth_known(run: ManifoldRun) -> bool:
+    """Return whether the data's LID is known rather than estimated."""
+    return not bool(run.truth.lid.isnan().all())
+
+
+def lid_top(run: ManifoldRun) -> int:
+    """Return the LID at the upper end of the run's color scale, at least 1.
+
+    The largest true LID, or the typical one where the truth is unknown: it depends on the data
+    alone, so that a color means the same LID at every snapshot.
+    """
+    known = run.truth.lid[~run.truth.lid.isnan()]
+    top = float(known.max()) if len(known) else run.typical_lid
+    return max(1, math.ceil(top - 1e-3)) if math.isfinite(top) else 1
+
+
+def lid_colors(run: ManifoldRun) -> dict[str, object]:
+    """Return the color axis of LID with its colorbar: fixed for a run, whole numbers as ticks."""
+    top = lid_top(run)
+    step = next(s for s in (1, 2, 5, 10, 20, 50, 100, 1_000) if top / s <= 6 or s == 1_000)
+    ticks = [tick for tick in range(0, top, step) if top - tick > step / 2]
+    return {
+        "cmin": 0,
+        "cmax": top,
+        "colorscale": [[i / (len(LID_SCALE) - 1), color] for i, color in enumerate(LID_SCALE)],
+        "colorbar": {
+            "title": {"text": "LID", "side": "top"},
+            "tickvals": [*ticks, top],
+            "ticktext": [*(str(tick) for tick in ticks), f"≥ {top}"],
+            "thickness": 12,
+            "len": 0.75,
+            "outlinewidth": 0,
+            "ticks": "",
+        },
+    }
+
+
+def label(figure: go.Figure, text: str, **place: object) -> None:
+    """Write a short text into a figure, in the theme's own color."""
+    style: dict[str, object] = {
+        "text": text,
+        "showarrow": False,
+        "xanchor": "left",
+        "font": {"size": 12},
+    }
+    figure.add_annotation(style | place)
+
+
+def upright(figure: go.Figure, x: float, name: str) -> None:
+    """Draw a dashed line at `x` from bottom to top and write its name above it."""
+    if math.isnan(x):
+        return
+    line = {"color": NEUTRAL, "dash": "dash", "width": 1.3}
+    figure.add_shape(type="line", xref="x", yref="paper", x0=x, x1=x, y0=0, y1=1, line=line)
+    label(figure, name, x=x, y=1, yref="paper", yanchor="bottom", xanchor="center")
+
+
+def empty(text: str, *, height: int) -> go.Figure:
+    """Return a figure that only says why there is nothing to draw."""
+    figure = base(text, height=height, legend=False)
+    figure.update_xaxes(visible=False)
+    figure.update_yaxes(visible=False)
+    label(figure, text, xref="paper", yref="paper", x=0.5, y=0.5, xanchor="center")
+    return figure
+
+
+def numbers(values: Tensor) -> list[float]:
+    """Return a tensor of one dimension as a list, as which figures are written and compared."""
+    return [float(value) for value in values.tolist()]
+
+
+def whole_ticks(most: float) -> dict[str, object]:
+    """Return ticks at whole numbers for an axis of LID that ends at `most`, where they fit."""
+    return {"dtick": 1} if most <= 6 else {}
+
+
+def said(value: float) -> str:
+    """Return a LID as people say it: one decimal at most, "unknown" for NaN."""
+    if math.isnan(value):
+        return "unknown"
+    # + 0.0 turns -0.0, a rounded small negative number, into 0.
+    return f"{round(value, 1) + 0.0:.1f}".removesuffix(".0")

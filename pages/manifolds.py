@@ -1,0 +1,75 @@
+"""Show how a diffusion model learns a manifold, and where its dimension says that it memorizes."""
+
+import streamlit as st
+
+from mmh_core import session
+
+session.guard()
+st.title("Synthetic manifolds", anchor=False)
+st.markdown(
+    "A small diffusion model learns a shape whose dimension is known; where the dimension that it "
+    "learned (LID) is too low, it has memorized."
+)
+
+
+def main() -> None:
+    """Draw the page; the imports wait until the title stands, because torch takes its time."""
+    from views import controls, state
+
+    settings, refused = state.restore()
+    for sentence in refused:
+        st.warning(sentence, icon=":material/warning:")
+    with st.sidebar, session.told():
+        controls.sidebar(settings)
+    # Forms and callbacks have had their say; this is what counts now.
+    job = st.session_state[state.key("job")]
+    if job is not None:
+        _job(job)
+    else:
+        _precomputed()
+    state.remember()
+    session.warm_up()
+
+
+def _job(job: str) -> None:
+    """Draw a job of this server: live while it runs, as a result afterwards."""
+    from mmh_core.records import MMHError
+    from views import jobs, results, state
+
+    try:
+        view = session.job_view(job)
+    except MMHError as error:
+        st.error(f"{error} Below is the precomputed run.", icon=":material/error:")
+        _precomputed()
+        return
+    if view.record.is_active:
+        jobs.live(job)
+        return
+    if view.record.error is not None:
+        st.error(view.record.error, icon=":material/error:")
+    if view.run is not None:
+        results.result(view.run, state.current(), precomputed=False)
+    elif view.record.state == "cancelled":
+        st.info("This run was cancelled while it waited; nothing was computed.")
+    else:
+        _precomputed()
+
+
+def _precomputed() -> None:
+    """Draw the precomputed run of the manifold chosen, or say what to do without one."""
+    from views import digits, results, state
+
+    settings = state.current()
+    name = settings.config.manifold
+    if name == "digits":
+        size = digits.size_slider()
+        name = name if size is None else f"digits-{size}"
+    run = session.preset_run(name)
+    if run is None:
+        results.nothing(settings)
+    else:
+        results.result(run, settings, precomputed=True)
+
+
+with session.told():
+    main()

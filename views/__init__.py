@@ -1,0 +1,1 @@
+"""Small Streamlit functions that pages put together."""

@@ -1,0 +1,53 @@
+"""Say numbers and terms the way people do, in one place for all views."""
+
+from __future__ import annotations
+
+import math
+
+#: Explanations of the terms that a newcomer meets, for tooltips.
+LID = (
+    "Local intrinsic dimension: in how many directions a point can move and stay on the manifold. "
+    "0 is an isolated point, 1 a curve, 2 a surface."
+)
+DELTA = "The noise scale δ: how much noise, in the units of the data, the model looks through."
+PLATEAU = (
+    "A stretch of noise scales over which the measured dimension hardly changes; its value is "
+    "taken as the LID. Without a plateau the value is less certain."
+)
+OD_MEM = (
+    "Overfitting-driven memorization: the model has fewer dimensions here than the data. More "
+    "data or a better model would cure it."
+)
+DD_MEM = (
+    "Data-driven memorization: the data itself has few dimensions here, as with duplicates, and "
+    "the model learned that. Only other data would cure it."
+)
+COPIES = (
+    "Share of generated samples that are at most a third as far from the nearest training point "
+    "as from the next one (Carlini et al. 2023). Fresh draws from the truth reach the chance "
+    "level, so only an excess over it means copying."
+)
+
+
+def in_words(seconds: float) -> str:
+    """Return a duration as people say it: 5 s, 40 s, 3 min."""
+    if seconds < 10:
+        return f"{max(1, round(seconds))} s"
+    return f"{5 * round(seconds / 5)} s" if seconds < 90 else f"{round(seconds / 60)} min"
+
+
+def number(value: float, digits: int = 2) -> str:
+    """Return a number with few digits, n/a where it is unknown."""
+    return "n/a" if math.isnan(value) else f"{value:,.{digits}f}"
+
+
+def percent(share: float) -> str:
+    """Return a share as a percentage, with a decimal where it is small."""
+    if math.isnan(share):
+        return "n/a"
+    return f"{share:.1%}" if 0 < share < 0.0995 else f"{share:.0%}"
+
+
+def plural(count: int, one: str) -> str:
+    """Return a count with its noun."""
+    return f"{count:,} {one}" if count == 1 else f"{count:,} {one}s"
