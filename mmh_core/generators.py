@@ -56,7 +56,7 @@ class SmallVAE(nn.Module):
     @property
     def noise(self) -> float:
         """Return the decoder's standard deviation in data units: below it the model is blind."""
-        return float(self.log_noise.exp()) * self.scale
+        return float(self.log_noise.detach().exp()) * self.scale
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,9 @@ def train_vae(
     """
     if steps < 1 or batch < 1:
         raise ValueError(f"steps and batch must be at least 1, got {steps!r} and {batch!r}.")
-    optimizer = torch.optim.Adam(vae.parameters(), lr=rate, fused=True)
+    # A short memory of the squared gradients: those of the noise are huge at first, and Adam's
+    # usual thousand steps of memory would keep it from moving afterwards.
+    optimizer = torch.optim.Adam(vae.parameters(), lr=rate, betas=(0.9, 0.99), fused=True)
     for step in range(1, steps + 1):
         for group in optimizer.param_groups:
             group["lr"] = rate * (1 + math.cos(math.pi * step / steps)) / 2 + 1e-3 * rate

@@ -186,12 +186,14 @@ def _patch(count: int, across: tuple[float, float], generator: torch.Generator) 
 
     A Kronecker sequence with the plastic number (Roberts 2018) leaves no holes as large as those
     of independent points, in which an overfitted model would copy the main part as well and blur
-    what the case is meant to show.
+    what the case is meant to show. Each point then moves at random within its own share of the
+    area: two draws must not sit on one lattice, or the distances between them say nothing.
     """
     start = uniform((2, 1), low=0.0, high=1.0, generator=generator)
     steps = torch.arange(count, dtype=torch.float64, device=generator.device)
     rates = torch.tensor(_PLASTIC, dtype=torch.float64, device=generator.device)[:, None]
-    u, v = (start + rates * steps) % 1
+    move = uniform((2, count), low=-0.5, high=0.5, generator=generator) / max(count, 1) ** 0.5
+    u, v = (start + rates * steps + move) % 1
     return sheet(across[0] + (across[1] - across[0]) * u, DEPTH[0] + (DEPTH[1] - DEPTH[0]) * v)
 
 
