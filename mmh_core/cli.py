@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,6 +27,7 @@ Result = TypeVar("Result")
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="Memorization in generative image models, seen through local intrinsic dimension.",
 )
@@ -53,6 +55,7 @@ def manifold(
     from mmh_core.store.archive import save_record
     from mmh_core.studies.manifold import checked, default_config, manifold_study
 
+    _check_places(out, json_file)
     config = default_config(name, points=points, seed=seed)
     given: dict[str, Any] = {
         "duplicates": duplicates,
@@ -82,6 +85,7 @@ def lid_benchmark(
     """Compare every LID estimator with closed forms and on trained networks; print the tables."""
     from mmh_core.studies.lid_benchmark import CASES, lid_benchmark
 
+    _check_places(json_file)
     names = tuple(CASES)
     if cases is not None:
         names = tuple(case.strip() for case in cases.split(",") if case.strip())
@@ -200,6 +204,18 @@ def _trained_cells(row: EstimatorRow) -> list[str]:
         f"{row.forwards:,.0f}",
         f"{row.seconds:.1f}",
     ]
+
+
+def _check_places(*paths: Path | None) -> None:
+    """Refuse a file that cannot be written, before the work and not after it."""
+    for path in paths:
+        if path is None:
+            continue
+        folder = next(parent for parent in path.absolute().parents if parent.exists())
+        if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+            raise MMHError(
+                f"{path} cannot be written: name a file in a folder that this user may write to."
+            )
 
 
 def _one_thread() -> None:

@@ -144,7 +144,10 @@ def submit_manifold(config: ManifoldConfig) -> str:
         save_record(folder / name, ended)
         return name
 
-    label = f"{MANIFOLDS[config.manifold].label}, {config.points:,} points, seed {config.seed}"
+    label = (
+        f"{MANIFOLDS[config.manifold].label}, {config.points:,} points, "
+        f"{config.epochs:,} epochs, seed {config.seed}"
+    )
     return jobs().runner.submit(
         MANIFOLD_JOB, label, lambda: _study(config), device=MANIFOLD_DEVICE, finish=keep
     )

@@ -21,7 +21,7 @@ from mmh_core.studies.manifold import default_config
 from mmh_core.studies.manifold_run import ManifoldConfig, ManifoldRun
 from views.points import selected_ids
 from views.settings import Settings, command, parsed, query
-from views.words import in_words, percent
+from views.words import in_words, number, percent
 
 APP = Path(__file__).parents[1] / "app.py"
 CIRCLE = APP.parent / "assets" / "manifolds" / "circle.safetensors"
@@ -57,8 +57,8 @@ def sound(app: AppTest) -> AppTest:
 
 def start(app: AppTest, **numbers: int) -> str:
     """Fill the form, press Train and return the id of the job."""
-    for name, number in numbers.items():
-        app.number_input(key=f"mf_{name}").set_value(number)
+    for name, value in numbers.items():
+        app.number_input(key=f"mf_{name}").set_value(value)
     sound(app.button(key="mf_train").click().run())
     return str(app.session_state["mf_job"])
 
@@ -364,3 +364,7 @@ def test_the_data_folder_is_named_after_the_dashes(
     assert session.data_folder() == tmp_path
     monkeypatch.setattr(sys, "argv", ["app.py", "--dat", str(tmp_path)])
     assert session.data_folder() == APP.parent / ".mmh"
+
+
+def test_numbers_are_said_without_a_negative_zero() -> None:
+    assert (number(-0.001), number(float("nan")), number(1234.5)) == ("0.00", "n/a", "1,234.50")

@@ -181,6 +181,8 @@ def test_the_color_scale_ends_at_the_typical_lid_where_the_truth_is_unknown() ->
     assert theme.lid_top(a_run(true=NAN)) == 2  # 1.6, rounded up
     assert theme.lid_top(replace(a_run(true=NAN), typical_lid=NAN)) == 1
     assert theme.lid_top(a_run(true=0.0)) == 1
+    mixed = replace(a_run().truth, lid=torch.tensor([3.0, NAN, 1.0]))
+    assert theme.lid_top(replace(a_run(), truth=mixed)) == 3
     bar: Any = theme.lid_colors(a_run(true=64.0))["colorbar"]
     assert bar["tickvals"] == [0, 20, 40, 64]
 
@@ -533,7 +535,7 @@ def test_the_histogram_of_many_dimensions_ends_at_twice_the_usual_and_keeps_what
     None
 ):
     now = snapshot()
-    now = replace(now, generated=replace(now.generated, lid=torch.tensor([64.0, 19.4])))
+    now = replace(now, generated=replace(now.generated, lid=torch.tensor([64.0, 18.6])))
     images = replace(samples(torch.zeros(3, 1, 8, 8), NAN), name="digits")
     run = replace(a_run(now), train=images, truth=images, typical_lid=9.7)
     figure = summaries.lid_histogram(run, now)

@@ -15,7 +15,9 @@ from views.words import in_words
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-POLL_SECONDS = 0.7
+POLL_SECONDS = 1.0
+#: A run notes about 200 losses; the curve is drawn anew after so many.
+_LOSSES_A_FIGURE = 40
 _STOPPING = "mf_stopping"
 
 
@@ -70,9 +72,8 @@ def _standing(record: JobRecord) -> str:
 
 def _so_far(job: str, run: ManifoldRun) -> None:
     """Draw the run as far as it is known."""
-    from mmh_core.plots import curves
-
     snapshot = run.snapshots[-1] if run.snapshots else None
+    picture, curve = _figures(job, run)
     seen, learned = layout.side_by_side("live")
     with seen:
         sentence = (
@@ -82,26 +83,28 @@ def _so_far(job: str, run: ManifoldRun) -> None:
             "model gives them, which is read a dozen times in a run."
         )
         layout.heading("Data and samples", sentence, help=words.LID)
-        layout.chart(_picture(job, run), "mf_live_picture")
+        layout.chart(picture, "mf_live_picture")
     with learned:
         layout.heading(
             "Training so far",
             "The loss should level off; once LID falls below the truth, copying has begun.",
         )
-        if len(run.losses) > 1:
-            layout.chart(curves.training(run, snapshot), "mf_live_training")
+        if curve is not None:
+            layout.chart(curve, "mf_live_training")
 
 
-def _picture(job: str, run: ManifoldRun) -> go.Figure:
-    """Return the picture of the last snapshot, made once for each.
+def _figures(job: str, run: ManifoldRun) -> tuple[go.Figure, go.Figure | None]:
+    """Return the picture and the training curves, made anew a few times in a run.
 
-    Training shares this process, so that a figure made at every poll would slow it down.
+    Training shares this process, so that figures made at every poll would slow it down.
     """
-    from mmh_core.plots import manifold
+    from mmh_core.plots import curves, manifold
 
-    made = (job, len(run.snapshots))
+    made = (job, len(run.snapshots), len(run.losses) // _LOSSES_A_FIGURE)
     if st.session_state.get("mf_live_made") != made:
         snapshot = run.snapshots[-1] if run.snapshots else None
-        st.session_state["mf_live_figure"] = manifold.picture(run, snapshot)
+        curve = curves.training(run, snapshot) if len(run.losses) > 1 else None
+        st.session_state["mf_live_figures"] = manifold.picture(run, snapshot), curve
         st.session_state["mf_live_made"] = made
-    return st.session_state["mf_live_figure"]
+    figures: tuple[go.Figure, go.Figure | None] = st.session_state["mf_live_figures"]
+    return figures

@@ -12,7 +12,7 @@ from views import layout, points, words
 from views.settings import COLORS
 from views.state import key
 
-_SCALE_NAMES = ("little noise", "more", "much noise")
+_SCALE_NAMES = ("little noise", "medium", "much noise")
 
 
 def section(run: ManifoldRun, snapshot: Snapshot) -> None:

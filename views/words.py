@@ -38,7 +38,8 @@ def in_words(seconds: float) -> str:
 
 def number(value: float, digits: int = 2) -> str:
     """Return a number with few digits, n/a where it is unknown."""
-    return "n/a" if math.isnan(value) else f"{value:,.{digits}f}"
+    # Adding 0 turns the -0.0 that rounding can leave into 0.
+    return "n/a" if math.isnan(value) else f"{round(value, digits) + 0.0:,.{digits}f}"
 
 
 def percent(share: float) -> str:

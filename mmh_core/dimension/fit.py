@@ -94,7 +94,8 @@ def fit_curve(
     chosen = torch.randperm(len(held_out), generator=generator)[:_POINTS]
     x, unseen = train[seen], held_out[chosen]
     kernel = _LeaveOneOut(train[others].flatten(1), len(seen))
-    affine = _Affine(train.flatten(1))
+    # Beyond some thousand dimensions the whole set would take minutes.
+    affine = _Affine(train[others].flatten(1) if model.ambient_dim > _OTHERS else train.flatten(1))
     rows = []
     for scale in log_delta.tolist():
         delta = math.exp(scale)

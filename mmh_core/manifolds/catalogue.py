@@ -136,7 +136,7 @@ MANIFOLDS: dict[str, ManifoldSpec] = {
         "long copies although the truth is the whole circle.",
         ambient_dim=2,
         shape=(2,),
-        default_points=107,
+        default_points=67,
         default_duplicates=0,
         max_points=20_000,
         training=presets.circle_training,

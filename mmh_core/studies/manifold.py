@@ -37,6 +37,7 @@ from mmh_core.studies.readings import (
 #: Optimizer steps after which the default run of a manifold ends.
 DEFAULT_STEPS = 1_500
 STEPS = {
+    "circle": 750,
     "od-exact": 3_000,
     "poor-fit": 24,
     "affine-100": 6_000,
@@ -49,11 +50,11 @@ DEFAULT_WIDTH = 96
 RATE = 5e-3
 WIDTHS = {"affine-100": 512, "affine-100-mid": 512, "affine-800": 768, "digits": 256}
 
-_SNAPSHOTS = 12
+_SNAPSHOTS = 10
 _FIRST_SNAPSHOT = 60
 _FIELD_SIDE = 21
 _TRUTH_POINTS = 1_500
-_TABLE_POINTS, _TABLE_ROWS = 100, 13
+_TABLE_POINTS, _TABLE_ROWS = 50, 13
 _HELD_OUT_POINTS = 512
 
 MOST_WIDTH, MOST_STEPS, MOST_SEED = 1_024, 200_000, 2**31 - 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -25,7 +26,7 @@ def draws(count: int, seed: int, variances: Tensor = VARIANCES) -> Tensor:
     return (torch.randn(count, 6, generator=seeded(seed)) * variances.sqrt()) @ FRAME.T
 
 
-def curve_of(ratio: list[float], learned: list[bool] | None = None) -> FitCurve:
+def curve_of(ratio: Sequence[float], learned: list[bool] | None = None) -> FitCurve:
     """Return a curve with this ratio whose model beats shrinking everywhere, or where told."""
     scales = torch.arange(float(len(ratio)))
     trained = torch.tensor(ratio)
