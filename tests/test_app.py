@@ -160,7 +160,7 @@ WRONG = {
     "ambient_dim": ("1", "from 2 to 10,000"),
     "color": ("<img src=x>", "choose from learned, true, verdict"),
     "tab": ("x", "choose from picture, training"),
-    "step": ("7", "this run has the steps 60"),
+    "step": ("7", "this run has the steps 37"),
     "point": ("99999", "this run has the points 0 to"),
     "job": ("../../etc/passwd", "must be the id of a run"),
 }

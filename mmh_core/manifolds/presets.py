@@ -104,11 +104,11 @@ def sheet_truth(case: SheetCase, count: int, generator: torch.Generator) -> Mani
 def circle_training(count: int, duplicates: int, generator: torch.Generator) -> ManifoldSamples:
     """Return a dense arc on the unit circle and seven isolated points on the rest of it.
 
-    The truth is a von Mises mixture: an arc (kappa 30, about 95 %) and a broad second component.
-    The isolated points stand for the second one: 5 % of a count of 140, one per cell of an even
-    division, at least .4 apart. They stay seven for any larger count, so that the case keeps its
-    meaning: this is not an independent sample of the truth. LID_* is 1 everywhere; a model trained
-    for long has LID 0 at the isolated points (OD-Mem). Points (count, 2), arc first; duplicates
+    The truth is a von Mises mixture: an arc (kappa 30, about 90 %) and a broad second component.
+    The isolated points stand for the second one: a tenth of the default count, one per cell of an
+    even division, at least .4 apart. They stay seven for any larger count, so that the case keeps
+    its meaning: this is not an independent sample of the truth. LID_* is 1 everywhere; a model
+    trained for long has LID 0 at the isolated points (OD-Mem). Points (count, 2), arc first; duplicates
     copy the first point of the arc. Errors: ValueError for count below 2 or duplicates below 0.
     """
     point_count(count)

@@ -159,8 +159,8 @@ def test_circle_has_an_arc_and_seven_isolated_points(seed):
 
 def test_most_points_of_the_circle_are_on_the_arc_by_default():
     count = MANIFOLDS["circle"].default_points
-    # About 95 %: seven isolated points, and few enough others to make the seven matter.
-    assert 0.9 < 1 - presets.CIRCLE_ISOLATED / count < 0.97
+    # About 90 %: seven isolated points, and few enough others to make the seven matter.
+    assert 0.85 < 1 - presets.CIRCLE_ISOLATED / count < 0.95
 
 
 def test_circle_truth_covers_the_whole_circle_evenly():
