@@ -108,8 +108,9 @@ def circle_training(count: int, duplicates: int, generator: torch.Generator) -> 
     The isolated points stand for the second one: a tenth of the default count, one per cell of an
     even division, at least .4 apart. They stay seven for any larger count, so that the case keeps
     its meaning: this is not an independent sample of the truth. LID_* is 1 everywhere; a model
-    trained for long has LID 0 at the isolated points (OD-Mem). Points (count, 2), arc first; duplicates
-    copy the first point of the arc. Errors: ValueError for count below 2 or duplicates below 0.
+    trained for long has LID 0 at the isolated points (OD-Mem). Points (count, 2), arc first;
+    duplicates copy the first point of the arc. Errors: ValueError for count below 2 or duplicates
+    below 0.
     """
     point_count(count)
     isolated = min(CIRCLE_ISOLATED, count // 2)
