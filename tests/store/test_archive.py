@@ -293,6 +293,22 @@ def test_a_file_of_an_older_tree_is_refused(kept: Path) -> None:
         load_record(kept, Leaf)
 
 
+def test_another_kind_with_the_same_fields_is_refused(kept: Path) -> None:
+    twin = dataclasses.make_dataclass("Twin", [("values", Tensor), ("number", float)], frozen=True)
+    with pytest.raises(MMHError, match="holds another kind of record than Twin"):
+        load_record(kept, twin)
+
+
+def test_a_new_field_is_not_made_up_from_its_default(kept: Path) -> None:
+    newer = dataclasses.make_dataclass(
+        "Leaf",
+        [("values", Tensor), ("number", float), ("added", float, dataclasses.field(default=1.0))],
+        frozen=True,
+    )
+    with pytest.raises(MMHError, match="holds another kind of record than Leaf"):
+        load_record(kept, newer)
+
+
 def test_a_record_that_refuses_its_values_is_another_kind(kept: Path) -> None:
     def refuse(self: object) -> None:
         raise ValueError("no")
