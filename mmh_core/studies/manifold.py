@@ -243,7 +243,7 @@ def _yard(config: ManifoldConfig, data: _Data, model: ScoreModel) -> Yard:
 
 
 def _table_queries(yard: Yard) -> Tensor:
-    """Return up to 100 of the points shown, evenly over their rows: these come in parts."""
+    """Return up to 50 of the points shown, evenly over their rows: these come in parts."""
     count = min(len(yard.shown), _TABLE_POINTS)
     return yard.train.points[yard.shown[torch.arange(count) * len(yard.shown) // count]]
 

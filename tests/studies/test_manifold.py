@@ -21,6 +21,7 @@ from mmh_core.store.archive import load_record, save_record
 from mmh_core.studies.manifold import (
     DEFAULT_STEPS,
     STEPS,
+    _held_out,
     checked,
     default_config,
     manifold_study,
@@ -327,6 +328,10 @@ def test_many_copies_change_neither_the_usual_dimension_nor_the_place_held_out(
     place = run.train.points[100]
     assert bool((run.train.points[100:] == place).all())
     assert float(data_lid_at(place[None], run.truth)) == 0.0
+    held_out = _held_out(run.config, run.train.points)
+    assert held_out.shape == (512, run.train.ambient_dim)
+    assert int((held_out == place).all(1).sum()) == 488
+    assert bool((torch.cdist(held_out[:24], run.train.points) > 0).all())
 
 
 def test_chance_is_far_from_zero_in_few_dimensions_and_near_it_in_many() -> None:
