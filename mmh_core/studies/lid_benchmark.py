@@ -48,8 +48,8 @@ CASES: dict[str, TrainedCase] = {
     "affine-100": TrainedCase("affine-100", 512, 6_000, points=100_000, queries=200),
 }
 #: Mean absolute errors of model-free estimators measured by others on such data, to stand beside
-#: ours: 10,000 points, 1,500 queries, k = 100. Their affine maps are not all orthonormal, which
-#: makes the pieces harder for neighbors than ours. None where no figure is known.
+#: ours: 10,000 points, 1,500 queries, k = 100. Why they differ from ours has not been checked; the
+#: data may not be drawn in the same way. None where no figure is known.
 MODEL_FREE: dict[str, dict[str, float | None]] = {
     "lollipop": {"ESS": 0.16, "Local PCA": 0.00, "MLE": None},
     "affine-10": {"ESS": 0.46, "Local PCA": 0.26, "MLE": 0.83},
