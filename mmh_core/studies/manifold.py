@@ -260,9 +260,6 @@ def _empty_run(config: ManifoldConfig, data: _Data, model: ScoreModel, yard: Yar
         axes = torch.linalg.svd(some, full_matrices=False).Vh[:3].T.contiguous()
         if axes.shape[1] < 3:
             axes = torch.nn.functional.pad(axes, (0, 3 - axes.shape[1]))
-    everything = torch.cat([flat, data.truth.points.flatten(1)])
-    low, high = everything.amin(0), everything.amax(0)
-    margin = 0.15 * (high - low)
     planar = model.ambient_dim == 2
     _, chance = nearest_training(data.held_out, data.train.points)
     return ManifoldRun(
@@ -276,7 +273,7 @@ def _empty_run(config: ManifoldConfig, data: _Data, model: ScoreModel, yard: Yar
         lid_estimator=yard.estimator,
         log_delta=yard.log_delta,
         field_log_delta=yard.field_log_delta(model) if planar else torch.empty(0),
-        field_extent=torch.stack([low - margin, high + margin]) if planar else torch.empty(0, 2),
+        field_extent=_field_extent(yard) if planar else torch.empty(0, 2),
         center=center,
         axes=axes,
         losses=torch.empty(0, 2),
@@ -328,17 +325,20 @@ def _snapshot(
     )
 
 
+def _field_extent(yard: Yard) -> Tensor:
+    """Return the lowest and highest corner (2, 2) of the field's grid: the data and a rim."""
+    both = torch.cat([yard.train.points, yard.truth.points])
+    low, high = both.amin(0), both.amax(0)
+    margin = 0.15 * (high - low)
+    return torch.stack([low - margin, high + margin])
+
+
 def _field(model: ScoreModel, yard: Yard) -> Tensor:
     """Return `x0_hat - x` (F, G, G, 2) on a grid of the plane: where denoising pulls."""
     if model.ambient_dim != 2:
         return torch.empty(0, _FIELD_SIDE, _FIELD_SIDE, 2)
-    both = torch.cat([yard.train.points, yard.truth.points])
-    low, high = both.amin(0), both.amax(0)
-    margin = 0.15 * (high - low)
-    sides = [
-        torch.linspace(float(a), float(b), _FIELD_SIDE)
-        for a, b in zip(low - margin, high + margin, strict=True)
-    ]
+    low, high = _field_extent(yard).tolist()
+    sides = [torch.linspace(a, b, _FIELD_SIDE) for a, b in zip(low, high, strict=True)]
     x = torch.stack(torch.meshgrid(*sides, indexing="xy"), dim=-1).reshape(-1, 2)
     fields = []
     for log_delta in yard.field_log_delta(model):
