@@ -1,0 +1,1 @@
+"""Text-to-image models: latents, prompts and pictures around a score model."""

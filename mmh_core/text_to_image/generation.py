@@ -1,0 +1,168 @@
+"""Generate pictures step by step with diffusers' own schedulers.
+
+Bit for bit the pictures of diffusers' pipeline: the same start from the same seeds, both branches
+of guidance in one batch, the same scheduler object. `t` and `x_t` follow the convention of
+`schedule`, whatever the scheduler's own coordinates are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmh_core.diffusion.score_model import ScoreModel
+from mmh_core.records import MMHError
+from mmh_core.text_to_image.model import TextToImage
+from mmh_core.text_to_image.requests import Request, SchedulerName, Steering
+
+# The names of diffusers' classes; each takes over the model's own scheduler configuration.
+SCHEDULERS: dict[SchedulerName, str] = {
+    "ddim": "DDIMScheduler",
+    "euler": "EulerDiscreteScheduler",
+    "dpm++ 2m": "DPMSolverMultistepScheduler",
+    "pndm": "PNDMScheduler",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class GenerationStep:
+    """Report one step, number `index` of `steps`, for B pictures.
+
+    At time `t` the network saw `x_t` and predicted `eps_c` with the prompt and `eps_u` without it
+    (or with the negative one); `x0_hat` is the picture that the guided prediction aims at. All are
+    latents (B, C, h, w) in float32. `guidance_norm` (B,) is `|eps_c - eps_u|_2`. With guidance 1
+    the second branch is spared: `eps_u` is then None and the norm NaN. `latents` is the
+    scheduler's state after the step, at the last one the sample.
+    """
+
+    index: int
+    steps: int
+    t: float
+    x_t: Tensor
+    x0_hat: Tensor
+    eps_c: Tensor
+    eps_u: Tensor | None
+    guidance_norm: Tensor
+    latents: Tensor
+
+
+@torch.no_grad()
+def generate(model: TextToImage, request: Request) -> Iterator[GenerationStep]:
+    """Yield every step of a generation; whoever stops listening cancels it.
+
+    A scale below 1 is applied as written, where diffusers takes it for 1. PNDM makes one step
+    more than asked for. Raises MMHError when the request does not fit the model.
+    """
+    steering = request.steering or Steering()
+    scheduler = _scheduler(model, request)
+    scheduler.set_timesteps(request.steps, device=model.device)
+    guided = request.guidance != 1 or steering.guidance_at is not None
+    cond = _embeddings(model, request, steering, guided)
+    latents = _start(model, request, steering) * scheduler.init_noise_sigma
+    steps = len(scheduler.timesteps)
+    for index, step in enumerate(scheduler.timesteps, start=1):
+        t = (float(step) + 1) / model.schedule.steps
+        x_t = scheduler.scale_model_input(latents, step)
+        inputs = torch.cat([x_t] * 2) if guided else x_t
+        output = model.unet(inputs, step, cond, return_dict=False)[0][:, : x_t.shape[1]]
+        scale = request.guidance if steering.guidance_at is None else steering.guidance_at(t)
+        if guided:
+            without, with_prompt = output.chunk(2)
+            mixed = without + scale * (with_prompt - without)
+        else:
+            without, with_prompt, mixed = None, output, output
+        latents = scheduler.step(mixed, step, latents, return_dict=False)[0]
+        seen = x_t.float()
+        eps_c = _answering(model, with_prompt).eps(seen, t)
+        eps_u = None if without is None else _answering(model, without).eps(seen, t)
+        x0_hat = _answering(model, mixed).x0(seen, t)
+        norm = _norm(eps_c, eps_u)
+        yield GenerationStep(index, steps, t, seen, x0_hat, eps_c, eps_u, norm, latents)
+
+
+def draw(model: TextToImage, request: Request) -> Tensor:
+    """Run a generation to its end and return the pictures (B, 3, H, W)."""
+    latents = None
+    for step in generate(model, request):
+        latents = step.latents
+    if latents is None:
+        raise ValueError("The scheduler made no step.")
+    return model.decode(latents)
+
+
+def _scheduler(model: TextToImage, request: Request) -> Any:
+    """Return a new scheduler: they hold state, so no two generations may share one."""
+    import diffusers
+
+    if request.steps > model.schedule.steps:
+        raise MMHError(
+            f"{request.steps} steps are more than the {model.schedule.steps} that {model.name} "
+            "was trained on: choose fewer."
+        )
+    kind = getattr(diffusers, SCHEDULERS[request.scheduler])
+    return kind.from_config(dict(model.scheduler))
+
+
+def _embeddings(model: TextToImage, request: Request, steering: Steering, guided: bool) -> Tensor:
+    """Return one embedding per row of the batch, those without the prompt first."""
+    pictures = len(request.seeds)
+    cond = steering.embedding
+    if cond is None:
+        cond = model.encode_text([request.prompt])
+    if not guided:
+        return _rows(model, cond, pictures).contiguous()
+    without = steering.negative_embedding
+    if without is None:
+        without = (
+            model.encode_text([request.negative]) if request.negative else (model.unconditional)
+        )
+    return torch.cat([_rows(model, without, pictures), _rows(model, cond, pictures)])
+
+
+def _rows(model: TextToImage, embedding: Tensor, pictures: int) -> Tensor:
+    expected = model.unconditional.shape[1:]
+    if embedding.shape[1:] != expected or len(embedding) not in (1, pictures):
+        raise ValueError(
+            f"An embedding must be (1 or {pictures}, {', '.join(map(str, expected))}), got "
+            f"{tuple(embedding.shape)}."
+        )
+    return embedding.to(model.device, model.dtype).expand(pictures, -1, -1)
+
+
+def _start(model: TextToImage, request: Request, steering: Steering) -> Tensor:
+    """Return standard normal noise, each picture's from its own generator on the CPU."""
+    if request.height % model.factor or request.width % model.factor:
+        raise MMHError(
+            f"{model.name} needs sizes that are multiples of {model.factor}, got "
+            f"{request.height} x {request.width}."
+        )
+    shape = model.latent_shape(request.height, request.width)
+    if steering.noise is not None:
+        if steering.noise.shape != (len(request.seeds), *shape):
+            raise ValueError(
+                f"noise must be {(len(request.seeds), *shape)}, got {tuple(steering.noise.shape)}."
+            )
+        return steering.noise.to(model.device, model.dtype)
+    noise = [
+        torch.randn(1, *shape, generator=torch.Generator().manual_seed(seed), dtype=model.dtype)
+        for seed in request.seeds
+    ]
+    return torch.cat(noise).to(model.device)
+
+
+def _answering(model: TextToImage, output: Tensor) -> ScoreModel:
+    """Return the score model for an output that the network has already given, in float32."""
+    said = output.float()
+    return replace(model.score_model, net=lambda x_t, t, cond: said)
+
+
+def _norm(eps_c: Tensor, eps_u: Tensor | None) -> Tensor:
+    if eps_u is None:
+        return eps_c.new_full((len(eps_c),), math.nan)
+    norm: Tensor = torch.linalg.vector_norm(eps_c - eps_u, dim=(1, 2, 3))
+    return norm

@@ -1,0 +1,69 @@
+"""Fetch a model from the Hugging Face Hub, or from what an earlier download left on this disk."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from mmh_core.records import MMHError
+
+# Only what is read: no pickles, no code, no safety checker, no single-file copies.
+_FILES = [
+    "model_index.json",
+    "scheduler/scheduler_config.json",
+    "text_encoder/config.json",
+    "text_encoder/model.safetensors",
+    "tokenizer/*.json",
+    "tokenizer/merges.txt",
+    "unet/config.json",
+    "unet/diffusion_pytorch_model.safetensors",
+    "vae/config.json",
+    "vae/diffusion_pytorch_model.safetensors",
+]
+_SECONDS = 5.0
+
+
+def is_hub_name(name: str) -> bool:
+    """Return whether this could be a name on the Hub: "owner/model"."""
+    return re.fullmatch(r"[\w][\w.-]{0,95}/[\w][\w.-]{0,95}", name, re.ASCII) is not None
+
+
+def fetch(name: str, complete: Callable[[Path], bool]) -> Path:
+    """Return the folder of a model by its Hub name; the network is used only when it has to be.
+
+    `complete` tells whether a folder holds what is needed. Without a network the answer comes
+    within seconds: one look-up, no retries. Raises MMHError.
+    """
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        folder = Path(snapshot_download(name, allow_patterns=_FILES, local_files_only=True))
+        if complete(folder):
+            return folder
+    except LocalEntryNotFoundError:
+        pass
+    try:
+        HfApi().model_info(name, timeout=_SECONDS)
+        return Path(snapshot_download(name, allow_patterns=_FILES, etag_timeout=_SECONDS))
+    except Exception as error:
+        raise _explained(name, error) from error
+
+
+def _explained(name: str, error: Exception) -> MMHError:
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+    if isinstance(error, GatedRepoError):
+        return MMHError(
+            f"{name} is only given to people who accepted its terms: accept them on "
+            "huggingface.co and sign in with `hf auth login`, or choose another model."
+        )
+    if isinstance(error, RepositoryNotFoundError):
+        return MMHError(
+            f"The Hub has no model named {name}, or it is private: check the spelling."
+        )
+    return MMHError(
+        f"{name} is not on this disk and could not be fetched from the Hub "
+        f"({type(error).__name__}): connect to the network, or give a folder that holds it."
+    )

@@ -1,0 +1,145 @@
+"""The record of a text-to-image model: a score model over latents, with its way in and out.
+
+Nothing here knows diffusers: the networks are called as it builds them, and `stable_diffusion`
+alone builds them. Latents are `scaling * posterior mode` of the autoencoder, which is what the
+network was trained on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmh_core.diffusion.schedule import Discrete
+from mmh_core.diffusion.score_model import Net, ScoreModel
+from mmh_core.text_to_image.pictures import check_pictures
+
+# A time in float32 gives back its step number within 6e-5 at a thousand steps.
+_ON_A_STEP = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class TextToImage:
+    """Hold a latent diffusion model that is steered by text.
+
+    `score_model` takes latents (B, *shape) and a text embedding (B, tokens, width) as `cond`;
+    None is the embedding of the empty prompt, `unconditional` (1, tokens, width). `sha256` is the
+    digest of the weight files. `scheduler` is the configuration of the sampler, from which one is
+    made per use. `picture_size` is (height, width), `guidance` and `steps` are recommendations.
+    Parameters are frozen, so a graph is only built for an input that asks for one. Shared weights
+    serve several callers; a caller changes none.
+    """
+
+    name: str
+    sha256: str
+    score_model: ScoreModel
+    unconditional: Tensor
+    tokenizer: Callable[..., Any]
+    text_encoder: nn.Module
+    unet: nn.Module
+    autoencoder: Any
+    scheduler: Mapping[str, Any]
+    scaling: float
+    picture_size: tuple[int, int]
+    guidance: float = 7.5
+    steps: int = 50
+
+    @property
+    def schedule(self) -> Discrete:
+        """Return the schedule, which is always a table."""
+        schedule = self.score_model.schedule
+        if not isinstance(schedule, Discrete):
+            raise ValueError(f"The schedule must be a table of steps, got {schedule!r}.")
+        return schedule
+
+    @property
+    def device(self) -> torch.device:
+        """Return where the weights are."""
+        return next(self.unet.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Return the type of the weights."""
+        return next(self.unet.parameters()).dtype
+
+    @property
+    def factor(self) -> int:
+        """Return how many pixels one latent spans along each side."""
+        return self.picture_size[0] // self.score_model.shape[1]
+
+    def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
+        """Return the shape of the latents of pictures of this size."""
+        return self.score_model.shape[0], height // self.factor, width // self.factor
+
+    def encode_text(self, prompts: Sequence[str]) -> Tensor:
+        """Return the text embedding of each prompt, (B, tokens, width).
+
+        What exceeds the encoder's number of tokens is cut off, as everywhere in Stable Diffusion.
+        """
+        return encode_prompts(self.tokenizer, self.text_encoder, prompts, self.device)
+
+    def encode(self, pictures: Tensor) -> Tensor:
+        """Return the latents (B, C, h, w) of pictures (B, 3, H, W): the posterior's mode, scaled.
+
+        Float32. Raises ValueError for a size that is not a multiple of `factor`.
+        """
+        check_pictures(pictures)
+        height, width = pictures.shape[2:]
+        if height % self.factor or width % self.factor:
+            raise ValueError(
+                f"Height and width must be multiples of {self.factor}, got {height} x {width}."
+            )
+        inputs = (2 * pictures - 1).to(self.device, self.dtype)
+        latents: Tensor = self.autoencoder.encode(inputs).latent_dist.mode()
+        return latents.float() * self.scaling
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Return the pictures of latents (B, C, h, w), clipped to [0, 1]."""
+        inputs = latents.to(self.device, self.dtype) / self.scaling
+        raw: Tensor = self.autoencoder.decode(inputs, return_dict=False)[0]
+        return (raw * 0.5 + 0.5).clamp(0, 1).float()
+
+
+def encode_prompts(
+    tokenizer: Callable[..., Any],
+    encoder: nn.Module,
+    prompts: Sequence[str],
+    device: torch.device,
+) -> Tensor:
+    """Return the encoder's last hidden states for prompts, padded and cut to its length."""
+    if isinstance(prompts, str) or not prompts:
+        raise ValueError(f"prompts must be a list of at least one text, got {prompts!r}.")
+    tokens = tokenizer(
+        list(prompts),
+        padding="max_length",
+        max_length=tokenizer.model_max_length,  # type: ignore[attr-defined]
+        truncation=True,
+        return_tensors="pt",
+    )
+    hidden: Tensor = encoder(tokens.input_ids.to(device))[0]
+    return hidden
+
+
+def latent_net(unet: nn.Module, schedule: Discrete, unconditional: Tensor) -> Net:
+    """Wrap a UNet that is fed step numbers as a `net(x_t, t, cond)`.
+
+    On a step the number is an integer, between steps a fraction, always in float32: half
+    precision holds no odd number above 2,048. Channels beyond those of the input are a learned
+    variance and are dropped.
+    """
+    kind = next(unet.parameters()).dtype
+
+    def net(x_t: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
+        step = schedule.step_at(t.double())
+        whole = step.round()
+        step = torch.where((step - whole).abs() < _ON_A_STEP, whole, step).float()
+        if cond is None:
+            cond = unconditional.expand(len(x_t), -1, -1)
+        output: Tensor = unet(x_t.to(kind), step, cond.to(kind), return_dict=False)[0]
+        return output[:, : x_t.shape[1]].to(x_t.dtype)
+
+    return net

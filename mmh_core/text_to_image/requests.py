@@ -1,0 +1,95 @@
+"""What to generate: a request, checked when it is made, and what may steer it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from torch import Tensor
+
+from mmh_core.records import MMHError
+
+SchedulerName = Literal["ddim", "euler", "dpm++ 2m", "pndm"]
+
+MOST_STEPS = 1000
+# Pictures are computed side by side: this many pixels are 32 pictures of 512 x 512.
+MOST_PIXELS = 2**23
+# 50 steps of 80 pictures of 512 x 512, hours on a CPU.
+MOST_WORK = 2**30
+_LONGEST_TEXT = 10_000
+
+
+@dataclass(frozen=True, eq=False)
+class Steering:
+    """Replace parts of a generation: each field that is None is as the request says.
+
+    `embedding` and `negative_embedding` are (1 or B, tokens, width), in place of the encoded
+    texts. `noise` (B, *latent shape), in units of a standard normal, is the start in place of the
+    seeds'. `guidance_at(t)` gives the guidance scale at time t in place of a constant one; both
+    branches are then computed at every step.
+    """
+
+    embedding: Tensor | None = None
+    negative_embedding: Tensor | None = None
+    noise: Tensor | None = None
+    guidance_at: Callable[[float], float] | None = None
+
+
+@dataclass(frozen=True)
+class Request:
+    """Ask for one picture per seed.
+
+    `guidance` is diffusers' scale, `eps_u + guidance (eps_c - eps_u)`: 1 is no guidance. The same
+    seed starts from the same noise whatever the device and the other seeds are. Two requests with
+    steering are equal only when it is the same object. Raises MMHError for what a person can
+    mistype.
+    """
+
+    prompt: str
+    seeds: tuple[int, ...]
+    steps: int
+    guidance: float
+    height: int
+    width: int
+    scheduler: SchedulerName = "ddim"
+    negative: str = ""
+    steering: Steering | None = None
+
+    def __post_init__(self) -> None:
+        """Check every field, and their product against the limits."""
+        if self.scheduler not in get_args(SchedulerName):
+            raise ValueError(
+                f"Unknown scheduler {self.scheduler!r}; choose from {get_args(SchedulerName)}."
+            )
+        if max(len(self.prompt), len(self.negative)) > _LONGEST_TEXT:
+            raise MMHError(f"The prompt is too long: shorten it to {_LONGEST_TEXT:,} characters.")
+        if not self.seeds or not all(_is_seed(seed) for seed in self.seeds):
+            raise MMHError(
+                f"The seeds are {self.seeds!r}: give at least one, each a whole number from 0 to "
+                "2^63 - 1."
+            )
+        if not 1 <= self.steps <= MOST_STEPS:
+            raise MMHError(f"{self.steps} steps: choose from 1 to {MOST_STEPS:,}.")
+        if not math.isfinite(self.guidance):
+            raise MMHError(f"The guidance scale is {self.guidance}: choose a finite number.")
+        self._check_size()
+
+    def _check_size(self) -> None:
+        for side in (self.height, self.width):
+            if side < 8 or side % 8:
+                raise MMHError(
+                    f"Height and width are {self.height} x {self.width}: choose multiples of 8."
+                )
+        pixels = self.height * self.width * len(self.seeds)
+        if pixels > MOST_PIXELS or pixels * self.steps > MOST_WORK:
+            raise MMHError(
+                f"{len(self.seeds)} pictures of {self.height} x {self.width} in {self.steps} "
+                "steps are more than one request may ask for: choose fewer or smaller pictures, "
+                "or fewer steps."
+            )
+
+
+def _is_seed(seed: object) -> bool:
+    return isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < 2**63

@@ -1,0 +1,205 @@
+"""Weight files: known by their content, never unpickled, checked against their digests.
+
+A file is accepted because its bytes are safetensors, whatever its name says. Digests are SHA-256.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmh_core.records import MMHError
+
+MANIFEST = "manifest.json"
+# What the networks compute on, beside the weights: a quarter is measured generously.
+_HEADROOM = 1.25
+_LONGEST_JSON = 2**24
+# A zip archive (torch.save since 1.6), a pickle of protocol 2 to 5, and a tar (torch before 0.4).
+_PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file; MMHError when it is missing or damaged."""
+    try:
+        if path.stat().st_size > _LONGEST_JSON:
+            raise ValueError("too long")
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError("not an object")
+    except FileNotFoundError as error:
+        raise MMHError(
+            f"{path} is missing: copy or download the whole model again, or choose another."
+        ) from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise MMHError(
+            f"{path} is damaged or cannot be read ({error}): copy or download the model again."
+        ) from error
+    return content
+
+
+def check_safetensors(path: Path) -> None:
+    """Refuse a file whose bytes are not whole safetensors, with the next step."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(262)
+    except FileNotFoundError as error:
+        raise MMHError(
+            f"{path} is missing: copy or download the whole model again, or choose another."
+        ) from error
+    except OSError as error:
+        raise MMHError(
+            f"{path} cannot be read ({error.strerror}): choose a file that this user may read."
+        ) from error
+    if start.startswith(_PICKLES) or start[257:262] == b"ustar":
+        raise MMHError(
+            f"{path} is a pickle, which can run code when it is opened: choose a safetensors "
+            "version of the model."
+        )
+    _shapes(path, "")
+
+
+def parameter_count(path: Path, prefixes: tuple[str, ...] = ("",)) -> int:
+    """Return how many numbers the tensors with one of these prefixes hold, from the header."""
+    return sum(math.prod(shape) for prefix in prefixes for shape in _shapes(path, prefix).values())
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Return the free text that a safetensors file carries about itself, often none."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        return dict(file.metadata() or {})
+
+
+def _shapes(path: Path, prefix: str) -> dict[str, tuple[int, ...]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118
+            return {name: tuple(file.get_slice(name).get_shape()) for name in names}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise MMHError(
+            f"{path} is not a safetensors file, or a damaged one ({error}): copy or download it "
+            "again."
+        ) from error
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file, on the CPU, mapped from the file until copied."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    check_safetensors(path)
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise MMHError(f"{path} is damaged ({error}): copy or download it again.") from error
+
+
+def find_weights(folder: Path, stem: str) -> Path:
+    """Return `stem`.safetensors in a folder, or its half-precision variant.
+
+    Raises MMHError where there is none, naming the pickle that stands in its place if any.
+    """
+    for name in (f"{stem}.safetensors", f"{stem}.fp16.safetensors"):
+        if (folder / name).exists():
+            return folder / name
+    pickles = sorted(folder.glob(f"{stem}*.bin")) + sorted(folder.glob("*.ckpt"))
+    if pickles:
+        raise MMHError(
+            f"{folder} holds its weights as a pickle ({pickles[0].name}), which can run code when "
+            "it is opened: choose a safetensors version of the model."
+        )
+    raise MMHError(
+        f"{folder / (stem + '.safetensors')} is missing: copy or download the whole model again, "
+        "or choose another."
+    )
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise MMHError(
+            f"{path} is missing or cannot be read ({error.strerror}): copy or download the model "
+            "again."
+        ) from error
+
+
+def joint_digest(digests: Mapping[str, str]) -> str:
+    """Return one digest for several files: SHA-256 of what `sha256sum` prints for them, sorted."""
+    lines = "".join(f"{digests[name]}  {name}\n" for name in sorted(digests))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def check_manifest(folder: Path, needed: Iterable[str]) -> dict[str, str]:
+    """Compare a folder with its manifest, and return the digest of each file it lists.
+
+    `manifest.json` is `{"files": {"unet/config.json": "<sha256>", ...}}`, with paths below the
+    folder. Every file it lists is compared, and it has to list every needed one, or what is read
+    would not be covered. Without a manifest the answer is empty. Raises MMHError for any
+    difference.
+    """
+    if not (folder / MANIFEST).exists():
+        return {}
+    listed = read_json(folder / MANIFEST).get("files")
+    if not isinstance(listed, dict) or not all(_inside(name) for name in listed):
+        raise MMHError(
+            f"{folder / MANIFEST} does not list files with their SHA-256: copy or download the "
+            "model again."
+        )
+    for name in needed:
+        if name not in listed:
+            raise MMHError(
+                f"{folder / name} is not listed in {MANIFEST}, so it cannot be checked: copy or "
+                "download the model again."
+            )
+    for name, expected in listed.items():
+        if digest(folder / name) != expected:
+            raise MMHError(
+                f"{folder / name} is not the file that {MANIFEST} lists (its SHA-256 differs): "
+                "copy or download the model again."
+            )
+    return dict(listed)
+
+
+def _inside(name: str) -> bool:
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts
+
+
+def check_memory(parameters: int, dtype: torch.dtype, device: torch.device, name: str) -> None:
+    """Refuse a model that would not fit into what is free on the device.
+
+    The need is that of the weights plus a quarter for computing. Where the system does not tell
+    what is free, nothing is refused.
+    """
+    need = _HEADROOM * parameters * dtype.itemsize
+    free = _free_memory(device)
+    if free is not None and need > free:
+        raise MMHError(
+            f"{name} needs about {need / 1e9:.1f} GB of memory on {device} and "
+            f"{free / 1e9:.1f} GB are free: close other programs, or choose a smaller model or "
+            "another device."
+        )
+
+
+def _free_memory(device: torch.device) -> int | None:
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    kilobytes = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
+    return int(kilobytes[0]) * 1024 if kilobytes else None
