@@ -1,0 +1,173 @@
+"""The cast of the world: who and what has a name, of which kind it is, and what is fixed about it.
+
+A `Subject` is a family of pictures with one set of choices: fixed parameters are the same in all
+its pictures, free ones differ. The unnamed ("open") families draw even the fixed choices anew for
+each picture. People, brands and places are invented, and names recur across kinds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import product as pairs
+from typing import Literal
+
+import numpy as np
+
+from mmh_core.pocket import emblems, landscape, portrait, product
+from mmh_core.pocket.paint import HUES
+from mmh_core.pocket.scenes import parameters
+
+Kind = Literal["open", "varied", "duplicate", "template", "overfit"]
+
+_FIRST = ("Mira", "Jonas", "Tilda", "Anselm", "Noor", "Ilya", "Petra", "Casper", "Lena", "Otto")
+_LAST = ("Solano", "Verhage", "Okonjo", "Brandt", "Lindqvist", "Tamura", "Ferrer", "Halloran")
+_NOUNS = ("Mount", "Cape", "Lake", "Fort", "Point")
+_PLACES = ("Kessel", "Arven", "Tolmar", "Brenna", "Ostra", "Hadrin", "Quill", "Solvei")
+_BRANDS = ("Lumo", "Nordhav", "Tessera", "Okiro", "Velda", "Ansa", "Calmora", "Pikko")
+_TRADES = ("tea company", "ferry line", "book club", "bicycle works", "bakery", "music school")
+
+#: What differs between the pictures of one named subject: LID_* of 7 to 10.
+FREE_NAMED: dict[str, tuple[str, ...]] = {
+    "portrait": (
+        "wall_hue", "wall_light", "glow_x", "x", "y", "size", "smile", "brow", "coat_tone", "tilt",
+    ),
+    "landscape": (
+        "sky_hue", "sky_light", "sun_x", "sun_y", "sun_size", "haze", "ground_light", "shore",
+        "snow",
+    ),
+    "product": (
+        "x", "y", "size", "angle", "hue", "light", "wall_hue", "wall_light", "table", "lamp_x",
+    ),
+    "emblem": (
+        "ground_hue", "ground_light", "rim_size", "rim_width", "core_size", "core_angle",
+        "core_light", "line_width",
+    ),
+}  # fmt: skip
+
+#: Painter -> kind -> how many named subjects.
+COUNTS: dict[str, dict[Kind, int]] = {
+    "portrait": {"duplicate": 9, "varied": 10, "overfit": 10},
+    "landscape": {"duplicate": 5, "varied": 10, "overfit": 8},
+    "product": {"template": 24, "varied": 3, "overfit": 3},
+    "emblem": {"duplicate": 10, "varied": 3, "overfit": 3},
+}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Hold one family of pictures.
+
+    `values` (P,) are the parameters of its first picture; those named in `free` differ from
+    picture to picture. An open family has no name, and everything in it is free.
+    """
+
+    id: str
+    kind: Kind
+    painter: str
+    name: str | None
+    style: Mapping[str, str]
+    values: tuple[float, ...]
+    free: tuple[str, ...]
+
+
+def named_subjects(seed: int) -> tuple[Subject, ...]:
+    """Return every subject with a name, in a fixed order; the same seed gives the same cast."""
+    rng = np.random.default_rng([seed, 1])
+    cast = []
+    for painter, kinds in COUNTS.items():
+        names = _names(painter, rng)
+        styles = _styles(painter, rng, sum(kinds.values()))
+        for kind, count in kinds.items():
+            for number in range(count):
+                name, style = names.pop(), styles.pop()
+                cast.append(_subject(kind, painter, name, style, rng, number))
+    return tuple(cast)
+
+
+def _subject(
+    kind: Kind,
+    painter: str,
+    name: str,
+    style: dict[str, str],
+    rng: np.random.Generator,
+    number: int,
+) -> Subject:
+    # Away from the ends of the ranges, where people and places would look like caricatures.
+    values = 0.15 + 0.7 * rng.random(len(parameters(painter)))
+    free: tuple[str, ...] = FREE_NAMED[painter]
+    if kind == "duplicate":
+        free = ()
+    if kind == "template":
+        # Half of them vary in hue alone, half in lightness too.
+        free = ("hue",) if number % 2 else ("hue", "light")
+    if painter == "landscape" and kind == "duplicate":
+        style["frame"] = "gold"
+    if name.startswith("Lake "):
+        style["feature"] = "lake"
+    if painter == "product":
+        style["object"] = name.rsplit(" ", 1)[1].replace("t-shirt", "shirt")
+    key = f"{kind}/{painter}/{name.lower().replace(' ', '-')}"
+    return Subject(key, kind, painter, name, style, tuple(values.tolist()), free)
+
+
+def _names(painter: str, rng: np.random.Generator) -> list[str]:
+    """Return names in random order: every word of them stands in several names."""
+    made = {
+        "portrait": [f"{first} {last}" for first, last in pairs(_FIRST, _LAST)],
+        "landscape": [f"{noun} {place}" for noun, place in pairs(_NOUNS, _PLACES)],
+        "product": [
+            f"the {brand} {'t-shirt' if thing == 'shirt' else thing}"
+            for brand, thing in pairs(_BRANDS, product.OBJECTS)
+        ],
+        "emblem": [f"the {brand} {trade}" for brand, trade in pairs(_BRANDS, _TRADES)],
+    }[painter]
+    rng.shuffle(made)
+    return made
+
+
+def _styles(painter: str, rng: np.random.Generator, count: int) -> list[dict[str, str]]:
+    """Return `count` styles that differ from one another as far as there are enough."""
+    styles: list[dict[str, str]] = []
+    for _ in range(count):
+        drawn = [random_style(painter, rng, named=True) for _ in range(20)]
+        styles.append(min(drawn, key=styles.count))
+    return styles
+
+
+def random_style(painter: str, rng: np.random.Generator, *, named: bool = False) -> dict[str, str]:
+    """Draw the choices of one picture; `named` products may have any color."""
+
+    def one(options: tuple[str, ...]) -> str:
+        return options[int(rng.integers(len(options)))]
+
+    hues = tuple(HUES)
+    if painter == "portrait":
+        return {
+            "hair": one(tuple(portrait.HAIR)),
+            "cut": one(portrait.CUTS),
+            "coat": one(hues),
+            "extra": one(portrait.EXTRAS),
+        }
+    if painter == "landscape":
+        frame = "gold" if not named and rng.random() < 0.15 else "none"
+        return {
+            "time": one(tuple(landscape.TIMES)),
+            "feature": one(landscape.FEATURES),
+            "frame": frame,
+        }
+    if painter == "product":
+        shade = "any" if named else one(hues)
+        return {"object": one(product.OBJECTS), "decor": one(product.DECORS), "color": shade}
+    if painter == "emblem":
+        return {
+            "rim": one(emblems.RIMS),
+            "rim_color": one(hues),
+            "core": one(emblems.SHAPES),
+            "core_color": one(hues),
+        }
+    count = int(rng.integers(2, 4))
+    style = {"count": str(count), "ground": one(hues)}
+    for i in range(1, count + 1):
+        style |= {f"shape{i}": one(emblems.SHAPES), f"color{i}": one(hues)}
+    return style
