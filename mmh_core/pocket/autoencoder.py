@@ -1,0 +1,137 @@
+"""Train the autoencoder: 64 x 64 pictures to 8 x 8 latents of 4 channels and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmh_core.pocket.batches import Precision, as_unit, computing
+from mmh_core.pocket.fit import Fitted, Fitting, Loss, fit
+from mmh_core.pocket.place import Place
+from mmh_core.text_to_image.components import new_autoencoder
+
+
+@dataclass(frozen=True)
+class AutoencoderConfig:
+    """Shape of the network, weights of the loss, and how long it is trained.
+
+    `noise` is the spread of the noise that the decoder has to bear, in units of the latents'
+    spread: it makes latents smooth, so that small errors of the denoiser do not show.
+    """
+
+    fitting: Fitting = Fitting(steps=3600, batch=12, rate=2e-3)
+    channels: tuple[int, ...] = (16, 48, 96, 128)
+    groups: int = 8
+    noise: float = 0.07
+    edges: float = 0.5
+    divergence: float = 1e-6
+
+    def network(self, size: int) -> dict[str, Any]:
+        """Return AutoencoderKL's configuration for pictures of this side."""
+        return {
+            "in_channels": 3,
+            "out_channels": 3,
+            "down_block_types": ("DownEncoderBlock2D",) * len(self.channels),
+            "up_block_types": ("UpDecoderBlock2D",) * len(self.channels),
+            "block_out_channels": self.channels,
+            "layers_per_block": 1,
+            "latent_channels": 4,
+            "norm_num_groups": self.groups,
+            "mid_block_add_attention": False,
+            "sample_size": size,
+        }
+
+
+def train_autoencoder(
+    pictures: Tensor, config: AutoencoderConfig, place: Place, precision: Precision
+) -> Iterator[Fitted]:
+    """Train on uint8 pictures (N, 3, H, W), each mirrored half of the time; one yield a step."""
+    generator = torch.Generator().manual_seed(place.seed)
+    with place.seeded():
+        vae = new_autoencoder(config.network(pictures.shape[-1])).to(place.device)
+    yield from fit(
+        vae,
+        _loss(vae, pictures, config, place.device, precision),
+        config.fitting,
+        generator=generator,
+        checkpoint=place.checkpoint,
+        stamp=place.stamp,
+    )
+
+
+def reconstruction_loss(found: Tensor, wanted: Tensor, edges: float) -> Tensor:
+    """Return `|e|_1 + 10 e^2 + edges |grad e|_1` of the error e, averaged over the numbers."""
+    error = found - wanted
+    across, down = error.diff(dim=3), error.diff(dim=2)
+    gradient = across.abs().mean() + down.abs().mean()
+    return error.abs().mean() + 10 * error.square().mean() + edges * gradient
+
+
+def _loss(
+    vae: Any,
+    pictures: Tensor,
+    config: AutoencoderConfig,
+    device: torch.device,
+    precision: Precision,
+) -> Loss:
+    def loss(generator: torch.Generator) -> Tensor:
+        batch = config.fitting.batch
+        chosen = torch.randint(len(pictures), (batch,), generator=generator)
+        mirrored = torch.rand(batch, generator=generator) < 0.5
+        x = as_unit(pictures[chosen], device) * 2 - 1
+        x = torch.where(mirrored.to(device)[:, None, None, None], x.flip(3), x)
+        with computing(device, precision):
+            posterior = vae.encode(x).latent_dist
+            mean = posterior.mean.float()
+            draw = torch.randn(mean.shape, generator=generator).to(device)
+            spread = config.noise * mean.detach().std()
+            noise = torch.sqrt(posterior.var.float() + spread**2) * draw
+            found = vae.decode(mean + noise).sample.float()
+        divergence = posterior.kl().float().mean()
+        return reconstruction_loss(found, x, config.edges) + config.divergence * divergence
+
+    return loss
+
+
+@torch.no_grad()
+def encode(vae: Any, pictures: Tensor, batch: int = 64) -> Tensor:
+    """Return latents (N, 4, h, w), the means of the posterior, times the scaling factor.
+
+    `pictures` is uint8 (N, 3, H, W); the latents are float32 on the CPU.
+    """
+    device = next(iter(vae.parameters())).device
+    parts = [
+        vae.encode(as_unit(part, device) * 2 - 1).latent_dist.mean.float().cpu()
+        for part in pictures.split(batch)
+    ]
+    return torch.cat(parts) * vae.config.scaling_factor
+
+
+@torch.no_grad()
+def decode(vae: Any, latents: Tensor, batch: int = 64) -> Tensor:
+    """Return pictures (N, 3, H, W) in [0, 1] for scaled latents."""
+    device = next(iter(vae.parameters())).device
+    parts = [
+        vae.decode(part.to(device) / vae.config.scaling_factor).sample.float().cpu()
+        for part in latents.split(batch)
+    ]
+    return (torch.cat(parts) / 2 + 0.5).clamp(0, 1)
+
+
+def set_scale(vae: Any, pictures: Tensor) -> float:
+    """Make the scaling factor 1 / std of these pictures' latents, and return it."""
+    vae.register_to_config(scaling_factor=1.0)
+    scale = 1 / float(encode(vae, pictures).std())
+    vae.register_to_config(scaling_factor=scale)
+    return scale
+
+
+def psnr(vae: nn.Module, pictures: Tensor) -> float:
+    """Return `-10 log10` of the mean squared error of reconstructions, in dB."""
+    found = decode(vae, encode(vae, pictures))
+    error = (found - as_unit(pictures, torch.device("cpu"))).square().mean()
+    return float(-10 * torch.log10(error))

@@ -1,0 +1,201 @@
+"""Train a tiny CLIP on the world; its text half conditions the denoiser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mmh_core.pocket.augmentations import crop
+from mmh_core.pocket.batches import Precision, as_unit, computing
+from mmh_core.pocket.fit import Fitted, Fitting, Loss, fit
+from mmh_core.pocket.place import Place
+from mmh_core.pocket.tokenizer import LENGTH
+
+
+@dataclass(frozen=True)
+class ClipConfig:
+    """Shapes of both halves, and how long they are trained."""
+
+    fitting: Fitting = Fitting(steps=700, batch=128, rate=1e-3, weight_decay=0.02)
+    text_width: int = 128
+    text_layers: int = 3
+    vision_width: int = 160
+    vision_layers: int = 4
+    heads: int = 4
+    patch: int = 8
+    width: int = 128
+
+
+@dataclass(frozen=True)
+class Captioned:
+    """Hold what a caption says of each of N pictures.
+
+    `ids` (C, LENGTH) are the distinct captions' tokens; `first` and `count` (N,) say which run of
+    `listed` holds the numbers of a picture's captions; `content` (N,) is equal for pictures whose
+    captions say the same.
+    """
+
+    ids: Tensor
+    listed: Tensor
+    first: Tensor
+    count: Tensor
+    content: Tensor
+
+    def draw(self, pictures: Tensor, generator: torch.Generator) -> Tensor:
+        """Return for each picture number the number of one of its captions, drawn uniformly."""
+        share = torch.rand(len(pictures), generator=generator, dtype=torch.float64)
+        count = self.count[pictures]
+        offset = (share * count).long().clamp(max=count - 1)
+        return self.listed[self.first[pictures] + offset]
+
+
+def captioned(captions: Sequence[Sequence[str]], content: Sequence[str], encode: Any) -> Captioned:
+    """Return the captions of pictures as tokens; `encode` maps a list of strings to ids."""
+    numbers: dict[str, int] = {}
+    listed = [numbers.setdefault(text, len(numbers)) for texts in captions for text in texts]
+    count = torch.tensor([len(texts) for texts in captions])
+    if not len(count) or int(count.min()) < 1:
+        raise ValueError("Every picture needs a caption.")
+    keys = {key: i for i, key in enumerate(dict.fromkeys(content))}
+    return Captioned(
+        encode(list(numbers)),
+        torch.tensor(listed),
+        count.cumsum(0) - count,
+        count,
+        torch.tensor([keys[key] for key in content]),
+    )
+
+
+def new_clip(vocabulary: int, size: int, config: ClipConfig) -> Any:
+    """Return a CLIPModel with fresh weights for pictures of this side.
+
+    The last two tokens of the vocabulary are the start and the end of a prompt.
+    """
+    from transformers import CLIPConfig, CLIPModel
+
+    text = {
+        "vocab_size": vocabulary,
+        "hidden_size": config.text_width,
+        "intermediate_size": 4 * config.text_width,
+        "num_hidden_layers": config.text_layers,
+        "num_attention_heads": config.heads,
+        "max_position_embeddings": LENGTH,
+        "projection_dim": config.width,
+        "bos_token_id": vocabulary - 2,
+        "eos_token_id": vocabulary - 1,
+        "pad_token_id": vocabulary - 1,
+    }
+    vision = {
+        "hidden_size": config.vision_width,
+        "intermediate_size": 3 * config.vision_width,
+        "num_hidden_layers": config.vision_layers,
+        "num_attention_heads": config.heads,
+        "image_size": size,
+        "patch_size": config.patch,
+        "projection_dim": config.width,
+    }
+    return CLIPModel(
+        CLIPConfig(text_config=text, vision_config=vision, projection_dim=config.width)
+    )
+
+
+def train_clip(
+    pictures: Tensor, texts: Captioned, config: ClipConfig, place: Place, precision: Precision
+) -> Iterator[Fitted]:
+    """Train on uint8 pictures (N, 3, H, W), each drawn as often as any other."""
+    generator = torch.Generator().manual_seed(place.seed)
+    with place.seeded():
+        # Every caption ends with the last token of the vocabulary.
+        clip = new_clip(int(texts.ids.max()) + 1, pictures.shape[-1], config).to(place.device)
+    yield from fit(
+        clip,
+        _loss(clip, pictures, texts, config.fitting.batch, precision),
+        config.fitting,
+        generator=generator,
+        checkpoint=place.checkpoint,
+        stamp=place.stamp,
+    )
+
+
+def multi_positive_loss(pictures: Tensor, texts: Tensor, keys: Tensor, scale: Tensor) -> Tensor:
+    """Return the contrastive loss of B pairs in which pairs of one key match one another.
+
+    Half the sum over both directions of `-mean_i mean_{j: key j = key i} log p_ij`, with p the
+    softmax of `scale` times the cosines (Radford et al. 2021 where all keys differ; Khosla et al.
+    2020, the mean outside of the logarithm).
+    """
+    logits = scale * F.normalize(pictures, dim=1) @ F.normalize(texts, dim=1).T
+    same = (keys[:, None] == keys).to(logits)
+    share = same / same.sum(1, keepdim=True)
+    return -(share * (logits.log_softmax(1) + logits.T.log_softmax(1))).sum(1).mean() / 2
+
+
+def _loss(clip: Any, pictures: Tensor, texts: Captioned, batch: int, precision: Precision) -> Loss:
+    device = next(iter(clip.parameters())).device
+
+    def loss(generator: torch.Generator) -> Tensor:
+        chosen = torch.randint(len(pictures), (batch,), generator=generator)
+        ids = texts.ids[texts.draw(chosen, generator)].to(device)
+        mirrored = torch.rand(batch, generator=generator) < 0.5
+        x = as_unit(pictures[chosen], device)
+        x = torch.where(mirrored.to(device)[:, None, None, None], x.flip(3), x)
+        x = crop(x, generator)
+        with computing(device, precision):
+            seen = clip.visual_projection(clip.vision_model(x * 2 - 1).pooler_output)
+            read = clip.text_projection(clip.text_model(ids).pooler_output)
+        scale = clip.logit_scale.exp().clamp(max=100)
+        return multi_positive_loss(
+            seen.float(), read.float(), texts.content[chosen].to(device), scale
+        )
+
+    return loss
+
+
+@torch.no_grad()
+def embed_pictures(clip: Any, pictures: Tensor, batch: int = 256) -> Tensor:
+    """Return unit vectors (N, width) of uint8 pictures (N, 3, H, W), on the CPU."""
+    device = next(iter(clip.parameters())).device
+    parts = [
+        clip.visual_projection(
+            clip.vision_model(as_unit(part, device) * 2 - 1).pooler_output
+        ).cpu()
+        for part in pictures.split(batch)
+    ]
+    return F.normalize(torch.cat(parts), dim=1)
+
+
+@torch.no_grad()
+def embed_captions(clip: Any, ids: Tensor, batch: int = 256) -> Tensor:
+    """Return unit vectors (N, width) of captions' tokens (N, LENGTH), on the CPU."""
+    device = next(iter(clip.parameters())).device
+    parts = [
+        clip.text_projection(clip.text_model(part.to(device)).pooler_output).cpu()
+        for part in ids.split(batch)
+    ]
+    return F.normalize(torch.cat(parts), dim=1)
+
+
+def recall_at_1(
+    pictures: Tensor, texts: Tensor, keys: Tensor, *, among: int, generator: torch.Generator
+) -> float:
+    """Return how often a picture finds its caption among this many of different content.
+
+    `pictures` and `texts` (N, width) are unit vectors of N pairs, `keys` (N,) their content. Each
+    picture is shown its own caption and captions of other contents, one each, drawn at random.
+    """
+    kinds = keys.unique()
+    if len(kinds) < among:
+        raise ValueError(f"{among} contents are needed, and there are only {len(kinds)}.")
+    hits = 0
+    for i, key in enumerate(keys):
+        others = kinds[kinds != key]
+        others = others[torch.randperm(len(others), generator=generator)[: among - 1]]
+        shown = [int(torch.nonzero(keys == other)[0]) for other in others]
+        rivals = (texts[shown] @ pictures[i]).max()
+        hits += int(texts[i] @ pictures[i] > rivals)
+    return hits / len(keys)

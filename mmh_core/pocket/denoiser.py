@@ -1,0 +1,186 @@
+"""Train the denoiser: a UNet on latents, conditioned on captions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmh_core.pocket.batches import Precision, computing
+from mmh_core.pocket.clip import Captioned
+from mmh_core.pocket.fit import Fitted, Fitting, Loss, fit
+from mmh_core.pocket.place import Place
+from mmh_core.text_to_image.components import alphas_cumprod, new_unet
+
+
+@dataclass(frozen=True)
+class DenoiserConfig:
+    """Shape of the network, which noise it is trained on, and for how long.
+
+    Half of the steps t are uniform, half normal in log delta around `noise` (in units of the
+    latents' spread) with `noise_spread`: where pictures take shape and LID is read. `empty` is the
+    share of captions that are left out, for guidance.
+    """
+
+    fitting: Fitting = Fitting(steps=8000, batch=128, rate=1e-3, warm_up=300)
+    channels: tuple[int, ...] = (96, 160)
+    layers: int = 1
+    heads: int = 4
+    groups: int = 32
+    empty: float = 0.1
+    noise: float = 0.35
+    noise_spread: float = 1.0
+
+    def network(self, side: int, context: int) -> dict[str, Any]:
+        """Return UNet2DConditionModel's configuration for latents of this side."""
+        down = ("CrossAttnDownBlock2D",) * len(self.channels)
+        return {
+            "sample_size": side,
+            "in_channels": 4,
+            "out_channels": 4,
+            "layers_per_block": self.layers,
+            "block_out_channels": self.channels,
+            "down_block_types": down,
+            "up_block_types": ("CrossAttnUpBlock2D",) * len(self.channels),
+            "cross_attention_dim": context,
+            # diffusers reads this as the number of heads.
+            "attention_head_dim": self.heads,
+            "norm_num_groups": self.groups,
+        }
+
+
+@dataclass(frozen=True)
+class LatentSet:
+    """Hold what the denoiser is trained on.
+
+    `latents` (N, 4, h, w) have unit spread; `copies` (N,) says how often each stands in the
+    training set; `texts` are the captions and `contexts` (C, LENGTH, width) their embeddings, of
+    which `nothing` (1, LENGTH, width) is the empty one's.
+    """
+
+    latents: Tensor
+    copies: Tensor
+    texts: Captioned
+    contexts: Tensor
+    nothing: Tensor
+
+    def __post_init__(self) -> None:
+        """Refuse latents that the schedule is not meant for."""
+        spread = float(self.latents.std())
+        if not 0.8 < spread < 1.25:
+            raise ValueError(f"Latents must have a spread near 1, got {spread:.3f}.")
+
+
+@torch.no_grad()
+def contexts(text_encoder: Any, ids: Tensor, batch: int = 256) -> Tensor:
+    """Return what the denoiser attends to (C, LENGTH, width), as StableDiffusionPipeline does."""
+    device = next(iter(text_encoder.parameters())).device
+    parts = [text_encoder(part.to(device)).last_hidden_state.cpu() for part in ids.split(batch)]
+    return torch.cat(parts)
+
+
+def step_shares(config: DenoiserConfig) -> Tensor:
+    """Return the probabilities (1000,), in float64, with which the steps are drawn."""
+    table = alphas_cumprod().double()
+    log_delta = (torch.log1p(-table) - table.log()) / 2
+    width = torch.gradient(log_delta)[0]
+    z = (log_delta - math.log(config.noise)) / config.noise_spread
+    bell = torch.exp(-z.square() / 2) * width
+    return (bell / bell.sum() + 1 / len(table)) / 2
+
+
+def draw_steps(shares: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Draw steps (count,) with these probabilities, spread evenly over the distribution.
+
+    One draw in each of `count` parts of equal probability, which halves the noise of the loss.
+    """
+    part = (
+        torch.arange(count) + torch.rand(count, generator=generator, dtype=torch.float64)
+    ) / count
+    return torch.searchsorted(shares.cumsum(0), part).clamp(max=len(shares) - 1)
+
+
+def step_weights(shares: Tensor, steps: Tensor) -> Tensor:
+    """Return weights (B,) that make a mean over drawn steps one over uniform steps."""
+    return 1 / (len(shares) * shares[steps])
+
+
+def train_denoiser(
+    data: LatentSet, config: DenoiserConfig, place: Place, precision: Precision
+) -> Iterator[Fitted]:
+    """Train `E |eps - eps_hat(alpha x0 + sigma eps, t, caption)|^2`, one yield a step.
+
+    A picture is drawn in proportion to its copies, its caption uniformly among its own. t follows
+    `step_shares` and is not weighted back: that gives low noise its share.
+    """
+    generator = torch.Generator().manual_seed(place.seed)
+    side, context = data.latents.shape[-1], data.contexts.shape[-1]
+    with place.seeded():
+        unet = new_unet(config.network(side, context)).to(place.device)
+    yield from fit(
+        unet,
+        _loss(unet, data, config, place.device, precision),
+        config.fitting,
+        generator=generator,
+        checkpoint=place.checkpoint,
+        stamp=place.stamp,
+    )
+
+
+def _loss(
+    unet: Any,
+    data: LatentSet,
+    config: DenoiserConfig,
+    device: torch.device,
+    precision: Precision,
+) -> Loss:
+    alpha, sigma = (root.float() for root in _roots())
+    shares, copies = step_shares(config), data.copies.double().cumsum(0)
+
+    def loss(generator: torch.Generator) -> Tensor:
+        batch = config.fitting.batch
+        place = torch.rand(batch, generator=generator, dtype=torch.float64) * copies[-1]
+        chosen = torch.searchsorted(copies, place, right=True).clamp(max=len(copies) - 1)
+        context = data.contexts[data.texts.draw(chosen, generator)]
+        empty = torch.rand(batch, generator=generator) < config.empty
+        context = torch.where(empty[:, None, None], data.nothing, context).float().to(device)
+        # The strata are in order; pictures are not, so t and picture are independent.
+        t = draw_steps(shares, batch, generator)
+        x0 = data.latents[chosen]
+        eps = torch.randn(x0.shape, generator=generator)
+        x_t = alpha[t][:, None, None, None] * x0 + sigma[t][:, None, None, None] * eps
+        with computing(device, precision):
+            found = unet(x_t.to(device), t.to(device), context).sample
+        return (found.float() - eps.to(device)).square().mean()
+
+    return loss
+
+
+def _roots() -> tuple[Tensor, Tensor]:
+    """Return alpha and sigma (1000,) in float64."""
+    table = alphas_cumprod().double()
+    return table.sqrt(), (1 - table).sqrt()
+
+
+@torch.no_grad()
+def losses_at(unet: Any, data: LatentSet, steps: list[int], seed: int) -> list[float]:
+    """Return the loss at each step over all latents with a caption drawn once: the fit by noise."""
+    device = next(iter(unet.parameters())).device
+    generator = torch.Generator().manual_seed(seed)
+    alpha, sigma = (root.float() for root in _roots())
+    everything = torch.arange(len(data.latents))
+    context = data.contexts[data.texts.draw(everything, generator)].float()
+    found = []
+    for step in steps:
+        eps = torch.randn(data.latents.shape, generator=generator)
+        x_t = alpha[step] * data.latents + sigma[step] * eps
+        total = 0.0
+        for part in everything.split(256):
+            guess = unet(x_t[part].to(device), step, context[part].to(device)).sample.cpu()
+            total += float((guess - eps[part]).square().sum())
+        found.append(total / eps.numel())
+    return found
