@@ -27,6 +27,8 @@ SCHEDULERS: dict[SchedulerName, str] = {
     "dpm++ 2m": "DPMSolverMultistepScheduler",
     "pndm": "PNDMScheduler",
 }
+# Its multistep formula looks back over four steps.
+_PNDM_STEPS = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +62,6 @@ def generate(model: TextToImage, request: Request) -> Iterator[GenerationStep]:
     """
     steering = request.steering or Steering()
     scheduler = _scheduler(model, request)
-    scheduler.set_timesteps(request.steps, device=model.device)
     guided = request.guidance != 1 or steering.guidance_at is not None
     cond = _embeddings(model, request, steering, guided)
     latents = _start(model, request, steering) * scheduler.init_noise_sigma
@@ -96,16 +97,26 @@ def draw(model: TextToImage, request: Request) -> Tensor:
 
 
 def _scheduler(model: TextToImage, request: Request) -> Any:
-    """Return a new scheduler: they hold state, so no two generations may share one."""
+    """Return a new scheduler, set to work: they hold state, so no two generations share one."""
     import diffusers
 
-    if request.steps > model.schedule.steps:
+    if request.scheduler == "pndm" and model.score_model.target == "x0":
+        raise MMHError(f"The scheduler pndm cannot run {model.name}: choose another scheduler.")
+    if request.scheduler == "pndm" and request.steps < _PNDM_STEPS:
+        raise MMHError(f"The scheduler pndm needs at least {_PNDM_STEPS} steps: choose more.")
+    trained = model.schedule.steps
+    scheduler: Any = None
+    if request.steps < trained:
+        kind = getattr(diffusers, SCHEDULERS[request.scheduler])
+        scheduler = kind.from_config(dict(model.scheduler))
+        scheduler.set_timesteps(request.steps, device=model.device)
+    # Schedulers that leave out step 0 need one more than they are asked for.
+    if scheduler is None or float(scheduler.timesteps.max()) > trained - 1:
         raise MMHError(
-            f"{request.steps} steps are more than the {model.schedule.steps} that {model.name} "
-            "was trained on: choose fewer."
+            f"{request.steps} steps do not fit into the {trained} that {model.name} was trained "
+            "on: choose fewer."
         )
-    kind = getattr(diffusers, SCHEDULERS[request.scheduler])
-    return kind.from_config(dict(model.scheduler))
+    return scheduler
 
 
 def _embeddings(model: TextToImage, request: Request, steering: Steering, guided: bool) -> Tensor:

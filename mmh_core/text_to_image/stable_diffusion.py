@@ -153,16 +153,10 @@ def _check_index(index: Mapping[str, Any], name: str) -> None:
     """Refuse pipelines and components of other kinds, custom code above all."""
     pipeline = index.get("_class_name")
     if pipeline != "StableDiffusionPipeline":
-        raise not_stable_diffusion(name, f"its pipeline is {pipeline!r}")
+        raise not_stable_diffusion(name, f"its pipeline is {pipeline!r:.80}")
     for part, (library, kinds) in _COMPONENTS.items():
-        given = index.get(part)
-        if not (
-            isinstance(given, list)
-            and len(given) == 2
-            and given[0] == library
-            and given[1] in kinds
-        ):
-            raise not_stable_diffusion(name, f"its {part} is {given!r}")
+        if index.get(part) not in [[library, kind] for kind in kinds]:
+            raise not_stable_diffusion(name, f"its {part} is {index.get(part)!r:.80}")
     # An adapter for pictures as prompts would change what the network is.
-    if (index.get("image_encoder") or [None, None])[1] is not None:
+    if index.get("image_encoder") not in (None, [None, None]):
         raise not_stable_diffusion(name, "it has an image encoder")

@@ -1,0 +1,280 @@
+"""Generation against diffusers' pipeline, bit for bit, and against the laws of its records."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from PIL import ImageChops
+
+from mmh_core.records import MMHError
+from mmh_core.text_to_image.generation import SCHEDULERS, draw, generate
+from mmh_core.text_to_image.model import TextToImage
+from mmh_core.text_to_image.pictures import to_pil
+from mmh_core.text_to_image.requests import Request, SchedulerName, Steering
+from tests.text_to_image.conftest import FolderOf, ModelOf
+from tests.text_to_image.pipelines import plain_pipeline
+
+SEEDS = (3, 7)
+
+
+def request_for(model: TextToImage, **changes: Any) -> Request:
+    height, width = model.picture_size
+    fields = {
+        "prompt": "the cat",
+        "seeds": SEEDS,
+        "steps": 4,
+        "guidance": 3.0,
+        "height": height,
+        "width": width,
+        **changes,
+    }
+    return Request(**fields)
+
+
+def plain_pictures(pipeline: Any, request: Request, output: str = "pt") -> Any:
+    """Return diffusers' own pictures for a request."""
+    import diffusers
+
+    kind = getattr(diffusers, SCHEDULERS[request.scheduler])
+    pipeline.scheduler = kind.from_config(pipeline.scheduler.config)
+    return pipeline(
+        request.prompt,
+        negative_prompt=request.negative or None,
+        height=request.height,
+        width=request.width,
+        num_inference_steps=request.steps,
+        guidance_scale=request.guidance,
+        num_images_per_prompt=len(request.seeds),
+        generator=[torch.Generator().manual_seed(seed) for seed in request.seeds],
+        output_type=output,
+    ).images
+
+
+@pytest.mark.parametrize(
+    ("kind", "scheduler"),
+    [
+        *((kind, scheduler) for kind in ("tiny", "sd15", "sd21") for scheduler in SCHEDULERS),
+        ("tiny-v", "ddim"),
+        ("tiny-x0", "ddim"),
+        ("tiny-x0", "dpm++ 2m"),
+    ],
+)
+def test_pictures_are_bit_equal_to_diffusers(
+    folder_of: FolderOf, model_of: ModelOf, kind: str, scheduler: SchedulerName
+) -> None:
+    model, pipeline = model_of(kind), plain_pipeline(folder_of(kind))
+    request = request_for(model, scheduler=scheduler)
+    expected = plain_pictures(pipeline, request)
+    assert expected.std() > 0.05
+    assert torch.equal(draw(model, request), expected)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"guidance": 1.0},
+        {"negative": "a dog"},
+        {"seeds": (5,)},
+        {"height": 64, "width": 48},
+        {"steps": 1},
+        {"steps": 2, "scheduler": "euler"},
+        {"steps": 2, "scheduler": "dpm++ 2m"},
+        {"steps": 5, "scheduler": "pndm"},
+    ],
+    ids=str,
+)
+def test_other_requests_are_bit_equal_too(
+    folder_of: FolderOf, model_of: ModelOf, changes: dict[str, Any]
+) -> None:
+    model = model_of("tiny")
+    request = request_for(model, **changes)
+    expected = plain_pictures(plain_pipeline(folder_of("tiny")), request)
+    assert torch.equal(draw(model, request), expected)
+    if "negative" in changes:
+        assert not torch.equal(draw(model, replace(request, negative="")), expected)
+
+
+def test_saved_pictures_are_those_of_diffusers(folder_of: FolderOf, model_of: ModelOf) -> None:
+    model = model_of("tiny")
+    request = request_for(model)
+    theirs = plain_pictures(plain_pipeline(folder_of("tiny")), request, output="pil")
+    for ours, image in zip(to_pil(draw(model, request)), theirs, strict=True):
+        assert ImageChops.difference(ours, image).getbbox() is None
+
+
+@pytest.mark.parametrize("scheduler", list(SCHEDULERS))
+@pytest.mark.parametrize("kind", ["tiny", "tiny-v"])
+def test_each_record_holds_what_the_model_says_there(
+    model_of: ModelOf, kind: str, scheduler: SchedulerName
+) -> None:
+    """Of `x_t`, `t`, the two predictions, their distance and the picture they aim at."""
+    model = model_of(kind)
+    cond = model.encode_text(["the cat"]).expand(len(SEEDS), -1, -1)
+    steps = list(generate(model, request_for(model, scheduler=scheduler)))
+    assert [step.index for step in steps] == list(range(1, steps[0].steps + 1))
+    for step in steps:
+        assert step.eps_u is not None
+        # Float32 sums in another order, over a batch of another size; relative to values near 1.
+        close = {"rtol": 1e-4, "atol": 1e-4}
+        torch.testing.assert_close(
+            step.eps_c, model.score_model.eps(step.x_t, step.t, cond), **close
+        )
+        torch.testing.assert_close(step.eps_u, model.score_model.eps(step.x_t, step.t), **close)
+        delta = step.eps_c - step.eps_u
+        norm = delta.square().sum(dim=(1, 2, 3)).sqrt()
+        torch.testing.assert_close(step.guidance_norm, norm)
+        time = torch.tensor(step.t, dtype=torch.float64)
+        alpha, sigma = model.schedule.alpha(time), model.schedule.sigma(time)
+        rebuilt = alpha * step.x0_hat + sigma * (step.eps_u + 3 * delta)
+        # Where alpha is small, x0_hat is large and the sum cancels: float32 leaves 1e-4 of it.
+        torch.testing.assert_close(rebuilt.float(), step.x_t, rtol=1e-3, atol=1e-3)
+
+
+def test_the_last_euler_step_lands_on_the_picture_it_aims_at(model_of: ModelOf) -> None:
+    """Its noise falls to 0, so its state is `x0_hat`: which ties the records to the samples."""
+    model = model_of("tiny")
+    last = list(generate(model, request_for(model, scheduler="euler")))[-1]
+    # Euler's last noise scale is the table's first entry, known to float32.
+    torch.testing.assert_close(last.latents, last.x0_hat, rtol=1e-3, atol=1e-3)
+
+
+def test_guidance_one_spares_the_second_branch(model_of: ModelOf) -> None:
+    model = model_of("tiny")
+    rows: list[int] = []
+    hook = model.unet.register_forward_hook(lambda net, given, out: rows.append(len(given[0])))
+    try:
+        steps = list(generate(model, request_for(model, guidance=1.0)))
+        list(generate(model, request_for(model, guidance=2.0)))
+    finally:
+        hook.remove()
+    assert rows == [2] * 4 + [4] * 4
+    assert all(step.eps_u is None for step in steps)
+    assert all(math.isnan(norm) for step in steps for norm in step.guidance_norm.tolist())
+
+
+def test_guidance_zero_ignores_the_prompt(model_of: ModelOf) -> None:
+    model = model_of("tiny")
+    request = request_for(model, guidance=0.0)
+    assert torch.equal(draw(model, request), draw(model, replace(request, prompt="a dog")))
+
+
+def test_a_seed_starts_from_the_same_noise_in_any_company(model_of: ModelOf) -> None:
+    model = model_of("tiny")
+    both = next(generate(model, request_for(model)))
+    alone = next(generate(model, request_for(model, seeds=SEEDS[1:])))
+    assert torch.equal(both.x_t[1:], alone.x_t)
+    assert not torch.equal(both.x_t[:1], alone.x_t)
+
+
+def test_who_stops_listening_stops_the_work(model_of: ModelOf) -> None:
+    model = model_of("tiny")
+    calls: list[None] = []
+    hook = model.unet.register_forward_hook(lambda net, given, out: calls.append(None))
+    try:
+        steps = generate(model, request_for(model, steps=10))
+        next(steps)
+        next(steps)
+        steps.close()  # type: ignore[attr-defined]
+    finally:
+        hook.remove()
+    assert len(calls) == 2
+
+
+def test_two_generations_at_once_do_not_disturb_one_another(model_of: ModelOf) -> None:
+    """Schedulers with a memory, PNDM above all, would mix if they were shared."""
+    model = model_of("tiny")
+    requests = [request_for(model, scheduler="pndm", seeds=(seed,)) for seed in SEEDS]
+    alone = [[step.latents for step in generate(model, request)] for request in requests]
+    pairs = zip(*(generate(model, request) for request in requests), strict=True)
+    together = [[step.latents for step in steps] for steps in zip(*pairs, strict=True)]
+    for separate, mixed in zip(alone, together, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(separate, mixed, strict=True))
+
+
+def test_steering_with_what_the_request_says_changes_nothing(model_of: ModelOf) -> None:
+    model = model_of("tiny")
+    request = request_for(model, negative="a dog")
+    noise = [
+        torch.randn(1, *model.score_model.shape, generator=torch.Generator().manual_seed(seed))
+        for seed in SEEDS
+    ]
+    steering = Steering(
+        embedding=model.encode_text(["the cat"]),
+        negative_embedding=model.encode_text(["a dog"]),
+        noise=torch.cat(noise),
+        guidance_at=lambda t: 3.0,
+    )
+    blank = Request("", SEEDS, 4, 1.0, request.height, request.width)
+    assert torch.equal(draw(model, replace(blank, steering=steering)), draw(model, request))
+
+
+def test_one_embedding_per_picture_steers_each_by_its_own(model_of: ModelOf) -> None:
+    model = model_of("tiny")
+    embedding = model.encode_text(["the cat", "a dog"])
+    mixed = next(generate(model, request_for(model, steering=Steering(embedding=embedding))))
+    for row, prompt in enumerate(["the cat", "a dog"]):
+        single = next(generate(model, request_for(model, prompt=prompt)))
+        torch.testing.assert_close(mixed.eps_c[row], single.eps_c[row], rtol=1e-4, atol=1e-4)
+
+
+def test_guidance_follows_a_schedule_over_time(model_of: ModelOf) -> None:
+    model = model_of("tiny")
+    seen: list[float] = []
+
+    def late(t: float) -> float:
+        seen.append(t)
+        return 0.0 if t > 0.5 else 3.0
+
+    steps = list(generate(model, request_for(model, steering=Steering(guidance_at=late))))
+    assert seen == [step.t for step in steps]
+    assert seen == sorted(seen, reverse=True)
+    free = list(generate(model, request_for(model, guidance=0.0)))
+    for step, unguided in zip(steps, free, strict=True):
+        # The first step below one half still starts from the common state.
+        assert torch.equal(step.x_t, unguided.x_t) == (step.index <= 3)
+    assert not torch.equal(steps[-1].latents, free[-1].latents)
+
+
+def test_steering_of_a_wrong_shape_is_refused(model_of: ModelOf) -> None:
+    model = model_of("tiny")
+    short = Steering(embedding=model.unconditional[:, 1:])
+    with pytest.raises(ValueError, match="An embedding must be"):
+        draw(model, request_for(model, steering=short))
+    three = Steering(embedding=model.unconditional.expand(3, -1, -1))
+    with pytest.raises(ValueError, match="1 or 2"):
+        draw(model, request_for(model, steering=three))
+    with pytest.raises(ValueError, match="noise must be"):
+        draw(model, request_for(model, steering=Steering(noise=torch.zeros(1, 4, 4, 4))))
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "steps"), [("ddim", 1000), ("euler", 1000), ("dpm++ 2m", 999), ("pndm", 1000)]
+)
+def test_more_steps_than_were_trained_are_refused(
+    model_of: ModelOf, scheduler: SchedulerName, steps: int
+) -> None:
+    model = model_of("tiny")
+    with pytest.raises(MMHError, match=f"{steps} steps do not fit into the 1000"):
+        next(generate(model, request_for(model, scheduler=scheduler, steps=steps)))
+    next(generate(model, request_for(model, scheduler=scheduler, steps=998)))
+
+
+def test_pndm_is_refused_where_diffusers_cannot_run_it(model_of: ModelOf) -> None:
+    model = model_of("tiny-x0")
+    with pytest.raises(MMHError, match="choose another scheduler"):
+        draw(model, request_for(model, scheduler="pndm"))
+    model = model_of("tiny")
+    with pytest.raises(MMHError, match="at least 4 steps"):
+        draw(model, request_for(model, scheduler="pndm", steps=3))
+
+
+def test_no_graph_is_kept_even_for_an_embedding_that_asks_for_one(model_of: ModelOf) -> None:
+    model = model_of("tiny")
+    embedding = model.unconditional.clone().requires_grad_()
+    step = next(generate(model, request_for(model, steering=Steering(embedding=embedding))))
+    assert not step.eps_c.requires_grad
+    assert torch.is_grad_enabled()
