@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from mmh_core.cli_index import index
 from mmh_core.records import MMHError, Progress
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Memorization in generative image models, seen through local intrinsic dimension.",
 )
+app.command()(index)
 
 
 @app.command()

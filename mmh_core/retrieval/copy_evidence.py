@@ -1,0 +1,219 @@
+"""Weigh the evidence that a picture copies a training picture, or the layout of several."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmh_core.retrieval.copy_thresholds import CopyThresholds
+from mmh_core.retrieval.embedders import Embedder, as_floats
+from mmh_core.retrieval.exact import UNIT
+from mmh_core.retrieval.index import check_same_embedder, search, similarities, unit_rows
+from mmh_core.retrieval.training_pictures import TrainingPictures, flat, nearest, within
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CopyKind = Literal["exact", "template", "none"]
+
+#: Carlini et al. 2023: a distance counts against half the mean distance to the 50 nearest.
+CALIBRATION_NEIGHBORS = 50
+CALIBRATION_SHARE = 0.5
+#: Training pictures, by descriptor, among which a layout is looked for.
+LAYOUT_NEIGHBORS = 50
+
+
+@dataclass(frozen=True)
+class CopyEvidence:
+    """Hold the evidence for B pictures; every tensor is (B,).
+
+    `nearest` int64: id of the training picture with the most similar descriptor, `similarity`
+    float64 to it. `pixel_nearest` int64: id of the one nearest in pixels, with
+    `pixel_similarity` float64, that of its descriptor, `distance` float64, Euclidean over values
+    in [0, 1], and `deviation`, the same as root mean square; `calibrated_l2` and `ratio` float64
+    of that distance, NaN with one distinct training picture unless the distance is 0. `copies`
+    int64: how often exactly the picture `nearest` stands in the training set; `near_duplicates`
+    int64: how many other distinct training pictures are versions of it. `agreeing` float64: the
+    share of pixels that agree with `nearest`; `family` int64: how many distinct training pictures
+    share the layout, 50 at most. `kind` and `reason`: the verdict and why, in one sentence.
+    """
+
+    nearest: Tensor
+    similarity: Tensor
+    pixel_nearest: Tensor
+    pixel_similarity: Tensor
+    distance: Tensor
+    deviation: Tensor
+    calibrated_l2: Tensor
+    ratio: Tensor
+    copies: Tensor
+    near_duplicates: Tensor
+    agreeing: Tensor
+    family: Tensor
+    kind: tuple[CopyKind, ...]
+    reason: tuple[str, ...]
+
+    def frame(self) -> pd.DataFrame:
+        """Return one row per picture."""
+        import pandas as pd
+
+        columns = {name: getattr(self, name).numpy() for name in _MEASURED}
+        return pd.DataFrame({**columns, "kind": self.kind, "reason": self.reason})
+
+
+@dataclass(frozen=True)
+class _Measures:
+    """Hold the measures of one picture under the names of `CopyEvidence`."""
+
+    nearest: int
+    similarity: float
+    pixel_nearest: int
+    pixel_similarity: float
+    distance: float
+    deviation: float
+    calibrated_l2: float
+    ratio: float
+    copies: int
+    near_duplicates: int
+    agreeing: float
+    family: int
+
+
+_MEASURED = tuple(_Measures.__dataclass_fields__)
+
+
+def copy_evidence(
+    pictures: Tensor,
+    embedder: Embedder,
+    training: TrainingPictures,
+    thresholds: CopyThresholds,
+) -> CopyEvidence:
+    """Compare pictures (B, 3, H, W) float32 in [0, 1] with all training pictures.
+
+    With x a picture, n0 the training picture nearest to it in pixels, d1 and d2 its distances to
+    the two nearest *distinct* ones, and S the 50 nearest distinct ones (fewer where there are
+    fewer), the calibrated L2 is `|x - n0| / (.5 mean_{n in S} |x - n|)` (Carlini et al. 2023,
+    section 5) and the ratio `d1 / d2`. Exact copies within the training set are taken
+    as one: otherwise a picture that stands there 50 times would be at equal distance from all of
+    S, and its copies the last to be noticed.
+
+    - *exact*: similarity to n0 reaches `descriptor` and the calibrated L2 is within its threshold.
+      Where a template's family is around, x must be one member of it and not something between
+      them: d1 within `near_duplicate` and the ratio within its threshold.
+    - *template*: not exact, and some training picture of similarity `descriptor` or more agrees
+      with x in at least `template_share` of the pixels: the layout is fixed, a part varies.
+      Members of a template lie close together: pixels alone would call their blends copies.
+    - *none*: all else.
+
+    Caveat: a mirrored, cropped or shifted copy agrees in no pixels. It is *none* here with a
+    similarity above the threshold, and the reason says so. Pictures on the same plain background
+    agree in much of it: only the descriptor keeps them apart.
+
+    Raises MMHError when the index was made by another embedder; ValueError for pictures of
+    another size than the training pictures.
+    """
+    check_same_embedder(training.index, embedder)
+    if pictures.shape[1:] != training.pixels.shape[1:]:
+        raise ValueError(
+            f"pictures have shape {tuple(pictures.shape)}: the training pictures have "
+            f"{tuple(training.pixels.shape[1:])} each."
+        )
+    found = list(_measured(pictures, embedder, training, thresholds))
+    judged = [_judged(measures, thresholds) for measures in found]
+    whole = ("nearest", "pixel_nearest", "copies", "near_duplicates", "family")
+    columns = {
+        name: torch.tensor(
+            [getattr(measures, name) for measures in found],
+            dtype=torch.int64 if name in whole else torch.float64,
+        )
+        for name in _MEASURED
+    }
+    kinds, reasons = tuple(kind for kind, _ in judged), tuple(reason for _, reason in judged)
+    return CopyEvidence(**columns, kind=kinds, reason=reasons)
+
+
+def _measured(
+    pictures: Tensor, embedder: Embedder, training: TrainingPictures, thresholds: CopyThresholds
+) -> Iterator[_Measures]:
+    """Yield the measures of one picture after the other; `rows` are those of `training`."""
+    index, points = training.index, flat(pictures)
+    vectors = embedder(pictures)
+    neighbors = search(index, vectors, LAYOUT_NEIGHBORS)
+    units = unit_rows(vectors.numpy(force=True)).astype(np.float64)
+    near = nearest(training, points, CALIBRATION_NEIGHBORS)
+    first = neighbors.rows[:, 0]
+    root = math.sqrt(points.shape[1])
+    versions = within(training, flat(training.pixels[first]), thresholds.near_duplicate * root)
+    for i, (rows, distances) in enumerate(near):
+        similar = neighbors.similarity[i] >= thresholds.descriptor
+        agreeing = _agreeing(
+            pictures[i], training.pixels[neighbors.rows[i]], thresholds.pixel_tolerance
+        )
+        yield _Measures(
+            nearest=int(neighbors.ids[i, 0]),
+            similarity=float(neighbors.similarity[i, 0]),
+            pixel_nearest=int(index.ids[rows[0]]),
+            pixel_similarity=float(similarities(index, units[i], rows[:1])[0]),
+            distance=float(distances[0]),
+            deviation=float(distances[0]) / root,
+            calibrated_l2=_over(distances[0], CALIBRATION_SHARE * distances.mean(), len(rows)),
+            ratio=_over(distances[0], distances[:2][-1], len(rows)),
+            copies=int(training.copies[first[i]]),
+            near_duplicates=len(versions[i]) - 1,
+            agreeing=float(agreeing[0]),
+            family=int((similar & (agreeing >= thresholds.template_share)).sum()),
+        )
+
+
+def _over(distance: float, scale: float, count: int) -> float:
+    """Return distance / scale; 0 for a copy, NaN where one training picture sets the scale."""
+    if distance == 0:
+        return 0.0
+    return float(distance / scale) if count > 1 else math.nan
+
+
+def _agreeing(picture: Tensor, others: Tensor, tolerance: float) -> Tensor:
+    """Return the share of pixels (R,) in which no channel differs by more than `tolerance`."""
+    apart = (as_floats(others) - picture.cpu()).abs().amax(dim=1)
+    # Half a unit of float32 more: a difference of exactly the tolerance is within it.
+    return (apart <= tolerance + UNIT).flatten(1).to(torch.float64).mean(dim=1)
+
+
+def _judged(found: _Measures, limits: CopyThresholds) -> tuple[CopyKind, str]:
+    """Return the verdict and the reason, in the order of the rules of `copy_evidence`."""
+    near = f"training picture {found.nearest}"
+    if found.similarity < limits.descriptor:
+        return "none", (
+            f"No training picture is near: the best similarity, {found.similarity:.3f}, is below "
+            f"{limits.descriptor:.3f}."
+        )
+    # NaN compares as False: what cannot be calibrated confirms nothing.
+    confirmed = found.calibrated_l2 <= limits.calibrated_l2
+    member = found.deviation <= limits.near_duplicate and found.ratio <= limits.ratio
+    apart = member or found.family < limits.template_family
+    if confirmed and apart and found.pixel_similarity >= limits.descriptor:
+        return "exact", (
+            f"A copy of training picture {found.pixel_nearest}: similarity "
+            f"{found.pixel_similarity:.3f} (threshold {limits.descriptor:.3f}), calibrated "
+            f"L2 {found.calibrated_l2:.3f} (threshold {limits.calibrated_l2:.3f})."
+        )
+    if found.family:
+        return "template", (
+            f"The layout of {near} with a part changed: {found.agreeing:.0%} of its pixels agree, "
+            f"similarity {found.similarity:.3f}, and {found.family} training pictures share it."
+        )
+    if math.isnan(found.calibrated_l2):
+        return "none", (
+            f"Similar to {near} ({found.similarity:.3f}), but one distinct training picture is "
+            "too few to calibrate distances: compare the two by eye."
+        )
+    return "none", (
+        f"Similar to {near} ({found.similarity:.3f}), but its pixels do not agree: compare the "
+        "two by eye, since a mirrored, cropped or shifted copy looks like this."
+    )

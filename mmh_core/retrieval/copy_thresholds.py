@@ -1,0 +1,77 @@
+"""Hold the thresholds of copy evidence, and calibrate them on pictures that are no copies."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class CopyThresholds:
+    """Hold what is measured against; the values belong to one embedder and one training set.
+
+    `descriptor`: at least this similarity. `calibrated_l2`: at most this (Carlini et al. 2023 use
+    1.4 on CIFAR-10). `ratio`: at most this d1 / d2 (1/3 in the same line of work).
+    `near_duplicate`: training pictures this close to one another, as the root of the mean squared
+    difference per value in [0, 1], are versions of one picture. `pixel_tolerance`: a pixel agrees
+    when no channel differs by more, above what coding does to a picture. `template_share`: a
+    layout is shared where at least this share of the pixels agrees. `template_family`: so many
+    distinct training pictures of one layout make it a template.
+
+    Raises ValueError for values that no picture could meet or that every picture does.
+    """
+
+    descriptor: float
+    calibrated_l2: float
+    ratio: float
+    near_duplicate: float
+    pixel_tolerance: float
+    template_share: float
+    template_family: int
+
+    def __post_init__(self) -> None:
+        """Check every value against the range in which it decides anything."""
+        bounds = {
+            "descriptor": (-1.0, 1.0),
+            "calibrated_l2": (0.0, math.inf),
+            "ratio": (0.0, 1.0),
+            "near_duplicate": (0.0, 1.0),
+            "pixel_tolerance": (0.0, 1.0),
+            "template_share": (0.0, 1.0),
+            "template_family": (2, math.inf),
+        }
+        for name, (low, high) in bounds.items():
+            value = getattr(self, name)
+            if not low <= value <= high or not math.isfinite(value):
+                raise ValueError(f"{name}={value}: it must be from {low} to {high}.")
+
+
+def calibrated(
+    thresholds: CopyThresholds, similarity: Tensor, calibrated_l2: Tensor, share: float = 0.01
+) -> CopyThresholds:
+    """Set the descriptor and calibrated L2 thresholds so that few of the innocent pass them.
+
+    `similarity` and `calibrated_l2` (B,) are the evidence of pictures that are no copies, such as
+    held-out ones of the same kinds; at most the `share` of them passes either threshold, by order
+    statistics without interpolation. The other thresholds stay as they are. Raises ValueError
+    unless there are at least 1 / share pictures with finite values, since fewer say nothing about
+    such a share, and where more of them than that are copies.
+    """
+    if not 0 < share < 1:
+        raise ValueError(f"share={share}: it must lie between 0 and 1, both excluded.")
+    similar, near = similarity.to(torch.float64), calibrated_l2.to(torch.float64)
+    if len(similar) * share < 1 or not (similar.isfinite() & near.isfinite()).all():
+        raise ValueError(
+            f"{len(similar)} held-out pictures cannot calibrate a share of {share}: at least "
+            f"{math.ceil(1 / share)} with finite values are needed."
+        )
+    allowed = int(len(similar) * share)
+    # The next number beyond the first value that may no longer pass.
+    descriptor = math.nextafter(similar.sort(descending=True).values[allowed].item(), 2.0)
+    distance = math.nextafter(near.sort().values[allowed].item(), -1.0)
+    if descriptor > 1 or distance < 0:
+        raise ValueError(f"More than {allowed} of the held-out pictures are exact copies.")
+    return replace(thresholds, descriptor=descriptor, calibrated_l2=distance)

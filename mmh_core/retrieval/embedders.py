@@ -1,0 +1,252 @@
+"""Turn pictures into descriptors: unit vectors whose inner product is a similarity.
+
+Every embedder takes pictures (B, 3, H, W) float32 in [0, 1] and returns (B, dim) float32 of
+length 1. Similarities of different embedders, or of one under different preparation of the
+pictures, do not compare: `digest` tells embedders apart and `preprocessing` is to be printed
+beside every figure.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmh_core.records import MMHError
+
+POCKET_DESCRIPTOR = Path(__file__).resolve().parents[2] / "assets" / "pocket-sd" / "descriptor"
+KINDS = ("pixels", "pocket", "clip", "dinov2", "sscd")
+#: Pixels embedded at a time by `embed_all`, 64 pictures of 64 x 64.
+BATCH_PIXELS = 2**18
+
+
+class Embedder(Protocol):
+    """Describe pictures (B, 3, H, W) in [0, 1] by unit vectors (B, dim) float32."""
+
+    @property
+    def name(self) -> str:
+        """Return a short name for people."""
+
+    @property
+    def dim(self) -> int:
+        """Return the number of coordinates of a descriptor."""
+
+    @property
+    def digest(self) -> str:
+        """Return the SHA-256 of whatever decides the descriptors."""
+
+    @property
+    def preprocessing(self) -> str:
+        """Return in words what happens to a picture first."""
+
+    def __call__(self, pictures: Tensor) -> Tensor:
+        """Return one descriptor per picture."""
+
+
+@dataclass(frozen=True)
+class PixelEmbedder:
+    """Describe a picture by its own pixels: 16 x 16 area means, centered, normalized.
+
+    The resolution is fixed, and so is the centering: one mean over all pixels and channels, so
+    that brightness and contrast drop out and hue stays. dim = 768. Smaller pictures are enlarged
+    by repeating pixels.
+
+    It knows where things are and nothing else: re-compression, blur and a change of brightness
+    hardly move it, while a mirror image or a crop of a picture is another picture to it. A picture
+    of one color has nothing left after centering and gets the one direction that no other picture
+    has, so such pictures are like one another and like nothing else.
+    """
+
+    name: Literal["pixels"] = "pixels"
+
+    SIDE = 16
+
+    @property
+    def dim(self) -> int:
+        """Return 3 x 16 x 16."""
+        return 3 * self.SIDE**2
+
+    @property
+    def digest(self) -> str:
+        """Return the SHA-256 of the recipe."""
+        return hashlib.sha256(f"{self.name}: {self.preprocessing}".encode()).hexdigest()
+
+    @property
+    def preprocessing(self) -> str:
+        """Return the recipe in words."""
+        return f"area means on {self.SIDE} x {self.SIDE}, centered"
+
+    def __call__(self, pictures: Tensor) -> Tensor:
+        """Return descriptors (B, 768)."""
+        check_pictures(pictures)
+        small = F.adaptive_avg_pool2d(pictures, self.SIDE).flatten(1)
+        centered = small - small.mean(dim=1, keepdim=True)
+        flat = centered.abs().amax(dim=1, keepdim=True) < 1e-4  # a fortieth of an 8-bit step
+        return F.normalize(torch.where(flat, torch.ones_like(centered), centered))
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Resize pictures and shift their colors: `(x - mean) / std`, per channel.
+
+    `fit="square"` makes them size x size whatever their proportions; `fit="short edge"` keeps
+    the proportions and gives the shorter edge this length. Bilinear with antialiasing.
+    """
+
+    size: int
+    fit: Literal["square", "short edge"] = "square"
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+    @property
+    def words(self) -> str:
+        """Return in words what is done."""
+        to = f"{self.size} x {self.size}" if self.fit == "square" else f"short edge {self.size}"
+        plain = self.mean == (0.0, 0.0, 0.0) and self.std == (1.0, 1.0, 1.0)
+        colors = "" if plain else f", minus {self.mean} over {self.std}"
+        return f"bilinear to {to}{colors}"
+
+    def __call__(self, pictures: Tensor) -> Tensor:
+        """Return the prepared pictures (B, 3, h, w)."""
+        height, width = pictures.shape[-2:]
+        wanted = (self.size, self.size)
+        if self.fit == "short edge":
+            short = min(height, width)
+            wanted = (self.size * height // short, self.size * width // short)
+        resized = pictures
+        if (height, width) != wanted:
+            resized = F.interpolate(
+                pictures, wanted, mode="bilinear", antialias=True, align_corners=False
+            )
+        mean, std = (
+            pictures.new_tensor(values)[:, None, None] for values in (self.mean, self.std)
+        )
+        return (resized - mean) / std
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkEmbedder:
+    """Describe pictures by a network (B, 3, h, w) -> (B, dim); its output is normalized here.
+
+    The network is used as it is, on the device it is on, and must be in evaluation mode with its
+    parameters frozen; gradients reach pictures that ask for them. Raises ValueError otherwise.
+    """
+
+    name: str
+    network: nn.Module
+    prepare: Preprocessing
+    dim: int
+    digest: str
+
+    def __post_init__(self) -> None:
+        """Refuse a network that would describe the same picture differently the next time."""
+        if any(module.training for module in self.network.modules()):
+            raise ValueError(f"{self.name} is in training mode: call eval() on it first.")
+        if any(parameter.requires_grad for parameter in self.network.parameters()):
+            raise ValueError(f"{self.name} is not frozen: call requires_grad_(False) on it first.")
+
+    @property
+    def preprocessing(self) -> str:
+        """Return in words what happens to a picture first."""
+        return self.prepare.words
+
+    def __call__(self, pictures: Tensor) -> Tensor:
+        """Return descriptors (B, dim) on the device of the pictures."""
+        check_pictures(pictures)
+        first = next(self.network.parameters(), pictures)
+        features = self.network(self.prepare(pictures).to(first.device, first.dtype))
+        if features.shape != (len(pictures), self.dim):
+            raise ValueError(
+                f"{self.name} gave {tuple(features.shape)}, not {(len(pictures), self.dim)}: "
+                "its network or dim is wrong."
+            )
+        return F.normalize(features.to(pictures.device, torch.float32))
+
+
+def pocket_embedder(folder: Path = POCKET_DESCRIPTOR) -> NetworkEmbedder:
+    """Load the embedded world's own copy descriptor: 64 x 64, dim 128.
+
+    Trained in SSCD's manner (Pizzi et al. 2022) on pictures of that world; it is not SSCD and
+    means little on other pictures. Raises MMHError where the folder is missing or damaged.
+    """
+    if not folder.is_dir():
+        raise MMHError(
+            f"There is no copy descriptor in {folder}: run `python -m mmh_core pocket build`, or "
+            "choose another embedder."
+        )
+    load_descriptor = importlib.import_module("mmh_core.pocket.descriptor").load_descriptor
+    network = load_descriptor(folder).eval().requires_grad_(False)
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    return NetworkEmbedder("pocket", network, Preprocessing(64), 128, files_digest(files))
+
+
+def load_embedder(choice: str) -> Embedder:
+    """Load an embedder by its written choice.
+
+    `pixels`; `pocket` or `pocket:FOLDER`; `clip:PLACE` and `dinov2:PLACE`, where the place is a
+    folder or a name on the Hub; `sscd:FILE`. Raises MMHError for any other words and as the
+    loaders do.
+    """
+    kind, _, place = choice.partition(":")
+    if choice == "pixels":
+        return PixelEmbedder()
+    if kind == "pocket" and (place or choice == "pocket"):
+        return pocket_embedder(Path(place)) if place else pocket_embedder()
+    if kind in ("clip", "dinov2") and place:
+        from mmh_core.retrieval.vision_models import clip_embedder, dinov2_embedder
+
+        return clip_embedder(place) if kind == "clip" else dinov2_embedder(place)
+    if kind == "sscd" and place:
+        from mmh_core.retrieval.sscd import sscd_embedder
+
+        return sscd_embedder(Path(place))
+    raise MMHError(
+        f"There is no embedder {choice!r}: write pixels, pocket, clip:FOLDER, dinov2:FOLDER or "
+        "sscd:FILE."
+    )
+
+
+def embed_all(embedder: Embedder, pictures: Tensor) -> Tensor:
+    """Describe many pictures of one size, some at a time: (N, 3, H, W) -> (N, dim) float32.
+
+    Bytes (uint8) are divided by 255 a batch at a time, so that a large set stays small.
+    """
+    if pictures.ndim != 4:
+        raise ValueError(f"pictures have shape {tuple(pictures.shape)}: it must be (N, 3, H, W).")
+    size = max(1, BATCH_PIXELS // (pictures.shape[2] * pictures.shape[3]))
+    parts = [torch.empty(0, embedder.dim, device=pictures.device)]
+    for start in range(0, len(pictures), size):
+        parts.append(embedder(as_floats(pictures[start : start + size])))
+    return torch.cat(parts)
+
+
+def as_floats(pictures: Tensor) -> Tensor:
+    """Return bytes as float32 in [0, 1], anything else as it is."""
+    return pictures.to(torch.float32).div(255) if pictures.dtype == torch.uint8 else pictures
+
+
+def check_pictures(pictures: Tensor) -> None:
+    """Raise ValueError unless pictures are (B, 3, H, W) float32 in [0, 1] and not empty."""
+    if pictures.ndim != 4 or pictures.shape[1] != 3 or 0 in pictures.shape[2:]:
+        raise ValueError(f"pictures have shape {tuple(pictures.shape)}: it must be (B, 3, H, W).")
+    if pictures.dtype != torch.float32:
+        raise ValueError(f"pictures are {pictures.dtype}: they must be float32 in [0, 1].")
+    if not ((pictures >= 0) & (pictures <= 1)).all():
+        raise ValueError("pictures hold values outside [0, 1] or NaN: scale or clamp them first.")
+
+
+def files_digest(files: Iterable[Path]) -> str:
+    """Return one SHA-256 of the names and contents of files, in the order given."""
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        digest.update(f"{path.name} {content}\n".encode())
+    return digest.hexdigest()

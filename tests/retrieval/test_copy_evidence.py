@@ -1,0 +1,319 @@
+"""Planted copies are copies, templates are templates, and every measure is its formula."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from mmh_core.records import MMHError
+from mmh_core.retrieval import training_pictures as training_module
+from mmh_core.retrieval.copy_evidence import CopyEvidence, copy_evidence
+from mmh_core.retrieval.copy_thresholds import CopyThresholds, calibrated
+from mmh_core.retrieval.embedders import PixelEmbedder, embed_all
+from mmh_core.retrieval.index import build_index
+from mmh_core.retrieval.training_pictures import (
+    TrainingPictures,
+    flat,
+    nearest,
+    training_pictures,
+    within,
+)
+from tests.retrieval.drawings import THRESHOLDS, compressed, drawings, labels
+
+PIXELS = PixelEmbedder()
+
+
+def floats(pictures: Tensor) -> Tensor:
+    return pictures.to(torch.float32) / 255
+
+
+def trained_on(pictures: Tensor, copies: list[int] | None = None) -> TrainingPictures:
+    table = labels(len(pictures))
+    if copies is not None:
+        table = table.assign(copies=copies)
+    return training_pictures(pictures, build_index(embed_all(PIXELS, pictures), table, PIXELS))
+
+
+def weighed(
+    pictures: Tensor, training: TrainingPictures, limits: CopyThresholds = THRESHOLDS
+) -> CopyEvidence:
+    return copy_evidence(pictures, PIXELS, training, limits)
+
+
+def product(*colors: tuple[int, int, int]) -> Tensor:
+    """Return a template: one drawing whose middle, a ninth of it, takes these colors."""
+    pictures = drawings(1, seed=5).repeat(len(colors), 1, 1, 1)
+    pictures[:, :, 21:42, 21:42] = torch.tensor(colors, dtype=torch.uint8)[:, :, None, None]
+    return pictures
+
+
+#: A grid of 27 colors, 100 levels apart.
+GRID = tuple(itertools.product((20, 120, 220), repeat=3))
+
+
+def test_planted_copies_are_exact_and_others_are_not() -> None:
+    pictures = drawings(120)
+    training = trained_on(pictures[:100])
+    planted = floats(pictures[[3, 70, 44]])
+    others = floats(pictures[100:110])
+    found = weighed(torch.cat([planted, compressed(planted), others]), training)
+    assert found.kind[:6] == ("exact",) * 6
+    assert found.nearest[:6].tolist() == [3, 70, 44] * 2
+    assert found.pixel_nearest[:6].tolist() == [3, 70, 44] * 2
+    assert set(found.kind[6:]) == {"none"}
+    assert found.distance[:3].tolist() == [0, 0, 0]
+    assert found.calibrated_l2[:3].tolist() == [0, 0, 0]
+    assert (found.distance[3:6] > 0).all()
+    assert found.reason[0].startswith("A copy of training picture 3: similarity 1.000 (threshold")
+    assert found.reason[6].startswith("No training picture is near: the best similarity, ")
+
+
+def test_distances_calibrated_l2_and_ratio_equal_brute_force() -> None:
+    training = drawings(70, seed=1)
+    queries = floats(drawings(5, seed=2))
+    found = weighed(queries, trained_on(training))
+    x, n = queries.flatten(1).double().numpy(), floats(training).flatten(1).double().numpy()
+    far = np.sort(np.sqrt(((x[:, None] - n[None]) ** 2).sum(axis=2)), axis=1)
+    # float64 on both sides; sums of 12,288 terms in another order.
+    assert np.allclose(found.distance, far[:, 0], rtol=1e-13)
+    assert np.allclose(found.calibrated_l2, far[:, 0] / (0.5 * far[:, :50].mean(1)), rtol=1e-13)
+    assert np.allclose(found.ratio, far[:, 0] / far[:, 1], rtol=1e-13)
+
+
+def test_a_batch_equals_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures = drawings(60, seed=3)
+    training = trained_on(pictures[:50])
+    queries = torch.cat([floats(pictures[48:55]), compressed(floats(pictures[:2]))])
+    together = weighed(queries, training).frame()
+    single = [weighed(query[None], training).frame() for query in queries]
+    # pixel_similarity and similarity come from float32 descriptors, whose last digits may move.
+    for i, alone in enumerate(single):
+        assert (
+            alone.drop(columns=["similarity", "pixel_similarity"])
+            .iloc[0]
+            .equals(together.drop(columns=["similarity", "pixel_similarity"]).iloc[i].rename(0))
+        )
+        assert abs(alone["similarity"][0] - together["similarity"][i]) < 1e-6
+    monkeypatch.setattr(training_module, "BLOCK_NUMBERS", 3 * 64 * 64 * 7)  # Seven at a time.
+    again = weighed(queries, trained_on(pictures[:50])).frame()
+    assert again["distance"].equals(together["distance"])
+    assert again["kind"].equals(together["kind"])
+
+
+def test_copies_within_the_training_set_collapse_into_one() -> None:
+    pictures = drawings(80, seed=4)
+    # The last picture stands there 60 times: its copies must not calibrate against one another.
+    many = torch.cat([pictures, pictures[-1:].repeat(59, 1, 1, 1)])
+    query = compressed(floats(pictures[-1:]))
+    once, often = weighed(query, trained_on(pictures)), weighed(query, trained_on(many))
+    assert often.kind == once.kind == ("exact",)
+    for name in ("distance", "calibrated_l2", "ratio", "near_duplicates", "nearest"):
+        assert torch.equal(getattr(often, name), getattr(once, name)), name
+    assert (once.copies.item(), often.copies.item()) == (1, 60)
+    assert len(trained_on(many)) == 80
+
+
+def test_copies_are_added_up_over_labels_and_equal_rows() -> None:
+    pictures = drawings(4)[[0, 1, 0, 2, 1]]
+    training = trained_on(pictures, copies=[5, 1, 7, 1, 2])
+    assert training.copies.tolist() == [12, 3, 1]
+    assert training.index.ids.tolist() == [0, 1, 3]
+    assert torch.equal(training.pixels, drawings(3))
+    assert weighed(floats(drawings(1)), training).copies.tolist() == [12]
+
+
+def test_versions_of_the_nearest_are_counted_by_distance() -> None:
+    pictures = drawings(30, seed=6)
+    versions = pictures[:1].repeat(3, 1, 1, 1).to(torch.int16)
+    # One level, ten levels and just beyond 0.03 of 255 in every value.
+    versions += torch.tensor([1, 7, 8])[:, None, None, None] * (1 - 2 * (versions > 127).short())
+    training = trained_on(torch.cat([pictures, versions.to(torch.uint8)]))
+    assert weighed(floats(pictures[:1]), training).near_duplicates.tolist() == [2]
+    assert weighed(floats(pictures[1:2]), training).near_duplicates.tolist() == [0]
+
+
+def test_a_template_is_told_from_copies_of_its_pictures() -> None:
+    training = trained_on(torch.cat([drawings(60), product(*GRID)]))
+    between = tuple(itertools.product((70, 170), repeat=3))
+    found = weighed(floats(product(*between)), training)
+    assert found.kind == ("template",) * 8
+    # All but the 21 x 21 pixels of the middle agree. Eight colors are equally near; the next ones
+    # are too far for the descriptor.
+    assert found.agreeing.tolist() == [1 - (21 / 64) ** 2] * 8
+    assert found.family.tolist() == [8] * 8
+    assert found.ratio.tolist() == pytest.approx([1] * 8)
+    assert "with a part changed: 89% of its pixels agree" in found.reason[0]
+    # In pixels alone they pass for copies: it is the family that tells.
+    assert (found.calibrated_l2 <= THRESHOLDS.calibrated_l2).all()
+    assert weighed(floats(product(*GRID[:3])), training).kind == ("exact",) * 3
+
+
+def test_a_member_of_a_family_has_to_be_near_by_itself_and_not_by_chance() -> None:
+    training = trained_on(torch.cat([drawings(60), product(*GRID)]))
+    # 20 levels of one channel from one color and 80 from the next: d1 / d2 is 1/4.
+    query = floats(product((40, 20, 20)))
+    deviation = 20 / 255 * math.sqrt(21**2 / 64**2 / 3)
+    found = weighed(query, training)
+    assert found.ratio.item() == pytest.approx(1 / 4, rel=1e-6)
+    assert found.deviation.item() == pytest.approx(deviation, rel=1e-6)
+    assert found.kind == ("exact",)
+    below = dataclasses.replace(THRESHOLDS, near_duplicate=0.9 * deviation)
+    assert weighed(query, training, below).kind == ("template",)
+    alone = dataclasses.replace(below, template_family=28)
+    assert weighed(query, training, alone).kind == ("exact",)
+    farther = dataclasses.replace(THRESHOLDS, ratio=0.24)
+    assert weighed(query, training, farther).kind == ("template",)
+
+
+def test_one_training_picture_of_a_layout_makes_a_template_too() -> None:
+    base = drawings(40, seed=7)
+    changed = base[:1].clone()
+    changed[:, :, 20:44, 20:44] = 255 - changed[:, :, 20:44, 20:44]
+    limits = dataclasses.replace(THRESHOLDS, descriptor=0.7, calibrated_l2=0.1)
+    found = weighed(floats(changed), trained_on(base), limits)
+    assert found.kind == ("template",)
+    assert found.family.tolist() == [1]
+    assert found.agreeing.item() == pytest.approx(1 - (24 / 64) ** 2, abs=0.02)
+
+
+def test_a_similar_picture_without_pixels_or_layout_in_common_is_left_to_the_eye() -> None:
+    base = drawings(40, seed=8)
+    # Brightness drops out of this descriptor, so that all pixels change and the similarity not.
+    darker = 0.6 * floats(base[:1])
+    found = weighed(darker, trained_on(base))
+    assert found.kind == ("none",)
+    assert found.similarity.item() > 0.999
+    assert "compare the two by eye" in found.reason[0]
+
+
+def test_with_one_training_picture_only_a_true_copy_is_exact() -> None:
+    training = trained_on(drawings(1))
+    copy, altered = floats(drawings(1)), 0.6 * floats(drawings(1))
+    found = weighed(torch.cat([copy, altered, floats(drawings(2)[1:])]), training)
+    assert found.kind == ("exact", "none", "none")
+    assert found.calibrated_l2[0] == found.ratio[0] == 0
+    assert found.calibrated_l2[1:].isnan().all()
+    assert found.ratio[1:].isnan().all()
+    assert "too few to calibrate" in found.reason[1]
+
+
+def test_fewer_than_fifty_calibrate_with_all_there_are() -> None:
+    training = drawings(3)
+    query = floats(drawings(4)[3:])
+    far = torch.cdist(query.flatten(1).double(), floats(training).flatten(1).double())[0]
+    found = weighed(query, trained_on(training))
+    assert found.calibrated_l2.item() == pytest.approx((far.min() / (0.5 * far.mean())).item())
+
+
+def test_exact_needs_the_descriptor_of_the_same_picture() -> None:
+    # Nearest in pixels is a flat gray, whose descriptor is like nothing: a blurred world's trap.
+    faint = floats(drawings(1)) * 0.02 + 0.5
+    training = torch.cat([torch.full((1, 3, 64, 64), 128, dtype=torch.uint8), drawings(60)])
+    found = weighed(faint, trained_on(training))
+    assert found.pixel_nearest.tolist() == [0]
+    assert found.calibrated_l2.item() < 0.1
+    assert found.nearest.tolist() == [1]
+    assert found.similarity.item() > 0.9
+    assert found.pixel_similarity.item() < 0.1
+    assert found.kind == ("none",)
+
+
+def test_nearest_pictures_are_exact_with_ties_in_the_order_of_the_set() -> None:
+    zero = torch.zeros(1, 3, 64, 64, dtype=torch.uint8)
+    left, right = zero.clone(), zero.clone()
+    left[0, 0, 0, 0], right[0, 0, 0, 1] = 5, 5
+    training = trained_on(torch.cat([drawings(19), right, left]))
+    rows, far = nearest(training, flat(zero), 3)[0]
+    assert rows.tolist()[:2] == [19, 20]
+    assert far[0] == far[1] == np.float64(np.float32(5) / np.float32(255))
+
+
+def test_within_includes_what_lies_on_the_edge() -> None:
+    zero = torch.zeros(1, 3, 64, 64, dtype=torch.uint8)
+    one, two = zero.clone(), zero.clone()
+    one[0, 0, 0, 0], two[0, 0, 0, 0] = 255, 255
+    two[0, 1, 0, 0] = 255
+    training = trained_on(torch.cat([one, two, drawings(5)]))
+    point = flat(zero)
+    assert [rows.tolist() for rows in within(training, point, 1.0)] == [[0]]
+    assert [rows.tolist() for rows in within(training, point, math.sqrt(2))] == [[0, 1]]
+    assert [rows.tolist() for rows in within(training, point, 0.999)] == [[]]
+
+
+def test_the_proposed_candidates_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    training = trained_on(drawings(400, seed=11))
+    asked = list[int]()
+    plain = training_module.distances
+
+    def counting(pictures: Tensor, point: object) -> object:
+        asked.append(len(pictures))
+        return plain(pictures, point)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(training_module, "distances", counting)
+    nearest(training, flat(drawings(4, seed=12)), 50)
+    # The bound on rounding is loose at D = 12,288, but not so loose that all must be recomputed.
+    assert max(asked) < 60
+
+
+def test_other_embedders_sizes_and_dtypes_are_refused() -> None:
+    pictures = drawings(5)
+    training = trained_on(pictures)
+    other = dataclasses.replace(training.index, digest="0")
+    with pytest.raises(MMHError, match="another embedder"):
+        weighed(floats(pictures), dataclasses.replace(training, index=other))
+    with pytest.raises(ValueError, match="the training pictures have"):
+        weighed(floats(pictures)[..., 1:], training)
+    with pytest.raises(ValueError, match="must be uint8"):
+        training_pictures(floats(pictures), training.index)
+    with pytest.raises(ValueError, match="4 pictures for 5 rows"):
+        training_pictures(pictures[:4], training.index)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"descriptor": 1.1},
+        {"calibrated_l2": math.nan},
+        {"calibrated_l2": math.inf},
+        {"ratio": -0.1},
+        {"near_duplicate": 2.0},
+        {"template_family": 1},
+    ],
+)
+def test_thresholds_that_decide_nothing_are_refused(change: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=rf"{next(iter(change))}=.*must be from"):
+        dataclasses.replace(THRESHOLDS, **change)  # type: ignore[arg-type]
+
+
+def test_calibration_lets_the_stated_share_of_innocents_pass() -> None:
+    similarity = torch.rand(300, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    distance = 1 + similarity.flip(0)
+    found = calibrated(THRESHOLDS, similarity, distance, share=0.02)
+    assert (similarity >= found.descriptor).sum() == 6
+    assert (distance <= found.calibrated_l2).sum() == 6
+    assert (
+        dataclasses.replace(
+            found, descriptor=THRESHOLDS.descriptor, calibrated_l2=THRESHOLDS.calibrated_l2
+        )
+        == THRESHOLDS
+    )
+
+
+def test_calibration_refuses_what_says_nothing() -> None:
+    values = torch.linspace(0, 0.9, 99)
+    with pytest.raises(ValueError, match=r"99 held-out pictures.*at least 100"):
+        calibrated(THRESHOLDS, values, values)
+    with pytest.raises(ValueError, match="finite"):
+        calibrated(THRESHOLDS, torch.full((100,), torch.nan), torch.ones(100))
+    with pytest.raises(ValueError, match="exact copies"):
+        calibrated(THRESHOLDS, torch.ones(100), torch.ones(100))
+    with pytest.raises(ValueError, match="exact copies"):
+        calibrated(THRESHOLDS, torch.rand(100), torch.zeros(100))
+    with pytest.raises(ValueError, match="share=0"):
+        calibrated(THRESHOLDS, values, values, share=0)

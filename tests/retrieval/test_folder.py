@@ -1,0 +1,184 @@
+"""A folder of pictures becomes an index, with its captions, or a sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from mmh_core.records import MMHError
+from mmh_core.retrieval import captions as captions_module
+from mmh_core.retrieval import folder as folder_module
+from mmh_core.retrieval.captions import check_matches, read_captions
+from mmh_core.retrieval.embedders import PixelEmbedder
+from mmh_core.retrieval.folder import FolderIndex, index_folder
+from mmh_core.retrieval.index import search
+from mmh_core.retrieval.pictures import read_picture
+from tests.retrieval.drawings import drawings
+
+NAMES = ("a.png", "b/c.png", "b/d.png", "e.png")
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Write four pictures, the last with the pixels of the first, one of another size."""
+    folder = tmp_path / "pictures"
+    (folder / "b").mkdir(parents=True)
+    drawn = [*drawings(2), drawings(1, size=48)[0], drawings(1)[0]]
+    for name, picture in zip(NAMES, drawn, strict=True):
+        Image.fromarray(picture.permute(1, 2, 0).numpy()).save(folder / name)
+    return folder
+
+
+def finished(folder: Path, **options: object) -> FolderIndex:
+    *_, last = index_folder(folder, PixelEmbedder(), **options)  # type: ignore[arg-type]
+    assert last.fraction == 1
+    return last.partial
+
+
+def test_every_picture_is_described_and_named(pictures: Path) -> None:
+    found = finished(pictures)
+    assert found.index is not None
+    assert found.index.labels["file"].tolist() == list(NAMES)
+    assert found.index.labels["id"].tolist() == [0, 1, 2, 3]
+    assert found.index.labels["caption"].tolist() == [""] * 4
+    assert (found.read, found.exact_copies, found.damaged) == (4, 1, ())
+    for row, name in enumerate(NAMES):
+        vector = PixelEmbedder()(read_picture(pictures / name)[None])
+        # Batches and single pictures may differ in the last digit of float32.
+        assert torch.allclose(torch.from_numpy(found.index.vectors[row]), vector, atol=1e-7)
+
+
+def test_batches_change_nothing(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    together = finished(pictures).index
+    monkeypatch.setattr(folder_module, "BATCH_SIZE", 1)
+    single = finished(pictures).index
+    assert together is not None
+    assert single is not None
+    assert abs(together.vectors - single.vectors).max() < 1e-7
+
+
+def test_progress_counts_files_and_rises(pictures: Path) -> None:
+    steps = list(index_folder(pictures, PixelEmbedder()))
+    assert [step.fraction for step in steps] == [0.2, 0.4, 0.6, 0.8, 1.0]
+    assert [step.partial.read for step in steps] == [1, 2, 3, 4, 4]
+    assert steps[1].message == "2 of 4 pictures"
+    assert steps[3].partial.index is None
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_captions_arrive_at_their_files(pictures: Path, tmp_path: Path, form: str) -> None:
+    table = pd.DataFrame(
+        {
+            "note": [1, 2, 3, 4],
+            "file": NAMES[::-1],
+            "caption": ["NA", "=1+1, 'q'", "", "ein Ä\nund mehr"],
+        }
+    )
+    path = tmp_path / f"captions.{form}"
+    table.to_csv(path, index=False) if form == "csv" else table.to_parquet(path)
+    found = finished(pictures, captions=path).index
+    assert found is not None
+    assert found.labels["caption"].tolist() == ["ein Ä\nund mehr", "", "=1+1, 'q'", "NA"]
+    nearest = search(found, torch.from_numpy(found.vectors[1:2].copy()), 1)
+    assert nearest.frame()[["file", "caption"]].values.tolist() == [["b/c.png", ""]]
+
+
+def test_captions_and_files_have_to_match(pictures: Path, tmp_path: Path) -> None:
+    path = tmp_path / "captions.csv"
+    rows = "".join(f"{name},x\n" for name in NAMES)
+    path.write_text(f"file,caption\n{rows}zz.png,x\n../a.png,x\n")
+    with pytest.raises(MMHError, match=r"captions 2 files \('\.\./a\.png', 'zz\.png'\) not found"):
+        finished(pictures, captions=path)
+    path.write_text("file,caption\na.png,x\nb/c.png,x\n")
+    with pytest.raises(MMHError, match=r"no row for 2 files \('b/d\.png', 'e\.png'\)"):
+        finished(pictures, captions=path)
+    with pytest.raises(MMHError, match=r"no row for 9 files \('0', .*'4' and 4 more\)"):
+        check_matches({}, [str(i) for i in range(9)], path)
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("", "no columns 'file'"),
+        ("file\na.png\n", "no columns 'caption'"),
+        ("file,caption,file\na.png,x,b.png\n", "2 columns 'file'"),
+        ("file,caption\na.png,x\na.png,y\n", r"Row 2 .* names 'a\.png' a second time"),
+        ("file,caption\na.png,x\n,y\n", "Row 2 .* names no file"),
+        (f"file,caption\na.png,{'x' * 10_001}\n", "row 1 .* longer than 10,000"),
+        ("file,caption\na.png,x\nb.png,a cat, asleep\n", "Row 2 .* 3 cells .* quotation marks"),
+        ('file,caption\na.png,"x', "cannot be read as a table"),
+        (",".join(f"c{i}" for i in range(101)) + "\n", "more than 100 columns"),
+    ],
+)
+def test_faulty_tables_are_sentences(tmp_path: Path, text: str, match: str) -> None:
+    (tmp_path / "x.csv").write_text(text)
+    with pytest.raises(MMHError, match=match):
+        read_captions(tmp_path / "x.csv")
+
+
+def test_bytes_that_are_no_table_are_sentences(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.csv"
+    with pytest.raises(MMHError, match="no file"):
+        read_captions(path)
+    # As spreadsheets write it, with a mark at the start and empty lines at the end.
+    path.write_bytes(b"\xef\xbb\xbffile,caption\r\na.png,x\r\n\r\n")
+    assert read_captions(path) == {"a.png": "x"}
+    path.write_bytes(b"file,caption\na.png,\xff\xfe\n")
+    with pytest.raises(MMHError, match=r"cannot be read.*UTF-8"):
+        read_captions(path)
+    path.write_bytes(b"PAR1 and nothing else")
+    with pytest.raises(MMHError, match="cannot be read"):
+        read_captions(path)
+    pd.DataFrame({"file": [1, 2], "caption": ["x", "y"]}).to_parquet(path)
+    with pytest.raises(MMHError, match=r"Row 1 .* names no file"):
+        read_captions(path)
+    monkeypatch.setattr(captions_module, "MAX_ROWS", 1)
+    for save in (pd.DataFrame.to_csv, pd.DataFrame.to_parquet):
+        save(pd.DataFrame({"file": ["a", "b"], "caption": ["x", "y"]}), path, index=False)
+        with pytest.raises(MMHError, match="more than 1 rows"):
+            read_captions(path)
+    monkeypatch.setattr(captions_module, "MAX_BYTES", 30)
+    with pytest.raises(MMHError, match="larger than"):
+        read_captions(path)
+
+
+def test_a_parquet_file_that_unpacks_to_too_much_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.parquet"
+    names = [f"{i:06}" for i in range(5_000)]
+    table = pd.DataFrame({"file": names, "caption": [f"{name} {'x' * 500}" for name in names]})
+    table.to_parquet(path, compression="zstd", use_dictionary=False)
+    monkeypatch.setattr(captions_module, "MAX_BYTES", path.stat().st_size + 1)
+    with pytest.raises(MMHError, match="unpacks to more than"):
+        read_captions(path)
+
+
+def test_damaged_pictures_are_counted_or_skipped(pictures: Path) -> None:
+    whole = (pictures / "b" / "c.png").read_bytes()
+    (pictures / "b" / "c.png").write_bytes(whole[: len(whole) // 2])
+    (pictures / "zz.gif").write_bytes(b"nothing")
+    with pytest.raises(MMHError, match=r"2 of 5 .* read \(.*c\.png is trunc.*; .*zz\.gif is not"):
+        finished(pictures)
+    found = finished(pictures, skip_damaged=True)
+    assert found.index is not None
+    assert found.index.labels["file"].tolist() == ["a.png", "b/d.png", "e.png"]
+    assert found.index.labels["id"].tolist() == [0, 2, 3]
+    assert [name for name, _ in found.damaged] == ["b/c.png", "zz.gif"]
+    vector = PixelEmbedder()(read_picture(pictures / "e.png")[None])
+    assert torch.allclose(torch.from_numpy(found.index.vectors[2]), vector, atol=1e-7)
+
+
+def test_nothing_to_index_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(MMHError, match="holds no pictures"):
+        finished(tmp_path)
+    for i in range(7):
+        (tmp_path / f"{i}.png").write_bytes(b"x")
+    with pytest.raises(MMHError, match=r"7 of 7 pictures.*and 2 more\): name another folder"):
+        finished(tmp_path, skip_damaged=True)

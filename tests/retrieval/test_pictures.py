@@ -1,0 +1,177 @@
+"""Pictures arrive with the right colors and the right way up, and hostile files as sentences."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mmh_core.records import MMHError
+from mmh_core.retrieval import pictures
+from mmh_core.retrieval.pictures import FORMATS, picture_files, read_picture
+
+QUADRANTS = np.zeros((8, 12, 3), dtype=np.uint8)
+QUADRANTS[:4, :6] = (250, 10, 10)
+QUADRANTS[:4, 6:] = (10, 250, 10)
+QUADRANTS[4:, :6] = (10, 10, 250)
+
+
+def encoded(image: Image.Image, form: str, **options: object) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, form, **options)
+    return stream.getvalue()
+
+
+def levels(data: bytes | Path) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    """Return the picture as (H, W, 3) in 0 to 255."""
+    return read_picture(data).permute(1, 2, 0).mul(255).numpy()
+
+
+@pytest.mark.parametrize("form", ["PNG", "BMP", "WEBP", "GIF"])
+def test_lossless_formats_keep_every_byte(form: str) -> None:
+    options = {"lossless": True} if form == "WEBP" else {}
+    found = read_picture(encoded(Image.fromarray(QUADRANTS), form, **options))
+    assert found.dtype == torch.float32
+    # 8-bit values over 255, exactly: division in float32 is correctly rounded.
+    wanted = torch.from_numpy(QUADRANTS).permute(2, 0, 1).to(torch.float32) / 255
+    assert torch.equal(found, wanted)
+
+
+def test_a_jpeg_is_close_and_a_file_is_read_by_content_not_by_name(tmp_path: Path) -> None:
+    flat = np.full((16, 16, 3), (200, 60, 90), dtype=np.uint8)
+    path = tmp_path / "really-a-jpeg.png"
+    path.write_bytes(encoded(Image.fromarray(flat), "JPEG", quality=95))
+    # Two levels: what the transform between color spaces rounds off on a flat picture.
+    assert np.abs(levels(path) - flat).max() <= 2
+
+
+def test_exif_orientation_is_applied() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # To be turned by 90 degrees clockwise.
+    found = levels(encoded(Image.fromarray(QUADRANTS), "PNG", exif=exif))
+    assert np.array_equal(found.round(), np.rot90(QUADRANTS, -1))
+
+
+def test_transparency_is_laid_on_white() -> None:
+    half_red = Image.new("RGBA", (2, 2), (255, 0, 0, 128))
+    # 128 / 255 of red and 127 / 255 of white.
+    assert np.abs(levels(encoded(half_red, "PNG")) - (255, 127, 127)).max() < 0.51
+    palette = Image.new("P", (2, 2), 0)
+    palette.putpalette([10, 20, 30, 40, 50, 60])
+    assert np.array_equal(levels(encoded(palette, "PNG", transparency=0)), np.full((2, 2, 3), 255))
+
+
+def test_sixteen_bit_grays_are_scaled_and_not_clipped() -> None:
+    ramp = np.array([[0, 257 * 40, 257 * 200, 65535]], dtype=np.uint16)
+    found = levels(encoded(Image.fromarray(ramp), "PNG"))
+    assert np.array_equal(found[0, :, 0].round(), [0, 40, 200, 255])
+
+
+def test_of_an_animation_the_first_frame_counts() -> None:
+    red, blue = Image.new("RGB", (4, 4), (255, 0, 0)), Image.new("RGB", (4, 4), (0, 0, 255))
+    data = encoded(red, "GIF", save_all=True, append_images=[blue])
+    assert np.array_equal(levels(data), np.full((4, 4, 3), (255, 0, 0)))
+
+
+def test_a_bomb_is_refused_by_its_header(monkeypatch: pytest.MonkeyPatch) -> None:
+    header = struct.pack(">IIBBBBB", 20_000, 20_000, 8, 2, 0, 0, 0)
+    chunk = struct.pack(">I", 13) + b"IHDR" + header
+    chunk += struct.pack(">I", zlib.crc32(b"IHDR" + header))
+    bomb = b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 0) + b"IDAT"
+    with pytest.raises(MMHError, match="larger than 33 million pixels"):
+        read_picture(bomb)
+    # Below Pillow's own limit, above ours.
+    monkeypatch.setattr(pictures, "MAX_PIXELS", 95)
+    with pytest.raises(MMHError, match="make it smaller"):
+        read_picture(encoded(Image.fromarray(QUADRANTS), "PNG"))
+    monkeypatch.setattr(pictures, "MAX_PIXELS", 96)
+    assert read_picture(encoded(Image.fromarray(QUADRANTS), "PNG")).shape == (3, 8, 12)
+
+
+def test_a_file_of_too_many_bytes_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = encoded(Image.fromarray(QUADRANTS), "BMP")
+    (tmp_path / "x.bmp").write_bytes(data)
+    monkeypatch.setattr(pictures, "MAX_BYTES", len(data) - 1)
+    for source in (data, tmp_path / "x.bmp"):
+        with pytest.raises(MMHError, match="larger than"):
+            read_picture(source)
+
+
+def test_what_is_no_picture_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "note.png").write_text("hello")
+    with pytest.raises(MMHError, match=r"note\.png is not a picture.*convert it"):
+        read_picture(tmp_path / "note.png")
+    # Pillow knows TIFF and PPM, but nobody asked it to.
+    for form in ("TIFF", "PPM"):
+        with pytest.raises(MMHError, match="is not a picture"):
+            read_picture(encoded(Image.fromarray(QUADRANTS), form))
+    with pytest.raises(MMHError, match="no file"):
+        read_picture(tmp_path / "missing.png")
+    with pytest.raises(MMHError, match="not a file"):
+        read_picture(tmp_path)
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(MMHError, match="not a file"):
+        read_picture(tmp_path / "pipe.png")
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_cut_files_never_pass_for_whole_ones(form: str) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    data = encoded(Image.fromarray(noise), form)
+    for length in (0, 1, 10, len(data) // 4, len(data) // 2, 3 * len(data) // 4):
+        with pytest.raises(MMHError, match=r"truncated or damaged|not a picture"):
+            read_picture(data[:length])
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_damaged_bytes_give_a_picture_or_a_sentence_and_nothing_else(form: str) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    data = encoded(Image.fromarray(noise), form)
+    random, refused = np.random.default_rng(1), 0
+    for _ in range(100):
+        broken = bytearray(data)
+        for place in random.integers(0, min(len(data), 200), 4):
+            broken[place] = random.integers(256)
+        try:
+            found = read_picture(bytes(broken))
+        except MMHError:
+            refused += 1
+        else:
+            assert torch.equal(found, found.clamp(0, 1))
+    assert refused
+
+
+def test_listing_goes_by_suffix_and_stays_inside_the_folder(tmp_path: Path) -> None:
+    inside, outside = tmp_path / "in", tmp_path / "out"
+    for name in ("b.PNG", "a/z.jpeg", "a/note.txt", ".hidden.png", ".git/x.png", "c.webp"):
+        path = inside / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    outside.mkdir()
+    (outside / "secret.png").write_bytes(b"")
+    (inside / "link.png").symlink_to(outside / "secret.png")
+    (inside / "linked").symlink_to(outside)
+    (inside / "again.png").symlink_to(inside / "b.PNG")
+    found = [path.relative_to(inside).as_posix() for path in picture_files(inside)]
+    assert found == ["a/z.jpeg", "again.png", "b.PNG", "c.webp"]
+    with pytest.raises(MMHError, match="no folder"):
+        picture_files(tmp_path / "missing")
+
+
+def test_a_folder_of_too_many_pictures_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for i in range(3):
+        (tmp_path / f"{i}.png").write_bytes(b"")
+    monkeypatch.setattr(pictures, "MAX_FILES", 2)
+    with pytest.raises(MMHError, match="more than 2 pictures"):
+        picture_files(tmp_path)
