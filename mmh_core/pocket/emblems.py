@@ -74,7 +74,8 @@ def paint_composition(p: Mapping[str, Array], style: Mapping[str, str]) -> Array
         tone = 0.60 + 0.16 * (p[f"light{i}"] - 0.5)
         region = inside(solid(style[f"shape{i}"], u, v), EDGE / size)
         picture = over(picture, region, named_color(own, tone, 0.15, turn))
-        top = region * inside(v, 1.6)
+        # Light from above, whatever way the solid is turned.
+        top = region * inside((Y - cy) / size, 1.6)
         picture = over(picture, top, named_color(own, tone + 0.08, 0.12, turn), 0.5)
     return picture
 

@@ -2,8 +2,8 @@
 
 Everything is an array with one entry per picture: numbers have shape (B, 1, 1), regions
 (B, 64, 64) with values in [0, 1] (the share of a pixel that is covered), colors (B, 1, 1, 3),
-pictures (B, 64, 64, 3), all float64 in [0, 1]. Coordinates run from 0 to 1, y downward. Edges are one pixel
-wide ramps of the signed distance, so that a picture is a continuous function of its parameters.
+pictures (B, 64, 64, 3), all float64 in [0, 1]. Coordinates run from 0 to 1, y downward. Edges
+are ramps of the signed distance, so that a picture is a continuous function of its parameters.
 """
 
 from __future__ import annotations
