@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adamw import adamw
 
 from mmh_core.diffusion.schedule import Schedule, VarianceExploding
 from mmh_core.diffusion.score_model import ScoreModel, edm_input, edm_mixture, expand
@@ -88,6 +89,9 @@ class DenoiserMLP(nn.Module):
 
     def forward(self, x: Tensor, noise: Tensor, cond: Tensor | None = None) -> Tensor:
         """Return F (B, *shape) for x (B, *shape) at noise label (B,); there is no condition."""
+        if len(noise) > 1 and bool((noise == noise[0]).all()):
+            # A model is read at one scale at a time: its modulation is worked out once for all.
+            noise = noise[:1]
         phase = noise[:, None] * self.frequencies
         features = torch.cat([noise[:, None], phase.sin(), phase.cos()], dim=1)
         gains, shifts = self.noise(features).unflatten(1, self.modulation_shape).unbind(2)
@@ -195,18 +199,46 @@ def train(
     shown = replace(model, net=averaged)
     parameters: list[Tensor] = list(model.net.parameters())
     averages: list[Tensor] = list(averaged.parameters())
-    optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.0, fused=True)
+    descend = _adam(parameters)
     for step in range(1, steps + 1):
         warm, cooled = min(1.0, step / 100), (1 + math.cos(math.pi * step / steps)) / 2
-        for group in optimizer.param_groups:
-            group["lr"] = rate * warm * cooled + 1e-3 * rate
         loss = _loss(model, points, batch, generator)
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        optimizer.step()
+        descend(torch.autograd.grad(loss, parameters), rate * warm * cooled + 1e-3 * rate)
         with torch.no_grad():
             torch._foreach_lerp_(averages, parameters, max(1e-3, 9 / (9 + step)))
         yield TrainingStep(step, steps, loss.item(), shown)
+
+
+def _adam(parameters: list[Tensor]) -> Callable[[Sequence[Tensor], float], None]:
+    """Return a function of gradients and learning rate that takes one step of AdamW, no decay.
+
+    PyTorch's functional form: the first `torch.optim.Optimizer` of a process imports PyTorch's
+    compiler, a second or more of a training that takes a few.
+    """
+    first = [torch.zeros_like(p) for p in parameters]
+    second = [torch.zeros_like(p) for p in parameters]
+    counts = [torch.zeros((), device=p.device) for p in parameters]
+
+    def descend(gradients: Sequence[Tensor], rate: float) -> None:
+        with torch.no_grad():
+            adamw(
+                parameters,
+                list(gradients),
+                first,
+                second,
+                [],
+                counts,
+                fused=True,
+                amsgrad=False,
+                beta1=0.9,
+                beta2=0.999,
+                lr=rate,
+                weight_decay=0.0,
+                eps=1e-8,
+                maximize=False,
+            )
+
+    return descend
 
 
 def _loss(model: ScoreModel, points: Tensor, batch: int, generator: torch.Generator) -> Tensor:

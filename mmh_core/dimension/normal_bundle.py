@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from mmh_core.diffusion.score_model import ScoreModel
+from mmh_core.diffusion.score_model import ScoreModel, expand
 from mmh_core.dimension.probes import check_count, gaussian
 from mmh_core.dimension.scale import ScaledPoints, check_exact, scaled_points
 from mmh_core.records import LidEstimate
@@ -68,11 +68,11 @@ def normal_bundle_at(
     count = max(4 * dim, _FEWEST_DRAWS) if draws is None else draws
     check_count("draws", count, dim + 1)
     values = []
-    for part in points.split(1):
+    for part in points.split(max(1, _NUMBERS_PER_PASS // (count * dim))):
         scores = _noise_predictions(model, part, count, generator)
-        centered = scores - scores.mean(0)
+        centered = scores - scores.mean(1, keepdim=True)
         values.append(torch.linalg.svdvals(centered) / (count - 1) ** 0.5)
-    singular = torch.stack(values)
+    singular = torch.cat(values)
     lid, gap = _largest_gap(singular)
     return NormalBundle(singular, lid, gap, float(count))
 
@@ -95,20 +95,20 @@ def normal_bundle(
 
 
 def _noise_predictions(
-    model: ScoreModel, point: ScaledPoints, count: int, generator: torch.Generator
+    model: ScoreModel, points: ScaledPoints, count: int, generator: torch.Generator
 ) -> Tensor:
-    """Return `eps_hat` (K, D) at K points noised from one point: its scores times -sigma."""
-    noise = gaussian(point.x, count, generator)[0]
-    rows = max(1, _NUMBERS_PER_PASS // model.ambient_dim)
+    """Return `eps_hat` (B, K, D) at K points noised from each point: its scores times -sigma."""
+    noise = gaussian(points.x, count, generator).flatten(0, 1)
+    owner = torch.arange(len(points.x), device=noise.device).repeat_interleave(count)
+    size = max(1, _NUMBERS_PER_PASS // model.ambient_dim)
     found = []
     with torch.no_grad():
-        for eps in torch.split(noise, rows):
-            cond = (
-                None if point.cond is None else point.cond.expand(len(eps), *point.cond.shape[1:])
-            )
-            noised = point.alpha * point.x + point.sigma * eps
-            found.append(model.eps(noised, point.t.expand(len(eps)), cond).flatten(1))
-    return torch.cat(found)
+        for rows in torch.split(torch.arange(len(noise)), size):
+            at = owner[rows]
+            x, cond = points.x[at], None if points.cond is None else points.cond[at]
+            noised = expand(points.alpha[at], x) * x + expand(points.sigma[at], x) * noise[rows]
+            found.append(model.eps(noised, points.t[at], cond).flatten(1))
+    return torch.cat(found).reshape(len(points.x), count, -1)
 
 
 def _largest_gap(singular: Tensor) -> tuple[Tensor, Tensor]:

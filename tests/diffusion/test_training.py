@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
+import subprocess
+import sys
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -23,6 +25,9 @@ from mmh_core.diffusion.training import (
     TrainingStep,
     denoiser,
     train,
+)
+from mmh_core.diffusion.training import (
+    _loss as training_loss,
 )
 
 PAIR = torch.tensor([[1.0, 2.0], [-1.0, 0.5]])
@@ -286,3 +291,51 @@ def test_bad_training_is_refused(changes: dict[str, Any], sentence: str) -> None
 def test_bad_sizes_are_refused(size: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="width must be at least 4 and depth 1, got"):
         denoiser(PAIR, **size)
+
+
+def test_steps_are_those_of_adamw() -> None:
+    # The functional form against the class, whose first and second moments are its own.
+    ours, points = denoiser(PAIR, width=8, seed=1), PAIR
+    theirs = copy.deepcopy(ours)
+    for _ in train(ours, points, steps=5, batch=16, rate=1e-2, generator=seeded()):
+        pass
+    optimizer = torch.optim.AdamW(weights_of(theirs), lr=1.0, weight_decay=0.0, fused=True)
+    generator = seeded()
+    for step in range(1, 6):
+        warm, cooled = step / 100, (1 + math.cos(math.pi * step / 5)) / 2
+        optimizer.param_groups[0]["lr"] = 1e-2 * warm * cooled + 1e-5
+        optimizer.zero_grad()
+        torch.autograd.backward(training_loss(theirs, points, 16, generator))
+        optimizer.step()
+    for mine, other in zip(weights(ours), weights(theirs), strict=True):
+        # The same kernel on the same gradients.
+        assert torch.equal(mine, other)
+
+
+def weights_of(model: ScoreModel) -> list[nn.Parameter]:
+    assert isinstance(model.net, nn.Module)
+    return list(model.net.parameters())
+
+
+def test_training_does_not_import_the_compiler() -> None:
+    # A fresh process: torch.optim.Optimizer would import it, and a short training wait for it.
+    code = (
+        "import sys, torch\n"
+        "from mmh_core.diffusion.training import denoiser, train\n"
+        "points = torch.eye(2)\n"
+        "list(train(denoiser(points, width=4), points, steps=1, generator=torch.Generator()))\n"
+        "print('torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_points_at_one_scale_are_read_as_among_others() -> None:
+    # At one scale the modulation is worked out once; among others row by row.
+    net = DenoiserMLP((3,), width=16, generator=seeded())
+    x, noise = torch.randn(5, 3, generator=seeded(1)), torch.full((5,), 0.3)
+    mixed = torch.cat([noise, torch.tensor([-0.7])])
+    among = net(torch.cat([x, x[:1]]), mixed)[:5]
+    # Rounding of float32 sums of about a hundred terms near 1.
+    torch.testing.assert_close(net(x, noise), among, atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(net(x, noise), net(x, noise - 1), atol=1e-2)
