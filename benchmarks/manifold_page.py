@@ -53,7 +53,8 @@ def training_alone() -> float:
     """Return the seconds of the study itself."""
     import torch
 
-    from mmh_core.studies.manifold import default_config, manifold_study
+    from mmh_core.studies.manifold import manifold_study
+    from mmh_core.studies.manifold_config import default_config
 
     torch.set_num_threads(1)
     started = time.perf_counter()

@@ -7,21 +7,17 @@ mend ends with one sentence and exit status 2, never with a traceback.
 from __future__ import annotations
 
 import json
-import math
 import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from mmh_core.cli_index import index
+from mmh_core.cli_tables import benchmark_tables, manifold_summary, plain
 from mmh_core.records import MMHError, Progress
-
-if TYPE_CHECKING:
-    from mmh_core.studies.lid_benchmark import AnalyticRow, LidBenchmark
-    from mmh_core.studies.manifold_run import EstimatorRow, ManifoldRun
 
 Result = TypeVar("Result")
 
@@ -55,7 +51,8 @@ def manifold(
     from dataclasses import replace
 
     from mmh_core.store.archive import save_record
-    from mmh_core.studies.manifold import checked, default_config, manifold_study
+    from mmh_core.studies.manifold import manifold_study
+    from mmh_core.studies.manifold_config import checked, default_config
 
     _check_places(out, json_file)
     config = default_config(name, points=points, seed=seed)
@@ -99,113 +96,7 @@ def lid_benchmark(
     found = _followed(lid_benchmark(names, seeds=numbers, steps=steps))
     typer.echo(benchmark_tables(found))
     if json_file is not None:
-        _write(_plain(found), json_file)
-
-
-def manifold_summary(run: ManifoldRun) -> dict[str, Any]:
-    """Return what the command prints: config, one row per snapshot, verdicts and estimators.
-
-    Measured seconds are left out, so that the same command prints the same bytes on one machine.
-    """
-    from dataclasses import asdict
-
-    from mmh_core.memorization import VERDICTS
-
-    last = run.snapshots[-1]
-    counted = {
-        kind: {label: int((readings.verdict == code).sum()) for code, label in enumerate(VERDICTS)}
-        for kind, readings in (("trained", last.trained), ("generated", last.generated))
-    }
-    return {
-        "config": asdict(run.config),
-        "steps": run.config.steps,
-        "state": run.state,
-        "lid_estimator": run.lid_estimator,
-        "typical_lid": run.typical_lid,
-        "chance_memorized": run.chance_memorized,
-        "snapshots": _records(run.frame()),
-        "verdicts": counted,
-        "components": {
-            name: {
-                "points": int((run.train.component[run.shown] == i).sum()),
-                "mean_lid": float(last.trained.lid[run.train.component[run.shown] == i].mean()),
-            }
-            for i, name in enumerate(run.train.component_names)
-        },
-        "estimators": [_estimator(row) for row in run.estimators],
-    }
-
-
-def benchmark_tables(found: LidBenchmark) -> str:
-    """Return the tables of the benchmark as Markdown."""
-    from mmh_core.studies.lid_benchmark import MODEL_FREE
-
-    blocks = [_table("Closed forms", _ANALYTIC, [_analytic_cells(row) for row in found.analytic])]
-    for result in found.trained:
-        title = (
-            f"{result.manifold}, seed {result.seed}: {result.points:,} points, width "
-            f"{result.width}, {result.steps:,} steps, {result.queries} held-out queries"
-        )
-        beside = MODEL_FREE[result.manifold]
-        cells = [[*_trained_cells(row), _number(beside.get(row.label))] for row in result.rows]
-        blocks.append(_table(title, _TRAINED, cells))
-    ranks = [
-        [
-            each.manifold,
-            f"{each.latent_dim}",
-            f"{each.noise:.3f}",
-            f"{each.mean_abs_error_count:.3f}",
-            f"{each.mean_abs_error_soft:.3f}",
-        ]
-        for each in found.generators
-    ]
-    blocks.append(_table("Jacobian rank of a small VAE", _RANKS, ranks))
-    return "\n\n".join(blocks)
-
-
-_ANALYTIC = ("model", "estimator", "true LID", "expected", "measured", "deviation", "targets")
-_TRAINED = (
-    "estimator",
-    "side",
-    "mean abs. error",
-    "concordance",
-    "forwards a point",
-    "seconds",
-    "error measured by others",
-)
-_RANKS = ("manifold", "latent", "decoder noise", "error, count", "error, soft")
-
-
-def _table(title: str, heads: tuple[str, ...], rows: list[list[str]]) -> str:
-    lines = [list(heads), ["---"] * len(heads), *rows]
-    return "\n".join([f"## {title}", "", *(f"| {' | '.join(cells)} |" for cells in lines)])
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"
-
-
-def _analytic_cells(row: AnalyticRow) -> list[str]:
-    return [
-        row.model,
-        row.estimator,
-        f"{row.true_lid:.0f}",
-        f"{row.expected:.4f}",
-        f"{row.measured:.4f} +- {row.standard_error:.4f}",
-        f"{row.deviation:.1f} se",
-        f"{row.across_targets:.1e}",
-    ]
-
-
-def _trained_cells(row: EstimatorRow) -> list[str]:
-    return [
-        row.label,
-        row.side,
-        f"{row.mean_abs_error:.3f}",
-        f"{row.concordance:.3f}",
-        f"{row.forwards:,.0f}",
-        f"{row.seconds:.1f}",
-    ]
+        _write(plain(found), json_file)
 
 
 def _check_places(*paths: Path | None) -> None:
@@ -227,18 +118,6 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def _estimator(row: EstimatorRow) -> dict[str, Any]:
-    return {
-        "name": row.name,
-        "side": row.side,
-        "median_lid": float(row.lid.median()),
-        "mean_abs_error": row.mean_abs_error,
-        "concordance": row.concordance,
-        "standard_error": row.standard_error,
-        "forwards": row.forwards,
-    }
-
-
 def _followed(progress: Iterator[Progress[Result]]) -> Result:
     """Run a study to its end, with one line of progress on standard error."""
     last: Progress[Result] | None = None
@@ -254,32 +133,8 @@ def _followed(progress: Iterator[Progress[Result]]) -> Result:
     return last.partial
 
 
-def _records(table: Any) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = table.to_dict("records")
-    return rows
-
-
-def _plain(value: Any) -> Any:
-    """Return a record as JSON types: tensors become lists, records dictionaries."""
-    from dataclasses import fields, is_dataclass
-
-    from torch import Tensor
-
-    if isinstance(value, Tensor):
-        return _plain(value.tolist())
-    if is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
-
-
 def _write(value: dict[str, Any], path: Path | None) -> None:
-    text = json.dumps(_plain(value), indent=2, allow_nan=False) + "\n"
+    text = json.dumps(plain(value), indent=2, allow_nan=False) + "\n"
     if path is None:
         typer.echo(text, nl=False)
         return

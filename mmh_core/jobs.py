@@ -21,7 +21,8 @@ from uuid import uuid4
 import torch
 
 from mmh_core.records import MMHError, Progress
-from mmh_core.store.jobs import JobRecord, JobState, JobStore
+from mmh_core.store.job_record import JobRecord, JobState
+from mmh_core.store.jobs import JobStore
 
 Work = Callable[[], Iterator[Progress[Any]]]
 Finish = Callable[[Any], str]

@@ -17,7 +17,7 @@ from mmh_core import session
 from mmh_core.export import csv_text, frame_csv
 from mmh_core.memorization import VERDICTS
 from mmh_core.store.archive import load_record
-from mmh_core.studies.manifold import default_config
+from mmh_core.studies.manifold_config import default_config
 from mmh_core.studies.manifold_run import ManifoldConfig, ManifoldRun
 from views.points import selected_ids
 from views.settings import Settings, command, parsed, query

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 import torch
 
-from mmh_core.cli import benchmark_tables, main
+from mmh_core.cli import main
+from mmh_core.cli_tables import benchmark_tables
 from mmh_core.dimension.estimators import ESTIMATORS
 from mmh_core.memorization import VERDICTS
 from mmh_core.records import MMHError, Progress

@@ -19,7 +19,8 @@ import torch
 from mmh_core import jobs as module
 from mmh_core.jobs import JobRunner
 from mmh_core.records import MMHError, Progress
-from mmh_core.store.jobs import JobRecord, JobStore
+from mmh_core.store.job_record import JobRecord
+from mmh_core.store.jobs import JobStore
 
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE = 60.0  # Seconds; only a broken test waits that long.

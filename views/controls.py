@@ -8,8 +8,8 @@ import streamlit as st
 
 from mmh_core import session
 from mmh_core.manifolds.catalogue import MANIFOLDS
-from mmh_core.store.jobs import JobRecord
-from mmh_core.studies.manifold import checked
+from mmh_core.store.job_record import JobRecord
+from mmh_core.studies.manifold_config import checked
 from mmh_core.studies.manifold_run import ManifoldConfig
 from views import state
 from views.settings import GROUPS, Settings, bounds

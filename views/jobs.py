@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from mmh_core import session
-from mmh_core.store.jobs import JobRecord
+from mmh_core.store.job_record import JobRecord
 from mmh_core.studies.manifold_run import ManifoldRun
 from views import layout, words
 from views.words import in_words

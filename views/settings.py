@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from mmh_core.manifolds.catalogue import MANIFOLDS
 from mmh_core.plots.points import Coloring
-from mmh_core.studies.manifold import MOST_SEED, MOST_WIDTH, default_config
+from mmh_core.studies.manifold_config import MOST_SEED, MOST_WIDTH, default_config
 from mmh_core.studies.manifold_run import ManifoldConfig
 
 PREFIX = "mf_"

@@ -8,7 +8,7 @@ import streamlit as st
 
 from mmh_core import session
 from mmh_core.records import MMHError
-from mmh_core.studies.manifold import MOST_SEED, default_config
+from mmh_core.studies.manifold_config import MOST_SEED, default_config
 from mmh_core.studies.manifold_run import ManifoldConfig, ManifoldRun
 from views.settings import GROUPS, NUMBERS, PREFIX, Settings, group_of, parsed, query
 

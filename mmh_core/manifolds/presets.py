@@ -38,6 +38,7 @@ _PLASTIC = (0.7548776662466927, 0.5698402909980532)
 ARC_CONCENTRATION = 30.0
 # Angles up to here belong to the arc: 5.5 standard deviations of it.
 ARC_EDGE = 1.0
+_ARC_DRAWS = 15
 CIRCLE_ISOLATED = 7
 _REST_START = 1.25
 _REST_JITTER = 0.06
@@ -104,11 +105,11 @@ def sheet_truth(case: SheetCase, count: int, generator: torch.Generator) -> Mani
 def circle_training(count: int, duplicates: int, generator: torch.Generator) -> ManifoldSamples:
     """Return a dense arc on the unit circle and seven isolated points on the rest of it.
 
-    The truth is a von Mises mixture: an arc (kappa 30, about 90 %) and a broad second component.
-    The isolated points stand for the second one: a tenth of the default count, one per cell of an
-    even division, at least .4 apart. They stay seven for any larger count, so that the case keeps
-    its meaning: this is not an independent sample of the truth. LID_* is 1 everywhere; a model
-    trained for long has LID 0 at the isolated points (OD-Mem). Points (count, 2), arc first;
+    The truth is a von Mises mixture: an arc (kappa 30, about 85 %) and a broad second component.
+    The isolated points stand for the second one: a seventh of the default count, one per cell of
+    an even division, at least .4 apart. They stay seven for any larger count, so that the case
+    keeps its meaning: this is not an independent sample of the truth. LID_* is 1 everywhere; a
+    model trained for long has LID 0 at the isolated points (OD-Mem). Points (count, 2), arc first;
     duplicates copy the first point of the arc. Errors: ValueError for count below 2 or duplicates
     below 0.
     """
@@ -207,10 +208,15 @@ def _line(count: int, generator: torch.Generator) -> Tensor:
 
 
 def _arc(count: int, generator: torch.Generator) -> Part:
+    """Return the arc evenly by its density: the middle one of every `_ARC_DRAWS` angles in order.
+
+    Among independent angles those in the tails are isolated points themselves, and the case would
+    not say which part of it stands for what.
+    """
     angles = von_mises_angles(
-        count, location=0.0, concentration=ARC_CONCENTRATION, generator=generator
+        count * _ARC_DRAWS, location=0.0, concentration=ARC_CONCENTRATION, generator=generator
     )
-    return Part("arc", on_circle(angles), 1.0)
+    return Part("arc", on_circle(angles.sort().values[_ARC_DRAWS // 2 :: _ARC_DRAWS]), 1.0)
 
 
 def _opposite(count: int, device: torch.device) -> Tensor:

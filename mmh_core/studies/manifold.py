@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -18,12 +18,10 @@ from mmh_core.diffusion.sampling import heun, last, time_grid
 from mmh_core.diffusion.score_model import ScoreModel
 from mmh_core.diffusion.training import HIGHEST_NOISE, denoiser, train
 from mmh_core.dimension.fit import fit_curve
-from mmh_core.manifolds.catalogue import MANIFOLDS, sample, sample_truth
-from mmh_core.manifolds.checks import MOST_POINTS
-from mmh_core.manifolds.digits import DIGIT_COUNT, split_digits
-from mmh_core.manifolds.embedding import with_duplicates
-from mmh_core.records import ManifoldSamples, Progress
+from mmh_core.records import Progress
 from mmh_core.studies.estimator_table import estimator_table
+from mmh_core.studies.manifold_config import DEFAULT_WIDTH, checked
+from mmh_core.studies.manifold_data import TRUTH_POINTS, StudyData, stream, study_data
 from mmh_core.studies.manifold_run import BATCH, ManifoldConfig, ManifoldRun, Snapshot
 from mmh_core.studies.readings import (
     Yard,
@@ -34,131 +32,13 @@ from mmh_core.studies.readings import (
     scales_for,
 )
 
-#: Optimizer steps after which the default run of a manifold ends.
-DEFAULT_STEPS = 1_500
-STEPS = {
-    "circle": 750,
-    "od-exact": 3_000,
-    "poor-fit": 24,
-    "affine-100": 6_000,
-    "affine-100-mid": 6_000,
-    "digits": 4_000,
-}
-#: Hidden units of the default network.
-DEFAULT_WIDTH = 96
 #: Learning rate at the default width; wider networks take the root of the ratio less.
 RATE = 5e-3
-WIDTHS = {"affine-100": 512, "affine-100-mid": 512, "affine-800": 768, "digits": 256}
 
 _SNAPSHOTS = 10
 _FIRST_SNAPSHOT = 60
 _FIELD_SIDE = 21
-_TRUTH_POINTS = 1_500
 _TABLE_POINTS, _TABLE_ROWS = 50, 13
-_HELD_OUT_POINTS = 512
-
-MOST_WIDTH, MOST_STEPS, MOST_SEED = 1_024, 200_000, 2**31 - 1
-
-
-def default_config(manifold: str, *, points: int | None = None, seed: int = 0) -> ManifoldConfig:
-    """Return the config with which a manifold shows what it is meant to show."""
-    if manifold not in MANIFOLDS:
-        raise ValueError(f"Unknown manifold {manifold!r}; choose from {', '.join(MANIFOLDS)}.")
-    spec = MANIFOLDS[manifold]
-    count = spec.default_points if points is None else points
-    rows = count + spec.default_duplicates
-    steps = STEPS.get(manifold, DEFAULT_STEPS)
-    epochs = max(1, round(steps * BATCH / max(1, rows)))
-    width = WIDTHS.get(manifold, DEFAULT_WIDTH)
-    return ManifoldConfig(manifold, count, spec.default_duplicates, width, epochs, seed)
-
-
-def checked(config: ManifoldConfig) -> ManifoldConfig:
-    """Return the config, or refuse it with a sentence that names the value and its range."""
-    bounds = {
-        "width": (config.width, 8, MOST_WIDTH),
-        "epochs": (config.epochs, 1, 10_000_000),
-        "seed": (config.seed, 0, MOST_SEED),
-        "duplicates": (config.duplicates, 0, MOST_POINTS),
-    }
-    for name, (value, least, most) in bounds.items():
-        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-            raise ValueError(
-                f"{name} must be a whole number from {least} to {most:,}, got {value!r}."
-            )
-    default_config(config.manifold)
-    most = MANIFOLDS[config.manifold].max_points
-    if not isinstance(config.points, int) or not 2 <= config.points <= most:
-        raise ValueError(
-            f"points must be a whole number from 2 to {most:,}, got {config.points!r}."
-        )
-    if config.manifold == "digits" and config.points > DIGIT_COUNT - 2:
-        raise ValueError(
-            f"points must be at most {DIGIT_COUNT - 2:,} for digits, so that some are held out, "
-            f"got {config.points!r}."
-        )
-    if config.steps > MOST_STEPS:
-        raise ValueError(
-            f"{config.epochs:,} epochs of {config.points:,} points are {config.steps:,} steps; "
-            f"at most {MOST_STEPS:,} are allowed."
-        )
-    return config
-
-
-def _generator(seed: int, stream: int) -> torch.Generator:
-    """Return an independent stream of random numbers for one part of the study."""
-    return torch.Generator().manual_seed(seed * 1_000 + stream)
-
-
-@dataclass(frozen=True)
-class _Data:
-    train: ManifoldSamples
-    held_out: Tensor
-    truth: ManifoldSamples
-
-
-def _data(config: ManifoldConfig) -> _Data:
-    name, dim = config.manifold, config.ambient_dim
-    if name == "digits":
-        truth = sample(name, DIGIT_COUNT, ambient_dim=dim, generator=_generator(config.seed, 0))
-        split = split_digits(config.points, generator=_generator(config.seed, 0))
-        train = with_duplicates(split.train, config.duplicates, 0)
-        if config.duplicates:
-            # One copy makes the point mass known; nobody knows the LID of the others.
-            lid = torch.full((DIGIT_COUNT + 1,), math.nan)
-            truth = replace(with_duplicates(truth, 1, train.points[0]), lid=lid)
-        return _Data(train, split.held_out.points, truth)
-    train = sample(
-        name,
-        config.points,
-        duplicates=config.duplicates,
-        ambient_dim=dim,
-        generator=_generator(config.seed, 0),
-    )
-    truth = sample_truth(
-        name, _TRUTH_POINTS, ambient_dim=dim, training=train, generator=_generator(config.seed, 1)
-    )
-    return _Data(train, _held_out(config, train.points), truth)
-
-
-def _held_out(config: ManifoldConfig, train: Tensor) -> Tensor:
-    """Return a fresh draw from what the training points are drawn from, copies in proportion.
-
-    The copies are those of the training set: another draw would repeat other points.
-    """
-    generator = _generator(config.seed, 2)
-    share = config.duplicates / (config.points + config.duplicates)
-    copies = min(round(share * _HELD_OUT_POINTS), _HELD_OUT_POINTS - 2)
-    fresh = sample(
-        config.manifold,
-        _HELD_OUT_POINTS - copies,
-        ambient_dim=config.ambient_dim,
-        generator=generator,
-    )
-    if not copies:
-        return fresh.points
-    repeated = torch.randint(config.points, len(train), (copies,), generator=generator)
-    return torch.cat([fresh.points, train[repeated]])
 
 
 def manifold_study(config: ManifoldConfig) -> Iterator[Progress[ManifoldRun]]:
@@ -169,12 +49,12 @@ def manifold_study(config: ManifoldConfig) -> Iterator[Progress[ManifoldRun]]:
     """
     started = time.perf_counter()
     config = checked(config)
-    data = _data(config)
+    data = study_data(config)
     points = data.train.points
     model = denoiser(points, width=config.width, seed=config.seed)
     yard = _yard(config, data, model)
     run = _empty_run(config, data, model, yard)
-    noise = torch.randn(yard.generated, *points.shape[1:], generator=_generator(config.seed, 4))
+    noise = torch.randn(yard.generated, *points.shape[1:], generator=stream(config.seed, 4))
     marks = snapshot_steps(config.steps)
     every = max(1, config.steps // 200)
     smooth, losses = math.nan, []
@@ -185,7 +65,7 @@ def manifold_study(config: ManifoldConfig) -> Iterator[Progress[ManifoldRun]]:
         steps=config.steps,
         batch=BATCH,
         rate=RATE * (DEFAULT_WIDTH / config.width) ** 0.5,
-        generator=_generator(config.seed, 5),
+        generator=stream(config.seed, 5),
     ):
         smooth = step.loss if math.isnan(smooth) else smooth + 0.02 * (step.loss - smooth)
         if step.step % every == 0 or step.step in marks:
@@ -203,7 +83,7 @@ def manifold_study(config: ManifoldConfig) -> Iterator[Progress[ManifoldRun]]:
             yield Progress(0.95 * share, f"Training, step {step.step:,} of {config.steps:,}", run)
     yield Progress(0.96, "Comparing the estimators", run)
     for row in estimator_table(
-        step.model, yard, _table_queries(yard), generator=_generator(config.seed, 6)
+        step.model, yard, _table_queries(yard), generator=stream(config.seed, 6)
     ):
         run = replace(
             run, estimators=(*run.estimators, row), seconds=time.perf_counter() - started
@@ -220,14 +100,14 @@ def snapshot_steps(steps: int) -> frozenset[int]:
     return frozenset(round(first * (steps / first) ** float(s)) for s in share)
 
 
-def _yard(config: ManifoldConfig, data: _Data, model: ScoreModel) -> Yard:
+def _yard(config: ManifoldConfig, data: StudyData, model: ScoreModel) -> Yard:
     """Fix everything that every snapshot of the run is read with."""
     many = 500 if model.ambient_dim <= 16 else 100
-    order = torch.randperm(len(data.train.points), generator=_generator(config.seed, 3))
+    order = torch.randperm(len(data.train.points), generator=stream(config.seed, 3))
     shown = order[:many].sort().values
     # Places and not rows: many copies of one point must not make its LID the usual one.
     places = torch.unique(data.train.points, dim=0)
-    some = torch.randperm(len(places), generator=_generator(config.seed, 10))[:_TRUTH_POINTS]
+    some = torch.randperm(len(places), generator=stream(config.seed, 10))[:TRUTH_POINTS]
     typical = data_lid_at(places[some], data.truth)
     return Yard(
         train=data.train,
@@ -248,14 +128,16 @@ def _table_queries(yard: Yard) -> Tensor:
     return yard.train.points[yard.shown[torch.arange(count) * len(yard.shown) // count]]
 
 
-def _empty_run(config: ManifoldConfig, data: _Data, model: ScoreModel, yard: Yard) -> ManifoldRun:
+def _empty_run(
+    config: ManifoldConfig, data: StudyData, model: ScoreModel, yard: Yard
+) -> ManifoldRun:
     flat = data.train.points.flatten(1)
     center, axes = torch.zeros(flat.shape[1]), torch.zeros(flat.shape[1], 3)
     if flat.shape[1] <= 3:
         axes[: flat.shape[1], : flat.shape[1]] = torch.eye(flat.shape[1])
     else:
         center = flat.mean(0)
-        generator = _generator(config.seed, 8)
+        generator = stream(config.seed, 8)
         some = flat[torch.randperm(len(flat), generator=generator)[:2_000]] - center
         axes = torch.linalg.svd(some, full_matrices=False).Vh[:3].T.contiguous()
         if axes.shape[1] < 3:
@@ -302,7 +184,7 @@ def _snapshot(
         yard.train.points,
         yard.held_out,
         yard.log_delta,
-        generator=_generator(config.seed, 7),
+        generator=stream(config.seed, 7),
     )
     band = fit.band()
     nearest, ratio = nearest_training(generated, yard.train.points)

@@ -157,10 +157,18 @@ def test_circle_has_an_arc_and_seven_isolated_points(seed):
     assert (samples.lid == 1).all()
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_no_point_of_the_arc_is_as_lonely_as_the_isolated_ones(seed):
+    arc = part(presets.circle_training(47, 0, seeded(seed)), "arc")
+    gaps = torch.atan2(arc[:, 1], arc[:, 0]).sort().values.diff()
+    # Isolated points are .4 apart. Of 40 independent angles one seed in nine has a gap above .2.
+    assert gaps.max() < 0.2
+
+
 def test_most_points_of_the_circle_are_on_the_arc_by_default():
     count = MANIFOLDS["circle"].default_points
-    # About 90 %: seven isolated points, and few enough others to make the seven matter.
-    assert 0.85 < 1 - presets.CIRCLE_ISOLATED / count < 0.95
+    # About 85 %: seven isolated points, and few enough others to make the seven matter.
+    assert 0.8 < 1 - presets.CIRCLE_ISOLATED / count < 0.95
 
 
 def test_circle_truth_covers_the_whole_circle_evenly():

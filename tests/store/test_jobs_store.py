@@ -14,7 +14,8 @@ import pytest
 
 from mmh_core.records import MMHError
 from mmh_core.store import jobs as module
-from mmh_core.store.jobs import JobRecord, JobState, JobStore
+from mmh_core.store.job_record import JobRecord, JobState
+from mmh_core.store.jobs import JobStore
 
 PATIENCE = 60.0  # Seconds; only a broken test waits that long.
 

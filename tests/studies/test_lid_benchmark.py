@@ -14,13 +14,8 @@ from mmh_core.diffusion.analytic import gaussian_on_subspace
 from mmh_core.diffusion.schedule import VarianceExploding
 from mmh_core.dimension.estimators import ESTIMATORS
 from mmh_core.records import Progress
-from mmh_core.studies.lid_benchmark import (
-    CASES,
-    TARGETS,
-    LidBenchmark,
-    expected_lid,
-    lid_benchmark,
-)
+from mmh_core.studies.closed_forms import TARGETS, expected_lid
+from mmh_core.studies.lid_benchmark import CASES, LidBenchmark, lid_benchmark
 
 VARIANCES = torch.tensor([2.0, 0.5, 0.011, 1e-4])
 SCALES = [math.log(0.03), math.log(0.1), math.log(0.9)]

@@ -18,15 +18,9 @@ from mmh_core.manifolds.catalogue import MANIFOLDS
 from mmh_core.memorization import VERDICTS
 from mmh_core.records import Progress
 from mmh_core.store.archive import load_record, save_record
-from mmh_core.studies.manifold import (
-    DEFAULT_STEPS,
-    STEPS,
-    _held_out,
-    checked,
-    default_config,
-    manifold_study,
-    snapshot_steps,
-)
+from mmh_core.studies.manifold import manifold_study, snapshot_steps
+from mmh_core.studies.manifold_config import DEFAULT_STEPS, STEPS, checked, default_config
+from mmh_core.studies.manifold_data import _held_out
 from mmh_core.studies.manifold_run import STATUSES, ManifoldConfig, ManifoldRun
 from mmh_core.studies.readings import data_lid_at, nearest_training
 
@@ -122,7 +116,7 @@ def test_snapshots_run_from_the_first_steps_to_the_last(steps: int) -> None:
         ({"width": 1_025}, r"width .* got 1025\."),
         ({"epochs": 0}, r"epochs .* got 0\."),
         ({"epochs": math.nan}, r"epochs .* got nan\."),
-        ({"epochs": 1_000_000}, r"1,000,000 epochs of 67 points are 261,719 steps; at most"),
+        ({"epochs": 2_000_000}, r"2,000,000 epochs of 47 points are 367,188 steps; at most"),
         ({"seed": -1}, r"seed .* got -1\."),
         ({"seed": 2**31}, r"seed .* from 0 to 2,147,483,647, got 2147483648\."),
         ({"ambient_dim": 1}, r"ambient_dim is 1; it must be a whole number from 2 to 10000\."),
@@ -331,16 +325,17 @@ def test_many_copies_change_neither_the_usual_dimension_nor_the_place_held_out(
     held_out = _held_out(run.config, run.train.points)
     assert held_out.shape == (512, run.train.ambient_dim)
     assert int((held_out == place).all(1).sum()) == 488
-    assert bool((torch.cdist(held_out[:24], run.train.points) > 0).all())
+    assert not bool((held_out[:24, None] == run.train.points).all(-1).any())
 
 
 def test_chance_is_far_from_zero_in_few_dimensions_and_near_it_in_many() -> None:
-    """For points along a line d1 / d2 is nearly uniform on (0, 1) between neighbors: a third.
+    """Between even neighbors at distance 1 a draw at u < 1/2 has d1 / d2 = u / (1 - u): half of
+    all are below 1/3.
 
-    512 draws: standard error .02; the ends and the isolated points of the circle add some. In R^10
-    two neighbors are about equally far.
+    512 draws: standard error .02, and the arc is not quite even. In R^10 two neighbors are about
+    equally far.
     """
-    assert begun(default_config("circle")).chance_memorized == pytest.approx(0.36, abs=0.06)
+    assert begun(default_config("circle")).chance_memorized == pytest.approx(0.5, abs=0.06)
     assert begun(default_config("affine-10", points=500)).chance_memorized < 0.15
 
 
