@@ -7,10 +7,8 @@ function that uses it: the first page shows its title before torch has loaded.
 from __future__ import annotations
 
 import argparse
-import importlib
 import logging
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -25,7 +23,8 @@ from mmh_core.records import MMHError, Progress
 
 if TYPE_CHECKING:
     from mmh_core.jobs import JobRunner
-    from mmh_core.store.jobs import JobRecord, JobStore
+    from mmh_core.store.job_record import JobRecord
+    from mmh_core.store.jobs import JobStore
     from mmh_core.studies.manifold_run import ManifoldConfig, ManifoldRun
 
 REPOSITORY = Path(__file__).parents[1]
@@ -40,7 +39,12 @@ _STYLE = """<style>
 [data-testid="stMainBlockContainer"] {padding: 2.5rem 3rem 4rem; max-width: 84rem;}
 /* What a poll is about to replace must not fade at every poll. */
 [class*="st-key-pair_live"] [data-stale="true"] {opacity: 1 !important; transition: none;}
+/* The accent marks by line and fill; small text on dark would have a contrast of 4.1 in it. */
+[data-testid="stApp"] :is([data-testid="stSliderThumbValue"],
+  [data-testid="stTab"][aria-selected="true"], button[aria-checked="true"]) {color: inherit;}
 [data-testid="stSidebarUserContent"] {padding-bottom: 2rem;}
+/* Holds no more than the promise of a chart, see views.layout. */
+.st-key-chart_library {position: absolute; visibility: hidden; height: 0; overflow: hidden;}
 @media (max-width: 1100px) {
   [data-testid="stMainBlockContainer"] {padding: 2.5rem 1.25rem 3rem;}
   [class*="st-key-pair"] [data-testid="stHorizontalBlock"]:has(> [data-testid="stColumn"])
@@ -118,15 +122,6 @@ def _jobs(folder: str) -> Jobs:
     return Jobs(JobRunner(store), store)
 
 
-@st.cache_resource(show_spinner=False)
-def warm_up() -> None:
-    """Load in the background what the first training step needs: about 3 s of imports.
-
-    Not a daemon thread: the interpreter must not end in the middle of an import of torch.
-    """
-    threading.Thread(target=importlib.import_module, args=("torch._dynamo",)).start()
-
-
 def submit_manifold(config: ManifoldConfig) -> str:
     """Check a config, queue its study and return the id of the job.
 
@@ -134,7 +129,7 @@ def submit_manifold(config: ManifoldConfig) -> str:
     """
     from mmh_core.manifolds.catalogue import MANIFOLDS
     from mmh_core.store.archive import save_record
-    from mmh_core.studies.manifold import checked
+    from mmh_core.studies.manifold_config import checked
 
     config = checked(config)
     folder, name = data_folder() / "runs", f"{uuid4().hex}.safetensors"

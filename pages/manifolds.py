@@ -3,6 +3,7 @@
 import streamlit as st
 
 from mmh_core import session
+from views import layout
 
 session.guard()
 st.title("Synthetic manifolds", anchor=False)
@@ -10,6 +11,7 @@ st.markdown(
     "A small diffusion model learns a shape whose dimension is known; where the dimension that it "
     "learned (LID) is too low, it has memorized."
 )
+layout.load_chart_library()
 
 
 def main() -> None:
@@ -28,7 +30,6 @@ def main() -> None:
     else:
         _precomputed()
     state.remember()
-    session.warm_up()
 
 
 def _job(job: str) -> None:

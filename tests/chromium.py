@@ -91,7 +91,8 @@ def serve(app: Path, folder: Path, *, timeout: float = 60.0) -> Iterator[AppServ
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     server = AppServer(f"http://127.0.0.1:{port}", folder / "data", folder / "streamlit.log")
-    command = [sys.executable, "-m", "streamlit", "run", app.name, "--server.headless", "true"]
+    start = str(REPOSITORY / "serve.py")
+    command = [sys.executable, "-P", start, "run", app.name, "--server.headless", "true"]
     command += ["--server.port", str(port), "--", "--data", str(server.data)]
     # Settings meant for the tests' own process are not the app's: it runs as people run it.
     settings = {k: v for k, v in os.environ.items() if not k.startswith("STREAMLIT_")}

@@ -54,7 +54,7 @@ def test_the_circle_from_a_deep_link_to_a_point_and_a_second_run_cancelled(
     expect(browser_page.get_by_role("spinbutton", name="Training points")).to_have_value(
         "60", timeout=PATIENCE
     )
-    sees(browser_page, re.compile("Precomputed run: 67"))
+    sees(browser_page, re.compile("Precomputed run: 47"))
 
     press(browser_page, "Train")
     sees(browser_page, re.compile("Your run: 60 training points, width 16, 30 epochs, seed 5"))
@@ -91,7 +91,7 @@ def test_a_second_browser_sees_its_own_choices_only(
     with chromium.new_context() as context:
         other = context.new_page()
         open_page(other, f"{app_server.url}/manifolds")
-        sees(other, re.compile("Precomputed run: 67"))
+        sees(other, re.compile("Precomputed run: 47"))
         sees(other, re.compile("^Point "))
         wait_for_app(other)
         assert link(other) == {"manifold": "circle"}

@@ -262,10 +262,10 @@ def test_unreachable_cpu_index_is_no_failure(launcher: Launcher) -> None:
 @pytest.mark.parametrize(
     ("arguments", "started", "at_root"),
     [
-        (("app", "--server.port", "8600"), "streamlit run app.py --server.port 8600", True),
-        (("test", "-k", "lid"), "pytest -k lid", True),
-        (("commands",), "mmh_core --help", False),
-        (("scan", "--note", "two  spaces"), "mmh_core scan --note two  spaces", False),
+        (("app", "--server.port", "8600"), "serve.py run app.py --server.port 8600", True),
+        (("test", "-k", "lid"), "-m pytest -k lid", True),
+        (("commands",), "-m mmh_core --help", False),
+        (("scan", "--note", "two  spaces"), "-m mmh_core scan --note two  spaces", False),
     ],
 )
 def test_what_is_started_and_where(
@@ -274,7 +274,7 @@ def test_what_is_started_and_where(
     # The app and the tests run at the root; a command stays where its relative paths point.
     launcher.add_python()
     launcher.call(*arguments)
-    assert launcher.calls()[-1] == f"-P -m {started}"
+    assert launcher.calls()[-1] == f"-P {started}"
     folder = launcher.root if at_root else launcher.tools
     assert launcher.place() == [str(folder), str(launcher.root)]
 

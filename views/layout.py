@@ -29,6 +29,15 @@ _FACTS = """<style>
 </style>"""
 
 
+def load_chart_library() -> None:
+    """Let the browser load its chart library, a second's work, while the server reads the run.
+
+    An empty chart, out of sight: the browser asks for the library when it meets the first chart.
+    """
+    with st.container(key="chart_library"):
+        st.plotly_chart({"data": [{"type": "scatter"}]}, key="chart_library_chart", height=10)
+
+
 def heading(title: str, sentence: str, *, help: str | None = None) -> None:
     """Draw the title of a chart with the one sentence on what it shows and what it does not."""
     with st.container(gap="xxsmall"):

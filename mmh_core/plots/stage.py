@@ -16,6 +16,8 @@ Dimensions = Literal[2, 3]
 
 #: The frame goes this far beyond the data, as a share of its extent.
 _MARGIN = 0.12
+#: Dots of the true manifold in the plane and in space, where surfaces need more.
+_TRUTH_DOTS = {2: 500, 3: 1_500}
 #: Length of an arrow's head as a share of the arrow, and half its opening in radians.
 _HEAD, _OPENING = 0.35, 0.5
 
@@ -28,10 +30,14 @@ def markers(at: Tensor, dimensions: Dimensions, **trace: Any) -> Any:
 
 
 def truth(run: ManifoldRun, dimensions: Dimensions) -> Any:
-    """Return the true manifold as small light-blue dots that say nothing when hovered over."""
+    """Return the true manifold as small light-blue dots that say nothing when hovered over.
+
+    Some hundred of them, evenly taken: a browser draws each by itself, and more show no more.
+    """
+    every = max(1, len(run.truth.points) // _TRUTH_DOTS[dimensions])
     flat = {"size": 2.5, "color": theme.TRUTH}
     return markers(
-        run.projected(run.truth.points),
+        run.projected(run.truth.points[::every]),
         dimensions,
         name="true manifold" if theme.truth_known(run) else "all known images",
         marker=flat if dimensions == 2 else {"size": 1.5, "color": theme.SOLID_TRUTH},
