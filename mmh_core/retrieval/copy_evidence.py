@@ -13,9 +13,15 @@ from torch import Tensor
 
 from mmh_core.retrieval.copy_thresholds import CopyThresholds
 from mmh_core.retrieval.embedders import Embedder, as_floats
-from mmh_core.retrieval.exact import UNIT
+from mmh_core.retrieval.exact import UNIT_32
 from mmh_core.retrieval.index import check_same_embedder, search, similarities, unit_rows
-from mmh_core.retrieval.training_pictures import TrainingPictures, flat, nearest, within
+from mmh_core.retrieval.training_pictures import (
+    TrainingPictures,
+    flat,
+    nearest,
+    proximities,
+    within,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -146,11 +152,12 @@ def _measured(
     vectors = embedder(pictures)
     neighbors = search(index, vectors, LAYOUT_NEIGHBORS)
     units = unit_rows(vectors.numpy(force=True)).astype(np.float64)
-    near = nearest(training, points, CALIBRATION_NEIGHBORS)
-    first = neighbors.rows[:, 0]
+    first, count = neighbors.rows[:, 0], len(pictures)
+    near = proximities(training, np.concatenate([points, flat(training.pixels[first])]))
     root = math.sqrt(points.shape[1])
-    versions = within(training, flat(training.pixels[first]), thresholds.near_duplicate * root)
-    for i, (rows, distances) in enumerate(near):
+    versions = within(training, near.part(slice(count, None)), thresholds.near_duplicate * root)
+    found = nearest(training, near.part(slice(count)), CALIBRATION_NEIGHBORS)
+    for i, (rows, distances) in enumerate(found):
         similar = neighbors.similarity[i] >= thresholds.descriptor
         agreeing = _agreeing(
             pictures[i], training.pixels[neighbors.rows[i]], thresholds.pixel_tolerance
@@ -182,7 +189,7 @@ def _agreeing(picture: Tensor, others: Tensor, tolerance: float) -> Tensor:
     """Return the share of pixels (R,) in which no channel differs by more than `tolerance`."""
     apart = (as_floats(others) - picture.cpu()).abs().amax(dim=1)
     # Half a unit of float32 more: a difference of exactly the tolerance is within it.
-    return (apart <= tolerance + UNIT).flatten(1).to(torch.float64).mean(dim=1)
+    return (apart <= tolerance + UNIT_32).flatten(1).to(torch.float64).mean(dim=1)
 
 
 def _judged(found: _Measures, limits: CopyThresholds) -> tuple[CopyKind, str]:

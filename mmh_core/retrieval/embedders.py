@@ -9,7 +9,6 @@ beside every figure.
 from __future__ import annotations
 
 import hashlib
-import importlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -171,7 +170,7 @@ class NetworkEmbedder:
 
 
 def pocket_embedder(folder: Path = POCKET_DESCRIPTOR) -> NetworkEmbedder:
-    """Load the embedded world's own copy descriptor: 64 x 64, dim 128.
+    """Load the embedded world's own copy descriptor, for pictures of 64 x 64; dim 128 as shipped.
 
     Trained in SSCD's manner (Pizzi et al. 2022) on pictures of that world; it is not SSCD and
     means little on other pictures. Raises MMHError where the folder is missing or damaged.
@@ -181,10 +180,12 @@ def pocket_embedder(folder: Path = POCKET_DESCRIPTOR) -> NetworkEmbedder:
             f"There is no copy descriptor in {folder}: run `python -m mmh_core pocket build`, or "
             "choose another embedder."
         )
-    load_descriptor = importlib.import_module("mmh_core.pocket.descriptor").load_descriptor
-    network = load_descriptor(folder).eval().requires_grad_(False)
+    from mmh_core.pocket.descriptor import load_descriptor
+
+    network = load_descriptor(folder)
     files = sorted(path for path in folder.iterdir() if path.is_file())
-    return NetworkEmbedder("pocket", network, Preprocessing(64), 128, files_digest(files))
+    dim = network.outlet.out_features
+    return NetworkEmbedder("pocket", network, Preprocessing(64), dim, files_digest(files))
 
 
 def load_embedder(choice: str) -> Embedder:

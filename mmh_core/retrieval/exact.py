@@ -6,20 +6,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-UNIT = 2.0**-24  # half the distance from 1 to the next float32
+#: Half the distance from 1 to the next number.
+UNIT_32, UNIT_64 = 2.0**-24, 2.0**-53
 
 
-def sum_error(terms: int) -> float:
-    """Bound the rounding error of a float32 inner product over `|a| |b|`, whatever its order.
+def sum_error(terms: int, unit: float) -> float:
+    """Bound the rounding error of an inner product over `|a| |b|`, whatever the order of its sum.
 
     `gamma_n = n u / (1 - n u)` (Higham 2002, section 3.1), with n the number of terms and three
     more for the rounding of the operands themselves.
     """
-    total = (terms + 3) * UNIT
+    total = (terms + 3) * unit
     return total / (1 - total)
 
 
-def candidates(scores: NDArray[np.float32], k: int, slack: float) -> NDArray[np.int64]:
+def candidates(scores: NDArray[np.floating], k: int, slack: float) -> NDArray[np.int64]:
     """Return, in order, the positions whose score may belong to the k largest.
 
     `scores` (N,) are off by at most `slack` each, so everything within twice that of the k-th

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mmh_core.records import MMHError
 from mmh_core.retrieval.embedders import Embedder
-from mmh_core.retrieval.exact import candidates, ordered, sum_error
+from mmh_core.retrieval.exact import UNIT_32, candidates, ordered, sum_error
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -221,7 +221,7 @@ def _search_block(
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
     scores = queries.astype(np.float32) @ index.vectors.T
     # Both vectors have length 1, so the bound on the relative error is one on the error.
-    slack = sum_error(index.dim)
+    slack = sum_error(index.dim, UNIT_32)
     for query, row in zip(queries, scores, strict=True):
         proposed = candidates(row, k, slack)
         found, negated = ordered(-similarities(index, query, proposed), proposed, k)

@@ -11,12 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mmh_core.retrieval.embedders import as_floats
-from mmh_core.retrieval.exact import UNIT, candidates, ordered, sum_error
+from mmh_core.retrieval.exact import UNIT_64, candidates, ordered, sum_error
 from mmh_core.retrieval.index import Index, rows_of
 
-#: Training pictures are turned into float32 some at a time, so many numbers at once.
-BLOCK_NUMBERS = 2**23
+#: Training pictures are turned into float64 some at a time, so many numbers at once.
+BLOCK_NUMBERS = 2**22
+#: The value of every byte, by way of float32: bytes and their quotients in pictures are equal.
+LEVELS = (np.arange(256, dtype=np.float32) / np.float32(255)).astype(np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,15 +26,14 @@ class TrainingPictures:
 
     `index` holds one row for each of them, labeled like the first of its copies; `pixels`
     (M, 3, H, W) uint8; `copies` (M,) int64, how often each stands in the training set: the labels'
-    `copies`, added up over all rows with the same bytes. `center` (D,) and `radii` (M,) float64
-    are the mean picture and the distances from it, with D = 3 H W and values in [0, 1].
+    `copies`, added up over all rows with the same bytes; `squares` (M,) float64, the sums of the
+    squared values, taken in [0, 1].
     """
 
     index: Index
     pixels: Tensor
     copies: NDArray[np.int64]
-    center: NDArray[np.float64]
-    radii: NDArray[np.float64]
+    squares: NDArray[np.float64]
 
     def __len__(self) -> int:
         """Return M."""
@@ -60,94 +60,94 @@ def training_pictures(pixels: Tensor, index: Index) -> TrainingPictures:
     copies = np.zeros(len(rows), dtype=np.int64)
     np.add.at(copies, group, index.copies)
     distinct = pixels.cpu()[torch.from_numpy(rows)]
-    center = _mean(distinct)
-    return TrainingPictures(
-        rows_of(index, rows), distinct, copies, center, distances(distinct, center)
-    )
+    zero = np.zeros(math.prod(distinct.shape[1:]))
+    return TrainingPictures(rows_of(index, rows), distinct, copies, distances(distinct, zero) ** 2)
+
+
+@dataclass(frozen=True, eq=False)
+class Proximities:
+    """Hold `points` (B, D) and how near they are to all M distinct training pictures.
+
+    `scores` (B, M) are `x.n - |n|^2 / 2`, largest for the nearest, since `|x - n|^2 = |x|^2 - 2
+    score`; each is off by at most `slack` (B,). All float64.
+    """
+
+    points: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    slack: NDArray[np.float64]
+
+    def part(self, rows: slice) -> Proximities:
+        """Return those of some of the points."""
+        return Proximities(self.points[rows], self.scores[rows], self.slack[rows])
+
+
+def proximities(training: TrainingPictures, points: NDArray[np.float64]) -> Proximities:
+    """Compare points (B, D) with all training pictures, in one pass over these.
+
+    The bound is that of the product of D terms, plus what rounding adds in the square and in the
+    sum. In float32 it would be so wide that among noisy pictures, all about equally far from one
+    another, everything would have to be computed again.
+    """
+    scores, start = np.empty((len(points), len(training))), 0
+    for some in _blocks(training.pixels):
+        scores[:, start : start + len(some)] = points @ flat(some).T
+        start += len(some)
+    scores -= training.squares / 2
+    largest = float(training.squares.max())
+    products = np.sqrt((points * points).sum(axis=1) * largest)
+    error = sum_error(points.shape[1], UNIT_64)
+    return Proximities(points, scores, error * (products + largest))
 
 
 def nearest(
-    training: TrainingPictures, pictures: NDArray[np.float64], k: int
+    training: TrainingPictures, near: Proximities, k: int
 ) -> list[tuple[NDArray[np.int64], NDArray[np.float64]]]:
-    """Find the k nearest of M distinct training pictures for each of B pictures (B, D).
+    """Find the k nearest of M distinct training pictures for each of the points.
 
     Returns the positions (min(k, M),) and Euclidean distances in float64, nearest first, equal
     ones in the order of the training set. Distances come from the differences, so that a copy is
-    at distance 0; a float32 product only proposes (see `exact.candidates`).
+    at distance 0; the scores only propose (see `exact.candidates`).
     """
-    scores, slacks = _scores(training, pictures)
     found = []
-    for picture, row, slack in zip(pictures, scores, slacks, strict=True):
+    for point, row, slack in zip(near.points, near.scores, near.slack, strict=True):
         proposed = candidates(row, k, slack)
-        far = distances(training.pixels[torch.from_numpy(proposed)], picture)
+        far = distances(training.pixels[torch.from_numpy(proposed)], point)
         found.append(ordered(far, proposed, k))
     return found
 
 
 def within(
-    training: TrainingPictures, pictures: NDArray[np.float64], radius: float
+    training: TrainingPictures, near: Proximities, radius: float
 ) -> list[NDArray[np.int64]]:
-    """Return for each of B pictures (B, D) the positions of all training pictures in `radius`."""
-    scores, slacks = _scores(training, pictures)
-    depths = _lengths(pictures - training.center)
+    """Return for each of the points the positions of all training pictures within `radius`."""
+    squares = (near.points * near.points).sum(axis=1)
     found = []
-    for picture, row, slack, depth in zip(pictures, scores, slacks, depths, strict=True):
-        proposed = np.flatnonzero(depth**2 - 2 * row <= radius**2 + 2 * slack)
-        far = distances(training.pixels[torch.from_numpy(proposed)], picture)
+    for point, square, row, slack in zip(
+        near.points, squares, near.scores, near.slack, strict=True
+    ):
+        proposed = np.flatnonzero(square - 2 * row <= radius**2 + 4 * slack)
+        far = distances(training.pixels[torch.from_numpy(proposed)], point)
         found.append(proposed[far <= radius])
     return found
 
 
 def flat(pictures: Tensor) -> NDArray[np.float64]:
     """Return pictures, bytes or float32, as rows (B, D) float64 in [0, 1]."""
-    # By way of float32, so that bytes and their quotients by 255 become the same numbers.
-    return as_floats(pictures).flatten(1).numpy(force=True).astype(np.float64)
+    rows = pictures.flatten(1).numpy(force=True)
+    if pictures.dtype == torch.uint8:
+        levels: NDArray[np.float64] = LEVELS[rows]
+        return levels
+    return rows.astype(np.float64)
 
 
 def distances(pictures: Tensor, point: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the Euclidean distances (R,) float64 of pictures (R, 3, H, W) from one point (D,)."""
     parts = [np.empty(0)]
     for some in _blocks(pictures):
-        parts.append(_lengths(flat(some) - point))
+        offsets = flat(some) - point
+        # Not einsum or a product: every row is added up in the same order, whatever their number.
+        parts.append(np.sqrt((offsets * offsets).sum(axis=1)))
     return np.concatenate(parts)
-
-
-def _scores(
-    training: TrainingPictures, pictures: NDArray[np.float64]
-) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Return `x.n - |n|^2 / 2` (B, M) about the center, largest for the nearest, and its error.
-
-    `|x - n|^2 = |x|^2 - 2 score`. The bound (B,) is that of the product of D terms, plus what
-    rounding adds in the center (whose coordinates are at most 1), in the square and in the sum.
-    """
-    centered = (pictures - training.center).astype(np.float32)
-    halves = (training.radii**2 / 2).astype(np.float32)
-    middle = training.center.astype(np.float32)
-    scores = np.empty((len(pictures), len(training)), dtype=np.float32)
-    start = 0
-    for some in _blocks(training.pixels):
-        rows = as_floats(some).flatten(1).numpy() - middle
-        scores[:, start : start + len(rows)] = centered @ rows.T
-        start += len(rows)
-    scores -= halves
-    depths, radius = _lengths(pictures - training.center), float(training.radii.max())
-    products = depths * radius
-    shifts = 4 * UNIT * math.sqrt(centered.shape[1]) * depths
-    slack = sum_error(centered.shape[1]) * products + shifts + 2 * UNIT * (products + radius**2)
-    return scores, slack
-
-
-def _lengths(offsets: NDArray[np.float64]) -> NDArray[np.float64]:
-    # Not einsum or a product: every row is added up in the same order, whatever their number.
-    found: NDArray[np.float64] = np.sqrt((offsets * offsets).sum(axis=1))
-    return found
-
-
-def _mean(pixels: Tensor) -> NDArray[np.float64]:
-    total = np.zeros(math.prod(pixels.shape[1:]))
-    for some in _blocks(pixels):
-        total += flat(some).sum(axis=0)
-    return total / len(pixels)
 
 
 def _blocks(pixels: Tensor) -> tuple[Tensor, ...]:

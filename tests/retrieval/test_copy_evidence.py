@@ -21,6 +21,7 @@ from mmh_core.retrieval.training_pictures import (
     TrainingPictures,
     flat,
     nearest,
+    proximities,
     training_pictures,
     within,
 )
@@ -229,7 +230,7 @@ def test_nearest_pictures_are_exact_with_ties_in_the_order_of_the_set() -> None:
     left, right = zero.clone(), zero.clone()
     left[0, 0, 0, 0], right[0, 0, 0, 1] = 5, 5
     training = trained_on(torch.cat([drawings(19), right, left]))
-    rows, far = nearest(training, flat(zero), 3)[0]
+    rows, far = nearest(training, proximities(training, flat(zero)), 3)[0]
     assert rows.tolist()[:2] == [19, 20]
     assert far[0] == far[1] == np.float64(np.float32(5) / np.float32(255))
 
@@ -240,14 +241,18 @@ def test_within_includes_what_lies_on_the_edge() -> None:
     one[0, 0, 0, 0], two[0, 0, 0, 0] = 255, 255
     two[0, 1, 0, 0] = 255
     training = trained_on(torch.cat([one, two, drawings(5)]))
-    point = flat(zero)
+    point = proximities(training, flat(zero))
     assert [rows.tolist() for rows in within(training, point, 1.0)] == [[0]]
     assert [rows.tolist() for rows in within(training, point, math.sqrt(2))] == [[0, 1]]
     assert [rows.tolist() for rows in within(training, point, 0.999)] == [[]]
 
 
 def test_the_proposed_candidates_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
-    training = trained_on(drawings(400, seed=11))
+    # Noise is the worst case: all pictures are at almost the same distance from one another.
+    noise = torch.randint(
+        256, (300, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+    training = trained_on(noise)
     asked = list[int]()
     plain = training_module.distances
 
@@ -256,9 +261,9 @@ def test_the_proposed_candidates_are_few(monkeypatch: pytest.MonkeyPatch) -> Non
         return plain(pictures, point)  # type: ignore[arg-type]
 
     monkeypatch.setattr(training_module, "distances", counting)
-    nearest(training, flat(drawings(4, seed=12)), 50)
-    # The bound on rounding is loose at D = 12,288, but not so loose that all must be recomputed.
-    assert max(asked) < 60
+    nearest(training, proximities(training, flat(drawings(4, seed=12))), 50)
+    within(training, proximities(training, flat(noise[:1])), 0.1)
+    assert asked == [50, 50, 50, 50, 1]
 
 
 def test_other_embedders_sizes_and_dtypes_are_refused() -> None:

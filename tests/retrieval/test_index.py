@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mmh_core.records import MMHError
 from mmh_core.retrieval import index as index_module
-from mmh_core.retrieval.exact import candidates, sum_error
+from mmh_core.retrieval.exact import UNIT_32, candidates, sum_error
 from mmh_core.retrieval.index import (
     Index,
     build_index,
@@ -120,7 +120,7 @@ def test_the_bound_on_rounding_holds_and_is_no_larger_than_it_needs_to_be() -> N
     vectors = torch.nn.functional.normalize(drawn(2_000, 256), dim=1)
     wide = vectors.double()
     error = ((vectors @ vectors.T).double() - wide @ wide.T).abs().max().item()
-    assert error < sum_error(256) < 2e-5  # Against similarities of order 1.
+    assert error < sum_error(256, UNIT_32) < 2e-5  # Against similarities of order 1.
 
 
 def test_candidates_are_the_best_and_all_that_rounding_may_have_put_below() -> None:

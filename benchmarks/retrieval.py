@@ -1,0 +1,229 @@
+"""Measure how fast the exact index is built, opened and searched, and what memory it takes.
+
+Run `python benchmarks/retrieval.py [--json FILE] [--count N] [--dim D] [--rounds R]`. Every phase
+runs in a process of its own, so that its peak of memory is its own: building from descriptors and
+saving; opening the memory-mapped index and searching; faiss's flat index on the same descriptors;
+weighing copy evidence for four generated pictures. Medians over rounds; results are compared with
+a full search in float64. Exit status 1 when a bar is missed or a result differs. Threads are as
+many as there are cores; on a busy machine the figures are upper bounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mmh_core.retrieval.copy_evidence import copy_evidence
+from mmh_core.retrieval.copy_thresholds import CopyThresholds
+from mmh_core.retrieval.embedders import PixelEmbedder, embed_all
+from mmh_core.retrieval.index import build_index, search
+from mmh_core.retrieval.index_files import load_index, save_index
+from mmh_core.retrieval.training_pictures import training_pictures
+
+QUERIES, NEIGHBORS = 16, 10
+SEARCH_BAR, BUILD_BAR = 0.1, 5.0  # seconds
+PICTURES, GENERATED = 3_000, 4
+#: Any will do: the time hardly depends on them.
+THRESHOLDS = CopyThresholds(0.9, 1.0, 1 / 3, 0.03, 0.04, 0.6, 4)
+
+
+@dataclass(frozen=True)
+class Row:
+    """Hold one phase: median seconds, the bar if there is one, MiB at the peak and before."""
+
+    phase: str
+    seconds: float
+    bar: float | None
+    peak_mib: float
+    start_mib: float
+    exact: bool = True
+
+    @property
+    def short(self) -> bool:
+        """Tell whether the phase is too slow or wrong."""
+        return not self.exact or (self.bar is not None and self.seconds > self.bar)
+
+
+@dataclass(frozen=True)
+class Random:
+    """Stand for the embedder of random descriptors, which nobody embeds."""
+
+    dim: int
+    name: str = "random"
+    digest: str = "0"
+    preprocessing: str = "none"
+
+    def __call__(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Refuse: the descriptors are drawn."""
+        raise NotImplementedError
+
+
+def drawn(count: int, dim: int) -> torch.Tensor:
+    """Return random descriptors, the same in every process."""
+    return torch.randn(count, dim, generator=torch.Generator().manual_seed(0))
+
+
+def asked(count: int, dim: int) -> torch.Tensor:
+    """Return noisy versions of the first descriptors."""
+    noise = torch.randn(QUERIES, dim, generator=torch.Generator().manual_seed(1))
+    return drawn(count, dim)[:QUERIES] + 0.5 * noise
+
+
+def memory(key: str) -> float:
+    """Return VmHWM, the peak so far, or VmRSS, the memory now, of this process in MiB."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{key}:"):
+            return int(line.split()[1]) / 1024
+    return float("nan")
+
+
+def median_seconds(action: Callable[[], object], rounds: int) -> float:
+    """Return the median time of an action, after one run that warms up."""
+    action()
+    times = list[float]()
+    for _ in range(rounds):
+        start = time.perf_counter()
+        action()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def build(folder: Path, count: int, dim: int, rounds: int) -> Row:
+    """Build an index from descriptors and save it."""
+    import pandas as pd
+
+    vectors = drawn(count, dim)
+    rows = range(count)
+    labels = pd.DataFrame(
+        {"id": rows, "caption": [f"caption {i}" for i in rows], "file": [f"{i}.png" for i in rows]}
+    )
+    before = memory("VmRSS")
+    seconds = median_seconds(
+        lambda: save_index(build_index(vectors, labels, Random(dim)), folder), max(1, rounds // 5)
+    )
+    return Row("build and save", seconds, BUILD_BAR, memory("VmHWM"), before)
+
+
+def opened(folder: Path, count: int, dim: int, rounds: int) -> Row:
+    """Open the memory-mapped index, checksums and all."""
+    before = memory("VmRSS")
+    seconds = median_seconds(lambda: load_index(folder), max(1, rounds // 5))
+    return Row("open, verified", seconds, None, memory("VmHWM"), before)
+
+
+def searched(folder: Path, count: int, dim: int, rounds: int) -> Row:
+    """Search the memory-mapped index."""
+    queries, before = asked(count, dim), memory("VmRSS")
+    index = load_index(folder, verify=False)
+    seconds = median_seconds(lambda: search(index, queries, NEIGHBORS), rounds)
+    peak = memory("VmHWM")
+    units = torch.nn.functional.normalize(queries.double(), dim=1)
+    wide = torch.from_numpy(index.vectors.astype(np.float64))
+    best = (units @ wide.T).topk(NEIGHBORS).indices
+    exact = torch.equal(search(index, queries, NEIGHBORS).rows, best)
+    return Row("search, this index", seconds, SEARCH_BAR, peak, before, exact)
+
+
+def by_faiss(folder: Path, count: int, dim: int, rounds: int) -> Row:
+    """Search with faiss's exact index."""
+    import faiss
+
+    vectors = load_index(folder, memory_map=False, verify=False).vectors
+    queries, before = asked(count, dim).numpy(), memory("VmRSS")
+    index = faiss.IndexFlatIP(dim)
+    index.add(vectors)
+    seconds = median_seconds(lambda: index.search(queries, NEIGHBORS), rounds)
+    return Row("search, faiss IndexFlatIP", seconds, None, memory("VmHWM"), before)
+
+
+def weighed(folder: Path, count: int, dim: int, rounds: int) -> Row:
+    """Weigh the copy evidence of four pictures against 3,000 of 64 x 64."""
+    import pandas as pd
+
+    generator = torch.Generator().manual_seed(0)
+    pictures = torch.randint(256, (PICTURES, 3, 64, 64), dtype=torch.uint8, generator=generator)
+    rows, embedder = range(PICTURES), PixelEmbedder()
+    labels = pd.DataFrame({"id": rows, "caption": "", "file": ""}, index=rows)
+    index = build_index(embed_all(embedder, pictures), labels, embedder)
+    training = training_pictures(pictures, index)
+    some = pictures[:GENERATED].to(torch.float32).div(255)
+    before = memory("VmRSS")
+    seconds = median_seconds(
+        lambda: copy_evidence(some, embedder, training, THRESHOLDS), max(1, rounds // 5)
+    )
+    kinds = copy_evidence(some, embedder, training, THRESHOLDS).kind
+    exact = kinds == ("exact",) * GENERATED
+    return Row("copy evidence, 4 pictures", seconds, None, memory("VmHWM"), before, exact)
+
+
+PHASES = (build, opened, searched, by_faiss, weighed)
+
+
+def show(rows: list[Row]) -> None:
+    """Print the table, with the bars."""
+    print(f"{'':26} | {'seconds':>8} | {'bar':>5} | {'peak MiB':>8} | {'before':>6} |")
+    for row in rows:
+        bar = "" if row.bar is None else f"{row.bar:.1f}"
+        note = "" if row.exact else "wrong result"
+        note = "misses the bar" if row.exact and row.short else note
+        print(
+            f"{row.phase:26} | {row.seconds:8.4f} | {bar:>5} | {row.peak_mib:8.0f} | "
+            f"{row.start_mib:6.0f} | {note}"
+        )
+
+
+def main() -> int:
+    """Measure every phase in its own process, print, write JSON, and return 1 when short."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path, help="file to write the figures to")
+    parser.add_argument("--count", type=int, default=100_000)
+    parser.add_argument("--dim", type=int, default=256)
+    parser.add_argument("--rounds", type=int, default=15)
+    arguments = parser.parse_args()
+    context = multiprocessing.get_context("spawn")
+    rows = list[Row]()
+    with tempfile.TemporaryDirectory() as place:
+        for phase in PHASES:
+            given = (Path(place, "index"), arguments.count, arguments.dim, arguments.rounds)
+            # A pool of one process per phase: the next phase starts with clean memory.
+            with context.Pool(1) as pool:
+                rows.append(pool.apply(phase, given))
+    print(
+        f"{arguments.count:,} descriptors of dim {arguments.dim}, {QUERIES} queries, exact top "
+        f"{NEIGHBORS}, {os.cpu_count()} cores, medians of {arguments.rounds} rounds.\n"
+    )
+    show(rows)
+    if arguments.json:
+        figures: dict[str, Any] = {
+            "count": arguments.count,
+            "dim": arguments.dim,
+            "queries": QUERIES,
+            "neighbors": NEIGHBORS,
+            "rounds": arguments.rounds,
+            "cores": os.cpu_count(),
+            "machine": platform.machine(),
+            "load": os.getloadavg()[0],
+            "versions": {name: version(name) for name in ("numpy", "torch", "faiss-cpu")},
+            "rows": [asdict(row) for row in rows],
+        }
+        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+    return int(any(row.short for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
