@@ -16,6 +16,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from mmh_core.cli_index import index
+from mmh_core.cli_pocket import app as pocket
 from mmh_core.cli_tables import benchmark_tables, manifold_summary, plain
 from mmh_core.records import MMHError, Progress
 
@@ -29,6 +30,7 @@ app = typer.Typer(
     help="Memorization in generative image models, seen through local intrinsic dimension.",
 )
 app.command()(index)
+app.add_typer(pocket, name="pocket")
 
 
 @app.command()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -23,8 +23,8 @@ class AutoencoderConfig:
     spread: it makes latents smooth, so that small errors of the denoiser do not show.
     """
 
-    fitting: Fitting = Fitting(steps=3600, batch=12, rate=2e-3)
-    channels: tuple[int, ...] = (16, 48, 96, 128)
+    fitting: Fitting = field(default_factory=lambda: Fitting(steps=6000, batch=8, rate=2e-3))
+    channels: tuple[int, ...] = (16, 32, 64, 128)
     groups: int = 8
     noise: float = 0.07
     edges: float = 0.5

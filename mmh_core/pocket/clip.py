@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -21,7 +21,9 @@ from mmh_core.pocket.tokenizer import LENGTH
 class ClipConfig:
     """Shapes of both halves, and how long they are trained."""
 
-    fitting: Fitting = Fitting(steps=700, batch=128, rate=1e-3, weight_decay=0.02)
+    fitting: Fitting = field(
+        default_factory=lambda: Fitting(steps=600, batch=128, rate=1e-3, weight_decay=0.02)
+    )
     text_width: int = 128
     text_layers: int = 3
     vision_width: int = 160

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -26,7 +26,9 @@ class DenoiserConfig:
     share of captions that are left out, for guidance.
     """
 
-    fitting: Fitting = Fitting(steps=8000, batch=128, rate=1e-3, warm_up=300)
+    fitting: Fitting = field(
+        default_factory=lambda: Fitting(steps=7500, batch=128, rate=1e-3, warm_up=300)
+    )
     channels: tuple[int, ...] = (96, 160)
     layers: int = 1
     heads: int = 4
@@ -37,7 +39,10 @@ class DenoiserConfig:
 
     def network(self, side: int, context: int) -> dict[str, Any]:
         """Return UNet2DConditionModel's configuration for latents of this side."""
-        down = ("CrossAttnDownBlock2D",) * len(self.channels)
+        levels = len(self.channels)
+        # At full size attention would take a third of the step, and the next level has it too.
+        down = ("DownBlock2D", *("CrossAttnDownBlock2D",) * (levels - 1))
+        up = (*("CrossAttnUpBlock2D",) * (levels - 1), "UpBlock2D")
         return {
             "sample_size": side,
             "in_channels": 4,
@@ -45,7 +50,7 @@ class DenoiserConfig:
             "layers_per_block": self.layers,
             "block_out_channels": self.channels,
             "down_block_types": down,
-            "up_block_types": ("CrossAttnUpBlock2D",) * len(self.channels),
+            "up_block_types": up,
             "cross_attention_dim": context,
             # diffusers reads this as the number of heads.
             "attention_head_dim": self.heads,
@@ -168,7 +173,7 @@ def _roots() -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def losses_at(unet: Any, data: LatentSet, steps: list[int], seed: int) -> list[float]:
-    """Return the loss at each step over all latents with a caption drawn once: the fit by noise."""
+    """Return the loss at each step over all latents, a caption drawn once: the fit."""
     device = next(iter(unet.parameters())).device
     generator = torch.Generator().manual_seed(seed)
     alpha, sigma = (root.float() for root in _roots())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -28,7 +28,9 @@ class DescriptorConfig:
     apart.
     """
 
-    fitting: Fitting = Fitting(steps=900, batch=128, rate=2e-3, weight_decay=1e-4)
+    fitting: Fitting = field(
+        default_factory=lambda: Fitting(steps=400, batch=128, rate=2e-3, weight_decay=1e-4)
+    )
     channels: tuple[int, ...] = (32, 64, 128, 192)
     width: int = 128
     temperature: float = 0.07
