@@ -87,7 +87,7 @@ def test_distances_calibrated_l2_and_ratio_equal_brute_force() -> None:
     assert np.allclose(found.ratio, far[:, 0] / far[:, 1], rtol=1e-13)
 
 
-def test_a_batch_equals_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_equals_a_loop() -> None:
     pictures = drawings(60, seed=3)
     training = trained_on(pictures[:50])
     queries = torch.cat([floats(pictures[48:55]), compressed(floats(pictures[:2]))])
@@ -101,10 +101,20 @@ def test_a_batch_equals_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
             .equals(together.drop(columns=["similarity", "pixel_similarity"]).iloc[i].rename(0))
         )
         assert abs(alone["similarity"][0] - together["similarity"][i]) < 1e-6
+
+
+def test_blocks_of_training_pictures_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = flat(drawings(3, seed=13))
     monkeypatch.setattr(training_module, "BLOCK_NUMBERS", 3 * 64 * 64 * 7)  # Seven at a time.
-    again = weighed(queries, trained_on(pictures[:50])).frame()
-    assert again["distance"].equals(together["distance"])
-    assert again["kind"].equals(together["kind"])
+    for seed in (14, 15):
+        training = trained_on(drawings(17, seed=seed))
+        x, n = torch.from_numpy(points), floats(training.pixels).flatten(1).double()
+        wanted = x @ n.T - n.square().sum(dim=1) / 2
+        near = proximities(training, points)
+        error = np.abs(near.scores - wanted.numpy())
+        assert (error <= near.slack[:, None]).all()
+        # Of scores in the hundreds or thousands.
+        assert near.slack.max() < 1e-7
 
 
 def test_copies_within_the_training_set_collapse_into_one() -> None:
@@ -137,6 +147,10 @@ def test_versions_of_the_nearest_are_counted_by_distance() -> None:
     training = trained_on(torch.cat([pictures, versions.to(torch.uint8)]))
     assert weighed(floats(pictures[:1]), training).near_duplicates.tolist() == [2]
     assert weighed(floats(pictures[1:2]), training).near_duplicates.tolist() == [0]
+    # They are versions of the training picture, however far the picture asked about is from it.
+    darker = weighed(0.6 * floats(pictures[:1]), training)
+    assert darker.deviation.item() > 0.03
+    assert darker.near_duplicates.tolist() == [2]
 
 
 def test_a_template_is_told_from_copies_of_its_pictures() -> None:

@@ -93,12 +93,15 @@ def test_copies_at_the_edge_of_the_result_are_told_apart_by_id_alone() -> None:
 
 
 def test_nearer_than_float32_can_tell_is_still_ordered_exactly() -> None:
-    # Steps of 1e-9 along a circle about the query: the products agree to 1e-8 and less.
-    angles = 0.3 - 3e-8 * torch.arange(50, dtype=torch.float64).flip(0)
-    vectors = torch.stack([angles.cos(), angles.sin()], dim=1)
-    index, query = made(vectors), torch.tensor([[1.0, 0.0]])
-    found = search(index, query, 5)
-    rows, similarity = brute_force(index, query, 5)
+    # Similarities about 1e-7 apart, as far as the rounding of a float32 product moves them.
+    vectors = drawn(1, 256) + 1e-4 * drawn(400, 256, seed=1)
+    index, queries = made(vectors), drawn(1, 256) + 1e-4 * drawn(8, 256, seed=2)
+    rows, similarity = brute_force(index, queries, 10)
+    units = torch.nn.functional.normalize(queries, dim=1)
+    fast = (units @ torch.from_numpy(index.vectors).T).topk(10).indices
+    # The premise: some query loses one of its ten to rounding.
+    assert any(set(a.tolist()) != set(b) for a, b in zip(fast, rows.tolist(), strict=True))
+    found = search(index, queries, 10)
     assert np.array_equal(found.rows, rows)
     assert np.array_equal(found.similarity, similarity)
 

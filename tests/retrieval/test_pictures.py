@@ -93,6 +93,10 @@ def test_a_bomb_is_refused_by_its_header(monkeypatch: pytest.MonkeyPatch) -> Non
         read_picture(encoded(Image.fromarray(QUADRANTS), "PNG"))
     monkeypatch.setattr(pictures, "MAX_PIXELS", 96)
     assert read_picture(encoded(Image.fromarray(QUADRANTS), "PNG")).shape == (3, 8, 12)
+    # What Pillow only warns of is refused too.
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 95)
+    with pytest.raises(MMHError, match="make it smaller"):
+        read_picture(encoded(Image.fromarray(QUADRANTS), "PNG"))
 
 
 def test_a_file_of_too_many_bytes_is_not_read(

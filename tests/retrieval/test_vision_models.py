@@ -72,6 +72,9 @@ def test_clip_equals_transformers_on_pillow_pictures(clip: Path) -> None:
     wanted = features / features.norm(dim=1, keepdim=True)
     torch.testing.assert_close(found, wanted, atol=1e-6, rtol=1e-5)
     assert clip_embedder(clip).dim == 12
+    # Values between two bytes go to the nearer one.
+    below = (pictures.to(torch.float32) - 0.4).clamp(0) / 255
+    assert torch.equal(clip_embedder(clip)(below), found)
 
 
 def test_dinov2_equals_transformers_on_pillow_pictures(dinov2: Path) -> None:
