@@ -89,7 +89,12 @@ def load(
         return single_file.load(path, device, dtype)
     if path.is_dir():
         return _load_folder(path, entry.name if entry else path.resolve().name, device, dtype)
-    if (entry and entry.shipped) or not is_hub_name(source):
+    if entry and entry.shipped:
+        raise MMHError(
+            f"{path} is missing: restore it from the repository, or build it with "
+            "`python -m mmh_core pocket build`."
+        )
+    if not is_hub_name(source):
         raise MMHError(
             f"{path} does not exist: give a folder, a safetensors file, a name on the Hub such as "
             f"owner/model, or one of {', '.join(CATALOGUE)}."

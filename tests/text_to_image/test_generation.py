@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from mmh_core.text_to_image.generation import SCHEDULERS, draw, generate
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.pictures import to_pil
 from mmh_core.text_to_image.requests import Request, SchedulerName, Steering
+from mmh_core.text_to_image.stable_diffusion import load
 from tests.text_to_image.conftest import FolderOf, ModelOf
 from tests.text_to_image.pipelines import plain_pipeline
 
@@ -261,6 +264,15 @@ def test_more_steps_than_were_trained_are_refused(
     with pytest.raises(MMHError, match=f"{steps} steps do not fit into the 1000"):
         next(generate(model, request_for(model, scheduler=scheduler, steps=steps)))
     next(generate(model, request_for(model, scheduler=scheduler, steps=998)))
+
+
+def test_fewer_trained_steps_allow_fewer(own_folder: Path) -> None:
+    path = own_folder / "scheduler" / "scheduler_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "num_train_timesteps": 100}))
+    model = load(own_folder)
+    assert next(generate(model, request_for(model, steps=98))).steps == 98
+    with pytest.raises(MMHError, match="150 steps do not fit into the 100"):
+        next(generate(model, request_for(model, steps=150)))
 
 
 def test_pndm_is_refused_where_diffusers_cannot_run_it(model_of: ModelOf) -> None:

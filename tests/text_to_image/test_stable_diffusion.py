@@ -9,6 +9,7 @@ import pickle
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from mmh_core.text_to_image.model import TextToImage, latent_net
 from mmh_core.text_to_image.pictures import from_pil
 from mmh_core.text_to_image.stable_diffusion import load
 from tests.text_to_image.conftest import FolderOf, ModelOf
-from tests.text_to_image.pipelines import plain_pipeline
+from tests.text_to_image.pipelines import plain_pipeline, write_tokenizer
 
 WEIGHTS = (
     "text_encoder/model.safetensors",
@@ -207,6 +208,57 @@ def test_an_autoencoder_with_the_old_names_is_the_same(
     expected = model_of("tiny").decode(latents)
     # The file's order of tensors, so their alignment in memory and the last digits, may differ.
     torch.testing.assert_close(load(own_folder).decode(latents), expected, rtol=0, atol=1e-5)
+
+
+def test_files_of_2022_are_the_same_model(own_folder: Path, model_of: ModelOf) -> None:
+    """As published then: other names, fewer settings, a safety checker that is not here."""
+    edit(
+        own_folder / "model_index.json",
+        _diffusers_version="0.6.0",
+        safety_checker=["stable_diffusion", "StableDiffusionSafetyChecker"],
+        feature_extractor=["transformers", "CLIPFeatureExtractor"],
+    )
+    path = own_folder / "text_encoder/model.safetensors"
+    tensors = {f"text_model.{name}": x for name, x in load_file(path).items()}
+    tensors["text_model.embeddings.position_ids"] = torch.arange(16)[None]
+    save_file(tensors, path)
+    edit(
+        own_folder / "text_encoder/config.json",
+        dtype=None,
+        torch_dtype="float32",
+        transformers_version="4.22.0.dev0",
+        model_type="clip_text_model",
+    )
+    unet = own_folder / "unet/config.json"
+    kept = ("block_out_channels", "down_block_types", "up_block_types", "attention_head_dim")
+    kept += ("cross_attention_dim", "layers_per_block", "sample_size")
+    content = json.loads(unet.read_text())
+    unet.write_text(json.dumps({name: content[name] for name in kept}))
+    write_old_tokenizer(own_folder / "tokenizer")
+    model, expected = load(own_folder), model_of("tiny")
+    prompts = ["The Cat", ""]
+    # The files' order of tensors, so their alignment and the last digits, may differ.
+    close = {"rtol": 1e-4, "atol": 1e-4}
+    torch.testing.assert_close(model.encode_text(prompts), expected.encode_text(prompts), **close)
+    x_t = torch.randn(1, 4, 4, 4, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(
+        model.score_model.eps(x_t, 0.5), expected.score_model.eps(x_t, 0.5), **close
+    )
+
+
+def write_old_tokenizer(folder: Path) -> None:
+    """Write a tokenizer in the files that there were before tokenizer.json."""
+    shutil.rmtree(folder)
+    write_tokenizer(folder)
+    token = {"__type": "AddedToken", "lstrip": False, "normalized": True, "rstrip": False}
+    edit(
+        folder / "tokenizer_config.json",
+        bos_token={**token, "content": "<|startoftext|>", "single_word": False},
+        do_lower_case=True,
+        add_prefix_space=False,
+        errors="replace",
+        name_or_path="openai/clip-vit-large-patch14",
+    )
 
 
 def test_a_model_card_recommends(own_folder: Path) -> None:
@@ -464,6 +516,26 @@ def test_what_does_not_exist_is_said_with_the_choices(tmp_path: Path) -> None:
     for name in ("no-such-model", "a/b/c", str(tmp_path / "nothing"), "../x"):
         with pytest.raises(MMHError, match=r"does not exist: give a folder.*pocket-sd"):
             load(name)
+
+
+def test_a_missing_embedded_model_says_how_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = replace(CATALOGUE["pocket-sd"], source=str(tmp_path / "pocket-sd"))
+    monkeypatch.setitem(CATALOGUE, "pocket-sd", gone)
+    with pytest.raises(
+        MMHError, match=r"pocket-sd is missing: .*`python -m mmh_core pocket build`"
+    ):
+        load("pocket-sd")
+
+
+def test_a_catalogue_name_stands_for_its_folder(
+    own_folder: Path, model_of: ModelOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = replace(CATALOGUE["pocket-sd"], source=str(own_folder))
+    monkeypatch.setitem(CATALOGUE, "pocket-sd", here)
+    model = load("pocket-sd")
+    assert (model.name, model.sha256) == ("pocket-sd", model_of("tiny").sha256)
 
 
 # The Hub
