@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mmh_core.retrieval.copy_thresholds import CopyThresholds
-from mmh_core.retrieval.embedders import Embedder, as_floats
+from mmh_core.retrieval.embedders import Embedder
 from mmh_core.retrieval.exact import UNIT_32
 from mmh_core.retrieval.index import check_same_embedder, search, similarities, unit_rows
 from mmh_core.retrieval.training_pictures import (
@@ -26,6 +27,7 @@ from mmh_core.retrieval.training_pictures import (
 if TYPE_CHECKING:
     import pandas as pd
 
+Floats = NDArray[np.float64]
 CopyKind = Literal["exact", "template", "none"]
 
 #: Carlini et al. 2023: a distance counts against half the mean distance to the 50 nearest.
@@ -158,10 +160,9 @@ def _measured(
     versions = within(training, near.part(slice(count, None)), thresholds.near_duplicate * root)
     found = nearest(training, near.part(slice(count)), CALIBRATION_NEIGHBORS)
     for i, (rows, distances) in enumerate(found):
-        similar = neighbors.similarity[i] >= thresholds.descriptor
-        agreeing = _agreeing(
-            pictures[i], training.pixels[neighbors.rows[i]], thresholds.pixel_tolerance
-        )
+        similar = neighbors.similarity[i].numpy() >= thresholds.descriptor
+        others = flat(training.pixels[neighbors.rows[i]])
+        agreeing = _agreeing(points[i], others, thresholds.pixel_tolerance)
         yield _Measures(
             nearest=int(neighbors.ids[i, 0]),
             similarity=float(neighbors.similarity[i, 0]),
@@ -185,11 +186,15 @@ def _over(distance: float, scale: float, count: int) -> float:
     return float(distance / scale) if count > 1 else math.nan
 
 
-def _agreeing(picture: Tensor, others: Tensor, tolerance: float) -> Tensor:
-    """Return the share of pixels (R,) in which no channel differs by more than `tolerance`."""
-    apart = (as_floats(others) - picture.cpu()).abs().amax(dim=1)
+def _agreeing(point: Floats, others: Floats, tolerance: float) -> Floats:
+    """Return the share of pixels (R,) in which no channel differs by more than `tolerance`.
+
+    `point` (D,) and `others` (R, D) hold one channel after the other.
+    """
+    apart = np.abs(others - point).reshape(len(others), 3, -1).max(axis=1)
     # Half a unit of float32 more: a difference of exactly the tolerance is within it.
-    return (apart <= tolerance + UNIT_32).flatten(1).to(torch.float64).mean(dim=1)
+    share: Floats = (apart <= tolerance + UNIT_32).mean(axis=1)
+    return share
 
 
 def _judged(found: _Measures, limits: CopyThresholds) -> tuple[CopyKind, str]:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -15,6 +16,9 @@ from mmh_core.retrieval.captions import check_matches, read_captions
 from mmh_core.retrieval.embedders import Embedder
 from mmh_core.retrieval.index import Index, build_index
 from mmh_core.retrieval.pictures import picture_files, read_picture
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: Pixels embedded at a time.
 BATCH_PIXELS = 2**22
@@ -49,23 +53,12 @@ def index_folder(
     damaged pictures unless they are to be skipped (after reading all, so that the message counts
     them), and where none can be read.
     """
-    import pandas as pd
-
-    files = picture_files(folder)
-    names = [path.relative_to(folder).as_posix() for path in files]
-    if not files:
-        raise MMHError(
-            f"{folder} holds no pictures: name a folder with PNG, JPEG, WebP, BMP or GIF files."
-        )
-    texts: dict[str, str] = {}
-    if captions is not None:
-        texts = read_captions(captions)
-        check_matches(texts, names, captions)
+    files, texts = _captioned(folder, captions)
     kept, seen, damaged = list[int](), set[bytes](), list[tuple[str, str]]()
     vectors, batch = list[Tensor](), list[Tensor]()
-    for number, (path, name) in enumerate(zip(files, names, strict=True)):
+    for number, name in enumerate(files):
         try:
-            picture = read_picture(path)
+            picture = read_picture(folder / name)
         except MMHError as error:
             damaged.append((name, str(error)))
         else:
@@ -82,15 +75,31 @@ def index_folder(
     if damaged and not (skip_damaged and kept):
         raise MMHError(_refusal(damaged, len(files), skip_damaged))
     vectors.append(embedder(torch.stack(batch)))
-    labels = pd.DataFrame(
-        {
-            "id": kept,
-            "caption": [texts.get(names[number], "") for number in kept],
-            "file": [names[number] for number in kept],
-        }
-    )
-    index = build_index(torch.cat(vectors), labels, embedder)
+    index = build_index(torch.cat(vectors), _labels(kept, files, texts), embedder)
     yield Progress(1.0, f"{len(index):,} pictures indexed", replace(done, index=index))
+
+
+def _captioned(folder: Path, captions: Path | None) -> tuple[list[str], dict[str, str]]:
+    """Return the pictures, as paths below the folder, and the captions by such paths."""
+    files = [path.relative_to(folder).as_posix() for path in picture_files(folder)]
+    if not files:
+        raise MMHError(
+            f"{folder} holds no pictures: name a folder with PNG, JPEG, WebP, BMP or GIF files."
+        )
+    if captions is None:
+        return files, {}
+    texts = read_captions(captions)
+    check_matches(texts, files, captions)
+    return files, texts
+
+
+def _labels(kept: list[int], files: list[str], texts: dict[str, str]) -> pd.DataFrame:
+    import pandas as pd
+
+    names = [files[number] for number in kept]
+    return pd.DataFrame(
+        {"id": kept, "caption": [texts.get(name, "") for name in names], "file": names}
+    )
 
 
 def _joins(picture: Tensor, batch: list[Tensor]) -> bool:

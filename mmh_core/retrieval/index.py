@@ -131,8 +131,8 @@ def search(index: Index, queries: Tensor, k: int = 10) -> Neighbors:
     of a full search in float64, row for row, in whatever batches the queries come. k above N gives
     all N.
 
-    Time is that of the product, about 25 ms for 16 queries against 100,000 x 256 on two cores;
-    memory up to 128 MiB. Raises ValueError for k < 1, another dim, or queries that are zero or
+    Time is that of the product (`benchmarks/retrieval.py`); memory beyond the index up to 128 MiB.
+    Raises ValueError for k < 1, another dim, or queries that are zero or
     not finite.
     """
     if k < 1:

@@ -21,6 +21,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
 MAX_PIXELS = 2**25  # 33 million, 400 MB as float32
 MAX_BYTES = 2**27
+MAX_RATIO = 40  # embedders enlarge the short edge and the long one with it
 MAX_FILES = 2_000_000
 
 
@@ -33,7 +34,7 @@ def read_picture(source: Path | bytes) -> Tensor:
     before anything is decoded.
 
     Raises MMHError, naming the file, for one that is missing, of another kind, truncated, damaged,
-    or beyond MAX_BYTES or MAX_PIXELS.
+    or beyond MAX_BYTES, MAX_PIXELS or MAX_RATIO.
     """
     data, name = _bytes_and_name(source)
     from PIL import Image, UnidentifiedImageError
@@ -117,6 +118,10 @@ def _bytes_and_name(source: Path | bytes) -> tuple[bytes, str]:
 def _check_size(size: tuple[int, int], name: str) -> None:
     if size[0] * size[1] > MAX_PIXELS:
         raise MMHError(_too_large(name))
+    if max(size) > MAX_RATIO * min(size):
+        raise MMHError(
+            f"{name} is more than {MAX_RATIO} times as long as wide: crop it or leave it out."
+        )
 
 
 def _too_large(name: str) -> str:

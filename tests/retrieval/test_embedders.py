@@ -75,8 +75,8 @@ def test_resizing_keeps_proportions_only_when_told_to() -> None:
     assert Preprocessing(20)(picture).shape == (1, 3, 20, 20)
     assert Preprocessing(20, "short edge")(picture).shape == (1, 3, 20, 30)
     assert Preprocessing(20, "short edge")(picture.mT).shape == (1, 3, 30, 20)
-    # 288 * 64 / 48 without rounding down to 383 on the way.
-    assert Preprocessing(288, "short edge")(torch.rand(1, 3, 48, 64)).shape == (1, 3, 288, 384)
+    # 288 * 55 / 33 is 480, and 479.99 by way of the rounded quotient.
+    assert Preprocessing(288, "short edge")(torch.rand(1, 3, 33, 55)).shape == (1, 3, 288, 480)
     assert torch.equal(Preprocessing(30)(picture[..., :30]), picture[..., :30])
 
 

@@ -99,6 +99,13 @@ def test_a_bomb_is_refused_by_its_header(monkeypatch: pytest.MonkeyPatch) -> Non
         read_picture(encoded(Image.fromarray(QUADRANTS), "PNG"))
 
 
+def test_a_picture_that_grows_when_its_short_edge_does_is_refused() -> None:
+    assert read_picture(encoded(Image.new("RGB", (80, 2)), "PNG")).shape == (3, 2, 80)
+    for size in ((81, 2), (2, 81)):
+        with pytest.raises(MMHError, match="more than 40 times as long as wide"):
+            read_picture(encoded(Image.new("RGB", size), "PNG"))
+
+
 def test_a_file_of_too_many_bytes_is_not_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
