@@ -1,10 +1,12 @@
 """Time the manifold page as a person meets it: first picture, and circle from click to finished.
 
-Run `python benchmarks/manifold_page.py [--runs 3] [--json FILE]` with Chromium installed. Each run
-starts a fresh server; "first page" runs from the moment the server answers until the finished
-example is drawn and can be clicked, "click to finished" from the press of Train, with the circle's
-own settings, until the result stands. "Training alone" is the same study without page and server,
-measured in the same run, so that a slow machine shows in both.
+Run `python benchmarks/manifold_page.py [--runs 3] [--webgl] [--json FILE]`, Chromium installed. Each
+run starts a fresh server as `./mmh app` does; "first page" runs from the moment the server answers
+until the finished example is drawn and can be clicked, "click to finished" from the press of Train,
+with the circle's own settings, until the result stands. "Training alone" is the same study without
+page and server, measured in the same run, so that a slow machine shows in both. The browser starts
+as it is; with `--webgl` it emulates a graphics card on the processor, which 3-D charts need where
+there is none and which competes with the training for the cores.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ sys.path.insert(0, str(ROOT))
 
 from playwright.sync_api import Page, sync_playwright  # noqa: E402
 
-from tests.chromium import ARGUMENTS, find_chromium, serve  # noqa: E402
+from tests.chromium import PLAIN, WEBGL, find_chromium, serve  # noqa: E402
 
 PATIENCE = 90_000
 
@@ -67,11 +69,13 @@ def main() -> None:
     """Measure, print a table and write JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--webgl", action="store_true")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     chromium = find_chromium()
     if chromium is None:
         raise SystemExit("Chromium is missing: apt-get install chromium")
+    arguments = [*PLAIN, *(WEBGL if options.webgl else ())]
     names = ("first page", "click to finished", "training alone")
     rows: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(options.runs):
@@ -80,7 +84,7 @@ def main() -> None:
             serve(ROOT / "app.py", Path(folder)) as server,
             sync_playwright() as playwright,
         ):
-            browser = playwright.chromium.launch(executable_path=chromium, args=list(ARGUMENTS))
+            browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
             page = browser.new_page(viewport={"width": 1440, "height": 900})
             page.set_default_timeout(PATIENCE)
             rows["first page"].append(first_page(page, server.url))

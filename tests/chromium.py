@@ -24,13 +24,12 @@ ColorScheme = Literal["light", "dark"]
 
 REPOSITORY = Path(__file__).parents[1]
 INSTALL = "install it with: apt-get install chromium"
-ARGUMENTS = (
+#: WebGL on the processor: 3-D charts need it and test machines have no graphics card. The emulated
+#: card then composes everything on the page, which keeps a core busy.
+WEBGL = ("--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
+PLAIN = (
     # As root, in a container, Chromium's sandbox cannot start.
     "--no-sandbox",
-    # WebGL on the processor: 3-D charts need it and test machines have no graphics card.
-    "--use-gl=angle",
-    "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader",
     # Nothing on Chromium's own account, so that every request is the app's.
     "--disable-background-networking",
     "--disable-component-update",
@@ -38,6 +37,7 @@ ARGUMENTS = (
     "--no-first-run",
     "--disable-quic",
 )
+ARGUMENTS = (*PLAIN, *WEBGL)
 LOCAL_HOSTS = ("127.0.0.1", "localhost")
 LOCAL_SCHEMES = ("data", "blob", "about")
 
