@@ -1,12 +1,12 @@
 """Time the manifold page as a person meets it: first picture, and circle from click to finished.
 
-Run `python benchmarks/manifold_page.py [--runs 3] [--webgl] [--json FILE]`, Chromium installed. Each
-run starts a fresh server as `./mmh app` does; "first page" runs from the moment the server answers
-until the finished example is drawn and can be clicked, "click to finished" from the press of Train,
-with the circle's own settings, until the result stands. "Training alone" is the same study without
-page and server, measured in the same run, so that a slow machine shows in both. The browser starts
-as it is; with `--webgl` it emulates a graphics card on the processor, which 3-D charts need where
-there is none and which competes with the training for the cores.
+Run `python benchmarks/manifold_page.py [--runs 3] [--webgl] [--json FILE]`, with Chromium on the
+machine. Each run starts a fresh server as `./mmh app` does; "first page" runs from the moment the
+server answers until the finished example is drawn and can be clicked, "click to finished" from the
+press of Train, with the circle's own settings, until the result stands. "Training alone" is the
+same study without page and server, measured in the same run, so that a slow machine shows in both.
+The browser starts as it is; with `--webgl` it emulates a graphics card on the processor, which 3-D
+charts need where there is none and which competes with the training for the cores.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ MANIFOLDS: dict[str, ManifoldSpec] = {
         "Overfitting, exact copies",
         "The truth is a surface, but its left part has only five training points, and an "
         "overfitted model turns them into points.",
-        points=255,
+        points=505,
     ),
     "od-line": _sheet(
         "od-line",
@@ -94,7 +94,7 @@ MANIFOLDS: dict[str, ManifoldSpec] = {
         "Duplicates in the data",
         "The data itself repeats five points on the left, so that learning them as points is "
         "correct and only other data would help.",
-        points=255,
+        points=505,
         duplicates=45,
     ),
     "dd-line": _sheet(

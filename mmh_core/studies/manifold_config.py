@@ -11,7 +11,7 @@ from mmh_core.studies.manifold_run import BATCH, ManifoldConfig
 DEFAULT_STEPS = 1_500
 STEPS = {
     "circle": 750,
-    "od-exact": 3_000,
+    "od-exact": 6_000,
     "poor-fit": 24,
     "affine-100": 6_000,
     "affine-100-mid": 6_000,

@@ -44,7 +44,7 @@ def test_all_points_lie_on_the_sheet_with_a_gap(case):
 def test_five_isolated_points_are_far_from_everything(case):
     samples = training(case, duplicates=0)
     left = samples.points[samples.component == 1].double()
-    assert len(left) == 5 and len(samples.points) == 255
+    assert len(left) == 5 and len(samples.points) == 505
     assert torch.pdist(left).min() >= 0.7
     assert torch.cdist(left, part(samples, "main")).min() >= 0.65
 
@@ -62,7 +62,7 @@ def test_duplicates_are_shared_among_the_five_places():
     samples = training("dd-exact", duplicates=47)
     _, counts = torch.unique(part(samples, "duplicate"), dim=0, return_counts=True)
     assert sorted(counts.tolist()) == [10, 10, 10, 11, 11]
-    assert len(samples.points) == 255 + 47
+    assert len(samples.points) == 505 + 47
     assert torch.equal(samples.lid == 0, samples.component == 1)
 
 
