@@ -236,10 +236,15 @@ def expected_seconds(config: ManifoldConfig) -> tuple[float, bool] | None:
             continue
     own = [run for run in own if run.state == "complete"]
     same = [run for run in own if run.config.manifold == config.manifold]
-    shipped = [preset_run(name) for name in (config.manifold, "circle")]
-    for run, here in [(r, True) for r in same + own] + [(r, False) for r in shipped]:
-        if run is not None and run.seconds > 0:
-            return run.seconds * _work(config) / _work(run.config), here
+    for run in same + own:
+        if run.seconds > 0:
+            return run.seconds * _work(config) / _work(run.config), True
+    # Runs of digits are named with their size.
+    names = [name for name in preset_names() if name.startswith(f"{config.manifold}-")]
+    for name in (config.manifold, *names, "circle"):
+        shipped = preset_run(name)
+        if shipped is not None and shipped.seconds > 0:
+            return shipped.seconds * _work(config) / _work(shipped.config), False
     return None
 
 

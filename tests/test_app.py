@@ -368,3 +368,14 @@ def test_the_data_folder_is_named_after_the_dashes(
 
 def test_numbers_are_said_without_a_negative_zero() -> None:
     assert (number(-0.001), number(float("nan")), number(1234.5)) == ("0.00", "n/a", "1,234.50")
+
+
+def test_digits_are_expected_to_take_as_long_as_the_shipped_digits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(session, "past_runs", lambda limit=12: [])
+    found = session.expected_seconds(default_config("digits"))
+    shipped = session.preset_run("digits-100")
+    # The same steps at the same width, to a step that rounding to whole epochs adds or takes.
+    assert found is not None and shipped is not None
+    assert found == (pytest.approx(shipped.seconds, rel=0.01), False)
