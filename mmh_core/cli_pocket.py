@@ -1,4 +1,4 @@
-"""The command line of the embedded model: build it."""
+"""The command line of the embedded model: build it, and check what it shows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -15,7 +15,9 @@ from mmh_core.records import MMHError, Progress
 if TYPE_CHECKING:
     import torch
 
-    from mmh_core.pocket.build import Built
+    from mmh_core.pocket.check import Check, Row
+
+Result = TypeVar("Result")
 
 app = typer.Typer(
     add_completion=False,
@@ -48,17 +50,71 @@ def build_command(
     """Draw the world, train all networks on it and write the model; go on where it stopped."""
     from dataclasses import replace
 
+    from mmh_core.cli_tables import plain
     from mmh_core.pocket.build import BuildConfig, build
+    from mmh_core.pocket.check import check
+    from mmh_core.pocket.furnish import add_to_card, card_of, furnish
     from mmh_core.pocket.plan import fitted_to
+    from mmh_core.pocket.world import build_world
 
     place = _device(device)
     config = replace(BuildConfig(), seed=seed)
     if minutes is not None:
         config = fitted_to(minutes, config, place, work)
-    built = _logged(build(config, out, work, device=place))
-    for stage, loss in built.losses.items():
-        typer.echo(f"{stage}: loss {loss:.4f}")
+    sys.stderr.write("Drawing the world\n")
+    world = build_world(seed, share=config.share)
+    built = _logged(build(config, out, work, device=place, world=world))
+    _logged(furnish(out, world, card_of(config, built), place))
     typer.echo(f"Built into {built.out}.")
+    found = _logged(check(out, device=place))
+    add_to_card(out, {"figures": plain(found.rows)})
+    typer.echo(check_table(found))
+
+
+@app.command("check")
+def check_command(
+    folder: Annotated[Path, typer.Argument(help="Folder of the model.")] = Path(
+        "assets/pocket-sd"
+    ),
+    device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda or auto.")] = "auto",
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the figures as JSON here.")
+    ] = None,
+) -> None:
+    """Measure what the model must show and print it beside the bars; exit 1 when one is short."""
+    from mmh_core.cli import _check_places, _write
+    from mmh_core.pocket.check import check
+
+    _check_places(json_file)
+    found = _logged(check(folder, device=_device(device)))
+    typer.echo(check_table(found))
+    if json_file is not None:
+        _write({"figures": found.rows}, json_file)
+    if found.short:
+        raise SystemExit(1)
+
+
+def check_table(found: Check) -> str:
+    """Return the figures as a Markdown table."""
+    lines = [
+        "| figure | bar | measured | 95 % interval | counted on | |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [f"| {' | '.join(_cells(row))} |" for row in found.rows]
+    return "\n".join(lines)
+
+
+def _cells(row: Row) -> list[str]:
+    bar = {"least": "at least ", "most": "at most ", "none": ""}[row.bound]
+    interval = f"{row.low:.3f} to {row.high:.3f}" if row.low == row.low else "-"
+    return [
+        row.figure,
+        "-" if row.bound == "none" else f"{bar}{row.bar:.3g}",
+        f"{row.value:.3f}",
+        interval,
+        f"{row.count:,}",
+        "" if row.bound == "none" else "SHORT" if row.short else "holds",
+    ]
 
 
 def _device(name: str) -> torch.device:
@@ -73,16 +129,16 @@ def _device(name: str) -> torch.device:
     return torch.device("cuda" if found and name != "cpu" else "cpu")
 
 
-def _logged(progress: Iterator[Progress[Built]]) -> Built:
-    """Run a build to its end, with progress on standard error."""
+def _logged(progress: Iterator[Progress[Result]]) -> Result:
+    """Run long work to its end, with progress on standard error."""
     live = sys.stderr.isatty()
-    last: Progress[Built] | None = None
+    last: Progress[Result] | None = None
     shown, stage = 0.0, ""
     for last in progress:
         now = time.monotonic()
-        due = now - shown > (LIVE if live else LOGGED) or last.partial.stage != stage
+        due = now - shown > (LIVE if live else LOGGED) or last.message.split(":")[0] != stage
         if due:
-            shown, stage = now, last.partial.stage
+            shown, stage = now, last.message.split(":")[0]
             line = f"{last.fraction:4.0%}  {last.message}"
             sys.stderr.write(f"\r\x1b[K{line}" if live else f"{line}\n")
             sys.stderr.flush()

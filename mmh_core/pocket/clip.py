@@ -22,7 +22,7 @@ class ClipConfig:
     """Shapes of both halves, and how long they are trained."""
 
     fitting: Fitting = field(
-        default_factory=lambda: Fitting(steps=600, batch=128, rate=1e-3, weight_decay=0.02)
+        default_factory=lambda: Fitting(steps=500, batch=128, rate=1e-3, weight_decay=0.02)
     )
     text_width: int = 128
     text_layers: int = 3

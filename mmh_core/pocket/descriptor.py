@@ -29,7 +29,7 @@ class DescriptorConfig:
     """
 
     fitting: Fitting = field(
-        default_factory=lambda: Fitting(steps=400, batch=128, rate=2e-3, weight_decay=1e-4)
+        default_factory=lambda: Fitting(steps=200, batch=128, rate=2e-3, weight_decay=1e-4)
     )
     channels: tuple[int, ...] = (32, 64, 128, 192)
     width: int = 128

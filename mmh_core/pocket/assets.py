@@ -1,0 +1,124 @@
+"""Keep the world beside the model: pictures as lossless sheets, labels as tables, a manifest.
+
+| file | holds |
+|---|---|
+| world.json | seed and counts |
+| pictures/training-00.webp, ... | training pictures by id, 256 to a sheet, row by row |
+| pictures/held-out-00.webp, ... | held-out pictures likewise |
+| training.parquet, held_out.parquet | the labels of `World` |
+| prompts.parquet | the captions of the named cast, with their paraphrases |
+| manifest.json | SHA-256 of every other file |
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mmh_core.pocket.paint import SIDE
+from mmh_core.pocket.world import World, prompts
+from mmh_core.records import MMHError
+from mmh_core.store.files import replacing, write_bytes, write_text
+from mmh_core.text_to_image.weights import MANIFEST, digest
+
+#: Pictures along each side of a sheet.
+ACROSS = 16
+_PER_SHEET = ACROSS * ACROSS
+
+
+def write_world(folder: Path, world: World) -> None:
+    """Write a world's pictures and tables into a folder; equal worlds make equal bytes."""
+    _write_sheets(folder, "training", world.pictures)
+    _write_sheets(folder, "held-out", world.held_out)
+    for name, table in (
+        ("training", world.labels),
+        ("held_out", world.held_out_labels),
+        ("prompts", prompts(world.seed)),
+    ):
+        with replacing(folder / f"{name}.parquet") as temporary:
+            table.to_parquet(temporary, index=False)
+    counts = {"training": len(world.pictures), "held_out": len(world.held_out)}
+    write_text(
+        folder / "world.json",
+        json.dumps({"seed": world.seed, "pictures": counts}, indent=2, sort_keys=True) + "\n",
+    )
+
+
+def read_world(folder: Path) -> World:
+    """Read back what `write_world` wrote. Errors: MMHError for a missing or damaged file."""
+    try:
+        about = json.loads((folder / "world.json").read_text())
+        tables = [_table(folder / f"{name}.parquet") for name in ("training", "held_out")]
+        pictures = [
+            _read_sheets(folder, name, len(table))
+            for name, table in zip(("training", "held-out"), tables, strict=True)
+        ]
+    except (OSError, ValueError, KeyError) as error:
+        raise MMHError(
+            f"The world in {folder} cannot be read ({error}): copy the folder again or build it "
+            "with the command pocket build."
+        ) from error
+    return World(int(about["seed"]), pictures[0], tables[0], pictures[1], tables[1])
+
+
+def read_prompts(folder: Path) -> pd.DataFrame:
+    """Return the captions of the named cast. Errors: MMHError for a missing file."""
+    try:
+        return pd.read_parquet(folder / "prompts.parquet")
+    except (OSError, ValueError) as error:
+        raise MMHError(f"{folder / 'prompts.parquet'} cannot be read: build it again.") from error
+
+
+def sheet_place(number: int, name: str = "training") -> str:
+    """Return where picture `number` is kept, such as pictures/training-03.webp#17."""
+    return f"pictures/{name}-{number // _PER_SHEET:02d}.webp#{number % _PER_SHEET}"
+
+
+def write_manifest(folder: Path) -> None:
+    """List the SHA-256 of every file below the folder, the manifest itself left out."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
+    listed = {path.relative_to(folder).as_posix(): digest(path) for path in files}
+    write_text(folder / MANIFEST, json.dumps({"files": listed}, indent=1) + "\n")
+
+
+def _table(path: Path) -> pd.DataFrame:
+    table = pd.read_parquet(path)
+    table["captions"] = [tuple(texts) for texts in table["captions"]]
+    return table
+
+
+def _write_sheets(folder: Path, name: str, pictures: NDArray[np.uint8]) -> None:
+    from PIL import Image
+
+    for old in (folder / "pictures").glob(f"{name}-*.webp"):
+        old.unlink()
+    for start in range(0, len(pictures), _PER_SHEET):
+        part = pictures[start : start + _PER_SHEET]
+        tiles = np.zeros((_PER_SHEET, SIDE, SIDE, 3), np.uint8)
+        tiles[: len(part)] = part
+        grid = tiles.reshape(ACROSS, ACROSS, SIDE, SIDE, 3).swapaxes(1, 2)
+        sheet = Image.fromarray(grid.reshape(ACROSS * SIDE, ACROSS * SIDE, 3))
+        written = io.BytesIO()
+        sheet.save(written, "WEBP", lossless=True, method=6, exact=True)
+        place = sheet_place(start, name).split("#")[0]
+        write_bytes(folder / place, written.getvalue())
+
+
+def _read_sheets(folder: Path, name: str, count: int) -> NDArray[np.uint8]:
+    from PIL import Image
+
+    sheets = []
+    for start in range(0, count, _PER_SHEET):
+        with Image.open(folder / sheet_place(start, name).split("#")[0]) as sheet:
+            pixels = np.asarray(sheet.convert("RGB"))
+        if pixels.shape != (ACROSS * SIDE, ACROSS * SIDE, 3):
+            raise ValueError(f"a sheet of {name} pictures has shape {pixels.shape}")
+        grid = pixels.reshape(ACROSS, SIDE, ACROSS, SIDE, 3).swapaxes(1, 2)
+        sheets.append(grid.reshape(_PER_SHEET, SIDE, SIDE, 3))
+    found: NDArray[np.uint8] = np.concatenate(sheets)[:count]
+    return found

@@ -1,0 +1,187 @@
+"""Calibrate the embedded model on its own pictures: copy thresholds, and the scale of LID.
+
+Everything is measured on pictures and captions of the calibration half; `check` uses others.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from mmh_core.pocket.batches import as_tensor
+from mmh_core.pocket.trials import MEMORIZED, draw_trials, lid_at, open_captions
+from mmh_core.pocket.world import World, prompts
+from mmh_core.records import MMHError, Progress
+from mmh_core.retrieval.copy_evidence import copy_evidence
+from mmh_core.retrieval.copy_thresholds import CopyThresholds, calibrated
+from mmh_core.retrieval.embedders import Embedder
+from mmh_core.retrieval.training_pictures import TrainingPictures
+from mmh_core.store.files import write_text
+from mmh_core.text_to_image.model import TextToImage
+
+FILE = "calibration.json"
+#: Noise scales, in units of the latents' spread, among which the scale of LID is chosen.
+DELTAS = (0.15, 0.23, 0.34, 0.5, 0.7, 1.0)
+#: Before calibration. Similarity and calibrated L2 are set by it. A pixel agrees within .12, about
+#: twice the autoencoder's error; training pictures within .02 are versions of one another.
+UNCALIBRATED = CopyThresholds(
+    descriptor=1.0,
+    calibrated_l2=0.0,
+    ratio=1 / 3,
+    near_duplicate=0.02,
+    pixel_tolerance=0.12,
+    template_share=0.7,
+    template_family=10,
+)
+_OPEN_CAPTIONS, _HELD_OUT, _SEED = 13, 80, 50_000
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Hold what was chosen, and what it was chosen by.
+
+    `log_delta` is the scale at which LID is read; `auc` and `rank` (K,) over `deltas` are the area
+    under the ROC curve of conditional LID, memorized against varied and open captions, and the
+    rank correlation of LID with LID_* on held-out pictures: the scale has the largest sum of the
+    two. `normal_lid` are the conditional LIDs of pictures of varied and open captions there.
+    """
+
+    thresholds: CopyThresholds
+    log_delta: float
+    deltas: tuple[float, ...]
+    auc: tuple[float, ...]
+    rank: tuple[float, ...]
+    normal_lid: tuple[float, ...]
+
+
+def calibrate(
+    model: TextToImage,
+    world: World,
+    embedder: Embedder,
+    training: TrainingPictures,
+    *,
+    guidance: float,
+    steps: int,
+) -> Iterator[Progress[Calibration | None]]:
+    """Calibrate; the last progress carries the result."""
+    yield Progress(0.0, "Calibrating copy thresholds on held-out pictures", None)
+    thresholds = _thresholds(model, world, embedder, training)
+    yield Progress(0.2, "Drawing pictures of the calibration captions", None)
+    trials = draw_trials(
+        model, calibration_captions(world.seed), (_SEED,), guidance=guidance, steps=steps
+    )
+    memorized = trials.table.kind.isin(MEMORIZED).to_numpy()
+    held, true = held_out_sample(world, parity=0, count=_HELD_OUT)
+    latents, embeddings = held_out_latents(model, world, held)
+    auc, rank, normal = [], [], []
+    for number, delta in enumerate(DELTAS):
+        yield Progress(0.4 + 0.1 * number, f"Reading LID at noise {delta:g}", None)
+        lid = lid_at(model, trials.latents, trials.embeddings, math.log(delta), seed=number)
+        held_lid = lid_at(model, latents, embeddings, math.log(delta), seed=number)
+        auc.append(area_under_curve(-lid, memorized))
+        rank.append(rank_correlation(held_lid, true))
+        normal.append(tuple(lid[torch.from_numpy(~memorized)].tolist()))
+    best = int(np.argmax(np.add(auc, rank)))
+    yield Progress(
+        1.0,
+        f"LID is read at noise {DELTAS[best]:g}",
+        Calibration(
+            thresholds, math.log(DELTAS[best]), DELTAS, tuple(auc), tuple(rank), normal[best]
+        ),
+    )
+
+
+def calibration_captions(seed: int) -> pd.DataFrame:
+    """Return the trained captions of the calibration half, one per subject, and open ones."""
+    return pd.concat([captions_of(seed, "calibration"), open_captions(_OPEN_CAPTIONS, seed)])
+
+
+def captions_of(seed: int, split: str | None) -> pd.DataFrame:
+    """Return one trained caption of each named subject, of one half or of both."""
+    table = prompts(seed)
+    table = table[table.trained]
+    if split is not None:
+        table = table[table.split == split]
+    return table.groupby("subject", sort=False).head(1)[["caption", "kind", "subject"]]
+
+
+def held_out_sample(world: World, *, parity: int, count: int) -> tuple[np.ndarray, Tensor]:
+    """Return rows of held-out pictures and their LID_*: open, varied and template, evenly spread.
+
+    Even rows (parity 0) serve calibration, odd ones the check.
+    """
+    labels = world.held_out_labels
+    rows = labels[labels.kind.isin(("open", "varied", "template"))].id.to_numpy()
+    rows = rows[rows % 2 == parity]
+    chosen = rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)]
+    return chosen, torch.tensor(labels.lid.to_numpy()[chosen].astype(np.float64))
+
+
+def held_out_latents(model: TextToImage, world: World, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Return latents and caption embeddings of held-out pictures."""
+    pictures = as_tensor(world.held_out[rows]).float() / 255
+    latents = torch.cat([model.encode(part) for part in torch.split(pictures, 32)])
+    texts = [world.held_out_labels.captions[row][0] for row in rows]
+    return latents, torch.cat([model.encode_text([text]) for text in texts])
+
+
+def area_under_curve(score: Tensor, positive: np.ndarray) -> float:
+    """Return the area under the ROC curve of a score that is higher for positives."""
+    from sklearn.metrics import roc_auc_score
+
+    return float(roc_auc_score(positive, score.numpy(force=True)))
+
+
+def rank_correlation(values: Tensor, truth: Tensor) -> float:
+    """Return Spearman's rank correlation, ties sharing their mean rank."""
+    from scipy.stats import spearmanr
+
+    return float(spearmanr(values.numpy(force=True), truth.numpy(force=True)).statistic)
+
+
+def reconstructed(model: TextToImage, pictures: Tensor) -> Tensor:
+    """Return pictures (B, 3, H, W) as the autoencoder gives them back."""
+    return torch.cat([model.decode(model.encode(part)) for part in torch.split(pictures, 32)])
+
+
+def _thresholds(
+    model: TextToImage, world: World, embedder: Embedder, training: TrainingPictures
+) -> CopyThresholds:
+    """Set the thresholds so that 1 % of held-out pictures of wide families would pass either.
+
+    They are compared as the model would draw them, through its autoencoder.
+    """
+    labels = world.held_out_labels
+    wide = labels[labels.kind.isin(("open", "varied"))].id.to_numpy()
+    wide = wide[wide % 2 == 0]
+    pictures = reconstructed(model, as_tensor(world.held_out[wide]).float() / 255)
+    found = copy_evidence(pictures, embedder, training, UNCALIBRATED)
+    return calibrated(UNCALIBRATED, found.similarity, found.calibrated_l2)
+
+
+def write_calibration(folder: Path, found: Calibration) -> None:
+    """Write a calibration beside the model."""
+    write_text(folder / FILE, json.dumps(asdict(found), indent=1) + "\n")
+
+
+def read_calibration(folder: Path) -> Calibration:
+    """Read the calibration of a model. Errors: MMHError for a missing or damaged file."""
+    try:
+        raw = json.loads((folder / FILE).read_text())
+        return Calibration(
+            CopyThresholds(**raw["thresholds"]),
+            float(raw["log_delta"]),
+            *(tuple(raw[name]) for name in ("deltas", "auc", "rank", "normal_lid")),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise MMHError(
+            f"{folder / FILE} cannot be read ({error}): build the model again."
+        ) from error

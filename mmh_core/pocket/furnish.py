@@ -1,0 +1,127 @@
+"""Furnish a built model with what stands beside it: world, index, map, calibration, card."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from mmh_core.pocket.assets import read_world, sheet_place, write_manifest, write_world
+from mmh_core.pocket.batches import as_tensor
+from mmh_core.pocket.build import BuildConfig, Built
+from mmh_core.pocket.calibration import calibrate, write_calibration
+from mmh_core.pocket.world import World
+from mmh_core.records import Progress
+from mmh_core.retrieval.embedders import Embedder, embed_all, pocket_embedder
+from mmh_core.retrieval.index import Index, build_index
+from mmh_core.retrieval.index_files import load_index, save_index
+from mmh_core.retrieval.training_pictures import TrainingPictures, training_pictures
+from mmh_core.store.files import replacing, write_text
+from mmh_core.text_to_image.stable_diffusion import CARD, load
+from mmh_core.text_to_image.weights import MANIFEST
+
+#: What the model card recommends: a tiny model wants little guidance.
+GUIDANCE, STEPS = 2.0, 30
+_PACKAGES = ("torch", "diffusers", "transformers", "tokenizers", "numpy", "pillow")
+
+
+@dataclass(frozen=True)
+class PocketShelf:
+    """Hold what the embedded model is compared with: its world, descriptor and index."""
+
+    world: World
+    embedder: Embedder
+    training: TrainingPictures
+
+
+def furnish(
+    folder: Path, world: World, about: Mapping[str, Any], device: torch.device
+) -> Iterator[Progress[None]]:
+    """Add everything but the networks to a built folder; `about` goes into the card as it is."""
+    (folder / MANIFEST).unlink(missing_ok=True)
+    yield Progress(0.0, "Writing pictures and labels", None)
+    write_world(folder, world)
+    _write_card(folder, about)
+    yield Progress(0.1, "Describing the training pictures", None)
+    embedder = pocket_embedder(folder / "descriptor")
+    index = _index(world, embedder)
+    save_index(index, folder / "index", storage="float16")
+    yield Progress(0.2, "Drawing the map of the training pictures", None)
+    _write_map(folder / "map.parquet", index)
+    model = load(folder, device=device)
+    training = training_pictures(as_tensor(world.pictures), index)
+    last = None
+    for last in calibrate(model, world, embedder, training, guidance=GUIDANCE, steps=STEPS):
+        yield Progress(0.3 + 0.7 * last.fraction, last.message, None)
+    if last is None or last.partial is None:
+        raise ValueError("The calibration gave no result.")
+    write_calibration(folder, last.partial)
+    write_manifest(folder)
+
+
+def card_of(config: BuildConfig, built: Built) -> dict[str, Any]:
+    """Return what the card says of the training: settings, seeds and last losses."""
+    return {"training": asdict(config), "losses": built.losses}
+
+
+def open_shelf(folder: Path) -> PocketShelf:
+    """Read what stands beside the model. Errors: MMHError for what is missing or damaged."""
+    world = read_world(folder)
+    embedder = pocket_embedder(folder / "descriptor")
+    index = load_index(folder / "index", memory_map=False)
+    return PocketShelf(world, embedder, training_pictures(as_tensor(world.pictures), index))
+
+
+def add_to_card(folder: Path, about: Mapping[str, Any]) -> None:
+    """Add entries to the model card, and list its new digest."""
+    card = json.loads((folder / CARD).read_text())
+    write_text(folder / CARD, json.dumps({**card, **about}, indent=1) + "\n")
+    write_manifest(folder)
+
+
+def _write_card(folder: Path, about: Mapping[str, Any]) -> None:
+    card = {
+        "name": "pocket-sd",
+        "guidance": GUIDANCE,
+        "steps": STEPS,
+        "purpose": "A small Stable Diffusion whose training set and true LID are known. It draws "
+        "an invented world only, and stands for no public checkpoint.",
+        "versions": {name: version(name) for name in _PACKAGES},
+        "machine": f"{platform.machine()}, Python {platform.python_version()}",
+        **about,
+    }
+    write_text(folder / CARD, json.dumps(card, indent=1) + "\n")
+
+
+def _index(world: World, embedder: Embedder) -> Index:
+    labels = world.labels
+    rows = pd.DataFrame(
+        {
+            "id": labels.id.astype("int64"),
+            "caption": [texts[0] for texts in labels.captions],
+            "file": [sheet_place(number) for number in range(len(labels))],
+            "kind": labels.kind,
+            "copies": labels.copies.astype("int64"),
+        }
+    )
+    return build_index(embed_all(embedder, as_tensor(world.pictures)), rows, embedder)
+
+
+def _write_map(path: Path, index: Index) -> None:
+    """Write 2-D coordinates of the training pictures: UMAP of their descriptors, cosine."""
+    import umap
+
+    places = umap.UMAP(
+        n_neighbors=15, min_dist=0.15, metric="cosine", random_state=0, n_jobs=1
+    ).fit_transform(np.asarray(index.vectors))
+    table = pd.DataFrame({"id": index.ids, "x": places[:, 0], "y": places[:, 1]})
+    with replacing(path) as temporary:
+        table.astype({"x": "float32", "y": "float32"}).to_parquet(temporary, index=False)

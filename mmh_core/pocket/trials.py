@@ -1,0 +1,131 @@
+"""Draw pictures for many captions with a model, and read what calibration and check need."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from mmh_core.dimension.lanczos import Effort
+from mmh_core.dimension.spectral import soft_spectral_count
+from mmh_core.pocket.cast import random_style
+from mmh_core.pocket.grammar import captions
+from mmh_core.pocket.scenes import PAINTERS
+from mmh_core.text_to_image.generation import generate
+from mmh_core.text_to_image.model import TextToImage
+from mmh_core.text_to_image.requests import Request, Steering
+
+#: Pictures drawn in one batch, and those whose LID is read in one.
+_DRAWN, _READ = 24, 12
+MEMORIZED = ("duplicate", "template", "overfit")
+#: Probes and steps of the soft spectral count.
+EFFORT = Effort(probes=8, steps=5)
+
+
+@dataclass(frozen=True)
+class Trials:
+    """Hold pictures drawn for captions.
+
+    `table` has one row per picture: caption, kind, subject, seed. `latents` (B, 4, h, w) are the
+    final ones, `pictures` (B, 3, H, W) what they decode to, `embeddings` (B, tokens, width) the
+    captions', `guidance_norm` (B,) the norm at the first step.
+    """
+
+    table: pd.DataFrame
+    latents: Tensor
+    pictures: Tensor
+    embeddings: Tensor
+    guidance_norm: Tensor
+
+    def rows(self, chosen: np.ndarray) -> Trials:
+        """Return some of the pictures; `chosen` is a mask or row numbers."""
+        index = torch.as_tensor(np.flatnonzero(chosen) if chosen.dtype == bool else chosen)
+        return Trials(
+            self.table.iloc[index.numpy()].reset_index(drop=True),
+            self.latents[index],
+            self.pictures[index],
+            self.embeddings[index],
+            self.guidance_norm[index],
+        )
+
+
+def open_captions(count: int, seed: int) -> pd.DataFrame:
+    """Return captions of unnamed scenes, drawn like those trained on: caption, kind, subject."""
+    rng = np.random.default_rng([seed, 3])
+    names = list(PAINTERS)
+    rows = []
+    for i in range(count):
+        painter = names[i % len(names)]
+        texts = captions(painter, random_style(painter, rng), None)
+        rows.append((texts[i % len(texts)], "open", f"open/{painter}"))
+    return pd.DataFrame(rows, columns=["caption", "kind", "subject"])
+
+
+def draw_trials(
+    model: TextToImage, wanted: pd.DataFrame, seeds: Sequence[int], *, guidance: float, steps: int
+) -> Trials:
+    """Draw one picture for each caption and seed by DDIM; `wanted` has caption, kind, subject.
+
+    Caption number c gets the seeds `s + 1000 c`, so that no two pictures start from equal noise.
+    """
+    table = pd.concat(
+        [wanted.assign(seed=[seed + 1000 * c for c in range(len(wanted))]) for seed in seeds],
+        ignore_index=True,
+    )[["caption", "kind", "subject", "seed"]]
+    distinct = list(dict.fromkeys(table.caption))
+    encoded = torch.cat([model.encode_text([text]) for text in distinct])
+    numbers = {text: i for i, text in enumerate(distinct)}
+    embeddings = encoded[[numbers[text] for text in table.caption]].cpu()
+    latents, pictures, norms = [], [], []
+    for start in range(0, len(table), _DRAWN):
+        part = slice(start, start + _DRAWN)
+        request = Request(
+            prompt="",
+            seeds=tuple(int(seed) for seed in table.seed[part]),
+            steps=steps,
+            guidance=guidance,
+            height=model.picture_size[0],
+            width=model.picture_size[1],
+            steering=Steering(embedding=embeddings[part]),
+        )
+        first, final = None, None
+        for step in generate(model, request):
+            first = step.guidance_norm if first is None else first
+            final = step.latents
+        if first is None or final is None:
+            raise ValueError("The sampler made no step.")
+        latents.append(final.float().cpu())
+        pictures.append(torch.cat([model.decode(one).cpu() for one in torch.split(final, 8)]))
+        norms.append(first.cpu())
+    return Trials(table, torch.cat(latents), torch.cat(pictures), embeddings, torch.cat(norms))
+
+
+def lid_at(
+    model: TextToImage,
+    latents: Tensor,
+    embeddings: Tensor | None,
+    log_delta: float,
+    *,
+    seed: int,
+    effort: Effort = EFFORT,
+) -> Tensor:
+    """Return the soft spectral count (B,) of latents, conditional unless `embeddings` is None."""
+    generator = torch.Generator().manual_seed(seed)
+    found = []
+    for start in range(0, len(latents), _READ):
+        part = slice(start, start + _READ)
+        cond = None if embeddings is None else embeddings[part].to(model.device)
+        estimate = soft_spectral_count(
+            model.score_model,
+            latents[part].to(model.device),
+            log_delta,
+            cond=cond,
+            effort=effort,
+            generator=generator,
+        )
+        found.append(estimate.lid.cpu())
+    return torch.cat(found)

@@ -1,0 +1,86 @@
+"""What stands beside the model comes back as it was written, and is listed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mmh_core.pocket.assets import (
+    read_prompts,
+    read_world,
+    sheet_place,
+    write_manifest,
+    write_world,
+)
+from mmh_core.pocket.world import World, build_world, prompts
+from mmh_core.records import MMHError
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    """Return a small world of more pictures than fit on one sheet."""
+    return build_world(0, share=0.01)
+
+
+def test_a_world_comes_back_bit_for_bit(world: World, tmp_path: Path) -> None:
+    assert len(world.pictures) > 130
+    write_world(tmp_path, world)
+    found = read_world(tmp_path)
+    np.testing.assert_array_equal(found.pictures, world.pictures)
+    np.testing.assert_array_equal(found.held_out, world.held_out)
+    assert found.seed == world.seed
+    for name in ("labels", "held_out_labels"):
+        wanted, kept = getattr(world, name), getattr(found, name)
+        assert wanted.astype(str).equals(kept.astype(str))
+    assert read_prompts(tmp_path).astype(str).equals(prompts(0).astype(str))
+
+
+def test_equal_worlds_make_equal_bytes(world: World, tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        write_world(tmp_path / folder, world)
+        write_manifest(tmp_path / folder)
+    assert (tmp_path / "a/manifest.json").read_bytes() == (
+        tmp_path / "b/manifest.json"
+    ).read_bytes()
+
+
+def test_the_manifest_lists_every_file_but_itself(world: World, tmp_path: Path) -> None:
+    write_world(tmp_path, world)
+    write_manifest(tmp_path)
+    write_manifest(tmp_path)
+    listed = json.loads((tmp_path / "manifest.json").read_text())["files"]
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert set(listed) == {p.relative_to(tmp_path).as_posix() for p in files} - {"manifest.json"}
+    for name, digest in listed.items():
+        assert hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() == digest
+
+
+def test_a_smaller_world_leaves_no_sheets_of_a_larger_one(world: World, tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures/training-77.webp").write_bytes(b"old")
+    write_world(tmp_path, world)
+    assert not (tmp_path / "pictures/training-77.webp").exists()
+
+
+def test_places_count_row_by_row() -> None:
+    assert sheet_place(0) == "pictures/training-00.webp#0"
+    assert sheet_place(256 * 3 + 17, "held-out") == "pictures/held-out-03.webp#17"
+
+
+@pytest.mark.parametrize(
+    "name", ["world.json", "training.parquet", "pictures/training-00.webp", "held_out.parquet"]
+)
+def test_missing_and_damaged_files_are_one_sentence(
+    world: World, tmp_path: Path, name: str
+) -> None:
+    write_world(tmp_path, world)
+    (tmp_path / name).write_bytes(b"not what it should be")
+    with pytest.raises(MMHError, match="cannot be read"):
+        read_world(tmp_path)
+    (tmp_path / name).unlink()
+    with pytest.raises(MMHError, match="cannot be read"):
+        read_world(tmp_path)

@@ -1,0 +1,114 @@
+"""Figures of the check: intervals against their formulas, bars in both directions."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mmh_core.cli_pocket import check_table
+from mmh_core.pocket.calibration import (
+    UNCALIBRATED,
+    Calibration,
+    area_under_curve,
+    captions_of,
+    held_out_sample,
+    rank_correlation,
+    read_calibration,
+    write_calibration,
+)
+from mmh_core.pocket.cast import named_subjects
+from mmh_core.pocket.check import Check, Row, bootstrapped, share
+from mmh_core.pocket.trials import open_captions
+from mmh_core.pocket.world import build_world
+from mmh_core.records import MMHError
+
+
+def test_a_share_has_wilsons_interval() -> None:
+    row = share("copies", np.arange(100) < 90, 0.9, "least")
+    z, n, p = 1.959964, 100, 0.9
+    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    assert (row.value, row.count) == (0.9, 100)
+    assert row.low == pytest.approx(middle - half, abs=1e-6)
+    assert row.high == pytest.approx(middle + half, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("value", "bound", "short"),
+    [
+        (0.90, "least", False),
+        (0.8999, "least", True),
+        (0.03, "most", False),
+        (0.0301, "most", True),
+        (math.nan, "least", True),
+        (math.nan, "most", True),
+        (0.0, "none", False),
+    ],
+)
+def test_a_row_is_short_only_beyond_its_bar(value: float, bound: str, short: bool) -> None:
+    bar = 0.03 if bound == "most" else 0.9
+    row = Row("figure", value, math.nan, math.nan, bar, bound, 7)  # type: ignore[arg-type]
+    assert row.short is short
+    assert Check((row,)).short == ((row,) if short else ())
+
+
+def test_the_table_says_which_row_is_short() -> None:
+    rows = (
+        Row("good", 0.95, 0.9, 0.99, 0.9, "least", 1000),
+        Row("bad", 0.5, math.nan, math.nan, 0.03, "most", 8),
+        Row("told", 0.5, 0.4, 0.6, 0.0, "none", 8),
+    )
+    lines = check_table(Check(rows)).splitlines()[2:]
+    assert lines == [
+        "| good | at least 0.9 | 0.950 | 0.900 to 0.990 | 1,000 | holds |",
+        "| bad | at most 0.03 | 0.500 | - | 8 | SHORT |",
+        "| told | - | 0.500 | 0.400 to 0.600 | 8 |  |",
+    ]
+
+
+def test_intervals_and_ranks_of_known_values() -> None:
+    assert bootstrapped(np.linspace(0, 1, 1001).tolist()) == pytest.approx((0.025, 0.975))
+    score = torch.tensor([3.0, 1.0, 2.0, 0.0])
+    # Of the four pairs of a positive and a negative, three are in order.
+    assert area_under_curve(score, np.array([True, True, False, False])) == 0.75
+    assert rank_correlation(score, torch.tensor([30.0, 10.0, 20.0, 0.0])) == pytest.approx(1.0)
+    assert rank_correlation(-score, score) == pytest.approx(-1.0)
+
+
+def test_halves_of_captions_share_no_subject_and_cover_the_cast() -> None:
+    first, second = (captions_of(0, half) for half in ("calibration", "test"))
+    assert not set(first.subject) & set(second.subject)
+    assert set(first.subject) | set(second.subject) == {s.id for s in named_subjects(0)}
+    assert captions_of(0, None).subject.is_unique
+
+
+def test_calibration_and_check_hold_out_different_pictures() -> None:
+    world = build_world(0, share=0.1)
+    (even, lid), (odd, _) = (held_out_sample(world, parity=p, count=40) for p in (0, 1))
+    assert (even % 2 == 0).all()
+    assert (odd % 2 == 1).all()
+    labels = world.held_out_labels
+    assert lid.tolist() == labels.lid[even].tolist()
+    assert set(labels.kind[even]) == {"open", "varied", "template"}
+
+
+def test_open_captions_are_drawn_anew_for_each_seed() -> None:
+    assert open_captions(20, 1).equals(open_captions(20, 1))
+    assert set(open_captions(20, 1).caption) != set(open_captions(20, 2).caption)
+    assert open_captions(20, 1).subject.nunique() == 5
+
+
+def test_a_calibration_comes_back(tmp_path: Path) -> None:
+    wanted = Calibration(UNCALIBRATED, -0.3, (0.1, 0.2), (0.9, 0.8), (0.5, 0.6), (7.0, 8.5))
+    write_calibration(tmp_path, wanted)
+    assert read_calibration(tmp_path) == wanted
+    raw = json.loads((tmp_path / "calibration.json").read_text())
+    del raw["auc"]
+    (tmp_path / "calibration.json").write_text(json.dumps(raw))
+    with pytest.raises(MMHError, match="build the model again"):
+        read_calibration(tmp_path)
