@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mmh_core.pocket.autoencoder import AutoencoderConfig, encode, set_scale, train_autoencoder
 from mmh_core.pocket.batches import Precision, as_tensor
-from mmh_core.pocket.clip import Captioned, ClipConfig, captioned, train_clip
+from mmh_core.pocket.clip import Captioned, ClipConfig, captioned, save_clip, train_clip
 from mmh_core.pocket.denoiser import DenoiserConfig, LatentSet, contexts, train_denoiser
 from mmh_core.pocket.descriptor import DescriptorConfig, save_descriptor, train_descriptor
 from mmh_core.pocket.fit import Fitted, Fitting
@@ -23,7 +23,7 @@ from mmh_core.pocket.place import Place
 from mmh_core.pocket.tokenizer import load_tokenizer, token_ids, train_tokenizer
 from mmh_core.pocket.world import World, build_world
 from mmh_core.records import Progress
-from mmh_core.text_to_image.components import write_half, write_pipeline
+from mmh_core.text_to_image.components import write_pipeline
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,7 @@ def assemble(models: Models, tokenizer: Path, out: Path, work: Path) -> None:
     shutil.rmtree(fresh, ignore_errors=True)
     text_encoder = models.clip.text_model
     save_descriptor(models.descriptor, fresh / "descriptor")
-    write_half(fresh / "clip", models.clip)
+    save_clip(models.clip, fresh / "clip")
     write_pipeline(
         fresh, unet=models.unet, vae=models.vae, text_encoder=text_encoder, tokenizer=tokenizer
     )

@@ -29,7 +29,7 @@ from mmh_core.text_to_image.model import TextToImage
 
 FILE = "calibration.json"
 #: Noise scales, in units of the latents' spread, among which the scale of LID is chosen.
-DELTAS = (0.15, 0.23, 0.34, 0.5, 0.7, 1.0)
+DELTAS = (0.23, 0.34, 0.5, 0.75, 1.1)
 #: Before calibration. Similarity and calibrated L2 are set by it. A pixel agrees within .12, about
 #: twice the autoencoder's error; training pictures within .02 are versions of one another.
 UNCALIBRATED = CopyThresholds(
@@ -41,7 +41,7 @@ UNCALIBRATED = CopyThresholds(
     template_share=0.7,
     template_family=10,
 )
-_OPEN_CAPTIONS, _HELD_OUT, _SEED = 13, 80, 50_000
+_OPEN_CAPTIONS, _HELD_OUT, _SEED = 13, 70, 50_000
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def calibrate(
     latents, embeddings = held_out_latents(model, world, held)
     auc, rank, normal = [], [], []
     for number, delta in enumerate(DELTAS):
-        yield Progress(0.4 + 0.1 * number, f"Reading LID at noise {delta:g}", None)
+        yield Progress(0.4 + 0.12 * number, f"Reading LID at noise {delta:g}", None)
         lid = lid_at(model, trials.latents, trials.embeddings, math.log(delta), seed=number)
         held_lid = lid_at(model, latents, embeddings, math.log(delta), seed=number)
         auc.append(area_under_curve(-lid, memorized))

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -25,7 +25,7 @@ from mmh_core.pocket.calibration import (
     rank_correlation,
     read_calibration,
 )
-from mmh_core.pocket.clip import embed_captions, embed_pictures, recall_at_1
+from mmh_core.pocket.clip import embed_captions, embed_pictures, load_clip, recall_at_1
 from mmh_core.pocket.descriptor import copy_auc, describe, load_descriptor
 from mmh_core.pocket.furnish import PocketShelf, open_shelf
 from mmh_core.pocket.tokenizer import load_tokenizer, token_ids
@@ -304,9 +304,7 @@ def _descriptor(folder: Path, shelf: PocketShelf) -> Row:
 
 
 def _clip(folder: Path, shelf: PocketShelf) -> Row:
-    from transformers import CLIPModel
-
-    clip: Any = CLIPModel.from_pretrained(folder / "clip", dtype=torch.float32)
+    clip = load_clip(folder)
     labels = shelf.world.held_out_labels
     tokenizer = load_tokenizer(folder / "tokenizer")
     ids = token_ids(tokenizer, [texts[0] for texts in labels.captions])

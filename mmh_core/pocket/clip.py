@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +17,8 @@ from mmh_core.pocket.batches import Precision, as_unit, computing
 from mmh_core.pocket.fit import Fitted, Fitting, Loss, fit
 from mmh_core.pocket.place import Place
 from mmh_core.pocket.tokenizer import LENGTH
+from mmh_core.records import MMHError
+from mmh_core.store.files import replacing, write_text
 
 
 @dataclass(frozen=True)
@@ -201,3 +205,42 @@ def recall_at_1(
         rivals = (texts[shown] @ pictures[i]).max()
         hits += int(texts[i] @ pictures[i] > rivals)
     return hits / len(keys)
+
+
+_TEXT = "text_model."
+
+
+def save_clip(clip: Any, folder: Path) -> None:
+    """Write a CLIP as float16 safetensors, without its text half, which is the text encoder's."""
+    from safetensors.torch import save_file
+
+    weights = {
+        name: value.half().contiguous()
+        for name, value in clip.state_dict().items()
+        if not name.startswith(_TEXT)
+    }
+    with replacing(folder / "model.safetensors") as temporary:
+        save_file(weights, temporary)
+    write_text(folder / "config.json", clip.config.to_json_string(use_diff=False))
+
+
+def load_clip(folder: Path) -> Any:
+    """Return the CLIPModel of the model in a folder, from clip/ and text_encoder/, in float32.
+
+    Errors: MMHError for what is missing, damaged or does not fit together.
+    """
+    from safetensors.torch import load_file
+    from transformers import CLIPConfig, CLIPModel
+
+    try:
+        settings = json.loads((folder / "clip" / "config.json").read_text())
+        clip: Any = CLIPModel(CLIPConfig(**settings))
+        weights = load_file(folder / "clip" / "model.safetensors")
+        for name, value in load_file(folder / "text_encoder" / "model.safetensors").items():
+            weights[_TEXT + name.removeprefix(_TEXT)] = value
+        clip.load_state_dict({name: value.float() for name, value in weights.items()})
+    except Exception as error:
+        raise MMHError(
+            f"The CLIP in {folder} cannot be read: build or copy the model again."
+        ) from error
+    return clip.requires_grad_(False).eval()

@@ -79,12 +79,6 @@ def write_pipeline(
     load_as_float32(folder / "text_encoder" / "config.json")
 
 
-def write_half(folder: Path, model: Any) -> None:
-    """Write a transformers model as float16 safetensors that load as float32."""
-    model.half().eval().save_pretrained(str(folder), safe_serialization=True)
-    load_as_float32(folder / "config.json")
-
-
 def load_as_float32(config: Path) -> None:
     """Have a saved transformers model load as float32, whatever its weights are stored as.
 

@@ -66,9 +66,9 @@ def test_a_smaller_world_leaves_no_sheets_of_a_larger_one(world: World, tmp_path
     assert not (tmp_path / "pictures/training-77.webp").exists()
 
 
-def test_places_count_row_by_row() -> None:
+def test_places_count_within_their_sheet() -> None:
     assert sheet_place(0) == "pictures/training-00.webp#0"
-    assert sheet_place(256 * 3 + 17, "held-out") == "pictures/held-out-03.webp#17"
+    assert sheet_place(240 * 3 + 17, "held-out") == "pictures/held-out-03.webp#17"
 
 
 @pytest.mark.parametrize(
