@@ -35,7 +35,7 @@ def uniform(count: int, low: float, high: float, generator: torch.Generator) -> 
 
 
 def crop(pictures: Tensor, generator: torch.Generator) -> Tensor:
-    """Cut out a rectangle of at least `CROP` of each side, and scale it to the full size."""
+    """Cut out a rectangle of at least `CROP / sqrt(STRETCH)` of each side, and scale it up."""
     count = len(pictures)
     side = uniform(count, CROP, 1, generator)
     wide = torch.exp(uniform(count, -math.log(STRETCH), math.log(STRETCH), generator))
@@ -78,7 +78,7 @@ def jpeg(pictures: Tensor, generator: torch.Generator) -> Tensor:
         raise ValueError(f"Sides must be multiples of {BLOCK}, got {(height, width)!r}.")
     turn, cosines = _TO_YCC.to(pictures), _cosines().to(pictures)
     ycc = torch.einsum("ij,bjhw->bihw", turn, pictures - 0.5)
-    blocks = ycc.unflatten(3, (-1, BLOCK)).unflatten(2, (-1, BLOCK))
+    blocks = torch.unflatten(torch.unflatten(ycc, 3, (-1, BLOCK)), 2, (-1, BLOCK))
     table = torch.einsum("ui,bchiwj,vj->bcuhvw", cosines, blocks, cosines)
     order = torch.arange(BLOCK).to(pictures)
     coarse = 1 + order[:, None, None, None] + order[None, None, :, None]

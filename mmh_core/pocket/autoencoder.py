@@ -91,7 +91,7 @@ def _loss(
             spread = config.noise * mean.detach().std()
             noise = torch.sqrt(posterior.var.float() + spread**2) * draw
             found = vae.decode(mean + noise).sample.float()
-        divergence = posterior.kl().float().mean()
+        divergence: Tensor = posterior.kl().float().mean()
         return reconstruction_loss(found, x, config.edges) + config.divergence * divergence
 
     return loss
@@ -106,9 +106,9 @@ def encode(vae: Any, pictures: Tensor, batch: int = 64) -> Tensor:
     device = next(iter(vae.parameters())).device
     parts = [
         vae.encode(as_unit(part, device) * 2 - 1).latent_dist.mean.float().cpu()
-        for part in pictures.split(batch)
+        for part in torch.split(pictures, batch)
     ]
-    return torch.cat(parts) * vae.config.scaling_factor
+    return torch.cat(parts) * float(vae.config.scaling_factor)
 
 
 @torch.no_grad()
@@ -117,7 +117,7 @@ def decode(vae: Any, latents: Tensor, batch: int = 64) -> Tensor:
     device = next(iter(vae.parameters())).device
     parts = [
         vae.decode(part.to(device) / vae.config.scaling_factor).sample.float().cpu()
-        for part in latents.split(batch)
+        for part in torch.split(latents, batch)
     ]
     return (torch.cat(parts) / 2 + 0.5).clamp(0, 1)
 

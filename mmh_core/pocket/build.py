@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -133,7 +133,7 @@ class _Run:
         assemble(models, tokenizer, self.out, self.work)
         yield Progress(1.0, f"Built into {self.out}", self._built("done"))
 
-    def _autoencoder(self) -> Iterator[Any]:
+    def _autoencoder(self) -> Generator[Progress[Built], None, Any]:
         config = self.config.autoencoder
         place = self._place("autoencoder", config)
         steps = train_autoencoder(self.pictures, config, place, self.config.precision)
@@ -141,13 +141,13 @@ class _Run:
         set_scale(vae, self.pictures)
         return vae
 
-    def _clip(self, texts: Captioned) -> Iterator[Any]:
+    def _clip(self, texts: Captioned) -> Generator[Progress[Built], None, Any]:
         config = self.config.clip
         place = self._place("clip", config, self.config.vocabulary)
         steps = train_clip(self.pictures, texts, config, place, self.config.precision)
         return (yield from self._followed("clip", steps))
 
-    def _descriptor(self) -> Iterator[Any]:
+    def _descriptor(self) -> Generator[Progress[Built], None, Any]:
         config = self.config.descriptor
         numbers = {name: i for i, name in enumerate(dict.fromkeys(self.world.labels["subject"]))}
         subjects = torch.tensor([numbers[name] for name in self.world.labels["subject"]])
@@ -155,7 +155,7 @@ class _Run:
         steps = train_descriptor(self.pictures, subjects, config, place, self.config.precision)
         return (yield from self._followed("descriptor", steps))
 
-    def _denoiser(self, data: LatentSet) -> Iterator[Any]:
+    def _denoiser(self, data: LatentSet) -> Generator[Progress[Built], None, Any]:
         before = (self.config.vocabulary, self.config.autoencoder, self.config.clip)
         place = self._place("denoiser", self.config.denoiser, *before)
         steps = train_denoiser(data, self.config.denoiser, place, self.config.precision)
@@ -179,7 +179,9 @@ class _Run:
         seed = config.seed * len(STAGES) + STAGES.index(stage)
         return Place(self.device, seed, self.work / f"{stage}.pt", stamp)
 
-    def _followed(self, stage: str, steps: Iterator[Fitted]) -> Iterator[Any]:
+    def _followed(
+        self, stage: str, steps: Iterator[Fitted]
+    ) -> Generator[Progress[Built], None, Any]:
         """Pass on the progress of a stage, and return its averaged model."""
         before, share = _shares(self.config)[stage]
         batch = fitting_of(self.config, stage).batch

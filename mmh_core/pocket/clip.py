@@ -170,7 +170,7 @@ def embed_pictures(clip: Any, pictures: Tensor, batch: int = 256) -> Tensor:
         clip.visual_projection(
             clip.vision_model(as_unit(part, device) * 2 - 1).pooler_output
         ).cpu()
-        for part in pictures.split(batch)
+        for part in torch.split(pictures, batch)
     ]
     return F.normalize(torch.cat(parts), dim=1)
 
@@ -181,7 +181,7 @@ def embed_captions(clip: Any, ids: Tensor, batch: int = 256) -> Tensor:
     device = next(iter(clip.parameters())).device
     parts = [
         clip.text_projection(clip.text_model(part.to(device)).pooler_output).cpu()
-        for part in ids.split(batch)
+        for part in torch.split(ids, batch)
     ]
     return F.normalize(torch.cat(parts), dim=1)
 
@@ -194,7 +194,7 @@ def recall_at_1(
     `pictures` and `texts` (N, width) are unit vectors of N pairs, `keys` (N,) their content. Each
     picture is shown its own caption and captions of other contents, one each, drawn at random.
     """
-    kinds = keys.unique()
+    kinds: Tensor = torch.unique(keys)
     if len(kinds) < among:
         raise ValueError(f"{among} contents are needed, and there are only {len(kinds)}.")
     hits = 0

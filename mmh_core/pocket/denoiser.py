@@ -84,7 +84,9 @@ class LatentSet:
 def contexts(text_encoder: Any, ids: Tensor, batch: int = 256) -> Tensor:
     """Return what the denoiser attends to (C, LENGTH, width), as StableDiffusionPipeline does."""
     device = next(iter(text_encoder.parameters())).device
-    parts = [text_encoder(part.to(device)).last_hidden_state.cpu() for part in ids.split(batch)]
+    parts = [
+        text_encoder(part.to(device)).last_hidden_state.cpu() for part in torch.split(ids, batch)
+    ]
     return torch.cat(parts)
 
 
@@ -159,7 +161,7 @@ def _loss(
         eps = torch.randn(x0.shape, generator=generator)
         x_t = alpha[t][:, None, None, None] * x0 + sigma[t][:, None, None, None] * eps
         with computing(device, precision):
-            found = unet(x_t.to(device), t.to(device), context).sample
+            found: Tensor = unet(x_t.to(device), t.to(device), context).sample
         return (found.float() - eps.to(device)).square().mean()
 
     return loss
@@ -184,7 +186,7 @@ def losses_at(unet: Any, data: LatentSet, steps: list[int], seed: int) -> list[f
         eps = torch.randn(data.latents.shape, generator=generator)
         x_t = alpha[step] * data.latents + sigma[step] * eps
         total = 0.0
-        for part in everything.split(256):
+        for part in torch.split(everything, 256):
             guess = unet(x_t[part].to(device), step, context[part].to(device)).sample.cpu()
             total += float((guess - eps[part]).square().sum())
         found.append(total / eps.numel())

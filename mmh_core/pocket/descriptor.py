@@ -57,8 +57,9 @@ class _Block(nn.Module):
 class Descriptor(nn.Module):
     """Map pictures (B, 3, H, W) in [0, 1] to unit vectors (B, width).
 
-    What the last block finds is averaged for a picture and its mirror image together, so that a
-    mirrored copy has the very same vector.
+    What the last block finds is summed with its own mirror image, which takes the side out of the
+    layout; the filters still see a mirrored picture differently, and only training, which shows
+    mirrored copies as copies, brings the two vectors together.
     """
 
     def __init__(self, channels: tuple[int, ...], width: int, size: int) -> None:
@@ -137,7 +138,7 @@ def hard_batch(subjects: Tensor, batch: int, group: int, generator: torch.Genera
 
 def _first_of_each(numbers: Tensor) -> tuple[Tensor, Tensor]:
     """Return the distinct numbers and the places of their first occurrences, in order."""
-    values, inverse = numbers.unique(return_inverse=True)
+    values, inverse = torch.unique(numbers, return_inverse=True)
     places = torch.arange(len(numbers))
     first = torch.full((len(values),), len(numbers)).scatter_reduce(0, inverse, places, "amin")
     return values, first.sort().values
@@ -169,7 +170,7 @@ def describe(net: nn.Module, pictures: Tensor, batch: int = 256) -> Tensor:
     device = next(net.parameters()).device
     unit = [
         as_unit(part, device) if part.dtype == torch.uint8 else part.to(device)
-        for part in pictures.split(batch)
+        for part in torch.split(pictures, batch)
     ]
     return torch.cat([net(part).cpu() for part in unit])
 

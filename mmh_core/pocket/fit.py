@@ -105,8 +105,8 @@ class _State:
     ) -> None:
         self.model, self.fitting, self.generator, self.stamp = model, fitting, generator, stamp
         self.averaged = copy.deepcopy(model).requires_grad_(False).eval()
-        self.parameters = [p for p in model.parameters() if p.requires_grad]
-        self.averages = [
+        self.parameters: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
+        self.averages: list[Tensor] = [
             a
             for a, p in zip(self.averaged.parameters(), model.parameters(), strict=True)
             if p.requires_grad
@@ -158,11 +158,12 @@ class _State:
         """Take the state of a checkpoint with this stamp; pass over any other."""
         try:
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            stamp = state["stamp"]
         except Exception as error:
             raise MMHError(
                 f"The checkpoint {path} cannot be read: remove it and start the build again."
             ) from error
-        if state["stamp"] != self.stamp:
+        if stamp != self.stamp:
             return
         self.step, self.loss = state["step"], state["loss"]
         self.model.load_state_dict(state["model"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -37,8 +38,8 @@ def fitted_to(
     A few steps of each stage are timed on random pictures first. The steps found are kept in
     `work`, so that a build that is started again goes on with the same ones.
     """
-    if not minutes > 0:
-        raise ValueError(f"minutes must be above 0, got {minutes!r}.")
+    if not 0 < minutes < math.inf:
+        raise ValueError(f"minutes must be a number above 0, got {minutes!r}.")
     path, wanted = work / "plan.json", {"minutes": minutes, "config": repr(config)}
     kept = _kept(path)
     if kept is None or any(kept.get(key) != value for key, value in wanted.items()):
@@ -62,6 +63,7 @@ def with_steps(config: BuildConfig, steps: dict[str, int]) -> BuildConfig:
 
 def step_seconds(config: BuildConfig, device: torch.device) -> dict[str, float]:
     """Return the seconds that one step of each stage takes here."""
+    config = with_steps(config, dict.fromkeys(STAGES, 2 * TIMED))
     generator = torch.Generator().manual_seed(0)
     count = 2 * max(fitting_of(config, stage).batch for stage in STAGES)
     shape = (count, 3, SIDE, SIDE)
@@ -100,8 +102,9 @@ def _kept(path: Path) -> dict[str, Any] | None:
     """Return the plan of an earlier start, or None."""
     try:
         found: dict[str, Any] = json.loads(path.read_text())
+        {stage: int(found["steps"][stage]) for stage in STAGES}
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, LookupError, TypeError) as error:
         raise MMHError(f"The plan {path} cannot be read: remove it and start again.") from error
     return found

@@ -34,8 +34,10 @@ def new_unet(config: Mapping[str, Any]) -> nn.Module:
     from diffusers import UNet2DConditionModel
     from diffusers.models.attention_processor import AttnProcessor
 
-    unet = UNet2DConditionModel(**config)
-    unet.set_attn_processor(AttnProcessor())
+    kind: Any = UNet2DConditionModel
+    made = kind(**config)
+    made.set_attn_processor(AttnProcessor())
+    unet: nn.Module = made
     return unet
 
 
@@ -43,14 +45,17 @@ def new_autoencoder(config: Mapping[str, Any]) -> nn.Module:
     """Return an AutoencoderKL with fresh weights."""
     from diffusers import AutoencoderKL
 
-    return AutoencoderKL(**config)
+    kind: Any = AutoencoderKL
+    vae: nn.Module = kind(**config)
+    return vae
 
 
 def alphas_cumprod() -> torch.Tensor:
     """Return the table (1000,) of `SCHEDULE`, as diffusers computes it."""
     from diffusers import DDIMScheduler
 
-    table: torch.Tensor = DDIMScheduler(**SCHEDULE).alphas_cumprod
+    kind: Any = DDIMScheduler
+    table: torch.Tensor = kind(**SCHEDULE).alphas_cumprod
     return table
 
 
@@ -65,12 +70,14 @@ def write_pipeline(
     from diffusers import DDIMScheduler, StableDiffusionPipeline
     from transformers import CLIPTokenizer
 
-    pipeline = StableDiffusionPipeline(
+    kind: Any = StableDiffusionPipeline
+    schedule: Any = DDIMScheduler
+    pipeline = kind(
         vae=vae.half().eval(),
         text_encoder=text_encoder.half().eval(),
         tokenizer=CLIPTokenizer.from_pretrained(str(tokenizer)),
         unet=unet.half().eval(),
-        scheduler=DDIMScheduler(**SCHEDULE),
+        scheduler=schedule(**SCHEDULE),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
