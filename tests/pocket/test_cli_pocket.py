@@ -1,0 +1,79 @@
+"""Bad values on the command line end with a sentence and exit status 2."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmh_core.cli import main
+from mmh_core.cli_pocket import _device, _logged
+from mmh_core.records import MMHError, Progress
+
+
+def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """Run a command that must be refused, and return what it says."""
+    with pytest.raises(SystemExit) as caught:
+        main(["pocket", *arguments])
+    assert caught.value.code == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "Traceback" not in said.err
+    return said.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--device", "tpu"], "device must be cpu, cuda or auto, got 'tpu'."),
+        (["--device", "cuda"], "There is no CUDA device here"),
+        (["--minutes", "0"], "minutes must be a number above 0, got 0.0."),
+        (["--minutes", "-3"], "minutes must be a number above 0, got -3.0."),
+        (["--minutes", "nan"], "minutes must be a number above 0, got nan."),
+        (["--minutes", "inf"], "minutes must be a number above 0, got inf."),
+        (["--minutes", "soon"], "Invalid value for '--minutes'"),
+        (["--seed", "1.5"], "Invalid value for '--seed'"),
+    ],
+)
+def test_bad_values_of_a_build_are_refused_before_any_work(
+    arguments: list[str],
+    sentence: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    folders = ["--out", str(tmp_path / "out"), "--work", str(tmp_path / "work")]
+    assert sentence in refused(["build", *folders, *arguments], capsys)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_without_model_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "Error: " in refused(["check", str(tmp_path / "none"), "--device", "cpu"], capsys)
+
+
+def test_auto_takes_a_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    for found, wanted in ((True, "cuda"), (False, "cpu")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda found=found: found)
+        assert _device("auto") == torch.device(wanted)
+        assert _device("cpu") == torch.device("cpu")
+
+
+def test_progress_is_a_line_for_each_stage_and_the_result_the_last(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def work() -> Iterator[Progress[int]]:
+        for i, message in enumerate(["clip: step 1", "clip: step 2", "unet: step 1"]):
+            yield Progress(i / 4, message, i)
+
+    assert _logged(work()) == 2
+    assert capsys.readouterr().err == "  0%  clip: step 1\n 50%  unet: step 1\n"
+
+
+def test_work_that_yields_nothing_is_an_error() -> None:
+    with pytest.raises(MMHError, match="yielded nothing"):
+        _logged(iter(()))

@@ -1,0 +1,107 @@
+"""A build is fitted to a time by one factor for all stages, kept for the next start."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from mmh_core.pocket import plan
+from mmh_core.pocket.build import STAGES, TINY, BuildConfig, fitting_of
+from mmh_core.pocket.plan import ASIDE, TIMED, fitted_to, step_seconds, with_steps
+from mmh_core.records import MMHError
+
+CPU = torch.device("cpu")
+MEASURED = {"autoencoder": 0.1, "clip": 0.5, "descriptor": 0.25, "denoiser": 0.4}
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Give a measured table in place of a measurement, and count how often it is asked for."""
+    asked: list[int] = []
+
+    def table(config: BuildConfig, device: torch.device) -> dict[str, float]:
+        asked.append(1)
+        return dict(MEASURED)
+
+    monkeypatch.setattr(plan, "step_seconds", table)
+    return asked
+
+
+@pytest.mark.parametrize("minutes", [2.0, 600.0])
+def test_all_stages_are_scaled_by_one_factor_to_the_time(
+    minutes: float, measured: list[int], tmp_path: Path
+) -> None:
+    config = BuildConfig()
+    found = fitted_to(minutes, config, CPU, tmp_path)
+    full = {stage: fitting_of(config, stage).steps for stage in STAGES}
+    factor = minutes * 60 * (1 - ASIDE) / sum(full[s] * MEASURED[s] for s in STAGES)
+    steps = {stage: fitting_of(found, stage).steps for stage in STAGES}
+    for stage in STAGES:
+        assert abs(steps[stage] - full[stage] * factor) <= 0.5
+    taken = sum(steps[stage] * MEASURED[stage] for stage in STAGES)
+    # Each stage is rounded to whole steps.
+    assert taken == pytest.approx(minutes * 60 * 0.92, abs=sum(MEASURED.values()) / 2)
+    assert with_steps(found, full) == config
+
+
+def test_a_plan_is_kept_for_the_same_time_and_settings_only(
+    measured: list[int], tmp_path: Path
+) -> None:
+    one = fitted_to(5, BuildConfig(), CPU, tmp_path)
+    kept = json.loads((tmp_path / "plan.json").read_text())
+    assert kept["step_seconds"] == MEASURED
+    assert kept["steps"] == {stage: fitting_of(one, stage).steps for stage in STAGES}
+    changed = json.dumps({**kept, "steps": {**kept["steps"], "clip": 77}})
+    (tmp_path / "plan.json").write_text(changed)
+    again = fitted_to(5, BuildConfig(), CPU, tmp_path)
+    assert (fitting_of(again, "clip").steps, len(measured)) == (77, 1)
+    fitted_to(6, BuildConfig(), CPU, tmp_path)
+    fitted_to(6, BuildConfig(seed=1), CPU, tmp_path)
+    assert len(measured) == 3
+
+
+def test_no_stage_has_less_than_a_step(measured: list[int], tmp_path: Path) -> None:
+    found = fitted_to(1e-6, BuildConfig(), CPU, tmp_path)
+    assert [fitting_of(found, stage).steps for stage in STAGES] == [1] * len(STAGES)
+
+
+@pytest.mark.parametrize("minutes", [0.0, -1.0, math.nan, math.inf])
+def test_a_time_that_is_none_is_refused_before_anything_is_measured(
+    minutes: float, measured: list[int], tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match="minutes must be a number above 0"):
+        fitted_to(minutes, BuildConfig(), CPU, tmp_path)
+    assert not measured
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"steps": {"clip": 3}}', '{"steps": null}'])
+def test_a_damaged_plan_is_named(text: str, measured: list[int], tmp_path: Path) -> None:
+    (tmp_path / "plan.json").write_text(text)
+    with pytest.raises(MMHError, match=r"plan\.json cannot be read: remove it"):
+        fitted_to(5, BuildConfig(), CPU, tmp_path)
+
+
+def test_the_first_steps_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(plan, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+
+    def run() -> Iterator[Any]:
+        for step in range(100):
+            clock[0] += 50.0 if step < TIMED else 2.0
+            yield step
+
+    assert plan._timed(run()) == 2.0
+
+
+def test_stages_shorter_than_the_timing_are_timed_too() -> None:
+    found = step_seconds(TINY, CPU)
+    assert set(found) == set(STAGES)
+    # A training step of several layers takes well over a hundred microseconds anywhere.
+    assert min(found.values()) > 1e-4
