@@ -75,7 +75,7 @@ def test_a_prompt_is_start_text_end_and_ends_up_to_the_length(tokenizer: Any) ->
     assert empty == [start] + [end] * (LENGTH - 1)
     words = [vocabulary[word + "</w>"] for word in ("a", "red", "circle")]
     assert short == [start, *words] + [end] * (LENGTH - 4)
-    assert len(long) == LENGTH
+    assert len(long) == LENGTH == 32
     assert long[0] == start
     assert long[-1] == end
     assert end not in long[1:-1]
