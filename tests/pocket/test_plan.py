@@ -100,8 +100,6 @@ def test_the_first_steps_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert plan._timed(run()) == 2.0
 
 
-def test_stages_shorter_than_the_timing_are_timed_too() -> None:
-    found = step_seconds(TINY, CPU)
-    assert set(found) == set(STAGES)
-    # A training step of several layers takes well over a hundred microseconds anywhere.
-    assert min(found.values()) > 1e-4
+def test_stages_shorter_than_the_timing_are_timed_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "_timed", lambda run: len(list(run)))
+    assert step_seconds(TINY, CPU) == dict.fromkeys(STAGES, 2 * TIMED)
