@@ -50,13 +50,19 @@ def build_command(
     """Draw the world, train all networks on it and write the model; go on where it stopped."""
     from dataclasses import replace
 
+    from mmh_core.cli import _check_places
     from mmh_core.cli_tables import plain
     from mmh_core.pocket.build import BuildConfig, build
     from mmh_core.pocket.check import check
     from mmh_core.pocket.furnish import add_to_card, card_of, furnish
     from mmh_core.pocket.plan import fitted_to
     from mmh_core.pocket.world import build_world
+    from mmh_core.text_to_image.stable_diffusion import CARD
 
+    if seed < 0:
+        raise ValueError(f"seed must be a whole number from 0, got {seed}.")
+    # Before hours of work, and not after them.
+    _check_places(out / CARD, work / CARD)
     place = _device(device)
     config = replace(BuildConfig(), seed=seed)
     if minutes is not None:

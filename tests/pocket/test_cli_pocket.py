@@ -35,6 +35,7 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["--minutes", "inf"], "minutes must be a number above 0, got inf."),
         (["--minutes", "soon"], "Invalid value for '--minutes'"),
         (["--seed", "1.5"], "Invalid value for '--seed'"),
+        (["--seed", "-1"], "seed must be a whole number from 0, got -1."),
     ],
 )
 def test_bad_values_of_a_build_are_refused_before_any_work(
@@ -48,6 +49,16 @@ def test_bad_values_of_a_build_are_refused_before_any_work(
     folders = ["--out", str(tmp_path / "out"), "--work", str(tmp_path / "work")]
     assert sentence in refused(["build", *folders, *arguments], capsys)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_in_the_way_is_refused_before_any_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    for option in ("--out", "--work"):
+        said = refused(["build", option, str(tmp_path / "file" / "model")], capsys)
+        assert "cannot be written" in said
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_a_folder_without_model_is_refused(
