@@ -30,8 +30,9 @@ from mmh_core.text_to_image.model import TextToImage
 FILE = "calibration.json"
 #: Noise scales, in units of the latents' spread, among which the scale of LID is chosen.
 DELTAS = (0.23, 0.34, 0.5, 0.75, 1.1)
-#: Before calibration. Similarity and calibrated L2 are set by it. A pixel agrees within .12, about
-#: twice the autoencoder's error; training pictures within .02 are versions of one another.
+#: Before calibration, which sets similarity, calibrated L2 and the share of a layout. A pixel
+#: agrees within .12, about twice the autoencoder's error; training pictures within .02 are
+#: versions of one another.
 UNCALIBRATED = CopyThresholds(
     descriptor=1.0,
     calibrated_l2=0.0,
@@ -155,7 +156,7 @@ def reconstructed(model: TextToImage, pictures: Tensor) -> Tensor:
 def _thresholds(
     model: TextToImage, world: World, embedder: Embedder, training: TrainingPictures
 ) -> CopyThresholds:
-    """Set the thresholds so that 1 % of held-out pictures of wide families would pass either.
+    """Set the thresholds so that 1 % of held-out pictures of wide families would pass them.
 
     They are compared as the model would draw them, through its autoencoder.
     """
@@ -164,7 +165,7 @@ def _thresholds(
     wide = wide[wide % 2 == 0]
     pictures = reconstructed(model, as_tensor(world.held_out[wide]).float() / 255)
     found = copy_evidence(pictures, embedder, training, UNCALIBRATED)
-    return calibrated(UNCALIBRATED, found.similarity, found.calibrated_l2)
+    return calibrated(UNCALIBRATED, found.similarity, found.calibrated_l2, found.agreeing)
 
 
 def write_calibration(folder: Path, found: Calibration) -> None:

@@ -49,29 +49,51 @@ class CopyThresholds:
                 raise ValueError(f"{name}={value}: it must be from {low} to {high}.")
 
 
-def calibrated(
-    thresholds: CopyThresholds, similarity: Tensor, calibrated_l2: Tensor, share: float = 0.01
-) -> CopyThresholds:
-    """Set the descriptor and calibrated L2 thresholds so that few of the innocent pass them.
+#: Share of innocent pictures that the descriptor alone may propose; pixels have to confirm them.
+PROPOSED = 0.5
 
-    `similarity` and `calibrated_l2` (B,) are the evidence of pictures that are no copies, such as
-    held-out ones of the same kinds; at most the `share` of them passes either threshold, by order
-    statistics without interpolation. The other thresholds stay as they are. Raises ValueError
-    unless there are at least 1 / share pictures with finite values, since fewer say nothing about
-    such a share, and where more of them than that are copies.
+
+def calibrated(
+    thresholds: CopyThresholds,
+    similarity: Tensor,
+    calibrated_l2: Tensor,
+    agreeing: Tensor,
+    share: float = 0.01,
+) -> CopyThresholds:
+    """Set the thresholds so that few of the innocent are called copies.
+
+    `similarity`, `calibrated_l2` and `agreeing` (B,) are the evidence of pictures that are no
+    copies, such as held-out ones of the same kinds. A copy needs the descriptor and the pixels
+    together, so both are set together: the descriptor so that it proposes at most half of
+    the innocent, then calibrated L2, and likewise `template_share`, so that at most `share` of
+    all of them are proposed and confirmed. Asking so little of each alone would let more pass;
+    asking 1 % of each alone misses the blurred copies of a small model. By order statistics
+    without interpolation; the other thresholds stay as they are. Raises ValueError unless there
+    are at least 1 / share pictures with finite values, since fewer say nothing about such a share,
+    and where more of them than that are copies.
     """
     if not 0 < share < 1:
         raise ValueError(f"share={share}: it must lie between 0 and 1, both excluded.")
-    similar, near = similarity.to(torch.float64), calibrated_l2.to(torch.float64)
-    if len(similar) * share < 1 or not (similar.isfinite() & near.isfinite()).all():
+    similar, near, agree = (v.to(torch.float64) for v in (similarity, calibrated_l2, agreeing))
+    if len(similar) * share < 1 or not (similar + near + agree).isfinite().all():
         raise ValueError(
             f"{len(similar)} held-out pictures cannot calibrate a share of {share}: at least "
             f"{math.ceil(1 / share)} with finite values are needed."
         )
     allowed = int(len(similar) * share)
     # The next number beyond the first value that may no longer pass.
-    descriptor = math.nextafter(similar.sort(descending=True).values[allowed].item(), 2.0)
-    distance = math.nextafter(near.sort().values[allowed].item(), -1.0)
-    if descriptor > 1 or distance < 0:
+    proposing = similar.sort(descending=True).values[int(len(similar) * PROPOSED)].item()
+    descriptor = math.nextafter(proposing, 2.0)
+    proposed = similar >= descriptor
+    distance, agreed = math.inf, -math.inf
+    if int(proposed.sum()) > allowed:
+        distance = near[proposed].sort().values[allowed].item()
+        agreed = agree[proposed].sort(descending=True).values[allowed].item()
+    if descriptor > 1 or distance <= 0 or agreed >= 1:
         raise ValueError(f"More than {allowed} of the held-out pictures are exact copies.")
-    return replace(thresholds, descriptor=descriptor, calibrated_l2=distance)
+    return replace(
+        thresholds,
+        descriptor=descriptor,
+        calibrated_l2=min(math.nextafter(distance, -1.0), near.max().item()),
+        template_share=max(math.nextafter(agreed, 2.0), agree.min().item()),
+    )

@@ -310,29 +310,31 @@ def test_thresholds_that_decide_nothing_are_refused(change: dict[str, float]) ->
         dataclasses.replace(THRESHOLDS, **change)  # type: ignore[arg-type]
 
 
-def test_calibration_lets_the_stated_share_of_innocents_pass() -> None:
-    similarity = torch.rand(300, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    distance = 1 + similarity.flip(0)
-    found = calibrated(THRESHOLDS, similarity, distance, share=0.02)
-    assert (similarity >= found.descriptor).sum() == 6
-    assert (distance <= found.calibrated_l2).sum() == 6
-    assert (
-        dataclasses.replace(
-            found, descriptor=THRESHOLDS.descriptor, calibrated_l2=THRESHOLDS.calibrated_l2
-        )
-        == THRESHOLDS
-    )
+def test_calibration_lets_the_stated_share_of_innocents_pass_both_rules() -> None:
+    draws = torch.Generator().manual_seed(0)
+    similarity = torch.rand(300, generator=draws, dtype=torch.float64)
+    distance = 1 + torch.rand(300, generator=draws, dtype=torch.float64)
+    agreeing = torch.rand(300, generator=draws, dtype=torch.float64)
+    found = calibrated(THRESHOLDS, similarity, distance, agreeing, share=0.02)
+    proposed = similarity >= found.descriptor
+    assert proposed.sum() == 150
+    # Six are 2 % of all 300, and no more than these are confirmed by either rule.
+    assert (proposed & (distance <= found.calibrated_l2)).sum() == 6
+    assert (proposed & (agreeing >= found.template_share)).sum() == 6
+    changed = ("descriptor", "calibrated_l2", "template_share")
+    kept = {name: getattr(THRESHOLDS, name) for name in changed}
+    assert dataclasses.replace(found, **kept) == THRESHOLDS
 
 
 def test_calibration_refuses_what_says_nothing() -> None:
     values = torch.linspace(0, 0.9, 99)
     with pytest.raises(ValueError, match=r"99 held-out pictures.*at least 100"):
-        calibrated(THRESHOLDS, values, values)
+        calibrated(THRESHOLDS, values, values, values)
     with pytest.raises(ValueError, match="finite"):
-        calibrated(THRESHOLDS, torch.full((100,), torch.nan), torch.ones(100))
+        calibrated(THRESHOLDS, torch.full((100,), torch.nan), torch.ones(100), torch.ones(100))
     with pytest.raises(ValueError, match="exact copies"):
-        calibrated(THRESHOLDS, torch.ones(100), torch.ones(100))
+        calibrated(THRESHOLDS, torch.ones(100), torch.ones(100), torch.zeros(100))
     with pytest.raises(ValueError, match="exact copies"):
-        calibrated(THRESHOLDS, torch.rand(100), torch.zeros(100))
+        calibrated(THRESHOLDS, torch.rand(100), torch.zeros(100), torch.zeros(100))
     with pytest.raises(ValueError, match="share=0"):
-        calibrated(THRESHOLDS, values, values, share=0)
+        calibrated(THRESHOLDS, values, values, values, share=0)
