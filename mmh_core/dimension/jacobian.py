@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.diffusion.score_model import ScoreModel, expand
+from mmh_core.dimension.attention import KeptAttention
 from mmh_core.dimension.scale import ScaledPoints, check_network
 
 # Numbers in flight per pass: below this a pass is bound by overhead, so copies of a point share
@@ -107,7 +108,8 @@ def linearize(
         if not bool((sigma > 0).all()):
             raise ValueError(f"t must be above 0, where the score is defined, got {t.min()!r}.")
         y = (expand(model.schedule.alpha(t), x) * x).requires_grad_()
-        eps = model.eps(y, t, cond)
+        with KeptAttention():
+            eps = model.eps(y, t, cond)
     flat = eps.detach()
     check_network(flat)
     value = y.detach() - sigma * flat
