@@ -5,9 +5,7 @@ against one forward pass without gradients, and each further probe, on an MLP an
 UNet with attention; all cases are repeated in turn, so that a busy machine slows all alike, and
 medians are compared. Second part: soft spectral count by Lanczos quadrature against the whole
 spectrum, for an exact Gaussian and for a small random network around it. Exit status 1 when a bar
-is missed. On a busy machine one thread gives the steadier figures: two wait for one another. A
-reverse pass through fused attention with narrow heads costs three forward ones on a CPU: that is
-what brings the UNet close to its bar.
+is missed. On a busy machine one thread gives the steadier figures: two wait for one another.
 """
 
 from __future__ import annotations
