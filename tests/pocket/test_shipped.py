@@ -1,0 +1,117 @@
+"""The embedded model as it is shipped: whole, loadable by others, and memorizing as it should."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from mmh_core.pocket.assets import read_world
+from mmh_core.pocket.calibration import captions_of, read_calibration
+from mmh_core.pocket.cast import named_subjects
+from mmh_core.pocket.furnish import PocketShelf, open_shelf
+from mmh_core.pocket.scenes import Scene, draw
+from mmh_core.pocket.trials import draw_trials, lid_at, open_captions
+from mmh_core.pocket.true_lid import true_lid
+from mmh_core.retrieval.copy_evidence import copy_evidence
+from mmh_core.text_to_image import generation
+from mmh_core.text_to_image.model import TextToImage
+from mmh_core.text_to_image.requests import Request
+from mmh_core.text_to_image.stable_diffusion import load
+
+FOLDER = Path(__file__).parents[2] / "assets" / "pocket-sd"
+#: Not among the seeds of calibration and check.
+_SEED = 4_000_000
+
+
+@pytest.fixture(scope="module")
+def model() -> TextToImage:
+    """Return the model, checked against its manifest."""
+    return load(FOLDER)
+
+
+@pytest.fixture(scope="module")
+def shelf() -> PocketShelf:
+    """Return what stands beside it."""
+    return open_shelf(FOLDER)
+
+
+def test_it_takes_at_most_40_megabytes_and_every_file_is_listed() -> None:
+    files = [path for path in FOLDER.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= 40e6
+    listed = json.loads((FOLDER / "manifest.json").read_text())["files"]
+    names = {path.relative_to(FOLDER).as_posix() for path in files} - {"manifest.json"}
+    assert set(listed) == names
+
+
+def test_plain_diffusers_draws_the_same_bits(model: TextToImage) -> None:
+    from diffusers import StableDiffusionPipeline
+
+    pipeline: Any = StableDiffusionPipeline.from_pretrained(FOLDER)
+    pipeline.set_progress_bar_config(disable=True)
+    caption = captions_of(0, None).caption.iloc[0]
+    request = Request(caption, (1, 2), 5, model.guidance, 64, 64)
+    theirs = pipeline(
+        [caption] * 2,
+        num_inference_steps=5,
+        guidance_scale=model.guidance,
+        generator=[torch.Generator().manual_seed(seed) for seed in request.seeds],
+        output_type="np",
+    ).images
+    ours = generation.draw(model, request).permute(0, 2, 3, 1).numpy()
+    np.testing.assert_array_equal(ours, theirs)
+
+
+def test_the_world_beside_it_is_that_of_its_seed(shelf: PocketShelf) -> None:
+    world = read_world(FOLDER)
+    labels = world.labels.set_index("subject")
+    checked = 0
+    for subject in named_subjects(world.seed):
+        if subject.kind == "duplicate":
+            picture = draw(Scene(subject.painter, subject.style, subject.values))
+            number = int(labels.loc[subject.id].id)
+            # Another processor may round a channel value to its neighbor.
+            apart = np.abs(picture.astype(int) - world.pictures[number].astype(int))
+            assert apart.max() <= 1
+            assert labels.loc[subject.id].lid == true_lid(
+                Scene(subject.painter, subject.style, subject.values), subject.free
+            )
+            checked += 1
+    assert checked >= 20
+
+
+def test_the_card_says_what_was_measured() -> None:
+    card = json.loads((FOLDER / "model_card.json").read_text())
+    figures = {row["figure"]: row["value"] for row in card["figures"]}
+    assert len(figures) >= 16
+    assert all(value is not None for value in figures.values())
+    assert {"training", "losses", "versions", "guidance", "steps"} <= set(card)
+
+
+def test_a_caption_of_many_copies_gives_its_copy_and_a_lower_lid(
+    model: TextToImage, shelf: PocketShelf
+) -> None:
+    labels = shelf.world.labels
+    most = labels[labels.kind == "duplicate"].sort_values("copies").tail(3)
+    captions = captions_of(shelf.world.seed, None)
+    wanted = captions[captions.subject.isin(most.subject)]
+    free = open_captions(3, _SEED)
+    chosen = read_calibration(FOLDER)
+    lids = []
+    for table in (wanted, free):
+        trials = draw_trials(model, table, [_SEED], guidance=model.guidance, steps=model.steps)
+        found = copy_evidence(trials.pictures, shelf.embedder, shelf.training, chosen.thresholds)
+        lids.append(
+            lid_at(model, trials.latents, trials.embeddings, chosen.log_delta, seed=0).median()
+        )
+        if table is wanted:
+            subjects = labels.subject.to_numpy()[found.nearest.numpy()]
+            assert (subjects == trials.table.subject.to_numpy()).all()
+            assert found.kind.count("exact") >= 2
+        else:
+            assert found.kind.count("exact") == 0
+    assert lids[0] < lids[1]
