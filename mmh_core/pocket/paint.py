@@ -37,11 +37,6 @@ HUES = {
 LIFTS = {"yellow": 0.20, "orange": 0.09}
 
 
-def column(values: Array | float, batch: int) -> Array:
-    """Return one number per picture with shape (B, 1, 1)."""
-    return np.broadcast_to(np.asarray(values, np.float64).reshape(-1, 1, 1), (batch, 1, 1))
-
-
 def color(lightness: Array | float, chroma: Array | float, hue: Array | float) -> Array:
     """Return sRGB (B, 1, 1, 3) of OKLCH values, hue in degrees; out-of-range colors are clipped.
 
