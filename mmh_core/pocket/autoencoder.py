@@ -23,7 +23,7 @@ class AutoencoderConfig:
     spread: it makes latents smooth, so that small errors of the denoiser do not show.
     """
 
-    fitting: Fitting = field(default_factory=lambda: Fitting(steps=5000, batch=8, rate=2e-3))
+    fitting: Fitting = field(default_factory=lambda: Fitting(steps=10_000, batch=8, rate=2e-3))
     channels: tuple[int, ...] = (16, 32, 64, 128)
     groups: int = 8
     noise: float = 0.07

@@ -201,7 +201,8 @@ class _Run:
 def assemble(models: Models, tokenizer: Path, out: Path, work: Path) -> None:
     """Write the models into `out`: the pipeline's folders, clip/ and descriptor/.
 
-    They are written beside the work first, so that `out` holds a whole build or the one before.
+    They are written beside the work first, and moved part by part; the manifest of the build
+    before is left in place, so that a folder with parts of two builds is refused at load.
     """
     fresh = work / "assembled"
     shutil.rmtree(fresh, ignore_errors=True)

@@ -128,16 +128,17 @@ class _State:
         value = loss(self.generator)
         self.optimizer.zero_grad()
         torch.autograd.backward(value)
-        torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        number = value.item()
+        # Before the weights are touched: a checkpoint must never hold what is not a number.
+        if not math.isfinite(number) or not math.isfinite(norm.item()):
+            raise MMHError(
+                f"The loss or its gradient is no longer a number at step {step}: the checkpoint "
+                "before it is whole; build again on the CPU, or with another seed."
+            )
         self.optimizer.step()
         with torch.no_grad():
             torch._foreach_lerp_(self.averages, self.parameters, max(1e-3, 9 / (9 + step)))
-        number = value.item()
-        if not math.isfinite(number):
-            raise MMHError(
-                f"The loss is no longer a number at step {step}: remove the work folder and build "
-                "again with float32 precision."
-            )
         self.loss += max(FORGET, 1 / step) * (number - self.loss)
         self.step = step
 

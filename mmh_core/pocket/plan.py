@@ -53,10 +53,12 @@ def fitted_to(
 
 
 def with_steps(config: BuildConfig, steps: dict[str, int]) -> BuildConfig:
-    """Return the config with other numbers of steps, by stage."""
+    """Return the config with other numbers of steps, by stage; warm-ups keep their share."""
     changed = {}
     for stage in STAGES:
-        fitting = replace(fitting_of(config, stage), steps=steps[stage])
+        before = fitting_of(config, stage)
+        warm_up = max(1, round(before.warm_up * steps[stage] / before.steps))
+        fitting = replace(before, steps=steps[stage], warm_up=warm_up)
         changed[stage] = replace(getattr(config, stage), fitting=fitting)
     return replace(config, **changed)
 

@@ -1,0 +1,265 @@
+"""Records of the image study: what is asked, and what is known of each picture so far."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from torch import Tensor
+
+from mmh_core.retrieval.copy_evidence import CopyKind
+from mmh_core.text_to_image.requests import SchedulerName
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RunState = Literal["drawing", "reading", "complete", "stopped"]
+#: What can be said of a picture. Without a training set to search nobody can call it a copy.
+ImageVerdict = Literal[
+    "exact copy",
+    "template copy",
+    "suspicious, no copy found",
+    "not memorized",
+    "memorized, cause not identifiable",
+    "no sign of memorization",
+    "not read yet",
+]
+#: The estimator that is always run; others come on request.
+DEFAULT_ESTIMATOR = "soft_spectral_count"
+
+
+@dataclass(frozen=True)
+class ImageConfig:
+    """Say what to draw and what to read: one picture for each prompt and seed.
+
+    `model` is a name of the catalogue or a folder; `guidance` is diffusers' scale. `estimators`
+    are names of `dimension.estimators`, run at the chosen scale beside the default one. `curve`
+    asks for LID over the noise scales, `frames` for so many decoded steps of each picture (0:
+    none).
+    """
+
+    model: str
+    prompts: tuple[str, ...]
+    seeds: tuple[int, ...]
+    steps: int
+    guidance: float
+    height: int
+    width: int
+    scheduler: SchedulerName = "ddim"
+    negative: str = ""
+    estimators: tuple[str, ...] = ()
+    curve: bool = True
+    frames: int = 8
+
+
+@dataclass(frozen=True)
+class LidReading:
+    """Hold the LID of one picture by one estimator at the scale `log_delta`.
+
+    `conditional` is that of the model given the prompt, `unconditional` without it, each with the
+    standard error of the estimator's own randomness (NaN where it has none to tell). `percentile`
+    (0 to 1) is the share of the model's normal prompts with a lower conditional LID, NaN without a
+    reference for these settings. `forwards` is the cost per picture, both readings together.
+    """
+
+    estimator: str
+    label: str
+    log_delta: float
+    conditional: float
+    conditional_error: float
+    unconditional: float
+    unconditional_error: float
+    percentile: float
+    forwards: float
+
+
+@dataclass(frozen=True)
+class NeighborFound:
+    """Hold one training picture near a drawn one, by descriptor; `picture` is uint8 (3, H, W)."""
+
+    id: int
+    similarity: float
+    caption: str
+    kind: str
+    copies: int
+    picture: Tensor
+
+
+@dataclass(frozen=True)
+class CopyFound:
+    """Hold the evidence that a picture is a copy, in the terms of `retrieval.copy_evidence`.
+
+    NaN stands for what the reference cannot tell: distances in pixels need the pictures.
+    """
+
+    kind: CopyKind
+    reason: str
+    nearest: int
+    similarity: float
+    calibrated_l2: float
+    ratio: float
+    copies: int
+    near_duplicates: int
+    agreeing: float
+    family: int
+
+
+@dataclass(frozen=True)
+class PromptTruth:
+    """Hold what the embedded world knows of a caption.
+
+    `trained` is whether a training picture bears exactly this caption; `lid` is LID_*, the median
+    over the caption's training pictures; `pictures` counts these, `copies` how often they stand in
+    the training set, in all.
+    """
+
+    kind: str
+    subject: str
+    trained: bool
+    lid: float
+    pictures: int
+    copies: int
+
+
+@dataclass(frozen=True)
+class PictureResult:
+    """Hold one picture with everything that is known of it.
+
+    `picture` uint8 (3, H, W); `latents` float32 (C, h, w), the run's own final ones, at which LID
+    is read; `guidance_norm` (T,) is `|eps_c - eps_u|_2` at every step; `region` (h, w) is
+    `|s_c - s_u|^2` summed over channels at the last step: where in the picture the prompt pulls.
+    Both are NaN without guidance. `frames` uint8 (F, 3, H, W) are decoded `x0_hat` at the steps
+    `frame_steps` (F,), empty until they are made. `curve` and `curve_error` (K,) are conditional
+    LID over the run's `log_deltas`, empty until read. `index` counts the pictures of the run.
+    """
+
+    index: int
+    prompt: str
+    seed: int
+    picture: Tensor
+    latents: Tensor
+    guidance_norm: Tensor
+    region: Tensor
+    frames: Tensor
+    frame_steps: Tensor
+    lids: tuple[LidReading, ...]
+    curve: Tensor
+    curve_error: Tensor
+    copy: CopyFound | None
+    neighbors: tuple[NeighborFound, ...]
+    truth: PromptTruth | None
+    verdict: ImageVerdict
+    reason: str
+
+    @property
+    def lid(self) -> LidReading | None:
+        """Return the reading of the default estimator, None before it was made."""
+        return self.lids[0] if self.lids else None
+
+
+@dataclass(frozen=True)
+class NormalPrompts:
+    """Hold what is normal for one model and one way of drawing: the reference of percentiles.
+
+    Over N pictures of prompts that are not memorized: conditional and unconditional LID (N,) of
+    the default estimator at `log_delta`, the guidance norm (N, T) at every step, and the LID curve
+    (N, K) over `log_deltas`. `sha256` is that of the model; it serves only runs with equal
+    scheduler, steps, guidance and size.
+    """
+
+    model: str
+    sha256: str
+    scheduler: str
+    steps: int
+    guidance: float
+    height: int
+    width: int
+    log_delta: float
+    log_deltas: Tensor
+    prompts: tuple[str, ...]
+    conditional: Tensor
+    unconditional: Tensor
+    guidance_norm: Tensor
+    curve: Tensor
+
+    def fits(self, sha256: str, config: ImageConfig) -> bool:
+        """Return whether a run with this config may be compared with it."""
+        mine = (self.scheduler, self.steps, self.guidance, self.height, self.width)
+        asked = (config.scheduler, config.steps, config.guidance, config.height, config.width)
+        return sha256 == self.sha256 and mine == asked
+
+    def percentile(self, lid: float) -> float:
+        """Return the share (0 to 1) of normal pictures whose conditional LID is below `lid`."""
+        if math.isnan(lid):
+            return math.nan
+        return float((self.conditional < lid).double().mean())
+
+
+@dataclass(frozen=True)
+class ImageRun:
+    """Hold one run of the image study, finished or as far as it is known.
+
+    `sha256` is the digest of the model's weights and `noise_sha256` that of the starting noise.
+    `times` (T,) are those of the steps, `log_deltas` (K,) the axis of LID curves, `log_delta` the
+    scale at which LID is compared. `preview` uint8 (B, 3, H, W) is what the running prompt aims at
+    now, empty otherwise, with `preview_prompt` its number. `cut` holds for each prompt what
+    exceeds the text encoder and is not read, "" where all is. `agreement` is for each prompt the
+    mean similarity of its pictures' descriptors, NaN for one picture. `searched` is the number of
+    training pictures that were searched, 0 without a reference, and `embedder` says by what.
+    `normal` is the reference of percentiles, None where there is none for these settings. Seconds
+    and forwards (per picture) are split into drawing, and reading the LID and the copies.
+    """
+
+    config: ImageConfig
+    state: RunState
+    model: str
+    sha256: str
+    noise_sha256: str
+    device: str
+    times: Tensor
+    log_delta: float
+    log_deltas: Tensor
+    preview: Tensor
+    preview_prompt: int
+    pictures: tuple[PictureResult, ...]
+    cut: tuple[str, ...]
+    agreement: tuple[float, ...]
+    searched: int
+    embedder: str
+    normal: NormalPrompts | None
+    seconds_drawing: float
+    seconds_reading: float
+
+    def frame(self) -> pd.DataFrame:
+        """Return one row per picture: settings, LID, evidence and verdict."""
+        import pandas as pd
+
+        return pd.DataFrame([_row(picture) for picture in self.pictures])
+
+
+def _row(picture: PictureResult) -> dict[str, object]:
+    """Return a picture's figures under plain names, None where unknown."""
+    lid, copy, truth = picture.lid, picture.copy, picture.truth
+    return {
+        "picture": picture.index,
+        "prompt": picture.prompt,
+        "seed": picture.seed,
+        "verdict": picture.verdict,
+        "reason": picture.reason,
+        "lid": None if lid is None else lid.conditional,
+        "lid_standard_error": None if lid is None else lid.conditional_error,
+        "lid_unconditional": None if lid is None else lid.unconditional,
+        "lid_percentile": None if lid is None else lid.percentile,
+        "guidance_norm_first_step": float(picture.guidance_norm[0]),
+        "guidance_norm_mean": float(picture.guidance_norm.mean()),
+        "copy": None if copy is None else copy.kind,
+        "nearest": None if copy is None else copy.nearest,
+        "similarity": None if copy is None else copy.similarity,
+        "calibrated_l2": None if copy is None else copy.calibrated_l2,
+        "distance_ratio": None if copy is None else copy.ratio,
+        "copies": None if copy is None else copy.copies,
+        "near_duplicates": None if copy is None else copy.near_duplicates,
+        "true_kind": None if truth is None else truth.kind,
+        "true_lid": None if truth is None else truth.lid,
+    }
