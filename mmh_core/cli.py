@@ -140,7 +140,7 @@ def _write(value: dict[str, Any], path: Path | None) -> None:
     if path is None:
         typer.echo(text, nl=False)
         return
-    from mmh_core.store.files import write_text
+    from mmh_core.files import write_text
 
     write_text(path, text)
 

@@ -235,7 +235,7 @@ def test_a_disk_that_refuses_afterwards_is_said_too(
     def refuse(path: Path, text: str) -> None:
         raise MMHError(f"{path} could not be written: free some space.")
 
-    monkeypatch.setattr("mmh_core.store.files.write_text", refuse)
+    monkeypatch.setattr("mmh_core.files.write_text", refuse)
     assert status([*TINY, "--json", str(tmp_path / "a.json")]) == 2
     assert capsys.readouterr().err.endswith("could not be written: free some space.\n")
 

@@ -20,10 +20,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mmh_core.files import replacing, write_bytes, write_text
 from mmh_core.pocket.paint import SIDE
 from mmh_core.pocket.world import World, prompts
 from mmh_core.records import MMHError
-from mmh_core.store.files import replacing, write_bytes, write_text
 from mmh_core.text_to_image.weights import MANIFEST, digest
 
 #: Pictures on a sheet, which WebP limits to a height of 16,383. In one column, because pictures of

@@ -16,6 +16,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from mmh_core.files import write_text
 from mmh_core.pocket.batches import as_tensor
 from mmh_core.pocket.trials import MEMORIZED, draw_trials, lid_at, open_captions
 from mmh_core.pocket.world import World, prompts
@@ -24,7 +25,6 @@ from mmh_core.retrieval.copy_evidence import copy_evidence
 from mmh_core.retrieval.copy_thresholds import CopyThresholds, calibrated
 from mmh_core.retrieval.embedders import Embedder
 from mmh_core.retrieval.training_pictures import TrainingPictures
-from mmh_core.store.files import write_text
 from mmh_core.text_to_image.model import TextToImage
 
 FILE = "calibration.json"

@@ -12,13 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmh_core.files import replacing, write_text
 from mmh_core.pocket.augmentations import crop
 from mmh_core.pocket.batches import Precision, as_unit, computing
 from mmh_core.pocket.fit import Fitted, Fitting, Loss, fit
 from mmh_core.pocket.place import Place
 from mmh_core.pocket.tokenizer import LENGTH
 from mmh_core.records import MMHError
-from mmh_core.store.files import replacing, write_text
 
 
 @dataclass(frozen=True)

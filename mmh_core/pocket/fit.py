@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mmh_core.files import replacing
 from mmh_core.records import MMHError
-from mmh_core.store.files import replacing
 
 #: Draws a batch with the generator and returns its loss.
 Loss = Callable[[torch.Generator], Tensor]

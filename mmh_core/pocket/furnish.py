@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from mmh_core.files import replacing, write_text
 from mmh_core.pocket.assets import read_world, sheet_place, write_manifest, write_world
 from mmh_core.pocket.batches import as_tensor
 from mmh_core.pocket.build import BuildConfig, Built
@@ -24,7 +25,6 @@ from mmh_core.retrieval.embedders import Embedder, embed_all, pocket_embedder
 from mmh_core.retrieval.index import Index, build_index
 from mmh_core.retrieval.index_files import load_index, save_index
 from mmh_core.retrieval.training_pictures import TrainingPictures, training_pictures
-from mmh_core.store.files import replacing, write_text
 from mmh_core.text_to_image.stable_diffusion import CARD, load
 from mmh_core.text_to_image.weights import MANIFEST
 

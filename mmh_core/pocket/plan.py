@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from mmh_core.files import write_text
 from mmh_core.pocket.autoencoder import train_autoencoder
 from mmh_core.pocket.build import STAGES, BuildConfig, fitting_of
 from mmh_core.pocket.clip import captioned, train_clip
@@ -21,7 +22,6 @@ from mmh_core.pocket.fit import Fitted
 from mmh_core.pocket.place import Place
 from mmh_core.pocket.tokenizer import LENGTH
 from mmh_core.records import MMHError
-from mmh_core.store.files import write_text
 
 #: Steps that are timed, after as many to warm up.
 TIMED = 3

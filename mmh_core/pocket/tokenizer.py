@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from mmh_core.store.files import write_text
+from mmh_core.files import write_text
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 #: Tokens of a prompt, both special ones included.

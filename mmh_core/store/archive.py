@@ -19,8 +19,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from mmh_core.files import write_bytes
 from mmh_core.records import MMHError
-from mmh_core.store.files import write_bytes
 
 Record = TypeVar("Record")
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Literal, final
 from uuid import uuid4
 
+from mmh_core.files import alone_in, hold, is_held
 from mmh_core.records import MMHError
-from mmh_core.store.files import alone_in, hold, is_held
 from mmh_core.store.job_record import JobRecord
 
 _VERSION = 1

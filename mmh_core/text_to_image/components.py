@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from mmh_core.store.files import write_text
+from mmh_core.files import write_text
 
 #: The schedule of Stable Diffusion 1.x: square roots of beta rise linearly over 1,000 steps.
 SCHEDULE: Mapping[str, Any] = {

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from mmh_core.files import alone_in, hold, is_held, replacing, write_bytes, write_text
 from mmh_core.records import MMHError
-from mmh_core.store.files import alone_in, hold, is_held, replacing, write_bytes, write_text
 
 
 def test_bytes_and_text_arrive_as_given_in_new_folders(tmp_path: Path) -> None:
