@@ -6,21 +6,17 @@ mend ends with one sentence and exit status 2, never with a traceback.
 
 from __future__ import annotations
 
-import json
-import os
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
 
 from mmh_core.cli_index import index
+from mmh_core.cli_output import check_places, followed, write_json
 from mmh_core.cli_pocket import app as pocket
-from mmh_core.cli_tables import benchmark_tables, manifold_summary, plain
-from mmh_core.records import MMHError, Progress
-
-Result = TypeVar("Result")
+from mmh_core.cli_tables import benchmark_tables, manifold_summary
+from mmh_core.records import MMHError
 
 app = typer.Typer(
     add_completion=False,
@@ -56,7 +52,7 @@ def manifold(
     from mmh_core.studies.manifold import manifold_study
     from mmh_core.studies.manifold_config import checked, default_config
 
-    _check_places(out, json_file)
+    check_places(out, json_file)
     config = default_config(name, points=points, seed=seed)
     given: dict[str, Any] = {
         "duplicates": duplicates,
@@ -66,10 +62,10 @@ def manifold(
     }
     chosen = {key: value for key, value in given.items() if value is not None}
     _one_thread()
-    run = _followed(manifold_study(checked(replace(config, **chosen))))
+    run = followed(manifold_study(checked(replace(config, **chosen))))
     if out is not None:
         save_record(out, run)
-    _write(manifold_summary(run), json_file)
+    write_json(manifold_summary(run), json_file)
 
 
 @app.command("lid-benchmark")
@@ -86,7 +82,7 @@ def lid_benchmark(
     """Compare every LID estimator with closed forms and on trained networks; print the tables."""
     from mmh_core.studies.lid_benchmark import CASES, lid_benchmark
 
-    _check_places(json_file)
+    check_places(json_file)
     names = tuple(CASES)
     if cases is not None:
         names = tuple(case.strip() for case in cases.split(",") if case.strip())
@@ -95,22 +91,10 @@ def lid_benchmark(
     except ValueError:
         raise ValueError(f"seeds must be whole numbers such as 0,1,2, got {seeds!r}.") from None
     _one_thread()
-    found = _followed(lid_benchmark(names, seeds=numbers, steps=steps))
+    found = followed(lid_benchmark(names, seeds=numbers, steps=steps))
     typer.echo(benchmark_tables(found))
     if json_file is not None:
-        _write(plain(found), json_file)
-
-
-def _check_places(*paths: Path | None) -> None:
-    """Refuse a file that cannot be written, before the work and not after it."""
-    for path in paths:
-        if path is None:
-            continue
-        folder = next(parent for parent in path.absolute().parents if parent.exists())
-        if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
-            raise MMHError(
-                f"{path} cannot be written: name a file in a folder that this user may write to."
-            )
+        write_json(found, json_file)
 
 
 def _one_thread() -> None:
@@ -118,31 +102,6 @@ def _one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
-
-
-def _followed(progress: Iterator[Progress[Result]]) -> Result:
-    """Run a study to its end, with one line of progress on standard error."""
-    last: Progress[Result] | None = None
-    shown = sys.stderr.isatty()
-    for last in progress:
-        if shown:
-            sys.stderr.write(f"\r\x1b[K{last.fraction:4.0%}  {last.message}")
-            sys.stderr.flush()
-    if shown:
-        sys.stderr.write("\n")
-    if last is None:
-        raise MMHError("The study yielded nothing. Report this with the command you ran.")
-    return last.partial
-
-
-def _write(value: dict[str, Any], path: Path | None) -> None:
-    text = json.dumps(plain(value), indent=2, allow_nan=False) + "\n"
-    if path is None:
-        typer.echo(text, nl=False)
-        return
-    from mmh_core.files import write_text
-
-    write_text(path, text)
 
 
 def main(arguments: list[str] | None = None, command: Callable[..., Any] = app) -> None:

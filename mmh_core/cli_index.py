@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from mmh_core.cli_output import followed, write_json
+
 
 def index(
     folder: Annotated[Path, typer.Argument(help="Folder of pictures; those below it count too.")],
@@ -23,18 +25,17 @@ def index(
     ] = False,
 ) -> None:
     """Build a search index from a folder of pictures with optional captions; print a summary."""
-    from mmh_core.cli import _followed, _write
     from mmh_core.retrieval.embedders import load_embedder
     from mmh_core.retrieval.folder import index_folder
     from mmh_core.retrieval.index_files import check_place, save_index
 
     check_place(out)
     chosen = load_embedder(embedder)
-    found = _followed(index_folder(folder, chosen, captions=captions, skip_damaged=skip_damaged))
+    found = followed(index_folder(folder, chosen, captions=captions, skip_damaged=skip_damaged))
     if found.index is None:
         raise ValueError(f"{folder} gave no index.")
     save_index(found.index, out)
-    _write(
+    write_json(
         {
             "folder": str(folder),
             "index": str(out),

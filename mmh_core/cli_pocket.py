@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmh_core.records import MMHError, Progress
+from mmh_core.cli_output import check_places, followed, write_json
+from mmh_core.records import MMHError
 
 if TYPE_CHECKING:
     import torch
 
     from mmh_core.pocket.check import Check, Row
-
-Result = TypeVar("Result")
 
 app = typer.Typer(
     add_completion=False,
@@ -25,9 +22,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-
-#: Seconds between two lines of progress: in a terminal, and in a file.
-LIVE, LOGGED = 0.5, 30.0
 
 
 @app.callback()
@@ -50,7 +44,6 @@ def build_command(
     """Draw the world, train all networks on it and write the model; go on where it stopped."""
     from dataclasses import replace
 
-    from mmh_core.cli import _check_places
     from mmh_core.cli_tables import plain
     from mmh_core.pocket.build import BuildConfig, build
     from mmh_core.pocket.check import check
@@ -62,17 +55,17 @@ def build_command(
     if seed < 0:
         raise ValueError(f"seed must be a whole number from 0, got {seed}.")
     # Before hours of work, and not after them.
-    _check_places(out / CARD, work / CARD)
+    check_places(out / CARD, work / CARD)
     place = _device(device)
     config = replace(BuildConfig(), seed=seed)
     if minutes is not None:
         config = fitted_to(minutes, config, place, work)
     sys.stderr.write("Drawing the world\n")
     world = build_world(seed, share=config.share)
-    built = _logged(build(config, out, work, device=place, world=world))
-    _logged(furnish(out, world, card_of(config, built), place))
+    built = followed(build(config, out, work, device=place, world=world))
+    followed(furnish(out, world, card_of(config, built), place))
     typer.echo(f"Built into {built.out}.")
-    found = _logged(check(out, device=place))
+    found = followed(check(out, device=place))
     add_to_card(out, {"figures": plain(found.rows)})
     typer.echo(check_table(found))
 
@@ -88,14 +81,13 @@ def check_command(
     ] = None,
 ) -> None:
     """Measure what the model must show and print it beside the bars; exit 1 when one is short."""
-    from mmh_core.cli import _check_places, _write
     from mmh_core.pocket.check import check
 
-    _check_places(json_file)
-    found = _logged(check(folder, device=_device(device)))
+    check_places(json_file)
+    found = followed(check(folder, device=_device(device)))
     typer.echo(check_table(found))
     if json_file is not None:
-        _write({"figures": found.rows}, json_file)
+        write_json({"figures": found.rows}, json_file)
     if found.short:
         raise SystemExit(1)
 
@@ -133,23 +125,3 @@ def _device(name: str) -> torch.device:
     if name == "cuda" and not found:
         raise MMHError("There is no CUDA device here: build with --device cpu.")
     return torch.device("cuda" if found and name != "cpu" else "cpu")
-
-
-def _logged(progress: Iterator[Progress[Result]]) -> Result:
-    """Run long work to its end, with progress on standard error."""
-    live = sys.stderr.isatty()
-    last: Progress[Result] | None = None
-    shown, stage = 0.0, ""
-    for last in progress:
-        now = time.monotonic()
-        due = now - shown > (LIVE if live else LOGGED) or last.message.split(":")[0] != stage
-        if due:
-            shown, stage = now, last.message.split(":")[0]
-            line = f"{last.fraction:4.0%}  {last.message}"
-            sys.stderr.write(f"\r\x1b[K{line}" if live else f"{line}\n")
-            sys.stderr.flush()
-    if live:
-        sys.stderr.write("\n")
-    if last is None:
-        raise MMHError("The build yielded nothing. Report this with the command you ran.")
-    return last.partial

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
 from mmh_core.cli import main
-from mmh_core.cli_pocket import _device, _logged
-from mmh_core.records import MMHError, Progress
+from mmh_core.cli_pocket import _device
 
 
 def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
@@ -72,19 +70,3 @@ def test_auto_takes_a_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setattr(torch.cuda, "is_available", lambda found=found: found)
         assert _device("auto") == torch.device(wanted)
         assert _device("cpu") == torch.device("cpu")
-
-
-def test_progress_is_a_line_for_each_stage_and_the_result_the_last(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    def work() -> Iterator[Progress[int]]:
-        for i, message in enumerate(["clip: step 1", "clip: step 2", "unet: step 1"]):
-            yield Progress(i / 4, message, i)
-
-    assert _logged(work()) == 2
-    assert capsys.readouterr().err == "  0%  clip: step 1\n 50%  unet: step 1\n"
-
-
-def test_work_that_yields_nothing_is_an_error() -> None:
-    with pytest.raises(MMHError, match="yielded nothing"):
-        _logged(iter(()))

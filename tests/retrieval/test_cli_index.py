@@ -75,7 +75,7 @@ def test_damaged_pictures_are_refused_unless_they_are_to_be_skipped(
     assert status(pictures, "--out", tmp_path / "index") == 2
     told = capsys.readouterr()
     assert told.out == ""
-    assert told.err.startswith("Error: 1 of 3 pictures cannot be read (")
+    assert "\nError: 1 of 3 pictures cannot be read (" in told.err
     assert told.err.endswith("or skip them with --skip-damaged.\n")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["pictures"]
     assert status(pictures, "--out", tmp_path / "index", "--skip-damaged") == 0

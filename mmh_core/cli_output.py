@@ -1,0 +1,78 @@
+"""What all commands share: places to write to, progress on standard error, JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import typer
+
+from mmh_core.cli_tables import plain
+from mmh_core.files import write_text
+from mmh_core.records import MMHError, Progress
+
+Result = TypeVar("Result")
+
+#: Seconds between two lines of progress within one stage: in a terminal, and in a file.
+LIVE, LOGGED = 0.5, 30.0
+
+
+def check_places(*paths: Path | None) -> None:
+    """Refuse a file that cannot be written, before the work and not after it.
+
+    None stands for no file. Raises MMHError.
+    """
+    for path in paths:
+        if path is None:
+            continue
+        folder = next(parent for parent in path.absolute().parents if parent.exists())
+        if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+            raise MMHError(
+                f"{path} cannot be written: name a file in a folder that this user may write to."
+            )
+
+
+def followed(progress: Iterator[Progress[Result]]) -> Result:
+    """Run long work to its end and return its last result, with progress on standard error.
+
+    A terminal shows one line, written over itself; a file gets a line for every new stage and
+    every half minute. Messages that differ in numbers or behind a colon only are of one stage.
+    Raises MMHError for work that yields nothing.
+    """
+    live = sys.stderr.isatty()
+    last: Progress[Result] | None = None
+    shown, stage = -math.inf, ""
+    try:
+        for last in progress:
+            now, current = time.monotonic(), re.sub(r"[\d,.]", "", last.message.split(":")[0])
+            if current != stage or now - shown > (LIVE if live else LOGGED):
+                shown, stage = now, current
+                line = f"{last.fraction:4.0%}  {last.message}"
+                sys.stderr.write(f"\r\x1b[K{line}" if live else f"{line}\n")
+                sys.stderr.flush()
+    finally:
+        # After a failure too: what is said of it stands in a line of its own.
+        if live and last is not None:
+            sys.stderr.write("\n")
+    if last is None:
+        raise MMHError("The work yielded nothing. Report this with the command you ran.")
+    return last.partial
+
+
+def write_json(value: object, path: Path | None) -> None:
+    """Write records, tensors and plain values as JSON to a file, or print them for None.
+
+    NaN and infinity become null. Raises MMHError for a file that cannot be written.
+    """
+    text = json.dumps(plain(value), indent=2, allow_nan=False) + "\n"
+    if path is None:
+        typer.echo(text, nl=False)
+    else:
+        write_text(path, text)
