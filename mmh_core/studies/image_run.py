@@ -22,11 +22,13 @@ ImageVerdict = Literal[
     "suspicious, no copy found",
     "not memorized",
     "memorized, cause not identifiable",
-    "no sign of memorization",
+    "cannot be judged",
     "not read yet",
 ]
 #: The estimator that is always run; others come on request.
 DEFAULT_ESTIMATOR = "soft_spectral_count"
+#: Longest side of the lists of one run.
+MOST_PROMPTS, MOST_PICTURES, MOST_FRAMES = 64, 256, 64
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,117 @@
+"""Draw the pictures of one prompt, keeping what detectors and people look at later."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mmh_core.studies.image_config import request_for
+from mmh_core.studies.image_run import ImageConfig
+from mmh_core.text_to_image.generation import GenerationStep, generate
+from mmh_core.text_to_image.model import TextToImage
+from mmh_core.text_to_image.pictures import to_uint8
+
+#: Seconds between two previews, and at least so many times as long as making one.
+_PREVIEW_GAP, _PREVIEW_SHARE = 0.7, 12.0
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """Hold what drawing B pictures in T steps left behind, F of them kept.
+
+    `latents` (B, C, h, w), the final ones; `norms` (B, T), guidance norms; `times` (T,); `region`
+    (B, h, w); `kept` (B, F, C, h, w), what the steps numbered `kept_steps` aimed at; `noise`, the
+    SHA-256 of the start.
+    """
+
+    latents: Tensor
+    norms: Tensor
+    times: Tensor
+    region: Tensor
+    kept: Tensor
+    kept_steps: tuple[int, ...]
+    noise: str
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """Hold what one step gave: a preview when one was due, everything at the last step."""
+
+    preview: Tensor | None
+    drawn: Drawn | None
+
+
+def draw_prompt(
+    config: ImageConfig, model: TextToImage, prompt: str
+) -> Iterator[tuple[GenerationStep, Seen]]:
+    """Draw the pictures of one prompt, a step at a time."""
+    norms, times, kept, kept_steps = [], [], [], []
+    noise, shown, gap = "", time.monotonic(), _PREVIEW_GAP
+    for step in generate(model, request_for(config, prompt)):
+        if step.index == 1:
+            noise = _digest(step.x_t)
+        norms.append(step.guidance_norm.float().cpu())
+        times.append(step.t)
+        if step.index in _kept_steps(step.steps, config.frames):
+            kept.append(step.x0_hat.float().cpu())
+            kept_steps.append(step.index)
+        last = step.index == step.steps
+        preview = None
+        if not last and time.monotonic() - shown > gap:
+            begun = time.monotonic()
+            preview = pixels_of(model, step.x0_hat)
+            shown = time.monotonic()
+            gap = max(_PREVIEW_GAP, _PREVIEW_SHARE * (shown - begun))
+        if not last:
+            yield step, Seen(preview, None)
+    drawn = Drawn(
+        step.latents.float().cpu(),
+        torch.stack(norms, dim=1),
+        torch.tensor(times),
+        _region(model, step),
+        torch.stack(kept, dim=1) if kept else torch.empty(len(step.latents), 0),
+        tuple(kept_steps),
+        noise,
+    )
+    yield step, Seen(None, drawn)
+
+
+def _kept_steps(steps: int, frames: int) -> frozenset[int]:
+    """Return the steps whose picture is kept: evenly spaced, the last one always."""
+    return frozenset(round(steps * (i + 1) / frames) for i in range(frames))
+
+
+def _region(model: TextToImage, step: GenerationStep) -> Tensor:
+    """Return `|s_c - s_u|^2` (B, h, w) at the last step, summed over channels (Kim & Lee 2026)."""
+    if step.eps_u is None:
+        return torch.full_like(step.eps_c[:, 0], math.nan).cpu()
+    t = torch.tensor([step.t], dtype=torch.float64)
+    sigma = float(model.schedule.sigma(t)[0])
+    return ((step.eps_c - step.eps_u) / sigma).square().sum(1).float().cpu()
+
+
+def cut_off(model: TextToImage, prompt: str) -> str:
+    """Return the end of a prompt that the text encoder does not read, "" where it reads all."""
+    tokenizer = model.tokenizer
+    room = int(tokenizer.model_max_length) - 2  # type: ignore[attr-defined]
+    ids = tokenizer(prompt, add_special_tokens=False, verbose=False).input_ids
+    if len(ids) <= room:
+        return ""
+    return str(tokenizer.decode(ids[room:])).strip()  # type: ignore[attr-defined]
+
+
+@torch.no_grad()
+def pixels_of(model: TextToImage, latents: Tensor) -> Tensor:
+    """Return the pictures of latents as uint8 (B, 3, H, W), a few at a time."""
+    parts = [model.decode(part).cpu() for part in torch.split(latents, 8)]
+    return torch.from_numpy(to_uint8(torch.cat(parts))).permute(0, 3, 1, 2).contiguous()
+
+
+def _digest(noise: Tensor) -> str:
+    return hashlib.sha256(noise.float().contiguous().cpu().numpy().tobytes()).hexdigest()

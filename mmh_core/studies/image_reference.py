@@ -1,0 +1,208 @@
+"""What pictures of a model are compared with: its training set, or an index of a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from mmh_core.pocket.assets import read_prompts
+from mmh_core.pocket.calibration import read_calibration
+from mmh_core.pocket.furnish import open_shelf
+from mmh_core.records import MMHError
+from mmh_core.retrieval.copy_evidence import copy_evidence
+from mmh_core.retrieval.copy_thresholds import CopyThresholds
+from mmh_core.retrieval.embedders import Embedder, embed_all
+from mmh_core.retrieval.index import Index, search
+from mmh_core.retrieval.index_files import load_index
+from mmh_core.retrieval.pictures import read_picture
+from mmh_core.retrieval.training_pictures import TrainingPictures
+from mmh_core.studies.image_run import CopyFound, NeighborFound, PromptTruth
+
+#: Training pictures that are kept beside each drawn one.
+NEIGHBORS = 12
+#: Pizzi et al. 2022: SSCD similarity above which a picture counts as a copy.
+SSCD_COPY = 0.5
+_NAN = float("nan")
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """Hold a searchable training set.
+
+    `picture(row)` returns the training picture of a row of the index as uint8 (3, H, W).
+    `training` and `thresholds` are there where its pictures are at hand and calibrated; `truth`
+    tells what is known of a caption, None for a model whose world is not known. `log_delta` is the
+    calibrated scale of LID, None where it has to be found.
+    """
+
+    name: str
+    index: Index
+    embedder: Embedder
+    picture: Callable[[int], Tensor]
+    training: TrainingPictures | None = None
+    thresholds: CopyThresholds | None = None
+    truth: Callable[[str], PromptTruth | None] | None = None
+    log_delta: float | None = None
+
+
+def pocket_reference(folder: Path) -> Reference:
+    """Return what the embedded model in a folder was trained on. Errors: MMHError."""
+    shelf, calibration = open_shelf(folder), read_calibration(folder)
+    pictures = torch.from_numpy(shelf.world.pictures).permute(0, 3, 1, 2)
+    index = load_index(folder / "index", memory_map=False, verify=False)
+    truth = truth_table(shelf.world.labels, read_prompts(folder))
+    return Reference(
+        "the model's own training pictures",
+        index,
+        shelf.embedder,
+        lambda row: pictures[int(index.ids[row])].contiguous(),
+        shelf.training,
+        calibration.thresholds,
+        truth.get,
+        calibration.log_delta,
+    )
+
+
+def folder_reference(index_folder: Path, embedder: Embedder, pictures: Path) -> Reference:
+    """Return an index that `mmh_core index` built, with the folder of its pictures.
+
+    Errors: MMHError for an index that is missing, damaged or made by another embedder.
+    """
+    index = load_index(index_folder)
+    if index.digest != embedder.digest:
+        raise MMHError(
+            f"The index {index_folder} was made by {index.embedder}: choose that embedder, or "
+            "build the index again."
+        )
+
+    def picture(row: int) -> Tensor:
+        return read_picture(pictures / str(index.labels["file"].iloc[row]))
+
+    return Reference(f"the index {index_folder.name}", index, embedder, picture)
+
+
+def truth_table(labels: pd.DataFrame, prompts: pd.DataFrame) -> dict[str, PromptTruth]:
+    """Return what is known of every caption of the embedded world, paraphrases included."""
+    by_subject = {str(name): rows for name, rows in labels.groupby("subject", sort=False)}
+    found = {}
+    for caption, subject, trained in zip(
+        prompts.caption, prompts.subject, prompts.trained, strict=True
+    ):
+        rows = by_subject.get(str(subject))
+        if rows is not None:
+            found[str(caption)] = _truth(rows, str(subject), bool(trained))
+    unnamed = labels[labels.kind == "open"].explode("captions")
+    for caption, rows in unnamed.groupby("captions", sort=False):
+        found[str(caption)] = _truth(rows, str(rows.subject.iloc[0]), True)
+    return found
+
+
+def find_copies(
+    reference: Reference, pictures: Tensor
+) -> list[tuple[CopyFound, tuple[NeighborFound, ...]]]:
+    """Return the evidence and the nearest training pictures of pictures (B, 3, H, W) in [0, 1].
+
+    The search is exhaustive and unfiltered.
+    """
+    neighbors = search(reference.index, embed_all(reference.embedder, pictures), k=NEIGHBORS)
+    found = _evidence(reference, pictures, neighbors.similarity, neighbors.ids, neighbors.copies)
+    rows = []
+    for number, copy in enumerate(found):
+        near = tuple(
+            NeighborFound(
+                int(neighbors.ids[number, k]),
+                float(neighbors.similarity[number, k]),
+                neighbors.captions[number][k],
+                neighbors.kinds[number][k],
+                int(neighbors.copies[number, k]),
+                reference.picture(int(neighbors.rows[number, k])),
+            )
+            for k in range(neighbors.ids.shape[1])
+        )
+        rows.append((copy, near))
+    return rows
+
+
+def agreement(reference: Reference | None, pictures: Tensor) -> float:
+    """Return the mean pairwise cosine of the pictures' descriptors, NaN for one picture.
+
+    By the reference's embedder, or by pixels where there is none.
+    """
+    from mmh_core.retrieval.embedders import PixelEmbedder
+
+    count = len(pictures)
+    if count < 2:
+        return _NAN
+    embedder = PixelEmbedder() if reference is None else reference.embedder
+    vectors = torch.nn.functional.normalize(embed_all(embedder, pictures).double(), dim=1)
+    total = float((vectors @ vectors.T).sum()) - count
+    return total / (count * (count - 1))
+
+
+def _truth(rows: pd.DataFrame, subject: str, trained: bool) -> PromptTruth:
+    return PromptTruth(
+        kind=str(rows.kind.iloc[0]),
+        subject=subject,
+        trained=trained,
+        lid=float(rows.lid.median()),
+        pictures=len(rows),
+        copies=int(rows.copies.sum()),
+    )
+
+
+def _evidence(
+    reference: Reference, pictures: Tensor, similarity: Tensor, ids: Tensor, copies: Tensor
+) -> list[CopyFound]:
+    if reference.training is None or reference.thresholds is None:
+        return [
+            _by_descriptor(reference, float(s), int(i), int(c))
+            for s, i, c in zip(similarity[:, 0], ids[:, 0], copies[:, 0], strict=True)
+        ]
+    found = copy_evidence(pictures, reference.embedder, reference.training, reference.thresholds)
+    return [
+        CopyFound(
+            kind=found.kind[b],
+            reason=found.reason[b],
+            nearest=int(found.nearest[b]),
+            similarity=float(found.similarity[b]),
+            calibrated_l2=float(found.calibrated_l2[b]),
+            ratio=float(found.ratio[b]),
+            copies=int(found.copies[b]),
+            near_duplicates=int(found.near_duplicates[b]),
+            agreeing=float(found.agreeing[b]),
+            family=int(found.family[b]),
+        )
+        for b in range(len(found.kind))
+    ]
+
+
+def _by_descriptor(reference: Reference, similarity: float, id: int, copies: int) -> CopyFound:
+    """Judge by similarity alone, which only SSCD has a published threshold for."""
+    known = reference.embedder.name.startswith("sscd")
+    copied = known and similarity > SSCD_COPY
+    if copied:
+        reason = f"A copy of picture {id}: SSCD similarity {similarity:.3f}, above {SSCD_COPY}."
+    elif known:
+        reason = f"No picture is near: SSCD similarity {similarity:.3f}, not above {SSCD_COPY}."
+    else:
+        reason = (
+            f"The nearest is picture {id}, similarity {similarity:.3f}; {reference.embedder.name} "
+            "has no calibrated threshold here, so compare the two by eye."
+        )
+    return CopyFound(
+        "exact" if copied else "none",
+        reason,
+        id,
+        similarity,
+        _NAN,
+        _NAN,
+        copies,
+        0,
+        _NAN,
+        0,
+    )
