@@ -32,15 +32,21 @@ def image_study(
     model: TextToImage,
     reference: Reference | None,
     normal: NormalPrompts | None = None,
+    *,
+    log_delta: float | None = None,
 ) -> Iterator[Progress[ImageRun]]:
     """Draw every prompt with every seed and read what the config asks for.
 
     Pictures come first, then copies and LID of each prompt, then curves, further estimators and
-    decoded steps of all. `normal` serves only where it fits the run. Errors: MMHError and
-    ValueError for a config that cannot be run.
+    decoded steps of all. `normal` serves only where it fits the run. LID is read at
+    `log_delta`; unless given, at the scale of `normal` or of the reference's calibration, else at
+    one found on the run's own curves. Errors: MMHError and ValueError for a config that cannot be
+    run.
     """
     config = checked(config)
     run = _empty_run(config, model, reference, normal)
+    if log_delta is not None:
+        run = replace(run, log_delta=log_delta)
     yield Progress(0.0, "Drawing starts", run)
     drawn: list[Drawn] = []
     later = 0.35 if config.curve or config.frames or config.estimators else 0.0

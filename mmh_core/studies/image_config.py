@@ -37,10 +37,10 @@ def checked(config: ImageConfig) -> ImageConfig:
     if not 1 <= len(config.prompts) <= MOST_PROMPTS:
         raise MMHError(f"There are {len(config.prompts)} prompts: give 1 to {MOST_PROMPTS}.")
     for prompt in config.prompts:
-        _check_text(prompt, "prompt")
+        check_text(prompt, "prompt")
         if not prompt.strip():
             raise MMHError("The prompt is empty: write what the picture should show.")
-    _check_text(config.negative, "negative prompt")
+    check_text(config.negative, "negative prompt")
     for prompt in config.prompts:
         request_for(config, prompt)
     if len(set(config.seeds)) < len(config.seeds):
@@ -77,7 +77,7 @@ def request_for(config: ImageConfig, prompt: str) -> Request:
     )
 
 
-def _check_text(text: str, name: str) -> None:
+def check_text(text: str, name: str) -> None:
     """Refuse characters that no tokenizer, file or page can show."""
     for letter in text:
         if letter not in "\t\n\r" and unicodedata.category(letter) in ("Cc", "Cs"):

@@ -81,7 +81,8 @@ def folder_reference(index_folder: Path, embedder: Embedder, pictures: Path) -> 
         )
 
     def picture(row: int) -> Tensor:
-        return read_picture(pictures / str(index.labels["file"].iloc[row]))
+        found = read_picture(pictures / str(index.labels["file"].iloc[row]))
+        return (found * 255).round().to(torch.uint8)
 
     return Reference(f"the index {index_folder.name}", index, embedder, picture)
 

@@ -51,6 +51,19 @@ def fetch(name: str, complete: Callable[[Path], bool]) -> Path:
         raise _explained(name, error) from error
 
 
+def is_local(name: str, complete: Callable[[Path], bool]) -> bool:
+    """Return whether an earlier download left a complete model on this disk; no network."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        return complete(
+            Path(snapshot_download(name, allow_patterns=_FILES, local_files_only=True))
+        )
+    except LocalEntryNotFoundError:
+        return False
+
+
 def _explained(name: str, error: Exception) -> MMHError:
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 

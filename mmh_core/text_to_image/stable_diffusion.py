@@ -23,7 +23,7 @@ from mmh_core.text_to_image.assembly import (
     recommended,
 )
 from mmh_core.text_to_image.catalogue import CATALOGUE
-from mmh_core.text_to_image.hub import fetch, is_hub_name
+from mmh_core.text_to_image.hub import fetch, is_hub_name, is_local
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.weights import (
     check_manifest,
@@ -101,6 +101,11 @@ def load(
         )
     folder = fetch(source, _complete)
     return _load_folder(folder, entry.name if entry else source, device, dtype)
+
+
+def on_this_disk(source: str) -> bool:
+    """Return whether a folder or a Hub name can be loaded without a network."""
+    return Path(source).is_dir() or (is_hub_name(source) and is_local(source, _complete))
 
 
 def _default_type(device: torch.device) -> torch.dtype:

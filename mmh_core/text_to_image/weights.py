@@ -185,7 +185,7 @@ def check_memory(parameters: int, dtype: torch.dtype, device: torch.device, name
     what is free, nothing is refused.
     """
     need = _HEADROOM * parameters * dtype.itemsize
-    free = _free_memory(device)
+    free = free_memory(device)
     if free is not None and need > free:
         raise MMHError(
             f"{name} needs about {need / 1e9:.1f} GB of memory on {device} and "
@@ -194,7 +194,8 @@ def check_memory(parameters: int, dtype: torch.dtype, device: torch.device, name
         )
 
 
-def _free_memory(device: torch.device) -> int | None:
+def free_memory(device: torch.device) -> int | None:
+    """Return the bytes that are free on a device, None where the system does not tell."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     try:

@@ -496,16 +496,16 @@ def test_too_little_memory_is_noticed_beforehand(
     numbers = sum(weights.parameter_count(own_folder / name) for name in WEIGHTS)
     counted = sum(x.numel() for name in WEIGHTS for x in load_file(own_folder / name).values())
     assert numbers == counted
-    monkeypatch.setattr(weights, "_free_memory", lambda device: int(4 * 1.25 * numbers) - 1)
+    monkeypatch.setattr(weights, "free_memory", lambda device: int(4 * 1.25 * numbers) - 1)
     with pytest.raises(MMHError, match=r"needs about .* GB of memory on cpu"):
         load(own_folder)
     assert load(own_folder, dtype=torch.bfloat16).dtype == torch.bfloat16
-    monkeypatch.setattr(weights, "_free_memory", lambda device: None)
+    monkeypatch.setattr(weights, "free_memory", lambda device: None)
     load(own_folder)
 
 
-def test_free_memory_is_read_from_the_system() -> None:
-    free = weights._free_memory(torch.device("cpu"))
+def testfree_memory_is_read_from_the_system() -> None:
+    free = weights.free_memory(torch.device("cpu"))
     if not Path("/proc/meminfo").exists():
         pytest.skip("the system does not tell")
     assert free is not None

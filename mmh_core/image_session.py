@@ -1,0 +1,278 @@
+"""Join the image study to Streamlit: models, references, jobs and past runs of the images page.
+
+Like `session`, of which it is a part: whatever needs torch is imported inside the functions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import streamlit as st
+
+from mmh_core.records import MMHError, Progress
+from mmh_core.session import REPOSITORY, data_folder, jobs
+
+if TYPE_CHECKING:
+    from mmh_core.store.job_record import JobRecord
+    from mmh_core.studies.image_reference import Reference
+    from mmh_core.studies.image_run import ImageConfig, ImageRun, NormalPrompts, PictureResult
+    from mmh_core.text_to_image.model import TextToImage
+
+IMAGE_JOB = "images"
+EXAMPLES = REPOSITORY / "assets" / "images"
+#: The model that ships with the app.
+POCKET = "pocket-sd"
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """Describe a model that a person may choose.
+
+    `ready` is whether it can be loaded now; `why` says otherwise what is missing, and `needs` what
+    memory and time it takes here.
+    """
+
+    name: str
+    label: str
+    licence: str
+    ready: bool
+    why: str
+    needs: str
+
+
+@dataclass(frozen=True)
+class ImageJob:
+    """Hold a job as the page shows it: its record, and its run as far as it is known."""
+
+    record: JobRecord
+    run: ImageRun | None
+
+
+def device() -> str:
+    """Return the device of this server: a GPU where there is one."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def models_folder() -> Path | None:
+    """Return the folder named after `-- --models`, in which a person may choose, None without."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--models", type=Path, default=None)
+    known, _ = parser.parse_known_args(sys.argv[1:])
+    return None if known.models is None else Path(known.models).resolve()
+
+
+def choices() -> list[ModelChoice]:
+    """Return all models that may be chosen: the catalogue, then the folders of `--models`."""
+    from mmh_core.text_to_image.catalogue import CATALOGUE
+
+    found = [_choice_of(name) for name in CATALOGUE]
+    root = models_folder()
+    if root is not None and root.is_dir():
+        for folder in sorted(root.iterdir()):
+            place = folder.resolve()
+            if place.is_relative_to(root) and (place / "model_index.json").is_file():
+                found.append(
+                    ModelChoice(folder.name, folder.name, "unknown to this app", True, "", "")
+                )
+    return found
+
+
+def _choice_of(name: str) -> ModelChoice:
+    import torch
+
+    from mmh_core.text_to_image.catalogue import CATALOGUE
+    from mmh_core.text_to_image.stable_diffusion import on_this_disk
+    from mmh_core.text_to_image.weights import free_memory
+
+    entry = CATALOGUE[name]
+    place = device()
+    need = entry.memory_gb if place == "cpu" else entry.memory_gb / 2
+    free = free_memory(torch.device(place))
+    why = ""
+    if not entry.shipped and not on_this_disk(entry.source):
+        why = (
+            f"Its files are not on this machine ({entry.download_gb:g} GB): download them once "
+            f"with `hf download {entry.source}`, then reload this page."
+        )
+    elif free is not None and free < need * 1e9:
+        why = f"It needs {need:g} GB of memory and {free / 1e9:.1f} GB are free."
+    return ModelChoice(
+        name, entry.label, entry.licence, not why, why, f"about {need:g} GB of memory on {place}"
+    )
+
+
+def source_of(name: str) -> str:
+    """Return by what a chosen model is loaded. Errors: MMHError for what may not be chosen."""
+    from mmh_core.text_to_image.catalogue import CATALOGUE
+
+    if name in CATALOGUE:
+        return name
+    root = models_folder()
+    if root is not None:
+        place = (root / name).resolve()
+        if place.is_relative_to(root) and (place / "model_index.json").is_file():
+            return str(place)
+    raise MMHError(
+        f"There is no model {name[:60]!r} here: choose one of the list, or start the app with "
+        "`-- --models FOLDER` to name a folder of models."
+    )
+
+
+def model(name: str) -> TextToImage:
+    """Return a loaded model, kept for all pages. Errors: MMHError with what to do."""
+    return _model(source_of(name), device())
+
+
+@st.cache_resource(show_spinner="Loading the model", max_entries=2)
+def _model(source: str, place: str) -> TextToImage:
+    from mmh_core.text_to_image.stable_diffusion import load
+
+    return load(source, device=place)
+
+
+def reference(name: str) -> Reference | None:
+    """Return the training set that belongs to a model, None where nobody has it."""
+    folder = _folder_of(name)
+    if folder is None or not (folder / "world.json").exists():
+        return None
+    return _pocket_reference(str(folder), (folder / "manifest.json").stat().st_mtime_ns)
+
+
+@st.cache_resource(show_spinner="Reading the training pictures", max_entries=2)
+def _pocket_reference(folder: str, stamp: int) -> Reference:
+    from mmh_core.studies.image_reference import pocket_reference
+
+    return pocket_reference(Path(folder))
+
+
+def normal(name: str) -> NormalPrompts | None:
+    """Return what is normal for a model, None where it was never found out."""
+    from mmh_core.studies.normal_prompts import read_normal
+
+    folder = _folder_of(name)
+    return None if folder is None else read_normal(folder)
+
+
+def _folder_of(name: str) -> Path | None:
+    """Return the folder of a model on this disk, None for a name on the Hub."""
+    from mmh_core.text_to_image.catalogue import CATALOGUE
+
+    source = source_of(name)
+    folder = Path(CATALOGUE[source].source if source in CATALOGUE else source)
+    return folder if folder.is_dir() else None
+
+
+def submit_images(config: ImageConfig) -> str:
+    """Check a config, queue its study and return the id of the job.
+
+    Errors: ValueError and MMHError for a config that cannot be run, and for a full queue.
+    """
+    from mmh_core.store.archive import save_record
+    from mmh_core.studies.image_config import checked
+
+    config = checked(config)
+    source_of(config.model)
+    folder, name = data_folder() / "runs", f"{uuid4().hex}.safetensors"
+
+    def keep(run: ImageRun) -> str:
+        ended = run if run.state == "complete" else replace(run, state="stopped")
+        save_record(folder / name, ended)
+        return name
+
+    count = len(config.prompts) * len(config.seeds)
+    label = f"{count} picture{'' if count == 1 else 's'}, {_short(config.prompts[0])}"
+    return jobs().runner.submit(
+        IMAGE_JOB, label, lambda: _study(config), device=device(), finish=keep
+    )
+
+
+def _short(prompt: str) -> str:
+    text = " ".join(prompt.split())
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _study(config: ImageConfig) -> Iterator[Progress[ImageRun]]:
+    """Run the study with all cores: here the networks are large enough to share."""
+    import torch
+
+    from mmh_core.studies.image import image_study
+
+    torch.set_num_threads(os.cpu_count() or 1)
+    yield from image_study(
+        config, model(config.model), reference(config.model), normal(config.model)
+    )
+
+
+def image_job(job: str) -> ImageJob:
+    """Return a job and its run: live while it runs, from the disk once it has ended.
+
+    Errors: MMHError for an unknown id, another kind of job, and for a file that is missing.
+    """
+    runner = jobs().runner
+    record = runner.record(job)
+    if record.kind != IMAGE_JOB:
+        raise MMHError("This link names a job of another page: open it there.")
+    if record.result is not None:
+        return ImageJob(record, read_run(data_folder() / "runs" / Path(record.result).name))
+    latest = runner.latest(job)
+    return ImageJob(record, None if latest is None else latest.partial)
+
+
+def past_images(limit: int = 12) -> list[JobRecord]:
+    """Return the latest jobs of the image study that left a run, newest first."""
+    kept = [r for r in jobs().store.recent(100) if r.kind == IMAGE_JOB and r.result]
+    return kept[:limit]
+
+
+def example_names() -> list[str]:
+    """Return the names of the precomputed runs that this copy of the app holds."""
+    return sorted(path.stem for path in EXAMPLES.glob("*.safetensors"))
+
+
+def example_run(name: str) -> ImageRun | None:
+    """Return the precomputed run of that name, None where there is none."""
+    path = EXAMPLES / f"{name}.safetensors"
+    return read_run(path) if name in example_names() else None
+
+
+def read_run(path: Path) -> ImageRun:
+    """Return the run in a file, read once per version of the file. Errors: MMHError."""
+    try:
+        stamp = path.stat().st_mtime_ns
+    except OSError:
+        raise MMHError(
+            f"The file {path.name!r} of this run is gone: choose another run or draw it again."
+        ) from None
+    return _read_run(str(path), stamp)
+
+
+@st.cache_resource(show_spinner=False, max_entries=24)
+def _read_run(path: str, stamp: int) -> ImageRun:
+    from mmh_core.store.archive import load_record
+    from mmh_core.studies.image_run import ImageRun
+
+    return load_record(Path(path), ImageRun)
+
+
+def audit_picture(data: bytes, caption: str, name: str) -> PictureResult:
+    """Return what the model and its training set say of a picture. Errors: MMHError."""
+    import hashlib
+
+    return _audit(hashlib.sha256(data).hexdigest(), caption, name, data)
+
+
+# The digest is hashed; the bytes, with an underscore, are not.
+@st.cache_resource(show_spinner="Reading the picture", max_entries=24)
+def _audit(digest: str, caption: str, name: str, _data: bytes) -> PictureResult:
+    from mmh_core.studies.audit import audit
+
+    return audit(_data, caption, model(name), reference(name), normal(name))

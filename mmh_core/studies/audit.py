@@ -1,0 +1,123 @@
+"""Say of any picture, whatever its source, what the model and its training set say of it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from mmh_core.retrieval.pictures import read_picture
+from mmh_core.studies.image_config import check_text
+from mmh_core.studies.image_drawing import pixels_of
+from mmh_core.studies.image_lid import LOG_DELTAS, chosen_scale, read_curves, read_lids
+from mmh_core.studies.image_reference import Reference, find_copies
+from mmh_core.studies.image_run import NormalPrompts, PictureResult
+from mmh_core.studies.image_verdict import verdict_of
+from mmh_core.text_to_image.model import TextToImage
+
+
+def audit(
+    data: bytes,
+    caption: str,
+    model: TextToImage,
+    reference: Reference | None,
+    normal: NormalPrompts | None = None,
+) -> PictureResult:
+    """Return LID, copies, neighbors and region map of a picture in a file's bytes.
+
+    It is cut to the model's shape around its middle and resized, then encoded; LID is read at
+    these latents, so that a picture that the autoencoder cannot hold reads a little high. With an
+    empty caption both LIDs are the unconditional one. The region map is taken at the smallest
+    noise, with one fixed draw. `picture` is what was read, at the model's size, and the only
+    decoded frame what the autoencoder gives back. The percentile is among normal pictures of the
+    model's recommended settings. Errors: MMHError for what is no picture.
+    """
+    check_text(caption, "caption")
+    picture = fitted(read_picture(data), model.picture_size)
+    latents = model.encode(picture[None]).cpu()
+    truth = None
+    if caption and reference is not None and reference.truth is not None:
+        truth = reference.truth(caption)
+    norm, region = _pull(model, latents, caption)
+    found = PictureResult(
+        index=0,
+        prompt=caption,
+        seed=0,
+        picture=(picture * 255).round().to(torch.uint8),
+        latents=latents[0],
+        guidance_norm=norm,
+        region=region,
+        frames=pixels_of(model, latents),
+        frame_steps=torch.zeros(1, dtype=torch.int64),
+        lids=(),
+        curve=torch.empty(0),
+        curve_error=torch.empty(0),
+        copy=None,
+        neighbors=(),
+        truth=truth,
+        verdict="not read yet",
+        reason="",
+    )
+    if reference is not None:
+        [(copy, near)] = find_copies(reference, picture[None])
+        found = replace(found, copy=copy, neighbors=near)
+    return _read(found, model, reference, normal)
+
+
+def fitted(picture: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return a picture (3, H, W), uint8 or float, cut to the shape of `size` and resized to it.
+
+    In [0, 1]; resized with antialiasing, bicubic. A picture of the right size is not touched.
+    """
+    values = picture.float() / 255 if picture.dtype == torch.uint8 else picture
+    height, width = values.shape[1:]
+    if (height, width) == size:
+        return values
+    scale = min(height / size[0], width / size[1])
+    tall, wide = (max(1, round(side * scale)) for side in size)
+    top, left = (height - tall) // 2, (width - wide) // 2
+    cut = values[None, :, top : top + tall, left : left + wide]
+    resized: Tensor = torch.nn.functional.interpolate(
+        cut, size=size, mode="bicubic", antialias=True, align_corners=False
+    )
+    return resized[0].clamp(0, 1)
+
+
+def _read(
+    found: PictureResult,
+    model: TextToImage,
+    reference: Reference | None,
+    normal: NormalPrompts | None,
+) -> PictureResult:
+    usable = normal is not None and normal.sha256 == model.sha256
+    scale = math.nan if reference is None or reference.log_delta is None else reference.log_delta
+    if usable and normal is not None:
+        scale = normal.log_delta
+    if math.isnan(scale):
+        scale = chosen_scale(model, (found,))
+    lid = read_lids(model, (found,), scale)[0]
+    if usable and normal is not None:
+        lid = replace(lid, percentile=normal.percentile(lid.conditional))
+    _, curves = list(read_curves(model, (found,), torch.tensor(LOG_DELTAS)))[-1]
+    verdict, reason = verdict_of(found.copy, lid, guided=True)
+    curve, error = curves[0]
+    return replace(
+        found, lids=(lid,), curve=curve, curve_error=error, verdict=verdict, reason=reason
+    )
+
+
+@torch.no_grad()
+def _pull(model: TextToImage, latents: Tensor, caption: str) -> tuple[Tensor, Tensor]:
+    """Return `|eps_c - eps_u|` (1,) and the region map (h, w) at step 1 of the schedule."""
+    if not caption:
+        return torch.full((1,), math.nan), torch.full_like(latents[0, 0], math.nan)
+    t = torch.full((1,), 1 / model.schedule.steps, dtype=torch.float64)
+    alpha, sigma = float(model.schedule.alpha(t)[0]), float(model.schedule.sigma(t)[0])
+    noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0))
+    x_t = (alpha * latents + sigma * noise).to(model.device)
+    cond = model.encode_text([caption])
+    pull = model.score_model.eps(x_t, t, cond) - model.score_model.eps(x_t, t, None)
+    region = (pull / sigma).square().sum(1)[0]
+    return pull.flatten(1).norm(dim=1).cpu(), region.float().cpu()
