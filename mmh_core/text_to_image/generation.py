@@ -8,7 +8,8 @@ of guidance in one batch, the same scheduler object. `t` and `x_t` follow the co
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +19,7 @@ from torch import Tensor
 from mmh_core.diffusion.score_model import ScoreModel
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.model import TextToImage
-from mmh_core.text_to_image.requests import Request, SchedulerName, Steering
+from mmh_core.text_to_image.requests import Branches, Request, SchedulerName, Steering
 
 # The names of diffusers' classes; each takes over the model's own scheduler configuration.
 SCHEDULERS: dict[SchedulerName, str] = {
@@ -62,28 +63,45 @@ def generate(model: TextToImage, request: Request) -> Iterator[GenerationStep]:
     """
     steering = request.steering or Steering()
     scheduler = _scheduler(model, request)
-    guided = request.guidance != 1 or steering.guidance_at is not None
-    cond = _embeddings(model, request, steering, guided)
+    mixing = None if steering.mixing is None else steering.mixing()
+    guided = request.guidance != 1 or steering.guidance_at is not None or mixing is not None
+    cond = _embeddings(model, request, guided)
     latents = _start(model, request, steering) * scheduler.init_noise_sigma
     steps = len(scheduler.timesteps)
     for index, step in enumerate(scheduler.timesteps, start=1):
-        t = (float(step) + 1) / model.schedule.steps
+        t = _time(model, step)
         x_t = scheduler.scale_model_input(latents, step)
         inputs = torch.cat([x_t] * 2) if guided else x_t
-        output = model.unet(inputs, step, cond, return_dict=False)[0][:, : x_t.shape[1]]
+        with _attention(steering, len(x_t) if guided else 0):
+            output = model.unet(inputs, step, cond, return_dict=False)[0][:, : x_t.shape[1]]
         scale = request.guidance if steering.guidance_at is None else steering.guidance_at(t)
-        if guided:
-            without, with_prompt = output.chunk(2)
+        without, with_prompt = output.chunk(2) if guided else (None, output)
+        seen = x_t.float()
+        eps_c = answering(model, with_prompt).eps(seen, t)
+        eps_u = None if without is None else answering(model, without).eps(seen, t)
+        norm = _norm(eps_c, eps_u)
+        if without is None:
+            mixed = output
+        elif mixing is None:
             mixed = without + scale * (with_prompt - without)
         else:
-            without, with_prompt, mixed = None, output, output
+            ask = _asking(model, x_t, step)
+            mixed = mixing(Branches(t, seen, without, with_prompt, norm, scale, ask))
+        x0_hat = answering(model, mixed).x0(seen, t)
         latents = scheduler.step(mixed, step, latents, return_dict=False)[0]
-        seen = x_t.float()
-        eps_c = _answering(model, with_prompt).eps(seen, t)
-        eps_u = None if without is None else _answering(model, without).eps(seen, t)
-        x0_hat = _answering(model, mixed).x0(seen, t)
-        norm = _norm(eps_c, eps_u)
         yield GenerationStep(index, steps, t, seen, x0_hat, eps_c, eps_u, norm, latents)
+
+
+def first_input(model: TextToImage, request: Request) -> tuple[Tensor, float]:
+    """Return `x_t` (B, C, h, w) in float32 and `t` of the first step, without any network.
+
+    Differentiable with respect to the noise of the request's steering.
+    """
+    scheduler = _scheduler(model, request)
+    step = scheduler.timesteps[0]
+    noise = _start(model, request, request.steering or Steering())
+    x_t = scheduler.scale_model_input(noise * scheduler.init_noise_sigma, step)
+    return x_t.float(), _time(model, step)
 
 
 def draw(model: TextToImage, request: Request) -> Tensor:
@@ -94,6 +112,42 @@ def draw(model: TextToImage, request: Request) -> Tensor:
     if latents is None:
         raise ValueError("The scheduler made no step.")
     return model.decode(latents)
+
+
+def answering(model: TextToImage, output: Tensor) -> ScoreModel:
+    """Return the score model for an output that the network has already given, in float32."""
+    said = output.float()
+    return replace(model.score_model, net=lambda x_t, t, cond: said)
+
+
+def embeddings(model: TextToImage, request: Request) -> tuple[Tensor, Tensor]:
+    """Return the embeddings with the prompt and without it, each (1 or B, tokens, width)."""
+    steering = request.steering or Steering()
+    cond, without = steering.embedding, steering.negative_embedding
+    if cond is None:
+        cond = model.encode_text([request.prompt])
+    if without is None:
+        without = model.encode_text([request.negative]) if request.negative else None
+    return cond, model.unconditional if without is None else without
+
+
+def _time(model: TextToImage, step: Tensor) -> float:
+    return (float(step) + 1) / model.schedule.steps
+
+
+def _attention(steering: Steering, leading: int) -> AbstractContextManager[object]:
+    return nullcontext() if steering.attention is None else steering.attention(leading)
+
+
+def _asking(model: TextToImage, x_t: Tensor, step: Tensor) -> Callable[[Tensor], Tensor]:
+    """Return the network at one step as a function of the embedding."""
+
+    def ask(embedding: Tensor) -> Tensor:
+        cond = _rows(model, embedding, len(x_t)).contiguous()
+        output: Tensor = model.unet(x_t, step, cond, return_dict=False)[0]
+        return output[:, : x_t.shape[1]]
+
+    return ask
 
 
 def _scheduler(model: TextToImage, request: Request) -> Any:
@@ -119,19 +173,12 @@ def _scheduler(model: TextToImage, request: Request) -> Any:
     return scheduler
 
 
-def _embeddings(model: TextToImage, request: Request, steering: Steering, guided: bool) -> Tensor:
+def _embeddings(model: TextToImage, request: Request, guided: bool) -> Tensor:
     """Return one embedding per row of the batch, those without the prompt first."""
     pictures = len(request.seeds)
-    cond = steering.embedding
-    if cond is None:
-        cond = model.encode_text([request.prompt])
+    cond, without = embeddings(model, request)
     if not guided:
         return _rows(model, cond, pictures).contiguous()
-    without = steering.negative_embedding
-    if without is None:
-        without = (
-            model.encode_text([request.negative]) if request.negative else (model.unconditional)
-        )
     return torch.cat([_rows(model, without, pictures), _rows(model, cond, pictures)])
 
 
@@ -164,12 +211,6 @@ def _start(model: TextToImage, request: Request, steering: Steering) -> Tensor:
         for seed in request.seeds
     ]
     return torch.cat(noise).to(model.device)
-
-
-def _answering(model: TextToImage, output: Tensor) -> ScoreModel:
-    """Return the score model for an output that the network has already given, in float32."""
-    said = output.float()
-    return replace(model.score_model, net=lambda x_t, t, cond: said)
 
 
 def _norm(eps_c: Tensor, eps_u: Tensor | None) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -22,19 +23,54 @@ _LONGEST_TEXT = 10_000
 
 
 @dataclass(frozen=True, eq=False)
+class Branches:
+    """Hold what the network said of `x_t` at time `t`, to be mixed into one output.
+
+    `without` and `with_prompt` (B, C, h, w) are its raw outputs, in the type of its weights and in
+    whatever it predicts; every prediction is affine in them with the same coefficients, so a
+    mixture of outputs with weights of sum 1 is that mixture of predictions. `guidance_norm` (B,)
+    is `|eps_c - eps_u|_2`, `scale` the guidance scale at this time, and `ask(embedding)` what the
+    network says of the same `x_t` with another embedding (1 or B, tokens, width).
+    """
+
+    t: float
+    x_t: Tensor
+    without: Tensor
+    with_prompt: Tensor
+    guidance_norm: Tensor
+    scale: float
+    ask: Callable[[Tensor], Tensor]
+
+    def guided(self, scale: float | Tensor) -> Tensor:
+        """Return `without + scale (with_prompt - without)`; `scale` a number or (B,)."""
+        if isinstance(scale, Tensor):
+            scale = scale.to(self.without).reshape(-1, 1, 1, 1)
+        return self.without + scale * (self.with_prompt - self.without)
+
+
+Mixing = Callable[[Branches], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
 class Steering:
     """Replace parts of a generation: each field that is None is as the request says.
 
     `embedding` and `negative_embedding` are (1 or B, tokens, width), in place of the encoded
     texts. `noise` (B, *latent shape), in units of a standard normal, is the start in place of the
-    seeds'. `guidance_at(t)` gives the guidance scale at time t in place of a constant one; both
-    branches are then computed at every step.
+    seeds'. `guidance_at(t)` gives the guidance scale at time t in place of a constant one.
+    `mixing()` is called once a generation and gives the function that mixes the branches of each
+    step, in place of the guidance formula; what it remembers between steps is that generation's
+    own. With either, both branches are computed at every step. `attention(leading)` gives a
+    context that is entered around each call of the network that sees the prompt, and left again
+    before the step is reported; the first `leading` rows of the batch are those without it.
     """
 
     embedding: Tensor | None = None
     negative_embedding: Tensor | None = None
     noise: Tensor | None = None
     guidance_at: Callable[[float], float] | None = None
+    mixing: Callable[[], Mixing] | None = None
+    attention: Callable[[int], AbstractContextManager[object]] | None = None
 
 
 @dataclass(frozen=True)
