@@ -28,6 +28,7 @@ from mmh_core.studies.image_run import (
     ImageRun,
     LidReading,
     NormalPrompts,
+    PictureResult,
     PromptTruth,
 )
 from mmh_core.studies.image_verdict import verdict_of

@@ -1,0 +1,163 @@
+"""Measure what reading LID, guidance norms and copies adds to drawing pictures.
+
+Run `python benchmarks/images.py [--json FILE] [--threads N] [--full FOLDER]`. Four pictures of the
+embedded model, 30 steps with guidance: drawing alone and the whole study (without curves and
+decoded steps) take turns, so that a busy machine slows both alike; the median of the pairs'
+ratios counts. With `--full` a model of Stable Diffusion 1.5's size in FOLDER (random weights are
+written there when it is empty) is loaded and one network evaluation, one LID reading with eight
+probes and the peak memory are measured. Exit status 1 when a bar is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+
+from mmh_core.dimension.lanczos import Effort
+from mmh_core.dimension.spectral import soft_spectral_count
+from mmh_core.studies.image import image_study
+from mmh_core.studies.image_config import default_config, request_for
+from mmh_core.studies.image_reference import pocket_reference
+from mmh_core.text_to_image.catalogue import CATALOGUE
+from mmh_core.text_to_image.generation import draw
+from mmh_core.text_to_image.stable_diffusion import load
+
+RATIO_BAR = 1.5
+PROMPT = "a portrait of a person in a red hat"
+
+
+@dataclass(frozen=True)
+class Added:
+    """Hold medians over the pairs, in seconds, and the spread of their ratio."""
+
+    drawing: float
+    study: float
+    ratio: float
+    least: float
+    most: float
+    threads: int
+
+
+@dataclass(frozen=True)
+class FullSize:
+    """Hold what a model of full size takes: seconds, forward passes and peak memory in GB."""
+
+    side: int
+    forward: float
+    lid: float
+    lid_in_forwards: float
+    peak_gb: float
+    threads: int
+
+
+def added(pairs: int) -> Added:
+    """Time drawing and the study in turns."""
+    folder = Path(CATALOGUE["pocket-sd"].source)
+    model, reference = load("pocket-sd"), pocket_reference(folder)
+    config = replace(default_config(model, "pocket-sd", PROMPT), curve=False, frames=0)
+    request = request_for(config, PROMPT)
+
+    def study() -> None:
+        for _ in image_study(config, model, reference):
+            pass
+
+    draw(model, request)
+    study()
+    found = []
+    for _ in range(pairs):
+        found.append((_seconds(lambda: draw(model, request)), _seconds(study)))
+    ratios = [both[1] / both[0] for both in found]
+    return Added(
+        statistics.median(both[0] for both in found),
+        statistics.median(both[1] for both in found),
+        statistics.median(ratios),
+        min(ratios),
+        max(ratios),
+        torch.get_num_threads(),
+    )
+
+
+def full_size(folder: Path) -> FullSize:
+    """Time one forward pass and one LID reading of a model of full size, one picture."""
+    if not (folder / "model_index.json").exists():
+        sys.path.insert(0, str(Path(__file__).parents[1]))
+        from tests.text_to_image.pipelines import write_pipeline
+
+        folder = write_pipeline(folder, "sd15-full", size=64)
+    model = load(folder)
+    generator = torch.Generator().manual_seed(0)
+    latents = torch.randn(1, *model.score_model.shape, generator=generator)
+    t = torch.full((1,), 0.3)
+    cond = model.encode_text([PROMPT])
+    with torch.no_grad():
+        model.score_model.eps(latents, t, cond)
+        forward = statistics.median(
+            _seconds(lambda: model.score_model.eps(latents, t, cond)) for _ in range(3)
+        )
+    lid = _seconds(
+        lambda: soft_spectral_count(
+            model.score_model,
+            latents,
+            0.0,
+            cond=cond,
+            effort=Effort(probes=8, steps=5),
+            generator=generator,
+        )
+    )
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    return FullSize(
+        model.picture_size[0], forward, lid, lid / forward, peak, torch.get_num_threads()
+    )
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    """Print the tables and write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--pairs", type=int, default=9)
+    parser.add_argument("--full", type=Path)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    if given.full is not None:
+        big = full_size(given.full)
+        print("| size | a forward, s | LID, 8 probes x 5, s | in forwards | peak, GB |")
+        print("|---|---|---|---|---|")
+        print(
+            f"| {big.side} | {big.forward:.2f} | {big.lid:.1f} | {big.lid_in_forwards:.1f} | "
+            f"{big.peak_gb:.1f} |"
+        )
+        if given.json is not None:
+            given.json.write_text(json.dumps(asdict(big), indent=2) + "\n")
+        return
+    found = added(given.pairs)
+    print("| four pictures | seconds |")
+    print("|---|---|")
+    print(f"| drawing alone | {found.drawing:.2f} |")
+    print(f"| with LID, guidance norms and retrieval | {found.study:.2f} |")
+    print(
+        f"\nRatio {found.ratio:.2f} ({found.least:.2f} to {found.most:.2f}; bar {RATIO_BAR}), "
+        f"{found.threads} threads."
+    )
+    if given.json is not None:
+        given.json.write_text(json.dumps(asdict(found), indent=2) + "\n")
+    raise SystemExit(found.ratio > RATIO_BAR)
+
+
+if __name__ == "__main__":
+    main()
