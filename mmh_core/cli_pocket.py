@@ -50,7 +50,8 @@ def build_command(
     from mmh_core.pocket.furnish import add_to_card, card_of, furnish
     from mmh_core.pocket.plan import fitted_to
     from mmh_core.pocket.world import build_world
-    from mmh_core.text_to_image.stable_diffusion import CARD
+    from mmh_core.studies.normal_prompts import pocket_normal, write_normal
+    from mmh_core.text_to_image.stable_diffusion import CARD, load
 
     if seed < 0:
         raise ValueError(f"seed must be a whole number from 0, got {seed}.")
@@ -64,6 +65,10 @@ def build_command(
     world = build_world(seed, share=config.share)
     built = followed(build(config, out, work, device=place, world=world))
     followed(furnish(out, world, card_of(config, built), place))
+    normal = followed(pocket_normal(out, load(out, device=place), seed))
+    if normal is None:
+        raise ValueError("The normal prompts gave no figures.")
+    write_normal(out, normal)
     typer.echo(f"Built into {built.out}.")
     found = followed(check(out, device=place))
     add_to_card(out, {"figures": plain(found.rows)})
