@@ -16,13 +16,7 @@ from mmh_core.retrieval.copy_thresholds import CopyThresholds
 from mmh_core.retrieval.embedders import Embedder
 from mmh_core.retrieval.exact import UNIT_32
 from mmh_core.retrieval.index import check_same_embedder, search, similarities, unit_rows
-from mmh_core.retrieval.training_pictures import (
-    TrainingPictures,
-    flat,
-    nearest,
-    proximities,
-    within,
-)
+from mmh_core.retrieval.training_pictures import TrainingPictures, flat, nearest, within
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -154,14 +148,14 @@ def _measured(
     vectors = embedder(pictures)
     neighbors = search(index, vectors, LAYOUT_NEIGHBORS)
     units = unit_rows(vectors.numpy(force=True)).astype(np.float64)
-    first, count = neighbors.rows[:, 0], len(pictures)
-    near = proximities(training, np.concatenate([points, flat(training.pixels[first])]))
-    root = math.sqrt(points.shape[1])
-    versions = within(training, near.part(slice(count, None)), thresholds.near_duplicate * root)
-    found = nearest(training, near.part(slice(count)), CALIBRATION_NEIGHBORS)
+    first, root = neighbors.rows[:, 0], math.sqrt(points.shape[1])
+    radius = thresholds.near_duplicate * root
+    versions = within(training, flat(training.pixels[first]), radius)
+    found = nearest(training, points, CALIBRATION_NEIGHBORS)
     for i, (rows, distances) in enumerate(found):
-        similar = neighbors.similarity[i].numpy() >= thresholds.descriptor
-        others = flat(training.pixels[neighbors.rows[i]])
+        # Neighbors come by similarity; those below the threshold have no part in a layout.
+        similar = int((neighbors.similarity[i] >= thresholds.descriptor).sum())
+        others = flat(training.pixels[neighbors.rows[i, : max(1, similar)]])
         agreeing = _agreeing(points[i], others, thresholds.pixel_tolerance)
         yield _Measures(
             nearest=int(neighbors.ids[i, 0]),
@@ -175,7 +169,7 @@ def _measured(
             copies=int(training.copies[first[i]]),
             near_duplicates=len(versions[i]) - 1,
             agreeing=float(agreeing[0]),
-            family=int((similar & (agreeing >= thresholds.template_share)).sum()),
+            family=int((agreeing[:similar] >= thresholds.template_share).sum()),
         )
 
 

@@ -11,13 +11,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mmh_core.retrieval.exact import UNIT_64, candidates, ordered, sum_error
+from mmh_core.retrieval.exact import ordered
 from mmh_core.retrieval.index import Index, rows_of
+from mmh_core.retrieval.sketches import Sketches, lower_bounds, sketched
 
-#: Training pictures are turned into float64 some at a time, so many numbers at once.
-BLOCK_NUMBERS = 2**22
-#: The value of every byte, by way of float32: bytes and their quotients in pictures are equal.
-LEVELS = (np.arange(256, dtype=np.float32) / np.float32(255)).astype(np.float64)
+Floats = NDArray[np.float64]
+
+#: Training pictures are turned into float64 so many numbers at once: these stay in the cache.
+BLOCK_NUMBERS = 2**17
+#: At least so many distances are computed at once while the nearest are looked for.
+BATCH = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,14 +29,14 @@ class TrainingPictures:
 
     `index` holds one row for each of them, labeled like the first of its copies; `pixels`
     (M, 3, H, W) uint8; `copies` (M,) int64, how often each stands in the training set: the labels'
-    `copies`, added up over all rows with the same bytes; `squares` (M,) float64, the sums of the
-    squared values, taken in [0, 1].
+    `copies`, added up over all rows with the same bytes; `sketches`, from which it is known
+    whose distance need not be computed.
     """
 
     index: Index
     pixels: Tensor
     copies: NDArray[np.int64]
-    squares: NDArray[np.float64]
+    sketches: Sketches
 
     def __len__(self) -> int:
         """Return M."""
@@ -60,94 +63,76 @@ def training_pictures(pixels: Tensor, index: Index) -> TrainingPictures:
     copies = np.zeros(len(rows), dtype=np.int64)
     np.add.at(copies, group, index.copies)
     distinct = pixels.cpu()[torch.from_numpy(rows)]
-    zero = np.zeros(math.prod(distinct.shape[1:]))
-    return TrainingPictures(rows_of(index, rows), distinct, copies, distances(distinct, zero) ** 2)
-
-
-@dataclass(frozen=True, eq=False)
-class Proximities:
-    """Hold `points` (B, D) and how near they are to all M distinct training pictures.
-
-    `scores` (B, M) are `x.n - |n|^2 / 2`, largest for the nearest, since `|x - n|^2 = |x|^2 - 2
-    score`; each is off by at most `slack` (B,). All float64.
-    """
-
-    points: NDArray[np.float64]
-    scores: NDArray[np.float64]
-    slack: NDArray[np.float64]
-
-    def part(self, rows: slice) -> Proximities:
-        """Return those of some of the points."""
-        return Proximities(self.points[rows], self.scores[rows], self.slack[rows])
-
-
-def proximities(training: TrainingPictures, points: NDArray[np.float64]) -> Proximities:
-    """Compare points (B, D) with all training pictures, in one pass over these.
-
-    The bound is that of the product of D terms, plus what rounding adds in the square and in the
-    sum. In float32 it would be so wide that among noisy pictures, all about equally far from one
-    another, everything would have to be computed again.
-    """
-    scores, start = np.empty((len(points), len(training))), 0
-    for some in _blocks(training.pixels):
-        scores[:, start : start + len(some)] = points @ flat(some).T
-        start += len(some)
-    scores -= training.squares / 2
-    largest = float(training.squares.max())
-    products = np.sqrt((points * points).sum(axis=1) * largest)
-    error = sum_error(points.shape[1], UNIT_64)
-    return Proximities(points, scores, error * (products + largest))
+    return TrainingPictures(rows_of(index, rows), distinct, copies, _sketches(distinct))
 
 
 def nearest(
-    training: TrainingPictures, near: Proximities, k: int
-) -> list[tuple[NDArray[np.int64], NDArray[np.float64]]]:
-    """Find the k nearest of M distinct training pictures for each of the points.
+    training: TrainingPictures, points: Floats, k: int
+) -> list[tuple[NDArray[np.int64], Floats]]:
+    """Find the k nearest of M distinct training pictures for each of the points (B, D) float64.
 
     Returns the positions (min(k, M),) and Euclidean distances in float64, nearest first, equal
     ones in the order of the training set. Distances come from the differences, so that a copy is
-    at distance 0; the scores only propose (see `exact.candidates`).
+    at distance 0. They are computed in the order of their lower bounds, until the next bound is
+    above the k-th smallest of them.
     """
     found = []
-    for point, row, slack in zip(near.points, near.scores, near.slack, strict=True):
-        proposed = candidates(row, k, slack)
-        far = distances(training.pixels[torch.from_numpy(proposed)], point)
-        found.append(ordered(far, proposed, k))
+    for point, bounds in zip(points, _bounds(training, points), strict=True):
+        order, far = np.argsort(bounds), np.empty(0)
+        while len(far) < len(order):
+            if len(far) >= k and bounds[order[len(far)]] > np.partition(far, k - 1)[k - 1]:
+                break
+            some = order[len(far) : len(far) + max(k, BATCH)]
+            far = np.append(far, distances(training.pixels[torch.from_numpy(some)], point))
+        found.append(ordered(far, order[: len(far)], k))
     return found
 
 
-def within(
-    training: TrainingPictures, near: Proximities, radius: float
-) -> list[NDArray[np.int64]]:
-    """Return for each of the points the positions of all training pictures within `radius`."""
-    squares = (near.points * near.points).sum(axis=1)
+def within(training: TrainingPictures, points: Floats, radius: float) -> list[NDArray[np.int64]]:
+    """Return for each of the points (B, D) the positions of all training pictures in `radius`."""
     found = []
-    for point, square, row, slack in zip(
-        near.points, squares, near.scores, near.slack, strict=True
-    ):
-        proposed = np.flatnonzero(square - 2 * row <= radius**2 + 4 * slack)
+    for point, bounds in zip(points, _bounds(training, points), strict=True):
+        proposed = np.flatnonzero(bounds <= radius)
         far = distances(training.pixels[torch.from_numpy(proposed)], point)
         found.append(proposed[far <= radius])
     return found
 
 
-def flat(pictures: Tensor) -> NDArray[np.float64]:
-    """Return pictures, bytes or float32, as rows (B, D) float64 in [0, 1]."""
+def flat(pictures: Tensor) -> Floats:
+    """Return pictures, bytes or float32, as rows (B, D) float64 in [0, 1].
+
+    Bytes are divided in float32, so that they equal the quotients in pictures.
+    """
     rows = pictures.flatten(1).numpy(force=True)
     if pictures.dtype == torch.uint8:
-        levels: NDArray[np.float64] = LEVELS[rows]
-        return levels
+        rows = np.divide(rows, np.float32(255), dtype=np.float32)
     return rows.astype(np.float64)
 
 
-def distances(pictures: Tensor, point: NDArray[np.float64]) -> NDArray[np.float64]:
+def distances(pictures: Tensor, point: Floats) -> Floats:
     """Return the Euclidean distances (R,) float64 of pictures (R, 3, H, W) from one point (D,)."""
     parts = [np.empty(0)]
     for some in _blocks(pictures):
-        offsets = flat(some) - point
+        offsets = flat(some)
+        offsets -= point
+        offsets *= offsets
         # Not einsum or a product: every row is added up in the same order, whatever their number.
-        parts.append(np.sqrt((offsets * offsets).sum(axis=1)))
+        parts.append(np.sqrt(offsets.sum(axis=1)))
     return np.concatenate(parts)
+
+
+def _sketches(pictures: Tensor) -> Sketches:
+    """Return the sketches of all pictures, made some at a time."""
+    shape = pictures.shape[1:]
+    parts = [sketched(flat(some).reshape(-1, *shape)) for some in _blocks(pictures)]
+    values, squares = ([getattr(part, name) for part in parts] for name in ("values", "squares"))
+    return Sketches(np.concatenate(values), np.concatenate(squares), math.prod(shape))
+
+
+def _bounds(training: TrainingPictures, points: Floats) -> Floats:
+    """Return what the distances (B, M) of the points from all training pictures are not below."""
+    pictures = points.reshape(-1, *training.pixels.shape[1:])
+    return lower_bounds(sketched(pictures), training.sketches)
 
 
 def _blocks(pixels: Tensor) -> tuple[Tensor, ...]:

@@ -12,19 +12,11 @@ import torch
 from torch import Tensor
 
 from mmh_core.records import MMHError
-from mmh_core.retrieval import training_pictures as training_module
 from mmh_core.retrieval.copy_evidence import CopyEvidence, copy_evidence
 from mmh_core.retrieval.copy_thresholds import CopyThresholds, calibrated
 from mmh_core.retrieval.embedders import PixelEmbedder, embed_all
 from mmh_core.retrieval.index import build_index
-from mmh_core.retrieval.training_pictures import (
-    TrainingPictures,
-    flat,
-    nearest,
-    proximities,
-    training_pictures,
-    within,
-)
+from mmh_core.retrieval.training_pictures import TrainingPictures, training_pictures
 from tests.retrieval.drawings import THRESHOLDS, compressed, drawings, labels
 
 PIXELS = PixelEmbedder()
@@ -101,20 +93,6 @@ def test_a_batch_equals_a_loop() -> None:
             .equals(together.drop(columns=["similarity", "pixel_similarity"]).iloc[i].rename(0))
         )
         assert abs(alone["similarity"][0] - together["similarity"][i]) < 1e-6
-
-
-def test_blocks_of_training_pictures_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    points = flat(drawings(3, seed=13))
-    monkeypatch.setattr(training_module, "BLOCK_NUMBERS", 3 * 64 * 64 * 7)  # Seven at a time.
-    for seed in (14, 15):
-        training = trained_on(drawings(17, seed=seed))
-        x, n = torch.from_numpy(points), floats(training.pixels).flatten(1).double()
-        wanted = x @ n.T - n.square().sum(dim=1) / 2
-        near = proximities(training, points)
-        error = np.abs(near.scores - wanted.numpy())
-        assert (error <= near.slack[:, None]).all()
-        # Of scores in the hundreds or thousands.
-        assert near.slack.max() < 1e-7
 
 
 def test_copies_within_the_training_set_collapse_into_one() -> None:
@@ -237,47 +215,6 @@ def test_exact_needs_the_descriptor_of_the_same_picture() -> None:
     assert found.similarity.item() > 0.9
     assert found.pixel_similarity.item() < 0.1
     assert found.kind == ("none",)
-
-
-def test_nearest_pictures_are_exact_with_ties_in_the_order_of_the_set() -> None:
-    zero = torch.zeros(1, 3, 64, 64, dtype=torch.uint8)
-    left, right = zero.clone(), zero.clone()
-    left[0, 0, 0, 0], right[0, 0, 0, 1] = 5, 5
-    training = trained_on(torch.cat([drawings(19), right, left]))
-    rows, far = nearest(training, proximities(training, flat(zero)), 3)[0]
-    assert rows.tolist()[:2] == [19, 20]
-    assert far[0] == far[1] == np.float64(np.float32(5) / np.float32(255))
-
-
-def test_within_includes_what_lies_on_the_edge() -> None:
-    zero = torch.zeros(1, 3, 64, 64, dtype=torch.uint8)
-    one, two = zero.clone(), zero.clone()
-    one[0, 0, 0, 0], two[0, 0, 0, 0] = 255, 255
-    two[0, 1, 0, 0] = 255
-    training = trained_on(torch.cat([one, two, drawings(5)]))
-    point = proximities(training, flat(zero))
-    assert [rows.tolist() for rows in within(training, point, 1.0)] == [[0]]
-    assert [rows.tolist() for rows in within(training, point, math.sqrt(2))] == [[0, 1]]
-    assert [rows.tolist() for rows in within(training, point, 0.999)] == [[]]
-
-
-def test_the_proposed_candidates_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Noise is the worst case: all pictures are at almost the same distance from one another.
-    noise = torch.randint(
-        256, (300, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
-    )
-    training = trained_on(noise)
-    asked = list[int]()
-    plain = training_module.distances
-
-    def counting(pictures: Tensor, point: object) -> object:
-        asked.append(len(pictures))
-        return plain(pictures, point)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(training_module, "distances", counting)
-    nearest(training, proximities(training, flat(drawings(4, seed=12))), 50)
-    within(training, proximities(training, flat(noise[:1])), 0.1)
-    assert asked == [50, 50, 50, 50, 1]
 
 
 def test_other_embedders_sizes_and_dtypes_are_refused() -> None:
