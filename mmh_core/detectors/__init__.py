@@ -1,0 +1,1 @@
+"""Detectors of memorization: one number per picture, higher = more memorized."""

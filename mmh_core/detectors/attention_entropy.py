@@ -1,0 +1,96 @@
+"""Attention entropy: over how many tokens the network spreads its look at the prompt."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from mmh_core.detectors.evidence import Evidence, rows_at_once
+from mmh_core.detectors.measurement import Measurement, Need
+from mmh_core.dimension.scale import check_network
+from mmh_core.records import MMHError
+from mmh_core.text_to_image.model import TextToImage
+
+
+@dataclass(frozen=True)
+class AttentionEntropy:
+    """Score by the entropy over tokens, in nats, of mean cross-attention at the first step.
+
+    Ren et al. 2024 (ECCV): `-sum_i a_i log a_i`, a_i the share of token i, averaged over heads,
+    places and layers. Ordinary prompts rest on the first token (low entropy), memorized ones
+    look at the tokens that trigger the picture. One conditional forward on pure noise.
+    """
+
+    t: float = 0.98
+    name: ClassVar[str] = "attention_entropy"
+    label: ClassVar[str] = "Attention entropy"
+    reference: ClassVar[str] = "Ren et al. 2024"
+    needs: ClassVar[Need] = "noise"
+
+    @property
+    def readings(self) -> tuple[AttentionEntropy]:
+        """Return itself: one column."""
+        return (self,)
+
+    @torch.no_grad()
+    def measure(self, model: TextToImage, evidence: Evidence) -> Measurement:
+        """Return the entropies (B, 1). Raises MMHError for a network without cross-attention."""
+        values, rows = [], 0
+        for part in torch.split(torch.arange(len(evidence)), rows_at_once(model)):
+            noise = evidence.noise[evidence.start[part]].to(model.device)
+            cond = evidence.embeddings[evidence.prompt[part]].to(model.device)
+            with recorded_attention(model) as layers:
+                model.score_model.eps(noise, self.t, cond)
+            share = torch.stack(layers).mean(0)
+            values.append(torch.special.entr(share).sum(1, keepdim=True).cpu())
+            rows += len(part)
+        entropy = torch.cat(values)
+        check_network(entropy)
+        return Measurement(entropy, rows / len(evidence))
+
+    def score(self, values: Tensor) -> Tensor:
+        """Return the entropy."""
+        return values[:, 0]
+
+
+@contextlib.contextmanager
+def recorded_attention(model: TextToImage) -> Iterator[list[Tensor]]:
+    """Collect the share of each token, (B, tokens), of every cross-attention layer that runs.
+
+    The network computes as ever: its attention is watched from outside, and only in this thread,
+    since others may use the same weights. Nothing of it stays behind.
+    """
+    layers = [
+        module for module in model.unet.modules() if getattr(module, "is_cross_attention", False)
+    ]
+    if not layers:
+        raise MMHError(f"{model.name} has no cross-attention to read: choose another detector.")
+    shares: list[Tensor] = []
+    thread = threading.get_ident()
+
+    def watch(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
+        if threading.get_ident() == thread:
+            shares.append(_token_shares(module, args[0], kwargs["encoder_hidden_states"]))
+
+    handles = [layer.register_forward_hook(watch, with_kwargs=True) for layer in layers]
+    try:
+        yield shares
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _token_shares(layer: Any, hidden: Tensor, cond: Tensor) -> Tensor:
+    """Return `softmax(scale QK')` averaged over heads and places, (B, tokens), in float32."""
+    query, key = layer.to_q(hidden), layer.to_k(cond)
+    query, key = (
+        each.float().unflatten(-1, (layer.heads, -1)).transpose(1, 2) for each in (query, key)
+    )
+    shares: Tensor = (query @ key.mT * layer.scale).softmax(-1).mean((1, 2))
+    return shares

@@ -1,0 +1,77 @@
+"""All detectors, in one table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from mmh_core.detectors.anisotropy import Anisotropy
+from mmh_core.detectors.attention_entropy import AttentionEntropy
+from mmh_core.detectors.early_scan import EarlyScan
+from mmh_core.detectors.guidance_norm import GuidanceNorm, GuidanceTrace
+from mmh_core.detectors.lid import Lid
+from mmh_core.detectors.lid_corrected import LidCorrected
+from mmh_core.detectors.lid_difference import LidDifference
+from mmh_core.detectors.measurement import Detector
+from mmh_core.detectors.region_map import RegionMap
+from mmh_core.detectors.score_norm import ScoreNorm
+from mmh_core.detectors.seed_agreement import SeedAgreement
+from mmh_core.detectors.sharpness import Sharpness
+from mmh_core.detectors.stability import Stability
+
+DETECTORS: dict[str, Detector] = {
+    "early_scan": EarlyScan(),
+    "guidance_norm": GuidanceNorm(),
+    "anisotropy": Anisotropy(),
+    "score_norm": ScoreNorm(),
+    "sharpness": Sharpness(),
+    "attention_entropy": AttentionEntropy(),
+    "guidance_norm_10": GuidanceTrace(10),
+    "guidance_norm_all": GuidanceTrace(),
+    "stability": Stability(),
+    "region_map": RegionMap(),
+    "lid_conditional_count": Lid("soft_spectral_count", "conditional"),
+    "lid_unconditional_count": Lid("soft_spectral_count", "unconditional"),
+    "lid_difference_count": LidDifference("soft_spectral_count"),
+    "lid_corrected_count": LidCorrected("soft_spectral_count"),
+    "lid_conditional_flipd": Lid("flipd", "conditional"),
+    "lid_unconditional_flipd": Lid("flipd", "unconditional"),
+    "lid_guided_flipd": Lid("flipd", "guided"),
+    "lid_difference_flipd": LidDifference("flipd"),
+    "lid_corrected_flipd": LidCorrected("flipd"),
+    "lid_conditional_dsm": Lid("dsm", "conditional"),
+    "lid_unconditional_dsm": Lid("dsm", "unconditional"),
+    "lid_difference_dsm": LidDifference("dsm"),
+    "lid_corrected_dsm": LidCorrected("dsm"),
+    "seed_agreement": SeedAgreement(),
+}
+#: What every scan runs unless told otherwise.
+DEFAULT = "early_scan"
+
+
+def adapted(
+    detectors: Mapping[str, Detector],
+    *,
+    log_delta: float,
+    embedder: str,
+    early: tuple[float, float],
+) -> dict[str, Detector]:
+    """Return detectors set to a model: where LID is read, how pictures are described, and when.
+
+    `early` is the pair of times of the early scan; the score norm is read at the first of them.
+    """
+    return {name: _adapted(each, log_delta, embedder, early) for name, each in detectors.items()}
+
+
+def _adapted(
+    detector: Detector, log_delta: float, embedder: str, early: tuple[float, float]
+) -> Detector:
+    if isinstance(detector, EarlyScan):
+        return replace(detector, high=early[0], low=early[1])
+    if isinstance(detector, ScoreNorm):
+        return replace(detector, t=early[0])
+    if isinstance(detector, Lid | LidDifference | LidCorrected):
+        return replace(detector, log_delta=log_delta)
+    if isinstance(detector, SeedAgreement):
+        return replace(detector, embedder=embedder)
+    return detector

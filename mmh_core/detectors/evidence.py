@@ -1,0 +1,201 @@
+"""What a detector may see: prompts, starting noise, and what a generation left behind.
+
+A row is one picture: a prompt and the noise it starts from. Labels have no place here, so no
+detector can lean on them. All tensors are on the CPU in float32; readings move what they need.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from mmh_core.text_to_image.model import TextToImage
+
+# Numbers and rows in one pass: 24 pictures of the embedded model, 8 of 512 x 512.
+_NUMBERS, _ROWS = 2**17, 24
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """Hold what a generation of B pictures in T steps left behind.
+
+    `times` (T,); `guidance_norm` (B, T), `|eps_c - eps_u|_2` at each step; `movement` (B, T), how
+    far each step moved, `|x_t - x_(t+1)|_2`, the last one to the final latents; `region`
+    (B, h, w), the map `sum_channels (s_c - s_u)^2` at the last step; `latents` (B, *shape), the
+    final ones; `pictures` (B, 3, H, W) in [0, 1]. `guidance` is the scale drawn with, `forwards`
+    the network forwards that each picture took.
+    """
+
+    times: Tensor
+    guidance_norm: Tensor
+    movement: Tensor
+    region: Tensor
+    latents: Tensor
+    pictures: Tensor
+    guidance: float
+    forwards: float
+
+    def rows(self, index: Tensor) -> Trace:
+        """Return some of the pictures, by their row numbers."""
+        return replace(
+            self,
+            guidance_norm=self.guidance_norm[index],
+            movement=self.movement[index],
+            region=self.region[index],
+            latents=self.latents[index],
+            pictures=self.pictures[index],
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """Hold B rows: row i is `embeddings[prompt[i]]`, started from `noise[start[i]]`.
+
+    `embeddings` (P, tokens, width), `noise` (S, *shape), standard normal; `prompt` and `start`
+    (B,) int64. Rows that share a start share the unconditional branch. `trace` is None until
+    pictures have been generated. Raises ValueError where the parts do not fit together.
+    """
+
+    embeddings: Tensor
+    noise: Tensor
+    prompt: Tensor
+    start: Tensor
+    trace: Trace | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse no rows, rows of unequal number, and indices of prompts or starts not held."""
+        count = len(self.prompt)
+        if not count or self.start.shape != self.prompt.shape:
+            raise ValueError(
+                f"Evidence needs rows: got {count} prompts and {len(self.start)} starts."
+            )
+        for name, index, held in (
+            ("prompt", self.prompt, self.embeddings),
+            ("start", self.start, self.noise),
+        ):
+            if int(index.min()) < 0 or int(index.max()) >= len(held):
+                raise ValueError(f"{name} must lie below {len(held)}, got {index.tolist()!r}.")
+        if self.trace is not None and len(self.trace.latents) != count:
+            raise ValueError(
+                f"The trace holds {len(self.trace.latents)} pictures for {count} rows."
+            )
+
+    def __len__(self) -> int:
+        """Return B."""
+        return len(self.prompt)
+
+    def rows(self, index: Tensor) -> Evidence:
+        """Return some of the rows, by their numbers; embeddings and noise are kept whole."""
+        trace = None if self.trace is None else self.trace.rows(index)
+        return replace(self, prompt=self.prompt[index], start=self.start[index], trace=trace)
+
+    def groups(self) -> Iterator[Tensor]:
+        """Yield the row numbers of each prompt that has any, in the order of the prompts."""
+        for number in sorted(set(self.prompt.tolist())):
+            yield (self.prompt == number).nonzero()[:, 0]
+
+    def drawn(self) -> Trace:
+        """Return the trace. Raises ValueError where nothing was generated."""
+        if self.trace is None:
+            raise ValueError(
+                "This detector needs a generation: make the evidence with draw_evidence."
+            )
+        return self.trace
+
+
+def rows_at_once(model: TextToImage) -> int:
+    """Return how many rows one pass of the network takes: memory stays bounded."""
+    return max(1, min(_ROWS, _NUMBERS // model.score_model.ambient_dim))
+
+
+def encode(model: TextToImage, prompts: Sequence[str]) -> Tensor:
+    """Return the embeddings (P, tokens, width) of prompts, one at a time.
+
+    A batch of another size rounds differently, and a prompt is to read alike in every table.
+    """
+    if isinstance(prompts, str) or not prompts:
+        raise ValueError(f"prompts must be a list of at least one text, got {prompts!r}.")
+    with torch.no_grad():
+        return torch.cat([model.encode_text([text]).float().cpu() for text in prompts])
+
+
+def starting_noise(model: TextToImage, seeds: Sequence[int]) -> Tensor:
+    """Return the noise (S, *shape) that a generation with these seeds starts from."""
+    shape = model.score_model.shape
+    noise = [
+        torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=model.dtype)
+        for seed in seeds
+    ]
+    return torch.stack(noise).float()
+
+
+def early_evidence(model: TextToImage, embeddings: Tensor, seeds: Sequence[int]) -> Evidence:
+    """Return every prompt with every seed, prompt after prompt; nothing is computed yet.
+
+    All prompts start from the same noises, so P prompts with S seeds read the unconditional
+    branch S times and the conditional one P S times.
+    """
+    if not seeds:
+        raise ValueError("seeds must hold at least one number.")
+    prompts = len(embeddings)
+    return Evidence(
+        embeddings.float().cpu(),
+        starting_noise(model, seeds),
+        torch.arange(prompts).repeat_interleave(len(seeds)),
+        torch.arange(len(seeds)).repeat(prompts),
+    )
+
+
+def joined(parts: Sequence[Evidence]) -> Evidence:
+    """Put evidence of one model together; parts with the same noise go on sharing it.
+
+    Either all parts hold a trace of the same times and guidance, or none does.
+    """
+    first = parts[0]
+    shared = all(torch.equal(part.noise, first.noise) for part in parts)
+    prompts = _offsets([len(part.embeddings) for part in parts])
+    starts = [0] * len(parts) if shared else _offsets([len(part.noise) for part in parts])
+    traces = [part.trace for part in parts if part.trace is not None]
+    if traces and len(traces) < len(parts):
+        raise ValueError("Some of the parts were generated and some were not.")
+    return Evidence(
+        torch.cat([part.embeddings for part in parts]),
+        first.noise if shared else torch.cat([part.noise for part in parts]),
+        torch.cat([part.prompt + by for part, by in zip(parts, prompts, strict=True)]),
+        torch.cat([part.start + by for part, by in zip(parts, starts, strict=True)]),
+        joined_traces(traces) if traces else None,
+    )
+
+
+def joined_traces(traces: Sequence[Trace]) -> Trace:
+    """Put traces together; the forwards per picture are averaged over the pictures."""
+    first = traces[0]
+    for each in traces[1:]:
+        if not torch.equal(each.times, first.times) or each.guidance != first.guidance:
+            raise ValueError("Traces of different steps or guidance do not compare.")
+    pictures = sum(len(each.latents) for each in traces)
+    return Trace(
+        first.times,
+        torch.cat([each.guidance_norm for each in traces]),
+        torch.cat([each.movement for each in traces]),
+        torch.cat([each.region for each in traces]),
+        torch.cat([each.latents for each in traces]),
+        torch.cat([each.pictures for each in traces]),
+        first.guidance,
+        sum(each.forwards * len(each.latents) for each in traces) / pictures,
+    )
+
+
+def per_prompt(values: Tensor, evidence: Evidence) -> Tensor:
+    """Return the mean over the rows of each prompt, (P,); NaN for a prompt without rows."""
+    prompts = len(evidence.embeddings)
+    total = values.new_zeros(prompts).index_add(0, evidence.prompt, values)
+    rows = values.new_zeros(prompts).index_add(0, evidence.prompt, torch.ones_like(values))
+    return total / rows
+
+
+def _offsets(sizes: Sequence[int]) -> list[int]:
+    return [sum(sizes[:i]) for i in range(len(sizes))]

@@ -1,0 +1,95 @@
+"""LID: how few dimensions the model leaves around the finished picture."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from mmh_core.detectors.evidence import Evidence, rows_at_once
+from mmh_core.detectors.measurement import Measurement, Need
+from mmh_core.diffusion.score_model import guided
+from mmh_core.dimension.estimators import ESTIMATORS
+from mmh_core.text_to_image.model import TextToImage
+
+LidEstimator = Literal["soft_spectral_count", "flipd", "dsm"]
+Branch = Literal["conditional", "unconditional", "guided"]
+#: Where the embedded model's own calibration reads LID, too; studies set the model's own scale.
+LOG_DELTA = math.log(0.34)
+
+REFERENCES: dict[LidEstimator, str] = {
+    "soft_spectral_count": "Ross et al. 2025",
+    "flipd": "Ross et al. 2025; Kamkari et al. 2024",
+    "dsm": "Ross et al. 2025; Yeats et al. 2025",
+}
+#: One word per estimator in names of detectors.
+SHORT: dict[LidEstimator, str] = {"soft_spectral_count": "count", "flipd": "flipd", "dsm": "dsm"}
+
+
+@dataclass(frozen=True)
+class Lid:
+    """Score by minus the model's LID at the final latents, at the noise scale `log_delta`.
+
+    Ross et al. 2025 (arXiv 2411.00113): a picture is memorized where LID is too small. `branch`
+    says whose LID: that of pictures with the prompt, of all pictures (no caption is looked at),
+    or of the guided score, which is the score of no density. Each prompt draws its probes anew
+    from `seed`, so its value does not depend on the other prompts. The cost is the estimator's,
+    twice for the guided score.
+    """
+
+    estimator: LidEstimator = "soft_spectral_count"
+    branch: Branch = "conditional"
+    log_delta: float = LOG_DELTA
+    seed: int = 0
+    needs: ClassVar[Need] = "picture"
+
+    @property
+    def name(self) -> str:
+        """Return lid_BRANCH_ESTIMATOR."""
+        return f"lid_{self.branch}_{SHORT[self.estimator]}"
+
+    @property
+    def label(self) -> str:
+        """Return the name for people."""
+        return f"LID, {self.branch} ({ESTIMATORS[self.estimator].label})"
+
+    @property
+    def reference(self) -> str:
+        """Return where hypothesis and estimator come from."""
+        return REFERENCES[self.estimator]
+
+    @property
+    def readings(self) -> tuple[Lid]:
+        """Return itself: one column."""
+        return (self,)
+
+    def measure(self, model: TextToImage, evidence: Evidence) -> Measurement:
+        """Return the LID (B, 1)."""
+        trace = evidence.drawn()
+        run = ESTIMATORS[self.estimator].run
+        score_model, networks = model.score_model, 1
+        if self.branch == "guided":
+            score_model, networks = guided(score_model, trace.guidance), 2
+        lid = torch.empty(len(evidence), 1)
+        cost = 0.0
+        for group in evidence.groups():
+            generator = torch.Generator().manual_seed(self.seed)
+            for rows in torch.split(group, max(1, rows_at_once(model) // 2)):
+                cond = evidence.embeddings[evidence.prompt[rows]].to(model.device)
+                estimate = run(
+                    score_model,
+                    trace.latents[rows].to(model.device),
+                    self.log_delta,
+                    cond=None if self.branch == "unconditional" else cond,
+                    generator=generator,
+                )
+                lid[rows, 0] = estimate.lid.float().cpu()
+                cost += networks * estimate.forwards * len(rows)
+        return Measurement(lid, cost / len(evidence), trace.forwards)
+
+    def score(self, values: Tensor) -> Tensor:
+        """Return minus the LID."""
+        return -values[:, 0]

@@ -1,0 +1,84 @@
+"""LID corrected for complexity: lower than a picture as simple as this one would have."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from mmh_core.detectors.evidence import Evidence
+from mmh_core.detectors.lid import LOG_DELTA, REFERENCES, SHORT, Lid, LidEstimator
+from mmh_core.detectors.measurement import Measurement, Need, location_and_spread, not_fitted
+from mmh_core.dimension.estimators import ESTIMATORS
+from mmh_core.text_to_image.model import TextToImage
+from mmh_core.text_to_image.pictures import to_pil
+
+
+@dataclass(frozen=True)
+class LidCorrected:
+    """Score by `intercept + slope log bytes - LID`: the residual after regressing on complexity.
+
+    Ross et al. 2025 (arXiv 2411.00113, Sec. 5): simple pictures have a low LID without being
+    memorized; complexity is the size of the picture as PNG. Conditional LID. The straight line
+    over normal prompts comes from `fitted`.
+    """
+
+    estimator: LidEstimator = "soft_spectral_count"
+    log_delta: float = LOG_DELTA
+    seed: int = 0
+    intercept: float | None = None
+    slope: float = 0.0
+    needs: ClassVar[Need] = "picture"
+
+    @property
+    def name(self) -> str:
+        """Return lid_corrected_ESTIMATOR."""
+        return f"lid_corrected_{SHORT[self.estimator]}"
+
+    @property
+    def label(self) -> str:
+        """Return the name for people."""
+        return f"LID, corrected for complexity ({ESTIMATORS[self.estimator].label})"
+
+    @property
+    def reference(self) -> str:
+        """Return where hypothesis and estimator come from."""
+        return REFERENCES[self.estimator]
+
+    @property
+    def readings(self) -> tuple[Lid, Complexity]:
+        """Return the LID and the complexity: two columns."""
+        return Lid(self.estimator, "conditional", self.log_delta, self.seed), Complexity()
+
+    def fitted(self, values: Tensor) -> LidCorrected:
+        """Return the detector with the least-squares line through normal prompts."""
+        lid, complexity = values.double().unbind(1)
+        _, (spread,) = location_and_spread(values[:, 1:])
+        slope = ((complexity - complexity.mean()) * lid).sum() / (len(lid) - 1) / spread**2
+        return replace(
+            self, intercept=(lid.mean() - slope * complexity.mean()).item(), slope=slope.item()
+        )
+
+    def score(self, values: Tensor) -> Tensor:
+        """Return minus the residual. Raises MMHError before the fit."""
+        if self.intercept is None:
+            raise not_fitted(self.label)
+        return self.intercept + self.slope * values[:, 1] - values[:, 0]
+
+
+@dataclass(frozen=True)
+class Complexity:
+    """Read the natural logarithm of a picture's size in bytes as PNG."""
+
+    def measure(self, model: TextToImage, evidence: Evidence) -> Measurement:
+        """Return the logarithms (B, 1)."""
+        trace = evidence.drawn()
+        sizes = []
+        for image in to_pil(trace.pictures):
+            file = io.BytesIO()
+            image.save(file, format="PNG")
+            sizes.append([float(file.tell())])
+        return Measurement(torch.tensor(sizes).log(), 0.0, trace.forwards)

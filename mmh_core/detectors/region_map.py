@@ -1,0 +1,40 @@
+"""Region map: where in the finished picture the prompt still pulls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from mmh_core.detectors.evidence import Evidence
+from mmh_core.detectors.measurement import Measurement, Need
+from mmh_core.text_to_image.model import TextToImage
+
+
+@dataclass(frozen=True)
+class RegionMap:
+    """Score by the mean over the picture of `sum_channels (s_c - s_u)^2` at the last step.
+
+    Kim & Lee 2026. The map itself is `Trace.region`. Its mean is the squared guidance norm there
+    over `sigma^2 h w`. Free while generating.
+    """
+
+    name: ClassVar[str] = "region_map"
+    label: ClassVar[str] = "Region map, mean"
+    reference: ClassVar[str] = "Kim & Lee 2026"
+    needs: ClassVar[Need] = "trace"
+
+    @property
+    def readings(self) -> tuple[RegionMap]:
+        """Return itself: one column."""
+        return (self,)
+
+    def measure(self, model: TextToImage, evidence: Evidence) -> Measurement:
+        """Return the means (B, 1)."""
+        trace = evidence.drawn()
+        return Measurement(trace.region.mean((1, 2))[:, None], 0.0, trace.forwards)
+
+    def score(self, values: Tensor) -> Tensor:
+        """Return the mean."""
+        return values[:, 0]

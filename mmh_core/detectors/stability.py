@@ -1,0 +1,59 @@
+"""Stability: whether a generation moves as those of normal prompts do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from torch import Tensor
+
+from mmh_core.detectors.evidence import Evidence
+from mmh_core.detectors.measurement import Measurement, Need, location_and_spread, not_fitted
+from mmh_core.text_to_image.model import TextToImage
+
+
+@dataclass(frozen=True)
+class Stability:
+    """Score by `max_t | |z_t - z_(t+1)| - mean_t | / spread_t` over the steps of a generation.
+
+    Huang et al. 2026 (arXiv 2605.22050). `mean` and `spread` (T,) over normal prompts, from
+    `fitted`, hold for one model, sampler, number of steps and guidance. Free while generating.
+    """
+
+    mean: tuple[float, ...] = ()
+    spread: tuple[float, ...] = ()
+    name: ClassVar[str] = "stability"
+    label: ClassVar[str] = "Stability"
+    reference: ClassVar[str] = "Huang et al. 2026"
+    needs: ClassVar[Need] = "trace"
+
+    @property
+    def readings(self) -> tuple[Movement]:
+        """Return the movement: one column per step."""
+        return (Movement(),)
+
+    def fitted(self, values: Tensor) -> Stability:
+        """Return the detector with the mean and spread of normal prompts at every step."""
+        mean, spread = location_and_spread(values)
+        return replace(self, mean=mean, spread=spread)
+
+    def score(self, values: Tensor) -> Tensor:
+        """Return the largest deviation. Raises MMHError before the fit."""
+        if not self.mean:
+            raise not_fitted(self.label)
+        if values.shape[1] != len(self.mean):
+            raise ValueError(
+                f"Stability was fitted for {len(self.mean)} steps, got {values.shape[1]}."
+            )
+        deviation = (values - values.new_tensor(self.mean)).abs()
+        return (deviation / values.new_tensor(self.spread)).amax(1)
+
+
+@dataclass(frozen=True)
+class Movement:
+    """Read how far each step of a generation moved."""
+
+    def measure(self, model: TextToImage, evidence: Evidence) -> Measurement:
+        """Return the lengths (B, T)."""
+        trace = evidence.drawn()
+        return Measurement(trace.movement, 0.0, trace.forwards)
