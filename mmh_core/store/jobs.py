@@ -10,19 +10,18 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
-from typing import Literal, final
+from typing import final
 from uuid import uuid4
 
-from mmh_core.files import alone_in, hold, is_held
+from mmh_core.files import hold, is_held
 from mmh_core.records import MMHError
 from mmh_core.store.job_record import JobRecord
+from mmh_core.store.sqlite_file import SqliteFile
 
 _VERSION = 1
-_BUSY_SECONDS = 10.0
 _ACTIVE = "state IN ('queued', 'running')"
 _SCHEMA = """
 CREATE TABLE jobs (
@@ -81,25 +80,16 @@ class JobStore:
         self._claiming = threading.Lock()
         self._owner: str | None = None
         self._release: weakref.finalize[..., JobStore] | None = None
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise MMHError(
-                f"The folder {self.path.parent} of the job list cannot be made "
-                f"({error.strerror}): choose another folder."
-            ) from error
-        # SQLite does not wait for a file that another process is just switching to WAL.
-        with alone_in(self.path.parent):
-            # Looked at read-only first: switching would already change a file that is not ours.
-            if not self.path.exists() or self._version() == 0:
-                self._create()
+        self._file = SqliteFile(self.path, "job list", _VERSION, _SCHEMA)
+        self._file.prepare()
+        self._file.check_pages()
 
     def add(self, record: JobRecord) -> None:
         """Insert a new record, owned by this object. Raises ValueError if its id exists."""
         names = ", ".join((*_COLUMNS, "owner"))
         marks = ", ".join("?" * (len(_COLUMNS) + 1))
         values = (*_stored(record), self._claim())
-        with self._connection() as connection:
+        with self._file.connection() as connection:
             try:
                 connection.execute(f"INSERT INTO jobs ({names}) VALUES ({marks})", values)
             except sqlite3.IntegrityError as error:
@@ -108,7 +98,7 @@ class JobStore:
     def update(self, record: JobRecord) -> None:
         """Replace the record with the same id; its owner stays. Raises ValueError if none is."""
         assignments = ", ".join(f"{column} = ?" for column in _COLUMNS)
-        with self._connection() as connection:
+        with self._file.connection() as connection:
             cursor = connection.execute(
                 f"UPDATE jobs SET {assignments} WHERE id = ?", (*_stored(record), record.id)
             )
@@ -117,7 +107,7 @@ class JobStore:
 
     def get(self, id: str) -> JobRecord:
         """Return one record. Raises MMHError if there is none, since ids come from links too."""
-        with self._connection() as connection:
+        with self._file.connection() as connection:
             row = connection.execute(f"{_SELECT} WHERE id = ?", (id,)).fetchone()
         if row is None:
             raise MMHError(f"There is no job {id!r} in this folder: start the work again.")
@@ -127,7 +117,7 @@ class JobStore:
         """Return the `limit` records added last, of all owners, newest first."""
         if limit < 1:
             raise ValueError(f"limit is {limit}; it must be at least 1.")
-        with self._connection() as connection:
+        with self._file.connection() as connection:
             rows = connection.execute(f"{_SELECT} ORDER BY number DESC LIMIT ?", (limit,))
             return [JobRecord(*row) for row in rows]
 
@@ -137,7 +127,7 @@ class JobStore:
         Jobs of this object and of others that live, in this process or another, are left alone.
         """
         ids: list[str] = []
-        with self._connection() as connection:
+        with self._file.connection() as connection:
             owners = connection.execute(f"SELECT DISTINCT owner FROM jobs WHERE {_ACTIVE}")
             gone = [owner for (owner,) in owners if not is_held(self._lock_file(owner))]
             for owner in gone:
@@ -166,67 +156,8 @@ class JobStore:
     def _lock_file(self, owner: str) -> Path:
         return self.path.with_name(f"{self.path.name}-owner-{owner}")
 
-    def _version(self) -> int:
-        """Return the schema version, 0 for an empty file; raise MMHError for one not ours."""
-        with self._connection("ro") as connection:
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
-            (tables,) = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
-            (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-        if verdict != "ok":
-            raise MMHError(_damaged(self.path))
-        if version > _VERSION:
-            raise MMHError(
-                f"{self.path} is a job list of a newer version of this app (schema {version}, "
-                f"this one knows {_VERSION}): update the app or choose another folder."
-            )
-        if version == 0 and tables:
-            raise MMHError(f"{self.path} belongs to another program: choose another folder.")
-        return int(version)
-
-    def _create(self) -> None:
-        """Turn an empty or missing file into a job list."""
-        with self._connection("rwc") as connection:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("BEGIN IMMEDIATE")
-            connection.execute(_SCHEMA)
-            connection.execute(f"PRAGMA user_version = {_VERSION}")
-            connection.execute("COMMIT")
-
-    @contextmanager
-    def _connection(self, mode: Literal["ro", "rw", "rwc"] = "rw") -> Iterator[sqlite3.Connection]:
-        """Yield a connection that commits each statement; turn SQLite's errors into MMHError."""
-        address = f"{self.path.as_uri()}?mode={mode}"
-        try:
-            with closing(
-                sqlite3.connect(address, timeout=_BUSY_SECONDS, isolation_level=None, uri=True)
-            ) as connection:
-                connection.execute("PRAGMA synchronous = FULL")
-                yield connection
-        except sqlite3.Error as error:
-            raise MMHError(_explained(error, self.path)) from error
-
 
 def _stored(record: JobRecord) -> list[object]:
     """Return the values of the columns; half characters, as in odd file names, become "?"."""
     values = [getattr(record, column) for column in _COLUMNS]
     return [v.encode("utf-8", "replace").decode() if isinstance(v, str) else v for v in values]
-
-
-def _damaged(path: Path) -> str:
-    return (
-        f"{path} is damaged or not a job list: move it elsewhere (the next start makes a new one) "
-        "or restore it from a backup; it was not changed."
-    )
-
-
-def _explained(error: sqlite3.Error, path: Path) -> str:
-    """Return one sentence on an SQLite error that says what to do."""
-    primary = getattr(error, "sqlite_errorcode", 0) & 0xFF  # The rest details the same cause.
-    if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return _damaged(path)
-    if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return f"{path} is in use by another process: wait a moment and try again."
-    return (
-        f"{path} cannot be used ({error}): check that it exists, that this user may write to it "
-        "and that the disk is not full."
-    )

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mmh_core.records import MMHError
-from mmh_core.store import jobs as module
+from mmh_core.store import sqlite_file
 from mmh_core.store.job_record import JobRecord, JobState
 from mmh_core.store.jobs import JobStore
 
@@ -253,7 +253,7 @@ def test_a_folder_in_the_way_or_a_file_as_folder_is_a_sentence(tmp_path: Path) -
 def test_a_busy_file_is_a_sentence_and_readers_do_not_wait(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_BUSY_SECONDS", 0.01)
+    monkeypatch.setattr(sqlite_file, "BUSY_SECONDS", 0.01)
     store = JobStore(path)
     store.add(queued("a"))
     writer = sqlite3.connect(path, isolation_level=None)
