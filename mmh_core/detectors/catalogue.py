@@ -54,21 +54,22 @@ def adapted(
     *,
     log_delta: float,
     embedder: str,
-    early: tuple[float, float],
+    early: tuple[float, float] | None = None,
 ) -> dict[str, Detector]:
     """Return detectors set to a model: where LID is read, how pictures are described, and when.
 
-    `early` is the pair of times of the early scan; the score norm is read at the first of them.
+    `early` is the pair of times of the early scan, from `choose_times`, and None leaves the
+    published ones; the score norm is read at the first of them.
     """
     return {name: _adapted(each, log_delta, embedder, early) for name, each in detectors.items()}
 
 
 def _adapted(
-    detector: Detector, log_delta: float, embedder: str, early: tuple[float, float]
+    detector: Detector, log_delta: float, embedder: str, early: tuple[float, float] | None
 ) -> Detector:
-    if isinstance(detector, EarlyScan):
+    if isinstance(detector, EarlyScan) and early is not None:
         return replace(detector, high=early[0], low=early[1])
-    if isinstance(detector, ScoreNorm):
+    if isinstance(detector, ScoreNorm) and early is not None:
         return replace(detector, t=early[0])
     if isinstance(detector, Lid | LidDifference | LidCorrected):
         return replace(detector, log_delta=log_delta)
