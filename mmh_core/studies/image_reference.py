@@ -6,13 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mmh_core.pocket.assets import read_prompts
 from mmh_core.pocket.calibration import read_calibration
 from mmh_core.pocket.furnish import open_shelf
+from mmh_core.pocket.world import World
 from mmh_core.records import MMHError
 from mmh_core.retrieval.copy_evidence import copy_evidence
 from mmh_core.retrieval.copy_thresholds import CopyThresholds
@@ -37,7 +40,8 @@ class Reference:
     `picture(row)` returns the training picture of a row of the index as uint8 (3, H, W).
     `training` and `thresholds` are there where its pictures are at hand and calibrated; `truth`
     tells what is known of a caption, None for a model whose world is not known. `log_delta` is the
-    calibrated scale of LID, None where it has to be found.
+    calibrated scale of LID, None where it has to be found. `corpus` gives the pictures that bear a
+    caption, in [0, 1]: those trained on, and others that the model has not seen.
     """
 
     name: str
@@ -48,6 +52,7 @@ class Reference:
     thresholds: CopyThresholds | None = None
     truth: Callable[[str], PromptTruth | None] | None = None
     log_delta: float | None = None
+    corpus: Callable[[str], tuple[Tensor, Tensor]] | None = None
 
 
 def pocket_reference(folder: Path) -> Reference:
@@ -65,7 +70,18 @@ def pocket_reference(folder: Path) -> Reference:
         calibration.thresholds,
         truth.get,
         calibration.log_delta,
+        lambda caption: captioned_pictures(shelf.world, caption),
     )
+
+
+def captioned_pictures(world: World, caption: str) -> tuple[Tensor, Tensor]:
+    """Return the training and the held-out pictures (N, 3, H, W) in [0, 1] with this caption."""
+
+    def chosen(pictures: NDArray[np.uint8], labels: pd.DataFrame) -> Tensor:
+        rows = [i for i, texts in enumerate(labels.captions) if caption in texts]
+        return torch.from_numpy(pictures[rows]).permute(0, 3, 1, 2).float() / 255
+
+    return chosen(world.pictures, world.labels), chosen(world.held_out, world.held_out_labels)
 
 
 def folder_reference(index_folder: Path, embedder: Embedder, pictures: Path) -> Reference:

@@ -1,0 +1,67 @@
+"""Prompts whose truth is known: those of the embedded world, or a person's own table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from mmh_core.pocket.assets import read_prompts
+from mmh_core.pocket.trials import MEMORIZED, open_captions
+from mmh_core.records import MMHError
+from mmh_core.studies.benchmark_run import LabelledPrompt, Split
+
+#: Captions of unnamed scenes in each half; those of the halves come from different seeds.
+OPEN_CAPTIONS = {"calibration": 40, "test": 100}
+_OPEN_SEEDS = {"calibration": 10_000, "test": 20_000}
+_SPLITS: tuple[Split, ...] = ("calibration", "test")
+
+
+def pocket_labelled(folder: Path, seed: int = 0) -> tuple[LabelledPrompt, ...]:
+    """Return the labelled prompts of the embedded world, split by subject.
+
+    Of each named subject one caption that was trained with, of each memorized one a paraphrase
+    that was not (kind "paraphrase"), and captions of unnamed scenes. Whether a caption is
+    memorized is what the world was built for, not what the model does with it.
+    """
+    table = read_prompts(folder)
+    found = []
+    for split in _SPLITS:
+        mine = table[table.split == split]
+        for kind in (*MEMORIZED, "varied"):
+            first = mine[(mine.kind == kind) & mine.trained].groupby("subject", sort=False).head(1)
+            cause = {"duplicate": False, "template": False, "overfit": True}.get(kind)
+            found += [
+                LabelledPrompt(str(text), kind in MEMORIZED, kind, split, cause)
+                for text in first.caption
+            ]
+        others = mine[mine.kind.isin(MEMORIZED) & ~mine.trained]
+        others = others.groupby("subject", sort=False).head(1)
+        found += [LabelledPrompt(str(t), True, "paraphrase", split) for t in others.caption]
+        count = OPEN_CAPTIONS[split]
+        drawn = open_captions(2 * count, _OPEN_SEEDS[split] + seed).caption.drop_duplicates()
+        known = {one.prompt for one in found}
+        found += [
+            LabelledPrompt(str(text), False, "open", split)
+            for text in [text for text in drawn if text not in known][:count]
+        ]
+    return tuple(found)
+
+
+def split_labelled(rows: Iterable[tuple[str, bool, str]]) -> tuple[LabelledPrompt, ...]:
+    """Return (prompt, memorized, kind) rows as labelled prompts, halved within each kind.
+
+    Equal prompts are kept once. Errors: MMHError for a prompt with both labels.
+    """
+    labels: dict[str, tuple[bool, str]] = {}
+    for prompt, memorized, kind in rows:
+        before = labels.setdefault(prompt, (memorized, kind))
+        if before[0] != memorized:
+            raise MMHError(
+                f"The prompt {prompt[:80]!r} is labelled memorized and normal: keep one label."
+            )
+    counts: dict[tuple[bool, str], int] = {}
+    found = []
+    for prompt, group in labels.items():
+        counts[group] = counts.get(group, -1) + 1
+        found.append(LabelledPrompt(prompt, *group, _SPLITS[counts[group] % 2]))
+    return tuple(found)

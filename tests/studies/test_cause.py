@@ -1,0 +1,76 @@
+"""The cause of memorization from pictures whose freedom is known by construction."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from mmh_core.studies.cause import (
+    DataFreedom,
+    balanced_accuracy,
+    cause_of,
+    data_freedom,
+    fitted_threshold,
+)
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def varying(count: int, directions: int, seed: int = 0) -> Tensor:
+    """Return pictures that differ from one in so many orthogonal directions, equally widely."""
+    axes = torch.linalg.qr(torch.randn(3 * 16 * 16, directions, generator=seeded(7))).Q
+    weights = torch.rand(count, directions, generator=seeded(seed)) - 0.5
+    return (0.5 + (8 * weights @ axes.T).reshape(count, 3, 16, 16)).clamp(0, 1)
+
+
+@pytest.mark.parametrize("directions", [1, 2, 5])
+def test_the_freedom_is_the_number_of_directions(directions: int) -> None:
+    both = varying(60, directions)
+    found = data_freedom(both[:40], both[40:])
+    assert found.lid == directions
+    # In one direction some of 60 points lie within the tolerance of another.
+    assert 20 <= found.distinct <= 60 and 0 < found.unseen <= 20
+
+
+def test_one_picture_however_often_has_none() -> None:
+    one = varying(1, 2)
+    noisy = one + 0.005 * torch.randn(5, 3, 16, 16, generator=seeded())
+    assert data_freedom(torch.cat([one, noisy]), one[:0]) == DataFreedom(0.0, 1, 0)
+
+
+def test_few_trained_pictures_alone_say_nothing() -> None:
+    three = varying(3, 5)
+    assert math.isnan(data_freedom(three, None).lid)
+    assert math.isnan(data_freedom(three[:0], three[:0]).lid)
+    # With unseen pictures of the caption the freedom shows.
+    assert data_freedom(three, varying(20, 5, seed=1)).lid == 5
+    assert data_freedom(varying(30, 2), None).lid == 2
+
+
+def test_the_cause_follows_the_threshold_and_says_why() -> None:
+    wide, none = DataFreedom(7.0, 8, 6), DataFreedom(0.0, 1, 0)
+    over = cause_of(True, 0.04, wide, 4.0)
+    assert over.label == "OD-Mem"
+    assert "8 different pictures of this caption vary in 7 dimensions" in over.reason
+    data = cause_of(True, -0.02, none, 4.0)
+    assert data.label == "DD-Mem" and "the model in 0.0" in data.reason
+    assert cause_of(True, 0.0, DataFreedom(2.0, 40, 0), 4.0).label == "DD-Mem"
+    assert cause_of(True, 0.0, DataFreedom(math.nan, 2, 0), 4.0).label == "not identifiable"
+    assert cause_of(False, 20.0, wide, 4.0).label == "not memorized"
+
+
+def test_the_threshold_lies_in_the_widest_gap_of_the_best() -> None:
+    lids = torch.tensor([0.0, 0.0, 2.0, 3.0, 7.0, 8.0])
+    over = torch.tensor([False, False, False, False, True, True])
+    assert fitted_threshold(lids, over) == 5.0
+    # One below the others cannot be helped; two of three and three of three are right.
+    mixed = torch.tensor([False, False, True, False, True, True])
+    found = fitted_threshold(lids, mixed)
+    assert float(balanced_accuracy(lids > found, mixed)) == pytest.approx(5 / 6)
+    with pytest.raises(ValueError, match="needs overfitted captions"):
+        fitted_threshold(lids, torch.ones(6, dtype=torch.bool))
