@@ -1,0 +1,108 @@
+"""Push the picture in the making away from the training picture that it comes to resemble."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mmh_core.mitigations.record import NOTHING, Given, Mitigated, steered
+from mmh_core.records import MMHError
+from mmh_core.retrieval.embedders import Embedder
+from mmh_core.retrieval.index import Index, check_same_embedder, search
+from mmh_core.text_to_image.generation import answering
+from mmh_core.text_to_image.model import TextToImage
+from mmh_core.text_to_image.requests import Branches, Mixing, Request
+
+#: One push is at most this share of the length of standard normal latents.
+_LONGEST = 0.5
+
+
+@dataclass(frozen=True)
+class AntiMemorizationGuidance:
+    """Correct `x0_hat` at every step while its nearest training picture is too similar.
+
+    Chen et al. 2024 (arXiv 2404.00922), dissimilarity guidance. With s the cosine of the
+    descriptors of the decoded `x0_hat` and its nearest training picture, and g the gradient of s
+    with respect to the latents, `x0_hat <- x0_hat - strength (s - threshold) g / |g|^2` where s
+    exceeds `threshold`: strength 1 is the step after which s would be the threshold if it were
+    linear. Works for any guidance scale, and without a prompt.
+    """
+
+    strength: float = 1.0
+    threshold: float = 0.6
+    name: str = "anti_memorization_guidance"
+    label: str = "Pushed off training pictures"
+    reference: str = "Chen et al. 2024, arXiv 2404.00922"
+    strength_label: str = "weight of the push"
+    strengths: tuple[float, ...] = (0.5, 1.0, 2.0)
+
+    def cost(self, steps: int) -> float:
+        """Return about what decoding and describing cost forth and back, as forwards."""
+        return 2.0 * steps
+
+    def apply(self, model: TextToImage, request: Request, *, given: Given = NOTHING) -> Mitigated:
+        """Return the request that is corrected while drawing; MMHError without an index."""
+        if given.index is None or given.embedder is None:
+            raise MMHError(
+                "Anti-memorization guidance needs an index of the training pictures: build one "
+                "or choose another mitigation."
+            )
+        check_same_embedder(given.index, given.embedder)
+        push = Push(model, given.index, given.embedder, self.strength, self.threshold)
+
+        def mixing() -> Mixing:
+            return push.mix
+
+        return Mitigated(
+            steered(request, mixing=mixing),
+            request.prompt,
+            f"At every step the picture was pushed off its nearest training picture while their "
+            f"similarity exceeded {self.threshold:g}.",
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Push:
+    """Hold what a push is computed from: it remembers nothing between steps."""
+
+    model: TextToImage
+    index: Index
+    embedder: Embedder
+    weight: float
+    threshold: float
+
+    def mix(self, branches: Branches) -> Tensor:
+        """Return the guided output with its `x0_hat` corrected, in the network's own terms."""
+        output = branches.guided(branches.scale)
+        said = answering(self.model, output)
+        x0_hat = said.x0(branches.x_t, branches.t)
+        pushed = self.pushed(x0_hat)
+        times = said.times(branches.t, x0_hat)
+        alpha = said.schedule.alpha(times)[:, None, None, None]
+        sigma = said.schedule.sigma(times)[:, None, None, None]
+        # Only what moved is computed again: there is no rounding where nothing is pushed.
+        eps = (branches.x_t - alpha * pushed) / sigma
+        again = said.target_of(pushed, eps, times).to(output.dtype)
+        moved = (pushed != x0_hat).flatten(1).any(1)[:, None, None, None]
+        return torch.where(moved, again, output)
+
+    def pushed(self, x0_hat: Tensor) -> Tensor:
+        """Return latents (B, C, h, w) after one push each where it is needed."""
+        with torch.inference_mode(False), torch.enable_grad():
+            latents = x0_hat.detach().clone().requires_grad_()
+            described = self.embedder(self.model.decode(latents))
+            similarity = (described * self._nearest(described)).sum(1)
+            (gradient,) = torch.autograd.grad(similarity.sum(), latents)
+        excess = (similarity.detach() - self.threshold).clamp(min=0)
+        lengths = torch.linalg.vector_norm(gradient.flatten(1), dim=1).clamp(min=1e-12)
+        longest = _LONGEST * x0_hat[0].numel() ** 0.5
+        steps = (self.weight * excess / lengths).clamp(max=longest)
+        moved: Tensor = x0_hat - (steps / lengths)[:, None, None, None] * gradient
+        return moved
+
+    def _nearest(self, described: Tensor) -> Tensor:
+        found = search(self.index, described.detach(), k=1)
+        vectors = self.index.vectors[found.rows[:, 0].numpy()]
+        return torch.from_numpy(vectors.copy()).to(described)

@@ -1,0 +1,54 @@
+"""Hide the padding from the prompt's cross-attention, and attend more to the start token."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mmh_core.mitigations.cross_attention import CrossAttention
+from mmh_core.mitigations.record import NOTHING, Given, Mitigated, branches_per_step, steered
+from mmh_core.mitigations.tokens import padding_rows
+from mmh_core.text_to_image.model import TextToImage
+from mmh_core.text_to_image.requests import Request
+
+
+@dataclass(frozen=True)
+class AttentionMasking:
+    """Set the logits of padding to minus infinity and multiply that of the start by `strength`.
+
+    Ren et al. 2024 (arXiv 2403.11052): memorized prompts concentrate their attention on the
+    tokens that summarize them. Only rows of the batch that see the prompt are changed.
+    """
+
+    strength: float = 1.25
+    name: str = "attention_masking"
+    label: str = "Attention off the padding"
+    reference: str = "Ren et al. 2024, arXiv 2403.11052"
+    strength_label: str = "factor on the start token's logit"
+    strengths: tuple[float, ...] = (1.0, 1.25, 1.5)
+
+    def cost(self, steps: int) -> float:
+        """Return 0."""
+        return 0.0
+
+    def apply(self, model: TextToImage, request: Request, *, given: Given = NOTHING) -> Mitigated:
+        """Return the request with controlled attention."""
+        padding, factor = padding_rows(model, request.prompt).to(model.device), self.strength
+
+        def weighting(logits: Tensor) -> Tensor:
+            logits = logits.index_fill(-1, padding, -torch.inf)
+            start = logits[..., :1] * factor
+            return torch.cat([start, logits[..., 1:]], dim=-1).softmax(-1)
+
+        return Mitigated(
+            steered(
+                request,
+                attention=lambda leading: CrossAttention(model.unet, weighting, leading),
+            ),
+            request.prompt,
+            f"Attention left out the {len(padding)} padding tokens, and the start token's logit "
+            f"was multiplied by {factor:g}.",
+            forwards_per_step=branches_per_step(request),
+        )

@@ -1,0 +1,25 @@
+"""Judge a request by what it draws: how similar its pictures are to the training pictures."""
+
+from __future__ import annotations
+
+import torch
+
+from mmh_core.mitigations.lid_loss import drawn_latents
+from mmh_core.mitigations.record import Scan
+from mmh_core.retrieval.embedders import Embedder
+from mmh_core.retrieval.index import Index, check_same_embedder, search
+from mmh_core.text_to_image.model import TextToImage
+from mmh_core.text_to_image.requests import Request
+
+
+@torch.no_grad()
+def copy_scan(model: TextToImage, request: Request, index: Index, embedder: Embedder) -> Scan:
+    """Score a request by the largest similarity of its pictures to a training picture.
+
+    It sees whatever steers a generation, at the price of drawing it. MMHError for an index of
+    another embedder.
+    """
+    check_same_embedder(index, embedder)
+    latents, forwards = drawn_latents(model, request)
+    found = search(index, embedder(model.decode(latents)), k=1)
+    return Scan(float(found.similarity.max()), forwards)

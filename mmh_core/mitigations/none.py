@@ -1,0 +1,34 @@
+"""Change nothing: the baseline of every comparison, through the same code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mmh_core.mitigations.record import NOTHING, Given, Mitigated, branches_per_step
+from mmh_core.text_to_image.model import TextToImage
+from mmh_core.text_to_image.requests import Request
+
+
+@dataclass(frozen=True)
+class NoMitigation:
+    """Return the very request."""
+
+    strength: float = 0.0
+    name: str = "none"
+    label: str = "No mitigation"
+    reference: str = "baseline"
+    strength_label: str = "nothing to set"
+    strengths: tuple[float, ...] = (0.0,)
+
+    def cost(self, steps: int) -> float:
+        """Return 0."""
+        return 0.0
+
+    def apply(self, model: TextToImage, request: Request, *, given: Given = NOTHING) -> Mitigated:
+        """Return the request itself."""
+        return Mitigated(
+            request,
+            request.prompt,
+            "Nothing was changed.",
+            forwards_per_step=branches_per_step(request),
+        )

@@ -1,0 +1,53 @@
+"""Move an input of the network until a detector is satisfied, each picture on its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Moved:
+    """Hold the outcome for B rows.
+
+    `values` (B, ...), `before` and `after` (B,) the losses there, `steps` the number of steps that
+    were taken, and `evaluations` how often the loss was evaluated, the last time without gradient.
+    """
+
+    values: Tensor
+    before: Tensor
+    after: Tensor
+    steps: int
+    evaluations: int
+
+
+def descend(
+    loss: Callable[[Tensor], Tensor], start: Tensor, target: float, *, rate: float, steps: int
+) -> Moved:
+    """Lower `loss(values)` (B,) by AdamW until it is at most `target`, in at most `steps` steps.
+
+    Weight decay is AdamW's usual .01. A row that has reached the target stays where it is, and no
+    row depends on its company: what a seed becomes is the same alone.
+    """
+    with torch.enable_grad():
+        values = start.detach().float().clone().requires_grad_()
+        optimizer = torch.optim.AdamW([values], lr=rate)
+        before: Tensor | None = None
+        taken = 0
+        while True:
+            found = loss(values)
+            now = found.detach()
+            before = now if before is None else before
+            waiting = now > target
+            if taken == steps or not bool(waiting.any()):
+                break
+            (values.grad,) = torch.autograd.grad(found.sum(), values)
+            kept = values.detach().clone()
+            optimizer.step()
+            with torch.no_grad():
+                values[~waiting] = kept[~waiting]
+            taken += 1
+    return Moved(values.detach(), before, now, taken, taken + 1)

@@ -1,0 +1,48 @@
+"""Zero the first padding embeddings, in which a prompt is remembered as a whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mmh_core.mitigations.record import NOTHING, Given, Mitigated, branches_per_step, steered
+from mmh_core.mitigations.tokens import check_end_padding, padding_rows
+from mmh_core.text_to_image.generation import embeddings
+from mmh_core.text_to_image.model import TextToImage
+from mmh_core.text_to_image.requests import Request
+
+
+@dataclass(frozen=True)
+class PaddingFix:
+    """Set the first `strength` (a share, rounded to rows) of the padding embeddings to zero.
+
+    Kim & No 2026. Only the prompt's own embedding is changed. In encoders padded with the end
+    token every padding row has attended to the whole prompt and repeats its summary.
+    """
+
+    strength: float = 0.7
+    name: str = "padding_fix"
+    label: str = "Padding set to zero"
+    reference: str = "Kim & No 2026"
+    strength_label: str = "share of the padding"
+    strengths: tuple[float, ...] = (0.35, 0.7, 1.0)
+
+    def cost(self, steps: int) -> float:
+        """Return 0."""
+        return 0.0
+
+    def apply(self, model: TextToImage, request: Request, *, given: Given = NOTHING) -> Mitigated:
+        """Return the request with a changed embedding; MMHError for other encoders."""
+        if not 0 <= self.strength <= 1:
+            raise ValueError(f"The share must be from 0 to 1, got {self.strength!r}.")
+        check_end_padding(model, "The padding fix")
+        padding = padding_rows(model, request.prompt)
+        zeroed = padding[: round(self.strength * len(padding))]
+        embedding = embeddings(model, request)[0].clone()
+        embedding[:, zeroed] = 0
+        return Mitigated(
+            steered(request, embedding=embedding),
+            request.prompt,
+            f"{len(zeroed)} of the {len(padding)} padding rows of the prompt's embedding were set "
+            "to zero.",
+            forwards_per_step=branches_per_step(request),
+        )

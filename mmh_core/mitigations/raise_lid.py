@@ -1,0 +1,69 @@
+"""Move the prompt's embedding until the picture's dimension is that of normal prompts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from mmh_core.mitigations.embedding_optimization import behind_the_start
+from mmh_core.mitigations.lid_loss import LidBy, drawn_latents, lid_of
+from mmh_core.mitigations.optimization import descend
+from mmh_core.mitigations.record import (
+    NOTHING,
+    Given,
+    Mitigated,
+    branches_per_step,
+    quantile_of,
+    steered,
+)
+from mmh_core.text_to_image.generation import embeddings
+from mmh_core.text_to_image.model import TextToImage
+from mmh_core.text_to_image.requests import Request
+
+
+@dataclass(frozen=True)
+class RaiseLid:
+    """Raise the LID of the unmitigated picture given the prompt, by AdamW on the embedding.
+
+    Ross et al. 2025: the loss is -FLIPD or minus the denoising-loss LID at the scale `log_delta`,
+    at the picture that the request would draw; the target is the quantile `strength` of normal
+    prompts' LIDs by the same estimator at the same scale. The start token's row is fixed.
+    """
+
+    strength: float = 0.5
+    by: LidBy = "denoising loss"
+    log_delta: float = -0.2
+    rate: float = 0.05
+    most_steps: int = 10
+    name: str = "raise_lid"
+    label: str = "Raised dimension"
+    reference: str = "Ross et al. 2025, arXiv 2411.00113"
+    strength_label: str = "share of normal prompts to rise above"
+    strengths: tuple[float, ...] = (0.1, 0.5, 0.9)
+
+    def cost(self, steps: int) -> float:
+        """Return one drawing and a forward and a backward of the estimator for every step."""
+        return 2.0 * steps + 16 * self.most_steps
+
+    def apply(self, model: TextToImage, request: Request, *, given: Given = NOTHING) -> Mitigated:
+        """Return the request with an embedding per seed; MMHError without `normal_lids`."""
+        target = quantile_of(given.normal_lids, self.strength, "LIDs")
+        latents, drawing = given.latents, 0.0
+        if latents is None:
+            latents, drawing = drawn_latents(model, request)
+        cond = embeddings(model, request)[0].float().expand(len(latents), -1, -1)
+        lid = lid_of(model, latents, self.log_delta, self.by, given.drawing())
+
+        def loss(rows: Tensor) -> Tensor:
+            return -lid.values(behind_the_start(cond, rows))
+
+        moved = descend(loss, cond[:, 1:], -target, rate=self.rate, steps=self.most_steps)
+        return Mitigated(
+            steered(request, embedding=behind_the_start(cond, moved.values)),
+            request.prompt,
+            f"The embedding moved {moved.steps} steps; the LID of the picture went from "
+            f"{-moved.before.mean():.3g} to {-moved.after.mean():.3g} (target {target:.3g}).",
+            drawing + lid.forwards * (moved.steps + 0.5),
+            branches_per_step(request),
+        )

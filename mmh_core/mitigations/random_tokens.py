@@ -1,0 +1,81 @@
+"""Insert random words into the prompt: the baseline that needs no knowledge at all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+
+from mmh_core.mitigations.record import (
+    NOTHING,
+    Given,
+    Mitigated,
+    branches_per_step,
+    with_prompt,
+)
+from mmh_core.text_to_image.model import TextToImage
+from mmh_core.text_to_image.requests import Request
+
+Insertion = Literal["words", "numbers"]
+_LARGEST = 1_000_000
+_SHORTEST = 3
+
+
+@dataclass(frozen=True)
+class RandomTokens:
+    """Insert `strength` random words of the model's vocabulary, or numbers, at random places.
+
+    Somepalli et al. 2023 (arXiv 2305.20086), random word and random number addition.
+    """
+
+    strength: float = 2.0
+    insertion: Insertion = "words"
+    name: str = "random_tokens"
+    label: str = "Random words"
+    reference: str = "Somepalli et al. 2023, arXiv 2305.20086"
+    strength_label: str = "words inserted"
+    strengths: tuple[float, ...] = (1.0, 2.0, 4.0)
+
+    def cost(self, steps: int) -> float:
+        """Return 0."""
+        return 0.0
+
+    def apply(self, model: TextToImage, request: Request, *, given: Given = NOTHING) -> Mitigated:
+        """Return the request with a longer prompt; ValueError without a generator."""
+        if self.insertion not in get_args(Insertion):
+            raise ValueError(
+                f"Unknown insertion {self.insertion!r}; choose from {get_args(Insertion)}."
+            )
+        generator = given.drawing()
+        known = vocabulary_words(model) if self.insertion == "words" else ()
+        words, added = request.prompt.split(), []
+        for _ in range(round(self.strength)):
+            # A vocabulary of fragments alone has no words to offer.
+            new = (
+                known[_below(len(known), generator)] if known else str(_below(_LARGEST, generator))
+            )
+            words.insert(_below(len(words) + 1, generator), new)
+            added.append(new)
+        prompt = " ".join(words)
+        return Mitigated(
+            with_prompt(request, prompt),
+            prompt,
+            f"Inserted at random: {', '.join(added)}." if added else "Nothing was inserted.",
+            forwards_per_step=branches_per_step(request),
+        )
+
+
+def vocabulary_words(model: TextToImage) -> tuple[str, ...]:
+    """Return the whole words of at least three letters in the tokenizer's vocabulary, sorted."""
+    tokenizer: Any = model.tokenizer
+    ends = (token.removesuffix("</w>") for token in tokenizer.get_vocab() if "</w>" in token)
+    return tuple(
+        sorted(
+            word for word in ends if len(word) >= _SHORTEST and word.isascii() and word.isalpha()
+        )
+    )
+
+
+def _below(limit: int, generator: torch.Generator) -> int:
+    return int(torch.randint(limit, (1,), generator=generator, device=generator.device))
