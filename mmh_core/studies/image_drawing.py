@@ -55,7 +55,7 @@ def draw_prompt(
     noise, shown, gap = "", time.monotonic(), _PREVIEW_GAP
     for step in generate(model, request_for(config, prompt)):
         if step.index == 1:
-            noise = _digest(step.x_t)
+            noise = digest(step.x_t)
         norms.append(step.guidance_norm.float().cpu())
         times.append(step.t)
         if step.index in _kept_steps(step.steps, config.frames):
@@ -113,5 +113,6 @@ def pixels_of(model: TextToImage, latents: Tensor) -> Tensor:
     return torch.from_numpy(to_uint8(torch.cat(parts))).permute(0, 3, 1, 2).contiguous()
 
 
-def _digest(noise: Tensor) -> str:
+def digest(noise: Tensor) -> str:
+    """Return the SHA-256 of a noise as float32 bytes."""
     return hashlib.sha256(noise.float().contiguous().cpu().numpy().tobytes()).hexdigest()

@@ -44,7 +44,7 @@ def read_lids(
     without = model.encode_text([negative]) if negative else model.unconditional
     without = without.expand(len(pictures), -1, -1)
     found = [
-        _estimate(model, latents, cond, log_delta, estimator, pictures[0].seed)
+        estimate_lid(model, latents, cond, log_delta, estimator, pictures[0].seed)
         for cond in (with_prompt, without)
     ]
     spec = ESTIMATORS[estimator]
@@ -113,7 +113,7 @@ def _counted(
     return soft_spectral_count(model, x, log_delta, cond=cond, effort=EFFORT, generator=generator)
 
 
-def _estimate(
+def estimate_lid(
     model: TextToImage,
     latents: Tensor,
     cond: Tensor,
@@ -121,7 +121,11 @@ def _estimate(
     estimator: str,
     seed: int,
 ) -> LidEstimate:
-    """Run an estimator on all pictures, as many at a time as fit into memory."""
+    """Run an estimator at latents (B, C, h, w) given embeddings `cond` (B, tokens, width).
+
+    As many at a time as fit into memory; `seed` fixes the probes. Errors: MMHError where D is
+    beyond the estimator's limit.
+    """
     spec = ESTIMATORS[estimator]
     run = _counted if estimator == DEFAULT_ESTIMATOR else spec.run
     dim = latents[0].numel()

@@ -14,7 +14,9 @@ from torch import Tensor
 
 from mmh_core.pocket.assets import read_prompts
 from mmh_core.pocket.calibration import read_calibration
+from mmh_core.pocket.clip import embed_captions, embed_pictures, load_clip
 from mmh_core.pocket.furnish import open_shelf
+from mmh_core.pocket.tokenizer import load_tokenizer, token_ids
 from mmh_core.pocket.world import World
 from mmh_core.records import MMHError
 from mmh_core.retrieval.copy_evidence import copy_evidence
@@ -41,7 +43,8 @@ class Reference:
     `training` and `thresholds` are there where its pictures are at hand and calibrated; `truth`
     tells what is known of a caption, None for a model whose world is not known. `log_delta` is the
     calibrated scale of LID, None where it has to be found. `corpus` gives the pictures that bear a
-    caption, in [0, 1]: those trained on, and others that the model has not seen.
+    caption, in [0, 1]: those trained on, and others that the model has not seen. `alignment` gives
+    the cosine (B,) of pictures (B, 3, H, W) in [0, 1] with a text, by a CLIP of the same world.
     """
 
     name: str
@@ -53,6 +56,7 @@ class Reference:
     truth: Callable[[str], PromptTruth | None] | None = None
     log_delta: float | None = None
     corpus: Callable[[str], tuple[Tensor, Tensor]] | None = None
+    alignment: Callable[[Tensor, str], Tensor] | None = None
 
 
 def pocket_reference(folder: Path) -> Reference:
@@ -71,7 +75,20 @@ def pocket_reference(folder: Path) -> Reference:
         truth.get,
         calibration.log_delta,
         lambda caption: captioned_pictures(shelf.world, caption),
+        pocket_alignment(folder),
     )
+
+
+def pocket_alignment(folder: Path) -> Callable[[Tensor, str], Tensor]:
+    """Return the cosine of pictures with a text by the embedded CLIP."""
+    clip, tokenizer = load_clip(folder), load_tokenizer(folder / "tokenizer")
+
+    def alignment(pictures: Tensor, text: str) -> Tensor:
+        seen = embed_pictures(clip, (pictures * 255).round().to(torch.uint8))
+        said: Tensor = embed_captions(clip, token_ids(tokenizer, [text]))
+        return seen @ said[0]
+
+    return alignment
 
 
 def captioned_pictures(world: World, caption: str) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,119 @@
+"""Compare mitigations on the same seeds and the same starting noise."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+
+from mmh_core.mitigations.catalogue import MITIGATIONS, mitigation
+from mmh_core.records import MMHError, Progress
+from mmh_core.studies.image_config import checked as checked_images
+from mmh_core.studies.image_reference import Reference
+from mmh_core.studies.image_run import NormalPrompts
+from mmh_core.studies.mitigation_cells import Ground, as_images, draw_cell
+from mmh_core.studies.mitigation_run import (
+    MOST_CELLS,
+    Cell,
+    MitigationConfig,
+    MitigationRun,
+    Treatment,
+)
+from mmh_core.text_to_image.model import TextToImage
+
+
+def checked(config: MitigationConfig) -> MitigationConfig:
+    """Return the config with `none` first, or refuse it. Errors: MMHError, ValueError."""
+    checked_images(as_images(config))
+    for treatment in config.treatments:
+        mitigation(treatment.mitigation)
+        if not math.isfinite(treatment.strength):
+            raise MMHError(f"The strength {treatment.strength} is no number: choose another.")
+    none = Treatment("none", MITIGATIONS["none"].strength)
+    wanted = dict.fromkeys((none, *config.treatments))
+    treatments = tuple(one for one in wanted if one == none or one.mitigation != "none")
+    cells = len(treatments) * len(config.prompts) * len(config.seeds)
+    if cells > MOST_CELLS:
+        raise MMHError(
+            f"{cells} pictures are more than one comparison may draw ({MOST_CELLS}): choose "
+            "fewer mitigations, strengths, prompts or seeds."
+        )
+    return replace(config, treatments=treatments)
+
+
+def mitigation_study(
+    config: MitigationConfig,
+    model: TextToImage,
+    reference: Reference | None,
+    normal: NormalPrompts | None = None,
+    *,
+    log_delta: float | None = None,
+) -> Iterator[Progress[MitigationRun]]:
+    """Draw every prompt with every treatment; `none` is always drawn first.
+
+    LID is read at `log_delta`, unless given at the scale of `normal` or of the reference, and left
+    out where there is neither. Errors: MMHError and ValueError for a config that cannot be run; a
+    mitigation that cannot be applied leaves a cell that says so.
+    """
+    config = checked(config)
+    usable = (
+        normal if normal is not None and normal.fits(model.sha256, as_images(config)) else None
+    )
+    scale = log_delta
+    if scale is None and usable is not None:
+        scale = usable.log_delta
+    if scale is None and reference is not None:
+        scale = reference.log_delta
+    ground = Ground(config, model, reference, usable, math.nan if scale is None else scale)
+    started = time.monotonic()
+    run = _empty_run(ground)
+    total = len(config.prompts) * len(config.treatments)
+    yield Progress(0.0, "Drawing starts", run)
+    for number, prompt in enumerate(config.prompts):
+        base: Cell | None = None
+        for treatment in config.treatments:
+            label = f"{mitigation(treatment.mitigation).label}, strength {treatment.strength:g}"
+            done = len(run.cells) / total
+            cell = None
+            for share, preview, ready in draw_cell(ground, number, prompt, treatment, base):
+                cell = ready
+                if preview is not None:
+                    run = replace(run, preview=preview)
+                run = replace(run, seconds=time.monotonic() - started)
+                yield Progress(done + share / total, label, run)
+            if cell is None:
+                raise ValueError("A cell was not drawn.")
+            base = cell if base is None else base
+            run = _with_cell(run, cell, reference)
+            yield Progress(len(run.cells) / total, label, run)
+    yield Progress(1.0, "Finished", replace(run, state="complete", preview=run.preview[:0]))
+
+
+def _with_cell(run: MitigationRun, cell: Cell, reference: Reference | None) -> MitigationRun:
+    """Add a cell, and the training pictures that its own are nearest to."""
+    known = dict(run.nearest_pictures)
+    if reference is not None:
+        rows = {int(id): row for row, id in enumerate(reference.index.ids)}
+        for id in cell.nearest.tolist():
+            if id >= 0 and id not in known:
+                known[id] = reference.picture(rows[id])
+    return replace(run, cells=(*run.cells, cell), nearest_pictures=tuple(known.items()))
+
+
+def _empty_run(ground: Ground) -> MitigationRun:
+    config = ground.config
+    return MitigationRun(
+        config=config,
+        state="drawing",
+        model=ground.model.name,
+        sha256=ground.model.sha256,
+        device=ground.model.device.type,
+        log_delta=ground.log_delta,
+        preview=torch.empty(0, 3, config.height, config.width, dtype=torch.uint8),
+        cells=(),
+        nearest_pictures=(),
+        seconds=0.0,
+    )

@@ -1,0 +1,139 @@
+"""Records of the comparison of mitigations: what is asked, and a cell per prompt and strength."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from torch import Tensor
+
+from mmh_core.retrieval.copy_evidence import CopyKind
+from mmh_core.text_to_image.requests import SchedulerName
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MOST_CELLS = 400
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """Name a mitigation of `mitigations.catalogue` and its strength."""
+
+    mitigation: str
+    strength: float
+
+
+@dataclass(frozen=True)
+class MitigationConfig:
+    """Say what to compare: every prompt with every treatment, on the same seeds and noise.
+
+    The first prompt is the one in question; the others are those that must not move.
+    """
+
+    model: str
+    prompts: tuple[str, ...]
+    seeds: tuple[int, ...]
+    treatments: tuple[Treatment, ...]
+    steps: int
+    guidance: float
+    height: int
+    width: int
+    scheduler: SchedulerName = "ddim"
+    negative: str = ""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Hold one treatment of one prompt, B seeds.
+
+    `used` is the prompt in force and `changed` what the mitigation did, in one sentence; `refused`
+    says why it could not be applied, and nothing was drawn then. `pictures` uint8 (B, 3, H, W) and
+    `latents` (B, C, h, w). All else is (B,): `similarity` to the nearest training picture
+    `nearest` (id, -1 without a reference), `moved`, the similarity to the unmitigated picture of
+    the same seed, `alignment` with the prompt as asked (cosine of CLIP), `lid` given what was in
+    force with its standard error, `percentile` of the first-step guidance norm among normal
+    prompts; NaN where unknown. `kinds` says which are copies. `agreement` is the mean pairwise
+    similarity of the pictures. `noise_sha256` is that of the starting noise. Costs are per
+    picture: `forwards` of one branch in all, `seconds`, and `peak_mb` of memory above the start.
+    """
+
+    prompt: int
+    treatment: Treatment
+    label: str
+    used: str
+    changed: str
+    refused: str
+    pictures: Tensor
+    latents: Tensor
+    similarity: Tensor
+    nearest: Tensor
+    moved: Tensor
+    alignment: Tensor
+    lid: Tensor
+    lid_error: Tensor
+    percentile: Tensor
+    kinds: tuple[CopyKind, ...]
+    agreement: float
+    noise_sha256: str
+    forwards: float
+    seconds: float
+    peak_mb: float
+
+    @property
+    def copied(self) -> float:
+        """Return the share of pictures that are copies of any kind, NaN where nobody can tell."""
+        if not self.kinds or bool(self.similarity.isnan().all()):
+            return math.nan
+        return sum(kind != "none" for kind in self.kinds) / len(self.kinds)
+
+
+@dataclass(frozen=True)
+class MitigationRun:
+    """Hold one comparison, finished or as far as it is known; cells come prompt after prompt."""
+
+    config: MitigationConfig
+    state: Literal["drawing", "complete", "stopped"]
+    model: str
+    sha256: str
+    device: str
+    log_delta: float
+    preview: Tensor
+    cells: tuple[Cell, ...]
+    nearest_pictures: tuple[tuple[int, Tensor], ...]
+    seconds: float
+
+    def cell(self, prompt: int, treatment: Treatment) -> Cell | None:
+        """Return the cell of a prompt and treatment, None where it was not drawn."""
+        for cell in self.cells:
+            if cell.prompt == prompt and cell.treatment == treatment:
+                return cell
+        return None
+
+    def frame(self) -> pd.DataFrame:
+        """Return one row per picture."""
+        import pandas as pd
+
+        rows = []
+        for cell in self.cells:
+            for i in range(len(cell.kinds)):
+                rows.append(
+                    {
+                        "prompt": self.config.prompts[cell.prompt],
+                        "mitigation": cell.treatment.mitigation,
+                        "strength": cell.treatment.strength,
+                        "seed": self.config.seeds[i],
+                        "used_prompt": cell.used,
+                        "copy": cell.kinds[i],
+                        "nearest": int(cell.nearest[i]),
+                        "similarity": float(cell.similarity[i]),
+                        "similarity_to_unmitigated": float(cell.moved[i]),
+                        "alignment": float(cell.alignment[i]),
+                        "lid": float(cell.lid[i]),
+                        "lid_standard_error": float(cell.lid_error[i]),
+                        "guidance_norm_percentile": float(cell.percentile[i]),
+                        "forwards": cell.forwards,
+                    }
+                )
+        return pd.DataFrame(rows)

@@ -1,0 +1,206 @@
+"""The comparison of mitigations on a tiny random model, with a planted training picture."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from mmh_core.records import MMHError
+from mmh_core.retrieval.embedders import PixelEmbedder, embed_all
+from mmh_core.retrieval.index import build_index
+from mmh_core.retrieval.training_pictures import training_pictures
+from mmh_core.studies.image import image_study
+from mmh_core.studies.image_config import request_for
+from mmh_core.studies.image_drawing import pixels_of
+from mmh_core.studies.image_reference import Reference
+from mmh_core.studies.memory import peak_memory
+from mmh_core.studies.mitigation import checked, mitigation_study
+from mmh_core.studies.mitigation_cells import as_images, copy_share
+from mmh_core.studies.mitigation_run import MitigationConfig, MitigationRun, Treatment
+from mmh_core.text_to_image.generation import draw, generate
+from mmh_core.text_to_image.model import TextToImage
+from tests.retrieval.drawings import THRESHOLDS, drawings, labels
+from tests.text_to_image.conftest import ModelOf
+
+PROMPT = "the cat"
+NONE, STATIC = Treatment("none", 0.0), Treatment("static_guidance", 0.5)
+WORDS = Treatment("random_tokens", 2.0)
+CONFIG = MitigationConfig("tiny", (PROMPT, "a dog"), (3, 4), (STATIC, WORDS), 5, 2.0, 32, 32)
+
+
+@pytest.fixture(scope="module")
+def model(model_of: ModelOf) -> TextToImage:
+    return model_of("tiny")
+
+
+@pytest.fixture(scope="module")
+def planted(model: TextToImage) -> Reference:
+    pictures = drawings(60, size=32)
+    request = request_for(as_images(CONFIG), PROMPT)
+    pictures[7] = (draw(model, request)[0] * 255).round().to(torch.uint8)
+    embedder = PixelEmbedder(8)
+    index = build_index(embed_all(embedder, pictures), labels(60), embedder)
+
+    def alignment(shown: Tensor, text: str) -> Tensor:
+        return shown.mean((1, 2, 3)) * len(text)
+
+    return Reference(
+        "drawings",
+        index,
+        embedder,
+        lambda row: pictures[row],
+        training_pictures(pictures, index),
+        THRESHOLDS,
+        log_delta=-0.5,
+        alignment=alignment,
+    )
+
+
+@pytest.fixture(scope="module")
+def run(model: TextToImage, planted: Reference) -> MitigationRun:
+    return last(CONFIG, model, planted)
+
+
+def last(
+    config: MitigationConfig, model: TextToImage, reference: Reference | None
+) -> MitigationRun:
+    found = None
+    for progress in mitigation_study(config, model, reference):
+        found = progress.partial
+    assert found is not None
+    return found
+
+
+def test_every_prompt_is_drawn_with_every_treatment_none_first(run: MitigationRun) -> None:
+    assert [(c.prompt, c.treatment) for c in run.cells] == [
+        (p, t) for p in (0, 1) for t in (NONE, STATIC, WORDS)
+    ]
+    assert run.state == "complete"
+    assert not any(c.refused for c in run.cells)
+    assert run.cell(1, WORDS) is run.cells[5] and run.cell(1, Treatment("rewrite", 1.0)) is None
+
+
+def test_none_is_the_images_study_bit_for_bit(
+    model: TextToImage, planted: Reference, run: MitigationRun
+) -> None:
+    images = None
+    for progress in image_study(as_images(CONFIG), model, planted):
+        images = progress.partial
+    assert images is not None
+    for prompt in (0, 1):
+        cell = run.cell(prompt, NONE)
+        assert cell is not None
+        for i, one in enumerate(images.pictures[2 * prompt : 2 * prompt + 2]):
+            assert torch.equal(cell.latents[i], one.latents)
+            assert torch.equal(cell.pictures[i], one.picture)
+            assert one.copy is not None and one.lid is not None
+            assert float(cell.similarity[i]) == pytest.approx(one.copy.similarity, abs=1e-6)
+        assert cell.noise_sha256 == images.noise_sha256
+    assert run.cells[0].kinds == ("exact", "none") and run.cells[0].copied == 0.5
+
+
+def test_all_treatments_start_from_the_same_noise_and_differ_in_the_end(
+    run: MitigationRun,
+) -> None:
+    assert len({c.noise_sha256 for c in run.cells}) == 1
+    for cell in run.cells:
+        same = torch.equal(cell.pictures, run.cell(cell.prompt, NONE).pictures)  # type: ignore[union-attr]
+        assert same == (cell.treatment == NONE)
+        assert bool((cell.moved > 1 - 1e-6).all()) == same
+
+
+def test_a_static_schedule_is_drawn_as_its_recipe_says(
+    model: TextToImage, run: MitigationRun
+) -> None:
+    from mmh_core.mitigations.catalogue import mitigation
+
+    request = request_for(as_images(CONFIG), PROMPT)
+    applied = replace(mitigation("static_guidance"), strength=0.5)  # type: ignore[type-var]
+    steps = list(generate(model, applied.apply(model, request).request))  # type: ignore[attr-defined]
+    cell = run.cell(0, STATIC)
+    assert cell is not None
+    assert torch.equal(cell.pictures, pixels_of(model, steps[-1].latents))
+    assert cell.forwards == pytest.approx(2.0 * 5)
+
+
+def test_alignment_is_with_the_prompt_as_asked(run: MitigationRun) -> None:
+    cell = run.cell(1, WORDS)
+    assert cell is not None and cell.used != "a dog"
+    expected = (cell.pictures.float() / 255).mean((1, 2, 3)) * len("a dog")
+    torch.testing.assert_close(cell.alignment, expected)
+
+
+def test_what_the_training_set_tells_is_unknown_without_one(model: TextToImage) -> None:
+    found = last(replace(CONFIG, prompts=(PROMPT,), treatments=(STATIC,)), model, None)
+    for cell in found.cells:
+        assert math.isnan(cell.copied) and cell.nearest.tolist() == [-1, -1]
+        assert bool(cell.similarity.isnan().all() and cell.lid.isnan().all())
+    assert math.isnan(found.log_delta)
+
+
+def test_a_mitigation_that_cannot_be_applied_leaves_a_cell_that_says_so(
+    model: TextToImage,
+) -> None:
+    needs_index = Treatment("anti_memorization_guidance", 0.5)
+    found = last(replace(CONFIG, prompts=(PROMPT,), treatments=(needs_index, STATIC)), model, None)
+    cell = found.cell(0, needs_index)
+    assert cell is not None and len(cell.refused) > 20 and not len(cell.pictures)
+    assert math.isnan(cell.copied)
+    after = found.cell(0, STATIC)
+    assert after is not None and len(after.pictures) == 2
+
+
+def test_a_stop_keeps_the_cells_that_are_done(model: TextToImage, planted: Reference) -> None:
+    steps = mitigation_study(CONFIG, model, planted)
+    fractions = []
+    for progress in steps:
+        fractions.append(progress.fraction)
+        if len(progress.partial.cells) == 2:
+            break
+    steps.close()  # type: ignore[attr-defined]
+    assert [c.treatment for c in progress.partial.cells] == [NONE, STATIC]
+    assert fractions == sorted(fractions) and fractions[-1] == pytest.approx(2 / 6)
+
+
+def test_the_scan_of_the_chain_counts_copies(model: TextToImage, planted: Reference) -> None:
+    request = request_for(as_images(CONFIG), PROMPT)
+    found = copy_share(model, request, planted)
+    assert (found.score, found.forwards) == (0.5, 10.0)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"treatments": (Treatment("static_guidance", math.inf),)}, "is no number"),
+        (
+            {"treatments": tuple(Treatment("static_guidance", k / 500) for k in range(200))},
+            "800|804",
+        ),
+        ({"prompts": ("",)}, "prompt is empty"),
+    ],
+)
+def test_what_cannot_be_run_is_refused(changed: dict[str, object], said: str) -> None:
+    with pytest.raises(MMHError, match=said):
+        checked(replace(CONFIG, **changed))  # type: ignore[arg-type]
+
+
+def test_an_unknown_mitigation_is_refused_with_the_choices() -> None:
+    with pytest.raises(ValueError, match="Unknown mitigation 'magic'"):
+        checked(replace(CONFIG, treatments=(Treatment("magic", 1.0),)))
+
+
+def test_the_baseline_is_there_once_whatever_is_asked() -> None:
+    asked = (STATIC, Treatment("none", 0.0), STATIC, Treatment("none", 3.0))
+    assert checked(replace(CONFIG, treatments=asked)).treatments == (NONE, STATIC)
+
+
+def test_peak_memory_sees_what_is_allocated_inside() -> None:
+    with peak_memory(torch.device("cpu")) as peak:
+        block = torch.ones(40_000_000)
+        del block
+    # 160 MB were held; the allocator may have had some of it already.
+    assert math.isnan(peak()) or 80 < peak() < 400
