@@ -148,14 +148,13 @@ def _measured(
     vectors = embedder(pictures)
     neighbors = search(index, vectors, LAYOUT_NEIGHBORS)
     units = unit_rows(vectors.numpy(force=True)).astype(np.float64)
-    first, root = neighbors.rows[:, 0], math.sqrt(points.shape[1])
-    radius = thresholds.near_duplicate * root
-    versions = within(training, flat(training.pixels[first]), radius)
+    near, root = neighbors.rows.numpy(), math.sqrt(points.shape[1])
+    versions = within(training, training.numbers(near[:, 0]), thresholds.near_duplicate * root)
     found = nearest(training, points, CALIBRATION_NEIGHBORS)
     for i, (rows, distances) in enumerate(found):
         # Neighbors come by similarity; those below the threshold have no part in a layout.
         similar = int((neighbors.similarity[i] >= thresholds.descriptor).sum())
-        others = flat(training.pixels[neighbors.rows[i, : max(1, similar)]])
+        others = training.numbers(near[i, : max(1, similar)])
         agreeing = _agreeing(points[i], others, thresholds.pixel_tolerance)
         yield _Measures(
             nearest=int(neighbors.ids[i, 0]),
@@ -166,7 +165,7 @@ def _measured(
             deviation=float(distances[0]) / root,
             calibrated_l2=_over(distances[0], CALIBRATION_SHARE * distances.mean(), len(rows)),
             ratio=_over(distances[0], distances[:2][-1], len(rows)),
-            copies=int(training.copies[first[i]]),
+            copies=int(training.copies[near[i, 0]]),
             near_duplicates=len(versions[i]) - 1,
             agreeing=float(agreeing[0]),
             family=int((agreeing[:similar] >= thresholds.template_share).sum()),

@@ -81,4 +81,5 @@ def _tiles(count: int) -> Floats:
 
 
 def _belongs(part: NDArray[np.int64], count: int) -> Floats:
-    return (part[:, None] == np.arange(count)).astype(np.float64)
+    belongs: Floats = (part[:, None] == np.arange(count)).astype(np.float64)
+    return belongs

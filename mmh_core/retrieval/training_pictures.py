@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,6 +42,11 @@ class TrainingPictures:
     def __len__(self) -> int:
         """Return M."""
         return len(self.pixels)
+
+    def numbers(self, rows: NDArray[np.int64]) -> Floats:
+        """Return some of the pictures as rows (R, D) float64 in [0, 1], like `flat`."""
+        # Not by torch: it starts threads for every few pictures, and waits for them.
+        return _numbers(self.pixels.numpy()[rows])
 
 
 def training_pictures(pixels: Tensor, index: Index) -> TrainingPictures:
@@ -83,7 +89,7 @@ def nearest(
             if len(far) >= k and bounds[order[len(far)]] > np.partition(far, k - 1)[k - 1]:
                 break
             some = order[len(far) : len(far) + max(k, BATCH)]
-            far = np.append(far, distances(training.pixels[torch.from_numpy(some)], point))
+            far = np.append(far, distances(training, some, point))
         found.append(ordered(far, order[: len(far)], k))
     return found
 
@@ -93,27 +99,21 @@ def within(training: TrainingPictures, points: Floats, radius: float) -> list[ND
     found = []
     for point, bounds in zip(points, _bounds(training, points), strict=True):
         proposed = np.flatnonzero(bounds <= radius)
-        far = distances(training.pixels[torch.from_numpy(proposed)], point)
+        far = distances(training, proposed, point)
         found.append(proposed[far <= radius])
     return found
 
 
 def flat(pictures: Tensor) -> Floats:
-    """Return pictures, bytes or float32, as rows (B, D) float64 in [0, 1].
-
-    Bytes are divided in float32, so that they equal the quotients in pictures.
-    """
-    rows = pictures.flatten(1).numpy(force=True)
-    if pictures.dtype == torch.uint8:
-        rows = np.divide(rows, np.float32(255), dtype=np.float32)
-    return rows.astype(np.float64)
+    """Return pictures, bytes or float32, as rows (B, D) float64 in [0, 1]."""
+    return _numbers(pictures.numpy(force=True))
 
 
-def distances(pictures: Tensor, point: Floats) -> Floats:
-    """Return the Euclidean distances (R,) float64 of pictures (R, 3, H, W) from one point (D,)."""
+def distances(training: TrainingPictures, rows: NDArray[np.int64], point: Floats) -> Floats:
+    """Return the Euclidean distances (R,) float64 of some training pictures from a point (D,)."""
     parts = [np.empty(0)]
-    for some in _blocks(pictures):
-        offsets = flat(some)
+    for some in _blocks(rows, len(point)):
+        offsets = training.numbers(some)
         offsets -= point
         offsets *= offsets
         # Not einsum or a product: every row is added up in the same order, whatever their number.
@@ -121,12 +121,23 @@ def distances(pictures: Tensor, point: Floats) -> Floats:
     return np.concatenate(parts)
 
 
+def _numbers(pictures: NDArray[np.uint8] | NDArray[np.float32]) -> Floats:
+    """Return rows; bytes are divided in float32, so that they equal the quotients in pictures."""
+    rows = pictures.reshape(len(pictures), -1)
+    if pictures.dtype == np.uint8:
+        rows = np.divide(rows, np.float32(255), dtype=np.float32)
+    return rows.astype(np.float64)
+
+
 def _sketches(pictures: Tensor) -> Sketches:
     """Return the sketches of all pictures, made some at a time."""
     shape = pictures.shape[1:]
-    parts = [sketched(flat(some).reshape(-1, *shape)) for some in _blocks(pictures)]
+    numbers = math.prod(shape)
+    parts = [
+        sketched(_numbers(some).reshape(-1, *shape)) for some in _blocks(pictures.numpy(), numbers)
+    ]
     values, squares = ([getattr(part, name) for part in parts] for name in ("values", "squares"))
-    return Sketches(np.concatenate(values), np.concatenate(squares), math.prod(shape))
+    return Sketches(np.concatenate(values), np.concatenate(squares), numbers)
 
 
 def _bounds(training: TrainingPictures, points: Floats) -> Floats:
@@ -135,6 +146,7 @@ def _bounds(training: TrainingPictures, points: Floats) -> Floats:
     return lower_bounds(sketched(pictures), training.sketches)
 
 
-def _blocks(pixels: Tensor) -> tuple[Tensor, ...]:
-    size = max(1, BLOCK_NUMBERS // math.prod(pixels.shape[1:]))
-    return tuple(pixels[start : start + size] for start in range(0, len(pixels), size))
+def _blocks(rows: NDArray[Any], numbers: int) -> list[NDArray[Any]]:
+    """Return the rows in blocks, each of pictures of so many numbers."""
+    size = max(1, BLOCK_NUMBERS // numbers)
+    return [rows[start : start + size] for start in range(0, len(rows), size)]

@@ -138,21 +138,22 @@ def test_within_includes_what_lies_on_the_edge() -> None:
 
 def test_blocks_of_pictures_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     pictures, point = drawings(17), flat(drawings(1, seed=13))[0]
-    whole, far = trained_on(pictures).sketches, distances(pictures, point)
+    training, every = trained_on(pictures), np.arange(17)
+    whole, far = training.sketches, distances(training, every, point)
     monkeypatch.setattr(training_module, "BLOCK_NUMBERS", 3 * 64 * 64 * 3)  # Three at a time.
     parts = trained_on(pictures).sketches
     assert np.allclose(parts.values, whole.values, rtol=1e-6)
     assert parts.numbers == whole.numbers == 3 * 64 * 64
-    assert distances(pictures, point).tolist() == far.tolist()
+    assert distances(training, every, point).tolist() == far.tolist()
 
 
 def test_few_distances_are_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = list[int]()
     plain = training_module.distances
 
-    def counting(pictures: Tensor, point: Floats) -> Floats:
-        asked.append(len(pictures))
-        return plain(pictures, point)
+    def counting(training: TrainingPictures, rows: NDArray[np.int64], point: Floats) -> Floats:
+        asked.append(len(rows))
+        return plain(training, rows, point)
 
     training = trained_on(drawings(1000))
     monkeypatch.setattr(training_module, "distances", counting)
