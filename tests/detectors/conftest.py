@@ -1,0 +1,33 @@
+"""The model with known answers, drawn from once; random pipelines from the neighbors' tests."""
+
+from __future__ import annotations
+
+import pytest
+
+from mmh_core.detectors.drawing import draw_evidence
+from mmh_core.detectors.evidence import Evidence, early_evidence, encode, joined
+from mmh_core.text_to_image.model import TextToImage
+from tests.detectors.worlds import PROMPTS, world
+from tests.text_to_image.conftest import folder_of, model_of
+
+__all__ = ["folder_of", "model_of"]
+
+SEEDS = (3, 1, 8)
+
+
+@pytest.fixture(scope="session")
+def model() -> TextToImage:
+    """Return the model that predicts eps."""
+    return world()
+
+
+@pytest.fixture(scope="session")
+def early(model: TextToImage) -> Evidence:
+    """Return all prompts with three seeds, nothing generated."""
+    return early_evidence(model, encode(model, PROMPTS), SEEDS)
+
+
+@pytest.fixture(scope="session")
+def drawn(model: TextToImage) -> Evidence:
+    """Return all prompts with three seeds, generated in 12 steps."""
+    return joined(list(draw_evidence(model, PROMPTS, SEEDS, guidance=2.0, steps=12)))
