@@ -27,7 +27,7 @@ class DenoiserConfig:
     """
 
     fitting: Fitting = field(
-        default_factory=lambda: Fitting(steps=6_000, batch=128, rate=1e-3, warm_up=300)
+        default_factory=lambda: Fitting(steps=4_800, batch=128, rate=1e-3, warm_up=300)
     )
     channels: tuple[int, ...] = (96, 160)
     layers: int = 1

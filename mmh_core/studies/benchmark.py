@@ -70,19 +70,25 @@ def benchmark_study(
     *,
     seeds: tuple[int, ...] = (0, 1, 2, 3),
     log_delta: float | None = None,
+    names: Sequence[str] = tuple(DETECTORS),
 ) -> Iterator[Progress[BenchmarkRun]]:
     """Measure both halves and compare; the last progress carries the result.
 
-    LID is read at `log_delta`, unless given at the reference's calibrated scale. Errors: MMHError
-    where a half lacks memorized or normal prompts, and ValueError without any scale.
+    `names` are the detectors to run. LID is read at `log_delta`, unless given at the reference's
+    calibrated scale. Errors: MMHError where a half lacks memorized or normal prompts, and
+    ValueError without any scale or for an unknown detector.
     """
+    for name in names:
+        if name not in DETECTORS:
+            raise ValueError(f"Unknown detector {name!r}; choose from {', '.join(DETECTORS)}.")
     started = time.monotonic()
     scale = reference.log_delta if log_delta is None and reference is not None else log_delta
     if scale is None:
         raise ValueError("log_delta must be given for a model without a calibrated scale.")
     run = _empty(labelled, model, seeds)
     embedder = "pixels" if reference is None else _embedder_name(reference)
-    detectors = adapted(DETECTORS, log_delta=scale, embedder=embedder)
+    chosen = {name: DETECTORS[name] for name in dict.fromkeys((_LID, *names))}
+    detectors = adapted(chosen, log_delta=scale, embedder=embedder)
     halves: dict[Split, Measured] = {}
     splits: tuple[Split, ...] = ("calibration", "test")
     for number, split in enumerate(splits):
