@@ -28,5 +28,11 @@ st.navigation(
             icon=":material/scatter_plot:",
             url_path="manifolds",
         ),
+        st.Page(
+            "pages/images.py",
+            title="Images",
+            icon=":material/image:",
+            url_path="images",
+        ),
     ]
 ).run()

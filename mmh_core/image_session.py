@@ -21,6 +21,8 @@ from mmh_core.session import REPOSITORY, data_folder, jobs
 
 if TYPE_CHECKING:
     from mmh_core.store.job_record import JobRecord
+    from mmh_core.studies.image_examples import PromptExample
+    from mmh_core.studies.image_map import PictureMap
     from mmh_core.studies.image_reference import Reference
     from mmh_core.studies.image_run import ImageConfig, ImageRun, NormalPrompts, PictureResult
     from mmh_core.text_to_image.model import TextToImage
@@ -160,6 +162,55 @@ def normal(name: str) -> NormalPrompts | None:
 
     folder = _folder_of(name)
     return None if folder is None else read_normal(folder)
+
+
+def default_settings(name: str) -> ImageConfig:
+    """Return what a model is drawn with unless told otherwise; it is not loaded for that.
+
+    Errors: MMHError for what may not be chosen.
+    """
+    from mmh_core.studies.image_examples import unloaded_config
+    from mmh_core.text_to_image.catalogue import CATALOGUE
+
+    return unloaded_config(name, CATALOGUE.get(name), _folder_of(name))
+
+
+def prompt_examples(name: str) -> tuple[PromptExample, ...]:
+    """Return example prompts of a model whose world is known, none for others."""
+    folder = _folder_of(name)
+    if folder is None or not (folder / "world.json").exists():
+        return ()
+    return _examples(str(folder), (folder / "prompts.parquet").stat().st_mtime_ns)
+
+
+@st.cache_resource(show_spinner=False, max_entries=2)
+def _examples(folder: str, stamp: int) -> tuple[PromptExample, ...]:
+    from mmh_core.studies.image_examples import pocket_examples
+
+    return pocket_examples(Path(folder))
+
+
+def picture_map(name: str, key: str, pictures: tuple[PictureResult, ...]) -> PictureMap:
+    """Return a map of a model's training pictures and of these; `key` names the pictures.
+
+    Errors: MMHError for a damaged file.
+    """
+    return _map(name, key, len(pictures), pictures)
+
+
+@st.cache_resource(show_spinner="Placing the pictures", max_entries=8)
+def _map(name: str, key: str, count: int, _pictures: tuple[PictureResult, ...]) -> PictureMap:
+    from mmh_core.studies.image_map import component_map, precomputed_map
+
+    folder = _folder_of(name)
+    # Before the reference, which takes seconds to read.
+    found = None if folder is None else precomputed_map(folder, _pictures)
+    if found is not None:
+        return found
+    known = reference(name)
+    if known is None:
+        return component_map(None, None, _pictures)
+    return component_map(known.index, known.embedder, _pictures)
 
 
 def _folder_of(name: str) -> Path | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,14 @@ def heading(title: str, sentence: str, *, help: str | None = None) -> None:
     with st.container(gap="xxsmall"):
         st.markdown(f"**{title}**", help=help)
         st.caption(sentence)
+
+
+def plain(text: str) -> str:
+    """Return text that Markdown shows letter by letter: nothing in it is set, linked or loaded.
+
+    For sentences that quote what a person or a link said.
+    """
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(text.split()))
 
 
 def side_by_side(name: str, shares: tuple[int, int] = (1, 1)) -> list[DeltaGenerator]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from mmh_core.records import MMHError
 from mmh_core.retrieval.embedders import Embedder, PixelEmbedder, embed_all
 from mmh_core.retrieval.index import Index
+from mmh_core.retrieval.index_files import load_index
 from mmh_core.studies.image_run import PictureResult
 
 #: The file of precomputed coordinates beside the embedded model.
@@ -40,9 +41,7 @@ class PictureMap:
     axes: str
 
 
-def precomputed_map(
-    folder: Path, index: Index, pictures: Sequence[PictureResult]
-) -> PictureMap | None:
+def precomputed_map(folder: Path, pictures: Sequence[PictureResult]) -> PictureMap | None:
     """Return the map kept beside a model with the pictures on it, None where there is none.
 
     A picture stands at the mean of its 5 nearest training pictures, weighted by similarity: near
@@ -51,6 +50,7 @@ def precomputed_map(
     path = folder / MAP
     if not path.exists():
         return None
+    index = load_index(folder / "index", verify=False)
     try:
         table = pd.read_parquet(path).set_index("id").loc[index.ids]
         places = torch.tensor(table[["x", "y"]].to_numpy(np.float64))

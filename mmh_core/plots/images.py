@@ -1,0 +1,297 @@
+"""Draw what is known of drawn pictures: LID among normal prompts, over noise, guidance, maps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import plotly.graph_objects as go
+import torch
+from torch import Tensor
+
+from mmh_core.plots import noise, theme
+from mmh_core.studies.image_map import PictureMap
+from mmh_core.studies.image_run import ImageVerdict, NormalPrompts, PictureResult
+
+_HEIGHT = 300
+#: Of the normal prompts, the part that a band shows.
+BAND = (0.05, 0.95)
+
+
+@dataclass(frozen=True)
+class ImageVerdictLook:
+    """Hold how a verdict on a picture is drawn: a color, a sign in text and one in figures."""
+
+    color: str
+    sign: str
+    symbol: str
+
+
+IMAGE_LOOKS: dict[ImageVerdict, ImageVerdictLook] = {
+    "exact copy": ImageVerdictLook("#d55e00", "★", "star"),
+    "template copy": ImageVerdictLook("#9486e0", "■", "square"),
+    "suspicious, no copy found": ImageVerdictLook("#e69f00", "◆", "diamond"),
+    "not memorized": ImageVerdictLook("#2b8f86", "●", "circle"),
+    "memorized, cause not identifiable": ImageVerdictLook("#d17fae", "▲", "triangle-up"),
+    "cannot be judged": ImageVerdictLook("#8a969c", "○", "circle-open"),
+    "not read yet": ImageVerdictLook("#8a969c", "…", "circle-open"),
+}
+#: Colors of the kinds of training pictures, told apart with any color vision.
+KIND_COLORS = {
+    "duplicate": "#d55e00",
+    "overfit": "#e69f00",
+    "template": "#9486e0",
+    "varied": "#2b8f86",
+    "open": "#4f9fdc",
+}
+
+
+def lid_curve(
+    picture: PictureResult, log_deltas: Tensor, log_delta: float, normal: NormalPrompts | None
+) -> go.Figure:
+    """Draw a picture's conditional LID over the noise scales (K,), with that of normal prompts.
+
+    The band holds 90 % of the normal prompts' curves, the dashed line is their median; a diamond
+    marks the LID that the verdict uses, at `log_delta`.
+    """
+    if len(picture.curve) != len(log_deltas) or not len(log_deltas):
+        return theme.empty("The curve was not read for this picture.", height=_HEIGHT)
+    x = theme.numbers(log_deltas.exp())
+    lid = math.nan if picture.lid is None else picture.lid.conditional
+    figure = theme.base(
+        f"LID over the noise scale: {theme.said(lid)} is read at δ = {math.exp(log_delta):.2g}"
+        + ("." if normal is None else ", beside the band of normal prompts."),
+        height=_HEIGHT,
+    )
+    tops = [*picture.curve.tolist(), lid]
+    if normal is not None and len(normal.curve):
+        normal_x = theme.numbers(normal.log_deltas.exp())
+        tops += _band(figure, normal_x, normal.curve, "normal prompts, 5 to 95 %")
+    error = picture.curve_error.nan_to_num(0.0)
+    _ribbon(figure, x, picture.curve + error, picture.curve - error, theme.ACCENT_FAINT)
+    figure.add_trace(
+        go.Scatter(
+            x=x,
+            y=theme.numbers(picture.curve),
+            mode="lines+markers",
+            name="this picture (± 1 standard error)",
+            line={"color": theme.ACCENT, "width": 2},
+            marker={"size": 5},
+            hovertemplate="LID %{y:.1f} at δ = %{x:.2g}<extra></extra>",
+        )
+    )
+    noise.mark_chosen(figure, lid, (log_delta, log_delta), "plateau")
+    known = [value for value in tops if math.isfinite(value)] or [1.0]
+    low, high = min(*known, 0.0), max(*known, 1.0)
+    figure.update_xaxes(
+        theme.log_axis("noise scale δ (units of the latents)", min(x) / 1.05, max(x) * 1.05)
+    )
+    figure.update_yaxes(theme.axis("LID", range=[low - 0.05 * high, 1.15 * high]))
+    return figure
+
+
+def guidance_norms(picture: PictureResult, normal: NormalPrompts | None) -> go.Figure:
+    """Draw `|eps_c - eps_u|` of a picture at every step, with the band of normal prompts."""
+    norm = picture.guidance_norm
+    if not len(norm) or not bool(norm.isfinite().any()):
+        return theme.empty("Without guidance there is no guidance norm.", height=_HEIGHT)
+    steps = list(range(1, len(norm) + 1))
+    figure = theme.base(
+        f"Guidance norm over {len(steps)} steps: {float(norm[0]):.2g} at the first, "
+        f"{float(norm.mean()):.2g} on average.",
+        height=_HEIGHT,
+    )
+    tops = norm.tolist()
+    if normal is not None and normal.guidance_norm.shape[1:] == norm.shape:
+        tops += _band(figure, steps, normal.guidance_norm, "normal prompts, 5 to 95 %")
+    figure.add_trace(
+        go.Scatter(
+            x=steps,
+            y=theme.numbers(norm),
+            mode="lines+markers",
+            name="this picture",
+            line={"color": theme.ACCENT, "width": 2},
+            marker={"size": 4},
+            hovertemplate="%{y:.3g} at step %{x}<extra></extra>",
+        )
+    )
+    high = max(value for value in tops if math.isfinite(value))
+    figure.update_xaxes(theme.axis("step (noise first, picture last)"))
+    figure.update_yaxes(theme.axis("guidance norm", range=[0, 1.1 * (high or 1.0)]))
+    return figure
+
+
+def lid_histogram(pictures: Sequence[PictureResult], normal: NormalPrompts | None) -> go.Figure:
+    """Draw the LID of these pictures as marks above the distribution of the normal prompts."""
+    read = [(one, one.lid.conditional) for one in pictures if one.lid is not None]
+    read = [(one, lid) for one, lid in read if math.isfinite(lid)]
+    if not read:
+        return theme.empty("No LID was read yet.", height=_HEIGHT)
+    median = torch.tensor([lid for _, lid in read]).median()
+    beside = ""
+    if normal is not None:
+        middle = float(normal.conditional.nanmedian())
+        beside = f", beside {len(normal.conditional)} normal pictures with median {middle:.1f}"
+    figure = theme.base(
+        f"LID of {len(read)} pictures: median {float(median):.1f}{beside}.", height=_HEIGHT
+    )
+    most = 1.0
+    if normal is not None:
+        most = _bars(figure, normal.conditional, [lid for _, lid in read])
+    _marks(figure, read, 1.12 * most)
+    figure.update_xaxes(theme.axis("LID"))
+    title = "normal pictures" if normal is not None else ""
+    figure.update_yaxes(
+        theme.axis(title, range=[0, 1.3 * most], showticklabels=normal is not None)
+    )
+    return figure
+
+
+def picture_map(found: PictureMap, pictures: Sequence[PictureResult]) -> go.Figure:
+    """Draw training pictures and samples on a plane; `customdata` leads back to them.
+
+    An id of a training picture is its own number, one of a sample is -1 - its index. Training
+    pictures are grey until they are selected, then they take the color of their kind.
+    """
+    figure = theme.base(
+        f"Map of {len(found.ids)} training pictures and {len(pictures)} drawn ones; pictures that "
+        "look alike to the descriptor lie close together.",
+        height=520,
+    )
+    for kind in dict.fromkeys(found.kinds):
+        rows = [i for i, name in enumerate(found.kinds) if name == kind]
+        _cloud(figure, found, rows, kind)
+    for i, one in enumerate(pictures):
+        look = IMAGE_LOOKS[one.verdict]
+        figure.add_trace(
+            go.Scatter(
+                x=[float(found.samples[i, 0])],
+                y=[float(found.samples[i, 1])],
+                mode="markers+text",
+                text=[str(one.seed)],
+                textposition="top center",
+                name="drawn pictures, by seed",
+                legendgroup="samples",
+                showlegend=i == 0,
+                customdata=[-1 - one.index],
+                marker={
+                    "symbol": look.symbol,
+                    "size": 14,
+                    "color": look.color,
+                    "line": {"width": 1.5, "color": theme.RING},
+                },
+                hovertemplate=f"seed {one.seed}: {one.verdict}<extra></extra>",
+            )
+        )
+    hidden = {"showticklabels": False, "ticks": "", "showgrid": False}
+    figure.update_xaxes(theme.axis("", **hidden))
+    figure.update_yaxes(theme.axis("", **hidden, scaleanchor="x"))
+    return figure
+
+
+def _cloud(figure: go.Figure, found: PictureMap, rows: list[int], kind: str) -> None:
+    """Draw the training pictures of one kind."""
+    color = KIND_COLORS.get(kind, theme.ACCENT)
+    figure.add_trace(
+        go.Scatter(
+            x=[float(found.places[i, 0]) for i in rows],
+            y=[float(found.places[i, 1]) for i in rows],
+            mode="markers",
+            name=kind or "training pictures",
+            customdata=[found.ids[i] for i in rows],
+            text=[_short(found.captions[i]) for i in rows],
+            marker={"size": 4, "color": theme.NEUTRAL, "opacity": 0.55},
+            selected={"marker": {"color": color, "opacity": 1, "size": 6}},
+            unselected={"marker": {"opacity": 0.3}},
+            hovertemplate="picture %{customdata}: %{text}<extra></extra>",
+        )
+    )
+
+
+def _short(text: str) -> str:
+    """Return a caption for a label of Plotly, which reads a few HTML tags."""
+    return escape(text if len(text) <= 70 else f"{text[:67]}...")
+
+
+def _bars(figure: go.Figure, normal: Tensor, lids: list[float]) -> float:
+    """Draw the histogram of the normal prompts' LID, and return its highest bar."""
+    values = normal[normal.isfinite()]
+    high = max([float(values.max()), *lids])
+    width = next((w for w in (0.5, 1, 2, 5, 10, 20, 50) if high / w <= 24), 100)
+    counts = torch.bincount((values / width).floor().long().clamp_min(0))
+    figure.add_trace(
+        go.Bar(
+            x=[width * (i + 0.5) for i in range(len(counts))],
+            y=[int(count) for count in counts],
+            width=0.9 * width,
+            name=f"{len(values)} pictures of normal prompts",
+            marker={"color": theme.FAINT, "line": {"width": 0}},
+            hovertemplate="%{y} normal pictures with LID about %{x}<extra></extra>",
+        )
+    )
+    return float(counts.max())
+
+
+def _marks(figure: go.Figure, read: list[tuple[PictureResult, float]], height: float) -> None:
+    """Draw one mark per picture, with its standard error, in the look of its verdict."""
+    for verdict in dict.fromkeys(one.verdict for one, _ in read):
+        mine = [(one, lid) for one, lid in read if one.verdict == verdict]
+        errors = [one.lid.conditional_error if one.lid else math.nan for one, _ in mine]
+        look = IMAGE_LOOKS[verdict]
+        figure.add_trace(
+            go.Scatter(
+                x=[lid for _, lid in mine],
+                y=[height] * len(mine),
+                mode="markers",
+                name=verdict,
+                text=[f"seed {one.seed}" for one, _ in mine],
+                error_x={"array": [0 if math.isnan(e) else e for e in errors], "width": 4},
+                marker={"symbol": look.symbol, "size": 13, "color": look.color},
+                hovertemplate="%{text}: LID %{x:.1f}<extra></extra>",
+            )
+        )
+
+
+def _band(figure: go.Figure, x: Sequence[float], values: Tensor, name: str) -> list[float]:
+    """Shade what most of the rows (N, K) fill, draw their median, and return the band's ends."""
+    shares = torch.tensor([BAND[0], 0.5, BAND[1]])
+    low, middle, high = values.float().nanquantile(shares, dim=0)
+    _ribbon(figure, x, high, low, theme.BAND, name)
+    look: dict[str, Any] = {"color": theme.NEUTRAL, "dash": "dash", "width": 1.4}
+    figure.add_trace(
+        go.Scatter(
+            x=list(x),
+            y=theme.numbers(middle),
+            mode="lines",
+            name="their median",
+            line=look,
+            hovertemplate="median of normal prompts %{y:.3g}<extra></extra>",
+        )
+    )
+    return [*low.tolist(), *high.tolist()]
+
+
+def _ribbon(
+    figure: go.Figure,
+    x: Sequence[float],
+    upper: Tensor,
+    lower: Tensor,
+    color: str,
+    name: str | None = None,
+) -> None:
+    figure.add_trace(
+        go.Scatter(
+            x=[*x, *reversed(list(x))],
+            y=[*theme.numbers(upper), *reversed(theme.numbers(lower))],
+            mode="lines",
+            fill="toself",
+            fillcolor=color,
+            line={"width": 0},
+            name=name or "",
+            showlegend=name is not None,
+            hoverinfo="skip",
+        )
+    )

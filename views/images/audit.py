@@ -1,0 +1,110 @@
+"""Let a person bring a picture from anywhere: its LID, neighbors and region map."""
+
+from __future__ import annotations
+
+import streamlit as st
+import torch
+
+from mmh_core import image_session
+from mmh_core.picture_files import PictureAbout, read_about, settings_of
+from mmh_core.records import MMHError
+from mmh_core.studies.image_lid import LOG_DELTAS
+from mmh_core.studies.image_run import PictureResult
+from views import layout
+from views.images import detail, phrases, state
+
+SENTENCE = (
+    "Drop any picture: it is compared with all training pictures, and the model says how many "
+    "directions it has there. It is cut to the model's shape first; an unknown picture is not "
+    "thereby new, only not found."
+)
+_TYPES = ["png", "jpg", "jpeg", "webp"]
+
+
+def section(model: str) -> None:
+    """Draw the place to drop a picture, and what is found out about it."""
+    file = st.file_uploader(
+        "Picture",
+        type=_TYPES,
+        key="im_file",
+        help="PNG, JPEG or WebP. What counts is the content, not the name; it is not kept.",
+    )
+    caption = st.text_input(
+        "Caption (optional)",
+        key="im_caption",
+        help="The prompt that the picture belongs to. With it the LID is that of the model given "
+        "the caption, and there is a region map.",
+    )
+    if file is None:
+        st.caption("Nothing dropped yet.")
+        return
+    data = file.getvalue()
+    try:
+        about = read_about(data)
+    except MMHError as error:
+        st.warning(layout.plain(str(error)), icon=":material/warning:")
+        about = None
+    if about is not None:
+        _ours(about)
+    if not _ready(model):
+        return
+    try:
+        found = image_session.audit_picture(data, caption, model)
+    except (MMHError, ValueError) as error:
+        st.error(layout.plain(str(error)), icon=":material/error:")
+        return
+    st.caption(f"Read at {phrases.lid_with_error(found.lid)} directions (LID).")
+    detail.section(found, _ground(model, found), "audit")
+
+
+def _ready(model: str) -> bool:
+    """Say what is missing where the chosen model cannot read the picture."""
+    choice = next(one for one in image_session.choices() if one.name == model)
+    if not choice.ready:
+        st.warning(layout.plain(choice.why), icon=":material/download:")
+    return choice.ready
+
+
+def _ours(about: PictureAbout) -> None:
+    """Say that a picture carries its settings, and offer them."""
+    with st.container(border=True):
+        st.markdown("**This picture was drawn here and carries its settings**")
+        st.text(about.prompt)
+        config = settings_of(about)
+        layout.facts(
+            [
+                ("Model", about.model),
+                ("Seed", str(about.seed)),
+                ("Steps, guidance", f"{about.steps}, {about.guidance:g}"),
+                ("Scheduler, size", f"{about.scheduler}, {about.height} x {about.width}"),
+            ]
+        )
+        with st.container(horizontal=True):
+            st.button(
+                "Restore its settings",
+                key="im_restore",
+                icon=":material/settings_backup_restore:",
+                type="primary",
+                on_click=state.use_config,
+                args=(config,),
+                help="Put prompt, seed and settings into the form at left",
+            )
+            st.button(
+                "Use its prompt as caption",
+                key="im_take_caption",
+                icon=":material/short_text:",
+                on_click=_take_caption,
+                args=(about.prompt,),
+            )
+
+
+def _take_caption(prompt: str) -> None:
+    st.session_state["im_caption"] = prompt
+
+
+def _ground(model: str, found: PictureResult) -> detail.Ground:
+    known, normal = image_session.reference(model), image_session.normal(model)
+    scale = found.lid.log_delta if found.lid is not None else LOG_DELTAS[0]
+    return detail.Ground(
+        torch.tensor(LOG_DELTAS), scale, normal, 0 if known is None else len(known.index)
+    )

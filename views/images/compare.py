@@ -1,0 +1,144 @@
+"""Draw one picture against another, under its region map, and as it came about."""
+
+from __future__ import annotations
+
+from html import escape
+
+import streamlit as st
+
+from mmh_core.plots.pictures import difference, reduced, region_picture
+from mmh_core.studies.image_run import NeighborFound, PictureResult
+from views import layout
+from views.images import phrases, show
+
+WAYS = {"side by side": "Side by side", "flicker": "Flicker", "difference": "Difference"}
+_SENTENCES = {
+    "side by side": "The drawn picture at left, the training picture at right.",
+    "flicker": "Both in one place, in turn: what jumps is different. Pointing at it stops it; "
+    "where motion is switched off, pointing at it shows the other.",
+    "difference": "The absolute difference of each pixel: black is equal, bright is different.",
+}
+_LARGE = 768
+
+
+def neighbor(near: NeighborFound) -> str:
+    """Return a training picture with its score, caption and copies, as HTML."""
+    times = "" if near.copies == 1 else f" · {near.copies:,} times"
+    kind = f"{escape(near.kind)} · " if near.kind else ""
+    text = escape(near.caption if len(near.caption) <= 90 else f"{near.caption[:87]}...")
+    caption = (
+        f"<b>{near.similarity:.3f}</b> {phrases.likeness(near.similarity)}<br>"
+        f"{kind}picture {near.id:,}{times}<br>{text}"
+    )
+    alt = f"Training picture {near.id}: {near.caption}"
+    return show.figure(near.picture, alt, caption, most=show.THUMB)
+
+
+@st.fragment
+def section(picture: PictureResult, name: str) -> None:
+    """Draw the picture beside, in turn with, or minus one of its neighbors."""
+    layout.heading(
+        "Compared with a training picture",
+        "Is it the same picture? Look for what differs; equal layout alone is a template, equal "
+        "subject alone is no copy.",
+    )
+    if not picture.neighbors:
+        show.html(f'<div class="im-stack">{_own(picture)}</div>')
+        st.caption("There are no training pictures of this model to compare with.")
+        return
+    ranks = list(range(len(picture.neighbors)))
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        way = st.segmented_control(
+            "Way to compare",
+            list(WAYS),
+            default="side by side",
+            required=True,
+            key=f"im_way_{name}",
+            format_func=WAYS.__getitem__,
+            label_visibility="collapsed",
+        )
+        rank = st.selectbox(
+            "Training picture",
+            ranks,
+            key=f"im_rank_{name}",
+            format_func=lambda i: (
+                f"{i + 1}. picture {picture.neighbors[i].id:,} "
+                f"({picture.neighbors[i].similarity:.3f})"
+            ),
+            label_visibility="collapsed",
+        )
+    near = picture.neighbors[rank or 0]
+    show.html(_compared(picture, near, str(way)))
+    st.caption(_SENTENCES[str(way)])
+
+
+def _own(picture: PictureResult) -> str:
+    return show.image(picture.picture, "The picture itself", most=_LARGE)
+
+
+def _compared(picture: PictureResult, near: NeighborFound, way: str) -> str:
+    other = show.image(near.picture, f"Training picture {near.id}: {near.caption}", most=_LARGE)
+    if way == "flicker":
+        return f'<div class="im-stack im-flicker">{_own(picture)}{other}</div>'
+    if way == "difference":
+        found = difference(picture.picture, near.picture)
+        alt = "Absolute difference of the two pictures"
+        return f'<div class="im-stack">{show.image(found, alt, most=_LARGE)}</div>'
+    return (
+        f'<div class="im-pair"><figure>{_own(picture)}<figcaption>this picture</figcaption>'
+        f"</figure><figure>{other}<figcaption>training picture {near.id:,}</figcaption></figure>"
+        "</div>"
+    )
+
+
+@st.fragment
+def region(picture: PictureResult, name: str) -> None:
+    """Draw the region map over the picture."""
+    layout.heading(
+        "Where in the picture the prompt pulls",
+        "Yellow: there the prompt still changes the picture at the last step, and memorization "
+        "tends to sit there. The map is as coarse as the latents, so read it by region and not "
+        "by pixel.",
+    )
+    height, width = (int(side) for side in picture.picture.shape[1:])
+    scale = min(1.0, _LARGE / max(height, width))
+    found = region_picture(picture.region, round(height * scale), round(width * scale))
+    if found is None:
+        st.caption("There is no such map without guidance, and none without a caption.")
+        return
+    opacity = st.slider("Opacity", 0, 100, 55, step=5, format="%d %%", key=f"im_opacity_{name}")
+    below = show.image(reduced(picture.picture, _LARGE), "The picture")
+    rows, columns = picture.region.shape
+    above = show.image(
+        found,
+        f"Region map of {rows} x {columns} cells",
+        style=f"opacity: {opacity / 100:.2f}; background: none",
+    )
+    show.html(f'<div class="im-stack">{below}{above}</div>')
+    st.caption(f"{rows} x {columns} cells, from none (violet) to the most in this picture.")
+
+
+@st.fragment
+def steps(picture: PictureResult, name: str) -> None:
+    """Draw the picture as the model saw it coming, step by step."""
+    layout.heading(
+        "How it came about",
+        "What the model aimed at after each step. A memorized picture often stands after few "
+        "steps; an early picture alone is no proof.",
+    )
+    found = picture.frame_steps.tolist()
+    if len(found) < 2 or len(picture.frames) != len(found):
+        st.caption(
+            "No steps were kept: pictures from elsewhere have none, and a stopped run may have "
+            "ended before."
+        )
+        return
+    step = st.select_slider("Step", found, value=found[0], key=f"im_step_{name}")
+    frame = picture.frames[found.index(step)]
+    strip = "".join(
+        show.figure(one, f"After step {at}", f"<b>{at}</b>" if at == step else str(at), most=64)
+        for one, at in zip(picture.frames, found, strict=True)
+    )
+    large = show.image(frame, f"What the model aimed at after step {step}", most=_LARGE)
+    show.html(f'<div class="im-stack">{large}</div>')
+    show.html(f'<div class="im-strip">{strip}</div>')

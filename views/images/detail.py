@@ -1,0 +1,165 @@
+"""Draw everything that is known of one picture, drawn here or brought from elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import streamlit as st
+from torch import Tensor
+
+from mmh_core import image_session, session
+from mmh_core.picture_files import about_of, png_bytes
+from mmh_core.plots import images
+from mmh_core.studies.image_run import ImageRun, NormalPrompts, PictureResult
+from views import layout, words
+from views.images import compare, phrases, show, state
+
+
+@dataclass(frozen=True, eq=False)
+class Ground:
+    """Hold what one picture is seen against: noise scales, normal prompts, training set."""
+
+    log_deltas: Tensor
+    log_delta: float
+    normal: NormalPrompts | None
+    searched: int
+
+
+def ground_of(run: ImageRun) -> Ground:
+    """Return what the pictures of a run are seen against."""
+    return Ground(run.log_deltas, run.log_delta, run.normal, run.searched)
+
+
+def stepper(run: ImageRun, chosen: PictureResult) -> None:
+    """Draw which picture is shown, with the ways to another and to its file."""
+    many = len(run.pictures)
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.subheader(f"Picture {chosen.index}, seed {chosen.seed}", anchor=False, width="content")
+        for label, icon, step in (("Previous", "arrow_back", -1), ("Next", "arrow_forward", 1)):
+            st.button(
+                label,
+                icon=f":material/{icon}:",
+                key=f"im_{label}",
+                disabled=many == 1,
+                on_click=state.choose_picture,
+                args=((chosen.index + step) % many,),
+            )
+        if st.button(
+            "Same settings, another seed",
+            icon=":material/casino:",
+            key="im_another",
+            help="Draw this prompt once more with a random seed and all else equal",
+        ):
+            _another(run, chosen)
+        st.download_button(
+            "PNG",
+            lambda: png_bytes(chosen.picture, about_of(run, chosen)),
+            file_name=f"{run.model.replace('/', '-')}-seed-{chosen.seed}.png",
+            mime="image/png",
+            icon=":material/download:",
+            key="im_png",
+            on_click="ignore",
+            help="The picture with prompt, seed, settings, model digest and LID inside; drop it "
+            "into Audit a picture to get them back",
+        )
+
+
+def _another(run: ImageRun, chosen: PictureResult) -> None:
+    import secrets
+    from dataclasses import replace
+
+    config = replace(
+        run.config, prompts=(chosen.prompt,), seeds=(secrets.randbelow(1_000_000_000),)
+    )
+    with session.told():
+        state.use_config(config)
+        state.show_job(image_session.submit_images(config))
+        state.remember()
+        st.rerun()
+
+
+def section(picture: PictureResult, ground: Ground, name: str) -> None:
+    """Draw verdict, comparison, neighbors, curves, region map and steps of a picture.
+
+    `name` keeps the widgets of two pictures apart.
+    """
+    left, right = layout.side_by_side(f"im_detail_{name}", (3, 2))
+    with left:
+        compare.section(picture, name)
+    with right:
+        facts(picture)
+    if picture.neighbors:
+        _neighbors(picture, ground)
+    left, right = layout.side_by_side(f"im_curves_{name}")
+    with left:
+        layout.heading(
+            "Its dimension at each noise scale",
+            "Where the line runs below the band, the model has fewer directions here than for "
+            "normal prompts. The diamond is the value of the verdict; one scale alone decides "
+            "nothing.",
+            help=phrases.LID,
+        )
+        layout.chart(
+            images.lid_curve(picture, ground.log_deltas, ground.log_delta, ground.normal),
+            f"im_curve_{name}",
+        )
+    with right:
+        layout.heading(
+            "How strongly the prompt pulls",
+            "The difference that the prompt makes at each step. Memorized prompts often pull "
+            "harder from the first step on; a strong pull alone proves nothing.",
+        )
+        layout.chart(images.guidance_norms(picture, ground.normal), f"im_norm_{name}")
+    left, right = layout.side_by_side(f"im_region_{name}")
+    with left:
+        compare.region(picture, name)
+    with right:
+        compare.steps(picture, name)
+
+
+def facts(picture: PictureResult) -> None:
+    """Draw the verdict with its reason, and the figures behind it."""
+    layout.heading(
+        "Verdict",
+        "From copies and LID together. It speaks of this model and these training pictures, and "
+        "not of harm.",
+    )
+    show.html(show.verdict(picture.verdict))
+    st.text(picture.reason)
+    rows = []
+    lid = picture.lid
+    if lid is not None:
+        rows += [
+            ("LID with prompt", phrases.lid_with_error(lid)),
+            ("Percentile", phrases.percentile(lid)),
+            ("LID without", phrases.with_error(lid.unconditional, lid.unconditional_error)),
+        ]
+    rows += [(one.label, phrases.lid_with_error(one)) for one in picture.lids[1:]]
+    if picture.copy is not None:
+        found = picture.copy
+        rows += [
+            ("Nearest picture", f"{found.nearest:,}, similarity {phrases.nearest(picture)}"),
+            ("In the training set", phrases.copies(found)),
+            ("Calibrated L2", words.number(found.calibrated_l2)),
+            ("Distance ratio", words.number(found.ratio)),
+        ]
+    if picture.truth is not None:
+        rows += [
+            ("True kind", phrases.truth(picture.truth)),
+            (
+                "Known pictures",
+                f"{picture.truth.pictures:,}, standing there {picture.truth.copies:,} times",
+            ),
+        ]
+    layout.facts(rows)
+
+
+def _neighbors(picture: PictureResult, ground: Ground) -> None:
+    searched = f"all {ground.searched:,} training pictures" if ground.searched else "all of them"
+    layout.heading(
+        f"The {len(picture.neighbors)} nearest training pictures",
+        f"By descriptor, nearest first. The search is unfiltered: {searched} were compared. Near "
+        "means alike, not copied.",
+        help=phrases.SIMILARITY,
+    )
+    show.html(f'<div class="im-grid">{"".join(map(compare.neighbor, picture.neighbors))}</div>')

@@ -1,0 +1,237 @@
+"""Draw the sidebar of the images page: model, prompt, settings, what they cost, past runs."""
+
+from __future__ import annotations
+
+import time
+
+import streamlit as st
+
+from mmh_core import image_session, session
+from mmh_core.dimension.estimators import ESTIMATORS
+from mmh_core.image_session import ModelChoice
+from mmh_core.records import MMHError
+from mmh_core.store.job_record import JobRecord
+from mmh_core.studies.image_config import checked
+from mmh_core.studies.image_run import ImageConfig
+from views import layout
+from views.images import duration, state
+from views.images.settings import FURTHER, KINDS, MOST_GUIDANCE, SCHEDULERS, WHOLE, Settings
+from views.images.state import key
+
+_STATES = {"done": "finished", "cancelled": "stopped"}
+
+
+def sidebar(settings: Settings) -> None:
+    """Draw the controls, and submit a job when the button is pressed."""
+    choices = {choice.name: choice for choice in image_session.choices()}
+    st.selectbox(
+        "Model",
+        list(choices),
+        key=key("model"),
+        format_func=lambda name: (
+            choices[name].label + ("" if choices[name].ready else " (not ready)")
+        ),
+        on_change=state.choose_model,
+    )
+    choice = choices[settings.model]
+    _about(choice)
+    _examples(settings)
+    _numbers(choice)
+    _past(settings.job)
+
+
+def _about(choice: ModelChoice) -> None:
+    if not choice.ready:
+        st.warning(layout.plain(choice.why), icon=":material/download:")
+        return
+    needs = f"Needs {choice.needs}. " if choice.needs else ""
+    st.caption(layout.plain(f"{needs}Licence: {choice.licence}."))
+
+
+def _examples(settings: Settings) -> None:
+    """Let the person start from a prompt of each kind, or from a paraphrase of it."""
+    examples = image_session.prompt_examples(settings.model)
+    if not examples:
+        return
+    st.selectbox(
+        "Kind of prompt",
+        list(KINDS),
+        key=key("example"),
+        format_func=lambda kind: KINDS[kind].split(":")[0],
+        help="Shows a finished run of this kind. "
+        + " ".join(f"**{name}**." for name in KINDS.values()),
+        on_change=state.choose_kind,
+    )
+    st.caption(KINDS[settings.example].split(": ")[1].capitalize() + ".")
+    trained = {one.caption: one.trained for one in examples if one.kind == settings.example}
+    if st.session_state.get(key("wording")) not in trained:
+        st.session_state[key("wording")] = None
+    st.selectbox(
+        "Example prompts",
+        list(trained),
+        key=key("wording"),
+        index=None,
+        placeholder="Choose one, or write below",
+        format_func=lambda text: text if trained[text] else f"{text} (paraphrase)",
+        help="A paraphrase says the same in words that the model was not trained with: a copy "
+        "that comes back all the same is memorized by what is named, not by the words.",
+        on_change=state.choose_wording,
+    )
+
+
+@st.fragment
+def _numbers(choice: ModelChoice) -> None:
+    """Draw prompt, numbers and button; a fragment, so that a new number redraws no chart."""
+    st.text_area("Prompt", key=key("prompt"), height=100)
+    left, right = st.columns(2)
+    with left:
+        _number("Pictures", "pictures", "One for each seed, from the first seed on.")
+        _number("Steps", "steps", "More steps: finer, and slower.")
+    with right:
+        st.segmented_control(
+            "Seed",
+            ["fixed", "random"],
+            key=key("seeding"),
+            default="fixed",
+            required=True,
+            format_func=str.capitalize,
+            help="Fixed: the same seed gives the same picture on one machine. Random: a new one "
+            "is taken at each click, and shown with its picture.",
+        )
+        st.number_input(
+            "Guidance",
+            min_value=0.0,
+            max_value=MOST_GUIDANCE,
+            step=0.5,
+            key=key("guidance"),
+            help="How strongly the prompt pulls; 1 is no guidance.",
+        )
+    if st.session_state.get(key("seeding")) != "random":
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            _number("First seed", "seed")
+            st.button(
+                "",
+                icon=":material/casino:",
+                help="Take a random seed",
+                key="im_dice",
+                on_click=state.random_seed,
+            )
+    with st.expander("More"):
+        _more()
+    _draw(choice)
+
+
+def _number(label: str, name: str, help: str | None = None) -> None:
+    low, high = WHOLE[name]
+    st.number_input(label, min_value=low, max_value=high, step=1, key=key(name), help=help)
+
+
+def _more() -> None:
+    st.selectbox(
+        "Scheduler",
+        list(SCHEDULERS),
+        key=key("scheduler"),
+        help="How the steps are taken. Percentiles need the recommended one.",
+    )
+    base = image_session.default_settings(st.session_state[key("model")])
+    left, right = st.columns(2)
+    for column, label in ((left, "Height"), (right, "Width")):
+        with column:
+            st.number_input(
+                label, *WHOLE[label.lower()], step=8, key=key(label.lower()), format="%d"
+            )
+    st.caption(
+        f"The model was trained at {base.height} x {base.width}; other sizes look poor, and "
+        "nothing is known of what is normal there."
+    )
+    st.text_area(
+        "Negative prompt", key=key("negative"), height=68, help="What the picture should not show."
+    )
+    st.multiselect(
+        "Further LID estimators",
+        list(FURTHER),
+        key=key("estimators"),
+        format_func=lambda name: ESTIMATORS[name].label,
+        help="Beside the soft spectral count. Each takes its own time: "
+        + "; ".join(f"{ESTIMATORS[n].label} {ESTIMATORS[n].cost} forwards" for n in FURTHER),
+    )
+
+
+def _draw(choice: ModelChoice) -> None:
+    """Draw the button with what it will cost, or why these values cannot be drawn."""
+    config, refused = _asked()
+    pressed = st.button(
+        "Draw",
+        type="primary",
+        icon=":material/brush:",
+        width="stretch",
+        key="im_draw",
+        disabled=refused is not None or not choice.ready,
+    )
+    if refused is not None:
+        st.error(layout.plain(refused))
+        return
+    if choice.ready:
+        st.caption(duration.sentence(config))
+    state.remember()
+    if not pressed:
+        return
+    if st.session_state.get(key("seeding")) == "random":
+        config = _with_new_seed(config)
+    with session.told():
+        state.show_job(image_session.submit_images(config))
+        state.remember()
+        st.rerun()
+
+
+def _asked() -> tuple[ImageConfig, str | None]:
+    """Return the config of the form, and why it is refused where it is."""
+    settings = state.current()
+    config = settings.form.config(settings.model)
+    try:
+        checked(config)
+    except (MMHError, ValueError) as error:
+        return config, str(error)
+    return config, None
+
+
+def _with_new_seed(config: ImageConfig) -> ImageConfig:
+    import secrets
+    from dataclasses import replace
+
+    first = secrets.randbelow(1_000_000_000)
+    return replace(config, seeds=tuple(range(first, first + len(config.seeds))))
+
+
+def _past(shown: str | None) -> None:
+    records = {record.id: record for record in image_session.past_images()}
+    with st.expander("Past runs", icon=":material/history:"):
+        if shown is not None:
+            st.button(
+                "Back to the finished example",
+                icon=":material/arrow_back:",
+                type="tertiary",
+                key="im_back",
+                on_click=state.show_job,
+                args=(None,),
+            )
+        if not records:
+            st.caption("Runs that you draw are kept here, also after a restart.")
+            return
+        st.session_state[key("past")] = shown if shown in records else None
+        # A select box shows its options as they are; labels of buttons would be set as Markdown.
+        st.selectbox(
+            "Open a past run",
+            list(records),
+            key=key("past"),
+            index=None,
+            placeholder="Choose a run",
+            format_func=lambda job: f"{records[job].label} ({_when(records[job])})",
+            on_change=state.open_past,
+            label_visibility="collapsed",
+        )
+
+
+def _when(record: JobRecord) -> str:
+    ended = time.localtime(record.finished or record.created)
+    return f"{_STATES.get(record.state, record.state)} {time.strftime('%Y-%m-%d %H:%M', ended)}"

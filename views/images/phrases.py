@@ -1,0 +1,99 @@
+"""Say what was read of a picture the way people do."""
+
+from __future__ import annotations
+
+import math
+
+from mmh_core.studies.image_run import CopyFound, ImageRun, LidReading, PictureResult, PromptTruth
+from views.words import number
+
+LID = (
+    "Local intrinsic dimension: in how many directions the picture can change and still be one "
+    "that the model would draw. Near 0 the model knows this one picture only."
+)
+PERCENTILE = (
+    "The share of pictures of the model's normal prompts with a lower LID, drawn with the same "
+    "settings. 0 % is lower than all of them."
+)
+SIMILARITY = (
+    "How alike two pictures are to the descriptor: 1 is the same picture, about 0 has nothing in "
+    "common. The words are a reading aid; the verdict uses calibrated thresholds."
+)
+AGREEMENT = (
+    "How alike the pictures of one prompt are to one another. Near 1, every seed gives the same "
+    "picture: a sign of memorization that needs no training set."
+)
+#: From which similarity on two pictures are called what.
+_LIKENESS = ((0.95, "almost the same"), (0.85, "much alike"), (0.6, "alike"), (-2.0, "unlike"))
+
+
+def likeness(similarity: float) -> str:
+    """Return a similarity as a word."""
+    if math.isnan(similarity):
+        return "unknown"
+    return next(word for least, word in _LIKENESS if similarity >= least)
+
+
+def lid_with_error(reading: LidReading | None) -> str:
+    """Return a LID with its standard error where there is one."""
+    if reading is None:
+        return "not read yet"
+    return with_error(reading.conditional, reading.conditional_error)
+
+
+def with_error(value: float, error: float) -> str:
+    """Return a number with its standard error where that is known."""
+    if math.isnan(error):
+        return number(value, 1)
+    return f"{number(value, 1)} ± {number(error, 1)}"
+
+
+def percentile(reading: LidReading | None) -> str:
+    """Return where a LID stands among normal prompts."""
+    if reading is None:
+        return "not read yet"
+    if math.isnan(reading.percentile):
+        return "nothing normal to compare with"
+    if reading.percentile == 0:
+        return "below all normal prompts"
+    return f"above {reading.percentile:.0%} of normal prompts"
+
+
+def nearest(picture: PictureResult) -> str:
+    """Return how near the nearest training picture is, in figures and words."""
+    if not picture.neighbors:
+        return "no training pictures to search"
+    similarity = picture.neighbors[0].similarity
+    return f"{similarity:.3f}, {likeness(similarity)}"
+
+
+def truth(known: PromptTruth | None) -> str:
+    """Return what the embedded world knows of a prompt."""
+    if known is None:
+        return "not a caption of this world"
+    wording = "trained caption" if known.trained else "paraphrase"
+    return f"{known.kind} ({wording}), LID_* {number(known.lid, 0)}"
+
+
+def copies(found: CopyFound) -> str:
+    """Return how often the nearest picture stands in the training set."""
+    times = "once" if found.copies == 1 else f"{found.copies:,} times"
+    return f"{times}, and {found.near_duplicates:,} near duplicates"
+
+
+def settings(run: ImageRun) -> str:
+    """Return how a run was drawn, in one line."""
+    config = run.config
+    seeds = config.seeds
+    several = f"seeds {seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"seed {seeds[0]}"
+    if len(seeds) > 1 and seeds[-1] - seeds[0] != len(seeds) - 1:
+        several = f"seeds {', '.join(map(str, seeds))}"
+    parts = [
+        run.model,
+        several,
+        f"{config.steps} steps",
+        f"guidance {config.guidance:g}",
+        config.scheduler,
+        f"{config.height} x {config.width}",
+    ]
+    return ", ".join(parts)

@@ -1,0 +1,132 @@
+"""Draw training pictures and drawn ones as a map, and list what a person selects there."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from mmh_core import image_session
+from mmh_core.export import frame_csv
+from mmh_core.plots import images
+from mmh_core.studies.image_map import PictureMap
+from mmh_core.studies.image_run import ImageRun
+from views import layout, words
+from views.images import show
+from views.images.settings import Settings
+from views.images.state import key
+from views.points import selected_ids
+
+_MOST_ROWS = 200
+_THUMB = 48
+
+
+def section(run: ImageRun, settings: Settings) -> None:
+    """Draw the map, and the table of what is selected in it."""
+    name = run.config.model
+    found = image_session.picture_map(name, _run_key(run, settings), run.pictures)
+    placed = (
+        "A drawn picture stands between its 5 nearest training pictures, nearer to the more "
+        "similar."
+        if found.axes.startswith("UMAP")
+        else "All pictures are placed together."
+    )
+    layout.heading(
+        "Where the pictures lie among the training pictures",
+        f"Close together means alike. {placed} Distances across the map and empty regions mean "
+        "little.",
+        help=f"Plane: {found.axes}.",
+    )
+    st.caption("Draw a lasso or a box to list pictures; what is selected takes its kind's color.")
+    layout.chart(images.picture_map(found, run.pictures), "im_map", on_select=take_selection)
+    _selection(run, found)
+
+
+def _run_key(run: ImageRun, settings: Settings) -> str:
+    """Return what tells the pictures of this run from those of others."""
+    return f"{settings.job or settings.example} {run.noise_sha256} {hash(run.config)}"
+
+
+def take_selection() -> None:
+    """Copy what was selected in the map: Plotly forgets it when the figure changes."""
+    st.session_state[key("many")] = selected_ids(st.session_state.get("im_map") or {})
+
+
+def _selection(run: ImageRun, found: PictureMap) -> None:
+    many = st.session_state.get(key("many")) or []
+    table = _table(run, found, [i for i in many if isinstance(i, int)])
+    if table.empty:
+        return
+    with st.container(border=True):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.markdown(f"**{words.plural(len(table), 'picture')} selected**")
+            st.download_button(
+                "Download as CSV",
+                frame_csv(table).encode(),
+                file_name="pictures-selected.csv",
+                mime="text/csv",
+                icon=":material/download:",
+                key="im_selection_csv",
+                on_click="ignore",
+            )
+            st.button("Clear", icon=":material/close:", key="im_clear", on_click=_clear)
+        if len(table) > _MOST_ROWS:
+            st.caption(f"Listed are the first {_MOST_ROWS}; the file has all.")
+        _listed(run, table.head(_MOST_ROWS))
+
+
+def _listed(run: ImageRun, table: pd.DataFrame) -> None:
+    """Draw the rows with their pictures."""
+    known = image_session.reference(run.config.model)
+    rows = {} if known is None else {int(i): row for row, i in enumerate(known.index.ids)}
+    pictures = []
+    for where, number in zip(table["where"], table["picture"], strict=True):
+        if where == "drawn":
+            picture = run.pictures[number].picture
+        elif known is not None:
+            picture = known.picture(rows[number])
+        else:
+            continue
+        pictures.append(show.data_uri(picture, _THUMB))
+    shown = table.copy()
+    shown.insert(0, " ", pictures)
+    st.dataframe(
+        shown,
+        hide_index=True,
+        height=320,
+        row_height=_THUMB,
+        column_config={
+            " ": st.column_config.ImageColumn(width="small"),
+            "caption": st.column_config.TextColumn(width="large"),
+        },
+    )
+
+
+def _table(run: ImageRun, found: PictureMap, many: list[int]) -> pd.DataFrame:
+    """Return one row per selected picture, drawn ones first."""
+    place = {number: row for row, number in enumerate(found.ids)}
+    rows: list[dict[str, object]] = []
+    for number in many:
+        if number < 0 and -1 - number < len(run.pictures):
+            one = run.pictures[-1 - number]
+            kind = "" if one.truth is None else one.truth.kind
+            rows.append(_row("drawn", one.index, kind, 0, one.prompt))
+        elif number in place:
+            i = place[number]
+            rows.append(
+                _row("training", number, found.kinds[i], found.copies[i], found.captions[i])
+            )
+    return pd.DataFrame(rows)
+
+
+def _row(where: str, number: int, kind: str, copies: int, caption: str) -> dict[str, object]:
+    return {
+        "where": where,
+        "picture": number,
+        "kind": kind,
+        "copies": copies,
+        "caption": caption,
+    }
+
+
+def _clear() -> None:
+    st.session_state[key("many")] = []

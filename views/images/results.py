@@ -1,0 +1,197 @@
+"""Draw a run of the image study: what it is, its key figures and its sections."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from html import escape
+
+import streamlit as st
+
+from mmh_core.studies.image_run import ImageRun, PictureResult
+from views import layout, words
+from views.images import audit, cards, data, detail, normal, phrases, plane, show
+from views.images.settings import TABS, Settings, form_of
+from views.images.state import choose_picture, key
+
+_GRAVEST = (
+    "exact copy",
+    "memorized, cause not identifiable",
+    "template copy",
+    "suspicious, no copy found",
+)
+
+
+def result(run: ImageRun, settings: Settings, *, precomputed: bool) -> None:
+    """Draw a run that has ended, with everything that can be asked about it."""
+    _headline(run, settings, precomputed=precomputed)
+    if run.pictures:
+        _figures(run)
+        _without_reference(run)
+    _sections(run, settings)
+
+
+def nothing(settings: Settings) -> None:
+    """Say what to do where there is no run to show; a picture can be audited all the same."""
+    st.info(
+        "There is no run of this model yet. Write a prompt at left and press **Draw**: pictures "
+        "appear while they are drawn, and you can stop at any time.",
+        icon=":material/brush:",
+    )
+    layout.heading("Audit a picture", audit.SENTENCE)
+    audit.section(settings.model)
+
+
+def _headline(run: ImageRun, settings: Settings, *, precomputed: bool) -> None:
+    """Name the run, and say where it differs from the form and what was not read."""
+    kind = "Finished example" if precomputed else "Your run"
+    count = words.plural(len(run.pictures), "picture")
+    sentence = f"{kind}: {count} by {phrases.settings(run)}."
+    if form_of(run.config) != settings.form and run.config.model == settings.model:
+        sentence += " The form at left differs: press Draw to run that."
+    with st.container(gap="xsmall"):
+        for prompt in run.config.prompts[:4]:
+            show.html(f'<p class="im-prompt">{escape(prompt)}</p>')
+        st.caption(layout.plain(sentence))
+    for cut in run.cut:
+        if cut:
+            st.warning(
+                "The prompt is longer than the text encoder reads. Not read, and so without any "
+                f"effect: {layout.plain(_shortened(cut))}",
+                icon=":material/content_cut:",
+            )
+    if run.state == "stopped":
+        kept = f"{count} kept" if run.pictures else "no picture was finished"
+        st.info(f"Stopped before the end; {kept}.", icon=":material/stop_circle:")
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 300 else f"{text[:297]}..."
+
+
+def _figures(run: ImageRun) -> None:
+    pictures, many = run.pictures, len(run.pictures)
+    copies = sum(one.copy is not None and one.copy.kind != "none" for one in pictures)
+    lids = sorted(one.lid.conditional for one in pictures if one.lid is not None)
+    lids = [lid for lid in lids if not math.isnan(lid)]
+    with st.container(horizontal=True, gap="small"):
+        _figure(
+            "Copies",
+            f"{copies} of {many}" if run.searched else "unknown",
+            f"among {run.searched:,} training pictures" if run.searched else "no training set",
+            "Pictures that repeat a training picture, or the layout that many of them share.",
+        )
+        middle = (lids[(len(lids) - 1) // 2] + lids[len(lids) // 2]) / 2 if lids else math.nan
+        _figure("LID", words.number(middle, 1), _among(run), f"Median. {phrases.LID}")
+        agreement = run.agreement[0] if run.agreement else math.nan
+        _figure(
+            "Seed agreement",
+            words.number(agreement, 2),
+            "1: every seed gives the same picture",
+            phrases.AGREEMENT,
+        )
+        known = pictures[0].truth
+        if known is not None:
+            _figure(
+                "Truth",
+                known.kind,
+                f"LID_* {words.number(known.lid, 0)}, {words.plural(known.pictures, 'picture')}",
+                "What the maker of this small world knows: the kind of the prompt, in how many "
+                "directions its training pictures really vary (LID_*), and how many there are.",
+            )
+    counts = Counter(one.verdict for one in pictures)
+    said = " · ".join(f"{count} {name}" for name, count in counts.most_common())
+    st.caption(f"Verdicts: {said}.")
+
+
+def _among(run: ImageRun) -> str:
+    places = [one.lid.percentile for one in run.pictures if one.lid is not None]
+    places = sorted(place for place in places if not math.isnan(place))
+    if not places:
+        return "nothing normal to compare with"
+    middle = places[len(places) // 2]
+    if middle == 0:
+        return "below all normal prompts"
+    return f"above {middle:.0%} of normal prompts"
+
+
+def _figure(label: str, value: str, beneath: str, help: str) -> None:
+    st.metric(
+        label,
+        value,
+        beneath,
+        delta_color="off",
+        delta_arrow="off",
+        help=help,
+        border=True,
+        width="stretch",
+    )
+
+
+def _without_reference(run: ImageRun) -> None:
+    if run.searched:
+        return
+    st.info(
+        "**Cause not identifiable.** This model comes without training pictures, so a low LID can "
+        "be seen but not explained, and no copy can be shown. What helps: seed agreement above, "
+        "and training pictures to search. To add a folder of them, build an index with "
+        "`./mmh index FOLDER --out INDEX` and start the app with "
+        "`./mmh app -- --index INDEX --pictures FOLDER`.",
+        icon=":material/help:",
+    )
+
+
+def _sections(run: ImageRun, settings: Settings) -> None:
+    """Draw the section that is open; the others cost nothing."""
+    short = {label: name for name, label in TABS.items()}
+    name = key("tab_label")
+    st.session_state[name] = TABS[st.session_state[key("tab")]]
+    tabs = st.tabs(list(TABS.values()), key=name, on_change=_take_tab)
+    for tab, label in zip(tabs, TABS.values(), strict=True):
+        if not tab.open:
+            continue
+        with tab:
+            if short[label] == "audit":
+                layout.heading("Audit a picture", audit.SENTENCE)
+                audit.section(settings.model)
+            elif short[label] == "data":
+                data.section(run)
+            elif not run.pictures:
+                st.info("This run was stopped before its first picture.")
+            elif short[label] == "pictures":
+                _pictures(run)
+            elif short[label] == "normal":
+                normal.section(run)
+            else:
+                plane.section(run, settings)
+
+
+def _take_tab() -> None:
+    short = {label: name for name, label in TABS.items()}
+    st.session_state[key("tab")] = short[st.session_state[key("tab_label")]]
+
+
+def _pictures(run: ImageRun) -> None:
+    chosen = chosen_picture(run)
+    cards.section(run, chosen.index)
+    st.divider()
+    detail.stepper(run, chosen)
+    detail.section(chosen, detail.ground_of(run), f"run_{chosen.index}")
+
+
+def chosen_picture(run: ImageRun) -> PictureResult:
+    """Return the picture to show in detail: the chosen one, else the gravest, else the first."""
+    wanted = st.session_state.get(key("picture"))
+    if isinstance(wanted, int) and 0 <= wanted < len(run.pictures):
+        return run.pictures[wanted]
+    if wanted is not None:
+        st.warning(
+            f"picture is {wanted}; this run has the pictures 0 to {len(run.pictures) - 1}.",
+            icon=":material/warning:",
+        )
+        choose_picture(None)
+    for verdict in _GRAVEST:
+        for picture in run.pictures:
+            if picture.verdict == verdict:
+                return picture
+    return run.pictures[0]

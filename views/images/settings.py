@@ -1,0 +1,239 @@
+"""Keep the choices of the images page: read from a link or the session, checked, linked to.
+
+Neither links nor widgets are believed: what is out of range falls back to the default and is named
+in one sentence. What only the study can judge, such as a prompt, is left to its own check.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, get_args
+
+from mmh_core.dimension.estimators import ESTIMATORS
+from mmh_core.studies.image_run import DEFAULT_ESTIMATOR, ImageConfig
+from mmh_core.text_to_image.requests import MOST_STEPS, SchedulerName
+
+PREFIX = "im_"
+#: The kinds of prompts that the embedded model knows, with what each is about.
+KINDS = {
+    "duplicate": "Duplicate: one picture stands in the training set dozens of times",
+    "overfit": "Overfit: one to three pictures, trained on far too often",
+    "template": "Template: many pictures share a layout, and only one part varies",
+    "varied": "Varied: a name with a hundred different pictures",
+    "open": "Open: no name, hundreds of different pictures",
+}
+TABS = {
+    "pictures": "Pictures",
+    "normal": "Among normal prompts",
+    "map": "Map",
+    "audit": "Audit a picture",
+    "data": "Data & reproduce",
+}
+SCHEDULERS: tuple[str, ...] = get_args(SchedulerName)
+#: Estimators that can be run beside the default one.
+FURTHER = tuple(name for name in ESTIMATORS if name != DEFAULT_ESTIMATOR)
+#: Browsers count exactly up to 2^53; the last seed of a run must stay below.
+MOST_SEED = 2**53 - 1_000
+WHOLE = {
+    "pictures": (1, 16),
+    "seed": (0, MOST_SEED),
+    "steps": (1, MOST_STEPS),
+    "height": (8, 2048),
+    "width": (8, 2048),
+}
+MOST_GUIDANCE = 30.0
+FORM = ("prompt", *WHOLE, "guidance", "scheduler", "negative", "estimators")
+#: A longer prompt is left out of a link; the link to its job still carries it.
+_LINKED = 1_500
+
+
+@dataclass(frozen=True)
+class Form:
+    """Hold what the form says: what an `ImageConfig` needs, with consecutive seeds."""
+
+    prompt: str
+    pictures: int
+    seed: int
+    steps: int
+    guidance: float
+    height: int
+    width: int
+    scheduler: str = "ddim"
+    negative: str = ""
+    estimators: tuple[str, ...] = ()
+
+    def config(self, model: str) -> ImageConfig:
+        """Return what the study is asked; it is not checked yet."""
+        seeds = tuple(range(self.seed, self.seed + self.pictures))
+        return ImageConfig(
+            model,
+            (self.prompt,),
+            seeds,
+            self.steps,
+            self.guidance,
+            self.height,
+            self.width,
+            self.scheduler,  # type: ignore[arg-type]  # the study checks it
+            self.negative,
+            self.estimators,
+        )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Hold every choice of the page that a link can carry.
+
+    `example` names the precomputed run that is shown while there is no job; `picture` is the one
+    in detail, None where the page chooses.
+    """
+
+    model: str
+    form: Form
+    example: str = "duplicate"
+    tab: str = "pictures"
+    picture: int | None = None
+    job: str | None = None
+
+
+def form_of(config: ImageConfig) -> Form:
+    """Return the form that asks for a config's first prompt, from its first seed on."""
+    return Form(
+        config.prompts[0],
+        min(len(config.seeds), WHOLE["pictures"][1]),
+        config.seeds[0],
+        config.steps,
+        config.guidance,
+        config.height,
+        config.width,
+        config.scheduler,
+        config.negative,
+        config.estimators,
+    )
+
+
+def parsed(source: Mapping[str, object], base: Settings) -> tuple[Settings, list[str]]:
+    """Return the settings in a link or session, and a sentence for each value not usable.
+
+    `base` says what counts where nothing is given; its model and example are taken as they are.
+    """
+    said: list[str] = []
+    form = base.form
+    for name, between in WHOLE.items():
+        value = whole(name, source.get(name), between, said)
+        if value is not None:
+            form = replace(form, **{name: value})
+    guidance = _guidance(source.get("guidance"), said)
+    form = replace(
+        form,
+        prompt=_text(source.get("prompt"), form.prompt),
+        negative=_text(source.get("negative"), form.negative),
+        guidance=form.guidance if guidance is None else guidance,
+        scheduler=one_of("scheduler", source.get("scheduler"), SCHEDULERS, form.scheduler, said),
+        estimators=_names(source.get("estimators"), form.estimators, said),
+    )
+    return replace(
+        base,
+        form=form,
+        tab=one_of("tab", source.get("tab"), TABS, base.tab, said),
+        picture=whole("picture", source.get("picture"), (0, 10_000), said),
+        job=_job(source.get("job"), said),
+    ), said
+
+
+def query(settings: Settings, base: Settings) -> dict[str, str]:
+    """Return the parameters of a link to these settings: what differs from `base`."""
+    pairs: dict[str, str] = {"model": settings.model}
+    if settings.example != "duplicate":
+        pairs["example"] = settings.example
+    for name in FORM:
+        value = getattr(settings.form, name)
+        if value == getattr(base.form, name):
+            continue
+        if isinstance(value, str) and len(value) > _LINKED:
+            continue
+        if isinstance(value, tuple):
+            value = ",".join(value)
+        pairs[name] = f"{value:g}" if isinstance(value, float) else str(value)
+    for name in ("tab", "picture", "job"):
+        value = getattr(settings, name)
+        if value != getattr(base, name) and value is not None:
+            pairs[name] = str(value)
+    return pairs
+
+
+def one_of(name: str, value: object, choices: Iterable[str], default: str, said: list[str]) -> str:
+    """Return a value that is one of the choices, else the default, and say so."""
+    names = list(choices)
+    if value is None or value in names:
+        return default if value is None else str(value)
+    said.append(
+        f"{name} is {shown(value)}; choose from {', '.join(names)}. Shown instead: {default}."
+    )
+    return default
+
+
+def whole(name: str, value: object, between: tuple[int, int], said: list[str]) -> int | None:
+    """Return a whole number within bounds, None where there is none or it is refused."""
+    if value is None or value == "":
+        return None
+    low, high = between
+    number = value if isinstance(value, int) and not isinstance(value, bool) else None
+    if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,20}", value):
+        number = int(value)
+    if number is None or not low <= number <= high:
+        said.append(
+            f"{name} is {shown(value)}; it must be a whole number from {low:,} to {high:,}, "
+            "so it is left out."
+        )
+        return None
+    return number
+
+
+def shown(value: object) -> str:
+    """Return a value in quotes, cut where it is long."""
+    text = str(value)
+    return repr(text if len(text) <= 40 else text[:37] + "...")
+
+
+def _guidance(value: object, said: list[str]) -> float | None:
+    if value is None or value == "":
+        return None
+    number: Any = value
+    if isinstance(value, str):
+        number = float(value) if re.fullmatch(r"-?[0-9]{1,6}(\.[0-9]{1,6})?", value) else None
+    usable = isinstance(number, int | float) and not isinstance(number, bool)
+    if not usable or not math.isfinite(number) or not 0 <= number <= MOST_GUIDANCE:
+        said.append(
+            f"guidance is {shown(value)}; it must be a number from 0 to {MOST_GUIDANCE:g}, so it "
+            "is left out."
+        )
+        return None
+    return float(number)
+
+
+def _text(value: object, default: str) -> str:
+    return value if isinstance(value, str) else default
+
+
+def _names(value: object, default: tuple[str, ...], said: list[str]) -> tuple[str, ...]:
+    if value is None:
+        return default
+    given = value.split(",") if isinstance(value, str) else value
+    if not isinstance(given, list | tuple):
+        given = [given]
+    wrong = [name for name in given if name not in FURTHER and name != ""]
+    if wrong:
+        said.append(f"estimators has {shown(wrong[0])}; choose from {', '.join(FURTHER)}.")
+    return tuple(name for name in FURTHER if name in given)
+
+
+def _job(value: object, said: list[str]) -> str | None:
+    if value is None or value == "":
+        return None
+    if isinstance(value, str) and re.fullmatch(r"[0-9a-f]{32}", value):
+        return value
+    said.append(f"job is {shown(value)}; it must be the id of a run of this app.")
+    return None

@@ -1,0 +1,81 @@
+"""Turn pictures into HTML: as data that needs no request, every pixel as it is."""
+
+from __future__ import annotations
+
+import base64
+from html import escape
+
+import streamlit as st
+from torch import Tensor
+
+from mmh_core.picture_files import png_bytes
+from mmh_core.plots.images import IMAGE_LOOKS
+from mmh_core.plots.pictures import reduced
+from mmh_core.studies.image_run import ImageVerdict
+
+#: The longest side of a picture on a card and of a neighbor, in pixels of its own.
+CARD, THUMB = 256, 128
+
+STYLE = """<style>
+.im-pair {display: grid; grid-template-columns: 1fr 1fr; gap: .5rem;}
+.st-key-im_cards, .st-key-im_cards_live {display: grid !important; gap: .75rem;
+  grid-template-columns: repeat(auto-fill, minmax(225px, 1fr));}
+.im-grid {display: grid; gap: .6rem; grid-template-columns: repeat(auto-fill, minmax(104px, 1fr));}
+.im-grid.wide {grid-template-columns: repeat(auto-fill, minmax(160px, 210px));}
+.im-strip {display: grid; gap: .35rem; grid-template-columns: repeat(8, 1fr); max-width: 26rem;
+  margin-top: .5rem;}
+.im-pair figure, .im-strip figure, .im-grid figure, .im-one figure {margin: 0; min-width: 0;}
+.im img {width: 100%; display: block; border-radius: .2rem; background: rgba(128,140,146,.2);}
+.im img.small {image-rendering: pixelated;}
+.im figcaption {font-size: .78rem; line-height: 1.3; opacity: .8; margin-top: .25rem;
+  overflow-wrap: anywhere;}
+.im figcaption b {font-weight: 600;}
+.im p {margin: .4rem 0 0; font-size: .875rem; line-height: 1.4;
+  font-variant-numeric: tabular-nums;}
+.im .im-verdict {font-weight: 600; border-left: .25rem solid; padding-left: .45rem;}
+.im .im-verdict i {font-style: normal; margin-right: .3rem;}
+.im .im-quiet {opacity: .75;}
+.im-prompt {font-size: 1.25rem; font-weight: 600; line-height: 1.3; margin: 0;
+  overflow-wrap: anywhere; max-height: 7.8em; overflow-y: auto; white-space: pre-wrap;}
+.im-stack {position: relative; max-width: 22rem;}
+.im-stack img + img {position: absolute; inset: 0; height: 100%;}
+.im-flicker img + img {animation: im-flicker 1.6s steps(1) infinite;}
+.im-flicker:hover img + img {animation-play-state: paused;}
+@keyframes im-flicker {0% {opacity: 1;} 50% {opacity: 0;} 100% {opacity: 0;}}
+@media (prefers-reduced-motion: reduce) {
+  .im-flicker img + img {animation: none; opacity: 0;}
+  .im-flicker:hover img + img {opacity: 1;}
+}
+</style>"""
+
+
+def html(body: str) -> None:
+    """Draw HTML of this module with its style."""
+    st.html(f'{STYLE}<div class="im">{body}</div>')
+
+
+def data_uri(picture: Tensor, most: int | None = None) -> str:
+    """Return a picture, uint8 (3, H, W), as the address of its own PNG, reduced to `most`."""
+    smaller = picture if most is None else reduced(picture, most)
+    return "data:image/png;base64," + base64.b64encode(png_bytes(smaller, None)).decode()
+
+
+def image(picture: Tensor, alt: str, *, most: int | None = None, style: str = "") -> str:
+    """Return a picture as an element; the pixels of a small one stay squares."""
+    look = "small" if max(picture.shape[1:]) <= CARD else ""
+    extra = f' style="{style}"' if style else ""
+    return f'<img class="{look}" src="{data_uri(picture, most)}" alt="{escape(alt)}"{extra}>'
+
+
+def figure(picture: Tensor, alt: str, caption: str, *, most: int | None = None) -> str:
+    """Return a picture with a caption below it; `caption` is HTML and must be escaped."""
+    return f"<figure>{image(picture, alt, most=most)}<figcaption>{caption}</figcaption></figure>"
+
+
+def verdict(name: ImageVerdict) -> str:
+    """Return a verdict with its color and its sign."""
+    look = IMAGE_LOOKS[name]
+    return (
+        f'<p class="im-verdict" style="border-color: {look.color}">'
+        f'<i style="color: {look.color}" aria-hidden="true">{look.sign}</i>{escape(name)}</p>'
+    )
