@@ -51,7 +51,7 @@ def prompts(flip: bool = False) -> tuple[LabelledPrompt, ...]:
 
 @pytest.fixture(scope="module")
 def model(model_of: ModelOf) -> TextToImage:
-    return replace(model_of("tiny"), steps=10, guidance=2.0)
+    return replace(model_of("tiny"), steps=4, guidance=2.0)
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def test_scores_are_those_of_the_detectors_fitted_on_normal_calibration_prompts(
     halves = {}
     for split in ("calibration", "test"):
         texts = [p.prompt for p in prompts() if p.split == split]
-        evidence = joined(list(draw_evidence(model, texts, SEEDS, guidance=2.0, steps=10)))
+        evidence = joined(list(draw_evidence(model, texts, SEEDS, guidance=2.0, steps=4)))
         detectors = adapted(DETECTORS, log_delta=-0.5, embedder="pixels")
         some = {name: detectors[name] for name in ("stability", "early_scan", "region_map")}
         halves[split] = some, measure(model, evidence, some.values())
@@ -128,7 +128,7 @@ def test_the_combined_score_is_a_logistic_regression_of_its_parts(run: Benchmark
     expected = ((columns - combined.mean) / combined.spread) @ combined.weights + combined.bias
     torch.testing.assert_close(combined.row.scores.double(), expected, rtol=1e-4, atol=1e-4)
     assert 0 <= combined.cv_auc <= 1
-    assert combined.row.generation == 20.0
+    assert combined.row.generation == 8.0
 
 
 def test_an_unknown_detector_is_refused_with_the_choices(model: TextToImage) -> None:
