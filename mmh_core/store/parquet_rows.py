@@ -1,0 +1,144 @@
+"""Read columns of text from a Parquet file that may be damaged or made to exhaust the memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from mmh_core.records import MMHError
+
+#: Bytes of the part of the file that lists columns and row groups, and of what they unpack to.
+MAX_FOOTER = 2**24
+MAX_GROUP_BYTES = 2**28
+MAX_UNPACKED_BYTES = 2**31
+MAX_COLUMNS = 100
+_BATCH_ROWS = 1_000
+#: Encodings whose values are no longer than the page that holds them. DELTA_BYTE_ARRAY is not
+#: among them: there each value may repeat all of the one before in a few bytes.
+_ENCODINGS = {
+    *("PLAIN", "RLE", "BIT_PACKED", "PLAIN_DICTIONARY", "RLE_DICTIONARY"),
+    "DELTA_LENGTH_BYTE_ARRAY",
+}
+
+Columns = Callable[[list[str], str], tuple[int, ...]]
+
+
+def is_parquet(path: Path) -> bool:
+    """Return whether the file says of itself that it is Parquet."""
+    with path.open("rb") as file:
+        return file.read(4) == b"PAR1"
+
+
+def parquet_cells(
+    path: Path, columns: Columns, *, most: int, longest: int
+) -> Iterator[tuple[str, ...]]:
+    """Yield the texts of the chosen columns row by row, "" for nothing and for a place of -1.
+
+    `columns` gets the columns' names and the file's name. Bytes that are not UTF-8 become U+DC80
+    to U+DCFF; a text longer than `longest` characters may be cut, but not below that length.
+    Sizes are checked by the file's own list before anything is unpacked, and values that a column
+    repeats are unpacked once. Errors: MMHError for a file that is damaged, has too many columns,
+    rows (`most`) or bytes, or holds something else than text in a chosen column.
+    Caveat: a page that is larger than the list says is found out only when it is unpacked.
+    """
+    _check_footer(path)
+    try:
+        yield from _rows(path, columns, most, longest)
+    except MMHError:
+        raise
+    # Of Arrow, on damaged bytes: it raises half a dozen kinds.
+    except Exception as error:
+        raise MMHError(
+            f"{path.name} cannot be read as Parquet ({error}): write it again, or save it as CSV "
+            "in UTF-8."
+        ) from error
+
+
+def _check_footer(path: Path) -> None:
+    """Refuse a list of columns and row groups that is itself too large to read."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        file.seek(max(0, size - 8))
+        end = file.read(8)
+    footer = int.from_bytes(end[:4], "little")
+    if size < 12 or end[4:] != b"PAR1" or footer > size:
+        raise MMHError(f"{path.name} is cut off or damaged: write it again.")
+    if footer > MAX_FOOTER:
+        raise MMHError(
+            f"{path.name} lists too many columns or row groups ({footer // 2**20} MiB of them): "
+            "keep prompt, label, id and tags."
+        )
+
+
+def _rows(path: Path, columns: Columns, most: int, longest: int) -> Iterator[tuple[str, ...]]:
+    from pyarrow.parquet import ParquetFile
+
+    with ParquetFile(path) as file:
+        metadata, schema = file.metadata, file.schema_arrow
+        if metadata.num_columns > MAX_COLUMNS:
+            raise MMHError(f"{path.name} has more than {MAX_COLUMNS} columns: keep those needed.")
+        places = columns(list(schema.names), path.name)
+        names = [schema.names[place] for place in places if place >= 0]
+        _check_types(path.name, schema, names)
+        _check_sizes(path.name, metadata, names, most)
+    # Values as a dictionary, so that one long value in a million rows is one value in memory.
+    with ParquetFile(path, read_dictionary=names, buffer_size=2**16) as file:
+        for batch in file.iter_batches(_BATCH_ROWS, columns=names, use_threads=False):
+            read = {name: _texts(batch.column(name), longest) for name in names}
+            nothing = [""] * batch.num_rows
+            wanted = [nothing if p < 0 else read[schema.names[p]] for p in places]
+            yield from zip(*wanted, strict=True)
+
+
+def _check_types(source: str, schema: Any, names: list[str]) -> None:
+    from pyarrow import types
+
+    for name in names:
+        kind = schema.field(name).type
+        held = kind.value_type if types.is_dictionary(kind) else kind
+        if not (types.is_string(held) or types.is_large_string(held) or types.is_null(held)):
+            raise MMHError(f"The column {name[:40]!r} of {source} holds {held}: save it as text.")
+
+
+def _check_sizes(source: str, metadata: Any, names: list[str], most: int) -> None:
+    """Refuse what would unpack to too much, by the sizes that the file itself states."""
+    if metadata.num_rows > most:
+        raise MMHError(f"{source} has more than {most:,} rows: split it.")
+    total = 0
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        parts = [group.column(i) for i in range(group.num_columns)]
+        chosen = [part for part in parts if part.path_in_schema in names]
+        size = sum(part.total_uncompressed_size for part in chosen)
+        total += size
+        if size > MAX_GROUP_BYTES or total > MAX_UNPACKED_BYTES:
+            raise MMHError(
+                f"{source} unpacks to more than {MAX_GROUP_BYTES // 2**20} MiB in one row group "
+                f"or {MAX_UNPACKED_BYTES // 2**20} MiB in all: write it in smaller row groups, or "
+                "split it."
+            )
+        for part in chosen:
+            if strange := set(part.encodings) - _ENCODINGS:
+                raise MMHError(
+                    f"{source} is encoded as {', '.join(sorted(strange))}: write it again with "
+                    "the usual encodings (PLAIN or RLE_DICTIONARY)."
+                )
+
+
+def _texts(column: Any, longest: int) -> list[str]:
+    """Return the texts of one batch; each distinct value is unpacked once."""
+    import pyarrow
+    from pyarrow import compute
+
+    if pyarrow.types.is_null(column.type):
+        return [""] * len(column)
+    if not pyarrow.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    used = compute.drop_null(compute.unique(column.indices))
+    most = 4 * longest + 4  # Bytes; a character takes at most four.
+    texts = {None: ""}
+    for place in used.to_pylist():
+        value = column.dictionary[place].as_buffer()
+        data = b"" if value is None else value.slice(0, min(most, value.size)).to_pybytes()
+        texts[place] = data.decode("utf-8", "surrogateescape")
+    return [texts[place] for place in column.indices.to_pylist()]
