@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,10 +13,6 @@ from mmh_core.records import MMHError
 if TYPE_CHECKING:
     from mmh_core.studies.benchmark_run import BenchmarkRun, DetectorRow
     from mmh_core.studies.roc import Separation
-
-#: What a label cell may say, in lower case.
-_YES = ("1", "true", "yes", "memorized")
-_NO = ("0", "false", "no", "normal")
 
 
 def benchmark(
@@ -42,7 +37,7 @@ def benchmark(
     from mmh_core.store.archive import save_record
     from mmh_core.studies.benchmark import benchmark_study
     from mmh_core.studies.image_reference import pocket_reference
-    from mmh_core.studies.labelled_prompts import pocket_labelled, split_labelled
+    from mmh_core.studies.labelled_prompts import pocket_labelled, read_labelled
     from mmh_core.text_to_image.catalogue import CATALOGUE
     from mmh_core.text_to_image.stable_diffusion import load
 
@@ -54,7 +49,7 @@ def benchmark(
     folder = Path(CATALOGUE[model].source if model in CATALOGUE else model)
     own = (folder / "world.json").exists()
     if prompts is not None:
-        labelled = split_labelled(_rows(prompts))
+        labelled = read_labelled(prompts)
     elif own:
         labelled = pocket_labelled(folder, _seed(folder))
     else:
@@ -126,25 +121,6 @@ def _cost(row: DetectorRow) -> str:
 
 def _interval(value: float, low: float, high: float) -> str:
     return f"{value:.3f} ({low:.3f} to {high:.3f})"
-
-
-def _rows(path: Path) -> Iterator[tuple[str, bool, str]]:
-    """Yield (prompt, memorized, kind) of a person's table. Errors: MMHError."""
-    from mmh_core.store.prompt_table import prompt_batches
-
-    for batch in prompt_batches(path):
-        if batch.problems:
-            first = batch.problems[0]
-            raise MMHError(f"Row {first.row} of {path.name}: {first.message}")
-        for row in batch.rows:
-            said = row.label.strip().lower()
-            if said not in (*_YES, *_NO):
-                raise MMHError(
-                    f"Row {row.row} of {path.name} has the label {row.label[:40]!r}: write "
-                    "memorized or normal."
-                )
-            memorized = said in _YES
-            yield row.prompt, memorized, "memorized" if memorized else "normal"
 
 
 def _seed(folder: Path) -> int:

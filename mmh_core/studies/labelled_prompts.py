@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from mmh_core.pocket.assets import read_prompts
 from mmh_core.pocket.trials import MEMORIZED, open_captions
 from mmh_core.records import MMHError
+from mmh_core.store.prompt_table import prompt_batches
 from mmh_core.studies.benchmark_run import LabelledPrompt, Split
 
 #: Captions of unnamed scenes in each half; those of the halves come from different seeds.
 OPEN_CAPTIONS = {"calibration": 40, "test": 100}
 _OPEN_SEEDS = {"calibration": 10_000, "test": 20_000}
+#: What a label cell may say, in lower case.
+_YES, _NO = ("1", "true", "yes", "memorized"), ("0", "false", "no", "normal")
 _SPLITS: tuple[Split, ...] = ("calibration", "test")
 
 
@@ -65,3 +68,26 @@ def split_labelled(rows: Iterable[tuple[str, bool, str]]) -> tuple[LabelledPromp
         counts[group] = counts.get(group, -1) + 1
         found.append(LabelledPrompt(prompt, *group, _SPLITS[counts[group] % 2]))
     return tuple(found)
+
+
+def read_labelled(path: Path) -> tuple[LabelledPrompt, ...]:
+    """Return the prompts of a CSV or Parquet table with the columns prompt and label, halved.
+
+    Errors: MMHError naming the first row that cannot be used.
+    """
+    return split_labelled(_rows(path))
+
+
+def _rows(path: Path) -> Iterator[tuple[str, bool, str]]:
+    """Yield (prompt, memorized, kind) of a table."""
+    for batch in prompt_batches(path):
+        for problem in batch.problems:
+            raise MMHError(f"Row {problem.row} of {path.name}: {problem.message}")
+        for row in batch.rows:
+            said = row.label.strip().lower()
+            if said not in (*_YES, *_NO):
+                raise MMHError(
+                    f"Row {row.row} of {path.name} has the label {row.label[:40]!r}: write "
+                    "memorized or normal."
+                )
+            yield row.prompt, said in _YES, "memorized" if said in _YES else "normal"

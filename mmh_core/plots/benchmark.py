@@ -1,0 +1,220 @@
+"""Draw how well detectors separate: areas with intervals, ROC curves, scores by kind, causes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+import torch
+
+from mmh_core.plots import theme
+from mmh_core.plots.images import KIND_COLORS
+from mmh_core.studies.benchmark_run import BenchmarkRun, CauseRow, DetectorRow
+from mmh_core.studies.roc import curve
+
+#: Symbols of the kinds, so that none is told by color alone.
+_SYMBOLS = {
+    "duplicate": "star",
+    "overfit": "diamond",
+    "template": "square",
+    "paraphrase": "triangle-up",
+    "varied": "circle",
+    "open": "circle-open",
+}
+_OTHER = "#8a969c"
+_LINES = (theme.ACCENT, theme.SECOND, "#8a7a3c", "#4f9fdc", "#d55e00")
+_DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
+
+
+def separations(rows: Sequence[DetectorRow]) -> go.Figure:
+    """Draw each detector's area and strict rate with 95 % intervals, the best on top."""
+    order = sorted(rows, key=lambda row: (row.all.auc, row.all.tpr))
+    labels = [row.label for row in order]
+    best = order[-1] if order else None
+    figure = theme.base(
+        "Areas under the ROC curve of all detectors"
+        + (f"; the largest is {best.all.auc:.3f}, of {best.label}." if best else "."),
+        height=90 + 24 * len(order),
+    )
+    for name, symbol, color, values in (
+        (
+            "TPR at 1 % FPR",
+            "diamond",
+            theme.SECOND,
+            [(row.all.tpr, row.all.tpr_low, row.all.tpr_high) for row in order],
+        ),
+        (
+            "AUC",
+            "circle",
+            theme.ACCENT,
+            [(row.all.auc, row.all.auc_low, row.all.auc_high) for row in order],
+        ),
+    ):
+        figure.add_trace(
+            go.Scatter(
+                x=[value for value, _, _ in values],
+                y=labels,
+                mode="markers",
+                name=name,
+                marker={"symbol": symbol, "size": 9, "color": color},
+                error_x={
+                    "type": "data",
+                    "symmetric": False,
+                    "array": [high - value for value, _, high in values],
+                    "arrayminus": [value - low for value, low, _ in values],
+                    "thickness": 1.2,
+                    "width": 3,
+                    "color": color,
+                },
+                hovertemplate=f"%{{y}}<br>{name} %{{x:.3f}}<extra></extra>",
+            )
+        )
+    figure.update_xaxes(theme.axis("", range=[-0.02, 1.02]))
+    figure.update_yaxes(theme.axis("", type="category", showgrid=False, nticks=len(order) + 1))
+    return figure
+
+
+def roc(run: BenchmarkRun, names: Sequence[str]) -> go.Figure:
+    """Draw the ROC curves of some detectors; the dashed diagonal is chance."""
+    rows = [row for row in run.rows if row.name in names]
+    figure = theme.base(
+        "ROC curves: "
+        + ", ".join(f"{row.label} with an area of {row.all.auc:.3f}" for row in rows)
+        + ".",
+        height=380,
+    )
+    plain = torch.tensor([one.kind != "paraphrase" for one in run.prompts])
+    memorized = torch.tensor([one.memorized for one in run.prompts])
+    line = {"color": theme.NEUTRAL, "dash": "dash", "width": 1}
+    figure.add_shape(type="line", x0=0, y0=0, x1=1, y1=1, line=line)
+    for number, row in enumerate(rows):
+        false, true = curve(row.scores[plain], memorized[plain])
+        figure.add_trace(
+            go.Scatter(
+                x=false,
+                y=true,
+                mode="lines",
+                name=row.label,
+                line={
+                    "shape": "hv",
+                    "width": 2,
+                    "color": _LINES[number % len(_LINES)],
+                    "dash": _DASHES[number % len(_DASHES)],
+                },
+                hovertemplate="flags %{y:.1%} of the memorized<br>and %{x:.1%} of the normal"
+                f"<extra>{row.label}</extra>",
+            )
+        )
+    figure.update_xaxes(
+        theme.axis("normal prompts flagged", range=[-0.01, 1.01], tickformat=".0%")
+    )
+    figure.update_yaxes(
+        theme.axis("memorized prompts flagged", range=[-0.01, 1.02], tickformat=".0%")
+    )
+    return figure
+
+
+def scores(run: BenchmarkRun, row: DetectorRow, threshold: float) -> go.Figure:
+    """Draw a detector's scores by kind, one mark per prompt, and the threshold."""
+    kinds = list(dict.fromkeys(one.kind for one in run.prompts))[::-1]
+    flagged = int((row.scores > threshold).sum())
+    figure = theme.base(
+        f"Scores of {row.label} by kind of prompt; {flagged} of {len(run.prompts)} are above "
+        f"the threshold {threshold:.3g}.",
+        height=110 + 44 * len(kinds),
+        legend=False,
+    )
+    for kind in kinds:
+        places = [i for i, one in enumerate(run.prompts) if one.kind == kind]
+        # Spread by place and not at random: the same figure each time.
+        heights = [kinds.index(kind) + 0.5 * ((7 * n) % 11 / 10 - 0.5) for n in range(len(places))]
+        figure.add_trace(
+            go.Scatter(
+                x=theme.numbers(row.scores[places]),
+                y=heights,
+                mode="markers",
+                name=kind,
+                text=[run.prompts[i].prompt for i in places],
+                customdata=places,
+                marker={
+                    "symbol": _SYMBOLS.get(kind, "circle"),
+                    "size": 8,
+                    "color": KIND_COLORS.get(kind, _OTHER),
+                    "opacity": 0.85,
+                },
+                hovertemplate="%{text}<br>score %{x:.3g}<extra>" + kind + "</extra>",
+            )
+        )
+    figure.update_xaxes(theme.axis("score, higher = more memorized"))
+    figure.update_yaxes(
+        theme.axis("", tickvals=list(range(len(kinds))), ticktext=kinds, showgrid=False)
+    )
+    theme.upright(figure, threshold, "threshold")
+    figure.update_layout(margin={"t": 34})
+    return figure
+
+
+def lid_against_truth(run: BenchmarkRun) -> go.Figure:
+    """Draw each prompt's mean conditional LID against LID_* of its caption."""
+    known = ~run.true_lid.isnan()
+    figure = theme.base(
+        f"Model LID against the true LID of {int(known.sum())} captions: memorized ones lie near "
+        "0 whatever the truth is.",
+        height=380,
+    )
+    for kind in dict.fromkeys(one.kind for one in run.prompts):
+        places = [i for i, one in enumerate(run.prompts) if one.kind == kind and known[i]]
+        if not places:
+            continue
+        figure.add_trace(
+            go.Scatter(
+                x=theme.numbers(run.true_lid[places]),
+                y=theme.numbers(run.lid[places]),
+                mode="markers",
+                name=kind,
+                text=[run.prompts[i].prompt for i in places],
+                marker={
+                    "symbol": _SYMBOLS.get(kind, "circle"),
+                    "size": 9,
+                    "color": KIND_COLORS.get(kind, _OTHER),
+                },
+                hovertemplate="%{text}<br>true %{x}, model %{y:.1f}<extra>" + kind + "</extra>",
+            )
+        )
+    top = float(run.true_lid[known].max()) if bool(known.any()) else 1.0
+    line = {"color": theme.NEUTRAL, "dash": "dash", "width": 1}
+    figure.add_shape(type="line", x0=0, y0=0, x1=top, y1=top, line=line)
+    figure.update_xaxes(theme.axis("true LID of the caption", range=[-0.8, top + 1]))
+    figure.update_yaxes(theme.axis("LID of the model's pictures"))
+    return figure
+
+
+def causes(cause: CauseRow) -> go.Figure:
+    """Draw the confusion matrix of the cause."""
+    names = ["OD-Mem", "DD-Mem"]
+    said = [*names, *(["not identifiable"] if "not identifiable" in cause.said else [])]
+    pairs = list(zip(cause.true, cause.said, strict=True))
+    counts = [[pairs.count((true, each)) for each in said] for true in names]
+    figure = theme.base(
+        f"Confusion matrix of the cause: balanced accuracy {cause.accuracy:.3f}.",
+        height=230,
+        legend=False,
+    )
+    figure.add_trace(
+        go.Heatmap(
+            z=counts,
+            x=said,
+            y=names,
+            text=counts,
+            texttemplate="%{text}",
+            textfont={"size": 18},
+            colorscale=[[0, "rgba(11,143,179,0.05)"], [1, "rgba(11,143,179,0.55)"]],
+            showscale=False,
+            xgap=3,
+            ygap=3,
+            hovertemplate="truly %{y}, called %{x}: %{z}<extra></extra>",
+        )
+    )
+    figure.update_xaxes(theme.axis("called", side="top", showgrid=False, showline=False))
+    figure.update_yaxes(theme.axis("truly", autorange="reversed", showgrid=False, showline=False))
+    return figure

@@ -1,0 +1,33 @@
+"""Compare detectors of memorization on the same labelled prompts."""
+
+import streamlit as st
+
+from mmh_core import session
+from views import layout
+
+session.guard()
+st.title("Benchmark", anchor=False)
+st.markdown(
+    "Every detector scores the same prompts, whose truth is known. What had to be fitted was "
+    "fitted on other prompts."
+)
+layout.load_chart_library()
+
+
+def main() -> None:
+    """Draw the page; the imports wait until the title stands."""
+    from views.benchmark import form, results, state
+
+    wanted = state.restore()
+    with st.sidebar, session.told():
+        form.sidebar()
+    run = form.shown(wanted.job)
+    if run is None:
+        results.nothing()
+    else:
+        results.result(run, wanted)
+    state.remember()
+
+
+with session.told():
+    main()

@@ -1,0 +1,100 @@
+"""Draw the sidebar of the benchmark page, and find the result to show."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from mmh_core import benchmark_session, image_session, session
+from mmh_core.records import MMHError
+from mmh_core.studies.benchmark_run import BenchmarkRun
+from views import layout
+from views.benchmark import state
+
+_POLL_SECONDS = 2.0
+#: Measured on two cores: a prompt with two seeds, all detectors.
+_SECONDS_A_PROMPT = 6
+
+
+def sidebar() -> None:
+    """Offer a table of one's own; the result that ships needs nothing."""
+    st.markdown("**Your own labelled prompts**")
+    st.caption(
+        "A CSV or Parquet table with the columns prompt and label (memorized or normal), at "
+        "least ten of each. Half of them calibrate, half are counted."
+    )
+    table = st.file_uploader(
+        "Table of labelled prompts",
+        type=["csv", "parquet"],
+        key=state.key("table"),
+        label_visibility="collapsed",
+    )
+    if table is None:
+        return
+    prompts = benchmark_session.labelled(table.getvalue(), table.name)
+    minutes = max(1, round(len(prompts) * _SECONDS_A_PROMPT / 60))
+    st.caption(f"{len(prompts):,} different prompts, roughly {minutes} min on two cores.")
+    if st.button(
+        "Compare on these",
+        type="primary",
+        icon=":material/play_arrow:",
+        width="stretch",
+        key=state.key("start"),
+    ):
+        job = benchmark_session.submit(prompts, image_session.POCKET)
+        st.session_state[state.key("job")] = job
+        state.remember()
+        st.rerun()
+
+
+def shown(job: str | None) -> BenchmarkRun | None:
+    """Return the result of a job, or the precomputed one; draw the job while it runs."""
+    if job is None:
+        return benchmark_session.precomputed()
+    try:
+        view = benchmark_session.benchmark_job(job)
+    except MMHError as error:
+        st.error(
+            f"{layout.plain(str(error))} Below is the precomputed result.",
+            icon=":material/error:",
+        )
+        return benchmark_session.precomputed()
+    if view.record.is_active:
+        st.fragment(_running, run_every=_POLL_SECONDS)(job)
+    elif view.record.error is not None:
+        st.error(layout.plain(view.record.error), icon=":material/error:")
+    elif view.run is None:
+        st.info("This comparison was stopped before it had a result.", icon=":material/info:")
+    st.button(
+        "Back to the precomputed result",
+        icon=":material/arrow_back:",
+        type="tertiary",
+        key=state.key("back"),
+        on_click=_back,
+    )
+    return view.run if view.run is not None else benchmark_session.precomputed()
+
+
+def _running(job: str) -> None:
+    with session.told():
+        record = benchmark_session.benchmark_job(job).record
+        if not record.is_active:
+            st.rerun()
+        with st.container(border=True):
+            words, button = st.columns([5, 1], vertical_alignment="center")
+            standing = record.message or "starting"
+            if record.state == "queued":
+                standing = f"waiting, {record.position or 1} ahead"
+            words.text(f"{record.label}: {standing.lower()}")
+            button.button(
+                "Cancel",
+                key=state.key("cancel"),
+                icon=":material/stop:",
+                width="stretch",
+                on_click=session.jobs().runner.cancel,
+                args=(job,),
+            )
+            st.progress(record.fraction)
+
+
+def _back() -> None:
+    st.session_state[state.key("job")] = None

@@ -1,0 +1,211 @@
+"""Draw a comparison of detectors: the short answer, then each figure with what it means."""
+
+from __future__ import annotations
+
+import math
+
+import streamlit as st
+
+from mmh_core.export import frame_csv
+from mmh_core.plots import benchmark as plots
+from mmh_core.studies.benchmark_run import BenchmarkRun, DetectorRow
+from views import layout, words
+from views.benchmark import state
+from views.benchmark.published import published
+from views.benchmark.threshold import threshold
+
+_FIRST = ("combined", "early_scan", "lid_conditional_count", "lid_unconditional_count")
+
+
+def nothing() -> None:
+    """Say what to do where nothing is precomputed."""
+    st.info(
+        "This copy holds no precomputed comparison. Make it with the command below, or bring a "
+        "table of labelled prompts in the sidebar.",
+        icon=":material/info:",
+    )
+    st.code("./mmh benchmark --out assets/benchmark/pocket-sd.safetensors", language="bash")
+
+
+def result(run: BenchmarkRun, wanted: state.Wanted) -> None:
+    """Draw everything about one comparison."""
+    _answer(run)
+    layout.heading(
+        "How well each detector separates memorized from normal prompts",
+        "Right is better; the whiskers are 95 % intervals over prompts. Detectors whose intervals "
+        "overlap are not told apart by this benchmark.",
+        help="AUC: how often a memorized prompt scores above a normal one. TPR at 1 % FPR: the "
+        "share of memorized prompts found while one normal prompt in a hundred is flagged.",
+    )
+    layout.chart(plots.separations(run.rows), "bm_separations")
+    _table(run)
+    _curves(run)
+    threshold(run, wanted)
+    _truth(run)
+    _causes(run)
+    published()
+    _limits(run)
+
+
+def _answer(run: BenchmarkRun) -> None:
+    """Say the most important figures in one row."""
+    by_name = {row.name: row for row in run.rows}
+    best = max(run.rows, key=lambda row: (row.all.auc, row.all.tpr))
+    counted = best.all
+    st.caption(
+        f"{run.model}, {counted.positives} memorized and {counted.negatives} normal prompts that "
+        f"nothing was fitted on, {len(run.seeds)} seeds each, {run.steps} steps, guidance "
+        f"{run.guidance:g}."
+    )
+    columns = st.columns(4)
+    _measured(columns[0], "Best detector, AUC", best)
+    for column, label, name in (
+        (columns[1], "Early scan, AUC", "early_scan"),
+        (columns[2], "LID without a caption, AUC", "lid_unconditional_count"),
+    ):
+        if name in by_name:
+            _measured(column, label, by_name[name])
+    cause = run.cause
+    columns[3].metric(
+        "Cause told right",
+        "not identifiable" if cause is None else f"{cause.accuracy:.0%}",
+        None if cause is None else f"95 %: {cause.low:.0%} to {cause.high:.0%}",
+        delta_color="off",
+        delta_arrow="off",
+        help="Balanced accuracy: overfitting against the data as the cause.",
+    )
+
+
+def _measured(place: st.delta_generator.DeltaGenerator, label: str, row: DetectorRow) -> None:
+    place.metric(
+        label,
+        f"{row.all.auc:.3f}",
+        f"{row.all.tpr:.0%} found at 1 % false alarms",
+        delta_color="off",
+        delta_arrow="off",
+        help=f"{row.label}; 95 % interval {row.all.auc_low:.3f} to {row.all.auc_high:.3f}.",
+    )
+
+
+def _table(run: BenchmarkRun) -> None:
+    rows = sorted(run.rows, key=lambda row: (-row.all.auc, -row.all.tpr))
+    with st.expander("All figures as a table", icon=":material/table_rows:"):
+        st.dataframe(
+            [
+                {
+                    "Detector": row.label,
+                    "AUC": row.all.auc,
+                    "TPR at 1 % FPR": row.all.tpr,
+                    "Forwards": row.forwards,
+                    "Drawing": row.generation or None,
+                    **{f"AUC {kind}": found.auc for kind, found in row.kinds},
+                    "Recipe": row.reference,
+                }
+                for row in rows
+            ],
+            hide_index=True,
+            height="content",
+            column_config={
+                "AUC": st.column_config.NumberColumn(format="%.3f"),
+                "TPR at 1 % FPR": st.column_config.NumberColumn(format="%.3f"),
+                "Forwards": st.column_config.NumberColumn(
+                    format="%.1f", help="Network evaluations per picture, beside drawing."
+                ),
+                "Drawing": st.column_config.NumberColumn(
+                    format="%.0f",
+                    help="Evaluations that drawing the picture takes; empty: none is drawn.",
+                ),
+            }
+            | {
+                f"AUC {kind}": st.column_config.NumberColumn(format="%.3f")
+                for kind, _ in run.rows[0].kinds
+            },
+        )
+        st.download_button(
+            "Table (CSV)",
+            lambda: frame_csv(run.frame()).encode(),
+            file_name=f"benchmark-{run.model}.csv",
+            mime="text/csv",
+            icon=":material/download:",
+            key="bm_csv",
+            on_click="ignore",
+        )
+
+
+def _curves(run: BenchmarkRun) -> None:
+    layout.heading(
+        "Every threshold at once",
+        "Each point of a curve is one threshold: how many memorized prompts it finds, and how "
+        "many normal ones it flags by mistake. The upper left corner is perfect.",
+    )
+    names = [row.name for row in run.rows]
+    labels = {row.name: row.label for row in run.rows}
+    chosen = st.multiselect(
+        "Detectors",
+        names,
+        default=[name for name in _FIRST if name in names],
+        format_func=lambda name: labels[name],
+        max_selections=5,
+        key="bm_curves",
+    )
+    if chosen:
+        layout.chart(plots.roc(run, chosen), "bm_roc")
+    else:
+        st.caption("Choose at least one detector.")
+
+
+def _truth(run: BenchmarkRun) -> None:
+    if bool(run.true_lid.isnan().all()):
+        return
+    layout.heading(
+        "The model's dimension against the truth",
+        "Above the dashed line the network itself adds dimensions, so compare ranks and not "
+        "values; far below it the model has lost freedom that the data has: overfitting.",
+        help=words.LID,
+    )
+    layout.chart(plots.lid_against_truth(run), "bm_truth")
+
+
+def _causes(run: BenchmarkRun) -> None:
+    layout.heading(
+        "Why is it memorized?",
+        "Overfitting (OD-Mem) can be cured by training; a lack of freedom in the data (DD-Mem) "
+        "only by other data. To tell them apart takes pictures of the caption that the model was "
+        "not trained on; without these it is not identifiable.",
+    )
+    cause = run.cause
+    if cause is None:
+        st.info(
+            "No such pictures are at hand for these prompts, so the cause is not identifiable.",
+            icon=":material/info:",
+        )
+        return
+    left, right = layout.side_by_side("bm_cause", (3, 2))
+    with left:
+        layout.chart(plots.causes(cause), "bm_causes")
+    with right:
+        spread = "" if math.isnan(cause.low) else f" ({cause.low:.2f} to {cause.high:.2f})"
+        layout.facts(
+            [
+                ("Balanced accuracy", f"{cause.accuracy:.2f}{spread}"),
+                ("Captions", f"{len(cause.prompts)}"),
+                (
+                    "Called overfitting when the data vary in",
+                    f"> {cause.threshold:.1f} dimensions",
+                ),
+            ]
+        )
+
+
+def _limits(run: BenchmarkRun) -> None:
+    with st.expander("Limits", icon=":material/info:"):
+        st.markdown(
+            "- The labels say what the world was built for, not what the model does: a "
+            "duplicated caption counts as memorized even where the model failed to learn it.\n"
+            "- The prompts are of one invented world. The order of detectors on a large model can "
+            "be another one.\n"
+            f"- One percent of {run.rows[0].all.negatives} normal prompts is "
+            f"{int(0.01 * run.rows[0].all.negatives)} prompt(s): read the strict rate with its "
+            "interval.\n"
+            "- Prompts of one subject resemble one another, which the intervals do not see."
+        )

@@ -1,0 +1,105 @@
+"""Draw one detector's scores with a threshold to move, and list the prompts behind them."""
+
+from __future__ import annotations
+
+from urllib.parse import urlencode
+
+import streamlit as st
+
+from mmh_core.plots import benchmark as plots
+from mmh_core.studies.benchmark_run import BenchmarkRun, DetectorRow
+from views import layout
+from views.benchmark import state
+
+
+def threshold(run: BenchmarkRun, wanted: state.Wanted) -> None:
+    """Let the person choose a detector and a threshold, and see what they cost."""
+    layout.heading(
+        "Choose a threshold",
+        "What is right of the line is flagged. Moving it left finds more copies and flags more "
+        "normal prompts; which mistake is worse is for you to say.",
+    )
+    names = [row.name for row in run.rows]
+    labels = {row.name: row.label for row in run.rows}
+    if wanted.detector not in names:
+        st.session_state[state.key("detector")] = names[0]
+    left, right = layout.side_by_side("bm_threshold")
+    with left:
+        name = st.selectbox(
+            "Detector", names, format_func=lambda each: labels[each], key=state.key("detector")
+        )
+    row = next(each for each in run.rows if each.name == name)
+    with right:
+        share = st.slider(
+            "Normal prompts that may be flagged",
+            0.0,
+            20.0,
+            1.0,
+            0.5,
+            format="%.1f %%",
+            key=state.key("share"),
+            help="The threshold is set on the calibration half's normal prompts, not on these.",
+        )
+    value = _threshold(row, share / 100)
+    layout.chart(plots.scores(run, row, value), "bm_scores")
+    _consequences(run, row, value)
+    _prompts(run, row, value)
+
+
+def _threshold(row: DetectorRow, share: float) -> float:
+    """Return the score that this share of the calibration half's normal prompts exceeds."""
+    place = len(row.normal) - 1 - int(share * len(row.normal))
+    return float(row.normal[max(0, place)])
+
+
+def _consequences(run: BenchmarkRun, row: DetectorRow, value: float) -> None:
+    flagged = [i for i in range(len(run.prompts)) if float(row.scores[i]) > value]
+    memorized = sum(run.prompts[i].memorized for i in flagged)
+    every = sum(one.memorized for one in run.prompts)
+    normal = len(run.prompts) - every
+    columns = st.columns(4)
+    columns[0].metric("Flagged", f"{len(flagged)} of {len(run.prompts)}")
+    columns[1].metric(
+        "Precision",
+        f"{memorized / len(flagged):.0%}" if flagged else "none flagged",
+        help="Of the flagged prompts, the share that is memorized.",
+    )
+    columns[2].metric(
+        "Recall",
+        f"{memorized / every:.0%}" if every else "n/a",
+        help="Of the memorized prompts, paraphrases included, the share that is flagged.",
+    )
+    columns[3].metric(
+        "Normal prompts flagged",
+        f"{(len(flagged) - memorized) / normal:.1%}" if normal else "n/a",
+        help="On the test half; the threshold comes from the calibration half.",
+    )
+
+
+def _prompts(run: BenchmarkRun, row: DetectorRow, value: float) -> None:
+    order = sorted(range(len(run.prompts)), key=lambda i: -float(row.scores[i]))
+    with st.expander("The prompts behind the marks", icon=":material/list:"):
+        st.caption("The link opens a prompt on the images page.")
+        st.dataframe(
+            [
+                {
+                    "Score": float(row.scores[i]),
+                    "Flagged": float(row.scores[i]) > value,
+                    "Kind": run.prompts[i].kind,
+                    "Prompt": run.prompts[i].prompt,
+                    "Copies": None if bool(run.copied[i].isnan()) else 100 * float(run.copied[i]),
+                    "Open": f"/images?{urlencode({'prompt': run.prompts[i].prompt})}",
+                }
+                for i in order
+            ],
+            hide_index=True,
+            height=320,
+            column_config={
+                "Score": st.column_config.NumberColumn(format="%.3g"),
+                "Prompt": st.column_config.TextColumn(width="large"),
+                "Copies": st.column_config.NumberColumn(
+                    format="%.0f %%", help="Share of this prompt's pictures that are copies."
+                ),
+                "Open": st.column_config.LinkColumn(display_text="Images"),
+            },
+        )
