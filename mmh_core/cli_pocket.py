@@ -14,7 +14,8 @@ from mmh_core.records import MMHError
 if TYPE_CHECKING:
     import torch
 
-    from mmh_core.pocket.check import Check, Row
+    from mmh_core.pocket.check import Check
+    from mmh_core.pocket.figures import Row
 
 app = typer.Typer(
     add_completion=False,

@@ -22,7 +22,8 @@ from mmh_core.pocket.calibration import (
     write_calibration,
 )
 from mmh_core.pocket.cast import named_subjects
-from mmh_core.pocket.check import Check, Row, bootstrapped, share
+from mmh_core.pocket.check import Check
+from mmh_core.pocket.figures import Row, bootstrapped, share
 from mmh_core.pocket.trials import open_captions
 from mmh_core.pocket.world import build_world
 from mmh_core.records import MMHError

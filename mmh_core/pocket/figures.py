@@ -1,0 +1,215 @@
+"""Figures of what the embedded model memorizes and of how its LID tells it, beside their bars."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmh_core.pocket.calibration import (
+    Calibration,
+    area_under_curve,
+    captions_of,
+    held_out_latents,
+    held_out_sample,
+    rank_correlation,
+)
+from mmh_core.pocket.furnish import PocketShelf
+from mmh_core.pocket.trials import MEMORIZED, Trials, draw_trials, lid_at
+from mmh_core.pocket.world import prompts
+from mmh_core.retrieval.copy_evidence import CopyEvidence, copy_evidence
+from mmh_core.text_to_image.model import TextToImage
+
+#: Seed of the check; calibration uses others, and no picture was looked at before.
+SEED = 700_000
+_HELD_OUT = 150
+
+
+@dataclass(frozen=True)
+class Row:
+    """Hold one figure: its value with a 95 % interval, the bar and how many it was counted on.
+
+    `bound` is "least", "most" or "none" (reported without a bar); NaN stands for no interval.
+    """
+
+    figure: str
+    value: float
+    low: float
+    high: float
+    bar: float
+    bound: Literal["least", "most", "none"]
+    count: int
+
+    @property
+    def short(self) -> bool:
+        """Return whether the bar is missed."""
+        if self.bound == "least":
+            return not self.value >= self.bar
+        return self.bound == "most" and not self.value <= self.bar
+
+
+def share(
+    figure: str, hits: np.ndarray, bar: float, bound: Literal["least", "most", "none"]
+) -> Row:
+    """Return a share of hits with Wilson's 95 % interval.
+
+    Caveat: pictures of one caption are not independent, so the true interval is wider.
+    """
+    from scipy.stats import binomtest
+
+    interval = binomtest(int(hits.sum()), len(hits)).proportion_ci(method="wilson")
+    value = float(hits.mean())
+    return Row(figure, value, float(interval.low), float(interval.high), bar, bound, len(hits))
+
+
+def bootstrapped(values: Sequence[float]) -> tuple[float, float]:
+    """Return the 95 % interval of a figure's resampled values."""
+    low, high = np.quantile(np.asarray(values), (0.025, 0.975))
+    return float(low), float(high)
+
+
+def _evidence(trials: Trials, shelf: PocketShelf, chosen: Calibration) -> CopyEvidence:
+    return copy_evidence(trials.pictures, shelf.embedder, shelf.training, chosen.thresholds)
+
+
+def _subjects(found: CopyEvidence, shelf: PocketShelf) -> np.ndarray:
+    """Return the subject of the training picture that each picture was found nearest to."""
+    exact = np.asarray(found.kind) == "exact"
+    ids = np.where(exact, found.pixel_nearest.numpy(), found.nearest.numpy())
+    subjects: np.ndarray = shelf.world.labels.subject.to_numpy()[ids]
+    return subjects
+
+
+def copy_rows(trials: Trials, shelf: PocketShelf, chosen: Calibration) -> list[Row]:
+    """Count copies and layouts among pictures of trained captions and of open ones."""
+    found = _evidence(trials, shelf, chosen)
+    kinds, own = np.asarray(found.kind), _subjects(found, shelf) == trials.table.subject.to_numpy()
+    of = trials.table.kind.to_numpy()
+    exact = own & (kinds == "exact")
+    rows = [
+        share(
+            "duplicate and overfit captions: copies of their own training picture",
+            exact[np.isin(of, ("duplicate", "overfit"))],
+            0.90,
+            "least",
+        )
+    ]
+    rows += [
+        share(f"of these, {kind}", exact[of == kind], 0.90, "none")
+        for kind in ("duplicate", "overfit")
+    ]
+    rows.append(
+        share(
+            "template captions: the template's layout",
+            (own & (kinds != "none"))[of == "template"],
+            0.90,
+            "least",
+        )
+    )
+    rows.append(
+        share(
+            "open and varied captions: copies of anything",
+            (kinds == "exact")[np.isin(of, ("open", "varied"))],
+            0.03,
+            "most",
+        )
+    )
+    rows.append(
+        share(
+            "of these, layouts shared with a training picture",
+            (kinds == "template")[np.isin(of, ("open", "varied"))],
+            0.03,
+            "none",
+        )
+    )
+    return rows
+
+
+def paraphrase_rows(model: TextToImage, shelf: PocketShelf, chosen: Calibration) -> list[Row]:
+    """Draw captions of memorized subjects in other words, and count the copies among them."""
+    table = prompts(shelf.world.seed)
+    table = table[~table.trained][["caption", "kind", "subject"]]
+    trials = draw_trials(model, table, [SEED], guidance=model.guidance, steps=model.steps)
+    found = _evidence(trials, shelf, chosen)
+    own = _subjects(found, shelf) == trials.table.subject.to_numpy()
+    hits = own & (np.asarray(found.kind) != "none")
+    of = trials.table.kind.to_numpy()
+    return [
+        share(f"paraphrases of {kind} captions: copies", hits[of == kind], 0.0, "none")
+        for kind in MEMORIZED
+    ]
+
+
+def generated_lid_rows(
+    model: TextToImage, trials: Trials, shelf: PocketShelf, chosen: Calibration
+) -> list[Row]:
+    """Read conditional LID on the half of the captions that calibration has not seen."""
+    test = set(captions_of(shelf.world.seed, "test").subject)
+    kept = trials.rows(
+        (trials.table.subject.isin(test) | (trials.table.kind == "open")).to_numpy()
+    )
+    lid = lid_at(model, kept.latents, kept.embeddings, chosen.log_delta, seed=SEED)
+    of = kept.table.kind.to_numpy()
+    memorized = np.isin(of, MEMORIZED)
+    rng = np.random.default_rng(0)
+    resampled = []
+    captions = kept.table.caption.to_numpy()
+    names = np.unique(captions)
+    rows_of = {name: np.flatnonzero(captions == name) for name in names}
+    for _ in range(500):
+        # Whole captions are drawn, since pictures of one caption are alike.
+        rows = np.concatenate([rows_of[name] for name in rng.choice(names, len(names))])
+        resampled.append(area_under_curve(-lid[rows], memorized[rows]))
+    figures = [
+        Row(
+            "conditional LID, memorized against varied and open captions, AUC",
+            area_under_curve(-lid, memorized),
+            *bootstrapped(resampled),
+            0.95,
+            "least",
+            len(lid),
+        )
+    ]
+    medians = {kind: _median(lid[torch.from_numpy(of == kind)]) for kind in np.unique(of)}
+    bars: dict[str, tuple[float, Literal["least", "most", "none"]]] = {
+        "duplicate": (3.0, "most"),
+        "template": (medians["duplicate"][0], "least"),
+        "overfit": (medians["duplicate"][0], "none"),
+        "varied": (medians["template"][0], "none"),
+        "open": (medians["template"][0], "least"),
+    }
+    for kind, (bar, bound) in bars.items():
+        value, low, high, count = medians[kind]
+        figures.append(Row(f"median conditional LID, {kind}", value, low, high, bar, bound, count))
+    return figures
+
+
+def _median(lid: Tensor) -> tuple[float, float, float, int]:
+    rng = np.random.default_rng(0)
+    values = lid.numpy()
+    medians = [np.median(rng.choice(values, len(values))) for _ in range(500)]
+    return (float(np.median(values)), *bootstrapped(medians), len(values))
+
+
+def held_out_lid_row(model: TextToImage, shelf: PocketShelf, chosen: Calibration) -> Row:
+    """Rank held-out pictures by LID and by their true LID; rows are resampled for the interval."""
+    rows, true = held_out_sample(shelf.world, parity=1, count=_HELD_OUT)
+    latents, embeddings = held_out_latents(model, shelf.world, rows)
+    lid = lid_at(model, latents, embeddings, chosen.log_delta, seed=SEED)
+    rng = np.random.default_rng(0)
+    resampled = []
+    for _ in range(500):
+        picked = rng.integers(len(lid), size=len(lid))
+        resampled.append(rank_correlation(lid[picked], true[picked]))
+    return Row(
+        "held-out pictures: rank correlation of LID with LID_*",
+        rank_correlation(lid, true),
+        *bootstrapped(resampled),
+        0.7,
+        "least",
+        len(lid),
+    )
