@@ -1,0 +1,8 @@
+"""Say what a run found in files that stand alone: a page, a zip, a command, figures as JSON."""
+
+from mmh_core.report.bundle import run_files, run_zip
+from mmh_core.report.command import image_command
+from mmh_core.report.images import image_report
+from mmh_core.report.summary import image_summary
+
+__all__ = ["image_command", "image_report", "image_summary", "run_files", "run_zip"]

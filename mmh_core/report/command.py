@@ -1,0 +1,39 @@
+"""The command line that draws a run again."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from mmh_core.studies.image_run import ImageConfig
+
+#: The folder that commands are shown with: where somebody really wrote to is not part of a run.
+FOLDER = "pictures"
+
+
+def image_command(config: ImageConfig, more: Sequence[str] = ()) -> str:
+    """Return `python -m mmh_core images ...`, quoted for a POSIX shell, that draws the run again.
+
+    `more` are arguments that a config does not hold, such as the index that was searched. The
+    command line decodes no steps, so `frames` has no counterpart.
+    """
+    words = ["python", "-m", "mmh_core", "images", *_option("--model", config.model)]
+    for prompt in config.prompts:
+        words += _option("--prompt", prompt)
+    if config.negative:
+        words += _option("--negative", config.negative)
+    words += ["--seeds", ",".join(str(seed) for seed in config.seeds)]
+    words += ["--steps", str(config.steps)]
+    words += _option("--guidance", repr(float(config.guidance)))
+    words += ["--scheduler", config.scheduler]
+    words += ["--height", str(config.height), "--width", str(config.width)]
+    if config.estimators:
+        words += ["--estimators", ",".join(config.estimators)]
+    if not config.curve:
+        words.append("--no-curve")
+    return shlex.join([*words, *more, "--out", FOLDER])
+
+
+def _option(name: str, value: str) -> list[str]:
+    """Return an option with its value; in one word where the value could pass for an option."""
+    return [f"{name}={value}"] if value.startswith("-") or not value else [name, value]

@@ -1,0 +1,280 @@
+"""One self-contained HTML page about an image run: it asks no network for anything.
+
+The page forbids itself scripts and foreign content (Content-Security-Policy), and every text is
+escaped by the template engine, whoever wrote it. There is no date and no measured second in it:
+drawing a run again gives the same page.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+import torch
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from torch import Tensor
+
+from mmh_core.picture_files import png_bytes
+from mmh_core.report.charts import Chart, svg
+from mmh_core.report.summary import model_label, padded, paragraph, versions
+from mmh_core.studies.image_run import (
+    CopyFound,
+    ImageRun,
+    ImageVerdict,
+    NormalPrompts,
+    PictureResult,
+)
+
+#: Neighbors that the page lists; run.json has all.
+NEIGHBORS_SHOWN = 6
+#: Pictures up to this side are enlarged without smoothing.
+SMALL = 160
+#: Side of the pictures in the list of neighbors, which are reduced to it where they are larger.
+_THUMB = 96
+#: A sign beside the word, since no verdict is told by color alone, and the name of its color.
+LOOKS: dict[ImageVerdict, tuple[str, str]] = {
+    "exact copy": ("●", "copy"),
+    "template copy": ("◆", "template"),
+    "suspicious, no copy found": ("▲", "suspicious"),
+    "memorized, cause not identifiable": ("▲", "suspicious"),
+    "not memorized": ("○", "free"),
+    "cannot be judged": ("?", "unknown"),
+    "not read yet": ("…", "unknown"),
+}
+
+
+def image_report(run: ImageRun, command: str) -> str:
+    """Return the page about a run as HTML; `command` is the line that draws the run again."""
+    folder = Path(__file__).parent
+    environment = Environment(
+        loader=FileSystemLoader(folder),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["shown"] = shown
+    environment.filters["figure"] = figure
+    template = environment.get_template("image_report.html")
+    return template.render(
+        run=run,
+        config=run.config,
+        model=model_label(run),
+        summary=paragraph(run),
+        prompts=_prompts(run),
+        settings=_settings(run),
+        provenance=_provenance(run),
+        command=command,
+        neighbors_shown=NEIGHBORS_SHOWN,
+    )
+
+
+def shown(text: str) -> str:
+    """Return a text with what no page may hold (control characters, lone surrogates) marked."""
+    return "".join(
+        "\N{REPLACEMENT CHARACTER}"
+        if letter not in "\t\n\r" and unicodedata.category(letter) in ("Cc", "Cs")
+        else letter
+        for letter in text
+    )
+
+
+def figure(value: float, digits: int = 1) -> str:
+    """Return a figure as people read it, "unknown" for NaN."""
+    # + 0.0 turns -0.0, a rounded small negative number, into 0.
+    return "unknown" if math.isnan(value) else f"{round(value, digits) + 0.0:,.{digits}f}"
+
+
+def _prompts(run: ImageRun) -> list[dict[str, Any]]:
+    agreement = padded(run.agreement, len(run.cut))
+    return [
+        {
+            "number": number + 1,
+            "text": prompt,
+            "cut": run.cut[number],
+            "agreement": agreement[number],
+            "cards": [_card(run, one) for one in run.pictures if one.index // seeds == number],
+        }
+        for seeds in (len(run.config.seeds),)
+        for number, prompt in enumerate(run.config.prompts)
+    ]
+
+
+def _card(run: ImageRun, one: PictureResult) -> dict[str, Any]:
+    sign, color = LOOKS[one.verdict]
+    near = one.neighbors
+    nearest = next((n for n in near if one.copy is not None and n.id == one.copy.nearest), None)
+    return {
+        "one": one,
+        "sign": sign,
+        "color": color,
+        "picture": _data_url(one.picture),
+        "small": max(one.picture.shape[1:]) <= SMALL,
+        "nearest": nearest or (near[0] if near else None),
+        "nearest_picture": _data_url((nearest or near[0]).picture) if near else "",
+        "nearest_small": bool(near) and max((nearest or near[0]).picture.shape[1:]) <= SMALL,
+        "figures": _figures(one),
+        "neighbors": [(n, _data_url(_thumb(n.picture))) for n in near[:NEIGHBORS_SHOWN]],
+        "charts": [Markup(chart) for chart in (_guidance(run, one), _curve(run, one)) if chart],
+    }
+
+
+def _figures(one: PictureResult) -> list[tuple[str, str]]:
+    """Return the figures of a picture with their names, what is unknown left out."""
+    rows = []
+    for lid in one.lids:
+        rows.append((f"LID, {lid.label}", _with_error(lid.conditional, lid.conditional_error)))
+        without = _with_error(lid.unconditional, lid.unconditional_error)
+        rows.append(("without the prompt", without))
+        if not math.isnan(lid.percentile):
+            rows.append(("among normal prompts", percentile_words(lid.percentile)))
+    if one.copy is not None:
+        rows += _copy_figures(one.copy)
+    if one.truth is not None:
+        trained = "as a training caption" if one.truth.trained else "not as a training caption"
+        rows.append(("Known of the prompt", f"{one.truth.kind}, {trained}"))
+        rows.append(("True LID", figure(one.truth.lid)))
+        rows.append(("Its pictures in training", f"{one.truth.copies:,}"))
+    return rows
+
+
+def _copy_figures(copy: CopyFound) -> list[tuple[str, str]]:
+    rows = [("Similarity", figure(copy.similarity, 3))]
+    if not math.isnan(copy.calibrated_l2):
+        rows.append(("Calibrated distance", figure(copy.calibrated_l2, 2)))
+    if not math.isnan(copy.ratio):
+        rows.append(("Nearest to second nearest", figure(copy.ratio, 2)))
+    rows.append(("Times in training", f"{copy.copies:,}"))
+    return rows
+
+
+def percentile_words(percentile: float) -> str:
+    """Say where a picture stands among those of normal prompts; `percentile` from 0 to 1."""
+    if percentile == 0:
+        return "below every one"
+    return f"above {figure(100 * percentile, 0 if percentile >= 0.1 else 1)} %"
+
+
+def _with_error(value: float, error: float) -> str:
+    return figure(value) + ("" if math.isnan(error) else f" ± {figure(error)}")
+
+
+def _settings(run: ImageRun) -> list[tuple[str, str]]:
+    config = run.config
+    scale, dimensions = "not chosen yet", "unknown until a picture is drawn"
+    if run.pictures:
+        dimensions = f"{run.pictures[0].latents.numel():,}, the most that a LID can be"
+    if not math.isnan(run.log_delta):
+        scale = f"{math.exp(run.log_delta):.3g} (log delta {run.log_delta:.3f})"
+    normal = "none at these settings"
+    if run.normal is not None:
+        normal = f"{len(run.normal.conditional):,} pictures of prompts that are not memorized"
+    searched = "nothing: no training pictures at hand"
+    if run.searched:
+        searched = f"{run.searched:,} training pictures, all of them, by {run.embedder}"
+    rows = [
+        ("Model", model_label(run)),
+        ("Seeds", ", ".join(str(seed) for seed in config.seeds)),
+        ("Steps", str(config.steps)),
+        ("Guidance", f"{config.guidance:g}"),
+        ("Scheduler", config.scheduler),
+        ("Height x width", f"{config.height} x {config.width} pixels"),
+        ("Negative prompt", config.negative or "none"),
+        ("Dimensions of the latents", dimensions),
+        ("Noise scale of LID", scale),
+        ("Compared with", normal),
+        ("Searched", searched),
+        ("Device", run.device),
+    ]
+    return rows
+
+
+def _provenance(run: ImageRun) -> list[tuple[str, str]]:
+    rows = [
+        ("Weights, SHA-256", run.sha256),
+        ("Starting noise, SHA-256", run.noise_sha256 or "nothing drawn yet"),
+    ]
+    return rows + [(name, number) for name, number in versions().items()]
+
+
+def _guidance(run: ImageRun, one: PictureResult) -> str:
+    """Draw the guidance norm over the steps against the normal prompts."""
+    low, high = _band(None if run.normal is None else run.normal.guidance_norm)
+    steps = tuple(float(step + 1) for step in range(len(one.guidance_norm)))
+    words = "" if not low else ", against the middle 90 % of the normal prompts"
+    return svg(
+        Chart(
+            alt=f"Guidance norm of picture {one.index} over the steps{words}",
+            x_title="step",
+            y_title="guidance norm",
+            x=steps,
+            y=_floats(one.guidance_norm),
+            low=low if len(low) == len(steps) else (),
+            high=high if len(low) == len(steps) else (),
+        )
+    )
+
+
+def _curve(run: ImageRun, one: PictureResult) -> str:
+    """Draw LID over the noise scale, with the scale at which it is read."""
+    if len(one.curve) != len(run.log_deltas):
+        return ""
+    low, high = _band(_comparable(run.normal, run.log_deltas))
+    known = one.truth is not None
+    return svg(
+        Chart(
+            alt=f"LID of picture {one.index} over the noise scale; dashed where it is read",
+            x_title="noise scale, in units of the latents' spread",
+            y_title="LID with the prompt",
+            x=_floats(run.log_deltas),
+            y=_floats(one.curve),
+            error=_floats(one.curve_error),
+            low=low,
+            high=high,
+            upright=run.log_delta,
+            level=one.truth.lid if one.truth is not None else math.nan,
+            level_name="true LID" if known else "",
+            ticks=tuple(
+                (float(at), f"{math.exp(float(at)):.2g}") for at in run.log_deltas[::2].tolist()
+            ),
+        )
+    )
+
+
+def _comparable(normal: NormalPrompts | None, log_deltas: Tensor) -> Tensor | None:
+    """Return the normal curves where they stand at the run's scales."""
+    if normal is None or normal.log_deltas.shape != log_deltas.shape:
+        return None
+    return normal.curve if torch.allclose(normal.log_deltas, log_deltas) else None
+
+
+def _band(values: Tensor | None) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the 5 % and the 95 % quantile of values (N, K) over N."""
+    if values is None or not values.numel():
+        return (), ()
+    low, high = torch.nanquantile(values.double(), torch.tensor([0.05, 0.95]).double(), dim=0)
+    return _floats(low), _floats(high)
+
+
+def _floats(values: Tensor) -> tuple[float, ...]:
+    return tuple(float(value) for value in values.tolist())
+
+
+def _data_url(picture: Tensor) -> str:
+    return "data:image/png;base64," + base64.b64encode(png_bytes(picture, None)).decode()
+
+
+def _thumb(picture: Tensor) -> Tensor:
+    """Return a picture of at most `_THUMB` pixels along its longer side."""
+    share = _THUMB / max(picture.shape[1:])
+    if share >= 1:
+        return picture
+    size = [max(1, round(side * share)) for side in picture.shape[1:]]
+    small: Tensor = torch.nn.functional.interpolate(
+        picture[None].float(), size=size, mode="bilinear", antialias=True
+    )
+    return small[0].round().clamp(0, 255).to(torch.uint8)

@@ -1,0 +1,219 @@
+"""Say what an image run found: as JSON types with all figures, and as a paragraph for anybody."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import asdict
+from importlib.metadata import version
+from platform import python_version
+from typing import Any
+
+from torch import Tensor
+
+from mmh_core.studies.image_run import (
+    CopyFound,
+    ImageRun,
+    LidReading,
+    NeighborFound,
+    PictureResult,
+)
+from mmh_core.text_to_image.catalogue import CATALOGUE
+
+#: The first field of a run's JSON file, by which it is known again.
+FORMAT = "mmh-image-run-1"
+
+
+def image_summary(run: ImageRun) -> dict[str, Any]:
+    """Return all figures of a run as JSON types, unknown ones as None.
+
+    Measured seconds are left out, so that drawing a run again gives the same bytes on one machine.
+    """
+    config = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(run.config).items()}
+    # Decoded steps are for looking at while a run is fresh; no figure depends on their number.
+    del config["frames"]
+    normal = run.normal
+    return {
+        "format": FORMAT,
+        "model": run.model,
+        "model_sha256": run.sha256,
+        "noise_sha256": run.noise_sha256,
+        "device": run.device,
+        "versions": versions(),
+        "state": run.state,
+        "config": config,
+        "log_delta": number(run.log_delta),
+        "log_deltas": numbers(run.log_deltas),
+        "times": numbers(run.times),
+        "searched": run.searched,
+        "embedder": run.embedder,
+        "prompts": [
+            {"prompt": prompt, "not_read": cut, "agreement": number(agreement)}
+            for prompt, cut, agreement in zip(
+                run.config.prompts, run.cut, padded(run.agreement, len(run.cut)), strict=True
+            )
+        ],
+        "normal_pictures": None if normal is None else len(normal.conditional),
+        "verdicts": counted(run),
+        "pictures": [picture_summary(one) for one in run.pictures],
+    }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions on which figures depend."""
+    names = ("torch", "diffusers", "transformers")
+    return {"python": python_version()} | {name: version(name) for name in names}
+
+
+def counted(run: ImageRun) -> dict[str, int]:
+    """Return how many pictures got each verdict, those that occur."""
+    found: dict[str, int] = {}
+    for one in run.pictures:
+        found[one.verdict] = found.get(one.verdict, 0) + 1
+    return dict(sorted(found.items()))
+
+
+def model_label(run: ImageRun) -> str:
+    """Return the name of the model for people."""
+    entry = CATALOGUE.get(run.model)
+    return run.model if entry is None else entry.label
+
+
+def paragraph(run: ImageRun) -> str:
+    """Return what a run found, in words for somebody who knows nothing of the method."""
+    total, found = len(run.pictures), counted(run)
+    if not total:
+        return f"{model_label(run)} has drawn no picture in this run yet."
+    asked = len(run.config.prompts) * len(run.config.seeds)
+    of = "" if asked == total else f" of the {asked} asked for"
+    prompts = _many(len(run.config.prompts), "prompt")
+    sentences = [f"{model_label(run)} drew {_many(total, 'picture')}{of} from {prompts}."]
+    unread = found.get("not read yet", 0)
+    if unread:
+        sentences.append(f"{unread} of them {_is(unread)} not judged, since the run ended before.")
+    if run.searched:
+        sentences += _searched(run, found, total - unread)
+    else:
+        sentences += _unsearched(found, total - unread)
+    return " ".join(sentences)
+
+
+def number(value: float) -> float | None:
+    """Return a figure with the seven digits that float32 holds, None for NaN and infinity."""
+    return float(f"{value:.7g}") if math.isfinite(value) else None
+
+
+def numbers(values: Tensor) -> list[float | None]:
+    """Return the figures of a tensor of one dimension."""
+    return [number(float(value)) for value in values.tolist()]
+
+
+def padded(values: Iterable[float], count: int) -> list[float]:
+    """Return `count` values, NaN for those that are not known yet."""
+    known = list(values)[:count]
+    return known + [math.nan] * (count - len(known))
+
+
+def _searched(run: ImageRun, found: dict[str, int], judged: int) -> list[str]:
+    exact, template = found.get("exact copy", 0), found.get("template copy", 0)
+    suspicious = found.get("suspicious, no copy found", 0)
+    copies, searched = exact + template, f"{run.searched:,} training pictures that were searched"
+    parts = []
+    if exact:
+        parts.append(f"{exact} {'repeats' if exact == 1 else 'repeat'} one training picture")
+    if template:
+        verb = "repeats" if template == 1 else "repeat"
+        parts.append(f"{template} {verb} the layout that several training pictures share")
+    if copies:
+        sentences = [
+            f"{copies} of {judged} {_is(copies)} {'a copy' if copies == 1 else 'copies'} of what "
+            f"the model was trained on: {' and '.join(parts)}. That means that the model gives "
+            "back something it was shown instead of making something new, and that anybody who "
+            "asks in the same way can get it."
+        ]
+    else:
+        sentences = [f"None of {judged} is a copy of one of the {searched}."]
+    if suspicious:
+        sentences.append(
+            f"{suspicious} {_is(suspicious)} suspicious: the model has less freedom there than at "
+            "nearly all normal prompts, yet no copy was found, so a person should look."
+        )
+    more = (
+        "This does not tell who owns a picture, nor what other prompts would give"
+        if copies
+        else "This does not show that the model copies nothing at other prompts"
+    )
+    sentences.append(
+        f"{more}; and only the {searched} can be recognized, a mirrored or cropped copy not "
+        "always."
+    )
+    return sentences
+
+
+def _unsearched(found: dict[str, int], judged: int) -> list[str]:
+    low = found.get("memorized, cause not identifiable", 0)
+    sentences = [
+        "No training pictures were searched, so nobody can say whether any of them is a copy."
+    ]
+    if low:
+        sentences.append(
+            f"At {low} of {judged} the model has less freedom than at nearly all normal prompts, "
+            "a sign of memorization; whether the model or its data is the cause cannot be told."
+        )
+    sentences.append("That is neither an acquittal nor proof: add a folder of training pictures.")
+    return sentences
+
+
+def _is(count: int) -> str:
+    return "is" if count == 1 else "are"
+
+
+def _many(count: int, name: str) -> str:
+    return f"{count} {name}" + ("" if count == 1 else "s")
+
+
+def picture_summary(one: PictureResult) -> dict[str, Any]:
+    """Return all figures of one picture as JSON types, unknown ones as None."""
+    truth = one.truth
+    return {
+        "picture": one.index,
+        "prompt": one.prompt,
+        "seed": one.seed,
+        "verdict": one.verdict,
+        "reason": one.reason,
+        "lids": [_lid(lid) for lid in one.lids],
+        "guidance_norm": numbers(one.guidance_norm),
+        "curve": numbers(one.curve),
+        "curve_standard_error": numbers(one.curve_error),
+        "copy": None if one.copy is None else _copy(one.copy),
+        "neighbors": [_neighbor(near) for near in one.neighbors],
+        "truth": None if truth is None else asdict(truth) | {"lid": number(truth.lid)},
+    }
+
+
+def _lid(lid: LidReading) -> dict[str, Any]:
+    return {
+        "estimator": lid.estimator,
+        "log_delta": number(lid.log_delta),
+        "conditional": number(lid.conditional),
+        "conditional_standard_error": number(lid.conditional_error),
+        "unconditional": number(lid.unconditional),
+        "unconditional_standard_error": number(lid.unconditional_error),
+        "percentile": number(lid.percentile),
+        "forwards": number(lid.forwards),
+    }
+
+
+def _copy(copy: CopyFound) -> dict[str, Any]:
+    values = asdict(copy)
+    return {k: number(v) if isinstance(v, float) else v for k, v in values.items()}
+
+
+def _neighbor(near: NeighborFound) -> dict[str, Any]:
+    return {
+        "id": near.id,
+        "similarity": number(near.similarity),
+        "caption": near.caption,
+        "kind": near.kind,
+        "copies": near.copies,
+    }
