@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.mitigations.cross_attention import CrossAttention
-from mmh_core.mitigations.record import NOTHING, Given, Mitigated, steered
+from mmh_core.mitigations.record import NOTHING, Given, Mitigated, check_share, steered
 from mmh_core.text_to_image.generation import embeddings
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Branches, Mixing, Request
@@ -44,8 +44,7 @@ class AttentionAttenuation:
 
     def apply(self, model: TextToImage, request: Request, *, given: Given = NOTHING) -> Mitigated:
         """Return the request with three branches."""
-        if not 0 <= self.strength <= 1:
-            raise ValueError(f"The share must be from 0 to 1, got {self.strength!r}.")
+        check_share(self.strength)
         original = embeddings(model, request)[0]
         repulsion = self.repulsion / _PUBLISHED_GUIDANCE
 

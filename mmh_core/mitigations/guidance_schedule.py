@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mmh_core.mitigations.record import NOTHING, Given, Mitigated, steered
+from mmh_core.mitigations.record import NOTHING, Given, Mitigated, check_share, steered
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Branches, Mixing, Request
 
@@ -40,8 +40,7 @@ class GuidanceSchedule:
 
     def apply(self, model: TextToImage, request: Request, *, given: Given = NOTHING) -> Mitigated:
         """Return the request with a guidance schedule."""
-        if not 0 <= self.strength <= 1:
-            raise ValueError(f"The share must be from 0 to 1, got {self.strength!r}.")
+        check_share(self.strength)
         until, early, usual = 1 - self.strength, self.early, request.guidance
 
         def guidance_at(t: float) -> float:
@@ -58,17 +57,16 @@ class GuidanceSchedule:
 class DynamicGuidance:
     """Use the scale 0 until the first local minimum of `|delta_t|`, each picture at its own.
 
-    The minimum is noticed at the first step whose norm is above the smallest so far by more than
-    the share `strength`; 0 takes the first rise, larger values wait longer. A norm that never
-    rises leaves the picture unguided.
+    The minimum is noticed one step later, when the norm rises after it has fallen. Where none
+    comes, guidance begins at time `1 - strength`; at strength 1 such a picture stays unguided.
     """
 
-    strength: float = 0.0
+    strength: float = 1.0
     name: str = "dynamic_guidance"
     label: str = "Guidance after the dip"
     reference: str = _REFERENCE
-    strength_label: str = "rise that ends the wait"
-    strengths: tuple[float, ...] = (0.0, 0.1, 0.3)
+    strength_label: str = "share of the time without guidance at most"
+    strengths: tuple[float, ...] = (0.5, 0.75, 1.0)
 
     def cost(self, steps: int) -> float:
         """Return 0."""
@@ -76,28 +74,27 @@ class DynamicGuidance:
 
     def apply(self, model: TextToImage, request: Request, *, given: Given = NOTHING) -> Mitigated:
         """Return the request whose guidance is decided while drawing."""
-        if self.strength < 0:
-            raise ValueError(f"The rise must be at least 0, got {self.strength!r}.")
+        check_share(self.strength)
+        until = 1 - self.strength
         return Mitigated(
-            steered(request, mixing=lambda: _after_the_dip(self.strength)),
+            steered(request, mixing=lambda: _after_the_dip(until)),
             request.prompt,
             "Guidance began, for each picture, after the first local minimum of its guidance "
-            "norm.",
+            f"norm, and at t = {until:.2f} at the latest.",
         )
 
 
-def _after_the_dip(rise: float) -> Mixing:
-    """Return the mixing of one generation, which remembers the smallest norm of each picture."""
-    lowest: list[Tensor] = []
+def _after_the_dip(until: float) -> Mixing:
+    """Return the mixing of one generation, which remembers each picture's last norms."""
+    norms: list[Tensor] = []
     begun: list[Tensor] = []
 
     def mix(branches: Branches) -> Tensor:
-        norm = branches.guidance_norm
-        if not lowest:
-            lowest.append(norm)
-            begun.append(torch.zeros_like(norm, dtype=torch.bool))
-        begun[0] = begun[0] | (norm > lowest[0] * (1 + rise))
-        lowest[0] = torch.minimum(lowest[0], norm)
-        return branches.guided(branches.scale * begun[0])
+        norms.append(branches.guidance_norm)
+        now = torch.full_like(norms[-1], branches.t <= until, dtype=torch.bool)
+        if len(norms) > 2:
+            now = now | ((norms[-2] < norms[-3]) & (norms[-1] > norms[-2]))
+        begun.append(begun[-1] | now if begun else now)
+        return branches.guided(branches.scale * begun[-1])
 
     return mix

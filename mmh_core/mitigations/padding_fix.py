@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mmh_core.mitigations.record import NOTHING, Given, Mitigated, branches_per_step, steered
+from mmh_core.mitigations.record import (
+    NOTHING,
+    Given,
+    Mitigated,
+    branches_per_step,
+    check_share,
+    steered,
+)
 from mmh_core.mitigations.tokens import check_end_padding, padding_rows
 from mmh_core.text_to_image.generation import embeddings
 from mmh_core.text_to_image.model import TextToImage
@@ -32,8 +39,7 @@ class PaddingFix:
 
     def apply(self, model: TextToImage, request: Request, *, given: Given = NOTHING) -> Mitigated:
         """Return the request with a changed embedding; MMHError for other encoders."""
-        if not 0 <= self.strength <= 1:
-            raise ValueError(f"The share must be from 0 to 1, got {self.strength!r}.")
+        check_share(self.strength)
         check_end_padding(model, "The padding fix")
         padding = padding_rows(model, request.prompt)
         zeroed = padding[: round(self.strength * len(padding))]

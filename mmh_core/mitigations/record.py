@@ -132,10 +132,15 @@ def branches_per_step(request: Request) -> float:
     return 2.0 if both else 1.0
 
 
+def check_share(share: float) -> None:
+    """Refuse a share outside [0, 1]."""
+    if not 0 <= share <= 1:
+        raise ValueError(f"The share must be from 0 to 1, got {share!r}.")
+
+
 def quantile_of(values: Tensor | None, share: float, what: str) -> float:
     """Return a quantile of what is normal; MMHError without values, ValueError for the share."""
-    if not 0 <= share <= 1:
-        raise ValueError(f"The share of normal prompts must be from 0 to 1, got {share!r}.")
+    check_share(share)
     if values is None or not len(values):
         raise MMHError(
             f"There are no {what} of normal prompts to aim at: measure some normal prompts with "

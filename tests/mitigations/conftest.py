@@ -1,0 +1,64 @@
+"""Random pipelines, written and loaded once a session, and requests for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+
+from mmh_core.mitigations.record import Given
+from mmh_core.retrieval.embedders import PixelEmbedder
+from mmh_core.retrieval.index import build_index
+from mmh_core.text_to_image.model import TextToImage
+from mmh_core.text_to_image.requests import Request
+from mmh_core.text_to_image.stable_diffusion import load
+from tests.text_to_image.pipelines import write_pipeline
+
+ModelOf = Callable[[str], TextToImage]
+SEEDS = (3, 7)
+
+
+@pytest.fixture(scope="session")
+def model_of(tmp_path_factory: pytest.TempPathFactory) -> ModelOf:
+    """Return the loaded model of a kind, for pictures of 32 pixels."""
+    loaded: dict[str, TextToImage] = {}
+
+    def model_of(kind: str) -> TextToImage:
+        if kind not in loaded:
+            folder = write_pipeline(tmp_path_factory.mktemp(kind), kind, size=4)
+            loaded[kind] = load(folder)
+        return loaded[kind]
+
+    return model_of
+
+
+def request_for(model: TextToImage, **changes: Any) -> Request:
+    """Return a short request for a model."""
+    height, width = model.picture_size
+    fields = {
+        "prompt": "the cat",
+        "seeds": SEEDS,
+        "steps": 4,
+        "guidance": 3.0,
+        "height": height,
+        "width": width,
+        **changes,
+    }
+    return Request(**fields)
+
+
+def all_given(model: TextToImage) -> Given:
+    """Return all that any mitigation asks for; targets so low or high that they take all steps."""
+    pictures = torch.rand(5, 3, *model.picture_size, generator=torch.Generator().manual_seed(2))
+    embedder = PixelEmbedder()
+    labels = pd.DataFrame({"id": range(5), "caption": "", "file": ""})
+    return Given(
+        generator=torch.Generator().manual_seed(0),
+        normal_norms=torch.tensor([1e-3]),
+        normal_lids=torch.tensor([1e6]),
+        index=build_index(embedder(pictures), labels, embedder),
+        embedder=embedder,
+    )

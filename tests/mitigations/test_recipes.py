@@ -1,0 +1,336 @@
+"""Each mitigation does what its recipe says, for networks that predict eps and v."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.overrides import _get_current_function_mode_stack
+
+from mmh_core.mitigations.catalogue import BASELINES, MITIGATIONS, mitigation
+from mmh_core.mitigations.embedding_optimization import EmbeddingOptimization
+from mmh_core.mitigations.first_step import guidance_norm_scan, normal_norms
+from mmh_core.mitigations.guidance_schedule import DynamicGuidance, GuidanceSchedule
+from mmh_core.mitigations.initial_noise import NoiseAdjustment, NoiseOptimization, first_noise
+from mmh_core.mitigations.lid_loss import LidBy, drawn_latents, normal_lids
+from mmh_core.mitigations.padding_fix import PaddingFix
+from mmh_core.mitigations.raise_lid import RaiseLid
+from mmh_core.mitigations.random_tokens import RandomTokens
+from mmh_core.mitigations.record import NOTHING, Given, Mitigated
+from mmh_core.mitigations.tokens import padding_rows, prompt_tokens
+from mmh_core.records import MMHError
+from mmh_core.text_to_image.generation import draw, first_input, generate
+from mmh_core.text_to_image.model import TextToImage
+from mmh_core.text_to_image.requests import Branches, Steering
+from tests.mitigations.conftest import SEEDS, ModelOf, all_given, request_for
+
+KINDS = pytest.mark.parametrize("kind", ["tiny", "tiny-v"])
+CLOSE = {"rtol": 1e-4, "atol": 1e-4}
+
+
+def state_of(model: TextToImage) -> str:
+    """Return a digest of all that a job could leave changed in a shared model."""
+    digest = hashlib.sha256()
+    for net in (model.unet, model.text_encoder, model.autoencoder):
+        for name, value in sorted(net.state_dict().items()):
+            digest.update(name.encode() + value.contiguous().numpy().tobytes())
+        for name, part in net.named_modules():
+            hooks = len(part._forward_hooks) + len(part._forward_pre_hooks)
+            processor = id(getattr(part, "processor", None))
+            digest.update(f"{name} {hooks} {processor} {part.training}".encode())
+        assert all(weight.grad is None for weight in net.parameters())
+    digest.update(repr(sorted(model.scheduler.items())).encode())
+    digest.update(model.unconditional.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def test_the_catalogue_is_complete_and_in_order() -> None:
+    assert all(name == each.name for name, each in MITIGATIONS.items())
+    assert len({each.label for each in MITIGATIONS.values()}) == len(MITIGATIONS)
+    for each in MITIGATIONS.values():
+        assert each.strength in each.strengths
+    assert set(BASELINES) < set(MITIGATIONS)
+    assert mitigation("rewrite") is MITIGATIONS["rewrite"]
+    with pytest.raises(ValueError, match="Unknown mitigation 'magic'"):
+        mitigation("magic")
+
+
+def test_none_is_the_plain_request_bit_for_bit(model_of: ModelOf) -> None:
+    model = model_of("tiny")
+    request = request_for(model)
+    out = MITIGATIONS["none"].apply(model, request, given=NOTHING)
+    assert out.request is request
+    assert torch.equal(draw(model, out.request), draw(model, request))
+    assert (out.forwards, out.prompt) == (0.0, "the cat")
+    alone = MITIGATIONS["none"].apply(model, replace(request, guidance=1.0), given=NOTHING)
+    assert (out.forwards_per_step, alone.forwards_per_step) == (2.0, 1.0)
+
+
+@KINDS
+@pytest.mark.parametrize("name", list(MITIGATIONS))
+def test_nothing_stays_behind_even_when_cancelled(
+    model_of: ModelOf, kind: str, name: str
+) -> None:
+    model = model_of(kind)
+    request = request_for(model)
+    before, plain = state_of(model), draw(model, request)
+    chosen = MITIGATIONS[name]
+    if name == "automatic_chain":
+        chosen = replace(chosen, strength=2.0)  # type: ignore[type-var]
+    out = chosen.apply(model, request, given=all_given(model))
+    steps = generate(model, out.request)
+    next(steps)
+    # Between two steps, too, other callers find the network as it was.
+    assert torch.equal(draw(model, request), plain)
+    next(steps)
+    steps.close()  # type: ignore[attr-defined]
+    drawn = draw(model, out.request)
+    assert bool(torch.isfinite(drawn).all())
+    assert torch.equal(drawn, draw(model, out.request))
+    assert state_of(model) == before
+    assert not _get_current_function_mode_stack()
+    assert torch.equal(draw(model, request), plain)
+    same = ("seeds", "steps", "guidance", "height", "width", "scheduler", "negative")
+    assert all(getattr(out.request, field) == getattr(request, field) for field in same)
+    assert out.prompt == out.request.prompt
+    assert out.changed[-1] == "."
+
+
+def test_random_words_are_inserted_and_the_rest_stays(model_of: ModelOf) -> None:
+    model = model_of("tiny")
+    request = request_for(model, prompt="a dog, sleeping")
+    for strength in (1.0, 4.0):
+        given = Given(generator=torch.Generator().manual_seed(4))
+        out = RandomTokens(strength).apply(model, request, given=given)
+        added = [word for word in out.prompt.split() if word in ("the", "cat")]
+        kept = [word for word in out.prompt.split() if word not in ("the", "cat")]
+        # The vocabulary's only words are "the" and "cat".
+        assert len(added) == strength
+        assert kept == ["a", "dog,", "sleeping"]
+        again = Given(generator=torch.Generator().manual_seed(4))
+        assert RandomTokens(strength).apply(model, request, given=again).prompt == out.prompt
+    given = Given(generator=torch.Generator().manual_seed(4))
+    numbers = RandomTokens(3.0, "numbers").apply(model, request, given=given).prompt
+    assert sum(word.isdigit() for word in numbers.split()) == 3
+    with pytest.raises(ValueError, match="give a generator"):
+        RandomTokens().apply(model, request)
+
+
+def test_random_words_replace_an_embedding_that_was_set(model_of: ModelOf) -> None:
+    model = model_of("tiny")
+    steering = Steering(embedding=model.unconditional, noise=torch.ones(2, 4, 4, 4))
+    request = request_for(model, steering=steering)
+    out = RandomTokens().apply(model, request, given=all_given(model))
+    assert out.request.steering is not None
+    assert out.request.steering.embedding is None
+    assert out.request.steering.noise is steering.noise
+
+
+@KINDS
+def test_padding_rows_are_zeroed_from_the_first(model_of: ModelOf, kind: str) -> None:
+    model = model_of(kind)
+    out = PaddingFix(0.7).apply(model, request_for(model))
+    assert out.request.steering is not None
+    found, plain = out.request.steering.embedding, model.encode_text(["the cat"])
+    assert found is not None
+    # 16 rows: start, two words, end, and 12 of padding, of which .7 are 8.
+    assert torch.equal(found[:, 4:12], torch.zeros_like(found[:, 4:12]))
+    assert torch.equal(found[:, :4], plain[:, :4])
+    assert torch.equal(found[:, 12:], plain[:, 12:])
+    assert not torch.equal(draw(model, out.request), draw(model, request_for(model)))
+
+
+def test_padding_with_another_token_is_refused(model_of: ModelOf) -> None:
+    model = model_of("tiny")
+    tokenizer: Any = copy.deepcopy(model.tokenizer)
+    tokenizer.pad_token = "!"
+    other = replace(model, tokenizer=tokenizer)
+    with pytest.raises(MMHError, match="padded with the end token, and tiny pads with '!'"):
+        PaddingFix().apply(other, request_for(model))
+
+
+def test_tokens_know_their_place_in_the_prompt(model_of: ModelOf) -> None:
+    model = model_of("tiny")
+    tokens = prompt_tokens(model, "The cat")
+    assert (tokens.texts, tokens.spans) == (("The", "cat"), ((0, 3), (4, 7)))
+    assert tokens.rows.tolist() == [1, 2]
+    assert padding_rows(model, "The cat").tolist() == list(range(4, 16))
+    # 14 letters fill the encoder, the rest is cut.
+    assert len(padding_rows(model, "x" * 40)) == 0
+
+
+@KINDS
+@pytest.mark.parametrize(("strength", "early"), [(0.5, 0.0), (0.35, -2.0), (0.0, 0.0)])
+def test_guidance_begins_late(
+    model_of: ModelOf, kind: str, strength: float, early: float
+) -> None:
+    model = model_of(kind)
+    request = request_for(model, steps=6)
+    out = GuidanceSchedule(strength, early).apply(model, request)
+    for step in generate(model, out.request):
+        scale = early if step.t > 1 - strength else 3.0
+        assert step.eps_u is not None
+        eps = step.eps_u + scale * (step.eps_c - step.eps_u)
+        time = torch.tensor(step.t, dtype=torch.float64)
+        rebuilt = model.schedule.alpha(time) * step.x0_hat + model.schedule.sigma(time) * eps
+        torch.testing.assert_close(rebuilt.float(), step.x_t, rtol=1e-3, atol=1e-3)
+    assert torch.equal(draw(model, out.request), draw(model, request)) == (strength == 0)
+
+
+def branches(t: float, norms: list[float]) -> Branches:
+    """Return branches whose guided output is the scale."""
+    zeros = torch.zeros(len(norms), 1, 1, 1)
+    return Branches(t, zeros, zeros, zeros + 1, torch.tensor(norms), 5.0, lambda e: zeros)
+
+
+def test_dynamic_guidance_waits_for_each_pictures_first_dip(model_of: ModelOf) -> None:
+    model = model_of("tiny")
+    out = DynamicGuidance().apply(model, request_for(model))
+    assert out.request.steering is not None and out.request.steering.mixing is not None
+    # One falls and rises at once, one rises before it falls and rises, one never dips.
+    curves = [[9, 7, 5, 6, 4, 3], [1, 2, 3, 2, 2.5, 1], [1, 2, 3, 4, 5, 6]]
+    expected = [[0, 0, 0, 5, 5, 5], [0, 0, 0, 0, 5, 5], [0, 0, 0, 0, 0, 0]]
+    for _ in range(2):
+        # Every generation starts anew: nothing is remembered from one to the next.
+        mix = out.request.steering.mixing()
+        found = [
+            mix(branches(0.9 - 0.1 * i, [float(curve[i]) for curve in curves])).flatten()
+            for i in range(6)
+        ]
+        assert torch.stack(found, dim=1).tolist() == expected
+
+
+def test_dynamic_guidance_begins_at_the_latest_when_told(model_of: ModelOf) -> None:
+    model = model_of("tiny")
+    request = request_for(model)
+    never_waits = DynamicGuidance(0.0).apply(model, request)
+    assert torch.equal(draw(model, never_waits.request), draw(model, request))
+    out = DynamicGuidance(0.4).apply(model, request)
+    assert out.request.steering is not None and out.request.steering.mixing is not None
+    mix = out.request.steering.mixing()
+    found = [float(mix(branches(t, [1.0])).flatten()) for t in (0.9, 0.7, 0.5, 0.3)]
+    assert found == [0.0, 0.0, 5.0, 5.0]
+
+
+@KINDS
+def test_embedding_optimization_reaches_its_target(model_of: ModelOf, kind: str) -> None:
+    model = model_of(kind)
+    request = request_for(model)
+    start = normal_norms(model, request, ("the cat",))
+    assert float(start.mean()) == pytest.approx(guidance_norm_scan(model, request).score, 1e-4)
+    target = 0.8 * start.min()
+    given = Given(normal_norms=target[None])
+    out = EmbeddingOptimization(most_steps=60).apply(model, request, given=given)
+    assert out.request.steering is not None
+    embedding, plain = out.request.steering.embedding, model.encode_text(["the cat"])
+    assert embedding is not None and embedding.shape[0] == len(SEEDS)
+    norm = next(generate(model, out.request)).guidance_norm
+    assert bool((norm <= target * 1.001).all())
+    assert torch.equal(embedding[:, 0], plain[:, 0].expand(2, -1))
+    assert bool((embedding[:, 1:] != plain[:, 1:]).any())
+    # A seed's embedding is the same in any company, but for sums in another order.
+    alone = EmbeddingOptimization(most_steps=60).apply(
+        model, replace(request, seeds=SEEDS[1:]), given=given
+    )
+    assert alone.request.steering is not None and alone.request.steering.embedding is not None
+    torch.testing.assert_close(alone.request.steering.embedding[0], embedding[1], **CLOSE)
+
+
+def test_a_request_that_is_normal_already_is_not_moved(model_of: ModelOf) -> None:
+    model = model_of("tiny")
+    request = request_for(model)
+    given = Given(normal_norms=torch.tensor([1e6]))
+    out = EmbeddingOptimization().apply(model, request, given=given)
+    assert out.forwards == 2
+    assert torch.equal(draw(model, out.request), draw(model, request))
+
+
+@pytest.mark.parametrize("name", ["embedding_optimization", "noise_optimization", "raise_lid"])
+def test_without_normal_prompts_there_is_no_target(model_of: ModelOf, name: str) -> None:
+    model = model_of("tiny")
+    with pytest.raises(MMHError, match="of normal prompts to aim at: measure some"):
+        MITIGATIONS[name].apply(model, request_for(model), given=NOTHING)
+
+
+@KINDS
+@pytest.mark.parametrize("by", ["denoising loss", "flipd"])
+def test_raising_lid_raises_it(model_of: ModelOf, kind: str, by: LidBy) -> None:
+    model = model_of(kind)
+    request = request_for(model)
+
+    def lid(prompt: str) -> Tensor:
+        generator = torch.Generator().manual_seed(0)
+        return normal_lids(model, request, (prompt,), by=by, log_delta=0.5, generator=generator)
+
+    before = lid("the cat")
+    given = Given(
+        generator=torch.Generator().manual_seed(0), normal_lids=before.max()[None] * 1.05 + 5
+    )
+    out = RaiseLid(by=by, log_delta=0.5, rate=0.02, most_steps=40).apply(
+        model, request, given=given
+    )
+    assert out.request.steering is not None and out.request.steering.embedding is not None
+    from mmh_core.mitigations.lid_loss import lid_of
+
+    latents, forwards = drawn_latents(model, request)
+    assert forwards == 8
+    of = lid_of(model, latents, 0.5, by, torch.Generator().manual_seed(0))
+    after = of.values(out.request.steering.embedding).detach()
+    assert bool((after >= given.normal_lids).all())
+    # The same picture given in advance spares drawing it, and gives the same.
+    spared = RaiseLid(by=by, log_delta=0.5, rate=0.02, most_steps=40).apply(
+        model,
+        request,
+        given=replace(given, generator=torch.Generator().manual_seed(0), latents=latents),
+    )
+    assert spared.forwards == out.forwards - 8
+    assert spared.request.steering is not None
+    assert spared.request.steering.embedding is not None
+    assert torch.equal(spared.request.steering.embedding, out.request.steering.embedding)
+
+
+def steered_noise(out: Mitigated) -> Tensor:
+    assert out.request.steering is not None and out.request.steering.noise is not None
+    return out.request.steering.noise
+
+
+@KINDS
+def test_noise_moves_by_a_finite_difference_along_delta(model_of: ModelOf, kind: str) -> None:
+    model = model_of(kind)
+    request = request_for(model)
+    out = NoiseAdjustment(strength=1.0).apply(model, request)
+
+    def delta(noise: Tensor) -> Tensor:
+        step = next(generate(model, replace(request, steering=Steering(noise=noise))))
+        assert step.eps_u is not None
+        return step.eps_c - step.eps_u
+
+    start = first_input(model, request)[0]
+    here = delta(start)
+    # 50 of the length 128 in Stable Diffusion; here the length is sqrt(64) = 8.
+    reach = 50 / 128 * 8 * here / here.flatten(1).norm(dim=1)[:, None, None, None]
+    expected = start - 0.7 * (delta(start + reach) - here)
+    torch.testing.assert_close(steered_noise(out), expected, **CLOSE)
+    assert out.forwards == 4
+    assert out.request.steering is not None and out.request.steering.guidance_at is not None
+    assert [out.request.steering.guidance_at(t) for t in (0.95, 0.9, 0.1)] == [0.0, 3.0, 3.0]
+
+
+@pytest.mark.parametrize("scheduler", ["ddim", "euler"])
+def test_noise_optimization_lowers_the_norm(model_of: ModelOf, scheduler: str) -> None:
+    model = model_of("tiny")
+    request = request_for(model, scheduler=scheduler)
+    start = normal_norms(model, request, ("the cat",))
+    target = 0.9 * start.min()
+    given = Given(normal_norms=target[None])
+    out = NoiseOptimization(rate=0.05, most_steps=60).apply(model, request, given=given)
+    step = next(generate(model, out.request))
+    assert bool((step.guidance_norm <= target * 1.001).all())
+    # What the network sees is what was optimized, whatever the scheduler's own scale.
+    _, scale = first_noise(model, request)
+    torch.testing.assert_close(step.x_t, steered_noise(out) * scale, **CLOSE)
