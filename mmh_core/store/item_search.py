@@ -1,0 +1,190 @@
+"""Find the items of a queue: filtered, sorted, page by page, and the next one to judge."""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from mmh_core.records import MMHError
+from mmh_core.store.queues import queue_number
+from mmh_core.store.review_records import ItemView, ReviewVerdict
+from mmh_core.store.review_schema import (
+    ITEM_COLUMNS,
+    JUDGEMENT_COLUMNS,
+    item_from,
+    judgement_from,
+)
+from mmh_core.store.sqlite_file import SqliteFile
+
+ItemOrder = Literal["position", "score", "lid", "lid_percentile", "similarity"]
+MOST_ON_A_PAGE = 500
+
+_FROM = (
+    "items LEFT JOIN judgements ON judgements.queue = items.queue "
+    "AND judgements.item = items.position AND judgements.reviewer = :reviewer"
+)
+_COLUMNS = ", ".join(
+    ["items.position"]
+    + [f"items.{name}" for name in ITEM_COLUMNS]
+    + ["(SELECT data FROM thumbnails WHERE sha256 = items.thumbnail)"]
+    + [f"judgements.{name}" for name in JUDGEMENT_COLUMNS]
+)
+
+
+@dataclass(frozen=True)
+class ItemFilter:
+    """Say which items to show, and in which order.
+
+    An item passes with a score from `least` to `most` (one without a score only where both are
+    infinite), and with one of the `causes`, `kinds` and `verdicts` (None: not judged yet) where
+    any are named. `text` is looked for, in any case of the letters a to z, in prompt, label, name,
+    tags and the reviewer's own notes and tags. Items without the figure of `order` come last.
+    """
+
+    least: float = -math.inf
+    most: float = math.inf
+    causes: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
+    verdicts: tuple[ReviewVerdict | None, ...] = ()
+    text: str = ""
+    order: ItemOrder = "position"
+    descending: bool = False
+
+
+@dataclass(frozen=True)
+class ItemsPage:
+    """Hold some of the items found, and how many there are in all."""
+
+    items: tuple[ItemView, ...]
+    total: int
+
+
+def items_page(
+    file: SqliteFile,
+    queue: str,
+    chosen: ItemFilter,
+    reviewer: str,
+    *,
+    offset: int = 0,
+    limit: int = 50,
+) -> ItemsPage:
+    """Return a page of what a filter finds, with this reviewer's judgements.
+
+    Errors: MMHError for an unknown queue, ValueError for a page of another size than 1 to 500.
+    """
+    if not 1 <= limit <= MOST_ON_A_PAGE or offset < 0:
+        raise ValueError(f"A page of {limit} items from {offset}: choose 1 to {MOST_ON_A_PAGE}.")
+    condition, values = _condition(chosen, reviewer)
+    with file.connection("ro") as connection:
+        values |= {"queue": queue_number(connection, queue), "limit": limit, "offset": offset}
+        (total,) = connection.execute(
+            f"SELECT COUNT(*) FROM {_FROM} WHERE {condition}", values
+        ).fetchone()
+        # Places first: what is shown is read only for them.
+        places = connection.execute(
+            f"SELECT items.position FROM {_FROM} WHERE {condition} "
+            f"ORDER BY {', '.join(_order(chosen))} LIMIT :limit OFFSET :offset",
+            values,
+        ).fetchall()
+        views = [_view(connection, values, place) for (place,) in places]
+    return ItemsPage(tuple(views), total)
+
+
+def next_item(
+    file: SqliteFile, queue: str, chosen: ItemFilter, reviewer: str, *, after: int = 0
+) -> ItemView | None:
+    """Return the first item past `after`, in the filter's order, that the reviewer has not judged.
+
+    From the end it starts over; None means that every item found is judged. `after` is a position,
+    0 to start, and need not pass the filter itself.
+    """
+    condition, values = _condition(chosen, reviewer)
+    order = _order(chosen)
+    condition = f"{condition} AND judgements.verdict IS NULL"
+    with file.connection("ro") as connection:
+        values |= {"queue": queue_number(connection, queue), "after": after}
+        start = connection.execute(
+            f"SELECT {', '.join(order)} FROM items WHERE queue = :queue AND position = :after",
+            values,
+        ).fetchone()
+        past = ""
+        if start is not None:
+            values |= {f"start{i}": value for i, value in enumerate(start)}
+            past = f"AND ({', '.join(order)}) > (:start0, :start1, :start2)"
+        for further in dict.fromkeys((past, "")):
+            row = connection.execute(
+                f"SELECT items.position FROM {_FROM} WHERE {condition} {further} "
+                f"ORDER BY {', '.join(order)} LIMIT 1",
+                values,
+            ).fetchone()
+            if row is not None:
+                return _view(connection, values, row[0])
+    return None
+
+
+def get_item(file: SqliteFile, queue: str, position: int, reviewer: str) -> ItemView:
+    """Return one item with this reviewer's judgement. Raises MMHError if there is none."""
+    with file.connection("ro") as connection:
+        values = {"queue": queue_number(connection, queue), "reviewer": reviewer}
+        return _view(connection, values, position)
+
+
+def filter_choices(file: SqliteFile, queue: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the causes and the kinds of copy that the queue's items have, sorted."""
+    with file.connection("ro") as connection:
+        number = queue_number(connection, queue)
+        found = [
+            connection.execute(
+                f"SELECT DISTINCT {column} FROM items WHERE queue = ? ORDER BY 1", (number,)
+            ).fetchall()
+            for column in ("cause", "kind")
+        ]
+    causes, kinds = (tuple(value for (value,) in rows) for rows in found)
+    return causes, kinds
+
+
+def _view(connection: sqlite3.Connection, values: dict[str, Any], position: int) -> ItemView:
+    row = connection.execute(
+        f"SELECT {_COLUMNS} FROM {_FROM} WHERE items.queue = :queue AND items.position = :place",
+        {**values, "place": position},
+    ).fetchone()
+    if row is None:
+        raise MMHError(f"The queue has no item {position}: choose one from its list.")
+    width = len(ITEM_COLUMNS)
+    item = item_from(row[1 : width + 1], row[width + 1])
+    return ItemView(row[0], item, judgement_from(row[width + 2 :]))
+
+
+def _condition(chosen: ItemFilter, reviewer: str) -> tuple[str, dict[str, Any]]:
+    """Return the condition of a filter and the values of its marks, but for :queue."""
+    parts = ["items.queue = :queue"]
+    values: dict[str, Any] = {"reviewer": reviewer}
+    if chosen.least > -math.inf or chosen.most < math.inf:
+        parts.append("items.score BETWEEN :least AND :most")
+        values |= {"least": chosen.least, "most": chosen.most}
+    for column, names in (
+        *(("items.cause", chosen.causes), ("items.kind", chosen.kinds)),
+        ("judgements.verdict", chosen.verdicts),
+    ):
+        if names:
+            marks = {f"{column.split('.')[1]}{i}": name for i, name in enumerate(names)}
+            listed = ", ".join(f":{mark}" for mark, name in marks.items() if name is not None)
+            none = f" OR {column} IS NULL" if None in names else ""
+            parts.append(f"({column} IN ({listed}){none})")
+            values |= marks
+    if chosen.text:
+        places = ("items.prompt", "items.label", "items.name", "items.tags")
+        places = (*places, "judgements.notes", "judgements.tags")
+        parts.append(f"({' OR '.join(f'''{p} LIKE :text ESCAPE '!' ''' for p in places)})")
+        escaped = "".join(f"!{letter}" if letter in "!%_" else letter for letter in chosen.text)
+        values["text"] = f"%{escaped}%"
+    return " AND ".join(parts), values
+
+
+def _order(chosen: ItemFilter) -> tuple[str, str, str]:
+    """Return terms that all increase along the order: unknown last, figure, position."""
+    column = f"items.{chosen.order}"
+    sign = "-" if chosen.descending else ""
+    return f"{column} IS NULL", f"IFNULL({sign}{column}, 0)", "items.position"

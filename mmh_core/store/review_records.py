@@ -1,0 +1,150 @@
+"""Records of the review: items to judge, judgements, and the rows of the verdict log."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass, fields
+from typing import Any, Literal, get_args
+
+ReviewVerdict = Literal["exact copy", "template copy", "not memorized", "unsure", "skip"]
+REVIEW_VERDICTS: tuple[ReviewVerdict, ...] = get_args(ReviewVerdict)
+Action = Literal["verdict", "notes", "undo"]
+
+MAX_TEXT = 10_000  # characters of a prompt or of notes
+MAX_NAME = 200  # characters of a name or a tag
+MAX_THUMBNAIL = 2**17  # bytes
+
+
+@dataclass(frozen=True)
+class ReviewItem:
+    """Hold one prompt to judge with the evidence for it; NaN and "" stand for what is unknown.
+
+    `seeds` are those that were drawn. A higher `score` is more memorized. `lid` is the model's, in
+    dimensions, `lid_percentile` (0 to 1) the share of normal prompts below it. `cause` and `kind`
+    are what the study says of cause and kind of copy, `similarity` that to the training picture
+    `nearest` (-1: none). `scores` are further figures by name. `label`, `name` and `tags` come
+    from the table of prompts. `thumbnail` is a small picture, as the bytes of a file; `run` is the
+    name of the file with the full study.
+    """
+
+    prompt: str
+    seeds: tuple[int, ...]
+    model: str
+    model_sha256: str
+    score: float = math.nan
+    lid: float = math.nan
+    lid_percentile: float = math.nan
+    similarity: float = math.nan
+    nearest: int = -1
+    cause: str = ""
+    kind: str = ""
+    scores: tuple[tuple[str, float], ...] = ()
+    label: str = ""
+    name: str = ""
+    tags: tuple[str, ...] = ()
+    thumbnail: bytes = b""
+    run: str = ""
+
+    def sha256(self) -> str:
+        """Return the digest of everything in the item."""
+        return digest_of({entry.name: getattr(self, entry.name) for entry in fields(self)})
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Hold what a reviewer says of an item now: nothing yet where `verdict` is None.
+
+    `revision` is the number of the last row about it by this reviewer, 0 for none; whoever judges
+    hands it back, so that two windows cannot overwrite one another. `time` is in seconds since
+    1970 UTC, NaN for none.
+    """
+
+    verdict: ReviewVerdict | None = None
+    notes: str = ""
+    tags: tuple[str, ...] = ()
+    revision: int = 0
+    time: float = math.nan
+
+
+@dataclass(frozen=True)
+class ItemView:
+    """Hold an item at its position in the queue (from 1) and one reviewer's judgement of it."""
+
+    position: int
+    item: ReviewItem
+    judgement: Judgement
+
+
+@dataclass(frozen=True)
+class QueueRecord:
+    """Hold what is known of a queue; `rows` counts its verdict rows and `head` seals them.
+
+    `head` is the digest of the last row, and of the queue itself before the first. Whoever keeps
+    it elsewhere can prove later that no row up to it was changed, not even all at once.
+    """
+
+    id: str
+    name: str
+    model: str
+    model_sha256: str
+    settings: str
+    created: float
+    items: int
+    rows: int
+    head: str
+
+    def origin(self) -> str:
+        """Return the digest on which the first verdict row builds."""
+        settled = (self.id, self.name, self.model, self.model_sha256, self.settings, self.created)
+        return digest_of(settled)
+
+
+@dataclass(frozen=True)
+class VerdictRow:
+    """Hold one row of the verdict log, which is only ever added to.
+
+    `number` counts from 1 in the queue, `item` is the position judged. A verdict changes `before`
+    into `after`; an undo does so for the row `undoes` (0 otherwise); `notes` and `tags` are those
+    after the row. `sha256` covers everything above it, with `previous`, that of the row before.
+    """
+
+    number: int
+    item: int
+    action: Action
+    before: ReviewVerdict | None
+    after: ReviewVerdict | None
+    notes: str
+    tags: tuple[str, ...]
+    undoes: int
+    reviewer: str
+    time: float
+    item_sha256: str
+    model_sha256: str
+    code_version: str
+    previous: str
+    sha256: str = ""
+
+    def computed_sha256(self) -> str:
+        """Return the digest that the row must have."""
+        return digest_of([getattr(self, f.name) for f in fields(self) if f.name != "sha256"])
+
+
+def digest_of(value: object) -> str:
+    """Return the SHA-256 of a value of numbers, texts, bytes, tuples and dictionaries, as JSON."""
+    text = json.dumps(_plain(value), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """Return the value with None for NaN and a digest for bytes, which JSON cannot hold."""
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    if isinstance(value, bytes):
+        return {"bytes": hashlib.sha256(value).hexdigest()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    return value

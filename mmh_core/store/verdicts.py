@@ -1,0 +1,176 @@
+"""Record verdicts in a log that is only ever added to, take them back, and verify the log."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from mmh_core.records import MMHError
+from mmh_core.store.code_version import code_version
+from mmh_core.store.queues import checked_tags, checked_text, queue_number
+from mmh_core.store.review_records import (
+    MAX_NAME,
+    MAX_TEXT,
+    REVIEW_VERDICTS,
+    Judgement,
+    ReviewVerdict,
+    VerdictRow,
+)
+from mmh_core.store.review_schema import (
+    JUDGEMENT_COLUMNS,
+    QUEUE_SELECT,
+    VERDICT_COLUMNS,
+    judgement_from,
+    queue_from,
+    tags_text,
+    verdict_from,
+    verdict_values,
+)
+from mmh_core.store.sqlite_file import SqliteFile
+
+_SELECT = f"SELECT {', '.join(VERDICT_COLUMNS)} FROM verdicts"
+
+
+class JudgedMeanwhile(MMHError):
+    """Say that another window judged the item first; nothing was changed."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Name an item of a queue, who judges it, and the `revision` of the judgement they saw."""
+
+    queue: str
+    item: int
+    reviewer: str
+    revision: int
+
+
+def judge(file: SqliteFile, place: Place, verdict: ReviewVerdict) -> VerdictRow:
+    """Record a verdict, keep notes and tags as they are, and return the row, safe on the disk.
+
+    Errors: ValueError for an unknown verdict; JudgedMeanwhile where the reviewer's judgement is
+    not the one they saw, with what it is now; MMHError for an unknown queue or item, a reviewer
+    without a name, and a disk that is full or busy: nothing is recorded then.
+    """
+    if verdict not in REVIEW_VERDICTS:
+        raise ValueError(f"Unknown verdict {verdict!r}; choose from {', '.join(REVIEW_VERDICTS)}.")
+    with file.transaction() as connection:
+        row = _next_row(connection, place)
+        return _append(connection, place, replace(row, after=verdict))
+
+
+def annotate(file: SqliteFile, place: Place, notes: str, tags: Iterable[str]) -> VerdictRow:
+    """Record new notes and tags, keep the verdict, and return the row; errors as in `judge`."""
+    notes = checked_text(notes, "notes", MAX_TEXT, empty=True)
+    kept = checked_tags(tags)
+    with file.transaction() as connection:
+        row = _next_row(connection, place)
+        return _append(connection, place, replace(row, action="notes", notes=notes, tags=kept))
+
+
+def undo(file: SqliteFile, queue: str, reviewer: str) -> VerdictRow | None:
+    """Take the reviewer's last verdict back that is not taken back yet, by a new row.
+
+    The item has the verdict from before again, notes and tags stay. Returns the new row, whose
+    `item` is the place to go back to; None where there is nothing to take back.
+    """
+    with file.transaction() as connection:
+        number = queue_number(connection, queue)
+        found = connection.execute(
+            f"{_SELECT} WHERE queue = ? AND reviewer = ? AND action = 'verdict' AND number NOT IN "
+            "(SELECT undoes FROM verdicts WHERE queue = ? AND reviewer = ?) "
+            "ORDER BY number DESC LIMIT 1",
+            (number, reviewer, number, reviewer),
+        ).fetchone()
+        if found is None:
+            return None
+        last = verdict_from(found)
+        now = _judgement(connection, number, last.item, reviewer)
+        place = Place(queue, last.item, reviewer, now.revision)
+        row = _next_row(connection, place)
+        return _append(
+            connection,
+            place,
+            replace(row, action="undo", after=last.before, undoes=last.number),
+        )
+
+
+def verdict_rows(file: SqliteFile, queue: str, item: int | None = None) -> list[VerdictRow]:
+    """Return the log of a queue, or of one item, oldest first."""
+    with file.connection("ro") as connection:
+        number = queue_number(connection, queue)
+        return list(_rows(connection, number, item))
+
+
+def _rows(connection: sqlite3.Connection, number: int, item: int | None) -> Iterator[VerdictRow]:
+    chosen = "" if item is None else "AND item = ?"
+    values = (number,) if item is None else (number, item)
+    for row in connection.execute(f"{_SELECT} WHERE queue = ? {chosen} ORDER BY number", values):
+        yield verdict_from(row)
+
+
+def _judgement(connection: sqlite3.Connection, number: int, item: int, reviewer: str) -> Judgement:
+    row = connection.execute(
+        f"SELECT {', '.join(JUDGEMENT_COLUMNS)} FROM judgements "
+        "WHERE queue = ? AND item = ? AND reviewer = ?",
+        (number, item, reviewer),
+    ).fetchone()
+    return Judgement() if row is None else judgement_from(row)
+
+
+def _next_row(connection: sqlite3.Connection, place: Place) -> VerdictRow:
+    """Return a row that changes nothing yet; refuse a judgement that is not what was seen."""
+    checked_text(place.reviewer, "name of the reviewer", MAX_NAME)
+    number = queue_number(connection, place.queue)
+    queue = queue_from(
+        connection.execute(f"{QUEUE_SELECT} WHERE number = ?", (number,)).fetchone()
+    )
+    item = connection.execute(
+        "SELECT sha256, model_sha256 FROM items WHERE queue = ? AND position = ?",
+        (number, place.item),
+    ).fetchone()
+    if item is None:
+        raise MMHError(f"The queue has no item {place.item}: choose one from its list.")
+    now = _judgement(connection, number, place.item, place.reviewer)
+    if now.revision != place.revision:
+        said = f"as {now.verdict!r}" if now.verdict else "and not judged"
+        clock = time.strftime("%H:%M", time.gmtime(now.time))
+        raise JudgedMeanwhile(
+            f"Item {place.item} was changed in another window at {clock} UTC and stands {said} "
+            "now; your entry was not recorded: look at the item again, then repeat it if it "
+            "still holds."
+        )
+    return VerdictRow(
+        *(queue.rows + 1, place.item, "verdict", now.verdict, now.verdict, now.notes, now.tags),
+        *(0, place.reviewer, time.time(), *item, code_version(), queue.head),
+    )
+
+
+def _append(connection: sqlite3.Connection, place: Place, row: VerdictRow) -> VerdictRow:
+    """Write the row, what it says of the item now, and the queue's new seal."""
+    row = replace(row, sha256=row.computed_sha256())
+    number = queue_number(connection, place.queue)
+    insert_verdict(connection, number, row)
+    connection.execute(
+        "UPDATE queues SET rows = ?, head = ? WHERE number = ?", (row.number, row.sha256, number)
+    )
+    return row
+
+
+def insert_verdict(connection: sqlite3.Connection, number: int, row: VerdictRow) -> None:
+    """Insert a row as it is, and what it says of the item now."""
+    marks = ", ".join("?" * (1 + len(VERDICT_COLUMNS)))
+    connection.execute(
+        f"INSERT INTO verdicts (queue, {', '.join(VERDICT_COLUMNS)}) VALUES ({marks})",
+        (number, *verdict_values(row)),
+    )
+    connection.execute(
+        "INSERT OR REPLACE INTO judgements (queue, item, reviewer, verdict, notes, tags, "
+        "revision, time) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            *(number, row.item, row.reviewer, row.after, row.notes, tags_text(row.tags)),
+            *(row.number, row.time),
+        ),
+    )
