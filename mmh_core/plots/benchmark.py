@@ -70,7 +70,7 @@ def separations(rows: Sequence[DetectorRow]) -> go.Figure:
             )
         )
     figure.update_xaxes(theme.axis("", range=[-0.02, 1.02]))
-    figure.update_yaxes(theme.axis("", type="category", showgrid=False, nticks=len(order) + 1))
+    figure.update_yaxes(theme.axis("", type="category", showgrid=False, tickvals=labels))
     return figure
 
 
@@ -205,9 +205,6 @@ def causes(cause: CauseRow) -> go.Figure:
             z=counts,
             x=said,
             y=names,
-            text=counts,
-            texttemplate="%{text}",
-            textfont={"size": 18},
             colorscale=[[0, "rgba(11,143,179,0.05)"], [1, "rgba(11,143,179,0.55)"]],
             showscale=False,
             xgap=3,
@@ -215,6 +212,17 @@ def causes(cause: CauseRow) -> go.Figure:
             hovertemplate="truly %{y}, called %{x}: %{z}<extra></extra>",
         )
     )
+    # As annotations, which take the theme's own color on light and on dark.
+    for row, true in enumerate(names):
+        for column, each in enumerate(said):
+            theme.label(
+                figure,
+                str(counts[row][column]),
+                x=each,
+                y=true,
+                xanchor="center",
+                font={"size": 18},
+            )
     figure.update_xaxes(theme.axis("called", side="top", showgrid=False, showline=False))
     figure.update_yaxes(theme.axis("truly", autorange="reversed", showgrid=False, showline=False))
     return figure

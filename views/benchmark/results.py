@@ -58,21 +58,22 @@ def _answer(run: BenchmarkRun) -> None:
         f"{run.guidance:g}."
     )
     columns = st.columns(4)
-    _measured(columns[0], "Best detector, AUC", best)
+    _measured(columns[0], "Best, AUC", best)
     for column, label, name in (
-        (columns[1], "Early scan, AUC", "early_scan"),
-        (columns[2], "LID without a caption, AUC", "lid_unconditional_count"),
+        (columns[1], "Early scan", "early_scan"),
+        (columns[2], "LID, no caption", "lid_unconditional_count"),
     ):
         if name in by_name:
             _measured(column, label, by_name[name])
     cause = run.cause
     columns[3].metric(
-        "Cause told right",
+        "Cause told",
         "not identifiable" if cause is None else f"{cause.accuracy:.0%}",
-        None if cause is None else f"95 %: {cause.low:.0%} to {cause.high:.0%}",
+        None if cause is None else f"{cause.low:.0%} to {cause.high:.0%}",
         delta_color="off",
         delta_arrow="off",
-        help="Balanced accuracy: overfitting against the data as the cause.",
+        help="Balanced accuracy, overfitting against the data as the cause, with its 95 % "
+        "interval.",
     )
 
 
@@ -80,10 +81,12 @@ def _measured(place: st.delta_generator.DeltaGenerator, label: str, row: Detecto
     place.metric(
         label,
         f"{row.all.auc:.3f}",
-        f"{row.all.tpr:.0%} found at 1 % false alarms",
+        f"{row.all.tpr:.0%} at 1 % FPR",
         delta_color="off",
         delta_arrow="off",
-        help=f"{row.label}; 95 % interval {row.all.auc_low:.3f} to {row.all.auc_high:.3f}.",
+        help=f"{row.label}: area under the ROC curve, 95 % interval {row.all.auc_low:.3f} to "
+        f"{row.all.auc_high:.3f}; below it the memorized prompts found while 1 % of the normal "
+        "ones are flagged.",
     )
 
 

@@ -70,9 +70,10 @@ def _consequences(run: BenchmarkRun, row: DetectorRow, value: float) -> None:
         help="Of the memorized prompts, paraphrases included, the share that is flagged.",
     )
     columns[3].metric(
-        "Normal prompts flagged",
+        "False alarms",
         f"{(len(flagged) - memorized) / normal:.1%}" if normal else "n/a",
-        help="On the test half; the threshold comes from the calibration half.",
+        help="Normal prompts of the test half that are flagged; the threshold comes from the "
+        "calibration half.",
     )
 
 

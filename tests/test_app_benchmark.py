@@ -1,0 +1,214 @@
+"""The benchmark page through Streamlit's own test harness, on a made-up comparison."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from streamlit.testing.v1 import AppTest
+
+from mmh_core import benchmark_session, session
+from mmh_core.detectors.catalogue import DETECTORS
+from mmh_core.plots import benchmark as plots
+from mmh_core.records import MMHError
+from mmh_core.store.archive import load_record, save_record
+from mmh_core.studies.benchmark_run import (
+    BenchmarkRun,
+    CauseRow,
+    CombinedRow,
+    DetectorRow,
+    LabelledPrompt,
+)
+from mmh_core.studies.roc import separation
+
+REPOSITORY = Path(__file__).parents[1]
+KINDS = ("duplicate", "overfit", "paraphrase", "open")
+
+
+def made_up() -> BenchmarkRun:
+    """Return a comparison of 40 prompts, whose detectors separate better and better."""
+    generator = torch.Generator().manual_seed(0)
+    prompts = tuple(
+        LabelledPrompt(f"<b>prompt</b> {i}", i % 4 < 3, KINDS[i % 4], "test") for i in range(40)
+    )
+    memorized = torch.tensor([one.memorized for one in prompts])
+    plain = torch.tensor([one.kind != "paraphrase" for one in prompts])
+    rows = []
+    for number, name in enumerate(("early_scan", "lid_unconditional_count", "stability")):
+        detector = DETECTORS[name]
+        scores = torch.randn(40, generator=generator) + memorized * (1.0 + number)
+        duplicates = torch.tensor([one.kind == "duplicate" for one in prompts])
+        kept = duplicates | ~memorized
+        parts = (("duplicate", separation(scores[kept], duplicates[kept], generator=generator)),)
+        rows.append(
+            DetectorRow(
+                name,
+                detector.label,
+                detector.reference,
+                4.0,
+                0.0,
+                scores,
+                torch.randn(200, generator=generator).sort().values,
+                separation(scores[plain], memorized[plain], generator=generator),
+                parts,
+            )
+        )
+    best = replace(rows[2], name="combined", label="Combined (logistic regression)")
+    one = torch.ones(1)
+    return BenchmarkRun(
+        model="pocket-sd",
+        sha256="0" * 64,
+        scheduler="ddim",
+        steps=30,
+        guidance=2.0,
+        seeds=(0, 1),
+        state="complete",
+        prompts=prompts,
+        copied=torch.rand(40, generator=generator),
+        lid=torch.rand(40, generator=generator),
+        true_lid=torch.arange(40.0),
+        detectors=tuple(rows),
+        combined=CombinedRow(("early_scan",), one, 0.0, one, one, 0.9, best),
+        cause=CauseRow(
+            (0, 1, 4, 5),
+            ("OD-Mem", "DD-Mem", "DD-Mem", "OD-Mem"),
+            ("OD-Mem", "OD-Mem", "DD-Mem", "OD-Mem"),
+            torch.tensor([7.0, 2.0, 0.0, 6.0]),
+            torch.zeros(4),
+            4.0,
+            5 / 6,
+            0.5,
+            1.0,
+        ),
+        seconds=1.0,
+    )
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BenchmarkRun:
+    found = made_up()
+    save_record(tmp_path / "made-up.safetensors", found)
+    monkeypatch.setattr(benchmark_session, "PRECOMPUTED", tmp_path / "made-up.safetensors")
+    return found
+
+
+@pytest.fixture
+def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AppTest]:
+    monkeypatch.setattr(sys, "argv", ["app.py", "--data", str(tmp_path)])
+    app = AppTest.from_file(str(REPOSITORY / "app.py"), default_timeout=60)
+    app.switch_page("pages/benchmark.py")
+    yield app
+    session.jobs().runner.shutdown()
+
+
+def test_the_page_opens_on_the_figures_of_the_record(app: AppTest, run: BenchmarkRun) -> None:
+    app.run()
+    assert not app.exception and not app.error
+    shown = {metric.label: metric.value for metric in app.metric}
+    best = max(run.rows, key=lambda row: (row.all.auc, row.all.tpr))
+    by_name = {row.name: row for row in run.rows}
+    assert shown["Best, AUC"] == f"{best.all.auc:.3f}"
+    assert shown["Early scan"] == f"{by_name['early_scan'].all.auc:.3f}"
+    assert shown["LID, no caption"] == f"{by_name['lid_unconditional_count'].all.auc:.3f}"
+    assert shown["Cause told"] == "83%"
+
+
+def test_the_threshold_comes_from_normal_prompts_of_the_other_half(
+    app: AppTest, run: BenchmarkRun
+) -> None:
+    app.run()
+    app.selectbox(key="bm_detector").set_value("early_scan").run()
+    app.slider(key="bm_share").set_value(10.0).run()
+    assert not app.exception
+    row = run.detectors[0]
+    # 20 of the 200 normal scores may pass: the threshold is number 21 from above.
+    value = row.normal.sort(descending=True).values[20]
+    flagged = row.scores > value
+    memorized = torch.tensor([one.memorized for one in run.prompts])
+    shown = {metric.label: metric.value for metric in app.metric}
+    assert shown["Flagged"] == f"{int(flagged.sum())} of 40"
+    assert shown["Recall"] == f"{float(flagged[memorized].float().mean()):.0%}"
+    assert shown["False alarms"] == f"{float(flagged[~memorized].float().mean()):.1%}"
+
+
+def test_a_link_opens_on_its_detector(app: AppTest, run: BenchmarkRun) -> None:
+    app.query_params["detector"] = "stability"
+    app.run()
+    assert app.selectbox(key="bm_detector").value == "stability"
+
+
+def test_a_link_with_an_unknown_detector_opens_on_the_first(
+    app: AppTest, run: BenchmarkRun
+) -> None:
+    app.query_params["detector"] = "magic"
+    app.run()
+    assert not app.exception
+    assert app.selectbox(key="bm_detector").value == "combined"
+
+
+def test_without_a_result_the_page_says_what_to_do(
+    app: AppTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(benchmark_session, "PRECOMPUTED", tmp_path / "none.safetensors")
+    app.run()
+    assert not app.exception
+    assert "no precomputed comparison" in app.info[0].value
+    assert "./mmh benchmark" in app.code[0].value
+
+
+def test_an_unknown_job_leaves_the_precomputed_result(app: AppTest, run: BenchmarkRun) -> None:
+    app.query_params["job"] = "0" * 32
+    app.run()
+    assert not app.exception
+    assert "precomputed result" in app.error[0].value
+    assert len(app.metric) == 8
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "said"),
+    [
+        ("a.txt", b"prompt\n", "CSV or Parquet"),
+        ("a.csv", b"prompt,label\ncat,perhaps\n", "memorized or normal"),
+        ("a.csv", b"text1,label\ncat,normal\n", "prompt"),
+        ("a.csv", b"prompt,label\ncat,normal\ncat,memorized\n", ""),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_refused_in_a_sentence(
+    name: str, data: bytes, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["app.py", "--data", str(tmp_path)])
+    if not said:
+        # Of equal prompts the reader keeps the first.
+        assert [one.memorized for one in benchmark_session.labelled(data, name)] == [False]
+        return
+    with pytest.raises(MMHError, match=said):
+        benchmark_session.labelled(data, name)
+    assert not list((tmp_path / "uploads").glob("*"))
+
+
+def test_figures_say_in_words_what_they_show_and_hold_the_values() -> None:
+    run = made_up()
+    bars = plots.separations(run.rows)
+    best = max(run.rows, key=lambda row: (row.all.auc, row.all.tpr))
+    assert f"{best.all.auc:.3f}" in bars.layout.meta["alt"]
+    assert bars.data[1].x[-1] == pytest.approx(best.all.auc)
+    roc = plots.roc(run, ["early_scan"])
+    assert (roc.data[0].x[-1], roc.data[0].y[-1]) == (1.0, 1.0)
+    marks = plots.scores(run, run.detectors[0], 0.5)
+    assert sum(len(trace.x) for trace in marks.data) == 40
+    assert run.cause is not None
+    assert [list(row) for row in plots.causes(run.cause).data[0].z] == [[2, 1], [0, 1]]
+
+
+def test_the_shipped_result_is_of_the_shipped_model_and_reaches_its_figures() -> None:
+    run = load_record(REPOSITORY / "assets" / "benchmark" / "pocket-sd.safetensors", BenchmarkRun)
+    from mmh_core.text_to_image.stable_diffusion import load
+
+    assert run.sha256 == load("pocket-sd").sha256
+    assert run.state == "complete" and run.cause is not None
+    assert max(row.all.auc for row in run.rows) >= 0.95
+    assert run.cause.accuracy >= 0.85
