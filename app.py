@@ -34,5 +34,17 @@ st.navigation(
             icon=":material/image:",
             url_path="images",
         ),
+        st.Page(
+            "pages/mitigation.py",
+            title="Mitigation",
+            icon=":material/healing:",
+            url_path="mitigation",
+        ),
+        st.Page(
+            "pages/benchmark.py",
+            title="Benchmark",
+            icon=":material/leaderboard:",
+            url_path="benchmark",
+        ),
     ]
 ).run()

@@ -1,0 +1,76 @@
+"""Switch mitigations on and off, and compare on the same seeds and the same starting noise."""
+
+import streamlit as st
+
+from mmh_core import session
+from views import layout
+
+session.guard()
+st.title("Mitigation", anchor=False)
+st.markdown(
+    "Draws one prompt with and without countermeasures from the same starting noise: does it stop "
+    "copying, does it still show what was asked, and do normal prompts stay as they are?"
+)
+layout.load_chart_library()
+
+
+def main() -> None:
+    """Draw the page; the imports wait until the title stands, because torch takes its time."""
+    from views.mitigation import form, state
+
+    settings, refused = state.restore()
+    for sentence in refused:
+        st.warning(layout.plain(sentence), icon=":material/warning:")
+    with st.sidebar, session.told():
+        form.sidebar(settings)
+    # Forms and callbacks have had their say; this is what counts now.
+    job = st.session_state[state.key("job")]
+    if job is not None:
+        _job(job)
+    else:
+        _example()
+    state.remember()
+
+
+def _job(job: str) -> None:
+    """Draw a job of this server: live while it runs, as a result afterwards."""
+    from mmh_core import mitigation_session
+    from mmh_core.records import MMHError
+    from views.mitigation import jobs, results, state
+
+    try:
+        view = mitigation_session.mitigation_job(job)
+    except MMHError as error:
+        st.error(f"{layout.plain(str(error))} Below is the example.", icon=":material/error:")
+        _example()
+        return
+    if view.record.is_active:
+        jobs.live(job)
+        return
+    if view.record.error is not None:
+        st.error(layout.plain(view.record.error), icon=":material/error:")
+    if view.run is not None:
+        results.result(view.run, state.current(), precomputed=False)
+    elif view.record.state == "cancelled":
+        st.info("This comparison was cancelled while it waited; nothing was drawn.")
+    else:
+        _example()
+
+
+def _example() -> None:
+    """Draw the finished comparison chosen, or say what to do without one."""
+    from mmh_core import image_session, mitigation_session
+    from views.mitigation import results, state
+
+    settings = state.current()
+    run = None
+    if settings.model == image_session.POCKET and settings.example:
+        run = mitigation_session.example_run(settings.example)
+    if run is None:
+        results.nothing()
+    else:
+        results.result(run, settings, precomputed=True)
+
+
+with session.told():
+    main()

@@ -1,0 +1,1 @@
+"""The mitigation page in pieces: form, live job, pairs, table, frontier, grid, words, normal."""

@@ -1,0 +1,32 @@
+"""Draw what is needed to check and repeat a comparison: link, command, downloads."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from mmh_core.export import frame_csv
+from mmh_core.studies.mitigation_run import MitigationRun
+from views import layout
+from views.mitigation import state
+
+
+def section(run: MitigationRun) -> None:
+    """Draw the link, the command and the downloads."""
+    name = f"{run.model.replace('/', '-')}-mitigation-seed-{run.config.seeds[0]}"
+    layout.heading(
+        "Link to what you see",
+        "It carries every choice on this page; a link to your own run needs this app's data.",
+    )
+    st.code(state.address(), language=None, wrap_lines=True)
+    layout.heading("Take it with you", "Figures and pictures as files.")
+    with st.container(horizontal=True):
+        st.download_button(
+            "Figures (CSV)",
+            lambda: frame_csv(run.frame()).encode(errors="replace"),
+            file_name=f"{name}.csv",
+            mime="text/csv",
+            icon=":material/download:",
+            key="mi_csv",
+            on_click="ignore",
+            help="One row per picture: treatment, prompt in force, copies, alignment, LID",
+        )

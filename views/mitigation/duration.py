@@ -1,0 +1,22 @@
+"""Say how long a comparison will take, judging by runs that ended."""
+
+from __future__ import annotations
+
+from mmh_core import mitigation_session
+from mmh_core.studies.mitigation_run import MitigationConfig
+from views.words import in_words, plural
+
+
+def sentence(config: MitigationConfig) -> str:
+    """Return one line on how much is drawn and how long it takes, or that nobody knows."""
+    count = len(config.treatments) * len(config.prompts) * len(config.seeds)
+    found = mitigation_session.expected_seconds(config)
+    drawn = plural(count, "picture")
+    if found is None:
+        return (
+            f"{drawn}. How long it takes is not known before the first comparison with this model "
+            "here; on a CPU a large model needs minutes for each picture."
+        )
+    seconds, here = found
+    source = "judging by earlier runs here" if here else "roughly, measured on two CPU cores"
+    return f"{drawn}, about {in_words(seconds)} ({source})."

@@ -1,0 +1,215 @@
+"""Draw the sidebar of the mitigation page: prompt, what to try, what it costs, past runs."""
+
+from __future__ import annotations
+
+import time
+
+import streamlit as st
+
+from mmh_core import image_session, mitigation_session, session
+from mmh_core.image_session import ModelChoice
+from mmh_core.mitigations.catalogue import mitigation
+from mmh_core.records import MMHError
+from mmh_core.store.job_record import JobRecord
+from mmh_core.studies.mitigation import checked
+from mmh_core.studies.mitigation_run import MitigationConfig
+from views import layout
+from views.images.settings import MOST_GUIDANCE
+from views.mitigation import duration, phrases, state
+from views.mitigation.settings import OFFERED, WHOLE, Settings
+from views.mitigation.state import key
+
+_STATES = {"done": "finished", "cancelled": "stopped"}
+
+
+def sidebar(settings: Settings) -> None:
+    """Draw the controls, and submit a job when the button is pressed."""
+    choices = {choice.name: choice for choice in image_session.choices()}
+    st.selectbox(
+        "Model",
+        list(choices),
+        key=key("model"),
+        format_func=lambda name: (
+            choices[name].label + ("" if choices[name].ready else " (not ready)")
+        ),
+        on_change=state.choose_model,
+    )
+    choice = choices[settings.model]
+    if not choice.ready:
+        st.warning(layout.plain(choice.why), icon=":material/download:")
+    names = mitigation_session.example_names() if choice.name == image_session.POCKET else []
+    if len(names) > 1:
+        st.selectbox(
+            "Finished comparison",
+            names,
+            key=key("example"),
+            format_func=lambda name: name.replace("-", " ").capitalize(),
+            on_change=state.choose_example,
+        )
+    _wording(settings)
+    _asking(choice)
+    _past(settings.job)
+
+
+def _wording(settings: Settings) -> None:
+    examples = image_session.prompt_examples(settings.model)
+    if not examples:
+        return
+    kinds = {one.caption: one.kind for one in examples if one.trained}
+    if st.session_state.get(key("wording")) not in kinds:
+        st.session_state[key("wording")] = None
+    st.selectbox(
+        "Example prompts",
+        list(kinds),
+        key=key("wording"),
+        index=None,
+        placeholder="Choose one, or write below",
+        format_func=lambda text: f"{kinds[text]}: {text}",
+        on_change=state.choose_wording,
+    )
+
+
+@st.fragment
+def _asking(choice: ModelChoice) -> None:
+    """Draw prompt, toggles and button; a fragment, so that a new number redraws no chart."""
+    st.text_area("Prompt", key=key("prompt"), height=90)
+    left, right = st.columns(2)
+    with left:
+        _number("Seeds", "pictures", "How many; intervals need at least two, better four.")
+    with right, st.container(horizontal=True, vertical_alignment="bottom"):
+        _number("First seed", "seed")
+    st.markdown(
+        "**What to try**",
+        help="No mitigation and random words are always drawn: without them nobody could say "
+        "what a treatment is worth.",
+    )
+    steps = int(st.session_state.get(key("steps")) or 1)
+    for name in OFFERED:
+        _toggle(name, steps)
+    st.toggle(
+        "Also draw normal prompts, which must not move",
+        key=key("with_normal"),
+    )
+    if st.session_state.get(key("with_normal")):
+        st.text_area(
+            "Normal prompts, one per line",
+            key=key("normal"),
+            height=90,
+            help="Prompts that are not memorized; up to eight.",
+        )
+    with st.expander("More"):
+        _more()
+    _compare(choice)
+
+
+def _toggle(name: str, steps: int) -> None:
+    """Draw the switch of a mitigation and, if it is on, its strengths."""
+    found = mitigation(name)
+    st.toggle(found.label, key=key(f"on_{name}"), help=phrases.about(name, steps))
+    if not st.session_state.get(key(f"on_{name}")):
+        return
+    with st.container(gap="xxsmall"):
+        st.caption(f"{phrases.DOES[name]} {phrases.cost(name, steps)}")
+        st.pills(
+            found.strength_label.capitalize(),
+            state.chosen_strengths(name),
+            selection_mode="multi",
+            key=key(f"at_{name}"),
+            format_func=lambda strength: f"{strength:g}",
+        )
+
+
+def _number(label: str, name: str, help: str | None = None) -> None:
+    low, high = WHOLE[name]
+    st.number_input(label, min_value=low, max_value=high, step=1, key=key(name), help=help)
+
+
+def _more() -> None:
+    left, right = st.columns(2)
+    with left:
+        _number("Steps", "steps", "More steps: finer, and slower.")
+    with right:
+        st.number_input(
+            "Guidance",
+            min_value=0.0,
+            max_value=MOST_GUIDANCE,
+            step=0.5,
+            key=key("guidance"),
+            help="How strongly the prompt pulls; 1 is no guidance.",
+        )
+    st.button(
+        "Random seed",
+        icon=":material/casino:",
+        key="mi_dice",
+        on_click=state.random_seed,
+    )
+
+
+def _compare(choice: ModelChoice) -> None:
+    """Draw the button with what it will cost, or why these values cannot be drawn."""
+    config, refused = _asked()
+    pressed = st.button(
+        "Compare",
+        type="primary",
+        icon=":material/compare:",
+        width="stretch",
+        key="mi_compare",
+        disabled=refused is not None or not choice.ready,
+    )
+    if refused is not None:
+        st.error(layout.plain(refused))
+        return
+    if choice.ready:
+        st.caption(duration.sentence(config))
+    state.remember()
+    if not pressed:
+        return
+    with session.told():
+        state.show_job(mitigation_session.submit_mitigation(config))
+        state.remember()
+        st.rerun()
+
+
+def _asked() -> tuple[MitigationConfig, str | None]:
+    """Return the config of the form, and why it is refused where it is."""
+    settings = state.current()
+    config = settings.form.config(settings.model)
+    try:
+        checked(config)
+    except (MMHError, ValueError) as error:
+        return config, str(error)
+    return config, None
+
+
+def _past(shown: str | None) -> None:
+    records = {record.id: record for record in mitigation_session.past_mitigations()}
+    with st.expander("Past comparisons", icon=":material/history:"):
+        if shown is not None:
+            st.button(
+                "Back to the finished example",
+                icon=":material/arrow_back:",
+                type="tertiary",
+                key="mi_back",
+                on_click=state.show_job,
+                args=(None,),
+            )
+        if not records:
+            st.caption("Comparisons that you draw are kept here, also after a restart.")
+            return
+        st.session_state[key("past")] = shown if shown in records else None
+        # A select box shows its options as they are; labels of buttons would be set as Markdown.
+        st.selectbox(
+            "Open a past comparison",
+            list(records),
+            key=key("past"),
+            index=None,
+            placeholder="Choose a comparison",
+            format_func=lambda job: f"{records[job].label} ({_when(records[job])})",
+            on_change=state.open_past,
+            label_visibility="collapsed",
+        )
+
+
+def _when(record: JobRecord) -> str:
+    ended = time.localtime(record.finished or record.created)
+    return f"{_STATES.get(record.state, record.state)} {time.strftime('%Y-%m-%d %H:%M', ended)}"

@@ -1,0 +1,187 @@
+"""Draw one treatment against no treatment: same seed, same noise, all ways to see a difference."""
+
+from __future__ import annotations
+
+from html import escape
+
+import streamlit as st
+from torch import Tensor
+
+from mmh_core.mitigations.word_diff import word_diff
+from mmh_core.plots.pictures import difference
+from mmh_core.studies.mitigation_run import Cell, MitigationRun
+from views import layout
+from views.images import phrases as image_phrases
+from views.images import show
+from views.images.compare import WAYS
+from views.mitigation import phrases
+from views.words import in_words, number
+
+_SENTENCES = {
+    "side by side": "Without the treatment at left, with it at right.",
+    "flicker": "Both in one place, in turn: what jumps is different. Pointing at it stops it; "
+    "where motion is switched off, pointing at it shows the other.",
+    "difference": "The absolute difference of each pixel: black is equal, bright is different.",
+}
+_LARGE = 512
+_STYLE = """<style>
+.mi-diff {font-size: 1rem; line-height: 1.6; overflow-wrap: anywhere; margin: .2rem 0;}
+.mi-diff del {background: rgba(213,94,0,.22); text-decoration: line-through; padding: 0 .15rem;
+  border-radius: .15rem;}
+.mi-diff ins {background: rgba(43,143,134,.25); text-decoration: underline; padding: 0 .15rem;
+  border-radius: .15rem;}
+</style>"""
+
+
+@st.fragment
+def section(run: MitigationRun, base: Cell, cell: Cell, name: str) -> None:
+    """Draw the pictures before and after, the nearest training picture, and what was changed."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        way = st.segmented_control(
+            "Way to compare",
+            list(WAYS),
+            default="side by side",
+            required=True,
+            key=f"mi_way_{name}",
+            format_func=WAYS.__getitem__,
+            label_visibility="collapsed",
+        )
+        seeds = list(range(len(base.kinds)))
+        seed = st.segmented_control(
+            "Seed",
+            seeds,
+            default=0,
+            required=True,
+            key=f"mi_seed_{name}",
+            format_func=lambda i: f"seed {run.config.seeds[i]}",
+            label_visibility="collapsed",
+        )
+    chosen = int(seed or 0)
+    left, right = layout.side_by_side(f"mi_pair_{name}", (3, 2))
+    with left:
+        if cell.refused:
+            st.info(layout.plain(cell.refused), icon=":material/block:")
+            show.html(_large(base.pictures[chosen], "Without the treatment"))
+        else:
+            show.html(_compared(base.pictures[chosen], cell.pictures[chosen], str(way)))
+            st.caption(_SENTENCES[str(way)])
+            _noise(base, cell)
+    with right:
+        if not cell.refused:
+            facts(run, base, cell, chosen)
+
+
+def compared(before: Tensor, after: Tensor, way: str, names: tuple[str, str]) -> str:
+    """Return two pictures in a way of comparing them, as HTML."""
+    one = show.image(before, f"Picture: {names[0]}", most=_LARGE)
+    other = show.image(after, f"Picture: {names[1]}", most=_LARGE)
+    if way == "flicker":
+        return f'<div class="im-stack im-flicker">{one}{other}</div>'
+    if way == "difference":
+        alt = "Absolute difference of the two pictures"
+        found = show.image(difference(before, after), alt, most=_LARGE)
+        return f'<div class="im-stack">{found}</div>'
+    return "".join(
+        [
+            '<div class="im-pair">',
+            *(
+                f"<figure>{image}<figcaption>{escape(name)}</figcaption></figure>"
+                for image, name in ((one, names[0]), (other, names[1]))
+            ),
+            "</div>",
+        ]
+    )
+
+
+def diff(before: str, after: str) -> str:
+    """Return the words of two prompts with what went and what came, as HTML."""
+    tags = {"removed": "del", "added": "ins"}
+    parts = [
+        f"<{tags[kind]}>{escape(text)}</{tags[kind]}>" if kind in tags else escape(text)
+        for kind, text in word_diff(before, after)
+    ]
+    return f'{_STYLE}<p class="mi-diff">{" ".join(parts)}</p>'
+
+
+def facts(run: MitigationRun, base: Cell, cell: Cell, seed: int) -> None:
+    """Draw what was changed and the figures before and after."""
+    asked = run.config.prompts[cell.prompt]
+    layout.heading(
+        "What was changed",
+        "As the treatment reports it. The starting noise and all settings are otherwise those of "
+        "the picture without it.",
+    )
+    if cell.changed:
+        st.text(cell.changed)
+    if cell.used != asked:
+        show.html(diff(asked, cell.used))
+    rows = [("Verdict", f"{phrases.kind(base, seed)} → {phrases.kind(cell, seed)}")]
+    similar = f"{_pair(base.similarity, cell.similarity, seed, 3)}"
+    rows.append(("Similarity to the nearest", similar))
+    rows.append(("Alignment with the prompt", _pair(base.alignment, cell.alignment, seed, 3)))
+    rows.append(("LID", _lids(base, cell, seed)))
+    rows.append(("Similarity to without", number(float(cell.moved[seed]), 3)))
+    rows.append(("Pull, percentile", _percentiles(base, cell, seed)))
+    rows.append(("Cost per picture", f"{cell.forwards:.0f} forwards, {in_words(cell.seconds)}"))
+    layout.facts([(name, value) for name, value in rows if value != "n/a"])
+    _nearest(run, cell, seed)
+
+
+def _compared(before: Tensor, after: Tensor, way: str) -> str:
+    return compared(before, after, way, ("without", "with the treatment"))
+
+
+def _large(picture: Tensor, alt: str) -> str:
+    return f'<div class="im-stack">{show.image(picture, alt, most=_LARGE)}</div>'
+
+
+def _noise(base: Cell, cell: Cell) -> None:
+    """Say that both sides started from the same noise, or that changing it is the treatment."""
+    if base.noise_sha256 == cell.noise_sha256:
+        st.caption(
+            f"Same seed and same starting noise on both sides: SHA-256 `{cell.noise_sha256[:16]}…`"
+        )
+    else:
+        st.caption(
+            "Same seed; this treatment changes the starting noise itself: SHA-256 "
+            f"`{base.noise_sha256[:12]}…` became `{cell.noise_sha256[:12]}…`"
+        )
+
+
+def _nearest(run: MitigationRun, cell: Cell, seed: int) -> None:
+    id = int(cell.nearest[seed])
+    picture = dict(run.nearest_pictures).get(id)
+    if picture is None:
+        st.caption("There are no training pictures of this model to compare with.")
+        return
+    similarity = float(cell.similarity[seed])
+    caption = (
+        f"nearest training picture after the treatment: {id:,}, similarity {similarity:.3f}, "
+        f"{image_phrases.likeness(similarity)}"
+    )
+    figure = show.figure(picture, f"Training picture {id}", caption, most=show.THUMB)
+    show.html(f'<div class="im-one" style="max-width: 9rem">{figure}</div>')
+
+
+def _pair(before: Tensor, after: Tensor, seed: int, digits: int) -> str:
+    one, other = float(before[seed]), float(after[seed])
+    if one != one and other != other:
+        return "n/a"
+    return f"{number(one, digits)} → {number(other, digits)}"
+
+
+def _lids(base: Cell, cell: Cell, seed: int) -> str:
+    if bool(cell.lid[seed].isnan()):
+        return "n/a"
+    one, other = (
+        image_phrases.with_error(float(each.lid[seed]), float(each.lid_error[seed]))
+        for each in (base, cell)
+    )
+    return f"{one} → {other}"
+
+
+def _percentiles(base: Cell, cell: Cell, seed: int) -> str:
+    one, other = float(base.percentile[seed]), float(cell.percentile[seed])
+    if one != one or other != other:
+        return "n/a"
+    return f"above {one:.0%} → above {other:.0%} of normal prompts"

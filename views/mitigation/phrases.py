@@ -1,0 +1,108 @@
+"""Say what each mitigation does and costs, and what the figures of a comparison mean."""
+
+from __future__ import annotations
+
+import math
+
+from mmh_core.mitigations.catalogue import mitigation
+from mmh_core.studies.mitigation_run import Cell, Treatment
+from mmh_core.studies.mitigation_table import Interval
+from views.words import number
+
+#: One line for each mitigation of the catalogue; a test holds them to it.
+DOES = {
+    "none": "Changes nothing: what all others are compared with.",
+    "random_tokens": "Inserts random words into the prompt: the control that knows nothing.",
+    "rewrite": "Replaces or drops the words that are to blame, until the detector is satisfied.",
+    "embedding_optimization": "Nudges the prompt's embedding until it pulls as normal prompts do.",
+    "raise_lid": "Nudges the prompt's embedding until the picture has as many directions as "
+    "normal ones.",
+    "static_guidance": "Lets the prompt in later: no guidance during the first part.",
+    "opposite_guidance": "Steers away from the prompt first, and towards it afterwards.",
+    "dynamic_guidance": "Waits for the moment at which the prompt's pull lets go, then guides.",
+    "noise_adjustment": "Moves the starting noise away from where the prompt pulls hardest.",
+    "noise_optimization": "Searches for a starting noise at which the prompt pulls as usual.",
+    "attention_masking": "Hides the padding behind the prompt from attention.",
+    "attention_attenuation": "Flattens attention that sticks to few words, and steers away from "
+    "the prompt as it was written.",
+    "padding_fix": "Sets the padding behind the prompt to zero.",
+    "anti_memorization_guidance": "Pushes the picture off the nearest training picture while it "
+    "is drawn.",
+    "automatic_chain": "Tries the cheapest first, looks for copies after each, and stops at the "
+    "first that passes.",
+}
+COPIES = (
+    "Share of pictures that repeat a training picture, or the layout that many of them share, by "
+    "the thresholds of the copy search."
+)
+ALIGNMENT = (
+    "How well the picture fits the prompt as you wrote it, by the model's own CLIP: higher is "
+    "better, and only differences mean something."
+)
+MOVED = "How alike the picture is to the unmitigated one of the same seed: 1 is the same picture."
+INTERVAL = (
+    "Behind ±: 95 % intervals over seeds, by bootstrap of pairs with equal seeds. With few seeds "
+    "they are narrower than they should be."
+)
+
+
+def treatment(chosen: Treatment) -> str:
+    """Return the name of a treatment with its strength."""
+    found = mitigation(chosen.mitigation)
+    if len(found.strengths) == 1:
+        return found.label
+    return f"{found.label} {chosen.strength:g}"
+
+
+def strength(chosen: Treatment) -> str:
+    """Return a strength with what it counts."""
+    found = mitigation(chosen.mitigation)
+    if len(found.strengths) == 1:
+        return ""
+    return f"{chosen.strength:g} {found.strength_label}"
+
+
+def about(name: str, steps: int) -> str:
+    """Return what a mitigation does, what its strength is, what it costs and where it is from."""
+    found = mitigation(name)
+    return (
+        f"{DOES[name]} Strength: {found.strength_label}. {cost(name, steps)} "
+        f"Source: {found.reference}."
+    )
+
+
+def cost(name: str, steps: int) -> str:
+    """Return the expected cost beside plain drawing."""
+    more = mitigation(name).cost(steps)
+    if more == 0:
+        return "Costs nothing."
+    return f"Costs about {1 + more / (2 * steps):.1f} times as much as drawing alone."
+
+
+def mean(figure: Interval, digits: int = 2) -> str:
+    """Return a mean with the ends of its interval where they are known."""
+    if math.isnan(figure.value):
+        return "unknown"
+    text = number(figure.value, digits)
+    if math.isnan(figure.low) or math.isnan(figure.high):
+        return text
+    return f"{text} [{number(figure.low, digits)}, {number(figure.high, digits)}]"
+
+
+def change(figure: Interval, digits: int = 2) -> str:
+    """Return a difference with its sign and the ends of its interval."""
+    if math.isnan(figure.value):
+        return ""
+    text = f"{round(figure.value, digits) + 0.0:+.{digits}f}"
+    if math.isnan(figure.low) or math.isnan(figure.high):
+        return text
+    low, high = (round(end, digits) + 0.0 for end in (figure.low, figure.high))
+    return f"{text} [{low:+.{digits}f}, {high:+.{digits}f}]"
+
+
+def kind(cell: Cell, seed: int) -> str:
+    """Return whether a picture of a cell is a copy."""
+    if math.isnan(float(cell.similarity[seed])):
+        return "nobody can tell: no training pictures"
+    said = {"exact": "an exact copy", "template": "a template copy", "none": "no copy"}
+    return said[cell.kinds[seed]]

@@ -1,0 +1,245 @@
+"""Keep the choices of the mitigation page: read from a link or the session, checked, linked to.
+
+As on the images page neither links nor widgets are believed: what is out of range falls back to
+the default and is named in one sentence.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from mmh_core.mitigations.catalogue import MITIGATIONS, mitigation
+from mmh_core.studies.mitigation_run import MitigationConfig, Treatment
+from views.images.settings import MOST_GUIDANCE, MOST_SEED, one_of, shown, whole
+
+PREFIX = "mi_"
+TABS = {
+    "compare": "Before and after",
+    "grid": "All pictures",
+    "words": "Which words",
+    "normal": "Normal prompts",
+    "data": "Data & reproduce",
+}
+WHOLE = {"pictures": (1, 8), "seed": (0, MOST_SEED), "steps": (1, 1_000)}
+#: What is drawn in every comparison, whatever is asked for.
+RANDOM = Treatment("random_tokens", MITIGATIONS["random_tokens"].strength)
+#: What a person may switch on, cheap ones first.
+OFFERED = tuple(name for name in MITIGATIONS if name not in ("none", "random_tokens"))
+DEFAULT = tuple(
+    Treatment(name, MITIGATIONS[name].strength)
+    for name in ("static_guidance", "padding_fix", "attention_attenuation")
+)
+FORM = ("prompt", *WHOLE, "guidance", "treatments", "with_normal", "normal")
+_LINKED = 1_500
+_MOST_NORMAL = 8
+
+
+@dataclass(frozen=True)
+class Form:
+    """Hold what the form says; `treatments` without the baselines, which are always drawn.
+
+    `normal` are prompts that must not move, drawn if `with_normal`.
+    """
+
+    prompt: str
+    pictures: int
+    seed: int
+    steps: int
+    guidance: float
+    height: int
+    width: int
+    treatments: tuple[Treatment, ...] = DEFAULT
+    with_normal: bool = True
+    normal: tuple[str, ...] = ()
+
+    def config(self, model: str) -> MitigationConfig:
+        """Return what the study is asked; it is not checked yet."""
+        return MitigationConfig(
+            model,
+            (self.prompt, *(self.normal if self.with_normal else ())),
+            tuple(range(self.seed, self.seed + self.pictures)),
+            with_baselines(self.treatments),
+            self.steps,
+            self.guidance,
+            self.height,
+            self.width,
+        )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Hold every choice of the page that a link can carry.
+
+    `example` names the precomputed comparison that is shown while there is no job, `cell` the
+    treatment in detail (None where the page chooses), `trial` the job that tries another wording
+    and `tokens` the one that scores the words.
+    """
+
+    model: str
+    form: Form
+    example: str = ""
+    tab: str = "compare"
+    cell: Treatment | None = None
+    job: str | None = None
+    trial: str | None = None
+    tokens: str | None = None
+
+
+def with_baselines(treatments: Sequence[Treatment]) -> tuple[Treatment, ...]:
+    """Return what to draw: `none`, random words, then what was asked for, each once."""
+    none = Treatment("none", MITIGATIONS["none"].strength)
+    return tuple(dict.fromkeys((none, RANDOM, *treatments)))
+
+
+def in_order(treatments: Iterable[Treatment]) -> tuple[Treatment, ...]:
+    """Return the treatments that a person may choose, in the order of the form."""
+    offered = [one for one in dict.fromkeys(treatments) if one.mitigation in OFFERED]
+    return tuple(sorted(offered, key=lambda one: (OFFERED.index(one.mitigation), one.strength)))
+
+
+def form_of(config: MitigationConfig) -> Form:
+    """Return the form that asks for a config, with consecutive seeds from its first one on."""
+    return Form(
+        config.prompts[0],
+        min(len(config.seeds), WHOLE["pictures"][1]),
+        config.seeds[0],
+        config.steps,
+        config.guidance,
+        config.height,
+        config.width,
+        in_order(config.treatments),
+        len(config.prompts) > 1,
+        config.prompts[1 : 1 + _MOST_NORMAL],
+    )
+
+
+def parsed(source: Mapping[str, object], base: Settings) -> tuple[Settings, list[str]]:
+    """Return the settings in a link or session, and a sentence for each value not usable."""
+    said: list[str] = []
+    form = base.form
+    for name, between in WHOLE.items():
+        value = whole(name, source.get(name), between, said)
+        if value is not None:
+            form = replace(form, **{name: value})
+    treatments = source.get("treatments")
+    given = source.get("prompt")
+    form = replace(
+        form,
+        prompt=given if isinstance(given, str) else form.prompt,
+        guidance=_guidance(source.get("guidance"), form.guidance, said),
+        treatments=form.treatments
+        if treatments is None
+        else in_order(read_treatments(treatments, said)),
+        with_normal=_truth(source.get("with_normal"), form.with_normal, said),
+        normal=_lines(source.get("normal"), form.normal),
+    )
+    cells = source.get("cell")
+    cell = read_treatments(cells, said)[:1] if cells else ()
+    return replace(
+        base,
+        form=form,
+        tab=one_of("tab", source.get("tab"), TABS, base.tab, said),
+        cell=cell[0] if cell else None,
+        job=_job("job", source.get("job"), said),
+        trial=_job("trial", source.get("trial"), said),
+        tokens=_job("tokens", source.get("tokens"), said),
+    ), said
+
+
+def query(settings: Settings, base: Settings) -> dict[str, str]:
+    """Return the parameters of a link to these settings: what differs from `base`."""
+    pairs: dict[str, str] = {"model": settings.model}
+    if settings.example:
+        pairs["example"] = settings.example
+    for name in FORM:
+        value = getattr(settings.form, name)
+        if value == getattr(base.form, name):
+            continue
+        if name == "treatments":
+            value = write_treatments(value)
+        elif name == "normal":
+            value = "\n".join(value)
+        text = f"{value:g}" if isinstance(value, float) else str(value)
+        if len(text) <= _LINKED:
+            pairs[name] = text
+    for name in ("tab", "job", "trial", "tokens"):
+        value = getattr(settings, name)
+        if value != getattr(base, name) and value is not None:
+            pairs[name] = str(value)
+    if settings.cell is not None:
+        pairs["cell"] = write_treatments((settings.cell,))
+    return pairs
+
+
+def write_treatments(treatments: Iterable[Treatment]) -> str:
+    """Return treatments as the command line and links say them: name:strength, with commas."""
+    return ",".join(f"{one.mitigation}:{one.strength:g}" for one in treatments)
+
+
+def read_treatments(value: object, said: list[str]) -> tuple[Treatment, ...]:
+    """Return the treatments in a text or tuple; what is unknown is left out and named."""
+    if isinstance(value, tuple | list):
+        return tuple(one for one in value if isinstance(one, Treatment))
+    if isinstance(value, Treatment):
+        return (value,)
+    found: list[Treatment] = []
+    for part in str(value).split(","):
+        name, _, strength = part.strip().partition(":")
+        if not part.strip():
+            continue
+        if name not in MITIGATIONS:
+            said.append(f"mitigation is {shown(name)}; choose from {', '.join(MITIGATIONS)}.")
+            continue
+        known = re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,6})?", strength or "0")
+        if not known:
+            said.append(f"strength is {shown(strength)}; it must be a number, such as 0.5.")
+            continue
+        found.append(Treatment(name, float(strength) if strength else mitigation(name).strength))
+    return tuple(dict.fromkeys(found))
+
+
+def _guidance(value: object, default: float, said: list[str]) -> float:
+    if value is None or value == "":
+        return default
+    try:
+        number = float(str(value))
+    except ValueError:
+        number = math.nan
+    if not 0 <= number <= MOST_GUIDANCE:
+        said.append(
+            f"guidance is {shown(value)}; it must be a number from 0 to {MOST_GUIDANCE:g}, so it "
+            "is left out."
+        )
+        return default
+    return number
+
+
+def _truth(value: object, default: bool, said: list[str]) -> bool:
+    if value is None or isinstance(value, bool):
+        return default if value is None else value
+    if value in ("True", "False"):
+        return value == "True"
+    said.append(f"with_normal is {shown(value)}; it must be True or False, so it is left out.")
+    return default
+
+
+def _lines(value: object, default: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the lines of a text that are not empty; the first few of too many."""
+    if isinstance(value, tuple | list):
+        value = "\n".join(str(one) for one in value)
+    if not isinstance(value, str):
+        return default
+    lines = dict.fromkeys(" ".join(line.split()) for line in value.splitlines())
+    return tuple(line for line in lines if line)[:_MOST_NORMAL]
+
+
+def _job(name: str, value: object, said: list[str]) -> str | None:
+    if value is None or value == "":
+        return None
+    if isinstance(value, str) and re.fullmatch(r"[0-9a-f]{32}", value):
+        return value
+    said.append(f"{name} is {shown(value)}; it must be the id of a run of this app.")
+    return None

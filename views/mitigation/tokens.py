@@ -1,0 +1,259 @@
+"""Draw which words are to blame, and let a person drop or replace one and draw again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import streamlit as st
+
+from mmh_core import mitigation_session, session
+from mmh_core.mitigations.attribution import Attribution
+from mmh_core.mitigations.wording import Word
+from mmh_core.plots import mitigation as plots
+from mmh_core.records import MMHError
+from mmh_core.studies.mitigation_run import Cell, MitigationRun
+from mmh_core.studies.token_study import (
+    ASKED,
+    TokenRun,
+    suggestion,
+    with_word,
+    without_word,
+    word_at,
+)
+from views import layout
+from views.images import show
+from views.images.compare import WAYS
+from views.mitigation import jobs, pairs, phrases, state
+from views.mitigation.settings import Settings
+from views.mitigation.state import key
+from views.words import number, percent
+
+_CHART = "mi_bars"
+
+
+def section(run: MitigationRun, settings: Settings) -> None:
+    """Draw the bars, the choice of a word, and what came of another wording."""
+    layout.heading(
+        "Which words are to blame",
+        "How much each detector would change if a word changed; the largest of each is 1. Grey is "
+        "the control: random scores. A high bar is a suspect and no proof; blame can also sit on "
+        "the word after the one that caused it.",
+    )
+    found = _scores(run, settings)
+    if found is None or not found.found:
+        return
+    first = found.found[0]
+    if first.prompt != run.config.prompts[0]:
+        st.warning("These scores belong to another prompt: score the words again.")
+        return
+    chosen = st.session_state.get(key("token"))
+    chosen = chosen if isinstance(chosen, int) and 0 <= chosen < len(first.tokens) else None
+    layout.chart(plots.token_bars(found.found, chosen), _CHART, on_select=_take_bar)
+    _edit(run, first, chosen)
+    _trial(run, settings)
+
+
+def _scores(run: MitigationRun, settings: Settings) -> TokenRun | None:
+    """Return the scores that are there, and draw the way to them where they are not."""
+    job = settings.tokens
+    if job is not None:
+        try:
+            view = mitigation_session.token_job(job)
+        except MMHError as error:
+            st.error(layout.plain(str(error)), icon=":material/error:")
+            view = None
+        if view is not None and view.record.is_active:
+            jobs.small(lambda: mitigation_session.token_job(job).record, "tokens")
+            return view.run
+        if view is not None:
+            if view.record.error is not None:
+                st.error(layout.plain(view.record.error), icon=":material/error:")
+            if view.run is not None and view.run.found:
+                return view.run
+    shipped = mitigation_session.example_tokens(settings.example) if not settings.job else None
+    if shipped is not None:
+        return shipped
+    if st.button("Score the words", icon=":material/search:", type="primary", key="mi_score"):
+        with session.told():
+            st.session_state[key("tokens")] = mitigation_session.submit_tokens(run)
+            state.remember()
+            st.rerun()
+    st.caption(
+        f"Asks {', '.join(ASKED[:-1])} and a random control; it costs about as much as drawing "
+        "one treatment."
+    )
+    return None
+
+
+def _take_bar() -> None:
+    """Choose the token whose bar was clicked."""
+    event: Any = st.session_state.get(_CHART) or {}
+    for point in event.get("selection", {}).get("points", []):
+        found = point.get("customdata")
+        found = found[0] if isinstance(found, list) else found
+        if isinstance(found, int | float):
+            st.session_state[key("token")] = int(found)
+            st.session_state.pop(key("new"), None)
+            return
+
+
+def _take_token() -> None:
+    st.session_state.pop(key("new"), None)
+
+
+def _edit(run: MitigationRun, first: Attribution, chosen: int | None) -> None:
+    """Draw the choice of a word, and what can be done with it."""
+    st.session_state[key("token")] = chosen
+    token = st.selectbox(
+        "Word (or click its bar)",
+        list(range(len(first.tokens))),
+        key=key("token"),
+        index=None,
+        placeholder="Choose a word",
+        format_func=lambda i: f"{i + 1}. {first.tokens[i]}",
+        on_change=_take_token,
+    )
+    if token is None:
+        return
+    word = word_at(first, int(token))
+    if word is None:
+        st.caption("This token is punctuation: choose a word.")
+        return
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        if st.button("Drop it and draw", icon=":material/backspace:", key="mi_drop"):
+            with session.told():
+                _draw(run, without_word(first.prompt, word))
+        if key("new") not in st.session_state:
+            st.session_state[key("new")] = suggestion(word)
+        new = st.text_input("Replace it by", key=key("new"), placeholder="another word")
+        if st.button("Replace it and draw", icon=":material/swap_horiz:", key="mi_replace"):
+            with session.told():
+                _draw(run, with_word(first.prompt, word, new))
+    _service(run, first.prompt, word)
+
+
+def _service(run: MitigationRun, prompt: str, word: Word) -> None:
+    """Let a service elsewhere reword the prompt, with consent for this one call."""
+    with st.expander("Ask a service to reword it", icon=":material/cloud:"):
+        st.caption(
+            "Sends the prompt to an OpenAI-compatible service, once, and only with your consent. "
+            f"A key is read from the environment variable {mitigation_session.KEY} and never "
+            "stored; the answer is kept with this app's data."
+        )
+        address = st.text_input(
+            "Address", key="mi_service_url", placeholder="http://localhost:8080/v1"
+        )
+        name = st.text_input("Model of the service", key="mi_service_model")
+        consent = st.checkbox(
+            "I agree that this prompt is sent there now", key="mi_service_consent"
+        )
+        # The consent is for one call: it is taken back by using it.
+        st.button(
+            "Reword and draw",
+            key="mi_service_ask",
+            disabled=not (consent and address and name),
+            on_click=_ask,
+            args=(run, address, name, prompt, word.text),
+        )
+        refused = st.session_state.pop("mi_service_refused", None)
+        if refused:
+            st.error(layout.plain(refused), icon=":material/error:")
+
+
+def _ask(run: MitigationRun, address: str, name: str, prompt: str, word: str) -> None:
+    consent = bool(st.session_state.get("mi_service_consent"))
+    st.session_state["mi_service_consent"] = False
+    try:
+        new = mitigation_session.reword(address, name, prompt, (word,), consent=consent)
+        config = replace(run.config, prompts=(prompt, new), treatments=())
+        st.session_state[key("trial")] = mitigation_session.submit_mitigation(config, trial=True)
+    except (MMHError, ValueError) as error:
+        st.session_state["mi_service_refused"] = str(error)
+
+
+def _draw(run: MitigationRun, prompt: str) -> None:
+    """Draw the old and the new wording side by side."""
+    config = replace(run.config, prompts=(run.config.prompts[0], prompt), treatments=())
+    st.session_state[key("trial")] = mitigation_session.submit_mitigation(config, trial=True)
+    state.remember()
+    st.rerun()
+
+
+def _trial(run: MitigationRun, settings: Settings) -> None:
+    """Draw what came of another wording."""
+    job = settings.trial
+    if job is None:
+        return
+    view = mitigation_session.mitigation_job(job)
+    if view.record.is_active:
+        jobs.small(lambda: mitigation_session.mitigation_job(job).record, "trial")
+        return
+    if view.record.error is not None:
+        st.error(layout.plain(view.record.error), icon=":material/error:")
+    found = view.run
+    if found is None or len(found.cells) < 2:
+        return
+    before, after = found.cells[0], found.cells[1]
+    layout.heading(
+        "The other wording",
+        "Same seeds, same starting noise, no mitigation but the wording. If copies go, the word "
+        "was the key; if they stay, the picture is named in more than one way.",
+    )
+    show.html(pairs.diff(found.config.prompts[0], found.config.prompts[1]))
+    _outcome(found, before, after)
+    st.button(
+        "Use this prompt in the form",
+        key="mi_use_prompt",
+        icon=":material/edit_note:",
+        on_click=state.use_prompt,
+        args=(found.config.prompts[1],),
+    )
+
+
+@st.fragment
+def _outcome(run: MitigationRun, before: Cell, after: Cell) -> None:
+    with st.container(horizontal=True):
+        way = st.segmented_control(
+            "Way to compare",
+            list(WAYS),
+            default="side by side",
+            required=True,
+            key="mi_way_trial",
+            format_func=WAYS.__getitem__,
+            label_visibility="collapsed",
+        )
+        seed = st.segmented_control(
+            "Seed",
+            list(range(len(before.kinds))),
+            default=0,
+            required=True,
+            key="mi_seed_trial",
+            format_func=lambda i: f"seed {run.config.seeds[i]}",
+            label_visibility="collapsed",
+        )
+    chosen = int(seed or 0)
+    left, right = layout.side_by_side("mi_trial", (3, 2))
+    with left:
+        names = ("as it was worded", "reworded")
+        show.html(pairs.compared(before.pictures[chosen], after.pictures[chosen], str(way), names))
+    with right:
+        layout.facts(
+            [
+                (
+                    "Verdict",
+                    f"{phrases.kind(before, chosen)} → {phrases.kind(after, chosen)}",
+                ),
+                ("Copies", f"{percent(before.copied)} → {percent(after.copied)}"),
+                (
+                    "Similarity to the nearest",
+                    f"{number(float(before.similarity[chosen]), 3)} → "
+                    f"{number(float(after.similarity[chosen]), 3)}",
+                ),
+                (
+                    "LID",
+                    f"{number(float(before.lid[chosen]), 1)} → "
+                    f"{number(float(after.lid[chosen]), 1)}",
+                ),
+            ]
+        )
