@@ -64,12 +64,43 @@ def device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+@dataclass(frozen=True)
+class SearchedFolder:
+    """Hold what pictures of a model without a training set of its own are compared with.
+
+    `index` is a folder that `mmh_core index` built from the folder `pictures` by `embedder`.
+    """
+
+    index: Path
+    pictures: Path
+    embedder: str
+
+    def arguments(self) -> tuple[str, ...]:
+        """Return the same for the command line."""
+        named = ("--index", str(self.index), "--index-pictures", str(self.pictures))
+        return (*named, "--embedder", self.embedder)
+
+
 def models_folder() -> Path | None:
     """Return the folder named after `-- --models`, in which a person may choose, None without."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--models", type=Path, default=None)
-    known, _ = parser.parse_known_args(sys.argv[1:])
+    known = _started_with()
     return None if known.models is None else Path(known.models).resolve()
+
+
+def searched_folder() -> SearchedFolder | None:
+    """Return what is named after `-- --index` and `--index-pictures`, None without both."""
+    known = _started_with()
+    if known.index is None or known.index_pictures is None:
+        return None
+    return SearchedFolder(known.index.absolute(), known.index_pictures.absolute(), known.embedder)
+
+
+def _started_with() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for name in ("--models", "--index", "--index-pictures"):
+        parser.add_argument(name, type=Path, default=None)
+    parser.add_argument("--embedder", default="pixels")
+    return parser.parse_known_args(sys.argv[1:])[0]
 
 
 def choices() -> list[ModelChoice]:
@@ -142,11 +173,23 @@ def _model(source: str, place: str) -> TextToImage:
 
 
 def reference(name: str) -> Reference | None:
-    """Return the training set that belongs to a model, None where nobody has it."""
+    """Return the training set that belongs to a model, None where nobody has it.
+
+    For a model without its own that is the index the app was started with. Errors: MMHError.
+    """
     folder = _folder_of(name)
-    if folder is None or not (folder / "world.json").exists():
-        return None
-    return _pocket_reference(str(folder), (folder / "manifest.json").stat().st_mtime_ns)
+    if folder is not None and (folder / "world.json").exists():
+        return _pocket_reference(str(folder), (folder / "manifest.json").stat().st_mtime_ns)
+    searched = searched_folder()
+    return None if searched is None else _folder_reference(searched)
+
+
+@st.cache_resource(show_spinner="Opening the index", max_entries=1)
+def _folder_reference(searched: SearchedFolder) -> Reference:
+    from mmh_core.retrieval.embedders import load_embedder
+    from mmh_core.studies.image_reference import folder_reference
+
+    return folder_reference(searched.index, load_embedder(searched.embedder), searched.pictures)
 
 
 @st.cache_resource(show_spinner="Reading the training pictures", max_entries=2)

@@ -1,28 +1,66 @@
-"""Draw what is needed to check and repeat a run: link, settings, downloads."""
+"""Draw what is needed to check and repeat a run: command, link, downloads."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
-
 import streamlit as st
 
+from mmh_core import image_session
 from mmh_core.export import frame_csv
+from mmh_core.report import image_command, image_report, run_zip
 from mmh_core.studies.image_run import ImageRun
 from views import layout
 from views.images import state
 
 
 def section(run: ImageRun) -> None:
-    """Draw the link and the downloads."""
-    name = f"{run.model.replace('/', '-')}-seed-{run.config.seeds[0]}"
+    """Draw the command line, the link and the downloads."""
+    searched = image_session.searched_folder()
+    own = run.config.model == image_session.POCKET
+    more = () if own or searched is None else searched.arguments()
+    command = image_command(run.config, more)
+    layout.heading(
+        "Repeat this run",
+        "The same command gives the same pictures and figures on one machine; another processor "
+        "may differ in the last digits.",
+    )
+    st.code(command, language="bash", wrap_lines=True)
     layout.heading(
         "Link to what you see",
         "It carries every choice on this page; a link to your own run needs this app's data.",
     )
     st.code(state.address(), language=None, wrap_lines=True)
-    layout.heading("Take it with you", "Figures and settings as files.")
+    layout.heading(
+        "Take it with you",
+        "The report is one page that opens anywhere without a network; each PNG carries its "
+        "settings.",
+    )
+    _downloads(run, command)
+
+
+def _downloads(run: ImageRun, command: str) -> None:
+    # Named after model and seed alone: a prompt may hold what no file name should.
+    name = f"{run.model.replace('/', '-')}-seed-{run.config.seeds[0]}"
     with st.container(horizontal=True):
+        st.download_button(
+            "Report (HTML)",
+            lambda: image_report(run, command).encode(),
+            file_name=f"{name}.html",
+            mime="text/html",
+            icon=":material/description:",
+            key="im_report",
+            on_click="ignore",
+            help="Pictures, neighbors, curves and verdicts on one page",
+        )
+        st.download_button(
+            "Whole run (zip)",
+            lambda: run_zip(run, command),
+            file_name=f"{name}.zip",
+            mime="application/zip",
+            icon=":material/folder_zip:",
+            key="im_zip",
+            on_click="ignore",
+            help="All pictures as PNG, the figures as JSON and CSV, the report",
+        )
         st.download_button(
             "Figures (CSV)",
             lambda: frame_csv(run.frame()).encode(),
@@ -32,13 +70,4 @@ def section(run: ImageRun) -> None:
             key="im_csv",
             on_click="ignore",
             help="One row per picture: settings, LID, copies, verdict",
-        )
-        st.download_button(
-            "Settings (JSON)",
-            json.dumps(asdict(run.config), indent=2).encode(),
-            file_name=f"{name}.json",
-            mime="application/json",
-            icon=":material/download:",
-            key="im_json",
-            on_click="ignore",
         )

@@ -136,7 +136,7 @@ def _without_reference(run: ImageRun) -> None:
         "be seen but not explained, and no copy can be shown. What helps: seed agreement above, "
         "and training pictures to search. To add a folder of them, build an index with "
         "`./mmh index FOLDER --out INDEX` and start the app with "
-        "`./mmh app -- --index INDEX --pictures FOLDER`.",
+        "`./mmh app -- --index INDEX --index-pictures FOLDER`.",
         icon=":material/help:",
     )
 

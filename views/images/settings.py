@@ -124,7 +124,8 @@ def parsed(source: Mapping[str, object], base: Settings) -> tuple[Settings, list
     for name, between in WHOLE.items():
         value = whole(name, source.get(name), between, said)
         if value is not None:
-            form = replace(form, **{name: value})
+            change: dict[str, Any] = {name: value}
+            form = replace(form, **change)
     guidance = _guidance(source.get("guidance"), said)
     form = replace(
         form,

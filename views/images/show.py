@@ -20,7 +20,7 @@ STYLE = """<style>
 .im-pair {display: grid; grid-template-columns: 1fr 1fr; gap: .5rem;}
 .st-key-im_cards, .st-key-im_cards_live {display: grid !important; gap: .75rem;
   grid-template-columns: repeat(auto-fill, minmax(225px, 1fr));}
-.im-grid {display: grid; gap: .6rem; grid-template-columns: repeat(auto-fill, minmax(104px, 1fr));}
+.im-grid {display: grid; gap: .6rem; grid-template-columns: repeat(auto-fill, minmax(148px, 1fr));}
 .im-grid.wide {grid-template-columns: repeat(auto-fill, minmax(160px, 210px));}
 .im-strip {display: grid; gap: .35rem; grid-template-columns: repeat(8, 1fr); max-width: 26rem;
   margin-top: .5rem;}
