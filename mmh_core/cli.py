@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from mmh_core.cli_images import audit, images
 from mmh_core.cli_index import index
 from mmh_core.cli_output import check_places, followed, write_json
 from mmh_core.cli_pocket import app as pocket
@@ -25,6 +26,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Memorization in generative image models, seen through local intrinsic dimension.",
 )
+app.command()(images)
+app.command()(audit)
 app.command()(index)
 app.add_typer(pocket, name="pocket")
 

@@ -158,7 +158,7 @@ def test_figures_verdicts_and_reasons_stand_on_the_cards(run: ImageRun, page: Pa
     assert "above 0.4 %" in page.text
     assert "0.970" in page.text and "mean similarity of 0.875" in page.text
     assert page.text.count("mean similarity") == 1  # of one picture there is none
-    assert "overfit, as a training caption" in page.text and "True LID 7.0" in page.text
+    assert "overfit, a training caption" in page.text and "True LID 7.0" in page.text
     assert run.sha256 in page.text and run.noise_sha256 in page.text
     assert torch.__version__.partition("+")[0] in page.text
 
@@ -178,7 +178,7 @@ def test_nothing_is_made_up_where_nothing_is_known() -> None:
     [
         (
             ["exact copy", "exact copy", "template copy", "not memorized"],
-            ["3 of 4 are copies", "2 repeat one training picture", "1 repeats the layout"],
+            ["3 of 4 are copies", "2 each repeat a training picture", "1 repeats the layout"],
             ["suspicious", "None of"],
         ),
         (["not memorized"] * 4, ["None of 4 is a copy", "1,234 training"], ["copies of", "means"]),

@@ -135,7 +135,7 @@ def _figures(one: PictureResult) -> list[tuple[str, str]]:
     if one.copy is not None:
         rows += _copy_figures(one.copy)
     if one.truth is not None:
-        trained = "as a training caption" if one.truth.trained else "not as a training caption"
+        trained = "a training caption" if one.truth.trained else "not itself a training caption"
         rows.append(("Known of the prompt", f"{one.truth.kind}, {trained}"))
         rows.append(("True LID", figure(one.truth.lid)))
         rows.append(("Its pictures in training", f"{one.truth.copies:,}"))
@@ -175,7 +175,9 @@ def _settings(run: ImageRun) -> list[tuple[str, str]]:
         normal = f"{len(run.normal.conditional):,} pictures of prompts that are not memorized"
     searched = "nothing: no training pictures at hand"
     if run.searched:
-        searched = f"{run.searched:,} training pictures, all of them, by {run.embedder}"
+        searched = (
+            f"{run.searched:,} training pictures, all of them, with the embedder {run.embedder}"
+        )
     rows = [
         ("Model", model_label(run)),
         ("Seeds", ", ".join(str(seed) for seed in config.seeds)),

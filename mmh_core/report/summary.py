@@ -120,7 +120,7 @@ def _searched(run: ImageRun, found: dict[str, int], judged: int) -> list[str]:
     copies, searched = exact + template, f"{run.searched:,} training pictures that were searched"
     parts = []
     if exact:
-        parts.append(f"{exact} {'repeats' if exact == 1 else 'repeat'} one training picture")
+        parts.append(f"{exact} {'repeats' if exact == 1 else 'each repeat'} a training picture")
     if template:
         verb = "repeats" if template == 1 else "repeat"
         parts.append(f"{template} {verb} the layout that several training pictures share")
