@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import torch
 
 from mmh_core.mitigations.synonyms import KNOWN, SYNONYMS
-from mmh_core.pocket.grammar import FRAMED, LIGHTS, TEMPLATES
+from mmh_core.pocket.grammar import FRAMED, LIGHTS, TEMPLATES, article
 
+_ARTICLE = re.compile(r"\b([Aa])n?\s+$")
 _WORD = re.compile(r"[^\s,.;:!?\"()]+")
 
 
@@ -85,30 +86,41 @@ def tidy(text: str) -> str:
     text = re.sub(r"\s+", " ", text)
     text = re.sub(r"\s+([,.;:!?])", r"\1", text)
     text = re.sub(r"(,\s*)+,", ",", text)
-    text = text.strip(" ,;:")
-    text = re.sub(r"\b([Aa]) (?=[aeiou])", r"\1n ", text)
-    return re.sub(r"\b([Aa])n (?=[^aeiouAEIOU\W])", r"\1 ", text)
+    return text.strip(" ,;:")
 
 
 def _replaced(prompt: str, new: dict[Word, str]) -> str:
+    """Put new texts in place of words, and make an article before them fit what follows it."""
+    starts = {word.start for word in new}
     for word in sorted(new, key=lambda word: word.start, reverse=True):
-        prompt = prompt[: word.start] + new[word] + prompt[word.end :]
+        head, tail = prompt[: word.start], new[word] + prompt[word.end :]
+        before, after = _ARTICLE.search(head), tail.lstrip()
+        if before and before.start() not in starts and after[:1].isalpha():
+            head = f"{head[: before.start()]}{before[1]}{article(after)[1:]} "
+        prompt = head + tail
     return prompt
 
 
 def _fits(template: str, text: str) -> dict[str, str] | None:
     """Return what fills the slots of a template in a text, None where it does not fit."""
-    pattern = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>.+)", re.escape(template))
+    pattern = re.sub(r"\ba\\ (?=\\\{)", r"an?\\ ", re.escape(template))
+    pattern = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>.+)", pattern)
     found = re.fullmatch(pattern, text, re.IGNORECASE)
     return found.groupdict() if found else None
 
 
 def _filled(template: str, slots: dict[str, str]) -> str:
-    """Fill a template; a light it asks for and the text does not tell is the first one."""
-    try:
-        return tidy(template.format(**{"light": LIGHTS[0], **slots}))
-    except KeyError:
+    """Fill a template, "" for one with a slot that the text does not tell.
+
+    A light that it asks for and the text does not tell is the first one.
+    """
+    told = {"light": LIGHTS[0], **slots}
+    if not {slot for slot in re.findall(r"\{(\w+)\}", template)} <= told.keys():
         return ""
+    fitted = re.sub(
+        r"\ba \{(\w+)\}", lambda slot: f"{article(told[slot[1]])} {told[slot[1]]}", template
+    )
+    return tidy(fitted.format(**told))
 
 
 def _below(limit: int, generator: torch.Generator) -> int:

@@ -73,9 +73,7 @@ def test_none_is_the_plain_request_bit_for_bit(model_of: ModelOf) -> None:
 
 @KINDS
 @pytest.mark.parametrize("name", list(MITIGATIONS))
-def test_nothing_stays_behind_even_when_cancelled(
-    model_of: ModelOf, kind: str, name: str
-) -> None:
+def test_nothing_stays_behind_even_when_cancelled(model_of: ModelOf, kind: str, name: str) -> None:
     model = model_of(kind)
     request = request_for(model)
     before, plain = state_of(model), draw(model, request)
@@ -166,9 +164,7 @@ def test_tokens_know_their_place_in_the_prompt(model_of: ModelOf) -> None:
 
 @KINDS
 @pytest.mark.parametrize(("strength", "early"), [(0.5, 0.0), (0.35, -2.0), (0.0, 0.0)])
-def test_guidance_begins_late(
-    model_of: ModelOf, kind: str, strength: float, early: float
-) -> None:
+def test_guidance_begins_late(model_of: ModelOf, kind: str, strength: float, early: float) -> None:
     model = model_of(kind)
     request = request_for(model, steps=6)
     out = GuidanceSchedule(strength, early).apply(model, request)

@@ -1,0 +1,105 @@
+"""The push off the nearest training picture."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from mmh_core.mitigations.anti_memorization import AntiMemorizationGuidance, Push
+from mmh_core.mitigations.record import NOTHING
+from mmh_core.records import MMHError
+from mmh_core.retrieval.embedders import PixelEmbedder
+from mmh_core.text_to_image.generation import draw, generate
+from mmh_core.text_to_image.model import TextToImage
+from tests.mitigations.conftest import ModelOf, all_given, request_for
+
+KINDS = pytest.mark.parametrize("kind", ["tiny", "tiny-v"])
+
+
+def push_for(model: TextToImage, weight: float, threshold: float) -> Push:
+    given = all_given(model)
+    assert given.index is not None and given.embedder is not None
+    return Push(model, given.index, given.embedder, weight, threshold)
+
+
+def similarity(push: Push, latents: Tensor) -> Tensor:
+    with torch.no_grad():
+        described = push.embedder(push.model.decode(latents)).numpy()
+    return torch.from_numpy((described @ push.index.vectors.T).max(axis=1))
+
+
+def latents() -> Tensor:
+    return torch.randn(3, 4, 4, 4, generator=torch.Generator().manual_seed(5))
+
+
+def test_a_push_lands_on_the_threshold_to_first_order(model_of: ModelOf) -> None:
+    model = model_of("tiny")
+    start = similarity(push_for(model, 1.0, 0.0), latents())
+    # Close above the threshold the similarity is linear: the rest of the way is of second order.
+    for row in range(3):
+        push = push_for(model, 1.0, float(start[row]) - 1e-3)
+        after = similarity(push, push.pushed(latents()[row : row + 1]))
+        assert float(start[row] - after[0]) == pytest.approx(1e-3, rel=0.2)
+        twice = replace(push, weight=2.0)
+        after = similarity(twice, twice.pushed(latents()[row : row + 1]))
+        assert float(start[row] - after[0]) == pytest.approx(2e-3, rel=0.2)
+
+
+def test_what_is_below_the_threshold_is_left_alone(model_of: ModelOf) -> None:
+    model = model_of("tiny")
+    start = similarity(push_for(model, 1.0, 0.0), latents())
+    push = push_for(model, 1.0, float(start.median()))
+    moved = (push.pushed(latents()) != latents()).flatten(1).any(1)
+    assert moved.tolist() == (start > start.median()).tolist()
+
+
+def test_a_push_has_a_longest_length(model_of: ModelOf) -> None:
+    push = push_for(model_of("tiny"), 1e9, -1.0)
+    lengths = (push.pushed(latents()) - latents()).flatten(1).norm(dim=1)
+    # Half the length of 64 standard normal numbers.
+    torch.testing.assert_close(lengths, torch.full((3,), 4.0), rtol=1e-4, atol=0.0)
+
+
+@KINDS
+def test_nothing_similar_nothing_changed(model_of: ModelOf, kind: str) -> None:
+    model = model_of(kind)
+    request = request_for(model)
+    out = AntiMemorizationGuidance(threshold=1.1).apply(model, request, given=all_given(model))
+    assert torch.equal(draw(model, out.request), draw(model, request))
+
+
+@KINDS
+@pytest.mark.parametrize("guidance", [3.0, 1.0])
+def test_each_step_aims_at_the_pushed_picture(
+    model_of: ModelOf, kind: str, guidance: float
+) -> None:
+    """In the record of a step, `x0_hat` is what the corrected output aims at."""
+    model = model_of(kind)
+    request = request_for(model, guidance=guidance)
+    push = push_for(model, 1.0, -0.5)
+    out = AntiMemorizationGuidance(threshold=-0.5).apply(model, request, given=all_given(model))
+    for step in generate(model, out.request):
+        assert step.eps_u is not None
+        eps = step.eps_u + guidance * (step.eps_c - step.eps_u)
+        time = torch.tensor(step.t, dtype=torch.float64)
+        alpha, sigma = float(model.schedule.alpha(time)), float(model.schedule.sigma(time))
+        aimed = push.pushed((step.x_t - sigma * eps) / alpha)
+        # Where alpha is small x0_hat is large and its rounding with it.
+        torch.testing.assert_close(step.x0_hat, aimed, rtol=1e-2, atol=2e-2)
+        assert (step.x0_hat - (step.x_t - sigma * eps) / alpha).abs().max() > 0.1
+
+
+def test_without_an_index_or_with_anothers_it_is_refused(model_of: ModelOf) -> None:
+    model = model_of("tiny")
+    request = request_for(model)
+    with pytest.raises(MMHError, match="needs an index of the training pictures"):
+        AntiMemorizationGuidance().apply(model, request, given=NOTHING)
+    given = all_given(model)
+    assert given.index is not None
+    other = replace(given, index=replace(given.index, digest="other"))
+    assert isinstance(given.embedder, PixelEmbedder)
+    with pytest.raises(MMHError, match="another embedder"):
+        AntiMemorizationGuidance().apply(model, request, given=other)

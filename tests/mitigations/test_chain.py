@@ -1,0 +1,148 @@
+"""The chain tries the cheapest first and stops where it should."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+
+from mmh_core.mitigations.chain import AutomaticChain, chain, cheapest_first, outcome, try_in_turn
+from mmh_core.mitigations.copy_scan import copy_scan
+from mmh_core.mitigations.padding_fix import PaddingFix
+from mmh_core.mitigations.record import NOTHING, Given, Mitigated, Scan, with_prompt
+from mmh_core.records import MMHError
+from mmh_core.retrieval.index import search
+from mmh_core.text_to_image.generation import draw
+from mmh_core.text_to_image.model import TextToImage
+from mmh_core.text_to_image.requests import Request
+from tests.mitigations.conftest import ModelOf, all_given, request_for
+
+
+@dataclass(frozen=True)
+class Planted:
+    """Set the prompt to the mitigation's own name, at a price."""
+
+    name: str
+    price: float
+    strength: float = 1.0
+    label: str = ""
+    reference: str = ""
+    strength_label: str = ""
+    strengths: tuple[float, ...] = (1.0,)
+
+    def cost(self, steps: int) -> float:
+        return self.price * steps
+
+    def apply(self, model: TextToImage, request: Request, *, given: Given = NOTHING) -> Mitigated:
+        return Mitigated(with_prompt(request, self.name), self.name, "Planted.", self.price)
+
+
+CHEAP, MIDDLE, DEAR = Planted("cheap", 1.0), Planted("middle", 2.0), Planted("dear", 3.0)
+ALL = (DEAR, CHEAP, MIDDLE)
+
+
+def given_scores(**scores: float) -> Given:
+    """Return a detector that scores a request by its prompt, "plain" where it is no name."""
+    known = {"cheap", "middle", "dear"}
+
+    def scan(request: Request) -> Scan:
+        return Scan(scores[request.prompt if request.prompt in known else "plain"], 10.0)
+
+    return Given(scan=scan, threshold=0.5)
+
+
+def test_the_first_that_passes_ends_the_chain(model_of: ModelOf) -> None:
+    model = model_of("tiny")
+    given = given_scores(plain=0.9, cheap=0.8, middle=0.2, dear=0.0)
+    found = chain(model, request_for(model), ALL, given=given)
+    assert [each.name for each in found.tried] == ["none", "cheap", "middle"]
+    assert [each.passed for each in found.tried] == [False, False, True]
+    assert (found.accepted, found.passed) == ("middle", True)
+    assert found.mitigated.request.prompt == "middle"
+    assert found.forwards == 10 + (1 + 10) + (2 + 10)
+    assert found.frame()["score"].tolist() == [0.9, 0.8, 0.2]
+
+
+def test_a_request_that_passes_as_it_is_stays_as_it_is(model_of: ModelOf) -> None:
+    model = model_of("tiny")
+    request = request_for(model)
+    found = chain(model, request, ALL, given=given_scores(plain=0.4))
+    assert (found.accepted, len(found.tried)) == ("none", 1)
+    assert found.mitigated.request is request
+
+
+def test_the_lowest_score_is_used_when_none_passes(model_of: ModelOf) -> None:
+    model = model_of("tiny")
+    given = given_scores(plain=0.9, cheap=0.7, middle=0.6, dear=0.8)
+    found = chain(model, request_for(model), ALL, given=given)
+    assert (found.accepted, found.passed, len(found.tried)) == ("middle", False, 4)
+
+
+def test_a_threshold_is_passed_only_below_it(model_of: ModelOf) -> None:
+    model = model_of("tiny")
+    given = given_scores(plain=0.5, cheap=0.5, middle=0.4, dear=0.4)
+    assert chain(model, request_for(model), ALL, given=given).accepted == "middle"
+
+
+def test_what_is_refused_is_passed_over_and_told(model_of: ModelOf) -> None:
+    model = model_of("tiny")
+
+    @dataclass(frozen=True)
+    class Refusing(Planted):
+        def apply(
+            self, model: TextToImage, request: Request, *, given: Given = NOTHING
+        ) -> Mitigated:
+            raise MMHError("Not with this model: choose another.")
+
+    given = given_scores(plain=0.9, cheap=0.1)
+    found = chain(model, request_for(model), (Refusing("broken", 0.5), CHEAP), given=given)
+    assert [each.refused for each in found.tried][1] == "Not with this model: choose another."
+    assert found.tried[1].mitigated is None
+    assert found.accepted == "cheap"
+
+
+def test_it_can_be_cut_short_and_keeps_what_was_tried(model_of: ModelOf) -> None:
+    model = model_of("tiny")
+    given = given_scores(plain=0.9, cheap=0.8, middle=0.2)
+    steps = try_in_turn(model, request_for(model), ALL, given=given)
+    found = outcome([next(steps), next(steps)], 0.5)
+    assert (found.accepted, found.passed) == ("cheap", False)
+    with pytest.raises(ValueError, match="Nothing was tried"):
+        outcome([], 0.5)
+
+
+def test_equal_costs_stay_in_order() -> None:
+    same = Planted("same", 1.0)
+    assert cheapest_first((DEAR, same, CHEAP, MIDDLE), 30) == (same, CHEAP, MIDDLE, DEAR)
+
+
+def test_the_chain_is_a_mitigation_that_says_which(model_of: ModelOf) -> None:
+    model = model_of("tiny")
+    given = given_scores(plain=0.9, cheap=0.8, middle=0.2, dear=0.1)
+    automatic = AutomaticChain(ALL)
+    out = automatic.apply(model, request_for(model), given=given)
+    assert out.changed.startswith("middle, number 3 of those tried, is the first to pass")
+    assert out.request.prompt == "middle"
+    assert out.forwards == 33
+    short = replace(automatic, strength=1.0).apply(model, request_for(model), given=given)
+    assert short.changed.startswith("None of the 2 tried passed; cheap scored lowest")
+
+
+def test_the_usual_scan_sees_what_changes_the_first_step(model_of: ModelOf) -> None:
+    model = model_of("tiny")
+    request = request_for(model)
+    found = chain(model, request, (PaddingFix(1.0),), given=Given(threshold=0.0))
+    assert len({each.score for each in found.tried}) == 2
+    assert [each.forwards for each in found.tried] == [2.0, 2.0]
+
+
+def test_the_copy_scan_is_the_largest_similarity_of_what_is_drawn(model_of: ModelOf) -> None:
+    model = model_of("tiny")
+    request, given = request_for(model), all_given(model)
+    assert given.index is not None and given.embedder is not None
+    scan = copy_scan(model, request, given.index, given.embedder)
+    with torch.no_grad():
+        near = search(given.index, given.embedder(draw(model, request)), k=1).similarity
+    assert scan.score == pytest.approx(float(near.max()), abs=1e-6)
+    assert scan.forwards == 8

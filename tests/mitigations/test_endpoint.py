@@ -1,0 +1,135 @@
+"""A language model elsewhere, played by a server on this machine."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mmh_core.mitigations.endpoint import Endpoint, ask
+from mmh_core.mitigations.record import Given, Scan
+from mmh_core.mitigations.rewrite import TokenRewrite
+from mmh_core.records import MMHError
+from tests.mitigations.conftest import ModelOf, request_for
+
+
+class Service:
+    """Answer every request with `body` and remember what was asked."""
+
+    def __init__(self) -> None:
+        self.body = json.dumps({"choices": [{"message": {"content": ' "a\ncat" '}}]})
+        self.status, self.delay = 200, 0.0
+        self.asked: list[tuple[str, dict[str, str], Any]] = []
+        service = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                length = int(self.headers["Content-Length"])
+                body = json.loads(self.rfile.read(length))
+                service.asked.append((self.path, dict(self.headers), body))
+                time.sleep(service.delay)
+                self.send_response(service.status)
+                self.end_headers()
+                self.wfile.write(service.body.encode())
+
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_port}/v1"
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    playing = Service()
+    thread = threading.Thread(target=playing.server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield playing
+    playing.server.shutdown()
+    thread.join()
+    playing.server.server_close()
+
+
+def at(service: Service, folder: Path, **changes: Any) -> Endpoint:
+    fields: dict[str, Any] = {"consent": True, "timeout": 5.0, "key": "secret", **changes}
+    return Endpoint(service.url, "small", folder, **fields)
+
+
+def test_nothing_is_sent_without_consent(service: Service, tmp_path: Path) -> None:
+    with pytest.raises(MMHError, match="give your consent"):
+        ask(at(service, tmp_path, consent=False), "the cat", ["cat"], 0)
+    assert Endpoint(service.url, "small", tmp_path).consent is False
+    assert service.asked == []
+
+
+def test_prompt_and_words_are_sent_and_the_answer_is_read(
+    service: Service, tmp_path: Path
+) -> None:
+    assert ask(at(service, tmp_path), "the cat", ["cat", "the"], 0) == "a cat"
+    ((path, headers, body),) = service.asked
+    assert path == "/v1/chat/completions"
+    assert headers["Authorization"] == "Bearer secret"
+    assert body["model"] == "small"
+    assert body["messages"][-1]["content"] == "Prompt: the cat\nWords: cat, the"
+
+
+def test_equal_questions_are_answered_from_the_disk(service: Service, tmp_path: Path) -> None:
+    endpoint = at(service, tmp_path)
+    first = ask(endpoint, "the cat", ["cat"], 0)
+    service.body = "not asked"
+    assert ask(endpoint, "the cat", ["cat"], 0) == first
+    assert len(service.asked) == 1
+    kept = list(tmp_path.iterdir())
+    assert len(kept) == 1
+    assert "secret" not in kept[0].read_text() and "secret" not in repr(endpoint)
+    # Another attempt is another question; a damaged entry is asked for again.
+    service.body = json.dumps({"choices": [{"message": {"content": "one dog"}}]})
+    assert ask(endpoint, "the cat", ["cat"], 1) == "one dog"
+    kept[0].write_text("{")
+    assert ask(endpoint, "the cat", ["cat"], 0) == "one dog"
+
+
+@pytest.mark.parametrize("body", ["no json", "{}", '{"choices": []}', "[1]"])
+def test_strange_answers_are_refused(service: Service, tmp_path: Path, body: str) -> None:
+    service.body = body
+    with pytest.raises(MMHError, match="cannot be read"):
+        ask(at(service, tmp_path), "the cat", [], 0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_empty_answers_errors_and_silence_are_refused(service: Service, tmp_path: Path) -> None:
+    service.body = json.dumps({"choices": [{"message": {"content": "  "}}]})
+    with pytest.raises(MMHError, match="empty answer"):
+        ask(at(service, tmp_path), "the cat", [], 0)
+    service.status = 500
+    with pytest.raises(MMHError, match=r"did not answer .*500"):
+        ask(at(service, tmp_path), "the cat", [], 1)
+    service.status, service.delay = 200, 1.0
+    with pytest.raises(MMHError, match=r"did not answer .*timed out"):
+        ask(at(service, tmp_path, timeout=0.1), "the cat", [], 2)
+    with pytest.raises(MMHError, match="no address of a service"):
+        ask(Endpoint("file:///etc", "small", tmp_path, consent=True), "the cat", [], 0)
+
+
+def test_a_rewrite_asks_the_service_for_its_words(
+    service: Service, tmp_path: Path, model_of: ModelOf
+) -> None:
+    model = model_of("tiny")
+    given = Given(
+        generator=torch.Generator().manual_seed(0),
+        scan=lambda request: Scan(float(request.prompt != "a cat"), 0.0),
+        threshold=0.5,
+    )
+    mitigation = TokenRewrite(by="random", strength=1.0, endpoint=at(service, tmp_path))
+    out = mitigation.apply(model, request_for(model, prompt="the dog"), given=given)
+    assert out.prompt == "a cat"
+    words = service.asked[0][2]["messages"][-1]["content"].split("Words: ")[1]
+    assert words in ("the", "dog")
