@@ -18,6 +18,7 @@ from mmh_core.store.review_records import (
     MAX_TEXT,
     MAX_THUMBNAIL,
     REVIEW_VERDICTS,
+    RUN_NAME,
     QueueRecord,
     ReviewItem,
     ReviewVerdict,
@@ -32,6 +33,7 @@ from mmh_core.store.review_schema import (
 from mmh_core.store.sqlite_file import SqliteFile
 
 MAX_ITEMS = 100_000
+MAX_LIST = 256  # tags, scores or seeds of an item
 
 
 @dataclass(frozen=True)
@@ -202,21 +204,30 @@ def checked_text(text: str, name: str, most: int, *, empty: bool = False) -> str
 
 def checked_tags(tags: Iterable[str]) -> tuple[str, ...]:
     """Return the tags without repetitions. Raises MMHError for one that cannot be kept."""
-    return tuple(dict.fromkeys(checked_text(tag, "tag", MAX_NAME) for tag in tags))
+    kept = tuple(dict.fromkeys(checked_text(tag, "tag", MAX_NAME) for tag in tags))
+    if len(kept) > MAX_LIST:
+        raise MMHError(f"There are {len(kept)} tags: keep {MAX_LIST} at most.")
+    return kept
 
 
 def _checked(item: ReviewItem) -> ReviewItem:
     """Return the item with infinite figures as unknown ones; refuse what is too long."""
     for name, most in (("prompt", MAX_TEXT), ("label", MAX_TEXT), ("name", MAX_TEXT)):
         checked_text(getattr(item, name), name, most, empty=name != "prompt")
-    for name in ("cause", "kind", "run"):
+    for name in ("cause", "kind"):
         checked_text(getattr(item, name), name, MAX_NAME, empty=True)
+    if item.run and not RUN_NAME.fullmatch(item.run):
+        raise MMHError(
+            f"{item.run[:40]!r} is no name of a run's file: use letters, digits, dots and dashes."
+        )
     checked_tags(item.tags)
     if len(item.thumbnail) > MAX_THUMBNAIL:
         raise MMHError(
             f"A thumbnail has {len(item.thumbnail):,} bytes: make it smaller than "
             f"{MAX_THUMBNAIL:,}."
         )
+    if len(item.scores) > MAX_LIST or len(item.seeds) > MAX_LIST:
+        raise ValueError(f"An item has more than {MAX_LIST} scores or seeds.")
     figures = {name: _finite(getattr(item, name)) for name in FIGURES}
     scores = tuple((name, _finite(value)) for name, value in item.scores)
     return replace(item, scores=scores, **figures)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
@@ -15,6 +16,8 @@ Action = Literal["verdict", "notes", "undo"]
 MAX_TEXT = 10_000  # characters of a prompt or of notes
 MAX_NAME = 200  # characters of a name or a tag
 MAX_THUMBNAIL = 2**17  # bytes
+#: What a file of a run may be called: no path, nothing hidden.
+RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,144 @@
+"""Read a case file that may be damaged or hostile: bounded sizes, known names, digests checked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile
+
+from mmh_core.records import MMHError
+from mmh_core.store.queues import MAX_ITEMS
+from mmh_core.store.review_records import MAX_THUMBNAIL, RUN_NAME
+
+MAX_ENTRIES = 2 * MAX_ITEMS
+MAX_DIRECTORY = 2**26  # bytes of the list of entries, of contents.json, and of case.json
+MAX_UNPACKED = 2**33  # bytes of all entries
+MAX_LINE = 2**20  # bytes of one record
+_CHUNK = 2**20
+_THUMBNAIL = re.compile(r"thumbnails/([0-9a-f]{64})")
+
+
+@dataclass(frozen=True)
+class CaseArchive:
+    """Hold an open case file: its zip file and the size and digest of each entry."""
+
+    archive: ZipFile
+    listed: dict[str, tuple[int, str]]
+
+    def chunks(self, name: str) -> Iterator[bytes]:
+        """Yield the bytes of an entry, not more than its listed size, and check its digest."""
+        if name not in self.listed:
+            raise ValueError(f"{name!r} is missing")
+        size, sha256 = self.listed[name]
+        digest, left = hashlib.sha256(), size
+        with self.archive.open(name) as entry:
+            while chunk := entry.read(min(_CHUNK, left + 1)):
+                left -= len(chunk)
+                if left < 0:
+                    raise ValueError(f"{name!r} is larger than listed")
+                digest.update(chunk)
+                yield chunk
+        if left or digest.hexdigest() != sha256:
+            raise ValueError(f"{name!r} does not match its digest")
+
+    def trees(self, name: str) -> Iterator[dict[str, Any]]:
+        """Yield the JSON records of an entry, one from each line."""
+        rest = b""
+        for chunk in self.chunks(name):
+            *lines, rest = (rest + chunk).split(b"\n")
+            if max(map(len, (*lines, rest))) > MAX_LINE:
+                raise ValueError(f"{name!r} has a line longer than {MAX_LINE} bytes")
+            for line in lines:
+                tree = json.loads(line)
+                if not isinstance(tree, dict):
+                    raise ValueError(f"{name!r} has a line that is no record")
+                yield tree
+        if rest:
+            raise ValueError(f"{name!r} ends within a line")
+
+
+@contextmanager
+def opened_case(path: Path) -> Iterator[CaseArchive]:
+    """Open a case file; turn what is wrong with its bytes into a sentence."""
+    if not path.is_file():
+        raise MMHError(f"There is no file {path}: name a case file.")
+    try:
+        _check_directory(path)
+        # Opened here: the zip reader keeps a file open for as long as an entry is half read.
+        with path.open("rb") as data, ZipFile(data) as archive:
+            yield CaseArchive(archive, _listed(archive))
+    except MMHError:
+        raise
+    # Of the zip reader, zlib and the JSON reader, on damaged or hostile bytes.
+    except (
+        *(BadZipFile, zlib.error, EOFError, ValueError, KeyError, TypeError),
+        *(NotImplementedError, RecursionError, OverflowError),
+    ) as error:
+        raise MMHError(
+            f"{path.name} is no case file, or was damaged or changed ({error}): export the case "
+            "again; nothing was imported."
+        ) from error
+
+
+def _check_directory(path: Path) -> None:
+    """Refuse a list of entries that is too long to be read at all (PKWARE's appnote, 4.3.14)."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 98))
+        tail = file.read(98)
+    end = tail[-22:]
+    if len(end) < 22 or end[:4] != b"PK\x05\x06":
+        raise ValueError("it does not end like a zip file")
+    entries, size = struct.unpack("<HI", end[10:16])
+    if tail[-42:-38] == b"PK\x06\x07":
+        if tail[:4] != b"PK\x06\x06":
+            raise ValueError("its end is damaged")
+        entries, size = struct.unpack("<QQ", tail[32:48])
+    if entries > MAX_ENTRIES or size > MAX_DIRECTORY:
+        raise ValueError(f"it lists {entries:,} entries, more than {MAX_ENTRIES:,}")
+
+
+def _listed(archive: ZipFile) -> dict[str, tuple[int, str]]:
+    """Return size and digest of each entry by contents.json; refuse any other entries."""
+    infos = archive.infolist()
+    names = {info.filename for info in infos}
+    if len(names) != len(infos):
+        raise ValueError("an entry is there twice")
+    for info in infos:
+        if info.flag_bits & 1 or info.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
+            raise ValueError(f"{info.filename[:80]!r} is packed in another way")
+    with archive.open("contents.json") as entry:
+        data = entry.read(MAX_DIRECTORY + 1)
+    if len(data) > MAX_DIRECTORY:
+        raise ValueError("its list of contents is too long")
+    listed = {
+        str(name): (int(about["bytes"]), str(about["sha256"]))
+        for name, about in json.loads(data).items()
+    }
+    if names != {*listed, "contents.json"}:
+        raise ValueError("its entries are not those of its list")
+    for name, (size, _) in listed.items():
+        if not 0 <= size <= _most_bytes(name):
+            raise ValueError(f"{name[:80]!r} is no entry of a case, or too large")
+    if sum(size for size, _ in listed.values()) > MAX_UNPACKED:
+        raise ValueError(f"it unpacks to more than {MAX_UNPACKED // 2**30} GiB")
+    return listed
+
+
+def _most_bytes(name: str) -> int:
+    """Return how large an entry may be, -1 for a name that a case does not have."""
+    if name in ("items.jsonl", "verdicts.jsonl"):
+        return MAX_UNPACKED
+    if name == "case.json":
+        return MAX_LINE
+    if _THUMBNAIL.fullmatch(name):
+        return MAX_THUMBNAIL
+    folder, _, rest = name.partition("/")
+    return MAX_UNPACKED if folder == "runs" and RUN_NAME.fullmatch(rest) else -1

@@ -1,0 +1,134 @@
+"""Hand a whole case over: a queue with its evidence, verdicts and runs as one zip file.
+
+Entries: `case.json` (the queue), `items.jsonl` and `verdicts.jsonl` (one record a line),
+`thumbnails/DIGEST`, `runs/NAME`, and `contents.json`, which lists size and SHA-256 of all others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
+
+from mmh_core.files import replacing
+from mmh_core.records import MMHError
+from mmh_core.store.item_search import get_item
+from mmh_core.store.queues import get_queue
+from mmh_core.store.review_records import RUN_NAME, ReviewItem
+from mmh_core.store.sqlite_file import SqliteFile
+from mmh_core.store.verdict_chain import verify
+from mmh_core.store.verdicts import verdict_rows
+
+CASE_FORMAT = "mmh-case-1"
+_CHUNK = 2**20
+
+
+@dataclass(frozen=True)
+class CaseExport:
+    """Hold what a case file contains; `missing_runs` are files that the runs' folder lacks."""
+
+    items: int
+    verdicts: int
+    runs: int
+    missing_runs: tuple[str, ...]
+
+
+def export_case(file: SqliteFile, queue: str, runs: Path, path: Path) -> CaseExport:
+    """Write the case of a queue to the zip file `path`, whole or not at all.
+
+    `runs` is the folder with the files that items name. Equal cases make equal files. Errors:
+    MMHError for an unknown queue, one whose verdicts do not verify, and where the disk refuses.
+    """
+    report = verify(file, queue)
+    if not report.whole:
+        raise MMHError(
+            f"{report.message} A case is handed over only if all is as it was recorded: restore "
+            "the file of queues from a backup."
+        )
+    record = get_queue(file, queue)
+    # Up to the seal: rows and items that come in meanwhile belong to the next export.
+    rows = verdict_rows(file, queue)[: record.rows]
+    with replacing(path) as temporary, ZipFile(temporary, "w", ZIP_DEFLATED) as archive:
+        written = _Entries(archive)
+        written.add("case.json", [_line({"format": CASE_FORMAT, "queue": asdict(record)})])
+        written.add("items.jsonl", _item_lines(file, queue, record.items))
+        written.add("verdicts.jsonl", (_line(asdict(row)) for row in rows))
+        missing = []
+        for position in range(1, record.items + 1):
+            item = get_item(file, queue, position, "").item
+            if item.thumbnail:
+                written.add(f"thumbnails/{_sha256(item.thumbnail)}", [item.thumbnail])
+            if item.run and not written.has(f"runs/{item.run}"):
+                if RUN_NAME.fullmatch(item.run) and (runs / item.run).is_file():
+                    written.add(f"runs/{item.run}", _chunks(runs / item.run))
+                elif item.run not in missing:
+                    missing.append(item.run)
+        count = written.close()
+    return CaseExport(record.items, len(rows), count, tuple(missing))
+
+
+def item_tree(item: ReviewItem) -> dict[str, Any]:
+    """Return an item as JSON values, with the digest of its thumbnail or "" for none."""
+    tree = {name: _known(value) for name, value in asdict(item).items()}
+    tree["scores"] = [[name, _known(value)] for name, value in item.scores]
+    tree["thumbnail"] = _sha256(item.thumbnail) if item.thumbnail else ""
+    return tree
+
+
+class _Entries:
+    """Write entries of a zip file and keep their list; a class because it grows with each."""
+
+    def __init__(self, archive: ZipFile) -> None:
+        self._archive = archive
+        self._listed: dict[str, dict[str, Any]] = {}
+
+    def has(self, name: str) -> bool:
+        return name in self._listed
+
+    def add(self, name: str, chunks: Iterable[bytes]) -> None:
+        """Write an entry once; its date is always the first that zip files know."""
+        if name in self._listed:
+            return
+        digest, size = hashlib.sha256(), 0
+        info = ZipInfo(name)
+        info.compress_type = ZIP_DEFLATED
+        with self._archive.open(info, "w", force_zip64=True) as entry:
+            for chunk in chunks:
+                digest.update(chunk)
+                size += len(chunk)
+                entry.write(chunk)
+        self._listed[name] = {"bytes": size, "sha256": digest.hexdigest()}
+
+    def close(self) -> int:
+        """Write the list, and return how many runs are on it."""
+        count = sum(name.startswith("runs/") for name in self._listed)
+        self.add("contents.json", [_line(dict(self._listed))])
+        return count
+
+
+def _item_lines(file: SqliteFile, queue: str, count: int) -> Iterator[bytes]:
+    for position in range(1, count + 1):
+        yield _line(item_tree(get_item(file, queue, position, "").item))
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            yield chunk
+
+
+def _line(tree: dict[str, Any]) -> bytes:
+    return json.dumps(tree, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+
+
+def _known(value: Any) -> Any:
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,108 @@
+"""Hand a queue over as a table: CSV for spreadsheets, Parquet for programs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mmh_core.export import frame_csv
+from mmh_core.files import replacing
+from mmh_core.store.item_search import MOST_ON_A_PAGE, ItemFilter, items_page
+from mmh_core.store.queues import queue_number, reviewers
+from mmh_core.store.review_records import ItemView, Judgement, ReviewItem
+from mmh_core.store.review_schema import JUDGEMENT_COLUMNS, judgement_from
+from mmh_core.store.sqlite_file import SqliteFile
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def queue_frame(file: SqliteFile, queue: str) -> pd.DataFrame:
+    """Return one row per item: what was asked, the evidence, and what each reviewer says.
+
+    Times are UTC. Tags are separated by semicolons, seeds by spaces; thumbnails are left out.
+    Errors: MMHError for an unknown queue.
+    """
+    import pandas as pd
+
+    names = reviewers(file, queue)
+    judged = _judgements(file, queue)
+    rows = [
+        _item_columns(view.position, view.item)
+        | {
+            f"{what} of {name}": value
+            for name in names
+            for what, value in _judgement_columns(
+                judged.get((view.position, name), Judgement())
+            ).items()
+        }
+        for view in _views(file, queue)
+    ]
+    return pd.DataFrame(rows)
+
+
+def queue_csv(file: SqliteFile, queue: str) -> str:
+    """Return `queue_frame` as CSV text in which no cell is a formula."""
+    return frame_csv(queue_frame(file, queue))
+
+
+def write_queue_parquet(file: SqliteFile, queue: str, path: Path) -> None:
+    """Write `queue_frame` as a Parquet file, whole or not at all, with texts exactly as kept."""
+    table = queue_frame(file, queue)
+    with replacing(path) as temporary:
+        table.to_parquet(temporary, index=False)
+
+
+def _views(file: SqliteFile, queue: str) -> Iterator[ItemView]:
+    start = 0
+    while page := items_page(
+        file, queue, ItemFilter(), "", offset=start, limit=MOST_ON_A_PAGE
+    ).items:
+        yield from page
+        start += len(page)
+
+
+def _judgements(file: SqliteFile, queue: str) -> dict[tuple[int, str], Judgement]:
+    """Return what each reviewer says of each item."""
+    with file.connection("ro") as connection:
+        rows = connection.execute(
+            f"SELECT item, reviewer, {', '.join(JUDGEMENT_COLUMNS)} FROM judgements "
+            "WHERE queue = ?",
+            (queue_number(connection, queue),),
+        ).fetchall()
+    return {(row[0], row[1]): judgement_from(row[2:]) for row in rows}
+
+
+def _item_columns(position: int, item: ReviewItem) -> dict[str, object]:
+    return {
+        "position": position,
+        "prompt": item.prompt,
+        "label": item.label,
+        "id": item.name,
+        "tags": "; ".join(item.tags),
+        "seeds": " ".join(map(str, item.seeds)),
+        "model": item.model,
+        "model_sha256": item.model_sha256,
+        "score": item.score,
+        "lid": item.lid,
+        "lid_percentile": item.lid_percentile,
+        "similarity": item.similarity,
+        "nearest": None if item.nearest < 0 else item.nearest,
+        "cause": item.cause,
+        "kind": item.kind,
+        **{f"score {name}": value for name, value in item.scores},
+        "run": item.run,
+        "sha256": item.sha256(),
+    }
+
+
+def _judgement_columns(judgement: Judgement) -> dict[str, object]:
+    said = judgement.revision > 0
+    return {
+        "verdict": judgement.verdict or "",
+        "notes": judgement.notes,
+        "tags": "; ".join(judgement.tags),
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(judgement.time)) if said else "",
+    }
