@@ -12,8 +12,10 @@ from typing import Annotated, Any
 
 import typer
 
+from mmh_core.cli_benchmark import benchmark
 from mmh_core.cli_images import audit, images
 from mmh_core.cli_index import index
+from mmh_core.cli_mitigation import mitigate, mitigation_benchmark
 from mmh_core.cli_output import check_places, followed, write_json
 from mmh_core.cli_pocket import app as pocket
 from mmh_core.cli_tables import benchmark_tables, manifold_summary
@@ -28,7 +30,10 @@ app = typer.Typer(
 )
 app.command()(images)
 app.command()(audit)
+app.command()(benchmark)
 app.command()(index)
+app.command()(mitigate)
+app.command("mitigation-benchmark")(mitigation_benchmark)
 app.add_typer(pocket, name="pocket")
 
 

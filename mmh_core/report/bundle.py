@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from collections.abc import Mapping
 
 from mmh_core.export import frame_csv
 from mmh_core.picture_files import about_of, png_bytes
@@ -36,10 +37,15 @@ def run_files(run: ImageRun, command: str) -> dict[str, bytes]:
 
 
 def run_zip(run: ImageRun, command: str) -> bytes:
-    """Return a zip of `run_files`, in their order, with one fixed date and readable by anybody."""
+    """Return a zip of `run_files`."""
+    return zipped(run_files(run, command))
+
+
+def zipped(files: Mapping[str, bytes]) -> bytes:
+    """Return a zip of files, in their order, with one fixed date and readable by anybody."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
-        for name, data in run_files(run, command).items():
+        for name, data in files.items():
             entry = zipfile.ZipInfo(name, _DATE)
             entry.external_attr = 0o644 << 16
             # Pictures are compressed already.

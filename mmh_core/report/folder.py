@@ -13,10 +13,11 @@ from uuid import uuid4
 from mmh_core.files import write_bytes
 from mmh_core.records import MMHError
 from mmh_core.report.bundle import FIGURES, PAGE, TABLE
-from mmh_core.report.summary import FORMAT
+from mmh_core.report.summary import FORMAT, MITIGATION_FORMAT
 
 _PICTURE = re.compile(r"[0-9]{3}-seed-[0-9]{1,19}\.png")
 _LONGEST = 2**28
+_FORMATS = (FORMAT, MITIGATION_FORMAT)
 
 
 def check_folder(folder: Path) -> None:
@@ -91,4 +92,4 @@ def _is_run(path: Path) -> bool:
         found = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return False
-    return isinstance(found, dict) and found.get("format") == FORMAT
+    return isinstance(found, dict) and found.get("format") in _FORMATS

@@ -22,6 +22,8 @@ from mmh_core.text_to_image.catalogue import CATALOGUE
 
 #: The first field of a run's JSON file, by which it is known again.
 FORMAT = "mmh-image-run-1"
+#: The same of a comparison of mitigations.
+MITIGATION_FORMAT = "mmh-mitigation-run-1"
 
 
 def image_summary(run: ImageRun) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def draw_cell(
     with peak_memory(ground.model.device) as peak:
         yield 0.0, None, None
         try:
-            mitigated = chosen.apply(ground.model, request, given=_given(ground, base))
+            mitigated = chosen.apply(ground.model, request, given=_given(ground, base, chosen))
         except MMHError as error:
             yield 1.0, None, _refused(ground, number, treatment, chosen, str(error))
             return
@@ -137,12 +137,19 @@ def _read(
     return cell
 
 
-def _given(ground: Ground, base: Cell | None) -> Given:
-    """Return what mitigations may use: the unmitigated latents, what is normal, the index."""
+def _given(ground: Ground, base: Cell | None, chosen: Mitigation) -> Given:
+    """Return what mitigations may use: the unmitigated latents, what is normal, the index.
+
+    Only the chain may look for copies with these very seeds, since that is its recipe; any other
+    mitigation would be judged by what it was selected with, so its detector is the guidance norm.
+    """
     normal, reference = ground.normal, ground.reference
     seed = ground.config.seeds[0]
+    drawing = chosen.name == "automatic_chain" or normal is None
     scan = (
-        None if reference is None else lambda request: copy_share(ground.model, request, reference)
+        None
+        if reference is None or not drawing
+        else lambda request: copy_share(ground.model, request, reference)
     )
     return Given(
         generator=torch.Generator().manual_seed((seed * 7_919 + 13) % 2**63),

@@ -5,6 +5,12 @@ from __future__ import annotations
 import streamlit as st
 
 from mmh_core.export import frame_csv
+from mmh_core.report.bundle import zipped
+from mmh_core.report.mitigations import (
+    mitigation_command,
+    mitigation_files,
+    mitigation_report,
+)
 from mmh_core.studies.mitigation_run import MitigationRun
 from views import layout
 from views.mitigation import state
@@ -18,6 +24,13 @@ def section(run: MitigationRun) -> None:
         "It carries every choice on this page; a link to your own run needs this app's data.",
     )
     st.code(state.address(), language=None, wrap_lines=True)
+    layout.heading(
+        "Command that draws it again",
+        "It writes the pictures, figures and report of this comparison; on another machine the "
+        "last digits can differ.",
+    )
+    command = mitigation_command(run.config)
+    st.code(command, language=None, wrap_lines=True)
     layout.heading("Take it with you", "Figures and pictures as files.")
     with st.container(horizontal=True):
         st.download_button(
@@ -29,4 +42,24 @@ def section(run: MitigationRun) -> None:
             key="mi_csv",
             on_click="ignore",
             help="One row per picture: treatment, prompt in force, copies, alignment, LID",
+        )
+        st.download_button(
+            "Report (HTML)",
+            lambda: mitigation_report(run, command).encode(errors="replace"),
+            file_name=f"{name}.html",
+            mime="text/html",
+            icon=":material/description:",
+            key="mi_html",
+            on_click="ignore",
+            help="One page that opens anywhere, without a network",
+        )
+        st.download_button(
+            "Everything (zip)",
+            lambda: zipped(mitigation_files(run, command)),
+            file_name=f"{name}.zip",
+            mime="application/zip",
+            icon=":material/folder_zip:",
+            key="mi_zip",
+            on_click="ignore",
+            help="All pictures as PNG, all figures as JSON, the table and the page",
         )

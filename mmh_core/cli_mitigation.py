@@ -1,0 +1,223 @@
+"""The commands that compare mitigations on a prompt, and benchmark them over many captions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mmh_core.cli_output import check_places, followed, write_json
+from mmh_core.records import MMHError
+
+if TYPE_CHECKING:
+    from mmh_core.studies.image_reference import Reference
+    from mmh_core.studies.image_run import NormalPrompts
+    from mmh_core.studies.mitigation_run import MitigationRun, Treatment
+    from mmh_core.text_to_image.model import TextToImage
+
+ModelName = Annotated[str, typer.Option("--model", help="A name of the catalogue or a folder.")]
+DeviceName = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+Seeds = Annotated[str, typer.Option(help="Seeds, separated by commas.")]
+
+
+def mitigate(
+    prompt: Annotated[str, typer.Option(help="The prompt in question.")],
+    out: Annotated[Path, typer.Option(help="Folder for pictures, figures and report.")],
+    mitigations: Annotated[
+        str, typer.Option(help="What to try as name:strength, separated by commas.")
+    ] = "static_guidance,padding_fix,attention_attenuation",
+    normal: Annotated[
+        list[str] | None, typer.Option(help="A prompt that must not move; may be repeated.")
+    ] = None,
+    model: ModelName = "pocket-sd",
+    seeds: Seeds = "0,1,2,3",
+    steps: Annotated[int | None, typer.Option(help="Steps of the sampler.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="Guidance scale; 1 is none.")] = None,
+    keep: Annotated[
+        Path | None, typer.Option(help="Keep the whole run in this file, as the page opens it.")
+    ] = None,
+    words: Annotated[
+        bool, typer.Option(help="Score the words too, and keep that beside --keep.")
+    ] = False,
+    device: DeviceName = "auto",
+) -> None:
+    """Draw a prompt with every mitigation from the same noise; write pictures and a report.
+
+    No mitigation and random words are always drawn. The same command gives the same bytes.
+    """
+    from mmh_core.report.folder import check_folder, write_folder
+    from mmh_core.report.mitigations import mitigation_command, mitigation_files
+    from mmh_core.store.archive import save_record
+    from mmh_core.studies.mitigation import checked, mitigation_study
+    from mmh_core.studies.mitigation_run import MitigationConfig
+
+    check_folder(out)
+    check_places(keep)
+    if words and keep is None:
+        raise MMHError("--words keeps its scores beside the run: say where by --keep FILE.")
+    prompts, numbers = (prompt, *(normal or ())), seed_numbers(seeds)
+    treatments = treatments_of(mitigations)
+    # Before the model is loaded, which takes its time, and again with what the model recommends.
+    small = MitigationConfig(model, prompts, numbers, treatments, steps or 1, 1.0, 8, 8)
+    checked(small)
+    loaded, reference, usual = opened(model, device)
+    height, width = loaded.picture_size
+    config = replace(
+        small,
+        steps=loaded.steps if steps is None else steps,
+        guidance=loaded.guidance if guidance is None else guidance,
+        height=height,
+        width=width,
+    )
+    run = followed(mitigation_study(config, loaded, reference, usual))
+    write_folder(out, mitigation_files(run, mitigation_command(run.config)))
+    if keep is not None:
+        save_record(keep, run)
+        if words:
+            _keep_words(keep, run, loaded, reference)
+    typer.echo(comparison_table(run))
+    typer.echo(f"\nPictures, run.json, pictures.csv and report.html are in {out}.")
+
+
+def _keep_words(
+    keep: Path, run: MitigationRun, loaded: TextToImage, reference: Reference | None
+) -> None:
+    from mmh_core.store.archive import save_record
+    from mmh_core.studies.token_study import token_study
+
+    config = replace(run.config, prompts=run.config.prompts[:1])
+    found = followed(token_study(config, loaded, reference, run.cells[0].latents))
+    save_record(keep.with_name(f"{keep.stem}-tokens{keep.suffix}"), found)
+
+
+def mitigation_benchmark(
+    captions: Annotated[int, typer.Option(help="Memorized captions to count on.")] = 8,
+    seeds: Seeds = "0,1,2,3",
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write all figures as JSON here.")
+    ] = None,
+    resume: Annotated[bool, typer.Option(help="Go on with what the work folder holds.")] = False,
+    work: Annotated[
+        Path, typer.Option(help="Folder that keeps the records of finished captions.")
+    ] = Path(".mmh/mitigation-benchmark"),
+    model: ModelName = "pocket-sd",
+    device: DeviceName = "auto",
+) -> None:
+    """Compare all mitigations over held-out captions; print the tables as Markdown.
+
+    Strengths are chosen on the other half of the captions. Finished captions are kept in the work
+    folder, so that a stopped benchmark goes on with --resume.
+    """
+    from mmh_core.cli_mitigation_tables import benchmark_summary, benchmark_tables
+    from mmh_core.studies.labelled_prompts import pocket_labelled
+    from mmh_core.studies.mitigation_benchmark import Desk, chosen_captions
+    from mmh_core.studies.mitigation_benchmark import mitigation_benchmark as benchmark
+
+    check_places(json_file, work / "record")
+    numbers = seed_numbers(seeds)
+    if captions < 1:
+        raise MMHError(f"{captions} captions: ask for at least one.")
+    folder = _folder(model)
+    if not (folder / "world.json").exists():
+        raise MMHError(
+            "This model has no captions of its own whose training pictures are known: choose "
+            "pocket-sd, or compare single prompts by `mitigate`."
+        )
+    chosen = chosen_captions(pocket_labelled(folder, _world_seed(folder)), captions)
+    loaded, reference, usual = opened(model, device)
+    if reference is None:
+        raise MMHError("The training pictures of this model are not at hand.")
+    desk = Desk(loaded, model, reference, usual, numbers, work, resume)
+    found = followed(benchmark(chosen, desk))
+    typer.echo(benchmark_tables(found))
+    if json_file is not None:
+        write_json(benchmark_summary(found), json_file)
+
+
+def comparison_table(run: MitigationRun) -> str:
+    """Return one row per treatment of the prompt in question as Markdown."""
+    from mmh_core.studies.mitigation_table import treatment_rows
+
+    lines = [
+        "| treatment | strength | copies | similarity | alignment | LID | forwards |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in treatment_rows(run):
+        if not row.pictures:
+            lines.append(f"| {row.label} | {row.treatment.strength:g} | {row.refused} | | | | |")
+            continue
+        figures = [
+            f"{row.copied.mean.value:.2f}",
+            f"{row.similarity.mean.value:.3f}",
+            f"{row.alignment.mean.value:.3f}",
+            f"{row.lid.mean.value:.1f}",
+            f"{row.forwards:.0f}",
+        ]
+        cells = " | ".join("" if text == "nan" else text for text in figures)
+        lines.append(f"| {row.label} | {row.treatment.strength:g} | {cells} |")
+    return "\n".join(lines)
+
+
+def treatments_of(text: str) -> tuple[Treatment, ...]:
+    """Return the treatments in name:strength pairs, the baselines first. Errors: MMHError."""
+    from mmh_core.mitigations.catalogue import MITIGATIONS
+    from mmh_core.studies.mitigation_run import Treatment
+
+    found = [Treatment(name, MITIGATIONS[name].strength) for name in ("none", "random_tokens")]
+    for part in text.split(","):
+        name, _, strength = part.strip().partition(":")
+        if name not in MITIGATIONS:
+            raise MMHError(
+                f"There is no mitigation {name!r}: choose from {', '.join(MITIGATIONS)}."
+            )
+        try:
+            value = float(strength) if strength else MITIGATIONS[name].strength
+        except ValueError:
+            raise MMHError(
+                f"The strength {strength!r} of {name} is no number: write {name}:"
+                f"{MITIGATIONS[name].strength:g}, for example."
+            ) from None
+        found.append(Treatment(name, value))
+    return tuple(dict.fromkeys(found))
+
+
+def seed_numbers(text: str) -> tuple[int, ...]:
+    """Return the seeds in a text. Errors: ValueError."""
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"seeds must be whole numbers such as 0,1,2, got {text!r}.") from None
+
+
+def opened(model: str, device: str) -> tuple[TextToImage, Reference | None, NormalPrompts | None]:
+    """Return a model with its training set and what is normal for it. Errors: MMHError."""
+    import torch
+
+    from mmh_core.studies.image_reference import pocket_reference
+    from mmh_core.studies.normal_prompts import read_normal
+    from mmh_core.text_to_image.stable_diffusion import load
+
+    gpu = torch.cuda.is_available()
+    if device not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"Unknown device {device!r}; choose from auto, cpu, cuda.")
+    if device == "cuda" and not gpu:
+        raise MMHError("There is no GPU that torch can use here: choose --device cpu.")
+    loaded = load(model, device=("cuda" if gpu else "cpu") if device == "auto" else device)
+    folder = _folder(model)
+    known = (folder / "world.json").exists()
+    return loaded, pocket_reference(folder) if known else None, read_normal(folder)
+
+
+def _folder(model: str) -> Path:
+    from mmh_core.text_to_image.catalogue import CATALOGUE
+
+    return Path(CATALOGUE[model].source if model in CATALOGUE else model)
+
+
+def _world_seed(folder: Path) -> int:
+    import json
+
+    found: Any = json.loads((folder / "world.json").read_text())
+    return int(found["seed"])

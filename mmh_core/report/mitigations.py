@@ -1,0 +1,246 @@
+"""What a comparison of mitigations leaves: pictures, figures, one page, and the command line.
+
+As with image runs there is no date and no measured second in any file: drawing the comparison
+again gives the same bytes on one machine.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import shlex
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from torch import Tensor
+
+from mmh_core.export import frame_csv
+from mmh_core.mitigations.word_diff import word_diff
+from mmh_core.picture_files import png_bytes
+from mmh_core.plots.pictures import reduced
+from mmh_core.report.bundle import FIGURES, PAGE, TABLE
+from mmh_core.report.frontier import frontier_svg
+from mmh_core.report.images import SMALL, figure, shown
+from mmh_core.report.summary import MITIGATION_FORMAT, number, numbers, versions
+from mmh_core.studies.mitigation_run import Cell, MitigationConfig, MitigationRun
+from mmh_core.studies.mitigation_table import Interval, TreatmentRow, treatment_rows
+
+#: The folder that commands are shown with.
+FOLDER = "comparison"
+#: Side of the pictures on the page, which are reduced to it where they are larger.
+_SIDE = 256
+_FIGURES = ("copied", "similarity", "moved", "alignment", "lid", "percentile")
+
+
+def mitigation_command(config: MitigationConfig) -> str:
+    """Return `python -m mmh_core mitigate ...`, quoted for a POSIX shell."""
+    words = ["python", "-m", "mmh_core", "mitigate", *_option("--model", config.model)]
+    words += _option("--prompt", config.prompts[0])
+    for prompt in config.prompts[1:]:
+        words += _option("--normal", prompt)
+    words += ["--seeds", ",".join(str(seed) for seed in config.seeds)]
+    tried = [f"{one.mitigation}:{one.strength!r}" for one in config.treatments[1:]]
+    words += ["--mitigations", ",".join(tried)] if tried else []
+    words += ["--steps", str(config.steps), *_option("--guidance", repr(float(config.guidance)))]
+    return shlex.join([*words, "--out", FOLDER])
+
+
+def _option(name: str, value: str) -> list[str]:
+    """Return an option with its value; in one word where the value could pass for an option."""
+    return [f"{name}={value}"] if value.startswith("-") or not value else [name, value]
+
+
+def mitigation_files(run: MitigationRun, command: str) -> dict[str, bytes]:
+    """Return the files of a comparison by name: pictures, figures, the page, and the table.
+
+    Pictures are `NNN-seed-S.png`; run.json says which treatment and prompt a number belongs to.
+    """
+    files = {}
+    for place, (cell, seed) in enumerate(_pictures(run)):
+        name = f"{place:03d}-seed-{run.config.seeds[seed]}.png"
+        files[name] = png_bytes(cell.pictures[seed], None)
+    figures = mitigation_summary(run) | {"command": command}
+    files[FIGURES] = (json.dumps(figures, indent=2, allow_nan=False) + "\n").encode()
+    files[PAGE] = mitigation_report(run, command).encode(errors="replace")
+    files[TABLE] = frame_csv(run.frame()).encode(errors="replace")
+    return files
+
+
+def _pictures(run: MitigationRun) -> list[tuple[Cell, int]]:
+    return [(cell, seed) for cell in run.cells for seed in range(len(cell.kinds))]
+
+
+def mitigation_summary(run: MitigationRun) -> dict[str, Any]:
+    """Return all figures of a comparison as JSON types, unknown ones as None."""
+    names = {id(cell): i for i, cell in enumerate(run.cells)}
+    return {
+        "format": MITIGATION_FORMAT,
+        "model": run.model,
+        "model_sha256": run.sha256,
+        "device": run.device,
+        "versions": versions(),
+        "state": run.state,
+        "config": asdict(run.config),
+        "log_delta": number(run.log_delta),
+        "treatments": [_treatment(row) for row in treatment_rows(run)],
+        "cells": [
+            {
+                "cell": i,
+                "prompt": run.config.prompts[cell.prompt],
+                "mitigation": cell.treatment.mitigation,
+                "strength": cell.treatment.strength,
+                "used_prompt": cell.used,
+                "changed": cell.changed,
+                "refused": cell.refused,
+                "noise_sha256": cell.noise_sha256,
+                "forwards": number(cell.forwards),
+                "agreement": number(cell.agreement),
+                "copies": list(cell.kinds),
+                "nearest": cell.nearest.tolist(),
+                "similarity": numbers(cell.similarity),
+                "similarity_to_unmitigated": numbers(cell.moved),
+                "alignment": numbers(cell.alignment),
+                "lid": numbers(cell.lid),
+                "lid_standard_error": numbers(cell.lid_error),
+                "guidance_norm_percentile": numbers(cell.percentile),
+            }
+            for i, cell in enumerate(run.cells)
+        ],
+        "pictures": [
+            {"picture": place, "cell": names[id(cell)], "seed": run.config.seeds[seed]}
+            for place, (cell, seed) in enumerate(_pictures(run))
+        ],
+    }
+
+
+def _treatment(row: TreatmentRow) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "mitigation": row.treatment.mitigation,
+        "strength": row.treatment.strength,
+        "label": row.label,
+        "pictures": row.pictures,
+        "refused": row.refused,
+        "forwards": number(row.forwards),
+    }
+    for name in _FIGURES:
+        compared = getattr(row, name)
+        found[name] = _interval(compared.mean)
+        found[f"{name}_difference"] = _interval(compared.difference)
+    return found
+
+
+def _interval(value: Interval) -> list[float | None]:
+    return [number(value.value), number(value.low), number(value.high)]
+
+
+def mitigation_report(run: MitigationRun, command: str) -> str:
+    """Return the page about a comparison as HTML; it opens anywhere and loads nothing."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["shown"] = shown
+    rows = treatment_rows(run)
+    others = range(1, len(run.config.prompts))
+    drawn = [prompt for prompt in others if any(cell.prompt == prompt for cell in run.cells)]
+    return environment.get_template("mitigation_report.html").render(
+        run=run,
+        config=run.config,
+        summary=paragraph(rows),
+        chart=Markup(frontier_svg(rows)),
+        rows=[_row(i + 1, row) for i, row in enumerate(rows)],
+        normal=[_row(i + 1, row) for i, row in enumerate(treatment_rows(run, drawn))]
+        if drawn
+        else [],
+        cells=[_cell(run, cell) for cell in run.cells],
+        command=command,
+        versions=versions(),
+    )
+
+
+def paragraph(rows: tuple[TreatmentRow, ...]) -> str:
+    """Return what a comparison found, in words for somebody who knows nothing of the method."""
+    known = [row for row in rows if row.pictures and not math.isnan(row.copied.mean.value)]
+    if not known:
+        return (
+            "No training pictures were searched, so nobody can say which treatment stops copying; "
+            "the pictures below can only be compared by eye."
+        )
+    base, tried = known[0], known[1:]
+    text = (
+        f"Without mitigation {base.copied.mean.value:.0%} of {base.pictures} pictures are copies "
+        "of what the model was trained on."
+    )
+    if not tried:
+        return text
+    best = min(tried, key=lambda row: (row.copied.mean.value, -row.alignment.mean.value))
+    text += f" With {best.label} {best.treatment.strength:g} it is {best.copied.mean.value:.0%}"
+    kept = best.alignment.mean.value / base.alignment.mean.value
+    if math.isfinite(kept):
+        text += f", and the pictures keep {kept:.0%} of the alignment with the prompt"
+    return (
+        f"{text}. That holds for these seeds and this prompt; it does not show what other prompts "
+        "would give, nor that nothing else is copied."
+    )
+
+
+def _row(place: int, row: TreatmentRow) -> dict[str, str]:
+    base = row.treatment.mitigation == "none"
+
+    def said(name: str, digits: int) -> str:
+        compared = getattr(row, name)
+        text = figure(compared.mean.value, digits)
+        change = compared.difference
+        if base or math.isnan(change.value):
+            return text
+        ends = ""
+        if not math.isnan(change.low):
+            ends = f" ({change.low:+.{digits}f} to {change.high:+.{digits}f})"
+        return f"{text}, {change.value:+.{digits}f}{ends}"
+
+    return {
+        "place": str(place),
+        "name": row.label if base else f"{row.label} {row.treatment.strength:g}",
+        "refused": "" if row.pictures else row.refused,
+        "copied": said("copied", 2),
+        "similarity": said("similarity", 3),
+        "alignment": said("alignment", 3),
+        "lid": said("lid", 1),
+        "forwards": "" if math.isnan(row.forwards) else f"{row.forwards:,.0f}",
+    }
+
+
+def _cell(run: MitigationRun, cell: Cell) -> dict[str, Any]:
+    asked = run.config.prompts[cell.prompt]
+    copied = [kind != "none" for kind in cell.kinds]
+    known = not bool(cell.similarity.isnan().all()) if len(cell.kinds) else False
+    base = cell.treatment.mitigation == "none"
+    return {
+        "cell": cell,
+        "asked": asked,
+        "name": cell.label if base else f"{cell.label} {cell.treatment.strength:g}",
+        "diff": word_diff(asked, cell.used) if cell.used != asked else (),
+        "small": max(cell.pictures.shape[2:]) <= SMALL,
+        "pictures": [
+            {
+                "seed": run.config.seeds[i],
+                "url": _data_url(cell.pictures[i]),
+                "said": ("copy" if copied[i] else "no copy") if known else "not searched",
+                "similarity": figure(float(cell.similarity[i]), 3),
+                "lid": figure(float(cell.lid[i])),
+            }
+            for i in range(len(cell.kinds))
+        ],
+    }
+
+
+def _data_url(picture: Tensor) -> str:
+    data = png_bytes(reduced(picture, _SIDE), None)
+    return "data:image/png;base64," + base64.b64encode(data).decode()

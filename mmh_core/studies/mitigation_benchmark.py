@@ -1,0 +1,265 @@
+"""Benchmark all mitigations: strengths chosen on one half of the captions, counted on the other.
+
+Every caption is a comparison of `studies.mitigation` and is kept in a work folder when it is done,
+so a benchmark that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain as joined
+from itertools import zip_longest
+from pathlib import Path
+from typing import TypeVar
+
+from mmh_core.mitigations.catalogue import BASELINES, MITIGATIONS, mitigation
+from mmh_core.records import MMHError, Progress
+from mmh_core.store.archive import load_record, save_record
+from mmh_core.studies.benchmark_run import LabelledPrompt
+from mmh_core.studies.image_config import default_config
+from mmh_core.studies.image_reference import Reference
+from mmh_core.studies.image_run import NormalPrompts
+from mmh_core.studies.mitigation import mitigation_study
+from mmh_core.studies.mitigation_benchmark_run import (
+    AttributionRecord,
+    Caption,
+    CaptionRecord,
+    Captions,
+    MitigationBenchmark,
+    caption_record,
+)
+from mmh_core.studies.mitigation_run import MitigationConfig, MitigationRun, Treatment
+from mmh_core.studies.word_dropping import drop_words
+from mmh_core.text_to_image.model import TextToImage
+
+#: A strength is enough when at most this share of the calibration pictures are copies.
+ENOUGH = 0.1
+AUTOMATIC = "automatic_chain"
+NONE = Treatment("none", MITIGATIONS["none"].strength)
+RANDOM = Treatment("random_tokens", MITIGATIONS["random_tokens"].strength)
+CHAIN = Treatment(AUTOMATIC, MITIGATIONS[AUTOMATIC].strength)
+#: What each part takes of the whole, for the progress.
+_PARTS = {"calibration": 0.35, "test": 0.5, "normal": 0.05, "attribution": 0.1}
+_MEMORIZED, _NORMAL = ("duplicate", "overfit"), ("varied", "open")
+
+
+@dataclass(frozen=True)
+class Desk:
+    """Hold what the whole benchmark works with; `source` is what the model was loaded by.
+
+    `seeds` are those of every caption. Records are written to `work`, and those already there are
+    used again if `resume`.
+    """
+
+    model: TextToImage
+    source: str
+    reference: Reference
+    normal: NormalPrompts | None
+    seeds: tuple[int, ...]
+    work: Path
+    resume: bool = False
+
+
+def chosen_captions(labelled: Sequence[LabelledPrompt], count: int) -> Captions:
+    """Return `count` memorized and normal captions of the test half, a third of it to calibrate.
+
+    Kinds take turns: duplicate and overfit, varied and open. Errors: MMHError where one is empty.
+    """
+
+    def turns(split: str, kinds: Iterable[str], wanted: int) -> tuple[Caption, ...]:
+        lists = [
+            [Caption(o.prompt, kind) for o in labelled if (o.kind, o.split) == (kind, split)]
+            for kind in kinds
+        ]
+        found = [one for one in joined.from_iterable(zip_longest(*lists)) if one is not None]
+        return tuple(found[:wanted])
+
+    captions = Captions(
+        turns("calibration", _MEMORIZED, max(2, -(-count // 3))),
+        turns("test", _MEMORIZED, count),
+        turns("test", _NORMAL, count),
+    )
+    if not (captions.calibration and captions.test and captions.normal):
+        raise MMHError(
+            "The benchmark needs memorized captions in both halves and normal ones: ask for at "
+            "least one caption of a model whose world is known."
+        )
+    return captions
+
+
+def mitigation_benchmark(
+    captions: Captions, desk: Desk
+) -> Iterator[Progress[MitigationBenchmark]]:
+    """Choose strengths on the calibration captions, then draw the others with them.
+
+    Of each mitigation the smallest strength with at most `ENOUGH` copies is chosen, or the
+    strongest; random words and the chain keep their usual one. Normal captions are drawn with the
+    chain alone. Errors: MMHError.
+    """
+    started = time.monotonic()
+    found = MitigationBenchmark(
+        desk.model.name,
+        desk.model.sha256,
+        desk.seeds,
+        desk.model.steps,
+        desk.model.guidance,
+        "drawing",
+        captions,
+        (),
+        (),
+        (),
+        (),
+        (),
+        0.0,
+    )
+    for stage in (_calibrated, _tested, _normal, _attributed):
+        for share, message, latest in stage(found, desk):
+            found = replace(latest, seconds=time.monotonic() - started)
+            yield Progress(share, message, found)
+    yield Progress(1.0, "Finished", replace(found, state="complete"))
+
+
+_Stage = Iterator[tuple[float, str, MitigationBenchmark]]
+_Record = TypeVar("_Record", CaptionRecord, AttributionRecord)
+
+
+def _calibrated(found: MitigationBenchmark, desk: Desk) -> _Stage:
+    """Try ever stronger treatments until each is enough."""
+    names = [name for name in MITIGATIONS if name not in (*BASELINES, AUTOMATIC)]
+    open_ = {name: mitigation(name).strengths for name in names}
+    chosen: dict[str, Treatment] = {}
+    captions, rounds = found.captions.calibration, max(len(each) for each in open_.values())
+    for number in range(rounds):
+        tried = [
+            Treatment(n, s[number])
+            for n, s in open_.items()
+            if n not in chosen and number < len(s)
+        ]
+        records: list[CaptionRecord] = []
+        for place, caption in enumerate(captions):
+            if not tried:
+                break
+            done = (number + place / len(captions)) / rounds
+            for share, record in _drawn(caption, tried, desk):
+                at = _PARTS["calibration"] * (done + share / len(captions) / rounds)
+                said = f"Choosing strengths, round {number + 1}, caption {place + 1}"
+                yield at, said, found
+                if record is not None:
+                    records.append(record)
+                    found = replace(found, calibration=(*found.calibration, record))
+        for treatment in tried:
+            last = number == len(open_[treatment.mitigation]) - 1
+            if last or share_left(records, treatment) <= ENOUGH:
+                chosen[treatment.mitigation] = treatment
+    found = replace(found, chosen=tuple(chosen[name] for name in names))
+    yield _PARTS["calibration"], "Strengths are chosen", found
+
+
+def share_left(records: Sequence[CaptionRecord], treatment: Treatment) -> float:
+    """Return the share of copies under a treatment, captions that refuse it counting as copies."""
+    shares = []
+    for record in records:
+        row = record.row(treatment)
+        known = row is not None and not record.refused[row]
+        shares.append(float(record.copied[row].mean()) if known else 1.0)
+    return sum(shares) / len(shares) if shares else 1.0
+
+
+def _tested(found: MitigationBenchmark, desk: Desk) -> _Stage:
+    wanted = [RANDOM, *found.chosen, CHAIN]
+    captions = found.captions.test
+    for place, caption in enumerate(captions):
+        for share, record in _drawn(caption, wanted, desk):
+            part = _PARTS["test"] * (place + share) / len(captions)
+            said = f"Memorized captions, {place + 1} of {len(captions)}"
+            if record is not None:
+                found = replace(found, test=(*found.test, record))
+            yield _PARTS["calibration"] + part, said, found
+
+
+def _normal(found: MitigationBenchmark, desk: Desk) -> _Stage:
+    captions = found.captions.normal
+    before = _PARTS["calibration"] + _PARTS["test"]
+    for place, caption in enumerate(captions):
+        for share, record in _drawn(caption, [CHAIN], desk):
+            part = _PARTS["normal"] * (place + share) / len(captions)
+            said = f"Normal captions, {place + 1} of {len(captions)}"
+            if record is not None:
+                found = replace(found, normal=(*found.normal, record))
+            yield before + part, said, found
+
+
+def _attributed(found: MitigationBenchmark, desk: Desk) -> _Stage:
+    captions = found.captions.test
+    before = 1 - _PARTS["attribution"]
+    for place, caption in enumerate(captions):
+        path = _path(desk, "words", caption, ())
+        record = _kept(path, AttributionRecord) if desk.resume else None
+        if record is None:
+            base = next(r for r in found.test if r.caption == caption)
+            config = _config(caption, (), desk)
+            record = drop_words(
+                config, caption, desk.model, desk.reference, float(base.copied[0].mean())
+            )
+            save_record(path, record)
+        found = replace(found, attributions=(*found.attributions, record))
+        part = _PARTS["attribution"] * (place + 1) / len(captions)
+        yield before + part, f"Dropping words, {place + 1} of {len(captions)}", found
+
+
+def _drawn(
+    caption: Caption, treatments: Sequence[Treatment], desk: Desk
+) -> Iterator[tuple[float, CaptionRecord | None]]:
+    """Draw a caption, or find it in the work folder; yield the share done, the record at last."""
+    path = _path(desk, "caption", caption, treatments)
+    record = _kept(path, CaptionRecord) if desk.resume else None
+    if record is not None:
+        yield 1.0, record
+        return
+    run: MitigationRun | None = None
+    config = _config(caption, treatments, desk)
+    for progress in mitigation_study(config, desk.model, desk.reference, desk.normal):
+        run = progress.partial
+        yield 0.999 * progress.fraction, None
+    if run is None:
+        raise ValueError("The study yielded nothing.")
+    record = caption_record(run, caption)
+    save_record(path, record)
+    yield 1.0, record
+
+
+def _config(caption: Caption, treatments: Sequence[Treatment], desk: Desk) -> MitigationConfig:
+    base = default_config(desk.model, desk.source, caption.text)
+    return MitigationConfig(
+        desk.source,
+        (caption.text,),
+        desk.seeds,
+        tuple(treatments),
+        base.steps,
+        base.guidance,
+        base.height,
+        base.width,
+    )
+
+
+def _path(desk: Desk, what: str, caption: Caption, treatments: Sequence[Treatment]) -> Path:
+    """Return where a record is kept: by everything that it depends on but the program itself."""
+    names = [[one.mitigation, one.strength] for one in treatments]
+    model = [desk.model.sha256, desk.model.steps, desk.model.guidance]
+    key = [what, model, caption.text, caption.kind, list(desk.seeds), names]
+    digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()
+    return desk.work / f"{digest[:32]}.safetensors"
+
+
+def _kept(path: Path, kind: type[_Record]) -> _Record | None:
+    """Return a kept record, None where there is none or it is damaged."""
+    if not path.exists():
+        return None
+    try:
+        return load_record(path, kind)
+    except MMHError:
+        return None

@@ -1,0 +1,186 @@
+"""`python -m mmh_core mitigate`: equal bytes, whole folders, sentences and status 2."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mmh_core.cli import main
+from mmh_core.cli_mitigation import comparison_table, treatments_of
+from mmh_core.records import MMHError
+from mmh_core.report.bundle import zipped
+from mmh_core.report.frontier import frontier_svg
+from mmh_core.report.mitigations import (
+    mitigation_command,
+    mitigation_files,
+    mitigation_report,
+    mitigation_summary,
+)
+from mmh_core.store.archive import load_record
+from mmh_core.studies.mitigation_run import MitigationRun, Treatment
+from mmh_core.studies.mitigation_table import treatment_rows
+from tests.mitigation_runs import HOSTILE, NONE, STATIC, WORDS, comparison
+from tests.text_to_image.pipelines import write_pipeline
+
+PROMPT = "the cat & <b>the dog</b>"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a random model whose pictures have 32 x 32 pixels."""
+    return write_pipeline(tmp_path_factory.mktemp("models") / "tiny", "tiny", size=4)
+
+
+@pytest.fixture(scope="module")
+def drawn(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of one comparison, with the whole run beside it."""
+    out = tmp_path_factory.mktemp("drawn") / "run"
+    kept = out.with_name("kept.safetensors")
+    assert status(*asked(model), "--out", out, "--keep", kept) == 0
+    return out
+
+
+def asked(model: Path) -> list[object]:
+    return [
+        *("mitigate", "--model", model, "--prompt", PROMPT, "--normal", "a dog"),
+        *("--seeds", "3,5", "--mitigations", "static_guidance:0.5,anti_memorization_guidance"),
+        *("--steps", "3", "--guidance", "2", "--device", "cpu"),
+    ]
+
+
+def status(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as caught:
+        main([str(argument) for argument in arguments])
+    assert isinstance(caught.value.code, int)
+    return caught.value.code
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def figures_of(folder: Path) -> Any:
+    return json.loads((folder / "run.json").read_text())
+
+
+def test_a_comparison_leaves_pictures_figures_page_and_table(drawn: Path) -> None:
+    # None, random words and the schedule; the other one needs an index and is refused.
+    pictures = [f"{n:03d}-seed-{(3, 5)[n % 2]}.png" for n in range(12)]
+    assert sorted(files_of(drawn)) == [*pictures, "pictures.csv", "report.html", "run.json"]
+    found = figures_of(drawn)
+    assert [(c["mitigation"], c["strength"]) for c in found["cells"][:4]] == [
+        ("none", 0.0),
+        ("random_tokens", 2.0),
+        ("static_guidance", 0.5),
+        ("anti_memorization_guidance", 1.0),
+    ]
+    assert found["cells"][3]["refused"] and not found["cells"][2]["refused"]
+    assert {c["noise_sha256"] for c in found["cells"] if not c["refused"]} == {
+        found["cells"][0]["noise_sha256"]
+    }
+    assert [p["cell"] for p in found["pictures"]] == [0, 0, 1, 1, 2, 2, 4, 4, 5, 5, 6, 6]
+
+
+def test_the_kept_run_is_the_one_that_was_drawn(drawn: Path) -> None:
+    run = load_record(drawn.with_name("kept.safetensors"), MitigationRun)
+    assert run.state == "complete" and run.config.prompts == (PROMPT, "a dog")
+    assert mitigation_files(run, mitigation_command(run.config)) == files_of(drawn)
+
+
+def test_the_command_in_the_report_gives_the_same_bytes_again(
+    drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = shlex.split(figures_of(drawn)["command"])
+    assert words[:4] == ["python", "-m", "mmh_core", "mitigate"]
+    assert status(*words[3:]) == 0
+    assert files_of(tmp_path / "comparison") == files_of(drawn)
+    # An earlier comparison may be replaced, and nothing else.
+    assert status(*words[3:]) == 0
+    (tmp_path / "comparison" / "mine.txt").write_text("mine")
+    assert status(*words[3:]) == 2
+    assert (tmp_path / "comparison" / "mine.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--mitigations", "magic:1"], "There is no mitigation 'magic'"),
+        (["--mitigations", "rewrite:much"], "no number: write rewrite:4"),
+        (["--seeds", "one"], "seeds must be whole numbers"),
+        (["--seeds", "1,1"], "A seed is given twice"),
+        (["--prompt", " "], "prompt is empty"),
+        (["--words"], "--keep FILE"),
+        (["--device", "moon"], "choose from auto, cpu, cuda"),
+    ],
+)
+def test_bad_input_is_a_sentence_and_status_2_before_anything_is_written(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], said: str
+) -> None:
+    out = tmp_path / "run"
+    assert status(*asked(model), "--out", out, *more) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.startswith("Error: ") and not out.exists()
+
+
+def test_the_benchmark_needs_a_model_whose_world_is_known(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    work = tmp_path / "work"
+    assert status("mitigation-benchmark", "--model", model, "--work", work) == 2
+    assert "no captions of its own" in capsys.readouterr().err
+    assert status("mitigation-benchmark", "--captions", "0", "--work", work) == 2
+
+
+def test_treatments_are_read_with_the_baselines_first_and_once() -> None:
+    found = treatments_of("static_guidance:0.5, rewrite,none:0,static_guidance:0.5")
+    assert found == (NONE, WORDS, STATIC, Treatment("rewrite", 4.0))
+    with pytest.raises(MMHError, match="no mitigation ''"):
+        treatments_of("rewrite,")
+
+
+def test_the_table_has_a_line_per_treatment() -> None:
+    lines = comparison_table(comparison()).splitlines()
+    assert lines[2] == "| No mitigation | 0 | 1.00 | 0.970 | 0.420 | 3.0 | 10 |"
+    assert lines[4] == "| Guidance later | 0.5 | 0.00 | 0.650 | 0.390 | 22.0 | 10 |"
+    assert "no LIDs of normal prompts" in lines[6].replace("There are ", "")
+
+
+def test_the_page_shows_hostile_text_and_obeys_none_of_it() -> None:
+    run = comparison(HOSTILE, normal=(HOSTILE,))
+    page = mitigation_report(run, f"echo {HOSTILE}")
+    assert "&lt;img src=&#34;http://example.org" in page
+    assert "<img src=http" not in page and '<img src="http' not in page
+    assert "default-src 'none'" in page and "<script" not in page
+    assert page.count('src="data:image/png;base64,') == 2 * 4 * 2
+
+
+def test_the_page_tells_the_best_treatment_and_what_words_changed() -> None:
+    page = mitigation_report(comparison(), "command")
+    assert "Without mitigation 100% of 2 pictures are copies" in page
+    assert "With Guidance later 0.5 it is 0%" in page and "keep 93% of the alignment" in page
+    assert "<del>red</del>" in page and "<ins>crimson</ins>" in page
+    assert page.count("class=copied") == 2 + 1 + 1
+
+
+def test_no_measured_second_is_in_the_figures() -> None:
+    slow = comparison()
+    fast = MitigationRun(**{**slow.__dict__, "seconds": 1.0})
+    files = mitigation_files(slow, "command")
+    assert files == mitigation_files(fast, "command")
+    assert b"seconds" not in files["run.json"] and zipped(files) == zipped(dict(files))
+    assert mitigation_summary(slow)["treatments"][2]["similarity_difference"][0] == pytest.approx(
+        -0.32
+    )
+
+
+def test_the_frontier_of_the_page_has_a_numbered_mark_per_known_treatment() -> None:
+    rows = treatment_rows(comparison())
+    chart = frontier_svg(rows)
+    assert chart.count("<circle") == 4 and chart.count('class="base"') == 2
+    assert "<title>Guidance later 0.5</title>" in chart
+    assert frontier_svg(()) == ""
