@@ -1,0 +1,144 @@
+"""Score prompts by the early scan, without drawing anything, many prompts at a time.
+
+The scoring of a batch is one function of a model, a calibration and texts, so that any engine can
+call it on its own workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mmh_core.detectors.early_scan import EarlyScan
+from mmh_core.detectors.evidence import early_evidence, encode
+from mmh_core.detectors.measurement import measure
+from mmh_core.records import MMHError, Progress
+from mmh_core.store.archive import load_record, save_record
+from mmh_core.text_to_image.model import TextToImage
+
+#: The file beside the embedded model.
+FILE = "early_scan.safetensors"
+#: Seeds of every scan unless told otherwise, and prompts of one batch.
+SEEDS, BATCH = (0, 1, 2, 3), 48
+
+
+@dataclass(frozen=True)
+class EarlyCalibration:
+    """Hold what the early scan reads of a model's normal prompts.
+
+    `columns` (N, S, 2) are guidance norm and cosine of N normal prompts with the seeds. It serves
+    one model, told by `sha256`, and these seeds.
+    """
+
+    model: str
+    sha256: str
+    seeds: tuple[int, ...]
+    prompts: tuple[str, ...]
+    columns: Tensor
+
+    def detector(self) -> EarlyScan:
+        """Return the scan fitted to these prompts."""
+        return EarlyScan().fitted(self.columns.flatten(0, 1))
+
+    def normal(self) -> Tensor:
+        """Return the scores (N,) of the normal prompts, sorted."""
+        scores = self.detector().score(self.columns.flatten(0, 1))
+        return scores.reshape(self.columns.shape[:2]).mean(1).sort().values
+
+    def threshold(self, share: float) -> float:
+        """Return the score that at most this share of the normal prompts exceeds."""
+        if not 0 <= share < 1:
+            raise ValueError(f"share must be from 0 to below 1, got {share!r}.")
+        scores = self.normal()
+        return float(scores[len(scores) - 1 - int(share * len(scores))])
+
+    def check(self, model: TextToImage) -> None:
+        """Refuse another model than the one calibrated. Errors: MMHError."""
+        if model.sha256 != self.sha256:
+            raise MMHError(
+                f"The calibration is of {self.model} with other weights than {model.name}: "
+                "calibrate this model first, with the command calibrate."
+            )
+
+
+@dataclass(frozen=True)
+class EarlyScores:
+    """Hold the scores of P prompts, means over the seeds, and what they are made of (P,).
+
+    `percentile` (0 to 1) is the share of normal prompts with a lower score; `forwards` the network
+    evaluations per prompt and seed.
+    """
+
+    score: Tensor
+    guidance_norm: Tensor
+    cosine: Tensor
+    percentile: Tensor
+    forwards: float
+
+
+def score_prompts(
+    model: TextToImage, calibration: EarlyCalibration, prompts: Sequence[str]
+) -> EarlyScores:
+    """Score a batch of prompts: a pure function of its arguments.
+
+    Errors: MMHError for a calibration of another model.
+    """
+    calibration.check(model)
+    detector = calibration.detector()
+    columns, forwards = _read(model, detector, prompts, calibration.seeds)
+    score = detector.score(columns.flatten(0, 1)).reshape(columns.shape[:2]).mean(1)
+    normal = calibration.normal()
+    below = torch.searchsorted(normal, score.contiguous())
+    return EarlyScores(
+        score, columns[..., 0].mean(1), columns[..., 1].mean(1), below / len(normal), forwards
+    )
+
+
+def early_calibration(
+    model: TextToImage, prompts: Sequence[str], seeds: tuple[int, ...] = SEEDS
+) -> Iterator[Progress[EarlyCalibration]]:
+    """Read normal prompts; the last progress has the calibration of all.
+
+    Errors: MMHError for fewer than 20 prompts, which say nothing about rare scores.
+    """
+    distinct = list(dict.fromkeys(prompts))
+    if len(distinct) < 20:
+        raise MMHError(
+            f"{len(distinct)} different normal prompts are too few to calibrate: give at least 20."
+        )
+    parts = []
+    for start in range(0, len(distinct), BATCH):
+        texts = distinct[start : start + BATCH]
+        parts.append(_read(model, EarlyScan(), texts, seeds)[0])
+        done = start + len(texts)
+        yield Progress(
+            done / len(distinct),
+            f"Reading normal prompts, {done} of {len(distinct)}",
+            EarlyCalibration(
+                model.name, model.sha256, seeds, tuple(distinct[:done]), torch.cat(parts)
+            ),
+        )
+
+
+def write_early(folder: Path, found: EarlyCalibration) -> None:
+    """Keep a calibration in a folder."""
+    save_record(folder / FILE, found)
+
+
+def read_early(folder: Path) -> EarlyCalibration | None:
+    """Return the calibration kept in a folder, None where there is none. Errors: MMHError."""
+    path = folder / FILE
+    return load_record(path, EarlyCalibration) if path.exists() else None
+
+
+def _read(
+    model: TextToImage, detector: EarlyScan, prompts: Sequence[str], seeds: tuple[int, ...]
+) -> tuple[Tensor, float]:
+    """Return the columns (P, S, 2) of prompts, and the forwards per row."""
+    evidence = early_evidence(model, encode(model, prompts), seeds)
+    found = measure(model, evidence, [detector])[detector.name]
+    return found.values.reshape(len(prompts), len(seeds), -1), found.forwards

@@ -1,0 +1,286 @@
+"""Scan a table of prompts: the early scan for all, the full study for those above the threshold.
+
+Results go into shards on the disk as they come, each prompt once, so a scan that is killed at any
+moment goes on where it was and memory does not grow with the number of prompts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+from mmh_core.records import MMHError, Progress
+from mmh_core.store.archive import save_record
+from mmh_core.store.prompt_table import PromptBatch, PromptRow, prompt_batches
+from mmh_core.store.shards import (
+    ColumnKind,
+    ScanFolder,
+    ScanManifest,
+    ScanRow,
+    Value,
+    read_rows,
+    scan_folder,
+    scan_manifest,
+)
+from mmh_core.studies.early_scan import BATCH, EarlyCalibration, EarlyScores, score_prompts
+from mmh_core.studies.image import image_study
+from mmh_core.studies.image_reference import Reference
+from mmh_core.studies.image_run import ImageConfig, ImageRun, NormalPrompts
+from mmh_core.text_to_image.model import TextToImage
+
+#: What a row of the results holds beside prompt and seeds.
+COLUMNS: dict[str, ColumnKind] = {
+    "row": "int",
+    "label": "text",
+    "name": "text",
+    "tags": "text",
+    "score": "float",
+    "guidance_norm": "float",
+    "cosine": "float",
+    "percentile": "float",
+    "flagged": "bool",
+    "verdict": "text",
+    "copies": "float",
+    "similarity": "float",
+    "nearest": "int",
+    "lid": "float",
+    "lid_percentile": "float",
+    "run": "text",
+}
+#: Folder of the full studies within that of the scan.
+RUNS = "runs"
+_MOST_PROBLEMS = 1_000
+
+
+@dataclass(frozen=True)
+class ScanConfig:
+    """Say how to scan: `share` of the normal prompts may be flagged; `study` draws the flagged."""
+
+    model: str
+    share: float = 0.01
+    study: bool = True
+
+
+@dataclass(frozen=True)
+class ScanState:
+    """Hold how far a scan is.
+
+    `total` rows of the table were readable; `done` prompts have a result, `known` of them from an
+    earlier start; `flagged` are above the threshold. `problems` are (row, message) of rows that
+    were left out, the first thousand of `problem_count`; `duplicates` prompts were there before.
+    `seconds` and `scored` count this start's scoring alone.
+    """
+
+    folder: str
+    threshold: float
+    total: int = 0
+    done: int = 0
+    known: int = 0
+    flagged: int = 0
+    duplicates: int = 0
+    problem_count: int = 0
+    problems: tuple[tuple[int, str], ...] = ()
+    scored: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Scanner:
+    """Hold the models of a scan: they are loaded once, whatever is scanned with them."""
+
+    model: TextToImage
+    calibration: EarlyCalibration
+    reference: Reference | None
+    normal: NormalPrompts | None
+
+
+def scan(
+    table: Path, out: Path, scanner: Scanner, config: ScanConfig, *, most: int = 1_000_000
+) -> Iterator[Progress[ScanState]]:
+    """Scan a table into the folder `out`; started again it goes on, and repeats nothing.
+
+    Errors: MMHError for a table that cannot be used, for a folder with another scan, and for a
+    calibration of another model.
+    """
+    scanner.calibration.check(scanner.model)
+    threshold = scanner.calibration.threshold(config.share)
+    state = ScanState(str(out), threshold)
+    yield Progress(0.0, "Reading the table", state)
+    total = sum(len(batch.rows) for batch in prompt_batches(table, most=most))
+    if not total:
+        raise MMHError(f"{table.name} holds no prompt that can be used: see its format in --help.")
+    state = replace(state, total=total)
+    with scan_folder(out, _manifest(scanner, config)) as folder:
+        before = sum(bool(r.values["flagged"]) for r in _kept(out)) if folder.done else 0
+        state = replace(state, known=folder.done, flagged=before)
+        for batch in prompt_batches(table, most=most):
+            state = _noted(state, batch)
+            for rows in _chunks(batch.rows):
+                for after in _scanned(rows, folder, scanner, config, state):
+                    state = after
+                    yield Progress(state.done / total, _line(state), state)
+    yield Progress(1.0, f"Scanned {state.done:,} prompts, {state.flagged:,} flagged", state)
+
+
+def _kept(out: Path) -> Iterator[ScanRow]:
+    for batch in read_rows(out, columns=["flagged"]):
+        yield from batch
+
+
+def _scanned(
+    rows: list[PromptRow],
+    folder: ScanFolder,
+    scanner: Scanner,
+    config: ScanConfig,
+    state: ScanState,
+) -> Iterator[ScanState]:
+    """Score rows, study the flagged among them, and write every row once it is complete."""
+    seeds = scanner.calibration.seeds
+    wanted = folder.missing([(row.prompt, seeds) for row in rows])
+    fresh = [row for row, new in zip(rows, wanted, strict=True) if new]
+    state = replace(state, done=state.done + len(rows) - len(fresh))
+    if not fresh:
+        yield state
+        return
+    started = time.monotonic()
+    found = score_prompts(scanner.model, scanner.calibration, [row.prompt for row in fresh])
+    state = replace(
+        state,
+        scored=state.scored + len(fresh),
+        seconds=state.seconds + time.monotonic() - started,
+    )
+    plain = [i for i in range(len(fresh)) if float(found.score[i]) <= state.threshold]
+    folder.write([_row(fresh[i], seeds, _scores(found, i, False)) for i in plain])
+    state = replace(state, done=state.done + len(plain))
+    yield state
+    for i in range(len(fresh)):
+        if i in plain:
+            continue
+        values = _scores(found, i, True)
+        if config.study:
+            values |= _studied(fresh[i].prompt, seeds, scanner, Path(state.folder))
+        folder.write([_row(fresh[i], seeds, values)])
+        state = replace(state, done=state.done + 1, flagged=state.flagged + 1)
+        yield state
+
+
+def _studied(
+    prompt: str, seeds: tuple[int, ...], scanner: Scanner, out: Path
+) -> Mapping[str, Value]:
+    """Draw a flagged prompt, keep the run beside the shards, and return its figures."""
+    model = scanner.model
+    height, width = model.picture_size
+    config = ImageConfig(
+        model.name,
+        (prompt,),
+        seeds,
+        model.steps,
+        model.guidance,
+        height,
+        width,
+        curve=False,
+        frames=0,
+    )
+    run: ImageRun | None = None
+    for progress in image_study(config, model, scanner.reference, scanner.normal):
+        run = progress.partial
+    if run is None:
+        raise ValueError("The image study yielded nothing.")
+    name = hashlib.sha256(prompt.encode("utf-8")).hexdigest()[:32] + ".safetensors"
+    save_record(out / RUNS / name, run)
+    return run_figures(run) | {"run": name}
+
+
+def run_figures(run: ImageRun) -> dict[str, Value]:
+    """Return the figures of a prompt's pictures: the worst verdict, means, the nearest copy."""
+    copies = [one.copy for one in run.pictures if one.copy is not None]
+    lids = [one.lid for one in run.pictures if one.lid is not None]
+    nearest = max(copies, key=lambda copy: copy.similarity, default=None)
+    verdicts = [one.verdict for one in run.pictures]
+    return {
+        "verdict": max(verdicts, key=lambda each: (_GRAVITY.get(each, 0), verdicts.count(each))),
+        "copies": (
+            sum(copy.kind != "none" for copy in copies) / len(copies) if copies else math.nan
+        ),
+        "similarity": math.nan if nearest is None else nearest.similarity,
+        "nearest": -1 if nearest is None else nearest.nearest,
+        "lid": sum(lid.conditional for lid in lids) / len(lids) if lids else math.nan,
+        "lid_percentile": sum(lid.percentile for lid in lids) / len(lids) if lids else math.nan,
+    }
+
+
+#: The graver of two verdicts counts for a prompt.
+_GRAVITY = {
+    "exact copy": 4,
+    "template copy": 3,
+    "suspicious, no copy found": 2,
+    "memorized, cause not identifiable": 2,
+    "not memorized": 1,
+}
+
+
+def _scores(found: EarlyScores, i: int, flagged: bool) -> dict[str, Value]:
+    return {
+        "score": float(found.score[i]),
+        "guidance_norm": float(found.guidance_norm[i]),
+        "cosine": float(found.cosine[i]),
+        "percentile": float(found.percentile[i]),
+        "flagged": flagged,
+        "verdict": "",
+        "copies": math.nan,
+        "similarity": math.nan,
+        "nearest": -1,
+        "lid": math.nan,
+        "lid_percentile": math.nan,
+        "run": "",
+    }
+
+
+def _row(row: PromptRow, seeds: tuple[int, ...], values: Mapping[str, Value]) -> ScanRow:
+    about: dict[str, Value] = {
+        "row": row.row,
+        "label": row.label,
+        "name": row.name,
+        "tags": "; ".join(row.tags),
+    }
+    return ScanRow(row.prompt, seeds, {**about, **values})
+
+
+def _manifest(scanner: Scanner, config: ScanConfig) -> ScanManifest:
+    calibration = hashlib.sha256(scanner.calibration.columns.numpy(force=True).tobytes())
+    settings = {
+        "detector": "early_scan",
+        "share": config.share,
+        "study": config.study,
+        "calibration": calibration.hexdigest(),
+        "steps": scanner.model.steps,
+        "guidance": scanner.model.guidance,
+    }
+    return scan_manifest(scanner.model.name, scanner.model.sha256, settings, COLUMNS)
+
+
+def _noted(state: ScanState, batch: PromptBatch) -> ScanState:
+    """Add a batch's rows that cannot be used."""
+    room = max(0, _MOST_PROBLEMS - len(state.problems))
+    more = tuple((problem.row, problem.message) for problem in batch.problems[:room])
+    return replace(
+        state,
+        problems=state.problems + more,
+        problem_count=state.problem_count + len(batch.problems),
+        duplicates=state.duplicates + batch.duplicates,
+    )
+
+
+def _chunks(rows: tuple[PromptRow, ...]) -> Iterator[list[PromptRow]]:
+    each = iter(rows)
+    while chunk := list(islice(each, BATCH)):
+        yield chunk
+
+
+def _line(state: ScanState) -> str:
+    return f"Scanning, {state.done:,} of {state.total:,} prompts, {state.flagged:,} flagged"
