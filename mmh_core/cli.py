@@ -18,6 +18,7 @@ from mmh_core.cli_index import index
 from mmh_core.cli_mitigation import mitigate, mitigation_benchmark
 from mmh_core.cli_output import check_places, followed, write_json
 from mmh_core.cli_pocket import app as pocket
+from mmh_core.cli_scan import calibrate, scan
 from mmh_core.cli_tables import benchmark_tables, manifold_summary
 from mmh_core.records import MMHError
 
@@ -32,6 +33,8 @@ app.command()(images)
 app.command()(audit)
 app.command()(benchmark)
 app.command()(index)
+app.command()(calibrate)
+app.command()(scan)
 app.command()(mitigate)
 app.command("mitigation-benchmark")(mitigation_benchmark)
 app.add_typer(pocket, name="pocket")

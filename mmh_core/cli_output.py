@@ -10,13 +10,16 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
 from mmh_core.cli_tables import plain
 from mmh_core.files import write_text
 from mmh_core.records import MMHError, Progress
+
+if TYPE_CHECKING:
+    import torch
 
 Result = TypeVar("Result")
 
@@ -76,3 +79,15 @@ def write_json(value: object, path: Path | None) -> None:
         typer.echo(text, nl=False)
     else:
         write_text(path, text)
+
+
+def device_of(name: str) -> torch.device:
+    """Return the device of a name; auto takes a GPU where there is one."""
+    import torch
+
+    found = torch.cuda.is_available()
+    if name not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"device must be cpu, cuda or auto, got {name!r}.")
+    if name == "cuda" and not found:
+        raise MMHError("There is no CUDA device here: build with --device cpu.")
+    return torch.device("cuda" if found and name != "cpu" else "cpu")

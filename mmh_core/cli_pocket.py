@@ -8,12 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmh_core.cli_output import check_places, followed, write_json
-from mmh_core.records import MMHError
+from mmh_core.cli_output import check_places, device_of, followed, write_json
 
 if TYPE_CHECKING:
-    import torch
-
     from mmh_core.pocket.check import Check
     from mmh_core.pocket.figures import Row
 
@@ -51,6 +48,8 @@ def build_command(
     from mmh_core.pocket.furnish import add_to_card, card_of, furnish
     from mmh_core.pocket.plan import fitted_to
     from mmh_core.pocket.world import build_world
+    from mmh_core.studies.early_scan import early_calibration, write_early
+    from mmh_core.studies.labelled_prompts import pocket_normal_captions
     from mmh_core.studies.normal_prompts import pocket_normal, write_normal
     from mmh_core.text_to_image.stable_diffusion import CARD, load
 
@@ -58,7 +57,7 @@ def build_command(
         raise ValueError(f"seed must be a whole number from 0, got {seed}.")
     # Before hours of work, and not after them.
     check_places(out / CARD, work / CARD)
-    place = _device(device)
+    place = device_of(device)
     config = replace(BuildConfig(), seed=seed)
     if minutes is not None:
         config = fitted_to(minutes, config, place, work)
@@ -66,10 +65,12 @@ def build_command(
     world = build_world(seed, share=config.share)
     built = followed(build(config, out, work, device=place, world=world))
     followed(furnish(out, world, card_of(config, built), place))
-    normal = followed(pocket_normal(out, load(out, device=place), seed))
+    model = load(out, device=place)
+    normal = followed(pocket_normal(out, model, seed))
     if normal is None:
         raise ValueError("The normal prompts gave no figures.")
     write_normal(out, normal)
+    write_early(out, followed(early_calibration(model, pocket_normal_captions(seed))))
     typer.echo(f"Built into {built.out}.")
     found = followed(check(out, device=place))
     add_to_card(out, {"figures": plain(found.rows)})
@@ -90,7 +91,7 @@ def check_command(
     from mmh_core.pocket.check import check
 
     check_places(json_file)
-    found = followed(check(folder, device=_device(device)))
+    found = followed(check(folder, device=device_of(device)))
     typer.echo(check_table(found))
     if json_file is not None:
         write_json({"figures": found.rows}, json_file)
@@ -119,15 +120,3 @@ def _cells(row: Row) -> list[str]:
         f"{row.count:,}",
         "" if row.bound == "none" else "SHORT" if row.short else "holds",
     ]
-
-
-def _device(name: str) -> torch.device:
-    """Return the device of a name; auto takes a GPU where there is one."""
-    import torch
-
-    found = torch.cuda.is_available()
-    if name not in ("auto", "cpu", "cuda"):
-        raise ValueError(f"device must be cpu, cuda or auto, got {name!r}.")
-    if name == "cuda" and not found:
-        raise MMHError("There is no CUDA device here: build with --device cpu.")
-    return torch.device("cuda" if found and name != "cpu" else "cpu")

@@ -13,7 +13,8 @@ from mmh_core.studies.benchmark_run import LabelledPrompt, Split
 
 #: Captions of unnamed scenes in each half; those of the halves come from different seeds.
 OPEN_CAPTIONS = {"calibration": 40, "test": 100}
-_OPEN_SEEDS = {"calibration": 10_000, "test": 20_000}
+_OPEN_SEEDS = {"calibration": 10_000, "test": 20_000, "scan": 30_000}
+_NORMAL = 200
 #: What a label cell may say, in lower case.
 _YES, _NO = ("1", "true", "yes", "memorized"), ("0", "false", "no", "normal")
 _SPLITS: tuple[Split, ...] = ("calibration", "test")
@@ -48,6 +49,26 @@ def pocket_labelled(folder: Path, seed: int = 0) -> tuple[LabelledPrompt, ...]:
             for text in [text for text in drawn if text not in known][:count]
         ]
     return tuple(found)
+
+
+def pocket_normal_captions(seed: int = 0) -> tuple[str, ...]:
+    """Return 200 normal captions of the embedded world, none of them of the test half.
+
+    Varied ones of the calibration half, and captions of unnamed scenes.
+    """
+    from mmh_core.pocket.calibration import captions_of
+
+    varied = captions_of(seed, "calibration")
+    found = [str(text) for text in varied[varied.kind == "varied"].caption]
+    tested = set(_open(OPEN_CAPTIONS["test"], _OPEN_SEEDS["test"] + seed))
+    others = _open(_NORMAL, _OPEN_SEEDS["scan"] + seed)
+    return tuple([*found, *(text for text in others if text not in tested)][:_NORMAL])
+
+
+def _open(count: int, seed: int) -> list[str]:
+    """Return so many different captions of unnamed scenes."""
+    drawn = open_captions(2 * count, seed).caption.drop_duplicates()
+    return [str(text) for text in drawn][:count]
 
 
 def split_labelled(rows: Iterable[tuple[str, bool, str]]) -> tuple[LabelledPrompt, ...]:

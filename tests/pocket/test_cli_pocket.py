@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mmh_core.cli import main
-from mmh_core.cli_pocket import _device
+from mmh_core.cli_output import device_of
 
 
 def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
@@ -68,5 +68,5 @@ def test_a_folder_without_model_is_refused(
 def test_auto_takes_a_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     for found, wanted in ((True, "cuda"), (False, "cpu")):
         monkeypatch.setattr(torch.cuda, "is_available", lambda found=found: found)
-        assert _device("auto") == torch.device(wanted)
-        assert _device("cpu") == torch.device("cpu")
+        assert device_of("auto") == torch.device(wanted)
+        assert device_of("cpu") == torch.device("cpu")

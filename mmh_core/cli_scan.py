@@ -1,0 +1,106 @@
+"""The commands that scan a table of prompts, and calibrate a model for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mmh_core.cli_output import check_places, device_of, followed
+from mmh_core.records import MMHError
+
+if TYPE_CHECKING:
+    from mmh_core.studies.scan import ScanState
+
+ModelName = Annotated[str, typer.Option(help="A name of the catalogue, a folder or a file.")]
+_SHOWN = 20
+
+
+def scan(
+    table: Annotated[Path, typer.Argument(help="CSV, Parquet or text file of prompts.")],
+    out: Annotated[Path, typer.Option(help="Folder of the results; run again to go on.")],
+    model: ModelName = "pocket-sd",
+    calibration: Annotated[
+        Path | None, typer.Option(help="Folder that the command calibrate wrote.")
+    ] = None,
+    share: Annotated[
+        float, typer.Option(help="Share of normal prompts that may be flagged.")
+    ] = 0.01,
+    study: Annotated[bool, typer.Option(help="Draw and study what is flagged.")] = True,
+    device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda or auto.")] = "auto",
+) -> None:
+    """Score every prompt by the early scan, and study those above the threshold.
+
+    Results are Parquet files in the folder; a killed scan goes on where it was.
+    """
+    from mmh_core.studies.early_scan import read_early
+    from mmh_core.studies.image_reference import pocket_reference
+    from mmh_core.studies.normal_prompts import read_normal
+    from mmh_core.studies.scan import ScanConfig, Scanner
+    from mmh_core.studies.scan import scan as scanned
+    from mmh_core.text_to_image.stable_diffusion import load
+
+    if not 0 <= share < 1:
+        raise MMHError(f"share is {share}: it must be from 0 to below 1.")
+    if out.exists() and not out.is_dir():
+        raise MMHError(f"{out} is a file: name a folder for the results.")
+    folder = _folder(model)
+    early = read_early(calibration or folder or Path())
+    if early is None:
+        raise MMHError(
+            f"{model} has no calibration: make one with `mmh_core calibrate NORMAL.txt --model "
+            f"{model} --out FOLDER`, then name it by --calibration."
+        )
+    loaded = load(model, device=device_of(device))
+    own = folder is not None and (folder / "world.json").exists()
+    scanner = Scanner(
+        loaded,
+        early,
+        pocket_reference(folder) if own and folder is not None else None,
+        None if folder is None else read_normal(folder),
+    )
+    state = followed(scanned(table, out, scanner, ScanConfig(model, share, study)))
+    typer.echo(scan_summary(state))
+
+
+def calibrate(
+    table: Annotated[Path, typer.Argument(help="Prompts that are not memorized, 20 or more.")],
+    out: Annotated[Path, typer.Option(help="Folder to keep the calibration in.")],
+    model: ModelName = "pocket-sd",
+    device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda or auto.")] = "auto",
+) -> None:
+    """Read what is normal for a model from prompts that it has not memorized."""
+    from mmh_core.store.prompt_table import prompt_batches
+    from mmh_core.studies.early_scan import FILE, early_calibration, write_early
+    from mmh_core.text_to_image.stable_diffusion import load
+
+    check_places(out / FILE)
+    prompts = [row.prompt for batch in prompt_batches(table, most=10_000) for row in batch.rows]
+    found = followed(early_calibration(load(model, device=device_of(device)), prompts))
+    write_early(out, found)
+    typer.echo(f"Calibrated {found.model} on {len(found.prompts):,} prompts into {out}.")
+
+
+def scan_summary(state: ScanState) -> str:
+    """Return in words how a scan ended, with the first rows that were left out."""
+    pace = f", {state.scored / state.seconds:.0f} prompts/s" if state.seconds > 0 else ""
+    lines = [
+        f"{state.done:,} prompts in {state.folder}: {state.flagged:,} flagged above "
+        f"{state.threshold:.3g}; {state.known:,} were there before, {state.duplicates:,} rows "
+        f"repeat a prompt{pace}."
+    ]
+    if state.problem_count:
+        lines.append(f"{state.problem_count:,} rows were left out:")
+        lines += [f"  row {row}: {message}" for row, message in state.problems[:_SHOWN]]
+        if state.problem_count > _SHOWN:
+            lines.append(f"  and {state.problem_count - _SHOWN:,} more")
+    return "\n".join(lines)
+
+
+def _folder(model: str) -> Path | None:
+    """Return the folder of a model on this disk, None for a Hub name or a single file."""
+    from mmh_core.text_to_image.catalogue import CATALOGUE
+
+    folder = Path(CATALOGUE[model].source if model in CATALOGUE else model)
+    return folder if folder.is_dir() else None
