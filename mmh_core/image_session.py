@@ -361,6 +361,10 @@ def audit_picture(data: bytes, caption: str, name: str) -> PictureResult:
     """Return what the model and its training set say of a picture. Errors: MMHError."""
     import hashlib
 
+    from mmh_core.retrieval.pictures import read_picture
+
+    # What is no picture is refused before anything is loaded for it.
+    read_picture(data)
     return _audit(hashlib.sha256(data).hexdigest(), caption, name, data)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import streamlit as st
 import torch
 
@@ -11,7 +13,7 @@ from mmh_core.records import MMHError
 from mmh_core.studies.image_lid import LOG_DELTAS
 from mmh_core.studies.image_run import PictureResult
 from views import layout
-from views.images import detail, phrases, state
+from views.images import detail, state
 
 SENTENCE = (
     "Drop any picture: it is compared with all training pictures, and the model says how many "
@@ -53,7 +55,6 @@ def section(model: str) -> None:
     except (MMHError, ValueError) as error:
         st.error(layout.plain(str(error)), icon=":material/error:")
         return
-    st.caption(f"Read at {phrases.lid_with_error(found.lid)} directions (LID).")
     detail.section(found, _ground(model, found), "audit")
 
 
@@ -103,8 +104,11 @@ def _take_caption(prompt: str) -> None:
 
 
 def _ground(model: str, found: PictureResult) -> detail.Ground:
-    known, normal = image_session.reference(model), image_session.normal(model)
-    scale = found.lid.log_delta if found.lid is not None else LOG_DELTAS[0]
+    known, lid = image_session.reference(model), found.lid
+    scale = LOG_DELTAS[0] if lid is None else lid.log_delta
+    # Without a percentile the normal prompts are those of other weights.
+    usable = lid is not None and not math.isnan(lid.percentile)
+    normal = image_session.normal(model) if usable else None
     return detail.Ground(
         torch.tensor(LOG_DELTAS), scale, normal, 0 if known is None else len(known.index)
     )

@@ -121,6 +121,9 @@ def region(picture: PictureResult, name: str) -> None:
 @st.fragment
 def steps(picture: PictureResult, name: str) -> None:
     """Draw the picture as the model saw it coming, step by step."""
+    if len(picture.frames) == 1 and len(picture.frame_steps) == 1:
+        _reconstruction(picture)
+        return
     layout.heading(
         "How it came about",
         "What the model aimed at after each step. A memorized picture often stands after few "
@@ -129,8 +132,7 @@ def steps(picture: PictureResult, name: str) -> None:
     found = picture.frame_steps.tolist()
     if len(found) < 2 or len(picture.frames) != len(found):
         st.caption(
-            "No steps were kept: pictures from elsewhere have none, and a stopped run may have "
-            "ended before."
+            "No steps were kept: a run that was stopped, or drawn from the command line, has none."
         )
         return
     step = st.select_slider("Step", found, value=found[0], key=f"im_step_{name}")
@@ -142,3 +144,14 @@ def steps(picture: PictureResult, name: str) -> None:
     large = show.image(frame, f"What the model aimed at after step {step}", most=_LARGE)
     show.html(f'<div class="im-stack">{large}</div>')
     show.html(f'<div class="im-strip">{strip}</div>')
+
+
+def _reconstruction(picture: PictureResult) -> None:
+    layout.heading(
+        "What the model can hold of it",
+        "Encoded and decoded again. LID is read at this version: what is lost here, such as fine "
+        "print, the model cannot have memorized.",
+    )
+    own = show.figure(picture.picture, "The picture as it was read", "as read", most=_LARGE)
+    back = show.figure(picture.frames[0], "Encoded and decoded again", "as held", most=_LARGE)
+    show.html(f'<div class="im-pair">{own}{back}</div>')

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import streamlit as st
 from torch import Tensor
 
-from mmh_core import image_session, session
 from mmh_core.picture_files import about_of, png_bytes
 from mmh_core.plots import images
 from mmh_core.studies.image_run import ImageRun, NormalPrompts, PictureResult
@@ -33,6 +33,9 @@ def ground_of(run: ImageRun) -> Ground:
 def stepper(run: ImageRun, chosen: PictureResult) -> None:
     """Draw which picture is shown, with the ways to another and to its file."""
     many = len(run.pictures)
+    refused = st.session_state.pop(state.key("refused"), None)
+    if refused is not None:
+        st.error(layout.plain(refused), icon=":material/error:")
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.subheader(f"Picture {chosen.index}, seed {chosen.seed}", anchor=False, width="content")
         for label, icon, step in (("Previous", "arrow_back", -1), ("Next", "arrow_forward", 1)):
@@ -44,13 +47,14 @@ def stepper(run: ImageRun, chosen: PictureResult) -> None:
                 on_click=state.choose_picture,
                 args=((chosen.index + step) % many,),
             )
-        if st.button(
+        st.button(
             "Same settings, another seed",
             icon=":material/casino:",
             key="im_another",
             help="Draw this prompt once more with a random seed and all else equal",
-        ):
-            _another(run, chosen)
+            on_click=state.draw_another,
+            args=(replace(run.config, prompts=(chosen.prompt,)),),
+        )
         st.download_button(
             "PNG",
             lambda: png_bytes(chosen.picture, about_of(run, chosen)),
@@ -62,20 +66,6 @@ def stepper(run: ImageRun, chosen: PictureResult) -> None:
             help="The picture with prompt, seed, settings, model digest and LID inside; drop it "
             "into Audit a picture to get them back",
         )
-
-
-def _another(run: ImageRun, chosen: PictureResult) -> None:
-    import secrets
-    from dataclasses import replace
-
-    config = replace(
-        run.config, prompts=(chosen.prompt,), seeds=(secrets.randbelow(1_000_000_000),)
-    )
-    with session.told():
-        state.use_config(config)
-        state.show_job(image_session.submit_images(config))
-        state.remember()
-        st.rerun()
 
 
 def section(picture: PictureResult, ground: Ground, name: str) -> None:
@@ -104,17 +94,30 @@ def section(picture: PictureResult, ground: Ground, name: str) -> None:
             f"im_curve_{name}",
         )
     with right:
-        layout.heading(
-            "How strongly the prompt pulls",
-            "The difference that the prompt makes at each step. Memorized prompts often pull "
-            "harder from the first step on; a strong pull alone proves nothing.",
-        )
-        layout.chart(images.guidance_norms(picture, ground.normal), f"im_norm_{name}")
+        _pull(picture, ground, name)
     left, right = layout.side_by_side(f"im_region_{name}")
     with left:
         compare.region(picture, name)
     with right:
         compare.steps(picture, name)
+
+
+def _pull(picture: PictureResult, ground: Ground, name: str) -> None:
+    layout.heading(
+        "How strongly the prompt pulls",
+        "The difference that the prompt makes at each step. Memorized prompts often pull harder "
+        "from the first step on; a strong pull alone proves nothing.",
+    )
+    norm = picture.guidance_norm
+    if len(norm) > 1:
+        layout.chart(images.guidance_norms(picture, ground.normal), f"im_norm_{name}")
+    elif len(norm) and not math.isnan(float(norm[0])):
+        st.caption(
+            f"This picture was not drawn step by step. At the least noise its caption pulls with "
+            f"{float(norm[0]):.2g}."
+        )
+    else:
+        st.caption("Without a caption nothing pulls: enter one above to see this and the map.")
 
 
 def facts(picture: PictureResult) -> None:

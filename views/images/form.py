@@ -6,7 +6,7 @@ import time
 
 import streamlit as st
 
-from mmh_core import image_session, session
+from mmh_core import image_session
 from mmh_core.dimension.estimators import ESTIMATORS
 from mmh_core.image_session import ModelChoice
 from mmh_core.records import MMHError
@@ -58,8 +58,8 @@ def _examples(settings: Settings) -> None:
         list(KINDS),
         key=key("example"),
         format_func=lambda kind: KINDS[kind].split(":")[0],
-        help="Shows a finished run of this kind. "
-        + " ".join(f"**{name}**." for name in KINDS.values()),
+        help="Shows a finished run of this kind.\n\n"
+        + "\n".join(f"- {name}" for name in KINDS.values()),
         on_change=state.choose_kind,
     )
     st.caption(KINDS[settings.example].split(": ")[1].capitalize() + ".")
@@ -92,7 +92,6 @@ def _numbers(choice: ModelChoice) -> None:
             "Seed",
             ["fixed", "random"],
             key=key("seeding"),
-            default="fixed",
             required=True,
             format_func=str.capitalize,
             help="Fixed: the same seed gives the same picture on one machine. Random: a new one "
@@ -178,10 +177,15 @@ def _draw(choice: ModelChoice) -> None:
         return
     if st.session_state.get(key("seeding")) == "random":
         config = _with_new_seed(config)
-    with session.told():
+        # The field is not drawn now, so it may be set: it says what was drawn.
+        st.session_state[key("seed")] = config.seeds[0]
+    try:
         state.show_job(image_session.submit_images(config))
-        state.remember()
-        st.rerun()
+    except (MMHError, ValueError) as error:
+        st.error(layout.plain(str(error)), icon=":material/error:")
+        return
+    state.remember()
+    st.rerun()
 
 
 def _asked() -> tuple[ImageConfig, str | None]:

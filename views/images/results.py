@@ -34,8 +34,8 @@ def result(run: ImageRun, settings: Settings, *, precomputed: bool) -> None:
 def nothing(settings: Settings) -> None:
     """Say what to do where there is no run to show; a picture can be audited all the same."""
     st.info(
-        "There is no run of this model yet. Write a prompt at left and press **Draw**: pictures "
-        "appear while they are drawn, and you can stop at any time.",
+        "There is no run of this model yet. Once it is ready, write a prompt at left and press "
+        "**Draw**: pictures appear while they are drawn, and you can stop at any time.",
         icon=":material/brush:",
     )
     layout.heading("Audit a picture", audit.SENTENCE)

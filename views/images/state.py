@@ -53,6 +53,7 @@ def restore() -> tuple[Settings, list[str]]:
     use_form(settings.form)
     for name in ("model", "example", "tab", "picture", "job"):
         state[key(name)] = getattr(settings, name)
+    state.setdefault(key("seeding"), "fixed")
     return settings, said
 
 
@@ -127,6 +128,17 @@ def reuse_seed(seed: int) -> None:
     st.session_state[key("seeding")] = "fixed"
 
 
+def draw_another(config: ImageConfig) -> None:
+    """Draw once more with one random seed and all else equal; for a callback."""
+    config = replace(config, seeds=(secrets.randbelow(1_000_000_000),))
+    try:
+        show_job(image_session.submit_images(config))
+    except (MMHError, ValueError) as error:
+        st.session_state[key("refused")] = str(error)
+        return
+    use_config(config)
+
+
 def show_job(job: str | None) -> None:
     """Show a run and forget which picture was chosen in the one before."""
     st.session_state[key("job")] = job
@@ -137,7 +149,6 @@ def show_job(job: str | None) -> None:
 def choose_picture(index: int | None) -> None:
     """Show a picture in detail, or let the page choose one."""
     st.session_state[key("picture")] = index
-    st.session_state.pop(key("rank"), None)
 
 
 def open_past() -> None:

@@ -1,0 +1,482 @@
+"""The images page, as a person uses it, through Streamlit's own test harness."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from streamlit.testing.v1 import AppTest
+
+from mmh_core import image_session, session
+from mmh_core.image_session import EXAMPLES
+from mmh_core.picture_files import about_of, png_bytes, settings_of
+from mmh_core.records import MMHError
+from mmh_core.report import image_command
+from mmh_core.store.archive import load_record, save_record
+from mmh_core.studies.image_run import ImageConfig, ImageRun, PromptTruth
+from views.images.phrases import percentile
+from views.images.settings import KINDS, Form, Settings, form_of, parsed, query
+from views.layout import plain
+from views.words import number
+
+APP = Path(__file__).parents[1] / "app.py"
+HOSTILE = "![x](http://example.org/p.png) <img src=http://example.org/q.png> **a** $b$ :red[c]"
+
+
+@pytest.fixture
+def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AppTest]:
+    """Yield the images page with an empty data folder, not yet run, and end its jobs."""
+    monkeypatch.setattr(sys, "argv", ["app.py", "--data", str(tmp_path)])
+    yield opened()
+    session.jobs().runner.shutdown()
+
+
+def opened() -> AppTest:
+    """Return the images page of a new browser.
+
+    As a script of its own: under app.py the harness starts every run of it as if the server were
+    fresh, and the page's guard then starts it again, which loses the click.
+    """
+    return AppTest.from_file(str(APP.parent / "pages" / "images.py"), default_timeout=120)
+
+
+def example(kind: str) -> ImageRun:
+    return load_record(EXAMPLES / f"{kind}.safetensors", ImageRun)
+
+
+def sound(app: AppTest) -> AppTest:
+    """Check that no traceback is on the page, and return it."""
+    assert not app.exception
+    assert "Something unexpected" not in said(app)
+    return app
+
+
+def said(app: AppTest) -> str:
+    return " ".join(m.value for m in (*app.error, *app.warning, *app.info))
+
+
+def captions(app: AppTest) -> str:
+    return " ".join(c.value for c in app.caption)
+
+
+def pages_html(app: AppTest) -> str:
+    return " ".join(element.value for element in app.get("html"))
+
+
+def metrics(app: AppTest) -> dict[str, str]:
+    return {metric.label: metric.value for metric in app.metric}
+
+
+def start(app: AppTest, **numbers: int) -> str:
+    """Fill the form, press Draw and return the id of the job."""
+    for name, value in numbers.items():
+        app.number_input(key=f"im_{name}").set_value(value)
+    sound(app.button(key="im_draw").click().run())
+    return str(app.session_state["im_job"])
+
+
+def finished(app: AppTest, job: str) -> ImageRun:
+    """Wait for a job, run the page again and return what was kept."""
+    record = session.jobs().runner.wait(job, timeout=110)
+    assert not record.is_active and record.error is None
+    sound(app.run())
+    return load_record(session.data_folder() / "runs" / str(record.result), ImageRun)
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_the_finished_example_of_each_kind_shows_the_figures_of_its_record(
+    app: AppTest, kind: str
+) -> None:
+    run = example(kind)
+    if kind != "duplicate":
+        app.query_params["example"] = kind
+    sound(app.run())
+    copies = sum(one.copy is not None and one.copy.kind != "none" for one in run.pictures)
+    lids = torch.tensor([one.lid.conditional for one in run.pictures if one.lid is not None])
+    truth = run.pictures[0].truth
+    assert isinstance(truth, PromptTruth) and truth.kind == kind
+    # The quantile is the mean of the middle two: an even number of pictures.
+    assert metrics(app) == {
+        "Copies": f"{copies} of {len(run.pictures)}",
+        "LID": number(float(lids.quantile(0.5)), 1),
+        "Seed agreement": number(run.agreement[0]),
+        "Truth": kind,
+    }
+    shown = pages_html(app)
+    assert run.config.prompts[0] in shown
+    for one in run.pictures:
+        assert f"training picture {one.neighbors[0].id:,}" in shown
+        assert percentile(one.lid) in shown
+    assert f"all {run.searched:,} training pictures were compared" in captions(app)
+    assert not said(app)
+    assert app.text_area(key="im_prompt").value == run.config.prompts[0]
+
+
+def test_the_page_opens_under_the_app(app: AppTest) -> None:
+    under = AppTest.from_file(str(APP), default_timeout=120).switch_page("pages/images.py")
+    sound(under.run())
+    assert under.title[0].value == "Images"
+    assert metrics(under)["Truth"] == "duplicate"
+
+
+def test_another_kind_fills_the_form_and_a_paraphrase_takes_its_place(app: AppTest) -> None:
+    sound(app.run())
+    sound(app.selectbox(key="im_example").set_value("overfit").run())
+    assert metrics(app)["Truth"] == "overfit"
+    assert app.query_params == {"model": "pocket-sd", "example": "overfit"}
+    known = image_session.prompt_examples("pocket-sd")
+    assert {one.kind for one in known} == set(KINDS)
+    other = next(one for one in known if one.kind == "overfit" and not one.trained)
+    sound(app.selectbox(key="im_wording").set_value(other.caption).run())
+    assert app.text_area(key="im_prompt").value == other.caption
+    assert app.query_params["prompt"] == other.caption
+    assert "The form at left differs" in captions(app)
+
+
+def test_example_prompts_are_of_the_calibration_half_with_the_trained_wording_first() -> None:
+    from mmh_core.pocket.assets import read_prompts
+
+    table = read_prompts(APP.parent / "assets" / "pocket-sd")
+    tested = set(table[table.split == "test"].caption)
+    known = image_session.prompt_examples("pocket-sd")
+    assert not tested & {one.caption for one in known}
+    first = {}
+    for one in known:
+        first.setdefault(one.subject, one)
+    assert all(one.trained for one in first.values())
+    # 98 subjects of four wordings each are named; half of them, rounded up by kind, are here.
+    named = table[table.split == "calibration"]
+    assert len(first) == named.subject.nunique() + len(
+        {one.subject for one in known if one.kind == "open"}
+    )
+
+
+def test_a_picture_is_looked_at_more_closely_and_stepped(app: AppTest) -> None:
+    sound(app.run())
+    sound(app.button(key="im_look_2").click().run())
+    assert "Picture 2, seed 2" in [s.value for s in app.subheader]
+    assert app.query_params["picture"] == "2"
+    one = example("duplicate").pictures[2]
+    assert one.reason in [text.value for text in app.text]
+    sound(app.button(key="im_Next").click().run())
+    assert app.query_params["picture"] == "3"
+    sound(app.button(key="im_Next").click().run())
+    assert app.query_params["picture"] == "0"
+
+
+def test_ways_to_compare_and_steps_follow_the_choice(app: AppTest) -> None:
+    app.query_params["picture"] = "1"
+    sound(app.run())
+    one = example("duplicate").pictures[1]
+    assert one.index == 1
+    sound(app.button_group(key="im_way_run_1").set_value("flicker").run())
+    assert "im-flicker" in pages_html(app).split("<div", 1)[1]
+    sound(app.button_group(key="im_way_run_1").set_value("difference").run())
+    assert "Absolute difference" in pages_html(app)
+    sound(app.selectbox(key="im_rank_run_1").set_value(3).run())
+    sound(app.button_group(key="im_way_run_1").set_value("side by side").run())
+    assert f"<figcaption>training picture {one.neighbors[3].id:,}<" in pages_html(app)
+    last = int(one.frame_steps[-1])
+    sound(app.select_slider(key="im_step_run_1").set_value(last).run())
+    assert f"What the model aimed at after step {last}" in pages_html(app)
+    sound(app.slider(key="im_opacity_run_1").set_value(20).run())
+    assert "opacity: 0.20" in pages_html(app)
+
+
+@pytest.mark.parametrize(
+    ("tab", "words"),
+    [
+        ("normal", "normal prompts at 30 steps"),
+        ("map", "Draw a lasso"),
+        ("audit", "Nothing dropped yet"),
+        ("data", "The same command"),
+    ],
+)
+def test_every_section_opens_from_a_link(app: AppTest, tab: str, words: str) -> None:
+    app.query_params["tab"] = tab
+    sound(app.run())
+    assert not app.error
+    assert words in captions(app)
+
+
+def test_the_command_and_the_link_are_those_of_the_run(app: AppTest) -> None:
+    app.query_params["tab"] = "data"
+    sound(app.run())
+    codes = [code.value for code in app.code]
+    assert image_command(example("duplicate").config) in codes
+    assert any(code.endswith("images?model=pocket-sd&tab=data") for code in codes)
+
+
+def test_what_is_selected_on_the_map_becomes_a_table_with_pictures(app: AppTest) -> None:
+    app.query_params["tab"] = "map"
+    sound(app.run())
+    run = example("duplicate")
+    near = run.pictures[0].neighbors[0]
+    app.session_state["im_many"] = [-1, near.id, 10**9]
+    sound(app.run())
+    table = app.dataframe[0].value
+    assert table["where"].tolist() == ["drawn", "training"]
+    assert table["picture"].tolist() == [0, near.id]
+    assert table["copies"].tolist() == [0, near.copies]
+    assert table["caption"].tolist()[1] == near.caption
+    assert all(uri.startswith("data:image/png;base64,") for uri in table.iloc[:, 0])
+    sound(app.button(key="im_clear").click().run())
+    assert not app.dataframe
+
+
+WRONG = {
+    "model": ("no-such-model", "model is 'no-such-model'; choose from pocket-sd"),
+    "example": ("<b>x</b>", "choose from duplicate, overfit"),
+    "pictures": ("999", "pictures is '999'; it must be a whole number from 1 to 16"),
+    "seed": ("-1", "seed is '-1'"),
+    "steps": ("1e9", "steps is '1e9'; it must be a whole number from 1 to 1,000"),
+    "guidance": ("nan", "guidance is 'nan'; it must be a number from 0 to 30"),
+    "height": ("100000", "height is '100000'"),
+    "scheduler": ("magic", "scheduler is 'magic'; choose from ddim"),
+    "estimators": ("lhsd,![x](http://e.org/a.png)", "estimators has '![x](http://e.org/a.png)'"),
+    "tab": ("x", "choose from pictures, normal"),
+    "picture": ("99", "this run has the pictures 0 to 3"),
+    "job": ("../../etc/passwd", "must be the id of a run"),
+}
+
+
+def unmarked(text: str) -> str:
+    """Return what Markdown shows of escaped text."""
+    return re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", text)
+
+
+def test_wrong_values_in_the_link_are_named_and_the_example_is_shown(app: AppTest) -> None:
+    for name, (value, _) in WRONG.items():
+        app.query_params[name] = value
+    sound(app.run())
+    for _, expected in WRONG.values():
+        assert expected in unmarked(said(app))
+    assert "![x](" not in said(app)
+    assert len(app.metric) == 4
+    assert app.query_params == {"model": "pocket-sd", "estimators": "lhsd"}
+
+
+def test_values_put_past_the_widgets_are_named_and_replaced(app: AppTest) -> None:
+    # The harness checks what it sends for a widget, so this is there before there are any.
+    app.session_state["im_kept"] = {}
+    injected = {"steps": 10**9, "seed": 2**70, "height": "x", "scheduler": 3, "picture": "q"}
+    for name, value in injected.items():
+        app.session_state[f"im_{name}"] = value
+    app.session_state["im_estimators"] = ["rm -rf"]
+    sound(app.run())
+    for name in injected:
+        assert f"{name} is " in unmarked(said(app))
+    assert "estimators has 'rm -rf'" in unmarked(said(app))
+    assert app.number_input(key="im_steps").value == 30
+    assert len(app.metric) == 4
+    base = Settings("pocket-sd", Form("a", 4, 0, 30, 2.0, 64, 64))
+    settings, refused = parsed({"pictures": True, "guidance": True, "seed": 1.5}, base)
+    assert settings == base
+    assert [sentence.split(" is ")[0] for sentence in refused] == ["pictures", "seed", "guidance"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("prompt", "  ", "The prompt is empty"),
+        ("prompt", "a\x00b", "control character U+0000"),
+        ("prompt", "x" * 10_001, "shorten it to 10,000 characters"),
+        ("negative", "a\x07", "The negative prompt holds the control character U+0007"),
+        ("height", 60, "choose multiples of 8"),
+    ],
+)
+def test_what_the_study_refuses_is_said_beside_the_button(
+    app: AppTest, name: str, value: str | int, expected: str
+) -> None:
+    sound(app.run())
+    app.session_state[f"im_{name}"] = value
+    sound(app.run())
+    assert expected in unmarked(said(app))
+    assert app.button(key="im_draw").disabled
+
+
+def test_more_than_a_run_may_draw_is_refused(app: AppTest) -> None:
+    sound(app.run())
+    for name, value in {"steps": 1000, "height": 1024, "width": 1024}.items():
+        app.session_state[f"im_{name}"] = value
+    sound(app.run())
+    assert "more than one request may ask for" in unmarked(said(app))
+    assert app.button(key="im_draw").disabled
+
+
+def test_a_model_that_is_not_ready_says_what_is_missing(
+    app: AppTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "mmh_core.text_to_image.stable_diffusion.on_this_disk", lambda source: False
+    )
+    app.query_params["model"] = "sd-1.5"
+    sound(app.run())
+    assert "Its files are not on this machine" in unmarked(said(app))
+    assert app.button(key="im_draw").disabled
+    assert app.number_input(key="im_height").value == 512
+    assert "There is no run of this model yet" in said(app)
+
+
+def test_a_short_run_with_a_hostile_prompt_ends_as_a_result_that_is_kept(app: AppTest) -> None:
+    sound(app.run())
+    app.text_area(key="im_prompt").set_value(HOSTILE)
+    job = start(app, pictures=2, steps=2, seed=5)
+    assert app.query_params["job"] == job
+    run = finished(app, job)
+    assert run.state == "complete"
+    assert run.config.prompts == (HOSTILE,) and run.config.seeds == (5, 6)
+    assert metrics(app)["Seed agreement"] == number(run.agreement[0])
+    # Text is shown letter by letter: escaped as HTML, and nowhere as Markdown.
+    shown = pages_html(app)
+    assert "&lt;img src=http://example.org/q.png&gt;" in shown
+    assert "<img src=http" not in shown
+    written = [*app.markdown, *app.caption, *app.error, *app.warning, *app.info, *app.subheader]
+    assert not any("](http" in element.value for element in written)
+    assert not any("](http" in button.label for button in app.button)
+    # Nothing is normal at two steps, and the page says so.
+    assert all(one.lid is not None and one.lid.percentile != one.lid.percentile
+               for one in run.pictures)  # fmt: skip
+    assert "nothing normal to compare with" in shown
+    # Another browser finds the run through the link alone, with its settings in the form.
+    other = opened()
+    other.query_params["job"] = job
+    sound(other.run())
+    assert other.number_input(key="im_seed").value == 5
+    assert other.text_area(key="im_prompt").value == HOSTILE
+    assert metrics(other) == metrics(app)
+    # A third one that opens the page without it sees the example, and finds it among past runs.
+    third = sound(opened().run())
+    assert "Finished example" in captions(third)
+    sound(third.selectbox(key="im_past").set_value(job).run())
+    assert "Your run" in captions(third)
+    (kept,) = (session.data_folder() / "runs").glob("*.safetensors")
+    kept.write_bytes(kept.read_bytes()[:-100])
+    sound(app.run())
+    assert "damaged" in said(app) and len(app.metric) == 4
+
+
+def test_a_cancelled_run_keeps_its_finished_pictures(app: AppTest) -> None:
+    sound(app.run())
+    # Sixteen pictures in two steps: drawn at once, while their curves take a while.
+    job = start(app, pictures=16, steps=2)
+    runner = session.jobs().runner
+    while (latest := runner.latest(job)) is None or not latest.partial.pictures:
+        assert runner.record(job).is_active
+    sound(app.run())
+    sound(app.button(key="im_cancel").click().run())
+    run = finished(app, job)
+    assert run.state == "stopped"
+    assert len(run.pictures) == 16
+    assert "Stopped before the end; 16 pictures kept" in said(app)
+
+
+def test_a_picture_of_ours_is_audited_and_restores_its_settings(app: AppTest) -> None:
+    run = example("overfit")
+    config = replace(run.config, steps=7, guidance=3.5, scheduler="euler", negative="fog")
+    about = about_of(replace(run, config=config), run.pictures[1])
+    data = png_bytes(run.pictures[1].picture, about)
+    app.query_params["tab"] = "audit"
+    sound(app.run())
+    sound(app.file_uploader(key="im_file").upload("../../<b>x</b>.png", data).run())
+    # The same picture as the one drawn: its own nearest training picture, the same verdict.
+    found = image_session.audit_picture(data, "", "pocket-sd")
+    assert found.verdict == run.pictures[1].verdict
+    assert found.neighbors[0].id == run.pictures[1].neighbors[0].id
+    assert found.reason in [text.value for text in app.text]
+    sound(app.button(key="im_restore").click().run())
+    assert app.text_area(key="im_prompt").value == run.config.prompts[0]
+    assert app.number_input(key="im_seed").value == run.pictures[1].seed
+    assert app.number_input(key="im_steps").value == 7
+    assert app.number_input(key="im_guidance").value == 3.5
+    assert app.selectbox(key="im_scheduler").value == "euler"
+    assert app.text_area(key="im_negative").value == "fog"
+    form = Form(run.config.prompts[0], 1, 1, 7, 3.5, 64, 64, "euler", "fog")
+    assert form_of(settings_of(about)) == form
+
+
+def test_what_is_no_picture_is_refused_in_a_sentence(app: AppTest) -> None:
+    app.query_params["tab"] = "audit"
+    sound(app.run())
+    sound(app.file_uploader(key="im_file").upload("x.png", b"<svg onload=alert(1)>").run())
+    assert len(app.error) == 1
+    assert len(app.metric) == 4
+
+
+def test_a_seed_is_reused_from_a_picture(app: AppTest) -> None:
+    sound(app.run())
+    sound(app.button(key="im_reuse_3").click().run())
+    assert app.number_input(key="im_seed").value == 3
+    assert app.number_input(key="im_pictures").value == 1
+
+
+def test_another_seed_and_a_random_one_ask_for_all_else_equal(
+    app: AppTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[ImageConfig] = []
+
+    def submitted(config: ImageConfig) -> str:
+        asked.append(config)
+        raise MMHError("The queue for cpu is full: ![x](http://example.org/p.png)")
+
+    monkeypatch.setattr(image_session, "submit_images", submitted)
+    sound(app.run())
+    run = example("duplicate")
+    sound(app.button(key="im_another").click().run())
+    assert asked[0] == replace(run.config, seeds=asked[0].seeds)
+    assert len(asked[0].seeds) == 1 and asked[0].seeds != (0,)
+    assert "The queue for cpu is full: ![x](" in unmarked(said(app))
+    sound(app.button_group(key="im_seeding").set_value("random").run())
+    sound(app.button(key="im_draw").click().run())
+    sound(app.button(key="im_draw").click().run())
+    first, second = asked[1:]
+    assert replace(first, seeds=()) == replace(run.config, seeds=())
+    assert len(first.seeds) == 4 and not set(first.seeds) & set(second.seeds)
+
+
+def test_without_training_pictures_the_cause_is_not_identifiable(app: AppTest) -> None:
+    run = example("duplicate")
+    bare = tuple(
+        replace(
+            one,
+            copy=None,
+            neighbors=(),
+            truth=None,
+            verdict="memorized, cause not identifiable",
+        )
+        for one in run.pictures
+    )
+    kept = session.data_folder() / "runs" / "bare.safetensors"
+    save_record(kept, replace(run, searched=0, pictures=bare))
+    from mmh_core.store.job_record import JobRecord
+
+    record = JobRecord("a" * 32, "images", "bare", "cpu", "done", result=kept.name)
+    session.jobs().store.add(record)
+    app.query_params["job"] = record.id
+    sound(app.run())
+    assert metrics(app)["Copies"] == "unknown"
+    assert "Truth" not in metrics(app)
+    assert "Cause not identifiable" in said(app)
+    assert "./mmh index FOLDER --out INDEX" in said(app)
+    assert "no training pictures to search" in pages_html(app)
+
+
+def test_settings_survive_the_way_through_a_link() -> None:
+    base = Settings("pocket-sd", Form("a", 4, 0, 30, 2.0, 64, 64))
+    form = Form("b & c", 2, 9, 12, 4.5, 72, 80, "euler", "fog", ("flipd", "lhsd"))
+    before = replace(base, form=form, tab="map", picture=1, job="a" * 32)
+    assert parsed(dict(query(before, base)), base) == (before, [])
+    assert query(base, base) == {"model": "pocket-sd"}
+    assert before.form.config("m") == ImageConfig(
+        "m", ("b & c",), (9, 10), 12, 4.5, 72, 80, "euler", "fog", ("flipd", "lhsd")
+    )
+
+
+def test_plain_text_holds_nothing_that_markdown_obeys() -> None:
+    assert unmarked(plain(HOSTILE)) == HOSTILE
+    assert not re.search(r"(?<!\\)[\[\]<>*$`_:]", plain(HOSTILE))

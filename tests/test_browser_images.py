@@ -1,0 +1,105 @@
+"""The images page in a real Chromium: example, run, detail, neighbor, cancel, two browsers."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import parse_qs, quote, urlsplit
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.chromium import AppServer, wait_for_app
+
+pytestmark = pytest.mark.browser
+
+#: Long enough for a page on a busy machine with two cores, in milliseconds.
+PATIENCE = 180_000
+HOSTILE = "![x](http://example.org/p.png) <img src=http://example.org/q.png> **a**"
+
+
+def open_page(page: Page, address: str) -> None:
+    page.set_default_timeout(PATIENCE)
+    page.goto(address)
+    expect(page.get_by_role("heading", name="Images", exact=True)).to_be_visible(timeout=PATIENCE)
+
+
+def sees(page: Page, text: str | re.Pattern[str]) -> None:
+    expect(page.get_by_text(text).first).to_be_visible(timeout=PATIENCE)
+
+
+def link(page: Page) -> dict[str, str]:
+    """Return the parameters of the address that the page shows."""
+    return {name: values[0] for name, values in parse_qs(urlsplit(page.url).query).items()}
+
+
+def press(page: Page, name: str) -> None:
+    page.get_by_role("button", name=name, exact=True).first.click()
+
+
+def enter(page: Page, name: str, value: int) -> None:
+    field = page.get_by_role("spinbutton", name=name, exact=True)
+    field.fill(str(value))
+    field.press("Enter")
+
+
+def test_from_a_deep_link_to_a_run_a_picture_and_its_neighbors_and_a_run_cancelled(
+    app_server: AppServer, browser_page: Page
+) -> None:
+    # The first request of a fresh server, where Streamlit would serve the page without app.py.
+    open_page(browser_page, f"{app_server.url}/images?example=overfit&picture=1")
+    expect(browser_page).to_have_title("Manifold memorization", timeout=PATIENCE)
+    sees(browser_page, re.compile("^Finished example: 4 pictures by pocket-sd"))
+    sees(browser_page, "Picture 1, seed 1")
+    expect(browser_page.locator(".st-key-im_cards .im-pair")).to_have_count(4)
+    # A picture that the page was not allowed to show would have no size.
+    picture = browser_page.locator(".st-key-im_cards img").first
+    assert picture.evaluate("image => image.naturalWidth") == 64
+
+    enter(browser_page, "Pictures", 2)
+    enter(browser_page, "Steps", 3)
+    wait_for_app(browser_page)
+    press(browser_page, "Draw")
+    sees(browser_page, re.compile("^Your run: 2 pictures by pocket-sd, seeds 0 to 1, 3 steps"))
+    job = link(browser_page)["job"]
+    assert re.fullmatch("[0-9a-f]{32}", job)
+    wait_for_app(browser_page)
+    browser_page.get_by_role("button", name="Look closer").first.click()
+    expect(browser_page).to_have_url(re.compile("picture="), timeout=PATIENCE)
+    sees(browser_page, "The 12 nearest training pictures")
+    neighbors = browser_page.locator(".im-grid figure")
+    expect(neighbors).to_have_count(12, timeout=PATIENCE)
+    assert neighbors.last.locator("img").evaluate("image => image.naturalWidth") == 64
+
+    # Sixteen pictures: their curves take long enough to stop in between.
+    enter(browser_page, "Pictures", 16)
+    wait_for_app(browser_page)
+    press(browser_page, "Draw")
+    sees(browser_page, "Finished so far")
+    press(browser_page, "Cancel")
+    sees(browser_page, re.compile("^Stopped before the end; 16 pictures kept"))
+    assert link(browser_page)["job"] != job
+
+
+def test_a_hostile_prompt_is_text_and_another_browser_sees_its_own_choices_only(
+    app_server: AppServer, chromium: Browser, browser_page: Page
+) -> None:
+    # The fixture refuses any request to another machine, which the prompt would cause.
+    open_page(
+        browser_page,
+        f"{app_server.url}/images?pictures=1&steps=2&prompt={quote(HOSTILE)}",
+    )
+    box = browser_page.get_by_role("textbox", name="Prompt", exact=True)
+    expect(box).to_have_value(HOSTILE, timeout=PATIENCE)
+    wait_for_app(browser_page)
+    press(browser_page, "Draw")
+    sees(browser_page, re.compile("^Your run: 1 picture by pocket-sd"))
+    expect(browser_page.locator(".im-prompt")).to_have_text(HOSTILE, timeout=PATIENCE)
+    with chromium.new_context() as context:
+        other = context.new_page()
+        open_page(other, f"{app_server.url}/images?example=varied")
+        sees(other, re.compile("^Finished example"))
+        wait_for_app(other)
+        assert link(other) == {"model": "pocket-sd", "example": "varied"}
+        expect(other.get_by_text("example.org")).to_have_count(0)
+    assert "job" in link(browser_page)
+    expect(browser_page.locator(".im-prompt")).to_have_text(HOSTILE)
