@@ -78,18 +78,16 @@ def items_page(
         raise ValueError(f"A page of {limit} items from {offset}: choose 1 to {MOST_ON_A_PAGE}.")
     condition, values = _condition(chosen, reviewer)
     with file.connection("ro") as connection:
-        values |= {"queue": queue_number(connection, queue), "limit": limit, "offset": offset}
-        (total,) = connection.execute(
-            f"SELECT COUNT(*) FROM {_FROM} WHERE {condition}", values
-        ).fetchone()
-        # Places first: what is shown is read only for them.
+        values["queue"] = queue_number(connection, queue)
+        # Only places first, in one pass that also counts: what is shown is read for them alone.
         places = connection.execute(
             f"SELECT items.position FROM {_FROM} WHERE {condition} "
-            f"ORDER BY {', '.join(_order(chosen))} LIMIT :limit OFFSET :offset",
+            f"ORDER BY {', '.join(_order(chosen))}",
             values,
         ).fetchall()
-        views = [_view(connection, values, place) for (place,) in places]
-    return ItemsPage(tuple(views), total)
+        shown = places[offset : offset + limit]
+        views = [_view(connection, values, place) for (place,) in shown]
+    return ItemsPage(tuple(views), len(places))
 
 
 def next_item(
@@ -112,7 +110,8 @@ def next_item(
         past = ""
         if start is not None:
             values |= {f"start{i}": value for i, value in enumerate(start)}
-            past = f"AND ({', '.join(order)}) > (:start0, :start1, :start2)"
+            marks = ", ".join(f":start{i}" for i in range(len(start)))
+            past = f"AND ({', '.join(order)}) > ({marks})"
         for further in dict.fromkeys((past, "")):
             row = connection.execute(
                 f"SELECT items.position FROM {_FROM} WHERE {condition} {further} "
@@ -175,16 +174,19 @@ def _condition(chosen: ItemFilter, reviewer: str) -> tuple[str, dict[str, Any]]:
             parts.append(f"({column} IN ({listed}){none})")
             values |= marks
     if chosen.text:
-        places = ("items.prompt", "items.label", "items.name", "items.tags")
-        places = (*places, "judgements.notes", "judgements.tags")
+        places = [f"items.{name}" for name in ("prompt", "label", "name", "tags")]
+        places += ["judgements.notes", "judgements.tags"]
         parts.append(f"({' OR '.join(f'''{p} LIKE :text ESCAPE '!' ''' for p in places)})")
         escaped = "".join(f"!{letter}" if letter in "!%_" else letter for letter in chosen.text)
         values["text"] = f"%{escaped}%"
     return " AND ".join(parts), values
 
 
-def _order(chosen: ItemFilter) -> tuple[str, str, str]:
+def _order(chosen: ItemFilter) -> tuple[str, ...]:
     """Return terms that all increase along the order: unknown last, figure, position."""
+    if chosen.order == "position":
+        # A plain column, which is the key of the table, needs no sorting.
+        return ("-items.position",) if chosen.descending else ("items.position",)
     column = f"items.{chosen.order}"
     sign = "-" if chosen.descending else ""
     return f"{column} IS NULL", f"IFNULL({sign}{column}, 0)", "items.position"

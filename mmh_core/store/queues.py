@@ -24,7 +24,6 @@ from mmh_core.store.review_records import (
     ReviewVerdict,
 )
 from mmh_core.store.review_schema import (
-    FIGURES,
     ITEM_COLUMNS,
     QUEUE_SELECT,
     item_values,
@@ -228,9 +227,14 @@ def _checked(item: ReviewItem) -> ReviewItem:
         )
     if len(item.scores) > MAX_LIST or len(item.seeds) > MAX_LIST:
         raise ValueError(f"An item has more than {MAX_LIST} scores or seeds.")
-    figures = {name: _finite(getattr(item, name)) for name in FIGURES}
-    scores = tuple((name, _finite(value)) for name, value in item.scores)
-    return replace(item, scores=scores, **figures)
+    return replace(
+        item,
+        score=_finite(item.score),
+        lid=_finite(item.lid),
+        lid_percentile=_finite(item.lid_percentile),
+        similarity=_finite(item.similarity),
+        scores=tuple((name, _finite(value)) for name, value in item.scores),
+    )
 
 
 def _finite(value: float) -> float:
