@@ -125,7 +125,8 @@ def must_not_move(rows: Sequence[TreatmentRow]) -> go.Figure:
             )
         )
     figure.update_xaxes(theme.axis("change of alignment with the prompt"))
-    figure.update_yaxes(theme.axis(showgrid=False, nticks=len(shown), ticks=""))
+    names = [short_name(row) for row in reversed(shown)]
+    figure.update_yaxes(theme.axis(showgrid=False, tickvals=names, ticks=""))
     return figure
 
 

@@ -153,7 +153,7 @@ def _calibrated(found: MitigationBenchmark, desk: Desk) -> _Stage:
                     found = replace(found, calibration=(*found.calibration, record))
         for treatment in tried:
             last = number == len(open_[treatment.mitigation]) - 1
-            if last or share_left(records, treatment) <= ENOUGH:
+            if last or share_left(records, treatment) <= ENOUGH + 1e-6:
                 chosen[treatment.mitigation] = treatment
     found = replace(found, chosen=tuple(chosen[name] for name in names))
     yield _PARTS["calibration"], "Strengths are chosen", found

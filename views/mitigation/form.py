@@ -19,11 +19,16 @@ from views.mitigation import duration, phrases, state
 from views.mitigation.settings import OFFERED, WHOLE, Settings
 from views.mitigation.state import key
 
+# The accent marks by line and fill; as small text on dark its contrast would be too low.
+_STYLE = """<style>
+[data-testid="stSidebar"] [data-testid="stBaseButton-pillsActive"] {color: inherit;}
+</style>"""
 _STATES = {"done": "finished", "cancelled": "stopped"}
 
 
 def sidebar(settings: Settings) -> None:
     """Draw the controls, and submit a job when the button is pressed."""
+    st.html(_STYLE)
     choices = {choice.name: choice for choice in image_session.choices()}
     st.selectbox(
         "Model",

@@ -56,7 +56,7 @@ def so_far(run: MitigationRun) -> None:
     with st.container(key="mi_grid_live"):
         for cell in run.cells:
             with st.container(border=True):
-                show.html(STYLE + body(run, cell))
+                show.html(STYLE + body(run, cell, asked=True))
 
 
 def cells_of(run: MitigationRun, prompt: int) -> list[Cell]:
@@ -64,13 +64,13 @@ def cells_of(run: MitigationRun, prompt: int) -> list[Cell]:
     return [cell for cell in run.cells if cell.prompt == prompt]
 
 
-def body(run: MitigationRun, cell: Cell) -> str:
-    """Return the HTML of a card."""
+def body(run: MitigationRun, cell: Cell, *, asked: bool = False) -> str:
+    """Return the HTML of a card, with the prompt if `asked`."""
     color = FAMILIES[cell.treatment.mitigation].color
     strength = phrases.strength(cell.treatment)
     below = f"<small>{escape(strength)}</small>" if strength else ""
     parts = [f'<p class="mi-name" style="border-color: {color}">{escape(cell.label)}{below}</p>']
-    if len(run.config.prompts) > 1 and cell.prompt > 0:
+    if asked and len(run.config.prompts) > 1:
         parts.append(f'<p class="im-quiet">{escape(run.config.prompts[cell.prompt][:120])}</p>')
     if cell.refused:
         parts.append(f'<p class="mi-refused">{escape(cell.refused)}</p>')

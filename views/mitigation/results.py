@@ -47,7 +47,9 @@ def _headline(run: MitigationRun, settings: Settings, *, precomputed: bool) -> N
     if form_of(config) != settings.form and config.model == settings.model:
         sentence += " The form at left differs: press Compare to run that."
     with st.container(gap="xsmall"):
-        show.html(f'<p class="im-prompt">{escape(config.prompts[0])}</p>')
+        show.html(
+            f'<p class="im-prompt" style="font-size: 1.25rem">{escape(config.prompts[0])}</p>'
+        )
         st.caption(layout.plain(sentence))
     if run.state == "stopped":
         total = len(config.treatments) * len(config.prompts)
