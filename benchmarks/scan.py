@@ -78,9 +78,8 @@ def main() -> None:
     }
     print("| scan | measured | bar |")
     print("|---|---|---|")
-    print(
-        f"| prompts per second, {given.prompts:,} prompts | {found['prompts_per_second']:.0f} | - |"
-    )
+    pace = found["prompts_per_second"]
+    print(f"| prompts per second, {given.prompts:,} prompts | {pace:.0f} | - |")
     print(f"| against a loop over prompts | {found['times_a_loop']:.1f} times | {LOOP_BAR:g} |")
     print(
         f"| against 50 steps, 4 pictures | {found['times_the_published_way']:.0f} times | "
