@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmh_core.cli_output import check_places, followed, write_json
+from mmh_core.cli_output import check_places, device_of, followed, write_json
 from mmh_core.records import MMHError
 
 if TYPE_CHECKING:
@@ -184,17 +184,9 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _load(model: str, device: str) -> TextToImage:
-    import torch
-
     from mmh_core.text_to_image.stable_diffusion import load
 
-    gpu = torch.cuda.is_available()
-    if device not in ("auto", "cpu", "cuda"):
-        raise ValueError(f"Unknown device {device!r}; choose from auto, cpu, cuda.")
-    if device == "cuda" and not gpu:
-        raise MMHError("There is no GPU that torch can use here: choose --device cpu.")
-    chosen = ("cuda" if gpu else "cpu") if device == "auto" else device
-    return load(model, device=chosen)
+    return load(model, device=device_of(device))
 
 
 def _searching(index: Path | None, pictures: Path | None, embedder: str) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmh_core.cli_output import check_places, followed, write_json
+from mmh_core.cli_output import check_places, device_of, followed, write_json
 from mmh_core.records import MMHError
 
 if TYPE_CHECKING:
@@ -193,18 +193,11 @@ def seed_numbers(text: str) -> tuple[int, ...]:
 
 def opened(model: str, device: str) -> tuple[TextToImage, Reference | None, NormalPrompts | None]:
     """Return a model with its training set and what is normal for it. Errors: MMHError."""
-    import torch
-
     from mmh_core.studies.image_reference import pocket_reference
     from mmh_core.studies.normal_prompts import read_normal
     from mmh_core.text_to_image.stable_diffusion import load
 
-    gpu = torch.cuda.is_available()
-    if device not in ("auto", "cpu", "cuda"):
-        raise ValueError(f"Unknown device {device!r}; choose from auto, cpu, cuda.")
-    if device == "cuda" and not gpu:
-        raise MMHError("There is no GPU that torch can use here: choose --device cpu.")
-    loaded = load(model, device=("cuda" if gpu else "cpu") if device == "auto" else device)
+    loaded = load(model, device=device_of(device))
     folder = _folder(model)
     known = (folder / "world.json").exists()
     return loaded, pocket_reference(folder) if known else None, read_normal(folder)

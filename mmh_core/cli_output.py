@@ -89,5 +89,5 @@ def device_of(name: str) -> torch.device:
     if name not in ("auto", "cpu", "cuda"):
         raise ValueError(f"device must be cpu, cuda or auto, got {name!r}.")
     if name == "cuda" and not found:
-        raise MMHError("There is no CUDA device here: build with --device cpu.")
+        raise MMHError("There is no CUDA device here: choose --device cpu.")
     return torch.device("cuda" if found and name != "cpu" else "cpu")
