@@ -13,7 +13,11 @@ MAX_FOOTER = 2**24
 MAX_GROUP_BYTES = 2**28
 MAX_UNPACKED_BYTES = 2**31
 MAX_COLUMNS = 100
+#: Dictionaries up to this size are unpacked into rows, so few at a time that they stay small in
+#: memory; usual writers make none beyond 1 MiB. Larger ones are kept as they are, for each group.
+SMALL_DICTIONARY = 2**20 + 2**17
 _BATCH_ROWS = 1_000
+_BATCH_BYTES = 2**26
 #: Encodings whose values are no longer than the page that holds them. DELTA_BYTE_ARRAY is not
 #: among them: there each value may repeat all of the one before in a few bytes.
 _ENCODINGS = {
@@ -82,9 +86,13 @@ def _rows(path: Path, columns: Columns, most: int, longest: int) -> Iterator[tup
         names = [schema.names[place] for place in places if place >= 0]
         _check_types(path.name, schema, names)
         _check_sizes(path.name, metadata, names, most)
-    # Values as a dictionary, so that one long value in a million rows is one value in memory.
-    with ParquetFile(path, read_dictionary=names, buffer_size=2**16) as file:
-        for batch in file.iter_batches(_BATCH_ROWS, columns=names, use_threads=False):
+        dictionary = _largest_dictionary(path, metadata, names)
+    # One long value in a million rows must not become a million long values in memory.
+    kept = names if dictionary > SMALL_DICTIONARY else []
+    rows = min(_BATCH_ROWS, max(1, _BATCH_BYTES // max(1, dictionary)))
+    rows = _BATCH_ROWS if kept else rows
+    with ParquetFile(path, read_dictionary=kept, buffer_size=2**16) as file:
+        for batch in file.iter_batches(rows, columns=names, use_threads=False):
             read = {name: _texts(batch.column(name), longest) for name in names}
             nothing = [""] * batch.num_rows
             wanted = [nothing if p < 0 else read[schema.names[p]] for p in places]
@@ -123,6 +131,51 @@ def _check_sizes(source: str, metadata: Any, names: list[str], most: int) -> Non
                     f"{source} is encoded as {', '.join(sorted(strange))}: write it again with "
                     "the usual encodings (PLAIN or RLE_DICTIONARY)."
                 )
+
+
+def _largest_dictionary(path: Path, metadata: Any, names: list[str]) -> int:
+    """Return the bytes of the largest dictionary of the columns, by the pages' own headers.
+
+    Arrow unpacks a page to exactly what its header says. A dictionary that is not where it should
+    be counts as very large.
+    """
+    largest = 0
+    with path.open("rb") as file:
+        for group in map(metadata.row_group, range(metadata.num_row_groups)):
+            for part in map(group.column, range(group.num_columns)):
+                if part.path_in_schema in names and part.num_values:
+                    file.seek(part.dictionary_page_offset or part.data_page_offset)
+                    kind, size = _page_header(file.read(12))
+                    if kind != _DICTIONARY_PAGE:
+                        hidden = any("DICTIONARY" in name for name in part.encodings)
+                        size = MAX_GROUP_BYTES if hidden else 0
+                    largest = max(largest, size)
+    return largest
+
+
+_DICTIONARY_PAGE = 2
+
+
+def _page_header(data: bytes) -> tuple[int, int]:
+    """Return kind and unpacked size of a page, the first two fields of its Thrift header.
+
+    Each is a byte 0x15 (next field, 32-bit number) and a zigzag varint; see parquet.thrift and
+    Thrift's compact protocol.
+    """
+    values, at = [], 0
+    for _ in range(2):
+        if data[at] != 0x15:
+            raise ValueError("a page without a header")
+        value = shift = 0
+        while True:
+            at += 1
+            value |= (data[at] & 0x7F) << shift
+            shift += 7
+            if data[at] < 0x80:
+                break
+        at += 1
+        values.append(value >> 1 ^ -(value & 1))
+    return values[0], values[1]
 
 
 def _texts(column: Any, longest: int) -> list[str]:

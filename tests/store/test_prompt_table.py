@@ -209,11 +209,12 @@ def test_missing_and_too_long_tables_are_refused(tmp_path: Path) -> None:
         read(tmp_path / "p.parquet", most=2)
 
 
-def test_one_long_value_repeated_is_unpacked_once(tmp_path: Path) -> None:
-    # 20,000 rows of 2 MB of text are 40 GB in a file of a few kB.
+@pytest.mark.parametrize("length", [30_000, 1_000_000, 2_000_000])
+def test_one_long_value_repeated_needs_little_memory(tmp_path: Path, length: int) -> None:
+    # The longest are 6 GB of text in a file of a few kB.
     path = tmp_path / "bomb.parquet"
     values = pa.DictionaryArray.from_arrays(
-        pa.array([0] * 20_000 + [1], pa.int32()), pa.array(["x" * 2_000_000, "good"])
+        pa.array([0] * 3_000 + [1], pa.int32()), pa.array(["x" * length, "good"])
     )
     parquet.write_table(pa.table({"prompt": values}), path, compression="zstd")
     assert path.stat().st_size < 20_000
@@ -224,10 +225,10 @@ def test_one_long_value_repeated_is_unpacked_once(tmp_path: Path) -> None:
         good, bad = good + len(batch.rows), bad + len(batch.problems)
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert (good, bad) == (1, 20_000)
-    # A batch of messages and some copies of one value; a batch unpacked in full would be 2 GB.
+    assert (good, bad) == (1, 3_000)
+    # A batch is 64 MiB at most, twice while it grows; a thousand rows in full would be 1 or 2 GB.
     assert most < 20_000_000
-    assert pa.default_memory_pool().max_memory() - before < 50_000_000
+    assert pa.default_memory_pool().max_memory() - before < 2.5 * 2**26
 
 
 def test_parquet_bombs_are_refused_before_they_are_unpacked(
@@ -245,6 +246,33 @@ def test_parquet_bombs_are_refused_before_they_are_unpacked(
     monkeypatch.setattr(parquet_rows, "MAX_UNPACKED_BYTES", 2_000_000)
     with pytest.raises(MMHError, match="unpacks to more than"):
         read(path)
+
+
+def test_parquet_is_read_the_same_with_dictionaries_of_any_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "prompts.parquet"
+    names = [f"prompt {i % 700}" for i in range(2_000)]
+    parquet.write_table(pa.table({"prompt": names, "label": ["x", None] * 1_000}), path)
+    found = read(path)
+    assert prompts(found) == names[:700]
+    for name, value in (("SMALL_DICTIONARY", 10), ("_BATCH_BYTES", 20_000)):
+        monkeypatch.setattr(parquet_rows, name, value)
+        assert read(path) == found
+
+
+def test_memory_does_not_grow_with_the_rows_of_a_row_group(tmp_path: Path) -> None:
+    peaks = []
+    for count in (60_000, 240_000):
+        path = tmp_path / f"{count}.parquet"
+        names = pa.array([f"prompt number {i} of a long list" for i in range(count)])
+        parquet.write_table(pa.table({"prompt": names}), path)
+        del names
+        file = parquet_rows.parquet_cells(path, lambda *_: (0,), most=10**6, longest=10**4)
+        held = [pa.total_allocated_bytes() for number, _ in enumerate(file) if number % 999 == 0]
+        peaks.append(max(held))
+    # A page or two of 1 MiB, the dictionary and a batch, however many rows follow.
+    assert peaks[1] < 1.5 * peaks[0]
 
 
 def test_an_encoding_that_repeats_the_value_before_is_refused(tmp_path: Path) -> None:
