@@ -17,7 +17,7 @@ from mmh_core.mitigations.embedding_optimization import EmbeddingOptimization
 from mmh_core.mitigations.first_step import guidance_norm_scan, normal_norms
 from mmh_core.mitigations.guidance_schedule import DynamicGuidance, GuidanceSchedule
 from mmh_core.mitigations.initial_noise import NoiseAdjustment, NoiseOptimization, first_noise
-from mmh_core.mitigations.lid_loss import LidBy, drawn_latents, normal_lids
+from mmh_core.mitigations.lid_loss import LidBy, drawn_latents, lid_of, normal_lids
 from mmh_core.mitigations.padding_fix import PaddingFix
 from mmh_core.mitigations.raise_lid import RaiseLid
 from mmh_core.mitigations.random_tokens import RandomTokens
@@ -71,11 +71,10 @@ def test_none_is_the_plain_request_bit_for_bit(model_of: ModelOf) -> None:
     assert (out.forwards_per_step, alone.forwards_per_step) == (2.0, 1.0)
 
 
-@KINDS
 @pytest.mark.parametrize("name", list(MITIGATIONS))
-def test_nothing_stays_behind_even_when_cancelled(model_of: ModelOf, kind: str, name: str) -> None:
-    model = model_of(kind)
-    request = request_for(model)
+def test_nothing_stays_behind_even_when_cancelled(model_of: ModelOf, name: str) -> None:
+    model = model_of("tiny")
+    request = request_for(model, steps=3, seeds=(3,))
     before, plain = state_of(model), draw(model, request)
     chosen = MITIGATIONS[name]
     if name == "automatic_chain":
@@ -253,41 +252,41 @@ def test_without_normal_prompts_there_is_no_target(model_of: ModelOf, name: str)
         MITIGATIONS[name].apply(model, request_for(model), given=NOTHING)
 
 
-@KINDS
-@pytest.mark.parametrize("by", ["denoising loss", "flipd"])
+@pytest.mark.parametrize(("kind", "by"), [("tiny", "denoising loss"), ("tiny-v", "flipd")])
 def test_raising_lid_raises_it(model_of: ModelOf, kind: str, by: LidBy) -> None:
     model = model_of(kind)
     request = request_for(model)
-
-    def lid(prompt: str) -> Tensor:
-        generator = torch.Generator().manual_seed(0)
-        return normal_lids(model, request, (prompt,), by=by, log_delta=0.5, generator=generator)
-
-    before = lid("the cat")
+    latents, _ = drawn_latents(model, request)
+    generator = torch.Generator().manual_seed(0)
+    before = normal_lids(model, request, ("the cat",), by=by, log_delta=0.5, generator=generator)
+    target = before.max() + 0.5
     given = Given(
-        generator=torch.Generator().manual_seed(0), normal_lids=before.max()[None] * 1.05 + 5
+        generator=torch.Generator().manual_seed(0), normal_lids=target[None], latents=latents
     )
-    out = RaiseLid(by=by, log_delta=0.5, rate=0.02, most_steps=40).apply(
-        model, request, given=given
-    )
+    mitigation = RaiseLid(by=by, log_delta=0.5, most_steps=20)
+    out = mitigation.apply(model, request, given=given)
     assert out.request.steering is not None and out.request.steering.embedding is not None
-    from mmh_core.mitigations.lid_loss import lid_of
-
-    latents, forwards = drawn_latents(model, request)
-    assert forwards == 8
     of = lid_of(model, latents, 0.5, by, torch.Generator().manual_seed(0))
     after = of.values(out.request.steering.embedding).detach()
-    assert bool((after >= given.normal_lids).all())
-    # The same picture given in advance spares drawing it, and gives the same.
-    spared = RaiseLid(by=by, log_delta=0.5, rate=0.02, most_steps=40).apply(
-        model,
-        request,
-        given=replace(given, generator=torch.Generator().manual_seed(0), latents=latents),
-    )
-    assert spared.forwards == out.forwards - 8
-    assert spared.request.steering is not None
+    # Evaluated again on the same draws; a tolerance for nothing but rounding.
+    assert bool((after >= target * (1 - 1e-5)).all())
+
+
+def test_a_picture_given_in_advance_spares_drawing_it(model_of: ModelOf) -> None:
+    model = model_of("tiny")
+    request = request_for(model)
+    latents, forwards = drawn_latents(model, request)
+    found = []
+    for known in (None, latents):
+        given = replace(all_given(model), latents=known)
+        found.append(RaiseLid(most_steps=1).apply(model, request, given=given))
+    drew, spared = found
+    # Two branches in four steps.
+    assert forwards == 8 == drew.forwards - spared.forwards
+    assert drew.request.steering is not None and spared.request.steering is not None
+    assert drew.request.steering.embedding is not None
     assert spared.request.steering.embedding is not None
-    assert torch.equal(spared.request.steering.embedding, out.request.steering.embedding)
+    assert torch.equal(drew.request.steering.embedding, spared.request.steering.embedding)
 
 
 def steered_noise(out: Mitigated) -> Tensor:
