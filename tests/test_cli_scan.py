@@ -1,0 +1,88 @@
+"""The commands scan, calibrate and benchmark: what they print, and bad input."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mmh_core.cli import main
+from mmh_core.cli_benchmark import cause_table, detector_table
+from mmh_core.store.shards import read_rows
+from tests.test_app_benchmark import made_up
+
+
+def said(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """Run a command that must be refused, and return its sentence."""
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    found = capsys.readouterr()
+    assert "Traceback" not in found.err and found.out == ""
+    return found.err
+
+
+def test_a_scan_writes_every_prompt_once_and_says_what_it_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "prompts.csv"
+    table.write_text("prompt\na red house\na boat at sea\n\na red house\n=2+2\n")
+    for known in (0, 3):
+        with pytest.raises(SystemExit) as caught:
+            main(["scan", str(table), "--out", str(tmp_path / "out"), "--no-study"])
+        assert caught.value.code == 0
+        printed = capsys.readouterr().out
+        assert printed.startswith("3 prompts in ")
+        assert f"{known} were there before, 1 rows repeat a prompt" in printed
+    rows = [row for batch in read_rows(tmp_path / "out") for row in batch]
+    assert sorted(row.prompt for row in rows) == ["=2+2", "a boat at sea", "a red house"]
+    assert all(0 <= float(row.values["percentile"] or 0) <= 1 for row in rows)
+
+
+def test_what_cannot_be_scanned_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "prompts.csv"
+    table.write_text("words\nx\n")
+    out = ["--out", str(tmp_path / "out")]
+    assert "prompt" in said(["scan", str(table), *out], capsys)
+    assert "no file" in said(["scan", str(tmp_path / "none.csv"), *out], capsys)
+    assert "share is 1.5" in said(["scan", str(table), *out, "--share", "1.5"], capsys)
+    assert "is a file" in said(["scan", str(table), "--out", str(table)], capsys)
+    assert "calibrate" in said(["scan", str(table), *out, "--model", str(tmp_path)], capsys)
+    assert not (tmp_path / "out").exists()
+
+
+def test_too_few_normal_prompts_do_not_calibrate(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "normal.txt"
+    table.write_text("one\ntwo\n")
+    found = said(["calibrate", str(table), "--out", str(tmp_path / "kept")], capsys)
+    assert "2 different normal prompts are too few" in found
+
+
+def test_the_table_of_detectors_has_the_best_first_with_interval_and_cost() -> None:
+    run = made_up()
+    lines = detector_table(run).splitlines()
+    assert lines[0].startswith("| detector | forwards | AUC | TPR at 1 % FPR | AUC duplicate |")
+    best = max(run.rows, key=lambda row: (row.all.auc, row.all.tpr))
+    assert lines[2].startswith(f"| {best.label} | 4 | {best.all.auc:.3f} (")
+    assert len(lines) == 2 + len(run.rows) + 2
+    causes = cause_table(run).splitlines()
+    assert causes[2] == "| OD-Mem | 2 | 1 | 0 |" and causes[3] == "| DD-Mem | 0 | 1 | 0 |"
+    assert "0.833 (0.500 to 1.000)" in causes[-1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--seeds", "a"], "seeds must be whole numbers"),
+        (["--prompts", "none.csv"], "no file"),
+        (["--json", "/dev/null/x.json"], "cannot be written"),
+    ],
+)
+def test_a_benchmark_that_cannot_run_is_refused(
+    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sentence in said(["benchmark", *arguments], capsys)
