@@ -41,6 +41,12 @@ st.navigation(
             url_path="mitigation",
         ),
         st.Page(
+            "pages/review.py",
+            title="Review",
+            icon=":material/fact_check:",
+            url_path="review",
+        ),
+        st.Page(
             "pages/benchmark.py",
             title="Benchmark",
             icon=":material/leaderboard:",

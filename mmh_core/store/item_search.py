@@ -76,18 +76,18 @@ def items_page(
     """
     if not 1 <= limit <= MOST_ON_A_PAGE or offset < 0:
         raise ValueError(f"A page of {limit} items from {offset}: choose 1 to {MOST_ON_A_PAGE}.")
-    condition, values = _condition(chosen, reviewer)
     with file.connection("ro") as connection:
-        values["queue"] = queue_number(connection, queue)
         # Only places first, in one pass that also counts: what is shown is read for them alone.
-        places = connection.execute(
-            f"SELECT items.position FROM {_FROM} WHERE {condition} "
-            f"ORDER BY {', '.join(_order(chosen))}",
-            values,
-        ).fetchall()
-        shown = places[offset : offset + limit]
-        views = [_view(connection, values, place) for (place,) in shown]
+        places = _places(connection, queue, chosen, reviewer)
+        values = {"queue": queue_number(connection, queue), "reviewer": reviewer}
+        views = [_view(connection, values, place) for place in places[offset : offset + limit]]
     return ItemsPage(tuple(views), len(places))
+
+
+def item_places(file: SqliteFile, queue: str, chosen: ItemFilter, reviewer: str) -> list[int]:
+    """Return the positions of all items that a filter finds, in its order."""
+    with file.connection("ro") as connection:
+        return _places(connection, queue, chosen, reviewer)
 
 
 def next_item(
@@ -142,6 +142,19 @@ def filter_choices(file: SqliteFile, queue: str) -> tuple[tuple[str, ...], tuple
         ]
     causes, kinds = (tuple(value for (value,) in rows) for rows in found)
     return causes, kinds
+
+
+def _places(
+    connection: sqlite3.Connection, queue: str, chosen: ItemFilter, reviewer: str
+) -> list[int]:
+    condition, values = _condition(chosen, reviewer)
+    values["queue"] = queue_number(connection, queue)
+    rows = connection.execute(
+        f"SELECT items.position FROM {_FROM} WHERE {condition} "
+        f"ORDER BY {', '.join(_order(chosen))}",
+        values,
+    )
+    return [place for (place,) in rows]
 
 
 def _view(connection: sqlite3.Connection, values: dict[str, Any], position: int) -> ItemView:

@@ -1,0 +1,274 @@
+"""Join the scan of prompts to Streamlit: uploaded tables, jobs, kept scans, queues of them.
+
+Like `image_session`, beside which it stands: whatever needs torch is imported inside the
+functions. Uploads are kept under their digest, scans under that of table, model and settings, so
+that the same scan asked for again goes on where it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from mmh_core import image_session, review_session
+from mmh_core.files import write_bytes, write_text
+from mmh_core.records import MMHError, Progress
+from mmh_core.session import REPOSITORY, data_folder, jobs
+from mmh_core.store.prompt_table import prompt_batches
+from mmh_core.store.review_records import QueueRecord
+from mmh_core.store.shards import count_rows
+
+if TYPE_CHECKING:
+    from mmh_core.store.job_record import JobRecord
+    from mmh_core.studies.early_scan import EarlyCalibration
+    from mmh_core.studies.scan import ScanState
+
+SCAN_JOB = "scan"
+#: Rows of a table in the browser; the command line takes a million.
+MOST_ROWS = 10_000
+_SUFFIXES = (".csv", ".parquet", ".txt")
+
+
+@dataclass(frozen=True)
+class UploadedTable:
+    """Hold what an uploaded table of prompts contains; `digest` names the kept file."""
+
+    name: str
+    file: str
+    prompts: int
+    duplicates: int
+    problems: tuple[tuple[int, str], ...]
+
+
+@dataclass(frozen=True)
+class ScanAbout:
+    """Say what a kept scan is: its folder's name, the table, the model and the settings."""
+
+    id: str
+    name: str
+    file: str
+    prompts: int
+    model: str
+    share: float
+    study: bool
+    created: float
+
+
+@dataclass(frozen=True)
+class ScanJob:
+    """Hold a scan's job as the page shows it: its record, and how far it is."""
+
+    record: JobRecord
+    state: ScanState | None
+
+
+def keep_table(name: str, data: bytes) -> UploadedTable:
+    """Keep an uploaded table and read it. Errors: MMHError for one that cannot be used."""
+    suffix = Path(name).suffix.casefold()
+    if suffix not in _SUFFIXES:
+        raise MMHError("The file must end in .csv, .parquet or .txt: save the table as one.")
+    file = hashlib.sha256(data).hexdigest() + suffix
+    path = _uploads() / file
+    if not path.exists():
+        write_bytes(path, data)
+    try:
+        return _table(str(path), Path(name).name)
+    except MMHError as error:
+        # What the person knows is the name of the file, not the digest it is kept under.
+        raise MMHError(str(error).replace(file, Path(name).name[:80])) from error
+
+
+@st.cache_resource(show_spinner="Reading the table", max_entries=4)
+def _table(path: str, name: str) -> UploadedTable:
+    prompts = duplicates = 0
+    problems: list[tuple[int, str]] = []
+    for batch in prompt_batches(Path(path), most=MOST_ROWS):
+        prompts += len(batch.rows)
+        duplicates += batch.duplicates
+        problems += [(one.row, one.message) for one in batch.problems]
+    return UploadedTable(name, Path(path).name, prompts, duplicates, tuple(problems))
+
+
+def calibration(name: str) -> EarlyCalibration | None:
+    """Return the early scan's calibration of a model, None where nobody made one.
+
+    It lies beside the model, or in the folder `calibrations/NAME` of the data folder.
+    """
+    place = calibration_place(name)
+    if place is None:
+        return None
+    return _calibration(str(place), (place / _file()).stat().st_mtime_ns)
+
+
+def calibration_place(name: str) -> Path | None:
+    """Return the folder with the calibration of a model, without reading it."""
+    own = REPOSITORY / "assets" / name if name == image_session.POCKET else None
+    for folder in (data_folder() / "calibrations" / Path(name).name, own):
+        if folder is not None and (folder / _file()).is_file():
+            return folder
+    return None
+
+
+def _file() -> str:
+    from mmh_core.studies.early_scan import FILE
+
+    return FILE
+
+
+@st.cache_resource(show_spinner=False, max_entries=2)
+def _calibration(folder: str, stamp: int) -> EarlyCalibration | None:
+    from mmh_core.studies.early_scan import read_early
+
+    return read_early(Path(folder))
+
+
+def submit_scan(table: UploadedTable, model: str, *, share: float, study: bool) -> str:
+    """Queue the scan of a table, new or to go on, and return the id of the job.
+
+    Errors: MMHError without a calibration of the model, for one that may not be chosen, and for a
+    full queue.
+    """
+    place = calibration_place(model)
+    image_session.source_of(model)
+    if place is None:
+        raise MMHError(
+            f"{model} has no calibration: make one with `./mmh calibrate NORMAL.txt --model "
+            f"{model} --out {data_folder() / 'calibrations' / Path(model).name}`, then scan."
+        )
+    seal = hashlib.sha256((place / _file()).read_bytes()).hexdigest()
+    what = json.dumps([table.file, model, seal, share, study])
+    name = hashlib.sha256(what.encode()).hexdigest()[:32]
+    about = ScanAbout(
+        name, table.name, table.file, table.prompts, model, share, study, time.time()
+    )
+    if not _about_file(name).exists():
+        write_text(_about_file(name), json.dumps(asdict(about)))
+    return go_on(about)
+
+
+def go_on(about: ScanAbout) -> str:
+    """Queue a kept scan to go on where it was, and return the id of the job."""
+
+    def keep(state: ScanState) -> str:
+        write_text(_state_file(about.id), json.dumps(asdict(state)))
+        return about.id
+
+    label = f"Scan of {about.name[:60]}, {about.prompts:,} prompts"
+    return jobs().runner.submit(
+        SCAN_JOB, label, lambda: _scan(about), device=image_session.device(), finish=keep
+    )
+
+
+def _scan(about: ScanAbout) -> Iterator[Progress[ScanState]]:
+    """Scan with all cores: batches of prompts are large enough to share."""
+    import torch
+
+    from mmh_core.studies.scan import ScanConfig, Scanner, scan
+
+    torch.set_num_threads(os.cpu_count() or 1)
+    found = calibration(about.model)
+    if found is None:
+        raise MMHError(f"The calibration of {about.model} is gone: make it again, then scan.")
+    scanner = Scanner(
+        image_session.model(about.model),
+        found,
+        image_session.reference(about.model),
+        image_session.normal(about.model),
+    )
+    config = ScanConfig(about.model, about.share, about.study)
+    yield from scan(
+        _uploads() / about.file, scan_folder(about.id), scanner, config, most=MOST_ROWS
+    )
+
+
+def scan_job(job: str) -> ScanJob:
+    """Return a job and how far it is: live while it runs, from the disk once it has ended.
+
+    Errors: MMHError for an unknown id and another kind of job.
+    """
+    runner = jobs().runner
+    record = runner.record(job)
+    if record.kind != SCAN_JOB:
+        raise MMHError("This link names a job of another page: open it there.")
+    if record.result is not None:
+        return ScanJob(record, scan_state(record.result))
+    latest = runner.latest(job)
+    return ScanJob(record, None if latest is None else latest.partial)
+
+
+def scan_state(name: str) -> ScanState | None:
+    """Return how far a kept scan was when it last ended, None where that is not known."""
+    from mmh_core.studies.scan import ScanState
+
+    try:
+        kept = json.loads(_state_file(name).read_text())
+        return ScanState(**{**kept, "problems": tuple((r, m) for r, m in kept["problems"])})
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def kept_scans(limit: int = 12) -> list[tuple[ScanAbout, int]]:
+    """Return the scans of this data folder with how many prompts have a result, newest first."""
+    found = []
+    for path in (data_folder() / "scans").glob("*.json"):
+        if path.name.endswith(".state.json"):
+            continue
+        try:
+            about = ScanAbout(**json.loads(path.read_text()))
+        except (OSError, ValueError, TypeError):
+            continue
+        folder = scan_folder(about.id)
+        found.append((about, count_rows(folder) if folder.is_dir() else 0))
+    return sorted(found, key=lambda one: -one[0].created)[:limit]
+
+
+def queue_of_scan(about: ScanAbout, *, flagged: bool) -> QueueRecord:
+    """Make a queue of a scan's prompts, highest score first; runs of flagged ones come along.
+
+    Errors: MMHError for a scan without results, or without flagged prompts.
+    """
+    from dataclasses import replace
+
+    from mmh_core.studies.review_items import scan_items
+    from mmh_core.studies.scan import RUNS
+
+    runs = review_session.runs_folder()
+    runs.mkdir(parents=True, exist_ok=True)
+    items = []
+    for item in scan_items(scan_folder(about.id), flagged=flagged):
+        if item.run:
+            # The same prompt in two scans has two runs; a queue names one of them.
+            name = f"scan-{about.id[:12]}-{item.run}"
+            if not (runs / name).exists():
+                os.link(scan_folder(about.id) / RUNS / item.run, runs / name)
+            item = replace(item, run=name)
+        items.append(item)
+    what = "flagged" if flagged else "all prompts"
+    return review_session.queue_of_items(
+        f"{about.name[:120]}, {what}", items, asdict(about) | {"flagged": flagged}
+    )
+
+
+def scan_folder(name: str) -> Path:
+    """Return the folder with the results of a scan."""
+    return data_folder() / "scans" / name
+
+
+def _uploads() -> Path:
+    return data_folder() / "uploads"
+
+
+def _about_file(name: str) -> Path:
+    return data_folder() / "scans" / f"{name}.json"
+
+
+def _state_file(name: str) -> Path:
+    return data_folder() / "scans" / f"{name}.state.json"

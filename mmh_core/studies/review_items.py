@@ -1,0 +1,141 @@
+"""Turn what a scan or a study found into items for a person to judge."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from mmh_core.records import MMHError
+from mmh_core.store.archive import load_record
+from mmh_core.store.review_records import ReviewItem
+from mmh_core.store.shards import ScanManifest, ScanRow, read_manifest, read_rows
+from mmh_core.studies.image_run import ImageRun, PictureResult
+from mmh_core.studies.image_verdict import SUSPICIOUS_BELOW
+from mmh_core.studies.scan import RUNS, run_figures
+
+#: Side of the little pictures, which are reduced to it where they are larger.
+THUMBNAIL = 128
+#: What the training set shows of the cause of a copy; "" for no copy.
+CAUSES = ("data: duplicates", "data: shared layout", "model: one picture", "not identifiable")
+_GRAVITY = ("exact copy", "template copy", "suspicious, no copy found")
+
+
+def scan_items(folder: Path, *, flagged: bool) -> Iterator[ReviewItem]:
+    """Yield the prompts of a scan as items, highest score first; `flagged` leaves out the others.
+
+    The runs of flagged prompts are read one at a time for their pictures. Errors: MMHError for a
+    folder without a scan and for a damaged file.
+    """
+    manifest = read_manifest(folder)
+    rows = [
+        row
+        for batch in read_rows(folder)
+        for row in batch
+        if bool(row.values["flagged"]) or not flagged
+    ]
+    rows.sort(key=lambda row: -_figure(row.values["score"]))
+    for row in rows:
+        yield _scanned(row, manifest, folder)
+
+
+def run_item(run: ImageRun, prompt: int = 0, *, file: str = "") -> ReviewItem:
+    """Return one prompt of a run as an item; `file` is the name of the run's file.
+
+    Figures are those of `scan.run_figures`; the score is unknown. Errors: ValueError for a prompt
+    that has no picture yet.
+    """
+    asked = run.config.prompts[prompt]
+    pictures = tuple(one for one in run.pictures if one.prompt == asked)
+    if not pictures:
+        raise ValueError(f"Prompt {prompt} has no picture yet.")
+    figures = run_figures(replace(run, pictures=pictures))
+    worst = gravest(pictures)
+    item = ReviewItem(
+        asked, tuple(one.seed for one in pictures), run.model, run.sha256, run=file, **kinds(worst)
+    )
+    return replace(
+        item,
+        lid=_figure(figures["lid"]),
+        lid_percentile=_figure(figures["lid_percentile"]),
+        similarity=_figure(figures["similarity"]),
+        nearest=int(str(figures["nearest"])),
+        scores=tuple(_scores(pictures, _figure(figures["copies"]))),
+        thumbnail=thumbnail(worst.picture),
+    )
+
+
+def gravest(pictures: tuple[PictureResult, ...]) -> PictureResult:
+    """Return the picture that a person should see first: gravest verdict, then nearest copy."""
+
+    def place(one: PictureResult) -> tuple[int, float]:
+        grave = _GRAVITY.index(one.verdict) if one.verdict in _GRAVITY else len(_GRAVITY)
+        return grave, 0.0 if one.copy is None else -one.copy.similarity
+
+    return min(pictures, key=place)
+
+
+def kinds(picture: PictureResult) -> dict[str, Any]:
+    """Return kind of copy and cause of a picture, in the words of the filters."""
+    copy, lid = picture.copy, picture.lid
+    low = lid is not None and lid.percentile < SUSPICIOUS_BELOW
+    if copy is None:
+        return {"kind": "not searched", "cause": "not identifiable" if low else ""}
+    if copy.kind == "exact":
+        many = copy.copies > 1 or copy.near_duplicates > 0
+        return {"kind": "exact copy", "cause": CAUSES[0] if many else CAUSES[2]}
+    if copy.kind == "template":
+        return {"kind": "template copy", "cause": CAUSES[1]}
+    return {"kind": "no copy found", "cause": "not identifiable" if low else ""}
+
+
+def thumbnail(picture: Tensor) -> bytes:
+    """Return a picture, uint8 (3, H, W), as a small PNG file."""
+    from PIL import Image
+
+    image = Image.fromarray(picture.permute(1, 2, 0).numpy(force=True))
+    image.thumbnail((THUMBNAIL, THUMBNAIL))
+    file = io.BytesIO()
+    image.save(file, "PNG", optimize=True)
+    return file.getvalue()
+
+
+def _scanned(row: ScanRow, manifest: ScanManifest, folder: Path) -> ReviewItem:
+    values = row.values
+    name = str(values["run"] or "")
+    item = ReviewItem(row.prompt, row.seeds, manifest.model, manifest.model_sha256)
+    if name:
+        path = folder / RUNS / name
+        if not path.is_file():
+            raise MMHError(f"The run {name} of {folder} is gone: restore it, or scan again.")
+        item = run_item(load_record(path, ImageRun), file=name)
+    early = tuple((key, _figure(values[key])) for key in ("guidance_norm", "cosine", "percentile"))
+    return replace(
+        item,
+        score=_figure(values["score"]),
+        scores=(*early, *item.scores),
+        label=str(values["label"] or ""),
+        name=str(values["name"] or ""),
+        tags=tuple(tag for tag in str(values["tags"] or "").split("; ") if tag),
+    )
+
+
+def _scores(pictures: tuple[PictureResult, ...], copied: float) -> Iterator[tuple[str, float]]:
+    """Yield further figures of a prompt by name."""
+    yield "share of pictures copied", copied
+    first = [float(one.guidance_norm[0]) for one in pictures if len(one.guidance_norm)]
+    if first:
+        yield "guidance norm, first step", sum(first) / len(first)
+    worst = gravest(pictures)
+    if worst.copy is not None:
+        yield "times in training", float(worst.copy.copies)
+        yield "calibrated L2", worst.copy.calibrated_l2
+
+
+def _figure(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else math.nan

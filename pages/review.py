@@ -1,0 +1,33 @@
+"""Judge flagged prompts one by one, with the evidence, and keep a log that proves itself."""
+
+import streamlit as st
+
+from mmh_core import session
+from views import layout
+
+session.guard()
+st.title("Review", anchor=False)
+st.markdown(
+    "A person looks at each flagged prompt and says what it is. Every verdict is kept with who, "
+    "when, before and after, in a log that shows any later change."
+)
+layout.load_chart_library()
+
+
+def main() -> None:
+    """Draw the page; the imports wait until the title stands, because torch takes its time."""
+    from mmh_core import review_session
+    from views.review import sections, sidebar, state
+
+    known = review_session.all_queues()
+    for sentence in state.restore(known):
+        st.warning(layout.plain(sentence), icon=":material/warning:")
+    if known:
+        with st.sidebar, session.told():
+            sidebar.sidebar(known)
+    sections.sections(known)
+    state.remember()
+
+
+with session.told():
+    main()

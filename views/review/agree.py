@@ -1,0 +1,101 @@
+"""Draw how far two reviewers agree, and where they do not."""
+
+from __future__ import annotations
+
+import math
+
+import streamlit as st
+
+from mmh_core import review_session
+from mmh_core.store.agreement import Agreement, agreement
+from mmh_core.store.queues import queue_progress, reviewers
+from mmh_core.store.verdicts import verdict_rows
+from views import layout, words
+from views.review import state
+
+_MOST = 20
+
+
+def section() -> None:
+    """Draw progress of each reviewer, the agreement of two, and the items they differ on."""
+    layout.heading(
+        "How far two reviewers agree",
+        "Cohen's kappa is their agreement beyond chance: 1 is full, 0 what chance alone gives. A "
+        "high kappa says that both read the evidence alike, not that both are right.",
+    )
+    file, queue = review_session.queues(), state.queue()
+    names = reviewers(file, queue)
+    if len(names) < 2:
+        st.info(
+            "A second reviewer writes another name at left and judges the same items; nobody "
+            "sees the other's verdicts while judging. "
+            f"So far {words.plural(len(names), 'reviewer')} judged in this queue.",
+            icon=":material/group_add:",
+        )
+        return
+    layout.facts(
+        [
+            (name, f"{done.judged:,} of {done.items:,} judged")
+            for name in names
+            for done in (queue_progress(file, queue, name),)
+        ]
+    )
+    left, right = st.columns(2)
+    with left:
+        first = st.selectbox("First", names, key="rv_first")
+    with right:
+        others = [name for name in names if name != first]
+        second = st.selectbox("Second", others, key="rv_second")
+    found = agreement(file, queue, str(first), str(second))
+    if not found.items:
+        st.info("They have judged no item in common yet.")
+        return
+    _figures(found)
+    _differences(str(first), str(second))
+
+
+def _figures(found: Agreement) -> None:
+    with st.container(horizontal=True, gap="small"):
+        kappa = "n/a" if math.isnan(found.kappa) else words.number(found.kappa)
+        for label, value in (
+            ("Kappa", kappa),
+            ("Judged by both", f"{found.items:,}"),
+            ("Same verdict", words.percent(found.observed)),
+            ("By chance", words.percent(found.expected)),
+        ):
+            st.metric(label, value, border=True, width="stretch")
+    if math.isnan(found.kappa):
+        st.caption(
+            "Both gave one and the same verdict throughout, so chance alone would agree as well: "
+            "kappa says nothing then."
+        )
+    layout.facts([(f"{one} / {other}", f"{count:,}") for one, other, count in found.counts])
+
+
+def _differences(first: str, second: str) -> None:
+    said: dict[int, dict[str, str]] = {}
+    for row in verdict_rows(review_session.queues(), state.queue()):
+        said.setdefault(row.item, {})[row.reviewer] = row.after or ""
+    apart = [
+        (item, one[first], one[second])
+        for item, one in sorted(said.items())
+        if one.get(first) and one.get(second) and one[first] != one[second]
+    ]
+    if not apart:
+        st.caption("They differ on no item.")
+        return
+    layout.heading(
+        f"They differ on {words.plural(len(apart), 'item')}",
+        "Open one to look again; a changed verdict is a new row of the log.",
+    )
+    for item, one, other in apart[:_MOST]:
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            st.button(
+                f"Item {item}",
+                key=f"rv_apart_{item}",
+                on_click=state.show_item,
+                args=(item,),
+            )
+            st.text(f"{one} / {other}")
+    if len(apart) > _MOST:
+        st.caption(f"and {len(apart) - _MOST:,} more; the tables of Hand over list all.")

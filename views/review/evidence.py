@@ -1,0 +1,185 @@
+"""Draw what is known of an item: pictures, figures, and everything that its run holds."""
+
+from __future__ import annotations
+
+import base64
+import math
+from html import escape
+
+import streamlit as st
+
+from mmh_core import image_session, review_session
+from mmh_core.records import MMHError
+from mmh_core.store.review_records import ItemView, ReviewItem
+from mmh_core.studies.image_run import ImageRun, PictureResult
+from mmh_core.studies.review_items import gravest
+from views import layout, words
+from views.images import compare, detail, phrases, show
+from views.review import state
+from views.review.state import key
+
+#: A longer prompt does not fit into a link.
+_LINKED = 1_500
+
+
+def section(view: ItemView, *, hidden: bool) -> None:
+    """Draw pictures and figures of an item; `hidden` keeps all figures back."""
+    item = view.item
+    try:
+        run = review_session.run_of(item)
+    except MMHError as error:
+        st.warning(layout.plain(str(error)), icon=":material/warning:")
+        run = None
+    pictures = () if run is None else _pictures(run, item)
+    left, right = layout.side_by_side("rv_evidence", (3, 2))
+    with left:
+        if pictures and not hidden:
+            compare.section(gravest(pictures), f"rv_{view.position}")
+        else:
+            _pair(item, pictures)
+    with right:
+        if hidden:
+            layout.heading("Figures", "Blind: hidden until your verdict.")
+        else:
+            _figures(item)
+        _elsewhere(item)
+    if pictures and not hidden:
+        _more(run, pictures)
+
+
+def in_short(item: ReviewItem) -> str:
+    """Return the figures of an item in one line."""
+    said = []
+    if not math.isnan(item.score):
+        said.append(f"score {words.number(item.score)}")
+    if not math.isnan(item.similarity):
+        said.append(f"similarity {words.number(item.similarity, 3)}")
+    if not math.isnan(item.lid):
+        place = "" if math.isnan(item.lid_percentile) else f", {percentile(item.lid_percentile)}"
+        said.append(f"LID {words.number(item.lid, 1)}{place}")
+    if item.kind:
+        said.append(item.kind)
+    return "; ".join(said) or "nothing, it was not studied"
+
+
+def percentile(share: float) -> str:
+    """Say where a LID stands among the normal prompts."""
+    if math.isnan(share):
+        return "nothing normal to compare with"
+    return "below all normal prompts" if share == 0 else f"above {words.percent(share)} of normal"
+
+
+def _pictures(run: ImageRun, item: ReviewItem) -> tuple[PictureResult, ...]:
+    return tuple(
+        one for one in run.pictures if one.prompt == item.prompt and one.seed in item.seeds
+    )
+
+
+def _pair(item: ReviewItem, pictures: tuple[PictureResult, ...]) -> None:
+    """Draw the picture beside the nearest training picture, without any figure."""
+    layout.heading(
+        "Drawn, and the nearest training picture",
+        "Is it the same picture? Equal layout alone is a template, equal subject alone no copy.",
+    )
+    near = review_session.nearest_picture(item)
+    drawn = _png(item.thumbnail, "The drawn picture", "drawn") if item.thumbnail else ""
+    other = ""
+    if pictures and pictures[0].neighbors:
+        found = gravest(pictures).neighbors[0]
+        drawn = show.figure(gravest(pictures).picture, "The drawn picture", "drawn")
+        other = show.figure(
+            found.picture, f"Training picture {found.id}", f"training picture {found.id:,}"
+        )
+    elif near is not None:
+        caption = f"training picture {near.id:,}: {near.caption}"
+        other = _png(near.png, f"Training picture {near.id}", caption)
+    if not drawn and not other:
+        st.info(
+            "Nothing was drawn for this prompt: only the early scan has read it. Draw it on the "
+            "images page to see what the model makes of it.",
+            icon=":material/image_not_supported:",
+        )
+        return
+    show.html(f'<div class="im-pair">{drawn}{other}</div>')
+
+
+def _png(data: bytes, alt: str, caption: str) -> str:
+    source = "data:image/png;base64," + base64.b64encode(data).decode()
+    return (
+        f'<figure><img class="small" src="{source}" alt="{escape(alt)}">'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
+    )
+
+
+def _figures(item: ReviewItem) -> None:
+    layout.heading(
+        "Figures",
+        "What the scan and the study found. They are evidence for your verdict, not the verdict.",
+        help=f"{phrases.LID} {phrases.PERCENTILE} {phrases.SIMILARITY}",
+    )
+    rows = [("Score of the scan", words.number(item.score))] if _known(item.score) else []
+    if item.kind:
+        rows.append(("Kind of copy", item.kind))
+    if item.cause:
+        rows.append(("Cause", item.cause))
+    if _known(item.similarity):
+        rows.append(("Similarity", words.number(item.similarity, 3)))
+    if item.nearest >= 0:
+        rows.append(("Nearest picture", f"{item.nearest:,}"))
+    if _known(item.lid):
+        rows.append(("LID", words.number(item.lid, 1)))
+        rows.append(("Percentile", percentile(item.lid_percentile)))
+    rows += [(name.capitalize(), words.number(v)) for name, v in item.scores if _known(v)]
+    rows.append(("Seeds", ", ".join(map(str, item.seeds)) or "none"))
+    for name, text in (("Label", item.label), ("Id", item.name), ("Tags", "; ".join(item.tags))):
+        if text:
+            rows.append((name, text))
+    layout.facts(rows)
+
+
+def _known(value: float) -> bool:
+    return not math.isnan(value)
+
+
+def _elsewhere(item: ReviewItem) -> None:
+    """Draw the ways to the other pages; they open beside this one, which keeps its place."""
+    try:
+        image_session.source_of(item.model)
+    except MMHError:
+        return
+    if len(item.prompt) > _LINKED:
+        return
+    asked = {"model": item.model, "prompt": item.prompt}
+    if item.seeds:
+        asked["seed"] = str(item.seeds[0])
+    with st.container(horizontal=True, gap="small"):
+        st.link_button(
+            "Try mitigations",
+            state.address("mitigation", **asked),
+            icon=":material/healing:",
+            help="Opens the prompt on the mitigation page, beside this one",
+        )
+        st.link_button(
+            "Draw it",
+            state.address("images", **asked),
+            icon=":material/brush:",
+            help="Opens the prompt on the images page, beside this one",
+        )
+
+
+def _more(run: ImageRun | None, pictures: tuple[PictureResult, ...]) -> None:
+    if run is None:
+        return
+    st.toggle(
+        "All evidence: neighbors, curves, region map, steps",
+        key=key("all"),
+        help="Everything that the images page shows of a picture",
+    )
+    if not st.session_state[key("all")]:
+        return
+    for one in pictures:
+        st.divider()
+        st.subheader(f"Seed {one.seed}", anchor=False)
+        detail.section(one, detail.ground_of(run), f"rv_all_{one.index}")
+        if one is not pictures[-1] and len(pictures) > 1 and one.index >= pictures[0].index + 3:
+            break

@@ -1,0 +1,120 @@
+"""Hand a case over: report, tables, the whole case as a zip, and proof that nothing changed."""
+
+from __future__ import annotations
+
+import re
+
+import streamlit as st
+
+from mmh_core import review_session
+from mmh_core.records import MMHError
+from mmh_core.store.case_tables import queue_csv
+from mmh_core.store.review_records import QueueRecord
+from mmh_core.store.verdict_chain import verify
+from views import layout
+from views.review import state
+from views.review.state import key
+
+
+def section(known: list[QueueRecord]) -> None:
+    """Draw what can be taken away, and the place to bring a case."""
+    queue = next((one for one in known if one.id == st.session_state[key("queue")]), None)
+    if queue is not None:
+        left, right = layout.side_by_side("rv_hand")
+        with left:
+            _files(queue)
+        with right:
+            _chain(queue)
+        st.divider()
+    _import()
+
+
+def _files(queue: QueueRecord) -> None:
+    layout.heading(
+        "Take it away",
+        "Made anew at each click on Prepare, from what is recorded now. Formulas in the CSV are "
+        "neutralized; the Parquet file has all texts exactly as they were.",
+    )
+    if st.button("Prepare files", key="rv_prepare", icon=":material/inventory_2:"):
+        with st.spinner("Writing the files"):
+            _prepare(queue)
+    made = st.session_state.get(key("files"))
+    if made is None or made[0] != queue.id:
+        return
+    for name, (data, mime, icon) in made[1].items():
+        st.download_button(
+            name,
+            data,
+            file_name=name,
+            mime=mime,
+            icon=icon,
+            key=f"rv_download_{name.rsplit('.', 1)[1]}",
+            on_click="ignore",
+        )
+    for sentence in made[2]:
+        st.caption(sentence)
+
+
+def _prepare(queue: QueueRecord) -> None:
+    """Make all files and keep them for this session."""
+    stem = re.sub(r"[^A-Za-z0-9]+", "-", queue.name).strip("-").lower()[:60] or "queue"
+    case, missing = review_session.case_bytes(queue.id)
+    files = {
+        f"{stem}.html": (
+            review_session.report_page(queue.id).encode(),
+            "text/html",
+            ":material/description:",
+        ),
+        f"{stem}.csv": (
+            queue_csv(review_session.queues(), queue.id).encode("utf-8-sig"),
+            "text/csv",
+            ":material/table:",
+        ),
+        f"{stem}.parquet": (
+            review_session.parquet_bytes(queue.id),
+            "application/vnd.apache.parquet",
+            ":material/table:",
+        ),
+        f"{stem}.zip": (case, "application/zip", ":material/folder_zip:"),
+    }
+    said = ["The zip is the whole case: another installation can import it and verify its log."]
+    if missing:
+        said.append(f"{len(missing):,} full studies are not here and not in the zip.")
+    st.session_state[key("files")] = (queue.id, files, said)
+
+
+def _chain(queue: QueueRecord) -> None:
+    layout.heading(
+        "Is the log as it was recorded?",
+        "Every row seals the one before. Keep the seal elsewhere: with it you can prove later "
+        "that nothing up to it was changed.",
+    )
+    if st.button("Verify the log", key="rv_verify", icon=":material/verified:"):
+        report = verify(review_session.queues(), queue.id)
+        if report.whole:
+            st.success(layout.plain(report.message), icon=":material/verified:")
+        else:
+            st.error(layout.plain(report.message), icon=":material/gpp_bad:")
+    layout.facts([("Rows", f"{queue.rows:,}")])
+    st.code(queue.head, language=None, wrap_lines=True)
+
+
+def _import() -> None:
+    layout.heading(
+        "Bring a case from another installation",
+        "It is checked in full before anything is kept: sizes, digests and the chain of verdicts.",
+    )
+    file = st.file_uploader("Case file", type=["zip"], key="rv_case")
+    if file is None:
+        return
+    if not st.button("Import", key="rv_import", type="primary", icon=":material/upload:"):
+        return
+    try:
+        found = review_session.import_bytes(file.getvalue())
+    except MMHError as error:
+        st.error(layout.plain(str(error)), icon=":material/error:")
+        return
+    state.open_queue(found.id)
+    st.session_state[key("moved")] = f"Imported {found.name}: {found.items:,} items."
+    state.remember()
+    st.rerun()

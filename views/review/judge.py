@@ -1,0 +1,197 @@
+"""Draw one item to judge: prompt, pictures, figures, and one key for verdict and next."""
+
+from __future__ import annotations
+
+from html import escape
+
+import streamlit as st
+
+from mmh_core import review_session
+from mmh_core.records import MMHError
+from mmh_core.store.item_search import item_places
+from mmh_core.store.queues import queue_progress
+from mmh_core.store.review_records import REVIEW_VERDICTS, ItemView, ReviewVerdict
+from views import layout
+from views.images import show
+from views.review import evidence, state
+from views.review.state import KEYS, key
+
+_ICONS: dict[ReviewVerdict, str] = {
+    "exact copy": ":material/content_copy:",
+    "template copy": ":material/dashboard:",
+    "not memorized": ":material/check:",
+    "unsure": ":material/help:",
+    "skip": ":material/skip_next:",
+}
+_MEANINGS: dict[ReviewVerdict, str] = {
+    "exact copy": "The drawn picture is a training picture, but for noise or compression",
+    "template copy": "It repeats the layout that several training pictures share",
+    "not memorized": "It is like no training picture more than two pictures of one thing are",
+    "unsure": "You cannot tell; somebody else should look",
+    "skip": "Leave it aside; skipped items do not count for the agreement",
+}
+
+
+def section() -> None:
+    """Draw the item, or say that all are judged."""
+    _progress()
+    _messages()
+    if not state.reviewer():
+        st.warning(
+            "Write at left who you are: verdicts are recorded under a name.",
+            icon=":material/badge:",
+        )
+    view = _current()
+    if view is None:
+        st.info(
+            "Every item that the filter finds is judged. Change the filter at left, open an item "
+            "in the table, or hand the case over.",
+            icon=":material/done_all:",
+        )
+        _undo()
+        return
+    state.see(view)
+    _steps(view)
+    show.html(f'<p class="im-prompt">{escape(view.item.prompt)}</p>')
+    _verdicts(view)
+    hidden = bool(st.session_state[key("blind")]) and view.judgement.verdict is None
+    evidence.section(view, hidden=hidden)
+    _notes(view)
+    _shortcuts()
+
+
+def _current() -> ItemView | None:
+    """Return the item to show; one that a link names and nobody has is said, and left."""
+    try:
+        return state.current()
+    except MMHError as error:
+        st.warning(layout.plain(str(error)), icon=":material/warning:")
+        st.session_state[key("item")] = None
+        return state.current()
+
+
+def _progress() -> None:
+    found = queue_progress(review_session.queues(), state.queue(), state.reviewer())
+    said = " · ".join(f"{count:,} {name}" for name, count in found.counts.items() if count)
+    share = found.judged / found.items if found.items else 0.0
+    st.progress(
+        share,
+        layout.plain(
+            f"{found.judged:,} of {found.items:,} judged by {state.reviewer() or 'nobody'}"
+        )
+        + (f" · {said}" if said else ""),
+    )
+
+
+def _messages() -> None:
+    refused = st.session_state.pop(key("refused"), None)
+    if refused is not None:
+        st.warning(layout.plain(refused), icon=":material/sync_problem:")
+    if st.session_state.pop(key("ended"), False):
+        st.success(
+            "That was the last item that the filter finds: all are judged.",
+            icon=":material/done_all:",
+        )
+    last = st.session_state.get(key("last"))
+    if last is not None:
+        _last(*last)
+
+
+def _last(position: int, verdict: str) -> None:
+    """Say what was recorded last and, in blind mode, what the figures said of it."""
+    from mmh_core.store.item_search import get_item
+
+    sentence = f"Item {position}: {verdict}, recorded."
+    if st.session_state[key("blind")]:
+        item = get_item(review_session.queues(), state.queue(), position, state.reviewer()).item
+        sentence += f" The figures said: {evidence.in_short(item)}."
+    st.caption(layout.plain(sentence))
+
+
+def _steps(view: ItemView) -> None:
+    """Draw where the item stands, and the ways to others."""
+    places = item_places(review_session.queues(), state.queue(), state.chosen(), state.reviewer())
+    at = places.index(view.position) if view.position in places else None
+    before = places[at - 1] if at else None
+    after = places[at + 1] if at is not None and at + 1 < len(places) else None
+    if at is None and places:
+        after = places[0]
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.subheader(f"Item {view.position}", anchor=False, width="content")
+        where = "outside the filter" if at is None else f"{at + 1:,} of {len(places):,}"
+        st.caption(where, width="content")
+        for label, icon, place, press in (
+            ("Previous", "arrow_back", before, "left"),
+            ("Next", "arrow_forward", after, "right"),
+        ):
+            st.button(
+                label,
+                key=f"rv_{label}",
+                icon=f":material/{icon}:",
+                type="tertiary",
+                disabled=place is None,
+                shortcut=press,
+                on_click=state.show_item,
+                args=(place,),
+            )
+        _undo()
+
+
+def _undo() -> None:
+    st.button(
+        "Undo",
+        key="rv_undo",
+        icon=":material/undo:",
+        type="tertiary",
+        shortcut="z",
+        help="Take your last verdict back, by a new row of the log, and show its item",
+        on_click=state.take_back,
+    )
+
+
+def _verdicts(view: ItemView) -> None:
+    given = view.judgement.verdict
+    with st.container(horizontal=True, gap="small", key="rv_buttons"):
+        for verdict in REVIEW_VERDICTS:
+            st.button(
+                verdict.capitalize(),
+                key=f"rv_give_{KEYS[verdict]}",
+                icon=_ICONS[verdict],
+                type="primary" if verdict == given else "secondary",
+                shortcut=KEYS[verdict],
+                help=_MEANINGS[verdict],
+                disabled=not state.reviewer(),
+                on_click=state.give,
+                args=(verdict,),
+            )
+
+
+def _notes(view: ItemView) -> None:
+    """Draw notes and tags, which are recorded when the field is left."""
+    notes, tags = state.notes_key(view.position), state.tags_key(view.position)
+    st.session_state.setdefault(notes, view.judgement.notes)
+    st.session_state.setdefault(tags, ", ".join(view.judgement.tags))
+    left, right = layout.side_by_side("rv_notes", (3, 2))
+    blocked = not state.reviewer()
+    with left:
+        st.text_area(
+            "Notes", key=notes, height=80, max_chars=10_000, on_change=state.note, disabled=blocked
+        )
+    with right:
+        st.text_input(
+            "Tags",
+            key=tags,
+            placeholder="separated by commas",
+            on_change=state.note,
+            disabled=blocked,
+            help="Notes and tags are recorded when you leave the field, with the verdict or "
+            "without one.",
+        )
+
+
+def _shortcuts() -> None:
+    with st.expander("Keys", icon=":material/keyboard:"):
+        rows = [(letter.upper(), f"{verdict}, and next") for verdict, letter in KEYS.items()]
+        rows += [("Z", "undo"), ("← →", "previous and next item, without a verdict")]
+        layout.facts(rows)
+        st.caption("Keys count while no text field is in use.")

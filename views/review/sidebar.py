@@ -1,0 +1,80 @@
+"""Draw the sidebar of the review page: queue, reviewer, blind mode and filters."""
+
+from __future__ import annotations
+
+import time
+
+import streamlit as st
+
+from mmh_core import review_session
+from mmh_core.store.item_search import filter_choices
+from mmh_core.store.review_records import MAX_NAME, REVIEW_VERDICTS, QueueRecord
+from views import layout
+from views.review import state
+from views.review.state import ORDERS, UNJUDGED, key
+
+
+def sidebar(known: list[QueueRecord]) -> None:
+    """Draw the controls."""
+    by_id = {one.id: one for one in known}
+    # A select box shows its options as they are, whatever a queue is called.
+    st.selectbox(
+        "Queue",
+        list(by_id),
+        key=key("queue"),
+        format_func=lambda id: f"{by_id[id].name} ({by_id[id].items:,})",
+        on_change=state.open_queue,
+    )
+    _about(by_id[state.queue()])
+    st.text_input(
+        "Reviewer",
+        key=key("reviewer"),
+        max_chars=MAX_NAME,
+        help="Verdicts are recorded under this name. A second reviewer writes another one and "
+        "judges the same items; nobody sees the other's verdicts while judging.",
+    )
+    st.toggle(
+        "Blind",
+        key=key("blind"),
+        help="Hides all figures of an item until you have given a verdict, so that they do not "
+        "give it for you.",
+    )
+    _filters()
+
+
+def _about(queue: QueueRecord) -> None:
+    made = time.strftime("%Y-%m-%d %H:%M", time.localtime(queue.created))
+    st.caption(layout.plain(f"{queue.model}, made {made}, {queue.rows:,} rows in the log."))
+
+
+def _filters() -> None:
+    causes, kinds = filter_choices(review_session.queues(), state.queue())
+    with st.expander("Filter and order", icon=":material/filter_list:", expanded=True):
+        st.text_input(
+            "Text",
+            key=key("text"),
+            max_chars=200,
+            placeholder="in prompt, label, notes or tags",
+        )
+        _several("Verdict", "verdicts", [UNJUDGED, *REVIEW_VERDICTS])
+        _several("Kind of copy", "kinds", list(kinds))
+        _several("Cause", "causes", list(causes))
+        left, right = st.columns(2)
+        with left:
+            st.number_input("Score from", key=key("least"), value=None, step=0.1)
+        with right:
+            st.number_input("Score to", key=key("most"), value=None, step=0.1)
+        st.selectbox("Order", list(ORDERS), key=key("order"), format_func=ORDERS.__getitem__)
+        st.checkbox("Highest first", key=key("descending"))
+
+
+def _several(label: str, name: str, options: list[str]) -> None:
+    held = st.session_state[key(name)]
+    st.session_state[key(name)] = [one for one in held if one in options]
+    st.multiselect(
+        label,
+        options,
+        key=key(name),
+        format_func=lambda one: one or "not studied",
+        placeholder="any",
+    )

@@ -1,0 +1,295 @@
+"""Carry the choices of the review page between the link, the session and the widgets."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+import streamlit as st
+
+from mmh_core import review_session
+from mmh_core.records import MMHError
+from mmh_core.store.item_search import ItemFilter, ItemOrder, get_item, next_item
+from mmh_core.store.review_records import REVIEW_VERDICTS, ItemView, QueueRecord, ReviewVerdict
+from mmh_core.store.verdicts import JudgedMeanwhile, Place, annotate, judge, undo
+
+PREFIX = "rv_"
+TABS = {
+    "judge": "Judge",
+    "table": "Table",
+    "scan": "Scan prompts",
+    "agree": "Second reviewer",
+    "hand": "Hand over",
+}
+ORDERS: dict[ItemOrder, str] = {
+    "position": "as they came",
+    "score": "score of the scan",
+    "similarity": "similarity",
+    "lid_percentile": "LID percentile",
+    "lid": "LID",
+}
+#: What the widget shows for items without a verdict.
+UNJUDGED = "not judged yet"
+FIRST_REVIEWER = "Reviewer 1"
+_LINKED = ("queue", "item", "tab", "job")
+#: Widgets, whose keys Streamlit forgets when a run did not draw them.
+_WIDGETS = {
+    "reviewer": FIRST_REVIEWER,
+    "blind": False,
+    "all": False,
+    "text": "",
+    "causes": [],
+    "kinds": [],
+    "verdicts": [],
+    "least": None,
+    "most": None,
+    "order": "position",
+    "descending": False,
+}
+_KEPT = PREFIX + "kept"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Hold what a link can carry: the queue, the item shown, the section and a scan's job."""
+
+    queue: str | None
+    item: int | None
+    tab: str
+    job: str | None
+
+
+def key(name: str) -> str:
+    """Return the session key of a choice."""
+    return PREFIX + name
+
+
+def restore(known: list[QueueRecord]) -> list[str]:
+    """Put this run's choices where widgets look, and return what of the link was refused."""
+    state = st.session_state
+    first = _KEPT not in state
+    source: dict[str, object] = dict(st.query_params) if first else dict(state[_KEPT])
+    if not first:
+        source |= {n: state[key(n)] for n in (*_LINKED, *_WIDGETS) if key(n) in state}
+    said: list[str] = []
+    state[key("queue")] = _queue(source.get("queue"), known, said)
+    state[key("item")] = _whole(source.get("item"), said)
+    state[key("tab")] = _tab(source.get("tab"), said)
+    state[key("job")] = _job(source.get("job"), said)
+    for name, default in _WIDGETS.items():
+        state[key(name)] = default if first else source.get(name, default)
+    return said
+
+
+def remember() -> None:
+    """Keep this run's choices for the next one, and write the link."""
+    state = st.session_state
+    state[_KEPT] = {name: state.get(key(name)) for name in (*_LINKED, *_WIDGETS)}
+    found = link()
+    if dict(st.query_params) != found:
+        st.query_params.from_dict(found)
+
+
+def link() -> dict[str, str]:
+    """Return the parameters of a link to what is shown now."""
+    pairs = {name: st.session_state.get(key(name)) for name in _LINKED}
+    if pairs["tab"] == "judge":
+        pairs["tab"] = None
+    return {name: str(value) for name, value in pairs.items() if value is not None}
+
+
+def address(page: str, **values: str) -> str:
+    """Return a link to another page of the app, relative to this one."""
+    return f"{page}?{urlencode(values)}"
+
+
+def queue() -> str:
+    """Return the id of the queue that is open."""
+    return str(st.session_state[key("queue")])
+
+
+def reviewer() -> str:
+    """Return who judges."""
+    return str(st.session_state[key("reviewer")] or "").strip()
+
+
+def chosen() -> ItemFilter:
+    """Return the filter of the sidebar."""
+    state = st.session_state
+    least, most = state[key("least")], state[key("most")]
+    verdicts = tuple(None if one == UNJUDGED else one for one in state[key("verdicts")])
+    return ItemFilter(
+        -math.inf if least is None else float(least),
+        math.inf if most is None else float(most),
+        tuple(state[key("causes")]),
+        tuple(state[key("kinds")]),
+        verdicts,
+        str(state[key("text")] or "").strip(),
+        state[key("order")],
+        bool(state[key("descending")]),
+    )
+
+
+def open_queue(name: str | None = None) -> None:
+    """Show a queue from its first item that is not judged; for a callback."""
+    state = st.session_state
+    if name is not None:
+        state[key("queue")] = name
+    state[key("item")] = None
+    for widget in ("causes", "kinds", "verdicts"):
+        state[key(widget)] = []
+    state[key("least")] = state[key("most")] = None
+    state[key("text")] = ""
+
+
+def show_item(position: int) -> None:
+    """Show an item in full; for a callback."""
+    st.session_state[key("item")] = position
+    st.session_state[key("tab")] = "judge"
+
+
+def current() -> ItemView | None:
+    """Return the item to show: the chosen one, else the first that is not judged, else any."""
+    file, position = review_session.queues(), st.session_state[key("item")]
+    if position is not None:
+        return get_item(file, queue(), int(position), reviewer())
+    found = next_item(file, queue(), chosen(), reviewer())
+    if found is not None:
+        st.session_state[key("item")] = found.position
+    return found
+
+
+def see(view: ItemView) -> None:
+    """Remember which judgement the person has before them, so that no other window is overrun."""
+    st.session_state[key("seen")] = (queue(), view.position, reviewer(), view.judgement.revision)
+
+
+def give(verdict: ReviewVerdict) -> None:
+    """Record a verdict on the item shown and go to the next; for a callback."""
+    place = _place()
+    if place is None:
+        return
+    try:
+        row = judge(review_session.queues(), place, verdict)
+    except (MMHError, ValueError) as error:
+        _refuse(error)
+        return
+    st.session_state[key("last")] = (place.item, verdict)
+    _forget_notes(place)
+    following = next_item(
+        review_session.queues(), place.queue, chosen(), place.reviewer, after=row.item
+    )
+    st.session_state[key("item")] = row.item if following is None else following.position
+    st.session_state[key("ended")] = following is None
+
+
+def take_back() -> None:
+    """Undo the reviewer's last verdict and show its item; for a callback."""
+    try:
+        row = undo(review_session.queues(), queue(), reviewer())
+    except MMHError as error:
+        _refuse(error)
+        return
+    if row is None:
+        st.session_state[key("refused")] = "There is no verdict of yours to take back."
+        return
+    st.session_state[key("last")] = None
+    st.session_state[key("item")] = row.item
+
+
+def note() -> None:
+    """Record notes and tags of the item shown; for a callback."""
+    place = _place()
+    if place is None:
+        return
+    state = st.session_state
+    notes = str(state.get(notes_key(place.item), ""))
+    tags = str(state.get(tags_key(place.item), "")).split(",")
+    try:
+        row = annotate(
+            review_session.queues(), place, notes, [tag.strip() for tag in tags if tag.strip()]
+        )
+    except (MMHError, ValueError) as error:
+        _refuse(error)
+        return
+    state[key("seen")] = (place.queue, place.item, place.reviewer, row.number)
+
+
+def notes_key(position: int) -> str:
+    """Return the key of the notes' field, one for each item and reviewer."""
+    return f"{PREFIX}notes_{queue()}_{position}_{reviewer()}"
+
+
+def tags_key(position: int) -> str:
+    """Return the key of the tags' field."""
+    return f"{PREFIX}tags_{queue()}_{position}_{reviewer()}"
+
+
+def _forget_notes(place: Place) -> None:
+    for name in (notes_key(place.item), tags_key(place.item)):
+        st.session_state.pop(name, None)
+
+
+def _place() -> Place | None:
+    """Return what the person judges, as they saw it."""
+    seen = st.session_state.get(key("seen"))
+    if seen is None or seen[0] != queue():
+        return None
+    _, position, _, revision = seen
+    # A name changed at this very moment: whoever it is has not judged what stands there.
+    revision = revision if seen[2] == reviewer() else 0
+    return Place(queue(), position, reviewer(), revision)
+
+
+def _refuse(error: Exception) -> None:
+    st.session_state[key("refused")] = str(error)
+    place = st.session_state.get(key("seen"))
+    if isinstance(error, JudgedMeanwhile) and place is not None:
+        st.session_state.pop(notes_key(place[1]), None)
+        st.session_state.pop(tags_key(place[1]), None)
+
+
+def _queue(value: object, known: list[QueueRecord], said: list[str]) -> str | None:
+    ids = [one.id for one in known]
+    if value is not None and value not in ids:
+        said.append(
+            f"There is no queue {str(value)[:40]!r} here: choose one at left, or import its case."
+        )
+    if value in ids:
+        return str(value)
+    return ids[0] if ids else None
+
+
+def _whole(value: object, said: list[str]) -> int | None:
+    if value is None or value == "":
+        return None
+    if isinstance(value, int):
+        return value
+    if re.fullmatch(r"[0-9]{1,6}", str(value)):
+        return int(str(value))
+    said.append(f"item is {str(value)[:40]!r}; it must be the number of an item.")
+    return None
+
+
+def _tab(value: object, said: list[str]) -> str:
+    if value is None or value in TABS:
+        return "judge" if value is None else str(value)
+    said.append(f"tab is {str(value)[:40]!r}; choose from {', '.join(TABS)}.")
+    return "judge"
+
+
+def _job(value: object, said: list[str]) -> str | None:
+    if value is None or value == "":
+        return None
+    if re.fullmatch(r"[0-9a-f]{32}", str(value)):
+        return str(value)
+    said.append(f"job is {str(value)[:40]!r}; it must be the id of a scan of this app.")
+    return None
+
+
+#: Keys that judge: one key is verdict and next.
+KEYS: dict[ReviewVerdict, str] = {
+    name: letter for name, letter in zip(REVIEW_VERDICTS, "etnus", strict=True)
+}

@@ -1,0 +1,131 @@
+"""Draw the items that the filter finds as a table, page by page."""
+
+from __future__ import annotations
+
+import base64
+import math
+from typing import Any
+
+import streamlit as st
+
+from mmh_core import review_session
+from mmh_core.store.item_search import items_page
+from mmh_core.store.review_records import ItemView
+from views import layout
+from views.review import state
+from views.review.state import key
+
+PAGE = 50
+_TABLE = "rv_table"
+
+
+def section() -> None:
+    """Draw the table; a click on a row opens its item."""
+    layout.heading(
+        "Items that the filter finds",
+        "Nearest training picture, similarity and LID percentile are empty where nothing was "
+        "drawn. Select a row at its left edge to judge the item.",
+    )
+    offset = PAGE * (int(st.session_state.get(key("page")) or 1) - 1)
+    found = items_page(
+        review_session.queues(),
+        state.queue(),
+        state.chosen(),
+        state.reviewer(),
+        offset=offset,
+        limit=PAGE,
+    )
+    if not found.total:
+        st.info("No item passes the filter at left: loosen it.", icon=":material/filter_alt_off:")
+        return
+    if not found.items:
+        st.session_state[key("page")] = 1
+        st.rerun()
+    _pages(found.total)
+    blind = bool(st.session_state[key("blind")])
+    rows = [_row(view, hidden=blind and view.judgement.verdict is None) for view in found.items]
+    st.session_state[key("listed")] = [view.position for view in found.items]
+    st.dataframe(
+        _frame(rows),
+        key=_TABLE,
+        hide_index=True,
+        row_height=68,
+        height=min(620, 38 + 68 * len(rows)),
+        on_select=_open,
+        selection_mode="single-row",
+        column_config=_columns(),
+        alt="Items with prompt, pictures, figures and verdict",
+    )
+    if blind:
+        st.caption("Blind: figures of items that you have not judged are left out.")
+
+
+def _pages(total: int) -> None:
+    many = math.ceil(total / PAGE)
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        if many > 1:
+            st.number_input(
+                f"Page, of {many}", min_value=1, max_value=many, key=key("page"), width=140
+            )
+        st.caption(f"{total:,} found")
+
+
+def _open() -> None:
+    """Show the item of the row that was selected."""
+    rows = st.session_state[_TABLE]["selection"]["rows"]
+    listed = st.session_state.get(key("listed"), [])
+    if rows and rows[0] < len(listed):
+        state.show_item(listed[rows[0]])
+
+
+def _frame(rows: list[dict[str, Any]]) -> Any:
+    import pandas as pd
+
+    return pd.DataFrame(rows)
+
+
+def _row(view: ItemView, *, hidden: bool) -> dict[str, Any]:
+    item = view.item
+    near = review_session.nearest_picture(item)
+    return {
+        "item": view.position,
+        "drawn": _source(item.thumbnail),
+        "nearest": _source(b"" if near is None else near.png),
+        "prompt": item.prompt,
+        "verdict": view.judgement.verdict or "",
+        "score": _shown(item.score, hidden),
+        "similarity": _shown(item.similarity, hidden),
+        "lid_percentile": None if hidden else _percent(item.lid_percentile),
+        "kind": "" if hidden else item.kind,
+        "cause": "" if hidden else item.cause,
+        "notes": view.judgement.notes,
+    }
+
+
+def _source(data: bytes) -> str | None:
+    return "data:image/png;base64," + base64.b64encode(data).decode() if data else None
+
+
+def _shown(value: float, hidden: bool) -> float | None:
+    return None if hidden or math.isnan(value) else value
+
+
+def _percent(share: float) -> float | None:
+    return None if math.isnan(share) else 100 * share
+
+
+def _columns() -> dict[str, Any]:
+    column = st.column_config
+    return {
+        "item": column.NumberColumn("Item", width=50),
+        "drawn": column.ImageColumn("Drawn", width=70),
+        "nearest": column.ImageColumn("Nearest", width=70, help="Nearest training picture"),
+        "prompt": column.TextColumn("Prompt", width="large"),
+        "verdict": column.TextColumn("Your verdict", width=110),
+        "score": column.NumberColumn("Score", format="%.3g", width=70),
+        "similarity": column.NumberColumn("Similarity", format="%.3f", width=85),
+        "lid_percentile": column.NumberColumn("LID percentile", format="%.0f %%", width=110),
+        "kind": column.TextColumn("Kind of copy", width=110),
+        "cause": column.TextColumn("Cause", width=140),
+        "notes": column.TextColumn("Your notes"),
+    }
