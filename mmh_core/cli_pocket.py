@@ -48,8 +48,10 @@ def build_command(
     from mmh_core.pocket.furnish import add_to_card, card_of, furnish
     from mmh_core.pocket.plan import fitted_to
     from mmh_core.pocket.world import build_world
+    from mmh_core.studies.cause_calibration import calibrate_cause, write_cause
     from mmh_core.studies.early_scan import early_calibration, write_early
-    from mmh_core.studies.labelled_prompts import pocket_normal_captions
+    from mmh_core.studies.image_reference import captioned_pictures
+    from mmh_core.studies.labelled_prompts import pocket_labelled, pocket_normal_captions
     from mmh_core.studies.normal_prompts import pocket_normal, write_normal
     from mmh_core.text_to_image.stable_diffusion import CARD, load
 
@@ -71,6 +73,8 @@ def build_command(
         raise ValueError("The normal prompts gave no figures.")
     write_normal(out, normal)
     write_early(out, followed(early_calibration(model, pocket_normal_captions(seed))))
+    labelled = pocket_labelled(out, seed)
+    write_cause(out, calibrate_cause(labelled, lambda caption: captioned_pictures(world, caption)))
     typer.echo(f"Built into {built.out}.")
     found = followed(check(out, device=place))
     add_to_card(out, {"figures": plain(found.rows)})

@@ -14,7 +14,7 @@ from mmh_core.studies.image_drawing import pixels_of
 from mmh_core.studies.image_lid import LOG_DELTAS, chosen_scale, read_curves, read_lids
 from mmh_core.studies.image_reference import Reference, find_copies
 from mmh_core.studies.image_run import NormalPrompts, PictureResult
-from mmh_core.studies.image_verdict import verdict_of
+from mmh_core.studies.image_verdict import cause_in, verdict_of
 from mmh_core.text_to_image.model import TextToImage
 
 
@@ -102,9 +102,16 @@ def _read(
         lid = replace(lid, percentile=normal.percentile(lid.conditional))
     _, curves = list(read_curves(model, (found,), torch.tensor(LOG_DELTAS)))[-1]
     verdict, reason = verdict_of(found.copy, lid, guided=True)
+    cause = cause_in(reference, found.prompt, verdict, lid.conditional)
     curve, error = curves[0]
     return replace(
-        found, lids=(lid,), curve=curve, curve_error=error, verdict=verdict, reason=reason
+        found,
+        lids=(lid,),
+        curve=curve,
+        curve_error=error,
+        verdict=verdict,
+        reason=reason if cause is None else f"{reason} {cause.reason}",
+        cause=cause,
     )
 
 

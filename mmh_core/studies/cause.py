@@ -83,7 +83,13 @@ def _distinct(pictures: Tensor) -> list[int]:
     return kept
 
 
-def cause_of(memorized: bool, model_lid: float, freedom: DataFreedom, threshold: float) -> Cause:
+def cause_of(
+    memorized: bool,
+    model_lid: float,
+    freedom: DataFreedom,
+    threshold: float,
+    confidence: float = math.nan,
+) -> Cause:
     """Return the cause of one caption's pictures.
 
     `threshold` is the data LID above which a memorized caption has lost freedom that the data has,
@@ -105,11 +111,13 @@ def cause_of(memorized: bool, model_lid: float, freedom: DataFreedom, threshold:
             "OD-Mem",
             f"{seen} dimensions and the model in {_told(model_lid)}: it has overfitted. More "
             "data or less training would cure it.",
+            confidence,
         )
     return Cause(
         "DD-Mem",
         f"{seen} dimensions, the model in {_told(model_lid)}: the data itself has no freedom "
         "here. Only other data, without the copies, would cure it.",
+        confidence,
     )
 
 

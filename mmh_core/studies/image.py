@@ -20,7 +20,7 @@ from mmh_core.studies.image_drawing import Drawn, cut_off, draw_prompt, pixels_o
 from mmh_core.studies.image_lid import LOG_DELTAS, chosen_scale, read_curves, read_lids
 from mmh_core.studies.image_reference import Reference, agreement, find_copies
 from mmh_core.studies.image_run import ImageConfig, ImageRun, NormalPrompts, PictureResult
-from mmh_core.studies.image_verdict import verdict_of
+from mmh_core.studies.image_verdict import cause_in, verdict_of
 from mmh_core.text_to_image.model import TextToImage
 
 #: Of the work of a prompt, the part that draws.
@@ -104,7 +104,9 @@ def _read(
         if run.normal is not None:
             lid = replace(lid, percentile=run.normal.percentile(lid.conditional))
         verdict, reason = verdict_of(one.copy, lid, guided=run.config.guidance != 1)
-        judged.append(replace(one, lids=(lid,), verdict=verdict, reason=reason))
+        cause = cause_in(reference, one.prompt, verdict, lid.conditional)
+        reason = reason if cause is None else f"{reason} {cause.reason}"
+        judged.append(replace(one, lids=(lid,), verdict=verdict, reason=reason, cause=cause))
     run = replace(
         run,
         state="reading",

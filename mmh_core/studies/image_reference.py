@@ -26,6 +26,7 @@ from mmh_core.retrieval.index import Index, search
 from mmh_core.retrieval.index_files import load_index
 from mmh_core.retrieval.pictures import read_picture
 from mmh_core.retrieval.training_pictures import TrainingPictures
+from mmh_core.studies.cause_calibration import CauseCalibration, read_cause
 from mmh_core.studies.image_run import CopyFound, NeighborFound, PromptTruth
 
 #: Training pictures that are kept beside each drawn one.
@@ -45,6 +46,7 @@ class Reference:
     calibrated scale of LID, None where it has to be found. `corpus` gives the pictures that bear a
     caption, in [0, 1]: those trained on, and others that the model has not seen. `alignment` gives
     the cosine (B,) of pictures (B, 3, H, W) in [0, 1] with a text, by a CLIP of the same world.
+    `cause` is the calibration by which causes are told.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Reference:
     log_delta: float | None = None
     corpus: Callable[[str], tuple[Tensor, Tensor]] | None = None
     alignment: Callable[[Tensor, str], Tensor] | None = None
+    cause: CauseCalibration | None = None
 
 
 def pocket_reference(folder: Path) -> Reference:
@@ -76,6 +79,7 @@ def pocket_reference(folder: Path) -> Reference:
         calibration.log_delta,
         lambda caption: captioned_pictures(shelf.world, caption),
         pocket_alignment(folder),
+        read_cause(folder),
     )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from torch import Tensor
 
 from mmh_core.retrieval.copy_evidence import CopyKind
+from mmh_core.studies.cause import Cause
 from mmh_core.text_to_image.requests import SchedulerName
 
 if TYPE_CHECKING:
@@ -134,6 +135,7 @@ class PictureResult:
     Both are NaN without guidance. `frames` uint8 (F, 3, H, W) are decoded `x0_hat` at the steps
     `frame_steps` (F,), empty until they are made. `curve` and `curve_error` (K,) are conditional
     LID over the run's `log_deltas`, empty until read. `index` counts the pictures of the run.
+    `cause` is there for memorized pictures of a model whose training set is at hand.
     """
 
     index: int
@@ -153,6 +155,7 @@ class PictureResult:
     truth: PromptTruth | None
     verdict: ImageVerdict
     reason: str
+    cause: Cause | None = None
 
     @property
     def lid(self) -> LidReading | None:
@@ -262,6 +265,7 @@ def _row(picture: PictureResult) -> dict[str, object]:
         "distance_ratio": None if copy is None else copy.ratio,
         "copies": None if copy is None else copy.copies,
         "near_duplicates": None if copy is None else copy.near_duplicates,
+        "cause": None if picture.cause is None else picture.cause.label,
         "true_kind": None if truth is None else truth.kind,
         "true_lid": None if truth is None else truth.lid,
     }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from mmh_core.studies.cause import Cause, cause_of, data_freedom
+from mmh_core.studies.image_reference import Reference
 from mmh_core.studies.image_run import CopyFound, ImageVerdict, LidReading
 
 #: Share of normal pictures that may be called suspicious by their LID alone.
@@ -43,6 +45,25 @@ def verdict_of(
         "There are no training pictures to search and no normal prompts to compare with, so only "
         f"compare these pictures with one another.{more}"
     )
+
+
+def cause_in(
+    reference: Reference | None, prompt: str, verdict: ImageVerdict, lid: float
+) -> Cause | None:
+    """Return the cause of a memorized picture, None where nothing is known of its caption.
+
+    For a caption that no picture bears, such as a rewritten one, nothing is said.
+    """
+    if reference is None or reference.corpus is None or reference.cause is None:
+        return None
+    if verdict not in ("exact copy", "template copy"):
+        return None
+    trained, unseen = reference.corpus(prompt)
+    if not len(trained):
+        return None
+    known = reference.cause
+    freedom = data_freedom(trained, unseen)
+    return cause_of(True, lid, freedom, known.threshold, known.accuracy)
 
 
 def _lid_words(lid: LidReading | None) -> str:

@@ -16,13 +16,10 @@ from mmh_core.store.archive import load_record
 from mmh_core.store.review_records import ReviewItem
 from mmh_core.store.shards import ScanManifest, ScanRow, read_manifest, read_rows
 from mmh_core.studies.image_run import ImageRun, PictureResult
-from mmh_core.studies.image_verdict import SUSPICIOUS_BELOW
 from mmh_core.studies.scan import RUNS, run_figures
 
 #: Side of the little pictures, which are reduced to it where they are larger.
 THUMBNAIL = 128
-#: What the training set shows of the cause of a copy; "" for no copy.
-CAUSES = ("data: duplicates", "data: shared layout", "model: one picture", "not identifiable")
 _GRAVITY = ("exact copy", "template copy", "suspicious, no copy found")
 
 
@@ -82,16 +79,14 @@ def gravest(pictures: tuple[PictureResult, ...]) -> PictureResult:
 
 def kinds(picture: PictureResult) -> dict[str, Any]:
     """Return kind of copy and cause of a picture, in the words of the filters."""
-    copy, lid = picture.copy, picture.lid
-    low = lid is not None and lid.percentile < SUSPICIOUS_BELOW
-    if copy is None:
-        return {"kind": "not searched", "cause": "not identifiable" if low else ""}
-    if copy.kind == "exact":
-        many = copy.copies > 1 or copy.near_duplicates > 0
-        return {"kind": "exact copy", "cause": CAUSES[0] if many else CAUSES[2]}
-    if copy.kind == "template":
-        return {"kind": "template copy", "cause": CAUSES[1]}
-    return {"kind": "no copy found", "cause": "not identifiable" if low else ""}
+    memorized = picture.verdict in _GRAVITY or picture.verdict.startswith("memorized")
+    cause = "not identifiable" if memorized else ""
+    if picture.cause is not None:
+        cause = picture.cause.label
+    kind = "not searched"
+    if picture.copy is not None:
+        kind = "no copy found" if picture.copy.kind == "none" else f"{picture.copy.kind} copy"
+    return {"kind": kind, "cause": cause}
 
 
 def thumbnail(picture: Tensor) -> bytes:

@@ -11,7 +11,7 @@ from torch import Tensor
 from mmh_core.mitigations.attribution import Attribution, AttributionBy, attribute
 from mmh_core.mitigations.record import Given
 from mmh_core.mitigations.synonyms import SYNONYMS
-from mmh_core.mitigations.wording import Word, dropped, tidy, words_at, words_of
+from mmh_core.mitigations.wording import Word, dropped, replaced, tidy, words_at, words_of
 from mmh_core.records import MMHError, Progress
 from mmh_core.studies.image_config import request_for
 from mmh_core.studies.image_reference import Reference
@@ -78,7 +78,7 @@ def with_word(prompt: str, word: Word, new: str) -> str:
     """Return the prompt with other words in the place of one. Errors: MMHError for none."""
     if not new.strip():
         raise MMHError(f"Nothing was written to replace {word.text!r}: write a word, or drop it.")
-    return tidy(prompt[: word.start] + new.strip() + prompt[word.end :])
+    return tidy(replaced(prompt, {word: new.strip()}))
 
 
 def suggestion(word: Word) -> str:

@@ -74,3 +74,10 @@ def test_the_threshold_lies_in_the_widest_gap_of_the_best() -> None:
     assert float(balanced_accuracy(lids > found, mixed)) == pytest.approx(5 / 6)
     with pytest.raises(ValueError, match="needs overfitted captions"):
         fitted_threshold(lids, torch.ones(6, dtype=torch.bool))
+
+
+def test_the_confidence_is_that_of_the_calibration() -> None:
+    wide = DataFreedom(7.0, 8, 6)
+    assert cause_of(True, 0.0, wide, 4.0, 0.95).confidence == 0.95
+    assert cause_of(True, 0.0, DataFreedom(0.0, 1, 0), 4.0, 0.95).confidence == 0.95
+    assert math.isnan(cause_of(False, 0.0, wide, 4.0, 0.95).confidence)

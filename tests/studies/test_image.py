@@ -18,6 +18,7 @@ from mmh_core.retrieval.embedders import PixelEmbedder, embed_all
 from mmh_core.retrieval.index import build_index
 from mmh_core.retrieval.training_pictures import training_pictures
 from mmh_core.studies.audit import audit, fitted
+from mmh_core.studies.cause_calibration import CauseCalibration
 from mmh_core.studies.image import image_study
 from mmh_core.studies.image_config import checked, request_for
 from mmh_core.studies.image_drawing import cut_off
@@ -174,6 +175,25 @@ def test_a_planted_copy_is_called_one_and_a_fresh_picture_is_not(run: ImageRun) 
     assert second.copy is not None and second.copy.reason in second.reason
     assert first.truth == TRUTH
     assert run.searched == 60
+
+
+def test_the_cause_of_a_copy_is_told_from_unseen_pictures_of_its_caption(
+    model: TextToImage, planted: Reference
+) -> None:
+    wide, one = drawings(20, seed=5, size=32).float() / 255, drawings(1, seed=6, size=32)
+    calibration = CauseCalibration(4.0, 0.9, 36)
+    for corpus, label in (
+        ((wide[:2], wide[2:]), "OD-Mem"),
+        ((one.float() / 255, wide[:0]), "DD-Mem"),
+        ((wide[:0], wide[:0]), None),
+    ):
+        reference = replace(planted, corpus=lambda text, c=corpus: c, cause=calibration)
+        first, second = last(PLAIN, model, reference).pictures
+        assert second.cause is None
+        assert (first.cause and first.cause.label) == label
+        if first.cause is not None:
+            assert first.reason.endswith(first.cause.reason)
+            assert first.cause.confidence == 0.9
 
 
 def test_agreement_is_the_mean_cosine_of_pairs(model: TextToImage, planted: Reference) -> None:
