@@ -11,19 +11,16 @@ st.set_page_config(
     layout="wide",
     initial_sidebar_state="expanded",
 )
-MANIFOLDS = "pages/manifolds.py"
 st.navigation(
     [
-        # The default page has no path of its own, so the page is listed a second time for "/".
         st.Page(
-            MANIFOLDS,
-            title="Synthetic manifolds",
-            url_path="start",
+            "pages/overview.py",
+            title="Overview",
+            icon=":material/home:",
             default=True,
-            visibility="hidden",
         ),
         st.Page(
-            MANIFOLDS,
+            "pages/manifolds.py",
             title="Synthetic manifolds",
             icon=":material/scatter_plot:",
             url_path="manifolds",

@@ -24,6 +24,7 @@ from views.settings import Settings, command, parsed, query
 from views.words import in_words, number, percent
 
 APP = Path(__file__).parents[1] / "app.py"
+PAGE = APP.parent / "pages" / "manifolds.py"
 CIRCLE = APP.parent / "assets" / "manifolds" / "circle.safetensors"
 
 
@@ -31,7 +32,7 @@ CIRCLE = APP.parent / "assets" / "manifolds" / "circle.safetensors"
 def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AppTest]:
     """Yield the app with an empty data folder, not yet run, and end its jobs afterwards."""
     monkeypatch.setattr(sys, "argv", ["app.py", "--data", str(tmp_path)])
-    yield AppTest.from_file(str(APP), default_timeout=60)
+    yield AppTest.from_file(str(PAGE), default_timeout=60)
     session.jobs().runner.shutdown()
 
 
@@ -249,13 +250,13 @@ def test_a_short_training_ends_as_a_result_that_is_kept(app: AppTest) -> None:
     assert "Your run: 40 training points, width 16, 40 epochs, seed 3" in captions(app)
     assert "earlier runs here" in captions(app)
     # Another browser finds the run through the link alone, with its settings in the form.
-    other = AppTest.from_file(str(APP), default_timeout=60)
+    other = AppTest.from_file(str(PAGE), default_timeout=60)
     other.query_params["job"] = job
     sound(other.run())
     assert other.number_input(key="mf_seed").value == 3
     assert {metric.label: metric.value for metric in other.metric} == shown
     # A third one that opens the page without it sees nothing of it.
-    third = sound(AppTest.from_file(str(APP), default_timeout=60).run())
+    third = sound(AppTest.from_file(str(PAGE), default_timeout=60).run())
     assert "Precomputed run" in captions(third)
     # From there the list of past runs leads to it.
     sound(third.button(key=f"mf_past_{job}").click().run())

@@ -1,0 +1,27 @@
+"""Say what this is, lead to the three tasks, and show what went on last; nothing is computed."""
+
+import streamlit as st
+
+from mmh_core import session
+
+session.guard()
+st.title("Memorization, seen through dimension", anchor=False)
+st.markdown(
+    "A generative model sometimes gives back its training pictures instead of making new ones. "
+    "This app finds where: there, the model's **local intrinsic dimension** (LID), the number of "
+    "directions in which it could still change a picture, is too small. Every finding comes with "
+    "the nearest training picture, with its uncertainty, and with what it does not prove."
+)
+
+
+def main() -> None:
+    """Draw the page, without torch and without a model."""
+    from views.overview import doors, recent
+
+    doors.section()
+    doors.tour()
+    recent.section()
+
+
+with session.told():
+    main()

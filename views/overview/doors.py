@@ -1,0 +1,152 @@
+"""Draw the doors to the three tasks and the guided tour, as links that load no library."""
+
+from __future__ import annotations
+
+import base64
+from html import escape
+from urllib.parse import urlencode
+
+import streamlit as st
+
+from mmh_core import overview_session
+from views import layout
+
+STYLE = """<style>
+.ov-grid {display: grid; gap: .9rem; grid-template-columns: repeat(auto-fit, minmax(250px, 1fr));}
+.ov-card {display: flex; flex-direction: column; gap: .45rem; padding: 1rem 1.1rem 1.05rem;
+  border: 1px solid rgba(128,140,146,.38); border-radius: .5rem; color: inherit !important;
+  text-decoration: none !important; transition: border-color .15s;}
+.ov-card:hover, .ov-card:focus-visible {border-color: #0b8fb3; outline: none;
+  box-shadow: 0 0 0 1px #0b8fb3;}
+.ov-card b {font-size: 1.05rem; font-weight: 600;}
+.ov-card p {margin: 0; font-size: .9rem; line-height: 1.45; opacity: .85; flex: 1;}
+.ov-card .ov-go {font-size: .9rem; font-weight: 600; opacity: 1; flex: none;}
+.ov-sketch {height: 96px; width: 96px; display: block;}
+.ov-card .ov-pair {height: 96px;}
+.ov-further {margin: .9rem 0 0; font-size: .9rem;}
+.ov-further a {color: inherit; font-weight: 600; text-decoration-color: #0b8fb3;
+  text-underline-offset: .2em;}
+.ov-pair {display: flex; gap: .5rem; align-items: center;}
+.ov-pair img {height: 96px; width: 96px; image-rendering: pixelated; border-radius: .25rem;}
+.ov-pair span {opacity: .6; font-size: 1.2rem;}
+.ov-step {display: inline-block; min-width: 1.5rem; height: 1.5rem; line-height: 1.5rem;
+  text-align: center; border-radius: 1rem; background: #12788a; color: #fff; font-size: .85rem;
+  margin-right: .45rem;}
+</style>"""
+_TASKS = (
+    (
+        "manifolds",
+        "Synthetic manifolds",
+        "Train a small model on a shape whose dimension is known, and watch its LID fall where "
+        "it memorizes.",
+        "Draw a manifold",
+    ),
+    (
+        "images",
+        "Images",
+        "Generate pictures from a prompt: each with its LID, its percentile among normal prompts "
+        "and its nearest training pictures.",
+        "Generate and check",
+    ),
+    (
+        "mitigation",
+        "Mitigation",
+        "Switch countermeasures on and off, from the same starting noise: does the copying stop, "
+        "and what does it cost?",
+        "Compare mitigations",
+    ),
+)
+_FURTHER = (
+    ("review", "Review flagged prompts", "scan a table, judge one by one, hand the case over"),
+    ("benchmark", "Benchmark of detectors", "which score finds memorized prompts, and how fast"),
+)
+
+
+def section() -> None:
+    """Draw the three doors, and the two smaller ones."""
+    cards = "".join(card(page, "", escape(title), text, go) for page, title, text, go in _TASKS)
+    further = " &ensp;·&ensp; ".join(
+        f'<a href="{page}">{escape(title)}</a>: {escape(text)}' for page, title, text in _FURTHER
+    )
+    st.html(f'{STYLE}<div class="ov-grid">{cards}</div><p class="ov-further">{further}</p>')
+
+
+def tour() -> None:
+    """Draw the three steps of the guided tour, each a finished state of a page."""
+    layout.heading(
+        "Guided tour, three finished states",
+        "Each opens at once: everything in it was computed before. Come back here for the next.",
+    )
+    found = overview_session.tour_pictures()
+    steps = (
+        (
+            {"manifold": "circle"},
+            "manifolds",
+            _circle(),
+            "A circle, memorizing",
+            "Seven lone training points: at them the LID falls from 1 to 0, and the model draws "
+            "them again. Scrub through the training to see it happen.",
+        ),
+        (
+            {"example": "duplicate"},
+            "images",
+            _pair(found.drawn, "=", found.training, "Drawn", "Training picture"),
+            "A portrait, copied",
+            "The same picture stood in the training set dozens of times. Every seed gives it "
+            "back, and the LID is far below that of normal prompts.",
+        ),
+        (
+            {"example": "duplicate"} | ({"cell": found.cell} if found.cell else {}),
+            "mitigation",
+            _pair(found.copied, "→", found.mitigated, "Without", f"With {found.label}"),
+            "The copy, mitigated",
+            "The same prompt from the same starting noise, with a countermeasure: no "
+            "training picture comes back. What it costs is told beside it.",
+        ),
+    )
+    cards = "".join(
+        card(
+            f"{page}?{urlencode(values)}",
+            picture,
+            f'<span class="ov-step">{number}</span>{escape(title)}',
+            text,
+            f"Open step {number}",
+        )
+        for number, (values, page, picture, title, text) in enumerate(steps, start=1)
+    )
+    st.html(f'{STYLE}<div class="ov-grid">{cards}</div>')
+
+
+def card(address: str, picture: str, title: str, text: str, go: str) -> str:
+    """Return a card that is a link; `picture` and `title` are HTML."""
+    return (
+        f'<a class="ov-card" href="{escape(address)}">{picture}<b>{title}</b>'
+        f'<p>{escape(text)}</p><span class="ov-go">{escape(go)} →</span></a>'
+    )
+
+
+def _pair(first: bytes, sign: str, second: bytes, alt: str, other: str) -> str:
+    """Return two pictures side by side, "" where one is missing."""
+    if not first or not second:
+        return ""
+    pictures = [
+        f'<img alt="{escape(words)}" title="{escape(words)}" '
+        f'src="data:image/png;base64,{base64.b64encode(data).decode()}">'
+        for data, words in ((first, alt), (second, other))
+    ]
+    return f'<div class="ov-pair">{pictures[0]}<span>{sign}</span>{pictures[1]}</div>'
+
+
+def _circle() -> str:
+    """Return a small drawing of an arc with lone points, as a picture: HTML may hold no SVG."""
+    lone = "".join(
+        f'<circle cx="{x}" cy="{y}" r="4" fill="#d55e00"/>'
+        for x, y in ((13, 40), (22, 22), (38, 13.5), (58, 13.4), (75, 24), (83, 39))
+    )
+    drawing = (
+        '<svg xmlns="http://www.w3.org/2000/svg" width="96" height="96" viewBox="0 0 96 96">'
+        '<circle cx="48" cy="48" r="36" fill="none" stroke="#8a969c" stroke-width="2" '
+        f'stroke-dasharray="120 107"/>{lone}</svg>'
+    )
+    source = base64.b64encode(drawing.encode()).decode()
+    return f'<img class="ov-sketch" alt="" src="data:image/svg+xml;base64,{source}">'
