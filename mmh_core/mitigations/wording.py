@@ -47,7 +47,7 @@ def dropped(prompt: str, chosen: Collection[Word]) -> str:
     """Return the prompt without the chosen words; at least one word stays."""
     if len(chosen) >= len(words_of(prompt)):
         return prompt
-    return tidy(_replaced(prompt, {word: "" for word in chosen}))
+    return tidy(replaced(prompt, {word: "" for word in chosen}))
 
 
 def reworded(prompt: str, chosen: Collection[Word], generator: torch.Generator) -> str:
@@ -57,7 +57,7 @@ def reworded(prompt: str, chosen: Collection[Word], generator: torch.Generator) 
         others = SYNONYMS.get(word.text.lower(), ())
         if others:
             new[word] = others[_below(len(others), generator)]
-    return tidy(_replaced(prompt, new))
+    return tidy(replaced(prompt, new))
 
 
 def retold(prompt: str) -> tuple[str, ...]:
@@ -89,7 +89,7 @@ def tidy(text: str) -> str:
     return text.strip(" ,;:")
 
 
-def _replaced(prompt: str, new: dict[Word, str]) -> str:
+def replaced(prompt: str, new: dict[Word, str]) -> str:
     """Put new texts in place of words, and make an article before them fit what follows it."""
     starts = {word.start for word in new}
     for word in sorted(new, key=lambda word: word.start, reverse=True):

@@ -1,0 +1,344 @@
+"""The mitigation page, as a person uses it, through Streamlit's own test harness."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from mmh_core import image_session, mitigation_session, session
+from mmh_core.mitigations.catalogue import MITIGATIONS
+from mmh_core.mitigations.wording import Word
+from mmh_core.records import MMHError
+from mmh_core.retrieval.embedders import PixelEmbedder, embed_all
+from mmh_core.retrieval.index import build_index
+from mmh_core.retrieval.training_pictures import training_pictures
+from mmh_core.store.archive import load_record, save_record
+from mmh_core.studies.image_reference import Reference
+from mmh_core.studies.image_run import ImageConfig
+from mmh_core.studies.mitigation_run import MitigationConfig, MitigationRun, Treatment
+from mmh_core.studies.token_study import ASKED, with_word, without_word, word_at
+from mmh_core.text_to_image.model import TextToImage
+from tests.mitigation_runs import HOSTILE, PROMPT, REFUSAL, REWRITE, STATIC, comparison, token_run
+from tests.retrieval.drawings import THRESHOLDS, drawings, labels
+from tests.text_to_image.conftest import ModelOf, folder_of, model_of
+from views.mitigation.phrases import DOES
+from views.mitigation.settings import (
+    OFFERED,
+    Settings,
+    form_of,
+    parsed,
+    query,
+    read_treatments,
+    write_treatments,
+)
+
+__all__ = ["folder_of", "model_of"]
+
+APP = Path(__file__).parents[1] / "app.py"
+SETTINGS = ImageConfig("pocket-sd", ("",), (0, 1, 2, 3), 3, 2.0, 32, 32)
+
+
+@pytest.fixture
+def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AppTest]:
+    """Yield the page with one precomputed comparison and an empty data folder, not yet run."""
+    monkeypatch.setattr(sys, "argv", ["app.py", "--data", str(tmp_path)])
+    shelf = tmp_path / "examples"
+    save_record(shelf / "fox.safetensors", comparison())
+    save_record(shelf / "fox-tokens.safetensors", token_run())
+    monkeypatch.setattr(mitigation_session, "EXAMPLES", shelf)
+    yield opened()
+    session.jobs().runner.shutdown()
+
+
+@pytest.fixture
+def small(model_of: ModelOf, monkeypatch: pytest.MonkeyPatch) -> TextToImage:
+    """Let the embedded model be a tiny random one with a training set of drawings."""
+    model = replace(model_of("tiny"), steps=3, guidance=2.0)
+    pictures, embedder = drawings(60, size=32), PixelEmbedder(8)
+    index = build_index(embed_all(embedder, pictures), labels(60), embedder)
+    known = Reference(
+        "drawings",
+        index,
+        embedder,
+        lambda row: pictures[row],
+        training_pictures(pictures, index),
+        THRESHOLDS,
+        log_delta=-0.5,
+        alignment=lambda shown, text: shown.mean((1, 2, 3)),
+    )
+    monkeypatch.setattr(image_session, "model", lambda name: model)
+    monkeypatch.setattr(image_session, "reference", lambda name: known)
+    monkeypatch.setattr(image_session, "normal", lambda name: None)
+    monkeypatch.setattr(image_session, "default_settings", lambda name: SETTINGS)
+    monkeypatch.setattr(mitigation_session, "example_names", lambda: [])
+    # One thread, as all tests: a second one only waits where the machine is busy.
+    monkeypatch.setattr(mitigation_session, "_use_all_cores", lambda: None)
+    return model
+
+
+def opened() -> AppTest:
+    """Return the page of a new browser.
+
+    As a script of its own: under app.py the harness starts every run of it as if the server were
+    fresh, and the page's guard then starts it again, which loses the click.
+    """
+    return AppTest.from_file(str(APP.parent / "pages" / "mitigation.py"), default_timeout=120)
+
+
+def sound(app: AppTest) -> AppTest:
+    """Check that no traceback is on the page, and return it."""
+    assert not app.exception
+    assert "Something unexpected" not in said(app)
+    return app
+
+
+def said(app: AppTest) -> str:
+    return " ".join(m.value for m in (*app.error, *app.warning, *app.info))
+
+
+def pages_html(app: AppTest) -> str:
+    return " ".join(element.value for element in app.get("html"))
+
+
+def metrics(app: AppTest) -> dict[str, str]:
+    return {metric.label: metric.value for metric in app.metric}
+
+
+def open_tab(app: AppTest, name: str) -> AppTest:
+    sound(app.run())
+    app.session_state["mi_tab"] = name
+    return sound(app.run())
+
+
+def finished(app: AppTest, job: str) -> MitigationRun:
+    """Wait for a job, run the page again and return what was kept."""
+    record = session.jobs().runner.wait(job, timeout=110)
+    assert not record.is_active and record.error is None
+    sound(app.run())
+    return load_record(session.data_folder() / "runs" / str(record.result), MitigationRun)
+
+
+def test_the_page_opens_on_the_precomputed_comparison(app: AppTest) -> None:
+    sound(app.run())
+    assert metrics(app) == {
+        "Copies without": "100%",
+        "Copies with the best": "0%",
+        "Alignment kept": "93%",
+        "LID": "3.0 → 22.0",
+    }
+    shown = pages_html(app)
+    assert PROMPT in shown and "Guidance later" in shown and REFUSAL in shown
+    # The best treatment is in detail: figures before and after, and the digest of the noise.
+    assert "0.980 → 0.600" in shown and "an exact copy → no copy" in shown
+    assert any("same starting noise on both sides" in c.value for c in app.caption)
+    assert any("abab" in c.value for c in app.caption)
+    # The table: the difference to none with its interval.
+    assert "-0.320 [-0.380, -0.260]" in shown and "-100 [-100, -100] points" in shown
+
+
+def test_the_form_says_what_the_precomputed_comparison_asked(app: AppTest) -> None:
+    sound(app.run())
+    assert app.text_area(key="mi_prompt").value == PROMPT
+    on = [name for name in OFFERED if app.toggle(key=f"mi_on_{name}").value]
+    assert on == [n for n in OFFERED if n in ("rewrite", "raise_lid", "static_guidance")]
+    assert app.text_area(key="mi_normal").value == "a blue bird"
+    assert "press Compare to run that" not in " ".join(c.value for c in app.caption)
+
+
+def test_a_cell_is_opened_from_the_grid_and_is_in_the_link(app: AppTest) -> None:
+    open_tab(app, "grid")
+    app.button(key="mi_look_3").click()
+    sound(app.run())
+    assert app.session_state["mi_cell"] == REWRITE
+    assert dict(app.query_params)["cell"] == "rewrite:4"
+    shown = pages_html(app)
+    assert "<del>red</del>" in shown and "<ins>crimson</ins>" in shown
+    app.button(key="mi_look_4").click()
+    sound(app.run())
+    assert REFUSAL.rstrip(".").split(":")[0] in said(app).replace("\\", "")
+
+
+def test_a_click_on_a_mark_chooses_its_treatment(app: AppTest) -> None:
+    from views.mitigation import table
+
+    sound(app.run())
+    assert app.session_state["mi_rows"][2] == STATIC
+    # Streamlit's harness cannot click a chart: the callback reads what a click leaves.
+    state: dict[str, object] = {
+        "mi_frontier": {"selection": {"points": [{"customdata": [2]}]}},
+        "mi_rows": app.session_state["mi_rows"],
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(table.st, "session_state", state)
+        table._take_mark()
+    assert state["mi_cell"] == STATIC
+
+
+@pytest.mark.parametrize("way", ["flicker", "difference"])
+def test_every_way_of_comparing_is_drawn(app: AppTest, way: str) -> None:
+    sound(app.run())
+    app.segmented_control(key="mi_way_compare").set_value(way)
+    sound(app.run())
+    shown = pages_html(app)
+    wanted = {"flicker": '<div class="im-stack im-flicker">', "difference": "Absolute difference"}
+    assert wanted[way] in shown
+
+
+def test_normal_prompts_have_their_pictures_and_the_data_their_command(app: AppTest) -> None:
+    open_tab(app, "normal")
+    assert any(t.value == "a blue bird" for t in app.text)
+    assert any("Over 1 normal prompt with 2 seeds each" in c.value for c in app.caption)
+    open_tab(app, "data")
+    codes = [c.value for c in app.code]
+    assert codes[0].startswith("http://") and "tab=data" in codes[0]
+    assert codes[1].startswith("python -m mmh_core mitigate --model pocket-sd --prompt 'a red fox")
+    assert "--normal 'a blue bird'" in codes[1] and "static_guidance:0.5" in codes[1]
+
+
+def test_words_are_scored_and_a_word_can_be_chosen(app: AppTest) -> None:
+    open_tab(app, "words")
+    assert app.selectbox(key="mi_token").options[1] == "2. red"
+    app.selectbox(key="mi_token").set_value(1)
+    sound(app.run())
+    assert app.text_input(key="mi_new").value  # The table of synonyms knows colors.
+    assert app.button(key="mi_service_ask").disabled
+
+
+def test_a_link_restores_everything_and_names_what_it_cannot_use(app: AppTest) -> None:
+    app.query_params["treatments"] = "static_guidance:0.3,padding_fix,magic:2"
+    app.query_params["pictures"] = "99"
+    app.query_params["prompt"] = HOSTILE
+    app.query_params["job"] = "no"
+    sound(app.run())
+    assert app.text_area(key="mi_prompt").value == HOSTILE
+    assert app.pills(key="mi_at_static_guidance").value == [0.3]
+    assert app.toggle(key="mi_on_padding_fix").value
+    warnings = said(app).replace("\\", "")
+    for name in ("mitigation is 'magic'", "pictures is '99'", "job is 'no'"):
+        assert name in warnings
+    assert "![p](http" not in said(app)
+
+
+def test_a_comparison_is_drawn_kept_and_opened_again(app: AppTest, small: TextToImage) -> None:
+    sound(app.run())
+    assert "no comparison of this model yet" in said(app)
+    app.text_area(key="mi_prompt").set_value("the cat")
+    app.toggle(key="mi_with_normal").set_value(False)
+    for name in OFFERED:
+        app.toggle(key=f"mi_on_{name}").set_value(name == "static_guidance")
+    sound(app.run())
+    sound(app.button(key="mi_compare").click().run())
+    job = str(app.session_state["mi_job"])
+    run = finished(app, job)
+    assert [c.treatment for c in run.cells] == [
+        Treatment("none", 0.0),
+        Treatment("random_tokens", 2.0),
+        STATIC,
+    ]
+    assert run.state == "complete" and run.config.prompts == ("the cat",)
+    assert "the cat" in pages_html(app) and set(metrics(app)) >= {"Copies without", "LID"}
+    later = opened()
+    later.query_params["job"] = job
+    sound(later.run())
+    assert later.text_area(key="mi_prompt").value == "the cat"
+    assert job in mitigation_session_past()
+
+    # The words of this very run, then another wording of it.
+    open_tab(later, "words")
+    sound(later.button(key="mi_score").click().run())
+    scored = str(later.session_state["mi_tokens"])
+    assert session.jobs().runner.wait(scored, timeout=110).error is None
+    found = mitigation_session.token_job(scored).run
+    assert found is not None and [each.by for each in found.found] == list(ASKED)
+    sound(later.run())
+    later.selectbox(key="mi_token").set_value(0)
+    sound(later.run())
+    sound(later.button(key="mi_drop").click().run())
+    trial = str(later.session_state["mi_trial"])
+    drawn = finished(later, trial)
+    assert drawn.config.prompts == ("the cat", "cat") and len(drawn.cells) == 2
+    assert drawn.cells[0].noise_sha256 == drawn.cells[1].noise_sha256
+    assert "<del>the</del>" in pages_html(later)
+    assert trial not in mitigation_session_past()
+
+
+def mitigation_session_past() -> set[str]:
+    return {record.id for record in mitigation_session.past_mitigations()}
+
+
+def test_what_cannot_be_run_is_said_before_the_button(app: AppTest) -> None:
+    sound(app.run())
+    app.text_area(key="mi_prompt").set_value("  ")
+    sound(app.run())
+    assert app.button(key="mi_compare").disabled
+    assert "prompt is empty" in said(app)
+
+
+def test_links_carry_settings_and_give_them_back() -> None:
+    base = Settings("pocket-sd", form_of(comparison().config), "fox")
+    changed = replace(
+        base,
+        form=replace(
+            base.form,
+            prompt="a boat",
+            pictures=4,
+            guidance=3.5,
+            treatments=(Treatment("raise_lid", 0.9), STATIC),
+            with_normal=False,
+            normal=("a bird", "a house"),
+        ),
+        tab="grid",
+        cell=STATIC,
+        job="0" * 32,
+    )
+    found, refused = parsed(query(changed, base), base)
+    assert found == changed and not refused
+    assert query(base, base) == {"model": "pocket-sd", "example": "fox"}
+
+
+def test_every_mitigation_has_its_line_and_treatments_survive_writing() -> None:
+    assert set(DOES) == set(MITIGATIONS)
+    assert all(line.endswith(".") and len(line) < 120 for line in DOES.values())
+    chosen = (Treatment("padding_fix", 0.35), Treatment("rewrite", 8.0))
+    assert read_treatments(write_treatments(chosen), []) == chosen
+    said: list[str] = []
+    assert read_treatments("rewrite:x,rewrite", said) == (Treatment("rewrite", 4.0),)
+    assert "strength is 'x'" in said[0]
+
+
+def test_words_are_dropped_and_replaced_in_the_prompt() -> None:
+    found = token_run().found[0]
+    word = word_at(found, 1)
+    assert word == Word("red", 2, 5, False)
+    assert without_word(PROMPT, word) == "a fox in the snow"
+    assert with_word(PROMPT, word, " orange ") == "an orange fox in the snow"
+    with pytest.raises(MMHError, match="write a word"):
+        with_word(PROMPT, word, " ")
+    with pytest.raises(MMHError, match="only word"):
+        without_word("red", Word("red", 0, 3, False))
+    with pytest.raises(ValueError, match="no token 9"):
+        word_at(found, 9)
+
+
+def test_a_service_is_asked_only_with_consent(app: AppTest, tmp_path: Path) -> None:
+    sound(app.run())
+    with pytest.raises(MMHError, match="consent"):
+        mitigation_session.reword("http://127.0.0.1:9/v1", "m", PROMPT, ("red",), consent=False)
+    assert not (tmp_path / "reworded").exists()
+
+
+def test_the_expected_time_follows_the_forwards(app: AppTest) -> None:
+    sound(app.run())
+    run = comparison()
+    # 16 pictures of 10 forwards took 30 s; the new one asks 2 treatments of 2 x 5 steps, 2 seeds.
+    config: MitigationConfig = replace(
+        run.config, prompts=(PROMPT,), treatments=run.config.treatments[:1]
+    )
+    found = mitigation_session.expected_seconds(replace(config, treatments=(STATIC,)))
+    assert found == (pytest.approx(30 / 160 * 40), False)
+    assert mitigation_session.expected_seconds(replace(config, model="sd-1.4")) is None
