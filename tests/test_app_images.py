@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -82,7 +83,7 @@ def start(app: AppTest, **numbers: int) -> str:
 
 def finished(app: AppTest, job: str) -> ImageRun:
     """Wait for a job, run the page again and return what was kept."""
-    record = session.jobs().runner.wait(job, timeout=110)
+    record = session.jobs().runner.wait(job, timeout=300)
     assert not record.is_active and record.error is None
     sound(app.run())
     return load_record(session.data_folder() / "runs" / str(record.result), ImageRun)
@@ -368,6 +369,7 @@ def test_a_cancelled_run_keeps_its_finished_pictures(app: AppTest) -> None:
     runner = session.jobs().runner
     while (latest := runner.latest(job)) is None or not latest.partial.pictures:
         assert runner.record(job).is_active
+        time.sleep(0.05)  # The worker needs this process, too.
     sound(app.run())
     sound(app.button(key="im_cancel").click().run())
     run = finished(app, job)

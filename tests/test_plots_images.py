@@ -111,8 +111,13 @@ def test_the_map_carries_ids_and_keeps_training_pictures_grey_until_selected(
     assert len(greys) == 1
     chosen = [cloud.selected.marker.color for cloud in clouds.values()]
     assert len(set(chosen)) == 2 and not greys & set(chosen)
-    assert [trace.customdata[0] for trace in figure.data[2:]] == [
-        -1 - one.index for one in run.pictures
+    many = len(run.pictures)
+    drawn, legend = figure.data[2 : 2 + many], figure.data[2 + many :]
+    assert [trace.customdata[0] for trace in drawn] == [-1 - one.index for one in run.pictures]
+    # Grey clouds have no color to show in a legend, so it is drawn beside them.
+    assert not any(cloud.showlegend for cloud in clouds.values())
+    assert [trace.marker.color for trace in legend] == [
+        clouds[trace.name].selected.marker.color for trace in legend
     ]
 
 

@@ -145,7 +145,7 @@ def lid_histogram(pictures: Sequence[PictureResult], normal: NormalPrompts | Non
     figure.update_xaxes(theme.axis("LID"))
     title = "normal pictures" if normal is not None else ""
     figure.update_yaxes(
-        theme.axis(title, range=[0, 1.3 * most], showticklabels=normal is not None)
+        theme.axis(title, range=[0, 1.6 * most], showticklabels=normal is not None)
     )
     return figure
 
@@ -161,7 +161,8 @@ def picture_map(found: PictureMap, pictures: Sequence[PictureResult]) -> go.Figu
         "look alike to the descriptor lie close together.",
         height=520,
     )
-    for kind in dict.fromkeys(found.kinds):
+    kinds = list(dict.fromkeys(found.kinds))
+    for kind in kinds:
         rows = [i for i, name in enumerate(found.kinds) if name == kind]
         _cloud(figure, found, rows, kind)
     for i, one in enumerate(pictures):
@@ -173,6 +174,7 @@ def picture_map(found: PictureMap, pictures: Sequence[PictureResult]) -> go.Figu
                 mode="markers+text",
                 text=[str(one.seed)],
                 textposition="top center",
+                textfont={"size": 12, "color": theme.RING},
                 name="drawn pictures, by seed",
                 legendgroup="samples",
                 showlegend=i == 0,
@@ -186,6 +188,12 @@ def picture_map(found: PictureMap, pictures: Sequence[PictureResult]) -> go.Figu
                 hovertemplate=f"seed {one.seed}: {one.verdict}<extra></extra>",
             )
         )
+    for kind in kinds:
+        # The clouds themselves are grey, and the legend must show what their color will be.
+        marker = {"size": 9, "color": KIND_COLORS.get(kind, theme.ACCENT)}
+        entry = {"x": [None], "y": [None], "mode": "markers", "marker": marker}
+        figure.add_trace(go.Scatter(entry, name=kind or "training pictures", hoverinfo="skip"))
+    figure.update_layout(dragmode="lasso")
     hidden = {"showticklabels": False, "ticks": "", "showgrid": False}
     figure.update_xaxes(theme.axis("", **hidden))
     figure.update_yaxes(theme.axis("", **hidden, scaleanchor="x"))
@@ -201,6 +209,7 @@ def _cloud(figure: go.Figure, found: PictureMap, rows: list[int], kind: str) -> 
             y=[float(found.places[i, 1]) for i in rows],
             mode="markers",
             name=kind or "training pictures",
+            showlegend=False,
             customdata=[found.ids[i] for i in rows],
             text=[_short(found.captions[i]) for i in rows],
             marker={"size": 4, "color": theme.NEUTRAL, "opacity": 0.55},
@@ -244,7 +253,8 @@ def _marks(figure: go.Figure, read: list[tuple[PictureResult, float]], height: f
         figure.add_trace(
             go.Scatter(
                 x=[lid for _, lid in mine],
-                y=[height] * len(mine),
+                # One above the other, so that their errors stay apart.
+                y=[height * (1 + 0.09 * (one.index % 4)) for one, _ in mine],
                 mode="markers",
                 name=verdict,
                 text=[f"seed {one.seed}" for one, _ in mine],

@@ -86,17 +86,6 @@ def _numbers(choice: ModelChoice) -> None:
     left, right = st.columns(2)
     with left:
         _number("Pictures", "pictures", "One for each seed, from the first seed on.")
-        _number("Steps", "steps", "More steps: finer, and slower.")
-    with right:
-        st.segmented_control(
-            "Seed",
-            ["fixed", "random"],
-            key=key("seeding"),
-            required=True,
-            format_func=str.capitalize,
-            help="Fixed: the same seed gives the same picture on one machine. Random: a new one "
-            "is taken at each click, and shown with its picture.",
-        )
         st.number_input(
             "Guidance",
             min_value=0.0,
@@ -105,6 +94,32 @@ def _numbers(choice: ModelChoice) -> None:
             key=key("guidance"),
             help="How strongly the prompt pulls; 1 is no guidance.",
         )
+    with right:
+        _number("Steps", "steps", "More steps: finer, and slower.")
+        st.selectbox(
+            "Scheduler",
+            list(SCHEDULERS),
+            key=key("scheduler"),
+            help="How the steps are taken. Percentiles need the recommended one.",
+        )
+    _seed()
+    with st.expander("More"):
+        _more()
+    _draw(choice)
+
+
+def _seed() -> None:
+    """Draw the choice between seeds that are given and seeds that are new each time."""
+    st.segmented_control(
+        "Seed",
+        ["fixed", "random"],
+        key=key("seeding"),
+        required=True,
+        width="stretch",
+        format_func=str.capitalize,
+        help="Fixed: the same seed gives the same picture on one machine. Random: a new one is "
+        "taken at each click, and shown with its picture.",
+    )
     if st.session_state.get(key("seeding")) != "random":
         with st.container(horizontal=True, vertical_alignment="bottom"):
             _number("First seed", "seed")
@@ -115,9 +130,6 @@ def _numbers(choice: ModelChoice) -> None:
                 key="im_dice",
                 on_click=state.random_seed,
             )
-    with st.expander("More"):
-        _more()
-    _draw(choice)
 
 
 def _number(label: str, name: str, help: str | None = None) -> None:
@@ -126,12 +138,6 @@ def _number(label: str, name: str, help: str | None = None) -> None:
 
 
 def _more() -> None:
-    st.selectbox(
-        "Scheduler",
-        list(SCHEDULERS),
-        key=key("scheduler"),
-        help="How the steps are taken. Percentiles need the recommended one.",
-    )
     base = image_session.default_settings(st.session_state[key("model")])
     left, right = st.columns(2)
     for column, label in ((left, "Height"), (right, "Width")):
