@@ -50,6 +50,9 @@ def images(
     index: IndexFolder = None,
     index_pictures: IndexPictures = None,
     embedder: EmbedderName = "pixels",
+    keep: Annotated[
+        Path | None, typer.Option(help="Keep the whole run in this file, as the page opens it.")
+    ] = None,
     device: Device = "auto",
 ) -> None:
     """Draw prompts with every seed; write pictures, figures and a report; print a table.
@@ -59,10 +62,13 @@ def images(
     """
     from mmh_core.report import image_command, run_files
     from mmh_core.report.folder import check_folder, write_folder
+    from mmh_core.store.archive import save_record
     from mmh_core.studies.image import image_study
     from mmh_core.studies.image_config import checked
+    from mmh_core.studies.image_run import ImageConfig
 
     check_folder(out)
+    check_places(keep)
     wanted: dict[str, Any] = {
         "prompts": tuple(prompt),
         "seeds": _numbers(seeds),
@@ -81,7 +87,12 @@ def images(
     loaded = _load(model, device)
     config = checked(_config(model, wanted, loaded))
     reference, normal = _compared(model, index, index_pictures, embedder)
+    if keep is not None:
+        # The page scrubs through decoded steps; the folder does without.
+        config = replace(config, frames=ImageConfig.frames)
     run = followed(image_study(config, loaded, reference, normal))
+    if keep is not None:
+        save_record(keep, run)
     write_folder(out, run_files(run, image_command(run.config, more)))
     typer.echo(image_table(run))
     typer.echo(f"\nPictures, run.json, pictures.csv and report.html are in {out}.")
