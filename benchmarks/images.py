@@ -4,8 +4,8 @@ Run `python benchmarks/images.py [--json FILE] [--threads N] [--full FOLDER]`. F
 embedded model, 30 steps with guidance: drawing alone and the whole study (without curves and
 decoded steps) take turns, so that a busy machine slows both alike; the median of the pairs'
 ratios counts. With `--full` a model of Stable Diffusion 1.5's size in FOLDER (random weights are
-written there when it is empty) is loaded and one network evaluation, one LID reading with eight
-probes and the peak memory are measured. Exit status 1 when a bar is missed.
+written there when it is empty) is loaded and one network evaluation, FLIPD with eight probes and
+the peak memory are measured; the soft spectral count takes five products per probe instead of one. Exit status 1 when a bar is missed.
 """
 
 from __future__ import annotations
@@ -22,8 +22,7 @@ from pathlib import Path
 
 import torch
 
-from mmh_core.dimension.lanczos import Effort
-from mmh_core.dimension.spectral import soft_spectral_count
+from mmh_core.dimension.flipd import flipd
 from mmh_core.studies.image import image_study
 from mmh_core.studies.image_config import default_config, request_for
 from mmh_core.studies.image_reference import pocket_reference
@@ -104,14 +103,7 @@ def full_size(folder: Path) -> FullSize:
             _seconds(lambda: model.score_model.eps(latents, t, cond)) for _ in range(3)
         )
     lid = _seconds(
-        lambda: soft_spectral_count(
-            model.score_model,
-            latents,
-            0.0,
-            cond=cond,
-            effort=Effort(probes=8, steps=5),
-            generator=generator,
-        )
+        lambda: flipd(model.score_model, latents, 0.0, cond=cond, probes=8, generator=generator)
     )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     return FullSize(
@@ -136,7 +128,7 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     if given.full is not None:
         big = full_size(given.full)
-        print("| size | a forward, s | LID, 8 probes x 5, s | in forwards | peak, GB |")
+        print("| size | a forward, s | FLIPD, 8 probes, s | in forwards | peak, GB |")
         print("|---|---|---|---|---|")
         print(
             f"| {big.side} | {big.forward:.2f} | {big.lid:.1f} | {big.lid_in_forwards:.1f} | "
