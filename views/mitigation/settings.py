@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from mmh_core.mitigations.catalogue import MITIGATIONS, mitigation
 from mmh_core.studies.mitigation_run import MitigationConfig, Treatment
@@ -123,7 +124,8 @@ def parsed(source: Mapping[str, object], base: Settings) -> tuple[Settings, list
     for name, between in WHOLE.items():
         value = whole(name, source.get(name), between, said)
         if value is not None:
-            form = replace(form, **{name: value})
+            changed: dict[str, Any] = {name: value}
+            form = replace(form, **changed)
     treatments = source.get("treatments")
     given = source.get("prompt")
     form = replace(

@@ -42,7 +42,7 @@ def restore() -> tuple[Settings, list[str]]:
     The link counts once, when the page opens; after that the session does, and is checked too.
     """
     first = _KEPT not in st.session_state
-    source = dict(st.query_params) if first else _now()
+    source: dict[str, object] = {**st.query_params} if first else _now()
     settings, said = _read(source)
     run = run_of(settings.job) if first and settings.job else None
     if run is not None:
