@@ -165,7 +165,7 @@ def _upload() -> None:
         "and studied in full.",
     )
     file = st.file_uploader(
-        "Table of prompts", type=["csv", "parquet", "txt"], key="rv_table_file"
+        "Table of prompts", type=["csv", "parquet", "txt"], key="rv_prompts"
     )
     if file is None:
         st.caption("What counts is the content; the file is kept under its digest only.")
@@ -184,7 +184,8 @@ def _upload() -> None:
 def _found(table: UploadedTable) -> None:
     said = [f"{words.plural(table.prompts, 'prompt')} can be scanned"]
     if table.duplicates:
-        said.append(f"{words.plural(table.duplicates, 'row')} repeat an earlier prompt")
+        verb = "repeats" if table.duplicates == 1 else "repeat"
+        said.append(f"{words.plural(table.duplicates, 'row')} {verb} an earlier prompt")
     if table.problems:
         said.append(f"{words.plural(len(table.problems), 'row')} left out, listed below")
     st.text("; ".join(said) + ".")

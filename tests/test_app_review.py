@@ -1,0 +1,383 @@
+"""The review page, as a person uses it, through Streamlit's own test harness."""
+
+from __future__ import annotations
+
+import io
+import sys
+import zipfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from mmh_core import review_session, scan_session, session
+from mmh_core.records import MMHError
+from mmh_core.store.archive import save_record
+from mmh_core.store.item_search import ItemFilter, get_item, items_page
+from mmh_core.store.queues import add_items, create_queue
+from mmh_core.store.review_records import QueueRecord, ReviewItem
+from mmh_core.store.verdict_chain import verify
+from mmh_core.store.verdicts import Place, judge, verdict_rows
+from mmh_core.studies.review_items import run_item
+from tests.drawn_runs import HOSTILE, drawn_run
+
+PAGE = Path(__file__).parents[1] / "pages" / "review.py"
+FIRST = "Reviewer 1"
+RUN = "drawn.safetensors"
+
+
+@pytest.fixture
+def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[QueueRecord]:
+    """Yield a queue of six items in an empty data folder: two of a run, four that only score.
+
+    It stands for the demonstration, so that the page makes no other.
+    """
+    monkeypatch.setattr(sys, "argv", ["app.py", "--data", str(tmp_path)])
+    yield filled()
+    session.jobs().runner.shutdown()
+
+
+def filled() -> QueueRecord:
+    run = drawn_run()
+    save_record(review_session.runs_folder() / RUN, run)
+    items = [replace(run_item(run, i, file=RUN), score=9.0 - i) for i in range(2)]
+    items += [
+        ReviewItem(f"plain prompt {i}", (0,), "pocket-sd", run.sha256, score=float(i), label="red")
+        for i in range(4)
+    ]
+    return create_queue(
+        review_session.queues(),
+        f"Case {HOSTILE}"[:190],
+        model="pocket-sd",
+        model_sha256=run.sha256,
+        settings={"demonstration": True},
+        items=items,
+    )
+
+
+def opened(**link: str) -> AppTest:
+    """Return the page in a new browser, run once."""
+    app = AppTest.from_file(str(PAGE), default_timeout=120)
+    for name, value in link.items():
+        app.query_params[name] = value
+    return sound(app.run())
+
+
+def sound(app: AppTest) -> AppTest:
+    assert not app.exception
+    assert "Something unexpected" not in said(app)
+    return app
+
+
+def said(app: AppTest) -> str:
+    return " ".join(m.value for m in (*app.error, *app.warning, *app.info, *app.success))
+
+
+def captions(app: AppTest) -> str:
+    return " ".join(c.value for c in app.caption).replace("\\", "")
+
+
+def shown(app: AppTest) -> str:
+    return " ".join(element.value for element in app.get("html"))
+
+
+def give(app: AppTest, letter: str) -> AppTest:
+    return sound(app.button(key=f"rv_give_{letter}").click().run())
+
+
+def log(queue: QueueRecord) -> list[tuple[int, str | None, str | None, str]]:
+    rows = verdict_rows(review_session.queues(), queue.id)
+    return [(row.item, row.before, row.after, row.reviewer) for row in rows]
+
+
+def test_one_key_is_verdict_and_next_and_undo_goes_back(queue: QueueRecord) -> None:
+    app = opened()
+    assert app.query_params["item"] == "1"
+    give(app, "e")
+    assert app.query_params["item"] == "2"
+    give(app, "n")
+    assert log(queue) == [(1, None, "exact copy", FIRST), (2, None, "not memorized", FIRST)]
+    assert "Item 2: not memorized, recorded." in captions(app)
+    sound(app.button(key="rv_undo").click().run())
+    assert app.query_params["item"] == "2"
+    assert log(queue)[2] == (2, "not memorized", None, FIRST)
+    # The keys that the buttons listen to are those that the page lists.
+    for letter, words in zip("etnus", ("exact", "template", "not", "unsure", "skip"), strict=True):
+        button = app.button(key=f"rv_give_{letter}")
+        assert button.proto.shortcut == letter
+        assert button.label.lower().startswith(words)
+        assert f"<span>{letter.upper()}</span>" in shown(app)
+
+
+def test_the_last_verdict_ends_the_queue_and_arrows_step_without_one(queue: QueueRecord) -> None:
+    app = opened()
+    for _ in range(6):
+        give(app, "s")
+    assert "all are judged" in said(app)
+    assert [row[0] for row in log(queue)] == [1, 2, 3, 4, 5, 6]
+    again = opened(item="3")
+    sound(again.button(key="rv_Next").click().run())
+    assert again.query_params["item"] == "4"
+    sound(again.button(key="rv_Previous").click().run())
+    sound(again.button(key="rv_Previous").click().run())
+    assert again.query_params["item"] == "2"
+    assert len(log(queue)) == 6
+    # Without an item in the link there is none left to show.
+    assert "Every item that the filter finds is judged" in said(opened())
+
+
+def test_filters_say_what_comes_next(queue: QueueRecord) -> None:
+    app = opened(tab="table")
+    assert len(app.dataframe[0].value) == 6
+    sound(app.text_input(key="rv_text").set_value("PLAIN").run())
+    assert list(app.dataframe[0].value["item"]) == [3, 4, 5, 6]
+    sound(app.number_input(key="rv_least").set_value(2.0).run())
+    assert list(app.dataframe[0].value["item"]) == [5, 6]
+    sound(app.text_input(key="rv_text").set_value("").run())
+    sound(app.number_input(key="rv_least").set_value(None).run())
+    sound(app.multiselect(key="rv_kinds").set_value(["exact copy"]).run())
+    assert list(app.dataframe[0].value["item"]) == [1]
+    sound(app.multiselect(key="rv_kinds").set_value([]).run())
+    sound(app.selectbox(key="rv_order").set_value("score").run())
+    sound(app.checkbox(key="rv_descending").check().run())
+    assert list(app.dataframe[0].value["item"]) == [1, 2, 6, 5, 4, 3]
+    judge(review_session.queues(), Place(queue.id, 1, FIRST, 0), "unsure")
+    sound(app.multiselect(key="rv_verdicts").set_value(["not judged yet"]).run())
+    assert list(app.dataframe[0].value["item"]) == [2, 6, 5, 4, 3]
+    sound(app.text_input(key="rv_text").set_value("nobody wrote this").run())
+    assert "No item passes the filter" in said(app)
+
+
+def test_blind_hides_the_figures_until_the_verdict(queue: QueueRecord) -> None:
+    app = opened(item="1")
+    assert "<span>0.970</span>" in shown(app) and "Similarity" in shown(app)
+    sound(app.toggle(key="rv_blind").set_value(True).run())
+    hidden = shown(app)
+    assert "0.97" not in hidden and "Similarity" not in hidden and "LID" not in hidden
+    # The pictures themselves stay.
+    assert hidden.count("data:image/png;base64,") == 2
+    give(app, "t")
+    assert "The figures said: score 9.00; similarity 0.970; LID 8.2" in captions(app)
+    # The next item is as blind as this one was.
+    assert app.query_params["item"] == "2"
+    assert "Similarity" not in shown(app)
+    table = opened(tab="table")
+    sound(table.toggle(key="rv_blind").set_value(True).run())
+    known = table.dataframe[0].value.set_index("item")
+    assert known.loc[1, "similarity"] == pytest.approx(0.97)
+    assert known.loc[2:, "similarity"].isna().all() and known.loc[2:, "score"].isna().all()
+
+
+def test_a_hostile_prompt_is_shown_and_never_obeyed(queue: QueueRecord) -> None:
+    app = opened(item="2")
+    assert get_item(review_session.queues(), queue.id, 2, FIRST).item.prompt == HOSTILE
+    assert "&lt;img src=" in shown(app)
+    assert '<img src="http' not in shown(app)
+    everywhere = " ".join(m.value for m in (*app.markdown, *app.caption, *app.warning))
+    assert "http://example.org" not in everywhere
+    sound(app.toggle(key="rv_all").set_value(True).run())
+    assert '<img src="http' not in shown(app)
+
+
+def test_two_windows_on_one_item_are_told_and_nothing_is_overwritten(queue: QueueRecord) -> None:
+    one, other = opened(item="3"), opened(item="3")
+    give(other, "e")
+    give(one, "n")
+    assert "was changed in another window" in said(one)
+    assert log(queue) == [(3, None, "exact copy", FIRST)]
+    # It looked at the item again, so now it counts.
+    assert one.query_params["item"] == "3"
+    give(one, "n")
+    assert log(queue)[1] == (3, "exact copy", "not memorized", FIRST)
+
+
+def test_notes_and_tags_are_recorded_with_or_without_a_verdict(queue: QueueRecord) -> None:
+    app = opened(item="4")
+    notes = next(area for area in app.text_area if area.label == "Notes")
+    sound(notes.set_value("=cmd() looks like page 3").run())
+    tags = next(field for field in app.text_input if field.label == "Tags")
+    sound(tags.set_value("logo, seen before").run())
+    give(app, "u")
+    found = get_item(review_session.queues(), queue.id, 4, FIRST).judgement
+    assert (found.verdict, found.notes) == ("unsure", "=cmd() looks like page 3")
+    assert found.tags == ("logo", "seen before")
+    assert verify(review_session.queues(), queue.id).whole
+    # Another browser has them in the fields.
+    again = opened(item="4")
+    assert next(a for a in again.text_area if a.label == "Notes").value == found.notes
+
+
+def test_without_a_name_nobody_judges(queue: QueueRecord) -> None:
+    app = opened()
+    sound(app.text_input(key="rv_reviewer").set_value("  ").run())
+    assert "Write at left who you are" in said(app)
+    assert all(app.button(key=f"rv_give_{letter}").disabled for letter in "etnus")
+    assert log(queue) == []
+
+
+def test_a_second_reviewer_judges_alone_and_their_agreement_is_kappa(queue: QueueRecord) -> None:
+    app = opened(tab="agree")
+    assert "A second reviewer writes another name" in said(app)
+    app = opened()
+    for letter in "eenn":
+        give(app, letter)
+    sound(app.text_input(key="rv_reviewer").set_value("Reviewer 2").run())
+    assert app.query_params["item"] == "5"
+    for item, letter in enumerate("enne", start=1):
+        sound(app.run())
+        other = opened(item=str(item))
+        sound(other.text_input(key="rv_reviewer").set_value("Reviewer 2").run())
+        assert not [b for b in other.button if b.proto.type == "primary"]
+        give(other, letter)
+    app = opened(tab="agree")
+    found = {metric.label: metric.value for metric in app.metric}
+    # By hand: 2 of 4 agree, each says both verdicts twice, so chance gives one half as well.
+    assert found == {"Kappa": "0.00", "Judged by both": "4", "Same verdict": "50%"} | {
+        "By chance": "50%"
+    }
+    sound(app.button(key="rv_apart_2").click().run())
+    assert app.query_params["item"] == "2" and "tab" not in app.query_params
+
+
+def test_what_is_handed_over_is_what_was_judged_and_opens_elsewhere(
+    queue: QueueRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = opened()
+    give(app, "e")
+    app = opened(tab="hand")
+    sound(app.button(key="rv_verify").click().run())
+    assert "All 1 rows are as they were recorded" in said(app).replace("\\", "")
+    sound(app.button(key="rv_prepare").click().run())
+    files = {name.rsplit(".", 1)[1]: data for name, (data, *_) in kept_files(app).items()}
+    table = pd.read_parquet(io.BytesIO(files["parquet"]))
+    assert list(table[f"verdict of {FIRST}"]) == ["exact copy"] + [""] * 5
+    assert table.prompt[1] == HOSTILE
+    assert len(pd.read_csv(io.BytesIO(files["csv"]))) == 6
+    page = files["html"].decode()
+    assert "1 makes the model give back what it was trained on" in page
+    assert "&lt;img src=" in page and '<img src="http' not in page and "<script" not in page
+    with zipfile.ZipFile(io.BytesIO(files["zip"])) as archive:
+        assert f"runs/{RUN}" in archive.namelist()
+    # Here it is already; in another data folder it is new.
+    sound(app.file_uploader(key="rv_case").upload("case.zip", files["zip"]).run())
+    sound(app.button(key="rv_import").click().run())
+    assert "is here already" in said(app).replace("\\", "")
+    monkeypatch.setattr(sys, "argv", ["app.py", "--data", str(tmp_path / "elsewhere")])
+    app = opened(tab="hand")
+    sound(app.file_uploader(key="rv_case").upload("case.zip", files["zip"]).run())
+    sound(app.button(key="rv_import").click().run())
+    assert app.query_params["queue"] == queue.id
+    assert [row[2] for row in log(queue)] == ["exact copy"]
+    assert review_session.run_of(get_item(review_session.queues(), queue.id, 1, "").item)
+
+
+def kept_files(app: AppTest) -> dict[str, tuple[bytes, str, str]]:
+    return dict(app.session_state["rv_files"][1])
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "words"),
+    [
+        ("x.csv", b"name,age\na,1\n", "has no column prompt"),
+        ("x.csv", b"prompt,prompt\na,b\n", "2 columns"),
+        ("x.parquet", b"PAR1 no parquet PAR1", "x.parquet"),
+        ("x.csv", "prompt\nä\n".encode("utf-16"), "not in UTF-8"),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_refused_by_its_name(
+    queue: QueueRecord, name: str, data: bytes, words: str
+) -> None:
+    app = opened(tab="scan")
+    sound(app.file_uploader(key="rv_prompts").upload(name, data).run())
+    assert words in app.error[0].value.replace("\\", "")
+    assert name in app.error[0].value.replace("\\", "")
+    assert not [button for button in app.button if button.key == "rv_scan"]
+
+
+def test_rows_left_out_are_listed_and_a_model_without_calibration_is_told(
+    queue: QueueRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scan_session, "calibration_place", lambda name: None)
+    app = opened(tab="scan")
+    data = b"prompt,label\na fox,1\n,2\na fox,3\n\x00bad,4\n"
+    sound(app.file_uploader(key="rv_prompts").upload("../../table.csv", data).run())
+    texts = [text.value for text in app.text]
+    assert "1 prompt can be scanned; 1 row repeats an earlier prompt; 2 rows left out" in " ".join(
+        texts
+    )
+    assert any("row 2:" in text for text in texts)
+    sound(app.button(key="rv_scan").click().run())
+    assert "has no calibration" in said(app).replace("\\", "")
+    kept = [path.name for path in (session.data_folder() / "uploads").iterdir()]
+    assert len(kept) == 1 and len(kept[0]) == 64 + len(".csv")
+
+
+def test_links_to_what_is_not_there_are_refused_and_the_page_goes_on(queue: QueueRecord) -> None:
+    app = opened(queue="f" * 32, item="999", tab="nowhere", job="x")
+    words = " ".join(warning.value for warning in app.warning).replace("\\", "")
+    assert "There is no queue" in words and "tab is" in words and "job is" in words
+    assert "has no item 999" in words
+    assert app.query_params["item"] == "1"
+
+
+def test_an_item_names_a_run_of_its_own_prompt_and_model_only(queue: QueueRecord) -> None:
+    item = get_item(review_session.queues(), queue.id, 1, "").item
+    assert review_session.run_of(item) is not None
+    assert review_session.run_of(replace(item, prompt="another")) is None
+    assert review_session.run_of(replace(item, model_sha256="11" * 32)) is None
+    assert review_session.run_of(replace(item, run="../../etc/passwd")) is None
+
+
+def test_the_nearest_training_picture_is_read_from_its_sheet(queue: QueueRecord) -> None:
+    from PIL import Image
+
+    from mmh_core.pocket.assets import read_world
+
+    folder = PAGE.parents[1] / "assets" / "pocket-sd"
+    world = read_world(folder)
+    for number in (0, 241, len(world.pictures) - 1):
+        item = ReviewItem("x", (), "pocket-sd", "", nearest=number)
+        found = review_session.nearest_picture(item)
+        assert found is not None
+        pixels = Image.open(io.BytesIO(found.png))
+        assert bytes(pixels.tobytes()) == world.pictures[number].tobytes()
+        assert found.caption == world.labels.captions[number][0]
+    past = ReviewItem("x", (), "pocket-sd", "", nearest=len(world.pictures))
+    assert review_session.nearest_picture(past) is None
+
+
+def test_the_demonstration_is_made_of_what_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["app.py", "--data", str(tmp_path)])
+    [made] = review_session.all_queues()
+    assert review_session.is_demonstration(made) and made.items > 0
+    page = items_page(review_session.queues(), made.id, ItemFilter(), "", limit=500)
+    for view in page.items:
+        assert view.item.thumbnail
+        assert view.item.similarity <= 1 and view.item.lid >= 0
+    assert len(review_session.all_queues()) == 1
+
+
+def test_ten_thousand_items_are_filtered_and_judged_within_a_second(queue: QueueRecord) -> None:
+    import time
+
+    items = (
+        ReviewItem(f"prompt number {i}", (0,), "pocket-sd", "", score=i / 7.0)
+        for i in range(10_000)
+    )
+    assert add_items(review_session.queues(), queue.id, items) == 10_000
+    app = opened(item="3")
+    started = time.process_time()
+    give(app, "n")
+    # The processor's time, for the whole page: 300 ms on an idle machine are asked of the server.
+    assert time.process_time() - started < 1.0
+    assert app.query_params["item"] == "4"
+
+
+def test_an_empty_queue_is_refused(queue: QueueRecord) -> None:
+    with pytest.raises(MMHError, match="nothing to judge"):
+        review_session.queue_of_items("x", [], {})
