@@ -135,12 +135,12 @@ class AutomaticChain:
     """
 
     candidates: tuple[Mitigation, ...]
-    strength: float = 8.0
+    strength: float = 12.0
     name: str = "automatic_chain"
     label: str = "Automatic"
     reference: str = "the cheapest mitigation that passes"
     strength_label: str = "mitigations tried at most"
-    strengths: tuple[float, ...] = (2.0, 4.0, 8.0)
+    strengths: tuple[float, ...] = (4.0, 8.0, 12.0)
 
     def cost(self, steps: int) -> float:
         """Return what all candidates and a drawing scan after each would cost."""
