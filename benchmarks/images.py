@@ -5,7 +5,8 @@ embedded model, 30 steps with guidance: drawing alone and the whole study (witho
 decoded steps) take turns, so that a busy machine slows both alike; the median of the pairs'
 ratios counts. With `--full` a model of Stable Diffusion 1.5's size in FOLDER (random weights are
 written there when it is empty) is loaded and one network evaluation, FLIPD with eight probes and
-the peak memory are measured; the soft spectral count takes five products per probe instead of one. Exit status 1 when a bar is missed.
+the peak memory are measured; the soft spectral count takes five products per probe instead of one.
+Exit status 1 when a bar is missed.
 """
 
 from __future__ import annotations
