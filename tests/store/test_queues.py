@@ -209,6 +209,33 @@ def test_a_search_finds_what_a_plain_loop_finds(
     assert (found and found.position) == (left[0] if left else None)
 
 
+def test_the_next_item_is_looked_for_round_the_queue_until_all_are_judged(
+    file: SqliteFile,
+) -> None:
+    queue = make(file, [replace(PLAIN, prompt=str(i), score=s) for i, s in enumerate((0.5, 1, 0))])
+    by_score = ItemFilter(order="score", descending=True)
+
+    def following(after: int) -> int | None:
+        found = next_item(file, queue, by_score, "ann", after=after)
+        return None if found is None else found.position
+
+    assert [following(after) for after in (0, 2, 1, 3, 99)] == [2, 1, 3, 2, 2]
+    judge(file, Place(queue, 2, "ann", 0), "unsure")
+    assert [following(after) for after in (0, 2, 1, 3)] == [1, 1, 3, 1]
+    for position in (1, 3):
+        judge(file, Place(queue, position, "ann", 0), "skip")
+    assert following(3) is None
+
+
+def test_per_cent_signs_and_underscores_are_looked_for_as_they_are(file: SqliteFile) -> None:
+    queue = make(file, [replace(PLAIN, prompt=text) for text in ("100% fox", "a_b", "a!b", "axb")])
+    found = {
+        text: [v.position for v in items_page(file, queue, ItemFilter(text=text), "a").items]
+        for text in ("%", "_", "!", "a_b", "FOX", "x")
+    }
+    assert found == {"%": [1], "_": [2], "!": [3], "a_b": [2], "FOX": [1], "x": [1, 4]}
+
+
 def test_the_choices_of_a_filter_are_those_in_the_queue(file: SqliteFile) -> None:
     queue = make(file, [PLAIN, FULL, replace(FULL, cause="DD-Mem")])
     assert filter_choices(file, queue) == (("", "DD-Mem", "OD-Mem"), ("", "exact"))
