@@ -49,7 +49,7 @@ def build_command(
     from mmh_core.pocket.plan import fitted_to
     from mmh_core.pocket.world import build_world
     from mmh_core.studies.cause_calibration import calibrate_cause, write_cause
-    from mmh_core.studies.early_scan import early_calibration, write_early
+    from mmh_core.studies.early_scan import early_calibration, early_times, write_early
     from mmh_core.studies.image_reference import captioned_pictures
     from mmh_core.studies.labelled_prompts import pocket_labelled, pocket_normal_captions
     from mmh_core.studies.normal_prompts import pocket_normal, write_normal
@@ -72,8 +72,10 @@ def build_command(
     if normal is None:
         raise ValueError("The normal prompts gave no figures.")
     write_normal(out, normal)
-    write_early(out, followed(early_calibration(model, pocket_normal_captions(seed))))
     labelled = pocket_labelled(out, seed)
+    times = early_times(model, labelled)
+    normal_captions = pocket_normal_captions(seed)
+    write_early(out, followed(early_calibration(model, normal_captions, times=times)))
     write_cause(out, calibrate_cause(labelled, lambda caption: captioned_pictures(world, caption)))
     typer.echo(f"Built into {built.out}.")
     found = followed(check(out, device=place))

@@ -1,7 +1,8 @@
 """Compare all detectors on the same labelled prompts, seeds and pictures.
 
 The calibration half fits what has to be fitted: constants of detectors on its normal prompts, the
-combined score on all its labels, the threshold of the cause. The test half is only counted on.
+times of the early scan and the combined score on all its labels, the threshold of the cause. The
+test half is only counted on.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from mmh_core.studies.benchmark_run import (
     Split,
 )
 from mmh_core.studies.cause import balanced_accuracy, cause_of, data_freedom, fitted_threshold
+from mmh_core.studies.early_scan import early_times
 from mmh_core.studies.image_reference import Reference, find_copies
 from mmh_core.studies.roc import RESAMPLINGS, separation
 from mmh_core.text_to_image.model import TextToImage
@@ -88,7 +90,9 @@ def benchmark_study(
     run = _empty(labelled, model, seeds)
     embedder = "pixels" if reference is None else _embedder_name(reference)
     chosen = {name: DETECTORS[name] for name in dict.fromkeys((_LID, *names))}
-    detectors = adapted(chosen, log_delta=scale, embedder=embedder)
+    yield Progress(0.0, "Choosing the times of the early scan", run)
+    times = early_times(model, labelled, seeds[:2])
+    detectors = adapted(chosen, log_delta=scale, embedder=embedder, early=times)
     halves: dict[Split, Measured] = {}
     splits: tuple[Split, ...] = ("calibration", "test")
     for number, split in enumerate(splits):

@@ -14,24 +14,28 @@ import torch
 from torch import Tensor
 
 from mmh_core.detectors.early_scan import EarlyScan
+from mmh_core.detectors.early_times import choose_times
 from mmh_core.detectors.evidence import early_evidence, encode
 from mmh_core.detectors.measurement import measure
 from mmh_core.records import MMHError, Progress
 from mmh_core.store.archive import load_record, save_record
+from mmh_core.studies.benchmark_run import LabelledPrompt
 from mmh_core.text_to_image.model import TextToImage
 
 #: The file beside the embedded model.
 FILE = "early_scan.safetensors"
 #: Seeds of every scan unless told otherwise, and prompts of one batch.
 SEEDS, BATCH = (0, 1, 2, 3), 48
+#: Asthana & Belagiannis 2026, for Stable Diffusion.
+PUBLISHED_TIMES = (0.98, 0.04)
 
 
 @dataclass(frozen=True)
 class EarlyCalibration:
     """Hold what the early scan reads of a model's normal prompts.
 
-    `columns` (N, S, 2) are guidance norm and cosine of N normal prompts with the seeds. It serves
-    one model, told by `sha256`, and these seeds.
+    `columns` (N, S, 2) are guidance norm and cosine of N normal prompts with the seeds, at the
+    times `high` and `low`. It serves one model, told by `sha256`, and these seeds.
     """
 
     model: str
@@ -39,10 +43,12 @@ class EarlyCalibration:
     seeds: tuple[int, ...]
     prompts: tuple[str, ...]
     columns: Tensor
+    high: float
+    low: float
 
     def detector(self) -> EarlyScan:
         """Return the scan fitted to these prompts."""
-        return EarlyScan().fitted(self.columns.flatten(0, 1))
+        return EarlyScan(self.high, self.low).fitted(self.columns.flatten(0, 1))
 
     def normal(self) -> Tensor:
         """Return the scores (N,) of the normal prompts, sorted."""
@@ -98,10 +104,29 @@ def score_prompts(
     )
 
 
+def early_times(
+    model: TextToImage, labelled: Sequence[LabelledPrompt], seeds: tuple[int, ...] = SEEDS[:2]
+) -> tuple[float, float]:
+    """Choose the times of the early scan on the calibration half's labels, paraphrases left out.
+
+    Published times are for latents of 64 x 64: see `detectors.early_times`. Errors: MMHError where
+    one label is missing.
+    """
+    known = [p for p in labelled if p.split == "calibration" and p.kind != "paraphrase"]
+    if not known:
+        raise MMHError("There are no labelled prompts to choose the scan's times on: add some.")
+    evidence = early_evidence(model, encode(model, [one.prompt for one in known]), seeds)
+    return choose_times(model, evidence, torch.tensor([one.memorized for one in known]))
+
+
 def early_calibration(
-    model: TextToImage, prompts: Sequence[str], seeds: tuple[int, ...] = SEEDS
+    model: TextToImage,
+    prompts: Sequence[str],
+    seeds: tuple[int, ...] = SEEDS,
+    *,
+    times: tuple[float, float] = PUBLISHED_TIMES,
 ) -> Iterator[Progress[EarlyCalibration]]:
-    """Read normal prompts; the last progress has the calibration of all.
+    """Read normal prompts at the two times; the last progress has the calibration of all.
 
     Errors: MMHError for fewer than 20 prompts, which say nothing about rare scores.
     """
@@ -113,13 +138,13 @@ def early_calibration(
     parts = []
     for start in range(0, len(distinct), BATCH):
         texts = distinct[start : start + BATCH]
-        parts.append(_read(model, EarlyScan(), texts, seeds)[0])
+        parts.append(_read(model, EarlyScan(*times), texts, seeds)[0])
         done = start + len(texts)
         yield Progress(
             done / len(distinct),
             f"Reading normal prompts, {done} of {len(distinct)}",
             EarlyCalibration(
-                model.name, model.sha256, seeds, tuple(distinct[:done]), torch.cat(parts)
+                model.name, model.sha256, seeds, tuple(distinct[:done]), torch.cat(parts), *times
             ),
         )
 

@@ -17,6 +17,7 @@ from mmh_core.records import MMHError
 from mmh_core.studies import labelled_prompts
 from mmh_core.studies.benchmark import COMBINED, benchmark_study
 from mmh_core.studies.benchmark_run import BenchmarkRun, LabelledPrompt
+from mmh_core.studies.early_scan import early_times
 from mmh_core.studies.labelled_prompts import pocket_labelled, split_labelled
 from mmh_core.studies.roc import area
 from mmh_core.text_to_image.model import TextToImage
@@ -79,7 +80,8 @@ def test_scores_are_those_of_the_detectors_fitted_on_normal_calibration_prompts(
     for split in ("calibration", "test"):
         texts = [p.prompt for p in prompts() if p.split == split]
         evidence = joined(list(draw_evidence(model, texts, SEEDS, guidance=2.0, steps=4)))
-        detectors = adapted(DETECTORS, log_delta=-0.5, embedder="pixels")
+        times = early_times(model, prompts(), SEEDS)
+        detectors = adapted(DETECTORS, log_delta=-0.5, embedder="pixels", early=times)
         some = {name: detectors[name] for name in ("stability", "early_scan", "region_map")}
         halves[split] = some, measure(model, evidence, some.values())
     # In the calibration half prompts 1, 3, 5 ... are normal, two rows each.

@@ -84,7 +84,7 @@ def test_scores_are_the_detectors_and_a_batch_equals_a_loop(
 ) -> None:
     found = score_prompts(model, calibration, PROMPTS[:5])
     evidence = early_evidence(model, encode(model, PROMPTS[:5]), SEEDS)
-    columns = measure(model, evidence, [EarlyScan()])["early_scan"].values
+    columns = measure(model, evidence, [EarlyScan(0.98, 0.04)])["early_scan"].values
     fitted = EarlyScan().fitted(calibration.columns.flatten(0, 1))
     expected = fitted.score(columns).reshape(5, 2).mean(1)
     torch.testing.assert_close(found.score, expected, rtol=1e-4, atol=1e-4)
