@@ -307,4 +307,4 @@ def test_a_killed_scan_loses_and_repeats_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_scan_killed_many_times_loses_and_repeats_nothing(tmp_path: Path) -> None:
-    kill_scans(tmp_path / "scan", 400, 0.05)
+    kill_scans(tmp_path / "scan", 160, 0.05)
