@@ -8,7 +8,7 @@ import streamlit as st
 
 from mmh_core.plots import curves, summaries, theme
 from mmh_core.studies.manifold_run import EstimatorRow, ManifoldRun, Snapshot
-from views import layout, words
+from views import cure, layout, words
 
 
 def progress(run: ManifoldRun, snapshot: Snapshot) -> None:
@@ -26,6 +26,7 @@ def progress(run: ManifoldRun, snapshot: Snapshot) -> None:
         help=words.LID,
     )
     layout.chart(summaries.lid_histogram(run, snapshot), "mf_histogram")
+    cure.section(run)
 
 
 def estimators(run: ManifoldRun) -> None:
