@@ -295,15 +295,25 @@ def _short(prompt: str) -> str:
 
 
 def _study(config: ImageConfig) -> Iterator[Progress[ImageRun]]:
-    """Run the study with all cores: here the networks are large enough to share."""
+    """Run the study on as many threads as its network is worth."""
     import torch
 
     from mmh_core.studies.image import image_study
 
-    torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_num_threads(threads_for(config.model))
     yield from image_study(
         config, model(config.model), reference(config.model), normal(config.model)
     )
+
+
+def threads_for(name: str) -> int:
+    """Return on how many threads a model draws: all cores, but for the embedded one.
+
+    Its network is so small that a second thread gains little, and threads that wait for one
+    another at every step stand still as soon as the page or anything else wants a core.
+    """
+    cores = os.cpu_count() or 1
+    return max(1, cores - 1) if name == POCKET else cores
 
 
 def image_job(job: str) -> ImageJob:

@@ -33,6 +33,8 @@ HOSTILE = "![x](http://example.org/p.png) <img src=http://example.org/q.png> **a
 def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AppTest]:
     """Yield the images page with an empty data folder, not yet run, and end its jobs."""
     monkeypatch.setattr(sys, "argv", ["app.py", "--data", str(tmp_path)])
+    # One thread, as in all tests: several of them stall where others share the cores.
+    monkeypatch.setattr(image_session, "threads_for", lambda name: 1)
     yield opened()
     session.jobs().runner.shutdown()
 
