@@ -18,6 +18,7 @@ from mmh_core.cli_index import index
 from mmh_core.cli_mitigation import mitigate, mitigation_benchmark
 from mmh_core.cli_output import check_places, followed, write_json
 from mmh_core.cli_pocket import app as pocket
+from mmh_core.cli_review import app as review
 from mmh_core.cli_scan import calibrate, scan
 from mmh_core.cli_tables import benchmark_tables, manifold_summary
 from mmh_core.records import MMHError
@@ -38,6 +39,7 @@ app.command()(scan)
 app.command()(mitigate)
 app.command("mitigation-benchmark")(mitigation_benchmark)
 app.add_typer(pocket, name="pocket")
+app.add_typer(review, name="review")
 
 
 @app.command()

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 #: The case that the command `review demonstration` writes.
 DEMONSTRATION = REPOSITORY / "assets" / "review" / "demonstration.zip"
-DEMONSTRATION_NAME = "Demonstration: prompts of the embedded model"
 
 
 @dataclass(frozen=True)
@@ -81,11 +80,13 @@ def _demonstrated(folder: str) -> None:
 
         import_case(queues(), DEMONSTRATION, runs_folder())
         return
+    from mmh_core.studies.demonstration import NAME
+
     items = list(_example_items())
     if items:
         create_queue(
             queues(),
-            DEMONSTRATION_NAME,
+            NAME,
             model=items[0].model,
             model_sha256=items[0].model_sha256,
             settings={"demonstration": True, "source": "precomputed runs"},
