@@ -12,6 +12,7 @@ Exit status 1 when a bar is missed.
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import resource
 import statistics
@@ -90,9 +91,8 @@ def full_size(folder: Path) -> FullSize:
     """Time one forward pass and one LID reading of a model of full size, one picture."""
     if not (folder / "model_index.json").exists():
         sys.path.insert(0, str(Path(__file__).parents[1]))
-        from tests.text_to_image.pipelines import write_pipeline
-
-        folder = write_pipeline(folder, "sd15-full", size=64)
+        pipelines = importlib.import_module("tests.text_to_image.pipelines")
+        folder = pipelines.write_pipeline(folder, "sd15-full", size=64)
     model = load(folder)
     generator = torch.Generator().manual_seed(0)
     latents = torch.randn(1, *model.score_model.shape, generator=generator)
