@@ -38,9 +38,11 @@ def pocket_labelled(folder: Path, seed: int = 0) -> tuple[LabelledPrompt, ...]:
                 LabelledPrompt(str(text), kind in MEMORIZED, kind, split, cause)
                 for text in first.caption
             ]
-        others = mine[mine.kind.isin(MEMORIZED) & ~mine.trained]
-        others = others.groupby("subject", sort=False).head(1)
-        found += [LabelledPrompt(str(t), True, "paraphrase", split) for t in others.caption]
+        if split == "test":
+            # Nothing is fitted on paraphrases, so the calibration half does without.
+            others = mine[mine.kind.isin(MEMORIZED) & ~mine.trained]
+            others = others.groupby("subject", sort=False).head(1)
+            found += [LabelledPrompt(str(t), True, "paraphrase", split) for t in others.caption]
         count = OPEN_CAPTIONS[split]
         drawn = open_captions(2 * count, _OPEN_SEEDS[split] + seed).caption.drop_duplicates()
         known = {one.prompt for one in found}
