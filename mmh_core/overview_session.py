@@ -20,7 +20,7 @@ from mmh_core.mitigation_session import EXAMPLES as MITIGATION
 from mmh_core.session import REPOSITORY, data_folder
 from mmh_core.store.job_record import JobRecord
 from mmh_core.store.jobs import JobStore
-from mmh_core.store.queues import list_queues
+from mmh_core.store.queues import judged_items, list_queues
 from mmh_core.store.review_records import QueueRecord
 from mmh_core.text_to_image.catalogue import CATALOGUE
 
@@ -72,13 +72,7 @@ def last_queues(limit: int = 4) -> list[QueueRecord]:
 
 def judged(queue: QueueRecord) -> int:
     """Return how many items of a queue anybody has judged."""
-    with review_session.queues().connection("ro") as connection:
-        (count,) = connection.execute(
-            "SELECT COUNT(DISTINCT item) FROM judgements JOIN queues ON queue = number "
-            "WHERE id = ? AND verdict IS NOT NULL",
-            (queue.id,),
-        ).fetchone()
-    return int(count)
+    return judged_items(review_session.queues(), queue.id)
 
 
 @dataclass(frozen=True)
@@ -99,9 +93,12 @@ class TourPictures:
 
 def tour_pictures() -> TourPictures:
     """Return the pictures of the guided tour, read without torch."""
-    paths = [str(place / "duplicate.safetensors") for place in (IMAGES, MITIGATION)]
-    stamps = tuple(Path(path).stat().st_mtime_ns if Path(path).is_file() else 0 for path in paths)
-    return _tour(*paths, stamps)
+    images, mitigation = (place / "duplicate.safetensors" for place in (IMAGES, MITIGATION))
+    return _tour(str(images), str(mitigation), (_stamp(images), _stamp(mitigation)))
+
+
+def _stamp(path: Path) -> int:
+    return path.stat().st_mtime_ns if path.is_file() else 0
 
 
 @st.cache_resource(show_spinner=False, max_entries=1)

@@ -266,10 +266,13 @@ def test_what_is_handed_over_is_what_was_judged_and_opens_elsewhere(
     sound(app.button(key="rv_import").click().run())
     assert "is here already" in said(app).replace("\\", "")
     monkeypatch.setattr(sys, "argv", ["app.py", "--data", str(tmp_path / "elsewhere")])
+    filled()
     app = opened(tab="hand")
+    assert app.query_params["queue"] != queue.id
     sound(app.file_uploader(key="rv_case").upload("case.zip", files["zip"]).run())
     sound(app.button(key="rv_import").click().run())
-    assert app.query_params["queue"] == queue.id
+    assert app.query_params["queue"] == queue.id and app.query_params["item"] == "2"
+    assert "6 items" in said(app)
     assert [row[2] for row in log(queue)] == ["exact copy"]
     assert review_session.run_of(get_item(review_session.queues(), queue.id, 1, "").item)
 

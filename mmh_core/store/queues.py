@@ -124,6 +124,16 @@ def queue_progress(file: SqliteFile, queue: str, reviewer: str) -> QueueProgress
     return QueueProgress(items, {name: found.get(name, 0) for name in REVIEW_VERDICTS})
 
 
+def judged_items(file: SqliteFile, queue: str) -> int:
+    """Return how many items of a queue have a verdict of anybody."""
+    with file.connection("ro") as connection:
+        (count,) = connection.execute(
+            "SELECT COUNT(DISTINCT item) FROM judgements WHERE queue = ? AND verdict IS NOT NULL",
+            (queue_number(connection, queue),),
+        ).fetchone()
+    return int(count)
+
+
 def reviewers(file: SqliteFile, queue: str) -> list[str]:
     """Return who has judged or annotated anything in the queue, in order of the alphabet."""
     with file.connection("ro") as connection:

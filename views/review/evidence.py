@@ -31,20 +31,38 @@ def section(view: ItemView, *, hidden: bool) -> None:
         st.warning(layout.plain(str(error)), icon=":material/warning:")
         run = None
     pictures = () if run is None else _pictures(run, item)
+    shown = None if hidden or not pictures else _one_of(pictures, view.position)
     left, right = layout.side_by_side("rv_evidence", (3, 2))
     with left:
-        if pictures and not hidden:
-            compare.section(gravest(pictures), f"rv_{view.position}")
-        else:
+        if shown is None:
             _pair(item, pictures)
+        else:
+            compare.section(shown, f"rv_{view.position}_{shown.seed}")
     with right:
         if hidden:
             layout.heading("Figures", "Blind: hidden until your verdict.")
         else:
             _figures(item)
         _elsewhere(item)
-    if pictures and not hidden:
-        _more(run, pictures)
+    if run is not None and shown is not None:
+        _more(run, shown)
+
+
+def _one_of(pictures: tuple[PictureResult, ...], position: int) -> PictureResult:
+    """Return the picture to show: the seed chosen, at first that of the gravest verdict."""
+    if len(pictures) == 1:
+        return pictures[0]
+    seeds = {one.seed: one for one in pictures}
+    chosen = st.segmented_control(
+        "Seed",
+        list(seeds),
+        default=gravest(pictures).seed,
+        required=True,
+        key=f"rv_seed_{position}",
+        format_func=lambda seed: f"seed {seed}: {seeds[seed].verdict}",
+        label_visibility="collapsed",
+    )
+    return seeds.get(chosen, pictures[0]) if chosen is not None else gravest(pictures)
 
 
 def in_short(item: ReviewItem) -> str:
@@ -167,19 +185,11 @@ def _elsewhere(item: ReviewItem) -> None:
         )
 
 
-def _more(run: ImageRun | None, pictures: tuple[PictureResult, ...]) -> None:
-    if run is None:
-        return
+def _more(run: ImageRun, picture: PictureResult) -> None:
     st.toggle(
         "All evidence: neighbors, curves, region map, steps",
         key=key("all"),
         help="Everything that the images page shows of a picture",
     )
-    if not st.session_state[key("all")]:
-        return
-    for one in pictures:
-        st.divider()
-        st.subheader(f"Seed {one.seed}", anchor=False)
-        detail.section(one, detail.ground_of(run), f"rv_all_{one.index}")
-        if one is not pictures[-1] and len(pictures) > 1 and one.index >= pictures[0].index + 3:
-            break
+    if st.session_state[key("all")]:
+        detail.section(picture, detail.ground_of(run), f"rv_all_{picture.index}")

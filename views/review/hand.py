@@ -105,16 +105,22 @@ def _import() -> None:
         "It is checked in full before anything is kept: sizes, digests and the chain of verdicts.",
     )
     file = st.file_uploader("Case file", type=["zip"], key="rv_case")
-    if file is None:
-        return
-    if not st.button("Import", key="rv_import", type="primary", icon=":material/upload:"):
-        return
+    refused = st.session_state.pop(key("refused_case"), None)
+    if refused is not None:
+        st.error(layout.plain(refused), icon=":material/error:")
+    if file is not None:
+        st.button(
+            "Import", key="rv_import", type="primary", icon=":material/upload:", on_click=_take
+        )
+
+
+def _take() -> None:
+    """Import the uploaded case and open it; in a callback, before the sidebar is drawn."""
     try:
-        found = review_session.import_bytes(file.getvalue())
+        found = review_session.import_bytes(st.session_state["rv_case"].getvalue())
     except MMHError as error:
-        st.error(layout.plain(str(error)), icon=":material/error:")
+        st.session_state[key("refused_case")] = str(error)
         return
     state.open_queue(found.id)
+    st.session_state[key("tab")] = "judge"
     st.session_state[key("moved")] = f"Imported {found.name}: {found.items:,} items."
-    state.remember()
-    st.rerun()

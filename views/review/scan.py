@@ -164,9 +164,7 @@ def _upload() -> None:
         "prompt gets the early scan, which draws nothing; those above the threshold are drawn "
         "and studied in full.",
     )
-    file = st.file_uploader(
-        "Table of prompts", type=["csv", "parquet", "txt"], key="rv_prompts"
-    )
+    file = st.file_uploader("Table of prompts", type=["csv", "parquet", "txt"], key="rv_prompts")
     if file is None:
         st.caption("What counts is the content; the file is kept under its digest only.")
         return
