@@ -230,7 +230,10 @@ def _figures(item: ReviewItem) -> list[tuple[str, str]]:
             "" if math.isnan(item.lid_percentile) else percentile_words(item.lid_percentile),
         ),
         ("Score of the scan", _known(item.score, 2)),
-        *((name.capitalize(), _known(value, 2)) for name, value in item.scores),
+        *(
+            (name[:1].upper() + name[1:], "" if math.isnan(value) else f"{value:.3g}")
+            for name, value in item.scores
+        ),
         ("Seeds", ", ".join(map(str, item.seeds))),
     ]
     return [(name, value) for name, value in rows if value]

@@ -147,7 +147,7 @@ def _figures(item: ReviewItem) -> None:
     if _known(item.lid):
         rows.append(("LID", words.number(item.lid, 1)))
         rows.append(("Percentile", percentile(item.lid_percentile)))
-    rows += [(name.capitalize(), words.number(v)) for name, v in item.scores if _known(v)]
+    rows += [(name[:1].upper() + name[1:], f"{v:.3g}") for name, v in item.scores if _known(v)]
     rows.append(("Seeds", ", ".join(map(str, item.seeds)) or "none"))
     for name, text in (("Label", item.label), ("Id", item.name), ("Tags", "; ".join(item.tags))):
         if text:
