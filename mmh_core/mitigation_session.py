@@ -78,7 +78,7 @@ def submit_tokens(run: MitigationRun) -> str:
     def study() -> Iterator[Progress[TokenRun]]:
         from mmh_core.studies.token_study import token_study
 
-        _use_all_cores()
+        _use_cores(config.model)
         model = image_session.model(config.model)
         yield from token_study(config, model, image_session.reference(config.model), latents)
 
@@ -107,16 +107,16 @@ def _short(prompt: str) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _use_all_cores() -> None:
+def _use_cores(model: str) -> None:
     import torch
 
-    torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_num_threads(image_session.threads_for(model))
 
 
 def _study(config: MitigationConfig) -> Iterator[Progress[MitigationRun]]:
     from mmh_core.studies.mitigation import mitigation_study
 
-    _use_all_cores()
+    _use_cores(config.model)
     yield from mitigation_study(
         config,
         image_session.model(config.model),

@@ -77,7 +77,7 @@ def small(model_of: ModelOf, monkeypatch: pytest.MonkeyPatch) -> TextToImage:
     monkeypatch.setattr(image_session, "default_settings", lambda name: SETTINGS)
     monkeypatch.setattr(mitigation_session, "example_names", lambda: [])
     # One thread, as all tests: a second one only waits where the machine is busy.
-    monkeypatch.setattr(mitigation_session, "_use_all_cores", lambda: None)
+    monkeypatch.setattr(mitigation_session, "_use_cores", lambda model: None)
     return model
 
 

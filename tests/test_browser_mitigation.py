@@ -15,7 +15,7 @@ from tests.chromium import AppServer, wait_for_app
 pytestmark = pytest.mark.browser
 
 #: Long enough for a page on a busy machine with two cores, in milliseconds.
-PATIENCE = 180_000
+PATIENCE = 300_000
 
 
 @pytest.fixture
@@ -50,11 +50,11 @@ def test_a_comparison_from_a_deep_link_to_its_pictures_and_another_one_cancelled
         timeout=PATIENCE
     )
     expect(page.get_by_label("Prompt", exact=True)).to_have_value(prompt, timeout=PATIENCE)
-    wait_for_app(page, timeout=180)
+    wait_for_app(page, timeout=300)
 
     press(page, "Compare")
     sees(page, re.compile("Your run: 3 treatments"))
-    wait_for_app(page, timeout=180)
+    wait_for_app(page, timeout=300)
     job = link(page)["job"]
     assert re.fullmatch("[0-9a-f]{32}", job)
     sees(page, prompt)
@@ -75,7 +75,7 @@ def test_a_comparison_from_a_deep_link_to_its_pictures_and_another_one_cancelled
     page.get_by_role("tab", name="All pictures").click()
     page.get_by_role("button", name="Look closer").nth(1).click()
     sees(page, re.compile("Inserted at random"))
-    wait_for_app(page, timeout=180)
+    wait_for_app(page, timeout=300)
     assert link(page)["cell"] == "random_tokens:2" and link(page)["tab"] == "grid"
 
     # Everything as one file.
@@ -92,7 +92,7 @@ def test_a_comparison_from_a_deep_link_to_its_pictures_and_another_one_cancelled
     page.get_by_role("spinbutton", name="Seeds").fill("2")
     page.get_by_role("spinbutton", name="Seeds").press("Enter")
     page.get_by_text("Automatic", exact=True).first.click()
-    wait_for_app(page, timeout=180)
+    wait_for_app(page, timeout=300)
     press(page, "Compare")
     sees(page, "Finished so far")
     press(page, "Cancel")
