@@ -186,13 +186,13 @@ def case_bytes(queue: str) -> tuple[bytes, tuple[str, ...]]:
 
 def report_page(queue: str) -> str:
     """Return the report about a queue as one HTML page."""
-    from mmh_core.report import queue_case, queue_report
+    from mmh_core.report import queue_report, read_case
 
     def nearest(item: ReviewItem) -> tuple[str, bytes] | None:
         found = nearest_picture(item)
         return None if found is None else (f"{found.id:,}, {found.caption}", found.png)
 
-    return queue_report(queue_case(queues(), queue), nearest)
+    return queue_report(read_case(queues(), queue), nearest)
 
 
 def import_bytes(data: bytes) -> QueueRecord:

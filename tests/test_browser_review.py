@@ -61,6 +61,9 @@ def at_item(page: Page, number: int) -> None:
         timeout=PATIENCE
     )
     wait_for_app(page, timeout=PATIENCE / 1000)
+    # Buttons, which listen to the keys, are drawn after the text.
+    button = page.get_by_role("button", name=re.compile("^Exact copy|^content_copy"))
+    expect(button.first).to_be_enabled(timeout=PATIENCE)
 
 
 def link(page: Page) -> dict[str, str]:

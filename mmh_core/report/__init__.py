@@ -3,15 +3,16 @@
 from mmh_core.report.bundle import run_files, run_zip
 from mmh_core.report.command import image_command
 from mmh_core.report.images import image_report
-from mmh_core.report.queues import queue_case, queue_report
+from mmh_core.report.queue_case import read_case
+from mmh_core.report.queues import queue_report
 from mmh_core.report.summary import image_summary
 
 __all__ = [
     "image_command",
     "image_report",
     "image_summary",
-    "queue_case",
     "queue_report",
+    "read_case",
     "run_files",
     "run_zip",
 ]

@@ -7,7 +7,8 @@ import streamlit as st
 from mmh_core import session
 from mmh_core.store.review_records import QueueRecord
 from views.review import agree, hand, judge, scan, table
-from views.review.state import TABS, key
+from views.review.links import TABS
+from views.review.state import key
 
 _WITHOUT_QUEUE = ("scan", "hand")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
@@ -14,15 +13,9 @@ from mmh_core.records import MMHError
 from mmh_core.store.item_search import ItemFilter, ItemOrder, get_item, next_item
 from mmh_core.store.review_records import REVIEW_VERDICTS, ItemView, QueueRecord, ReviewVerdict
 from mmh_core.store.verdicts import JudgedMeanwhile, Place, annotate, judge, undo
+from views.review.links import link_item, link_job, link_queue, link_tab
 
 PREFIX = "rv_"
-TABS = {
-    "judge": "Judge",
-    "table": "Table",
-    "scan": "Scan prompts",
-    "agree": "Second reviewer",
-    "hand": "Hand over",
-}
 ORDERS: dict[ItemOrder, str] = {
     "position": "as they came",
     "score": "score of the scan",
@@ -33,6 +26,10 @@ ORDERS: dict[ItemOrder, str] = {
 #: What the widget shows for items without a verdict.
 UNJUDGED = "not judged yet"
 FIRST_REVIEWER = "Reviewer 1"
+#: Keys that judge: one key is verdict and next.
+KEYS: dict[ReviewVerdict, str] = {
+    name: letter for name, letter in zip(REVIEW_VERDICTS, "etnus", strict=True)
+}
 _LINKED = ("queue", "item", "tab", "job")
 #: Widgets, whose keys Streamlit forgets when a run did not draw them.
 _WIDGETS = {
@@ -74,10 +71,10 @@ def restore(known: list[QueueRecord]) -> list[str]:
     if not first:
         source |= {n: state[key(n)] for n in (*_LINKED, *_WIDGETS) if key(n) in state}
     said: list[str] = []
-    state[key("queue")] = _queue(source.get("queue"), known, said)
-    state[key("item")] = _whole(source.get("item"), said)
-    state[key("tab")] = _tab(source.get("tab"), said)
-    state[key("job")] = _job(source.get("job"), said)
+    state[key("queue")] = link_queue(source.get("queue"), known, said)
+    state[key("item")] = link_item(source.get("item"), said)
+    state[key("tab")] = link_tab(source.get("tab"), said)
+    state[key("job")] = link_job(source.get("job"), said)
     for name, default in _WIDGETS.items():
         state[key(name)] = default if first else source.get(name, default)
     return said
@@ -249,47 +246,3 @@ def _refuse(error: Exception) -> None:
     if isinstance(error, JudgedMeanwhile) and place is not None:
         st.session_state.pop(notes_key(place[1]), None)
         st.session_state.pop(tags_key(place[1]), None)
-
-
-def _queue(value: object, known: list[QueueRecord], said: list[str]) -> str | None:
-    ids = [one.id for one in known]
-    if value is not None and value not in ids:
-        said.append(
-            f"There is no queue {str(value)[:40]!r} here: choose one at left, or import its case."
-        )
-    if value in ids:
-        return str(value)
-    return ids[0] if ids else None
-
-
-def _whole(value: object, said: list[str]) -> int | None:
-    if value is None or value == "":
-        return None
-    if isinstance(value, int):
-        return value
-    if re.fullmatch(r"[0-9]{1,6}", str(value)):
-        return int(str(value))
-    said.append(f"item is {str(value)[:40]!r}; it must be the number of an item.")
-    return None
-
-
-def _tab(value: object, said: list[str]) -> str:
-    if value is None or value in TABS:
-        return "judge" if value is None else str(value)
-    said.append(f"tab is {str(value)[:40]!r}; choose from {', '.join(TABS)}.")
-    return "judge"
-
-
-def _job(value: object, said: list[str]) -> str | None:
-    if value is None or value == "":
-        return None
-    if re.fullmatch(r"[0-9a-f]{32}", str(value)):
-        return str(value)
-    said.append(f"job is {str(value)[:40]!r}; it must be the id of a scan of this app.")
-    return None
-
-
-#: Keys that judge: one key is verdict and next.
-KEYS: dict[ReviewVerdict, str] = {
-    name: letter for name, letter in zip(REVIEW_VERDICTS, "etnus", strict=True)
-}
