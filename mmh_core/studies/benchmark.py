@@ -83,6 +83,12 @@ def benchmark_study(
     for name in names:
         if name not in DETECTORS:
             raise ValueError(f"Unknown detector {name!r}; choose from {', '.join(DETECTORS)}.")
+    for split in ("calibration", "test"):
+        kinds = {one.memorized for one in labelled if one.split == split}
+        if len(kinds) < 2:
+            raise MMHError(
+                "Each half needs memorized and normal prompts: add labelled prompts of both."
+            )
     started = time.monotonic()
     scale = reference.log_delta if log_delta is None and reference is not None else log_delta
     if scale is None:
@@ -157,10 +163,6 @@ def _measured(
     seeds: tuple[int, ...],
 ) -> Iterator[tuple[float, Measured]]:
     """Draw and measure prompts, some at a time; yield the share done and everything so far."""
-    if not any(p.memorized for p in prompts) or all(p.memorized for p in prompts):
-        raise MMHError(
-            "Each half needs memorized and normal prompts: add labelled prompts of both."
-        )
     parts: dict[str, list[Measurement]] = {name: [] for name in detectors}
     copied: list[Tensor] = []
     texts = [one.prompt for one in prompts]
