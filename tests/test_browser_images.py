@@ -13,7 +13,7 @@ from tests.chromium import AppServer, wait_for_app
 pytestmark = pytest.mark.browser
 
 #: Long enough for a page on a busy machine with two cores, in milliseconds.
-PATIENCE = 180_000
+PATIENCE = 300_000
 HOSTILE = "![x](http://example.org/p.png) <img src=http://example.org/q.png> **a**"
 
 

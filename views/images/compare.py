@@ -13,7 +13,7 @@ from views.images import phrases, show
 
 WAYS = {"side by side": "Side by side", "flicker": "Flicker", "difference": "Difference"}
 _SENTENCES = {
-    "side by side": "The drawn picture at left, the training picture at right.",
+    "side by side": "This picture at left, the training picture at right.",
     "flicker": "Both in one place, in turn: what jumps is different. Pointing at it stops it; "
     "where motion is switched off, pointing at it shows the other.",
     "difference": "The absolute difference of each pixel: black is equal, bright is different.",
