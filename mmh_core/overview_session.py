@@ -6,6 +6,7 @@ Nothing here loads torch or a model, so that the first page never waits.
 from __future__ import annotations
 
 import json
+import math
 import os
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -112,22 +113,25 @@ def _tour(images: str, mitigation: str, stamps: tuple[int, ...]) -> TourPictures
 
 
 def _cured(path: str) -> tuple[int, str, str]:
-    """Return number, label and link of the first treatment after which nothing is copied."""
+    """Return number, label and link of the treatment to show: no copies, and most as asked."""
     from safetensors import SafetensorError, safe_open
 
+    best, shown = -math.inf, (0, "", "")
     try:
         with safe_open(path, framework="numpy") as file:
             header = (file.metadata() or {})["mmh-record-1"]
-        cells = json.loads(header.partition(" ")[2])["fields"]["cells"]
-        for number, one in enumerate(cells):
-            found, chosen = one["fields"], one["fields"]["treatment"]["fields"]
-            control = chosen["mitigation"] in ("none", "random_tokens")
-            if not control and found["prompt"] == 0 and set(found["kinds"]) == {"none"}:
-                link = f"{chosen['mitigation']}:{chosen['strength']:g}"
-                return number, str(found["label"]), link
+            for number, one in enumerate(json.loads(header.partition(" ")[2])["fields"]["cells"]):
+                found, chosen = one["fields"], one["fields"]["treatment"]["fields"]
+                control = chosen["mitigation"] in ("none", "random_tokens")
+                if control or found["prompt"] != 0 or set(found["kinds"]) != {"none"}:
+                    continue
+                aligned = float(file.get_tensor(f"/cells/{number}/alignment").mean())
+                if aligned > best:
+                    link = f"{chosen['mitigation']}:{chosen['strength']:g}"
+                    best, shown = aligned, (number, str(found["label"]), link)
     except (OSError, SafetensorError, ValueError, KeyError, TypeError):
-        pass
-    return 0, "", ""
+        return 0, "", ""
+    return shown
 
 
 def _pixels(path: str, name: str) -> bytes:

@@ -22,9 +22,10 @@ _PAGES: dict[str, tuple[str, dict[str, str]]] = {
 }
 _STATES = {"done": "finished", "cancelled": "stopped"}
 _STYLE = """<style>
-.ov-list {list-style: none; margin: 0; padding: 0; font-size: .9rem; line-height: 1.45;}
-.ov-list li {padding: .3rem 0; border-bottom: 1px solid rgba(128,140,146,.22); margin: 0;
-  overflow-wrap: anywhere;}
+.ov-list {list-style: none; margin: 0 !important; padding: 0 !important;
+  font-size: .9rem; line-height: 1.45;}
+.ov-list li {padding: .3rem 0; margin: 0 !important;
+  border-bottom: 1px solid rgba(128,140,146,.22); overflow-wrap: anywhere;}
 .ov-list a {color: inherit; text-decoration-color: #0b8fb3; text-underline-offset: .2em;}
 .ov-list small {opacity: .75; font-size: .8rem; display: block;}
 </style>"""
