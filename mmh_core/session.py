@@ -90,7 +90,7 @@ def told() -> Iterator[None]:
         yield
     except (ValueError, MMHError) as error:
         _log.info("Shown to the person: %s", error)
-        st.error(" ".join(str(error).split()), icon=":material/error:")
+        st.error(unlinked(str(error)), icon=":material/error:")
     except Exception:
         _log.exception("A part of the page failed.")
         st.error(
@@ -98,6 +98,15 @@ def told() -> Iterator[None]:
             "Reload the page to start afresh.",
             icon=":material/error:",
         )
+
+
+def unlinked(text: str) -> str:
+    """Return one line in which Markdown finds no link, image or tag.
+
+    For sentences that quote what a link or a person said: an image in them would make the browser
+    ask another machine for it.
+    """
+    return " ".join(text.split()).replace("[", "\\[").replace("<", "\\<")
 
 
 def data_folder() -> Path:

@@ -20,7 +20,7 @@ def main() -> None:
 
     settings, refused = state.restore()
     for sentence in refused:
-        st.warning(sentence, icon=":material/warning:")
+        st.warning(session.unlinked(sentence), icon=":material/warning:")
     with st.sidebar, session.told():
         controls.sidebar(settings)
     # Forms and callbacks have had their say; this is what counts now.
@@ -40,14 +40,17 @@ def _job(job: str) -> None:
     try:
         view = session.job_view(job)
     except MMHError as error:
-        st.error(f"{error} Below is the precomputed run.", icon=":material/error:")
+        st.error(
+            f"{session.unlinked(str(error))} Below is the precomputed run.",
+            icon=":material/error:",
+        )
         _precomputed()
         return
     if view.record.is_active:
         jobs.live(job)
         return
     if view.record.error is not None:
-        st.error(view.record.error, icon=":material/error:")
+        st.error(session.unlinked(view.record.error), icon=":material/error:")
     if view.run is not None:
         results.result(view.run, state.current(), precomputed=False)
     elif view.record.state == "cancelled":

@@ -380,3 +380,13 @@ def test_digits_are_expected_to_take_as_long_as_the_shipped_digits(
     # The same steps at the same width, to a step that rounding to whole epochs adds or takes.
     assert found is not None and shipped is not None
     assert found == (pytest.approx(shipped.seconds, rel=0.01), False)
+
+
+def test_a_link_that_holds_an_image_is_told_without_loading_it(app: AppTest) -> None:
+    app.query_params["color"] = "![a](//example.org/x.png) <img src=//example.org/y.png>"
+    sound(app.run())
+    shown = app.warning[0].value
+    assert "color is " in shown
+    # Markdown sees neither an image nor a tag behind a backslash.
+    assert "!\\[a](" in shown and "![a](" not in shown
+    assert "<" not in shown.replace("\\<", "")
