@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -279,6 +280,8 @@ def test_a_cancelled_run_keeps_what_it_has_and_says_so(app: AppTest) -> None:
     assert "Cancel" in [button.label for button in app.button]
     while (latest := runner.latest(job)) is None or not len(latest.partial.losses):
         assert runner.record(job).is_active
+        # Without a pause this thread would hold the interpreter that the training needs.
+        time.sleep(0.05)
     sound(app.button(key="mf_cancel").click().run())
     run = finished(app, job)
     assert run.state == "stopped"

@@ -302,7 +302,7 @@ def kill_scans(folder: Path, count: int, patience: float) -> None:
 
 
 def test_a_killed_scan_loses_and_repeats_nothing(tmp_path: Path) -> None:
-    kill_scans(tmp_path / "scan", 16, 0.02)
+    kill_scans(tmp_path / "scan", 36, 0.004)
 
 
 @pytest.mark.slow
