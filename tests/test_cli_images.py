@@ -164,7 +164,7 @@ def test_an_index_is_searched(model: Path, drawn: Path, tmp_path: Path) -> None:
         (["--width", "1000000"], "fewer or smaller"),
         (["--scheduler", "magic"], "'ddim'"),
         (["--estimators", "flipd,magic"], "soft_spectral_count"),
-        (["--device", "tpu"], "auto, cpu, cuda"),
+        (["--device", "tpu"], "cpu, cuda or auto"),
         (["--model", "no-such-model"], "pocket-sd"),
         (["--model", "sd-9"], "does not exist"),
         (["--index", "nowhere"], "--index-pictures"),

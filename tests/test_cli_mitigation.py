@@ -115,7 +115,7 @@ def test_the_command_in_the_report_gives_the_same_bytes_again(
         (["--seeds", "1,1"], "A seed is given twice"),
         (["--prompt", " "], "prompt is empty"),
         (["--words"], "--keep FILE"),
-        (["--device", "moon"], "choose from auto, cpu, cuda"),
+        (["--device", "moon"], "must be cpu, cuda or auto"),
     ],
 )
 def test_bad_input_is_a_sentence_and_status_2_before_anything_is_written(
