@@ -16,7 +16,7 @@ from mmh_core.cli_benchmark import benchmark
 from mmh_core.cli_images import audit, images
 from mmh_core.cli_index import index
 from mmh_core.cli_mitigation import mitigate, mitigation_benchmark
-from mmh_core.cli_output import check_places, followed, write_json
+from mmh_core.cli_output import check_places, followed, seed_numbers, write_json
 from mmh_core.cli_pocket import app as pocket
 from mmh_core.cli_review import app as review
 from mmh_core.cli_scan import calibrate, scan
@@ -99,10 +99,7 @@ def lid_benchmark(
     names = tuple(CASES)
     if cases is not None:
         names = tuple(case.strip() for case in cases.split(",") if case.strip())
-    try:
-        numbers = tuple(int(s) for s in seeds.split(","))
-    except ValueError:
-        raise ValueError(f"seeds must be whole numbers such as 0,1,2, got {seeds!r}.") from None
+    numbers = seed_numbers(seeds)
     _one_thread()
     found = followed(lid_benchmark(names, seeds=numbers, steps=steps))
     typer.echo(benchmark_tables(found))

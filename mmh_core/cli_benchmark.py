@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmh_core.cli_output import check_places, followed, write_json
+from mmh_core.cli_output import check_places, followed, seed_numbers, write_json
 from mmh_core.records import MMHError
 
 if TYPE_CHECKING:
@@ -42,10 +42,7 @@ def benchmark(
     from mmh_core.text_to_image.stable_diffusion import load
 
     check_places(out, json_file)
-    try:
-        numbers = tuple(int(each) for each in seeds.split(","))
-    except ValueError:
-        raise ValueError(f"seeds must be whole numbers such as 0,1,2, got {seeds!r}.") from None
+    numbers = seed_numbers(seeds)
     folder = Path(CATALOGUE[model].source if model in CATALOGUE else model)
     own = (folder / "world.json").exists()
     if prompts is not None:

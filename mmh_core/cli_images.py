@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmh_core.cli_output import check_places, device_of, followed, write_json
+from mmh_core.cli_output import check_places, device_of, followed, seed_numbers, write_json
 from mmh_core.records import MMHError
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def images(
     check_places(keep)
     wanted: dict[str, Any] = {
         "prompts": tuple(prompt),
-        "seeds": _numbers(seeds),
+        "seeds": seed_numbers(seeds),
         "steps": steps,
         "guidance": guidance,
         "scheduler": scheduler,
@@ -181,13 +181,6 @@ def _config(model: str, wanted: dict[str, Any], loaded: TextToImage | None) -> I
     else:
         base = replace(default_config(loaded, model, ""), frames=0)
     return replace(base, **given)
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise ValueError(f"seeds must be whole numbers such as 0,1,2, got {text!r}.") from None
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmh_core.cli_output import check_places, device_of, followed, write_json
+from mmh_core.cli_output import check_places, device_of, followed, seed_numbers, write_json
 from mmh_core.records import MMHError
 
 if TYPE_CHECKING:
@@ -181,14 +181,6 @@ def treatments_of(text: str) -> tuple[Treatment, ...]:
             ) from None
         found.append(Treatment(name, value))
     return tuple(dict.fromkeys(found))
-
-
-def seed_numbers(text: str) -> tuple[int, ...]:
-    """Return the seeds in a text. Errors: ValueError."""
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise ValueError(f"seeds must be whole numbers such as 0,1,2, got {text!r}.") from None
 
 
 def opened(model: str, device: str) -> tuple[TextToImage, Reference | None, NormalPrompts | None]:

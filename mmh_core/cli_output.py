@@ -81,6 +81,14 @@ def write_json(value: object, path: Path | None) -> None:
         write_text(path, text)
 
 
+def seed_numbers(text: str) -> tuple[int, ...]:
+    """Return the seeds in a text, separated by commas. Errors: ValueError."""
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"seeds must be whole numbers such as 0,1,2, got {text!r}.") from None
+
+
 def device_of(name: str) -> torch.device:
     """Return the device of a name; auto takes a GPU where there is one."""
     import torch
