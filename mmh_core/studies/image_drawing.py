@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mmh_core.detectors.drawing import region_map
 from mmh_core.studies.image_config import request_for
 from mmh_core.studies.image_run import ImageConfig
 from mmh_core.text_to_image.generation import GenerationStep, generate
@@ -88,12 +89,10 @@ def _kept_steps(steps: int, frames: int) -> frozenset[int]:
 
 
 def _region(model: TextToImage, step: GenerationStep) -> Tensor:
-    """Return `|s_c - s_u|^2` (B, h, w) at the last step, summed over channels (Kim & Lee 2026)."""
+    """Return the region map (B, h, w) at the last step, NaN without guidance."""
     if step.eps_u is None:
         return torch.full_like(step.eps_c[:, 0], math.nan).cpu()
-    t = torch.tensor([step.t], dtype=torch.float64)
-    sigma = float(model.schedule.sigma(t)[0])
-    return ((step.eps_c - step.eps_u) / sigma).square().sum(1).float().cpu()
+    return region_map(model.score_model, step).float().cpu()
 
 
 def cut_off(model: TextToImage, prompt: str) -> str:
