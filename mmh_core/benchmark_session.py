@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +82,7 @@ def _study(prompts: tuple[LabelledPrompt, ...], model: str) -> Iterator[Progress
 
     from mmh_core.studies.benchmark import benchmark_study
 
-    torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_num_threads(image_session.threads_for(model))
     yield from benchmark_study(
         prompts, image_session.model(model), image_session.reference(model), seeds=SEEDS
     )

@@ -168,12 +168,12 @@ def go_on(about: ScanAbout) -> str:
 
 
 def _scan(about: ScanAbout) -> Iterator[Progress[ScanState]]:
-    """Scan with all cores: batches of prompts are large enough to share."""
+    """Scan with as many threads as the model takes."""
     import torch
 
     from mmh_core.studies.scan import ScanConfig, Scanner, scan
 
-    torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_num_threads(image_session.threads_for(about.model))
     found = calibration(about.model)
     if found is None:
         raise MMHError(f"The calibration of {about.model} is gone: make it again, then scan.")
