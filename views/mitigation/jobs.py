@@ -9,13 +9,11 @@ import streamlit as st
 from mmh_core import mitigation_session, session
 from mmh_core.store.job_record import JobRecord
 from mmh_core.studies.mitigation_run import MitigationRun
-from views import layout
+from views import job_panel, layout
 from views.images import show
 from views.mitigation import grid
-from views.words import in_words
 
 POLL_SECONDS = 1.0
-_STOPPING = "mi_stopping"
 
 
 def live(job: str) -> None:
@@ -28,7 +26,9 @@ def _panel(job: str) -> None:
         view = mitigation_session.mitigation_job(job)
         if not view.record.is_active:
             st.rerun()
-        progress(view.record, "Stop here and keep the cells that are finished")
+        job_panel.progress(
+            view.record, "Stop here and keep the cells that are finished", "mi_cancel_run"
+        )
         if view.run is not None:
             _so_far(view.run)
 
@@ -41,47 +41,9 @@ def small(record: Callable[[], JobRecord], name: str) -> None:
             found = record()
             if not found.is_active:
                 st.rerun()
-            progress(found, "Stop here", name)
+            job_panel.progress(found, "Stop here", f"mi_cancel_{name}")
 
     st.fragment(panel, run_every=POLL_SECONDS)()
-
-
-def progress(record: JobRecord, help: str, name: str = "run") -> None:
-    """Draw where a job stands, with the button that stops it."""
-    with st.container(border=True):
-        words, button = st.columns([5, 1], vertical_alignment="center")
-        # Plain text: the label quotes the prompt.
-        words.text(f"{record.label}: {_standing(record)}")
-        button.button(
-            "Cancel",
-            key=f"mi_cancel_{name}",
-            icon=":material/stop:",
-            width="stretch",
-            help=help,
-            disabled=st.session_state.get(_STOPPING) == record.id,
-            on_click=_cancel,
-            args=(record.id,),
-        )
-        st.progress(record.fraction)
-
-
-def _cancel(job: str) -> None:
-    st.session_state[_STOPPING] = job
-    session.jobs().runner.cancel(job)
-
-
-def _standing(record: JobRecord) -> str:
-    """Return in words where a job stands."""
-    if record.state == "queued":
-        ahead = record.position or 1
-        return f"waiting, {ahead} {'job' if ahead == 1 else 'jobs'} ahead"
-    if st.session_state.get(_STOPPING) == record.id:
-        return f"stopping after this step ({record.message.lower()})"
-    if not record.message:
-        return "loading the model, at the first run after a start only"
-    left = record.eta_seconds()
-    time_left = "" if left is None else f", about {in_words(left)} left"
-    return f"{record.message.lower()}{time_left}"
 
 
 def _so_far(run: MitigationRun) -> None:
