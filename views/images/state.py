@@ -172,13 +172,14 @@ def run_of(job: str) -> ImageRun | None:
 
 def _read(source: dict[str, object]) -> tuple[Settings, list[str]]:
     said: list[str] = []
-    model = _model(source.get("model"), said)
+    model = model_of(source.get("model"), said)
     example = one_of("example", source.get("example"), KINDS, next(iter(KINDS)), said)
     settings, refused = parsed(source, _base(model, example))
     return settings, said + refused
 
 
-def _model(value: object, said: list[str]) -> str:
+def model_of(value: object, said: list[str]) -> str:
+    """Return the model named, or the embedded one and a sentence where it may not be chosen."""
     if value is None:
         return image_session.POCKET
     try:

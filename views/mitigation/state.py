@@ -12,7 +12,8 @@ from mmh_core import image_session, mitigation_session
 from mmh_core.mitigations.catalogue import mitigation
 from mmh_core.records import MMHError
 from mmh_core.studies.mitigation_run import MitigationConfig, MitigationRun, Treatment
-from views.images.settings import one_of, shown
+from views.images.settings import one_of
+from views.images.state import model_of
 from views.mitigation.settings import (
     FORM,
     OFFERED,
@@ -185,24 +186,12 @@ def _now() -> dict[str, object]:
 
 def _read(source: dict[str, object]) -> tuple[Settings, list[str]]:
     said: list[str] = []
-    model = _model(source.get("model"), said)
+    model = model_of(source.get("model"), said)
     names = mitigation_session.example_names() if model == image_session.POCKET else []
     first = names[0] if names else ""
     example = one_of("example", source.get("example") or None, names, first, said)
     settings, refused = parsed(source, _base(model, example))
     return settings, said + refused
-
-
-def _model(value: object, said: list[str]) -> str:
-    if value is None:
-        return image_session.POCKET
-    try:
-        image_session.source_of(str(value))
-    except (MMHError, ValueError):
-        names = ", ".join(choice.name for choice in image_session.choices())
-        said.append(f"model is {shown(value)}; choose from {names}. Shown instead: the embedded.")
-        return image_session.POCKET
-    return str(value)
 
 
 def _base(model: str, example: str) -> Settings:
