@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mmh_core.records import Progress
 from mmh_core.studies.image_config import checked
-from mmh_core.studies.image_drawing import Drawn, cut_off, draw_prompt, pixels_of
+from mmh_core.studies.image_drawing import Drawn, Seen, cut_off, draw_prompt, pixels_of
 from mmh_core.studies.image_lid import LOG_DELTAS, chosen_scale, read_curves, read_lids
 from mmh_core.studies.image_reference import Reference, agreement, find_copies
 from mmh_core.studies.image_run import ImageConfig, ImageRun, NormalPrompts, PictureResult
@@ -37,8 +37,8 @@ def image_study(
 ) -> Iterator[Progress[ImageRun]]:
     """Draw every prompt with every seed and read what the config asks for.
 
-    Pictures come first, then copies and LID of each prompt, then curves, further estimators and
-    decoded steps of all. `normal` serves only where it fits the run. LID is read at
+    Pictures come first, then their copies and LID, part after part; then curves, further
+    estimators and decoded steps of all. `normal` serves only where it fits the run. LID is read at
     `log_delta`; unless given, at the scale of `normal` or of the reference's calibration, else at
     one found on the run's own curves. Errors: MMHError and ValueError for a config that cannot be
     run.
@@ -52,41 +52,51 @@ def image_study(
     later = 0.35 if config.curve or config.frames or config.estimators else 0.0
     share = (1 - later) / len(config.prompts)
     for number, prompt in enumerate(config.prompts):
-        start = time.monotonic()
-        base = number * share
-        seconds = run.seconds_drawing
-        for step, found in draw_prompt(config, model, prompt):
-            preview = run.preview if found.preview is None else found.preview
-            run = replace(
-                run,
-                state="drawing",
-                preview=preview,
-                preview_prompt=number,
-                seconds_drawing=seconds + time.monotonic() - start,
-            )
-            if found.drawn is not None:
-                drawn.append(found.drawn)
-                run = _with_pictures(run, model, reference, prompt, found.drawn)
-                run = replace(run, seconds_drawing=seconds + time.monotonic() - start)
-            fraction = base + share * _DRAWING * step.index / step.steps
-            message = f"Drawing, step {step.index} of {step.steps}"
-            if len(config.prompts) > 1:
-                message = f"Prompt {number + 1} of {len(config.prompts)}: {message.lower()}"
-            yield Progress(fraction, message, run)
-        for part, message in _read(run, number, model, reference):
-            run = part
-            yield Progress(base + share * (_DRAWING + 1) / 2, message, run)
+        before = (
+            "" if len(config.prompts) == 1 else f"Prompt {number + 1} of {len(config.prompts)}: "
+        )
+        for progress, part in _prompt(run, model, reference, prompt):
+            if part is not None:
+                drawn.append(part)
+            run = progress.partial
+            fraction = share * (number + progress.fraction)
+            yield Progress(fraction, before + progress.message, run)
     yield from _later(run, model, drawn, 1 - later)
 
 
+def _prompt(
+    run: ImageRun, model: TextToImage, reference: Reference | None, prompt: str
+) -> Iterator[tuple[Progress[ImageRun], Drawn | None]]:
+    """Draw one prompt, and read copies and LID of each part as soon as it is drawn."""
+    start, before = time.monotonic(), run.seconds_drawing
+    number = len(run.pictures) // len(run.config.seeds)
+    for seen in draw_prompt(run.config, model, prompt):
+        preview = run.preview if seen.preview is None else seen.preview
+        run = replace(run, state="drawing", preview=preview, preview_prompt=number)
+        if seen.drawn is not None:
+            run = _with_pictures(run, model, reference, prompt, seen.drawn)
+        run = replace(run, seconds_drawing=_since(start, before))
+        done = (seen.part + _DRAWING * seen.step / seen.steps) / seen.parts
+        yield Progress(done, _drawing(seen), run), seen.drawn
+        if seen.drawn is None:
+            continue
+        for run, message in _read(run, len(seen.drawn.seeds), model, reference):
+            done = (seen.part + (_DRAWING + 1) / 2) / seen.parts
+            yield Progress(done, message, run), None
+        start, before = time.monotonic(), run.seconds_drawing
+
+
+def _drawing(seen: Seen) -> str:
+    step = f"Drawing, step {seen.step} of {seen.steps}"
+    return step if seen.parts == 1 else f"{step}, part {seen.part + 1} of {seen.parts}"
+
+
 def _read(
-    run: ImageRun, number: int, model: TextToImage, reference: Reference | None
+    run: ImageRun, count: int, model: TextToImage, reference: Reference | None
 ) -> Iterator[tuple[ImageRun, str]]:
-    """Search for copies of the pictures of one prompt, then read their LID."""
+    """Search for copies of the last `count` pictures, then read their LID."""
     start, before = time.monotonic(), run.seconds_reading
-    seeds = len(run.config.seeds)
-    mine = run.pictures[number * seeds : (number + 1) * seeds]
-    kept = run.pictures[: number * seeds]
+    kept, mine = run.pictures[:-count], run.pictures[-count:]
     if reference is not None:
         pictures = _as_pictures(mine)
         near = find_copies(reference, pictures)
@@ -157,7 +167,7 @@ def _with_pictures(
     prompt: str,
     drawn: Drawn,
 ) -> ImageRun:
-    """Decode the pictures of a prompt, and add them to the run."""
+    """Decode a part of the pictures of a prompt, and add them to the run."""
     pixels = pixels_of(model, drawn.latents)
     known = None if reference is None or reference.truth is None else reference.truth(prompt)
     found = tuple(
@@ -180,13 +190,15 @@ def _with_pictures(
             verdict="not read yet",
             reason="",
         )
-        for i, seed in enumerate(run.config.seeds)
+        for i, seed in enumerate(drawn.seeds)
     )
-    same = agreement(reference, _as_pictures(found))
+    pictures = run.pictures + found
+    done = (len(pictures) - 1) // len(run.config.seeds)
+    same = agreement(reference, _as_pictures(pictures[done * len(run.config.seeds) :]))
     return replace(
         run,
-        pictures=run.pictures + found,
-        agreement=(*run.agreement, same),
+        pictures=pictures,
+        agreement=(*run.agreement[:done], same),
         times=drawn.times,
         noise_sha256=run.noise_sha256 or drawn.noise,
         preview=run.preview[:0],
@@ -195,11 +207,12 @@ def _with_pictures(
 
 def _with_frames(run: ImageRun, model: TextToImage, drawn: list[Drawn]) -> ImageRun:
     """Decode the kept steps of all pictures."""
-    pictures, seeds = [], len(run.config.seeds)
-    for one in run.pictures:
-        mine = drawn[one.index // seeds]
-        frames = pixels_of(model, mine.kept[one.index % seeds])
-        pictures.append(replace(one, frames=frames, frame_steps=torch.tensor(mine.kept_steps)))
+    pictures: list[PictureResult] = []
+    for part in drawn:
+        for kept in part.kept:
+            one = run.pictures[len(pictures)]
+            frames, steps = pixels_of(model, kept), torch.tensor(part.kept_steps)
+            pictures.append(replace(one, frames=frames, frame_steps=steps))
     return replace(run, pictures=tuple(pictures))
 
 

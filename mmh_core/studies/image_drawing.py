@@ -6,31 +6,35 @@ import hashlib
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from mmh_core.detectors.drawing import region_map
 from mmh_core.studies.image_config import request_for
-from mmh_core.studies.image_run import ImageConfig
-from mmh_core.text_to_image.generation import GenerationStep, generate
+from mmh_core.studies.image_run import MOST_PICTURES, ImageConfig
+from mmh_core.text_to_image.generation import GenerationStep, first_input, generate
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.pictures import to_uint8
+from mmh_core.text_to_image.requests import Request
 
 #: Seconds between two previews, and at least so many times as long as making one.
 _PREVIEW_GAP, _PREVIEW_SHARE = 0.7, 12.0
+#: Weights from which on a network is worth no batch on a processor.
+LARGE = 50_000_000
 
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
-    """Hold what drawing B pictures in T steps left behind, F of them kept.
+    """Hold what drawing B pictures of a prompt in T steps left behind, F of them kept.
 
     `latents` (B, C, h, w), the final ones; `norms` (B, T), guidance norms; `times` (T,); `region`
     (B, h, w); `kept` (B, F, C, h, w), what the steps numbered `kept_steps` aimed at; `noise`, the
-    SHA-256 of the start.
+    SHA-256 of the start of all pictures of the prompt; `seeds` those of these B.
     """
 
+    seeds: tuple[int, ...]
     latents: Tensor
     norms: Tensor
     times: Tensor
@@ -42,21 +46,48 @@ class Drawn:
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """Hold what one step gave: a preview when one was due, everything at the last step."""
+    """Hold what a step gave: a preview when one was due, all of the part at its last step.
 
+    The step is number `step` of `steps`, from 1, in part number `part` of `parts`, from 0.
+    """
+
+    part: int
+    parts: int
+    step: int
+    steps: int
     preview: Tensor | None
     drawn: Drawn | None
 
 
-def draw_prompt(
-    config: ImageConfig, model: TextToImage, prompt: str
-) -> Iterator[tuple[GenerationStep, Seen]]:
-    """Draw the pictures of one prompt, a step at a time."""
+def draw_prompt(config: ImageConfig, model: TextToImage, prompt: str) -> Iterator[Seen]:
+    """Draw the pictures of one prompt, part after part, a step at a time."""
+    whole = request_for(config, prompt)
+    noise = digest(first_input(model, whole)[0])
+    size = min(at_once(model), len(whole.seeds))
+    starts = range(0, len(whole.seeds), size)
+    for number, start in enumerate(starts):
+        request = replace(whole, seeds=whole.seeds[start : start + size])
+        for step, preview, drawn in _draw_part(config, model, request, noise):
+            yield Seen(number, len(starts), step.index, step.steps, preview, drawn)
+
+
+def at_once(model: TextToImage) -> int:
+    """Return how many pictures of a prompt are drawn in one batch.
+
+    A large network gains little from a batch, and nothing on a processor: with small parts the
+    first picture comes sooner, memory stays bounded, and whoever stops keeps what is finished.
+    """
+    if sum(weight.numel() for weight in model.unet.parameters()) < LARGE:
+        return MOST_PICTURES
+    return 1 if model.device.type == "cpu" else 4
+
+
+def _draw_part(
+    config: ImageConfig, model: TextToImage, request: Request, noise: str
+) -> Iterator[tuple[GenerationStep, Tensor | None, Drawn | None]]:
     norms, times, kept, kept_steps = [], [], [], []
-    noise, shown, gap = "", time.monotonic(), _PREVIEW_GAP
-    for step in generate(model, request_for(config, prompt)):
-        if step.index == 1:
-            noise = digest(step.x_t)
+    shown, gap = time.monotonic(), _PREVIEW_GAP
+    for step in generate(model, request):
         norms.append(step.guidance_norm.float().cpu())
         times.append(step.t)
         if step.index in _kept_steps(step.steps, config.frames):
@@ -70,8 +101,9 @@ def draw_prompt(
             shown = time.monotonic()
             gap = max(_PREVIEW_GAP, _PREVIEW_SHARE * (shown - begun))
         if not last:
-            yield step, Seen(preview, None)
+            yield step, preview, None
     drawn = Drawn(
+        request.seeds,
         step.latents.float().cpu(),
         torch.stack(norms, dim=1),
         torch.tensor(times),
@@ -80,7 +112,7 @@ def draw_prompt(
         tuple(kept_steps),
         noise,
     )
-    yield step, Seen(None, drawn)
+    yield step, None, drawn
 
 
 def _kept_steps(steps: int, frames: int) -> frozenset[int]:

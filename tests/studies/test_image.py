@@ -259,6 +259,28 @@ def test_progress_rises_and_what_was_drawn_before_a_stop_is_there(
     assert kept[0].verdict == "exact copy" and kept[3].verdict == "not read yet"
 
 
+def test_a_large_network_draws_in_parts_and_each_is_kept_with_its_verdict(
+    model: TextToImage, planted: Reference, run: ImageRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mmh_core.studies.image_drawing.LARGE", 1)
+    seen = list(image_study(CONFIG, model, planted))
+    fractions = [progress.fraction for progress in seen]
+    assert fractions == sorted(fractions) and fractions[-1] == 1
+    # Whoever stops while the second picture is drawn keeps the first one, judged.
+    second = next(p for p in seen if "part 2 of 2" in p.message)
+    (kept,) = second.partial.pictures
+    assert kept.seed == CONFIG.seeds[0] and kept.verdict == "exact copy"
+    ended = seen[-1].partial
+    assert ended.noise_sha256 == run.noise_sha256
+    assert [one.seed for one in ended.pictures] == list(CONFIG.seeds)
+    # Equal but for what a batch of another size changes in the last digits of float32.
+    for one, other in zip(ended.pictures, run.pictures, strict=True):
+        torch.testing.assert_close(one.latents, other.latents, rtol=1e-3, atol=1e-4)
+        assert one.frames.shape == other.frames.shape
+        assert torch.equal(one.frame_steps, other.frame_steps)
+    assert ended.agreement == pytest.approx(run.agreement, abs=1e-3)
+
+
 def test_curves_and_further_estimators_come_on_request(
     model: TextToImage, planted: Reference, run: ImageRun
 ) -> None:

@@ -37,9 +37,11 @@ def _so_far(run: ImageRun) -> None:
             "The picture that the model would end in from here; it sharpens with every step and "
             "can still change.",
         )
+        # Those of a prompt that are finished come first in its seeds.
+        seeds = run.config.seeds[len(run.pictures) % len(run.config.seeds) :]
         figures = "".join(
             show.figure(picture, f"Preview, seed {seed}", f"seed {seed}", most=show.CARD)
-            for picture, seed in zip(run.preview, run.config.seeds, strict=False)
+            for picture, seed in zip(run.preview, seeds, strict=False)
         )
         show.html(f'<div class="im-grid wide">{figures}</div>')
     if run.pictures:
