@@ -9,10 +9,13 @@ import argparse
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING
 from uuid import uuid4
+from weakref import WeakValueDictionary
 
 import streamlit as st
 
@@ -169,7 +172,51 @@ def model(name: str) -> TextToImage:
 def _model(source: str, place: str) -> TextToImage:
     from mmh_core.text_to_image.stable_diffusion import load
 
-    return load(source, device=place)
+    found = load(source, device=place)
+    _loaded()[source] = found
+    return found
+
+
+@st.cache_resource(show_spinner=False)
+def _loaded() -> WeakValueDictionary[str, TextToImage]:
+    """Return the models that are in memory now; the cache cannot be asked without loading."""
+    return WeakValueDictionary()
+
+
+@st.cache_resource(show_spinner=False)
+def prepare() -> Thread:
+    """Load the embedded model beside the page, so that the first run does not wait for it.
+
+    Once per server; the thread is there for those who want to wait. Other models are loaded by
+    their first run: they take memory that nobody has asked for yet.
+    """
+    # Not a daemon: the interpreter must not end in the middle of an import.
+    thread = Thread(target=_warm, name="load the embedded model")
+    thread.start()
+    return thread
+
+
+def _warm() -> None:
+    """Load the model with what its runs need, and let it make one step."""
+    from mmh_core.studies.image_config import request_for
+    from mmh_core.text_to_image.generation import generate
+
+    # What is wrong with the files is said by the run that needs them.
+    with suppress(MMHError):
+        config = replace(default_settings(POCKET), prompts=("",), seeds=(0,))
+        next(generate(model(POCKET), request_for(config, "")))
+        reference(POCKET)
+
+
+def not_read(name: str, prompt: str) -> str:
+    """Return the end of a prompt that the model's text encoder does not read.
+
+    "" where it reads all, and while the model is not in memory.
+    """
+    from mmh_core.studies.image_drawing import cut_off
+
+    found = _loaded().get(source_of(name))
+    return "" if found is None else cut_off(found, prompt)
 
 
 def reference(name: str) -> Reference | None:

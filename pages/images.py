@@ -16,6 +16,7 @@ layout.load_chart_library()
 
 def main() -> None:
     """Draw the page; the imports wait until the title stands, because torch takes its time."""
+    from mmh_core import image_session
     from views.images import form, state
 
     settings, refused = state.restore()
@@ -30,6 +31,8 @@ def main() -> None:
     else:
         _example()
     state.remember()
+    if settings.model == image_session.POCKET:
+        image_session.prepare()
 
 
 def _job(job: str) -> None:

@@ -14,7 +14,7 @@ import torch
 from streamlit.testing.v1 import AppTest
 
 from mmh_core import image_session, session
-from mmh_core.image_session import EXAMPLES
+from mmh_core.image_session import EXAMPLES, POCKET
 from mmh_core.picture_files import about_of, png_bytes, settings_of
 from mmh_core.records import MMHError
 from mmh_core.report import image_command
@@ -362,6 +362,36 @@ def test_a_short_run_with_a_hostile_prompt_ends_as_a_result_that_is_kept(app: Ap
     kept.write_bytes(kept.read_bytes()[:-100])
     sound(app.run())
     assert "damaged" in said(app) and len(app.metric) == 4
+
+
+def test_opening_the_page_loads_the_embedded_model_once_and_beside_it(app: AppTest) -> None:
+    sound(app.run())
+    loading = image_session.prepare()
+    loading.join(timeout=120)
+    assert not loading.is_alive()
+    # In memory now: nothing is read again, and whoever opens the page later starts no thread.
+    assert image_session.model(POCKET).name == POCKET
+    sound(opened().run())
+    assert image_session.prepare() is loading
+
+
+def test_what_the_text_encoder_will_not_read_is_said_before_the_click(app: AppTest) -> None:
+    sound(app.run())
+    image_session.prepare().join(timeout=120)
+    words = "a red dog sleeping on a green sofa " * 20
+    app.text_area(key="im_prompt").set_value(words)
+    sound(app.run())
+    cut = image_session.not_read(POCKET, words)
+    assert cut and words.strip().endswith(cut)
+    warned = unmarked(said(app))
+    assert "Not read, and so without any effect" in warned and cut[:100] in warned
+    assert not app.button(key="im_draw").disabled
+    app.text_area(key="im_prompt").set_value("a red dog")
+    assert "Not read" not in said(sound(app.run()))
+    # The run says the same of itself.
+    app.text_area(key="im_prompt").set_value(words)
+    run = finished(app, start(app, pictures=1, steps=1))
+    assert run.cut == (cut,) and cut[:100] in unmarked(said(app))
 
 
 def test_a_cancelled_run_keeps_its_finished_pictures(app: AppTest) -> None:

@@ -80,7 +80,8 @@ def _prompt(
         yield Progress(done, _drawing(seen), run), seen.drawn
         if seen.drawn is None:
             continue
-        for run, message in _read(run, len(seen.drawn.seeds), model, reference):
+        for read, message in _read(run, len(seen.drawn.seeds), model, reference):
+            run = read
             done = (seen.part + (_DRAWING + 1) / 2) / seen.parts
             yield Progress(done, message, run), None
         start, before = time.monotonic(), run.seconds_drawing

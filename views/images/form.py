@@ -14,7 +14,7 @@ from mmh_core.store.job_record import JobRecord
 from mmh_core.studies.image_config import checked
 from mmh_core.studies.image_run import ImageConfig
 from views import layout
-from views.images import duration, state
+from views.images import duration, phrases, state
 from views.images.settings import FURTHER, KINDS, MOST_GUIDANCE, SCHEDULERS, WHOLE, Settings
 from views.images.state import key
 
@@ -177,6 +177,7 @@ def _draw(choice: ModelChoice) -> None:
         st.error(layout.plain(refused))
         return
     if choice.ready:
+        _not_read(config)
         st.caption(duration.sentence(config))
     state.remember()
     if not pressed:
@@ -192,6 +193,13 @@ def _draw(choice: ModelChoice) -> None:
         return
     state.remember()
     st.rerun()
+
+
+def _not_read(config: ImageConfig) -> None:
+    """Say beforehand which end of the prompt the encoder will not read, where that is known."""
+    cut = image_session.not_read(config.model, config.prompts[0])
+    if cut:
+        st.warning(layout.plain(phrases.not_read(cut)), icon=":material/content_cut:")
 
 
 def _asked() -> tuple[ImageConfig, str | None]:

@@ -31,6 +31,7 @@ def _panel(job: str) -> None:
 
 def _so_far(run: ImageRun) -> None:
     """Draw the preview of the running step, and the pictures that are finished."""
+    show.not_read(run)
     if len(run.preview):
         layout.heading(
             "What the running step aims at",

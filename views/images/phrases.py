@@ -23,6 +23,8 @@ AGREEMENT = (
     "How alike the pictures of one prompt are to one another. Near 1, every seed gives the same "
     "picture: a sign of memorization that needs no training set."
 )
+#: The longest end of a prompt that is quoted.
+_QUOTED = 300
 #: From which similarity on two pictures are called what.
 _LIKENESS = ((0.95, "almost the same"), (0.85, "much alike"), (0.6, "alike"), (-2.0, "unlike"))
 
@@ -97,3 +99,12 @@ def settings(run: ImageRun) -> str:
         f"{config.height} x {config.width}",
     ]
     return ", ".join(parts)
+
+
+def not_read(cut: str) -> str:
+    """Return a sentence on the end of a prompt that the text encoder does not read."""
+    quoted = cut if len(cut) <= _QUOTED else f"{cut[: _QUOTED - 3]}..."
+    return (
+        "The prompt is longer than the text encoder reads. Not read, and so without any effect: "
+        f"{quoted}"
+    )

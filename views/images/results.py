@@ -53,20 +53,10 @@ def _headline(run: ImageRun, settings: Settings, *, precomputed: bool) -> None:
         for prompt in run.config.prompts[:4]:
             show.html(f'<p class="im-prompt">{escape(prompt)}</p>')
         st.caption(layout.plain(sentence))
-    for cut in run.cut:
-        if cut:
-            st.warning(
-                "The prompt is longer than the text encoder reads. Not read, and so without any "
-                f"effect: {layout.plain(_shortened(cut))}",
-                icon=":material/content_cut:",
-            )
+    show.not_read(run)
     if run.state == "stopped":
         kept = f"{count} kept" if run.pictures else "no picture was finished"
         st.info(f"Stopped before the end; {kept}.", icon=":material/stop_circle:")
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= 300 else f"{text[:297]}..."
 
 
 def _figures(run: ImageRun) -> None:

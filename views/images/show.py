@@ -11,7 +11,9 @@ from torch import Tensor
 from mmh_core.picture_files import png_bytes
 from mmh_core.plots.images import IMAGE_LOOKS
 from mmh_core.plots.pictures import reduced
-from mmh_core.studies.image_run import ImageVerdict
+from mmh_core.studies.image_run import ImageRun, ImageVerdict
+from views import layout
+from views.images import phrases
 
 #: The longest side of a picture on a card and of a neighbor, in pixels of its own.
 CARD, THUMB = 256, 128
@@ -70,6 +72,13 @@ def image(picture: Tensor, alt: str, *, most: int | None = None, style: str = ""
 def figure(picture: Tensor, alt: str, caption: str, *, most: int | None = None) -> str:
     """Return a picture with a caption below it; `caption` is HTML and must be escaped."""
     return f"<figure>{image(picture, alt, most=most)}<figcaption>{caption}</figcaption></figure>"
+
+
+def not_read(run: ImageRun) -> None:
+    """Say which end of a prompt the text encoder did not read."""
+    for cut in run.cut:
+        if cut:
+            st.warning(layout.plain(phrases.not_read(cut)), icon=":material/content_cut:")
 
 
 def verdict(name: ImageVerdict) -> str:
