@@ -1,0 +1,86 @@
+"""Combine detectors into one score by a logistic regression on labelled prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mmh_core.records import MMHError
+
+NAME, LABEL = "combined", "Combined (logistic regression)"
+#: Detectors that the combined score is made of: one of each family.
+COMBINED = (
+    "early_scan",
+    "guidance_norm_all",
+    "lid_conditional_count",
+    "lid_unconditional_count",
+    "region_map",
+    "seed_agreement",
+)
+FOLDS = 5
+
+
+@dataclass(frozen=True)
+class CombinedScore:
+    """Hold a logistic regression over the scores of F detectors.
+
+    `weights`, `mean` and `spread` (F,) of standardized scores, in the order of `names`. `cv_auc`
+    is the area under the ROC curve of scores that cross-validation within the labelled prompts
+    gives, `cv_error` the share of these prompts on the wrong side of even odds, the two labels
+    weighing the same.
+    """
+
+    names: tuple[str, ...]
+    weights: Tensor
+    bias: float
+    mean: Tensor
+    spread: Tensor
+    cv_auc: float
+    cv_error: float
+
+    def score(self, scores: Mapping[str, Tensor]) -> Tensor:
+        """Return the log odds (P,) of memorized from scores (P,) of the detectors by name."""
+        columns = torch.stack([scores[name] for name in self.names], dim=1).double()
+        return ((columns - self.mean) / self.spread) @ self.weights + self.bias
+
+
+def fit_combined(scores: Mapping[str, Tensor], memorized: Tensor) -> CombinedScore:
+    """Fit the regression on scores (P,) by detector, with labels `memorized` (P,) bool.
+
+    Scores are standardized by those of the normal prompts. Errors: MMHError for fewer than five
+    prompts of a label, too few to cross-validate, and ValueError where no detector can be used.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import roc_auc_score
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+
+    names = tuple(name for name in COMBINED if name in scores)
+    if not names:
+        raise ValueError(f"The combined score is made of {', '.join(COMBINED)}; none was run.")
+    fewest = min(int(memorized.sum()), int((~memorized).sum()))
+    if fewest < FOLDS:
+        raise MMHError(
+            f"The combined score needs {FOLDS} memorized and {FOLDS} normal prompts to be fitted "
+            f"on and found {fewest} of one: add labelled prompts."
+        )
+    features = torch.stack([scores[name] for name in names], dim=1).double()
+    mean = features[~memorized].mean(0)
+    spread = features[~memorized].std(0).clamp(min=1e-12)
+    x, y = ((features - mean) / spread).numpy(), memorized.numpy()
+    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
+    model = LogisticRegression(max_iter=10_000)
+    predicted = cross_val_predict(model, x, y, cv=folds, method="decision_function")
+    wrong = torch.from_numpy((predicted > 0) != y).double()
+    model.fit(x, y)
+    return CombinedScore(
+        names,
+        torch.from_numpy(model.coef_[0].copy()),
+        float(model.intercept_[0]),
+        mean,
+        spread,
+        float(roc_auc_score(y, predicted)),
+        float((wrong[memorized].mean() + wrong[~memorized].mean()) / 2),
+    )
