@@ -19,7 +19,9 @@ class AttentionMasking:
     """Set the logits of padding to minus infinity and multiply that of the start by `strength`.
 
     Ren et al. 2024 (arXiv 2403.11052): memorized prompts concentrate their attention on the
-    tokens that summarize them. Only rows of the batch that see the prompt are changed.
+    tokens that summarize them. Only rows of the batch that see the prompt are changed. Caveat: the
+    end token stays visible and sums up the prompt as well; prompts of the embedded model are
+    remembered by it and their own words, and go on being copied whatever the factor.
     """
 
     strength: float = 1.25

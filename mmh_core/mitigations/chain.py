@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -21,14 +22,17 @@ if TYPE_CHECKING:
 class Tried:
     """Hold one mitigation that was tried.
 
-    `score` is the scan's, of what became of the request, and `passed` whether it is below the
-    threshold. `refused` says in one sentence why a mitigation could not be applied, "" else;
-    nothing was scanned then, and the score is NaN. `forwards` were spent on it and its scan.
+    `score` is the scan's, of what became of the request, and `kept` what is left of the alignment
+    that the request had as it was (1 = all; NaN where the scan does not tell). `passed` says
+    whether the score is below the threshold and enough is kept. `refused` says in one sentence why
+    a mitigation could not be applied, "" else; nothing was scanned then, and the score is NaN.
+    `forwards` were spent on it and its scan.
     """
 
     name: str
     strength: float
     score: float
+    kept: float
     passed: bool
     mitigated: Mitigated | None
     refused: str
@@ -40,7 +44,8 @@ class ChainOutcome:
     """Hold all that was tried, in order, and what is used.
 
     `accepted` is the name of the mitigation in use: the first that passed, or else the one with
-    the lowest score, the request as it was among them. `passed` says which of the two it is.
+    the lowest score, the request as it was among them; of those below the threshold, and of those
+    with equal scores, the one that keeps most. `passed` says which of the two it is.
     """
 
     tried: tuple[Tried, ...]
@@ -58,8 +63,11 @@ class ChainOutcome:
         """Return one row per mitigation tried."""
         import pandas as pd
 
-        rows = [(t.name, t.strength, t.score, t.passed, t.refused, t.forwards) for t in self.tried]
-        columns = ["mitigation", "strength", "score", "passed", "refused", "forwards"]
+        rows = [
+            (t.name, t.strength, t.score, t.kept, t.passed, t.refused, t.forwards)
+            for t in self.tried
+        ]
+        columns = ["mitigation", "strength", "score", "kept", "passed", "refused", "forwards"]
         return pd.DataFrame(rows, columns=columns)
 
 
@@ -73,30 +81,38 @@ def try_in_turn(
     request: Request,
     mitigations: Sequence[Mitigation],
     *,
+    keep: float = 0.0,
     given: Given = NOTHING,
 ) -> Iterator[Tried]:
     """Yield what becomes of the request: first as it is, then by each mitigation on its own.
 
-    Ends after the first that passes, so a request that is not suspicious is left alone. The scan
-    is `given.scan`, or the first-step guidance norm, which does not see what is only decided while
-    drawing: chains with such mitigations need a scan that draws.
+    Ends after the first that passes, so a request that is not suspicious is left alone: a score
+    below the threshold, and at least the share `keep` of the alignment that the request had as it
+    was, where the scan tells. The scan is `given.scan`, or the first-step guidance norm, which
+    does not see what is only decided while drawing: chains with such mitigations need a scan that
+    draws.
     """
     scan, threshold = judge(model, given)
     queue = [NoMitigation(), *cheapest_first(mitigations, request.steps)]
+    before = math.nan
     for number, each in enumerate(queue):
         if number and each.name == "none":
             continue
         try:
             mitigated = each.apply(model, request, given=given)
         except MMHError as error:
-            yield Tried(each.name, each.strength, float("nan"), False, None, str(error), 0.0)
+            nan = math.nan
+            yield Tried(each.name, each.strength, nan, nan, False, None, str(error), 0.0)
             continue
         found = scan(mitigated.request)
-        passed = found.score < threshold
+        before = found.alignment if not number else before
+        kept = found.alignment / before if before > 0 else math.nan
+        passed = found.score < threshold and not kept < keep
         yield Tried(
             each.name,
             each.strength,
             found.score,
+            kept,
             passed,
             mitigated,
             "",
@@ -111,17 +127,23 @@ def chain(
     request: Request,
     mitigations: Sequence[Mitigation],
     *,
+    keep: float = 0.0,
     given: Given = NOTHING,
 ) -> ChainOutcome:
     """Run `try_in_turn` to its end and say which mitigation is used."""
-    tried = tuple(try_in_turn(model, request, mitigations, given=given))
+    tried = tuple(try_in_turn(model, request, mitigations, keep=keep, given=given))
     return outcome(tried, judge(model, given)[1])
 
 
 def outcome(tried: Sequence[Tried], threshold: float) -> ChainOutcome:
     """Return the outcome of what was tried, which may be cut short."""
+
+    def rank(each: Tried) -> tuple[bool, float, float]:
+        lost = 0.0 if math.isnan(each.kept) else -each.kept
+        return not each.passed, max(each.score, threshold), lost
+
     applied = [each for each in tried if each.mitigated is not None]
-    best = min(applied, key=lambda each: (not each.passed, each.score), default=None)
+    best = min(applied, key=rank, default=None)
     if best is None or best.mitigated is None:
         raise ValueError("Nothing was tried: a chain starts with the request as it is.")
     return ChainOutcome(tuple(tried), best.name, best.passed, best.mitigated, threshold)
@@ -131,11 +153,14 @@ def outcome(tried: Sequence[Tried], threshold: float) -> ChainOutcome:
 class AutomaticChain:
     """Use the first of `candidates` that passes, the cheapest first, `strength` of them at most.
 
-    The sentence says which; a request that passes as it is stays as it is.
+    To pass, a candidate must also keep the share `keep` of the prompt alignment, where the scan
+    tells: what no longer shows what was asked is no cure. The sentence says which; a request that
+    passes as it is stays as it is.
     """
 
     candidates: tuple[Mitigation, ...]
     strength: float = 12.0
+    keep: float = 0.9
     name: str = "automatic_chain"
     label: str = "Automatic"
     reference: str = "the cheapest mitigation that passes"
@@ -150,16 +175,23 @@ class AutomaticChain:
     def apply(self, model: TextToImage, request: Request, *, given: Given = NOTHING) -> Mitigated:
         """Return the outcome of the chain, with the forwards of all trials."""
         tried = cheapest_first(self.candidates, request.steps)[: round(self.strength)]
-        found = chain(model, request, tried, given=given)
-        score = min(each.score for each in found.tried if each.name == found.accepted)
-        changed = (
-            f"{found.accepted}, number {len(found.tried)} of those tried, is the first to pass"
-            if found.passed
-            else f"None of the {len(found.tried)} tried passed; {found.accepted} scored lowest"
-        )
+        found = chain(model, request, tried, keep=self.keep, given=given)
         return replace(
             found.mitigated,
-            changed=f"{changed} (score {score:.3g}, threshold {found.threshold:.3g}). "
-            f"{found.mitigated.changed}",
+            changed=f"{_sentence(found)} {found.mitigated.changed}",
             forwards=found.forwards,
         )
+
+
+def _sentence(found: ChainOutcome) -> str:
+    """Say which mitigation is used, and why that one."""
+    used = next(each for each in found.tried if each.mitigated is found.mitigated)
+    told = f"score {used.score:.3g}, threshold {found.threshold:.3g}"
+    if not math.isnan(used.kept):
+        told += f", {used.kept:.0%} of the prompt alignment kept"
+    if found.passed:
+        chosen = f"{used.name}, number {len(found.tried)} of those tried, is the first to pass"
+    else:
+        best = "kept most" if used.score < found.threshold else "scored lowest"
+        chosen = f"None of the {len(found.tried)} tried passed; {used.name} {best}"
+    return f"{chosen} ({told})."

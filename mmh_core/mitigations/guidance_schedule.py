@@ -24,6 +24,8 @@ class GuidanceSchedule:
     """Use the scale `early` down to time `1 - strength`, then the usual one.
 
     `early` 0 is the static schedule, a negative one opposite guidance, away from the prompt.
+    Caveat: it withholds every prompt, memorized or not; normal prompts of the embedded model lose
+    alignment from about .5 on.
     """
 
     strength: float = 0.5

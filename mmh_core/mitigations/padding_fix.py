@@ -23,7 +23,8 @@ class PaddingFix:
     """Set the first `strength` (a share, rounded to rows) of the padding embeddings to zero.
 
     Kim & No 2026. Only the prompt's own embedding is changed. In encoders padded with the end
-    token every padding row has attended to the whole prompt and repeats its summary.
+    token every padding row has attended to the whole prompt and repeats its summary. Caveat: so it
+    does for prompts that are not memorized, which lose alignment too where all of it is zeroed.
     """
 
     strength: float = 0.7

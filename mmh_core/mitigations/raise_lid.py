@@ -48,7 +48,8 @@ class RaiseLid:
 
     def apply(self, model: TextToImage, request: Request, *, given: Given = NOTHING) -> Mitigated:
         """Return the request with an embedding per seed; MMHError without `normal_lids`."""
-        target = quantile_of(given.normal_lids, self.strength, "LIDs")
+        lids = None if given.normal_lids is None else given.normal_lids(self.by, self.log_delta)
+        target = quantile_of(lids, self.strength, "LIDs")
         latents, drawing = given.latents, 0.0
         if latents is None:
             latents, drawing = drawn_latents(model, request)

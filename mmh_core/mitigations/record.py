@@ -8,6 +8,7 @@ the same seed starts from the same noise (but where changing the noise is the mi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -15,6 +16,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from mmh_core.mitigations.lid_loss import LidBy
 from mmh_core.records import MMHError
 from mmh_core.retrieval.embedders import Embedder
 from mmh_core.retrieval.index import Index
@@ -24,10 +26,15 @@ from mmh_core.text_to_image.requests import Request, Steering
 
 @dataclass(frozen=True)
 class Scan:
-    """Hold what a detector says of a request (higher = more memorized), and its forwards."""
+    """Hold what a detector says of a request (higher = more memorized), and its forwards.
+
+    A scan that draws may add how well the pictures fit the prompt as it was asked (`alignment`,
+    higher = better); NaN where it is not known.
+    """
 
     score: float
     forwards: float
+    alignment: float = math.nan
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,17 +43,17 @@ class Given:
 
     `generator` draws words, probes and noises. `scan` is the detector that judges a rewritten
     prompt, or the outcome of a chain, and `threshold` the score below which it is satisfied.
-    `normal_norms` (N,) are first-step guidance norms of normal prompts and `normal_lids` (N,) LIDs
-    of their pictures: what is normal for this model (`normal`). `latents` (B, C, h, w) are what
-    the unmitigated request ends in, to spare drawing it again. `index` and its `embedder` hold
-    the training pictures.
+    `normal_norms` (N,) are first-step guidance norms of normal prompts, and `normal_lids` returns
+    LIDs (N,) of their pictures by an estimator at a scale: what is normal for this model.
+    `latents` (B, C, h, w) are what the unmitigated request ends in, to spare drawing it again.
+    `index` and its `embedder` hold the training pictures.
     """
 
     generator: torch.Generator | None = None
     scan: Callable[[Request], Scan] | None = None
     threshold: float | None = None
     normal_norms: Tensor | None = None
-    normal_lids: Tensor | None = None
+    normal_lids: Callable[[LidBy, float], Tensor] | None = None
     latents: Tensor | None = None
     index: Index | None = None
     embedder: Embedder | None = None

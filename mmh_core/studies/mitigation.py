@@ -14,7 +14,8 @@ from mmh_core.records import MMHError, Progress
 from mmh_core.studies.image_config import checked as checked_images
 from mmh_core.studies.image_reference import Reference
 from mmh_core.studies.image_run import NormalPrompts
-from mmh_core.studies.mitigation_cells import Ground, as_images, draw_cell
+from mmh_core.studies.mitigation_cells import draw_cell
+from mmh_core.studies.mitigation_ground import Ground, as_images, lids_of_normal
 from mmh_core.studies.mitigation_run import (
     MOST_CELLS,
     Cell,
@@ -67,7 +68,9 @@ def mitigation_study(
         scale = usable.log_delta
     if scale is None and reference is not None:
         scale = reference.log_delta
-    ground = Ground(config, model, reference, usable, math.nan if scale is None else scale)
+    scale = math.nan if scale is None else scale
+    lids = None if usable is None else lids_of_normal(config, model, usable)
+    ground = Ground(config, model, reference, usable, scale, lids)
     started = time.monotonic()
     run = _empty_run(ground)
     total = len(config.prompts) * len(config.treatments)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from mmh_core.mitigations.catalogue import mitigation
-from mmh_core.mitigations.record import Given, Mitigated, Mitigation, Scan
+from mmh_core.mitigations.record import Mitigated, Mitigation
 from mmh_core.records import MMHError
 from mmh_core.retrieval.copy_evidence import CopyKind
 from mmh_core.retrieval.embedders import embed_all
@@ -20,42 +20,15 @@ from mmh_core.studies.image_config import request_for
 from mmh_core.studies.image_drawing import digest, pixels_of
 from mmh_core.studies.image_lid import estimate_lid
 from mmh_core.studies.image_reference import Reference, agreement, find_copies
-from mmh_core.studies.image_run import DEFAULT_ESTIMATOR, ImageConfig, NormalPrompts
+from mmh_core.studies.image_run import DEFAULT_ESTIMATOR
 from mmh_core.studies.memory import peak_memory
-from mmh_core.studies.mitigation_run import Cell, MitigationConfig, Treatment
+from mmh_core.studies.mitigation_ground import Ground, as_images, given_for
+from mmh_core.studies.mitigation_run import Cell, Treatment
 from mmh_core.text_to_image.generation import generate
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Request
 
-#: A chain passes when fewer pictures than this share are copies, that is none.
-_NO_COPY = 1e-6
 _PREVIEW_GAP = 0.7
-
-
-@dataclass(frozen=True, eq=False)
-class Ground:
-    """Hold what all cells of a run share."""
-
-    config: MitigationConfig
-    model: TextToImage
-    reference: Reference | None
-    normal: NormalPrompts | None
-    log_delta: float
-
-
-def as_images(config: MitigationConfig) -> ImageConfig:
-    """Return the images study's config of the same requests."""
-    return ImageConfig(
-        config.model,
-        config.prompts,
-        config.seeds,
-        config.steps,
-        config.guidance,
-        config.height,
-        config.width,
-        config.scheduler,
-        config.negative,
-    )
 
 
 def draw_cell(
@@ -68,7 +41,9 @@ def draw_cell(
     with peak_memory(ground.model.device) as peak:
         yield 0.0, None, None
         try:
-            mitigated = chosen.apply(ground.model, request, given=_given(ground, base, chosen))
+            mitigated = chosen.apply(
+                ground.model, request, given=given_for(ground, number, base, chosen)
+            )
         except MMHError as error:
             yield 1.0, None, _refused(ground, number, treatment, chosen, str(error))
             return
@@ -135,44 +110,6 @@ def _read(
         found = estimate_lid(model, latents, cond, ground.log_delta, DEFAULT_ESTIMATOR, seed)
         cell = replace(cell, lid=found.lid, lid_error=found.standard_error)
     return cell
-
-
-def _given(ground: Ground, base: Cell | None, chosen: Mitigation) -> Given:
-    """Return what mitigations may use: the unmitigated latents, what is normal, the index.
-
-    Only the chain may look for copies with these very seeds, since that is its recipe; any other
-    mitigation would be judged by what it was selected with, so its detector is the guidance norm.
-    """
-    normal, reference = ground.normal, ground.reference
-    seed = ground.config.seeds[0]
-    drawing = chosen.name == "automatic_chain" or normal is None
-    scan = (
-        None
-        if reference is None or not drawing
-        else lambda request: copy_share(ground.model, request, reference)
-    )
-    return Given(
-        generator=torch.Generator().manual_seed((seed * 7_919 + 13) % 2**63),
-        scan=scan,
-        threshold=None if scan is None else _NO_COPY,
-        normal_norms=None if normal is None else normal.guidance_norm[:, 0],
-        normal_lids=None if normal is None else normal.conditional,
-        latents=None if base is None else base.latents,
-        index=None if reference is None else reference.index,
-        embedder=None if reference is None else reference.embedder,
-    )
-
-
-def copy_share(model: TextToImage, request: Request, reference: Reference) -> Scan:
-    """Draw a request and score it by the share of its pictures that are copies."""
-    latents, forwards = None, 0.0
-    for step in generate(model, request):
-        latents = step.latents
-        forwards += 1.0 if step.eps_u is None else 2.0
-    if latents is None:
-        raise ValueError("The scheduler made no step.")
-    near = find_copies(reference, pixels_of(model, latents).float() / 255)
-    return Scan(sum(copy.kind != "none" for copy, _ in near) / len(near), forwards)
 
 
 def _with_strength(chosen: Mitigation, strength: float) -> Mitigation:

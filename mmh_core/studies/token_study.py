@@ -15,7 +15,7 @@ from mmh_core.mitigations.wording import Word, dropped, replaced, tidy, words_at
 from mmh_core.records import MMHError, Progress
 from mmh_core.studies.image_config import request_for
 from mmh_core.studies.image_reference import Reference
-from mmh_core.studies.mitigation_cells import as_images
+from mmh_core.studies.mitigation_ground import as_images
 from mmh_core.studies.mitigation_run import MitigationConfig
 from mmh_core.text_to_image.model import TextToImage
 

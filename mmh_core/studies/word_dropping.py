@@ -11,7 +11,7 @@ from mmh_core.mitigations.wording import Word, dropped, words_at, words_of
 from mmh_core.studies.image_config import request_for
 from mmh_core.studies.image_reference import Reference
 from mmh_core.studies.mitigation_benchmark_run import AttributionRecord, Caption
-from mmh_core.studies.mitigation_cells import as_images, copy_share
+from mmh_core.studies.mitigation_ground import as_images, copy_share
 from mmh_core.studies.mitigation_run import MitigationConfig
 from mmh_core.text_to_image.model import TextToImage
 

@@ -58,7 +58,7 @@ def all_given(model: TextToImage) -> Given:
     return Given(
         generator=torch.Generator().manual_seed(0),
         normal_norms=torch.tensor([1e-3]),
-        normal_lids=torch.tensor([1e6]),
+        normal_lids=lambda by, log_delta: torch.tensor([1e6]),
         index=build_index(embedder(pictures), labels, embedder),
         embedder=embedder,
     )

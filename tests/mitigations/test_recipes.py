@@ -261,7 +261,9 @@ def test_raising_lid_raises_it(model_of: ModelOf, kind: str, by: LidBy) -> None:
     before = normal_lids(model, request, ("the cat",), by=by, log_delta=0.5, generator=generator)
     target = before.max() + 0.5
     given = Given(
-        generator=torch.Generator().manual_seed(0), normal_lids=target[None], latents=latents
+        generator=torch.Generator().manual_seed(0),
+        normal_lids=lambda by, at: target[None],
+        latents=latents,
     )
     mitigation = RaiseLid(by=by, log_delta=0.5, most_steps=20)
     out = mitigation.apply(model, request, given=given)

@@ -19,7 +19,7 @@ from mmh_core.studies.image_drawing import pixels_of
 from mmh_core.studies.image_reference import Reference
 from mmh_core.studies.memory import peak_memory
 from mmh_core.studies.mitigation import checked, mitigation_study
-from mmh_core.studies.mitigation_cells import as_images, copy_share
+from mmh_core.studies.mitigation_ground import as_images, copy_share
 from mmh_core.studies.mitigation_run import MitigationConfig, MitigationRun, Treatment
 from mmh_core.text_to_image.generation import draw, generate
 from mmh_core.text_to_image.model import TextToImage

@@ -1,0 +1,126 @@
+"""Hold what the cells of a comparison share, and what each mitigation may use of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from mmh_core.mitigations.lid_loss import LidBy, normal_lids
+from mmh_core.mitigations.record import Given, Mitigation, Scan
+from mmh_core.studies.image_config import request_for
+from mmh_core.studies.image_drawing import pixels_of
+from mmh_core.studies.image_reference import Reference, find_copies
+from mmh_core.studies.image_run import ImageConfig, NormalPrompts
+from mmh_core.studies.mitigation_run import Cell, MitigationConfig
+from mmh_core.text_to_image.generation import generate
+from mmh_core.text_to_image.model import TextToImage
+from mmh_core.text_to_image.requests import Request
+
+#: A chain passes when fewer pictures than this share are copies, that is none.
+_NO_COPY = 1e-6
+#: Normal prompts that are drawn to learn their LIDs by an estimator other than the usual one.
+ASKED = 12
+
+#: LIDs (N,) of normal prompts' pictures by an estimator at a scale.
+NormalLids = Callable[[LidBy, float], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Ground:
+    """Hold what all cells of a run share."""
+
+    config: MitigationConfig
+    model: TextToImage
+    reference: Reference | None
+    normal: NormalPrompts | None
+    log_delta: float
+    normal_lids: NormalLids | None = None
+
+
+def as_images(config: MitigationConfig) -> ImageConfig:
+    """Return the images study's config of the same requests."""
+    return ImageConfig(
+        config.model,
+        config.prompts,
+        config.seeds,
+        config.steps,
+        config.guidance,
+        config.height,
+        config.width,
+        config.scheduler,
+        config.negative,
+    )
+
+
+def lids_of_normal(
+    config: MitigationConfig, model: TextToImage, normal: NormalPrompts
+) -> NormalLids:
+    """Return a function that draws `ASKED` normal prompts once per estimator and reads their LID.
+
+    The readings that come with `normal` are by another estimator at another scale, and LIDs
+    compare only where both are equal. One picture each, of the first seed.
+    """
+    distinct = tuple(dict.fromkeys(normal.prompts))
+    count = min(ASKED, len(distinct))
+    prompts = tuple(distinct[i * len(distinct) // count] for i in range(count))
+    request = replace(request_for(as_images(config), ""), seeds=config.seeds[:1])
+
+    @cache
+    def lids(by: LidBy, log_delta: float) -> Tensor:
+        generator = torch.Generator().manual_seed(config.seeds[0] % 2**63)
+        return normal_lids(
+            model, request, prompts, by=by, log_delta=log_delta, generator=generator
+        )
+
+    return lids
+
+
+def given_for(ground: Ground, number: int, base: Cell | None, chosen: Mitigation) -> Given:
+    """Return what a mitigation may use: the unmitigated latents, what is normal, the index.
+
+    Only the chain may look for copies with these very seeds, since that is its recipe; any other
+    mitigation would be judged by what it was selected with, so its detector is the guidance norm.
+    """
+    normal, reference = ground.normal, ground.reference
+    seed, asked = ground.config.seeds[0], ground.config.prompts[number]
+    drawing = chosen.name == "automatic_chain" or normal is None
+    scan = (
+        None
+        if reference is None or not drawing
+        else lambda request: copy_share(ground.model, request, reference, asked)
+    )
+    return Given(
+        generator=torch.Generator().manual_seed((seed * 7_919 + 13) % 2**63),
+        scan=scan,
+        threshold=None if scan is None else _NO_COPY,
+        normal_norms=None if normal is None else normal.guidance_norm[:, 0],
+        normal_lids=ground.normal_lids,
+        latents=None if base is None else base.latents,
+        index=None if reference is None else reference.index,
+        embedder=None if reference is None else reference.embedder,
+    )
+
+
+def copy_share(
+    model: TextToImage, request: Request, reference: Reference, asked: str | None = None
+) -> Scan:
+    """Draw a request and score it by the share of its pictures that are copies.
+
+    With the prompt as it was `asked` it also says how well the pictures fit that.
+    """
+    latents, forwards = None, 0.0
+    for step in generate(model, request):
+        latents = step.latents
+        forwards += 1.0 if step.eps_u is None else 2.0
+    if latents is None:
+        raise ValueError("The scheduler made no step.")
+    pictures = pixels_of(model, latents).float() / 255
+    found = find_copies(reference, pictures)
+    scan = Scan(sum(copy.kind != "none" for copy, _ in found) / len(found), forwards)
+    if asked is None or reference.alignment is None:
+        return scan
+    return replace(scan, alignment=float(reference.alignment(pictures, asked).mean()))
