@@ -100,8 +100,10 @@ def demonstration_command(
 
     check_places(out)
     folder = Path(CATALOGUE["pocket-sd"].source)
-    items = followed(demonstration_items(load("pocket-sd", device=device_of(device)), folder))
+    model = load("pocket-sd", device=device_of(device))
     with TemporaryDirectory() as place:
+        runs = Path(place) / "runs"
+        items = followed(demonstration_items(model, folder, runs))
         file = _file(Path(place), make=True)
         queue = create_queue(
             file,
@@ -111,8 +113,8 @@ def demonstration_command(
             settings={"demonstration": True},
             items=items,
         )
-        export_case(file, queue.id, Path(place) / "runs", out)
-    typer.echo(f"{out}: {len(items):,} items.")
+        made = export_case(file, queue.id, runs, out)
+    typer.echo(f"{out}: {made.items:,} items, {made.runs:,} runs.")
 
 
 def _file(data: Path, *, make: bool = False) -> SqliteFile:

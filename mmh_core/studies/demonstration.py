@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mmh_core.records import Progress
+from mmh_core.store.archive import save_record
 from mmh_core.store.review_records import ReviewItem
 from mmh_core.studies.early_scan import read_early, score_prompts
 from mmh_core.studies.image import image_study
@@ -21,6 +22,8 @@ NAME = "Demonstration: prompts of the embedded model"
 SEEDS = (0, 1, 2, 3)
 #: Subjects of each kind, and how many of them are asked for in a paraphrase too.
 SUBJECTS, PARAPHRASES = 9, 3
+#: Prompts of each kind whose full study is kept, a quarter of a megabyte each.
+KEPT = 2
 
 
 def demonstration_prompts(folder: Path) -> list[PromptExample]:
@@ -38,14 +41,28 @@ def demonstration_prompts(folder: Path) -> list[PromptExample]:
     return found
 
 
-def demonstration_items(model: TextToImage, folder: Path) -> Iterator[Progress[list[ReviewItem]]]:
+def kept_prompts(prompts: list[PromptExample]) -> set[str]:
+    """Return the captions whose full study is kept: the first `KEPT` of each kind."""
+    kinds = dict.fromkeys(one.kind for one in prompts)
+    return {
+        one.caption
+        for kind in kinds
+        for one in [each for each in prompts if each.kind == kind][:KEPT]
+    }
+
+
+def demonstration_items(
+    model: TextToImage, folder: Path, runs: Path
+) -> Iterator[Progress[list[ReviewItem]]]:
     """Study the prompts; the last progress has all items, the most suspicious ones first.
 
-    The score is that of the early scan where the folder has its calibration. Labels do not say
-    what is known of a prompt: a reviewer is to find out.
+    The full studies of `kept_prompts` go into the folder `runs`. The score is that of the early
+    scan where the model's folder has its calibration. Labels do not say what is known of a prompt:
+    a reviewer is to find out.
     """
     reference, normal, early = pocket_reference(folder), read_normal(folder), read_early(folder)
     prompts = demonstration_prompts(folder)
+    kept = kept_prompts(prompts)
     height, width = model.picture_size
     items: list[ReviewItem] = []
     for number, one in enumerate(prompts, start=1):
@@ -61,7 +78,11 @@ def demonstration_items(model: TextToImage, folder: Path) -> Iterator[Progress[l
             frames=0,
         )
         *_, last = image_study(config, model, reference, normal)
-        item = run_item(last.partial)
+        name = ""
+        if one.caption in kept:
+            name = f"demonstration-{number:02d}.safetensors"
+            save_record(runs / name, last.partial)
+        item = run_item(last.partial, file=name)
         if early is not None:
             score = float(score_prompts(model, early, [one.caption]).score[0])
             item = replace(item, score=score)
