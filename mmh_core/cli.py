@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mmh_core.cli_benchmark import benchmark
+from mmh_core.cli_benchmark import benchmark, score
 from mmh_core.cli_images import audit, images
 from mmh_core.cli_index import index
 from mmh_core.cli_mitigation import mitigate, mitigation_benchmark
@@ -36,6 +36,7 @@ app.command()(benchmark)
 app.command()(index)
 app.command()(calibrate)
 app.command()(scan)
+app.command()(score)
 app.command()(mitigate)
 app.command("mitigation-benchmark")(mitigation_benchmark)
 app.add_typer(pocket, name="pocket")

@@ -49,8 +49,9 @@ def build_command(
     from mmh_core.pocket.plan import fitted_to
     from mmh_core.pocket.world import build_world
     from mmh_core.studies.cause_calibration import calibrate_cause, write_cause
+    from mmh_core.studies.detector_calibration import calibrate_detectors, write_detectors
     from mmh_core.studies.early_scan import early_calibration, early_times, write_early
-    from mmh_core.studies.image_reference import captioned_pictures
+    from mmh_core.studies.image_reference import captioned_pictures, pocket_reference
     from mmh_core.studies.labelled_prompts import pocket_labelled, pocket_normal_captions
     from mmh_core.studies.normal_prompts import pocket_normal, write_normal
     from mmh_core.text_to_image.stable_diffusion import CARD, load
@@ -77,6 +78,10 @@ def build_command(
     normal_captions = pocket_normal_captions(seed)
     write_early(out, followed(early_calibration(model, normal_captions, times=times)))
     write_cause(out, calibrate_cause(labelled, lambda caption: captioned_pictures(world, caption)))
+    detectors = followed(calibrate_detectors(labelled, model, pocket_reference(out)))
+    if detectors is None:
+        raise ValueError("The detectors gave no calibration.")
+    write_detectors(out, detectors)
     typer.echo(f"Built into {built.out}.")
     found = followed(check(out, device=place))
     add_to_card(out, {"figures": plain(found.rows)})

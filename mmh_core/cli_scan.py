@@ -11,6 +11,7 @@ from mmh_core.cli_output import check_places, device_of, followed
 from mmh_core.records import MMHError
 
 if TYPE_CHECKING:
+    from mmh_core.studies.image_reference import Reference
     from mmh_core.studies.scan import ScanState
 
 ModelName = Annotated[str, typer.Option(help="A name of the catalogue, a folder or a file.")]
@@ -35,7 +36,6 @@ def scan(
     Results are Parquet files in the folder; a killed scan goes on where it was.
     """
     from mmh_core.studies.early_scan import read_early
-    from mmh_core.studies.image_reference import pocket_reference
     from mmh_core.studies.normal_prompts import read_normal
     from mmh_core.studies.scan import ScanConfig, Scanner
     from mmh_core.studies.scan import scan as scanned
@@ -52,12 +52,10 @@ def scan(
             f"{model} has no calibration: make one with `mmh_core calibrate NORMAL.txt --model "
             f"{model} --out FOLDER`, then name it by --calibration."
         )
-    loaded = load(model, device=device_of(device))
-    own = folder is not None and (folder / "world.json").exists()
     scanner = Scanner(
-        loaded,
+        load(model, device=device_of(device)),
         early,
-        pocket_reference(folder) if own and folder is not None else None,
+        _reference(folder),
         None if folder is None else read_normal(folder),
     )
     state = followed(scanned(table, out, scanner, ScanConfig(model, share, study)))
@@ -65,21 +63,46 @@ def scan(
 
 
 def calibrate(
-    table: Annotated[Path, typer.Argument(help="Prompts that are not memorized, 20 or more.")],
+    table: Annotated[
+        Path,
+        typer.Argument(help="20 or more normal prompts; a label may call others memorized."),
+    ],
     out: Annotated[Path, typer.Option(help="Folder to keep the calibration in.")],
     model: ModelName = "pocket-sd",
+    every: Annotated[
+        bool, typer.Option("--all", help="Calibrate all detectors, for which pictures are drawn.")
+    ] = False,
     device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda or auto.")] = "auto",
 ) -> None:
-    """Read what is normal for a model from prompts that it has not memorized."""
-    from mmh_core.store.prompt_table import prompt_batches
-    from mmh_core.studies.early_scan import FILE, early_calibration, write_early
+    """Read what is normal for a model from prompts that it has not memorized.
+
+    Prompts labelled memorized choose the times of the early scan, and with --all fit the combined
+    score.
+    """
+    from mmh_core.studies.early_scan import FILE, write_early
+    from mmh_core.studies.labelled_prompts import read_calibrating
     from mmh_core.text_to_image.stable_diffusion import load
 
     check_places(out / FILE)
-    prompts = [row.prompt for batch in prompt_batches(table, most=10_000) for row in batch.rows]
-    found = followed(early_calibration(load(model, device=device_of(device)), prompts))
-    write_early(out, found)
-    typer.echo(f"Calibrated {found.model} on {len(found.prompts):,} prompts into {out}.")
+    prompts = read_calibrating(table)
+    loaded, early = load(model, device=device_of(device)), None
+    if every:
+        from mmh_core.studies.detector_calibration import calibrate_detectors, write_detectors
+
+        full = followed(calibrate_detectors(prompts, loaded, _reference(_folder(model))))
+        if full is None:
+            raise ValueError("The calibration gave no result.")
+        write_detectors(out, full)
+        early = full.early()
+    else:
+        from mmh_core.studies.early_scan import calibrate_early
+
+        early = followed(calibrate_early(loaded, prompts))
+    write_early(out, early)
+    kept = "every detector" if every else "the early scan"
+    typer.echo(
+        f"Calibrated {kept} of {early.model} on {len(early.prompts):,} normal prompts into {out}."
+    )
 
 
 def scan_summary(state: ScanState) -> str:
@@ -104,3 +127,11 @@ def _folder(model: str) -> Path | None:
 
     folder = Path(CATALOGUE[model].source if model in CATALOGUE else model)
     return folder if folder.is_dir() else None
+
+
+def _reference(folder: Path | None) -> Reference | None:
+    """Return the training set beside a model, None where there is none."""
+    from mmh_core.studies.image_reference import pocket_reference
+
+    known = folder is not None and (folder / "world.json").exists()
+    return pocket_reference(folder) if known and folder is not None else None

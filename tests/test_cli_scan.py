@@ -68,7 +68,8 @@ def test_the_table_of_detectors_has_the_best_first_with_interval_and_cost() -> N
     assert lines[0].startswith("| detector | forwards | AUC | TPR at 1 % FPR | AUC duplicate |")
     best = max(run.rows, key=lambda row: (row.all.auc, row.all.tpr))
     assert lines[2].startswith(f"| {best.label} | 4 | {best.all.auc:.3f} (")
-    assert len(lines) == 2 + len(run.rows) + 2
+    assert len(lines) == 2 + len(run.rows) + 3
+    assert "AUC of 0.900, by five-fold cross-validation" in lines[-1]
     causes = cause_table(run).splitlines()
     assert causes[2] == "| OD-Mem | 2 | 1 | 0 |" and causes[3] == "| DD-Mem | 0 | 1 | 0 |"
     assert "0.833 (0.500 to 1.000)" in causes[-1]

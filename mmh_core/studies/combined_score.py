@@ -60,12 +60,7 @@ def fit_combined(scores: Mapping[str, Tensor], memorized: Tensor) -> CombinedSco
     names = tuple(name for name in COMBINED if name in scores)
     if not names:
         raise ValueError(f"The combined score is made of {', '.join(COMBINED)}; none was run.")
-    fewest = min(int(memorized.sum()), int((~memorized).sum()))
-    if fewest < FOLDS:
-        raise MMHError(
-            f"The combined score needs {FOLDS} memorized and {FOLDS} normal prompts to be fitted "
-            f"on and found {fewest} of one: add labelled prompts."
-        )
+    check_labels(memorized)
     features = torch.stack([scores[name] for name in names], dim=1).double()
     mean = features[~memorized].mean(0)
     spread = features[~memorized].std(0).clamp(min=1e-12)
@@ -84,3 +79,13 @@ def fit_combined(scores: Mapping[str, Tensor], memorized: Tensor) -> CombinedSco
         float(roc_auc_score(y, predicted)),
         float((wrong[memorized].mean() + wrong[~memorized].mean()) / 2),
     )
+
+
+def check_labels(memorized: Tensor) -> None:
+    """Refuse labels (P,) bool that are too few of a kind to cross-validate. Errors: MMHError."""
+    yes, no = int(memorized.sum()), int((~memorized).sum())
+    if min(yes, no) < FOLDS:
+        raise MMHError(
+            f"The combined score is fitted on at least {FOLDS} memorized and {FOLDS} normal "
+            f"prompts, and there are {yes} and {no}: label more prompts."
+        )

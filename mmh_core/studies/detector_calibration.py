@@ -17,14 +17,16 @@ from torch import Tensor
 
 from mmh_core.detectors.catalogue import DETECTORS, adapted
 from mmh_core.detectors.drawing import draw_evidence
+from mmh_core.detectors.guidance_norm import GuidanceTrace
 from mmh_core.detectors.measurement import Detector, fit
+from mmh_core.detectors.seed_agreement import SeedAgreement
 from mmh_core.dimension.curve import lid_curve, plateau
 from mmh_core.dimension.spectral import soft_spectral_count
 from mmh_core.records import MMHError, Progress
 from mmh_core.store.archive import load_record, save_record
 from mmh_core.studies import combined_score
 from mmh_core.studies.benchmark_run import LabelledPrompt
-from mmh_core.studies.combined_score import CombinedScore, fit_combined
+from mmh_core.studies.combined_score import CombinedScore, check_labels, fit_combined
 from mmh_core.studies.early_scan import (
     PUBLISHED_TIMES,
     SEEDS,
@@ -36,8 +38,8 @@ from mmh_core.studies.image_reference import Reference
 from mmh_core.studies.measured import Measured, measured
 from mmh_core.text_to_image.model import TextToImage
 
-#: The file beside the model; fewer normal prompts than this say nothing of rare scores.
-FILE, FEWEST = "detectors.safetensors", 20
+#: The file beside the model.
+FILE = "detectors.safetensors"
 #: Normal prompts whose curves choose the scale of LID where none is known.
 _FOR_SCALE = 4
 
@@ -175,19 +177,22 @@ def calibrate_detectors(
     All constants, percentiles and thresholds come from its normal prompts. Where some prompts are
     memorized, their labels choose the times of the early scan and fit the combined score. LID is
     read at `log_delta`, else at the reference's calibrated scale, else on the plateau of a few
-    normal prompts. Errors: MMHError without normal prompts, or with too few memorized ones.
+    normal prompts. Detectors for which the model makes too few steps, or the seeds are too few,
+    are left out. Errors: MMHError without normal prompts, or with too few memorized ones.
     """
     mine = [p for p in labelled if p.split == "calibration" and p.kind != "paraphrase"]
     normal = torch.tensor([not one.memorized for one in mine])
     if not bool(normal.any()):
         raise MMHError("There are no normal prompts to calibrate on: add some.")
+    if not bool(normal.all()):
+        check_labels(~normal)
     yield Progress(0.0, "Choosing where to read", None)
     times = PUBLISHED_TIMES if bool(normal.all()) else early_times(model, labelled, seeds[:2])
     scale = reference.log_delta if log_delta is None and reference is not None else log_delta
     if scale is None:
         scale = lid_scale(model, [one.prompt for one in mine if not one.memorized], seeds[0])
     embedder = embedder_of(reference)
-    chosen = {name: DETECTORS[name] for name in dict.fromkeys(names)}
+    chosen = _usable(names, model.steps, len(seeds))
     detectors = adapted(chosen, log_delta=scale, embedder=embedder, early=times)
     empty = DetectorCalibration(
         model.name,
@@ -212,6 +217,17 @@ def calibrate_detectors(
     if half is None:
         raise ValueError("No prompt was measured.")
     yield Progress(1.0, "Calibrated", _calibrated(empty, half, normal))
+
+
+def _usable(names: Sequence[str], steps: int, seeds: int) -> dict[str, Detector]:
+    """Return the detectors by these names that so many steps and seeds suffice for."""
+    chosen = {name: DETECTORS[name] for name in dict.fromkeys(names)}
+    return {
+        name: each
+        for name, each in chosen.items()
+        if not (isinstance(each, GuidanceTrace) and (each.steps or 0) > steps)
+        and not (isinstance(each, SeedAgreement) and seeds < 2)
+    }
 
 
 def _calibrated(empty: DetectorCalibration, half: Measured, normal: Tensor) -> DetectorCalibration:

@@ -149,6 +149,19 @@ def early_calibration(
         )
 
 
+def calibrate_early(
+    model: TextToImage, labelled: Sequence[LabelledPrompt], seeds: tuple[int, ...] = SEEDS
+) -> Iterator[Progress[EarlyCalibration]]:
+    """Calibrate on the normal prompts; the memorized ones, where there are some, choose the times.
+
+    Errors: those of `early_calibration`.
+    """
+    known = any(one.memorized for one in labelled)
+    times = early_times(model, labelled) if known else PUBLISHED_TIMES
+    normal = [one.prompt for one in labelled if not one.memorized]
+    yield from early_calibration(model, normal, seeds, times=times)
+
+
 def write_early(folder: Path, found: EarlyCalibration) -> None:
     """Keep a calibration in a folder."""
     save_record(folder / FILE, found)

@@ -101,13 +101,31 @@ def read_labelled(path: Path) -> tuple[LabelledPrompt, ...]:
     return split_labelled(_rows(path))
 
 
-def _rows(path: Path) -> Iterator[tuple[str, bool, str]]:
-    """Yield (prompt, memorized, kind) of a table."""
+def read_calibrating(path: Path, fewest: int = 20) -> tuple[LabelledPrompt, ...]:
+    """Return the prompts of a table to calibrate on, all of them in the calibration half.
+
+    A row without a label is normal. Errors: MMHError naming the first row that cannot be used, and
+    for fewer normal prompts than `fewest`, which say nothing of rare scores.
+    """
+    found = tuple(
+        LabelledPrompt(prompt, memorized, kind, "calibration")
+        for prompt, memorized, kind in _rows(path, blank="normal")
+    )
+    normal = sum(not one.memorized for one in found)
+    if normal < fewest:
+        raise MMHError(
+            f"{normal} different normal prompts are too few to calibrate: give at least {fewest}."
+        )
+    return found
+
+
+def _rows(path: Path, blank: str = "") -> Iterator[tuple[str, bool, str]]:
+    """Yield (prompt, memorized, kind) of a table; `blank` is what an empty label says."""
     for batch in prompt_batches(path):
         for problem in batch.problems:
             raise MMHError(f"Row {problem.row} of {path.name}: {problem.message}")
         for row in batch.rows:
-            said = row.label.strip().lower()
+            said = row.label.strip().lower() or blank
             if said not in (*_YES, *_NO):
                 raise MMHError(
                     f"Row {row.row} of {path.name} has the label {row.label[:40]!r}: write "

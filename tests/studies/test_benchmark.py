@@ -16,8 +16,8 @@ from mmh_core.detectors.measurement import fit, measure
 from mmh_core.records import MMHError
 from mmh_core.studies import labelled_prompts
 from mmh_core.studies.benchmark import benchmark_study
-from mmh_core.studies.combined_score import COMBINED
 from mmh_core.studies.benchmark_run import BenchmarkRun, LabelledPrompt
+from mmh_core.studies.combined_score import COMBINED
 from mmh_core.studies.early_scan import early_times
 from mmh_core.studies.labelled_prompts import pocket_labelled, split_labelled
 from mmh_core.studies.roc import area
