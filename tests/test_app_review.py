@@ -58,7 +58,7 @@ def filled() -> QueueRecord:
     )
 
 
-def opened(**link: str) -> AppTest:
+def opened(**link: str | list[str]) -> AppTest:
     """Return the page in a new browser, run once."""
     app = AppTest.from_file(str(PAGE), default_timeout=120)
     for name, value in link.items():

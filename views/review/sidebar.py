@@ -11,7 +11,8 @@ from mmh_core.store.item_search import filter_choices
 from mmh_core.store.review_records import MAX_NAME, REVIEW_VERDICTS, QueueRecord
 from views import layout
 from views.review import state
-from views.review.state import ORDERS, UNJUDGED, key
+from views.review.filters import MAX_SEARCH, ORDERS, UNJUDGED
+from views.review.state import key
 
 
 def sidebar(known: list[QueueRecord]) -> None:
@@ -53,7 +54,7 @@ def _filters() -> None:
         st.text_input(
             "Text",
             key=key("text"),
-            max_chars=200,
+            max_chars=MAX_SEARCH,
             placeholder="in prompt, label, notes or tags",
         )
         _several("Verdict", "verdicts", [UNJUDGED, *REVIEW_VERDICTS])

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
 from urllib.parse import urlencode
 
 import streamlit as st
 
 from mmh_core import review_session
 from mmh_core.records import MMHError
-from mmh_core.store.item_search import ItemFilter, ItemOrder, get_item, next_item
+from mmh_core.store.item_search import ItemFilter, filter_choices, get_item, next_item
 from mmh_core.store.review_records import REVIEW_VERDICTS, ItemView, QueueRecord, ReviewVerdict
 from mmh_core.store.verdicts import JudgedMeanwhile, Place, annotate, judge, undo
+from views.review import filters
 from views.review.links import link_item, link_job, link_queue, link_tab
 
 PREFIX = "rv_"
-ORDERS: dict[ItemOrder, str] = {
-    "position": "as they came",
-    "score": "score of the scan",
-    "similarity": "similarity",
-    "lid_percentile": "LID percentile",
-    "lid": "LID",
-}
-#: What the widget shows for items without a verdict.
-UNJUDGED = "not judged yet"
 FIRST_REVIEWER = "Reviewer 1"
 #: Keys that judge: one key is verdict and next.
 KEYS: dict[ReviewVerdict, str] = {
@@ -36,26 +26,9 @@ _WIDGETS = {
     "reviewer": FIRST_REVIEWER,
     "blind": False,
     "all": False,
-    "text": "",
-    "causes": [],
-    "kinds": [],
-    "verdicts": [],
-    "least": None,
-    "most": None,
-    "order": "position",
-    "descending": False,
+    **filters.DEFAULTS,
 }
 _KEPT = PREFIX + "kept"
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Hold what a link can carry: the queue, the item shown, the section and a scan's job."""
-
-    queue: str | None
-    item: int | None
-    tab: str
-    job: str | None
 
 
 def key(name: str) -> str:
@@ -67,7 +40,10 @@ def restore(known: list[QueueRecord]) -> list[str]:
     """Put this run's choices where widgets look, and return what of the link was refused."""
     state = st.session_state
     first = _KEPT not in state
-    source: dict[str, object] = dict(st.query_params) if first else dict(state[_KEPT])
+    asked = {name: st.query_params.get_all(name) for name in st.query_params}
+    source: dict[str, object] = (
+        {n: v[-1] for n, v in asked.items()} if first else dict(state[_KEPT])
+    )
     if not first:
         source |= {n: state[key(n)] for n in (*_LINKED, *_WIDGETS) if key(n) in state}
     said: list[str] = []
@@ -75,8 +51,13 @@ def restore(known: list[QueueRecord]) -> list[str]:
     state[key("item")] = link_item(source.get("item"), said)
     state[key("tab")] = link_tab(source.get("tab"), said)
     state[key("job")] = link_job(source.get("job"), said)
+    if first:
+        source = _WIDGETS | {"blind": source.get("blind") == "1"}
+        if known:
+            choices = filter_choices(review_session.queues(), queue())
+            source |= filters.read_filter(asked, *choices, said)
     for name, default in _WIDGETS.items():
-        state[key(name)] = default if first else source.get(name, default)
+        state[key(name)] = source.get(name, default)
     return said
 
 
@@ -85,16 +66,18 @@ def remember() -> None:
     state = st.session_state
     state[_KEPT] = {name: state.get(key(name)) for name in (*_LINKED, *_WIDGETS)}
     found = link()
-    if dict(st.query_params) != found:
+    if {name: st.query_params.get_all(name) for name in st.query_params} != found:
         st.query_params.from_dict(found)
 
 
-def link() -> dict[str, str]:
-    """Return the parameters of a link to what is shown now."""
+def link() -> dict[str, list[str]]:
+    """Return the parameters of a link to what is shown now; it does not say who judges."""
     pairs = {name: st.session_state.get(key(name)) for name in _LINKED}
     if pairs["tab"] == "judge":
         pairs["tab"] = None
-    return {name: str(value) for name, value in pairs.items() if value is not None}
+    pairs["blind"] = "1" if st.session_state.get(key("blind")) else None
+    found = {name: [str(value)] for name, value in pairs.items() if value is not None}
+    return found | filters.filter_link(_filtered())
 
 
 def address(page: str, **values: str) -> str:
@@ -114,19 +97,13 @@ def reviewer() -> str:
 
 def chosen() -> ItemFilter:
     """Return the filter of the sidebar."""
-    state = st.session_state
-    least, most = state[key("least")], state[key("most")]
-    verdicts = tuple(None if one == UNJUDGED else one for one in state[key("verdicts")])
-    return ItemFilter(
-        -math.inf if least is None else float(least),
-        math.inf if most is None else float(most),
-        tuple(state[key("causes")]),
-        tuple(state[key("kinds")]),
-        verdicts,
-        str(state[key("text")] or "").strip(),
-        state[key("order")],
-        bool(state[key("descending")]),
-    )
+    return filters.item_filter(_filtered())
+
+
+def _filtered() -> dict[str, object]:
+    return {
+        name: st.session_state.get(key(name), filters.DEFAULTS[name]) for name in filters.DEFAULTS
+    }
 
 
 def open_queue(name: str | None = None) -> None:
@@ -135,10 +112,9 @@ def open_queue(name: str | None = None) -> None:
     if name is not None:
         state[key("queue")] = name
     state[key("item")] = None
-    for widget in ("causes", "kinds", "verdicts"):
-        state[key(widget)] = []
-    state[key("least")] = state[key("most")] = None
-    state[key("text")] = ""
+    for name_of, default in filters.DEFAULTS.items():
+        if name_of not in ("order", "descending"):
+            state[key(name_of)] = default
 
 
 def show_item(position: int) -> None:
