@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -126,18 +126,16 @@ def folder_reference(index_folder: Path, embedder: Embedder, pictures: Path) -> 
 
 def truth_table(labels: pd.DataFrame, prompts: pd.DataFrame) -> dict[str, PromptTruth]:
     """Return what is known of every caption of the embedded world, paraphrases included."""
-    by_subject = {str(name): rows for name, rows in labels.groupby("subject", sort=False)}
+    by_subject = _truths(labels, "subject")
     found = {}
     for caption, subject, trained in zip(
         prompts.caption, prompts.subject, prompts.trained, strict=True
     ):
-        rows = by_subject.get(str(subject))
-        if rows is not None:
-            found[str(caption)] = _truth(rows, str(subject), bool(trained))
-    unnamed = labels[labels.kind == "open"].explode("captions")
-    for caption, rows in unnamed.groupby("captions", sort=False):
-        found[str(caption)] = _truth(rows, str(rows.subject.iloc[0]), True)
-    return found
+        known = by_subject.get(str(subject))
+        if known is not None:
+            found[str(caption)] = replace(known, trained=bool(trained))
+    unnamed = labels[labels.kind == "open"].explode("captions", ignore_index=True)
+    return found | _truths(unnamed, "captions")
 
 
 def find_copies(
@@ -182,15 +180,17 @@ def agreement(reference: Reference | None, pictures: Tensor) -> float:
     return total / (count * (count - 1))
 
 
-def _truth(rows: pd.DataFrame, subject: str, trained: bool) -> PromptTruth:
-    return PromptTruth(
-        kind=str(rows.kind.iloc[0]),
-        subject=subject,
-        trained=trained,
-        lid=float(rows.lid.median()),
-        pictures=len(rows),
-        copies=int(rows.copies.sum()),
-    )
+def _truths(labels: pd.DataFrame, column: str) -> dict[str, PromptTruth]:
+    """Return what is known of the training pictures that share a value of a column."""
+    groups = labels.groupby(column, sort=False)
+    first = groups[["kind", "subject"]].first()
+    middle, copies, counts = groups["lid"].median(), groups["copies"].sum(), groups.size()
+    return {
+        str(name): PromptTruth(str(kind), str(subject), True, float(lid), int(count), int(copied))
+        for name, kind, subject, lid, count, copied in zip(
+            first.index, first.kind, first.subject, middle, counts, copies, strict=True
+        )
+    }
 
 
 def _evidence(
