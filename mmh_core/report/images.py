@@ -106,19 +106,18 @@ def _prompts(run: ImageRun) -> list[dict[str, Any]]:
 
 def _card(run: ImageRun, one: PictureResult) -> dict[str, Any]:
     sign, color = LOOKS[one.verdict]
-    near = one.neighbors
-    nearest = next((n for n in near if one.copy is not None and n.id == one.copy.nearest), None)
+    nearest = one.nearest
     return {
         "one": one,
         "sign": sign,
         "color": color,
         "picture": _data_url(one.picture),
         "small": max(one.picture.shape[1:]) <= SMALL,
-        "nearest": nearest or (near[0] if near else None),
-        "nearest_picture": _data_url((nearest or near[0]).picture) if near else "",
-        "nearest_small": bool(near) and max((nearest or near[0]).picture.shape[1:]) <= SMALL,
+        "nearest": nearest,
+        "nearest_picture": "" if nearest is None else _data_url(nearest.picture),
+        "nearest_small": nearest is not None and max(nearest.picture.shape[1:]) <= SMALL,
         "figures": _figures(one),
-        "neighbors": [(n, _data_url(_thumb(n.picture))) for n in near[:NEIGHBORS_SHOWN]],
+        "neighbors": [(n, _data_url(_thumb(n.picture))) for n in one.neighbors[:NEIGHBORS_SHOWN]],
         "charts": [Markup(chart) for chart in (_guidance(run, one), _curve(run, one)) if chart],
     }
 

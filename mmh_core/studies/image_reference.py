@@ -201,16 +201,22 @@ def _evidence(
             _by_descriptor(reference, float(s), int(i), int(c))
             for s, i, c in zip(similarity[:, 0], ids[:, 0], copies[:, 0], strict=True)
         ]
-    found = copy_evidence(pictures, reference.embedder, reference.training, reference.thresholds)
+    training = reference.training
+    found = copy_evidence(pictures, reference.embedder, training, reference.thresholds)
+    copies_of = dict(zip(training.index.ids.tolist(), training.copies.tolist(), strict=True))
+    # A copy is named by its pixels, all else by the descriptor.
+    exact = torch.tensor([kind == "exact" for kind in found.kind])
+    named = torch.where(exact, found.pixel_nearest, found.nearest)
+    similar = torch.where(exact, found.pixel_similarity, found.similarity)
     return [
         CopyFound(
             kind=found.kind[b],
             reason=found.reason[b],
-            nearest=int(found.nearest[b]),
-            similarity=float(found.similarity[b]),
+            nearest=int(named[b]),
+            similarity=float(similar[b]),
             calibrated_l2=float(found.calibrated_l2[b]),
             ratio=float(found.ratio[b]),
-            copies=int(found.copies[b]),
+            copies=copies_of[int(named[b])],
             near_duplicates=int(found.near_duplicates[b]),
             agreeing=float(found.agreeing[b]),
             family=int(found.family[b]),

@@ -93,6 +93,7 @@ class NeighborFound:
 class CopyFound:
     """Hold the evidence that a picture is a copy, in the terms of `retrieval.copy_evidence`.
 
+    `nearest`, with its similarity and copies, is the training picture that the reason names.
     NaN stands for what the reference cannot tell: distances in pixels need the pictures.
     """
 
@@ -161,6 +162,16 @@ class PictureResult:
     def lid(self) -> LidReading | None:
         """Return the reading of the default estimator, None before it was made."""
         return self.lids[0] if self.lids else None
+
+    @property
+    def nearest(self) -> NeighborFound | None:
+        """Return the training picture that the copy evidence names, None where none was searched.
+
+        Of a copy that is the one nearest in pixels: of several versions of a picture, another may
+        have the more similar descriptor.
+        """
+        named = [n for n in self.neighbors if self.copy is not None and n.id == self.copy.nearest]
+        return next(iter((*named, *self.neighbors)), None)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from mmh_core.studies.image import image_study
 from mmh_core.studies.image_config import checked, request_for
 from mmh_core.studies.image_drawing import cut_off
 from mmh_core.studies.image_lid import EFFORT, LOG_DELTAS
-from mmh_core.studies.image_reference import Reference
+from mmh_core.studies.image_reference import Reference, find_copies
 from mmh_core.studies.image_run import (
     ImageConfig,
     ImageRun,
@@ -175,6 +175,34 @@ def test_a_planted_copy_is_called_one_and_a_fresh_picture_is_not(run: ImageRun) 
     assert second.copy is not None and second.copy.reason in second.reason
     assert first.truth == TRUTH
     assert run.searched == 60
+
+
+def test_a_copy_names_the_picture_nearest_in_pixels_and_shows_that_one(
+    planted: Reference, run: ImageRun
+) -> None:
+    copy = run.pictures[0].picture.float() / 255
+    asked = copy.clone()
+    asked[:, :16] = (asked[:, :16] + 0.06).clamp(max=1)
+    # A grid too fine for the descriptor: over its squares of 2 x 2 pixels the mean stays.
+    room = -torch.nn.functional.max_pool2d(-torch.minimum(asked, 1 - asked)[None], 2)
+    height = torch.nn.functional.interpolate(room, scale_factor=2)[0].clamp(max=0.3)
+    rows, columns = torch.meshgrid(torch.arange(32), torch.arange(32), indexing="ij")
+    finer = asked + height * torch.where((rows + columns) % 2 == 0, 1.0, -1.0)
+    pictures = torch.stack([planted.picture(row) for row in range(60)])
+    pictures[8] = (finer * 255).round().to(torch.uint8)
+    index = build_index(embed_all(planted.embedder, pictures), labels(60), planted.embedder)
+    training = training_pictures(pictures, index)
+    reference = replace(planted, index=index, training=training, picture=lambda row: pictures[row])
+    [(found, neighbors)] = find_copies(reference, asked[None])
+    assert [near.id for near in neighbors[:2]] == [8, 7]
+    assert (found.kind, found.nearest) == ("exact", 7)
+    assert found.similarity == pytest.approx(neighbors[1].similarity, abs=1e-6)
+    assert found.reason.startswith("A copy of training picture 7:")
+    shown = replace(run.pictures[0], copy=found, neighbors=neighbors).nearest
+    assert shown is neighbors[1] and torch.equal(shown.picture, run.pictures[0].picture)
+    # Where no evidence names one, the most similar is shown.
+    assert replace(run.pictures[0], copy=None, neighbors=neighbors).nearest is neighbors[0]
+    assert replace(run.pictures[0], neighbors=()).nearest is None
 
 
 def test_the_cause_of_a_copy_is_told_from_unseen_pictures_of_its_caption(

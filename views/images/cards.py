@@ -60,8 +60,8 @@ def body(run: ImageRun, picture: PictureResult) -> str:
 
 
 def _nearest(run: ImageRun, picture: PictureResult) -> str:
-    if picture.neighbors:
-        near = picture.neighbors[0]
+    near = picture.nearest
+    if near is not None:
         return show.figure(
             near.picture,
             f"Nearest training picture, {near.id}: {near.caption}",

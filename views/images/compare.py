@@ -60,6 +60,7 @@ def section(picture: PictureResult, name: str) -> None:
         rank = st.selectbox(
             "Training picture",
             ranks,
+            index=ranks.index(rank_of(picture)),
             key=f"im_rank_{name}",
             format_func=lambda i: (
                 f"{i + 1}. picture {picture.neighbors[i].id:,} "
@@ -70,6 +71,11 @@ def section(picture: PictureResult, name: str) -> None:
     near = picture.neighbors[rank or 0]
     show.html(_compared(picture, near, str(way)))
     st.caption(_SENTENCES[str(way)])
+
+
+def rank_of(picture: PictureResult) -> int:
+    """Return the place among the neighbors of the one that the verdict names."""
+    return next(i for i, near in enumerate(picture.neighbors) if near is picture.nearest)
 
 
 def _own(picture: PictureResult) -> str:

@@ -63,9 +63,10 @@ def percentile(reading: LidReading | None) -> str:
 
 def nearest(picture: PictureResult) -> str:
     """Return how near the nearest training picture is, in figures and words."""
-    if not picture.neighbors:
+    near = picture.nearest
+    if near is None:
         return "no training pictures to search"
-    similarity = picture.neighbors[0].similarity
+    similarity = near.similarity
     return f"{similarity:.3f}, {likeness(similarity)}"
 
 
