@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -25,7 +26,7 @@ class Service:
 
     def __init__(self) -> None:
         self.body = json.dumps({"choices": [{"message": {"content": ' "a\ncat" '}}]})
-        self.status, self.delay = 200, 0.0
+        self.status, self.delay, self.pieces, self.elsewhere = 200, 0.0, 1, ""
         self.asked: list[tuple[str, dict[str, str], Any]] = []
         service = self
 
@@ -36,8 +37,19 @@ class Service:
                 service.asked.append((self.path, dict(self.headers), body))
                 time.sleep(service.delay)
                 self.send_response(service.status)
+                if service.elsewhere:
+                    self.send_header("Location", service.elsewhere)
                 self.end_headers()
-                self.wfile.write(service.body.encode())
+                try:
+                    for _ in range(service.pieces):
+                        self.wfile.write(service.body.encode())
+                        if service.pieces > 1:
+                            time.sleep(0.05)
+                except OSError:
+                    pass  # The client has gone.
+
+            def do_GET(self) -> None:
+                service.asked.append((self.path, dict(self.headers), None))
 
             def log_message(self, format: str, *args: Any) -> None:
                 pass
@@ -97,7 +109,10 @@ def test_equal_questions_are_answered_from_the_disk(service: Service, tmp_path: 
     assert ask(endpoint, "the cat", ["cat"], 0) == "one dog"
 
 
-@pytest.mark.parametrize("body", ["no json", "{}", '{"choices": []}', "[1]"])
+NO_TEXT = '{"choices": [{"message": {"content": null}}]}'
+
+
+@pytest.mark.parametrize("body", ["no json", "{}", '{"choices": []}', "[1]", "[" * 5000, NO_TEXT])
 def test_strange_answers_are_refused(service: Service, tmp_path: Path, body: str) -> None:
     service.body = body
     with pytest.raises(MMHError, match="cannot be read"):
@@ -115,8 +130,59 @@ def test_empty_answers_errors_and_silence_are_refused(service: Service, tmp_path
     service.status, service.delay = 200, 1.0
     with pytest.raises(MMHError, match=r"did not answer .*timed out"):
         ask(at(service, tmp_path, timeout=0.1), "the cat", [], 2)
+
+
+def test_an_answer_that_drips_is_given_up(service: Service, tmp_path: Path) -> None:
+    """Every piece comes within the timeout of a socket, the whole does not."""
+    service.pieces = 40
+    start = time.monotonic()
+    with pytest.raises(MMHError, match=r"did not answer .*timed out"):
+        ask(at(service, tmp_path, timeout=0.3), "the cat", [], 0)
+    # All pieces would take two seconds.
+    assert time.monotonic() - start < 1.5
+
+
+def test_a_speech_is_no_prompt(service: Service, tmp_path: Path) -> None:
+    service.body = json.dumps({"choices": [{"message": {"content": "word " * 500}}]})
+    with pytest.raises(MMHError, match=r"2,499 letters, which is no prompt"):
+        ask(at(service, tmp_path), "the cat", [], 0)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "url", ["file:///etc", "localhost:8080/v1", "http://", "http://[::1", "http://host:port/v1"]
+)
+def test_what_is_no_address_is_refused(tmp_path: Path, url: str) -> None:
     with pytest.raises(MMHError, match="no address of a service"):
-        ask(Endpoint("file:///etc", "small", tmp_path, consent=True), "the cat", [], 0)
+        ask(Endpoint(url, "small", tmp_path, consent=True), "the cat", [], 0)
+
+
+@pytest.mark.parametrize("url", ["http://me:secret@host/v1", "http://host/v1?key=secret"])
+def test_an_address_with_a_secret_is_refused_and_not_repeated(tmp_path: Path, url: str) -> None:
+    with pytest.raises(MMHError, match="a key in the environment") as refused:
+        ask(Endpoint(url, "small", tmp_path, consent=True), "the cat", [], 0)
+    assert "secret" not in str(refused.value)
+
+
+def test_a_redirect_is_not_followed(service: Service, tmp_path: Path) -> None:
+    """The prompt and the key would go where nobody agreed to."""
+    service.status, service.elsewhere = 302, f"{service.url}/elsewhere"
+    with pytest.raises(MMHError, match="did not answer"):
+        ask(at(service, tmp_path), "the cat", [], 0)
+    assert [path for path, _, _ in service.asked] == ["/v1/chat/completions"]
+
+
+def test_no_message_holds_the_key(service: Service, tmp_path: Path) -> None:
+    assert ask(at(service, tmp_path, key=" secret\n"), "the cat", [], 0) == "a cat"
+    assert service.asked[0][1]["Authorization"] == "Bearer secret"
+    with pytest.raises(MMHError, match="set it again") as refused:
+        ask(at(service, tmp_path, key="secret\nX: y"), "the cat", [], 1)
+    assert "secret" not in str(refused.value)
+    service.status = 401
+    with pytest.raises(MMHError, match="401") as refused:
+        ask(at(service, tmp_path), "the cat", [], 2)
+    assert "secret" not in "".join(traceback.format_exception(refused.value))
+    assert len(service.asked) == 2
 
 
 def test_a_rewrite_asks_the_service_for_its_words(
