@@ -86,6 +86,14 @@ def keep_table(name: str, data: bytes) -> UploadedTable:
         raise MMHError(str(error).replace(file, Path(name).name[:80])) from error
 
 
+def example_table() -> tuple[str, bytes]:
+    """Return name and bytes of a small table of the embedded model's prompts."""
+    from mmh_core.studies.demonstration import example_csv
+
+    folder = REPOSITORY / "assets" / image_session.POCKET
+    return "example.csv", example_csv(folder).encode()
+
+
 @st.cache_resource(show_spinner="Reading the table", max_entries=4)
 def _table(path: str, name: str) -> UploadedTable:
     prompts = duplicates = 0

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from mmh_core.export import csv_text
 from mmh_core.records import Progress
 from mmh_core.store.archive import save_record
 from mmh_core.store.review_records import ReviewItem
@@ -39,6 +40,13 @@ def demonstration_prompts(folder: Path) -> list[PromptExample]:
         others = {one.subject: one for one in reversed(mine) if not one.trained}
         found += [others[subject] for subject in chosen if subject in others][:PARAPHRASES]
     return found
+
+
+def example_csv(folder: Path) -> str:
+    """Return every second prompt of the demonstration as a table to scan."""
+    prompts = demonstration_prompts(folder)[::2]
+    rows = ((one.caption, f"row {number}") for number, one in enumerate(prompts, start=1))
+    return csv_text(["prompt", "id"], rows)
 
 
 def kept_prompts(prompts: list[PromptExample]) -> set[str]:

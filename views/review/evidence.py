@@ -18,6 +18,10 @@ from views.images import compare, detail, phrases, show
 from views.review import state
 from views.review.state import key
 
+_CAUSES = {
+    "DD-Mem": "the training data (DD-Mem)",
+    "OD-Mem": "the model overfitted (OD-Mem)",
+}
 #: A longer prompt does not fit into a link.
 _LINKED = 1_500
 
@@ -133,13 +137,14 @@ def _figures(item: ReviewItem) -> None:
     layout.heading(
         "Figures",
         "What the scan and the study found. They are evidence for your verdict, not the verdict.",
-        help=f"{phrases.LID} {phrases.PERCENTILE} {phrases.SIMILARITY}",
+        help=f"{phrases.LID} {phrases.PERCENTILE} {phrases.SIMILARITY} {words.DD_MEM} "
+        f"{words.OD_MEM}",
     )
     rows = [("Score of the scan", words.number(item.score))] if _known(item.score) else []
     if item.kind:
         rows.append(("Kind of copy", item.kind))
     if item.cause:
-        rows.append(("Cause", item.cause))
+        rows.append(("Cause", _CAUSES.get(item.cause, item.cause)))
     if _known(item.similarity):
         rows.append(("Similarity", words.number(item.similarity, 3)))
     if item.nearest >= 0:
@@ -147,12 +152,18 @@ def _figures(item: ReviewItem) -> None:
     if _known(item.lid):
         rows.append(("LID", words.number(item.lid, 1)))
         rows.append(("Percentile", percentile(item.lid_percentile)))
-    rows += [(name[:1].upper() + name[1:], f"{v:.3g}") for name, v in item.scores if _known(v)]
+    rows += [
+        (name[:1].upper() + name[1:], _score(name, v)) for name, v in item.scores if _known(v)
+    ]
     rows.append(("Seeds", ", ".join(map(str, item.seeds)) or "none"))
     for name, text in (("Label", item.label), ("Id", item.name), ("Tags", "; ".join(item.tags))):
         if text:
             rows.append((name, text))
     layout.facts(rows)
+
+
+def _score(name: str, value: float) -> str:
+    return words.percent(value) if name.startswith("share") else f"{value:.3g}"
 
 
 def _known(value: float) -> bool:

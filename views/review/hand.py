@@ -15,6 +15,9 @@ from views import layout
 from views.review import state
 from views.review.state import key
 
+#: Of an uploaded case: some hundred full studies.
+MOST_MEGABYTES = 200
+
 
 def section(known: list[QueueRecord]) -> None:
     """Draw what can be taken away, and the place to bring a case."""
@@ -95,16 +98,20 @@ def _chain(queue: QueueRecord) -> None:
             st.success(layout.plain(report.message), icon=":material/verified:")
         else:
             st.error(layout.plain(report.message), icon=":material/gpp_bad:")
-    layout.facts([("Rows", f"{queue.rows:,}")])
+    layout.facts([("Rows of the log", f"{queue.rows:,}"), ("Seal of the last row", "")])
     st.code(queue.head, language=None, wrap_lines=True)
 
 
 def _import() -> None:
     layout.heading(
         "Bring a case from another installation",
-        "It is checked in full before anything is kept: sizes, digests and the chain of verdicts.",
+        "The zip file that Prepare files makes there. It is checked in full before anything is "
+        "kept: sizes, digests and the chain of verdicts. A larger one comes in by "
+        "`./mmh review import`.",
     )
-    file = st.file_uploader("Case file", type=["zip"], key="rv_case")
+    file = st.file_uploader(
+        "Case file", type=["zip"], key="rv_case", max_upload_size=MOST_MEGABYTES
+    )
     refused = st.session_state.pop(key("refused_case"), None)
     if refused is not None:
         st.error(layout.plain(refused), icon=":material/error:")

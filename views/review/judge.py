@@ -193,8 +193,8 @@ def _notes(view: ItemView) -> None:
 
 
 def _shortcuts() -> None:
-    with st.expander("Keys", icon=":material/keyboard:"):
-        rows = [(letter.upper(), f"{verdict}, and next") for verdict, letter in KEYS.items()]
-        rows += [("Z", "undo"), ("← →", "previous and next item, without a verdict")]
+    rows = [(letter.upper(), f"{verdict}, and next") for verdict, letter in KEYS.items()]
+    rows += [("Z", "undo"), ("← →", "previous and next item, without a verdict")]
+    with st.expander("Keys", icon=":material/keyboard:", expanded=True):
         layout.facts(rows)
         st.caption("Keys count while no text field is in use.")

@@ -14,6 +14,9 @@ from views.review import state
 from views.review.filters import MAX_SEARCH, ORDERS, UNJUDGED
 from views.review.state import key
 
+#: Sections that show what the filter finds.
+_FILTERED = ("judge", "table")
+
 
 def sidebar(known: list[QueueRecord]) -> None:
     """Draw the controls."""
@@ -40,12 +43,14 @@ def sidebar(known: list[QueueRecord]) -> None:
         help="Hides all figures of an item until you have given a verdict, so that they do not "
         "give it for you.",
     )
-    _filters()
+    if st.session_state[key("tab")] in _FILTERED:
+        _filters()
 
 
 def _about(queue: QueueRecord) -> None:
+    """Say which queue it is in full, because the box above cuts long names."""
     made = time.strftime("%Y-%m-%d %H:%M", time.localtime(queue.created))
-    st.caption(layout.plain(f"{queue.model}, made {made}, {queue.rows:,} rows in the log."))
+    st.caption(layout.plain(f"{queue.name}. Model {queue.model}, made {made}."))
 
 
 def _filters() -> None:

@@ -11,7 +11,8 @@ import streamlit as st
 from mmh_core import review_session
 from mmh_core.store.item_search import items_page
 from mmh_core.store.review_records import ItemView
-from views import layout
+from views import layout, words
+from views.images import phrases
 from views.review import state
 from views.review.state import key
 
@@ -23,8 +24,8 @@ def section() -> None:
     """Draw the table; a click on a row opens its item."""
     layout.heading(
         "Items that the filter finds",
-        "Nearest training picture, similarity and LID percentile are empty where nothing was "
-        "drawn. Select a row at its left edge to judge the item.",
+        "Select a row at its left edge to judge the item. Pictures, similarity and LID percentile "
+        "are empty where nothing was drawn.",
     )
     offset = PAGE * (int(st.session_state.get(key("page")) or 1) - 1)
     found = items_page(
@@ -91,11 +92,11 @@ def _row(view: ItemView, *, hidden: bool) -> dict[str, Any]:
         "item": view.position,
         "drawn": _source(item.thumbnail),
         "nearest": _source(b"" if near is None else near.png),
-        "prompt": item.prompt,
         "verdict": view.judgement.verdict or "",
         "score": _shown(item.score, hidden),
         "similarity": _shown(item.similarity, hidden),
         "lid_percentile": None if hidden else _percent(item.lid_percentile),
+        "prompt": item.prompt,
         "kind": "" if hidden else item.kind,
         "cause": "" if hidden else item.cause,
         "notes": view.judgement.notes,
@@ -120,12 +121,18 @@ def _columns() -> dict[str, Any]:
         "item": column.NumberColumn("Item", width=50),
         "drawn": column.ImageColumn("Drawn", width=70),
         "nearest": column.ImageColumn("Nearest", width=70, help="Nearest training picture"),
-        "prompt": column.TextColumn("Prompt", width="large"),
-        "verdict": column.TextColumn("Your verdict", width=110),
-        "score": column.NumberColumn("Score", format="%.3g", width=70),
-        "similarity": column.NumberColumn("Similarity", format="%.3f", width=85),
-        "lid_percentile": column.NumberColumn("LID percentile", format="%.0f %%", width=110),
+        "verdict": column.TextColumn("Verdict", width=105, help="Yours; empty: not judged yet"),
+        "score": column.NumberColumn(
+            "Score", format="%.2f", width=60, help="Of the early scan; higher is more memorized"
+        ),
+        "similarity": column.NumberColumn(
+            "Similar", format="%.3f", width=65, help="Similarity to the nearest training picture"
+        ),
+        "lid_percentile": column.NumberColumn(
+            "LID %", format="%.0f %%", width=60, help=phrases.PERCENTILE
+        ),
+        "prompt": column.TextColumn("Prompt", width=300),
         "kind": column.TextColumn("Kind of copy", width=110),
-        "cause": column.TextColumn("Cause", width=140),
-        "notes": column.TextColumn("Your notes"),
+        "cause": column.TextColumn("Cause", width=90, help=f"{words.DD_MEM} {words.OD_MEM}"),
+        "notes": column.TextColumn("Notes", width=140, help="Yours"),
     }
