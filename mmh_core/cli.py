@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from mmh_core.cli_benchmark import benchmark, score
+from mmh_core.cli_cure import pocket_cure
 from mmh_core.cli_images import audit, images
 from mmh_core.cli_index import index
 from mmh_core.cli_mitigation import mitigate, mitigation_benchmark
@@ -39,6 +40,7 @@ app.command()(scan)
 app.command()(score)
 app.command()(mitigate)
 app.command("mitigation-benchmark")(mitigation_benchmark)
+pocket.command("cure")(pocket_cure)
 app.add_typer(pocket, name="pocket")
 app.add_typer(review, name="review")
 

@@ -1,0 +1,135 @@
+"""Records of the cure at training time, of the embedded world: what is asked, what was seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from mmh_core.pocket.batches import Precision
+
+#: Groups of captions, in the order of the first axis of a snapshot's figures.
+GROUPS = ("duplicate", "overfit", "normal")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Name a training set: as it is, or with every picture once (`single`)."""
+
+    name: str
+    label: str
+    single: bool
+
+
+ARMS = (
+    Arm("as it is", "with duplicates", False),
+    Arm("deduplicated", "without duplicates", True),
+)
+
+
+@dataclass(frozen=True)
+class CureConfig:
+    """Say what is trained and looked at.
+
+    The network has `channels` per level, `steps` optimizer steps of `batch` pictures. At the steps
+    `looks` it draws `captions` of each group with `seeds` seeds each in `drawing_steps`; `kept`
+    pictures of each group are kept.
+    """
+
+    steps: int = 1_200
+    batch: int = 96
+    channels: tuple[int, ...] = (64, 96)
+    groups: int = 32
+    looks: tuple[int, ...] = (150, 300, 500, 800, 1_200)
+    captions: int = 8
+    seeds: int = 2
+    drawing_steps: int = 30
+    kept: int = 4
+    seed: int = 0
+    precision: Precision = "bfloat16"
+
+
+@dataclass(frozen=True)
+class CureSnapshot:
+    """Hold what a network does after `step` steps of an arm.
+
+    (G, N) over the groups and their pictures: `copied` is 1 for a copy and 0 else, `similarity`
+    that to the nearest training picture, `alignment` with the caption, `lid` conditional, at the
+    model's calibrated scale. `pictures` uint8 (G, P, 3, H, W) are the first ones. `loss` is the
+    running average of the training loss.
+    """
+
+    arm: str
+    step: int
+    loss: float
+    copied: Tensor
+    similarity: Tensor
+    alignment: Tensor
+    lid: Tensor
+    pictures: Tensor
+
+    def mean(self, name: Literal["copied", "similarity", "alignment"], group: str) -> float:
+        """Return the mean of a figure over a group."""
+        figure: Tensor = getattr(self, name)
+        return float(figure[GROUPS.index(group)].mean())
+
+    def median_lid(self, group: str) -> float:
+        """Return the median LID of a group's pictures."""
+        return float(self.lid[GROUPS.index(group)].median())
+
+    @property
+    def memorized(self) -> float:
+        """Return the share of copies among the pictures of memorized captions."""
+        return float(self.copied[:-1].mean())
+
+
+@dataclass(frozen=True)
+class CureRun:
+    """Hold both arms as far as they were seen; `captions` are (text, group).
+
+    `sha256` is that of the model whose autoencoder and encoders were used.
+    """
+
+    config: CureConfig
+    sha256: str
+    state: Literal["training", "complete"]
+    captions: tuple[tuple[str, str], ...]
+    snapshots: tuple[CureSnapshot, ...]
+    seconds: float
+
+    def arm(self, name: str) -> tuple[CureSnapshot, ...]:
+        """Return the snapshots of an arm, earliest first."""
+        return tuple(one for one in self.snapshots if one.arm == name)
+
+
+#: A snapshot shows what is asked if its normal pictures keep this share of the last one's fit.
+_FITTING = 0.9
+
+
+def early_stop(snapshots: tuple[CureSnapshot, ...]) -> CureSnapshot | None:
+    """Return where training had better ended, None where the last snapshot is best.
+
+    Of those whose normal pictures fit their captions nearly as well as the last one's, the one
+    with the fewest copies, the latest among equals. Caveat: it is chosen with the very pictures it
+    is then judged by.
+    """
+    if not snapshots:
+        return None
+    last = snapshots[-1]
+    least = _FITTING * last.mean("alignment", "normal")
+    fitting = [one for one in snapshots if one.mean("alignment", "normal") >= least]
+    best = min(fitting, key=lambda one: (one.memorized, -one.step))
+    return None if best is last else best
+
+
+def falls_and_rises(run: CureRun) -> tuple[Tensor, Tensor]:
+    """Return, over all snapshots and groups, the shares of copies and the median LIDs."""
+    pairs = [
+        (float(one.copied[i].mean()), float(one.lid[i].median()))
+        for one in run.snapshots
+        for i in range(len(GROUPS))
+    ]
+    table = torch.tensor(pairs).reshape(-1, 2)
+    return table[:, 0], table[:, 1]
