@@ -10,7 +10,8 @@ import torch
 
 from mmh_core.mitigations.catalogue import MITIGATIONS
 from mmh_core.plots import theme
-from mmh_core.plots.mitigation import FAMILIES, frontier, must_not_move, short_name, token_bars
+from mmh_core.plots.mitigation import FAMILIES, frontier, must_not_move, short_name
+from mmh_core.plots.token_bars import token_bars
 from mmh_core.studies.mitigation_table import treatment_rows
 from tests.mitigation_runs import NONE, STATIC, comparison, token_run
 

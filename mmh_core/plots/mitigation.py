@@ -1,4 +1,4 @@
-"""Draw a comparison of mitigations: copies against prompt, what moved, tokens to blame."""
+"""Draw a comparison of mitigations: copies against prompt, and what moved."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from html import escape
 
 import plotly.graph_objects as go
 
-from mmh_core.mitigations.attribution import Attribution
-from mmh_core.plots import panels, theme
+from mmh_core.plots import theme
+from mmh_core.plots.label_places import Span, label_places
 from mmh_core.studies.mitigation_run import Treatment
 from mmh_core.studies.mitigation_table import Compared, Interval, TreatmentRow
 
 _HEIGHT = 430
 #: The size of the plane in pixels that labels are laid out for; a wider window only spreads them.
 _PLANE = (640.0, 330.0)
-_LETTER, _LINE = 6.3, 14.0
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ def frontier(rows: Sequence[TreatmentRow], chosen: Treatment | None = None) -> g
         (_pixels(row.alignment.mean, xs, _PLANE[0]), _pixels(row.similarity.mean, ys, _PLANE[1]))
         for _, row in shown
     ]
-    places = _label_places(crosses, names)
+    places = label_places(crosses, names, _PLANE[0])
     _dotted_none(figure, rows, xs)
     families = list(dict.fromkeys(FAMILIES[row.treatment.mitigation] for _, row in shown))
     for family in families:
@@ -127,50 +126,6 @@ def must_not_move(rows: Sequence[TreatmentRow]) -> go.Figure:
     figure.update_xaxes(theme.axis("change of alignment with the prompt"))
     names = [short_name(row) for row in reversed(shown)]
     figure.update_yaxes(theme.axis(showgrid=False, tickvals=names, ticks=""))
-    return figure
-
-
-def token_bars(attributions: Sequence[Attribution], chosen: int | None = None) -> go.Figure:
-    """Draw the score of every token, one panel per attribution, each scaled to its largest.
-
-    `customdata` is the number of the token; the chosen one stands out.
-    """
-    count = len(attributions[0].tokens) if attributions else 0
-    if not count:
-        return theme.empty("The prompt has no tokens to score.", height=160)
-    figure = theme.base(
-        f"Scores of {count} tokens by {len(attributions)} detectors, the largest of each is 1.",
-        height=70 + 95 * len(attributions),
-        legend=False,
-    )
-    tokens = [escape(token) for token in attributions[0].tokens]
-    numbers = list(range(count))
-    # Prompts repeat words, so places are numbers and words stand at the ticks.
-    style = theme.axis(tickvals=numbers, ticktext=tokens, range=[-0.6, count - 0.4])
-    style["showgrid"] = False
-    made = panels.stack(figure, [each.by for each in attributions], style)
-    for panel, each in zip(made, attributions, strict=True):
-        top = float(each.scores.max()) or 1.0
-        values = [float(score) / top for score in each.scores]
-        color = theme.NEUTRAL if each.by == "random" else theme.ACCENT
-        figure.add_trace(
-            go.Bar(
-                x=numbers,
-                y=values,
-                yaxis=panel.axis,
-                customdata=numbers,
-                marker={
-                    "color": [theme.RING if i == chosen else color for i in numbers],
-                    "line": {"width": 0},
-                },
-                text=tokens,
-                textposition="none",
-                hovertemplate="%{text}: %{y:.2f} of the largest<extra></extra>",
-            )
-        )
-        place = theme.axis(range=[0, 1.1], domain=[panel.low, panel.high], nticks=3)
-        figure.update_layout({f"yaxis{panel.number}": place | {"anchor": "x"}})
-    figure.update_layout(bargap=0.25)
     return figure
 
 
@@ -262,59 +217,9 @@ def _ring(figure: go.Figure, rows: Sequence[TreatmentRow]) -> None:
         )
 
 
-#: Where a label may stand, best first: name, and its lower left corner in widths and lines.
-_SPOTS = {
-    "middle right": (0.0, -0.5),
-    "middle left": (-1.0, -0.5),
-    "top center": (-0.5, 0.4),
-    "bottom center": (-0.5, -1.4),
-    "top right": (0.0, 0.4),
-    "bottom right": (0.0, -1.4),
-    "top left": (-1.0, 0.4),
-    "bottom left": (-1.0, -1.4),
-}
-
-
-def _pixels(figure: Interval, ends: Sequence[float], size: float) -> tuple[float, float, float]:
+def _pixels(figure: Interval, ends: Sequence[float], size: float) -> Span:
     """Return a mean and the ends of its interval in pixels from the lower end of an axis."""
     low, high = (end if math.isfinite(end) else figure.value for end in (figure.low, figure.high))
     unit = size / (ends[1] - ends[0])
     value, low, high = ((at - ends[0]) * unit for at in (figure.value, low, high))
     return value, low, high
-
-
-def _label_places(
-    crosses: Sequence[tuple[tuple[float, float, float], tuple[float, float, float]]],
-    names: Sequence[str],
-) -> list[str]:
-    """Choose for each label, in turn, the spot that covers least of what is there and is inside.
-
-    A cross is where a mark and its whiskers lie: value, low and high of x, then of y, in pixels.
-    """
-    taken = []
-    for (x, left, right), (y, low, high) in crosses:
-        taken.append((x - 8, y - 8, x + 8, y + 8))
-        taken.append((left, y - 2, right, y + 2))
-        taken.append((x - 2, low, x + 2, high))
-    chosen = []
-    for ((x, _, _), (y, _, _)), name in zip(crosses, names, strict=True):
-        width, least, best = _LETTER * len(name), math.inf, ("", (0.0, 0.0, 0.0, 0.0))
-        for spot, (right_by, up_by) in _SPOTS.items():
-            gap = 0.0 if right_by == -0.5 else (9.0 if right_by == 0 else -9.0)
-            left, low = x + right_by * width + gap, y + up_by * _LINE
-            box = (left, low, left + width, low + _LINE)
-            cost = sum(_overlap(box, other) for other in taken)
-            cost += _LINE * (max(0.0, -box[0]) + max(0.0, box[2] - _PLANE[0]))
-            if cost < least - 1e-9:
-                least, best = cost, (spot, box)
-        taken.append(best[1])
-        chosen.append(best[0])
-    return chosen
-
-
-def _overlap(
-    one: tuple[float, float, float, float], other: tuple[float, float, float, float]
-) -> float:
-    width = min(one[2], other[2]) - max(one[0], other[0])
-    height = min(one[3], other[3]) - max(one[1], other[1])
-    return width * height if width > 0 and height > 0 else 0.0

@@ -10,9 +10,9 @@ import streamlit as st
 from mmh_core import mitigation_session, session
 from mmh_core.mitigations.attribution import Attribution
 from mmh_core.mitigations.wording import Word
-from mmh_core.plots import mitigation as plots
+from mmh_core.plots.token_bars import token_bars
 from mmh_core.records import MMHError
-from mmh_core.studies.mitigation_run import Cell, MitigationRun
+from mmh_core.studies.mitigation_run import MitigationRun
 from mmh_core.studies.token_study import (
     ASKED,
     TokenRun,
@@ -22,12 +22,9 @@ from mmh_core.studies.token_study import (
     word_at,
 )
 from views import layout
-from views.images import show
-from views.images.compare import WAYS
-from views.mitigation import jobs, pairs, phrases, state
+from views.mitigation import jobs, state, wording
 from views.mitigation.settings import Settings
 from views.mitigation.state import key
-from views.words import number, percent
 
 _CHART = "mi_bars"
 
@@ -49,9 +46,9 @@ def section(run: MitigationRun, settings: Settings) -> None:
         return
     chosen = st.session_state.get(key("token"))
     chosen = chosen if isinstance(chosen, int) and 0 <= chosen < len(first.tokens) else None
-    layout.chart(plots.token_bars(found.found, chosen), _CHART, on_select=_take_bar)
+    layout.chart(token_bars(found.found, chosen), _CHART, on_select=_take_bar)
     _edit(run, first, chosen)
-    _trial(run, settings)
+    wording.section(settings)
 
 
 def _scores(run: MitigationRun, settings: Settings) -> TokenRun | None:
@@ -178,82 +175,3 @@ def _draw(run: MitigationRun, prompt: str) -> None:
     st.session_state[key("trial")] = mitigation_session.submit_mitigation(config, trial=True)
     state.remember()
     st.rerun()
-
-
-def _trial(run: MitigationRun, settings: Settings) -> None:
-    """Draw what came of another wording."""
-    job = settings.trial
-    if job is None:
-        return
-    view = mitigation_session.mitigation_job(job)
-    if view.record.is_active:
-        jobs.small(lambda: mitigation_session.mitigation_job(job).record, "trial")
-        return
-    if view.record.error is not None:
-        st.error(layout.plain(view.record.error), icon=":material/error:")
-    found = view.run
-    if found is None or len(found.cells) < 2:
-        return
-    before, after = found.cells[0], found.cells[1]
-    layout.heading(
-        "The other wording",
-        "Same seeds, same starting noise, no mitigation but the wording. If copies go, the word "
-        "was the key; if they stay, the picture is named in more than one way.",
-    )
-    show.html(pairs.diff(found.config.prompts[0], found.config.prompts[1]))
-    _outcome(found, before, after)
-    st.button(
-        "Use this prompt in the form",
-        key="mi_use_prompt",
-        icon=":material/edit_note:",
-        on_click=state.use_prompt,
-        args=(found.config.prompts[1],),
-    )
-
-
-@st.fragment
-def _outcome(run: MitigationRun, before: Cell, after: Cell) -> None:
-    with st.container(horizontal=True):
-        way = st.segmented_control(
-            "Way to compare",
-            list(WAYS),
-            default="side by side",
-            required=True,
-            key="mi_way_trial",
-            format_func=WAYS.__getitem__,
-            label_visibility="collapsed",
-        )
-        seed = st.segmented_control(
-            "Seed",
-            list(range(len(before.kinds))),
-            default=0,
-            required=True,
-            key="mi_seed_trial",
-            format_func=lambda i: f"seed {run.config.seeds[i]}",
-            label_visibility="collapsed",
-        )
-    chosen = int(seed or 0)
-    left, right = layout.side_by_side("mi_trial", (3, 2))
-    with left:
-        names = ("as it was worded", "reworded")
-        show.html(pairs.compared(before.pictures[chosen], after.pictures[chosen], str(way), names))
-    with right:
-        layout.facts(
-            [
-                (
-                    "Verdict",
-                    f"{phrases.kind(before, chosen)} → {phrases.kind(after, chosen)}",
-                ),
-                ("Copies", f"{percent(before.copied)} → {percent(after.copied)}"),
-                (
-                    "Similarity to the nearest",
-                    f"{number(float(before.similarity[chosen]), 3)} → "
-                    f"{number(float(after.similarity[chosen]), 3)}",
-                ),
-                (
-                    "LID",
-                    f"{number(float(before.lid[chosen]), 1)} → "
-                    f"{number(float(after.lid[chosen]), 1)}",
-                ),
-            ]
-        )

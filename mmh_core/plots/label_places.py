@@ -1,0 +1,58 @@
+"""Find places for the names of marks where they cover least of what is drawn."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+#: A value and the ends of its interval, in pixels from the lower end of an axis.
+Span = tuple[float, float, float]
+_Box = tuple[float, float, float, float]
+
+_LETTER, _LINE = 6.3, 14.0
+#: Where a label may stand, best first: name, and its lower left corner in widths and lines.
+_SPOTS = {
+    "middle right": (0.0, -0.5),
+    "middle left": (-1.0, -0.5),
+    "top center": (-0.5, 0.4),
+    "bottom center": (-0.5, -1.4),
+    "top right": (0.0, 0.4),
+    "bottom right": (0.0, -1.4),
+    "top left": (-1.0, 0.4),
+    "bottom left": (-1.0, -1.4),
+}
+
+
+def label_places(
+    crosses: Sequence[tuple[Span, Span]], names: Sequence[str], width: float
+) -> list[str]:
+    """Choose for each label, in turn, the spot that covers least of what is there and is inside.
+
+    A cross is where a mark and its whiskers lie, along x and along y; `width` is that of the plane
+    in pixels. Returns Plotly's names of positions.
+    """
+    taken: list[_Box] = []
+    for (x, left, right), (y, low, high) in crosses:
+        taken.append((x - 8, y - 8, x + 8, y + 8))
+        taken.append((left, y - 2, right, y + 2))
+        taken.append((x - 2, low, x + 2, high))
+    chosen = []
+    for ((x, _, _), (y, _, _)), name in zip(crosses, names, strict=True):
+        length, least, best = _LETTER * len(name), math.inf, ("", (0.0, 0.0, 0.0, 0.0))
+        for spot, (right_by, up_by) in _SPOTS.items():
+            gap = 0.0 if right_by == -0.5 else (9.0 if right_by == 0 else -9.0)
+            left, low = x + right_by * length + gap, y + up_by * _LINE
+            box = (left, low, left + length, low + _LINE)
+            cost = sum(_overlap(box, other) for other in taken)
+            cost += _LINE * (max(0.0, -box[0]) + max(0.0, box[2] - width))
+            if cost < least - 1e-9:
+                least, best = cost, (spot, box)
+        taken.append(best[1])
+        chosen.append(best[0])
+    return chosen
+
+
+def _overlap(one: _Box, other: _Box) -> float:
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    return width * height if width > 0 and height > 0 else 0.0
