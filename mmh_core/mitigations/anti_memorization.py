@@ -17,6 +17,8 @@ from mmh_core.text_to_image.requests import Branches, Mixing, Request
 
 #: One push is at most this share of the length of standard normal latents.
 _LONGEST = 0.5
+#: How far below a copy's similarity to aim: decoding and later steps move the picture again.
+_MARGIN = 0.05
 
 
 @dataclass(frozen=True)
@@ -27,11 +29,13 @@ class AntiMemorizationGuidance:
     descriptors of the decoded `x0_hat` and its nearest training picture, and g the gradient of s
     with respect to the latents, `x0_hat <- x0_hat - strength (s - threshold) g / |g|^2` where s
     exceeds `threshold`: strength 1 is the step after which s would be the threshold if it were
-    linear. Works for any guidance scale, and without a prompt.
+    linear. `threshold` None is a margin below the similarity at which a picture counts as a copy.
+    Works for any guidance scale, and without a prompt. Caveat: the picture is pushed, the model is
+    not: around it the prompt goes on to ask for the copy alone, so that its LID stays low.
     """
 
     strength: float = 1.0
-    threshold: float = 0.6
+    threshold: float | None = None
     name: str = "anti_memorization_guidance"
     label: str = "Pushed off training pictures"
     reference: str = "Chen et al. 2024, arXiv 2404.00922"
@@ -50,7 +54,10 @@ class AntiMemorizationGuidance:
                 "or choose another mitigation."
             )
         check_same_embedder(given.index, given.embedder)
-        push = Push(model, given.index, given.embedder, self.strength, self.threshold)
+        threshold = self.threshold
+        if threshold is None:
+            threshold = given.copy_similarity - _MARGIN
+        push = Push(model, given.index, given.embedder, self.strength, threshold)
 
         def mixing() -> Mixing:
             return push.mix
@@ -59,7 +66,7 @@ class AntiMemorizationGuidance:
             steered(request, mixing=mixing),
             request.prompt,
             f"At every step the picture was pushed off its nearest training picture while their "
-            f"similarity exceeded {self.threshold:g}.",
+            f"similarity exceeded {threshold:.2g}.",
         )
 
 

@@ -8,13 +8,15 @@ import torch
 from torch import Tensor
 
 from mmh_core.mitigations.cross_attention import CrossAttention
-from mmh_core.mitigations.record import NOTHING, Given, Mitigated, check_share, steered
+from mmh_core.mitigations.record import NOTHING, Given, Mitigated, steered
 from mmh_core.text_to_image.generation import embeddings
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Branches, Mixing, Request
 
 #: The published repulsion of 2 was set beside the usual guidance scale.
 _PUBLISHED_GUIDANCE = 7.5
+#: Beyond it the prompt would be repelled more than it attracts.
+_STRONGEST = 3.75
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,9 @@ class AttentionAttenuation:
     sees the prompt as it is. A token is spiky, in one layer and picture, when its attention
     averaged over heads and places exceeds the mean over tokens by `spread` standard deviations;
     the start token, on which attention rests, is no candidate. `r` is `repulsion` at the guidance
-    scale 7.5 and in proportion at others, so that r never outweighs s.
+    scale 7.5 and in proportion at others, so that r never outweighs s. Above a strength of 1 all
+    spiky attention is taken away and `repulsion` is multiplied by the strength, for models on
+    which the published one is too little.
     """
 
     strength: float = 0.7
@@ -35,8 +39,8 @@ class AttentionAttenuation:
     name: str = "attention_attenuation"
     label: str = "Attenuated attention, repelled by the prompt"
     reference: str = "Zhao et al. 2026, arXiv 2603.00133"
-    strength_label: str = "share of spiky attention taken away"
-    strengths: tuple[float, ...] = (0.3, 0.7, 1.0)
+    strength_label: str = "share of spiky attention taken away; above 1 also more repulsion"
+    strengths: tuple[float, ...] = (0.3, 0.7, 1.0, 2.0)
 
     def cost(self, steps: int) -> float:
         """Return one further branch at every step."""
@@ -44,12 +48,16 @@ class AttentionAttenuation:
 
     def apply(self, model: TextToImage, request: Request, *, given: Given = NOTHING) -> Mitigated:
         """Return the request with three branches."""
-        check_share(self.strength)
+        if not 0 <= self.strength <= _STRONGEST:
+            raise ValueError(
+                f"The strength must be from 0 to {_STRONGEST:g}, got {self.strength!r}."
+            )
         original = embeddings(model, request)[0]
-        repulsion = self.repulsion / _PUBLISHED_GUIDANCE
+        repulsion = self.repulsion * max(1.0, self.strength) / _PUBLISHED_GUIDANCE
+        factor = max(0.0, 1 - self.strength)
 
         def weighting(logits: Tensor) -> Tensor:
-            return attenuated(logits.softmax(-1), 1 - self.strength, self.spread)
+            return attenuated(logits.softmax(-1), factor, self.spread)
 
         def mix(branches: Branches) -> Tensor:
             away = branches.ask(original) - branches.without
@@ -65,7 +73,7 @@ class AttentionAttenuation:
                 attention=lambda leading: CrossAttention(model.unet, weighting, leading),
             ),
             request.prompt,
-            f"Spiky attention was multiplied by {1 - self.strength:.2g}, and the original prompt "
+            f"Spiky attention was multiplied by {factor:.2g}, and the original prompt "
             f"repelled with scale {repulsion * request.guidance:.2g}.",
             forwards_per_step=3.0,
         )

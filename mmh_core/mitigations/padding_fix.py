@@ -32,7 +32,7 @@ class PaddingFix:
     label: str = "Padding set to zero"
     reference: str = "Kim & No 2026"
     strength_label: str = "share of the padding"
-    strengths: tuple[float, ...] = (0.35, 0.7, 1.0)
+    strengths: tuple[float, ...] = (0.35, 0.7, 0.85, 1.0)
 
     def cost(self, steps: int) -> float:
         """Return 0."""

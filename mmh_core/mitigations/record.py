@@ -46,7 +46,8 @@ class Given:
     `normal_norms` (N,) are first-step guidance norms of normal prompts, and `normal_lids` returns
     LIDs (N,) of their pictures by an estimator at a scale: what is normal for this model.
     `latents` (B, C, h, w) are what the unmitigated request ends in, to spare drawing it again.
-    `index` and its `embedder` hold the training pictures.
+    `index` and its `embedder` hold the training pictures; `copy_similarity` is the cosine of
+    descriptors at which a picture counts as a copy of one.
     """
 
     generator: torch.Generator | None = None
@@ -57,6 +58,7 @@ class Given:
     latents: Tensor | None = None
     index: Index | None = None
     embedder: Embedder | None = None
+    copy_similarity: float = 0.65
 
     def drawing(self) -> torch.Generator:
         """Return the generator; ValueError without one."""

@@ -53,9 +53,9 @@ class TokenRewrite:
     strengths: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)
 
     def cost(self, steps: int) -> float:
-        """Return the attribution and a scan of two forwards for every attempt."""
+        """Return the attribution and a scan that draws, for half of the attempts."""
         drawn = 2.0 * steps if self.by in ("flipd", "denoising loss") else 0.0
-        return drawn + 3 + 2.0 * self.attempts
+        return drawn + 3 + steps * self.attempts
 
     def apply(self, model: TextToImage, request: Request, *, given: Given = NOTHING) -> Mitigated:
         """Return the request with the accepted prompt; MMHError without a threshold.

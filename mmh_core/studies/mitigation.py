@@ -95,6 +95,15 @@ def mitigation_study(
     yield Progress(1.0, "Finished", replace(run, state="complete", preview=run.preview[:0]))
 
 
+def expected_forwards(config: MitigationConfig) -> float:
+    """Return about how many forwards of one branch a config takes, all pictures together."""
+    each = sum(
+        2.0 * config.steps + mitigation(one.mitigation).cost(config.steps)
+        for one in checked(config).treatments
+    )
+    return each * len(config.prompts) * len(config.seeds)
+
+
 def _with_cell(run: MitigationRun, cell: Cell, reference: Reference | None) -> MitigationRun:
     """Add a cell, and the training pictures that its own are nearest to."""
     known = dict(run.nearest_pictures)

@@ -22,7 +22,7 @@ from mmh_core.studies.image_lid import estimate_lid
 from mmh_core.studies.image_reference import Reference, agreement, find_copies
 from mmh_core.studies.image_run import DEFAULT_ESTIMATOR
 from mmh_core.studies.memory import peak_memory
-from mmh_core.studies.mitigation_ground import Ground, as_images, given_for
+from mmh_core.studies.mitigation_ground import Ground, as_images, given_for, in_force
 from mmh_core.studies.mitigation_run import Cell, Treatment
 from mmh_core.text_to_image.generation import generate
 from mmh_core.text_to_image.model import TextToImage
@@ -105,7 +105,7 @@ def _read(
             alignment=unknown if align is None else align(pictures, asked).float().cpu(),
         )
     if not math.isnan(ground.log_delta):
-        cond = _in_force(model, mitigated.request).expand(count, -1, -1)
+        cond = in_force(model, mitigated.request).expand(count, -1, -1)
         seed = ground.config.seeds[0]
         found = estimate_lid(model, latents, cond, ground.log_delta, DEFAULT_ESTIMATOR, seed)
         cell = replace(cell, lid=found.lid, lid_error=found.standard_error)
@@ -115,14 +115,6 @@ def _read(
 def _with_strength(chosen: Mitigation, strength: float) -> Mitigation:
     """Return the mitigation with this strength. Errors: ValueError from its own check."""
     return cast(Mitigation, replace(cast(Any, chosen), strength=strength))
-
-
-def _in_force(model: TextToImage, request: Request) -> Tensor:
-    """Return the embedding (1 or B, tokens, width) that the request draws with."""
-    steering = request.steering
-    if steering is not None and steering.embedding is not None:
-        return steering.embedding.to(model.device, model.dtype)
-    return model.encode_text([request.prompt])
 
 
 def _similar(reference: Reference | None, pictures: Tensor, others: Tensor) -> Tensor:

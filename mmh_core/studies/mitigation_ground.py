@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 
 import torch
 from torch import Tensor
 
-from mmh_core.mitigations.lid_loss import LidBy, normal_lids
+from mmh_core.mitigations.lid_loss import LidBy, drawn_latents, normal_lids
 from mmh_core.mitigations.record import Given, Mitigation, Scan
 from mmh_core.studies.image_config import request_for
 from mmh_core.studies.image_drawing import pixels_of
+from mmh_core.studies.image_lid import estimate_lid
 from mmh_core.studies.image_reference import Reference, find_copies
-from mmh_core.studies.image_run import ImageConfig, NormalPrompts
+from mmh_core.studies.image_run import DEFAULT_ESTIMATOR, ImageConfig, NormalPrompts
 from mmh_core.studies.mitigation_run import Cell, MitigationConfig
-from mmh_core.text_to_image.generation import generate
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Request
 
-#: A chain passes when fewer pictures than this share are copies, that is none.
+#: A request passes when fewer of its pictures than this share are suspicious, that is none.
 _NO_COPY = 1e-6
+#: A picture is suspicious whose LID is lower than that of this share of normal ones.
+_RARE = 0.05
 #: Normal prompts that are drawn to learn their LIDs by an estimator other than the usual one.
 ASKED = 12
 
@@ -82,42 +84,62 @@ def lids_of_normal(
 def given_for(ground: Ground, number: int, base: Cell | None, chosen: Mitigation) -> Given:
     """Return what a mitigation may use: the unmitigated latents, what is normal, the index.
 
-    Only the chain may look for copies with these very seeds, since that is its recipe; any other
-    mitigation would be judged by what it was selected with, so its detector is the guidance norm.
+    Only the chain may look for copies with these very seeds, since that is its recipe. Any other
+    mitigation would be judged by what it was selected with: its detector is LID, where it is known
+    what is normal, and by default the guidance norm.
     """
     normal, reference = ground.normal, ground.reference
     seed, asked = ground.config.seeds[0], ground.config.prompts[number]
-    drawing = chosen.name == "automatic_chain" or normal is None
-    scan = (
-        None
-        if reference is None or not drawing
-        else lambda request: copy_share(ground.model, request, reference, asked)
-    )
+    scan, threshold = None, None
+    if reference is not None and (chosen.name == "automatic_chain" or normal is None):
+        scan, threshold = partial(copy_share, ground.model, reference, asked), _NO_COPY
+    elif normal is not None:
+        low = float(normal.conditional.float().quantile(_RARE))
+        scan, threshold = partial(low_lids, ground.model, normal.log_delta, low), _NO_COPY
+    known = None if reference is None else reference.thresholds
     return Given(
         generator=torch.Generator().manual_seed((seed * 7_919 + 13) % 2**63),
         scan=scan,
-        threshold=None if scan is None else _NO_COPY,
+        threshold=threshold,
         normal_norms=None if normal is None else normal.guidance_norm[:, 0],
         normal_lids=ground.normal_lids,
         latents=None if base is None else base.latents,
         index=None if reference is None else reference.index,
         embedder=None if reference is None else reference.embedder,
+        copy_similarity=Given().copy_similarity if known is None else known.descriptor,
     )
 
 
+@torch.no_grad()
+def low_lids(model: TextToImage, log_delta: float, low: float, request: Request) -> Scan:
+    """Draw a request and score it by the share of its pictures whose LID is below `low`.
+
+    By the usual estimator given the embedding in force, at the scale `log_delta`.
+    """
+    latents, forwards = drawn_latents(model, request)
+    cond = in_force(model, request).expand(len(latents), -1, -1)
+    seed = request.seeds[0]
+    found = estimate_lid(model, latents, cond, log_delta, DEFAULT_ESTIMATOR, seed)
+    return Scan(float((found.lid < low).float().mean()), forwards + found.forwards)
+
+
+def in_force(model: TextToImage, request: Request) -> Tensor:
+    """Return the embedding (1 or B, tokens, width) that the request draws with."""
+    steering = request.steering
+    if steering is not None and steering.embedding is not None:
+        return steering.embedding.to(model.device, model.dtype)
+    return model.encode_text([request.prompt])
+
+
+@torch.no_grad()
 def copy_share(
-    model: TextToImage, request: Request, reference: Reference, asked: str | None = None
+    model: TextToImage, reference: Reference, asked: str | None, request: Request
 ) -> Scan:
     """Draw a request and score it by the share of its pictures that are copies.
 
     With the prompt as it was `asked` it also says how well the pictures fit that.
     """
-    latents, forwards = None, 0.0
-    for step in generate(model, request):
-        latents = step.latents
-        forwards += 1.0 if step.eps_u is None else 2.0
-    if latents is None:
-        raise ValueError("The scheduler made no step.")
+    latents, forwards = drawn_latents(model, request)
     pictures = pixels_of(model, latents).float() / 255
     found = find_copies(reference, pictures)
     scan = Scan(sum(copy.kind != "none" for copy, _ in found) / len(found), forwards)

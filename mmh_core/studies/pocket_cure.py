@@ -95,19 +95,32 @@ def _materials(
 ) -> tuple[LatentSet, pd.DataFrame]:
     """Return the training set as the builder prepares it, and what is drawn at every look."""
     world = read_world(folder)
+    chosen = _chosen(world.labels, config.wide)
+    labels = world.labels.loc[chosen].reset_index(drop=True)
     texts = captioned(
-        list(world.labels["captions"]),
-        list(world.labels["content"]),
+        list(labels["captions"]),
+        list(labels["content"]),
         lambda captions: token_ids(model.tokenizer, captions),
     )
     data = LatentSet(
-        encode(model.autoencoder, as_tensor(world.pictures)),
-        torch.tensor(world.labels["copies"].to_numpy(copy=True)),
+        encode(model.autoencoder, as_tensor(world.pictures[chosen])),
+        torch.tensor(labels["copies"].to_numpy(copy=True)),
         texts,
         contexts(model.text_encoder, texts.ids).half(),
         model.unconditional.cpu().half(),
     )
-    return data, _wanted(world.labels, config.captions)
+    return data, _wanted(labels, config.captions)
+
+
+def _chosen(labels: pd.DataFrame, wide: float) -> list[int]:
+    """Return the rows that are trained on: all memorized ones, and a share of the normal ones."""
+    found = []
+    for kinds in _KINDS.values():
+        for kind in kinds:
+            rows = labels.index[labels.kind == kind].tolist()
+            count = len(rows) if len(kinds) == 1 else max(1, round(wide * len(rows)))
+            found += [rows[i * len(rows) // count] for i in range(count)]
+    return sorted(found)
 
 
 def _wanted(labels: pd.DataFrame, count: int) -> pd.DataFrame:

@@ -33,7 +33,9 @@ ARMS = (
 class CureConfig:
     """Say what is trained and looked at.
 
-    The network has `channels` per level, `steps` optimizer steps of `batch` pictures. At the steps
+    The training set is the embedded world's without templates, with the share `wide` of its normal
+    pictures: a short training then meets every duplicate often enough. The network has `channels`
+    per level, `steps` optimizer steps of `batch` pictures. At the steps
     `looks` it draws `captions` of each group with `seeds` seeds each in `drawing_steps`; `kept`
     pictures of each group are kept.
     """
@@ -42,13 +44,14 @@ class CureConfig:
     batch: int = 96
     channels: tuple[int, ...] = (64, 96)
     groups: int = 32
-    looks: tuple[int, ...] = (150, 300, 500, 800, 1_200)
+    looks: tuple[int, ...] = (200, 400, 600, 900, 1_200)
     captions: int = 8
     seeds: int = 2
     drawing_steps: int = 30
     kept: int = 4
     seed: int = 0
     precision: Precision = "bfloat16"
+    wide: float = 0.4
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ def drop_words(
         worst = worst_words(found, DROPPED)
         changed = with_prompt(request, dropped(caption.text, worst))
         words.append(tuple(word.text for word in worst))
-        left.append(copy_share(model, changed, reference).score)
+        left.append(copy_share(model, reference, None, changed).score)
     return AttributionRecord(caption, BY, tuple(words), torch.tensor(left), before)
 
 

@@ -103,3 +103,14 @@ def test_without_an_index_or_with_anothers_it_is_refused(model_of: ModelOf) -> N
     assert isinstance(given.embedder, PixelEmbedder)
     with pytest.raises(MMHError, match="another embedder"):
         AntiMemorizationGuidance().apply(model, request, given=other)
+
+
+def test_the_usual_threshold_is_a_margin_below_a_copy(model_of: ModelOf) -> None:
+    model = model_of("tiny")
+    given = replace(all_given(model), copy_similarity=-0.5)
+    usual = AntiMemorizationGuidance().apply(model, request_for(model), given=given)
+    stated = AntiMemorizationGuidance(threshold=-0.55).apply(
+        model, request_for(model), given=all_given(model)
+    )
+    assert torch.equal(draw(model, usual.request), draw(model, stated.request))
+    assert "exceeded -0.55." in usual.changed

@@ -62,6 +62,7 @@ def test_the_first_that_passes_ends_the_chain(model_of: ModelOf) -> None:
     assert found.mitigated.request.prompt == "middle"
     assert found.forwards == 10 + (1 + 10) + (2 + 10)
     assert found.frame()["score"].tolist() == [0.9, 0.8, 0.2]
+    assert found.frame()["kept"].isna().all()
 
 
 def test_a_request_that_passes_as_it_is_stays_as_it_is(model_of: ModelOf) -> None:
@@ -83,6 +84,45 @@ def test_a_threshold_is_passed_only_below_it(model_of: ModelOf) -> None:
     model = model_of("tiny")
     given = given_scores(plain=0.5, cheap=0.5, middle=0.4, dear=0.4)
     assert chain(model, request_for(model), ALL, given=given).accepted == "middle"
+
+
+def judged(**found: tuple[float, float]) -> Given:
+    """Return a detector that tells score and alignment of a request by its prompt."""
+
+    def scan(request: Request) -> Scan:
+        score, alignment = found[request.prompt if request.prompt in found else "plain"]
+        return Scan(score, 10.0, alignment)
+
+    return Given(scan=scan, threshold=0.5)
+
+
+def test_what_loses_the_prompt_does_not_pass(model_of: ModelOf) -> None:
+    model = model_of("tiny")
+    given = judged(plain=(0.9, 0.8), cheap=(0.1, 0.7), middle=(0.2, 0.74), dear=(0.0, 0.8))
+    found = chain(model, request_for(model), ALL, keep=0.9, given=given)
+    # 0.7 is less than nine tenths of 0.8, and 0.74 is more.
+    assert [each.passed for each in found.tried] == [False, False, True]
+    assert found.frame()["kept"].tolist() == pytest.approx([1.0, 0.875, 0.925])
+    # Without the demand the first below the threshold is good enough.
+    assert chain(model, request_for(model), ALL, given=given).accepted == "cheap"
+
+
+def test_of_those_that_stop_copying_the_one_that_keeps_most_is_used(model_of: ModelOf) -> None:
+    model = model_of("tiny")
+    given = judged(plain=(0.9, 0.8), cheap=(0.0, 0.2), middle=(0.4, 0.6), dear=(0.6, 0.7))
+    found = chain(model, request_for(model), ALL, keep=0.9, given=given)
+    # Both of the cheap ones are below the threshold; how far below counts for nothing.
+    assert (found.accepted, found.passed) == ("middle", False)
+    out = AutomaticChain(ALL).apply(model, request_for(model), given=given)
+    assert out.changed.startswith("None of the 4 tried passed; middle kept most (score 0.4")
+    assert "75% of the prompt alignment kept" in out.changed
+
+
+def test_of_equal_scores_the_one_that_keeps_most_is_used(model_of: ModelOf) -> None:
+    model = model_of("tiny")
+    given = judged(plain=(0.9, 0.8), cheap=(0.6, 0.2), middle=(0.6, 0.7), dear=(0.6, 0.5))
+    found = chain(model, request_for(model), ALL, keep=0.9, given=given)
+    assert (found.accepted, found.passed) == ("middle", False)
 
 
 def test_what_is_refused_is_passed_over_and_told(model_of: ModelOf) -> None:

@@ -153,3 +153,22 @@ def test_attenuation_mixes_three_branches(model_of: ModelOf, kind: str) -> None:
     rebuilt = (alpha * step.x0_hat + sigma * eps).float()
     torch.testing.assert_close(rebuilt, step.x_t, rtol=1e-3, atol=1e-3)
     assert out.forwards_per_step == 3
+
+
+def test_above_one_the_prompt_is_repelled_more(model_of: ModelOf) -> None:
+    model = model_of("tiny")
+    request = request_for(model, guidance=7.5)
+    steps = {}
+    for strength in (1.0, 2.0):
+        out = AttentionAttenuation(strength, spread=0.0).apply(model, request)
+        steps[strength] = first(model, out.request)
+    plain = first(model, request)
+    # All spiky attention is gone at 1 already; what differs is twice the repulsion.
+    torch.testing.assert_close(steps[1.0].eps_c, steps[2.0].eps_c, **CLOSE)
+    time = torch.tensor(plain.t, dtype=torch.float64)
+    alpha, sigma = float(model.schedule.alpha(time)), float(model.schedule.sigma(time))
+    moved = (steps[2.0].x0_hat - steps[1.0].x0_hat) * alpha / sigma
+    expected = 2 * (plain.eps_c - plain.eps_u)
+    torch.testing.assert_close(moved, expected, rtol=1e-2, atol=1e-3)
+    with pytest.raises(ValueError, match=r"from 0 to 3\.75, got 4"):
+        AttentionAttenuation(4.0).apply(model, request)

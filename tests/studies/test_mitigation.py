@@ -9,6 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from mmh_core.mitigations.catalogue import mitigation
+from mmh_core.mitigations.lid_loss import normal_lids
 from mmh_core.records import MMHError
 from mmh_core.retrieval.embedders import PixelEmbedder, embed_all
 from mmh_core.retrieval.index import build_index
@@ -17,9 +19,17 @@ from mmh_core.studies.image import image_study
 from mmh_core.studies.image_config import request_for
 from mmh_core.studies.image_drawing import pixels_of
 from mmh_core.studies.image_reference import Reference
+from mmh_core.studies.image_run import NormalPrompts
 from mmh_core.studies.memory import peak_memory
 from mmh_core.studies.mitigation import checked, mitigation_study
-from mmh_core.studies.mitigation_ground import as_images, copy_share
+from mmh_core.studies.mitigation_ground import (
+    Ground,
+    as_images,
+    copy_share,
+    given_for,
+    lids_of_normal,
+    low_lids,
+)
 from mmh_core.studies.mitigation_run import MitigationConfig, MitigationRun, Treatment
 from mmh_core.text_to_image.generation import draw, generate
 from mmh_core.text_to_image.model import TextToImage
@@ -116,8 +126,6 @@ def test_all_treatments_start_from_the_same_noise_and_differ_in_the_end(
 def test_a_static_schedule_is_drawn_as_its_recipe_says(
     model: TextToImage, run: MitigationRun
 ) -> None:
-    from mmh_core.mitigations.catalogue import mitigation
-
     request = request_for(as_images(CONFIG), PROMPT)
     applied = replace(mitigation("static_guidance"), strength=0.5)  # type: ignore[type-var]
     steps = list(generate(model, applied.apply(model, request).request))  # type: ignore[attr-defined]
@@ -168,8 +176,78 @@ def test_a_stop_keeps_the_cells_that_are_done(model: TextToImage, planted: Refer
 
 def test_the_scan_of_the_chain_counts_copies(model: TextToImage, planted: Reference) -> None:
     request = request_for(as_images(CONFIG), PROMPT)
-    found = copy_share(model, request, planted)
+    found = copy_share(model, planted, None, request)
     assert (found.score, found.forwards) == (0.5, 10.0)
+    assert math.isnan(found.alignment)
+    # With the prompt as asked, also when another one is drawn.
+    told = copy_share(model, planted, "the other cat", replace(request, prompt="a dog"))
+    pictures = draw(model, replace(request, prompt="a dog"))
+    expected = float(pictures.mean((1, 2, 3)).mean()) * len("the other cat")
+    # Pictures are rounded to 8 bits before they are compared.
+    assert told.alignment == pytest.approx(expected, rel=1e-2)
+
+
+def normal(model: TextToImage, lids: list[float]) -> NormalPrompts:
+    """Return what is normal, as if these LIDs had been read."""
+    count = len(lids)
+    return NormalPrompts(
+        *("tiny", model.sha256, "ddim", CONFIG.steps, CONFIG.guidance, 32, 32, -0.5),
+        torch.tensor([-0.5]),
+        tuple(f"a dog {i}" for i in range(count)),
+        torch.tensor(lids),
+        torch.tensor(lids),
+        torch.ones(count, CONFIG.steps),
+        torch.zeros(count, 1),
+    )
+
+
+def test_the_scan_of_a_rewording_counts_pictures_of_low_lid(model: TextToImage) -> None:
+    request = request_for(as_images(CONFIG), PROMPT)
+    images = None
+    for progress in image_study(
+        as_images(replace(CONFIG, prompts=(PROMPT,))), model, None, log_delta=-0.5
+    ):
+        images = progress.partial
+    assert images is not None
+    lids = sorted(one.lid.conditional for one in images.pictures if one.lid is not None)
+    assert lids[1] - lids[0] > 1e-3
+    shares = [low_lids(model, -0.5, low, request).score for low in (lids[0], sum(lids) / 2, 1e9)]
+    assert shares == [0.0, 0.5, 1.0]
+
+
+def test_what_each_mitigation_is_given_to_judge_by(model: TextToImage, planted: Reference) -> None:
+    """The chain may look for copies; a rewording must not know what it is judged by."""
+    known = normal(model, [40.0, 50.0])
+    ground = Ground(CONFIG, model, planted, known, -0.5, lids_of_normal(CONFIG, model, known))
+    request = request_for(as_images(CONFIG), PROMPT)
+    chain = given_for(ground, 0, None, mitigation("automatic_chain"))
+    rewrite = given_for(ground, 0, None, mitigation("rewrite"))
+    assert chain.scan is not None and rewrite.scan is not None
+    assert chain.scan(request).score == 0.5 and not math.isnan(chain.scan(request).alignment)
+    assert rewrite.scan(request).score == low_lids(model, -0.5, 40.5, request).score
+    assert math.isnan(rewrite.scan(request).alignment)
+    assert rewrite.copy_similarity == THRESHOLDS.descriptor
+    without = given_for(replace(ground, normal=None), 0, None, mitigation("rewrite"))
+    assert without.scan is not None and without.scan(request).score == 0.5
+
+
+def test_lids_to_aim_at_are_those_of_the_estimator_that_aims(model: TextToImage) -> None:
+    known = normal(model, [4.0, 5.0, 6.0])
+    lids = lids_of_normal(CONFIG, model, known)
+    found = lids("denoising loss", -0.2)
+    assert len(found) == 3 and found is lids("denoising loss", -0.2)
+    request = replace(request_for(as_images(CONFIG), "a dog 1"), seeds=CONFIG.seeds[:1])
+    expected = normal_lids(
+        model,
+        request,
+        tuple(f"a dog {i}" for i in range(3)),
+        by="denoising loss",
+        log_delta=-0.2,
+        generator=torch.Generator().manual_seed(CONFIG.seeds[0]),
+    )
+    torch.testing.assert_close(found, expected)
+    # The readings that come with the normal prompts are another estimator's.
+    assert not torch.allclose(found, known.conditional, rtol=0.05)
 
 
 @pytest.mark.parametrize(

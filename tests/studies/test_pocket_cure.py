@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor
@@ -89,6 +90,16 @@ def test_the_arms_differ_in_how_often_a_picture_stands_there_alone(
         (arm, step) for arm in ("as it is", "deduplicated") for step in (2, 4)
     ]
     assert run.state == "complete"
+
+
+def test_all_memorized_pictures_are_trained_on_and_a_share_of_the_normal_ones() -> None:
+    kinds = ["duplicate"] * 3 + ["template"] * 4 + ["open"] * 10 + ["overfit"] * 2 + ["varied"] * 5
+    rows = study._chosen(pd.DataFrame({"kind": kinds}), 0.4)
+    assert [kinds[row] for row in rows] == [
+        *(["duplicate"] * 3 + ["open"] * 4 + ["overfit"] * 2 + ["varied"] * 2)
+    ]
+    # Evenly: 10 rows from the seventh on, four of them.
+    assert rows[3:7] == [7, 9, 12, 14]
 
 
 def test_figures_belong_to_the_group_of_their_caption(run: CureRun) -> None:
