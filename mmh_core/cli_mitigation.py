@@ -112,8 +112,9 @@ def mitigation_benchmark(
     """
     from mmh_core.cli_mitigation_tables import benchmark_summary, benchmark_tables
     from mmh_core.studies.labelled_prompts import pocket_labelled
-    from mmh_core.studies.mitigation_benchmark import Desk, chosen_captions
+    from mmh_core.studies.mitigation_benchmark import chosen_captions
     from mmh_core.studies.mitigation_benchmark import mitigation_benchmark as benchmark
+    from mmh_core.studies.mitigation_benchmark_desk import Desk
 
     check_places(json_file, work / "record")
     numbers = seed_numbers(seeds)

@@ -6,35 +6,32 @@ so a benchmark that was stopped goes on where it was.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain as joined
 from itertools import zip_longest
-from pathlib import Path
-from typing import TypeVar
 
 from mmh_core.mitigations.catalogue import BASELINES, MITIGATIONS, mitigation
 from mmh_core.records import MMHError, Progress
-from mmh_core.store.archive import load_record, save_record
+from mmh_core.store.archive import save_record
 from mmh_core.studies.benchmark_run import LabelledPrompt
-from mmh_core.studies.image_config import default_config
-from mmh_core.studies.image_reference import Reference
-from mmh_core.studies.image_run import NormalPrompts
-from mmh_core.studies.mitigation import mitigation_study
+from mmh_core.studies.mitigation_benchmark_desk import (
+    Desk,
+    caption_config,
+    drawn,
+    kept_record,
+    record_path,
+)
 from mmh_core.studies.mitigation_benchmark_run import (
     AttributionRecord,
     Caption,
     CaptionRecord,
     Captions,
     MitigationBenchmark,
-    caption_record,
 )
-from mmh_core.studies.mitigation_run import MitigationConfig, MitigationRun, Treatment
+from mmh_core.studies.mitigation_run import Treatment
 from mmh_core.studies.word_dropping import drop_words
-from mmh_core.text_to_image.model import TextToImage
 
 #: A strength is enough when at most this share of the calibration pictures are copies.
 ENOUGH = 0.1
@@ -43,25 +40,8 @@ NONE = Treatment("none", MITIGATIONS["none"].strength)
 RANDOM = Treatment("random_tokens", MITIGATIONS["random_tokens"].strength)
 CHAIN = Treatment(AUTOMATIC, MITIGATIONS[AUTOMATIC].strength)
 #: What each part takes of the whole, for the progress.
-_PARTS = {"calibration": 0.35, "test": 0.5, "normal": 0.05, "attribution": 0.1}
+_PARTS = {"calibration": 0.3, "test": 0.35, "normal": 0.25, "attribution": 0.1}
 _MEMORIZED, _NORMAL = ("duplicate", "overfit"), ("varied", "open")
-
-
-@dataclass(frozen=True)
-class Desk:
-    """Hold what the whole benchmark works with; `source` is what the model was loaded by.
-
-    `seeds` are those of every caption. Records are written to `work`, and those already there are
-    used again if `resume`.
-    """
-
-    model: TextToImage
-    source: str
-    reference: Reference
-    normal: NormalPrompts | None
-    seeds: tuple[int, ...]
-    work: Path
-    resume: bool = False
 
 
 def chosen_captions(labelled: Sequence[LabelledPrompt], count: int) -> Captions:
@@ -98,7 +78,7 @@ def mitigation_benchmark(
 
     Of each mitigation the smallest strength with at most `ENOUGH` copies is chosen, or the
     strongest; random words and the chain keep their usual one. Normal captions are drawn with the
-    chain alone. Errors: MMHError.
+    same treatments, which must not move them. Errors: MMHError.
     """
     started = time.monotonic()
     found = MitigationBenchmark(
@@ -124,7 +104,6 @@ def mitigation_benchmark(
 
 
 _Stage = Iterator[tuple[float, str, MitigationBenchmark]]
-_Record = TypeVar("_Record", CaptionRecord, AttributionRecord)
 
 
 def _calibrated(found: MitigationBenchmark, desk: Desk) -> _Stage:
@@ -144,7 +123,7 @@ def _calibrated(found: MitigationBenchmark, desk: Desk) -> _Stage:
             if not tried:
                 break
             done = (number + place / len(captions)) / rounds
-            for share, record in _drawn(caption, tried, desk):
+            for share, record in drawn(caption, tried, desk):
                 at = _PARTS["calibration"] * (done + share / len(captions) / rounds)
                 said = f"Choosing strengths, round {number + 1}, caption {place + 1}"
                 yield at, said, found
@@ -170,10 +149,9 @@ def share_left(records: Sequence[CaptionRecord], treatment: Treatment) -> float:
 
 
 def _tested(found: MitigationBenchmark, desk: Desk) -> _Stage:
-    wanted = [RANDOM, *found.chosen, CHAIN]
     captions = found.captions.test
     for place, caption in enumerate(captions):
-        for share, record in _drawn(caption, wanted, desk):
+        for share, record in drawn(caption, _counted(found), desk):
             part = _PARTS["test"] * (place + share) / len(captions)
             said = f"Memorized captions, {place + 1} of {len(captions)}"
             if record is not None:
@@ -181,11 +159,16 @@ def _tested(found: MitigationBenchmark, desk: Desk) -> _Stage:
             yield _PARTS["calibration"] + part, said, found
 
 
+def _counted(found: MitigationBenchmark) -> list[Treatment]:
+    """Return what is drawn of every caption that is counted."""
+    return [RANDOM, *found.chosen, CHAIN]
+
+
 def _normal(found: MitigationBenchmark, desk: Desk) -> _Stage:
     captions = found.captions.normal
     before = _PARTS["calibration"] + _PARTS["test"]
     for place, caption in enumerate(captions):
-        for share, record in _drawn(caption, [CHAIN], desk):
+        for share, record in drawn(caption, _counted(found), desk):
             part = _PARTS["normal"] * (place + share) / len(captions)
             said = f"Normal captions, {place + 1} of {len(captions)}"
             if record is not None:
@@ -197,11 +180,11 @@ def _attributed(found: MitigationBenchmark, desk: Desk) -> _Stage:
     captions = found.captions.test
     before = 1 - _PARTS["attribution"]
     for place, caption in enumerate(captions):
-        path = _path(desk, "words", caption, ())
-        record = _kept(path, AttributionRecord) if desk.resume else None
+        path = record_path(desk, "words", caption, ())
+        record = kept_record(path, AttributionRecord) if desk.resume else None
         if record is None:
             base = next(r for r in found.test if r.caption == caption)
-            config = _config(caption, (), desk)
+            config = caption_config(caption, (), desk)
             record = drop_words(
                 config, caption, desk.model, desk.reference, float(base.copied[0].mean())
             )
@@ -209,57 +192,3 @@ def _attributed(found: MitigationBenchmark, desk: Desk) -> _Stage:
         found = replace(found, attributions=(*found.attributions, record))
         part = _PARTS["attribution"] * (place + 1) / len(captions)
         yield before + part, f"Dropping words, {place + 1} of {len(captions)}", found
-
-
-def _drawn(
-    caption: Caption, treatments: Sequence[Treatment], desk: Desk
-) -> Iterator[tuple[float, CaptionRecord | None]]:
-    """Draw a caption, or find it in the work folder; yield the share done, the record at last."""
-    path = _path(desk, "caption", caption, treatments)
-    record = _kept(path, CaptionRecord) if desk.resume else None
-    if record is not None:
-        yield 1.0, record
-        return
-    run: MitigationRun | None = None
-    config = _config(caption, treatments, desk)
-    for progress in mitigation_study(config, desk.model, desk.reference, desk.normal):
-        run = progress.partial
-        yield 0.999 * progress.fraction, None
-    if run is None:
-        raise ValueError("The study yielded nothing.")
-    record = caption_record(run, caption)
-    save_record(path, record)
-    yield 1.0, record
-
-
-def _config(caption: Caption, treatments: Sequence[Treatment], desk: Desk) -> MitigationConfig:
-    base = default_config(desk.model, desk.source, caption.text)
-    return MitigationConfig(
-        desk.source,
-        (caption.text,),
-        desk.seeds,
-        tuple(treatments),
-        base.steps,
-        base.guidance,
-        base.height,
-        base.width,
-    )
-
-
-def _path(desk: Desk, what: str, caption: Caption, treatments: Sequence[Treatment]) -> Path:
-    """Return where a record is kept: by everything that it depends on but the program itself."""
-    names = [[one.mitigation, one.strength] for one in treatments]
-    model = [desk.model.sha256, desk.model.steps, desk.model.guidance]
-    key = [what, model, caption.text, caption.kind, list(desk.seeds), names]
-    digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()
-    return desk.work / f"{digest[:32]}.safetensors"
-
-
-def _kept(path: Path, kind: type[_Record]) -> _Record | None:
-    """Return a kept record, None where there is none or it is damaged."""
-    if not path.exists():
-        return None
-    try:
-        return load_record(path, kind)
-    except MMHError:
-        return None

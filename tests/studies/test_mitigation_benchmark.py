@@ -19,6 +19,7 @@ from mmh_core.retrieval.embedders import PixelEmbedder, embed_all
 from mmh_core.retrieval.index import build_index
 from mmh_core.retrieval.training_pictures import training_pictures
 from mmh_core.studies import mitigation_benchmark as study
+from mmh_core.studies import mitigation_benchmark_desk
 from mmh_core.studies.benchmark_run import LabelledPrompt
 from mmh_core.studies.image_config import default_config, request_for
 from mmh_core.studies.image_reference import Reference
@@ -26,11 +27,11 @@ from mmh_core.studies.mitigation_benchmark import (
     CHAIN,
     NONE,
     RANDOM,
-    Desk,
     chosen_captions,
     mitigation_benchmark,
     share_left,
 )
+from mmh_core.studies.mitigation_benchmark_desk import Desk
 from mmh_core.studies.mitigation_benchmark_rows import (
     attribution_rows,
     benchmark_rows,
@@ -115,13 +116,15 @@ def test_a_benchmark_chooses_strengths_draws_and_keeps_its_records(
     # Of three steps none falls into the first quarter of the time, one into the first half.
     assert found.chosen[0] == Treatment("static_guidance", 0.5)
     assert found.test[0].treatments == (NONE, RANDOM, *found.chosen, CHAIN)
-    assert found.normal[0].treatments == (NONE, CHAIN)
+    assert found.normal[0].treatments == found.test[0].treatments
     assert found.test[0].copied[0].tolist() == [1.0, 1.0]
     rows = {row.treatment: row for row in benchmark_rows(found)}
     assert rows[found.chosen[0]].copied.value == 0 and rows[NONE].copied.value == 1
     assert rows[CHAIN].copied.value == 0
     # The chain leaves a normal caption as it is: the same pictures to the last bit.
-    normal = normal_rows(found)[0]
+    moved = {row.treatment: row for row in normal_rows(found)}
+    normal = moved[CHAIN]
+    assert moved[found.chosen[0]].changed == 1
     assert normal.changed == 0 and normal.alignment.value == 0 and normal.agreement.value == 0
     assert found.attributions[0].by == BY and found.attributions[0].before == 1
     tables = benchmark_tables(found)
@@ -132,7 +135,7 @@ def test_a_benchmark_chooses_strengths_draws_and_keeps_its_records(
         raise AssertionError("a finished caption was drawn again")
         yield
 
-    monkeypatch.setattr(study, "mitigation_study", refused)
+    monkeypatch.setattr(mitigation_benchmark_desk, "mitigation_study", refused)
     again, _ = last(replace(desk, resume=True))
     assert benchmark_tables(again) == tables
     with pytest.raises(AssertionError, match="drawn again"):

@@ -1,0 +1,99 @@
+"""Draw the captions of the benchmark of mitigations once, and keep their records in a folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from mmh_core.records import MMHError
+from mmh_core.store.archive import load_record, save_record
+from mmh_core.studies.image_reference import Reference
+from mmh_core.studies.image_run import NormalPrompts
+from mmh_core.studies.mitigation import mitigation_study
+from mmh_core.studies.mitigation_benchmark_run import (
+    AttributionRecord,
+    Caption,
+    CaptionRecord,
+    caption_record,
+)
+from mmh_core.studies.mitigation_run import MitigationConfig, MitigationRun, Treatment
+from mmh_core.text_to_image.model import TextToImage
+
+_Record = TypeVar("_Record", CaptionRecord, AttributionRecord)
+
+
+@dataclass(frozen=True)
+class Desk:
+    """Hold what the whole benchmark works with; `source` is what the model was loaded by.
+
+    `seeds` are those of every caption. Records are written to `work`, and those already there are
+    used again if `resume`.
+    """
+
+    model: TextToImage
+    source: str
+    reference: Reference
+    normal: NormalPrompts | None
+    seeds: tuple[int, ...]
+    work: Path
+    resume: bool = False
+
+
+def drawn(
+    caption: Caption, treatments: Sequence[Treatment], desk: Desk
+) -> Iterator[tuple[float, CaptionRecord | None]]:
+    """Draw a caption, or find it in the work folder; yield the share done, the record at last."""
+    path = record_path(desk, "caption", caption, treatments)
+    record = kept_record(path, CaptionRecord) if desk.resume else None
+    if record is not None:
+        yield 1.0, record
+        return
+    run: MitigationRun | None = None
+    config = caption_config(caption, treatments, desk)
+    for progress in mitigation_study(config, desk.model, desk.reference, desk.normal):
+        run = progress.partial
+        yield 0.999 * progress.fraction, None
+    if run is None:
+        raise ValueError("The study yielded nothing.")
+    record = caption_record(run, caption)
+    save_record(path, record)
+    yield 1.0, record
+
+
+def caption_config(
+    caption: Caption, treatments: Sequence[Treatment], desk: Desk
+) -> MitigationConfig:
+    base = default_config(desk.model, desk.source, caption.text)
+    return MitigationConfig(
+        desk.source,
+        (caption.text,),
+        desk.seeds,
+        tuple(treatments),
+        base.steps,
+        base.guidance,
+        base.height,
+        base.width,
+    )
+
+
+def record_path(desk: Desk, what: str, caption: Caption, treatments: Sequence[Treatment]) -> Path:
+    """Return where a record is kept: by everything that it depends on but the program itself."""
+    names = [[one.mitigation, one.strength] for one in treatments]
+    model = [desk.model.sha256, desk.model.steps, desk.model.guidance]
+    key = [what, model, caption.text, caption.kind, list(desk.seeds), names]
+    digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()
+    return desk.work / f"{digest[:32]}.safetensors"
+
+
+def kept_record(path: Path, kind: type[_Record]) -> _Record | None:
+    """Return a kept record, None where there is none or it is damaged."""
+    if not path.exists():
+        return None
+    try:
+        return load_record(path, kind)
+    except MMHError:
+        return None
