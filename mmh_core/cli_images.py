@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmh_core.cli_output import check_places, device_of, followed, seed_numbers, write_json
+from mmh_core.cli_output import check_places, followed, loaded_model, seed_numbers, write_json
 from mmh_core.records import MMHError
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def images(
     # Before the model is loaded, which takes its time, and again with what the model recommends.
     checked(_config(model, wanted, None))
     more = _searching(index, index_pictures, embedder)
-    loaded = _load(model, device)
+    loaded = loaded_model(model, device)
     config = checked(_config(model, wanted, loaded))
     reference, normal = _compared(model, index, index_pictures, embedder)
     if keep is not None:
@@ -127,7 +127,7 @@ def audit(
         data = file.read(MAX_BYTES)
     about = _told_by(data)
     _searching(index, index_pictures, embedder)
-    loaded = _load(model, device)
+    loaded = loaded_model(model, device)
     reference, normal = _compared(model, index, index_pictures, embedder)
     found = picture_summary(audited(data, caption, loaded, reference, normal))
     # It was not drawn here: a seed and steps would say nothing.
@@ -185,12 +185,6 @@ def _config(model: str, wanted: dict[str, Any], loaded: TextToImage | None) -> I
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def _load(model: str, device: str) -> TextToImage:
-    from mmh_core.text_to_image.stable_diffusion import load
-
-    return load(model, device=device_of(device))
 
 
 def _searching(index: Path | None, pictures: Path | None, embedder: str) -> list[str]:

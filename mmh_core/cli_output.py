@@ -21,6 +21,8 @@ from mmh_core.records import MMHError, Progress
 if TYPE_CHECKING:
     import torch
 
+    from mmh_core.text_to_image.model import TextToImage
+
 Result = TypeVar("Result")
 
 #: Seconds between two lines of progress within one stage: in a terminal, and in a file.
@@ -87,6 +89,21 @@ def seed_numbers(text: str) -> tuple[int, ...]:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
         raise ValueError(f"seeds must be whole numbers such as 0,1,2, got {text!r}.") from None
+
+
+def loaded_model(name: str, device: str) -> TextToImage:
+    """Load a model on the device of that name; it draws on as many threads as on the pages.
+
+    On fewer where the environment says so.
+    """
+    import torch
+
+    from mmh_core.text_to_image.catalogue import threads_for
+    from mmh_core.text_to_image.stable_diffusion import load
+
+    place = device_of(device)
+    torch.set_num_threads(min(torch.get_num_threads(), threads_for(name)))
+    return load(name, device=place)
 
 
 def device_of(name: str) -> torch.device:

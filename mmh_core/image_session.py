@@ -6,7 +6,6 @@ Like `session`, of which it is a part: whatever needs torch is imported inside t
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -21,6 +20,7 @@ import streamlit as st
 
 from mmh_core.records import MMHError, Progress
 from mmh_core.session import REPOSITORY, data_folder, jobs
+from mmh_core.text_to_image.catalogue import threads_for as threads_for
 
 if TYPE_CHECKING:
     from mmh_core.store.job_record import JobRecord
@@ -351,16 +351,6 @@ def _study(config: ImageConfig) -> Iterator[Progress[ImageRun]]:
     yield from image_study(
         config, model(config.model), reference(config.model), normal(config.model)
     )
-
-
-def threads_for(name: str) -> int:
-    """Return on how many threads a model draws: all cores, but for the embedded one.
-
-    Its network is so small that a second thread gains little, and threads that wait for one
-    another at every step stand still as soon as the page or anything else wants a core.
-    """
-    cores = os.cpu_count() or 1
-    return max(1, cores - 1) if name == POCKET else cores
 
 
 def image_job(job: str) -> ImageJob:

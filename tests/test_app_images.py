@@ -113,7 +113,11 @@ def test_the_finished_example_of_each_kind_shows_the_figures_of_its_record(
     shown = pages_html(app)
     assert run.config.prompts[0] in shown
     for one in run.pictures:
-        assert f"training picture {one.neighbors[0].id:,}" in shown
+        assert one.copy is not None and one.nearest is not None
+        assert one.nearest.id == one.copy.nearest
+        assert f"training picture {one.nearest.id:,}" in shown
+        if one.copy.kind == "exact":
+            assert f"A copy of training picture {one.nearest.id}:" in one.reason
         assert percentile(one.lid) in shown
     assert f"all {run.searched:,} training pictures were compared" in captions(app)
     assert not said(app)

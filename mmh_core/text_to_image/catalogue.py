@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -78,3 +79,15 @@ CATALOGUE: dict[str, Entry] = {
         ),
     )
 }
+
+
+def threads_for(name: str) -> int:
+    """Return on how many threads a model draws: all cores, but for one that ships with this.
+
+    Its network is so small that a second thread gains little, and threads that wait for one
+    another at every step stand still as soon as anything else wants a core. Page and command line
+    use the same number, because sums in another order differ in their last digits.
+    """
+    cores = os.cpu_count() or 1
+    entry = CATALOGUE.get(name)
+    return max(1, cores - 1) if entry is not None and entry.shipped else cores
