@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from mmh_core.records import MMHError
 from mmh_core.store.archive import load_record, save_record
+from mmh_core.studies.image_config import default_config
 from mmh_core.studies.image_reference import Reference
 from mmh_core.studies.image_run import NormalPrompts
 from mmh_core.studies.mitigation import mitigation_study

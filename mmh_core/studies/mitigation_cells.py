@@ -25,8 +25,6 @@ from mmh_core.studies.memory import peak_memory
 from mmh_core.studies.mitigation_ground import Ground, as_images, given_for, in_force
 from mmh_core.studies.mitigation_run import Cell, Treatment
 from mmh_core.text_to_image.generation import generate
-from mmh_core.text_to_image.model import TextToImage
-from mmh_core.text_to_image.requests import Request
 
 _PREVIEW_GAP = 0.7
 
