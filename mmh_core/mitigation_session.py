@@ -22,12 +22,15 @@ from mmh_core.session import REPOSITORY, data_folder, jobs
 if TYPE_CHECKING:
     from mmh_core.store.job_record import JobRecord
     from mmh_core.studies.mitigation_run import MitigationConfig, MitigationRun
+    from mmh_core.studies.pocket_cure_run import CureRun
     from mmh_core.studies.token_study import TokenRun
 
 MITIGATION_JOB, TRIAL_JOB, TOKEN_JOB = "mitigation", "mitigation trial", "tokens"
 EXAMPLES = REPOSITORY / "assets" / "mitigation"
 #: What is added to the name of a precomputed run for the scores of its tokens.
 TOKENS = "-tokens"
+#: Where the cure at training time is kept below the examples.
+CURE = Path("training") / "pocket-sd.safetensors"
 #: The environment variable that may hold the key of a service that rewords prompts.
 KEY = "MMH_ENDPOINT_KEY"
 
@@ -180,6 +183,12 @@ def example_tokens(name: str) -> TokenRun | None:
     return read_tokens(path) if name in example_names() and path.exists() else None
 
 
+def training_cure() -> CureRun | None:
+    """Return the precomputed training of the embedded world, None where there is none."""
+    path = EXAMPLES / CURE
+    return _read_cure(str(path), _stamp(path)) if path.exists() else None
+
+
 def read_run(path: Path) -> MitigationRun:
     """Return the run in a file, read once per version of the file. Errors: MMHError."""
     return _read_run(str(path), _stamp(path))
@@ -207,6 +216,14 @@ def _read_run(path: str, stamp: int) -> MitigationRun:
     return load_record(Path(path), MitigationRun)
 
 
+@st.cache_resource(show_spinner=False, max_entries=2)
+def _read_cure(path: str, stamp: int) -> CureRun:
+    from mmh_core.store.archive import load_record
+    from mmh_core.studies.pocket_cure_run import CureRun
+
+    return load_record(Path(path), CureRun)
+
+
 @st.cache_resource(show_spinner=False, max_entries=24)
 def _read_tokens(path: str, stamp: int) -> TokenRun:
     from mmh_core.store.archive import load_record
@@ -222,6 +239,8 @@ def expected_seconds(config: MitigationConfig) -> tuple[float, bool] | None:
     times the forwards expected now. None where nothing tells. Caveat: mitigations that stop early
     or try again make it good to a factor of two.
     """
+    from mmh_core.studies.mitigation import expected_forwards
+
     own = []
     for record in past_mitigations(4):
         try:
@@ -236,18 +255,6 @@ def expected_seconds(config: MitigationConfig) -> tuple[float, bool] | None:
                 share = _pixels(config) / _pixels(run.config)
                 return run.seconds / done * expected_forwards(config) * share, here
     return None
-
-
-def expected_forwards(config: MitigationConfig) -> float:
-    """Return about how many forwards of one branch a config takes, all pictures together."""
-    from mmh_core.mitigations.catalogue import mitigation
-    from mmh_core.studies.mitigation import checked
-
-    each = sum(
-        2.0 * config.steps + mitigation(one.mitigation).cost(config.steps)
-        for one in checked(config).treatments
-    )
-    return each * len(config.prompts) * len(config.seeds)
 
 
 def _pixels(config: MitigationConfig) -> int:

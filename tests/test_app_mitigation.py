@@ -12,6 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 from mmh_core import image_session, mitigation_session, session
 from mmh_core.mitigations.catalogue import MITIGATIONS
+from mmh_core.mitigations.endpoint import Endpoint
 from mmh_core.mitigations.wording import Word
 from mmh_core.records import MMHError
 from mmh_core.retrieval.embedders import PixelEmbedder, embed_all
@@ -23,6 +24,7 @@ from mmh_core.studies.image_run import ImageConfig
 from mmh_core.studies.mitigation_run import MitigationConfig, MitigationRun, Treatment
 from mmh_core.studies.token_study import ASKED, with_word, without_word, word_at
 from mmh_core.text_to_image.model import TextToImage
+from tests.cure_runs import cure_run
 from tests.mitigation_runs import HOSTILE, PROMPT, REFUSAL, REWRITE, STATIC, comparison, token_run
 from tests.retrieval.drawings import THRESHOLDS, drawings, labels
 from tests.text_to_image.conftest import ModelOf, folder_of, model_of
@@ -50,6 +52,7 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AppTest]:
     shelf = tmp_path / "examples"
     save_record(shelf / "fox.safetensors", comparison())
     save_record(shelf / "fox-tokens.safetensors", token_run())
+    save_record(shelf / "training" / "pocket-sd.safetensors", cure_run())
     monkeypatch.setattr(mitigation_session, "EXAMPLES", shelf)
     yield opened()
     session.jobs().runner.shutdown()
@@ -200,6 +203,38 @@ def test_normal_prompts_have_their_pictures_and_the_data_their_command(app: AppT
     assert "--normal 'a blue bird'" in codes[1] and "static_guidance:0.5" in codes[1]
 
 
+def test_cures_in_training_are_switched_on_and_off(app: AppTest) -> None:
+    open_tab(app, "training")
+
+    def table() -> dict[str, list[str]]:
+        frame = app.dataframe[0].value
+        return {str(row.iloc[0]): [str(v) for v in row.iloc[1:]] for _, row in frame.iterrows()}
+
+    found = table()
+    assert found["Duplicated captions: copies"] == ["100%"]
+    assert found["Duplicated captions: LID, median"] == ["2.0"]
+    assert "a copy, LID 2.0" in pages_html(app)
+    app.toggle(key="mi_cure_single").set_value(True)
+    sound(app.run())
+    assert list(app.dataframe[0].value.columns)[1:] == ["as trained", "without duplicates"]
+    assert table()["Overfit captions: LID, median"] == ["4.0", "22.0"]
+    # Both: without duplicates no earlier step is better, and the page says so.
+    app.toggle(key="mi_cure_early").set_value(True)
+    sound(app.run())
+    assert any("stopping early is no cure here" in c.value for c in app.caption)
+    app.toggle(key="mi_cure_single").set_value(False)
+    sound(app.run())
+    assert table()["Training step"] == ["400", "200"]
+    assert table()["Duplicated captions: LID, median"] == ["2.0", "12.0"]
+    assert dict(app.query_params)["tab"] == "training"
+
+
+def test_without_a_training_to_show_the_page_says_so(app: AppTest) -> None:
+    (mitigation_session.EXAMPLES / "training" / "pocket-sd.safetensors").unlink()
+    open_tab(app, "training")
+    assert "no training to show" in said(app)
+
+
 def test_words_are_scored_and_a_word_can_be_chosen(app: AppTest) -> None:
     open_tab(app, "words")
     assert app.selectbox(key="mi_token").options[1] == "2. red"
@@ -323,6 +358,63 @@ def test_words_are_dropped_and_replaced_in_the_prompt() -> None:
         without_word("red", Word("red", 0, 3, False))
     with pytest.raises(ValueError, match="no token 9"):
         word_at(found, 9)
+
+
+def test_a_service_rewords_once_for_each_consent(
+    app: AppTest, small: TextToImage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """From the checkbox to the trial: one question, the key nowhere, the consent taken back."""
+    monkeypatch.setenv(mitigation_session.KEY, "top-secret")
+    asked: list[tuple[str, bool]] = []
+
+    def post(endpoint: Endpoint, question: str) -> str:
+        asked.append((endpoint.key, endpoint.consent))
+        return "the dog"
+
+    monkeypatch.setattr("mmh_core.mitigations.endpoint._post", post)
+    monkeypatch.setattr(mitigation_session, "example_names", lambda: ["fox"])
+    # The example is of a size that the training set of drawings does not have.
+    monkeypatch.setattr(image_session, "reference", lambda name: None)
+    open_tab(app, "words")
+    app.selectbox(key="mi_token").set_value(1)
+    sound(app.run())
+    app.text_input(key="mi_service_url").set_value("http://127.0.0.1:9/v1")
+    app.text_input(key="mi_service_model").set_value("small")
+    sound(app.run())
+    # Without the tick there is nothing to press.
+    assert app.button(key="mi_service_ask").disabled and not asked
+    app.checkbox(key="mi_service_consent").set_value(True)
+    sound(app.run())
+    sound(app.button(key="mi_service_ask").click().run())
+    assert asked == [("top-secret", True)]
+    assert not app.checkbox(key="mi_service_consent").value
+    assert app.button(key="mi_service_ask").disabled
+    trial = str(app.session_state["mi_trial"])
+    run = finished(app, trial)
+    assert run.config.prompts == (PROMPT, "the dog")
+    assert "<ins>dog</ins>" in pages_html(app)
+    # Neither the link nor any file of the data folder holds the key.
+    assert "top-secret" not in str(dict(app.query_params))
+    kept = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert any(path.parent.name == "reworded" for path in kept)
+    assert not any(b"top-secret" in path.read_bytes() for path in kept)
+
+
+def test_a_service_that_fails_says_so_and_nothing_is_drawn(
+    app: AppTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(mitigation_session.KEY, "top-secret")
+    open_tab(app, "words")
+    app.selectbox(key="mi_token").set_value(1)
+    sound(app.run())
+    # Nothing listens at port 9 of this machine.
+    app.text_input(key="mi_service_url").set_value("http://127.0.0.1:9/v1")
+    app.text_input(key="mi_service_model").set_value("small")
+    app.checkbox(key="mi_service_consent").set_value(True)
+    sound(app.run())
+    sound(app.button(key="mi_service_ask").click().run())
+    assert "did not answer" in said(app) and "top-secret" not in said(app)
+    assert app.session_state["mi_trial"] is None
 
 
 def test_a_service_is_asked_only_with_consent(app: AppTest, tmp_path: Path) -> None:

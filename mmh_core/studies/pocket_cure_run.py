@@ -40,11 +40,11 @@ class CureConfig:
     pictures of each group are kept.
     """
 
-    steps: int = 1_200
+    steps: int = 1_000
     batch: int = 96
     channels: tuple[int, ...] = (64, 96)
     groups: int = 32
-    looks: tuple[int, ...] = (200, 400, 600, 900, 1_200)
+    looks: tuple[int, ...] = (200, 350, 500, 750, 1_000)
     captions: int = 8
     seeds: int = 2
     drawing_steps: int = 30

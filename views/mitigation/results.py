@@ -11,7 +11,7 @@ from mmh_core.studies.mitigation_run import Cell, MitigationRun
 from mmh_core.studies.mitigation_table import TreatmentRow, treatment_rows
 from views import layout, words
 from views.images import show
-from views.mitigation import data, grid, normal, pairs, phrases, table, tokens
+from views.mitigation import data, grid, normal, pairs, phrases, table, tokens, training
 from views.mitigation.settings import TABS, Settings, form_of
 from views.mitigation.state import choose_cell, key
 
@@ -129,6 +129,8 @@ def _sections(run: MitigationRun, rows: tuple[TreatmentRow, ...], settings: Sett
         with tab:
             if short[label] == "data":
                 data.section(run)
+            elif short[label] == "training":
+                training.section(run.model)
             elif not run.cells:
                 st.info("This run was stopped before its first cell.")
             elif short[label] == "compare":

@@ -22,6 +22,7 @@ TABS = {
     "grid": "All pictures",
     "words": "Which words",
     "normal": "Normal prompts",
+    "training": "Cures in training",
     "data": "Data & reproduce",
 }
 WHOLE = {"pictures": (1, 8), "seed": (0, MOST_SEED), "steps": (1, 1_000)}

@@ -1,0 +1,137 @@
+"""Draw what other data and an earlier end of training do: the cures of the two causes."""
+
+from __future__ import annotations
+
+from html import escape
+
+import streamlit as st
+
+from mmh_core import image_session, mitigation_session
+from mmh_core.plots.pocket_cure import cure_curves
+from mmh_core.studies.pocket_cure_run import ARMS, GROUPS, CureRun, CureSnapshot, early_stop
+from views import layout, words
+from views.images import show
+from views.mitigation.state import key
+
+_GROUPS = {"duplicate": "Duplicated captions", "overfit": "Overfit captions"}
+_AS_IS, _SINGLE = (arm.name for arm in ARMS)
+_COMMAND = "python -m mmh_core pocket cure --out FILE"
+
+
+def section(model: str) -> None:
+    """Draw the two toggles, what they do to copies and LID, and the pictures they lead to."""
+    layout.heading(
+        "Cures in training",
+        "All other treatments leave the model as it is; these two change how it comes about. A "
+        "narrower network learned the embedded world twice, with its duplicates and with every "
+        "picture once, all else equal: one seed, so it shows a direction and no size.",
+        help=f"{words.DD_MEM} {words.OD_MEM}",
+    )
+    run = mitigation_session.training_cure() if model == image_session.POCKET else None
+    if run is None or not run.snapshots:
+        st.info(
+            "There is no training to show for this model: only that of the embedded one can be "
+            "repeated here.",
+            icon=":material/info:",
+        )
+        return
+    with st.container(horizontal=True, vertical_alignment="center"):
+        group = st.segmented_control(
+            "Captions",
+            list(_GROUPS),
+            default="duplicate",
+            required=True,
+            key=key("cure_group"),
+            format_func=_GROUPS.__getitem__,
+            label_visibility="collapsed",
+        )
+        single = st.toggle(
+            "Remove duplicates",
+            key=key("cure_single"),
+            help="Train with every picture once, however often it stands in the training set.",
+        )
+        early = st.toggle(
+            "Stop early",
+            key=key("cure_early"),
+            help="Take, of the steps whose normal pictures fit their captions nearly as well as "
+            "at the end, the one with the fewest copies. It is chosen with the pictures shown.",
+        )
+    columns, stopped = _columns(run, single=single, early=early)
+    if early and stopped is None:
+        st.caption("No earlier step was better: stopping early is no cure here.")
+    _table(columns)
+    arms = (_AS_IS, _SINGLE) if single else (_AS_IS,)
+    layout.chart(cure_curves(run, str(group), arms, stopped), "mi_cure_curves")
+    _pictures(columns, str(group))
+    st.caption(
+        f"{run.config.steps:,} steps of {run.config.batch} pictures. Train it again by "
+        f"`{_COMMAND}`; it took {words.in_words(run.seconds)} where it was made."
+    )
+
+
+def _columns(
+    run: CureRun, *, single: bool, early: bool
+) -> tuple[list[tuple[str, CureSnapshot]], CureSnapshot | None]:
+    """Return what is compared, as trained first, and the step at which training is stopped."""
+    plain = run.arm(_AS_IS)
+    chosen = run.arm(_SINGLE) if single and run.arm(_SINGLE) else plain
+    name = "without duplicates" if chosen is not plain else "as trained"
+    columns = [("as trained", plain[-1])]
+    if chosen is not plain:
+        columns.append((name, chosen[-1]))
+    stopped = early_stop(chosen) if early else None
+    if stopped is not None:
+        early_name = "stopped early" if chosen is plain else f"{name}, stopped early"
+        columns.append((early_name, stopped))
+    return columns, stopped
+
+
+def _table(columns: list[tuple[str, CureSnapshot]]) -> None:
+    """Draw the figures of what is compared side by side."""
+
+    def row(label: str, values: list[str]) -> dict[str, str]:
+        return {"": label} | dict(zip([name for name, _ in columns], values, strict=True))
+
+    found = [one for _, one in columns]
+    rows = [row("Training step", [f"{one.step:,}" for one in found])]
+    for group in GROUPS:
+        name = _GROUPS.get(group, "Normal captions")
+        rows.append(row(f"{name}: copies", [words.percent(_copied(one, group)) for one in found]))
+        rows.append(
+            row(
+                f"{name}: LID, median",
+                [words.number(one.median_lid(group), 1) for one in found],
+            )
+        )
+    fits = [words.number(one.mean("alignment", "normal"), 3) for one in found]
+    rows.append(row("Normal captions: alignment", fits))
+    st.dataframe(rows, hide_index=True, height="content")
+
+
+def _copied(one: CureSnapshot, group: str) -> float:
+    return one.mean("copied", group)
+
+
+def _pictures(columns: list[tuple[str, CureSnapshot]], group: str) -> None:
+    """Draw the first pictures of a group, from the same noise in every column."""
+    layout.heading(
+        f"The same captions and noise: {_GROUPS[group].lower()}",
+        "One row for each way of training; framed in orange: copies of a training picture.",
+    )
+    place = GROUPS.index(group)
+    for name, one in columns:
+        figures = []
+        for i, picture in enumerate(one.pictures[place]):
+            copied = bool(one.copied[place][i])
+            said = "a copy" if copied else "no copy"
+            lid = words.number(float(one.lid[place][i]), 1)
+            drawn = show.image(picture, f"{name}: {said}", most=show.THUMB)
+            frame = "outline: 2px solid #d55e00; outline-offset: 1px;" if copied else ""
+            figures.append(
+                f'<figure style="margin: 0"><div style="{frame}">{drawn}</div>'
+                f"<figcaption>{said}, LID {lid}</figcaption></figure>"
+            )
+        show.html(
+            f'<p style="margin: .2rem 0; font-weight: 600">{escape(name)}</p>'
+            f'<div class="im-grid">{"".join(figures)}</div>'
+        )
