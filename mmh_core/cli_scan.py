@@ -115,7 +115,7 @@ def scan_summary(state: ScanState) -> str:
     ]
     if state.problem_count:
         lines.append(f"{state.problem_count:,} rows were left out:")
-        lines += [f"  row {row}: {message}" for row, message in state.problems[:_SHOWN]]
+        lines += [f"  {message}" for _, message in state.problems[:_SHOWN]]
         if state.problem_count > _SHOWN:
             lines.append(f"  and {state.problem_count - _SHOWN:,} more")
     return "\n".join(lines)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from mmh_core import image_session
+from mmh_core.files import write_bytes
 from mmh_core.records import MMHError
 from mmh_core.session import REPOSITORY, data_folder
 from mmh_core.store.queues import create_queue, list_queues
@@ -201,7 +202,7 @@ def import_bytes(data: bytes) -> QueueRecord:
 
     with TemporaryDirectory() as folder:
         path = Path(folder) / "case.zip"
-        path.write_bytes(data)
+        write_bytes(path, data)
         return import_case(queues(), path, runs_folder())
 
 

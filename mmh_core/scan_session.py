@@ -249,20 +249,31 @@ def queue_of_scan(about: ScanAbout, *, flagged: bool) -> QueueRecord:
     from mmh_core.studies.scan import RUNS
 
     runs = review_session.runs_folder()
-    runs.mkdir(parents=True, exist_ok=True)
     items = []
     for item in scan_items(scan_folder(about.id), flagged=flagged):
         if item.run:
             # The same prompt in two scans has two runs; a queue names one of them.
             name = f"scan-{about.id[:12]}-{item.run}"
-            if not (runs / name).exists():
-                os.link(scan_folder(about.id) / RUNS / item.run, runs / name)
+            _link(scan_folder(about.id) / RUNS / item.run, runs / name)
             item = replace(item, run=name)
         items.append(item)
     what = "flagged" if flagged else "all prompts"
     return review_session.queue_of_items(
         f"{about.name[:120]}, {what}", items, asdict(about) | {"flagged": flagged}
     )
+
+
+def _link(file: Path, name: Path) -> None:
+    """Give a file a second name where it has none yet. Raises MMHError where the disk refuses."""
+    try:
+        name.parent.mkdir(parents=True, exist_ok=True)
+        if not name.exists():
+            os.link(file, name)
+    except OSError as error:
+        raise MMHError(
+            f"The study {file.name} cannot be kept in {name.parent} ({error.strerror}): free some "
+            "space there, then make the queue again."
+        ) from error
 
 
 def scan_folder(name: str) -> Path:

@@ -107,7 +107,7 @@ def _queue_buttons(about: ScanAbout, flagged: int) -> None:
 def _make(about: ScanAbout, flagged: bool) -> None:
     try:
         found = scan_session.queue_of_scan(about, flagged=flagged)
-    except (MMHError, ValueError, OSError) as error:
+    except (MMHError, ValueError) as error:
         st.session_state[key("refused_scan")] = str(error)
         return
     state.open_queue(found.id)

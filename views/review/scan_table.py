@@ -27,6 +27,6 @@ def problems(rows: tuple[tuple[int, str], ...], count: int) -> None:
         return
     with st.expander(f"{words.plural(count, 'row')} left out", expanded=True):
         # Plain text: messages quote what the table says.
-        st.text("\n".join(f"row {row}: {said}" for row, said in rows[:_MOST_PROBLEMS]))
+        st.text("\n".join(said for _, said in rows[:_MOST_PROBLEMS]))
         if count > _MOST_PROBLEMS:
             st.caption(f"and {count - _MOST_PROBLEMS:,} more")
