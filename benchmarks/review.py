@@ -1,16 +1,17 @@
-"""Time the store of the review: tables of prompts, searches in a queue, verdicts, scan shards.
+"""Time the review: tables of prompts, searches in a queue, verdicts, whole pages, scan shards.
 
 Run `python benchmarks/review.py [--items 10000] [--rows 1000000] [--json FILE]`. Times are medians
 and the most of repeated calls, each with its own connection, as a page makes them; a verdict
-includes waiting for the disk. Beside them the processor's time, which does not depend on what else
-the machine is doing. Memory is the growth of the process, by the operating system, from
-before to the most while the rows were read.
+includes waiting for the disk, and a page is a whole run of its script. Beside them the processor's
+time, which does not depend on what else the machine is doing. Memory is the growth of the process,
+by the operating system, from before to the most while the rows were read.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import logging
 import random
 import statistics
 import subprocess
@@ -18,6 +19,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -117,6 +120,49 @@ def queue_rows(folder: Path, count: int) -> Iterator[Row]:
     yield timed("verify the log", lambda turn: verify(file, queue), 3, "-")
 
 
+def page_rows(folder: Path, count: int) -> Iterator[Row]:
+    """Time whole runs of the page's script on a queue of so many items, as a browser causes them.
+
+    Through Streamlit's own test harness, which sends nothing over a network.
+    """
+    from streamlit.testing.v1 import AppTest
+
+    sys.argv = ["app.py", "--data", str(folder)]
+    logging.disable(logging.WARNING)  # Of Streamlit, that there is no server.
+    some = (replace(one, model="pocket-sd", nearest=one.nearest % 6_000) for one in items(count))
+    create_queue(
+        open_queues(folder / "review.sqlite"),
+        "benchmark",
+        model="pocket-sd",
+        model_sha256="ab" * 32,
+        settings={"demonstration": True},
+        items=some,
+    )
+
+    def opened(**link: str) -> AppTest:
+        app = AppTest.from_file(str(ROOT / "pages" / "review.py"), default_timeout=120)
+        for name, value in link.items():
+            app.query_params[name] = value
+        return app.run()
+
+    judging, listing = opened(item="5"), opened(tab="table")
+    texts = ("thing", "number 77", "")
+    calls: dict[str, Callable[[int], AppTest]] = {
+        "page: verdict and next item": lambda _: judging.button(key="rv_give_n").click().run(),
+        "page: next item": lambda _: judging.button(key="rv_Next").click().run(),
+        "page: filter of the table": lambda turn: (
+            listing.text_input(key="rv_text").set_value(texts[turn % 3]).run()
+        ),
+        "page: order of the table": lambda turn: (
+            listing.selectbox(key="rv_order").set_value(("score", "lid")[turn % 2]).run()
+        ),
+    }
+    for name, call in calls.items():
+        yield timed(name, call, 15, "300 ms")
+    if judging.exception or listing.exception:
+        raise SystemExit("The page failed: run it in a browser and see the log.")
+
+
 def table_rows(path: Path) -> int:
     """Read a table of prompts and return the number of good rows."""
     return sum(len(batch.rows) for batch in prompt_batches(path))
@@ -187,7 +233,8 @@ def main() -> None:
         rows = []
         print(f"| with {options.items:,} items | ms, median | most | of the processor | bar |")
         print("|---|---|---|---|---|")
-        for row in queue_rows(Path(folder), options.items):
+        page = Path(folder) / "page"
+        for row in chain(queue_rows(Path(folder), options.items), page_rows(page, options.items)):
             rows.append(row)
             print(
                 f"| {row[0]} | {row[1]:.1f} | {row[2]:.1f} | {row[3]:.1f} | {row[4]} |", flush=True
