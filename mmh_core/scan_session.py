@@ -246,7 +246,7 @@ def queue_of_scan(about: ScanAbout, *, flagged: bool) -> QueueRecord:
     from dataclasses import replace
 
     from mmh_core.studies.review_items import scan_items
-    from mmh_core.studies.scan import RUNS
+    from mmh_core.studies.scan_rows import RUNS
 
     runs = review_session.runs_folder()
     items = []

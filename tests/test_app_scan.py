@@ -130,7 +130,7 @@ def test_a_flagged_prompt_brings_its_run_into_the_queue(monkeypatch: pytest.Monk
     from dataclasses import replace
 
     from mmh_core.studies.review_items import gravest
-    from mmh_core.studies.scan import RUNS
+    from mmh_core.studies.scan_rows import RUNS
 
     lines = "Jonas Okonjo in a red coat, head and shoulders, warm light"
     kept = scan_session.keep_table("one.txt", lines.encode())

@@ -16,7 +16,7 @@ from mmh_core.store.archive import load_record
 from mmh_core.store.review_records import ReviewItem
 from mmh_core.store.shards import ScanManifest, ScanRow, read_manifest, read_rows
 from mmh_core.studies.image_run import ImageRun, PictureResult
-from mmh_core.studies.scan import RUNS, run_figures
+from mmh_core.studies.scan_rows import RUNS, run_figures
 
 #: Side of the little pictures, which are reduced to it where they are larger.
 THUMBNAIL = 128
@@ -44,7 +44,7 @@ def scan_items(folder: Path, *, flagged: bool) -> Iterator[ReviewItem]:
 def run_item(run: ImageRun, prompt: int = 0, *, file: str = "") -> ReviewItem:
     """Return one prompt of a run as an item; `file` is the name of the run's file.
 
-    Figures are those of `scan.run_figures`; the score is unknown. Errors: ValueError for a prompt
+    Figures are those of `run_figures`; the score is unknown. Errors: ValueError for a prompt
     that has no picture yet.
     """
     asked = run.config.prompts[prompt]

@@ -7,7 +7,6 @@ moment goes on where it was and memory does not grow with the number of prompts.
 from __future__ import annotations
 
 import hashlib
-import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -18,7 +17,6 @@ from mmh_core.records import MMHError, Progress
 from mmh_core.store.archive import save_record
 from mmh_core.store.prompt_table import PromptBatch, PromptRow, prompt_batches
 from mmh_core.store.shards import (
-    ColumnKind,
     ScanFolder,
     ScanManifest,
     ScanRow,
@@ -27,33 +25,13 @@ from mmh_core.store.shards import (
     scan_folder,
     scan_manifest,
 )
-from mmh_core.studies.early_scan import BATCH, EarlyCalibration, EarlyScores, score_prompts
+from mmh_core.studies.early_scan import BATCH, EarlyCalibration, score_prompts
 from mmh_core.studies.image import image_study
 from mmh_core.studies.image_reference import Reference
 from mmh_core.studies.image_run import ImageConfig, ImageRun, NormalPrompts
+from mmh_core.studies.scan_rows import COLUMNS, RUNS, early_figures, run_figures, scan_row
 from mmh_core.text_to_image.model import TextToImage
 
-#: What a row of the results holds beside prompt and seeds.
-COLUMNS: dict[str, ColumnKind] = {
-    "row": "int",
-    "label": "text",
-    "name": "text",
-    "tags": "text",
-    "score": "float",
-    "guidance_norm": "float",
-    "cosine": "float",
-    "percentile": "float",
-    "flagged": "bool",
-    "verdict": "text",
-    "copies": "float",
-    "similarity": "float",
-    "nearest": "int",
-    "lid": "float",
-    "lid_percentile": "float",
-    "run": "text",
-}
-#: Folder of the full studies within that of the scan.
-RUNS = "runs"
 _MOST_PROBLEMS = 1_000
 
 
@@ -155,16 +133,18 @@ def _scanned(
         seconds=state.seconds + time.monotonic() - started,
     )
     plain = [i for i in range(len(fresh)) if float(found.score[i]) <= state.threshold]
-    folder.write([_row(fresh[i], seeds, _scores(found, i, False)) for i in plain])
+    folder.write(
+        [scan_row(fresh[i], seeds, early_figures(found, i, flagged=False)) for i in plain]
+    )
     state = replace(state, done=state.done + len(plain))
     yield state
     for i in range(len(fresh)):
         if i in plain:
             continue
-        values = _scores(found, i, True)
+        values = early_figures(found, i, flagged=True)
         if config.study:
             values |= _studied(fresh[i].prompt, seeds, scanner, Path(state.folder))
-        folder.write([_row(fresh[i], seeds, values)])
+        folder.write([scan_row(fresh[i], seeds, values)])
         state = replace(state, done=state.done + 1, flagged=state.flagged + 1)
         yield state
 
@@ -194,61 +174,6 @@ def _studied(
     name = hashlib.sha256(prompt.encode("utf-8")).hexdigest()[:32] + ".safetensors"
     save_record(out / RUNS / name, run)
     return run_figures(run) | {"run": name}
-
-
-def run_figures(run: ImageRun) -> dict[str, Value]:
-    """Return the figures of a prompt's pictures: the worst verdict, means, the nearest copy."""
-    copies = [one.copy for one in run.pictures if one.copy is not None]
-    lids = [one.lid for one in run.pictures if one.lid is not None]
-    nearest = max(copies, key=lambda copy: copy.similarity, default=None)
-    verdicts = [one.verdict for one in run.pictures]
-    return {
-        "verdict": max(verdicts, key=lambda each: (_GRAVITY.get(each, 0), verdicts.count(each))),
-        "copies": (
-            sum(copy.kind != "none" for copy in copies) / len(copies) if copies else math.nan
-        ),
-        "similarity": math.nan if nearest is None else nearest.similarity,
-        "nearest": -1 if nearest is None else nearest.nearest,
-        "lid": sum(lid.conditional for lid in lids) / len(lids) if lids else math.nan,
-        "lid_percentile": sum(lid.percentile for lid in lids) / len(lids) if lids else math.nan,
-    }
-
-
-#: The graver of two verdicts counts for a prompt.
-_GRAVITY = {
-    "exact copy": 4,
-    "template copy": 3,
-    "suspicious, no copy found": 2,
-    "memorized, cause not identifiable": 2,
-    "not memorized": 1,
-}
-
-
-def _scores(found: EarlyScores, i: int, flagged: bool) -> dict[str, Value]:
-    return {
-        "score": float(found.score[i]),
-        "guidance_norm": float(found.guidance_norm[i]),
-        "cosine": float(found.cosine[i]),
-        "percentile": float(found.percentile[i]),
-        "flagged": flagged,
-        "verdict": "",
-        "copies": math.nan,
-        "similarity": math.nan,
-        "nearest": -1,
-        "lid": math.nan,
-        "lid_percentile": math.nan,
-        "run": "",
-    }
-
-
-def _row(row: PromptRow, seeds: tuple[int, ...], values: Mapping[str, Value]) -> ScanRow:
-    about: dict[str, Value] = {
-        "row": row.row,
-        "label": row.label,
-        "name": row.name,
-        "tags": "; ".join(row.tags),
-    }
-    return ScanRow(row.prompt, seeds, {**about, **values})
 
 
 def _manifest(scanner: Scanner, config: ScanConfig) -> ScanManifest:

@@ -15,7 +15,7 @@ from mmh_core.store.archive import save_record
 from mmh_core.store.shards import ScanRow, scan_folder, scan_manifest
 from mmh_core.studies.demonstration import demonstration_prompts
 from mmh_core.studies.review_items import gravest, kinds, run_item, scan_items, thumbnail
-from mmh_core.studies.scan import COLUMNS, RUNS
+from mmh_core.studies.scan_rows import COLUMNS, RUNS
 from tests.drawn_runs import drawn_run, noise, unsearched_run
 
 FOLDER = Path(__file__).parents[2] / "assets" / "pocket-sd"

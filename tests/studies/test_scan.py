@@ -22,7 +22,8 @@ from mmh_core.studies.early_scan import (
     write_early,
 )
 from mmh_core.studies.image_run import ImageRun, NormalPrompts
-from mmh_core.studies.scan import RUNS, ScanConfig, Scanner, ScanState, scan
+from mmh_core.studies.scan import ScanConfig, Scanner, ScanState, scan
+from mmh_core.studies.scan_rows import RUNS
 from mmh_core.text_to_image.model import TextToImage
 from tests.text_to_image.conftest import ModelOf
 

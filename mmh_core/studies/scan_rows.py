@@ -1,0 +1,90 @@
+"""Make the rows of a scan: what a prompt scored, and what the full study of it found."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from mmh_core.store.prompt_table import PromptRow
+from mmh_core.store.shards import ColumnKind, ScanRow, Value
+from mmh_core.studies.early_scan import EarlyScores
+from mmh_core.studies.image_run import ImageRun
+
+#: What a row of the results holds beside prompt and seeds.
+COLUMNS: dict[str, ColumnKind] = {
+    "row": "int",
+    "label": "text",
+    "name": "text",
+    "tags": "text",
+    "score": "float",
+    "guidance_norm": "float",
+    "cosine": "float",
+    "percentile": "float",
+    "flagged": "bool",
+    "verdict": "text",
+    "copies": "float",
+    "similarity": "float",
+    "nearest": "int",
+    "lid": "float",
+    "lid_percentile": "float",
+    "run": "text",
+}
+#: Folder of the full studies within that of the scan.
+RUNS = "runs"
+
+
+def scan_row(row: PromptRow, seeds: tuple[int, ...], values: Mapping[str, Value]) -> ScanRow:
+    """Return the row of a prompt: what its table says of it, with the values found."""
+    about: dict[str, Value] = {
+        "row": row.row,
+        "label": row.label,
+        "name": row.name,
+        "tags": "; ".join(row.tags),
+    }
+    return ScanRow(row.prompt, seeds, {**about, **values})
+
+
+def early_figures(found: EarlyScores, i: int, *, flagged: bool) -> dict[str, Value]:
+    """Return the scores of prompt `i`, with the study's columns empty."""
+    return {
+        "score": float(found.score[i]),
+        "guidance_norm": float(found.guidance_norm[i]),
+        "cosine": float(found.cosine[i]),
+        "percentile": float(found.percentile[i]),
+        "flagged": flagged,
+        "verdict": "",
+        "copies": math.nan,
+        "similarity": math.nan,
+        "nearest": -1,
+        "lid": math.nan,
+        "lid_percentile": math.nan,
+        "run": "",
+    }
+
+
+def run_figures(run: ImageRun) -> dict[str, Value]:
+    """Return the figures of a prompt's pictures: the worst verdict, means, the nearest copy."""
+    copies = [one.copy for one in run.pictures if one.copy is not None]
+    lids = [one.lid for one in run.pictures if one.lid is not None]
+    nearest = max(copies, key=lambda copy: copy.similarity, default=None)
+    verdicts = [one.verdict for one in run.pictures]
+    return {
+        "verdict": max(verdicts, key=lambda each: (_GRAVITY.get(each, 0), verdicts.count(each))),
+        "copies": (
+            sum(copy.kind != "none" for copy in copies) / len(copies) if copies else math.nan
+        ),
+        "similarity": math.nan if nearest is None else nearest.similarity,
+        "nearest": -1 if nearest is None else nearest.nearest,
+        "lid": sum(lid.conditional for lid in lids) / len(lids) if lids else math.nan,
+        "lid_percentile": sum(lid.percentile for lid in lids) / len(lids) if lids else math.nan,
+    }
+
+
+#: The graver of two verdicts counts for a prompt.
+_GRAVITY = {
+    "exact copy": 4,
+    "template copy": 3,
+    "suspicious, no copy found": 2,
+    "memorized, cause not identifiable": 2,
+    "not memorized": 1,
+}
