@@ -39,7 +39,7 @@ class AttentionAttenuation:
     name: str = "attention_attenuation"
     label: str = "Attenuated attention, repelled by the prompt"
     reference: str = "Zhao et al. 2026, arXiv 2603.00133"
-    strength_label: str = "share of spiky attention taken away; above 1 also more repulsion"
+    strength_label: str = "attenuation (above 1: more repulsion)"
     strengths: tuple[float, ...] = (0.3, 0.7, 1.0, 2.0)
 
     def cost(self, steps: int) -> float:

@@ -30,6 +30,7 @@ class Tried:
     """
 
     name: str
+    label: str
     strength: float
     score: float
     kept: float
@@ -102,7 +103,9 @@ def try_in_turn(
             mitigated = each.apply(model, request, given=given)
         except MMHError as error:
             nan = math.nan
-            yield Tried(each.name, each.strength, nan, nan, False, None, str(error), 0.0)
+            yield Tried(
+                each.name, each.label, each.strength, nan, nan, False, None, str(error), 0.0
+            )
             continue
         found = scan(mitigated.request)
         before = found.alignment if not number else before
@@ -110,6 +113,7 @@ def try_in_turn(
         passed = found.score < threshold and not kept < keep
         yield Tried(
             each.name,
+            each.label,
             each.strength,
             found.score,
             kept,
@@ -168,8 +172,8 @@ class AutomaticChain:
     strengths: tuple[float, ...] = (4.0, 8.0, 12.0)
 
     def cost(self, steps: int) -> float:
-        """Return what all candidates and a drawing scan after each would cost."""
-        tried = cheapest_first(self.candidates, steps)[: round(self.strength)]
+        """Return what the cheaper half of the candidates and a drawing scan after each cost."""
+        tried = cheapest_first(self.candidates, steps)[: -(-round(self.strength) // 2)]
         return sum(each.cost(steps) + 2.0 * steps for each in tried) + 2.0 * steps
 
     def apply(self, model: TextToImage, request: Request, *, given: Given = NOTHING) -> Mitigated:
@@ -186,12 +190,12 @@ class AutomaticChain:
 def _sentence(found: ChainOutcome) -> str:
     """Say which mitigation is used, and why that one."""
     used = next(each for each in found.tried if each.mitigated is found.mitigated)
-    told = f"score {used.score:.3g}, threshold {found.threshold:.3g}"
+    told = f"score {used.score:.3g}; it passes below {found.threshold:.3g}"
     if not math.isnan(used.kept):
         told += f", {used.kept:.0%} of the prompt alignment kept"
     if found.passed:
-        chosen = f"{used.name}, number {len(found.tried)} of those tried, is the first to pass"
+        chosen = f"“{used.label}”, number {len(found.tried)} of those tried, is the first to pass"
     else:
         best = "kept most" if used.score < found.threshold else "scored lowest"
-        chosen = f"None of the {len(found.tried)} tried passed; {used.name} {best}"
+        chosen = f"None of the {len(found.tried)} tried passed; “{used.label}” {best}"
     return f"{chosen} ({told})."

@@ -21,7 +21,7 @@ from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Request
 
 #: A request passes when fewer of its pictures than this share are suspicious, that is none.
-_NO_COPY = 1e-6
+_NO_COPY = 1e-3
 #: A picture is suspicious whose LID is lower than that of this share of normal ones.
 _RARE = 0.05
 #: Normal prompts that are drawn to learn their LIDs by an estimator other than the usual one.

@@ -31,6 +31,9 @@ class Planted:
     strength_label: str = ""
     strengths: tuple[float, ...] = (1.0,)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "label", self.name.capitalize())
+
     def cost(self, steps: int) -> float:
         return self.price * steps
 
@@ -114,7 +117,7 @@ def test_of_those_that_stop_copying_the_one_that_keeps_most_is_used(model_of: Mo
     # Both of the cheap ones are below the threshold; how far below counts for nothing.
     assert (found.accepted, found.passed) == ("middle", False)
     out = AutomaticChain(ALL).apply(model, request_for(model), given=given)
-    assert out.changed.startswith("None of the 4 tried passed; middle kept most (score 0.4")
+    assert out.changed.startswith("None of the 4 tried passed; “Middle” kept most (score 0.4")
     assert "75% of the prompt alignment kept" in out.changed
 
 
@@ -162,11 +165,16 @@ def test_the_chain_is_a_mitigation_that_says_which(model_of: ModelOf) -> None:
     given = given_scores(plain=0.9, cheap=0.8, middle=0.2, dear=0.1)
     automatic = AutomaticChain(ALL)
     out = automatic.apply(model, request_for(model), given=given)
-    assert out.changed.startswith("middle, number 3 of those tried, is the first to pass")
+    assert out.changed.startswith("“Middle”, number 3 of those tried, is the first to pass")
     assert out.request.prompt == "middle"
     assert out.forwards == 33
     short = replace(automatic, strength=1.0).apply(model, request_for(model), given=given)
-    assert short.changed.startswith("None of the 2 tried passed; cheap scored lowest")
+    assert short.changed.startswith("None of the 2 tried passed; “Cheap” scored lowest")
+
+
+def test_the_chain_is_expected_to_end_with_the_cheaper_half() -> None:
+    # Of three the two cheapest, 1 and 2 forwards a step, and three drawings of 2 forwards a step.
+    assert AutomaticChain(ALL, strength=3.0).cost(10) == 10 + 20 + 3 * 20
 
 
 def test_the_usual_scan_sees_what_changes_the_first_step(model_of: ModelOf) -> None:

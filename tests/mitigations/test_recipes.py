@@ -14,10 +14,16 @@ from torch.overrides import _get_current_function_mode_stack
 
 from mmh_core.mitigations.catalogue import BASELINES, MITIGATIONS, mitigation
 from mmh_core.mitigations.embedding_optimization import EmbeddingOptimization
-from mmh_core.mitigations.first_step import guidance_norm_scan, normal_norms
+from mmh_core.mitigations.first_step import (
+    delta_of_noise,
+    first_step,
+    guidance_norm_scan,
+    normal_norms,
+)
 from mmh_core.mitigations.guidance_schedule import DynamicGuidance, GuidanceSchedule
 from mmh_core.mitigations.initial_noise import NoiseAdjustment, NoiseOptimization, first_noise
 from mmh_core.mitigations.lid_loss import LidBy, drawn_latents, lid_of, normal_lids
+from mmh_core.mitigations.objectives import guidance_norms
 from mmh_core.mitigations.padding_fix import PaddingFix
 from mmh_core.mitigations.raise_lid import RaiseLid
 from mmh_core.mitigations.random_tokens import RandomTokens
@@ -71,9 +77,10 @@ def test_none_is_the_plain_request_bit_for_bit(model_of: ModelOf) -> None:
     assert (out.forwards_per_step, alone.forwards_per_step) == (2.0, 1.0)
 
 
+@KINDS
 @pytest.mark.parametrize("name", list(MITIGATIONS))
-def test_nothing_stays_behind_even_when_cancelled(model_of: ModelOf, name: str) -> None:
-    model = model_of("tiny")
+def test_nothing_stays_behind_even_when_cancelled(model_of: ModelOf, name: str, kind: str) -> None:
+    model = model_of(kind)
     request = request_for(model, steps=3, seeds=(3,))
     before, plain = state_of(model), draw(model, request)
     chosen = MITIGATIONS[name]
@@ -318,9 +325,40 @@ def test_noise_moves_by_a_finite_difference_along_delta(model_of: ModelOf, kind:
     assert [out.request.steering.guidance_at(t) for t in (0.95, 0.9, 0.1)] == [0.0, 3.0, 3.0]
 
 
-@pytest.mark.parametrize("scheduler", ["ddim", "euler"])
-def test_noise_optimization_lowers_the_norm(model_of: ModelOf, scheduler: str) -> None:
-    model = model_of("tiny")
+@KINDS
+@pytest.mark.parametrize("of", ["embedding", "noise"])
+def test_descents_follow_the_slope_of_the_network_itself(
+    model_of: ModelOf, kind: str, of: str
+) -> None:
+    """The gradient along a direction, against the difference of the norm at two ends of it."""
+    model = model_of(kind)
+    request = request_for(model)
+    at, delta = first_step(model, request), delta_of_noise(model, request)
+    eps_u = at.eps_u()
+
+    def norms(values: Tensor) -> Tensor:
+        if of == "embedding":
+            return guidance_norms(at.eps_c(values), eps_u)
+        both = delta(values)
+        return guidance_norms(both, torch.zeros_like(both))
+
+    start = at.cond if of == "embedding" else at.x_t
+    found = start.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(norms(found).sum(), found)
+    # Along the gradient, where the slope is steepest: elsewhere it drowns in float32.
+    along = gradient / gradient.norm()
+    step = 0.02
+    with torch.no_grad():
+        slope = (norms(start + step * along) - norms(start - step * along)).sum() / (2 * step)
+    # Rounding of norms near 1 is 1e-7 / step; the rest is the third derivative.
+    assert float(gradient.norm()) == pytest.approx(float(slope), rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("kind", "scheduler"), [("tiny", "ddim"), ("tiny", "euler"), ("tiny-v", "ddim")]
+)
+def test_noise_optimization_lowers_the_norm(model_of: ModelOf, kind: str, scheduler: str) -> None:
+    model = model_of(kind)
     request = request_for(model, scheduler=scheduler)
     start = normal_norms(model, request, ("the cat",))
     target = 0.9 * start.min()

@@ -15,6 +15,13 @@ from views.mitigation import data, grid, normal, pairs, phrases, table, tokens, 
 from views.mitigation.settings import TABS, Settings, form_of
 from views.mitigation.state import choose_cell, key
 
+# Four in a row, or two and two where there is less room: never three and one.
+_STYLE = """<style>
+.st-key-mi_figures {display: grid !important; gap: .75rem;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, max(170px, 22%)), 1fr));}
+@media (max-width: 1150px) {.st-key-mi_figures {grid-template-columns: 1fr 1fr;}}
+</style>"""
+
 
 def result(run: MitigationRun, settings: Settings, *, precomputed: bool) -> None:
     """Draw a run that has ended, with everything that can be asked about it."""
@@ -72,7 +79,8 @@ def best(rows: tuple[TreatmentRow, ...]) -> TreatmentRow | None:
 
 def _figures(rows: tuple[TreatmentRow, ...]) -> None:
     base, found = rows[0], best(rows)
-    with st.container(horizontal=True, gap="small"):
+    st.html(_STYLE)
+    with st.container(key="mi_figures"):
         _figure(
             "Copies without",
             words.percent(base.copied.mean.value),
