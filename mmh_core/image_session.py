@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from threading import Thread
+from threading import RLock, Thread
 from typing import TYPE_CHECKING
 from uuid import uuid4
 from weakref import WeakValueDictionary
@@ -31,9 +31,14 @@ if TYPE_CHECKING:
     from mmh_core.text_to_image.model import TextToImage
 
 IMAGE_JOB = "images"
+MAP_JOB = "map"
 EXAMPLES = REPOSITORY / "assets" / "images"
 #: The model that ships with the app.
 POCKET = "pocket-sd"
+#: Held by whoever loads: transformers and diffusers import their parts on first use, and two
+#: threads that do so at once can each meet a half-imported part of the other's. Nothing cached
+#: may be asked for inside: the cache has locks of its own.
+_LOADING = RLock()
 
 
 @dataclass(frozen=True)
@@ -172,7 +177,8 @@ def model(name: str) -> TextToImage:
 def _model(source: str, place: str) -> TextToImage:
     from mmh_core.text_to_image.stable_diffusion import load
 
-    found = load(source, device=place)
+    with _LOADING:
+        found = load(source, device=place)
     _loaded()[source] = found
     return found
 
@@ -204,7 +210,9 @@ def _warm() -> None:
     # What is wrong with the files is said by the run that needs them.
     with suppress(MMHError):
         config = replace(default_settings(POCKET), prompts=("",), seeds=(0,))
-        next(generate(model(POCKET), request_for(config, "")))
+        found = model(POCKET)
+        with _LOADING:
+            next(generate(found, request_for(config, "")))
         reference(POCKET)
 
 
@@ -236,14 +244,17 @@ def _folder_reference(searched: SearchedFolder) -> Reference:
     from mmh_core.retrieval.embedders import load_embedder
     from mmh_core.studies.image_reference import folder_reference
 
-    return folder_reference(searched.index, load_embedder(searched.embedder), searched.pictures)
+    with _LOADING:
+        embedder = load_embedder(searched.embedder)
+        return folder_reference(searched.index, embedder, searched.pictures)
 
 
 @st.cache_resource(show_spinner="Reading the training pictures", max_entries=2)
 def _pocket_reference(folder: str, stamp: int) -> Reference:
     from mmh_core.studies.image_reference import pocket_reference
 
-    return pocket_reference(Path(folder))
+    with _LOADING:
+        return pocket_reference(Path(folder))
 
 
 def normal(name: str) -> NormalPrompts | None:
@@ -301,6 +312,48 @@ def _map(name: str, key: str, count: int, _pictures: tuple[PictureResult, ...]) 
     if known is None:
         return component_map(None, None, _pictures)
     return component_map(known.index, known.embedder, _pictures)
+
+
+def submit_map(run: ImageRun) -> str:
+    """Queue the map by UMAP of a run's pictures and the training pictures; return the job's id.
+
+    Errors: ValueError for too few pictures, MMHError for a full queue.
+    """
+    from mmh_core.store.archive import save_record
+    from mmh_core.studies.image_map import FEWEST, umap_map
+
+    known = reference(run.config.model)
+    index, embedder = (None, None) if known is None else (known.index, known.embedder)
+    count = len(run.pictures) + (0 if index is None else len(index))
+    if count < FEWEST:
+        raise ValueError(f"{count} pictures are too few for UMAP: {FEWEST} are needed.")
+    folder, name = data_folder() / "runs", f"{uuid4().hex}.safetensors"
+
+    def keep(found: PictureMap) -> str:
+        save_record(folder / name, found)
+        return name
+
+    return jobs().runner.submit(
+        MAP_JOB,
+        f"Map of {count:,} pictures",
+        lambda: umap_map(index, embedder, run.pictures),
+        device=device(),
+        finish=keep,
+    )
+
+
+def map_job(job: str) -> tuple[JobRecord, PictureMap | None]:
+    """Return the record of a map's job, and the map once it is done.
+
+    Errors: MMHError for an unknown id and for a file that is missing or damaged.
+    """
+    from mmh_core.store.archive import load_record
+    from mmh_core.studies.image_map import PictureMap
+
+    record = jobs().runner.record(job)
+    if record.state != "done" or record.result is None:
+        return record, None
+    return record, load_record(data_folder() / "runs" / Path(record.result).name, PictureMap)
 
 
 def _folder_of(name: str) -> Path | None:

@@ -257,6 +257,22 @@ def unmarked(text: str) -> str:
     return re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", text)
 
 
+def test_the_map_by_umap_is_a_job_that_can_be_stopped(app: AppTest) -> None:
+    app.query_params["tab"] = "map"
+    sound(app.run())
+    sound(app.button(key="im_umap").click().run())
+    runner = session.jobs().runner
+    (record,) = runner.active()
+    assert record.kind == "map" and record.label.startswith("Map of ")
+    sound(app.run())
+    assert "im_umap" not in [button.key for button in app.button]
+    sound(app.button(key="im_map_cancel").click().run())
+    assert runner.wait(record.id, timeout=60).state == "cancelled"
+    # The map of before is still there, and the way to try again.
+    sound(app.run())
+    assert app.button(key="im_umap")
+
+
 def test_wrong_values_in_the_link_are_named_and_the_example_is_shown(app: AppTest) -> None:
     for name, (value, _) in WRONG.items():
         app.query_params[name] = value

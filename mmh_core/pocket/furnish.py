@@ -25,6 +25,7 @@ from mmh_core.retrieval.embedders import Embedder, embed_all, pocket_embedder
 from mmh_core.retrieval.index import Index, build_index
 from mmh_core.retrieval.index_files import load_index, save_index
 from mmh_core.retrieval.training_pictures import TrainingPictures, training_pictures
+from mmh_core.retrieval.umap_places import umap_places
 from mmh_core.text_to_image.stable_diffusion import CARD, load
 from mmh_core.text_to_image.weights import MANIFEST
 
@@ -117,11 +118,7 @@ def _index(world: World, embedder: Embedder) -> Index:
 
 def _write_map(path: Path, index: Index) -> None:
     """Write 2-D coordinates of the training pictures: UMAP of their descriptors, cosine."""
-    import umap
-
-    places = umap.UMAP(
-        n_neighbors=15, min_dist=0.15, metric="cosine", random_state=0, n_jobs=1
-    ).fit_transform(np.asarray(index.vectors))
+    places = umap_places(np.asarray(index.vectors))
     table = pd.DataFrame({"id": index.ids, "x": places[:, 0], "y": places[:, 1]})
     with replacing(path) as temporary:
         table.astype({"x": "float32", "y": "float32"}).to_parquet(temporary, index=False)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +13,19 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from mmh_core.records import MMHError
+from mmh_core.records import MMHError, Progress
 from mmh_core.retrieval.embedders import Embedder, PixelEmbedder, embed_all
 from mmh_core.retrieval.index import Index
 from mmh_core.retrieval.index_files import load_index
+from mmh_core.retrieval.umap_places import placing
 from mmh_core.studies.image_run import PictureResult
 
 #: The file of precomputed coordinates beside the embedded model.
 MAP = "map.parquet"
 #: Training pictures that a drawn one is placed between.
 BETWEEN = 5
+#: UMAP starts from the eigenvectors of a graph, of which fewer points have too few.
+FEWEST = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,13 +74,7 @@ def component_map(
     Without an index the pictures alone are placed, by their pixels where there is no embedder.
     Errors: ValueError for no picture and no index.
     """
-    drawn = torch.stack([one.picture for one in pictures]).float() / 255 if pictures else None
-    parts = [] if index is None else [torch.from_numpy(np.asarray(index.vectors)).double()]
-    if drawn is not None:
-        parts.append(embed_all(embedder or PixelEmbedder(), drawn).double())
-    if not parts:
-        raise ValueError("There are neither training pictures nor drawn ones to place.")
-    vectors = torch.nn.functional.normalize(torch.cat(parts), dim=1)
+    vectors = _descriptors(index, embedder, pictures)
     centered = vectors - vectors.mean(0)
     _, _, axes = torch.linalg.svd(centered, full_matrices=False)
     places = centered @ axes[:2].T
@@ -83,6 +82,44 @@ def component_map(
         places = torch.nn.functional.pad(places, (0, 2 - places.shape[1]))
     count = 0 if index is None else len(index)
     return _map(index, places[:count], places[count:], "first two principal components")
+
+
+def umap_map(
+    index: Index | None, embedder: Embedder | None, pictures: Sequence[PictureResult]
+) -> Iterator[Progress[PictureMap]]:
+    """Place training pictures and drawn ones together by UMAP; the first map is of components.
+
+    Takes about a minute for some thousand pictures; whoever stops listening ends it. Errors:
+    ValueError for too few pictures in all, MMHError where UMAP fails.
+    """
+    vectors = _descriptors(index, embedder, pictures)
+    if len(vectors) < FEWEST:
+        raise ValueError(f"{len(vectors)} pictures are too few for UMAP: {FEWEST} are needed.")
+    found = component_map(index, embedder, pictures)
+    started, expected = time.monotonic(), 20 + len(vectors) / 150
+    for places in placing(vectors.float().numpy()):
+        seconds = time.monotonic() - started
+        if places is None:
+            share = 1 - math.exp(-2 * seconds / expected)
+            yield Progress(share, f"Placing {len(vectors):,} pictures", found)
+            continue
+        count, all_places = len(found.ids), torch.from_numpy(places).double()
+        axes = "UMAP of training pictures and drawn ones together"
+        found = replace(found, places=all_places[:count], samples=all_places[count:], axes=axes)
+    yield Progress(1.0, "Placed", found)
+
+
+def _descriptors(
+    index: Index | None, embedder: Embedder | None, pictures: Sequence[PictureResult]
+) -> Tensor:
+    """Return unit descriptors (N + M, D) of training pictures and drawn ones, in float64."""
+    drawn = torch.stack([one.picture for one in pictures]).float() / 255 if pictures else None
+    parts = [] if index is None else [torch.from_numpy(np.asarray(index.vectors)).double()]
+    if drawn is not None:
+        parts.append(embed_all(embedder or PixelEmbedder(), drawn).double())
+    if not parts:
+        raise ValueError("There are neither training pictures nor drawn ones to place.")
+    return torch.nn.functional.normalize(torch.cat(parts), dim=1)
 
 
 def _between(picture: PictureResult, places: dict[int, Tensor]) -> Tensor:

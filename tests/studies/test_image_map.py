@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +16,8 @@ from mmh_core.records import MMHError
 from mmh_core.retrieval.embedders import PixelEmbedder, embed_all
 from mmh_core.retrieval.index import Index, build_index
 from mmh_core.retrieval.index_files import save_index
-from mmh_core.studies.image_map import BETWEEN, component_map, precomputed_map
+from mmh_core.retrieval.umap_places import placing
+from mmh_core.studies.image_map import BETWEEN, component_map, precomputed_map, umap_map
 from mmh_core.studies.image_run import NeighborFound, PictureResult
 from tests.drawn_runs import drawn_run, noise
 
@@ -108,3 +111,42 @@ def test_without_training_pictures_the_drawn_ones_are_placed_by_their_pixels() -
     assert not torch.allclose(found.samples[0], found.samples[2])
     with pytest.raises(ValueError, match="neither training pictures nor drawn ones"):
         component_map(None, None, ())
+
+
+def test_umap_places_a_copy_beside_its_original(index: Index) -> None:
+    copy = replace(drawn_run().pictures[0], picture=noise(100))
+    *waiting, last = umap_map(index, PixelEmbedder(), (copy,))
+    assert waiting and all(p.partial.axes.startswith("first two") for p in waiting)
+    fractions = [p.fraction for p in (*waiting, last)]
+    assert fractions == sorted(fractions) and fractions[-1] == 1
+    found = last.partial
+    assert found.axes.startswith("UMAP of training pictures and drawn ones")
+    assert found.ids == tuple(range(40, 48)) and torch.isfinite(found.places).all()
+    far = (found.places - found.samples[0]).norm(dim=1)
+    assert int(far.argmin()) == 0
+
+
+def test_stopping_ends_the_process_that_places(
+    index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+
+    class Watched(subprocess.Popen):  # type: ignore[type-arg]
+        def __init__(self, *given: object, **named: object) -> None:
+            super().__init__(*given, **named)  # type: ignore[call-overload]
+            started.append(self)
+
+    monkeypatch.setattr(subprocess, "Popen", Watched)
+    steps = umap_map(index, PixelEmbedder(), ())
+    next(steps)
+    assert started[0].poll() is None
+    steps.close()  # type: ignore[attr-defined]
+    assert started[0].returncode == -signal.SIGKILL
+
+
+def test_what_umap_cannot_place_is_said(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="1 pictures are too few for UMAP"):
+        next(umap_map(None, None, drawn_run().pictures[:1]))
+    broken = [torch.full((8, 4), torch.nan).numpy()]
+    with pytest.raises(MMHError, match="The map could not be computed"):
+        list(placing(*broken))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from mmh_core import image_session
+from mmh_core import image_session, session
 from mmh_core.export import frame_csv
 from mmh_core.plots import images
+from mmh_core.records import MMHError
 from mmh_core.studies.image_map import PictureMap
 from mmh_core.studies.image_run import ImageRun
-from views import layout, words
+from views import job_panel, layout, words
 from views.images import show
 from views.images.settings import Settings
 from views.images.state import key
@@ -22,23 +23,72 @@ _THUMB = 48
 
 def section(run: ImageRun, settings: Settings) -> None:
     """Draw the map, and the table of what is selected in it."""
-    name = run.config.model
-    found = image_session.picture_map(name, _run_key(run, settings), run.pictures)
-    placed = (
-        "A drawn picture stands between its 5 nearest training pictures, nearer to the more "
-        "similar."
-        if found.axes.startswith("UMAP")
-        else "All pictures are placed together."
-    )
+    name, run_key = run.config.model, _run_key(run, settings)
+    found = _together(run_key)
+    placed = "All pictures are placed together."
+    if found is None:
+        found = image_session.picture_map(name, run_key, run.pictures)
+        if found.axes.startswith("UMAP"):
+            placed = (
+                "A drawn picture stands between its 5 nearest training pictures, nearer to the "
+                "more similar."
+            )
     layout.heading(
         "Where the pictures lie among the training pictures",
         f"Close together means alike. {placed} Distances across the map and empty regions mean "
         "little.",
         help=f"Plane: {found.axes}.",
     )
+    _offer(run, run_key)
     st.caption("Draw a lasso or a box to list pictures; what is selected takes its kind's color.")
     layout.chart(images.picture_map(found, run.pictures), "im_map", on_select=take_selection)
     _selection(run, found)
+
+
+def _together(run_key: str) -> PictureMap | None:
+    """Return the map by UMAP that was computed for this run, None where there is none."""
+    job = st.session_state.get(key("maps"), {}).get(run_key)
+    return None if job is None else image_session.map_job(job)[1]
+
+
+def _offer(run: ImageRun, run_key: str) -> None:
+    """Offer the map by UMAP, or draw where its job stands; nothing once it is done."""
+    job = st.session_state.setdefault(key("maps"), {}).get(run_key)
+    refused = st.session_state.pop(key("map_refused"), None)
+    if job is not None:
+        record, _ = image_session.map_job(job)
+        if record.is_active:
+            st.fragment(_standing, run_every=1.0)(job)
+            return
+        if record.state == "done":
+            return
+        refused = record.error
+    if refused is not None:
+        st.error(layout.plain(refused), icon=":material/error:")
+    st.button(
+        "Place all together by UMAP",
+        key="im_umap",
+        icon=":material/scatter_plot:",
+        help="A slower map, in which the drawn pictures take part and neighbors stay together "
+        "better than by principal components. About a minute; it can be stopped.",
+        on_click=_submit,
+        args=(run, run_key),
+    )
+
+
+def _submit(run: ImageRun, run_key: str) -> None:
+    try:
+        st.session_state[key("maps")][run_key] = image_session.submit_map(run)
+    except (MMHError, ValueError) as error:
+        st.session_state[key("map_refused")] = str(error)
+
+
+def _standing(job: str) -> None:
+    with session.told():
+        record, _ = image_session.map_job(job)
+        if not record.is_active:
+            st.rerun()
+        job_panel.progress(record, "Keep the map below", "im_map_cancel")
 
 
 def _run_key(run: ImageRun, settings: Settings) -> str:
