@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -106,3 +107,93 @@ def test_a_link_to_a_run_of_another_server_says_what_to_do(
     page.goto(f"{app_server.url}/mitigation?job={'0' * 32}&tab=magic")
     sees(page, re.compile("There is no job"))
     sees(page, re.compile("tab is 'magic'"))
+
+
+def click_mark(page: Page, chart: str, trace: str, mark: int) -> None:
+    """Click the middle of a mark or bar of a chart, as a person does."""
+    found = page.locator(f".st-key-{chart} .js-plotly-plot {trace} .point").nth(mark)
+    expect(found).to_be_attached(timeout=PATIENCE)
+    found.scroll_into_view_if_needed()
+    box = found.bounding_box()
+    assert box is not None
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+
+
+def test_the_finished_comparison_is_explored_to_another_wording(
+    app_server: AppServer, page: Page, tmp_path: Path
+) -> None:
+    page.goto(f"{app_server.url}/mitigation")
+    sees(page, re.compile("Finished example"))
+    wait_for_app(page, timeout=300)
+    # The table of differences, the unmitigated row first.
+    rows = page.locator(".mi-table tbody tr")
+    assert rows.count() >= 6
+    expect(rows.first).to_contain_text("No mitigation")
+    expect(rows.nth(3)).to_contain_text(re.compile(r"[+-]\d+ \[[+-]\d+, [+-]\d+\] points"))
+    # Both baselines stand in the frontier; a click on a mark opens its pair above.
+    chart = page.locator(".st-key-mi_frontier")
+    for name in ("No mitigation", "Random words 2"):
+        expect(chart.get_by_text(name, exact=True).first).to_be_visible(timeout=PATIENCE)
+    before = page.url
+    click_mark(page, "mi_frontier", ".scatterlayer", 1)
+    expect(page).not_to_have_url(before, timeout=PATIENCE)
+    assert link(page)["cell"].startswith("random_tokens")
+    sees(page, re.compile("Inserted at random"))
+
+    # Normal prompts: what the chain leaves alone is the very same picture.
+    page.get_by_role("tab", name="Normal prompts").click()
+    sees(page, "Normal prompts must not move")
+    expect(page.locator(".st-key-mi_must_not_move .js-plotly-plot")).to_be_visible(
+        timeout=PATIENCE
+    )
+    page.get_by_role("tab", name="Cures in training").click()
+    sees(page, re.compile("narrower network learned the embedded world twice"))
+    page.get_by_text("Remove duplicates", exact=True).click()
+    sees(page, "without duplicates")
+
+    # A bar is clicked, its word dropped, and both wordings drawn from the same noise.
+    page.get_by_role("tab", name="Which words").click()
+    click_mark(page, "mi_bars", ".barlayer", 0)
+    press(page, "Drop it and draw")
+    sees(page, "The other wording")
+    wait_for_app(page, timeout=300)
+    expect(page.locator(".mi-diff del").first).to_be_visible(timeout=PATIENCE)
+    assert re.fullmatch("[0-9a-f]{32}", link(page)["trial"])
+    pair = page.locator(".im-pair figcaption")
+    expect(pair.filter(has_text="reworded")).to_be_visible(timeout=PATIENCE)
+
+    # Everything as one file, with a page that opens by itself.
+    page.get_by_role("tab", name="Data & reproduce").click()
+    with page.expect_download(timeout=PATIENCE) as download:
+        press(page, "Everything (zip)")
+    kept = tmp_path / "all.zip"
+    download.value.save_as(kept)
+    with zipfile.ZipFile(kept) as archive:
+        names = archive.namelist()
+        assert archive.testzip() is None
+        assert "http" not in re.sub(r"http://www\.w3\.org\S*", "", report_of(archive))
+    assert {"report.html", "run.json", "pictures.csv"} <= {Path(name).name for name in names}
+    assert sum(name.endswith(".png") for name in names) >= 24
+
+
+def report_of(archive: zipfile.ZipFile) -> str:
+    """Return the links of the report: what a browser would fetch."""
+    (name,) = [name for name in archive.namelist() if name.endswith("report.html")]
+    text = archive.read(name).decode()
+    return " ".join(re.findall(r"""(?:src|href|url)\s*[=(]\s*["']?([^"')\s>]+)""", text))
+
+
+def test_toggles_choose_what_is_compared(app_server: AppServer, page: Page) -> None:
+    page.goto(
+        f"{app_server.url}/mitigation?steps=2&pictures=1&with_normal=False"
+        "&treatments=static_guidance:0.5&prompt=a%20red%20coat"
+    )
+    wait_for_app(page, timeout=300)
+    expect(page.get_by_label("Prompt", exact=True)).to_have_value("a red coat", timeout=PATIENCE)
+    # One off, another on with a second strength: the link says so before anything is drawn.
+    page.get_by_text("Guidance later", exact=True).first.click()
+    page.get_by_text("Padding set to zero", exact=True).first.click()
+    pills = page.locator('[data-testid="stSidebar"]').get_by_role("button", name="1", exact=True)
+    pills.last.click()
+    expect(page).to_have_url(re.compile("padding_fix%3A0.7%2Cpadding_fix%3A1"), timeout=PATIENCE)
+    assert "static_guidance" not in page.url

@@ -28,7 +28,10 @@ class RaiseLid:
 
     Ross et al. 2025: the loss is -FLIPD or minus the denoising-loss LID at the scale `log_delta`,
     at the picture that the request would draw; the target is the quantile `strength` of normal
-    prompts' LIDs by the same estimator at the same scale. The start token's row is fixed.
+    prompts' LIDs by the same estimator at the same scale. The start token's row is fixed. Caveat:
+    both estimators also grow with the pull on a point away from the learned mean, so the loss can
+    be met by moving the prompt's narrow mode off the picture instead of widening it: copies go,
+    and the new picture's own LID may stay as low as the old one's.
     """
 
     strength: float = 0.5

@@ -164,7 +164,7 @@ def _look(
     )
     if reference.log_delta is None or reference.alignment is None:
         raise MMHError("This model has no calibrated scale: choose the embedded model.")
-    pixels = torch.cat([pixels_of(model, part) for part in trials.latents.split(8)])
+    pixels = torch.cat([pixels_of(model, part) for part in torch.split(trials.latents, 8)])
     pictures = pixels.float() / 255
     found = [copy for copy, _ in find_copies(reference, pictures)]
     lid = lid_at(model, trials.latents, trials.embeddings, reference.log_delta, seed=config.seed)

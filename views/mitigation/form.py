@@ -21,8 +21,8 @@ from views.mitigation.state import key
 
 # The accent marks by line and fill; as small text on dark its contrast would be too low.
 _STYLE = """<style>
-[data-testid="stSidebar"] [data-testid="stBaseButton-pillsActive"],
-[data-testid="stSidebar"] [data-testid="stBaseButton-pillsActive"] * {color: inherit !important;}
+[data-testid="stSidebar"] button[data-variant="pills"][aria-pressed="true"] {color: inherit;
+  font-weight: 600;}
 </style>"""
 _STATES = {"done": "finished", "cancelled": "stopped"}
 
