@@ -1,4 +1,4 @@
-"""The review page in a real Chromium: judging by keyboard, undo, blind, table, files, overview."""
+"""The review in a real Chromium: from a table of prompts to a case that another server opens."""
 
 from __future__ import annotations
 
@@ -27,6 +27,9 @@ pytestmark = pytest.mark.browser
 
 PATIENCE = 180_000
 ITEMS = 12
+#: A prompt that the embedded model gives back, and ten that it does not.
+COPIED = "view of Mount Arven behind pine trees at sunset"
+NORMAL = tuple(f"a bridge in the fog number {one}" for one in range(10))
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +73,33 @@ def link(page: Page) -> dict[str, str]:
     return {name: values[0] for name, values in parse_qs(urlsplit(page.url).query).items()}
 
 
+def judge_by_keys(page: Page, keys: str) -> None:
+    """Press one key at each item from the first on."""
+    for number, letter in enumerate(keys, start=1):
+        at_item(page, number)
+        page.keyboard.press(letter)
+
+
+def prepared_files(page: Page, stem: str, folder: Path) -> dict[str, Path]:
+    """Prepare the files of a case, and return where each was downloaded to."""
+    page.get_by_role("tab", name="Hand over").click()
+    page.get_by_role("button", name="Prepare files").click()
+    saved = {}
+    for suffix in ("html", "csv", "parquet", "zip"):
+        button = page.get_by_role("button", name=f"{stem}.{suffix}")
+        expect(button).to_be_visible(timeout=PATIENCE)
+        with page.expect_download() as started:
+            button.click()
+        saved[suffix] = folder / f"case.{suffix}"
+        started.value.save_as(saved[suffix])
+    return saved
+
+
+def upload(page: Page, name: str, data: bytes) -> None:
+    field = page.get_by_test_id("stFileUploaderDropzoneInput")
+    field.set_input_files({"name": name, "mimeType": "application/octet-stream", "buffer": data})
+
+
 def test_ten_items_by_keyboard_undo_notes_and_the_files_of_the_case(
     case: tuple[AppServer, QueueRecord], chromium: Browser, browser_page: Page, tmp_path: Path
 ) -> None:
@@ -83,10 +113,7 @@ def test_ten_items_by_keyboard_undo_notes_and_the_files_of_the_case(
     picture = page.locator(".im-pair img").first
     expect(picture).to_be_visible(timeout=PATIENCE)
     assert picture.evaluate("image => image.naturalWidth") == 16
-    keys = "etnuseetnn"
-    for number, key in enumerate(keys, start=1):
-        at_item(page, number)
-        page.keyboard.press(key)
+    judge_by_keys(page, "etnuseetnn")
     at_item(page, 11)
     sees(page, re.compile("^10 of 12 judged by Reviewer 1"))
     page.keyboard.press("z")
@@ -111,16 +138,7 @@ def test_ten_items_by_keyboard_undo_notes_and_the_files_of_the_case(
     assert (now.verdict, now.notes) == (None, "seen on a postere")
     assert verify(file, queue.id).whole
 
-    page.get_by_role("tab", name="Hand over").click()
-    page.get_by_role("button", name="Prepare files").click()
-    saved = {}
-    for suffix in ("html", "csv", "parquet", "zip"):
-        button = page.get_by_role("button", name=f"a-case.{suffix}")
-        expect(button).to_be_visible(timeout=PATIENCE)
-        with page.expect_download() as started:
-            button.click()
-        saved[suffix] = tmp_path / f"case.{suffix}"
-        started.value.save_as(saved[suffix])
+    saved = prepared_files(page, "a-case", tmp_path)
     assert zipfile.ZipFile(saved["zip"]).testzip() is None
     # The report opens from the disk, shows its pictures and asks nobody for anything.
     asked: list[str] = []
@@ -132,6 +150,72 @@ def test_ten_items_by_keyboard_undo_notes_and_the_files_of_the_case(
         sees(report, HOSTILE)
         assert report.locator("img").first.evaluate("image => image.naturalWidth") == 16
     assert not strangers([url for url in asked if not url.startswith("file:")])
+
+
+def test_from_a_table_of_prompts_to_a_case_that_another_server_opens(
+    case: tuple[AppServer, QueueRecord], chromium: Browser, browser_page: Page, tmp_path: Path
+) -> None:
+    server, _ = case
+    page = browser_page
+    page.set_default_timeout(PATIENCE)
+    page.goto(f"{server.url}/review?tab=scan")
+    page.get_by_role("tab", name="Scan prompts").wait_for()
+    wait_for_app(page, timeout=PATIENCE / 1000)
+    rows = ["prompt,id", f"{COPIED},known", ",empty", *(f"{one},n" for one in NORMAL)]
+    upload(page, "flagged.csv", "\n".join(rows).encode())
+    sees(page, "11 prompts can be scanned; 1 row left out, listed below.")
+    sees(page, re.compile("Row 2 was left out because it has no prompt"))
+    page.get_by_test_id("stMain").get_by_role("button", name=re.compile("Scan$")).click()
+    # It runs as a job: the page says how far it is, then what it found.
+    sees(page, re.compile("^Scanned 11 prompts: "))
+    page.get_by_role("button", name="Make a queue of all").click()
+    at_item(page, 1)
+    opened = link(page)["queue"]
+    file = open_queues(server.data / "review.sqlite")
+    first = get_item(file, opened, 1, "Reviewer 1").item
+    # The one that the model gives back comes first, drawn, with its nearest training picture.
+    assert (first.prompt, first.name, first.kind) == (COPIED, "known", "exact copy")
+    assert page.locator("img").count() >= 2
+    judge_by_keys(page, "etnuseetnn")
+    at_item(page, 11)
+    page.keyboard.press("z")
+    at_item(page, 10)
+    assert [row.item for row in verdict_rows(file, opened)] == [*range(1, 11), 10]
+
+    # A second window judges what this one still shows; this one is told, and nothing is lost.
+    other = page.context.new_page()
+    other.set_default_timeout(PATIENCE)
+    other.goto(f"{server.url}/review?queue={opened}&item=10")
+    at_item(other, 10)
+    other.keyboard.press("u")
+    at_item(other, 11)
+    page.keyboard.press("e")
+    sees(page, re.compile("was changed in another window"))
+    assert get_item(file, opened, 10, "Reviewer 1").judgement.verdict == "unsure"
+    # The link of the filtered queue opens as it was, in whatever window.
+    other.goto(f"{server.url}/review?queue={opened}&tab=table&verdict=unsure&from=-1000")
+    sees(other, "2 found")
+    assert link(other) | {"from": "-1000.0"} == link(other) and link(other)["verdict"] == "unsure"
+    other.close()
+
+    saved = prepared_files(page, "flagged-csv-all-prompts", tmp_path)
+    with chromium.new_context(offline=True) as context:
+        report = context.new_page()
+        report.goto(saved["html"].as_uri())
+        expect(report.get_by_role("heading", name="Evidence, one sheet")).to_be_visible()
+        sees(report, COPIED)
+    with serve(REPOSITORY / "app.py", tmp_path) as elsewhere:
+        page.goto(f"{elsewhere.url}/review?tab=hand")
+        page.get_by_role("tab", name="Hand over").wait_for()
+        wait_for_app(page, timeout=PATIENCE / 1000)
+        upload(page, "case.zip", saved["zip"].read_bytes())
+        page.get_by_role("button", name=re.compile("Import$")).click()
+        at_item(page, 11)
+        assert link(page)["queue"] == opened
+        sees(page, re.compile("^10 of 11 judged by Reviewer 1"))
+        there = open_queues(elsewhere.data / "review.sqlite")
+        assert verdict_rows(there, opened) == verdict_rows(file, opened)
+        assert verify(there, opened).whole
 
 
 def test_the_overview_leads_to_a_finished_state_and_to_the_queue(
