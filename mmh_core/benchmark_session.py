@@ -17,11 +17,14 @@ from mmh_core.session import REPOSITORY, data_folder, jobs
 if TYPE_CHECKING:
     from mmh_core.store.job_record import JobRecord
     from mmh_core.studies.benchmark_run import BenchmarkRun, LabelledPrompt
+    from mmh_core.studies.detector_calibration import DetectorCalibration
 
 BENCHMARK_JOB = "benchmark"
 PRECOMPUTED = REPOSITORY / "assets" / "benchmark" / "pocket-sd.safetensors"
 #: Seeds of a table that a person brings.
 SEEDS = (0, 1)
+#: With fewer normal prompts than this nothing can be said of rare scores, so no scan uses them.
+FEWEST_NORMAL = 20
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,11 @@ def precomputed() -> BenchmarkRun | None:
 
 
 def labelled(data: bytes, name: str) -> tuple[LabelledPrompt, ...]:
-    """Return the labelled prompts of an uploaded table. Errors: MMHError naming the row."""
+    """Return the labelled prompts of an uploaded table.
+
+    Errors: MMHError naming the row that cannot be used, or saying how many prompts are missing.
+    """
+    from mmh_core.studies.benchmark import check_labelled
     from mmh_core.studies.labelled_prompts import read_labelled
 
     suffix = Path(name).suffix.lower()
@@ -50,9 +57,14 @@ def labelled(data: bytes, name: str) -> tuple[LabelledPrompt, ...]:
     path = folder / f"{uuid4().hex}{suffix}"
     try:
         path.write_bytes(data)
-        return read_labelled(path)
+        found = read_labelled(path)
+    except MMHError as error:
+        # What the person knows is the name of the file, not the one it is kept under.
+        raise MMHError(str(error).replace(path.name, Path(name).name[:80])) from error
     finally:
         path.unlink(missing_ok=True)
+    check_labelled(found)
+    return found
 
 
 def submit(prompts: tuple[LabelledPrompt, ...], model: str) -> str:
@@ -70,7 +82,7 @@ def submit(prompts: tuple[LabelledPrompt, ...], model: str) -> str:
 
     return jobs().runner.submit(
         BENCHMARK_JOB,
-        f"{len(prompts):,} labelled prompts",
+        f"{len(prompts):,} labelled prompts, {model[:40]}",
         lambda: _study(prompts, model),
         device=image_session.device(),
         finish=keep,
@@ -78,14 +90,41 @@ def submit(prompts: tuple[LabelledPrompt, ...], model: str) -> str:
 
 
 def _study(prompts: tuple[LabelledPrompt, ...], model: str) -> Iterator[Progress[BenchmarkRun]]:
+    """Calibrate on one half, keep that for other pages, and compare on the other half."""
     import torch
 
-    from mmh_core.studies.benchmark import benchmark_study
+    from mmh_core.studies.benchmark import compare, empty_run
+    from mmh_core.studies.detector_calibration import calibrate_detectors
 
     torch.set_num_threads(image_session.threads_for(model))
-    yield from benchmark_study(
-        prompts, image_session.model(model), image_session.reference(model), seeds=SEEDS
-    )
+    loaded, reference = image_session.model(model), image_session.reference(model)
+    run, found = empty_run(prompts, loaded, SEEDS), None
+    for step in calibrate_detectors(prompts, loaded, reference, seeds=SEEDS):
+        found = step.partial
+        yield Progress(step.fraction / 2, step.message, run)
+    if found is None:
+        raise ValueError("The calibration gave no result.")
+    keep_calibration(model, found)
+    for last in compare(prompts, loaded, reference, found):
+        yield Progress((1 + last.fraction) / 2, last.message, last.partial)
+
+
+def keep_calibration(model: str, found: DetectorCalibration) -> None:
+    """Keep a calibration where scans look for it; that of the shipped model stays as it is."""
+    from mmh_core.studies.detector_calibration import write_detectors
+    from mmh_core.studies.early_scan import write_early
+
+    if model == image_session.POCKET:
+        return
+    folder = calibration_folder(model)
+    write_detectors(folder, found)
+    if len(found.prompts) >= FEWEST_NORMAL:
+        write_early(folder, found.early())
+
+
+def calibration_folder(model: str) -> Path:
+    """Return where the calibration of a model is kept that did not ship with one."""
+    return data_folder() / "calibrations" / Path(model).name
 
 
 def benchmark_job(job: str) -> BenchmarkJob:

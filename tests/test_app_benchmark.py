@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import torch
 from streamlit.testing.v1 import AppTest
 
-from mmh_core import benchmark_session, session
+from mmh_core import benchmark_session, image_session, scan_session, session
 from mmh_core.detectors.catalogue import DETECTORS
 from mmh_core.plots import benchmark as plots
 from mmh_core.records import MMHError
@@ -23,7 +25,11 @@ from mmh_core.studies.benchmark_run import (
     DetectorRow,
     LabelledPrompt,
 )
+from mmh_core.studies.detector_calibration import read_detectors
 from mmh_core.studies.roc import separation
+from tests.text_to_image.conftest import FolderOf, folder_of
+
+__all__ = ["folder_of"]
 
 REPOSITORY = Path(__file__).parents[1]
 KINDS = ("duplicate", "overfit", "paraphrase", "open")
@@ -99,9 +105,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BenchmarkRun:
 @pytest.fixture
 def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AppTest]:
     monkeypatch.setattr(sys, "argv", ["app.py", "--data", str(tmp_path)])
-    app = AppTest.from_file(str(REPOSITORY / "app.py"), default_timeout=60)
-    app.switch_page("pages/benchmark.py")
-    yield app
+    # As a script of its own: under app.py the harness starts every run of it as if the server
+    # were fresh, and the page's guard then starts it again, which loses the click.
+    yield AppTest.from_file(str(REPOSITORY / "pages" / "benchmark.py"), default_timeout=60)
     session.jobs().runner.shutdown()
 
 
@@ -174,20 +180,94 @@ def test_an_unknown_job_leaves_the_precomputed_result(app: AppTest, run: Benchma
         ("a.txt", b"prompt\n", "CSV or Parquet"),
         ("a.csv", b"prompt,label\ncat,perhaps\n", "memorized or normal"),
         ("a.csv", b"text1,label\ncat,normal\n", "prompt"),
-        ("a.csv", b"prompt,label\ncat,normal\ncat,memorized\n", ""),
+        ("a.csv", b"prompt,label\ncat,normal\ncat,memorized\n", "0 and 1: label at least 10"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_refused_in_a_sentence(
     name: str, data: bytes, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["app.py", "--data", str(tmp_path)])
-    if not said:
-        # Of equal prompts the reader keeps the first.
-        assert [one.memorized for one in benchmark_session.labelled(data, name)] == [False]
-        return
     with pytest.raises(MMHError, match=said):
         benchmark_session.labelled(data, name)
     assert not list((tmp_path / "uploads").glob("*"))
+
+
+def test_the_sentence_on_a_row_names_the_persons_own_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["app.py", "--data", str(tmp_path)])
+    with pytest.raises(MMHError, match="Row 1 of mine\\.csv has the label 'perhaps'"):
+        benchmark_session.labelled(b"prompt,label\ncat,perhaps\n", "../secret/mine.csv")
+    few = "".join(f"p{i},{'memorized' if i < 9 else 'normal'}\n" for i in range(30))
+    with pytest.raises(MMHError, match="test half has 4 and 10: label at least 10"):
+        benchmark_session.labelled(f"prompt,label\n{few}".encode(), "mine.csv")
+
+
+def table(count: int = 10) -> bytes:
+    """Return a table with so many memorized and normal prompts."""
+    rows = "".join(f"the cat {i},memorized\na {i} cat,normal\n" for i in range(count))
+    return f"prompt,label\n{rows}".encode()
+
+
+def test_a_table_runs_as_a_job_that_calibrates_another_model(
+    app: AppTest,
+    run: BenchmarkRun,
+    tmp_path: Path,
+    folder_of: FolderOf,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    models = tmp_path / "models"
+    shutil.copytree(folder_of("tiny"), models / "tiny")
+    arguments = ["app.py", "--data", str(tmp_path), "--models", str(models)]
+    monkeypatch.setattr(sys, "argv", arguments)
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
+    quick = replace(image_session.model("tiny"), steps=2, guidance=2.0)
+    monkeypatch.setattr(image_session, "model", lambda name: quick)
+    app.run()
+    app.file_uploader(key="bm_table").upload("mine.csv", table()).run()
+    assert not app.exception and not app.error
+    app.selectbox(key="bm_model").set_value("tiny").run()
+    app.button(key="bm_start").click().run()
+    job = str(app.session_state["bm_job"])
+    record = session.jobs().runner.wait(job, timeout=110)
+    assert record.state == "done", record.error
+    app.run()
+    assert not app.exception and not app.error
+    found = benchmark_session.benchmark_job(job).run
+    assert found is not None and found.sha256 == quick.sha256 and found.cause is None
+    shown = {metric.label: metric.value for metric in app.metric}
+    assert shown["Flagged"].endswith("of 10") and shown["Cause told"] == "not identifiable"
+    assert {row.name for row in found.detectors} == set(DETECTORS) - {"guidance_norm_10"}
+    # What is normal for the model is kept; too little to scan with, and never that of pocket-sd.
+    folder = benchmark_session.calibration_folder("tiny")
+    known = read_detectors(folder)
+    assert known is not None and len(known.prompts) == 5
+    known.check(quick)
+    for row in found.rows:
+        assert torch.equal(known.normal(row.name), row.normal)
+    assert scan_session.calibration_place("tiny") is None
+    benchmark_session.keep_calibration("tiny", replace(known, prompts=("p",) * 20))
+    assert scan_session.calibration_place("tiny") == folder
+    benchmark_session.keep_calibration("pocket-sd", known)
+    assert not benchmark_session.calibration_folder("pocket-sd").exists()
+
+
+def test_a_link_in_a_row_holds_model_and_prompt(app: AppTest, run: BenchmarkRun) -> None:
+    app.run()
+    rows = next(each.value for each in app.dataframe if "Open" in each.value.columns)
+    asked = [parse_qs(urlsplit(link).query) for link in rows.Open]
+    assert [each["prompt"][0] for each in asked] == list(rows.Prompt)
+    assert {each["model"][0] for each in asked} == {"pocket-sd"}
+    scores = run.rows[0].scores
+    best = int(scores.argmax())
+    assert rows.Prompt[0] == run.prompts[best].prompt
+
+
+def test_the_parts_of_the_combined_score_are_told(app: AppTest, run: BenchmarkRun) -> None:
+    app.run()
+    weights = next(each.value for each in app.dataframe if "Weight" in each.value.columns)
+    assert list(weights.Detector) == ["Early scan"] and list(weights.Weight) == [1.0]
+    assert any("gives an AUC of 0.900" in each.value for each in app.caption)
 
 
 def test_figures_say_in_words_what_they_show_and_hold_the_values() -> None:

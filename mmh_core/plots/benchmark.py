@@ -23,40 +23,55 @@ _SYMBOLS = {
 }
 _OTHER = "#8a969c"
 _LINES = (theme.ACCENT, theme.SECOND, "#8a7a3c", "#4f9fdc", "#d55e00")
+#: Fills of cells that carry white figures on a light and on a dark page: contrast 5 and more.
+_MIDDLE, _FULL, _PALE = "#15758f", "#0d5a70", "rgba(11,143,179,0.1)"
+#: Share of the largest count above which a cell is filled so.
+_DARK = 0.25
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 
 
 def separations(rows: Sequence[DetectorRow]) -> go.Figure:
-    """Draw each detector's area and strict rate with 95 % intervals, the best on top."""
-    order = sorted(rows, key=lambda row: (row.all.auc, row.all.tpr))
+    """Draw each detector's area and strict rate with 95 % intervals, the best on top.
+
+    Of equal ones the cheapest is the best.
+    """
+
+    def merit(row: DetectorRow) -> tuple[float, float, float]:
+        return row.all.auc, row.all.tpr, -row.forwards - row.generation
+
+    order = sorted(rows, key=merit)
     labels = [row.label for row in order]
     best = order[-1] if order else None
     figure = theme.base(
         "Areas under the ROC curve of all detectors"
         + (f"; the largest is {best.all.auc:.3f}, of {best.label}." if best else "."),
-        height=90 + 24 * len(order),
+        height=90 + 28 * len(order),
     )
-    for name, symbol, color, values in (
+    # The two of a detector one above the other: where both are 1 they would hide each other.
+    for name, symbol, color, lift, values in (
         (
             "TPR at 1 % FPR",
             "diamond",
             theme.SECOND,
+            -0.17,
             [(row.all.tpr, row.all.tpr_low, row.all.tpr_high) for row in order],
         ),
         (
             "AUC",
             "circle",
             theme.ACCENT,
+            0.17,
             [(row.all.auc, row.all.auc_low, row.all.auc_high) for row in order],
         ),
     ):
         figure.add_trace(
             go.Scatter(
                 x=[value for value, _, _ in values],
-                y=labels,
+                y=[place + lift for place in range(len(order))],
+                text=labels,
                 mode="markers",
                 name=name,
-                marker={"symbol": symbol, "size": 9, "color": color},
+                marker={"symbol": symbol, "size": 8, "color": color},
                 error_x={
                     "type": "data",
                     "symmetric": False,
@@ -66,11 +81,15 @@ def separations(rows: Sequence[DetectorRow]) -> go.Figure:
                     "width": 3,
                     "color": color,
                 },
-                hovertemplate=f"%{{y}}<br>{name} %{{x:.3f}}<extra></extra>",
+                hovertemplate=f"%{{text}}<br>{name} %{{x:.3f}}<extra></extra>",
             )
         )
     figure.update_xaxes(theme.axis("", range=[-0.02, 1.02]))
-    figure.update_yaxes(theme.axis("", type="category", showgrid=False, tickvals=labels))
+    places = list(range(len(order)))
+    ends = [-0.7, len(order) - 0.3]
+    figure.update_yaxes(
+        theme.axis("", range=ends, showgrid=False, tickvals=places, ticktext=labels)
+    )
     return figure
 
 
@@ -195,6 +214,7 @@ def causes(cause: CauseRow) -> go.Figure:
     said = [*names, *(["not identifiable"] if "not identifiable" in cause.said else [])]
     pairs = list(zip(cause.true, cause.said, strict=True))
     counts = [[pairs.count((true, each)) for each in said] for true in names]
+    largest = max(1, *(count for row in counts for count in row))
     figure = theme.base(
         f"Confusion matrix of the cause: balanced accuracy {cause.accuracy:.3f}.",
         height=230,
@@ -205,23 +225,31 @@ def causes(cause: CauseRow) -> go.Figure:
             z=counts,
             x=said,
             y=names,
-            colorscale=[[0, "rgba(11,143,179,0.05)"], [1, "rgba(11,143,179,0.55)"]],
+            colorscale=[
+                [0, "rgba(11,143,179,0.08)"],
+                [_DARK, "rgba(11,143,179,0.2)"],
+                [_DARK, _MIDDLE],
+                [1, _FULL],
+            ],
+            zmin=0,
+            zmax=largest,
             showscale=False,
             xgap=3,
             ygap=3,
             hovertemplate="truly %{y}, called %{x}: %{z}<extra></extra>",
         )
     )
-    # As annotations, which take the theme's own color on light and on dark.
+    # White on what is dark on every page; elsewhere the theme's own color.
     for row, true in enumerate(names):
         for column, each in enumerate(said):
+            dark = counts[row][column] > _DARK * largest
             theme.label(
                 figure,
                 str(counts[row][column]),
                 x=each,
                 y=true,
                 xanchor="center",
-                font={"size": 18},
+                font={"size": 18} | ({"color": "#ffffff"} if dark else {}),
             )
     figure.update_xaxes(theme.axis("called", side="top", showgrid=False, showline=False))
     figure.update_yaxes(theme.axis("truly", autorange="reversed", showgrid=False, showline=False))

@@ -7,10 +7,11 @@ import streamlit as st
 from mmh_core import benchmark_session, image_session, session
 from mmh_core.records import MMHError
 from mmh_core.studies.benchmark_run import BenchmarkRun
-from views import layout
+from views import job_panel, layout
 from views.benchmark import state
 
 _POLL_SECONDS = 2.0
+_STOP = state.key("cancel")
 #: Measured on two cores: a prompt with two seeds, all detectors.
 _SECONDS_A_PROMPT = 6
 
@@ -30,9 +31,15 @@ def sidebar() -> None:
     )
     if table is None:
         return
+    model = _model()
     prompts = benchmark_session.labelled(table.getvalue(), table.name)
-    minutes = max(1, round(len(prompts) * _SECONDS_A_PROMPT / 60))
-    st.caption(f"{len(prompts):,} different prompts, roughly {minutes} min on two cores.")
+    needed = f"{len(prompts):,} different prompts"
+    if model == image_session.POCKET:
+        minutes = max(1, round(len(prompts) * _SECONDS_A_PROMPT / 60))
+        needed += f", roughly {minutes} min on two cores."
+    else:
+        needed += ". What is normal for the model is kept, and scans of prompts use it."
+    st.caption(needed)
     if st.button(
         "Compare on these",
         type="primary",
@@ -40,10 +47,21 @@ def sidebar() -> None:
         width="stretch",
         key=state.key("start"),
     ):
-        job = benchmark_session.submit(prompts, image_session.POCKET)
+        job = benchmark_session.submit(prompts, model)
         st.session_state[state.key("job")] = job
         state.remember()
         st.rerun()
+
+
+def _model() -> str:
+    """Return the model to compare on; there is a choice only where several can be loaded."""
+    ready = [each for each in image_session.choices() if each.ready]
+    if len(ready) == 1:
+        return ready[0].name
+    labels = {each.name: each.label for each in ready}
+    return st.selectbox(
+        "Model", list(labels), format_func=lambda name: labels[name], key=state.key("model")
+    )
 
 
 def shown(job: str | None) -> BenchmarkRun | None:
@@ -79,21 +97,7 @@ def _running(job: str) -> None:
         record = benchmark_session.benchmark_job(job).record
         if not record.is_active:
             st.rerun()
-        with st.container(border=True):
-            words, button = st.columns([5, 1], vertical_alignment="center")
-            standing = record.message or "starting"
-            if record.state == "queued":
-                standing = f"waiting, {record.position or 1} ahead"
-            words.text(f"{record.label}: {standing.lower()}")
-            button.button(
-                "Cancel",
-                key=state.key("cancel"),
-                icon=":material/stop:",
-                width="stretch",
-                on_click=session.jobs().runner.cancel,
-                args=(job,),
-            )
-            st.progress(record.fraction)
+        job_panel.progress(record, "Nothing is kept of a comparison that is not finished.", _STOP)
 
 
 def _back() -> None:

@@ -11,10 +11,12 @@ from mmh_core.plots import benchmark as plots
 from mmh_core.studies.benchmark_run import BenchmarkRun, DetectorRow
 from views import layout, words
 from views.benchmark import state
+from views.benchmark.combined import combined
 from views.benchmark.published import published
 from views.benchmark.threshold import threshold
 
-_FIRST = ("combined", "early_scan", "lid_conditional_count", "lid_unconditional_count")
+#: One of each family: lines that all lie in the corner would hide one another.
+_FIRST = ("combined", "lid_unconditional_count", "early_scan", "sharpness", "seed_agreement")
 
 
 def nothing() -> None:
@@ -38,7 +40,9 @@ def result(run: BenchmarkRun, wanted: state.Wanted) -> None:
         "share of memorized prompts found while one normal prompt in a hundred is flagged.",
     )
     layout.chart(plots.separations(run.rows), "bm_separations")
+    _wrong_way(run)
     _table(run)
+    combined(run)
     _curves(run)
     threshold(run, wanted)
     _truth(run)
@@ -88,6 +92,16 @@ def _measured(place: st.delta_generator.DeltaGenerator, label: str, row: Detecto
         f"{row.all.auc_high:.3f}; below it the memorized prompts found while 1 % of the normal "
         "ones are flagged.",
     )
+
+
+def _wrong_way(run: BenchmarkRun) -> None:
+    """Say of detectors below chance that their signs are left as published."""
+    below = [row.label for row in run.rows if row.all.auc_high < 0.5]
+    if below:
+        st.caption(
+            f"Below one half, normal prompts score *higher*: {'; '.join(below)}. Their signs are "
+            "as published; on another model they may point the right way."
+        )
 
 
 def _table(run: BenchmarkRun) -> None:

@@ -41,6 +41,11 @@ def threshold(run: BenchmarkRun, wanted: state.Wanted) -> None:
             help="The threshold is set on the calibration half's normal prompts, not on these.",
         )
     value = _threshold(row, share / 100)
+    st.caption(
+        f"Set on the {len(row.normal)} normal prompts of the calibration half, of which "
+        f"{int(share / 100 * len(row.normal))} may pass; with few of them a single odd one moves "
+        "the line far."
+    )
     layout.chart(plots.scores(run, row, value), "bm_scores")
     _consequences(run, row, value)
     _prompts(run, row, value)
@@ -89,7 +94,7 @@ def _prompts(run: BenchmarkRun, row: DetectorRow, value: float) -> None:
                     "Kind": run.prompts[i].kind,
                     "Prompt": run.prompts[i].prompt,
                     "Copies": None if bool(run.copied[i].isnan()) else 100 * float(run.copied[i]),
-                    "Open": f"/images?{urlencode({'prompt': run.prompts[i].prompt})}",
+                    "Open": _link(run.model, run.prompts[i].prompt),
                 }
                 for i in order
             ],
@@ -104,3 +109,8 @@ def _prompts(run: BenchmarkRun, row: DetectorRow, value: float) -> None:
                 "Open": st.column_config.LinkColumn(display_text="Images"),
             },
         )
+
+
+def _link(model: str, prompt: str) -> str:
+    """Return the address of the images page with this prompt in its form."""
+    return f"/images?{urlencode({'model': model, 'prompt': prompt})}"
