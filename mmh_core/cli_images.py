@@ -118,7 +118,7 @@ def audit(
 
     from mmh_core.report.summary import picture_summary
     from mmh_core.retrieval.pictures import MAX_BYTES, read_picture
-    from mmh_core.studies.audit import audit as audited
+    from mmh_core.studies.audit import audit_study
 
     check_places(json_file)
     # What is wrong with the file is said before a model is loaded.
@@ -129,7 +129,7 @@ def audit(
     _searching(index, index_pictures, embedder)
     loaded = loaded_model(model, device)
     reference, normal = _compared(model, index, index_pictures, embedder)
-    found = picture_summary(audited(data, caption, loaded, reference, normal))
+    found = picture_summary(followed(audit_study(data, caption, loaded, reference, normal)))
     # It was not drawn here: a seed and steps would say nothing.
     for name in ("picture", "seed", "guidance_norm"):
         del found[name]

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 IMAGE_JOB = "images"
 MAP_JOB = "map"
+AUDIT_JOB = "audit"
 EXAMPLES = REPOSITORY / "assets" / "images"
 #: The model that ships with the app.
 POCKET = "pocket-sd"
@@ -457,20 +458,35 @@ def _read_run(path: str, stamp: int) -> ImageRun:
     return load_record(Path(path), ImageRun)
 
 
-def audit_picture(data: bytes, caption: str, name: str) -> PictureResult:
-    """Return what the model and its training set say of a picture. Errors: MMHError."""
-    import hashlib
+def submit_audit(data: bytes, caption: str, name: str) -> str:
+    """Queue what the model and its training set say of a picture; return the job's id.
 
+    Nothing of it is written to the disk. Errors: MMHError for what is no picture, for control
+    characters in the caption, and for a full queue.
+    """
     from mmh_core.retrieval.pictures import read_picture
+    from mmh_core.studies.audit import audit_study
+    from mmh_core.studies.image_config import check_text
 
-    # What is no picture is refused before anything is loaded for it.
+    # Refused before anything is loaded for it.
     read_picture(data)
-    return _audit(hashlib.sha256(data).hexdigest(), caption, name, data)
+    check_text(caption, "caption")
+    source_of(name)
+
+    def work() -> Iterator[Progress[PictureResult]]:
+        import torch
+
+        torch.set_num_threads(threads_for(name))
+        yield from audit_study(data, caption, model(name), reference(name), normal(name))
+
+    return jobs().runner.submit(AUDIT_JOB, "Audit of a picture", work, device=device())
 
 
-# The digest is hashed; the bytes, with an underscore, are not.
-@st.cache_resource(show_spinner="Reading the picture", max_entries=24)
-def _audit(digest: str, caption: str, name: str, _data: bytes) -> PictureResult:
-    from mmh_core.studies.audit import audit
+def audit_job(job: str) -> tuple[JobRecord, PictureResult | None]:
+    """Return the record of an audit, and what it found as long as this server remembers it.
 
-    return audit(_data, caption, model(name), reference(name), normal(name))
+    Errors: MMHError for an unknown id.
+    """
+    runner = jobs().runner
+    latest = runner.latest(job)
+    return runner.record(job), None if latest is None else latest.partial

@@ -438,8 +438,13 @@ def test_a_picture_of_ours_is_audited_and_restores_its_settings(app: AppTest) ->
     app.query_params["tab"] = "audit"
     sound(app.run())
     sound(app.file_uploader(key="im_file").upload("../../<b>x</b>.png", data).run())
+    (job,) = app.session_state["im_audits"].values()
+    runner = session.jobs().runner
+    assert runner.record(job).kind == "audit" and runner.wait(job, timeout=120).state == "done"
+    sound(app.run())
     # The same picture as the one drawn: its own nearest training picture, the same verdict.
-    found = image_session.audit_picture(data, "", "pocket-sd")
+    found = image_session.audit_job(job)[1]
+    assert found is not None
     assert found.verdict == run.pictures[1].verdict
     assert found.neighbors[0].id == run.pictures[1].neighbors[0].id
     assert found.reason in [text.value for text in app.text]

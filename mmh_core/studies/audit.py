@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from mmh_core.records import Progress
 from mmh_core.retrieval.pictures import read_picture
 from mmh_core.studies.image_config import check_text
 from mmh_core.studies.image_drawing import pixels_of
@@ -18,14 +20,14 @@ from mmh_core.studies.image_verdict import cause_in, verdict_of
 from mmh_core.text_to_image.model import TextToImage
 
 
-def audit(
+def audit_study(
     data: bytes,
     caption: str,
     model: TextToImage,
     reference: Reference | None,
     normal: NormalPrompts | None = None,
-) -> PictureResult:
-    """Return LID, copies, neighbors and region map of a picture in a file's bytes.
+) -> Iterator[Progress[PictureResult]]:
+    """Find LID, copies, neighbors and region map of a picture in a file's bytes.
 
     It is cut to the model's shape around its middle and resized, then encoded; LID is read at
     these latents, so that a picture that the autoencoder cannot hold reads a little high. With an
@@ -61,9 +63,11 @@ def audit(
         reason="",
     )
     if reference is not None:
+        yield Progress(0.2, "Searching the training pictures", found)
         [(copy, near)] = find_copies(reference, picture[None])
         found = replace(found, copy=copy, neighbors=near)
-    return _read(found, model, reference, normal)
+    yield Progress(0.4, "Reading the local intrinsic dimension", found)
+    yield from _read(found, model, reference, normal)
 
 
 def fitted(picture: Tensor, size: tuple[int, int]) -> Tensor:
@@ -90,7 +94,7 @@ def _read(
     model: TextToImage,
     reference: Reference | None,
     normal: NormalPrompts | None,
-) -> PictureResult:
+) -> Iterator[Progress[PictureResult]]:
     usable = normal is not None and normal.sha256 == model.sha256
     scale = math.nan if reference is None or reference.log_delta is None else reference.log_delta
     if usable and normal is not None:
@@ -100,19 +104,19 @@ def _read(
     lid = read_lids(model, (found,), scale)[0]
     if usable and normal is not None:
         lid = replace(lid, percentile=normal.percentile(lid.conditional))
-    _, curves = list(read_curves(model, (found,), torch.tensor(LOG_DELTAS)))[-1]
     verdict, reason = verdict_of(found.copy, lid, guided=True)
     cause = cause_in(reference, found.prompt, verdict, lid.conditional)
-    curve, error = curves[0]
-    return replace(
+    found = replace(
         found,
         lids=(lid,),
-        curve=curve,
-        curve_error=error,
         verdict=verdict,
         reason=reason if cause is None else f"{reason} {cause.reason}",
         cause=cause,
     )
+    yield Progress(0.6, "Reading LID over the noise scales", found)
+    *_, (_, curves) = read_curves(model, (found,), torch.tensor(LOG_DELTAS))
+    curve, error = curves[0]
+    yield Progress(1.0, "Finished", replace(found, curve=curve, curve_error=error))
 
 
 @torch.no_grad()

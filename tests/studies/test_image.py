@@ -17,7 +17,7 @@ from mmh_core.records import MMHError
 from mmh_core.retrieval.embedders import PixelEmbedder, embed_all
 from mmh_core.retrieval.index import build_index
 from mmh_core.retrieval.training_pictures import training_pictures
-from mmh_core.studies.audit import audit, fitted
+from mmh_core.studies.audit import audit_study, fitted
 from mmh_core.studies.cause_calibration import CauseCalibration
 from mmh_core.studies.image import image_study
 from mmh_core.studies.image_config import checked, request_for
@@ -381,12 +381,15 @@ def test_an_audited_picture_is_read_like_a_drawn_one(
     file = io.BytesIO()
     shown = run.pictures[0].picture
     Image.fromarray(shown.permute(1, 2, 0).numpy()).save(file, "PNG")
-    found = audit(file.getvalue(), PROMPT, model, planted)
+    *early, last = audit_study(file.getvalue(), PROMPT, model, planted)
+    found = last.partial
+    assert early[-1].partial.verdict == "exact copy" and early[0].fraction < last.fraction == 1
     assert torch.equal(found.picture, shown)
     assert (found.verdict, found.neighbors[0].id, found.truth) == ("exact copy", 7, TRUTH)
     torch.testing.assert_close(found.latents, model.encode(shown[None].float() / 255)[0])
     assert len(found.curve) == len(LOG_DELTAS) and not bool(found.region.isnan().any())
-    plain = audit(file.getvalue(), "", model, planted)
+    *_, last = audit_study(file.getvalue(), "", model, planted)
+    plain = last.partial
     assert plain.lid is not None and plain.lid.conditional == plain.lid.unconditional
     assert bool(plain.region.isnan().all()) and plain.truth is None
     assert found.lid is not None and found.lid.unconditional == pytest.approx(
@@ -399,7 +402,7 @@ def test_an_audit_refuses_what_is_no_picture(
     model: TextToImage, planted: Reference, data: bytes
 ) -> None:
     with pytest.raises(MMHError):
-        audit(data, "", model, planted)
+        list(audit_study(data, "", model, planted))
 
 
 def test_a_picture_is_cut_around_its_middle_and_resized() -> None:

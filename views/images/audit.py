@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 
 import streamlit as st
 import torch
 
-from mmh_core import image_session
+from mmh_core import image_session, session
 from mmh_core.picture_files import PictureAbout, read_about, settings_of
 from mmh_core.records import MMHError
 from mmh_core.studies.image_lid import LOG_DELTAS
 from mmh_core.studies.image_run import PictureResult
-from views import layout
+from views import job_panel, layout
 from views.images import detail, state
 
 SENTENCE = (
@@ -51,11 +52,47 @@ def section(model: str) -> None:
     if not _ready(model):
         return
     try:
-        found = image_session.audit_picture(data, caption, model)
+        record, found = image_session.audit_job(_job_of(data, caption, model))
     except (MMHError, ValueError) as error:
         st.error(layout.plain(str(error)), icon=":material/error:")
         return
-    detail.section(found, _ground(model, found), "audit")
+    if record.is_active:
+        st.fragment(_standing, run_every=0.5)(record.id)
+    elif record.state == "done" and found is not None:
+        detail.section(found, _ground(model, found), "audit")
+    else:
+        said = record.error or "This audit was stopped."
+        st.info(layout.plain(said), icon=":material/stop_circle:")
+        st.button(
+            "Read it again", key="im_audit_again", icon=":material/replay:", on_click=_forget
+        )
+
+
+def _job_of(data: bytes, caption: str, model: str) -> str:
+    """Return the job that reads this picture with this caption, submitted when it is new."""
+    asked = (hashlib.sha256(data).hexdigest(), caption, model)
+    jobs = st.session_state.setdefault(state.key("audits"), {})
+    # A server remembers its latest jobs only.
+    if asked not in jobs or not _remembered(jobs[asked]):
+        jobs[asked] = image_session.submit_audit(data, caption, model)
+    return str(jobs[asked])
+
+
+def _remembered(job: str) -> bool:
+    record, found = image_session.audit_job(job)
+    return record.state != "done" or found is not None
+
+
+def _forget() -> None:
+    st.session_state[state.key("audits")] = {}
+
+
+def _standing(job: str) -> None:
+    with session.told():
+        record, _ = image_session.audit_job(job)
+        if not record.is_active:
+            st.rerun()
+        job_panel.progress(record, "Stop reading this picture", "im_audit_cancel")
 
 
 def _ready(model: str) -> bool:
