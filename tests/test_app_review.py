@@ -179,6 +179,10 @@ def test_a_hostile_prompt_is_shown_and_never_obeyed(queue: QueueRecord) -> None:
     everywhere = " ".join(m.value for m in (*app.markdown, *app.caption, *app.warning))
     assert "http://example.org" not in everywhere
     sound(app.toggle(key="rv_all").set_value(True).run())
+    titles = [m.value for m in app.markdown]
+    # The comparison stands once, among everything else that the images page shows.
+    assert sum("Compared with a training picture" in one for one in titles) == 1
+    assert any("nearest training pictures" in one for one in titles)
     assert '<img src="http' not in shown(app)
 
 

@@ -83,6 +83,17 @@ def test_a_table_becomes_a_scan_and_the_scan_a_queue_to_judge() -> None:
     assert "0 of 4 judged" in app.get("progress")[0].proto.text.replace("\\", "")
 
 
+def test_an_example_is_at_hand_and_stays_until_a_table_is_brought() -> None:
+    app = opened(tab="scan")
+    sound(app.button(key="rv_take_example").click().run())
+    for _ in range(2):
+        assert "25 prompts can be scanned." in [text.value for text in app.text]
+        assert [button for button in app.button if button.key == "rv_scan"]
+        sound(app.run())
+    sound(app.file_uploader(key="rv_prompts").upload("one.txt", b"a fox").run())
+    assert "1 prompt can be scanned." in [text.value for text in app.text]
+
+
 def test_a_scan_asked_for_again_repeats_nothing() -> None:
     kept = scan_session.keep_table("p.csv", table())
     runner = session.jobs().runner

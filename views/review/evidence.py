@@ -36,6 +36,11 @@ def section(view: ItemView, *, hidden: bool) -> None:
         run = None
     pictures = () if run is None else _pictures(run, item)
     shown = None if hidden or not pictures else _one_of(pictures, view.position)
+    if run is not None and shown is not None and _all_wanted():
+        detail.section(shown, detail.ground_of(run), f"rv_all_{view.position}_{shown.index}")
+        _figures(item)
+        _elsewhere(item)
+        return
     left, right = layout.side_by_side("rv_evidence", (3, 2))
     with left:
         if shown is None:
@@ -48,8 +53,6 @@ def section(view: ItemView, *, hidden: bool) -> None:
         else:
             _figures(item)
         _elsewhere(item)
-    if run is not None and shown is not None:
-        _more(run, shown)
 
 
 def _one_of(pictures: tuple[PictureResult, ...], position: int) -> PictureResult:
@@ -196,11 +199,10 @@ def _elsewhere(item: ReviewItem) -> None:
         )
 
 
-def _more(run: ImageRun, picture: PictureResult) -> None:
-    st.toggle(
+def _all_wanted() -> bool:
+    """Draw the switch for everything that the run holds, and tell whether it is on."""
+    return st.toggle(
         "All evidence: neighbors, curves, region map, steps",
         key=key("all"),
         help="Everything that the images page shows of a picture",
     )
-    if st.session_state[key("all")]:
-        detail.section(picture, detail.ground_of(run), f"rv_all_{picture.index}")

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from mmh_core.store.item_search import ItemFilter, ItemOrder
-from mmh_core.store.review_records import REVIEW_VERDICTS
+from mmh_core.store.review_records import REVIEW_VERDICTS, ReviewVerdict
 
 ORDERS: dict[ItemOrder, str] = {
     "position": "as they came",
@@ -37,6 +37,7 @@ _NAMES = {
     "least": "from",
     "most": "to",
 }
+_VERDICTS: tuple[ReviewVerdict | None, ...] = (None, *REVIEW_VERDICTS)
 _MOST_QUOTED = 40
 
 Link = Mapping[str, Sequence[str]]
@@ -45,16 +46,13 @@ Link = Mapping[str, Sequence[str]]
 def item_filter(values: Mapping[str, object]) -> ItemFilter:
     """Return the search that the widgets' values ask for."""
     least, most = _number(values["least"]), _number(values["most"])
+    asked = _texts(values["verdicts"])
     return ItemFilter(
         -math.inf if least is None else least,
         math.inf if most is None else most,
         tuple(_texts(values["causes"])),
         tuple(_texts(values["kinds"])),
-        tuple(
-            None if one == UNJUDGED else one
-            for one in (UNJUDGED, *REVIEW_VERDICTS)
-            if one in _texts(values["verdicts"])
-        ),
+        tuple(one for one in _VERDICTS if (one or UNJUDGED) in asked),
         str(values["text"] or "").strip(),
         next(name for name in ORDERS if name == values["order"]),
         bool(values["descending"]),

@@ -58,7 +58,7 @@ def _table(uploaded: tuple[str, bytes] | None) -> UploadedTable | None:
         return scan_session.keep_table(*scan_session.example_table())
     st.button(
         "Take an example",
-        key="rv_example",
+        key="rv_take_example",
         icon=":material/table_view:",
         help="A table of prompts that the embedded model was trained on, or nearly: some of them "
         "it gives back",
