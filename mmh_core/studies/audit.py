@@ -105,7 +105,7 @@ def _read(
     if usable and normal is not None:
         lid = replace(lid, percentile=normal.percentile(lid.conditional))
     verdict, reason = verdict_of(found.copy, lid, guided=True)
-    cause = cause_in(reference, found.prompt, verdict, lid.conditional)
+    cause = cause_in(reference, found.prompt, verdict, lid.conditional, found.copy)
     found = replace(
         found,
         lids=(lid,),

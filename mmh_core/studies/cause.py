@@ -121,6 +121,27 @@ def cause_of(
     )
 
 
+def cause_by_copies(copies: int, near_duplicates: int) -> Cause:
+    """Return the cause of a copied picture by how often its original stands in the training set.
+
+    For a set of training pictures of which nobody knows what others the data holds. A picture that
+    is there more than once, exactly or nearly, is a point of data LID 0: that alone explains the
+    copy. A single one leaves open whether the data has others of its kind.
+    """
+    if copies + near_duplicates > 1:
+        return Cause(
+            "DD-Mem",
+            f"Its original stands {copies} times in the training pictures, with "
+            f"{near_duplicates} near duplicates: the data has no freedom here. Only other data, "
+            "without the copies, would cure it.",
+        )
+    return Cause(
+        "not identifiable",
+        "Its original stands once in the training pictures, which does not tell what others the "
+        "data has: add some that the model was not trained on.",
+    )
+
+
 def fitted_threshold(lids: Tensor, overfitted: Tensor) -> float:
     """Return the data LID that best parts overfitted captions (above) from the others.
 

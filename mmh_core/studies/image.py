@@ -115,7 +115,7 @@ def _read(
         if run.normal is not None:
             lid = replace(lid, percentile=run.normal.percentile(lid.conditional))
         verdict, reason = verdict_of(one.copy, lid, guided=run.config.guidance != 1)
-        cause = cause_in(reference, one.prompt, verdict, lid.conditional)
+        cause = cause_in(reference, one.prompt, verdict, lid.conditional, one.copy)
         reason = reason if cause is None else f"{reason} {cause.reason}"
         judged.append(replace(one, lids=(lid,), verdict=verdict, reason=reason, cause=cause))
     run = replace(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from mmh_core.studies.cause import Cause, cause_of, data_freedom
+from mmh_core.studies.cause import Cause, cause_by_copies, cause_of, data_freedom
 from mmh_core.studies.image_reference import Reference
 from mmh_core.studies.image_run import CopyFound, ImageVerdict, LidReading
 
@@ -48,16 +48,21 @@ def verdict_of(
 
 
 def cause_in(
-    reference: Reference | None, prompt: str, verdict: ImageVerdict, lid: float
+    reference: Reference | None,
+    prompt: str,
+    verdict: ImageVerdict,
+    lid: float,
+    copy: CopyFound | None = None,
 ) -> Cause | None:
     """Return the cause of a memorized picture, None where nothing is known of its caption.
 
-    For a caption that no picture bears, such as a rewritten one, nothing is said.
+    For a caption that no picture bears, such as a rewritten one, nothing is said. Where a training
+    set can only be searched, what was found as `copy` tells by its duplicates.
     """
-    if reference is None or reference.corpus is None or reference.cause is None:
+    if reference is None or verdict not in ("exact copy", "template copy"):
         return None
-    if verdict not in ("exact copy", "template copy"):
-        return None
+    if reference.corpus is None or reference.cause is None:
+        return None if copy is None else cause_by_copies(copy.copies, copy.near_duplicates)
     trained, unseen = reference.corpus(prompt)
     if not len(trained):
         return None

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from typing import cast
 
 import pytest
 import torch
 from torch import Tensor
 
+from mmh_core.retrieval.embedders import Embedder
+from mmh_core.retrieval.index import Index
 from mmh_core.studies.cause import (
     DataFreedom,
     balanced_accuracy,
+    cause_by_copies,
     cause_of,
     data_freedom,
     fitted_threshold,
 )
+from mmh_core.studies.image_reference import Reference
+from mmh_core.studies.image_run import CopyFound
+from mmh_core.studies.image_verdict import cause_in
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -81,3 +89,24 @@ def test_the_confidence_is_that_of_the_calibration() -> None:
     assert cause_of(True, 0.0, wide, 4.0, 0.95).confidence == 0.95
     assert cause_of(True, 0.0, DataFreedom(0.0, 1, 0), 4.0, 0.95).confidence == 0.95
     assert math.isnan(cause_of(False, 0.0, wide, 4.0, 0.95).confidence)
+
+
+def test_duplicates_alone_tell_the_data_and_a_single_picture_nothing() -> None:
+    for copies, near in ((40, 0), (1, 3), (2, 0)):
+        found = cause_by_copies(copies, near)
+        assert found.label == "DD-Mem" and math.isnan(found.confidence)
+        assert f"stands {copies} times" in found.reason and f"{near} near" in found.reason
+    alone = cause_by_copies(1, 0)
+    assert alone.label == "not identifiable" and "stands once" in alone.reason
+
+
+def test_a_set_that_can_only_be_searched_tells_by_its_duplicates() -> None:
+    index = cast(Index, None)
+    searched = Reference("an index", index, cast(Embedder, None), lambda row: torch.empty(0))
+    copy = CopyFound("exact", "", 3, 0.9, math.nan, math.nan, 12, 0, math.nan, 0)
+    found = cause_in(searched, "a cat", "exact copy", 0.1, copy)
+    assert found is not None and found.label == "DD-Mem" and "12 times" in found.reason
+    single = cause_in(searched, "a cat", "exact copy", 0.1, replace(copy, copies=1))
+    assert single is not None and single.label == "not identifiable"
+    assert cause_in(searched, "a cat", "not memorized", 9.0, copy) is None
+    assert cause_in(None, "a cat", "exact copy", 0.1, copy) is None
