@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from streamlit.testing.v1 import AppTest
 
 from mmh_core import image_session, mitigation_session, session
@@ -20,7 +21,7 @@ from mmh_core.retrieval.index import build_index
 from mmh_core.retrieval.training_pictures import training_pictures
 from mmh_core.store.archive import load_record, save_record
 from mmh_core.studies.image_reference import Reference
-from mmh_core.studies.image_run import ImageConfig
+from mmh_core.studies.image_run import ImageConfig, ImageRun
 from mmh_core.studies.mitigation_run import MitigationConfig, MitigationRun, Treatment
 from mmh_core.studies.token_study import ASKED, with_word, without_word, word_at
 from mmh_core.text_to_image.model import TextToImage
@@ -300,6 +301,29 @@ def test_a_comparison_is_drawn_kept_and_opened_again(app: AppTest, small: TextTo
     assert drawn.cells[0].noise_sha256 == drawn.cells[1].noise_sha256
     assert "<del>the</del>" in pages_html(later)
     assert trial not in mitigation_session_past()
+
+
+def test_without_mitigation_both_pages_draw_the_same_bits(
+    app: AppTest, small: TextToImage
+) -> None:
+    """Through both sessions, their jobs and their files, for two prompts and two seeds."""
+    sound(app.run())
+    images = replace(SETTINGS, prompts=("the cat", "a dog"), seeds=(3, 4))
+    wanted = MitigationConfig("pocket-sd", images.prompts, images.seeds, (STATIC,), 3, 2.0, 32, 32)
+    runner, runs = session.jobs().runner, session.data_folder() / "runs"
+    one = runner.wait(image_session.submit_images(images), timeout=110)
+    other = runner.wait(mitigation_session.submit_mitigation(wanted), timeout=110)
+    drawn = load_record(runs / str(one.result), ImageRun)
+    compared = load_record(runs / str(other.result), MitigationRun)
+    for number in (0, 1):
+        cell = compared.cell(number, Treatment("none", 0.0))
+        treated = compared.cell(number, STATIC)
+        assert cell is not None and treated is not None
+        assert cell.noise_sha256 == drawn.noise_sha256
+        for i, picture in enumerate(drawn.pictures[2 * number : 2 * number + 2]):
+            assert torch.equal(cell.latents[i], picture.latents)
+            assert torch.equal(cell.pictures[i], picture.picture)
+            assert not torch.equal(treated.pictures[i], picture.picture)
 
 
 def mitigation_session_past() -> set[str]:

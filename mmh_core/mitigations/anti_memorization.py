@@ -67,6 +67,8 @@ class AntiMemorizationGuidance:
             request.prompt,
             f"At every step the picture was pushed off its nearest training picture while their "
             f"similarity exceeded {threshold:.2g}.",
+            # Both branches, and decoding and describing forth and back.
+            forwards_per_step=4.0,
         )
 
 

@@ -44,6 +44,8 @@ _DRAWING_SEED = 70_000
 
 def checked(config: CureConfig) -> CureConfig:
     """Return the config, or refuse it. Errors: MMHError."""
+    if config.steps < 1:
+        raise MMHError(f"{config.steps} steps train nothing: ask for at least one.")
     if not config.looks or not 0 < min(config.looks) <= max(config.looks) <= config.steps:
         raise MMHError(
             f"The steps to look at must be from 1 to {config.steps}: choose other ones."

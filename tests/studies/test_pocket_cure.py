@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from mmh_core.cli import main
 from mmh_core.cli_cure import cure_summary, cure_table
 from mmh_core.plots.pocket_cure import cure_curves
 from mmh_core.pocket.assets import read_world
@@ -176,3 +177,17 @@ def test_alignment_of_a_group_is_its_own() -> None:
     assert [changed.mean("alignment", group) for group in GROUPS] == [2.0, 5.0, 8.0]
     lid: Tensor = torch.tensor([[1.0, 2.0, 30.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.0]])
     assert [replace(changed, lid=lid).median_lid(group) for group in GROUPS] == [2.0, 5.0, 8.0]
+
+
+def test_the_command_refuses_what_cannot_be_trained_before_it_loads(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(*_: object, **__: object) -> object:
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr("mmh_core.text_to_image.stable_diffusion.load", load)
+    with pytest.raises(SystemExit) as ended:
+        main(["pocket", "cure", "--out", str(tmp_path / "cure"), "--steps", "0"])
+    assert ended.value.code == 2
+    assert "0 steps train nothing: ask for at least one" in capsys.readouterr().err
+    assert not (tmp_path / "cure").exists()
