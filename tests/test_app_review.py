@@ -242,6 +242,10 @@ def test_a_second_reviewer_judges_alone_and_their_agreement_is_kappa(queue: Queu
     assert found == {"Kappa": "0.00", "Judged by both": "4", "Same verdict": "50%"} | {
         "By chance": "50%"
     }
+    crossed = app.table[0].value
+    assert crossed.loc["exact copy", "not memorized"] == "1"
+    assert crossed.loc["not memorized", "not memorized"] == "1"
+    assert crossed.map(int).to_numpy().sum() == 4
     sound(app.button(key="rv_apart_2").click().run())
     assert app.query_params["item"] == "2" and "tab" not in app.query_params
 

@@ -13,6 +13,9 @@ from views import layout
 
 STYLE = """<style>
 .ov-grid {display: grid; gap: .9rem; grid-template-columns: repeat(auto-fit, minmax(250px, 1fr));}
+.ov-hold {container-type: inline-size;}
+@container (min-width: 515px) and (max-width: 778px) {
+  .ov-card:last-child {grid-column: 1 / -1;}}
 .ov-card {display: flex; flex-direction: column; gap: .45rem; padding: 1rem 1.1rem 1.05rem;
   border: 1px solid rgba(128,140,146,.38); border-radius: .5rem; color: inherit !important;
   text-decoration: none !important; transition: border-color .15s;}
@@ -68,7 +71,7 @@ def section() -> None:
     further = " &ensp;·&ensp; ".join(
         f'<a href="{page}">{escape(title)}</a>: {escape(text)}' for page, title, text in _FURTHER
     )
-    st.html(f'{STYLE}<div class="ov-grid">{cards}</div><p class="ov-further">{further}</p>')
+    st.html(f'{STYLE}{_grid(cards)}<p class="ov-further">{further}</p>')
 
 
 def tour() -> None:
@@ -114,7 +117,12 @@ def tour() -> None:
         )
         for number, (values, page, picture, title, text) in enumerate(steps, start=1)
     )
-    st.html(f'{STYLE}<div class="ov-grid">{cards}</div>')
+    st.html(f"{STYLE}{_grid(cards)}")
+
+
+def _grid(cards: str) -> str:
+    """Return cards side by side; of three in a narrow window the last takes a row."""
+    return f'<div class="ov-hold"><div class="ov-grid">{cards}</div></div>'
 
 
 def card(address: str, picture: str, title: str, text: str, go: str) -> str:

@@ -9,6 +9,7 @@ import streamlit as st
 from mmh_core import review_session
 from mmh_core.store.agreement import Agreement, agreement
 from mmh_core.store.queues import queue_progress, reviewers
+from mmh_core.store.review_records import REVIEW_VERDICTS
 from mmh_core.store.verdicts import verdict_rows
 from views import layout, words
 from views.review import state
@@ -51,6 +52,7 @@ def section() -> None:
         st.info("They have judged no item in common yet.")
         return
     _figures(found)
+    _crossed(found, str(first), str(second))
     _differences(str(first), str(second))
 
 
@@ -69,7 +71,27 @@ def _figures(found: Agreement) -> None:
             "Both gave one and the same verdict throughout, so chance alone would agree as well: "
             "kappa says nothing then."
         )
-    layout.facts([(f"{one} / {other}", f"{count:,}") for one, other, count in found.counts])
+
+
+def _crossed(found: Agreement, first: str, second: str) -> None:
+    """Draw how often the first gave one verdict and the second another, as a table."""
+    import pandas as pd
+
+    layout.heading(
+        "Who said what",
+        layout.plain(
+            f"Verdicts of {first} in rows, of {second} in columns; on the diagonal they agree."
+        ),
+    )
+    named = [one for one in REVIEW_VERDICTS if one != "skip"]
+    counts = {(one, other): count for one, other, count in found.counts}
+    st.table(
+        pd.DataFrame(
+            [[f"{counts.get((one, other), 0):,}" for other in named] for one in named],
+            index=named,
+            columns=named,
+        )
+    )
 
 
 def _differences(first: str, second: str) -> None:
@@ -86,7 +108,10 @@ def _differences(first: str, second: str) -> None:
         return
     layout.heading(
         f"They differ on {words.plural(len(apart), 'item')}",
-        "Open one to look again; a changed verdict is a new row of the log.",
+        layout.plain(
+            f"First the verdict of {first}, then that of {second}. Open one to look again; a "
+            "changed verdict is a new row of the log."
+        ),
     )
     for item, one, other in apart[:_MOST]:
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
