@@ -152,6 +152,26 @@ def _choice_of(name: str) -> ModelChoice:
     )
 
 
+def guessed_forward(name: str) -> float | None:
+    """Return the seconds that one forward pass for one picture should take on this device.
+
+    From how fast it multiplies matrices; None for a model that the catalogue does not know.
+    """
+    from mmh_core.text_to_image import speed
+    from mmh_core.text_to_image.catalogue import CATALOGUE
+
+    if name not in CATALOGUE:
+        return None
+    return speed.guessed_forward(CATALOGUE[name].forward_tflop, _speed(device()))
+
+
+@st.cache_resource(show_spinner=False)
+def _speed(place: str) -> float:
+    from mmh_core.text_to_image.speed import matrix_speed
+
+    return matrix_speed(place)
+
+
 def source_of(name: str) -> str:
     """Return by what a chosen model is loaded. Errors: MMHError for what may not be chosen."""
     from mmh_core.text_to_image.catalogue import CATALOGUE

@@ -20,10 +20,11 @@ from mmh_core.records import MMHError
 from mmh_core.report import image_command
 from mmh_core.store.archive import load_record, save_record
 from mmh_core.studies.image_run import ImageConfig, ImageRun, PromptTruth
+from mmh_core.text_to_image.speed import ACHIEVED
 from views.images.phrases import percentile
 from views.images.settings import KINDS, Form, Settings, form_of, parsed, query
 from views.layout import plain
-from views.words import number
+from views.words import in_words, number
 
 APP = Path(__file__).parents[1] / "app.py"
 HOSTILE = "![x](http://example.org/p.png) <img src=http://example.org/q.png> **a** $b$ :red[c]"
@@ -344,6 +345,25 @@ def test_a_model_that_is_not_ready_says_what_is_missing(
     assert app.button(key="im_draw").disabled
     assert app.number_input(key="im_height").value == 512
     assert "There is no run of this model yet" in said(app)
+
+
+def test_a_model_that_never_ran_here_is_guessed_by_the_speed_of_the_machine(
+    app: AppTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "mmh_core.text_to_image.stable_diffusion.on_this_disk", lambda source: True
+    )
+    monkeypatch.setattr("mmh_core.text_to_image.weights.free_memory", lambda place: 64 * 10**9)
+    monkeypatch.setattr(image_session, "_speed", lambda place: 0.1)
+    app.query_params["model"] = "sd-1.5"
+    app.query_params["prompt"] = "a cat"
+    sound(app.run())
+    run = example(next(iter(KINDS)))
+    whole = (run.seconds_drawing + run.seconds_reading) / run.seconds_drawing
+    # Four pictures in fifty steps, with the prompt and without it.
+    seconds = 0.8 / (ACHIEVED * 0.1) * 4 * 50 * 2 * whole
+    words = f"About {in_words(seconds)} (a guess by this machine's speed"
+    assert words in captions(app) and " h" in in_words(seconds)
 
 
 def test_a_short_run_with_a_hostile_prompt_ends_as_a_result_that_is_kept(app: AppTest) -> None:

@@ -30,10 +30,12 @@ COPIES = (
 
 
 def in_words(seconds: float) -> str:
-    """Return a duration as people say it: 5 s, 40 s, 3 min."""
+    """Return a duration as people say it: 5 s, 40 s, 3 min, 2.5 h."""
     if seconds < 10:
         return f"{max(1, round(seconds))} s"
-    return f"{5 * round(seconds / 5)} s" if seconds < 90 else f"{round(seconds / 60)} min"
+    if seconds < 90:
+        return f"{5 * round(seconds / 5)} s"
+    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def number(value: float, digits: int = 2) -> str:

@@ -15,7 +15,8 @@ class Entry:
     """Describe a model: `source` is a Hub name, or a folder that ships with this project.
 
     `download_gb` and `memory_gb` are in 1e9 bytes; memory is that of float32 on a CPU, half of it
-    on a GPU. `resolution` is the side of its pictures in pixels.
+    on a GPU. `resolution` is the side of its pictures in pixels, `forward_tflop` what its network
+    computes for one of them, in 1e12 operations, counted by torch on the architecture.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Entry:
     memory_gb: float
     resolution: int
     prediction: Literal["epsilon", "v_prediction"]
+    forward_tflop: float
 
     @property
     def shipped(self) -> bool:
@@ -45,6 +47,7 @@ CATALOGUE: dict[str, Entry] = {
             0.2,
             64,
             "epsilon",
+            0.0003,
         ),
         Entry(
             "sd-1.4",
@@ -55,6 +58,7 @@ CATALOGUE: dict[str, Entry] = {
             5.3,
             512,
             "epsilon",
+            0.80,
         ),
         Entry(
             "sd-1.5",
@@ -65,6 +69,7 @@ CATALOGUE: dict[str, Entry] = {
             5.3,
             512,
             "epsilon",
+            0.80,
         ),
         Entry(
             "sd-2.1",
@@ -76,6 +81,7 @@ CATALOGUE: dict[str, Entry] = {
             6.4,
             768,
             "v_prediction",
+            2.15,
         ),
     )
 }

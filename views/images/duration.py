@@ -17,27 +17,43 @@ def sentence(config: ImageConfig) -> str:
             "How long it takes is not known before the first run with this model here; on a CPU "
             "a large model needs minutes for each picture."
         )
-    seconds, here = found
-    source = "judging by earlier runs here" if here else "roughly, measured on two CPU cores"
+    seconds, source = found
     return f"About {in_words(seconds)} ({source})."
 
 
-def expected(config: ImageConfig) -> tuple[float, bool] | None:
-    """Return the seconds that a config takes, and whether this machine's own runs tell.
+def expected(config: ImageConfig) -> tuple[float, str] | None:
+    """Return the seconds that a config takes, and by what that is judged.
 
-    From the newest complete run of the same model here, else the precomputed ones. Drawing grows
-    with pictures, steps and pixels; reading with pictures and pixels. Caveat: further estimators
-    and larger sizes are only roughly covered, so the estimate is good to a factor of two.
+    From the newest complete run of the same model here, else the precomputed ones, else the speed
+    of this device. Drawing grows with pictures, steps and pixels; reading with pictures and
+    pixels. Caveat: further estimators and larger sizes are only roughly covered, so the estimate
+    is good to a factor of two, and to one of three where only the device's speed is known.
     """
     for record in image_session.past_images(6):
         run = kept_run(record.result)
         if run is not None and run.config.model == config.model and run.state == "complete":
-            return _scaled(run, config), True
-    if config.model == image_session.POCKET:
-        for name in image_session.example_names():
-            shipped = image_session.example_run(name)
-            if shipped is not None and shipped.seconds_drawing > 0:
-                return _scaled(shipped, config), False
+            return _scaled(run, config), "judging by earlier runs here"
+    shipped = _shipped()
+    if config.model == image_session.POCKET and shipped is not None:
+        return _scaled(shipped, config), "roughly, measured on two CPU cores"
+    forward = image_session.guessed_forward(config.model)
+    if forward is None:
+        return None
+    base = image_session.default_settings(config.model)
+    forwards = (1 if config.guidance == 1 else 2) * config.steps * _pixels(config)
+    seconds = forward * forwards / (base.height * base.width)
+    # Reading is to drawing what it is for the embedded model.
+    if shipped is not None:
+        seconds *= _scaled(shipped, shipped.config) / shipped.seconds_drawing
+    return seconds, "a guess by this machine's speed, good to a factor of three"
+
+
+def _shipped() -> ImageRun | None:
+    """Return the first precomputed run whose time is known."""
+    for name in image_session.example_names():
+        run = image_session.example_run(name)
+        if run is not None and run.seconds_drawing > 0:
+            return run
     return None
 
 

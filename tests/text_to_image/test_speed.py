@@ -1,0 +1,35 @@
+"""The time of a large network, guessed from the speed of matrix products."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from mmh_core.text_to_image import speed
+from mmh_core.text_to_image.catalogue import CATALOGUE
+from mmh_core.text_to_image.model import TextToImage
+from mmh_core.text_to_image.stable_diffusion import load
+
+
+def test_speed_is_operations_per_median_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Each product takes two seconds by this clock, the first, which is not counted, a hundred.
+    ticks = itertools.chain([0.0, 100.0], itertools.count(100.0, 2.0))
+    monkeypatch.setattr(speed.time, "perf_counter", lambda: next(ticks))
+    assert speed.matrix_speed("cpu") == pytest.approx(2 * 1024**3 / 2 / 1e12)
+
+
+def test_a_forward_takes_its_operations_at_the_speed_that_is_reached() -> None:
+    assert speed.guessed_forward(0.6, 2.0) == pytest.approx(0.3 / speed.ACHIEVED)
+
+
+def test_the_catalogue_counts_the_operations_of_the_embedded_network() -> None:
+    model: TextToImage = load("pocket-sd")
+    latents = torch.zeros(1, *model.score_model.shape)
+    with torch.no_grad(), FlopCounterMode(display=False) as counted:
+        model.score_model.eps(latents, torch.full((1,), 0.5), None)
+    stated = CATALOGUE["pocket-sd"].forward_tflop
+    # Stated with one digit.
+    assert counted.get_total_flops() / 1e12 == pytest.approx(stated, rel=0.05)
