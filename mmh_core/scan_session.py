@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from mmh_core import image_session, review_session
-from mmh_core.files import write_bytes, write_text
+from mmh_core.files import write_bytes
 from mmh_core.records import MMHError, Progress
 from mmh_core.session import REPOSITORY, data_folder, jobs
+from mmh_core.store import kept_scans as kept
+from mmh_core.store.kept_scans import ScanAbout
 from mmh_core.store.prompt_table import prompt_batches
 from mmh_core.store.review_records import QueueRecord
-from mmh_core.store.shards import count_rows
 
 if TYPE_CHECKING:
     from mmh_core.store.job_record import JobRecord
@@ -46,20 +47,6 @@ class UploadedTable:
     prompts: int
     duplicates: int
     problems: tuple[tuple[int, str], ...]
-
-
-@dataclass(frozen=True)
-class ScanAbout:
-    """Say what a kept scan is: its folder's name, the table, the model and the settings."""
-
-    id: str
-    name: str
-    file: str
-    prompts: int
-    model: str
-    share: float
-    study: bool
-    created: float
 
 
 @dataclass(frozen=True)
@@ -157,8 +144,7 @@ def submit_scan(table: UploadedTable, model: str, *, share: float, study: bool) 
     about = ScanAbout(
         name, table.name, table.file, table.prompts, model, share, study, time.time()
     )
-    if not _about_file(name).exists():
-        write_text(_about_file(name), json.dumps(asdict(about)))
+    kept.keep_about(_scans(), about)
     return go_on(about)
 
 
@@ -166,7 +152,7 @@ def go_on(about: ScanAbout) -> str:
     """Queue a kept scan to go on where it was, and return the id of the job."""
 
     def keep(state: ScanState) -> str:
-        write_text(_state_file(about.id), json.dumps(asdict(state)))
+        kept.keep_state(_scans(), about.id, asdict(state))
         return about.id
 
     label = f"Scan of {about.name[:60]}, {about.prompts:,} prompts"
@@ -216,26 +202,18 @@ def scan_state(name: str) -> ScanState | None:
     """Return how far a kept scan was when it last ended, None where that is not known."""
     from mmh_core.studies.scan import ScanState
 
+    found = kept.read_state(_scans(), name)
+    if found is None:
+        return None
     try:
-        kept = json.loads(_state_file(name).read_text())
-        return ScanState(**{**kept, "problems": tuple((r, m) for r, m in kept["problems"])})
-    except (OSError, ValueError, KeyError, TypeError):
+        return ScanState(**found | {"problems": tuple((r, said) for r, said in found["problems"])})
+    except (ValueError, KeyError, TypeError):
         return None
 
 
 def kept_scans(limit: int = 12) -> list[tuple[ScanAbout, int]]:
     """Return the scans of this data folder with how many prompts have a result, newest first."""
-    found = []
-    for path in (data_folder() / "scans").glob("*.json"):
-        if path.name.endswith(".state.json"):
-            continue
-        try:
-            about = ScanAbout(**json.loads(path.read_text()))
-        except (OSError, ValueError, TypeError):
-            continue
-        folder = scan_folder(about.id)
-        found.append((about, count_rows(folder) if folder.is_dir() else 0))
-    return sorted(found, key=lambda one: -one[0].created)[:limit]
+    return kept.kept_scans(_scans(), limit)
 
 
 def queue_of_scan(about: ScanAbout, *, flagged: bool) -> QueueRecord:
@@ -278,16 +256,12 @@ def _link(file: Path, name: Path) -> None:
 
 def scan_folder(name: str) -> Path:
     """Return the folder with the results of a scan."""
-    return data_folder() / "scans" / name
+    return _scans() / name
 
 
 def _uploads() -> Path:
     return data_folder() / "uploads"
 
 
-def _about_file(name: str) -> Path:
-    return data_folder() / "scans" / f"{name}.json"
-
-
-def _state_file(name: str) -> Path:
-    return data_folder() / "scans" / f"{name}.state.json"
+def _scans() -> Path:
+    return data_folder() / "scans"

@@ -8,7 +8,8 @@ import streamlit as st
 
 from mmh_core import image_session, scan_session
 from mmh_core.records import MMHError
-from mmh_core.scan_session import MOST_ROWS, ScanAbout, UploadedTable
+from mmh_core.scan_session import MOST_ROWS, UploadedTable
+from mmh_core.store.kept_scans import ScanAbout
 from views import layout
 from views.review import scan_job, scan_table, state
 from views.review.state import key

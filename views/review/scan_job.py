@@ -6,7 +6,8 @@ import streamlit as st
 
 from mmh_core import scan_session, session
 from mmh_core.records import MMHError
-from mmh_core.scan_session import ScanAbout, ScanJob
+from mmh_core.scan_session import ScanJob
+from mmh_core.store.kept_scans import ScanAbout
 from mmh_core.studies.scan import ScanState
 from views import job_panel, layout
 from views.review import state

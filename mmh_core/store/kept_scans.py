@@ -1,0 +1,71 @@
+"""Remember which scans a data folder holds: the table, model and settings of each, and its state.
+
+A folder of scans has for each, under its name, the results (`shards`), NAME.json with what it is,
+and NAME.state.json with how far it was when it last ended.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mmh_core.files import write_text
+from mmh_core.store.shards import count_rows
+
+_STATE = ".state.json"
+
+
+@dataclass(frozen=True)
+class ScanAbout:
+    """Say what a kept scan is: its folder's name, the table, the model and the settings."""
+
+    id: str
+    name: str
+    file: str
+    prompts: int
+    model: str
+    share: float
+    study: bool
+    created: float
+
+
+def keep_about(folder: Path, about: ScanAbout) -> None:
+    """Write what a scan is, unless it is known. Errors: MMHError where the disk refuses."""
+    path = folder / f"{about.id}.json"
+    if not path.exists():
+        write_text(path, json.dumps(asdict(about)))
+
+
+def kept_scans(folder: Path, limit: int) -> list[tuple[ScanAbout, int]]:
+    """Return the scans of a folder with how many prompts have a result, newest first.
+
+    What is no description of a scan, or a damaged one, is passed over.
+    """
+    found = []
+    for path in folder.glob("*.json"):
+        if path.name.endswith(_STATE):
+            continue
+        try:
+            about = ScanAbout(**json.loads(path.read_text()))
+        except (OSError, ValueError, TypeError):
+            continue
+        results = folder / about.id
+        found.append((about, count_rows(results) if results.is_dir() else 0))
+    return sorted(found, key=lambda one: -one[0].created)[:limit]
+
+
+def keep_state(folder: Path, name: str, state: Mapping[str, Any]) -> None:
+    """Write how far a scan is. Errors: MMHError where the disk refuses."""
+    write_text(folder / f"{name}{_STATE}", json.dumps(dict(state)))
+
+
+def read_state(folder: Path, name: str) -> dict[str, Any] | None:
+    """Return how far a scan was, None where that is not known or damaged."""
+    try:
+        found = json.loads((folder / f"{name}{_STATE}").read_text())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
