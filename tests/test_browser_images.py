@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
@@ -14,6 +15,7 @@ pytestmark = pytest.mark.browser
 
 #: Long enough for a page on a busy machine with two cores, in milliseconds.
 PATIENCE = 300_000
+KINDS = ("duplicate", "template", "overfit", "varied", "open")
 HOSTILE = "![x](http://example.org/p.png) <img src=http://example.org/q.png> **a**"
 
 
@@ -103,3 +105,56 @@ def test_a_hostile_prompt_is_text_and_another_browser_sees_its_own_choices_only(
         expect(other.get_by_text("example.org")).to_have_count(0)
     assert "job" in link(browser_page)
     expect(browser_page.locator(".im-prompt")).to_have_text(HOSTILE)
+
+
+def test_each_kind_opens_and_a_picture_and_the_report_leave_the_app_and_come_back(
+    app_server: AppServer, chromium: Browser, browser_page: Page, tmp_path: Path
+) -> None:
+    open_page(browser_page, f"{app_server.url}/images")
+    wait_for_app(browser_page)
+    for kind in KINDS:
+        browser_page.get_by_role("combobox", name="Kind of prompt").click()
+        browser_page.get_by_role("option", name=re.compile(f"^{kind}", re.IGNORECASE)).click()
+        metric = browser_page.get_by_test_id("stMetric").filter(has_text="Truth")
+        expect(metric).to_contain_text(kind, timeout=PATIENCE)
+        wait_for_app(browser_page)
+        expect(browser_page.locator(".st-key-im_cards .im-pair")).to_have_count(4)
+    # The paraphrase of an example takes its place in the form.
+    browser_page.get_by_role("combobox", name="Kind of prompt").click()
+    browser_page.get_by_role("option", name=re.compile("^overfit", re.IGNORECASE)).click()
+    wait_for_app(browser_page)
+    box = browser_page.get_by_role("textbox", name="Prompt", exact=True)
+    trained = box.input_value()
+
+    with browser_page.expect_download(timeout=PATIENCE) as drawn:
+        press(browser_page, "PNG")
+    picture = tmp_path / "picture.png"
+    drawn.value.save_as(picture)
+    browser_page.get_by_role("tab", name="Data & reproduce").click()
+    with browser_page.expect_download(timeout=PATIENCE) as written:
+        press(browser_page, "Report (HTML)")
+    report = tmp_path / "report.html"
+    written.value.save_as(report)
+
+    # Other values, then the picture brings its own back.
+    box.fill("a lake")
+    enter(browser_page, "Steps", 7)
+    wait_for_app(browser_page)
+    browser_page.get_by_role("tab", name="Audit a picture").click()
+    browser_page.locator(".st-key-im_file input[type=file]").set_input_files(picture)
+    sees(browser_page, "This picture was drawn here and carries its settings")
+    sees(browser_page, re.compile("^A copy of training picture"))
+    wait_for_app(browser_page)
+    press(browser_page, "Restore its settings")
+    expect(box).to_have_value(trained, timeout=PATIENCE)
+    expect(browser_page.get_by_role("spinbutton", name="Steps", exact=True)).to_have_value("30")
+
+    asked: list[str] = []
+    with chromium.new_context(offline=True) as context:
+        page = context.new_page()
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(report.as_uri())
+        expect(page.get_by_text(trained).first).to_be_visible()
+        first = page.get_by_alt_text(re.compile("^Training picture")).first
+        assert first.evaluate("image => image.naturalWidth") > 0
+    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
