@@ -14,6 +14,7 @@ import torch
 from streamlit.testing.v1 import AppTest
 
 from mmh_core import image_session, session
+from mmh_core.cli import main
 from mmh_core.image_session import EXAMPLES, POCKET
 from mmh_core.picture_files import about_of, png_bytes, settings_of
 from mmh_core.records import MMHError
@@ -21,6 +22,8 @@ from mmh_core.report import image_command
 from mmh_core.store.archive import load_record, save_record
 from mmh_core.studies.image_run import ImageConfig, ImageRun, PromptTruth
 from mmh_core.text_to_image.speed import ACHIEVED
+from tests.retrieval.drawings import drawings
+from tests.text_to_image.pipelines import write_pipeline
 from views.images.phrases import percentile
 from views.images.settings import KINDS, Form, Settings, form_of, parsed, query
 from views.layout import plain
@@ -559,3 +562,42 @@ def test_settings_survive_the_way_through_a_link() -> None:
 def test_plain_text_holds_nothing_that_markdown_obeys() -> None:
     assert unmarked(plain(HOSTILE)) == HOSTILE
     assert not re.search(r"(?<!\\)[\[\]<>*$`_:]", plain(HOSTILE))
+
+
+def test_a_model_of_the_folder_is_compared_with_the_index_the_app_was_started_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models, pictures = tmp_path / "models", tmp_path / "pictures"
+    models.mkdir()
+    pictures.mkdir()
+    write_pipeline(models, "tiny", size=4)
+    outside = write_pipeline(tmp_path / "elsewhere", "tiny", size=4)
+    (models / "linked").symlink_to(outside, target_is_directory=True)
+    training = drawings(5, size=32)
+    for row, picture in enumerate(training):
+        (pictures / f"{row}.png").write_bytes(png_bytes(picture, None))
+    with pytest.raises(SystemExit):
+        main(["index", str(pictures), "--out", str(tmp_path / "index")])
+    options = ["--models", str(models), "--index", str(tmp_path / "index")]
+    options += ["--index-pictures", str(pictures), "--data", str(tmp_path / "data")]
+    monkeypatch.setattr(sys, "argv", ["app.py", *options])
+    monkeypatch.setattr(image_session, "threads_for", lambda name: 1)
+    page = opened()
+    page.query_params["model"] = "tiny"
+    page.query_params["prompt"] = "a cat"
+    sound(page.run())
+    # A link that leads out of the folder of models is not followed.
+    assert "tiny" in page.selectbox(key="im_model").options
+    assert "linked" not in page.selectbox(key="im_model").options
+    run = finished(page, start(page, pictures=2, steps=2))
+    assert run.searched == 5 and run.embedder == "pixels"
+    # Nobody calibrated a threshold here, and the page says what is known all the same.
+    for one in run.pictures:
+        assert one.nearest is not None and one.copy is not None
+        assert torch.equal(one.nearest.picture, training[one.copy.nearest])
+        assert "has no calibrated threshold here" in one.reason
+    assert metrics(page)["Copies"] == "0 of 2"
+    page.session_state["im_tab"] = "data"
+    shown = sound(page.run())
+    assert f"--index {tmp_path / 'index'}" in shown.code[0].value
+    session.jobs().runner.shutdown()
