@@ -30,6 +30,7 @@ def cure_curves(
         height=_HEIGHT,
         legend=False,
     )
+    figure.update_layout(margin={"r": 130, "t": 26})
     looks = sorted({one.step for one in run.snapshots})
     ends = [math.log10(looks[0] / 1.15), math.log10(looks[-1] * 1.15)]
     style = theme.axis(

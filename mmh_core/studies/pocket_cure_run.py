@@ -127,7 +127,7 @@ def early_stop(snapshots: tuple[CureSnapshot, ...]) -> CureSnapshot | None:
     return None if best is last else best
 
 
-def falls_and_rises(run: CureRun) -> tuple[Tensor, Tensor]:
+def copies_and_lids(run: CureRun) -> tuple[Tensor, Tensor]:
     """Return, over all snapshots and groups, the shares of copies and the median LIDs."""
     pairs = [
         (float(one.copied[i].mean()), float(one.lid[i].median()))

@@ -25,12 +25,20 @@ from mmh_core.store.archive import load_record, save_record
 from mmh_core.studies import pocket_cure as study
 from mmh_core.studies.image_reference import Reference
 from mmh_core.studies.pocket_cure import checked, pocket_cure
-from mmh_core.studies.pocket_cure_run import GROUPS, CureConfig, CureRun, early_stop
+from mmh_core.studies.pocket_cure_run import (
+    GROUPS,
+    CureConfig,
+    CureRun,
+    copies_and_lids,
+    early_stop,
+)
 from mmh_core.text_to_image.stable_diffusion import load
 from tests.cure_runs import cure_run
 from tests.retrieval.drawings import THRESHOLDS, drawings, labels
 
-POCKET = Path(__file__).parents[2] / "assets" / "pocket-sd"
+ASSETS = Path(__file__).parents[2] / "assets"
+POCKET = ASSETS / "pocket-sd"
+SHIPPED = ASSETS / "mitigation" / "training" / "pocket-sd.safetensors"
 CONFIG = CureConfig(
     *(4, 8, (8, 16), 8, (2, 4)), captions=2, seeds=1, drawing_steps=2, kept=1, precision="float32"
 )
@@ -191,3 +199,19 @@ def test_the_command_refuses_what_cannot_be_trained_before_it_loads(
     assert ended.value.code == 2
     assert "0 steps train nothing: ask for at least one" in capsys.readouterr().err
     assert not (tmp_path / "cure").exists()
+
+
+def test_the_shipped_training_shows_what_each_cure_does() -> None:
+    """Held to the direction alone: it is one seed of a short training."""
+    run = load_record(SHIPPED, CureRun)
+    assert run.state == "complete" and run.config == CureConfig()
+    plain, single = run.arm("as it is"), run.arm("deduplicated")
+    assert plain[-1].memorized > 0.2 and single[-1].memorized == 0
+    for group in ("duplicate", "overfit"):
+        assert single[-1].median_lid(group) > 3 * plain[-1].median_lid(group)
+    stopped = early_stop(plain)
+    assert stopped is not None and stopped.memorized < plain[-1].memorized
+    assert stopped.median_lid("duplicate") > plain[-1].median_lid("duplicate")
+    # At every look of both arms and in every group: what is copied has the fewest dimensions.
+    copied, lid = copies_and_lids(run)
+    assert float(lid[copied > 0].max()) < float(lid[copied == 0].min())

@@ -15,6 +15,7 @@ from views.mitigation.state import key
 
 _GROUPS = {"duplicate": "Duplicated captions", "overfit": "Overfit captions"}
 _AS_IS, _SINGLE = (arm.name for arm in ARMS)
+_ROW = "grid-template-columns: repeat(4, minmax(0, 9rem))"
 _COMMAND = "python -m mmh_core pocket cure --out FILE"
 
 
@@ -133,5 +134,5 @@ def _pictures(columns: list[tuple[str, CureSnapshot]], group: str) -> None:
             )
         show.html(
             f'<p style="margin: .2rem 0; font-weight: 600">{escape(name)}</p>'
-            f'<div class="im-grid">{"".join(figures)}</div>'
+            f'<div class="im-grid" style="{_ROW}">{"".join(figures)}</div>'
         )
