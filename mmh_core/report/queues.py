@@ -30,6 +30,7 @@ from mmh_core.report.queue_case import (
 from mmh_core.store.code_version import code_version
 from mmh_core.store.queues import QueueProgress
 from mmh_core.store.review_records import Judgement, ReviewItem, ReviewVerdict
+from mmh_core.studies.review_items import cause_words, score_words
 
 #: Evidence sheets of one page; the tables of a case hold all items.
 MOST_SHEETS = 300
@@ -110,7 +111,7 @@ def _sheet(one: ReportItem, near: tuple[str, bytes] | None) -> dict[str, Any]:
 def _figures(item: ReviewItem) -> list[tuple[str, str]]:
     rows = [
         ("Kind of copy", item.kind),
-        ("Cause", item.cause),
+        ("Cause", cause_words(item.cause)),
         ("Label in the table", item.label),
         ("Id in the table", item.name),
         ("Nearest training picture", "" if item.nearest < 0 else f"{item.nearest:,}"),
@@ -122,7 +123,7 @@ def _figures(item: ReviewItem) -> list[tuple[str, str]]:
         ),
         ("Score of the scan", _known(item.score, 2)),
         *(
-            (name[:1].upper() + name[1:], "" if math.isnan(value) else f"{value:.3g}")
+            (name[:1].upper() + name[1:], "" if math.isnan(value) else score_words(name, value))
             for name, value in item.scores
         ),
         ("Seeds", ", ".join(map(str, item.seeds))),

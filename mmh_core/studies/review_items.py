@@ -20,6 +20,10 @@ from mmh_core.studies.scan_rows import RUNS, run_figures
 
 #: Side of the little pictures, which are reduced to it where they are larger.
 THUMBNAIL = 128
+_CAUSES = {
+    "DD-Mem": "the training data (DD-Mem)",
+    "OD-Mem": "the model overfitted (OD-Mem)",
+}
 _GRAVITY = ("exact copy", "template copy", "suspicious, no copy found")
 
 
@@ -87,6 +91,16 @@ def kinds(picture: PictureResult) -> dict[str, Any]:
     if picture.copy is not None:
         kind = "no copy found" if picture.copy.kind == "none" else f"{picture.copy.kind} copy"
     return {"kind": kind, "cause": cause}
+
+
+def cause_words(cause: str) -> str:
+    """Return a cause in plain words, with the term of the literature; others as they are."""
+    return _CAUSES.get(cause, cause)
+
+
+def score_words(name: str, value: float) -> str:
+    """Return a further figure of an item as a person reads it: shares in per cent."""
+    return f"{value:.0%}" if name.startswith("share ") else f"{value:.3g}"
 
 
 def thumbnail(picture: Tensor) -> bytes:

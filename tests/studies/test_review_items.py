@@ -14,7 +14,15 @@ from mmh_core.records import MMHError
 from mmh_core.store.archive import save_record
 from mmh_core.store.shards import ScanRow, scan_folder, scan_manifest
 from mmh_core.studies.demonstration import demonstration_prompts
-from mmh_core.studies.review_items import gravest, kinds, run_item, scan_items, thumbnail
+from mmh_core.studies.review_items import (
+    cause_words,
+    gravest,
+    kinds,
+    run_item,
+    scan_items,
+    score_words,
+    thumbnail,
+)
 from mmh_core.studies.scan_rows import COLUMNS, RUNS
 from tests.drawn_runs import drawn_run, noise, unsearched_run
 
@@ -63,6 +71,17 @@ def test_a_prompt_without_pictures_is_no_item() -> None:
     run = drawn_run()
     with pytest.raises(ValueError, match="no picture"):
         run_item(replace(run, pictures=run.pictures[:2]), 1)
+
+
+def test_causes_and_shares_are_said_in_plain_words() -> None:
+    assert cause_words("OD-Mem") == "the model overfitted (OD-Mem)"
+    assert cause_words("not identifiable") == "not identifiable" and cause_words("") == ""
+    # A share is one of the figures that `run_item` names.
+    names = [name for name, _ in run_item(drawn_run(), 0).scores]
+    assert [name for name in names if score_words(name, 0.5) == "50%"] == [
+        "share of pictures copied"
+    ]
+    assert score_words("times in training", 33.0) == "33"
 
 
 def test_a_thumbnail_keeps_small_pictures_and_reduces_large_ones() -> None:

@@ -12,16 +12,12 @@ from mmh_core import image_session, review_session
 from mmh_core.records import MMHError
 from mmh_core.store.review_records import ItemView, ReviewItem
 from mmh_core.studies.image_run import ImageRun, PictureResult
-from mmh_core.studies.review_items import gravest
+from mmh_core.studies.review_items import cause_words, gravest, score_words
 from views import layout, words
 from views.images import compare, detail, phrases, show
 from views.review import state
 from views.review.state import key
 
-_CAUSES = {
-    "DD-Mem": "the training data (DD-Mem)",
-    "OD-Mem": "the model overfitted (OD-Mem)",
-}
 #: A longer prompt does not fit into a link.
 _LINKED = 1_500
 
@@ -147,7 +143,7 @@ def _figures(item: ReviewItem) -> None:
     if item.kind:
         rows.append(("Kind of copy", item.kind))
     if item.cause:
-        rows.append(("Cause", _CAUSES.get(item.cause, item.cause)))
+        rows.append(("Cause", cause_words(item.cause)))
     if _known(item.similarity):
         rows.append(("Similarity", words.number(item.similarity, 3)))
     if item.nearest >= 0:
@@ -156,17 +152,13 @@ def _figures(item: ReviewItem) -> None:
         rows.append(("LID", words.number(item.lid, 1)))
         rows.append(("Percentile", percentile(item.lid_percentile)))
     rows += [
-        (name[:1].upper() + name[1:], _score(name, v)) for name, v in item.scores if _known(v)
+        (name[:1].upper() + name[1:], score_words(name, v)) for name, v in item.scores if _known(v)
     ]
     rows.append(("Seeds", ", ".join(map(str, item.seeds)) or "none"))
     for name, text in (("Label", item.label), ("Id", item.name), ("Tags", "; ".join(item.tags))):
         if text:
             rows.append((name, text))
     layout.facts(rows)
-
-
-def _score(name: str, value: float) -> str:
-    return words.percent(value) if name.startswith("share") else f"{value:.3g}"
 
 
 def _known(value: float) -> bool:
