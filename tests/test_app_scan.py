@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -135,6 +137,30 @@ def test_a_cancelled_scan_keeps_what_it_has_and_goes_on_from_the_page() -> None:
     ended = scan_session.scan_job(again).state
     assert ended is not None and (ended.done, ended.known) == (60, state.done)
     assert "Scanned 60 prompts" in said(app) and captions(app)
+
+
+def test_a_scan_that_meets_a_full_disk_says_so_and_goes_on_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kept = scan_session.keep_table("p.csv", table())
+    replace_file = os.replace
+
+    def full(source: str, target: Path) -> None:
+        if target.suffix == ".parquet":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        replace_file(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    job = scan_session.submit_scan(kept, "pocket-sd", share=0.1, study=False)
+    assert session.jobs().runner.wait(job, timeout=110).state == "failed"
+    monkeypatch.setattr(os, "replace", replace_file)
+    app = opened(tab="scan", job=job)
+    assert "No space left on device" in said(app) and "free some space" in said(app)
+    [(about, done)] = scan_session.kept_scans()
+    assert done == 0
+    sound(app.button(key=f"rv_go_{about.id}").click().run())
+    assert session.jobs().runner.wait(str(app.session_state["rv_job"]), timeout=110).error is None
+    assert scan_session.kept_scans() == [(about, 4)]
 
 
 def test_a_flagged_prompt_brings_its_run_into_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
