@@ -209,10 +209,13 @@ def calibrate_detectors(
         None,
     )
     half = None
+    yield Progress(0.01, f"Measuring calibration prompts, 0 of {len(mine)}", None)
     for half in measured(model, [one.prompt for one in mine], detectors, seeds):
         done = len(half.prompts)
         yield Progress(
-            0.99 * done / len(mine), f"Measuring calibration prompts, {done} of {len(mine)}", None
+            0.01 + 0.98 * done / len(mine),
+            f"Measuring calibration prompts, {done} of {len(mine)}",
+            None,
         )
     if half is None:
         raise ValueError("No prompt was measured.")
