@@ -97,8 +97,10 @@ def _study(prompts: tuple[LabelledPrompt, ...], model: str) -> Iterator[Progress
     from mmh_core.studies.detector_calibration import calibrate_detectors
 
     torch.set_num_threads(image_session.threads_for(model))
-    loaded, reference = image_session.model(model), image_session.reference(model)
-    run, found = empty_run(prompts, loaded, SEEDS), None
+    loaded, found = image_session.model(model), None
+    run = empty_run(prompts, loaded, SEEDS)
+    yield Progress(0.0, "Opening the training pictures", run)
+    reference = image_session.reference(model)
     for step in calibrate_detectors(prompts, loaded, reference, seeds=SEEDS):
         found = step.partial
         yield Progress(step.fraction / 2, step.message, run)
