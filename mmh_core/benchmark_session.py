@@ -94,7 +94,7 @@ def _study(prompts: tuple[LabelledPrompt, ...], model: str) -> Iterator[Progress
     import torch
 
     from mmh_core.studies.benchmark import compare, empty_run
-    from mmh_core.studies.detector_calibration import calibrate_detectors
+    from mmh_core.studies.calibrate_detectors import calibrate_detectors
 
     torch.set_num_threads(image_session.threads_for(model))
     loaded, found = image_session.model(model), None

@@ -48,8 +48,9 @@ def build_command(
     from mmh_core.pocket.furnish import add_to_card, card_of, furnish
     from mmh_core.pocket.plan import fitted_to
     from mmh_core.pocket.world import build_world
+    from mmh_core.studies.calibrate_detectors import calibrate_detectors
     from mmh_core.studies.cause_calibration import calibrate_cause, write_cause
-    from mmh_core.studies.detector_calibration import calibrate_detectors, write_detectors
+    from mmh_core.studies.detector_calibration import write_detectors
     from mmh_core.studies.early_scan import early_calibration, early_times, write_early
     from mmh_core.studies.image_reference import captioned_pictures, pocket_reference
     from mmh_core.studies.labelled_prompts import pocket_labelled, pocket_normal_captions

@@ -87,7 +87,8 @@ def calibrate(
     prompts = read_calibrating(table)
     loaded, early = load(model, device=device_of(device)), None
     if every:
-        from mmh_core.studies.detector_calibration import calibrate_detectors, write_detectors
+        from mmh_core.studies.calibrate_detectors import calibrate_detectors
+        from mmh_core.studies.detector_calibration import write_detectors
 
         full = followed(calibrate_detectors(prompts, loaded, _reference(_folder(model))))
         if full is None:

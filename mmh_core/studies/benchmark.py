@@ -25,8 +25,9 @@ from mmh_core.studies.benchmark_run import (
     DetectorRow,
     LabelledPrompt,
 )
+from mmh_core.studies.calibrate_detectors import calibrate_detectors
 from mmh_core.studies.combined_score import FOLDS
-from mmh_core.studies.detector_calibration import DetectorCalibration, calibrate_detectors
+from mmh_core.studies.detector_calibration import DetectorCalibration
 from mmh_core.studies.early_scan import SEEDS
 from mmh_core.studies.image_reference import Reference
 from mmh_core.studies.measured import Measured, measured

@@ -16,11 +16,10 @@ from mmh_core.detectors.stability import Stability
 from mmh_core.dimension.spectral import soft_spectral_count_exact
 from mmh_core.records import MMHError
 from mmh_core.studies.benchmark_run import LabelledPrompt
+from mmh_core.studies.calibrate_detectors import calibrate_detectors, lid_scale
 from mmh_core.studies.combined_score import check_labels, fit_combined
 from mmh_core.studies.detector_calibration import (
     DetectorCalibration,
-    calibrate_detectors,
-    lid_scale,
     read_detectors,
     write_detectors,
 )
