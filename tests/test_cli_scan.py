@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from mmh_core.cli import main
-from mmh_core.cli_benchmark import cause_table, detector_table
+from mmh_core.cli_benchmark import cause_table, detector_table, throughput_line
 from mmh_core.store.shards import read_rows
+from mmh_core.studies.throughput import Throughput
 from tests.test_app_benchmark import made_up
 
 
@@ -87,3 +88,15 @@ def test_a_benchmark_that_cannot_run_is_refused(
     arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert sentence in said(["benchmark", *arguments], capsys)
+
+
+def test_scoring_without_a_calibration_says_how_to_make_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = said(["score", "a cat", "--calibration", str(tmp_path)], capsys)
+    assert "calibration of all detectors" in found and "calibrate TABLE --all" in found
+
+
+def test_the_pace_is_told_in_words() -> None:
+    line = throughput_line(Throughput(21.0, 0.36, 58.3))
+    assert "21 prompts a second" in line and "0.36: 58 times as many" in line
