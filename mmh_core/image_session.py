@@ -224,16 +224,23 @@ def prepare() -> Thread:
 
 
 def _warm() -> None:
-    """Load the model with what its runs need, and let it make one step."""
+    """Load the model and its reference side by side, and let the model make one step."""
     from mmh_core.studies.image_config import request_for
     from mmh_core.text_to_image.generation import generate
 
+    beside = Thread(target=_warm_reference, name="load the embedded reference")
+    beside.start()
     # What is wrong with the files is said by the run that needs them.
     with suppress(MMHError):
         config = replace(default_settings(POCKET), prompts=("",), seeds=(0,))
         found = model(POCKET)
         with _LOADING:
             next(generate(found, request_for(config, "")))
+    beside.join()
+
+
+def _warm_reference() -> None:
+    with suppress(MMHError):
         reference(POCKET)
 
 
@@ -274,8 +281,7 @@ def _folder_reference(searched: SearchedFolder) -> Reference:
 def _pocket_reference(folder: str, stamp: int) -> Reference:
     from mmh_core.studies.image_reference import pocket_reference
 
-    with _LOADING:
-        return pocket_reference(Path(folder))
+    return pocket_reference(Path(folder))
 
 
 def normal(name: str) -> NormalPrompts | None:

@@ -20,6 +20,8 @@ def main() -> None:
     from views.images import form, state
 
     settings, refused = state.restore()
+    if settings.model == image_session.POCKET:
+        image_session.prepare()
     for sentence in refused:
         st.warning(layout.plain(sentence), icon=":material/warning:")
     with st.sidebar, session.told():
@@ -31,8 +33,6 @@ def main() -> None:
     else:
         _example()
     state.remember()
-    if settings.model == image_session.POCKET:
-        image_session.prepare()
 
 
 def _job(job: str) -> None:

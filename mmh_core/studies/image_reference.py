@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -84,10 +85,14 @@ def pocket_reference(folder: Path) -> Reference:
 
 
 def pocket_alignment(folder: Path) -> Callable[[Tensor, str], Tensor]:
-    """Return the cosine of pictures with a text by the embedded CLIP."""
-    clip, tokenizer = load_clip(folder), load_tokenizer(folder / "tokenizer")
+    """Return the cosine of pictures with a text by the embedded CLIP, loaded at the first use.
+
+    Copies and verdicts do without it, and transformers takes two seconds to import.
+    """
+    parts = cache(lambda: (load_clip(folder), load_tokenizer(folder / "tokenizer")))
 
     def alignment(pictures: Tensor, text: str) -> Tensor:
+        clip, tokenizer = parts()
         seen = embed_pictures(clip, (pictures * 255).round().to(torch.uint8))
         said: Tensor = embed_captions(clip, token_ids(tokenizer, [text]))
         return seen @ said[0]
