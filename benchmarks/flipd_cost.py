@@ -25,6 +25,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, from anywhere
+
 from mmh_core.diffusion.schedule import VariancePreserving
 from mmh_core.diffusion.score_model import ScoreModel
 from mmh_core.dimension.flipd import flipd

@@ -25,6 +25,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, from anywhere
+
 from mmh_core.text_to_image.catalogue import CATALOGUE
 from mmh_core.text_to_image.generation import draw
 from mmh_core.text_to_image.model import TextToImage

@@ -24,11 +24,13 @@ from pathlib import Path
 
 import torch
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, from anywhere
+
 from mmh_core.dimension.flipd import flipd
 from mmh_core.studies.image import image_study
 from mmh_core.studies.image_config import default_config, request_for
 from mmh_core.studies.image_reference import pocket_reference
-from mmh_core.text_to_image.catalogue import CATALOGUE
+from mmh_core.text_to_image.catalogue import CATALOGUE, threads_for
 from mmh_core.text_to_image.generation import draw
 from mmh_core.text_to_image.stable_diffusion import load
 
@@ -90,7 +92,6 @@ def added(pairs: int) -> Added:
 def full_size(folder: Path) -> FullSize:
     """Time one forward pass and one LID reading of a model of full size, one picture."""
     if not (folder / "model_index.json").exists():
-        sys.path.insert(0, str(Path(__file__).parents[1]))
         pipelines = importlib.import_module("tests.text_to_image.pipelines")
         folder = pipelines.write_pipeline(folder, "sd15-full", size=64)
     model = load(folder)
@@ -122,11 +123,11 @@ def main() -> None:
     """Print the tables and write JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, help="As the app draws unless given.")
     parser.add_argument("--pairs", type=int, default=9)
     parser.add_argument("--full", type=Path)
     given = parser.parse_args()
-    torch.set_num_threads(given.threads)
+    torch.set_num_threads(given.threads or threads_for("pocket-sd" if given.full is None else ""))
     if given.full is not None:
         big = full_size(given.full)
         print("| size | a forward, s | FLIPD, 8 probes, s | in forwards | peak, GB |")

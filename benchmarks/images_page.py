@@ -21,9 +21,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from playwright.sync_api import Page, sync_playwright  # noqa: E402
+from playwright.sync_api import Page, sync_playwright
 
-from tests.chromium import PLAIN, find_chromium, serve, wait_for_app  # noqa: E402
+from tests.chromium import PLAIN, find_chromium, serve, wait_for_app
 
 PATIENCE = 120_000
 #: Seconds for which a person looks at the page before the first click.

@@ -22,9 +22,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from playwright.sync_api import Page, sync_playwright  # noqa: E402
+from playwright.sync_api import Page, sync_playwright
 
-from tests.chromium import PLAIN, WEBGL, find_chromium, serve  # noqa: E402
+from tests.chromium import PLAIN, WEBGL, find_chromium, serve
 
 PATIENCE = 90_000
 

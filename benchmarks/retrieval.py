@@ -29,6 +29,8 @@ from typing import Any
 import numpy as np
 import torch
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, from anywhere
+
 from mmh_core.pocket.calibration import read_calibration
 from mmh_core.pocket.furnish import open_shelf
 from mmh_core.retrieval.copy_evidence import copy_evidence

@@ -26,15 +26,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from mmh_core.store.item_search import ItemFilter, items_page, next_item  # noqa: E402
-from mmh_core.store.prompt_table import prompt_batches  # noqa: E402
-from mmh_core.store.queues import create_queue, queue_progress  # noqa: E402
-from mmh_core.store.review_records import REVIEW_VERDICTS, ReviewItem  # noqa: E402
-from mmh_core.store.review_schema import open_queues  # noqa: E402
-from mmh_core.store.shards import ScanRow, read_rows, scan_folder, scan_manifest  # noqa: E402
-from mmh_core.store.sqlite_file import SqliteFile  # noqa: E402
-from mmh_core.store.verdict_chain import verify  # noqa: E402
-from mmh_core.store.verdicts import Place, judge  # noqa: E402
+from mmh_core.store.item_search import ItemFilter, items_page, next_item
+from mmh_core.store.prompt_table import prompt_batches
+from mmh_core.store.queues import create_queue, queue_progress
+from mmh_core.store.review_records import REVIEW_VERDICTS, ReviewItem
+from mmh_core.store.review_schema import open_queues
+from mmh_core.store.shards import ScanRow, read_rows, scan_folder, scan_manifest
+from mmh_core.store.sqlite_file import SqliteFile
+from mmh_core.store.verdict_chain import verify
+from mmh_core.store.verdicts import Place, judge
 
 Row = tuple[str, float, float, float, str]
 

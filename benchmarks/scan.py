@@ -13,11 +13,14 @@ import argparse
 import json
 import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, from anywhere
 
 from mmh_core.studies.early_scan import read_early, score_prompts
 from mmh_core.studies.labelled_prompts import pocket_labelled

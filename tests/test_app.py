@@ -355,7 +355,8 @@ def test_rows_of_another_length_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"), [(0.2, "1 s"), (7.4, "7 s"), (42, "40 s"), (100, "2 min"), (9000, "2.5 h")]
+    ("seconds", "words"),
+    [(0.2, "1 s"), (7.4, "7 s"), (42, "40 s"), (100, "2 min"), (9000, "2.5 h")],
 )
 def test_durations_are_rounded_as_people_do(seconds: float, words: str) -> None:
     assert in_words(seconds) == words

@@ -1,0 +1,59 @@
+"""What the README tells people to run is there, and runs."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from mmh_core.cli import app
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+#: Words after ./mmh that the launcher takes itself.
+LAUNCHER = {"app", "test", "commands"}
+SCRIPTS = sorted(set(re.findall(r"python (benchmarks/\w+\.py)", README)))
+
+
+def commands() -> list[tuple[str, ...]]:
+    """Return the commands in the README, each as its words up to the end of its line or quote."""
+    return sorted({tuple(found.split()) for found in re.findall(r"\./mmh ([^`\n#|]+)", README)})
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_every_command_and_option_of_the_readme_exists(words: tuple[str, ...]) -> None:
+    if words[0] in LAUNCHER:
+        return
+    command = typer.main.get_command(app)
+    rest = list(words)
+    while rest and not rest[0].startswith("-") and hasattr(command, "commands"):
+        assert rest[0] in command.commands, f"{rest[0]!r} is no command"
+        command = command.commands[rest.pop(0)]
+    known = {"--help"}
+    for option in command.params:
+        known |= {*option.opts, *option.secondary_opts}
+    asked = {word.split("=")[0] for word in rest if word.startswith("--")}
+    assert asked <= known, f"{words[0]} has no {', '.join(sorted(asked - known))}"
+
+
+def test_the_readme_names_every_benchmark_and_no_other() -> None:
+    assert SCRIPTS == sorted(f"benchmarks/{path.name}" for path in ROOT.glob("benchmarks/*.py"))
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_every_benchmark_starts_from_any_folder(script: str, tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, ROOT / script, "--help"], cwd=tmp_path, capture_output=True, timeout=120
+    )
+    assert ended.returncode == 0, ended.stderr.decode()
+    assert b"usage:" in ended.stdout
+
+
+def test_every_picture_and_file_that_the_readme_links_is_there() -> None:
+    links = re.findall(r"\]\(([^)#:]+)\)", README) + re.findall(r'src="([^":]+)"', README)
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
