@@ -122,10 +122,28 @@ def choices() -> list[ModelChoice]:
         for folder in sorted(root.iterdir()):
             place = folder.resolve()
             if place.is_relative_to(root) and (place / "model_index.json").is_file():
-                found.append(
-                    ModelChoice(folder.name, folder.name, "unknown to this app", True, "", "")
-                )
+                found.append(_choice_in(place, folder.name))
     return found
+
+
+def _choice_in(folder: Path, name: str) -> ModelChoice:
+    """Describe a model of the folder of models, by the headers of its files."""
+    import torch
+
+    from mmh_core.text_to_image.stable_diffusion import default_type, folder_parameters
+    from mmh_core.text_to_image.weights import free_memory, needed_memory
+
+    place, licence = torch.device(device()), "unknown to this app"
+    try:
+        weights = sum(folder_parameters(folder).values())
+    except MMHError as error:
+        return ModelChoice(name, name, licence, False, str(error), "")
+    need, free = needed_memory(weights, default_type(place)) / 1e9, free_memory(place)
+    why = ""
+    if free is not None and free < need * 1e9:
+        why = f"It needs {need:.1f} GB of memory and {free / 1e9:.1f} GB are free."
+    needs = f"about {max(need, 0.1):.1f} GB of memory on {place}"
+    return ModelChoice(name, name, licence, not why, why, needs)
 
 
 def _choice_of(name: str) -> ModelChoice:
@@ -155,14 +173,21 @@ def _choice_of(name: str) -> ModelChoice:
 def guessed_forward(name: str) -> float | None:
     """Return the seconds that one forward pass for one picture should take on this device.
 
-    From how fast it multiplies matrices; None for a model that the catalogue does not know.
+    From how fast it multiplies matrices; None for a folder that cannot be read.
     """
     from mmh_core.text_to_image import speed
     from mmh_core.text_to_image.catalogue import CATALOGUE
+    from mmh_core.text_to_image.stable_diffusion import folder_parameters
 
-    if name not in CATALOGUE:
+    if name in CATALOGUE:
+        return speed.guessed_forward(CATALOGUE[name].forward_tflop, _speed(device()))
+    try:
+        weights = folder_parameters(Path(source_of(name)))["unet"]
+    except MMHError:
         return None
-    return speed.guessed_forward(CATALOGUE[name].forward_tflop, _speed(device()))
+    base = default_settings(name)
+    tflop = speed.guessed_tflop(weights, base.height, base.width)
+    return speed.guessed_forward(tflop, _speed(device()))
 
 
 @st.cache_resource(show_spinner=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -437,6 +438,15 @@ def test_what_the_text_encoder_will_not_read_is_said_before_the_click(app: AppTe
     assert run.cut == (cut,) and cut[:100] in unmarked(said(app))
 
 
+def test_words_in_any_script_are_drawn_and_shown_as_they_are(app: AppTest) -> None:
+    sound(app.run())
+    words = "日本の猫 🐈 кошка عربي e\u0301\u200d"
+    app.text_area(key="im_prompt").set_value(words)
+    run = finished(app, start(app, pictures=1, steps=1))
+    assert run.config.prompts == (words,) and run.state == "complete"
+    assert words in pages_html(app)
+
+
 def test_a_cancelled_run_keeps_its_finished_pictures(app: AppTest) -> None:
     sound(app.run())
     # Sixteen pictures in two steps: drawn at once, while their curves take a while.
@@ -573,6 +583,11 @@ def test_a_model_of_the_folder_is_compared_with_the_index_the_app_was_started_wi
     write_pipeline(models, "tiny", size=4)
     outside = write_pipeline(tmp_path / "elsewhere", "tiny", size=4)
     (models / "linked").symlink_to(outside, target_is_directory=True)
+    # One with its weights as a pickle is listed, and says why it is refused.
+    broken = shutil.copytree(models / "tiny", models / "pickled")
+    (broken / "unet" / "diffusion_pytorch_model.safetensors").rename(
+        broken / "unet" / "diffusion_pytorch_model.bin"
+    )
     training = drawings(5, size=32)
     for row, picture in enumerate(training):
         (pictures / f"{row}.png").write_bytes(png_bytes(picture, None))
@@ -589,6 +604,15 @@ def test_a_model_of_the_folder_is_compared_with_the_index_the_app_was_started_wi
     # A link that leads out of the folder of models is not followed.
     assert "tiny" in page.selectbox(key="im_model").options
     assert "linked" not in page.selectbox(key="im_model").options
+    assert "pickled (not ready)" in page.selectbox(key="im_model").options
+    refused = opened()
+    refused.query_params["model"] = "pickled"
+    sound(refused.run())
+    assert "holds its weights as a pickle" in unmarked(said(refused))
+    assert refused.button(key="im_draw").disabled
+    # Before the first run its time is guessed, and its memory is that of its weights.
+    assert "a guess by this machine's speed" in captions(page)
+    assert "Needs about 0.1 GB of memory on cpu" in unmarked(captions(page))
     run = finished(page, start(page, pictures=2, steps=2))
     assert run.searched == 5 and run.embedder == "pixels"
     # Nobody calibrated a threshold here, and the page says what is known all the same.

@@ -79,7 +79,7 @@ def load(
     pickle, of another kind or too large, with the next step.
     """
     device = torch.device(device)
-    dtype = dtype or _default_type(device)
+    dtype = dtype or default_type(device)
     if dtype not in _TYPES:
         raise ValueError(f"dtype must be one of {_TYPES}, got {dtype!r}.")
     entry = CATALOGUE.get(str(name_or_folder))
@@ -108,7 +108,19 @@ def on_this_disk(source: str) -> bool:
     return Path(source).is_dir() or (is_hub_name(source) and is_local(source, _complete))
 
 
-def _default_type(device: torch.device) -> torch.dtype:
+def folder_parameters(folder: Path) -> dict[str, int]:
+    """Return how many weights each network of a folder has, from the headers of its files.
+
+    Errors: MMHError for a folder of another kind, and for weights that are missing, pickled or
+    damaged.
+    """
+    _check_index(read_json(folder / INDEX), folder.name)
+    found = {part: find_weights(folder / part, stem) for part, stem in _WEIGHTS.items()}
+    return {part: parameter_count(path) for part, path in found.items()}
+
+
+def default_type(device: torch.device) -> torch.dtype:
+    """Return the type that weights are loaded as unless told otherwise."""
     if device.type == "cpu":
         return torch.float32
     return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16

@@ -178,13 +178,17 @@ def _inside(name: str) -> bool:
     return not path.is_absolute() and ".." not in path.parts
 
 
+def needed_memory(parameters: int, dtype: torch.dtype) -> float:
+    """Return the bytes that a model takes: its weights and a quarter more for computing."""
+    return _HEADROOM * parameters * dtype.itemsize
+
+
 def check_memory(parameters: int, dtype: torch.dtype, device: torch.device, name: str) -> None:
     """Refuse a model that would not fit into what is free on the device.
 
-    The need is that of the weights plus a quarter for computing. Where the system does not tell
-    what is free, nothing is refused.
+    Where the system does not tell what is free, nothing is refused.
     """
-    need = _HEADROOM * parameters * dtype.itemsize
+    need = needed_memory(parameters, dtype)
     free = free_memory(device)
     if free is not None and need > free:
         raise MMHError(

@@ -25,6 +25,17 @@ def test_a_forward_takes_its_operations_at_the_speed_that_is_reached() -> None:
     assert speed.guessed_forward(0.6, 2.0) == pytest.approx(0.3 / speed.ACHIEVED)
 
 
+@pytest.mark.parametrize(
+    ("name", "weights", "side"), [("sd-1.5", 859_520_964, 512), ("sd-2.1", 865_910_724, 768)]
+)
+def test_the_guess_from_weights_is_near_what_torch_counts(
+    name: str, weights: int, side: int
+) -> None:
+    # Attention grows faster than the rest, so no one factor fits both sizes.
+    guess = speed.guessed_tflop(weights, side, side)
+    assert guess == pytest.approx(CATALOGUE[name].forward_tflop, rel=0.15)
+
+
 def test_the_catalogue_counts_the_operations_of_the_embedded_network() -> None:
     model: TextToImage = load("pocket-sd")
     latents = torch.zeros(1, *model.score_model.shape)
