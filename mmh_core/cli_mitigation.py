@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmh_core.cli_output import check_places, device_of, followed, seed_numbers, write_json
+from mmh_core.cli_output import check_places, followed, loaded_model, seed_numbers, write_json
 from mmh_core.records import MMHError
 
 if TYPE_CHECKING:
@@ -188,9 +188,8 @@ def opened(model: str, device: str) -> tuple[TextToImage, Reference | None, Norm
     """Return a model with its training set and what is normal for it. Errors: MMHError."""
     from mmh_core.studies.image_reference import pocket_reference
     from mmh_core.studies.normal_prompts import read_normal
-    from mmh_core.text_to_image.stable_diffusion import load
 
-    loaded = load(model, device=device_of(device))
+    loaded = loaded_model(model, device)
     folder = _folder(model)
     known = (folder / "world.json").exists()
     return loaded, pocket_reference(folder) if known else None, read_normal(folder)

@@ -41,7 +41,8 @@ def _standing(record: JobRecord) -> str:
         ahead = record.position or 1
         return f"waiting, {ahead} {'job' if ahead == 1 else 'jobs'} ahead"
     if st.session_state.get(_STOPPING) == record.id:
-        return f"stopping after this step ({record.message.lower()})"
+        step = f" ({record.message.lower()})" if record.message else ""
+        return f"stopping after this step{step}"
     if not record.message:
         return "loading the model, at the first run after a start only"
     left = record.eta_seconds()

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import time
-
 import streamlit as st
 
 from mmh_core import image_session
 from mmh_core.dimension.estimators import ESTIMATORS
 from mmh_core.image_session import ModelChoice
 from mmh_core.records import MMHError
-from mmh_core.store.job_record import JobRecord
 from mmh_core.studies.image_config import checked
 from mmh_core.studies.image_run import ImageConfig
-from views import layout
+from views import layout, past
 from views.images import duration, phrases, state
 from views.images.settings import FURTHER, KINDS, MOST_GUIDANCE, SCHEDULERS, WHOLE, Settings
 from views.images.state import key
-
-_STATES = {"done": "finished", "cancelled": "stopped"}
 
 
 def sidebar(settings: Settings) -> None:
@@ -37,7 +32,14 @@ def sidebar(settings: Settings) -> None:
     _about(choice)
     _examples(settings)
     _numbers(choice)
-    _past(settings.job)
+    past.section(
+        image_session.past_images(),
+        settings.job,
+        "run",
+        key(""),
+        on_open=state.open_past,
+        on_back=state.show_job,
+    )
 
 
 def _about(choice: ModelChoice) -> None:
@@ -219,37 +221,3 @@ def _with_new_seed(config: ImageConfig) -> ImageConfig:
 
     first = secrets.randbelow(1_000_000_000)
     return replace(config, seeds=tuple(range(first, first + len(config.seeds))))
-
-
-def _past(shown: str | None) -> None:
-    records = {record.id: record for record in image_session.past_images()}
-    with st.expander("Past runs", icon=":material/history:"):
-        if shown is not None:
-            st.button(
-                "Back to the finished example",
-                icon=":material/arrow_back:",
-                type="tertiary",
-                key="im_back",
-                on_click=state.show_job,
-                args=(None,),
-            )
-        if not records:
-            st.caption("Runs that you draw are kept here, also after a restart.")
-            return
-        st.session_state[key("past")] = shown if shown in records else None
-        # A select box shows its options as they are; labels of buttons would be set as Markdown.
-        st.selectbox(
-            "Open a past run",
-            list(records),
-            key=key("past"),
-            index=None,
-            placeholder="Choose a run",
-            format_func=lambda job: f"{records[job].label} ({_when(records[job])})",
-            on_change=state.open_past,
-            label_visibility="collapsed",
-        )
-
-
-def _when(record: JobRecord) -> str:
-    ended = time.localtime(record.finished or record.created)
-    return f"{_STATES.get(record.state, record.state)} {time.strftime('%Y-%m-%d %H:%M', ended)}"

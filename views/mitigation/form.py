@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import time
-
 import streamlit as st
 
 from mmh_core import image_session, mitigation_session, session
 from mmh_core.image_session import ModelChoice
 from mmh_core.mitigations.catalogue import mitigation
 from mmh_core.records import MMHError
-from mmh_core.store.job_record import JobRecord
 from mmh_core.studies.mitigation import checked
 from mmh_core.studies.mitigation_run import MitigationConfig
-from views import layout
+from views import layout, past
 from views.images.settings import MOST_GUIDANCE
 from views.mitigation import duration, phrases, state
 from views.mitigation.settings import OFFERED, WHOLE, Settings
@@ -24,7 +21,6 @@ _STYLE = """<style>
 [data-testid="stSidebar"] button[data-variant="pills"][aria-pressed="true"] {color: inherit;
   font-weight: 600;}
 </style>"""
-_STATES = {"done": "finished", "cancelled": "stopped"}
 
 
 def sidebar(settings: Settings) -> None:
@@ -54,7 +50,14 @@ def sidebar(settings: Settings) -> None:
         )
     _wording(settings)
     _asking(choice)
-    _past(settings.job)
+    past.section(
+        mitigation_session.past_mitigations(),
+        settings.job,
+        "comparison",
+        key(""),
+        on_open=state.open_past,
+        on_back=state.show_job,
+    )
 
 
 def _wording(settings: Settings) -> None:
@@ -185,37 +188,3 @@ def _asked() -> tuple[MitigationConfig, str | None]:
     except (MMHError, ValueError) as error:
         return config, str(error)
     return config, None
-
-
-def _past(shown: str | None) -> None:
-    records = {record.id: record for record in mitigation_session.past_mitigations()}
-    with st.expander("Past comparisons", icon=":material/history:"):
-        if shown is not None:
-            st.button(
-                "Back to the finished example",
-                icon=":material/arrow_back:",
-                type="tertiary",
-                key="mi_back",
-                on_click=state.show_job,
-                args=(None,),
-            )
-        if not records:
-            st.caption("Comparisons that you draw are kept here, also after a restart.")
-            return
-        st.session_state[key("past")] = shown if shown in records else None
-        # A select box shows its options as they are; labels of buttons would be set as Markdown.
-        st.selectbox(
-            "Open a past comparison",
-            list(records),
-            key=key("past"),
-            index=None,
-            placeholder="Choose a comparison",
-            format_func=lambda job: f"{records[job].label} ({_when(records[job])})",
-            on_change=state.open_past,
-            label_visibility="collapsed",
-        )
-
-
-def _when(record: JobRecord) -> str:
-    ended = time.localtime(record.finished or record.created)
-    return f"{_STATES.get(record.state, record.state)} {time.strftime('%Y-%m-%d %H:%M', ended)}"

@@ -1,0 +1,58 @@
+"""List the jobs of a page that left a result, and lead back to each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+import streamlit as st
+
+from mmh_core.store.job_record import JobRecord
+
+_STATES = {"done": "finished", "cancelled": "stopped"}
+
+
+def section(
+    jobs: Sequence[JobRecord],
+    shown: str | None,
+    noun: str,
+    prefix: str,
+    *,
+    on_open: Callable[[], None],
+    on_back: Callable[[None], None],
+) -> None:
+    """Draw the list of past jobs, which are called `noun`; `shown` is the one on the page.
+
+    `on_open` finds the chosen job under the session key `prefix` + "past".
+    """
+    records = {record.id: record for record in jobs}
+    with st.expander(f"Past {noun}s", icon=":material/history:"):
+        if shown is not None:
+            st.button(
+                "Back to the finished example",
+                icon=":material/arrow_back:",
+                type="tertiary",
+                key=f"{prefix}back",
+                on_click=on_back,
+                args=(None,),
+            )
+        if not records:
+            st.caption(f"The {noun}s that you draw are kept here, also after a restart.")
+            return
+        st.session_state[f"{prefix}past"] = shown if shown in records else None
+        # A select box shows its options as they are; labels of buttons would be set as Markdown.
+        st.selectbox(
+            f"Open a past {noun}",
+            list(records),
+            key=f"{prefix}past",
+            index=None,
+            placeholder=f"Choose a {noun}",
+            format_func=lambda job: f"{records[job].label} ({_when(records[job])})",
+            on_change=on_open,
+            label_visibility="collapsed",
+        )
+
+
+def _when(record: JobRecord) -> str:
+    ended = time.localtime(record.finished or record.created)
+    return f"{_STATES.get(record.state, record.state)} {time.strftime('%Y-%m-%d %H:%M', ended)}"
