@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import streamlit as st
 
-from mmh_core import image_session
+from mmh_core import model_session
 from mmh_core.records import MMHError, Progress
 from mmh_core.session import REPOSITORY, data_folder, jobs
 
@@ -71,7 +71,7 @@ def submit(prompts: tuple[LabelledPrompt, ...], model: str) -> str:
     """Queue a comparison on a person's prompts and return the id of the job."""
     from mmh_core.store.archive import save_record
 
-    image_session.source_of(model)
+    model_session.source_of(model)
     folder, name = data_folder() / "runs", f"{uuid4().hex}.safetensors"
 
     def keep(run: BenchmarkRun) -> str:
@@ -84,7 +84,7 @@ def submit(prompts: tuple[LabelledPrompt, ...], model: str) -> str:
         BENCHMARK_JOB,
         f"{len(prompts):,} labelled prompts, {model[:40]}",
         lambda: _study(prompts, model),
-        device=image_session.device(),
+        device=model_session.device(),
         finish=keep,
     )
 
@@ -96,11 +96,11 @@ def _study(prompts: tuple[LabelledPrompt, ...], model: str) -> Iterator[Progress
     from mmh_core.studies.benchmark import compare, empty_run
     from mmh_core.studies.calibrate_detectors import calibrate_detectors
 
-    torch.set_num_threads(image_session.threads_for(model))
-    loaded, found = image_session.model(model), None
+    torch.set_num_threads(model_session.threads_for(model))
+    loaded, found = model_session.model(model), None
     run = empty_run(prompts, loaded, SEEDS)
     yield Progress(0.0, "Opening the training pictures", run)
-    reference = image_session.reference(model)
+    reference = model_session.reference(model)
     for step in calibrate_detectors(prompts, loaded, reference, seeds=SEEDS):
         found = step.partial
         yield Progress(step.fraction / 2, step.message, run)
@@ -116,7 +116,7 @@ def keep_calibration(model: str, found: DetectorCalibration) -> None:
     from mmh_core.studies.detector_calibration import write_detectors
     from mmh_core.studies.early_scan import write_early
 
-    if model == image_session.POCKET:
+    if model == model_session.POCKET:
         return
     folder = calibration_folder(model)
     write_detectors(folder, found)

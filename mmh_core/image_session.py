@@ -1,61 +1,32 @@
-"""Join the image study to Streamlit: models, references, jobs and past runs of the images page.
+"""Join the image study to Streamlit: jobs, examples and past runs of the images page.
 
 Like `session`, of which it is a part: whatever needs torch is imported inside the functions.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from threading import RLock, Thread
 from typing import TYPE_CHECKING
 from uuid import uuid4
-from weakref import WeakValueDictionary
 
 import streamlit as st
 
+from mmh_core import model_session
 from mmh_core.records import MMHError, Progress
 from mmh_core.session import REPOSITORY, data_folder, jobs
-from mmh_core.text_to_image.catalogue import threads_for as threads_for
 
 if TYPE_CHECKING:
     from mmh_core.store.job_record import JobRecord
     from mmh_core.studies.image_examples import PromptExample
     from mmh_core.studies.image_map import PictureMap
-    from mmh_core.studies.image_reference import Reference
-    from mmh_core.studies.image_run import ImageConfig, ImageRun, NormalPrompts, PictureResult
-    from mmh_core.text_to_image.model import TextToImage
+    from mmh_core.studies.image_run import ImageConfig, ImageRun, PictureResult
 
 IMAGE_JOB = "images"
 MAP_JOB = "map"
 AUDIT_JOB = "audit"
 EXAMPLES = REPOSITORY / "assets" / "images"
-#: The model that ships with the app.
-POCKET = "pocket-sd"
-#: Held by whoever loads: transformers and diffusers import their parts on first use, and two
-#: threads that do so at once can each meet a half-imported part of the other's. Nothing cached
-#: may be asked for inside: the cache has locks of its own.
-_LOADING = RLock()
-
-
-@dataclass(frozen=True)
-class ModelChoice:
-    """Describe a model that a person may choose.
-
-    `ready` is whether it can be loaded now; `why` says otherwise what is missing, and `needs` what
-    memory and time it takes here.
-    """
-
-    name: str
-    label: str
-    licence: str
-    ready: bool
-    why: str
-    needs: str
 
 
 @dataclass(frozen=True)
@@ -66,271 +37,9 @@ class ImageJob:
     run: ImageRun | None
 
 
-def device() -> str:
-    """Return the device of this server: a GPU where there is one."""
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-@dataclass(frozen=True)
-class SearchedFolder:
-    """Hold what pictures of a model without a training set of its own are compared with.
-
-    `index` is a folder that `mmh_core index` built from the folder `pictures` by `embedder`.
-    """
-
-    index: Path
-    pictures: Path
-    embedder: str
-
-    def arguments(self) -> tuple[str, ...]:
-        """Return the same for the command line."""
-        named = ("--index", str(self.index), "--index-pictures", str(self.pictures))
-        return (*named, "--embedder", self.embedder)
-
-
-def models_folder() -> Path | None:
-    """Return the folder named after `-- --models`, in which a person may choose, None without."""
-    known = _started_with()
-    return None if known.models is None else Path(known.models).resolve()
-
-
-def searched_folder() -> SearchedFolder | None:
-    """Return what is named after `-- --index` and `--index-pictures`, None without both."""
-    known = _started_with()
-    if known.index is None or known.index_pictures is None:
-        return None
-    return SearchedFolder(known.index.absolute(), known.index_pictures.absolute(), known.embedder)
-
-
-def _started_with() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for name in ("--models", "--index", "--index-pictures"):
-        parser.add_argument(name, type=Path, default=None)
-    parser.add_argument("--embedder", default="pixels")
-    return parser.parse_known_args(sys.argv[1:])[0]
-
-
-def choices() -> list[ModelChoice]:
-    """Return all models that may be chosen: the catalogue, then the folders of `--models`."""
-    from mmh_core.text_to_image.catalogue import CATALOGUE
-
-    found = [_choice_of(name) for name in CATALOGUE]
-    root = models_folder()
-    if root is not None and root.is_dir():
-        for folder in sorted(root.iterdir()):
-            place = folder.resolve()
-            if place.is_relative_to(root) and (place / "model_index.json").is_file():
-                found.append(_choice_in(place, folder.name))
-    return found
-
-
-def _choice_in(folder: Path, name: str) -> ModelChoice:
-    """Describe a model of the folder of models, by the headers of its files."""
-    import torch
-
-    from mmh_core.text_to_image.stable_diffusion import default_type, folder_parameters
-    from mmh_core.text_to_image.weights import free_memory, needed_memory
-
-    place, licence = torch.device(device()), "unknown to this app"
-    try:
-        weights = sum(folder_parameters(folder).values())
-    except MMHError as error:
-        return ModelChoice(name, name, licence, False, str(error), "")
-    need, free = needed_memory(weights, default_type(place)) / 1e9, free_memory(place)
-    why = ""
-    if free is not None and free < need * 1e9:
-        why = f"It needs {need:.1f} GB of memory and {free / 1e9:.1f} GB are free."
-    needs = f"about {max(need, 0.1):.1f} GB of memory on {place}"
-    return ModelChoice(name, name, licence, not why, why, needs)
-
-
-def _choice_of(name: str) -> ModelChoice:
-    import torch
-
-    from mmh_core.text_to_image.catalogue import CATALOGUE
-    from mmh_core.text_to_image.stable_diffusion import on_this_disk
-    from mmh_core.text_to_image.weights import free_memory
-
-    entry = CATALOGUE[name]
-    place = device()
-    need = entry.memory_gb if place == "cpu" else entry.memory_gb / 2
-    free = free_memory(torch.device(place))
-    why = ""
-    if not entry.shipped and not on_this_disk(entry.source):
-        why = (
-            f"Its files are not on this machine ({entry.download_gb:g} GB): download them once "
-            f"with `hf download {entry.source}`, then reload this page."
-        )
-    elif free is not None and free < need * 1e9:
-        why = f"It needs {need:g} GB of memory and {free / 1e9:.1f} GB are free."
-    return ModelChoice(
-        name, entry.label, entry.licence, not why, why, f"about {need:g} GB of memory on {place}"
-    )
-
-
-def guessed_forward(name: str) -> float | None:
-    """Return the seconds that one forward pass for one picture should take on this device.
-
-    From how fast it multiplies matrices; None for a folder that cannot be read.
-    """
-    from mmh_core.text_to_image import speed
-    from mmh_core.text_to_image.catalogue import CATALOGUE
-    from mmh_core.text_to_image.stable_diffusion import folder_parameters
-
-    if name in CATALOGUE:
-        return speed.guessed_forward(CATALOGUE[name].forward_tflop, _speed(device()))
-    try:
-        weights = folder_parameters(Path(source_of(name)))["unet"]
-    except MMHError:
-        return None
-    base = default_settings(name)
-    tflop = speed.guessed_tflop(weights, base.height, base.width)
-    return speed.guessed_forward(tflop, _speed(device()))
-
-
-@st.cache_resource(show_spinner=False)
-def _speed(place: str) -> float:
-    from mmh_core.text_to_image.speed import matrix_speed
-
-    return matrix_speed(place)
-
-
-def source_of(name: str) -> str:
-    """Return by what a chosen model is loaded. Errors: MMHError for what may not be chosen."""
-    from mmh_core.text_to_image.catalogue import CATALOGUE
-
-    if name in CATALOGUE:
-        return name
-    root = models_folder()
-    if root is not None:
-        place = (root / name).resolve()
-        if place.is_relative_to(root) and (place / "model_index.json").is_file():
-            return str(place)
-    raise MMHError(
-        f"There is no model {name[:60]!r} here: choose one of the list, or start the app with "
-        "`-- --models FOLDER` to name a folder of models."
-    )
-
-
-def model(name: str) -> TextToImage:
-    """Return a loaded model, kept for all pages. Errors: MMHError with what to do."""
-    return _model(source_of(name), device())
-
-
-@st.cache_resource(show_spinner="Loading the model", max_entries=2)
-def _model(source: str, place: str) -> TextToImage:
-    from mmh_core.text_to_image.stable_diffusion import load
-
-    with _LOADING:
-        found = load(source, device=place)
-    _loaded()[source] = found
-    return found
-
-
-@st.cache_resource(show_spinner=False)
-def _loaded() -> WeakValueDictionary[str, TextToImage]:
-    """Return the models that are in memory now; the cache cannot be asked without loading."""
-    return WeakValueDictionary()
-
-
-@st.cache_resource(show_spinner=False)
-def prepare() -> Thread:
-    """Load the embedded model beside the page, so that the first run does not wait for it.
-
-    Once per server; the thread is there for those who want to wait. Other models are loaded by
-    their first run: they take memory that nobody has asked for yet.
-    """
-    # Not a daemon: the interpreter must not end in the middle of an import.
-    thread = Thread(target=_warm, name="load the embedded model")
-    thread.start()
-    return thread
-
-
-def _warm() -> None:
-    """Load the model and its reference side by side, and let the model make one step."""
-    from mmh_core.studies.image_config import request_for
-    from mmh_core.text_to_image.generation import generate
-
-    beside = Thread(target=_warm_reference, name="load the embedded reference")
-    beside.start()
-    # What is wrong with the files is said by the run that needs them.
-    with suppress(MMHError):
-        config = replace(default_settings(POCKET), prompts=("",), seeds=(0,))
-        found = model(POCKET)
-        with _LOADING:
-            next(generate(found, request_for(config, "")))
-    beside.join()
-
-
-def _warm_reference() -> None:
-    with suppress(MMHError):
-        reference(POCKET)
-
-
-def not_read(name: str, prompt: str) -> str:
-    """Return the end of a prompt that the model's text encoder does not read.
-
-    "" where it reads all, and while the model is not in memory.
-    """
-    from mmh_core.studies.image_drawing import cut_off
-
-    found = _loaded().get(source_of(name))
-    return "" if found is None else cut_off(found, prompt)
-
-
-def reference(name: str) -> Reference | None:
-    """Return the training set that belongs to a model, None where nobody has it.
-
-    For a model without its own that is the index the app was started with. Errors: MMHError.
-    """
-    folder = _folder_of(name)
-    if folder is not None and (folder / "world.json").exists():
-        return _pocket_reference(str(folder), (folder / "manifest.json").stat().st_mtime_ns)
-    searched = searched_folder()
-    return None if searched is None else _folder_reference(searched)
-
-
-@st.cache_resource(show_spinner="Opening the index", max_entries=1)
-def _folder_reference(searched: SearchedFolder) -> Reference:
-    from mmh_core.retrieval.embedders import load_embedder
-    from mmh_core.studies.image_reference import folder_reference
-
-    with _LOADING:
-        embedder = load_embedder(searched.embedder)
-        return folder_reference(searched.index, embedder, searched.pictures)
-
-
-@st.cache_resource(show_spinner="Reading the training pictures", max_entries=2)
-def _pocket_reference(folder: str, stamp: int) -> Reference:
-    from mmh_core.studies.image_reference import pocket_reference
-
-    return pocket_reference(Path(folder))
-
-
-def normal(name: str) -> NormalPrompts | None:
-    """Return what is normal for a model, None where it was never found out."""
-    from mmh_core.studies.normal_prompts import read_normal
-
-    folder = _folder_of(name)
-    return None if folder is None else read_normal(folder)
-
-
-def default_settings(name: str) -> ImageConfig:
-    """Return what a model is drawn with unless told otherwise; it is not loaded for that.
-
-    Errors: MMHError for what may not be chosen.
-    """
-    from mmh_core.studies.image_examples import unloaded_config
-    from mmh_core.text_to_image.catalogue import CATALOGUE
-
-    return unloaded_config(name, CATALOGUE.get(name), _folder_of(name))
-
-
 def prompt_examples(name: str) -> tuple[PromptExample, ...]:
     """Return example prompts of a model whose world is known, none for others."""
-    folder = _folder_of(name)
+    folder = model_session.folder_of(name)
     if folder is None or not (folder / "world.json").exists():
         return ()
     return _examples(str(folder), (folder / "prompts.parquet").stat().st_mtime_ns)
@@ -355,12 +64,12 @@ def picture_map(name: str, key: str, pictures: tuple[PictureResult, ...]) -> Pic
 def _map(name: str, key: str, count: int, _pictures: tuple[PictureResult, ...]) -> PictureMap:
     from mmh_core.studies.image_map import component_map, precomputed_map
 
-    folder = _folder_of(name)
+    folder = model_session.folder_of(name)
     # Before the reference, which takes seconds to read.
     found = None if folder is None else precomputed_map(folder, _pictures)
     if found is not None:
         return found
-    known = reference(name)
+    known = model_session.reference(name)
     if known is None:
         return component_map(None, None, _pictures)
     return component_map(known.index, known.embedder, _pictures)
@@ -374,7 +83,7 @@ def submit_map(run: ImageRun) -> str:
     from mmh_core.store.archive import save_record
     from mmh_core.studies.image_map import FEWEST, umap_map
 
-    known = reference(run.config.model)
+    known = model_session.reference(run.config.model)
     index, embedder = (None, None) if known is None else (known.index, known.embedder)
     count = len(run.pictures) + (0 if index is None else len(index))
     if count < FEWEST:
@@ -389,7 +98,7 @@ def submit_map(run: ImageRun) -> str:
         MAP_JOB,
         f"Map of {count:,} pictures",
         lambda: umap_map(index, embedder, run.pictures),
-        device=device(),
+        device=model_session.device(),
         finish=keep,
     )
 
@@ -408,15 +117,6 @@ def map_job(job: str) -> tuple[JobRecord, PictureMap | None]:
     return record, load_record(data_folder() / "runs" / Path(record.result).name, PictureMap)
 
 
-def _folder_of(name: str) -> Path | None:
-    """Return the folder of a model on this disk, None for a name on the Hub."""
-    from mmh_core.text_to_image.catalogue import CATALOGUE
-
-    source = source_of(name)
-    folder = Path(CATALOGUE[source].source if source in CATALOGUE else source)
-    return folder if folder.is_dir() else None
-
-
 def submit_images(config: ImageConfig) -> str:
     """Check a config, queue its study and return the id of the job.
 
@@ -426,7 +126,7 @@ def submit_images(config: ImageConfig) -> str:
     from mmh_core.studies.image_config import checked
 
     config = checked(config)
-    source_of(config.model)
+    model_session.source_of(config.model)
     folder, name = data_folder() / "runs", f"{uuid4().hex}.safetensors"
 
     def keep(run: ImageRun) -> str:
@@ -437,7 +137,7 @@ def submit_images(config: ImageConfig) -> str:
     count = len(config.prompts) * len(config.seeds)
     label = f"{count} picture{'' if count == 1 else 's'}, {_short(config.prompts[0])}"
     return jobs().runner.submit(
-        IMAGE_JOB, label, lambda: _study(config), device=device(), finish=keep
+        IMAGE_JOB, label, lambda: _study(config), device=model_session.device(), finish=keep
     )
 
 
@@ -452,9 +152,12 @@ def _study(config: ImageConfig) -> Iterator[Progress[ImageRun]]:
 
     from mmh_core.studies.image import image_study
 
-    torch.set_num_threads(threads_for(config.model))
+    torch.set_num_threads(model_session.threads_for(config.model))
     yield from image_study(
-        config, model(config.model), reference(config.model), normal(config.model)
+        config,
+        model_session.model(config.model),
+        model_session.reference(config.model),
+        model_session.normal(config.model),
     )
 
 
@@ -522,15 +225,23 @@ def submit_audit(data: bytes, caption: str, name: str) -> str:
     # Refused before anything is loaded for it.
     read_picture(data)
     check_text(caption, "caption")
-    source_of(name)
+    model_session.source_of(name)
 
     def work() -> Iterator[Progress[PictureResult]]:
         import torch
 
-        torch.set_num_threads(threads_for(name))
-        yield from audit_study(data, caption, model(name), reference(name), normal(name))
+        torch.set_num_threads(model_session.threads_for(name))
+        yield from audit_study(
+            data,
+            caption,
+            model_session.model(name),
+            model_session.reference(name),
+            model_session.normal(name),
+        )
 
-    return jobs().runner.submit(AUDIT_JOB, "Audit of a picture", work, device=device())
+    return jobs().runner.submit(
+        AUDIT_JOB, "Audit of a picture", work, device=model_session.device()
+    )
 
 
 def audit_job(job: str) -> tuple[JobRecord, PictureResult | None]:

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import streamlit as st
 
-from mmh_core import image_session
+from mmh_core import model_session
 from mmh_core.records import MMHError, Progress
 from mmh_core.session import REPOSITORY, data_folder, jobs
 
@@ -60,14 +60,14 @@ def submit_mitigation(config: MitigationConfig, *, trial: bool = False) -> str:
     from mmh_core.studies.mitigation import checked
 
     config = checked(config)
-    image_session.source_of(config.model)
+    model_session.source_of(config.model)
     count = len(config.treatments)
     label = f"{count} treatment{'' if count == 1 else 's'}, {_short(config.prompts[0])}"
     return jobs().runner.submit(
         TRIAL_JOB if trial else MITIGATION_JOB,
         label,
         lambda: _study(config),
-        device=image_session.device(),
+        device=model_session.device(),
         finish=_keep,
     )
 
@@ -82,14 +82,14 @@ def submit_tokens(run: MitigationRun) -> str:
         from mmh_core.studies.token_study import token_study
 
         _use_cores(config.model)
-        model = image_session.model(config.model)
-        yield from token_study(config, model, image_session.reference(config.model), latents)
+        model = model_session.model(config.model)
+        yield from token_study(config, model, model_session.reference(config.model), latents)
 
     return jobs().runner.submit(
         TOKEN_JOB,
         f"words of {_short(config.prompts[0])}",
         study,
-        device=image_session.device(),
+        device=model_session.device(),
         finish=_keep,
     )
 
@@ -113,7 +113,7 @@ def _short(prompt: str) -> str:
 def _use_cores(model: str) -> None:
     import torch
 
-    torch.set_num_threads(image_session.threads_for(model))
+    torch.set_num_threads(model_session.threads_for(model))
 
 
 def _study(config: MitigationConfig) -> Iterator[Progress[MitigationRun]]:
@@ -122,9 +122,9 @@ def _study(config: MitigationConfig) -> Iterator[Progress[MitigationRun]]:
     _use_cores(config.model)
     yield from mitigation_study(
         config,
-        image_session.model(config.model),
-        image_session.reference(config.model),
-        image_session.normal(config.model),
+        model_session.model(config.model),
+        model_session.reference(config.model),
+        model_session.normal(config.model),
     )
 
 

@@ -16,8 +16,8 @@ import streamlit as st
 
 from mmh_core import review_session
 from mmh_core.image_session import EXAMPLES as IMAGES
-from mmh_core.image_session import POCKET
 from mmh_core.mitigation_session import EXAMPLES as MITIGATION
+from mmh_core.model_session import POCKET
 from mmh_core.session import REPOSITORY, data_folder
 from mmh_core.store.job_record import JobRecord
 from mmh_core.store.jobs import JobStore

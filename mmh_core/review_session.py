@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from mmh_core import image_session
+from mmh_core import image_session, model_session
 from mmh_core.files import write_bytes
 from mmh_core.records import MMHError
 from mmh_core.session import REPOSITORY, data_folder
@@ -131,9 +131,9 @@ def run_of(item: ReviewItem) -> ImageRun | None:
 
 def nearest_picture(item: ReviewItem) -> NearestPicture | None:
     """Return the training picture nearest to an item, None where it is not at hand."""
-    if item.nearest < 0 or item.model != image_session.POCKET:
+    if item.nearest < 0 or item.model != model_session.POCKET:
         return None
-    folder = REPOSITORY / "assets" / image_session.POCKET
+    folder = REPOSITORY / "assets" / model_session.POCKET
     try:
         return _picture(str(folder), item.nearest, (folder / "manifest.json").stat().st_mtime_ns)
     except OSError:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from mmh_core import image_session, review_session
+from mmh_core import model_session, review_session
 from mmh_core.files import write_bytes
 from mmh_core.records import MMHError, Progress
 from mmh_core.session import REPOSITORY, data_folder, jobs
@@ -77,7 +77,7 @@ def example_table() -> tuple[str, bytes]:
     """Return name and bytes of a small table of the embedded model's prompts."""
     from mmh_core.studies.demonstration import example_csv
 
-    folder = REPOSITORY / "assets" / image_session.POCKET
+    folder = REPOSITORY / "assets" / model_session.POCKET
     return "example.csv", example_csv(folder).encode()
 
 
@@ -105,7 +105,7 @@ def calibration(name: str) -> EarlyCalibration | None:
 
 def calibration_place(name: str) -> Path | None:
     """Return the folder with the calibration of a model, without reading it."""
-    own = REPOSITORY / "assets" / name if name == image_session.POCKET else None
+    own = REPOSITORY / "assets" / name if name == model_session.POCKET else None
     for folder in (data_folder() / "calibrations" / Path(name).name, own):
         if folder is not None and (folder / _file()).is_file():
             return folder
@@ -132,7 +132,7 @@ def submit_scan(table: UploadedTable, model: str, *, share: float, study: bool) 
     full queue.
     """
     place = calibration_place(model)
-    image_session.source_of(model)
+    model_session.source_of(model)
     if place is None:
         raise MMHError(
             f"{model} has no calibration: make one with `./mmh calibrate NORMAL.txt --model "
@@ -157,7 +157,7 @@ def go_on(about: ScanAbout) -> str:
 
     label = f"Scan of {about.name[:60]}, {about.prompts:,} prompts"
     return jobs().runner.submit(
-        SCAN_JOB, label, lambda: _scan(about), device=image_session.device(), finish=keep
+        SCAN_JOB, label, lambda: _scan(about), device=model_session.device(), finish=keep
     )
 
 
@@ -167,15 +167,15 @@ def _scan(about: ScanAbout) -> Iterator[Progress[ScanState]]:
 
     from mmh_core.studies.scan import ScanConfig, Scanner, scan
 
-    torch.set_num_threads(image_session.threads_for(about.model))
+    torch.set_num_threads(model_session.threads_for(about.model))
     found = calibration(about.model)
     if found is None:
         raise MMHError(f"The calibration of {about.model} is gone: make it again, then scan.")
     scanner = Scanner(
-        image_session.model(about.model),
+        model_session.model(about.model),
         found,
-        image_session.reference(about.model),
-        image_session.normal(about.model),
+        model_session.reference(about.model),
+        model_session.normal(about.model),
     )
     config = ScanConfig(about.model, about.share, about.study)
     yield from scan(

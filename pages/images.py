@@ -16,12 +16,12 @@ layout.load_chart_library()
 
 def main() -> None:
     """Draw the page; the imports wait until the title stands, because torch takes its time."""
-    from mmh_core import image_session
+    from mmh_core import model_session
     from views.images import form, state
 
     settings, refused = state.restore()
-    if settings.model == image_session.POCKET:
-        image_session.prepare()
+    if settings.model == model_session.POCKET:
+        model_session.prepare()
     for sentence in refused:
         st.warning(layout.plain(sentence), icon=":material/warning:")
     with st.sidebar, session.told():
@@ -62,12 +62,12 @@ def _job(job: str) -> None:
 
 def _example() -> None:
     """Draw the finished run of the kind chosen, or say what to do without one."""
-    from mmh_core import image_session
+    from mmh_core import image_session, model_session
     from views.images import results, state
 
     settings = state.current()
     run = None
-    if settings.model == image_session.POCKET:
+    if settings.model == model_session.POCKET:
         run = image_session.example_run(settings.example)
     if run is None:
         results.nothing(settings)

@@ -59,12 +59,12 @@ def _job(job: str) -> None:
 
 def _example() -> None:
     """Draw the finished comparison chosen, or say what to do without one."""
-    from mmh_core import image_session, mitigation_session
+    from mmh_core import mitigation_session, model_session
     from views.mitigation import results, state
 
     settings = state.current()
     run = None
-    if settings.model == image_session.POCKET and settings.example:
+    if settings.model == model_session.POCKET and settings.example:
         run = mitigation_session.example_run(settings.example)
     if run is None:
         results.nothing()

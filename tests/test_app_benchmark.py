@@ -13,7 +13,7 @@ import pytest
 import torch
 from streamlit.testing.v1 import AppTest
 
-from mmh_core import benchmark_session, image_session, scan_session, session
+from mmh_core import benchmark_session, model_session, scan_session, session
 from mmh_core.detectors.catalogue import DETECTORS
 from mmh_core.plots import benchmark as plots
 from mmh_core.records import MMHError
@@ -221,8 +221,8 @@ def test_a_table_runs_as_a_job_that_calibrates_another_model(
     arguments = ["app.py", "--data", str(tmp_path), "--models", str(models)]
     monkeypatch.setattr(sys, "argv", arguments)
     monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
-    quick = replace(image_session.model("tiny"), steps=2, guidance=2.0)
-    monkeypatch.setattr(image_session, "model", lambda name: quick)
+    quick = replace(model_session.model("tiny"), steps=2, guidance=2.0)
+    monkeypatch.setattr(model_session, "model", lambda name: quick)
     app.run()
     app.file_uploader(key="bm_table").upload("mine.csv", table()).run()
     assert not app.exception and not app.error

@@ -14,9 +14,10 @@ import pytest
 import torch
 from streamlit.testing.v1 import AppTest
 
-from mmh_core import image_session, session
+from mmh_core import image_session, model_session, session
 from mmh_core.cli import main
-from mmh_core.image_session import EXAMPLES, POCKET
+from mmh_core.image_session import EXAMPLES
+from mmh_core.model_session import POCKET
 from mmh_core.picture_files import about_of, png_bytes, settings_of
 from mmh_core.records import MMHError
 from mmh_core.report import image_command
@@ -39,7 +40,7 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AppTest]:
     """Yield the images page with an empty data folder, not yet run, and end its jobs."""
     monkeypatch.setattr(sys, "argv", ["app.py", "--data", str(tmp_path)])
     # One thread, as in all tests: several of them stall where others share the cores.
-    monkeypatch.setattr(image_session, "threads_for", lambda name: 1)
+    monkeypatch.setattr(model_session, "threads_for", lambda name: 1)
     yield opened()
     session.jobs().runner.shutdown()
 
@@ -358,7 +359,7 @@ def test_a_model_that_never_ran_here_is_guessed_by_the_speed_of_the_machine(
         "mmh_core.text_to_image.stable_diffusion.on_this_disk", lambda source: True
     )
     monkeypatch.setattr("mmh_core.text_to_image.weights.free_memory", lambda place: 64 * 10**9)
-    monkeypatch.setattr(image_session, "_speed", lambda place: 0.1)
+    monkeypatch.setattr(model_session, "_speed", lambda place: 0.1)
     app.query_params["model"] = "sd-1.5"
     app.query_params["prompt"] = "a cat"
     sound(app.run())
@@ -410,22 +411,22 @@ def test_a_short_run_with_a_hostile_prompt_ends_as_a_result_that_is_kept(app: Ap
 
 def test_opening_the_page_loads_the_embedded_model_once_and_beside_it(app: AppTest) -> None:
     sound(app.run())
-    loading = image_session.prepare()
+    loading = model_session.prepare()
     loading.join(timeout=120)
     assert not loading.is_alive()
     # In memory now: nothing is read again, and whoever opens the page later starts no thread.
-    assert image_session.model(POCKET).name == POCKET
+    assert model_session.model(POCKET).name == POCKET
     sound(opened().run())
-    assert image_session.prepare() is loading
+    assert model_session.prepare() is loading
 
 
 def test_what_the_text_encoder_will_not_read_is_said_before_the_click(app: AppTest) -> None:
     sound(app.run())
-    image_session.prepare().join(timeout=120)
+    model_session.prepare().join(timeout=120)
     words = "a red dog sleeping on a green sofa " * 20
     app.text_area(key="im_prompt").set_value(words)
     sound(app.run())
-    cut = image_session.not_read(POCKET, words)
+    cut = model_session.not_read(POCKET, words)
     assert cut and words.strip().endswith(cut)
     warned = unmarked(said(app))
     assert "Not read, and so without any effect" in warned and cut[:100] in warned
@@ -596,7 +597,7 @@ def test_a_model_of_the_folder_is_compared_with_the_index_the_app_was_started_wi
     options = ["--models", str(models), "--index", str(tmp_path / "index")]
     options += ["--index-pictures", str(pictures), "--data", str(tmp_path / "data")]
     monkeypatch.setattr(sys, "argv", ["app.py", *options])
-    monkeypatch.setattr(image_session, "threads_for", lambda name: 1)
+    monkeypatch.setattr(model_session, "threads_for", lambda name: 1)
     page = opened()
     page.query_params["model"] = "tiny"
     page.query_params["prompt"] = "a cat"

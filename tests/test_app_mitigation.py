@@ -11,7 +11,7 @@ import pytest
 import torch
 from streamlit.testing.v1 import AppTest
 
-from mmh_core import image_session, mitigation_session, session
+from mmh_core import image_session, mitigation_session, model_session, session
 from mmh_core.mitigations.catalogue import MITIGATIONS
 from mmh_core.mitigations.endpoint import Endpoint
 from mmh_core.mitigations.wording import Word
@@ -75,10 +75,10 @@ def small(model_of: ModelOf, monkeypatch: pytest.MonkeyPatch) -> TextToImage:
         log_delta=-0.5,
         alignment=lambda shown, text: shown.mean((1, 2, 3)),
     )
-    monkeypatch.setattr(image_session, "model", lambda name: model)
-    monkeypatch.setattr(image_session, "reference", lambda name: known)
-    monkeypatch.setattr(image_session, "normal", lambda name: None)
-    monkeypatch.setattr(image_session, "default_settings", lambda name: SETTINGS)
+    monkeypatch.setattr(model_session, "model", lambda name: model)
+    monkeypatch.setattr(model_session, "reference", lambda name: known)
+    monkeypatch.setattr(model_session, "normal", lambda name: None)
+    monkeypatch.setattr(model_session, "default_settings", lambda name: SETTINGS)
     monkeypatch.setattr(mitigation_session, "example_names", lambda: [])
     # One thread, as all tests: a second one only waits where the machine is busy.
     monkeypatch.setattr(mitigation_session, "_use_cores", lambda model: None)
@@ -398,7 +398,7 @@ def test_a_service_rewords_once_for_each_consent(
     monkeypatch.setattr("mmh_core.mitigations.endpoint._post", post)
     monkeypatch.setattr(mitigation_session, "example_names", lambda: ["fox"])
     # The example is of a size that the training set of drawings does not have.
-    monkeypatch.setattr(image_session, "reference", lambda name: None)
+    monkeypatch.setattr(model_session, "reference", lambda name: None)
     open_tab(app, "words")
     app.selectbox(key="mi_token").set_value(1)
     sound(app.run())

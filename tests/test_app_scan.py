@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmh_core import image_session, review_session, scan_session, session
+from mmh_core import model_session, review_session, scan_session, session
 from mmh_core.store.item_search import ItemFilter, items_page
 from mmh_core.store.queues import get_queue
 from mmh_core.store.shards import read_rows
@@ -32,7 +32,7 @@ PROMPTS = (
 def calibration(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of an early scan calibrated on twenty normal captions and one seed."""
     folder = tmp_path_factory.mktemp("calibration")
-    model = image_session.model("pocket-sd")
+    model = model_session.model("pocket-sd")
     [*_, last] = early_calibration(model, pocket_normal_captions()[:20], (0,))
     write_early(folder, last.partial)
     return folder

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from mmh_core import benchmark_session, image_session, session
+from mmh_core import benchmark_session, model_session, session
 from mmh_core.records import MMHError
 from mmh_core.studies.benchmark_run import BenchmarkRun
 from views import job_panel, layout
@@ -34,7 +34,7 @@ def sidebar() -> None:
     model = _model()
     prompts = benchmark_session.labelled(table.getvalue(), table.name)
     needed = f"{len(prompts):,} different prompts"
-    if model == image_session.POCKET:
+    if model == model_session.POCKET:
         minutes = max(1, round(len(prompts) * _SECONDS_A_PROMPT / 60))
         needed += f", roughly {minutes} min on two cores."
     else:
@@ -55,7 +55,7 @@ def sidebar() -> None:
 
 def _model() -> str:
     """Return the model to compare on; there is a choice only where several can be loaded."""
-    ready = [each for each in image_session.choices() if each.ready]
+    ready = [each for each in model_session.choices() if each.ready]
     if len(ready) == 1:
         return ready[0].name
     labels = {each.name: each.label for each in ready}

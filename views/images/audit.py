@@ -8,7 +8,7 @@ import math
 import streamlit as st
 import torch
 
-from mmh_core import image_session, session
+from mmh_core import image_session, model_session, session
 from mmh_core.picture_files import PictureAbout, read_about, settings_of
 from mmh_core.records import MMHError
 from mmh_core.studies.image_lid import LOG_DELTAS
@@ -97,7 +97,7 @@ def _standing(job: str) -> None:
 
 def _ready(model: str) -> bool:
     """Say what is missing where the chosen model cannot read the picture."""
-    choice = next(one for one in image_session.choices() if one.name == model)
+    choice = next(one for one in model_session.choices() if one.name == model)
     if not choice.ready:
         st.warning(layout.plain(choice.why), icon=":material/download:")
     return choice.ready
@@ -141,11 +141,11 @@ def _take_caption(prompt: str) -> None:
 
 
 def _ground(model: str, found: PictureResult) -> detail.Ground:
-    known, lid = image_session.reference(model), found.lid
+    known, lid = model_session.reference(model), found.lid
     scale = LOG_DELTAS[0] if lid is None else lid.log_delta
     # Without a percentile the normal prompts are those of other weights.
     usable = lid is not None and not math.isnan(lid.percentile)
-    normal = image_session.normal(model) if usable else None
+    normal = model_session.normal(model) if usable else None
     return detail.Ground(
         torch.tensor(LOG_DELTAS), scale, normal, 0 if known is None else len(known.index)
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from mmh_core import image_session
+from mmh_core import model_session
 from mmh_core.export import frame_csv
 from mmh_core.report import image_command, image_report, run_zip
 from mmh_core.studies.image_run import ImageRun
@@ -14,8 +14,8 @@ from views.images import state
 
 def section(run: ImageRun) -> None:
     """Draw the command line, the link and the downloads."""
-    searched = image_session.searched_folder()
-    own = run.config.model == image_session.POCKET
+    searched = model_session.searched_folder()
+    own = run.config.model == model_session.POCKET
     more = () if own or searched is None else searched.arguments()
     command = image_command(run.config, more)
     layout.heading(

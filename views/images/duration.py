@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mmh_core import image_session
+from mmh_core import image_session, model_session
 from mmh_core.records import MMHError
 from mmh_core.session import data_folder
 from mmh_core.studies.image_run import ImageConfig, ImageRun
@@ -34,12 +34,12 @@ def expected(config: ImageConfig) -> tuple[float, str] | None:
         if run is not None and run.config.model == config.model and run.state == "complete":
             return _scaled(run, config), "judging by earlier runs here"
     shipped = _shipped()
-    if config.model == image_session.POCKET and shipped is not None:
+    if config.model == model_session.POCKET and shipped is not None:
         return _scaled(shipped, config), "roughly, measured on two CPU cores"
-    forward = image_session.guessed_forward(config.model)
+    forward = model_session.guessed_forward(config.model)
     if forward is None:
         return None
-    base = image_session.default_settings(config.model)
+    base = model_session.default_settings(config.model)
     forwards = (1 if config.guidance == 1 else 2) * config.steps * _pixels(config)
     seconds = forward * forwards / (base.height * base.width)
     # Reading is to drawing what it is for the embedded model.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import streamlit as st
 
-from mmh_core import image_session
+from mmh_core import image_session, model_session
 from mmh_core.dimension.estimators import ESTIMATORS
-from mmh_core.image_session import ModelChoice
+from mmh_core.model_session import ModelChoice
 from mmh_core.records import MMHError
 from mmh_core.studies.image_config import checked
 from mmh_core.studies.image_run import ImageConfig
@@ -18,7 +18,7 @@ from views.images.state import key
 
 def sidebar(settings: Settings) -> None:
     """Draw the controls, and submit a job when the button is pressed."""
-    choices = {choice.name: choice for choice in image_session.choices()}
+    choices = {choice.name: choice for choice in model_session.choices()}
     st.selectbox(
         "Model",
         list(choices),
@@ -140,7 +140,7 @@ def _number(label: str, name: str, help: str | None = None) -> None:
 
 
 def _more() -> None:
-    base = image_session.default_settings(st.session_state[key("model")])
+    base = model_session.default_settings(st.session_state[key("model")])
     left, right = st.columns(2)
     for column, label in ((left, "Height"), (right, "Width")):
         with column:
@@ -199,7 +199,7 @@ def _draw(choice: ModelChoice) -> None:
 
 def _not_read(config: ImageConfig) -> None:
     """Say beforehand which end of the prompt the encoder will not read, where that is known."""
-    cut = image_session.not_read(config.model, config.prompts[0])
+    cut = model_session.not_read(config.model, config.prompts[0])
     if cut:
         st.warning(layout.plain(phrases.not_read(cut)), icon=":material/content_cut:")
 

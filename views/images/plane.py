@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from mmh_core import image_session, session
+from mmh_core import image_session, model_session, session
 from mmh_core.export import frame_csv
 from mmh_core.plots import images
 from mmh_core.records import MMHError
@@ -126,7 +126,7 @@ def _selection(run: ImageRun, found: PictureMap) -> None:
 
 def _listed(run: ImageRun, table: pd.DataFrame) -> None:
     """Draw the rows with their pictures."""
-    known = image_session.reference(run.config.model)
+    known = model_session.reference(run.config.model)
     rows = {} if known is None else {int(i): row for row, i in enumerate(known.index.ids)}
     pictures = []
     for where, number in zip(table["where"], table["picture"], strict=True):

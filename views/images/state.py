@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
-from mmh_core import image_session
+from mmh_core import image_session, model_session
 from mmh_core.records import MMHError
 from mmh_core.studies.image_run import ImageConfig, ImageRun
 from views.images.settings import (
@@ -112,7 +112,7 @@ def use_form(form: Form) -> None:
 
 def use_config(config: ImageConfig) -> None:
     """Put a config into the form, its model too where that may be chosen."""
-    if config.model in {choice.name for choice in image_session.choices()}:
+    if config.model in {choice.name for choice in model_session.choices()}:
         st.session_state[key("model")] = config.model
     use_form(form_of(config))
 
@@ -181,24 +181,24 @@ def _read(source: dict[str, object]) -> tuple[Settings, list[str]]:
 def model_of(value: object, said: list[str]) -> str:
     """Return the model named, or the embedded one and a sentence where it may not be chosen."""
     if value is None:
-        return image_session.POCKET
+        return model_session.POCKET
     try:
-        image_session.source_of(str(value))
+        model_session.source_of(str(value))
     except (MMHError, ValueError):
-        names = ", ".join(choice.name for choice in image_session.choices())
+        names = ", ".join(choice.name for choice in model_session.choices())
         said.append(f"model is {shown(value)}; choose from {names}. Shown instead: the embedded.")
-        return image_session.POCKET
+        return model_session.POCKET
     return str(value)
 
 
 def _base(model: str, example: str) -> Settings:
     """Return the settings of a model and a kind of prompt before anybody changed them."""
-    if model == image_session.POCKET:
+    if model == model_session.POCKET:
         run = image_session.example_run(example)
         if run is not None:
             return Settings(model, form_of(run.config), example)
-    config = image_session.default_settings(model)
-    if model == image_session.POCKET:
+    config = model_session.default_settings(model)
+    if model == model_session.POCKET:
         found = [one for one in image_session.prompt_examples(model) if one.kind == example]
         config = replace(config, prompts=(found[0].caption if found else "",))
     return Settings(model, form_of(config), example)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import streamlit as st
 
-from mmh_core import image_session, mitigation_session, session
-from mmh_core.image_session import ModelChoice
+from mmh_core import image_session, mitigation_session, model_session, session
 from mmh_core.mitigations.catalogue import mitigation
+from mmh_core.model_session import ModelChoice
 from mmh_core.records import MMHError
 from mmh_core.studies.mitigation import checked
 from mmh_core.studies.mitigation_run import MitigationConfig
@@ -26,7 +26,7 @@ _STYLE = """<style>
 def sidebar(settings: Settings) -> None:
     """Draw the controls, and submit a job when the button is pressed."""
     st.html(_STYLE)
-    choices = {choice.name: choice for choice in image_session.choices()}
+    choices = {choice.name: choice for choice in model_session.choices()}
     st.selectbox(
         "Model",
         list(choices),
@@ -39,7 +39,7 @@ def sidebar(settings: Settings) -> None:
     choice = choices[settings.model]
     if not choice.ready:
         st.warning(layout.plain(choice.why), icon=":material/download:")
-    names = mitigation_session.example_names() if choice.name == image_session.POCKET else []
+    names = mitigation_session.example_names() if choice.name == model_session.POCKET else []
     if len(names) > 1:
         st.selectbox(
             "Finished comparison",

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
-from mmh_core import image_session, mitigation_session
+from mmh_core import image_session, mitigation_session, model_session
 from mmh_core.mitigations.catalogue import mitigation
 from mmh_core.records import MMHError
 from mmh_core.studies.mitigation_run import MitigationConfig, MitigationRun, Treatment
@@ -149,7 +149,7 @@ def open_past() -> None:
 
 def use_config(config: MitigationConfig) -> None:
     """Put a config into the form, its model too where that may be chosen."""
-    if config.model in {choice.name for choice in image_session.choices()}:
+    if config.model in {choice.name for choice in model_session.choices()}:
         st.session_state[key("model")] = config.model
     use_form(form_of(config))
 
@@ -187,7 +187,7 @@ def _now() -> dict[str, object]:
 def _read(source: dict[str, object]) -> tuple[Settings, list[str]]:
     said: list[str] = []
     model = model_of(source.get("model"), said)
-    names = mitigation_session.example_names() if model == image_session.POCKET else []
+    names = mitigation_session.example_names() if model == model_session.POCKET else []
     first = names[0] if names else ""
     example = one_of("example", source.get("example") or None, names, first, said)
     settings, refused = parsed(source, _base(model, example))
@@ -196,11 +196,11 @@ def _read(source: dict[str, object]) -> tuple[Settings, list[str]]:
 
 def _base(model: str, example: str) -> Settings:
     """Return the settings of a model and an example before anybody changed them."""
-    if model == image_session.POCKET and example:
+    if model == model_session.POCKET and example:
         run = mitigation_session.example_run(example)
         if run is not None:
             return Settings(model, form_of(run.config), example)
-    config = image_session.default_settings(model)
+    config = model_session.default_settings(model)
     first: dict[str, str] = {}
     for one in image_session.prompt_examples(model):
         first.setdefault(one.kind, one.caption)

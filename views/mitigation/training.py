@@ -6,7 +6,7 @@ from html import escape
 
 import streamlit as st
 
-from mmh_core import image_session, mitigation_session
+from mmh_core import mitigation_session, model_session
 from mmh_core.plots.pocket_cure import cure_curves
 from mmh_core.studies.pocket_cure_run import ARMS, GROUPS, CureRun, CureSnapshot, early_stop
 from views import layout, words
@@ -28,7 +28,7 @@ def section(model: str) -> None:
         "picture once, all else equal: one seed, so it shows a direction and no size.",
         help=f"{words.DD_MEM} {words.OD_MEM}",
     )
-    run = mitigation_session.training_cure() if model == image_session.POCKET else None
+    run = mitigation_session.training_cure() if model == model_session.POCKET else None
     if run is None or not run.snapshots:
         st.info(
             "There is no training to show for this model: only that of the embedded one can be "

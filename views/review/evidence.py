@@ -8,7 +8,7 @@ from html import escape
 
 import streamlit as st
 
-from mmh_core import image_session, review_session
+from mmh_core import model_session, review_session
 from mmh_core.records import MMHError
 from mmh_core.store.review_records import ItemView, ReviewItem
 from mmh_core.studies.image_run import ImageRun, PictureResult
@@ -168,7 +168,7 @@ def _known(value: float) -> bool:
 def _elsewhere(item: ReviewItem) -> None:
     """Draw the ways to the other pages; they open beside this one, which keeps its place."""
     try:
-        image_session.source_of(item.model)
+        model_session.source_of(item.model)
     except MMHError:
         return
     if len(item.prompt) > _LINKED:

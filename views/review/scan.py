@@ -6,7 +6,7 @@ import time
 
 import streamlit as st
 
-from mmh_core import image_session, scan_session
+from mmh_core import model_session, scan_session
 from mmh_core.records import MMHError
 from mmh_core.scan_session import MOST_ROWS, UploadedTable
 from mmh_core.store.kept_scans import ScanAbout
@@ -73,7 +73,7 @@ def _take_example() -> None:
 
 
 def _start(table: UploadedTable) -> None:
-    ready = [choice for choice in image_session.choices() if choice.ready]
+    ready = [choice for choice in model_session.choices() if choice.ready]
     labels = {choice.name: choice.label for choice in ready}
     left, right = st.columns(2)
     with left:
