@@ -119,12 +119,15 @@ def test_each_kind_opens_and_a_picture_and_the_report_leave_the_app_and_come_bac
         expect(metric).to_contain_text(kind, timeout=PATIENCE)
         wait_for_app(browser_page)
         expect(browser_page.locator(".st-key-im_cards .im-pair")).to_have_count(4)
-    # The paraphrase of an example takes its place in the form.
     browser_page.get_by_role("combobox", name="Kind of prompt").click()
     browser_page.get_by_role("option", name=re.compile("^overfit", re.IGNORECASE)).click()
     wait_for_app(browser_page)
     box = browser_page.get_by_role("textbox", name="Prompt", exact=True)
-    trained = box.input_value()
+    shown = browser_page.locator(".im-prompt").first
+    expect(metric).to_contain_text("overfit", timeout=PATIENCE)
+    wait_for_app(browser_page)
+    trained = shown.inner_text()
+    expect(box).to_have_value(trained, timeout=PATIENCE)
 
     with browser_page.expect_download(timeout=PATIENCE) as drawn:
         press(browser_page, "PNG")
