@@ -90,7 +90,7 @@ def _figures(run: ImageRun) -> None:
                 "directions its training pictures really vary (LID_*), and how many there are.",
             )
     counts = Counter(one.verdict for one in pictures)
-    said = " · ".join(f"{count} × {name}" for name, count in counts.most_common())
+    said = " · ".join(f"{name} ({count})" for name, count in counts.most_common())
     st.caption(f"Verdicts: {said}.")
 
 
