@@ -112,12 +112,12 @@ def _choice_in(folder: Path, name: str) -> ModelChoice:
     """Describe a model of the folder of models, by the headers of its files."""
     import torch
 
-    from mmh_core.text_to_image.stable_diffusion import default_type, folder_parameters
+    from mmh_core.text_to_image.stable_diffusion import default_type
     from mmh_core.text_to_image.weights import free_memory, needed_memory
 
     place, licence = torch.device(device()), "unknown to this app"
     try:
-        weights = sum(folder_parameters(folder).values())
+        weights = sum(_parameters(folder).values())
     except MMHError as error:
         return ModelChoice(name, name, licence, False, str(error), "")
     need, free = needed_memory(weights, default_type(place)) / 1e9, free_memory(place)
@@ -159,17 +159,30 @@ def guessed_forward(name: str) -> float | None:
     """
     from mmh_core.text_to_image import speed
     from mmh_core.text_to_image.catalogue import CATALOGUE
-    from mmh_core.text_to_image.stable_diffusion import folder_parameters
 
     if name in CATALOGUE:
         return speed.guessed_forward(CATALOGUE[name].forward_tflop, _speed(device()))
     try:
-        weights = folder_parameters(Path(source_of(name)))["unet"]
+        weights = _parameters(Path(source_of(name)))["unet"]
     except MMHError:
         return None
     base = default_settings(name)
     tflop = speed.guessed_tflop(weights, base.height, base.width)
     return speed.guessed_forward(tflop, _speed(device()))
+
+
+def _parameters(folder: Path) -> dict[str, int]:
+    """Return `folder_parameters`, read once per version of the files: every rerun asks for it."""
+    files = [folder / "model_index.json", *folder.glob("*/*.safetensors")]
+    stamps = sorted((str(path), path.stat().st_mtime_ns) for path in files if path.exists())
+    return _read_parameters(str(folder), str(stamps))
+
+
+@st.cache_data(show_spinner=False)
+def _read_parameters(folder: str, stamps: str) -> dict[str, int]:
+    from mmh_core.text_to_image.stable_diffusion import folder_parameters
+
+    return folder_parameters(Path(folder))
 
 
 @st.cache_resource(show_spinner=False)
