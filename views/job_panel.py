@@ -1,4 +1,4 @@
-"""Draw where a job that draws pictures stands, with the button that stops it."""
+"""Draw where a job stands, with the button that stops it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,31 @@ from mmh_core.store.job_record import JobRecord
 from views.words import in_words
 
 _STOPPING = "job_stopping"
+_LOADING = "loading the model, at the first run after a start only"
 
 
-def progress(record: JobRecord, help: str, key: str) -> None:
-    """Draw a job's standing; `help` says what stopping keeps, `key` names the button."""
+def live(job: str, help: str, key: str, *, every: float = 1.0) -> None:
+    """Draw a job's standing every so many seconds until it has ended, then the page once more."""
+    st.fragment(_live, run_every=every)(job, help, key)
+
+
+def _live(job: str, help: str, key: str) -> None:
+    with session.told():
+        record = session.jobs().runner.record(job)
+        if not record.is_active:
+            st.rerun()
+        progress(record, help, key)
+
+
+def progress(record: JobRecord, help: str, key: str, *, starting: str = _LOADING) -> None:
+    """Draw a job's standing; `help` says what stopping keeps, `key` names the button.
+
+    `starting` stands there until the job has said something.
+    """
     with st.container(border=True):
         words, button = st.columns([5, 1], vertical_alignment="center")
         # Plain text: the label quotes the prompt.
-        words.text(f"{record.label}: {_standing(record)}")
+        words.text(f"{record.label}: {_standing(record, starting)}")
         button.button(
             "Cancel",
             key=key,
@@ -35,7 +52,7 @@ def _cancel(job: str) -> None:
     session.jobs().runner.cancel(job)
 
 
-def _standing(record: JobRecord) -> str:
+def _standing(record: JobRecord, starting: str) -> str:
     """Return in words where a job stands."""
     if record.state == "queued":
         ahead = record.position or 1
@@ -44,7 +61,7 @@ def _standing(record: JobRecord) -> str:
         step = f" ({record.message.lower()})" if record.message else ""
         return f"stopping after this step{step}"
     if not record.message:
-        return "loading the model, at the first run after a start only"
+        return starting
     left = record.eta_seconds()
     time_left = "" if left is None else f", about {in_words(left)} left"
     return f"{record.message.lower()}{time_left}"

@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from mmh_core import session
-from mmh_core.store.job_record import JobRecord
 from mmh_core.studies.manifold_run import ManifoldRun
-from views import layout, words
-from views.words import in_words
+from views import job_panel, layout, words
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -18,7 +16,6 @@ if TYPE_CHECKING:
 POLL_SECONDS = 1.0
 #: A run notes about 200 losses; the curve is drawn anew after so many.
 _LOSSES_A_FIGURE = 40
-_STOPPING = "mf_stopping"
 
 
 def live(job: str) -> None:
@@ -31,43 +28,14 @@ def _panel(job: str) -> None:
         view = session.job_view(job)
         if not view.record.is_active:
             st.rerun()
-        _progress(view.record)
+        job_panel.progress(
+            view.record,
+            "Stop here and keep everything up to now",
+            "mf_cancel",
+            starting="starting",
+        )
         if view.run is not None:
             _so_far(job, view.run)
-
-
-def _progress(record: JobRecord) -> None:
-    with st.container(border=True):
-        words, button = st.columns([5, 1], vertical_alignment="center")
-        words.text(f"{record.label}: {_standing(record)}")
-        button.button(
-            "Cancel",
-            key="mf_cancel",
-            icon=":material/stop:",
-            width="stretch",
-            help="Stop here and keep everything up to now",
-            disabled=st.session_state.get(_STOPPING) == record.id,
-            on_click=_cancel,
-            args=(record.id,),
-        )
-        st.progress(record.fraction)
-
-
-def _cancel(job: str) -> None:
-    st.session_state[_STOPPING] = job
-    session.jobs().runner.cancel(job)
-
-
-def _standing(record: JobRecord) -> str:
-    """Return in words where a job stands."""
-    if record.state == "queued":
-        ahead = record.position or 1
-        return f"waiting, {ahead} {'job' if ahead == 1 else 'jobs'} ahead"
-    if st.session_state.get(_STOPPING) == record.id:
-        return f"stopping after this step ({record.message.lower()})"
-    left = record.eta_seconds()
-    time_left = "" if left is None else f", about {in_words(left)} left"
-    return f"{(record.message or 'starting').lower()}{time_left}"
 
 
 def _so_far(job: str, run: ManifoldRun) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from mmh_core import benchmark_session, model_session, session
+from mmh_core import benchmark_session, model_session
 from mmh_core.records import MMHError
 from mmh_core.studies.benchmark_run import BenchmarkRun
 from views import job_panel, layout
@@ -77,7 +77,12 @@ def shown(job: str | None) -> BenchmarkRun | None:
         )
         return benchmark_session.precomputed()
     if view.record.is_active:
-        st.fragment(_running, run_every=_POLL_SECONDS)(job)
+        job_panel.live(
+            job,
+            "Nothing is kept of a comparison that is not finished.",
+            _STOP,
+            every=_POLL_SECONDS,
+        )
     elif view.record.error is not None:
         st.error(layout.plain(view.record.error), icon=":material/error:")
     elif view.run is None:
@@ -90,14 +95,6 @@ def shown(job: str | None) -> BenchmarkRun | None:
         on_click=_back,
     )
     return view.run if view.run is not None else benchmark_session.precomputed()
-
-
-def _running(job: str) -> None:
-    with session.told():
-        record = benchmark_session.benchmark_job(job).record
-        if not record.is_active:
-            st.rerun()
-        job_panel.progress(record, "Nothing is kept of a comparison that is not finished.", _STOP)
 
 
 def _back() -> None:

@@ -8,7 +8,7 @@ import math
 import streamlit as st
 import torch
 
-from mmh_core import image_session, model_session, session
+from mmh_core import image_session, model_session
 from mmh_core.picture_files import PictureAbout, read_about, settings_of
 from mmh_core.records import MMHError
 from mmh_core.studies.image_lid import LOG_DELTAS
@@ -57,7 +57,7 @@ def section(model: str) -> None:
         st.error(layout.plain(str(error)), icon=":material/error:")
         return
     if record.is_active:
-        st.fragment(_standing, run_every=0.5)(record.id)
+        job_panel.live(record.id, "Stop reading this picture", "im_audit_cancel", every=0.5)
     elif record.state == "done" and found is not None:
         detail.section(found, _ground(model, found), "audit")
     else:
@@ -85,14 +85,6 @@ def _remembered(job: str) -> bool:
 
 def _forget() -> None:
     st.session_state[state.key("audits")] = {}
-
-
-def _standing(job: str) -> None:
-    with session.told():
-        record, _ = image_session.audit_job(job)
-        if not record.is_active:
-            st.rerun()
-        job_panel.progress(record, "Stop reading this picture", "im_audit_cancel")
 
 
 def _ready(model: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from mmh_core import image_session, model_session, session
+from mmh_core import image_session, model_session
 from mmh_core.export import frame_csv
 from mmh_core.plots import images
 from mmh_core.records import MMHError
@@ -58,7 +58,7 @@ def _offer(run: ImageRun, run_key: str) -> None:
     if job is not None:
         record, _ = image_session.map_job(job)
         if record.is_active:
-            st.fragment(_standing, run_every=1.0)(job)
+            job_panel.live(job, "Keep the map below", "im_map_cancel")
             return
         if record.state == "done":
             return
@@ -81,14 +81,6 @@ def _submit(run: ImageRun, run_key: str) -> None:
         st.session_state[key("maps")][run_key] = image_session.submit_map(run)
     except (MMHError, ValueError) as error:
         st.session_state[key("map_refused")] = str(error)
-
-
-def _standing(job: str) -> None:
-    with session.told():
-        record, _ = image_session.map_job(job)
-        if not record.is_active:
-            st.rerun()
-        job_panel.progress(record, "Keep the map below", "im_map_cancel")
 
 
 def _run_key(run: ImageRun, settings: Settings) -> str:
