@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -15,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
@@ -38,6 +39,8 @@ PLAIN = (
     "--disable-quic",
 )
 ARGUMENTS = (*PLAIN, *WEBGL)
+#: Long enough for a page on a busy machine with two cores, in milliseconds.
+PATIENCE = 300_000
 LOCAL_HOSTS = ("127.0.0.1", "localhost")
 LOCAL_SCHEMES = ("data", "blob", "about")
 
@@ -77,6 +80,24 @@ def wait_for_app(page: Page, *, timeout: float = 60.0) -> None:
     """
     ended = page.locator('[data-testid="stApp"][data-test-script-state="notRunning"]')
     expect(ended).to_be_attached(timeout=1000 * timeout)
+
+
+def sees(page: Page, text: str | re.Pattern[str]) -> None:
+    """Wait until a text can be seen anywhere on the page.
+
+    A table on a canvas keeps its cells as hidden text as well, which does not count.
+    """
+    expect(page.get_by_text(text).filter(visible=True).first).to_be_visible(timeout=PATIENCE)
+
+
+def press(page: Page, name: str) -> None:
+    """Click the first button of this name."""
+    page.get_by_role("button", name=name, exact=True).first.click()
+
+
+def link(page: Page) -> dict[str, str]:
+    """Return the parameters of the address that the page shows."""
+    return {name: values[0] for name, values in parse_qs(urlsplit(page.url).query).items()}
 
 
 @contextmanager

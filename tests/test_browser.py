@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.chromium import AppServer, wait_for_app
+from tests.chromium import PATIENCE, AppServer, link, press, sees, wait_for_app
 
 pytestmark = pytest.mark.browser
 
-#: Long enough for a page on a busy machine with two cores, in milliseconds.
-PATIENCE = 120_000
 #: Where a row of the samples is on the screen: Plotly's own scales, from data to pixels.
 PLACE = """(plot, id) => {
     for (const trace of plot.data) {
@@ -30,19 +27,6 @@ def open_page(page: Page, address: str) -> None:
     page.set_default_timeout(PATIENCE)
     page.goto(address)
     expect(page.get_by_role("heading", name="Synthetic manifolds")).to_be_visible(timeout=PATIENCE)
-
-
-def sees(page: Page, text: str | re.Pattern[str]) -> None:
-    expect(page.get_by_text(text).first).to_be_visible(timeout=PATIENCE)
-
-
-def link(page: Page) -> dict[str, str]:
-    """Return the parameters of the address that the page shows."""
-    return {name: values[0] for name, values in parse_qs(urlsplit(page.url).query).items()}
-
-
-def press(page: Page, name: str) -> None:
-    page.get_by_role("button", name=name, exact=True).first.click()
 
 
 def test_the_circle_from_a_deep_link_to_a_point_and_a_second_run_cancelled(

@@ -11,12 +11,17 @@ from playwright.sync_api import Page, expect
 
 from mmh_core.store.archive import load_record
 from mmh_core.studies.benchmark_run import BenchmarkRun
-from tests.chromium import REPOSITORY, AppServer, ColorScheme, wait_for_app
+from tests.chromium import (
+    PATIENCE,
+    REPOSITORY,
+    AppServer,
+    ColorScheme,
+    sees,
+    wait_for_app,
+)
 
 pytestmark = pytest.mark.browser
 
-#: Long enough for a page on a busy machine with two cores, in milliseconds.
-PATIENCE = 300_000
 HOSTILE = "![x](http://example.org/p.png) <img src=http://example.org/q.png> **a**"
 
 
@@ -25,10 +30,6 @@ def open_page(page: Page, address: str) -> None:
     page.goto(address)
     heading = page.get_by_role("heading", name="Benchmark", exact=True)
     expect(heading).to_be_visible(timeout=PATIENCE)
-
-
-def sees(page: Page, text: str | re.Pattern[str]) -> None:
-    expect(page.get_by_text(text).first).to_be_visible(timeout=PATIENCE)
 
 
 def figure(page: Page, label: str) -> str:

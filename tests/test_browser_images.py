@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.chromium import AppServer, wait_for_app
+from tests.chromium import PATIENCE, AppServer, link, press, sees, wait_for_app
 
 pytestmark = pytest.mark.browser
 
-#: Long enough for a page on a busy machine with two cores, in milliseconds.
-PATIENCE = 300_000
 KINDS = ("duplicate", "template", "overfit", "varied", "open")
 HOSTILE = "![x](http://example.org/p.png) <img src=http://example.org/q.png> **a**"
 
@@ -23,19 +21,6 @@ def open_page(page: Page, address: str) -> None:
     page.set_default_timeout(PATIENCE)
     page.goto(address)
     expect(page.get_by_role("heading", name="Images", exact=True)).to_be_visible(timeout=PATIENCE)
-
-
-def sees(page: Page, text: str | re.Pattern[str]) -> None:
-    expect(page.get_by_text(text).first).to_be_visible(timeout=PATIENCE)
-
-
-def link(page: Page) -> dict[str, str]:
-    """Return the parameters of the address that the page shows."""
-    return {name: values[0] for name, values in parse_qs(urlsplit(page.url).query).items()}
-
-
-def press(page: Page, name: str) -> None:
-    page.get_by_role("button", name=name, exact=True).first.click()
 
 
 def enter(page: Page, name: str, value: int) -> None:

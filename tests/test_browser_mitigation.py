@@ -6,36 +6,19 @@ import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.chromium import AppServer, wait_for_app
+from tests.chromium import PATIENCE, AppServer, link, press, sees, wait_for_app
 
 pytestmark = pytest.mark.browser
-
-#: Long enough for a page on a busy machine with two cores, in milliseconds.
-PATIENCE = 300_000
 
 
 @pytest.fixture
 def page(browser_page: Page) -> Iterator[Page]:
     browser_page.set_default_timeout(PATIENCE)
     yield browser_page
-
-
-def sees(page: Page, text: str | re.Pattern[str]) -> None:
-    expect(page.get_by_text(text).first).to_be_visible(timeout=PATIENCE)
-
-
-def link(page: Page) -> dict[str, str]:
-    """Return the parameters of the address that the page shows."""
-    return {name: values[0] for name, values in parse_qs(urlsplit(page.url).query).items()}
-
-
-def press(page: Page, name: str) -> None:
-    page.get_by_role("button", name=name, exact=True).first.click()
 
 
 def test_a_comparison_from_a_deep_link_to_its_pictures_and_another_one_cancelled(

@@ -7,7 +7,6 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -20,12 +19,20 @@ from mmh_core.store.review_schema import open_queues
 from mmh_core.store.verdict_chain import verify
 from mmh_core.store.verdicts import verdict_rows
 from mmh_core.studies.review_items import run_item
-from tests.chromium import REPOSITORY, AppServer, serve, strangers, wait_for_app
+from tests.chromium import (
+    PATIENCE,
+    REPOSITORY,
+    AppServer,
+    link,
+    sees,
+    serve,
+    strangers,
+    wait_for_app,
+)
 from tests.drawn_runs import HOSTILE, drawn_run
 
 pytestmark = pytest.mark.browser
 
-PATIENCE = 180_000
 ITEMS = 12
 #: A prompt that the embedded model gives back, and ten that it does not.
 COPIED = "view of Mount Arven behind pine trees at sunset"
@@ -55,10 +62,6 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[AppServer, 
         yield server, queue
 
 
-def sees(page: Page, text: str | re.Pattern[str]) -> None:
-    expect(page.get_by_text(text).first).to_be_visible(timeout=PATIENCE)
-
-
 def at_item(page: Page, number: int) -> None:
     expect(page.get_by_role("heading", name=f"Item {number}", exact=True)).to_be_visible(
         timeout=PATIENCE
@@ -67,10 +70,6 @@ def at_item(page: Page, number: int) -> None:
     # Buttons, which listen to the keys, are drawn after the text.
     button = page.get_by_role("button", name=re.compile("^Exact copy|^content_copy"))
     expect(button.first).to_be_enabled(timeout=PATIENCE)
-
-
-def link(page: Page) -> dict[str, str]:
-    return {name: values[0] for name, values in parse_qs(urlsplit(page.url).query).items()}
 
 
 def judge_by_keys(page: Page, keys: str) -> None:
