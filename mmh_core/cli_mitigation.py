@@ -27,7 +27,7 @@ def mitigate(
     out: Annotated[Path, typer.Option(help="Folder for pictures, figures and report.")],
     mitigations: Annotated[
         str, typer.Option(help="What to try as name:strength, separated by commas.")
-    ] = "static_guidance,padding_fix,attention_attenuation",
+    ] = "sparse_repellency,padding_fix,attention_attenuation",
     normal: Annotated[
         list[str] | None, typer.Option(help="A prompt that must not move; may be repeated.")
     ] = None,

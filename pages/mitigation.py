@@ -16,9 +16,12 @@ layout.load_chart_library()
 
 def main() -> None:
     """Draw the page; the imports wait until the title stands, because torch takes its time."""
+    from mmh_core import model_session
     from views.mitigation import form, state
 
     settings, refused = state.restore()
+    if settings.model == model_session.POCKET:
+        model_session.prepare()
     for sentence in refused:
         st.warning(layout.plain(sentence), icon=":material/warning:")
     with st.sidebar, session.told():

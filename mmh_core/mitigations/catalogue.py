@@ -15,6 +15,7 @@ from mmh_core.mitigations.raise_lid import RaiseLid
 from mmh_core.mitigations.random_tokens import RandomTokens
 from mmh_core.mitigations.record import Mitigation
 from mmh_core.mitigations.rewrite import TokenRewrite
+from mmh_core.mitigations.sparse_repellency import SparseRepellency
 
 #: Baselines first; both are always to be drawn beside the others.
 BASELINES = ("none", "random_tokens")
@@ -40,6 +41,7 @@ _SINGLE: dict[str, Mitigation] = {
     "attention_masking": AttentionMasking(),
     "attention_attenuation": AttentionAttenuation(),
     "padding_fix": PaddingFix(),
+    "sparse_repellency": SparseRepellency(),
     "anti_memorization_guidance": AntiMemorizationGuidance(),
 }
 

@@ -163,13 +163,13 @@ class AutomaticChain:
     """
 
     candidates: tuple[Mitigation, ...]
-    strength: float = 12.0
+    strength: float = 13.0
     keep: float = 0.9
     name: str = "automatic_chain"
     label: str = "Automatic"
     reference: str = "the cheapest mitigation that passes"
     strength_label: str = "mitigations tried at most"
-    strengths: tuple[float, ...] = (4.0, 8.0, 12.0)
+    strengths: tuple[float, ...] = (4.0, 8.0, 13.0)
 
     def cost(self, steps: int) -> float:
         """Return what the cheaper half of the candidates and a drawing scan after each cost."""

@@ -45,6 +45,7 @@ FAMILIES = {
     "static_guidance": _GUIDANCE,
     "opposite_guidance": _GUIDANCE,
     "dynamic_guidance": _GUIDANCE,
+    "sparse_repellency": _GUIDANCE,
     "anti_memorization_guidance": _GUIDANCE,
     "noise_adjustment": _NOISE,
     "noise_optimization": _NOISE,

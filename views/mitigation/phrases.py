@@ -26,6 +26,8 @@ DOES = {
     "attention_attenuation": "Flattens attention that sticks to few words, and steers away from "
     "the prompt as it was written.",
     "padding_fix": "Sets the padding behind the prompt to zero.",
+    "sparse_repellency": "Draws once, and where that picture is suspicious again, kept off it; "
+    "needs no training pictures.",
     "anti_memorization_guidance": "Pushes the picture off the nearest training picture while it "
     "is drawn.",
     "automatic_chain": "Tries the cheapest first, looks for copies after each, and stops at the "

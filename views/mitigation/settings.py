@@ -32,7 +32,7 @@ RANDOM = Treatment("random_tokens", MITIGATIONS["random_tokens"].strength)
 OFFERED = tuple(name for name in MITIGATIONS if name not in ("none", "random_tokens"))
 DEFAULT = tuple(
     Treatment(name, MITIGATIONS[name].strength)
-    for name in ("static_guidance", "padding_fix", "attention_attenuation")
+    for name in ("sparse_repellency", "padding_fix", "attention_attenuation")
 )
 FORM = ("prompt", *WHOLE, "guidance", "treatments", "with_normal", "normal")
 _LINKED = 1_500
