@@ -38,26 +38,17 @@ def main() -> None:
 def _job(job: str) -> None:
     """Draw a job of this server: live while it runs, as a result afterwards."""
     from mmh_core import image_session
-    from mmh_core.records import MMHError
+    from views import outcome
     from views.images import jobs, results, state
 
-    try:
-        view = image_session.image_job(job)
-    except MMHError as error:
-        st.error(f"{layout.plain(str(error))} Below is the example.", icon=":material/error:")
-        _example()
-        return
-    if view.record.is_active:
-        jobs.live(job)
-        return
-    if view.record.error is not None:
-        st.error(layout.plain(view.record.error), icon=":material/error:")
-    if view.run is not None:
-        results.result(view.run, state.current(), precomputed=False)
-    elif view.record.state == "cancelled":
-        st.info("This run was cancelled while it waited; nothing was drawn.")
-    else:
-        _example()
+    outcome.draw(
+        job,
+        image_session.image_job,
+        noun="run",
+        live=jobs.live,
+        result=lambda run: results.result(run, state.current(), precomputed=False),
+        example=_example,
+    )
 
 
 def _example() -> None:

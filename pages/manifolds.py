@@ -34,29 +34,16 @@ def main() -> None:
 
 def _job(job: str) -> None:
     """Draw a job of this server: live while it runs, as a result afterwards."""
-    from mmh_core.records import MMHError
-    from views import jobs, results, state
+    from views import jobs, outcome, results, state
 
-    try:
-        view = session.job_view(job)
-    except MMHError as error:
-        st.error(
-            f"{session.unlinked(str(error))} Below is the precomputed run.",
-            icon=":material/error:",
-        )
-        _precomputed()
-        return
-    if view.record.is_active:
-        jobs.live(job)
-        return
-    if view.record.error is not None:
-        st.error(session.unlinked(view.record.error), icon=":material/error:")
-    if view.run is not None:
-        results.result(view.run, state.current(), precomputed=False)
-    elif view.record.state == "cancelled":
-        st.info("This run was cancelled while it waited; nothing was computed.")
-    else:
-        _precomputed()
+    outcome.draw(
+        job,
+        session.job_view,
+        noun="run",
+        live=jobs.live,
+        result=lambda run: results.result(run, state.current(), precomputed=False),
+        example=_precomputed,
+    )
 
 
 def _precomputed() -> None:

@@ -259,7 +259,7 @@ def test_what_is_handed_over_is_what_was_judged_and_opens_elsewhere(
     sound(app.button(key="rv_verify").click().run())
     assert "All 1 rows are as they were recorded" in said(app).replace("\\", "")
     sound(app.button(key="rv_prepare").click().run())
-    files = {name.rsplit(".", 1)[1]: data for name, (data, *_) in kept_files(app).items()}
+    files = {name.rsplit(".", 1)[1]: data for name, data in kept_files(app).items()}
     table = pd.read_parquet(io.BytesIO(files["parquet"]))
     assert list(table[f"verdict of {FIRST}"]) == ["exact copy"] + [""] * 5
     assert table.prompt[1] == HOSTILE
@@ -285,7 +285,7 @@ def test_what_is_handed_over_is_what_was_judged_and_opens_elsewhere(
     assert review_session.run_of(get_item(review_session.queues(), queue.id, 1, "").item)
 
 
-def kept_files(app: AppTest) -> dict[str, tuple[bytes, str, str]]:
+def kept_files(app: AppTest) -> dict[str, bytes]:
     return dict(app.session_state["rv_files"][1])
 
 

@@ -132,7 +132,7 @@ def test_a_case_that_does_not_fit_is_told_and_imported_in_full_or_not_at_all(
 ) -> None:
     app = opened(tab="hand")
     sound(app.button(key="rv_prepare").click().run())
-    [case] = [data for name, (data, *_) in kept_files(app).items() if name.endswith(".zip")]
+    [case] = [data for name, data in kept_files(app).items() if name.endswith(".zip")]
     monkeypatch.setattr(sys, "argv", ["app.py", "--data", str(tmp_path / "elsewhere")])
     filled()
     before = list_queues(review_session.queues())

@@ -10,7 +10,7 @@ import streamlit as st
 from mmh_core import session
 from mmh_core.export import frame_csv
 from mmh_core.studies.manifold_run import ManifoldRun, Snapshot
-from views import layout
+from views import downloads, layout
 from views.settings import command
 
 
@@ -30,34 +30,25 @@ def section(run: ManifoldRun, snapshot: Snapshot) -> None:
     st.code(_link(), language=None, wrap_lines=True)
     layout.heading("Take it with you", "Points, run and settings as files.")
     with st.container(horizontal=True):
-        st.download_button(
+        downloads.offer(
             "Points (CSV)",
+            f"{name}-step-{snapshot.step}.csv",
             lambda: _points(run, snapshot),
-            file_name=f"{name}-step-{snapshot.step}.csv",
-            mime="text/csv",
-            icon=":material/download:",
-            key="mf_csv",
-            on_click="ignore",
+            "mf_csv",
             help="Training points and samples of the step shown, with LID and verdict",
         )
-        st.download_button(
+        downloads.offer(
             "Whole run (safetensors)",
+            f"{name}.safetensors",
             lambda: session.run_bytes(run),
-            file_name=f"{name}.safetensors",
-            mime="application/octet-stream",
-            icon=":material/download:",
-            key="mf_run",
-            on_click="ignore",
+            "mf_run",
             help="Everything on this page, to open in Python with mmh_core.store.archive",
         )
-        st.download_button(
+        downloads.offer(
             "Settings (JSON)",
+            f"{name}.json",
             json.dumps(asdict(run.config), indent=2).encode(),
-            file_name=f"{name}.json",
-            mime="application/json",
-            icon=":material/download:",
-            key="mf_json",
-            on_click="ignore",
+            "mf_json",
         )
 
 

@@ -13,7 +13,7 @@ from mmh_core.memorization import MEMORIZED, VERDICTS, explain
 from mmh_core.plots import curves, theme
 from mmh_core.plots.points import PointPlace, point_of
 from mmh_core.studies.manifold_run import STATUSES, ManifoldRun, Snapshot
-from views import layout, words
+from views import downloads, layout, words
 from views.state import key
 
 _MOST_ROWS = 500
@@ -185,13 +185,11 @@ def selection(run: ManifoldRun, snapshot: Snapshot) -> None:
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="center"):
             st.markdown(f"**{words.plural(len(many), 'point')} selected**")
-            st.download_button(
+            downloads.offer(
                 "Download as CSV",
+                f"{run.config.manifold}-selection.csv",
                 frame_csv(table).encode(),
-                file_name=f"{run.config.manifold}-selection.csv",
-                mime="text/csv",
-                icon=":material/download:",
-                key="mf_selection_csv",
+                "mf_selection_csv",
             )
             st.button("Clear", icon=":material/close:", key="mf_clear", on_click=_clear)
         st.dataframe(table.head(_MOST_ROWS), hide_index=True, height=220)

@@ -9,7 +9,7 @@ import streamlit as st
 from mmh_core.export import frame_csv
 from mmh_core.plots import benchmark as plots
 from mmh_core.studies.benchmark_run import BenchmarkRun, DetectorRow
-from views import layout, words
+from views import downloads, layout, words
 from views.benchmark import state
 from views.benchmark.combined import combined
 from views.benchmark.published import published
@@ -138,14 +138,11 @@ def _table(run: BenchmarkRun) -> None:
                 for kind, _ in run.rows[0].kinds
             },
         )
-        st.download_button(
+        downloads.offer(
             "Table (CSV)",
+            f"benchmark-{run.model}.csv",
             lambda: frame_csv(run.frame()).encode(),
-            file_name=f"benchmark-{run.model}.csv",
-            mime="text/csv",
-            icon=":material/download:",
-            key="bm_csv",
-            on_click="ignore",
+            "bm_csv",
         )
 
 

@@ -8,7 +8,7 @@ from mmh_core import model_session
 from mmh_core.export import frame_csv
 from mmh_core.report import image_command, image_report, run_zip
 from mmh_core.studies.image_run import ImageRun
-from views import layout
+from views import downloads, layout
 from views.images import state
 
 
@@ -41,33 +41,24 @@ def _downloads(run: ImageRun, command: str) -> None:
     # Named after model and seed alone: a prompt may hold what no file name should.
     name = f"{run.model.replace('/', '-')}-seed-{run.config.seeds[0]}"
     with st.container(horizontal=True):
-        st.download_button(
+        downloads.offer(
             "Report (HTML)",
+            f"{name}.html",
             lambda: image_report(run, command).encode(),
-            file_name=f"{name}.html",
-            mime="text/html",
-            icon=":material/description:",
-            key="im_report",
-            on_click="ignore",
+            "im_report",
             help="Pictures, neighbors, curves and verdicts on one page",
         )
-        st.download_button(
+        downloads.offer(
             "Whole run (zip)",
+            f"{name}.zip",
             lambda: run_zip(run, command),
-            file_name=f"{name}.zip",
-            mime="application/zip",
-            icon=":material/folder_zip:",
-            key="im_zip",
-            on_click="ignore",
+            "im_zip",
             help="All pictures as PNG, the figures as JSON and CSV, the report",
         )
-        st.download_button(
+        downloads.offer(
             "Figures (CSV)",
+            f"{name}.csv",
             lambda: frame_csv(run.frame()).encode(),
-            file_name=f"{name}.csv",
-            mime="text/csv",
-            icon=":material/download:",
-            key="im_csv",
-            on_click="ignore",
+            "im_csv",
             help="One row per picture: settings, LID, copies, verdict",
         )

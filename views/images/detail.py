@@ -11,7 +11,7 @@ from torch import Tensor
 from mmh_core.picture_files import about_of, png_bytes
 from mmh_core.plots import images
 from mmh_core.studies.image_run import ImageRun, NormalPrompts, PictureResult
-from views import layout, words
+from views import downloads, layout, words
 from views.images import compare, phrases, show, state
 
 
@@ -55,14 +55,11 @@ def stepper(run: ImageRun, chosen: PictureResult) -> None:
             on_click=state.draw_another,
             args=(replace(run.config, prompts=(chosen.prompt,)),),
         )
-        st.download_button(
+        downloads.offer(
             "PNG",
+            f"{run.model.replace('/', '-')}-seed-{chosen.seed}.png",
             lambda: png_bytes(chosen.picture, about_of(run, chosen)),
-            file_name=f"{run.model.replace('/', '-')}-seed-{chosen.seed}.png",
-            mime="image/png",
-            icon=":material/download:",
-            key="im_png",
-            on_click="ignore",
+            "im_png",
             help="The picture with prompt, seed, settings, model digest and LID inside; drop it "
             "into Audit a picture to get them back",
         )

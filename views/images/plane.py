@@ -11,7 +11,7 @@ from mmh_core.plots import images
 from mmh_core.records import MMHError
 from mmh_core.studies.image_map import PictureMap
 from mmh_core.studies.image_run import ImageRun
-from views import job_panel, layout, words
+from views import downloads, job_panel, layout, words
 from views.images import show
 from views.images.settings import Settings
 from views.images.state import key
@@ -101,14 +101,11 @@ def _selection(run: ImageRun, found: PictureMap) -> None:
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="center"):
             st.markdown(f"**{words.plural(len(table), 'picture')} selected**")
-            st.download_button(
+            downloads.offer(
                 "Download as CSV",
+                "pictures-selected.csv",
                 frame_csv(table).encode(),
-                file_name="pictures-selected.csv",
-                mime="text/csv",
-                icon=":material/download:",
-                key="im_selection_csv",
-                on_click="ignore",
+                "im_selection_csv",
             )
             st.button("Clear", icon=":material/close:", key="im_clear", on_click=_clear)
         if len(table) > _MOST_ROWS:

@@ -12,7 +12,7 @@ from mmh_core.report.mitigations import (
     mitigation_report,
 )
 from mmh_core.studies.mitigation_run import MitigationRun
-from views import layout
+from views import downloads, layout
 from views.mitigation import state
 
 
@@ -33,33 +33,24 @@ def section(run: MitigationRun) -> None:
     st.code(command, language=None, wrap_lines=True)
     layout.heading("Take it with you", "Figures and pictures as files.")
     with st.container(horizontal=True):
-        st.download_button(
+        downloads.offer(
             "Figures (CSV)",
+            f"{name}.csv",
             lambda: frame_csv(run.frame()).encode(errors="replace"),
-            file_name=f"{name}.csv",
-            mime="text/csv",
-            icon=":material/download:",
-            key="mi_csv",
-            on_click="ignore",
+            "mi_csv",
             help="One row per picture: treatment, prompt in force, copies, alignment, LID",
         )
-        st.download_button(
+        downloads.offer(
             "Report (HTML)",
+            f"{name}.html",
             lambda: mitigation_report(run, command).encode(errors="replace"),
-            file_name=f"{name}.html",
-            mime="text/html",
-            icon=":material/description:",
-            key="mi_html",
-            on_click="ignore",
+            "mi_html",
             help="One page that opens anywhere, without a network",
         )
-        st.download_button(
+        downloads.offer(
             "Everything (zip)",
+            f"{name}.zip",
             lambda: zipped(mitigation_files(run, command)),
-            file_name=f"{name}.zip",
-            mime="application/zip",
-            icon=":material/folder_zip:",
-            key="mi_zip",
-            on_click="ignore",
+            "mi_zip",
             help="All pictures as PNG, all figures as JSON, the table and the page",
         )

@@ -11,7 +11,7 @@ from mmh_core.records import MMHError
 from mmh_core.store.case_tables import queue_csv
 from mmh_core.store.review_records import QueueRecord
 from mmh_core.store.verdict_chain import verify
-from views import layout
+from views import downloads, layout
 from views.review import state
 from views.review.state import key
 
@@ -44,16 +44,8 @@ def _files(queue: QueueRecord) -> None:
     made = st.session_state.get(key("files"))
     if made is None or made[0] != queue.id:
         return
-    for name, (data, mime, icon) in made[1].items():
-        st.download_button(
-            name,
-            data,
-            file_name=name,
-            mime=mime,
-            icon=icon,
-            key=f"rv_download_{name.rsplit('.', 1)[1]}",
-            on_click="ignore",
-        )
+    for name, data in made[1].items():
+        downloads.offer(name, name, data, f"rv_download_{name.rsplit('.', 1)[1]}")
     for sentence in made[2]:
         st.caption(sentence)
 
@@ -63,22 +55,10 @@ def _prepare(queue: QueueRecord) -> None:
     stem = re.sub(r"[^A-Za-z0-9]+", "-", queue.name).strip("-").lower()[:60] or "queue"
     case, missing = review_session.case_bytes(queue.id)
     files = {
-        f"{stem}.html": (
-            review_session.report_page(queue.id).encode(),
-            "text/html",
-            ":material/description:",
-        ),
-        f"{stem}.csv": (
-            queue_csv(review_session.queues(), queue.id).encode("utf-8-sig"),
-            "text/csv",
-            ":material/table:",
-        ),
-        f"{stem}.parquet": (
-            review_session.parquet_bytes(queue.id),
-            "application/vnd.apache.parquet",
-            ":material/table:",
-        ),
-        f"{stem}.zip": (case, "application/zip", ":material/folder_zip:"),
+        f"{stem}.html": review_session.report_page(queue.id).encode(),
+        f"{stem}.csv": queue_csv(review_session.queues(), queue.id).encode("utf-8-sig"),
+        f"{stem}.parquet": review_session.parquet_bytes(queue.id),
+        f"{stem}.zip": case,
     }
     said = ["The zip is the whole case: another installation can import it and verify its log."]
     if missing:
