@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mmh_core.mitigations.correction import corrected
 from mmh_core.mitigations.record import NOTHING, Given, Mitigated, steered
 from mmh_core.records import MMHError
 from mmh_core.retrieval.embedders import Embedder
 from mmh_core.retrieval.index import Index, check_same_embedder, search
+from mmh_core.text_to_image.generation import answering
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Branches, Mixing, Request
 
@@ -83,8 +83,19 @@ class Push:
     threshold: float
 
     def mix(self, branches: Branches) -> Tensor:
-        """Return the guided output with its `x0_hat` pushed, in the network's own terms."""
-        return corrected(self.model, branches, self.pushed)
+        """Return the guided output with its `x0_hat` corrected, in the network's own terms."""
+        output = branches.guided(branches.scale)
+        said = answering(self.model, output)
+        x0_hat = said.x0(branches.x_t, branches.t)
+        pushed = self.pushed(x0_hat)
+        times = said.times(branches.t, x0_hat)
+        alpha = said.schedule.alpha(times)[:, None, None, None]
+        sigma = said.schedule.sigma(times)[:, None, None, None]
+        # Only what moved is computed again: there is no rounding where nothing is pushed.
+        eps = (branches.x_t - alpha * pushed) / sigma
+        again = said.target_of(pushed, eps, times).to(output.dtype)
+        moved = (pushed != x0_hat).flatten(1).any(1)[:, None, None, None]
+        return torch.where(moved, again, output)
 
     def pushed(self, x0_hat: Tensor) -> Tensor:
         """Return latents (B, C, h, w) after one push each where it is needed."""

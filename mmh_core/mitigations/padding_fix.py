@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from mmh_core.mitigations.record import (
     NOTHING,
     Given,
@@ -41,15 +43,24 @@ class PaddingFix:
     def apply(self, model: TextToImage, request: Request, *, given: Given = NOTHING) -> Mitigated:
         """Return the request with a changed embedding; MMHError for other encoders."""
         check_share(self.strength)
-        check_end_padding(model, "The padding fix")
-        padding = padding_rows(model, request.prompt)
-        zeroed = padding[: round(self.strength * len(padding))]
-        embedding = embeddings(model, request)[0].clone()
-        embedding[:, zeroed] = 0
+        embedding = without_padding(model, request, self.strength)
+        padding = len(padding_rows(model, request.prompt))
         return Mitigated(
             steered(request, embedding=embedding),
             request.prompt,
-            f"{len(zeroed)} of the {len(padding)} padding rows of the prompt's embedding were set "
-            "to zero.",
+            f"{round(self.strength * padding)} of the {padding} padding rows of the prompt's "
+            "embedding were set to zero.",
             forwards_per_step=branches_per_step(request),
         )
+
+
+def without_padding(model: TextToImage, request: Request, share: float = 1.0) -> Tensor:
+    """Return the prompt's embedding with the first `share` of its padding rows at zero.
+
+    MMHError for an encoder whose padding is not the end token.
+    """
+    check_end_padding(model, "The padding fix")
+    padding = padding_rows(model, request.prompt)
+    embedding = embeddings(model, request)[0].clone()
+    embedding[:, padding[: round(share * len(padding))]] = 0
+    return embedding

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from mmh_core.mitigations.lid_loss import drawn_latents
+from mmh_core.mitigations.padding_fix import PaddingFix
 from mmh_core.mitigations.record import NOTHING, Given, Scan
-from mmh_core.mitigations.sparse_repellency import SparseRepellency, out_of_cones
-from mmh_core.text_to_image.generation import draw, generate
+from mmh_core.mitigations.sparse_repellency import (
+    Repellency,
+    SparseRepellency,
+    _smallest_positive_root,
+    share_to_leave,
+)
+from mmh_core.records import MMHError
+from mmh_core.text_to_image.generation import answering, draw, generate
 from mmh_core.text_to_image.model import TextToImage
-from mmh_core.text_to_image.requests import Request
+from mmh_core.text_to_image.requests import Branches, Request
 from tests.mitigations.conftest import ModelOf, request_for
 
 KINDS = pytest.mark.parametrize("kind", ["tiny", "tiny-v"])
@@ -45,95 +54,139 @@ def near(reference: Tensor, degrees: list[float]) -> Tensor:
     return rows.view(len(degrees), *reference.shape[1:])
 
 
-def test_a_row_in_the_cone_moves_to_the_nearest_point_of_its_surface() -> None:
+def test_the_share_is_where_the_way_leaves_the_cone() -> None:
+    """From 0 straight towards 90 degrees: tan(angle) = s / (1 - s)."""
     reference = normal(1, 3, 4, 4)
-    x = near(reference, [10.0, 40.0, 70.0]) + 2.0
-    moved = out_of_cones(x, reference, math.cos(math.pi / 3))
-    found = torch.rad2deg(torch.arccos(cosines(moved, reference)[:, 0]))
-    torch.testing.assert_close(found, torch.tensor([60.0, 60.0, 70.0], dtype=torch.float64))
-    # The way to a ray at the angle d is the length times sin(d).
-    length = float(centered(reference).norm())
-    ways = (moved - x).flatten(1).norm(dim=1)
-    expected = [length * math.sin(math.radians(d)) for d in (50.0, 20.0, 0.0)]
-    torch.testing.assert_close(ways, torch.tensor(expected, dtype=torch.float64))
-    # Brightness stays, and what is outside stays to the last bit.
-    torch.testing.assert_close(moved.mean((2, 3)), x.mean((2, 3)))
-    assert torch.equal(moved[2], x[2])
+    x, towards = near(reference, [0.0]), near(reference, [90.0])
+    for degrees in (10.0, 30.0, 45.0, 60.0):
+        share = share_to_leave(x, towards, reference, math.cos(math.radians(degrees)))
+        tangent = math.tan(math.radians(degrees))
+        assert float(share) == pytest.approx(tangent / (1 + tangent))
 
 
-def test_no_other_point_of_the_surface_is_nearer() -> None:
-    reference = normal(1, 1, 2, 2)
-    x = near(reference, [25.0])
-    best = float((out_of_cones(x, reference, 0.5) - x).norm())
-    z = centered(reference) / centered(reference).norm()
-    for seed in range(200):
-        w = centered(normal(1, 1, 2, 2, seed=seed))
-        w = w - (w @ z.T) * z
-        ray = 0.5 * z + math.sqrt(0.75) * w / w.norm()
-        away = (centered(x) - (centered(x) @ ray.T) * ray).norm()
-        assert float(away) >= best - 1e-9
+@pytest.mark.parametrize("cosine", [0.95, 0.8, 0.3])
+def test_at_the_share_the_cosine_is_the_one_allowed_and_before_it_more(cosine: float) -> None:
+    references = normal(2, 3, 4, 4)
+    x = near(references[1:], [1.0, 8.0, 15.0]) + 4.0
+    towards = 2 * normal(3, 3, 4, 4, seed=8)
+    share = share_to_leave(x, towards, references[1:], cosine)[:, None, None, None]
+    assert bool(((share > 0) & (share < 2)).all())
+    found = cosines(x + share * (towards - x), references[1:])
+    torch.testing.assert_close(found, torch.full_like(found, cosine))
+    for part in (0.0, 0.3, 0.6, 0.99):
+        assert bool((cosines(x + part * share * (towards - x), references[1:]) > cosine).all())
+    # The nearest of several references is the one to leave.
+    both = share_to_leave(x, towards, references, cosine)
+    torch.testing.assert_close(both, share.flatten())
 
 
-def test_overshoot_lengthens_the_way() -> None:
+def test_what_is_outside_goes_no_way_and_what_has_no_way_out_all_of_it() -> None:
     reference = normal(1, 3, 4, 4)
-    x = near(reference, [5.0, 30.0])
-    once, more = (out_of_cones(x, reference, 0.8, overshoot) for overshoot in (1.0, 1.6))
-    torch.testing.assert_close(more - x, 1.6 * (once - x))
+    outside = share_to_leave(near(reference, [61.0, 180.0]), 5 * reference, reference, 0.5)
+    assert outside.tolist() == [0.0, 0.0]
+    x = near(reference, [10.0])
+    # Towards more of the same, and nowhere at all.
+    for towards in (x + reference, x):
+        assert share_to_leave(x, towards, reference, 0.5).tolist() == [math.inf]
 
 
 def test_brightness_and_contrast_do_not_lead_out_of_a_cone() -> None:
-    """What a ball around the reference would let pass is still moved."""
+    """What would leave a ball around the reference is still in the cone."""
     reference = normal(1, 3, 4, 4)
     shift = torch.tensor([5.0, -3.0, 0.5], dtype=torch.float64)[None, :, None, None]
-    for changed in (reference + shift, 0.3 * reference, 3 * reference + shift):
-        nudged = changed + 0.05 * normal(1, 3, 4, 4, seed=6)
-        assert float(cosines(nudged, reference)) > 0.9
-        moved = out_of_cones(nudged, reference, 0.9)
-        assert float(cosines(moved, reference)) == pytest.approx(0.9)
+    towards = near(reference, [90.0])
+    plain = share_to_leave(reference, towards, reference, 0.8)
+    assert float(plain) > 0
+    shifted = share_to_leave(reference + shift, towards, reference, 0.8)
+    torch.testing.assert_close(shifted, plain)
+    louder = share_to_leave(3 * reference, 3 * towards, reference, 0.8)
+    torch.testing.assert_close(louder, plain)
 
 
-def test_the_nearest_reference_repels() -> None:
-    references = normal(3, 3, 4, 4)
-    x = near(references[1:2], [20.0])
-    alone = out_of_cones(x, references[1:2], 0.7)
-    assert torch.equal(out_of_cones(x, references, 0.7), alone)
+def test_what_has_no_contrast_is_in_no_cone_and_around_none() -> None:
+    reference, flat = normal(1, 3, 4, 4), torch.ones(1, 3, 4, 4, dtype=torch.float64)
+    towards = near(reference, [90.0])
+    assert share_to_leave(flat, towards, reference, 0.9).tolist() == [0.0]
+    assert share_to_leave(reference, towards, flat, 0.9).tolist() == [0.0]
+    both = share_to_leave(reference, towards, torch.cat([flat, reference]), 0.9)
+    torch.testing.assert_close(both, share_to_leave(reference, towards, reference, 0.9))
 
 
-def test_a_row_on_the_axis_stays_finite() -> None:
-    reference = normal(1, 3, 4, 4)
-    moved = out_of_cones(reference, reference, 0.9)
-    assert bool(torch.isfinite(moved).all())
-    assert float(centered(moved).norm()) < float(centered(reference).norm())
-    flat = torch.ones(1, 3, 4, 4, dtype=torch.float64)
-    assert torch.equal(out_of_cones(flat, reference, 0.9), flat)
-    assert torch.equal(out_of_cones(reference, flat, 0.9), reference)
+def test_the_smallest_positive_root_of_every_kind_of_quadratic() -> None:
+    """Two positive roots, one of each sign, none; a line, a constant, and what would cancel."""
+    rows = [
+        ((1.0, -3.0, 2.0), 1.0),
+        ((-1.0, 0.0, 4.0), 2.0),
+        ((-1.0, -3.0, 4.0), 1.0),
+        ((1.0, 3.0, 2.0), math.inf),
+        ((0.0, -2.0, 1.0), 0.5),
+        ((0.0, 2.0, 1.0), math.inf),
+        ((0.0, 0.0, 1.0), math.inf),
+        ((1e-20, -1.0, 0.5), 0.5),
+        ((-1e-20, -1.0, 0.5), 0.5),
+        ((1.0, -2.0, 1.0 + 1e-15), 1.0),
+    ]
+    a, b, c = torch.tensor([row for row, _ in rows], dtype=torch.float64).unbind(1)
+    found = _smallest_positive_root(a, b, c)
+    torch.testing.assert_close(found, torch.tensor([s for _, s in rows], dtype=torch.float64))
 
 
 @KINDS
 @pytest.mark.parametrize("guidance", [3.0, 1.0])
-def test_each_step_aims_outside_the_cone(model_of: ModelOf, kind: str, guidance: float) -> None:
-    """In the record of a step, `x0_hat` is what the corrected output aims at."""
+def test_each_step_aims_where_the_way_without_padding_leaves_the_cone(
+    model_of: ModelOf, kind: str, guidance: float
+) -> None:
+    """In the record of a step, `x0_hat` is what the mixed output aims at."""
     model = model_of(kind)
     request = request_for(model, guidance=guidance)
     first, _ = drawn_latents(model, request)
-    out = SparseRepellency(0.5, 1.0).apply(model, request)
-    moved = 0
+    chosen = SparseRepellency(0.3, overshoot=1.0, farthest=1e6)
+    out = chosen.apply(model, request)
+    padded = PaddingFix(1.0).apply(model, request).request.steering
+    assert padded is not None and padded.embedding is not None
+    left = 0
     for step in generate(model, out.request):
         assert step.eps_u is not None
-        eps = step.eps_u + guidance * (step.eps_c - step.eps_u)
         time = torch.tensor(step.t, dtype=torch.float64)
         alpha, sigma = float(model.schedule.alpha(time)), float(model.schedule.sigma(time))
+        eps = step.eps_u + guidance * (step.eps_c - step.eps_u)
         plain = (step.x_t - sigma * eps) / alpha
-        aimed = out_of_cones(plain, first, 0.5)
+        was_in = cosines(plain, first).amax(1) > 0.7
+        left += int(was_in.sum())
         # Where alpha is small x0_hat is large and its rounding with it.
-        torch.testing.assert_close(step.x0_hat, aimed, rtol=1e-2, atol=2e-2)
-        moved += int((cosines(plain, first).amax(1) > 0.5).sum())
-        assert float(cosines(step.x0_hat, first).amax()) < 0.51
-    assert moved > 0
+        close = {"rtol": 1e-2, "atol": 2e-2}
+        torch.testing.assert_close(step.x0_hat[~was_in], plain[~was_in], **close)
+        reached = cosines(step.x0_hat, first).amax(1)[was_in]
+        torch.testing.assert_close(reached, torch.full_like(reached, 0.7), **close)
+    assert left > 0
 
 
-def test_what_is_unlike_the_first_picture_is_left_alone(model_of: ModelOf) -> None:
+@pytest.mark.parametrize(("overshoot", "farthest"), [(1.0, 5.0), (1.6, 5.0), (50.0, 1.25)])
+def test_the_mixture_goes_further_than_it_must_but_not_beyond_the_farthest(
+    model_of: ModelOf, overshoot: float, farthest: float
+) -> None:
     model = model_of("tiny")
+    shape = (2, 4, 4, 4)
+    first, x_t, without, with_prompt, asked = (normal(*shape, seed=i).float() for i in range(5))
+    branches = Branches(
+        0.5, x_t, without, with_prompt, torch.ones(2), 3.0, lambda embedding: asked
+    )
+    zeroed = torch.zeros(1, 16, 8)
+    output, other = without + 3 * (with_prompt - without), without + 3 * (asked - without)
+    # Around what the step would have drawn every row is in a cone.
+    x0 = answering(model, output).x0(x_t, 0.5) + 0.1 * first
+    repellency = Repellency(model, zeroed, x0, 0.9, overshoot, farthest)
+    moved = (repellency.mix(branches) - output).flatten(1).norm(dim=1)
+    least = (Repellency(model, zeroed, x0, 0.9, 1.0, 1e9).mix(branches) - output).flatten(1)
+    whole = (other - output).flatten(1).norm(dim=1)
+    expected = torch.minimum(overshoot * least.norm(dim=1), farthest * whole)
+    torch.testing.assert_close(moved, expected, rtol=1e-4, atol=1e-5)
+    assert bool((moved > 0).all())
+
+
+@KINDS
+def test_what_is_unlike_the_first_picture_is_left_alone(model_of: ModelOf, kind: str) -> None:
+    model = model_of(kind)
     request = request_for(model)
     # No picture has a cosine above 1 with another.
     out = SparseRepellency(0.0).apply(model, request)
@@ -147,8 +200,19 @@ def test_latents_at_hand_spare_the_first_drawing(model_of: ModelOf) -> None:
     alone = SparseRepellency(0.4).apply(model, request, given=NOTHING)
     helped = SparseRepellency(0.4).apply(model, request, given=Given(latents=first))
     assert (alone.forwards, helped.forwards) == (forwards, 0.0)
+    assert alone.forwards_per_step == 3.0
     assert torch.equal(draw(model, alone.request), draw(model, helped.request))
     assert not torch.equal(draw(model, alone.request), draw(model, request))
+
+
+def test_a_prompt_without_padding_and_another_padding_are_refused(model_of: ModelOf) -> None:
+    model = model_of("tiny")
+    with pytest.raises(MMHError, match="no padding to forget: shorten it"):
+        SparseRepellency().apply(model, request_for(model, prompt="x" * 40))
+    tokenizer: Any = copy.deepcopy(model.tokenizer)
+    tokenizer.pad_token = "!"
+    with pytest.raises(MMHError, match="padded with the end token"):
+        SparseRepellency().apply(replace(model, tokenizer=tokenizer), request_for(model))
 
 
 def scanned(model: TextToImage, request: Request, score: float) -> tuple[bool, float, str]:
@@ -168,7 +232,7 @@ def test_a_request_that_the_detector_passes_is_left_alone(model_of: ModelOf) -> 
     assert said == "Nothing was repelled: the score 0.49 is below the threshold 0.5."
     kept, forwards, said = scanned(model, request, 0.5)
     assert (kept, forwards) == (False, 7.0)
-    assert said.endswith("latents' cosine exceeded 0.9.")
+    assert said.endswith("latents below 0.9.")
 
 
 def test_a_strength_outside_its_range_is_refused(model_of: ModelOf) -> None:
