@@ -31,7 +31,9 @@ _MAIN = (
 
 def benchmark_tables(found: MitigationBenchmark) -> str:
     """Return the tables of a benchmark as Markdown, each with a sentence on what is counted."""
+    from mmh_core.mitigations.catalogue import mitigation
     from mmh_core.studies.mitigation_benchmark_rows import (
+        MOVERS,
         attribution_rows,
         benchmark_rows,
         correlation,
@@ -41,7 +43,8 @@ def benchmark_tables(found: MitigationBenchmark) -> str:
 
     rows = benchmark_rows(found)
     good = [f"{row.label} {row.treatment.strength:g}" for row in rows if meets(row)]
-    link = correlation(found.test)
+    link, asked = correlation(found.test), correlation(found.test, ("none", *MOVERS))
+    movers = " and ".join(mitigation(name).label for name in MOVERS)
     kinds = ", ".join(sorted({one.kind for one in found.captions.test}))
     blocks = [
         _table(_MAIN, [_main_cells(row) for row in rows]),
@@ -54,7 +57,9 @@ def benchmark_tables(found: MitigationBenchmark) -> str:
         f"{', '.join(good) if good else 'none'} ({len(good)}).",
         f"Rank correlation over {link.cells} cells between the rise of LID and the fall of the "
         f"share of copies: {_interval(link.share)}; and the fall of similarity to the nearest: "
-        f"{_interval(link.similarity)}.",
+        f"{_interval(link.similarity)}. Over the {asked.cells} cells without {movers}, which move "
+        f"the picture and not what the model is asked: {_interval(asked.share)} and "
+        f"{_interval(asked.similarity)}.",
         _table(
             ("normal captions", "alignment, change", "seed agreement, change", "pictures changed"),
             [_normal_cells(row) for row in normal_rows(found)],
@@ -84,6 +89,7 @@ def benchmark_tables(found: MitigationBenchmark) -> str:
 def benchmark_summary(found: MitigationBenchmark) -> dict[str, Any]:
     """Return all figures of a benchmark as records and plain values."""
     from mmh_core.studies.mitigation_benchmark_rows import (
+        MOVERS,
         attribution_rows,
         benchmark_rows,
         correlation,
@@ -102,6 +108,7 @@ def benchmark_summary(found: MitigationBenchmark) -> dict[str, Any]:
         "chosen": [asdict(one) for one in found.chosen],
         "rows": [asdict(row) | {"meets": meets(row)} for row in rows],
         "correlation": asdict(correlation(found.test)),
+        "correlation_of_what_is_asked": asdict(correlation(found.test, ("none", *MOVERS))),
         "normal": [asdict(row) for row in normal_rows(found)],
         "attribution": [asdict(row) for row in attribution_rows(found)],
         "cells": [cell for record in found.test for cell in _cells(record)],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,6 +25,8 @@ from mmh_core.studies.mitigation_table import (
 
 #: What a mitigation has to do: copies from at least, to at most, alignment kept at least.
 FROM, TO, KEPT = 0.9, 0.1, 0.9
+#: They move the picture in the making and leave alone what the model is asked.
+MOVERS = ("anti_memorization_guidance", "sparse_repellency")
 #: Descriptors of equal pictures agree to this, from rounding in float32.
 _SAME = 1 - 1e-5
 #: Means of shares in float32 miss a tenth by less.
@@ -92,9 +94,11 @@ def meets(row: BenchmarkRow) -> bool:
     return done and row.alignment.value >= KEPT - _ROUNDING
 
 
-def correlation(records: Sequence[CaptionRecord]) -> Correlation:
-    """Return how the fall of copying goes with the rise of LID over all cells but `none`."""
-    parts = [_falls(record) for record in records]
+def correlation(
+    records: Sequence[CaptionRecord], left_out: Collection[str] = ("none",)
+) -> Correlation:
+    """Return how the fall of copying goes with the rise of LID over all cells but some."""
+    parts = [_falls(record, left_out) for record in records]
     cells = torch.cat(parts) if parts else torch.empty(0, 3)
 
     def spearman(drawn: Tensor, column: int) -> float:
@@ -116,9 +120,13 @@ def correlation(records: Sequence[CaptionRecord]) -> Correlation:
     return Correlation(interval(0), interval(1), len(cells))
 
 
-def _falls(record: CaptionRecord) -> Tensor:
-    """Return (T, 3): fall of the share of copies, fall of similarity, rise of LID."""
-    rows = [i for i in range(1, len(record.treatments)) if not record.refused[i]]
+def _falls(record: CaptionRecord, left_out: Collection[str]) -> Tensor:
+    """Return (N, 3): fall of the share of copies, fall of similarity, rise of LID."""
+    rows = [
+        i
+        for i, treatment in enumerate(record.treatments)
+        if treatment.mitigation not in left_out and not record.refused[i]
+    ]
     found = [
         [
             float(record.copied[0].mean() - record.copied[i].mean()),
