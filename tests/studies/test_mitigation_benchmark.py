@@ -234,8 +234,8 @@ def test_the_correlation_is_between_falling_copies_and_rising_lid() -> None:
         record("d", [1, 0.3, 0.8], [0.9, 0.5, 0.7], [2, 0, 5]),
     ]
     assert correlation(mixed).share.value < 0
-    found = correlation(mixed, ("none", "random_tokens"))
-    assert (found.cells, found.share.value) == (2, pytest.approx(1))
+    found = correlation([*mixed, *mixed], ("none", "random_tokens"))
+    assert (found.cells, found.share.value) == (4, pytest.approx(1))
 
 
 def test_a_refusal_in_the_calibration_counts_as_copies() -> None:
