@@ -10,6 +10,7 @@ Span = tuple[float, float, float]
 _Box = tuple[float, float, float, float]
 
 _LETTER, _LINE = 6.3, 14.0
+_LABEL = 4.0
 #: Where a label may stand, best first: name, and its lower left corner in widths and lines.
 _SPOTS = {
     "middle right": (0.0, -0.5),
@@ -29,8 +30,10 @@ def label_places(
     """Choose for each label, in turn, the spot that covers least of what is there and is inside.
 
     A cross is where a mark and its whiskers lie, along x and along y; `width` is that of the plane
-    in pixels. Returns Plotly's names of positions.
+    in pixels. Another label covered counts `_LABEL` times a whisker. Returns Plotly's names of
+    positions.
     """
+    labels: list[_Box] = []
     taken: list[_Box] = []
     for (x, left, right), (y, low, high) in crosses:
         taken.append((x - 8, y - 8, x + 8, y + 8))
@@ -44,10 +47,11 @@ def label_places(
             left, low = x + right_by * length + gap, y + up_by * _LINE
             box = (left, low, left + length, low + _LINE)
             cost = sum(_overlap(box, other) for other in taken)
+            cost += _LABEL * sum(_overlap(box, other) for other in labels)
             cost += _LINE * (max(0.0, -box[0]) + max(0.0, box[2] - width))
             if cost < least - 1e-9:
                 least, best = cost, (spot, box)
-        taken.append(best[1])
+        labels.append(best[1])
         chosen.append(best[0])
     return chosen
 

@@ -16,7 +16,7 @@ from mmh_core.studies.mitigation_table import Compared, Interval, TreatmentRow
 
 _HEIGHT = 430
 #: The size of the plane in pixels that labels are laid out for; a wider window only spreads them.
-_PLANE = (640.0, 330.0)
+_PLANE = (490.0, 330.0)
 
 
 @dataclass(frozen=True)
