@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,20 +17,21 @@ from mmh_core.mitigations.catalogue import MITIGATIONS
 from mmh_core.mitigations.endpoint import Endpoint
 from mmh_core.mitigations.wording import Word
 from mmh_core.records import MMHError
+from mmh_core.retrieval.copy_evidence import CopyKind
 from mmh_core.retrieval.embedders import PixelEmbedder, embed_all
 from mmh_core.retrieval.index import build_index
 from mmh_core.retrieval.training_pictures import training_pictures
 from mmh_core.store.archive import load_record, save_record
 from mmh_core.studies.image_reference import Reference
 from mmh_core.studies.image_run import ImageConfig, ImageRun
-from mmh_core.studies.mitigation_run import MitigationConfig, MitigationRun, Treatment
+from mmh_core.studies.mitigation_run import Cell, MitigationConfig, MitigationRun, Treatment
 from mmh_core.studies.token_study import ASKED, with_word, without_word, word_at
 from mmh_core.text_to_image.model import TextToImage
 from tests.cure_runs import cure_run
 from tests.mitigation_runs import HOSTILE, PROMPT, REFUSAL, REWRITE, STATIC, comparison, token_run
 from tests.retrieval.drawings import THRESHOLDS, drawings, labels
 from tests.text_to_image.conftest import ModelOf, folder_of, model_of
-from views.mitigation.phrases import DOES
+from views.mitigation.phrases import DOES, disguised
 from views.mitigation.settings import (
     OFFERED,
     Settings,
@@ -143,6 +145,50 @@ def test_the_page_opens_on_the_precomputed_comparison(app: AppTest) -> None:
     assert any("abab" in c.value for c in app.caption)
     # The table: the difference to none with its interval.
     assert "-0.320 [-0.380, -0.260]" in shown and "-100 [-100, -100] points" in shown
+
+
+def test_a_copy_in_disguise_is_told(app: AppTest) -> None:
+    """No copy by the search, and the model's LID where it was: 2.0 and 4.0 before."""
+    run = comparison()
+    cells = [
+        replace(cell, lid=torch.tensor([2.4, 24.0]), lid_error=torch.tensor([0.5, 0.5]))
+        if cell.treatment == STATIC and cell.prompt == 0
+        else cell
+        for cell in run.cells
+    ]
+    save_record(mitigation_session.EXAMPLES / "fox.safetensors", replace(run, cells=tuple(cells)))
+    sound(app.run())
+    assert "LID has not risen" in said(app)
+    app.segmented_control(key="mi_seed_compare").set_value(1)
+    sound(app.run())
+    assert "LID has not risen" not in said(app)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        (("exact", 2.0, 0.1), ("none", 2.9, 0.1), True),
+        (("exact", 2.0, 0.1), ("none", 3.1, 0.1), False),
+        # Two combined standard errors are 5.
+        (("exact", 2.0, 1.5), ("none", 6.9, 2.0), True),
+        (("exact", 2.0, 1.5), ("none", 7.1, 2.0), False),
+        # Where nothing was copied, still is, or nobody knows LID, nothing is said.
+        (("none", 2.0, 0.1), ("none", 2.0, 0.1), False),
+        (("exact", 2.0, 0.1), ("template", 2.0, 0.1), False),
+        (("exact", 2.0, 0.1), ("none", math.nan, math.nan), False),
+    ],
+)
+def test_a_disguise_is_a_lid_that_stayed_within_its_error(
+    before: tuple[CopyKind, float, float], after: tuple[CopyKind, float, float], expected: bool
+) -> None:
+    def cell(figures: tuple[CopyKind, float, float]) -> Cell:
+        kind, lid, error = figures
+        one = comparison().cells[0]
+        return replace(
+            one, kinds=(kind,), lid=torch.tensor([lid]), lid_error=torch.tensor([error])
+        )
+
+    assert disguised(cell(before), cell(after), 0) is expected
 
 
 def test_the_form_says_what_the_precomputed_comparison_asked(app: AppTest) -> None:

@@ -124,6 +124,8 @@ def facts(run: MitigationRun, base: Cell, cell: Cell, seed: int) -> None:
     rows.append(("Pull, percentile", _percentiles(base, cell, seed)))
     rows.append(("Cost per picture", f"{cell.forwards:.0f} forwards, {in_words(cell.seconds)}"))
     layout.facts([(name, value) for name, value in rows if value != "n/a"])
+    if phrases.disguised(base, cell, seed):
+        st.warning(phrases.DISGUISED, icon=":material/visibility:")
     _nearest(run, cell, seed)
 
 

@@ -42,6 +42,10 @@ ALIGNMENT = (
     "better, and only differences mean something."
 )
 MOVED = "How alike the picture is to the unmitigated one of the same seed: 1 is the same picture."
+DISGUISED = (
+    "The search finds no copy any more, but LID has not risen: the picture was moved, while the "
+    "model still knows one picture here. Compare it with the training picture by eye."
+)
 INTERVAL = (
     "Behind ±: 95 % intervals over seeds, by bootstrap of pairs with equal seeds. With few seeds "
     "they are narrower than they should be."
@@ -100,6 +104,15 @@ def change(figure: Interval, digits: int = 2) -> str:
         return text
     low, high = (round(end, digits) + 0.0 for end in (figure.low, figure.high))
     return f"{text} [{low:+.{digits}f}, {high:+.{digits}f}]"
+
+
+def disguised(base: Cell, cell: Cell, seed: int) -> bool:
+    """Return whether a copy is one no more while LID stayed: within two standard errors or one."""
+    if base.kinds[seed] == "none" or not cell.kinds or cell.kinds[seed] != "none":
+        return False
+    errors = (float(base.lid_error[seed]), float(cell.lid_error[seed]))
+    rise = float(cell.lid[seed]) - float(base.lid[seed])
+    return rise <= max(1.0, 2 * math.hypot(*errors))
 
 
 def kind(cell: Cell, seed: int) -> str:
