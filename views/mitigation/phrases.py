@@ -43,8 +43,8 @@ ALIGNMENT = (
 )
 MOVED = "How alike the picture is to the unmitigated one of the same seed: 1 is the same picture."
 DISGUISED = (
-    "The search finds no copy any more, but LID has not risen: the picture was moved, while the "
-    "model still knows one picture here. Compare it with the training picture by eye."
+    "The search finds no copy any more, but LID has not risen beyond its error: the picture was "
+    "moved, while the model may still know one picture here. Compare it with the training picture."
 )
 INTERVAL = (
     "Behind ±: 95 % intervals over seeds, by bootstrap of pairs with equal seeds. With few seeds "
