@@ -115,13 +115,19 @@ def _unpack(tree: Any, kind: Any, tensors: dict[str, Tensor]) -> Any:
             raise TypeError(f"expected {wanted.__name__}, found {tree['record']}")
         hints = typing.get_type_hints(wanted, localns={"Tensor": Tensor})
         names = {f.name for f in dataclasses.fields(wanted)}
-        if set(tree["fields"]) != names:
+        unknown = {f.name for f in dataclasses.fields(wanted) if _means_unknown(f.default)}
+        if not names - unknown <= set(tree["fields"]) <= names:
             raise TypeError(f"the fields of {wanted.__name__} differ")
         return wanted(**{k: _unpack(v, hints[k], tensors) for k, v in tree["fields"].items()})
     if isinstance(tree, list):
         kinds = _item_kinds(kind, len(tree))
         return tuple(_unpack(*pair, tensors) for pair in zip(tree, kinds, strict=True))
     return tree
+
+
+def _means_unknown(default: object) -> bool:
+    """Return whether a field may be left out by an older file: its default says "not known"."""
+    return default is None or default in ("", ()) or default != default
 
 
 def _options(kind: Any) -> tuple[Any, ...]:

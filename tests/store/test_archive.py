@@ -309,6 +309,18 @@ def test_a_new_field_is_not_made_up_from_its_default(kept: Path) -> None:
         load_record(kept, newer)
 
 
+@pytest.mark.parametrize("unknown", [None, math.nan, "", ()])
+def test_a_field_added_since_is_unknown_in_an_older_file(kept: Path, unknown: object) -> None:
+    newer = dataclasses.make_dataclass(
+        "Leaf",
+        [("values", Tensor), ("number", float), ("added", Any, dataclasses.field(default=unknown))],
+        frozen=True,
+    )
+    found = load_record(kept, newer)
+    assert repr(found.added) == repr(unknown)
+    assert torch.equal(found.values, load_record(kept, Leaf).values)
+
+
 def test_a_record_that_refuses_its_values_is_another_kind(kept: Path) -> None:
     def refuse(self: object) -> None:
         raise ValueError("no")
