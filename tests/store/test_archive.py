@@ -313,7 +313,11 @@ def test_a_new_field_is_not_made_up_from_its_default(kept: Path) -> None:
 def test_a_field_added_since_is_unknown_in_an_older_file(kept: Path, unknown: object) -> None:
     newer = dataclasses.make_dataclass(
         "Leaf",
-        [("values", Tensor), ("number", float), ("added", Any, dataclasses.field(default=unknown))],
+        [
+            ("values", Tensor),
+            ("number", float),
+            ("added", Any, dataclasses.field(default=unknown)),
+        ],
         frozen=True,
     )
     found = load_record(kept, newer)
