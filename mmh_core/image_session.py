@@ -27,6 +27,8 @@ IMAGE_JOB = "images"
 MAP_JOB = "map"
 AUDIT_JOB = "audit"
 EXAMPLES = REPOSITORY / "assets" / "images"
+#: Images of a run that goes between the steps of a long job, and does not wait for its end.
+SHORT = 8
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,12 @@ def submit_images(config: ImageConfig) -> str:
     count = len(config.prompts) * len(config.seeds)
     label = f"{count} picture{'' if count == 1 else 's'}, {_short(config.prompts[0])}"
     return jobs().runner.submit(
-        IMAGE_JOB, label, lambda: _study(config), device=model_session.device(), finish=keep
+        IMAGE_JOB,
+        label,
+        lambda: _study(config),
+        device=model_session.device(),
+        finish=keep,
+        short=count <= SHORT,
     )
 
 
@@ -240,7 +247,7 @@ def submit_audit(data: bytes, caption: str, name: str) -> str:
         )
 
     return jobs().runner.submit(
-        AUDIT_JOB, "Audit of a picture", work, device=model_session.device()
+        AUDIT_JOB, "Audit of a picture", work, device=model_session.device(), short=True
     )
 
 

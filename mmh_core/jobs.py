@@ -6,14 +6,12 @@ pages and the CLI submit, poll by id and cancel.
 
 from __future__ import annotations
 
-import gc
 import logging
 import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from threading import Condition, Event, Thread
+from threading import Condition, Event, Lock, Thread
 from time import monotonic, time
 from typing import Any, final
 from uuid import uuid4
@@ -21,6 +19,7 @@ from uuid import uuid4
 import torch
 
 from mmh_core.records import MMHError, Progress
+from mmh_core.store.job_failure import empty_caches, is_out_of_memory, sentence
 from mmh_core.store.job_record import JobRecord, JobState
 from mmh_core.store.jobs import JobStore
 
@@ -28,6 +27,7 @@ Work = Callable[[], Iterator[Progress[Any]]]
 Finish = Callable[[Any], str]
 
 _WRITE_GAP = 0.5  # Seconds between two writes of mere progress to the disk.
+_SHUTTING_DOWN = "The app is shutting down: restart it, then start this again."
 _log = logging.getLogger(__name__)
 
 
@@ -39,11 +39,15 @@ class _Task:
     work: Work
     finish: Finish | None
     stop: Event
+    short: bool
 
 
 @final
 class JobRunner:
     """Run jobs first in, first out on each device, and side by side on different ones.
+
+    Short jobs go first: before the long ones that wait, and between two steps of the one that
+    runs, so that a scan of hours keeps nobody waiting who asks for one image.
 
     A class because it owns threads: one daemon thread per device, started with the first job for
     it. All methods may be called from any thread. A job is known by its id alone: the same work
@@ -69,13 +73,16 @@ class JobRunner:
         self._closed = False
         self._threads: dict[str, Thread] = {}
         self._waiting: dict[str, deque[_Task]] = {}
-        self._running: dict[str, _Task] = {}
+        self._running: dict[str, list[_Task]] = {}  # A long job, and a short one within it.
         self._records: dict[str, JobRecord] = {}
         self._latest: dict[str, Progress[Any]] = {}
         self._ended: deque[str] = deque()
         self._written: dict[str, float] = {}
-        # Guards all of the above and wakes workers and waiters; never held while work runs.
+        # Guards all of the above and wakes workers and waiters; never held while work runs or the
+        # disk writes, since every poll of every window needs it.
         self._changed = Condition()
+        # One submission after the other, so that the order in the store is that of the queue.
+        self._adding = Lock()
 
     def submit(
         self,
@@ -85,8 +92,9 @@ class JobRunner:
         *,
         device: str = "cpu",
         finish: Finish | None = None,
+        short: bool = False,
     ) -> str:
-        """Queue `work` for `device` and return the id of the job.
+        """Queue `work` for `device` and return the id of the job; `short` work goes first.
 
         `finish` gets the last partial record once the work is done or cancelled, so that what
         exists is kept, and returns the identifier that becomes `result`. It runs on the worker,
@@ -94,27 +102,44 @@ class JobRunner:
 
         Raises MMHError where the queue is full, after `shutdown`, and where the store fails.
         """
-        task = _Task(uuid4().hex, work, finish, Event())
+        task = _Task(uuid4().hex, work, finish, Event(), short)
         record = JobRecord(task.id, kind, label, device, "queued")
+        with self._adding:
+            self._check_room(device)
+            self._store.add(record)
+            with self._changed:
+                closed = self._closed
+                if not closed:
+                    self._queue(task, record)
+        if closed:
+            # Shut down while the disk wrote: what nobody will run must not stand there as waiting.
+            self._save(replace(record, state="cancelled", finished=time()))
+            raise MMHError(_SHUTTING_DOWN)
+        return task.id
+
+    def _check_room(self, device: str) -> None:
+        """Refuse a job after `shutdown` and for a full queue."""
         with self._changed:
             if self._closed:
-                raise MMHError("The app is shutting down: restart it, then start this again.")
-            waiting = self._waiting.setdefault(device, deque())
-            if len(waiting) + (device in self._running) > self._capacity:
+                raise MMHError(_SHUTTING_DOWN)
+            waiting = len(self._waiting.get(device, ()))
+            if waiting + bool(self._running.get(device)) > self._capacity:
                 raise MMHError(
-                    f"The queue for {device} is full with {len(waiting)} jobs waiting: cancel "
+                    f"The queue for {device} is full with {waiting} jobs waiting: cancel "
                     "one or wait until one has ended, then start this again."
                 )
-            # Inside the lock, so that the order in the store is the order in the queue.
-            self._store.add(record)
-            self._records[task.id] = record
-            waiting.append(task)
-            if device not in self._threads:
-                thread = Thread(target=self._serve, args=(device,), daemon=True)
-                self._threads[device] = thread
-                thread.start()
-            self._changed.notify_all()
-        return task.id
+
+    def _queue(self, task: _Task, record: JobRecord) -> None:
+        """Give a job its place, before the long ones if it is short; inside the lock."""
+        self._records[task.id] = record
+        waiting = self._waiting.setdefault(record.device, deque())
+        place = sum(one.short for one in waiting) if task.short else len(waiting)
+        waiting.insert(place, task)
+        if record.device not in self._threads:
+            thread = Thread(target=self._serve, args=(record.device,), daemon=True)
+            self._threads[record.device] = thread
+            thread.start()
+        self._changed.notify_all()
 
     def record(self, id: str) -> JobRecord:
         """Return the present record of a job of this runner, or a stored one.
@@ -160,18 +185,26 @@ class JobRunner:
         """
         with self._changed:
             record = self._records.get(id)
-            if record is not None and record.state == "running":
-                self._running[record.device].stop.set()
-            if record is not None and record.state == "queued":
-                waiting = self._waiting[record.device]
-                self._waiting[record.device] = deque(task for task in waiting if task.id != id)
-                record = replace(record, state="cancelled", finished=time())
-                self._save(record)
-                self._settle(record)
+            if record is not None and record.is_active:
+                tasks = (*self._running.get(record.device, ()), *self._waiting[record.device])
+                next(task for task in tasks if task.id == id).stop.set()
+        if record is not None and record.state == "queued":
+            self._cancel_waiting(record)
         if record is None and self._store.get(id).is_active:
             raise MMHError(
                 f"Job {id!r} belongs to another server that uses this folder: cancel it there."
             )
+
+    def _cancel_waiting(self, record: JobRecord) -> None:
+        """End a job that no worker will take any more: it is told to stop."""
+        ended = replace(record, state="cancelled", finished=time())
+        self._save(ended)
+        with self._changed:
+            waiting = self._waiting[record.device]
+            self._waiting[record.device] = deque(one for one in waiting if one.id != record.id)
+            # Another thread may have cancelled it at the same time.
+            if self._records.get(record.id) == record:
+                self._settle(ended)
 
     def shutdown(self, timeout: float = 10.0) -> bool:
         """Accept no more jobs, cancel all, and wait for the workers; return whether all ended.
@@ -180,9 +213,9 @@ class JobRunner:
         """
         with self._changed:
             self._closed = True
-            for record in self.active():
-                self.cancel(record.id)
             self._changed.notify_all()
+        for record in self.active():
+            self.cancel(record.id)
         deadline = monotonic() + timeout
         for thread in self._threads.values():
             thread.join(max(0.0, deadline - monotonic()))
@@ -202,20 +235,53 @@ class JobRunner:
     def _serve_next(self, device: str) -> bool:
         """Wait for the next job of a device and do it; return False to end the worker."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._waiting[device])
-            if self._closed:
-                return False
-            task = self._running[device] = self._waiting[device].popleft()
-            record = replace(self._records[task.id], state="running", started=time())
-            self._records[task.id] = record
-        self._save(record)
+            self._changed.wait_for(lambda: self._closed or self._next(device) is not None)
+            task = self._take(device)
+        if task is None:
+            return False
+        self._do(device, task)
+        return True
+
+    def _next(self, device: str, *, short: bool = False) -> _Task | None:
+        """Return the task whose turn it is, None without one; inside the lock.
+
+        One that was told to stop while it waited is nobody's turn: who cancelled it ends it.
+        """
+        ready = (one for one in self._waiting[device] if not one.stop.is_set())
+        task = next(ready, None)
+        return None if task is None or (short and not task.short) else task
+
+    def _take(self, device: str, *, short: bool = False) -> _Task | None:
+        """Take the next task out of the queue as running, None without one or after `shutdown`."""
+        task = None if self._closed else self._next(device, short=short)
+        if task is not None:
+            self._waiting[device].remove(task)
+            self._running.setdefault(device, []).append(task)
+            self._records[task.id] = replace(
+                self._records[task.id], state="running", started=time()
+            )
+        return task
+
+    def _do(self, device: str, task: _Task) -> None:
+        """Do a task that was taken, from its first record on the disk to its last."""
+        self._save(self._records[task.id])
         record = self._run(task)
         # The disk first: an end that can be seen is an end that was kept.
         self._save(record)
         with self._changed:
-            del self._running[device]
+            self._running[device].remove(task)
             self._settle(record)
-        return True
+
+    def _do_short_ones(self, device: str) -> None:
+        """Do the short jobs that wait for a device between two steps of the long one there."""
+        while True:
+            with self._changed:
+                task = self._take(device, short=True)
+            if task is None:
+                return
+            threads = torch.get_num_threads()
+            self._do(device, task)
+            torch.set_num_threads(threads)
 
     def _run(self, task: _Task) -> JobRecord:
         """Do one job to its end, whichever it is, and return the record of that."""
@@ -230,14 +296,14 @@ class JobRunner:
         # Not only Exception: a library that calls sys.exit must not end the worker either.
         except BaseException as failure:
             state = "failed"
-            exhausted = _is_out_of_memory(failure)
-            error = _sentence(self._records[task.id], failure)
+            exhausted = is_out_of_memory(failure)
+            error = sentence(self._records[task.id], failure)
             if not isinstance(failure, MMHError):
                 _log.exception("Job %s (%s) failed.", task.id, self._records[task.id].kind)
             # The traceback, which a log may keep, must not keep the arrays of the work.
             traceback.clear_frames(failure.__traceback__)
         if exhausted:
-            _empty_caches()
+            empty_caches()
         record = self._records[task.id]
         fraction = 1.0 if state == "done" else record.fraction
         return replace(
@@ -250,6 +316,8 @@ class JobRunner:
         try:
             for progress in steps:
                 self._publish(task.id, progress)
+                if not task.short:
+                    self._do_short_ones(self._records[task.id].device)
                 if task.stop.is_set():
                     return "cancelled"
             return "done"
@@ -285,33 +353,3 @@ class JobRunner:
             del self._records[oldest]
             self._latest.pop(oldest, None)
         self._changed.notify_all()
-
-
-def _is_out_of_memory(failure: BaseException) -> bool:
-    if isinstance(failure, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    # Torch raises a bare RuntimeError for the memory of the CPU and of some accelerators.
-    words = ("can't allocate memory", "out of memory")
-    return isinstance(failure, RuntimeError) and any(word in str(failure) for word in words)
-
-
-def _sentence(record: JobRecord, failure: BaseException) -> str:
-    """Return what to tell a person about a failure."""
-    text = " ".join(str(failure).split())[:500]
-    if _is_out_of_memory(failure):
-        return (
-            f"{record.label} ran out of memory on {record.device}: choose fewer samples, a "
-            "smaller batch or a smaller model, then start it again."
-        )
-    if isinstance(failure, (MMHError, ValueError)) and text:
-        return text
-    return f"{record.label} failed unexpectedly: {type(failure).__name__}: {text or 'no details'}"
-
-
-def _empty_caches() -> None:
-    """Give unused memory back, so that the next job starts with all there is."""
-    gc.collect()
-    # A device in a bad state refuses even this, and then there is nothing more to do about it.
-    with suppress(RuntimeError):
-        if torch.accelerator.is_available():
-            torch.accelerator.empty_cache()

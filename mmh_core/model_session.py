@@ -6,6 +6,7 @@ Like `session`, of which it is a part: whatever needs torch is imported inside t
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -221,7 +222,18 @@ def _model(source: str, place: str) -> TextToImage:
     with _LOADING:
         found = load(source, device=place)
     _loaded()[source] = found
+    _freeze()
     return found
+
+
+def _freeze() -> None:
+    """Leave what is loaded by now, half a million objects, out of later garbage collections.
+
+    Thawed first, so that a model that nobody holds any more goes.
+    """
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
 
 
 @st.cache_resource(show_spinner=False)

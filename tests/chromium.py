@@ -47,11 +47,12 @@ LOCAL_SCHEMES = ("data", "blob", "about")
 
 @dataclass(frozen=True)
 class AppServer:
-    """Hold where a running app answers, where it keeps its data and what it wrote."""
+    """Hold where a running app answers, where it keeps its data, what it wrote, and its process."""
 
     url: str
     data: Path
     log: Path
+    pid: int
 
 
 def find_chromium() -> str | None:
@@ -101,26 +102,35 @@ def link(page: Page) -> dict[str, str]:
 
 
 @contextmanager
-def serve(app: Path, folder: Path, *, timeout: float = 60.0) -> Iterator[AppServer]:
+def serve(
+    app: Path,
+    folder: Path,
+    *,
+    options: tuple[str, ...] = (),
+    arguments: tuple[str, ...] = (),
+    timeout: float = 60.0,
+) -> Iterator[AppServer]:
     """Run a Streamlit script with an empty data folder, and end it afterwards.
 
-    It is started as `./mmh app` starts it, in the script's folder, on a free loopback port.
+    It is started as `./mmh app` starts it, in the script's folder, on a free loopback port, with
+    further options of Streamlit and, after `--`, arguments of the app.
     `folder` receives the data and the log. Raises RuntimeError with the log's end when the server
     is not up after `timeout` seconds.
     """
     with socket.socket() as probe:  # Free now; a race for it would end in the error below.
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    server = AppServer(f"http://127.0.0.1:{port}", folder / "data", folder / "streamlit.log")
+    data, written = folder / "data", folder / "streamlit.log"
     start = str(REPOSITORY / "serve.py")
     command = [sys.executable, "-P", start, "run", app.name, "--server.headless", "true"]
-    command += ["--server.port", str(port), "--", "--data", str(server.data)]
+    command += ["--server.port", str(port), *options, "--", "--data", str(data), *arguments]
     # Settings meant for the tests' own process are not the app's: it runs as people run it.
     settings = {k: v for k, v in os.environ.items() if not k.startswith("STREAMLIT_")}
-    with server.log.open("w") as log:
+    with written.open("w") as log:
         process = subprocess.Popen(
             command, cwd=app.parent, env=settings, stdout=log, stderr=subprocess.STDOUT
         )
+    server = AppServer(f"http://127.0.0.1:{port}", data, written, process.pid)
     try:
         _wait_until_healthy(server, process, timeout)
         yield server

@@ -148,6 +148,117 @@ def test_jobs_of_one_device_run_first_in_first_out(runner: JobRunner, store: Job
     assert [runner.position(id) for id in ids] == [None] * 3
 
 
+def noting(order: list[str], name: str, steps: int = 2) -> Callable[[], Iterator[Progress[str]]]:
+    """Return work that notes each of its steps."""
+
+    def work() -> Iterator[Progress[str]]:
+        for step in range(steps):
+            order.append(f"{name} {step}")
+            yield Progress(0.5, "", name)
+
+    return work
+
+
+def test_short_jobs_go_before_the_long_ones_that_wait(store: JobStore) -> None:
+    runner, work, order = JobRunner(store), Gated(), list[str]()
+    runner.submit("k", "held up", work, short=True)
+    assert work.started.wait(PATIENCE)
+    ids = [
+        runner.submit("k", name, noting(order, name), short=name.startswith("short"))
+        for name in ("long a", "short a", "long b", "short b")
+    ]
+    assert [runner.position(id) for id in ids] == [3, 1, 4, 2]
+    work.gate.set()
+    assert all(runner.wait(id, PATIENCE).state == "done" for id in ids)
+    assert order == [
+        f"{name} {k}" for name in ("short a", "short b", "long a", "long b") for k in range(2)
+    ]
+    assert runner.shutdown(PATIENCE)
+
+
+def test_a_short_job_runs_between_two_steps_of_a_long_one(runner: JobRunner) -> None:
+    order, threads = list[str](), list[int]()
+    started, arrived = threading.Event(), threading.Event()
+
+    def long() -> Iterator[Progress[str]]:
+        torch.set_num_threads(1)
+        yield Progress(0.1, "", "long")
+        started.set()
+        assert arrived.wait(PATIENCE)
+        order.append("long 0")
+        yield Progress(0.5, "", "long")
+        threads.append(torch.get_num_threads())
+        order.append("long 1")
+        yield Progress(1.0, "", "long")
+
+    def short() -> Iterator[Progress[str]]:
+        torch.set_num_threads(2)
+        order.append("short")
+        yield Progress(1.0, "", "short")
+
+    kept = list[object]()
+    first = runner.submit("k", "long", long, finish=keeping(kept))
+    assert started.wait(PATIENCE)
+    second = runner.submit("k", "short", short, finish=keeping(kept), short=True)
+    third = runner.submit("k", "failing", failing(MMHError("no")), short=True)
+    arrived.set()
+    records = [runner.wait(id, PATIENCE) for id in (first, second, third)]
+    assert [record.state for record in records] == ["done", "done", "failed"]
+    assert order == ["long 0", "short", "long 1"]
+    assert kept == ["short", "long"]
+    assert threads == [1]
+
+
+def test_a_short_job_inside_a_long_one_is_cancelled_alone(runner: JobRunner) -> None:
+    work, held, going = Gated(), threading.Event(), threading.Event()
+
+    def long() -> Iterator[Progress[str]]:
+        yield Progress(0.1, "", "long")
+        held.set()
+        assert going.wait(PATIENCE)
+        yield Progress(0.5, "", "long")
+
+    first = runner.submit("k", "long", long)
+    assert held.wait(PATIENCE)
+    second = runner.submit("k", "short", work, short=True)
+    going.set()
+    assert work.started.wait(PATIENCE)
+    assert [record.state for record in runner.active()] == ["running", "running"]
+    runner.cancel(second)
+    work.gate.set()
+    assert runner.wait(second, PATIENCE).state == "cancelled"
+    assert runner.wait(first, PATIENCE).state == "done"
+
+
+def test_a_slow_disk_keeps_nobody_waiting_who_only_asks(
+    store: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner, disk, stuck = JobRunner(store), threading.Event(), threading.Event()
+    held = runner.submit("k", "first", brief())
+    assert runner.wait(held, PATIENCE).state == "done"
+    add = JobStore.add
+
+    def slow(self: JobStore, record: JobRecord) -> None:
+        stuck.set()
+        assert disk.wait(PATIENCE)
+        add(self, record)
+
+    monkeypatch.setattr(JobStore, "add", slow)
+    thread = threading.Thread(target=runner.submit, args=("k", "second", brief()))
+    thread.start()
+    assert stuck.wait(PATIENCE)
+    answers = list[object]()
+    asking = threading.Thread(
+        target=lambda: answers.append((runner.record(held), runner.active()))
+    )
+    asking.start()
+    asking.join(5)
+    disk.set()
+    thread.join(PATIENCE)
+    assert len(answers) == 1
+    assert runner.shutdown(PATIENCE)
+
+
 def test_devices_work_side_by_side(runner: JobRunner) -> None:
     meeting = threading.Barrier(2)
 
