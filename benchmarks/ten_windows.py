@@ -19,6 +19,7 @@ import threading
 import time
 import urllib.request
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -89,10 +90,11 @@ def one_round(browser: Browser, server: AppServer, load: Load, seeds: list[int])
     ended: dict[int, float] = {}
     while waiting:
         for seed, page in list(waiting.items()):
-            if page.get_by_text(re.compile(rf"\bseed {seed}\b")).count() and "job=" in page.url:
-                if page.locator("[class*=st-key-im_cancel]").count() == 0:
-                    ended[seed] = time.perf_counter() - started
-                    del waiting[seed]
+            named = page.get_by_text(re.compile(rf"\bseed {seed}\b")).count()
+            running = page.locator("[class*=st-key-im_cancel]").count()
+            if named and not running and "job=" in page.url:
+                ended[seed] = time.perf_counter() - started
+                del waiting[seed]
             page.wait_for_timeout(50)
         if time.perf_counter() - started > PATIENCE / 1000:
             raise TimeoutError(f"{len(waiting)} windows got no image: seeds {sorted(waiting)}")
@@ -103,7 +105,7 @@ def one_round(browser: Browser, server: AppServer, load: Load, seeds: list[int])
     names = {found[1] for found in jobs if found}
     load.own &= len(names) == len(seeds)
     # A window looks once a second, so neighbors may be seen in either order.
-    load.in_order &= all(ended[a] < ended[b] + 3.0 for a, b in zip(seeds, seeds[1:], strict=False))
+    load.in_order &= all(ended[a] < ended[b] + 3.0 for a, b in pairwise(seeds))
     for page in (*pages, other):
         page.context.close()
     load.memory.append(memory(server))

@@ -6,7 +6,9 @@ functions.
 
 from __future__ import annotations
 
+import argparse
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -261,13 +263,30 @@ def _pixels(config: MitigationConfig) -> int:
     return config.height * config.width
 
 
-def reword(url: str, name: str, prompt: str, words: tuple[str, ...], *, consent: bool) -> str:
-    """Return a prompt as a service rewords it, asked once; the key comes from the environment.
+def service() -> str | None:
+    """Return the address named after `-- --endpoint`, None without one.
 
-    Errors: MMHError without consent, and for a service that cannot be asked.
+    Who starts the app decides where prompts and the key may go, and nobody who opens a page.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--endpoint", default=None)
+    return parser.parse_known_args(sys.argv[1:])[0].endpoint or None
+
+
+def reword(name: str, prompt: str, words: tuple[str, ...], *, consent: bool) -> str:
+    """Return a prompt as the model `name` of the service rewords it, asked once.
+
+    The key comes from the environment. Errors: MMHError without consent, without a service, and
+    for one that cannot be asked.
     """
     from mmh_core.mitigations.endpoint import Endpoint, ask
 
+    url = service()
+    if url is None:
+        raise MMHError(
+            "This app was started without a service that rewords prompts: start it with "
+            "`./mmh app -- --endpoint URL`."
+        )
     place = data_folder() / "reworded"
-    service = Endpoint(url, name, place, consent, key=os.environ.get(KEY, ""))
-    return ask(service, prompt, words, 0)
+    found = Endpoint(url, name, place, consent, key=os.environ.get(KEY, ""))
+    return ask(found, prompt, words, 0)

@@ -47,7 +47,7 @@ LOCAL_SCHEMES = ("data", "blob", "about")
 
 @dataclass(frozen=True)
 class AppServer:
-    """Hold where a running app answers, where it keeps its data, what it wrote, and its process."""
+    """The address of a running app, its data folder, its log and its process."""
 
     url: str
     data: Path

@@ -435,10 +435,11 @@ def test_a_service_rewords_once_for_each_consent(
 ) -> None:
     """From the checkbox to the trial: one question, the key nowhere, the consent taken back."""
     monkeypatch.setenv(mitigation_session.KEY, "top-secret")
-    asked: list[tuple[str, bool]] = []
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--endpoint", "http://127.0.0.1:9/v1"])
+    asked: list[tuple[str, str, bool]] = []
 
     def post(endpoint: Endpoint, question: str) -> str:
-        asked.append((endpoint.key, endpoint.consent))
+        asked.append((endpoint.url, endpoint.key, endpoint.consent))
         return "the dog"
 
     monkeypatch.setattr("mmh_core.mitigations.endpoint._post", post)
@@ -448,7 +449,6 @@ def test_a_service_rewords_once_for_each_consent(
     open_tab(app, "words")
     app.selectbox(key="mi_token").set_value(1)
     sound(app.run())
-    app.text_input(key="mi_service_url").set_value("http://127.0.0.1:9/v1")
     app.text_input(key="mi_service_model").set_value("small")
     sound(app.run())
     # Without the tick there is nothing to press.
@@ -456,7 +456,7 @@ def test_a_service_rewords_once_for_each_consent(
     app.checkbox(key="mi_service_consent").set_value(True)
     sound(app.run())
     sound(app.button(key="mi_service_ask").click().run())
-    assert asked == [("top-secret", True)]
+    assert asked == [("http://127.0.0.1:9/v1", "top-secret", True)]
     assert not app.checkbox(key="mi_service_consent").value
     assert app.button(key="mi_service_ask").disabled
     trial = str(app.session_state["mi_trial"])
@@ -474,11 +474,11 @@ def test_a_service_that_fails_says_so_and_nothing_is_drawn(
     app: AppTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(mitigation_session.KEY, "top-secret")
+    # Nothing listens at port 9 of this machine.
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--endpoint", "http://127.0.0.1:9/v1"])
     open_tab(app, "words")
     app.selectbox(key="mi_token").set_value(1)
     sound(app.run())
-    # Nothing listens at port 9 of this machine.
-    app.text_input(key="mi_service_url").set_value("http://127.0.0.1:9/v1")
     app.text_input(key="mi_service_model").set_value("small")
     app.checkbox(key="mi_service_consent").set_value(True)
     sound(app.run())
@@ -487,11 +487,30 @@ def test_a_service_that_fails_says_so_and_nothing_is_drawn(
     assert app.session_state["mi_trial"] is None
 
 
-def test_a_service_is_asked_only_with_consent(app: AppTest, tmp_path: Path) -> None:
+def test_a_service_is_asked_only_with_consent(
+    app: AppTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sound(app.run())
+    with pytest.raises(MMHError, match="started without a service"):
+        mitigation_session.reword("m", PROMPT, ("red",), consent=True)
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--endpoint", "http://127.0.0.1:9/v1"])
     with pytest.raises(MMHError, match="consent"):
-        mitigation_session.reword("http://127.0.0.1:9/v1", "m", PROMPT, ("red",), consent=False)
+        mitigation_session.reword("m", PROMPT, ("red",), consent=False)
     assert not (tmp_path / "reworded").exists()
+
+
+def test_a_page_names_no_address_that_the_key_could_go_to(
+    app: AppTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a service there is no field and no button; with one its address is only shown."""
+    open_tab(app, "words")
+    app.selectbox(key="mi_token").set_value(1)
+    sound(app.run())
+    assert "mi_service_ask" not in [one.key for one in app.button]
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--endpoint", "http://127.0.0.1:9/v1"])
+    sound(app.run())
+    assert "http://127.0.0.1:9/v1" in pages_html(app)
+    assert "mi_service_url" not in [one.key for one in app.text_input]
 
 
 def test_the_expected_time_follows_the_forwards(app: AppTest) -> None:

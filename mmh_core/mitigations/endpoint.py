@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
-import time
-import urllib.error
+import socket
+import threading
+import unicodedata
 import urllib.parse
-import urllib.request
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,11 @@ from typing import Any
 from mmh_core.files import write_text
 from mmh_core.records import MMHError
 
-_LARGEST_ANSWER, _PIECE = 2**20, 2**12
+_LARGEST_ANSWER = 2**20
 #: Letters of the longest rewording that is taken for a prompt.
 _LONGEST = 1_000
+#: Categories of what no text holds: controls, halves of characters, unassigned, private ones.
+_NO_TEXT = ("Cc", "Cs", "Cn", "Co")
 _INSTRUCTION = (
     "Rewrite prompts for an image generator. Keep the subject, all proper names and the meaning; "
     "replace or leave out only the words that are listed. Answer with the new prompt and nothing "
@@ -103,40 +106,64 @@ def _host(endpoint: Endpoint) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
-class _Still(urllib.request.HTTPRedirectHandler):
-    """Follow no redirect: prompt and key are for the address that was agreed to."""
-
-    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
-        """Return nothing, which makes a redirect an error."""
-
-
 def _post(endpoint: Endpoint, question: str) -> str:
+    """Return the service's answer to a question.
+
+    By a plain connection: it follows no redirect and asks no proxy, so that prompt and key go to
+    the address that was agreed to and nowhere else. Of what the service says in an error only the
+    number is repeated.
+    """
     headers = {"Content-Type": "application/json"}
     key = endpoint.key.strip()
     if key and not (key.isascii() and key.isprintable()):
         raise MMHError("The key of the service holds letters that no key has: set it again.")
     if key:
         headers["Authorization"] = f"Bearer {key}"
-    request = urllib.request.Request(
-        endpoint.url.rstrip("/") + "/chat/completions", question.encode(), headers
-    )
-    host, ends = _host(endpoint), time.monotonic() + endpoint.timeout
+    host = _host(endpoint)
+    parts = urllib.parse.urlsplit(endpoint.url)
+    secure = parts.scheme == "https"
+    kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
+    connection = kind(parts.hostname or "", parts.port, timeout=endpoint.timeout)
+    late = threading.Event()
+    reason = ""
     try:
-        opener = urllib.request.build_opener(_Still)
-        with opener.open(request, timeout=endpoint.timeout) as response:
-            body = b""
-            while len(body) < _LARGEST_ANSWER and (piece := response.read1(_PIECE)):
-                body += piece
-                if time.monotonic() > ends:
-                    raise TimeoutError("timed out")
+        connection.connect()
+        # A service that sends one byte a second never meets the timeout of a socket.
+        clock = threading.Timer(endpoint.timeout, _hang_up, (connection.sock, late))
+        clock.start()
+        try:
+            connection.request(
+                "POST", f"{parts.path.rstrip('/')}/chat/completions", question.encode(), headers
+            )
+            with connection.getresponse() as response:
+                if response.status != 200:
+                    reason = f"it answered with HTTP status {response.status}"
+                body = response.read(_LARGEST_ANSWER)
+        finally:
+            clock.cancel()
+    except TimeoutError:
+        reason = "timed out"
     except (OSError, http.client.HTTPException, ValueError) as error:
-        if isinstance(error, urllib.error.HTTPError):
-            error.close()
+        # Words of a service, which may repeat the key, stand in a HTTPException only.
+        reason = str(error.strerror or "") if isinstance(error, OSError) else ""
+        reason = reason or "the connection failed"
+    finally:
+        connection.close()
+    if late.is_set():
+        reason = "timed out"
+    if reason:
         raise MMHError(
-            f"The service at {host} did not answer ({error}): check the address and that it runs, "
-            "or use the offline rules."
-        ) from None
+            f"The service at {host} did not answer ({reason}): check the address and that it "
+            "runs, or use the offline rules."
+        )
     return _content(host, body)
+
+
+def _hang_up(line: socket.socket, late: threading.Event) -> None:
+    """End a connection whose time is over, whatever it is reading."""
+    late.set()
+    with suppress(OSError):
+        line.shutdown(socket.SHUT_RDWR)
 
 
 def _content(host: str, body: bytes) -> str:
@@ -153,6 +180,11 @@ def _content(host: str, body: bytes) -> str:
     text = " ".join(said.split()).strip("\"'")
     if not text:
         raise MMHError(f"The service at {host} gave an empty answer: ask again.")
+    if any(unicodedata.category(letter) in _NO_TEXT for letter in text):
+        raise MMHError(
+            f"The answer of the service at {host} holds characters that no prompt has: ask again, "
+            "or another model."
+        )
     if len(text) > _LONGEST:
         raise MMHError(
             f"The service at {host} answered with {len(text):,} letters, which is no prompt: ask "

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 import traceback
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ class Service:
     def __init__(self) -> None:
         self.body = json.dumps({"choices": [{"message": {"content": ' "a\ncat" '}}]})
         self.status, self.delay, self.pieces, self.elsewhere = 200, 0.0, 1, ""
+        self.reason: str | None = None
         self.asked: list[tuple[str, dict[str, str], Any]] = []
         service = self
 
@@ -36,7 +39,7 @@ class Service:
                 body = json.loads(self.rfile.read(length))
                 service.asked.append((self.path, dict(self.headers), body))
                 time.sleep(service.delay)
-                self.send_response(service.status)
+                self.send_response(service.status, service.reason)
                 if service.elsewhere:
                     self.send_header("Location", service.elsewhere)
                 self.end_headers()
@@ -140,6 +143,66 @@ def test_an_answer_that_drips_is_given_up(service: Service, tmp_path: Path) -> N
         ask(at(service, tmp_path, timeout=0.3), "the cat", [], 0)
     # All pieces would take two seconds.
     assert time.monotonic() - start < 1.5
+
+
+def test_headers_that_drip_are_given_up(tmp_path: Path) -> None:
+    """One byte of a header at a time: no read waits long, and the answer never comes."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    done = threading.Event()
+
+    def drip() -> None:
+        connection, _ = listening.accept()
+        with connection, suppress(OSError):
+            connection.sendall(b"HTTP/1.1 200 OK\r\nX-Long: ")
+            while not done.wait(0.05):
+                connection.sendall(b"x")
+
+    thread = threading.Thread(target=drip)
+    thread.start()
+    start = time.monotonic()
+    url = f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
+    with pytest.raises(MMHError, match=r"did not answer .*timed out"):
+        ask(Endpoint(url, "small", tmp_path, consent=True, timeout=0.4), "the cat", [], 0)
+    assert time.monotonic() - start < 5
+    done.set()
+    thread.join()
+    listening.close()
+
+
+def test_a_proxy_of_the_environment_is_not_asked(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prompt and key would go through it, for an address on this machine too."""
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    assert ask(at(service, tmp_path), "the cat", [], 0) == "a cat"
+
+
+@pytest.mark.parametrize(
+    "answer", ["a \u0000 cat", "a \x1b[31mcat", "\ud800 cat", "cat \uffff", "a\u0007", "\ue000"]
+)
+def test_characters_of_no_text_are_no_prompt(
+    service: Service, tmp_path: Path, answer: str
+) -> None:
+    service.body = json.dumps({"choices": [{"message": {"content": answer}}]})
+    with pytest.raises(MMHError, match="characters that no prompt has"):
+        ask(at(service, tmp_path), "the cat", [], 0)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("answer", ["eine Kätzchen ☀️", "кот", "猫が座る", "👩‍🚀 on the moon"])
+def test_letters_of_any_script_are_a_prompt(service: Service, tmp_path: Path, answer: str) -> None:
+    service.body = json.dumps({"choices": [{"message": {"content": answer}}]})
+    assert ask(at(service, tmp_path), "the cat", [], 0) == answer
+
+
+def test_the_words_of_an_error_are_not_repeated(service: Service, tmp_path: Path) -> None:
+    """A service may put the key that it refuses into its reason."""
+    service.status, service.reason = 401, "no such key: secret"
+    with pytest.raises(MMHError, match="HTTP status 401") as refused:
+        ask(at(service, tmp_path), "the cat", [], 0)
+    assert "secret" not in "".join(traceback.format_exception(refused.value))
 
 
 def test_a_speech_is_no_prompt(service: Service, tmp_path: Path) -> None:

@@ -133,14 +133,19 @@ def _edit(run: MitigationRun, first: Attribution, chosen: int | None) -> None:
 def _service(run: MitigationRun, prompt: str, word: Word) -> None:
     """Let a service elsewhere reword the prompt, with consent for this one call."""
     with st.expander("Ask a service to reword it", icon=":material/cloud:"):
+        address = mitigation_session.service()
+        if address is None:
+            st.caption(
+                "This app was started without such a service. Who starts it may name one, which "
+                "speaks as OpenAI's does: `./mmh app -- --endpoint http://localhost:8080/v1`."
+            )
+            return
         st.caption(
-            "Sends the prompt to an OpenAI-compatible service, once, and only with your consent. "
-            f"A key is read from the environment variable {mitigation_session.KEY} and never "
-            "stored; the answer is kept with this app's data."
+            "Sends the prompt to the service below, once, and only with your consent. A key is "
+            f"read from the environment variable {mitigation_session.KEY} and never stored; the "
+            "answer is kept with this app's data."
         )
-        address = st.text_input(
-            "Address", key="mi_service_url", placeholder="http://localhost:8080/v1"
-        )
+        layout.facts([("Address", address)])
         name = st.text_input("Model of the service", key="mi_service_model")
         consent = st.checkbox(
             "I agree that this prompt is sent there now", key="mi_service_consent"
@@ -149,20 +154,20 @@ def _service(run: MitigationRun, prompt: str, word: Word) -> None:
         st.button(
             "Reword and draw",
             key="mi_service_ask",
-            disabled=not (consent and address and name),
+            disabled=not (consent and name),
             on_click=_ask,
-            args=(run, address, name, prompt, word.text),
+            args=(run, name, prompt, word.text),
         )
         refused = st.session_state.pop("mi_service_refused", None)
         if refused:
             st.error(layout.plain(refused), icon=":material/error:")
 
 
-def _ask(run: MitigationRun, address: str, name: str, prompt: str, word: str) -> None:
+def _ask(run: MitigationRun, name: str, prompt: str, word: str) -> None:
     consent = bool(st.session_state.get("mi_service_consent"))
     st.session_state["mi_service_consent"] = False
     try:
-        new = mitigation_session.reword(address, name, prompt, (word,), consent=consent)
+        new = mitigation_session.reword(name, prompt, (word,), consent=consent)
         config = replace(run.config, prompts=(prompt, new), treatments=())
         st.session_state[key("trial")] = mitigation_session.submit_mitigation(config, trial=True)
     except (MMHError, ValueError) as error:
