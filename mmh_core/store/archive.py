@@ -21,6 +21,7 @@ from torch import Tensor
 
 from mmh_core.files import write_bytes
 from mmh_core.records import MMHError
+from mmh_core.untrusted import parse_json, said, typed_value
 
 Record = TypeVar("Record")
 
@@ -62,16 +63,18 @@ def load_record(path: Path, kind: type[Record]) -> Record:
             tensors = {name: file.get_tensor(name) for name in names}
     except FileNotFoundError:
         raise MMHError(f"There is no file {path.name!r}. Run the study to make it.") from None
-    except (SafetensorError, OSError, ValueError) as error:
-        raise MMHError(f"The file {path.name!r} is damaged ({error}). {again}") from error
+    except (SafetensorError, OSError, ValueError, TypeError) as error:
+        raise MMHError(f"The file {path.name!r} is damaged ({said(error)}). {again}") from error
     if FORMAT not in header:
         raise MMHError(f"The file {path.name!r} holds no {kind.__name__} of this version. {again}")
     digest, _, tree = header[FORMAT].partition(" ")
     if digest != _digest(tree, tensors):
         raise MMHError(f"The file {path.name!r} does not match its own checksum. {again}")
     try:
-        return typing.cast(Record, _unpack(json.loads(tree), kind, tensors))
-    except (KeyError, TypeError, ValueError) as error:
+        # Sealed says only that the file is as somebody made it, not that it holds our types.
+        return typing.cast(Record, _unpack(parse_json(tree, python=True), kind, tensors))
+    # What a record checks of itself when it is made may be any of these.
+    except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as error:
         raise MMHError(
             f"The file {path.name!r} holds another kind of record than {kind.__name__}. {again}"
         ) from error
@@ -106,22 +109,28 @@ def _pack(value: object, path: str, tensors: dict[str, Tensor]) -> Any:
     raise TypeError(f"{path or 'The record'} holds a {type(value).__name__}, which is not kept.")
 
 
-def _unpack(tree: Any, kind: Any, tensors: dict[str, Tensor]) -> Any:
+def _unpack(tree: Any, hint: Any, tensors: dict[str, Tensor]) -> Any:
+    """Return the value of a tree; ValueError or KeyError where it is not what the hint says."""
     if isinstance(tree, dict) and "tensor" in tree:
-        return tensors[tree["tensor"]].clone()
+        if not any(option in (Tensor, Any) for option in _options(hint)):
+            raise ValueError(f"a tensor stands where {hint} is meant")
+        return tensors[typed_value(tree["tensor"], str)].clone()
     if isinstance(tree, dict):
-        wanted = _record_type(kind)
+        wanted = _record_type(hint)
         if tree["record"] != wanted.__name__:
-            raise TypeError(f"expected {wanted.__name__}, found {tree['record']}")
+            raise ValueError(f"expected {wanted.__name__}, found another record")
         hints = typing.get_type_hints(wanted, localns={"Tensor": Tensor})
         names = {f.name for f in dataclasses.fields(wanted)}
         unknown = {f.name for f in dataclasses.fields(wanted) if _means_unknown(f.default)}
-        if not names - unknown <= set(tree["fields"]) <= names:
-            raise TypeError(f"the fields of {wanted.__name__} differ")
-        return wanted(**{k: _unpack(v, hints[k], tensors) for k, v in tree["fields"].items()})
+        fields = typed_value(tree["fields"], dict[str, Any])
+        if not names - unknown <= set(fields) <= names:
+            raise ValueError(f"the fields of {wanted.__name__} differ")
+        return wanted(**{k: _unpack(v, hints[k], tensors) for k, v in fields.items()})
     if isinstance(tree, list):
-        kinds = _item_kinds(kind, len(tree))
+        kinds = _item_kinds(hint, len(tree))
         return tuple(_unpack(*pair, tensors) for pair in zip(tree, kinds, strict=True))
+    # As it is, and not as a float where it is a whole number: records come back bit for bit.
+    typed_value(tree, hint)
     return tree
 
 
@@ -142,7 +151,9 @@ def _item_kinds(kind: Any, count: int) -> list[Any]:
         if typing.get_origin(option) is tuple:
             items = typing.get_args(option)
             return [items[0]] * count if items[-1:] == (...,) else list(items)
-    return [None] * count
+        if option is Any:
+            return [Any] * count
+    raise ValueError(f"a list stands where {kind} is meant")
 
 
 def _record_type(kind: Any) -> type[Any]:
@@ -150,4 +161,4 @@ def _record_type(kind: Any) -> type[Any]:
     for option in _options(kind):
         if dataclasses.is_dataclass(option) and isinstance(option, type):
             return option
-    raise TypeError(f"{kind} is no record")
+    raise ValueError(f"a record stands where {kind} is meant")

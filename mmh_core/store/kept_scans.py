@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from mmh_core.files import write_text
+from mmh_core.records import MMHError
 from mmh_core.store.shards import count_rows
+from mmh_core.untrusted import json_record, read_json, typed_value
 
 _STATE = ".state.json"
 
@@ -49,8 +51,11 @@ def kept_scans(folder: Path, limit: int) -> list[tuple[ScanAbout, int]]:
         if path.name.endswith(_STATE):
             continue
         try:
-            about = ScanAbout(**json.loads(path.read_text()))
-        except (OSError, ValueError, TypeError):
+            about = json_record(ScanAbout, read_json(path, "description", "scan again."))
+        except (MMHError, ValueError):
+            continue
+        # The name is where the results are looked for, so that no file leads elsewhere.
+        if about.id != path.stem:
             continue
         results = folder / about.id
         found.append((about, count_rows(results) if results.is_dir() else 0))
@@ -65,7 +70,10 @@ def keep_state(folder: Path, name: str, state: Mapping[str, Any]) -> None:
 def read_state(folder: Path, name: str) -> dict[str, Any] | None:
     """Return how far a scan was, None where that is not known or damaged."""
     try:
-        found = json.loads((folder / f"{name}{_STATE}").read_text())
-    except (OSError, ValueError):
+        found = read_json(
+            folder / f"{name}{_STATE}", "state of a scan", "scan again.", python=True
+        )
+        state: dict[str, Any] = typed_value(found, dict[str, Any])
+    except (MMHError, ValueError):
         return None
-    return found if isinstance(found, dict) else None
+    return state

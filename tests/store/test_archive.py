@@ -320,7 +320,7 @@ def test_a_field_added_since_is_unknown_in_an_older_file(kept: Path, unknown: ob
         ],
         frozen=True,
     )
-    found = load_record(kept, newer)
+    found: Any = load_record(kept, newer)
     assert repr(found.added) == repr(unknown)
     assert torch.equal(found.values, load_record(kept, Leaf).values)
 
@@ -347,3 +347,49 @@ def test_a_place_that_cannot_be_written_is_said_and_nothing_is_left(tmp_path: Pa
     with pytest.raises(MMHError, match="could not be written"):
         save_record(tmp_path / "folder.safetensors", Leaf(torch.ones(1), 1.0))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder.safetensors"]
+
+
+def sealed(path: Path, tree: Any, kept: dict[str, Tensor]) -> None:
+    """Write a record's file with any tree, with a digest that matches it."""
+    from safetensors.torch import save
+
+    text = json.dumps(tree)
+    header = {archive.FORMAT: f"{archive._digest(text, kept)} {text}"}
+    path.write_bytes(save(kept or {"_": torch.zeros(1)}, header))
+
+
+def test_a_sealed_record_whose_leaves_have_other_types_is_a_sentence(tmp_path: Path) -> None:
+    import random
+
+    from tests.test_untrusted import mutated
+
+    tensors: dict[str, Tensor] = {}
+    whole = archive._pack(tree(), "", tensors)
+    path = tmp_path / "record.safetensors"
+    sealed(path, whole, tensors)
+    assert same(load_record(path, Tree), tree())
+    draw = random.Random(0)
+    hints: dict[str, Any] = {"name": str, "count": int, "share": int | float, "done": bool}
+    refused = 0
+    for _ in range(400):
+        sealed(path, mutated(whole, draw), tensors)
+        try:
+            found: Any = load_record(path, Tree)
+        except MMHError as error:
+            refused += 1
+            assert "\n" not in str(error)
+        else:
+            assert all(isinstance(getattr(found, name), kind) for name, kind in hints.items())
+            assert isinstance(found.leaf.values, Tensor) and isinstance(found.leaves, tuple)
+    assert refused > 200
+    odd: Any
+    for odd in ([], None, 1, "x", {"tensor": "/mean"}, {"record": "Tree"}, {"fields": {}}):
+        sealed(path, odd, tensors)
+        with pytest.raises(MMHError):
+            load_record(path, Tree)
+    deep: Any = 1
+    for _ in range(900):
+        deep = [deep]
+    sealed(path, {**whole, "fields": {**whole["fields"], "name": deep}}, tensors)
+    with pytest.raises(MMHError, match="another kind of record"):
+        load_record(path, Tree)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 from mmh_core.store.kept_scans import (
@@ -39,6 +41,10 @@ def test_what_is_no_scan_is_passed_over(tmp_path: Path) -> None:
     (tmp_path / "cut.json").write_text('{"id": "cut"')
     (tmp_path / "other.json").write_text('{"id": "other"}')
     (tmp_path / "list.json").write_text("[1, 2]")
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    (tmp_path / "types.json").write_text(json.dumps(asdict(about("types", 1.0)) | {"share": []}))
+    (tmp_path / "away.json").write_text(json.dumps(asdict(about("../away", 1.0))))
+    (tmp_path / "folder.json").mkdir()
     assert [one.id for one, _ in kept_scans(tmp_path, 9)] == ["good"]
     assert kept_scans(tmp_path / "none", 9) == []
 
