@@ -39,6 +39,7 @@ from views.mitigation.settings import (
     parsed,
     query,
     read_treatments,
+    same_request,
     write_treatments,
 )
 
@@ -198,6 +199,32 @@ def test_the_form_says_what_the_precomputed_comparison_asked(app: AppTest) -> No
     assert on == [n for n in OFFERED if n in ("rewrite", "raise_lid", "static_guidance")]
     assert app.text_area(key="mi_normal").value == "a blue bird"
     assert "press Compare to run that" not in " ".join(c.value for c in app.caption)
+
+
+@pytest.mark.parametrize(
+    ("changed", "same"),
+    [
+        ({}, True),
+        # Held and not asked for.
+        ({"with_normal": False, "normal": ("a", "b")}, True),
+        ({"with_normal": False, "normal": ()}, True),
+        ({"with_normal": True, "normal": ()}, True),
+        ({"with_normal": True, "normal": ("a",)}, False),
+        ({"treatments": (STATIC, REWRITE)}, True),
+        ({"treatments": (STATIC,)}, False),
+        ({"pictures": 3}, False),
+        ({"seed": 1}, False),
+        ({"guidance": 2.5}, False),
+        ({"steps": 6}, False),
+        ({"prompt": "a red fox"}, False),
+    ],
+)
+def test_the_form_differs_where_it_asks_for_something_else(
+    changed: dict[str, object], same: bool
+) -> None:
+    config = MitigationConfig(*("pocket-sd", (PROMPT,), (0, 1), (REWRITE, STATIC), 5, 2.0, 16, 16))
+    asked = replace(form_of(config), normal=("a blue bird",), with_normal=False)
+    assert same_request(replace(asked, **changed), config) is same
 
 
 def test_a_cell_is_opened_from_the_grid_and_is_in_the_link(app: AppTest) -> None:

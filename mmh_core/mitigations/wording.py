@@ -13,6 +13,8 @@ from mmh_core.pocket.grammar import FRAMED, LIGHTS, TEMPLATES, article
 
 _ARTICLE = re.compile(r"\b([Aa])n?\s+$")
 _WORD = re.compile(r"[^\s,.;:!?\"()]+")
+#: A place to fill in a template, with the article before it.
+_SLOT = re.compile(r"(\ba )?\{(\w+)\}")
 
 
 @dataclass(frozen=True)
@@ -74,8 +76,8 @@ def retold(prompt: str) -> tuple[str, ...]:
             if slots is None:
                 continue
             others = [other for other in templates if other != template]
-            told = [_filled(other, slots) for other in others]
-            return tuple(FRAMED.format(caption=text) if framed else text for text in told if text)
+            told = [text for other in others if (text := _filled(other, slots))]
+            return tuple(_filled(FRAMED, {"caption": text}) if framed else text for text in told)
     parts = [part.strip() for part in prompt.split(",") if part.strip()]
     turned = [", ".join(parts[i:] + parts[:i]) for i in range(1, len(parts))]
     return tuple(text for text in turned if text != prompt)
@@ -115,12 +117,15 @@ def _filled(template: str, slots: dict[str, str]) -> str:
     A light that it asks for and the text does not tell is the first one.
     """
     told = {"light": LIGHTS[0], **slots}
-    if not {slot for slot in re.findall(r"\{(\w+)\}", template)} <= told.keys():
+    if not {slot[2] for slot in _SLOT.finditer(template)} <= told.keys():
         return ""
-    fitted = re.sub(
-        r"\ba \{(\w+)\}", lambda slot: f"{article(told[slot[1]])} {told[slot[1]]}", template
-    )
-    return tidy(fitted.format(**told))
+
+    def fill(slot: re.Match[str]) -> str:
+        text = told[slot[2]]
+        return f"{article(text)} {text}" if slot[1] else text
+
+    # In one pass: braces in what the text tells are letters, and no places to fill.
+    return tidy(_SLOT.sub(fill, template))
 
 
 def _below(limit: int, generator: torch.Generator) -> int:

@@ -25,6 +25,7 @@ from mmh_core.studies.memory import peak_memory
 from mmh_core.studies.mitigation_ground import Ground, as_images, given_for, in_force
 from mmh_core.studies.mitigation_run import Cell, Treatment
 from mmh_core.text_to_image.generation import generate
+from mmh_core.text_to_image.steered import steered_model
 
 _PREVIEW_GAP = 0.7
 
@@ -105,7 +106,8 @@ def _read(
     if not math.isnan(ground.log_delta):
         cond = in_force(model, mitigated.request).expand(count, -1, -1)
         seed = ground.config.seeds[0]
-        found = estimate_lid(model, latents, cond, ground.log_delta, DEFAULT_ESTIMATOR, seed)
+        steered = steered_model(model, mitigated.request)
+        found = estimate_lid(steered, latents, cond, ground.log_delta, DEFAULT_ESTIMATOR, seed)
         cell = replace(cell, lid=found.lid, lid_error=found.standard_error)
     return cell
 

@@ -19,6 +19,7 @@ from mmh_core.studies.image_run import DEFAULT_ESTIMATOR, ImageConfig, NormalPro
 from mmh_core.studies.mitigation_run import Cell, MitigationConfig
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Request
+from mmh_core.text_to_image.steered import steered_model
 
 #: A request passes when fewer of its pictures than this share are suspicious, that is none.
 _NO_COPY = 1e-3
@@ -114,12 +115,14 @@ def given_for(ground: Ground, number: int, base: Cell | None, chosen: Mitigation
 def low_lids(model: TextToImage, log_delta: float, low: float, request: Request) -> Scan:
     """Draw a request and score it by the share of its pictures whose LID is below `low`.
 
-    By the usual estimator given the embedding in force, at the scale `log_delta`.
+    By the usual estimator given the embedding and the attention in force, at the scale
+    `log_delta`.
     """
     latents, forwards = drawn_latents(model, request)
     cond = in_force(model, request).expand(len(latents), -1, -1)
     seed = request.seeds[0]
-    found = estimate_lid(model, latents, cond, log_delta, DEFAULT_ESTIMATOR, seed)
+    steered = steered_model(model, request)
+    found = estimate_lid(steered, latents, cond, log_delta, DEFAULT_ESTIMATOR, seed)
     return Scan(float((found.lid < low).float().mean()), forwards + found.forwards)
 
 

@@ -25,11 +25,15 @@ ASKED: tuple[AttributionBy, ...] = ("guidance norm", "flipd", "denoising loss", 
 
 @dataclass(frozen=True)
 class TokenRun:
-    """Hold what was asked and the attributions found so far, in the order of `ASKED`."""
+    """What was asked and the attributions found so far, in the order of `ASKED`.
+
+    `left_out` says in a sentence each why those that are missing are not defined for the model.
+    """
 
     config: MitigationConfig
     log_delta: float
     found: tuple[Attribution, ...]
+    left_out: tuple[str, ...] = ()
 
 
 def token_study(
@@ -50,7 +54,11 @@ def token_study(
         yield Progress(number / len(ASKED), f"Scoring the words by {by}", run)
         generator = torch.Generator().manual_seed(config.seeds[0] % 2**63)
         given = Given(generator=generator, latents=latents)
-        found = attribute(model, request, by, log_delta=scale, given=given)
+        try:
+            found = attribute(model, request, by, log_delta=scale, given=given)
+        except MMHError as error:
+            run = replace(run, left_out=(*run.left_out, f"Attribution by {by}: {error}"))
+            continue
         run = replace(run, found=(*run.found, found))
     yield Progress(1.0, "Finished", run)
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.overrides import _get_current_function_mode_stack
 
+from mmh_core.diffusion.schedule import Discrete
 from mmh_core.mitigations.catalogue import BASELINES, MITIGATIONS, mitigation
 from mmh_core.mitigations.embedding_optimization import EmbeddingOptimization
 from mmh_core.mitigations.first_step import (
@@ -369,3 +370,42 @@ def test_noise_optimization_lowers_the_norm(model_of: ModelOf, kind: str, schedu
     # What the network sees is what was optimized, whatever the scheduler's own scale.
     _, scale = first_noise(model, request)
     torch.testing.assert_close(step.x_t, steered_noise(out) * scale, **CLOSE)
+
+
+def without_signal(model: TextToImage) -> TextToImage:
+    """Return the model with a schedule that ends in noise alone, sampled from there."""
+    table = torch.tensor(model.schedule.alphas_cumprod, dtype=torch.float64).sqrt()
+    table = (table - table[-1]) * table[0] / (table[0] - table[-1])
+    rescaled = Discrete(tuple(table.square().clamp(min=2**-24).tolist()))
+    scheduler = {**model.scheduler, "rescale_betas_zero_snr": True}
+    scheduler |= {"timestep_spacing": "trailing"}
+    score_model = replace(model.score_model, schedule=rescaled)
+    return replace(model, scheduler=scheduler, score_model=score_model)
+
+
+@pytest.mark.parametrize(
+    "name", ["noise_adjustment", "noise_optimization", "embedding_optimization"]
+)
+@pytest.mark.parametrize("kind", ["tiny-v", "tiny-x0"])
+def test_what_goes_by_the_first_guidance_norm_is_refused_where_that_is_0(
+    model_of: ModelOf, name: str, kind: str
+) -> None:
+    """At zero terminal SNR it would change nothing, and say that it had."""
+    model = without_signal(model_of(kind))
+    with pytest.raises(MMHError, match=r"is not defined for .*zero terminal SNR"):
+        MITIGATIONS[name].apply(model, request_for(model), given=all_given(model))
+    with pytest.raises(MMHError, match="not defined"):
+        guidance_norm_scan(model, request_for(model))
+    # Sampled from a step that still sees the image, it is defined.
+    leading = replace(model, scheduler={**model.scheduler, "timestep_spacing": "leading"})
+    assert guidance_norm_scan(leading, request_for(model)).score > 0.1
+    assert float(normal_norms(leading, request_for(model), ("a dog",)).min()) > 0.1
+    # The others do not use it.
+    MITIGATIONS["static_guidance"].apply(model, request_for(model), given=all_given(model))
+
+
+def test_a_network_that_predicts_noise_has_a_first_guidance_norm_everywhere(
+    model_of: ModelOf,
+) -> None:
+    model = without_signal(model_of("tiny"))
+    assert guidance_norm_scan(model, request_for(model)).score > 0.1

@@ -17,7 +17,7 @@ from mmh_core.mitigations.record import NOTHING, Given, Scan
 from mmh_core.mitigations.sparse_repellency import (
     Repellency,
     SparseRepellency,
-    _smallest_positive_root,
+    _roots,
     share_to_leave,
 )
 from mmh_core.records import MMHError
@@ -112,23 +112,113 @@ def test_what_has_no_contrast_is_in_no_cone_and_around_none() -> None:
     torch.testing.assert_close(both, share_to_leave(reference, towards, reference, 0.9))
 
 
-def test_the_smallest_positive_root_of_every_kind_of_quadratic() -> None:
+def at(*degrees: float) -> Tensor:
+    """Return rows in one plane at these angles."""
+    angles = torch.tensor(degrees, dtype=torch.float64) * math.pi / 180
+    plane = torch.linalg.qr(centered(normal(2, 3, 4, 4)).T)[0]
+    rows = torch.stack([torch.cos(angles), torch.sin(angles)], dim=1) @ plane.T
+    return rows.view(len(degrees), 3, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("references", "start", "towards", "cosine", "leaves"),
+    [
+        # The way out of the first cone ends in the second, which it leaves at 30 + 36.9 degrees.
+        ((0.0, 30.0), 10.0, 100.0, 0.8, 30 + math.degrees(math.acos(0.8))),
+        ((30.0, 0.0), 10.0, 100.0, 0.8, 30 + math.degrees(math.acos(0.8))),
+        # Three in a row that join up, and a fourth that does not.
+        ((0.0, 20.0, 40.0, 120.0), 0.0, 170.0, math.cos(math.radians(15)), 55.0),
+        # Turned around: what lies behind does not count.
+        ((0.0, 30.0), 10.0, -100.0, 0.8, -math.degrees(math.acos(0.8))),
+        ((0.0, 180.0), 0.0, 90.0, 0.5, 60.0),
+    ],
+)
+def test_all_cones_that_join_up_are_left(
+    references: tuple[float, ...], start: float, towards: float, cosine: float, leaves: float
+) -> None:
+    shapes, x = at(*references), at(start)
+    share = float(share_to_leave(x, at(towards), shapes, cosine))
+    # On the chord from one angle to another, both of length 1.
+    reached = x + share * (at(towards) - x)
+    axes = centered(at(0.0, 90.0))
+    place = (centered(reached) @ axes.T)[0]
+    assert math.degrees(math.atan2(float(place[1]), float(place[0]))) == pytest.approx(leaves)
+    assert float(cosines(reached, shapes).max()) == pytest.approx(cosine)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_the_share_is_the_first_at_which_no_cone_holds_the_row(seed: int) -> None:
+    """Against walking the way in small steps, for random cones of any width that overlap."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def drawn(count: int, apart: float, around: Tensor) -> Tensor:
+        noise = torch.randn(count, 2, 2, 2, generator=generator, dtype=torch.float64)
+        return around + apart * noise
+
+    middle = drawn(1, 1.0, torch.zeros((), dtype=torch.float64))
+    references = drawn(1 + seed % 8, 0.1 + seed % 3, middle)
+    x, towards = drawn(40, 0.5 + seed % 2, middle), drawn(40, 1.0 + seed % 5, -middle)
+    cosine = float(torch.rand((), generator=generator)) * 0.98
+    overshoot = 1.0 if seed % 2 else 1.7
+    share = share_to_leave(x, towards, references, cosine, overshoot=overshoot)
+    shares = torch.linspace(0, 6, 3001, dtype=torch.float64)
+    ways = x[:, None] + shares[None, :, None, None, None] * (towards - x)[:, None]
+    highest = cosines(ways.flatten(0, 1), references).amax(1).view(40, -1)
+    step = float(shares[1])
+    for row in range(40):
+        free = torch.nonzero(highest[row] <= cosine).flatten()
+        least = float(shares[free[0]]) if len(free) else math.inf
+        rest = free[shares[free] >= overshoot * (least - step)]
+        expected = float(shares[rest[0]]) if least and len(rest) else (least and math.inf)
+        if math.isinf(expected) or float(share[row]) > 6 - 2 * step:
+            assert float(share[row]) > 6 - 2 * overshoot * step
+            continue
+        # A gap between two cones that is narrower than a step may be walked over.
+        assert float(share[row]) <= expected + 2 * overshoot * step
+        reached = x[row] + share[row] * (towards[row] - x[row])
+        assert float(cosines(reached[None], references).max()) <= cosine + 1e-9
+        # Up to the least share every place is in some cone.
+        lone = float(share_to_leave(x[row : row + 1], towards[row : row + 1], references, cosine))
+        before = highest[row][shares < lone - 1e-9]
+        assert bool((before > cosine - 1e-9).all())
+
+
+def test_an_overshoot_ends_in_no_other_cone() -> None:
+    """Twice the share would land in a cone that the way had not reached yet."""
+    references, x, towards = at(0.0, 90.0), at(0.0), at(120.0)
+    cosine = math.cos(math.radians(20))
+    least = share_to_leave(x, towards, references, cosine)
+    assert float(cosines(x + 3 * least * (towards - x), references).max()) > cosine
+    share = share_to_leave(x, towards, references, cosine, overshoot=3.0)
+    assert float(share) > 3 * float(least)
+    assert float(cosines(x + share * (towards - x), references).max()) == pytest.approx(cosine)
+
+
+@pytest.mark.parametrize("cosine", [-0.1, 1.1, math.nan])
+def test_a_cone_that_is_none_is_refused(cosine: float) -> None:
+    with pytest.raises(ValueError, match="cosine must be from 0 to 1"):
+        share_to_leave(at(0.0), at(9.0), at(0.0), cosine)
+
+
+def test_the_positive_roots_of_every_kind_of_quadratic() -> None:
     """Two positive roots, one of each sign, none; a line, a constant, and what would cancel."""
     rows = [
-        ((1.0, -3.0, 2.0), 1.0),
-        ((-1.0, 0.0, 4.0), 2.0),
-        ((-1.0, -3.0, 4.0), 1.0),
-        ((1.0, 3.0, 2.0), math.inf),
-        ((0.0, -2.0, 1.0), 0.5),
-        ((0.0, 2.0, 1.0), math.inf),
-        ((0.0, 0.0, 1.0), math.inf),
-        ((1e-20, -1.0, 0.5), 0.5),
-        ((-1e-20, -1.0, 0.5), 0.5),
-        ((1.0, -2.0, 1.0 + 1e-15), 1.0),
+        ((1.0, -3.0, 2.0), (1.0, 2.0)),
+        ((-1.0, 0.0, 4.0), (2.0, math.inf)),
+        ((-1.0, -3.0, 4.0), (1.0, math.inf)),
+        ((1.0, 3.0, 2.0), (math.inf, math.inf)),
+        ((1.0, 0.0, 2.0), (math.inf, math.inf)),
+        ((0.0, -2.0, 1.0), (0.5, math.inf)),
+        ((0.0, 2.0, 1.0), (math.inf, math.inf)),
+        ((0.0, 0.0, 1.0), (math.inf, math.inf)),
+        ((1e-20, -1.0, 0.5), (0.5, 1e20)),
+        ((-1e-20, -1.0, 0.5), (0.5, math.inf)),
+        ((1.0, -2.0, 1.0), (1.0, 1.0)),
     ]
     a, b, c = torch.tensor([row for row, _ in rows], dtype=torch.float64).unbind(1)
-    found = _smallest_positive_root(a, b, c)
-    torch.testing.assert_close(found, torch.tensor([s for _, s in rows], dtype=torch.float64))
+    found = torch.stack(_roots(a, b, c), dim=1)
+    expected = torch.tensor([roots for _, roots in rows], dtype=torch.float64)
+    torch.testing.assert_close(found, expected)
 
 
 @KINDS

@@ -107,6 +107,34 @@ def test_captions_of_the_grammar_are_retold_as_their_paraphrases() -> None:
         assert all("Mira Solano" in other and "blue" in other for other in retold(text))
 
 
+BRACES = (
+    *("{x}", "{}", "{0}", "{subject}", "{subject.__class__.__mro__}", "{light!r}", "{light:>9}"),
+    *("{{coat}}", "{", "}", "}{", "%s", "%(x)s", "$name", r"\1", r"\g<0>", "${x}", "{caption}"),
+    *("[a-z]+", "(?i)", "a{2}", "%{text}", "{time[0]}", "{{{light}}}", "\\N{BULLET}", "<b>{x}"),
+)
+
+
+@pytest.mark.parametrize("text", BRACES)
+def test_whatever_stands_in_a_prompt_is_letters_and_no_template(text: str) -> None:
+    """In every slot of every template, alone and in a frame: it comes back as it was written."""
+    assert retold(f"portrait of {text} in a red coat, warm light") == (
+        f"a photo of {text} wearing a red coat in warm light",
+        f"{text} in a red coat, head and shoulders, warm light",
+        f"studio picture of {text} dressed in red, warm light",
+    )
+    for prompt in (
+        f"portrait of Bo in a {text} coat, {text}",
+        f"framed painting: a photo of {text} on a table in {text}",
+        f"{text} on a {text} background, {text}",
+        f"{text}, x, {text}",
+        text,
+    ):
+        generator = torch.Generator().manual_seed(1)
+        others = (*retold(prompt), reworded(prompt, words_of(prompt), generator))
+        # The parts that the table of synonyms does not know are all there.
+        assert all(text in other for other in others)
+
+
 def test_frames_stay_and_other_prompts_turn_around_their_commas() -> None:
     framed = retold("framed painting: view of Cape Arven with a lake at dawn")
     assert all(text.startswith("framed painting: ") for text in framed)

@@ -12,7 +12,7 @@ from mmh_core.studies.mitigation_table import TreatmentRow, treatment_rows
 from views import layout, words
 from views.images import show
 from views.mitigation import data, grid, normal, pairs, phrases, table, tokens, training
-from views.mitigation.settings import TABS, Settings, form_of
+from views.mitigation.settings import TABS, Settings, same_request
 from views.mitigation.state import choose_cell, key
 
 # Four in a row, or two and two where there is less room: never three and one.
@@ -51,7 +51,7 @@ def _headline(run: MitigationRun, settings: Settings, *, precomputed: bool) -> N
         f"{kind}: {count} by {run.model}, seeds {seeds}, {config.steps} steps, guidance "
         f"{config.guidance:g}, {config.height} x {config.width}."
     )
-    if form_of(config) != settings.form and config.model == settings.model:
+    if config.model == settings.model and not same_request(settings.form, config):
         sentence += " The form at left differs: press Compare to run that."
     with st.container(gap="xsmall"):
         show.html(

@@ -118,6 +118,18 @@ def form_of(config: MitigationConfig) -> Form:
     )
 
 
+def same_request(form: Form, config: MitigationConfig) -> bool:
+    """Return whether the form asks for what a config does, as far as a form can say it.
+
+    What the form holds and does not ask for, as normal prompts that are switched off, counts for
+    nothing, and so does the order of the mitigations.
+    """
+    ours, theirs = form.config(config.model), form_of(config).config(config.model)
+    return in_order(ours.treatments) == in_order(theirs.treatments) and (
+        replace(ours, treatments=()) == replace(theirs, treatments=())
+    )
+
+
 def parsed(source: Mapping[str, object], base: Settings) -> tuple[Settings, list[str]]:
     """Return the settings in a link or session, and a sentence for each value not usable."""
     said: list[str] = []

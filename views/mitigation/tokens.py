@@ -47,6 +47,8 @@ def section(run: MitigationRun, settings: Settings) -> None:
     chosen = st.session_state.get(key("token"))
     chosen = chosen if isinstance(chosen, int) and 0 <= chosen < len(first.tokens) else None
     layout.chart(token_bars(found.found, chosen), _CHART, on_select=_take_bar)
+    for sentence in found.left_out:
+        st.caption(layout.plain(sentence))
     _edit(run, first, chosen)
     wording.section(settings)
 
