@@ -1,8 +1,10 @@
-"""Start the app: page config and navigation, nothing else."""
+"""Start the app: page config, who may use it, and navigation, nothing else."""
 
 from pathlib import Path
 
 import streamlit as st
+
+from views.access import person
 
 st.set_page_config(
     page_title="Manifold memorization",
@@ -11,6 +13,7 @@ st.set_page_config(
     layout="wide",
     initial_sidebar_state="expanded",
 )
+person.check()
 st.navigation(
     [
         st.Page(

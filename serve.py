@@ -1,19 +1,31 @@
 """Start the app's server and load its heavy libraries beside it, before a browser asks for them.
 
-Run as `python serve.py run app.py [options of streamlit]`, which is `streamlit run app.py` but for
-one thread: torch takes a second or two to import, about as long as a browser takes to start.
+Run as `python serve.py run app.py [options of streamlit] [-- options of the app]`, which is
+`streamlit run app.py` but for this: torch loads on a thread, since it takes about as long as a
+browser takes to start; what cannot work is said before anything starts; with `-- --users FILE` the
+app stands behind a gate; and who binds it to the network is told who may then reach it.
 """
 
 from __future__ import annotations
 
 import importlib
+import ipaddress
+import re
 import runpy
+import socket
 import sys
 import threading
 import time
+from contextlib import suppress
+from pathlib import Path
+
+from mmh_core.records import MMHError
+from mmh_core.start_options import checked
+from mmh_core.store.users import read_users
 
 #: What the first page needs. Libraries only: the app's own modules are imported by its pages.
 LIBRARIES = ("torch", "plotly.graph_objects", "safetensors.torch")
+GUARDED = Path(__file__).resolve().parent / "views" / "access" / "guarded_app.py"
 _PATIENCE = 60.0
 
 
@@ -44,6 +56,115 @@ def _server_made() -> bool:
     return exists is not None and bool(exists())
 
 
-if __name__ == "__main__":
+def prepared(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Return the arguments for Streamlit, and sentences for the terminal.
+
+    Errors: MMHError for options that cannot work: unknown ones, a port in use, a list of users
+    that cannot be read.
+    """
+    middle = arguments.index("--") if "--" in arguments else len(arguments)
+    ours, theirs = arguments[:middle], arguments[middle + 1 :]
+    options, said = checked(theirs), []
+    address = _value(ours, "server.address") or "127.0.0.1"
+    port = _value(ours, "server.port")
+    if port is not None and port.isdigit() and not _free(address, int(port)):
+        raise MMHError(
+            f"Port {port} is in use: choose another with --server.port, or stop what listens "
+            "there."
+        )
+    if options.users is not None:
+        read_users(options.users)
+        ours = [str(GUARDED) if part == "app.py" else part for part in ours]
+    if not _loopback(address):
+        if _value(ours, "server.allowedHosts") is None:
+            for name in reachable_names(address):
+                ours += ["--server.allowedHosts", name]
+        said.append(_reached(address, guarded=options.users is not None))
+    return [*ours, *(["--", *theirs] if theirs else [])], said
+
+
+def reachable_names(address: str) -> list[str]:
+    """Return the names and numbers under which this machine can be asked for, its own first.
+
+    A page elsewhere that points a host name of its own at this machine is none of them.
+    """
+    names = ["localhost", "127.0.0.1", "::1"]
+    wild = address in ("0.0.0.0", "::", "")
+    names += _own_addresses() if wild else [address]
+    with suppress(OSError):
+        names += [socket.gethostname(), socket.getfqdn()]
+    return list(dict.fromkeys(name for name in names if name))
+
+
+def _own_addresses() -> list[str]:
+    """Return the numeric addresses of this machine, as far as it tells them."""
+    found: list[str] = []
+    with suppress(OSError):
+        found += [str(row[4][0]) for row in socket.getaddrinfo(socket.gethostname(), None)]
+    # The address that a packet to the outside would bear; a datagram socket sends none by this.
+    for family, outside in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
+        with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((outside, 9))
+            found.append(str(probe.getsockname()[0]))
+    with suppress(OSError):  # Linux lists those of all its interfaces.
+        table = Path("/proc/net/fib_trie").read_text()
+        found += re.findall(r"\|-- (\S+)\n\s+/32 host LOCAL", table)
+    return [name.partition("%")[0] for name in found]
+
+
+def _reached(address: str, *, guarded: bool) -> str:
+    if guarded:
+        return (
+            f"mmh: listening on {address}. Who reaches this machine over the network finds a "
+            "sign-in page and nothing else."
+        )
+    return (
+        f"mmh: listening on {address}. Anybody who reaches this machine over the network can open "
+        "the app, see its prompts and images, and judge: name who may with `-- --users FILE` "
+        "(made by `./mmh user NAME --users FILE`), or keep it to this machine and reach it by "
+        "`ssh -L 8501:127.0.0.1:8501 HOST`."
+    )
+
+
+def _value(arguments: list[str], name: str) -> str | None:
+    """Return the value of an option of Streamlit on the command line, None where it is absent."""
+    for place, part in enumerate(arguments):
+        option, equals, value = part.partition("=")
+        if option == f"--{name}":
+            return value if equals else next(iter(arguments[place + 1 :]), None)
+    return None
+
+
+def _loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"
+
+
+def _free(address: str, port: int) -> bool:
+    """Return whether nobody listens at a port; where it cannot be told, yes."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with suppress(OverflowError, socket.gaierror), socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+        except OSError as error:
+            return error.errno not in (48, 98, 10048)  # In use, on macOS, Linux and Windows.
+    return True
+
+
+def main() -> None:
+    """Start the server, or say in one sentence why not."""
+    try:
+        sys.argv[1:], said = prepared(sys.argv[1:])
+    except MMHError as error:
+        sys.exit(f"Error: {error}")
+    for sentence in said:
+        sys.stderr.write(f"{sentence}\n")
     load_beside()
     runpy.run_module("streamlit", run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()

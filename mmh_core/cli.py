@@ -22,6 +22,7 @@ from mmh_core.cli_pocket import app as pocket
 from mmh_core.cli_review import app as review
 from mmh_core.cli_scan import calibrate, scan
 from mmh_core.cli_tables import benchmark_tables, manifold_summary
+from mmh_core.cli_user import user
 from mmh_core.records import MMHError
 
 app = typer.Typer(
@@ -38,6 +39,7 @@ app.command()(index)
 app.command()(calibrate)
 app.command()(scan)
 app.command()(score)
+app.command()(user)
 app.command()(mitigate)
 app.command("mitigation-benchmark")(mitigation_benchmark)
 pocket.command("cure")(pocket_cure)

@@ -6,9 +6,7 @@ functions.
 
 from __future__ import annotations
 
-import argparse
 import os
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +18,7 @@ import streamlit as st
 from mmh_core import model_session
 from mmh_core.records import MMHError, Progress
 from mmh_core.session import REPOSITORY, data_folder, jobs
+from mmh_core.start_options import start_options
 
 if TYPE_CHECKING:
     from mmh_core.store.job_record import JobRecord
@@ -268,9 +267,7 @@ def service() -> str | None:
 
     Who starts the app decides where prompts and the key may go, and nobody who opens a page.
     """
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--endpoint", default=None)
-    return parser.parse_known_args(sys.argv[1:])[0].endpoint or None
+    return start_options().endpoint
 
 
 def reword(name: str, prompt: str, words: tuple[str, ...], *, consent: bool) -> str:

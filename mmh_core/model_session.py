@@ -5,9 +5,7 @@ Like `session`, of which it is a part: whatever needs torch is imported inside t
 
 from __future__ import annotations
 
-import argparse
 import gc
-import sys
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +16,7 @@ from weakref import WeakValueDictionary
 import streamlit as st
 
 from mmh_core.records import MMHError
+from mmh_core.start_options import start_options
 from mmh_core.text_to_image.catalogue import threads_for as threads_for
 
 if TYPE_CHECKING:
@@ -75,24 +74,16 @@ class SearchedFolder:
 
 def models_folder() -> Path | None:
     """Return the folder named after `-- --models`, in which a person may choose, None without."""
-    known = _started_with()
-    return None if known.models is None else Path(known.models).resolve()
+    models = start_options().models
+    return None if models is None else models.resolve()
 
 
 def searched_folder() -> SearchedFolder | None:
     """Return what is named after `-- --index` and `--index-pictures`, None without both."""
-    known = _started_with()
-    if known.index is None or known.index_pictures is None:
+    given = start_options()
+    if given.index is None or given.index_pictures is None:
         return None
-    return SearchedFolder(known.index.absolute(), known.index_pictures.absolute(), known.embedder)
-
-
-def _started_with() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for name in ("--models", "--index", "--index-pictures"):
-        parser.add_argument(name, type=Path, default=None)
-    parser.add_argument("--embedder", default="pixels")
-    return parser.parse_known_args(sys.argv[1:])[0]
+    return SearchedFolder(given.index, given.index_pictures, given.embedder)
 
 
 def choices() -> list[ModelChoice]:

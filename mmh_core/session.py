@@ -6,9 +6,7 @@ function that uses it: the first page shows its title before torch has loaded.
 
 from __future__ import annotations
 
-import argparse
 import logging
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,6 +18,7 @@ import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 
 from mmh_core.records import MMHError, Progress
+from mmh_core.start_options import start_options
 
 if TYPE_CHECKING:
     from mmh_core.jobs import JobRunner
@@ -111,10 +110,7 @@ def unlinked(text: str) -> str:
 
 def data_folder() -> Path:
     """Return the folder named after `-- --data`, or `.mmh` in the repository."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--data", type=Path, default=REPOSITORY / ".mmh")
-    known, _ = parser.parse_known_args(sys.argv[1:])
-    return Path(known.data).absolute()
+    return start_options().data
 
 
 def jobs() -> Jobs:

@@ -108,12 +108,13 @@ def serve(
     *,
     options: tuple[str, ...] = (),
     arguments: tuple[str, ...] = (),
+    path: str = "",
     timeout: float = 60.0,
 ) -> Iterator[AppServer]:
     """Run a Streamlit script with an empty data folder, and end it afterwards.
 
     It is started as `./mmh app` starts it, in the script's folder, on a free loopback port, with
-    further options of Streamlit and, after `--`, arguments of the app.
+    further options of Streamlit and, after `--`, arguments of the app; `path` is its base path.
     `folder` receives the data and the log. Raises RuntimeError with the log's end when the server
     is not up after `timeout` seconds.
     """
@@ -130,7 +131,8 @@ def serve(
         process = subprocess.Popen(
             command, cwd=app.parent, env=settings, stdout=log, stderr=subprocess.STDOUT
         )
-    server = AppServer(f"http://127.0.0.1:{port}", data, written, process.pid)
+    url = f"http://127.0.0.1:{port}/{path}".rstrip("/")
+    server = AppServer(url, data, written, process.pid)
     try:
         _wait_until_healthy(server, process, timeout)
         yield server

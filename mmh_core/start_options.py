@@ -1,0 +1,90 @@
+"""What the app was started with: the options after `--` of `./mmh app -- OPTIONS`."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmh_core.records import MMHError
+
+_ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class StartOptions:
+    """The options of the app: folders and files as absolute paths, None for what is not named.
+
+    `data` is where the app keeps what it makes, `models` a folder of models to choose from,
+    `index` and `index_pictures` a training set to search with its `embedder`, `endpoint` the
+    address of a service that rewords prompts, `users` the list of those who may sign in.
+    """
+
+    data: Path
+    models: Path | None
+    index: Path | None
+    index_pictures: Path | None
+    embedder: str
+    endpoint: str | None
+    users: Path | None
+
+
+def start_options(arguments: Sequence[str] | None = None) -> StartOptions:
+    """Return the options among these arguments, by default this process's; others are ignored."""
+    given = _parser().parse_known_args(sys.argv[1:] if arguments is None else arguments)[0]
+    return StartOptions(
+        data=_place(given.data) or _ROOT / ".mmh",
+        models=_place(given.models),
+        index=_place(given.index),
+        index_pictures=_place(given.index_pictures),
+        embedder=given.embedder,
+        endpoint=given.endpoint or None,
+        users=_place(given.users),
+    )
+
+
+def _place(named: str | None) -> Path | None:
+    return None if named is None else Path(named).expanduser().absolute()
+
+
+def checked(arguments: Sequence[str]) -> StartOptions:
+    """Return the options among arguments that hold nothing else.
+
+    Errors: MMHError for an option that does not exist or lacks its value, and for a folder or file
+    that is not there.
+    """
+    known = [option for action in _parser()._actions for option in action.option_strings]
+    left = list(arguments)
+    while left:
+        option, _, value = left.pop(0).partition("=")
+        if option not in known:
+            near = difflib.get_close_matches(option, known, n=1)
+            meant = f" Did you mean {near[0]}?" if near else ""
+            raise MMHError(
+                f"The app has no option {option[:80]!r} after `--`.{meant} There are "
+                f"{', '.join(known)}; options of Streamlit stand before `--`."
+            )
+        if not value and (not left or left.pop(0).startswith("--")):
+            raise MMHError(f"{option} needs a value after it.")
+    options = start_options(arguments)
+    for name, place in (("--models", options.models), ("--index", options.index)):
+        if place is not None and not place.is_dir():
+            raise MMHError(f"{name}: there is no folder {place}. Check its name.")
+    if options.index_pictures is not None and not options.index_pictures.is_dir():
+        raise MMHError(
+            f"--index-pictures: there is no folder {options.index_pictures}. Check its name."
+        )
+    if (options.index is None) != (options.index_pictures is None):
+        raise MMHError("--index and --index-pictures belong together: name both, or neither.")
+    return options
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for name in ("--data", "--models", "--index", "--index-pictures", "--endpoint", "--users"):
+        parser.add_argument(name, default=None)
+    parser.add_argument("--embedder", default="pixels")
+    return parser

@@ -1,0 +1,288 @@
+"""Who has not signed in reaches nothing of the app, and names of others cannot be taken."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+
+from mmh_core.store.users import write_user
+from views.access.gate import COOKIE, HEADER, TRIES, Gate, Message, Receive, Scope, Send
+
+NAME, PASSWORD = "Ada <b>Lovelace</b> 李", "correct horse battery"
+
+
+@dataclass
+class Inside:
+    """Stand for the app: note every request and socket that reaches it."""
+
+    scopes: list[Scope] = field(default_factory=list)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.scopes.append(scope)
+        if scope["type"] == "http":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"inside"})
+
+    def names(self) -> list[str]:
+        """Return the names that the last request bears."""
+        return [
+            value.decode() for name, value in self.scopes[-1]["headers"] if name == b"x-mmh-user"
+        ]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back: the messages in order."""
+
+    messages: list[Message]
+
+    @property
+    def status(self) -> int:
+        return int(self.messages[0]["status"])
+
+    @property
+    def body(self) -> str:
+        return b"".join(m.get("body", b"") for m in self.messages).decode()
+
+    def header(self, name: str) -> str:
+        return next(v.decode() for n, v in self.messages[0]["headers"] if n == name.encode())
+
+
+@pytest.fixture
+def inside() -> Inside:
+    return Inside()
+
+
+@pytest.fixture
+def gate(tmp_path: Path, inside: Inside) -> Iterator[Gate]:
+    write_user(tmp_path / "users", NAME, PASSWORD)
+    write_user(tmp_path / "users", "other", "another password")
+    yield Gate(inside, tmp_path / "users", tmp_path / "data" / "session.key")
+    Gate.standing = False
+
+
+def ask(
+    gate: Gate,
+    path: str = "/images",
+    *,
+    kind: str = "http",
+    method: str = "GET",
+    headers: dict[str, str] | None = None,
+    body: bytes = b"",
+    scheme: str = "http",
+) -> Answer:
+    """Send one request through the gate."""
+    messages: list[Message] = []
+    scope: dict[str, Any] = {
+        "type": kind,
+        "method": method,
+        "path": path,
+        "query_string": b"job=1",
+        "scheme": scheme,
+        "headers": [
+            (name.lower().encode(), value.encode()) for name, value in (headers or {}).items()
+        ],
+    }
+
+    async def receive() -> Message:
+        return {"type": f"{kind}.request", "body": body, "more_body": False}
+
+    async def send(message: Message) -> None:
+        messages.append(message)
+
+    asyncio.run(gate(scope, receive, send))
+    return Answer(messages)
+
+
+def sign_in(gate: Gate, name: str = NAME, password: str = PASSWORD, **more: Any) -> Answer:
+    form = urlencode({"name": name, "password": password}).encode()
+    return ask(gate, method="POST", body=form, **more)
+
+
+def ticket(gate: Gate) -> str:
+    """Sign in and return the cookie as a browser sends it back."""
+    return sign_in(gate).header("set-cookie").split(";")[0]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/images",
+        "/_stcore/host-config",
+        "/_stcore/upload_file/a/b",
+        "/_stcore/metrics",
+        "/media/a.png",
+        "/static/js/main.js",
+        "/component/x",
+        "/_stcore/health/../upload_file",
+        "/auth/login",
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "OPTIONS", "HEAD"])
+def test_nothing_is_reached_without_a_ticket(
+    gate: Gate, inside: Inside, path: str, method: str
+) -> None:
+    answer = ask(gate, path, method=method, headers={HEADER: "other"})
+    assert answer.status == 401
+    assert 'name="password"' in answer.body
+    assert inside.scopes == []
+
+
+@pytest.mark.parametrize("path", ["/_stcore/stream", "/app/_stcore/stream", "/_stcore/health"])
+def test_no_socket_opens_without_a_ticket(gate: Gate, inside: Inside, path: str) -> None:
+    answer = ask(gate, path, kind="websocket", headers={HEADER: "other"})
+    assert [m["type"] for m in answer.messages] == ["websocket.close"]
+    assert inside.scopes == []
+
+
+def test_the_health_check_is_open_and_bears_no_name(gate: Gate, inside: Inside) -> None:
+    assert ask(gate, "/_stcore/health", headers={HEADER: "other"}).body == "inside"
+    assert inside.names() == []
+
+
+def test_who_signs_in_is_let_in_under_one_name(gate: Gate, inside: Inside) -> None:
+    answer = sign_in(gate)
+    assert answer.status == 303
+    assert answer.header("location") == "./images?job=1"
+    cookie = answer.header("set-cookie")
+    assert "HttpOnly" in cookie and "SameSite=Lax" in cookie and "Secure" not in cookie
+    assert PASSWORD not in cookie
+    headers = {"Cookie": f"a=b; {cookie.split(';')[0]}", HEADER: "other"}
+    for kind in ("http", "websocket"):
+        ask(gate, kind=kind, headers=headers)
+        assert inside.names() == ["Ada%20%3Cb%3ELovelace%3C%2Fb%3E%20%E6%9D%8E"]
+
+
+@pytest.mark.parametrize("headers", [{"X-Forwarded-Proto": "https"}, {}])
+def test_a_cookie_of_a_secure_page_stays_on_secure_pages(
+    gate: Gate, headers: dict[str, str]
+) -> None:
+    scheme = "http" if headers else "https"
+    assert "; Secure" in sign_in(gate, headers=headers, scheme=scheme).header("set-cookie")
+
+
+@pytest.mark.parametrize(
+    ("name", "password"),
+    [
+        (NAME, "wrong password"),
+        ("nobody", PASSWORD),
+        ("other", PASSWORD),
+        (NAME, ""),
+        ("", ""),
+        (NAME.lower(), PASSWORD),
+        (NAME, PASSWORD + "\0"),
+    ],
+)
+def test_a_wrong_pair_is_refused_without_saying_which_is_wrong(
+    gate: Gate, inside: Inside, name: str, password: str
+) -> None:
+    answer = sign_in(gate, name, password)
+    assert answer.status in (400, 401)
+    assert not any(n == b"set-cookie" for n, _ in answer.messages[0]["headers"])
+    assert inside.scopes == []
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"\xff\xfe", b"name=a", b"x" * 10_000, b"password=" + b"p" * 5000, b"&&&="]
+)
+def test_what_is_no_form_is_refused(gate: Gate, inside: Inside, body: bytes) -> None:
+    assert ask(gate, method="POST", body=body).status == 400
+    assert inside.scopes == []
+
+
+def test_a_form_of_another_site_is_refused(gate: Gate) -> None:
+    headers = {"Origin": "http://evil.example", "Host": "127.0.0.1:8501"}
+    assert sign_in(gate, headers=headers).status == 400
+    headers["Origin"] = "http://127.0.0.1:8501"
+    assert sign_in(gate, headers=headers).status == 303
+
+
+def test_a_ticket_cannot_be_changed(gate: Gate, inside: Inside) -> None:
+    import base64
+
+    good = ticket(gate).partition("=")[2]
+    coded, until, seal = good.split(".")
+    other = base64.urlsafe_b64encode(b"other").decode()
+    forged = [
+        f"{other}.{until}.{seal}",
+        f"{coded}.{int(until) + 1}.{seal}",
+        f"{coded}.{until}.{seal[:-1]}",
+        f"{coded}.{until}.",
+        f"{coded}.{until}",
+        f"{coded}.nan.{seal}",
+        f"{coded}.inf.{seal}",
+        "..",
+        "",
+        "é.1.2",
+    ]
+    for value in forged:
+        assert ask(gate, headers={"Cookie": f"{COOKIE}={value}"}).status == 401, value
+    assert inside.scopes == []
+    # A browser may send an old one before the good one.
+    both = f"{COOKIE}={forged[0]}; {COOKIE}={good}"
+    assert ask(gate, headers={"Cookie": both}).status == 200
+
+
+def test_a_ticket_ends_with_its_time(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    cookie = ticket(gate)
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 11.9 * 3600)
+    assert ask(gate, headers={"Cookie": cookie}).status == 200
+    monkeypatch.setattr(time, "time", lambda: now + 12.1 * 3600)
+    assert ask(gate, headers={"Cookie": cookie}).status == 401
+
+
+def test_a_ticket_outlives_the_server_but_not_the_password(
+    gate: Gate, inside: Inside, tmp_path: Path
+) -> None:
+    cookie = ticket(gate)
+    users, key = tmp_path / "users", tmp_path / "data" / "session.key"
+    again = Gate(inside, users, key)
+    assert ask(again, headers={"Cookie": cookie}).status == 200
+    write_user(users, NAME, "a new password")
+    os.utime(users, ns=(1, 1))
+    assert ask(again, headers={"Cookie": cookie}).status == 401
+    assert ask(gate, headers={"Cookie": cookie}).status == 401
+
+
+def test_a_list_that_is_gone_lets_nobody_in(gate: Gate, tmp_path: Path) -> None:
+    cookie = ticket(gate)
+    (tmp_path / "users").unlink()
+    assert ask(gate, headers={"Cookie": cookie}).status == 401
+    assert sign_in(gate).status == 401
+
+
+def test_a_list_that_is_damaged_keeps_those_who_were_there(gate: Gate, tmp_path: Path) -> None:
+    cookie = ticket(gate)
+    (tmp_path / "users").write_text("half a li")
+    assert ask(gate, headers={"Cookie": cookie}).status == 200
+
+
+def test_guessing_has_to_wait(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(TRIES):
+        assert sign_in(gate, password="wrong password").status == 401
+    assert sign_in(gate).status == 429
+    assert sign_in(gate, "other", "another password").status == 303
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 61)
+    assert sign_in(gate).status == 303
+
+
+def test_signing_out_takes_the_ticket_back(gate: Gate, inside: Inside) -> None:
+    answer = ask(gate, "/sign-out", headers={"Cookie": ticket(gate)})
+    assert answer.status == 303
+    assert f"{COOKIE}=; Path=/; Max-Age=0" in answer.header("set-cookie")
+    assert inside.scopes == []
+
+
+def test_the_form_shows_no_markup_of_others(gate: Gate) -> None:
+    assert "<b>" not in sign_in(gate, "<b>x</b>", "wrong password").body

@@ -1,0 +1,103 @@
+"""What the app is started with is told before it starts, and read one way everywhere."""
+
+from __future__ import annotations
+
+import socket
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+import serve
+from mmh_core.records import MMHError
+from mmh_core.start_options import checked, start_options
+from mmh_core.store.users import write_user
+
+
+def test_options_are_absolute_and_others_are_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = start_options(["-q", "--data", "kept", "--models=m", "tests/x.py", "--endpoint", "u"])
+    assert found.data == tmp_path / "kept"
+    assert found.models == tmp_path / "m"
+    assert (found.endpoint, found.embedder, found.users) == ("u", "pixels", None)
+    assert start_options([]).data.name == ".mmh"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--model", "."], "no option '--model' after `--`. Did you mean --models?"),
+        (["--modles", "."], "Did you mean --models?"),
+        (["--server.port", "1"], "options of Streamlit stand before `--`"),
+        (["stray"], "no option 'stray'"),
+        (["--models"], "--models needs a value"),
+        (["--models", "--data"], "--models needs a value"),
+        (["--models", "nowhere"], "--models: there is no folder"),
+        (["--models=nowhere"], "--models: there is no folder"),
+        (["--models", __file__], "--models: there is no folder"),
+        (["--index", "."], "belong together"),
+        (["--index-pictures", "."], "belong together"),
+        (["--index", "nowhere", "--index-pictures", "."], "--index: there is no folder"),
+        (["--index", ".", "--index-pictures", "nowhere"], "--index-pictures: there is no folder"),
+    ],
+)
+def test_options_that_cannot_work_are_refused(arguments: list[str], sentence: str) -> None:
+    with pytest.raises(MMHError) as refused:
+        checked(arguments)
+    assert sentence in str(refused.value)
+
+
+def test_streamlit_gets_what_it_got_where_nothing_is_asked() -> None:
+    given = ["run", "app.py", "--server.port", "0", "--", "--data", "x"]
+    assert serve.prepared(given) == (given, [])
+    assert serve.prepared(["run", "app.py"]) == (["run", "app.py"], [])
+
+
+def test_a_port_in_use_is_told_before_anything_loads() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(MMHError, match=f"Port {port} is in use"):
+            serve.prepared(["run", "app.py", "--server.port", str(port)])
+        with pytest.raises(MMHError, match=f"Port {port} is in use"):
+            serve.prepared(["run", "app.py", f"--server.port={port}"])
+
+
+@pytest.mark.parametrize("port", ["99999999", "no", "-1"])
+def test_what_is_no_port_is_left_to_streamlit(port: str) -> None:
+    given = ["run", "app.py", "--server.port", port]
+    assert serve.prepared(given) == (given, [])
+
+
+def test_a_list_of_users_puts_a_gate_before_the_app(tmp_path: Path) -> None:
+    with pytest.raises(MMHError, match="cannot be read"):
+        serve.prepared(["run", "app.py", "--", "--users", str(tmp_path / "users")])
+    write_user(tmp_path / "users", "ada", "correct horse battery")
+    given, said = serve.prepared(["run", "app.py", "--", "--users", str(tmp_path / "users")])
+    assert given[1] == str(serve.GUARDED) and serve.GUARDED.is_file()
+    assert said == []
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "localhost", "127.1.2.3"])
+def test_this_machine_alone_needs_no_word(address: str) -> None:
+    given = ["run", "app.py", "--server.address", address]
+    assert serve.prepared(given) == (given, [])
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "192.0.2.7", "host.example"])
+def test_the_network_is_told_who_may_come(address: str, tmp_path: Path) -> None:
+    given, said = serve.prepared(["run", "app.py", f"--server.address={address}"])
+    hosts = [v for n, v in pairwise(given) if n == "--server.allowedHosts"]
+    assert "localhost" in hosts and socket.gethostname() in hosts
+    assert address in hosts or address == "0.0.0.0"
+    assert "0.0.0.0" not in hosts and "*" not in hosts
+    assert "Anybody who reaches" in said[0] and "--users" in said[0]
+    write_user(tmp_path / "users", "ada", "correct horse battery")
+    users = ["--", "--users", str(tmp_path / "users")]
+    assert "sign-in page" in serve.prepared([*given, *users])[1][0]
+
+
+def test_hosts_that_a_person_names_are_the_only_ones() -> None:
+    given = ["run", "app.py", "--server.address", "0.0.0.0", "--server.allowedHosts", "a.example"]
+    assert serve.prepared(given)[0] == given

@@ -1,0 +1,21 @@
+"""Serve the app behind a gate: `streamlit run` finds the object `app` in here and serves that."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from starlette.middleware import Middleware
+from streamlit.starlette import App
+
+from mmh_core.start_options import start_options
+from views.access.gate import Gate
+
+_ROOT = Path(__file__).resolve().parents[2]
+_options = start_options()
+if _options.users is None:
+    raise ValueError("A gate needs a list of users: name it after `-- --users`.")
+
+app = App(
+    _ROOT / "app.py",
+    middleware=[Middleware(Gate, users=_options.users, key=_options.data / "session.key")],
+)
