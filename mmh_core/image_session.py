@@ -113,7 +113,7 @@ def map_job(job: str) -> tuple[JobRecord, PictureMap | None]:
     from mmh_core.store.archive import load_record
     from mmh_core.studies.image_map import PictureMap
 
-    record = jobs().runner.record(job)
+    record = _of_kind(jobs().runner.record(job), MAP_JOB)
     if record.state != "done" or record.result is None:
         return record, None
     return record, load_record(data_folder() / "runs" / Path(record.result).name, PictureMap)
@@ -174,9 +174,7 @@ def image_job(job: str) -> ImageJob:
     Errors: MMHError for an unknown id, another kind of job, and for a file that is missing.
     """
     runner = jobs().runner
-    record = runner.record(job)
-    if record.kind != IMAGE_JOB:
-        raise MMHError("This link names a job of another page: open it there.")
+    record = _of_kind(runner.record(job), IMAGE_JOB)
     if record.result is not None:
         return ImageJob(record, read_run(data_folder() / "runs" / Path(record.result).name))
     latest = runner.latest(job)
@@ -254,8 +252,15 @@ def submit_audit(data: bytes, caption: str, name: str) -> str:
 def audit_job(job: str) -> tuple[JobRecord, PictureResult | None]:
     """Return the record of an audit, and what it found as long as this server remembers it.
 
-    Errors: MMHError for an unknown id.
+    Errors: MMHError for an unknown id and for another kind of job.
     """
     runner = jobs().runner
+    record = _of_kind(runner.record(job), AUDIT_JOB)
     latest = runner.latest(job)
-    return runner.record(job), None if latest is None else latest.partial
+    return record, None if latest is None else latest.partial
+
+
+def _of_kind(record: JobRecord, kind: str) -> JobRecord:
+    if record.kind != kind:
+        raise MMHError("This link names a job of another page: open it there.")
+    return record

@@ -59,6 +59,11 @@ def last_jobs(limit: int = 6) -> list[JobRecord]:
     return _store(str(data_folder())).recent(limit)
 
 
+def active_jobs() -> list[JobRecord]:
+    """Return the jobs of this data folder that run or wait, oldest first."""
+    return _store(str(data_folder())).active()
+
+
 @st.cache_resource(show_spinner=False)
 def _store(folder: str) -> JobStore:
     store = JobStore(Path(folder) / "jobs.sqlite")

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import streamlit as st
 import torch
 from streamlit.testing.v1 import AppTest
 
@@ -19,7 +20,7 @@ from mmh_core.cli import main
 from mmh_core.image_session import EXAMPLES
 from mmh_core.model_session import POCKET
 from mmh_core.picture_files import about_of, png_bytes, settings_of
-from mmh_core.records import MMHError
+from mmh_core.records import MMHError, Progress
 from mmh_core.report import image_command
 from mmh_core.store.archive import load_record, save_record
 from mmh_core.studies.image_run import ImageConfig, ImageRun, PromptTruth
@@ -279,6 +280,65 @@ def test_the_map_by_umap_is_a_job_that_can_be_stopped(app: AppTest) -> None:
     assert app.button(key="im_umap")
 
 
+def test_a_map_that_is_being_made_is_found_again_after_a_reload(app: AppTest) -> None:
+    app.query_params["tab"] = "map"
+    sound(app.run())
+    sound(app.button(key="im_umap").click().run())
+    runner = session.jobs().runner
+    (record,) = runner.active()
+    again = opened()
+    again.query_params.update(dict(app.query_params))
+    sound(again.run())
+    assert "im_umap" not in [button.key for button in again.button]
+    sound(again.button(key="im_map_cancel").click().run())
+    assert runner.wait(record.id, timeout=60).state == "cancelled"
+
+
+@pytest.mark.parametrize(("tab", "name"), [("audit", "audit"), ("map", "plane")])
+def test_a_link_to_a_job_that_is_not_there_is_said_to_be(
+    app: AppTest, tab: str, name: str
+) -> None:
+    app.query_params.update({"tab": tab, name: "0" * 32})
+    sound(app.run())
+    assert "There is no job" in said(app)
+    other = session.jobs().runner.submit("benchmark", "b", lambda: iter([Progress(1.0, "", 3)]))
+    session.jobs().runner.wait(other, 60)
+    app = opened()
+    app.query_params.update({"tab": tab, name: other})
+    sound(app.run())
+    assert "job of another page" in said(app)
+
+
+def test_an_audit_is_found_again_after_a_reload_and_gone_after_a_restart(app: AppTest) -> None:
+    run = example("overfit")
+    data = png_bytes(run.pictures[1].picture, about_of(run, run.pictures[1]))
+    app.query_params["tab"] = "audit"
+    sound(app.run())
+    sound(app.file_uploader(key="im_file").upload("x.png", data).run())
+    job = app.session_state["im_audit"]
+    link = dict(app.query_params)
+    assert link["audit"] == job
+    runner = session.jobs().runner
+    again = opened()
+    again.query_params.update(link)
+    sound(again.run())
+    assert "its file is not kept" in captions(again)
+    assert runner.wait(job, timeout=120).state == "done"
+    sound(again.run())
+    found = image_session.audit_job(job)[1]
+    assert found is not None and found.reason in [text.value for text in again.text]
+    sound(again.button(key="im_audit_close").click().run())
+    assert "Nothing dropped yet" in captions(again)
+    assert "audit" not in dict(again.query_params)
+    # Another server on the same folder remembers that there was one, and nothing of it.
+    runner.shutdown()
+    st.cache_resource.clear()
+    later = opened()
+    later.query_params.update(link)
+    sound(later.run())
+    assert "drop the image again" in said(later)
+
+
 def test_wrong_values_in_the_link_are_named_and_the_example_is_shown(app: AppTest) -> None:
     for name, (value, _) in WRONG.items():
         app.query_params[name] = value
@@ -472,7 +532,7 @@ def test_a_picture_of_ours_is_audited_and_restores_its_settings(app: AppTest) ->
     app.query_params["tab"] = "audit"
     sound(app.run())
     sound(app.file_uploader(key="im_file").upload("../../<b>x</b>.png", data).run())
-    (job,) = app.session_state["im_audits"].values()
+    job = app.session_state["im_audit"]
     runner = session.jobs().runner
     assert runner.record(job).kind == "audit" and runner.wait(job, timeout=120).state == "done"
     sound(app.run())

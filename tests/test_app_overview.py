@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from mmh_core import overview_session, review_session
+from mmh_core import overview_session, review_session, session
+from mmh_core.records import Progress
 from mmh_core.store.job_record import JobRecord
 from mmh_core.store.jobs import JobStore
 from mmh_core.store.queues import create_queue
@@ -113,6 +116,37 @@ def test_last_jobs_and_queues_are_listed_and_their_names_are_text(data: Path) ->
     # Two reviewers of one item are one judged item.
     assert "1 of 2 items judged" in text
     assert '<img src="http' not in text and "&lt;img src=" in text
+
+
+def test_running_and_waiting_jobs_are_found_and_cancelled_from_any_window() -> None:
+    """A window that is closed leaves its job running: it must not be out of reach."""
+    gate, started = threading.Event(), threading.Event()
+
+    def work() -> Iterator[Progress[int]]:
+        yield Progress(0.5, "half", 1)
+        started.set()
+        assert gate.wait(60)
+        yield Progress(1.0, "all", 2)
+
+    runner = session.jobs().runner
+    ids = [runner.submit("scan", HOSTILE, work), runner.submit("audit", "An audit", work)]
+    assert started.wait(60)
+    app = opened()
+    for id, link in zip(
+        ids, ({"tab": "scan", "job": ids[0]}, {"tab": "audit", "audit": ids[1]}), strict=True
+    ):
+        assert link in [values for _, values in links(app)]
+        assert app.button(key=f"ov_cancel_{id}")
+    assert "running, " in shown(app) and "waiting since" in shown(app)
+    assert "None has ended yet" in " ".join(c.value for c in app.caption)
+    app.button(key=f"ov_cancel_{ids[1]}").click().run()
+    assert runner.record(ids[1]).state == "cancelled"
+    app.button(key=f"ov_cancel_{ids[0]}").click().run()
+    gate.set()
+    assert runner.wait(ids[0], 60).state == "cancelled"
+    app = opened()
+    assert not [b for b in app.button if str(b.key).startswith("ov_cancel_")]
+    runner.shutdown()
 
 
 def test_a_job_of_a_dead_server_is_not_shown_as_running(data: Path) -> None:

@@ -121,6 +121,12 @@ class JobStore:
             rows = connection.execute(f"{_SELECT} ORDER BY number DESC LIMIT ?", (limit,))
             return [JobRecord(*row) for row in rows]
 
+    def active(self) -> list[JobRecord]:
+        """Return the records of all owners that run or wait, in the order they were added."""
+        with self._file.connection() as connection:
+            rows = connection.execute(f"{_SELECT} WHERE {_ACTIVE} ORDER BY number")
+            return [JobRecord(*row) for row in rows]
+
     def interrupt_running(self) -> list[str]:
         """Mark queued and running jobs whose owner is gone as interrupted, and return their ids.
 

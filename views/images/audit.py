@@ -39,7 +39,7 @@ def section(model: str) -> None:
         "the caption, and there is a region map.",
     )
     if file is None:
-        st.caption("Nothing dropped yet.")
+        _earlier(model)
         return
     data = file.getvalue()
     try:
@@ -52,14 +52,48 @@ def section(model: str) -> None:
     if not _ready(model):
         return
     try:
-        record, found = image_session.audit_job(_job_of(data, caption, model))
+        job = _job_of(data, caption, model)
     except (MMHError, ValueError) as error:
+        st.error(layout.plain(str(error)), icon=":material/error:")
+        return
+    # In the link as well, so that the audit is found again after a reload.
+    st.session_state[state.key("audit")] = job
+    _audit(job, model)
+
+
+def _earlier(model: str) -> None:
+    """Draw the audit that the link names; the image itself was not kept."""
+    job = st.session_state[state.key("audit")]
+    if job is None:
+        st.caption("Nothing dropped yet.")
+        return
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption("The audit below is of an image that was dropped before; its file is not kept.")
+        st.button("Close it", key="im_audit_close", icon=":material/close:", on_click=_close)
+    _audit(job, model)
+
+
+def _close() -> None:
+    st.session_state[state.key("audit")] = None
+
+
+def _audit(job: str, model: str) -> None:
+    """Draw an audit while it runs and when it has ended, or say what became of it."""
+    try:
+        record, found = image_session.audit_job(job)
+    except MMHError as error:
         st.error(layout.plain(str(error)), icon=":material/error:")
         return
     if record.is_active:
         job_panel.live(record.id, "Stop reading this picture", "im_audit_cancel", every=0.5)
     elif record.state == "done" and found is not None:
         detail.section(found, _ground(model, found), "audit")
+    elif record.state in ("done", "interrupted"):
+        st.info(
+            "The server that made this audit was restarted, and neither images that are dropped "
+            "here nor their audits are kept: drop the image again.",
+            icon=":material/info:",
+        )
     else:
         said = record.error or "This audit was stopped."
         st.info(layout.plain(said), icon=":material/stop_circle:")

@@ -24,7 +24,7 @@ _THUMB = 48
 def section(run: ImageRun, settings: Settings) -> None:
     """Draw the map, and the table of what is selected in it."""
     name, run_key = run.config.model, _run_key(run, settings)
-    found = _together(run_key)
+    found = _together(run)
     placed = "All pictures are placed together."
     if found is None:
         found = image_session.picture_map(name, run_key, run.pictures)
@@ -39,30 +39,39 @@ def section(run: ImageRun, settings: Settings) -> None:
         "little.",
         help=f"Plane: {found.axes}.",
     )
-    _offer(run, run_key)
+    _offer(run)
     st.caption("Draw a lasso or a box to list pictures; what is selected takes its kind's color.")
     layout.chart(images.picture_map(found, run.pictures), "im_map", on_select=take_selection)
     _selection(run, found)
 
 
-def _together(run_key: str) -> PictureMap | None:
+def _together(run: ImageRun) -> PictureMap | None:
     """Return the map by UMAP that was computed for this run, None where there is none."""
-    job = st.session_state.get(key("maps"), {}).get(run_key)
-    return None if job is None else image_session.map_job(job)[1]
+    job = st.session_state[key("plane")]
+    try:
+        found = None if job is None else image_session.map_job(job)[1]
+    except MMHError:
+        return None  # `_offer` says what is wrong with the job.
+    # A link may name the map of another run.
+    return found if found is not None and len(found.samples) == len(run.pictures) else None
 
 
-def _offer(run: ImageRun, run_key: str) -> None:
+def _offer(run: ImageRun) -> None:
     """Offer the map by UMAP, or draw where its job stands; nothing once it is done."""
-    job = st.session_state.setdefault(key("maps"), {}).get(run_key)
+    job = st.session_state[key("plane")]
     refused = st.session_state.pop(key("map_refused"), None)
     if job is not None:
-        record, _ = image_session.map_job(job)
-        if record.is_active:
-            job_panel.live(job, "Keep the map below", "im_map_cancel")
-            return
-        if record.state == "done":
-            return
-        refused = record.error
+        try:
+            record, _ = image_session.map_job(job)
+        except MMHError as error:
+            st.session_state[key("plane")], refused = None, str(error)
+        else:
+            if record.is_active:
+                job_panel.live(job, "Keep the map below", "im_map_cancel")
+                return
+            if record.state == "done":
+                return
+            refused = record.error
     if refused is not None:
         st.error(layout.plain(refused), icon=":material/error:")
     st.button(
@@ -72,13 +81,13 @@ def _offer(run: ImageRun, run_key: str) -> None:
         help="A slower map, in which the drawn pictures take part and neighbors stay together "
         "better than by principal components. About a minute; it can be stopped.",
         on_click=_submit,
-        args=(run, run_key),
+        args=(run,),
     )
 
 
-def _submit(run: ImageRun, run_key: str) -> None:
+def _submit(run: ImageRun) -> None:
     try:
-        st.session_state[key("maps")][run_key] = image_session.submit_map(run)
+        st.session_state[key("plane")] = image_session.submit_map(run)
     except (MMHError, ValueError) as error:
         st.session_state[key("map_refused")] = str(error)
 

@@ -96,6 +96,8 @@ class Settings:
     tab: str = "pictures"
     picture: int | None = None
     job: str | None = None
+    audit: str | None = None
+    plane: str | None = None
 
 
 def form_of(config: ImageConfig) -> Form:
@@ -140,7 +142,9 @@ def parsed(source: Mapping[str, object], base: Settings) -> tuple[Settings, list
         form=form,
         tab=one_of("tab", source.get("tab"), TABS, base.tab, said),
         picture=whole("picture", source.get("picture"), (0, 10_000), said),
-        job=_job(source.get("job"), said),
+        job=_job("job", source.get("job"), said),
+        audit=_job("audit", source.get("audit"), said),
+        plane=_job("plane", source.get("plane"), said),
     ), said
 
 
@@ -158,7 +162,7 @@ def query(settings: Settings, base: Settings) -> dict[str, str]:
         if isinstance(value, tuple):
             value = ",".join(value)
         pairs[name] = f"{value:g}" if isinstance(value, float) else str(value)
-    for name in ("tab", "picture", "job"):
+    for name in ("tab", "picture", "job", "audit", "plane"):
         value = getattr(settings, name)
         if value != getattr(base, name) and value is not None:
             pairs[name] = str(value)
@@ -231,10 +235,10 @@ def _names(value: object, default: tuple[str, ...], said: list[str]) -> tuple[st
     return tuple(name for name in FURTHER if name in given)
 
 
-def _job(value: object, said: list[str]) -> str | None:
+def _job(name: str, value: object, said: list[str]) -> str | None:
     if value is None or value == "":
         return None
     if isinstance(value, str) and re.fullmatch(r"[0-9a-f]{32}", value):
         return value
-    said.append(f"job is {shown(value)}; it must be the id of a run of this app.")
+    said.append(f"{name} is {shown(value)}; it must be the id of a run of this app.")
     return None

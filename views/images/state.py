@@ -25,7 +25,7 @@ from views.images.settings import (
 )
 
 #: Everything that is kept under its own name with the prefix, widgets first.
-NAMES = ("model", "example", *FORM, "tab", "picture", "job")
+NAMES = ("model", "example", *FORM, "tab", "picture", "job", "audit", "plane")
 _KEPT = PREFIX + "kept"
 
 
@@ -51,7 +51,7 @@ def restore() -> tuple[Settings, list[str]]:
     if run is not None:
         settings = replace(settings, form=form_of(run.config))
     use_form(settings.form)
-    for name in ("model", "example", "tab", "picture", "job"):
+    for name in ("model", "example", "tab", "picture", "job", "audit", "plane"):
         state[key(name)] = getattr(settings, name)
     state.setdefault(key("seeding"), "fixed")
     return settings, said
@@ -142,6 +142,7 @@ def draw_another(config: ImageConfig) -> None:
 def show_job(job: str | None) -> None:
     """Show a run and forget which picture was chosen in the one before."""
     st.session_state[key("job")] = job
+    st.session_state[key("plane")] = None
     choose_picture(None)
     st.session_state[key("many")] = []
 

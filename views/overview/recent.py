@@ -8,17 +8,21 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
-from mmh_core import overview_session
+from mmh_core import overview_session, session
+from mmh_core.records import MMHError
 from mmh_core.store.job_record import JobRecord
 from views import layout
 
-#: The page that shows a kind of job, with what its link says beside the job.
-_PAGES: dict[str, tuple[str, dict[str, str]]] = {
-    "manifold": ("manifolds", {}),
-    "images": ("images", {}),
-    "mitigation": ("mitigation", {}),
-    "benchmark": ("benchmark", {}),
-    "scan": ("review", {"tab": "scan"}),
+#: The page that shows a kind of job, what its link says beside the job, and how it names it.
+_PAGES: dict[str, tuple[str, dict[str, str], str]] = {
+    "manifold": ("manifolds", {}, "job"),
+    "images": ("images", {}, "job"),
+    "audit": ("images", {"tab": "audit"}, "audit"),
+    "mitigation": ("mitigation", {}, "job"),
+    "mitigation trial": ("mitigation", {"tab": "words"}, "trial"),
+    "tokens": ("mitigation", {"tab": "words"}, "tokens"),
+    "benchmark": ("benchmark", {}, "job"),
+    "scan": ("review", {"tab": "scan"}, "job"),
 }
 _STATES = {"done": "finished", "cancelled": "stopped"}
 _STYLE = """<style>
@@ -38,6 +42,9 @@ def section() -> None:
     with left:
         _in_use()
     with middle:
+        if overview_session.active_jobs():
+            # Looked at again while something runs, and only then.
+            st.fragment(_active, run_every=2.0)()
         _jobs()
     with right:
         _queues()
@@ -53,9 +60,42 @@ def _in_use() -> None:
     layout.facts(rows)
 
 
+def _active() -> None:
+    """Draw what runs and waits, whoever started it, with the way to open and to cancel it."""
+    records = overview_session.active_jobs()
+    if not records:
+        st.rerun()
+    st.markdown("**Running and waiting**")
+    for record in records:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            _list([_job(record)])
+            st.button(
+                "Cancel",
+                key=f"ov_cancel_{record.id}",
+                icon=":material/stop:",
+                help="What is finished of it is kept",
+                on_click=_cancel,
+                args=(record.id,),
+            )
+    refused = st.session_state.pop("ov_refused", None)
+    if refused is not None:
+        st.error(layout.plain(refused), icon=":material/error:")
+
+
+def _cancel(job: str) -> None:
+    try:
+        session.jobs().runner.cancel(job)
+    except MMHError as error:
+        st.session_state["ov_refused"] = str(error)
+
+
 def _jobs() -> None:
     st.markdown("**Last jobs**")
-    records = overview_session.last_jobs()
+    active = {record.id for record in overview_session.active_jobs()}
+    records = [one for one in overview_session.last_jobs() if one.id not in active]
+    if not records and active:
+        st.caption("None has ended yet.")
+        return
     if not records:
         st.caption("None yet: what you start on a page is listed here, also after a restart.")
         return
@@ -64,11 +104,16 @@ def _jobs() -> None:
 
 def _job(record: JobRecord) -> tuple[str, str, str]:
     place = _PAGES.get(record.kind)
-    address = "" if place is None else f"{place[0]}?{urlencode(place[1] | {'job': record.id})}"
+    address = ""
+    if place is not None:
+        page, said_too, name = place
+        address = f"{page}?{urlencode(said_too | {name: record.id})}"
     ended = time.localtime(record.finished or record.created)
     said = _STATES.get(record.state, record.state)
     if record.state == "running":
-        said = f"running, {record.fraction:.0%}"
+        said = f"running, {record.fraction:.0%}, since"
+    if record.state == "queued":
+        said = "waiting since"
     return record.label, address, f"{said} {time.strftime('%Y-%m-%d %H:%M', ended)}"
 
 
