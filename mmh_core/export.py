@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import math
@@ -26,7 +27,7 @@ def neutralized(cell: Cell) -> Cell:
 
 
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
-    """Return CSV text (RFC 4180, UTF-8 when encoded) with formulas neutralized.
+    """Return CSV text (RFC 4180) with formulas neutralized; `csv_bytes` makes a file of it.
 
     Numbers stay numbers; None and NaN become empty cells.
     Errors: ValueError for a row of another length than the header.
@@ -43,10 +44,18 @@ def csv_text(header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
     return out.getvalue()
 
 
-def frame_csv(table: pd.DataFrame) -> str:
-    """Return a table as CSV text, see `csv_text`; the index is left out."""
+def csv_bytes(header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> bytes:
+    """Return `csv_text` as a file in UTF-8, with the mark by which spreadsheets know that it is.
+
+    Half a character, which UTF-8 cannot hold, becomes a question mark.
+    """
+    return codecs.BOM_UTF8 + csv_text(header, rows).encode(errors="replace")
+
+
+def frame_csv(table: pd.DataFrame) -> bytes:
+    """Return a table as a CSV file, see `csv_bytes`; the index is left out."""
     columns = [table[name].tolist() for name in table.columns]
-    return csv_text([str(name) for name in table.columns], zip(*columns, strict=True))
+    return csv_bytes([str(name) for name in table.columns], zip(*columns, strict=True))
 
 
 def _missing(cell: Cell) -> bool:

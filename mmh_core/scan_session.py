@@ -78,7 +78,7 @@ def example_table() -> tuple[str, bytes]:
     from mmh_core.studies.demonstration import example_csv
 
     folder = REPOSITORY / "assets" / model_session.POCKET
-    return "example.csv", example_csv(folder).encode()
+    return "example.csv", example_csv(folder)
 
 
 @st.cache_resource(show_spinner="Reading the table", max_entries=4)

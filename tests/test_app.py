@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from mmh_core import session
-from mmh_core.export import csv_text, frame_csv
+from mmh_core.export import csv_bytes, csv_text, frame_csv
 from mmh_core.memorization import VERDICTS
 from mmh_core.store.archive import load_record
 from mmh_core.studies.manifold_config import default_config
@@ -346,7 +347,8 @@ def test_text_that_a_spreadsheet_would_run_gets_an_apostrophe(start_: str) -> No
 
 def test_a_table_becomes_csv_with_numbers_as_numbers() -> None:
     table = pd.DataFrame({"point": [1, 2], "lid": [-0.5, float("nan")], "note": ["=1+1", "a,b"]})
-    assert frame_csv(table) == 'point,lid,note\r\n1,-0.5,\'=1+1\r\n2,,"a,b"\r\n'
+    text = 'point,lid,note\r\n1,-0.5,\'=1+1\r\n2,,"a,b"\r\n'
+    assert frame_csv(table) == b"\xef\xbb\xbf" + text.encode()
 
 
 def test_rows_of_another_length_are_refused() -> None:
@@ -394,3 +396,24 @@ def test_a_link_that_holds_an_image_is_told_without_loading_it(app: AppTest) -> 
     # Markdown sees neither an image nor a tag behind a backslash.
     assert "!\\[a](" in shown and "![a](" not in shown
     assert "<" not in shown.replace("\\<", "")
+
+
+def test_every_csv_file_goes_through_the_one_that_marks_its_encoding() -> None:
+    places = [APP.parent / "mmh_core", APP.parent / "views", APP.parent / "pages"]
+    for path in (path for place in places for path in place.rglob("*.py")):
+        text = path.read_text()
+        if path.name != "export.py":
+            assert "csv_text" not in text and "to_csv" not in text, path
+            assert "csv.writer" not in text and "DictWriter" not in text, path
+            assert not re.search(r"csv(_bytes)?\([^\n]*\)\.encode", text), path
+
+
+@pytest.mark.parametrize(
+    "text", ["Café Müller ® 15\u2032", "日本語", "🦊", "=ä", "\ud800half", ""]
+)
+def test_a_csv_file_says_that_it_is_utf_8(text: str) -> None:
+    data = csv_bytes([text], [[text]])
+    assert data.startswith(b"\xef\xbb\xbf") and data.count(b"\xef\xbb\xbf") == 1
+    shown = text.replace("\ud800", "?")
+    shown = "'" + shown if shown.startswith("=") else shown
+    assert list(csv.reader(io.StringIO(data.decode("utf-8-sig")))) == [[shown], [shown]]

@@ -350,7 +350,9 @@ def test_the_zip_is_the_same_every_time_and_holds_the_files(run: ImageRun) -> No
         assert repr(about) == repr(about_of(run, one))
     assert json.loads(found["run.json"])["command"] == COMMAND
     assert found["report.html"].decode() == image_report(run, COMMAND)
-    rows = list(csv.DictReader(io.StringIO(found["pictures.csv"].decode(), newline="")))
+    assert found["pictures.csv"][:3] == b"\xef\xbb\xbf"
+    text = found["pictures.csv"].decode("utf-8-sig")
+    rows = list(csv.DictReader(io.StringIO(text, newline="")))
     assert [row["verdict"] for row in rows] == [one.verdict for one in run.pictures]
     assert rows[2]["prompt"] == HOSTILE
 

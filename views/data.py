@@ -67,7 +67,7 @@ def _points(run: ManifoldRun, snapshot: Snapshot) -> bytes:
     table.insert(0, "point", list(range(len(table))))
     table.insert(1, "manifold", run.config.manifold)
     table.insert(2, "step", snapshot.step)
-    return frame_csv(table).encode()
+    return frame_csv(table)
 
 
 def _link() -> str:

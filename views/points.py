@@ -188,7 +188,7 @@ def selection(run: ManifoldRun, snapshot: Snapshot) -> None:
             downloads.offer(
                 "Download as CSV",
                 f"{run.config.manifold}-selection.csv",
-                frame_csv(table).encode(),
+                frame_csv(table),
                 "mf_selection_csv",
             )
             st.button("Clear", icon=":material/close:", key="mf_clear", on_click=_clear)

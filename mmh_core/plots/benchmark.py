@@ -40,7 +40,7 @@ def separations(rows: Sequence[DetectorRow]) -> go.Figure:
         return row.all.auc, row.all.tpr, -row.forwards - row.generation
 
     order = sorted(rows, key=merit)
-    labels = [row.label for row in order]
+    labels = [theme.letters(row.label) for row in order]
     best = order[-1] if order else None
     figure = theme.base(
         "Areas under the ROC curve of all detectors"
@@ -113,7 +113,7 @@ def roc(run: BenchmarkRun, names: Sequence[str]) -> go.Figure:
                 x=false,
                 y=true,
                 mode="lines",
-                name=row.label,
+                name=theme.letters(row.label),
                 line={
                     "shape": "hv",
                     "width": 2,
@@ -121,7 +121,7 @@ def roc(run: BenchmarkRun, names: Sequence[str]) -> go.Figure:
                     "dash": _DASHES[number % len(_DASHES)],
                 },
                 hovertemplate="flags %{y:.1%} of the memorized<br>and %{x:.1%} of the normal"
-                f"<extra>{row.label}</extra>",
+                f"<extra>{theme.letters(row.label)}</extra>",
             )
         )
     figure.update_xaxes(
@@ -152,8 +152,8 @@ def scores(run: BenchmarkRun, row: DetectorRow, threshold: float) -> go.Figure:
                 x=theme.numbers(row.scores[places]),
                 y=heights,
                 mode="markers",
-                name=kind,
-                text=[run.prompts[i].prompt for i in places],
+                name=theme.letters(kind),
+                text=[theme.letters(run.prompts[i].prompt) for i in places],
                 customdata=places,
                 marker={
                     "symbol": _SYMBOLS.get(kind, "circle"),
@@ -161,12 +161,17 @@ def scores(run: BenchmarkRun, row: DetectorRow, threshold: float) -> go.Figure:
                     "color": KIND_COLORS.get(kind, _OTHER),
                     "opacity": 0.85,
                 },
-                hovertemplate="%{text}<br>score %{x:.3g}<extra>" + kind + "</extra>",
+                hovertemplate="%{text}<br>score %{x:.3g}" + _aside(kind),
             )
         )
     figure.update_xaxes(theme.axis("score, higher = more memorized"))
     figure.update_yaxes(
-        theme.axis("", tickvals=list(range(len(kinds))), ticktext=kinds, showgrid=False)
+        theme.axis(
+            "",
+            tickvals=list(range(len(kinds))),
+            ticktext=[theme.letters(kind) for kind in kinds],
+            showgrid=False,
+        )
     )
     theme.upright(figure, threshold, "threshold")
     figure.update_layout(margin={"t": 34})
@@ -190,14 +195,14 @@ def lid_against_truth(run: BenchmarkRun) -> go.Figure:
                 x=theme.numbers(run.true_lid[places]),
                 y=theme.numbers(run.lid[places]),
                 mode="markers",
-                name=kind,
-                text=[run.prompts[i].prompt for i in places],
+                name=theme.letters(kind),
+                text=[theme.letters(run.prompts[i].prompt) for i in places],
                 marker={
                     "symbol": _SYMBOLS.get(kind, "circle"),
                     "size": 9,
                     "color": KIND_COLORS.get(kind, _OTHER),
                 },
-                hovertemplate="%{text}<br>true %{x}, model %{y:.1f}<extra>" + kind + "</extra>",
+                hovertemplate="%{text}<br>true %{x}, model %{y:.1f}" + _aside(kind),
             )
         )
     top = float(run.true_lid[known].max()) if bool(known.any()) else 1.0
@@ -206,6 +211,11 @@ def lid_against_truth(run: BenchmarkRun) -> go.Figure:
     figure.update_xaxes(theme.axis("true LID of the caption", range=[-0.8, top + 1]))
     figure.update_yaxes(theme.axis("LID of the model's pictures"))
     return figure
+
+
+def _aside(name: str) -> str:
+    """Return the part of a hover template that stands beside the label."""
+    return f"<extra>{theme.letters(name)}</extra>"
 
 
 def causes(cause: CauseRow) -> go.Figure:

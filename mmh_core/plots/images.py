@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 import plotly.graph_objects as go
@@ -185,14 +184,16 @@ def picture_map(found: PictureMap, pictures: Sequence[PictureResult]) -> go.Figu
                     "color": look.color,
                     "line": {"width": 1.5, "color": theme.RING},
                 },
-                hovertemplate=f"seed {one.seed}: {one.verdict}<extra></extra>",
+                hovertemplate=f"seed {one.seed}: {theme.letters(one.verdict)}<extra></extra>",
             )
         )
     for kind in kinds:
         # The clouds themselves are grey, and the legend must show what their color will be.
         marker = {"size": 9, "color": KIND_COLORS.get(kind, theme.ACCENT)}
         entry = {"x": [None], "y": [None], "mode": "markers", "marker": marker}
-        figure.add_trace(go.Scatter(entry, name=kind or "training pictures", hoverinfo="skip"))
+        figure.add_trace(
+            go.Scatter(entry, name=theme.letters(kind) or "training pictures", hoverinfo="skip")
+        )
     figure.update_layout(dragmode="lasso")
     hidden = {"showticklabels": False, "ticks": "", "showgrid": False}
     figure.update_xaxes(theme.axis("", **hidden))
@@ -208,21 +209,16 @@ def _cloud(figure: go.Figure, found: PictureMap, rows: list[int], kind: str) -> 
             x=[float(found.places[i, 0]) for i in rows],
             y=[float(found.places[i, 1]) for i in rows],
             mode="markers",
-            name=kind or "training pictures",
+            name=theme.letters(kind) or "training pictures",
             showlegend=False,
             customdata=[found.ids[i] for i in rows],
-            text=[_short(found.captions[i]) for i in rows],
+            text=[theme.letters(found.captions[i], 70) for i in rows],
             marker={"size": 4, "color": theme.NEUTRAL, "opacity": 0.55},
             selected={"marker": {"color": color, "opacity": 1, "size": 6}},
             unselected={"marker": {"opacity": 0.3}},
             hovertemplate="picture %{customdata}: %{text}<extra></extra>",
         )
     )
-
-
-def _short(text: str) -> str:
-    """Return a caption for a label of Plotly, which reads a few HTML tags."""
-    return escape(text if len(text) <= 70 else f"{text[:67]}...")
 
 
 def _bars(figure: go.Figure, normal: Tensor, lids: list[float]) -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
 import plotly.graph_objects as go
 
@@ -121,7 +120,7 @@ def must_not_move(rows: Sequence[TreatmentRow]) -> go.Figure:
                 mode="markers",
                 marker={"color": family.color, "symbol": family.symbol, "size": 9},
                 error_x=_whisker([change], family.color),
-                hovertemplate=f"{escape(row.label)}: %{{x:+.3f}}<extra></extra>",
+                hovertemplate=f"{theme.letters(row.label)}: %{{x:+.3f}}<extra></extra>",
             )
         )
     figure.update_xaxes(theme.axis("change of alignment with the prompt"))
@@ -147,7 +146,8 @@ def _marks(family: Family, mine: Sequence[tuple[int, TreatmentRow, str, str]]) -
         return f"{figure.mean.value:.3f}"
 
     hover = [
-        f"{escape(name)}<br>similarity {said(row.similarity)}, alignment {said(row.alignment)}"
+        f"{theme.letters(name)}<br>similarity {said(row.similarity)}"
+        f", alignment {said(row.alignment)}"
         f"<br>copies {row.copied.mean.value:.0%}, LID {row.lid.mean.value:.1f}"
         for _, row, name, _ in mine
     ]
@@ -156,7 +156,7 @@ def _marks(family: Family, mine: Sequence[tuple[int, TreatmentRow, str, str]]) -
         y=[row.similarity.mean.value for _, row, _, _ in mine],
         mode="markers+text",
         name=family.label,
-        text=[escape(name) for _, _, name, _ in mine],
+        text=[theme.letters(name) for _, _, name, _ in mine],
         textposition=[place for _, _, _, place in mine],
         textfont={"size": 11},
         marker={"color": family.color, "symbol": family.symbol, "size": 11},

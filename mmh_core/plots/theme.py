@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from html import escape
 
 import plotly.graph_objects as go
 from torch import Tensor
@@ -178,6 +179,16 @@ def lid_colors(run: ManifoldRun) -> dict[str, object]:
             "ticks": "",
         },
     }
+
+
+def letters(text: str, most: int = 200) -> str:
+    """Return a text that somebody typed so that Plotly shows its letters, and no markup.
+
+    Plotly obeys some HTML tags and `%{...}` in labels, and of the named entities knows few: not
+    the one for a quotation mark, which is left as it is. More than `most` characters are cut.
+    """
+    short = text if len(text) <= most else f"{text[: most - 3]}..."
+    return escape(short, quote=False).replace("%{", "%&#123;")
 
 
 def label(figure: go.Figure, text: str, **place: object) -> None:

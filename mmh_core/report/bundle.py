@@ -32,7 +32,7 @@ def run_files(run: ImageRun, command: str) -> dict[str, bytes]:
     figures = json.dumps(image_summary(run) | {"command": command}, indent=2, allow_nan=False)
     files[FIGURES] = (figures + "\n").encode()
     files[PAGE] = image_report(run, command).encode()
-    files[TABLE] = frame_csv(run.frame()).encode()
+    files[TABLE] = frame_csv(run.frame())
     return files
 
 

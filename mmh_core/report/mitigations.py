@@ -66,7 +66,7 @@ def mitigation_files(run: MitigationRun, command: str) -> dict[str, bytes]:
     figures = mitigation_summary(run) | {"command": command}
     files[FIGURES] = (json.dumps(figures, indent=2, allow_nan=False) + "\n").encode()
     files[PAGE] = mitigation_report(run, command).encode(errors="replace")
-    files[TABLE] = frame_csv(run.frame()).encode(errors="replace")
+    files[TABLE] = frame_csv(run.frame())
     return files
 
 

@@ -43,8 +43,8 @@ def queue_frame(file: SqliteFile, queue: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def queue_csv(file: SqliteFile, queue: str) -> str:
-    """Return `queue_frame` as CSV text in which no cell is a formula."""
+def queue_csv(file: SqliteFile, queue: str) -> bytes:
+    """Return `queue_frame` as a CSV file in which no cell is a formula."""
     return frame_csv(queue_frame(file, queue))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from mmh_core.export import csv_text
+from mmh_core.export import csv_bytes
 from mmh_core.records import Progress
 from mmh_core.store.archive import save_record
 from mmh_core.store.review_records import ReviewItem
@@ -42,11 +42,11 @@ def demonstration_prompts(folder: Path) -> list[PromptExample]:
     return found
 
 
-def example_csv(folder: Path) -> str:
+def example_csv(folder: Path) -> bytes:
     """Return every second prompt of the demonstration as a table to scan."""
     prompts = demonstration_prompts(folder)[::2]
     rows = ((one.caption, f"row {number}") for number, one in enumerate(prompts, start=1))
-    return csv_text(["prompt", "id"], rows)
+    return csv_bytes(["prompt", "id"], rows)
 
 
 def kept_prompts(prompts: list[PromptExample]) -> set[str]:

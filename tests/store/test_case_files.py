@@ -337,7 +337,7 @@ def test_the_table_says_what_each_reviewer_says_and_has_no_formulas(
     assert frame["verdict of +bob"].tolist() == ["", "not memorized", ""]
     assert frame["notes of ann"].tolist() == ["=SUM(A1)", "", ""]
     assert frame["seeds"].tolist() == [f"0 {2**60}", "0", ""]
-    rows = list(csv.reader(io.StringIO(queue_csv(file, queue), newline="")))
+    rows = list(csv.reader(io.StringIO(queue_csv(file, queue).decode("utf-8-sig"), newline="")))
     assert not [cell for line in rows for cell in line if cell.startswith(FORMULA_STARTS)]
     table = dict(zip(rows[0], rows[1], strict=True))
     expected = {"prompt": "'=cmd|'/c calc'!A0", "label": "'@label", "id": "'+1", "score": "0.1"}

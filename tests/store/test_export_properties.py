@@ -93,7 +93,8 @@ def test_tables_hold_every_text_and_no_formula(
 ) -> None:
     file, queue = judged(folder, items, verdicts, notes)
     kept = [get_item(file, queue, i + 1, "ann") for i in range(len(items))]
-    rows = list(csv.DictReader(io.StringIO(queue_csv(file, queue), newline="")))
+    text = queue_csv(file, queue).decode("utf-8-sig")
+    rows = list(csv.DictReader(io.StringIO(text, newline="")))
     for row, view in zip(rows, kept, strict=True):
         # A negative number is one, and no formula.
         cells = [cell for name, cell in row.items() if name not in ("score", "similarity")]

@@ -141,7 +141,7 @@ def _table(run: BenchmarkRun) -> None:
         downloads.offer(
             "Table (CSV)",
             f"benchmark-{run.model}.csv",
-            lambda: frame_csv(run.frame()).encode(),
+            lambda: frame_csv(run.frame()),
             "bm_csv",
         )
 

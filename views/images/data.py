@@ -58,7 +58,7 @@ def _downloads(run: ImageRun, command: str) -> None:
         downloads.offer(
             "Figures (CSV)",
             f"{name}.csv",
-            lambda: frame_csv(run.frame()).encode(),
+            lambda: frame_csv(run.frame()),
             "im_csv",
             help="One row per picture: settings, LID, copies, verdict",
         )

@@ -113,7 +113,7 @@ def _selection(run: ImageRun, found: PictureMap) -> None:
             downloads.offer(
                 "Download as CSV",
                 "pictures-selected.csv",
-                frame_csv(table).encode(),
+                frame_csv(table),
                 "im_selection_csv",
             )
             st.button("Clear", icon=":material/close:", key="im_clear", on_click=_clear)

@@ -36,7 +36,7 @@ def section(run: MitigationRun) -> None:
         downloads.offer(
             "Figures (CSV)",
             f"{name}.csv",
-            lambda: frame_csv(run.frame()).encode(errors="replace"),
+            lambda: frame_csv(run.frame()),
             "mi_csv",
             help="One row per picture: treatment, prompt in force, copies, alignment, LID",
         )

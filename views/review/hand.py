@@ -56,7 +56,7 @@ def _prepare(queue: QueueRecord) -> None:
     case, missing = review_session.case_bytes(queue.id)
     files = {
         f"{stem}.html": review_session.report_page(queue.id).encode(),
-        f"{stem}.csv": queue_csv(review_session.queues(), queue.id).encode("utf-8-sig"),
+        f"{stem}.csv": queue_csv(review_session.queues(), queue.id),
         f"{stem}.parquet": review_session.parquet_bytes(queue.id),
         f"{stem}.zip": case,
     }
