@@ -1,17 +1,22 @@
-"""The command that builds an index from a folder of pictures."""
+"""The command that builds an index from a folder of images."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from mmh_core.cli_output import followed, write_json
+from mmh_core.retrieval.image_names import escaped
+
+#: The exit status where an index is written and images of the folder are missing in it.
+INCOMPLETE = 1
 
 
 def index(
-    folder: Annotated[Path, typer.Argument(help="Folder of pictures; those below it count too.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of images; those below it count too.")],
     out: Annotated[Path, typer.Option(help="Folder to write the index to.")],
     captions: Annotated[
         Path | None, typer.Option(help="CSV or Parquet table with the columns file, caption.")
@@ -21,28 +26,37 @@ def index(
         typer.Option(help="pixels, pocket, clip:FOLDER, dinov2:FOLDER or sscd:FILE."),
     ] = "pixels",
     skip_damaged: Annotated[
-        bool, typer.Option("--skip-damaged", help="Leave out what cannot be read, and list it.")
+        bool,
+        typer.Option(
+            "--skip-damaged", help="Exit with status 0 although images could not be indexed."
+        ),
     ] = False,
 ) -> None:
-    """Build a search index from a folder of pictures with optional captions; print a summary."""
+    """Build a search index from a folder of images with optional captions; print a summary.
+
+    What is an image is decided by content. Every other file is counted and named: shortly on
+    standard error, all of them under "skipped" here and in index.json. The exit status is 1 where
+    an image could not be indexed; the index of the rest is written then, too.
+    """
     from mmh_core.retrieval.embedders import load_embedder
-    from mmh_core.retrieval.folder import index_folder
+    from mmh_core.retrieval.folder import index_folder, summary
     from mmh_core.retrieval.index_files import check_place, save_index
 
     check_place(out)
-    chosen = load_embedder(embedder)
-    found = followed(index_folder(folder, chosen, captions=captions, skip_damaged=skip_damaged))
+    found = followed(index_folder(folder, load_embedder(embedder), captions=captions))
     if found.index is None:
         raise ValueError(f"{folder} gave no index.")
-    save_index(found.index, out)
+    save_index(found.index, out, files=found.files, left_out=found.left_out)
     write_json(
         {
-            "folder": str(folder),
-            "index": str(out),
+            "folder": escaped(str(folder)),
+            "index": escaped(str(out)),
+            "files": found.files,
             "pictures": len(found.index),
             "exact_copies": found.exact_copies,
+            "outside_folder": found.outside,
             "captions": int((found.index.labels["caption"] != "").sum()),
-            "skipped": [{"file": file, "reason": reason} for file, reason in found.damaged],
+            "skipped": [asdict(one) for one in found.left_out],
             "embedder": found.index.embedder,
             "preprocessing": found.index.preprocessing,
             "digest": found.index.digest,
@@ -50,3 +64,11 @@ def index(
         },
         None,
     )
+    typer.echo(summary(found), err=True)
+    if found.lost and not skip_damaged:
+        typer.echo(
+            f"Exit status {INCOMPLETE}: {len(found.lost):,} images of the folder are not in the "
+            "index. Mend them and run this again, or say --skip-damaged where that is meant.",
+            err=True,
+        )
+        raise typer.Exit(INCOMPLETE)

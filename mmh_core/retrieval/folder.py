@@ -1,9 +1,9 @@
-"""Build an index from a folder of pictures."""
+"""Build an index from a folder of images."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,8 +14,11 @@ from torch import Tensor
 from mmh_core.records import MMHError, Progress
 from mmh_core.retrieval.captions import check_matches, read_captions
 from mmh_core.retrieval.embedders import Embedder
+from mmh_core.retrieval.folder_files import FolderFiles, LeftOut, folder_files, named
+from mmh_core.retrieval.image_content import NAMED
+from mmh_core.retrieval.image_names import escaped
 from mmh_core.retrieval.index import Index, build_index
-from mmh_core.retrieval.pictures import picture_files, read_picture
+from mmh_core.retrieval.pictures import RefusedImage, read_picture
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,98 +26,147 @@ if TYPE_CHECKING:
 #: Pixels embedded at a time.
 BATCH_PIXELS = 2**22
 BATCH_SIZE = 64
-SHOWN = 5  # damaged pictures in a message
+#: Files between two records of progress while a folder is looked through.
+STEP = 1000
 
 
 @dataclass(frozen=True)
 class FolderIndex:
-    """Hold what became of a folder: the index, None until all is read, and what was left out.
+    """What became of a folder: the index, None until all is read, and what was left out.
 
-    `damaged` names the files that cannot be read, each with the sentence that says why;
-    `read` counts pictures, and `exact_copies` those whose pixels an earlier file has as well.
+    `files` counts all files, `read` those that are indexed, and `left_out`, empty until the end,
+    holds the others, each with its reason: `files == read + len(left_out)`. `exact_copies` counts
+    the images whose pixels an earlier file has as well, `outside` those behind links out of the
+    folder.
     """
 
     index: Index | None
+    files: int
     read: int
     exact_copies: int
-    damaged: tuple[tuple[str, str], ...]
+    outside: int
+    left_out: tuple[LeftOut, ...]
+
+    @property
+    def lost(self) -> tuple[LeftOut, ...]:
+        """Return the images of the set that are not indexed: damaged ones, other formats, ..."""
+        return tuple(one for one in self.left_out if one.lost)
 
 
 def index_folder(
-    folder: Path, embedder: Embedder, *, captions: Path | None = None, skip_damaged: bool = False
+    folder: Path, embedder: Embedder, *, captions: Path | None = None
 ) -> Iterator[Progress[FolderIndex]]:
-    """Describe every picture in a folder and below it; the last record yielded holds the index.
+    """Describe every image in a folder and below it; the last record yielded holds the index.
 
-    Ids count the files in the order of their names; `file` is the path below `folder`, `caption`
-    comes from the table if there is one (see `read_captions`). Pictures are held in memory a batch
-    at a time, the descriptors all.
+    What is an image is decided by content. What cannot be read is left out, with its reason, and
+    the rest is indexed. Ids count the images in the order of their names, damaged ones included;
+    `file` is the name below `folder`, as `image_names.escaped` writes it; `caption` comes from the
+    table if there is one (see `read_captions`). Images are held in memory a batch at a time, the
+    descriptors all.
 
-    Raises MMHError for a folder without pictures, for captions that do not match the files, for
-    damaged pictures unless they are to be skipped (after reading all, so that the message counts
-    them), and where none can be read.
+    Raises MMHError for a folder without images, for captions that do not match the files, and
+    where none can be read.
     """
-    files, texts = _captioned(folder, captions)
-    kept, seen, damaged = list[int](), set[bytes](), list[tuple[str, str]]()
+    found: FolderFiles | int = 0
+    for found in folder_files(folder):
+        if isinstance(found, int) and found % STEP == 0 and found:
+            empty = FolderIndex(None, found, 0, 0, 0, ())
+            yield Progress(0.0, f"Looking through the folder: {found:,} files", empty)
+    if isinstance(found, int):
+        raise ValueError("folder_files yielded no list.")
+    yield from _described(folder, found, embedder, _captions(captions, folder, found))
+
+
+def summary(found: FolderIndex) -> str:
+    """Return in a line how many files are indexed, and what else there is, by kind and name."""
+    line = f"{found.read:,} of {found.files:,} files are indexed."
+    if found.left_out:
+        line += f" Not indexed: {by_kind(found.left_out)}."
+    if found.outside:
+        line += (
+            f" {found.outside:,} of the images lie outside the folder, behind links: to see them "
+            "in an audit, name the folder that they lie in by --index-pictures."
+        )
+    return line
+
+
+def by_kind(left_out: Sequence[LeftOut]) -> str:
+    """Return the kinds of files with their counts and first names, lost images first."""
+    kinds: dict[str, list[str]] = {}
+    for one in sorted(left_out, key=lambda one: not one.lost):
+        kinds.setdefault(one.kind, []).append(one.file)
+    return "; ".join(
+        f"{len(names):,} {kind}{'s' if len(names) > 1 else ''} ({named(names)})"
+        for kind, names in kinds.items()
+    )
+
+
+def _described(
+    folder: Path, files: FolderFiles, embedder: Embedder, texts: dict[str, str]
+) -> Iterator[Progress[FolderIndex]]:
+    kept, seen, left_out = list[int](), set[bytes](), list(files.left_out)
     vectors, batch = list[Tensor](), list[Tensor]()
-    for number, name in enumerate(files):
+    count, outside = len(files.images), set(files.outside)
+    total = count + len(left_out)
+    for number, (name, path) in enumerate(files.images):
         try:
-            picture = read_picture(folder / name)
-        except MMHError as error:
-            damaged.append((name, str(error)))
+            image = read_picture(path)
+        except RefusedImage as error:
+            left_out.append(LeftOut(name, error.kind, str(error), lost=True))
+            outside.discard(name)
         else:
-            if skip_damaged or not damaged:
-                if batch and not _joins(picture, batch):
-                    vectors.append(embedder(torch.stack(batch)))
-                    batch = []
-                batch.append(picture)
+            if batch and not _joins(image, batch):
+                vectors.append(embedder(torch.stack(batch)))
+                batch = []
+            batch.append(image)
             kept.append(number)
-            seen.add(_content(picture))
-        done = FolderIndex(None, len(kept), len(kept) - len(seen), tuple(damaged))
-        message = f"{number + 1:,} of {len(files):,} pictures"
-        yield Progress((number + 1) / (len(files) + 1), message, done)
-    if damaged and not (skip_damaged and kept):
-        raise MMHError(_refusal(damaged, len(files), skip_damaged))
-    vectors.append(embedder(torch.stack(batch)))
-    index = build_index(torch.cat(vectors), _labels(kept, files, texts), embedder)
-    yield Progress(1.0, f"{len(index):,} pictures indexed", replace(done, index=index))
-
-
-def _captioned(folder: Path, captions: Path | None) -> tuple[list[str], dict[str, str]]:
-    """Return the pictures, as paths below the folder, and the captions by such paths."""
-    files = [path.relative_to(folder).as_posix() for path in picture_files(folder)]
-    if not files:
+            seen.add(_content(image))
+        done = FolderIndex(None, total, len(kept), len(kept) - len(seen), len(outside), ())
+        yield Progress((number + 1) / (count + 1), f"{number + 1:,} of {count:,} images", done)
+    if not kept:
         raise MMHError(
-            f"{folder} holds no pictures: name a folder with PNG, JPEG, WebP, BMP or GIF files."
+            f"None of the {count:,} images in {escaped(str(folder))} can be read "
+            f"({by_kind(left_out)}; the first: {left_out[-1].reason.rstrip('.')}): name another "
+            "folder."
+        )
+    vectors.append(embedder(torch.stack(batch)))
+    names = [files.images[number][0] for number in kept]
+    index = build_index(torch.cat(vectors), _labels(kept, names, texts), embedder)
+    listed = tuple(sorted(left_out, key=lambda one: one.file))
+    yield Progress(
+        1.0, f"{len(index):,} images indexed", replace(done, index=index, left_out=listed)
+    )
+
+
+def _captions(captions: Path | None, folder: Path, files: FolderFiles) -> dict[str, str]:
+    """Return the captions by names below the folder."""
+    if not files.images:
+        others = f" ({by_kind(files.left_out)})" if files.left_out else ""
+        raise MMHError(
+            f"{escaped(str(folder))} holds no images that can be read{others}: name a folder with "
+            f"{NAMED} files."
         )
     if captions is None:
-        return files, {}
+        return {}
     texts = read_captions(captions)
-    check_matches(texts, files, captions)
-    return files, texts
+    check_matches(texts, [name for name, _ in files.images], captions)
+    return texts
 
 
-def _labels(kept: list[int], files: list[str], texts: dict[str, str]) -> pd.DataFrame:
+def _labels(kept: list[int], names: list[str], texts: dict[str, str]) -> pd.DataFrame:
     import pandas as pd
 
-    names = [files[number] for number in kept]
     return pd.DataFrame(
         {"id": kept, "caption": [texts.get(name, "") for name in names], "file": names}
     )
 
 
-def _joins(picture: Tensor, batch: list[Tensor]) -> bool:
-    """Tell whether a picture may be embedded together with those: same size, not too many."""
-    pixels = (len(batch) + 1) * picture[0].numel()
-    return picture.shape == batch[0].shape and pixels <= BATCH_PIXELS and len(batch) < BATCH_SIZE
+def _joins(image: Tensor, batch: list[Tensor]) -> bool:
+    """Tell whether an image may be embedded together with those: same size, not too many."""
+    pixels = (len(batch) + 1) * image[0].numel()
+    return image.shape == batch[0].shape and pixels <= BATCH_PIXELS and len(batch) < BATCH_SIZE
 
 
-def _content(picture: Tensor) -> bytes:
+def _content(image: Tensor) -> bytes:
     """Return a digest of the pixels and the size."""
-    return hashlib.sha256(f"{tuple(picture.shape)}".encode() + picture.numpy().tobytes()).digest()
-
-
-def _refusal(damaged: list[tuple[str, str]], count: int, skipping: bool) -> str:
-    listed = "; ".join(reason.rstrip(".") for _, reason in damaged[:SHOWN])
-    more = f"; and {len(damaged) - SHOWN:,} more" if len(damaged) > SHOWN else ""
-    advice = "name another folder" if skipping else "mend them, or skip them with --skip-damaged"
-    return f"{len(damaged):,} of {count:,} pictures cannot be read ({listed}{more}): {advice}."
+    return hashlib.sha256(f"{tuple(image.shape)}".encode() + image.numpy().tobytes()).digest()

@@ -11,27 +11,45 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 from uuid import uuid4
 
 import numpy as np
 
+from mmh_core.files import hold, is_held
 from mmh_core.records import MMHError
+from mmh_core.retrieval.folder_files import LeftOut
+from mmh_core.retrieval.image_names import escaped
 from mmh_core.retrieval.index import Index, checked_labels, unit_rows
 
 FORMAT = "mmh-index-1"
 VECTORS, LABELS, META = "vectors.npy", "labels.parquet", "index.json"
 FILES = (VECTORS, LABELS, META)
 AGAIN = "build the index again or restore the folder."
+#: Beside an index: what is being written, what is replaced, and the file that the writer holds.
+WRITING, REPLACED, HELD = ".writing-", ".replaced-", ".held-"
+#: Bytes of index.json: the names of a million files that are not indexed fit.
+MOST_META = 2**28
+#: Numbers whose squares are added up at once.
+LENGTH_NUMBERS = 2**24
 
 
 def save_index(
-    index: Index, folder: Path, *, storage: Literal["float32", "float16"] = "float32"
+    index: Index,
+    folder: Path,
+    *,
+    storage: Literal["float32", "float16"] = "float32",
+    files: int | None = None,
+    left_out: Sequence[LeftOut] = (),
 ) -> None:
     """Write an index to `folder`, whole or not at all, in place of an index that is there.
+
+    Where it was made from a folder, `files` is the number of all files there and `left_out` what
+    of them is not indexed; both are kept in index.json for people to read.
 
     `storage="float16"` halves the file; similarities then move by some .0005, and the index cannot
     be mapped into memory. Raises MMHError where `folder` holds anything but an index, or the disk
@@ -52,15 +70,18 @@ def save_index(
             "storage": storage,
             "sha256": {name: _sha256(place / name) for name in (VECTORS, LABELS)},
         }
+        if files is not None:
+            meta |= {"files": files, "skipped": [asdict(one) for one in left_out]}
         (place / META).write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
 
 
 def load_index(folder: Path, *, memory_map: bool = True, verify: bool = True) -> Index:
     """Read an index; with `memory_map` its vectors stay in the file until they are needed.
 
-    `verify` compares the SHA-256 of the files, which reads them once (about a second per GB).
-    Vectors stored as float16 are always read, brought back to length 1 in float32. Raises MMHError
-    for a folder that is missing, of another format, damaged, or does not match its checksums.
+    `verify` compares the SHA-256 of the files and the lengths of the vectors, which reads them
+    twice (about two seconds per GB). Vectors stored as float16 are always read, brought back to
+    length 1 in float32. Raises MMHError for a folder that is missing, of another format, damaged,
+    or does not match its checksums.
     """
     meta = _meta(folder)
     try:
@@ -68,9 +89,16 @@ def load_index(folder: Path, *, memory_map: bool = True, verify: bool = True) ->
             for name in (VECTORS, LABELS):
                 if _sha256(folder / name) != meta["sha256"][name]:
                     raise MMHError(f"{folder / name} does not match its checksum: {AGAIN}")
-        return _assemble(folder, meta, memory_map and meta["storage"] == "float32")
-    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise MMHError(f"The index in {folder} is damaged ({error}): {AGAIN}") from error
+        index = _assemble(folder, meta, memory_map and meta["storage"] == "float32")
+        if verify:
+            _check_lengths(index)
+        return index
+    except MMHError:
+        raise
+    # Of NumPy, Arrow and pandas, on files that anybody may have written.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise MMHError(f"The index in {folder} is damaged ({reason}): {AGAIN}") from error
 
 
 @contextmanager
@@ -78,18 +106,22 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
     """Yield a new folder beside `folder`, and put it in its place when the block ends well.
 
     Files are flushed to the disk first. An index that is there is moved aside, and removed after
-    the new one stands in its place. When the block raises, nothing remains of it. Raises MMHError
-    as `check_place` does and where the operating system refuses.
-
-    Caveat: a process killed between the two renames, or inside the block, leaves a folder whose
-    name starts with ".writing-" or ".replaced-".
+    the new one stands in its place. When the block raises, nothing remains of it. What an earlier
+    process that was killed here left behind is removed first, and an index that it had moved aside
+    without putting another in its place is put back. Raises MMHError as `check_place` does and
+    where the operating system refuses.
     """
     check_place(folder)
-    target = folder.resolve()
-    temporary = target.with_name(f".writing-{uuid4().hex}")
-    aside = target.with_name(f".replaced-{uuid4().hex}")
+    target = Path(os.path.realpath(folder))
+    mark, unique = _mark(target), uuid4().hex
+    temporary = target.with_name(f"{WRITING}{mark}-{unique}")
+    aside = target.with_name(f"{REPLACED}{mark}-{unique}")
+    release = None
     try:
-        temporary.mkdir(parents=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _recover(target)
+        release = hold(target.with_name(f"{HELD}{mark}-{unique}"))
+        temporary.mkdir()
         yield temporary
         for path in (*temporary.iterdir(), temporary):
             _flush(path)
@@ -111,20 +143,30 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
         with suppress(OSError):
             shutil.rmtree(temporary, ignore_errors=True)
             shutil.rmtree(aside, ignore_errors=True)
+        if release is not None:
+            release()
 
 
 def check_place(folder: Path) -> None:
     """Raise MMHError unless an index may be written here: nothing there, or an index alone."""
-    if not folder.exists():
-        above = next(parent for parent in folder.absolute().parents if parent.exists())
-        if not above.is_dir() or not os.access(above, os.W_OK):
-            raise MMHError(
-                f"{folder} cannot be written: name a folder in one that this user may write to."
-            )
-        return
-    if not folder.is_dir():
-        raise MMHError(f"{folder} is a file: name another folder for the index.")
-    names = {path.name for path in folder.iterdir()}
+    try:
+        if not folder.exists():
+            above = next(parent for parent in folder.absolute().parents if parent.exists())
+            if not above.is_dir() or not os.access(above, os.W_OK):
+                raise MMHError(
+                    f"{folder} cannot be written: name a folder in one that this user may write "
+                    "to."
+                )
+            return
+        if not folder.is_dir():
+            raise MMHError(f"{folder} is a file: name another folder for the index.")
+        names = {path.name for path in folder.iterdir()}
+    # A name too long, a null character, a link to itself, a folder that cannot be listed.
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise MMHError(
+            f"{escaped(str(folder))} cannot be used ({reason}): name another folder for the index."
+        ) from error
     if names and (META not in names or not names <= set(FILES)):
         raise MMHError(
             f"{folder} holds other things than an index: name a new folder, so that nothing of "
@@ -132,18 +174,62 @@ def check_place(folder: Path) -> None:
         )
 
 
+def _mark(target: Path) -> str:
+    """Return what tells the leftovers of one index from those of others in the same folder."""
+    return hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]
+
+
+def _recover(target: Path) -> None:
+    """Remove what killed writers of this index left, and put back what they had moved aside."""
+    mark = _mark(target)
+    for lock in sorted(target.parent.glob(f"{HELD}{mark}-*")):
+        unique = lock.name.rpartition("-")[2]
+        # A writer that lives holds its file.
+        if is_held(lock):
+            continue
+        aside = target.with_name(f"{REPLACED}{mark}-{unique}")
+        if aside.is_dir() and not target.exists():
+            os.rename(aside, target)
+        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(target.with_name(f"{WRITING}{mark}-{unique}"), ignore_errors=True)
+        lock.unlink(missing_ok=True)
+
+
 def _meta(folder: Path) -> dict[str, Any]:
+    path = folder / META
     try:
-        meta = json.loads((folder / META).read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            data = file.read(MOST_META + 1)
+        if len(data) > MOST_META:
+            raise ValueError(f"larger than {MOST_META // 2**20} MiB")
+        meta = json.loads(data)
     except (FileNotFoundError, NotADirectoryError):
         raise MMHError(
-            f"{folder} holds no index: build one with `python -m mmh_core index FOLDER`."
+            f"{escaped(str(folder))} holds no index: build one with `./mmh index IMAGES --out "
+            "INDEX`, and name the folder that it wrote."
         ) from None
-    except (OSError, ValueError) as error:
-        raise MMHError(f"{folder / META} is damaged ({error}): {AGAIN}") from error
+    # A ValueError is also a null character in the name; RecursionError, brackets by the thousand.
+    except (OSError, ValueError, RecursionError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise MMHError(f"{escaped(str(path))} is damaged ({reason}): {AGAIN}") from error
     if not isinstance(meta, dict) or meta.get("format") != FORMAT:
         raise MMHError(f"{folder} holds no index of this version: {AGAIN}")
+    _check_shape(path, meta)
     return meta
+
+
+def _check_shape(path: Path, meta: dict[str, Any]) -> None:
+    """Raise MMHError unless every field has the type and the range that `save_index` writes."""
+    sums = meta.get("sha256")
+    fits = (
+        all(type(meta.get(name)) is str for name in ("embedder", "digest", "preprocessing"))
+        and all(type(meta.get(name)) is int and meta[name] > 0 for name in ("count", "dim"))
+        and meta.get("storage") in ("float32", "float16")
+        and isinstance(sums, dict)
+        and all(type(sums.get(name)) is str for name in (VECTORS, LABELS))
+    )
+    if not fits:
+        raise MMHError(f"{path} is damaged (a field is missing or of another kind): {AGAIN}")
 
 
 def _assemble(folder: Path, meta: dict[str, Any], mapped: bool) -> Index:
@@ -154,10 +240,18 @@ def _assemble(folder: Path, meta: dict[str, Any], mapped: bool) -> Index:
         raise ValueError(f"{VECTORS} holds {stored.dtype} {stored.shape}")
     vectors = stored if meta["storage"] == "float32" else unit_rows(stored)
     labels = checked_labels(pd.read_parquet(folder / LABELS), len(vectors))
-    texts = (meta["embedder"], meta["digest"], meta["preprocessing"])
-    if not all(isinstance(text, str) for text in texts):
-        raise ValueError(f"{META} does not name the embedder")
-    return Index(vectors, labels, *texts)
+    return Index(vectors, labels, meta["embedder"], meta["digest"], meta["preprocessing"])
+
+
+def _check_lengths(index: Index) -> None:
+    """Raise ValueError unless all vectors have length 1: a NaN would be similar to nothing."""
+    size = max(1, LENGTH_NUMBERS // index.dim)
+    for start in range(0, len(index), size):
+        some = index.vectors[start : start + size]
+        lengths = np.sqrt(np.einsum("nd,nd->n", some, some))
+        # Rounding to float32 moves a length by some 1e-7, and a sum of 10,000 squares by 1e-6.
+        if not (np.abs(lengths - 1) < 1e-3).all():
+            raise ValueError(f"{VECTORS} holds a vector that does not have length 1")
 
 
 def _sha256(path: Path) -> str:

@@ -23,6 +23,7 @@ from mmh_core.records import MMHError
 from mmh_core.retrieval.copy_evidence import copy_evidence
 from mmh_core.retrieval.copy_thresholds import CopyThresholds
 from mmh_core.retrieval.embedders import Embedder, embed_all
+from mmh_core.retrieval.image_names import path_below
 from mmh_core.retrieval.index import Index, search
 from mmh_core.retrieval.index_files import load_index
 from mmh_core.retrieval.pictures import read_picture
@@ -111,9 +112,10 @@ def captioned_pictures(world: World, caption: str) -> tuple[Tensor, Tensor]:
 
 
 def folder_reference(index_folder: Path, embedder: Embedder, pictures: Path) -> Reference:
-    """Return an index that `mmh_core index` built, with the folder of its pictures.
+    """Return an index that `./mmh index` built, with the folder of its pictures.
 
-    Errors: MMHError for an index that is missing, damaged or made by another embedder.
+    An image that the index names is read inside that folder only. Errors: MMHError for an index
+    that is missing, damaged or made by another embedder.
     """
     index = load_index(index_folder)
     if index.digest != embedder.digest:
@@ -123,7 +125,7 @@ def folder_reference(index_folder: Path, embedder: Embedder, pictures: Path) -> 
         )
 
     def picture(row: int) -> Tensor:
-        found = read_picture(pictures / str(index.labels["file"].iloc[row]))
+        found = read_picture(path_below(pictures, str(index.labels["file"].iloc[row])))
         return (found * 255).round().to(torch.uint8)
 
     return Reference(f"the index {index_folder.name}", index, embedder, picture)

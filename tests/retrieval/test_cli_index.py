@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from mmh_core.retrieval.embedders import PixelEmbedder
 from mmh_core.retrieval.index import search
 from mmh_core.retrieval.index_files import load_index
 from mmh_core.retrieval.pictures import read_picture
+from mmh_core.studies.image_reference import folder_reference
 from tests.retrieval.drawings import drawings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,12 +45,16 @@ def test_a_folder_becomes_an_index_and_a_summary(
     (tmp_path / "c.csv").write_text("file,caption\n0.png,zero\n1.png,\n2.png,two\n")
     out = tmp_path / "index"
     assert status(pictures, "--out", out, "--captions", tmp_path / "c.csv") == 0
-    told = json.loads(capsys.readouterr().out)
+    out_err = capsys.readouterr()
+    assert out_err.err.endswith("\n3 of 3 files are indexed.\n")
+    told = json.loads(out_err.out)
     assert told == {
         "folder": str(pictures),
         "index": str(out),
+        "files": 3,
         "pictures": 3,
         "exact_copies": 0,
+        "outside_folder": 0,
         "captions": 2,
         "skipped": [],
         "embedder": "pixels",
@@ -68,20 +74,40 @@ def test_the_same_command_twice_writes_the_same_bytes(pictures: Path, tmp_path: 
     assert kept[0] == kept[1]
 
 
-def test_damaged_pictures_are_refused_unless_they_are_to_be_skipped(
+def test_images_that_are_lost_are_said_by_status_summary_and_index(
     pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (pictures / "1.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    assert status(pictures, "--out", tmp_path / "index") == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert "\nError: 1 of 3 pictures cannot be read (" in told.err
-    assert told.err.endswith("or skip them with --skip-damaged.\n")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["pictures"]
-    assert status(pictures, "--out", tmp_path / "index", "--skip-damaged") == 0
-    skipped = json.loads(capsys.readouterr().out)["skipped"]
-    assert [entry["file"] for entry in skipped] == ["1.png"]
-    assert load_index(tmp_path / "index").labels["file"].tolist() == ["0.png", "2.png"]
+    (pictures / "1.txt").write_text("a caption")
+    for options, code in (([], 1), (["--skip-damaged"], 0)):
+        assert status(pictures, "--out", tmp_path / "index", *options) == code
+        told = capsys.readouterr()
+        found = json.loads(told.out)
+        assert [one["file"] for one in found["skipped"]] == ["1.png", "1.txt"]
+        assert found["files"] == found["pictures"] + len(found["skipped"]) == 4
+        said = (
+            "2 of 4 files are indexed. Not indexed: 1 damaged image (1.png); 1 text file (1.txt)."
+        )
+        assert f"\n{said}\n" in told.err
+        assert ("Exit status 1: 1 images of the folder are not in" in told.err) == (code == 1)
+        assert load_index(tmp_path / "index").labels["file"].tolist() == ["0.png", "2.png"]
+        kept = json.loads((tmp_path / "index" / "index.json").read_text())
+        assert (kept["files"], kept["skipped"]) == (4, found["skipped"])
+    # What is no image of the set does not change the status.
+    (pictures / "1.png").unlink()
+    assert status(pictures, "--out", tmp_path / "index") == 0
+
+
+def test_a_name_that_is_not_utf8_is_indexed_and_found_again(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.rename(pictures / "2.png", os.fsencode(pictures) + b"/caf\xe9.png")
+    assert status(pictures, "--out", tmp_path / "index") == 0
+    capsys.readouterr()
+    names = load_index(tmp_path / "index").labels["file"].tolist()
+    assert names == ["0.png", "1.png", r"caf\xe9.png"]
+    known = folder_reference(tmp_path / "index", PixelEmbedder(), pictures)
+    assert torch.equal(known.picture(2), drawings(3)[2])
 
 
 def test_bad_input_is_one_sentence_and_leaves_nothing(

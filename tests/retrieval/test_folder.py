@@ -14,7 +14,7 @@ from mmh_core.retrieval import captions as captions_module
 from mmh_core.retrieval import folder as folder_module
 from mmh_core.retrieval.captions import check_matches, read_captions
 from mmh_core.retrieval.embedders import PixelEmbedder
-from mmh_core.retrieval.folder import FolderIndex, index_folder
+from mmh_core.retrieval.folder import FolderIndex, index_folder, summary
 from mmh_core.retrieval.index import search
 from mmh_core.retrieval.pictures import read_picture
 from tests.retrieval.drawings import drawings
@@ -45,7 +45,7 @@ def test_every_picture_is_described_and_named(pictures: Path) -> None:
     assert found.index.labels["file"].tolist() == list(NAMES)
     assert found.index.labels["id"].tolist() == [0, 1, 2, 3]
     assert found.index.labels["caption"].tolist() == [""] * 4
-    assert (found.read, found.exact_copies, found.damaged) == (4, 1, ())
+    assert (found.files, found.read, found.exact_copies, found.left_out) == (4, 4, 1, ())
     for row, name in enumerate(NAMES):
         vector = PixelEmbedder()(read_picture(pictures / name)[None])
         # Batches and single pictures may differ in the last digit of float32.
@@ -65,7 +65,7 @@ def test_progress_counts_files_and_rises(pictures: Path) -> None:
     steps = list(index_folder(pictures, PixelEmbedder()))
     assert [step.fraction for step in steps] == [0.2, 0.4, 0.6, 0.8, 1.0]
     assert [step.partial.read for step in steps] == [1, 2, 3, 4, 4]
-    assert steps[1].message == "2 of 4 pictures"
+    assert steps[1].message == "2 of 4 images"
     assert steps[3].partial.index is None
 
 
@@ -160,25 +160,43 @@ def test_a_parquet_file_that_unpacks_to_too_much_is_refused(
         read_captions(path)
 
 
-def test_damaged_pictures_are_counted_or_skipped(pictures: Path) -> None:
+def test_of_a_set_half_broken_the_rest_is_kept(pictures: Path) -> None:
     whole = (pictures / "b" / "c.png").read_bytes()
     (pictures / "b" / "c.png").write_bytes(whole[: len(whole) // 2])
     (pictures / "zz.gif").write_bytes(b"nothing")
-    with pytest.raises(MMHError, match=r"2 of 5 .* read \(.*c\.png is trunc.*; .*zz\.gif is not"):
-        finished(pictures)
-    found = finished(pictures, skip_damaged=True)
+    found = finished(pictures)
     assert found.index is not None
     assert found.index.labels["file"].tolist() == ["a.png", "b/d.png", "e.png"]
     assert found.index.labels["id"].tolist() == [0, 2, 3]
-    assert [name for name, _ in found.damaged] == ["b/c.png", "zz.gif"]
+    assert [(one.file, one.kind) for one in found.lost] == [
+        ("b/c.png", "damaged image"),
+        ("zz.gif", "damaged image"),
+    ]
+    assert (found.files, found.read) == (5, 3)
+    assert "c.png is truncated or damaged (" in found.left_out[0].reason
+    said = "3 of 5 files are indexed. Not indexed: 2 damaged images (b/c.png, zz.gif)."
+    assert summary(found) == said
     vector = PixelEmbedder()(read_picture(pictures / "e.png")[None])
     assert torch.allclose(torch.from_numpy(found.index.vectors[2]), vector, atol=1e-7)
 
 
 def test_nothing_to_index_is_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(MMHError, match="holds no pictures"):
+    with pytest.raises(MMHError, match="holds no images that can be read: name a folder"):
         finished(tmp_path)
     for i in range(7):
         (tmp_path / f"{i}.png").write_bytes(b"x")
-    with pytest.raises(MMHError, match=r"7 of 7 pictures.*and 2 more\): name another folder"):
-        finished(tmp_path, skip_damaged=True)
+    match = r"no images that can be read \(7 damaged images \(0\.png, .*, 4\.png and 2 more\)\)"
+    with pytest.raises(MMHError, match=match):
+        finished(tmp_path)
+    (tmp_path / "8.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    with pytest.raises(MMHError, match=r"None of the 1 images .* can be read \(8 damaged images"):
+        finished(tmp_path)
+
+
+def test_an_image_that_vanishes_while_indexing_is_counted(pictures: Path) -> None:
+    steps = index_folder(pictures, PixelEmbedder())
+    next(steps)
+    (pictures / "b" / "d.png").unlink()
+    *_, last = steps
+    assert [(one.file, one.kind) for one in last.partial.left_out] == [("b/d.png", "missing file")]
+    assert (last.partial.files, last.partial.read) == (4, 3)

@@ -1,0 +1,140 @@
+"""Take metadata out of an image file, so that nothing in it can be held for damage of the pixels.
+
+What the pixels need stays: palette, transparency, the color transform of JPEG, and where EXIF or
+XMP stand the orientation. The rest (profiles, workflows, comments, later frames) is not looked at.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+import zlib
+from collections.abc import Callable
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+#: An orientation in text stands in less (ISO/IEC 15948, 11.3.3; keywords of ImageMagick, Adobe).
+MOST_TEXT = 2**16
+_NEEDED = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
+_ORIENTING = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")
+_EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
+
+
+def pixels_only(data: bytes, form: str, *, oriented: bool = True) -> bytes:
+    """Return an image file of this format without the metadata that its pixels do without.
+
+    With `oriented` what may tell the orientation stays. A file that is cut or of a form that is
+    not known is returned as it is: what is wrong with it the decoder says.
+    """
+    strip = _STRIPPED.get(form)
+    return data if strip is None else strip(data, oriented)
+
+
+def _png(data: bytes, oriented: bool) -> bytes:
+    """Keep the chunks of the first image; those of an animation are dropped with the rest."""
+    parts, place = [_PNG], len(_PNG)
+    while place + 12 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, place)
+        end = place + 12 + length
+        if end > len(data):
+            break
+        if kind in _NEEDED or (oriented and _orients(kind, data[place + 8 : end - 4])):
+            parts.append(data[place:end])
+        place = end
+        if kind == b"IEND":
+            return b"".join(parts)
+    return b"".join([*parts, data[place:]])
+
+
+def _orients(kind: bytes, content: bytes) -> bool:
+    """Tell whether a chunk of PNG may tell the orientation and is small, unpacked too."""
+    if kind == b"eXIf":
+        return True
+    if kind not in (b"tEXt", b"zTXt", b"iTXt") or not content.startswith(_ORIENTING):
+        return False
+    if kind == b"zTXt":
+        unpacker = zlib.decompressobj()
+        try:
+            unpacker.decompress(content[content.find(b"\0") + 2 :], MOST_TEXT)
+        except zlib.error:
+            return False
+        return not unpacker.unconsumed_tail
+    packed = kind == b"iTXt" and content[content.find(b"\0") + 1 :][:1] != b"\0"
+    return len(content) <= MOST_TEXT and not packed
+
+
+def _jpeg(data: bytes, oriented: bool) -> bytes:
+    """Drop the segments before the first scan that libjpeg does not need (ITU-T T.81, B.1.1)."""
+    parts, place = [data[:2]], 2
+    while place + 4 <= len(data) and data[place] == 0xFF:
+        marker = data[place + 1]
+        if marker == 0xFF:
+            place += 1
+            continue
+        end = place + 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+        if marker in (0x01, *range(0xD0, 0xDB)) or end > len(data):
+            break
+        content = data[place + 4 : end]
+        application = 0xE0 <= marker <= 0xEF or marker == 0xFE
+        if not application or _colors(marker, content) or (oriented and _turns(marker, content)):
+            parts.append(data[place:end])
+        place = end
+    return b"".join([*parts, data[place:]])
+
+
+def _colors(marker: int, content: bytes) -> bool:
+    """Tell whether a segment says how colors are stored, in the length that libjpeg asks for."""
+    return (marker == 0xE0 and len(content) >= 14 and content.startswith(b"JFIF\0")) or (
+        marker == 0xEE and len(content) >= 12 and content.startswith(b"Adobe")
+    )
+
+
+def _turns(marker: int, content: bytes) -> bool:
+    return marker == 0xE1 and content.startswith((_EXIF, _XMP))
+
+
+def _gif(data: bytes, oriented: bool) -> bytes:
+    """Keep the first frame with its control block; comments and other frames are dropped."""
+    if len(data) < 13:
+        return data
+    place = 13 + _table(data[10])
+    head, control = data[:place], b""
+    while place + 2 <= len(data):
+        if data[place] == 0x2C and place + 10 <= len(data):
+            end = _blocks(data, place + 11 + _table(data[place + 9]))
+            return data if end is None else head + control + data[place:end] + b";"
+        if data[place] != 0x21:
+            return data
+        after = _blocks(data, place + 2)
+        if after is None:
+            return data
+        if data[place + 1] == 0xF9:
+            control = data[place:after]
+        place = after
+    return data
+
+
+def _table(packed: int) -> int:
+    """Return the bytes of a color table in GIF, 0 without one."""
+    return 3 * 2 ** ((packed & 7) + 1) if packed & 0x80 else 0
+
+
+def _blocks(data: bytes, place: int) -> int | None:
+    """Return where a chain of blocks ends, None where it is cut."""
+    while place < len(data):
+        if data[place] == 0:
+            return place + 1
+        place += data[place] + 1
+    return None
+
+
+def _avif(data: bytes, oriented: bool) -> bytes:
+    """Rename the items of EXIF, whose damage stops the decoder; rotation does not stand there."""
+    return data if oriented else re.sub(rb"(infe.{8})Exif", rb"\1free", data, flags=re.DOTALL)
+
+
+_STRIPPED: dict[str, Callable[[bytes, bool], bytes]] = {
+    "PNG": _png,
+    "JPEG": _jpeg,
+    "GIF": _gif,
+    "AVIF": _avif,
+}
