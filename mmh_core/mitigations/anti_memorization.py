@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.mitigations.record import NOTHING, Given, Mitigated, steered
+from mmh_core.mitigations.work import Work
 from mmh_core.records import MMHError
 from mmh_core.retrieval.embedders import Embedder
 from mmh_core.retrieval.index import Index, check_same_embedder, search
@@ -48,8 +49,11 @@ class AntiMemorizationGuidance:
         """Return what decoding and describing take, forth and back, in the time of forwards."""
         return _PUSH * steps
 
-    def apply(self, model: TextToImage, request: Request, *, given: Given = NOTHING) -> Mitigated:
+    def apply(
+        self, model: TextToImage, request: Request, *, given: Given = NOTHING
+    ) -> Work[Mitigated]:
         """Return the request that is corrected while drawing; MMHError without an index."""
+        yield
         if given.index is None or given.embedder is None:
             raise MMHError(
                 "Anti-memorization guidance needs an index of the training pictures: build one "

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mmh_core.mitigations.cross_attention import CrossAttention
 from mmh_core.mitigations.record import NOTHING, Given, Mitigated, steered
+from mmh_core.mitigations.work import Work
 from mmh_core.text_to_image.generation import embeddings
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Branches, Mixing, Request
@@ -46,8 +47,11 @@ class AttentionAttenuation:
         """Return one further branch at every step."""
         return float(steps)
 
-    def apply(self, model: TextToImage, request: Request, *, given: Given = NOTHING) -> Mitigated:
+    def apply(
+        self, model: TextToImage, request: Request, *, given: Given = NOTHING
+    ) -> Work[Mitigated]:
         """Return the request with three branches."""
+        yield
         if not 0 <= self.strength <= _STRONGEST:
             raise ValueError(
                 f"The strength must be from 0 to {_STRONGEST:g}, got {self.strength!r}."

@@ -10,6 +10,7 @@ from torch import Tensor
 from mmh_core.mitigations.cross_attention import CrossAttention
 from mmh_core.mitigations.record import NOTHING, Given, Mitigated, branches_per_step, steered
 from mmh_core.mitigations.tokens import padding_rows
+from mmh_core.mitigations.work import Work
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Request
 
@@ -35,8 +36,11 @@ class AttentionMasking:
         """Return 0."""
         return 0.0
 
-    def apply(self, model: TextToImage, request: Request, *, given: Given = NOTHING) -> Mitigated:
+    def apply(
+        self, model: TextToImage, request: Request, *, given: Given = NOTHING
+    ) -> Work[Mitigated]:
         """Return the request with controlled attention."""
+        yield
         padding, factor = padding_rows(model, request.prompt).to(model.device), self.strength
 
         def weighting(logits: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from mmh_core.mitigations.lid_loss import LidBy, drawn_latents, lid_of
 from mmh_core.mitigations.objectives import guidance_norms, guided_score_norms
 from mmh_core.mitigations.record import NOTHING, Given
 from mmh_core.mitigations.tokens import prompt_tokens
+from mmh_core.mitigations.work import Work
 from mmh_core.text_to_image.generation import embeddings
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Request
@@ -52,7 +53,7 @@ def attribute(
     *,
     log_delta: float = -0.2,
     given: Given = NOTHING,
-) -> Attribution:
+) -> Work[Attribution]:
     """Score each token by the L2 norm of its row in a detector's gradient (Ross et al. 2025).
 
     The gradient is with respect to the prompt's embedding, at the first step for the two norms and
@@ -69,18 +70,19 @@ def attribute(
         drawn = torch.rand(len(tokens.texts), generator=generator, device=generator.device)
         scores, forwards = drawn.cpu(), 0.0
     else:
-        rows, forwards = _row_norms(model, request, by, log_delta, given)
+        rows, forwards = yield from _row_norms(model, request, by, log_delta, given)
         scores = rows[tokens.rows.to(rows.device)].cpu()
     return Attribution(by, request.prompt, tokens.texts, tokens.spans, scores, forwards)
 
 
 def _row_norms(
     model: TextToImage, request: Request, by: AttributionBy, log_delta: float, given: Given
-) -> tuple[Tensor, float]:
+) -> Work[tuple[Tensor, float]]:
     """Return the gradient's norm in every row of the embedding (tokens,), and the forwards."""
     if by == "flipd" or by == "denoising loss":
-        gradient, forwards = _lid_gradient(model, request, by, log_delta, given)
+        gradient, forwards = yield from _lid_gradient(model, request, by, log_delta, given)
     else:
+        yield
         at = first_step(model, request)
         with torch.enable_grad():
             cond = at.cond.detach().clone().requires_grad_()
@@ -98,10 +100,11 @@ def _row_norms(
 
 def _lid_gradient(
     model: TextToImage, request: Request, by: LidBy, log_delta: float, given: Given
-) -> tuple[Tensor, float]:
+) -> Work[tuple[Tensor, float]]:
     latents, drawing = given.latents, 0.0
     if latents is None:
-        latents, drawing = drawn_latents(model, request)
+        latents, drawing = yield from drawn_latents(model, request)
+    yield
     lid = lid_of(model, latents, log_delta, by, given.drawing())
     start = embeddings(model, request)[0].detach().float().to(model.device)
     with torch.enable_grad():

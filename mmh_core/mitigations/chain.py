@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from mmh_core.mitigations.none import NoMitigation
 from mmh_core.mitigations.record import NOTHING, Given, Mitigated, Mitigation
 from mmh_core.mitigations.rewrite import judge
+from mmh_core.mitigations.work import Work
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Request
@@ -84,8 +85,10 @@ def try_in_turn(
     *,
     keep: float = 0.0,
     given: Given = NOTHING,
-) -> Iterator[Tried]:
+) -> Iterator[Tried | None]:
     """Yield what becomes of the request: first as it is, then by each mitigation on its own.
+
+    None is yielded wherever it may be stopped in between.
 
     Ends after the first that passes, so a request that is not suspicious is left alone: a score
     below the threshold, and at least the share `keep` of the alignment that the request had as it
@@ -100,17 +103,17 @@ def try_in_turn(
         if number and each.name == "none":
             continue
         try:
-            mitigated = each.apply(model, request, given=given)
+            mitigated = yield from each.apply(model, request, given=given)
         except MMHError as error:
             nan = math.nan
             yield Tried(
                 each.name, each.label, each.strength, nan, nan, False, None, str(error), 0.0
             )
             continue
-        found = scan(mitigated.request)
+        found = yield from scan(mitigated.request)
         before = found.alignment if not number else before
         kept = found.alignment / before if before > 0 else math.nan
-        passed = found.score < threshold and not kept < keep
+        passed = found.score < threshold and not kept < keep and not found.astray
         yield Tried(
             each.name,
             each.label,
@@ -133,9 +136,14 @@ def chain(
     *,
     keep: float = 0.0,
     given: Given = NOTHING,
-) -> ChainOutcome:
+) -> Work[ChainOutcome]:
     """Run `try_in_turn` to its end and say which mitigation is used."""
-    tried = tuple(try_in_turn(model, request, mitigations, keep=keep, given=given))
+    tried = []
+    for each in try_in_turn(model, request, mitigations, keep=keep, given=given):
+        if each is None:
+            yield
+        else:
+            tried.append(each)
     return outcome(tried, judge(model, given)[1])
 
 
@@ -176,10 +184,13 @@ class AutomaticChain:
         tried = cheapest_first(self.candidates, steps)[: -(-round(self.strength) // 2)]
         return sum(each.cost(steps) + 2.0 * steps for each in tried) + 2.0 * steps
 
-    def apply(self, model: TextToImage, request: Request, *, given: Given = NOTHING) -> Mitigated:
+    def apply(
+        self, model: TextToImage, request: Request, *, given: Given = NOTHING
+    ) -> Work[Mitigated]:
         """Return the outcome of the chain, with the forwards of all trials."""
+        yield
         tried = cheapest_first(self.candidates, request.steps)[: round(self.strength)]
-        found = chain(model, request, tried, keep=self.keep, given=given)
+        found = yield from chain(model, request, tried, keep=self.keep, given=given)
         return replace(
             found.mitigated,
             changed=f"{_sentence(found)} {found.mitigated.changed}",

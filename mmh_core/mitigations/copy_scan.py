@@ -6,6 +6,7 @@ import torch
 
 from mmh_core.mitigations.lid_loss import drawn_latents
 from mmh_core.mitigations.record import Scan
+from mmh_core.mitigations.work import Work
 from mmh_core.retrieval.embedders import Embedder
 from mmh_core.retrieval.index import Index, check_same_embedder, search
 from mmh_core.text_to_image.model import TextToImage
@@ -13,13 +14,15 @@ from mmh_core.text_to_image.requests import Request
 
 
 @torch.no_grad()
-def copy_scan(model: TextToImage, request: Request, index: Index, embedder: Embedder) -> Scan:
+def copy_scan(
+    model: TextToImage, request: Request, index: Index, embedder: Embedder
+) -> Work[Scan]:
     """Score a request by the largest similarity of its pictures to a training picture.
 
     It sees whatever steers a generation, at the price of drawing it. MMHError for an index of
     another embedder.
     """
     check_same_embedder(index, embedder)
-    latents, forwards = drawn_latents(model, request)
+    latents, forwards = yield from drawn_latents(model, request)
     found = search(index, embedder(model.decode(latents)), k=1)
     return Scan(float(found.similarity.max()), forwards)

@@ -18,6 +18,7 @@ from mmh_core.mitigations.record import (
     quantile_of,
     steered,
 )
+from mmh_core.mitigations.work import Work
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Request
 
@@ -46,8 +47,11 @@ class EmbeddingOptimization:
         """Return a forward and a backward for every step of the optimizer."""
         return 2.0 + 2 * self.most_steps
 
-    def apply(self, model: TextToImage, request: Request, *, given: Given = NOTHING) -> Mitigated:
+    def apply(
+        self, model: TextToImage, request: Request, *, given: Given = NOTHING
+    ) -> Work[Mitigated]:
         """Return the request with an embedding per seed; MMHError without `normal_norms`."""
+        yield
         target = quantile_of(given.normal_norms, 1 - self.strength, "guidance norms")
         at = first_step(model, request)
         eps_u = at.eps_u()
@@ -55,7 +59,9 @@ class EmbeddingOptimization:
         def loss(rows: Tensor) -> Tensor:
             return guidance_norms(at.eps_c(behind_the_start(at.cond, rows)), eps_u)
 
-        moved = descend(loss, at.cond[:, 1:], target, rate=self.rate, steps=self.most_steps)
+        moved = yield from descend(
+            loss, at.cond[:, 1:], target, rate=self.rate, steps=self.most_steps
+        )
         return Mitigated(
             steered(request, embedding=behind_the_start(at.cond, moved.values)),
             request.prompt,

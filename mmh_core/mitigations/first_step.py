@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mmh_core.mitigations.objectives import guidance_norms
 from mmh_core.mitigations.record import Scan
+from mmh_core.mitigations.work import Work
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.generation import embeddings, first_input, generate
 from mmh_core.text_to_image.model import TextToImage
@@ -83,12 +84,13 @@ def delta_of_noise(model: TextToImage, request: Request) -> Callable[[Tensor], T
     return delta
 
 
-def guidance_norm_scan(model: TextToImage, request: Request) -> Scan:
+def guidance_norm_scan(model: TextToImage, request: Request) -> Work[Scan]:
     """Score a request by its first-step guidance norm, averaged over its seeds: 2 forwards.
 
     It sees the prompt, embeddings, noise and attention, not what is decided later. Errors:
     `check_first_step`'s.
     """
+    yield
     # Guidance 1 would spare the branch that is compared with.
     check_first_step(model, first_input(model, request)[1])
     steps = generate(model, _guided(request))

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.mitigations.record import NOTHING, Given, Mitigated, check_share, steered
+from mmh_core.mitigations.work import Work
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Branches, Mixing, Request
 
@@ -40,8 +41,11 @@ class GuidanceSchedule:
         """Return 0."""
         return 0.0
 
-    def apply(self, model: TextToImage, request: Request, *, given: Given = NOTHING) -> Mitigated:
+    def apply(
+        self, model: TextToImage, request: Request, *, given: Given = NOTHING
+    ) -> Work[Mitigated]:
         """Return the request with a guidance schedule."""
+        yield
         check_share(self.strength)
         until, early, usual = 1 - self.strength, self.early, request.guidance
 
@@ -74,8 +78,11 @@ class DynamicGuidance:
         """Return 0."""
         return 0.0
 
-    def apply(self, model: TextToImage, request: Request, *, given: Given = NOTHING) -> Mitigated:
+    def apply(
+        self, model: TextToImage, request: Request, *, given: Given = NOTHING
+    ) -> Work[Mitigated]:
         """Return the request whose guidance is decided while drawing."""
+        yield
         check_share(self.strength)
         until = 1 - self.strength
         return Mitigated(

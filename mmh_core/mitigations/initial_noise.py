@@ -23,6 +23,7 @@ from mmh_core.mitigations.record import (
     quantile_of,
     steered,
 )
+from mmh_core.mitigations.work import Work
 from mmh_core.text_to_image.generation import first_input
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Request
@@ -58,19 +59,21 @@ class NoiseAdjustment:
         """Return two branches at two places in every round."""
         return 4 * self.strength
 
-    def apply(self, model: TextToImage, request: Request, *, given: Given = NOTHING) -> Mitigated:
+    def apply(
+        self, model: TextToImage, request: Request, *, given: Given = NOTHING
+    ) -> Work[Mitigated]:
         """Return the request with other noise and a guidance schedule."""
+        yield
         delta = delta_of_noise(model, request)
         usual, until = request.guidance, self.free_until
 
         def guidance_at(t: float) -> float:
             return 0.0 if t > until else usual
 
-        with torch.no_grad():
-            start, scale = first_noise(model, request)
-            x_t = start
-            for _ in range(round(self.strength)):
-                x_t = self._moved(x_t, delta(x_t), delta)
+        start, scale = first_noise(model, request)
+        x_t = start
+        for _ in range(round(self.strength)):
+            x_t = yield from self._moved(x_t, delta)
         return Mitigated(
             steered(request, noise=x_t / scale, guidance_at=guidance_at, mixing=None),
             request.prompt,
@@ -79,11 +82,18 @@ class NoiseAdjustment:
             4.0 * round(self.strength),
         )
 
-    def _moved(self, x_t: Tensor, here: Tensor, delta: Delta) -> Tensor:
+    def _moved(self, x_t: Tensor, delta: Delta) -> Work[Tensor]:
+        """Take one step; `delta` is evaluated twice."""
+        with torch.no_grad():
+            here = delta(x_t)
+        yield
         lengths = torch.linalg.vector_norm(here.flatten(1), dim=1).clamp(min=1e-12)
         reach = _REACH * math.sqrt(x_t[0].numel())
         e = reach * here / lengths[:, None, None, None]
-        return x_t - self.step * (delta(x_t + e) - here)
+        with torch.no_grad():
+            there = delta(x_t + e)
+        yield
+        return x_t - self.step * (there - here)
 
 
 @dataclass(frozen=True)
@@ -108,8 +118,11 @@ class NoiseOptimization:
         """Return two branches forward and backward for every step of the optimizer."""
         return 2.0 + 4 * self.most_steps
 
-    def apply(self, model: TextToImage, request: Request, *, given: Given = NOTHING) -> Mitigated:
+    def apply(
+        self, model: TextToImage, request: Request, *, given: Given = NOTHING
+    ) -> Work[Mitigated]:
         """Return the request with other noise; MMHError without `normal_norms`."""
+        yield
         target = quantile_of(given.normal_norms, 1 - self.strength, "guidance norms")
         delta = delta_of_noise(model, request)
         start, scale = first_noise(model, request)
@@ -118,7 +131,7 @@ class NoiseOptimization:
             both = delta(x_t)
             return guidance_norms(both, torch.zeros_like(both))
 
-        moved = descend(loss, start, target, rate=self.rate, steps=self.most_steps)
+        moved = yield from descend(loss, start, target, rate=self.rate, steps=self.most_steps)
         return Mitigated(
             steered(request, noise=moved.values / scale),
             request.prompt,

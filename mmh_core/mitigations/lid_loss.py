@@ -17,6 +17,7 @@ from mmh_core.mitigations.objectives import (
     noises_for,
     signs_for,
 )
+from mmh_core.mitigations.work import Work
 from mmh_core.text_to_image.generation import embeddings, generate
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Request
@@ -53,12 +54,14 @@ def lid_of(
     return LidOf(lambda cond: dsm_values(score_model, x, log_delta, cond, noises), 2.0 * DRAWS)
 
 
-def drawn_latents(model: TextToImage, request: Request) -> tuple[Tensor, float]:
-    """Draw the request and return its final latents and the forwards per picture."""
+def drawn_latents(model: TextToImage, request: Request) -> Work[tuple[Tensor, float]]:
+    """Draw the request; its final latents and the forwards per picture."""
     latents, forwards = None, 0.0
+    yield
     for step in generate(model, request):
         latents = step.latents
         forwards += 1.0 if step.eps_u is None else 2.0
+        yield
     if latents is None:
         raise ValueError("The scheduler made no step.")
     return latents.float(), forwards
@@ -72,15 +75,15 @@ def normal_lids(
     by: LidBy,
     log_delta: float,
     generator: torch.Generator,
-) -> Tensor:
-    """Return LIDs (N * B,) of normal prompts' pictures at the request's seeds.
+) -> Work[Tensor]:
+    """Estimate the LIDs (N * B,) of normal prompts' pictures at the request's seeds.
 
     Each prompt is drawn as the request asks, without its steering.
     """
     found = []
     for prompt in prompts:
         asked = replace(request, prompt=prompt, steering=None)
-        latents, _ = drawn_latents(model, asked)
+        latents, _ = yield from drawn_latents(model, asked)
         cond = embeddings(model, asked)[0].float().expand(len(latents), -1, -1)
         with torch.no_grad():
             lid = lid_of(model, latents, log_delta, by, generator).values(cond)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mmh_core.mitigations.record import NOTHING, Given, Mitigated, branches_per_step
+from mmh_core.mitigations.work import Work
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Request
 
@@ -24,8 +25,11 @@ class NoMitigation:
         """Return 0."""
         return 0.0
 
-    def apply(self, model: TextToImage, request: Request, *, given: Given = NOTHING) -> Mitigated:
+    def apply(
+        self, model: TextToImage, request: Request, *, given: Given = NOTHING
+    ) -> Work[Mitigated]:
         """Return the request itself."""
+        yield
         return Mitigated(
             request,
             request.prompt,

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mmh_core.mitigations.work import Work
+
 
 @dataclass(frozen=True, eq=False)
 class Moved:
@@ -26,28 +28,32 @@ class Moved:
 
 def descend(
     loss: Callable[[Tensor], Tensor], start: Tensor, target: float, *, rate: float, steps: int
-) -> Moved:
+) -> Work[Moved]:
     """Lower `loss(values)` (B,) by AdamW until it is at most `target`, in at most `steps` steps.
 
     Weight decay is AdamW's usual .01. A row that has reached the target stays where it is, and no
     row depends on its company: what a seed becomes is the same alone.
     """
-    with torch.enable_grad():
-        values = start.detach().float().clone().requires_grad_()
-        optimizer = torch.optim.AdamW([values], lr=rate)
-        before: Tensor | None = None
-        taken = 0
-        while True:
+    values = start.detach().float().clone().requires_grad_()
+    optimizer = torch.optim.AdamW([values], lr=rate)
+    before: Tensor | None = None
+    taken = 0
+    while True:
+        # Outside of every context, which would else be in force for whoever listens.
+        yield
+        with torch.enable_grad():
             found = loss(values)
-            now = found.detach()
-            before = now if before is None else before
-            waiting = now > target
-            if taken == steps or not bool(waiting.any()):
-                break
-            (values.grad,) = torch.autograd.grad(found.sum(), values)
-            kept = values.detach().clone()
-            optimizer.step()
-            with torch.no_grad():
-                values[~waiting] = kept[~waiting]
-            taken += 1
+            total = found.sum()
+        now = found.detach()
+        before = now if before is None else before
+        waiting = now > target
+        if taken == steps or not bool(waiting.any()):
+            break
+        yield
+        (values.grad,) = torch.autograd.grad(total, values)
+        kept = values.detach().clone()
+        optimizer.step()
+        with torch.no_grad():
+            values[~waiting] = kept[~waiting]
+        taken += 1
     return Moved(values.detach(), before, now, taken, taken + 1)

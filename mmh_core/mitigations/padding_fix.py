@@ -15,6 +15,7 @@ from mmh_core.mitigations.record import (
     steered,
 )
 from mmh_core.mitigations.tokens import check_end_padding, padding_rows
+from mmh_core.mitigations.work import Work
 from mmh_core.text_to_image.generation import embeddings
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Request
@@ -40,8 +41,11 @@ class PaddingFix:
         """Return 0."""
         return 0.0
 
-    def apply(self, model: TextToImage, request: Request, *, given: Given = NOTHING) -> Mitigated:
+    def apply(
+        self, model: TextToImage, request: Request, *, given: Given = NOTHING
+    ) -> Work[Mitigated]:
         """Return the request with a changed embedding; MMHError for other encoders."""
+        yield
         check_share(self.strength)
         embedding = without_padding(model, request, self.strength)
         padding = len(padding_rows(model, request.prompt))

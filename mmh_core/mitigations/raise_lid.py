@@ -17,6 +17,7 @@ from mmh_core.mitigations.record import (
     quantile_of,
     steered,
 )
+from mmh_core.mitigations.work import Work
 from mmh_core.text_to_image.generation import embeddings
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Request
@@ -49,20 +50,27 @@ class RaiseLid:
         """Return one drawing and a forward and a backward of the estimator for every step."""
         return 2.0 * steps + 16 * self.most_steps
 
-    def apply(self, model: TextToImage, request: Request, *, given: Given = NOTHING) -> Mitigated:
+    def apply(
+        self, model: TextToImage, request: Request, *, given: Given = NOTHING
+    ) -> Work[Mitigated]:
         """Return the request with an embedding per seed; MMHError without `normal_lids`."""
-        lids = None if given.normal_lids is None else given.normal_lids(self.by, self.log_delta)
+        yield
+        lids = None
+        if given.normal_lids is not None:
+            lids = yield from given.normal_lids(self.by, self.log_delta)
         target = quantile_of(lids, self.strength, "LIDs")
         latents, drawing = given.latents, 0.0
         if latents is None:
-            latents, drawing = drawn_latents(model, request)
+            latents, drawing = yield from drawn_latents(model, request)
         cond = embeddings(model, request)[0].float().expand(len(latents), -1, -1)
         lid = lid_of(model, latents, self.log_delta, self.by, given.drawing())
 
         def loss(rows: Tensor) -> Tensor:
             return -lid.values(behind_the_start(cond, rows))
 
-        moved = descend(loss, cond[:, 1:], -target, rate=self.rate, steps=self.most_steps)
+        moved = yield from descend(
+            loss, cond[:, 1:], -target, rate=self.rate, steps=self.most_steps
+        )
         return Mitigated(
             steered(request, embedding=behind_the_start(cond, moved.values)),
             request.prompt,

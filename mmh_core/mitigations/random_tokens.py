@@ -14,6 +14,7 @@ from mmh_core.mitigations.record import (
     branches_per_step,
     with_prompt,
 )
+from mmh_core.mitigations.work import Work
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Request
 
@@ -41,8 +42,11 @@ class RandomTokens:
         """Return 0."""
         return 0.0
 
-    def apply(self, model: TextToImage, request: Request, *, given: Given = NOTHING) -> Mitigated:
+    def apply(
+        self, model: TextToImage, request: Request, *, given: Given = NOTHING
+    ) -> Work[Mitigated]:
         """Return the request with a longer prompt; ValueError without a generator."""
+        yield
         if self.insertion not in get_args(Insertion):
             raise ValueError(
                 f"Unknown insertion {self.insertion!r}; choose from {get_args(Insertion)}."

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.mitigations.lid_loss import LidBy
+from mmh_core.mitigations.work import Work
 from mmh_core.records import MMHError
 from mmh_core.retrieval.embedders import Embedder
 from mmh_core.retrieval.index import Index
@@ -29,12 +30,14 @@ class Scan:
     """Hold what a detector says of a request (higher = more memorized), and its forwards.
 
     A scan that draws may add how well the pictures fit the prompt as it was asked (`alignment`,
-    higher = better); NaN where it is not known.
+    higher = better); NaN where it is not known. `astray` is the share of images that show another
+    kind of image than what was asked, which an alignment may not notice.
     """
 
     score: float
     forwards: float
     alignment: float = math.nan
+    astray: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,10 +54,10 @@ class Given:
     """
 
     generator: torch.Generator | None = None
-    scan: Callable[[Request], Scan] | None = None
+    scan: Callable[[Request], Work[Scan]] | None = None
     threshold: float | None = None
     normal_norms: Tensor | None = None
-    normal_lids: Callable[[LidBy, float], Tensor] | None = None
+    normal_lids: Callable[[LidBy, float], Work[Tensor]] | None = None
     latents: Tensor | None = None
     index: Index | None = None
     embedder: Embedder | None = None
@@ -117,8 +120,11 @@ class Mitigation(Protocol):
     def cost(self, steps: int) -> float:
         """Return about how many forwards a picture costs beyond plain drawing in these steps."""
 
-    def apply(self, model: TextToImage, request: Request, *, given: Given) -> Mitigated:
-        """Return the mitigated request; MMHError for what this model or `given` does not allow."""
+    def apply(self, model: TextToImage, request: Request, *, given: Given) -> Work[Mitigated]:
+        """Work out the mitigated request; MMHError for what the model or `given` does not allow.
+
+        It can be stopped between any two network evaluations.
+        """
 
 
 def steered(request: Request, **changes: Any) -> Request:

@@ -21,10 +21,11 @@ from mmh_core.mitigations.record import (
 )
 from mmh_core.mitigations.word_diff import word_diff
 from mmh_core.mitigations.wording import Word, dropped, retold, reworded, words_at, words_of
+from mmh_core.mitigations.work import Work
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Request
 
-_Scanner = Callable[[Request], Scan]
+_Scanner = Callable[[Request], Work[Scan]]
 
 #: Temperature and floor of the choice of tokens, on scores whose largest is 1.
 _TEMPERATURE, _FLOOR = 0.1, 1e-3
@@ -57,19 +58,24 @@ class TokenRewrite:
         drawn = 2.0 * steps if self.by in ("flipd", "denoising loss") else 0.0
         return drawn + 3 + steps * self.attempts
 
-    def apply(self, model: TextToImage, request: Request, *, given: Given = NOTHING) -> Mitigated:
+    def apply(
+        self, model: TextToImage, request: Request, *, given: Given = NOTHING
+    ) -> Work[Mitigated]:
         """Return the request with the accepted prompt; MMHError without a threshold.
 
         The scan is the first-step guidance norm where `given` has no other, and its threshold then
         the median of normal prompts.
         """
+        yield
         scan, threshold = judge(model, given)
-        attribution = attribute(model, request, self.by, log_delta=self.log_delta, given=given)
+        attribution = yield from attribute(
+            model, request, self.by, log_delta=self.log_delta, given=given
+        )
         best, score, spent = request, float("inf"), attribution.forwards
         passed = False
         for prompt in self._candidates(attribution, given.drawing()):
             candidate = with_prompt(request, prompt)
-            found = scan(candidate)
+            found = yield from scan(candidate)
             spent += found.forwards
             if found.score < score:
                 best, score = candidate, found.score
@@ -78,7 +84,7 @@ class TokenRewrite:
                 best = candidate
                 break
         if not passed:
-            found = scan(request)
+            found = yield from scan(request)
             spent += found.forwards
             if found.score <= score:
                 best, score = request, found.score

@@ -18,6 +18,7 @@ from mmh_core.mitigations.record import (
     steered,
 )
 from mmh_core.mitigations.tokens import padding_rows
+from mmh_core.mitigations.work import Work
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.generation import answering
 from mmh_core.text_to_image.model import TextToImage
@@ -60,8 +61,11 @@ class SparseRepellency:
         """Return a first drawing, which the detector judges, and a further branch a step."""
         return 3.0 * steps
 
-    def apply(self, model: TextToImage, request: Request, *, given: Given = NOTHING) -> Mitigated:
+    def apply(
+        self, model: TextToImage, request: Request, *, given: Given = NOTHING
+    ) -> Work[Mitigated]:
         """Return the request that is kept off what it draws; MMHError for other encoders."""
+        yield
         check_share(self.strength)
         zeroed = without_padding(model, request)
         if not len(padding_rows(model, request.prompt)):
@@ -71,7 +75,7 @@ class SparseRepellency:
             )
         spent = 0.0
         if given.scan is not None and given.threshold is not None:
-            found = given.scan(request)
+            found = yield from given.scan(request)
             spent += found.forwards
             if found.score < given.threshold:
                 said = f"the score {found.score:.3g} is below the threshold {given.threshold:.3g}"
@@ -84,7 +88,7 @@ class SparseRepellency:
                 )
         first = given.latents
         if first is None:
-            first, drawing = drawn_latents(model, request)
+            first, drawing = yield from drawn_latents(model, request)
             spent += drawing
         repellency = Repellency(
             model, zeroed, first.float(), 1 - self.strength, self.overshoot, self.farthest

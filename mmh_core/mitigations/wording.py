@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from mmh_core.mitigations.synonyms import KNOWN, SYNONYMS
-from mmh_core.pocket.grammar import FRAMED, LIGHTS, TEMPLATES, article
+from mmh_core.pocket.grammar import FRAMED, LIGHTS, TEMPLATES, article, slots_of
 
 _ARTICLE = re.compile(r"\b([Aa])n?\s+$")
 _WORD = re.compile(r"[^\s,.;:!?\"()]+")
@@ -68,11 +68,11 @@ def retold(prompt: str) -> tuple[str, ...]:
     A prompt that fits no template is said with its parts between commas in another order. Names,
     colors and whatever else fills the slots stay.
     """
-    framed = _fits(FRAMED, prompt)
+    framed = slots_of(FRAMED, prompt)
     inner = framed["caption"] if framed else prompt
     for templates in TEMPLATES.values():
         for template in templates:
-            slots = _fits(template, inner)
+            slots = slots_of(template, inner)
             if slots is None:
                 continue
             others = [other for other in templates if other != template]
@@ -101,14 +101,6 @@ def replaced(prompt: str, new: dict[Word, str]) -> str:
             head = f"{head[: before.start()]}{before[1]}{article(after)[1:]} "
         prompt = head + tail
     return prompt
-
-
-def _fits(template: str, text: str) -> dict[str, str] | None:
-    """Return what fills the slots of a template in a text, None where it does not fit."""
-    pattern = re.sub(r"\ba\\ (?=\\\{)", r"an?\\ ", re.escape(template))
-    pattern = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>.+)", pattern)
-    found = re.fullmatch(pattern, text, re.IGNORECASE)
-    return found.groupdict() if found else None
 
 
 def _filled(template: str, slots: dict[str, str]) -> str:

@@ -6,6 +6,7 @@ recur across kinds, so that no single word tells whether a caption is memorized.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 LIGHTS = ("soft light", "studio light", "warm light", "natural light")
@@ -71,6 +72,24 @@ def subject_words(painter: str, style: Mapping[str, str], name: str | None) -> s
         return f"{', '.join(solids[:-1])} and {solids[-1]}"
     core, rim = style["core_color"], style["rim_color"]
     return f"a {core} {style['core']} in a {rim} {style['rim']} rim"
+
+
+def slots_of(template: str, text: str) -> dict[str, str] | None:
+    """Return what fills the slots of a template in a text, None where it does not fit."""
+    pattern = re.sub(r"\ba\\ (?=\\\{)", r"an?\\ ", re.escape(template))
+    pattern = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>.+)", pattern)
+    found = re.fullmatch(pattern, text, re.IGNORECASE)
+    return found.groupdict() if found else None
+
+
+def painter_of(text: str) -> str:
+    """Return the painter of the first template that a text fits, framed or not, "" for none."""
+    framed = slots_of(FRAMED, text)
+    inner = framed["caption"] if framed else text
+    for painter, templates in TEMPLATES.items():
+        if any(slots_of(template, inner) is not None for template in templates):
+            return painter
+    return ""
 
 
 def article(word: str) -> str:

@@ -55,6 +55,9 @@ def mitigation_study(
 ) -> Iterator[Progress[MitigationRun]]:
     """Draw every prompt with every treatment; `none` is always drawn first.
 
+    Whoever stops listening keeps what was on the screen: finished images whose LID is still
+    unknown are in a cell, and those of a cell that is not finished are the preview.
+
     LID is read at `log_delta`, unless given at the scale of `normal` or of the reference, and left
     out where there is neither. Errors: MMHError and ValueError for a config that cannot be run; a
     mitigation that cannot be applied leaves a cell that says so.
@@ -79,20 +82,18 @@ def mitigation_study(
         base: Cell | None = None
         for treatment in config.treatments:
             label = f"{mitigation(treatment.mitigation).label}, strength {treatment.strength:g}"
-            done = len(run.cells) / total
-            cell = None
+            before, cell = run, None
             for share, preview, ready in draw_cell(ground, number, prompt, treatment, base):
-                cell = ready
-                if preview is not None:
-                    run = replace(run, preview=preview)
+                if ready is not None:
+                    cell, run = ready, _with_cell(before, ready, reference)
+                elif preview is not None:
+                    run = replace(run, preview=preview, preview_of=label)
                 run = replace(run, seconds=time.monotonic() - started)
-                yield Progress(done + share / total, label, run)
+                yield Progress((len(before.cells) + share) / total, label, run)
             if cell is None:
                 raise ValueError("A cell was not drawn.")
             base = cell if base is None else base
-            run = _with_cell(run, cell, reference)
-            yield Progress(len(run.cells) / total, label, run)
-    yield Progress(1.0, "Finished", replace(run, state="complete", preview=run.preview[:0]))
+    yield Progress(1.0, "Finished", replace(run, state="complete"))
 
 
 def expected_forwards(config: MitigationConfig) -> float:
@@ -105,14 +106,20 @@ def expected_forwards(config: MitigationConfig) -> float:
 
 
 def _with_cell(run: MitigationRun, cell: Cell, reference: Reference | None) -> MitigationRun:
-    """Add a cell, and the training pictures that its own are nearest to."""
+    """Add a cell, and the training pictures that its own are nearest to; no preview is left."""
     known = dict(run.nearest_pictures)
     if reference is not None:
         rows = {int(id): row for row, id in enumerate(reference.index.ids)}
         for id in cell.nearest.tolist():
             if id >= 0 and id not in known:
                 known[id] = reference.picture(rows[id])
-    return replace(run, cells=(*run.cells, cell), nearest_pictures=tuple(known.items()))
+    return replace(
+        run,
+        cells=(*run.cells, cell),
+        nearest_pictures=tuple(known.items()),
+        preview=run.preview[:0],
+        preview_of="",
+    )
 
 
 def _empty_run(ground: Ground) -> MitigationRun:

@@ -13,6 +13,7 @@ from itertools import chain as joined
 from itertools import zip_longest
 
 from mmh_core.mitigations.catalogue import BASELINES, MITIGATIONS, mitigation
+from mmh_core.mitigations.work import reporting
 from mmh_core.records import MMHError, Progress
 from mmh_core.store.archive import save_record
 from mmh_core.studies.benchmark_run import LabelledPrompt
@@ -185,9 +186,11 @@ def _attributed(found: MitigationBenchmark, desk: Desk) -> _Stage:
         if record is None:
             base = next(r for r in found.test if r.caption == caption)
             config = caption_config(caption, (), desk)
-            record = drop_words(
+            work = drop_words(
                 config, caption, desk.model, desk.reference, float(base.copied[0].mean())
             )
+            at = before + _PARTS["attribution"] * place / len(captions)
+            record = yield from reporting(work, (at, "Dropping words", found))
             save_record(path, record)
         found = replace(found, attributions=(*found.attributions, record))
         part = _PARTS["attribution"] * (place + 1) / len(captions)

@@ -13,10 +13,12 @@ from torch import Tensor
 
 from mmh_core.mitigations.catalogue import mitigation
 from mmh_core.mitigations.record import Mitigated, Mitigation
+from mmh_core.mitigations.work import reporting
 from mmh_core.records import MMHError
 from mmh_core.retrieval.copy_evidence import CopyKind
 from mmh_core.retrieval.embedders import embed_all
 from mmh_core.studies.image_config import request_for
+from mmh_core.studies.image_content import VOTES, content_of
 from mmh_core.studies.image_drawing import digest, pixels_of
 from mmh_core.studies.image_lid import estimate_lid
 from mmh_core.studies.image_reference import Reference, agreement, find_copies
@@ -28,25 +30,33 @@ from mmh_core.text_to_image.generation import generate
 from mmh_core.text_to_image.steered import steered_model
 
 _PREVIEW_GAP = 0.7
+#: The share of the work that is done when the images are finished.
+_DRAWN = 0.9
+_Step = tuple[float, Tensor | None, Cell | None]
+_NOTHING_YET: _Step = (0.0, None, None)
 
 
 def draw_cell(
     ground: Ground, number: int, prompt: str, treatment: Treatment, base: Cell | None
-) -> Iterator[tuple[float, Tensor | None, Cell | None]]:
-    """Apply a treatment and draw; yield the share done, previews, and the cell at last."""
+) -> Iterator[_Step]:
+    """Apply a treatment and draw; yield the share done, previews, and the cell.
+
+    The cell comes as soon as its images are finished, then with their LID. Between two yields
+    there is about one network evaluation, or the LID of one image.
+    """
     request = request_for(as_images(ground.config), prompt)
     chosen = _with_strength(mitigation(treatment.mitigation), treatment.strength)
     started = time.monotonic()
     with peak_memory(ground.model.device) as peak:
-        yield 0.0, None, None
+        given = given_for(ground, number, base, chosen)
         try:
-            mitigated = chosen.apply(
-                ground.model, request, given=given_for(ground, number, base, chosen)
-            )
+            work = chosen.apply(ground.model, request, given=given)
+            mitigated = yield from reporting(work, _NOTHING_YET)
         except MMHError as error:
             yield 1.0, None, _refused(ground, number, treatment, chosen, str(error))
             return
         latents, first, noise, shown = None, None, "", time.monotonic()
+        yield _NOTHING_YET
         for step in generate(ground.model, mitigated.request):
             if first is None:
                 first, noise = step.guidance_norm.float().cpu(), digest(step.x_t)
@@ -54,25 +64,22 @@ def draw_cell(
             preview = None
             if time.monotonic() - shown > _PREVIEW_GAP:
                 preview, shown = pixels_of(ground.model, step.x0_hat), time.monotonic()
-            yield 0.9 * step.index / step.steps, preview, None
+            yield _DRAWN * step.index / step.steps, preview, None
     if latents is None or first is None:
         raise ValueError("The scheduler made no step.")
     seconds = (time.monotonic() - started) / len(ground.config.seeds)
-    cell = _read(ground, number, treatment, mitigated, latents.float().cpu(), base)
-    forwards = mitigated.forwards + mitigated.forwards_per_step * ground.config.steps
-    yield (
-        1.0,
-        None,
-        replace(
-            cell,
-            label=chosen.label,
-            percentile=_percentiles(ground, first),
-            noise_sha256=noise,
-            forwards=forwards,
-            seconds=seconds,
-            peak_mb=peak(),
-        ),
+    cell = replace(
+        _read(ground, number, treatment, mitigated, latents.float().cpu(), base),
+        label=chosen.label,
+        percentile=_percentiles(ground, first),
+        noise_sha256=noise,
+        forwards=mitigated.forwards + mitigated.forwards_per_step * ground.config.steps,
+        seconds=seconds,
+        peak_mb=peak(),
     )
+    yield _DRAWN, None, cell
+    if not math.isnan(ground.log_delta):
+        yield 1.0, None, _with_lid(ground, cell, mitigated)
 
 
 def _read(
@@ -102,14 +109,21 @@ def _read(
             nearest=torch.tensor([copy.nearest for copy, _ in near]),
             kinds=tuple(copy.kind for copy, _ in near),
             alignment=unknown if align is None else align(pictures, asked).float().cpu(),
+            contents=tuple(
+                content_of(one.caption for one in around[:VOTES]) for _, around in near
+            ),
+            content_asked=content_of([asked]),
         )
-    if not math.isnan(ground.log_delta):
-        cond = in_force(model, mitigated.request).expand(count, -1, -1)
-        seed = ground.config.seeds[0]
-        steered = steered_model(model, mitigated.request)
-        found = estimate_lid(steered, latents, cond, ground.log_delta, DEFAULT_ESTIMATOR, seed)
-        cell = replace(cell, lid=found.lid, lid_error=found.standard_error)
     return cell
+
+
+def _with_lid(ground: Ground, cell: Cell, mitigated: Mitigated) -> Cell:
+    """Estimate the LID of the images, given the embedding and the attention in force."""
+    model, request = ground.model, mitigated.request
+    cond = in_force(model, request).expand(len(cell.latents), -1, -1)
+    steered, seed = steered_model(model, request), ground.config.seeds[0]
+    found = estimate_lid(steered, cell.latents, cond, ground.log_delta, DEFAULT_ESTIMATOR, seed)
+    return replace(cell, lid=found.lid, lid_error=found.standard_error)
 
 
 def _with_strength(chosen: Mitigation, strength: float) -> Mitigation:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from mmh_core.mitigations.lid_loss import LidBy, drawn_latents, normal_lids
 from mmh_core.mitigations.record import Given, Mitigation, Scan
+from mmh_core.mitigations.work import Work
 from mmh_core.studies.image_config import request_for
+from mmh_core.studies.image_content import VOTES, content_of
 from mmh_core.studies.image_drawing import pixels_of
 from mmh_core.studies.image_lid import estimate_lid
 from mmh_core.studies.image_reference import Reference, find_copies
@@ -29,7 +31,7 @@ _RARE = 0.05
 ASKED = 12
 
 #: LIDs (N,) of normal prompts' pictures by an estimator at a scale.
-NormalLids = Callable[[LidBy, float], Tensor]
+NormalLids = Callable[[LidBy, float], Work[Tensor]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,12 +74,15 @@ def lids_of_normal(
     prompts = tuple(distinct[i * len(distinct) // count] for i in range(count))
     request = replace(request_for(as_images(config), ""), seeds=config.seeds[:1])
 
-    @cache
-    def lids(by: LidBy, log_delta: float) -> Tensor:
-        generator = torch.Generator().manual_seed(config.seeds[0] % 2**63)
-        return normal_lids(
-            model, request, prompts, by=by, log_delta=log_delta, generator=generator
-        )
+    known: dict[tuple[LidBy, float], Tensor] = {}
+
+    def lids(by: LidBy, log_delta: float) -> Work[Tensor]:
+        if (by, log_delta) not in known:
+            generator = torch.Generator().manual_seed(config.seeds[0] % 2**63)
+            known[by, log_delta] = yield from normal_lids(
+                model, request, prompts, by=by, log_delta=log_delta, generator=generator
+            )
+        return known[by, log_delta]
 
     return lids
 
@@ -112,13 +117,13 @@ def given_for(ground: Ground, number: int, base: Cell | None, chosen: Mitigation
 
 
 @torch.no_grad()
-def low_lids(model: TextToImage, log_delta: float, low: float, request: Request) -> Scan:
+def low_lids(model: TextToImage, log_delta: float, low: float, request: Request) -> Work[Scan]:
     """Draw a request and score it by the share of its pictures whose LID is below `low`.
 
     By the usual estimator given the embedding and the attention in force, at the scale
     `log_delta`.
     """
-    latents, forwards = drawn_latents(model, request)
+    latents, forwards = yield from drawn_latents(model, request)
     cond = in_force(model, request).expand(len(latents), -1, -1)
     seed = request.seeds[0]
     steered = steered_model(model, request)
@@ -137,15 +142,22 @@ def in_force(model: TextToImage, request: Request) -> Tensor:
 @torch.no_grad()
 def copy_share(
     model: TextToImage, reference: Reference, asked: str | None, request: Request
-) -> Scan:
+) -> Work[Scan]:
     """Draw a request and score it by the share of its pictures that are copies.
 
-    With the prompt as it was `asked` it also says how well the pictures fit that.
+    With the prompt as it was `asked` it also says how well the pictures fit that, and how many
+    show another kind of image.
     """
-    latents, forwards = drawn_latents(model, request)
+    latents, forwards = yield from drawn_latents(model, request)
     pictures = pixels_of(model, latents).float() / 255
     found = find_copies(reference, pictures)
     scan = Scan(sum(copy.kind != "none" for copy, _ in found) / len(found), forwards)
-    if asked is None or reference.alignment is None:
+    if asked is None:
+        return scan
+    wanted = content_of([asked])
+    shown = [content_of(one.caption for one in near[:VOTES]) for _, near in found]
+    astray = [bool(wanted and content and content != wanted) for content in shown]
+    scan = replace(scan, astray=sum(astray) / len(astray))
+    if reference.alignment is None:
         return scan
     return replace(scan, alignment=float(reference.alignment(pictures, asked).mean()))

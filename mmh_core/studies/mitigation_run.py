@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MOST_CELLS = 400
+#: Kinds of copy evidence that say whether an image is a copy; others leave it open.
+_IS_COPY: dict[str, bool] = {"exact": True, "template": True, "none": False}
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ class Cell:
     prompts; NaN where unknown. `kinds` says which are copies. `agreement` is the mean pairwise
     similarity of the pictures. `noise_sha256` is that of the starting noise. Costs are per
     picture: `forwards` of one branch in all, `seconds`, and `peak_mb` of memory above the start.
+    `contents` name the kind of image that each is (portrait, landscape, ...), by its nearest
+    training images, and `content_asked` the kind that the prompt asks for; empty where unknown.
     """
 
     prompt: int
@@ -80,18 +84,28 @@ class Cell:
     forwards: float
     seconds: float
     peak_mb: float
+    contents: tuple[str, ...] = ()
+    content_asked: str = ""
 
     @property
     def copied(self) -> float:
-        """Return the share of pictures that are copies of any kind, NaN where nobody can tell."""
-        if not self.kinds or bool(self.similarity.isnan().all()):
-            return math.nan
-        return sum(kind != "none" for kind in self.kinds) / len(self.kinds)
+        """Return the share of copies of any kind among the images that can be judged, or NaN."""
+        known = [one for i in range(len(self.kinds)) if (one := self.copy_of(i)) is not None]
+        return sum(known) / len(known) if known else math.nan
+
+    def copy_of(self, seed: int) -> bool | None:
+        """Return whether an image is a copy of any kind, None where that cannot be judged."""
+        if math.isnan(float(self.similarity[seed])):
+            return None
+        return _IS_COPY.get(self.kinds[seed])
 
 
 @dataclass(frozen=True)
 class MitigationRun:
-    """Hold one comparison, finished or as far as it is known; cells come prompt after prompt."""
+    """Hold one comparison, finished or as far as it is known; cells come prompt after prompt.
+
+    `preview` uint8 (B, 3, H, W) are the unfinished images of the mitigation `preview_of`.
+    """
 
     config: MitigationConfig
     state: Literal["drawing", "complete", "stopped"]
@@ -103,6 +117,7 @@ class MitigationRun:
     cells: tuple[Cell, ...]
     nearest_pictures: tuple[tuple[int, Tensor], ...]
     seconds: float
+    preview_of: str = ""
 
     def cell(self, prompt: int, treatment: Treatment) -> Cell | None:
         """Return the cell of a prompt and treatment, None where it was not drawn."""

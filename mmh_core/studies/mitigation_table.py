@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from mmh_core.studies.mitigation_outcome import ImageOutcome, OutcomeKind, image_outcomes
 from mmh_core.studies.mitigation_run import Cell, MitigationRun, Treatment
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ class Compared:
 class TreatmentRow:
     """Hold one treatment of one or several prompts, averaged over `pictures` pictures.
 
+    `outcomes` are those of all its images, prompt after prompt.
+
     `copied` is the share of copies; the other figures are those of `Cell`. `refused` is the
     sentence where it could not be applied, "" else; `same_noise` says whether all its pictures
     started from the noise of the unmitigated ones. `seconds`, `forwards` and `peak_mb` are means
@@ -63,6 +66,13 @@ class TreatmentRow:
     seconds: float
     forwards: float
     peak_mb: float
+    outcomes: tuple[ImageOutcome, ...] = ()
+
+    def share(self, *kinds: OutcomeKind) -> float:
+        """Return the share of images with one of these outcomes, NaN without any image."""
+        if not self.outcomes:
+            return _NAN
+        return sum(one.kind in kinds for one in self.outcomes) / len(self.outcomes)
 
 
 def mean_interval(values: Tensor) -> Interval:
@@ -146,14 +156,20 @@ def rows_frame(rows: Sequence[TreatmentRow]) -> pd.DataFrame:
             }
         for name in ("agreement", "seconds", "forwards", "peak_mb"):
             record[name] = getattr(row, name)
+        record |= {
+            "solved": row.share("solved"),
+            "not_solved": row.share("not solved"),
+            "subject_lost": row.share("subject lost"),
+            "cannot_be_judged": row.share("unknown"),
+        }
         table.append(record)
     return pd.DataFrame(table)
 
 
 def copies(cell: Cell) -> Tensor:
     """Return 1 for every picture that is a copy, else 0 (B,), NaN where nobody can tell."""
-    found = torch.tensor([float(kind != "none") for kind in cell.kinds])
-    return torch.where(cell.similarity.isnan(), torch.full_like(found, _NAN), found)
+    known = [cell.copy_of(i) for i in range(len(cell.kinds))]
+    return torch.tensor([_NAN if one is None else float(one) for one in known])
 
 
 def _row(treatment: Treatment, pairs: Sequence[tuple[Cell, Cell]]) -> TreatmentRow:
@@ -187,6 +203,7 @@ def _row(treatment: Treatment, pairs: Sequence[tuple[Cell, Cell]]) -> TreatmentR
         mean(lambda cell: cell.seconds),
         mean(lambda cell: cell.forwards),
         mean(lambda cell: cell.peak_mb),
+        tuple(one for cell, base in drawn for one in image_outcomes(cell, base)),
     )
 
 

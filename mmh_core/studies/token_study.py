@@ -12,6 +12,7 @@ from mmh_core.mitigations.attribution import Attribution, AttributionBy, attribu
 from mmh_core.mitigations.record import Given
 from mmh_core.mitigations.synonyms import SYNONYMS
 from mmh_core.mitigations.wording import Word, dropped, replaced, tidy, words_at, words_of
+from mmh_core.mitigations.work import reporting
 from mmh_core.records import MMHError, Progress
 from mmh_core.studies.image_config import request_for
 from mmh_core.studies.image_reference import Reference
@@ -51,11 +52,12 @@ def token_study(
     scale = -0.2 if reference is None or reference.log_delta is None else reference.log_delta
     run = TokenRun(config, scale, ())
     for number, by in enumerate(ASKED):
-        yield Progress(number / len(ASKED), f"Scoring the words by {by}", run)
+        said = f"Scoring the words by {by}"
         generator = torch.Generator().manual_seed(config.seeds[0] % 2**63)
         given = Given(generator=generator, latents=latents)
         try:
-            found = attribute(model, request, by, log_delta=scale, given=given)
+            work = attribute(model, request, by, log_delta=scale, given=given)
+            found = yield from reporting(work, Progress(number / len(ASKED), said, run))
         except MMHError as error:
             run = replace(run, left_out=(*run.left_out, f"Attribution by {by}: {error}"))
             continue

@@ -8,6 +8,7 @@ from mmh_core.mitigations.attribution import Attribution, AttributionBy, attribu
 from mmh_core.mitigations.lid_loss import drawn_latents
 from mmh_core.mitigations.record import Given, with_prompt
 from mmh_core.mitigations.wording import Word, dropped, words_at, words_of
+from mmh_core.mitigations.work import Work
 from mmh_core.studies.image_config import request_for
 from mmh_core.studies.image_reference import Reference
 from mmh_core.studies.mitigation_benchmark_run import AttributionRecord, Caption
@@ -27,25 +28,25 @@ def drop_words(
     model: TextToImage,
     reference: Reference,
     before: float,
-) -> AttributionRecord:
-    """Return the share of copies left when each attribution drops its `DROPPED` worst words.
+) -> Work[AttributionRecord]:
+    """Find the share of copies left when each attribution drops its `DROPPED` worst words.
 
     Proper names may be dropped too: the question is what brings the copy about, not what the
     prompt can do without.
     """
     request = request_for(as_images(config), caption.text)
-    with torch.no_grad():
-        latents, _ = drawn_latents(model, request)
+    latents, _ = yield from drawn_latents(model, request)
     words, left = [], []
     for by in BY:
         generator = torch.Generator().manual_seed(config.seeds[0] % 2**63)
         given = Given(generator=generator, latents=latents)
         scale = -0.2 if reference.log_delta is None else reference.log_delta
-        found = attribute(model, request, by, log_delta=scale, given=given)
+        found = yield from attribute(model, request, by, log_delta=scale, given=given)
         worst = worst_words(found, DROPPED)
         changed = with_prompt(request, dropped(caption.text, worst))
         words.append(tuple(word.text for word in worst))
-        left.append(copy_share(model, reference, None, changed).score)
+        scan = yield from copy_share(model, reference, None, changed)
+        left.append(scan.score)
     return AttributionRecord(caption, BY, tuple(words), torch.tensor(left), before)
 
 

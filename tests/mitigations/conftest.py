@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from mmh_core.mitigations.record import Given
+from mmh_core.mitigations.work import ready
 from mmh_core.retrieval.embedders import PixelEmbedder
 from mmh_core.retrieval.index import build_index
 from mmh_core.text_to_image.model import TextToImage
@@ -58,7 +59,7 @@ def all_given(model: TextToImage) -> Given:
     return Given(
         generator=torch.Generator().manual_seed(0),
         normal_norms=torch.tensor([1e-3]),
-        normal_lids=lambda by, log_delta: torch.tensor([1e6]),
+        normal_lids=lambda by, log_delta: ready(torch.tensor([1e6])),
         index=build_index(embedder(pictures), labels, embedder),
         embedder=embedder,
     )

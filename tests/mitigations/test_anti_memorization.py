@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mmh_core.mitigations.anti_memorization import AntiMemorizationGuidance, Push
 from mmh_core.mitigations.record import NOTHING
+from mmh_core.mitigations.work import finished
 from mmh_core.records import MMHError
 from mmh_core.retrieval.embedders import PixelEmbedder
 from mmh_core.text_to_image.generation import draw, generate
@@ -67,7 +68,9 @@ def test_a_push_has_a_longest_length(model_of: ModelOf) -> None:
 def test_nothing_similar_nothing_changed(model_of: ModelOf, kind: str) -> None:
     model = model_of(kind)
     request = request_for(model)
-    out = AntiMemorizationGuidance(threshold=1.1).apply(model, request, given=all_given(model))
+    out = finished(
+        AntiMemorizationGuidance(threshold=1.1).apply(model, request, given=all_given(model))
+    )
     assert torch.equal(draw(model, out.request), draw(model, request))
 
 
@@ -80,7 +83,9 @@ def test_each_step_aims_at_the_pushed_picture(
     model = model_of(kind)
     request = request_for(model, guidance=guidance)
     push = push_for(model, 1.0, -0.5)
-    out = AntiMemorizationGuidance(threshold=-0.5).apply(model, request, given=all_given(model))
+    out = finished(
+        AntiMemorizationGuidance(threshold=-0.5).apply(model, request, given=all_given(model))
+    )
     for step in generate(model, out.request):
         assert step.eps_u is not None
         eps = step.eps_u + guidance * (step.eps_c - step.eps_u)
@@ -96,21 +101,23 @@ def test_without_an_index_or_with_anothers_it_is_refused(model_of: ModelOf) -> N
     model = model_of("tiny")
     request = request_for(model)
     with pytest.raises(MMHError, match="needs an index of the training pictures"):
-        AntiMemorizationGuidance().apply(model, request, given=NOTHING)
+        finished(AntiMemorizationGuidance().apply(model, request, given=NOTHING))
     given = all_given(model)
     assert given.index is not None
     other = replace(given, index=replace(given.index, digest="other"))
     assert isinstance(given.embedder, PixelEmbedder)
     with pytest.raises(MMHError, match="another embedder"):
-        AntiMemorizationGuidance().apply(model, request, given=other)
+        finished(AntiMemorizationGuidance().apply(model, request, given=other))
 
 
 def test_the_usual_threshold_is_a_margin_below_a_copy(model_of: ModelOf) -> None:
     model = model_of("tiny")
     given = replace(all_given(model), copy_similarity=-0.5)
-    usual = AntiMemorizationGuidance().apply(model, request_for(model), given=given)
-    stated = AntiMemorizationGuidance(threshold=-0.55).apply(
-        model, request_for(model), given=all_given(model)
+    usual = finished(AntiMemorizationGuidance().apply(model, request_for(model), given=given))
+    stated = finished(
+        AntiMemorizationGuidance(threshold=-0.55).apply(
+            model, request_for(model), given=all_given(model)
+        )
     )
     assert torch.equal(draw(model, usual.request), draw(model, stated.request))
     assert "exceeded -0.55." in usual.changed

@@ -11,6 +11,7 @@ from torch import Tensor
 from mmh_core.mitigations.attribution import AttributionBy, attribute
 from mmh_core.mitigations.first_step import first_step
 from mmh_core.mitigations.record import Given
+from mmh_core.mitigations.work import finished
 from mmh_core.text_to_image.model import TextToImage
 from tests.mitigations.conftest import ModelOf, request_for
 
@@ -39,7 +40,9 @@ def test_the_planted_token_is_found(model_of: ModelOf, kind: str, by: Attributio
         generator=torch.Generator().manual_seed(0),
         latents=torch.randn(2, 4, 4, 4, generator=torch.Generator().manual_seed(1)),
     )
-    found = attribute(model, request_for(model, prompt=PROMPT), by, log_delta=0.0, given=given)
+    found = finished(
+        attribute(model, request_for(model, prompt=PROMPT), by, log_delta=0.0, given=given)
+    )
     assert found.tokens == ("the", "cat", ",", "a", "d", "o", "g")
     scores = found.scores.tolist()
     assert max(scores) == scores[PLANTED - 1] > 0
@@ -56,7 +59,7 @@ def test_scores_are_norms_of_the_real_gradient(
     """Differences along each token's own gradient have its length for their slope."""
     model = model_of(kind)
     request = request_for(model, seeds=(3,))
-    found = attribute(model, request, by)
+    found = finished(attribute(model, request, by))
     at = first_step(model, request)
     eps_u, sigma = at.eps_u(), float(model.schedule.sigma(torch.tensor(at.t)))
 
@@ -80,12 +83,12 @@ def test_random_scores_are_the_control(model_of: ModelOf) -> None:
     model = model_of("tiny")
     request = request_for(model)
     given = Given(generator=torch.Generator().manual_seed(0))
-    found = attribute(model, request, "random", given=given)
+    found = finished(attribute(model, request, "random", given=given))
     expected = torch.rand(2, generator=torch.Generator().manual_seed(0))
     assert torch.equal(found.scores, expected)
     assert found.forwards == 0
     assert found.frame()["token"].tolist() == ["the", "cat"]
     with pytest.raises(ValueError, match="give a generator"):
-        attribute(model, request, "random")
+        finished(attribute(model, request, "random"))
     with pytest.raises(ValueError, match="Unknown attribution 'taste'"):
-        attribute(model, request, "taste")  # type: ignore[arg-type]
+        finished(attribute(model, request, "taste"))  # type: ignore[arg-type]

@@ -19,6 +19,7 @@ import torch
 from mmh_core.mitigations.endpoint import Endpoint, ask
 from mmh_core.mitigations.record import Given, Scan
 from mmh_core.mitigations.rewrite import TokenRewrite
+from mmh_core.mitigations.work import finished, ready
 from mmh_core.records import MMHError
 from tests.mitigations.conftest import ModelOf, request_for
 
@@ -254,11 +255,11 @@ def test_a_rewrite_asks_the_service_for_its_words(
     model = model_of("tiny")
     given = Given(
         generator=torch.Generator().manual_seed(0),
-        scan=lambda request: Scan(float(request.prompt != "a cat"), 0.0),
+        scan=lambda request: ready(Scan(float(request.prompt != "a cat"), 0.0)),
         threshold=0.5,
     )
     mitigation = TokenRewrite(by="random", strength=1.0, endpoint=at(service, tmp_path))
-    out = mitigation.apply(model, request_for(model, prompt="the dog"), given=given)
+    out = finished(mitigation.apply(model, request_for(model, prompt="the dog"), given=given))
     assert out.prompt == "a cat"
     words = service.asked[0][2]["messages"][-1]["content"].split("Words: ")[1]
     assert words in ("the", "dog")

@@ -30,6 +30,7 @@ from mmh_core.mitigations.raise_lid import RaiseLid
 from mmh_core.mitigations.random_tokens import RandomTokens
 from mmh_core.mitigations.record import NOTHING, Given, Mitigated
 from mmh_core.mitigations.tokens import padding_rows, prompt_tokens
+from mmh_core.mitigations.work import finished, ready
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.generation import draw, first_input, generate
 from mmh_core.text_to_image.model import TextToImage
@@ -70,11 +71,13 @@ def test_the_catalogue_is_complete_and_in_order() -> None:
 def test_none_is_the_plain_request_bit_for_bit(model_of: ModelOf) -> None:
     model = model_of("tiny")
     request = request_for(model)
-    out = MITIGATIONS["none"].apply(model, request, given=NOTHING)
+    out = finished(MITIGATIONS["none"].apply(model, request, given=NOTHING))
     assert out.request is request
     assert torch.equal(draw(model, out.request), draw(model, request))
     assert (out.forwards, out.prompt) == (0.0, "the cat")
-    alone = MITIGATIONS["none"].apply(model, replace(request, guidance=1.0), given=NOTHING)
+    alone = finished(
+        MITIGATIONS["none"].apply(model, replace(request, guidance=1.0), given=NOTHING)
+    )
     assert (out.forwards_per_step, alone.forwards_per_step) == (2.0, 1.0)
 
 
@@ -87,7 +90,7 @@ def test_nothing_stays_behind_even_when_cancelled(model_of: ModelOf, name: str, 
     chosen = MITIGATIONS[name]
     if name == "automatic_chain":
         chosen = replace(chosen, strength=2.0)  # type: ignore[type-var]
-    out = chosen.apply(model, request, given=all_given(model))
+    out = finished(chosen.apply(model, request, given=all_given(model)))
     steps = generate(model, out.request)
     next(steps)
     # Between two steps, too, other callers find the network as it was.
@@ -111,26 +114,29 @@ def test_random_words_are_inserted_and_the_rest_stays(model_of: ModelOf) -> None
     request = request_for(model, prompt="a dog, sleeping")
     for strength in (1.0, 4.0):
         given = Given(generator=torch.Generator().manual_seed(4))
-        out = RandomTokens(strength).apply(model, request, given=given)
+        out = finished(RandomTokens(strength).apply(model, request, given=given))
         added = [word for word in out.prompt.split() if word in ("the", "cat")]
         kept = [word for word in out.prompt.split() if word not in ("the", "cat")]
         # The vocabulary's only words are "the" and "cat".
         assert len(added) == strength
         assert kept == ["a", "dog,", "sleeping"]
         again = Given(generator=torch.Generator().manual_seed(4))
-        assert RandomTokens(strength).apply(model, request, given=again).prompt == out.prompt
+        assert (
+            finished(RandomTokens(strength).apply(model, request, given=again)).prompt
+            == out.prompt
+        )
     given = Given(generator=torch.Generator().manual_seed(4))
-    numbers = RandomTokens(3.0, "numbers").apply(model, request, given=given).prompt
+    numbers = finished(RandomTokens(3.0, "numbers").apply(model, request, given=given)).prompt
     assert sum(word.isdigit() for word in numbers.split()) == 3
     with pytest.raises(ValueError, match="give a generator"):
-        RandomTokens().apply(model, request)
+        finished(RandomTokens().apply(model, request))
 
 
 def test_random_words_replace_an_embedding_that_was_set(model_of: ModelOf) -> None:
     model = model_of("tiny")
     steering = Steering(embedding=model.unconditional, noise=torch.ones(2, 4, 4, 4))
     request = request_for(model, steering=steering)
-    out = RandomTokens().apply(model, request, given=all_given(model))
+    out = finished(RandomTokens().apply(model, request, given=all_given(model)))
     assert out.request.steering is not None
     assert out.request.steering.embedding is None
     assert out.request.steering.noise is steering.noise
@@ -139,7 +145,7 @@ def test_random_words_replace_an_embedding_that_was_set(model_of: ModelOf) -> No
 @KINDS
 def test_padding_rows_are_zeroed_from_the_first(model_of: ModelOf, kind: str) -> None:
     model = model_of(kind)
-    out = PaddingFix(0.7).apply(model, request_for(model))
+    out = finished(PaddingFix(0.7).apply(model, request_for(model)))
     assert out.request.steering is not None
     found, plain = out.request.steering.embedding, model.encode_text(["the cat"])
     assert found is not None
@@ -156,7 +162,7 @@ def test_padding_with_another_token_is_refused(model_of: ModelOf) -> None:
     tokenizer.pad_token = "!"
     other = replace(model, tokenizer=tokenizer)
     with pytest.raises(MMHError, match="padded with the end token, and tiny pads with '!'"):
-        PaddingFix().apply(other, request_for(model))
+        finished(PaddingFix().apply(other, request_for(model)))
 
 
 def test_tokens_know_their_place_in_the_prompt(model_of: ModelOf) -> None:
@@ -174,7 +180,7 @@ def test_tokens_know_their_place_in_the_prompt(model_of: ModelOf) -> None:
 def test_guidance_begins_late(model_of: ModelOf, kind: str, strength: float, early: float) -> None:
     model = model_of(kind)
     request = request_for(model, steps=6)
-    out = GuidanceSchedule(strength, early).apply(model, request)
+    out = finished(GuidanceSchedule(strength, early).apply(model, request))
     for step in generate(model, out.request):
         scale = early if step.t > 1 - strength else 3.0
         assert step.eps_u is not None
@@ -193,7 +199,7 @@ def branches(t: float, norms: list[float]) -> Branches:
 
 def test_dynamic_guidance_waits_for_each_pictures_first_dip(model_of: ModelOf) -> None:
     model = model_of("tiny")
-    out = DynamicGuidance().apply(model, request_for(model))
+    out = finished(DynamicGuidance().apply(model, request_for(model)))
     assert out.request.steering is not None and out.request.steering.mixing is not None
     # One falls and rises at once, one rises before it falls and rises, one never dips.
     curves = [[9, 7, 5, 6, 4, 3], [1, 2, 3, 2, 2.5, 1], [1, 2, 3, 4, 5, 6]]
@@ -211,9 +217,9 @@ def test_dynamic_guidance_waits_for_each_pictures_first_dip(model_of: ModelOf) -
 def test_dynamic_guidance_begins_at_the_latest_when_told(model_of: ModelOf) -> None:
     model = model_of("tiny")
     request = request_for(model)
-    never_waits = DynamicGuidance(0.0).apply(model, request)
+    never_waits = finished(DynamicGuidance(0.0).apply(model, request))
     assert torch.equal(draw(model, never_waits.request), draw(model, request))
-    out = DynamicGuidance(0.4).apply(model, request)
+    out = finished(DynamicGuidance(0.4).apply(model, request))
     assert out.request.steering is not None and out.request.steering.mixing is not None
     mix = out.request.steering.mixing()
     found = [float(mix(branches(t, [1.0])).flatten()) for t in (0.9, 0.7, 0.5, 0.3)]
@@ -225,10 +231,12 @@ def test_embedding_optimization_reaches_its_target(model_of: ModelOf, kind: str)
     model = model_of(kind)
     request = request_for(model)
     start = normal_norms(model, request, ("the cat",))
-    assert float(start.mean()) == pytest.approx(guidance_norm_scan(model, request).score, 1e-4)
+    assert float(start.mean()) == pytest.approx(
+        finished(guidance_norm_scan(model, request)).score, 1e-4
+    )
     target = 0.8 * start.min()
     given = Given(normal_norms=target[None])
-    out = EmbeddingOptimization(most_steps=60).apply(model, request, given=given)
+    out = finished(EmbeddingOptimization(most_steps=60).apply(model, request, given=given))
     assert out.request.steering is not None
     embedding, plain = out.request.steering.embedding, model.encode_text(["the cat"])
     assert embedding is not None and embedding.shape[0] == len(SEEDS)
@@ -237,8 +245,10 @@ def test_embedding_optimization_reaches_its_target(model_of: ModelOf, kind: str)
     assert torch.equal(embedding[:, 0], plain[:, 0].expand(2, -1))
     assert bool((embedding[:, 1:] != plain[:, 1:]).any())
     # A seed's embedding is the same in any company, but for sums in another order.
-    alone = EmbeddingOptimization(most_steps=60).apply(
-        model, replace(request, seeds=SEEDS[1:]), given=given
+    alone = finished(
+        EmbeddingOptimization(most_steps=60).apply(
+            model, replace(request, seeds=SEEDS[1:]), given=given
+        )
     )
     assert alone.request.steering is not None and alone.request.steering.embedding is not None
     torch.testing.assert_close(alone.request.steering.embedding[0], embedding[1], **CLOSE)
@@ -248,7 +258,7 @@ def test_a_request_that_is_normal_already_is_not_moved(model_of: ModelOf) -> Non
     model = model_of("tiny")
     request = request_for(model)
     given = Given(normal_norms=torch.tensor([1e6]))
-    out = EmbeddingOptimization().apply(model, request, given=given)
+    out = finished(EmbeddingOptimization().apply(model, request, given=given))
     assert out.forwards == 2
     assert torch.equal(draw(model, out.request), draw(model, request))
 
@@ -257,24 +267,26 @@ def test_a_request_that_is_normal_already_is_not_moved(model_of: ModelOf) -> Non
 def test_without_normal_prompts_there_is_no_target(model_of: ModelOf, name: str) -> None:
     model = model_of("tiny")
     with pytest.raises(MMHError, match="of normal prompts to aim at: measure some"):
-        MITIGATIONS[name].apply(model, request_for(model), given=NOTHING)
+        finished(MITIGATIONS[name].apply(model, request_for(model), given=NOTHING))
 
 
 @pytest.mark.parametrize(("kind", "by"), [("tiny", "denoising loss"), ("tiny-v", "flipd")])
 def test_raising_lid_raises_it(model_of: ModelOf, kind: str, by: LidBy) -> None:
     model = model_of(kind)
     request = request_for(model)
-    latents, _ = drawn_latents(model, request)
+    latents, _ = finished(drawn_latents(model, request))
     generator = torch.Generator().manual_seed(0)
-    before = normal_lids(model, request, ("the cat",), by=by, log_delta=0.5, generator=generator)
+    before = finished(
+        normal_lids(model, request, ("the cat",), by=by, log_delta=0.5, generator=generator)
+    )
     target = before.max() + 0.5
     given = Given(
         generator=torch.Generator().manual_seed(0),
-        normal_lids=lambda by, at: target[None],
+        normal_lids=lambda by, at: ready(target[None]),
         latents=latents,
     )
     mitigation = RaiseLid(by=by, log_delta=0.5, most_steps=20)
-    out = mitigation.apply(model, request, given=given)
+    out = finished(mitigation.apply(model, request, given=given))
     assert out.request.steering is not None and out.request.steering.embedding is not None
     of = lid_of(model, latents, 0.5, by, torch.Generator().manual_seed(0))
     after = of.values(out.request.steering.embedding).detach()
@@ -285,11 +297,11 @@ def test_raising_lid_raises_it(model_of: ModelOf, kind: str, by: LidBy) -> None:
 def test_a_picture_given_in_advance_spares_drawing_it(model_of: ModelOf) -> None:
     model = model_of("tiny")
     request = request_for(model)
-    latents, forwards = drawn_latents(model, request)
+    latents, forwards = finished(drawn_latents(model, request))
     found = []
     for known in (None, latents):
         given = replace(all_given(model), latents=known)
-        found.append(RaiseLid(most_steps=1).apply(model, request, given=given))
+        found.append(finished(RaiseLid(most_steps=1).apply(model, request, given=given)))
     drew, spared = found
     # Two branches in four steps.
     assert forwards == 8 == drew.forwards - spared.forwards
@@ -308,7 +320,7 @@ def steered_noise(out: Mitigated) -> Tensor:
 def test_noise_moves_by_a_finite_difference_along_delta(model_of: ModelOf, kind: str) -> None:
     model = model_of(kind)
     request = request_for(model)
-    out = NoiseAdjustment(strength=1.0).apply(model, request)
+    out = finished(NoiseAdjustment(strength=1.0).apply(model, request))
 
     def delta(noise: Tensor) -> Tensor:
         step = next(generate(model, replace(request, steering=Steering(noise=noise))))
@@ -364,7 +376,7 @@ def test_noise_optimization_lowers_the_norm(model_of: ModelOf, kind: str, schedu
     start = normal_norms(model, request, ("the cat",))
     target = 0.9 * start.min()
     given = Given(normal_norms=target[None])
-    out = NoiseOptimization(rate=0.05, most_steps=60).apply(model, request, given=given)
+    out = finished(NoiseOptimization(rate=0.05, most_steps=60).apply(model, request, given=given))
     step = next(generate(model, out.request))
     assert bool((step.guidance_norm <= target * 1.001).all())
     # What the network sees is what was optimized, whatever the scheduler's own scale.
@@ -393,19 +405,21 @@ def test_what_goes_by_the_first_guidance_norm_is_refused_where_that_is_0(
     """At zero terminal SNR it would change nothing, and say that it had."""
     model = without_signal(model_of(kind))
     with pytest.raises(MMHError, match=r"is not defined for .*zero terminal SNR"):
-        MITIGATIONS[name].apply(model, request_for(model), given=all_given(model))
+        finished(MITIGATIONS[name].apply(model, request_for(model), given=all_given(model)))
     with pytest.raises(MMHError, match="not defined"):
-        guidance_norm_scan(model, request_for(model))
+        finished(guidance_norm_scan(model, request_for(model)))
     # Sampled from a step that still sees the image, it is defined.
     leading = replace(model, scheduler={**model.scheduler, "timestep_spacing": "leading"})
-    assert guidance_norm_scan(leading, request_for(model)).score > 0.1
+    assert finished(guidance_norm_scan(leading, request_for(model))).score > 0.1
     assert float(normal_norms(leading, request_for(model), ("a dog",)).min()) > 0.1
     # The others do not use it.
-    MITIGATIONS["static_guidance"].apply(model, request_for(model), given=all_given(model))
+    finished(
+        MITIGATIONS["static_guidance"].apply(model, request_for(model), given=all_given(model))
+    )
 
 
 def test_a_network_that_predicts_noise_has_a_first_guidance_norm_everywhere(
     model_of: ModelOf,
 ) -> None:
     model = without_signal(model_of("tiny"))
-    assert guidance_norm_scan(model, request_for(model)).score > 0.1
+    assert finished(guidance_norm_scan(model, request_for(model))).score > 0.1

@@ -9,6 +9,7 @@ from mmh_core.mitigations.attribution import Attribution
 from mmh_core.mitigations.record import Given, Scan
 from mmh_core.mitigations.rewrite import TokenRewrite, chosen_words
 from mmh_core.mitigations.wording import words_of
+from mmh_core.mitigations.work import Work, finished, ready
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.requests import Request
 from tests.mitigations.conftest import ModelOf, all_given, request_for
@@ -49,9 +50,10 @@ class Judge:
     def __init__(self, *bad: str) -> None:
         self.bad, self.asked = bad, list[str]()
 
-    def __call__(self, request: Request) -> Scan:
+    def __call__(self, request: Request) -> Work[Scan]:
         self.asked.append(request.prompt)
-        return Scan(float(sum(word in request.prompt.split() for word in self.bad)), 3.0)
+        score = float(sum(word in request.prompt.split() for word in self.bad))
+        return (yield from ready(Scan(score, 3.0)))
 
 
 def test_the_first_prompt_that_passes_is_accepted(model_of: ModelOf) -> None:
@@ -59,7 +61,7 @@ def test_the_first_prompt_that_passes_is_accepted(model_of: ModelOf) -> None:
     judge = Judge("photo")
     given = Given(generator=torch.Generator().manual_seed(0), scan=judge, threshold=0.5)
     request = request_for(model, prompt="a photo of the cat")
-    out = TokenRewrite(strength=8.0, by="random").apply(model, request, given=given)
+    out = finished(TokenRewrite(strength=8.0, by="random").apply(model, request, given=given))
     assert out.prompt == judge.asked[-1] != request.prompt
     assert "photo" not in out.prompt.split()
     assert all("photo" in prompt.split() for prompt in judge.asked[:-1])
@@ -72,7 +74,7 @@ def test_the_lowest_score_is_used_when_none_passes(model_of: ModelOf) -> None:
     judge = Judge("photo", "the", "Mira")
     given = Given(generator=torch.Generator().manual_seed(0), scan=judge, threshold=0.5)
     request = request_for(model, prompt="a photo of Mira the cat")
-    out = TokenRewrite(strength=8.0, by="random").apply(model, request, given=given)
+    out = finished(TokenRewrite(strength=8.0, by="random").apply(model, request, given=given))
     # The name stays, so nothing passes; dropping everything else leaves it alone.
     assert "Mira" in out.prompt.split() and "photo" not in out.prompt.split()
     assert len(set(judge.asked)) == len(judge.asked)
@@ -83,11 +85,11 @@ def test_a_prompt_that_no_rewording_improves_stays(model_of: ModelOf) -> None:
     model = model_of("tiny")
     given = Given(
         generator=torch.Generator().manual_seed(0),
-        scan=lambda request: Scan(0.0 if request.prompt == PROMPT else 2.0, 0.0),
+        scan=lambda request: ready(Scan(0.0 if request.prompt == PROMPT else 2.0, 0.0)),
         threshold=-1.0,
     )
     request = request_for(model, prompt=PROMPT)
-    out = TokenRewrite(by="random").apply(model, request, given=given)
+    out = finished(TokenRewrite(by="random").apply(model, request, given=given))
     assert out.request is request
     assert out.changed.startswith("No rewording scored lower")
 
@@ -96,12 +98,12 @@ def test_the_usual_detector_is_the_guidance_norm(model_of: ModelOf) -> None:
     model = model_of("tiny")
     request = request_for(model, prompt="a photo of the cat")
     given = all_given(model)
-    out = TokenRewrite(attempts=3).apply(model, request, given=given)
+    out = finished(TokenRewrite(attempts=3).apply(model, request, given=given))
     # Attribution 3; two forwards for each different prompt and for the original.
     assert (out.forwards - 3) % 2 == 0 and 5 <= out.forwards <= 11
     with pytest.raises(MMHError, match="of normal prompts"):
         bare = Given(generator=torch.Generator().manual_seed(0))
-        TokenRewrite().apply(model, request, given=bare)
+        finished(TokenRewrite().apply(model, request, given=bare))
     with pytest.raises(ValueError, match="A scan needs a threshold"):
         half = Given(generator=torch.Generator().manual_seed(0), scan=Judge())
-        TokenRewrite().apply(model, request, given=half)
+        finished(TokenRewrite().apply(model, request, given=half))

@@ -20,6 +20,7 @@ from mmh_core.mitigations.sparse_repellency import (
     _roots,
     share_to_leave,
 )
+from mmh_core.mitigations.work import finished, ready
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.generation import answering, draw, generate
 from mmh_core.text_to_image.model import TextToImage
@@ -229,10 +230,10 @@ def test_each_step_aims_where_the_way_without_padding_leaves_the_cone(
     """In the record of a step, `x0_hat` is what the mixed output aims at."""
     model = model_of(kind)
     request = request_for(model, guidance=guidance)
-    first, _ = drawn_latents(model, request)
+    first, _ = finished(drawn_latents(model, request))
     chosen = SparseRepellency(0.3, overshoot=1.0, farthest=1e6)
-    out = chosen.apply(model, request)
-    padded = PaddingFix(1.0).apply(model, request).request.steering
+    out = finished(chosen.apply(model, request))
+    padded = finished(PaddingFix(1.0).apply(model, request)).request.steering
     assert padded is not None and padded.embedding is not None
     left = 0
     for step in generate(model, out.request):
@@ -279,16 +280,16 @@ def test_what_is_unlike_the_first_picture_is_left_alone(model_of: ModelOf, kind:
     model = model_of(kind)
     request = request_for(model)
     # No picture has a cosine above 1 with another.
-    out = SparseRepellency(0.0).apply(model, request)
+    out = finished(SparseRepellency(0.0).apply(model, request))
     assert torch.equal(draw(model, out.request), draw(model, request))
 
 
 def test_latents_at_hand_spare_the_first_drawing(model_of: ModelOf) -> None:
     model = model_of("tiny")
     request = request_for(model)
-    first, forwards = drawn_latents(model, request)
-    alone = SparseRepellency(0.4).apply(model, request, given=NOTHING)
-    helped = SparseRepellency(0.4).apply(model, request, given=Given(latents=first))
+    first, forwards = finished(drawn_latents(model, request))
+    alone = finished(SparseRepellency(0.4).apply(model, request, given=NOTHING))
+    helped = finished(SparseRepellency(0.4).apply(model, request, given=Given(latents=first)))
     assert (alone.forwards, helped.forwards) == (forwards, 0.0)
     assert alone.forwards_per_step == 3.0
     assert torch.equal(draw(model, alone.request), draw(model, helped.request))
@@ -298,19 +299,19 @@ def test_latents_at_hand_spare_the_first_drawing(model_of: ModelOf) -> None:
 def test_a_prompt_without_padding_and_another_padding_are_refused(model_of: ModelOf) -> None:
     model = model_of("tiny")
     with pytest.raises(MMHError, match="no padding to forget: shorten it"):
-        SparseRepellency().apply(model, request_for(model, prompt="x" * 40))
+        finished(SparseRepellency().apply(model, request_for(model, prompt="x" * 40)))
     tokenizer: Any = copy.deepcopy(model.tokenizer)
     tokenizer.pad_token = "!"
     with pytest.raises(MMHError, match="padded with the end token"):
-        SparseRepellency().apply(replace(model, tokenizer=tokenizer), request_for(model))
+        finished(SparseRepellency().apply(replace(model, tokenizer=tokenizer), request_for(model)))
 
 
 def scanned(model: TextToImage, request: Request, score: float) -> tuple[bool, float, str]:
     """Apply it with a detector; return whether the request stays, the forwards, the sentence."""
     given = Given(
-        scan=lambda asked: Scan(score, 7.0), threshold=0.5, latents=torch.ones(2, 4, 4, 4)
+        scan=lambda asked: ready(Scan(score, 7.0)), threshold=0.5, latents=torch.ones(2, 4, 4, 4)
     )
-    out = SparseRepellency().apply(model, request, given=given)
+    out = finished(SparseRepellency().apply(model, request, given=given))
     return out.request is request, out.forwards, out.changed
 
 
@@ -329,4 +330,6 @@ def test_a_strength_outside_its_range_is_refused(model_of: ModelOf) -> None:
     model = model_of("tiny")
     for strength in (-0.1, 1.1):
         with pytest.raises(ValueError, match="from 0 to 1"):
-            replace(SparseRepellency(), strength=strength).apply(model, request_for(model))
+            finished(
+                replace(SparseRepellency(), strength=strength).apply(model, request_for(model))
+            )

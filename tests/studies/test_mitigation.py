@@ -11,10 +11,12 @@ from torch import Tensor
 
 from mmh_core.mitigations.catalogue import mitigation
 from mmh_core.mitigations.lid_loss import normal_lids
+from mmh_core.mitigations.work import finished
 from mmh_core.records import MMHError
 from mmh_core.retrieval.embedders import PixelEmbedder, embed_all
 from mmh_core.retrieval.index import build_index
 from mmh_core.retrieval.training_pictures import training_pictures
+from mmh_core.studies import mitigation_cells
 from mmh_core.studies.image import image_study
 from mmh_core.studies.image_config import request_for
 from mmh_core.studies.image_drawing import pixels_of
@@ -128,7 +130,7 @@ def test_a_static_schedule_is_drawn_as_its_recipe_says(
 ) -> None:
     request = request_for(as_images(CONFIG), PROMPT)
     applied = replace(mitigation("static_guidance"), strength=0.5)  # type: ignore[type-var]
-    steps = list(generate(model, applied.apply(model, request).request))  # type: ignore[attr-defined]
+    steps = list(generate(model, finished(applied.apply(model, request)).request))  # type: ignore[attr-defined]
     cell = run.cell(0, STATIC)
     assert cell is not None
     assert torch.equal(cell.pictures, pixels_of(model, steps[-1].latents))
@@ -169,18 +171,42 @@ def test_a_stop_keeps_the_cells_that_are_done(model: TextToImage, planted: Refer
         fractions.append(progress.fraction)
         if len(progress.partial.cells) == 2:
             break
+    # Its images are finished and kept, while their LID is still to be estimated.
+    unread = progress.partial.cells[1]
+    assert len(unread.pictures) == 2 and bool(unread.lid.isnan().all())
+    assert not math.isnan(unread.copied)
+    assert fractions == sorted(fractions) and fractions[-1] == pytest.approx(1.9 / 6)
+    progress = next(iter(steps))
     steps.close()  # type: ignore[attr-defined]
     assert [c.treatment for c in progress.partial.cells] == [NONE, STATIC]
-    assert fractions == sorted(fractions) and fractions[-1] == pytest.approx(2 / 6)
+    assert progress.fraction == pytest.approx(2 / 6)
+    assert torch.equal(progress.partial.cells[1].pictures, unread.pictures)
+    assert not bool(progress.partial.cells[1].lid.isnan().any())
+
+
+def test_a_stop_in_the_middle_keeps_the_unfinished_images(
+    model: TextToImage, planted: Reference, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mitigation_cells, "_PREVIEW_GAP", 0.0)
+    seen = []
+    for progress in mitigation_study(CONFIG, model, planted):
+        run = progress.partial
+        seen.append((len(run.cells), len(run.preview), run.preview_of))
+        if len(run.cells) == 2:
+            break
+    assert (0, 2, "No mitigation, strength 0") in seen
+    assert (1, 2, "Guidance later, strength 0.5") in seen
+    # A cell that is there needs no preview.
+    assert seen[-1] == (2, 0, "")
 
 
 def test_the_scan_of_the_chain_counts_copies(model: TextToImage, planted: Reference) -> None:
     request = request_for(as_images(CONFIG), PROMPT)
-    found = copy_share(model, planted, None, request)
+    found = finished(copy_share(model, planted, None, request))
     assert (found.score, found.forwards) == (0.5, 10.0)
     assert math.isnan(found.alignment)
     # With the prompt as asked, also when another one is drawn.
-    told = copy_share(model, planted, "the other cat", replace(request, prompt="a dog"))
+    told = finished(copy_share(model, planted, "the other cat", replace(request, prompt="a dog")))
     pictures = draw(model, replace(request, prompt="a dog"))
     expected = float(pictures.mean((1, 2, 3)).mean()) * len("the other cat")
     # Pictures are rounded to 8 bits before they are compared.
@@ -211,7 +237,10 @@ def test_the_scan_of_a_rewording_counts_pictures_of_low_lid(model: TextToImage) 
     assert images is not None
     lids = sorted(one.lid.conditional for one in images.pictures if one.lid is not None)
     assert lids[1] - lids[0] > 1e-3
-    shares = [low_lids(model, -0.5, low, request).score for low in (lids[0], sum(lids) / 2, 1e9)]
+    shares = [
+        finished(low_lids(model, -0.5, low, request)).score
+        for low in (lids[0], sum(lids) / 2, 1e9)
+    ]
     assert shares == [0.0, 0.5, 1.0]
 
 
@@ -223,27 +252,34 @@ def test_what_each_mitigation_is_given_to_judge_by(model: TextToImage, planted: 
     chain = given_for(ground, 0, None, mitigation("automatic_chain"))
     rewrite = given_for(ground, 0, None, mitigation("rewrite"))
     assert chain.scan is not None and rewrite.scan is not None
-    assert chain.scan(request).score == 0.5 and not math.isnan(chain.scan(request).alignment)
-    assert rewrite.scan(request).score == low_lids(model, -0.5, 40.5, request).score
-    assert math.isnan(rewrite.scan(request).alignment)
+    assert finished(chain.scan(request)).score == 0.5 and not math.isnan(
+        finished(chain.scan(request)).alignment
+    )
+    assert (
+        finished(rewrite.scan(request)).score
+        == finished(low_lids(model, -0.5, 40.5, request)).score
+    )
+    assert math.isnan(finished(rewrite.scan(request)).alignment)
     assert rewrite.copy_similarity == THRESHOLDS.descriptor
     without = given_for(replace(ground, normal=None), 0, None, mitigation("rewrite"))
-    assert without.scan is not None and without.scan(request).score == 0.5
+    assert without.scan is not None and finished(without.scan(request)).score == 0.5
 
 
 def test_lids_to_aim_at_are_those_of_the_estimator_that_aims(model: TextToImage) -> None:
     known = normal(model, [4.0, 5.0, 6.0])
     lids = lids_of_normal(CONFIG, model, known)
-    found = lids("denoising loss", -0.2)
-    assert len(found) == 3 and found is lids("denoising loss", -0.2)
+    found = finished(lids("denoising loss", -0.2))
+    assert len(found) == 3 and found is finished(lids("denoising loss", -0.2))
     request = replace(request_for(as_images(CONFIG), "a dog 1"), seeds=CONFIG.seeds[:1])
-    expected = normal_lids(
-        model,
-        request,
-        tuple(f"a dog {i}" for i in range(3)),
-        by="denoising loss",
-        log_delta=-0.2,
-        generator=torch.Generator().manual_seed(CONFIG.seeds[0]),
+    expected = finished(
+        normal_lids(
+            model,
+            request,
+            tuple(f"a dog {i}" for i in range(3)),
+            by="denoising loss",
+            log_delta=-0.2,
+            generator=torch.Generator().manual_seed(CONFIG.seeds[0]),
+        )
     )
     torch.testing.assert_close(found, expected)
     # The readings that come with the normal prompts are another estimator's.

@@ -13,6 +13,7 @@ from mmh_core.mitigations.attention_masking import AttentionMasking
 from mmh_core.mitigations.catalogue import MITIGATIONS
 from mmh_core.mitigations.record import Given
 from mmh_core.mitigations.tokens import padding_rows
+from mmh_core.mitigations.work import finished
 from mmh_core.studies.image_lid import estimate_lid
 from mmh_core.studies.image_run import DEFAULT_ESTIMATOR
 from mmh_core.text_to_image.generation import generate
@@ -29,7 +30,7 @@ def asked(model: TextToImage, name: str) -> Request:
     """Return the request of a mitigation with its usual strength."""
     plain = Request(PROMPT, (3, 7), 3, 3.0, *model.picture_size)
     given = Given(generator=torch.Generator().manual_seed(0))
-    return MITIGATIONS[name].apply(model, plain, given=given).request
+    return finished(MITIGATIONS[name].apply(model, plain, given=given)).request
 
 
 @pytest.mark.parametrize("kind", ["tiny", "tiny-v"])
@@ -57,7 +58,7 @@ def test_lid_is_that_of_a_network_with_the_change_built_in(model_of: ModelOf, ki
     model = model_of(kind)
     plain = Request(PROMPT, (3, 7), 3, 3.0, *model.picture_size)
     # A strength of 1 leaves the start token's logit as it is.
-    request = AttentionMasking(strength=1.0).apply(model, plain).request
+    request = finished(AttentionMasking(strength=1.0).apply(model, plain)).request
     mask = torch.ones(1, model.unconditional.shape[1])
     mask[:, padding_rows(model, PROMPT)] = 0
     unet: Any = model.unet

@@ -1,0 +1,148 @@
+"""Which mitigations of a comparison pass, which is the best of them, and why others do not."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from mmh_core.studies.mitigation_outcome import GOOD, NOT_SOLVED, ImageOutcome, OutcomeKind
+from mmh_core.studies.mitigation_run import MitigationRun, Treatment
+from mmh_core.studies.mitigation_table import Interval, TreatmentRow, treatment_rows
+
+ReferenceEffect = Literal["unchanged", "harmed", "not checked"]
+#: Changes of alignment below it are rounding.
+_ROUNDING = 1e-3
+
+
+@dataclass(frozen=True)
+class ReferenceRow:
+    """What a mitigation does to the reference prompts, over `images` images.
+
+    `alignment` is the change against no mitigation with its 95 % interval, `new_copies` the number
+    of images that are copies and were none without it. It is harmed where the interval lies below
+    0, or where there is a new copy.
+    """
+
+    effect: ReferenceEffect
+    alignment: Interval
+    new_copies: int
+    images: int
+
+
+@dataclass(frozen=True)
+class TreatmentVerdict:
+    """Whether a mitigation passes: every image is good and the reference prompts are unharmed.
+
+    `reasons` say why it does not, most important first. `row` are its figures.
+    """
+
+    treatment: Treatment
+    row: TreatmentRow
+    references: ReferenceRow
+    passes: bool
+    reasons: tuple[str, ...]
+
+
+def verdicts(run: MitigationRun) -> tuple[TreatmentVerdict, ...]:
+    """Return the verdict of every mitigation of the prompt in question, in the order drawn.
+
+    `none` has one too and never passes. Reference prompts count where they were generated.
+    """
+    rows = treatment_rows(run)
+    others = reference_rows(run)
+    return tuple(_verdict(row, rows[0], others.get(row.treatment, _UNCHECKED)) for row in rows)
+
+
+def best(found: Sequence[TreatmentVerdict]) -> TreatmentVerdict | None:
+    """Return of those that pass the one with the best alignment, among equals the cheapest."""
+
+    def rank(one: TreatmentVerdict) -> tuple[float, float]:
+        return -one.row.alignment.mean.value, one.row.forwards
+
+    return min((one for one in found if one.passes), key=rank, default=None)
+
+
+def nothing_to_solve(found: Sequence[TreatmentVerdict]) -> bool:
+    """Return whether no image is a copy without mitigation, so that nothing can be solved."""
+    return bool(found) and all(one.kind == "no copy" for one in found[0].row.outcomes)
+
+
+def reference_rows(run: MitigationRun) -> dict[Treatment, ReferenceRow]:
+    """Return by mitigation what it does to the reference prompts that are generated with it."""
+    prompts = range(1, len(run.config.prompts))
+    drawn = [
+        prompt
+        for prompt in prompts
+        if run.cell(prompt, run.config.treatments[-1]) is not None or run.state == "complete"
+    ]
+    return {row.treatment: _reference(row) for row in treatment_rows(run, drawn)}
+
+
+_NAN = float("nan")
+_UNCHECKED = ReferenceRow("not checked", Interval(_NAN, _NAN, _NAN), 0, 0)
+
+
+def _reference(row: TreatmentRow) -> ReferenceRow:
+    change = row.alignment.difference
+    new = sum(one.reason == "a new copy" for one in row.outcomes)
+    effect: ReferenceEffect = "unchanged"
+    if new or change.high < -_ROUNDING:
+        effect = "harmed"
+    elif math.isnan(change.low) or any(one.kind == "unknown" for one in row.outcomes):
+        # One image has no interval, and a figure that is missing shows no harm.
+        effect = "not checked"
+    return ReferenceRow(effect, change, new, row.pictures)
+
+
+def _verdict(row: TreatmentRow, base: TreatmentRow, references: ReferenceRow) -> TreatmentVerdict:
+    reasons = _reasons(row.outcomes)
+    if row.treatment.mitigation == "none":
+        reasons = ("nothing was done",)
+    elif not row.pictures:
+        reasons = (row.refused or "nothing was generated",)
+    elif all(one.kind == "no copy" for one in base.outcomes):
+        reasons = (*reasons, "nothing was to be solved: no copy without mitigation")
+    if references.effect == "harmed":
+        reasons = (*reasons, harm(references))
+    return TreatmentVerdict(row.treatment, row, references, not reasons, reasons)
+
+
+def harm(references: ReferenceRow) -> str:
+    """Return in a few words how reference prompts are harmed, "" where they are not."""
+    if references.effect != "harmed":
+        return ""
+    parts = []
+    if references.new_copies:
+        parts.append(f"{references.new_copies} of {references.images} become copies")
+    change = references.alignment
+    if change.high < -_ROUNDING:
+        parts.append(f"alignment {change.value:+.2f} [{change.low:+.2f}, {change.high:+.2f}]")
+    return f"harms reference prompts: {' and '.join(parts)}"
+
+
+def _reasons(outcomes: Sequence[ImageOutcome]) -> tuple[str, ...]:
+    """Count the images that are not good, by what they are."""
+    said: dict[OutcomeKind, str] = {
+        "copy": "a copy|copies",
+        "not solved": NOT_SOLVED,
+        "subject lost": "no longer what was asked",
+        "unknown": "",
+    }
+    found = []
+    for kind, words in said.items():
+        mine = [one for one in outcomes if one.kind == kind]
+        if not mine:
+            continue
+        one, _, many = words.partition("|")
+        what = (many or one) if len(mine) > 1 else one
+        if kind in ("subject lost", "unknown"):
+            what = "; ".join(dict.fromkeys(one.reason for one in mine))
+        found.append(f"{len(mine)} of {len(outcomes)} {what}")
+    return tuple(found)
+
+
+def passing(outcomes: Sequence[ImageOutcome]) -> bool:
+    """Return whether every image is good."""
+    return bool(outcomes) and all(one.kind in GOOD for one in outcomes)
