@@ -8,7 +8,6 @@ app stands behind a gate; and who binds it to the network is told who may then r
 
 from __future__ import annotations
 
-import importlib
 import ipaddress
 import re
 import runpy
@@ -19,12 +18,13 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from mmh_core.importing import load
 from mmh_core.records import MMHError
 from mmh_core.start_options import checked
 from mmh_core.store.users import read_users
 
 #: What the first page needs. Libraries only: the app's own modules are imported by its pages.
-LIBRARIES = ("torch", "plotly.graph_objects", "safetensors.torch")
+LIBRARIES = ("pandas", "plotly.graph_objects", "torch", "safetensors.torch")
 GUARDED = Path(__file__).resolve().parent / "views" / "access" / "guarded_app.py"
 _PATIENCE = 60.0
 
@@ -46,8 +46,7 @@ def _load() -> None:
         if time.monotonic() > given_up or not threading.main_thread().is_alive():
             return
         time.sleep(0.02)
-    for name in LIBRARIES:
-        importlib.import_module(name)
+    load(*LIBRARIES)
 
 
 def _server_made() -> bool:

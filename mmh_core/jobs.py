@@ -20,7 +20,7 @@ import torch
 
 from mmh_core.records import MMHError, Progress
 from mmh_core.store.job_failure import empty_caches, is_out_of_memory, sentence
-from mmh_core.store.job_record import JobRecord, JobState
+from mmh_core.store.job_record import JobRecord, JobState, TimeLeft, time_left
 from mmh_core.store.jobs import JobStore
 
 Work = Callable[[], Iterator[Progress[Any]]]
@@ -78,6 +78,7 @@ class JobRunner:
         self._latest: dict[str, Progress[Any]] = {}
         self._ended: deque[str] = deque()
         self._written: dict[str, float] = {}
+        self._left: dict[str, TimeLeft] = {}
         # Guards all of the above and wakes workers and waiters; never held while work runs or the
         # disk writes, since every poll of every window needs it.
         self._changed = Condition()
@@ -144,7 +145,7 @@ class JobRunner:
     def record(self, id: str) -> JobRecord:
         """Return the present record of a job of this runner, or a stored one.
 
-        `record(id).eta_seconds()` is the time left. Raises MMHError for an unknown id.
+        Raises MMHError for an unknown id.
         """
         with self._changed:
             record = self._records.get(id)
@@ -156,6 +157,11 @@ class JobRunner:
         """Return the last progress with its partial record, or None if memory holds none."""
         with self._changed:
             return self._latest.get(id)
+
+    def time_left(self, id: str) -> TimeLeft | None:
+        """Return what a running job had left at its last progress, None where nothing tells."""
+        with self._changed:
+            return self._left.get(id)
 
     def position(self, id: str) -> int | None:
         """Return 0 for a running job, 1 for the next one, None for one that ended."""
@@ -332,6 +338,9 @@ class JobRunner:
             record = replace(self._records[id], fraction=fraction, message=progress.message)
             self._records[id] = record
             self._latest[id] = progress
+            left = time_left(record, time(), self._left.get(id))
+            if left is not None:
+                self._left[id] = left
         if monotonic() - self._written.get(id, 0.0) >= _WRITE_GAP:
             self._save(record)
 
@@ -347,6 +356,7 @@ class JobRunner:
         """Make an end public, and forget the oldest ended jobs beyond `keep`."""
         self._records[record.id] = record
         self._written.pop(record.id, None)
+        self._left.pop(record.id, None)
         self._ended.append(record.id)
         while len(self._ended) > self._keep:
             oldest = self._ended.popleft()

@@ -9,12 +9,13 @@ import gc
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from threading import RLock, Thread
+from threading import Thread
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 import streamlit as st
 
+from mmh_core import importing
 from mmh_core.records import MMHError
 from mmh_core.start_options import start_options
 from mmh_core.text_to_image.catalogue import threads_for as threads_for
@@ -26,10 +27,9 @@ if TYPE_CHECKING:
 
 #: The model that ships with the app.
 POCKET = "pocket-sd"
-#: Held by whoever loads: transformers and diffusers import their parts on first use, and two
-#: threads that do so at once can each meet a half-imported part of the other's. Nothing cached
-#: may be asked for inside: the cache has locks of its own.
-_LOADING = RLock()
+#: Held by whoever loads: transformers and diffusers import their parts on first use. Nothing
+#: cached may be asked for inside: the cache has locks of its own.
+_LOADING = importing.LOCK
 
 
 @dataclass(frozen=True)

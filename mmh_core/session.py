@@ -7,6 +7,7 @@ function that uses it: the first page shows its title before torch has loaded.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -89,7 +90,7 @@ def told() -> Iterator[None]:
         yield
     except (ValueError, MMHError) as error:
         _log.info("Shown to the person: %s", error)
-        st.error(unlinked(str(error)), icon=":material/error:")
+        st.error(plain(str(error)), icon=":material/error:")
     except Exception:
         _log.exception("A part of the page failed.")
         st.error(
@@ -99,13 +100,13 @@ def told() -> Iterator[None]:
         )
 
 
-def unlinked(text: str) -> str:
-    """Return one line in which Markdown finds no link, image or tag.
+def plain(text: str) -> str:
+    """Return text that Markdown shows letter by letter: nothing in it is set, linked or loaded.
 
-    For sentences that quote what a link or a person said: an image in them would make the browser
-    ask another machine for it.
+    For sentences that quote what a person or a link said: an image in them would make the browser
+    ask another machine for it, and a bare address would become a link.
     """
-    return " ".join(text.split()).replace("[", "\\[").replace("<", "\\<")
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(text.split()))
 
 
 def data_folder() -> Path:

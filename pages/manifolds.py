@@ -20,7 +20,7 @@ def main() -> None:
 
     settings, refused = state.restore()
     for sentence in refused:
-        st.warning(session.unlinked(sentence), icon=":material/warning:")
+        st.warning(session.plain(sentence), icon=":material/warning:")
     with st.sidebar, session.told():
         controls.sidebar(settings)
     # Forms and callbacks have had their say; this is what counts now.

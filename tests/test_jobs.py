@@ -114,12 +114,14 @@ def test_time_left_is_offered_while_a_job_runs(runner: JobRunner) -> None:
     work = Gated()
     id = runner.submit("manifold", "A torus", work)
     assert work.started.wait(PATIENCE)
-    record = runner.record(id)
-    assert record.started is not None
-    # A quarter of the work in 10 s leaves 30 s; the tolerance is that of sums of clock readings.
-    assert record.eta_seconds(record.started + 10.0) == pytest.approx(30.0, rel=1e-6)
+    record, left = runner.record(id), runner.time_left(id)
+    assert record.started is not None and left is not None
+    # A quarter is done: what is left takes three times as long. The tolerance is that of sums of
+    # clock readings.
+    assert left.seconds == pytest.approx(3 * (left.at - record.started), abs=1e-6)
     work.gate.set()
-    assert runner.wait(id, PATIENCE).eta_seconds() is None
+    assert runner.wait(id, PATIENCE).state == "done"
+    assert runner.time_left(id) is None
 
 
 def test_jobs_of_one_device_run_first_in_first_out(runner: JobRunner, store: JobStore) -> None:

@@ -93,7 +93,7 @@ def _train(config: ManifoldConfig) -> None:
         disabled=refused is not None,
     )
     if refused is not None:
-        st.error(session.unlinked(refused))
+        st.error(session.plain(refused))
         return
     st.caption(_duration(config))
     state.remember()

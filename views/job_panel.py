@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import streamlit as st
 
 from mmh_core import session
@@ -62,6 +64,17 @@ def _standing(record: JobRecord, starting: str) -> str:
         return f"stopping after this step{step}"
     if not record.message:
         return starting
-    left = record.eta_seconds()
-    time_left = "" if left is None else f", about {in_words(left)} left"
-    return f"{record.message.lower()}{time_left}"
+    return f"{record.message.lower()}{_left(record)}"
+
+
+def _left(record: JobRecord) -> str:
+    """Return in words how long a job will still take: falling, and honest where it falls short."""
+    left = session.jobs().runner.time_left(record.id)
+    if left is None or record.started is None:
+        return ""
+    now = time.time()
+    seconds, elapsed = left.now(now), now - record.started
+    if seconds < 0.5 < now - left.at:
+        return f", longer than expected, {in_words(elapsed)} so far"
+    slower = ", slower than before" if left.slower else ""
+    return f", about {in_words(seconds)} left{slower}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -10,9 +9,14 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from mmh_core.importing import load
+from mmh_core.session import plain as plain
+
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+#: What Streamlit imports when it meets the first chart.
+_CHARTS = ("pandas", "plotly.graph_objects")
 #: The bar above a chart to select in.
 SELECT_TOOLS = [["select2d", "lasso2d", "pan2d", "zoom2d", "resetScale2d", "toImage"]]
 
@@ -35,6 +39,7 @@ def load_chart_library() -> None:
 
     An empty chart, out of sight: the browser asks for the library when it meets the first chart.
     """
+    load(*_CHARTS)
     with st.container(key="chart_library"):
         st.plotly_chart({"data": [{"type": "scatter"}]}, key="chart_library_chart", height=10)
 
@@ -44,14 +49,6 @@ def heading(title: str, sentence: str, *, help: str | None = None) -> None:
     with st.container(gap="xxsmall"):
         st.markdown(f"**{title}**", help=help)
         st.caption(sentence)
-
-
-def plain(text: str) -> str:
-    """Return text that Markdown shows letter by letter: nothing in it is set, linked or loaded.
-
-    For sentences that quote what a person or a link said.
-    """
-    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(text.split()))
 
 
 def side_by_side(name: str, shares: tuple[int, int] = (1, 1)) -> list[DeltaGenerator]:
@@ -79,6 +76,7 @@ def chart(
 
     With `on_select` points can be selected, and the bar with the tools for it is there.
     """
+    load(*_CHARTS)
     from mmh_core.plots.theme import alt_text
 
     config: dict[str, Any] = {"displaylogo": False, "displayModeBar": on_select is not None}

@@ -37,14 +37,36 @@ class JobRecord:
         """Tell whether the job still waits or runs."""
         return self.state in ("queued", "running")
 
-    def eta_seconds(self, now: float | None = None) -> float | None:
-        """Estimate the seconds left at the time `now` (default: the present).
 
-        (now - started) (1 - fraction) / fraction for a running job, None for any other and below
-        a fraction of 0.03, where the estimate would be noise. Caveat: it takes the speed as
-        constant, so loading a model first makes it too long, and it grows while a step lasts.
-        """
-        if self.state != "running" or self.started is None or self.fraction < 0.03:
-            return None
-        elapsed = max(0.0, (time.time() if now is None else now) - self.started)
-        return elapsed * (1.0 - self.fraction) / self.fraction
+@dataclass(frozen=True)
+class TimeLeft:
+    """The seconds that a job had left at its last progress, which was at the time `at`.
+
+    `slower` is whether that is clearly more than the progress before had promised.
+    """
+
+    seconds: float
+    at: float
+    slower: bool = False
+
+    def now(self, now: float) -> float:
+        """Return the seconds left at a later time: they fall, and never below 0."""
+        return max(0.0, self.seconds - max(0.0, now - self.at))
+
+
+def time_left(record: JobRecord, now: float, before: TimeLeft | None = None) -> TimeLeft | None:
+    """Return how long a job that has just made progress will still take.
+
+    (now - started) (1 - fraction) / fraction; None for a job that does not run and below a
+    fraction of 0.03, where the estimate would be noise. One that is not a quarter above what
+    `before` promised keeps to the promise, so that the time shown does not go up and down.
+    Caveat: it takes the speed as constant, so loading a model first makes it too long.
+    """
+    if record.state != "running" or record.started is None or record.fraction < 0.03:
+        return None
+    seconds = max(0.0, now - record.started) * (1.0 - record.fraction) / record.fraction
+    if before is None:
+        return TimeLeft(seconds, now)
+    promised = before.now(now)
+    slower = seconds > 1.25 * promised + 1.0
+    return TimeLeft(seconds if slower else min(seconds, promised), now, slower)

@@ -14,7 +14,7 @@ import pytest
 
 from mmh_core.records import MMHError
 from mmh_core.store import sqlite_file
-from mmh_core.store.job_record import JobRecord, JobState
+from mmh_core.store.job_record import JobRecord, JobState, TimeLeft, time_left
 from mmh_core.store.jobs import JobStore
 
 PATIENCE = 60.0  # Seconds; only a broken test waits that long.
@@ -102,18 +102,35 @@ def test_time_left_extrapolates_the_mean_speed(
     fraction: float, now: float, expected: float | None
 ) -> None:
     record = replace(queued("a"), state="running", started=100.0, fraction=fraction)
-    assert record.eta_seconds(now) == expected
+    left = time_left(record, now)
+    assert left == (None if expected is None else TimeLeft(expected, now))
 
 
-def test_time_left_is_for_running_jobs_only_and_uses_the_clock(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_time_left_is_for_running_jobs_only() -> None:
     record = replace(queued("a"), state="running", started=100.0, fraction=0.5)
-    monkeypatch.setattr("mmh_core.store.jobs.time.time", lambda: 107.0)
-    assert record.eta_seconds() == 7.0
-    assert replace(record, started=None).eta_seconds() is None
+    assert time_left(record, 107.0) == TimeLeft(7.0, 107.0)
+    assert time_left(replace(record, started=None), 107.0) is None
     states: tuple[JobState, ...] = ("queued", "done", "cancelled", "failed", "interrupted")
-    assert [replace(record, state=state).eta_seconds() for state in states] == [None] * 5
+    assert [time_left(replace(record, state=state), 107.0) for state in states] == [None] * 5
+
+
+def test_time_left_falls_between_two_steps_and_never_below_zero() -> None:
+    left = TimeLeft(30.0, 100.0)
+    assert [left.now(now) for now in (90.0, 100.0, 110.0, 130.0, 200.0)] == [30, 30, 20, 0, 0]
+
+
+def test_time_left_keeps_its_promise_unless_a_step_was_clearly_slower() -> None:
+    record = replace(queued("a"), state="running", started=0.0, fraction=0.5)
+    before = time_left(record, 10.0)
+    assert before == TimeLeft(10.0, 10.0)
+    # As promised, a little late, and a little early: the time shown has only fallen.
+    for fraction, now, seconds in ((0.6, 12.0, 8.0), (0.59, 12.0, 8.0), (0.75, 12.0, 4.0)):
+        assert time_left(replace(record, fraction=fraction), now, before) == TimeLeft(
+            pytest.approx(seconds), now
+        )
+    # A slow stage: 0.52 after 20 s leaves 18.5 s where none were promised any more.
+    slow = time_left(replace(record, fraction=0.52), 20.0, before)
+    assert slow == TimeLeft(pytest.approx(20 * 0.48 / 0.52), 20.0, slower=True)
 
 
 def test_only_jobs_of_owners_that_are_gone_are_interrupted(path: Path) -> None:
