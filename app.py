@@ -11,7 +11,7 @@ st.set_page_config(
     # A file of our own: the browser would fetch a named icon from the internet.
     page_icon=str(Path(__file__).parent / "assets" / "icon.svg"),
     layout="wide",
-    initial_sidebar_state="expanded",
+    initial_sidebar_state="auto",
 )
 person.check()
 st.navigation(

@@ -127,6 +127,7 @@ def serve(
     command += ["--server.port", str(port), *options, "--", "--data", str(data), *arguments]
     # Settings meant for the tests' own process are not the app's: it runs as people run it.
     settings = {k: v for k, v in os.environ.items() if not k.startswith("STREAMLIT_")}
+    settings["PYTHONPATH"] = str(REPOSITORY)  # As the launcher sets it.
     with written.open("w") as log:
         process = subprocess.Popen(
             command, cwd=app.parent, env=settings, stdout=log, stderr=subprocess.STDOUT
