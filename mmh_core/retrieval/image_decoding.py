@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mmh_core.records import MMHError
 from mmh_core.retrieval.image_metadata import pixels_only
 
 if TYPE_CHECKING:
@@ -32,16 +33,21 @@ def decoded(data: bytes, form: str, check: Callable[[tuple[int, int]], None]) ->
     where they are too large. Metadata is not looked at, but for an orientation. Above READ_PIXELS
     an image is reduced by a whole factor: JPEG by libjpeg while decoding (by 2, 4 or 8), others as
     means of squares of pixels, band by band; peak memory is the file, its pixels at 4 bytes each
-    (three times that for WebP and AVIF), and the result.
+    (four times that for WebP and AVIF), and the result.
 
     Errors: what `check` raises; on damaged bytes almost anything (OSError, SyntaxError, ...).
     """
+    stripped = pixels_only(data, form)
     try:
-        return _decoded(pixels_only(data, form), form, check)
+        return _decoded(stripped, form, check)
+    except MMHError:
+        raise
     except Exception:
         # An orientation may be what is broken.
         bare = pixels_only(data, form, oriented=False)
-        return _decoded(bare, form, check)
+        if bare == stripped:
+            raise
+    return _decoded(bare, form, check)
 
 
 def _decoded(data: bytes, form: str, check: Callable[[tuple[int, int]], None]) -> Pixels:
@@ -58,7 +64,7 @@ def _decoded(data: bytes, form: str, check: Callable[[tuple[int, int]], None]) -
 def _opened(file: io.BytesIO, form: str) -> ImageFile.ImageFile:
     """Open a file by the plugin of its format: what others make of it is of no interest.
 
-    Not `Image.open`, which refuses by a bound of its own that is smaller than that of callers.
+    Not `Image.open`, whose own bound is smaller than that of callers; WebP and TIFF keep it.
     """
     from PIL import (
         AvifImagePlugin,

@@ -150,6 +150,7 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
 def check_place(folder: Path) -> None:
     """Raise MMHError unless an index may be written here: nothing there, or an index alone."""
     try:
+        os.path.realpath(folder)
         if not folder.exists():
             above = next(parent for parent in folder.absolute().parents if parent.exists())
             if not above.is_dir() or not os.access(above, os.W_OK):

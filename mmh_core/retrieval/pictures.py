@@ -16,6 +16,8 @@ from mmh_core.retrieval.image_names import escaped
 __all__ = ["FORMATS", "MAX_BYTES", "MAX_PIXELS", "MAX_RATIO", "RefusedImage", "read_picture"]
 
 MAX_PIXELS = 200_000_000  # 800 MB while it is decoded
+#: Twice Pillow's own bound, which its plugins for WebP and TIFF and for frames of GIF keep.
+PLUGIN_PIXELS = 178_956_970
 MAX_BYTES = 2**29
 MAX_RATIO = 40  # embedders enlarge the short edge and the long one with it
 
@@ -39,12 +41,15 @@ def read_picture(source: Path | bytes) -> Tensor:
     33 million pixels is reduced (`image_decoding.decoded`).
 
     Raises RefusedImage, an MMHError that names the file, for one that is missing, of another kind,
-    truncated, damaged, or beyond MAX_BYTES, MAX_PIXELS or MAX_RATIO.
+    truncated, damaged, or beyond MAX_BYTES, MAX_PIXELS (WebP and TIFF: PLUGIN_PIXELS) or
+    MAX_RATIO.
     """
     data, name = _bytes_and_name(source)
     content = content_of(data[:HEAD], "" if isinstance(source, bytes) else source.name)
     if not content.format:
         raise RefusedImage(f"{name} {content.reason}.", content.kind)
+    from PIL import Image
+
     with warnings.catch_warnings():
         # Remarks on odd metadata help nobody here.
         warnings.simplefilter("ignore")
@@ -52,6 +57,8 @@ def read_picture(source: Path | bytes) -> Tensor:
             pixels = decoded(data, content.format, lambda size: _check_size(size, name))
         except MMHError:
             raise
+        except Image.DecompressionBombError:
+            raise RefusedImage(_too_large(name, PLUGIN_PIXELS), "too large image") from None
         # On damaged bytes decoders raise almost anything: OSError, SyntaxError, struct.error ...
         except Exception as error:
             raise RefusedImage(
@@ -95,9 +102,9 @@ def _check_size(size: tuple[int, int], name: str) -> None:
         )
 
 
-def _too_large(name: str) -> str:
+def _too_large(name: str, pixels: int | None = None) -> str:
     return (
-        f"{name} is larger than {MAX_PIXELS // 10**6} million pixels or "
+        f"{name} is larger than {(pixels or MAX_PIXELS) // 10**6} million pixels or "
         f"{MAX_BYTES // 2**20} MiB: make it smaller or leave it out."
     )
 

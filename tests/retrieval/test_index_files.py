@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +20,8 @@ from mmh_core.retrieval.embedders import PixelEmbedder
 from mmh_core.retrieval.index import Index, build_index, search
 from mmh_core.retrieval.index_files import check_place, load_index, replacing_folder, save_index
 from tests.retrieval.drawings import labels
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def made(count: int, seed: int = 0) -> Index:
@@ -135,6 +140,12 @@ def edited(change: Callable[[dict[str, object]], object]) -> Callable[[Path], ob
     return edit
 
 
+def written(text: str | bytes) -> Callable[[Path], object]:
+    """Return what puts something else into index.json."""
+    data = text.encode() if isinstance(text, str) else text
+    return lambda folder: (folder / "index.json").write_bytes(data)
+
+
 @pytest.mark.parametrize(
     ("damage", "match"),
     [
@@ -146,6 +157,22 @@ def edited(change: Callable[[dict[str, object]], object]) -> Callable[[Path], ob
         (edited(lambda meta: meta.update(count=4)), "is damaged"),
         (edited(lambda meta: meta.update(digest=3)), "is damaged"),
         (edited(lambda meta: meta.update(sha256={})), "is damaged"),
+        (edited(lambda meta: meta.update(sha256=[1])), "is damaged"),
+        (edited(lambda meta: meta.update(count=True)), "is damaged"),
+        (edited(lambda meta: meta.update(count=5.0)), "is damaged"),
+        (edited(lambda meta: meta.update(count=10**400)), "is damaged"),
+        (edited(lambda meta: meta.update(dim=-768)), "is damaged"),
+        (edited(lambda meta: meta.update(storage=["float32"])), "is damaged"),
+        (edited(lambda meta: meta.update(storage="object")), "is damaged"),
+        (edited(lambda meta: meta.update(embedder=None)), "is damaged"),
+        (written("[" * 200_000), "is damaged"),
+        (written('{"a":' * 100_000), "is damaged"),
+        (written("9" * 10_000), "is damaged"),
+        (written("[1, 2]"), "of this version"),
+        (written("null"), "of this version"),
+        (written('"mmh-index-1"'), "of this version"),
+        (written(b"\xff\xfe\0"), "is damaged"),
+        (written(b"\x80"), "is damaged"),
         (lambda folder: flip(folder / "vectors.npy"), r"vectors\.npy does not match its checksum"),
         (lambda folder: flip(folder / "labels.parquet"), "does not match its checksum"),
     ],
@@ -173,3 +200,88 @@ def test_without_checksums_what_cannot_be_read_is_still_a_sentence(tmp_path: Pat
         load_index(tmp_path / "index", verify=False)
     with pytest.raises(MMHError, match="holds no index"):
         load_index(tmp_path / "missing")
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, 0.0, 1.5, 1e30])
+def test_a_vector_that_has_not_length_one_is_damage(tmp_path: Path, number: float) -> None:
+    index = made(5)
+    vectors = index.vectors.copy()
+    vectors[3] = number
+    save_index(replace(index, vectors=vectors), tmp_path / "index")
+    with pytest.raises(MMHError, match=r"is damaged .*length 1"):
+        load_index(tmp_path / "index")
+
+
+@pytest.mark.parametrize("change", [{"file": 3}, {"id": "x"}, {"caption": None}, {"extra": 1}])
+def test_labels_of_another_shape_are_damage(tmp_path: Path, change: dict[str, object]) -> None:
+    save_index(made(5), tmp_path / "index")
+    labels = tmp_path / "index" / "labels.parquet"
+    pd.read_parquet(labels).assign(**change).to_parquet(labels)
+    if change == {"file": 3}:
+        assert load_index(tmp_path / "index", verify=False).labels["file"].tolist() == ["3"] * 5
+        return
+    with pytest.raises(MMHError, match="is damaged"):
+        load_index(tmp_path / "index", verify=False)
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a\0b", "self"])
+def test_a_name_that_no_folder_can_have_is_a_sentence(tmp_path: Path, name: str) -> None:
+    (tmp_path / "self").symlink_to("self")
+    with pytest.raises(MMHError, match=r"is damaged \(|holds no index"):
+        load_index(tmp_path / name)
+    with pytest.raises(MMHError, match=r"cannot be used \(|could not be written \("):
+        save_index(made(3), tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == ["self"]
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from tests.retrieval.test_index_files import made
+from mmh_core.retrieval.index_files import save_index
+moment, folder = sys.argv[1], Path(sys.argv[2])
+calls = []
+real = os.rename
+
+def killed(*arguments):
+    calls.append(1)
+    if moment == "write" or len(calls) == int(moment):
+        os._exit(9)
+    return real(*arguments)
+
+setattr(os, "fsync" if moment == "write" else "rename", killed)
+save_index(made(9), folder)
+"""
+
+
+@pytest.mark.parametrize("moment", ["write", "1", "2"])
+def test_what_a_killed_writer_left_is_cleared_away(tmp_path: Path, moment: str) -> None:
+    target, other = tmp_path / "index", tmp_path / "other"
+    save_index(made(5), target)
+    (tmp_path / ".writing-mine").mkdir()
+    command = [sys.executable, "-c", KILLED, moment, str(target)]
+    done = subprocess.run(command, cwd=ROOT, check=False, timeout=120)
+    assert done.returncode == 9
+    left = {path.name for path in tmp_path.iterdir()}
+    assert any(name.startswith(".writing-") for name in left - {".writing-mine"})
+    # The second rename would have put the new one in place: the old one is aside.
+    assert ("index" in left) == (moment != "2")
+    # Another index beside it does not touch what is not its own.
+    save_index(made(3), other)
+    assert left <= {path.name for path in tmp_path.iterdir()}
+    with pytest.raises(KeyError), replacing_folder(target):
+        raise KeyError("the next writer fails, and the old index is there")
+    assert len(load_index(target)) == 5
+    save_index(made(7), target)
+    assert len(load_index(target)) == 7
+    assert {path.name for path in tmp_path.iterdir()} == {"index", "other", ".writing-mine"}
+
+
+def test_a_writer_at_work_is_left_alone(tmp_path: Path) -> None:
+    with replacing_folder(tmp_path / "index") as first:
+        (first / "half").write_text("half")
+        with replacing_folder(tmp_path / "index") as second:
+            (second / "whole").write_text("whole")
+        assert (first / "half").exists()
+        (tmp_path / "index" / "whole").unlink()
+    assert [path.name for path in tmp_path.iterdir()] == ["index"]
