@@ -11,6 +11,7 @@ from pathlib import Path
 from mmh_core.records import MMHError
 from mmh_core.retrieval.image_content import HEAD, content_of
 from mmh_core.retrieval.image_names import escaped
+from mmh_core.untrusted import said
 
 MAX_FILES = 2_000_000
 SHOWN = 5  # names in a message
@@ -117,9 +118,9 @@ def _check_folder(folder: Path) -> None:
         raise MMHError(f"There is no folder {name}: name one that holds images.") from None
     # Also names with a null character, names too long, and links to themselves.
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
         raise MMHError(
-            f"{name} cannot be read ({reason}): let this user read it or choose another folder."
+            f"{name} cannot be read ({said(error)}): let this user read it or choose another "
+            "folder."
         ) from error
 
 
@@ -128,7 +129,7 @@ def _enter(walk: _Walk, folder: Path, below: str) -> bool:
     try:
         found = os.stat(folder / below)
     except OSError as error:
-        walk.leave(below, "unreadable folder", f"cannot be read ({error.strerror})", True)
+        walk.leave(below, "unreadable folder", f"cannot be read ({said(error)})", True)
         return False
     if (found.st_dev, found.st_ino) in walk.visited:
         walk.leave(below, "repeated folder", "is a folder that stands under another name already")
@@ -147,7 +148,7 @@ def _entries(walk: _Walk, folder: Path, below: str) -> list[str]:
         with os.scandir(folder / below) as found:
             entries = sorted(found, key=lambda entry: entry.name)
     except OSError as error:
-        walk.leave(below, "unreadable folder", f"cannot be read ({error.strerror})", True)
+        walk.leave(below, "unreadable folder", f"cannot be read ({said(error)})", True)
         return places
     for entry in entries:
         name = f"{below}/{entry.name}" if below else entry.name
@@ -168,7 +169,7 @@ def _sort_out(walk: _Walk, entry: os.DirEntry[str], name: str) -> None:
         walk.leave(name, "broken link", "is a link to what is not there: restore it", True)
         return
     except OSError as error:
-        walk.leave(name, "broken link", f"is a link that leads nowhere ({error.strerror})", True)
+        walk.leave(name, "broken link", f"is a link that leads nowhere ({said(error)})", True)
         return
     if stat.S_ISDIR(mode):
         walk.links.append((name, entry.path))
@@ -184,7 +185,7 @@ def _look(walk: _Walk, entry: os.DirEntry[str], name: str) -> None:
         with open(entry.path, "rb") as file:
             head = file.read(HEAD)
     except OSError as error:
-        reason = f"cannot be read ({error.strerror}): let this user read it"
+        reason = f"cannot be read ({said(error)}): let this user read it"
         walk.leave(name, "unreadable file", reason, True)
         return
     content = content_of(head, entry.name)

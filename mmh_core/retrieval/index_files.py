@@ -25,6 +25,7 @@ from mmh_core.records import MMHError
 from mmh_core.retrieval.folder_files import LeftOut
 from mmh_core.retrieval.image_names import escaped
 from mmh_core.retrieval.index import Index, checked_labels, unit_rows
+from mmh_core.untrusted import parse_json, said
 
 FORMAT = "mmh-index-1"
 VECTORS, LABELS, META = "vectors.npy", "labels.parquet", "index.json"
@@ -97,8 +98,7 @@ def load_index(folder: Path, *, memory_map: bool = True, verify: bool = True) ->
         raise
     # Of NumPy, Arrow and pandas, on files that anybody may have written.
     except Exception as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise MMHError(f"The index in {folder} is damaged ({reason}): {AGAIN}") from error
+        raise MMHError(f"The index in {folder} is damaged ({said(error)}): {AGAIN}") from error
 
 
 @contextmanager
@@ -164,9 +164,9 @@ def check_place(folder: Path) -> None:
         names = {path.name for path in folder.iterdir()}
     # A name too long, a null character, a link to itself, a folder that cannot be listed.
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
         raise MMHError(
-            f"{escaped(str(folder))} cannot be used ({reason}): name another folder for the index."
+            f"{escaped(str(folder))} cannot be used ({said(error)}): name another folder for the "
+            "index."
         ) from error
     if names and (META not in names or not names <= set(FILES)):
         raise MMHError(
@@ -198,21 +198,20 @@ def _recover(target: Path) -> None:
 
 def _meta(folder: Path) -> dict[str, Any]:
     path = folder / META
+    # Not there either: names too long, or with a null character.
+    if not os.path.isfile(path):
+        raise MMHError(
+            f"{escaped(str(folder))} holds no index: build one with `./mmh index IMAGES --out "
+            "INDEX`, and name the folder that it wrote."
+        )
     try:
         with path.open("rb") as file:
             data = file.read(MOST_META + 1)
         if len(data) > MOST_META:
-            raise ValueError(f"larger than {MOST_META // 2**20} MiB")
-        meta = json.loads(data)
-    except (FileNotFoundError, NotADirectoryError):
-        raise MMHError(
-            f"{escaped(str(folder))} holds no index: build one with `./mmh index IMAGES --out "
-            "INDEX`, and name the folder that it wrote."
-        ) from None
-    # A ValueError is also a null character in the name; RecursionError, brackets by the thousand.
-    except (OSError, ValueError, RecursionError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise MMHError(f"{escaped(str(path))} is damaged ({reason}): {AGAIN}") from error
+            raise ValueError(f"it is larger than {MOST_META // 2**20} MiB")
+        meta = parse_json(data)
+    except (OSError, ValueError) as error:
+        raise MMHError(f"{escaped(str(path))} is damaged ({said(error)}): {AGAIN}") from error
     if not isinstance(meta, dict) or meta.get("format") != FORMAT:
         raise MMHError(f"{folder} holds no index of this version: {AGAIN}")
     _check_shape(path, meta)
@@ -261,7 +260,13 @@ def _sha256(path: Path) -> str:
 
 
 def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except PermissionError:
+        # Windows opens no folders; their entries are on the disk with the files.
+        if path.is_dir():
+            return
+        raise
     try:
         os.fsync(descriptor)
     finally:

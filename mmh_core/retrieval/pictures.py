@@ -12,6 +12,7 @@ from mmh_core.records import MMHError
 from mmh_core.retrieval.image_content import FORMATS, HEAD, content_of
 from mmh_core.retrieval.image_decoding import decoded
 from mmh_core.retrieval.image_names import escaped
+from mmh_core.untrusted import said
 
 __all__ = ["FORMATS", "MAX_BYTES", "MAX_PIXELS", "MAX_RATIO", "RefusedImage", "read_picture"]
 
@@ -62,7 +63,7 @@ def read_picture(source: Path | bytes) -> Tensor:
         # On damaged bytes decoders raise almost anything: OSError, SyntaxError, struct.error ...
         except Exception as error:
             raise RefusedImage(
-                f"{name} is truncated or damaged ({_reason(error)}): restore it from its source "
+                f"{name} is truncated or damaged ({said(error)}): restore it from its source "
                 "or leave it out."
             ) from error
     return torch.from_numpy(pixels).permute(2, 0, 1).to(torch.float32).div_(255)
@@ -84,7 +85,7 @@ def _bytes_and_name(source: Path | bytes) -> tuple[bytes, str]:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise RefusedImage(
-            f"{name} cannot be read ({error.strerror}): let this user read it or leave it out.",
+            f"{name} cannot be read ({said(error)}): let this user read it or leave it out.",
             "unreadable file",
         ) from error
     if len(data) > MAX_BYTES:
@@ -107,9 +108,3 @@ def _too_large(name: str, pixels: int | None = None) -> str:
         f"{name} is larger than {(pixels or MAX_PIXELS) // 10**6} million pixels or "
         f"{MAX_BYTES // 2**20} MiB: make it smaller or leave it out."
     )
-
-
-def _reason(error: Exception) -> str:
-    """Return what a decoder says, in one short line."""
-    said = " ".join(str(error).split()) or type(error).__name__
-    return escaped(said if len(said) <= 200 else f"{said[:200]} ...")

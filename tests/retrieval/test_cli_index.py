@@ -8,14 +8,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
 
 from mmh_core.cli import main
+from mmh_core.records import MMHError
 from mmh_core.retrieval.embedders import PixelEmbedder
-from mmh_core.retrieval.index import search
-from mmh_core.retrieval.index_files import load_index
+from mmh_core.retrieval.index import build_index, search
+from mmh_core.retrieval.index_files import load_index, save_index
 from mmh_core.retrieval.pictures import read_picture
 from mmh_core.studies.image_reference import folder_reference
 from tests.retrieval.drawings import drawings
@@ -108,6 +110,47 @@ def test_a_name_that_is_not_utf8_is_indexed_and_found_again(
     assert names == ["0.png", "1.png", r"caf\xe9.png"]
     known = folder_reference(tmp_path / "index", PixelEmbedder(), pictures)
     assert torch.equal(known.picture(2), drawings(3)[2])
+
+
+@pytest.mark.parametrize(
+    "name", ["../secret.png", "SECRET", "a/../../secret.png", "link.png", r"\x2e./secret.png"]
+)
+def test_an_index_reads_no_image_outside_its_folder(
+    pictures: Path, tmp_path: Path, name: str
+) -> None:
+    secret = tmp_path / "secret.png"
+    secret.write_bytes((pictures / "2.png").read_bytes())
+    (pictures / "link.png").symlink_to(secret)
+    (pictures / "inside.png").symlink_to("2.png")
+    (pictures / "a").mkdir()
+    vectors = PixelEmbedder()(torch.stack([read_picture(secret)] * 2))
+    files = ["inside.png", str(secret) if name == "SECRET" else name]
+    table = pd.DataFrame({"id": [0, 1], "caption": ["", ""], "file": files})
+    save_index(build_index(vectors, table, PixelEmbedder()), tmp_path / "index")
+    known = folder_reference(tmp_path / "index", PixelEmbedder(), pictures)
+    assert torch.equal(known.picture(0), drawings(3)[2])
+    with pytest.raises(MMHError, match="The index names the image"):
+        known.picture(1)
+
+
+def test_links_work_and_those_that_leave_the_folder_are_counted(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    os.rename(pictures / "1.png", outside / "1.png")
+    (pictures / "1.png").symlink_to(outside / "1.png")
+    (pictures / "3.png").symlink_to("0.png")
+    (pictures / "loop").symlink_to(".")
+    assert status(pictures, "--out", tmp_path / "index") == 0
+    told = capsys.readouterr()
+    found = json.loads(told.out)
+    assert (found["pictures"], found["outside_folder"], found["exact_copies"]) == (4, 1, 1)
+    assert [one["file"] for one in found["skipped"]] == ["loop"]
+    assert "1 of the images lie outside the folder, behind links" in told.err
+    assert load_index(tmp_path / "index").labels["file"].tolist() == [
+        "0.png", "1.png", "2.png", "3.png",
+    ]  # fmt: skip
 
 
 def test_bad_input_is_one_sentence_and_leaves_nothing(

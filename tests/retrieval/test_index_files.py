@@ -285,3 +285,18 @@ def test_a_writer_at_work_is_left_alone(tmp_path: Path) -> None:
         assert (first / "half").exists()
         (tmp_path / "index" / "whole").unlink()
     assert [path.name for path in tmp_path.iterdir()] == ["index"]
+
+
+def test_a_system_that_opens_no_folders_keeps_an_index_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = os.open
+
+    def opened(path: Path, flags: int, *mode: int) -> int:
+        if os.path.isdir(path):
+            raise PermissionError(13, "Permission denied")
+        return whole(path, flags, *mode)
+
+    monkeypatch.setattr(os, "open", opened)
+    save_index(made(5), tmp_path / "index")
+    assert len(load_index(tmp_path / "index")) == 5
