@@ -1,7 +1,9 @@
-"""The commands of the review: verify a log, hand a case over, take one over, the demonstration."""
+"""The commands of the review: verify a log, export and import a case, remove a queue."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,9 +11,14 @@ import typer
 
 from mmh_core.cli_output import check_places, device_of, followed
 from mmh_core.records import MMHError
+from mmh_core.store.review_records import MAX_NAME
+from mmh_core.untrusted import quoted
 
 if TYPE_CHECKING:
     from mmh_core.store.sqlite_file import SqliteFile
+    from mmh_core.store.verdict_chain import ChainReport
+
+FILE = "review.sqlite"
 
 app = typer.Typer(
     add_completion=False,
@@ -31,28 +38,95 @@ def review() -> None:
 @app.command("list")
 def list_command(data: Data = _DATA) -> None:
     """List the queues of a data folder, newest first."""
-    from mmh_core.store.queues import list_queues
+    from mmh_core.store.queues import damaged_queues, list_queues
 
-    for queue in list_queues(_file(data)):
-        typer.echo(f"{queue.id}  {queue.items:>7,} items  {queue.rows:>7,} rows  {queue.name!r}")
+    with _examined(data) as file:
+        queues, damaged = list_queues(file), damaged_queues(file)
+    for queue in queues:
+        typer.echo(
+            f"{queue.id}  {queue.items:>7,} items  {queue.rows:>7,} rows  "
+            f"{quoted(queue.name, MAX_NAME)}"
+        )
+    for one in damaged:
+        typer.echo(f"{quoted(one.id, 64)}  cannot be read: {one.reason}", err=True)
 
 
 @app.command("verify")
 def verify_command(
     queue: Annotated[str | None, typer.Argument(help="Id of a queue; all without it.")] = None,
+    seal: Annotated[
+        str | None, typer.Option(help="A seal of this queue that was written down earlier.")
+    ] = None,
+    kept: Annotated[
+        Path | None,
+        typer.Option(help="File of seals, kept elsewhere: check those in it, then add today's."),
+    ] = None,
     data: Data = _DATA,
 ) -> None:
-    """Check that every verdict is as it was recorded; exit status 1 where one is not."""
-    from mmh_core.store.queues import list_queues
+    """Check that every verdict and item is as it was recorded; exit status 1 where one is not.
+
+    Reads only. Without a seal that was kept elsewhere, a log that somebody computed anew, or an
+    older copy put back, cannot be told from the true one.
+    """
+    from mmh_core.store.kept_seals import add_seals, read_seals
+    from mmh_core.store.queues import damaged_queues, list_queues
+
+    if seal is not None and queue is None:
+        raise MMHError("A seal is of one queue: name the queue before --seal.")
+    seals = [] if kept is None else read_seals(kept)
+    reports = {}
+    with _examined(data) as file:
+        names = [queue] if queue else [one.id for one in list_queues(file)]
+        for name in names:
+            asked = [one.seal for one in seals if one.queue == name]
+            reports[name] = _verified(file, name, [*asked, *([seal] if seal else [])])
+        damaged = [] if queue else damaged_queues(file)
+    gone = sorted({one.queue for one in seals} - set(names)) if queue is None else []
+    for one in damaged:
+        typer.echo(f"{quoted(one.id, 64)}: its record is damaged ({one.reason}).")
+    for name in gone:
+        typer.echo(f"{name}: {kept} has seals of this queue, and it is not here any more.")
+    if damaged or gone or not all(one.whole for one in reports.values()):
+        raise SystemExit(1)
+    if kept is not None:
+        added = add_seals(kept, reports)
+        typer.echo(f"{kept}: {added:,} {'seal' if added == 1 else 'seals'} added.")
+
+
+def _verified(file: SqliteFile, queue: str, seals: list[str]) -> ChainReport:
+    """Verify one queue against each of the seals, say what was found, and return the worst."""
     from mmh_core.store.verdict_chain import verify
 
-    file, whole = _file(data), True
-    for name in [queue] if queue else [one.id for one in list_queues(file)]:
-        report = verify(file, name)
-        whole = whole and report.whole
-        typer.echo(f"{name}: {report.message}")
-    if not whole:
-        raise SystemExit(1)
+    report = verify(file, queue, kept=seals[0] if seals else None)
+    for seal in seals[1:]:
+        if report.whole:
+            report = verify(file, queue, kept=seal)
+    typer.echo(f"{queue}: {report.message}")
+    for warning in report.warnings:
+        typer.echo(f"{queue}: warning: {warning}", err=True)
+    return report
+
+
+@app.command("remove")
+def remove_command(
+    queue: Annotated[str, typer.Argument(help="Id of the queue.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Remove its verdicts too.")] = False,
+    data: Data = _DATA,
+) -> None:
+    """Remove a queue with its items and its log from the data folder; files of runs stay."""
+    from mmh_core.store.queues import damaged_queues, list_queues, remove_queue, unknown_queue
+
+    file = _file(data)
+    rows = {one.id: one.rows for one in list_queues(file)}
+    if queue not in rows and queue not in [one.id for one in damaged_queues(file)]:
+        raise MMHError(unknown_queue(queue))
+    if rows.get(queue, 1) and not yes:
+        raise MMHError(
+            f"The queue {quoted(queue, 64)} has {rows.get(queue, 'an unknown number of')} rows of "
+            "verdicts: export it first (./mmh review export), then add --yes to remove it."
+        )
+    remove_queue(file, queue)
+    typer.echo(f"Removed {quoted(queue, 64)}.")
 
 
 @app.command("export")
@@ -65,7 +139,8 @@ def export_command(
     from mmh_core.store.case_files import export_case
 
     check_places(out)
-    made = export_case(_file(data), queue, data / "runs", out)
+    with _examined(data) as file:
+        made = export_case(file, queue, data / "runs", out)
     typer.echo(f"{out}: {made.items:,} items, {made.verdicts:,} rows, {made.runs:,} runs.")
     if made.missing_runs:
         typer.echo(f"{len(made.missing_runs):,} runs are missing in {data / 'runs'}.")
@@ -79,7 +154,7 @@ def import_command(
     from mmh_core.store.case_import import import_case
 
     found = import_case(_file(data, make=True), case, data / "runs")
-    typer.echo(f"Imported {found.name!r} as {found.id}: {found.items:,} items.")
+    typer.echo(f"Imported {quoted(found.name)} as {found.id}: {found.items:,} items.")
 
 
 @app.command("demonstration")
@@ -121,7 +196,19 @@ def _file(data: Path, *, make: bool = False) -> SqliteFile:
     """Return the file of queues of a data folder. Raises MMHError where there is none."""
     from mmh_core.store.review_schema import open_queues
 
-    path = data / "review.sqlite"
-    if not make and not path.is_file():
+    return open_queues(data / FILE if make else _path(data))
+
+
+@contextmanager
+def _examined(data: Path) -> Iterator[SqliteFile]:
+    """Yield the file of queues for reading alone. Raises MMHError where there is none."""
+    from mmh_core.store.review_schema import examined_queues
+
+    with examined_queues(_path(data)) as file:
+        yield file
+
+
+def _path(data: Path) -> Path:
+    if not (data / FILE).is_file():
         raise MMHError(f"{data} holds no queues: name the data folder of the app by --data.")
-    return open_queues(path)
+    return data / FILE

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -64,11 +66,11 @@ def write_text(path: Path, text: str) -> None:
 
 
 @contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
+def alone_in(folder: Path, patience: float = 10.0) -> Iterator[None]:
     """Wait until no other thread or process is in such a block for `folder`, then run the block.
 
     The lock is on the folder itself, so nothing is left behind. Raises MMHError where `folder`
-    cannot be opened. Keep the block short: whoever waits, waits without limit.
+    cannot be opened, and where another process keeps the lock for more than `patience` seconds.
     """
     try:
         descriptor = os.open(folder, os.O_RDONLY)
@@ -77,10 +79,52 @@ def alone_in(folder: Path) -> Iterator[None]:
             f"The folder {folder} cannot be used ({error.strerror}): choose another folder."
         ) from error
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        _wait_for_lock(descriptor, folder, patience)
         yield
     finally:
         os.close(descriptor)
+
+
+def _wait_for_lock(descriptor: int, folder: Path, patience: float) -> None:
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise MMHError(
+                    f"Another process has kept {folder} locked for {patience:g} seconds: wait for "
+                    "it or end it (another window of this app, a scan, a copy that hangs), then "
+                    "try again."
+                ) from None
+            time.sleep(0.01)
+        except OSError as error:
+            raise MMHError(
+                f"The folder {folder} cannot be locked ({error.strerror}): choose one on a local "
+                "disk."
+            ) from error
+        else:
+            return
+
+
+def remove_leftovers(folder: Path, age: float = 86_400.0) -> int:
+    """Remove what writers killed in `folder` left there, and return how many entries.
+
+    Those are the temporary files of `replacing` and folders named ".importing-...", when nothing
+    in them has changed for `age` seconds; what cannot be removed stays.
+    """
+    removed, newest = 0, time.time() - age
+    with suppress(OSError):
+        for path in folder.iterdir():
+            if not path.name.startswith((".writing-", ".importing-")):
+                continue
+            with suppress(OSError):
+                inner = [path, *path.iterdir()] if path.is_dir() else [path]
+                if max(one.lstat().st_mtime for one in inner) > newest:
+                    continue
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                removed += 1
+    return removed
 
 
 def hold(path: Path) -> Callable[[], None]:

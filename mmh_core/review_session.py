@@ -6,7 +6,7 @@ functions.
 
 from __future__ import annotations
 
-import json
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +16,16 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from mmh_core import image_session, model_session
-from mmh_core.files import write_bytes
+from mmh_core.files import remove_leftovers, write_bytes
 from mmh_core.records import MMHError
 from mmh_core.session import REPOSITORY, data_folder
-from mmh_core.store.queues import create_queue, list_queues
+from mmh_core.store.queues import (
+    DamagedQueue,
+    create_queue,
+    damaged_queues,
+    list_queues,
+    queue_settings,
+)
 from mmh_core.store.review_records import QueueRecord, ReviewItem
 from mmh_core.store.review_schema import open_queues
 from mmh_core.store.sqlite_file import SqliteFile
@@ -30,6 +36,7 @@ if TYPE_CHECKING:
 
     from mmh_core.studies.image_run import ImageRun
 
+_log = logging.getLogger(__name__)
 #: The case that the command `review demonstration` writes.
 DEMONSTRATION = REPOSITORY / "assets" / "review" / "demonstration.zip"
 
@@ -51,7 +58,10 @@ def queues() -> SqliteFile:
 
 @st.cache_resource(show_spinner=False)
 def _queues(folder: str) -> SqliteFile:
-    return open_queues(Path(folder) / "review.sqlite")
+    file = open_queues(Path(folder) / "review.sqlite")
+    for place in (Path(folder), Path(folder) / "runs"):
+        remove_leftovers(place)
+    return file
 
 
 def runs_folder() -> Path:
@@ -60,14 +70,22 @@ def runs_folder() -> Path:
 
 
 def all_queues() -> list[QueueRecord]:
-    """Return all queues, newest first; the demonstration is there from the first call on."""
+    """Return all queues that can be read, newest first; the first call adds the demonstration.
+
+    Errors: MMHError where the file itself cannot be used.
+    """
     _demonstrated(str(data_folder()))
     return list_queues(queues())
 
 
+def unreadable_queues() -> list[DamagedQueue]:
+    """Return the queues whose record is damaged; the others are there all the same."""
+    return damaged_queues(queues())
+
+
 def is_demonstration(queue: QueueRecord) -> bool:
     """Tell whether a queue is the one that ships with the app."""
-    return bool(json.loads(queue.settings).get("demonstration"))
+    return queue_settings(queue).get("demonstration") is True
 
 
 # Cached, so that of several first visitors one makes it and the others wait.
@@ -79,7 +97,11 @@ def _demonstrated(folder: str) -> None:
     if DEMONSTRATION.is_file():
         from mmh_core.store.case_import import import_case
 
-        import_case(queues(), DEMONSTRATION, runs_folder())
+        # Without the demonstration everything else still works: it must not keep the page shut.
+        try:
+            import_case(queues(), DEMONSTRATION, runs_folder())
+        except MMHError as error:
+            _log.warning("The demonstration was not imported: %s", error)
         return
     from mmh_core.studies.demonstration import NAME
 

@@ -13,6 +13,7 @@ import math
 import types
 import typing
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -82,7 +83,7 @@ def json_record(kind: type[Record], tree: object) -> Record:
     """
     if not isinstance(tree, Mapping):
         raise ValueError(f"a {kind.__name__} is no object but {_type_name(tree)}")
-    hints, names, needed = _fields_of(kind)
+    hints, names, needed = _fields_of(typing.cast(Any, kind))
     if strange := set(tree) - names:
         raise ValueError(f"it has another field {quoted(min(map(str, strange)))}")
     if missing := needed - set(tree):
@@ -117,7 +118,9 @@ def typed_value(value: Any, hint: Any) -> Any:
         raise ValueError(f"is {quoted(value)}, none of its choices")
     if origin in (tuple, list):
         return _items(value, origin, typing.get_args(hint))
-    if origin is not None and issubclass(origin, Mapping) and isinstance(value, Mapping):
+    if origin is not None and issubclass(origin, Mapping):
+        if not isinstance(value, Mapping):
+            raise ValueError(f"is {_type_name(value)}, no object")
         inner = typing.get_args(hint)[1]
         return {str(key): typed_value(one, inner) for key, one in value.items()}
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
@@ -191,6 +194,7 @@ def _encodes(text: str) -> bool:
     return True
 
 
+@cache
 def _fields_of(kind: Any) -> tuple[dict[str, Any], frozenset[str], frozenset[str]]:
     """Return hints of a dataclass, all its fields, and those without a default."""
     entries = [entry for entry in dataclasses.fields(kind) if entry.init]

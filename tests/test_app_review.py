@@ -190,7 +190,7 @@ def test_two_windows_on_one_item_are_told_and_nothing_is_overwritten(queue: Queu
     one, other = opened(item="3"), opened(item="3")
     give(other, "e")
     give(one, "n")
-    assert "was changed in another window" in said(one)
+    assert "was changed under the name" in said(one)
     assert log(queue) == [(3, None, "exact copy", FIRST)]
     # It looked at the item again, so now it counts.
     assert one.query_params["item"] == "3"

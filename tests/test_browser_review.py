@@ -189,7 +189,7 @@ def test_from_a_table_of_prompts_to_a_case_that_another_server_opens(
     other.keyboard.press("u")
     at_item(other, 11)
     page.keyboard.press("e")
-    sees(page, re.compile("was changed in another window"))
+    sees(page, re.compile("was changed under the name"))
     assert get_item(file, opened, 10, "Reviewer 1").judgement.verdict == "unsure"
     # The link of the filtered queue opens as it was, in whatever window.
     other.goto(f"{server.url}/review?queue={opened}&tab=table&verdict=unsure&from=-1000")

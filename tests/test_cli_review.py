@@ -202,3 +202,73 @@ def test_the_demonstration_is_a_case_with_some_full_studies(
     assert all(item.thumbnail and item.kind and item.seeds == (0,) for item in items)
     [named] = [item.run for item in items if item.run]
     assert [path.name for path in (tmp_path / "data" / "runs").iterdir()] == [named]
+
+
+def test_a_kept_seal_tells_a_log_that_was_computed_anew(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    queue, kept = only_queue(data), tmp_path / "elsewhere" / "seals.txt"
+    status, out, _ = ran(capsys, "verify", queue.id, "--seal", queue.seal, "--data", data)
+    assert status == 0 and "stood at row 4: nothing up to it was changed" in out
+    status, out, _ = ran(capsys, "verify", "--kept", kept, "--data", data)
+    assert status == 0 and "1 seal added" in out
+    assert ran(capsys, "verify", "--kept", kept, "--data", data)[1].endswith("0 seals added.\n")
+    file = open_queues(data / "review.sqlite")
+    older = (data / "review.sqlite").read_bytes()
+    seen = get_item(file, queue.id, 1, "Ann").judgement.revision
+    judge(file, Place(queue.id, 1, "Ann", seen), "unsure")
+    assert ran(capsys, "verify", "--kept", kept, "--data", data)[0] == 0
+    assert len(kept.read_text().splitlines()) == 2
+    # An older copy put back is whole by itself; the file of seals tells it, and stays.
+    (data / "review.sqlite").write_bytes(older)
+    assert ran(capsys, "verify", "--data", data)[0] == 0
+    status, out, _ = ran(capsys, "verify", "--kept", kept, "--data", data)
+    assert status == 1 and "never stood at the seal" in out
+    assert len(kept.read_text().splitlines()) == 2
+    ran(capsys, "remove", queue.id, "--yes", "--data", data)
+    status, out, _ = ran(capsys, "verify", "--kept", kept, "--data", data)
+    assert status == 1 and "it is not here any more" in out
+    for arguments, words in (
+        (("verify", "--seal", queue.seal, "--data", data), "name the queue before"),
+        (("verify", "--kept", data / "runs", "--data", data), "cannot be read"),
+        (("verify", "--kept", data / "runs" / RUN, "--data", data), "cannot be read|is no seal"),
+    ):
+        status, _, err = ran(capsys, *arguments)
+        assert status == 2 and any(word in err for word in words.split("|")), err
+
+
+def test_a_queue_is_removed_only_when_that_is_meant(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    queue = only_queue(data)
+    status, _, err = ran(capsys, "remove", queue.id, "--data", data)
+    assert status == 2 and "has 4 rows of verdicts: export it first" in err
+    status, _, err = ran(capsys, "remove", "x" * 300, "--data", data)
+    assert status == 2 and "There is no queue" in err and len(err) < 300
+    tampered(data, "UPDATE queues SET created = 1e300")
+    status, out, err = ran(capsys, "list", "--data", data)
+    assert status == 0 and out == "" and "cannot be read: 1e+300 is no time" in err
+    status, out, _ = ran(capsys, "verify", "--data", data)
+    assert status == 1 and "its record is damaged" in out
+    status, out, _ = ran(capsys, "remove", queue.id, "--yes", "--data", data)
+    assert status == 0 and queue.id in out
+    assert ran(capsys, "list", "--data", data)[:2] == (0, "")
+
+
+def test_looking_at_a_data_folder_changes_nothing_in_it(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    queue = only_queue(data)
+
+    def state() -> dict[str, bytes]:
+        return {str(p): p.read_bytes() for p in data.rglob("*") if p.is_file()}
+
+    before = state()
+    for arguments in (
+        ("list",),
+        ("verify",),
+        ("verify", queue.id, "--seal", queue.seal),
+        ("export", queue.id, "--out", tmp_path / "case.zip"),
+    ):
+        assert ran(capsys, *arguments, "--data", data)[0] == 0
+    assert state() == before

@@ -12,7 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from mmh_core.files import alone_in, hold, is_held, replacing, write_bytes, write_text
+from mmh_core.files import (
+    alone_in,
+    hold,
+    is_held,
+    remove_leftovers,
+    replacing,
+    write_bytes,
+    write_text,
+)
 from mmh_core.records import MMHError
 
 
@@ -230,3 +238,34 @@ def test_blocks_that_are_alone_in_a_folder_never_overlap(tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(MMHError, match="nowhere cannot be used"), alone_in(tmp_path / "nowhere"):
         pass
+
+
+def test_a_folder_that_somebody_keeps_locked_is_told_after_a_while(tmp_path: Path) -> None:
+    with (
+        alone_in(tmp_path),
+        pytest.raises(MMHError, match=r"kept .* locked for 0\.05 seconds: wait"),
+        alone_in(tmp_path, patience=0.05),
+    ):
+        pass
+    with alone_in(tmp_path, patience=0.0):
+        pass
+
+
+def test_what_killed_writers_left_is_removed_when_it_is_old(tmp_path: Path) -> None:
+    old, new = tmp_path / ".writing-a.zip", tmp_path / ".writing-b.zip"
+    stage, live = tmp_path / ".importing-a", tmp_path / ".importing-b"
+    kept = tmp_path / "run.safetensors"
+    stage.mkdir()
+    live.mkdir()
+    for path in (old, new, kept, stage / "x", live / "x"):
+        path.write_bytes(b"x")
+    for path in (old, kept, stage / "x", stage, live):
+        os.utime(path, (1.0, 1.0))
+    away = tmp_path / "away"
+    away.mkdir()
+    (tmp_path / ".importing-link").symlink_to(away)
+    assert remove_leftovers(tmp_path) == 2
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(
+        [".importing-b", ".importing-link", ".writing-b.zip", "away", "run.safetensors"]
+    )
+    assert remove_leftovers(tmp_path / "none") == 0

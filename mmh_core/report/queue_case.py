@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shlex
 from dataclasses import dataclass
 
 from mmh_core.store.agreement import Agreement, agreement
 from mmh_core.store.item_search import MOST_ON_A_PAGE, ItemFilter, items_page
-from mmh_core.store.queues import QueueProgress, get_queue, queue_progress, reviewers
+from mmh_core.store.queues import (
+    QueueProgress,
+    get_queue,
+    queue_progress,
+    queue_settings,
+    reviewers,
+)
 from mmh_core.store.review_records import Judgement, QueueRecord, ReviewItem, ReviewVerdict
 from mmh_core.store.sqlite_file import SqliteFile
 from mmh_core.store.verdict_chain import ChainReport, verify
@@ -109,18 +114,18 @@ def summary_words(case: QueueCase) -> str:
 
 def queue_command(queue: QueueRecord) -> str:
     """Return the line that scans the same table again, "" where the queue is of no scan."""
-    settings = json.loads(queue.settings)
-    if not isinstance(settings, dict) or not {"name", "share", "study"} <= set(settings):
+    settings = queue_settings(queue)
+    name, share = settings.get("name"), settings.get("share")
+    if not isinstance(name, str) or not isinstance(share, int | float) or "study" not in settings:
         return ""
-    words = ["python", "-m", "mmh_core", "scan", str(settings["name"]), "--model", queue.model]
-    words += ["--share", f"{float(settings['share']):g}"]
+    words = ["./mmh", "scan", name, "--model", queue.model, "--share", f"{share:g}"]
     words += [] if settings["study"] else ["--no-study"]
     return shlex.join([*words, "--out", "scan"])
 
 
 def item_command(item: ReviewItem) -> str:
     """Return the line that draws an item's pictures again with the model's own settings."""
-    words = ["python", "-m", "mmh_core", "images", f"--model={item.model}"]
+    words = ["./mmh", "images", f"--model={item.model}"]
     words += [f"--prompt={item.prompt}", "--seeds", ",".join(map(str, item.seeds or (0,)))]
     return shlex.join([*words, "--out", "pictures"])
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import struct
 import zlib
@@ -17,28 +16,50 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile
 from mmh_core.records import MMHError
 from mmh_core.store.queues import MAX_ITEMS
 from mmh_core.store.review_records import MAX_THUMBNAIL, RUN_NAME
+from mmh_core.untrusted import parse_json, quoted, said, typed_value
 
 MAX_ENTRIES = 2 * MAX_ITEMS
 MAX_DIRECTORY = 2**26  # bytes of the list of entries, of contents.json, and of case.json
 MAX_UNPACKED = 2**33  # bytes of all entries
 MAX_LINE = 2**20  # bytes of one record
 _CHUNK = 2**20
+_LISTING = 512  # bytes of contents.json for one entry
+#: Names that a case may well have one day, and that lead nowhere.
+_LATER = re.compile(r"[a-z][a-z0-9_-]{0,60}(/[A-Za-z0-9][A-Za-z0-9._-]{0,100})?(\.[a-z]{1,8})?")
 _THUMBNAIL = re.compile(r"thumbnails/([0-9a-f]{64})")
+
+
+class NewerCase(MMHError):
+    """A case that a newer version of the app has written."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"This case was written by a newer version of the app ({what}): update this app, then "
+            "import the case again; nothing was imported."
+        )
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Size and digest of an entry, as contents.json lists it."""
+
+    bytes: int
+    sha256: str
 
 
 @dataclass(frozen=True)
 class CaseArchive:
-    """Hold an open case file: its zip file and the size and digest of each entry."""
+    """An open case file: its zip file and the size and digest of each entry."""
 
     archive: ZipFile
-    listed: dict[str, tuple[int, str]]
+    listed: dict[str, Listed]
 
     def chunks(self, name: str) -> Iterator[bytes]:
         """Yield the bytes of an entry, not more than its listed size, and check its digest."""
         if name not in self.listed:
             raise ValueError(f"{name!r} is missing")
-        size, sha256 = self.listed[name]
-        digest, left = hashlib.sha256(), size
+        sha256, left = self.listed[name].sha256, self.listed[name].bytes
+        digest = hashlib.sha256()
         with self.archive.open(name) as entry:
             while chunk := entry.read(min(_CHUNK, left + 1)):
                 left -= len(chunk)
@@ -53,14 +74,17 @@ class CaseArchive:
         """Yield the JSON records of an entry, one from each line."""
         rest = b""
         for chunk in self.chunks(name):
-            *lines, rest = (rest + chunk).split(b"\n")
-            if max(map(len, (*lines, rest))) > MAX_LINE:
-                raise ValueError(f"{name!r} has a line longer than {MAX_LINE} bytes")
-            for line in lines:
-                tree = json.loads(line)
+            data, start = rest + chunk, 0
+            # One at a time: a list of all lines of a chunk takes many times its size.
+            while (end := data.find(b"\n", start)) >= 0:
+                tree = parse_json(data[start:end])
                 if not isinstance(tree, dict):
                     raise ValueError(f"{name!r} has a line that is no record")
                 yield tree
+                start = end + 1
+            rest = data[start:]
+            if len(rest) > MAX_LINE:
+                raise ValueError(f"{name!r} has a line longer than {MAX_LINE} bytes")
         if rest:
             raise ValueError(f"{name!r} ends within a line")
 
@@ -68,9 +92,9 @@ class CaseArchive:
 @contextmanager
 def opened_case(path: Path) -> Iterator[CaseArchive]:
     """Open a case file; turn what is wrong with its bytes into a sentence."""
-    if not path.is_file():
-        raise MMHError(f"There is no file {path}: name a case file.")
     try:
+        if not path.is_file():
+            raise MMHError(f"There is no file {quoted(str(path), 200)}: name a case file.")
         _check_directory(path)
         # Opened here: the zip reader keeps a file open for as long as an entry is half read.
         with path.open("rb") as data, ZipFile(data) as archive:
@@ -80,10 +104,11 @@ def opened_case(path: Path) -> Iterator[CaseArchive]:
     # Of the zip reader, zlib and the JSON reader, on damaged or hostile bytes.
     except (
         *(BadZipFile, zlib.error, EOFError, ValueError, KeyError, TypeError),
-        *(NotImplementedError, RecursionError, OverflowError),
+        *(NotImplementedError, RecursionError, OverflowError, OSError),
     ) as error:
         raise MMHError(
-            f"{path.name} is no case file, or was damaged or changed ({error}): export the case "
+            f"{quoted(path.name)[1:-1]} is no case file, or was damaged or changed "
+            f"({said(error)}): export the case "
             "again; nothing was imported."
         ) from error
 
@@ -105,7 +130,7 @@ def _check_directory(path: Path) -> None:
         raise ValueError(f"it lists {entries:,} entries, more than {MAX_ENTRIES:,}")
 
 
-def _listed(archive: ZipFile) -> dict[str, tuple[int, str]]:
+def _listed(archive: ZipFile) -> dict[str, Listed]:
     """Return size and digest of each entry by contents.json; refuse any other entries."""
     infos = archive.infolist()
     names = {info.filename for info in infos}
@@ -114,22 +139,24 @@ def _listed(archive: ZipFile) -> dict[str, tuple[int, str]]:
     for info in infos:
         if info.flag_bits & 1 or info.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
             raise ValueError(f"{info.filename[:80]!r} is packed in another way")
+    # In proportion to the entries, which are there already: a list of more would only cost memory.
+    most = min(MAX_DIRECTORY, _LISTING * (len(infos) + 8))
     with archive.open("contents.json") as entry:
-        data = entry.read(MAX_DIRECTORY + 1)
-    if len(data) > MAX_DIRECTORY:
+        data = entry.read(most + 1)
+    if len(data) > most:
         raise ValueError("its list of contents is too long")
-    listed = {
-        str(name): (int(about["bytes"]), str(about["sha256"]))
-        for name, about in json.loads(data).items()
-    }
+    listed = typed_value(parse_json(data), dict[str, Listed])
     if names != {*listed, "contents.json"}:
         raise ValueError("its entries are not those of its list")
-    for name, (size, _) in listed.items():
-        if not 0 <= size <= _most_bytes(name):
-            raise ValueError(f"{name[:80]!r} is no entry of a case, or too large")
-    if sum(size for size, _ in listed.values()) > MAX_UNPACKED:
+    for name, about in listed.items():
+        most = _most_bytes(name)
+        if most < 0 and _LATER.fullmatch(name) and not name.startswith(("runs/", "thumbnails/")):
+            raise NewerCase(f"it has the entry {quoted(name)}")
+        if not 0 <= about.bytes <= most:
+            raise ValueError(f"{quoted(name)} is no entry of a case, or too large")
+    if sum(about.bytes for about in listed.values()) > MAX_UNPACKED:
         raise ValueError(f"it unpacks to more than {MAX_UNPACKED // 2**30} GiB")
-    return listed
+    return dict(listed)
 
 
 def _most_bytes(name: str) -> int:

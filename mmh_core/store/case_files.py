@@ -24,7 +24,8 @@ from mmh_core.store.sqlite_file import SqliteFile
 from mmh_core.store.verdict_chain import verify
 from mmh_core.store.verdicts import verdict_rows
 
-CASE_FORMAT = "mmh-case-1"
+#: 2 keeps the number and the joint digest of the items; 1 is still read.
+CASE_FORMAT = "mmh-case-2"
 _CHUNK = 2**20
 
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 from uuid import uuid4
 
+from mmh_core.files import remove_leftovers
 from mmh_core.records import MMHError
-from mmh_core.store.case_archive import CaseArchive, opened_case
+from mmh_core.store.case_archive import CaseArchive, NewerCase, opened_case
 from mmh_core.store.case_files import CASE_FORMAT
 from mmh_core.store.queues import (
     MAX_ITEMS,
@@ -23,15 +25,15 @@ from mmh_core.store.queues import (
     insert_queue,
     queue_number,
 )
-from mmh_core.store.review_records import (
-    REVIEW_VERDICTS,
-    QueueRecord,
-    ReviewItem,
-    VerdictRow,
-)
+from mmh_core.store.review_checks import checked_item, checked_queue, checked_row
+from mmh_core.store.review_records import QueueRecord, ReviewItem, VerdictRow
+from mmh_core.store.review_schema import FIGURES
 from mmh_core.store.sqlite_file import SqliteFile
-from mmh_core.store.verdict_chain import check_chain
+from mmh_core.store.verdict_chain import ChainCheck
 from mmh_core.store.verdicts import insert_verdict
+from mmh_core.untrusted import json_record, quoted, typed_value
+
+Record = TypeVar("Record")
 
 
 def import_case(file: SqliteFile, path: Path, runs: Path) -> QueueRecord:
@@ -44,81 +46,97 @@ def import_case(file: SqliteFile, path: Path, runs: Path) -> QueueRecord:
     runs behind, and a folder whose name begins with ".importing-", but no part of a queue.
     """
     with opened_case(path) as case:
-        record, rows, digests = _checked(case)
+        record = _checked(case)
         if _has(file, record.id):
             raise MMHError(
-                f"The queue {record.name!r} of {path.name} is here already: open it, or import "
-                "the case into another folder."
+                f"The queue {quoted(record.name)} of {path.name} is here already: open it, or "
+                "import the case into another folder."
             )
         with _staged_runs(case, runs) as move, file.transaction() as connection:
             insert_queue(connection, record)
-            if insert_items(connection, record.id, _items(case)) != len(digests):
+            if insert_items(connection, record.id, _items(case)) != record.items:
                 raise ValueError("an item is there twice")
             number = queue_number(connection, record.id)
-            for row in rows:
+            # Read once more, since a long log need not be kept in memory.
+            for row in _rows(case):
                 insert_verdict(connection, number, row)
             # Last before the commit: what can still fail now takes the moved files back.
             move()
+    remove_leftovers(runs)
     return get_queue(file, record.id)
 
 
 def _items(case: CaseArchive) -> Iterator[ReviewItem]:
-    """Yield the items with their thumbnails."""
+    """Yield the items with their thumbnails, each checked as soon as it is read."""
     for tree in case.trees("items.jsonl"):
-        picture = str(tree["thumbnail"])
+        picture = typed_value(tree.get("thumbnail", ""), str)
         data = b"".join(case.chunks(f"thumbnails/{picture}")) if picture else b""
-        yield _item(tree, data)
+        item = replace(_item(tree), thumbnail=data)
+        # What the store would keep in another way could never be exported again.
+        if checked_item(item).sha256() != item.sha256():
+            raise ValueError("an item holds a figure that is no number")
+        yield item
 
 
-def _checked(case: CaseArchive) -> tuple[QueueRecord, list[VerdictRow], list[str]]:
-    """Read everything once, and return queue, verdict rows and the items' digests."""
-    [tree] = case.trees("case.json")
-    if tree["format"] != CASE_FORMAT:
-        raise ValueError("it is of another version")
-    record = _record(QueueRecord, tree["queue"])
-    digests = []
-    for item in _items(case):
-        digests.append(item.sha256())
-        if len(digests) > MAX_ITEMS:
-            raise ValueError(f"it has more than {MAX_ITEMS:,} items")
-    rows = []
+def _rows(case: CaseArchive) -> Iterator[VerdictRow]:
+    """Yield the rows of the log, each checked as soon as it is read."""
     for values in case.trees("verdicts.jsonl"):
-        if values["after"] not in (None, *REVIEW_VERDICTS):
-            raise ValueError(f"{values['after']!r} is no verdict")
-        rows.append(_record(VerdictRow, {**values, "tags": tuple(values["tags"])}))
+        yield checked_row(_record(VerdictRow, values))
 
-    def digest(position: int) -> str | None:
-        return digests[position - 1] if 1 <= position <= len(digests) else None
 
-    report = check_chain(record, rows, digest, {})
+def _checked(case: CaseArchive) -> QueueRecord:
+    """Read everything once, up to the first thing that is wrong, and return the queue."""
+    [tree] = case.trees("case.json")
+    version = _version(tree.get("format"))
+    record = checked_queue(_record(QueueRecord, typed_value(tree.get("queue"), dict[str, Any])))
+    if strange := set(tree) - {"format", "queue"}:
+        raise NewerCase(f"it has a field {quoted(min(strange))}")
+    if max(record.items, 0) > MAX_ITEMS:
+        raise ValueError(f"it has more than {MAX_ITEMS:,} items")
+    digests: dict[str, None] = {}
+    for item in _items(case):
+        digest = item.sha256()
+        if digest in digests:
+            raise ValueError("an item is there twice")
+        digests[digest] = None
+        if len(digests) > record.items:
+            break
+    if record.items != len(digests):
+        raise ValueError(f"it should have {record.items} items and has {len(digests)} or more")
+    check = ChainCheck(record, tuple(digests))
+    if version == 1:  # Which had no seal of the items: they are sealed as they come.
+        record = replace(record, items_sha256=check.joints[-1])
+        record = replace(record, seal=record.computed_seal())
+        check = ChainCheck(record, check.items)
+    report = check.rows(_rows(case))
     if not report.whole:
         raise ValueError(report.message.rstrip("."))
-    if record.items != len(digests):
-        raise ValueError(f"it should have {record.items} items and has {len(digests)}")
-    return record, rows, digests
+    return record
 
 
-def _record(kind: Callable[..., Any], values: dict[str, Any]) -> Any:
-    """Return a record; JSON's values must be of the types that its fields name."""
-    names = {f.name: str(f.type) for f in fields(kind)}  # type: ignore[arg-type]
-    if set(values) != set(names):
-        raise ValueError("a record has other fields")
-    for name, value in values.items():
-        if names[name] in ("str", "int", "float") and type(value).__name__ != names[name]:
-            raise ValueError(f"a record's {name} is no {names[name]}")
-    return kind(**values)
+def _version(written: object) -> int:
+    """Return the version of a case's format; NewerCase for one that is not known yet."""
+    found = re.fullmatch(r"mmh-case-([1-9][0-9]{0,5})", str(written))
+    if found is None:
+        raise ValueError("its format is not that of a case")
+    if int(found[1]) > int(CASE_FORMAT.rsplit("-", 1)[1]):
+        raise NewerCase(f"its format is {found[0]}, and this app knows {CASE_FORMAT}")
+    return int(found[1])
 
 
-def _item(tree: dict[str, Any], thumbnail: bytes) -> ReviewItem:
-    """Return the item of a line of items.jsonl."""
-    known = {name: math.nan if value is None else value for name, value in tree.items()}
-    known["seeds"] = tuple(int(seed) for seed in tree["seeds"])
-    known["tags"] = tuple(str(tag) for tag in tree["tags"])
-    known["scores"] = tuple(
-        (str(name), math.nan if value is None else float(value)) for name, value in tree["scores"]
-    )
-    item: ReviewItem = _record(ReviewItem, {**known, "thumbnail": b""})
-    return replace(item, thumbnail=thumbnail)
+def _record(kind: type[Record], values: dict[str, Any]) -> Record:
+    """Return a record; NewerCase where it has a field more than this version knows."""
+    if strange := set(values) - {entry.name for entry in fields(cast(Any, kind))}:
+        raise NewerCase(f"a {kind.__name__} has the field {quoted(min(strange))}")
+    return json_record(kind, values)
+
+
+def _item(tree: dict[str, Any]) -> ReviewItem:
+    """Return the item of a line of items.jsonl, without its thumbnail."""
+    known = {name: math.nan if name in FIGURES and v is None else v for name, v in tree.items()}
+    scores = typed_value(tree.get("scores"), list[tuple[str, float | None]])
+    known["scores"] = [(name, math.nan if value is None else value) for name, value in scores]
+    return _record(ReviewItem, {**known, "thumbnail": b""})
 
 
 def _has(file: SqliteFile, queue: str) -> bool:
@@ -174,10 +192,10 @@ def _is_here(case: CaseArchive, name: str, runs: Path) -> bool:
     if not path.exists():
         return False
     with path.open("rb") as file:
-        same = hashlib.file_digest(file, "sha256").hexdigest() == case.listed[f"runs/{name}"][1]
-    if not same:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != case.listed[f"runs/{name}"].sha256:
         raise MMHError(
-            f"The folder of runs has another file {name!r} already: import the case into another "
-            "folder; nothing was imported."
+            f"The folder of runs has another file {quoted(name)} already: import the case into "
+            "another folder; nothing was imported."
         )
     return True

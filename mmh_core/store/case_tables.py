@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
 def queue_frame(file: SqliteFile, queue: str) -> pd.DataFrame:
     """Return one row per item: what was asked, the evidence, and what each reviewer says.
 
-    Times are UTC. Tags are separated by semicolons, seeds by spaces; thumbnails are left out.
-    Errors: MMHError for an unknown queue.
+    Times are UTC. Tags are separated by semicolons, seeds by spaces; thumbnails are left out, and
+    so are items that cannot be read, which `items_page` names. Errors: MMHError for an unknown
+    queue.
     """
     import pandas as pd
 
@@ -57,11 +59,11 @@ def write_queue_parquet(file: SqliteFile, queue: str, path: Path) -> None:
 
 def _views(file: SqliteFile, queue: str) -> Iterator[ItemView]:
     start = 0
-    while page := items_page(
-        file, queue, ItemFilter(), "", offset=start, limit=MOST_ON_A_PAGE
-    ).items:
-        yield from page
-        start += len(page)
+    while (
+        page := items_page(file, queue, ItemFilter(), "", offset=start, limit=MOST_ON_A_PAGE)
+    ).places:
+        yield from page.items
+        start += len(page.places)
 
 
 def _judgements(file: SqliteFile, queue: str) -> dict[tuple[int, str], Judgement]:
@@ -72,7 +74,12 @@ def _judgements(file: SqliteFile, queue: str) -> dict[tuple[int, str], Judgement
             "WHERE queue = ?",
             (queue_number(connection, queue),),
         ).fetchall()
-    return {(row[0], row[1]): judgement_from(row[2:]) for row in rows}
+    found = {}
+    for row in rows:
+        # One that cannot be read takes no other with it; `verify` names it.
+        with suppress(ValueError):
+            found[row[0], row[1]] = judgement_from(row[2:])
+    return found
 
 
 def _item_columns(position: int, item: ReviewItem) -> dict[str, object]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sqlite3
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -33,9 +34,13 @@ _COLUMNS = ", ".join(
 )
 
 
+class DamagedItem(MMHError):
+    """An item, or what somebody judged of it, that cannot be read; the others can."""
+
+
 @dataclass(frozen=True)
 class ItemFilter:
-    """Say which items to show, and in which order.
+    """Which items to show, and in which order.
 
     An item passes with a score from `least` to `most` (one without a score only where both are
     infinite), and with one of the `causes`, `kinds` and `verdicts` (None: not judged yet) where
@@ -55,10 +60,15 @@ class ItemFilter:
 
 @dataclass(frozen=True)
 class ItemsPage:
-    """Hold some of the items found, and how many there are in all."""
+    """Some of the items found, how many there are in all, and which of them cannot be read.
+
+    `places` are the positions asked for, those of damaged items among them.
+    """
 
     items: tuple[ItemView, ...]
     total: int
+    places: tuple[int, ...] = ()
+    damaged: tuple[int, ...] = ()
 
 
 def items_page(
@@ -72,7 +82,8 @@ def items_page(
 ) -> ItemsPage:
     """Return a page of what a filter finds, with this reviewer's judgements.
 
-    Errors: MMHError for an unknown queue, ValueError for a page of another size than 1 to 500.
+    Damaged items are named and left out. Errors: MMHError for an unknown queue, ValueError for a
+    page of another size than 1 to 500.
     """
     if not 1 <= limit <= MOST_ON_A_PAGE or offset < 0:
         raise ValueError(f"A page of {limit} items from {offset}: choose 1 to {MOST_ON_A_PAGE}.")
@@ -80,8 +91,14 @@ def items_page(
         # Only places first, in one pass that also counts: what is shown is read for them alone.
         places = _places(connection, queue, chosen, reviewer)
         values = {"queue": queue_number(connection, queue), "reviewer": reviewer}
-        views = [_view(connection, values, place) for place in places[offset : offset + limit]]
-    return ItemsPage(tuple(views), len(places))
+        asked = tuple(places[offset : offset + limit])
+        views, damaged = [], []
+        for place in asked:
+            try:
+                views.append(_view(connection, values, place))
+            except DamagedItem:
+                damaged.append(place)
+    return ItemsPage(tuple(views), len(places), asked, tuple(damaged))
 
 
 def item_places(file: SqliteFile, queue: str, chosen: ItemFilter, reviewer: str) -> list[int]:
@@ -113,18 +130,23 @@ def next_item(
             marks = ", ".join(f":start{i}" for i in range(len(start)))
             past = f"AND ({', '.join(order)}) > ({marks})"
         for further in dict.fromkeys((past, "")):
-            row = connection.execute(
+            rows = connection.execute(
                 f"SELECT items.position FROM {_FROM} WHERE {condition} {further} "
-                f"ORDER BY {', '.join(order)} LIMIT 1",
+                f"ORDER BY {', '.join(order)} LIMIT 1000",
                 values,
-            ).fetchone()
-            if row is not None:
-                return _view(connection, values, row[0])
+            ).fetchall()
+            # One that cannot be read must not stand in the way of those that can.
+            for (place,) in rows:
+                with suppress(DamagedItem):
+                    return _view(connection, values, place)
     return None
 
 
 def get_item(file: SqliteFile, queue: str, position: int, reviewer: str) -> ItemView:
-    """Return one item with this reviewer's judgement. Raises MMHError if there is none."""
+    """Return one item with this reviewer's judgement.
+
+    Errors: MMHError if there is none, and DamagedItem, an MMHError, if it cannot be read.
+    """
     with file.connection("ro") as connection:
         values = {"queue": queue_number(connection, queue), "reviewer": reviewer}
         return _view(connection, values, position)
@@ -140,7 +162,7 @@ def filter_choices(file: SqliteFile, queue: str) -> tuple[tuple[str, ...], tuple
             ).fetchall()
             for column in ("cause", "kind")
         ]
-    causes, kinds = (tuple(value for (value,) in rows) for rows in found)
+    causes, kinds = (tuple(v for (v,) in rows if isinstance(v, str)) for rows in found)
     return causes, kinds
 
 
@@ -165,8 +187,14 @@ def _view(connection: sqlite3.Connection, values: dict[str, Any], position: int)
     if row is None:
         raise MMHError(f"The queue has no item {position}: choose one from its list.")
     width = len(ITEM_COLUMNS)
-    item = item_from(row[1 : width + 1], row[width + 1])
-    return ItemView(row[0], item, judgement_from(row[width + 2 :]))
+    try:
+        item = item_from(row[1 : width + 1], row[width + 1])
+        return ItemView(row[0], item, judgement_from(row[width + 2 :]))
+    except ValueError as error:
+        raise DamagedItem(
+            f"Item {position} is damaged ({error}) and left out: restore the file of queues from "
+            "a backup, or import the case anew."
+        ) from error
 
 
 def _condition(chosen: ItemFilter, reviewer: str) -> tuple[str, dict[str, Any]]:

@@ -1,51 +1,63 @@
-"""Keep queues of prompts to judge: make them, fill them, and say how far their review is."""
+"""Queues of prompts to judge: make them, fill them, remove them, say how far their review is."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 import sqlite3
 import time
-import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 from uuid import uuid4
 
 from mmh_core.records import MMHError
+from mmh_core.store.review_checks import checked_item, checked_queue
 from mmh_core.store.review_records import (
-    MAX_NAME,
-    MAX_TEXT,
-    MAX_THUMBNAIL,
     REVIEW_VERDICTS,
-    RUN_NAME,
     QueueRecord,
     ReviewItem,
     ReviewVerdict,
+    joined_sha256,
 )
 from mmh_core.store.review_schema import (
     ITEM_COLUMNS,
     QUEUE_SELECT,
+    VERDICTS_REMAIN,
     item_values,
     queue_from,
+    seal_queue,
 )
 from mmh_core.store.sqlite_file import SqliteFile
+from mmh_core.untrusted import parse_json, quoted
 
 MAX_ITEMS = 100_000
-MAX_LIST = 256  # tags, scores or seeds of an item
+
+
+@dataclass(frozen=True)
+class DamagedQueue:
+    """A queue whose record cannot be read: its id as far as that is a text, and why."""
+
+    id: str
+    reason: str
 
 
 @dataclass(frozen=True)
 class QueueProgress:
-    """Hold how many of `items` a reviewer gave each verdict."""
+    """How many of `items` a reviewer gave each verdict."""
 
     items: int
     counts: Mapping[ReviewVerdict, int]
 
     @property
     def judged(self) -> int:
-        """Return how many items have a verdict."""
-        return sum(self.counts.values())
+        """Return how many items have a verdict; to skip one is not to judge it."""
+        return sum(count for name, count in self.counts.items() if name != "skip")
+
+    @property
+    def skipped(self) -> int:
+        """Return how many items were left aside."""
+        return self.counts.get("skip", 0)
 
 
 def create_queue(
@@ -65,7 +77,7 @@ def create_queue(
     kept = json.dumps(dict(settings or {}), sort_keys=True, ensure_ascii=False)
     queue = QueueRecord(
         uuid4().hex,
-        checked_text(name, "name of the queue", MAX_NAME),
+        name.strip(),
         model,
         model_sha256,
         kept,
@@ -74,10 +86,12 @@ def create_queue(
         0,
         "",
     )
+    queue = checked_queue(replace(queue, head=queue.origin()))
     with file.transaction() as connection:
-        insert_queue(connection, replace(queue, head=queue.origin()))
-        count = insert_items(connection, queue.id, items)
-    return replace(queue, items=count, head=queue.origin())
+        insert_queue(connection, queue)
+        insert_items(connection, queue.id, items)
+        found = connection.execute(f"{QUEUE_SELECT} WHERE id = ?", (queue.id,)).fetchone()
+    return queue_from(found)
 
 
 def add_items(file: SqliteFile, queue: str, items: Iterable[ReviewItem]) -> int:
@@ -92,19 +106,74 @@ def add_items(file: SqliteFile, queue: str, items: Iterable[ReviewItem]) -> int:
 
 
 def list_queues(file: SqliteFile) -> list[QueueRecord]:
-    """Return all queues, newest first."""
+    """Return all queues that can be read, newest first; `damaged_queues` has the others."""
+    return [one for one in _all_queues(file) if isinstance(one, QueueRecord)]
+
+
+def damaged_queues(file: SqliteFile) -> list[DamagedQueue]:
+    """Return the queues whose record cannot be read, newest first."""
+    return [one for one in _all_queues(file) if isinstance(one, DamagedQueue)]
+
+
+def _all_queues(file: SqliteFile) -> list[QueueRecord | DamagedQueue]:
     with file.connection("ro") as connection:
         rows = connection.execute(f"{QUEUE_SELECT} ORDER BY number DESC").fetchall()
-    return [queue_from(row) for row in rows]
+    return [_queue_or_damaged(row) for row in rows]
+
+
+def _queue_or_damaged(row: tuple[Any, ...]) -> QueueRecord | DamagedQueue:
+    try:
+        return queue_from(row)
+    except ValueError as error:
+        return DamagedQueue(row[0] if isinstance(row[0], str) else "", str(error))
 
 
 def get_queue(file: SqliteFile, queue: str) -> QueueRecord:
     """Return one queue. Raises MMHError if there is none, since ids come from links too."""
     with file.connection("ro") as connection:
-        row = connection.execute(f"{QUEUE_SELECT} WHERE id = ?", (queue,)).fetchone()
+        return read_queue(connection, queue)
+
+
+def read_queue(connection: sqlite3.Connection, queue: str) -> QueueRecord:
+    """Return one queue, as `get_queue` does, inside a transaction."""
+    row = connection.execute(f"{QUEUE_SELECT} WHERE id = ?", (queue,)).fetchone()
     if row is None:
         raise MMHError(unknown_queue(queue))
-    return queue_from(row)
+    found = _queue_or_damaged(row)
+    if isinstance(found, DamagedQueue):
+        raise MMHError(
+            f"The record of the queue {quoted(queue, 40)} is damaged ({found.reason}): import its "
+            "case anew into another data folder, or remove it by ./mmh review remove."
+        )
+    return found
+
+
+def queue_settings(queue: QueueRecord) -> dict[str, Any]:
+    """Return how the items of a queue were drawn and scored, {} where that cannot be read."""
+    try:
+        found = parse_json(queue.settings)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def remove_queue(file: SqliteFile, queue: str) -> None:
+    """Remove a queue with its items, verdicts and log, whole or not at all.
+
+    Files of runs stay. Errors: MMHError for an unknown queue.
+    """
+    with file.transaction() as connection:
+        number = queue_number(connection, queue)
+        # The log refuses to lose single rows; a whole queue goes with the order of a person.
+        connection.execute("DROP TRIGGER IF EXISTS verdicts_remain")
+        for table in ("judgements", "verdicts", "items"):
+            connection.execute(f"DELETE FROM {table} WHERE queue = ?", (number,))
+        connection.execute("DELETE FROM queues WHERE number = ?", (number,))
+        connection.execute(
+            "DELETE FROM thumbnails WHERE sha256 NOT IN "
+            "(SELECT thumbnail FROM items WHERE thumbnail IS NOT NULL)"
+        )
+        connection.execute(VERDICTS_REMAIN)
 
 
 def queue_progress(file: SqliteFile, queue: str, reviewer: str) -> QueueProgress:
@@ -125,10 +194,10 @@ def queue_progress(file: SqliteFile, queue: str, reviewer: str) -> QueueProgress
 
 
 def judged_items(file: SqliteFile, queue: str) -> int:
-    """Return how many items of a queue have a verdict of anybody."""
+    """Return how many items of a queue have a verdict of anybody; to skip is none."""
     with file.connection("ro") as connection:
         (count,) = connection.execute(
-            "SELECT COUNT(DISTINCT item) FROM judgements WHERE queue = ? AND verdict IS NOT NULL",
+            "SELECT COUNT(DISTINCT item) FROM judgements WHERE queue = ? AND verdict <> 'skip'",
             (queue_number(connection, queue),),
         ).fetchone()
     return int(count)
@@ -141,7 +210,7 @@ def reviewers(file: SqliteFile, queue: str) -> list[str]:
             "SELECT DISTINCT reviewer FROM judgements WHERE queue = ? ORDER BY reviewer",
             (queue_number(connection, queue),),
         ).fetchall()
-    return [name for (name,) in rows]
+    return [name for (name,) in rows if isinstance(name, str)]
 
 
 def queue_number(connection: sqlite3.Connection, queue: str) -> int:
@@ -154,11 +223,14 @@ def queue_number(connection: sqlite3.Connection, queue: str) -> int:
 
 def unknown_queue(queue: str) -> str:
     """Return the sentence on a queue that is not there."""
-    return f"There is no queue {queue[:40]!r} here: choose one from the list, or import its case."
+    return (
+        f"There is no queue {quoted(queue, 40)} here: choose one from the list, or import its "
+        "case."
+    )
 
 
 def insert_queue(connection: sqlite3.Connection, queue: QueueRecord) -> None:
-    """Insert a queue as it is."""
+    """Insert a queue as it is, still without items."""
     connection.execute(
         "INSERT INTO queues (id, name, model, model_sha256, settings, created, rows, head) "
         "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -172,8 +244,10 @@ def insert_queue(connection: sqlite3.Connection, queue: QueueRecord) -> None:
 def insert_items(connection: sqlite3.Connection, queue: str, items: Iterable[ReviewItem]) -> int:
     """Insert items after those of the queue, inside a transaction; return how many were new."""
     number = queue_number(connection, queue)
-    (first,) = connection.execute(
-        "SELECT COUNT(*) FROM items WHERE queue = ?", (number,)
+    first, joint = connection.execute(
+        "SELECT (SELECT COUNT(*) FROM items WHERE queue = number), items_sha256 FROM queues "
+        "WHERE number = ?",
+        (number,),
     ).fetchone()
     names = ("queue", "position", "sha256", *ITEM_COLUMNS, "thumbnail")
     insert = (
@@ -181,72 +255,20 @@ def insert_items(connection: sqlite3.Connection, queue: str, items: Iterable[Rev
         "ON CONFLICT (queue, sha256) DO NOTHING"
     )
     count = int(first)
-    for item in map(_checked, items):
+    for item in map(checked_item, items):
         picture = hashlib.sha256(item.thumbnail).hexdigest() if item.thumbnail else None
         if picture is not None:
             connection.execute(
                 "INSERT OR IGNORE INTO thumbnails VALUES (?, ?)", (picture, item.thumbnail)
             )
-        values = (number, count + 1, item.sha256(), *item_values(item), picture)
-        count += connection.execute(insert, values).rowcount
+        sha256 = item.sha256()
+        values = (number, count + 1, sha256, *item_values(item), picture)
+        if connection.execute(insert, values).rowcount:
+            count, joint = count + 1, joined_sha256(joint, sha256)
         if count > MAX_ITEMS:
             raise MMHError(
                 f"A queue holds {MAX_ITEMS:,} items at most: raise the threshold, or make several."
             )
+    connection.execute("UPDATE queues SET items_sha256 = ? WHERE number = ?", (joint, number))
+    seal_queue(connection, number)
     return count - int(first)
-
-
-def checked_text(text: str, name: str, most: int, *, empty: bool = False) -> str:
-    """Return the text without outer white space. Raises MMHError for what cannot be kept."""
-    text = text.strip()
-    if not text and not empty:
-        raise MMHError(f"The {name} is empty: write one.")
-    if len(text) > most:
-        raise MMHError(f"The {name} is longer than {most:,} characters: shorten it.")
-    for letter in text:
-        if letter not in "\t\n\r" and unicodedata.category(letter) in ("Cc", "Cs"):
-            raise MMHError(
-                f"The {name} holds the control character U+{ord(letter):04X}: remove it."
-            )
-    return text
-
-
-def checked_tags(tags: Iterable[str]) -> tuple[str, ...]:
-    """Return the tags without repetitions. Raises MMHError for one that cannot be kept."""
-    kept = tuple(dict.fromkeys(checked_text(tag, "tag", MAX_NAME) for tag in tags))
-    if len(kept) > MAX_LIST:
-        raise MMHError(f"There are {len(kept)} tags: keep {MAX_LIST} at most.")
-    return kept
-
-
-def _checked(item: ReviewItem) -> ReviewItem:
-    """Return the item with infinite figures as unknown ones; refuse what is too long."""
-    for name, most in (("prompt", MAX_TEXT), ("label", MAX_TEXT), ("name", MAX_TEXT)):
-        checked_text(getattr(item, name), name, most, empty=name != "prompt")
-    for name in ("cause", "kind"):
-        checked_text(getattr(item, name), name, MAX_NAME, empty=True)
-    if item.run and not RUN_NAME.fullmatch(item.run):
-        raise MMHError(
-            f"{item.run[:40]!r} is no name of a run's file: use letters, digits, dots and dashes."
-        )
-    checked_tags(item.tags)
-    if len(item.thumbnail) > MAX_THUMBNAIL:
-        raise MMHError(
-            f"A thumbnail has {len(item.thumbnail):,} bytes: make it smaller than "
-            f"{MAX_THUMBNAIL:,}."
-        )
-    if len(item.scores) > MAX_LIST or len(item.seeds) > MAX_LIST:
-        raise ValueError(f"An item has more than {MAX_LIST} scores or seeds.")
-    return replace(
-        item,
-        score=_finite(item.score),
-        lid=_finite(item.lid),
-        lid_percentile=_finite(item.lid_percentile),
-        similarity=_finite(item.similarity),
-        scores=tuple((name, _finite(value)) for name, value in item.scores),
-    )
-
-
-def _finite(value: float) -> float:
-    """Return the value as SQLite gives it back: a float, without infinities and minus zero."""
-    return float(value) + 0.0 if math.isfinite(value) else math.nan

@@ -16,6 +16,8 @@ Action = Literal["verdict", "notes", "undo"]
 MAX_TEXT = 10_000  # characters of a prompt or of notes
 MAX_NAME = 200  # characters of a name or a tag
 MAX_THUMBNAIL = 2**17  # bytes
+#: Seconds since 1970 up to the year 9999, past which no calendar writes them.
+MAX_TIME = 253_402_300_799.0
 #: What a file of a run may be called: no path, nothing hidden.
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
@@ -82,10 +84,13 @@ class ItemView:
 
 @dataclass(frozen=True)
 class QueueRecord:
-    """Hold what is known of a queue; `rows` counts its verdict rows and `head` seals them.
+    """What is known of a queue: `rows` counts its verdict rows, `items` its items.
 
-    `head` is the digest of the last row, and of the queue itself before the first. Whoever keeps
-    it elsewhere can prove later that no row up to it was changed, not even all at once.
+    `head` is the digest of the last row, and of the queue itself before the first. `items_sha256`
+    is the joint digest of the items in their order, "" without any (`joined_sha256`). `seal`
+    covers number, rows, head, items and their joint digest. It proves nothing by itself, since
+    whoever may write to the file can compute all of it anew; whoever keeps it elsewhere can tell
+    later whether the rows and items up to it are the same.
     """
 
     id: str
@@ -97,20 +102,28 @@ class QueueRecord:
     items: int
     rows: int
     head: str
+    items_sha256: str = ""
+    seal: str = ""
 
     def origin(self) -> str:
         """Return the digest on which the first verdict row builds."""
         settled = (self.id, self.name, self.model, self.model_sha256, self.settings, self.created)
         return digest_of(settled)
 
+    def computed_seal(self) -> str:
+        """Return the seal that the queue must have."""
+        return seal_of(self.id, self.rows, self.head, self.items, self.items_sha256)
+
 
 @dataclass(frozen=True)
 class VerdictRow:
-    """Hold one row of the verdict log, which is only ever added to.
+    """One row of the verdict log, which the program only ever adds to.
 
     `number` counts from 1 in the queue, `item` is the position judged. A verdict changes `before`
     into `after`; an undo does so for the row `undoes` (0 otherwise); `notes` and `tags` are those
-    after the row. `sha256` covers everything above it, with `previous`, that of the row before.
+    after the row. `items` and `items_sha256` are the number and the joint digest of the queue's
+    items at that time (0 and "" in rows of older versions, which did not keep them). `sha256`
+    covers everything else, with `previous`, that of the row before.
     """
 
     number: int
@@ -128,10 +141,23 @@ class VerdictRow:
     code_version: str
     previous: str
     sha256: str = ""
+    items: int = 0
+    items_sha256: str = ""
 
     def computed_sha256(self) -> str:
         """Return the digest that the row must have."""
-        return digest_of([getattr(self, f.name) for f in fields(self) if f.name != "sha256"])
+        left_out = {"sha256"} if self.items_sha256 else {"sha256", "items", "items_sha256"}
+        return digest_of([getattr(self, f.name) for f in fields(self) if f.name not in left_out])
+
+
+def seal_of(queue: str, rows: int, head: str, items: int, items_sha256: str) -> str:
+    """Return the seal of a queue with so many rows and items."""
+    return digest_of(["seal", queue, rows, head, items, items_sha256])
+
+
+def joined_sha256(before: str, item: str) -> str:
+    """Return the joint digest of the items after one more, from that before ("" for none)."""
+    return hashlib.sha256(f"{before} {item}".encode()).hexdigest()
 
 
 def digest_of(value: object) -> str:

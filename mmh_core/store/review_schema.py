@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import json
 import math
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from mmh_core.store.review_records import Judgement, QueueRecord, ReviewItem, VerdictRow
+from mmh_core.store.review_records import (
+    MAX_TIME,
+    Judgement,
+    QueueRecord,
+    ReviewItem,
+    VerdictRow,
+    joined_sha256,
+    seal_of,
+)
 from mmh_core.store.sqlite_file import SqliteFile
+from mmh_core.untrusted import json_record, parse_json, typed_value
 
-_VERSION = 1
+_VERSION = 2
 # Pictures apart from the items, so that a search reads only what it compares.
 _SCHEMA = """
 CREATE TABLE queues (
@@ -22,7 +35,9 @@ CREATE TABLE queues (
     settings TEXT NOT NULL,
     created REAL NOT NULL,
     rows INTEGER NOT NULL,
-    head TEXT NOT NULL
+    head TEXT NOT NULL,
+    items_sha256 TEXT NOT NULL DEFAULT '',
+    seal TEXT NOT NULL DEFAULT ''
 );
 CREATE TABLE thumbnails (sha256 TEXT PRIMARY KEY, data BLOB NOT NULL);
 CREATE TABLE items (
@@ -66,6 +81,8 @@ CREATE TABLE verdicts (
     code_version TEXT NOT NULL,
     previous TEXT NOT NULL,
     sha256 TEXT NOT NULL,
+    items INTEGER NOT NULL DEFAULT 0,
+    items_sha256 TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (queue, number),
     FOREIGN KEY (queue, item) REFERENCES items
 ) WITHOUT ROWID;
@@ -83,10 +100,17 @@ CREATE TABLE judgements (
 ) WITHOUT ROWID;
 CREATE TRIGGER verdicts_stay BEFORE UPDATE ON verdicts
     BEGIN SELECT RAISE(ABORT, 'verdicts are only ever added'); END;
-CREATE TRIGGER verdicts_remain BEFORE DELETE ON verdicts
-    BEGIN SELECT RAISE(ABORT, 'verdicts are only ever added'); END;
 CREATE TRIGGER items_stay BEFORE UPDATE ON items
-    BEGIN SELECT RAISE(ABORT, 'items are never changed'); END
+    BEGIN SELECT RAISE(ABORT, 'items are never changed'); END;
+"""
+#: Apart, because removing a whole queue lifts it for that moment.
+VERDICTS_REMAIN = """CREATE TRIGGER verdicts_remain BEFORE DELETE ON verdicts
+    BEGIN SELECT RAISE(ABORT, 'verdicts are only ever added'); END"""
+_TO_2 = """
+ALTER TABLE queues ADD COLUMN items_sha256 TEXT NOT NULL DEFAULT '';
+ALTER TABLE queues ADD COLUMN seal TEXT NOT NULL DEFAULT '';
+ALTER TABLE verdicts ADD COLUMN items INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE verdicts ADD COLUMN items_sha256 TEXT NOT NULL DEFAULT '';
 """
 
 ITEM_COLUMNS = (
@@ -98,21 +122,70 @@ FIGURES = ("score", "lid", "lid_percentile", "similarity")
 VERDICT_COLUMNS = (
     *("number", "item", "action", "before", "after", "notes", "tags", "undoes", "reviewer"),
     *("time", "item_sha256", "model_sha256", "code_version", "previous", "sha256"),
+    *("items", "items_sha256"),
 )
 JUDGEMENT_COLUMNS = ("verdict", "notes", "tags", "revision", "time")
 #: Columns of a queue, with the number of its items.
 QUEUE_SELECT = """
 SELECT id, name, model, model_sha256, settings, created,
-    (SELECT COUNT(*) FROM items WHERE items.queue = queues.number), rows, head
+    (SELECT COUNT(*) FROM items WHERE items.queue = queues.number), rows, head,
+    items_sha256, seal
 FROM queues
 """
 
 
 def open_queues(path: Path) -> SqliteFile:
-    """Return the review's file at `path`, made if missing. Errors: MMHError, see SqliteFile."""
-    file = SqliteFile(path.absolute(), "file of review queues", _VERSION, _SCHEMA)
+    """Return the review's file at `path`, made if missing, and brought to this version if older.
+
+    Errors: MMHError, see SqliteFile.
+    """
+    file = _named(path)
     file.prepare()
     return file
+
+
+@contextmanager
+def examined_queues(path: Path, *, writable: bool | None = None) -> Iterator[SqliteFile]:
+    """Yield the review's file for reading alone: nothing at `path` or beside it is changed.
+
+    A file of an older version is brought to this one in a temporary copy. `writable` says whether
+    the folder can be written to, which is found out by default. Errors: MMHError.
+    """
+    with _named(path).examined(writable=writable) as file:
+        yield file
+
+
+def _named(path: Path) -> SqliteFile:
+    schema = f"{_SCHEMA}{VERDICTS_REMAIN}"
+    return SqliteFile(path.absolute(), "file of review queues", _VERSION, schema, (_to_2,))
+
+
+def _to_2(connection: sqlite3.Connection) -> None:
+    """Add what seals the items of a queue; rows that are there keep their digests."""
+    for statement in _TO_2.strip().split(";\n"):
+        connection.execute(statement)
+    for (number,) in connection.execute("SELECT number FROM queues").fetchall():
+        seal_queue(connection, number, rehash=True)
+
+
+def seal_queue(connection: sqlite3.Connection, number: int, *, rehash: bool = False) -> None:
+    """Write the seal of a queue as it stands; `rehash` joins the digests of its items anew."""
+    if rehash:
+        joint = ""
+        digests = "SELECT sha256 FROM items WHERE queue = ? ORDER BY position"
+        for (item,) in connection.execute(digests, (number,)):
+            joint = joined_sha256(joint, str(item))
+        connection.execute("UPDATE queues SET items_sha256 = ? WHERE number = ?", (joint, number))
+    row = connection.execute(
+        "SELECT id, rows, head, (SELECT COUNT(*) FROM items WHERE queue = queues.number), "
+        "items_sha256 FROM queues WHERE number = ?",
+        (number,),
+    ).fetchone()
+    name, rows, head, items, joint = row
+    connection.execute(
+        "UPDATE queues SET seal = ? WHERE number = ?",
+        (seal_of(name, rows, head, items, joint), number),
+    )
 
 
 def item_values(item: ReviewItem) -> tuple[Any, ...]:
@@ -121,14 +194,17 @@ def item_values(item: ReviewItem) -> tuple[Any, ...]:
 
 
 def item_from(values: tuple[Any, ...], thumbnail: bytes | None) -> ReviewItem:
-    """Return the item with these values of ITEM_COLUMNS."""
+    """Return the item with these values of ITEM_COLUMNS; ValueError for what no item holds."""
     found = dict(zip(ITEM_COLUMNS, values, strict=True))
     for column in FIGURES:
         found[column] = math.nan if found[column] is None else found[column]
-    found["seeds"], found["tags"] = tuple(json.loads(found["seeds"])), _tags(found["tags"])
-    pairs = json.loads(found["scores"])
-    found["scores"] = tuple((k, math.nan if v is None else v) for k, v in pairs)
-    return ReviewItem(**found, thumbnail=thumbnail or b"")
+    for column in ("seeds", "tags", "scores"):
+        found[column] = parse_json(typed_value(found[column], str))
+    found["scores"] = [
+        (name, math.nan if value is None else value)
+        for name, value in typed_value(found["scores"], list[tuple[str, float | None]])
+    ]
+    return json_record(ReviewItem, {**found, "thumbnail": b"" if thumbnail is None else thumbnail})
 
 
 def verdict_values(row: VerdictRow) -> tuple[Any, ...]:
@@ -137,22 +213,38 @@ def verdict_values(row: VerdictRow) -> tuple[Any, ...]:
 
 
 def verdict_from(values: tuple[Any, ...]) -> VerdictRow:
-    """Return the row with these values of VERDICT_COLUMNS."""
+    """Return the row with these values of VERDICT_COLUMNS; ValueError for what no row holds."""
     found = dict(zip(VERDICT_COLUMNS, values, strict=True))
-    return VerdictRow(**{**found, "tags": _tags(found["tags"])})
+    row = json_record(VerdictRow, {**found, "tags": _tags(found["tags"])})
+    _check_time(row.time)
+    return row
 
 
 def judgement_from(values: tuple[Any, ...]) -> Judgement:
-    """Return the judgement with these values of JUDGEMENT_COLUMNS, all None for none."""
+    """Return the judgement with these values of JUDGEMENT_COLUMNS, all None for none.
+
+    Errors: ValueError for what no judgement holds.
+    """
     if values[3] is None:
         return Judgement()
-    verdict, notes, tags, revision, time = values
-    return Judgement(verdict, notes, _tags(tags), revision, time)
+    found = dict(zip(JUDGEMENT_COLUMNS, values, strict=True))
+    judgement = json_record(Judgement, {**found, "tags": _tags(found["tags"])})
+    _check_time(judgement.time)
+    return judgement
 
 
 def queue_from(values: tuple[Any, ...]) -> QueueRecord:
-    """Return the queue of a row of QUEUE_SELECT."""
-    return QueueRecord(*values)
+    """Return the queue of a row of QUEUE_SELECT; ValueError for what no queue holds."""
+    names = [entry.name for entry in fields(QueueRecord)]
+    queue = json_record(QueueRecord, dict(zip(names, values, strict=True)))
+    _check_time(queue.created)
+    return queue
+
+
+def _check_time(seconds: float) -> None:
+    """Refuse a time that no calendar writes."""
+    if not 0 <= seconds <= MAX_TIME:
+        raise ValueError(f"{seconds:g} is no time")
 
 
 def tags_text(tags: tuple[str, ...]) -> str:
@@ -160,8 +252,8 @@ def tags_text(tags: tuple[str, ...]) -> str:
     return json.dumps(tags, ensure_ascii=False)
 
 
-def _tags(text: str) -> tuple[str, ...]:
-    return tuple(json.loads(text))
+def _tags(text: Any) -> list[str]:
+    return list(typed_value(parse_json(typed_value(text, str)), list[str]))
 
 
 def _value(value: Any) -> Any:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 
 from mmh_core.files import alone_in
 from mmh_core.records import MMHError
+from mmh_core.untrusted import said
 
 BUSY_SECONDS = 10.0
 #: What keeps a connection safe: a commit is on the disk when it returns.
@@ -19,7 +22,10 @@ _SAFE = "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA recursive_t
 
 @dataclass(frozen=True)
 class SqliteFile:
-    """Name an SQLite file, what it is to a person ("job list") and the schema it must have.
+    """An SQLite file, what it is to a person ("job list") and the schema it must have.
+
+    `steps` bring a file of an older schema to this one: the first from 1 to 2, and so on. One that
+    is `frozen` is read as it lies, without a lock: nobody may be writing to it.
 
     Each use opens its own connection, so any thread and several processes of one machine may use
     one file (WAL mode, full sync, 10 s of patience with other writers); WAL does not work on
@@ -31,21 +37,61 @@ class SqliteFile:
     noun: str
     version: int
     schema: str
+    steps: tuple[Callable[[sqlite3.Connection], None], ...] = ()
+    frozen: bool = False
 
     def prepare(self) -> None:
-        """Make the file with its folder if missing, and check that it is one of ours."""
+        """Make the file with its folder if missing, bring an older one to this schema.
+
+        Before it is changed, an older file is copied beside itself, with its version in the name.
+        """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise MMHError(
                 f"The folder {self.path.parent} of the {self.noun} cannot be made "
-                f"({error.strerror}): choose another folder."
+                f"({said(error)}): choose another folder."
             ) from error
         # SQLite does not wait for a file that another process is just switching to WAL.
         with alone_in(self.path.parent):
             # Looked at read-only first: switching would already change a file that is not ours.
-            if not self.path.exists() or self._found_version() == 0:
+            found = self._found_version() if self.path.exists() else 0
+            if found == 0:
                 self._create()
+            elif found < self.version:
+                self._copy_to(self.path.with_name(f"{self.path.name}.version-{found}"))
+                self._upgrade(found)
+
+    @contextmanager
+    def examined(self, *, writable: bool | None = None) -> Iterator[SqliteFile]:
+        """Yield this file for reading alone: it is not changed, and nothing is made beside it.
+
+        Only where a log of changes waits beside it may SQLite write an index of that log.
+        `writable` says whether the folder can be written to; found out by default. One of an older
+        schema is brought to this one in a temporary copy. Errors: MMHError.
+        """
+        if not self.path.is_file():
+            raise MMHError(f"There is no {self.noun} {self.path}: name the folder that has it.")
+        if writable is None:
+            writable = os.access(self.path.parent, os.W_OK)
+        log = self.path.with_name(f"{self.path.name}-wal")
+        waiting = log.is_file() and log.stat().st_size > 0
+        if waiting and not writable and not log.with_name(f"{self.path.name}-shm").is_file():
+            raise MMHError(
+                f"{self.path} has changes that still lie in {log.name} beside it, and its folder "
+                "cannot be written to: copy both to another folder and name that one."
+            )
+        # Without a log nobody has the file open, and nothing need be made beside it to read it.
+        file = replace(self, frozen=not waiting)
+        found = file._found_version()
+        if found == self.version:
+            yield file
+            return
+        with TemporaryDirectory() as folder:
+            copy = replace(self, path=Path(folder) / self.path.name, frozen=False)
+            file._copy_to(copy.path)
+            copy._upgrade(found)
+            yield copy
 
     def check_pages(self) -> None:
         """Raise MMHError where SQLite finds the file damaged; reads all of it."""
@@ -57,7 +103,9 @@ class SqliteFile:
     @contextmanager
     def connection(self, mode: Literal["ro", "rw", "rwc"] = "rw") -> Iterator[sqlite3.Connection]:
         """Yield a connection that commits each statement; turn SQLite's errors into MMHError."""
-        address = f"{self.path.as_uri()}?mode={mode}"
+        if self.frozen and mode != "ro":
+            raise MMHError(f"{self.path} was opened to be read: nothing was changed.")
+        address = f"{self.path.as_uri()}?mode={mode}{'&immutable=1' * self.frozen}"
         try:
             with closing(
                 sqlite3.connect(address, timeout=BUSY_SECONDS, isolation_level=None, uri=True)
@@ -93,6 +141,27 @@ class SqliteFile:
             raise MMHError(f"{self.path} belongs to another program: choose another folder.")
         return int(version)
 
+    def _copy_to(self, path: Path) -> None:
+        """Write the whole file, with what still waits in its log, to another path."""
+        with self.connection("ro") as connection:
+            target = sqlite3.connect(path, isolation_level=None)
+            with closing(target):
+                connection.backup(target)
+
+    def _upgrade(self, found: int) -> None:
+        """Bring a file of an older schema to this one, whole or not at all."""
+        if len(self.steps) < self.version - 1:
+            raise MMHError(
+                f"{self.path} is a {self.noun} of an older version of this app (schema {found}), "
+                "which this one cannot read any more: choose another folder."
+            )
+        with self.transaction() as connection:
+            # Another process may have done it between the look and the lock.
+            (now,) = connection.execute("PRAGMA user_version").fetchone()
+            for step in self.steps[now - 1 :]:
+                step(connection)
+            connection.execute(f"PRAGMA user_version = {self.version}")
+
     def _create(self) -> None:
         """Turn an empty or missing file into one of ours."""
         with self.connection("rwc") as connection:
@@ -115,6 +184,6 @@ class SqliteFile:
         if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return f"{self.path} is in use by another process: wait a moment and try again."
         return (
-            f"{self.path} cannot be used ({error}): check that it exists, that this user may "
-            "write to it and that the disk is not full."
+            f"{self.path} cannot be used ({said(error)}): check that it exists, that this user "
+            "may write to it and that the disk is not full."
         )

@@ -1,15 +1,18 @@
-"""Record verdicts in a log that is only ever added to, take them back, and verify the log."""
+"""Record verdicts in a log that this program only ever adds to, and take them back."""
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 from mmh_core.records import MMHError
 from mmh_core.store.code_version import code_version
-from mmh_core.store.queues import checked_tags, checked_text, queue_number
+from mmh_core.store.queues import queue_number, read_queue
+from mmh_core.store.review_checks import checked_tags, checked_text
 from mmh_core.store.review_records import (
     MAX_NAME,
     MAX_TEXT,
@@ -20,26 +23,26 @@ from mmh_core.store.review_records import (
 )
 from mmh_core.store.review_schema import (
     JUDGEMENT_COLUMNS,
-    QUEUE_SELECT,
     VERDICT_COLUMNS,
     judgement_from,
-    queue_from,
+    seal_queue,
     tags_text,
     verdict_from,
     verdict_values,
 )
 from mmh_core.store.sqlite_file import SqliteFile
+from mmh_core.untrusted import quoted
 
 _SELECT = f"SELECT {', '.join(VERDICT_COLUMNS)} FROM verdicts"
 
 
 class JudgedMeanwhile(MMHError):
-    """Say that another window judged the item first; nothing was changed."""
+    """What stands was recorded since the person looked, elsewhere; nothing was changed."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Name an item of a queue, who judges it, and the `revision` of the judgement they saw."""
+    """An item of a queue, who judges it, and the `revision` of the judgement they saw."""
 
     queue: str
     item: int
@@ -86,7 +89,7 @@ def undo(file: SqliteFile, queue: str, reviewer: str) -> VerdictRow | None:
         ).fetchone()
         if found is None:
             return None
-        last = verdict_from(found)
+        last = _row(found)
         now = _judgement(connection, number, last.item, reviewer)
         place = Place(queue, last.item, reviewer, now.revision)
         row = _next_row(connection, place)
@@ -108,7 +111,17 @@ def _rows(connection: sqlite3.Connection, number: int, item: int | None) -> Iter
     chosen = "" if item is None else "AND item = ?"
     values = (number,) if item is None else (number, item)
     for row in connection.execute(f"{_SELECT} WHERE queue = ? {chosen} ORDER BY number", values):
-        yield verdict_from(row)
+        yield _row(row)
+
+
+def _row(values: tuple[Any, ...]) -> VerdictRow:
+    try:
+        return verdict_from(values)
+    except ValueError as error:
+        raise MMHError(
+            f"Row {quoted(values[0], 20)} of the log is damaged ({error}): verify the log, and "
+            "restore the file of queues from a backup."
+        ) from error
 
 
 def _judgement(connection: sqlite3.Connection, number: int, item: int, reviewer: str) -> Judgement:
@@ -117,16 +130,21 @@ def _judgement(connection: sqlite3.Connection, number: int, item: int, reviewer:
         "WHERE queue = ? AND item = ? AND reviewer = ?",
         (number, item, reviewer),
     ).fetchone()
-    return Judgement() if row is None else judgement_from(row)
+    try:
+        return Judgement() if row is None else judgement_from(row)
+    except ValueError as error:
+        raise MMHError(
+            f"The judgement of item {item} by {quoted(reviewer)} is damaged ({error}): restore "
+            "the file of queues from a backup."
+        ) from error
 
 
 def _next_row(connection: sqlite3.Connection, place: Place) -> VerdictRow:
     """Return a row that changes nothing yet; refuse a judgement that is not what was seen."""
-    checked_text(place.reviewer, "name of the reviewer", MAX_NAME)
+    if checked_text(place.reviewer, "name of the reviewer", MAX_NAME) != place.reviewer:
+        raise MMHError("The name of the reviewer has white space around it: write it without.")
     number = queue_number(connection, place.queue)
-    queue = queue_from(
-        connection.execute(f"{QUEUE_SELECT} WHERE number = ?", (number,)).fetchone()
-    )
+    queue = read_queue(connection, place.queue)
     item = connection.execute(
         "SELECT sha256, model_sha256 FROM items WHERE queue = ? AND position = ?",
         (number, place.item),
@@ -136,16 +154,19 @@ def _next_row(connection: sqlite3.Connection, place: Place) -> VerdictRow:
     now = _judgement(connection, number, place.item, place.reviewer)
     if now.revision != place.revision:
         said = f"as {now.verdict!r}" if now.verdict else "and not judged"
-        clock = time.strftime("%H:%M", time.gmtime(now.time))
-        raise JudgedMeanwhile(
-            f"Item {place.item} was changed in another window at {clock} UTC and stands {said} "
-            "now; your entry was not recorded: look at the item again, then repeat it if it "
-            "still holds."
+        clock = (
+            "" if math.isnan(now.time) else time.strftime(" at %H:%M UTC", time.gmtime(now.time))
         )
-    return VerdictRow(
+        raise JudgedMeanwhile(
+            f"Item {place.item} was changed under the name {quoted(place.reviewer)}{clock}, "
+            f"after you had opened it, and stands {said} now; your entry was not recorded: look "
+            "at the item again, then repeat it if it still holds."
+        )
+    row = VerdictRow(
         *(queue.rows + 1, place.item, "verdict", now.verdict, now.verdict, now.notes, now.tags),
         *(0, place.reviewer, time.time(), *item, code_version(), queue.head),
     )
+    return replace(row, items=queue.items, items_sha256=queue.items_sha256)
 
 
 def _append(connection: sqlite3.Connection, place: Place, row: VerdictRow) -> VerdictRow:
@@ -156,6 +177,7 @@ def _append(connection: sqlite3.Connection, place: Place, row: VerdictRow) -> Ve
     connection.execute(
         "UPDATE queues SET rows = ?, head = ? WHERE number = ?", (row.number, row.sha256, number)
     )
+    seal_queue(connection, number)
     return row
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+import random
 import shutil
 import sqlite3
+import time
+import tracemalloc
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +29,7 @@ from mmh_core.store.case_files import CaseExport, export_case
 from mmh_core.store.case_import import import_case
 from mmh_core.store.case_tables import queue_csv, queue_frame, write_queue_parquet
 from mmh_core.store.item_search import ItemFilter, items_page
-from mmh_core.store.queues import create_queue, get_queue, list_queues
+from mmh_core.store.queues import create_queue, get_queue, list_queues, remove_queue
 from mmh_core.store.review_records import ReviewItem
 from mmh_core.store.review_schema import open_queues
 from mmh_core.store.sqlite_file import SqliteFile
@@ -163,13 +166,56 @@ HOSTILE: list[tuple[str, Any]] = [
     ("does not match its digest", lambda e: {**e, "runs/run-1.safetensors": b""}),
     ("item 1, which it judges, was changed", lambda e: edited(e, "items.jsonl", 0, score=0.2)),
     ("content does not match", lambda e: edited(e, "verdicts.jsonl", 0, after="skip")),
-    ("'ok' is no verdict", lambda e: edited(e, "verdicts.jsonl", 0, after="ok")),
-    ("reviewer is no str", lambda e: edited(e, "verdicts.jsonl", 0, reviewer=["x"])),
-    ("has other fields", lambda e: edited(e, "verdicts.jsonl", 0, more=1)),
-    ("has other fields", lambda e: edited(e, "items.jsonl", 2, more=1)),
-    ("too large to convert", lambda e: edited(e, "items.jsonl", 2, nearest=2**70)),
-    ("another version", lambda e: edited(e, "case.json", 0, format="mmh-case-9")),
+    ("'ok', none of its choices", lambda e: edited(e, "verdicts.jsonl", 0, after="ok")),
+    ("reviewer is a list, not str", lambda e: edited(e, "verdicts.jsonl", 0, reviewer=["x"])),
+    ("past 64 bits", lambda e: edited(e, "items.jsonl", 2, nearest=2**70)),
+    ("more than 64 bits", lambda e: edited(e, "items.jsonl", 2, nearest=2**63)),
     ("Row 1 is not as it was", lambda e: edited(e, "case.json", 0, queue=queue_of(e, name="x"))),
+    ("no JSON object", lambda e: edited(e, "case.json", 0, queue=queue_of(e, settings="[1]"))),
+    ("no JSON", lambda e: edited(e, "case.json", 0, queue=queue_of(e, settings="x"))),
+    ("NaN", lambda e: edited(e, "case.json", 0, queue=queue_of(e, settings='{"a": NaN}'))),
+    ("settings are longer", lambda e: edited(e, "case.json", 0, queue=queue_of(e, settings=LONG))),
+    ("is no time", lambda e: edited(e, "case.json", 0, queue=queue_of(e, created=1e300))),
+    ("is no time", lambda e: edited(e, "case.json", 0, queue=queue_of(e, created=-1.0))),
+    ("longer than 200", lambda e: edited(e, "case.json", 0, queue=queue_of(e, name=LONG))),
+    ("U+001B", lambda e: edited(e, "case.json", 0, queue=queue_of(e, name="a\x1b[2J"))),
+    ("white space", lambda e: edited(e, "case.json", 0, queue=queue_of(e, name=" a"))),
+    ("is no id", lambda e: edited(e, "case.json", 0, queue=queue_of(e, id="../x"))),
+    ("a digest", lambda e: edited(e, "case.json", 0, queue=queue_of(e, head="x"))),
+    ("sealed with", lambda e: edited(e, "case.json", 0, queue=queue_of(e, seal="0" * 64))),
+    ("negative", lambda e: edited(e, "case.json", 0, queue=queue_of(e, rows=-1))),
+    ("no object", lambda e: listed({**e, "case.json": b'{"format": "mmh-case-2"}\n'})),
+    ("no object", lambda e: edited(e, "case.json", 0, queue=[])),
+    ("its format is not", lambda e: edited(e, "case.json", 0, format="other")),
+    ("its format is not", lambda e: edited(e, "case.json", 0, format={"a": 1})),
+    ("past all floats", lambda e: replaced(e, "items.jsonl", b'"score": 0.1', b'"score": 1e999')),
+    ("it holds Infinity", lambda e: replaced(e, "items.jsonl", b"0.1", b"Infinity")),
+    ("it holds NaN", lambda e: replaced(e, "items.jsonl", b"0.1", b"NaN")),
+    ("half a character", lambda e: replaced(e, "items.jsonl", b"a fox", b"\\ud800")),
+    ("longer than 10,000", lambda e: edited(e, "items.jsonl", 1, prompt=LONG)),
+    ("longer than 200", lambda e: edited(e, "items.jsonl", 1, model=LONG)),
+    ("U+0000", lambda e: edited(e, "items.jsonl", 1, label="a\x00")),
+    ("5,000 tags", lambda e: edited(e, "items.jsonl", 1, tags=[str(i) for i in range(5000)])),
+    ("more than 256", lambda e: edited(e, "items.jsonl", 1, seeds=list(range(5000)))),
+    ("is a list, not float", lambda e: edited(e, "items.jsonl", 1, score=[1])),
+    ("is a text", lambda e: edited(e, "items.jsonl", 1, scores=[["a", "b"]])),
+    ("lacks the field", lambda e: listed({**e, "items.jsonl": b'{"scores": []}\n'})),
+    ("is an object, no list", lambda e: edited(e, "items.jsonl", 1, scores={})),
+    ("is no time", lambda e: edited(e, "verdicts.jsonl", 0, time=1e300)),
+    ("longer than 200", lambda e: edited(e, "verdicts.jsonl", 0, reviewer="n" * 200_000)),
+    ("U+0007", lambda e: edited(e, "verdicts.jsonl", 0, reviewer="a\x07b")),
+    ("white space", lambda e: edited(e, "verdicts.jsonl", 0, reviewer="ann ")),
+    ("reviewer is empty", lambda e: edited(e, "verdicts.jsonl", 0, reviewer="")),
+    ("5,000 tags", lambda e: edited(e, "verdicts.jsonl", 0, tags=[str(i) for i in range(5000)])),
+    ("tag twice", lambda e: edited(e, "verdicts.jsonl", 0, tags=["a", "a"])),
+    ("notes is longer", lambda e: edited(e, "verdicts.jsonl", 0, notes=LONG)),
+    ("64 bits", lambda e: edited(e, "verdicts.jsonl", 0, number=2**64)),
+    ("63 bits", lambda e: edited(e, "verdicts.jsonl", 0, item=2**63)),
+    ("a digest", lambda e: edited(e, "verdicts.jsonl", 0, sha256="x")),
+    ("no object", lambda e: listed({**e, "contents.json": b""}) | {"contents.json": b"[]"}),
+    ("is no object", lambda e: {**e, "contents.json": b'{"case.json": []}'}),
+    ("nested", lambda e: {**e, "contents.json": b"[" * 3000}),
+    ("too long", lambda e: {**e, "contents.json": b" " * 10_000_000}),
     ("Row 6 is missing", lambda e: edited(e, "case.json", 0, queue=queue_of(e, rows=6))),
     ("should have 4 items", lambda e: edited(e, "case.json", 0, queue=queue_of(e, items=4))),
     ("Row 5 is missing", lambda e: listed(shortened(e, "verdicts.jsonl"))),
@@ -183,6 +229,15 @@ HOSTILE: list[tuple[str, Any]] = [
     ("no case file", lambda e: listed({**e, "items.jsonl": b"[" * 500_000 + b"\n"})),
     ("no name of a run's file", lambda e: edited(e, "items.jsonl", 2, run="../x")),
 ]
+
+
+LONG = "n" * 200_000
+
+
+def replaced(entries: dict[str, bytes], name: str, old: bytes, new: bytes) -> dict[str, bytes]:
+    """Return the entries with bytes of one replaced, and the list made to match."""
+    assert old in entries[name]
+    return listed({**entries, name: entries[name].replace(old, new, 1)})
 
 
 def queue_of(entries: dict[str, bytes], **changes: Any) -> dict[str, Any]:
@@ -350,3 +405,98 @@ def test_the_table_says_what_each_reviewer_says_and_has_no_formulas(
     assert read["notes of ann"] == ["=SUM(A1)", "", ""]
     assert read["score"] == [0.1, None, None]
     assert read["sha256"] == [item.sha256() for item in ITEMS]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda e: edited(e, "case.json", 0, format="mmh-case-3"),
+        lambda e: edited(e, "case.json", 0, format="mmh-case-17"),
+        lambda e: edited(e, "case.json", 0, more=1),
+        lambda e: edited(e, "case.json", 0, queue=queue_of(e, more=1)),
+        lambda e: edited(e, "items.jsonl", 1, more=[1]),
+        lambda e: edited(e, "verdicts.jsonl", 0, more=None),
+        lambda e: listed({**e, "notes.json": b"{}"}),
+        lambda e: listed({**e, "seals.jsonl": b"{}\n"}),
+        lambda e: listed({**e, "images/a-1.png": b"x"}),
+    ],
+)
+def test_a_case_of_a_newer_version_is_called_that(
+    case: tuple[SqliteFile, str, Path, Path],
+    elsewhere: tuple[SqliteFile, Path],
+    tmp_path: Path,
+    change: Any,
+) -> None:
+    there, runs = elsewhere
+    write(tmp_path / "new.zip", change(contents(case[3])))
+    with pytest.raises(MMHError, match=r"newer version of the app \(.*\): update this app"):
+        import_case(there, tmp_path / "new.zip", runs)
+    untouched(there, runs, [])
+
+
+def test_a_case_of_version_1_is_read_and_sealed(
+    elsewhere: tuple[SqliteFile, Path], tmp_path: Path
+) -> None:
+    there, runs = elsewhere
+    file, queue = (
+        there,
+        create_queue(there, "Q", model="pocket", model_sha256="ab" * 32, items=ITEMS),
+    )
+    export_case(file, queue.id, runs, tmp_path / "new.zip")
+    entries = contents(tmp_path / "new.zip")
+    old = queue_of(entries)
+    del old["seal"], old["items_sha256"]
+    write(tmp_path / "old.zip", edited(entries, "case.json", 0, format="mmh-case-1", queue=old))
+    other = open_queues(tmp_path / "other.sqlite")
+    assert import_case(other, tmp_path / "old.zip", runs) == queue
+    assert verify(other, queue.id, kept=queue.seal).whole
+
+
+def test_a_small_zip_that_unpacks_to_much_is_refused_at_its_first_bad_row(
+    case: tuple[SqliteFile, str, Path, Path], elsewhere: tuple[SqliteFile, Path], tmp_path: Path
+) -> None:
+    there, runs = elsewhere
+    entries = contents(case[3])
+    row, item = (entries[name].splitlines(True)[-1] for name in ("verdicts.jsonl", "items.jsonl"))
+    for name, data, words in (
+        ("verdicts.jsonl", entries["verdicts.jsonl"] + row * 60_000, "row was taken out"),
+        ("verdicts.jsonl", row * 60_000, "row was taken out"),
+        ("verdicts.jsonl", b"{}\n" * 5_000_000, "lacks the field"),
+        ("items.jsonl", entries["items.jsonl"] + item * 60_000, "an item is there twice"),
+        ("items.jsonl", b"{}\n" * 5_000_000, "lacks|no list"),
+    ):
+        write(tmp_path / "bomb.zip", listed({**entries, name: data}))
+        tracemalloc.start()
+        started = time.process_time()
+        with pytest.raises(MMHError, match=words):
+            import_case(there, tmp_path / "bomb.zip", runs)
+        seconds, (_, peak) = time.process_time() - started, tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        # Some chunks of a mebibyte, whatever the rest unpacks to.
+        assert seconds < 2 and peak < 2**24, (words, seconds, peak)
+        untouched(there, runs, [])
+
+
+def test_any_value_in_any_record_of_a_case_is_a_sentence_or_the_same_case(
+    case: tuple[SqliteFile, str, Path, Path], tmp_path: Path
+) -> None:
+    from tests.test_untrusted import mutated
+
+    whole, draw = contents(case[3]), random.Random(0)
+    there, runs = open_queues(tmp_path / "there.sqlite"), tmp_path / "runs"
+    for _ in range(150):
+        name = draw.choice(["case.json", "items.jsonl", "verdicts.jsonl", "contents.json"])
+        lines = whole[name].splitlines()
+        at = draw.randrange(len(lines))
+        lines[at] = json.dumps(mutated(json.loads(lines[at]), draw)).encode()
+        entries = {**whole, name: b"\n".join(lines) + b"\n"}
+        write(tmp_path / "odd.zip", entries if name == "contents.json" else listed(entries))
+        try:
+            record = import_case(there, tmp_path / "odd.zip", runs)
+        except MMHError as error:
+            assert "\n" not in str(error) and len(str(error)) < 600
+            continue
+        # An unjudged item, or what no digest covers, may differ; what came in goes out again.
+        assert verify(there, record.id).whole
+        export_case(there, record.id, runs, tmp_path / "again.zip")
+        remove_queue(there, record.id)

@@ -123,7 +123,7 @@ def test_of_two_windows_the_later_is_told_and_nothing_is_lost(
     file, queue = store
     place = Place(queue, 4, "ann", 0)
     judge(file, place, "exact copy")
-    with pytest.raises(JudgedMeanwhile, match=r"another window .* stands as 'exact copy' now"):
+    with pytest.raises(JudgedMeanwhile, match=r"under the name 'ann' at .* stands as 'exact"):
         judge(file, place, "not memorized")
     with pytest.raises(JudgedMeanwhile):
         annotate(file, place, "notes", [])
@@ -260,8 +260,8 @@ def test_no_column_can_be_changed_to_anything(filled: tuple[SqliteFile, str]) ->
                 try:
                     assert not verify(file, queue).whole, (table, name, value)
                 except MMHError as error:
-                    assert name == "id", (table, name, value)
-                    assert "no queue" in str(error)
+                    assert table == "queues", (table, name, value)
+                    assert "no queue" in str(error) or "is damaged" in str(error)
     assert tried > 60
 
 
