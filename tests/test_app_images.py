@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
 import sys
@@ -13,6 +14,8 @@ from pathlib import Path
 import pytest
 import streamlit as st
 import torch
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from streamlit.testing.v1 import AppTest
 
 from mmh_core import image_session, model_session, session
@@ -553,11 +556,36 @@ def test_a_picture_of_ours_is_audited_and_restores_its_settings(app: AppTest) ->
     assert form_of(settings_of(about)) == form
 
 
+@pytest.mark.parametrize(("name", "form"), [("x.png", "PNG"), ("a.jfif", "JPEG"), ("b", "WEBP")])
+def test_the_prompt_of_another_program_is_offered_as_caption(
+    app: AppTest, name: str, form: str
+) -> None:
+    prompt = "a *cat*, [x](http://example.org) <b>$1</b>"
+    text = f"{prompt}\nNegative prompt: dog\nSteps: 20, Sampler: Euler a"
+    file, note, exif = io.BytesIO(), PngInfo(), Image.Exif()
+    note.add_text("parameters", text)
+    exif.get_ifd(0x8769)[0x9286] = b"UNICODE\0" + text.encode("utf-16-be")
+    options = {"pnginfo": note} if form == "PNG" else {"exif": exif.tobytes()}
+    Image.new("RGB", (64, 64), (9, 99, 199)).save(file, form, **options)
+    app.query_params["tab"] = "audit"
+    sound(app.run())
+    sound(app.file_uploader(key="im_file").upload(name, file.getvalue()).run())
+    assert any("a prompt of AUTOMATIC1111" in one.value for one in app.markdown)
+    # As plain text: no markdown, no formula, no link.
+    assert prompt in [one.value for one in app.text]
+    assert not any(prompt in one.value for one in app.markdown)
+    assert app.text_input(key="im_caption").value == ""
+    sound(app.button(key="im_take_foreign_0").click().run())
+    assert app.text_input(key="im_caption").value == prompt
+    assert not app.error
+
+
 def test_what_is_no_picture_is_refused_in_a_sentence(app: AppTest) -> None:
     app.query_params["tab"] = "audit"
     sound(app.run())
     sound(app.file_uploader(key="im_file").upload("x.png", b"<svg onload=alert(1)>").run())
     assert len(app.error) == 1
+    assert "is an SVG drawing" in app.error[0].value
     assert len(app.metric) == 4
 
 

@@ -99,7 +99,7 @@ def content_of(head: bytes, name: str = "") -> Content:
     promised = suffix in SUFFIXES
     kind, image = _kind(head, suffix)
     if image:
-        return Content("", kind, True, f"is a {kind}, {_CONVERT}")
+        return Content("", kind, True, f"is {_article(kind)}, {_CONVERT}")
     if promised:
         what = "is empty" if not head else f"has the name of an image and is {_article(kind)}"
         step = "fetch it by `git lfs pull`" if kind == "Git LFS pointer" else _ELSE
@@ -193,4 +193,5 @@ def _is_text(head: bytes) -> bool:
 
 
 def _article(kind: str) -> str:
-    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
+    vowel = kind.startswith(("a", "e", "i", "o", "u", "O", "SVG"))
+    return f"{'an' if vowel else 'a'} {kind}"

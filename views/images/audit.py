@@ -11,6 +11,8 @@ import torch
 from mmh_core import image_session, model_session
 from mmh_core.picture_files import PictureAbout, read_about, settings_of
 from mmh_core.records import MMHError
+from mmh_core.retrieval.image_content import NAMED
+from mmh_core.retrieval.image_prompts import prompts_in
 from mmh_core.studies.image_lid import LOG_DELTAS
 from mmh_core.studies.image_run import PictureResult
 from views import job_panel, layout
@@ -21,16 +23,14 @@ SENTENCE = (
     "directions it has there. It is cut to the model's shape first; an unknown picture is not "
     "thereby new, only not found."
 )
-_TYPES = ["png", "jpg", "jpeg", "webp"]
 
 
 def section(model: str) -> None:
     """Draw the place to drop a picture, and what is found out about it."""
     file = st.file_uploader(
         "Picture",
-        type=_TYPES,
         key="im_file",
-        help="PNG, JPEG or WebP. What counts is the content, not the name; it is not kept.",
+        help=f"{NAMED}. What counts is the content, not the name; it is not kept.",
     )
     caption = st.text_input(
         "Caption (optional)",
@@ -49,6 +49,8 @@ def section(model: str) -> None:
         about = None
     if about is not None:
         _ours(about)
+    else:
+        _foreign(data)
     if not _ready(model):
         return
     try:
@@ -159,6 +161,21 @@ def _ours(about: PictureAbout) -> None:
                 icon=":material/short_text:",
                 on_click=_take_caption,
                 args=(about.prompt,),
+            )
+
+
+def _foreign(data: bytes) -> None:
+    """Offer the prompts that other programs wrote into an image, as plain text."""
+    for number, found in enumerate(prompts_in(data)):
+        with st.container(border=True):
+            st.markdown(f"**This image carries a prompt of {found.program}**")
+            st.text(found.prompt)
+            st.button(
+                "Use as caption",
+                key=f"im_take_foreign_{number}",
+                icon=":material/short_text:",
+                on_click=_take_caption,
+                args=(found.prompt,),
             )
 
 

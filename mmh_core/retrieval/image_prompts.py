@@ -1,0 +1,179 @@
+"""Find the prompt that another program wrote into an image file.
+
+Read as foreign text: bounded, never run, and never taken for settings of ours. Known are
+AUTOMATIC1111 and those that write as it does (PNG `parameters`, EXIF `UserComment`), ComfyUI (PNG
+and EXIF `prompt`, the graph of its nodes), InvokeAI, SwarmUI, Fooocus, NovelAI, Easy Diffusion,
+Draw Things and Midjourney.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mmh_core.retrieval.image_texts import exif_texts, png_texts
+from mmh_core.untrusted import parse_json
+
+#: Letters of a prompt, and prompts of one image.
+MOST_LETTERS = 20_000
+MOST_PROMPTS = 3
+_A1111, _COMFY, _INVOKE = "AUTOMATIC1111 or a program like it", "ComfyUI", "InvokeAI"
+_TEXT_INPUTS = (
+    "text", "text_g", "text_l", "t5xxl", "clip_l", "prompt", "positive_prompt", "string", "value",
+    "populated_text", "wildcard_text",
+)  # fmt: skip
+#: Inputs of nodes that lead away from the prompt.
+_OTHER_INPUTS = frozenset(
+    (
+        "negative", "clip", "model", "vae", "samples", "latent", "latent_image", "image", "pixels",
+        "mask", "control_net", "noise", "sampler", "sigmas", "style_model", "clip_vision",
+        "clip_vision_output",
+    )
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ForeignPrompt:
+    """A prompt in an image file, on one line, and the program that wrote it."""
+
+    program: str
+    prompt: str
+
+
+def prompts_in(data: bytes) -> tuple[ForeignPrompt, ...]:
+    """Return the prompts that other programs wrote into the bytes of a PNG, JPEG or WebP file.
+
+    Several where a graph of ComfyUI has several; none for a file that carries none, and for what
+    is damaged or longer than MOST_LETTERS. The pixels are not looked at.
+    """
+    found: dict[str, ForeignPrompt] = {}
+    for program, text in _prompts(data):
+        prompt = _line(text)
+        if 0 < len(prompt) <= MOST_LETTERS and len(found) < MOST_PROMPTS:
+            found.setdefault(prompt, ForeignPrompt(program, prompt))
+    return tuple(found.values())
+
+
+def _prompts(data: bytes) -> Iterator[tuple[str, str]]:
+    """Yield the program and the prompt of every text that is known, the best known first."""
+    texts = dict(png_texts(data))
+    if "parameters" in texts:
+        yield from _of_text(texts["parameters"])
+    if "prompt" in texts:
+        graph = _json(texts["prompt"])
+        if isinstance(graph, Mapping):
+            yield from ((_COMFY, text) for text in _of_graph(graph))
+        elif not re.match(r'\s*\{\s*"', texts["prompt"]):
+            yield "Easy Diffusion", texts["prompt"]
+    yield from ((_INVOKE, text) for text in _of_invoke(texts))
+    if texts.get("Software") == "NovelAI":
+        yield "NovelAI", texts.get("Description", "")
+    elif "Job ID:" in texts.get("Description", ""):
+        yield "Midjourney", re.split(r"\s(?:--\w|Job ID:)", texts["Description"])[0]
+    for text in exif_texts(data):
+        yield from _of_text(text)
+
+
+def _of_text(text: str) -> Iterator[tuple[str, str]]:
+    """Yield the prompts of `parameters` or of EXIF: text as AUTOMATIC1111 writes it, or JSON."""
+    graph = re.match(r"\s*prompt\s*:\s*(?=\{)", text, re.IGNORECASE)
+    found = _json(text[graph.end() :] if graph else text)
+    if isinstance(found, Mapping):
+        yield from ((_COMFY, prompt) for prompt in _of_graph(found))
+        yield from _of_object(found)
+    else:
+        settings = re.search(r"^\s*(Negative prompt:|Steps: \d)", text, re.MULTILINE)
+        # Any description may stand in EXIF: the settings tell that this is a prompt.
+        if settings is not None:
+            yield _A1111, text[: settings.start()]
+
+
+def _of_object(found: Mapping[str, Any], depth: int = 0) -> Iterator[tuple[str, str]]:
+    prompt = found.get("prompt")
+    if isinstance(prompt, Mapping):
+        yield from ((_COMFY, text) for text in _of_graph(prompt))
+    if isinstance(prompt, str):
+        yield ("Fooocus" if "base_model" in found else "another program"), prompt
+    swarm = found.get("sui_image_params")
+    if isinstance(swarm, Mapping) and isinstance(swarm.get("prompt"), str):
+        yield "SwarmUI", swarm["prompt"]
+    if isinstance(found.get("c"), str) and "uc" in found:
+        yield "Draw Things", found["c"]
+    inner = found.get("extraMetadata")
+    if isinstance(inner, str) and depth == 0:
+        further = _json(inner)
+        if isinstance(further, Mapping):
+            yield from _of_object(further, depth + 1)
+
+
+def _of_invoke(texts: Mapping[str, str]) -> Iterator[str]:
+    """Yield the prompts in the three forms that InvokeAI has had."""
+    found = _json(texts.get("invokeai_metadata", ""))
+    if isinstance(found, Mapping) and isinstance(found.get("positive_prompt"), str):
+        yield found["positive_prompt"]
+    older = _json(texts.get("sd-metadata", ""))
+    image = older.get("image") if isinstance(older, Mapping) else None
+    prompt = image.get("prompt") if isinstance(image, Mapping) else None
+    if isinstance(prompt, list) and prompt and isinstance(prompt[0], Mapping):
+        prompt = prompt[0].get("prompt")
+    if isinstance(prompt, str):
+        yield prompt
+    if match := re.match(r'\s*"((?:[^"\\]|\\.)*)"', texts.get("Dream", "")):
+        yield match.group(1)
+
+
+def _of_graph(nodes: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the texts that lead to the positive input of a sampler in a graph of ComfyUI."""
+    whole = {
+        str(name): node["inputs"]
+        for name, node in nodes.items()
+        if isinstance(node, Mapping)
+        and isinstance(node.get("inputs"), Mapping)
+        and isinstance(node.get("class_type"), str)
+    }
+    guiders = {name for name in whole if "Guider" in nodes[name]["class_type"]}
+    # 10 comes after 9; names of nodes in groups, such as 4:2, come last.
+    for name in sorted(whole, key=lambda one: (not one.isdigit(), len(one), one)):
+        start = whole[name].get("positive")
+        if start is None and name in guiders:
+            start = whole[name].get("conditioning")
+        text = _text_behind(whole, start)
+        if text:
+            yield text
+
+
+def _text_behind(nodes: Mapping[str, Mapping[str, Any]], start: object) -> str:
+    """Return the first text that is found following the links of nodes, "" for none."""
+    waiting, seen = [start], set[str]()
+    while waiting:
+        link = waiting.pop()
+        if not (isinstance(link, list) and len(link) == 2) or str(link[0]) in seen:
+            continue
+        seen.add(str(link[0]))
+        inputs = nodes.get(str(link[0]), {})
+        for name in _TEXT_INPUTS:
+            if isinstance(inputs.get(name), str) and inputs[name].strip():
+                return str(inputs[name])
+        others = [value for name, value in inputs.items() if name not in _OTHER_INPUTS]
+        texts = [inputs[name] for name in _TEXT_INPUTS if name in inputs]
+        waiting += [*reversed(others), *reversed(texts)]
+    return ""
+
+
+def _json(text: str) -> Any:
+    """Return the value of a JSON text, None for what is no JSON."""
+    try:
+        return parse_json(text, python=True) if text.lstrip()[:1] == "{" else None
+    except ValueError:
+        return None
+
+
+def _line(text: str) -> str:
+    """Return a text on one line, without what no page can show."""
+    kept = "".join(
+        letter if unicodedata.category(letter) not in ("Cc", "Cs") else " " for letter in text
+    )
+    return " ".join(kept.split())
