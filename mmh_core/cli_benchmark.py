@@ -91,6 +91,7 @@ def score(
     """Score prompts by every detector, beside what is normal for the model."""
     from mmh_core.studies.detector_calibration import read_detectors
     from mmh_core.studies.detector_scores import score_by_all
+    from mmh_core.studies.early_scan import read_early
     from mmh_core.text_to_image.catalogue import CATALOGUE
     from mmh_core.text_to_image.stable_diffusion import load
 
@@ -102,9 +103,9 @@ def score(
             f"{calibration or model} has no calibration of all detectors: make one with `mmh "
             f"calibrate TABLE --all --model {model} --out FOLDER`, then name it by --calibration."
         )
-    found = followed(
-        score_by_all(load(model, device=device_of(device)), known, prompts, share=share)
-    )
+    early = read_early(calibration or folder)
+    loaded = load(model, device=device_of(device))
+    found = followed(score_by_all(loaded, known, prompts, share=share, early=early))
     if found is None:
         raise ValueError("The prompts gave no scores.")
     typer.echo(score_table(found))
@@ -116,7 +117,10 @@ def score_table(found: DetectorScores) -> str:
     """Return one table per prompt as Markdown, detectors in the order of the calibration."""
     parts = []
     for i, prompt in enumerate(found.prompts):
-        lines = [prompt, "", "| detector | score | above so many normal prompts | threshold | |"]
+        lines = [prompt, ""]
+        if found.heard and not found.heard[i].whole:
+            lines += [found.heard[i].words(), ""]
+        lines.append("| detector | score | above so many normal prompts | threshold | |")
         lines.append("|---|---|---|---|---|")
         lines += [
             f"| {label} | {float(found.score[i, k]):.3g} | {float(found.percentile[i, k]):.0%} | "
@@ -124,9 +128,10 @@ def score_table(found: DetectorScores) -> str:
             for k, label in enumerate(found.labels)
         ]
         parts.append("\n".join(lines))
+    scanned = f" (the early scan: of {found.scan_normal:,})" if found.scan_normal else ""
     parts.append(
-        f"Thresholds let at most {found.share:.1%} of the {found.normal:,} normal prompts of "
-        f"{found.model} pass."
+        f"Thresholds let at most {found.share:.1%} of the {found.normal:,} normal prompts"
+        f"{scanned} of {found.model} pass. {found.reach}".rstrip()
     )
     return "\n\n".join(parts)
 

@@ -77,7 +77,12 @@ def build_command(
     labelled = pocket_labelled(out, seed)
     times = early_times(model, labelled)
     normal_captions = pocket_normal_captions(seed)
-    write_early(out, followed(early_calibration(model, normal_captions, times=times)))
+    tested = [one for one in labelled if one.split == "test" and one.kind != "paraphrase"]
+    memorized = [one.prompt for one in tested if one.memorized]
+    write_early(
+        out,
+        followed(early_calibration(model, normal_captions, times=times, memorized=memorized)),
+    )
     write_cause(out, calibrate_cause(labelled, lambda caption: captioned_pictures(world, caption)))
     detectors = followed(calibrate_detectors(labelled, model, pocket_reference(out)))
     if detectors is None:

@@ -79,13 +79,13 @@ def calibrate(
     Prompts labelled memorized choose the times of the early scan, and with --all fit the combined
     score.
     """
-    from mmh_core.studies.early_scan import FILE, write_early
+    from mmh_core.studies.early_scan import FILE, calibrate_early, reach_words, write_early
     from mmh_core.studies.labelled_prompts import read_calibrating
     from mmh_core.text_to_image.stable_diffusion import load
 
     check_places(out / FILE)
     prompts = read_calibrating(table)
-    loaded, early = load(model, device=device_of(device)), None
+    loaded = load(model, device=device_of(device))
     if every:
         from mmh_core.studies.calibrate_detectors import calibrate_detectors
         from mmh_core.studies.detector_calibration import write_detectors
@@ -94,15 +94,13 @@ def calibrate(
         if full is None:
             raise ValueError("The calibration gave no result.")
         write_detectors(out, full)
-        early = full.early()
-    else:
-        from mmh_core.studies.early_scan import calibrate_early
-
-        early = followed(calibrate_early(loaded, prompts))
+    # One calibration of the early scan, by which tables are scanned and prompts are scored.
+    early = followed(calibrate_early(loaded, prompts))
     write_early(out, early)
     kept = "every detector" if every else "the early scan"
     typer.echo(
-        f"Calibrated {kept} of {early.model} on {len(early.prompts):,} normal prompts into {out}."
+        f"Calibrated {kept} of {early.model} on {len(early.prompts):,} normal prompts into {out}. "
+        f"{reach_words(early, 0.01)}"
     )
 
 
@@ -114,6 +112,8 @@ def scan_summary(state: ScanState) -> str:
         f"{state.threshold:.3g}; {state.known:,} were there before, {state.duplicates:,} rows "
         f"repeat a prompt{pace}."
     ]
+    lines += state.not_heard()
+    lines.append(state.reach)
     if state.problem_count:
         lines.append(f"{state.problem_count:,} rows were left out:")
         lines += [f"  {message}" for _, message in state.problems[:_SHOWN]]

@@ -125,6 +125,14 @@ def _calibration(folder: str, stamp: int) -> EarlyCalibration | None:
     return read_early(Path(folder))
 
 
+def reach(name: str, share: float) -> str:
+    """Return in a sentence what the early scan of a model misses, "" without a calibration."""
+    from mmh_core.studies.early_scan import reach_words
+
+    found = calibration(name)
+    return "" if found is None else reach_words(found, share)
+
+
 def submit_scan(table: UploadedTable, model: str, *, share: float, study: bool) -> str:
     """Queue the scan of a table, new or to go on, and return the id of the job.
 
@@ -237,7 +245,9 @@ def queue_of_scan(about: ScanAbout, *, flagged: bool) -> QueueRecord:
         items.append(item)
     what = "flagged" if flagged else "all prompts"
     return review_session.queue_of_items(
-        f"{about.name[:120]}, {what}", items, asdict(about) | {"flagged": flagged}
+        f"{about.name[:120]}, {what}",
+        items,
+        asdict(about) | {"flagged": flagged, "reach": reach(about.model, about.share)},
     )
 
 

@@ -123,6 +123,13 @@ def queue_command(queue: QueueRecord) -> str:
     return shlex.join([*words, "--out", "scan"])
 
 
+def queue_reach(queue: QueueRecord) -> str:
+    """Return what the scan behind a queue misses, in its own words; "" where that is not known."""
+    settings = json.loads(queue.settings)
+    found = settings.get("reach") if isinstance(settings, dict) else None
+    return found if isinstance(found, str) else ""
+
+
 def item_command(item: ReviewItem) -> str:
     """Return the line that draws an item's pictures again with the model's own settings."""
     words = ["./mmh", "images", f"--model={item.model}"]

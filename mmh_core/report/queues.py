@@ -25,6 +25,7 @@ from mmh_core.report.queue_case import (
     agreement_words,
     item_command,
     queue_command,
+    queue_reach,
     summary_words,
 )
 from mmh_core.store.code_version import code_version
@@ -78,6 +79,7 @@ def queue_report(
         agreed=agreement_words(case),
         charts=[Markup(chart) for chart in _charts(case) if chart],
         command=queue_command(case.queue),
+        reach=queue_reach(case.queue),
         provenance=_provenance(case),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,7 +12,9 @@ from torch import Tensor
 from mmh_core.records import Progress
 from mmh_core.studies import combined_score
 from mmh_core.studies.detector_calibration import DetectorCalibration
+from mmh_core.studies.early_scan import EarlyCalibration, reach_words, score_prompts
 from mmh_core.studies.measured import measured
+from mmh_core.text_to_image.heard import Heard, heard
 from mmh_core.text_to_image.model import TextToImage
 
 if TYPE_CHECKING:
@@ -25,6 +27,9 @@ class DetectorScores:
 
     `score` and `percentile` (P, K), means over the seeds and shares (0 to 1) of the `normal`
     normal prompts that score lower; `threshold` (K,) lets at most the share `share` of these pass.
+    The early scan's are those of its own calibration, on `scan_normal` normal prompts, by which
+    tables are scanned; `reach` says what it misses. `heard` is what the text encoder did not read
+    of each prompt.
     """
 
     model: str
@@ -36,6 +41,9 @@ class DetectorScores:
     threshold: Tensor
     share: float
     normal: int
+    heard: tuple[Heard, ...] = ()
+    scan_normal: int = 0
+    reach: str = ""
 
     @property
     def flagged(self) -> Tensor:
@@ -68,10 +76,13 @@ def score_by_all(
     prompts: Sequence[str],
     *,
     share: float = 0.01,
+    early: EarlyCalibration | None = None,
 ) -> Iterator[Progress[DetectorScores | None]]:
     """Draw prompts with the calibration's seeds and score them; the last progress has the result.
 
-    Errors: MMHError for the calibration of another model or of other settings.
+    `early` is the calibration by which this model's tables are scanned, so that one prompt has one
+    early scan; by default that of the other detectors. Errors: MMHError for the calibration of
+    another model or of other settings.
     """
     calibration.check(model)
     threshold = torch.tensor([calibration.threshold(n, share) for n in calibration.names])
@@ -96,5 +107,29 @@ def score_by_all(
         threshold,
         share,
         len(calibration.prompts),
+        tuple(heard(model, prompt) for prompt in prompts),
     )
-    yield Progress(1.0, "Finished", found)
+    early = calibration.early() if early is None and "early_scan" in names else early
+    yield Progress(1.0, "Finished", found if early is None else _as_scanned(model, found, early))
+
+
+def _as_scanned(
+    model: TextToImage, found: DetectorScores, early: EarlyCalibration
+) -> DetectorScores:
+    """Put the early scan of a calibration of its own in the place of the detectors' one."""
+    if "early_scan" not in found.names:
+        return found
+    scan, k = score_prompts(model, early, found.prompts), found.names.index("early_scan")
+    score, percentile, threshold = (
+        each.clone() for each in (found.score, found.percentile, found.threshold)
+    )
+    score[:, k], percentile[:, k] = scan.score.to(score), scan.percentile.to(percentile)
+    threshold[k] = early.threshold(found.share)
+    return replace(
+        found,
+        score=score,
+        percentile=percentile,
+        threshold=threshold,
+        scan_normal=len(early.prompts),
+        reach=reach_words(early, found.share),
+    )

@@ -7,7 +7,7 @@ call it on its own workers.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -26,6 +26,8 @@ from mmh_core.text_to_image.model import TextToImage
 FILE = "early_scan.safetensors"
 #: Seeds of every scan unless told otherwise, and prompts of one batch.
 SEEDS, BATCH = (0, 1, 2, 3), 48
+#: Memorized prompts from which on some are kept to count what the scan finds.
+FEWEST = 8
 #: Asthana & Belagiannis 2026, for Stable Diffusion.
 PUBLISHED_TIMES = (0.98, 0.04)
 
@@ -35,7 +37,9 @@ class EarlyCalibration:
     """Hold what the early scan reads of a model's normal prompts.
 
     `columns` (N, S, 2) are guidance norm and cosine of N normal prompts with the seeds, at the
-    times `high` and `low`. It serves one model, told by `sha256`, and these seeds.
+    times `high` and `low`. It serves one model, told by `sha256`, and these seeds. `memorized`
+    (M, S, 2) are the same of memorized prompts that neither times nor thresholds were chosen on:
+    what the scan finds of them is what may be said of it; None where there were none.
     """
 
     model: str
@@ -45,6 +49,7 @@ class EarlyCalibration:
     columns: Tensor
     high: float
     low: float
+    memorized: Tensor | None = None
 
     def detector(self) -> EarlyScan:
         """Return the scan fitted to these prompts."""
@@ -52,8 +57,21 @@ class EarlyCalibration:
 
     def normal(self) -> Tensor:
         """Return the scores (N,) of the normal prompts, sorted."""
-        scores = self.detector().score(self.columns.flatten(0, 1))
-        return scores.reshape(self.columns.shape[:2]).mean(1).sort().values
+        return self._scores(self.columns).sort().values
+
+    def _scores(self, columns: Tensor) -> Tensor:
+        scores = self.detector().score(columns.flatten(0, 1))
+        return scores.reshape(columns.shape[:2]).mean(1)
+
+    def reach(self, share: float) -> Reach | None:
+        """Return how many memorized prompts the scan finds at the threshold of this share.
+
+        None where the calibration had no memorized prompts to spare.
+        """
+        if self.memorized is None or not len(self.memorized):
+            return None
+        found = self._scores(self.memorized) > self.threshold(share)
+        return Reach(int(found.sum()), len(found))
 
     def threshold(self, share: float) -> float:
         """Return the score that at most this share of the normal prompts exceeds."""
@@ -69,6 +87,38 @@ class EarlyCalibration:
                 f"The calibration is of {self.model} with other weights than {model.name}: "
                 "calibrate this model first, with the command calibrate."
             )
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How many of so many memorized prompts a threshold finds."""
+
+    found: int
+    among: int
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Return the exact 95 % interval of the share found (Clopper & Pearson 1934)."""
+        from scipy.stats import binomtest
+
+        bounds = binomtest(self.found, self.among).proportion_ci(method="exact")
+        return float(bounds.low), float(bounds.high)
+
+
+def reach_words(calibration: EarlyCalibration, share: float) -> str:
+    """Return in one sentence what the scan misses at the threshold of a share."""
+    reach = calibration.reach(share)
+    if reach is None:
+        return (
+            f"How many memorized prompts the early scan of {calibration.model} misses is not "
+            "known: none were left to count when it was calibrated."
+        )
+    low, high = reach.interval
+    return (
+        f"At this threshold the early scan finds {reach.found} of {reach.among} memorized prompts "
+        f"that it was not fitted on ({reach.found / reach.among:.0%}, 95 % interval {low:.0%} to "
+        f"{high:.0%}): a prompt that is not flagged can be memorized all the same."
+    )
 
 
 @dataclass(frozen=True)
@@ -91,7 +141,8 @@ def score_prompts(
 ) -> EarlyScores:
     """Score a batch of prompts: a pure function of its arguments.
 
-    Errors: MMHError for a calibration of another model.
+    Errors: MMHError for a calibration of another model, and for a model whose network gives
+    numbers that are not finite, which nothing can be said by.
     """
     calibration.check(model)
     detector = calibration.detector()
@@ -125,9 +176,11 @@ def early_calibration(
     seeds: tuple[int, ...] = SEEDS,
     *,
     times: tuple[float, float] = PUBLISHED_TIMES,
+    memorized: Sequence[str] = (),
 ) -> Iterator[Progress[EarlyCalibration]]:
     """Read normal prompts at the two times; the last progress has the calibration of all.
 
+    `memorized` are prompts that the times were not chosen on, to count what the scan finds.
     Errors: MMHError for fewer than 20 prompts, which say nothing about rare scores.
     """
     distinct = list(dict.fromkeys(prompts))
@@ -147,19 +200,42 @@ def early_calibration(
                 model.name, model.sha256, seeds, tuple(distinct[:done]), torch.cat(parts), *times
             ),
         )
+    others = list(dict.fromkeys(memorized))
+    if others:
+        found = EarlyCalibration(
+            model.name, model.sha256, seeds, tuple(distinct), torch.cat(parts), *times
+        )
+        columns = torch.cat(
+            [
+                _read(model, EarlyScan(*times), others[start : start + BATCH], seeds)[0]
+                for start in range(0, len(others), BATCH)
+            ]
+        )
+        message = f"Counted what the scan finds of {len(others)} memorized prompts"
+        yield Progress(1.0, message, replace(found, memorized=columns))
 
 
 def calibrate_early(
     model: TextToImage, labelled: Sequence[LabelledPrompt], seeds: tuple[int, ...] = SEEDS
 ) -> Iterator[Progress[EarlyCalibration]]:
-    """Calibrate on the normal prompts; the memorized ones, where there are some, choose the times.
+    """Calibrate on the normal prompts; memorized ones choose the times and say what is found.
 
+    Of memorized prompts every second one chooses the times and the others are counted, since what
+    the times were chosen on would flatter; fewer than `FEWEST` all choose.
     Errors: those of `early_calibration`.
     """
-    known = any(one.memorized for one in labelled)
-    times = early_times(model, labelled) if known else PUBLISHED_TIMES
-    normal = [one.prompt for one in labelled if not one.memorized]
-    yield from early_calibration(model, normal, seeds, times=times)
+    normal = [one for one in labelled if not one.memorized]
+    memorized = [one for one in labelled if one.memorized]
+    kept = memorized[1::2] if len(memorized) >= FEWEST else []
+    choosing = [one for one in memorized if one not in kept]
+    times = early_times(model, [*normal, *choosing]) if choosing else PUBLISHED_TIMES
+    yield from early_calibration(
+        model,
+        [one.prompt for one in normal],
+        seeds,
+        times=times,
+        memorized=[one.prompt for one in kept],
+    )
 
 
 def write_early(folder: Path, found: EarlyCalibration) -> None:
@@ -179,4 +255,10 @@ def _read(
     """Return the columns (P, S, 2) of prompts, and the forwards per row."""
     evidence = early_evidence(model, encode(model, prompts), seeds)
     found = measure(model, evidence, [detector])[detector.name]
+    if not bool(found.values.isfinite().all()):
+        raise MMHError(
+            f"The network of {model.name} gave numbers that are not finite, so nothing can be "
+            "said of its prompts: its weights are damaged or do not bear half precision; load "
+            "them in float32 or take another checkpoint."
+        )
     return found.values.reshape(len(prompts), len(seeds), -1), found.forwards

@@ -20,6 +20,8 @@ from mmh_core.studies.scan_rows import RUNS, run_figures
 
 #: Side of the little pictures, which are reduced to it where they are larger.
 THUMBNAIL = 128
+#: Tags of prompts that the score says less of than it seems.
+CUT, UNREAD = "not read to the end", "letters unknown to the model"
 _CAUSES = {
     "DD-Mem": "the training data (DD-Mem)",
     "OD-Mem": "the model overfitted (OD-Mem)",
@@ -130,8 +132,17 @@ def _scanned(row: ScanRow, manifest: ScanManifest, folder: Path) -> ReviewItem:
         scores=(*early, *item.scores),
         label=str(values["label"] or ""),
         name=str(values["name"] or ""),
-        tags=tuple(tag for tag in str(values["tags"] or "").split("; ") if tag),
+        tags=(*(tag for tag in str(values["tags"] or "").split("; ") if tag), *_not_heard(row)),
     )
+
+
+def _not_heard(row: ScanRow) -> Iterator[str]:
+    """Yield a tag for each part of a prompt that the text encoder did not read."""
+    # A scan of an earlier version has no such columns.
+    if row.values.get("cut"):
+        yield CUT
+    if row.values.get("unread"):
+        yield UNREAD
 
 
 def _scores(pictures: tuple[PictureResult, ...], copied: float) -> Iterator[tuple[str, float]]:

@@ -15,24 +15,27 @@ from pathlib import Path
 
 from mmh_core.records import MMHError, Progress
 from mmh_core.store.archive import save_record
+from mmh_core.store.code_version import code_version
 from mmh_core.store.prompt_table import PromptBatch, PromptRow, prompt_batches
 from mmh_core.store.shards import (
     ScanFolder,
     ScanManifest,
-    ScanRow,
     Value,
     read_rows,
     scan_folder,
     scan_manifest,
 )
-from mmh_core.studies.early_scan import BATCH, EarlyCalibration, score_prompts
+from mmh_core.studies.early_scan import BATCH, EarlyCalibration, reach_words, score_prompts
 from mmh_core.studies.image import image_study
 from mmh_core.studies.image_reference import Reference
 from mmh_core.studies.image_run import ImageConfig, ImageRun, NormalPrompts
 from mmh_core.studies.scan_rows import COLUMNS, RUNS, early_figures, run_figures, scan_row
+from mmh_core.text_to_image.heard import Heard, heard
 from mmh_core.text_to_image.model import TextToImage
 
 _MOST_PROBLEMS = 1_000
+#: The folders of code that a row's numbers come from; an edit elsewhere changes none of them.
+METHODS = ("detectors", "diffusion", "dimension", "retrieval", "text_to_image")
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,9 @@ class ScanState:
     `total` rows of the table were readable; `done` prompts have a result, `known` of them from an
     earlier start; `flagged` are above the threshold. `problems` are (row, message) of rows that
     were left out, the first thousand of `problem_count`; `duplicates` prompts were there before.
-    `seconds` and `scored` count this start's scoring alone.
+    `seconds` and `scored` count this start's scoring alone. Of the prompts scored, `cut` are
+    longer than the text encoder reads and `unread` hold letters without a token. `reach` says in a
+    sentence what the scan misses at this threshold.
     """
 
     folder: str
@@ -65,6 +70,24 @@ class ScanState:
     problems: tuple[tuple[int, str], ...] = ()
     scored: int = 0
     seconds: float = 0.0
+    cut: int = 0
+    unread: int = 0
+    reach: str = ""
+
+    def not_heard(self) -> list[str]:
+        """Return in sentences how many prompts were not read whole, none where all were."""
+        lines = []
+        if self.cut:
+            lines.append(
+                f"{_prompts(self.cut)} longer than the text encoder reads: what lies beyond, in "
+                "the column cut, was not scanned, so the scores say less than they seem to."
+            )
+        if self.unread:
+            lines.append(
+                f"{_prompts(self.unread)} written in part with letters that the text encoder has "
+                "no token for, in the column unread: the model hardly reads them."
+            )
+        return lines
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,15 +110,15 @@ def scan(
     """
     scanner.calibration.check(scanner.model)
     threshold = scanner.calibration.threshold(config.share)
-    state = ScanState(str(out), threshold)
+    state = ScanState(str(out), threshold, reach=reach_words(scanner.calibration, config.share))
     yield Progress(0.0, "Reading the table", state)
     total = sum(len(batch.rows) for batch in prompt_batches(table, most=most))
     if not total:
         raise MMHError(f"{table.name} holds no prompt that can be used: see its format in --help.")
     state = replace(state, total=total)
     with scan_folder(out, _manifest(scanner, config)) as folder:
-        before = sum(bool(r.values["flagged"]) for r in _kept(out)) if folder.done else 0
-        state = replace(state, known=folder.done, flagged=before)
+        state = _resumed(state, out) if folder.done else state
+        state = replace(state, known=folder.done)
         for batch in prompt_batches(table, most=most):
             state = _noted(state, batch)
             for rows in _chunks(batch.rows):
@@ -105,9 +128,14 @@ def scan(
     yield Progress(1.0, f"Scanned {state.done:,} prompts, {state.flagged:,} flagged", state)
 
 
-def _kept(out: Path) -> Iterator[ScanRow]:
-    for batch in read_rows(out, columns=["flagged"]):
-        yield from batch
+def _resumed(state: ScanState, out: Path) -> ScanState:
+    """Count what earlier starts found."""
+    flagged = cut = unread = 0
+    for batch in read_rows(out, columns=["flagged", "cut", "unread"]):
+        flagged += sum(bool(row.values["flagged"]) for row in batch)
+        cut += sum(bool(row.values["cut"]) for row in batch)
+        unread += sum(bool(row.values["unread"]) for row in batch)
+    return replace(state, flagged=flagged, cut=cut, unread=unread)
 
 
 def _scanned(
@@ -132,27 +160,39 @@ def _scanned(
         scored=state.scored + len(fresh),
         seconds=state.seconds + time.monotonic() - started,
     )
-    plain = [i for i in range(len(fresh)) if float(found.score[i]) <= state.threshold]
+    ears = [heard(scanner.model, row.prompt) for row in fresh]
+    flagged = [i for i in range(len(fresh)) if float(found.score[i]) > state.threshold]
+    plain = [i for i in range(len(fresh)) if i not in flagged]
     folder.write(
-        [scan_row(fresh[i], seeds, early_figures(found, i, flagged=False)) for i in plain]
+        [scan_row(fresh[i], seeds, early_figures(found, i, flagged=False), ears[i]) for i in plain]
     )
-    state = replace(state, done=state.done + len(plain))
+    state = _counted(state, [ears[i] for i in plain])
     yield state
-    for i in range(len(fresh)):
-        if i in plain:
-            continue
+    for i in flagged:
         values = early_figures(found, i, flagged=True)
         if config.study:
-            values |= _studied(fresh[i].prompt, seeds, scanner, Path(state.folder))
-        folder.write([scan_row(fresh[i], seeds, values)])
-        state = replace(state, done=state.done + 1, flagged=state.flagged + 1)
+            last: ImageRun | None = None
+            for run in _study(fresh[i].prompt, seeds, scanner):
+                last = run
+                yield state  # So that a scan can be stopped inside a study too.
+            values |= _keep(last, fresh[i].prompt, Path(state.folder))
+        folder.write([scan_row(fresh[i], seeds, values, ears[i])])
+        state = _counted(replace(state, flagged=state.flagged + 1), [ears[i]])
         yield state
 
 
-def _studied(
-    prompt: str, seeds: tuple[int, ...], scanner: Scanner, out: Path
-) -> Mapping[str, Value]:
-    """Draw a flagged prompt, keep the run beside the shards, and return its figures."""
+def _counted(state: ScanState, ears: list[Heard]) -> ScanState:
+    """Add prompts that have a result now."""
+    return replace(
+        state,
+        done=state.done + len(ears),
+        cut=state.cut + sum(bool(one.cut) for one in ears),
+        unread=state.unread + sum(bool(one.unread) for one in ears),
+    )
+
+
+def _study(prompt: str, seeds: tuple[int, ...], scanner: Scanner) -> Iterator[ImageRun]:
+    """Generate the images of a flagged prompt and estimate all that is known of them."""
     model = scanner.model
     height, width = model.picture_size
     config = ImageConfig(
@@ -166,9 +206,12 @@ def _studied(
         curve=False,
         frames=0,
     )
-    run: ImageRun | None = None
     for progress in image_study(config, model, scanner.reference, scanner.normal):
-        run = progress.partial
+        yield progress.partial
+
+
+def _keep(run: ImageRun | None, prompt: str, out: Path) -> Mapping[str, Value]:
+    """Keep the run of a prompt beside the shards, and return its figures."""
     if run is None:
         raise ValueError("The image study yielded nothing.")
     name = hashlib.sha256(prompt.encode("utf-8")).hexdigest()[:32] + ".safetensors"
@@ -183,6 +226,8 @@ def _manifest(scanner: Scanner, config: ScanConfig) -> ScanManifest:
         "share": config.share,
         "study": config.study,
         "calibration": calibration.hexdigest(),
+        # Rows that other code made are not comparable, and a folder holds one kind of rows.
+        "code": code_version(*METHODS),
         "steps": scanner.model.steps,
         "guidance": scanner.model.guidance,
     }
@@ -199,6 +244,10 @@ def _noted(state: ScanState, batch: PromptBatch) -> ScanState:
         problem_count=state.problem_count + len(batch.problems),
         duplicates=state.duplicates + batch.duplicates,
     )
+
+
+def _prompts(count: int) -> str:
+    return "1 prompt is" if count == 1 else f"{count:,} prompts are"
 
 
 def _chunks(rows: tuple[PromptRow, ...]) -> Iterator[list[PromptRow]]:

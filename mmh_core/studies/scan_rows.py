@@ -9,6 +9,7 @@ from mmh_core.store.prompt_table import PromptRow
 from mmh_core.store.shards import ColumnKind, ScanRow, Value
 from mmh_core.studies.early_scan import EarlyScores
 from mmh_core.studies.image_run import ImageRun
+from mmh_core.text_to_image.heard import Heard
 
 #: What a row of the results holds beside prompt and seeds.
 COLUMNS: dict[str, ColumnKind] = {
@@ -21,6 +22,8 @@ COLUMNS: dict[str, ColumnKind] = {
     "cosine": "float",
     "percentile": "float",
     "flagged": "bool",
+    "cut": "text",
+    "unread": "text",
     "verdict": "text",
     "copies": "float",
     "similarity": "float",
@@ -33,13 +36,21 @@ COLUMNS: dict[str, ColumnKind] = {
 RUNS = "runs"
 
 
-def scan_row(row: PromptRow, seeds: tuple[int, ...], values: Mapping[str, Value]) -> ScanRow:
-    """Return the row of a prompt: what its table says of it, with the values found."""
+def scan_row(
+    row: PromptRow, seeds: tuple[int, ...], values: Mapping[str, Value], heard: Heard
+) -> ScanRow:
+    """Return the row of a prompt: what its table says of it, with the values found.
+
+    `heard` is what the text encoder made of it: the end that it did not read (`cut`) and the
+    letters that it has no token for (`unread`).
+    """
     about: dict[str, Value] = {
         "row": row.row,
         "label": row.label,
         "name": row.name,
         "tags": "; ".join(row.tags),
+        "cut": heard.cut,
+        "unread": heard.unread,
     }
     return ScanRow(row.prompt, seeds, {**about, **values})
 

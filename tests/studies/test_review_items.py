@@ -34,6 +34,8 @@ NOTHING = {
     "nearest": -1,
     "lid": float("nan"),
     "lid_percentile": float("nan"),
+    "cut": "",
+    "unread": "",
     "run": "",
 }
 

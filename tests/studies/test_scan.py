@@ -14,14 +14,19 @@ from mmh_core.detectors.measurement import measure
 from mmh_core.records import MMHError
 from mmh_core.store.archive import load_record
 from mmh_core.store.shards import ScanRow, read_rows
+from mmh_core.studies.benchmark_run import LabelledPrompt
 from mmh_core.studies.early_scan import (
     EarlyCalibration,
+    Reach,
+    calibrate_early,
     early_calibration,
+    reach_words,
     read_early,
     score_prompts,
     write_early,
 )
 from mmh_core.studies.image_run import ImageRun, NormalPrompts
+from mmh_core.studies.review_items import scan_items
 from mmh_core.studies.scan import ScanConfig, Scanner, ScanState, scan
 from mmh_core.studies.scan_rows import RUNS
 from mmh_core.text_to_image.model import TextToImage
@@ -183,3 +188,136 @@ def test_a_folder_of_other_settings_is_refused(
     empty.write_text("\n\n")
     with pytest.raises(MMHError, match="holds no prompt"):
         last(empty, tmp_path / "other", scanner, ScanConfig("tiny"))
+
+
+def test_what_the_scan_finds_is_counted_on_prompts_that_it_was_not_fitted_on(
+    model: TextToImage, calibration: EarlyCalibration
+) -> None:
+    """Of labelled memorized prompts every second one chooses the times, the others are counted."""
+    memorized = [f"prompt {i}" for i in range(10)]
+    labelled = [
+        *(LabelledPrompt(text, False, "normal", "calibration") for text in NORMAL),
+        *(LabelledPrompt(text, True, "memorized", "calibration") for text in memorized),
+    ]
+    found = list(calibrate_early(model, labelled, SEEDS))[-1].partial
+    assert found.memorized is not None and len(found.memorized) == 5
+    alone = score_prompts(model, found, memorized[1::2]).score
+    for share in (0.0, 0.1, 0.5):
+        reach = found.reach(share)
+        assert reach == Reach(int((alone > found.threshold(share)).sum()), 5)
+        assert f"finds {reach.found} of 5 memorized prompts" in reach_words(found, share)
+    few = [*labelled[:20], *labelled[20:27]]
+    assert list(calibrate_early(model, few, SEEDS))[-1].partial.memorized is None
+    assert calibration.reach(0.01) is None
+    assert "is not known" in reach_words(calibration, 0.01)
+
+
+@pytest.mark.parametrize(
+    ("found", "among", "low", "high"),
+    [
+        (36, 36, 0.9026, 1.0),  # Two-sided: (alpha / 2) ** (1 / 36).
+        (0, 36, 0.0, 0.0974),
+        (30, 36, 0.6719, 0.9363),  # Clopper & Pearson 1934, from tables of the beta distribution.
+    ],
+)
+def test_the_share_found_has_the_exact_interval(
+    found: int, among: int, low: float, high: float
+) -> None:
+    assert Reach(found, among).interval == pytest.approx((low, high), abs=5e-4)
+
+
+def test_a_calibration_from_before_is_read_without_what_it_finds(
+    calibration: EarlyCalibration, tmp_path: Path
+) -> None:
+    write_early(tmp_path, replace(calibration, memorized=torch.zeros(2, 2, 2)))
+    again = read_early(tmp_path)
+    assert again is not None and again.memorized is not None
+    shipped = read_early(Path("assets/pocket-sd"))
+    assert shipped is not None and len(shipped.prompts) == 200
+
+
+class Broken(torch.nn.Module):
+    """A network all of whose numbers are NaN."""
+
+    def forward(self, x: torch.Tensor, *args: object, **kwargs: object) -> torch.Tensor:
+        return torch.full_like(x, torch.nan)
+
+
+def test_a_network_that_gives_nan_stops_and_flags_nobody(
+    model: TextToImage, calibration: EarlyCalibration, tmp_path: Path
+) -> None:
+    broken = replace(model, score_model=replace(model.score_model, net=Broken()))
+    with pytest.raises(MMHError, match="not finite"):
+        score_prompts(broken, calibration, PROMPTS[:1])
+    table = tmp_path / "prompts.txt"
+    table.write_text("\n".join(FEW))
+    scanner = Scanner(broken, calibration, None, None)
+    with pytest.raises(MMHError, match="not finite"):
+        last(table, tmp_path / "out", scanner, ScanConfig("tiny"))
+    assert rows_of(tmp_path / "out") == []
+    with pytest.raises(MMHError, match="not finite"):
+        list(early_calibration(broken, NORMAL, SEEDS))
+
+
+def test_what_is_not_read_of_a_prompt_stands_in_its_row_and_is_counted(
+    model: TextToImage, calibration: EarlyCalibration, tmp_path: Path
+) -> None:
+    """The tiny encoder reads 14 tokens, and its tokenizer knows no letter beyond ASCII."""
+    table = tmp_path / "prompts.txt"
+    table.write_text("\n".join(["the cat", "the " * 20, "the ñandú", "кот", "“the” cat — a"]))
+    scanner, config = Scanner(model, calibration, None, None), ScanConfig("tiny", study=False)
+    state = last(table, tmp_path / "out", scanner, config)
+    said = {
+        row.prompt: (row.values["cut"], row.values["unread"]) for row in rows_of(tmp_path / "out")
+    }
+    assert said["the cat"] == said["“the” cat — a"] == ("", "")
+    assert str(said[("the " * 20).strip()][0]).split() == ["the"] * 6
+    assert said["the ñandú"] == ("", "ñú")
+    assert said["кот"] == ("", "кот")
+    assert (state.cut, state.unread) == (1, 2)
+    assert [sentence.split(" prompt")[0] for sentence in state.not_heard()] == ["1", "2"]
+    # A scan that goes on counts what was there as well.
+    again = last(table, tmp_path / "out", scanner, config)
+    assert (again.cut, again.unread, again.scored) == (1, 2, 0)
+    items = list(scan_items(tmp_path / "out", flagged=False))
+    tags = {item.prompt: item.tags for item in items}
+    assert tags[("the " * 20).strip()] == ("not read to the end",)
+    assert tags["кот"] == ("letters unknown to the model",)
+    assert tags["the cat"] == ()
+
+
+def test_a_scan_can_be_stopped_inside_a_study(
+    model: TextToImage, calibration: EarlyCalibration, tmp_path: Path
+) -> None:
+    table = tmp_path / "prompts.txt"
+    table.write_text("\n".join(PROMPTS[:4]))
+    scanner = Scanner(model, calibration, None, normal_of(model))
+    steps = list(scan(table, tmp_path / "out", scanner, ScanConfig("tiny", share=0.99)))
+    # Beside one progress for the table, the batch and each prompt there are those of the studies.
+    assert len(steps) > 2 + 4 + 4
+    # Stopped within the first study: nothing half done is kept, and it goes on afterwards.
+    folder = tmp_path / "again"
+    running = scan(table, folder, scanner, ScanConfig("tiny", share=0.99))
+    for _ in range(4):
+        next(running)
+    running.close()  # type: ignore[attr-defined]
+    assert all(row.values["run"] or not row.values["flagged"] for row in rows_of(folder))
+    state = last(table, folder, scanner, ScanConfig("tiny", share=0.99))
+    assert sorted(row.prompt for row in rows_of(folder)) == sorted(PROMPTS[:4])
+    assert state.done == 4
+
+
+def test_a_folder_of_other_code_is_refused(
+    model: TextToImage,
+    calibration: EarlyCalibration,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    table = tmp_path / "prompts.txt"
+    table.write_text("\n".join(PROMPTS[:2]))
+    scanner, config = Scanner(model, calibration, None, None), ScanConfig("tiny", study=False)
+    last(table, tmp_path / "out", scanner, config)
+    monkeypatch.setattr("mmh_core.studies.scan.code_version", lambda *folders: "another")
+    with pytest.raises(MMHError, match="scan"):
+        last(table, tmp_path / "out", scanner, config)
+    assert len(rows_of(tmp_path / "out")) == 2

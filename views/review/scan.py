@@ -96,8 +96,9 @@ def _start(table: UploadedTable) -> None:
         "queue has scores only.",
     )
     st.caption(
-        "With the embedded model on two processor cores the scan reads some 20 prompts a second; "
-        "each one that is flagged takes about 10 s more. You can go on elsewhere meanwhile."
+        f"{scan_session.reach(str(model), float(share))} With the embedded model the scan reads "
+        "tens of prompts a second on two processor cores; each one that is flagged takes about "
+        "10 s more. You can go on elsewhere meanwhile."
     )
     if not st.button("Scan", key="rv_scan", type="primary", icon=":material/radar:"):
         return

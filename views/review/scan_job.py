@@ -65,6 +65,10 @@ def _ended(view: ScanJob) -> None:
             icon=":material/stop_circle:",
         )
     _figures(found)
+    for sentence in found.not_heard():
+        st.warning(sentence, icon=":material/hearing_disabled:")
+    if found.reach:
+        st.caption(found.reach)
     about = next(
         (one for one, _ in scan_session.kept_scans(1_000) if one.id == view.record.result), None
     )
