@@ -68,9 +68,10 @@ def index_folder(
     where none can be read.
     """
     found: FolderFiles | int = 0
+    shown = 0
     for found in folder_files(folder):
-        if isinstance(found, int) and found % STEP == 0 and found:
-            empty = FolderIndex(None, found, 0, 0, 0, ())
+        if isinstance(found, int) and found - shown >= STEP:
+            shown, empty = found, FolderIndex(None, found, 0, 0, 0, ())
             yield Progress(0.0, f"Looking through the folder: {found:,} files", empty)
     if isinstance(found, int):
         raise ValueError("folder_files yielded no list.")

@@ -52,8 +52,10 @@ class _Walk:
     images: list[tuple[str, Path]] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
     outside: list[str] = field(default_factory=list)
-    links: list[tuple[str, str]] = field(default_factory=list)
+    links: list[str] = field(default_factory=list)
     visited: set[tuple[int, int]] = field(default_factory=set)
+    #: Whether the folders from now on are behind links: those come last.
+    behind_links: bool = False
 
     def leave(self, name: str, kind: str, reason: str, lost: bool = False) -> None:
         """Note a file that is left out."""
@@ -85,8 +87,8 @@ def folder_files(folder: Path) -> Iterator[FolderFiles | int]:
                 places += reversed(_entries(walk, folder, below))
         else:
             walk.links.sort(reverse=True)
-            name, _ = walk.links.pop()
-            places.append(name)
+            walk.behind_links = True
+            places.append(walk.links.pop())
         if walk.count > MAX_FILES:
             raise MMHError(
                 f"{escaped(str(folder))} holds more than {MAX_FILES:,} files: index its "
@@ -134,7 +136,7 @@ def _enter(walk: _Walk, folder: Path, below: str) -> bool:
     if (found.st_dev, found.st_ino) in walk.visited:
         walk.leave(below, "repeated folder", "is a folder that stands under another name already")
         return False
-    if below and Path(walk.root).is_relative_to(os.path.realpath(folder / below)):
+    if walk.behind_links and Path(walk.root).is_relative_to(os.path.realpath(folder / below)):
         walk.leave(below, "upward link", "is a link to a folder that holds the one indexed")
         return False
     walk.visited.add((found.st_dev, found.st_ino))
@@ -172,7 +174,7 @@ def _sort_out(walk: _Walk, entry: os.DirEntry[str], name: str) -> None:
         walk.leave(name, "broken link", f"is a link that leads nowhere ({said(error)})", True)
         return
     if stat.S_ISDIR(mode):
-        walk.links.append((name, entry.path))
+        walk.links.append(name)
     elif stat.S_ISREG(mode):
         _look(walk, entry, name)
     else:
@@ -193,7 +195,8 @@ def _look(walk: _Walk, entry: os.DirEntry[str], name: str) -> None:
         walk.leave(name, content.kind, content.reason, content.image)
         return
     walk.images.append((escaped(name), Path(entry.path)))
-    if not Path(os.path.realpath(entry.path)).is_relative_to(walk.root):
+    linked = walk.behind_links or entry.is_symlink()
+    if linked and not Path(os.path.realpath(entry.path)).is_relative_to(walk.root):
         walk.outside.append(escaped(name))
 
 

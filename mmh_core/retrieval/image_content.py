@@ -35,6 +35,12 @@ SUFFIXES = frozenset(
 _TABLES = frozenset(
     [".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet", ".arrow", ".xml", ".yaml", ".yml"]
 )
+#: Kinds of images that have no first bytes of their own.
+_UNMARKED = {
+    ".tga": "Targa image",
+    ".pcx": "PCX image",
+    **dict.fromkeys((".raw", ".pef", ".srw", ".x3f", ".3fr", ".iiq", ".kdc"), "camera raw image"),
+}
 _CONVERT = f"which is not decoded here: convert it to {NAMED}"
 _ELSE = "leave it out or restore it from its source"
 #: First bytes, where they stand, what the file is, and whether that is an image.
@@ -132,6 +138,8 @@ def _kind(head: bytes, suffix: str) -> tuple[str, bool]:
     """Return what to call a file that is not decoded here, and whether it is an image."""
     if not head:
         return "empty file", False
+    if head[4:12] == b"ftypcrx ":
+        return "camera raw image", True
     if head[4:8] == b"ftyp":
         return ("HEIC image", True) if _HEIF & _brands(head) else ("video", False)
     if _is_preview(head):
@@ -150,7 +158,8 @@ def _kind(head: bytes, suffix: str) -> tuple[str, bool]:
         return "Git LFS pointer", False
     if _is_text(head):
         return ("table or metadata file" if suffix in _TABLES else "text file"), False
-    return "unknown file", False
+    unmarked = _UNMARKED.get(suffix)
+    return (unmarked, True) if unmarked else ("unknown file", False)
 
 
 def _brands(head: bytes) -> set[bytes]:
