@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
+import errno
+import hashlib
+import importlib
 import os
 import shutil
+import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -13,14 +17,19 @@ from uuid import uuid4
 
 from mmh_core.records import MMHError
 
+# The files that this process has locked, by device and number, on a system that has no locks.
+_locked_here: set[tuple[int, int]] = set()
+_guard = threading.Lock()
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path, and put it in place of `path` when the block ends well.
 
     For libraries that write a file themselves: `save_file(tensors, temporary)`. The temporary file
-    is flushed to the disk, renamed over `path`, and the folder is flushed too: readers see the old
-    content or the new, and after the block the new survives a power cut. When the block raises,
+    is flushed to the disk, renamed over `path`, and the folder is flushed too where the system
+    allows that (Windows does not): readers see the old content or the new, and after the block the
+    new survives a power cut. When the block raises,
     the temporary file is removed and `path` is as it was. Missing folders are made. The temporary
     name starts with ".writing-", in the same folder, and keeps the suffix of `path`, because
     libraries choose a format by it. The last of several writers at once wins, whole.
@@ -37,9 +46,9 @@ def replacing(path: Path) -> Iterator[Path]:
         # Not mkstemp: its files are private to one user, these follow the umask like any other.
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield temporary
-        _flush(temporary)
+        flush_file(temporary)
         os.replace(temporary, path)
-        _flush(path.parent)
+        flush_folder(path.parent)
     except OSError as error:
         raise MMHError(
             f"{path} could not be written ({error.strerror or error}): free some space or choose "
@@ -69,27 +78,29 @@ def write_text(path: Path, text: str) -> None:
 def alone_in(folder: Path, patience: float = 10.0) -> Iterator[None]:
     """Wait until no other thread or process is in such a block for `folder`, then run the block.
 
-    The lock is on the folder itself, so nothing is left behind. Raises MMHError where `folder`
-    cannot be opened, and where another process keeps the lock for more than `patience` seconds.
+    The lock is on the folder itself, so nothing is left behind; where a folder cannot be opened
+    (Windows), on an empty file in the user's temporary folder, which then excludes other processes
+    of this user on this machine. Raises MMHError where `folder` cannot be used, and where another
+    process keeps the lock for more than `patience` seconds.
     """
+    unlock = _wait_for_lock(folder, patience)
     try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except OSError as error:
-        raise MMHError(
-            f"The folder {folder} cannot be used ({error.strerror}): choose another folder."
-        ) from error
-    try:
-        _wait_for_lock(descriptor, folder, patience)
         yield
     finally:
-        os.close(descriptor)
+        unlock()
 
 
-def _wait_for_lock(descriptor: int, folder: Path, patience: float) -> None:
+def _wait_for_lock(folder: Path, patience: float) -> Callable[[], None]:
     deadline = time.monotonic() + patience
     while True:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            descriptor = _lockable(folder)
+        except OSError as error:
+            raise MMHError(
+                f"The folder {folder} cannot be used ({error.strerror}): choose another folder."
+            ) from error
+        try:
+            return _lock(descriptor)
         except BlockingIOError:
             if time.monotonic() >= deadline:
                 raise MMHError(
@@ -103,8 +114,6 @@ def _wait_for_lock(descriptor: int, folder: Path, patience: float) -> None:
                 f"The folder {folder} cannot be locked ({error.strerror}): choose one on a local "
                 "disk."
             ) from error
-        else:
-            return
 
 
 def remove_leftovers(folder: Path, age: float = 86_400.0) -> int:
@@ -136,11 +145,15 @@ def hold(path: Path) -> Callable[[], None]:
 
     Caveat: a child made by fork shares the lock until it ends too; one made by exec does not.
     """
+    made = False
     try:
         _make_folder(path.parent)
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        made = True
+        unlock = _lock(descriptor)
     except OSError as error:
+        if made:
+            _remove(path)
         raise MMHError(
             f"{path} could not be locked ({error.strerror}): free some space or choose a folder "
             "on a local disk that this user may write to."
@@ -149,9 +162,11 @@ def hold(path: Path) -> Callable[[], None]:
 
     def release() -> None:
         # A forked child that ends normally runs this too, and must not remove its parent's file.
-        if os.getpid() == process:
-            path.unlink(missing_ok=True)
-        os.close(descriptor)
+        ours = os.getpid() == process
+        gone = ours and _remove(path)
+        unlock()
+        if ours and not gone:  # Windows removes no file that is open.
+            _remove(path)
 
     return release
 
@@ -159,18 +174,38 @@ def hold(path: Path) -> Callable[[], None]:
 def is_held(path: Path) -> bool:
     """Tell whether anybody, this process included, holds `path`; True where it cannot be told."""
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        unlock = _lock(os.open(path, os.O_RDONLY))
     except FileNotFoundError:
         return False
     except OSError:
         return True
+    unlock()
+    return False
+
+
+def flush_file(path: Path) -> None:
+    """Bring what a file holds to the disk."""
+    # Reopening is enough: fsync concerns the file, not the descriptor it was written through.
+    # For writing, since Windows flushes no other.
+    _flush(path, os.O_RDWR)
+
+
+def flush_folder(path: Path) -> None:
+    """Bring the list of names in a folder to the disk, where the system allows that.
+
+    Windows opens no folder, and some network disks flush none: the names are then as durable as
+    the system makes them. What was renamed is in its place either way, so this never fails.
+    """
+    with suppress(OSError):
+        _flush(path, os.O_RDONLY)
+
+
+def _flush(path: Path, how: int) -> None:
+    descriptor = os.open(path, how)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return True
+        os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    return False
 
 
 def _make_folder(folder: Path) -> None:
@@ -178,14 +213,74 @@ def _make_folder(folder: Path) -> None:
     missing = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for place in missing:
-        _flush(place.parent)
+        flush_folder(place.parent)
 
 
-def _flush(path: Path) -> None:
-    """Bring a file, or the list of names in a folder, to the disk."""
-    # Reopening is enough: fsync concerns the file, not the descriptor it was written through.
-    descriptor = os.open(path, os.O_RDONLY)
+def _remove(path: Path) -> bool:
+    """Remove a file if it is there, and return whether it is gone."""
     try:
-        os.fsync(descriptor)
-    finally:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return False
+    return True
+
+
+def _lockable(folder: Path) -> int:
+    """Return a descriptor of the folder, or of a file that stands for it."""
+    try:
+        return os.open(folder, os.O_RDONLY)
+    except PermissionError:
+        if not folder.is_dir():
+            raise
+    name = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()
+    stand_in = Path(tempfile.gettempdir()) / f"mmh-{name[:32]}.lock"
+    return os.open(stand_in, os.O_CREAT | os.O_RDWR, 0o666)
+
+
+def _lock(descriptor: int) -> Callable[[], None]:
+    """Lock an open file and return what unlocks and closes it; closed as well on failure.
+
+    By flock on Unix, by a range of bytes on Windows, each dropped when the process ends; where a
+    system has neither (WebAssembly, which runs one process), among the threads of this one.
+    Raises BlockingIOError where it is locked already, and OSError where it cannot be.
+    """
+    try:
+        try:
+            fcntl = importlib.import_module("fcntl")
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:
+            try:
+                _lock_byte(descriptor)
+            except ImportError:
+                return _lock_here(descriptor)
+    except BaseException:
         os.close(descriptor)
+        raise
+    return lambda: os.close(descriptor)
+
+
+def _lock_byte(descriptor: int) -> None:
+    """Lock the first byte of a file, whether it is there or not, as Windows does it."""
+    msvcrt = importlib.import_module("msvcrt")
+    try:
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+    except PermissionError as error:
+        # What is locked already is told like what may not be written.
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from error
+
+
+def _lock_here(descriptor: int) -> Callable[[], None]:
+    """Lock a file among the threads of this process."""
+    about = os.fstat(descriptor)
+    file = about.st_dev, about.st_ino
+    with _guard:
+        if file in _locked_here:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        _locked_here.add(file)
+
+    def unlock() -> None:
+        with _guard:
+            _locked_here.discard(file)
+        os.close(descriptor)
+
+    return unlock

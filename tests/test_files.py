@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -22,6 +24,7 @@ from mmh_core.files import (
     write_text,
 )
 from mmh_core.records import MMHError
+from mmh_core.retrieval.index_files import replacing_folder
 
 
 def test_bytes_and_text_arrive_as_given_in_new_folders(tmp_path: Path) -> None:
@@ -269,3 +272,167 @@ def test_what_killed_writers_left_is_removed_when_it_is_old(tmp_path: Path) -> N
         [".importing-b", ".importing-link", ".writing-b.zip", "away", "run.safetensors"]
     )
     assert remove_leftovers(tmp_path / "none") == 0
+
+
+def without(monkeypatch: pytest.MonkeyPatch, *modules: str) -> None:
+    """Make modules impossible to import, as they are on another system."""
+    for name in modules:
+        monkeypatch.setitem(sys.modules, name, None)
+
+
+def refuse_folders(monkeypatch: pytest.MonkeyPatch, number: int = errno.EACCES) -> None:
+    """Refuse to open folders, as Windows does."""
+    opened = os.open
+
+    def refuse(path: Path, flags: int, mode: int = 0o777) -> int:
+        if os.path.isdir(path):
+            raise OSError(number, os.strerror(number))
+        return opened(path, flags, mode)
+
+    monkeypatch.setattr(os, "open", refuse)
+
+
+IMPORT_ALL = """
+import pkgutil, sys, pandas, streamlit, torch, typer
+sys.modules.update(dict.fromkeys(("fcntl", "resource", "pwd", "grp", "termios", "tty", "syslog")))
+import mmh_core
+for module in pkgutil.walk_packages(mmh_core.__path__, "mmh_core."):
+    if not module.name.endswith("__main__"):
+        __import__(module.name)
+        print(module.name)
+"""
+
+
+def test_every_module_is_imported_without_the_modules_of_unix() -> None:
+    """In a new process, since a module that is there already is not imported again."""
+    command = [sys.executable, "-W", "ignore", "-c", IMPORT_ALL]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert {"mmh_core.cli", "mmh_core.store.jobs"} < set(done.stdout.split())
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EINVAL, errno.ENOTSUP])
+def test_a_system_that_opens_no_folders_still_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    refuse_folders(monkeypatch, number)
+    write_text(tmp_path / "a" / "x.txt", "y")
+    assert (tmp_path / "a" / "x.txt").read_text() == "y"
+    with replacing_folder(tmp_path / "index") as temporary:
+        (temporary / "vectors.npy").write_bytes(b"v")
+    assert (tmp_path / "index" / "vectors.npy").read_bytes() == b"v"
+
+
+def test_a_disk_that_flushes_no_folder_still_keeps_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync = os.fsync
+
+    def flush(descriptor: int) -> None:
+        if os.path.isdir(descriptor):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", flush)
+    write_text(tmp_path / "x.txt", "y")
+    assert (tmp_path / "x.txt").read_text() == "y"
+
+
+class Msvcrt:
+    """Locks as Windows gives them: each descriptor for itself, until it is closed."""
+
+    LK_NBLCK = 2
+
+    def __init__(self) -> None:
+        self.owners: dict[int, int] = {}
+        self.closed = os.close
+
+    def locking(self, descriptor: int, mode: int, count: int) -> None:
+        assert (mode, count) == (self.LK_NBLCK, 1)
+        file = os.fstat(descriptor).st_ino
+        if file in self.owners.values():
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+        self.owners[descriptor] = file
+
+    def close(self, descriptor: int) -> None:
+        self.owners.pop(descriptor, None)
+        self.closed(descriptor)
+
+
+@pytest.fixture(params=["flock", "byte range", "threads"])
+def locks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Choose what the system locks by."""
+    if request.param != "flock":
+        without(monkeypatch, "fcntl", "msvcrt")
+        refuse_folders(monkeypatch)
+    if request.param == "byte range":
+        msvcrt = Msvcrt()
+        monkeypatch.setitem(sys.modules, "msvcrt", msvcrt)
+        monkeypatch.setattr(os, "close", msvcrt.close)
+
+
+@pytest.mark.usefixtures("locks")
+def test_a_lock_of_any_system_lasts_until_it_is_released(tmp_path: Path) -> None:
+    path = tmp_path / "owner"
+    for _ in range(2):
+        assert not is_held(path)
+        release = hold(path)
+        assert is_held(path)
+        with pytest.raises(MMHError, match="could not be locked"):
+            hold(path)
+        assert is_held(path)
+        release()
+        assert not is_held(path)
+        assert not path.exists()
+
+
+@pytest.mark.usefixtures("locks")
+def test_blocks_of_any_system_never_overlap(tmp_path: Path) -> None:
+    inside, seen = list[int](), list[int]()
+
+    def enter() -> None:
+        for _ in range(20):
+            with alone_in(tmp_path):
+                inside.append(1)
+                seen.append(len(inside))
+                time.sleep(0)
+                inside.pop()
+
+    threads = [threading.Thread(target=enter) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == [1] * 60
+    assert list(tmp_path.iterdir()) == []
+    with (
+        alone_in(tmp_path),
+        pytest.raises(MMHError, match=r"kept .* locked for 0\.05 seconds"),
+        alone_in(tmp_path, patience=0.05),
+    ):
+        pass
+    with pytest.raises(MMHError, match="nowhere cannot be used"), alone_in(tmp_path / "nowhere"):
+        pass
+
+
+def test_an_open_file_that_cannot_be_removed_is_removed_once_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows removes no file that is open."""
+    path = tmp_path / "owner"
+    release, unlink, closed = hold(path), Path.unlink, os.close
+    is_open = [True]
+
+    def refuse(self: Path, missing_ok: bool = False) -> None:
+        if is_open[0]:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        unlink(self, missing_ok)
+
+    def close(descriptor: int) -> None:
+        is_open[0] = False
+        closed(descriptor)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    monkeypatch.setattr(os, "close", close)
+    release()
+    assert not path.exists()

@@ -20,7 +20,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from mmh_core.files import hold, is_held
+from mmh_core.files import flush_file, flush_folder, hold, is_held
 from mmh_core.records import MMHError
 from mmh_core.retrieval.folder_files import LeftOut
 from mmh_core.retrieval.image_names import escaped
@@ -123,8 +123,9 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
         release = hold(target.with_name(f"{HELD}{mark}-{unique}"))
         temporary.mkdir()
         yield temporary
-        for path in (*temporary.iterdir(), temporary):
-            _flush(path)
+        for path in temporary.iterdir():
+            (flush_folder if path.is_dir() else flush_file)(path)
+        flush_folder(temporary)
         if target.exists():
             os.rename(target, aside)
         try:
@@ -133,7 +134,7 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
             if aside.exists():
                 os.rename(aside, target)
             raise
-        _flush(target.parent)
+        flush_folder(target.parent)
     except OSError as error:
         raise MMHError(
             f"{folder} could not be written ({error.strerror or error}): free some space or "
@@ -257,17 +258,3 @@ def _check_lengths(index: Index) -> None:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _flush(path: Path) -> None:
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except PermissionError:
-        # Windows opens no folders; their entries are on the disk with the files.
-        if path.is_dir():
-            return
-        raise
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

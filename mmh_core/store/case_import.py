@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 from uuid import uuid4
 
-from mmh_core.files import remove_leftovers
+from mmh_core.files import flush_folder, remove_leftovers
 from mmh_core.records import MMHError
 from mmh_core.store.case_archive import CaseArchive, NewerCase, opened_case
 from mmh_core.store.case_files import CASE_FORMAT
@@ -166,11 +166,7 @@ def _staged_runs(case: CaseArchive, runs: Path) -> Iterator[Callable[[], None]]:
                 # A link, unlike a rename, fails where somebody made the file meanwhile.
                 os.link(stage / name, runs / name)
                 moved.append(runs / name)
-            descriptor = os.open(runs, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)  # The names, too, are on the disk before the queue is.
-            finally:
-                os.close(descriptor)
+            flush_folder(runs)  # The names, too, are on the disk before the queue is.
 
         yield move
     except BaseException as error:
