@@ -4,7 +4,7 @@ Run `python benchmarks/generation.py [--json FILE] [--threads N] [--model FOLDER
 of 64 x 64 in 30 steps with guidance, by the embedded model or, where it is not built yet, by
 random weights of its kind. Both ways take turns, so that a busy machine slows both alike, and
 medians are compared. Loading is timed in a process of its own, with all imports. Exit status 1
-when a bar is missed or when the pictures are not bit-equal.
+when a bar is missed or when an image of ours is not that of diffusers.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ from mmh_core.text_to_image.stable_diffusion import load
 
 SECONDS_BAR = 6.0
 RATIO_BAR = 1.1
+# An eighth of a level of eight bits: kernels add up in another order on another processor.
+DIFFERENCE_BAR = 5e-4
 SEEDS = (1, 2, 3, 4)
 STEPS = 30
 GUIDANCE = 2.0
@@ -51,7 +53,7 @@ class Figures:
     ours: float
     plain: float
     ratio: float
-    bit_equal: bool
+    difference: float
     load_with_imports: float
     load_again: float
     peak_mb: float
@@ -185,7 +187,7 @@ def measure(folder: Path, repeats: int) -> Figures:
     draw(model, request)
     peak = max(peak, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
     theirs = plain(folder)
-    equal = torch.equal(draw(model, request), theirs())
+    difference = float((draw(model, request) - theirs()).abs().max())
     pairs = [(seconds(lambda: draw(model, request)), seconds(theirs)) for _ in range(repeats)]
     ours, others = (statistics.median(times) for times in zip(*pairs, strict=True))
     return Figures(
@@ -194,7 +196,7 @@ def measure(folder: Path, repeats: int) -> Figures:
         ours=ours,
         plain=others,
         ratio=statistics.median(a / b for a, b in pairs),
-        bit_equal=equal,
+        difference=difference,
         load_with_imports=first,
         load_again=again,
         peak_mb=peak / 1024,
@@ -223,14 +225,14 @@ def main() -> int:
     print(f"{'four pictures, 30 steps, guidance':36}{figures.ours:8.2f} s   bar {SECONDS_BAR} s")
     print(f"{'  plain diffusers':36}{figures.plain:8.2f} s")
     print(f"{'  ratio':36}{figures.ratio:8.3f}     bar {RATIO_BAR}")
-    print(f"{'  bit-equal':36}{figures.bit_equal!s:>8}")
+    print(f"{'  largest difference':36}{figures.difference:8.1e}     bar {DIFFERENCE_BAR}")
     print(f"{'load, with all imports':36}{figures.load_with_imports:8.2f} s")
     print(f"{'load, again':36}{figures.load_again:8.2f} s")
     print(f"{'peak memory of the process':36}{figures.peak_mb:8.0f} MB")
     if arguments.json:
         arguments.json.write_text(json.dumps(asdict(figures), indent=2) + "\n")
-    met = figures.ours <= SECONDS_BAR and figures.ratio <= RATIO_BAR and figures.bit_equal
-    return 0 if met else 1
+    fast = figures.ours <= SECONDS_BAR and figures.ratio <= RATIO_BAR
+    return 0 if fast and figures.difference <= DIFFERENCE_BAR else 1
 
 
 if __name__ == "__main__":

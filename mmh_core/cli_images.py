@@ -58,7 +58,8 @@ def images(
     """Draw prompts with every seed; write pictures, figures and a report; print a table.
 
     Steps, guidance and size are the model's own unless given. The embedded model is compared with
-    its training set, any other one with an index. The same command gives the same bytes.
+    its training set, any other one with an index. The same command gives the same bytes on one
+    machine.
     """
     from mmh_core.report import image_command, run_files
     from mmh_core.report.folder import check_folder, write_folder

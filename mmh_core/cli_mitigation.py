@@ -45,7 +45,8 @@ def mitigate(
 ) -> None:
     """Draw a prompt with every mitigation from the same noise; write pictures and a report.
 
-    No mitigation and random words are always drawn. The same command gives the same bytes.
+    No mitigation and random words are always drawn. The same command gives the same bytes on one
+    machine.
     """
     from mmh_core.report.folder import check_folder, write_folder
     from mmh_core.report.mitigations import mitigation_command, mitigation_files

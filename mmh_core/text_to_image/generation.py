@@ -1,8 +1,10 @@
 """Generate pictures step by step with diffusers' own schedulers.
 
-Bit for bit the pictures of diffusers' pipeline: the same start from the same seeds, both branches
-of guidance in one batch, the same scheduler object. `t` and `x_t` follow the convention of
-`schedule`, whatever the scheduler's own coordinates are.
+The images of diffusers' pipeline: the same start from the same seeds, both branches of guidance
+in one batch, the same scheduler object. Two runs of one request on one machine give equal bits;
+against diffusers, on another processor or in another batch, sums come in another order, which
+moves a float32 image by some 1e-5. `t` and `x_t` follow the convention of `schedule`, whatever the
+scheduler's own coordinates are.
 """
 
 from __future__ import annotations

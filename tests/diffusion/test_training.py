@@ -308,8 +308,8 @@ def test_steps_are_those_of_adamw() -> None:
         torch.autograd.backward(training_loss(theirs, points, 16, generator))
         optimizer.step()
     for mine, other in zip(weights(ours), weights(theirs), strict=True):
-        # The same kernel on the same gradients.
-        assert torch.equal(mine, other)
+        # Five steps of AdamW of at most .01: rounding of weights of size 1.
+        torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-5)
 
 
 def weights_of(model: ScoreModel) -> list[nn.Parameter]:

@@ -138,7 +138,7 @@ def test_functional_transforms_still_work() -> None:
 
     with KeptAttention():
         found = torch.func.grad(energy)(q)
-    assert torch.equal(found, torch.func.grad(energy)(q))
+    torch.testing.assert_close(found, torch.func.grad(energy)(q))
 
 
 class Attentive(nn.Module):

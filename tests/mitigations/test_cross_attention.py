@@ -107,8 +107,10 @@ def test_only_the_thread_and_network_of_the_context_are_changed(model_of: ModelO
         thread.join()
         other = model_of("tiny-v")
         theirs = other.unet(x_t, 500, cond, return_dict=False)[0]
-    assert torch.equal(found[0], plain)
-    assert torch.equal(theirs, other.unet(x_t, 500, cond, return_dict=False)[0])
+    # Another thread may share the work out in another way; looking at nothing moves it by .1.
+    torch.testing.assert_close(found[0], plain, rtol=1e-4, atol=1e-4)
+    unchanged = other.unet(x_t, 500, cond, return_dict=False)[0]
+    torch.testing.assert_close(theirs, unchanged, rtol=1e-4, atol=1e-4)
 
 
 def test_an_error_in_the_network_leaves_nothing_behind(model_of: ModelOf) -> None:

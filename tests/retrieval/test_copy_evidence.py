@@ -103,7 +103,8 @@ def test_copies_within_the_training_set_collapse_into_one() -> None:
     once, often = weighed(query, trained_on(pictures)), weighed(query, trained_on(many))
     assert often.kind == once.kind == ("exact",)
     for name in ("distance", "calibrated_l2", "ratio", "near_duplicates", "nearest"):
-        assert torch.equal(getattr(often, name), getattr(once, name)), name
+        # Described in another batch: sums in another order.
+        torch.testing.assert_close(getattr(often, name), getattr(once, name), rtol=1e-4, atol=1e-5)
     assert (once.copies.item(), often.copies.item()) == (1, 60)
     assert len(trained_on(many)) == 80
 

@@ -1,4 +1,4 @@
-"""Generation against diffusers' pipeline, bit for bit, and against the laws of its records."""
+"""Generation against diffusers' pipeline and against the laws of its records."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from PIL import ImageChops
+from torch import Tensor
 
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.generation import SCHEDULERS, draw, generate
@@ -19,7 +20,7 @@ from mmh_core.text_to_image.pictures import to_pil
 from mmh_core.text_to_image.requests import Request, SchedulerName, Steering
 from mmh_core.text_to_image.stable_diffusion import load
 from tests.text_to_image.conftest import FolderOf, ModelOf
-from tests.text_to_image.pipelines import plain_pipeline
+from tests.text_to_image.pipelines import IMAGE_TOLERANCE, plain_pipeline
 
 SEEDS = (3, 7)
 
@@ -57,6 +58,11 @@ def plain_pictures(pipeline: Any, request: Request, output: str = "pt") -> Any:
     ).images
 
 
+def assert_alike(ours: Tensor, theirs: Tensor) -> None:
+    """Assert that images are those of diffusers, but for the order of sums."""
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=IMAGE_TOLERANCE)
+
+
 @pytest.mark.parametrize(
     ("kind", "scheduler"),
     [
@@ -66,14 +72,14 @@ def plain_pictures(pipeline: Any, request: Request, output: str = "pt") -> Any:
         ("tiny-x0", "dpm++ 2m"),
     ],
 )
-def test_pictures_are_bit_equal_to_diffusers(
+def test_images_are_those_of_diffusers(
     folder_of: FolderOf, model_of: ModelOf, kind: str, scheduler: SchedulerName
 ) -> None:
     model, pipeline = model_of(kind), plain_pipeline(folder_of(kind))
     request = request_for(model, scheduler=scheduler)
     expected = plain_pictures(pipeline, request)
     assert expected.std() > 0.05
-    assert torch.equal(draw(model, request), expected)
+    assert_alike(draw(model, request), expected)
 
 
 @pytest.mark.parametrize(
@@ -90,23 +96,43 @@ def test_pictures_are_bit_equal_to_diffusers(
     ],
     ids=str,
 )
-def test_other_requests_are_bit_equal_too(
+def test_images_of_other_requests_are_those_of_diffusers(
     folder_of: FolderOf, model_of: ModelOf, changes: dict[str, Any]
 ) -> None:
     model = model_of("tiny")
     request = request_for(model, **changes)
     expected = plain_pictures(plain_pipeline(folder_of("tiny")), request)
-    assert torch.equal(draw(model, request), expected)
-    if "negative" in changes:
-        assert not torch.equal(draw(model, replace(request, negative="")), expected)
+    assert_alike(draw(model, request), expected)
 
 
-def test_saved_pictures_are_those_of_diffusers(folder_of: FolderOf, model_of: ModelOf) -> None:
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"negative": "a dog"},
+        {"prompt": "the cats"},
+        {"seeds": (3, 8)},
+        {"steps": 5},
+        {"guidance": 3.2},
+        *({"scheduler": name} for name in ("euler", "dpm++ 2m", "pndm")),
+    ],
+    ids=str,
+)
+def test_the_tolerance_tells_requests_apart(model_of: ModelOf, changes: dict[str, Any]) -> None:
+    """Whatever a request says moves an image twenty times as far as kernels may."""
+    model = model_of("tiny")
+    request = request_for(model)
+    apart = (draw(model, replace(request, **changes)) - draw(model, request)).abs().max()
+    assert float(apart) > 20 * IMAGE_TOLERANCE
+
+
+def test_saved_images_are_those_of_diffusers(folder_of: FolderOf, model_of: ModelOf) -> None:
     model = model_of("tiny")
     request = request_for(model)
     theirs = plain_pictures(plain_pipeline(folder_of("tiny")), request, output="pil")
     for ours, image in zip(to_pil(draw(model, request)), theirs, strict=True):
-        assert ImageChops.difference(ours, image).getbbox() is None
+        apart = np.abs(np.asarray(ours, dtype=int) - np.asarray(image, dtype=int))
+        # A value halfway between two levels may fall to either side.
+        assert apart.max() <= 1 and (apart > 0).mean() < 0.05
 
 
 @pytest.mark.parametrize("scheduler", list(SCHEDULERS))

@@ -51,7 +51,9 @@ def test_lid_is_the_same_in_eps_and_in_v(model_of: ModelOf, kind: str, condition
     theirs = spectrum(other, x, LOG_DELTA, cond=cond).eigenvalues
     # Float32 through a random network whose Jacobian has norms of 1 to 10.
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
-    assert torch.equal((ours > 0.5).sum(1), (theirs > 0.5).sum(1))
+    # The count too, but for eigenvalues that lie on the threshold itself.
+    sure = (ours - 0.5).abs() > 1e-3
+    assert torch.equal(ours[sure] > 0.5, theirs[sure] > 0.5) and sure.float().mean() > 0.9
     for estimate in (flipd, soft_spectral_count):
         a = estimate(one, x, LOG_DELTA, cond=cond, generator=seeded()).lid
         b = estimate(other, x, LOG_DELTA, cond=cond, generator=seeded()).lid
