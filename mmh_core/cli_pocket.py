@@ -55,7 +55,8 @@ def build_command(
     from mmh_core.studies.image_reference import captioned_pictures, pocket_reference
     from mmh_core.studies.labelled_prompts import pocket_labelled, pocket_normal_captions
     from mmh_core.studies.normal_prompts import pocket_normal, write_normal
-    from mmh_core.text_to_image.stable_diffusion import CARD, load
+    from mmh_core.text_to_image.folder import CARD
+    from mmh_core.text_to_image.stable_diffusion import load
 
     if seed < 0:
         raise ValueError(f"seed must be a whole number from 0, got {seed}.")

@@ -172,9 +172,9 @@ def _parameters(folder: Path) -> dict[str, int]:
 
 @st.cache_data(show_spinner=False)
 def _read_parameters(folder: str, stamps: str) -> dict[str, int]:
-    from mmh_core.text_to_image.stable_diffusion import folder_parameters
+    from mmh_core.text_to_image.stable_diffusion import parameters
 
-    return folder_parameters(Path(folder))
+    return parameters(folder)
 
 
 @st.cache_resource(show_spinner=False)

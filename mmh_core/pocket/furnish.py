@@ -26,7 +26,8 @@ from mmh_core.retrieval.index import Index, build_index
 from mmh_core.retrieval.index_files import load_index, save_index
 from mmh_core.retrieval.training_pictures import TrainingPictures, training_pictures
 from mmh_core.retrieval.umap_places import umap_places
-from mmh_core.text_to_image.stable_diffusion import CARD, load
+from mmh_core.text_to_image.folder import CARD
+from mmh_core.text_to_image.stable_diffusion import load
 from mmh_core.text_to_image.weights import MANIFEST
 
 #: What the model card recommends: a tiny model wants little guidance.

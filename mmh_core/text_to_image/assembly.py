@@ -9,7 +9,6 @@ overwritten in place.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,35 +21,48 @@ from torch import Tensor, nn
 from mmh_core.diffusion.schedule import Discrete
 from mmh_core.diffusion.score_model import ScoreModel, Target
 from mmh_core.records import MMHError
+from mmh_core.text_to_image.configuration import (
+    latent_size,
+    not_stable_diffusion,
+    pixels_a_latent,
+)
+from mmh_core.text_to_image.kinds import QUANTIZED
 from mmh_core.text_to_image.model import TextToImage, encode_prompts, latent_net
+from mmh_core.text_to_image.requests import MOST_STEPS
+from mmh_core.text_to_image.tokenizer_files import read_tokenizer
 
 TARGETS: dict[str, Target] = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
 # Schedules rescaled to end in pure noise reach 0, where log delta is infinite: diffusers' Euler
 # scheduler puts this in its place.
 _LOWEST_SIGNAL = 2.0**-24
-# Inputs that Stable Diffusion 1 and 2 do not have.
-_FOREIGN_INPUTS = (
-    "addition_embed_type",
-    "class_embed_type",
-    "encoder_hid_dim_type",
-    "num_class_embeds",
-    "time_cond_proj_dim",
-)
+_MOST_GUIDANCE = 1000
 _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+
+
+Tensors = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Hold one network's configuration and tensors, and where they come from, for messages."""
+    """One network's checked configuration and tensors, and where they come from, for messages.
+
+    `convert` gives the tensors the names of today, where they have others; it may import the
+    libraries, so it is called when the network is built.
+    """
 
     config: Mapping[str, Any]
-    tensors: Mapping[str, Tensor]
+    tensors: Tensors
     source: Path
+    convert: Callable[[Tensors], Tensors] | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """Hold all that makes a model; `guidance` and `steps` are recommendations."""
+    """All that makes a model; `guidance` and `steps` are recommendations.
+
+    `notes` are sentences on what was chosen while reading, for whoever reads the results.
+    `prediction_open` is whether the files leave open what the network predicts.
+    """
 
     name: str
     sha256: str
@@ -61,6 +73,8 @@ class Parts:
     scheduler: Mapping[str, Any]
     guidance: float = 7.5
     steps: int = 50
+    notes: tuple[str, ...] = ()
+    prediction_open: bool = False
 
 
 def assemble(parts: Parts, device: torch.device, dtype: torch.dtype) -> TextToImage:
@@ -70,17 +84,17 @@ def assemble(parts: Parts, device: torch.device, dtype: torch.dtype) -> TextToIm
     _check_kind(parts)
     scheduler = {**parts.scheduler, "clip_sample": False, "steps_offset": 1}
     schedule = _schedule(scheduler, parts.name)
-    unet = _network(_from_config(UNet2DConditionModel), parts.unet, device, dtype)
+    unet = _network(_built(UNet2DConditionModel), _converted(parts.unet), device, dtype)
     autoencoder = _network(
-        _from_config(AutoencoderKL), _renamed_attention(parts.autoencoder), device, dtype
+        _built(AutoencoderKL), _renamed_attention(_converted(parts.autoencoder)), device, dtype
     )
-    text_encoder = _text_encoder(parts.text_encoder, device, dtype)
-    tokenizer = _tokenizer(parts.tokenizer, text_encoder)
+    text_encoder = _text_encoder(_converted(parts.text_encoder), device, dtype)
+    tokenizer = read_tokenizer(parts.tokenizer, text_encoder)
     with torch.no_grad():
         empty = encode_prompts(tokenizer, text_encoder, [""], device)
     channels = parts.unet.config.get("in_channels", 4)
-    size = _sample_size(parts.unet.config)
-    factor = 2 ** (len(parts.autoencoder.config.get("block_out_channels", (64,))) - 1)
+    size = latent_size(parts.unet.config)
+    factor = pixels_a_latent(parts.autoencoder.config)
     return TextToImage(
         name=parts.name,
         sha256=parts.sha256,
@@ -100,14 +114,7 @@ def assemble(parts: Parts, device: torch.device, dtype: torch.dtype) -> TextToIm
         picture_size=(size[0] * factor, size[1] * factor),
         guidance=parts.guidance,
         steps=parts.steps,
-    )
-
-
-def not_stable_diffusion(name: str, reason: str) -> MMHError:
-    """Return the error for a model of another kind."""
-    return MMHError(
-        f"{name} is not a Stable Diffusion 1 or 2 text-to-image model ({reason}): choose one that "
-        "is."
+        notes=parts.notes,
     )
 
 
@@ -117,17 +124,13 @@ def _check_kind(parts: Parts) -> None:
     latents = autoencoder.get("latent_channels", 4)
     if unet.get("in_channels", 4) != latents:
         raise not_stable_diffusion(
-            parts.name, f"its network takes {unet.get('in_channels')} channels, not {latents}"
+            parts.name,
+            f"its network takes {unet.get('in_channels')} channels, not {latents}",
         )
     if unet.get("out_channels", 4) not in (latents, 2 * latents):
         raise not_stable_diffusion(
             parts.name, f"its network returns {unet.get('out_channels')} channels"
         )
-    for name in _FOREIGN_INPUTS:
-        if unet.get(name) is not None:
-            raise not_stable_diffusion(parts.name, f"its network needs {name}")
-    if autoencoder.get("shift_factor") is not None or autoencoder.get("latents_mean") is not None:
-        raise not_stable_diffusion(parts.name, "its latents are shifted")
     width = parts.text_encoder.config.get("hidden_size")
     if unet.get("cross_attention_dim") != width:
         raise not_stable_diffusion(
@@ -148,18 +151,19 @@ def _schedule(config: Mapping[str, Any], name: str) -> Discrete:
         return Discrete(tuple(table.tolist()))
     except Exception as error:  # Whatever diffusers makes of a damaged configuration.
         raise MMHError(
-            f"The noise schedule of {name} cannot be used ({error}): copy or download the model "
-            "again."
+            f"The noise schedule of {name} cannot be used ({str(error)[:200]}): restore "
+            "scheduler/scheduler_config.json from where the model came from."
         ) from error
 
 
-def _sample_size(config: Mapping[str, Any]) -> tuple[int, int]:
-    size = config.get("sample_size") or 64
-    return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+def _built(kind: Any) -> Callable[[Mapping[str, Any]], nn.Module]:
+    return lambda config: kind(**config)
 
 
-def _from_config(kind: Any) -> Callable[[Mapping[str, Any]], nn.Module]:
-    return lambda config: kind.from_config(dict(config))
+def _converted(part: Part) -> Part:
+    if part.convert is None:
+        return part
+    return Part(part.config, part.convert(part.tensors), part.source)
 
 
 def _renamed_attention(part: Part) -> Part:
@@ -187,29 +191,53 @@ def _network(
             network = build(part.config)
     except Exception as error:  # Whatever the libraries make of a damaged configuration.
         raise MMHError(
-            f"The configuration of {part.source} cannot be used ({error}): copy or download the "
-            "model again."
+            f"The configuration of {part.source} cannot be used ({str(error)[:200]}): restore it "
+            "from where the model came from."
         ) from error
     wanted = {name: x.shape for name, x in network.state_dict().items()}
-    for name, shape in wanted.items():
-        if name not in part.tensors or part.tensors[name].shape != shape:
-            raise MMHError(
-                f"{part.source} does not hold the tensor {name} of shape {tuple(shape)}: copy or "
-                "download the model again."
-            )
+    _check_tensors(part, wanted)
     network.load_state_dict(
         {name: part.tensors[name].to(device, dtype) for name in wanted}, assign=True
     )
     return network.requires_grad_(False).eval()
 
 
+def _check_tensors(part: Part, wanted: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuse weights that lack what the network has, saying what there is in its place."""
+    missing = [name for name in wanted if name not in part.tensors]
+    if missing:
+        extra = [name for name in part.tensors if name not in wanted]
+        instead = f" and instead {extra[0][:80]}" if extra else ""
+        raise MMHError(
+            f"{part.source} does not hold the tensor {missing[0]} of shape "
+            f"{tuple(wanted[missing[0]])}{_and_more(len(missing))}{instead}: save the whole "
+            "network with save_pretrained(), or copy it from where it came from."
+        )
+    for name, shape in wanted.items():
+        tensor = part.tensors[name]
+        if tensor.shape != shape:
+            raise MMHError(
+                f"{part.source} does not hold the tensor {name} of shape {tuple(shape)} but of "
+                f"{tuple(tensor.shape)}: the weights and the configuration beside them belong to "
+                "two models, so put both from one."
+            )
+        if not tensor.is_floating_point():
+            raise MMHError(
+                f"{part.source} holds the tensor {name} in {tensor.dtype}, so it is "
+                f"{QUANTIZED}: {QUANTIZED.step}."
+            )
+
+
+def _and_more(count: int) -> str:
+    return f" ({count - 1} more are missing)" if count > 1 else ""
+
+
 def _text_encoder(part: Part, device: torch.device, dtype: torch.dtype) -> nn.Module:
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    tensors = {name.removeprefix("text_model."): x for name, x in part.tensors.items()}
     encoder = _network(
         lambda settings: CLIPTextModel(CLIPTextConfig(**settings)),
-        Part(part.config, tensors, part.source),
+        part,
         device,
         dtype,
     )
@@ -221,40 +249,12 @@ def _text_encoder(part: Part, device: torch.device, dtype: torch.dtype) -> nn.Mo
     return encoder
 
 
-def _tokenizer(folder: Path, encoder: nn.Module) -> Callable[..., Any]:
-    from transformers import CLIPTokenizer
-
-    whole = (folder / "tokenizer.json").exists()
-    if not whole and not ((folder / "vocab.json").exists() and (folder / "merges.txt").exists()):
-        raise MMHError(
-            f"The tokenizer is missing: put a folder with vocab.json and merges.txt at {folder}."
-        )
-    build: Callable[..., Any] = CLIPTokenizer.from_pretrained
-    try:
-        tokenizer: Any = build(str(folder), local_files_only=True)
-        highest = max(tokenizer.get_vocab().values())
-    except Exception as error:  # Whatever transformers makes of a damaged vocabulary.
-        raise MMHError(
-            f"The tokenizer in {folder} cannot be used ({error}): copy or download it again."
-        ) from error
-    positions: Tensor = encoder.get_parameter("embeddings.position_embedding.weight")
-    known = len(encoder.get_parameter("embeddings.token_embedding.weight"))
-    if highest >= known:
-        raise MMHError(
-            f"The tokenizer in {folder} has {highest + 1:,} tokens and the text encoder knows "
-            f"{known:,}: use the one that came with the model."
-        )
-    tokenizer.model_max_length = min(tokenizer.model_max_length, len(positions))
-    ready: Callable[..., Any] = tokenizer
-    return ready
-
-
 def recommended(card: Mapping[str, Any]) -> dict[str, Any]:
     """Return the guidance scale and the number of steps that a model card states, if it does."""
     found: dict[str, Any] = {}
     guidance, steps = card.get("guidance"), card.get("steps")
-    if isinstance(guidance, int | float) and math.isfinite(guidance):
+    if isinstance(guidance, int | float) and abs(guidance) < _MOST_GUIDANCE:
         found["guidance"] = float(guidance)
-    if isinstance(steps, int) and steps > 0:
+    if isinstance(steps, int) and 0 < steps <= MOST_STEPS:
         found["steps"] = steps
     return found

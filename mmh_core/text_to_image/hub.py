@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from mmh_core.records import MMHError
+from mmh_core.text_to_image.folder import STEMS
+from mmh_core.text_to_image.weight_files import chosen_names
 
 # Only what is read: no pickles, no code, no safety checker, no single-file copies.
 _FILES = [
     "model_index.json",
     "scheduler/scheduler_config.json",
     "text_encoder/config.json",
-    "text_encoder/model.safetensors",
     "tokenizer/*.json",
     "tokenizer/merges.txt",
     "unet/config.json",
-    "unet/diffusion_pytorch_model.safetensors",
     "vae/config.json",
-    "vae/diffusion_pytorch_model.safetensors",
 ]
 _SECONDS = 5.0
 
@@ -36,32 +35,39 @@ def fetch(name: str, complete: Callable[[Path], bool]) -> Path:
     within seconds: one look-up, no retries. Raises MMHError.
     """
     from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
 
+    folder = cached_folder(name)
+    if folder is not None and complete(folder):
+        return folder
     try:
-        folder = Path(snapshot_download(name, allow_patterns=_FILES, local_files_only=True))
-        if complete(folder):
-            return folder
-    except LocalEntryNotFoundError:
-        pass
-    try:
-        HfApi().model_info(name, timeout=_SECONDS)
-        return Path(snapshot_download(name, allow_patterns=_FILES, etag_timeout=_SECONDS))
+        info = HfApi().model_info(name, timeout=_SECONDS)
+        names = [str(one.rfilename) for one in info.siblings or ()]
+        wanted = [*_FILES, *weights_of(names)]
+        return Path(snapshot_download(name, allow_patterns=wanted, etag_timeout=_SECONDS))
     except Exception as error:
         raise _explained(name, error) from error
 
 
-def is_local(name: str, complete: Callable[[Path], bool]) -> bool:
-    """Return whether an earlier download left a complete model on this disk; no network."""
+def weights_of(names: Iterable[str]) -> list[str]:
+    """Return which of a repository's files hold the weights: one version of each part."""
+    names = list(names)
+    wanted: list[str] = []
+    for part, stem in STEMS.items():
+        inside = [name.removeprefix(f"{part}/") for name in names if name.startswith(f"{part}/")]
+        files, index = chosen_names(inside, stem)
+        wanted += [f"{part}/{name}" for name in (*files, index) if name]
+    return wanted
+
+
+def cached_folder(name: str) -> Path | None:
+    """Return the folder that an earlier download left on this disk, whole or not; no network."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        return complete(
-            Path(snapshot_download(name, allow_patterns=_FILES, local_files_only=True))
-        )
+        return Path(snapshot_download(name, local_files_only=True))
     except LocalEntryNotFoundError:
-        return False
+        return None
 
 
 def _explained(name: str, error: Exception) -> MMHError:

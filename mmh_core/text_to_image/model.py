@@ -30,6 +30,7 @@ class TextToImage:
     None is the embedding of the empty prompt, `unconditional` (1, tokens, width). `sha256` is the
     digest of the weight files. `scheduler` is the configuration of the sampler, from which one is
     made per use. `picture_size` is (height, width), `guidance` and `steps` are recommendations.
+    `notes` are sentences on what was chosen while it was read from its files.
     Parameters are frozen, so a graph is only built for an input that asks for one. Shared weights
     serve several callers; a caller changes none.
     """
@@ -47,6 +48,7 @@ class TextToImage:
     picture_size: tuple[int, int]
     guidance: float = 7.5
     steps: int = 50
+    notes: tuple[str, ...] = ()
 
     @property
     def schedule(self) -> Discrete:

@@ -1,77 +1,228 @@
 """Read a Stable Diffusion checkpoint in its original form: one safetensors file, no configuration.
 
-The architecture is read off the tensors; what they do not show is what the makers published:
-blocks of 1, 2, 4 and 4 times the base width with two layers each, eight heads (version 1) or heads
-of 64 channels (version 2), and a scaled-linear schedule of 1,000 steps. Tensors are renamed by
-diffusers' own converters.
+The architecture is read off the tensors, layer counts included; what they do not show is what the
+makers published: eight heads (version 1) or heads of 64 channels (version 2), and a scaled-linear
+schedule of 1,000 steps. Tensors are renamed by diffusers' own converters.
 """
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
 
 from mmh_core.diffusion.score_model import Net
-from mmh_core.text_to_image.assembly import Part, Parts, assemble, not_stable_diffusion
+from mmh_core.records import MMHError
+from mmh_core.text_to_image.assembly import Part, Parts, Tensors
+from mmh_core.text_to_image.configuration import autoencoder_config, not_stable_diffusion
+from mmh_core.text_to_image.kinds import AUTOENCODER, TEXT_ENCODER, UNET, Shapes, identify
 from mmh_core.text_to_image.model import TextToImage
+from mmh_core.text_to_image.tensor_names import (
+    FLAT_EMA,
+    LEFT_OUT,
+    USED,
+    from_flat_ema,
+    of_part,
+    without_wrappers,
+)
 from mmh_core.text_to_image.weights import (
     check_memory,
     check_safetensors,
     digest,
-    parameter_count,
+    joint_digest,
     read_metadata,
     read_tensors,
+    tensor_shapes,
 )
 
+T = TypeVar("T")
 _UNET = "model.diffusion_model."
 _AUTOENCODER = "first_stage_model."
 _TEXT = "cond_stage_model."
-_PREFIXES = (_UNET, _AUTOENCODER, _TEXT)
 _CLIP = f"{_TEXT}transformer.text_model."
 _OPEN_CLIP = f"{_TEXT}model."
-_WIDTHS = (1, 2, 4, 4)
+_MARKS = {
+    "unet": ("input_blocks.0.0.weight",),
+    "vae": ("decoder.conv_in.weight",),
+    "text": ("embeddings.token_embedding.weight",),
+    "open_clip": ("token_embedding.weight",),
+}
+_ALONE = (AUTOENCODER.noun, TEXT_ENCODER.noun, UNET.noun)
+# The text tower of version 2, whose last block is not read; exporters leave it out or fill it.
+_TOWER_BLOCKS = 24
+_TOWER_WIDTH = 1024
+_FIRST_WIDTH = 768
 
 
-def load(path: Path, device: torch.device, dtype: torch.dtype) -> TextToImage:
-    """Load a checkpoint; its tokenizer is the folder `tokenizer` beside the file.
+@dataclass(frozen=True, eq=False)
+class Checkpoint(Generic[T]):
+    """A single file's networks under their original names without prefixes; empty where missing.
 
-    Version 2 exists with both predictions, and files rarely say which: without a statement in the
-    file's metadata, the network is asked once. Raises MMHError.
+    `open_clip` is whether the text encoder has OpenCLIP's names. T is a tensor or its shape.
+    """
+
+    unet: Mapping[str, T]
+    autoencoder: Mapping[str, T]
+    text: Mapping[str, T]
+    open_clip: bool
+    notes: tuple[str, ...]
+
+
+def parted(tensors: Mapping[str, T]) -> Checkpoint[T]:
+    """Part a file's tensors into the three networks, whatever stands before their names."""
+    plain = without_wrappers(tensors)
+    unet, note = of_part(_below(plain, "control_model."), _MARKS["unet"])
+    flat = any(name.startswith(FLAT_EMA) for name in plain)
+    if not unet and flat:
+        unet, note = from_flat_ema(plain), USED
+    elif flat and not note:
+        note = LEFT_OUT
+    autoencoder, _ = of_part(plain, _MARKS["vae"])
+    text, _ = of_part(plain, _MARKS["text"])
+    open_clip = {} if text else of_part(plain, _MARKS["open_clip"])[0]
+    notes = (note,) if note else ()
+    return Checkpoint(unet, autoencoder, text or open_clip, bool(open_clip), notes)
+
+
+def _below(tensors: Mapping[str, T], other: str) -> dict[str, T]:
+    return {name: x for name, x in tensors.items() if not name.startswith(other)}
+
+
+def check(path: Path, *, with_autoencoder: bool = False) -> dict[str, int]:
+    """Return the number of weights of each network from the header; MMHError says what it is.
+
+    `with_autoencoder` is whether an autoencoder is given elsewhere.
     """
     check_safetensors(path)
-    check_memory(parameter_count(path, _PREFIXES), dtype, device, path.name)
-    tensors = read_tensors(path)
-    second = f"{_OPEN_CLIP}token_embedding.weight" in tensors
-    _check_tensors(path, tensors, second)
-    stated = _stated_prediction(read_metadata(path))
-    prediction = stated or ("v_prediction" if second else "epsilon")
-    model = assemble(
-        Parts(
-            path.stem,
-            digest(path),
-            _unet(path, tensors, second),
-            _autoencoder(path, tensors),
-            _open_clip(path, tensors) if second else _clip(path, tensors),
-            path.parent / "tokenizer",
-            _scheduler(prediction),
-        ),
-        device,
-        dtype,
-    )
-    if second and stated is None and predicts_noise(model.score_model.net, model.device):
-        # What the makers published with eps-prediction works on 512 pixels, not 768.
-        score_model = replace(model.score_model, target="eps", shape=(4, 64, 64))
-        scheduler = _scheduler("epsilon")
-        return replace(
-            model, score_model=score_model, scheduler=scheduler, picture_size=(512, 512)
+    shapes = tensor_shapes(path)
+    found = parted(shapes)
+    kind = identify(without_wrappers(shapes))
+    part = kind is None or kind.noun in _ALONE
+    if kind is not None and (not part or not (found.unet or (found.text and found.autoencoder))):
+        raise not_stable_diffusion(path.name, f"it is {kind}", _step(path, kind.step))
+    if not found.unet:
+        raise not_stable_diffusion(path.name, "the file holds no denoising network")
+    if not found.text:
+        what = "no text encoder" if found.autoencoder else "a denoising network alone"
+        raise MMHError(
+            f"{path.name} holds {what}: name the model that it belongs to too, --base MODEL "
+            f"--unet {path}."
         )
-    return model
+    count = {"unet": _count(found.unet), "text_encoder": _count(found.text)}
+    beside = None if with_autoencoder else beside_it(path)
+    if not found.autoencoder and beside is None and not with_autoencoder:
+        raise MMHError(
+            f"{path.name} holds no autoencoder (VAE): put one beside it as "
+            f"{path.stem}.vae.safetensors, or name one by --vae."
+        )
+    if found.autoencoder and not with_autoencoder:
+        return {**count, "vae": _count(found.autoencoder)}
+    return count if beside is None else {**count, "vae": _count(tensor_shapes(beside))}
+
+
+def _step(path: Path, step: str) -> str:
+    return f"{step} {path}" if step.endswith("--unet") else step
+
+
+def _count(shapes: Shapes) -> int:
+    return sum(math.prod(shape) for shape in shapes.values())
+
+
+def beside_it(path: Path) -> Path | None:
+    """Return the autoencoder that lies beside a single file as NAME.vae.safetensors, or None."""
+    for suffix in (".vae.safetensors", ".vae.sft"):
+        found = path.with_name(path.stem + suffix)
+        if found.is_file():
+            return found
+    return None
+
+
+def read_file(
+    path: Path, device: torch.device, dtype: torch.dtype, *, with_autoencoder: bool = False
+) -> Parts:
+    """Read a checkpoint; its tokenizer is the folder `tokenizer` beside the file.
+
+    An autoencoder that it lacks is taken from the file beside it; `with_autoencoder` is whether
+    one will be put in its place. Raises MMHError.
+    """
+    numbers = check(path, with_autoencoder=with_autoencoder)
+    check_memory(sum(numbers.values()), dtype, device, path.name)
+    found = parted(read_tensors(path))
+    second = _is_second(found)
+    text = _open_clip(path, found.text) if found.open_clip else _clip(path, found.text, second)
+    stated = _stated_prediction(read_metadata(path))
+    sha256, notes, beside = digest(path), found.notes, beside_it(path)
+    autoencoder = Part({}, {}, path)
+    if found.autoencoder:
+        autoencoder = _autoencoder(path, found.autoencoder)
+    elif beside is not None and not with_autoencoder:
+        autoencoder = read_autoencoder(beside)
+        sha256 = joint_digest({path.name: sha256, beside.name: digest(beside)})
+        notes = (*notes, f"Its autoencoder is {beside.name}.")
+    return Parts(
+        path.stem,
+        sha256,
+        _unet(path, found.unet, second),
+        autoencoder,
+        text,
+        path.parent / "tokenizer",
+        _scheduler(stated or ("v_prediction" if second else "epsilon")),
+        notes=notes,
+        prediction_open=second and stated is None,
+    )
+
+
+def read_autoencoder(path: Path) -> Part:
+    """Return the autoencoder that a file holds, by either names. Errors: MMHError."""
+    check_safetensors(path)
+    tensors = without_wrappers(read_tensors(path))
+    found = of_part(tensors, _MARKS["vae"])[0]
+    if not found:
+        kind = identify({name: tuple(x.shape) for name, x in tensors.items()})
+        raise MMHError(f"{path} is {kind or 'no autoencoder'}: name an autoencoder (VAE).")
+    if any(name.startswith("encoder.down_blocks.") for name in found):
+        shapes = {name: tuple(x.shape) for name, x in found.items()}
+        config = autoencoder_config(_autoencoder_shape(shapes), shapes, path, path.name)
+        return Part(config, found, path)
+    return _autoencoder(path, found)
+
+
+def read_network(path: Path) -> tuple[Mapping[str, Any] | None, Tensors, Part | None]:
+    """Return a denoising network alone: its tensors in diffusers' names, or a whole part.
+
+    Of the three values the last is set for a file in original form. Errors: MMHError.
+    """
+    check_safetensors(path)
+    tensors = read_tensors(path)
+    found = parted(tensors)
+    if found.unet:
+        return None, {}, _unet(path, found.unet, _is_second(found))
+    plain = without_wrappers(tensors)
+    kind = identify({name: tuple(x.shape) for name, x in plain.items()})
+    network, _ = of_part(plain, ("conv_in.weight",))
+    if kind is None or kind.noun != UNET.noun or not network:
+        raise MMHError(f"{path} is {kind or 'no denoising network'}: name a network (UNet).")
+    return None, network, None
+
+
+def settle_prediction(model: TextToImage) -> TextToImage:
+    """Return a model of version 2 with the prediction that its network shows when asked once.
+
+    Version 2 exists with both predictions, and files rarely say which.
+    """
+    if not predicts_noise(model.score_model.net, model.device):
+        return model
+    # What the makers published with eps-prediction works on 512 pixels, not 768.
+    score_model = replace(model.score_model, target="eps", shape=(4, 64, 64))
+    scheduler = _scheduler("epsilon")
+    return replace(model, score_model=score_model, scheduler=scheduler, picture_size=(512, 512))
 
 
 @torch.no_grad()
@@ -84,21 +235,6 @@ def predicts_noise(net: Net, device: torch.device) -> bool:
     noise = torch.randn(1, 4, 32, 32, generator=torch.Generator().manual_seed(0)).to(device)
     output = net(noise, torch.ones(1, device=device), None).float()
     return float(torch.nn.functional.cosine_similarity(output.flatten(), noise.flatten(), 0)) > 0.5
-
-
-def _check_tensors(path: Path, tensors: Mapping[str, Tensor], second: bool) -> None:
-    """Refuse files of other models and half checkpoints by the tensors that mark a kind."""
-    text = f"{_OPEN_CLIP}positional_embedding"
-    if not second:
-        text = f"{_CLIP}embeddings.position_embedding.weight"
-    marks = {
-        "a denoising network": f"{_UNET}input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight",
-        "an autoencoder": f"{_AUTOENCODER}decoder.conv_in.weight",
-        "a text encoder": text,
-    }
-    for what, name in marks.items():
-        if name not in tensors:
-            raise not_stable_diffusion(path.name, f"the file holds no {what.split(maxsplit=1)[1]}")
 
 
 def _stated_prediction(metadata: Mapping[str, str]) -> str | None:
@@ -122,78 +258,167 @@ def _scheduler(prediction: str) -> dict[str, Any]:
     }
 
 
-def _unet(path: Path, tensors: Mapping[str, Tensor], second: bool) -> Part:
-    first = tensors[f"{_UNET}input_blocks.0.0.weight"]
-    text = tensors[f"{_UNET}input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"]
-    widths = [len(first) * times for times in _WIDTHS]
+def _is_second(found: Checkpoint[Tensor]) -> bool:
+    """Tell version 2 from 1: by its text encoder, whose width its network takes."""
+    tokens = found.text.get("embeddings.token_embedding.weight")
+    width = _FIRST_WIDTH if tokens is None else tokens.shape[1]
+    linear = any(
+        name.endswith(".1.proj_in.weight") and x.dim() == 2 for name, x in found.unet.items()
+    )
+    return found.open_clip or width == _TOWER_WIDTH or (linear and width != _FIRST_WIDTH)
+
+
+def _unet(path: Path, tensors: Tensors, second: bool) -> Part:
+    """Read a UNet's shape off its tensors; the heads alone are not to be seen there."""
+    first = tensors["input_blocks.0.0.weight"]
+    downs = sorted(
+        int(match[1]) for name in tensors if (match := re.match(_DOWN, name)) is not None
+    )
+    layers = downs[0] - 1 if downs else 2
+    levels = len(downs) + 1
+    outs = [f"input_blocks.{1 + i * (layers + 1)}.0.out_layers.3.weight" for i in range(levels)]
+    text = [x for name, x in tensors.items() if name.endswith(".attn2.to_k.weight")]
+    if not all(name in tensors for name in outs) or not text:
+        raise not_stable_diffusion(path.name, "its network has other blocks")
+    widths = [len(tensors[name]) for name in outs]
+    attends = [
+        any(name.startswith(f"input_blocks.{1 + i * (layers + 1)}.1.") for name in tensors)
+        for i in range(levels)
+    ]
     config = {
-        "attention_head_dim": [width // 64 for width in widths] if second else 8,
+        "attention_head_dim": [max(1, width // 64) for width in widths] if second else 8,
         "block_out_channels": widths,
-        "cross_attention_dim": text.shape[1],
+        "cross_attention_dim": text[0].shape[1],
+        "down_block_types": [_CROSS[0] if one else "DownBlock2D" for one in attends],
         "in_channels": first.shape[1],
-        "layers_per_block": 2,
-        "out_channels": len(tensors[f"{_UNET}out.2.weight"]),
+        "layers_per_block": layers,
+        "out_channels": len(tensors["out.2.weight"]) if "out.2.weight" in tensors else 4,
         "sample_size": 96 if second else 64,
-        "use_linear_projection": second,
+        "up_block_types": [_CROSS[1] if one else "UpBlock2D" for one in reversed(attends)],
+        "use_linear_projection": any(
+            name.endswith(".1.proj_in.weight") and x.dim() == 2 for name, x in tensors.items()
+        ),
     }
-    return Part(config, _converted("ldm_unet", _only(tensors, _UNET), config), path)
+
+    def convert(given: Tensors) -> Tensors:
+        return _converted("ldm_unet", _under(_UNET, given), config)
+
+    return Part(config, tensors, path, convert)
 
 
-def _autoencoder(path: Path, tensors: Mapping[str, Tensor]) -> Part:
-    width = len(tensors[f"{_AUTOENCODER}encoder.conv_in.weight"])
+_DOWN = re.compile(r"input_blocks\.(\d+)\.0\.op\.weight")
+_CROSS = ("CrossAttnDownBlock2D", "CrossAttnUpBlock2D")
+
+
+def _autoencoder(path: Path, tensors: Tensors) -> Part:
+    """Read an autoencoder's shape off its tensors."""
+    levels = _layers(tensors, "encoder.down.")
+    layers = _layers(tensors, "encoder.down.0.block.")
+    widths = [tensors.get(f"encoder.down.{i}.block.0.conv1.weight") for i in range(levels)]
     config = {
-        "block_out_channels": [width * times for times in _WIDTHS],
-        "down_block_types": ["DownEncoderBlock2D"] * 4,
-        "latent_channels": tensors[f"{_AUTOENCODER}decoder.conv_in.weight"].shape[1],
-        "layers_per_block": 2,
+        "block_out_channels": [len(x) for x in widths if x is not None],
+        "down_block_types": ["DownEncoderBlock2D"] * levels,
+        "latent_channels": tensors["decoder.conv_in.weight"].shape[1],
+        "layers_per_block": layers,
         "scaling_factor": 0.18215,
-        "up_block_types": ["UpDecoderBlock2D"] * 4,
+        "up_block_types": ["UpDecoderBlock2D"] * levels,
     }
-    return Part(config, _converted("ldm_vae", _only(tensors, _AUTOENCODER), config), path)
+    if not levels or None in widths or not layers:
+        raise not_stable_diffusion(path.name, "its autoencoder has other blocks")
+
+    def convert(given: Tensors) -> Tensors:
+        return _converted("ldm_vae", _under(_AUTOENCODER, given), config)
+
+    return Part(config, tensors, path, convert)
 
 
-def _clip(path: Path, tensors: Mapping[str, Tensor]) -> Part:
+def _autoencoder_shape(shapes: Shapes) -> dict[str, Any]:
+    """Return an autoencoder's configuration from the shapes of its tensors in diffusers' names."""
+    levels = _layers(shapes, "encoder.down_blocks.")
+    firsts = [shapes.get(f"encoder.down_blocks.{i}.resnets.0.conv1.weight") for i in range(levels)]
+    return {
+        "block_out_channels": [shape[0] for shape in firsts if shape],
+        "down_block_types": ["DownEncoderBlock2D"] * levels,
+        "latent_channels": shapes["decoder.conv_in.weight"][1],
+        "layers_per_block": _layers(shapes, "encoder.down_blocks.0.resnets."),
+        "scaling_factor": 0.18215,
+        "up_block_types": ["UpDecoderBlock2D"] * levels,
+    }
+
+
+def _clip(path: Path, tensors: Tensors, second: bool) -> Part:
+    """Read a text encoder's shape off tensors with the names of transformers."""
     config = _text_config(
-        tensors[f"{_CLIP}embeddings.token_embedding.weight"],
-        tensors[f"{_CLIP}embeddings.position_embedding.weight"],
-        tensors[f"{_CLIP}encoder.layers.0.mlp.fc1.weight"],
+        tensors,
+        "embeddings.token_embedding.weight",
+        "embeddings.position_embedding.weight",
+        "encoder.layers.0.mlp.fc1.weight",
+        path,
     )
-    config["num_hidden_layers"] = _layers(tensors, f"{_CLIP}encoder.layers.")
-    config["hidden_act"] = "quick_gelu"
-    return Part(config, _converted("ldm_clip", _only(tensors, _TEXT)), path)
+    layers = _layers(tensors, "encoder.layers.")
+    _ALONE = (AUTOENCODER.noun, TEXT_ENCODER.noun, UNET.noun)
+    # The text tower of version 2 under other names.
+    config["num_hidden_layers"] = layers - 1 if second and layers == _TOWER_BLOCKS else layers
+    config["hidden_act"] = "gelu" if second else "quick_gelu"
+    return Part(config, tensors, path)
 
 
-def _open_clip(path: Path, tensors: Mapping[str, Tensor]) -> Part:
-    blocks = f"{_OPEN_CLIP}transformer.resblocks."
+def _open_clip(path: Path, tensors: Tensors) -> Part:
+    """Read a text encoder's shape off tensors with OpenCLIP's names.
+
+    Version 2 reads the text before the last block of the tower. Exporters write the whole tower,
+    or the 23 blocks that are read; a tower of another height is whole where the projection behind
+    its last block is there.
+    """
+    blocks = "transformer.resblocks."
     config = _text_config(
-        tensors[f"{_OPEN_CLIP}token_embedding.weight"],
-        tensors[f"{_OPEN_CLIP}positional_embedding"],
-        tensors[f"{blocks}0.mlp.c_fc.weight"],
+        tensors,
+        "token_embedding.weight",
+        "positional_embedding",
+        f"{blocks}0.mlp.c_fc.weight",
+        path,
     )
-    # Version 2 reads the text before the last block.
-    config["num_hidden_layers"] = _layers(tensors, blocks) - 1
+    layers = _layers(tensors, blocks)
+    known = config["hidden_size"] == _TOWER_WIDTH and layers in (_TOWER_BLOCKS - 1, _TOWER_BLOCKS)
+    whole = layers == _TOWER_BLOCKS if known else "text_projection" in tensors
+    config["num_hidden_layers"] = layers - 1 if whole else layers
     config["hidden_act"] = "gelu"
     sized = SimpleNamespace(config=SimpleNamespace(hidden_size=config["hidden_size"]))
-    return Part(config, _converted("open_clip", sized, _only(tensors, _TEXT), _OPEN_CLIP), path)
+
+    def convert(given: Tensors) -> Tensors:
+        # Of another size than the tower it would mislead the converter, and it is not read.
+        read = {name: x for name, x in given.items() if name != "text_projection"}
+        made = _converted("open_clip", sized, _under(_OPEN_CLIP, read), _OPEN_CLIP)
+        return {name.removeprefix("text_model."): x for name, x in made.items()}
+
+    return Part(config, tensors, path, convert)
 
 
-def _text_config(tokens: Tensor, positions: Tensor, wider: Tensor) -> dict[str, Any]:
-    vocabulary, width = tokens.shape
+def _text_config(
+    tensors: Tensors, tokens: str, positions: str, wider: str, path: Path
+) -> dict[str, Any]:
+    missing = [name for name in (tokens, positions, wider) if name not in tensors]
+    if missing:
+        raise MMHError(
+            f"The text encoder in {path.name} does not hold the tensor {missing[0]}: save the "
+            "whole model again where it was made, or choose another."
+        )
+    vocabulary, width = tensors[tokens].shape
     return {
         "hidden_size": width,
-        "intermediate_size": len(wider),
-        "max_position_embeddings": len(positions),
+        "intermediate_size": len(tensors[wider]),
+        "max_position_embeddings": len(tensors[positions]),
         "num_attention_heads": max(1, width // 64),
         "vocab_size": vocabulary,
     }
 
 
-def _layers(tensors: Mapping[str, Tensor], prefix: str) -> int:
+def _layers(tensors: Mapping[str, object], prefix: str) -> int:
     return len({name[len(prefix) :].split(".")[0] for name in tensors if name.startswith(prefix)})
 
 
-def _only(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name: x for name, x in tensors.items() if name.startswith(prefix)}
+def _under(prefix: str, tensors: Tensors) -> dict[str, Tensor]:
+    return {prefix + name: x for name, x in tensors.items()}
 
 
 def _converted(kind: str, *given: object) -> dict[str, Tensor]:

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 
 from mmh_core.records import MMHError
+from mmh_core.text_to_image.kinds import identify_bytes
 
 MANIFEST = "manifest.json"
 # What the networks compute on, beside the weights: a quarter is measured generously.
 _HEADROOM = 1.25
 _LONGEST_JSON = 2**24
-# A zip archive (torch.save since 1.6), a pickle of protocol 2 to 5, and a tar (torch before 0.4).
-_PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+_LONGEST_HEADER = 10**8
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -30,44 +30,74 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > _LONGEST_JSON:
             raise ValueError("too long")
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
         if not isinstance(content, dict):
             raise ValueError("not an object")
     except FileNotFoundError as error:
         raise MMHError(
-            f"{path} is missing: copy or download the whole model again, or choose another."
+            f"{path} is missing: copy or download this file too, or choose another model."
         ) from error
     except (OSError, ValueError, RecursionError) as error:
         raise MMHError(
-            f"{path} is damaged or cannot be read ({error}): copy or download the model again."
+            f"{path} is damaged or cannot be read ({error}): copy or download this file again."
         ) from error
     return content
 
 
 def check_safetensors(path: Path) -> None:
-    """Refuse a file whose bytes are not whole safetensors, with the next step."""
+    """Refuse a file whose bytes are not whole safetensors, saying what they are."""
     try:
+        kind = identify_bytes(path)
+        size = path.stat().st_size
         with path.open("rb") as file:
-            start = file.read(262)
+            start = file.read(8)
     except FileNotFoundError as error:
         raise MMHError(
-            f"{path} is missing: copy or download the whole model again, or choose another."
+            f"{path} is missing: copy or download this file too, or choose another model."
         ) from error
     except OSError as error:
         raise MMHError(
             f"{path} cannot be read ({error.strerror}): choose a file that this user may read."
         ) from error
-    if start.startswith(_PICKLES) or start[257:262] == b"ustar":
+    if kind is not None:
+        raise MMHError(f"{path} is {kind}: {kind.step}.")
+    if size == 0 or not start.strip(b"\0"):
         raise MMHError(
-            f"{path} is a pickle, which can run code when it is opened: choose a safetensors "
-            "version of the model."
+            f"{path} is damaged: it is empty, as a download that stopped leaves it. Download or "
+            "copy it again."
         )
-    _shapes(path, "")
+    _check_length(path, size)
+    tensor_shapes(path)
+
+
+def _check_length(path: Path, size: int) -> None:
+    """Refuse a file that ends before its header says, with both lengths."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if not 2 <= length <= _LONGEST_HEADER or file.read(1) != b"{":
+            return
+        if length + 8 <= size:
+            file.seek(8)
+            try:
+                header = json.loads(file.read(length))
+                ends = [x["data_offsets"][1] for n, x in header.items() if n != "__metadata__"]
+                whole = 8 + length + max(ends, default=0)
+            except (ValueError, TypeError, KeyError, IndexError, RecursionError, AttributeError):
+                return
+        else:
+            whole = 8 + length
+    if size < whole:
+        raise MMHError(
+            f"{path} is damaged: it holds {size:,} of at least {whole:,} bytes, so a download or "
+            "copy stopped. Download or copy it again."
+        )
 
 
 def parameter_count(path: Path, prefixes: tuple[str, ...] = ("",)) -> int:
     """Return how many numbers the tensors with one of these prefixes hold, from the header."""
-    return sum(math.prod(shape) for prefix in prefixes for shape in _shapes(path, prefix).values())
+    return sum(
+        math.prod(shape) for prefix in prefixes for shape in tensor_shapes(path, prefix).values()
+    )
 
 
 def read_metadata(path: Path) -> dict[str, str]:
@@ -78,7 +108,8 @@ def read_metadata(path: Path) -> dict[str, str]:
         return dict(file.metadata() or {})
 
 
-def _shapes(path: Path, prefix: str) -> dict[str, tuple[int, ...]]:
+def tensor_shapes(path: Path, prefix: str = "") -> dict[str, tuple[int, ...]]:
+    """Return the shape of each tensor whose name starts with `prefix`, from the header."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -102,26 +133,6 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
         raise MMHError(f"{path} is damaged ({error}): copy or download it again.") from error
-
-
-def find_weights(folder: Path, stem: str) -> Path:
-    """Return `stem`.safetensors in a folder, or its half-precision variant.
-
-    Raises MMHError where there is none, naming the pickle that stands in its place if any.
-    """
-    for name in (f"{stem}.safetensors", f"{stem}.fp16.safetensors"):
-        if (folder / name).exists():
-            return folder / name
-    pickles = sorted(folder.glob(f"{stem}*.bin")) + sorted(folder.glob("*.ckpt"))
-    if pickles:
-        raise MMHError(
-            f"{folder} holds its weights as a pickle ({pickles[0].name}), which can run code when "
-            "it is opened: choose a safetensors version of the model."
-        )
-    raise MMHError(
-        f"{folder / (stem + '.safetensors')} is missing: copy or download the whole model again, "
-        "or choose another."
-    )
 
 
 def digest(path: Path) -> str:

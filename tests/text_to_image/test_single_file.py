@@ -103,22 +103,19 @@ def test_a_missing_tokenizer_says_where_it_goes(folder_of: FolderOf, tmp_path: P
 @pytest.mark.parametrize(
     ("without", "says"),
     [
-        (MARK, "no denoising network"),
-        ("first_stage_model.decoder.conv_in.weight", "no autoencoder"),
-        (
-            "cond_stage_model.transformer.text_model.embeddings.position_embedding.weight",
-            "no text",
-        ),
+        ("model.diffusion_model.", "is not a Stable Diffusion .*holds no denoising network"),
+        ("first_stage_model.", r"holds no autoencoder .*model\.vae\.safetensors"),
+        ("cond_stage_model.", r"holds no text encoder.*--base MODEL --unet .*model\.safetensors"),
+        (MARK, "does not hold the tensor down_blocks.0.attentions.0"),
     ],
 )
-def test_files_of_other_kinds_are_refused(
+def test_a_file_without_one_of_its_networks_says_which(
     folder_of: FolderOf, tmp_path: Path, without: str, says: str
 ) -> None:
     path = write_file(tmp_path, folder_of("sd15"))
     tensors = load_file(path)
-    tensors.pop(without)
-    save_file(tensors, path)
-    with pytest.raises(MMHError, match=rf"is not a Stable Diffusion .*{says}"):
+    save_file({name: x for name, x in tensors.items() if not name.startswith(without)}, path)
+    with pytest.raises(MMHError, match=says):
         load(path)
 
 
@@ -128,7 +125,7 @@ def test_an_inpainting_file_is_refused(folder_of: FolderOf, tmp_path: Path) -> N
     name = "model.diffusion_model.input_blocks.0.0.weight"
     tensors[name] = torch.zeros(len(tensors[name]), 9, 3, 3)
     save_file(tensors, path)
-    with pytest.raises(MMHError, match="takes 9 channels, not 4"):
+    with pytest.raises(MMHError, match="is an inpainting model"):
         load(path)
 
 

@@ -515,7 +515,7 @@ def testfree_memory_is_read_from_the_system() -> None:
 
 
 def test_what_does_not_exist_is_said_with_the_choices(tmp_path: Path) -> None:
-    for name in ("no-such-model", "a/b/c", str(tmp_path / "nothing"), "../x"):
+    for name in ("no-such-model", "a/b/c", str(tmp_path / "nothing"), "../x", "assets/no-model"):
         with pytest.raises(MMHError, match=r"does not exist: give a folder.*pocket-sd"):
             load(name)
 
@@ -525,9 +525,7 @@ def test_a_missing_embedded_model_says_how_to_get_it(
 ) -> None:
     gone = replace(CATALOGUE["pocket-sd"], source=str(tmp_path / "pocket-sd"))
     monkeypatch.setitem(CATALOGUE, "pocket-sd", gone)
-    with pytest.raises(
-        MMHError, match=r"pocket-sd is missing: .*`python -m mmh_core pocket build`"
-    ):
+    with pytest.raises(MMHError, match=r"pocket-sd is missing: .*`\./mmh pocket build`"):
         load("pocket-sd")
 
 
@@ -565,7 +563,7 @@ def test_without_a_network_a_hub_name_fails_at_once(hub: Path) -> None:
     with pytest.raises(
         MMHError, match=r"someone/model .*connect to the network, or give a folder"
     ):
-        load("someone/model")
+        load("hub:someone/model")
     assert time.monotonic() - start < 5
     with pytest.raises(MMHError, match="stable-diffusion-v1-5/stable-diffusion-v1-5 is not on"):
         load("sd-1.5")

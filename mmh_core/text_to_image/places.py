@@ -1,0 +1,222 @@
+"""Where a model lies: the ways to name one, and what a folder is that is none.
+
+A model is named by the catalogue, a folder, a single file, an entry of the Hub's cache, or
+`hub:owner/name`. A plain `owner/name` is taken for a path, or for what an earlier download left
+on this disk: a mistyped path is never asked of the Hub. `MODEL::unet=FOLDER` and `::vae=FILE`
+name a part that stands in place of the model's own.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmh_core.records import MMHError
+from mmh_core.text_to_image.catalogue import CATALOGUE
+from mmh_core.text_to_image.weights import read_json
+
+INDEX = "model_index.json"
+HUB = "hub:"
+SUFFIXES = (".safetensors", ".sft")
+PICKLED = (".ckpt", ".pt", ".pth", ".bin")
+_SHOWN = 5
+_MOST_ENTRIES = 2000
+
+
+@dataclass(frozen=True)
+class Spelled:
+    """A model's name taken apart: `unet` and `vae` stand in place of its own, "" for its own."""
+
+    base: str
+    unet: str = ""
+    vae: str = ""
+
+    def __str__(self) -> str:
+        """Return the name that `spelled` takes apart."""
+        parts = (f"::{name}={x}" for name, x in (("unet", self.unet), ("vae", self.vae)) if x)
+        return self.base + "".join(parts)
+
+
+def spelled(name: str) -> Spelled:
+    """Take a model's name apart. Errors: MMHError."""
+    base, *rest = name.split("::")
+    given: dict[str, str] = {}
+    for part in rest:
+        key, equals, value = part.partition("=")
+        if key not in ("unet", "vae") or not equals or not value or key in given:
+            raise MMHError(
+                f"{name[:200]!r} names a part in no known way: write MODEL::unet=FOLDER or "
+                "MODEL::vae=FILE."
+            )
+        given[key] = value
+    return Spelled(base, given.get("unet", ""), given.get("vae", ""))
+
+
+def cached(path: Path) -> tuple[Path, str] | None:
+    """Return the snapshot of an entry of the Hub's cache and its name, None for other folders.
+
+    The entry is named by itself (`models--owner--name`), its `snapshots`, or one of these. Of the
+    entry it is what refs/main names, or the only one. Errors: MMHError where that is open.
+    """
+    for entry in (path, path.parent, path.parent.parent):
+        match = re.fullmatch(r"models--(.+)", entry.name)
+        if match is None or not (entry / "snapshots").is_dir():
+            continue
+        name = match[1].replace("--", "/", 1)
+        if entry == path.parent.parent and path.parent.name == "snapshots":
+            return path, name
+        if entry == path or path == entry / "snapshots":
+            return _snapshot(entry), name
+    return None
+
+
+def _snapshot(entry: Path) -> Path:
+    known = sorted(path for path in (entry / "snapshots").iterdir() if path.is_dir())
+    main = entry / "refs" / "main"
+    if main.is_file():
+        commit = main.read_text(encoding="utf-8", errors="replace").strip()
+        found = [path for path in known if path.name == commit]
+        if found:
+            return found[0]
+    if len(known) == 1:
+        return known[0]
+    if not known:
+        raise MMHError(f"{entry} holds no snapshot: download the model again with `hf download`.")
+    names = ", ".join(str(path) for path in known[:_SHOWN])
+    raise MMHError(f"{entry} holds {len(known)} snapshots: name one of {names}.")
+
+
+def missing(source: str) -> MMHError:
+    """Return the error for a name that is neither a model on this disk nor one of the Hub's."""
+    path = Path(source)
+    hub = source if _could(source) else "owner/model"
+    near = _near(path)
+    like = f" Beside it there is {' and '.join(near)}." if near else ""
+    where = "" if path.is_absolute() else f" The folder looked in is {Path.cwd()}."
+    return MMHError(
+        f"{path} does not exist: give a folder, a safetensors file, one of "
+        f"{', '.join(CATALOGUE)}, or {HUB}{hub} to download a model from the Hub.{like}{where}"
+    )
+
+
+def _could(source: str) -> bool:
+    return re.fullmatch(r"[\w][\w.-]*/[\w][\w.-]*", source, re.ASCII) is not None
+
+
+def _near(path: Path) -> list[str]:
+    import difflib
+
+    try:
+        names = [other.name for other in path.parent.iterdir()] if path.parent.name else []
+    except OSError:
+        return []
+    return difflib.get_close_matches(path.name, names[:_MOST_ENTRIES], n=2, cutoff=0.75)
+
+
+def not_a_model(folder: Path) -> MMHError:
+    """Return the error for a folder without an index: what it is, and what can be named."""
+    entries = sorted(folder.iterdir())[:_MOST_ENTRIES]
+    names = {path.name for path in entries}
+    what, step = (
+        _training(folder, names) or _part(folder, names) or _collection(folder, entries, names)
+    )
+    return MMHError(f"{folder} holds no whole model ({INDEX} is missing): {what}. {step}.")
+
+
+def _training(folder: Path, names: set[str]) -> tuple[str, str] | None:
+    """Say how a checkpoint that training left is used: it holds the network alone."""
+    if any("lora" in name or name.startswith("adapter_") for name in names):
+        return (
+            "it is a LoRA, a change to another model",
+            "Fuse it into its model with fuse_lora() and save that with save_pretrained()",
+        )
+    networks = sorted(name for name in names if re.fullmatch(r"unet(_?ema)?|ema_unet", name))
+    if {"vae", "text_encoder", "unet"} <= names:
+        return (
+            "all its parts are there",
+            f"Copy {INDEX} from the model that was trained, it fits any of the same kind",
+        )
+    if networks:
+        also = " and ".join(networks)
+        return (
+            f"it is a part of a pipeline, as training leaves it ({also})",
+            f"Name the model that was trained too: --base MODEL --unet {folder / networks[0]}",
+        )
+    steps = sorted(name for name in names if re.fullmatch(r"checkpoint-\d+", name))
+    if steps:
+        return (
+            f"it holds the checkpoints of a training ({', '.join(steps[:_SHOWN])})",
+            f"Name the model that was trained and one of them: --base MODEL --unet "
+            f"{folder / steps[-1]}",
+        )
+    return None
+
+
+_CLASSES = {
+    "AutoencoderKL": "its autoencoder: name the model and this, --model MODEL --vae {folder}",
+    "UNet2DConditionModel": "its denoising network: name the model that it belongs to too, "
+    "--base MODEL --unet {folder}",
+}
+
+
+def _part(folder: Path, names: set[str]) -> tuple[str, str] | None:
+    """Say which part of a pipeline a folder holds."""
+    whole = folder.parent / INDEX
+    step = f"Name the whole model: {folder.parent}" if whole.exists() else "Name the whole model"
+    if "config.json" in names:
+        config = read_json(folder / "config.json")
+        kind = config.get("_class_name") or next(iter(_texts(config.get("architectures"))), "")
+        if isinstance(kind, str) and kind in _CLASSES:
+            what, _, how = _CLASSES[kind].format(folder=folder).partition(": ")
+            if whole.exists():
+                how = f"name the whole model, {folder.parent}, or {how.removeprefix('name ')}"
+            return f"it is a part of a pipeline, {what}", how[:1].upper() + how[1:]
+        if kind:
+            return f"it is a part of a pipeline, its {str(kind)[:60]}", step
+        return "it is a part of a model", step
+    if "scheduler_config.json" in names:
+        return "it is a part of a pipeline, its scheduler", step
+    if names & {"vocab.json", "tokenizer.json", "tokenizer_config.json"}:
+        return "it is a part of a pipeline, its tokenizer", step
+    return None
+
+
+def _texts(value: object) -> list[str]:
+    return [x for x in value if isinstance(x, str)] if isinstance(value, list) else []
+
+
+def _collection(folder: Path, entries: list[Path], names: set[str]) -> tuple[str, str]:
+    """Say what lies in a folder of models: single files and pipelines can be named."""
+    if not entries:
+        return "it is empty", "Choose a folder that holds a model"
+    files = [path for path in entries if path.suffix.lower() in SUFFIXES and path.is_file()]
+    inner = [path for path in entries if path.is_dir()]
+    below = [path for path in inner if (path / INDEX).is_file() or cached(path) is not None]
+    below += [
+        path
+        for one in inner
+        if one not in below
+        for path in sorted(_folders(one))
+        if (path / INDEX).is_file()
+    ]
+    pickles = [path for path in entries if path.suffix.lower() in PICKLED]
+    found = [*below, *files]
+    if found:
+        shown = ", ".join(str(path.relative_to(folder)) for path in found[:_SHOWN])
+        more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+        return f"it is a folder with {shown}{more}", f"Name one of them, such as {found[0]}"
+    if pickles:
+        return (
+            f"it holds pickles ({pickles[0].name}), which can run code when they are opened",
+            "Choose a safetensors version of the model",
+        )
+    shown = ", ".join(sorted(names)[:_SHOWN])
+    return f"it holds {shown}", f"Choose a folder with {INDEX}, or a safetensors file"
+
+
+def _folders(folder: Path) -> list[Path]:
+    try:
+        return [path for path in folder.iterdir() if path.is_dir()][:_MOST_ENTRIES]
+    except OSError:
+        return []
