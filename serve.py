@@ -22,6 +22,7 @@ from mmh_core.importing import load
 from mmh_core.records import MMHError
 from mmh_core.start_options import checked
 from mmh_core.store.users import read_users
+from mmh_core.text_to_image.model_folder import holds_models
 
 #: What the first page needs. Libraries only: the app's own modules are imported by its pages.
 LIBRARIES = ("pandas", "plotly.graph_objects", "torch", "safetensors.torch")
@@ -74,6 +75,11 @@ def prepared(arguments: list[str]) -> tuple[list[str], list[str]]:
     if options.users is not None:
         read_users(options.users)
         ours = [str(GUARDED) if part == "app.py" else part for part in ours]
+    if options.models is not None and not holds_models(options.models):
+        said.append(
+            f"No model was found in {options.models}: --models takes a folder with folders in "
+            "diffusers' form or safetensors files."
+        )
     if not _loopback(address):
         if _value(ours, "server.allowedHosts") is None:
             for name in reachable_names(address):

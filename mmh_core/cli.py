@@ -6,7 +6,8 @@ mend ends with one sentence and exit status 2, never with a traceback.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +25,12 @@ from mmh_core.cli_scan import calibrate, scan
 from mmh_core.cli_tables import benchmark_tables, manifold_summary
 from mmh_core.cli_user import user
 from mmh_core.records import MMHError
+
+_WITH_MODEL = (
+    *("images", "audit", "benchmark", "calibrate", "scan", "score", "mitigate"),
+    "mitigation-benchmark",
+)
+_PARTS = ("--base", "--model", "--unet", "--vae")
 
 app = typer.Typer(
     add_completion=False,
@@ -119,10 +126,46 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
+def with_parts(arguments: Sequence[str]) -> list[str]:
+    """Return the same with `--base`, `--unet` and `--vae` joined to the one option `--model`.
+
+    Every command that takes a model takes these too: a network that training left, and another
+    autoencoder, are named in the model's name, which results and reports repeat. Errors: MMHError.
+    """
+    words = [str(word) for word in arguments]
+    if not words or words[0] not in _WITH_MODEL:
+        return words
+    end = words.index("--") if "--" in words else len(words)
+    given: dict[str, str] = {}
+    rest: list[str] = []
+    left = words[:end]
+    while left:
+        option, equals, value = left.pop(0).partition("=")
+        if option not in _PARTS:
+            rest.append(option + equals + value)
+            continue
+        if not (equals or left):
+            raise MMHError(f"{option} needs a value: name a model, a folder or a file after it.")
+        given[option] = value if equals else left.pop(0)
+    if not given.keys() - {"--model"}:
+        return words
+    from mmh_core.text_to_image.places import Spelled
+
+    model = given.get("--base", given.get("--model"))
+    if "--base" in given and "--model" in given:
+        raise MMHError("--base and --model both name the model: give one of them.")
+    if model is None:
+        raise MMHError(
+            f"{next(iter(given))} names a part: name the model that it belongs to by --base MODEL."
+        )
+    name = Spelled(model, given.get("--unet", ""), given.get("--vae", ""))
+    return [*rest, "--model", str(name), *words[end:]]
+
+
 def main(arguments: list[str] | None = None, command: Callable[..., Any] = app) -> None:
     """Run the command line; errors that a user can mend become a sentence and exit status 2."""
     try:
-        command(arguments)
+        command(with_parts(sys.argv[1:] if arguments is None else arguments))
     except (MMHError, ValueError) as error:
         typer.echo(f"Error: {error}", err=True)
         raise SystemExit(2) from None

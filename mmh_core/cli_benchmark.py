@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmh_core.cli_output import check_places, device_of, followed, seed_numbers, write_json
+from mmh_core.cli_output import (
+    ModelName,
+    check_places,
+    followed,
+    loaded_model,
+    seed_numbers,
+    write_json,
+)
 from mmh_core.records import MMHError
 
 if TYPE_CHECKING:
@@ -16,7 +23,6 @@ if TYPE_CHECKING:
     from mmh_core.studies.roc import Separation
     from mmh_core.studies.throughput import Throughput
 
-ModelName = Annotated[str, typer.Option(help="A name of the catalogue or a folder.")]
 DeviceName = Annotated[str, typer.Option(help="Where to compute: cpu, cuda or auto.")]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write all figures as JSON here.")]
 
@@ -48,7 +54,6 @@ def benchmark(
     from mmh_core.studies.labelled_prompts import pocket_labelled, read_labelled
     from mmh_core.studies.throughput import throughput
     from mmh_core.text_to_image.catalogue import CATALOGUE
-    from mmh_core.text_to_image.stable_diffusion import load
 
     check_places(out, json_file)
     numbers = seed_numbers(seeds)
@@ -61,7 +66,7 @@ def benchmark(
     else:
         raise MMHError("This model has no labelled prompts of its own: give a table by --prompts.")
     reference = pocket_reference(folder) if own else None
-    loaded = load(model, device=device_of(device))
+    loaded = loaded_model(model, device)
     found = followed(
         benchmark_study(labelled, loaded, reference, seeds=numbers, log_delta=log_delta)
     )
@@ -93,7 +98,6 @@ def score(
     from mmh_core.studies.detector_scores import score_by_all
     from mmh_core.studies.early_scan import read_early
     from mmh_core.text_to_image.catalogue import CATALOGUE
-    from mmh_core.text_to_image.stable_diffusion import load
 
     check_places(json_file)
     folder = Path(CATALOGUE[model].source if model in CATALOGUE else model)
@@ -104,7 +108,7 @@ def score(
             f"calibrate TABLE --all --model {model} --out FOLDER`, then name it by --calibration."
         )
     early = read_early(calibration or folder)
-    loaded = load(model, device=device_of(device))
+    loaded = loaded_model(model, device)
     found = followed(score_by_all(loaded, known, prompts, share=share, early=early))
     if found is None:
         raise ValueError("The prompts gave no scores.")

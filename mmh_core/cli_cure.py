@@ -10,8 +10,9 @@ import typer
 
 from mmh_core.cli_output import check_places, device_of, followed, write_json
 from mmh_core.studies.pocket_cure_run import GROUPS, CureConfig, CureRun, early_stop
+from mmh_core.text_to_image.catalogue import CATALOGUE
 
-POCKET = Path("assets/pocket-sd")
+POCKET = Path(CATALOGUE["pocket-sd"].source)
 
 
 def pocket_cure(

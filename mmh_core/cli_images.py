@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmh_core.cli_output import check_places, followed, loaded_model, seed_numbers, write_json
+from mmh_core.cli_output import (
+    ModelName,
+    check_places,
+    followed,
+    loaded_model,
+    seed_numbers,
+    write_json,
+)
 from mmh_core.records import MMHError
 
 if TYPE_CHECKING:
@@ -17,9 +24,6 @@ if TYPE_CHECKING:
     from mmh_core.studies.image_run import ImageConfig, ImageRun, NormalPrompts
     from mmh_core.text_to_image.model import TextToImage
 
-Model = Annotated[
-    str, typer.Option(help="A name of the catalogue or on the Hub, a folder or a file.")
-]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda; auto takes a GPU if there is one.")]
 IndexFolder = Annotated[
     Path | None, typer.Option("--index", help="Search this index that `mmh_core index` built.")
@@ -35,7 +39,7 @@ EmbedderName = Annotated[
 def images(
     prompt: Annotated[list[str], typer.Option(help="What to draw; may be given repeatedly.")],
     out: Annotated[Path, typer.Option(help="Folder for pictures, figures and report.")],
-    model: Model = "pocket-sd",
+    model: ModelName = "pocket-sd",
     seeds: Annotated[str, typer.Option(help="Seeds, separated by commas.")] = "0,1,2,3",
     steps: Annotated[int | None, typer.Option(help="Steps of the sampler.")] = None,
     guidance: Annotated[float | None, typer.Option(help="Guidance scale; 1 is none.")] = None,
@@ -102,7 +106,7 @@ def images(
 def audit(
     picture: Annotated[Path, typer.Argument(help="A picture from anywhere.")],
     caption: Annotated[str, typer.Option(help="A caption to read it with.")] = "",
-    model: Model = "pocket-sd",
+    model: ModelName = "pocket-sd",
     index: IndexFolder = None,
     index_pictures: IndexPictures = None,
     embedder: EmbedderName = "pixels",

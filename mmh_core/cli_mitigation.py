@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmh_core.cli_output import check_places, followed, loaded_model, seed_numbers, write_json
+from mmh_core.cli_output import (
+    ModelName,
+    check_places,
+    followed,
+    loaded_model,
+    seed_numbers,
+    write_json,
+)
 from mmh_core.records import MMHError
 
 if TYPE_CHECKING:
@@ -17,7 +24,6 @@ if TYPE_CHECKING:
     from mmh_core.studies.mitigation_run import MitigationRun, Treatment
     from mmh_core.text_to_image.model import TextToImage
 
-ModelName = Annotated[str, typer.Option("--model", help="A name of the catalogue or a folder.")]
 DeviceName = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 Seeds = Annotated[str, typer.Option(help="Seeds, separated by commas.")]
 

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -24,6 +24,15 @@ if TYPE_CHECKING:
     from mmh_core.text_to_image.model import TextToImage
 
 Result = TypeVar("Result")
+#: How every command takes a model; `cli.with_parts` joins the parts to its name.
+ModelName = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        help="A name of the catalogue, a folder, a safetensors file or hub:owner/name. --base "
+        "MODEL --unet FOLDER takes the network that training left, --vae FILE an autoencoder.",
+    ),
+]
 
 #: Seconds between two lines of progress within one stage: in a terminal, and in a file.
 LIVE, LOGGED = 0.5, 30.0
@@ -91,6 +100,13 @@ def seed_numbers(text: str) -> tuple[int, ...]:
         raise ValueError(f"seeds must be whole numbers such as 0,1,2, got {text!r}.") from None
 
 
+def told(model: TextToImage) -> TextToImage:
+    """Return the model, after its notes were written to standard error."""
+    for note in model.notes:
+        typer.echo(f"Note: {note}", err=True)
+    return model
+
+
 def loaded_model(name: str, device: str) -> TextToImage:
     """Load a model on the device of that name; it draws on as many threads as on the pages.
 
@@ -103,7 +119,7 @@ def loaded_model(name: str, device: str) -> TextToImage:
 
     place = device_of(device)
     torch.set_num_threads(min(torch.get_num_threads(), threads_for(name)))
-    return load(name, device=place)
+    return told(load(name, device=place))
 
 
 def device_of(name: str) -> torch.device:

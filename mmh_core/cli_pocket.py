@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmh_core.cli_output import check_places, device_of, followed, write_json
+from mmh_core.text_to_image.catalogue import CATALOGUE
 
 if TYPE_CHECKING:
     from mmh_core.pocket.check import Check
@@ -20,6 +21,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+# Where it lies, wherever this is called.
+_POCKET = Path(CATALOGUE["pocket-sd"].source)
 
 
 @app.callback()
@@ -33,7 +36,9 @@ def build_command(
     minutes: Annotated[
         float | None, typer.Option(help="Shorten or lengthen every stage to fit this time.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder of the model.")] = Path("assets/pocket-sd"),
+    out: Annotated[
+        Path, typer.Option(help="Folder of the model.", show_default="assets/pocket-sd")
+    ] = _POCKET,
     work: Annotated[
         Path, typer.Option(help="Folder of unfinished stages; run again to go on.")
     ] = Path(".mmh/pocket-build"),
@@ -97,9 +102,9 @@ def build_command(
 
 @app.command("check")
 def check_command(
-    folder: Annotated[Path, typer.Argument(help="Folder of the model.")] = Path(
-        "assets/pocket-sd"
-    ),
+    folder: Annotated[
+        Path, typer.Argument(help="Folder of the model.", show_default="assets/pocket-sd")
+    ] = _POCKET,
     device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda or auto.")] = "auto",
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the figures as JSON here.")

@@ -28,6 +28,8 @@ app = typer.Typer(
 )
 Data = Annotated[Path, typer.Option(help="The data folder of the app.")]
 _DATA = Path(".mmh")
+# Where the app takes it from, wherever this is called.
+_DEMONSTRATION = Path(__file__).parents[1] / "assets" / "review" / "demonstration.zip"
 
 
 @app.callback()
@@ -159,9 +161,13 @@ def import_command(
 
 @app.command("demonstration")
 def demonstration_command(
-    out: Annotated[Path, typer.Option(help="Write the case to this zip file.")] = Path(
-        "assets/review/demonstration.zip"
-    ),
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="Write the case to this zip file.",
+            show_default="assets/review/demonstration.zip",
+        ),
+    ] = _DEMONSTRATION,
     device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda or auto.")] = "auto",
 ) -> None:
     """Draw and study prompts of the embedded world, as the queue that the app opens with."""

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmh_core.cli_output import check_places, device_of, followed
+from mmh_core.cli_output import ModelName, check_places, followed, loaded_model
 from mmh_core.records import MMHError
 
 if TYPE_CHECKING:
     from mmh_core.studies.image_reference import Reference
     from mmh_core.studies.scan import ScanState
 
-ModelName = Annotated[str, typer.Option(help="A name of the catalogue, a folder or a file.")]
 _SHOWN = 20
 
 
@@ -39,7 +38,6 @@ def scan(
     from mmh_core.studies.normal_prompts import read_normal
     from mmh_core.studies.scan import ScanConfig, Scanner
     from mmh_core.studies.scan import scan as scanned
-    from mmh_core.text_to_image.stable_diffusion import load
 
     if not 0 <= share < 1:
         raise MMHError(f"share is {share}: it must be from 0 to below 1.")
@@ -53,7 +51,7 @@ def scan(
             f"{model} --out FOLDER`, then name it by --calibration."
         )
     scanner = Scanner(
-        load(model, device=device_of(device)),
+        loaded_model(model, device),
         early,
         _reference(folder),
         None if folder is None else read_normal(folder),
@@ -81,11 +79,10 @@ def calibrate(
     """
     from mmh_core.studies.early_scan import FILE, calibrate_early, reach_words, write_early
     from mmh_core.studies.labelled_prompts import read_calibrating
-    from mmh_core.text_to_image.stable_diffusion import load
 
     check_places(out / FILE)
     prompts = read_calibrating(table)
-    loaded = load(model, device=device_of(device))
+    loaded = loaded_model(model, device)
     if every:
         from mmh_core.studies.calibrate_detectors import calibrate_detectors
         from mmh_core.studies.detector_calibration import write_detectors

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mmh_core.studies.image_reference import Reference
     from mmh_core.studies.image_run import ImageConfig, NormalPrompts
     from mmh_core.text_to_image.model import TextToImage
+    from mmh_core.text_to_image.model_folder import Listing
 
 #: The model that ships with the app.
 POCKET = "pocket-sd"
@@ -87,20 +88,43 @@ def searched_folder() -> SearchedFolder | None:
 
 
 def choices() -> list[ModelChoice]:
-    """Return all models that may be chosen: the catalogue, then the folders of `--models`."""
+    """Return all models that may be chosen: the catalogue, then what `--models` holds."""
     from mmh_core.text_to_image.catalogue import CATALOGUE
 
     found = [_choice_of(name) for name in CATALOGUE]
+    return found + [_choice_in(source, name) for name, source in _listing().models.items()]
+
+
+def left_out() -> tuple[str, bool]:
+    """Return a sentence on what in `--models` cannot be chosen and why, "" without any.
+
+    With it whether nothing there can be chosen.
+    """
     root = models_folder()
-    if root is not None and root.is_dir():
-        for folder in sorted(root.iterdir()):
-            place = folder.resolve()
-            if place.is_relative_to(root) and (place / "model_index.json").is_file():
-                found.append(_choice_in(place, folder.name))
-    return found
+    if root is None:
+        return "", False
+    if not root.is_dir():
+        return f"There is no folder {root}, which the app was started with: check its name.", True
+    listing = _listing()
+    return listing.sentence(root), not listing.models
 
 
-def _choice_in(folder: Path, name: str) -> ModelChoice:
+def _listing() -> Listing:
+    from mmh_core.text_to_image.model_folder import Listing, stamps
+
+    root = models_folder()
+    return Listing() if root is None or not root.is_dir() else _listed(str(root), stamps(root))
+
+
+@st.cache_data(show_spinner=False, max_entries=4)
+def _listed(root: str, stamps: tuple[tuple[str, int, int], ...]) -> Listing:
+    """Return what lies in a folder, looked at once per version of its files."""
+    from mmh_core.text_to_image.model_folder import list_models
+
+    return list_models(Path(root))
+
+
+def _choice_in(source: str, name: str) -> ModelChoice:
     """Describe a model of the folder of models, by the headers of its files."""
     import torch
 
@@ -109,7 +133,7 @@ def _choice_in(folder: Path, name: str) -> ModelChoice:
 
     place, licence = torch.device(device()), "unknown to this app"
     try:
-        weights = sum(_parameters(folder).values())
+        weights = sum(_parameters(source).values())
     except MMHError as error:
         return ModelChoice(name, name, licence, False, str(error), "")
     need, free = needed_memory(weights, default_type(place)) / 1e9, free_memory(place)
@@ -155,7 +179,7 @@ def guessed_forward(name: str) -> float | None:
     if name in CATALOGUE:
         return speed.guessed_forward(CATALOGUE[name].forward_tflop, _speed(device()))
     try:
-        weights = _parameters(Path(source_of(name)))["unet"]
+        weights = _parameters(source_of(name))["unet"]
     except MMHError:
         return None
     base = default_settings(name)
@@ -163,18 +187,25 @@ def guessed_forward(name: str) -> float | None:
     return speed.guessed_forward(tflop, _speed(device()))
 
 
-def _parameters(folder: Path) -> dict[str, int]:
-    """Return `folder_parameters`, read once per version of the files: every rerun asks for it."""
-    files = [folder / "model_index.json", *folder.glob("*/*.safetensors")]
-    stamps = sorted((str(path), path.stat().st_mtime_ns) for path in files if path.exists())
-    return _read_parameters(str(folder), str(stamps))
+def _parameters(source: str) -> dict[str, int]:
+    """Return `parameters`, read once per version of the files: every rerun asks for it."""
+    from mmh_core.text_to_image.places import spelled
+
+    wanted = spelled(source)
+    stamped = []
+    for named in filter(None, (wanted.base, wanted.unet)):
+        place = Path(named)
+        inner = [place / "model_index.json", *place.glob("**/*.safetensors")]
+        beside = place.with_suffix(".vae.safetensors")
+        stamped += [(str(x), x.stat().st_mtime_ns) for x in (place, beside, *inner) if x.exists()]
+    return _read_parameters(source, str(sorted(stamped)))
 
 
 @st.cache_data(show_spinner=False)
-def _read_parameters(folder: str, stamps: str) -> dict[str, int]:
+def _read_parameters(source: str, stamps: str) -> dict[str, int]:
     from mmh_core.text_to_image.stable_diffusion import parameters
 
-    return parameters(folder)
+    return parameters(source)
 
 
 @st.cache_resource(show_spinner=False)
@@ -190,11 +221,10 @@ def source_of(name: str) -> str:
 
     if name in CATALOGUE:
         return name
-    root = models_folder()
-    if root is not None:
-        place = (root / name).resolve()
-        if place.is_relative_to(root) and (place / "model_index.json").is_file():
-            return str(place)
+    # Only what the list holds: a name comes from an address.
+    source = _listing().models.get(name)
+    if source is not None:
+        return source
     raise MMHError(
         f"There is no model {name[:60]!r} here: choose one of the list, or start the app with "
         "`-- --models FOLDER` to name a folder of models."
@@ -208,10 +238,12 @@ def model(name: str) -> TextToImage:
 
 @st.cache_resource(show_spinner="Loading the model", max_entries=2)
 def _model(source: str, place: str) -> TextToImage:
-    from mmh_core.text_to_image.stable_diffusion import load
-
+    # What a bad file can cost is paid before the lock, and by its own caller alone.
     with _LOADING:
-        found = load(source, device=place)
+        from mmh_core.text_to_image.stable_diffusion import read
+    files = read(source, device=place)
+    with _LOADING:
+        found = files.build()
     _loaded()[source] = found
     _freeze()
     return found
@@ -323,13 +355,23 @@ def default_settings(name: str) -> ImageConfig:
     from mmh_core.studies.image_examples import unloaded_config
     from mmh_core.text_to_image.catalogue import CATALOGUE
 
-    return unloaded_config(name, CATALOGUE.get(name), folder_of(name))
+    return unloaded_config(name, CATALOGUE.get(name), _base_folder(name))
 
 
 def folder_of(name: str) -> Path | None:
-    """Return the folder of a model on this disk, None for a name on the Hub."""
-    from mmh_core.text_to_image.catalogue import CATALOGUE
+    """Return the folder of a model on this disk, None for a name on the Hub or a single file.
 
-    source = source_of(name)
+    None too for a model with another network in it: what is kept beside it holds for its own.
+    """
+    from mmh_core.text_to_image.places import spelled
+
+    return None if spelled(source_of(name)).unet else _base_folder(name)
+
+
+def _base_folder(name: str) -> Path | None:
+    from mmh_core.text_to_image.catalogue import CATALOGUE
+    from mmh_core.text_to_image.places import spelled
+
+    source = spelled(source_of(name)).base
     folder = Path(CATALOGUE[source].source if source in CATALOGUE else source)
     return folder if folder.is_dir() else None

@@ -12,6 +12,8 @@ from pathlib import Path
 from mmh_core.records import MMHError
 
 _ROOT = Path(__file__).parents[1]
+# Set by the launcher.
+_CALLED_FROM = "--called-from"
 
 
 @dataclass(frozen=True)
@@ -35,19 +37,20 @@ class StartOptions:
 def start_options(arguments: Sequence[str] | None = None) -> StartOptions:
     """Return the options among these arguments, by default this process's; others are ignored."""
     given = _parser().parse_known_args(sys.argv[1:] if arguments is None else arguments)[0]
+
+    def place(named: str | None) -> Path | None:
+        # The launcher changes into the project's folder: names are those of where it was called.
+        return None if named is None else Path(given.called_from, Path(named).expanduser())
+
     return StartOptions(
-        data=_place(given.data) or _ROOT / ".mmh",
-        models=_place(given.models),
-        index=_place(given.index),
-        index_pictures=_place(given.index_pictures),
+        data=place(given.data) or _ROOT / ".mmh",
+        models=place(given.models),
+        index=place(given.index),
+        index_pictures=place(given.index_pictures),
         embedder=given.embedder,
         endpoint=given.endpoint or None,
-        users=_place(given.users),
+        users=place(given.users),
     )
-
-
-def _place(named: str | None) -> Path | None:
-    return None if named is None else Path(named).expanduser().absolute()
 
 
 def checked(arguments: Sequence[str]) -> StartOptions:
@@ -63,9 +66,10 @@ def checked(arguments: Sequence[str]) -> StartOptions:
         if option not in known:
             near = difflib.get_close_matches(option, known, n=1)
             meant = f" Did you mean {near[0]}?" if near else ""
+            named = ", ".join(one for one in known if one != _CALLED_FROM)
             raise MMHError(
                 f"The app has no option {option[:80]!r} after `--`.{meant} There are "
-                f"{', '.join(known)}; options of Streamlit stand before `--`."
+                f"{named}; options of Streamlit stand before `--`."
             )
         if not value and (not left or left.pop(0).startswith("--")):
             raise MMHError(f"{option} needs a value after it.")
@@ -87,4 +91,5 @@ def _parser() -> argparse.ArgumentParser:
     for name in ("--data", "--models", "--index", "--index-pictures", "--endpoint", "--users"):
         parser.add_argument(name, default=None)
     parser.add_argument("--embedder", default="pixels")
+    parser.add_argument(_CALLED_FROM, type=Path, default=Path.cwd())
     return parser

@@ -263,6 +263,11 @@ def test_unreachable_cpu_index_is_no_failure(launcher: Launcher) -> None:
     ("arguments", "started", "at_root"),
     [
         (("app", "--server.port", "8600"), "serve.py run app.py --server.port 8600", True),
+        (
+            ("app", "--", "--models", "m"),
+            "serve.py run app.py -- --models m --called-from {}",
+            True,
+        ),
         (("test", "-k", "lid"), "-m pytest -k lid", True),
         (("commands",), "-m mmh_core --help", False),
         (("scan", "--note", "two  spaces"), "-m mmh_core scan --note two  spaces", False),
@@ -274,7 +279,7 @@ def test_what_is_started_and_where(
     # The app and the tests run at the root; a command stays where its relative paths point.
     launcher.add_python()
     launcher.call(*arguments)
-    assert launcher.calls()[-1] == f"-P {started}"
+    assert launcher.calls()[-1] == f"-P {started.format(launcher.tools)}"
     folder = launcher.root if at_root else launcher.tools
     assert launcher.place() == [str(folder), str(launcher.root)]
 

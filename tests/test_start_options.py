@@ -55,6 +55,23 @@ def test_streamlit_gets_what_it_got_where_nothing_is_asked() -> None:
     assert serve.prepared(["run", "app.py"]) == (["run", "app.py"], [])
 
 
+def test_a_folder_without_models_is_told_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / "old.ckpt").touch()
+    said = serve.prepared(["run", "app.py", "--", "--models", str(tmp_path)])[1]
+    assert len(said) == 1 and said[0].startswith(f"No model was found in {tmp_path}: --models")
+    (tmp_path / "new.safetensors").touch()
+    assert serve.prepared(["run", "app.py", "--", "--models", str(tmp_path)])[1] == []
+
+
+def test_folders_are_those_of_where_the_app_was_called(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    given = ["--models", "mine", "--called-from", str(tmp_path)]
+    assert checked(given).models == tmp_path / "mine"
+    with pytest.raises(MMHError) as refused:
+        checked(["--nothing"])
+    assert "called-from" not in str(refused.value)
+
+
 def test_a_port_in_use_is_told_before_anything_loads() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -51,6 +51,14 @@ def heading(title: str, sentence: str, *, help: str | None = None) -> None:
         st.caption(sentence)
 
 
+def left_out(sentence: str, nothing: bool) -> None:
+    """Draw what of the folder of models cannot be chosen, as a warning where nothing can be."""
+    if nothing:
+        st.warning(plain(sentence), icon=":material/folder_off:")
+    elif sentence:
+        st.caption(plain(sentence))
+
+
 def side_by_side(name: str, shares: tuple[int, int] = (1, 1)) -> list[DeltaGenerator]:
     """Return two columns, which stand one below the other in a narrow window."""
     # The style sheet of session.guard knows the columns by this key.

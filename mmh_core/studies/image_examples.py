@@ -10,6 +10,7 @@ from mmh_core.studies.image_config import DEFAULT_SEEDS
 from mmh_core.studies.image_run import ImageConfig
 from mmh_core.text_to_image.assembly import recommended
 from mmh_core.text_to_image.catalogue import Entry
+from mmh_core.text_to_image.configuration import image_size
 from mmh_core.text_to_image.weights import read_json
 
 #: What Stable Diffusion is drawn with where no card says otherwise.
@@ -66,7 +67,6 @@ def unloaded_config(name: str, entry: Entry | None, folder: Path | None) -> Imag
         if entry is None:
             unet, vae = (folder / part / "config.json" for part in ("unet", "vae"))
             if unet.exists() and vae.exists():
-                factor = 2 ** (len(read_json(vae).get("block_out_channels", [0] * 4)) - 1)
-                side = int(read_json(unet).get("sample_size", _SIDE // factor)) * factor
+                side = image_size(read_json(unet), read_json(vae), (unet, vae))[0]
     steps, guidance = int(card.get("steps", _STEPS)), float(card.get("guidance", _GUIDANCE))
     return ImageConfig(name, ("",), DEFAULT_SEEDS, steps, guidance, side, side)

@@ -87,6 +87,19 @@ def _snapshot(entry: Path) -> Path:
     raise MMHError(f"{entry} holds {len(known)} snapshots: name one of {names}.")
 
 
+def existing(named: str) -> Path:
+    """Return the path that a person named, there or not. Errors: MMHError where none can be."""
+    try:
+        path = Path(named).expanduser()
+        path.exists()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise MMHError(
+            f"{named[:60]!r} does not exist: give a folder, a safetensors file, one of "
+            f"{', '.join(CATALOGUE)}, or {HUB}owner/model."
+        ) from error
+    return path
+
+
 def missing(source: str) -> MMHError:
     """Return the error for a name that is neither a model on this disk nor one of the Hub's."""
     path = Path(source)

@@ -27,7 +27,7 @@ from mmh_core.text_to_image.folder import (
 from mmh_core.text_to_image.hub import cached_folder, fetch, is_hub_name
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.part_files import given_autoencoder, given_network, network_numbers
-from mmh_core.text_to_image.places import HUB, INDEX, Spelled, cached, missing, spelled
+from mmh_core.text_to_image.places import HUB, INDEX, Spelled, cached, existing, missing, spelled
 from mmh_core.text_to_image.weight_files import find_weights
 
 _TYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -88,12 +88,10 @@ def read(
 def _with_given(parts: Parts, wanted: Spelled) -> Parts:
     """Put the parts that are named beside the model in place of its own. Errors: MMHError."""
     if wanted.vae:
-        part, sha256, label = given_autoencoder(Path(wanted.vae).expanduser())
+        part, sha256, label = given_autoencoder(existing(wanted.vae))
         parts = replaced(parts, "autoencoder", part, sha256, label)
     if wanted.unet:
-        part, sha256, label, note = given_network(
-            Path(wanted.unet).expanduser(), parts.unet.config
-        )
+        part, sha256, label, note = given_network(existing(wanted.unet), parts.unet.config)
         parts = replaced(parts, "unet", part, sha256, label)
         parts = replace(parts, notes=(*parts.notes, note) if note else parts.notes)
     return parts
@@ -112,7 +110,7 @@ def locate(source: str) -> tuple[Path, str]:
         if not is_hub_name(name):
             raise MMHError(f"{source[:200]!r} names no model on the Hub: write {HUB}owner/model.")
         return fetch(name, complete), name
-    path = Path(source if entry is None else entry.source).expanduser()
+    path = existing(source if entry is None else entry.source)
     if path.is_file():
         return path, path.stem
     if path.is_dir():
@@ -153,7 +151,7 @@ def parameters(source: str) -> dict[str, int]:
     else:
         weights = open_folder(path, name)
         found = {part: counted(checked_shapes(part, files)[0]) for part, files in weights.items()}
-    return found | (network_numbers(Path(wanted.unet).expanduser()) if wanted.unet else {})
+    return found | (network_numbers(existing(wanted.unet)) if wanted.unet else {})
 
 
 def default_type(device: torch.device) -> torch.dtype:

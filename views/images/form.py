@@ -28,6 +28,7 @@ def sidebar(settings: Settings) -> None:
         ),
         on_change=state.choose_model,
     )
+    layout.left_out(*model_session.left_out())
     choice = choices[settings.model]
     _about(choice)
     _examples(settings)

@@ -36,6 +36,7 @@ def sidebar(settings: Settings) -> None:
         ),
         on_change=state.choose_model,
     )
+    layout.left_out(*model_session.left_out())
     choice = choices[settings.model]
     if not choice.ready:
         st.warning(layout.plain(choice.why), icon=":material/download:")

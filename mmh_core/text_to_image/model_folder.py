@@ -1,0 +1,240 @@
+"""What lies in a folder of models: what can be chosen, and what was left out with the reason.
+
+Folders in diffusers' form, entries of the Hub's cache, single files and the checkpoints that
+training left beside a model, in the folder itself and up to three levels below; links are
+followed. No library is needed to look, only to read the headers of single files.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mmh_core.records import MMHError
+
+_INDEX = "model_index.json"
+_SINGLE = (".safetensors", ".sft")
+_OTHERS = {
+    ".ckpt": "pickle",
+    ".pt": "pickle",
+    ".pth": "pickle",
+    ".bin": "pickle",
+    ".gguf": "GGUF file",
+    ".zip": "zip archive",
+    ".7z": "7z archive",
+    ".onnx": "ONNX file",
+    ".part": "unfinished download",
+    ".crdownload": "unfinished download",
+    ".incomplete": "unfinished download",
+    ".tmp": "unfinished download",
+}
+_STEPS = {
+    "pickle": "it can run code when it is opened, so choose a safetensors version",
+    "LoRA": "fuse it into its model",
+    "autoencoder": "it is used as NAME.vae.safetensors beside NAME.safetensors",
+    "link to nothing": "what it led to is gone",
+    "folder that cannot be read": "let this user read it",
+}
+_LEVELS = 3
+_MOST = 2000
+_SHOWN = 4
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Something that cannot be chosen: its name in the folder and what it is, a noun."""
+
+    name: str
+    noun: str
+
+
+@dataclass
+class Listing:
+    """What lies in a folder of models: by what each is loaded, what was left out, and files.
+
+    `models` maps names to sources for `stable_diffusion.load`; `others` counts files that are no
+    models, such as previews and notes; `unseen` is whether there was more than was looked at.
+    """
+
+    models: dict[str, str] = field(default_factory=dict)
+    left_out: list[LeftOut] = field(default_factory=list)
+    others: int = 0
+    unseen: bool = False
+
+    def sentence(self, root: Path) -> str:
+        """Return what was left out with the reasons, "" where nothing was."""
+        parts = []
+        for noun, count in Counter(one.noun for one in self.left_out).items():
+            names = [one.name for one in self.left_out if one.noun == noun]
+            shown = ", ".join(names[:_SHOWN]) + (", ..." if count > _SHOWN else "")
+            step = f"; {_STEPS[noun]}" if noun in _STEPS else ""
+            parts.append(f"{count} {noun if count == 1 else _plural(noun)} ({shown}{step})")
+        if self.others:
+            parts.append(f"{self.others} other file{'s' if self.others > 1 else ''}")
+        if self.unseen:
+            parts.append(f"whatever comes after the first {_MOST:,} entries")
+        if not parts and self.models:
+            return ""
+        if not self.models:
+            what = f": {'; '.join(parts)}" if parts else ", it is empty"
+            return f"No model was found in {root}{what}."
+        return f"Left out of {root}: {'; '.join(parts)}."
+
+
+def _plural(noun: str) -> str:
+    """Return the plural of a noun that may have words behind it."""
+    first, of, rest = noun.partition(" of ")
+    first, without, tail = first.partition(" with")
+    first, to, target = first.partition(" to ")
+    first, that, clause = first.partition(" that ")
+    last = first.split(maxsplit=1)[0] if without else first
+    plural = f"{first[:-1]}ies" if last.endswith("y") else f"{first}s"
+    return plural + that + clause + to + target + without + tail + of + rest
+
+
+def list_models(root: Path) -> Listing:
+    """Return what lies in a folder of models, by names and by the headers of single files."""
+    found = Listing()
+    for path, noun in _candidates(root):
+        name = path.relative_to(root).as_posix()
+        if noun == "folder":
+            place = _snapshot(path)
+            if place is None:
+                found.left_out.append(LeftOut(name, "cache entry with several snapshots or none"))
+                continue
+            found.models[name] = str(place)
+            found.models |= _trained(name, path)
+        elif noun == "file":
+            kind = _kind_of(path)
+            if kind:
+                found.left_out.append(LeftOut(name, kind))
+            else:
+                found.models[name] = str(path)
+        elif noun == "":
+            found.others += 1
+        elif noun == "more":
+            found.unseen = True
+        else:
+            found.left_out.append(LeftOut(name, noun))
+    return found
+
+
+def stamps(root: Path) -> tuple[tuple[str, int, int], ...]:
+    """Return what changes when the folder does: each entry's name, size and time."""
+    found = []
+    for path, noun in _candidates(root):
+        inner = [path / _INDEX, *sorted(path.glob("*/*.safetensors"))] if noun == "folder" else []
+        for one in (path, *inner):
+            try:
+                about = one.stat()
+            except OSError:
+                continue
+            found.append((str(one), about.st_size, about.st_mtime_ns))
+    return tuple(found)
+
+
+def holds_models(root: Path) -> bool:
+    """Return whether a folder holds anything that may be a model, by names alone."""
+    return any(noun in ("folder", "file") for _, noun in _candidates(root))
+
+
+def _candidates(root: Path) -> Iterator[tuple[Path, str]]:
+    """Yield entries with "folder" or "file" for what may be a model, else a noun or ""."""
+    seen = {root.resolve()}
+    for count, one in enumerate(_below(root, 0, seen)):
+        if count >= _MOST:
+            yield root, "more"
+            return
+        yield one
+
+
+def _below(folder: Path, level: int, seen: set[Path]) -> Iterator[tuple[Path, str]]:
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError:
+        yield folder, "folder that cannot be read"
+        return
+    for path in entries:
+        if path.name.startswith("."):
+            continue
+        try:
+            if path.is_dir():
+                yield from _in_folder(path, level, seen)
+            elif path.is_file():
+                yield path, _noun_of(path)
+            else:
+                yield path, "link to nothing"
+        except OSError:
+            yield path, "folder that cannot be read"
+
+
+def _in_folder(path: Path, level: int, seen: set[Path]) -> Iterator[tuple[Path, str]]:
+    real = path.resolve()
+    if real in seen:
+        yield path, "link to a folder that is listed already"
+        return
+    seen.add(real)
+    if (path / _INDEX).is_file() or path.name.startswith("models--"):
+        yield path, "folder"
+        return
+    inner = list(_below(path, level + 1, seen)) if level + 1 < _LEVELS else []
+    # A folder of notes, a tokenizer or the like counts once, and its files do not.
+    if any(noun for _, noun in inner):
+        yield from inner
+    else:
+        yield path, "folder without a model"
+
+
+def _noun_of(path: Path) -> str:
+    suffix = path.suffix.lower()
+    return "file" if suffix in _SINGLE else _OTHERS.get(suffix, "")
+
+
+def _kind_of(path: Path) -> str:
+    """Return the noun for a file that is no checkpoint, "" for one, whole or damaged."""
+    from mmh_core.text_to_image.kinds import identify, identify_bytes
+    from mmh_core.text_to_image.single_file import parted
+    from mmh_core.text_to_image.tensor_names import without_wrappers
+    from mmh_core.text_to_image.weights import check_safetensors, tensor_shapes
+
+    try:
+        kind = identify_bytes(path)
+        if kind is not None:
+            return kind.noun
+        check_safetensors(path)
+        shapes = without_wrappers(tensor_shapes(path))
+    except (MMHError, OSError):
+        return ""
+    kind, found = identify(shapes), parted(shapes)
+    return "" if kind is None or (found.unet and found.text) else kind.noun
+
+
+def _snapshot(folder: Path) -> Path | None:
+    """Return the folder itself, or the snapshot of an entry of the Hub's cache, None if open."""
+    from mmh_core.text_to_image.places import cached
+
+    if (folder / _INDEX).is_file():
+        return folder
+    try:
+        found = cached(folder.resolve())
+    except MMHError:
+        return None
+    return None if found is None else found[0]
+
+
+def _trained(name: str, folder: Path) -> dict[str, str]:
+    """Return the checkpoints that training left beside a model, each to be used with it."""
+    found = {}
+    for step in sorted(folder.glob("checkpoint-*"), key=_number):
+        for network in ("unet", "unet_ema"):
+            if (step / network).is_dir() and any((step / network).glob("*.safetensors")):
+                found[f"{name}/{step.name}/{network}"] = f"{folder}::unet={step / network}"
+    return found
+
+
+def _number(path: Path) -> int:
+    match = re.search(r"\d+$", path.name)
+    return int(match[0]) if match else 0
