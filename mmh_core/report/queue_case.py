@@ -125,8 +125,7 @@ def queue_command(queue: QueueRecord) -> str:
 
 def queue_reach(queue: QueueRecord) -> str:
     """Return what the scan behind a queue misses, in its own words; "" where that is not known."""
-    settings = json.loads(queue.settings)
-    found = settings.get("reach") if isinstance(settings, dict) else None
+    found = queue_settings(queue).get("reach")
     return found if isinstance(found, str) else ""
 
 
