@@ -30,6 +30,7 @@ from mmh_core.dimension.flipd import flipd
 from mmh_core.studies.image import image_study
 from mmh_core.studies.image_config import default_config, request_for
 from mmh_core.studies.image_reference import pocket_reference
+from mmh_core.studies.normal_prompts import read_normal
 from mmh_core.text_to_image.catalogue import CATALOGUE, threads_for
 from mmh_core.text_to_image.generation import draw
 from mmh_core.text_to_image.stable_diffusion import load
@@ -66,11 +67,12 @@ def added(pairs: int) -> Added:
     """Time drawing and the study in turns."""
     folder = Path(CATALOGUE["pocket-sd"].source)
     model, reference = load("pocket-sd"), pocket_reference(folder)
+    normal = read_normal(folder)
     config = replace(default_config(model, "pocket-sd", PROMPT), curve=False, frames=0)
     request = request_for(config, PROMPT)
 
     def study() -> None:
-        for _ in image_study(config, model, reference):
+        for _ in image_study(config, model, reference, normal):
             pass
 
     draw(model, request)

@@ -40,13 +40,15 @@ class LidEstimate:
     draw cannot tell. `forwards` counts network evaluations per point, a backward pass through one
     counting as one more. `asymmetry` (B,) is the relative antisymmetric part of the score's
     Jacobian where the estimator sees it, a free diagnostic of fit: a true score has a symmetric
-    one.
+    one. `draws` is the number of independent values that the standard error is of, None for a
+    deterministic estimator.
     """
 
     lid: Tensor
     standard_error: Tensor
     forwards: float
     asymmetry: Tensor | None = None
+    draws: int | None = None
 
     def frame(self) -> pd.DataFrame:
         """Return one row per point."""

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.diffusion.score_model import ScoreModel
+from mmh_core.dimension.probes import Randomness
 from mmh_core.records import LidCurve, LidEstimate, Plateau, PlateauStatus
 
 _FEWEST_SCALES = 3
@@ -29,7 +30,7 @@ class Estimator(Protocol):
         log_delta: Tensor | float,
         *,
         cond: Tensor | None = None,
-        generator: torch.Generator,
+        generator: Randomness,
     ) -> LidEstimate:
         """Return the estimate."""
 
@@ -41,22 +42,24 @@ def lid_curve(
     log_deltas: Tensor,
     *,
     cond: Tensor | None = None,
-    generator: torch.Generator,
+    generator: Randomness,
 ) -> LidCurve:
     """Run one estimator at each of the scales `log_deltas` (K,), increasing.
 
     `estimator` is a function of this package, its options fixed with `functools.partial`. Every
-    scale starts from the same state of the generator, so that the random draws are the same
+    scale starts from the same state of the generators, so that the random draws are the same
     along the curve and their noise does not roughen it; afterwards the generator has moved on by
     one estimate. The standard errors of neighboring scales are therefore not independent.
     """
     scales = log_deltas.detach()
     if scales.dim() != 1 or not len(scales) or not bool((scales.diff() > 0).all()):
         raise ValueError(f"log_deltas must be a list of increasing scales, got {log_deltas!r}.")
-    start = generator.get_state()
+    generators = [generator] if isinstance(generator, torch.Generator) else generator
+    starts = [each.get_state() for each in generators]
     found = []
     for scale in scales.tolist():
-        generator.set_state(start)
+        for each, start in zip(generators, starts, strict=True):
+            each.set_state(start)
         found.append(estimator(model, x, scale, cond=cond, generator=generator))
     return LidCurve(
         scales,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.diffusion.score_model import ScoreModel, expand
-from mmh_core.dimension.probes import gaussian, mean_and_error
+from mmh_core.dimension.probes import Randomness, gaussian, mean_and_error
 from mmh_core.dimension.scale import ScaledPoints, scaled_points
 from mmh_core.records import LidEstimate
 
@@ -24,7 +24,7 @@ def dsm_lid(
     *,
     cond: Tensor | None = None,
     draws: int = 8,
-    generator: torch.Generator,
+    generator: Randomness,
 ) -> LidEstimate:
     """Estimate LID by the denoising loss, over `draws` noises in antithetic pairs.
 
@@ -35,7 +35,7 @@ def dsm_lid(
     """
     points = scaled_points(model, x, log_delta, cond)
     lid, error = mean_and_error(_pair_errors(model, points, draws, generator))
-    return LidEstimate(lid, error, float(draws))
+    return LidEstimate(lid, error, float(draws), draws=draws // 2)
 
 
 def denoising_loss(
@@ -45,7 +45,7 @@ def denoising_loss(
     *,
     cond: Tensor | None = None,
     draws: int = 8,
-    generator: torch.Generator,
+    generator: Randomness,
 ) -> Tensor:
     """Return `E |x0_hat - x|^2` for each point, (B,), in squared data units: the measure of fit.
 
@@ -57,7 +57,7 @@ def denoising_loss(
 
 
 def _pair_errors(
-    model: ScoreModel, points: ScaledPoints, draws: int, generator: torch.Generator
+    model: ScoreModel, points: ScaledPoints, draws: int, generator: Randomness
 ) -> Tensor:
     """Return `|eps - eps_hat|^2` averaged within antithetic pairs, (B, draws / 2)."""
     if draws < 2 or draws % 2:

@@ -12,6 +12,7 @@ from mmh_core.dimension.curve import Estimator
 from mmh_core.dimension.dsm import dsm_lid
 from mmh_core.dimension.flipd import flipd, flipd_exact, window_flipd
 from mmh_core.dimension.normal_bundle import normal_bundle
+from mmh_core.dimension.probes import Randomness
 from mmh_core.dimension.scale import EXACT_LIMIT
 from mmh_core.dimension.spectral import (
     lhsd,
@@ -45,7 +46,7 @@ def window_around(
     log_delta: Tensor | float,
     *,
     cond: Tensor | None = None,
-    generator: torch.Generator,
+    generator: Randomness,
 ) -> LidEstimate:
     """Run window FLIPD over five scales from log delta - .5 to log delta + .5."""
     center = torch.as_tensor(log_delta, dtype=torch.float32, device=x.device).reshape(1, -1)

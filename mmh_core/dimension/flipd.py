@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mmh_core.diffusion.score_model import ScoreModel
 from mmh_core.dimension.jacobian import jacobian, linearize, matrices_at_once
-from mmh_core.dimension.probes import mean_and_error, rademacher
+from mmh_core.dimension.probes import Randomness, mean_and_error, rademacher
 from mmh_core.dimension.scale import ScaledPoints, check_exact, scaled_points
 from mmh_core.records import LidEstimate
 
@@ -28,7 +28,7 @@ def flipd(
     *,
     cond: Tensor | None = None,
     probes: int = 8,
-    generator: torch.Generator,
+    generator: Randomness,
 ) -> LidEstimate:
     """Estimate LID by FLIPD, the trace by Hutchinson's estimator with Rademacher probes.
 
@@ -40,7 +40,7 @@ def flipd(
     points = scaled_points(model, x, log_delta, cond)
     samples = _samples(model, points, rademacher(points.x, probes, generator))
     lid, error = mean_and_error(samples)
-    return LidEstimate(lid, error, 1.0 + probes)
+    return LidEstimate(lid, error, 1.0 + probes, draws=probes)
 
 
 def flipd_exact(
@@ -49,7 +49,7 @@ def flipd_exact(
     log_delta: Tensor | float,
     *,
     cond: Tensor | None = None,
-    generator: torch.Generator | None = None,
+    generator: Randomness | None = None,
 ) -> LidEstimate:
     """Compute FLIPD with the full trace, by D reverse passes; the generator is not used.
 
@@ -73,7 +73,7 @@ def window_flipd(
     *,
     cond: Tensor | None = None,
     probes: int = 8,
-    generator: torch.Generator,
+    generator: Randomness,
 ) -> LidEstimate:
     """Average FLIPD over a window of log delta, given by its nodes, with the trapezoid rule.
 
@@ -92,7 +92,7 @@ def window_flipd(
     values = torch.stack([_samples(model, points, signs) for points in windows])
     weights = _trapezoid(nodes.diff(dim=0)).to(values)[:, :, None]
     lid, error = mean_and_error((weights * values).sum(0))
-    return LidEstimate(lid, error, len(nodes) * (1.0 + probes))
+    return LidEstimate(lid, error, len(nodes) * (1.0 + probes), draws=probes)
 
 
 def _trapezoid(gaps: Tensor) -> Tensor:

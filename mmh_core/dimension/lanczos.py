@@ -3,10 +3,17 @@
 Ubaru, Chen & Saad 2017. The Krylov basis Q of v is kept orthonormal by full re-orthogonalization,
 M is compressed to `Q' M Q`, and `v' f(M) v = |v|^2 sum_i u_i^2 f(theta_i)` over the eigenvalues
 theta_i of the compression, with u_i the first entries of its eigenvectors (Gauss quadrature).
+
+From m products the mean of two rules is taken, that of m - 1 nodes and Laurie's anti-Gauss rule
+of m nodes, whose compression has its last off-diagonal entry times sqrt(2) (Laurie 1996,
+"Anti-Gaussian quadrature formulas"). Their errors are nearly opposite: the soft spectral count of
+26 readings of the embedded model, LID 12 to 59, is 1 % low on average with four products and at
+most 6 % off, where Gauss quadrature is 10 % too high with four and 6 % too low with five.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -33,18 +40,36 @@ class Effort:
         check_count("steps", self.steps)
 
 
+@dataclass(frozen=True, eq=False)
+class Measure:
+    """The spectral measures of K vectors at B points: weights on nodes, both (B, K, N)."""
+
+    nodes: Tensor
+    weights: Tensor
+
+    def integral(self, f: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return `v' f(M) v` (B, K), with f acting on eigenvalues elementwise."""
+        total: Tensor = (f(self.nodes).to(self.weights) * self.weights).sum(-1)
+        return total
+
+
 def quadrature(
     pullbacks: Callable[[Tensor], Tensor],
     probes: Tensor,
     steps: int,
     f: Callable[[Tensor], Tensor],
 ) -> Tensor:
-    """Return `v' f(M) v` for each probe, (B, K), from `steps` products.
+    """Return `v' f(M) v` for each probe, (B, K), from `steps` products; see `spectral_measure`."""
+    return spectral_measure(pullbacks, probes, steps).integral(f).to(probes.dtype)
 
-    `pullbacks` maps (B, K, D) to the products with M from one side, `probes` is (B, K, D), `f`
-    acts on eigenvalues elementwise. M is taken as symmetric: its compression is symmetrized, so
-    for an asymmetric M and `steps` = D the result is that of `(M + M') / 2`. Exact for
-    polynomials f of degree `2 steps - 1`; a step that is sharp beside the spectrum is smeared.
+
+def spectral_measure(pullbacks: Callable[[Tensor], Tensor], probes: Tensor, steps: int) -> Measure:
+    """Return the measure of each probe, whose integral of f is `v' f(M) v`, from `steps` products.
+
+    `pullbacks` maps (B, K, D) to the products with M from one side, `probes` is (B, K, D). M is
+    taken as symmetric: its compression is symmetrized, so for an asymmetric M and `steps` = D the
+    result is that of `(M + M') / 2`. Exact for polynomials of degree `2 steps - 1`, and for every
+    f where the basis is complete; a step that is sharp beside the spectrum is smeared.
     """
     check_count("steps", steps)
     points, count, dim = probes.shape
@@ -53,6 +78,7 @@ def quadrature(
     basis = probes.new_zeros(points, count, steps, dim)
     small = probes.new_zeros(points, count, steps, steps)
     vector = probes / norm
+    complete = torch.zeros(points, count, dtype=torch.bool, device=probes.device)
     for j in range(steps):
         basis[:, :, j] = vector
         product = pullbacks(vector)
@@ -60,15 +86,40 @@ def quadrature(
         length = rest.norm(dim=-1, keepdim=True)
         # A zero vector ends the chain: its rows of the compression decouple from the first.
         more = length > _COMPLETE * product.norm(dim=-1, keepdim=True)
+        complete |= ~more.squeeze(-1)
         vector = torch.where(more, rest / length.where(more, torch.ones_like(length)), 0.0)
         small[:, :, :, j] = weights
         if j + 1 < steps:
             small[:, :, j + 1, j] = (length * more).squeeze(-1)
     check_network(small)
     symmetric = (small + small.mT).double() / 2
-    values, vectors = torch.linalg.eigh(symmetric)
-    samples: Tensor = (f(values) * vectors[..., 0, :].square()).sum(-1)
-    return samples.to(probes.dtype) * norm.squeeze(-1).square()
+    return _averaged(symmetric, complete, norm.squeeze(-1).double().square())
+
+
+def _averaged(small: Tensor, complete: Tensor, square: Tensor) -> Measure:
+    """Return the mean of the two rules of a compression (B, K, m, m), Gauss where it is complete.
+
+    Where the basis is complete Gauss quadrature is exact.
+    """
+    steps = small.shape[-1]
+    if steps == 1:
+        return _rule(small, square)
+    scale = torch.ones_like(small)
+    scale[..., -1, :-1] = scale[..., :-1, -1] = math.sqrt(2)
+    full = complete[..., None, None]
+    last = _rule(torch.where(full, small, small * scale), square)
+    first = _rule(small[..., :-1, :-1], square)
+    share = torch.where(complete, 1.0, 0.5).to(square)[..., None]
+    return Measure(
+        torch.cat([first.nodes, last.nodes], dim=-1),
+        torch.cat([(1 - share) * first.weights, share * last.weights], dim=-1),
+    )
+
+
+def _rule(small: Tensor, square: Tensor) -> Measure:
+    """Return nodes and weights of the first unit vector's measure under symmetric matrices."""
+    values, vectors = torch.linalg.eigh(small)
+    return Measure(values, vectors[..., 0, :].square() * square[..., None])
 
 
 def _orthogonalized(product: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:

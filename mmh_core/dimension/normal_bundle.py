@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.diffusion.score_model import ScoreModel, expand
-from mmh_core.dimension.probes import check_count, gaussian
+from mmh_core.dimension.probes import Randomness, check_count, gaussian
 from mmh_core.dimension.scale import ScaledPoints, check_exact, scaled_points
 from mmh_core.records import LidEstimate
 
@@ -53,7 +53,7 @@ def normal_bundle_at(
     *,
     cond: Tensor | None = None,
     draws: int | None = None,
-    generator: torch.Generator,
+    generator: Randomness,
 ) -> NormalBundle:
     """Compute the singular values around each point of `x` (B, *shape), and their largest gap.
 
@@ -68,8 +68,12 @@ def normal_bundle_at(
     count = max(4 * dim, _FEWEST_DRAWS) if draws is None else draws
     check_count("draws", count, dim + 1)
     values = []
-    for part in points.split(max(1, _NUMBERS_PER_PASS // (count * dim))):
-        scores = _noise_predictions(model, part, count, generator)
+    size = max(1, _NUMBERS_PER_PASS // (count * dim))
+    for number, part in enumerate(points.split(size)):
+        own = generator
+        if not isinstance(own, torch.Generator):
+            own = own[number * size : (number + 1) * size]
+        scores = _noise_predictions(model, part, count, own)
         centered = scores - scores.mean(1, keepdim=True)
         values.append(torch.linalg.svdvals(centered) / (count - 1) ** 0.5)
     singular = torch.cat(values)
@@ -84,7 +88,7 @@ def normal_bundle(
     *,
     cond: Tensor | None = None,
     draws: int | None = None,
-    generator: torch.Generator,
+    generator: Randomness,
 ) -> LidEstimate:
     """Estimate LID by the normal bundle; see `normal_bundle_at` for options and limits.
 
@@ -95,7 +99,7 @@ def normal_bundle(
 
 
 def _noise_predictions(
-    model: ScoreModel, points: ScaledPoints, count: int, generator: torch.Generator
+    model: ScoreModel, points: ScaledPoints, count: int, generator: Randomness
 ) -> Tensor:
     """Return `eps_hat` (B, K, D) at K points noised from each point: its scores times -sigma."""
     noise = gaussian(points.x, count, generator).flatten(0, 1)

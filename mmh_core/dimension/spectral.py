@@ -8,7 +8,7 @@ symmetric Jacobian, and what is left over, the asymmetry, measures the misfit.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,8 +17,8 @@ from torch import Tensor
 
 from mmh_core.diffusion.score_model import ScoreModel
 from mmh_core.dimension.jacobian import jacobian, linearize_for, matrices_at_once
-from mmh_core.dimension.lanczos import Effort, quadrature
-from mmh_core.dimension.probes import mean_and_error, rademacher
+from mmh_core.dimension.lanczos import Effort, spectral_measure
+from mmh_core.dimension.probes import Randomness, rademacher
 from mmh_core.dimension.scale import ScaledPoints, check_exact, scaled_points
 from mmh_core.records import LidEstimate
 
@@ -100,7 +100,7 @@ def spectral_count(
     log_delta: Tensor | float,
     *,
     cond: Tensor | None = None,
-    generator: torch.Generator | None = None,
+    generator: Randomness | None = None,
 ) -> LidEstimate:
     """Count the eigenvalues of the projector above 1/2; the generator is not used.
 
@@ -117,7 +117,7 @@ def soft_spectral_count_exact(
     log_delta: Tensor | float,
     *,
     cond: Tensor | None = None,
-    generator: torch.Generator | None = None,
+    generator: Randomness | None = None,
 ) -> LidEstimate:
     """Sum `soft_step` over the whole spectrum: what `soft_spectral_count` tends to; D to 4096."""
     seen = spectrum(model, x, log_delta, cond=cond)
@@ -131,12 +131,13 @@ def soft_spectral_count(
     *,
     cond: Tensor | None = None,
     effort: Effort = SOFT_EFFORT,
-    generator: torch.Generator,
+    generator: Randomness,
 ) -> LidEstimate:
     """Estimate `tr f(P)` with f = `soft_step` by stochastic Lanczos quadrature, at any D.
 
-    The standard error is over the probes and does not see the bias of few steps. Directions about
-    as wide as delta count in part, so along the noise scale it moves smoothly.
+    The standard error is that of the probes (an upper bound, see `Probed`) and does not see the
+    bias of few steps. Directions about as wide as delta count in part, so along the noise scale it
+    moves smoothly.
     """
     points = scaled_points(model, x, log_delta, cond)
     return _quadrature(model, points, soft_step, effort, generator)
@@ -149,7 +150,7 @@ def lhsd(
     *,
     cond: Tensor | None = None,
     effort: Effort = LHSD_EFFORT,
-    generator: torch.Generator,
+    generator: Randomness,
 ) -> LidEstimate:
     """Estimate LHSD, `tr f(P)` with f = `lhsd_step`, by stochastic Lanczos quadrature.
 
@@ -159,6 +160,54 @@ def lhsd(
     """
     points = scaled_points(model, x, log_delta, cond)
     return _quadrature(model, points, lhsd_step, effort, generator)
+
+
+@dataclass(frozen=True, eq=False)
+class Probed:
+    """What K probes v say of B points: `v' f(P) v` and `v' f(P)^2 v`, both (B, K).
+
+    `forwards` is the cost per point.
+    """
+
+    counts: Tensor
+    squares: Tensor
+    forwards: float
+
+    def estimate(self, dim: int) -> LidEstimate:
+        """Return the trace of f(P) for P of `dim` rows, with the standard error of its mean.
+
+        Rademacher probes have the variance `2 (tr F^2 - sum_i F_ii^2)` for F = f(P), of which
+        `tr F^2` is estimated by the same probes and the sum is at least `(tr F)^2 / D`. That is an
+        upper bound, and far steadier than the scatter of a few values, which are skewed.
+        """
+        lid, count = self.counts.mean(1), self.counts.shape[1]
+        variance = 2 * (self.squares.mean(1) - lid.square() / dim).clamp(min=0)
+        return LidEstimate(lid, (variance / count).sqrt(), self.forwards, draws=count)
+
+
+def joined_probes(parts: Sequence[Probed]) -> Probed:
+    """Put the probes of the same points together."""
+    return Probed(
+        torch.cat([part.counts for part in parts], dim=1),
+        torch.cat([part.squares for part in parts], dim=1),
+        sum(part.forwards for part in parts),
+    )
+
+
+def soft_spectral_probes(
+    model: ScoreModel,
+    x: Tensor,
+    log_delta: Tensor | float,
+    *,
+    cond: Tensor | None = None,
+    effort: Effort = SOFT_EFFORT,
+    generator: Randomness,
+) -> Iterator[Probed]:
+    """Yield what the probes of `soft_spectral_count` say, as many at a time as one pass holds.
+
+    All share one forward pass. Whoever stops listening spares the rest.
+    """
+    return _probes(model, scaled_points(model, x, log_delta, cond), soft_step, effort, generator)
 
 
 def _exact(seen: Spectrum, counted: Tensor) -> LidEstimate:
@@ -171,15 +220,35 @@ def _quadrature(
     points: ScaledPoints,
     f: Callable[[Tensor], Tensor],
     effort: Effort,
-    generator: torch.Generator,
+    generator: Randomness,
 ) -> LidEstimate:
     """Estimate `tr f(P)`: the mean of `v' f(P) v` over Rademacher probes."""
+    parts = list(_probes(model, points, f, effort, generator))
+    return joined_probes(parts).estimate(model.ambient_dim)
+
+
+def _probes(
+    model: ScoreModel,
+    points: ScaledPoints,
+    f: Callable[[Tensor], Tensor],
+    effort: Effort,
+    generator: Randomness,
+) -> Iterator[Probed]:
     at = linearize_for(model, points, effort.probes)
     signs = rademacher(points.x, effort.probes, generator).flatten(2)
+    steps = min(effort.steps, model.ambient_dim)
 
     def pullbacks(v: Tensor) -> Tensor:
         return at.pullbacks(v.reshape(*v.shape[:2], *model.shape)).flatten(2)
 
-    lid, error = mean_and_error(quadrature(pullbacks, signs, effort.steps, f))
-    steps = min(effort.steps, model.ambient_dim)
-    return LidEstimate(lid, error, at.forwards(effort.probes, steps))
+    # The forward pass is counted once, with the first probes.
+    spent = 0.0
+    for part in torch.split(signs, at.copies, dim=1):
+        measure = spectral_measure(pullbacks, part, steps)
+        cost = at.forwards(part.shape[1], steps) - spent
+        spent = float(at.copies)
+        yield Probed(
+            measure.integral(f).to(points.x.dtype),
+            measure.integral(lambda e: f(e).square()).to(points.x.dtype),
+            cost,
+        )

@@ -11,9 +11,15 @@ from torch import Tensor
 
 from mmh_core.records import Progress
 from mmh_core.retrieval.pictures import read_picture
-from mmh_core.studies.image_config import check_text
+from mmh_core.studies.image_config import check_text, default_config
 from mmh_core.studies.image_drawing import pixels_of
-from mmh_core.studies.image_lid import LOG_DELTAS, chosen_scale, read_curves, read_lids
+from mmh_core.studies.image_lid import (
+    LOG_DELTAS,
+    deciding_level,
+    read_curves,
+    read_lids,
+    scale_for,
+)
 from mmh_core.studies.image_reference import Reference, find_copies
 from mmh_core.studies.image_run import NormalPrompts, PictureResult
 from mmh_core.studies.image_verdict import cause_in, verdict_of
@@ -95,15 +101,16 @@ def _read(
     reference: Reference | None,
     normal: NormalPrompts | None,
 ) -> Iterator[Progress[PictureResult]]:
-    usable = normal is not None and normal.sha256 == model.sha256
-    scale = math.nan if reference is None or reference.log_delta is None else reference.log_delta
-    if usable and normal is not None:
-        scale = normal.log_delta
-    if math.isnan(scale):
-        scale = chosen_scale(model, (found,))
-    lid = read_lids(model, (found,), scale)[0]
-    if usable and normal is not None:
-        lid = replace(lid, percentile=normal.percentile(lid.conditional))
+    config = default_config(model, model.name, found.prompt)
+    known = normal if normal is not None and normal.fits(model.sha256, config) else None
+    scale, level, lid = scale_for(reference, known), deciding_level(known), None
+    for lids in read_lids(model, (found,), scale, level=level):
+        lid = next(iter(lids), None)
+        yield Progress(0.5, "Reading the local intrinsic dimension", found)
+    if lid is None:
+        raise ValueError("No LID was read.")
+    if known is not None:
+        lid = replace(lid, percentile=known.percentile(lid.conditional))
     verdict, reason = verdict_of(found.copy, lid, guided=True)
     cause = cause_in(reference, found.prompt, verdict, lid.conditional, found.copy)
     found = replace(
@@ -113,10 +120,11 @@ def _read(
         reason=reason if cause is None else f"{reason} {cause.reason}",
         cause=cause,
     )
-    yield Progress(0.6, "Reading LID over the noise scales", found)
-    *_, (_, curves) = read_curves(model, (found,), torch.tensor(LOG_DELTAS))
-    curve, error = curves[0]
-    yield Progress(1.0, "Finished", replace(found, curve=curve, curve_error=error))
+    for share, curves in read_curves(model, (found,), torch.tensor(LOG_DELTAS)):
+        for curve, error in curves:
+            found = replace(found, curve=curve, curve_error=error)
+        yield Progress(0.6 + 0.4 * share, "Reading LID over the noise scales", found)
+    yield Progress(1.0, "Finished", found)
 
 
 @torch.no_grad()

@@ -22,8 +22,9 @@ from mmh_core.studies.benchmark_run import LabelledPrompt
 from mmh_core.studies.combined_score import check_labels, fit_combined
 from mmh_core.studies.detector_calibration import DetectorCalibration, NormalReadings
 from mmh_core.studies.early_scan import PUBLISHED_TIMES, SEEDS, early_times
-from mmh_core.studies.image_lid import EFFORT, LOG_DELTAS
+from mmh_core.studies.image_lid import LOG_DELTAS
 from mmh_core.studies.image_reference import Reference
+from mmh_core.studies.lid_passes import EFFORT
 from mmh_core.studies.measured import Measured, measured
 from mmh_core.text_to_image.model import TextToImage
 

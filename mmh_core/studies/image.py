@@ -6,21 +6,27 @@ run's own final latents: encoding the picture again would move the point.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
-from torch import Tensor
 
 from mmh_core.records import Progress
 from mmh_core.studies.image_config import checked
 from mmh_core.studies.image_drawing import Drawn, Seen, cut_off, draw_prompt, pixels_of
-from mmh_core.studies.image_lid import LOG_DELTAS, chosen_scale, read_curves, read_lids
-from mmh_core.studies.image_reference import Reference, agreement, find_copies
+from mmh_core.studies.image_lid import LOG_DELTAS, UNCALIBRATED, check_estimators, scale_for
+from mmh_core.studies.image_reading import (
+    FAILURES,
+    add_curves,
+    add_estimator,
+    as_pictures,
+    lacking,
+    read_part,
+    since,
+)
+from mmh_core.studies.image_reference import Reference, agreement
 from mmh_core.studies.image_run import ImageConfig, ImageRun, NormalPrompts, PictureResult
-from mmh_core.studies.image_verdict import cause_in, verdict_of
 from mmh_core.text_to_image.model import TextToImage
 
 #: Of the work of a prompt, the part that draws.
@@ -40,10 +46,12 @@ def image_study(
     Pictures come first, then their copies and LID, part after part; then curves, further
     estimators and decoded steps of all. `normal` serves only where it fits the run. LID is read at
     `log_delta`; unless given, at the scale of `normal` or of the reference's calibration, else at
-    one found on the run's own curves. Errors: MMHError and ValueError for a config that cannot be
-    run.
+    `UNCALIBRATED`. What fails after a picture is there never takes it away: the run says what is
+    missing. Errors: MMHError and ValueError for a config that cannot be run, and whatever fails
+    before there is a picture.
     """
     config = checked(config)
+    check_estimators(model, config.estimators, config.height, config.width)
     run = _empty_run(config, model, reference, normal)
     if log_delta is not None:
         run = replace(run, log_delta=log_delta)
@@ -51,16 +59,27 @@ def image_study(
     drawn: list[Drawn] = []
     later = 0.35 if config.curve or config.frames or config.estimators else 0.0
     share = (1 - later) / len(config.prompts)
-    for number, prompt in enumerate(config.prompts):
-        before = (
-            "" if len(config.prompts) == 1 else f"Prompt {number + 1} of {len(config.prompts)}: "
-        )
-        for progress, part in _prompt(run, model, reference, prompt):
-            if part is not None:
-                drawn.append(part)
-            run = progress.partial
-            fraction = share * (number + progress.fraction)
-            yield Progress(fraction, before + progress.message, run)
+    try:
+        for number, prompt in enumerate(config.prompts):
+            before = (
+                ""
+                if len(config.prompts) == 1
+                else f"Prompt {number + 1} of {len(config.prompts)}: "
+            )
+            for progress, part in _prompt(run, model, reference, prompt):
+                if part is not None:
+                    drawn.append(part)
+                run = progress.partial
+                fraction = share * (number + progress.fraction)
+                yield Progress(fraction, before + progress.message, run)
+    except FAILURES as failure:
+        if not run.pictures:
+            raise
+        wanted = len(config.prompts) * len(config.seeds)
+        what = f"Only {len(run.pictures)} of {wanted} images could be generated"
+        run = replace(run, state="stopped", preview=run.preview[:0])
+        yield Progress(1.0, "Stopped", lacking(run, what, failure))
+        return
     yield from _later(run, model, drawn, 1 - later)
 
 
@@ -75,15 +94,15 @@ def _prompt(
         run = replace(run, state="drawing", preview=preview, preview_prompt=number)
         if seen.drawn is not None:
             run = _with_pictures(run, model, reference, prompt, seen.drawn)
-        run = replace(run, seconds_drawing=_since(start, before))
+        run = replace(run, seconds_drawing=since(start, before))
         done = (seen.part + _DRAWING * seen.step / seen.steps) / seen.parts
         yield Progress(done, _drawing(seen), run), seen.drawn
         if seen.drawn is None:
             continue
-        for read, message in _read(run, len(seen.drawn.seeds), model, reference):
+        for share, read in read_part(run, len(seen.drawn.seeds), model, reference):
             run = read
-            done = (seen.part + (_DRAWING + 1) / 2) / seen.parts
-            yield Progress(done, message, run), None
+            done = (seen.part + _DRAWING + (1 - _DRAWING) * share) / seen.parts
+            yield Progress(done, "Reading copies and LID", run), None
         start, before = time.monotonic(), run.seconds_drawing
 
 
@@ -92,71 +111,25 @@ def _drawing(seen: Seen) -> str:
     return step if seen.parts == 1 else f"{step}, part {seen.part + 1} of {seen.parts}"
 
 
-def _read(
-    run: ImageRun, count: int, model: TextToImage, reference: Reference | None
-) -> Iterator[tuple[ImageRun, str]]:
-    """Search for copies of the last `count` pictures, then read their LID."""
-    start, before = time.monotonic(), run.seconds_reading
-    kept, mine = run.pictures[:-count], run.pictures[-count:]
-    if reference is not None:
-        pictures = _as_pictures(mine)
-        near = find_copies(reference, pictures)
-        mine = tuple(
-            replace(one, copy=copy, neighbors=neighbors)
-            for one, (copy, neighbors) in zip(mine, near, strict=True)
-        )
-        run = replace(run, pictures=kept + mine, seconds_reading=_since(start, before))
-        yield run, "Reading the local intrinsic dimension"
-    if math.isnan(run.log_delta):
-        run = replace(run, log_delta=chosen_scale(model, mine))
-    lids = read_lids(model, mine, run.log_delta, negative=run.config.negative)
-    judged = []
-    for one, lid in zip(mine, lids, strict=True):
-        if run.normal is not None:
-            lid = replace(lid, percentile=run.normal.percentile(lid.conditional))
-        verdict, reason = verdict_of(one.copy, lid, guided=run.config.guidance != 1)
-        cause = cause_in(reference, one.prompt, verdict, lid.conditional, one.copy)
-        reason = reason if cause is None else f"{reason} {cause.reason}"
-        judged.append(replace(one, lids=(lid,), verdict=verdict, reason=reason, cause=cause))
-    run = replace(
-        run,
-        state="reading",
-        pictures=kept + tuple(judged),
-        seconds_reading=_since(start, before),
-    )
-    yield run, "Read copies and LID"
-
-
 def _later(
     run: ImageRun, model: TextToImage, drawn: list[Drawn], base: float
 ) -> Iterator[Progress[ImageRun]]:
     """Add what a person looks at after the verdict: curves, further estimators, decoded steps."""
-    config, start, before = run.config, time.monotonic(), run.seconds_reading
+    config, length = run.config, 1 - base
     if config.curve:
-        yield Progress(base, "Reading LID over the noise scales", run)
-        for done, curves in read_curves(model, run.pictures, run.log_deltas):
-            pictures = tuple(
-                replace(one, curve=lid, curve_error=error)
-                for one, (lid, error) in zip(run.pictures[: len(curves)], curves, strict=True)
-            )
-            run = replace(
-                run,
-                pictures=pictures + run.pictures[len(curves) :],
-                seconds_reading=_since(start, before),
-            )
-            share = base + (1 - base) * 0.6 * done
-            yield Progress(share, "Reading LID over the noise scales", run)
-    for name in config.estimators:
-        yield Progress(base + (1 - base) * 0.7, f"Running {name.replace('_', ' ')}", run)
-        lids = read_lids(model, run.pictures, run.log_delta, estimator=name)
-        pictures = tuple(
-            replace(one, lids=(*one.lids, lid))
-            for one, lid in zip(run.pictures, lids, strict=True)
-        )
-        run = replace(run, pictures=pictures, seconds_reading=_since(start, before))
+        for share, read in add_curves(run, model):
+            run = read
+            yield Progress(base + length * 0.6 * share, "Reading LID over the noise scales", run)
+    for number, name in enumerate(config.estimators):
+        for share, read in add_estimator(run, model, name):
+            run = read
+            done = 0.6 + 0.2 * (number + share) / len(config.estimators)
+            yield Progress(base + length * done, f"Running {name.replace('_', ' ')}", run)
     if config.frames:
-        yield Progress(base + (1 - base) * 0.8, "Decoding the steps", run)
-        run = _with_frames(run, model, drawn)
+        yield Progress(base + length * 0.8, "Decoding the steps", run)
+        for share, read in _add_frames(run, model, drawn):
+            run = read
+            yield Progress(base + length * (0.8 + 0.2 * share), "Decoding the steps", run)
     run = replace(run, state="complete", preview=run.preview[:0])
     yield Progress(1.0, "Finished", run)
 
@@ -195,7 +168,7 @@ def _with_pictures(
     )
     pictures = run.pictures + found
     done = (len(pictures) - 1) // len(run.config.seeds)
-    same = agreement(reference, _as_pictures(pictures[done * len(run.config.seeds) :]))
+    same = agreement(reference, as_pictures(pictures[done * len(run.config.seeds) :]))
     return replace(
         run,
         pictures=pictures,
@@ -206,15 +179,20 @@ def _with_pictures(
     )
 
 
-def _with_frames(run: ImageRun, model: TextToImage, drawn: list[Drawn]) -> ImageRun:
-    """Decode the kept steps of all pictures."""
-    pictures: list[PictureResult] = []
-    for part in drawn:
-        for kept in part.kept:
-            one = run.pictures[len(pictures)]
-            frames, steps = pixels_of(model, kept), torch.tensor(part.kept_steps)
-            pictures.append(replace(one, frames=frames, frame_steps=steps))
-    return replace(run, pictures=tuple(pictures))
+def _add_frames(
+    run: ImageRun, model: TextToImage, drawn: list[Drawn]
+) -> Iterator[tuple[float, ImageRun]]:
+    """Decode the kept steps, image after image; yield the share done and the run."""
+    kept = [(latents, part.kept_steps) for part in drawn for latents in part.kept]
+    try:
+        for number, (latents, steps) in enumerate(kept):
+            frames = pixels_of(model, latents)
+            one = replace(run.pictures[number], frames=frames, frame_steps=torch.tensor(steps))
+            pictures = (*run.pictures[:number], one, *run.pictures[number + 1 :])
+            run = replace(run, pictures=pictures)
+            yield (number + 1) / len(kept), run
+    except FAILURES as failure:
+        yield 1.0, lacking(run, "Not all steps could be decoded", failure)
 
 
 def _empty_run(
@@ -224,9 +202,7 @@ def _empty_run(
     normal: NormalPrompts | None,
 ) -> ImageRun:
     usable = normal is not None and normal.fits(model.sha256, config)
-    scale = math.nan if reference is None or reference.log_delta is None else reference.log_delta
-    if usable and normal is not None:
-        scale = normal.log_delta
+    scale = scale_for(reference, normal if usable else None)
     empty = torch.empty(0, 3, config.height, config.width, dtype=torch.uint8)
     return ImageRun(
         config=config,
@@ -248,12 +224,16 @@ def _empty_run(
         normal=normal if usable else None,
         seconds_drawing=0.0,
         seconds_reading=0.0,
+        missing=_uncalibrated(config, model, scale),
     )
 
 
-def _as_pictures(found: tuple[PictureResult, ...]) -> Tensor:
-    return torch.stack([one.picture for one in found]).float() / 255
-
-
-def _since(start: float, before: float) -> float:
-    return before + time.monotonic() - start
+def _uncalibrated(config: ImageConfig, model: TextToImage, scale: float) -> tuple[str, ...]:
+    """Say that LID of another size than the model's own is read without a calibration."""
+    height, width = model.picture_size
+    if scale == UNCALIBRATED or (config.height, config.width) == (height, width):
+        return ()
+    return (
+        f"Nothing is calibrated for {config.height} x {config.width}: LID is read at the noise "
+        f"scale of {height} x {width} and has no percentile.",
+    )

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mmh_core.detectors.drawing import region_map
 from mmh_core.studies.image_config import request_for
-from mmh_core.studies.image_run import MOST_PICTURES, ImageConfig
+from mmh_core.studies.image_run import ImageConfig
 from mmh_core.text_to_image.generation import GenerationStep, first_input, generate
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.pictures import to_uint8
@@ -23,6 +23,8 @@ from mmh_core.text_to_image.requests import Request
 _PREVIEW_GAP, _PREVIEW_SHARE = 0.7, 12.0
 #: Weights from which on a network is worth no batch on a processor.
 LARGE = 50_000_000
+#: Numbers of the latents of a part that a small network draws: 8 images of the embedded model.
+_PART = 8 * 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,8 +64,9 @@ class Seen:
 def draw_prompt(config: ImageConfig, model: TextToImage, prompt: str) -> Iterator[Seen]:
     """Draw the pictures of one prompt, part after part, a step at a time."""
     whole = request_for(config, prompt)
-    noise = digest(first_input(model, whole)[0])
-    size = min(at_once(model), len(whole.seeds))
+    start_noise = first_input(model, whole)[0]
+    noise = digest(start_noise)
+    size = min(at_once(model, start_noise[0].numel()), len(whole.seeds))
     starts = range(0, len(whole.seeds), size)
     for number, start in enumerate(starts):
         request = replace(whole, seeds=whole.seeds[start : start + size])
@@ -71,14 +74,15 @@ def draw_prompt(config: ImageConfig, model: TextToImage, prompt: str) -> Iterato
             yield Seen(number, len(starts), step.index, step.steps, preview, drawn)
 
 
-def at_once(model: TextToImage) -> int:
-    """Return how many pictures of a prompt are drawn in one batch.
+def at_once(model: TextToImage, numbers: int) -> int:
+    """Return how many pictures of a prompt, of so many latent numbers, are drawn in one batch.
 
-    A large network gains little from a batch, and nothing on a processor: with small parts the
-    first picture comes sooner, memory stays bounded, and whoever stops keeps what is finished.
+    A large network gains little from a batch, and nothing on a processor, and a small one nothing
+    beyond 16 rows: with small parts the first picture comes sooner, memory stays bounded, and
+    whoever stops keeps what is finished.
     """
     if sum(weight.numel() for weight in model.unet.parameters()) < LARGE:
-        return MOST_PICTURES
+        return max(1, _PART // numbers)
     return 1 if model.device.type == "cpu" else 4
 
 

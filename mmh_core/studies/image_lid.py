@@ -1,4 +1,4 @@
-"""Read the LID of drawn pictures: at one scale by any estimator, and over the noise scales."""
+"""Read the LID of images: at one scale by any estimator, and over the noise scales."""
 
 from __future__ import annotations
 
@@ -8,22 +8,57 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from mmh_core.diffusion.score_model import ScoreModel
-from mmh_core.dimension.curve import lid_curve, plateau
 from mmh_core.dimension.estimators import ESTIMATORS
-from mmh_core.dimension.lanczos import Effort
-from mmh_core.dimension.spectral import soft_spectral_count
-from mmh_core.records import LidCurve, LidEstimate, MMHError
-from mmh_core.studies.image_run import DEFAULT_ESTIMATOR, LidReading, PictureResult
+from mmh_core.records import LidEstimate
+from mmh_core.studies.image_reference import Reference
+from mmh_core.studies.image_run import (
+    DEFAULT_ESTIMATOR,
+    LidReading,
+    NormalPrompts,
+    PictureResult,
+)
+from mmh_core.studies.image_verdict import SUSPICIOUS_BELOW
+from mmh_core.studies.lid_passes import (
+    FIRST,
+    Lids,
+    check_limit,
+    last_of,
+    lid_passes,
+)
 from mmh_core.text_to_image.model import TextToImage
 
-#: Two probes of five Lanczos steps: with fewer steps large dimensions come out a quarter too low;
-#: with fewer probes the standard error grows where LID is large, and stays small at copies.
-EFFORT = Effort(probes=2, steps=5)
+#: Where LID is read for want of a calibrated scale, in units of the latents' spread: one scale for
+#: all, since a scale found on a run's own curves would make LID depend on the company.
+UNCALIBRATED = math.log(0.34)
 #: Natural logarithms of the noise scales of a curve, in units of the latents' spread.
 LOG_DELTAS = tuple(round(math.log(0.12) + 0.3 * k, 4) for k in range(9))
-#: Numbers whose graph is kept at once: 24 pocket pictures, or one of Stable Diffusion.
-_NUMBERS = 24 * 256
+#: Numbers of one pass: 8 images of the embedded model, or one of Stable Diffusion.
+_NUMBERS = 8 * 256
+
+
+def deciding_level(normal: NormalPrompts | None) -> float:
+    """Return the LID below which an image is suspicious, NaN where nobody knows what is normal."""
+    if normal is None:
+        return math.nan
+    return float(normal.conditional.double().quantile(SUSPICIOUS_BELOW, interpolation="lower"))
+
+
+def scale_for(reference: Reference | None, normal: NormalPrompts | None) -> float:
+    """Return the log delta at which LID is read: that of `normal`, else the calibrated one.
+
+    Where neither is known it is `UNCALIBRATED`, whatever the images are.
+    """
+    if normal is not None:
+        return normal.log_delta
+    if reference is not None and reference.log_delta is not None:
+        return reference.log_delta
+    return UNCALIBRATED
+
+
+def check_estimators(model: TextToImage, names: Sequence[str], height: int, width: int) -> None:
+    """Refuse an estimator that cannot read images of this size, before they are generated."""
+    for name in names:
+        check_limit(model, name, math.prod(model.latent_shape(height, width)))
 
 
 def read_lids(
@@ -33,84 +68,54 @@ def read_lids(
     *,
     estimator: str = DEFAULT_ESTIMATOR,
     negative: str = "",
-) -> list[LidReading]:
+    level: float = math.nan,
+) -> Iterator[list[LidReading]]:
     """Read LID with the prompt and without it (or with the negative one), by one estimator.
 
-    Both readings of a picture share their probes, so that their difference has less noise; other
-    pictures have others. Errors: MMHError where D is beyond the estimator's limit.
+    Yields all readings so far; between two yields is one pass of the network and its products.
+    Both readings of an image share their probes, so that their difference has less noise. `level`
+    is the LID on which a verdict hangs: images that are clearly off it are read with fewer probes.
+    Errors: MMHError where D is beyond the estimator's limit.
     """
-    latents = torch.stack([one.latents for one in pictures])
-    with_prompt = _embeddings(model, [one.prompt for one in pictures])
+    done: list[LidReading] = []
     without = model.encode_text([negative]) if negative else model.unconditional
-    without = without.expand(len(pictures), -1, -1)
-    found = [
-        estimate_lid(model, latents, cond, log_delta, estimator, pictures[0].seed)
-        for cond in (with_prompt, without)
-    ]
-    spec = ESTIMATORS[estimator]
-    return [
-        LidReading(
-            estimator=estimator,
-            label=spec.label,
-            log_delta=log_delta,
-            conditional=float(found[0].lid[i]),
-            conditional_error=float(found[0].standard_error[i]),
-            unconditional=float(found[1].lid[i]),
-            unconditional_error=float(found[1].standard_error[i]),
-            percentile=math.nan,
-            forwards=found[0].forwards + found[1].forwards,
-        )
-        for i in range(len(pictures))
-    ]
+    for part in _chunks([one.latents for one in pictures]):
+        latents = torch.stack([one.latents for one in pictures[part]])
+        prompts = [one.prompt for one in pictures[part]]
+        found = list[Lids]()
+        for cond in (_embeddings(model, prompts), without.expand(len(prompts), -1, -1)):
+            # The same probes without the prompt as with it.
+            draws = [count or 0 for count in found[0].draws] if found else None
+            for answer in lid_passes(
+                model, latents, cond, log_delta, estimator, level=level, draws=draws
+            ):
+                found += [] if answer is None else [answer]
+                yield list(done)
+        done += _paired(estimator, log_delta, *found)
+        yield list(done)
 
 
 def read_curves(
     model: TextToImage, pictures: Sequence[PictureResult], log_deltas: Tensor
 ) -> Iterator[tuple[float, list[tuple[Tensor, Tensor]]]]:
-    """Read conditional LID over the scales; yield the share done and all curves so far."""
-    done: list[tuple[Tensor, Tensor]] = []
-    for part in _chunks(len(pictures), model):
-        found = _curve(model, pictures[part], log_deltas)
-        done += list(zip(found.lid.cpu(), found.standard_error.cpu(), strict=True))
-        yield len(done) / len(pictures), list(done)
+    """Read conditional LID over the scales; yield the share done and all curves so far.
 
-
-def chosen_scale(model: TextToImage, pictures: Sequence[PictureResult]) -> float:
-    """Return the log delta at which an uncalibrated model's LID is read.
-
-    The median over the pictures of the middle of their curves' plateaus, or of their flattest
-    point where there is none.
+    All scales of an image share its probes, so that their noise does not roughen its curve.
     """
-    scales = torch.tensor(LOG_DELTAS)
-    parts = [_curve(model, pictures[part], scales) for part in _chunks(len(pictures), model)]
-    lid = torch.cat([part.lid.cpu() for part in parts])
-    error = torch.cat([part.standard_error.cpu() for part in parts])
-    curve = LidCurve(scales, lid, error, parts[0].forwards)
-    return float(plateau(curve, absolute=1.0, relative=0.1).log_delta.median())
-
-
-def _curve(model: TextToImage, pictures: Sequence[PictureResult], log_deltas: Tensor) -> LidCurve:
-    latents = torch.stack([one.latents for one in pictures]).to(model.device)
-    return lid_curve(
-        _counted,
-        model.score_model,
-        latents,
-        log_deltas.to(model.device),
-        cond=_embeddings(model, [one.prompt for one in pictures]),
-        generator=_generator(pictures[0].seed),
-    )
-
-
-def _counted(
-    model: ScoreModel,
-    x: Tensor,
-    log_delta: Tensor | float,
-    *,
-    cond: Tensor | None = None,
-    generator: torch.Generator,
-) -> LidEstimate:
-    """Run the default estimator with this study's effort."""
-    return soft_spectral_count(model, x, log_delta, cond=cond, effort=EFFORT, generator=generator)
+    done: list[tuple[Tensor, Tensor]] = []
+    for part in _chunks([one.latents for one in pictures]):
+        latents = torch.stack([one.latents for one in pictures[part]])
+        prompts = [one.prompt for one in pictures[part]]
+        cond, found, few = _embeddings(model, prompts), list[Lids](), [FIRST] * len(prompts)
+        for scale in log_deltas.tolist():
+            for answer in lid_passes(model, latents, cond, scale, DEFAULT_ESTIMATOR, draws=few):
+                found += [] if answer is None else [answer]
+                share = len(found) / len(log_deltas) * len(prompts)
+                yield (len(done) + share) / len(pictures), list(done)
+        lid = torch.stack([each.lid for each in found], dim=1)
+        error = torch.stack([each.standard_error for each in found], dim=1)
+        done += list(zip(lid, error, strict=True))
+        yield len(done) / len(pictures), list(done)
 
 
 def estimate_lid(
@@ -119,42 +124,50 @@ def estimate_lid(
     cond: Tensor,
     log_delta: float,
     estimator: str,
-    seed: int,
+    *,
+    level: float = math.nan,
 ) -> LidEstimate:
     """Run an estimator at latents (B, C, h, w) given embeddings `cond` (B, tokens, width).
 
-    As many at a time as fit into memory; `seed` fixes the probes. Errors: MMHError where D is
-    beyond the estimator's limit.
+    As many at a time as fit into memory. `level` is that of `read_lids`, and so are the numbers.
+    Errors: MMHError where D is beyond the estimator's limit.
     """
-    spec = ESTIMATORS[estimator]
-    run = _counted if estimator == DEFAULT_ESTIMATOR else spec.run
-    dim = latents[0].numel()
-    if spec.max_dim is not None and dim > spec.max_dim:
-        raise MMHError(
-            f"{spec.label} is for at most {spec.max_dim:,} dimensions and {model.name} has "
-            f"{dim:,}: choose another estimator."
-        )
-    generator = _generator(seed)
-    parts = [
-        run(
-            model.score_model,
-            latents[part].to(model.device),
-            log_delta,
-            cond=cond[part],
-            generator=generator,
-        )
-        for part in _chunks(len(latents), model)
-    ]
+    parts = []
+    for part in _chunks(list(latents)):
+        passes = lid_passes(model, latents[part], cond[part], log_delta, estimator, level=level)
+        parts.append(last_of(passes))
+    counts = [count for part in parts for count in part.draws]
+    told = [count for count in counts if count is not None]
     return LidEstimate(
-        torch.cat([part.lid.cpu() for part in parts]),
-        torch.cat([part.standard_error.cpu() for part in parts]),
-        parts[0].forwards,
+        torch.cat([part.lid for part in parts]),
+        torch.cat([part.standard_error for part in parts]),
+        float(torch.cat([part.forwards for part in parts]).mean()),
+        draws=min(told) if len(told) == len(counts) else None,
     )
 
 
-def _chunks(count: int, model: TextToImage) -> list[slice]:
-    size = max(1, _NUMBERS // model.score_model.ambient_dim)
-    return [slice(start, start + size) for start in range(0, count, size)]
+def _paired(estimator: str, log_delta: float, with_it: Lids, without: Lids) -> list[LidReading]:
+    return [
+        LidReading(
+            estimator=estimator,
+            label=ESTIMATORS[estimator].label,
+            log_delta=log_delta,
+            conditional=float(with_it.lid[i]),
+            conditional_error=float(with_it.standard_error[i]),
+            unconditional=float(without.lid[i]),
+            unconditional_error=float(without.standard_error[i]),
+            percentile=math.nan,
+            forwards=float(with_it.forwards[i] + without.forwards[i]),
+            draws=with_it.draws[i],
+            unconditional_draws=without.draws[i],
+        )
+        for i in range(len(with_it.lid))
+    ]
+
+
+def _chunks(latents: Sequence[Tensor]) -> list[slice]:
+    size = max(1, _NUMBERS // latents[0].numel())
+    return [slice(start, start + size) for start in range(0, len(latents), size)]
 
 
 def _embeddings(model: TextToImage, prompts: Sequence[str]) -> Tensor:
@@ -162,8 +175,3 @@ def _embeddings(model: TextToImage, prompts: Sequence[str]) -> Tensor:
     distinct = list(dict.fromkeys(prompts))
     encoded = torch.cat([model.encode_text([prompt]) for prompt in distinct])
     return encoded[[distinct.index(prompt) for prompt in prompts]]
-
-
-def _generator(seed: int) -> torch.Generator:
-    """Return the probes' generator: of the run's first seed, apart from that of its noise."""
-    return torch.Generator().manual_seed((seed * 2_654_435_761 + 97) % 2**63)

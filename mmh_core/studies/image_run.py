@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor
 
+from mmh_core.dimension.probes import half_width
 from mmh_core.retrieval.copy_evidence import CopyKind
 from mmh_core.studies.cause import Cause
 from mmh_core.text_to_image.requests import SchedulerName
@@ -64,6 +65,8 @@ class LidReading:
     standard error of the estimator's own randomness (NaN where it has none to tell). `percentile`
     (0 to 1) is the share of the model's normal prompts with a lower conditional LID, NaN without a
     reference for these settings. `forwards` is the cost per picture, both readings together.
+    `draws` and `unconditional_draws` are the independent values behind the standard errors, None
+    where unknown or where there is no randomness.
     """
 
     estimator: str
@@ -75,6 +78,17 @@ class LidReading:
     unconditional_error: float
     percentile: float
     forwards: float
+    draws: int | None = None
+    unconditional_draws: int | None = None
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Return the 95 % interval of the conditional LID by Student's t, NaN where unknown.
+
+        It is that of the estimator's own randomness and of nothing else.
+        """
+        half = half_width(self.conditional_error, self.draws)
+        return self.conditional - half, self.conditional + half
 
 
 @dataclass(frozen=True)
@@ -225,6 +239,7 @@ class ImageRun:
     training pictures that were searched, 0 without a reference, and `embedder` says by what.
     `normal` is the reference of percentiles, None where there is none for these settings. Seconds
     and forwards (per picture) are split into drawing, and reading the LID and the copies.
+    `missing` says in sentences what could not be done of what was asked, and why.
     """
 
     config: ImageConfig
@@ -246,6 +261,7 @@ class ImageRun:
     normal: NormalPrompts | None
     seconds_drawing: float
     seconds_reading: float
+    missing: tuple[str, ...] = ()
 
     def frame(self) -> pd.DataFrame:
         """Return one row per picture: settings, LID, evidence and verdict."""
@@ -265,6 +281,8 @@ def _row(picture: PictureResult) -> dict[str, object]:
         "reason": picture.reason,
         "lid": None if lid is None else lid.conditional,
         "lid_standard_error": None if lid is None else lid.conditional_error,
+        "lid_low": None if lid is None else lid.interval[0],
+        "lid_high": None if lid is None else lid.interval[1],
         "lid_unconditional": None if lid is None else lid.unconditional,
         "lid_percentile": None if lid is None else lid.percentile,
         "guidance_norm_first_step": float(picture.guidance_norm[0]),

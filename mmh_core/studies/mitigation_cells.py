@@ -20,7 +20,7 @@ from mmh_core.retrieval.embedders import embed_all
 from mmh_core.studies.image_config import request_for
 from mmh_core.studies.image_content import VOTES, content_of
 from mmh_core.studies.image_drawing import digest, pixels_of
-from mmh_core.studies.image_lid import estimate_lid
+from mmh_core.studies.image_lid import deciding_level, estimate_lid
 from mmh_core.studies.image_reference import Reference, agreement, find_copies
 from mmh_core.studies.image_run import DEFAULT_ESTIMATOR
 from mmh_core.studies.memory import peak_memory
@@ -121,8 +121,14 @@ def _with_lid(ground: Ground, cell: Cell, mitigated: Mitigated) -> Cell:
     """Estimate the LID of the images, given the embedding and the attention in force."""
     model, request = ground.model, mitigated.request
     cond = in_force(model, request).expand(len(cell.latents), -1, -1)
-    steered, seed = steered_model(model, request), ground.config.seeds[0]
-    found = estimate_lid(steered, cell.latents, cond, ground.log_delta, DEFAULT_ESTIMATOR, seed)
+    found = estimate_lid(
+        steered_model(model, request),
+        cell.latents,
+        cond,
+        ground.log_delta,
+        DEFAULT_ESTIMATOR,
+        level=deciding_level(ground.normal),
+    )
     return replace(cell, lid=found.lid, lid_error=found.standard_error)
 
 

@@ -125,9 +125,8 @@ def low_lids(model: TextToImage, log_delta: float, low: float, request: Request)
     """
     latents, forwards = yield from drawn_latents(model, request)
     cond = in_force(model, request).expand(len(latents), -1, -1)
-    seed = request.seeds[0]
     steered = steered_model(model, request)
-    found = estimate_lid(steered, latents, cond, log_delta, DEFAULT_ESTIMATOR, seed)
+    found = estimate_lid(steered, latents, cond, log_delta, DEFAULT_ESTIMATOR, level=low)
     return Scan(float((found.lid < low).float().mean()), forwards + found.forwards)
 
 

@@ -59,8 +59,9 @@ def test_all_parameterisations_agree(name: str) -> None:
     for other in found[1:]:
         # float32 rounding over sigma >= .2 and sums of 8 terms.
         torch.testing.assert_close(other.lid, found[0].lid, atol=1e-4, rtol=1e-5)
+        # Where all probes agree, the error is the root of what rounding leaves of a variance.
         torch.testing.assert_close(
-            other.standard_error, found[0].standard_error, atol=1e-4, rtol=1e-4, equal_nan=True
+            other.standard_error, found[0].standard_error, atol=1e-3, rtol=1e-4, equal_nan=True
         )
 
 

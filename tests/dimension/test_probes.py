@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor
 
-from mmh_core.dimension.probes import gaussian, mean_and_error, rademacher
+from mmh_core.dimension.probes import (
+    Randomness,
+    gaussian,
+    half_width,
+    mean_and_error,
+    rademacher,
+)
 from tests.dimension.closed_forms import seeded
 
-Draw = Callable[[Tensor, int, torch.Generator], Tensor]
+Draw = Callable[[Tensor, int, Randomness], Tensor]
 
 
 @pytest.mark.parametrize("draw", [rademacher, gaussian])
@@ -22,6 +29,31 @@ def test_a_batch_draws_what_a_loop_draws(draw: Draw, shape: tuple[int, ...]) -> 
     one_by_one = seeded()
     loop = torch.cat([draw(x[i : i + 1], 5, one_by_one) for i in range(4)])
     assert torch.equal(draw(x, 5, seeded()), loop)
+
+
+@pytest.mark.parametrize("draw", [rademacher, gaussian])
+def test_one_generator_per_sample_draws_what_it_draws_alone(draw: Draw) -> None:
+    """Give each sample its own numbers, whatever the others draw; in parts as at once."""
+    x = torch.zeros(3, 2, 5)
+    found = draw(x, 6, [seeded(n) for n in (7, 8, 9)])
+    for row, seed in enumerate((7, 8, 9)):
+        assert torch.equal(found[row : row + 1], draw(x[:1], 6, seeded(seed)))
+    with pytest.raises(ValueError):
+        draw(x, 6, [seeded(), seeded()])
+
+
+@pytest.mark.parametrize(
+    ("draws", "t"), [(2, 12.7062), (4, 3.1824), (8, 2.3646), (16, 2.1314), (400, 1.9659)]
+)
+def test_half_widths_are_students(draws: int, t: float) -> None:
+    """Equal the tables' quantile of t at n - 1 degrees of freedom times the error."""
+    assert half_width(0.5, draws) == pytest.approx(0.5 * t, rel=1e-4)
+
+
+@pytest.mark.parametrize("draws", [None, 0, 1])
+def test_too_few_values_have_no_interval(draws: int | None) -> None:
+    """Say that nobody knows."""
+    assert math.isnan(half_width(1.0, draws))
 
 
 def test_signs_are_fair_and_of_unit_size() -> None:

@@ -11,14 +11,16 @@ import torch
 from torch import Tensor
 
 from mmh_core.diffusion.score_model import ScoreModel
-from mmh_core.dimension import spectral
+from mmh_core.dimension import jacobian, spectral
 from mmh_core.dimension.lanczos import Effort
-from mmh_core.dimension.probes import rademacher
+from mmh_core.dimension.probes import Randomness, half_width, rademacher
 from mmh_core.dimension.spectral import (
+    joined_probes,
     lhsd,
     lhsd_step,
     soft_spectral_count,
     soft_spectral_count_exact,
+    soft_spectral_probes,
     soft_step,
     spectral_count,
     spectrum,
@@ -45,7 +47,7 @@ class ByQuadrature(Protocol):
         log_delta: float,
         *,
         effort: Effort,
-        generator: torch.Generator,
+        generator: Randomness,
     ) -> LidEstimate:
         """Return the estimate."""
 
@@ -125,16 +127,19 @@ def test_the_exact_soft_count_is_the_sum_over_the_known_spectrum() -> None:
 def test_quadrature_with_all_steps_is_the_mean_over_its_probes(
     estimator: ByQuadrature, step: Step
 ) -> None:
-    """Equal `v' f(P) v` with f(P) from the known eigenvectors, and its spread over probes."""
+    """Equal `v' f(P) v` with f(P) from the known eigenvectors, and the error of their moments."""
     delta, effort = 0.3, Effort(probes=5, steps=10)
     x = torch.zeros(3, 10)
     found = estimator(
         gaussian(VARIANCES, FRAME), x, math.log(delta), effort=effort, generator=seeded()
     )
     signs = rademacher(x, 5, seeded()).double() @ FRAME
-    samples = (signs.square() * step(projector_spectrum(VARIANCES, delta))).sum(2)
+    eigenvalues = step(projector_spectrum(VARIANCES, delta))
+    samples = (signs.square() * eigenvalues).sum(2)
     torch.testing.assert_close(found.lid.double(), samples.mean(1), atol=1e-3, rtol=0)
-    error = samples.std(1) / math.sqrt(5)
+    squares = (signs.square() * eigenvalues.square()).sum(2).mean(1)
+    # 2 (tr F^2 - (tr F)^2 / D) over five probes.
+    error = (2 * (squares - samples.mean(1).square() / 10) / 5).sqrt()
     torch.testing.assert_close(found.standard_error.double(), error, atol=1e-3, rtol=0)
 
 
@@ -196,3 +201,62 @@ def test_a_large_dimension_is_refused_with_the_way_out() -> None:
     for exact in (spectral_count, soft_spectral_count_exact):
         with pytest.raises(ValueError, match="D = 4097; use soft_spectral_count"):
             exact(model, torch.zeros(1, 4097), 0.0)
+
+
+def projector(dim: int, rank: int, seed: int) -> ScoreModel:
+    """Return the model of a flat Gaussian of width 1 in `rank` random directions."""
+    return gaussian(torch.cat([torch.ones(rank), torch.zeros(dim - rank)]), rotation(dim, seed))
+
+
+@pytest.mark.parametrize("probes", [4, 8])
+@pytest.mark.parametrize(("dim", "rank"), [(64, 1), (64, 2), (64, 5), (64, 12), (64, 30), (9, 3)])
+def test_intervals_by_students_t_hold_the_truth(dim: int, rank: int, probes: int) -> None:
+    """Cover the truth in 93 % of 600 runs at least, however few directions there are.
+
+    The scatter of eight values of chi-square with one degree of freedom gives 86 %.
+    """
+    model, runs = projector(dim, rank, rank), 600
+    x = torch.zeros(runs, dim)
+    found = soft_spectral_count(
+        model, x, math.log(0.05), effort=Effort(probes, 3), generator=seeded(3)
+    )
+    assert found.draws == probes
+    covered = [
+        abs(lid - rank) <= half_width(error, found.draws)
+        for lid, error in zip(found.lid.tolist(), found.standard_error.tolist(), strict=True)
+    ]
+    assert sum(covered) / runs >= 0.93
+    # An upper bound, but no wild one.
+    spread = float(found.lid.std())
+    assert 0.9 * spread < float(found.standard_error.square().mean().sqrt()) < 1.6 * spread
+
+
+@by_quadrature
+def test_one_generator_per_point_makes_a_point_independent_of_its_company(
+    estimator: ByQuadrature, step: Step
+) -> None:
+    """Read a point alike alone, first, last and beside other points, here bit for bit."""
+    model, effort = gaussian(VARIANCES, FRAME), Effort(probes=5, steps=4)
+    x = torch.randn(3, 10, generator=seeded(5))
+
+    def found(*rows: int) -> dict[int, float]:
+        generators = [seeded(100 + row) for row in rows]
+        lid = estimator(model, x[list(rows)], -1.0, effort=effort, generator=generators).lid
+        return dict(zip(rows, lid.tolist(), strict=True))
+
+    together = found(0, 1, 2)
+    for rows in ((0,), (1,), (2,), (2, 0), (1, 2)):
+        for row, lid in found(*rows).items():
+            assert lid == pytest.approx(together[row], abs=1e-4)
+
+
+def test_probes_come_in_parts_of_one_forward_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Yield the same probes as the whole estimate, and count the forward pass once."""
+    monkeypatch.setattr(jacobian, "_IN_FLIGHT", 20)
+    model, x, effort = gaussian(VARIANCES, FRAME), torch.zeros(1, 10), Effort(6, 3)
+    parts = list(soft_spectral_probes(model, x, -1.0, effort=effort, generator=seeded()))
+    assert [part.counts.shape for part in parts] == [(1, 2)] * 3
+    whole = soft_spectral_count(model, x, -1.0, effort=effort, generator=seeded())
+    joined = joined_probes(parts).estimate(10)
+    torch.testing.assert_close(joined.lid, whole.lid)
+    assert joined.forwards == whole.forwards == 2 + 2 * 3 * 3
