@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,7 +22,7 @@ from mmh_core.records import MMHError
 if TYPE_CHECKING:
     from mmh_core.picture_files import PictureAbout
     from mmh_core.studies.image_reference import Reference
-    from mmh_core.studies.image_run import ImageConfig, ImageRun, NormalPrompts
+    from mmh_core.studies.image_run import CopyFound, ImageConfig, ImageRun, NormalPrompts
     from mmh_core.text_to_image.model import TextToImage
 
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda; auto takes a GPU if there is one.")]
@@ -161,18 +162,30 @@ def _told_by(data: bytes) -> PictureAbout | None:
 
 def image_table(run: ImageRun) -> str:
     """Return one line per picture: LID, place among normal prompts, nearest picture, verdict."""
+    from mmh_core.memorization import shown_lid
+
     heads = ["picture", "seed", "LID", "percentile", "nearest", "similarity", "verdict"]
     rows = [heads]
     for one in run.pictures:
         lid, copy = one.lid, one.copy
-        value = "" if lid is None else f"{lid.conditional:.1f} +- {lid.conditional_error:.1f}"
+        value = ""
+        if lid is not None:
+            value = f"{shown_lid(lid.conditional):.1f} +- {lid.conditional_error:.1f}"
         known = lid is not None and lid.percentile == lid.percentile
         share = f"{100 * lid.percentile:.1f} %" if lid is not None and known else ""
-        nearest = ["", ""] if copy is None else [str(copy.nearest), f"{copy.similarity:.3f}"]
+        nearest = ["", ""] if copy is None else _nearest(copy)
         rows.append([f"{one.index:03d}", str(one.seed), value, share, *nearest, one.verdict])
     widths = [max(len(row[i]) for row in rows) for i in range(len(heads))]
     lines = ("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows)
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _nearest(copy: CopyFound) -> list[str]:
+    """Return the nearest picture, and its similarity beside the threshold of a copy."""
+    if copy.nearest < 0:
+        return ["", ""]
+    limit = "" if math.isnan(copy.threshold) else f" (copy from {copy.threshold:.3f})"
+    return [str(copy.nearest), f"{copy.similarity:.3f}{limit}"]
 
 
 def _config(model: str, wanted: dict[str, Any], loaded: TextToImage | None) -> ImageConfig:

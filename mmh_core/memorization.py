@@ -71,14 +71,17 @@ def verdicts(
     poor = (data_lid < typical - margin(typical)) & (low | exact)
     repeated = (data_lid < EXACT_BELOW) & exact
     from_data = known & ~overfit & (poor | repeated)
-    codes = torch.full(model_lid.shape, VERDICTS.index("not memorized"), dtype=torch.int8)
-    codes[overfit] = VERDICTS.index("OD-Mem")
-    codes[overfit & exact] = VERDICTS.index("OD-Mem, exact")
-    codes[from_data] = VERDICTS.index("DD-Mem")
-    codes[from_data & exact] = VERDICTS.index("DD-Mem, exact")
-    codes[~known & (low | exact)] = VERDICTS.index("memorized, cause not identifiable")
-    gate = torch.as_tensor(fits).expand(model_lid.shape) & ~model_lid.isnan()
-    codes[~gate] = VERDICTS.index("fit too poor to say")
+    codes = torch.full_like(model_lid, VERDICTS.index("not memorized"), dtype=torch.int8)
+    codes = codes.masked_fill(overfit, VERDICTS.index("OD-Mem"))
+    codes = codes.masked_fill(overfit & exact, VERDICTS.index("OD-Mem, exact"))
+    codes = codes.masked_fill(from_data, VERDICTS.index("DD-Mem"))
+    codes = codes.masked_fill(from_data & exact, VERDICTS.index("DD-Mem, exact"))
+    codes = codes.masked_fill(
+        ~known & (low | exact), VERDICTS.index("memorized, cause not identifiable")
+    )
+    gate = torch.as_tensor(fits, device=model_lid.device).expand(model_lid.shape)
+    gate = gate & ~model_lid.isnan()
+    codes = codes.masked_fill(~gate, VERDICTS.index("fit too poor to say"))
     return codes
 
 
@@ -125,7 +128,17 @@ def explain(label: VerdictLabel, model_lid: float, data_lid: float, typical_lid:
     return Verdict(label, reasons[label])
 
 
+def shown_lid(lid: float) -> float:
+    """Return an estimate as it is shown: 0 where it lies up to half a dimension below 0.
+
+    No space has a negative dimension, and an estimator's own randomness leads there; what lies
+    further below tells of the estimator or the network, and is not hidden.
+    """
+    return 0.0 if -EXACT_BELOW < lid < 0 else lid
+
+
 def _dimensions(value: float) -> str:
     if math.isnan(value):
         return "an unknown number of dimensions"
-    return f"{value:.3g} dimension" + ("" if f"{value:.3g}" == "1" else "s")
+    number = f"{max(value, 0.0):.3g}"
+    return f"{number} dimension" + ("" if number == "1" else "s")

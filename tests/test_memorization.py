@@ -181,3 +181,15 @@ def test_reasons_speak_of_one_dimension_and_of_unknown_ones() -> None:
     assert "nan" not in explain("DD-Mem", 1.0, 1.0, NAN).reason
     # 0.9996 reads as 1 at three digits, and so is followed by the singular.
     assert "1 dimension;" in explain("not memorized", 0.9996, 2.0, 2.0).reason
+
+
+def test_codes_stand_on_the_device_of_the_input() -> None:
+    # A device that holds no numbers: any step through the processor would raise.
+    lids = torch.zeros(3, device="meta")
+    codes = verdicts(lids, lids, typical_lid=1.0, fits=True)
+    assert codes.device.type == "meta" and codes.dtype == torch.int8 and codes.shape == (3,)
+
+
+def test_no_sentence_speaks_of_negative_dimensions() -> None:
+    for label in VERDICTS:
+        assert "-" not in explain(label, -20.0, -0.04, -3.0).reason.replace("over-", "")

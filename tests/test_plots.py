@@ -24,6 +24,7 @@ from mmh_core.studies.manifold_run import (
     PointReadings,
     Snapshot,
 )
+from mmh_core.verdict_table import POINT_ROWS
 
 NAN = math.nan
 SCALES = torch.tensor([0.01, 0.02, 0.05, 0.1]).log()
@@ -203,11 +204,11 @@ def test_verdicts_differ_in_color_and_in_symbol() -> None:
     codes = [*now.trained.verdict.tolist(), *now.generated.verdict.tolist()]
     for point_id, (trace, _) in drawn(figure).items():
         verdict = VERDICTS[codes[point_id]]
-        look = theme.VERDICT_LOOKS[verdict]
+        look = POINT_ROWS[verdict]
         trained = point_id < 3
         assert (trace.name, trace.marker.color) == (verdict, look.color)
         assert trace.marker.symbol == (look.training if trained else look.symbol)
-    looks = [theme.VERDICT_LOOKS[verdict] for verdict in VERDICTS]
+    looks = [POINT_ROWS[verdict] for verdict in VERDICTS]
     symbols = [look.symbol for look in looks] + [look.training for look in looks]
     assert len(set(symbols)) == 2 * len(VERDICTS)
     assert len({look.color for look in looks}) == len(VERDICTS)

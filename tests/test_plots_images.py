@@ -121,11 +121,6 @@ def test_the_map_carries_ids_and_keeps_training_pictures_grey_until_selected(
     ]
 
 
-def test_every_verdict_has_a_sign_of_its_own() -> None:
-    judged = [v for k, v in images.IMAGE_LOOKS.items() if k not in ("not read yet",)]
-    assert len({look.sign for look in judged}) == len(judged)
-
-
 def test_a_smaller_picture_keeps_its_mean_and_a_small_one_every_pixel() -> None:
     picture = torch.randint(0, 256, (3, 64, 32), dtype=torch.uint8)
     smaller = reduced(picture, 16)

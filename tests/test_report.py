@@ -25,7 +25,7 @@ from mmh_core.records import MMHError
 from mmh_core.report import image_command, image_report, image_summary, run_files, run_zip
 from mmh_core.report.charts import HEIGHT, WIDTH, Chart, round_ticks, svg
 from mmh_core.report.folder import check_folder, write_folder
-from mmh_core.report.images import LOOKS, percentile_words
+from mmh_core.report.images import percentile_words
 from mmh_core.report.summary import paragraph
 from mmh_core.studies.image_run import ImageRun, ImageVerdict
 from tests.drawn_runs import HOSTILE, drawn_run, noise, unsearched_run
@@ -236,12 +236,6 @@ def test_a_run_that_was_cut_off_has_a_page_too(run: ImageRun) -> None:
     empty = Page(image_report(replace(cut, pictures=()), COMMAND))
     assert "has drawn no picture" in empty.text
     assert image_summary(cut)["pictures"][0]["lids"] == []
-
-
-def test_every_verdict_has_a_look_of_its_own_in_the_style(run: ImageRun) -> None:
-    text = image_report(run, COMMAND)
-    for verdict, (sign, color) in LOOKS.items():
-        assert sign.strip() and f".{color} {{ --tone: var(--{color}); }}" in text, verdict
 
 
 def test_percentiles_in_words() -> None:

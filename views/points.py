@@ -13,6 +13,7 @@ from mmh_core.memorization import MEMORIZED, VERDICTS, explain
 from mmh_core.plots import curves, theme
 from mmh_core.plots.points import PointPlace, point_of
 from mmh_core.studies.manifold_run import STATUSES, ManifoldRun, Snapshot
+from mmh_core.verdict_table import POINT_ROWS
 from views import downloads, layout, words
 from views.state import key
 
@@ -74,14 +75,14 @@ def default_point(snapshot: Snapshot) -> int:
 
 
 def _memorized(snapshot: Snapshot) -> list[int]:
-    """Return the ids of memorized points, gravest verdict and lowest LID first."""
+    """Return the ids of memorized points, most severe verdict and lowest LID first."""
     first = len(snapshot.trained.lid)
     found = []
     for offset, readings in ((0, snapshot.trained), (first, snapshot.generated)):
         pairs = zip(readings.verdict.tolist(), readings.lid.tolist(), strict=True)
         for i, (code, lid) in enumerate(pairs):
             if VERDICTS[code] in MEMORIZED:
-                found.append(("exact" not in VERDICTS[code], lid, offset + i))
+                found.append((-POINT_ROWS[VERDICTS[code]].severity, lid, offset + i))
     return [i for _, _, i in sorted(found)]
 
 

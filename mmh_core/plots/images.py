@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import plotly.graph_objects as go
@@ -13,31 +12,12 @@ from torch import Tensor
 
 from mmh_core.plots import noise, theme
 from mmh_core.studies.image_map import PictureMap
-from mmh_core.studies.image_run import ImageVerdict, NormalPrompts, PictureResult
+from mmh_core.studies.image_run import NormalPrompts, PictureResult
+from mmh_core.verdict_table import IMAGE_ROWS
 
 _HEIGHT = 300
 #: Of the normal prompts, the part that a band shows.
 BAND = (0.05, 0.95)
-
-
-@dataclass(frozen=True)
-class ImageVerdictLook:
-    """Hold how a verdict on a picture is drawn: a color, a sign in text and one in figures."""
-
-    color: str
-    sign: str
-    symbol: str
-
-
-IMAGE_LOOKS: dict[ImageVerdict, ImageVerdictLook] = {
-    "exact copy": ImageVerdictLook("#d55e00", "★", "star"),
-    "template copy": ImageVerdictLook("#9486e0", "■", "square"),
-    "suspicious, no copy found": ImageVerdictLook("#e69f00", "◆", "diamond"),
-    "not memorized": ImageVerdictLook("#2b8f86", "●", "circle"),
-    "memorized, cause not identifiable": ImageVerdictLook("#d17fae", "▲", "triangle-up"),
-    "cannot be judged": ImageVerdictLook("#8a969c", "○", "circle-open"),
-    "not read yet": ImageVerdictLook("#8a969c", "…", "circle-open"),
-}
 #: Colors of the kinds of training pictures, told apart with any color vision.
 KIND_COLORS = {
     "duplicate": "#d55e00",
@@ -165,7 +145,7 @@ def picture_map(found: PictureMap, pictures: Sequence[PictureResult]) -> go.Figu
         rows = [i for i, name in enumerate(found.kinds) if name == kind]
         _cloud(figure, found, rows, kind)
     for i, one in enumerate(pictures):
-        look = IMAGE_LOOKS[one.verdict]
+        look = IMAGE_ROWS[one.verdict]
         figure.add_trace(
             go.Scatter(
                 x=[float(found.samples[i, 0])],
@@ -245,7 +225,7 @@ def _marks(figure: go.Figure, read: list[tuple[PictureResult, float]], height: f
     for verdict in dict.fromkeys(one.verdict for one, _ in read):
         mine = [(one, lid) for one, lid in read if one.verdict == verdict]
         errors = [one.lid.conditional_error if one.lid else math.nan for one, _ in mine]
-        look = IMAGE_LOOKS[verdict]
+        look = IMAGE_ROWS[verdict]
         figure.add_trace(
             go.Scatter(
                 x=[lid for _, lid in mine],

@@ -17,6 +17,7 @@ from torch import Tensor
 from mmh_core.memorization import VERDICTS
 from mmh_core.plots import theme
 from mmh_core.studies.manifold_run import ManifoldRun, PointReadings, Snapshot
+from mmh_core.verdict_table import POINT_ROWS
 
 Coloring = Literal["learned LID", "true LID", "verdict"]
 PointKind = Literal["training point", "generated sample"]
@@ -129,7 +130,7 @@ def _by_verdict(kind: PointKind, codes: Tensor) -> Iterator[Group]:
         rows = (codes == code).nonzero()[:, 0]
         if not len(rows):
             continue
-        look = theme.VERDICT_LOOKS[verdict]
+        look = POINT_ROWS[verdict]
         marker: dict[str, Any] = {"symbol": look.symbol, "size": look.size, "color": look.color}
         spatial: dict[str, Any] = {"symbol": look.spatial, "size": 0.6 * look.size}
         if kind == "training point":

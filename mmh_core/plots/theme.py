@@ -9,13 +9,11 @@ and no verdict is told by color alone.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from html import escape
 
 import plotly.graph_objects as go
 from torch import Tensor
 
-from mmh_core.memorization import VerdictLabel
 from mmh_core.studies.manifold_run import ManifoldRun
 
 #: From violet (0, memorized) to yellow-green (as free as the data), lightness rising evenly.
@@ -35,34 +33,6 @@ ACCENT, ACCENT_FAINT = "#0b8fb3", "rgba(11,143,179,0.2)"
 SECOND, TRUTH_LINE = "#b3569b", "#4f9fdc"
 #: The ring around a chosen point: no color of the LID scale or of a verdict.
 RING = "#e0457b"
-
-
-@dataclass(frozen=True)
-class VerdictLook:
-    """Hold how a verdict is drawn: `symbol` at generated samples, `training` at training points.
-
-    `spatial` is the symbol in space, where Plotly has only three that every machine can draw:
-    exact copies are told by their size there. `size` is in pixels.
-    """
-
-    color: str
-    symbol: str
-    training: str
-    spatial: str
-    size: float
-
-
-VERDICT_LOOKS: dict[VerdictLabel, VerdictLook] = {
-    "fit too poor to say": VerdictLook("#a3adb3", "circle-open", "x-thin-open", "circle", 6),
-    "not memorized": VerdictLook("#2b8f86", "circle", "x", "circle", 6.5),
-    "OD-Mem": VerdictLook("#e69f00", "diamond", "diamond-x-open", "diamond", 9),
-    "OD-Mem, exact": VerdictLook("#d55e00", "star", "star-open", "diamond", 13),
-    "DD-Mem": VerdictLook("#9486e0", "square", "square-x-open", "square", 9),
-    "DD-Mem, exact": VerdictLook("#6552cf", "hexagram", "hexagram-open", "square", 13),
-    "memorized, cause not identifiable": VerdictLook(
-        "#d17fae", "triangle-up", "triangle-up-open", "square", 9
-    ),
-}
 
 
 def alt_text(figure: go.Figure) -> str:

@@ -21,7 +21,7 @@ from mmh_core.pocket.calibration import (
 from mmh_core.pocket.furnish import PocketShelf
 from mmh_core.pocket.trials import MEMORIZED, Trials, draw_trials, lid_at
 from mmh_core.pocket.world import prompts
-from mmh_core.retrieval.copy_evidence import CopyEvidence, copy_evidence
+from mmh_core.retrieval.copy_evidence import COPIES, CopyEvidence, copy_evidence
 from mmh_core.text_to_image.model import TextToImage
 
 #: Seed of the check; calibration uses others, and no picture was looked at before.
@@ -105,7 +105,7 @@ def copy_rows(trials: Trials, shelf: PocketShelf, chosen: Calibration) -> list[R
     rows.append(
         share(
             "template captions: the template's layout",
-            (own & (kinds != "none"))[of == "template"],
+            (own & np.isin(kinds, COPIES))[of == "template"],
             0.90,
             "least",
         )
@@ -136,7 +136,7 @@ def paraphrase_rows(model: TextToImage, shelf: PocketShelf, chosen: Calibration)
     trials = draw_trials(model, table, [SEED], guidance=model.guidance, steps=model.steps)
     found = _evidence(trials, shelf, chosen)
     own = _subjects(found, shelf) == trials.table.subject.to_numpy()
-    hits = own & (np.asarray(found.kind) != "none")
+    hits = own & np.isin(found.kind, COPIES)
     of = trials.table.kind.to_numpy()
     return [
         share(f"paraphrases of {kind} captions: copies", hits[of == kind], 0.0, "none")

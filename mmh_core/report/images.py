@@ -18,16 +18,17 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from torch import Tensor
 
+from mmh_core.memorization import shown_lid
 from mmh_core.picture_files import png_bytes
 from mmh_core.report.charts import Chart, svg
 from mmh_core.report.summary import model_label, padded, paragraph, versions
 from mmh_core.studies.image_run import (
     CopyFound,
     ImageRun,
-    ImageVerdict,
     NormalPrompts,
     PictureResult,
 )
+from mmh_core.verdict_table import IMAGE_ROWS
 
 #: Neighbors that the page lists; run.json has all.
 NEIGHBORS_SHOWN = 6
@@ -35,16 +36,6 @@ NEIGHBORS_SHOWN = 6
 SMALL = 160
 #: Side of the pictures in the list of neighbors, which are reduced to it where they are larger.
 _THUMB = 96
-#: A sign beside the word, since no verdict is told by color alone, and the name of its color.
-LOOKS: dict[ImageVerdict, tuple[str, str]] = {
-    "exact copy": ("●", "copy"),
-    "template copy": ("◆", "template"),
-    "suspicious, no copy found": ("▲", "suspicious"),
-    "memorized, cause not identifiable": ("▲", "suspicious"),
-    "not memorized": ("○", "free"),
-    "cannot be judged": ("?", "unknown"),
-    "not read yet": ("…", "unknown"),
-}
 
 
 def image_report(run: ImageRun, command: str) -> str:
@@ -105,12 +96,12 @@ def _prompts(run: ImageRun) -> list[dict[str, Any]]:
 
 
 def _card(run: ImageRun, one: PictureResult) -> dict[str, Any]:
-    sign, color = LOOKS[one.verdict]
+    row = IMAGE_ROWS[one.verdict]
     nearest = one.nearest
     return {
         "one": one,
-        "sign": sign,
-        "color": color,
+        "sign": row.sign,
+        "color": row.tone,
         "picture": _data_url(one.picture),
         "small": max(one.picture.shape[1:]) <= SMALL,
         "nearest": nearest,
@@ -142,13 +133,24 @@ def _figures(one: PictureResult) -> list[tuple[str, str]]:
 
 
 def _copy_figures(copy: CopyFound) -> list[tuple[str, str]]:
-    rows = [("Similarity", figure(copy.similarity, 3))]
+    rows = [("Similarity", similarity_words(copy))]
     if not math.isnan(copy.calibrated_l2):
         rows.append(("Calibrated distance", figure(copy.calibrated_l2, 2)))
     if not math.isnan(copy.ratio):
         rows.append(("Nearest to second nearest", figure(copy.ratio, 2)))
-    rows.append(("Times in training", f"{copy.copies:,}"))
+    if copy.nearest >= 0:
+        rows.append(("Times in training", f"{copy.copies:,}"))
     return rows
+
+
+def similarity_words(copy: CopyFound) -> str:
+    """Return a similarity with the threshold from which on a copy is proposed."""
+    if math.isnan(copy.similarity):
+        return "unknown"
+    value = figure(copy.similarity, 3)
+    if math.isnan(copy.threshold):
+        return f"{value} (no calibrated threshold known)"
+    return f"{value} (a copy is possible from {figure(copy.threshold, 3)})"
 
 
 def percentile_words(percentile: float) -> str:
@@ -159,7 +161,7 @@ def percentile_words(percentile: float) -> str:
 
 
 def _with_error(value: float, error: float) -> str:
-    return figure(value) + ("" if math.isnan(error) else f" ± {figure(error)}")
+    return figure(shown_lid(value)) + ("" if math.isnan(error) else f" ± {figure(error)}")
 
 
 def _settings(run: ImageRun) -> list[tuple[str, str]]:

@@ -26,6 +26,7 @@ from mmh_core.report.bundle import FIGURES, PAGE, TABLE
 from mmh_core.report.frontier import frontier_svg
 from mmh_core.report.images import SMALL, figure, shown
 from mmh_core.report.summary import MITIGATION_FORMAT, number, numbers, versions
+from mmh_core.retrieval.copy_evidence import is_copy
 from mmh_core.studies.mitigation_run import Cell, MitigationConfig, MitigationRun
 from mmh_core.studies.mitigation_table import Interval, TreatmentRow, treatment_rows
 
@@ -219,7 +220,7 @@ def _row(place: int, row: TreatmentRow) -> dict[str, str]:
 
 def _cell(run: MitigationRun, cell: Cell) -> dict[str, Any]:
     asked = run.config.prompts[cell.prompt]
-    copied = [kind != "none" for kind in cell.kinds]
+    copied = [is_copy(kind) for kind in cell.kinds]
     known = not bool(cell.similarity.isnan().all()) if len(cell.kinds) else False
     base = cell.treatment.mitigation == "none"
     return {

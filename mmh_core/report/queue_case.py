@@ -15,14 +15,16 @@ from mmh_core.store.queues import (
     queue_settings,
     reviewers,
 )
-from mmh_core.store.review_records import Judgement, QueueRecord, ReviewItem, ReviewVerdict
+from mmh_core.store.review_records import (
+    REVIEW_VERDICTS,
+    Judgement,
+    QueueRecord,
+    ReviewItem,
+    ReviewVerdict,
+)
 from mmh_core.store.sqlite_file import SqliteFile
 from mmh_core.store.verdict_chain import ChainReport, verify
-
-#: Verdicts from the gravest on; None is no verdict yet.
-GRAVITY: tuple[ReviewVerdict | None, ...] = (
-    *("exact copy", "template copy", "unsure", None, "skip", "not memorized"),
-)
+from mmh_core.verdict_table import REVIEW_ROWS
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,12 @@ class ReportItem:
 
     @property
     def verdict(self) -> ReviewVerdict | None:
-        """Return the gravest verdict that anybody gave, None for no verdict yet."""
-        return min((one.verdict for _, one in self.judgements), key=GRAVITY.index, default=None)
+        """Return the most severe verdict that anybody gave, None for no verdict yet."""
+        return max(
+            (one.verdict for _, one in self.judgements),
+            key=lambda verdict: REVIEW_ROWS[verdict].severity,
+            default=None,
+        )
 
 
 @dataclass(frozen=True)
@@ -89,7 +95,7 @@ def summary_words(case: QueueCase) -> str:
     start += "a person." if who <= 1 else f"{who} reviewers."
     if not judged:
         return f"{start} Nobody has judged any of them yet, so nothing is decided."
-    counts = {name: sum(one.verdict == name for one in judged) for name in GRAVITY if name}
+    counts = {name: sum(one.verdict == name for one in judged) for name in REVIEW_VERDICTS}
     copies = counts["exact copy"] + counts["template copy"]
     sentences = [start, f"{len(judged):,} {_were(len(judged))} judged."]
     if copies:

@@ -19,7 +19,6 @@ from markupsafe import Markup
 from mmh_core.report.charts import Chart, svg
 from mmh_core.report.images import figure, percentile_words, shown
 from mmh_core.report.queue_case import (
-    GRAVITY,
     QueueCase,
     ReportItem,
     agreement_words,
@@ -30,22 +29,14 @@ from mmh_core.report.queue_case import (
 )
 from mmh_core.store.code_version import code_version
 from mmh_core.store.queues import QueueProgress
-from mmh_core.store.review_records import Judgement, ReviewItem, ReviewVerdict
+from mmh_core.store.review_records import Judgement, ReviewItem
 from mmh_core.studies.review_items import cause_words, score_words
+from mmh_core.verdict_table import REVIEW_ROWS
 
 #: Evidence sheets of one page; the tables of a case hold all items.
 MOST_SHEETS = 300
 #: Points of a chart.
 _MOST_POINTS = 400
-#: A sign beside each verdict, since none is told by color alone, and the name of its color.
-LOOKS: dict[ReviewVerdict | None, tuple[str, str]] = {
-    "exact copy": ("●", "copy"),
-    "template copy": ("◆", "template"),
-    "unsure": ("▲", "suspicious"),
-    None: ("…", "unknown"),
-    "skip": ("?", "unknown"),
-    "not memorized": ("○", "free"),
-}
 
 
 def queue_report(
@@ -67,7 +58,7 @@ def queue_report(
     environment.filters["shown"] = shown
     sheets = sorted(
         (one for one in case.items if one.verdict != "not memorized" or _suspected(one.item)),
-        key=lambda one: (GRAVITY.index(one.verdict), one.position),
+        key=lambda one: (-REVIEW_ROWS[one.verdict].severity, one.position),
     )
     return environment.get_template("queue_report.html").render(
         style=Markup(_style(folder)),
@@ -91,15 +82,15 @@ def _style(folder: Path) -> str:
 
 
 def _suspected(item: ReviewItem) -> bool:
-    return item.kind in ("exact copy", "template copy")
+    return item.kind in ("exact copy", "template copy", "likely copy")
 
 
 def _sheet(one: ReportItem, near: tuple[str, bytes] | None) -> dict[str, Any]:
-    sign, color = LOOKS[one.verdict]
+    row = REVIEW_ROWS[one.verdict]
     return {
         "one": one,
-        "sign": sign,
-        "color": color,
+        "sign": row.sign,
+        "color": row.tone,
         "verdict": one.verdict or "not judged yet",
         "picture": _data_url(one.item.thumbnail) if one.item.thumbnail else "",
         "nearest": "" if near is None else _data_url(near[1]),

@@ -119,6 +119,9 @@ def padded(values: Iterable[float], count: int) -> list[float]:
 def _searched(run: ImageRun, found: dict[str, int], judged: int) -> list[str]:
     exact, template = found.get("exact copy", 0), found.get("template copy", 0)
     suspicious = found.get("suspicious, no copy found", 0)
+    likely = found.get("likely copy, compare by eye", 0)
+    low = found.get("memorized, cause not identifiable", 0)
+    unjudged = found.get("cannot be judged", 0) + low
     copies, searched = exact + template, f"{run.searched:,} training pictures that were searched"
     parts = []
     if exact:
@@ -133,12 +136,32 @@ def _searched(run: ImageRun, found: dict[str, int], judged: int) -> list[str]:
             "back something it was shown instead of making something new, and that anybody who "
             "asks in the same way can get it."
         ]
+    elif judged > unjudged + likely:
+        sentences = [
+            f"None of {judged - unjudged - likely} is a copy of one of the {searched}, as far as "
+            "the search can tell."
+        ]
     else:
-        sentences = [f"None of {judged} is a copy of one of the {searched}."]
+        sentences = []
+    if likely:
+        sentences.append(
+            f"{likely} {_is(likely)} so near to a training picture that a person has to compare "
+            "the two."
+        )
+    if unjudged:
+        sentences.append(
+            f"{unjudged} cannot be judged by the search: the reason stands beside each, and that "
+            "no copy was found there says nothing."
+        )
     if suspicious:
         sentences.append(
             f"{suspicious} {_is(suspicious)} suspicious: the model has less freedom there than at "
             "nearly all normal prompts, yet no copy was found, so a person should look."
+        )
+    if low:
+        sentences.append(
+            f"At {low} of them the model has less freedom than at nearly all normal prompts, a "
+            "sign of memorization."
         )
     more = (
         "This does not tell who owns a picture, nor what other prompts would give"
@@ -146,7 +169,7 @@ def _searched(run: ImageRun, found: dict[str, int], judged: int) -> list[str]:
         else "This does not show that the model copies nothing at other prompts"
     )
     sentences.append(
-        f"{more}; and only the {searched} can be recognized, a mirrored or cropped copy not "
+        f"{more}; and only the {searched} can be recognized, a cropped or recolored copy not "
         "always."
     )
     return sentences

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -22,13 +22,38 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Floats = NDArray[np.float64]
-CopyKind = Literal["exact", "template", "none"]
+#: What the search says of an image. "likely": so near that a person has to compare the two;
+#: "unknown": a copy could not have been told from the rest; "flat": it is of one color.
+CopyKind = Literal["exact", "template", "none", "likely", "unknown", "flat"]
+#: The kinds that count as copies.
+COPIES: tuple[CopyKind, ...] = ("exact", "template")
 
 #: Carlini et al. 2023: a distance counts against half the mean distance to the 50 nearest.
 CALIBRATION_NEIGHBORS = 50
 CALIBRATION_SHARE = 0.5
 #: Training pictures, by descriptor, among which a layout is looked for.
 LAYOUT_NEIGHBORS = 50
+
+
+def is_copy(kind: CopyKind) -> bool:
+    """Return whether a kind counts as a copy."""
+    return kind in COPIES
+
+
+def copied(kind: CopyKind) -> float:
+    """Return 1 for a copy, 0 for none, NaN for what is undecided, such as a likely copy."""
+    if is_copy(kind):
+        return 1.0
+    return 0.0 if kind == "none" else math.nan
+
+
+def copy_rate(kinds: Iterable[CopyKind]) -> float:
+    """Return the share of copies among the images that the search decides, NaN for none.
+
+    A likely copy counts neither as a copy nor as none before a person has compared the two.
+    """
+    known = [value for value in map(copied, kinds) if not math.isnan(value)]
+    return sum(known) / len(known) if known else math.nan
 
 
 @dataclass(frozen=True)
@@ -111,6 +136,7 @@ def copy_evidence(
     - *template*: not exact, and some training picture of similarity `descriptor` or more agrees
       with x in at least `template_share` of the pixels: the layout is fixed, a part varies.
       Members of a template lie close together: pixels alone would call their blends copies.
+    - *unknown*: similar, with one distinct training picture, which calibrates no distance.
     - *none*: all else.
 
     Caveat: a mirrored, cropped or shifted copy agrees in no pixels. It is *none* here with a
@@ -214,7 +240,7 @@ def _judged(found: _Measures, limits: CopyThresholds) -> tuple[CopyKind, str]:
             f"similarity {found.similarity:.3f}, and {found.family} training pictures share it."
         )
     if math.isnan(found.calibrated_l2):
-        return "none", (
+        return "unknown", (
             f"Similar to {near} ({found.similarity:.3f}), but one distinct training picture is "
             "too few to calibrate distances: compare the two by eye."
         )

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from mmh_core.records import Progress
 from mmh_core.retrieval.pictures import read_picture
+from mmh_core.retrieval.pixel_match import fitted as fitted
 from mmh_core.studies.image_config import check_text, default_config
-from mmh_core.studies.image_drawing import pixels_of
+from mmh_core.studies.image_drawing import cut_off, pixels_of
 from mmh_core.studies.image_lid import (
     LOG_DELTAS,
     deciding_level,
@@ -76,25 +77,6 @@ def audit_study(
     yield from _read(found, model, reference, normal)
 
 
-def fitted(picture: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return a picture (3, H, W), uint8 or float, cut to the shape of `size` and resized to it.
-
-    In [0, 1]; resized with antialiasing, bicubic. A picture of the right size is not touched.
-    """
-    values = picture.float() / 255 if picture.dtype == torch.uint8 else picture
-    height, width = values.shape[1:]
-    if (height, width) == size:
-        return values
-    scale = min(height / size[0], width / size[1])
-    tall, wide = (max(1, round(side * scale)) for side in size)
-    top, left = (height - tall) // 2, (width - wide) // 2
-    cut = values[None, :, top : top + tall, left : left + wide]
-    resized: Tensor = torch.nn.functional.interpolate(
-        cut, size=size, mode="bicubic", antialias=True, align_corners=False
-    )
-    return resized[0].clamp(0, 1)
-
-
 def _read(
     found: PictureResult,
     model: TextToImage,
@@ -111,7 +93,8 @@ def _read(
         raise ValueError("No LID was read.")
     if known is not None:
         lid = replace(lid, percentile=known.percentile(lid.conditional))
-    verdict, reason = verdict_of(found.copy, lid, guided=True)
+    cut = cut_off(model, found.prompt)
+    verdict, reason = verdict_of(found.copy, lid, guided=True, cut=cut)
     cause = cause_in(reference, found.prompt, verdict, lid.conditional, found.copy)
     found = replace(
         found,

@@ -15,6 +15,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from mmh_core.memorization import margin, shown_lid
+
 CauseLabel = Literal["OD-Mem", "DD-Mem", "not memorized", "not identifiable"]
 
 #: Pictures whose root mean square difference is below this are one picture (JPEG, rescaling).
@@ -90,56 +92,73 @@ def cause_of(
     threshold: float,
     confidence: float = math.nan,
 ) -> Cause:
-    """Return the cause of one caption's pictures.
+    """Return the cause of one caption's pictures, by the LID of the model and of the data.
 
     `threshold` is the data LID above which a memorized caption has lost freedom that the data has,
-    from calibration. Without any picture of the caption the cause is not identifiable.
+    from calibration. Overfitting needs a model LID clearly below that of the data
+    (`memorization.margin`), the data as the cause a model LID that is small as well: whatever the
+    two say otherwise, and without either of them, the cause is not identifiable.
     """
     if not memorized:
         return Cause("not memorized", "Nothing says that it is memorized.")
+    if not math.isfinite(model_lid):
+        return _unknown("The model's LID could not be estimated, so it has nothing to compare.")
     if math.isnan(freedom.lid):
-        return Cause(
-            "not identifiable",
+        return _unknown(
             "Too few pictures of this caption are at hand to tell the data's dimension: add some "
-            "that the model was not trained on.",
+            "that the model was not trained on."
         )
     seen = f"{freedom.distinct} different pictures of this caption vary in {freedom.lid:.0f}"
     if freedom.distinct == 1:
         seen = "The data has one picture of this caption, in 0"
+    both = f"{seen} dimensions, the model in {_told(model_lid)}"
     if freedom.lid > threshold:
+        if not model_lid < freedom.lid - float(margin(torch.tensor(freedom.lid))):
+            return _unknown(f"{both}: the model has not clearly fewer, so this is no overfitting.")
         return Cause(
             "OD-Mem",
             f"{seen} dimensions and the model in {_told(model_lid)}: it has overfitted. More "
             "data or less training would cure it.",
             confidence,
         )
+    if model_lid > threshold:
+        return _unknown(f"{both}: the data has no freedom here, yet the model has.")
     return Cause(
         "DD-Mem",
-        f"{seen} dimensions, the model in {_told(model_lid)}: the data itself has no freedom "
-        "here. Only other data, without the copies, would cure it.",
+        f"{both}: the data itself has no freedom here. Only other data, without the copies, would "
+        "cure it.",
         confidence,
     )
 
 
 def cause_by_copies(copies: int, near_duplicates: int) -> Cause:
-    """Return the cause of a copied picture by how often its original stands in the training set.
+    """Return what the copies of an original tell of the cause: which way they point, no more.
 
-    For a set of training pictures of which nobody knows what others the data holds. A picture that
-    is there more than once, exactly or nearly, is a point of data LID 0: that alone explains the
-    copy. A single one leaves open whether the data has others of its kind.
+    For a set of training pictures of which nobody knows what others the data holds. An original
+    that stands there often explains the copy by the data, but it also stands there often where a
+    few of many pictures were trained on too much. Only pictures that the model was not trained on
+    can tell the two apart, so the cause is never identifiable here.
     """
-    if copies + near_duplicates > 1:
-        return Cause(
-            "DD-Mem",
-            f"Its original stands {copies} times in the training pictures, with "
-            f"{near_duplicates} near duplicates: the data has no freedom here. Only other data, "
-            "without the copies, would cure it.",
-        )
-    return Cause(
-        "not identifiable",
-        "Its original stands once in the training pictures, which does not tell what others the "
-        "data has: add some that the model was not trained on.",
+    times = "once" if copies == 1 else f"{copies:,} times"
+    beside = "" if near_duplicates == 0 else f", beside {_versions(near_duplicates)} of it"
+    points = (
+        "Duplicates point to the data (DD-Mem), and removing them is the first thing to try; "
+        if copies > 1
+        else ""
     )
+    return _unknown(
+        f"Its original stands {times} in the training pictures{beside}. {points}"
+        f"{'whether' if points else 'Whether'} the data has others of its kind is not known: add "
+        "some that the model was not trained on."
+    )
+
+
+def _versions(count: int) -> str:
+    return "one near duplicate" if count == 1 else f"{count:,} near duplicates"
+
+
+def _unknown(reason: str) -> Cause:
+    return Cause("not identifiable", reason)
 
 
 def fitted_threshold(lids: Tensor, overfitted: Tensor) -> float:
@@ -164,5 +183,4 @@ def balanced_accuracy(said: Tensor, true: Tensor) -> Tensor:
 
 
 def _told(lid: float) -> str:
-    # + 0.0 turns the -0.0 that rounding can leave into 0.
-    return f"{round(lid, 1) + 0.0:.1f}"
+    return f"{shown_lid(lid):.1f}"

@@ -20,21 +20,18 @@ from mmh_core.pocket.furnish import open_shelf
 from mmh_core.pocket.tokenizer import load_tokenizer, token_ids
 from mmh_core.pocket.world import World
 from mmh_core.records import MMHError
-from mmh_core.retrieval.copy_evidence import copy_evidence
 from mmh_core.retrieval.copy_thresholds import CopyThresholds
-from mmh_core.retrieval.embedders import Embedder, embed_all
+from mmh_core.retrieval.embedders import Embedder, PixelEmbedder, embed_all
 from mmh_core.retrieval.image_names import path_below
-from mmh_core.retrieval.index import Index, search
+from mmh_core.retrieval.index import Index
 from mmh_core.retrieval.index_files import load_index
 from mmh_core.retrieval.pictures import read_picture
 from mmh_core.retrieval.training_pictures import TrainingPictures
 from mmh_core.studies.cause_calibration import CauseCalibration, read_cause
-from mmh_core.studies.image_run import CopyFound, NeighborFound, PromptTruth
+from mmh_core.studies.copy_search import _by_descriptor as _by_descriptor
+from mmh_core.studies.copy_search import find_copies as find_copies
+from mmh_core.studies.image_run import PromptTruth
 
-#: Training pictures that are kept beside each drawn one.
-NEIGHBORS = 12
-#: Pizzi et al. 2022: SSCD similarity above which a picture counts as a copy.
-SSCD_COPY = 0.5
 _NAN = float("nan")
 
 
@@ -145,39 +142,11 @@ def truth_table(labels: pd.DataFrame, prompts: pd.DataFrame) -> dict[str, Prompt
     return found | _truths(unnamed, "captions")
 
 
-def find_copies(
-    reference: Reference, pictures: Tensor
-) -> list[tuple[CopyFound, tuple[NeighborFound, ...]]]:
-    """Return the evidence and the nearest training pictures of pictures (B, 3, H, W) in [0, 1].
-
-    The search is exhaustive and unfiltered.
-    """
-    neighbors = search(reference.index, embed_all(reference.embedder, pictures), k=NEIGHBORS)
-    found = _evidence(reference, pictures, neighbors.similarity, neighbors.ids, neighbors.copies)
-    rows = []
-    for number, copy in enumerate(found):
-        near = tuple(
-            NeighborFound(
-                int(neighbors.ids[number, k]),
-                float(neighbors.similarity[number, k]),
-                neighbors.captions[number][k],
-                neighbors.kinds[number][k],
-                int(neighbors.copies[number, k]),
-                reference.picture(int(neighbors.rows[number, k])),
-            )
-            for k in range(neighbors.ids.shape[1])
-        )
-        rows.append((copy, near))
-    return rows
-
-
 def agreement(reference: Reference | None, pictures: Tensor) -> float:
     """Return the mean pairwise cosine of the pictures' descriptors, NaN for one picture.
 
     By the reference's embedder, or by pixels where there is none.
     """
-    from mmh_core.retrieval.embedders import PixelEmbedder
-
     count = len(pictures)
     if count < 2:
         return _NAN
@@ -198,62 +167,3 @@ def _truths(labels: pd.DataFrame, column: str) -> dict[str, PromptTruth]:
             first.index, first.kind, first.subject, middle, counts, copies, strict=True
         )
     }
-
-
-def _evidence(
-    reference: Reference, pictures: Tensor, similarity: Tensor, ids: Tensor, copies: Tensor
-) -> list[CopyFound]:
-    if reference.training is None or reference.thresholds is None:
-        return [
-            _by_descriptor(reference, float(s), int(i), int(c))
-            for s, i, c in zip(similarity[:, 0], ids[:, 0], copies[:, 0], strict=True)
-        ]
-    training = reference.training
-    found = copy_evidence(pictures, reference.embedder, training, reference.thresholds)
-    copies_of = dict(zip(training.index.ids.tolist(), training.copies.tolist(), strict=True))
-    # A copy is named by its pixels, all else by the descriptor.
-    exact = torch.tensor([kind == "exact" for kind in found.kind])
-    named = torch.where(exact, found.pixel_nearest, found.nearest)
-    similar = torch.where(exact, found.pixel_similarity, found.similarity)
-    return [
-        CopyFound(
-            kind=found.kind[b],
-            reason=found.reason[b],
-            nearest=int(named[b]),
-            similarity=float(similar[b]),
-            calibrated_l2=float(found.calibrated_l2[b]),
-            ratio=float(found.ratio[b]),
-            copies=copies_of[int(named[b])],
-            near_duplicates=int(found.near_duplicates[b]),
-            agreeing=float(found.agreeing[b]),
-            family=int(found.family[b]),
-        )
-        for b in range(len(found.kind))
-    ]
-
-
-def _by_descriptor(reference: Reference, similarity: float, id: int, copies: int) -> CopyFound:
-    """Judge by similarity alone, which only SSCD has a published threshold for."""
-    known = reference.embedder.name.startswith("sscd")
-    copied = known and similarity > SSCD_COPY
-    if copied:
-        reason = f"A copy of picture {id}: SSCD similarity {similarity:.3f}, above {SSCD_COPY}."
-    elif known:
-        reason = f"No picture is near: SSCD similarity {similarity:.3f}, not above {SSCD_COPY}."
-    else:
-        reason = (
-            f"The nearest is picture {id}, similarity {similarity:.3f}; {reference.embedder.name} "
-            "has no calibrated threshold here, so compare the two by eye."
-        )
-    return CopyFound(
-        "exact" if copied else "none",
-        reason,
-        id,
-        similarity,
-        _NAN,
-        _NAN,
-        copies,
-        0,
-        _NAN,
-        0,
-    )

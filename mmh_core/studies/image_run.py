@@ -12,21 +12,12 @@ from mmh_core.dimension.probes import half_width
 from mmh_core.retrieval.copy_evidence import CopyKind
 from mmh_core.studies.cause import Cause
 from mmh_core.text_to_image.requests import SchedulerName
+from mmh_core.verdict_table import ImageVerdict as ImageVerdict
 
 if TYPE_CHECKING:
     import pandas as pd
 
 RunState = Literal["drawing", "reading", "complete", "stopped"]
-#: What can be said of a picture. Without a training set to search nobody can call it a copy.
-ImageVerdict = Literal[
-    "exact copy",
-    "template copy",
-    "suspicious, no copy found",
-    "not memorized",
-    "memorized, cause not identifiable",
-    "cannot be judged",
-    "not read yet",
-]
 #: The estimator that is always run; others come on request.
 DEFAULT_ESTIMATOR = "soft_spectral_count"
 #: Longest side of the lists of one run.
@@ -109,6 +100,8 @@ class CopyFound:
 
     `nearest`, with its similarity and copies, is the training picture that the reason names.
     NaN stands for what the reference cannot tell: distances in pixels need the pictures.
+    `threshold` is the similarity from which on a copy is proposed, NaN where the embedder has no
+    calibrated one (or the file is older than this field).
     """
 
     kind: CopyKind
@@ -121,6 +114,7 @@ class CopyFound:
     near_duplicates: int
     agreeing: float
     family: int
+    threshold: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -290,6 +284,7 @@ def _row(picture: PictureResult) -> dict[str, object]:
         "copy": None if copy is None else copy.kind,
         "nearest": None if copy is None else copy.nearest,
         "similarity": None if copy is None else copy.similarity,
+        "similarity_threshold": None if copy is None else copy.threshold,
         "calibrated_l2": None if copy is None else copy.calibrated_l2,
         "distance_ratio": None if copy is None else copy.ratio,
         "copies": None if copy is None else copy.copies,

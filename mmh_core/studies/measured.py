@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mmh_core.detectors.drawing import draw_evidence
 from mmh_core.detectors.measurement import Detector, Measurement, joined_measurements, measure
+from mmh_core.retrieval.copy_evidence import copied as kind_value
 from mmh_core.studies.image_reference import Reference, find_copies
 from mmh_core.text_to_image.model import TextToImage
 
@@ -55,8 +56,8 @@ def measured(
         share = torch.full((len(evidence.embeddings),), math.nan)
         if reference is not None and reference.training is not None:
             near = find_copies(reference, evidence.drawn().pictures)
-            kinds = torch.tensor([copy.kind != "none" for copy, _ in near])
-            share = kinds.reshape(-1, len(seeds)).float().mean(1)
+            kinds = torch.tensor([kind_value(copy.kind) for copy, _ in near])
+            share = kinds.reshape(-1, len(seeds)).nanmean(1)
         copied.append(share)
         joined = {name: joined_measurements(each) for name, each in parts.items()}
         yield Measured(tuple(prompts[:done]), joined, torch.cat(copied))

@@ -12,6 +12,7 @@ from torch import Tensor
 from mmh_core.mitigations.lid_loss import LidBy, drawn_latents, normal_lids
 from mmh_core.mitigations.record import Given, Mitigation, Scan
 from mmh_core.mitigations.work import Work
+from mmh_core.retrieval.copy_evidence import copy_rate
 from mmh_core.studies.image_config import request_for
 from mmh_core.studies.image_content import VOTES, content_of
 from mmh_core.studies.image_drawing import pixels_of
@@ -150,7 +151,7 @@ def copy_share(
     latents, forwards = yield from drawn_latents(model, request)
     pictures = pixels_of(model, latents).float() / 255
     found = find_copies(reference, pictures)
-    scan = Scan(sum(copy.kind != "none" for copy, _ in found) / len(found), forwards)
+    scan = Scan(copy_rate(copy.kind for copy, _ in found), forwards)
     if asked is None:
         return scan
     wanted = content_of([asked])

@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor
 
-from mmh_core.retrieval.copy_evidence import CopyKind
+from mmh_core.retrieval.copy_evidence import CopyKind, copied
 from mmh_core.text_to_image.requests import SchedulerName
 
 if TYPE_CHECKING:
     import pandas as pd
 
 MOST_CELLS = 400
-#: Kinds of copy evidence that say whether an image is a copy; others leave it open.
-_IS_COPY: dict[str, bool] = {"exact": True, "template": True, "none": False}
 
 
 @dataclass(frozen=True)
@@ -97,7 +95,8 @@ class Cell:
         """Return whether an image is a copy of any kind, None where that cannot be judged."""
         if math.isnan(float(self.similarity[seed])):
             return None
-        return _IS_COPY.get(self.kinds[seed])
+        value = copied(self.kinds[seed])
+        return None if math.isnan(value) else value == 1
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from mmh_core.pocket.place import Place
 from mmh_core.pocket.tokenizer import token_ids
 from mmh_core.pocket.trials import draw_trials, lid_at
 from mmh_core.records import MMHError, Progress
+from mmh_core.retrieval.copy_evidence import is_copy
 from mmh_core.studies.image_drawing import pixels_of
 from mmh_core.studies.image_reference import Reference, find_copies
 from mmh_core.studies.pocket_cure_run import (
@@ -183,7 +184,7 @@ def _look(
         arm,
         step,
         loss,
-        by_group(torch.tensor([float(copy.kind != "none") for copy in found])),
+        by_group(torch.tensor([float(is_copy(copy.kind)) for copy in found])),
         by_group(torch.tensor([copy.similarity for copy in found])),
         by_group(torch.tensor(fits)),
         by_group(lid.float()),

@@ -12,11 +12,13 @@ from typing import Any
 from torch import Tensor
 
 from mmh_core.records import MMHError
+from mmh_core.retrieval.copy_evidence import CopyKind
 from mmh_core.store.archive import load_record
 from mmh_core.store.review_records import ReviewItem
 from mmh_core.store.shards import ScanManifest, ScanRow, read_manifest, read_rows
 from mmh_core.studies.image_run import ImageRun, PictureResult
 from mmh_core.studies.scan_rows import RUNS, run_figures
+from mmh_core.verdict_table import IMAGE_ROWS
 
 #: Side of the little pictures, which are reduced to it where they are larger.
 THUMBNAIL = 128
@@ -26,7 +28,16 @@ _CAUSES = {
     "DD-Mem": "the training data (DD-Mem)",
     "OD-Mem": "the model overfitted (OD-Mem)",
 }
-_GRAVITY = ("exact copy", "template copy", "suspicious, no copy found")
+#: Kinds of copy in the words of the filters.
+KINDS: dict[CopyKind | None, str] = {
+    None: "not searched",
+    "none": "no copy found",
+    "exact": "exact copy",
+    "template": "template copy",
+    "likely": "likely copy",
+    "unknown": "cannot be judged",
+    "flat": "one color",
+}
 
 
 def scan_items(folder: Path, *, flagged: bool) -> Iterator[ReviewItem]:
@@ -74,24 +85,23 @@ def run_item(run: ImageRun, prompt: int = 0, *, file: str = "") -> ReviewItem:
 
 
 def gravest(pictures: tuple[PictureResult, ...]) -> PictureResult:
-    """Return the picture that a person should see first: gravest verdict, then nearest copy."""
+    """Return the picture to be seen first: most severe verdict, then nearest copy."""
 
-    def place(one: PictureResult) -> tuple[int, float]:
-        grave = _GRAVITY.index(one.verdict) if one.verdict in _GRAVITY else len(_GRAVITY)
-        return grave, 0.0 if one.copy is None else -one.copy.similarity
+    def severity(one: PictureResult) -> tuple[int, float]:
+        similarity = math.nan if one.copy is None else one.copy.similarity
+        return IMAGE_ROWS[one.verdict].severity, 0.0 if math.isnan(similarity) else similarity
 
-    return min(pictures, key=place)
+    return max(pictures, key=severity)
 
 
 def kinds(picture: PictureResult) -> dict[str, Any]:
     """Return kind of copy and cause of a picture, in the words of the filters."""
-    memorized = picture.verdict in _GRAVITY or picture.verdict.startswith("memorized")
-    cause = "not identifiable" if memorized else ""
+    least = IMAGE_ROWS["cannot be judged"].severity
+    suspected = IMAGE_ROWS[picture.verdict].severity > least
+    cause = "not identifiable" if suspected else ""
     if picture.cause is not None:
         cause = picture.cause.label
-    kind = "not searched"
-    if picture.copy is not None:
-        kind = "no copy found" if picture.copy.kind == "none" else f"{picture.copy.kind} copy"
+    kind = KINDS[None if picture.copy is None else picture.copy.kind]
     return {"kind": kind, "cause": cause}
 
 
@@ -155,6 +165,8 @@ def _scores(pictures: tuple[PictureResult, ...], copied: float) -> Iterator[tupl
     if worst.copy is not None:
         yield "times in training", float(worst.copy.copies)
         yield "calibrated L2", worst.copy.calibrated_l2
+        if not math.isnan(worst.copy.threshold):
+            yield "similarity from which a copy is possible", worst.copy.threshold
 
 
 def _figure(value: object) -> float:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from mmh_core.retrieval.copy_evidence import copy_rate
 from mmh_core.store.prompt_table import PromptRow
 from mmh_core.store.shards import ColumnKind, ScanRow, Value
 from mmh_core.studies.early_scan import EarlyScores
 from mmh_core.studies.image_run import ImageRun
 from mmh_core.text_to_image.heard import Heard
+from mmh_core.verdict_table import most_severe
 
 #: What a row of the results holds beside prompt and seeds.
 COLUMNS: dict[str, ColumnKind] = {
@@ -77,25 +79,13 @@ def run_figures(run: ImageRun) -> dict[str, Value]:
     """Return the figures of a prompt's pictures: the worst verdict, means, the nearest copy."""
     copies = [one.copy for one in run.pictures if one.copy is not None]
     lids = [one.lid for one in run.pictures if one.lid is not None]
-    nearest = max(copies, key=lambda copy: copy.similarity, default=None)
-    verdicts = [one.verdict for one in run.pictures]
+    near = [copy for copy in copies if not math.isnan(copy.similarity)]
+    nearest = max(near, key=lambda copy: copy.similarity, default=None)
     return {
-        "verdict": max(verdicts, key=lambda each: (_GRAVITY.get(each, 0), verdicts.count(each))),
-        "copies": (
-            sum(copy.kind != "none" for copy in copies) / len(copies) if copies else math.nan
-        ),
+        "verdict": most_severe(one.verdict for one in run.pictures),
+        "copies": copy_rate(copy.kind for copy in copies),
         "similarity": math.nan if nearest is None else nearest.similarity,
         "nearest": -1 if nearest is None else nearest.nearest,
         "lid": sum(lid.conditional for lid in lids) / len(lids) if lids else math.nan,
         "lid_percentile": sum(lid.percentile for lid in lids) / len(lids) if lids else math.nan,
     }
-
-
-#: The graver of two verdicts counts for a prompt.
-_GRAVITY = {
-    "exact copy": 4,
-    "template copy": 3,
-    "suspicious, no copy found": 2,
-    "memorized, cause not identifiable": 2,
-    "not memorized": 1,
-}

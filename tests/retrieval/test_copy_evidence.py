@@ -190,7 +190,7 @@ def test_with_one_training_picture_only_a_true_copy_is_exact() -> None:
     training = trained_on(drawings(1))
     copy, altered = floats(drawings(1)), 0.6 * floats(drawings(1))
     found = weighed(torch.cat([copy, altered, floats(drawings(2)[1:])]), training)
-    assert found.kind == ("exact", "none", "none")
+    assert found.kind == ("exact", "unknown", "none")
     assert found.calibrated_l2[0] == found.ratio[0] == 0
     assert found.calibrated_l2[1:].isnan().all()
     assert found.ratio[1:].isnan().all()

@@ -91,21 +91,55 @@ def test_the_confidence_is_that_of_the_calibration() -> None:
     assert math.isnan(cause_of(False, 0.0, wide, 4.0, 0.95).confidence)
 
 
-def test_duplicates_alone_tell_the_data_and_a_single_picture_nothing() -> None:
-    for copies, near in ((40, 0), (1, 3), (2, 0)):
-        found = cause_by_copies(copies, near)
-        assert found.label == "DD-Mem" and math.isnan(found.confidence)
-        assert f"stands {copies} times" in found.reason and f"{near} near" in found.reason
-    alone = cause_by_copies(1, 0)
-    assert alone.label == "not identifiable" and "stands once" in alone.reason
+@pytest.mark.parametrize("model", [math.nan, math.inf, -math.inf])
+def test_without_the_models_lid_no_cause_is_told(model: float) -> None:
+    for freedom in (DataFreedom(7.0, 8, 6), DataFreedom(0.0, 1, 0)):
+        assert cause_of(True, model, freedom, 4.0).label == "not identifiable"
 
 
-def test_a_set_that_can_only_be_searched_tells_by_its_duplicates() -> None:
+@pytest.mark.parametrize(
+    ("model", "data", "label"),
+    [
+        # The data's freedom is 8, a quarter of which is the margin: overfitting is below 6.
+        (5.9, 8.0, "OD-Mem"),
+        (6.1, 8.0, "not identifiable"),
+        (8.0, 8.0, "not identifiable"),
+        (30.0, 8.0, "not identifiable"),
+        (0.0, 8.0, "OD-Mem"),
+        # Without freedom in the data the model may not have it either (threshold 4).
+        (0.0, 0.0, "DD-Mem"),
+        (2.1, 2.0, "DD-Mem"),
+        (4.0, 0.0, "DD-Mem"),
+        (4.1, 0.0, "not identifiable"),
+        (28.0, 2.0, "not identifiable"),
+    ],
+)
+def test_the_models_lid_decides_with_that_of_the_data(
+    model: float, data: float, label: str
+) -> None:
+    found = cause_of(True, model, DataFreedom(data, 8, 6), 4.0, 0.9)
+    assert found.label == label
+    assert math.isnan(found.confidence) == (label == "not identifiable")
+
+
+@pytest.mark.parametrize(("copies", "near"), [(1, 0), (1, 1), (1, 3), (2, 0), (40, 0), (1200, 7)])
+def test_copies_point_to_a_cause_and_do_not_tell_it(copies: int, near: int) -> None:
+    # An overfitted picture of the embedded world stands 120 times in its training set.
+    found = cause_by_copies(copies, near)
+    assert found.label == "not identifiable" and math.isnan(found.confidence)
+    assert ("stands once" in found.reason) == (copies == 1)
+    assert "1 times" not in found.reason and "LID 0" not in found.reason
+    assert ("point to the data (DD-Mem)" in found.reason) == (copies > 1)
+    assert ("near duplicate" in found.reason) == (near > 0)
+    assert ("near duplicates" in found.reason) == (near > 1)
+
+
+def test_a_set_that_can_only_be_searched_says_where_its_duplicates_point() -> None:
     index = cast(Index, None)
     searched = Reference("an index", index, cast(Embedder, None), lambda row: torch.empty(0))
     copy = CopyFound("exact", "", 3, 0.9, math.nan, math.nan, 12, 0, math.nan, 0)
     found = cause_in(searched, "a cat", "exact copy", 0.1, copy)
-    assert found is not None and found.label == "DD-Mem" and "12 times" in found.reason
+    assert found is not None and found.label == "not identifiable" and "12 times" in found.reason
     single = cause_in(searched, "a cat", "exact copy", 0.1, replace(copy, copies=1))
     assert single is not None and single.label == "not identifiable"
     assert cause_in(searched, "a cat", "not memorized", 9.0, copy) is None

@@ -34,7 +34,7 @@ from mmh_core.studies.image_run import (
     PictureResult,
     PromptTruth,
 )
-from mmh_core.studies.image_verdict import verdict_of
+from mmh_core.studies.image_verdict import cause_in, verdict_of
 from mmh_core.studies.lid_passes import PROBES, PRODUCTS, probe_generator
 from mmh_core.studies.normal_prompts import normal_study, read_normal, write_normal
 from mmh_core.text_to_image.generation import draw, generate
@@ -177,7 +177,7 @@ def test_a_planted_copy_is_called_one_and_a_fresh_picture_is_not(run: ImageRun) 
     assert [n.similarity for n in first.neighbors] == sorted(
         (n.similarity for n in first.neighbors), reverse=True
     )
-    assert second.verdict == "not memorized"
+    assert second.verdict == "no copy found, LID not calibrated"
     assert second.copy is not None and second.copy.reason in second.reason
     assert first.truth == TRUTH
     assert run.searched == 60
@@ -222,12 +222,15 @@ def test_the_cause_of_a_copy_is_told_from_unseen_pictures_of_its_caption(
         ((wide[:0], wide[:0]), None),
     ):
         reference = replace(planted, corpus=lambda text, c=corpus: c, cause=calibration)
+        told = cause_in(reference, PLAIN.prompts[0], "exact copy", 0.1)
+        assert (told and told.label) == label
         first, second = last(PLAIN, model, reference).pictures
         assert second.cause is None
-        assert (first.cause and first.cause.label) == label
+        # A network of random weights has all dimensions: neither rule fits that.
+        assert (first.cause and first.cause.label) == (label and "not identifiable")
         if first.cause is not None:
             assert first.reason.endswith(first.cause.reason)
-            assert first.cause.confidence == 0.9
+            assert told is not None and told.confidence == 0.9
 
 
 def test_agreement_is_the_mean_cosine_of_pairs(model: TextToImage, planted: Reference) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from html import escape
 
 import streamlit as st
@@ -9,7 +10,7 @@ import streamlit as st
 from mmh_core.plots.pictures import difference, reduced, region_picture
 from mmh_core.studies.image_run import NeighborFound, PictureResult
 from views import layout
-from views.images import phrases, show
+from views.images import show
 
 WAYS = {"side by side": "Side by side", "flicker": "Flicker", "difference": "Difference"}
 _SENTENCES = {
@@ -21,13 +22,17 @@ _SENTENCES = {
 _LARGE = 768
 
 
-def neighbor(near: NeighborFound) -> str:
-    """Return a training picture with its score, caption and copies, as HTML."""
+def neighbor(near: NeighborFound, threshold: float = math.nan) -> str:
+    """Return a training picture with its similarity, caption and copies, as HTML.
+
+    A similarity from `threshold` on is marked: from there on a copy is possible.
+    """
     times = "" if near.copies == 1 else f" · {near.copies:,} times"
     kind = f"{escape(near.kind)} · " if near.kind else ""
     text = escape(near.caption if len(near.caption) <= 90 else f"{near.caption[:87]}...")
+    limit = f" ({'from' if near.similarity >= threshold else 'below'} {threshold:.3f})"
     caption = (
-        f"<b>{near.similarity:.3f}</b> {phrases.likeness(near.similarity)}<br>"
+        f"<b>{near.similarity:.3f}</b>{'' if math.isnan(threshold) else limit}<br>"
         f"{kind}picture {near.id:,}{times}<br>{text}"
     )
     alt = f"Training picture {near.id}: {near.caption}"

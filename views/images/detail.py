@@ -162,4 +162,6 @@ def _neighbors(picture: PictureResult, ground: Ground) -> None:
         "means alike, not copied.",
         help=phrases.SIMILARITY,
     )
-    show.html(f'<div class="im-grid">{"".join(map(compare.neighbor, picture.neighbors))}</div>')
+    threshold = math.nan if picture.copy is None else picture.copy.threshold
+    cards = "".join(compare.neighbor(near, threshold) for near in picture.neighbors)
+    show.html(f'<div class="im-grid">{cards}</div>')

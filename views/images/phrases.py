@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from mmh_core.memorization import shown_lid
 from mmh_core.studies.image_run import CopyFound, ImageRun, LidReading, PictureResult, PromptTruth
 from views.words import number
 
@@ -17,7 +18,7 @@ PERCENTILE = (
 )
 SIMILARITY = (
     "How alike two pictures are to the descriptor: 1 is the same picture, about 0 has nothing in "
-    "common. The words are a reading aid; the verdict uses calibrated thresholds."
+    "common. From the threshold on a copy is possible, and the pixels have to confirm it."
 )
 AGREEMENT = (
     "How alike the pictures of one prompt are to one another. Near 1, every seed gives the same "
@@ -25,15 +26,15 @@ AGREEMENT = (
 )
 #: The longest end of a prompt that is quoted.
 _QUOTED = 300
-#: From which similarity on two pictures are called what.
-_LIKENESS = ((0.95, "almost the same"), (0.85, "much alike"), (0.6, "alike"), (-2.0, "unlike"))
 
 
-def likeness(similarity: float) -> str:
-    """Return a similarity as a word."""
+def likeness(similarity: float, threshold: float = math.nan) -> str:
+    """Return a similarity with the threshold from which on a copy is possible."""
     if math.isnan(similarity):
         return "unknown"
-    return next(word for least, word in _LIKENESS if similarity >= least)
+    if math.isnan(threshold):
+        return f"{similarity:.3f} (no threshold known)"
+    return f"{similarity:.3f} (copy possible from {threshold:.3f})"
 
 
 def lid_with_error(reading: LidReading | None) -> str:
@@ -44,7 +45,8 @@ def lid_with_error(reading: LidReading | None) -> str:
 
 
 def with_error(value: float, error: float) -> str:
-    """Return a number with its standard error where that is known."""
+    """Return a dimension with its standard error where that is known."""
+    value = shown_lid(value)
     if math.isnan(error):
         return number(value, 1)
     return f"{number(value, 1)} ± {number(error, 1)}"
@@ -55,19 +57,19 @@ def percentile(reading: LidReading | None) -> str:
     if reading is None:
         return "not read yet"
     if math.isnan(reading.percentile):
-        return "nothing normal to compare with"
+        return "not calibrated for these settings"
     if reading.percentile == 0:
         return "below all normal prompts"
     return f"above {reading.percentile:.0%} of normal prompts"
 
 
 def nearest(picture: PictureResult) -> str:
-    """Return how near the nearest training picture is, in figures and words."""
+    """Return how near the nearest training picture is, beside the threshold."""
     near = picture.nearest
     if near is None:
-        return "no training pictures to search"
-    similarity = near.similarity
-    return f"{similarity:.3f}, {likeness(similarity)}"
+        flat = picture.copy is not None and picture.copy.kind == "flat"
+        return "one color: nothing to compare" if flat else "no training pictures to search"
+    return likeness(near.similarity, math.nan if picture.copy is None else picture.copy.threshold)
 
 
 def truth(known: PromptTruth | None) -> str:

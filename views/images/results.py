@@ -8,18 +8,14 @@ from html import escape
 
 import streamlit as st
 
+from mmh_core.memorization import shown_lid
+from mmh_core.retrieval.copy_evidence import COPIES, CopyKind, copied
 from mmh_core.studies.image_run import ImageRun, PictureResult
+from mmh_core.verdict_table import IMAGE_ROWS
 from views import layout, words
 from views.images import audit, cards, data, detail, normal, phrases, plane, show
 from views.images.settings import TABS, Settings, form_of
 from views.images.state import choose_picture, key
-
-_GRAVEST = (
-    "exact copy",
-    "memorized, cause not identifiable",
-    "template copy",
-    "suspicious, no copy found",
-)
 
 
 def result(run: ImageRun, settings: Settings, *, precomputed: bool) -> None:
@@ -61,18 +57,20 @@ def _headline(run: ImageRun, settings: Settings, *, precomputed: bool) -> None:
 
 def _figures(run: ImageRun) -> None:
     pictures, many = run.pictures, len(run.pictures)
-    copies = sum(one.copy is not None and one.copy.kind != "none" for one in pictures)
+    kinds = Counter(one.copy.kind for one in pictures if one.copy is not None)
+    copies = sum(kinds[kind] for kind in COPIES)
+    decided = any(not math.isnan(copied(kind)) for kind in kinds)
     lids = sorted(one.lid.conditional for one in pictures if one.lid is not None)
     lids = [lid for lid in lids if not math.isnan(lid)]
     with st.container(horizontal=True, gap="small"):
         _figure(
             "Copies",
-            f"{copies} of {many}" if run.searched else "unknown",
-            f"among {run.searched:,} training pictures" if run.searched else "no training set",
+            f"{copies} of {many}" if run.searched and decided else "unknown",
+            _searched(run, kinds, decided),
             "Pictures that repeat a training picture, or the layout that many of them share.",
         )
         middle = (lids[(len(lids) - 1) // 2] + lids[len(lids) // 2]) / 2 if lids else math.nan
-        _figure("LID", words.number(middle, 1), _among(run), f"Median. {phrases.LID}")
+        _figure("LID", words.number(shown_lid(middle), 1), _among(run), f"Median. {phrases.LID}")
         agreement = run.agreement[0] if run.agreement else math.nan
         _figure(
             "Seed agreement",
@@ -94,11 +92,22 @@ def _figures(run: ImageRun) -> None:
     st.caption(f"Verdicts: {said}.")
 
 
+def _searched(run: ImageRun, kinds: Counter[CopyKind], decided: bool) -> str:
+    """Return what stands beneath the number of copies."""
+    if not run.searched:
+        return "no training set"
+    if kinds["likely"]:
+        return f"{kinds['likely']} likely, compare by eye"
+    if not decided:
+        return "no threshold for this embedder" if kinds["unknown"] else "nothing to compare"
+    return f"among {run.searched:,} training pictures"
+
+
 def _among(run: ImageRun) -> str:
     places = [one.lid.percentile for one in run.pictures if one.lid is not None]
     places = sorted(place for place in places if not math.isnan(place))
     if not places:
-        return "nothing normal to compare with"
+        return "not calibrated for these settings"
     middle = places[len(places) // 2]
     if middle == 0:
         return "below all normal prompts"
@@ -170,7 +179,7 @@ def _pictures(run: ImageRun) -> None:
 
 
 def chosen_picture(run: ImageRun) -> PictureResult:
-    """Return the picture to show in detail: the chosen one, else the gravest, else the first."""
+    """Return the picture to show in detail: the chosen one, else the first of the most severe."""
     wanted = st.session_state.get(key("picture"))
     if isinstance(wanted, int) and 0 <= wanted < len(run.pictures):
         return run.pictures[wanted]
@@ -180,8 +189,4 @@ def chosen_picture(run: ImageRun) -> PictureResult:
             icon=":material/warning:",
         )
         choose_picture(None)
-    for verdict in _GRAVEST:
-        for picture in run.pictures:
-            if picture.verdict == verdict:
-                return picture
-    return run.pictures[0]
+    return max(run.pictures, key=lambda picture: IMAGE_ROWS[picture.verdict].severity)

@@ -9,9 +9,9 @@ import streamlit as st
 from torch import Tensor
 
 from mmh_core.picture_files import png_bytes
-from mmh_core.plots.images import IMAGE_LOOKS
 from mmh_core.plots.pictures import reduced
 from mmh_core.studies.image_run import ImageRun, ImageVerdict
+from mmh_core.verdict_table import IMAGE_ROWS
 from views import layout
 from views.images import phrases
 
@@ -83,8 +83,9 @@ def not_read(run: ImageRun) -> None:
 
 def verdict(name: ImageVerdict) -> str:
     """Return a verdict with its color and its sign."""
-    look = IMAGE_LOOKS[name]
+    look = IMAGE_ROWS[name]
     return (
-        f'<p class="im-verdict" style="border-color: {look.color}">'
+        f'<p class="im-verdict" style="border-color: {look.color}" '
+        f'title="{escape(look.sentence)}">'
         f'<i style="color: {look.color}" aria-hidden="true">{look.sign}</i>{escape(name)}</p>'
     )

@@ -8,6 +8,7 @@ from html import escape
 import streamlit as st
 
 from mmh_core.plots.mitigation import FAMILIES
+from mmh_core.retrieval.copy_evidence import is_copy
 from mmh_core.studies.mitigation_run import Cell, MitigationRun, Treatment
 from views import layout
 from views.images import show
@@ -85,7 +86,7 @@ def _figure(run: MitigationRun, cell: Cell, seed: int) -> str:
     said = phrases.kind(cell, seed)
     alt = f"{cell.label}, seed {run.config.seeds[seed]}: {said}"
     image = show.image(cell.pictures[seed], alt, most=show.THUMB)
-    copied = cell.kinds[seed] != "none" and not math.isnan(float(cell.similarity[seed]))
+    copied = is_copy(cell.kinds[seed]) and not math.isnan(float(cell.similarity[seed]))
     return f'<figure class="{"mi-copy" if copied else ""}">{image}</figure>'
 
 

@@ -157,10 +157,7 @@ def _nearest(run: MitigationRun, cell: Cell, seed: int) -> None:
         st.caption("There are no training pictures of this model to compare with.")
         return
     similarity = float(cell.similarity[seed])
-    caption = (
-        f"nearest training picture after the treatment: {id:,}, similarity {similarity:.3f}, "
-        f"{image_phrases.likeness(similarity)}"
-    )
+    caption = f"nearest training picture after the treatment: {id:,}, similarity {similarity:.3f}"
     figure = show.figure(picture, f"Training picture {id}", caption, most=show.THUMB)
     show.html(f'<div class="im-one" style="max-width: 9rem">{figure}</div>')
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from mmh_core.mitigations.catalogue import mitigation
+from mmh_core.retrieval.copy_evidence import CopyKind, is_copy
 from mmh_core.studies.mitigation_run import Cell, Treatment
 from mmh_core.studies.mitigation_table import Interval
 from views.words import number
@@ -108,16 +109,25 @@ def change(figure: Interval, digits: int = 2) -> str:
 
 def disguised(base: Cell, cell: Cell, seed: int) -> bool:
     """Return whether a copy is one no more while LID stayed: within two standard errors or one."""
-    if base.kinds[seed] == "none" or not cell.kinds or cell.kinds[seed] != "none":
+    if not is_copy(base.kinds[seed]) or not cell.kinds or is_copy(cell.kinds[seed]):
         return False
     errors = (float(base.lid_error[seed]), float(cell.lid_error[seed]))
     rise = float(cell.lid[seed]) - float(base.lid[seed])
     return rise <= max(1.0, 2 * math.hypot(*errors))
 
 
+_KINDS: dict[CopyKind, str] = {
+    "exact": "an exact copy",
+    "template": "a template copy",
+    "none": "no copy",
+    "likely": "likely a copy, compare by eye",
+    "unknown": "nobody can tell: no calibrated threshold",
+    "flat": "one color: nothing to compare",
+}
+
+
 def kind(cell: Cell, seed: int) -> str:
     """Return whether a picture of a cell is a copy."""
     if math.isnan(float(cell.similarity[seed])):
         return "nobody can tell: no training pictures"
-    said = {"exact": "an exact copy", "template": "a template copy", "none": "no copy"}
-    return said[cell.kinds[seed]]
+    return _KINDS[cell.kinds[seed]]
