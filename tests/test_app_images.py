@@ -25,6 +25,7 @@ from mmh_core.model_session import POCKET
 from mmh_core.picture_files import about_of, png_bytes, settings_of
 from mmh_core.records import MMHError, Progress
 from mmh_core.report import image_command
+from mmh_core.retrieval.copy_evidence import is_copy
 from mmh_core.store.archive import load_record, save_record
 from mmh_core.studies.image_run import ImageConfig, ImageRun, PromptTruth
 from mmh_core.text_to_image.speed import ACHIEVED
@@ -109,14 +110,15 @@ def test_the_finished_example_of_each_kind_shows_the_figures_of_its_record(
     if kind != "duplicate":
         app.query_params["example"] = kind
     sound(app.run())
-    copies = sum(one.copy is not None and one.copy.kind != "none" for one in run.pictures)
+    copies = sum(one.copy is not None and is_copy(one.copy.kind) for one in run.pictures)
     lids = torch.tensor([one.lid.conditional for one in run.pictures if one.lid is not None])
     truth = run.pictures[0].truth
     assert isinstance(truth, PromptTruth) and truth.kind == kind
     # The quantile is the mean of the middle two: an even number of pictures.
     assert metrics(app) == {
         "Copies": f"{copies} of {len(run.pictures)}",
-        "LID": number(float(lids.quantile(0.5)), 1),
+        # No dimension is negative: what an estimate lacks to 0 is its own error.
+        "LID": number(max(float(lids.quantile(0.5)), 0.0), 1),
         "Seed agreement": number(run.agreement[0]),
         "Truth": kind,
     }
@@ -453,7 +455,9 @@ def test_a_short_run_with_a_hostile_prompt_ends_as_a_result_that_is_kept(app: Ap
     # Nothing is normal at two steps, and the page says so.
     assert all(one.lid is not None and one.lid.percentile != one.lid.percentile
                for one in run.pictures)  # fmt: skip
-    assert "nothing normal to compare with" in shown
+    assert "not calibrated for these settings" in shown
+    # Without that no verdict is green.
+    assert not {"not memorized"} & {one.verdict for one in run.pictures}
     # Another browser finds the run through the link alone, with its settings in the form.
     other = opened()
     other.query_params["job"] = job
@@ -715,7 +719,8 @@ def test_a_model_of_the_folder_is_compared_with_the_index_the_app_was_started_wi
         assert one.nearest is not None and one.copy is not None
         assert torch.equal(one.nearest.picture, training[one.copy.nearest])
         assert "has no calibrated threshold here" in one.reason
-    assert metrics(page)["Copies"] == "0 of 2"
+        assert one.verdict == "cannot be judged"
+    assert metrics(page)["Copies"] == "unknown"
     page.session_state["im_tab"] = "data"
     shown = sound(page.run())
     assert f"--index {tmp_path / 'index'}" in shown.code[0].value

@@ -66,7 +66,7 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AppTest]:
 def small(model_of: ModelOf, monkeypatch: pytest.MonkeyPatch) -> TextToImage:
     """Let the embedded model be a tiny random one with a training set of drawings."""
     model = replace(model_of("tiny"), steps=3, guidance=2.0)
-    pictures, embedder = drawings(60, size=32), PixelEmbedder(8)
+    pictures, embedder = drawings(60, size=32), PixelEmbedder()
     index = build_index(embed_all(embedder, pictures), labels(60), embedder)
     known = Reference(
         "drawings",

@@ -60,7 +60,7 @@ def planted(model: TextToImage) -> Reference:
     """Return a training set of 60 drawings whose number 7 is what seed 3 draws."""
     pictures = drawings(60, size=32)
     pictures[7] = pixels(draw(model, request_for(CONFIG, PROMPT)))[0]
-    embedder = PixelEmbedder(8)
+    embedder = PixelEmbedder()
     index = build_index(embed_all(embedder, pictures), labels(60), embedder)
     return Reference(
         "drawings",

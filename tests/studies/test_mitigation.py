@@ -54,7 +54,7 @@ def planted(model: TextToImage) -> Reference:
     pictures = drawings(60, size=32)
     request = request_for(as_images(CONFIG), PROMPT)
     pictures[7] = (draw(model, request)[0] * 255).round().to(torch.uint8)
-    embedder = PixelEmbedder(8)
+    embedder = PixelEmbedder()
     index = build_index(embed_all(embedder, pictures), labels(60), embedder)
 
     def alignment(shown: Tensor, text: str) -> Tensor:

@@ -70,7 +70,7 @@ def planted(model: TextToImage) -> Reference:
     request = request_for(replace(default_config(model, "tiny", CAT.text), seeds=SEEDS), CAT.text)
     for row, picture in zip((7, 8), draw(model, request), strict=True):
         pictures[row] = (picture * 255).round().to(torch.uint8)
-    embedder = PixelEmbedder(8)
+    embedder = PixelEmbedder()
     index = build_index(embed_all(embedder, pictures), labels(60), embedder)
 
     def alignment(shown: Tensor, text: str) -> Tensor:

@@ -56,7 +56,7 @@ def run(seen: list[LatentSet]) -> Iterator[CureRun]:
     world = read_world(POCKET)
     few = world.labels.groupby("kind").head(4)
     small = replace(world, pictures=world.pictures[few.index], labels=few.reset_index(drop=True))
-    pictures, embedder = drawings(40, size=64), PixelEmbedder(8)
+    pictures, embedder = drawings(40, size=64), PixelEmbedder()
     index = build_index(embed_all(embedder, pictures), labels(40), embedder)
     reference = Reference(
         "drawings",
