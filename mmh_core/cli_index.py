@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from mmh_core.cli_output import followed, write_json
-from mmh_core.retrieval.image_names import escaped
+from mmh_core.retrieval.image_names import shown
 
 #: The exit status where an index is written and images of the folder are missing in it.
 INCOMPLETE = 1
@@ -49,8 +49,8 @@ def index(
     save_index(found.index, out, files=found.files, left_out=found.left_out)
     write_json(
         {
-            "folder": escaped(str(folder)),
-            "index": escaped(str(out)),
+            "folder": shown(folder),
+            "index": shown(out),
             "files": found.files,
             "pictures": len(found.index),
             "exact_copies": found.exact_copies,

@@ -16,7 +16,7 @@ from mmh_core.retrieval.captions import check_matches, read_captions
 from mmh_core.retrieval.embedders import Embedder
 from mmh_core.retrieval.folder_files import FolderFiles, LeftOut, folder_files, named
 from mmh_core.retrieval.image_content import NAMED
-from mmh_core.retrieval.image_names import escaped
+from mmh_core.retrieval.image_names import shown
 from mmh_core.retrieval.index import Index, build_index
 from mmh_core.retrieval.pictures import RefusedImage, read_picture
 
@@ -68,10 +68,10 @@ def index_folder(
     where none can be read.
     """
     found: FolderFiles | int = 0
-    shown = 0
+    counted = 0
     for found in folder_files(folder):
-        if isinstance(found, int) and found - shown >= STEP:
-            shown, empty = found, FolderIndex(None, found, 0, 0, 0, ())
+        if isinstance(found, int) and found - counted >= STEP:
+            counted, empty = found, FolderIndex(None, found, 0, 0, 0, ())
             yield Progress(0.0, f"Looking through the folder: {found:,} files", empty)
     if isinstance(found, int):
         raise ValueError("folder_files yielded no list.")
@@ -126,7 +126,7 @@ def _described(
         yield Progress((number + 1) / (count + 1), f"{number + 1:,} of {count:,} images", done)
     if not kept:
         raise MMHError(
-            f"None of the {count:,} images in {escaped(str(folder))} can be read "
+            f"None of the {count:,} images in {shown(folder)} can be read "
             f"({by_kind(left_out)}; the first: {left_out[-1].reason.rstrip('.')}): name another "
             "folder."
         )
@@ -144,7 +144,7 @@ def _captions(captions: Path | None, folder: Path, files: FolderFiles) -> dict[s
     if not files.images:
         others = f" ({by_kind(files.left_out)})" if files.left_out else ""
         raise MMHError(
-            f"{escaped(str(folder))} holds no images that can be read{others}: name a folder with "
+            f"{shown(folder)} holds no images that can be read{others}: name a folder with "
             f"{NAMED} files."
         )
     if captions is None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mmh_core.records import MMHError
 from mmh_core.retrieval.image_content import HEAD, content_of
-from mmh_core.retrieval.image_names import escaped
+from mmh_core.retrieval.image_names import escaped, shown
 from mmh_core.untrusted import said
 
 MAX_FILES = 2_000_000
@@ -91,7 +91,7 @@ def folder_files(folder: Path) -> Iterator[FolderFiles | int]:
             places.append(walk.links.pop())
         if walk.count > MAX_FILES:
             raise MMHError(
-                f"{escaped(str(folder))} holds more than {MAX_FILES:,} files: index its "
+                f"{shown(folder)} holds more than {MAX_FILES:,} files: index its "
                 "subfolders singly."
             )
         yield walk.count
@@ -109,7 +109,7 @@ def named(names: list[str], more: int = 0) -> str:
 
 
 def _check_folder(folder: Path) -> None:
-    name = escaped(str(folder))
+    name = shown(folder)
     try:
         mode = os.stat(folder).st_mode
         if not stat.S_ISDIR(mode):

@@ -110,6 +110,10 @@ def content_of(head: bytes, name: str = "") -> Content:
         what = "is empty" if not head else f"has the name of an image and is {_article(kind)}"
         step = "fetch it by `git lfs pull`" if kind == "Git LFS pointer" else _ELSE
         return Content("", "damaged image", True, f"{what}: {step}")
+    if kind in ("archive", "table"):
+        return Content(
+            "", kind, False, f"is {_article(kind)}, which is not looked into: unpack it"
+        )
     return Content("", kind, False, f"is {_article(kind)}, no image")
 
 

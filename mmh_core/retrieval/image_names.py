@@ -8,7 +8,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from mmh_core.records import MMHError
 
-#: Control characters, bytes that are no UTF-8 (U+DC80 to U+DCFF), and the escape itself.
+#: Control characters, and bytes that are no UTF-8 (U+DC80 to U+DCFF); and the escape itself.
+_UNPRINTABLE = re.compile("[\\x00-\\x1f\\x7f\\ud800-\\udfff]")
 _TO_ESCAPE = re.compile("[\\x00-\\x1f\\x7f\\\\\\ud800-\\udfff]")
 _ESCAPED = re.compile(r"\\(?:\\|x([0-9a-f]{2})|u([0-9a-f]{4}))")
 
@@ -20,6 +21,11 @@ def escaped(name: str) -> str:
     other names stay as they are. `unescaped` gives the name back, whatever it was.
     """
     return _TO_ESCAPE.sub(_escape, name)
+
+
+def shown(path: Path) -> str:
+    """Return a path as it may stand in a sentence: on one line, in UTF-8."""
+    return _UNPRINTABLE.sub(_escape, str(path))
 
 
 def unescaped(label: str) -> str:
@@ -51,7 +57,7 @@ def path_below(folder: Path, label: str) -> Path:
         ) from error
     if not Path(real).is_relative_to(root):
         raise MMHError(
-            f"The index names the image {label!r}, and in {escaped(str(folder))} that is a link "
+            f"The index names the image {label!r}, and in {shown(folder)} that is a link "
             "out of the folder: name the folder that holds the images themselves."
         )
     return path

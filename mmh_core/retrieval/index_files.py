@@ -23,7 +23,7 @@ import numpy as np
 from mmh_core.files import flush_file, flush_folder, hold, is_held
 from mmh_core.records import MMHError
 from mmh_core.retrieval.folder_files import LeftOut
-from mmh_core.retrieval.image_names import escaped
+from mmh_core.retrieval.image_names import shown
 from mmh_core.retrieval.index import Index, checked_labels, unit_rows
 from mmh_core.untrusted import parse_json, said
 
@@ -166,8 +166,7 @@ def check_place(folder: Path) -> None:
     # A name too long, a null character, a link to itself, a folder that cannot be listed.
     except (OSError, ValueError) as error:
         raise MMHError(
-            f"{escaped(str(folder))} cannot be used ({said(error)}): name another folder for the "
-            "index."
+            f"{shown(folder)} cannot be used ({said(error)}): name another folder for the index."
         ) from error
     if names and (META not in names or not names <= set(FILES)):
         raise MMHError(
@@ -202,7 +201,7 @@ def _meta(folder: Path) -> dict[str, Any]:
     # Not there either: names too long, or with a null character.
     if not os.path.isfile(path):
         raise MMHError(
-            f"{escaped(str(folder))} holds no index: build one with `./mmh index IMAGES --out "
+            f"{shown(folder)} holds no index: build one with `./mmh index IMAGES --out "
             "INDEX`, and name the folder that it wrote."
         )
     try:
@@ -212,7 +211,7 @@ def _meta(folder: Path) -> dict[str, Any]:
             raise ValueError(f"it is larger than {MOST_META // 2**20} MiB")
         meta = parse_json(data)
     except (OSError, ValueError) as error:
-        raise MMHError(f"{escaped(str(path))} is damaged ({said(error)}): {AGAIN}") from error
+        raise MMHError(f"{shown(path)} is damaged ({said(error)}): {AGAIN}") from error
     if not isinstance(meta, dict) or meta.get("format") != FORMAT:
         raise MMHError(f"{folder} holds no index of this version: {AGAIN}")
     _check_shape(path, meta)

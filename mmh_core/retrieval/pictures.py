@@ -11,7 +11,7 @@ from torch import Tensor
 from mmh_core.records import MMHError
 from mmh_core.retrieval.image_content import FORMATS, HEAD, content_of
 from mmh_core.retrieval.image_decoding import decoded
-from mmh_core.retrieval.image_names import escaped
+from mmh_core.retrieval.image_names import shown
 from mmh_core.untrusted import said
 
 __all__ = ["FORMATS", "MAX_BYTES", "MAX_PIXELS", "MAX_RATIO", "RefusedImage", "read_picture"]
@@ -75,7 +75,7 @@ def _bytes_and_name(source: Path | bytes) -> tuple[bytes, str]:
         if len(source) > MAX_BYTES:
             raise RefusedImage(_too_large("The image"), "too large image")
         return source, "The image"
-    name = escaped(str(source))
+    name = shown(source)
     try:
         if not source.exists():
             raise RefusedImage(f"There is no file {name}: check the name.", "missing file")

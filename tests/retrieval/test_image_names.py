@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mmh_core.records import MMHError
-from mmh_core.retrieval.image_names import escaped, path_below, unescaped
+from mmh_core.retrieval.image_names import escaped, path_below, shown, unescaped
 
 
 @pytest.mark.parametrize(
@@ -36,6 +36,10 @@ def test_any_bytes_come_back() -> None:
     assert escaped(every).encode("utf-8").count(b"\n") == 0
     # What no version of ours has written is taken as it stands.
     assert unescaped(r"a\b\xzz") == r"a\b\xzz"
+
+
+def test_a_path_in_a_sentence_keeps_its_backslashes() -> None:
+    assert shown(Path("C:\\images\nx")) == r"C:\images\x0ax"
 
 
 @pytest.fixture
