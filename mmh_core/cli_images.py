@@ -69,9 +69,11 @@ def images(
     from mmh_core.report import image_command, run_files
     from mmh_core.report.folder import check_folder, write_folder
     from mmh_core.store.archive import save_record
+    from mmh_core.studies.early_scan import read_early
     from mmh_core.studies.image import image_study
     from mmh_core.studies.image_config import checked
     from mmh_core.studies.image_run import ImageConfig
+    from mmh_core.studies.prompt_scan import scanned
 
     check_folder(out)
     check_places(keep)
@@ -96,7 +98,8 @@ def images(
     if keep is not None:
         # The page scrubs through decoded steps; the folder does without.
         config = replace(config, frames=ImageConfig.frames)
-    run = followed(image_study(config, loaded, reference, normal))
+    early = read_early(_place_of(model))
+    run = followed(scanned(image_study(config, loaded, reference, normal), loaded, early))
     if keep is not None:
         save_record(keep, run)
     write_folder(out, run_files(run, image_command(run.config, more)))
@@ -176,7 +179,14 @@ def image_table(run: ImageRun) -> str:
         nearest = ["", ""] if copy is None else _nearest(copy)
         rows.append([f"{one.index:03d}", str(one.seed), value, share, *nearest, one.verdict])
     widths = [max(len(row[i]) for row in rows) for i in range(len(heads))]
-    lines = ("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows)
+    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
+    for prompt, cut in zip(run.config.prompts, run.cut, strict=True):
+        if cut:
+            lines.append(
+                f"The text encoder is full before the end of {prompt!r}: not read is {cut!r}."
+            )
+    for prompt, scan in zip(run.config.prompts, run.scans, strict=False):
+        lines.append(scan.words(copied=run.copied(prompt)))
     return "\n".join(line.rstrip() for line in lines)
 
 
@@ -219,6 +229,14 @@ def _searching(index: Path | None, pictures: Path | None, embedder: str) -> list
     return [*named, "--embedder", embedder]
 
 
+def _place_of(model: str) -> Path:
+    """Return the folder of a model, in which its calibrations lie as well."""
+    from mmh_core.text_to_image.catalogue import CATALOGUE
+
+    entry = CATALOGUE.get(model)
+    return Path(model if entry is None else entry.source)
+
+
 def _compared(
     model: str, index: Path | None, pictures: Path | None, embedder: str
 ) -> tuple[Reference | None, NormalPrompts | None]:
@@ -226,10 +244,8 @@ def _compared(
     from mmh_core.retrieval.embedders import load_embedder
     from mmh_core.studies.image_reference import folder_reference, pocket_reference
     from mmh_core.studies.normal_prompts import read_normal
-    from mmh_core.text_to_image.catalogue import CATALOGUE
 
-    entry = CATALOGUE.get(model)
-    folder = Path(model if entry is None else entry.source)
+    folder = _place_of(model)
     normal = read_normal(folder)
     if index is not None and pictures is not None:
         return folder_reference(index, load_embedder(embedder), pictures), normal

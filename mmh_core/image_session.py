@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import streamlit as st
 
-from mmh_core import model_session
+from mmh_core import calibration_session, model_session
 from mmh_core.records import MMHError, Progress
 from mmh_core.session import REPOSITORY, data_folder, jobs
 
@@ -158,14 +158,17 @@ def _study(config: ImageConfig) -> Iterator[Progress[ImageRun]]:
     import torch
 
     from mmh_core.studies.image import image_study
+    from mmh_core.studies.prompt_scan import scanned
 
     torch.set_num_threads(model_session.threads_for(config.model))
-    yield from image_study(
+    loaded = model_session.model(config.model)
+    steps = image_study(
         config,
-        model_session.model(config.model),
+        loaded,
         model_session.reference(config.model),
         model_session.normal(config.model),
     )
+    yield from scanned(steps, loaded, calibration_session.calibration(config.model))
 
 
 def image_job(job: str) -> ImageJob:

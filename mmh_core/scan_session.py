@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from mmh_core import model_session, review_session
+from mmh_core import calibration_session, model_session, review_session
 from mmh_core.files import write_bytes
 from mmh_core.records import MMHError, Progress
 from mmh_core.session import REPOSITORY, data_folder, jobs
@@ -29,7 +29,6 @@ from mmh_core.store.review_records import QueueRecord
 
 if TYPE_CHECKING:
     from mmh_core.store.job_record import JobRecord
-    from mmh_core.studies.early_scan import EarlyCalibration
     from mmh_core.studies.scan import ScanState
 
 SCAN_JOB = "scan"
@@ -92,44 +91,11 @@ def _table(path: str, name: str) -> UploadedTable:
     return UploadedTable(name, Path(path).name, prompts, duplicates, tuple(problems))
 
 
-def calibration(name: str) -> EarlyCalibration | None:
-    """Return the early scan's calibration of a model, None where nobody made one.
-
-    It lies beside the model, or in the folder `calibrations/NAME` of the data folder.
-    """
-    place = calibration_place(name)
-    if place is None:
-        return None
-    return _calibration(str(place), (place / _file()).stat().st_mtime_ns)
-
-
-def calibration_place(name: str) -> Path | None:
-    """Return the folder with the calibration of a model, without reading it."""
-    own = REPOSITORY / "assets" / name if name == model_session.POCKET else None
-    for folder in (data_folder() / "calibrations" / Path(name).name, own):
-        if folder is not None and (folder / _file()).is_file():
-            return folder
-    return None
-
-
-def _file() -> str:
-    from mmh_core.studies.early_scan import FILE
-
-    return FILE
-
-
-@st.cache_resource(show_spinner=False, max_entries=2)
-def _calibration(folder: str, stamp: int) -> EarlyCalibration | None:
-    from mmh_core.studies.early_scan import read_early
-
-    return read_early(Path(folder))
-
-
 def reach(name: str, share: float) -> str:
     """Return in a sentence what the early scan of a model misses, "" without a calibration."""
     from mmh_core.studies.early_scan import reach_words
 
-    found = calibration(name)
+    found = calibration_session.calibration(name)
     return "" if found is None else reach_words(found, share)
 
 
@@ -139,14 +105,14 @@ def submit_scan(table: UploadedTable, model: str, *, share: float, study: bool) 
     Errors: MMHError without a calibration of the model, for one that may not be chosen, and for a
     full queue.
     """
-    place = calibration_place(model)
+    place = calibration_session.calibration_place(model)
     model_session.source_of(model)
     if place is None:
         raise MMHError(
             f"{model} has no calibration: make one with `./mmh calibrate NORMAL.txt --model "
             f"{model} --out {data_folder() / 'calibrations' / Path(model).name}`, then scan."
         )
-    seal = hashlib.sha256((place / _file()).read_bytes()).hexdigest()
+    seal = hashlib.sha256((place / calibration_session.file_name()).read_bytes()).hexdigest()
     what = json.dumps([table.file, model, seal, share, study])
     name = hashlib.sha256(what.encode()).hexdigest()[:32]
     about = ScanAbout(
@@ -176,7 +142,7 @@ def _scan(about: ScanAbout) -> Iterator[Progress[ScanState]]:
     from mmh_core.studies.scan import ScanConfig, Scanner, scan
 
     torch.set_num_threads(model_session.threads_for(about.model))
-    found = calibration(about.model)
+    found = calibration_session.calibration(about.model)
     if found is None:
         raise MMHError(f"The calibration of {about.model} is gone: make it again, then scan.")
     scanner = Scanner(

@@ -13,7 +13,7 @@ import pytest
 import torch
 from streamlit.testing.v1 import AppTest
 
-from mmh_core import benchmark_session, model_session, scan_session, session
+from mmh_core import benchmark_session, calibration_session, model_session, session
 from mmh_core.detectors.catalogue import DETECTORS
 from mmh_core.plots import benchmark as plots
 from mmh_core.records import MMHError
@@ -245,9 +245,9 @@ def test_a_table_runs_as_a_job_that_calibrates_another_model(
     known.check(quick)
     for row in found.rows:
         assert torch.equal(known.normal(row.name), row.normal)
-    assert scan_session.calibration_place("tiny") is None
+    assert calibration_session.calibration_place("tiny") is None
     benchmark_session.keep_calibration("tiny", replace(known, prompts=("p",) * 20))
-    assert scan_session.calibration_place("tiny") == folder
+    assert calibration_session.calibration_place("tiny") == folder
     benchmark_session.keep_calibration("pocket-sd", known)
     assert not benchmark_session.calibration_folder("pocket-sd").exists()
 

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from mmh_core import review_session, scan_session, session
+from mmh_core import calibration_session, review_session, session
 from mmh_core.records import MMHError
 from mmh_core.store.archive import save_record
 from mmh_core.store.item_search import ItemFilter, get_item, items_page
@@ -311,7 +311,7 @@ def test_a_table_that_cannot_be_used_is_refused_by_its_name(
 def test_rows_left_out_are_listed_and_a_model_without_calibration_is_told(
     queue: QueueRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scan_session, "calibration_place", lambda name: None)
+    monkeypatch.setattr(calibration_session, "calibration_place", lambda name: None)
     app = opened(tab="scan")
     data = b"prompt,label\na fox,1\n,2\na fox,3\n\x00bad,4\n"
     sound(app.file_uploader(key="rv_prompts").upload("../../table.csv", data).run())

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmh_core import model_session, review_session, scan_session, session
+from mmh_core import calibration_session, model_session, review_session, scan_session, session
 from mmh_core.store.item_search import ItemFilter, items_page
 from mmh_core.store.queues import get_queue
 from mmh_core.store.shards import read_rows
@@ -171,7 +171,7 @@ def test_a_flagged_prompt_brings_its_run_into_the_queue(monkeypatch: pytest.Monk
 
     lines = "Jonas Okonjo in a red coat, head and shoulders, warm light"
     kept = scan_session.keep_table("one.txt", lines.encode())
-    found = scan_session.calibration("pocket-sd")
+    found = calibration_session.calibration("pocket-sd")
     assert found is not None
     # Below every score: the prompt is flagged, whatever the model is.
     monkeypatch.setattr(type(found), "threshold", lambda self, share: -1e9)

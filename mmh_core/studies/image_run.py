@@ -221,6 +221,43 @@ class NormalPrompts:
 
 
 @dataclass(frozen=True)
+class PromptScan:
+    """The early scan of one prompt, which needs no image: higher = more memorized.
+
+    `percentile` (0 to 1) is the share of reference prompts with a lower score; above `threshold`,
+    which the share `share` of them exceeds, a prompt is flagged. At that threshold the scan found
+    `found` of `among` memorized prompts that it was not fitted on (-1 of 0 where nobody counted).
+    """
+
+    score: float
+    percentile: float
+    threshold: float
+    share: float
+    found: int
+    among: int
+
+    @property
+    def flagged(self) -> bool:
+        """Return whether a scan of a table would flag the prompt."""
+        return self.score > self.threshold
+
+    def words(self, *, copied: bool) -> str:
+        """Return in a sentence what a scan says of the prompt, whose images may be `copied`."""
+        said = (
+            f"Early scan: {'flagged' if self.flagged else 'not flagged'}, score {self.score:.2f} "
+            f"(threshold {self.threshold:.2f}, above {self.percentile:.0%} of the normal prompts)"
+        )
+        if self.flagged or not copied:
+            return f"{said}."
+        missed = (
+            f"it finds {self.found} of {self.among} memorized prompts"
+            if self.among
+            else "how many memorized prompts it misses is not known"
+        )
+        return f"{said}, although images of it are copies: at this threshold {missed}."
+
+
+@dataclass(frozen=True)
 class ImageRun:
     """Hold one run of the image study, finished or as far as it is known.
 
@@ -233,7 +270,8 @@ class ImageRun:
     training pictures that were searched, 0 without a reference, and `embedder` says by what.
     `normal` is the reference of percentiles, None where there is none for these settings. Seconds
     and forwards (per picture) are split into drawing, and reading the LID and the copies.
-    `missing` says in sentences what could not be done of what was asked, and why.
+    `missing` says in sentences what could not be done of what was asked, and why. `scans` are the
+    early scans of the prompts, empty where the model has no calibration of it.
     """
 
     config: ImageConfig
@@ -256,6 +294,12 @@ class ImageRun:
     seconds_drawing: float
     seconds_reading: float
     missing: tuple[str, ...] = ()
+    scans: tuple[PromptScan, ...] = ()
+
+    def copied(self, prompt: str) -> bool:
+        """Return whether an image of a prompt is a copy by the evidence."""
+        mine = [one.copy for one in self.pictures if one.prompt == prompt]
+        return any(copy is not None and copy.kind != "none" for copy in mine)
 
     def frame(self) -> pd.DataFrame:
         """Return one row per picture: settings, LID, evidence and verdict."""

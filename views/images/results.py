@@ -87,6 +87,8 @@ def _figures(run: ImageRun) -> None:
                 "What the maker of this small world knows: the kind of the prompt, in how many "
                 "directions its training pictures really vary (LID_*), and how many there are.",
             )
+    for prompt, scan in zip(run.config.prompts, run.scans, strict=False):
+        st.caption(layout.plain(scan.words(copied=run.copied(prompt))))
     counts = Counter(one.verdict for one in pictures)
     said = " · ".join(f"{name} ({count})" for name, count in counts.most_common())
     st.caption(f"Verdicts: {said}.")

@@ -1,0 +1,51 @@
+"""What the early scan says of the prompts of an image run, before and beside its images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from mmh_core.records import Progress
+from mmh_core.studies.early_scan import EarlyCalibration, score_prompts
+from mmh_core.studies.image_run import ImageRun, PromptScan
+from mmh_core.text_to_image.model import TextToImage
+
+#: Share of reference prompts that may be flagged: that of a scan unless told otherwise.
+SHARE = 0.01
+
+
+def prompt_scans(
+    model: TextToImage, calibration: EarlyCalibration, prompts: tuple[str, ...]
+) -> tuple[PromptScan, ...]:
+    """Return the early scan of each prompt. Errors: MMHError for another model's calibration."""
+    found, threshold = score_prompts(model, calibration, prompts), calibration.threshold(SHARE)
+    reach = calibration.reach(SHARE)
+    return tuple(
+        PromptScan(
+            score=float(found.score[i]),
+            percentile=float(found.percentile[i]),
+            threshold=threshold,
+            share=SHARE,
+            found=-1 if reach is None else reach.found,
+            among=0 if reach is None else reach.among,
+        )
+        for i in range(len(prompts))
+    )
+
+
+def scanned(
+    steps: Iterator[Progress[ImageRun]],
+    model: TextToImage,
+    calibration: EarlyCalibration | None,
+) -> Iterator[Progress[ImageRun]]:
+    """Yield the progress of an image study; the last has the early scan of its prompts as well.
+
+    Without a calibration of this model the run stays as it is.
+    """
+    last: Progress[ImageRun] | None = None
+    for last in steps:
+        yield last
+    if last is None or calibration is None or calibration.sha256 != model.sha256:
+        return
+    scans = prompt_scans(model, calibration, last.partial.config.prompts)
+    yield replace(last, partial=replace(last.partial, scans=scans))
