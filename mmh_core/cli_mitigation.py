@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mmh_core.studies.image_reference import Reference
     from mmh_core.studies.image_run import NormalPrompts
     from mmh_core.studies.mitigation_run import MitigationRun, Treatment
+    from mmh_core.studies.mitigation_verdict import TreatmentVerdict
     from mmh_core.text_to_image.model import TextToImage
 
 DeviceName = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
@@ -145,19 +146,25 @@ def mitigation_benchmark(
 
 
 def comparison_table(run: MitigationRun) -> str:
-    """Return one row per treatment of the prompt in question as Markdown."""
-    from mmh_core.studies.mitigation_table import treatment_rows
+    """Return one row per mitigation of the prompt in question as Markdown, and which is best."""
+    from mmh_core.studies.mitigation_verdict import verdicts
 
-    lines = [
-        "| treatment | strength | copies | similarity | alignment | LID | forwards |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for row in treatment_rows(run):
+    names = ("mitigation", "strength", "copies", "not solved", "solved", "reference prompts")
+    names += ("similarity", "alignment", "LID", "NFE")
+    lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
+    found = verdicts(run)
+    for verdict in found:
+        row = verdict.row
         if not row.pictures:
-            lines.append(f"| {row.label} | {row.treatment.strength:g} | {row.refused} | | | | |")
+            empty = "| " * (len(names) - 3)
+            lines.append(f"| {row.label} | {row.treatment.strength:g} | {row.refused} {empty}|")
             continue
+        base = row.treatment.mitigation == "none"
         figures = [
             f"{row.copied.mean.value:.2f}",
+            "" if base else f"{row.share('not solved'):.2f}",
+            "" if base else f"{row.share('solved'):.2f}",
+            "" if base else verdict.references.effect,
             f"{row.similarity.mean.value:.3f}",
             f"{row.alignment.mean.value:.3f}",
             f"{row.lid.mean.value:.1f}",
@@ -165,7 +172,30 @@ def comparison_table(run: MitigationRun) -> str:
         ]
         cells = " | ".join("" if text == "nan" else text for text in figures)
         lines.append(f"| {row.label} | {row.treatment.strength:g} | {cells} |")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", *_conclusion(found)])
+
+
+def _conclusion(found: tuple[TreatmentVerdict, ...]) -> list[str]:
+    """Say which mitigation is best of those that pass, and why the others do not."""
+    from mmh_core.studies.mitigation_verdict import best, nothing_to_solve
+
+    if nothing_to_solve(found):
+        return ["No image is a copy without mitigation: there is nothing to solve."]
+    chosen = best(found)
+    failed = [one for one in found if not one.passes and one.treatment.mitigation != "none"]
+    if chosen is None:
+        lines = ["None of these passes:"]
+    else:
+        before, after = found[0].row.alignment.mean.value, chosen.row.alignment.mean.value
+        lines = [
+            f"Best of those that pass: {chosen.row.label} {chosen.treatment.strength:g}, "
+            f"alignment {before:.2f} -> {after:.2f}, reference prompts "
+            f"{chosen.references.effect}."
+        ]
+        lines += ["These do not pass:"] if failed else []
+    return lines + [
+        f"- {one.row.label} {one.treatment.strength:g}: {'; '.join(one.reasons)}" for one in failed
+    ]
 
 
 def treatments_of(text: str) -> tuple[Treatment, ...]:

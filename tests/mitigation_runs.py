@@ -75,6 +75,8 @@ def _cell(config: MitigationConfig, number: int, treatment: Treatment) -> Cell:
     )
     if number:
         kinds, lid = ("none", "none"), [25.0, 26.0]
+        # The schedule leaves them alone; all others cost alignment.
+        alignment = [0.41, 0.43] if treatment == STATIC else alignment
     used = config.prompts[number]
     if treatment == REWRITE:
         used = used.replace("red", "crimson")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -24,14 +23,14 @@ from mmh_core.retrieval.training_pictures import training_pictures
 from mmh_core.store.archive import load_record, save_record
 from mmh_core.studies.image_reference import Reference
 from mmh_core.studies.image_run import ImageConfig, ImageRun
-from mmh_core.studies.mitigation_run import Cell, MitigationConfig, MitigationRun, Treatment
+from mmh_core.studies.mitigation_run import MitigationConfig, MitigationRun, Treatment
 from mmh_core.studies.token_study import ASKED, with_word, without_word, word_at
 from mmh_core.text_to_image.model import TextToImage
 from tests.cure_runs import cure_run
 from tests.mitigation_runs import HOSTILE, PROMPT, REFUSAL, REWRITE, STATIC, comparison, token_run
 from tests.retrieval.drawings import THRESHOLDS, drawings, labels
 from tests.text_to_image.conftest import ModelOf, folder_of, model_of
-from views.mitigation.phrases import DOES, disguised
+from views.mitigation.phrases import DOES
 from views.mitigation.settings import (
     OFFERED,
     Settings,
@@ -135,11 +134,14 @@ def test_the_page_opens_on_the_precomputed_comparison(app: AppTest) -> None:
     assert metrics(app) == {
         "Copies without": "100%",
         "Copies with the best": "0%",
-        "Alignment kept": "93%",
+        "Alignment": "0.42 → 0.39",
         "LID": "3.0 → 22.0",
+        "Reference prompts": "Unchanged",
     }
     shown = pages_html(app)
     assert PROMPT in shown and "Guidance later" in shown and REFUSAL in shown
+    # The training image that is copied stands beside both.
+    assert "training image that is copied: 5, similarity 0.980 without, 0.600 with" in shown
     # The best treatment is in detail: figures before and after, and the digest of the noise.
     assert "0.980 → 0.600" in shown and "an exact copy → no copy" in shown
     assert any("same starting noise on both sides" in c.value for c in app.caption)
@@ -165,31 +167,75 @@ def test_a_copy_in_disguise_is_told(app: AppTest) -> None:
     assert "LID has not risen" not in said(app)
 
 
-@pytest.mark.parametrize(
-    ("before", "after", "expected"),
-    [
-        (("exact", 2.0, 0.1), ("none", 2.9, 0.1), True),
-        (("exact", 2.0, 0.1), ("none", 3.1, 0.1), False),
-        # Two combined standard errors are 5.
-        (("exact", 2.0, 1.5), ("none", 6.9, 2.0), True),
-        (("exact", 2.0, 1.5), ("none", 7.1, 2.0), False),
-        # Where nothing was copied, still is, or nobody knows LID, nothing is said.
-        (("none", 2.0, 0.1), ("none", 2.0, 0.1), False),
-        (("exact", 2.0, 0.1), ("template", 2.0, 0.1), False),
-        (("exact", 2.0, 0.1), ("none", math.nan, math.nan), False),
-    ],
-)
-def test_a_disguise_is_a_lid_that_stayed_within_its_error(
-    before: tuple[CopyKind, float, float], after: tuple[CopyKind, float, float], expected: bool
-) -> None:
-    def cell(figures: tuple[CopyKind, float, float]) -> Cell:
-        kind, lid, error = figures
-        one = comparison().cells[0]
-        return replace(
-            one, kinds=(kind,), lid=torch.tensor([lid]), lid_error=torch.tensor([error])
-        )
+def test_what_only_moved_off_the_threshold_is_no_success_on_the_page(app: AppTest) -> None:
+    """On the cards, in the table, in the headline: its own state, and never the best."""
+    run = comparison()
+    cells = [
+        replace(cell, lid=torch.tensor([2.4, 4.1])) if cell.treatment == STATIC else cell
+        for cell in run.cells
+    ]
+    save_record(mitigation_session.EXAMPLES / "fox.safetensors", replace(run, cells=tuple(cells)))
+    sound(app.run())
+    assert set(metrics(app)) == {"Copies without"}
+    told = said(app).replace("\\", "")
+    assert "None of these passes" in told
+    assert "Guidance later 0.5: 2 of 2: moved off the threshold, LID unchanged: not solved" in told
+    assert "100% not solved" in pages_html(app)
+    open_tab(app, "grid")
+    shown = pages_html(app)
+    assert shown.count('<figure class="mi-unsolved"') == 2
+    assert "Seeds 0, 7: moved off the threshold, LID unchanged: not solved" in shown
 
-    assert disguised(cell(before), cell(after), 0) is expected
+
+def test_cards_show_alignment_per_seed_and_flag_another_subject(app: AppTest) -> None:
+    run = comparison()
+    cells = [
+        replace(
+            cell,
+            contents=("landscape", "portrait"),
+            content_asked="portrait",
+            alignment=torch.tensor([0.58, 0.57]),
+        )
+        if cell.treatment == STATIC
+        else cell
+        for cell in run.cells
+    ]
+    save_record(mitigation_session.EXAMPLES / "fox.safetensors", replace(run, cells=tuple(cells)))
+    open_tab(app, "grid")
+    shown = pages_html(app)
+    assert "other subject<br>0.58" in shown and "solved<br>0.57" in shown
+    assert "Seed 0: shows another kind of image (landscape, not portrait)" in shown
+    assert "None of these passes" in said(app)
+
+
+def test_new_copies_of_reference_prompts_are_said_in_red(app: AppTest) -> None:
+    run = comparison()
+    copied: tuple[CopyKind, ...] = ("none", "exact")
+    cells = [
+        replace(cell, kinds=copied) if cell.treatment == STATIC and cell.prompt else cell
+        for cell in run.cells
+    ]
+    save_record(mitigation_session.EXAMPLES / "fox.safetensors", replace(run, cells=tuple(cells)))
+    sound(app.run())
+    assert '<span class="mi-bad">harmed<small>1 of 2 new copies' in pages_html(app)
+    assert "harms reference prompts: 1 of 2 become copies" in said(app).replace("\\", "")
+    open_tab(app, "normal")
+    assert "Guidance later 0.5: harms reference prompts: 1 of 2" in said(app).replace("\\", "")
+    assert '<span class="mi-red">Seed 7: a new copy</span>' in pages_html(app)
+
+
+def test_a_stopped_run_shows_what_stood_on_the_screen(app: AppTest) -> None:
+    run = comparison()
+    preview = run.cells[0].pictures
+    stopped = replace(
+        run, state="stopped", cells=run.cells[:2], preview=preview, preview_of="Guidance later"
+    )
+    save_record(mitigation_session.EXAMPLES / "fox.safetensors", stopped)
+    sound(app.run())
+    assert "2 of 10 cells are kept" in said(app)
+    captions = " ".join(c.value for c in app.caption).replace("\\", "")
+    assert "Unfinished when it was stopped: Guidance later" in captions
+    assert pages_html(app).count('alt="Unfinished image, seed') == 2
 
 
 def test_the_form_says_what_the_precomputed_comparison_asked(app: AppTest) -> None:
@@ -349,7 +395,9 @@ def test_a_comparison_is_drawn_kept_and_opened_again(app: AppTest, small: TextTo
         STATIC,
     ]
     assert run.state == "complete" and run.config.prompts == ("the cat",)
-    assert "the cat" in pages_html(app) and set(metrics(app)) >= {"Copies without", "LID"}
+    # Drawings are no training set of the cat's: nothing is copied, so nothing can be solved.
+    assert "the cat" in pages_html(app) and metrics(app) == {"Copies without": "0%"}
+    assert "there is nothing to solve" in said(app)
     later = opened()
     later.query_params["job"] = job
     sound(later.run())

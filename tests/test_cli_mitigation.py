@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from mmh_core.cli import main
 from mmh_core.cli_mitigation import comparison_table, treatments_of
@@ -145,9 +147,48 @@ def test_treatments_are_read_with_the_baselines_first_and_once() -> None:
 
 def test_the_table_has_a_line_per_treatment() -> None:
     lines = comparison_table(comparison()).splitlines()
-    assert lines[2] == "| No mitigation | 0 | 1.00 | 0.970 | 0.420 | 3.0 | 10 |"
-    assert lines[4] == "| Guidance later | 0.5 | 0.00 | 0.650 | 0.390 | 22.0 | 10 |"
+    assert lines[2] == "| No mitigation | 0 | 1.00 |  |  |  | 0.970 | 0.420 | 3.0 | 10 |"
+    assert lines[4] == (
+        "| Guidance later | 0.5 | 0.00 | 0.00 | 1.00 | unchanged | 0.650 | 0.390 | 22.0 | 10 |"
+    )
     assert "no LIDs of normal prompts" in lines[6].replace("There are ", "")
+    assert {line.count("|") for line in lines[:7]} == {11}
+    assert lines[8] == (
+        "Best of those that pass: Guidance later 0.5, alignment 0.42 -> 0.39, reference prompts "
+        "unchanged."
+    )
+    assert lines[9] == "These do not pass:"
+    assert lines[10].startswith(
+        "- Random words 2: 1 of 2: copies; 1 of 2: alignment 0.36 is below"
+    )
+    assert "; harms reference prompts: alignment -0.06 [-0.08, -0.04]" in lines[10]
+    assert len(lines) == 13
+
+
+def off_the_threshold() -> MitigationRun:
+    """Return a comparison whose only mitigation without copies leaves LID where it was."""
+    run = comparison()
+    cells = [
+        replace(cell, lid=torch.tensor([2.4, 4.1])) if cell.treatment == STATIC else cell
+        for cell in run.cells
+    ]
+    return replace(run, cells=tuple(cells))
+
+
+def test_what_only_moved_off_the_threshold_is_no_success_anywhere() -> None:
+    run = off_the_threshold()
+    lines = comparison_table(run).splitlines()
+    assert "| 0.00 | 1.00 | 0.00 | unchanged |" in lines[4] and lines[8] == "None of these passes:"
+    assert any("Guidance later 0.5: 2 of 2: moved off the threshold" in line for line in lines)
+    page = mitigation_report(run, "command")
+    assert "None of the mitigations passes" in page and "it is 0%" not in page
+    assert page.count("<figure class=unsolved>") == 2
+    chart = frontier_svg(treatment_rows(run))
+    assert chart.count('class="unsolved"') == 1 and chart.count('class="mark"') == 1
+    found = mitigation_summary(run)["treatments"][2]
+    assert (found["passes"], found["not_solved"], found["solved"]) == (False, 1.0, 0.0)
+    assert found["copied"][0] == 0
+    assert mitigation_summary(run)["cells"][2]["outcomes"] == ["not solved", "not solved"]
 
 
 def test_the_page_shows_hostile_text_and_obeys_none_of_it() -> None:
@@ -161,8 +202,10 @@ def test_the_page_shows_hostile_text_and_obeys_none_of_it() -> None:
 
 def test_the_page_tells_the_best_treatment_and_what_words_changed() -> None:
     page = mitigation_report(comparison(), "command")
-    assert "Without mitigation 100% of 2 pictures are copies" in page
-    assert "With Guidance later 0.5 it is 0%" in page and "keep 93% of the alignment" in page
+    assert "Without mitigation 100% of 2 images are copies" in page
+    assert "With Guidance later 0.5 none is, LID has risen on each" in page
+    assert "goes from 0.42 to 0.39. Reference prompts are unchanged." in page
+    assert "These do not pass" in page and "harms reference prompts: alignment -0.06" in page
     assert "<del>red</del>" in page and "<ins>crimson</ins>" in page
     assert page.count("class=copied") == 2 + 1 + 1
 

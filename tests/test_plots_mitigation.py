@@ -86,8 +86,36 @@ def test_normal_prompts_show_the_change_of_alignment_of_all_but_none() -> None:
     figure = must_not_move(treatment_rows(comparison(), (1,)))
     found = {trace.y[0]: trace.x[0] for trace in figure.data}
     assert set(found) == {"Random words 2", "Guidance later 0.5", "Reworded prompt 4"}
-    assert found["Guidance later 0.5"] == pytest.approx(-0.03)
-    assert "No normal prompts" in must_not_move(()).layout.annotations[0].text
+    assert found["Guidance later 0.5"] == pytest.approx(0, abs=1e-6)
+    assert "No reference prompts" in must_not_move(()).layout.annotations[0].text
+
+
+def test_what_only_moved_off_the_threshold_has_a_hollow_gray_mark() -> None:
+    run = comparison()
+    still = tuple(
+        replace(c, lid=torch.tensor([2.4, 24.0])) if c.treatment == STATIC else c
+        for c in run.cells
+    )
+    (usual,) = [t for t in frontier(treatment_rows(run)).data if t.name == "in the guidance"]
+    figure = frontier(treatment_rows(replace(run, cells=still)))
+    (moved,) = [t for t in figure.data if t.name == "in the guidance"]
+    assert (usual.marker.symbol, usual.marker.color) == (("circle",), (theme.ACCENT,))
+    assert (moved.marker.symbol, moved.marker.color) == (("circle-open",), (theme.NEUTRAL,))
+    assert "1 of 2 moved off the threshold, LID unchanged: not solved" in moved.hovertext[0]
+    assert "not solved" not in usual.hovertext[0]
+
+
+def test_new_copies_of_reference_prompts_are_red_crosses() -> None:
+    run = comparison()
+    copied = tuple(
+        replace(c, kinds=("none", "exact")) if c.treatment == STATIC and c.prompt else c
+        for c in run.cells
+    )
+    traces = must_not_move(treatment_rows(replace(run, cells=copied), (1,))).data
+    found = {trace.y[0]: trace for trace in traces}
+    assert found["Guidance later 0.5"].marker.symbol == "x"
+    assert "1 of 2 images become copies" in found["Guidance later 0.5"].hovertemplate
+    assert found["Random words 2"].marker.symbol != "x"
 
 
 def test_token_bars_are_scaled_to_their_largest_and_mark_the_chosen_one() -> None:

@@ -10,10 +10,12 @@ import plotly.graph_objects as go
 
 from mmh_core.plots import theme
 from mmh_core.plots.label_places import Span, label_places
+from mmh_core.studies.mitigation_outcome import NEW_COPY, NOT_SOLVED
 from mmh_core.studies.mitigation_run import Treatment
 from mmh_core.studies.mitigation_table import Compared, Interval, TreatmentRow
 
 _HEIGHT = 430
+_HARM = "#c62828"
 #: The size of the plane in pixels that labels are laid out for; a wider window only spreads them.
 _PLANE = (490.0, 330.0)
 
@@ -58,7 +60,8 @@ def frontier(rows: Sequence[TreatmentRow], chosen: Treatment | None = None) -> g
     """Draw the similarity to the nearest training picture over the alignment with the prompt.
 
     Down and right is better. Whiskers are the intervals of the means; every treatment is named,
-    `chosen` has a ring, and `customdata` holds its number in `rows`.
+    `chosen` has a ring, and `customdata` holds its number in `rows`. Where images only moved off
+    the threshold the mark is hollow and gray: their lower similarity is no success.
     """
     shown = [(i, row) for i, row in enumerate(rows) if _known(row)]
     if not shown:
@@ -97,14 +100,15 @@ def frontier(rows: Sequence[TreatmentRow], chosen: Treatment | None = None) -> g
 def must_not_move(rows: Sequence[TreatmentRow]) -> go.Figure:
     """Draw, for prompts that are normal, how much each treatment changes alignment.
 
-    A dot per treatment with its interval over pictures; 0 is the unmitigated picture.
+    A dot per treatment with its interval over pictures; 0 is the unmitigated picture. A red cross
+    is one under which an image becomes a copy.
     """
     shown = [row for row in rows if not math.isnan(row.alignment.difference.value)]
     shown = [row for row in shown if row.treatment.mitigation != "none"]
     if not shown:
-        return theme.empty("No normal prompts were drawn.", height=160)
+        return theme.empty("No reference prompts were generated.", height=160)
     figure = theme.base(
-        f"Change of alignment of normal prompts under {len(shown)} treatments; 0 is unmoved.",
+        f"Change of alignment of reference prompts under {len(shown)} mitigations; 0 is unmoved.",
         height=80 + 26 * len(shown),
         legend=False,
     )
@@ -113,14 +117,20 @@ def must_not_move(rows: Sequence[TreatmentRow]) -> go.Figure:
     )
     for row in reversed(shown):
         family, change = FAMILIES[row.treatment.mitigation], row.alignment.difference
+        new = sum(one.reason == NEW_COPY for one in row.outcomes)
+        copies = f"<br>{new} of {len(row.outcomes)} images become copies" if new else ""
         figure.add_trace(
             go.Scatter(
                 x=[change.value],
                 y=[short_name(row)],
                 mode="markers",
-                marker={"color": family.color, "symbol": family.symbol, "size": 9},
+                marker={
+                    "color": _HARM if new else family.color,
+                    "symbol": "x" if new else family.symbol,
+                    "size": 9,
+                },
                 error_x=_whisker([change], family.color),
-                hovertemplate=f"{theme.letters(row.label)}: %{{x:+.3f}}<extra></extra>",
+                hovertemplate=f"{theme.letters(row.label)}: %{{x:+.3f}}{copies}<extra></extra>",
             )
         )
     figure.update_xaxes(theme.axis("change of alignment with the prompt"))
@@ -145,8 +155,9 @@ def _marks(family: Family, mine: Sequence[tuple[int, TreatmentRow, str, str]]) -
     def said(figure: Compared) -> str:
         return f"{figure.mean.value:.3f}"
 
+    unsolved = [row.share("not solved") > 0 for _, row, _, _ in mine]
     hover = [
-        f"{theme.letters(name)}<br>similarity {said(row.similarity)}"
+        f"{theme.letters(name)}{_not_solved(row)}<br>similarity {said(row.similarity)}"
         f", alignment {said(row.alignment)}"
         f"<br>copies {row.copied.mean.value:.0%}, LID {row.lid.mean.value:.1f}"
         for _, row, name, _ in mine
@@ -159,7 +170,12 @@ def _marks(family: Family, mine: Sequence[tuple[int, TreatmentRow, str, str]]) -
         text=[theme.letters(name) for _, _, name, _ in mine],
         textposition=[place for _, _, _, place in mine],
         textfont={"size": 11},
-        marker={"color": family.color, "symbol": family.symbol, "size": 11},
+        marker={
+            "color": [theme.NEUTRAL if one else family.color for one in unsolved],
+            "symbol": [_hollow(family.symbol) if one else family.symbol for one in unsolved],
+            "size": 11,
+            "line": {"width": [2 if one else 0 for one in unsolved]},
+        },
         error_x=_whisker([row.alignment.mean for _, row, _, _ in mine], family.color),
         error_y=_whisker([row.similarity.mean for _, row, _, _ in mine], family.color),
         customdata=[i for i, _, _, _ in mine],
@@ -167,6 +183,16 @@ def _marks(family: Family, mine: Sequence[tuple[int, TreatmentRow, str, str]]) -
         hovertemplate="%{hovertext}<extra></extra>",
         cliponaxis=False,
     )
+
+
+def _hollow(symbol: str) -> str:
+    return symbol if symbol.endswith("-open") else f"{symbol}-open"
+
+
+def _not_solved(row: TreatmentRow) -> str:
+    """Return a line on the images that only moved off the threshold, "" where there are none."""
+    count = sum(one.kind == "not solved" for one in row.outcomes)
+    return f"<br>{count} of {len(row.outcomes)} {NOT_SOLVED}" if count else ""
 
 
 def _whisker(figures: Sequence[Interval], color: str) -> dict[str, object]:

@@ -17,7 +17,7 @@ def frontier_svg(rows: Sequence[TreatmentRow]) -> str:
     """Return the treatments as numbered marks with whiskers, "" where nothing is known.
 
     The number is that of the row in the table. Colors come from the classes `mark`, `base`,
-    `whisker`, `grid` and `axis` of the surrounding page.
+    `unsolved`, `whisker`, `grid` and `axis` of the surrounding page.
     """
     known = [
         (i + 1, row)
@@ -53,12 +53,15 @@ def frontier_svg(rows: Sequence[TreatmentRow]) -> str:
             parts.append(_line("whisker", x(across.low), at[1], x(across.high), at[1]))
             parts.append(_line("whisker", at[0], y(up.low), at[0], y(up.high)))
         kind = "base" if row.treatment.mitigation in ("none", "random_tokens") else "mark"
+        # Where images only moved off the threshold, the fall of similarity is no success.
+        kind = "unsolved" if row.share("not solved") > 0 else kind
         name = escape(f"{row.label} {row.treatment.strength:g}")
         parts.append(
             f'<circle class="{kind}" cx="{at[0]:.1f}" cy="{at[1]:.1f}" r="9">'
             f"<title>{name}</title></circle>"
         )
-        parts.append(_text(at[0], at[1] + 4, str(place), "middle", "on"))
+        inside = "off" if kind == "unsolved" else "on"
+        parts.append(_text(at[0], at[1] + 4, str(place), "middle", inside))
     alt = f"{len(known)} treatments by alignment and similarity; down and right is better"
     return (
         f'<svg class="chart" role="img" aria-label="{escape(alt)}" '

@@ -26,10 +26,19 @@ from mmh_core.report.bundle import FIGURES, PAGE, TABLE
 from mmh_core.report.frontier import frontier_svg
 from mmh_core.report.images import SMALL, figure, shown
 from mmh_core.report.summary import MITIGATION_FORMAT, number, numbers, versions
-from mmh_core.retrieval.copy_evidence import is_copy
+from mmh_core.studies.mitigation_outcome import ImageOutcome, image_outcomes
 from mmh_core.studies.mitigation_run import Cell, MitigationConfig, MitigationRun
 from mmh_core.studies.mitigation_table import Interval, TreatmentRow, treatment_rows
+from mmh_core.studies.mitigation_verdict import (
+    TreatmentVerdict,
+    best,
+    harm,
+    nothing_to_solve,
+    verdicts,
+)
 
+#: How images are framed on the page, by outcome.
+_CLASSES = {"copy": "copied", "not solved": "unsolved", "subject lost": "lost"}
 #: The folder that commands are shown with.
 FOLDER = "comparison"
 #: Side of the pictures on the page, which are reduced to it where they are larger.
@@ -87,7 +96,7 @@ def mitigation_summary(run: MitigationRun) -> dict[str, Any]:
         "state": run.state,
         "config": asdict(run.config),
         "log_delta": number(run.log_delta),
-        "treatments": [_treatment(row) for row in treatment_rows(run)],
+        "treatments": [_treatment(verdict) for verdict in verdicts(run)],
         "cells": [
             {
                 "cell": i,
@@ -101,6 +110,9 @@ def mitigation_summary(run: MitigationRun) -> dict[str, Any]:
                 "forwards": number(cell.forwards),
                 "agreement": number(cell.agreement),
                 "copies": list(cell.kinds),
+                "outcomes": [one.kind for one in _outcomes(run, cell)],
+                "reasons": [one.reason for one in _outcomes(run, cell)],
+                "contents": list(cell.contents),
                 "nearest": cell.nearest.tolist(),
                 "similarity": numbers(cell.similarity),
                 "similarity_to_unmitigated": numbers(cell.moved),
@@ -118,7 +130,14 @@ def mitigation_summary(run: MitigationRun) -> dict[str, Any]:
     }
 
 
-def _treatment(row: TreatmentRow) -> dict[str, Any]:
+def _outcomes(run: MitigationRun, cell: Cell) -> tuple[ImageOutcome, ...]:
+    """Return the outcomes of a cell's images, none where its prompt has no unmitigated ones."""
+    base = run.cell(cell.prompt, run.config.treatments[0])
+    return () if base is None else image_outcomes(cell, base)
+
+
+def _treatment(verdict: TreatmentVerdict) -> dict[str, Any]:
+    row, references = verdict.row, verdict.references
     found: dict[str, Any] = {
         "mitigation": row.treatment.mitigation,
         "strength": row.treatment.strength,
@@ -126,6 +145,15 @@ def _treatment(row: TreatmentRow) -> dict[str, Any]:
         "pictures": row.pictures,
         "refused": row.refused,
         "forwards": number(row.forwards),
+        "passes": verdict.passes,
+        "reasons": list(verdict.reasons),
+        "solved": number(row.share("solved")),
+        "not_solved": number(row.share("not solved")),
+        "subject_lost": number(row.share("subject lost")),
+        "cannot_be_judged": number(row.share("unknown")),
+        "reference_prompts": references.effect,
+        "reference_new_copies": references.new_copies,
+        "reference_alignment_change": _interval(references.alignment),
     }
     for name in _FIGURES:
         compared = getattr(row, name)
@@ -148,15 +176,17 @@ def mitigation_report(run: MitigationRun, command: str) -> str:
         lstrip_blocks=True,
     )
     environment.filters["shown"] = shown
-    rows = treatment_rows(run)
+    found = verdicts(run)
+    rows = [verdict.row for verdict in found]
     others = range(1, len(run.config.prompts))
     drawn = [prompt for prompt in others if any(cell.prompt == prompt for cell in run.cells)]
     return environment.get_template("mitigation_report.html").render(
         run=run,
         config=run.config,
-        summary=paragraph(rows),
+        summary=paragraph(found),
+        failed=_failed(found),
         chart=Markup(frontier_svg(rows)),
-        rows=[_row(i + 1, row) for i, row in enumerate(rows)],
+        rows=[_row(i + 1, one.row) | _outcome_cells(one) for i, one in enumerate(found)],
         normal=[_row(i + 1, row) for i, row in enumerate(treatment_rows(run, drawn))]
         if drawn
         else [],
@@ -166,30 +196,67 @@ def mitigation_report(run: MitigationRun, command: str) -> str:
     )
 
 
-def paragraph(rows: tuple[TreatmentRow, ...]) -> str:
+def paragraph(found: tuple[TreatmentVerdict, ...]) -> str:
     """Return what a comparison found, in words for somebody who knows nothing of the method."""
-    known = [row for row in rows if row.pictures and not math.isnan(row.copied.mean.value)]
-    if not known:
+    base = found[0].row if found else None
+    if base is None or math.isnan(base.copied.mean.value):
         return (
-            "No training pictures were searched, so nobody can say which treatment stops copying; "
-            "the pictures below can only be compared by eye."
+            "No training images were searched, so nobody can say which mitigation stops copying; "
+            "the images below can only be compared by eye."
         )
-    base, tried = known[0], known[1:]
     text = (
-        f"Without mitigation {base.copied.mean.value:.0%} of {base.pictures} pictures are copies "
+        f"Without mitigation {base.copied.mean.value:.0%} of {base.pictures} images are copies "
         "of what the model was trained on."
     )
-    if not tried:
+    if len(found) == 1:
         return text
-    best = min(tried, key=lambda row: (row.copied.mean.value, -row.alignment.mean.value))
-    text += f" With {best.label} {best.treatment.strength:g} it is {best.copied.mean.value:.0%}"
-    kept = best.alignment.mean.value / base.alignment.mean.value
-    if math.isfinite(kept):
-        text += f", and the pictures keep {kept:.0%} of the alignment with the prompt"
+    if nothing_to_solve(found):
+        return f"{text} So there is nothing that a mitigation could solve."
+    chosen = best(found)
+    if chosen is None:
+        text += " None of the mitigations passes; the reason of each is below."
+    else:
+        text += (
+            f" With {_name(chosen.row)} none is, LID has risen on each, and the alignment with "
+            f"the prompt goes from {base.alignment.mean.value:.2f} to "
+            f"{chosen.row.alignment.mean.value:.2f}. {_REFERENCES[chosen.references.effect]}"
+        )
     return (
-        f"{text}. That holds for these seeds and this prompt; it does not show what other prompts "
+        f"{text} That holds for these seeds and this prompt; it does not show what other prompts "
         "would give, nor that nothing else is copied."
     )
+
+
+_REFERENCES = {
+    "unchanged": "Reference prompts are unchanged.",
+    "harmed": "Reference prompts are harmed.",
+    "not checked": "What it does to reference prompts was not checked.",
+}
+
+
+def _name(row: TreatmentRow) -> str:
+    return f"{row.label} {row.treatment.strength:g}"
+
+
+def _failed(found: tuple[TreatmentVerdict, ...]) -> list[dict[str, str]]:
+    """Return the mitigations that do not pass, each with its reasons."""
+    return [
+        {"name": _name(one.row), "why": "; ".join(one.reasons)}
+        for one in found
+        if not one.passes and one.treatment.mitigation != "none"
+    ]
+
+
+def _outcome_cells(verdict: TreatmentVerdict) -> dict[str, str]:
+    """Return the shares of images by outcome, and what becomes of the reference prompts."""
+    row = verdict.row
+    if verdict.treatment.mitigation == "none" or not row.pictures:
+        return {"solved": "", "unsolved": "", "references": ""}
+    return {
+        "solved": figure(row.share("solved"), 2),
+        "unsolved": figure(row.share("not solved"), 2),
+        "references": harm(verdict.references) or verdict.references.effect,
+    }
 
 
 def _row(place: int, row: TreatmentRow) -> dict[str, str]:
@@ -220,8 +287,7 @@ def _row(place: int, row: TreatmentRow) -> dict[str, str]:
 
 def _cell(run: MitigationRun, cell: Cell) -> dict[str, Any]:
     asked = run.config.prompts[cell.prompt]
-    copied = [is_copy(kind) for kind in cell.kinds]
-    known = not bool(cell.similarity.isnan().all()) if len(cell.kinds) else False
+    outcomes = _outcomes(run, cell)
     base = cell.treatment.mitigation == "none"
     return {
         "cell": cell,
@@ -233,7 +299,9 @@ def _cell(run: MitigationRun, cell: Cell) -> dict[str, Any]:
             {
                 "seed": run.config.seeds[i],
                 "url": _data_url(cell.pictures[i]),
-                "said": ("copy" if copied[i] else "no copy") if known else "not searched",
+                "kind": _CLASSES.get(outcomes[i].kind, "") if outcomes else "",
+                "said": outcomes[i].reason if outcomes else "not compared",
+                "alignment": figure(float(cell.alignment[i]), 2),
                 "similarity": figure(float(cell.similarity[i]), 3),
                 "lid": figure(float(cell.lid[i])),
             }

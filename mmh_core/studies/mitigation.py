@@ -123,7 +123,8 @@ def _with_cell(run: MitigationRun, cell: Cell, reference: Reference | None) -> M
 
 
 def _empty_run(ground: Ground) -> MitigationRun:
-    config = ground.config
+    config, reference = ground.config, ground.reference
+    thresholds = None if reference is None else reference.thresholds
     return MitigationRun(
         config=config,
         state="drawing",
@@ -135,4 +136,5 @@ def _empty_run(ground: Ground) -> MitigationRun:
         cells=(),
         nearest_pictures=(),
         seconds=0.0,
+        copy_threshold=math.nan if thresholds is None else thresholds.descriptor,
     )

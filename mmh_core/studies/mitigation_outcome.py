@@ -22,6 +22,7 @@ GOOD: tuple[OutcomeKind, ...] = ("solved", "no copy")
 ALIGNMENT_KEPT = 0.9
 #: LID has risen when by more than this many standard errors of the difference, at least by one.
 RISE_ERRORS, RISE_LEAST = 2.0, 1.0
+NEW_COPY = "a new copy"
 NOT_SOLVED = "moved off the threshold, LID unchanged: not solved"
 
 
@@ -74,8 +75,10 @@ def _outcome(cell: Cell, base: Cell, seed: int) -> ImageOutcome:
     was, now = base.copy_of(seed), cell.copy_of(seed)
     if now is None or was is None:
         return ImageOutcome("unknown", "whether it is a copy cannot be judged")
+    if cell.kinds[seed] == "likely":
+        return ImageOutcome("unknown", "a likely copy, which a person has to compare")
     if now:
-        return ImageOutcome("copy", "a copy" if was else "a new copy")
+        return ImageOutcome("copy", "a copy" if was else NEW_COPY)
     if cell.treatment == base.treatment:
         return ImageOutcome("no copy", "no copy")
     rise = lid_rise(cell, base, seed) if was else True

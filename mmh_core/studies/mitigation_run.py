@@ -103,6 +103,7 @@ class Cell:
 class MitigationRun:
     """Hold one comparison, finished or as far as it is known; cells come prompt after prompt.
 
+    `copy_threshold` is the similarity from which on a copy is proposed, NaN where it is unknown.
     `preview` uint8 (B, 3, H, W) are the unfinished images of the mitigation `preview_of`.
     """
 
@@ -117,6 +118,7 @@ class MitigationRun:
     nearest_pictures: tuple[tuple[int, Tensor], ...]
     seconds: float
     preview_of: str = ""
+    copy_threshold: float = math.nan
 
     def cell(self, prompt: int, treatment: Treatment) -> Cell | None:
         """Return the cell of a prompt and treatment, None where it was not drawn."""

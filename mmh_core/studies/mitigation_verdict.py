@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from mmh_core.studies.mitigation_outcome import GOOD, NOT_SOLVED, ImageOutcome, OutcomeKind
+from mmh_core.studies.mitigation_outcome import NEW_COPY, ImageOutcome, OutcomeKind
 from mmh_core.studies.mitigation_run import MitigationRun, Treatment
 from mmh_core.studies.mitigation_table import Interval, TreatmentRow, treatment_rows
 
@@ -45,6 +45,10 @@ class TreatmentVerdict:
     reasons: tuple[str, ...]
 
 
+_NAN = float("nan")
+_UNCHECKED = ReferenceRow("not checked", Interval(_NAN, _NAN, _NAN), 0, 0)
+
+
 def verdicts(run: MitigationRun) -> tuple[TreatmentVerdict, ...]:
     """Return the verdict of every mitigation of the prompt in question, in the order drawn.
 
@@ -70,23 +74,18 @@ def nothing_to_solve(found: Sequence[TreatmentVerdict]) -> bool:
 
 
 def reference_rows(run: MitigationRun) -> dict[Treatment, ReferenceRow]:
-    """Return by mitigation what it does to the reference prompts that are generated with it."""
-    prompts = range(1, len(run.config.prompts))
+    """Return by mitigation what it does to the reference prompts generated with all of them."""
     drawn = [
         prompt
-        for prompt in prompts
-        if run.cell(prompt, run.config.treatments[-1]) is not None or run.state == "complete"
+        for prompt in range(1, len(run.config.prompts))
+        if all(run.cell(prompt, treatment) for treatment in run.config.treatments)
     ]
     return {row.treatment: _reference(row) for row in treatment_rows(run, drawn)}
 
 
-_NAN = float("nan")
-_UNCHECKED = ReferenceRow("not checked", Interval(_NAN, _NAN, _NAN), 0, 0)
-
-
 def _reference(row: TreatmentRow) -> ReferenceRow:
     change = row.alignment.difference
-    new = sum(one.reason == "a new copy" for one in row.outcomes)
+    new = sum(one.reason == NEW_COPY for one in row.outcomes)
     effect: ReferenceEffect = "unchanged"
     if new or change.high < -_ROUNDING:
         effect = "harmed"
@@ -97,13 +96,13 @@ def _reference(row: TreatmentRow) -> ReferenceRow:
 
 
 def _verdict(row: TreatmentRow, base: TreatmentRow, references: ReferenceRow) -> TreatmentVerdict:
-    reasons = _reasons(row.outcomes)
     if row.treatment.mitigation == "none":
-        reasons = ("nothing was done",)
-    elif not row.pictures:
+        return TreatmentVerdict(row.treatment, row, references, False, ("nothing was done",))
+    reasons = _reasons(row.outcomes)
+    if not row.pictures:
         reasons = (row.refused or "nothing was generated",)
     elif all(one.kind == "no copy" for one in base.outcomes):
-        reasons = (*reasons, "nothing was to be solved: no copy without mitigation")
+        reasons = (*reasons, "no image is a copy without mitigation")
     if references.effect == "harmed":
         reasons = (*reasons, harm(references))
     return TreatmentVerdict(row.treatment, row, references, not reasons, reasons)
@@ -123,26 +122,12 @@ def harm(references: ReferenceRow) -> str:
 
 
 def _reasons(outcomes: Sequence[ImageOutcome]) -> tuple[str, ...]:
-    """Count the images that are not good, by what they are."""
-    said: dict[OutcomeKind, str] = {
-        "copy": "a copy|copies",
-        "not solved": NOT_SOLVED,
-        "subject lost": "no longer what was asked",
-        "unknown": "",
-    }
+    """Count the images that are not good, those that are copies first."""
+    order: tuple[OutcomeKind, ...] = ("copy", "not solved", "subject lost", "unknown")
     found = []
-    for kind, words in said.items():
-        mine = [one for one in outcomes if one.kind == kind]
-        if not mine:
-            continue
-        one, _, many = words.partition("|")
-        what = (many or one) if len(mine) > 1 else one
-        if kind in ("subject lost", "unknown"):
-            what = "; ".join(dict.fromkeys(one.reason for one in mine))
-        found.append(f"{len(mine)} of {len(outcomes)} {what}")
+    for kind in order:
+        mine = [one.reason for one in outcomes if one.kind == kind]
+        if mine:
+            said = "copies" if kind == "copy" else "; ".join(dict.fromkeys(mine))
+            found.append(f"{len(mine)} of {len(outcomes)}: {said}")
     return tuple(found)
-
-
-def passing(outcomes: Sequence[ImageOutcome]) -> bool:
-    """Return whether every image is good."""
-    return bool(outcomes) and all(one.kind in GOOD for one in outcomes)

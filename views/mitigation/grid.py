@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from html import escape
 
 import streamlit as st
 
 from mmh_core.plots.mitigation import FAMILIES
-from mmh_core.retrieval.copy_evidence import is_copy
+from mmh_core.studies.mitigation_outcome import (
+    NEW_COPY,
+    NOT_SOLVED,
+    ImageOutcome,
+    image_outcomes,
+)
 from mmh_core.studies.mitigation_run import Cell, MitigationRun, Treatment
 from views import layout
 from views.images import show
@@ -22,21 +28,34 @@ STYLE = """<style>
   grid-template-columns: repeat(auto-fill, minmax(230px, 1fr));}
 .mi-seeds {display: grid; gap: .35rem; grid-template-columns: repeat(4, 1fr); margin-top: .6rem;}
 .mi-seeds figure {margin: 0;}
+.mi-seeds figcaption {font-size: .72rem; line-height: 1.25; margin-top: .25rem;
+  overflow-wrap: anywhere;}
 .mi-name {font-weight: 600; margin: 0; border-left: .25rem solid; padding-left: .45rem;
   line-height: 1.25;}
 .mi-name small {display: block; font-weight: 400; opacity: .75;}
-.mi-copy {outline: 2px solid #d55e00; outline-offset: 1px; border-radius: .2rem;}
+.mi-copy img {outline: 2px solid #d55e00; outline-offset: 1px; border-radius: .2rem;}
+.mi-unsolved img {outline: 3px dashed #6f7b82; outline-offset: 1px; border-radius: .2rem;}
+.mi-unsolved {background: repeating-linear-gradient(45deg, rgba(111,123,130,.55) 0 3px,
+  transparent 3px 7px); padding: .25rem; border-radius: .3rem;}
+.mi-unsolved figcaption {background: var(--background-color, Canvas); padding: 0 .15rem;}
+.mi-lost img {outline: 2px dotted #c62828; outline-offset: 1px; border-radius: .2rem;}
+.mi-red {color: #c62828; font-weight: 600;}
+@media (prefers-color-scheme: dark) {.mi-red {color: #ff8a80;}}
 .mi-refused {font-size: .875rem; opacity: .85; margin: .4rem 0 0;}
 </style>"""
+
+
+_FRAMES = {"copy": "mi-copy", "not solved": "mi-unsolved", "subject lost": "mi-lost"}
 
 
 def section(run: MitigationRun, chosen: Treatment | None) -> None:
     """Draw a card for each treatment of the prompt in question, with a way to look closer."""
     layout.heading(
-        "Every treatment, every seed",
-        "Framed in orange: copies of a training picture. A treatment helps where frames are gone "
-        "and the pictures still show what was asked; a pretty picture alone proves nothing.",
-        help=f"{phrases.COPIES} {phrases.ALIGNMENT}",
+        "Every mitigation, every seed",
+        "Orange frame: a copy of a training image. Hatched gray: moved off the threshold, LID "
+        "unchanged, so not solved. Dotted red: no longer what was asked. The number under each "
+        "image is its alignment.",
+        help=f"{phrases.PASSES} {phrases.COPIES} {phrases.ALIGNMENT} {phrases.WEAK}",
     )
     with st.container(key="mi_grid"):
         for number_, cell in enumerate(cells_of(run, 0)):
@@ -76,18 +95,37 @@ def body(run: MitigationRun, cell: Cell, *, asked: bool = False) -> str:
     if cell.refused:
         parts.append(f'<p class="mi-refused">{escape(cell.refused)}</p>')
         return "".join(parts)
-    figures = "".join(_figure(run, cell, i) for i in range(len(cell.kinds)))
+    base = run.cell(cell.prompt, run.config.treatments[0])
+    outcomes = () if base is None else image_outcomes(cell, base)
+    figures = "".join(_figure(run, cell, i, one) for i, one in enumerate(outcomes))
     parts.append(f'<div class="mi-seeds">{figures}</div>')
     parts.append(f"<p>{escape(_line(cell))}</p>")
+    parts += [f'<p class="mi-refused">{text}</p>' for text in _flags(run, outcomes)]
     return "".join(parts)
 
 
-def _figure(run: MitigationRun, cell: Cell, seed: int) -> str:
-    said = phrases.kind(cell, seed)
-    alt = f"{cell.label}, seed {run.config.seeds[seed]}: {said}"
+def _figure(run: MitigationRun, cell: Cell, seed: int, outcome: ImageOutcome) -> str:
+    alt = f"{cell.label}, seed {run.config.seeds[seed]}: {outcome.reason}"
     image = show.image(cell.pictures[seed], alt, most=show.THUMB)
-    copied = is_copy(cell.kinds[seed]) and not math.isnan(float(cell.similarity[seed]))
-    return f'<figure class="{"mi-copy" if copied else ""}">{image}</figure>'
+    alignment = number(float(cell.alignment[seed]), 2)
+    said = phrases.OUTCOMES[outcome.kind]
+    return (
+        f'<figure class="{_FRAMES.get(outcome.kind, "")}" title="{escape(outcome.reason)}">{image}'
+        f"<figcaption>{escape(said)}<br>{escape(alignment)}</figcaption></figure>"
+    )
+
+
+def _flags(run: MitigationRun, outcomes: Sequence[ImageOutcome]) -> list[str]:
+    """Return a line of HTML for each image that is flagged, with its seed and the reason."""
+    seeds = run.config.seeds
+    unsolved = [str(seeds[i]) for i, one in enumerate(outcomes) if one.kind == "not solved"]
+    lines = []
+    if unsolved:
+        lines.append(f"Seeds {', '.join(unsolved)}: {NOT_SOLVED}")
+    for i, one in enumerate(outcomes):
+        if one.kind == "subject lost" or one.reason == NEW_COPY:
+            lines.append(f'<span class="mi-red">Seed {seeds[i]}: {escape(one.reason)}</span>')
+    return lines
 
 
 def _line(cell: Cell) -> str:

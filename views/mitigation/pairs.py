@@ -9,16 +9,17 @@ from torch import Tensor
 
 from mmh_core.mitigations.word_diff import word_diff
 from mmh_core.plots.pictures import difference
+from mmh_core.studies.mitigation_outcome import image_outcomes
 from mmh_core.studies.mitigation_run import Cell, MitigationRun
 from views import layout
 from views.images import phrases as image_phrases
 from views.images import show
 from views.images.compare import WAYS
 from views.mitigation import phrases
-from views.words import in_words, number
+from views.words import number
 
 _SENTENCES = {
-    "side by side": "Without the treatment at left, with it at right.",
+    "side by side": "The training image, the image without the mitigation, and with it.",
     "flicker": "Both in one place, in turn: what jumps is different. Pointing at it stops it; "
     "where motion is switched off, pointing at it shows the other.",
     "difference": "The absolute difference of each pixel: black is equal, bright is different.",
@@ -30,6 +31,10 @@ _STYLE = """<style>
   border-radius: .15rem;}
 .mi-diff ins {background: rgba(43,143,134,.25); text-decoration: underline; padding: 0 .15rem;
   border-radius: .15rem;}
+.mi-three {display: grid; gap: .75rem; grid-template-columns: 1fr 2fr; align-items: start;}
+.mi-three > figure {margin: 0;}
+.mi-three > figure img {width: 100%; height: auto; display: block;}
+@media (max-width: 640px) {.mi-three {grid-template-columns: 1fr;}}
 </style>"""
 
 
@@ -63,7 +68,7 @@ def section(run: MitigationRun, base: Cell, cell: Cell, name: str) -> None:
             st.info(layout.plain(cell.refused), icon=":material/block:")
             show.html(_large(base.pictures[chosen], "Without the treatment"))
         else:
-            show.html(_compared(base.pictures[chosen], cell.pictures[chosen], str(way)))
+            show.html(_compared(run, base, cell, chosen, str(way)))
             st.caption(_SENTENCES[str(way)])
             _noise(base, cell)
     with right:
@@ -115,22 +120,44 @@ def facts(run: MitigationRun, base: Cell, cell: Cell, seed: int) -> None:
         st.text(cell.changed)
     if cell.used != asked:
         show.html(diff(asked, cell.used))
-    rows = [("Verdict", f"{phrases.kind(base, seed)} → {phrases.kind(cell, seed)}")]
+    rows = [("Copy evidence", f"{phrases.kind(base, seed)} → {phrases.kind(cell, seed)}")]
     similar = f"{_pair(base.similarity, cell.similarity, seed, 3)}"
     rows.append(("Similarity to the nearest", similar))
     rows.append(("Alignment with the prompt", _pair(base.alignment, cell.alignment, seed, 3)))
     rows.append(("LID", _lids(base, cell, seed)))
-    rows.append(("Similarity to without", number(float(cell.moved[seed]), 3)))
+    rows.append(("Similarity to unmitigated image", number(float(cell.moved[seed]), 3)))
     rows.append(("Pull, percentile", _percentiles(base, cell, seed)))
-    rows.append(("Cost per picture", f"{cell.forwards:.0f} forwards, {in_words(cell.seconds)}"))
+    rows.append(("Cost per image", f"{cell.forwards:.0f} NFE, {phrases.seconds(cell.seconds)}"))
     layout.facts([(name, value) for name, value in rows if value != "n/a"])
-    if phrases.disguised(base, cell, seed):
-        st.warning(phrases.DISGUISED, icon=":material/visibility:")
-    _nearest(run, cell, seed)
+    if cell.treatment != base.treatment:
+        outcome = image_outcomes(cell, base)[seed]
+        if outcome.kind == "not solved":
+            st.warning(phrases.UNSOLVED, icon=":material/visibility:")
+        elif outcome.kind in ("subject lost", "unknown"):
+            st.warning(
+                layout.plain(f"Not solved: {outcome.reason}."), icon=":material/visibility:"
+            )
+    _nearest(run, base, cell, seed)
 
 
-def _compared(before: Tensor, after: Tensor, way: str) -> str:
-    return compared(before, after, way, ("without", "with the treatment"))
+def _compared(run: MitigationRun, base: Cell, cell: Cell, seed: int, way: str) -> str:
+    """Return the training image nearest without mitigation beside both images, as HTML."""
+    found = compared(
+        base.pictures[seed], cell.pictures[seed], way, ("without", "with the mitigation")
+    )
+    id = int(base.nearest[seed])
+    training = dict(run.nearest_pictures).get(id)
+    if training is None:
+        return found
+    similar = [number(float(one.similarity[seed]), 3) for one in (base, cell)]
+    what = "training image that is copied" if base.copy_of(seed) else "nearest training image"
+    caption = f"{what}: {id:,}, similarity {similar[0]} without"
+    if id == int(cell.nearest[seed]):
+        caption += f", {similar[1]} with"
+    if run.copy_threshold == run.copy_threshold:
+        caption += f"; a copy is proposed from {run.copy_threshold:.3f} on"
+    figure = show.figure(training, f"Training image {id}", caption, most=_LARGE)
+    return f'{_STYLE}<div class="mi-three">{figure}<div>{found}</div></div>'
 
 
 def _large(picture: Tensor, alt: str) -> str:
@@ -150,15 +177,22 @@ def _noise(base: Cell, cell: Cell) -> None:
         )
 
 
-def _nearest(run: MitigationRun, cell: Cell, seed: int) -> None:
+def _nearest(run: MitigationRun, base: Cell, cell: Cell, seed: int) -> None:
+    """Draw the nearest training image with the mitigation, where it is another than without."""
     id = int(cell.nearest[seed])
     picture = dict(run.nearest_pictures).get(id)
     if picture is None:
-        st.caption("There are no training pictures of this model to compare with.")
+        st.caption("There are no training images of this model to compare with.")
         return
     similarity = float(cell.similarity[seed])
-    caption = f"nearest training picture after the treatment: {id:,}, similarity {similarity:.3f}"
-    figure = show.figure(picture, f"Training picture {id}", caption, most=show.THUMB)
+    if id == int(base.nearest[seed]):
+        st.caption(
+            f"With the mitigation the nearest training image is the same as without: {id:,}, "
+            f"similarity {similarity:.3f}."
+        )
+        return
+    caption = f"nearest training image with the mitigation: {id:,}, similarity {similarity:.3f}"
+    figure = show.figure(picture, f"Training image {id}", caption, most=show.THUMB)
     show.html(f'<div class="im-one" style="max-width: 9rem">{figure}</div>')
 
 

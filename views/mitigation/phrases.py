@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 
 from mmh_core.mitigations.catalogue import mitigation
-from mmh_core.retrieval.copy_evidence import CopyKind, is_copy
+from mmh_core.retrieval.copy_evidence import CopyKind
+from mmh_core.studies.mitigation_outcome import OutcomeKind
 from mmh_core.studies.mitigation_run import Cell, Treatment
 from mmh_core.studies.mitigation_table import Interval
-from views.words import number
+from views.words import in_words, number
 
 #: One line for each mitigation of the catalogue; a test holds them to it.
 DOES = {
@@ -39,14 +40,33 @@ COPIES = (
     "the thresholds of the copy search."
 )
 ALIGNMENT = (
-    "How well the picture fits the prompt as you wrote it, by the model's own CLIP: higher is "
+    "How well the image fits the prompt as you wrote it, by the model's own CLIP: higher is "
     "better, and only differences mean something."
 )
 MOVED = "How alike the picture is to the unmitigated one of the same seed: 1 is the same picture."
-DISGUISED = (
-    "The search finds no copy any more, but LID has not risen beyond its error: the picture was "
-    "moved, while the model may still know one picture here. Compare it with the training picture."
+UNSOLVED = (
+    "Moved off the threshold, LID unchanged: not solved. The search finds no copy any more, but "
+    "LID has not risen beyond its error, so the model may still know one image only here. Compare "
+    "it with the training image."
 )
+PASSES = (
+    "A mitigation passes where every image is solved: no copy by the search, LID risen beyond its "
+    "error, alignment at least nine tenths of that without mitigation and the kind of image that "
+    "was asked for; and where reference prompts are unharmed, if they were generated."
+)
+WEAK = (
+    "The alignment comes from a small CLIP, which need not notice a wrong subject: look at the "
+    "images."
+)
+#: What stands under an image, by its outcome.
+OUTCOMES: dict[OutcomeKind, str] = {
+    "solved": "solved",
+    "no copy": "no copy",
+    "copy": "copy",
+    "not solved": "not solved",
+    "subject lost": "other subject",
+    "unknown": "cannot be judged",
+}
 INTERVAL = (
     "Behind ±: 95 % intervals over seeds, by bootstrap of pairs with equal seeds. With few seeds "
     "they are narrower than they should be."
@@ -107,13 +127,11 @@ def change(figure: Interval, digits: int = 2) -> str:
     return f"{text} [{low:+.{digits}f}, {high:+.{digits}f}]"
 
 
-def disguised(base: Cell, cell: Cell, seed: int) -> bool:
-    """Return whether a copy is one no more while LID stayed: within two standard errors or one."""
-    if not is_copy(base.kinds[seed]) or not cell.kinds or is_copy(cell.kinds[seed]):
-        return False
-    errors = (float(base.lid_error[seed]), float(cell.lid_error[seed]))
-    rise = float(cell.lid[seed]) - float(base.lid[seed])
-    return rise <= max(1.0, 2 * math.hypot(*errors))
+def seconds(value: float) -> str:
+    """Return a time, in milliseconds below a second."""
+    if math.isnan(value):
+        return "n/a"
+    return f"{1000 * value:.0f} ms" if value < 1 else in_words(value)
 
 
 _KINDS: dict[CopyKind, str] = {
@@ -129,5 +147,5 @@ _KINDS: dict[CopyKind, str] = {
 def kind(cell: Cell, seed: int) -> str:
     """Return whether a picture of a cell is a copy."""
     if math.isnan(float(cell.similarity[seed])):
-        return "nobody can tell: no training pictures"
+        return "nobody can tell: no training images"
     return _KINDS[cell.kinds[seed]]

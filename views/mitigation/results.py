@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-import math
 from html import escape
 
 import streamlit as st
 
+from mmh_core.studies.mitigation_outcome import GOOD
 from mmh_core.studies.mitigation_run import Cell, MitigationRun
-from mmh_core.studies.mitigation_table import TreatmentRow, treatment_rows
+from mmh_core.studies.mitigation_table import TreatmentRow
+from mmh_core.studies.mitigation_verdict import (
+    TreatmentVerdict,
+    best,
+    nothing_to_solve,
+    verdicts,
+)
 from views import layout, words
 from views.images import show
 from views.mitigation import data, grid, normal, pairs, phrases, table, tokens, training
 from views.mitigation.settings import TABS, Settings, same_request
 from views.mitigation.state import choose_cell, key
 
-# Four in a row, or two and two where there is less room: never three and one.
+# Five in a row, or two beside one another where there is less room.
 _STYLE = """<style>
 .st-key-mi_figures {display: grid !important; gap: .75rem;
-  grid-template-columns: repeat(auto-fit, minmax(min(100%, max(170px, 22%)), 1fr));}
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, max(150px, 17%)), 1fr));}
 @media (max-width: 1150px) {.st-key-mi_figures {grid-template-columns: 1fr 1fr;}}
 </style>"""
 
@@ -26,10 +32,10 @@ _STYLE = """<style>
 def result(run: MitigationRun, settings: Settings, *, precomputed: bool) -> None:
     """Draw a run that has ended, with everything that can be asked about it."""
     _headline(run, settings, precomputed=precomputed)
-    rows = treatment_rows(run)
-    if rows:
-        _figures(rows)
-    _sections(run, rows, settings)
+    found = verdicts(run)
+    if found:
+        _figures(found)
+    _sections(run, found, settings)
 
 
 def nothing() -> None:
@@ -45,7 +51,7 @@ def nothing() -> None:
 def _headline(run: MitigationRun, settings: Settings, *, precomputed: bool) -> None:
     config = run.config
     kind = "Finished example" if precomputed else "Your run"
-    count = words.plural(len(grid.cells_of(run, 0)), "treatment")
+    count = words.plural(len(grid.cells_of(run, 0)), "mitigation")
     seeds = ", ".join(str(seed) for seed in config.seeds)
     sentence = (
         f"{kind}: {count} by {run.model}, seeds {seeds}, {config.steps} steps, guidance "
@@ -64,52 +70,92 @@ def _headline(run: MitigationRun, settings: Settings, *, precomputed: bool) -> N
             f"Stopped before the end; {len(run.cells)} of {total} cells are kept.",
             icon=":material/stop_circle:",
         )
+        _unfinished(run)
 
 
-def best(rows: tuple[TreatmentRow, ...]) -> TreatmentRow | None:
-    """Return the row with the fewest copies, among equals that with the best alignment."""
-    tried = [r for r in rows if r.treatment.mitigation != "none" and r.pictures]
-    tried = [r for r in tried if not math.isnan(r.copied.mean.value)]
-    return min(
-        tried,
-        key=lambda r: (r.copied.mean.value, -r.alignment.mean.value),
-        default=None,
+def _unfinished(run: MitigationRun) -> None:
+    """Draw the images that stood on the screen when the run was stopped."""
+    if not len(run.preview):
+        return
+    figures = "".join(
+        show.figure(image, f"Unfinished image, seed {seed}", f"seed {seed}", most=show.THUMB)
+        for image, seed in zip(run.preview, run.config.seeds, strict=False)
     )
+    st.caption(layout.plain(f"Unfinished when it was stopped: {run.preview_of}."))
+    show.html(f'<div class="im-grid">{figures}</div>')
 
 
-def _figures(rows: tuple[TreatmentRow, ...]) -> None:
-    base, found = rows[0], best(rows)
+def _figures(found: tuple[TreatmentVerdict, ...]) -> None:
+    """Draw five figures of the best mitigation, or say why none passes."""
+    base, chosen = found[0].row, best(found)
     st.html(_STYLE)
     with st.container(key="mi_figures"):
         _figure(
             "Copies without",
             words.percent(base.copied.mean.value),
-            words.plural(base.pictures, "picture"),
+            words.plural(base.pictures, "image"),
             phrases.COPIES,
         )
-        if found is None:
-            return
-        _figure(
-            "Copies with the best",
-            words.percent(found.copied.mean.value),
-            phrases.treatment(found.treatment),
-            "The treatment with the fewest copies; among equals the one that fits the prompt "
-            "best. Chosen on these very seeds, so expect a little less on others.",
+        if chosen is not None:
+            _best_figures(base, chosen)
+    if chosen is None and len(found) > 1:
+        _none_passes(found)
+
+
+def _best_figures(base: TreatmentRow, chosen: TreatmentVerdict) -> None:
+    row, effect = chosen.row, chosen.references.effect
+    _figure(
+        "Copies with the best",
+        words.percent(row.copied.mean.value),
+        phrases.treatment(row.treatment),
+        f"{phrases.PASSES} Of those that pass, the one that fits the prompt best. Chosen on these "
+        "very seeds, so expect a little less on others.",
+    )
+    _figure(
+        "Alignment",
+        f"{words.number(base.alignment.mean.value)} → {words.number(row.alignment.mean.value)}",
+        "without and with",
+        f"{phrases.ALIGNMENT} {phrases.WEAK}",
+    )
+    # An estimate may lie a little below 0; no image has a negative number of directions.
+    before, after = (max(one.lid.mean.value, 0.0) for one in (base, row))
+    _figure(
+        "LID",
+        f"{words.number(before, 1)} → {words.number(after, 1)}",
+        "without and with",
+        "In how many directions the image can still change. It has to rise where copying falls.",
+    )
+    _figure(
+        "Reference prompts",
+        effect.capitalize(),
+        _REFERENCES[effect],
+        "Prompts that are not memorized, with the same mitigation: harmed where the 95 % interval "
+        "of the change of alignment lies below 0, or where an image becomes a copy.",
+    )
+
+
+_REFERENCES = {
+    "unchanged": "the interval of the change holds 0",
+    "harmed": "see Normal prompts",
+    "not checked": "too few were generated",
+}
+
+
+def _none_passes(found: tuple[TreatmentVerdict, ...]) -> None:
+    """Say that none passes, and of each mitigation why."""
+    if nothing_to_solve(found):
+        st.info(
+            "No image is a copy without mitigation, on these seeds: there is nothing to solve.",
+            icon=":material/info:",
         )
-        kept = found.alignment.mean.value / base.alignment.mean.value
-        _figure(
-            "Alignment kept",
-            words.percent(kept),
-            "of that without",
-            f"{phrases.ALIGNMENT}",
-        )
-        _figure(
-            "LID",
-            f"{words.number(base.lid.mean.value, 1)} → {words.number(found.lid.mean.value, 1)}",
-            "directions, without and with",
-            "In how many directions the picture can still change. It should rise where copying "
-            "falls.",
-        )
+        return
+    tried = [one for one in found if one.treatment.mitigation != "none"]
+    lines = [
+        layout.plain(f"{phrases.treatment(one.treatment)}: {'; '.join(one.reasons)}")
+        for one in tried
+    ]
+    lines = [f"- {line}" for line in lines]
+    st.warning("\n".join(["None of these passes:", "", *lines]), icon=":material/rule:")
 
 
 def _figure(label: str, value: str, beneath: str, help: str) -> None:
@@ -125,7 +171,7 @@ def _figure(label: str, value: str, beneath: str, help: str) -> None:
     )
 
 
-def _sections(run: MitigationRun, rows: tuple[TreatmentRow, ...], settings: Settings) -> None:
+def _sections(run: MitigationRun, found: tuple[TreatmentVerdict, ...], settings: Settings) -> None:
     """Draw the section that is open; the others cost nothing."""
     short = {label: name for name, label in TABS.items()}
     name = key("tab_label")
@@ -142,9 +188,9 @@ def _sections(run: MitigationRun, rows: tuple[TreatmentRow, ...], settings: Sett
             elif not run.cells:
                 st.info("This run was stopped before its first cell.")
             elif short[label] == "compare":
-                _compare(run, rows, settings)
+                _compare(run, found, settings)
             elif short[label] == "grid":
-                _grid(run, rows, settings)
+                _grid(run, found, settings)
             elif short[label] == "words":
                 tokens.section(run, settings)
             else:
@@ -156,19 +202,27 @@ def _take_tab() -> None:
     st.session_state[key("tab")] = short[st.session_state[key("tab_label")]]
 
 
-def chosen_cell(run: MitigationRun, rows: tuple[TreatmentRow, ...], settings: Settings) -> Cell:
-    """Return the cell to show in detail: the chosen one, else the best, else the last."""
+def chosen_cell(
+    run: MitigationRun, found: tuple[TreatmentVerdict, ...], settings: Settings
+) -> Cell:
+    """Return the cell to show in detail: the chosen one, else the best, else the best so far.
+
+    Where none passes, that is the one with the largest share of good images.
+    """
     cells = grid.cells_of(run, 0)
-    found = best(rows)
-    for wanted in (settings.cell, None if found is None else found.treatment):
+    chosen = best(found)
+    tried = [one for one in found if one.row.outcomes and one.treatment.mitigation != "none"]
+    most = max(tried, key=lambda one: one.row.share(*GOOD), default=None)
+    others = [one.treatment for one in (chosen, most) if one is not None]
+    for wanted in (settings.cell, *others):
         for cell in cells:
             if cell.treatment == wanted:
                 return cell
     return cells[-1]
 
 
-def _compare(run: MitigationRun, rows: tuple[TreatmentRow, ...], settings: Settings) -> None:
-    cell = chosen_cell(run, rows, settings)
+def _compare(run: MitigationRun, found: tuple[TreatmentVerdict, ...], settings: Settings) -> None:
+    cell = chosen_cell(run, found, settings)
     treatments = [one.treatment for one in grid.cells_of(run, 0)]
     layout.heading(
         "Before and after",
@@ -187,15 +241,15 @@ def _compare(run: MitigationRun, rows: tuple[TreatmentRow, ...], settings: Setti
     pairs.section(run, grid.cells_of(run, 0)[0], cell, "compare")
     st.divider()
     table.frontier(run, cell.treatment)
-    table.section(rows, cell.treatment, run.config.steps)
+    table.section(found, cell.treatment)
 
 
 def _take_pick() -> None:
     choose_cell(st.session_state[key("pick")])
 
 
-def _grid(run: MitigationRun, rows: tuple[TreatmentRow, ...], settings: Settings) -> None:
-    cell = chosen_cell(run, rows, settings)
+def _grid(run: MitigationRun, found: tuple[TreatmentVerdict, ...], settings: Settings) -> None:
+    cell = chosen_cell(run, found, settings)
     grid.section(run, cell.treatment)
     st.divider()
     st.subheader(layout.plain(phrases.treatment(cell.treatment)), anchor=False)

@@ -9,14 +9,18 @@ from typing import Any
 import streamlit as st
 
 from mmh_core.plots import mitigation as plots
+from mmh_core.studies.mitigation_outcome import GOOD, OutcomeKind
 from mmh_core.studies.mitigation_run import MitigationRun, Treatment
 from mmh_core.studies.mitigation_table import Compared, TreatmentRow, treatment_rows
+from mmh_core.studies.mitigation_verdict import ReferenceRow, TreatmentVerdict
 from views import layout
 from views.images import show
 from views.mitigation import phrases, state
-from views.words import in_words, number, percent
+from views.words import number, percent
 
 _CHART = "mi_frontier"
+#: Outcomes that are named beside the share that is solved; copies have a column of their own.
+_OTHERS: tuple[OutcomeKind, ...] = ("not solved", "subject lost", "unknown")
 _STYLE = """<style>
 .mi-table {width: 100%; border-collapse: collapse; font-size: .875rem; line-height: 1.35;
   font-variant-numeric: tabular-nums;}
@@ -27,6 +31,9 @@ _STYLE = """<style>
 .mi-table td:first-child {white-space: normal; min-width: 9rem;}
 .mi-table small {display: block; opacity: .75; font-size: .78rem;}
 .mi-table tr.chosen td:first-child {font-weight: 600;}
+.mi-table .mi-bad {color: #c62828;}
+@media (prefers-color-scheme: dark) {.mi-table .mi-bad {color: #ff8a80;}}
+.mi-table td:nth-child(2), .mi-table td:nth-child(6) {white-space: normal; min-width: 7rem;}
 .mi-scroll {overflow-x: auto;}
 </style>"""
 
@@ -36,10 +43,10 @@ def frontier(run: MitigationRun, chosen: Treatment | None) -> None:
     rows = treatment_rows(run)
     layout.heading(
         "Less copying, at what price for the prompt",
-        "Down: less like a training picture. Right: fits the prompt better. A treatment left of "
-        "No mitigation paid with the prompt; whiskers are 95 % intervals over the seeds and say "
-        "nothing of other prompts.",
-        help=f"{phrases.COPIES} {phrases.ALIGNMENT}",
+        "Down: less like a training image. Right: fits the prompt better. A mitigation left of "
+        "No mitigation paid with the prompt; a hollow gray mark only moved images off the "
+        "threshold, with LID unchanged: not solved. Whiskers are 95 % intervals over the seeds.",
+        help=f"{phrases.PASSES} {phrases.COPIES} {phrases.ALIGNMENT}",
     )
     st.session_state["mi_rows"] = tuple(row.treatment for row in rows)
     layout.chart(plots.frontier(rows, chosen), _CHART, on_select=_take_mark)
@@ -59,56 +66,79 @@ def _take_mark() -> None:
             return
 
 
-def section(rows: Sequence[TreatmentRow], chosen: Treatment | None, steps: int) -> None:
+def section(found: Sequence[TreatmentVerdict], chosen: Treatment | None) -> None:
     """Draw the table of differences to none."""
     layout.heading(
         "In figures, as differences to no mitigation",
         "Big: the mean over the seeds; small: its difference to no mitigation with a 95 % "
         "interval. An interval that holds 0 shows no effect; that is not the same as none.",
-        help=f"{phrases.INTERVAL} {phrases.COPIES} {phrases.ALIGNMENT} {phrases.MOVED}",
+        help=f"{phrases.PASSES} {phrases.INTERVAL} {phrases.COPIES} {phrases.ALIGNMENT} "
+        f"{phrases.MOVED}",
     )
     heads = (
-        "Treatment",
+        "Mitigation",
+        "Solved",
         "Copies",
-        "Similarity to the nearest",
         "Alignment",
         "LID",
-        "Time, forwards per picture",
+        "Reference prompts",
+        "Similarity to the nearest",
+        "Time, NFE per image",
     )
     head = "".join(f"<th>{escape(name)}</th>" for name in heads)
-    body = "".join(_row(row, row.treatment == chosen) for row in rows)
+    body = "".join(_row(one, one.treatment == chosen) for one in found)
     show.html(
         f'{_STYLE}<div class="mi-scroll"><table class="mi-table"><thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
     )
 
 
-def _row(row: TreatmentRow, chosen: bool) -> str:
-    strength = phrases.strength(row.treatment)
-    name = f"{escape(row.label)}<small>{escape(strength)}</small>"
-    cells = [name]
+def _row(verdict: TreatmentVerdict, chosen: bool) -> str:
+    row = verdict.row
+    name = f"{escape(row.label)}<small>{escape(phrases.strength(row.treatment))}</small>"
     if row.refused and not row.pictures:
-        return f'<tr><td>{name}</td><td colspan="5" style="white-space: normal">' + (
+        return f'<tr><td>{name}</td><td colspan="7" style="white-space: normal">' + (
             f"{escape(row.refused)}</td></tr>"
         )
     base = row.treatment.mitigation == "none"
-    copied = row.copied
-    cells.append(
-        _two(
-            percent(copied.mean.value),
-            "" if base else _points(copied),
-        )
-    )
-    for figure, digits in ((row.similarity, 3), (row.alignment, 3), (row.lid, 1)):
-        cells.append(
-            _two(
-                number(figure.mean.value, digits),
-                "" if base else phrases.change(figure.difference, digits),
-            )
-        )
-    cells.append(_two(in_words(row.seconds), f"{row.forwards:,.0f} forwards"))
+
+    def figure(compared: Compared, digits: int) -> str:
+        below = "" if base else phrases.change(compared.difference, digits)
+        return _two(number(compared.mean.value, digits), below)
+
+    cells = [
+        name,
+        "" if base else _solved(row),
+        _two(percent(row.copied.mean.value), "" if base else _points(row.copied)),
+        figure(row.alignment, 3),
+        figure(row.lid, 1),
+        "" if base else _references(verdict.references),
+        figure(row.similarity, 3),
+        _two(phrases.seconds(row.seconds), f"{row.forwards:,.0f} NFE"),
+    ]
     drawn = "".join(f"<td>{cell}</td>" for cell in cells)
     return f"<tr{' class=chosen' if chosen else ''}>{drawn}</tr>"
+
+
+def _solved(row: TreatmentRow) -> str:
+    """Return the share of images that are solved, and below what else they are but copies."""
+    others = [
+        f"{percent(row.share(kind))} {phrases.OUTCOMES[kind]}"
+        for kind in _OTHERS
+        if row.share(kind) > 0
+    ]
+    return _two(percent(row.share(*GOOD)), ", ".join(others))
+
+
+def _references(found: ReferenceRow) -> str:
+    """Return what happens to reference prompts, in red where they are harmed."""
+    if found.effect == "not checked":
+        return _two("not checked", "")
+    copies = f"{found.new_copies} of {found.images} new copies" if found.new_copies else ""
+    change = phrases.change(found.alignment, 3)
+    below = ", ".join(part for part in (copies, f"alignment {change}") if part)
+    look = ' class="mi-bad"' if found.effect == "harmed" else ""
+    return f"<span{look}>{escape(found.effect)}<small>{escape(below)}</small></span>"
 
 
 def _points(figure: Compared) -> str:
