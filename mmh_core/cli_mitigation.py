@@ -149,8 +149,10 @@ def comparison_table(run: MitigationRun) -> str:
     """Return one row per mitigation of the prompt in question as Markdown, and which is best."""
     from mmh_core.studies.mitigation_verdict import verdicts
 
-    names = ("mitigation", "strength", "copies", "not solved", "solved", "reference prompts")
-    names += ("similarity", "alignment", "LID", "NFE")
+    names = [
+        *("mitigation", "strength", "copies", "not solved", "solved", "reference prompts"),
+        *("similarity", "alignment", "LID", "NFE"),
+    ]
     lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
     found = verdicts(run)
     for verdict in found:

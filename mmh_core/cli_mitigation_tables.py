@@ -21,11 +21,15 @@ _MAIN = (
     "strength",
     "copies before",
     "copies after",
-    "alignment kept",
+    "not solved",
+    "solved",
+    "reference captions",
+    "alignment before",
+    "alignment after",
     "LID before",
     "LID after",
     "seconds",
-    "forwards",
+    "NFE",
 )
 
 
@@ -42,30 +46,44 @@ def benchmark_tables(found: MitigationBenchmark) -> str:
     )
 
     rows = benchmark_rows(found)
-    good = [f"{row.label} {row.treatment.strength:g}" for row in rows if meets(row)]
+    normal = {row.treatment: row for row in normal_rows(found)}
+    good = [
+        f"{row.label} {row.treatment.strength:g}"
+        for row in rows
+        if meets(row, normal.get(row.treatment))
+    ]
     link, asked = correlation(found.test), correlation(found.test, ("none", *MOVERS))
     movers = " and ".join(mitigation(name).label for name in MOVERS)
     kinds = ", ".join(sorted({one.kind for one in found.captions.test}))
     blocks = [
-        _table(_MAIN, [_main_cells(row) for row in rows]),
+        _table(_MAIN, [_main_cells(row, normal.get(row.treatment)) for row in rows]),
         f"{len(found.test)} memorized captions of the test half ({kinds}), {len(found.seeds)} "
         f"seeds each, {found.steps} steps, guidance {found.guidance:g}; 95 % intervals by "
-        "bootstrap over captions. Each strength is the smallest that left at most 10 % copies on "
-        f"{len(found.captions.calibration)} captions of the other half, else the strongest. Costs "
-        "are per picture.",
-        f"From at least 90 % copies to at most 10 % with at least 90 % of the alignment: "
+        "bootstrap over captions. Each strength is the smallest that left at most 10 % of "
+        f"the images a copy or not solved on {len(found.captions.calibration)} captions of the "
+        "other half, else the strongest. Solved: no copy by the search, LID risen beyond its "
+        "error, alignment at least nine tenths of that without mitigation, the kind of image "
+        "asked for. Not solved: moved off the threshold of the search, LID unchanged. Costs are per image.",
+        f"At least 90 % copies before, at least 90 % solved, reference captions unharmed: "
         f"{', '.join(good) if good else 'none'} ({len(good)}).",
+        *_left_out(found),
         f"Rank correlation over {link.cells} cells between the rise of LID and the fall of the "
         f"share of copies: {_interval(link.share)}; and the fall of similarity to the nearest: "
         f"{_interval(link.similarity)}. Over the {asked.cells} cells without {movers}, which move "
         f"the picture and not what the model is asked: {_interval(asked.share)} and "
         f"{_interval(asked.similarity)}.",
         _table(
-            ("normal captions", "alignment, change", "seed agreement, change", "pictures changed"),
-            [_normal_cells(row) for row in normal_rows(found)],
+            (
+                "reference captions",
+                "alignment, change",
+                "new copies",
+                "seed agreement, change",
+                "images changed",
+            ),
+            [_normal_cells(row) for row in normal.values()],
         ),
-        f"{len(found.normal)} varied and open captions of the test half. ± is half the interval "
-        "of the unmitigated mean, what a change is to be compared with.",
+        f"{len(found.normal)} varied and open captions of the test half, which are not memorized. "
+        "± is half the interval of the unmitigated mean, what a change is to be compared with.",
     ]
     left = attribution_rows(found)
     blocks += [
@@ -93,11 +111,13 @@ def benchmark_summary(found: MitigationBenchmark) -> dict[str, Any]:
         attribution_rows,
         benchmark_rows,
         correlation,
+        harms,
         meets,
         normal_rows,
     )
 
     rows = benchmark_rows(found)
+    normal = {row.treatment: row for row in normal_rows(found)}
     return {
         "model": found.model,
         "model_sha256": found.sha256,
@@ -106,10 +126,12 @@ def benchmark_summary(found: MitigationBenchmark) -> dict[str, Any]:
         "guidance": found.guidance,
         "captions": asdict(found.captions),
         "chosen": [asdict(one) for one in found.chosen],
-        "rows": [asdict(row) | {"meets": meets(row)} for row in rows],
+        "code": found.code,
+        "records_left_out": found.left_out,
+        "rows": [asdict(row) | {"meets": meets(row, normal.get(row.treatment))} for row in rows],
         "correlation": asdict(correlation(found.test)),
         "correlation_of_what_is_asked": asdict(correlation(found.test, ("none", *MOVERS))),
-        "normal": [asdict(row) for row in normal_rows(found)],
+        "normal": [asdict(row) | {"harmed": harms(row)} for row in normal.values()],
         "attribution": [asdict(row) for row in attribution_rows(found)],
         "cells": [cell for record in found.test for cell in _cells(record)],
         "normal_cells": [cell for record in found.normal for cell in _cells(record)],
@@ -134,6 +156,7 @@ def _cells(record: CaptionRecord) -> list[dict[str, Any]]:
             "refused": record.refused[i],
             "used": record.used[i],
             "copied": float(record.copied[i].mean()),
+            "outcomes": list(record.outcomes[i]) if record.outcomes else [],
             "similarity": float(record.similarity[i].mean()),
             "moved": float(record.moved[i].mean()),
             "alignment": float(record.alignment[i].mean()),
@@ -146,13 +169,30 @@ def _cells(record: CaptionRecord) -> list[dict[str, Any]]:
     ]
 
 
-def _main_cells(row: BenchmarkRow) -> list[str]:
+def _left_out(found: MitigationBenchmark) -> list[str]:
+    """Say how many kept records were not used, where there are any."""
+    if not found.left_out:
+        return []
+    count = "1 record" if found.left_out == 1 else f"{found.left_out:,} records"
+    verb = "is" if found.left_out == 1 else "are"
+    return [f"{count} of another version of the code or another model {verb} left out."]
+
+
+def _main_cells(row: BenchmarkRow, normal: NormalRow | None) -> list[str]:
+    from mmh_core.studies.mitigation_benchmark_rows import harms
+
+    base = row.treatment.mitigation == "none"
+    effect = "not checked" if normal is None else "harmed" if harms(normal) else "unharmed"
     name = f"{row.label} ({row.refused} refused)" if row.refused else row.label
     return [
         name,
         f"{row.treatment.strength:g}",
         _interval(row.before),
         _interval(row.copied),
+        "" if base else _interval(row.unsolved),
+        "" if base else _interval(row.solved),
+        "" if base else effect,
+        _interval(row.alignment_before),
         _interval(row.alignment),
         _interval(row.lid_before, 1),
         _interval(row.lid, 1),
@@ -165,6 +205,7 @@ def _normal_cells(row: NormalRow) -> list[str]:
     return [
         f"{row.treatment.mitigation} {row.treatment.strength:g}",
         f"{_interval(row.alignment, 3)}, ± {_number(row.alignment_spread, 3)}",
+        str(row.new_copies),
         f"{_interval(row.agreement, 3)}, ± {_number(row.agreement_spread, 3)}",
         f"{100 * row.changed:.0f} %",
     ]

@@ -6,6 +6,7 @@ so a benchmark that was stopped goes on where it was.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -16,12 +17,15 @@ from mmh_core.mitigations.catalogue import BASELINES, MITIGATIONS, mitigation
 from mmh_core.mitigations.work import reporting
 from mmh_core.records import MMHError, Progress
 from mmh_core.store.archive import save_record
+from mmh_core.store.code_version import code_version
 from mmh_core.studies.benchmark_run import LabelledPrompt
 from mmh_core.studies.mitigation_benchmark_desk import (
     Desk,
     caption_config,
     drawn,
     kept_record,
+    left_out,
+    made_by,
     record_path,
 )
 from mmh_core.studies.mitigation_benchmark_run import (
@@ -34,7 +38,7 @@ from mmh_core.studies.mitigation_benchmark_run import (
 from mmh_core.studies.mitigation_run import Treatment
 from mmh_core.studies.word_dropping import drop_words
 
-#: A strength is enough when at most this share of the calibration pictures are copies.
+#: A strength is enough when at most this share of the calibration images are not solved.
 ENOUGH = 0.1
 AUTOMATIC = "automatic_chain"
 NONE = Treatment("none", MITIGATIONS["none"].strength)
@@ -77,9 +81,9 @@ def mitigation_benchmark(
 ) -> Iterator[Progress[MitigationBenchmark]]:
     """Choose strengths on the calibration captions, then draw the others with them.
 
-    Of each mitigation the smallest strength with at most `ENOUGH` copies is chosen, or the
-    strongest; random words and the chain keep their usual one. Normal captions are drawn with the
-    same treatments, which must not move them. Errors: MMHError.
+    Of each mitigation the smallest strength that leaves at most `ENOUGH` of the images a copy, or
+    not solved, is chosen, or the strongest; random words and the chain keep their usual one.
+    Normal captions are drawn with the same treatments, which must not move them. Errors: MMHError.
     """
     started = time.monotonic()
     found = MitigationBenchmark(
@@ -96,6 +100,8 @@ def mitigation_benchmark(
         (),
         (),
         0.0,
+        code_version(),
+        left_out(desk),
     )
     for stage in (_calibrated, _tested, _normal, _attributed):
         for share, message, latest in stage(found, desk):
@@ -140,13 +146,21 @@ def _calibrated(found: MitigationBenchmark, desk: Desk) -> _Stage:
 
 
 def share_left(records: Sequence[CaptionRecord], treatment: Treatment) -> float:
-    """Return the share of copies under a treatment, captions that refuse it counting as copies."""
+    """Return the share of images that a treatment leaves copies, or moves without solving them.
+
+    Captions that refuse it, and images that cannot be judged, count as copies.
+    """
     shares = []
     for record in records:
         row = record.row(treatment)
         known = row is not None and not record.refused[row]
-        shares.append(float(record.copied[row].mean()) if known else 1.0)
+        shares.append(_left(record, row) if known and row is not None else 1.0)
     return sum(shares) / len(shares) if shares else 1.0
+
+
+def _left(record: CaptionRecord, row: int) -> float:
+    share = record.share(row, "copy", "not solved", "unknown")
+    return float(record.copied[row].mean()) if math.isnan(share) else share
 
 
 def _tested(found: MitigationBenchmark, desk: Desk) -> _Stage:
@@ -182,7 +196,7 @@ def _attributed(found: MitigationBenchmark, desk: Desk) -> _Stage:
     before = 1 - _PARTS["attribution"]
     for place, caption in enumerate(captions):
         path = record_path(desk, "words", caption, ())
-        record = kept_record(path, AttributionRecord) if desk.resume else None
+        record = kept_record(path, AttributionRecord, desk)
         if record is None:
             base = next(r for r in found.test if r.caption == caption)
             config = caption_config(caption, (), desk)
@@ -191,6 +205,7 @@ def _attributed(found: MitigationBenchmark, desk: Desk) -> _Stage:
             )
             at = before + _PARTS["attribution"] * place / len(captions)
             record = yield from reporting(work, (at, "Dropping words", found))
+            record = replace(record, made_by=made_by(desk))
             save_record(path, record)
         found = replace(found, attributions=(*found.attributions, record))
         part = _PARTS["attribution"] * (place + 1) / len(captions)

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from mmh_core.records import MMHError
 from mmh_core.store.archive import load_record, save_record
+from mmh_core.store.code_version import code_version
 from mmh_core.studies.image_config import default_config
 from mmh_core.studies.image_reference import Reference
 from mmh_core.studies.image_run import NormalPrompts
@@ -32,7 +33,7 @@ class Desk:
     """Hold what the whole benchmark works with; `source` is what the model was loaded by.
 
     `seeds` are those of every caption. Records are written to `work`, and those already there are
-    used again if `resume`.
+    used again if `resume` and if the same code made them of the same model.
     """
 
     model: TextToImage
@@ -49,7 +50,7 @@ def drawn(
 ) -> Iterator[tuple[float, CaptionRecord | None]]:
     """Draw a caption, or find it in the work folder; yield the share done, the record at last."""
     path = record_path(desk, "caption", caption, treatments)
-    record = kept_record(path, CaptionRecord) if desk.resume else None
+    record = kept_record(path, CaptionRecord, desk)
     if record is not None:
         yield 1.0, record
         return
@@ -60,7 +61,7 @@ def drawn(
         yield 0.999 * progress.fraction, None
     if run is None:
         raise ValueError("The study yielded nothing.")
-    record = caption_record(run, caption)
+    record = caption_record(run, caption, made_by(desk))
     save_record(path, record)
     yield 1.0, record
 
@@ -82,19 +83,40 @@ def caption_config(
 
 
 def record_path(desk: Desk, what: str, caption: Caption, treatments: Sequence[Treatment]) -> Path:
-    """Return where a record is kept: by everything that it depends on but the program itself."""
+    """Return where a record is kept: by everything that it depends on, the code included."""
     names = [[one.mitigation, one.strength] for one in treatments]
-    model = [desk.model.sha256, desk.model.steps, desk.model.guidance]
-    key = [what, model, caption.text, caption.kind, list(desk.seeds), names]
+    key = [what, made_by(desk), caption.text, caption.kind, names]
     digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()
-    return desk.work / f"{digest[:32]}.safetensors"
+    return desk.work / f"{_version(desk)}-{digest[:32]}.safetensors"
 
 
-def kept_record(path: Path, kind: type[_Record]) -> _Record | None:
-    """Return a kept record, None where there is none or it is damaged."""
-    if not path.exists():
+def made_by(desk: Desk) -> str:
+    """Return which code, model and settings the records of a benchmark are made by."""
+    seeds = ",".join(str(seed) for seed in desk.seeds)
+    return (
+        f"code {code_version()}, model {desk.model.sha256}, steps {desk.model.steps}, guidance "
+        f"{desk.model.guidance!r}, seeds {seeds}"
+    )
+
+
+def left_out(desk: Desk) -> int:
+    """Return how many records in the work folder another version of the code or model made."""
+    if not desk.resume or not desk.work.is_dir():
+        return 0
+    kept = desk.work.glob("*.safetensors")
+    return sum(not path.name.startswith(f"{_version(desk)}-") for path in kept)
+
+
+def _version(desk: Desk) -> str:
+    return f"{code_version()}-{desk.model.sha256[:16]}"
+
+
+def kept_record(path: Path, kind: type[_Record], desk: Desk) -> _Record | None:
+    """Return a kept record, None where none is used again, none is there or it is damaged."""
+    if not desk.resume or not path.exists():
         return None
     try:
-        return load_record(path, kind)
+        record = load_record(path, kind)
     except MMHError:
         return None
+    return record if record.made_by == made_by(desk) else None

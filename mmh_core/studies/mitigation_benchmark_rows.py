@@ -14,23 +14,25 @@ from mmh_core.studies.mitigation_benchmark_run import (
     MitigationBenchmark,
     NormalRow,
 )
+from mmh_core.studies.mitigation_outcome import GOOD, OutcomeKind
 from mmh_core.studies.mitigation_run import Treatment
 from mmh_core.studies.mitigation_table import (
     Interval,
     mean_interval,
     paired_interval,
     rank_correlation,
-    ratio_interval,
 )
 
-#: What a mitigation has to do: copies from at least, to at most, alignment kept at least.
-FROM, TO, KEPT = 0.9, 0.1, 0.9
+#: What a mitigation has to do: copies before at least, images solved at least.
+FROM, SOLVED = 0.9, 0.9
 #: They move the picture in the making and leave alone what the model is asked.
 MOVERS = ("anti_memorization_guidance", "sparse_repellency")
 #: Descriptors of equal pictures agree to this, from rounding in float32.
 _SAME = 1 - 1e-5
 #: Means of shares in float32 miss a tenth by less.
 _ROUNDING = 1e-6
+#: Smaller losses of alignment are rounding.
+_HARM = 1e-3
 _NAN = float("nan")
 
 
@@ -72,6 +74,9 @@ def _row(records: Sequence[CaptionRecord], treatment: Treatment) -> BenchmarkRow
             [float(read(record)[0 if before else row].mean()) for record, row in drawn]
         )
 
+    def shares(*kinds: OutcomeKind) -> Tensor:
+        return torch.tensor([record.share(row, *kinds) for record, row in drawn])
+
     return BenchmarkRow(
         treatment,
         rows[0][0].labels[rows[0][1]],
@@ -79,8 +84,11 @@ def _row(records: Sequence[CaptionRecord], treatment: Treatment) -> BenchmarkRow
         len(rows) - len(drawn),
         mean_interval(means(lambda r: r.copied, before=True)),
         mean_interval(means(lambda r: r.copied)),
+        mean_interval(shares(*GOOD)),
+        mean_interval(shares("not solved")),
         mean_interval(means(lambda r: r.similarity)),
-        ratio_interval(means(lambda r: r.alignment), means(lambda r: r.alignment, before=True)),
+        mean_interval(means(lambda r: r.alignment, before=True)),
+        mean_interval(means(lambda r: r.alignment)),
         mean_interval(means(lambda r: r.lid, before=True)),
         mean_interval(means(lambda r: r.lid)),
         mean_interval(means(lambda r: r.seconds)),
@@ -88,10 +96,19 @@ def _row(records: Sequence[CaptionRecord], treatment: Treatment) -> BenchmarkRow
     )
 
 
-def meets(row: BenchmarkRow) -> bool:
-    """Return whether a mitigation brings copies from `FROM` to `TO` and keeps the alignment."""
-    done = row.before.value >= FROM - _ROUNDING and row.copied.value <= TO + _ROUNDING
-    return done and row.alignment.value >= KEPT - _ROUNDING
+def meets(row: BenchmarkRow, normal: NormalRow | None) -> bool:
+    """Return whether a mitigation solves `SOLVED` of images of which `FROM` are copies.
+
+    Without harm to the normal captions; where those were not drawn, nobody can say.
+    """
+    copied = row.before.value >= FROM - _ROUNDING and row.treatment.mitigation != "none"
+    done = copied and not row.refused and row.solved.value >= SOLVED - _ROUNDING
+    return done and normal is not None and not harms(normal)
+
+
+def harms(row: NormalRow) -> bool:
+    """Return whether normal captions lose alignment, beyond the interval, or become copies."""
+    return row.new_copies > 0 or row.alignment.high < -_HARM
 
 
 def correlation(
@@ -164,7 +181,12 @@ def _normal_row(records: Sequence[CaptionRecord], treatment: Treatment) -> Norma
         float((moved < _SAME).float().mean()) if len(moved) else _NAN,
         _half(mean_interval(alignment[1])),
         _half(mean_interval(agreement[1])),
+        sum(_new_copies(record, row) for record, row in rows),
     )
+
+
+def _new_copies(record: CaptionRecord, row: int) -> int:
+    return int(((record.copied[row] == 1) & (record.copied[0] == 0)).sum())
 
 
 def _half(interval: Interval) -> float:

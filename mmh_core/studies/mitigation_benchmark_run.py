@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mmh_core.studies.mitigation_outcome import OutcomeKind, image_outcomes
 from mmh_core.studies.mitigation_run import MitigationRun, Treatment
 from mmh_core.studies.mitigation_table import Interval, copies
 
@@ -35,7 +36,8 @@ class CaptionRecord:
 
     (T, S): `copied` is 1 for a copy and 0 else, the others are those of `Cell`. (T,): `agreement`
     between the pictures, and the costs per picture. NaN where a treatment was `refused` (a
-    sentence, "" else) or a figure is unknown.
+    sentence, "" else) or a figure is unknown. `outcomes` are those of every image, none for a
+    refusal; `made_by` says by which code, model and settings, "" where it is unknown.
     """
 
     caption: Caption
@@ -51,6 +53,13 @@ class CaptionRecord:
     agreement: Tensor
     seconds: Tensor
     forwards: Tensor
+    outcomes: tuple[tuple[str, ...], ...] = ()
+    made_by: str = ""
+
+    def share(self, row: int, *kinds: OutcomeKind) -> float:
+        """Return the share of a treatment's images with one of these outcomes, NaN if unknown."""
+        found = self.outcomes[row] if self.outcomes else ()
+        return sum(one in kinds for one in found) / len(found) if found else math.nan
 
     def row(self, treatment: Treatment) -> int | None:
         """Return the place of a treatment, None where it was not drawn."""
@@ -62,7 +71,7 @@ class AttributionRecord:
     """Hold what is left of copying when the words that A attributions blame are dropped.
 
     `words` are the dropped ones of each, equally many; `copied` (A,) is the share of copies
-    without them, `before` with them.
+    without them, `before` with them. `made_by` is as in `CaptionRecord`.
     """
 
     caption: Caption
@@ -70,14 +79,16 @@ class AttributionRecord:
     words: tuple[tuple[str, ...], ...]
     copied: Tensor
     before: float
+    made_by: str = ""
 
 
 @dataclass(frozen=True)
 class BenchmarkRow:
     """Hold one mitigation over the test captions, means with intervals over captions.
 
-    `captions` were drawn and `refused` could not be. `alignment` is the ratio of means after and
-    before. Costs are per picture.
+    `captions` were drawn and `refused` could not be. `solved` is the share of images that are
+    solved or were no copy and are none, `unsolved` that of images moved off the threshold whose
+    LID has not risen; `alignment_before` and `alignment` are means. Costs are per picture.
     """
 
     treatment: Treatment
@@ -86,7 +97,10 @@ class BenchmarkRow:
     refused: int
     before: Interval
     copied: Interval
+    solved: Interval
+    unsolved: Interval
     similarity: Interval
+    alignment_before: Interval
     alignment: Interval
     lid_before: Interval
     lid: Interval
@@ -100,7 +114,7 @@ class NormalRow:
 
     `changed` is the share of pictures that are not the unmitigated one to the last digit of their
     descriptors; `spread` are 95 % intervals of `none` over captions, what the differences are to
-    be compared with.
+    be compared with. `new_copies` is the number of images that are copies and were none.
     """
 
     treatment: Treatment
@@ -110,13 +124,15 @@ class NormalRow:
     changed: float
     alignment_spread: float
     agreement_spread: float
+    new_copies: int
 
 
 @dataclass(frozen=True)
 class MitigationBenchmark:
     """Hold one benchmark of one model, finished when `state` is "complete".
 
-    `chosen` are the strengths that the calibration captions chose.
+    `chosen` are the strengths that the calibration captions chose. `code` is the version of the
+    code, and `left_out` counts kept records that another version or model made.
     """
 
     model: str
@@ -132,9 +148,11 @@ class MitigationBenchmark:
     normal: tuple[CaptionRecord, ...]
     attributions: tuple[AttributionRecord, ...]
     seconds: float
+    code: str = ""
+    left_out: int = 0
 
 
-def caption_record(run: MitigationRun, caption: Caption) -> CaptionRecord:
+def caption_record(run: MitigationRun, caption: Caption, made_by: str = "") -> CaptionRecord:
     """Return the figures of a run's first prompt."""
     cells = [cell for cell in run.cells if cell.prompt == 0]
     seeds = len(run.config.seeds)
@@ -161,4 +179,6 @@ def caption_record(run: MitigationRun, caption: Caption) -> CaptionRecord:
         listed([cell.agreement for cell in cells]),
         listed([cell.seconds for cell in cells]),
         listed([cell.forwards for cell in cells]),
+        tuple(tuple(one.kind for one in image_outcomes(cell, cells[0])) for cell in cells),
+        made_by,
     )

@@ -18,6 +18,7 @@ from mmh_core.records import MMHError
 from mmh_core.retrieval.embedders import PixelEmbedder, embed_all
 from mmh_core.retrieval.index import build_index
 from mmh_core.retrieval.training_pictures import training_pictures
+from mmh_core.store.archive import save_record
 from mmh_core.studies import mitigation_benchmark as study
 from mmh_core.studies import mitigation_benchmark_desk
 from mmh_core.studies.benchmark_run import LabelledPrompt
@@ -31,7 +32,13 @@ from mmh_core.studies.mitigation_benchmark import (
     mitigation_benchmark,
     share_left,
 )
-from mmh_core.studies.mitigation_benchmark_desk import Desk
+from mmh_core.studies.mitigation_benchmark_desk import (
+    Desk,
+    kept_record,
+    left_out,
+    made_by,
+    record_path,
+)
 from mmh_core.studies.mitigation_benchmark_rows import (
     attribution_rows,
     benchmark_rows,
@@ -113,8 +120,9 @@ def test_a_benchmark_chooses_strengths_draws_and_keeps_its_records(
     desk = Desk(model, "tiny", planted, None, SEEDS, tmp_path)
     found, fractions = last(desk)
     assert fractions == sorted(fractions) and fractions[-1] == 1 and found.state == "complete"
-    # Of three steps none falls into the first quarter of the time, one into the first half.
-    assert found.chosen[0] == Treatment("static_guidance", 0.5)
+    # Of three steps none falls into the first quarter of the time; from the half on copies go,
+    # and whether LID rises with them is this random network's affair.
+    assert found.chosen[0].mitigation == "static_guidance" and found.chosen[0].strength >= 0.5
     assert found.test[0].treatments == (NONE, RANDOM, *found.chosen, CHAIN)
     assert found.normal[0].treatments == found.test[0].treatments
     assert found.test[0].copied[0].tolist() == [1.0, 1.0]
@@ -128,7 +136,10 @@ def test_a_benchmark_chooses_strengths_draws_and_keeps_its_records(
     assert normal.changed == 0 and normal.alignment.value == 0 and normal.agreement.value == 0
     assert found.attributions[0].by == BY and found.attributions[0].before == 1
     tables = benchmark_tables(found)
-    assert "| Guidance later | 0.5 | 1.00 |" in tables and "| random |" in tables
+    assert (
+        f"| Guidance later | {found.chosen[0].strength:g} | 1.00 |" in tables
+        and "| random |" in tables
+    )
     assert len(benchmark_summary(found)["cells"]) == len(found.test[0].treatments)
 
     def refused(*_: object, **__: object) -> Iterator[object]:
@@ -215,10 +226,108 @@ def test_rows_are_means_over_captions_and_count_refusals() -> None:
     row = benchmark_rows(found)[2]
     assert (row.captions, row.refused) == (2, 1)
     assert row.before.value == pytest.approx(0.9) and row.copied.value == pytest.approx(0.1)
-    assert row.alignment.value == pytest.approx(0.95) and row.lid.value == pytest.approx(15)
+    assert row.alignment.value == pytest.approx(0.95 * 0.4) and row.lid.value == pytest.approx(15)
     assert row.lid_before.value == 3 and row.forwards.value == 90
     assert (row.copied.low, row.copied.high) == (pytest.approx(0), pytest.approx(0.2))
-    assert meets(row) and not meets(benchmark_rows(found)[1])
+
+
+OUTCOMES = (
+    ("copy", "copy"),
+    ("copy", "solved"),
+    ("solved", "no copy"),
+)
+
+
+def normal_record(change: float = 0.0, copied: float = 0.0) -> CaptionRecord:
+    """Return a reference caption whose alignment changes, and of whose images become copies."""
+    one = record("n", [0, 0, copied], [0.5, 0.5, 0.5], [20, 20, 20])
+    shift = torch.tensor([0.0, 0.0, change])[:, None]
+    return replace(one, alignment=torch.full((3, 2), 0.4) + shift)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "normal", "expected"),
+    [
+        (OUTCOMES[2], {}, True),
+        (("solved", "not solved"), {}, False),
+        (("not solved", "not solved"), {}, False),
+        (("solved", "subject lost"), {}, False),
+        (("solved", "unknown"), {}, False),
+        (OUTCOMES[2], {"change": -0.1}, False),
+        (OUTCOMES[2], {"change": 0.1}, True),
+        (OUTCOMES[2], {"copied": 1.0}, False),
+        (OUTCOMES[2], None, False),
+    ],
+)
+def test_a_mitigation_meets_the_bar_where_images_are_solved_and_references_unharmed(
+    outcomes: tuple[str, str], normal: dict[str, float] | None, expected: bool
+) -> None:
+    """No image is a copy in any of these: the share of copies alone would call all a success."""
+    named = (*OUTCOMES[:2], outcomes)
+    records = [
+        replace(record(name, [1, 1, 0], [0.9, 0.9, 0.5], [2, 2, 20]), outcomes=named)
+        for name in "ab"
+    ]
+    found = counted(*records)
+    if normal is None:
+        found = replace(found, normal=())
+    else:
+        found = replace(found, normal=(normal_record(**normal), normal_record(**normal)))
+    row = benchmark_rows(found)[2]
+    others = {one.treatment: one for one in normal_rows(found)}
+    assert row.copied.value == 0 and meets(row, others.get(row.treatment)) is expected
+    assert row.unsolved.value == outcomes.count("not solved") / 2
+    assert not meets(benchmark_rows(found)[1], others.get(RANDOM))
+    assert not meets(benchmark_rows(found)[0], others.get(row.treatment))
+    tables = benchmark_tables(found)
+    said = "Guidance later 0.5 (1)" if expected else "none (0)"
+    assert f"reference captions unharmed: {said}" in tables
+    assert benchmark_summary(found)["rows"][2]["meets"] is expected
+
+
+def test_a_strength_that_only_moves_images_off_the_threshold_is_not_enough() -> None:
+    treatment = Treatment("static_guidance", 0.5)
+    moved = record("a", [1, 1, 0], [1, 1, 1], [1, 1, 1])
+    assert share_left([moved], treatment) == 0
+    named = replace(moved, outcomes=(*OUTCOMES[:2], ("not solved", "solved")))
+    assert share_left([named], treatment) == 0.5
+
+
+@pytest.mark.parametrize("what", ["code", "model", "seeds", "steps", "old name"])
+def test_records_of_another_version_are_counted_and_not_mixed_in(
+    model: TextToImage,
+    planted: Reference,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    what: str,
+) -> None:
+    desk = Desk(model, "tiny", planted, None, SEEDS, tmp_path, resume=True)
+    mine = replace(record("the cat", [1, 1, 0], [1, 1, 1], [1, 1, 1]), made_by=made_by(desk))
+    path = record_path(desk, "caption", CAT, ())
+    save_record(path, mine)
+    assert kept_record(path, CaptionRecord, desk) is not None and left_out(desk) == 0
+    assert kept_record(path, CaptionRecord, replace(desk, resume=False)) is None
+    # A record that says something else of itself than its name does is not used either.
+    save_record(path, replace(mine, made_by=""))
+    assert kept_record(path, CaptionRecord, desk) is None
+    if what == "code":
+        monkeypatch.setattr(mitigation_benchmark_desk, "code_version", lambda: "0" * 16)
+    elif what == "model":
+        desk = replace(desk, model=replace(model, sha256="ab" * 32))
+    elif what == "seeds":
+        desk = replace(desk, seeds=(8, 9))
+    elif what == "steps":
+        desk = replace(desk, model=replace(model, steps=7))
+    else:
+        path.rename(tmp_path / f"{'0' * 32}.safetensors")
+    other = record_path(desk, "caption", CAT, ())
+    assert kept_record(other, CaptionRecord, desk) is None
+    assert (other != path) == (what != "old name")
+    # Other settings are another benchmark of the same code and model, and no mixture.
+    assert left_out(desk) == (what in ("code", "model", "old name"))
+    found = replace(counted(mine), left_out=left_out(desk))
+    said = "1 record of another version of the code or another model is left out"
+    assert (said in benchmark_tables(found)) == (found.left_out == 1)
 
 
 def test_the_correlation_is_between_falling_copies_and_rising_lid() -> None:
