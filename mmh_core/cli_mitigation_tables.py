@@ -63,7 +63,8 @@ def benchmark_tables(found: MitigationBenchmark) -> str:
         f"the images a copy or not solved on {len(found.captions.calibration)} captions of the "
         "other half, else the strongest. Solved: no copy by the search, LID risen beyond its "
         "error, alignment at least nine tenths of that without mitigation, the kind of image "
-        "asked for. Not solved: moved off the threshold of the search, LID unchanged. Costs are per image.",
+        "asked for. Not solved: moved off the threshold of the search, LID unchanged. Costs are "
+        "per image.",
         f"At least 90 % copies before, at least 90 % solved, reference captions unharmed: "
         f"{', '.join(good) if good else 'none'} ({len(good)}).",
         *_left_out(found),

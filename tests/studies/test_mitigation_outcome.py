@@ -64,7 +64,10 @@ COPY = {"kinds": ("exact",), "similarity": 0.98, "lid": 0.1}
         # Nobody can tell: that is no success.
         (COPY, {"similarity": NAN}, "unknown"),
         (COPY | {"similarity": NAN}, {}, "unknown"),
-        (COPY, {"kinds": ("cannot be judged",)}, "unknown"),
+        (COPY, {"kinds": ("unknown",)}, "unknown"),
+        (COPY, {"kinds": ("flat",)}, "unknown"),
+        (COPY, {"kinds": ("likely",)}, "unknown"),
+        ({}, {"kinds": ("likely",)}, "unknown"),
         (COPY, {"lid": NAN}, "unknown"),
         (COPY, {"lid_error": NAN}, "unknown"),
         (COPY | {"lid": NAN}, {}, "unknown"),
