@@ -31,12 +31,17 @@ def benchmark(
     model: ModelName = "pocket-sd",
     prompts: Annotated[
         Path | None,
-        typer.Option(help="CSV or Parquet with the columns prompt, label (memorized or normal)."),
+        typer.Option(
+            help="Table (CSV, JSON, Parquet) with columns prompt, label (memorized or normal)."
+        ),
     ] = None,
     seeds: Annotated[str, typer.Option(help="Seeds, separated by commas.")] = "0,1,2,3",
     log_delta: Annotated[
         float | None, typer.Option(help="Noise scale of LID; else the model's own, or a plateau.")
     ] = None,
+    column: Annotated[
+        str, typer.Option(help="The column with the prompts, where its name does not say it.")
+    ] = "",
     out: Annotated[Path | None, typer.Option(help="Keep the whole run in this file.")] = None,
     json_file: JsonFile = None,
     device: DeviceName = "auto",
@@ -49,7 +54,8 @@ def benchmark(
     from dataclasses import fields
 
     from mmh_core.store.archive import save_record
-    from mmh_core.studies.benchmark import benchmark_study
+    from mmh_core.store.table_summary import summarize
+    from mmh_core.studies.benchmark import benchmark_study, check_labelled
     from mmh_core.studies.image_reference import pocket_reference
     from mmh_core.studies.labelled_prompts import pocket_labelled, read_labelled
     from mmh_core.studies.throughput import throughput
@@ -60,11 +66,13 @@ def benchmark(
     folder = Path(CATALOGUE[model].source if model in CATALOGUE else model)
     own = (folder / "world.json").exists()
     if prompts is not None:
-        labelled = read_labelled(prompts)
+        typer.echo(summarize(prompts, column=column).text(), err=True)
+        labelled = read_labelled(prompts, column)
     elif own:
         labelled = pocket_labelled(folder, _seed(folder))
     else:
         raise MMHError("This model has no labelled prompts of its own: give a table by --prompts.")
+    check_labelled(labelled)
     reference = pocket_reference(folder) if own else None
     loaded = loaded_model(model, device)
     found = followed(

@@ -14,11 +14,16 @@ if TYPE_CHECKING:
     from mmh_core.studies.image_reference import Reference
     from mmh_core.studies.scan import ScanState
 
+Column = Annotated[
+    str, typer.Option(help="The column with the prompts, where its name does not say it.")
+]
 _SHOWN = 20
 
 
 def scan(
-    table: Annotated[Path, typer.Argument(help="CSV, Parquet or text file of prompts.")],
+    table: Annotated[
+        Path, typer.Argument(help="Table of prompts: CSV, TSV, JSON (lines), Parquet or text.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder of the results; run again to go on.")],
     model: ModelName = "pocket-sd",
     calibration: Annotated[
@@ -28,12 +33,14 @@ def scan(
         float, typer.Option(help="Share of normal prompts that may be flagged.")
     ] = 0.01,
     study: Annotated[bool, typer.Option(help="Draw and study what is flagged.")] = True,
+    column: Column = "",
     device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda or auto.")] = "auto",
 ) -> None:
     """Score every prompt by the early scan, and study those above the threshold.
 
     Results are Parquet files in the folder; a killed scan goes on where it was.
     """
+    from mmh_core.store.table_summary import summarize
     from mmh_core.studies.early_scan import read_early
     from mmh_core.studies.normal_prompts import read_normal
     from mmh_core.studies.scan import ScanConfig, Scanner
@@ -50,14 +57,19 @@ def scan(
             f"{model} has no calibration: make one with `mmh_core calibrate NORMAL.txt --model "
             f"{model} --out FOLDER`, then name it by --calibration."
         )
+    # Before the model is loaded, which takes its time.
+    told = summarize(table, column=column)
+    typer.echo(told.text(), err=True)
+    if not told.prompts:
+        raise MMHError(f"{table.name} holds no prompt that can be used: see its format in --help.")
     scanner = Scanner(
         loaded_model(model, device),
         early,
         _reference(folder),
         None if folder is None else read_normal(folder),
     )
-    state = followed(scanned(table, out, scanner, ScanConfig(model, share, study)))
-    typer.echo(scan_summary(state))
+    state = followed(scanned(table, out, scanner, ScanConfig(model, share, study), column=column))
+    typer.echo(f"{scan_summary(state)}\n{told.sentence()}")
 
 
 def calibrate(
@@ -70,6 +82,7 @@ def calibrate(
     every: Annotated[
         bool, typer.Option("--all", help="Calibrate all detectors, for which pictures are drawn.")
     ] = False,
+    column: Column = "",
     device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda or auto.")] = "auto",
 ) -> None:
     """Read what is normal for a model from prompts that it has not memorized.
@@ -77,11 +90,13 @@ def calibrate(
     Prompts labelled memorized choose the times of the early scan, and with --all fit the combined
     score.
     """
+    from mmh_core.store.table_summary import summarize
     from mmh_core.studies.early_scan import FILE, calibrate_early, reach_words, write_early
     from mmh_core.studies.labelled_prompts import read_calibrating
 
     check_places(out / FILE)
-    prompts = read_calibrating(table)
+    typer.echo(summarize(table, column=column).text(), err=True)
+    prompts = read_calibrating(table, column=column)
     loaded = loaded_model(model, device)
     if every:
         from mmh_core.studies.calibrate_detectors import calibrate_detectors
@@ -106,8 +121,7 @@ def scan_summary(state: ScanState) -> str:
     pace = f", {state.scored / state.seconds:.0f} prompts/s" if state.seconds > 0 else ""
     lines = [
         f"{state.done:,} prompts in {state.folder}: {state.flagged:,} flagged above "
-        f"{state.threshold:.3g}; {state.known:,} were there before, {state.duplicates:,} rows "
-        f"repeat a prompt{pace}."
+        f"{state.threshold:.3g}; {state.known:,} were there before{pace}."
     ]
     lines += state.not_heard()
     lines.append(state.reach)

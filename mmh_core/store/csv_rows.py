@@ -1,91 +1,124 @@
-"""Read CSV and text files that may be broken, line by line in bounded memory."""
+"""Read CSV files that may be broken, line by line in bounded memory and linear time."""
 
 from __future__ import annotations
 
 import csv
+import re
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 from mmh_core.export import FORMULA_STARTS
 from mmh_core.records import MMHError
+from mmh_core.store.table_columns import MAX_COLUMNS, Place, Table, is_usual
+from mmh_core.store.table_text import text_lines
 
-#: Characters of one line; a longer one is cut. What is left has a cell that is too long, too few
-#: cells or an open quotation mark, so that the row is refused.
-MAX_LINE = 2**20
+#: Characters of one row, which may have several lines.
+MAX_ROW = 2**20
+_DELIMITERS = (",", ";", "\t", "|")
+#: The first line by which a spreadsheet is told what separates columns.
+_SEPARATOR = re.compile(r"\"?sep=(.)\"?\s*", re.IGNORECASE)
 
-Columns = Callable[[list[str], str], tuple[int, ...]]
 
+def csv_table(path: Path) -> Table:
+    """Return a CSV file as a table; columns may be separated by , ; | or tabs.
 
-def text_lines(path: Path) -> Iterator[str]:
-    """Yield the lines with their ends; bytes that are not UTF-8 become U+DC80 to U+DCFF.
-
-    A line longer than MAX_LINE is cut to that length. Errors: MMHError for UTF-16 and UTF-32.
+    Empty lines are no rows. Where a quotation mark is left open, only the line that opens it is
+    lost: reading goes on with the next line. Errors: MMHError for a header that cannot be read.
     """
-    with path.open("rb") as file:
-        start = file.read(4)
-    if start[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\x00" in start:
-        raise MMHError(
-            f"{path.name} cannot be read from its first row on, since it is not in UTF-8 (it "
-            "looks like UTF-16, or is no text): save it as CSV or text in UTF-8."
-        )
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        while line := file.readline(MAX_LINE):
-            if not line.endswith(("\n", "\r")):
-                while (rest := file.readline(MAX_LINE)) and not rest.endswith(("\n", "\r")):
-                    continue
-            yield line
+    given = _SEPARATOR.fullmatch(next(text_lines(path), ""))
 
+    def records(delimiter: str) -> Iterator[list[str] | str]:
+        lines = islice(text_lines(path), int(given is not None), None)
+        return (record for record in csv_records(lines, delimiter) if record)
 
-def csv_cells(path: Path, columns: Columns) -> Iterator[tuple[str, ...] | str]:
-    """Yield the cells of the chosen columns ("" for a place of -1), or why a row is unreadable.
-
-    `columns` gets the names of the header and the file's name. Where a quotation mark is left
-    open, only the line that opens it is lost: reading goes on with the next line.
-    """
-    records = _records(path)
-    head = next(records, [])
+    heads = {d: next(records(d), []) for d in ([given[1]] if given else _DELIMITERS)}
+    delimiter = max(heads, key=lambda d: _merit(heads[d]))
+    head = heads[delimiter]
     if isinstance(head, str):
         raise MMHError(f"The first line of {path.name} cannot be read, since {head}.")
-    places = columns(head, path.name)
-    for record in records:
-        if isinstance(record, str):
-            yield record
-        elif not record:
-            continue
-        elif len(record) != len(head):
-            yield (
-                f"it has {len(record)} cells and the header {len(head)}: put text with commas in "
-                "quotation marks"
-            )
-        else:
-            yield tuple("" if place < 0 else _text(record[place]) for place in places)
+
+    def rows(places: Sequence[Place]) -> Iterator[tuple[str, ...] | str]:
+        for record in islice(records(delimiter), 1, None):
+            if isinstance(record, str):
+                yield record
+            elif not _fits(record, len(head)):
+                yield (
+                    f"it has {len(record)} cells and the header {len(head)}: put text with "
+                    f"{_WORDS.get(delimiter, repr(delimiter))} in quotation marks"
+                )
+            else:
+                yield tuple(
+                    "" if p.column < 0 else _text(record[p.column])[: p.longest + 1]
+                    for p in places
+                )
+
+    return Table(tuple(head), rows)
 
 
-def _records(path: Path) -> Iterator[list[str] | str]:
-    """Yield the cells of each row, or why it cannot be read."""
-    lines, again, taken = text_lines(path), deque[str](), list[str]()
+def _fits(record: list[str], count: int) -> bool:
+    """Return whether a row has a cell for each column, without empty ones beyond the header.
+
+    Spreadsheets write separators for cells that were filled once.
+    """
+    while len(record) > count and not record[-1].strip():
+        record.pop()
+    return len(record) == count
+
+
+_WORDS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+
+
+def csv_records(lines: Iterator[str], delimiter: str = ",") -> Iterator[list[str] | str]:
+    """Yield the cells of each row, or why it cannot be read.
+
+    Each line is read at most twice. A row that fails within a quotation has been through the lines
+    after its first with the quotation open, and whatever opens one before any of these would come
+    to the same end: it is refused at once. In rows cut at MAX_ROW that may be one too many.
+    """
+    again, taken = deque[str](), list[str]()
+    following = doomed = held = 0
 
     def take() -> str:
+        nonlocal following, held
+        if taken and (following < doomed or held > MAX_ROW):
+            return ""
         line = again.popleft() if again else next(lines, "")
-        taken.append(line)
+        if line:
+            following += 1
+            held += len(line)
+            taken.append(line)
         return line
 
     ended = False
     while not ended:
         # Anew after each failure, because a reader that met the end of the file stays there.
-        reader = csv.reader(iter(take, ""), strict=True)
+        reader = csv.reader(iter(take, ""), delimiter=delimiter, strict=True)
         while True:
             taken.clear()
+            held = 0
             try:
                 yield next(reader)
             except StopIteration:
                 ended = True
                 break
             except csv.Error as error:
-                yield _unreadable(str(error), len(taken))
-                again.extendleft(reversed([line for line in taken[1:] if line]))
+                # Tab-separated files seldom know quotation marks.
+                bare = delimiter == "\t" and "\t" in taken[0]
+                cells = taken[0].rstrip("\r\n").split("\t") if bare else None
+                yield cells or _unreadable(str(error), len(taken))
+                doomed = max(doomed, following)
+                following -= len(taken) - 1
+                again.extendleft(reversed(taken[1:]))
                 break
+
+
+def _merit(head: list[str] | str) -> tuple[int, int]:
+    """Return how likely a header is, as a pair to compare: columns with usual names, columns."""
+    if isinstance(head, str):
+        return -1, 0
+    return sum(is_usual(name) for name in head[: MAX_COLUMNS + 1]), len(head)
 
 
 def _unreadable(reason: str, lines: int) -> str:

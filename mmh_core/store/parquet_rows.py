@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from mmh_core.records import MMHError
+from mmh_core.store.table_columns import MAX_COLUMNS, Place, Table
 
 #: Bytes of the part of the file that lists columns and row groups, and of what they unpack to.
 MAX_FOOTER = 2**24
 MAX_GROUP_BYTES = 2**28
 MAX_UNPACKED_BYTES = 2**31
-MAX_COLUMNS = 100
+#: Bytes of all columns that are read only to be kept beside the prompts.
+MAX_KEPT_BYTES = 2**27
 #: Dictionaries up to this size are unpacked into rows, so few at a time that they stay small in
 #: memory; usual writers make none beyond 1 MiB. Larger ones are kept as they are, for each group.
 SMALL_DICTIONARY = 2**20 + 2**17
@@ -25,8 +29,6 @@ _ENCODINGS = {
     "DELTA_LENGTH_BYTE_ARRAY",
 }
 
-Columns = Callable[[list[str], str], tuple[int, ...]]
-
 
 def is_parquet(path: Path) -> bool:
     """Return whether the file says of itself that it is Parquet."""
@@ -34,24 +36,47 @@ def is_parquet(path: Path) -> bool:
         return file.read(4) == b"PAR1"
 
 
-def parquet_cells(
-    path: Path, columns: Columns, *, most: int, longest: int
-) -> Iterator[tuple[str, ...]]:
-    """Yield the texts of the chosen columns row by row, "" for nothing and for a place of -1.
+def parquet_table(path: Path, *, most: int) -> Table:
+    """Return a Parquet file as a table: numbers, booleans and dates have their text form.
 
-    `columns` gets the columns' names and the file's name. Bytes that are not UTF-8 become U+DC80
-    to U+DCFF; a text longer than `longest` characters may be cut, but not below that length.
-    Sizes are checked by the file's own list before anything is unpacked, and values that a column
-    repeats are unpacked once. Errors: MMHError for a file that is damaged, has too many columns,
-    rows (`most`) or bytes, or holds something else than text in a chosen column.
+    Bytes that are not UTF-8 become U+DC80 to U+DCFF. Sizes are checked by the file's own list
+    before anything is unpacked, and values that a column repeats are unpacked once. Errors:
+    MMHError for a file that is damaged, or has too many columns, rows (`most`) or bytes.
     Caveat: a page that is larger than the list says is found out only when it is unpacked.
     """
     _check_footer(path)
+    with _told(path):
+        from pyarrow.parquet import ParquetFile
+
+        with ParquetFile(path) as file:
+            metadata, schema = file.metadata, file.schema_arrow
+            if metadata.num_columns > MAX_COLUMNS:
+                raise MMHError(
+                    f"{path.name} has more than {MAX_COLUMNS} columns: keep those needed."
+                )
+            if metadata.num_rows > most:
+                raise MMHError(f"{path.name} has more than {most:,} rows: split it.")
+            names = tuple(schema.names)
+            textless = {
+                place: str(field.type)
+                for place, field in enumerate(schema)
+                if not _has_text(field.type) or names.count(field.name) > 1
+            }
+
+    def rows(places: Sequence[Place]) -> Iterator[tuple[str, ...]]:
+        with _told(path):
+            yield from _rows(path, names, places)
+
+    return Table(names, rows, textless, _costly(metadata, names, textless))
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Turn what Arrow raises on damaged bytes, half a dozen kinds, into one sentence."""
     try:
-        yield from _rows(path, columns, most, longest)
+        yield
     except MMHError:
         raise
-    # Of Arrow, on damaged bytes: it raises half a dozen kinds.
     except Exception as error:
         raise MMHError(
             f"{path.name} cannot be read as Parquet ({error}): write it again, or save it as CSV "
@@ -75,44 +100,73 @@ def _check_footer(path: Path) -> None:
         )
 
 
-def _rows(path: Path, columns: Columns, most: int, longest: int) -> Iterator[tuple[str, ...]]:
+def _rows(path: Path, known: Sequence[str], places: Sequence[Place]) -> Iterator[tuple[str, ...]]:
     from pyarrow.parquet import ParquetFile
 
+    names = list(dict.fromkeys(known[place.column] for place in places if place.column >= 0))
+    longest = {known[place.column]: place.longest for place in places if place.column >= 0}
     with ParquetFile(path) as file:
         metadata, schema = file.metadata, file.schema_arrow
-        if metadata.num_columns > MAX_COLUMNS:
-            raise MMHError(f"{path.name} has more than {MAX_COLUMNS} columns: keep those needed.")
-        places = columns(list(schema.names), path.name)
-        names = [schema.names[place] for place in places if place >= 0]
-        _check_types(path.name, schema, names)
-        _check_sizes(path.name, metadata, names, most)
+        _check_sizes(path.name, metadata, names)
         dictionary = _largest_dictionary(path, metadata, names)
+        texts = [name for name in names if _is_text(schema.field(name).type)]
     # One long value in a million rows must not become a million long values in memory.
-    kept = names if dictionary > SMALL_DICTIONARY else []
+    kept = texts if dictionary > SMALL_DICTIONARY else []
     rows = min(_BATCH_ROWS, max(1, _BATCH_BYTES // max(1, dictionary)))
     rows = _BATCH_ROWS if kept else rows
     with ParquetFile(path, read_dictionary=kept, buffer_size=2**16) as file:
         for batch in file.iter_batches(rows, columns=names, use_threads=False):
-            read = {name: _texts(batch.column(name), longest) for name in names}
+            read = {name: _texts(batch.column(name), longest[name]) for name in names}
             nothing = [""] * batch.num_rows
-            wanted = [nothing if p < 0 else read[schema.names[p]] for p in places]
+            wanted = [nothing if p.column < 0 else read[known[p.column]] for p in places]
             yield from zip(*wanted, strict=True)
 
 
-def _check_types(source: str, schema: Any, names: list[str]) -> None:
+def _is_text(kind: Any) -> bool:
     from pyarrow import types
 
-    for name in names:
-        kind = schema.field(name).type
-        held = kind.value_type if types.is_dictionary(kind) else kind
-        if not (types.is_string(held) or types.is_large_string(held) or types.is_null(held)):
-            raise MMHError(f"The column {name[:40]!r} of {source} holds {held}: save it as text.")
+    tests = (types.is_string, types.is_large_string, types.is_binary, types.is_large_binary)
+    return any(test(kind) for test in tests)
 
 
-def _check_sizes(source: str, metadata: Any, names: list[str], most: int) -> None:
+def _has_text(kind: Any) -> bool:
+    """Return whether values of a type of Arrow have a text form."""
+    from pyarrow import types
+
+    if types.is_dictionary(kind):
+        return _has_text(kind.value_type)
+    tests = (types.is_null, types.is_boolean, types.is_integer, types.is_floating)
+    more = (types.is_decimal, types.is_date, types.is_time, types.is_timestamp)
+    return _is_text(kind) or any(test(kind) for test in (*tests, *more, types.is_duration))
+
+
+def _costly(metadata: Any, names: Sequence[str], textless: Mapping[int, str]) -> frozenset[int]:
+    """Return the columns that are too large to be read just to be kept, smallest first."""
+    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+    sizes = dict.fromkeys((name for i, name in enumerate(names) if i not in textless), 0)
+    strange = set[str]()
+    for group in groups:
+        for part in map(group.column, range(group.num_columns)):
+            if (name := part.path_in_schema) in sizes:
+                sizes[name] += part.total_uncompressed_size
+                if _unusual(part):
+                    strange.add(name)
+    total, found = 0, set[int]()
+    for name in sorted(sizes, key=lambda name: sizes[name]):
+        total += sizes[name]
+        if total > MAX_KEPT_BYTES or name in strange:
+            found.add(list(names).index(name))
+    return frozenset(found)
+
+
+def _unusual(part: Any) -> set[str]:
+    """Return the encodings of a column that may unpack to far more than its page."""
+    fixed = part.physical_type in ("BOOLEAN", "INT32", "INT64", "INT96", "FLOAT", "DOUBLE")
+    return set() if fixed else set(part.encodings) - _ENCODINGS
+
+
+def _check_sizes(source: str, metadata: Any, names: list[str]) -> None:
     """Refuse what would unpack to too much, by the sizes that the file itself states."""
-    if metadata.num_rows > most:
-        raise MMHError(f"{source} has more than {most:,} rows: split it.")
     total = 0
     for group in map(metadata.row_group, range(metadata.num_row_groups)):
         parts = [group.column(i) for i in range(group.num_columns)]
@@ -126,7 +180,7 @@ def _check_sizes(source: str, metadata: Any, names: list[str], most: int) -> Non
                 "split it."
             )
         for part in chosen:
-            if strange := set(part.encodings) - _ENCODINGS:
+            if strange := _unusual(part):
                 raise MMHError(
                     f"{source} is encoded as {', '.join(sorted(strange))}: write it again with "
                     "the usual encodings (PLAIN or RLE_DICTIONARY)."
@@ -181,17 +235,36 @@ def _page_header(data: bytes) -> tuple[int, int]:
 def _texts(column: Any, longest: int) -> list[str]:
     """Return the texts of one batch; each distinct value is unpacked once."""
     import pyarrow
-    from pyarrow import compute
+    from pyarrow import compute, types
 
-    if pyarrow.types.is_null(column.type):
+    if types.is_null(column.type):
         return [""] * len(column)
-    if not pyarrow.types.is_dictionary(column.type):
+    if not types.is_dictionary(column.type):
         column = column.dictionary_encode()
+    if not _is_text(column.type.value_type):
+        held = column.dictionary
+        if types.is_temporal(held.type) and not types.is_duration(held.type):
+            written = compute.cast(held, pyarrow.string()).to_pylist()
+            # Seconds are kept as thousandths.
+            written = [_FRACTION.sub("", text or "") for text in written]
+        else:
+            written = [_text(value) for value in held.to_pylist()]
+        return ["" if place is None else written[place] for place in column.indices.to_pylist()]
     used = compute.drop_null(compute.unique(column.indices))
     most = 4 * longest + 4  # Bytes; a character takes at most four.
     texts = {None: ""}
     for place in used.to_pylist():
         value = column.dictionary[place].as_buffer()
         data = b"" if value is None else value.slice(0, min(most, value.size)).to_pybytes()
-        texts[place] = data.decode("utf-8", "surrogateescape")
+        texts[place] = data.decode("utf-8", "surrogateescape")[: longest + 1]
     return [texts[place] for place in column.indices.to_pylist()]
+
+
+_FRACTION = re.compile(r"\.0+(?=[^.]*$)")
+
+
+def _text(value: Any) -> str:
+    """Return a number or a truth as a CSV file of the same table has it."""
+    if value is None or value != value:
+        return ""
+    return str(value).lower() if isinstance(value, bool) else str(value)

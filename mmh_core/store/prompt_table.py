@@ -5,144 +5,178 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from mmh_core.records import MMHError
-from mmh_core.store.csv_rows import csv_cells, text_lines
-from mmh_core.store.parquet_rows import is_parquet, parquet_cells
-from mmh_core.store.seen import remembering
+from mmh_core.store.seen import first_numbers
+from mmh_core.store.table_columns import Cells, Layout, Place, Table, prompt_layout
+from mmh_core.store.tables import MAX_ROWS, open_table
 
-MAX_ROWS = 1_000_000
-MAX_BYTES = 2**30
-MAX_COLUMNS = 100
-MAX_LENGTH = 10_000  # characters of one cell
+MAX_LENGTH = 10_000  # characters of a prompt, label, id or tags
+MAX_KEPT = 1_000  # characters of a cell of another column; longer ones are cut
 BATCH_ROWS = 1_000
-#: Names of the column that holds the prompt, the first that is there is taken.
-PROMPT_NAMES = ("prompt", "caption", "text")
-FURTHER_NAMES = ("label", "id", "tags")
-
-#: Cells by column, or a sentence on why the row cannot be read.
-Cells = tuple[str, ...] | str
+_FURTHER = ("label", "id", "tags")
 
 
 @dataclass(frozen=True)
 class PromptRow:
-    """Hold one prompt; `row` counts from 1 below the header, `name` is the column id."""
+    """One prompt of a table; `row` counts from 1 below the header, `name` is the column id.
+
+    `more` are the further cells of the row by column, without empty ones, the longest cut.
+    """
 
     row: int
     prompt: str
     label: str = ""
     name: str = ""
     tags: tuple[str, ...] = ()
+    more: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
 class RowProblem:
-    """Say in one sentence why a row was left out and what to do."""
+    """One sentence on why a row was left out and what to do."""
 
     row: int
     message: str
 
 
 @dataclass(frozen=True)
-class PromptBatch:
-    """Hold the good rows and the problems of some hundred consecutive rows of a table.
+class RepeatedRow:
+    """A row whose prompt the row `first` has too; `label` and `name` are its own."""
 
-    `duplicates` counts the rows left out because an earlier one has the same prompt.
-    """
+    row: int
+    first: int
+    label: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class PromptBatch:
+    """The good rows, the repeated and the bad ones of some hundred consecutive rows."""
 
     rows: tuple[PromptRow, ...]
     problems: tuple[RowProblem, ...]
-    duplicates: int
+    repeats: tuple[RepeatedRow, ...] = ()
+
+    @property
+    def duplicates(self) -> int:
+        """Return how many rows repeat the prompt of an earlier one."""
+        return len(self.repeats)
+
+
+@dataclass(frozen=True)
+class PromptTable:
+    """An opened table of prompts: its name, which columns it has, and what each holds."""
+
+    source: str
+    table: Table
+    layout: Layout
+
+    def kept(self) -> tuple[str, ...]:
+        """Return the names of the columns that are kept beside the prompts."""
+        return tuple(self.table.names[place].strip() for place in self.layout.kept)
+
+
+def open_prompts(path: Path, *, most: int = MAX_ROWS, column: str = "") -> PromptTable:
+    """Open a table of prompts; `column` names the one with the prompts where that is unclear.
+
+    Columns are known by their usual names in any case: prompt (or caption, or text), label, id and
+    tags. Errors: MMHError for a file that is no table (see `open_table`), and for one that lacks
+    or doubles a column.
+    """
+    table = open_table(path, most=most)
+    return PromptTable(path.name, table, prompt_layout(table, path.name, column))
 
 
 def prompt_batches(
-    path: Path, *, most: int = MAX_ROWS, batch_rows: int = BATCH_ROWS
+    path: Path, *, most: int = MAX_ROWS, batch_rows: int = BATCH_ROWS, column: str = ""
 ) -> Iterator[PromptBatch]:
-    """Yield the prompts of a CSV or text file in UTF-8, or of a Parquet file, in order.
+    """Yield the prompts of a table (see `open_prompts`) in order.
 
-    A text file (name ending in .txt) has one prompt a line and no header; blank lines are
-    skipped. Tables have a column prompt (or caption, or text) and may have label, id and tags, in
-    any case; tags are separated by semicolons; other columns are ignored. White space around a
-    cell is taken off, and so is the apostrophe that spreadsheets need before a formula, which
-    stays text. A row is left out, with a message, where it has no prompt, a cell longer than
+    Tags are separated by semicolons; further columns are kept as they are. White space around a
+    cell is taken off, and in CSV so is the apostrophe that spreadsheets need before a formula,
+    which stays text. A row is left out, with a message, where it has no prompt, a cell longer than
     MAX_LENGTH, a control character, bytes that are not UTF-8, an open quotation mark or another
-    number of cells than the header. Of equal prompts the first is kept. Memory does not grow with
-    the number of rows. Errors: MMHError for a file that is missing, damaged, in another encoding,
-    too large in bytes, columns or rows (`most`), or that lacks or doubles a column.
+    number of cells than the header. Of equal prompts the first is kept, and the others name it.
+    Memory does not grow with the number of rows. Errors: MMHError also for a table of which two
+    columns may be the prompt and differ.
     """
-    if not path.is_file():
-        raise MMHError(f"There is no file {path}: name a table of prompts.")
-    if path.stat().st_size > MAX_BYTES:
-        raise MMHError(f"{path.name} is larger than {MAX_BYTES // 2**20} MiB: split it.")
-    numbered = enumerate(_cells(path, most), start=1)
-    with remembering() as add:
-        while cells := list(islice(numbered, batch_rows)):
-            if cells[-1][0] > most:
-                raise MMHError(f"{path.name} has more than {most:,} rows: split it.")
-            found = [_checked(row, cell) for row, cell in cells]
+    opened = open_prompts(path, most=most, column=column)
+    checked = _checked_rows(opened)
+    with first_numbers() as first:
+        while found := list(islice(checked, batch_rows)):
             rows = [entry for entry in found if isinstance(entry, PromptRow)]
-            new = add([_digest(row.prompt) for row in rows])
+            numbers = first([(_digest(row.prompt), row.row) for row in rows])
             yield PromptBatch(
-                rows=tuple(row for row, is_new in zip(rows, new, strict=True) if is_new),
+                rows=tuple(row for row, n in zip(rows, numbers, strict=True) if n == row.row),
                 problems=tuple(entry for entry in found if isinstance(entry, RowProblem)),
-                duplicates=new.count(False),
+                repeats=tuple(
+                    RepeatedRow(row.row, n, row.label, row.name)
+                    for row, n in zip(rows, numbers, strict=True)
+                    if n != row.row
+                ),
             )
 
 
-def chosen_columns(names: Iterable[str], source: str) -> tuple[int, ...]:
-    """Return the places of prompt, label, id and tags among column names, -1 where absent.
-
-    Errors: MMHError for too many columns, none with prompts, and one that is there twice.
-    """
-    folded = [name.strip().casefold() for name in islice(names, MAX_COLUMNS + 1)]
-    if len(folded) > MAX_COLUMNS:
-        raise MMHError(
-            f"{source} has more than {MAX_COLUMNS} columns: keep prompt, label, id and tags."
-        )
-    prompt = next((name for name in PROMPT_NAMES if name in folded), None)
-    if prompt is None:
-        shown = ", ".join(repr(name[:40]) for name in folded[:5])
-        raise MMHError(
-            f"{source} has no column prompt (its first line has {shown or 'nothing'}): name the "
-            "column with the prompts so, and separate columns by commas."
-        )
-    for name in (prompt, *FURTHER_NAMES):
-        if folded.count(name) > 1:
-            raise MMHError(f"{source} has {folded.count(name)} columns {name!r}: keep one.")
-    return tuple(folded.index(name) if name in folded else -1 for name in (prompt, *FURTHER_NAMES))
+def _checked_rows(opened: PromptTable) -> Iterator[PromptRow | RowProblem]:
+    """Yield each row, or what is wrong with it."""
+    layout, names = opened.layout, opened.table.names
+    others = [names[place] for place in layout.prompts[1:]]
+    places = [Place(place, MAX_LENGTH, plain=True) for place in layout.prompts]
+    places += [Place(place, MAX_LENGTH) for place in (layout.label, layout.name, layout.tags)]
+    places += [Place(place, MAX_KEPT) for place in layout.kept]
+    count, kept = len(layout.prompts), opened.kept()
+    for row, cells in enumerate(opened.table.rows(places), start=1):
+        if isinstance(cells, str):
+            yield _left_out(row, cells)
+            continue
+        for name, other in zip(others, cells[1:count], strict=True):
+            if other.strip() and other.strip() != cells[0].strip():
+                raise MMHError(_unclear(opened.source, names[layout.prompts[0]], name, row))
+        yield _checked(row, (cells[0], *cells[count : count + 3]), kept, cells[count + 3 :])
 
 
-def _cells(path: Path, most: int) -> Iterator[Cells]:
-    """Yield (prompt, label, id, tags) of each row."""
-    if is_parquet(path):
-        yield from parquet_cells(path, chosen_columns, most=most, longest=MAX_LENGTH)
-    elif path.suffix.casefold() == ".txt":
-        for line in filter(str.strip, text_lines(path)):
-            yield (line.rstrip("\r\n"), "", "", "") if len(line) <= MAX_LENGTH + 2 else _TOO_LONG
-    else:
-        yield from csv_cells(path, chosen_columns)
+def _unclear(source: str, one: str, other: str, row: int) -> str:
+    """Return the question which of two columns holds the prompts."""
+    one, other = one.strip(), other.strip()
+    return (
+        f"{source} has the columns {one!r} and {other!r}, which differ in row {row:,}: say which "
+        f"holds the prompts, in a command by --column {one} or --column {other}."
+    )
 
 
-_TOO_LONG = f"it is longer than {MAX_LENGTH:,} characters: shorten it"
-
-
-def _checked(row: int, cells: Cells) -> PromptRow | RowProblem:
-    """Return the row, or what is wrong with it."""
-    wrong = cells if isinstance(cells, str) else _wrong(cells)
-    if wrong is not None or isinstance(cells, str):
-        return RowProblem(row, f"Row {row:,} was left out because {wrong}.")
+def _checked(
+    row: int, cells: tuple[str, ...], names: tuple[str, ...], kept: tuple[str, ...]
+) -> PromptRow | RowProblem:
+    """Return a row of (prompt, label, id, tags) and further cells, or what is wrong with it."""
+    wrong = _wrong(cells)
+    if wrong is not None:
+        return _left_out(row, wrong)
     prompt, label, name, tags = (cell.strip() for cell in cells)
     split = (tag.strip() for tag in tags.split(";"))
-    return PromptRow(row, prompt, label, name, tuple(dict.fromkeys(filter(None, split))))
+    more = tuple(
+        (own, _clean(cell.strip())) for own, cell in zip(names, kept, strict=True) if cell.strip()
+    )
+    return PromptRow(row, prompt, label, name, tuple(dict.fromkeys(filter(None, split))), more)
 
 
-def _wrong(cells: tuple[str, ...]) -> str | None:
+def _left_out(row: int, why: str) -> RowProblem:
+    return RowProblem(row, f"Row {row:,} was left out because {why}.")
+
+
+def _clean(cell: str) -> str:
+    """Return a cell of a further column, cut, with a sign for what is no text."""
+    cut = cell if len(cell) <= MAX_KEPT else f"{cell[: MAX_KEPT - 3]}..."
+    return _STRANGE.sub("\ufffd", cut)
+
+
+def _wrong(cells: Cells) -> str | None:
     """Return what is wrong with the cells (prompt, label, id, tags), None where nothing is."""
-    for name, cell in zip(("prompt", *FURTHER_NAMES), cells, strict=True):
+    for name, cell in zip(("prompt", *_FURTHER), cells, strict=True):
         if len(cell) > MAX_LENGTH:
             return f"its {name} is longer than {MAX_LENGTH:,} characters: shorten it"
         for letter in _STRANGE.findall(cell):

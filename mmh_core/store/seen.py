@@ -16,9 +16,27 @@ _CACHE = 16 * 1024
 def remembering() -> Iterator[Callable[[Sequence[bytes]], list[bool]]]:
     """Yield a function that takes digests and returns for each whether it is new, and keeps it.
 
-    A digest twice in one call is new once. Digests, not texts, because a million texts may be
-    long: 16 bytes of SHA-256 collide among a million with a chance below 1e-26. Raises MMHError
-    where the temporary file cannot grow.
+    A digest twice in one call is new once. Raises MMHError where the temporary file cannot grow.
+    """
+    with first_numbers() as first:
+        counted = 0
+
+        def add(digests: Sequence[bytes]) -> list[bool]:
+            nonlocal counted
+            own = range(counted, counted + len(digests))
+            counted += len(digests)
+            found = first(list(zip(digests, own, strict=True)))
+            return [one == number for one, number in zip(found, own, strict=True)]
+
+        yield add
+
+
+@contextmanager
+def first_numbers() -> Iterator[Callable[[Sequence[tuple[bytes, int]]], list[int]]]:
+    """Yield a function that takes (digest, number) and returns the first number of each digest.
+
+    Digests, not texts, because a million texts may be long: 16 bytes of SHA-256 collide among a
+    million with a chance below 1e-26. Raises MMHError where the temporary file cannot grow.
     """
     try:
         # The empty name: a database of this connection alone, on disk where memory is short.
@@ -26,16 +44,24 @@ def remembering() -> Iterator[Callable[[Sequence[bytes]], list[bool]]]:
             connection.execute(f"PRAGMA cache_size = -{_CACHE}")
             connection.execute("PRAGMA synchronous = OFF")
             connection.execute("PRAGMA journal_mode = OFF")
-            connection.execute("CREATE TABLE seen (digest BLOB PRIMARY KEY) WITHOUT ROWID")
-            insert = "INSERT OR IGNORE INTO seen VALUES (?)"
+            connection.execute(
+                "CREATE TABLE seen (digest BLOB PRIMARY KEY, number INTEGER) WITHOUT ROWID"
+            )
+            insert = "INSERT OR IGNORE INTO seen VALUES (?, ?)"
+            select = "SELECT number FROM seen WHERE digest = ?"
 
-            def add(digests: Sequence[bytes]) -> list[bool]:
+            def first(pairs: Sequence[tuple[bytes, int]]) -> list[int]:
                 connection.execute("BEGIN")
-                new = [connection.execute(insert, (d,)).rowcount == 1 for d in digests]
+                found = [
+                    pair[1]
+                    if connection.execute(insert, pair).rowcount == 1
+                    else int(connection.execute(select, pair[:1]).fetchone()[0])
+                    for pair in pairs
+                ]
                 connection.execute("COMMIT")
-                return new
+                return found
 
-            yield add
+            yield first
     except sqlite3.Error as error:
         raise MMHError(
             f"What was read cannot be remembered ({error}): free some space in the folder for "

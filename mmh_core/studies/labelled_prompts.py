@@ -15,8 +15,12 @@ from mmh_core.studies.benchmark_run import LabelledPrompt, Split
 OPEN_CAPTIONS = {"calibration": 40, "test": 100}
 _OPEN_SEEDS = {"calibration": 10_000, "test": 20_000, "scan": 30_000}
 _NORMAL = 200
-#: What a label cell may say, in lower case.
-_YES, _NO = ("1", "true", "yes", "memorized"), ("0", "false", "no", "normal")
+#: What a label may say, in lower case and without signs; the last of each are the types of
+#: extraction of Webster (2023): matching, retrieval and template verbatim, none.
+_YES = {"1", "10", "true", "yes", "y", "memorized", "memorised", "copy", "copied", "verbatim"}
+_YES |= {"mem", "mv", "rv", "tv", "vm"}
+_NO = {"0", "00", "false", "no", "normal", "notmemorized", "notmemorised", "unmemorized"}
+_NO |= {"nonmemorized", "nonmemorised", "nonmem", "none", "reference", "n"}
 _SPLITS: tuple[Split, ...] = ("calibration", "test")
 
 
@@ -93,23 +97,24 @@ def split_labelled(rows: Iterable[tuple[str, bool, str]]) -> tuple[LabelledPromp
     return tuple(found)
 
 
-def read_labelled(path: Path) -> tuple[LabelledPrompt, ...]:
-    """Return the prompts of a CSV or Parquet table with the columns prompt and label, halved.
+def read_labelled(path: Path, column: str = "") -> tuple[LabelledPrompt, ...]:
+    """Return the prompts of a table with the columns prompt and label, halved.
 
-    Errors: MMHError naming the first row that cannot be used.
+    Rows that cannot be read are left out; `summarize` counts them. Errors: MMHError naming the
+    first row whose label says neither memorized nor normal, or another than an equal prompt's.
     """
-    return split_labelled(_rows(path))
+    return split_labelled(_rows(path, column))
 
 
-def read_calibrating(path: Path, fewest: int = 20) -> tuple[LabelledPrompt, ...]:
+def read_calibrating(path: Path, fewest: int = 20, column: str = "") -> tuple[LabelledPrompt, ...]:
     """Return the prompts of a table to calibrate on, all of them in the calibration half.
 
-    A row without a label is normal. Errors: MMHError naming the first row that cannot be used, and
-    for fewer normal prompts than `fewest`, which say nothing of rare scores.
+    A row without a label is normal. Errors: MMHError as for `read_labelled`, and for fewer normal
+    prompts than `fewest`, which say nothing of rare scores.
     """
     found = tuple(
         LabelledPrompt(prompt, memorized, kind, "calibration")
-        for prompt, memorized, kind in _rows(path, blank="normal")
+        for prompt, memorized, kind in _rows(path, column, blank="normal")
     )
     normal = sum(not one.memorized for one in found)
     if normal < fewest:
@@ -119,16 +124,31 @@ def read_calibrating(path: Path, fewest: int = 20) -> tuple[LabelledPrompt, ...]
     return found
 
 
-def _rows(path: Path, blank: str = "") -> Iterator[tuple[str, bool, str]]:
+def _rows(path: Path, column: str, blank: str = "") -> Iterator[tuple[str, bool, str]]:
     """Yield (prompt, memorized, kind) of a table; `blank` is what an empty label says."""
-    for batch in prompt_batches(path):
-        for problem in batch.problems:
-            raise MMHError(f"Row {problem.row} of {path.name}: {problem.message}")
+    labels = dict[int, bool]()
+    for batch in prompt_batches(path, column=column):
         for row in batch.rows:
-            said = row.label.strip().lower() or blank
-            if said not in (*_YES, *_NO):
+            memorized = _memorized(row.label or blank, row.row, path.name)
+            labels[row.row] = memorized
+            yield row.prompt, memorized, "memorized" if memorized else "normal"
+        for repeat in batch.repeats:
+            if _memorized(repeat.label or blank, repeat.row, path.name) != labels[repeat.first]:
                 raise MMHError(
-                    f"Row {row.row} of {path.name} has the label {row.label[:40]!r}: write "
-                    "memorized or normal."
+                    f"Rows {repeat.first} and {repeat.row} of {path.name} have the same prompt, "
+                    "labelled memorized in one and normal in the other: keep one label."
                 )
-            yield row.prompt, said in _YES, "memorized" if said in _YES else "normal"
+
+
+def _memorized(label: str, row: int, source: str) -> bool:
+    """Return what a label says. Errors: MMHError for one that says neither."""
+    plain = "".join(letter for letter in label.casefold() if letter.isalnum())
+    if plain in _YES or plain in _NO:
+        return plain in _YES
+    if not plain:
+        raise MMHError(
+            f"Row {row} of {source} has no label: write memorized or normal into a column label."
+        )
+    raise MMHError(
+        f"Row {row} of {source} has the label {label[:40]!r}: write memorized or normal."
+    )

@@ -101,10 +101,17 @@ class Scanner:
 
 
 def scan(
-    table: Path, out: Path, scanner: Scanner, config: ScanConfig, *, most: int = 1_000_000
+    table: Path,
+    out: Path,
+    scanner: Scanner,
+    config: ScanConfig,
+    *,
+    most: int = 1_000_000,
+    column: str = "",
 ) -> Iterator[Progress[ScanState]]:
     """Scan a table into the folder `out`; started again it goes on, and repeats nothing.
 
+    `column` names that of the prompts where the table leaves it open.
     Errors: MMHError for a table that cannot be used, for a folder with another scan, and for a
     calibration of another model.
     """
@@ -112,14 +119,14 @@ def scan(
     threshold = scanner.calibration.threshold(config.share)
     state = ScanState(str(out), threshold, reach=reach_words(scanner.calibration, config.share))
     yield Progress(0.0, "Reading the table", state)
-    total = sum(len(batch.rows) for batch in prompt_batches(table, most=most))
+    total = sum(len(batch.rows) for batch in prompt_batches(table, most=most, column=column))
     if not total:
         raise MMHError(f"{table.name} holds no prompt that can be used: see its format in --help.")
     state = replace(state, total=total)
     with scan_folder(out, _manifest(scanner, config)) as folder:
         state = _resumed(state, out) if folder.done else state
         state = replace(state, known=folder.done)
-        for batch in prompt_batches(table, most=most):
+        for batch in prompt_batches(table, most=most, column=column):
             state = _noted(state, batch)
             for rows in _chunks(batch.rows):
                 for after in _scanned(rows, folder, scanner, config, state):

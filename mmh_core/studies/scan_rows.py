@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 
@@ -13,12 +14,13 @@ from mmh_core.studies.image_run import ImageRun
 from mmh_core.text_to_image.heard import Heard
 from mmh_core.verdict_table import most_severe
 
-#: What a row of the results holds beside prompt and seeds.
+#: What a row of the results holds beside prompt and seeds; `more` are further columns, as JSON.
 COLUMNS: dict[str, ColumnKind] = {
     "row": "int",
     "label": "text",
     "name": "text",
     "tags": "text",
+    "more": "text",
     "score": "float",
     "guidance_norm": "float",
     "cosine": "float",
@@ -53,6 +55,7 @@ def scan_row(
         "tags": "; ".join(row.tags),
         "cut": heard.cut,
         "unread": heard.unread,
+        "more": json.dumps(dict(row.more), ensure_ascii=False) if row.more else "",
     }
     return ScanRow(row.prompt, seeds, {**about, **values})
 

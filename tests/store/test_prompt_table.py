@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -15,6 +16,7 @@ from mmh_core.export import csv_text
 from mmh_core.records import MMHError
 from mmh_core.store import parquet_rows
 from mmh_core.store.prompt_table import PromptBatch, PromptRow, prompt_batches
+from mmh_core.store.table_columns import Place
 
 TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]) | st.sampled_from("\n\t,\"';=+-@"))
 
@@ -24,13 +26,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("tables")
 
 
-def read(path: Path, **options: int) -> PromptBatch:
+def read(path: Path, **options: Any) -> PromptBatch:
     """Return the whole table as one batch."""
     batches = list(prompt_batches(path, **options))
     return PromptBatch(
         tuple(row for batch in batches for row in batch.rows),
         tuple(problem for batch in batches for problem in batch.problems),
-        sum(batch.duplicates for batch in batches),
+        tuple(repeat for batch in batches for repeat in batch.repeats),
     )
 
 
@@ -162,8 +164,8 @@ def test_an_open_quotation_mark_costs_one_row(tmp_path: Path) -> None:
 
 
 def test_tags_are_split_and_columns_found_in_any_case(tmp_path: Path) -> None:
-    batch = read_csv(tmp_path, "extra, TAGS ,Text,Caption\nx,a; b;;a,no,yes\n")
-    assert batch.rows == (PromptRow(1, "yes", tags=("a", "b")),)
+    batch = read_csv(tmp_path, "extra, TAGS ,Caption\nx,a; b;;a,yes\n")
+    assert batch.rows == (PromptRow(1, "yes", tags=("a", "b"), more=(("extra", "x"),)),)
 
 
 def test_a_text_file_has_one_prompt_a_line_and_no_header(tmp_path: Path) -> None:
@@ -177,15 +179,16 @@ def test_a_text_file_has_one_prompt_a_line_and_no_header(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
-        ("picture,label\na,b\n", r"no column prompt \(its first line has 'picture', 'label'\)"),
-        ("prompt;label\na;b\n", "separate columns by commas"),
+        (
+            "picture,label\na,b\n",
+            r"no column prompt, .*'picture', 'label'.*--column picture",
+        ),
         ("", "has nothing"),
         ("prompt,Prompt \na,b\n", "2 columns 'prompt': keep one"),
         ("prompt,label,LABEL\na,b,c\n", "2 columns 'label': keep one"),
         ("prompt," + ",".join(f"c{i}" for i in range(1_000_000)), "more than 100 columns"),
-        ("prompt\na\n".encode("utf-16"), "not in UTF-8"),
-        ("prompt\na\n".encode("utf-16-be"), "not in UTF-8"),
-        ("prompt\na\n".encode("utf-32"), "not in UTF-8"),
+        ("prompt\na\n".encode("utf-16") + b"b", "looks like UTF-16"),
+        ("prompt\na\n".encode("utf-32") + b"b", "looks like UTF-32"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_refused(
@@ -270,7 +273,7 @@ def test_memory_does_not_grow_with_the_rows_of_a_row_group(tmp_path: Path) -> No
         names = pa.array([f"prompt number {i} of a long list" for i in range(count)])
         parquet.write_table(pa.table({"prompt": names}), path)
         del names
-        file = parquet_rows.parquet_cells(path, lambda *_: (0,), most=10**6, longest=10**4)
+        file = parquet_rows.parquet_table(path, most=10**6).rows([Place(0, 10**4)])
         held = [pa.total_allocated_bytes() for number, _ in enumerate(file) if number % 999 == 0]
         peaks.append(max(held))
     # A page or two of 1 MiB, the dictionary and a batch, however many rows follow.
@@ -296,11 +299,8 @@ def test_parquet_with_strange_columns_is_refused(
     with pytest.raises(MMHError, match="too many columns or row groups"):
         read(path)
     monkeypatch.undo()
-    parquet.write_table(pa.table({"prompt": [1, 2]}), path)
-    with pytest.raises(MMHError, match=r"'prompt' of wide\.parquet holds int64: save it as text"):
-        read(path)
     parquet.write_table(pa.table({"prompt": [["a"]]}), path)
-    with pytest.raises(MMHError, match="holds list<"):
+    with pytest.raises(MMHError, match=r"'prompt' of wide\.parquet holds list<.*: save it"):
         read(path)
 
 

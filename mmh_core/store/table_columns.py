@@ -1,0 +1,191 @@
+"""Which column of a table holds what, by the names that people usually give."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from mmh_core.records import MMHError
+
+MAX_COLUMNS = 100
+#: Usual names in tiers, without case, spaces and signs: the first tier that a table has counts.
+PROMPT = (
+    ("prompt", "prompts", "caption", "captions", "text", "texts"),
+    ("positiveprompt", "prompttext", "textprompt", "captiontext", "description", "alttext"),
+    ("sentence", "title"),
+)
+LABEL = (("label", "labels"), ("memorized", "memorised", "ismemorized", "ismemorised"), ("type",))
+NAME = (("id", "ids"), ("caseid", "promptid", "itemid", "case", "uid", "uuid", "key"))
+TAGS = (("tags", "tag"),)
+FILE = (
+    ("filename", "file", "filenames", "files"),
+    ("imagefile", "imagename", "imagepath", "filepath", "image", "img", "imgpath", "path"),
+    ("key",),
+)
+_KNOWN = {name for role in (PROMPT, LABEL, NAME, TAGS, FILE) for tier in role for name in tier}
+#: What tools write where a column has no name of its own.
+_UNNAMED = re.compile(r"(unnamed(:?\d*)(level\d+)?)?|indexlevel\d+")
+_SHOWN = 8  # names of columns in a message
+
+
+#: Texts by column, or in half a sentence why the row cannot be read.
+Cells = tuple[str, ...] | str
+
+
+@dataclass(frozen=True)
+class Place:
+    """A column to read: texts longer than `longest` are cut one character beyond that length.
+
+    `plain` columns hold one text; in others a list or an object of JSON is taken as text too.
+    """
+
+    column: int
+    longest: int
+    plain: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table whose header has been read: the columns' names, and a way to its rows.
+
+    `rows` takes the columns to read and yields for each row their texts ("" for nothing, and for a
+    place of -1), or in half a sentence why the row cannot be read. `textless` says of columns that
+    have no text form what they hold; `costly` ones are too large to be read without need.
+    """
+
+    names: tuple[str, ...]
+    rows: Callable[[Sequence[Place]], Iterator[Cells]]
+    textless: Mapping[int, str] = field(default_factory=dict)
+    costly: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which columns of a table hold what, by place; -1 for none.
+
+    `prompts` are all that may hold the prompts, the most usual name first. `kept` are further
+    columns, `ignored` the names of those that are not read.
+    """
+
+    prompts: tuple[int, ...]
+    label: int
+    name: int
+    tags: int
+    kept: tuple[int, ...]
+    ignored: tuple[str, ...]
+
+
+def folded(name: str) -> str:
+    """Return a column's name without case, spaces and signs, by which it is known."""
+    plain = unicodedata.normalize("NFKC", name).casefold()
+    return "".join(letter for letter in plain if letter.isalnum() or letter == ":")
+
+
+def is_usual(name: str) -> bool:
+    """Return whether a column of that name is known to hold something."""
+    return folded(name) in _KNOWN
+
+
+def prompt_layout(table: Table, source: str, column: str = "") -> Layout:
+    """Return where a table of prompts has what; `column` names the one with the prompts.
+
+    Errors: MMHError for too many columns, none with prompts, one that is there twice, and one
+    that holds what has no text form.
+    """
+    names = table.names
+    check_count(names, source)
+    prompts = places_of(names, PROMPT, source)
+    if column:
+        prompts = (named_column(names, column, source),)
+    if not prompts:
+        raise MMHError(_without_prompts(names, source))
+    check_texts(table, prompts, source)
+    taken = set(prompts)
+
+    def further(role: tuple[tuple[str, ...], ...]) -> int:
+        usual = places_of(names, role, source)
+        found = [place for place in usual if place not in taken and place not in table.textless]
+        taken.update(found[:1])
+        return found[0] if found else -1
+
+    label, name, tags = further(LABEL), further(NAME), further(TAGS)
+    seen, kept, ignored = set[str](), list[int](), list[str]()
+    for place, own in enumerate(names):
+        if place in taken:
+            continue
+        if _UNNAMED.fullmatch(folded(own)):
+            ignored.append(own.strip() or "one without a name")
+        elif place in table.textless or place in table.costly or own in seen:
+            ignored.append(own.strip())
+        else:
+            seen.add(own)
+            kept.append(place)
+    return Layout(prompts, label, name, tags, tuple(kept), tuple(ignored))
+
+
+def places_of(
+    names: Sequence[str], role: tuple[tuple[str, ...], ...], source: str
+) -> tuple[int, ...]:
+    """Return the columns with a usual name of the first tier that is there, most usual first.
+
+    Errors: MMHError for a name that is there twice.
+    """
+    known = [folded(name) for name in names]
+    for tier in role:
+        for name in tier:
+            if known.count(name) > 1:
+                raise MMHError(f"{source} has {known.count(name)} columns {name!r}: keep one.")
+        if found := [known.index(name) for name in tier if name in known]:
+            return tuple(found)
+    return ()
+
+
+def named_column(names: Sequence[str], column: str, source: str) -> int:
+    """Return the place of a column that somebody named. Errors: MMHError where it is not there."""
+    for same in (str, str.strip, folded):
+        if column and (found := [i for i, name in enumerate(names) if same(name) == same(column)]):
+            if len(found) == 1:
+                return found[0]
+            raise MMHError(f"{source} has {len(found)} columns {column!r}: keep one.")
+    raise MMHError(
+        f"{source} has no column {column[:40]!r}; it has {listed(names)}: name one of these by "
+        "--column."
+    )
+
+
+def check_texts(table: Table, places: Sequence[int], source: str) -> None:
+    """Raise MMHError for a column that holds what has no text form."""
+    for place in places:
+        if place in table.textless:
+            raise MMHError(
+                f"The column {table.names[place][:40]!r} of {source} holds "
+                f"{table.textless[place]}: save it as text."
+            )
+
+
+def check_count(names: Sequence[str], source: str) -> None:
+    """Raise MMHError for more than `MAX_COLUMNS` columns."""
+    if len(names) > MAX_COLUMNS:
+        raise MMHError(
+            f"{source} has more than {MAX_COLUMNS} columns: keep prompt, label, id and tags."
+        )
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names of columns as a sentence has them."""
+    shown = ", ".join(repr(name.strip()[:40]) for name in names[:_SHOWN])
+    return f"{shown}, ..." if len(names) > _SHOWN else shown or "nothing"
+
+
+def _without_prompts(names: Sequence[str], source: str) -> str:
+    first = next((name.strip() for name in names if name.strip()), "")[:40]
+    if not first:
+        return f"{source} has no column prompt, for its first line has nothing: give it a header."
+    example = first if re.fullmatch(r"[\w.-]+", first) else f'"{first}"'
+    return (
+        f"{source} has no column prompt, caption or text (its first line has {listed(names)}): "
+        f"name the column with the prompts, in a command by --column {example}; a list without a "
+        "header is read from a file ending in .txt, one prompt a line."
+    )

@@ -1,0 +1,118 @@
+"""Count what a table of prompts holds, so that every row and column is accounted for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmh_core.store.prompt_table import (
+    PromptTable,
+    RepeatedRow,
+    RowProblem,
+    open_prompts,
+    prompt_batches,
+)
+from mmh_core.store.tables import MAX_ROWS
+
+#: Rows that are listed one by one; the others are counted.
+MOST_LISTED = 1_000
+_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class TableSummary:
+    """What became of a table's rows and columns: `rows` are `prompts`, repeated and left out.
+
+    `repeats` and `problems` are the first of `repeated` and `left_out` rows. `column` is the one
+    with the prompts, `kept` are the columns kept beside them, `ignored` those that are not.
+    """
+
+    name: str
+    prompts: int
+    repeated: int
+    left_out: int
+    repeats: tuple[RepeatedRow, ...]
+    problems: tuple[RowProblem, ...]
+    column: str
+    kept: tuple[str, ...]
+    ignored: tuple[str, ...]
+
+    @property
+    def rows(self) -> int:
+        """Return how many rows the table has."""
+        return self.prompts + self.repeated + self.left_out
+
+    def sentence(self) -> str:
+        """Return in one sentence what became of the rows."""
+        repeat = "repeats" if self.repeated == 1 else "repeat"
+        return (
+            f"{self.name} has {_plural(self.rows, 'row')}: {_plural(self.prompts, 'prompt')} to "
+            f"read, {self.repeated:,} {repeat} an earlier row, {self.left_out:,} left out."
+        )
+
+    def columns(self) -> str:
+        """Return in a sentence or two which columns are read, kept and not read."""
+        said = f"Prompts are in the column {self.column!r}."
+        if self.kept:
+            said += f" Kept beside them: {_names(self.kept)}."
+        if self.ignored:
+            said += f" Not read: {_names(self.ignored)}."
+        return said
+
+    def repeated_lines(self) -> list[str]:
+        """Return a line for each row that repeats an earlier one, as far as they are listed."""
+        return [
+            f"Row {one.row:,}{f' ({one.name[:60]})' if one.name else ''} repeats the prompt of "
+            f"row {one.first:,}."
+            for one in self.repeats
+        ]
+
+    def text(self) -> str:
+        """Return all of it in lines, of the rows the first twenty of a kind."""
+        lines = [self.sentence(), self.columns()]
+        lines += first_lines(self.repeated_lines(), self.repeated)
+        lines += first_lines([one.message for one in self.problems], self.left_out)
+        return "\n".join(lines)
+
+
+def first_lines(lines: Sequence[str], count: int, most: int = _SHOWN) -> list[str]:
+    """Return the first lines, indented, and how many more there are of `count`."""
+    shown = [f"  {line}" for line in lines[:most]]
+    return [*shown, f"  and {count - len(shown):,} more"] if count > len(shown) else shown
+
+
+def summarize(path: Path, *, most: int = MAX_ROWS, column: str = "") -> TableSummary:
+    """Read a table of prompts to its end and return what it holds. Errors: MMHError."""
+    opened = open_prompts(path, most=most, column=column)
+    prompts = repeated = left_out = 0
+    repeats, problems = list[RepeatedRow](), list[RowProblem]()
+    for batch in prompt_batches(path, most=most, column=column):
+        prompts += len(batch.rows)
+        repeated += len(batch.repeats)
+        left_out += len(batch.problems)
+        repeats += batch.repeats[: MOST_LISTED - len(repeats)]
+        problems += batch.problems[: MOST_LISTED - len(problems)]
+    return TableSummary(
+        path.name,
+        prompts,
+        repeated,
+        left_out,
+        tuple(repeats),
+        tuple(problems),
+        _own(opened, opened.layout.prompts[0]),
+        opened.kept(),
+        (*(_own(opened, place) for place in opened.layout.prompts[1:]), *opened.layout.ignored),
+    )
+
+
+def _own(opened: PromptTable, place: int) -> str:
+    return opened.table.names[place].strip()
+
+
+def _names(names: Sequence[str]) -> str:
+    return ", ".join(repr(name[:40]) for name in names)
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -1,0 +1,58 @@
+"""Read the lines of a text in any encoding of Unicode, in bounded memory."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterator
+from pathlib import Path
+
+from mmh_core.records import MMHError
+
+#: Characters of one line; a longer one is cut. What is left has a cell that is too long, too few
+#: cells or an open quotation mark, so that the row is refused.
+MAX_LINE = 2**20
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+
+def encoding_of(start: bytes) -> str:
+    """Return the encoding of a text by its first four bytes: by its mark or its zeros."""
+    for mark, name in _MARKS:
+        if start.startswith(mark):
+            return name
+    zeros = tuple(byte == 0 for byte in start[:4])
+    unmarked = {
+        (False, True, True, True): "utf-32-le",
+        (True, True, True, False): "utf-32-be",
+        (False, True, False, True): "utf-16-le",
+        (True, False, True, False): "utf-16-be",
+    }
+    return unmarked.get(zeros, "utf-8")
+
+
+def text_lines(path: Path) -> Iterator[str]:
+    """Yield the lines with their ends; bytes that are not UTF-8 become U+DC80 to U+DCFF.
+
+    Texts in UTF-16 and UTF-32 are read as such. A line longer than MAX_LINE is cut to that length.
+    Errors: MMHError for UTF-16 and UTF-32 that are cut off or damaged.
+    """
+    with path.open("rb") as file:
+        encoding = encoding_of(file.read(4))
+    errors = "surrogateescape" if encoding.startswith("utf-8") else "surrogatepass"
+    try:
+        with path.open(encoding=encoding, errors=errors, newline="") as file:
+            while line := file.readline(MAX_LINE):
+                if not line.endswith(("\n", "\r")):
+                    while (rest := file.readline(MAX_LINE)) and not rest.endswith(("\n", "\r")):
+                        continue
+                yield line
+    except UnicodeError as error:
+        raise MMHError(
+            f"{path.name} looks like {encoding.upper()} and cannot be read as such: save it in "
+            "UTF-8."
+        ) from error

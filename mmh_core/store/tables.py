@@ -1,0 +1,63 @@
+"""Open a table that nobody has checked, in any usual form: the one reader of tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from mmh_core.records import MMHError
+from mmh_core.store.csv_rows import csv_table
+from mmh_core.store.json_rows import is_json, json_table
+from mmh_core.store.parquet_rows import is_parquet, parquet_table
+from mmh_core.store.table_columns import Cells, Place, Table
+from mmh_core.store.table_text import MAX_LINE, text_lines
+
+MAX_ROWS = 1_000_000
+MAX_BYTES = 2**30
+#: What the name of a table may end in, for those who choose a file.
+SUFFIXES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".parquet")
+
+
+def open_table(path: Path, *, most: int = MAX_ROWS, largest: int = MAX_BYTES) -> Table:
+    """Return a table whose header has been read; its rows are read when they are asked for.
+
+    By what they hold, Parquet and JSON (lines, a list, an object) are told from CSV (separated by
+    commas, semicolons, tabs or bars); a file ending in .txt has one prompt a line. Texts may be in
+    UTF-8, UTF-16 or UTF-32. Errors: MMHError for a file that is missing, damaged, or too large in
+    bytes (`largest`), columns or rows (`most`, found out in the end).
+    """
+    if not path.is_file():
+        raise MMHError(f"There is no file {path}: name a table.")
+    try:
+        if path.stat().st_size > largest:
+            raise MMHError(f"{path.name} is larger than {largest // 2**20} MiB: split it.")
+        table = _opened(path, most)
+    except OSError as error:
+        raise MMHError(
+            f"{path.name} cannot be read ({error.strerror}): check the file and its permissions."
+        ) from error
+
+    def rows(places: Sequence[Place]) -> Iterator[Cells]:
+        for number, cells in enumerate(table.rows(places), start=1):
+            if number > most:
+                raise MMHError(f"{path.name} has more than {most:,} rows: split it.")
+            yield cells
+
+    return Table(table.names, rows, table.textless, table.costly)
+
+
+def _opened(path: Path, most: int) -> Table:
+    if is_parquet(path):
+        return parquet_table(path, most=most)
+    if path.suffix.casefold() == ".txt":
+        return Table(("prompt",), lambda places: _lines(path, places))
+    return json_table(path) if is_json(path) else csv_table(path)
+
+
+def _lines(path: Path, places: Sequence[Place]) -> Iterator[Cells]:
+    for line in filter(str.strip, text_lines(path)):
+        if len(line) >= MAX_LINE:
+            yield f"it is longer than {MAX_LINE:,} characters: shorten it"
+            continue
+        text = line.rstrip("\r\n")
+        yield tuple("" if place.column < 0 else text[: place.longest + 1] for place in places)
