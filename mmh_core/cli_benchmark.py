@@ -31,9 +31,7 @@ def benchmark(
     model: ModelName = "pocket-sd",
     prompts: Annotated[
         Path | None,
-        typer.Option(
-            help="Table (CSV, JSON, Parquet) with columns prompt, label (memorized or normal)."
-        ),
+        typer.Option(help="Table with the columns prompt, label (memorized or normal)."),
     ] = None,
     seeds: Annotated[str, typer.Option(help="Seeds, separated by commas.")] = "0,1,2,3",
     log_delta: Annotated[

@@ -19,8 +19,12 @@ def index(
     folder: Annotated[Path, typer.Argument(help="Folder of images; those below it count too.")],
     out: Annotated[Path, typer.Option(help="Folder to write the index to.")],
     captions: Annotated[
-        Path | None, typer.Option(help="CSV or Parquet table with the columns file, caption.")
+        Path | None,
+        typer.Option(help="Table with the columns file_name, text (or file, caption)."),
     ] = None,
+    column: Annotated[
+        str, typer.Option(help="The column with the captions, where its name does not say it.")
+    ] = "",
     embedder: Annotated[
         str,
         typer.Option(help="pixels, pocket, clip:FOLDER, dinov2:FOLDER or sscd:FILE."),
@@ -35,15 +39,20 @@ def index(
     """Build a search index from a folder of images with optional captions; print a summary.
 
     What is an image is decided by content. Every other file is counted and named: shortly on
-    standard error, all of them under "skipped" here and in index.json. The exit status is 1 where
+    standard error, all of them under "skipped" here and in index.json. Without --captions those
+    of metadata.csv (or .jsonl) in the folder count, or texts beside the images: a.txt of a.png.
+    Rows without an image and images without a caption are counted. The exit status is 1 where
     an image could not be indexed; the index of the rest is written then, too.
     """
+    from mmh_core.retrieval.captions import read_captions
     from mmh_core.retrieval.embedders import load_embedder
     from mmh_core.retrieval.folder import index_folder, summary
     from mmh_core.retrieval.index_files import check_place, save_index
 
     check_place(out)
-    found = followed(index_folder(folder, load_embedder(embedder), captions=captions))
+    # Before the embedder is loaded, which takes its time.
+    table = None if captions is None else read_captions(captions, column)
+    found = followed(index_folder(folder, load_embedder(embedder), captions=table))
     if found.index is None:
         raise ValueError(f"{folder} gave no index.")
     save_index(found.index, out, files=found.files, left_out=found.left_out)
@@ -56,6 +65,7 @@ def index(
             "exact_copies": found.exact_copies,
             "outside_folder": found.outside,
             "captions": int((found.index.labels["caption"] != "").sum()),
+            "captions_from": found.captions.record(),
             "skipped": [asdict(one) for one in found.left_out],
             "embedder": found.index.embedder,
             "preprocessing": found.index.preprocessing,
@@ -65,6 +75,8 @@ def index(
         None,
     )
     typer.echo(summary(found), err=True)
+    if told := found.captions.sentence():
+        typer.echo(told, err=True)
     if found.lost and not skip_damaged:
         typer.echo(
             f"Exit status {INCOMPLETE}: {len(found.lost):,} images of the folder are not in the "

@@ -180,7 +180,7 @@ def test_an_unknown_job_leaves_the_precomputed_result(app: AppTest, run: Benchma
         ("a.txt", b"prompt\n", "CSV or Parquet"),
         ("a.csv", b"prompt,label\ncat,perhaps\n", "memorized or normal"),
         ("a.csv", b"text1,label\ncat,normal\n", "prompt"),
-        ("a.csv", b"prompt,label\ncat,normal\ncat,memorized\n", "0 and 1: label at least 10"),
+        ("a.csv", b"prompt,label\ncat,normal\ncat,memorized\n", "Rows 1 and 2 .* the same prompt"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_refused_in_a_sentence(

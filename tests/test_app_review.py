@@ -295,7 +295,7 @@ def kept_files(app: AppTest) -> dict[str, bytes]:
         ("x.csv", b"name,age\na,1\n", "has no column prompt"),
         ("x.csv", b"prompt,prompt\na,b\n", "2 columns"),
         ("x.parquet", b"PAR1 no parquet PAR1", "x.parquet"),
-        ("x.csv", "prompt\nä\n".encode("utf-16"), "not in UTF-8"),
+        ("x.csv", "prompt\nä\n".encode("utf-16") + b"x", "looks like UTF-16"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_refused_by_its_name(

@@ -34,7 +34,8 @@ def test_a_scan_writes_every_prompt_once_and_says_what_it_left_out(
         assert caught.value.code == 0
         printed = capsys.readouterr().out
         assert printed.startswith("3 prompts in ")
-        assert f"{known} were there before, 1 rows repeat a prompt" in printed
+        assert f"{known} were there before" in printed
+        assert "has 4 rows: 3 prompts to read, 1 repeats an earlier row, 0 left out." in printed
     rows = [row for batch in read_rows(tmp_path / "out") for row in batch]
     assert sorted(row.prompt for row in rows) == ["=2+2", "a boat at sea", "a red house"]
     assert all(0 <= float(row.values["percentile"] or 0) <= 1 for row in rows)

@@ -1,129 +1,314 @@
-"""Read the captions of a folder of pictures from a table that nobody has checked."""
+"""Read the captions of a folder of images, from an unchecked table or from beside them."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Iterator
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmh_core.records import MMHError
+from mmh_core.retrieval.image_names import escaped, unescaped
+from mmh_core.store.table_columns import (
+    FILE,
+    PROMPT,
+    Place,
+    Table,
+    check_count,
+    check_texts,
+    listed,
+    named_column,
+    places_of,
+)
+from mmh_core.store.table_text import encoding_of
+from mmh_core.store.tables import open_table
 
 MAX_BYTES = 2**28
 MAX_ROWS = 2_000_000
-MAX_COLUMNS = 100
 MAX_LENGTH = 10_000  # characters of one caption
+MAX_NAME = 4_096  # characters of a name, with its folders
 SHOWN = 5  # names in a message
+#: Tables of captions that lie in the folder itself, as data sets have them.
+BESIDE = ("metadata.csv", "metadata.jsonl", "metadata.parquet", "metadata.json", "metadata.tsv")
+#: The endings of a text that lies beside its image, under the image's name.
+ENDINGS = (".txt", ".caption")
 
 
-def read_captions(path: Path) -> dict[str, str]:
-    """Return caption by file from a CSV (UTF-8) or Parquet table with columns file and caption.
+@dataclass(frozen=True)
+class CaptionTable:
+    """A table of captions as it was read.
 
-    `file` is the path below the folder of pictures, with slashes; an empty cell is an empty
-    caption; other columns are ignored. Raises MMHError, naming the row (the first below the header
-    is 1), for a table that is missing, damaged, larger than MAX_BYTES, MAX_ROWS or MAX_COLUMNS,
-    lacks a column, names a file twice or not at all, has a caption longer than MAX_LENGTH or a
-    row of another length than the header.
+    `captions` are by file as the table names it, in its order. `rows` counts all rows; `repeated`
+    are further rows of a file, of which the first counts, and `problems` say in a sentence each
+    why a row cannot be used.
     """
-    found: dict[str, str] = {}
-    for row, (file, caption) in enumerate(_rows(path), start=1):
-        text = caption if isinstance(caption, str) else ""
-        if row > MAX_ROWS:
-            raise MMHError(_too_many_rows(path))
-        if not isinstance(file, str) or not file:
-            raise MMHError(f"Row {row} of {path} names no file: complete it or leave it out.")
-        if file in found:
-            raise MMHError(f"Row {row} of {path} names {file!r} a second time: keep one.")
-        if len(text) > MAX_LENGTH:
+
+    source: str
+    captions: dict[str, str]
+    rows: int
+    repeated: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class FolderCaptions:
+    """The captions of a folder's images, and what there was without the other.
+
+    `texts` are by image as the index names it. `without_image` are rows whose image is not in the
+    folder, by the file that they name, `without_caption` images that nothing captions; `used` are
+    the files of the folder that were read. With a table alone,
+    `rows == len(texts) + len(without_image) + len(repeated) + len(problems)`.
+    """
+
+    source: str = ""
+    texts: dict[str, str] = field(default_factory=dict)
+    rows: int = 0
+    without_image: tuple[str, ...] = ()
+    without_caption: tuple[str, ...] = ()
+    repeated: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+    used: frozenset[str] = frozenset()
+
+    def sentence(self) -> str:
+        """Return in a line or two where captions came from and what is missing, "" without any."""
+        if not self.source:
+            return ""
+        filled = sum(bool(text) for text in self.texts.values())
+        said = f"{filled:,} of the images have a caption, from {self.source}."
+        for names, one, many in (
+            (self.without_image, "row without an image", "rows without an image"),
+            (self.without_caption, "image without a caption", "images without a caption"),
+            (self.repeated, "row that repeats an image", "rows that repeat an image"),
+        ):
+            if names:
+                said += f" {_counted(names, one, many)}."
+        if self.problems:
+            said += f" {len(self.problems):,} not used: {' '.join(self.problems[:SHOWN])}"
+        return said
+
+    def record(self) -> dict[str, object]:
+        """Return the same for a summary in JSON, every name in it."""
+        return {
+            "source": self.source,
+            "rows": self.rows,
+            "captioned": len(self.texts),
+            "rows_without_image": list(self.without_image),
+            "images_without_caption": list(self.without_caption) if self.source else [],
+            "rows_repeated": list(self.repeated),
+            "not_used": list(self.problems),
+        }
+
+
+def read_captions(path: Path, column: str = "") -> CaptionTable:
+    """Return a table of captions, in any form that `open_table` reads.
+
+    The file is in a column such as file_name, file or image, as a path below the folder of images;
+    the caption in one such as text, caption or prompt, or in `column`. An empty cell is an empty
+    caption. Raises MMHError for a table that is missing, damaged, larger than MAX_BYTES or
+    MAX_ROWS, lacks a column, or of which two may be the caption and differ.
+    """
+    table = open_table(path, most=MAX_ROWS, largest=MAX_BYTES)
+    places = _places(table, path.name, column)
+    captions, repeated, problems = dict[str, str](), list[str](), list[str]()
+    row = held = 0
+    for row, cells in enumerate(table.rows(places), start=1):
+        wrong = cells if isinstance(cells, str) else _wrong(cells)
+        if wrong is not None or isinstance(cells, str):
+            problems.append(f"Row {row:,} of {path.name} was left out because {wrong}.")
+            continue
+        name, text, *others = (cell.strip() for cell in cells)
+        held += len(name) + len(text)
+        if held > MAX_BYTES:
             raise MMHError(
-                f"The caption in row {row} of {path} is longer than {MAX_LENGTH:,} characters: "
-                "shorten it."
+                f"{path.name} unpacks to more than {MAX_BYTES // 2**20} MiB: split it and the "
+                "folder."
             )
-        found[file] = text
-    return found
+        for place, other in zip(places[2:], others, strict=True):
+            if other and other != text:
+                one, two = (table.names[p.column].strip() for p in (places[1], place))
+                raise MMHError(
+                    f"{path.name} has the columns {one!r} and {two!r}, which differ in row "
+                    f"{row:,}: say which holds the captions by --column {one} or --column {two}."
+                )
+        if name in captions:
+            repeated.append(name)
+        else:
+            captions[name] = text
+    return CaptionTable(path.name, captions, row, tuple(repeated), tuple(problems))
 
 
-def check_matches(captions: dict[str, str], files: Iterable[str], path: Path) -> None:
-    """Raise MMHError unless the table and the folder name the same files."""
-    names = set(files)
-    if strange := sorted(set(captions) - names):
+def matched(table: CaptionTable, images: Sequence[str], folder: Path) -> FolderCaptions:
+    """Return the captions of a table by the images of a folder, as the index names them.
+
+    Names are compared as they are, then with slashes for backslashes and in one form of Unicode,
+    then without case; a name without an ending is one without folders, too. The last two count
+    only where they mean one image.
+    Raises MMHError where rows name images, but none of the folder.
+    """
+    find = _finder(images)
+    texts, missing, repeated = dict[str, str](), list[str](), list(table.repeated)
+    for name, text in table.captions.items():
+        image = find(name)
+        if image is None:
+            missing.append(name)
+        elif image in texts:
+            repeated.append(name)
+        else:
+            texts[image] = text
+    if missing and not texts:
         raise MMHError(
-            f"{path} captions {_named(strange)} not found in the folder: correct the names, which "
-            "are paths below the folder, or leave the rows out."
+            f"None of the {table.rows:,} rows of {table.source} names an image in "
+            f"{escaped(str(folder))} (the first names {missing[0]!r}, the folder holds "
+            f"{images[0]!r}): names are paths below the folder."
         )
-    if bare := sorted(names - set(captions)):
-        raise MMHError(
-            f"{path} has no row for {_named(bare)} in the folder: add it, with an empty caption "
-            "where there is none."
-        )
+    bare = tuple(image for image in images if image not in texts)
+    return FolderCaptions(
+        table.source,
+        texts,
+        table.rows,
+        tuple(missing),
+        bare,
+        tuple(repeated),
+        table.problems,
+    )
 
 
-def _named(names: list[str]) -> str:
-    listed = ", ".join(repr(name) for name in names[:SHOWN])
-    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
-    return f"{len(names):,} file{'s' if len(names) > 1 else ''} ({listed}{more})"
+def captions_beside(folder: Path, images: Sequence[str]) -> FolderCaptions:
+    """Return the captions that a folder holds itself: in metadata.csv and the like, or as texts.
+
+    A text lies beside its image under the same name, ending in .txt or .caption; it counts where
+    no table captions the image. Errors: MMHError for a table that cannot be used.
+    """
+    found = next((folder / name for name in BESIDE if (folder / name).is_file()), None)
+    base = FolderCaptions(without_caption=tuple(images))
+    if found is not None and not _names_images(found):
+        found = None
+    if found is not None:
+        base = matched(read_captions(found), images, folder)
+    texts, used, problems = dict(base.texts), set[str](), list(base.problems)
+    for image in base.without_caption:
+        place = folder / unescaped(image)
+        places = [p for e in ENDINGS for p in (place.with_suffix(e), Path(f"{place}{e}"))]
+        beside = next((one for one in places if one.is_file()), None)
+        if beside is not None:
+            name = escaped(beside.relative_to(folder).as_posix())
+            text = _text_of(beside)
+            if text is None:
+                problems.append(f"{name} is no text of at most {MAX_LENGTH:,} characters.")
+            else:
+                texts[image] = text
+                used.add(name)
+    sources = [found.name] if found is not None else []
+    sources += ["texts beside them"] if used or len(problems) > len(base.problems) else []
+    return FolderCaptions(
+        " and ".join(sources),
+        texts,
+        base.rows,
+        base.without_image,
+        tuple(image for image in images if image not in texts),
+        base.repeated,
+        tuple(problems),
+        frozenset(used | ({found.name} if found is not None else set())),
+    )
 
 
-def _rows(path: Path) -> Iterator[tuple[object, object]]:
-    """Yield the cells of file and caption, row by row."""
-    if not path.is_file():
-        raise MMHError(f"There is no file {path}: name a table of captions.")
-    if path.stat().st_size > MAX_BYTES:
-        raise MMHError(f"{path} is larger than {MAX_BYTES // 2**20} MiB: split it and the folder.")
+def _names_images(path: Path) -> bool:
+    """Return whether a table has a column of files: others called metadata hold something else."""
+    table = open_table(path, most=MAX_ROWS, largest=MAX_BYTES)
+    return bool(places_of(table.names, FILE, path.name) and places_of(table.names, PROMPT, ""))
+
+
+def _places(table: Table, source: str, column: str) -> list[Place]:
+    """Return the columns of file and caption, and further ones that may be the caption."""
+    names = table.names
+    check_count(names, source)
+    files = places_of(names, FILE, source)
+    captions = places_of(names, PROMPT, source)
+    if column:
+        captions = (named_column(names, column, source),)
+    for found, usual in ((files, "file_name, file or image"), (captions, "text or caption")):
+        if not found:
+            raise MMHError(
+                f"{source} has no column {usual} (its first line has {listed(names)}): give it "
+                "the two columns file_name and text."
+            )
+    check_texts(table, (files[0], *captions), source)
+    return [
+        Place(files[0], MAX_NAME, plain=True),
+        *(Place(place, MAX_LENGTH, plain=True) for place in captions),
+    ]
+
+
+def _wrong(cells: tuple[str, ...]) -> str | None:
+    name, text = cells[:2]
+    if not name.strip():
+        return "it names no file: complete it"
+    if len(name) > MAX_NAME:
+        return f"its file is longer than {MAX_NAME:,} characters"
+    if len(text) > MAX_LENGTH:
+        return f"its caption is longer than {MAX_LENGTH:,} characters: shorten it"
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        return "its caption is not in UTF-8: save the table in UTF-8"
+    return None
+
+
+def _finder(images: Sequence[str]) -> _Finder:
+    exact, plain = dict[str, str](), dict[str, str]()
+    loose: dict[str, list[str]] = {}
+    for image in images:
+        name = unescaped(image)
+        exact |= {image: image, name: image}
+        plain.setdefault(_plain(name), image)
+        stem = _stem(name)
+        for key in {_plain(name).casefold(), stem, stem.rpartition("/")[2]}:
+            loose.setdefault(key, []).append(image)
+    return _Finder(exact, plain, loose)
+
+
+@dataclass(frozen=True)
+class _Finder:
+    """A way from a name in a table to the image that it means."""
+
+    exact: dict[str, str]
+    plain: dict[str, str]
+    loose: dict[str, list[str]]
+
+    def __call__(self, name: str) -> str | None:
+        for known, key in ((self.exact, name), (self.plain, _plain(name))):
+            if key in known:
+                return known[key]
+        for key in (_plain(name).casefold(), _plain(name)):
+            if len(found := self.loose.get(key, [])) == 1:
+                return found[0]
+        return None
+
+
+def _plain(name: str) -> str:
+    """Return a name with slashes, without the folder itself, composed as Unicode's form C."""
+    plain = unicodedata.normalize("NFC", name.replace("\\", "/"))
+    while plain.startswith("./"):
+        plain = plain[2:]
+    return plain
+
+
+def _stem(name: str) -> str:
+    plain = _plain(name)
+    head, dot, ending = plain.rpartition(".")
+    return head if dot and head and "/" not in ending else plain
+
+
+def _text_of(path: Path) -> str | None:
+    """Return the text of a small file in UTF-8 or UTF-16, None for what is none."""
     try:
         with path.open("rb") as file:
-            parquet = file.read(4) == b"PAR1"
-        yield from _parquet_rows(path) if parquet else _csv_rows(path)
-    except MMHError:
-        raise
-    # Of Arrow, the CSV reader and the decoder, on damaged bytes.
-    except Exception as error:
-        raise MMHError(
-            f"{path} cannot be read as a table ({error}): save it as CSV in UTF-8 or as Parquet."
-        ) from error
+            data = file.read(4 * MAX_LENGTH + 5)
+        text = data.decode(encoding_of(data[:4])).strip().removeprefix("\ufeff")
+    except (OSError, UnicodeError):
+        return None
+    return text if len(text) <= MAX_LENGTH and "\x00" not in text else None
 
 
-def _csv_rows(path: Path) -> Iterator[tuple[object, object]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        lines = csv.reader(file, strict=True)
-        head = next(lines, [])
-        places = _places(head, path)
-        for number, row in enumerate(filter(None, lines), start=1):
-            if len(row) != len(head):
-                raise MMHError(
-                    f"Row {number} of {path} has {len(row)} cells and the header {len(head)}: put "
-                    "captions with commas in quotation marks."
-                )
-            yield row[places[0]], row[places[1]]
-
-
-def _parquet_rows(path: Path) -> Iterator[tuple[object, object]]:
-    import pyarrow.parquet
-
-    file = pyarrow.parquet.ParquetFile(path)
-    names = list(file.schema_arrow.names)
-    _places(names, path)
-    # Compressed, a small file may hold very many rows or long ones.
-    if file.metadata.num_rows > MAX_ROWS:
-        raise MMHError(_too_many_rows(path))
-    size = sum(file.metadata.row_group(i).total_byte_size for i in range(file.num_row_groups))
-    if size > MAX_BYTES:
-        raise MMHError(f"{path} unpacks to more than {MAX_BYTES // 2**20} MiB: split it.")
-    table = file.read(columns=["file", "caption"])
-    yield from zip(table["file"].to_pylist(), table["caption"].to_pylist(), strict=True)
-
-
-def _places(names: list[str], path: Path) -> tuple[int, int]:
-    """Return the positions of the columns file and caption."""
-    if len(names) > MAX_COLUMNS:
-        raise MMHError(f"{path} has more than {MAX_COLUMNS} columns: keep file and caption.")
-    for name in ("file", "caption"):
-        if names.count(name) != 1:
-            raise MMHError(
-                f"{path} has {names.count(name) or 'no'} columns {name!r}: give it the two "
-                "columns file and caption."
-            )
-    return names.index("file"), names.index("caption")
-
-
-def _too_many_rows(path: Path) -> str:
-    return f"{path} has more than {MAX_ROWS:,} rows: split it and the folder."
+def _counted(names: Sequence[str], one: str, many: str) -> str:
+    shown = ", ".join(repr(name[:80]) for name in names[:SHOWN])
+    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    return f"{len(names):,} {one if len(names) == 1 else many} ({shown}{more})"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,12 @@ import torch
 from torch import Tensor
 
 from mmh_core.records import MMHError, Progress
-from mmh_core.retrieval.captions import check_matches, read_captions
+from mmh_core.retrieval.captions import (
+    CaptionTable,
+    FolderCaptions,
+    captions_beside,
+    matched,
+)
 from mmh_core.retrieval.embedders import Embedder
 from mmh_core.retrieval.folder_files import FolderFiles, LeftOut, folder_files, named
 from mmh_core.retrieval.image_content import NAMED
@@ -37,7 +42,7 @@ class FolderIndex:
     `files` counts all files, `read` those that are indexed, and `left_out`, empty until the end,
     holds the others, each with its reason: `files == read + len(left_out)`. `exact_copies` counts
     the images whose pixels an earlier file has as well, `outside` those behind links out of the
-    folder.
+    folder. `captions` says where captions came from and which are missing.
     """
 
     index: Index | None
@@ -46,6 +51,7 @@ class FolderIndex:
     exact_copies: int
     outside: int
     left_out: tuple[LeftOut, ...]
+    captions: FolderCaptions = field(default_factory=FolderCaptions)
 
     @property
     def lost(self) -> tuple[LeftOut, ...]:
@@ -54,18 +60,18 @@ class FolderIndex:
 
 
 def index_folder(
-    folder: Path, embedder: Embedder, *, captions: Path | None = None
+    folder: Path, embedder: Embedder, *, captions: CaptionTable | None = None
 ) -> Iterator[Progress[FolderIndex]]:
     """Describe every image in a folder and below it; the last record yielded holds the index.
 
     What is an image is decided by content. What cannot be read is left out, with its reason, and
     the rest is indexed. Ids count the images in the order of their names, damaged ones included;
     `file` is the name below `folder`, as `image_names.escaped` writes it; `caption` comes from the
-    table if there is one (see `read_captions`). Images are held in memory a batch at a time, the
-    descriptors all.
+    table, or without one from what lies beside the images (see `captions`). Images are held in
+    memory a batch at a time, the descriptors all.
 
-    Raises MMHError for a folder without images, for captions that do not match the files, and
-    where none can be read.
+    Raises MMHError for a folder without images, for captions of other images, and where none can
+    be read.
     """
     found: FolderFiles | int = 0
     counted = 0
@@ -103,7 +109,7 @@ def by_kind(left_out: Sequence[LeftOut]) -> str:
 
 
 def _described(
-    folder: Path, files: FolderFiles, embedder: Embedder, texts: dict[str, str]
+    folder: Path, files: FolderFiles, embedder: Embedder, captions: FolderCaptions
 ) -> Iterator[Progress[FolderIndex]]:
     kept, seen, left_out = list[int](), set[bytes](), list(files.left_out)
     vectors, batch = list[Tensor](), list[Tensor]()
@@ -132,26 +138,31 @@ def _described(
         )
     vectors.append(embedder(torch.stack(batch)))
     names = [files.images[number][0] for number in kept]
-    index = build_index(torch.cat(vectors), _labels(kept, names, texts), embedder)
-    listed = tuple(sorted(left_out, key=lambda one: one.file))
-    yield Progress(
-        1.0, f"{len(index):,} images indexed", replace(done, index=index, left_out=listed)
+    index = build_index(torch.cat(vectors), _labels(kept, names, captions.texts), embedder)
+    listed = tuple(sorted(map(_told(captions), left_out), key=lambda one: one.file))
+    done = replace(done, index=index, left_out=listed, captions=captions)
+    yield Progress(1.0, f"{len(index):,} images indexed", done)
+
+
+def _told(captions: FolderCaptions) -> Callable[[LeftOut], LeftOut]:
+    """Return a function that calls a file of captions what it is."""
+    return lambda one: (
+        replace(one, kind="file of captions", reason=f"{one.file} was read for its captions.")
+        if one.file in captions.used
+        else one
     )
 
 
-def _captions(captions: Path | None, folder: Path, files: FolderFiles) -> dict[str, str]:
-    """Return the captions by names below the folder."""
+def _captions(captions: CaptionTable | None, folder: Path, files: FolderFiles) -> FolderCaptions:
+    """Return the captions of the table, or without one those beside the images."""
     if not files.images:
         others = f" ({by_kind(files.left_out)})" if files.left_out else ""
         raise MMHError(
             f"{shown(folder)} holds no images that can be read{others}: name a folder with "
             f"{NAMED} files."
         )
-    if captions is None:
-        return {}
-    texts = read_captions(captions)
-    check_matches(texts, [name for name, _ in files.images], captions)
-    return texts
+    names = [name for name, _ in files.images]
+    return captions_beside(folder, names) if captions is None else matched(captions, names, folder)
 
 
 def _labels(kept: list[int], names: list[str], texts: dict[str, str]) -> pd.DataFrame:

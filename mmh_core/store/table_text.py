@@ -25,14 +25,14 @@ def encoding_of(start: bytes) -> str:
     for mark, name in _MARKS:
         if start.startswith(mark):
             return name
-    zeros = tuple(byte == 0 for byte in start[:4])
-    unmarked = {
+    zeros = [byte == 0 for byte in start[:4]]
+    unmarked: dict[tuple[bool, ...], str] = {
         (False, True, True, True): "utf-32-le",
         (True, True, True, False): "utf-32-be",
         (False, True, False, True): "utf-16-le",
         (True, False, True, False): "utf-16-be",
     }
-    return unmarked.get(zeros, "utf-8")
+    return unmarked.get(tuple(zeros), "utf-8")
 
 
 def text_lines(path: Path) -> Iterator[str]:
