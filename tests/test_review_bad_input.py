@@ -15,10 +15,10 @@ import pytest
 from pyarrow import parquet
 
 from mmh_core import review_session, session
-from mmh_core.store import parquet_rows
 from mmh_core.store.queues import add_items, get_queue, list_queues
 from mmh_core.store.review_records import QueueRecord, ReviewItem
 from mmh_core.store.verdict_chain import verify
+from mmh_core.tables import parquet_rows
 from tests.test_app_review import FIRST, filled, give, kept_files, log, opened, said, sound
 from tests.test_app_review import queue as queue
 

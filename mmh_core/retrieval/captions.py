@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mmh_core.records import MMHError
 from mmh_core.retrieval.image_names import escaped, unescaped
-from mmh_core.store.table_columns import (
+from mmh_core.tables.columns import (
     FILE,
     PROMPT,
     Place,
@@ -20,8 +20,8 @@ from mmh_core.store.table_columns import (
     named_column,
     places_of,
 )
-from mmh_core.store.table_text import encoding_of
-from mmh_core.store.tables import open_table
+from mmh_core.tables.reader import open_table
+from mmh_core.tables.texts import encoding_of
 
 MAX_BYTES = 2**28
 MAX_ROWS = 2_000_000

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from mmh_core.records import MMHError
 from mmh_core.store.seen import first_numbers
-from mmh_core.store.table_columns import Cells, Layout, Place, Table, prompt_layout
-from mmh_core.store.tables import MAX_ROWS, open_table
+from mmh_core.tables.columns import Cells, Layout, Place, Table, prompt_layout
+from mmh_core.tables.reader import MAX_ROWS, open_table
 
 MAX_LENGTH = 10_000  # characters of a prompt, label, id or tags
 MAX_KEPT = 1_000  # characters of a cell of another column; longer ones are cut

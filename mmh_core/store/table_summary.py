@@ -13,7 +13,7 @@ from mmh_core.store.prompt_table import (
     open_prompts,
     prompt_batches,
 )
-from mmh_core.store.tables import MAX_ROWS
+from mmh_core.tables.reader import MAX_ROWS
 
 #: Rows that are listed one by one; the others are counted.
 MOST_LISTED = 1_000

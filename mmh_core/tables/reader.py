@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mmh_core.records import MMHError
-from mmh_core.store.csv_rows import csv_table
-from mmh_core.store.json_rows import is_json, json_table
-from mmh_core.store.parquet_rows import is_parquet, parquet_table
-from mmh_core.store.table_columns import Cells, Place, Table
-from mmh_core.store.table_text import MAX_LINE, text_lines
+from mmh_core.tables.columns import Cells, Place, Table
+from mmh_core.tables.csv_rows import csv_table
+from mmh_core.tables.json_rows import is_json, json_table
+from mmh_core.tables.parquet_rows import is_parquet, parquet_table
+from mmh_core.tables.texts import MAX_LINE, text_lines
 
 MAX_ROWS = 1_000_000
 MAX_BYTES = 2**30

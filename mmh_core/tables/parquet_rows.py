@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmh_core.records import MMHError
-from mmh_core.store.table_columns import MAX_COLUMNS, Place, Table
+from mmh_core.tables.columns import MAX_COLUMNS, Place, Table
 
 #: Bytes of the part of the file that lists columns and row groups, and of what they unpack to.
 MAX_FOOTER = 2**24

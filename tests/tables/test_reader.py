@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from mmh_core.records import MMHError
-from mmh_core.store.csv_rows import csv_records
 from mmh_core.store.prompt_table import PromptRow, RepeatedRow, prompt_batches
 from mmh_core.store.table_summary import TableSummary, summarize
+from mmh_core.tables.csv_rows import csv_records
 
 PROMPTS = [
     "portrait of Jonas Okonjo",

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from mmh_core.export import FORMULA_STARTS
 from mmh_core.records import MMHError
-from mmh_core.store.table_columns import MAX_COLUMNS, Place, Table, is_usual
-from mmh_core.store.table_text import text_lines
+from mmh_core.tables.columns import MAX_COLUMNS, Place, Table, is_usual
+from mmh_core.tables.texts import text_lines
 
 #: Characters of one row, which may have several lines.
 MAX_ROW = 2**20

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from mmh_core.records import MMHError
-from mmh_core.store.table_columns import MAX_COLUMNS, Place, Table, check_count, is_usual
-from mmh_core.store.table_text import MAX_LINE, encoding_of, text_lines
+from mmh_core.tables.columns import MAX_COLUMNS, Place, Table, check_count, is_usual
+from mmh_core.tables.texts import MAX_LINE, encoding_of, text_lines
 
 #: Bytes of a file that is one object, and how many values it may have.
 MAX_OBJECT = 2**26
