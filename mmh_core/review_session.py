@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
     from mmh_core.studies.image_run import ImageRun
 
+#: Runs that are looked through for images of a prompt that had none.
+_NEWEST = 12
 _log = logging.getLogger(__name__)
 #: The case that the command `review demonstration` writes.
 DEMONSTRATION = REPOSITORY / "assets" / "review" / "demonstration.zip"
@@ -141,13 +143,26 @@ def run_of(item: ReviewItem) -> ImageRun | None:
     A run of another prompt or model is none: names of files in a foreign case prove nothing.
     """
     if not item.run:
-        return None
+        return _run_here(item)
     for folder in (runs_folder(), image_session.EXAMPLES):
         path = folder / Path(item.run).name
         if path.is_file():
             run = image_session.read_run(path)
             if item.prompt in run.config.prompts and run.sha256 == item.model_sha256:
                 return run
+    return None
+
+
+def _run_here(item: ReviewItem) -> ImageRun | None:
+    """Return the newest run of an item's prompt that was made here, None without any."""
+    for record in image_session.past_images(_NEWEST):
+        try:
+            run = image_session.read_run(runs_folder() / Path(record.result or "").name)
+        except MMHError:
+            continue
+        made = {one.prompt for one in run.pictures}
+        if item.prompt in made and run.sha256 == item.model_sha256:
+            return run
     return None
 
 

@@ -52,6 +52,8 @@ _STYLE = """<style>
   [class*="st-key-pair"] [data-testid="stColumn"] {min-width: 100%;}
 }
 </style>"""
+#: What Markdown takes for the start of a bare address: a scheme, "www", a mail's sign.
+_ADDRESS = re.compile(r"((?:https?|ftp|mailto|xmpp):|www(?=\.)|@)", re.IGNORECASE)
 _log = logging.getLogger(__name__)
 
 
@@ -104,9 +106,11 @@ def plain(text: str) -> str:
     """Return text that Markdown shows letter by letter: nothing in it is set, linked or loaded.
 
     For sentences that quote what a person or a link said: an image in them would make the browser
-    ask another machine for it, and a bare address would become a link.
+    ask another machine for it. Bare addresses become links after escapes are taken away, so that
+    an invisible word joiner parts what makes them one.
     """
-    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(text.split()))
+    parted = _ADDRESS.sub("\\1\u2060", " ".join(text.split()))
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", parted)
 
 
 def data_folder() -> Path:

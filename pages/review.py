@@ -22,6 +22,12 @@ def main() -> None:
     known = review_session.all_queues()
     for sentence in state.restore(known):
         st.warning(layout.plain(sentence), icon=":material/warning:")
+    for one in review_session.unreadable_queues():
+        sentence = (
+            f"The record of the queue {one.id[:64]!r} cannot be read ({one.reason}); the others "
+            "can. Restore review.sqlite from a backup, or remove it by ./mmh review remove."
+        )
+        st.warning(layout.plain(sentence), icon=":material/warning:")
     if known:
         with st.sidebar, session.told():
             sidebar.sidebar(known)

@@ -12,17 +12,20 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
+from streamlit.testing.v1.element_tree import Button
 
 from mmh_core import calibration_session, review_session, session
 from mmh_core.records import MMHError
 from mmh_core.store.archive import save_record
 from mmh_core.store.item_search import ItemFilter, get_item, items_page
+from mmh_core.store.job_record import JobRecord
 from mmh_core.store.queues import add_items, create_queue
 from mmh_core.store.review_records import QueueRecord, ReviewItem
 from mmh_core.store.verdict_chain import verify
 from mmh_core.store.verdicts import Place, judge, verdict_rows
 from mmh_core.studies.review_items import run_item
 from tests.drawn_runs import HOSTILE, drawn_run
+from views.review.reviewer import digest
 
 PAGE = Path(__file__).parents[1] / "pages" / "review.py"
 FIRST = "Reviewer 1"
@@ -58,9 +61,11 @@ def filled() -> QueueRecord:
     )
 
 
-def opened(**link: str | list[str]) -> AppTest:
-    """Return the page in a new browser, run once."""
+def opened(name: str = FIRST, **link: str | list[str]) -> AppTest:
+    """Return the page in a new window of somebody who has said who they are, run once."""
     app = AppTest.from_file(str(PAGE), default_timeout=120)
+    if name:
+        app.session_state["rv_name"] = name
     for name, value in link.items():
         app.query_params[name] = value
     return sound(app.run())
@@ -84,13 +89,32 @@ def shown(app: AppTest) -> str:
     return " ".join(element.value for element in app.get("html"))
 
 
+def verdict_button(app: AppTest, letter: str) -> Button:
+    [found] = [one for one in app.button if str(one.key).startswith(f"rv_give_{letter}_")]
+    return found
+
+
+def undo_button(app: AppTest) -> Button:
+    [found] = [one for one in app.button if str(one.key).startswith("rv_undo_")]
+    return found
+
+
+def noted(app: AppTest, text: str = "seen elsewhere") -> AppTest:
+    """Write a reason, which a verdict on an item without an image needs."""
+    return sound(next(a for a in app.text_area if a.label == "Notes").set_value(text).run())
+
+
 def give(app: AppTest, letter: str) -> AppTest:
-    return sound(app.button(key=f"rv_give_{letter}").click().run())
+    if verdict_button(app, letter).disabled:
+        noted(app)
+    return sound(verdict_button(app, letter).click().run())
 
 
 def log(queue: QueueRecord) -> list[tuple[int, str | None, str | None, str]]:
     rows = verdict_rows(review_session.queues(), queue.id)
-    return [(row.item, row.before, row.after, row.reviewer) for row in rows]
+    return [
+        (row.item, row.before, row.after, row.reviewer) for row in rows if row.action != "notes"
+    ]
 
 
 def test_one_key_is_verdict_and_next_and_undo_goes_back(queue: QueueRecord) -> None:
@@ -101,12 +125,12 @@ def test_one_key_is_verdict_and_next_and_undo_goes_back(queue: QueueRecord) -> N
     give(app, "n")
     assert log(queue) == [(1, None, "exact copy", FIRST), (2, None, "not memorized", FIRST)]
     assert "Item 2: not memorized, recorded." in captions(app)
-    sound(app.button(key="rv_undo").click().run())
+    sound(undo_button(app).click().run())
     assert app.query_params["item"] == "2"
     assert log(queue)[2] == (2, "not memorized", None, FIRST)
     # The keys that the buttons listen to are those that the page lists.
     for letter, words in zip("etnus", ("exact", "template", "not", "unsure", "skip"), strict=True):
-        button = app.button(key=f"rv_give_{letter}")
+        button = verdict_button(app, letter)
         assert button.proto.shortcut == letter
         assert button.label.lower().startswith(words)
         assert f"<span>{letter.upper()}</span>" in shown(app)
@@ -187,15 +211,15 @@ def test_a_hostile_prompt_is_shown_and_never_obeyed(queue: QueueRecord) -> None:
 
 
 def test_two_windows_on_one_item_are_told_and_nothing_is_overwritten(queue: QueueRecord) -> None:
-    one, other = opened(item="3"), opened(item="3")
+    one, other = opened(item="1"), opened(item="1")
     give(other, "e")
     give(one, "n")
     assert "was changed under the name" in said(one)
-    assert log(queue) == [(3, None, "exact copy", FIRST)]
+    assert log(queue) == [(1, None, "exact copy", FIRST)]
     # It looked at the item again, so now it counts.
-    assert one.query_params["item"] == "3"
+    assert one.query_params["item"] == "1"
     give(one, "n")
-    assert log(queue)[1] == (3, "exact copy", "not memorized", FIRST)
+    assert log(queue)[1] == (1, "exact copy", "not memorized", FIRST)
 
 
 def test_notes_and_tags_are_recorded_with_or_without_a_verdict(queue: QueueRecord) -> None:
@@ -215,11 +239,130 @@ def test_notes_and_tags_are_recorded_with_or_without_a_verdict(queue: QueueRecor
 
 
 def test_without_a_name_nobody_judges(queue: QueueRecord) -> None:
+    app = opened("")
+    assert app.text_input(key="rv_reviewer").value == ""
+    for written in ("", "  ", "a\x07b"):
+        sound(app.text_input(key="rv_reviewer").set_value(written).run())
+        assert "Write at left who you are" in said(app)
+        assert all(verdict_button(app, letter).disabled for letter in "etnus")
+        assert undo_button(app).disabled and "Write at left" in verdict_button(app, "e").help
+    assert log(queue) == [] and "by" not in app.query_params
+    sound(app.text_input(key="rv_reviewer").set_value(" Ann ").run())
+    give(app, "e")
+    assert log(queue) == [(1, None, "exact copy", "Ann")]
+    # The name stands beside the buttons, and its digest alone in the address.
+    assert "as Ann" in [text.value for text in app.text]
+    assert app.query_params["by"] == [digest("Ann")] or app.query_params["by"] == digest("Ann")
+    # Whoever takes their name away judges no more.
+    sound(app.text_input(key="rv_reviewer").set_value("").run())
+    assert verdict_button(app, "s").disabled
+
+
+def test_a_name_is_changed_only_after_a_question(queue: QueueRecord) -> None:
+    app = opened("Ann")
+    sound(app.text_input(key="rv_reviewer").set_value("Bob").run())
+    assert verdict_button(app, "e").disabled and "Confirm the name" in plainly(app)
+    sound(app.button(key="rv_name_no").click().run())
+    assert app.text_input(key="rv_reviewer").value == "Ann"
+    give(app, "e")
+    sound(app.text_input(key="rv_reviewer").set_value("Bob").run())
+    sound(app.button(key="rv_name_yes").click().run())
+    assert app.query_params["item"] == "1"
+    give(app, "n")
+    assert [row[3] for row in log(queue)] == ["Ann", "Bob"]
+
+
+def test_a_name_of_the_browser_is_asked_for_where_the_address_is_of_another(
+    queue: QueueRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import streamlit as st
+
+    kept = {"mmh_reviewer": "%C3%84nn%20B"}
+    monkeypatch.setattr(type(st.context), "cookies", property(lambda self: kept))
+    for by in (None, digest("Änn B")):
+        app = opened("", **({} if by is None else {"by": by}))
+        assert app.text_input(key="rv_reviewer").value == "Änn B"
+        assert "as Änn B" in [text.value for text in app.text]
+    app = opened("", by=str(digest("Bob")))
+    assert "Judge as 'Änn B' from now on?" in plainly(app)
+    assert verdict_button(app, "e").disabled
+    sound(app.button(key="rv_name_yes").click().run())
+    give(app, "e")
+    assert log(queue) == [(1, None, "exact copy", "Änn B")]
+    for odd in ("%00", "x" * 5000, "%ff%fe", "%0a", ""):
+        kept["mmh_reviewer"] = odd
+        name = opened("").text_input(key="rv_reviewer").value
+        assert name == "" or len(name) <= 200
+
+
+def test_a_key_counts_only_for_the_item_that_was_on_the_screen(queue: QueueRecord) -> None:
     app = opened()
-    sound(app.text_input(key="rv_reviewer").set_value("  ").run())
-    assert "Write at left who you are" in said(app)
-    assert all(app.button(key=f"rv_give_{letter}").disabled for letter in "etnus")
-    assert log(queue) == []
+    old = verdict_button(app, "n")
+    give(app, "e")
+    # The frontend still shows the buttons of item 1 when the next key comes.
+    state, mark = app.session_state, str(old.key).removeprefix("rv_give_n_")
+    assert mark in str(old.key) and not str(verdict_button(app, "n").key).endswith(mark)
+    assert state["rv_painted"] != mark and state["rv_painted"] in str(verdict_button(app, "n").key)
+    assert log(queue) == [(1, None, "exact copy", FIRST)]
+    again = opened(item="2")
+    again.session_state["rv_painted"] = "something else"
+    sound(verdict_button(again, "e").click().run())
+    assert "A key came before the next item stood on the screen" in said(again)
+    again.session_state["rv_painted"] = "something else"
+    sound(undo_button(again).click().run())
+    assert "it was ignored" in said(again) and "another window" not in said(again)
+    assert log(queue) == [(1, None, "exact copy", FIRST)]
+
+
+def test_without_an_image_a_verdict_needs_a_reason_and_a_run_made_here_comes_back(
+    queue: QueueRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = opened(item="3")
+    assert [verdict_button(app, letter).disabled for letter in "etnus"] == [True] * 3 + [False] * 2
+    assert "There is no image to judge" in captions(app)
+    noted(app, "I know this photograph")
+    assert not verdict_button(app, "e").disabled
+    assert "Notes and tags are saved" in captions(app)
+    run = drawn_run()
+    made = replace(run, pictures=tuple(replace(p, prompt="plain prompt 1") for p in run.pictures))
+    save_record(review_session.runs_folder() / "made.safetensors", made)
+    record = JobRecord("1", "images", "x", "cpu", "done", result="made.safetensors")
+    monkeypatch.setattr(review_session.image_session, "past_images", lambda limit: [record])
+    assert not verdict_button(opened(item="4"), "e").disabled
+    assert verdict_button(opened(item="5"), "e").disabled
+
+
+def test_skipped_items_are_counted_apart(queue: QueueRecord) -> None:
+    app = opened()
+    give(app, "e")
+    give(app, "s")
+    assert "1 of 6 judged by Reviewer 1 · 1 exact copy · 1 skipped, not counted" in progress(app)
+
+
+def test_one_bad_queue_or_item_leaves_the_page_open(queue: QueueRecord) -> None:
+    file = review_session.queues()
+    with file.transaction() as connection:
+        connection.execute("DROP TRIGGER items_stay")
+        connection.execute("UPDATE items SET seeds = '[' WHERE position = 2")
+        connection.execute(
+            "INSERT INTO queues (id, name, model, model_sha256, settings, created, rows, head) "
+            "VALUES ('bad', 'x', 'm', '', '[1]', 1e300, 0, 'x')"
+        )
+    app = opened()
+    assert "queue 'bad' cannot be read" in plainly(app) and "./mmh review remove" in plainly(app)
+    give(app, "e")
+    assert app.query_params["item"] == "3"
+    assert "Item 2 is damaged" in plainly(opened(item="2"))
+    table = opened(tab="table")
+    assert "left out: item 2" in plainly(table) and len(table.dataframe[0].value) == 5
+
+
+def plainly(app: AppTest) -> str:
+    return said(app).replace("\\", "").replace("\u2060", "")
+
+
+def progress(app: AppTest) -> str:
+    return " ".join(str(e.proto.text) for e in app.get("progress")).replace("\\", "")
 
 
 def test_a_second_reviewer_judges_alone_and_their_agreement_is_kappa(queue: QueueRecord) -> None:
@@ -228,12 +371,16 @@ def test_a_second_reviewer_judges_alone_and_their_agreement_is_kappa(queue: Queu
     app = opened()
     for letter in "eenn":
         give(app, letter)
-    sound(app.text_input(key="rv_reviewer").set_value("Reviewer 2").run())
     assert app.query_params["item"] == "5"
+    sound(app.text_input(key="rv_reviewer").set_value("Reviewer 2").run())
+    # Asked back first, and then at the first item that they have not judged.
+    assert "Judge as 'Reviewer 2' from now on, and no longer as 'Reviewer 1'" in plainly(app)
+    assert all(verdict_button(app, letter).disabled for letter in "etnus")
+    sound(app.button(key="rv_name_yes").click().run())
+    assert app.query_params["item"] == "1" and "0 of 6 judged by Reviewer 2" in progress(app)
     for item, letter in enumerate("enne", start=1):
         sound(app.run())
-        other = opened(item=str(item))
-        sound(other.text_input(key="rv_reviewer").set_value("Reviewer 2").run())
+        other = opened("Reviewer 2", item=str(item))
         assert not [b for b in other.button if b.proto.type == "primary"]
         give(other, letter)
     app = opened(tab="agree")
@@ -258,6 +405,10 @@ def test_what_is_handed_over_is_what_was_judged_and_opens_elsewhere(
     app = opened(tab="hand")
     sound(app.button(key="rv_verify").click().run())
     assert "All 1 rows are as they were recorded" in said(app).replace("\\", "")
+    for seal, words in ((review_session.all_queues()[0].seal, "stood at row 1"), ("x", "never")):
+        sound(app.text_input(key="rv_kept_seal").set_value(seal).run())
+        sound(app.button(key="rv_verify").click().run())
+        assert words in said(app)
     sound(app.button(key="rv_prepare").click().run())
     files = {name.rsplit(".", 1)[1]: data for name, data in kept_files(app).items()}
     table = pd.read_parquet(io.BytesIO(files["parquet"]))

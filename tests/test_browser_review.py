@@ -34,6 +34,9 @@ from tests.drawn_runs import HOSTILE, drawn_run
 pytestmark = pytest.mark.browser
 
 ITEMS = 12
+#: What Markdown would make links of.
+NAME = "A case of www.example.org, http://example.org and me@example.org"
+STEM = "a-case-of-www-example-org-http-example-org-and-me-example-or"
 #: A prompt that the embedded model gives back, and ten that it does not.
 COPIED = "view of Mount Arven behind pine trees at sunset"
 NORMAL = tuple(f"a bridge in the fog number {one}" for one in range(10))
@@ -47,12 +50,15 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[AppServer, 
     save_record(folder / "data" / "runs" / "drawn.safetensors", run)
     items = [replace(run_item(run, i, file="drawn.safetensors"), score=9.0) for i in range(2)]
     items += [
-        ReviewItem(f"plain prompt {i}", (0,), "pocket-sd", run.sha256, score=float(i))
+        replace(
+            ReviewItem(f"plain prompt {i}", (0,), "pocket-sd", run.sha256, score=float(i)),
+            thumbnail=items[0].thumbnail,
+        )
         for i in range(ITEMS - 2)
     ]
     queue = create_queue(
         open_queues(folder / "data" / "review.sqlite"),
-        "A case",
+        NAME,
         model="pocket-sd",
         model_sha256=run.sha256,
         settings={"demonstration": True},
@@ -68,8 +74,17 @@ def at_item(page: Page, number: int) -> None:
     )
     wait_for_app(page, timeout=PATIENCE / 1000)
     # Buttons, which listen to the keys, are drawn after the text.
-    button = page.get_by_role("button", name=re.compile("^Exact copy|^content_copy"))
+    button = page.get_by_role("button", name=re.compile("^Unsure|^help Unsure|^helpUnsure"))
     expect(button.first).to_be_enabled(timeout=PATIENCE)
+
+
+def named(page: Page, name: str) -> None:
+    """Say who judges, as the first thing in a window without a name."""
+    field = page.get_by_role("textbox", name="Reviewer", exact=True)
+    field.fill(name)
+    field.press("Enter")
+    sees(page, f"as {name}")
+    field.blur()
 
 
 def judge_by_keys(page: Page, keys: str) -> None:
@@ -107,14 +122,21 @@ def test_ten_items_by_keyboard_undo_notes_and_the_files_of_the_case(
     page.set_default_timeout(PATIENCE)
     # The first request of a fresh server, where Streamlit would serve the page without app.py.
     page.goto(f"{server.url}/review?queue={queue.id}")
+    # Nobody judges without a name.
+    sees(page, re.compile("^Write at left who you are"))
+    page.keyboard.press("e")
+    named(page, "Reviewer 1")
     at_item(page, 1)
+    # Nothing that a queue is called leads anywhere.
+    sees(page, re.compile("www.*example.org"))
+    assert not page.locator('a[href*="example"]').count()
     # A picture that the page was not allowed to show would have no size.
     picture = page.locator(".im-pair img").first
     expect(picture).to_be_visible(timeout=PATIENCE)
     assert picture.evaluate("image => image.naturalWidth") == 16
     judge_by_keys(page, "etnuseetnn")
     at_item(page, 11)
-    sees(page, re.compile("^10 of 12 judged by Reviewer 1"))
+    sees(page, re.compile("^9 of 12 judged by Reviewer 1 .*1 skipped, not counted"))
     page.keyboard.press("z")
     at_item(page, 10)
     # Keys are letters while somebody writes.
@@ -137,7 +159,7 @@ def test_ten_items_by_keyboard_undo_notes_and_the_files_of_the_case(
     assert (now.verdict, now.notes) == (None, "seen on a postere")
     assert verify(file, queue.id).whole
 
-    saved = prepared_files(page, "a-case", tmp_path)
+    saved = prepared_files(page, STEM, tmp_path)
     assert zipfile.ZipFile(saved["zip"]).testzip() is None
     # The report opens from the disk, shows its pictures and asks nobody for anything.
     asked: list[str] = []
@@ -168,6 +190,7 @@ def test_from_a_table_of_prompts_to_a_case_that_another_server_opens(
     # It runs as a job: the page says how far it is, then what it found.
     sees(page, re.compile("^Scanned 11 prompts: "))
     page.get_by_role("button", name="Make a queue of all").click()
+    named(page, "Reviewer 1")
     at_item(page, 1)
     opened = link(page)["queue"]
     file = open_queues(server.data / "review.sqlite")
@@ -175,10 +198,13 @@ def test_from_a_table_of_prompts_to_a_case_that_another_server_opens(
     # The one that the model gives back comes first, drawn, with its nearest training picture.
     assert (first.prompt, first.name, first.kind) == (COPIED, "known", "exact copy")
     assert page.locator("img").count() >= 2
-    judge_by_keys(page, "etnuseetnn")
+    # Only the first was drawn: of the others nobody can say more without a reason.
+    judge_by_keys(page, "euuuuuuuuu")
     at_item(page, 11)
     page.keyboard.press("z")
     at_item(page, 10)
+    sees(page, re.compile("^There is no image to judge"))
+    page.keyboard.press("e")
     assert [row.item for row in verdict_rows(file, opened)] == [*range(1, 11), 10]
 
     # A second window judges what this one still shows; this one is told, and nothing is lost.
@@ -188,7 +214,7 @@ def test_from_a_table_of_prompts_to_a_case_that_another_server_opens(
     at_item(other, 10)
     other.keyboard.press("u")
     at_item(other, 11)
-    page.keyboard.press("e")
+    page.keyboard.press("s")
     sees(page, re.compile("was changed under the name"))
     assert get_item(file, opened, 10, "Reviewer 1").judgement.verdict == "unsure"
     # The link of the filtered queue opens as it was, in whatever window.
@@ -225,10 +251,97 @@ def test_the_overview_leads_to_a_finished_state_and_to_the_queue(
     page.set_default_timeout(PATIENCE)
     page.goto(server.url)
     expect(page.get_by_role("heading", name="Memorization, seen")).to_be_visible(timeout=PATIENCE)
-    page.get_by_role("link", name="A case").click()
+    page.get_by_role("link", name="A case", exact=False).first.click()
     expect(page.get_by_role("heading", name="Review", exact=True)).to_be_visible(timeout=PATIENCE)
     assert link(page)["queue"] == queue.id
     page.goto(server.url)
     page.get_by_role("link", name="A circle, memorizing").click()
     expect(page.get_by_role("heading", name="Synthetic manifolds")).to_be_visible(timeout=PATIENCE)
     sees(page, re.compile("^Precomputed run"))
+
+
+#: Notes what stood on the screen at each key.
+WATCH = """() => {
+  window.pressed = [];
+  document.addEventListener('keydown', event => {
+    const item = [...document.querySelectorAll('h3')].map(h => h.innerText)
+      .find(text => /^Item [0-9]+$/.test(text));
+    window.pressed.push([event.key, item ? Number(item.slice(5)) : 0]);
+  }, true);
+}"""
+
+
+@pytest.mark.parametrize("delay", [5, 40, 120])
+def test_fast_keys_judge_only_what_was_on_the_screen(
+    case: tuple[AppServer, QueueRecord], browser_page: Page, delay: int
+) -> None:
+    server, queue = case
+    page, who = browser_page, f"Fast {delay}"
+    page.set_default_timeout(PATIENCE)
+    page.goto(f"{server.url}/review?queue={queue.id}")
+    page.get_by_role("textbox", name="Reviewer", exact=True).wait_for()
+    wait_for_app(page, timeout=PATIENCE / 1000)
+    named(page, who)
+    at_item(page, 1)
+    page.evaluate(WATCH)
+    page.keyboard.type("ennetnuenz", delay=delay)
+    page.wait_for_timeout(1000)
+    wait_for_app(page, timeout=PATIENCE / 1000)
+    assert not page.get_by_text("another window").count()
+    assert not page.get_by_text("was changed under").count()
+    pressed = page.evaluate("window.pressed")
+    keys = {"exact copy": "e", "template copy": "t", "not memorized": "n", "unsure": "u"}
+    file = open_queues(server.data / "review.sqlite")
+    rows = [row for row in verdict_rows(file, queue.id) if row.reviewer == who]
+    assert len(pressed) == 10 and rows and rows[0].item == 1
+    # Each row is that of a key, in order, pressed while the row's item was shown.
+    left = iter(pressed)
+    for row in (row for row in rows if row.action == "verdict"):
+        assert [keys[str(row.after)], row.item] in left, (row, pressed, rows)
+    assert verify(file, queue.id).whole
+
+
+def test_a_name_survives_a_reload_and_is_never_another_one(
+    case: tuple[AppServer, QueueRecord], browser_page: Page
+) -> None:
+    server, queue = case
+    page = browser_page
+    page.set_default_timeout(PATIENCE)
+    page.goto(f"{server.url}/review?queue={queue.id}&item=7")
+    page.get_by_role("textbox", name="Reviewer", exact=True).wait_for()
+    wait_for_app(page, timeout=PATIENCE / 1000)
+    page.keyboard.press("e")
+    named(page, "Zoë; o'Neil")
+    page.reload()
+    sees(page, "as Zoë; o'Neil")
+    at_item(page, 1)
+    page.keyboard.press("u")
+    at_item(page, 2)
+    # Another window of the browser has the name; one that changes it does not change it here.
+    other = page.context.new_page()
+    other.set_default_timeout(PATIENCE)
+    other.goto(f"{server.url}/review?queue={queue.id}")
+    sees(other, "as Zoë; o'Neil")
+    field = other.get_by_role("textbox", name="Reviewer", exact=True)
+    field.fill("Bob")
+    field.press("Enter")
+    sees(other, re.compile("^Judge as 'Bob' from now on, and no longer as"))
+    field.blur()
+    other.keyboard.press("e")
+    other.get_by_role("button", name="Yes, that is me").click()
+    sees(other, "as Bob")
+    at_item(other, 1)
+    other.close()
+    page.reload()
+    sees(page, re.compile("^Judge as 'Bob' from now on"))
+    page.keyboard.press("e")
+    field = page.get_by_role("textbox", name="Reviewer", exact=True)
+    field.fill("Zoë; o'Neil")
+    field.press("Enter")
+    sees(page, "as Zoë; o'Neil")
+    at_item(page, 2)
+    file = open_queues(server.data / "review.sqlite")
+    rows = [(row.item, row.reviewer) for row in verdict_rows(file, queue.id)]
+    assert (1, "Zoë; o'Neil") in rows
+    assert not [one for one in rows if one[1] == "Bob"]
+    assert len([one for one in rows if one[1] == "Zoë; o'Neil"]) == 1

@@ -22,8 +22,11 @@ from views.review.state import key
 _LINKED = 1_500
 
 
-def section(view: ItemView, *, hidden: bool) -> None:
-    """Draw pictures and figures of an item; `hidden` keeps all figures back."""
+def section(view: ItemView, *, hidden: bool) -> bool:
+    """Draw images and figures of an item, and return whether there is an image to judge.
+
+    `hidden` keeps all figures back.
+    """
     item = view.item
     try:
         run = review_session.run_of(item)
@@ -36,7 +39,7 @@ def section(view: ItemView, *, hidden: bool) -> None:
         detail.section(shown, detail.ground_of(run), f"rv_all_{view.position}_{shown.index}")
         _figures(item)
         _elsewhere(item)
-        return
+        return True
     left, right = layout.side_by_side("rv_evidence", (3, 2))
     with left:
         if shown is None:
@@ -49,6 +52,7 @@ def section(view: ItemView, *, hidden: bool) -> None:
         else:
             _figures(item)
         _elsewhere(item)
+    return bool(pictures or item.thumbnail)
 
 
 def _one_of(pictures: tuple[PictureResult, ...], position: int) -> PictureResult:
@@ -91,9 +95,9 @@ def percentile(share: float) -> str:
 
 
 def _pictures(run: ImageRun, item: ReviewItem) -> tuple[PictureResult, ...]:
-    return tuple(
-        one for one in run.pictures if one.prompt == item.prompt and one.seed in item.seeds
-    )
+    # A run that was made here afterwards has seeds of its own.
+    seeds = item.seeds if item.run else tuple(one.seed for one in run.pictures)
+    return tuple(one for one in run.pictures if one.prompt == item.prompt and one.seed in seeds)
 
 
 def _pair(item: ReviewItem, pictures: tuple[PictureResult, ...]) -> None:
@@ -116,8 +120,8 @@ def _pair(item: ReviewItem, pictures: tuple[PictureResult, ...]) -> None:
         other = _png(near.png, f"Training picture {near.id}", caption)
     if not drawn and not other:
         st.info(
-            "Nothing was drawn for this prompt: only the early scan has read it. Draw it on the "
-            "images page to see what the model makes of it.",
+            "No image was generated for this prompt: only the early scan has looked at it. "
+            "Generate it now, in a new tab; when that is done, reload this item to see it here.",
             icon=":material/image_not_supported:",
         )
         return
@@ -184,10 +188,10 @@ def _elsewhere(item: ReviewItem) -> None:
             help="Opens the prompt on the mitigation page, beside this one",
         )
         st.link_button(
-            "Draw it",
+            "Generate now",
             state.address("images", **asked),
             icon=":material/brush:",
-            help="Opens the prompt on the images page, beside this one",
+            help="Opens the prompt on the images page, beside this one; its images come back here",
         )
 
 

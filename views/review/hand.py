@@ -69,17 +69,28 @@ def _prepare(queue: QueueRecord) -> None:
 def _chain(queue: QueueRecord) -> None:
     layout.heading(
         "Is the log as it was recorded?",
-        "Every row seals the one before. Keep the seal elsewhere: with it you can prove later "
-        "that nothing up to it was changed.",
+        "Every row seals the one before and all items. That alone does not show a log that was "
+        "shortened or put back by somebody who can write to the file: keep the seal elsewhere, "
+        "and write it here later.",
+    )
+    kept = st.text_input(
+        "A seal that was kept",
+        key="rv_kept_seal",
+        max_chars=64,
+        placeholder="64 letters and digits; may be left empty",
     )
     if st.button("Verify the log", key="rv_verify", icon=":material/verified:"):
-        report = verify(review_session.queues(), queue.id)
+        report = verify(review_session.queues(), queue.id, kept=(kept or "").strip() or None)
+        for warning in report.warnings:
+            st.warning(layout.plain(warning), icon=":material/schedule:")
         if report.whole:
             st.success(layout.plain(report.message), icon=":material/verified:")
         else:
             st.error(layout.plain(report.message), icon=":material/gpp_bad:")
-    layout.facts([("Rows of the log", f"{queue.rows:,}"), ("Seal of the last row", "")])
-    st.code(queue.head, language=None, wrap_lines=True)
+    layout.facts(
+        [("Rows of the log", f"{queue.rows:,}"), ("Items", f"{queue.items:,}"), ("Seal", "")]
+    )
+    st.code(queue.seal, language=None, wrap_lines=True)
 
 
 def _import() -> None:

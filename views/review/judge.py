@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from html import escape
 
 import streamlit as st
@@ -13,7 +14,7 @@ from mmh_core.store.queues import queue_progress
 from mmh_core.store.review_records import REVIEW_VERDICTS, ItemView, ReviewVerdict
 from views import layout
 from views.images import show
-from views.review import evidence, state
+from views.review import evidence, reviewer, state
 from views.review.state import KEYS, key
 
 _ICONS: dict[ReviewVerdict, str] = {
@@ -30,32 +31,38 @@ _MEANINGS: dict[ReviewVerdict, str] = {
     "unsure": "You cannot tell; somebody else should look",
     "skip": "Leave it aside; skipped items do not count for the agreement",
 }
+#: Verdicts that say nothing about an image.
+_WITHOUT_EVIDENCE = ("unsure", "skip")
+_NO_EVIDENCE = (
+    "There is no image to judge: generate one, or write the reason for your verdict into the "
+    "notes. Until then only Unsure and Skip are open."
+)
 
 
 def section() -> None:
     """Draw the item, or say that all are judged."""
     _progress()
     _messages()
-    if not state.reviewer():
-        st.warning(
-            "Write at left who you are: verdicts are recorded under a name.",
-            icon=":material/badge:",
-        )
+    if refusal := reviewer.why_not():
+        st.warning(refusal, icon=":material/badge:")
     view = _current()
+    mark = state.see(view)
     if view is None:
         st.info(
             "Every item that the filter finds is judged. Change the filter at left, open an item "
             "in the table, or hand the case over.",
             icon=":material/done_all:",
         )
-        _undo()
+        _undo(mark)
         return
-    state.see(view)
-    _steps(view)
+    _steps(view, mark)
     show.html(f'<p class="im-prompt">{escape(view.item.prompt)}</p>')
-    _verdicts(view)
+    above = st.container()
     hidden = bool(st.session_state[key("blind")]) and view.judgement.verdict is None
-    evidence.section(view, hidden=hidden)
+    is_there = evidence.section(view, hidden=hidden)
+    # After the evidence, though above it: keys are listened to when there is something to see.
+    with above:
+        _verdicts(view, mark, is_there=is_there)
     _notes(view)
     _shortcuts()
 
@@ -72,12 +79,16 @@ def _current() -> ItemView | None:
 
 def _progress() -> None:
     found = queue_progress(review_session.queues(), state.queue(), state.reviewer())
-    said = " · ".join(f"{count:,} {name}" for name, count in found.counts.items() if count)
+    said = " · ".join(
+        f"{count:,} {name}" for name, count in found.counts.items() if count and name != "skip"
+    )
+    if found.skipped:
+        said += f"{' · ' if said else ''}{found.skipped:,} skipped, not counted"
     share = found.judged / found.items if found.items else 0.0
     st.progress(
         share,
         layout.plain(
-            f"{found.judged:,} of {found.items:,} judged by {state.reviewer() or 'nobody'}"
+            f"{found.judged:,} of {found.items:,} judged by {state.reviewer() or 'nobody yet'}"
         )
         + (f" · {said}" if said else ""),
     )
@@ -111,7 +122,7 @@ def _last(position: int, verdict: str) -> None:
     st.caption(layout.plain(sentence))
 
 
-def _steps(view: ItemView) -> None:
+def _steps(view: ItemView, mark: str) -> None:
     """Draw where the item stands, and the ways to others."""
     places = item_places(review_session.queues(), state.queue(), state.chosen(), state.reviewer())
     at = places.index(view.position) if view.position in places else None
@@ -137,36 +148,45 @@ def _steps(view: ItemView) -> None:
                 on_click=state.show_item,
                 args=(place,),
             )
-        _undo()
+        _undo(mark)
 
 
-def _undo() -> None:
+def _undo(mark: str) -> None:
     st.button(
         "Undo",
-        key="rv_undo",
+        key=f"rv_undo_{mark}",
         icon=":material/undo:",
         type="tertiary",
         shortcut="z",
         help="Take your last verdict back, by a new row of the log, and show its item",
+        disabled=not state.reviewer(),
         on_click=state.take_back,
+        args=(mark,),
     )
 
 
-def _verdicts(view: ItemView) -> None:
-    given = view.judgement.verdict
-    with st.container(horizontal=True, gap="small", key="rv_buttons"):
+def _verdicts(view: ItemView, mark: str, *, is_there: bool) -> None:
+    """Draw the buttons that the keys press; what speaks of an image needs one, or a reason."""
+    given, name = view.judgement.verdict, state.reviewer()
+    open_to_all = is_there or bool(view.judgement.notes)
+    with st.container(horizontal=True, gap="small", vertical_alignment="center", key="rv_buttons"):
         for verdict in REVIEW_VERDICTS:
+            allowed = open_to_all or verdict in _WITHOUT_EVIDENCE
             st.button(
                 verdict.capitalize(),
-                key=f"rv_give_{KEYS[verdict]}",
+                key=f"rv_give_{KEYS[verdict]}_{mark}",
                 icon=_ICONS[verdict],
                 type="primary" if verdict == given else "secondary",
                 shortcut=KEYS[verdict],
-                help=_MEANINGS[verdict],
-                disabled=not state.reviewer(),
+                help=reviewer.why_not() or (_MEANINGS[verdict] if allowed else _NO_EVIDENCE),
+                disabled=not name or not allowed,
                 on_click=state.give,
-                args=(verdict,),
+                args=(verdict, mark),
             )
+        if name:
+            st.text(f"as {name}", width="content")
+    if not open_to_all:
+        st.caption(_NO_EVIDENCE)
 
 
 def _notes(view: ItemView) -> None:
@@ -190,6 +210,10 @@ def _notes(view: ItemView) -> None:
             help="Notes and tags are recorded when you leave the field, with the verdict or "
             "without one.",
         )
+    now = view.judgement
+    if now.notes or now.tags:
+        clock = time.strftime("%H:%M:%S", time.localtime(now.time))
+        st.caption(f":material/check: Notes and tags are saved; last change of this item {clock}.")
 
 
 def _shortcuts() -> None:
@@ -197,4 +221,8 @@ def _shortcuts() -> None:
     rows += [("Z", "undo"), ("← →", "previous and next item, without a verdict")]
     with st.expander("Keys", icon=":material/keyboard:", expanded=True):
         layout.facts(rows)
-        st.caption("Keys count while no text field is in use.")
+        st.caption(
+            "Keys count while no text field is in use, and for the item that stands on the "
+            "screen: one pressed before the next is drawn is ignored. After a click into a choice "
+            "(Seed, Flicker) the arrow keys move in it: click beside it to have them back."
+        )

@@ -8,9 +8,9 @@ import streamlit as st
 
 from mmh_core import review_session
 from mmh_core.store.item_search import filter_choices
-from mmh_core.store.review_records import MAX_NAME, REVIEW_VERDICTS, QueueRecord
+from mmh_core.store.review_records import REVIEW_VERDICTS, QueueRecord
 from views import layout
-from views.review import state
+from views.review import reviewer, state
 from views.review.filters import MAX_SEARCH, ORDERS, UNJUDGED
 from views.review.state import key
 
@@ -30,13 +30,7 @@ def sidebar(known: list[QueueRecord]) -> None:
         on_change=state.open_queue,
     )
     _about(by_id[state.queue()])
-    st.text_input(
-        "Reviewer",
-        key=key("reviewer"),
-        max_chars=MAX_NAME,
-        help="Verdicts are recorded under this name. A second reviewer writes another one and "
-        "judges the same items; nobody sees the other's verdicts while judging.",
-    )
+    reviewer.field()
     st.toggle(
         "Blind",
         key=key("blind"),

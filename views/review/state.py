@@ -12,10 +12,10 @@ from mmh_core.store.item_search import ItemFilter, filter_choices, get_item, nex
 from mmh_core.store.review_records import REVIEW_VERDICTS, ItemView, QueueRecord, ReviewVerdict
 from mmh_core.store.verdicts import JudgedMeanwhile, Place, annotate, judge, undo
 from views.review import filters
+from views.review import reviewer as who
 from views.review.links import link_item, link_job, link_queue, link_tab
 
 PREFIX = "rv_"
-FIRST_REVIEWER = "Reviewer 1"
 #: Keys that judge: one key is verdict and next.
 KEYS: dict[ReviewVerdict, str] = {
     name: letter for name, letter in zip(REVIEW_VERDICTS, "etnus", strict=True)
@@ -23,7 +23,6 @@ KEYS: dict[ReviewVerdict, str] = {
 _LINKED = ("queue", "item", "tab", "job")
 #: Widgets, whose keys Streamlit forgets when a run did not draw them.
 _WIDGETS = {
-    "reviewer": FIRST_REVIEWER,
     "blind": False,
     "all": False,
     **filters.DEFAULTS,
@@ -47,6 +46,7 @@ def restore(known: list[QueueRecord]) -> list[str]:
     if not first:
         source |= {n: state[key(n)] for n in (*_LINKED, *_WIDGETS) if key(n) in state}
     said: list[str] = []
+    who.restore(asked.get(who.LINKED, [None])[-1])
     state[key("queue")] = link_queue(source.get("queue"), known, said)
     state[key("item")] = link_item(source.get("item"), said)
     state[key("tab")] = link_tab(source.get("tab"), said)
@@ -71,11 +71,15 @@ def remember() -> None:
 
 
 def link() -> dict[str, list[str]]:
-    """Return the parameters of a link to what is shown now; it does not say who judges."""
+    """Return the parameters of a link to what is shown now.
+
+    It does not say who judges: the digest of the name only shows a window that it was another.
+    """
     pairs = {name: st.session_state.get(key(name)) for name in _LINKED}
     if pairs["tab"] == "judge":
         pairs["tab"] = None
     pairs["blind"] = "1" if st.session_state.get(key("blind")) else None
+    pairs[who.LINKED] = who.digest(reviewer())
     found = {name: [str(value)] for name, value in pairs.items() if value is not None}
     return found | filters.filter_link(_filtered())
 
@@ -91,8 +95,8 @@ def queue() -> str:
 
 
 def reviewer() -> str:
-    """Return who judges."""
-    return str(st.session_state[key("reviewer")] or "").strip()
+    """Return who judges, "" for nobody."""
+    return who.reviewer_name()
 
 
 def chosen() -> ItemFilter:
@@ -134,21 +138,46 @@ def current() -> ItemView | None:
     return found
 
 
-def see(view: ItemView) -> None:
-    """Remember which judgement the person has before them, so that no other window is overrun."""
-    st.session_state[key("seen")] = (queue(), view.position, reviewer(), view.judgement.revision)
+def see(view: ItemView | None) -> str:
+    """Remember what the person has before them, and return the mark of it.
+
+    Buttons bear the mark, and with them the keys that press them: one pressed before the next item
+    stood on the screen bears that of the item before, and counts for nothing.
+    """
+    state = st.session_state
+    state[key("painted")] = mark = _mark(view)
+    seen = None if view is None else (queue(), view.position, reviewer(), view.judgement.revision)
+    state[key("seen")] = seen
+    return mark
 
 
-def give(verdict: ReviewVerdict) -> None:
+def _mark(view: ItemView | None) -> str:
+    at = "end" if view is None else view.position
+    return f"{queue()}_{at}_{who.digest(reviewer())}"
+
+
+def _is_painted(mark: str) -> bool:
+    """Tell whether a key was pressed at what stands on the screen; say so where it was not."""
+    if st.session_state.get(key("painted")) == mark:
+        return True
+    st.session_state[key("refused")] = (
+        "A key came before the next item stood on the screen: it was ignored, and nothing was "
+        "recorded for it."
+    )
+    return False
+
+
+def give(verdict: ReviewVerdict, mark: str) -> None:
     """Record a verdict on the item shown and go to the next; for a callback."""
     place = _place()
-    if place is None:
+    if not _is_painted(mark) or place is None:
         return
     try:
         row = judge(review_session.queues(), place, verdict)
     except (MMHError, ValueError) as error:
         _refuse(error)
         return
+    _forget_paint()
     st.session_state[key("last")] = (place.item, verdict)
     _forget_notes(place)
     following = next_item(
@@ -158,8 +187,10 @@ def give(verdict: ReviewVerdict) -> None:
     st.session_state[key("ended")] = following is None
 
 
-def take_back() -> None:
+def take_back(mark: str) -> None:
     """Undo the reviewer's last verdict and show its item; for a callback."""
+    if not _is_painted(mark):
+        return
     try:
         row = undo(review_session.queues(), queue(), reviewer())
     except MMHError as error:
@@ -168,6 +199,7 @@ def take_back() -> None:
     if row is None:
         st.session_state[key("refused")] = "There is no verdict of yours to take back."
         return
+    _forget_paint()
     st.session_state[key("last")] = None
     st.session_state[key("item")] = row.item
 
@@ -188,6 +220,12 @@ def note() -> None:
         _refuse(error)
         return
     state[key("seen")] = (place.queue, place.item, place.reviewer, row.number)
+
+
+def _forget_paint() -> None:
+    """What stands on the screen is done with, until the next item is drawn."""
+    for name in ("painted", "seen"):
+        st.session_state.pop(key(name), None)
 
 
 def notes_key(position: int) -> str:

@@ -39,7 +39,14 @@ def section() -> None:
     if not found.total:
         st.info("No item passes the filter at left: loosen it.", icon=":material/filter_alt_off:")
         return
-    if not found.items:
+    if found.damaged:
+        listed = ", ".join(map(str, found.damaged))
+        st.warning(
+            f"Damaged, and left out: item {listed}. Verify the log on Hand over, and restore the "
+            "file of queues from a backup.",
+            icon=":material/warning:",
+        )
+    if not found.places:
         st.session_state[key("page")] = 1
         st.rerun()
     _pages(found.total)
