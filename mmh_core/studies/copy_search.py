@@ -44,11 +44,17 @@ def find_copies(
     the seven other symmetries of the square, and the pixels of the nearest are compared in all
     eight, whole and cropped: eight descriptions and about 40 comparisons, .1 to .2 s for a
     picture of the embedded world on one core. A picture of one color is like any other of one
-    color, so nothing is said of it. Errors: MMHError for descriptors that are no numbers.
+    color, so nothing is said of it. A training picture that cannot be read is left out of the
+    neighbors; the reason counts and names it, and "none" becomes "unknown". Errors: MMHError for
+    descriptors that are no numbers, and where none of the nearest can be read.
     """
     neighbors = _search(reference, pictures, NEIGHBORS)
     found = _evidence(reference, pictures, neighbors.similarity, neighbors.ids, neighbors.copies)
-    near = [_near(reference, neighbors, number) for number in range(len(found))]
+    refused: list[list[str]] = [[] for _ in found]
+    near = [_near(reference, neighbors, i, refused[i]) for i in range(len(found))]
+    for readable, reasons in zip(near, refused, strict=True):
+        if reasons and not readable:
+            raise MMHError(f"None of the nearest training pictures can be read. {reasons[0]}")
     rows = list(zip(found, near, strict=True))
     flat = is_flat(pictures).tolist()
     unsure = [i for i, copy in enumerate(found) if not flat[i] and not is_copy(copy.kind)]
@@ -56,8 +62,12 @@ def find_copies(
         ways = symmetries(pictures[unsure])[1:]
         turned = [_search(reference, one, TURNED_NEIGHBORS) for one in ways]
         for place, i in enumerate(unsure):
-            rows[i] = _by_pixels(reference, pictures[i], rows[i], turned, place)
-    return [_of_one_color(reference, row) if flat[i] else row for i, row in enumerate(rows)]
+            others = [_near(reference, one, place, refused[i]) for one in turned]
+            rows[i] = _by_pixels(pictures[i], rows[i], others)
+    return [
+        _of_one_color(reference, row) if flat[i] else _without(row, refused[i])
+        for i, row in enumerate(rows)
+    ]
 
 
 def _search(reference: Reference, pictures: Tensor, k: int) -> Neighbors:
@@ -72,33 +82,54 @@ def _search(reference: Reference, pictures: Tensor, k: int) -> Neighbors:
         ) from error
 
 
-def _near(reference: Reference, found: Neighbors, number: int) -> tuple[NeighborFound, ...]:
-    return tuple(
-        NeighborFound(
-            int(found.ids[number, k]),
-            float(found.similarity[number, k]),
-            found.captions[number][k],
-            found.kinds[number][k],
-            int(found.copies[number, k]),
-            reference.picture(int(found.rows[number, k])),
+def _near(
+    reference: Reference, found: Neighbors, number: int, refused: list[str]
+) -> tuple[NeighborFound, ...]:
+    """Return what was found for a picture, and note in `refused` why some cannot be read."""
+    near = list[NeighborFound]()
+    for k in range(found.ids.shape[1]):
+        try:
+            picture = reference.picture(int(found.rows[number, k]))
+        except MMHError as error:
+            if str(error) not in refused:
+                refused.append(str(error))
+            continue
+        near.append(
+            NeighborFound(
+                int(found.ids[number, k]),
+                float(found.similarity[number, k]),
+                found.captions[number][k],
+                found.kinds[number][k],
+                int(found.copies[number, k]),
+                picture,
+            )
         )
-        for k in range(found.ids.shape[1])
-    )
+    return tuple(near)
+
+
+def _without(
+    row: tuple[CopyFound, tuple[NeighborFound, ...]], refused: list[str]
+) -> tuple[CopyFound, tuple[NeighborFound, ...]]:
+    """Return evidence that says which of the nearest training pictures could not be compared."""
+    if not refused:
+        return row
+    copy, near = row
+    kind: CopyKind = "unknown" if copy.kind == "none" else copy.kind
+    said = f"{len(refused)} of the nearest training pictures could not be compared: {refused[0]}"
+    return replace(copy, kind=kind, reason=f"{copy.reason} {said}"), near
 
 
 def _by_pixels(
-    reference: Reference,
     picture: Tensor,
     row: tuple[CopyFound, tuple[NeighborFound, ...]],
-    turned: list[Neighbors],
-    place: int,
+    turned: list[tuple[NeighborFound, ...]],
 ) -> tuple[CopyFound, tuple[NeighborFound, ...]]:
     """Return evidence and neighbors of a picture after comparing pixels in all symmetries.
 
-    `turned` holds what each further symmetry found, `place` the picture's number there.
+    `turned` holds what each further symmetry found.
     """
     copy, near = row
-    groups = [near, *(_near(reference, found, place) for found in turned)]
+    groups = [near, *turned]
     match = pixel_match(picture, [[one.picture for one in group] for group in groups])
     if match is None:
         return _searched_all(copy), near
