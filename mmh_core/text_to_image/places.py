@@ -156,7 +156,8 @@ def _training(folder: Path, names: set[str]) -> tuple[str, str] | None:
             f"it is a part of a pipeline, as training leaves it ({also})",
             f"Name the model that was trained too: --base MODEL --unet {folder / networks[0]}",
         )
-    steps = sorted(name for name in names if re.fullmatch(r"checkpoint-\d+", name))
+    steps = [name for name in names if re.fullmatch(r"checkpoint-\d{1,18}", name)]
+    steps.sort(key=lambda name: int(name.removeprefix("checkpoint-")))
     if steps:
         return (
             f"it holds the checkpoints of a training ({', '.join(steps[:_SHOWN])})",

@@ -34,14 +34,21 @@ def read_json(path: Path) -> dict[str, Any]:
         if not isinstance(content, dict):
             raise ValueError("not an object")
     except FileNotFoundError as error:
-        raise MMHError(
-            f"{path} is missing: copy or download this file too, or choose another model."
-        ) from error
+        raise _missing(path) from error
     except (OSError, ValueError, RecursionError) as error:
         raise MMHError(
             f"{path} is damaged or cannot be read ({error}): copy or download this file again."
         ) from error
     return content
+
+
+def _missing(path: Path) -> MMHError:
+    if path.is_symlink():
+        return MMHError(
+            f"{path} is a link to a file that is not there, as a download that stopped or a cache "
+            "that was cleaned leaves it: download this model again with `hf download`."
+        )
+    return MMHError(f"{path} is missing: copy or download this file too, or choose another model.")
 
 
 def check_safetensors(path: Path) -> None:
@@ -52,9 +59,7 @@ def check_safetensors(path: Path) -> None:
         with path.open("rb") as file:
             start = file.read(8)
     except FileNotFoundError as error:
-        raise MMHError(
-            f"{path} is missing: copy or download this file too, or choose another model."
-        ) from error
+        raise _missing(path) from error
     except OSError as error:
         raise MMHError(
             f"{path} cannot be read ({error.strerror}): choose a file that this user may read."
