@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,9 +41,9 @@ class FolderIndex:
     """What became of a folder: the index, None until all is read, and what was left out.
 
     `files` counts all files, `read` those that are indexed, and `left_out`, empty until the end,
-    holds the others, each with its reason: `files == read + len(left_out)`. `exact_copies` counts
-    the images whose pixels an earlier file has as well, `outside` those behind links out of the
-    folder. `captions` says where captions came from and which are missing.
+    holds the others, each with its reason: `files == read + len(left_out)`. `exact_copies`, 0
+    until the end, counts the images whose pixels an earlier file has as well, `outside` those
+    behind links out of the folder. `captions` says where captions came from and which are missing.
     """
 
     index: Index | None
@@ -103,15 +104,14 @@ def by_kind(left_out: Sequence[LeftOut]) -> str:
     for one in sorted(left_out, key=lambda one: not one.lost):
         kinds.setdefault(one.kind, []).append(one.file)
     return "; ".join(
-        f"{len(names):,} {kind}{'s' if len(names) > 1 else ''} ({named(names)})"
-        for kind, names in kinds.items()
+        f"{_counted(kind, len(names))} ({named(names)})" for kind, names in kinds.items()
     )
 
 
 def _described(
     folder: Path, files: FolderFiles, embedder: Embedder, captions: FolderCaptions
 ) -> Iterator[Progress[FolderIndex]]:
-    kept, seen, left_out = list[int](), set[bytes](), list(files.left_out)
+    kept, digests, left_out = list[int](), list[bytes](), list(files.left_out)
     vectors, batch = list[Tensor](), list[Tensor]()
     count, outside = len(files.images), set(files.outside)
     total = count + len(left_out)
@@ -127,8 +127,8 @@ def _described(
                 batch = []
             batch.append(image)
             kept.append(number)
-            seen.add(_content(image))
-        done = FolderIndex(None, total, len(kept), len(kept) - len(seen), len(outside), ())
+            digests.append(_content(image))
+        done = FolderIndex(None, total, len(kept), 0, len(outside), ())
         yield Progress((number + 1) / (count + 1), f"{number + 1:,} of {count:,} images", done)
     if not kept:
         raise MMHError(
@@ -137,17 +137,33 @@ def _described(
             "folder."
         )
     vectors.append(embedder(torch.stack(batch)))
+    found = torch.cat(vectors)
+    # A descriptor that points nowhere would stop the index at its end.
+    usable = (found.isfinite().all(dim=1) & (found != 0).any(dim=1)).tolist()
+    for number, whole in zip(kept, usable, strict=True):
+        if not whole:
+            name = files.images[number][0]
+            reason = f"{name} has a descriptor that is zero or not finite by {embedder.name}."
+            left_out.append(LeftOut(name, "image without a descriptor", reason, lost=True))
+            outside.discard(name)
+    if not any(usable):
+        raise MMHError(
+            f"The embedder {embedder.name} gave no descriptor that is finite and not zero for any "
+            f"of the {len(kept):,} images: check its weights, or choose another embedder."
+        )
+    kept = list(compress(kept, usable))
     names = [files.images[number][0] for number in kept]
-    index = build_index(torch.cat(vectors), _labels(kept, names, captions.texts), embedder)
+    index = build_index(found[usable], _labels(kept, names, captions.texts), embedder)
+    copies = len(kept) - len(set(compress(digests, usable)))
     listed = tuple(sorted(map(_told(captions), left_out), key=lambda one: one.file))
-    done = replace(done, index=index, left_out=listed, captions=captions)
+    done = FolderIndex(index, total, len(kept), copies, len(outside), listed, captions)
     yield Progress(1.0, f"{len(index):,} images indexed", done)
 
 
 def _told(captions: FolderCaptions) -> Callable[[LeftOut], LeftOut]:
     """Return a function that calls a file of captions what it is."""
     return lambda one: (
-        replace(one, kind="file of captions", reason=f"{one.file} was read for its captions.")
+        replace(one, kind="caption file", reason=f"{one.file} was read for its captions.")
         if one.file in captions.used
         else one
     )
@@ -182,3 +198,9 @@ def _joins(image: Tensor, batch: list[Tensor]) -> bool:
 def _content(image: Tensor) -> bytes:
     """Return a digest of the pixels and the size."""
     return hashlib.sha256(f"{tuple(image.shape)}".encode() + image.numpy().tobytes()).digest()
+
+
+def _counted(kind: str, count: int) -> str:
+    """Return a number of files of a kind: the noun before "without" takes the plural."""
+    noun, *rest = kind.split(" without ")
+    return " without ".join([f"{count:,} {noun}{'s' if count > 1 else ''}", *rest])

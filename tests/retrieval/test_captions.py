@@ -215,7 +215,7 @@ def test_an_index_counts_captions_and_names_what_is_missing(
             assert "1 row without an image ('c.png')" in printed.err
         else:
             [text] = summary["skipped"]
-            assert (text["file"], text["kind"]) == ("b.txt", "file of captions")
+            assert (text["file"], text["kind"]) == ("b.txt", "caption file")
 
 
 def test_a_faulty_table_is_refused_before_the_embedder_is_loaded(

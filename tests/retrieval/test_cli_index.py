@@ -48,7 +48,8 @@ def test_a_folder_becomes_an_index_and_a_summary(
     out = tmp_path / "index"
     assert status(pictures, "--out", out, "--captions", tmp_path / "c.csv") == 0
     out_err = capsys.readouterr()
-    assert out_err.err.endswith("\n3 of 3 files are indexed.\n")
+    said = "3 of 3 files are indexed.\n2 of the images have a caption, from c.csv.\n"
+    assert out_err.err.endswith(f"\n{said}")
     told = json.loads(out_err.out)
     assert told == {
         "folder": str(pictures),
@@ -58,6 +59,15 @@ def test_a_folder_becomes_an_index_and_a_summary(
         "exact_copies": 0,
         "outside_folder": 0,
         "captions": 2,
+        "captions_from": {
+            "source": "c.csv",
+            "rows": 3,
+            "captioned": 3,
+            "rows_without_image": [],
+            "images_without_caption": [],
+            "rows_repeated": [],
+            "not_used": [],
+        },
         "skipped": [],
         "embedder": "pixels",
         "preprocessing": PixelEmbedder().preprocessing,
@@ -80,15 +90,15 @@ def test_images_that_are_lost_are_said_by_status_summary_and_index(
     pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (pictures / "1.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    (pictures / "1.txt").write_text("a caption")
+    (pictures / "9.txt").write_text("of no image")
     for options, code in (([], 1), (["--skip-damaged"], 0)):
         assert status(pictures, "--out", tmp_path / "index", *options) == code
         told = capsys.readouterr()
         found = json.loads(told.out)
-        assert [one["file"] for one in found["skipped"]] == ["1.png", "1.txt"]
+        assert [one["file"] for one in found["skipped"]] == ["1.png", "9.txt"]
         assert found["files"] == found["pictures"] + len(found["skipped"]) == 4
         said = (
-            "2 of 4 files are indexed. Not indexed: 1 damaged image (1.png); 1 text file (1.txt)."
+            "2 of 4 files are indexed. Not indexed: 1 damaged image (1.png); 1 text file (9.txt)."
         )
         assert f"\n{said}\n" in told.err
         assert ("Exit status 1: 1 images of the folder are not in" in told.err) == (code == 1)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
 from mmh_core.records import MMHError
 from mmh_core.retrieval import captions as captions_module
@@ -139,3 +143,50 @@ def test_an_image_that_vanishes_while_indexing_is_counted(pictures: Path) -> Non
     *_, last = steps
     assert [(one.file, one.kind) for one in last.partial.left_out] == [("b/d.png", "missing file")]
     assert (last.partial.files, last.partial.read) == (4, 3)
+
+
+@dataclass(frozen=True)
+class Blind:
+    """An embedder that gives no numbers, or none but zeros, for bright images."""
+
+    value: float
+    limit: float
+    name: str = "blind"
+    digest: str = "0" * 64
+    preprocessing: str = "none"
+    dim: int = 2
+
+    def __call__(self, pictures: Tensor) -> Tensor:
+        bright = pictures.mean(dim=(1, 2, 3)) > self.limit
+        return torch.where(bright[:, None], self.value, torch.ones(len(pictures), 2))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, 0.0])
+def test_an_image_without_a_descriptor_costs_itself_alone(pictures: Path, value: float) -> None:
+    Image.new("RGB", (64, 64), "white").save(pictures / "b" / "white.png")
+    *_, last = index_folder(pictures, Blind(value, 0.99))
+    found = last.partial
+    assert found.index is not None
+    assert found.index.labels["file"].tolist() == list(NAMES)
+    assert found.index.labels["id"].tolist() == [0, 1, 2, 4]
+    assert [(one.file, one.lost) for one in found.left_out] == [("b/white.png", True)]
+    assert (found.files, found.read, found.exact_copies) == (5, 4, 1)
+    assert "Not indexed: 1 image without a descriptor (b/white.png)." in summary(found)
+    with pytest.raises(MMHError, match="gave no descriptor that is finite and not zero for any"):
+        list(index_folder(pictures, Blind(value, -1.0)))
+
+
+def test_captions_and_counts_add_up_in_a_set_as_people_have_it(pictures: Path) -> None:
+    (pictures / "metadata.csv").write_text("file_name,text\na.png,one\ngone.png,two\n")
+    (pictures / "b" / "c.txt").write_text("three")
+    (pictures / "b" / "d.txt").write_text("four")
+    odd = os.fsencode(pictures) + b"/\xe9"
+    (pictures / "e.png").rename(os.fsdecode(odd + b".png"))
+    Path(os.fsdecode(odd + b".txt")).write_text("five")
+    found = finished(pictures)
+    assert found.index is not None
+    captions = dict(zip(found.index.labels["file"], found.index.labels["caption"], strict=True))
+    assert captions == {"a.png": "one", "b/c.png": "three", "b/d.png": "four", r"\xe9.png": "five"}
+    assert found.files == 8 == found.read + len(found.left_out)
+    assert "Not indexed: 4 caption files (" in summary(found)
+    assert not found.lost
