@@ -16,7 +16,6 @@ from mmh_core.store.queues import (
     reviewers,
 )
 from mmh_core.store.review_records import (
-    REVIEW_VERDICTS,
     Judgement,
     QueueRecord,
     ReviewItem,
@@ -26,10 +25,13 @@ from mmh_core.store.sqlite_file import SqliteFile
 from mmh_core.store.verdict_chain import ChainReport, verify
 from mmh_core.verdict_table import REVIEW_ROWS
 
+#: Kinds of copy that the study is sure of.
+_MEASURED_COPIES = ("exact copy", "template copy")
+
 
 @dataclass(frozen=True)
 class ReportItem:
-    """Hold an item with what each reviewer says of it."""
+    """An item with what each reviewer says of it."""
 
     position: int
     item: ReviewItem
@@ -44,10 +46,36 @@ class ReportItem:
             default=None,
         )
 
+    @property
+    def verdicts(self) -> tuple[ReviewVerdict, ...]:
+        """Return the verdicts that were given, without skips, in the order of the reviewers."""
+        given = (one.verdict for _, one in self.judgements)
+        return tuple(one for one in given if one is not None and one != "skip")
+
+    @property
+    def agreed(self) -> ReviewVerdict | None:
+        """Return the verdict of all who judged the item, None where they differ or nobody did."""
+        return self.verdicts[0] if len(set(self.verdicts)) == 1 else None
+
+    @property
+    def disputed(self) -> bool:
+        """Return whether two reviewers gave it different verdicts."""
+        return len(set(self.verdicts)) > 1
+
+    @property
+    def contradicted(self) -> bool:
+        """Return whether the verdict of the people and the copy that was measured disagree."""
+        if self.agreed == "not memorized":
+            return self.item.kind in _MEASURED_COPIES
+        return self.agreed in _MEASURED_COPIES and self.item.kind == "no copy found"
+
 
 @dataclass(frozen=True)
 class QueueCase:
-    """Hold what a report says of a queue; `pair` are the two reviewers of `agreed`."""
+    """What a report says of a queue; `pair` are the two reviewers of `agreed`.
+
+    `damaged` are the positions of items that cannot be read: they are in no count.
+    """
 
     queue: QueueRecord
     items: tuple[ReportItem, ...]
@@ -55,6 +83,7 @@ class QueueCase:
     pair: tuple[str, str] | None
     agreed: Agreement | None
     chain: ChainReport
+    damaged: tuple[int, ...] = ()
 
 
 def read_case(file: SqliteFile, queue: str) -> QueueCase:
@@ -64,58 +93,86 @@ def read_case(file: SqliteFile, queue: str) -> QueueCase:
     most = sorted(progress, key=lambda one: -one[1].judged)[:2]
     pair = (most[0][0], most[1][0]) if len(most) == 2 else None
     found: dict[int, ReportItem] = {}
+    damaged: set[int] = set()
     for name in names or [""]:
         start = 0
-        while page := items_page(
-            file, queue, ItemFilter(), name, offset=start, limit=MOST_ON_A_PAGE
-        ).items:
-            for view in page:
+        while (
+            page := items_page(file, queue, ItemFilter(), name, offset=start, limit=MOST_ON_A_PAGE)
+        ).places:
+            damaged |= set(page.damaged)
+            for view in page.items:
                 before = found.get(view.position, ReportItem(view.position, view.item, ()))
                 said = ((name, view.judgement),) if view.judgement.revision else ()
                 found[view.position] = ReportItem(
                     view.position, view.item, before.judgements + said
                 )
-            start += len(page)
+            start += len(page.places)
     return QueueCase(
         get_queue(file, queue),
-        tuple(found[position] for position in sorted(found)),
+        tuple(found[position] for position in sorted(found.keys() - damaged)),
         progress,
         pair,
         None if pair is None else agreement(file, queue, *pair),
         verify(file, queue),
+        tuple(sorted(damaged)),
     )
 
 
 def summary_words(case: QueueCase) -> str:
-    """Return what people decided, in words for somebody who knows nothing of the method."""
-    total = len(case.items)
-    judged = [one for one in case.items if one.verdict is not None]
-    who = len(case.progress)
+    """Return what people decided, in words for somebody who knows nothing of the method.
+
+    Counted are verdicts on which all who judged an item agree; where they differ nothing is.
+    """
+    total, who = len(case.items), len(case.progress)
+    judged = [one for one in case.items if one.verdicts]
     start = f"{_many(total, 'prompt')} of the model {case.queue.model} {_were(total)} put before "
     start += "a person." if who <= 1 else f"{who} reviewers."
+    if case.damaged:
+        start += f" {_many(len(case.damaged), 'more item')} cannot be read and is in no count."
     if not judged:
         return f"{start} Nobody has judged any of them yet, so nothing is decided."
-    counts = {name: sum(one.verdict == name for one in judged) for name in REVIEW_VERDICTS}
-    copies = counts["exact copy"] + counts["template copy"]
+    agreed = [one.agreed for one in judged]
     sentences = [start, f"{len(judged):,} {_were(len(judged))} judged."]
-    if copies:
+    if who > 1:
+        alone = sum(len(one.verdicts) == 1 for one in judged)
         sentences.append(
-            f"{copies:,} {'makes' if copies == 1 else 'make'} the model give back what it was "
-            f"trained on: {counts['exact copy']:,} a whole picture, {counts['template copy']:,} a "
-            "layout. Anybody who asks in the same way can get it."
+            f"Of these, {alone:,} by one reviewer only, whose verdict is counted as it is."
         )
-    else:
-        sentences.append("Nobody called any of them a copy of what the model was trained on.")
-    if counts["unsure"]:
-        sentences.append(f"At {counts['unsure']:,} the reviewers were unsure.")
-    open_still = total - len(judged) + counts["skip"]
-    if open_still:
+    sentences.append(_copies_words(agreed.count("exact copy"), agreed.count("template copy")))
+    for count, words in (
+        (agreed.count("unsure"), "nobody was sure"),
+        (sum(one.disputed for one in judged), "the reviewers contradict one another"),
+        (sum(one.contradicted for one in judged), "people and measurement disagree"),
+    ):
+        if count:
+            sentences.append(f"At {count:,} {words}{'' if words[0] == 'n' else ': listed below'}.")
+    if open_still := total - len(judged):
         sentences.append(f"{open_still:,} {'is' if open_still == 1 else 'are'} still open.")
     sentences.append(
-        "This speaks of these prompts, this model and the training pictures that were searched; "
-        "it does not tell who owns a picture, nor what other prompts would give."
+        "This speaks of these prompts, this model and the training images that were searched; "
+        "it does not tell who owns an image, nor what other prompts would give."
     )
     return " ".join(sentences)
+
+
+def _copies_words(exact: int, template: int) -> str:
+    copies = exact + template
+    if not copies:
+        return "None of them was agreed to be a copy of what the model was trained on."
+    return (
+        f"{copies:,} {'makes' if copies == 1 else 'make'} the model give back what it was trained "
+        f"on: {exact:,} a whole image, {template:,} a layout. Anybody who asks in the same way "
+        "can get it."
+    )
+
+
+def conflicts(case: QueueCase) -> tuple[tuple[str, tuple[ReportItem, ...]], ...]:
+    """Return the items to look at again, under what is in conflict; only what there is."""
+    found = (
+        ("People and measurement disagree", [one for one in case.items if one.contradicted]),
+        ("Reviewers disagree", [one for one in case.items if one.disputed]),
+    )
+    return tuple((title, tuple(items)) for title, items in found if items)
 
 
 def queue_command(queue: QueueRecord) -> str:

@@ -22,6 +22,7 @@ from mmh_core.report.queue_case import (
     QueueCase,
     ReportItem,
     agreement_words,
+    conflicts,
     item_command,
     queue_command,
     queue_reach,
@@ -35,6 +36,8 @@ from mmh_core.verdict_table import REVIEW_ROWS
 
 #: Evidence sheets of one page; the tables of a case hold all items.
 MOST_SHEETS = 300
+#: Items listed under one conflict; all of them have a sheet, or are in the tables.
+_MOST_LISTED = 50
 #: Points of a chart.
 _MOST_POINTS = 400
 
@@ -57,7 +60,11 @@ def queue_report(
     )
     environment.filters["shown"] = shown
     sheets = sorted(
-        (one for one in case.items if one.verdict != "not memorized" or _suspected(one.item)),
+        (
+            one
+            for one in case.items
+            if one.verdict != "not memorized" or one.disputed or _suspected(one.item)
+        ),
         key=lambda one: (-REVIEW_ROWS[one.verdict].severity, one.position),
     )
     return environment.get_template("queue_report.html").render(
@@ -66,6 +73,11 @@ def queue_report(
         summary=summary_words(case),
         sheets=[_sheet(one, nearest(one.item)) for one in sheets[:MOST_SHEETS]],
         left_out=max(0, len(sheets) - MOST_SHEETS),
+        conflicts=[
+            (title, [_conflict(one) for one in items[:_MOST_LISTED]], len(items))
+            for title, items in conflicts(case)
+        ],
+        most_listed=_MOST_LISTED,
         progress=[_progress(name, done) for name, done in case.progress],
         agreed=agreement_words(case),
         charts=[Markup(chart) for chart in _charts(case) if chart],
@@ -79,6 +91,15 @@ def _style(folder: Path) -> str:
     """Return the style sheet of the page about an image run: all reports look alike."""
     page = (folder / "image_report.html").read_text(encoding="utf-8")
     return page.split("<style>", 1)[1].split("</style>", 1)[0]
+
+
+def _conflict(one: ReportItem) -> tuple[int, str, str, str]:
+    """Return position, prompt, what people said, and what was measured."""
+    people = "; ".join(f"{name}: {judged.verdict}" for name, judged in one.judgements)
+    measured = one.item.kind or "not studied"
+    if not math.isnan(one.item.similarity):
+        measured += f", similarity {figure(one.item.similarity, 3)}"
+    return one.position, one.item.prompt, people, measured
 
 
 def _suspected(item: ReviewItem) -> bool:
@@ -161,7 +182,9 @@ def _provenance(case: QueueCase) -> list[tuple[str, str]]:
         ("Weights, SHA-256", case.queue.model_sha256),
         ("Queue", case.queue.id),
         ("Rows of the log", f"{case.chain.rows:,}"),
-        ("Seal of the log", case.chain.head),
+        ("Items of the queue", f"{case.chain.items:,}"),
+        ("Seal of log and items", case.chain.seal or "none, since the log is not whole"),
+        ("Digest of the last row", case.chain.head),
         ("Code", code_version()),
     ]
 
