@@ -27,6 +27,8 @@ LEAST_CORRELATION, MOST_RESIDUAL = 0.97, 0.02
 #: Spatial standard deviation, on a grid of 16 x 16 means, below which an image is of one color.
 FLAT = 0.01
 _GRID = 16
+#: A border may differ so much from its color, and takes at least a twentieth of the area.
+MARGIN, LEAST_TRIMMED = 0.06, 0.95
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,42 @@ def fitted(picture: Tensor, size: tuple[int, int]) -> Tensor:
         cut, size=size, mode="bicubic", antialias=True, align_corners=False
     )
     return resized[0].clamp(0, 1)
+
+
+def without_margins(picture: Tensor) -> Tensor | None:
+    """Return a picture (3, H, W) in [0, 1] without a border of one color, None where it has none.
+
+    The border has the color of a corner, but for what compression leaves. A part of less than a
+    quarter of the area, or of one color itself, is no picture.
+    """
+    boxes = []
+    for y, x in ((0, 0), (0, -1), (-1, 0), (-1, -1)):
+        unlike = (picture - picture[:, y, x][:, None, None]).abs().amax(0) > MARGIN
+        rows, columns = unlike.any(1).nonzero().flatten(), unlike.any(0).nonzero().flatten()
+        if len(rows):
+            boxes.append((int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1))
+    height, width = picture.shape[1:]
+    areas = [(bottom - top) * (right - left) for top, bottom, left, right in boxes]
+    if not areas or not 0.25 <= min(areas) / (height * width) < LEAST_TRIMMED:
+        return None
+    top, bottom, left, right = boxes[areas.index(min(areas))]
+    # What lies next to the border is half of its color.
+    top, left = (edge + (edge > 0) for edge in (top, left))
+    bottom, right = bottom - (bottom < height), right - (right < width)
+    inner = picture[:, top:bottom, left:right]
+    return None if bool(is_flat(inner[None])[0]) else inner.contiguous()
+
+
+def bounded(picture: Tensor, short: int) -> Tensor:
+    """Return a picture (3, H, W) in [0, 1] with a short edge of at most `short` pixels."""
+    height, width = picture.shape[1:]
+    if min(height, width) <= short:
+        return picture
+    size = [max(1, round(side * short / min(height, width))) for side in (height, width)]
+    smaller: Tensor = F.interpolate(
+        picture[None], size=size, mode="bilinear", antialias=True, align_corners=False
+    )
+    return smaller[0].clamp(0, 1)
 
 
 def pixel_match(picture: Tensor, candidates: Sequence[Sequence[Tensor]]) -> PixelMatch | None:

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from mmh_core.records import Progress
+from mmh_core.retrieval.copy_evidence import is_copy
 from mmh_core.retrieval.pictures import read_picture
+from mmh_core.retrieval.pixel_match import bounded
 from mmh_core.retrieval.pixel_match import fitted as fitted
 from mmh_core.studies.image_config import check_text, default_config
 from mmh_core.studies.image_drawing import cut_off, pixels_of
@@ -22,9 +24,12 @@ from mmh_core.studies.image_lid import (
     scale_for,
 )
 from mmh_core.studies.image_reference import Reference, find_copies
-from mmh_core.studies.image_run import NormalPrompts, PictureResult
+from mmh_core.studies.image_run import CopyFound, NeighborFound, NormalPrompts, PictureResult
 from mmh_core.studies.image_verdict import cause_in, verdict_of
 from mmh_core.text_to_image.model import TextToImage
+
+#: The short edge to which a whole picture is reduced before it is searched.
+WHOLE = 512
 
 
 def audit_study(
@@ -44,7 +49,8 @@ def audit_study(
     model's recommended settings. Errors: MMHError for what is no picture.
     """
     check_text(caption, "caption")
-    picture = fitted(read_picture(data), model.picture_size)
+    read = read_picture(data)
+    picture = fitted(read, model.picture_size)
     latents = model.encode(picture[None]).cpu()
     truth = None
     if caption and reference is not None and reference.truth is not None:
@@ -71,10 +77,27 @@ def audit_study(
     )
     if reference is not None:
         yield Progress(0.2, "Searching the training pictures", found)
-        [(copy, near)] = find_copies(reference, picture[None])
+        copy, near = _searched(reference, read, picture)
         found = replace(found, copy=copy, neighbors=near)
     yield Progress(0.4, "Reading the local intrinsic dimension", found)
     yield from _read(found, model, reference, normal)
+
+
+def _searched(
+    reference: Reference, whole: Tensor, picture: Tensor
+) -> tuple[CopyFound, tuple[NeighborFound, ...]]:
+    """Return the evidence for the picture as the model sees it, or as it was brought.
+
+    Where the file has another shape than the model, the model sees only its middle, while the
+    training set holds it whole. A training set whose pictures all have the model's size does not.
+    """
+    [found] = find_copies(reference, picture[None])
+    if reference.training is not None or whole.shape == picture.shape or is_copy(found[0].kind):
+        return found
+    [other] = find_copies(reference, bounded(whole, WHOLE)[None])
+    ranked = ("exact", "template", "likely")
+    kinds = [kind for kind in ranked if kind in (found[0].kind, other[0].kind)]
+    return other if kinds and other[0].kind == kinds[0] else found
 
 
 def _read(

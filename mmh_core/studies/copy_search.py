@@ -19,7 +19,7 @@ from mmh_core.retrieval.alignment import symmetries
 from mmh_core.retrieval.copy_evidence import CopyKind, copy_evidence, is_copy
 from mmh_core.retrieval.embedders import embed_all
 from mmh_core.retrieval.index import Neighbors, search
-from mmh_core.retrieval.pixel_match import PixelMatch, is_flat, pixel_match
+from mmh_core.retrieval.pixel_match import PixelMatch, is_flat, pixel_match, without_margins
 from mmh_core.studies.image_run import CopyFound, NeighborFound
 
 if TYPE_CHECKING:
@@ -64,6 +64,8 @@ def find_copies(
         for place, i in enumerate(unsure):
             others = [_near(reference, one, place, refused[i]) for one in turned]
             rows[i] = _by_pixels(pictures[i], rows[i], others)
+            if rows[i][0].kind not in ("exact", "likely"):
+                rows[i] = _behind_margins(reference, pictures[i], rows[i], refused[i])
     return [
         _of_one_color(reference, row) if flat[i] else _without(row, refused[i])
         for i, row in enumerate(rows)
@@ -133,7 +135,34 @@ def _by_pixels(
     match = pixel_match(picture, [[one.picture for one in group] for group in groups])
     if match is None:
         return _searched_all(copy), near
-    mine = groups[match.symmetry][match.candidate]
+    return _renamed(row, match, groups[match.symmetry][match.candidate])
+
+
+def _behind_margins(
+    reference: Reference,
+    picture: Tensor,
+    row: tuple[CopyFound, tuple[NeighborFound, ...]],
+    refused: list[str],
+) -> tuple[CopyFound, tuple[NeighborFound, ...]]:
+    """Search for what is left without a border of one color, which hides it from a descriptor."""
+    inner = without_margins(picture)
+    if inner is None:
+        return row
+    ways = [_search(reference, one[None], TURNED_NEIGHBORS) for one in symmetries(inner)]
+    groups = [_near(reference, found, 0, refused) for found in ways]
+    match = pixel_match(inner, [[one.picture for one in group] for group in groups])
+    if match is None:
+        return row
+    words = f"without its margins and {match.words}" if match.words else "without its margins"
+    match = replace(match, kind="likely", words=words)
+    return _renamed(row, match, groups[match.symmetry][match.candidate])
+
+
+def _renamed(
+    row: tuple[CopyFound, tuple[NeighborFound, ...]], match: PixelMatch, mine: NeighborFound
+) -> tuple[CopyFound, tuple[NeighborFound, ...]]:
+    """Return evidence that names the training picture matched by pixels, with it among the near."""
+    copy, near = row
     others = tuple(one for one in near if one.id != mine.id)
     near = tuple(sorted((mine, *others), key=lambda one: -one.similarity))
     kind: CopyKind = match.kind

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from torch import Tensor
 
 from mmh_core.dimension.probes import half_width
-from mmh_core.retrieval.copy_evidence import CopyKind
+from mmh_core.retrieval.copy_evidence import CopyKind, is_copy
 from mmh_core.studies.cause import Cause
 from mmh_core.text_to_image.requests import SchedulerName
 from mmh_core.verdict_table import ImageVerdict as ImageVerdict
@@ -299,7 +299,7 @@ class ImageRun:
     def copied(self, prompt: str) -> bool:
         """Return whether an image of a prompt is a copy by the evidence."""
         mine = [one.copy for one in self.pictures if one.prompt == prompt]
-        return any(copy is not None and copy.kind != "none" for copy in mine)
+        return any(copy is not None and is_copy(copy.kind) for copy in mine)
 
     def frame(self) -> pd.DataFrame:
         """Return one row per picture: settings, LID, evidence and verdict."""

@@ -406,6 +406,23 @@ def test_an_audited_picture_is_read_like_a_drawn_one(
     )
 
 
+def test_a_file_of_another_shape_is_found_whole(model: TextToImage) -> None:
+    """The model sees the middle of a wide picture; the training set holds all of it."""
+    wide = torch.nn.functional.interpolate(
+        drawings(30, seed=8, size=48).float(), size=(40, 96), mode="bicubic", antialias=True
+    )
+    pictures = wide.round().clamp(0, 255).to(torch.uint8)
+    embedder = PixelEmbedder()
+    index = build_index(embed_all(embedder, pictures), labels(30), embedder)
+    known = Reference("wide", index, embedder, lambda row: pictures[row])
+    for number in (0, 17):
+        file = io.BytesIO()
+        Image.fromarray(pictures[number].permute(1, 2, 0).numpy()).save(file, "PNG")
+        *_, last = audit_study(file.getvalue(), "", model, known)
+        assert last.partial.verdict == "exact copy"
+        assert last.partial.copy is not None and last.partial.copy.nearest == number
+
+
 @pytest.mark.parametrize("data", [b"", b"no picture", b"\x89PNG\r\n\x1a\n" + b"\0" * 40])
 def test_an_audit_refuses_what_is_no_picture(
     model: TextToImage, planted: Reference, data: bytes

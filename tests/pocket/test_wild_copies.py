@@ -1,0 +1,87 @@
+"""Training images of the embedded world, altered as files are, and held-out ones as they are."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from mmh_core.pocket.furnish import open_shelf
+from mmh_core.retrieval.pictures import read_picture
+from mmh_core.retrieval.pixel_match import fitted, is_flat
+from mmh_core.studies.image_reference import Reference, find_copies, pocket_reference
+
+FOLDER = Path(__file__).parents[2] / "assets" / "pocket-sd"
+Alteration = Callable[[Image.Image], tuple[Image.Image, str, dict[str, int]]]
+
+
+@cache
+def reference() -> Reference:
+    return pocket_reference(FOLDER)
+
+
+def margins(image: Image.Image) -> Image.Image:
+    wide = Image.new("RGB", (768, 512), "white")
+    wide.paste(image.resize((512, 512), Image.Resampling.BICUBIC), (128, 0))
+    return wide
+
+
+def cropped(image: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
+    return image.crop(box).resize((64, 64), Image.Resampling.BICUBIC)
+
+
+WAYS: dict[str, Alteration] = {
+    "png": lambda x: (x, "PNG", {}),
+    "jpeg": lambda x: (x.resize((512, 512), Image.Resampling.BICUBIC), "JPEG", {"quality": 85}),
+    "webp": lambda x: (x.resize((512, 512), Image.Resampling.BICUBIC), "WEBP", {"quality": 50}),
+    "white margins": lambda x: (margins(x), "PNG", {}),
+    "margins on all sides": lambda x: (ImageOps.expand(x, 8, "white"), "PNG", {}),
+    "black bars, jpeg": lambda x: (
+        ImageOps.expand(x.resize((256, 256)), (0, 40), "black"),
+        "JPEG",
+        {"quality": 90},
+    ),
+    "mirrored": lambda x: (ImageOps.mirror(x), "PNG", {}),
+    "cropped by 6 %": lambda x: (cropped(x, (2, 2, 62, 62)), "PNG", {}),
+    "upside down": lambda x: (ImageOps.flip(x), "PNG", {}),
+    "turned": lambda x: (x.rotate(90), "PNG", {}),
+    "cropped at a corner": lambda x: (cropped(x, (0, 0, 58, 58)), "PNG", {}),
+    "cropped by 12 %": lambda x: (cropped(x, (4, 4, 60, 60)), "PNG", {}),
+    "mirrored, cropped, jpeg": lambda x: (
+        ImageOps.mirror(cropped(x, (3, 3, 61, 61))).resize((256, 256)),
+        "JPEG",
+        {"quality": 85},
+    ),
+}
+
+
+def as_brought(image: Image.Image, way: str) -> Tensor:
+    altered, form, options = WAYS[way](image)
+    file = io.BytesIO()
+    altered.save(file, form, **options)
+    return fitted(read_picture(file.getvalue()), (64, 64))
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_an_altered_training_image_is_a_copy_or_a_likely_one(way: str) -> None:
+    world = open_shelf(FOLDER).world
+    rows = (0, 1, 2)
+    brought = torch.stack([as_brought(Image.fromarray(world.pictures[row]), way) for row in rows])
+    for row, (copy, _) in zip(rows, find_copies(reference(), brought), strict=True):
+        assert copy.kind in ("exact", "template", "likely"), (row, copy.reason)
+
+
+def test_held_out_images_of_wide_families_are_no_copies_and_not_flat() -> None:
+    world = open_shelf(FOLDER).world
+    rows = np.flatnonzero(world.held_out_labels.kind.isin(("open", "overfit")))[::20]
+    pictures = torch.from_numpy(world.held_out[rows]).permute(0, 3, 1, 2).float() / 255
+    assert {copy.kind for copy, _ in find_copies(reference(), pictures)} == {"none"}
+    trained = torch.from_numpy(world.pictures[::10]).permute(0, 3, 1, 2).float() / 255
+    assert not bool(is_flat(trained).any())
