@@ -161,7 +161,7 @@ def _behind_margins(
 def _renamed(
     row: tuple[CopyFound, tuple[NeighborFound, ...]], match: PixelMatch, mine: NeighborFound
 ) -> tuple[CopyFound, tuple[NeighborFound, ...]]:
-    """Return evidence that names the training picture matched by pixels, with it among the near."""
+    """Return evidence that names the training picture matched by pixels, now one of the near."""
     copy, near = row
     others = tuple(one for one in near if one.id != mine.id)
     near = tuple(sorted((mine, *others), key=lambda one: -one.similarity))
