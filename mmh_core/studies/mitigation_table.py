@@ -89,13 +89,6 @@ def paired_interval(after: Tensor, before: Tensor) -> Interval:
     return mean_interval(after.double() - before.double())
 
 
-def ratio_interval(after: Tensor, before: Tensor) -> Interval:
-    """Return `mean(after) / mean(before)` (N,), with a bootstrap over the N pairs."""
-    kept = ~(after.isnan() | before.isnan())
-    pairs = torch.stack([after[kept], before[kept]], dim=1).double()
-    return _interval(pairs, lambda drawn: drawn[..., 0].mean(-1) / drawn[..., 1].mean(-1))
-
-
 def rank_correlation(one: Tensor, other: Tensor) -> float:
     """Return Spearman's correlation of two lists (N,), ties at mean ranks; NaN where undefined."""
     from scipy.stats import rankdata

@@ -13,7 +13,6 @@ from mmh_core.studies.mitigation_table import (
     mean_interval,
     paired_interval,
     rank_correlation,
-    ratio_interval,
     rows_frame,
     treatment_rows,
 )
@@ -90,12 +89,6 @@ def test_pairing_takes_out_what_pairs_share() -> None:
     after = before + 1 + 0.1 * torch.randn(50, generator=generator)
     found = paired_interval(after, before)
     assert found.value == pytest.approx(1, abs=0.1) and found.high - found.low < 0.1
-
-
-def test_the_ratio_is_that_of_the_means_and_leaves_unknown_pairs_out() -> None:
-    after, before = torch.tensor([1.0, 3.0, math.nan]), torch.tensor([2.0, 2.0, 9.0])
-    found = ratio_interval(after, before)
-    assert found.value == pytest.approx(1.0) and (found.low, found.high) == (0.5, 1.5)
 
 
 def test_one_value_has_no_interval_and_none_no_mean() -> None:
