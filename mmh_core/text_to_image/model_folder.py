@@ -36,6 +36,7 @@ _STEPS = {
     "LoRA": "fuse it into its model",
     "autoencoder": "it is used as NAME.vae.safetensors beside NAME.safetensors",
     "link to nothing": "what it led to is gone",
+    "tokenizer": "it is used by the single files beside it",
     "folder that cannot be read": "let this user read it",
 }
 _LEVELS = 3
@@ -184,6 +185,8 @@ def _in_folder(path: Path, level: int, seen: set[Path]) -> Iterator[tuple[Path, 
     # A folder of notes, a tokenizer or the like counts once, and its files do not.
     if any(noun for _, noun in inner):
         yield from inner
+    elif (path / "vocab.json").is_file() or (path / "tokenizer.json").is_file():
+        yield path, "tokenizer"
     else:
         yield path, "folder without a model"
 

@@ -32,6 +32,7 @@ from mmh_core.text_to_image.tensor_names import (
     of_part,
     without_wrappers,
 )
+from mmh_core.text_to_image.tokenizer_files import tokenizer_of
 from mmh_core.text_to_image.weights import (
     check_memory,
     check_safetensors,
@@ -122,6 +123,7 @@ def check(path: Path, *, with_autoencoder: bool = False) -> dict[str, int]:
             f"{path.name} holds no autoencoder (VAE): put one beside it as "
             f"{path.stem}.vae.safetensors, or name one by --vae."
         )
+    tokenizer_of(path, second=found.open_clip)
     if found.autoencoder and not with_autoencoder:
         return {**count, "vae": _count(found.autoencoder)}
     return count if beside is None else {**count, "vae": _count(tensor_shapes(beside))}
@@ -149,6 +151,7 @@ def read_file(
 ) -> Parts:
     """Read a checkpoint; its tokenizer is the folder `tokenizer` beside the file.
 
+    Without that folder the tokenizer of an earlier download of the same version is taken.
     An autoencoder that it lacks is taken from the file beside it; `with_autoencoder` is whether
     one will be put in its place. Raises MMHError.
     """
@@ -172,7 +175,7 @@ def read_file(
         _unet(path, found.unet, second),
         autoencoder,
         text,
-        path.parent / "tokenizer",
+        tokenizer_of(path, second=second),
         _scheduler(stated or ("v_prediction" if second else "epsilon")),
         notes=notes,
         prediction_open=second and stated is None,

@@ -43,12 +43,47 @@ _SETTINGS = (
 )
 
 
+# Version 2 pads with another token, so each version takes what was published for it alone.
+_PUBLISHED = {
+    False: ("openai/clip-vit-large-patch14", "sd-1.5", "sd-1.4"),
+    True: ("sd-2.1", "stabilityai/stable-diffusion-2-1", "stabilityai/stable-diffusion-2"),
+}
+
+
+def tokenizer_of(path: Path, *, second: bool) -> Path:
+    """Return the folder of a single file's tokenizer: beside it, or of an earlier download.
+
+    `second` is whether the file is of version 2. Errors: MMHError where there is none.
+    """
+    from mmh_core.text_to_image.catalogue import CATALOGUE
+    from mmh_core.text_to_image.hub import cached_folder
+
+    beside = path.parent / "tokenizer"
+    if _is_tokenizer(beside):
+        return beside
+    for name in _PUBLISHED[second]:
+        folder = cached_folder(CATALOGUE[name].source if name in CATALOGUE else name)
+        for place in () if folder is None else (folder, folder / "tokenizer"):
+            if _is_tokenizer(place):
+                return place
+    version = "stabilityai/stable-diffusion-2-1" if second else "openai/clip-vit-large-patch14"
+    raise MMHError(
+        f"The tokenizer is missing: put a folder with vocab.json and merges.txt at {beside}; "
+        f"they are published with {version}."
+    )
+
+
+def _is_tokenizer(folder: Path) -> bool:
+    files = [folder / name for name in ("tokenizer.json", "vocab.json", "merges.txt")]
+    whole, *parts = (path.is_file() for path in files)
+    return whole or all(parts)
+
+
 def read_tokenizer(folder: Path, encoder: nn.Module) -> Callable[..., Any]:
     """Return the tokenizer of a folder, cut to the encoder's length. Errors: MMHError."""
     from transformers import CLIPTokenizer
 
-    whole = (folder / "tokenizer.json").exists()
-    if not whole and not ((folder / "vocab.json").exists() and (folder / "merges.txt").exists()):
+    if not _is_tokenizer(folder):
         raise MMHError(
             f"The tokenizer is missing: put a folder with vocab.json and merges.txt at {folder}."
         )

@@ -67,7 +67,7 @@ def test_everything_is_listed_or_counted(web_ui: Path) -> None:
         "gone": "link to nothing",
         "loop": "link to a folder that is listed already",
         "old.ckpt": "pickle",
-        "tokenizer": "folder without a model",
+        "tokenizer": "tokenizer",
         "word.safetensors": "textual-inversion embedding",
         "xl.safetensors": "Stable Diffusion XL model",
     }

@@ -93,11 +93,42 @@ def test_a_version_2_that_answers_with_the_noise_is_loaded_as_such(
     assert model.factor == 8
 
 
-def test_a_missing_tokenizer_says_where_it_goes(folder_of: FolderOf, tmp_path: Path) -> None:
-    path = write_file(tmp_path, folder_of("sd15"))
+@pytest.mark.parametrize(
+    ("kind", "published"),
+    [
+        ("sd15", "models--openai--clip-vit-large-patch14"),
+        ("sd21", "models--sd2-community--stable-diffusion-2-1"),
+    ],
+)
+def test_a_missing_tokenizer_is_that_of_an_earlier_download_or_says_where_it_goes(
+    folder_of: FolderOf,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    published: str,
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    path = write_file(tmp_path, folder_of(kind))
+    expected = load(path).unconditional
     shutil.rmtree(tmp_path / "tokenizer")
-    with pytest.raises(MMHError, match=rf"vocab\.json and merges\.txt at {tmp_path}/tokenizer"):
+    if kind == "sd21":
+        # Version 2 pads with another token: the tokenizer of the first is not taken for it.
+        other = "models--openai--clip-vit-large-patch14"
+        keep_tokenizer(tmp_path / "hub" / other, folder_of(kind))
+    with pytest.raises(MMHError, match=rf"json and merges\.txt at {tmp_path}/tokenizer"):
         load(path)
+    keep_tokenizer(tmp_path / "hub" / published, folder_of(kind))
+    torch.testing.assert_close(load(path).unconditional, expected)
+
+
+def keep_tokenizer(entry: Path, source: Path) -> None:
+    """Leave a tokenizer in the Hub's cache, as a download does."""
+    if not (entry / "refs").exists():
+        (entry / "refs").mkdir(parents=True)
+        (entry / "refs/main").write_text("a" * 40)
+        shutil.copytree(source / "tokenizer", entry / "snapshots" / ("a" * 40))
 
 
 @pytest.mark.parametrize(
