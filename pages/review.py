@@ -1,4 +1,4 @@
-"""Judge flagged prompts one by one, with the evidence, and keep a log that proves itself."""
+"""Judge flagged prompts one by one, with the evidence, and keep a hash-chained log."""
 
 import streamlit as st
 
@@ -9,7 +9,7 @@ session.guard()
 st.title("Review", anchor=False)
 st.markdown(
     "A person looks at each flagged prompt and says what it is. Every verdict is kept with who, "
-    "when, before and after, in a log that shows any later change."
+    "when, before and after, in a hash-chained log that is checked on Hand over."
 )
 layout.load_chart_library()
 

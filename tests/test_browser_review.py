@@ -190,6 +190,8 @@ def test_from_a_table_of_prompts_to_a_case_that_another_server_opens(
     # It runs as a job: the page says how far it is, then what it found.
     sees(page, re.compile("^Scanned 11 prompts: "))
     page.get_by_role("button", name="Make a queue of all").click()
+    expect(page.get_by_role("heading", name="Item 1", exact=True)).to_be_visible(timeout=PATIENCE)
+    wait_for_app(page, timeout=PATIENCE / 1000)
     named(page, "Reviewer 1")
     at_item(page, 1)
     opened = link(page)["queue"]
