@@ -221,7 +221,7 @@ def test_from_a_table_of_prompts_to_a_case_that_another_server_opens(
     assert get_item(file, opened, 10, "Reviewer 1").judgement.verdict == "unsure"
     # The link of the filtered queue opens as it was, in whatever window.
     other.goto(f"{server.url}/review?queue={opened}&tab=table&verdict=unsure&from=-1000")
-    sees(other, "2 found")
+    sees(other, "9 found")
     assert (float(link(other)["from"]), link(other)["verdict"]) == (-1000, "unsure")
     other.close()
 
