@@ -15,6 +15,7 @@ import typer
 
 from mmh_core.cli_benchmark import benchmark, score
 from mmh_core.cli_cure import pocket_cure
+from mmh_core.cli_furnish import furnish
 from mmh_core.cli_images import audit, images
 from mmh_core.cli_index import index
 from mmh_core.cli_mitigation import mitigate, mitigation_benchmark
@@ -50,6 +51,7 @@ app.command()(user)
 app.command()(mitigate)
 app.command("mitigation-benchmark")(mitigation_benchmark)
 pocket.command("cure")(pocket_cure)
+pocket.command("furnish")(furnish)
 app.add_typer(pocket, name="pocket")
 app.add_typer(review, name="review")
 

@@ -104,6 +104,8 @@ def images(
         save_record(keep, run)
     write_folder(out, run_files(run, image_command(run.config, more)))
     typer.echo(image_table(run))
+    for sentence in run.missing:
+        typer.echo(f"Warning: {sentence}", err=True)
     typer.echo(f"\nPictures, run.json, pictures.csv and report.html are in {out}.")
 
 

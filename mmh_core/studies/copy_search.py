@@ -19,7 +19,13 @@ from mmh_core.retrieval.alignment import symmetries
 from mmh_core.retrieval.copy_evidence import CopyKind, copy_evidence, is_copy
 from mmh_core.retrieval.embedders import embed_all
 from mmh_core.retrieval.index import Neighbors, search
-from mmh_core.retrieval.pixel_match import PixelMatch, is_flat, pixel_match, without_margins
+from mmh_core.retrieval.pixel_match import (
+    PixelMatch,
+    fitted,
+    is_flat,
+    pixel_match,
+    without_margins,
+)
 from mmh_core.studies.image_run import CopyFound, NeighborFound
 
 if TYPE_CHECKING:
@@ -46,8 +52,12 @@ def find_copies(
     picture of the embedded world on one core. A picture of one color is like any other of one
     color, so nothing is said of it. A training picture that cannot be read is left out of the
     neighbors; the reason counts and names it, and "none" becomes "unknown". Errors: MMHError for
-    descriptors that are no numbers, and where none of the nearest can be read.
+    descriptors that are no numbers, and where none of the nearest can be read. Pictures of another
+    size than the training pictures are cut to their shape and resized first.
     """
+    if reference.training is not None:
+        height, width = reference.training.pixels.shape[2:]
+        pictures = torch.stack([fitted(one, (height, width)) for one in pictures])
     neighbors = _search(reference, pictures, NEIGHBORS)
     found = _evidence(reference, pictures, neighbors.similarity, neighbors.ids, neighbors.copies)
     refused: list[list[str]] = [[] for _ in found]

@@ -75,7 +75,9 @@ def figure(picture: Tensor, alt: str, caption: str, *, most: int | None = None) 
 
 
 def not_read(run: ImageRun) -> None:
-    """Say which end of a prompt the text encoder did not read."""
+    """Say which end of a prompt was not read, and what of the run is missing."""
+    for sentence in run.missing:
+        st.warning(layout.plain(sentence), icon=":material/warning:")
     for cut in run.cut:
         if cut:
             st.warning(layout.plain(phrases.not_read(cut)), icon=":material/content_cut:")
