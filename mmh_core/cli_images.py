@@ -43,11 +43,14 @@ def images(
     model: ModelName = "pocket-sd",
     seeds: Annotated[str, typer.Option(help="Seeds, separated by commas.")] = "0,1,2,3",
     steps: Annotated[int | None, typer.Option(help="Steps of the sampler.")] = None,
-    guidance: Annotated[float | None, typer.Option(help="Guidance scale; 1 is none.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="Guidance; 1 or less is none.")] = None,
     scheduler: Annotated[str, typer.Option(help="ddim, euler, dpm++ 2m or pndm.")] = "ddim",
     height: Annotated[int | None, typer.Option(help="Height in pixels.")] = None,
     width: Annotated[int | None, typer.Option(help="Width in pixels.")] = None,
     negative: Annotated[str, typer.Option(help="What to steer away from.")] = "",
+    windows: Annotated[
+        int, typer.Option(help="Read long prompts in so many windows of the text encoder.")
+    ] = 1,
     estimators: Annotated[
         str, typer.Option(help="Further LID estimators, separated by commas.")
     ] = "",
@@ -86,6 +89,7 @@ def images(
         "height": height,
         "width": width,
         "negative": negative,
+        "windows": windows,
         "estimators": _names(estimators),
         "curve": curve,
     }

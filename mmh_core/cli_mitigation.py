@@ -41,7 +41,7 @@ def mitigate(
     model: ModelName = "pocket-sd",
     seeds: Seeds = "0,1,2,3",
     steps: Annotated[int | None, typer.Option(help="Steps of the sampler.")] = None,
-    guidance: Annotated[float | None, typer.Option(help="Guidance scale; 1 is none.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="Guidance; 1 or less is none.")] = None,
     keep: Annotated[
         Path | None, typer.Option(help="Keep the whole run in this file, as the page opens it.")
     ] = None,

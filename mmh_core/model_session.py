@@ -299,15 +299,15 @@ def _warm_reference() -> None:
         reference(POCKET)
 
 
-def not_read(name: str, prompt: str) -> str:
-    """Return the end of a prompt that the model's text encoder does not read.
+def not_read(name: str, prompt: str, windows: int = 1) -> str:
+    """Return the end of a prompt that the model's text encoder does not read in so many windows.
 
     "" where it reads all, and while the model is not in memory.
     """
-    from mmh_core.studies.image_drawing import cut_off
+    from mmh_core.text_to_image.heard import cut_off
 
     found = _loaded().get(source_of(name))
-    return "" if found is None else cut_off(found, prompt)
+    return "" if found is None else cut_off(found.in_windows(windows), prompt)
 
 
 def reference(name: str) -> Reference | None:

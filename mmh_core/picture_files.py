@@ -64,6 +64,7 @@ class PictureAbout:
     percentile: float
     verdict: str
     version: int = VERSION
+    windows: int = 1
 
     def __post_init__(self) -> None:
         """Check the type and the range of every field."""
@@ -110,6 +111,7 @@ def about_of(run: ImageRun, picture: PictureResult) -> PictureAbout:
         lid_unconditional_error=math.nan if lid is None else lid.unconditional_error,
         percentile=math.nan if lid is None else lid.percentile,
         verdict=picture.verdict,
+        windows=config.windows,
     )
 
 
@@ -125,6 +127,7 @@ def settings_of(about: PictureAbout) -> ImageConfig:
         width=about.width,
         scheduler=about.scheduler,  # type: ignore[arg-type]  # checked where the record is made
         negative=about.negative,
+        windows=about.windows,
     )
 
 

@@ -87,7 +87,7 @@ def trace(model: TextToImage, request: Request) -> Trace:
         region_map(model.score_model, last).cpu(),
         final.cpu(),
         torch.cat(pictures),
-        request.guidance,
+        request.scale,
         rows / len(final),
     )
 

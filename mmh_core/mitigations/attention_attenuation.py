@@ -78,7 +78,7 @@ class AttentionAttenuation:
             ),
             request.prompt,
             f"Spiky attention was multiplied by {factor:.2g}, and the original prompt "
-            f"repelled with scale {repulsion * request.guidance:.2g}.",
+            f"repelled with scale {repulsion * request.scale:.2g}.",
             forwards_per_step=3.0,
         )
 

@@ -57,10 +57,11 @@ def attribute(
     """Score each token by the L2 norm of its row in a detector's gradient (Ross et al. 2025).
 
     The gradient is with respect to the prompt's embedding, at the first step for the two norms and
-    at the unmitigated picture and the scale `log_delta` for the two LIDs; row norms are averaged
-    over the seeds. "random" draws uniform scores, the control. Rows of the embedding have seen all
-    earlier tokens, so blame can lie on a later token than the one that caused it; the rows of the
-    end and padding tokens belong to no token and are left out.
+    at the unmitigated picture and the scale `log_delta` for the two LIDs; norms are averaged over
+    the seeds. A placeholder of several vectors is one token with several rows. "random" draws
+    uniform scores, the control. Rows of the embedding have seen all earlier tokens, so blame can
+    lie on a later token than the one that caused it; the rows of the end and padding tokens belong
+    to no token and are left out.
     """
     if by not in get_args(AttributionBy):
         raise ValueError(f"Unknown attribution {by!r}; choose from {get_args(AttributionBy)}.")
@@ -70,15 +71,21 @@ def attribute(
         drawn = torch.rand(len(tokens.texts), generator=generator, device=generator.device)
         scores, forwards = drawn.cpu(), 0.0
     else:
-        rows, forwards = yield from _row_norms(model, request, by, log_delta, given)
-        scores = rows[tokens.rows.to(rows.device)].cpu()
+        gradient, forwards = yield from _gradient(model, request, by, log_delta, given)
+        scores = torch.stack([_norm(gradient[:, list(rows)]) for rows in tokens.rows]).cpu()
     return Attribution(by, request.prompt, tokens.texts, tokens.spans, scores, forwards)
 
 
-def _row_norms(
+def _norm(rows: Tensor) -> Tensor:
+    """Return the norm of a token's rows (B, R, width), averaged over the seeds."""
+    norms: Tensor = torch.linalg.vector_norm(rows.float().flatten(1), dim=1)
+    return norms.mean()
+
+
+def _gradient(
     model: TextToImage, request: Request, by: AttributionBy, log_delta: float, given: Given
 ) -> Work[tuple[Tensor, float]]:
-    """Return the gradient's norm in every row of the embedding (tokens,), and the forwards."""
+    """Return the gradient (B, tokens, width) to the embedding, and the forwards."""
     if by == "flipd" or by == "denoising loss":
         gradient, forwards = yield from _lid_gradient(model, request, by, log_delta, given)
     else:
@@ -90,12 +97,10 @@ def _row_norms(
             if by == "guidance norm":
                 values = guidance_norms(eps_c, eps_u)
             else:
-                values = guided_score_norms(
-                    model.score_model, eps_c, eps_u, at.t, request.guidance
-                )
+                values = guided_score_norms(model.score_model, eps_c, eps_u, at.t, request.scale)
             (gradient,) = torch.autograd.grad(values.sum(), cond)
         forwards = 3.0
-    return torch.linalg.vector_norm(gradient.float(), dim=2).mean(0), forwards
+    return gradient, forwards
 
 
 def _lid_gradient(

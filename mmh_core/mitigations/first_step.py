@@ -113,4 +113,4 @@ def normal_norms(model: TextToImage, request: Request, prompts: tuple[str, ...])
 
 
 def _guided(request: Request) -> Request:
-    return replace(request, guidance=2.0) if request.guidance == 1 else request
+    return replace(request, guidance=2.0) if request.scale == 1 else request

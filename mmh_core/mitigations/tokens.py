@@ -10,36 +10,37 @@ from torch import Tensor
 
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.model import TextToImage
+from mmh_core.text_to_image.prompt_text import tokens_of
 
 
 @dataclass(frozen=True, eq=False)
 class PromptTokens:
-    """Hold the T tokens of a prompt that the encoder reads, without its start and end.
+    """The T tokens of a prompt that the encoder reads, without its start and end.
 
-    `rows` (T,) are their rows in the embedding, `texts` what they stand for in the prompt as it
-    was written, `spans` their places in it.
+    `rows` are their rows in the embedding: one each, and all of them for a placeholder of textual
+    inversion, which is one token here. `texts` are what they stand for in the prompt as it was
+    written, `spans` their places in it.
     """
 
-    rows: Tensor
+    rows: tuple[tuple[int, ...], ...]
     texts: tuple[str, ...]
     spans: tuple[tuple[int, int], ...]
 
 
 def prompt_tokens(model: TextToImage, prompt: str) -> PromptTokens:
     """Split a prompt; what exceeds the encoder is left out."""
-    encoded = _encoded(model, prompt, return_offsets_mapping=True)
-    spans = [tuple(span) for span in encoded["offset_mapping"][0].tolist()]
-    used = [i for i, (start, end) in enumerate(spans) if end > start]
+    rows: dict[tuple[int, int], tuple[int, ...]] = {}
+    for row, span in enumerate(tokens_of(model.tokenizer, prompt, model.windows).spans):
+        if span[1] > span[0]:
+            rows[span] = (*rows.get(span, ()), row)
     return PromptTokens(
-        torch.tensor(used, dtype=torch.long),
-        tuple(prompt[spans[i][0] : spans[i][1]] for i in used),
-        tuple((spans[i][0], spans[i][1]) for i in used),
+        tuple(rows.values()), tuple(prompt[start:end] for start, end in rows), tuple(rows)
     )
 
 
 def padding_rows(model: TextToImage, prompt: str) -> Tensor:
     """Return the rows (P,) of the embedding that pad the prompt: all after its first end token."""
-    mask = _encoded(model, prompt)["attention_mask"][0]
+    mask = tokens_of(model.tokenizer, prompt, model.windows).mask
     return torch.nonzero(mask == 0).flatten()
 
 
@@ -51,15 +52,3 @@ def check_end_padding(model: TextToImage, what: str) -> None:
             f"{what} needs a text encoder whose prompts are padded with the end token, and "
             f"{model.name} pads with {tokenizer.pad_token!r}: choose another mitigation."
         )
-
-
-def _encoded(model: TextToImage, prompt: str, **wanted: Any) -> Any:
-    tokenizer: Any = model.tokenizer
-    return tokenizer(
-        [prompt],
-        padding="max_length",
-        max_length=tokenizer.model_max_length,
-        truncation=True,
-        return_tensors="pt",
-        **wanted,
-    )

@@ -15,7 +15,7 @@ from mmh_core.retrieval.pictures import read_picture
 from mmh_core.retrieval.pixel_match import bounded
 from mmh_core.retrieval.pixel_match import fitted as fitted
 from mmh_core.studies.image_config import check_text, default_config
-from mmh_core.studies.image_drawing import cut_off, pixels_of
+from mmh_core.studies.image_drawing import pixels_of
 from mmh_core.studies.image_lid import (
     LOG_DELTAS,
     deciding_level,
@@ -26,6 +26,7 @@ from mmh_core.studies.image_lid import (
 from mmh_core.studies.image_reference import Reference, find_copies
 from mmh_core.studies.image_run import CopyFound, NeighborFound, NormalPrompts, PictureResult
 from mmh_core.studies.image_verdict import cause_in, verdict_of
+from mmh_core.text_to_image.heard import cut_off
 from mmh_core.text_to_image.model import TextToImage
 
 #: The short edge to which a whole picture is reduced before it is searched.

@@ -14,7 +14,7 @@ import torch
 
 from mmh_core.records import Progress
 from mmh_core.studies.image_config import checked
-from mmh_core.studies.image_drawing import Drawn, Seen, cut_off, draw_prompt, pixels_of
+from mmh_core.studies.image_drawing import Drawn, Seen, draw_prompt, pixels_of
 from mmh_core.studies.image_lid import LOG_DELTAS, UNCALIBRATED, check_estimators, scale_for
 from mmh_core.studies.image_reading import (
     FAILURES,
@@ -27,6 +27,7 @@ from mmh_core.studies.image_reading import (
 )
 from mmh_core.studies.image_reference import Reference, agreement
 from mmh_core.studies.image_run import ImageConfig, ImageRun, NormalPrompts, PictureResult
+from mmh_core.text_to_image.heard import cut_off
 from mmh_core.text_to_image.model import TextToImage
 
 #: Of the work of a prompt, the part that draws.
@@ -51,6 +52,7 @@ def image_study(
     before there is a picture.
     """
     config = checked(config)
+    model = model.in_windows(config.windows)
     check_estimators(model, config.estimators, config.height, config.width)
     run = _empty_run(config, model, reference, normal)
     if log_delta is not None:

@@ -41,6 +41,11 @@ def checked(config: ImageConfig) -> ImageConfig:
         if not prompt.strip():
             raise MMHError("The prompt is empty: write what the picture should show.")
     check_text(config.negative, "negative prompt")
+    if config.negative.strip() and config.guidance <= 1:
+        raise MMHError(
+            f"At guidance {config.guidance:g} the network is not asked without the prompt, so the "
+            "negative prompt does nothing: choose a guidance above 1, or leave it out."
+        )
     for prompt in config.prompts:
         request_for(config, prompt)
     if len(set(config.seeds)) < len(config.seeds):
@@ -74,6 +79,7 @@ def request_for(config: ImageConfig, prompt: str) -> Request:
         config.width,
         config.scheduler,
         config.negative,
+        windows=config.windows,
     )
 
 

@@ -131,16 +131,6 @@ def _region(model: TextToImage, step: GenerationStep) -> Tensor:
     return region_map(model.score_model, step).float().cpu()
 
 
-def cut_off(model: TextToImage, prompt: str) -> str:
-    """Return the end of a prompt that the text encoder does not read, "" where it reads all."""
-    tokenizer = model.tokenizer
-    room = int(tokenizer.model_max_length) - 2  # type: ignore[attr-defined]
-    ids = tokenizer(prompt, add_special_tokens=False, verbose=False).input_ids
-    if len(ids) <= room:
-        return ""
-    return str(tokenizer.decode(ids[room:])).strip()  # type: ignore[attr-defined]
-
-
 @torch.no_grad()
 def pixels_of(model: TextToImage, latents: Tensor) -> Tensor:
     """Return the pictures of latents as uint8 (B, 3, H, W), a few at a time."""

@@ -154,7 +154,7 @@ def _judged(
         if lid is not None and run.normal is not None:
             lid = replace(lid, percentile=run.normal.percentile(lid.conditional))
         cut = run.cut[run.config.prompts.index(one.prompt)]
-        verdict, reason = verdict_of(one.copy, lid, guided=run.config.guidance != 1, cut=cut)
+        verdict, reason = verdict_of(one.copy, lid, guided=run.config.guidance > 1, cut=cut)
         value = math.nan if lid is None else lid.conditional
         cause = cause_in(reference, one.prompt, verdict, value, one.copy)
         reason = reason if cause is None else f"{reason} {cause.reason}"

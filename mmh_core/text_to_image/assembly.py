@@ -27,7 +27,8 @@ from mmh_core.text_to_image.configuration import (
     pixels_a_latent,
 )
 from mmh_core.text_to_image.kinds import QUANTIZED
-from mmh_core.text_to_image.model import TextToImage, encode_prompts, latent_net
+from mmh_core.text_to_image.model import TextToImage, latent_net
+from mmh_core.text_to_image.prompt_text import encode_prompts
 from mmh_core.text_to_image.requests import MOST_STEPS
 from mmh_core.text_to_image.tokenizer_files import read_tokenizer
 
@@ -196,9 +197,9 @@ def _network(
         ) from error
     wanted = {name: x.shape for name, x in network.state_dict().items()}
     _check_tensors(part, wanted)
-    network.load_state_dict(
-        {name: part.tensors[name].to(device, dtype) for name in wanted}, assign=True
-    )
+    tensors = {name: part.tensors[name].to(device, dtype) for name in wanted}
+    _check_finite(part, tensors)
+    network.load_state_dict(tensors, assign=True)
     return network.requires_grad_(False).eval()
 
 
@@ -226,6 +227,27 @@ def _check_tensors(part: Part, wanted: Mapping[str, tuple[int, ...]]) -> None:
                 f"{part.source} holds the tensor {name} in {tensor.dtype}, so it is "
                 f"{QUANTIZED}: {QUANTIZED.step}."
             )
+
+
+def _check_finite(part: Part, tensors: Tensors) -> None:
+    """Refuse weights with NaN or infinity, of which everything else would follow."""
+    for name, tensor in tensors.items():
+        if not tensor.numel():
+            continue
+        lowest, highest = torch.aminmax(tensor)
+        if bool(torch.isfinite(lowest) & torch.isfinite(highest)):
+            continue
+        # A number that float32 holds and float16 does not becomes infinite.
+        if bool(torch.isfinite(part.tensors[name].float()).all()):
+            raise MMHError(
+                f"{part.source} holds numbers in the tensor {name} that are too large for "
+                f"{str(tensor.dtype).removeprefix('torch.')}: load it in float32."
+            )
+        raise MMHError(
+            f"{part.source} holds numbers that are not finite (NaN or infinity) in the tensor "
+            f"{name}, so this model can generate nothing: take another copy, or a checkpoint from "
+            "before the training or the merge that broke it."
+        )
 
 
 def _and_more(count: int) -> str:

@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from inspect import signature
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from torch import Tensor
 
 from mmh_core.diffusion.score_model import ScoreModel
 from mmh_core.records import MMHError
-from mmh_core.text_to_image.model import TextToImage
+from mmh_core.text_to_image.model import TextToImage, check_finite
 from mmh_core.text_to_image.requests import Branches, Request, SchedulerName, Steering
 
 # The names of diffusers' classes; each takes over the model's own scheduler configuration.
@@ -32,6 +33,8 @@ SCHEDULERS: dict[SchedulerName, str] = {
 }
 # Its multistep formula looks back over four steps.
 _PNDM_STEPS = 4
+# Tables of float32, of which one may stop short of zero terminal SNR (2^-24 in diffusers).
+_SAME_TABLE = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,13 +63,15 @@ class GenerationStep:
 def generate(model: TextToImage, request: Request) -> Iterator[GenerationStep]:
     """Yield every step of a generation; whoever stops listening cancels it.
 
-    A scale below 1 is applied as written, where diffusers takes it for 1. PNDM makes one step
-    more than asked for. Raises MMHError when the request does not fit the model.
+    A scale of 1 or below is no guidance, as in diffusers; one of a steering's `guidance_at` is
+    applied as written. PNDM makes one step more than asked for. Raises MMHError when the request
+    does not fit the model, and when one of its networks gives numbers that are not finite.
     """
+    model = model.in_windows(request.windows)
     steering = request.steering or Steering()
     scheduler = _scheduler(model, request)
     mixing = None if steering.mixing is None else steering.mixing()
-    guided = request.guidance != 1 or steering.guidance_at is not None or mixing is not None
+    guided = request.scale != 1 or steering.guidance_at is not None or mixing is not None
     cond = _embeddings(model, request, guided)
     latents = _start(model, request, steering) * scheduler.init_noise_sigma
     steps = len(scheduler.timesteps)
@@ -76,7 +81,8 @@ def generate(model: TextToImage, request: Request) -> Iterator[GenerationStep]:
         inputs = torch.cat([x_t] * 2) if guided else x_t
         with _attention(steering, len(x_t) if guided else 0):
             output = model.unet(inputs, step, cond, return_dict=False)[0][:, : x_t.shape[1]]
-        scale = request.guidance if steering.guidance_at is None else steering.guidance_at(t)
+        check_finite(model, output, "denoising network (UNet)")
+        scale = request.scale if steering.guidance_at is None else steering.guidance_at(t)
         without, with_prompt = output.chunk(2) if guided else (None, output)
         seen = x_t.float()
         eps_c = answering(model, with_prompt).eps(seen, t)
@@ -124,6 +130,7 @@ def answering(model: TextToImage, output: Tensor) -> ScoreModel:
 
 def embeddings(model: TextToImage, request: Request) -> tuple[Tensor, Tensor]:
     """Return the embeddings with the prompt and without it, each (1 or B, tokens, width)."""
+    model = model.in_windows(request.windows)
     steering = request.steering or Steering()
     cond, without = steering.embedding, steering.negative_embedding
     if cond is None:
@@ -165,6 +172,7 @@ def _scheduler(model: TextToImage, request: Request) -> Any:
     if request.steps < trained:
         kind = getattr(diffusers, SCHEDULERS[request.scheduler])
         scheduler = kind.from_config(dict(model.scheduler))
+        _check_knows(scheduler, model, request.scheduler)
         scheduler.set_timesteps(request.steps, device=model.device)
     # Schedulers that leave out step 0 need one more than they are asked for.
     if scheduler is None or float(scheduler.timesteps.max()) > trained - 1:
@@ -173,6 +181,34 @@ def _scheduler(model: TextToImage, request: Request) -> Any:
             "on: choose fewer."
         )
     return scheduler
+
+
+def _check_knows(scheduler: Any, model: TextToImage, name: SchedulerName) -> None:
+    """Raise MMHError for a scheduler that drops what the model's configuration asks for.
+
+    diffusers drops what a class does not know, here a rescaling to zero terminal SNR or a
+    thresholding, and then samples by another noise schedule than the model has.
+    """
+    table = torch.tensor(model.schedule.alphas_cumprod, dtype=torch.float64)
+    apart = float((scheduler.alphas_cumprod.double().cpu() - table).abs().max())
+    dropped = _dropped(model, name)
+    if apart <= _SAME_TABLE and not dropped:
+        return
+    what = f"does not know {dropped[0]}" if dropped else "makes another noise schedule"
+    others = [other for other in SCHEDULERS if other != name and not _dropped(model, other)]
+    raise MMHError(
+        f"The scheduler {name} {what}, with which {model.name} was trained: choose another, such "
+        f"as {' or '.join(others)}."
+    )
+
+
+def _dropped(model: TextToImage, name: SchedulerName) -> list[str]:
+    """Return the settings of a model that a scheduler does not know."""
+    import diffusers
+
+    known = signature(getattr(diffusers, SCHEDULERS[name]).__init__).parameters
+    flags = ("rescale_betas_zero_snr", "thresholding")
+    return [flag for flag in flags if model.scheduler.get(flag) and flag not in known]
 
 
 def _embeddings(model: TextToImage, request: Request, guided: bool) -> Tensor:

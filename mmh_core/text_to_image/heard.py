@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmh_core.text_to_image.model import TextToImage
+from mmh_core.text_to_image.prompt_text import tokens_of
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,18 @@ class Heard:
 def heard(model: TextToImage, prompt: str) -> Heard:
     """Return what of a prompt a model's text encoder does not read."""
     tokenizer: Any = model.tokenizer
-    room = int(tokenizer.model_max_length) - 2
-    ids = tokenizer(prompt, add_special_tokens=False, verbose=False).input_ids
-    cut = "" if len(ids) <= room else str(tokenizer.decode(ids[room:])).strip()
+    cut = cut_off(model, prompt)
     letters = dict.fromkeys(letter for letter in prompt if _matters(letter))
     unread = "".join(letter for letter in letters if not _has_token(tokenizer, letter))
     return Heard(cut, unread)
+
+
+def cut_off(model: TextToImage, prompt: str) -> str:
+    """Return the end of a prompt, as it was written, that the text encoder has no room for.
+
+    "" where it reads all, in the windows that the model reads in (`TextToImage.in_windows`).
+    """
+    return tokens_of(model.tokenizer, prompt, model.windows).cut
 
 
 def _matters(letter: str) -> bool:

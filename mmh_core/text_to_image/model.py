@@ -8,7 +8,7 @@ network was trained on.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,7 +16,9 @@ from torch import Tensor, nn
 
 from mmh_core.diffusion.schedule import Discrete
 from mmh_core.diffusion.score_model import Net, ScoreModel
+from mmh_core.records import MMHError
 from mmh_core.text_to_image.pictures import check_pictures
+from mmh_core.text_to_image.prompt_text import MOST_WINDOWS, encode_prompts
 
 # A time in float32 gives back its step number within 6e-5 at a thousand steps.
 _ON_A_STEP = 1e-3
@@ -30,7 +32,8 @@ class TextToImage:
     None is the embedding of the empty prompt, `unconditional` (1, tokens, width). `sha256` is the
     digest of the weight files. `scheduler` is the configuration of the sampler, from which one is
     made per use. `picture_size` is (height, width), `guidance` and `steps` are recommendations.
-    `notes` are sentences on what was chosen while it was read from its files.
+    `notes` are sentences on what was chosen while it was read from its files. `windows` is in how
+    many windows of its text encoder it reads a prompt: `in_windows` changes that.
     Parameters are frozen, so a graph is only built for an input that asks for one. Shared weights
     serve several callers; a caller changes none.
     """
@@ -49,6 +52,7 @@ class TextToImage:
     guidance: float = 7.5
     steps: int = 50
     notes: tuple[str, ...] = ()
+    windows: int = 1
 
     @property
     def schedule(self) -> Discrete:
@@ -80,9 +84,34 @@ class TextToImage:
     def encode_text(self, prompts: Sequence[str]) -> Tensor:
         """Return the text embedding of each prompt, (B, tokens, width).
 
-        What exceeds the encoder's number of tokens is cut off, as everywhere in Stable Diffusion.
+        What exceeds the encoder's windows is cut off; `heard.cut_off` tells it. Placeholders of
+        textual inversion stand for all their tokens. Errors: MMHError for an encoder that gives
+        numbers which are not finite.
         """
-        return encode_prompts(self.tokenizer, self.text_encoder, prompts, self.device)
+        found = encode_prompts(
+            self.tokenizer, self.text_encoder, prompts, self.device, self.windows
+        )
+        check_finite(self, found, "text encoder")
+        return found
+
+    def in_windows(self, windows: int) -> TextToImage:
+        """Return the model that reads every prompt, the empty one too, in so many windows.
+
+        One after another, as the web UIs do it (`prompt_text`); the weights are shared.
+        """
+        if windows == self.windows:
+            return self
+        if not 1 <= windows <= MOST_WINDOWS:
+            raise MMHError(f"{windows} windows of text: choose from 1 to {MOST_WINDOWS}.")
+        one = self.unconditional[:, : self.unconditional.shape[1] // self.windows]
+        empty = one.repeat(1, windows, 1)
+        net = latent_net(self.unet, self.schedule, empty)
+        return replace(
+            self,
+            windows=windows,
+            unconditional=empty,
+            score_model=replace(self.score_model, net=net),
+        )
 
     def encode(self, pictures: Tensor) -> Tensor:
         """Return the latents (B, C, h, w) of pictures (B, 3, H, W): the posterior's mode, scaled.
@@ -97,33 +126,29 @@ class TextToImage:
             )
         inputs = (2 * pictures - 1).to(self.device, self.dtype)
         latents: Tensor = self.autoencoder.encode(inputs).latent_dist.mode()
+        check_finite(self, latents, "autoencoder (VAE)")
         return latents.float() * self.scaling
 
     def decode(self, latents: Tensor) -> Tensor:
         """Return the pictures of latents (B, C, h, w), clipped to [0, 1]."""
         inputs = latents.to(self.device, self.dtype) / self.scaling
         raw: Tensor = self.autoencoder.decode(inputs, return_dict=False)[0]
+        check_finite(self, raw, "autoencoder (VAE)")
         return (raw * 0.5 + 0.5).clamp(0, 1).float()
 
 
-def encode_prompts(
-    tokenizer: Callable[..., Any],
-    encoder: nn.Module,
-    prompts: Sequence[str],
-    device: torch.device,
-) -> Tensor:
-    """Return the encoder's last hidden states for prompts, padded and cut to its length."""
-    if isinstance(prompts, str) or not prompts:
-        raise ValueError(f"prompts must be a list of at least one text, got {prompts!r}.")
-    tokens = tokenizer(
-        list(prompts),
-        padding="max_length",
-        max_length=tokenizer.model_max_length,  # type: ignore[attr-defined]
-        truncation=True,
-        return_tensors="pt",
+def check_finite(model: TextToImage, numbers: Tensor, part: str) -> None:
+    """Raise MMHError, with the name of the model and the part, for NaN and infinity."""
+    if bool(torch.isfinite(numbers).all()):
+        return
+    half = model.dtype != torch.float32
+    step = (
+        f"its weights run in {str(model.dtype).removeprefix('torch.')}, so load it in float32"
+        if half
+        else "its weights are damaged or diverged in training, so take another copy or an earlier "
+        "checkpoint"
     )
-    hidden: Tensor = encoder(tokens.input_ids.to(device))[0]
-    return hidden
+    raise MMHError(f"The {part} of {model.name} gave numbers that are not finite: {step}.")
 
 
 def latent_net(unet: nn.Module, schedule: Discrete, unconditional: Tensor) -> Net:

@@ -11,6 +11,7 @@ from typing import Literal, get_args
 from torch import Tensor
 
 from mmh_core.records import MMHError
+from mmh_core.text_to_image.prompt_text import MOST_WINDOWS
 
 SchedulerName = Literal["ddim", "euler", "dpm++ 2m", "pndm"]
 
@@ -77,9 +78,11 @@ class Steering:
 class Request:
     """Ask for one picture per seed.
 
-    `guidance` is diffusers' scale, `eps_u + guidance (eps_c - eps_u)`: 1 is no guidance. The same
-    seed starts from the same noise whatever the device and the other seeds are. Two requests with
-    steering are equal only when it is the same object. Raises MMHError for what a person can
+    `guidance` is diffusers' scale, `eps_u + guidance (eps_c - eps_u)`: 1 and all below, 0 and
+    negative numbers too, are no guidance, which generates with the prompt alone, as in diffusers.
+    `windows` is in how many windows of the text encoder the prompts are read (`prompt_text`). The
+    same seed starts from the same noise whatever the device and the other seeds are. Two requests
+    with steering are equal only when it is the same object. Raises MMHError for what a person can
     mistype.
     """
 
@@ -92,6 +95,7 @@ class Request:
     scheduler: SchedulerName = "ddim"
     negative: str = ""
     steering: Steering | None = None
+    windows: int = 1
 
     def __post_init__(self) -> None:
         """Check every field, and their product against the limits."""
@@ -110,7 +114,14 @@ class Request:
             raise MMHError(f"{self.steps} steps: choose from 1 to {MOST_STEPS:,}.")
         if not math.isfinite(self.guidance):
             raise MMHError(f"The guidance scale is {self.guidance}: choose a finite number.")
+        if not 1 <= self.windows <= MOST_WINDOWS:
+            raise MMHError(f"{self.windows} windows of text: choose from 1 to {MOST_WINDOWS}.")
         self._check_size()
+
+    @property
+    def scale(self) -> float:
+        """Return the guidance scale as diffusers takes it: 1, none, for all below."""
+        return max(1.0, self.guidance)
 
     def _check_size(self) -> None:
         for side in (self.height, self.width):

@@ -22,7 +22,6 @@ from mmh_core.studies.audit import audit_study, fitted
 from mmh_core.studies.cause_calibration import CauseCalibration
 from mmh_core.studies.image import image_study
 from mmh_core.studies.image_config import checked, request_for
-from mmh_core.studies.image_drawing import cut_off
 from mmh_core.studies.image_lid import LOG_DELTAS, UNCALIBRATED
 from mmh_core.studies.image_reference import Reference, find_copies
 from mmh_core.studies.image_run import (
@@ -38,6 +37,7 @@ from mmh_core.studies.image_verdict import cause_in, verdict_of
 from mmh_core.studies.lid_passes import PROBES, PRODUCTS, probe_generator
 from mmh_core.studies.normal_prompts import normal_study, read_normal, write_normal
 from mmh_core.text_to_image.generation import draw, generate
+from mmh_core.text_to_image.heard import cut_off
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.pictures import to_uint8
 from tests.retrieval.drawings import THRESHOLDS, drawings, labels

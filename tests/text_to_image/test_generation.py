@@ -63,6 +63,11 @@ def assert_alike(ours: Tensor, theirs: Tensor) -> None:
     torch.testing.assert_close(ours, theirs, rtol=0, atol=IMAGE_TOLERANCE)
 
 
+def assert_apart(one: Tensor, other: Tensor) -> None:
+    """Assert that images differ by far more than the order of sums."""
+    assert float((one - other).abs().max()) > 20 * IMAGE_TOLERANCE
+
+
 @pytest.mark.parametrize(
     ("kind", "scheduler"),
     [
@@ -85,7 +90,10 @@ def test_images_are_those_of_diffusers(
 @pytest.mark.parametrize(
     "changes",
     [
-        {"guidance": 1.0},
+        *({"guidance": scale} for scale in (1.0, 0.0, 0.5, -2.0, 1.5, 30.0)),
+        {"guidance": 0.0, "scheduler": "euler", "steps": 2},
+        {"guidance": 0.7, "scheduler": "pndm"},
+        {"guidance": 0.0, "negative": "a dog"},
         {"negative": "a dog"},
         {"seeds": (5,)},
         {"height": 64, "width": 48},
@@ -121,8 +129,7 @@ def test_the_tolerance_tells_requests_apart(model_of: ModelOf, changes: dict[str
     """Whatever a request says moves an image twenty times as far as kernels may."""
     model = model_of("tiny")
     request = request_for(model)
-    apart = (draw(model, replace(request, **changes)) - draw(model, request)).abs().max()
-    assert float(apart) > 20 * IMAGE_TOLERANCE
+    assert_apart(draw(model, replace(request, **changes)), draw(model, request))
 
 
 def test_saved_images_are_those_of_diffusers(folder_of: FolderOf, model_of: ModelOf) -> None:
@@ -185,10 +192,13 @@ def test_guidance_one_spares_the_second_branch(model_of: ModelOf) -> None:
     assert all(math.isnan(norm) for step in steps for norm in step.guidance_norm.tolist())
 
 
-def test_guidance_zero_ignores_the_prompt(model_of: ModelOf) -> None:
+@pytest.mark.parametrize("scale", [0.0, 0.5, -1.0])
+def test_guidance_below_one_is_none_and_heeds_the_prompt(model_of: ModelOf, scale: float) -> None:
+    """Turbo models are sampled so, as their cards say."""
     model = model_of("tiny")
-    request = request_for(model, guidance=0.0)
-    assert torch.equal(draw(model, request), draw(model, replace(request, prompt="a dog")))
+    request = request_for(model, guidance=scale)
+    assert torch.equal(draw(model, request), draw(model, replace(request, guidance=1.0)))
+    assert_apart(draw(model, request), draw(model, replace(request, prompt="a dog")))
 
 
 def test_a_seed_starts_from_the_same_noise_in_any_company(model_of: ModelOf) -> None:
@@ -261,7 +271,8 @@ def test_guidance_follows_a_schedule_over_time(model_of: ModelOf) -> None:
     steps = list(generate(model, request_for(model, steering=Steering(guidance_at=late))))
     assert seen == [step.t for step in steps]
     assert seen == sorted(seen, reverse=True)
-    free = list(generate(model, request_for(model, guidance=0.0)))
+    never = Steering(guidance_at=lambda t: 0.0)
+    free = list(generate(model, request_for(model, steering=never)))
     for step, unguided in zip(steps, free, strict=True):
         # The first step below one half still starts from the common state.
         assert torch.equal(step.x_t, unguided.x_t) == (step.index <= 3)
@@ -316,3 +327,70 @@ def test_no_graph_is_kept_even_for_an_embedding_that_asks_for_one(model_of: Mode
     step = next(generate(model, request_for(model, steering=Steering(embedding=embedding))))
     assert not step.eps_c.requires_grad
     assert torch.is_grad_enabled()
+
+
+def with_scheduler(folder: Path, **settings: Any) -> TextToImage:
+    """Load a pipeline whose scheduler has other settings."""
+    path = folder / "scheduler" / "scheduler_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **settings}))
+    return load(folder)
+
+
+ZERO_SNR = {
+    "rescale_betas_zero_snr": True,
+    "prediction_type": "v_prediction",
+    "timestep_spacing": "trailing",
+}
+
+
+@pytest.mark.parametrize("scheduler", ["ddim", "euler", "dpm++ 2m"])
+def test_images_at_zero_terminal_snr_are_those_of_diffusers(
+    own_folder: Path, scheduler: SchedulerName
+) -> None:
+    model = with_scheduler(own_folder, **ZERO_SNR)
+    assert model.schedule.alphas_cumprod[-1] < 1e-7
+    request = request_for(model, scheduler=scheduler)
+    assert_alike(draw(model, request), plain_pictures(plain_pipeline(own_folder), request))
+
+
+@pytest.mark.parametrize(
+    ("settings", "refused", "flag"),
+    [
+        (ZERO_SNR, "pndm", "rescale_betas_zero_snr"),
+        ({"rescale_betas_zero_snr": True}, "pndm", "rescale_betas_zero_snr"),
+        ({"thresholding": True}, "pndm", "thresholding"),
+        ({"thresholding": True}, "euler", "thresholding"),
+    ],
+)
+def test_a_scheduler_that_drops_a_setting_of_the_model_is_refused(
+    own_folder: Path, settings: dict[str, Any], refused: SchedulerName, flag: str
+) -> None:
+    model = with_scheduler(own_folder, **settings)
+    sentence = f"The scheduler {refused} does not know {flag}, .* trained: choose another, .*ddim"
+    with pytest.raises(MMHError, match=sentence) as caught:
+        next(generate(model, request_for(model, scheduler=refused)))
+    for offered in str(caught.value).split("such as ")[1].rstrip(".").split(" or "):
+        next(generate(model, request_for(model, scheduler=offered)))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"beta_schedule": "linear"},
+        {"beta_end": 0.02},
+        {"num_train_timesteps": 500},
+        {"timestep_spacing": "trailing"},
+        {"timestep_spacing": "linspace"},
+        {"set_alpha_to_one": True},
+        {"trained_betas": [0.001 + 0.00002 * i for i in range(1000)]},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("scheduler", list(SCHEDULERS))
+def test_images_under_other_settings_of_the_scheduler_are_those_of_diffusers(
+    own_folder: Path, settings: dict[str, Any], scheduler: SchedulerName
+) -> None:
+    model = with_scheduler(own_folder, **settings)
+    request = request_for(model, scheduler=scheduler, steps=5)
+    assert_alike(draw(model, request), plain_pictures(plain_pipeline(own_folder), request))

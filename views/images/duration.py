@@ -40,7 +40,7 @@ def expected(config: ImageConfig) -> tuple[float, str] | None:
     if forward is None:
         return None
     base = model_session.default_settings(config.model)
-    forwards = (1 if config.guidance == 1 else 2) * config.steps * _pixels(config)
+    forwards = (2 if config.guidance > 1 else 1) * config.steps * _pixels(config)
     seconds = forward * forwards / (base.height * base.width)
     # Reading is to drawing what it is for the embedded model.
     if shipped is not None:

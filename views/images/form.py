@@ -95,7 +95,7 @@ def _numbers(choice: ModelChoice) -> None:
             max_value=MOST_GUIDANCE,
             step=0.5,
             key=key("guidance"),
-            help="How strongly the prompt pulls; 1 is no guidance.",
+            help="How strongly the prompt pulls; 1 or less is no guidance.",
         )
     with right:
         _number("Steps", "steps", "More steps: finer, and slower.")
@@ -155,6 +155,12 @@ def _more() -> None:
     st.text_area(
         "Negative prompt", key=key("negative"), height=68, help="What the picture should not show."
     )
+    _number(
+        "Windows of text",
+        "windows",
+        "A text encoder reads 77 tokens at once, and cuts the rest. In several windows it reads a "
+        "longer prompt piece by piece, as the web UIs do; models are not trained so.",
+    )
     st.multiselect(
         "Further LID estimators",
         list(FURTHER),
@@ -200,7 +206,7 @@ def _draw(choice: ModelChoice) -> None:
 
 def _not_read(config: ImageConfig) -> None:
     """Say beforehand which end of the prompt the encoder will not read, where that is known."""
-    cut = model_session.not_read(config.model, config.prompts[0])
+    cut = model_session.not_read(config.model, config.prompts[0], config.windows)
     if cut:
         st.warning(layout.plain(phrases.not_read(cut)), icon=":material/content_cut:")
 

@@ -108,6 +108,6 @@ def not_read(cut: str) -> str:
     """Return a sentence on the end of a prompt that the text encoder does not read."""
     quoted = cut if len(cut) <= _QUOTED else f"{cut[: _QUOTED - 3]}..."
     return (
-        "The prompt is longer than the text encoder reads. Not read, and so without any effect: "
-        f"{quoted}"
+        "The prompt is longer than the text encoder reads (more windows of text read more). Not "
+        f"read, and so without any effect: {quoted}"
     )

@@ -14,6 +14,7 @@ from typing import Any, get_args
 
 from mmh_core.dimension.estimators import ESTIMATORS
 from mmh_core.studies.image_run import DEFAULT_ESTIMATOR, ImageConfig
+from mmh_core.text_to_image.prompt_text import MOST_WINDOWS
 from mmh_core.text_to_image.requests import MOST_STEPS, SchedulerName
 
 PREFIX = "im_"
@@ -43,6 +44,7 @@ WHOLE = {
     "steps": (1, MOST_STEPS),
     "height": (8, 2048),
     "width": (8, 2048),
+    "windows": (1, MOST_WINDOWS),
 }
 MOST_GUIDANCE = 30.0
 FORM = ("prompt", *WHOLE, "guidance", "scheduler", "negative", "estimators")
@@ -64,6 +66,7 @@ class Form:
     scheduler: str = "ddim"
     negative: str = ""
     estimators: tuple[str, ...] = ()
+    windows: int = 1
 
     def config(self, model: str) -> ImageConfig:
         """Return what the study is asked; it is not checked yet."""
@@ -79,6 +82,7 @@ class Form:
             self.scheduler,  # type: ignore[arg-type]  # the study checks it
             self.negative,
             self.estimators,
+            windows=self.windows,
         )
 
 
@@ -113,6 +117,7 @@ def form_of(config: ImageConfig) -> Form:
         config.scheduler,
         config.negative,
         config.estimators,
+        config.windows,
     )
 
 

@@ -1,0 +1,164 @@
+"""How a prompt becomes the numbers that a text encoder reads: placeholders, windows, the cut end.
+
+A text encoder reads a *window* of so many tokens (77 in Stable Diffusion: start, 75 of the prompt,
+end). What is longer is cut, as diffusers does it, or read in several windows, as the web UIs do
+it: pieces of 75 tokens, each with a start and an end of its own and padded, whose embeddings stand
+one after another.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+#: More windows than anybody's prompt fills: 600 tokens of Stable Diffusion.
+MOST_WINDOWS = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Tokens:
+    """The tokens of a prompt as they go into the encoder: N in all its windows.
+
+    `ids` and `mask` (N,): 1 for a start, a token of the prompt and the end of a window, 0 for
+    padding. `spans` are the N places in the prompt as it was written, empty ones for what the
+    prompt does not hold; all tokens of a placeholder have its place. `cut` is the end of the
+    prompt that no window has room for.
+    """
+
+    ids: Tensor
+    mask: Tensor
+    spans: tuple[tuple[int, int], ...]
+    cut: str
+
+
+def expanded(tokenizer: Callable[..., Any], prompt: str) -> str:
+    """Return the prompt with all tokens of each placeholder of textual inversion.
+
+    A concept of several vectors is kept as the tokens `<toy>`, `<toy>_1`, ...; its name stands for
+    them all, one after another (`TextualInversionLoaderMixin` of diffusers).
+    """
+    return "".join(text for text, _ in _pieces(tokenizer, prompt))
+
+
+def tokens_of(tokenizer: Callable[..., Any], prompt: str, windows: int = 1) -> Tokens:
+    """Return the tokens of a prompt in so many windows."""
+    words: Any = tokenizer
+    pieces = _pieces(tokenizer, prompt)
+    found = words(
+        "".join(text for text, _ in pieces),
+        add_special_tokens=False,
+        return_offsets_mapping=True,
+        verbose=False,
+    )
+    ids, places = found["input_ids"], _written(pieces, found["offset_mapping"])
+    length = int(words.model_max_length)
+    room = length - 2
+    rows, mask, spans = list[int](), list[int](), list[tuple[int, int]]()
+    for window in range(windows):
+        part = slice(window * room, (window + 1) * room)
+        some, padding = ids[part], room - len(ids[part])
+        rows += [words.bos_token_id, *some, words.eos_token_id, *[words.pad_token_id] * padding]
+        mask += [1] * (len(some) + 2) + [0] * padding
+        spans += [(0, 0), *places[part], *[(0, 0)] * (padding + 1)]
+    left = ids[windows * room :]
+    cut = prompt[places[windows * room][0] :].strip() if left else ""
+    return Tokens(torch.tensor(rows), torch.tensor(mask), tuple(spans), cut)
+
+
+def windows_for(tokenizer: Callable[..., Any], prompt: str) -> int:
+    """Return how many windows read a prompt to its end, at least 1."""
+    words: Any = tokenizer
+    ids = words(expanded(tokenizer, prompt), add_special_tokens=False, verbose=False).input_ids
+    return max(1, -(-len(ids) // (int(words.model_max_length) - 2)))
+
+
+def encode_prompts(
+    tokenizer: Callable[..., Any],
+    encoder: nn.Module,
+    prompts: Sequence[str],
+    device: torch.device,
+    windows: int = 1,
+) -> Tensor:
+    """Return the encoder's last hidden states (B, N, width) for prompts, padded and cut.
+
+    N is the encoder's number of tokens, times the windows.
+    """
+    if isinstance(prompts, str) or not prompts:
+        raise ValueError(f"prompts must be a list of at least one text, got {prompts!r}.")
+    words: Any = tokenizer
+    if windows > 1:
+        ids = torch.stack([tokens_of(tokenizer, prompt, windows).ids for prompt in prompts])
+        pieces = ids.unflatten(1, (windows, -1)).flatten(0, 1)
+        read: Tensor = encoder(pieces.to(device))[0]
+        return read.unflatten(0, (len(prompts), windows)).flatten(1, 2)
+    # The tokenizer's own cut and padding, whose sides its files may state.
+    tokens = words(
+        [expanded(tokenizer, prompt) for prompt in prompts],
+        padding="max_length",
+        max_length=words.model_max_length,
+        truncation=True,
+        return_tensors="pt",
+    )
+    hidden: Tensor = encoder(tokens.input_ids.to(device))[0]
+    return hidden
+
+
+def _pieces(
+    tokenizer: Callable[..., Any], prompt: str
+) -> list[tuple[str, tuple[int, int] | None]]:
+    """Split a prompt at its placeholders: texts to encode, those of placeholders with a place."""
+    numbered = _placeholders(getattr(tokenizer, "added_tokens_encoder", {}))
+    if not any(name in prompt for name in numbered):
+        return [(prompt, None)]
+    # The longest first: one name may begin another.
+    names = sorted((*numbered, *_numbers(numbered)), key=len, reverse=True)
+    pieces: list[tuple[str, tuple[int, int] | None]] = []
+    last = 0
+    for match in re.finditer("|".join(map(re.escape, names)), prompt):
+        count = numbered.get(match.group())
+        if count is None:
+            continue
+        place = (match.start(), match.end())
+        pieces.append((prompt[last : place[0]], None))
+        name = match.group()
+        pieces.append((" ".join([name, *(f"{name}_{i}" for i in range(1, count))]), place))
+        last = place[1]
+    return [*pieces, (prompt[last:], None)]
+
+
+def _placeholders(added: Mapping[str, int]) -> dict[str, int]:
+    """Return the added tokens that stand for several, with how many."""
+    found = {}
+    for name in added:
+        count = 1
+        while f"{name}_{count}" in added:
+            count += 1
+        if count > 1:
+            found[name] = count
+    return found
+
+
+def _numbers(numbered: Mapping[str, int]) -> list[str]:
+    """Return the further tokens of placeholders, which somebody may have written out."""
+    return [f"{name}_{i}" for name, count in numbered.items() for i in range(1, count)]
+
+
+def _written(
+    pieces: Sequence[tuple[str, tuple[int, int] | None]], offsets: Sequence[tuple[int, int]]
+) -> list[tuple[int, int]]:
+    """Return the places in the prompt as written for places in its expanded text."""
+    starts, behind, written = list[tuple[int, int, tuple[int, int] | None]](), 0, 0
+    for text, place in pieces:
+        starts.append((behind, written, place))
+        behind += len(text)
+        written += len(text) if place is None else place[1] - place[0]
+    found = []
+    for start, end in offsets:
+        before, at, place = next(one for one in reversed(starts) if one[0] <= start)
+        found.append((start - before + at, end - before + at) if place is None else place)
+    return found
