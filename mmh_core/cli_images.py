@@ -89,7 +89,7 @@ def images(
         "height": height,
         "width": width,
         "negative": negative,
-        "windows": windows,
+        "windows": None if windows == 1 else windows,
         "estimators": _names(estimators),
         "curve": curve,
     }

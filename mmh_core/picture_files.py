@@ -111,7 +111,7 @@ def about_of(run: ImageRun, picture: PictureResult) -> PictureAbout:
         lid_unconditional_error=math.nan if lid is None else lid.unconditional_error,
         percentile=math.nan if lid is None else lid.percentile,
         verdict=picture.verdict,
-        windows=config.windows,
+        windows=config.windows or 1,
     )
 
 
@@ -127,7 +127,7 @@ def settings_of(about: PictureAbout) -> ImageConfig:
         width=about.width,
         scheduler=about.scheduler,  # type: ignore[arg-type]  # checked where the record is made
         negative=about.negative,
-        windows=about.windows,
+        windows=None if about.windows == 1 else about.windows,
     )
 
 
@@ -223,7 +223,8 @@ def _from_json(text: str) -> PictureAbout:
     except (ValueError, RecursionError):
         raise MMHError(f"The settings in this picture cannot be read: {_AGAIN}") from None
     known = {field.name: str(field.type) for field in fields(PictureAbout)}
-    if not isinstance(values, dict) or not set(values) == set(known):
+    # Images from before there was a choice of windows do not name them.
+    if not isinstance(values, dict) or not set(known) - {"windows"} <= set(values) <= set(known):
         raise MMHError(f"The settings in this picture are not complete: {_AGAIN}")
     return PictureAbout(**{name: _value(known[name], found) for name, found in values.items()})
 

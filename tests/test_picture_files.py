@@ -318,3 +318,9 @@ def test_a_chunk_that_claims_gigabytes_is_refused_at_once() -> None:
 def test_what_is_no_picture_is_refused(picture: torch.Tensor) -> None:
     with pytest.raises(ValueError, match=r"uint8 \(3, H, W\)"):
         png_bytes(picture, None)
+
+
+def test_settings_from_before_there_were_windows_are_read_as_one() -> None:
+    values = json.loads(TEXT)
+    del values["windows"]
+    assert same(read_about(with_text(json.dumps(values))), ABOUT)

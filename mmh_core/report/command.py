@@ -29,7 +29,7 @@ def image_command(config: ImageConfig, more: Sequence[str] = ()) -> str:
     words += ["--height", str(config.height), "--width", str(config.width)]
     if config.estimators:
         words += ["--estimators", ",".join(config.estimators)]
-    if config.windows != 1:
+    if config.windows not in (None, 1):
         words += ["--windows", str(config.windows)]
     if not config.curve:
         words.append("--no-curve")

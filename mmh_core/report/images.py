@@ -187,7 +187,7 @@ def _settings(run: ImageRun) -> list[tuple[str, str]]:
         ("Scheduler", config.scheduler),
         ("Height x width", f"{config.height} x {config.width} pixels"),
         ("Negative prompt", config.negative or "none"),
-        ("Windows of text", str(config.windows)),
+        ("Windows of text", str(config.windows or 1)),
         ("Dimensions of the latents", dimensions),
         ("Noise scale of LID", scale),
         ("Compared with", normal),

@@ -13,7 +13,7 @@ from dataclasses import replace
 import torch
 
 from mmh_core.records import Progress
-from mmh_core.studies.image_config import checked
+from mmh_core.studies.image_config import check_negative, checked
 from mmh_core.studies.image_drawing import Drawn, Seen, draw_prompt, pixels_of
 from mmh_core.studies.image_lid import LOG_DELTAS, UNCALIBRATED, check_estimators, scale_for
 from mmh_core.studies.image_reading import (
@@ -52,7 +52,8 @@ def image_study(
     before there is a picture.
     """
     config = checked(config)
-    model = model.in_windows(config.windows)
+    check_negative(config)
+    model = model.in_windows(config.windows or 1)
     check_estimators(model, config.estimators, config.height, config.width)
     run = _empty_run(config, model, reference, normal)
     if log_delta is not None:

@@ -41,11 +41,6 @@ def checked(config: ImageConfig) -> ImageConfig:
         if not prompt.strip():
             raise MMHError("The prompt is empty: write what the picture should show.")
     check_text(config.negative, "negative prompt")
-    if config.negative.strip() and config.guidance <= 1:
-        raise MMHError(
-            f"At guidance {config.guidance:g} the network is not asked without the prompt, so the "
-            "negative prompt does nothing: choose a guidance above 1, or leave it out."
-        )
     for prompt in config.prompts:
         request_for(config, prompt)
     if len(set(config.seeds)) < len(config.seeds):
@@ -68,6 +63,15 @@ def checked(config: ImageConfig) -> ImageConfig:
     return replace(config, estimators=tuple(dict.fromkeys(further)))
 
 
+def check_negative(config: ImageConfig) -> None:
+    """Refuse a negative prompt that no branch of the network would see, as in diffusers."""
+    if config.negative.strip() and config.guidance <= 1:
+        raise MMHError(
+            f"At guidance {config.guidance:g} the network is not asked without the prompt, so the "
+            "negative prompt does nothing: choose a guidance above 1, or leave it out."
+        )
+
+
 def request_for(config: ImageConfig, prompt: str) -> Request:
     """Return the request for all pictures of one prompt. Errors: MMHError, ValueError."""
     return Request(
@@ -79,7 +83,7 @@ def request_for(config: ImageConfig, prompt: str) -> Request:
         config.width,
         config.scheduler,
         config.negative,
-        windows=config.windows,
+        windows=config.windows or 1,
     )
 
 

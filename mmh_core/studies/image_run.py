@@ -31,7 +31,7 @@ class ImageConfig:
     `model` is a name of the catalogue or a folder; `guidance` is diffusers' scale. `estimators`
     are names of `dimension.estimators`, run at the chosen scale beside the default one. `curve`
     asks for LID over the noise scales, `frames` for so many decoded steps of each picture (0:
-    none). `windows` is in how many windows of the text encoder the prompts are read.
+    none). `windows` is in how many windows of the text encoder the prompts are read, None for one.
     """
 
     model: str
@@ -46,7 +46,7 @@ class ImageConfig:
     estimators: tuple[str, ...] = ()
     curve: bool = True
     frames: int = 8
-    windows: int = 1
+    windows: int | None = None
 
 
 @dataclass(frozen=True)
@@ -212,7 +212,7 @@ class NormalPrompts:
         """Return whether a run with this config may be compared with it."""
         mine = (self.scheduler, self.steps, self.guidance, self.height, self.width)
         asked = (config.scheduler, config.steps, config.guidance, config.height, config.width)
-        return sha256 == self.sha256 and mine == asked and config.windows == 1
+        return sha256 == self.sha256 and mine == asked and config.windows in (None, 1)
 
     def percentile(self, lid: float) -> float:
         """Return the share (0 to 1) of normal pictures whose conditional LID is below `lid`."""

@@ -93,9 +93,9 @@ def encode_prompts(
     words: Any = tokenizer
     if windows > 1:
         ids = torch.stack([tokens_of(tokenizer, prompt, windows).ids for prompt in prompts])
-        pieces = ids.unflatten(1, (windows, -1)).flatten(0, 1)
+        pieces = ids.reshape(len(prompts) * windows, -1)
         read: Tensor = encoder(pieces.to(device))[0]
-        return read.unflatten(0, (len(prompts), windows)).flatten(1, 2)
+        return read.reshape(len(prompts), ids.shape[1], -1)
     # The tokenizer's own cut and padding, whose sides its files may state.
     tokens = words(
         [expanded(tokenizer, prompt) for prompt in prompts],

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -74,12 +75,12 @@ class Broken(nn.Module):
 class BrokenAutoencoder:
     """An autoencoder whose numbers are not finite."""
 
-    def __init__(self, usual: object) -> None:
+    def __init__(self, usual: Any) -> None:
         self.usual = usual
 
     def decode(self, latents: Tensor, return_dict: bool) -> tuple[Tensor]:
         """Return images with an infinity."""
-        images: Tensor = self.usual.decode(latents, return_dict=False)[0].clone()  # type: ignore[attr-defined]
+        images: Tensor = self.usual.decode(latents, return_dict=False)[0].clone()
         images[0, 0, 0, 0] = -math.inf
         return (images,)
 

@@ -115,7 +115,7 @@ LONG = " ".join(f"{word} the" for word in "abcdefghijklmnopq")
 
 
 def by_hand(model: TextToImage, prompt: str, windows: int) -> Tensor:
-    """Return the embedding as the web UIs build it: pieces with a start and an end of their own."""
+    """Return the embedding as the web UIs build it: pieces, each with a start and an end."""
     words: Any = model.tokenizer
     ids = words(prompt, add_special_tokens=False).input_ids
     parts = []

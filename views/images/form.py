@@ -8,7 +8,7 @@ from mmh_core import image_session, model_session
 from mmh_core.dimension.estimators import ESTIMATORS
 from mmh_core.model_session import ModelChoice
 from mmh_core.records import MMHError
-from mmh_core.studies.image_config import checked
+from mmh_core.studies.image_config import check_negative, checked
 from mmh_core.studies.image_run import ImageConfig
 from views import layout, past
 from views.images import duration, phrases, state
@@ -206,7 +206,7 @@ def _draw(choice: ModelChoice) -> None:
 
 def _not_read(config: ImageConfig) -> None:
     """Say beforehand which end of the prompt the encoder will not read, where that is known."""
-    cut = model_session.not_read(config.model, config.prompts[0], config.windows)
+    cut = model_session.not_read(config.model, config.prompts[0], config.windows or 1)
     if cut:
         st.warning(layout.plain(phrases.not_read(cut)), icon=":material/content_cut:")
 
@@ -217,6 +217,7 @@ def _asked() -> tuple[ImageConfig, str | None]:
     config = settings.form.config(settings.model)
     try:
         checked(config)
+        check_negative(config)
     except (MMHError, ValueError) as error:
         return config, str(error)
     return config, None

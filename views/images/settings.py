@@ -82,7 +82,7 @@ class Form:
             self.scheduler,  # type: ignore[arg-type]  # the study checks it
             self.negative,
             self.estimators,
-            windows=self.windows,
+            windows=None if self.windows == 1 else self.windows,
         )
 
 
@@ -117,7 +117,7 @@ def form_of(config: ImageConfig) -> Form:
         config.scheduler,
         config.negative,
         config.estimators,
-        config.windows,
+        config.windows or 1,
     )
 
 
