@@ -12,6 +12,7 @@ from mmh_core.cli_output import (
     check_places,
     followed,
     loaded_model,
+    no_calibration,
     seed_numbers,
     write_json,
 )
@@ -109,10 +110,7 @@ def score(
     folder = Path(CATALOGUE[model].source if model in CATALOGUE else model)
     known = read_detectors(calibration or folder)
     if known is None:
-        raise MMHError(
-            f"{calibration or model} has no calibration of all detectors: make one with `mmh "
-            f"calibrate TABLE --all --model {model} --out FOLDER`, then name it by --calibration."
-        )
+        raise no_calibration(model, calibration, "calibrate TABLE --all", " of all detectors")
     early = read_early(calibration or folder)
     loaded = loaded_model(model, device)
     found = followed(score_by_all(loaded, known, prompts, share=share, early=early))

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda; auto takes a GPU if there is one.")]
 IndexFolder = Annotated[
-    Path | None, typer.Option("--index", help="Search this index that `mmh_core index` built.")
+    Path | None, typer.Option("--index", help="Search this index that `./mmh index` built.")
 ]
 IndexPictures = Annotated[
     Path | None, typer.Option("--index-pictures", help="The folder that the index was built from.")

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+import shlex
 import sys
 import time
 from collections.abc import Iterator
@@ -132,3 +133,15 @@ def device_of(name: str) -> torch.device:
     if name == "cuda" and not found:
         raise MMHError("There is no CUDA device here: choose --device cpu.")
     return torch.device("cuda" if found and name != "cpu" else "cpu")
+
+
+def no_calibration(model: str, named: Path | None, command: str, of_what: str = "") -> MMHError:
+    """Return what to do where a model, or the folder that was named, has no calibration."""
+    where, out = f"{model} has", "FOLDER"
+    if named is not None:
+        where = f"{named} {'has' if named.is_dir() else 'does not exist, so it has'}"
+        out = shlex.quote(str(named))
+    return MMHError(
+        f"{where} no calibration{of_what}: make one with `./mmh {command} --model "
+        f"{shlex.quote(model)} --out {out}`, then name it by --calibration."
+    )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmh_core.cli_output import ModelName, check_places, followed, loaded_model
+from mmh_core.cli_output import ModelName, check_places, followed, loaded_model, no_calibration
 from mmh_core.records import MMHError
 
 if TYPE_CHECKING:
@@ -53,10 +53,7 @@ def scan(
     folder = _folder(model)
     early = read_early(calibration or folder or Path())
     if early is None:
-        raise MMHError(
-            f"{model} has no calibration: make one with `mmh_core calibrate NORMAL.txt --model "
-            f"{model} --out FOLDER`, then name it by --calibration."
-        )
+        raise no_calibration(model, calibration, "calibrate NORMAL.txt")
     # Before the model is loaded, which takes its time.
     told = summarize(table, column=column)
     typer.echo(told.text(), err=True)

@@ -60,7 +60,7 @@ def device() -> str:
 class SearchedFolder:
     """Hold what pictures of a model without a training set of its own are compared with.
 
-    `index` is a folder that `mmh_core index` built from the folder `pictures` by `embedder`.
+    `index` is a folder that `./mmh index` built from the folder `pictures` by `embedder`.
     """
 
     index: Path

@@ -319,7 +319,7 @@ def test_normal_prompts_have_their_pictures_and_the_data_their_command(app: AppT
     open_tab(app, "data")
     codes = [c.value for c in app.code]
     assert codes[0].startswith("http://") and "tab=data" in codes[0]
-    assert codes[1].startswith("python -m mmh_core mitigate --model pocket-sd --prompt 'a red fox")
+    assert codes[1].startswith("./mmh mitigate --model pocket-sd --prompt 'a red fox")
     assert "--normal 'a blue bird'" in codes[1] and "static_guidance:0.5" in codes[1]
 
 

@@ -65,7 +65,7 @@ def test_a_comparison_from_a_deep_link_to_its_pictures_and_another_one_cancelled
 
     # Everything as one file.
     page.get_by_role("tab", name="Data & reproduce").click()
-    sees(page, re.compile("python -m mmh_core mitigate --model pocket-sd"))
+    sees(page, re.compile("./mmh mitigate --model pocket-sd"))
     with page.expect_download(timeout=PATIENCE) as download:
         press(page, "Report (HTML)")
     report = tmp_path / "report.html"

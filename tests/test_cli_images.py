@@ -101,8 +101,8 @@ def test_the_command_that_a_run_names_draws_it_again(
     model: Path, drawn: Path, tmp_path: Path
 ) -> None:
     words = shlex.split(figures(drawn)["command"])
-    assert words[:4] == ["python", "-m", "mmh_core", "images"] and words[-2] == "--out"
-    assert status(*words[3:-1], tmp_path / "again") == 0
+    assert words[:2] == ["./mmh", "images"] and words[-2] == "--out"
+    assert status(*words[1:-1], tmp_path / "again") == 0
     assert files_of(tmp_path / "again") == files_of(drawn)
 
 

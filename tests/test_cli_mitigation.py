@@ -98,13 +98,13 @@ def test_the_command_in_the_report_gives_the_same_bytes_again(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     words = shlex.split(figures_of(drawn)["command"])
-    assert words[:4] == ["python", "-m", "mmh_core", "mitigate"]
-    assert status(*words[3:]) == 0
+    assert words[:2] == ["./mmh", "mitigate"]
+    assert status(*words[1:]) == 0
     assert files_of(tmp_path / "comparison") == files_of(drawn)
     # An earlier comparison may be replaced, and nothing else.
-    assert status(*words[3:]) == 0
+    assert status(*words[1:]) == 0
     (tmp_path / "comparison" / "mine.txt").write_text("mine")
-    assert status(*words[3:]) == 2
+    assert status(*words[1:]) == 2
     assert (tmp_path / "comparison" / "mine.txt").read_text() == "mine"
 
 

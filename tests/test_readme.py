@@ -8,14 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-import typer.main
 
-from mmh_core.cli import app
+from tests.commands import missing_from_cli
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-#: Words after ./mmh that the launcher takes itself.
-LAUNCHER = {"app", "test", "commands"}
 SCRIPTS = sorted(set(re.findall(r"python (benchmarks/\w+\.py)", README)))
 
 
@@ -26,18 +23,7 @@ def commands() -> list[tuple[str, ...]]:
 
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
 def test_every_command_and_option_of_the_readme_exists(words: tuple[str, ...]) -> None:
-    if words[0] in LAUNCHER:
-        return
-    command = typer.main.get_command(app)
-    rest = list(words)
-    while rest and not rest[0].startswith("-") and hasattr(command, "commands"):
-        assert rest[0] in command.commands, f"{rest[0]!r} is no command"
-        command = command.commands[rest.pop(0)]
-    known = {"--help"}
-    for option in command.params:
-        known |= {*option.opts, *option.secondary_opts}
-    asked = {word.split("=")[0] for word in rest if word.startswith("--")}
-    assert asked <= known, f"{words[0]} has no {', '.join(sorted(asked - known))}"
+    assert missing_from_cli(words) == ""
 
 
 def test_the_readme_names_every_benchmark_and_no_other() -> None:

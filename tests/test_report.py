@@ -30,7 +30,7 @@ from mmh_core.report.summary import paragraph
 from mmh_core.studies.image_run import ImageRun, ImageVerdict
 from tests.drawn_runs import HOSTILE, drawn_run, noise, unsearched_run
 
-COMMAND = "python -m mmh_core images --prompt '<b>x</b>' --out pictures"
+COMMAND = "./mmh images --prompt '<b>x</b>' --out pictures"
 #: Elements that are empty by nature and have no end tag.
 VOID = {"meta", "img", "br", "link", "input"}
 
@@ -370,9 +370,7 @@ def test_the_command_names_everything_that_was_asked(run: ImageRun) -> None:
         scheduler="dpm++ 2m",
     )
     assert shlex.split(image_command(config, ["--index", "a b"])) == [
-        "python",
-        "-m",
-        "mmh_core",
+        "./mmh",
         "images",
         "--model",
         "pocket-sd",

@@ -12,12 +12,12 @@ FOLDER = "pictures"
 
 
 def image_command(config: ImageConfig, more: Sequence[str] = ()) -> str:
-    """Return `python -m mmh_core images ...`, quoted for a POSIX shell, that draws the run again.
+    """Return `./mmh images ...`, quoted for a POSIX shell, that draws the run again.
 
     `more` are arguments that a config does not hold, such as the index that was searched. The
     command line decodes no steps, so `frames` has no counterpart.
     """
-    words = ["python", "-m", "mmh_core", "images", *_option("--model", config.model)]
+    words = ["./mmh", "images", *_option("--model", config.model)]
     for prompt in config.prompts:
         words += _option("--prompt", prompt)
     if config.negative:

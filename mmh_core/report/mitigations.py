@@ -47,8 +47,8 @@ _FIGURES = ("copied", "similarity", "moved", "alignment", "lid", "percentile")
 
 
 def mitigation_command(config: MitigationConfig) -> str:
-    """Return `python -m mmh_core mitigate ...`, quoted for a POSIX shell."""
-    words = ["python", "-m", "mmh_core", "mitigate", *_option("--model", config.model)]
+    """Return `./mmh mitigate ...`, quoted for a POSIX shell."""
+    words = ["./mmh", "mitigate", *_option("--model", config.model)]
     words += _option("--prompt", config.prompts[0])
     for prompt in config.prompts[1:]:
         words += _option("--normal", prompt)

@@ -177,8 +177,8 @@ def pocket_embedder(folder: Path = POCKET_DESCRIPTOR) -> NetworkEmbedder:
     """
     if not folder.is_dir():
         raise MMHError(
-            f"There is no copy descriptor in {folder}: run `python -m mmh_core pocket build`, or "
-            "choose another embedder."
+            f"There is no copy descriptor in {folder}: run `./mmh pocket build`, or choose "
+            "another embedder."
         )
     from mmh_core.pocket.descriptor import load_descriptor
 

@@ -16,7 +16,7 @@ from views.mitigation.state import key
 _GROUPS = {"duplicate": "Duplicated captions", "overfit": "Overfit captions"}
 _AS_IS, _SINGLE = (arm.name for arm in ARMS)
 _ROW = "grid-template-columns: repeat(4, minmax(0, 9rem))"
-_COMMAND = "python -m mmh_core pocket cure --out FILE"
+_COMMAND = "./mmh pocket cure --out FILE"
 
 
 def section(model: str) -> None:

@@ -1,0 +1,30 @@
+"""Check that a command line of `./mmh` exists, without running it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import typer.main
+
+from mmh_core.cli import app
+
+#: Words after ./mmh that the launcher takes itself.
+LAUNCHER = {"app", "test", "commands"}
+
+
+def missing_from_cli(words: Sequence[str]) -> str:
+    """Return what of the words after `./mmh` no command knows, "" where all is there."""
+    if not words or words[0] in LAUNCHER:
+        return ""
+    command: Any = typer.main.get_command(app)
+    rest = list(words)
+    while rest and not rest[0].startswith("-") and hasattr(command, "commands"):
+        if rest[0] not in command.commands:
+            return f"the command {rest[0]!r}"
+        command = command.commands[rest.pop(0)]
+    known = {"--help"}
+    for option in command.params:
+        known |= {*option.opts, *option.secondary_opts}
+    asked = {word.split("=")[0] for word in rest if word.startswith("--")}
+    return ", ".join(sorted(asked - known))
