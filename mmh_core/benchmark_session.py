@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -13,6 +13,8 @@ import streamlit as st
 from mmh_core import model_session
 from mmh_core.records import MMHError, Progress
 from mmh_core.session import REPOSITORY, data_folder, jobs
+from mmh_core.store.table_summary import TableSummary, summarize
+from mmh_core.tables.reader import SUFFIXES
 
 if TYPE_CHECKING:
     from mmh_core.store.job_record import JobRecord
@@ -40,8 +42,8 @@ def precomputed() -> BenchmarkRun | None:
     return _read(PRECOMPUTED) if PRECOMPUTED.exists() else None
 
 
-def labelled(data: bytes, name: str) -> tuple[LabelledPrompt, ...]:
-    """Return the labelled prompts of an uploaded table.
+def labelled(data: bytes, name: str) -> tuple[tuple[LabelledPrompt, ...], TableSummary]:
+    """Return the labelled prompts of an uploaded table, and what became of its rows.
 
     Errors: MMHError naming the row that cannot be used, or saying how many prompts are missing.
     """
@@ -49,14 +51,15 @@ def labelled(data: bytes, name: str) -> tuple[LabelledPrompt, ...]:
     from mmh_core.studies.labelled_prompts import read_labelled
 
     suffix = Path(name).suffix.lower()
-    if suffix not in (".csv", ".parquet"):
-        raise MMHError("The table must be a CSV or Parquet file: choose one of these.")
+    if suffix not in SUFFIXES:
+        raise MMHError(f"The table must end in one of {', '.join(SUFFIXES)}: save it as one.")
     folder = data_folder() / "uploads"
     folder.mkdir(parents=True, exist_ok=True)
     # Never under the name that the browser gave.
     path = folder / f"{uuid4().hex}{suffix}"
     try:
         path.write_bytes(data)
+        summary = replace(summarize(path), name=Path(name).name[:80])
         found = read_labelled(path)
     except MMHError as error:
         # What the person knows is the name of the file, not the one it is kept under.
@@ -64,7 +67,7 @@ def labelled(data: bytes, name: str) -> tuple[LabelledPrompt, ...]:
     finally:
         path.unlink(missing_ok=True)
     check_labelled(found)
-    return found
+    return found, summary
 
 
 def submit(prompts: tuple[LabelledPrompt, ...], model: str) -> str:

@@ -12,7 +12,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,8 +24,10 @@ from mmh_core.records import MMHError, Progress
 from mmh_core.session import REPOSITORY, data_folder, jobs
 from mmh_core.store import kept_scans as kept
 from mmh_core.store.kept_scans import ScanAbout
-from mmh_core.store.prompt_table import prompt_batches
 from mmh_core.store.review_records import QueueRecord
+from mmh_core.store.table_summary import TableSummary, summarize
+from mmh_core.tables.columns import MAX_COLUMNS
+from mmh_core.tables.reader import SUFFIXES, open_table
 
 if TYPE_CHECKING:
     from mmh_core.store.job_record import JobRecord
@@ -34,18 +36,19 @@ if TYPE_CHECKING:
 SCAN_JOB = "scan"
 #: Rows of a table in the browser; the command line takes a million.
 MOST_ROWS = 10_000
-_SUFFIXES = (".csv", ".parquet", ".txt")
 
 
 @dataclass(frozen=True)
 class UploadedTable:
-    """Hold what an uploaded table of prompts contains; `digest` names the kept file."""
+    """An uploaded table of prompts: its name, the name of the kept file, and what it holds.
+
+    `column` is the one that the person chose for the prompts, "" where nobody had to.
+    """
 
     name: str
     file: str
-    prompts: int
-    duplicates: int
-    problems: tuple[tuple[int, str], ...]
+    column: str
+    summary: TableSummary
 
 
 @dataclass(frozen=True)
@@ -56,20 +59,36 @@ class ScanJob:
     state: ScanState | None
 
 
-def keep_table(name: str, data: bytes) -> UploadedTable:
+def keep_table(name: str, data: bytes, column: str = "") -> UploadedTable:
     """Keep an uploaded table and read it. Errors: MMHError for one that cannot be used."""
-    suffix = Path(name).suffix.casefold()
-    if suffix not in _SUFFIXES:
-        raise MMHError("The file must end in .csv, .parquet or .txt: save the table as one.")
-    file = hashlib.sha256(data).hexdigest() + suffix
-    path = _uploads() / file
-    if not path.exists():
-        write_bytes(path, data)
+    path = _kept_upload(name, data)
     try:
-        return _table(str(path), Path(name).name)
+        return _table(str(path), Path(name).name, column)
     except MMHError as error:
         # What the person knows is the name of the file, not the digest it is kept under.
-        raise MMHError(str(error).replace(file, Path(name).name[:80])) from error
+        raise MMHError(str(error).replace(path.name, Path(name).name[:80])) from error
+
+
+def column_names(name: str, data: bytes) -> tuple[str, ...]:
+    """Return the columns of an uploaded table to choose from, none for what is no table."""
+    try:
+        found = open_table(_kept_upload(name, data), most=MOST_ROWS).names
+    except MMHError:
+        return ()
+    return tuple(dict.fromkeys(own.strip() for own in found if own.strip()))[:MAX_COLUMNS]
+
+
+def _kept_upload(name: str, data: bytes) -> Path:
+    suffix = Path(name).suffix.casefold()
+    if suffix not in SUFFIXES:
+        raise MMHError(
+            f"The file must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}: save the table "
+            "as one."
+        )
+    path = _uploads() / (hashlib.sha256(data).hexdigest() + suffix)
+    if not path.exists():
+        write_bytes(path, data)
+    return path
 
 
 def example_table() -> tuple[str, bytes]:
@@ -81,14 +100,9 @@ def example_table() -> tuple[str, bytes]:
 
 
 @st.cache_resource(show_spinner="Reading the table", max_entries=4)
-def _table(path: str, name: str) -> UploadedTable:
-    prompts = duplicates = 0
-    problems: list[tuple[int, str]] = []
-    for batch in prompt_batches(Path(path), most=MOST_ROWS):
-        prompts += len(batch.rows)
-        duplicates += batch.duplicates
-        problems += [(one.row, one.message) for one in batch.problems]
-    return UploadedTable(name, Path(path).name, prompts, duplicates, tuple(problems))
+def _table(path: str, name: str, column: str) -> UploadedTable:
+    found = summarize(Path(path), most=MOST_ROWS, column=column)
+    return UploadedTable(name, Path(path).name, column, replace(found, name=name))
 
 
 def reach(name: str, share: float) -> str:
@@ -113,10 +127,18 @@ def submit_scan(table: UploadedTable, model: str, *, share: float, study: bool) 
             f"{model} --out {data_folder() / 'calibrations' / Path(model).name}`, then scan."
         )
     seal = hashlib.sha256((place / calibration_session.file_name()).read_bytes()).hexdigest()
-    what = json.dumps([table.file, model, seal, share, study])
+    what = json.dumps([table.file, model, seal, share, study, *filter(None, [table.column])])
     name = hashlib.sha256(what.encode()).hexdigest()[:32]
     about = ScanAbout(
-        name, table.name, table.file, table.prompts, model, share, study, time.time()
+        name,
+        table.name,
+        table.file,
+        table.summary.prompts,
+        model,
+        share,
+        study,
+        time.time(),
+        table.column,
     )
     kept.keep_about(_scans(), about)
     return go_on(about)
@@ -153,7 +175,12 @@ def _scan(about: ScanAbout) -> Iterator[Progress[ScanState]]:
     )
     config = ScanConfig(about.model, about.share, about.study)
     yield from scan(
-        _uploads() / about.file, scan_folder(about.id), scanner, config, most=MOST_ROWS
+        _uploads() / about.file,
+        scan_folder(about.id),
+        scanner,
+        config,
+        most=MOST_ROWS,
+        column=about.column,
     )
 
 
@@ -195,8 +222,6 @@ def queue_of_scan(about: ScanAbout, *, flagged: bool) -> QueueRecord:
 
     Errors: MMHError for a scan without results, or without flagged prompts.
     """
-    from dataclasses import replace
-
     from mmh_core.studies.review_items import scan_items
     from mmh_core.studies.scan_rows import RUNS
 

@@ -467,9 +467,7 @@ def test_rows_left_out_are_listed_and_a_model_without_calibration_is_told(
     data = b"prompt,label\na fox,1\n,2\na fox,3\n\x00bad,4\n"
     sound(app.file_uploader(key="rv_prompts").upload("../../table.csv", data).run())
     texts = [text.value for text in app.text]
-    assert "1 prompt can be scanned; 1 row repeats an earlier prompt; 2 rows left out" in " ".join(
-        texts
-    )
+    assert "4 rows: 1 prompt to read, 1 repeats an earlier row, 2 left out" in " ".join(texts)
     assert any("Row 2 was left out" in text for text in texts)
     sound(app.button(key="rv_scan").click().run())
     assert "has no calibration" in said(app).replace("\\", "")

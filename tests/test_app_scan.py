@@ -77,7 +77,8 @@ def test_a_table_becomes_a_scan_and_the_scan_a_queue_to_judge() -> None:
     assert queue.name == "my prompts.csv, all prompts"
     items = items_page(review_session.queues(), queue.id, ItemFilter(), "").items
     scores = {row.prompt: row.values["score"] for row in rows}
-    assert [view.item.score for view in items] == sorted(scores.values(), reverse=True)
+    # In the order of the table, whatever the scores are.
+    assert [view.item.name for view in items] == [f"row {i}" for i in range(4)]
     assert {view.item.prompt: view.item.score for view in items} == scores
     assert {view.item.name for view in items} == {f"row {i}" for i in range(4)}
     # It is open at its first item, and a verdict can be given.
@@ -89,11 +90,11 @@ def test_an_example_is_at_hand_and_stays_until_a_table_is_brought() -> None:
     app = opened(tab="scan")
     sound(app.button(key="rv_take_example").click().run())
     for _ in range(2):
-        assert "25 prompts can be scanned." in [text.value for text in app.text]
+        assert any("25 prompts to read" in text.value for text in app.text)
         assert [button for button in app.button if button.key == "rv_scan"]
         sound(app.run())
     sound(app.file_uploader(key="rv_prompts").upload("one.txt", b"a fox").run())
-    assert "1 prompt can be scanned." in [text.value for text in app.text]
+    assert any("1 prompt to read" in text.value for text in app.text)
 
 
 def test_a_scan_asked_for_again_repeats_nothing() -> None:
@@ -193,3 +194,46 @@ def test_a_flagged_prompt_brings_its_run_into_the_queue(monkeypatch: pytest.Monk
     assert review_session.run_of(replace(view.item)) is not None
     app = opened(queue=queue.id)
     assert "Compared with a training picture" in " ".join(m.value for m in app.markdown)
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("a.jsonl", b'{"caption": "a fox", "index": 1, "url": "x"}\n'),
+        ("b.csv", b";Caption;URL;type\n0;a fox;x;VM\n"),
+        ("c.json", b'["a fox"]'),
+        ("d.tsv", b"Prompt\tCategory\na fox\tanimal\n"),
+        ("e.ndjson", b'"a fox"\n'),
+        ("f.csv", "prompt\na fox\n".encode("utf-16")),
+    ],
+)
+def test_every_usual_form_of_a_table_can_be_brought(name: str, data: bytes) -> None:
+    app = opened(tab="scan")
+    sound(app.file_uploader(key="rv_prompts").upload(name, data).run())
+    assert any("1 row: 1 prompt to read" in text.value for text in app.text)
+    assert [button for button in app.button if button.key == "rv_scan"]
+
+
+def test_repeated_rows_are_listed_with_their_first_and_kept_columns_named() -> None:
+    data = b"case id,prompt,source\nP1,a fox,web\nP2,a dog,web\nP3,a fox,web\nP4,,web\n"
+    app = opened(tab="scan")
+    sound(app.file_uploader(key="rv_prompts").upload("t.csv", data).run())
+    texts = " ".join(text.value for text in app.text)
+    assert "4 rows: 2 prompts to read, 1 repeats an earlier row, 1 left out." in texts
+    assert "Kept beside them: 'source'." in texts
+    assert "Row 3 (P3) repeats the prompt of row 1." in texts
+
+
+def test_a_table_that_leaves_the_column_open_asks_with_the_choices() -> None:
+    app = opened(tab="scan")
+    data = b"prompt,caption\na fox,a dog\na cat,a bird\n"
+    sound(app.file_uploader(key="rv_prompts").upload("t.csv", data).run())
+    assert "differ in row 1" in app.error[0].value.replace("\\", "")
+    [choice] = [box for box in app.selectbox if box.label == "Column with the prompts"]
+    assert list(choice.options) == ["prompt", "caption"]
+    sound(choice.set_value("caption").run())
+    assert not app.error
+    assert any("Prompts are in the column 'caption'" in text.value for text in app.text)
+    # Another table is not bound by that choice.
+    sound(app.file_uploader(key="rv_prompts").upload("u.csv", b"prompt\na fox\n").run())
+    assert not app.error

@@ -184,7 +184,7 @@ def test_from_a_table_of_prompts_to_a_case_that_another_server_opens(
     wait_for_app(page, timeout=PATIENCE / 1000)
     rows = ["prompt,id", f"{COPIED},known", ",empty", *(f"{one},n" for one in NORMAL)]
     upload(page, "flagged.csv", "\n".join(rows).encode())
-    sees(page, "11 prompts can be scanned; 1 row left out, listed below.")
+    sees(page, "11 prompts to read, 0 repeat an earlier row, 1 left out.")
     sees(page, re.compile("Row 2 was left out because it has no prompt"))
     page.get_by_test_id("stMain").get_by_role("button", name=re.compile("Scan$")).click()
     # It runs as a job: the page says how far it is, then what it found.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -101,3 +102,42 @@ def test_scoring_without_a_calibration_says_how_to_make_one(
 def test_the_pace_is_told_in_words() -> None:
     line = throughput_line(Throughput(21.0, 0.36, 58.3))
     assert "21 prompts a second" in line and "0.36: 58 times as many" in line
+
+
+@pytest.mark.parametrize(
+    ("table", "sentence"),
+    [
+        ("words\nx\n", "no column prompt, caption or text"),
+        ("prompt,caption\na,b\n", "--column prompt or --column caption"),
+        ("prompt,label\n,memorized\n", "holds no prompt|too few|Each half needs"),
+        ('[{"prompt": ', "no column|cannot be read"),
+    ],
+)
+@pytest.mark.parametrize("command", ["scan", "calibrate", "benchmark"])
+def test_tables_are_refused_before_a_model_is_loaded(
+    command: str, table: str, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(table)
+    # A folder in which there is nothing to load.
+    (tmp_path / "model").mkdir()
+    more = {"scan": ["--calibration", "assets/pocket-sd"], "calibrate": [], "benchmark": []}
+    given = ["--prompts", str(path)] if command == "benchmark" else [str(path)]
+    arguments = [command, *given, "--out", str(tmp_path / "o"), "--model", str(tmp_path / "model")]
+    assert re.search(sentence, said([*arguments, *more[command]], capsys))
+
+
+def test_a_column_is_chosen_and_further_ones_are_kept_in_the_results(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "t.jsonl"
+    table.write_text('{"prompt": "no", "caption": "a red house", "source": "web"}\n')
+    with pytest.raises(SystemExit) as caught:
+        main(
+            ["scan", str(table), "--out", str(tmp_path / "o"), "--no-study", "--column", "caption"]
+        )
+    assert caught.value.code == 0
+    assert "Kept beside them: 'prompt', 'source'." in capsys.readouterr().err
+    [row] = [row for batch in read_rows(tmp_path / "o") for row in batch]
+    assert row.prompt == "a red house"
+    assert row.values["more"] == '{"prompt": "no", "source": "web"}'

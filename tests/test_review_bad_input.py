@@ -85,7 +85,7 @@ def test_an_upload_that_does_not_fit_on_the_disk_is_told_and_can_be_repeated(
     kept = session.data_folder() / "uploads"
     assert not list(kept.iterdir())
     sound(app.run())
-    assert "4,000 prompts can be scanned." in " ".join(text.value for text in app.text)
+    assert "4,000 prompts to read" in " ".join(text.value for text in app.text)
     assert len(list(kept.iterdir())) == 1
 
 

@@ -22,7 +22,10 @@ _STATE = ".state.json"
 
 @dataclass(frozen=True)
 class ScanAbout:
-    """Say what a kept scan is: its folder's name, the table, the model and the settings."""
+    """Say what a kept scan is: its folder's name, the table, the model and the settings.
+
+    `column` names that of the prompts where the table left it open.
+    """
 
     id: str
     name: str
@@ -32,6 +35,7 @@ class ScanAbout:
     share: float
     study: bool
     created: float
+    column: str = ""
 
 
 def keep_about(folder: Path, about: ScanAbout) -> None:

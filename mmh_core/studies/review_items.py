@@ -41,7 +41,7 @@ KINDS: dict[CopyKind | None, str] = {
 
 
 def scan_items(folder: Path, *, flagged: bool) -> Iterator[ReviewItem]:
-    """Yield the prompts of a scan as items, highest score first; `flagged` leaves out the others.
+    """Yield the prompts of a scan as items, in the order of its table; or the flagged ones alone.
 
     The runs of flagged prompts are read one at a time for their pictures. Errors: MMHError for a
     folder without a scan and for a damaged file.
@@ -53,7 +53,7 @@ def scan_items(folder: Path, *, flagged: bool) -> Iterator[ReviewItem]:
         for row in batch
         if bool(row.values["flagged"]) or not flagged
     ]
-    rows.sort(key=lambda row: -_figure(row.values["score"]))
+    rows.sort(key=lambda row: _figure(row.values["row"]))
     for row in rows:
         yield _scanned(row, manifest, folder)
 

@@ -95,27 +95,30 @@ def test_a_thumbnail_keeps_small_pictures_and_reduces_large_ones() -> None:
     assert reduced.size == (64, 128) and set(reduced.tobytes()) == {77}
 
 
-def test_a_scan_becomes_items_by_score_and_a_missing_run_is_told(tmp_path: Path) -> None:
+def test_a_scan_becomes_items_in_its_tables_order_and_a_missing_run_is_told(
+    tmp_path: Path,
+) -> None:
     run = drawn_run()
     save_record(tmp_path / RUNS / "fox.safetensors", run)
     manifest = scan_manifest("pocket-sd", run.sha256, {"share": 0.1}, COLUMNS)
 
     def row(number: int, prompt: str, score: float, **values: object) -> ScanRow:
-        about = {"row": number, "label": "L", "name": f"n{number}", "tags": "a; b"}
+        about = {"row": number, "label": "L", "name": f"n{number}", "tags": "a; b", "more": ""}
         early = {"score": score, "guidance_norm": 1.0, "cosine": 0.5, "percentile": 0.9}
         found = about | early | NOTHING | {"flagged": False} | values
         return ScanRow(prompt, (0, 7), found)  # type: ignore[arg-type]
 
     with scan_folder(tmp_path, manifest) as folder:
-        folder.write([row(1, "low", -1.0), row(2, "high", 3.0)])
-        folder.write([row(3, "a red fox", 2.0, flagged=True, run="fox.safetensors")])
+        # The flagged come last, for they are drawn.
+        folder.write([row(1, "low", -1.0), row(3, "high", 3.0)])
+        folder.write([row(2, "a red fox", 2.0, flagged=True, run="fox.safetensors")])
     found = list(scan_items(tmp_path, flagged=False))
     assert [(one.prompt, one.score) for one in found] == [
-        ("high", 3.0),
-        ("a red fox", 2.0),
         ("low", -1.0),
+        ("a red fox", 2.0),
+        ("high", 3.0),
     ]
-    assert (found[0].label, found[0].name, found[0].tags) == ("L", "n2", ("a", "b"))
+    assert (found[0].label, found[0].name, found[0].tags) == ("L", "n1", ("a", "b"))
     [fox] = scan_items(tmp_path, flagged=True)
     assert fox == replace(
         run_item(run, 0, file="fox.safetensors"),
@@ -127,7 +130,7 @@ def test_a_scan_becomes_items_by_score_and_a_missing_run_is_told(tmp_path: Path)
             *run_item(run, 0).scores,
         ),
         label="L",
-        name="n3",
+        name="n2",
         tags=("a", "b"),
     )
     (tmp_path / RUNS / "fox.safetensors").unlink()

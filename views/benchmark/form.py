@@ -7,6 +7,7 @@ import streamlit as st
 from mmh_core import benchmark_session, model_session
 from mmh_core.records import MMHError
 from mmh_core.studies.benchmark_run import BenchmarkRun
+from mmh_core.tables.reader import SUFFIXES
 from views import job_panel, layout
 from views.benchmark import state
 
@@ -20,19 +21,20 @@ def sidebar() -> None:
     """Offer a table of one's own; the result that ships needs nothing."""
     st.markdown("**Your own labelled prompts**")
     st.caption(
-        "A CSV or Parquet table with the columns prompt and label (memorized or normal), at "
-        "least ten of each. Half of them calibrate, half are counted."
+        "A table (CSV, JSON, Parquet) with the columns prompt and label (memorized or normal), "
+        "at least ten of each. Half of them calibrate, half are counted."
     )
     table = st.file_uploader(
         "Table of labelled prompts",
-        type=["csv", "parquet"],
+        type=list(SUFFIXES),
         key=state.key("table"),
         label_visibility="collapsed",
     )
     if table is None:
         return
     model = _model()
-    prompts = benchmark_session.labelled(table.getvalue(), table.name)
+    prompts, summary = benchmark_session.labelled(table.getvalue(), table.name)
+    st.text(summary.sentence())
     needed = f"{len(prompts):,} different prompts"
     if model == model_session.POCKET:
         minutes = max(1, round(len(prompts) * _SECONDS_A_PROMPT / 60))

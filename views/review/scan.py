@@ -10,6 +10,7 @@ from mmh_core import model_session, scan_session
 from mmh_core.records import MMHError
 from mmh_core.scan_session import MOST_ROWS, UploadedTable
 from mmh_core.store.kept_scans import ScanAbout
+from mmh_core.tables.reader import SUFFIXES
 from views import layout
 from views.review import scan_job, scan_table, state
 from views.review.state import key
@@ -33,28 +34,47 @@ def _upload() -> None:
         "Scan a table of prompts",
         "Every prompt is read in the first steps of drawing, many in a second; only those that "
         "stand out are drawn and compared with the training pictures.",
-        help="CSV or Parquet with a column prompt (label, id and tags are kept), or a text file "
-        f"with one prompt a line. At most {MOST_ROWS:,} rows here; ./mmh scan takes a million.",
+        help="CSV, TSV, JSON, JSON lines or Parquet with a column prompt, caption or text (all "
+        "others are kept), or a text file with one prompt a line. At most "
+        f"{MOST_ROWS:,} rows here; ./mmh scan takes a million.",
     )
-    file = st.file_uploader("Table of prompts", type=["csv", "parquet", "txt"], key="rv_prompts")
+    file = st.file_uploader("Table of prompts", type=list(SUFFIXES), key="rv_prompts")
+    uploaded = None if file is None else (file.name, file.getvalue())
     try:
-        table = _table(None if file is None else (file.name, file.getvalue()))
+        table = _table(uploaded, str(st.session_state.get(key("column")) or ""))
     except MMHError as error:
         st.error(layout.plain(str(error)), icon=":material/error:")
+        _choose_column(uploaded)
         return
     if table is None:
         return
+    if table.column:
+        _choose_column(uploaded)
     scan_table.found(table)
-    if table.prompts:
+    if table.summary.prompts:
         _start(table)
-    scan_table.problems(table.problems, len(table.problems))
+    scan_table.listed(table)
 
 
-def _table(uploaded: tuple[str, bytes] | None) -> UploadedTable | None:
+def _choose_column(uploaded: tuple[str, bytes] | None) -> None:
+    """Offer the columns of a table that leaves open which has the prompts."""
+    names = () if uploaded is None else scan_session.column_names(*uploaded)
+    if names:
+        st.selectbox(
+            "Column with the prompts",
+            names,
+            index=None,
+            key=key("column"),
+            placeholder="Choose the column to read",
+        )
+
+
+def _table(uploaded: tuple[str, bytes] | None, column: str) -> UploadedTable | None:
     """Return the uploaded table, the example where it was asked for, None without any."""
     if uploaded is not None:
         st.session_state[key("example")] = False
-        return scan_session.keep_table(*uploaded)
+        chosen = column if column and column in scan_session.column_names(*uploaded) else ""
+        return scan_session.keep_table(*uploaded, chosen)
     if st.session_state.get(key("example")):
         return scan_session.keep_table(*scan_session.example_table())
     st.button(

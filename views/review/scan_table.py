@@ -11,14 +11,20 @@ _MOST_PROBLEMS = 200
 
 
 def found(table: UploadedTable) -> None:
-    """Say how many prompts can be scanned."""
-    said = [f"{words.plural(table.prompts, 'prompt')} can be scanned"]
-    if table.duplicates:
-        verb = "repeats" if table.duplicates == 1 else "repeat"
-        said.append(f"{words.plural(table.duplicates, 'row')} {verb} an earlier prompt")
-    if table.problems:
-        said.append(f"{words.plural(len(table.problems), 'row')} left out, listed below")
-    st.text("; ".join(said) + ".")
+    """Say what became of the rows and the columns of a table."""
+    st.text(f"{table.summary.sentence()} {table.summary.columns()}")
+
+
+def listed(table: UploadedTable) -> None:
+    """List the rows that were left out, and those that repeat an earlier one."""
+    summary = table.summary
+    problems(tuple((one.row, one.message) for one in summary.problems), summary.left_out)
+    if summary.repeated:
+        verb = "repeats" if summary.repeated == 1 else "repeat"
+        with st.expander(f"{words.plural(summary.repeated, 'row')} {verb} an earlier one"):
+            st.text("\n".join(summary.repeated_lines()[:_MOST_PROBLEMS]))
+            if summary.repeated > _MOST_PROBLEMS:
+                st.caption(f"and {summary.repeated - _MOST_PROBLEMS:,} more")
 
 
 def problems(rows: tuple[tuple[int, str], ...], count: int) -> None:

@@ -97,6 +97,7 @@ def _row(view: ItemView, *, hidden: bool) -> dict[str, Any]:
     near = review_session.nearest_picture(item)
     return {
         "item": view.position,
+        "id": item.name,
         "drawn": _source(item.thumbnail),
         "nearest": _source(b"" if near is None else near.png),
         "verdict": view.judgement.verdict or "",
@@ -126,6 +127,7 @@ def _columns() -> dict[str, Any]:
     column = st.column_config
     return {
         "item": column.NumberColumn("Item", width=50),
+        "id": column.TextColumn("Id", width=80, help="As the table of prompts has it"),
         "drawn": column.ImageColumn("Drawn", width=70),
         "nearest": column.ImageColumn("Nearest", width=70, help="Nearest training picture"),
         "verdict": column.TextColumn("Verdict", width=105, help="Yours; empty: not judged yet"),
