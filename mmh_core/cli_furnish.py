@@ -107,12 +107,10 @@ def _normal(at: Furnishing) -> None:
 
 
 def _early(at: Furnishing) -> None:
-    from mmh_core.studies.early_scan import early_calibration, early_times, write_early
-    from mmh_core.studies.labelled_prompts import pocket_labelled, pocket_normal_captions
+    from mmh_core.studies.early_scan import write_early
+    from mmh_core.studies.normal_prompts import pocket_early
 
-    times = early_times(at.model, pocket_labelled(at.folder, at.seed))
-    captions = pocket_normal_captions(at.seed)
-    write_early(at.folder, followed(early_calibration(at.model, captions, times=times)))
+    write_early(at.folder, followed(pocket_early(at.folder, at.model, at.seed)))
     _listed(at)
 
 
@@ -154,15 +152,19 @@ def _figures(at: Furnishing) -> None:
 
 def _images(at: Furnishing) -> None:
     from mmh_core.store.archive import load_record, save_record
+    from mmh_core.studies.early_scan import read_early
     from mmh_core.studies.image import image_study
     from mmh_core.studies.image_reference import pocket_reference
     from mmh_core.studies.image_run import ImageRun
     from mmh_core.studies.normal_prompts import read_normal
+    from mmh_core.studies.prompt_scan import scanned
 
     reference, normal = pocket_reference(at.folder), read_normal(at.folder)
+    early = read_early(at.folder)
     for path in sorted((at.assets / "images").glob("*.safetensors")):
         config = load_record(path, ImageRun).config
-        save_record(path, followed(image_study(config, at.model, reference, normal)))
+        steps = image_study(config, at.model, reference, normal)
+        save_record(path, followed(scanned(steps, at.model, early)))
 
 
 def _mitigation(at: Furnishing) -> None:

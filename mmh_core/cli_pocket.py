@@ -56,10 +56,10 @@ def build_command(
     from mmh_core.studies.calibrate_detectors import calibrate_detectors
     from mmh_core.studies.cause_calibration import calibrate_cause, write_cause
     from mmh_core.studies.detector_calibration import write_detectors
-    from mmh_core.studies.early_scan import early_calibration, early_times, write_early
+    from mmh_core.studies.early_scan import write_early
     from mmh_core.studies.image_reference import captioned_pictures, pocket_reference
-    from mmh_core.studies.labelled_prompts import pocket_labelled, pocket_normal_captions
-    from mmh_core.studies.normal_prompts import pocket_normal, write_normal
+    from mmh_core.studies.labelled_prompts import pocket_labelled
+    from mmh_core.studies.normal_prompts import pocket_early, pocket_normal, write_normal
     from mmh_core.text_to_image.folder import CARD
     from mmh_core.text_to_image.stable_diffusion import load
 
@@ -81,14 +81,7 @@ def build_command(
         raise ValueError("The normal prompts gave no figures.")
     write_normal(out, normal)
     labelled = pocket_labelled(out, seed)
-    times = early_times(model, labelled)
-    normal_captions = pocket_normal_captions(seed)
-    tested = [one for one in labelled if one.split == "test" and one.kind != "paraphrase"]
-    memorized = [one.prompt for one in tested if one.memorized]
-    write_early(
-        out,
-        followed(early_calibration(model, normal_captions, times=times, memorized=memorized)),
-    )
+    write_early(out, followed(pocket_early(out, model, seed)))
     write_cause(out, calibrate_cause(labelled, lambda caption: captioned_pictures(world, caption)))
     detectors = followed(calibrate_detectors(labelled, model, pocket_reference(out)))
     if detectors is None:

@@ -15,8 +15,10 @@ import torch
 from mmh_core.pocket.calibration import calibration_captions, read_calibration
 from mmh_core.records import MMHError, Progress
 from mmh_core.store.archive import load_record, save_record
+from mmh_core.studies.early_scan import EarlyCalibration, early_calibration, early_times
 from mmh_core.studies.image import image_study
 from mmh_core.studies.image_run import ImageConfig, NormalPrompts, PictureResult
+from mmh_core.studies.labelled_prompts import pocket_labelled, pocket_normal_captions
 from mmh_core.text_to_image.model import TextToImage
 
 #: The file beside the embedded model, and the seeds that nothing else uses.
@@ -84,6 +86,24 @@ def pocket_normal(
         str(folder), pocket_prompts(seed), SEEDS, model.steps, model.guidance, height, width
     )
     yield from normal_study(config, model, read_calibration(folder).log_delta)
+
+
+def pocket_early(
+    folder: Path, model: TextToImage, seed: int = 0
+) -> Iterator[Progress[EarlyCalibration]]:
+    """Calibrate the early scan of the embedded model, and count what it finds.
+
+    The times are chosen on memorized captions of the calibration half; those of the test half are
+    counted.
+    """
+    labelled = pocket_labelled(folder, seed)
+    tested = [one for one in labelled if one.split == "test" and one.kind != "paraphrase"]
+    yield from early_calibration(
+        model,
+        pocket_normal_captions(seed),
+        times=early_times(model, labelled),
+        memorized=[one.prompt for one in tested if one.memorized],
+    )
 
 
 def write_normal(folder: Path, found: NormalPrompts) -> None:

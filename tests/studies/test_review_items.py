@@ -36,6 +36,7 @@ NOTHING = {
     "lid_percentile": float("nan"),
     "cut": "",
     "unread": "",
+    "more": "",
     "run": "",
 }
 

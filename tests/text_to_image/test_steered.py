@@ -75,7 +75,7 @@ def test_lid_is_that_of_a_network_with_the_change_built_in(model_of: ModelOf, ki
     cond = model.encode_text([PROMPT]).expand(2, -1, -1)
 
     def lid(of: TextToImage) -> Tensor:
-        return estimate_lid(of, latents, cond, -0.5, DEFAULT_ESTIMATOR, 5).lid
+        return estimate_lid(of, latents, cond, -0.5, DEFAULT_ESTIMATOR).lid
 
     # LID is a count of up to 64; rounding moves it by less than a thousandth of one.
     torch.testing.assert_close(lid(steered_model(model, request)), lid(built), rtol=0, atol=0.02)
