@@ -220,7 +220,7 @@ def test_repeated_rows_are_listed_with_their_first_and_kept_columns_named() -> N
     sound(app.file_uploader(key="rv_prompts").upload("t.csv", data).run())
     texts = " ".join(text.value for text in app.text)
     assert "4 rows: 2 prompts to read, 1 repeats an earlier row, 1 left out." in texts
-    assert "Kept beside them: 'source'." in texts
+    assert "Kept beside them: 'case id', 'source'." in texts
     assert "Row 3 (P3) repeats the prompt of row 1." in texts
 
 

@@ -85,6 +85,7 @@ def first_lines(lines: Sequence[str], count: int, most: int = _SHOWN) -> list[st
 def summarize(path: Path, *, most: int = MAX_ROWS, column: str = "") -> TableSummary:
     """Read a table of prompts to its end and return what it holds. Errors: MMHError."""
     opened = open_prompts(path, most=most, column=column)
+    described = (opened.layout.name, opened.layout.label, opened.layout.tags)
     prompts = repeated = left_out = 0
     repeats, problems = list[RepeatedRow](), list[RowProblem]()
     for batch in prompt_batches(path, most=most, column=column):
@@ -101,7 +102,7 @@ def summarize(path: Path, *, most: int = MAX_ROWS, column: str = "") -> TableSum
         tuple(repeats),
         tuple(problems),
         _own(opened, opened.layout.prompts[0]),
-        opened.kept(),
+        (*(_own(opened, place) for place in described if place >= 0), *opened.kept()),
         (*(_own(opened, place) for place in opened.layout.prompts[1:]), *opened.layout.ignored),
     )
 

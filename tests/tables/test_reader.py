@@ -145,7 +145,7 @@ def test_types_of_matches_and_further_columns_are_kept_and_nameless_ones_named(
         PromptRow(2, "two", "TV"),
     ]
     summary = summarize(path)
-    assert (summary.column, summary.kept) == ("Caption", ("URL",))
+    assert (summary.column, summary.kept) == ("Caption", ("type", "URL"))
     assert summary.ignored == ("one without a name",)
     assert "Not read: 'one without a name'." in summary.text()
     path = written(tmp_path / "w.jsonl", '{"caption": "one", "index": 1, "url": "x"}\n')
