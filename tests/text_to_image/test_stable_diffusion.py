@@ -514,7 +514,12 @@ def testfree_memory_is_read_from_the_system() -> None:
     assert 2**20 < free < 2**50
 
 
-def test_what_does_not_exist_is_said_with_the_choices(tmp_path: Path) -> None:
+def test_what_does_not_exist_is_said_with_the_choices(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    # Not where somebody happens to have a file of one of these names.
+    monkeypatch.chdir(tmp_path / "here")
     for name in ("no-such-model", "a/b/c", str(tmp_path / "nothing"), "../x", "assets/no-model"):
         with pytest.raises(MMHError, match=r"does not exist: give a folder.*pocket-sd"):
             load(name)
