@@ -116,9 +116,10 @@ def calibrate(
 def scan_summary(state: ScanState) -> str:
     """Return in words how a scan ended, with the first rows that were left out."""
     pace = f", {state.scored / state.seconds:.0f} prompts/s" if state.seconds > 0 else ""
+    counted = "1 prompt" if state.done == 1 else f"{state.done:,} prompts"
     lines = [
-        f"{state.done:,} prompts in {state.folder}: {state.flagged:,} flagged above "
-        f"{state.threshold:.3g}; {state.known:,} were there before{pace}."
+        f"{counted} in {state.folder}: {state.flagged:,} flagged above {state.threshold:.3g}; "
+        f"{state.known:,} {'was' if state.known == 1 else 'were'} there before{pace}."
     ]
     lines += state.not_heard()
     lines.append(state.reach)

@@ -698,7 +698,7 @@ def test_a_model_of_the_folder_is_compared_with_the_index_the_app_was_started_wi
     sound(page.run())
     listed = ["linked", "pickled (not ready)", "single.safetensors (not ready)", "tiny"]
     assert page.selectbox(key="im_model").options[-4:] == listed
-    for left in ("1 tokenizer (words)", "1 pickle (old.ckpt; it can run code"):
+    for left in ("1 tokenizer (words;", "1 pickle (old.ckpt; it can run code"):
         assert left in unmarked(captions(page))
     # Names come from addresses: what is not listed is not opened, wherever it lies.
     for name in ("../elsewhere/tiny", str(outside), "old.ckpt", "."):
