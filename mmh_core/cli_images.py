@@ -189,7 +189,8 @@ def image_table(run: ImageRun) -> str:
     for prompt, cut in zip(run.config.prompts, run.cut, strict=True):
         if cut:
             lines.append(
-                f"The text encoder is full before the end of {prompt!r}: not read is {cut!r}."
+                f"The text encoder is full before the end of {prompt!r}: not read is {cut!r} "
+                "(--windows reads a long prompt in pieces)."
             )
     for prompt, scan in zip(run.config.prompts, run.scans, strict=False):
         lines.append(scan.words(copied=run.copied(prompt)))

@@ -1,4 +1,4 @@
-"""`python -m mmh_core images` and `audit`: equal bytes, whole folders, sentences and status 2."""
+"""`./mmh images` and `audit`: equal bytes, whole folders, sentences and status 2."""
 
 from __future__ import annotations
 
@@ -284,3 +284,29 @@ def test_the_embedded_model_is_compared_with_its_own_training_set(tmp_path: Path
     assert one["truth"]["trained"] and len(one["neighbors"]) == 12
     assert one["copy"]["calibrated_l2"] > 0
     assert found["log_delta"] is not None and None not in one["guidance_norm"]
+
+
+def test_windows_read_a_long_prompt_to_its_end_and_are_kept(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The tiny encoder reads 14 tokens at once; image, LID, file and command keep the windows."""
+    long = "the " * 20 + "cat"
+    small = ["--steps", "3", "--guidance", "2", "--device", "cpu", "--seeds", "3", "--no-curve"]
+    words = ["images", "--model", model, "--prompt", long, *small]
+    for name, more in {"cut": [], "two": ["--windows", "2"]}.items():
+        assert status(*words, *more, "--out", tmp_path / name) == 0
+    assert "not read is 'the the the the the the cat' (--windows" in capsys.readouterr().out
+    cut, two = figures(tmp_path / "cut"), figures(tmp_path / "two")
+    assert cut["prompts"][0]["not_read"].split()[-1] == "cat"
+    assert two["prompts"][0]["not_read"] == "" and two["config"]["windows"] == 2
+    one, other = (found["pictures"][0]["lids"][0]["conditional"] for found in (cut, two))
+    assert one != other
+    again = shlex.split(two["command"])
+    assert again[again.index("--windows") + 1] == "2"
+    (image,) = (tmp_path / "two").glob("*.png")
+    about = read_about(image.read_bytes())
+    assert about is not None and about.windows == 2 and settings_of(about).windows == 2
+    # The image is the one that two windows give.
+    drawn_again = draw(load(model), Request(long, (3,), 3, 2.0, 32, 32, windows=2))
+    kept = np.array(Image.open(image)).astype(int)
+    assert np.abs(to_uint8(drawn_again)[0].astype(int) - kept).max() <= 1

@@ -1,4 +1,4 @@
-"""`python -m mmh_core mitigate`: equal bytes, whole folders, sentences and status 2."""
+"""`./mmh mitigate`: equal bytes, whole folders, sentences and status 2."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m mmh_core index`: an index and a summary, or a sentence, status 2 and nothing."""
+"""`./mmh index`: an index and a summary, or a sentence, status 2 and nothing."""
 
 from __future__ import annotations
 
