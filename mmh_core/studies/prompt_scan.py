@@ -40,12 +40,15 @@ def scanned(
 ) -> Iterator[Progress[ImageRun]]:
     """Yield the progress of an image study; the last has the early scan of its prompts as well.
 
-    Without a calibration of this model the run stays as it is.
+    Without a calibration of this model the run stays as it is, and so does one whose prompts are
+    read in several windows, of which the scan reads the first only.
     """
     last: Progress[ImageRun] | None = None
     for last in steps:
         yield last
     if last is None or calibration is None or calibration.sha256 != model.sha256:
+        return
+    if last.partial.config.windows not in (None, 1):
         return
     scans = prompt_scans(model, calibration, last.partial.config.prompts)
     yield replace(last, partial=replace(last.partial, scans=scans))

@@ -50,6 +50,10 @@ def test_a_run_of_another_model_or_without_calibration_stays_as_it_is(
     assert list(scanned(iter(steps), model, other)) == steps
     assert list(scanned(iter(steps), model, None)) == steps
     assert list(scanned(iter([]), model, calibration)) == []
+    run = drawn_run()
+    wide = replace(run, config=replace(run.config, windows=2))
+    steps = [Progress(1.0, "all", wide)]
+    assert list(scanned(iter(steps), model, calibration)) == steps
 
 
 @pytest.mark.parametrize(
