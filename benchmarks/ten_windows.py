@@ -5,7 +5,8 @@ the machine. Each window asks for one image with a seed of its own, within a sec
 Meanwhile another page is opened and the server's health is asked for twice a second. Printed, for
 the app as it is and with Streamlit's `runner.postScriptGC` on: seconds until each window has its
 image, whether they came in the order in which they were asked for and each in its own window, the
-slowest answer of the other page and of the health check, and the memory after each round.
+slowest answer of the other page and of the health check, and the memory after each round. A window
+that has no image after four minutes is counted as one without.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.chromium import PLAIN, AppServer, find_chromium, serve, wait_for_app
 
-PATIENCE = 600_000
+PATIENCE = 240_000
 
 
 @dataclass
@@ -40,6 +41,7 @@ class Load:
     images: list[float] = field(default_factory=list)
     in_order: bool = True
     own: bool = True
+    without: int = 0
     health: list[float] = field(default_factory=list)
     other_page: list[float] = field(default_factory=list)
     memory: list[float] = field(default_factory=list)
@@ -97,15 +99,17 @@ def one_round(browser: Browser, server: AppServer, load: Load, seeds: list[int])
                 del waiting[seed]
             page.wait_for_timeout(50)
         if time.perf_counter() - started > PATIENCE / 1000:
-            raise TimeoutError(f"{len(waiting)} windows got no image: seeds {sorted(waiting)}")
+            load.without += len(waiting)
+            break
     stop.set()
     asking.join()
-    load.images += [ended[seed] for seed in seeds]
+    load.images += list(ended.values())
     jobs = [re.search(r"job=(\w+)", page.url) for page in pages]
     names = {found[1] for found in jobs if found}
-    load.own &= len(names) == len(seeds)
+    load.own &= len(names) == len(ended)
     # A window looks once a second, so neighbors may be seen in either order.
-    load.in_order &= all(ended[a] < ended[b] + 3.0 for a, b in pairwise(seeds))
+    order = [ended[seed] for seed in seeds if seed in ended]
+    load.in_order &= all(a < b + 3.0 for a, b in pairwise(order))
     for page in (*pages, other):
         page.context.close()
     load.memory.append(memory(server))
@@ -145,11 +149,14 @@ def main() -> None:
             given.rounds,
         ),
     ]
-    print("| server | images, s | in order | own | other page, s | health, s | memory, MiB |")
-    print("|---|---|---|---|---|---|---|")
+    print(
+        "| server | images, s | without one | in order | own | other page, s | health, s | memory, MiB |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
     for load in loads:
         print(
             f"| {load.name} | {min(load.images):.1f} to {max(load.images):.1f} | "
+            f"{load.without} of {given.windows * given.rounds} | "
             f"{'yes' if load.in_order else 'NO'} | {'yes' if load.own else 'NO'} | "
             f"{max(load.other_page):.1f} | {max(load.health):.2f} | "
             f"{', '.join(f'{value:.0f}' for value in load.memory)} |"

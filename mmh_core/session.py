@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 REPOSITORY = Path(__file__).parents[1]
 ASSETS = REPOSITORY / "assets" / "manifolds"
 MANIFOLD_JOB = "manifold"
+#: Jobs that may wait for a device: more than a room full of people with a window each.
+WAITING = 64
 #: The networks of the manifold study are so small that a GPU would only add waiting.
 MANIFOLD_DEVICE = "cpu"
 
@@ -129,7 +131,7 @@ def _jobs(folder: str) -> Jobs:
     from mmh_core.store.jobs import JobStore
 
     store = JobStore(Path(folder) / "jobs.sqlite")
-    return Jobs(JobRunner(store), store)
+    return Jobs(JobRunner(store, capacity=WAITING), store)
 
 
 def submit_manifold(config: ManifoldConfig) -> str:
