@@ -149,10 +149,10 @@ def main() -> None:
             given.rounds,
         ),
     ]
-    print(
-        "| server | images, s | without one | in order | own | other page, s | health, s | memory, MiB |"
-    )
-    print("|---|---|---|---|---|---|---|---|")
+    heads = ("server", "images, s", "without one", "in order", "own", "other page, s")
+    heads += ("health, s", "memory, MiB")
+    print(f"| {' | '.join(heads)} |")
+    print("|---" * len(heads) + "|")
     for load in loads:
         print(
             f"| {load.name} | {min(load.images):.1f} to {max(load.images):.1f} | "
