@@ -10,8 +10,9 @@ cross-correlation"), by which gain and offset drop out, and what it leaves unexp
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +24,11 @@ COARSE, MIDDLE, FINE = 16, 32, 64
 SMALLEST, AROUND = 0.625, 0.05
 #: Of the candidates, how many are compared on the middle grid and how many on the finest.
 COMPARED, SETTLED = 6, 2
+#: What agrees less on a coarser grid is no copy. Of 1302 crops of training images of the embedded
+#: world by 5 to 35 %, all found on the finest grid, the least r are .845 and .922.
+COARSE_FLOOR, MIDDLE_FLOOR = 0.75, 0.85
+#: A larger short edge is reduced once, before all grids.
+LONGEST = 4 * FINE
 #: A window with a smaller variance is of one color and agrees with anything.
 LEAST_VARIANCE = 1e-4
 #: Names of the eight symmetries, in the order of `symmetries`.
@@ -62,32 +68,36 @@ def symmetries(pictures: Tensor) -> tuple[Tensor, ...]:
     return tuple(one.rot90(turn, (-2, -1)).contiguous() for one in both for turn in range(4))
 
 
+def _turned_back(picture: Tensor, symmetry: int) -> Tensor:
+    """Return a picture (3, H, W) with one of the `symmetries` undone."""
+    back = picture.rot90(-symmetry % 4, (-2, -1))
+    return back.flip(-1) if symmetry >= 4 else back
+
+
 def best_alignment(picture: Tensor, candidates: Sequence[Sequence[Tensor]]) -> Alignment | None:
-    """Return the best place of an image (3, H, W) in [0, 1], None where no place has structure.
+    """Return the best place of an image (3, H, W) in [0, 1], None where no place is left.
 
     `candidates` holds for each of the eight symmetries some images (3, h, w) of any size, uint8 or
-    in [0, 1]. A few that agree best on the coarse grid are compared on the fine one.
+    in [0, 1]. The candidates are turned back, so that all of them meet one image at once. Those
+    that agree best on the coarse grid are compared on the finer ones, where they pass the floors.
     """
-    turned = symmetries(picture)
-    found = [
-        Alignment(symmetry, number, *place)
-        for symmetry, some in enumerate(candidates)
-        for number, place in enumerate(_placed(turned[symmetry], some, COARSE))
-        if place is not None
-    ]
-    for grid, most in ((MIDDLE, COMPARED), (FINE, SETTLED)):
-        found.sort(key=lambda one: -one.correlation)
-        found = [
-            Alignment(one.symmetry, one.candidate, *place)
-            for one in found[:most]
-            for place in _placed(
-                turned[one.symmetry],
-                [candidates[one.symmetry][one.candidate]],
-                grid,
-                one if grid == FINE else None,
-            )
-            if place is not None
-        ]
+    keys = [(symmetry, i) for symmetry, some in enumerate(candidates) for i in range(len(some))]
+    image, *others = (
+        _turned_back(_bounded(_floats(one)[None], LONGEST)[0], symmetry)
+        for symmetry, one in (
+            (0, picture),
+            *((symmetry, candidates[symmetry][i]) for symmetry, i in keys),
+        )
+    )
+    first = _placed(image, others, COARSE)
+    chosen = _leading(dict(enumerate(first)), COMPARED, COARSE_FLOOR)
+    second = _placed(image, [others[number] for number in chosen], MIDDLE)
+    compared = dict(zip(chosen, second, strict=True))
+    found = []
+    for number in _leading(compared, SETTLED, MIDDLE_FLOOR):
+        [place] = _placed(image, [others[number]], FINE, compared[number])
+        if place is not None:
+            found.append(Alignment(keys[number][0], keys[number][1], *place))
     return max(found, key=lambda one: one.correlation, default=None)
 
 
@@ -95,8 +105,18 @@ def best_alignment(picture: Tensor, candidates: Sequence[Sequence[Tensor]]) -> A
 _Place = tuple[float, bool, float, float]
 
 
+def _leading(places: Mapping[int, _Place | None], most: int, floor: float) -> list[int]:
+    """Return the numbers of the places that agree best, best first, none below the floor."""
+    reached = {
+        number: place[2]
+        for number, place in places.items()
+        if place is not None and place[2] >= floor
+    }
+    return sorted(reached, key=lambda number: -reached[number])[:most]
+
+
 def _placed(
-    picture: Tensor, candidates: Sequence[Tensor], grid: int, near: Alignment | None = None
+    picture: Tensor, candidates: Sequence[Tensor], grid: int, near: _Place | None = None
 ) -> list[_Place | None]:
     """Return the best place of an image on each of the candidates on a grid.
 
@@ -107,76 +127,124 @@ def _placed(
     for number, one in enumerate(candidates):
         shapes.setdefault(tuple(one.shape), []).append(number)
     for numbers in shapes.values():
-        stack = torch.stack([_floats(candidates[number]) for number in numbers])
-        best = torch.full((len(numbers),), -1.0)
-        for scale, cropped, r, residual in _scores(picture, stack, grid, near):
-            for row in torch.nonzero(r > best).flatten().tolist():
-                best[row] = r[row]
-                found[numbers[row]] = (scale, cropped, float(r[row]), float(residual[row]))
+        stack = torch.stack([candidates[number] for number in numbers])
+        for number, place in zip(numbers, _stacked(picture, stack, grid, near), strict=True):
+            found[number] = place
     return found
 
 
-def _scores(
-    picture: Tensor, candidates: Tensor, grid: int, near: Alignment | None
-) -> Iterator[tuple[float, bool, Tensor, Tensor]]:
-    """Yield scale, direction, best r (C,) and its residual for all scales of a grid."""
-    whole, wholes = _on_grid(picture[None], grid), _on_grid(candidates, grid)
-    for size in range(grid, math.ceil(SMALLEST * grid) - 1, -1):
-        scale = size / grid
-        if near is not None and abs(scale - near.scale) > AROUND:
+def _stacked(
+    picture: Tensor, candidates: Tensor, grid: int, near: _Place | None
+) -> list[_Place | None]:
+    """Return the best place of an image on each of the candidates (C, 3, h, w) on a grid.
+
+    What is larger is first reduced to twice the grid, once instead of for each scale.
+    """
+    image, candidates = (_bounded(images, 2 * grid) for images in (picture[None], candidates))
+    sizes = [
+        size
+        for size in range(grid, math.ceil(SMALLEST * grid) - 1, -1)
+        if near is None or abs(size / grid - near[0]) <= AROUND
+    ]
+    ways = list[tuple[bool, Tensor, list[Tensor]]]()
+    if near is None or near[1]:
+        parts = [_on_grid(image, size) for size in sizes]
+        ways.append((True, _on_grid(candidates, grid), parts))
+    if near is None or not near[1] or near[0] == 1:
+        parts = [_on_grid(candidates, size) for size in sizes if size < grid]
+        ways.append((False, _on_grid(image, grid), parts))
+    best: list[_Place | None] = [None] * len(candidates)
+    for cropped, wholes, all_parts in ways:
+        parts = [part for part in all_parts if _fits(part, wholes)]
+        if not parts:
             continue
-        part = _on_grid(picture[None], size)
-        if _fits(part, wholes) and (near is None or near.cropped or size == grid):
-            yield (scale, True, *_correlated(wholes, part))
-        parts = _on_grid(candidates, size)
-        wanted = size < grid and (near is None or not near.cropped or near.scale == 1)
-        if wanted and _fits(parts, whole):
-            yield (scale, False, *_correlated(whole, parts))
+        r, residual = _correlated(wholes, parts, smoothed=grid == FINE)
+        most, first = r.max(0)
+        for row, (value, at) in enumerate(zip(most.tolist(), first.tolist(), strict=True)):
+            known = best[row]
+            if value > (-1.0 if known is None else known[2]):
+                scale = min(parts[at].shape[-2:]) / grid
+                best[row] = (scale, cropped, value, float(residual[at, row]))
+    return best
 
 
-def _correlated(wholes: Tensor, parts: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the best r over all places of parts on wholes, one of which there is only once.
+def _correlated(wholes: Tensor, parts: Sequence[Tensor], smoothed: bool) -> tuple[Tensor, Tensor]:
+    """Return the best r (S, C) over all places of S sizes of parts on wholes, and the residuals.
 
-    On the finest grid both are smoothed at the best place, so that what recompression leaves of
-    single pixels does not count.
+    There is one of the wholes or one of the parts of each size, and C of the other. *smoothed*:
+    both are smoothed at the best place, so that what recompression leaves of single pixels does
+    not count.
     """
     r, places = _best(wholes, parts)
-    if min(parts.shape[-2:]) >= SMALLEST * FINE:
-        height, width = parts.shape[-2:]
-        count = max(len(wholes), len(parts))
-        windows = torch.stack(
-            [
-                wholes[row % len(wholes), :, y : y + height, x : x + width]
-                for row, (y, x) in enumerate(places)
-            ]
-        )
-        r, _ = _best(F.avg_pool2d(windows, 2), F.avg_pool2d(parts, 2).expand(count, -1, -1, -1))
-    deviation = parts.var((1, 2, 3), correction=0).sqrt()
+    if smoothed:
+        for number, part in enumerate(parts):
+            height, width = part.shape[-2:]
+            windows = torch.stack(
+                [
+                    wholes[row % len(wholes), :, y : y + height, x : x + width]
+                    for row, (y, x) in enumerate(places[number].tolist())
+                ]
+            )
+            r[number] = _agreement(F.avg_pool2d(windows, 2), F.avg_pool2d(part, 2))
+    deviation = torch.stack([part.var((1, 2, 3), correction=0).sqrt() for part in parts])
     return r, deviation * (1 - r.square()).clamp(min=0).sqrt()
 
 
-def _best(wholes: Tensor, parts: Tensor) -> tuple[Tensor, list[tuple[int, int]]]:
-    """Return the best r (C,) over all places, and the places; -1 where there is no structure."""
-    count, window = parts[0].numel(), parts.shape[-2:]
-    pairs = len(wholes) == len(parts) > 1
-    sums = F.avg_pool2d(wholes.sum(1, keepdim=True), window, 1) * window.numel()
-    squares = F.avg_pool2d(wholes.square().sum(1, keepdim=True), window, 1) * window.numel()
-    products = F.conv2d(wholes, parts)
-    if pairs:
-        products = torch.diagonal(products.flatten(2)).T[:, None, :, None]
-    mean = parts.mean((1, 2, 3))
-    variance = parts.var((1, 2, 3), correction=0)
-    mean, variance = (
-        value[:, None, None, None] if pairs else value[None, :, None, None]
-        for value in (mean, variance)
+def _agreement(windows: Tensor, parts: Tensor) -> Tensor:
+    """Return r (C,) of windows and parts of one size, -1 where there is no structure."""
+    one, other = (values - values.mean((1, 2, 3), keepdim=True) for values in (windows, parts))
+    first, second = (values.square().mean((1, 2, 3)) for values in (one, other))
+    return _ratio((one * other).mean((1, 2, 3)), first, second)
+
+
+def _ratio(shared: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """Return r of a covariance and two variances, -1 where one of them is too small."""
+    r = shared / (first.clamp(min=LEAST_VARIANCE) * second.clamp(min=LEAST_VARIANCE)).sqrt()
+    known = (first >= LEAST_VARIANCE) & (second >= LEAST_VARIANCE)
+    return torch.where(known, r.clamp(max=1.0), -1.0)
+
+
+def _best(wholes: Tensor, parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return the best r (S, C) over all places, and the places (S, C, 2); see `_correlated`.
+
+    All sizes at once by the Fourier transform: a part that stays inside does not wrap around.
+    """
+    height, width = (int(edge) for edge in wholes.shape[-2:])
+    shapes = tuple((int(part.shape[2]), int(part.shape[3])) for part in parts)
+    boxes, inside = _boxes(height, width, shapes)
+    count = wholes.new_tensor([3.0 * tall * wide for tall, wide in shapes])[:, None, None, None]
+    centered = wholes - wholes.mean((1, 2, 3), keepdim=True)
+    padded = torch.stack(
+        [
+            F.pad(
+                part - part.mean((1, 2, 3), keepdim=True),
+                (0, width - part.shape[3], 0, height - part.shape[2]),
+            )
+            for part in parts
+        ]
     )
-    around = squares / count - (sums / count).square()
-    shared = products / count - sums / count * mean
-    r = shared / (around.clamp(min=LEAST_VARIANCE) * variance.clamp(min=LEAST_VARIANCE)).sqrt()
-    r = torch.where((around >= LEAST_VARIANCE) & (variance >= LEAST_VARIANCE), r, -1.0)
-    across = r.shape[-1]
-    best, at = r.flatten(2).flatten(0, 1).max(1)
-    return best.clamp(max=1.0), [divmod(place, across) for place in at.tolist()]
+    products = (torch.fft.rfft2(centered) * torch.fft.rfft2(padded).conj()).sum(2)
+    shared = torch.fft.irfft2(products, s=(height, width)) / count
+    sums = torch.stack([centered.sum(1), centered.square().sum(1)])
+    means, squares = (
+        torch.fft.irfft2(torch.fft.rfft2(sums)[:, None] * boxes[:, None], s=(height, width))
+        / count
+    )
+    variance = padded.square().sum((2, 3, 4))[:, :, None, None] / count
+    r = torch.where(inside[:, None], _ratio(shared, squares - means.square(), variance), -1.0)
+    best, at = r.flatten(2).max(2)
+    return best, torch.stack([at // width, at % width], 2)
+
+
+@lru_cache(maxsize=64)
+def _boxes(height: int, width: int, shapes: tuple[tuple[int, int], ...]) -> tuple[Tensor, Tensor]:
+    """Return the spectra of windows of these shapes, and where a window stays inside."""
+    boxes = torch.zeros(len(shapes), height, width)
+    inside = torch.zeros(len(shapes), height, width, dtype=torch.bool)
+    for number, (tall, wide) in enumerate(shapes):
+        boxes[number, :tall, :wide] = 1
+        inside[number, : height - tall + 1, : width - wide + 1] = True
+    return torch.fft.rfft2(boxes).conj().resolve_conj(), inside
 
 
 def _fits(parts: Tensor, wholes: Tensor) -> bool:
@@ -189,6 +257,11 @@ def _on_grid(pictures: Tensor, short: int) -> Tensor:
     least = min(height, width)
     size = tuple(min(2 * short, max(1, round(short * edge / least))) for edge in (height, width))
     return F.interpolate(pictures, size, mode="bilinear", antialias=True, align_corners=False)
+
+
+def _bounded(pictures: Tensor, short: int) -> Tensor:
+    """Return images (B, 3, H, W) with a short edge of at most `short`."""
+    return pictures if min(pictures.shape[-2:]) <= short else _on_grid(pictures, short)
 
 
 def _floats(picture: Tensor) -> Tensor:

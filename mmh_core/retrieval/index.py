@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -234,8 +235,9 @@ def _neighbors(
     def texts(name: str) -> tuple[tuple[str, ...], ...]:
         if name not in index.labels:
             return tuple(("",) * rows.shape[1] for _ in rows)
-        column = index.labels[name]
-        return tuple(tuple(column.iloc[row].tolist()) for row in rows)
+        # Taken once for all queries: pandas needs .1 ms for each time.
+        known = iter(index.labels[name].iloc[rows.ravel()].tolist())
+        return tuple(tuple(islice(known, rows.shape[1])) for _ in rows)
 
     return Neighbors(
         ids=torch.from_numpy(index.ids[rows]),
