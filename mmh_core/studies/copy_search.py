@@ -50,8 +50,8 @@ def find_copies(
 
     The search is exhaustive and unfiltered. What it does not call a copy is searched for again in
     the seven other symmetries of the square, and the pixels of the nearest are compared in all
-    eight, whole and cropped: eight descriptions and about 40 comparisons, .04 s for a picture of
-    the embedded world on one core, most of it for the descriptions. A picture of one color is
+    eight, whole and cropped: eight descriptions and about 40 comparisons, .05 s for a picture of
+    the embedded world on one core, a third of it for descriptions. A picture of one color is
     like any other of one color, so nothing is said of it. A training picture that cannot be read
     is left out of the neighbors; the reason counts and names it, and "none" becomes "unknown".
     Pictures of another size than the training pictures are cut to their shape and resized first.
