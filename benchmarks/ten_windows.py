@@ -149,8 +149,8 @@ def main() -> None:
             given.rounds,
         ),
     ]
-    heads = ("server", "images, s", "without one", "in order", "own", "other page, s")
-    heads += ("health, s", "memory, MiB")
+    heads = ["server", "images, s", "without one", "in order", "own", "other page, s"]
+    heads += ["health, s", "memory, MiB"]
     print(f"| {' | '.join(heads)} |")
     print("|---" * len(heads) + "|")
     for load in loads:
