@@ -238,6 +238,31 @@ def test_notes_and_tags_are_recorded_with_or_without_a_verdict(queue: QueueRecor
     assert next(a for a in again.text_area if a.label == "Notes").value == found.notes
 
 
+def test_a_field_that_says_its_text_again_is_no_entry_and_another_windows_text_stays(
+    queue: QueueRecord,
+) -> None:
+    file = review_session.queues()
+    app, other = opened(item="4"), opened(item="4")
+    noted(app, "mine")
+    before = len(verdict_rows(file, queue.id))
+    # The browser of a run that was cut short sends a field's text once more.
+    noted(app, "other text")
+    noted(app, "mine")
+    assert [row.notes for row in verdict_rows(file, queue.id)][before:] == ["other text", "mine"]
+    noted(app, "mine")
+    assert len(verdict_rows(file, queue.id)) == before + 2
+    # Written from notes that are no longer the recorded ones: refused, and drawn anew.
+    noted(other, "theirs")
+    assert "was changed under the name" in said(other)
+    assert next(a for a in other.text_area if a.label == "Notes").value == "mine"
+    # A field beside them overwrites nothing.
+    tags = next(field for field in other.text_input if field.label == "Tags")
+    give(app, "u")
+    sound(tags.set_value("a, b, a").run())
+    found = get_item(file, queue.id, 4, FIRST).judgement
+    assert (found.verdict, found.notes, found.tags) == ("unsure", "mine", ("a", "b"))
+
+
 def test_without_a_name_nobody_judges(queue: QueueRecord) -> None:
     app = opened("")
     assert app.text_input(key="rv_reviewer").value == ""

@@ -17,7 +17,7 @@ from mmh_core.store.queues import create_queue
 from mmh_core.store.review_records import QueueRecord, ReviewItem
 from mmh_core.store.review_schema import open_queues
 from mmh_core.store.verdict_chain import verify
-from mmh_core.store.verdicts import verdict_rows
+from mmh_core.store.verdicts import Place, annotate, verdict_rows
 from mmh_core.studies.review_items import run_item
 from tests.chromium import (
     PATIENCE,
@@ -301,6 +301,31 @@ def test_fast_keys_judge_only_what_was_on_the_screen(
     for row in (row for row in rows if row.action == "verdict"):
         assert [keys[str(row.after)], row.item] in left, (row, pressed, rows)
     assert verify(file, queue.id).whole
+
+
+@pytest.mark.parametrize("delay", [60, 200])
+def test_fast_keys_leave_notes_and_tags_as_they_are(
+    case: tuple[AppServer, QueueRecord], browser_page: Page, delay: int
+) -> None:
+    server, queue = case
+    page, who = browser_page, f"Noted {delay}"
+    file = open_queues(server.data / "review.sqlite")
+    for item in range(1, ITEMS + 1):
+        annotate(file, Place(queue.id, item, who, 0), f"note {item}", [f"tag {item}"])
+    page.set_default_timeout(PATIENCE)
+    page.goto(f"{server.url}/review?queue={queue.id}")
+    page.get_by_role("textbox", name="Reviewer", exact=True).wait_for()
+    wait_for_app(page, timeout=PATIENCE / 1000)
+    named(page, who)
+    at_item(page, 1)
+    page.keyboard.type("etn" * 12, delay=delay)
+    page.wait_for_timeout(1000)
+    wait_for_app(page, timeout=PATIENCE / 1000)
+    rows = [row for row in verdict_rows(file, queue.id) if row.reviewer == who][ITEMS:]
+    # Nobody wrote into a field: no row is about notes, and every verdict keeps them.
+    assert len(rows) > 1 and {row.action for row in rows} == {"verdict"}
+    for row in rows:
+        assert (row.notes, row.tags) == (f"note {row.item}", (f"tag {row.item}",))
 
 
 def test_a_name_survives_a_reload_and_is_never_another_one(

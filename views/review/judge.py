@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from html import escape
 
 import streamlit as st
@@ -14,7 +13,7 @@ from mmh_core.store.queues import queue_progress
 from mmh_core.store.review_records import REVIEW_VERDICTS, ItemView, ReviewVerdict
 from views import layout
 from views.images import show
-from views.review import evidence, reviewer, state
+from views.review import evidence, notes, reviewer, state
 from views.review.state import KEYS, key
 
 _ICONS: dict[ReviewVerdict, str] = {
@@ -63,7 +62,7 @@ def section() -> None:
     # After the evidence, though above it: keys are listened to when there is something to see.
     with above:
         _verdicts(view, mark, is_there=is_there)
-    _notes(view)
+    notes.section(view)
     _shortcuts()
 
 
@@ -187,33 +186,6 @@ def _verdicts(view: ItemView, mark: str, *, is_there: bool) -> None:
             st.text(f"as {name}", width="content")
     if not open_to_all:
         st.caption(_NO_EVIDENCE)
-
-
-def _notes(view: ItemView) -> None:
-    """Draw notes and tags, which are recorded when the field is left."""
-    notes, tags = state.notes_key(view.position), state.tags_key(view.position)
-    st.session_state.setdefault(notes, view.judgement.notes)
-    st.session_state.setdefault(tags, ", ".join(view.judgement.tags))
-    left, right = layout.side_by_side("rv_notes", (3, 2))
-    blocked = not state.reviewer()
-    with left:
-        st.text_area(
-            "Notes", key=notes, height=80, max_chars=10_000, on_change=state.note, disabled=blocked
-        )
-    with right:
-        st.text_input(
-            "Tags",
-            key=tags,
-            placeholder="separated by commas",
-            on_change=state.note,
-            disabled=blocked,
-            help="Notes and tags are recorded when you leave the field, with the verdict or "
-            "without one.",
-        )
-    now = view.judgement
-    if now.notes or now.tags:
-        clock = time.strftime("%H:%M:%S", time.localtime(now.time))
-        st.caption(f":material/check: Notes and tags are saved; last change of this item {clock}.")
 
 
 def _shortcuts() -> None:

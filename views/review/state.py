@@ -10,7 +10,7 @@ from mmh_core import review_session
 from mmh_core.records import MMHError
 from mmh_core.store.item_search import ItemFilter, filter_choices, get_item, next_item
 from mmh_core.store.review_records import REVIEW_VERDICTS, ItemView, QueueRecord, ReviewVerdict
-from mmh_core.store.verdicts import JudgedMeanwhile, Place, annotate, judge, undo
+from mmh_core.store.verdicts import Place, judge, undo
 from views.review import filters
 from views.review import reviewer as who
 from views.review.links import link_item, link_job, link_queue, link_tab
@@ -175,11 +175,10 @@ def give(verdict: ReviewVerdict, mark: str) -> None:
     try:
         row = judge(review_session.queues(), place, verdict)
     except (MMHError, ValueError) as error:
-        _refuse(error)
+        refuse(error)
         return
     _forget_paint()
     st.session_state[key("last")] = (place.item, verdict)
-    _forget_notes(place)
     following = next_item(
         review_session.queues(), place.queue, chosen(), place.reviewer, after=row.item
     )
@@ -194,7 +193,7 @@ def take_back(mark: str) -> None:
     try:
         row = undo(review_session.queues(), queue(), reviewer())
     except MMHError as error:
-        _refuse(error)
+        refuse(error)
         return
     if row is None:
         st.session_state[key("refused")] = "There is no verdict of yours to take back."
@@ -204,43 +203,17 @@ def take_back(mark: str) -> None:
     st.session_state[key("item")] = row.item
 
 
-def note() -> None:
-    """Record notes and tags of the item shown; for a callback."""
-    place = _place()
-    if place is None:
-        return
-    state = st.session_state
-    notes = str(state.get(notes_key(place.item), ""))
-    tags = str(state.get(tags_key(place.item), "")).split(",")
-    try:
-        row = annotate(
-            review_session.queues(), place, notes, [tag.strip() for tag in tags if tag.strip()]
-        )
-    except (MMHError, ValueError) as error:
-        _refuse(error)
-        return
-    state[key("seen")] = (place.queue, place.item, place.reviewer, row.number)
+def noted(place: Place, revision: int) -> None:
+    """Know that notes of the item shown were recorded, by the person who looks at it."""
+    seen = st.session_state.get(key("seen"))
+    if seen is not None and seen[:3] == (place.queue, place.item, place.reviewer):
+        st.session_state[key("seen")] = (*seen[:3], revision)
 
 
 def _forget_paint() -> None:
     """What stands on the screen is done with, until the next item is drawn."""
     for name in ("painted", "seen"):
         st.session_state.pop(key(name), None)
-
-
-def notes_key(position: int) -> str:
-    """Return the key of the notes' field, one for each item and reviewer."""
-    return f"{PREFIX}notes_{queue()}_{position}_{reviewer()}"
-
-
-def tags_key(position: int) -> str:
-    """Return the key of the tags' field."""
-    return f"{PREFIX}tags_{queue()}_{position}_{reviewer()}"
-
-
-def _forget_notes(place: Place) -> None:
-    for name in (notes_key(place.item), tags_key(place.item)):
-        st.session_state.pop(name, None)
 
 
 def _place() -> Place | None:
@@ -254,9 +227,6 @@ def _place() -> Place | None:
     return Place(queue(), position, reviewer(), revision)
 
 
-def _refuse(error: Exception) -> None:
+def refuse(error: Exception) -> None:
+    """Have the page say why nothing was recorded; for a callback."""
     st.session_state[key("refused")] = str(error)
-    place = st.session_state.get(key("seen"))
-    if isinstance(error, JudgedMeanwhile) and place is not None:
-        st.session_state.pop(notes_key(place[1]), None)
-        st.session_state.pop(tags_key(place[1]), None)

@@ -1,0 +1,139 @@
+"""Draw the notes and tags of an item, and record what somebody changed in them.
+
+A field carries what is recorded as the text that it begins with. Text that is put into a field
+by way of the session reaches the browser with one run only; where the next key cuts that run
+short, the field stands empty, and an empty field says that the notes are gone.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import streamlit as st
+
+from mmh_core import review_session
+from mmh_core.records import MMHError
+from mmh_core.store.item_search import get_item
+from mmh_core.store.review_checks import checked_tags
+from mmh_core.store.review_records import ItemView, Judgement
+from mmh_core.store.verdicts import JudgedMeanwhile, Place, annotate
+from views import layout
+from views.review import state
+
+_Texts = tuple[str, tuple[str, ...]]
+
+#: Whose fields are on the screen, what they agree with, and the number of this drawing of them.
+_DRAWN = state.key("drawn")
+_NOTHING = (None, None, 0)
+
+
+def section(view: ItemView) -> None:
+    """Draw both fields, which are recorded when they are left."""
+    drawn = _drawn(view)
+    blocked = not state.reviewer()
+    left, right = layout.side_by_side("rv_notes", (3, 2))
+    with left:
+        name = state.key(f"text_{drawn}")
+        st.text_area(
+            "Notes",
+            view.judgement.notes,
+            key=name,
+            height=80,
+            max_chars=10_000,
+            on_change=_note,
+            args=(name, _place(view), view.judgement),
+            disabled=blocked,
+        )
+    with right:
+        name = state.key(f"tags_{drawn}")
+        st.text_input(
+            "Tags",
+            ", ".join(view.judgement.tags),
+            key=name,
+            placeholder="separated by commas",
+            on_change=_tag,
+            args=(name, _place(view), view.judgement),
+            disabled=blocked,
+            help="Notes and tags are recorded when you leave the field, with the verdict or "
+            "without one.",
+        )
+    now = view.judgement
+    if now.notes or now.tags:
+        clock = time.strftime("%H:%M:%S", time.localtime(now.time))
+        st.caption(f":material/check: Notes and tags are saved; last change of this item {clock}.")
+
+
+def _place(view: ItemView) -> Place:
+    return Place(state.queue(), view.position, state.reviewer(), view.judgement.revision)
+
+
+def _drawn(view: ItemView) -> int:
+    """Return the number of these fields: a new one for another item, and for other notes."""
+    place, texts = _place(view), _texts(view.judgement)
+    who, before, number = st.session_state.get(_DRAWN, _NOTHING)
+    if (who, before) != ((place.queue, place.item, place.reviewer), texts):
+        number += 1
+    st.session_state[_DRAWN] = ((place.queue, place.item, place.reviewer), texts, number)
+    return int(number)
+
+
+def _texts(judgement: Judgement) -> _Texts:
+    return judgement.notes, judgement.tags
+
+
+def _note(name: str, place: Place, drawn: Judgement) -> None:
+    """Record the notes; for a callback."""
+    if (text := st.session_state.get(name)) is not None:
+        _record(place, drawn, notes=str(text))
+
+
+def _tag(name: str, place: Place, drawn: Judgement) -> None:
+    """Record the tags; for a callback."""
+    if (text := st.session_state.get(name)) is not None:
+        _record(place, drawn, tags=[tag.strip() for tag in str(text).split(",") if tag.strip()])
+
+
+def _record(
+    place: Place, drawn: Judgement, *, notes: str | None = None, tags: list[str] | None = None
+) -> None:
+    """Record one of the two where it differs from what was drawn, and leave the other."""
+    file = review_session.queues()
+    before = _agreed(place) or _texts(drawn)
+    try:
+        kept = None if tags is None else checked_tags(tags)
+        if notes in (None, before[0]) and kept in (None, before[1]):
+            return  # A field that was drawn twice says its text again.
+        now = get_item(file, place.queue, place.item, place.reviewer).judgement
+        # A verdict, or the other field, is nothing that this one could overwrite.
+        same = now.notes == before[0] if kept is None else now.tags == before[1]
+        row = annotate(
+            file,
+            replace(place, revision=now.revision) if same else place,
+            now.notes if notes is None else notes,
+            now.tags if kept is None else kept,
+        )
+    except (MMHError, ValueError) as error:
+        state.refuse(error)
+        if isinstance(error, JudgedMeanwhile):
+            _draw_anew()
+        return
+    state.noted(place, row.number)
+    if _agreed(place) is not None:
+        _agree(place, (row.notes, row.tags))
+
+
+def _agreed(place: Place) -> _Texts | None:
+    """Return what the fields on the screen agree with, None where they are another item's."""
+    who, texts, _ = st.session_state.get(_DRAWN, _NOTHING)
+    return texts if who == (place.queue, place.item, place.reviewer) else None
+
+
+def _agree(place: Place, texts: _Texts) -> None:
+    number = st.session_state.get(_DRAWN, _NOTHING)[2]
+    st.session_state[_DRAWN] = ((place.queue, place.item, place.reviewer), texts, number)
+
+
+def _draw_anew() -> None:
+    """Let the fields begin with what is recorded."""
+    st.session_state[_DRAWN] = (None, None, st.session_state.get(_DRAWN, _NOTHING)[2])
