@@ -8,6 +8,7 @@ app stands behind a gate; and who binds it to the network is told who may then r
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import re
 import runpy
@@ -28,6 +29,7 @@ from mmh_core.text_to_image.model_folder import holds_models
 LIBRARIES = ("pandas", "plotly.graph_objects", "torch", "safetensors.torch")
 GUARDED = Path(__file__).resolve().parent / "views" / "access" / "guarded_app.py"
 _PATIENCE = 60.0
+_LAST_PORT = 65_535
 
 
 def load_beside() -> threading.Thread:
@@ -59,19 +61,16 @@ def _server_made() -> bool:
 def prepared(arguments: list[str]) -> tuple[list[str], list[str]]:
     """Return the arguments for Streamlit, and sentences for the terminal.
 
-    Errors: MMHError for options that cannot work: unknown ones, a port in use, a list of users
-    that cannot be read.
+    Errors: MMHError for options that cannot work: unknown ones, an address or a port at which
+    nothing can listen, a list of users that cannot be read.
     """
     middle = arguments.index("--") if "--" in arguments else len(arguments)
     ours, theirs = arguments[:middle], arguments[middle + 1 :]
     options, said = checked(theirs), []
     address = _value(ours, "server.address") or "127.0.0.1"
     port = _value(ours, "server.port")
-    if port is not None and port.isdigit() and not _free(address, int(port)):
-        raise MMHError(
-            f"Port {port} is in use: choose another with --server.port, or stop what listens "
-            "there."
-        )
+    with suppress(ValueError):  # What is no number Streamlit refuses itself.
+        _check_listening(address, 0 if port is None else int(port))
     if options.users is not None:
         read_users(options.users)
         ours = [str(GUARDED) if part == "app.py" else part for part in ours]
@@ -147,16 +146,34 @@ def _loopback(address: str) -> bool:
         return address == "localhost"
 
 
-def _free(address: str, port: int) -> bool:
-    """Return whether nobody listens at a port; where it cannot be told, yes."""
+def _check_listening(address: str, port: int) -> None:
+    """Raise MMHError where nothing can listen at an address and a port, 0 for any of them."""
+    if not 0 <= port <= _LAST_PORT:
+        raise MMHError(f"Port {port} is none: choose one from 1 to {_LAST_PORT}.")
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with suppress(OverflowError, socket.gaierror), socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
+    absent = (
+        f"This machine has no address {address!r}: name one of its own with --server.address, "
+        "127.0.0.1 to keep the app to it or 0.0.0.0 for all of them."
+    )
+    try:
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((address, port))
-        except OSError as error:
-            return error.errno not in (48, 98, 10048)  # In use, on macOS, Linux and Windows.
-    return True
+    except (socket.gaierror, UnicodeError) as error:
+        raise MMHError(absent) from error
+    except OSError as error:
+        if error.errno in (errno.EADDRNOTAVAIL, 10049):
+            raise MMHError(absent) from error
+        if error.errno in (errno.EADDRINUSE, 10048):
+            raise MMHError(
+                f"Port {port} is in use: choose another with --server.port, or stop what listens "
+                "there."
+            ) from error
+        if error.errno in (errno.EACCES, 10013):
+            raise MMHError(
+                f"This user may not listen at port {port}: choose one from 1024 on with "
+                "--server.port."
+            ) from error
 
 
 def main() -> None:
@@ -164,7 +181,8 @@ def main() -> None:
     try:
         sys.argv[1:], said = prepared(sys.argv[1:])
     except MMHError as error:
-        sys.exit(f"Error: {error}")
+        sys.stderr.write(f"Error: {error}\n")
+        sys.exit(2)
     for sentence in said:
         sys.stderr.write(f"{sentence}\n")
     load_beside()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import socket
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -81,10 +83,51 @@ def test_a_port_in_use_is_told_before_anything_loads() -> None:
             serve.prepared(["run", "app.py", f"--server.port={port}"])
 
 
-@pytest.mark.parametrize("port", ["99999999", "no", "-1"])
-def test_what_is_no_port_is_left_to_streamlit(port: str) -> None:
-    given = ["run", "app.py", "--server.port", port]
+@pytest.mark.parametrize("port", ["99999999", "65536", "-1"])
+def test_a_port_that_no_machine_has_is_told(port: str) -> None:
+    with pytest.raises(MMHError, match=f"Port {port} is none: choose one from 1 to 65535"):
+        serve.prepared(["run", "app.py", "--server.port", port])
+
+
+def test_what_is_no_number_is_left_to_streamlit() -> None:
+    given = ["run", "app.py", "--server.port", "no"]
     assert serve.prepared(given) == (given, [])
+
+
+@pytest.mark.parametrize("address", ["192.0.2.7", "no.such.name.invalid", "999.1.1.1", "a..b"])
+def test_an_address_of_another_machine_is_told(address: str) -> None:
+    with pytest.raises(MMHError, match=r"This machine has no address .* --server\.address"):
+        serve.prepared(["run", "app.py", "--server.address", address])
+
+
+@pytest.mark.parametrize(
+    ("number", "sentence"), [(errno.EACCES, "may not listen at port 80"), (errno.ENOTSUP, "")]
+)
+def test_a_port_that_this_user_may_not_take_is_told(
+    number: int, sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Refusing(socket.socket):
+        def bind(self, address: object) -> None:
+            raise OSError(number, "refused")
+
+    monkeypatch.setattr(socket, "socket", Refusing)
+    given = ["run", "app.py", "--server.port", "80"]
+    if sentence:
+        with pytest.raises(MMHError, match=sentence):
+            serve.prepared(given)
+    else:
+        assert serve.prepared(given) == (given, [])
+
+
+def test_what_cannot_start_is_one_sentence_and_exit_status_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["serve.py", "run", "app.py", "--", "--nothing"])
+    with pytest.raises(SystemExit) as ended:
+        serve.main()
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("Error: The app has no option '--nothing'") and said.count("\n") == 1
 
 
 def test_a_list_of_users_puts_a_gate_before_the_app(tmp_path: Path) -> None:
@@ -103,7 +146,10 @@ def test_this_machine_alone_needs_no_word(address: str) -> None:
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0", "192.0.2.7", "host.example"])
-def test_the_network_is_told_who_may_come(address: str, tmp_path: Path) -> None:
+def test_the_network_is_told_who_may_come(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serve, "_check_listening", lambda address, port: None)
     given, said = serve.prepared(["run", "app.py", f"--server.address={address}"])
     hosts = [v for n, v in pairwise(given) if n == "--server.allowedHosts"]
     assert "localhost" in hosts and socket.gethostname() in hosts
