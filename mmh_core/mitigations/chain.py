@@ -203,7 +203,8 @@ def _sentence(found: ChainOutcome) -> str:
     used = next(each for each in found.tried if each.mitigated is found.mitigated)
     told = f"score {used.score:.3g}; it passes below {found.threshold:.3g}"
     if not math.isnan(used.kept):
-        told += f", {used.kept:.0%} of the prompt alignment kept"
+        fell = f"fell to {used.kept:.0%} of what it was" if used.kept < 1 else "did not fall"
+        told += f", the alignment with the prompt {fell}"
     if found.passed:
         chosen = f"“{used.label}”, number {len(found.tried)} of those tried, is the first to pass"
     else:
