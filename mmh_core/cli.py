@@ -167,7 +167,8 @@ def with_parts(arguments: Sequence[str]) -> list[str]:
 def main(arguments: list[str] | None = None, command: Callable[..., Any] = app) -> None:
     """Run the command line; errors that a user can mend become a sentence and exit status 2."""
     try:
-        command(with_parts(sys.argv[1:] if arguments is None else arguments))
+        # Help and hints name the launcher, as every other message does.
+        command(with_parts(sys.argv[1:] if arguments is None else arguments), prog_name="./mmh")
     except (MMHError, ValueError) as error:
         typer.echo(f"Error: {error}", err=True)
         raise SystemExit(2) from None

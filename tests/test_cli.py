@@ -200,7 +200,8 @@ def test_a_command_that_is_none_is_explained(
 ) -> None:
     assert status(arguments) == 2
     said = capsys.readouterr()
-    assert "Usage" in said.err and "Traceback" not in said.err
+    assert "Usage: ./mmh " in said.err and "Try './mmh " in said.err
+    assert "Traceback" not in said.err
 
 
 @pytest.mark.parametrize("option", ["--out", "--json"])
@@ -254,7 +255,7 @@ def test_a_disk_that_refuses_afterwards_is_said_too(
 def test_errors_of_a_command_become_sentences(
     error: Exception, sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def command(arguments: list[str] | None) -> None:
+    def command(arguments: list[str] | None, prog_name: str) -> None:
         raise error
 
     with pytest.raises(SystemExit) as caught:
@@ -264,7 +265,7 @@ def test_errors_of_a_command_become_sentences(
 
 
 def test_a_fault_of_the_program_is_not_hidden() -> None:
-    def command(arguments: list[str] | None) -> None:
+    def command(arguments: list[str] | None, prog_name: str) -> None:
         raise KeyError("fault")
 
     with pytest.raises(KeyError):
