@@ -138,8 +138,8 @@ def score_table(found: DetectorScores) -> str:
         parts.append("\n".join(lines))
     scanned = f" (the early scan: of {found.scan_normal:,})" if found.scan_normal else ""
     parts.append(
-        f"Thresholds let at most {found.share:.1%} of the {found.normal:,} normal prompts"
-        f"{scanned} of {found.model} pass. {found.reach}".rstrip()
+        f"Each threshold flags at most {found.share:.1%} of the {found.normal:,} normal prompts"
+        f"{scanned} of {found.model}. {found.reach}".rstrip()
     )
     return "\n\n".join(parts)
 

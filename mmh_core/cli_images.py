@@ -198,10 +198,10 @@ def image_table(run: ImageRun) -> str:
 
 
 def _nearest(copy: CopyFound) -> list[str]:
-    """Return the nearest picture, and its similarity beside the threshold of a copy."""
+    """Return the id of the nearest training image, and its similarity with the threshold."""
     if copy.nearest < 0:
         return ["", ""]
-    limit = "" if math.isnan(copy.threshold) else f" (copy from {copy.threshold:.3f})"
+    limit = "" if math.isnan(copy.threshold) else f" (copy possible from {copy.threshold:.3f})"
     return [str(copy.nearest), f"{copy.similarity:.3f}{limit}"]
 
 

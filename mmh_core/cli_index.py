@@ -78,9 +78,11 @@ def index(
     if told := found.captions.sentence():
         typer.echo(told, err=True)
     if found.lost and not skip_damaged:
+        lost = "1 image" if len(found.lost) == 1 else f"{len(found.lost):,} images"
+        verb = "is" if len(found.lost) == 1 else "are"
         typer.echo(
-            f"Exit status {INCOMPLETE}: {len(found.lost):,} images of the folder are not in the "
-            "index. Mend them and run this again, or say --skip-damaged where that is meant.",
+            f"Exit status {INCOMPLETE}: {lost} of the folder {verb} not in the index. Restore what is "
+            "named above and run the command again, or accept the gap with --skip-damaged.",
             err=True,
         )
         raise typer.Exit(INCOMPLETE)

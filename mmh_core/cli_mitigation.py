@@ -189,10 +189,11 @@ def _conclusion(found: tuple[TreatmentVerdict, ...]) -> list[str]:
         lines = ["None of these passes:"]
     else:
         before, after = found[0].row.alignment.mean.value, chosen.row.alignment.mean.value
+        effect = chosen.references.effect
+        step = " (give several by --normal)" if effect == "not checked" else ""
         lines = [
             f"Best of those that pass: {chosen.row.label} {chosen.treatment.strength:g}, "
-            f"alignment {before:.2f} -> {after:.2f}, reference prompts "
-            f"{chosen.references.effect}."
+            f"alignment {before:.2f} -> {after:.2f}, reference prompts {effect}{step}."
         ]
         lines += ["These do not pass:"] if failed else []
     return lines + [

@@ -165,6 +165,11 @@ def test_the_table_has_a_line_per_treatment() -> None:
     assert len(lines) == 13
 
 
+def test_reference_prompts_that_are_missing_are_asked_for() -> None:
+    text = comparison_table(comparison(normal=()))
+    assert "reference prompts not checked (give several by --normal)." in text
+
+
 def off_the_threshold() -> MitigationRun:
     """Return a comparison whose only mitigation without copies leaves LID where it was."""
     run = comparison()

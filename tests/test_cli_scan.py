@@ -6,10 +6,12 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 from mmh_core.cli import main
-from mmh_core.cli_benchmark import cause_table, detector_table, throughput_line
+from mmh_core.cli_benchmark import cause_table, detector_table, score_table, throughput_line
 from mmh_core.store.shards import read_rows
+from mmh_core.studies.detector_scores import DetectorScores
 from mmh_core.studies.throughput import Throughput
 from tests.test_app_benchmark import made_up
 
@@ -97,6 +99,22 @@ def test_scoring_without_a_calibration_says_how_to_make_one(
 ) -> None:
     found = said(["score", "a cat", "--calibration", str(tmp_path)], capsys)
     assert "calibration of all detectors" in found and "calibrate TABLE --all" in found
+
+
+def test_a_table_of_scores_says_what_its_thresholds_flag() -> None:
+    number = torch.tensor([[2.0]])
+    found = DetectorScores(
+        *("pocket-sd", ("a cat",), ("early_scan",), ("Early scan",)),
+        *(number, number / 4, number[0] / 2, 0.01, 53),
+        scan_normal=200,
+        reach="It finds 3 of 4.",
+    )
+    lines = score_table(found).splitlines()
+    assert lines[4] == "| Early scan | 2 | 50% | 1 | flagged |"
+    assert lines[-1] == (
+        "Each threshold flags at most 1.0% of the 53 normal prompts (the early scan: of 200) of "
+        "pocket-sd. It finds 3 of 4."
+    )
 
 
 def test_the_pace_is_told_in_words() -> None:

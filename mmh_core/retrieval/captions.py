@@ -74,7 +74,9 @@ class FolderCaptions:
         if not self.source:
             return ""
         filled = sum(bool(text) for text in self.texts.values())
-        said = f"{filled:,} of the images have a caption, from {self.source}."
+        images = len(self.texts) + len(self.without_caption)
+        verb = "has" if filled == 1 else "have"
+        said = f"{filled:,} of {images:,} images {verb} a caption, from {self.source}."
         for names, one, many in (
             (self.without_image, "row without an image", "rows without an image"),
             (self.without_caption, "image without a caption", "images without a caption"),

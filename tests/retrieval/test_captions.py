@@ -110,7 +110,7 @@ def test_rows_and_images_without_the_other_are_counted_and_named(tmp_path: Path)
         assert re.search(part, said)
     assert captions.rows == 9 == 1 + 2 + 2 + 4
     said = captions.sentence()
-    assert said.startswith("1 of the images have a caption, from t.csv. 2 rows without an image")
+    assert said.startswith("1 of 3 images has a caption, from t.csv. 2 rows without an image")
     assert "('c.png', '../x.png'). 2 images without a caption ('sub/b.png', 'café.png')." in said
 
 
@@ -209,7 +209,7 @@ def test_an_index_counts_captions_and_names_what_is_missing(
         told = summary["captions_from"]
         missing = ["b.png"] if options else ["a.png"]
         assert told["images_without_caption"] == missing
-        assert "1 of the images have a caption" in printed.err
+        assert "1 of 2 images has a caption" in printed.err
         if options:
             assert told["rows_without_image"] == ["c.png"]
             assert "1 row without an image ('c.png')" in printed.err

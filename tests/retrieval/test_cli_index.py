@@ -48,7 +48,7 @@ def test_a_folder_becomes_an_index_and_a_summary(
     out = tmp_path / "index"
     assert status(pictures, "--out", out, "--captions", tmp_path / "c.csv") == 0
     out_err = capsys.readouterr()
-    said = "3 of 3 files are indexed.\n2 of the images have a caption, from c.csv.\n"
+    said = "3 of 3 files are indexed.\n2 of 3 images have a caption, from c.csv.\n"
     assert out_err.err.endswith(f"\n{said}")
     told = json.loads(out_err.out)
     assert told == {
@@ -101,7 +101,7 @@ def test_images_that_are_lost_are_said_by_status_summary_and_index(
             "2 of 4 files are indexed. Not indexed: 1 damaged image (1.png); 1 text file (9.txt)."
         )
         assert f"\n{said}\n" in told.err
-        assert ("Exit status 1: 1 images of the folder are not in" in told.err) == (code == 1)
+        assert ("Exit status 1: 1 image of the folder is not in" in told.err) == (code == 1)
         assert load_index(tmp_path / "index").labels["file"].tolist() == ["0.png", "2.png"]
         kept = json.loads((tmp_path / "index" / "index.json").read_text())
         assert (kept["files"], kept["skipped"]) == (4, found["skipped"])
