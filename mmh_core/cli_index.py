@@ -81,8 +81,8 @@ def index(
         lost = "1 image" if len(found.lost) == 1 else f"{len(found.lost):,} images"
         verb = "is" if len(found.lost) == 1 else "are"
         typer.echo(
-            f"Exit status {INCOMPLETE}: {lost} of the folder {verb} not in the index. Restore what is "
-            "named above and run the command again, or accept the gap with --skip-damaged.",
+            f"Exit status {INCOMPLETE}: {lost} of the folder {verb} not in the index. Restore "
+            "what is named above and run this again, or accept the gap with --skip-damaged.",
             err=True,
         )
         raise typer.Exit(INCOMPLETE)

@@ -142,5 +142,6 @@ def _seconds(model: TextToImage) -> Row:
         start = time.perf_counter()
         draw(model, request)
         times.append(time.perf_counter() - start)
-    name = f"four pictures, {model.steps} steps, {torch.get_num_threads()} threads, seconds"
+    threads = torch.get_num_threads()
+    name = f"four pictures, {model.steps} steps, {threads} thread{'s' * (threads > 1)}, seconds"
     return Row(name, float(np.median(times[1:])), min(times), max(times), 6.0, "most", 3)

@@ -70,13 +70,6 @@ def tokens_of(tokenizer: Callable[..., Any], prompt: str, windows: int = 1) -> T
     return Tokens(torch.tensor(rows), torch.tensor(mask), tuple(spans), cut)
 
 
-def windows_for(tokenizer: Callable[..., Any], prompt: str) -> int:
-    """Return how many windows read a prompt to its end, at least 1."""
-    words: Any = tokenizer
-    ids = words(expanded(tokenizer, prompt), add_special_tokens=False, verbose=False).input_ids
-    return max(1, -(-len(ids) // (int(words.model_max_length) - 2)))
-
-
 def encode_prompts(
     tokenizer: Callable[..., Any],
     encoder: nn.Module,

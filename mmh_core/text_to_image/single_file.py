@@ -47,7 +47,6 @@ T = TypeVar("T")
 _UNET = "model.diffusion_model."
 _AUTOENCODER = "first_stage_model."
 _TEXT = "cond_stage_model."
-_CLIP = f"{_TEXT}transformer.text_model."
 _OPEN_CLIP = f"{_TEXT}model."
 _MARKS = {
     "unet": ("input_blocks.0.0.weight",),

@@ -19,7 +19,7 @@ from mmh_core.records import MMHError
 from mmh_core.text_to_image.generation import draw, embeddings
 from mmh_core.text_to_image.heard import cut_off, heard
 from mmh_core.text_to_image.model import TextToImage
-from mmh_core.text_to_image.prompt_text import expanded, tokens_of, windows_for
+from mmh_core.text_to_image.prompt_text import expanded, tokens_of
 from mmh_core.text_to_image.requests import Request
 from mmh_core.text_to_image.stable_diffusion import load
 from tests.text_to_image.conftest import FolderOf, ModelOf
@@ -191,7 +191,6 @@ def test_what_is_cut_is_told_as_it_was_written(model_of: ModelOf, toy: TextToIma
 )
 def test_so_many_windows_read_all(model_of: ModelOf, words: int, windows: int) -> None:
     model, prompt = model_of("tiny"), "the " * words
-    assert windows_for(model.tokenizer, prompt) == windows
     assert cut_off(model.in_windows(windows), prompt) == ""
     assert windows == 1 or cut_off(model.in_windows(windows - 1), prompt)
 
