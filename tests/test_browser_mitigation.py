@@ -37,7 +37,7 @@ def test_a_comparison_from_a_deep_link_to_its_pictures_and_another_one_cancelled
     wait_for_app(page, timeout=300)
 
     press(page, "Compare")
-    sees(page, re.compile("Your run: 3 treatments"))
+    sees(page, re.compile("Your run: 3 mitigations"))
     wait_for_app(page, timeout=300)
     job = link(page)["job"]
     assert re.fullmatch("[0-9a-f]{32}", job)
