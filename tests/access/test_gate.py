@@ -124,6 +124,9 @@ def ticket(gate: Gate) -> str:
         "/static/js/main.js",
         "/component/x",
         "/_stcore/health/../upload_file",
+        "/x?/_stcore/health",
+        "/media/a.png/_stcore/health",
+        "/_stcore/health/",
         "/auth/login",
     ],
 )
@@ -206,6 +209,46 @@ def test_a_form_of_another_site_is_refused(gate: Gate) -> None:
     assert sign_in(gate, headers=headers).status == 303
 
 
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        # A frame without an origin, and a form of another page: the browser says so.
+        ({"Origin": "null"}, 400),
+        ({"Origin": "null", "Sec-Fetch-Site": "cross-site"}, 400),
+        ({"Sec-Fetch-Site": "cross-site"}, 400),
+        ({"Origin": "http://127.0.0.1:8501", "Sec-Fetch-Site": "same-site"}, 400),
+        ({"Origin": "http://127.0.0.1:9"}, 400),
+        ({"Origin": "http://[::1"}, 400),
+        ({"Origin": "http://evil.example"}, 400),
+        ({"Origin": "http://mmh.example.evil"}, 400),
+        # A page that sends no referrer, and the name of a proxy that asks under its own.
+        ({"Origin": "null", "Sec-Fetch-Site": "same-origin"}, 303),
+        ({"Origin": "https://mmh.example", "Sec-Fetch-Site": "same-origin"}, 303),
+        ({"Origin": "http://MMH.example"}, 303),
+        ({"Origin": "http://127.0.0.1:8501"}, 303),
+        ({}, 303),
+    ],
+)
+def test_a_form_is_taken_from_pages_of_this_server_only(
+    inside: Inside, tmp_path: Path, headers: dict[str, str], status: int
+) -> None:
+    write_user(tmp_path / "users", NAME, PASSWORD)
+    hosts = ("localhost", "127.0.0.1", "mmh.example")
+    gate = Gate(inside, tmp_path / "users", tmp_path / "session.key", hosts=hosts)
+    Gate.standing = False
+    headers = {"Host": "127.0.0.1:8501", **headers}
+    assert sign_in(gate, headers=headers).status == status
+
+
+def test_the_health_check_below_a_path_is_open_there_only(inside: Inside, tmp_path: Path) -> None:
+    write_user(tmp_path / "users", NAME, PASSWORD)
+    for base in ("a/b", "/a/b/"):
+        gate = Gate(inside, tmp_path / "users", tmp_path / "session.key", base=base)
+        assert ask(gate, "/a/b/_stcore/health").body == "inside"
+        assert ask(gate, "/_stcore/health").status == 401
+    Gate.standing = False
+
+
 def test_a_ticket_cannot_be_changed(gate: Gate, inside: Inside) -> None:
     import base64
 
@@ -277,9 +320,87 @@ def test_guessing_has_to_wait(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> No
     assert sign_in(gate).status == 303
 
 
+def test_guesses_that_come_together_wait_as_well(gate: Gate) -> None:
+    form = urlencode({"name": NAME, "password": "wrong password"}).encode()
+    messages: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": form, "more_body": False}
+
+    async def send(message: Message) -> None:
+        messages.append(message)
+
+    async def tries() -> None:
+        scope = {"type": "http", "method": "POST", "path": "/", "query_string": b""}
+        await asyncio.gather(
+            *(gate({**scope, "headers": []}, receive, send) for _ in range(3 * TRIES))
+        )
+
+    asyncio.run(tries())
+    said = [m["status"] for m in messages if m["type"] == "http.response.start"]
+    assert said.count(401) == TRIES and said.count(429) == 2 * TRIES
+
+
+@pytest.mark.parametrize("ending", ["sign out", "new password", "taken out", "too late"])
+def test_an_open_socket_ends_with_its_ticket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    users = tmp_path / "users"
+    write_user(users, NAME, PASSWORD)
+    write_user(users, "other", "another password")
+    heard: list[Message] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        while not heard or heard[-1]["type"] != "websocket.disconnect":
+            heard.append(await receive())
+            await send({"type": "websocket.send", "text": "answer"})
+
+    gate = Gate(app, users, tmp_path / "session.key")
+    Gate.standing = False
+    cookie, waiting, sent = ticket(gate), [1, 2, 3], []
+
+    async def receive() -> Message:
+        if len(waiting) == 1:
+            if ending == "sign out":
+                out = {"type": "http", "path": "/sign-out", "headers": headers}
+                await gate(out, receive, _to_nobody)
+            elif ending == "too late":
+                now = time.time()
+                monkeypatch.setattr(time, "time", lambda: now + 13 * 3600)
+            else:
+                if ending == "new password":
+                    write_user(users, NAME, "quite another one")
+                else:
+                    lines = users.read_text().splitlines(keepends=True)
+                    users.write_text("".join(one for one in lines if not one.startswith(NAME)))
+                os.utime(users, ns=(1, 1))
+        return {"type": "websocket.receive", "text": str(waiting.pop(0))}
+
+    async def send(message: Message) -> None:
+        sent.append(message["type"])
+
+    headers = [(b"cookie", cookie.encode())]
+    scope = {"type": "websocket", "path": "/_stcore/stream", "headers": headers}
+    asyncio.run(gate(scope, receive, send))
+    assert [m.get("text") for m in heard] == ["1", "2", None]
+    # Closed once, and nothing is sent to a closed socket.
+    assert sent == ["websocket.send", "websocket.send", "websocket.close"]
+
+
+async def _to_nobody(message: Message) -> None:
+    pass
+
+
 def test_signing_out_takes_the_ticket_back(gate: Gate, inside: Inside) -> None:
-    answer = ask(gate, "/sign-out", headers={"Cookie": ticket(gate)})
+    cookie, kept = ticket(gate), sign_in(gate, "other", "another password")
+    answer = ask(gate, "/sign-out", headers={"Cookie": cookie})
     assert answer.status == 303
+    # Nor does a copy of it open anything, and nobody else is signed out.
+    assert ask(gate, headers={"Cookie": cookie}).status == 401
+    assert inside.scopes == []
+    other = kept.header("set-cookie").split(";")[0]
+    assert ask(gate, headers={"Cookie": other}).status == 200
+    inside.scopes.clear()
     assert f"{COOKIE}=; Path=/; Max-Age=0" in answer.header("set-cookie")
     assert inside.scopes == []
 

@@ -13,7 +13,7 @@ import hmac
 import os
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, MutableMapping
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -45,18 +45,25 @@ class Gate:
     `users` is the file of `./mmh user`, read again whenever it changes: who is taken out of it or
     gets another password has to sign in again. `key` is the file of the secret that signs cookies,
     made if missing, so that a restart of the server signs nobody out. Only the health check is
-    open to all.
+    open to all. `base` is the path below which the app is served, and `hosts` are further names
+    under which it is asked for, those of a proxy.
     """
 
     #: Whether one stands in this process; a page that asks for users refuses to be without.
     standing = False
 
-    def __init__(self, app: ASGIApp, users: Path, key: Path) -> None:
+    def __init__(
+        self, app: ASGIApp, users: Path, key: Path, base: str = "", hosts: Iterable[str] = ()
+    ) -> None:
         self._app = app
+        self._health = f"/{base.strip('/')}/_stcore/health".replace("//", "/")
+        self._hosts = frozenset(host.lower() for host in hosts)
         self._path = users
         self._read = (0, read_users(users))
         self._key = _secret(key)
         self._tries: dict[str, deque[float]] = {}
+        # Tickets that were handed back, until the moment at which they end anyway.
+        self._ended: dict[str, float] = {}
         # Each check of a password takes 16 MiB: a few at a time.
         self._checking = asyncio.Semaphore(4)
         # So that a name that does not exist takes as long as one that does.
@@ -70,10 +77,14 @@ class Gate:
             return
         path = str(scope["path"])
         name = self._name_in(scope)
-        if scope["type"] == "http" and path.endswith("/_stcore/health"):
+        if scope["type"] == "http" and path == self._health:
             await self._app(_named(scope, None), receive, send)
         elif scope["type"] == "http" and path.endswith("/sign-out"):
+            self._end(scope)
             await _answer(send, 303, b"", [_cookie("", 0, scope), (b"location", b"./")])
+        elif name is not None and scope["type"] == "websocket":
+            socket = _Socket(receive, send, lambda: self._name_in(scope) == name)
+            await self._app(_named(scope, name), socket.receive, socket.send)
         elif name is not None:
             await self._app(_named(scope, name), receive, send)
         elif scope["type"] == "websocket":
@@ -87,18 +98,19 @@ class Gate:
     async def _sign_in(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check name and password of a form; its page is asked for again once they fit."""
         form = await _form(receive)
-        if form is None or not _same_origin(scope):
+        if form is None or not _same_origin(scope, self._hosts):
             await _answer(send, 400, _page("This form was not sent from this page: try again."))
             return
         name, password = form
         if self._too_many(name):
             await _answer(send, 429, _page("Too many tries for this name: wait a minute."))
             return
+        # Counted before it is checked, or tries that come together would all be free.
+        self._tries.setdefault(name, deque(maxlen=TRIES)).append(time.monotonic())
         record = self._users().get(name)
         async with self._checking:
             fits = await asyncio.to_thread(password_fits, password, record or self._nobody)
         if record is None or not fits:
-            self._tries.setdefault(name, deque(maxlen=TRIES)).append(time.monotonic())
             await _answer(send, 401, _page("Name or password is wrong: try again."))
             return
         self._tries.pop(name, None)
@@ -138,6 +150,10 @@ class Gate:
 
     def _name_in(self, scope: Scope) -> str | None:
         """Return who has signed in, None for nobody."""
+        return next((name for name, _ in self._valid(scope)), None)
+
+    def _valid(self, scope: Scope) -> Iterator[tuple[str, str]]:
+        """Yield the name and the text of each ticket that holds."""
         for ticket in _cookies(scope):
             words, _, seal = ticket.rpartition(".")
             coded, _, until = words.partition(".")
@@ -147,11 +163,38 @@ class Gate:
             except ValueError:
                 continue
             record = self._users().get(name)
-            if record is None or late:
+            if record is None or late or ticket in self._ended:
                 continue
             if hmac.compare_digest(self._seal(words, record).encode(), seal.encode()):
-                return name
-        return None
+                yield name, ticket
+
+    def _end(self, scope: Scope) -> None:
+        """Take the tickets of a request back, wherever else they are kept."""
+        now = time.time()
+        self._ended = {ticket: until for ticket, until in self._ended.items() if until > now}
+        self._ended |= {ticket: now + LIFETIME for _, ticket in list(self._valid(scope))}
+
+
+class _Socket:
+    """Keep a socket open for as long as the ticket holds with which it was opened."""
+
+    def __init__(self, receive: Receive, send: Send, holds: Callable[[], bool]) -> None:
+        self._receive, self._send, self._holds = receive, send, holds
+        self._closed = False
+
+    async def receive(self) -> Message:
+        """Return the next message, or the end of the socket."""
+        message = await self._receive()
+        if message["type"] != "websocket.receive" or self._holds():
+            return message
+        await self.send({"type": "websocket.close", "code": 1008})
+        self._closed = True
+        return {"type": "websocket.disconnect", "code": 1008}
+
+    async def send(self, message: Message) -> None:
+        """Send a message, unless the socket has ended."""
+        if not self._closed:
+            await self._send(message)
 
 
 def _secret(path: Path) -> bytes:
@@ -191,11 +234,22 @@ def _named(scope: Scope, name: str | None) -> Scope:
     return {**scope, "headers": headers}
 
 
-def _same_origin(scope: Scope) -> bool:
+def _same_origin(scope: Scope, proxies: Collection[str]) -> bool:
     """Return whether a form was sent from a page of this server, as far as the browser says."""
+    # By the Fetch standard no page can write this header, and secure pages always have it.
+    site = _header(scope, b"sec-fetch-site")
+    if site:
+        return site in ("same-origin", "none")
     origin = _header(scope, b"origin")
-    hosts = (_header(scope, b"host"), _header(scope, b"x-forwarded-host"))
-    return origin in ("", "null") or urlsplit(origin).netloc in hosts
+    try:
+        sent = urlsplit(origin)
+        here = urlsplit(f"//{_header(scope, b'host')}")
+        if sent.hostname != here.hostname and (sent.hostname or "") in proxies:
+            return True
+    except ValueError:
+        return False
+    hosts = {here.netloc, _header(scope, b"x-forwarded-host")} - {""}
+    return not origin or sent.netloc in hosts
 
 
 async def _form(receive: Receive) -> tuple[str, str] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import streamlit as st
 from starlette.middleware import Middleware
 from streamlit.starlette import App
 
@@ -17,5 +18,13 @@ if _options.users is None:
 
 app = App(
     _ROOT / "app.py",
-    middleware=[Middleware(Gate, users=_options.users, key=_options.data / "session.key")],
+    middleware=[
+        Middleware(
+            Gate,
+            users=_options.users,
+            key=_options.data / "session.key",
+            base=str(st.get_option("server.baseUrlPath")),
+            hosts=st.get_option("server.allowedHosts"),
+        )
+    ],
 )
