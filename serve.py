@@ -176,6 +176,21 @@ def _check_listening(address: str, port: int) -> None:
             ) from error
 
 
+def ask_nobody() -> None:
+    """Keep Streamlit from asking a server on the internet for this machine's address.
+
+    It does so at the start of a server without a screen that the network reaches, and whenever a
+    page of another site tries to open a socket.
+    """
+    from streamlit import net_util
+
+    vars(net_util)["get_external_ip"] = _no_address
+
+
+def _no_address() -> None:
+    return None
+
+
 def main() -> None:
     """Start the server, or say in one sentence why not."""
     try:
@@ -185,6 +200,7 @@ def main() -> None:
         sys.exit(2)
     for sentence in said:
         sys.stderr.write(f"{sentence}\n")
+    ask_nobody()
     load_beside()
     runpy.run_module("streamlit", run_name="__main__", alter_sys=True)
 

@@ -47,7 +47,7 @@ def check_places(*paths: Path | None) -> None:
     for path in paths:
         if path is None:
             continue
-        folder = next(parent for parent in path.absolute().parents if parent.exists())
+        folder = next((one for one in path.absolute().parents if one.exists()), path)
         if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
             raise MMHError(
                 f"{path} cannot be written: name a file in a folder that this user may write to."

@@ -113,7 +113,7 @@ def test_work_that_yields_nothing_is_an_error(monkeypatch: pytest.MonkeyPatch) -
 def test_places_that_cannot_be_written_are_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     check_places(None, tmp_path / "new", tmp_path / "file", tmp_path / "a" / "b" / "new")
-    for path in (tmp_path, tmp_path / "file" / "below"):
+    for path in (tmp_path, tmp_path / "file" / "below", Path("/")):
         with pytest.raises(MMHError, match="cannot be written"):
             check_places(None, tmp_path / "new", path)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
