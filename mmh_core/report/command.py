@@ -17,14 +17,14 @@ def image_command(config: ImageConfig, more: Sequence[str] = ()) -> str:
     `more` are arguments that a config does not hold, such as the index that was searched. The
     command line decodes no steps, so `frames` has no counterpart.
     """
-    words = ["./mmh", "images", *_option("--model", config.model)]
+    words = ["./mmh", "images", *option("--model", config.model)]
     for prompt in config.prompts:
-        words += _option("--prompt", prompt)
+        words += option("--prompt", prompt)
     if config.negative:
-        words += _option("--negative", config.negative)
+        words += option("--negative", config.negative)
     words += ["--seeds", ",".join(str(seed) for seed in config.seeds)]
     words += ["--steps", str(config.steps)]
-    words += _option("--guidance", repr(float(config.guidance)))
+    words += option("--guidance", repr(float(config.guidance)))
     words += ["--scheduler", config.scheduler]
     words += ["--height", str(config.height), "--width", str(config.width)]
     if config.estimators:
@@ -36,6 +36,6 @@ def image_command(config: ImageConfig, more: Sequence[str] = ()) -> str:
     return shlex.join([*words, *more, "--out", FOLDER])
 
 
-def _option(name: str, value: str) -> list[str]:
+def option(name: str, value: str) -> list[str]:
     """Return an option with its value; in one word where the value could pass for an option."""
     return [f"{name}={value}"] if value.startswith("-") or not value else [name, value]

@@ -23,6 +23,7 @@ from mmh_core.mitigations.word_diff import word_diff
 from mmh_core.picture_files import png_bytes
 from mmh_core.plots.pictures import reduced
 from mmh_core.report.bundle import FIGURES, PAGE, TABLE
+from mmh_core.report.command import option
 from mmh_core.report.frontier import frontier_svg
 from mmh_core.report.images import SMALL, figure, shown
 from mmh_core.report.summary import MITIGATION_FORMAT, number, numbers, versions
@@ -48,20 +49,15 @@ _FIGURES = ("copied", "similarity", "moved", "alignment", "lid", "percentile")
 
 def mitigation_command(config: MitigationConfig) -> str:
     """Return `./mmh mitigate ...`, quoted for a POSIX shell."""
-    words = ["./mmh", "mitigate", *_option("--model", config.model)]
-    words += _option("--prompt", config.prompts[0])
+    words = ["./mmh", "mitigate", *option("--model", config.model)]
+    words += option("--prompt", config.prompts[0])
     for prompt in config.prompts[1:]:
-        words += _option("--normal", prompt)
+        words += option("--normal", prompt)
     words += ["--seeds", ",".join(str(seed) for seed in config.seeds)]
     tried = [f"{one.mitigation}:{one.strength!r}" for one in config.treatments[1:]]
     words += ["--mitigations", ",".join(tried)] if tried else []
-    words += ["--steps", str(config.steps), *_option("--guidance", repr(float(config.guidance)))]
+    words += ["--steps", str(config.steps), *option("--guidance", repr(float(config.guidance)))]
     return shlex.join([*words, "--out", FOLDER])
-
-
-def _option(name: str, value: str) -> list[str]:
-    """Return an option with its value; in one word where the value could pass for an option."""
-    return [f"{name}={value}"] if value.startswith("-") or not value else [name, value]
 
 
 def mitigation_files(run: MitigationRun, command: str) -> dict[str, bytes]:

@@ -6,6 +6,7 @@ import math
 import shlex
 from dataclasses import dataclass
 
+from mmh_core.report.summary import many
 from mmh_core.store.agreement import Agreement, agreement
 from mmh_core.store.item_search import MOST_ON_A_PAGE, ItemFilter, items_page
 from mmh_core.store.queues import (
@@ -125,10 +126,10 @@ def summary_words(case: QueueCase) -> str:
     """
     total, who = len(case.items), len(case.progress)
     judged = [one for one in case.items if one.verdicts]
-    start = f"{_many(total, 'prompt')} of the model {case.queue.model} {_were(total)} put before "
+    start = f"{many(total, 'prompt')} of the model {case.queue.model} {_were(total)} put before "
     start += "a person." if who <= 1 else f"{who} reviewers."
     if case.damaged:
-        start += f" {_many(len(case.damaged), 'more item')} cannot be read and is in no count."
+        start += f" {many(len(case.damaged), 'more item')} cannot be read and is in no count."
     if not judged:
         return f"{start} Nobody has judged any of them yet, so nothing is decided."
     agreed = [one.agreed for one in judged]
@@ -206,14 +207,10 @@ def agreement_words(case: QueueCase) -> str:
     found = case.agreed
     kappa = "cannot be told" if math.isnan(found.kappa) else f"is {found.kappa:.2f}"
     return (
-        f"{case.pair[0]} and {case.pair[1]} both judged {_many(found.items, 'item')} and gave "
+        f"{case.pair[0]} and {case.pair[1]} both judged {many(found.items, 'item')} and gave "
         f"the same verdict to {found.observed:.0%}; by chance it would be {found.expected:.0%}. "
         f"Cohen's kappa {kappa} (1 is full agreement, 0 what chance gives)."
     )
-
-
-def _many(count: int, name: str) -> str:
-    return f"{count:,} {name}" + ("" if count == 1 else "s")
 
 
 def _were(count: int) -> str:

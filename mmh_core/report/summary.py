@@ -88,8 +88,8 @@ def paragraph(run: ImageRun) -> str:
         return f"{model_label(run)} has drawn no picture in this run yet."
     asked = len(run.config.prompts) * len(run.config.seeds)
     of = "" if asked == total else f" of the {asked} asked for"
-    prompts = _many(len(run.config.prompts), "prompt")
-    sentences = [f"{model_label(run)} drew {_many(total, 'picture')}{of} from {prompts}."]
+    prompts = many(len(run.config.prompts), "prompt")
+    sentences = [f"{model_label(run)} drew {many(total, 'picture')}{of} from {prompts}."]
     unread = found.get("not read yet", 0)
     if unread:
         sentences.append(f"{unread} of them {_is(unread)} not judged, since the run ended before.")
@@ -193,8 +193,9 @@ def _is(count: int) -> str:
     return "is" if count == 1 else "are"
 
 
-def _many(count: int, name: str) -> str:
-    return f"{count} {name}" + ("" if count == 1 else "s")
+def many(count: int, name: str) -> str:
+    """Return a count with its noun."""
+    return f"{count:,} {name}" + ("" if count == 1 else "s")
 
 
 def picture_summary(one: PictureResult) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +32,7 @@ from mmh_core.text_to_image.weight_files import WeightFiles, find_weights
 from mmh_core.text_to_image.weights import (
     check_manifest,
     check_memory,
+    counted,
     digest,
     joint_digest,
     read_json,
@@ -186,11 +186,6 @@ def _digest(folder: Path, read: list[Path], files: list[Path]) -> str:
     others = [path.relative_to(folder).as_posix() for path in read]
     checked = check_manifest(folder, [*others, *names])
     return joint_digest({name: checked.get(name) or digest(folder / name) for name in names})
-
-
-def counted(shapes: Shapes) -> int:
-    """Return how many numbers tensors of these shapes hold."""
-    return sum(math.prod(shape) for shape in shapes.values())
 
 
 def replaced(parts: Parts, field: str, part: Part, digest_of_part: str, label: str) -> Parts:

@@ -12,12 +12,11 @@ from mmh_core.text_to_image.assembly import Part
 from mmh_core.text_to_image.folder import (
     check_config,
     checked_shapes,
-    counted,
     part_tensors,
 )
 from mmh_core.text_to_image.places import missing
 from mmh_core.text_to_image.weight_files import WeightFiles, find_weights
-from mmh_core.text_to_image.weights import digest, joint_digest, read_json
+from mmh_core.text_to_image.weights import counted, digest, joint_digest, read_json
 
 _UNETS = ("unet", "unet_ema", "ema_unet")
 _STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")

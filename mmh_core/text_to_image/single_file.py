@@ -7,7 +7,6 @@ schedule of 1,000 steps. Tensors are renamed by diffusers' own converters.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -36,6 +35,7 @@ from mmh_core.text_to_image.tokenizer_files import tokenizer_of
 from mmh_core.text_to_image.weights import (
     check_memory,
     check_safetensors,
+    counted,
     digest,
     joint_digest,
     read_metadata,
@@ -115,7 +115,7 @@ def check(path: Path, *, with_autoencoder: bool = False) -> dict[str, int]:
             f"{path.name} holds {what}: name the model that it belongs to too, --base MODEL "
             f"--unet {path}."
         )
-    count = {"unet": _count(found.unet), "text_encoder": _count(found.text)}
+    count = {"unet": counted(found.unet), "text_encoder": counted(found.text)}
     beside = None if with_autoencoder else beside_it(path)
     if not found.autoencoder and beside is None and not with_autoencoder:
         raise MMHError(
@@ -124,16 +124,12 @@ def check(path: Path, *, with_autoencoder: bool = False) -> dict[str, int]:
         )
     tokenizer_of(path, second=found.open_clip)
     if found.autoencoder and not with_autoencoder:
-        return {**count, "vae": _count(found.autoencoder)}
-    return count if beside is None else {**count, "vae": _count(tensor_shapes(beside))}
+        return {**count, "vae": counted(found.autoencoder)}
+    return count if beside is None else {**count, "vae": counted(tensor_shapes(beside))}
 
 
 def _step(path: Path, step: str) -> str:
     return f"{step} {path}" if step.endswith("--unet") else step
-
-
-def _count(shapes: Shapes) -> int:
-    return sum(math.prod(shape) for shape in shapes.values())
 
 
 def beside_it(path: Path) -> Path | None:

@@ -19,7 +19,6 @@ from mmh_core.text_to_image.catalogue import CATALOGUE
 from mmh_core.text_to_image.folder import (
     STEMS,
     checked_shapes,
-    counted,
     open_folder,
     read_folder,
     replaced,
@@ -29,6 +28,7 @@ from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.part_files import given_autoencoder, given_network, network_numbers
 from mmh_core.text_to_image.places import HUB, INDEX, Spelled, cached, existing, missing, spelled
 from mmh_core.text_to_image.weight_files import find_weights
+from mmh_core.text_to_image.weights import counted
 
 _TYPES = (torch.float32, torch.bfloat16, torch.float16)
 

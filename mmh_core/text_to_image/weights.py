@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.records import MMHError
-from mmh_core.text_to_image.kinds import identify_bytes
+from mmh_core.text_to_image.kinds import Shapes, identify_bytes
 
 MANIFEST = "manifest.json"
 # What the networks compute on, beside the weights: a quarter is measured generously.
@@ -98,11 +98,14 @@ def _check_length(path: Path, size: int) -> None:
         )
 
 
+def counted(shapes: Shapes) -> int:
+    """Return how many numbers tensors of these shapes hold."""
+    return sum(math.prod(shape) for shape in shapes.values())
+
+
 def parameter_count(path: Path, prefixes: tuple[str, ...] = ("",)) -> int:
     """Return how many numbers the tensors with one of these prefixes hold, from the header."""
-    return sum(
-        math.prod(shape) for prefix in prefixes for shape in tensor_shapes(path, prefix).values()
-    )
+    return sum(counted(tensor_shapes(path, prefix)) for prefix in prefixes)
 
 
 def read_metadata(path: Path) -> dict[str, str]:
