@@ -56,7 +56,7 @@ def read_part(
     except FAILURES as failure:
         failed = failure
     if failed is not None:
-        run = lacking(run, f"LID of {count - len(lids)} images could not be read", failed)
+        run = lacking(run, f"LID of {_images(count - len(lids))} could not be read", failed)
     yield (
         1.0,
         replace(
@@ -105,12 +105,16 @@ def add_estimator(
         failed = failure
     if failed is not None:
         what = f"{ESTIMATORS[name].label} could not be read for "
-        run = lacking(run, f"{what}{len(run.pictures) - len(lids)} images", failed)
+        run = lacking(run, f"{what}{_images(len(run.pictures) - len(lids))}", failed)
     pictures = tuple(
         replace(one, lids=(*one.lids, lids[i] if i < len(lids) else unread(name, run.log_delta)))
         for i, one in enumerate(run.pictures)
     )
     yield 1.0, replace(run, pictures=pictures, seconds_reading=since(start, before))
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count} images"
 
 
 def unread(name: str, log_delta: float) -> LidReading:
@@ -135,7 +139,7 @@ def _searched(run: ImageRun, count: int, reference: Reference | None) -> ImageRu
     try:
         near = find_copies(reference, as_pictures(mine))
     except FAILURES as failure:
-        return lacking(run, f"Copies of {count} images could not be searched", failure)
+        return lacking(run, f"Copies of {_images(count)} could not be searched", failure)
     mine = tuple(
         replace(one, copy=copy, neighbors=neighbors)
         for one, (copy, neighbors) in zip(mine, near, strict=True)

@@ -157,6 +157,7 @@ def probe_generator(sha256: str, estimator: str) -> torch.Generator:
 
 
 def check_limit(model: TextToImage, name: str, dim: int) -> None:
+    """Raise MMHError where an image has more dimensions than an estimator can read."""
     spec = ESTIMATORS[name]
     if spec.max_dim is not None and dim > spec.max_dim:
         raise MMHError(
