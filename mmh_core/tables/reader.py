@@ -16,6 +16,30 @@ MAX_ROWS = 1_000_000
 MAX_BYTES = 2**30
 #: What the name of a table may end in, for those who choose a file.
 SUFFIXES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".parquet")
+#: What files that people take for tables begin with, what they are and what to do with them.
+_NO_TABLES = (
+    (
+        b"PK\x03\x04",
+        "a zip archive, as workbooks of Excel and LibreOffice are: save the sheet as CSV in "
+        "UTF-8, or unpack the archive",
+    ),
+    (
+        b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
+        "an old workbook of Excel: save the sheet as CSV in UTF-8",
+    ),
+    (b"\x1f\x8b", "packed by gzip: unpack it"),
+    (b"\x28\xb5\x2f\xfd", "packed by zstd: unpack it"),
+    *((b"BZh%d1AY&SY" % level, "packed by bzip2: unpack it") for level in range(1, 10)),
+    (b"\xfd7zXZ\x00", "packed by xz: unpack it"),
+    (b"ARROW1\x00\x00", "an Arrow (Feather) file: save it as Parquet"),
+    (b"\xff\xff\xff\xff", "a stream of Arrow: save it as Parquet"),
+    (b"SQLite format 3\x00", "a database of SQLite: export the table as CSV in UTF-8"),
+    (b"%PDF-", "a PDF: save the table as CSV in UTF-8"),
+    *(
+        (b"\x80" + bytes([n]), "a pickle of Python: save it as CSV or Parquet")
+        for n in range(2, 6)
+    ),
+)
 
 
 def open_table(path: Path, *, most: int = MAX_ROWS, largest: int = MAX_BYTES) -> Table:
@@ -47,6 +71,11 @@ def open_table(path: Path, *, most: int = MAX_ROWS, largest: int = MAX_BYTES) ->
 
 
 def _opened(path: Path, most: int) -> Table:
+    with path.open("rb") as file:
+        start = file.read(16)
+    for mark, told in _NO_TABLES:
+        if start.startswith(mark):
+            raise MMHError(f"{path.name} is {told}.")
     if is_parquet(path):
         return parquet_table(path, most=most)
     if path.suffix.casefold() == ".txt":

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import bz2
 import datetime
 import decimal
+import gzip
 import json
+import lzma
 import time
+import zipfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -359,6 +363,56 @@ def test_json_that_is_no_table_is_a_sentence(
 ) -> None:
     with pytest.raises(MMHError, match=sentence):
         rows(written(tmp_path / name, data))
+
+
+def _zipped(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("xl/worksheets/sheet1.xml", "<worksheet/>")
+
+
+def _streamed(path: Path) -> None:
+    table = pa.Table.from_pandas(FRAME)
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+
+
+def _text(pack: Callable[[bytes], bytes]) -> Form:
+    def form(path: Path) -> None:
+        path.write_bytes(pack(b"prompt\na cat\n"))
+
+    return form
+
+
+@pytest.mark.parametrize(
+    ("form", "told"),
+    [
+        (_zipped, "Excel and LibreOffice"),
+        (_text(lambda _: bytes.fromhex("d0cf11e0a1b11ae1") + bytes(504)), "old workbook"),
+        (_text(gzip.compress), "gzip"),
+        (_text(bz2.compress), "bzip2"),
+        (_text(lzma.compress), "xz"),
+        (lambda path: FRAME.to_feather(path, compression="uncompressed"), "Feather"),
+        (_streamed, "stream of Arrow"),
+        (lambda path: FRAME.to_pickle(path, compression=None), "pickle"),
+        (_text(lambda _: b"%PDF-1.7\n%"), "PDF"),
+        (_text(lambda _: b"SQLite format 3\x00"), "SQLite"),
+    ],
+)
+@pytest.mark.parametrize("ending", ["xlsx", "csv", "txt"])
+def test_what_is_no_table_is_named_with_a_way_to_make_it_one(
+    tmp_path: Path, form: Form, told: str, ending: str
+) -> None:
+    form(path := tmp_path / f"prompts.{ending}")
+    with pytest.raises(MMHError, match=told) as caught:
+        rows(path)
+    assert "--column" not in str(caught.value)
+    assert str(caught.value).isascii()
+
+
+@pytest.mark.parametrize("prompt", ["PK in the garden", "BZhang, painter", "%PDF icon", "ARROW1"])
+def test_prompts_that_begin_like_such_a_file_are_read(tmp_path: Path, prompt: str) -> None:
+    path = written(tmp_path / "prompts.txt", f"{prompt}\na cat\n")
+    assert [row.prompt for row in rows(path)] == [prompt, "a cat"]
 
 
 def test_lines_of_json_that_are_broken_are_left_out_by_name(tmp_path: Path) -> None:
