@@ -387,18 +387,119 @@ def test_an_open_socket_ends_with_its_ticket(
     assert sent == ["websocket.send", "websocket.send", "websocket.close"]
 
 
+def test_nothing_is_sent_on_once_a_ticket_has_ended(tmp_path: Path) -> None:
+    """As while a job runs: the app sends on its own, and the window says nothing."""
+    users, sent = tmp_path / "users", []
+    write_user(users, NAME, PASSWORD)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.send", "text": "before"})
+        out = {"type": "http", "path": "/sign-out", "headers": headers}
+        await gate(out, receive, _to_nobody)
+        for text in ("after", "long after"):
+            await send({"type": "websocket.send", "text": text})
+        await send({"type": "websocket.close"})
+
+    async def send(message: Message) -> None:
+        sent.append(message.get("text", message["type"]))
+
+    async def receive() -> Message:
+        return {"type": "websocket.connect"}
+
+    gate = Gate(app, users, tmp_path / "session.key")
+    Gate.standing = False
+    headers = [(b"cookie", ticket(gate).encode())]
+    scope = {"type": "websocket", "path": "/_stcore/stream", "headers": headers}
+    asyncio.run(gate(scope, receive, send))
+    assert sent == ["websocket.accept", "before", "websocket.close"]
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "opens"),
+    [
+        ("http://127.0.0.1:8501", "127.0.0.1:8501", True),
+        ("http://LOCALHOST:8501", "localhost:8501", True),
+        ("http://[::1]:8501", "[::1]:8501", True),
+        ("https://mmh.example", "mmh.example:443", True),
+        # A proxy that drops the port, and one that asks under its own name.
+        ("https://mmh.example:8443", "mmh.example", True),
+        ("https://mmh.example:8443", "127.0.0.1:8501", True),
+        (None, "127.0.0.1:8501", True),
+        # A cookie knows no port, so that all of these would bring it along.
+        ("http://127.0.0.1:8502", "127.0.0.1:8501", False),
+        ("http://127.0.0.1", "127.0.0.1:8501", False),
+        ("https://127.0.0.1", "127.0.0.1:8501", False),
+        ("http://[::1]:9", "[::1]:8501", False),
+        ("http://127.0.0.1:0", "127.0.0.1:8501", False),
+        ("http://127.0.0.1:port", "127.0.0.1:8501", False),
+        ("http://127.0.0.1:99999", "127.0.0.1:8501", False),
+        ("http://evil.example", "127.0.0.1:8501", False),
+        ("http://127.0.0.1.evil.example:8501", "127.0.0.1:8501", False),
+        ("http://127.0.0.1:8501@evil.example", "127.0.0.1:8501", False),
+        ("http://sub.mmh.example", "mmh.example", False),
+        ("null", "127.0.0.1:8501", False),
+        ("file://", "127.0.0.1:8501", False),
+        ("://", "127.0.0.1:8501", False),
+        ("http://[::1", "[::1", False),
+        ("null", "", False),
+    ],
+)
+def test_a_socket_opens_for_pages_of_this_server_only(
+    inside: Inside, tmp_path: Path, origin: str | None, host: str, opens: bool
+) -> None:
+    write_user(tmp_path / "users", NAME, PASSWORD)
+    hosts = ("localhost", "127.0.0.1", "mmh.example")
+    gate = Gate(inside, tmp_path / "users", tmp_path / "session.key", hosts=hosts)
+    Gate.standing = False
+    headers = {
+        "Cookie": ticket(gate),
+        "Host": host,
+        **({} if origin is None else {"Origin": origin}),
+    }
+    answer = ask(gate, "/_stcore/stream", kind="websocket", headers=headers)
+    assert [m["type"] for m in answer.messages] == ([] if opens else ["websocket.close"])
+    # Streamlit compares the origin by rules of its own, which know no proxy.
+    assert [b"origin" in dict(one["headers"]) for one in inside.scopes] == [False] * opens
+
+
 async def _to_nobody(message: Message) -> None:
     pass
 
 
-def test_signing_out_takes_the_ticket_back(gate: Gate, inside: Inside) -> None:
+@pytest.mark.parametrize("written", [b"", b"\xff", b"half a li", b"a nan\n", b"a b c\n"])
+def test_a_damaged_list_of_ended_tickets_stops_nothing(
+    gate: Gate, inside: Inside, tmp_path: Path, written: bytes
+) -> None:
+    cookie = ticket(gate)
+    key = tmp_path / "data" / "session.key"
+    key.with_suffix(".ended").write_bytes(written)
+    again = Gate(inside, tmp_path / "users", key)
+    assert ask(again, headers={"Cookie": cookie}).status == 200
+    assert ask(again, "/sign-out", headers={"Cookie": cookie}).status == 303
+    assert ask(again, headers={"Cookie": cookie}).status == 401
+
+
+def test_signing_out_works_on_a_full_disk(gate: Gate, tmp_path: Path) -> None:
+    cookie = ticket(gate)
+    (tmp_path / "data" / "session.ended").mkdir()
+    assert ask(gate, "/sign-out", headers={"Cookie": cookie}).status == 303
+    assert ask(gate, headers={"Cookie": cookie}).status == 401
+
+
+def test_signing_out_takes_the_ticket_back(gate: Gate, inside: Inside, tmp_path: Path) -> None:
     cookie, kept = ticket(gate), sign_in(gate, "other", "another password")
     answer = ask(gate, "/sign-out", headers={"Cookie": cookie})
     assert answer.status == 303
     # Nor does a copy of it open anything, and nobody else is signed out.
     assert ask(gate, headers={"Cookie": cookie}).status == 401
     assert inside.scopes == []
+    users, key = tmp_path / "users", tmp_path / "data" / "session.key"
+    again = Gate(inside, users, key)
+    assert ask(again, headers={"Cookie": cookie}).status == 401  # Nor after a restart.
+    assert key.with_suffix(".ended").stat().st_mode & 0o777 == 0o600
     other = kept.header("set-cookie").split(";")[0]
+    assert ask(again, headers={"Cookie": other}).status == 200
     assert ask(gate, headers={"Cookie": other}).status == 200
     inside.scopes.clear()
     assert f"{COOKIE}=; Path=/; Max-Age=0" in answer.header("set-cookie")

@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import hashlib
-import hmac
 import os
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, MutableMapping
 from html import escape
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
-from mmh_core.files import write_bytes
 from mmh_core.store.users import password_fits, password_record, read_users
+from views.access.tickets import LIFETIME, Tickets
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -31,8 +29,6 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 COOKIE = "mmh_session"
 #: Names the person to the pages, percent-encoded; what a browser sends under it is dropped.
 HEADER = "X-Mmh-User"
-#: Seconds for which a person stays signed in.
-LIFETIME = 12 * 3600.0
 #: Wrong passwords for one name within a minute before it has to wait.
 TRIES = 10
 _LARGEST_FORM = 4096
@@ -43,10 +39,9 @@ class Gate:
     """Let in requests and sockets of those who have signed in, and offer a form to all others.
 
     `users` is the file of `./mmh user`, read again whenever it changes: who is taken out of it or
-    gets another password has to sign in again. `key` is the file of the secret that signs cookies,
-    made if missing, so that a restart of the server signs nobody out. Only the health check is
-    open to all. `base` is the path below which the app is served, and `hosts` are further names
-    under which it is asked for, those of a proxy.
+    gets another password has to sign in again. `key` is the file of the secret that seals
+    tickets. Only the health check is open to all. `base` is the path below which the app is
+    served, and `hosts` are further names under which it is asked for, those of a proxy.
     """
 
     #: Whether one stands in this process; a page that asks for users refuses to be without.
@@ -60,10 +55,8 @@ class Gate:
         self._hosts = frozenset(host.lower() for host in hosts)
         self._path = users
         self._read = (0, read_users(users))
-        self._key = _secret(key)
+        self._tickets = Tickets(key, self._users)
         self._tries: dict[str, deque[float]] = {}
-        # Tickets that were handed back, until the moment at which they end anyway.
-        self._ended: dict[str, float] = {}
         # Each check of a password takes 16 MiB: a few at a time.
         self._checking = asyncio.Semaphore(4)
         # So that a name that does not exist takes as long as one that does.
@@ -80,20 +73,29 @@ class Gate:
         if scope["type"] == "http" and path == self._health:
             await self._app(_named(scope, None), receive, send)
         elif scope["type"] == "http" and path.endswith("/sign-out"):
-            self._end(scope)
+            self._tickets.end(_cookies(scope))
             await _answer(send, 303, b"", [_cookie("", 0, scope), (b"location", b"./")])
-        elif name is not None and scope["type"] == "websocket":
-            socket = _Socket(receive, send, lambda: self._name_in(scope) == name)
-            await self._app(_named(scope, name), socket.receive, socket.send)
+        elif scope["type"] == "websocket":
+            await self._socket(scope, receive, send, name)
         elif name is not None:
             await self._app(_named(scope, name), receive, send)
-        elif scope["type"] == "websocket":
-            await receive()
-            await send({"type": "websocket.close", "code": 1008})
         elif scope["method"] == "POST":
             await self._sign_in(scope, receive, send)
         else:
             await _answer(send, 401, _page(""))
+
+    async def _socket(self, scope: Scope, receive: Receive, send: Send, name: str | None) -> None:
+        """Open a socket for a person's own page, for as long as the ticket holds."""
+        # A cookie knows no port: a page at another one of this host would bring it along.
+        if name is None or not _sent_from_here(scope, self._hosts):
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        inner = _named(scope, name)
+        # Streamlit would compare it by rules of its own, which know no proxy.
+        inner["headers"] = [(n, v) for n, v in inner["headers"] if n != b"origin"]
+        socket = _Socket(receive, send, lambda: self._name_in(scope) == name)
+        await self._app(inner, socket.receive, socket.send)
 
     async def _sign_in(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check name and password of a form; its page is asked for again once they fit."""
@@ -118,7 +120,7 @@ class Gate:
         page = "./" + quote(str(scope["path"]).rpartition("/")[2])
         query = bytes(scope["query_string"]).decode("latin-1")
         where = page + (f"?{query}" if query else "")
-        cookie = _cookie(self._ticket(name, time.time() + LIFETIME), LIFETIME, scope)
+        cookie = _cookie(self._tickets.issue(name), LIFETIME, scope)
         await _answer(send, 303, b"", [cookie, (b"location", where.encode("latin-1"))])
 
     def _too_many(self, name: str) -> bool:
@@ -139,40 +141,9 @@ class Gate:
             return {} if not self._path.exists() else self._read[1]
         return self._read[1]
 
-    def _ticket(self, name: str, until: float) -> str:
-        """Return what the cookie holds: the name, until when, and the seal of both."""
-        words = f"{base64.urlsafe_b64encode(name.encode()).decode()}.{int(until)}"
-        return f"{words}.{self._seal(words, self._users()[name])}"
-
-    def _seal(self, words: str, record: str) -> str:
-        # With the password's record: another password ends what was signed before.
-        return hmac.new(self._key, f"{words}.{record}".encode(), hashlib.sha256).hexdigest()
-
     def _name_in(self, scope: Scope) -> str | None:
         """Return who has signed in, None for nobody."""
-        return next((name for name, _ in self._valid(scope)), None)
-
-    def _valid(self, scope: Scope) -> Iterator[tuple[str, str]]:
-        """Yield the name and the text of each ticket that holds."""
-        for ticket in _cookies(scope):
-            words, _, seal = ticket.rpartition(".")
-            coded, _, until = words.partition(".")
-            try:
-                name = base64.urlsafe_b64decode(coded).decode()
-                late = float(until) < time.time()
-            except ValueError:
-                continue
-            record = self._users().get(name)
-            if record is None or late or ticket in self._ended:
-                continue
-            if hmac.compare_digest(self._seal(words, record).encode(), seal.encode()):
-                yield name, ticket
-
-    def _end(self, scope: Scope) -> None:
-        """Take the tickets of a request back, wherever else they are kept."""
-        now = time.time()
-        self._ended = {ticket: until for ticket, until in self._ended.items() if until > now}
-        self._ended |= {ticket: now + LIFETIME for _, ticket in list(self._valid(scope))}
+        return next((name for name, _ in self._tickets.holders(_cookies(scope))), None)
 
 
 class _Socket:
@@ -185,29 +156,24 @@ class _Socket:
     async def receive(self) -> Message:
         """Return the next message, or the end of the socket."""
         message = await self._receive()
-        if message["type"] != "websocket.receive" or self._holds():
-            return message
-        await self.send({"type": "websocket.close", "code": 1008})
-        self._closed = True
-        return {"type": "websocket.disconnect", "code": 1008}
+        if message["type"] == "websocket.receive" and not await self._open():
+            return {"type": "websocket.disconnect", "code": 1008}
+        return message
 
     async def send(self, message: Message) -> None:
         """Send a message, unless the socket has ended."""
+        if message["type"] == "websocket.send":
+            await self._open()
         if not self._closed:
+            self._closed = message["type"] == "websocket.close"
             await self._send(message)
 
-
-def _secret(path: Path) -> bytes:
-    """Return the secret in a file that only its owner can read, made if it is missing."""
-    if path.is_file() and path.stat().st_size == 32:
-        return path.read_bytes()
-    before = os.umask(0o077)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(path, os.urandom(32))
-    finally:
-        os.umask(before)
-    return path.read_bytes()
+    async def _open(self) -> bool:
+        """Return whether the socket is open still; it is closed once the ticket has ended."""
+        if not self._closed and not self._holds():
+            self._closed = True
+            await self._send({"type": "websocket.close", "code": 1008})
+        return not self._closed
 
 
 def _headers(scope: Scope) -> Iterable[tuple[bytes, bytes]]:
@@ -238,18 +204,30 @@ def _same_origin(scope: Scope, proxies: Collection[str]) -> bool:
     """Return whether a form was sent from a page of this server, as far as the browser says."""
     # By the Fetch standard no page can write this header, and secure pages always have it.
     site = _header(scope, b"sec-fetch-site")
-    if site:
-        return site in ("same-origin", "none")
+    return site in ("same-origin", "none") if site else _sent_from_here(scope, proxies)
+
+
+def _sent_from_here(scope: Scope, proxies: Collection[str]) -> bool:
+    """Return whether the origin of a request is this server, or a proxy of those names.
+
+    What is no browser names none and is let pass: it could write any.
+    """
     origin = _header(scope, b"origin")
+    if not origin:
+        return True
+    named = _header(scope, b"host"), _header(scope, b"x-forwarded-host").split(",")[0].strip()
     try:
         sent = urlsplit(origin)
-        here = urlsplit(f"//{_header(scope, b'host')}")
-        if sent.hostname != here.hostname and (sent.hostname or "") in proxies:
-            return True
+        port = sent.port or (443 if sent.scheme == "https" else 80)
+        places = [(here.hostname, here.port) for here in (urlsplit(f"//{one}") for one in named)]
     except ValueError:
         return False
-    hosts = {here.netloc, _header(scope, b"x-forwarded-host")} - {""}
-    return not origin or sent.netloc in hosts
+    if not sent.hostname:
+        return False
+    if sent.hostname != places[0][0] and sent.hostname in proxies:
+        return True
+    # Many proxies drop the port of the name that they pass on.
+    return any(host == sent.hostname and there in (None, port) for host, there in places)
 
 
 async def _form(receive: Receive) -> tuple[str, str] | None:
