@@ -5,7 +5,10 @@ from pathlib import Path
 import streamlit as st
 
 from views.access import person
+from views.access.addresses import ask_nobody
 
+# By the launcher already, but not by `streamlit run app.py`.
+ask_nobody()
 st.set_page_config(
     page_title="Manifold memorization",
     # A file of our own: the browser would fetch a named icon from the internet.

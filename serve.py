@@ -24,10 +24,14 @@ from mmh_core.records import MMHError
 from mmh_core.start_options import checked
 from mmh_core.store.users import read_users
 from mmh_core.text_to_image.model_folder import holds_models
+from views.access.addresses import ask_nobody
 
 #: What the first page needs. Libraries only: the app's own modules are imported by its pages.
 LIBRARIES = ("pandas", "plotly.graph_objects", "torch", "safetensors.torch")
 GUARDED = Path(__file__).resolve().parent / "views" / "access" / "guarded_app.py"
+#: Addresses that mean all of this machine's, and those that a browser here finds at 127.0.0.1.
+_WILD = ("0.0.0.0", "::", "")
+_ANY = ("127.0.0.1", "localhost", *_WILD)
 _PATIENCE = 60.0
 _LAST_PORT = 65_535
 
@@ -79,6 +83,9 @@ def prepared(arguments: list[str]) -> tuple[list[str], list[str]]:
             f"No model was found in {options.models}: --models takes a folder with folders in "
             "diffusers' form or safetensors files."
         )
+    # Where it is not set, Streamlit asks a server on the internet for this machine's address.
+    if _value(ours, "browser.serverAddress") is None and address not in _ANY:
+        ours += ["--browser.serverAddress", f"[{address}]" if ":" in address else address]
     if not _loopback(address):
         if _value(ours, "server.allowedHosts") is None:
             for name in reachable_names(address):
@@ -93,7 +100,7 @@ def reachable_names(address: str) -> list[str]:
     A page elsewhere that points a host name of its own at this machine is none of them.
     """
     names = ["localhost", "127.0.0.1", "::1"]
-    wild = address in ("0.0.0.0", "::", "")
+    wild = address in _WILD
     names += _own_addresses() if wild else [address]
     with suppress(OSError):
         names += [socket.gethostname(), socket.getfqdn()]
@@ -117,6 +124,9 @@ def _own_addresses() -> list[str]:
 
 
 def _reached(address: str, *, guarded: bool) -> str:
+    if address in _WILD:
+        found = [name for name in _own_addresses() if not _loopback(name)]
+        address += f" ({', '.join(dict.fromkeys(found))})" if found else ""
     if guarded:
         return (
             f"mmh: listening on {address}. Who reaches this machine over the network finds a "
@@ -174,21 +184,6 @@ def _check_listening(address: str, port: int) -> None:
                 f"This user may not listen at port {port}: choose one from 1024 on with "
                 "--server.port."
             ) from error
-
-
-def ask_nobody() -> None:
-    """Keep Streamlit from asking a server on the internet for this machine's address.
-
-    It does so at the start of a server without a screen that the network reaches, and whenever a
-    page of another site tries to open a socket.
-    """
-    from streamlit import net_util
-
-    vars(net_util)["get_external_ip"] = _no_address
-
-
-def _no_address() -> None:
-    return None
 
 
 def main() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import tomllib
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -47,6 +49,8 @@ def test_streamlit_asks_nobody_for_the_address_of_this_machine(
     from streamlit import net_util
     from streamlit.web.server import server_util
 
+    from views.access.addresses import ask_nobody
+
     asked: list[str] = []
     monkeypatch.setattr(net_util, "_make_blocking_http_get", lambda url, **_: asked.append(url))
     monkeypatch.setattr(net_util, "get_external_ip", net_util.get_external_ip)
@@ -54,6 +58,50 @@ def test_streamlit_asks_nobody_for_the_address_of_this_machine(
     assert not server_util.is_url_from_allowed_origins("http://evil.example")
     assert asked
     asked.clear()
-    serve.ask_nobody()
+    ask_nobody()
     assert not server_util.is_url_from_allowed_origins("http://evil.example")
     assert net_util.get_external_ip() is None and asked == []
+
+
+@pytest.mark.parametrize("address", [None, "0.0.0.0", "::", "127.0.0.1", "192.168.1.5"])
+def test_a_bare_start_asks_nobody_for_the_address(
+    monkeypatch: pytest.MonkeyPatch, address: str | None
+) -> None:
+    """As `streamlit run app.py --server.address ADDRESS` without a screen."""
+    from streamlit import config, net_util
+    from streamlit.web import bootstrap
+
+    asked: list[str] = []
+    monkeypatch.setattr(net_util, "_make_blocking_http_get", lambda url, **_: asked.append(url))
+    monkeypatch.setattr(net_util, "_external_ip", None)
+    written = tomllib.loads((Path(serve.__file__).parent / ".streamlit/config.toml").read_text())
+    given = {"browser.serverAddress": written["browser"]["serverAddress"], "server.headless": True}
+    before = {name: config.get_option(name) for name in (*given, "server.address")}
+    try:
+        for name, value in {**given, "server.address": address}.items():
+            config.set_option(name, value, where_defined="a test")
+        bootstrap._print_url(is_running_hello=False)
+    finally:
+        for name, value in before.items():
+            config.set_option(name, value)
+    assert asked == []
+
+
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [
+        ([], None),
+        (["--server.address", "127.0.0.1"], None),
+        (["--server.address", "0.0.0.0"], None),
+        (["--server.address=0.0.0.0"], None),
+        (["--server.address", "127.0.0.2"], "127.0.0.2"),
+        (["--server.address", "127.0.0.2", "--browser.serverAddress", "mmh.example"], None),
+    ],
+)
+def test_the_browser_opens_where_the_app_listens(options: list[str], shown: str | None) -> None:
+    ours = serve.prepared(["run", "app.py", "--server.port", "0", *options])[0]
+    added = ours[4 + len(options) :]
+    found = None
+    if "--browser.serverAddress" in added:
+        found = added[added.index("--browser.serverAddress") + 1]
+    assert found == shown

@@ -131,7 +131,7 @@ def test_what_cannot_start_is_one_sentence_and_exit_status_2(
 
 
 def test_a_list_of_users_puts_a_gate_before_the_app(tmp_path: Path) -> None:
-    with pytest.raises(MMHError, match="cannot be read"):
+    with pytest.raises(MMHError, match="There is no list of users"):
         serve.prepared(["run", "app.py", "--", "--users", str(tmp_path / "users")])
     write_user(tmp_path / "users", "ada", "correct horse battery")
     given, said = serve.prepared(["run", "app.py", "--", "--users", str(tmp_path / "users")])
@@ -142,7 +142,8 @@ def test_a_list_of_users_puts_a_gate_before_the_app(tmp_path: Path) -> None:
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1", "localhost", "127.1.2.3"])
 def test_this_machine_alone_needs_no_word(address: str) -> None:
     given = ["run", "app.py", "--server.address", address]
-    assert serve.prepared(given) == (given, [])
+    ours, said = serve.prepared(list(given))
+    assert (ours[: len(given)], said) == (given, [])
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0", "192.0.2.7", "host.example"])

@@ -6,10 +6,12 @@ import base64
 import hashlib
 import hmac
 import os
+import shlex
 from pathlib import Path
 
 from mmh_core.files import write_text
 from mmh_core.records import MMHError
+from mmh_core.untrusted import said
 
 #: Letters of the shortest password and of the longest name.
 SHORTEST, LONGEST_NAME = 10, 60
@@ -24,23 +26,38 @@ def read_users(path: Path) -> dict[str, str]:
     Errors: MMHError for a file that is missing, too large, not text or without any user, and for a
     line that is none of `./mmh user`.
     """
-    again = f"add users with `./mmh user NAME --users {path}`."
+    another = "name a file that `./mmh user NAME --users FILE` has made, or one that is not there."
+    if path.is_dir():
+        raise MMHError(f"{path} is a folder and no list of users: {another}")
     try:
+        # A pipe or a device would be waited for, or never end.
+        if path.exists() and not path.is_file():
+            raise MMHError(f"{path} is no file: {another}")
         if path.stat().st_size > _LARGEST_FILE:
-            raise MMHError(f"{path} is too large for a list of users: {again}")
+            raise MMHError(f"{path} is too large for a list of users: {another}")
         lines = path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
-        raise MMHError(f"The list of users {path} cannot be read: {again}") from None
+    except FileNotFoundError:
+        raise MMHError(
+            f"There is no list of users {path}: make it with `./mmh user NAME --users "
+            f"{shlex.quote(str(path))}`."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise MMHError(
+            f"The list of users {path} cannot be read ({said(error)}): {another}"
+        ) from None
     users: dict[str, str] = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip() or line.startswith("#"):
             continue
         name, _, record = line.strip().partition(":")
         if _fault_of_name(name) or not _parts(record):
-            raise MMHError(f"Line {number} of {path} is no user: {again}")
+            raise MMHError(
+                f"Line {number} of {path} is no user: where it is a list of users mend or remove "
+                f"that line, otherwise {another}"
+            )
         users[name] = record
     if not users:
-        raise MMHError(f"{path} names no user, so nobody could be let in: {again}")
+        raise MMHError(f"{path} names no user, so nobody could be let in: {another}")
     return users
 
 

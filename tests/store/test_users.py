@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -79,5 +80,16 @@ def test_damaged_lists_are_refused(tmp_path: Path, content: bytes, match: str) -
 
 
 def test_a_missing_list_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(MMHError, match="cannot be read"):
+    with pytest.raises(MMHError, match="There is no list of users"):
         read_users(tmp_path / "users")
+
+
+@pytest.mark.parametrize("name", ["/", "/etc/passwd", "/dev/null", "folder", "pipe", "a\0b"])
+def test_what_is_no_list_of_users_is_left_alone(tmp_path: Path, name: str) -> None:
+    """To add a user to it would be a step that does not work."""
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(MMHError) as refused:
+        read_users(tmp_path / name)
+    assert "--users FILE` has made, or one that is not there" in str(refused.value)
+    assert f"--users {tmp_path / name}`" not in str(refused.value)
