@@ -22,7 +22,7 @@ from mmh_core.cli_mitigation import mitigate, mitigation_benchmark
 from mmh_core.cli_output import check_places, followed, seed_numbers, write_json
 from mmh_core.cli_pocket import app as pocket
 from mmh_core.cli_review import app as review
-from mmh_core.cli_scan import calibrate, scan
+from mmh_core.cli_scan import TABLE_HELP, calibrate, scan
 from mmh_core.cli_tables import benchmark_tables, manifold_summary
 from mmh_core.cli_user import user
 from mmh_core.records import MMHError
@@ -42,10 +42,10 @@ app = typer.Typer(
 )
 app.command()(images)
 app.command()(audit)
-app.command()(benchmark)
+app.command(epilog=TABLE_HELP)(benchmark)
 app.command()(index)
-app.command()(calibrate)
-app.command()(scan)
+app.command(epilog=TABLE_HELP)(calibrate)
+app.command(epilog=TABLE_HELP)(scan)
 app.command()(score)
 app.command()(user)
 app.command()(mitigate)

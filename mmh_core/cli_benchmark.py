@@ -65,7 +65,9 @@ def benchmark(
     folder = Path(CATALOGUE[model].source if model in CATALOGUE else model)
     own = (folder / "world.json").exists()
     if prompts is not None:
-        typer.echo(summarize(prompts, column=column).text(), err=True)
+        told = summarize(prompts, column=column)
+        typer.echo(told.text(), err=True)
+        told.check()
         labelled = read_labelled(prompts, column)
     elif own:
         labelled = pocket_labelled(folder, _seed(folder))

@@ -17,6 +17,14 @@ if TYPE_CHECKING:
 Column = Annotated[
     str, typer.Option(help="The column with the prompts, where its name does not say it.")
 ]
+#: What the commands that read a table say of it at the end of their help.
+TABLE_HELP = (
+    "A table is CSV (separated by commas, semicolons, tabs or bars), JSON (a list, an object of "
+    "columns, or one object a line) or Parquet, in UTF-8 or UTF-16; a file ending in .txt has one "
+    "prompt a line and no header. The prompts are in a column prompt, caption or text, in any "
+    "case, or in --column; columns label, id and tags (separated by semicolons) may stand beside "
+    "it, and further ones are kept. Rows that cannot be read are left out, counted and named."
+)
 _SHOWN = 20
 
 
@@ -57,8 +65,7 @@ def scan(
     # Before the model is loaded, which takes its time.
     told = summarize(table, column=column)
     typer.echo(told.text(), err=True)
-    if not told.prompts:
-        raise MMHError(f"{table.name} holds no prompt that can be used: see its format in --help.")
+    told.check()
     scanner = Scanner(
         loaded_model(model, device),
         early,
@@ -92,7 +99,9 @@ def calibrate(
     from mmh_core.studies.labelled_prompts import read_calibrating
 
     check_places(out / FILE)
-    typer.echo(summarize(table, column=column).text(), err=True)
+    told = summarize(table, column=column)
+    typer.echo(told.text(), err=True)
+    told.check()
     prompts = read_calibrating(table, column=column)
     loaded = loaded_model(model, device)
     if every:

@@ -127,7 +127,8 @@ def test_the_pace_is_told_in_words() -> None:
     [
         ("words\nx\n", "no column prompt, caption or text"),
         ("prompt,caption\na,b\n", "--column prompt or --column caption"),
-        ("prompt,label\n,memorized\n", "holds no prompt|too few|Each half needs"),
+        ("prompt,label\n,memorized\n", "holds no prompt that can be used: repair the rows"),
+        ("prompt,label\n", "holds no prompt that can be used: write one a row"),
         ('[{"prompt": ', "no column|cannot be read"),
     ],
 )
@@ -143,6 +144,24 @@ def test_tables_are_refused_before_a_model_is_loaded(
     given = ["--prompts", str(path)] if command == "benchmark" else [str(path)]
     arguments = [command, *given, "--out", str(tmp_path / "o"), "--model", str(tmp_path / "model")]
     assert re.search(sentence, said([*arguments, *more[command]], capsys))
+
+
+@pytest.mark.parametrize("command", ["scan", "calibrate", "benchmark"])
+def test_the_help_that_a_refusal_names_says_what_a_table_may_hold(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("prompt\n")
+    given = ["--prompts", str(path)] if command == "benchmark" else [str(path)]
+    assert "`./mmh scan --help`" in said(
+        [command, *given, *([] if command == "benchmark" else ["--out", str(tmp_path / "o")])],
+        capsys,
+    )
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    for word in ("CSV", "JSON", "Parquet", "UTF-8", ".txt", "prompt, caption or text", "left out"):
+        assert word in told
 
 
 def test_a_column_is_chosen_and_further_ones_are_kept_in_the_results(

@@ -14,6 +14,7 @@ from mmh_core.tables.columns import (
     PROMPT,
     Place,
     Table,
+    by_option,
     check_count,
     check_texts,
     listed,
@@ -21,7 +22,7 @@ from mmh_core.tables.columns import (
     places_of,
 )
 from mmh_core.tables.reader import open_table
-from mmh_core.tables.texts import encoding_of
+from mmh_core.tables.texts import encoding_of, half_character
 
 MAX_BYTES = 2**28
 MAX_ROWS = 2_000_000
@@ -130,7 +131,8 @@ def read_captions(path: Path, column: str = "") -> CaptionTable:
                 one, two = (table.names[p.column].strip() for p in (places[1], place))
                 raise MMHError(
                     f"{path.name} has the columns {one!r} and {two!r}, which differ in row "
-                    f"{row:,}: say which holds the captions by --column {one} or --column {two}."
+                    f"{row:,}: say which holds the captions by {by_option(one)} or "
+                    f"{by_option(two)}."
                 )
         if name in captions:
             repeated.append(name)
@@ -231,7 +233,7 @@ def _places(table: Table, source: str, column: str) -> list[Place]:
     for found, usual in ((files, "file_name, file or image"), (captions, "text or caption")):
         if not found:
             raise MMHError(
-                f"{source} has no column {usual} (its first line has {listed(names)}): give it "
+                f"{source} has no column {usual} (it has {listed(names)}): give it "
                 "the two columns file_name and text."
             )
     check_texts(table, (files[0], *captions), source)
@@ -249,9 +251,8 @@ def _wrong(cells: tuple[str, ...]) -> str | None:
         return f"its file is longer than {MAX_NAME:,} characters"
     if len(text) > MAX_LENGTH:
         return f"its caption is longer than {MAX_LENGTH:,} characters: shorten it"
-    if any("\ud800" <= letter <= "\udfff" for letter in text):
-        return "its caption is not in UTF-8: save the table in UTF-8"
-    return None
+    half = half_character(text)
+    return f"its caption {half}" if half else None
 
 
 def _finder(images: Sequence[str]) -> _Finder:

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from mmh_core.records import MMHError
 from mmh_core.store.seen import first_numbers
-from mmh_core.tables.columns import Cells, Layout, Place, Table, prompt_layout
+from mmh_core.tables.columns import Cells, Layout, Place, Table, by_option, prompt_layout
 from mmh_core.tables.reader import MAX_ROWS, open_table
+from mmh_core.tables.texts import half_character
 
 MAX_LENGTH = 10_000  # characters of a prompt, label, id or tags
 MAX_KEPT = 1_000  # characters of a cell of another column; longer ones are cut
@@ -145,7 +146,7 @@ def _unclear(source: str, one: str, other: str, row: int) -> str:
     one, other = one.strip(), other.strip()
     return (
         f"{source} has the columns {one!r} and {other!r}, which differ in row {row:,}: say which "
-        f"holds the prompts, in a command by --column {one} or --column {other}."
+        f"holds the prompts, in a command by {by_option(one)} or {by_option(other)}."
     )
 
 
@@ -179,11 +180,11 @@ def _wrong(cells: Cells) -> str | None:
     for name, cell in zip(("prompt", *_FURTHER), cells, strict=True):
         if len(cell) > MAX_LENGTH:
             return f"its {name} is longer than {MAX_LENGTH:,} characters: shorten it"
-        for letter in _STRANGE.findall(cell):
-            # The decoder marks bytes that it could not read as U+DC80 to U+DCFF.
-            if "\udc80" <= letter <= "\udcff":
-                return f"its {name} is not in UTF-8: save the table in UTF-8"
-            if unicodedata.category(letter) in ("Cc", "Cs"):
+        strange = _STRANGE.findall(cell)
+        if half := half_character("".join(strange)):
+            return f"its {name} {half}"
+        for letter in strange:
+            if unicodedata.category(letter) == "Cc":
                 return f"its {name} holds the control character U+{ord(letter):04X}: remove it"
     return None if cells[0].strip() else "it has no prompt: write one or delete the row"
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mmh_core.records import MMHError
 from mmh_core.store.prompt_table import (
     PromptTable,
     RepeatedRow,
@@ -42,6 +43,15 @@ class TableSummary:
     def rows(self) -> int:
         """Return how many rows the table has."""
         return self.prompts + self.repeated + self.left_out
+
+    def check(self) -> None:
+        """Raise MMHError for a table without a prompt that can be used."""
+        if not self.prompts:
+            why = "repair the rows named above" if self.left_out else "write one a row"
+            raise MMHError(
+                f"{self.name} holds no prompt that can be used: {why}; what a table may hold is "
+                "said by `./mmh scan --help`."
+            )
 
     def sentence(self) -> str:
         """Return in one sentence what became of the rows."""

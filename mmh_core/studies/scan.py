@@ -121,7 +121,9 @@ def scan(
     yield Progress(0.0, "Reading the table", state)
     total = sum(len(batch.rows) for batch in prompt_batches(table, most=most, column=column))
     if not total:
-        raise MMHError(f"{table.name} holds no prompt that can be used: see its format in --help.")
+        raise MMHError(
+            f"{table.name} holds no prompt that can be used: write one a row, in a column prompt."
+        )
     state = replace(state, total=total)
     with scan_folder(out, _manifest(scanner, config)) as folder:
         state = _resumed(state, out) if folder.done else state

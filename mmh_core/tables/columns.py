@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import shlex
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from mmh_core.records import MMHError
 
@@ -28,6 +30,10 @@ _KNOWN = {name for role in (PROMPT, LABEL, NAME, TAGS, FILE) for tier in role fo
 #: What tools write where a column has no name of its own.
 _UNNAMED = re.compile(r"(unnamed(:?\d*)(level\d+)?)?|indexlevel\d+")
 _SHOWN = 8  # names of columns in a message
+#: Rows and characters by which the column of the longest texts is told.
+_SAMPLE, _SAMPLED = 50, 1_000
+#: What is long without being a prompt: addresses, names of files, digests, numbers and dates.
+_NO_PROSE = re.compile(r"\w+://\S+|\S+\.[A-Za-z0-9]{2,4}|[0-9a-fA-F-]{16,}|[\d\s.,:/TZ+-]+")
 
 
 #: Texts by column, or in half a sentence why the row cannot be read.
@@ -53,12 +59,14 @@ class Table:
     `rows` takes the columns to read and yields for each row their texts ("" for nothing, and for a
     place of -1), or in half a sentence why the row cannot be read. `textless` says of columns that
     have no text form what they hold; `costly` ones are too large to be read without need.
+    `first_line` tells that the names are the file's first line, which may be a row already.
     """
 
     names: tuple[str, ...]
     rows: Callable[[Sequence[Place]], Iterator[Cells]]
     textless: Mapping[int, str] = field(default_factory=dict)
     costly: frozenset[int] = frozenset()
+    first_line: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,7 +108,7 @@ def prompt_layout(table: Table, source: str, column: str = "") -> Layout:
     if column:
         prompts = (named_column(names, column, source),)
     if not prompts:
-        raise MMHError(_without_prompts(names, source))
+        raise MMHError(_without_prompts(table, source))
     check_texts(table, prompts, source)
     taken = set(prompts)
 
@@ -179,13 +187,47 @@ def listed(names: Sequence[str]) -> str:
     return f"{shown}, ..." if len(names) > _SHOWN else shown or "nothing"
 
 
-def _without_prompts(names: Sequence[str], source: str) -> str:
-    first = next((name.strip() for name in names if name.strip()), "")[:40]
-    if not first:
-        return f"{source} has no column prompt, for its first line has nothing: give it a header."
-    example = first if re.fullmatch(r"[\w.-]+", first) else f'"{first}"'
+def by_option(name: str) -> str:
+    """Return the option of a command that names a column, quoted for a shell."""
+    name = name.strip()
+    if re.fullmatch(r"[\w.]+[\w.-]*", name):
+        return f"--column {name}"
+    return f"--column={shlex.quote(name)}" if name[:1] == "-" else f"--column {_quoted(name)}"
+
+
+def _quoted(name: str) -> str:
+    """Return a name in double quotes, which every shell knows, where nothing in it is special."""
+    return shlex.quote(name) if re.search(r'["$`!\\]', name) else f'"{name}"'
+
+
+def _without_prompts(table: Table, source: str) -> str:
+    named = [place for place, name in enumerate(table.names) if name.strip()]
+    if not named:
+        return (
+            f"{source} has no column prompt, for none of its columns has a name: write the names "
+            "into its first line, such as prompt."
+        )
+    known = [place for place in named if place not in table.textless]
+    wordy = _wordiest(table, known) if known else named[0]
+    bare = ""
+    if table.first_line and len(table.names) == 1:
+        bare = "; a list without a header is read from a file ending in .txt, one prompt a line"
+    elif table.first_line:
+        bare = "; where these are a row already, write a line of names above it"
     return (
-        f"{source} has no column prompt, caption or text (its first line has {listed(names)}): "
-        f"name the column with the prompts, in a command by --column {example}; a list without a "
-        "header is read from a file ending in .txt, one prompt a line."
+        f"{source} has no column prompt, caption or text (it has {listed(table.names)}): name the "
+        f"column with the prompts, in a command by {by_option(table.names[wordy])}{bare}."
     )
+
+
+def _wordiest(table: Table, places: Sequence[int]) -> int:
+    """Return the column with the longest texts in the first rows, or in the header alone."""
+    cheap = [place for place in places if place not in table.costly] or list(places)
+    read = table.rows([Place(place, _SAMPLED) for place in cheap])
+    rows = [row for row in islice(read, _SAMPLE) if not isinstance(row, str)]
+
+    def letters(index: int) -> int:
+        cells = [table.names[cheap[index]], *(row[index] for row in rows)]
+        return sum(len(cell) for cell in cells if not _NO_PROSE.fullmatch(cell.strip()))
+
+    return cheap[max(range(len(cheap)), key=letters)]

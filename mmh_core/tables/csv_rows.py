@@ -16,6 +16,8 @@ from mmh_core.tables.texts import text_lines
 
 #: Characters of one row, which may have several lines.
 MAX_ROW = 2**20
+#: Rows by which the kind of quotation marks is told.
+_SAMPLE = 100
 _DELIMITERS = (",", ";", "\t", "|")
 #: The first line by which a spreadsheet is told what separates columns.
 _SEPARATOR = re.compile(r"\"?sep=(.)\"?\s*", re.IGNORECASE)
@@ -24,37 +26,37 @@ _SEPARATOR = re.compile(r"\"?sep=(.)\"?\s*", re.IGNORECASE)
 def csv_table(path: Path) -> Table:
     """Return a CSV file as a table; columns may be separated by , ; | or tabs.
 
-    Empty lines are no rows. Where a quotation mark is left open, only the line that opens it is
-    lost: reading goes on with the next line. Errors: MMHError for a header that cannot be read.
+    Cells may stand in quotation marks, or in apostrophes. Empty lines are no rows. Where a
+    quotation mark is left open, only the line that opens it is lost: reading goes on with the next
+    line. Errors: MMHError for a header that cannot be read.
     """
     given = _SEPARATOR.fullmatch(next(text_lines(path), ""))
 
-    def records(delimiter: str) -> Iterator[list[str] | str]:
+    def records(delimiter: str, quote: str = '"') -> Iterator[list[str] | str]:
         lines = islice(text_lines(path), int(given is not None), None)
-        return (record for record in csv_records(lines, delimiter) if record)
+        return (record for record in csv_records(lines, delimiter, quote) if record)
 
     heads = {d: next(records(d), []) for d in ([given[1]] if given else _DELIMITERS)}
     delimiter = max(heads, key=lambda d: _merit(heads[d]))
-    head = heads[delimiter]
+    sample = {quote: list(islice(records(delimiter, quote), _SAMPLE)) for quote in ('"', "'")}
+    quote = "'" if _in_single_quotes(sample['"'], sample["'"]) else '"'
+    head = next(records(delimiter, quote), [])
     if isinstance(head, str):
         raise MMHError(f"The first line of {path.name} cannot be read, since {head}.")
 
     def rows(places: Sequence[Place]) -> Iterator[tuple[str, ...] | str]:
-        for record in islice(records(delimiter), 1, None):
+        for record in islice(records(delimiter, quote), 1, None):
             if isinstance(record, str):
                 yield record
             elif not _fits(record, len(head)):
-                yield (
-                    f"it has {len(record)} cells and the header {len(head)}: put text with "
-                    f"{_WORDS.get(delimiter, repr(delimiter))} in quotation marks"
-                )
+                yield _misfit(len(record), len(head), _WORDS.get(delimiter, repr(delimiter)))
             else:
                 yield tuple(
                     "" if p.column < 0 else _text(record[p.column])[: p.longest + 1]
                     for p in places
                 )
 
-    return Table(tuple(head), rows)
+    return Table(tuple(head), rows, first_line=True)
 
 
 def _fits(record: list[str], count: int) -> bool:
@@ -70,7 +72,46 @@ def _fits(record: list[str], count: int) -> bool:
 _WORDS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 
 
-def csv_records(lines: Iterator[str], delimiter: str = ",") -> Iterator[list[str] | str]:
+def _misfit(cells: int, columns: int, separators: str) -> str:
+    """Return why a row with another number of cells than the header cannot be read."""
+    counted = f"it has {cells} cell{'' if cells == 1 else 's'} and the header {columns}"
+    if cells > columns:
+        return f"{counted}: put text with {separators} in quotation marks"
+    return (
+        f"{counted}: write {separators} for its empty cells too, and text of several lines in "
+        "quotation marks"
+    )
+
+
+def _in_single_quotes(
+    doubly: Sequence[list[str] | str], singly: Sequence[list[str] | str]
+) -> bool:
+    """Return whether cells stand in apostrophes: the first rows, read with each kind of marks.
+
+    They do where the header has them around all its names, where more rows have a cell for each
+    column then, and where a column of two rows or more has them around every text.
+    """
+    head = doubly[0] if doubly else ""
+    if isinstance(head, str):
+        return False
+    if all(map(_is_wrapped, head)):
+        return True
+    whole = [row for row in doubly[1:] if not isinstance(row, str) and len(row) == len(head)]
+    others = [row for row in singly[1:] if not isinstance(row, str) and len(row) == len(head)]
+    if len(others) != len(whole):
+        marked = any(cell.startswith('"') for row in singly for cell in row)
+        return len(others) > len(whole) and not marked
+    columns = ([cell for cell in cells if cell] for cells in zip(*whole, strict=True))
+    return any(len(cells) > 1 and all(map(_is_wrapped, cells)) for cells in columns)
+
+
+def _is_wrapped(cell: str) -> bool:
+    return len(cell) > 1 and cell[0] == cell[-1] == "'"
+
+
+def csv_records(
+    lines: Iterator[str], delimiter: str = ",", quote: str = '"'
+) -> Iterator[list[str] | str]:
     """Yield the cells of each row, or why it cannot be read.
 
     Each line is read at most twice. A row that fails within a quotation has been through the lines
@@ -94,7 +135,7 @@ def csv_records(lines: Iterator[str], delimiter: str = ",") -> Iterator[list[str
     ended = False
     while not ended:
         # Anew after each failure, because a reader that met the end of the file stays there.
-        reader = csv.reader(iter(take, ""), delimiter=delimiter, strict=True)
+        reader = csv.reader(iter(take, ""), delimiter=delimiter, quotechar=quote, strict=True)
         while True:
             taken.clear()
             held = 0

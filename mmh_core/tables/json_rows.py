@@ -44,14 +44,21 @@ def json_table(path: Path) -> Table:
     """
 
     def values() -> Iterator[Row]:
-        lines = path.suffix.casefold() in _LINES or _is_lines(path)
-        yield from _lines(path) if lines else _document(path)
+        yield from _lines(path) if _is_lines(path) else _document(path)
 
     names: dict[str, None] = {}
-    for value in values():
-        if not isinstance(value, str):
+    count, wrong = 0, ""
+    for count, value in enumerate(values(), start=1):
+        if isinstance(value, str):
+            wrong = wrong or f"row {count:,} was left out because {value}"
+        else:
             names.update(dict.fromkeys(value))
             check_count(list(names), path.name)
+    if not count:
+        raise MMHError(f"{path.name} has no rows: write an object for each, in a list or a line.")
+    if not names:
+        wrong = wrong or 'its objects are empty: write {"prompt": ...}'
+        raise MMHError(f"No row of {path.name} can be read: {wrong}.")
     known = tuple(names)
 
     def rows(places: Sequence[Place]) -> Iterator[tuple[str, ...] | str]:
@@ -102,14 +109,20 @@ def _row(value: Any) -> Row:
 
 
 def _is_lines(path: Path) -> bool:
-    """Return whether a file has a whole value in its first line, and more lines after it."""
-    filled = (line for line in text_lines(path) if line.strip())
-    first = next(filled, "")
+    """Return whether a file has one value a line: by its first lines, in doubt by its name.
+
+    A list, and an object that begins with a line of its own, are no lines whatever the name says.
+    """
+    named = path.suffix.casefold() in _LINES
+    filled = (line for line in text_lines(path) if line.strip(_BLANK + "\ufeff"))
+    first, second = next(filled, "").strip(_BLANK + "\ufeff"), next(filled, "")
     try:
-        whole = isinstance(_decoder().decode(first.strip()), str | dict)
+        value = _decoder().decode(first)
     except (ValueError, RecursionError):
-        return False
-    return whole and next(filled, None) is not None
+        return named and first[:1] != "[" and first != "{"
+    if isinstance(value, list):
+        return bool(second) and named
+    return named or (bool(second) and isinstance(value, str | dict))
 
 
 def _lines(path: Path) -> Iterator[Row]:
@@ -243,16 +256,28 @@ def _object(path: Path) -> Iterator[Row]:
     text = "".join(_chunks(path))
     if sum(text.count(sign) for sign in "[{,") > MAX_VALUES:
         raise ValueError(f"one object of more than {MAX_VALUES:,} values")
-    value = _decoder().decode(text.strip(_BLANK + "\ufeff"))
-    if not isinstance(value, dict):
+    decoder, at, found = _decoder(), 0, list[Any]()
+    text = text.strip(_BLANK + "\ufeff")
+    while at < len(text):
+        value, at = decoder.raw_decode(text, at)
+        found.append(value)
+        while at < len(text) and text[at] in _BLANK:
+            at += 1
+    if len(found) > 1:
+        # Values one after the other, of which each may have several lines.
+        yield from map(_row, found)
+    elif found and isinstance(found[0], dict):
+        yield from _rows_of(found[0])
+    else:
         raise ValueError("it is no list and no object")
-    yield from _rows_of(value)
 
 
 def _rows_of(value: dict[str, Any]) -> Iterator[Row]:
     """Yield the rows of an object of columns, of rows by key, or of one list of rows."""
     if set(value) >= {"columns", "data"} and isinstance(value["columns"], list):
         yield from _listed(iter([[str(name) for name in value["columns"]], *_list(value["data"])]))
+        return
+    if not value:
         return
     usual = {name: held for name, held in value.items() if is_usual(name)}
     columns = {name: _list(held) for name, held in value.items() if isinstance(held, list | dict)}

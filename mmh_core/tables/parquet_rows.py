@@ -126,7 +126,8 @@ def _is_text(kind: Any) -> bool:
     from pyarrow import types
 
     tests = (types.is_string, types.is_large_string, types.is_binary, types.is_large_binary)
-    return any(test(kind) for test in tests)
+    views = (types.is_string_view, types.is_binary_view)
+    return any(test(kind) for test in (*tests, *views))
 
 
 def _has_text(kind: Any) -> bool:
@@ -239,6 +240,8 @@ def _texts(column: Any, longest: int) -> list[str]:
 
     if types.is_null(column.type):
         return [""] * len(column)
+    if types.is_string_view(column.type) or types.is_binary_view(column.type):
+        column = column.cast(pyarrow.large_binary())
     if not types.is_dictionary(column.type):
         column = column.dictionary_encode()
     if not _is_text(column.type.value_type):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from mmh_core.records import MMHError
@@ -10,7 +11,7 @@ from mmh_core.tables.columns import Cells, Place, Table
 from mmh_core.tables.csv_rows import csv_table
 from mmh_core.tables.json_rows import is_json, json_table
 from mmh_core.tables.parquet_rows import is_parquet, parquet_table
-from mmh_core.tables.texts import MAX_LINE, text_lines
+from mmh_core.tables.texts import MAX_LINE, half_character, text_lines
 
 MAX_ROWS = 1_000_000
 MAX_BYTES = 2**30
@@ -42,6 +43,13 @@ _NO_TABLES = (
 )
 
 
+#: How a table is unpacked in a terminal, by what its file begins with.
+_UNPACKED = {
+    b"\x1f\x8b": ", in a terminal by gunzip -k {}",
+    b"\xfd7zXZ\x00": ", in a terminal by xz -dk {}",
+}
+
+
 def open_table(path: Path, *, most: int = MAX_ROWS, largest: int = MAX_BYTES) -> Table:
     """Return a table whose header has been read; its rows are read when they are asked for.
 
@@ -50,9 +58,11 @@ def open_table(path: Path, *, most: int = MAX_ROWS, largest: int = MAX_BYTES) ->
     UTF-8, UTF-16 or UTF-32. Errors: MMHError for a file that is missing, damaged, or too large in
     bytes (`largest`), columns or rows (`most`, found out in the end).
     """
-    if not path.is_file():
-        raise MMHError(f"There is no file {path}: name a table.")
     try:
+        if path.is_dir():
+            raise MMHError(f"{path} is a folder: name a table{_inside(path)}.")
+        if not path.is_file():
+            raise MMHError(f"There is no file {path}: name a table.")
         if path.stat().st_size > largest:
             raise MMHError(f"{path.name} is larger than {largest // 2**20} MiB: split it.")
         table = _opened(path, most)
@@ -61,13 +71,22 @@ def open_table(path: Path, *, most: int = MAX_ROWS, largest: int = MAX_BYTES) ->
             f"{path.name} cannot be read ({error.strerror}): check the file and its permissions."
         ) from error
 
+    if half := half_character("".join(table.names)):
+        raise MMHError(f"The name of a column of {path.name} {half}.")
+
     def rows(places: Sequence[Place]) -> Iterator[Cells]:
         for number, cells in enumerate(table.rows(places), start=1):
             if number > most:
                 raise MMHError(f"{path.name} has more than {most:,} rows: split it.")
             yield cells
 
-    return Table(table.names, rows, table.textless, table.costly)
+    return replace(table, rows=rows)
+
+
+def _inside(folder: Path) -> str:
+    """Return which table a folder holds, as a sentence has it, "" for none."""
+    found = sorted(one.name for one in folder.iterdir() if one.suffix.casefold() in SUFFIXES)
+    return f" in it, such as {folder / found[0]}" if found else ""
 
 
 def _opened(path: Path, most: int) -> Table:
@@ -75,9 +94,11 @@ def _opened(path: Path, most: int) -> Table:
         start = file.read(16)
     for mark, told in _NO_TABLES:
         if start.startswith(mark):
-            raise MMHError(f"{path.name} is {told}.")
+            raise MMHError(f"{path.name} is {told}{_UNPACKED.get(mark, '').format(path.name)}.")
     if is_parquet(path):
         return parquet_table(path, most=most)
+    if not any(line.strip("\ufeff \t\r\n") for line in text_lines(path)):
+        raise MMHError(f"{path.name} is empty: save the table again, or name another one.")
     if path.suffix.casefold() == ".txt":
         return Table(("prompt",), lambda places: _lines(path, places))
     return json_table(path) if is_json(path) else csv_table(path)

@@ -11,6 +11,8 @@ from mmh_core.records import MMHError
 #: Characters of one line; a longer one is cut. What is left has a cell that is too long, too few
 #: cells or an open quotation mark, so that the row is refused.
 MAX_LINE = 2**20
+#: How a table becomes UTF-8, the end of a sentence.
+SAVE_IN_UTF8 = "save the table in UTF-8 (in a spreadsheet: as CSV UTF-8)"
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -53,6 +55,20 @@ def text_lines(path: Path) -> Iterator[str]:
                 yield line
     except UnicodeError as error:
         raise MMHError(
-            f"{path.name} looks like {encoding.upper()} and cannot be read as such: save it in "
-            "UTF-8."
+            f"{path.name} looks like {encoding.upper()} and cannot be read as such: "
+            f"{SAVE_IN_UTF8}."
         ) from error
+
+
+def half_character(text: str) -> str:
+    """Return in half a sentence why a text is no Unicode, "" where it is.
+
+    The decoder marks bytes that it could not read as U+DC80 to U+DCFF; other halves of a pair of
+    surrogates are written so in escapes of JSON, by whatever cut a text within an emoji.
+    """
+    for letter in text:
+        if "\udc80" <= letter <= "\udcff":
+            return f"is not in UTF-8: {SAVE_IN_UTF8}"
+        if "\ud800" <= letter <= "\udfff":
+            return f"holds half of a character (U+{ord(letter):04X}): write it whole or remove it"
+    return ""

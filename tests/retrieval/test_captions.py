@@ -123,7 +123,8 @@ def test_a_table_of_other_images_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "match"),
     [
-        ("", "no column file_name, file or image"),
+        ("", "is empty: save the table again"),
+        ("a,b\n", "no column file_name, file or image .*has 'a', 'b'"),
         ("file\na.png\n", r"no column text or caption .*has 'file'"),
         ("file,caption,file\na.png,x,b.png\n", "2 columns 'file'"),
         ("file,caption,text\na.png,x,x\nb.png,x,y\n", "differ in row 2: .* --column caption or"),

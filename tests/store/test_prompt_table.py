@@ -141,7 +141,8 @@ def test_every_kind_of_bad_row_is_named_and_the_good_ones_are_kept(tmp_path: Pat
         2: "Row 2 was left out because it has no prompt: write one or delete the row.",
         3: "Row 3 was left out because it has no prompt: write one or delete the row.",
         4: "Row 4 was left out because its prompt is longer than 10,000 characters: shorten it.",
-        6: "Row 6 was left out because its prompt is not in UTF-8: save the table in UTF-8.",
+        6: "Row 6 was left out because its prompt is not in UTF-8: save the table in UTF-8 (in a "
+        "spreadsheet: as CSV UTF-8).",
         7: "Row 7 was left out because its prompt holds the control character U+0007: remove it.",
         8: "Row 8 was left out because it has 4 cells and the header 3: put text with commas in "
         "quotation marks.",
@@ -183,7 +184,7 @@ def test_a_text_file_has_one_prompt_a_line_and_no_header(tmp_path: Path) -> None
             "picture,label\na,b\n",
             r"no column prompt, .*'picture', 'label'.*--column picture",
         ),
-        ("", "has nothing"),
+        ("", "is empty: save the table again"),
         ("prompt,Prompt \na,b\n", "2 columns 'prompt': keep one"),
         ("prompt,label,LABEL\na,b,c\n", "2 columns 'label': keep one"),
         ("prompt," + ",".join(f"c{i}" for i in range(1_000_000)), "more than 100 columns"),

@@ -184,8 +184,8 @@ def test_a_folder_of_other_settings_is_refused(
     last(table, tmp_path / "out", scanner, ScanConfig("tiny", study=False))
     with pytest.raises(MMHError, match="other settings"):
         last(table, tmp_path / "out", scanner, ScanConfig("tiny", share=0.2, study=False))
-    empty = tmp_path / "empty.txt"
-    empty.write_text("\n\n")
+    empty = tmp_path / "empty.csv"
+    empty.write_text("prompt\n")
     with pytest.raises(MMHError, match="holds no prompt"):
         last(empty, tmp_path / "other", scanner, ScanConfig("tiny"))
 
