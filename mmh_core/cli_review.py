@@ -72,6 +72,7 @@ def verify_command(
     """
     from mmh_core.store.kept_seals import add_seals, read_seals
     from mmh_core.store.queues import damaged_queues, list_queues
+    from mmh_core.store.strays import find_strays
 
     if seal is not None and queue is None:
         raise MMHError("A seal is of one queue: name the queue before --seal.")
@@ -81,14 +82,21 @@ def verify_command(
         names = [queue] if queue else [one.id for one in list_queues(file)]
         for name in names:
             asked = [one.seal for one in seals if one.queue == name]
-            reports[name] = _verified(file, name, [*asked, *([seal] if seal else [])])
+            reports[name] = _verified(file, name, [*asked, *([] if seal is None else [seal])])
         damaged = [] if queue else damaged_queues(file)
+        strays = find_strays(file)
     gone = sorted({one.queue for one in seals} - set(names)) if queue is None else []
     for one in damaged:
         typer.echo(f"{quoted(one.id, 64)}: its record is damaged ({one.reason}).")
     for name in gone:
         typer.echo(f"{name}: {kept} has seals of this queue, and it is not here any more.")
-    if damaged or gone or not all(one.whole for one in reports.values()):
+    if strays.sentence:
+        typer.echo(f"{data / FILE}: {strays.sentence}")
+    if strays.warning and not queue:
+        typer.echo(f"{data / FILE}: note: {strays.warning}", err=True)
+    if not reports and not damaged:
+        typer.echo(f"{data / FILE}: no queue is in it.")
+    if damaged or gone or strays.sentence or not all(one.whole for one in reports.values()):
         raise SystemExit(1)
     if kept is not None:
         added = add_seals(kept, reports)

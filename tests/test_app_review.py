@@ -430,7 +430,11 @@ def test_what_is_handed_over_is_what_was_judged_and_opens_elsewhere(
     app = opened(tab="hand")
     sound(app.button(key="rv_verify").click().run())
     assert "All 1 rows are as they were recorded" in said(app).replace("\\", "")
-    for seal, words in ((review_session.all_queues()[0].seal, "stood at row 1"), ("x", "never")):
+    for seal, words in (
+        (review_session.all_queues()[0].seal, "stood at row 1"),
+        ("0" * 64, "never"),
+        ("x", "is no seal"),
+    ):
         sound(app.text_input(key="rv_kept_seal").set_value(seal).run())
         sound(app.button(key="rv_verify").click().run())
         assert words in said(app)

@@ -230,11 +230,32 @@ def test_a_kept_seal_tells_a_log_that_was_computed_anew(
     assert status == 1 and "it is not here any more" in out
     for arguments, words in (
         (("verify", "--seal", queue.seal, "--data", data), "name the queue before"),
+        (("verify", queue.id, "--seal", "", "--data", data), "'' is no seal"),
+        (("verify", queue.id, "--seal", queue.seal[1:], "--data", data), "this is 63 long"),
         (("verify", "--kept", data / "runs", "--data", data), "cannot be read"),
         (("verify", "--kept", data / "runs" / RUN, "--data", data), "cannot be read|is no seal"),
     ):
         status, _, err = ran(capsys, *arguments)
         assert status == 2 and any(word in err for word in words.split("|")), err
+
+
+def test_a_queue_taken_out_by_hand_is_told(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = create_queue(
+        open_queues(data / "review.sqlite"), "other", model="pocket-sd", model_sha256=""
+    )
+    tampered(data, "DELETE FROM queues WHERE number = 1")
+    for arguments in (("verify",), ("verify", other.id)):
+        status, out, _ = ran(capsys, *arguments, "--data", data)
+        assert status == 1
+        assert "3 items, 4 rows of verdicts and 3 judgements belong to no queue" in out
+    tampered(data, "DELETE FROM items")
+    tampered(data, "DELETE FROM verdicts")
+    tampered(data, "DELETE FROM judgements")
+    status, out, err = ran(capsys, "verify", "--data", data)
+    assert status == 0 and "note: 1 queue was removed before the newest one was made" in err
+    ran(capsys, "remove", other.id, "--data", data)
+    status, out, _ = ran(capsys, "verify", "--data", data)
+    assert status == 0 and out.endswith("no queue is in it.\n")
 
 
 def test_a_queue_is_removed_only_when_that_is_meant(

@@ -27,10 +27,10 @@ _BAR = {
     "activecolor": "#0b8fb3",
 }
 _FACTS = """<style>
-.mf-facts {display: grid; grid-template-columns: max-content 1fr; gap: .35rem 1rem; margin: 0;
-  font-size: .9rem; line-height: 1.4;}
+.mf-facts {display: grid; grid-template-columns: fit-content(50%) minmax(0, 1fr);
+  gap: .35rem 1rem; margin: 0; font-size: .9rem; line-height: 1.4;}
 .mf-facts span:nth-child(odd) {opacity: .7;}
-.mf-facts span {font-variant-numeric: tabular-nums;}
+.mf-facts span {font-variant-numeric: tabular-nums; overflow-wrap: anywhere; min-width: 0;}
 </style>"""
 
 

@@ -31,6 +31,7 @@ from mmh_core.report.queue_case import (
 from mmh_core.store.code_version import code_version
 from mmh_core.store.queues import QueueProgress
 from mmh_core.store.review_records import Judgement, ReviewItem
+from mmh_core.store.thumbnails import shown_thumbnail
 from mmh_core.studies.review_items import cause_words, score_words
 from mmh_core.verdict_table import REVIEW_ROWS
 
@@ -113,7 +114,7 @@ def _sheet(one: ReportItem, near: tuple[str, bytes] | None) -> dict[str, Any]:
         "sign": row.sign,
         "color": row.tone,
         "verdict": one.verdict or "not judged yet",
-        "picture": _data_url(one.item.thumbnail) if one.item.thumbnail else "",
+        "picture": _data_url(kept) if (kept := shown_thumbnail(one.item)) else "",
         "nearest": "" if near is None else _data_url(near[1]),
         "nearest_caption": "" if near is None else near[0],
         "figures": _figures(one.item),

@@ -29,6 +29,17 @@ _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
+def checked_seal(text: str) -> str:
+    """Return a seal, or the digest of a row, as it is compared; MMHError for what is none."""
+    seal = text.strip().rstrip(".,;").lower()
+    if not _DIGEST.fullmatch(seal):
+        raise MMHError(
+            f"{quoted(text.strip(), 80)} is no seal: a seal is 64 digits and letters from a to "
+            f"f, and this is {len(seal):,} long; copy it again from where it was kept."
+        )
+    return seal
+
+
 def checked_text(text: str, name: str, most: int, *, empty: bool = False) -> str:
     """Return the text without outer white space. Raises MMHError for what cannot be kept."""
     text = text.strip()

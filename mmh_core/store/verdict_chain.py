@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mmh_core.store.queues import queue_number, read_queue
+from mmh_core.store.review_checks import checked_seal
 from mmh_core.store.review_records import (
     Judgement,
     QueueRecord,
@@ -71,9 +72,10 @@ def verify(file: SqliteFile, queue: str, *, kept: str | None = None) -> ChainRep
     Finds an edit of a row or of an item, rows or items missing or added beside the queue's own
     record, another order, and judgements shown that the log does not hold. `kept` is a seal, or a
     digest of a last row, that was written down earlier: the log must have stood at it. Errors:
-    MMHError for a damaged file and an unknown queue. Caveat: without `kept`, a log that was
-    computed anew, or put back from an older copy, is as whole as any.
+    MMHError for a damaged file, an unknown queue and what is no seal. Caveat: without `kept`, a
+    log that was computed anew, or put back from an older copy, is as whole as any.
     """
+    seal = None if kept is None else checked_seal(kept)
     file.check_pages()
     with file.connection("ro") as connection:
         connection.execute("BEGIN")  # One moment of the file, whoever writes meanwhile.
@@ -87,8 +89,8 @@ def verify(file: SqliteFile, queue: str, *, kept: str | None = None) -> ChainRep
         report = check.rows(map(_row, rows))
         if report.whole:
             report = _with_judgements(connection, number, report, check.judgements)
-    if report.whole and kept is not None:
-        report = _with_kept(report, check, kept.strip().lower())
+    if report.whole and seal is not None:
+        report = _with_kept(report, check, seal)
     return report
 
 
@@ -238,7 +240,7 @@ def _with_kept(report: ChainReport, check: ChainCheck, kept: str) -> ChainReport
             bad_row=report.rows + 1,
             message=f"The log of {report.rows:,} rows never stood at the seal {quoted(kept, 64)}: "
             "rows or items were removed, changed or put back from an older copy since that seal "
-            "was written down, or it is the seal of another queue.",
+            "was written down, or a digit of it is mistyped, or it is the seal of another queue.",
         )
     since = report.rows - row
     return replace(

@@ -31,6 +31,7 @@ from mmh_core.store.queues import (
 from mmh_core.store.review_records import ReviewItem, ReviewVerdict
 from mmh_core.store.review_schema import examined_queues, open_queues, seal_queue
 from mmh_core.store.sqlite_file import SqliteFile
+from mmh_core.store.strays import Strays, find_strays
 from mmh_core.store.verdict_chain import verify
 from mmh_core.store.verdicts import Place, annotate, insert_verdict, judge, undo, verdict_rows
 
@@ -175,8 +176,51 @@ def test_a_kept_seal_says_at_which_row_it_stood(store: tuple[SqliteFile, str]) -
     report = verify(file, queue)
     assert (report.items, report.seal) == (11, get_queue(file, queue).seal)
     other = create_queue(file, "other", model="m", model_sha256="", items=items(6)).seal
-    for wrong in (other, "", "x", "0" * 64, "é\n" * 50):
+    for wrong in (other, "0" * 64):
         assert not verify(file, queue, kept=wrong).whole
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", " ", "x", "0" * 63, "0" * 65, "g" * 64, "é\n" * 50, "0" * 32 + " " + "0" * 32),
+        *("0x" + "0" * 62, "seal " + "0" * 64, "O" * 64, "٣" * 64, "-" * 64, "0" * 63 + "\0"),
+    ],
+)
+def test_what_is_no_seal_is_not_called_a_changed_log(
+    store: tuple[SqliteFile, str], text: str
+) -> None:
+    file, queue = store
+    with pytest.raises(MMHError, match="is no seal: a seal is 64 digits and letters"):
+        verify(file, queue, kept=text)
+
+
+def test_a_seal_may_be_copied_with_what_stands_around_it(store: tuple[SqliteFile, str]) -> None:
+    file, queue = store
+    seal = get_queue(file, queue).seal
+    for text in (seal, f" {seal}\n", seal.upper(), f"{seal}.", f"{seal};"):
+        assert verify(file, queue, kept=text).kept_row is not None
+
+
+def test_rows_of_no_queue_are_counted(store: tuple[SqliteFile, str]) -> None:
+    file, queue = store
+    assert find_strays(file) == Strays(0, 0, 0, 0, 0)
+    assert find_strays(file).sentence == find_strays(file).warning == ""
+    names = [create_queue(file, f"queue {i}", model="m", model_sha256="").id for i in range(3)]
+    remove_queue(file, names[0])
+    remove_queue(file, names[1])
+    assert find_strays(file) == Strays(0, 0, 0, 0, 2)
+    assert "2 queues were removed before the newest one" in find_strays(file).warning
+    counts = get_queue(file, queue)
+    with closing(sqlite3.connect(file.path)) as connection:
+        connection.execute("INSERT INTO thumbnails VALUES ('a', 'b')")
+        connection.execute("DELETE FROM queues WHERE id = ?", (queue,))
+        connection.commit()
+    found = find_strays(file)
+    assert (found.items, found.verdicts, found.removed) == (counts.items, counts.rows, 3)
+    assert found.judgements > 0 and found.thumbnails == 1
+    assert f"{counts.items:,} items, {counts.rows:,} rows of verdicts" in found.sentence
+    assert "1 thumbnail is of no item" in found.warning
 
 
 def test_an_older_copy_put_back_is_told_by_the_seal(

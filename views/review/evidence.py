@@ -11,6 +11,7 @@ import streamlit as st
 from mmh_core import model_session, review_session
 from mmh_core.records import MMHError
 from mmh_core.store.review_records import ItemView, ReviewItem
+from mmh_core.store.thumbnails import shown_thumbnail
 from mmh_core.studies.image_run import ImageRun, PictureResult
 from mmh_core.studies.review_items import cause_words, gravest, score_words
 from views import layout, words
@@ -52,7 +53,7 @@ def section(view: ItemView, *, hidden: bool) -> bool:
         else:
             _figures(item)
         _elsewhere(item)
-    return bool(pictures or item.thumbnail)
+    return bool(pictures or shown_thumbnail(item))
 
 
 def _one_of(pictures: tuple[PictureResult, ...], position: int) -> PictureResult:
@@ -107,7 +108,14 @@ def _pair(item: ReviewItem, pictures: tuple[PictureResult, ...]) -> None:
         "Is it the same picture? Equal layout alone is a template, equal subject alone no copy.",
     )
     near = review_session.nearest_picture(item)
-    drawn = _png(item.thumbnail, "The drawn picture", "drawn") if item.thumbnail else ""
+    kept = shown_thumbnail(item)
+    drawn = _png(kept, "The drawn picture", "drawn") if kept else ""
+    if item.thumbnail and not kept and not pictures:
+        st.warning(
+            "What was kept as this item's image is no image that can be shown: generate it anew, "
+            "in a new tab, before you judge.",
+            icon=":material/broken_image:",
+        )
     other = ""
     if pictures and pictures[0].neighbors:
         found = gravest(pictures).neighbors[0]
@@ -119,6 +127,8 @@ def _pair(item: ReviewItem, pictures: tuple[PictureResult, ...]) -> None:
         caption = f"training picture {near.id:,}: {near.caption}"
         other = _png(near.png, f"Training picture {near.id}", caption)
     if not drawn and not other:
+        if item.thumbnail:
+            return
         st.info(
             "No image was generated for this prompt: only the early scan has looked at it. "
             "Generate it now, in a new tab; when that is done, reload this item to see it here.",

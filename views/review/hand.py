@@ -76,21 +76,30 @@ def _chain(queue: QueueRecord) -> None:
     kept = st.text_input(
         "A seal that was kept",
         key="rv_kept_seal",
-        max_chars=64,
+        max_chars=100,
         placeholder="64 letters and digits; may be left empty",
     )
     if st.button("Verify the log", key="rv_verify", icon=":material/verified:"):
-        report = verify(review_session.queues(), queue.id, kept=(kept or "").strip() or None)
-        for warning in report.warnings:
-            st.warning(layout.plain(warning), icon=":material/schedule:")
-        if report.whole:
-            st.success(layout.plain(report.message), icon=":material/verified:")
-        else:
-            st.error(layout.plain(report.message), icon=":material/gpp_bad:")
+        _verify(queue, (kept or "").strip() or None)
     layout.facts(
         [("Rows of the log", f"{queue.rows:,}"), ("Items", f"{queue.items:,}"), ("Seal", "")]
     )
     st.code(queue.seal, language=None, wrap_lines=True)
+
+
+def _verify(queue: QueueRecord, kept: str | None) -> None:
+    """Draw what verifying the log finds."""
+    try:
+        report = verify(review_session.queues(), queue.id, kept=kept)
+    except MMHError as error:
+        st.error(layout.plain(str(error)), icon=":material/error:")
+        return
+    for warning in report.warnings:
+        st.warning(layout.plain(warning), icon=":material/schedule:")
+    if report.whole:
+        st.success(layout.plain(report.message), icon=":material/verified:")
+    else:
+        st.error(layout.plain(report.message), icon=":material/gpp_bad:")
 
 
 def _import() -> None:

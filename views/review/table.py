@@ -11,6 +11,7 @@ import streamlit as st
 from mmh_core import review_session
 from mmh_core.store.item_search import items_page
 from mmh_core.store.review_records import ItemView
+from mmh_core.store.thumbnails import shown_thumbnail
 from views import layout, words
 from views.images import phrases
 from views.review import state
@@ -98,7 +99,7 @@ def _row(view: ItemView, *, hidden: bool) -> dict[str, Any]:
     return {
         "item": view.position,
         "id": item.name,
-        "drawn": _source(item.thumbnail),
+        "drawn": _source(shown_thumbnail(item)),
         "nearest": _source(b"" if near is None else near.png),
         "verdict": view.judgement.verdict or "",
         "score": _shown(item.score, hidden),

@@ -1,0 +1,66 @@
+"""What a file of queues says of queues that are not in it any more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mmh_core.store.sqlite_file import SqliteFile
+
+
+@dataclass(frozen=True)
+class Strays:
+    """Count what belongs to no queue, and the queues that were before the last one and are gone.
+
+    `removed` counts queues that `remove_queue`, or somebody with a tool of SQLite, took out; those
+    made after the last one that is here leave no trace. The other counts are of rows whose queue
+    is gone without them, which `remove_queue` never leaves.
+    """
+
+    items: int
+    verdicts: int
+    judgements: int
+    thumbnails: int
+    removed: int
+
+    @property
+    def sentence(self) -> str:
+        """Return what proves that a queue was taken out by hand, "" where nothing does."""
+        if not self.items and not self.verdicts and not self.judgements:
+            return ""
+        return (
+            f"{self.items:,} items, {self.verdicts:,} rows of verdicts and {self.judgements:,} "
+            "judgements belong to no queue: the record of a queue was taken out of the file by "
+            "other means than `./mmh review remove`. Restore the file from a backup."
+        )
+
+    @property
+    def warning(self) -> str:
+        """Return what is worth knowing and proves nothing, "" for nothing."""
+        said = []
+        if self.removed:
+            were = "queue was" if self.removed == 1 else "queues were"
+            said.append(f"{self.removed:,} {were} removed before the newest one was made")
+        if self.thumbnails:
+            are = "thumbnail is" if self.thumbnails == 1 else "thumbnails are"
+            said.append(f"{self.thumbnails:,} {are} of no item")
+        return "; ".join(said) + "." if said else ""
+
+
+def find_strays(file: SqliteFile) -> Strays:
+    """Return what of the file belongs to no queue. Raises MMHError for a damaged file."""
+    homeless = "SELECT COUNT(*) FROM {} WHERE queue NOT IN (SELECT number FROM queues)"
+    with file.connection("ro") as connection:
+        connection.execute("BEGIN")  # One moment of the file, whoever writes meanwhile.
+        items, verdicts, judgements = (
+            int(connection.execute(homeless.format(table)).fetchone()[0])
+            for table in ("items", "verdicts", "judgements")
+        )
+        (thumbnails,) = connection.execute(
+            "SELECT COUNT(*) FROM thumbnails WHERE sha256 NOT IN "
+            "(SELECT thumbnail FROM items WHERE thumbnail IS NOT NULL)"
+        ).fetchone()
+        # SQLite gives a new row the highest number and one more.
+        (removed,) = connection.execute(
+            "SELECT COALESCE(MAX(number), 0) - COUNT(*) FROM queues WHERE number > 0"
+        ).fetchone()
+    return Strays(items, verdicts, judgements, int(thumbnails), max(0, int(removed)))
