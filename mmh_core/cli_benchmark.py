@@ -106,9 +106,13 @@ def score(
     from mmh_core.studies.detector_calibration import read_detectors
     from mmh_core.studies.detector_scores import score_by_all
     from mmh_core.studies.early_scan import read_early
+    from mmh_core.studies.image_config import check_prompt
     from mmh_core.text_to_image.catalogue import CATALOGUE
 
     check_places(json_file)
+    # Before the model is loaded, which takes its time.
+    for prompt in prompts:
+        check_prompt(prompt)
     folder = Path(CATALOGUE[model].source if model in CATALOGUE else model)
     known = read_detectors(calibration or folder)
     if known is None:

@@ -134,8 +134,11 @@ def audit(
     from mmh_core.report.summary import picture_summary
     from mmh_core.retrieval.pictures import MAX_BYTES, read_picture
     from mmh_core.studies.audit import audit_study
+    from mmh_core.studies.image_config import check_prompt
 
     check_places(json_file)
+    if caption.strip():
+        check_prompt(caption)
     # What is wrong with the file is said before a model is loaded.
     read_picture(picture)
     with picture.open("rb") as file:

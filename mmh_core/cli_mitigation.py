@@ -208,7 +208,7 @@ def treatments_of(text: str) -> tuple[Treatment, ...]:
 
     found = [Treatment(name, MITIGATIONS[name].strength) for name in ("none", "random_tokens")]
     for part in text.split(","):
-        name, _, strength = part.strip().partition(":")
+        name, _, strength = (word.strip() for word in part.partition(":"))
         if name not in MITIGATIONS:
             raise MMHError(
                 f"There is no mitigation {name!r}: choose from {', '.join(MITIGATIONS)}."

@@ -150,6 +150,12 @@ def test_an_index_is_searched(model: Path, drawn: Path, tmp_path: Path) -> None:
     ("options", "said"),
     [
         (["--prompt", ""], "prompt is empty"),
+        (["--prompt", " \n"], "prompt is empty"),
+        (["--prompt", "a" * 15_000], "too long (15,000 characters): shorten it to 10,000"),
+        (["--negative", "a" * 15_000], "negative prompt is too long"),
+        (["--windows", "0"], "0 windows of text: choose from 1"),
+        (["--windows", "-1"], "-1 windows of text: choose from 1"),
+        (["--windows", "1000"], "1000 windows of text"),
         (["--prompt", "a\x07b"], "control character"),
         (["--seeds", "1,x"], "whole numbers"),
         (["--seeds", ""], "whole numbers"),

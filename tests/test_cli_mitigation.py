@@ -113,6 +113,8 @@ def test_the_command_in_the_report_gives_the_same_bytes_again(
     [
         (["--mitigations", "magic:1"], "There is no mitigation 'magic'"),
         (["--mitigations", "rewrite:much"], "no number: write rewrite:4"),
+        (["--mitigations", "static_guidance : 5"], "strength 5 of static_guidance is out of its"),
+        (["--prompt", "a" * 15_000], "too long (15,000 characters): shorten it to 10,000"),
         (["--seeds", "one"], "seeds must be whole numbers"),
         (["--seeds", "1,1"], "A seed is given twice"),
         (["--prompt", " "], "prompt is empty"),
@@ -141,6 +143,7 @@ def test_the_benchmark_needs_a_model_whose_world_is_known(
 def test_treatments_are_read_with_the_baselines_first_and_once() -> None:
     found = treatments_of("static_guidance:0.5, rewrite,none:0,static_guidance:0.5")
     assert found == (NONE, WORDS, STATIC, Treatment("rewrite", 4.0))
+    assert treatments_of(" static_guidance : 0.5 ,rewrite :,none: 0 ")[2:] == found[2:]
     with pytest.raises(MMHError, match="no mitigation ''"):
         treatments_of("rewrite,")
 

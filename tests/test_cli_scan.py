@@ -146,6 +146,23 @@ def test_tables_are_refused_before_a_model_is_loaded(
     assert re.search(sentence, said([*arguments, *more[command]], capsys))
 
 
+@pytest.mark.parametrize(
+    ("prompt", "sentence"),
+    [
+        ("", "prompt is empty"),
+        (" \n\t", "prompt is empty"),
+        ("a" * 15_000, "too long .15,000 characters.: shorten it to 10,000"),
+        ("a\x07", "control character"),
+        ("a\ud83d", "half of a character .U.D83D"),
+    ],
+)
+def test_prompts_to_score_are_refused_before_a_model_is_loaded(
+    prompt: str, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["score", "a cat", prompt, "--model", str(tmp_path / "nowhere")]
+    assert re.search(sentence, said(arguments, capsys))
+
+
 @pytest.mark.parametrize("command", ["scan", "calibrate", "benchmark"])
 def test_the_help_that_a_refusal_names_says_what_a_table_may_hold(
     command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

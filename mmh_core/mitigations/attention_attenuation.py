@@ -17,7 +17,7 @@ from mmh_core.text_to_image.requests import Branches, Mixing, Request
 #: The published repulsion of 2 was set beside the usual guidance scale.
 _PUBLISHED_GUIDANCE = 7.5
 #: Beyond it the prompt would be repelled more than it attracts.
-_STRONGEST = 3.75
+STRONGEST = 3.75
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ class AttentionAttenuation:
     ) -> Work[Mitigated]:
         """Return the request with three branches."""
         yield
-        if not 0 <= self.strength <= _STRONGEST:
+        if not 0 <= self.strength <= STRONGEST:
             raise ValueError(
-                f"The strength must be from 0 to {_STRONGEST:g}, got {self.strength!r}."
+                f"The strength must be from 0 to {STRONGEST:g}, got {self.strength!r}."
             )
         original = embeddings(model, request)[0]
         repulsion = self.repulsion * max(1.0, self.strength) / _PUBLISHED_GUIDANCE

@@ -48,7 +48,12 @@ def checked_text(text: str, name: str, most: int, *, empty: bool = False) -> str
     if len(text) > most:
         raise MMHError(f"The {name} is longer than {most:,} characters: shorten it.")
     for letter in text:
-        if letter not in "\t\n\r" and unicodedata.category(letter) in ("Cc", "Cs"):
+        if unicodedata.category(letter) == "Cs":
+            raise MMHError(
+                f"The {name} holds half of a character (U+{ord(letter):04X}): write it whole or "
+                "remove it."
+            )
+        if letter not in "\t\n\r" and unicodedata.category(letter) == "Cc":
             raise MMHError(
                 f"The {name} holds the control character U+{ord(letter):04X}: remove it."
             )

@@ -15,7 +15,7 @@ from mmh_core.studies.image_run import (
     ImageConfig,
 )
 from mmh_core.text_to_image.model import TextToImage
-from mmh_core.text_to_image.requests import MOST_WORK, Request
+from mmh_core.text_to_image.requests import LONGEST_TEXT, MOST_WORK, Request
 
 #: Seeds that a page or a command takes unless told otherwise.
 DEFAULT_SEEDS = (0, 1, 2, 3)
@@ -37,9 +37,7 @@ def checked(config: ImageConfig) -> ImageConfig:
     if not 1 <= len(config.prompts) <= MOST_PROMPTS:
         raise MMHError(f"There are {len(config.prompts)} prompts: give 1 to {MOST_PROMPTS}.")
     for prompt in config.prompts:
-        check_text(prompt, "prompt")
-        if not prompt.strip():
-            raise MMHError("The prompt is empty: write what the picture should show.")
+        check_prompt(prompt)
     check_text(config.negative, "negative prompt")
     for prompt in config.prompts:
         request_for(config, prompt)
@@ -83,14 +81,30 @@ def request_for(config: ImageConfig, prompt: str) -> Request:
         config.width,
         config.scheduler,
         config.negative,
-        windows=config.windows or 1,
+        windows=1 if config.windows is None else config.windows,
     )
+
+
+def check_prompt(prompt: str) -> None:
+    """Refuse a prompt that is empty, far too long or no text. Errors: MMHError."""
+    check_text(prompt, "prompt")
+    if not prompt.strip():
+        raise MMHError("The prompt is empty: write what the picture should show.")
+    if len(prompt) > LONGEST_TEXT:
+        raise MMHError(
+            f"The prompt is too long ({len(prompt):,} characters): shorten it to {LONGEST_TEXT:,}."
+        )
 
 
 def check_text(text: str, name: str) -> None:
     """Refuse characters that no tokenizer, file or page can show."""
     for letter in text:
-        if letter not in "\t\n\r" and unicodedata.category(letter) in ("Cc", "Cs"):
+        if unicodedata.category(letter) == "Cs":
+            raise MMHError(
+                f"The {name} holds half of a character (U+{ord(letter):04X}): write it whole or "
+                "remove it."
+            )
+        if letter not in "\t\n\r" and unicodedata.category(letter) == "Cc":
             raise MMHError(
                 f"The {name} holds the control character U+{ord(letter):04X}: remove it."
             )

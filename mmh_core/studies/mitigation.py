@@ -10,6 +10,7 @@ from dataclasses import replace
 import torch
 
 from mmh_core.mitigations.catalogue import MITIGATIONS, mitigation
+from mmh_core.mitigations.strengths import check_strength
 from mmh_core.records import MMHError, Progress
 from mmh_core.studies.image_config import checked as checked_images
 from mmh_core.studies.image_reference import Reference
@@ -30,9 +31,7 @@ def checked(config: MitigationConfig) -> MitigationConfig:
     """Return the config with `none` first, or refuse it. Errors: MMHError, ValueError."""
     checked_images(as_images(config))
     for treatment in config.treatments:
-        mitigation(treatment.mitigation)
-        if not math.isfinite(treatment.strength):
-            raise MMHError(f"The strength {treatment.strength} is no number: choose another.")
+        check_strength(treatment.mitigation, treatment.strength)
     none = Treatment("none", MITIGATIONS["none"].strength)
     wanted = dict.fromkeys((none, *config.treatments))
     treatments = tuple(one for one in wanted if one == none or one.mitigation != "none")

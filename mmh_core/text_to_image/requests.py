@@ -20,7 +20,7 @@ MOST_STEPS = 1000
 MOST_PIXELS = 2**23
 # 50 steps of 80 pictures of 512 x 512, hours on a CPU.
 MOST_WORK = 2**30
-_LONGEST_TEXT = 10_000
+LONGEST_TEXT = 10_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,8 +103,12 @@ class Request:
             raise ValueError(
                 f"Unknown scheduler {self.scheduler!r}; choose from {get_args(SchedulerName)}."
             )
-        if max(len(self.prompt), len(self.negative)) > _LONGEST_TEXT:
-            raise MMHError(f"The prompt is too long: shorten it to {_LONGEST_TEXT:,} characters.")
+        for name, text in (("prompt", self.prompt), ("negative prompt", self.negative)):
+            if len(text) > LONGEST_TEXT:
+                raise MMHError(
+                    f"The {name} is too long ({len(text):,} characters): shorten it to "
+                    f"{LONGEST_TEXT:,}."
+                )
         if not self.seeds or not all(_is_seed(seed) for seed in self.seeds):
             raise MMHError(
                 f"The seeds are {self.seeds!r}: give at least one, each a whole number from 0 to "

@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmh_core.mitigations.catalogue import mitigation
+from mmh_core.mitigations.catalogue import MITIGATIONS, mitigation
 from mmh_core.mitigations.lid_loss import normal_lids
+from mmh_core.mitigations.strengths import check_strength, most_strength
 from mmh_core.mitigations.work import finished
 from mmh_core.records import MMHError
 from mmh_core.retrieval.embedders import PixelEmbedder, embed_all
@@ -294,12 +295,50 @@ def test_lids_to_aim_at_are_those_of_the_estimator_that_aims(model: TextToImage)
             {"treatments": tuple(Treatment("static_guidance", k / 500) for k in range(200))},
             "800|804",
         ),
+        *(
+            ({"treatments": (Treatment(name, strength),)}, f"of {name} .*{said}")
+            for name, strength, said in (
+                ("static_guidance", math.nan, "is no number: choose a number from 0 to 1"),
+                (
+                    "static_guidance",
+                    5.0,
+                    "out of its range: choose a number from 0 to 1 .share",
+                ),
+                ("opposite_guidance", -0.1, "is out of its range"),
+                ("padding_fix", 1.01, "is out of its range"),
+                ("sparse_repellency", 2.0, "is out of its range: choose a number from 0 to 1 "),
+                ("raise_lid", 1.5, "is out of its range"),
+                ("embedding_optimization", -1.0, "is out of its range"),
+                (
+                    "attention_attenuation",
+                    4.0,
+                    "out of its range: choose .* 0 to 3.75",
+                ),
+                (
+                    "random_tokens",
+                    1e9,
+                    "out of its range: choose .* 0 to 100 .words",
+                ),
+                ("rewrite", -1.0, "is out of its range"),
+                ("automatic_chain", -math.inf, "is no number"),
+                ("anti_memorization_guidance", -2.0, "is out of its range"),
+            )
+        ),
         ({"prompts": ("",)}, "prompt is empty"),
+        ({"prompts": ("a" * 15_000,)}, "too long .15,000 characters.: shorten it to 10,000"),
     ],
 )
 def test_what_cannot_be_run_is_refused(changed: dict[str, object], said: str) -> None:
     with pytest.raises(MMHError, match=said):
         checked(replace(CONFIG, **changed))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", MITIGATIONS)
+def test_every_strength_that_is_offered_is_within_the_range(name: str) -> None:
+    found = MITIGATIONS[name]
+    for strength in (0.0, found.strength, *found.strengths):
+        check_strength(name, strength)
+    assert (most_strength(name) == 1) == found.strength_label.startswith(("share", "unlikeness"))
 
 
 def test_an_unknown_mitigation_is_refused_with_the_choices() -> None:
