@@ -29,6 +29,7 @@ app = typer.Typer(
 Data = Annotated[Path, typer.Option(help="The data folder of the app.")]
 _DATA = Path(".mmh")
 # Where the app takes it from, wherever this is called.
+_EXAMPLES = Path(__file__).parents[1] / "assets" / "images"
 _DEMONSTRATION = Path(__file__).parents[1] / "assets" / "review" / "demonstration.zip"
 
 
@@ -67,22 +68,30 @@ def verify_command(
 ) -> None:
     """Check that every verdict and item is as it was recorded; exit status 1 where one is not.
 
-    Reads only. Without a seal that was kept elsewhere, a log that somebody computed anew, or an
-    older copy put back, cannot be told from the true one.
+    Reads only, the files of runs too. Without a seal that was kept elsewhere, a log that somebody
+    computed anew, or an older copy put back, cannot be told from the true one.
     """
     from mmh_core.store.kept_seals import add_seals, read_seals
     from mmh_core.store.queues import damaged_queues, list_queues
+    from mmh_core.store.review_checks import checked_seal
+    from mmh_core.store.run_files import check_runs
     from mmh_core.store.strays import find_strays
 
     if seal is not None and queue is None:
         raise MMHError("A seal is of one queue: name the queue before --seal.")
+    if seal is not None:
+        checked_seal(seal)
     seals = [] if kept is None else read_seals(kept)
     reports = {}
+    changed = False
     with _examined(data) as file:
         names = [queue] if queue else [one.id for one in list_queues(file)]
         for name in names:
             asked = [one.seal for one in seals if one.queue == name]
-            reports[name] = _verified(file, name, [*asked, *([] if seal is None else [seal])])
+            runs = check_runs(file, name, (data / "runs", _EXAMPLES))
+            seals_of = [*asked, *([] if seal is None else [seal])]
+            reports[name] = _verified(file, name, seals_of, runs.sentence)
+            changed |= bool(runs.changed)
         damaged = [] if queue else damaged_queues(file)
         strays = find_strays(file)
     gone = sorted({one.queue for one in seals} - set(names)) if queue is None else []
@@ -96,22 +105,31 @@ def verify_command(
         typer.echo(f"{data / FILE}: note: {strays.warning}", err=True)
     if not reports and not damaged:
         typer.echo(f"{data / FILE}: no queue is in it.")
-    if damaged or gone or strays.sentence or not all(one.whole for one in reports.values()):
+    if (
+        damaged
+        or gone
+        or changed
+        or strays.sentence
+        or not all(one.whole for one in reports.values())
+    ):
         raise SystemExit(1)
     if kept is not None:
         added = add_seals(kept, reports)
         typer.echo(f"{kept}: {added:,} {'seal' if added == 1 else 'seals'} added.")
 
 
-def _verified(file: SqliteFile, queue: str, seals: list[str]) -> ChainReport:
-    """Verify one queue against each of the seals, say what was found, and return the worst."""
+def _verified(file: SqliteFile, queue: str, seals: list[str], runs: str) -> ChainReport:
+    """Verify one queue against each of the seals, say what was found, and return the worst.
+
+    `runs` is the sentence on its files of runs.
+    """
     from mmh_core.store.verdict_chain import verify
 
     report = verify(file, queue, kept=seals[0] if seals else None)
     for seal in seals[1:]:
         if report.whole:
             report = verify(file, queue, kept=seal)
-    typer.echo(f"{queue}: {report.message}")
+    typer.echo(f"{queue}: {report.message} {runs}".rstrip())
     for warning in report.warnings:
         typer.echo(f"{queue}: warning: {warning}", err=True)
     return report

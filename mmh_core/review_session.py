@@ -28,7 +28,9 @@ from mmh_core.store.queues import (
 )
 from mmh_core.store.review_records import QueueRecord, ReviewItem
 from mmh_core.store.review_schema import open_queues
+from mmh_core.store.run_files import file_sha256
 from mmh_core.store.sqlite_file import SqliteFile
+from mmh_core.untrusted import quoted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -134,23 +136,40 @@ def _example_items() -> Iterator[ReviewItem]:
             continue
         for one in run.pictures:
             alone = replace(run, pictures=(one,))
-            yield run_item(alone, file=f"{name}.safetensors")
+            file = f"{name}.safetensors"
+            yield run_item(alone, file=file, sha256=file_sha256(image_session.EXAMPLES / file))
 
 
 def run_of(item: ReviewItem) -> ImageRun | None:
     """Return the study of an item, None where there is none here. Errors: MMHError if damaged.
 
-    A run of another prompt or model is none: names of files in a foreign case prove nothing.
+    A run of another prompt or model is none: names of files in a foreign case prove nothing. One
+    that was changed or replaced since the item was made is an error too.
     """
     if not item.run:
         return _run_here(item)
+    changed = False
     for folder in (runs_folder(), image_session.EXAMPLES):
         path = folder / Path(item.run).name
         if path.is_file():
+            if item.run_sha256 not in ("", _file_sha256(str(path), path.stat().st_mtime_ns)):
+                changed = True
+                continue
             run = image_session.read_run(path)
             if item.prompt in run.config.prompts and run.sha256 == item.model_sha256:
                 return run
+    if changed:
+        raise MMHError(
+            f"The file {quoted(item.run)} of this item's run is not the one with which the item "
+            "was made: it was changed or replaced. Restore it from a backup."
+        )
     return None
+
+
+@st.cache_data(show_spinner=False, max_entries=512)
+def _file_sha256(path: str, stamp: int) -> str:
+    """Return the digest of a file, read once per version of the file."""
+    return file_sha256(Path(path))
 
 
 def _run_here(item: ReviewItem) -> ImageRun | None:

@@ -14,6 +14,7 @@ from mmh_core.store.item_search import get_item
 from mmh_core.store.queues import create_queue, get_queue, list_queues
 from mmh_core.store.review_records import QueueRecord, ReviewItem
 from mmh_core.store.review_schema import open_queues
+from mmh_core.store.run_files import file_sha256
 from mmh_core.store.verdicts import Place, judge, undo, verdict_rows
 from mmh_core.studies import demonstration
 from mmh_core.studies.review_items import run_item
@@ -35,7 +36,7 @@ def data(tmp_path: Path) -> Path:
         model="pocket-sd",
         model_sha256=run.sha256,
         items=[
-            run_item(run, 0, file=RUN),
+            run_item(run, 0, file=RUN, sha256=file_sha256(folder / "runs" / RUN)),
             ReviewItem("plain", (0,), "pocket-sd", run.sha256),
             ReviewItem("lost", (0,), "pocket-sd", run.sha256, run="gone.safetensors"),
         ],
@@ -94,9 +95,23 @@ def test_a_whole_log_verifies_and_a_changed_row_is_named_with_status_one(
         status, out, _ = ran(capsys, "verify", *arguments, "--data", data)
         assert (status, out.count("\n")) == (0, 1)
         assert out.startswith(f"{queue.id}: All 4 rows are as they were recorded")
+        assert "Files of runs: 1 as recorded, 1 missing ('gone.safetensors')." in out
     tampered(data, "UPDATE verdicts SET after = 'not memorized' WHERE number = 2")
     status, out, _ = ran(capsys, "verify", "--data", data)
     assert status == 1 and "Row 2" in out and "does not match its digest" in out
+
+
+def test_a_replaced_file_of_a_run_gives_status_one(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = data / "runs" / RUN
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    status, out, _ = ran(capsys, "verify", "--data", data)
+    assert status == 1 and f"1 changed or replaced ({RUN!r})" in out
+    status, _, err = ran(
+        *(capsys, "export", only_queue(data).id, "--data", data, "--out", data / "case.zip")
+    )
+    assert status == 2 and "is not the one with which its item was made" in err
 
 
 def test_one_bad_queue_among_several_gives_status_one_and_all_are_checked(

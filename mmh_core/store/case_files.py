@@ -20,9 +20,11 @@ from mmh_core.records import MMHError
 from mmh_core.store.item_search import get_item
 from mmh_core.store.queues import get_queue
 from mmh_core.store.review_records import RUN_NAME, ReviewItem
+from mmh_core.store.run_files import is_as_recorded
 from mmh_core.store.sqlite_file import SqliteFile
 from mmh_core.store.verdict_chain import verify
 from mmh_core.store.verdicts import verdict_rows
+from mmh_core.untrusted import quoted
 
 #: 2 keeps the number and the joint digest of the items; 1 is still read.
 CASE_FORMAT = "mmh-case-2"
@@ -66,6 +68,7 @@ def export_case(file: SqliteFile, queue: str, runs: Path, path: Path) -> CaseExp
                 written.add(f"thumbnails/{_sha256(item.thumbnail)}", [item.thumbnail])
             if item.run and not written.has(f"runs/{item.run}"):
                 if RUN_NAME.fullmatch(item.run) and (runs / item.run).is_file():
+                    _check_run(item, runs / item.run)
                     written.add(f"runs/{item.run}", _chunks(runs / item.run))
                 elif item.run not in missing:
                     missing.append(item.run)
@@ -78,7 +81,17 @@ def item_tree(item: ReviewItem) -> dict[str, Any]:
     tree = {name: _known(value) for name, value in asdict(item).items()}
     tree["scores"] = [[name, _known(value)] for name, value in item.scores]
     tree["thumbnail"] = _sha256(item.thumbnail) if item.thumbnail else ""
+    if not item.run_sha256:  # As older versions wrote it, who can read it then.
+        del tree["run_sha256"]
     return tree
+
+
+def _check_run(item: ReviewItem, path: Path) -> None:
+    if not is_as_recorded(item, path):
+        raise MMHError(
+            f"The file {quoted(item.run, 200)} of a run is not the one with which its item was "
+            "made: it was changed or replaced. Restore it from a backup; nothing was written."
+        )
 
 
 class _Entries:

@@ -94,7 +94,12 @@ def _checked(case: CaseArchive) -> QueueRecord:
     if max(record.items, 0) > MAX_ITEMS:
         raise ValueError(f"it has more than {MAX_ITEMS:,} items")
     digests: dict[str, None] = {}
+    named: set[str] = set()
     for item in _items(case):
+        _check_run(case, item)
+        named.add(f"runs/{item.run}")
+        if item.thumbnail:
+            named.add(f"thumbnails/{hashlib.sha256(item.thumbnail).hexdigest()}")
         digest = item.sha256()
         if digest in digests:
             raise ValueError("an item is there twice")
@@ -103,6 +108,7 @@ def _checked(case: CaseArchive) -> QueueRecord:
             break
     if record.items != len(digests):
         raise ValueError(f"it should have {record.items} items and has {len(digests)} or more")
+    _check_named(case, named)
     check = ChainCheck(record, tuple(digests))
     if version == 1:  # Which had no seal of the items: they are sealed as they come.
         record = replace(record, items_sha256=check.joints[-1])
@@ -112,6 +118,25 @@ def _checked(case: CaseArchive) -> QueueRecord:
     if not report.whole:
         raise ValueError(report.message.rstrip("."))
     return record
+
+
+def _check_run(case: CaseArchive, item: ReviewItem) -> None:
+    """Refuse another file than the one with which an item was made; one may be missing."""
+    listed = case.listed.get(f"runs/{item.run}")
+    if item.run_sha256 and listed is not None and listed.sha256 != item.run_sha256:
+        raise ValueError(f"its file {quoted(item.run)} is not the one that an item was made with")
+
+
+def _check_named(case: CaseArchive, named: set[str]) -> None:
+    """Refuse files of runs and thumbnails that no item names: nobody would ever see them."""
+    extra = [
+        name
+        for name in case.listed
+        if name.startswith(("runs/", "thumbnails/")) and name not in named
+    ]
+    if extra:
+        more = f" and {len(extra) - 1:,} more" if len(extra) > 1 else ""
+        raise ValueError(f"no item names {quoted(min(extra))}{more}")
 
 
 def _version(written: object) -> int:

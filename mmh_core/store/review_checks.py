@@ -101,6 +101,8 @@ def checked_item(item: ReviewItem) -> ReviewItem:
             f"{quoted(item.run, 40)} is no name of a run's file: use letters, digits, dots and "
             "dashes."
         )
+    if item.run_sha256 and not (item.run and _DIGEST.fullmatch(item.run_sha256)):
+        raise ValueError("the digest of an item's run is none, or of no run")
     checked_tags(item.tags)
     if len(item.thumbnail) > MAX_THUMBNAIL:
         raise MMHError(

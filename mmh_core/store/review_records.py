@@ -31,7 +31,8 @@ class ReviewItem:
     are what the study says of cause and kind of copy, `similarity` that to the training picture
     `nearest` (-1: none). `scores` are further figures by name. `label`, `name` and `tags` come
     from the table of prompts. `thumbnail` is a small picture, as the bytes of a file; `run` is the
-    name of the file with the full study.
+    name of the file with the full study, `run_sha256` the digest of that file ("" in items of
+    older versions, which did not keep it).
     """
 
     prompt: str
@@ -51,10 +52,13 @@ class ReviewItem:
     tags: tuple[str, ...] = ()
     thumbnail: bytes = b""
     run: str = ""
+    run_sha256: str = ""
 
     def sha256(self) -> str:
         """Return the digest of everything in the item."""
-        return digest_of({entry.name: getattr(self, entry.name) for entry in fields(self)})
+        left_out = set() if self.run_sha256 else {"run_sha256"}
+        names = [entry.name for entry in fields(self) if entry.name not in left_out]
+        return digest_of({name: getattr(self, name) for name in names})
 
 
 @dataclass(frozen=True)

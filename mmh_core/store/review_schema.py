@@ -23,7 +23,7 @@ from mmh_core.store.review_records import (
 from mmh_core.store.sqlite_file import SqliteFile
 from mmh_core.untrusted import json_record, parse_json, typed_value
 
-_VERSION = 2
+_VERSION = 3
 # Pictures apart from the items, so that a search reads only what it compares.
 _SCHEMA = """
 CREATE TABLE queues (
@@ -61,6 +61,7 @@ CREATE TABLE items (
     tags TEXT NOT NULL,
     thumbnail TEXT REFERENCES thumbnails,
     run TEXT NOT NULL,
+    run_sha256 TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (queue, position),
     UNIQUE (queue, sha256)
 ) WITHOUT ROWID;
@@ -116,6 +117,7 @@ ALTER TABLE verdicts ADD COLUMN items_sha256 TEXT NOT NULL DEFAULT '';
 ITEM_COLUMNS = (
     *("prompt", "seeds", "model", "model_sha256", "score", "lid", "lid_percentile"),
     *("similarity", "nearest", "cause", "kind", "scores", "label", "name", "tags", "run"),
+    "run_sha256",
 )
 #: Those that may be unknown.
 FIGURES = ("score", "lid", "lid_percentile", "similarity")
@@ -157,7 +159,7 @@ def examined_queues(path: Path, *, writable: bool | None = None) -> Iterator[Sql
 
 def _named(path: Path) -> SqliteFile:
     schema = f"{_SCHEMA}{VERDICTS_REMAIN}"
-    return SqliteFile(path.absolute(), "file of review queues", _VERSION, schema, (_to_2,))
+    return SqliteFile(path.absolute(), "file of review queues", _VERSION, schema, (_to_2, _to_3))
 
 
 def _to_2(connection: sqlite3.Connection) -> None:
@@ -166,6 +168,11 @@ def _to_2(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
     for (number,) in connection.execute("SELECT number FROM queues").fetchall():
         seal_queue(connection, number, rehash=True)
+
+
+def _to_3(connection: sqlite3.Connection) -> None:
+    """Add the digest of the file of an item's run; items that are there keep theirs."""
+    connection.execute("ALTER TABLE items ADD COLUMN run_sha256 TEXT NOT NULL DEFAULT ''")
 
 
 def seal_queue(connection: sqlite3.Connection, number: int, *, rehash: bool = False) -> None:

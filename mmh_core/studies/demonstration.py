@@ -10,6 +10,7 @@ from mmh_core.export import csv_bytes
 from mmh_core.records import Progress
 from mmh_core.store.archive import save_record
 from mmh_core.store.review_records import ReviewItem
+from mmh_core.store.run_files import file_sha256
 from mmh_core.studies.early_scan import read_early, score_prompts
 from mmh_core.studies.image import image_study
 from mmh_core.studies.image_examples import PromptExample, pocket_examples
@@ -86,11 +87,12 @@ def demonstration_items(
             frames=0,
         )
         *_, last = image_study(config, model, reference, normal)
-        name = ""
+        name = sha256 = ""
         if one.caption in kept:
             name = f"demonstration-{number:02d}.safetensors"
             save_record(runs / name, last.partial)
-        item = run_item(last.partial, file=name)
+            sha256 = file_sha256(runs / name)
+        item = run_item(last.partial, file=name, sha256=sha256)
         if early is not None:
             score = float(score_prompts(model, early, [one.caption]).score[0])
             item = replace(item, score=score)

@@ -15,6 +15,7 @@ from mmh_core.records import MMHError
 from mmh_core.retrieval.copy_evidence import CopyKind
 from mmh_core.store.archive import load_record
 from mmh_core.store.review_records import ReviewItem
+from mmh_core.store.run_files import file_sha256
 from mmh_core.store.shards import ScanManifest, ScanRow, read_manifest, read_rows
 from mmh_core.studies.image_run import ImageRun, PictureResult
 from mmh_core.studies.scan_rows import RUNS, run_figures
@@ -58,8 +59,8 @@ def scan_items(folder: Path, *, flagged: bool) -> Iterator[ReviewItem]:
         yield _scanned(row, manifest, folder)
 
 
-def run_item(run: ImageRun, prompt: int = 0, *, file: str = "") -> ReviewItem:
-    """Return one prompt of a run as an item; `file` is the name of the run's file.
+def run_item(run: ImageRun, prompt: int = 0, *, file: str = "", sha256: str = "") -> ReviewItem:
+    """Return one prompt of a run as an item; `file` is the run's file, `sha256` its digest.
 
     Figures are those of `run_figures`; the score is unknown. Errors: ValueError for a prompt
     that has no picture yet.
@@ -70,8 +71,9 @@ def run_item(run: ImageRun, prompt: int = 0, *, file: str = "") -> ReviewItem:
         raise ValueError(f"Prompt {prompt} has no picture yet.")
     figures = run_figures(replace(run, pictures=pictures))
     worst = gravest(pictures)
+    seeds = tuple(one.seed for one in pictures)
     item = ReviewItem(
-        asked, tuple(one.seed for one in pictures), run.model, run.sha256, run=file, **kinds(worst)
+        asked, seeds, run.model, run.sha256, run=file, run_sha256=sha256, **kinds(worst)
     )
     return replace(
         item,
@@ -134,7 +136,7 @@ def _scanned(row: ScanRow, manifest: ScanManifest, folder: Path) -> ReviewItem:
         path = folder / RUNS / name
         if not path.is_file():
             raise MMHError(f"The run {name} of {folder} is gone: restore it, or scan again.")
-        item = run_item(load_record(path, ImageRun), file=name)
+        item = run_item(load_record(path, ImageRun), file=name, sha256=file_sha256(path))
     early = tuple((key, _figure(values[key])) for key in ("guidance_norm", "cosine", "percentile"))
     return replace(
         item,

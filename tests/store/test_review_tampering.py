@@ -110,7 +110,7 @@ SHORTER = (
         (
             "INSERT INTO items SELECT queue, 7, 'd', 'new', seeds, model, model_sha256, score, "
             "lid, lid_percentile, similarity, nearest, cause, kind, scores, label, name, tags, "
-            "thumbnail, run FROM items WHERE position = 6",
+            "thumbnail, run, run_sha256 FROM items WHERE position = 6",
         ),
         ("UPDATE verdicts SET items = 5 WHERE number = 2",),
         ("UPDATE verdicts SET items = 0, items_sha256 = '' WHERE number = 7",),
@@ -269,7 +269,7 @@ def of_version_1(path: Path) -> tuple[SqliteFile, str, list[str]]:
         connection.execute("UPDATE queues SET head = ?", (previous,))
         for table, column in (
             *(("queues", "seal"), ("queues", "items_sha256")),
-            *(("verdicts", "items"), ("verdicts", "items_sha256")),
+            *(("verdicts", "items"), ("verdicts", "items_sha256"), ("items", "run_sha256")),
         ):
             connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
         connection.execute("PRAGMA user_version = 1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from dataclasses import replace
 from pathlib import Path
@@ -121,8 +122,10 @@ def test_a_scan_becomes_items_in_its_tables_order_and_a_missing_run_is_told(
     ]
     assert (found[0].label, found[0].name, found[0].tags) == ("L", "n1", ("a", "b"))
     [fox] = scan_items(tmp_path, flagged=True)
+    written = (tmp_path / "runs" / "fox.safetensors").read_bytes()
+    assert fox.run_sha256 == hashlib.sha256(written).hexdigest()
     assert fox == replace(
-        run_item(run, 0, file="fox.safetensors"),
+        run_item(run, 0, file="fox.safetensors", sha256=fox.run_sha256),
         score=2.0,
         scores=(
             ("guidance_norm", 1.0),

@@ -1,0 +1,92 @@
+"""The files of runs that items name: whether they are those with which the items were made."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmh_core.records import MMHError
+from mmh_core.store.queues import queue_number
+from mmh_core.store.review_records import RUN_NAME, ReviewItem
+from mmh_core.store.sqlite_file import SqliteFile
+from mmh_core.untrusted import quoted, said
+
+_NAMED = 5
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """What became of the files that the items of a queue name.
+
+    `unknown` are those whose items are older than the digests of files, or were made without.
+    """
+
+    whole: int
+    changed: tuple[str, ...]
+    missing: tuple[str, ...]
+    unknown: tuple[str, ...]
+
+    @property
+    def sentence(self) -> str:
+        """Return what was found, "" where no item names a file."""
+        parts = [f"{self.whole:,} as recorded"] if self.whole else []
+        for names, what in (
+            (self.changed, "changed or replaced"),
+            (self.missing, "missing"),
+            (self.unknown, "without a recorded digest"),
+        ):
+            if names:
+                some = ", ".join(quoted(name, 60) for name in names[:_NAMED])
+                more = ", ..." if len(names) > _NAMED else ""
+                parts.append(f"{len(names):,} {what} ({some}{more})")
+        return f"Files of runs: {', '.join(parts)}." if parts else ""
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes. Raises MMHError for one that cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise MMHError(
+            f"The file {quoted(path.name, 200)} of a run cannot be read ({said(error)}): restore "
+            "it from a backup."
+        ) from error
+
+
+def is_as_recorded(item: ReviewItem, path: Path) -> bool:
+    """Return whether a file is the run with which an item was made, as far as that is known."""
+    return not item.run_sha256 or file_sha256(path) == item.run_sha256
+
+
+def check_runs(file: SqliteFile, queue: str, folders: Iterable[Path]) -> RunFiles:
+    """Look for the files that a queue's items name, in several folders, and read them all.
+
+    Errors: MMHError for an unknown queue and a file that cannot be read.
+    """
+    places = tuple(folders)
+    with file.connection("ro") as connection:
+        rows = connection.execute(
+            "SELECT DISTINCT run, run_sha256 FROM items WHERE queue = ? AND run <> '' "
+            "ORDER BY run, run_sha256",
+            (queue_number(connection, queue),),
+        ).fetchall()
+    states = [(str(name), _state(str(name), str(sha256), places)) for name, sha256 in rows]
+
+    def of(state: str) -> tuple[str, ...]:
+        return tuple(name for name, found in states if found == state)
+
+    return RunFiles(len(of("whole")), of("changed"), of("missing"), of("unknown"))
+
+
+def _state(name: str, sha256: str, places: tuple[Path, ...]) -> str:
+    if not RUN_NAME.fullmatch(name):
+        return "missing"
+    found = [folder / name for folder in places if (folder / name).is_file()]
+    if not found:
+        return "missing"
+    if not sha256:
+        return "unknown"
+    return "whole" if any(file_sha256(path) == sha256 for path in found) else "changed"
