@@ -58,11 +58,14 @@ def benchmark(
     from mmh_core.studies.image_reference import pocket_reference
     from mmh_core.studies.labelled_prompts import pocket_labelled, read_labelled
     from mmh_core.studies.throughput import throughput
-    from mmh_core.text_to_image.catalogue import CATALOGUE
+    from mmh_core.text_to_image.places import home
+    from mmh_core.text_to_image.stable_diffusion import check_model
 
     check_places(out, json_file)
     numbers = seed_numbers(seeds)
-    folder = Path(CATALOGUE[model].source if model in CATALOGUE else model)
+    if prompts is None:
+        check_model(model)
+    folder = home(model)
     own = (folder / "world.json").exists()
     if prompts is not None:
         told = summarize(prompts, column=column)
@@ -107,13 +110,16 @@ def score(
     from mmh_core.studies.detector_scores import score_by_all
     from mmh_core.studies.early_scan import read_early
     from mmh_core.studies.image_config import check_prompt
-    from mmh_core.text_to_image.catalogue import CATALOGUE
+    from mmh_core.text_to_image.places import home
+    from mmh_core.text_to_image.stable_diffusion import check_model
 
     check_places(json_file)
     # Before the model is loaded, which takes its time.
     for prompt in prompts:
         check_prompt(prompt)
-    folder = Path(CATALOGUE[model].source if model in CATALOGUE else model)
+    if calibration is None:
+        check_model(model)
+    folder = home(model)
     known = read_detectors(calibration or folder)
     if known is None:
         raise no_calibration(model, calibration, "calibrate TABLE --all", " of all detectors")

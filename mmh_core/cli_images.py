@@ -201,11 +201,11 @@ def image_table(run: ImageRun) -> str:
 
 
 def _nearest(copy: CopyFound) -> list[str]:
-    """Return the id of the nearest training image, and its similarity with the threshold."""
+    """Return the nearest training image by id and file, its similarity and the threshold."""
     if copy.nearest < 0:
         return ["", ""]
     limit = "" if math.isnan(copy.threshold) else f" (copy possible from {copy.threshold:.3f})"
-    return [str(copy.nearest), f"{copy.similarity:.3f}{limit}"]
+    return [copy.called, f"{copy.similarity:.3f}{limit}"]
 
 
 def _config(model: str, wanted: dict[str, Any], loaded: TextToImage | None) -> ImageConfig:
@@ -241,10 +241,9 @@ def _searching(index: Path | None, pictures: Path | None, embedder: str) -> list
 
 def _place_of(model: str) -> Path:
     """Return the folder of a model, in which its calibrations lie as well."""
-    from mmh_core.text_to_image.catalogue import CATALOGUE
+    from mmh_core.text_to_image.places import home
 
-    entry = CATALOGUE.get(model)
-    return Path(model if entry is None else entry.source)
+    return home(model)
 
 
 def _compared(

@@ -236,9 +236,9 @@ def opened(model: str, device: str) -> tuple[TextToImage, Reference | None, Norm
 
 
 def _folder(model: str) -> Path:
-    from mmh_core.text_to_image.catalogue import CATALOGUE
+    from mmh_core.text_to_image.places import home
 
-    return Path(CATALOGUE[model].source if model in CATALOGUE else model)
+    return home(model)
 
 
 def _world_seed(folder: Path) -> int:

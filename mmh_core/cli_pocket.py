@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmh_core.cli_output import check_places, device_of, followed, write_json
+from mmh_core.records import MMHError
+from mmh_core.retrieval.image_names import shown
 from mmh_core.text_to_image.catalogue import CATALOGUE
 
 if TYPE_CHECKING:
@@ -107,6 +109,12 @@ def check_command(
     from mmh_core.pocket.check import check
 
     check_places(json_file)
+    if not (folder / "world.json").is_file():
+        what = "holds no embedded model" if folder.is_dir() else "is no folder"
+        raise MMHError(
+            f"{shown(folder)} {what}: name the folder that `./mmh pocket build` wrote, or leave "
+            "it out for the one that comes with this program."
+        )
     found = followed(check(folder, device=device_of(device)))
     typer.echo(check_table(found))
     if json_file is not None:

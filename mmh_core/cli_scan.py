@@ -53,11 +53,14 @@ def scan(
     from mmh_core.studies.normal_prompts import read_normal
     from mmh_core.studies.scan import ScanConfig, Scanner
     from mmh_core.studies.scan import scan as scanned
+    from mmh_core.text_to_image.stable_diffusion import check_model
 
     if not 0 <= share < 1:
         raise MMHError(f"share is {share}: it must be from 0 to below 1.")
     if out.exists() and not out.is_dir():
         raise MMHError(f"{out} is a file: name a folder for the results.")
+    if calibration is None:
+        check_model(model)
     folder = _folder(model)
     early = read_early(calibration or folder or Path())
     if early is None:
@@ -142,9 +145,9 @@ def scan_summary(state: ScanState) -> str:
 
 def _folder(model: str) -> Path | None:
     """Return the folder of a model on this disk, None for a Hub name or a single file."""
-    from mmh_core.text_to_image.catalogue import CATALOGUE
+    from mmh_core.text_to_image.places import home
 
-    folder = Path(CATALOGUE[model].source if model in CATALOGUE else model)
+    folder = home(model)
     return folder if folder.is_dir() else None
 
 

@@ -718,6 +718,8 @@ def test_a_model_of_the_folder_is_compared_with_the_index_the_app_was_started_wi
     for one in run.pictures:
         assert one.nearest is not None and one.copy is not None
         assert torch.equal(one.nearest.picture, training[one.copy.nearest])
+        assert one.nearest.file == one.copy.file == f"{one.copy.nearest}.png"
+        assert f"{one.copy.nearest} ({one.copy.file})" in one.reason
         assert "has no calibrated threshold here" in one.reason
         assert one.verdict == "cannot be judged"
     assert metrics(page)["Copies"] == "unknown"

@@ -133,7 +133,9 @@ def test_the_table_names_every_picture(
     assert str(out) in lines[-1]
 
 
-def test_an_index_is_searched(model: Path, drawn: Path, tmp_path: Path) -> None:
+def test_an_index_is_searched(
+    model: Path, drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert status("index", drawn, "--out", tmp_path / "index") == 0
     options = ["--no-curve", "--index", tmp_path / "index", "--index-pictures", drawn]
     assert status(*asked(model), *options, "--out", tmp_path / "run") == 0
@@ -142,6 +144,14 @@ def test_an_index_is_searched(model: Path, drawn: Path, tmp_path: Path) -> None:
     for number, one in enumerate(found["pictures"]):
         assert one["neighbors"][0]["id"] == one["copy"]["nearest"] == number
         assert one["copy"]["similarity"] == pytest.approx(1, abs=1e-6)
+        # An id alone says nothing to those who have the files.
+        assert one["copy"]["file"] == one["neighbors"][0]["file"] == FILES[number]
+        assert f"training picture {number} ({FILES[number]})" in one["reason"]
+    table = (tmp_path / "run" / "pictures.csv").read_text()
+    assert all(name in table for name in FILES[:2])
+    assert f"0 ({FILES[0]})" in capsys.readouterr().out
+    report = (tmp_path / "run" / "report.html").read_text()
+    assert report.count(FILES[1]) >= 3
     assert shlex.join(["--index", str(tmp_path / "index")]) in found["command"]
     assert status(*asked(model), *options[:-2], "--out", tmp_path / "no") == 2
 
@@ -245,7 +255,9 @@ def test_an_audit_searches_an_index(
     assert status("index", drawn, "--out", tmp_path / "index") == 0
     options = ("--index", tmp_path / "index", "--index-pictures", drawn)
     found = audited(drawn / FILES[1], "--model", model, *options, capsys=capsys)
-    assert found["copy"]["nearest"] == 1
+    assert (found["copy"]["nearest"], found["copy"]["file"]) == (1, FILES[1])
+    assert [near["file"] for near in found["neighbors"]] == [FILES[1], FILES[0]]
+    assert f"training picture 1 ({FILES[1]})" in found["reason"]
     assert found["copy"]["similarity"] == pytest.approx(1, abs=1e-6)
 
 

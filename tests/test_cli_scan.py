@@ -54,7 +54,7 @@ def test_what_cannot_be_scanned_is_refused(
     assert "no file" in said(["scan", str(tmp_path / "none.csv"), *out], capsys)
     assert "share is 1.5" in said(["scan", str(table), *out, "--share", "1.5"], capsys)
     assert "is a file" in said(["scan", str(table), "--out", str(table)], capsys)
-    assert "calibrate" in said(["scan", str(table), *out, "--model", str(tmp_path)], capsys)
+    assert "no whole model" in said(["scan", str(table), *out, "--model", str(tmp_path)], capsys)
     assert not (tmp_path / "out").exists()
 
 

@@ -138,6 +138,8 @@ def _copy_figures(copy: CopyFound) -> list[tuple[str, str]]:
         rows.append(("Calibrated distance", figure(copy.calibrated_l2, 2)))
     if not math.isnan(copy.ratio):
         rows.append(("Nearest to second nearest", figure(copy.ratio, 2)))
+    if copy.file:
+        rows.append(("Nearest file", copy.file))
     if copy.nearest >= 0:
         rows.append(("Times in training", f"{copy.copies:,}"))
     return rows

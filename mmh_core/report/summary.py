@@ -238,6 +238,7 @@ def _copy(copy: CopyFound) -> dict[str, Any]:
 def _neighbor(near: NeighborFound) -> dict[str, Any]:
     return {
         "id": near.id,
+        "file": near.file,
         "similarity": number(near.similarity),
         "caption": near.caption,
         "kind": near.kind,

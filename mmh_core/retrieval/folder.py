@@ -92,8 +92,9 @@ def summary(found: FolderIndex) -> str:
         line += f" Not indexed: {by_kind(found.left_out)}."
     if found.outside:
         line += (
-            f" {found.outside:,} of the images lie outside the folder, behind links: to see them "
-            "in an audit, name the folder that they lie in by --index-pictures."
+            f" {found.outside:,} of the images {'lies' if found.outside == 1 else 'lie'} outside "
+            "the folder, behind links that no audit follows: copy the images in, or index the "
+            "folder that they lie in."
         )
     return line
 

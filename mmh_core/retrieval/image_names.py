@@ -8,6 +8,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from mmh_core.records import MMHError
 
+#: Letters of a name in a sentence.
+MOST_SHOWN = 120
 #: Control characters, and bytes that are no UTF-8 (U+DC80 to U+DCFF); and the escape itself.
 _UNPRINTABLE = re.compile("[\\x00-\\x1f\\x7f\\ud800-\\udfff]")
 _TO_ESCAPE = re.compile("[\\x00-\\x1f\\x7f\\\\\\ud800-\\udfff]")
@@ -26,6 +28,17 @@ def escaped(name: str) -> str:
 def shown(path: Path) -> str:
     """Return a path as it may stand in a sentence: on one line, in UTF-8."""
     return _UNPRINTABLE.sub(_escape, str(path))
+
+
+def in_words(number: str, label: str) -> str:
+    """Return a training image's id as it stands in a sentence, with its file where it has one.
+
+    An index may come from anybody: the name comes on one line, and of a long one the end.
+    """
+    file = _UNPRINTABLE.sub(_escape, label)
+    if len(file) > MOST_SHOWN:
+        file = f"…{file[1 - MOST_SHOWN :]}"
+    return f"{number} ({file})" if file else number
 
 
 def unescaped(label: str) -> str:
@@ -58,7 +71,8 @@ def path_below(folder: Path, label: str) -> Path:
     if not Path(real).is_relative_to(root):
         raise MMHError(
             f"The index names the image {label!r}, and in {shown(folder)} that is a link "
-            "out of the folder: name the folder that holds the images themselves."
+            "out of the folder, which is not followed: copy the image itself in, or index the "
+            "folder that it lies in."
         )
     return path
 

@@ -20,6 +20,7 @@ from mmh_core.records import MMHError
 from mmh_core.retrieval.alignment import symmetries
 from mmh_core.retrieval.copy_evidence import CopyKind, copy_evidence, is_copy
 from mmh_core.retrieval.embedders import embed_all
+from mmh_core.retrieval.image_names import in_words
 from mmh_core.retrieval.index import Neighbors, search
 from mmh_core.retrieval.pixel_match import (
     PixelMatch,
@@ -63,7 +64,7 @@ def find_copies(
     # The same training picture is often near in several symmetries.
     reference = replace(reference, picture=lru_cache(4 * NEIGHBORS)(reference.picture))
     neighbors = _search(reference, [pictures], NEIGHBORS)
-    found = _evidence(reference, pictures, neighbors.similarity, neighbors.ids, neighbors.copies)
+    found = _evidence(reference, pictures, neighbors)
     refused: list[list[str]] = [[] for _ in found]
     near = [_near(reference, neighbors, i, refused[i]) for i in range(len(found))]
     for readable, reasons in zip(near, refused, strict=True):
@@ -122,9 +123,15 @@ def _near(
                 found.kinds[number][k],
                 int(found.copies[number, k]),
                 picture,
+                _file(reference, found.files[number][k]),
             )
         )
     return tuple(near)
+
+
+def _file(reference: Reference, label: str) -> str:
+    """Return the file of a training image: those of the embedded world share sheets."""
+    return label if reference.training is None else ""
 
 
 def _without(
@@ -189,6 +196,7 @@ def _renamed(
         kind=kind,
         reason=_matched(match, mine),
         nearest=mine.id,
+        file=mine.file,
         similarity=mine.similarity,
         copies=mine.copies,
         near_duplicates=copy.near_duplicates if mine.id == copy.nearest else 0,
@@ -200,10 +208,10 @@ def _matched(match: PixelMatch, mine: NeighborFound) -> str:
     done = f" {match.words}" if match.words else ""
     if match.kind == "exact":
         how = f", once it is{done}" if done else ""
-        return f"Its pixels are those of training picture {mine.id}{how}: {match.figures}."
+        return f"Its pixels are those of training picture {mine.called}{how}: {match.figures}."
     how = f",{done}," if done else ""
     return (
-        f"Likely a copy of training picture {mine.id}{how} by its pixels: {match.figures}. "
+        f"Likely a copy of training picture {mine.called}{how} by its pixels: {match.figures}. "
         "Compare the two by eye."
     )
 
@@ -214,7 +222,7 @@ def _searched_all(copy: CopyFound) -> CopyFound:
         return copy
     return replace(
         copy,
-        reason=f"Similar to training picture {copy.nearest} ({copy.similarity:.3f}, a copy is "
+        reason=f"Similar to training picture {copy.called} ({copy.similarity:.3f}, a copy is "
         f"possible from {copy.threshold:.3f}), but its pixels do not agree, nor do they mirrored, "
         "turned or cropped.",
     )
@@ -228,16 +236,20 @@ def _of_one_color(
     copy = replace(copy, kind="flat", reason="One color: nothing to compare.")
     if reference.training is not None:
         return copy, near
-    return replace(copy, nearest=-1, similarity=_NAN, copies=0, threshold=_NAN), ()
+    return replace(copy, nearest=-1, file="", similarity=_NAN, copies=0, threshold=_NAN), ()
 
 
-def _evidence(
-    reference: Reference, pictures: Tensor, similarity: Tensor, ids: Tensor, copies: Tensor
-) -> list[CopyFound]:
+def _evidence(reference: Reference, pictures: Tensor, near: Neighbors) -> list[CopyFound]:
     if reference.training is None or reference.thresholds is None:
         return [
-            _by_descriptor(reference, float(s), int(i), int(c))
-            for s, i, c in zip(similarity[:, 0], ids[:, 0], copies[:, 0], strict=True)
+            _by_descriptor(
+                reference,
+                float(near.similarity[i, 0]),
+                int(near.ids[i, 0]),
+                int(near.copies[i, 0]),
+                near.files[i][0],
+            )
+            for i in range(len(near.ids))
         ]
     training = reference.training
     found = copy_evidence(pictures, reference.embedder, training, reference.thresholds)
@@ -264,30 +276,33 @@ def _evidence(
     ]
 
 
-def _by_descriptor(reference: Reference, similarity: float, id: int, copies: int) -> CopyFound:
+def _by_descriptor(
+    reference: Reference, similarity: float, id: int, copies: int, file: str = ""
+) -> CopyFound:
     """Judge by similarity alone, which only SSCD has a published threshold for."""
     limits = f"strict copy from {SSCD_STRICT}, copy from {SSCD_COPY}"
     name, value, threshold = reference.embedder.name, f"{similarity:.3f}", SSCD_COPY
     kind: CopyKind = "unknown"
+    called = in_words(str(id), file)
     if math.isnan(similarity):
         threshold = _NAN
         reason = f"{name} gave a similarity that is no number, so nothing can be compared."
     elif not name.startswith("sscd"):
         threshold = _NAN
         reason = (
-            f"The nearest is picture {id}, similarity {value}; {name} has no calibrated threshold "
-            "here and the pixels of the nearest do not agree, so a copy can neither be told nor "
-            "ruled out: compare the two by eye, or build the index with SSCD."
+            f"The nearest is picture {called}, similarity {value}; {name} has no calibrated "
+            "threshold here and the pixels of the nearest do not agree, so a copy can neither be "
+            "told nor ruled out: compare the two by eye, or build the index with SSCD."
         )
     elif similarity >= SSCD_STRICT:
-        kind, reason = "exact", f"A copy of picture {id}: SSCD similarity {value} ({limits})."
+        kind, reason = "exact", f"A copy of picture {called}: SSCD similarity {value} ({limits})."
     elif similarity >= SSCD_COPY:
         kind = "likely"
         reason = (
-            f"Likely a copy of picture {id}: SSCD similarity {value} ({limits}). Compare the two "
-            "by eye."
+            f"Likely a copy of picture {called}: SSCD similarity {value} ({limits}). Compare the "
+            "two by eye."
         )
     else:
         kind, reason = "none", f"No picture is near: SSCD similarity {value} ({limits})."
     nan = (_NAN, _NAN)
-    return CopyFound(kind, reason, id, similarity, *nan, copies, 0, _NAN, 0, threshold)
+    return CopyFound(kind, reason, id, similarity, *nan, copies, 0, _NAN, 0, threshold, file)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mmh_core.dimension.probes import half_width
 from mmh_core.retrieval.copy_evidence import CopyKind, is_copy
+from mmh_core.retrieval.image_names import in_words
 from mmh_core.studies.cause import Cause
 from mmh_core.text_to_image.requests import SchedulerName
 from mmh_core.verdict_table import ImageVerdict as ImageVerdict
@@ -85,7 +86,10 @@ class LidReading:
 
 @dataclass(frozen=True)
 class NeighborFound:
-    """Hold one training picture near a drawn one, by descriptor; `picture` is uint8 (3, H, W)."""
+    """Hold one training picture near a drawn one, by descriptor; `picture` is uint8 (3, H, W).
+
+    `file` is its name below the folder that was indexed, "" where it has none or is unknown.
+    """
 
     id: int
     similarity: float
@@ -93,6 +97,12 @@ class NeighborFound:
     kind: str
     copies: int
     picture: Tensor
+    file: str = ""
+
+    @property
+    def called(self) -> str:
+        """Return the id, and the file where there is one."""
+        return in_words(str(self.id), self.file)
 
 
 @dataclass(frozen=True)
@@ -102,7 +112,8 @@ class CopyFound:
     `nearest`, with its similarity and copies, is the training picture that the reason names.
     NaN stands for what the reference cannot tell: distances in pixels need the pictures.
     `threshold` is the similarity from which on a copy is proposed, NaN where the embedder has no
-    calibrated one (or the file is older than this field).
+    calibrated one (or the file is older than this field). `file` is the name of `nearest` below
+    the folder that was indexed, "" where it has none or is unknown.
     """
 
     kind: CopyKind
@@ -116,6 +127,12 @@ class CopyFound:
     agreeing: float
     family: int
     threshold: float = math.nan
+    file: str = ""
+
+    @property
+    def called(self) -> str:
+        """Return the id of `nearest`, and its file where there is one."""
+        return in_words(str(self.nearest), self.file)
 
 
 @dataclass(frozen=True)
@@ -328,6 +345,7 @@ def _row(picture: PictureResult) -> dict[str, object]:
         "guidance_norm_mean": float(picture.guidance_norm.mean()),
         "copy": None if copy is None else copy.kind,
         "nearest": None if copy is None else copy.nearest,
+        "nearest_file": None if copy is None else copy.file,
         "similarity": None if copy is None else copy.similarity,
         "similarity_threshold": None if copy is None else copy.threshold,
         "calibrated_l2": None if copy is None else copy.calibrated_l2,

@@ -20,6 +20,13 @@ INDEX = "model_index.json"
 HUB = "hub:"
 SUFFIXES = (".safetensors", ".sft")
 PICKLED = (".ckpt", ".pt", ".pth", ".bin")
+#: A page of the Hub: owner/name, and the file where it is one's.
+_ADDRESS = re.compile(
+    r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co|hf-mirror\.com)/"
+    r"([\w][\w.-]*/[\w][\w.-]*?)(?:\.git)?"
+    r"(?:/(?:blob|resolve)/[^/]+/([^?#]+)(?:[?#].*)?|[/?#].*)?$",
+    re.ASCII | re.IGNORECASE,
+)
 _SHOWN = 5
 _MOST_ENTRIES = 2000
 
@@ -103,6 +110,11 @@ def existing(named: str) -> Path:
 def missing(source: str) -> MMHError:
     """Return the error for a name that is neither a model on this disk nor one of the Hub's."""
     path = Path(source)
+    if path.is_symlink():
+        return MMHError(
+            f"{path} is a link to {path.readlink()}, which is not there: restore that, or name "
+            "the model itself."
+        )
     hub = source if _could(source) else "owner/model"
     near = _near(path)
     like = f" Beside it there is {' and '.join(near)}." if near else ""
@@ -110,6 +122,41 @@ def missing(source: str) -> MMHError:
     return MMHError(
         f"{path} does not exist: give a folder, a safetensors file, one of "
         f"{', '.join(CATALOGUE)}, or {HUB}{hub} to download a model from the Hub.{like}{where}"
+    )
+
+
+def home(model: str) -> Path:
+    """Return where a model lies or would lie, in which its calibrations lie as well."""
+    base = model.split("::")[0]
+    entry = CATALOGUE.get(base)
+    path = Path(base if entry is None else entry.source).expanduser()
+    return path.parent if path.name == INDEX else path
+
+
+def check_name(source: str) -> None:
+    """Refuse what is no name of a model at all: nothing, and an address. Errors: MMHError."""
+    if not source.strip():
+        raise MMHError(
+            f"The model has no name: give a folder, a safetensors file, one of "
+            f"{', '.join(CATALOGUE)}, or {HUB}owner/model."
+        )
+    address = source.strip().removeprefix(HUB)
+    found = _ADDRESS.match(address)
+    if found is None:
+        if re.match(r"[a-z][a-z0-9+.-]*://", address, re.IGNORECASE):
+            raise MMHError(
+                f"{address[:200]!r} is an address and no model on this disk: download its "
+                f"safetensors file and name that, or write {HUB}owner/model for one of the Hub."
+            )
+        return
+    name, file = found[1], found[2]
+    if file:
+        raise MMHError(
+            f"{address[:200]!r} is the address of one file on the Hub: download it with "
+            f"`hf download {name} {file}` and name the file, or write {HUB}{name} for the model."
+        )
+    raise MMHError(
+        f"{address[:200]!r} is the address of a page: write {HUB}{name} for the model on the Hub."
     )
 
 

@@ -26,7 +26,16 @@ from mmh_core.text_to_image.folder import (
 from mmh_core.text_to_image.hub import cached_folder, fetch, is_hub_name
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.part_files import given_autoencoder, given_network, network_numbers
-from mmh_core.text_to_image.places import HUB, INDEX, Spelled, cached, existing, missing, spelled
+from mmh_core.text_to_image.places import (
+    HUB,
+    INDEX,
+    Spelled,
+    cached,
+    check_name,
+    existing,
+    missing,
+    spelled,
+)
 from mmh_core.text_to_image.weight_files import find_weights
 from mmh_core.text_to_image.weights import counted
 
@@ -100,8 +109,9 @@ def _with_given(parts: Parts, wanted: Spelled) -> Parts:
 def locate(source: str) -> tuple[Path, str]:
     """Return where a model lies, a folder or a file, and its name; downloads what `hub:` names.
 
-    Errors: MMHError.
+    A folder's model_index.json stands for the folder. Errors: MMHError.
     """
+    check_name(source)
     entry = CATALOGUE.get(source)
     if entry is not None and not entry.shipped:
         return fetch(entry.source, complete), entry.name
@@ -111,6 +121,8 @@ def locate(source: str) -> tuple[Path, str]:
             raise MMHError(f"{source[:200]!r} names no model on the Hub: write {HUB}owner/model.")
         return fetch(name, complete), name
     path = existing(source if entry is None else entry.source)
+    if path.is_file() and path.name == INDEX:
+        path = path.parent
     if path.is_file():
         return path, path.stem
     if path.is_dir():
@@ -137,6 +149,21 @@ def on_this_disk(source: str) -> bool:
         return True
     folder = cached_folder(source) if is_hub_name(source) else None
     return folder is not None and complete(folder)
+
+
+def check_model(source: str) -> None:
+    """Refuse what is no model that can be loaded, by names and headers alone. Errors: MMHError.
+
+    Of what would have to be downloaded only the name is looked at.
+    """
+    base = spelled(source).base
+    check_name(base)
+    entry = CATALOGUE.get(base)
+    if entry is not None and not entry.shipped:
+        return
+    if base.startswith(HUB) and is_hub_name(base.removeprefix(HUB)):
+        return
+    parameters(source)
 
 
 def parameters(source: str) -> dict[str, int]:

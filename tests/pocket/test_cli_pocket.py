@@ -62,7 +62,26 @@ def test_a_file_in_the_way_is_refused_before_any_work(
 def test_a_folder_without_model_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert "Error: " in refused(["check", str(tmp_path / "none"), "--device", "cpu"], capsys)
+    (tmp_path / "file").write_text("{}")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to("gone")
+    (tmp_path / "world").mkdir()
+    (tmp_path / "world" / "world.json").mkdir()
+    for name in (
+        "none",
+        "file",
+        "empty",
+        "link",
+        "world",
+        "a/b",
+        "pocket-sd",
+        "owner/name",
+        "a\n",
+    ):
+        said = refused(["check", str(tmp_path / name), "--device", "cpu"], capsys)
+        assert said.startswith("Error: ") and said.count("\n") == 1
+        assert "name the folder that `./mmh pocket build` wrote" in said
+        assert "hub" not in said.lower() and "sd-1" not in said
 
 
 def test_auto_takes_a_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -157,7 +158,18 @@ def test_links_work_and_those_that_leave_the_folder_are_counted(
     found = json.loads(told.out)
     assert (found["pictures"], found["outside_folder"], found["exact_copies"]) == (4, 1, 1)
     assert [one["file"] for one in found["skipped"]] == ["loop"]
-    assert "1 of the images lie outside the folder, behind links" in told.err
+    assert "1 of the images lies outside the folder, behind links" in told.err
+    assert "copy the images in, or index the folder that they lie in" in told.err
+    # Both steps do what they promise.
+    known = folder_reference(tmp_path / "index", PixelEmbedder(), pictures)
+    with pytest.raises(MMHError, match="copy the image itself in, or index the folder"):
+        known.picture(1)
+    assert status(outside, "--out", tmp_path / "other") == 0
+    other = folder_reference(tmp_path / "other", PixelEmbedder(), outside)
+    assert torch.equal(other.picture(0), drawings(3)[1])
+    (pictures / "1.png").unlink()
+    shutil.copy(outside / "1.png", pictures / "1.png")
+    assert torch.equal(known.picture(1), drawings(3)[1])
     assert load_index(tmp_path / "index").labels["file"].tolist() == [
         "0.png", "1.png", "2.png", "3.png",
     ]  # fmt: skip

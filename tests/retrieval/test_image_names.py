@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mmh_core.records import MMHError
-from mmh_core.retrieval.image_names import escaped, path_below, shown, unescaped
+from mmh_core.retrieval.image_names import escaped, in_words, path_below, shown, unescaped
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,21 @@ def test_names_are_printable_and_come_back(name: str, label: str) -> None:
     assert escaped(name) == label
     assert label.encode("utf-8")
     assert unescaped(label) == name
+
+
+@pytest.mark.parametrize(
+    ("label", "words"),
+    [
+        ("", "7"),
+        ("a/b c.png", "7 (a/b c.png)"),
+        (r"caf\xe9.png", r"7 (caf\xe9.png)"),
+        ("画像.png", "7 (画像.png)"),
+        ("a\nb\x1b[2J.png", r"7 (a\x0ab\x1b[2J.png)"),
+        ("x" * 500 + "/end.png", f"7 (…{'x' * 111}/end.png)"),
+    ],
+)
+def test_an_id_in_a_sentence_has_its_file_on_one_line(label: str, words: str) -> None:
+    assert in_words("7", label) == words
 
 
 def test_any_bytes_come_back() -> None:

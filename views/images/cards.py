@@ -64,8 +64,8 @@ def _nearest(run: ImageRun, picture: PictureResult) -> str:
     if near is not None:
         return show.figure(
             near.picture,
-            f"Nearest training picture, {near.id}: {near.caption}",
-            f"training picture {near.id:,}",
+            f"Nearest training picture, {near.called}: {near.caption}",
+            f"training picture {escape(phrases.called(near.id, near.file))}",
             most=show.CARD,
         )
     why = "searching" if run.searched else "no training pictures to search"

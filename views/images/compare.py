@@ -10,7 +10,7 @@ import streamlit as st
 from mmh_core.plots.pictures import difference, reduced, region_picture
 from mmh_core.studies.image_run import NeighborFound, PictureResult
 from views import layout
-from views.images import show
+from views.images import phrases, show
 
 WAYS = {"side by side": "Side by side", "flicker": "Flicker", "difference": "Difference"}
 _SENTENCES = {
@@ -29,13 +29,14 @@ def neighbor(near: NeighborFound, threshold: float = math.nan) -> str:
     """
     times = "" if near.copies == 1 else f" · {near.copies:,} times"
     kind = f"{escape(near.kind)} · " if near.kind else ""
+    file = f"<br>{escape(near.file)}" if near.file else ""
     text = escape(near.caption if len(near.caption) <= 90 else f"{near.caption[:87]}...")
     limit = f" ({'from' if near.similarity >= threshold else 'below'} {threshold:.3f})"
     caption = (
         f"<b>{near.similarity:.3f}</b>{'' if math.isnan(threshold) else limit}<br>"
-        f"{kind}picture {near.id:,}{times}<br>{text}"
+        f"{kind}picture {near.id:,}{times}{file}<br>{text}"
     )
-    alt = f"Training picture {near.id}: {near.caption}"
+    alt = f"Training picture {near.called}: {near.caption}"
     return show.figure(near.picture, alt, caption, most=show.THUMB)
 
 
@@ -68,7 +69,7 @@ def section(picture: PictureResult, name: str) -> None:
             index=ranks.index(rank_of(picture)),
             key=f"im_rank_{name}",
             format_func=lambda i: (
-                f"{i + 1}. picture {picture.neighbors[i].id:,} "
+                f"{i + 1}. picture {_called(picture.neighbors[i])} "
                 f"({picture.neighbors[i].similarity:.3f})"
             ),
             label_visibility="collapsed",
@@ -83,12 +84,18 @@ def rank_of(picture: PictureResult) -> int:
     return next(i for i, near in enumerate(picture.neighbors) if near is picture.nearest)
 
 
+def _called(near: NeighborFound) -> str:
+    return phrases.called(near.id, near.file)
+
+
 def _own(picture: PictureResult) -> str:
     return show.image(picture.picture, "The picture itself", most=_LARGE)
 
 
 def _compared(picture: PictureResult, near: NeighborFound, way: str) -> str:
-    other = show.image(near.picture, f"Training picture {near.id}: {near.caption}", most=_LARGE)
+    other = show.image(
+        near.picture, f"Training picture {near.called}: {near.caption}", most=_LARGE
+    )
     if way == "flicker":
         return f'<div class="im-stack im-flicker">{_own(picture)}{other}</div>'
     if way == "difference":
@@ -97,8 +104,8 @@ def _compared(picture: PictureResult, near: NeighborFound, way: str) -> str:
         return f'<div class="im-stack">{show.image(found, alt, most=_LARGE)}</div>'
     return (
         f'<div class="im-pair"><figure>{_own(picture)}<figcaption>this picture</figcaption>'
-        f"</figure><figure>{other}<figcaption>training picture {near.id:,}</figcaption></figure>"
-        "</div>"
+        f"</figure><figure>{other}<figcaption>training picture "
+        f"{escape(_called(near))}</figcaption></figure></div>"
     )
 
 

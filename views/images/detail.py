@@ -138,7 +138,8 @@ def facts(picture: PictureResult) -> None:
     if picture.copy is not None:
         found = picture.copy
         rows += [
-            ("Nearest picture", f"{found.nearest:,}, similarity {phrases.nearest(picture)}"),
+            ("Nearest picture", phrases.called(found.nearest, found.file)),
+            ("Similarity", phrases.nearest(picture)),
             ("In the training set", phrases.copies(found)),
             ("Calibrated L2", words.number(found.calibrated_l2)),
             ("Distance ratio", words.number(found.ratio)),

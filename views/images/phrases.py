@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from mmh_core.memorization import shown_lid
+from mmh_core.retrieval.image_names import in_words
 from mmh_core.studies.image_run import CopyFound, ImageRun, LidReading, PictureResult, PromptTruth
 from views.words import number
 
@@ -70,6 +71,11 @@ def nearest(picture: PictureResult) -> str:
         flat = picture.copy is not None and picture.copy.kind == "flat"
         return "one color: nothing to compare" if flat else "no training pictures to search"
     return likeness(near.similarity, math.nan if picture.copy is None else picture.copy.threshold)
+
+
+def called(id: int, file: str) -> str:
+    """Return the id of a training picture, and its file where it has one."""
+    return in_words(f"{id:,}", file)
 
 
 def truth(known: PromptTruth | None) -> str:
