@@ -14,6 +14,7 @@ from mmh_core.cli_output import (
     loaded_model,
     no_calibration,
     seed_numbers,
+    warned,
     write_json,
 )
 from mmh_core.records import MMHError
@@ -86,6 +87,7 @@ def benchmark(
     typer.echo(detector_table(found))
     typer.echo("\n" + cause_table(found))
     typer.echo("\n" + throughput_line(pace))
+    warned(found.missing)
     if out is not None:
         save_record(out, found)
     if json_file is not None:

@@ -15,6 +15,7 @@ from mmh_core.cli_output import (
     followed,
     loaded_model,
     seed_numbers,
+    warned,
     write_json,
 )
 from mmh_core.records import MMHError
@@ -108,8 +109,7 @@ def images(
         save_record(keep, run)
     write_folder(out, run_files(run, image_command(run.config, more)))
     typer.echo(image_table(run))
-    for sentence in run.missing:
-        typer.echo(f"Warning: {sentence}", err=True)
+    warned(run.missing)
     typer.echo(f"\nPictures, run.json, pictures.csv and report.html are in {out}.")
 
 
@@ -189,12 +189,8 @@ def image_table(run: ImageRun) -> str:
         rows.append([f"{one.index:03d}", str(one.seed), value, share, *nearest, one.verdict])
     widths = [max(len(row[i]) for row in rows) for i in range(len(heads))]
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
-    for prompt, cut in zip(run.config.prompts, run.cut, strict=True):
-        if cut:
-            lines.append(
-                f"The text encoder is full before the end of {prompt!r}: not read is {cut!r} "
-                "(--windows reads a long prompt in pieces)."
-            )
+    for prompt, unread in zip(run.config.prompts, run.unread(), strict=True):
+        lines += [f"{prompt!r}: {unread}"] if unread else []
     for prompt, scan in zip(run.config.prompts, run.scans, strict=False):
         lines.append(scan.words(copied=run.copied(prompt)))
     return "\n".join(line.rstrip() for line in lines)

@@ -14,6 +14,8 @@ from mmh_core.cli_output import (
     followed,
     loaded_model,
     seed_numbers,
+    warn_not_whole,
+    warned,
     write_json,
 )
 from mmh_core.records import MMHError
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from mmh_core.studies.image_reference import Reference
     from mmh_core.studies.image_run import NormalPrompts
     from mmh_core.studies.mitigation_run import MitigationRun, Treatment
+    from mmh_core.studies.mitigation_table import TreatmentRow
     from mmh_core.studies.mitigation_verdict import TreatmentVerdict
     from mmh_core.text_to_image.model import TextToImage
 
@@ -86,6 +89,7 @@ def mitigate(
         if words:
             _keep_words(keep, run, loaded, reference)
     typer.echo(comparison_table(run))
+    warned(run.missing)
     typer.echo(f"\nPictures, run.json, pictures.csv and report.html are in {out}.")
 
 
@@ -138,6 +142,8 @@ def mitigation_benchmark(
     loaded, reference, usual = opened(model, device)
     if reference is None:
         raise MMHError("The training pictures of this model are not at hand.")
+    taken = (*chosen.calibration, *chosen.test, *chosen.normal)
+    warn_not_whole(loaded, [one.text for one in taken])
     desk = Desk(loaded, model, reference, usual, numbers, work, resume)
     found = followed(benchmark(chosen, desk))
     typer.echo(benchmark_tables(found))
@@ -150,7 +156,8 @@ def comparison_table(run: MitigationRun) -> str:
     from mmh_core.studies.mitigation_verdict import verdicts
 
     names = [
-        *("mitigation", "strength", "copies", "not solved", "solved", "reference prompts"),
+        *("mitigation", "strength", "copies", "solved", "moved only, not solved", "subject lost"),
+        "reference prompts",
         *("similarity", "alignment", "LID", "NFE"),
     ]
     lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
@@ -164,8 +171,10 @@ def comparison_table(run: MitigationRun) -> str:
         base = row.treatment.mitigation == "none"
         figures = [
             f"{row.copied.mean.value:.2f}",
-            "" if base else f"{row.share('not solved'):.2f}",
-            "" if base else f"{row.share('solved'):.2f}",
+            *(
+                "" if base else _counted(row, kind)
+                for kind in ("solved", "not solved", "subject lost")
+            ),
             "" if base else verdict.references.effect,
             f"{row.similarity.mean.value:.3f}",
             f"{row.alignment.mean.value:.3f}",
@@ -175,6 +184,13 @@ def comparison_table(run: MitigationRun) -> str:
         cells = " | ".join("" if text == "nan" else text for text in figures)
         lines.append(f"| {row.label} | {row.treatment.strength:g} | {cells} |")
     return "\n".join([*lines, "", *_conclusion(found)])
+
+
+def _counted(row: TreatmentRow, kind: str) -> str:
+    """Return how many images of all have an outcome, "" where none can be judged."""
+    if not row.outcomes:
+        return ""
+    return f"{sum(one.kind == kind for one in row.outcomes)} of {len(row.outcomes)}"
 
 
 def _conclusion(found: tuple[TreatmentVerdict, ...]) -> list[str]:

@@ -9,7 +9,7 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -106,6 +106,19 @@ def told(model: TextToImage) -> TextToImage:
     for note in model.notes:
         typer.echo(f"Note: {note}", err=True)
     return model
+
+
+def warned(sentences: Iterable[str]) -> None:
+    """Write what a run lacks to standard error."""
+    for sentence in sentences:
+        typer.echo(f"Warning: {sentence}", err=True)
+
+
+def warn_not_whole(model: TextToImage, prompts: Sequence[str]) -> None:
+    """Name on standard error the prompts that the text encoder does not read whole."""
+    from mmh_core.text_to_image.heard import not_whole, not_whole_lines
+
+    warned(not_whole_lines(not_whole(model, prompts)))
 
 
 def loaded_model(name: str, device: str) -> TextToImage:

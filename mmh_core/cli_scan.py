@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmh_core.cli_output import ModelName, check_places, followed, loaded_model, no_calibration
+from mmh_core.cli_output import (
+    ModelName,
+    check_places,
+    followed,
+    loaded_model,
+    no_calibration,
+    warn_not_whole,
+)
 from mmh_core.records import MMHError
 
 if TYPE_CHECKING:
@@ -107,6 +114,7 @@ def calibrate(
     told.check()
     prompts = read_calibrating(table, column=column)
     loaded = loaded_model(model, device)
+    warn_not_whole(loaded, [one.prompt for one in prompts])
     if every:
         from mmh_core.studies.calibrate_detectors import calibrate_detectors
         from mmh_core.studies.detector_calibration import write_detectors

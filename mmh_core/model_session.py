@@ -300,14 +300,20 @@ def _warm_reference() -> None:
 
 
 def not_read(name: str, prompt: str, windows: int = 1) -> str:
-    """Return the end of a prompt that the model's text encoder does not read in so many windows.
+    """Say in a sentence what of a prompt the model's text encoder does not read in these windows.
 
     "" where it reads all, and while the model is not in memory.
     """
-    from mmh_core.text_to_image.heard import cut_off
+    from mmh_core.text_to_image.heard import heard
 
     found = _loaded().get(source_of(name))
-    return "" if found is None else cut_off(found.in_windows(windows), prompt)
+    return "" if found is None else heard(found.in_windows(windows), prompt).words()
+
+
+def notes(name: str) -> tuple[str, ...]:
+    """Return what was chosen while a model was read, none while it is not in memory."""
+    found = _loaded().get(source_of(name))
+    return () if found is None else found.notes
 
 
 def reference(name: str) -> Reference | None:

@@ -41,7 +41,8 @@ class PictureAbout:
     `model` is the name by which the model is chosen, without the folders above it; the digests are
     SHA-256 in hexadecimal, of the weights and of the run's starting noise. `lid` and
     `lid_unconditional` are those of the default estimator at `log_delta`, with standard errors;
-    `percentile` is from 0 to 1. NaN stands for what is not known.
+    `percentile` is from 0 to 1. NaN stands for what is not known. `missing` are sentences on what
+    the run lacks.
     Errors: MMHError for a value that no run of this app has.
     """
 
@@ -65,6 +66,7 @@ class PictureAbout:
     verdict: str
     version: int = VERSION
     windows: int = 1
+    missing: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the type and the range of every field."""
@@ -112,6 +114,7 @@ def about_of(run: ImageRun, picture: PictureResult) -> PictureAbout:
         percentile=math.nan if lid is None else lid.percentile,
         verdict=picture.verdict,
         windows=config.windows or 1,
+        missing=run.missing,
     )
 
 
@@ -223,8 +226,9 @@ def _from_json(text: str) -> PictureAbout:
     except (ValueError, RecursionError):
         raise MMHError(f"The settings in this picture cannot be read: {_AGAIN}") from None
     known = {field.name: str(field.type) for field in fields(PictureAbout)}
-    # Images from before there was a choice of windows do not name them.
-    if not isinstance(values, dict) or not set(known) - {"windows"} <= set(values) <= set(known):
+    # Images from before there was a choice of windows name neither.
+    later = {"windows", "missing"}
+    if not isinstance(values, dict) or not set(known) - later <= set(values) <= set(known):
         raise MMHError(f"The settings in this picture are not complete: {_AGAIN}")
     return PictureAbout(**{name: _value(known[name], found) for name, found in values.items()})
 
@@ -235,7 +239,7 @@ def _value(kind: str, found: Any) -> Any:
         return math.nan
     if kind == "float" and type(found) is int and abs(found) < 2**53:
         return float(found)
-    return found
+    return tuple(found) if kind.startswith("tuple") and isinstance(found, list) else found
 
 
 def _refused(word: str) -> None:
@@ -243,6 +247,10 @@ def _refused(word: str) -> None:
 
 
 def _check_type(name: str, kind: object, value: object) -> None:
+    if str(kind).startswith("tuple"):
+        texts = value if isinstance(value, tuple) else (None,)
+        _require(all(type(one) is str for one in texts), name)
+        return
     kinds = {"str": str, "int": int, "float": float}
     # An infinity comes of 1e999; of bool, int is the base class.
     wrong = type(value) is not kinds[str(kind)] or (isinstance(value, float) and math.isinf(value))

@@ -178,7 +178,7 @@ def test_an_index_is_searched(
         (["--guidance", "inf"], "guidance"),
         (["--height", "33"], "multiples of 8"),
         (["--width", "1000000"], "fewer or smaller"),
-        (["--scheduler", "magic"], "'ddim'"),
+        (["--scheduler", "magic"], "choose from ddim, euler, dpm++ 2m, pndm."),
         (["--estimators", "flipd,magic"], "soft_spectral_count"),
         (["--device", "tpu"], "cpu, cuda or auto"),
         (["--model", "no-such-model"], "pocket-sd"),
@@ -313,7 +313,9 @@ def test_windows_read_a_long_prompt_to_its_end_and_are_kept(
     words = ["images", "--model", model, "--prompt", long, *small]
     for name, more in {"cut": [], "two": ["--windows", "2"]}.items():
         assert status(*words, *more, "--out", tmp_path / name) == 0
-    assert "not read is 'the the the the the the cat' (--windows" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "the text encoder is full: “the the the the the the cat” (2 windows" in said
+    assert said.count("--windows 2") == 1
     cut, two = figures(tmp_path / "cut"), figures(tmp_path / "two")
     assert cut["prompts"][0]["not_read"].split()[-1] == "cat"
     assert two["prompts"][0]["not_read"] == "" and two["config"]["windows"] == 2

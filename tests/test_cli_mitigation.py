@@ -150,12 +150,14 @@ def test_treatments_are_read_with_the_baselines_first_and_once() -> None:
 
 def test_the_table_has_a_line_per_treatment() -> None:
     lines = comparison_table(comparison()).splitlines()
-    assert lines[2] == "| No mitigation | 0 | 1.00 |  |  |  | 0.970 | 0.420 | 3.0 | 10 |"
+    assert lines[2] == "| No mitigation | 0 | 1.00 |  |  |  |  | 0.970 | 0.420 | 3.0 | 10 |"
+    assert lines[0].split(" | ")[3:6] == ["solved", "moved only, not solved", "subject lost"]
     assert lines[4] == (
-        "| Guidance later | 0.5 | 0.00 | 0.00 | 1.00 | unchanged | 0.650 | 0.390 | 22.0 | 10 |"
+        "| Guidance later | 0.5 | 0.00 | 2 of 2 | 0 of 2 | 0 of 2 | unchanged "
+        "| 0.650 | 0.390 | 22.0 | 10 |"
     )
     assert "no LIDs of normal prompts" in lines[6].replace("There are ", "")
-    assert {line.count("|") for line in lines[:7]} == {11}
+    assert {line.count("|") for line in lines[:7]} == {12}
     assert lines[8] == (
         "Best of those that pass: Guidance later 0.5, alignment 0.42 -> 0.39, reference prompts "
         "unchanged."
@@ -186,7 +188,10 @@ def off_the_threshold() -> MitigationRun:
 def test_what_only_moved_off_the_threshold_is_no_success_anywhere() -> None:
     run = off_the_threshold()
     lines = comparison_table(run).splitlines()
-    assert "| 0.00 | 1.00 | 0.00 | unchanged |" in lines[4] and lines[8] == "None of these passes:"
+    assert (
+        "| 0.00 | 0 of 2 | 2 of 2 | 0 of 2 | unchanged |" in lines[4]
+        and lines[8] == "None of these passes:"
+    )
     assert any("Guidance later 0.5: 2 of 2: moved off the threshold" in line for line in lines)
     page = mitigation_report(run, "command")
     assert "None of the mitigations passes" in page and "it is 0%" not in page
@@ -235,3 +240,21 @@ def test_the_frontier_of_the_page_has_a_numbered_mark_per_known_treatment() -> N
     assert chart.count("<circle") == 4 and chart.count('class="base"') == 2
     assert "<title>Guidance later 0.5</title>" in chart
     assert frontier_svg(()) == ""
+
+
+def test_a_comparison_says_what_it_lacks_on_the_page_and_in_the_figures() -> None:
+    run = replace(comparison(), missing=("“<i>”: not all is read.",), notes=("Read as v.",))
+    page, found = mitigation_report(run, "command"), mitigation_summary(run)
+    assert "“&lt;i&gt;”: not all is read." in page and "Read as v." in page
+    assert (found["missing"], found["model_notes"]) == ([*run.missing], ["Read as v."])
+
+
+def test_a_long_prompt_is_said_to_be_cut(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = asked(model)
+    words[words.index("--normal") + 1] = "the " * 20 + "cat"
+    assert status(*words, "--out", tmp_path / "run") == 0
+    said = capsys.readouterr().err
+    assert said.count("its end is not read") == 1 and "--windows 2" in said
+    assert len(figures_of(tmp_path / "run")["missing"]) == 1

@@ -20,7 +20,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mmh_core.picture_files import about_of, read_about
+from mmh_core.picture_files import about_of, png_bytes, read_about
 from mmh_core.records import MMHError
 from mmh_core.report import image_command, image_report, image_summary, run_files, run_zip
 from mmh_core.report.charts import HEIGHT, WIDTH, Chart, round_ticks, svg
@@ -475,3 +475,17 @@ def test_a_failure_in_the_middle_leaves_the_earlier_run(
     monkeypatch.undo()
     assert files_of(place) == files
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_what_a_run_lacks_and_what_was_chosen_for_its_model_are_in_page_figures_and_image(
+    run: ImageRun,
+) -> None:
+    lacking = replace(run, missing=("No LID: <b>too</b> large.",), notes=("Read as v.",))
+    page = image_report(lacking, COMMAND)
+    assert "No LID: &lt;b&gt;too&lt;/b&gt; large." in page and "Read as v." in page
+    found = image_summary(lacking)
+    assert (found["missing"], found["model_notes"]) == ([*lacking.missing], ["Read as v."])
+    about = about_of(lacking, lacking.pictures[0])
+    assert read_about(png_bytes(lacking.pictures[0].picture, about)) == about
+    assert about.missing == lacking.missing
+    assert image_summary(run)["missing"] == []

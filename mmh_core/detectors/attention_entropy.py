@@ -51,7 +51,7 @@ class AttentionEntropy:
             values.append(torch.special.entr(share).sum(1, keepdim=True).cpu())
             rows += len(part)
         entropy = torch.cat(values)
-        check_network(entropy)
+        check_network(entropy, model.name)
         return Measurement(entropy, rows / len(evidence))
 
     def score(self, values: Tensor) -> Tensor:

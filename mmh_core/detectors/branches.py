@@ -39,5 +39,5 @@ def read_branches(
         rows += len(eps_c)
         values.append(read(eps_c - without, without).float().cpu())
     found = torch.cat(values)
-    check_network(found)
+    check_network(found, model.name)
     return Measurement(found, rows / len(evidence))

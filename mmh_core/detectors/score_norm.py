@@ -46,7 +46,7 @@ class ScoreNorm:
             rows += len(eps_c)
             values.append(torch.linalg.vector_norm(eps_c.flatten(1), dim=1, keepdim=True).cpu())
         norm = torch.cat(values)
-        check_network(norm)
+        check_network(norm, model.name)
         return Measurement(norm, rows / len(evidence))
 
     def score(self, values: Tensor) -> Tensor:

@@ -49,7 +49,7 @@ class Sharpness:
             values.append(found.float().cpu())
             cost += forwards * len(part)
         sharpness = torch.cat(values)[:, None]
-        check_network(sharpness)
+        check_network(sharpness, model.name)
         return Measurement(sharpness, cost / len(evidence))
 
     def score(self, values: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ class ScoreModel:
     `net(x_t, t, cond)` takes (B, *shape), (B,) and a conditioning tensor or None (unconditional),
     and returns (B, *shape). `target` says what it predicts; (p, q) are eps (0, 1), x0 (1, 0),
     v (-sigma, alpha) (Salimans & Ho 2022), flow (-1, 1) (Liu et al. 2023) and those of
-    `edm_mixture`, for which `data_scale` is sigma_data.
+    `edm_mixture`, for which `data_scale` is sigma_data. `name` is for messages.
 
     `t` is a number or (B,). Times and the kernel are float32 at least, since half precision tells
     no two of the last thousand steps apart; results have the type of `x_t`. At the very ends the
@@ -47,6 +47,7 @@ class ScoreModel:
     target: Target
     shape: tuple[int, ...]
     data_scale: float = 1.0
+    name: str = ""
 
     def __post_init__(self) -> None:
         """Refuse an unknown target, an empty shape and a data scale that is not positive."""

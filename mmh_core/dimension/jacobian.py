@@ -111,7 +111,7 @@ def linearize(
         with KeptAttention():
             eps = model.eps(y, t, cond)
     flat = eps.detach()
-    check_network(flat)
+    check_network(flat, model.name)
     value = y.detach() - sigma * flat
     return Linearization(value[::copies], flat[::copies], copies, sigma, y, eps)
 
@@ -135,7 +135,7 @@ def jacobian(model: ScoreModel, points: ScaledPoints) -> tuple[Tensor, Lineariza
     rows = torch.eye(dim, dtype=points.x.dtype, device=points.x.device)
     rows = rows.reshape(1, dim, *model.shape).expand(len(points.x), dim, *model.shape)
     matrix = at.pullbacks(rows).flatten(2)
-    check_network(matrix)
+    check_network(matrix, model.name)
     return matrix, at
 
 

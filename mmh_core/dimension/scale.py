@@ -85,12 +85,16 @@ def _time(model: ScoreModel, log_delta: Tensor) -> Tensor:
     return t
 
 
-def check_network(numbers: Tensor) -> None:
-    """Stop when what came out of the network is not finite: a count of it would look like one."""
+def check_network(numbers: Tensor, name: str = "") -> None:
+    """Stop when what came out of the network is not finite: a count of it would look like one.
+
+    `name` is that of the model, where it is known.
+    """
     if not bool(torch.isfinite(numbers).all()):
+        of = f" of {name}" if name else ""
         raise MMHError(
-            "The network returned numbers that are not finite at this noise scale: try float32 "
-            "weights, or a larger scale."
+            f"The network{of} returned numbers that are not finite at this noise scale: try "
+            "float32 weights, or a larger scale."
         )
 
 

@@ -52,7 +52,7 @@ class SparseRepellency:
     overshoot: float = 2.0
     farthest: float = 2.0
     name: str = "sparse_repellency"
-    label: str = "First picture avoided"
+    label: str = "Sparse repellency, variant"
     reference: str = "after Kirchhof et al. 2025, arXiv 2410.06025, and Kim & No 2026"
     strength_label: str = "unlikeness to the first picture (1 - cosine)"
     strengths: tuple[float, ...] = (0.05, 0.1, 0.15, 0.2)

@@ -81,12 +81,12 @@ def figure(value: float, digits: int = 1) -> str:
 
 
 def _prompts(run: ImageRun) -> list[dict[str, Any]]:
-    agreement = padded(run.agreement, len(run.cut))
+    agreement, unread = padded(run.agreement, len(run.cut)), run.unread()
     return [
         {
             "number": number + 1,
             "text": prompt,
-            "cut": run.cut[number],
+            "unread": unread[number],
             "agreement": agreement[number],
             "cards": [_card(run, one) for one in run.pictures if one.index // seeds == number],
         }
@@ -183,6 +183,7 @@ def _settings(run: ImageRun) -> list[tuple[str, str]]:
         )
     rows = [
         ("Model", model_label(run)),
+        *(("Note on the model", note) for note in run.notes),
         ("Seeds", ", ".join(str(seed) for seed in config.seeds)),
         ("Steps", str(config.steps)),
         ("Guidance", f"{config.guidance:g}"),

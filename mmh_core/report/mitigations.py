@@ -90,6 +90,8 @@ def mitigation_summary(run: MitigationRun) -> dict[str, Any]:
         "device": run.device,
         "versions": versions(),
         "state": run.state,
+        "missing": list(run.missing),
+        "model_notes": list(run.notes),
         "config": asdict(run.config),
         "log_delta": number(run.log_delta),
         "treatments": [_treatment(verdict) for verdict in verdicts(run)],

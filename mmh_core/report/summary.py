@@ -43,6 +43,8 @@ def image_summary(run: ImageRun) -> dict[str, Any]:
         "device": run.device,
         "versions": versions(),
         "state": run.state,
+        "missing": list(run.missing),
+        "model_notes": list(run.notes),
         "config": config,
         "log_delta": number(run.log_delta),
         "log_deltas": numbers(run.log_deltas),
@@ -50,9 +52,18 @@ def image_summary(run: ImageRun) -> dict[str, Any]:
         "searched": run.searched,
         "embedder": run.embedder,
         "prompts": [
-            {"prompt": prompt, "not_read": cut, "agreement": number(agreement)}
-            for prompt, cut, agreement in zip(
-                run.config.prompts, run.cut, padded(run.agreement, len(run.cut)), strict=True
+            {
+                "prompt": prompt,
+                "not_read": cut,
+                "windows_needed": windows or None,
+                "agreement": number(agreement),
+            }
+            for prompt, cut, windows, agreement in zip(
+                run.config.prompts,
+                run.cut,
+                run.needed or (0,) * len(run.cut),
+                padded(run.agreement, len(run.cut)),
+                strict=True,
             )
         ],
         "normal_pictures": None if normal is None else len(normal.conditional),

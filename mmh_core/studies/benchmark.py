@@ -32,6 +32,7 @@ from mmh_core.studies.early_scan import SEEDS
 from mmh_core.studies.image_reference import Reference
 from mmh_core.studies.measured import Measured, measured
 from mmh_core.studies.roc import separation
+from mmh_core.text_to_image.heard import not_whole, not_whole_lines
 from mmh_core.text_to_image.model import TextToImage
 
 _LID = "lid_conditional_count"
@@ -210,4 +211,6 @@ def empty_run(
         combined=None,
         cause=None,
         seconds=0.0,
+        missing=tuple(not_whole_lines(not_whole(model, [one.prompt for one in labelled]))),
+        notes=model.notes,
     )

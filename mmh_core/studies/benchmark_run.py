@@ -93,7 +93,8 @@ class BenchmarkRun:
 
     `copied` (P,) is the share of each prompt's pictures that are copies of a training picture, NaN
     without a reference; `lid` and `true_lid` (P,) are mean conditional LID and LID_*, NaN where
-    unknown. Finished when `state` is "complete".
+    unknown. Finished when `state` is "complete". `missing` says in sentences what could not be
+    done, such as prompts of either half that are not read whole; `notes` are the model's.
     """
 
     model: str
@@ -111,6 +112,8 @@ class BenchmarkRun:
     combined: CombinedRow | None
     cause: CauseRow | None
     seconds: float
+    missing: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def rows(self) -> tuple[DetectorRow, ...]:

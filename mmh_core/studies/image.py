@@ -27,7 +27,7 @@ from mmh_core.studies.image_reading import (
 )
 from mmh_core.studies.image_reference import Reference, agreement
 from mmh_core.studies.image_run import ImageConfig, ImageRun, NormalPrompts, PictureResult
-from mmh_core.text_to_image.heard import cut_off
+from mmh_core.text_to_image.heard import heard
 from mmh_core.text_to_image.model import TextToImage
 
 #: Of the work of a prompt, the part that draws.
@@ -205,6 +205,7 @@ def _empty_run(
     normal: NormalPrompts | None,
 ) -> ImageRun:
     usable = normal is not None and normal.fits(model.sha256, config)
+    read = [heard(model, prompt) for prompt in config.prompts]
     scale = scale_for(reference, normal if usable else None)
     empty = torch.empty(0, 3, config.height, config.width, dtype=torch.uint8)
     return ImageRun(
@@ -220,7 +221,7 @@ def _empty_run(
         preview=empty,
         preview_prompt=0,
         pictures=(),
-        cut=tuple(cut_off(model, prompt) for prompt in config.prompts),
+        cut=tuple(one.cut for one in read),
         agreement=(),
         searched=0 if reference is None else len(reference.index),
         embedder="pixels" if reference is None else reference.embedder.name,
@@ -228,6 +229,8 @@ def _empty_run(
         seconds_drawing=0.0,
         seconds_reading=0.0,
         missing=_uncalibrated(config, model, scale),
+        needed=tuple(one.windows for one in read),
+        notes=model.notes,
     )
 
 

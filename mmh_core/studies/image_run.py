@@ -12,6 +12,7 @@ from mmh_core.dimension.probes import half_width
 from mmh_core.retrieval.copy_evidence import CopyKind, is_copy
 from mmh_core.retrieval.image_names import in_words
 from mmh_core.studies.cause import Cause
+from mmh_core.text_to_image.heard import Heard
 from mmh_core.text_to_image.requests import SchedulerName
 from mmh_core.verdict_table import ImageVerdict as ImageVerdict
 
@@ -289,7 +290,9 @@ class ImageRun:
     `normal` is the reference of percentiles, None where there is none for these settings. Seconds
     and forwards (per picture) are split into drawing, and reading the LID and the copies.
     `missing` says in sentences what could not be done of what was asked, and why. `scans` are the
-    early scans of the prompts, empty where the model has no calibration of it.
+    early scans of the prompts, empty where the model has no calibration of it. `needed` is for
+    each prompt the number of windows of text that would hold all of it, empty where unknown, and
+    `notes` are the model's, on what was chosen while it was read from its files.
     """
 
     config: ImageConfig
@@ -313,6 +316,15 @@ class ImageRun:
     seconds_reading: float
     missing: tuple[str, ...] = ()
     scans: tuple[PromptScan, ...] = ()
+    needed: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def unread(self) -> list[str]:
+        """Return for each prompt in a sentence which end of it is not read, "" where all is."""
+        needed = self.needed or (0,) * len(self.cut)
+        return [
+            Heard(cut, "", windows).words() for cut, windows in zip(self.cut, needed, strict=True)
+        ]
 
     def copied(self, prompt: str) -> bool:
         """Return whether an image of a prompt is a copy by the evidence."""

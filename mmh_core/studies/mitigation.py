@@ -24,6 +24,7 @@ from mmh_core.studies.mitigation_run import (
     MitigationRun,
     Treatment,
 )
+from mmh_core.text_to_image.heard import not_whole, not_whole_lines
 from mmh_core.text_to_image.model import TextToImage
 
 
@@ -136,4 +137,6 @@ def _empty_run(ground: Ground) -> MitigationRun:
         nearest_pictures=(),
         seconds=0.0,
         copy_threshold=math.nan if thresholds is None else thresholds.descriptor,
+        missing=tuple(not_whole_lines(not_whole(ground.model, config.prompts))),
+        notes=ground.model.notes,
     )

@@ -105,6 +105,8 @@ class MitigationRun:
 
     `copy_threshold` is the similarity from which on a copy is proposed, NaN where it is unknown.
     `preview` uint8 (B, 3, H, W) are the unfinished images of the mitigation `preview_of`.
+    `missing` says in sentences what could not be done of what was asked, such as a prompt that is
+    not read to its end; `notes` are the model's, on what was chosen while it was read.
     """
 
     config: MitigationConfig
@@ -119,6 +121,8 @@ class MitigationRun:
     seconds: float
     preview_of: str = ""
     copy_threshold: float = math.nan
+    missing: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def cell(self, prompt: int, treatment: Treatment) -> Cell | None:
         """Return the cell of a prompt and treatment, None where it was not drawn."""

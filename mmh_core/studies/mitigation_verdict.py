@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -14,6 +15,7 @@ from mmh_core.studies.mitigation_table import Interval, TreatmentRow, treatment_
 ReferenceEffect = Literal["unchanged", "harmed", "not checked"]
 #: Changes of alignment below it are rounding.
 _ROUNDING = 1e-3
+_FIGURE = re.compile(r"(-?\d+\.\d+|-?\d+)")
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def _reference(row: TreatmentRow) -> ReferenceRow:
 def _verdict(row: TreatmentRow, base: TreatmentRow, references: ReferenceRow) -> TreatmentVerdict:
     if row.treatment.mitigation == "none":
         return TreatmentVerdict(row.treatment, row, references, False, ("nothing was done",))
-    reasons = _reasons(row.outcomes)
+    reasons = reasons_of(row.outcomes)
     if not row.pictures:
         reasons = (row.refused or "nothing was generated",)
     elif all(one.kind == "no copy" for one in base.outcomes):
@@ -121,13 +123,27 @@ def harm(references: ReferenceRow) -> str:
     return f"harms reference prompts: {' and '.join(parts)}"
 
 
-def _reasons(outcomes: Sequence[ImageOutcome]) -> tuple[str, ...]:
+def reasons_of(outcomes: Sequence[ImageOutcome]) -> tuple[str, ...]:
     """Count the images that are not good, those that are copies first."""
     order: tuple[OutcomeKind, ...] = ("copy", "not solved", "subject lost", "unknown")
     found = []
     for kind in order:
         mine = [one.reason for one in outcomes if one.kind == kind]
         if mine:
-            said = "copies" if kind == "copy" else "; ".join(dict.fromkeys(mine))
+            said = "copies" if kind == "copy" else "; ".join(_merged(mine))
             found.append(f"{len(mine)} of {len(outcomes)}: {said}")
     return tuple(found)
+
+
+def _merged(reasons: Sequence[str]) -> list[str]:
+    """Return the reasons, those that differ in figures alone as one with the range of each."""
+    groups: dict[tuple[str, ...], list[list[str]]] = {}
+    for reason in reasons:
+        pieces = _FIGURE.split(reason)
+        groups.setdefault(tuple(pieces[::2]), []).append(pieces[1::2])
+    found = []
+    for words, figures in groups.items():
+        ranges = [sorted(set(each), key=float) for each in zip(*figures, strict=True)]
+        shown = [each[0] if len(each) == 1 else f"{each[0]} to {each[-1]}" for each in ranges]
+        found.append("".join(a + b for a, b in zip(words, [*shown, ""], strict=True)))
+    return found

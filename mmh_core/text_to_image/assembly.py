@@ -104,6 +104,7 @@ def assemble(parts: Parts, device: torch.device, dtype: torch.dtype) -> TextToIm
             schedule,
             TARGETS[scheduler.get("prediction_type", "epsilon")],
             (channels, *size),
+            name=parts.name,
         ),
         unconditional=empty,
         tokenizer=tokenizer,

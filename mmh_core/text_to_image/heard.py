@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from mmh_core.text_to_image.model import TextToImage
-from mmh_core.text_to_image.prompt_text import tokens_of
+from mmh_core.text_to_image.prompt_text import MOST_WINDOWS, tokens_of
+
+#: Prompts that are named one by one where many are not read whole.
+MOST_NAMED = 20
 
 
 @dataclass(frozen=True)
@@ -16,11 +20,13 @@ class Heard:
 
     `cut` is its end beyond the encoder's window; `unread` are its letters that the tokenizer knows
     as loose bytes only, in order of appearance, which the model has hardly ever seen. "" where
-    everything is read.
+    everything is read. `windows` is how many windows of text would hold all of it, 0 where that is
+    unknown.
     """
 
     cut: str
     unread: str
+    windows: int = 0
 
     @property
     def whole(self) -> bool:
@@ -32,19 +38,45 @@ class Heard:
         parts = []
         if self.cut:
             end = _short(self.cut)
-            parts.append(f"its end is not read, since the text encoder is full: “{end}”")
+            parts.append(
+                f"its end is not read, since the text encoder is full: “{end}”{self._room()}"
+            )
         if self.unread:
             parts.append(f"the text encoder has no token for “{_short(self.unread)}”")
-        return f"Not all of this prompt was judged: {'; '.join(parts)}." if parts else ""
+        return f"Not all of this prompt is read: {'; '.join(parts)}." if parts else ""
+
+    def _room(self) -> str:
+        """Return what would hold the whole prompt."""
+        if not self.windows:
+            return ""
+        if self.windows > MOST_WINDOWS:
+            most = f"the {MOST_WINDOWS} that there can be"
+            return f" (it takes {self.windows} windows of text, more than {most}: shorten it)"
+        return f" ({self.windows} windows of text hold it: --windows {self.windows})"
 
 
 def heard(model: TextToImage, prompt: str) -> Heard:
     """Return what of a prompt a model's text encoder does not read."""
     tokenizer: Any = model.tokenizer
-    cut = cut_off(model, prompt)
+    tokens = tokens_of(tokenizer, prompt, model.windows)
     letters = dict.fromkeys(letter for letter in prompt if _matters(letter))
     unread = "".join(letter for letter in letters if not _has_token(tokenizer, letter))
-    return Heard(cut, unread)
+    return Heard(tokens.cut, unread, tokens.needed)
+
+
+def not_whole(model: TextToImage, prompts: Sequence[str]) -> tuple[tuple[str, Heard], ...]:
+    """Return the prompts that are not read whole, each once, with what of them is not."""
+    found = ((prompt, heard(model, prompt)) for prompt in dict.fromkeys(prompts))
+    return tuple((prompt, one) for prompt, one in found if not one.whole)
+
+
+def not_whole_lines(found: Sequence[tuple[str, Heard]], most: int = MOST_NAMED) -> list[str]:
+    """Return a line for each prompt that is not read whole; beyond `most` they are counted."""
+    lines = [f"“{_short(prompt)}”: {one.words()}" for prompt, one in found[:most]]
+    if len(found) > most:
+        left = len(found) - most
+        lines.append(f"{left:,} more prompt{' is' if left == 1 else 's are'} not read whole.")
+    return lines
 
 
 def cut_off(model: TextToImage, prompt: str) -> str:

@@ -27,13 +27,14 @@ class Tokens:
     `ids` and `mask` (N,): 1 for a start, a token of the prompt and the end of a window, 0 for
     padding. `spans` are the N places in the prompt as it was written, empty ones for what the
     prompt does not hold; all tokens of a placeholder have its place. `cut` is the end of the
-    prompt that no window has room for.
+    prompt that no window has room for, and `needed` the number of windows that would hold it all.
     """
 
     ids: Tensor
     mask: Tensor
     spans: tuple[tuple[int, int], ...]
     cut: str
+    needed: int = 1
 
 
 def expanded(tokenizer: Callable[..., Any], prompt: str) -> str:
@@ -67,7 +68,8 @@ def tokens_of(tokenizer: Callable[..., Any], prompt: str, windows: int = 1) -> T
         spans += [(0, 0), *places[part], *[(0, 0)] * (padding + 1)]
     left = ids[windows * room :]
     cut = prompt[places[windows * room][0] :].strip() if left else ""
-    return Tokens(torch.tensor(rows), torch.tensor(mask), tuple(spans), cut)
+    needed = max(1, -(-len(ids) // room))
+    return Tokens(torch.tensor(rows), torch.tensor(mask), tuple(spans), cut, needed)
 
 
 def encode_prompts(

@@ -101,7 +101,8 @@ class Request:
         """Check every field, and their product against the limits."""
         if self.scheduler not in get_args(SchedulerName):
             raise ValueError(
-                f"Unknown scheduler {self.scheduler!r}; choose from {get_args(SchedulerName)}."
+                f"Unknown scheduler {self.scheduler!r}: choose from "
+                f"{', '.join(get_args(SchedulerName))}."
             )
         for name, text in (("prompt", self.prompt), ("negative prompt", self.negative)):
             if len(text) > LONGEST_TEXT:

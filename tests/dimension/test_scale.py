@@ -111,6 +111,8 @@ def test_a_large_dimension_is_refused_with_the_way_out() -> None:
 
 def test_a_network_that_overflows_is_reported_to_the_user() -> None:
     """Stop with the next step to take."""
-    check_network(torch.ones(2))
+    check_network(torch.ones(2), "tiny")
+    with pytest.raises(MMHError, match="The network of tiny returned numbers that are not finite"):
+        check_network(torch.tensor([1.0, math.inf]), "tiny")
     with pytest.raises(MMHError, match="float32"):
         check_network(torch.tensor([1.0, math.nan]))

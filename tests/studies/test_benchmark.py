@@ -15,7 +15,7 @@ from mmh_core.detectors.evidence import joined
 from mmh_core.detectors.measurement import fit, measure
 from mmh_core.records import MMHError
 from mmh_core.studies import labelled_prompts
-from mmh_core.studies.benchmark import benchmark_study
+from mmh_core.studies.benchmark import benchmark_study, empty_run
 from mmh_core.studies.benchmark_run import BenchmarkRun, LabelledPrompt
 from mmh_core.studies.combined_score import COMBINED
 from mmh_core.studies.early_scan import early_times
@@ -180,3 +180,10 @@ def test_a_persons_own_labels_are_halved_within_each_kind() -> None:
         assert mine.count("calibration") == mine.count("test") == half
     with pytest.raises(MMHError, match="labelled memorized and normal"):
         split_labelled([("p", True, "memorized"), ("p", False, "normal")])
+
+
+def test_prompts_that_are_not_read_whole_are_named_in_the_record(model: TextToImage) -> None:
+    long = LabelledPrompt("the " * 20 + "cat", True, "memorized", "calibration")
+    found = empty_run((*prompts(), long, long), replace(model, notes=("Read as v.",)), SEEDS)
+    assert len(found.missing) == 1 and "--windows 2" in found.missing[0]
+    assert found.notes == ("Read as v.",) and empty_run(prompts(), model, SEEDS).missing == ()

@@ -12,13 +12,14 @@ import torch
 from mmh_core.studies.image_content import content_of
 from mmh_core.studies.mitigation_outcome import (
     NOT_SOLVED,
+    ImageOutcome,
     alignment_bound,
     image_outcomes,
     lid_rise,
 )
 from mmh_core.studies.mitigation_run import Cell, MitigationRun, Treatment
 from mmh_core.studies.mitigation_table import treatment_rows
-from mmh_core.studies.mitigation_verdict import best, nothing_to_solve, verdicts
+from mmh_core.studies.mitigation_verdict import best, nothing_to_solve, reasons_of, verdicts
 from tests.mitigation_runs import NONE, RAISE, REFUSAL, REWRITE, STATIC, WORDS, comparison
 
 NAN = math.nan
@@ -217,3 +218,15 @@ def test_the_kind_of_an_image_is_what_most_captions_speak_of(
     captions: list[str], expected: str
 ) -> None:
     assert content_of(captions) == expected
+
+
+def test_reasons_that_differ_in_figures_alone_are_one_with_a_range() -> None:
+    lost = [
+        ImageOutcome("subject lost", f"alignment {value} is below 0.38")
+        for value in ("0.30", "0.21", "-0.05", "0.30")
+    ]
+    other = ImageOutcome("subject lost", "shows another kind of image (a, not b)")
+    assert reasons_of([*lost, other, other]) == (
+        "6 of 6: alignment -0.05 to 0.30 is below 0.38; shows another kind of image (a, not b)",
+    )
+    assert reasons_of(lost[:1]) == ("1 of 1: alignment 0.30 is below 0.38",)

@@ -17,7 +17,7 @@ from mmh_core.mitigations.tokens import padding_rows, prompt_tokens
 from mmh_core.mitigations.work import finished
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.generation import draw, embeddings
-from mmh_core.text_to_image.heard import cut_off, heard
+from mmh_core.text_to_image.heard import cut_off, heard, not_whole, not_whole_lines
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.prompt_text import expanded, tokens_of
 from mmh_core.text_to_image.requests import Request
@@ -216,3 +216,33 @@ def test_windows_outside_their_range_are_refused(model_of: ModelOf) -> None:
     model = model_of("tiny")
     assert model.in_windows(1) is model
     assert model.in_windows(3).in_windows(1).unconditional.shape == model.unconditional.shape
+
+
+@pytest.mark.parametrize("more", [0, 1, 6, 7, 13, 14, 20, 40, 70])
+def test_the_windows_that_are_named_hold_the_prompt_and_one_less_does_not(
+    model_of: ModelOf, more: int
+) -> None:
+    model, prompt = model_of("tiny"), "the " * 15 + "cat " * more
+    needed = heard(model, prompt).windows
+    assert heard(model.in_windows(needed), prompt).whole
+    assert heard(model.in_windows(needed - 1), prompt).cut
+    assert f"--windows {needed})" in heard(model, prompt).words()
+
+
+def test_a_prompt_for_more_windows_than_there_are_is_to_be_shortened(model_of: ModelOf) -> None:
+    said = heard(model_of("tiny"), "the " * 200).words()
+    assert "--windows" not in said and "it takes 15 windows of text" in said and "shorten" in said
+
+
+def test_prompts_that_are_not_whole_are_named_once_and_the_rest_counted(
+    model_of: ModelOf,
+) -> None:
+    model = model_of("tiny")
+    long = [f"{LONG} {'cat ' * i}" for i in range(4)]
+    found = not_whole(model, ["the cat", *long, long[0], ""])
+    assert [prompt for prompt, _ in found] == long
+    lines = not_whole_lines(found, most=1)
+    assert lines[0].startswith("“a the b") and "--windows 3" in lines[0]
+    assert lines[1:] == ["3 more prompts are not read whole."]
+    assert not_whole_lines(found[:2], most=1)[1] == "1 more prompt is not read whole."
+    assert not_whole_lines(()) == []

@@ -14,6 +14,7 @@ from views.benchmark import state
 from views.benchmark.combined import combined
 from views.benchmark.published import published
 from views.benchmark.threshold import threshold
+from views.images import show
 
 #: One of each family: lines that all lie in the corner would hide one another.
 _FIRST = ("combined", "lid_unconditional_count", "early_scan", "sharpness", "seed_agreement")
@@ -31,6 +32,7 @@ def nothing() -> None:
 
 def result(run: BenchmarkRun, wanted: state.Wanted) -> None:
     """Draw everything about one comparison."""
+    show.lacking(run.missing, run.notes)
     _answer(run)
     layout.heading(
         "How well each detector separates memorized from normal prompts",

@@ -11,7 +11,7 @@ from mmh_core.records import MMHError
 from mmh_core.studies.image_config import check_negative, checked
 from mmh_core.studies.image_run import ImageConfig
 from views import layout, past
-from views.images import duration, phrases, state
+from views.images import duration, state
 from views.images.settings import FURTHER, KINDS, MOST_GUIDANCE, SCHEDULERS, WHOLE, Settings
 from views.images.state import key
 
@@ -206,9 +206,9 @@ def _draw(choice: ModelChoice) -> None:
 
 def _not_read(config: ImageConfig) -> None:
     """Say beforehand which end of the prompt the encoder will not read, where that is known."""
-    cut = model_session.not_read(config.model, config.prompts[0], config.windows or 1)
-    if cut:
-        st.warning(layout.plain(phrases.not_read(cut)), icon=":material/content_cut:")
+    unread = model_session.not_read(config.model, config.prompts[0], config.windows or 1)
+    if unread:
+        st.warning(layout.plain(unread), icon=":material/content_cut:")
 
 
 def _asked() -> tuple[ImageConfig, str | None]:

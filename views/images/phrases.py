@@ -25,8 +25,6 @@ AGREEMENT = (
     "How alike the pictures of one prompt are to one another. Near 1, every seed gives the same "
     "picture: a sign of memorization that needs no training set."
 )
-#: The longest end of a prompt that is quoted.
-_QUOTED = 300
 
 
 def likeness(similarity: float, threshold: float = math.nan) -> str:
@@ -108,12 +106,3 @@ def settings(run: ImageRun) -> str:
         f"{config.height} x {config.width}",
     ]
     return ", ".join(parts)
-
-
-def not_read(cut: str) -> str:
-    """Return a sentence on the end of a prompt that the text encoder does not read."""
-    quoted = cut if len(cut) <= _QUOTED else f"{cut[: _QUOTED - 3]}..."
-    return (
-        "The prompt is longer than the text encoder reads (more windows of text read more). Not "
-        f"read, and so without any effect: {quoted}"
-    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from html import escape
 
 import streamlit as st
@@ -13,7 +14,6 @@ from mmh_core.plots.pictures import reduced
 from mmh_core.studies.image_run import ImageRun, ImageVerdict
 from mmh_core.verdict_table import IMAGE_ROWS
 from views import layout
-from views.images import phrases
 
 #: The longest side of a picture on a card and of a neighbor, in pixels of its own.
 CARD, THUMB = 256, 128
@@ -75,12 +75,19 @@ def figure(picture: Tensor, alt: str, caption: str, *, most: int | None = None) 
 
 
 def not_read(run: ImageRun) -> None:
-    """Say which end of a prompt was not read, and what of the run is missing."""
-    for sentence in run.missing:
+    """Say which end of a prompt was not read, what is missing, and the notes on the model."""
+    lacking(run.missing, run.notes)
+    for unread in run.unread():
+        if unread:
+            st.warning(layout.plain(unread), icon=":material/content_cut:")
+
+
+def lacking(missing: Sequence[str], notes: Sequence[str]) -> None:
+    """Say what of a run is missing, and what was chosen while its model was read."""
+    for sentence in missing:
         st.warning(layout.plain(sentence), icon=":material/warning:")
-    for cut in run.cut:
-        if cut:
-            st.warning(layout.plain(phrases.not_read(cut)), icon=":material/content_cut:")
+    for note in notes:
+        st.caption(layout.plain(f"Note on the model: {note}"))
 
 
 def verdict(name: ImageVerdict) -> str:

@@ -71,6 +71,7 @@ def _headline(run: MitigationRun, settings: Settings, *, precomputed: bool) -> N
             icon=":material/stop_circle:",
         )
         _unfinished(run)
+    show.lacking(run.missing, run.notes)
 
 
 def _unfinished(run: MitigationRun) -> None:
