@@ -29,6 +29,7 @@ from mmh_core.retrieval.pixel_match import (
     pixel_match,
     without_margins,
 )
+from mmh_core.studies.color_search import in_other_colors
 from mmh_core.studies.image_run import CopyFound, NeighborFound
 
 if TYPE_CHECKING:
@@ -53,8 +54,9 @@ def find_copies(
     the seven other symmetries of the square, and the pixels of the nearest are compared in all
     eight, whole and cropped: eight descriptions and about 40 comparisons, .05 s for a picture of
     the embedded world on one core, a third of it for descriptions. A picture of one color is
-    like any other of one color, so nothing is said of it. A training picture that cannot be read
-    is left out of the neighbors; the reason counts and names it, and "none" becomes "unknown".
+    like any other of one color, so nothing is said of it. What is none so far is compared with
+    every training picture regardless of color (`color_search`). A training picture that cannot be
+    read is left out of the neighbors; the reason counts and names it; "none" becomes "unknown".
     Pictures of another size than the training pictures are cut to their shape and resized first.
     Errors: MMHError for descriptors that are no numbers, and where no near one can be read.
     """
@@ -81,6 +83,7 @@ def find_copies(
             rows[i] = _by_pixels(pictures[i], rows[i], others)
             if rows[i][0].kind not in ("exact", "likely"):
                 rows[i] = _behind_margins(reference, pictures[i], rows[i], refused[i])
+            rows[i] = in_other_colors(reference, pictures[i], rows[i])
     return [
         _of_one_color(reference, row) if flat[i] else _without(row, refused[i])
         for i, row in enumerate(rows)
@@ -280,7 +283,7 @@ def _by_descriptor(
     reference: Reference, similarity: float, id: int, copies: int, file: str = ""
 ) -> CopyFound:
     """Judge by similarity alone, which only SSCD has a published threshold for."""
-    limits = f"strict copy from {SSCD_STRICT}, copy from {SSCD_COPY}"
+    limits = f"strict copy from {SSCD_STRICT}, likely copy from {SSCD_COPY}"
     name, value, threshold = reference.embedder.name, f"{similarity:.3f}", SSCD_COPY
     kind: CopyKind = "unknown"
     called = in_words(str(id), file)

@@ -13,6 +13,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from benchmarks.recolored import CHANGES, tensors
 from mmh_core.pocket.furnish import open_shelf
 from mmh_core.retrieval.pictures import read_picture
 from mmh_core.retrieval.pixel_match import fitted, is_flat
@@ -78,10 +79,35 @@ def test_an_altered_training_image_is_a_copy_or_a_likely_one(way: str) -> None:
         assert copy.kind in ("exact", "template", "likely"), (row, copy.reason)
 
 
+@pytest.mark.parametrize("way", CHANGES)
+def test_an_image_in_other_colors_is_never_called_none(way: str) -> None:
+    """What is an affine map of the colors is found; of the rest it is said that nobody knows."""
+    world = open_shelf(FOLDER).world
+    images = [CHANGES[way](Image.fromarray(world.pictures[row])) for row in (0, 777, 2500, 4000)]
+    for copy, near in find_copies(reference(), tensors(images)):
+        assert copy.kind in ("exact", "template", "likely", "unknown"), copy.reason
+        assert copy.kind != "likely" or copy.nearest in [one.id for one in near]
+
+
+@pytest.mark.parametrize(
+    "way", ("grey", "darker (x .5)", "inverted", "sepia", "channels exchanged")
+)
+def test_affine_changes_of_color_are_found_and_held_out_ones_are_not(way: str) -> None:
+    world = open_shelf(FOLDER).world
+    trained = [CHANGES[way](Image.fromarray(world.pictures[row])) for row in (0, 777, 2500, 4000)]
+    for copy, _ in find_copies(reference(), tensors(trained)):
+        assert copy.kind in ("exact", "template", "likely"), copy.reason
+    rows = np.flatnonzero(world.held_out_labels.kind.isin(("open", "overfit")))[::60]
+    fresh = [CHANGES[way](Image.fromarray(world.held_out[row])) for row in rows]
+    for copy, _ in find_copies(reference(), tensors(fresh)):
+        assert copy.kind in ("none", "unknown"), copy.reason
+
+
 def test_held_out_images_of_wide_families_are_no_copies_and_not_flat() -> None:
     world = open_shelf(FOLDER).world
     rows = np.flatnonzero(world.held_out_labels.kind.isin(("open", "overfit")))[::20]
     pictures = torch.from_numpy(world.held_out[rows]).permute(0, 3, 1, 2).float() / 255
-    assert {copy.kind for copy, _ in find_copies(reference(), pictures)} == {"none"}
+    kinds = [copy.kind for copy, _ in find_copies(reference(), pictures)]
+    assert set(kinds) <= {"none", "unknown"} and kinds.count("none") >= len(kinds) / 2
     trained = torch.from_numpy(world.pictures[::10]).permute(0, 3, 1, 2).float() / 255
     assert not bool(is_flat(trained).any())
