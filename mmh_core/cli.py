@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -19,6 +18,7 @@ from mmh_core.cli_furnish import furnish
 from mmh_core.cli_images import audit, images
 from mmh_core.cli_index import index
 from mmh_core.cli_mitigation import mitigate, mitigation_benchmark
+from mmh_core.cli_options import PARTS, JsonFile, RunFile, Seed, Seeds
 from mmh_core.cli_output import check_places, followed, seed_numbers, write_json
 from mmh_core.cli_pocket import app as pocket
 from mmh_core.cli_review import app as review
@@ -27,10 +27,8 @@ from mmh_core.cli_tables import benchmark_tables, manifold_summary
 from mmh_core.cli_user import user
 from mmh_core.records import MMHError
 
-_WITH_MODEL = (
-    *("images", "audit", "benchmark", "calibrate", "scan", "score", "mitigate"),
-    "mitigation-benchmark",
-)
+_WITH_MODEL = (images, audit, benchmark, calibrate, scan, score, mitigate, mitigation_benchmark)
+_NAMES = {each.__name__.replace("_", "-") for each in _WITH_MODEL}
 _PARTS = ("--base", "--model", "--unet", "--vae")
 
 app = typer.Typer(
@@ -40,16 +38,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Memorization in generative image models, seen through local intrinsic dimension.",
 )
-app.command()(images)
-app.command()(audit)
-app.command(epilog=TABLE_HELP)(benchmark)
+for _command in _WITH_MODEL:
+    _table = f"{TABLE_HELP} " if _command in (benchmark, calibrate, scan) else ""
+    app.command(epilog=f"{_table}{PARTS}")(_command)
 app.command()(index)
-app.command(epilog=TABLE_HELP)(calibrate)
-app.command(epilog=TABLE_HELP)(scan)
-app.command()(score)
 app.command()(user)
-app.command()(mitigate)
-app.command("mitigation-benchmark")(mitigation_benchmark)
 pocket.command("cure")(pocket_cure)
 pocket.command("furnish")(furnish)
 app.add_typer(pocket, name="pocket")
@@ -63,14 +56,12 @@ def manifold(
     duplicates: Annotated[int | None, typer.Option(help="Exact copies to add.")] = None,
     width: Annotated[int | None, typer.Option(help="Hidden units.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training points.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    seed: Seed = 0,
     ambient_dim: Annotated[
         int | None, typer.Option(help="Embed isometrically into this many dimensions.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Keep the whole run in this file.")] = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write the summary here instead of printing it.")
-    ] = None,
+    out: RunFile = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Train a small diffusion model on a manifold and read its LID."""
     from dataclasses import replace
@@ -100,11 +91,9 @@ def lid_benchmark(
     cases: Annotated[
         str | None, typer.Option(help="Trained networks to run, separated by commas.")
     ] = None,
-    seeds: Annotated[str, typer.Option(help="Seeds, separated by commas.")] = "0",
+    seeds: Seeds = "0",
     steps: Annotated[int | None, typer.Option(help="Shorten every training to this.")] = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write the result as JSON here.")
-    ] = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Compare every LID estimator with closed forms and on trained networks; print the tables."""
     from mmh_core.studies.lid_benchmark import CASES, lid_benchmark
@@ -135,7 +124,7 @@ def with_parts(arguments: Sequence[str]) -> list[str]:
     autoencoder, are named in the model's name, which results and reports repeat. Errors: MMHError.
     """
     words = [str(word) for word in arguments]
-    if not words or words[0] not in _WITH_MODEL:
+    if not words or words[0] not in _NAMES:
         return words
     end = words.index("--") if "--" in words else len(words)
     given: dict[str, str] = {}

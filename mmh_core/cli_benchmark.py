@@ -7,8 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmh_core.cli_output import (
+from mmh_core.cli_options import (
+    Calibration,
+    Column,
+    DeviceName,
+    JsonFile,
     ModelName,
+    RunFile,
+    Seeds,
+    Share,
+)
+from mmh_core.cli_output import (
     check_places,
     followed,
     loaded_model,
@@ -25,9 +34,6 @@ if TYPE_CHECKING:
     from mmh_core.studies.roc import Separation
     from mmh_core.studies.throughput import Throughput
 
-DeviceName = Annotated[str, typer.Option(help="Where to compute: cpu, cuda or auto.")]
-JsonFile = Annotated[Path | None, typer.Option("--json", help="Write all figures as JSON here.")]
-
 
 def benchmark(
     model: ModelName = "pocket-sd",
@@ -35,14 +41,12 @@ def benchmark(
         Path | None,
         typer.Option(help="Table with the columns prompt, label (memorized or normal)."),
     ] = None,
-    seeds: Annotated[str, typer.Option(help="Seeds, separated by commas.")] = "0,1,2,3",
+    seeds: Seeds = "0,1,2,3",
     log_delta: Annotated[
         float | None, typer.Option(help="Noise scale of LID; else the model's own, or a plateau.")
     ] = None,
-    column: Annotated[
-        str, typer.Option(help="The column with the prompts, where its name does not say it.")
-    ] = "",
-    out: Annotated[Path | None, typer.Option(help="Keep the whole run in this file.")] = None,
+    column: Column = "",
+    out: RunFile = None,
     json_file: JsonFile = None,
     device: DeviceName = "auto",
 ) -> None:
@@ -98,12 +102,8 @@ def benchmark(
 def score(
     prompts: Annotated[list[str], typer.Argument(help="Prompts to score.")],
     model: ModelName = "pocket-sd",
-    calibration: Annotated[
-        Path | None, typer.Option(help="Folder that calibrate --all wrote.")
-    ] = None,
-    share: Annotated[
-        float, typer.Option(help="Share of normal prompts that may be flagged.")
-    ] = 0.01,
+    calibration: Calibration = None,
+    share: Share = 0.01,
     json_file: JsonFile = None,
     device: DeviceName = "auto",
 ) -> None:

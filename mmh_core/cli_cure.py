@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from mmh_core.cli_options import KEEP, DeviceName, JsonFile, Seed
 from mmh_core.cli_output import check_places, device_of, followed, write_json
 from mmh_core.studies.pocket_cure_run import GROUPS, CureConfig, CureRun, early_stop
 from mmh_core.text_to_image.catalogue import CATALOGUE
@@ -16,13 +17,11 @@ POCKET = Path(CATALOGUE["pocket-sd"].source)
 
 
 def pocket_cure(
-    out: Annotated[Path, typer.Option(help="Keep the run in this file, as the page opens it.")],
+    out: Annotated[Path, typer.Option("--out", "--keep", metavar="FILE", help=KEEP)],
     steps: Annotated[int | None, typer.Option(help="Optimizer steps of each training.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write all figures as JSON here.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    seed: Seed = 0,
+    json_file: JsonFile = None,
+    device: DeviceName = "auto",
 ) -> None:
     """Train a narrow denoiser with duplicates and without; print what each step copies.
 

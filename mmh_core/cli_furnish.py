@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mmh_core.cli_options import DeviceName, WorkFolder
 from mmh_core.cli_output import check_places, device_of, followed
 from mmh_core.files import write_text
 from mmh_core.records import MMHError
@@ -54,10 +55,8 @@ def furnish(
         str, typer.Option(help="Stages to run, separated by commas; all unless given.")
     ] = "",
     restart: Annotated[bool, typer.Option(help="Run finished stages again.")] = False,
-    work: Annotated[
-        Path, typer.Option(help="Folder that remembers finished stages, and holds the tables.")
-    ] = Path(".mmh/pocket-furnish"),
-    device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda or auto.")] = "auto",
+    work: WorkFolder = Path(".mmh/pocket-furnish"),
+    device: DeviceName = "auto",
 ) -> None:
     """Make all calibrations and finished examples of the embedded model anew, without training.
 

@@ -9,8 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmh_core.cli_output import (
+from mmh_core.cli_options import (
+    DeviceName,
+    Embedder,
+    JsonFile,
+    KeepFile,
     ModelName,
+    OutFolder,
+    Seeds,
+)
+from mmh_core.cli_output import (
     check_places,
     followed,
     loaded_model,
@@ -26,23 +34,19 @@ if TYPE_CHECKING:
     from mmh_core.studies.image_run import CopyFound, ImageConfig, ImageRun, NormalPrompts
     from mmh_core.text_to_image.model import TextToImage
 
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda; auto takes a GPU if there is one.")]
 IndexFolder = Annotated[
     Path | None, typer.Option("--index", help="Search this index that `./mmh index` built.")
 ]
 IndexPictures = Annotated[
     Path | None, typer.Option("--index-pictures", help="The folder that the index was built from.")
 ]
-EmbedderName = Annotated[
-    str, typer.Option("--embedder", help="The embedder that the index was built with.")
-]
 
 
 def images(
-    prompt: Annotated[list[str], typer.Option(help="What to draw; may be given repeatedly.")],
-    out: Annotated[Path, typer.Option(help="Folder for pictures, figures and report.")],
+    prompt: Annotated[list[str], typer.Option(help="Prompt to generate images of.")],
+    out: OutFolder,
     model: ModelName = "pocket-sd",
-    seeds: Annotated[str, typer.Option(help="Seeds, separated by commas.")] = "0,1,2,3",
+    seeds: Seeds = "0,1,2,3",
     steps: Annotated[int | None, typer.Option(help="Steps of the sampler.")] = None,
     guidance: Annotated[float | None, typer.Option(help="Guidance; 1 or less is none.")] = None,
     scheduler: Annotated[str, typer.Option(help="ddim, euler, dpm++ 2m or pndm.")] = "ddim",
@@ -58,13 +62,13 @@ def images(
     curve: Annotated[bool, typer.Option(help="Read LID over the noise scales too.")] = True,
     index: IndexFolder = None,
     index_pictures: IndexPictures = None,
-    embedder: EmbedderName = "pixels",
-    keep: Annotated[
-        Path | None, typer.Option(help="Keep the whole run in this file, as the page opens it.")
-    ] = None,
-    device: Device = "auto",
+    embedder: Embedder = "pixels",
+    keep: KeepFile = None,
+    device: DeviceName = "auto",
 ) -> None:
     """Draw prompts with every seed; write pictures, figures and a report; print a table.
+
+    --prompt may be given repeatedly.
 
     Steps, guidance and size are the model's own unless given. The embedded model is compared with
     its training set, any other one with an index. The same command gives the same bytes on one
@@ -119,11 +123,9 @@ def audit(
     model: ModelName = "pocket-sd",
     index: IndexFolder = None,
     index_pictures: IndexPictures = None,
-    embedder: EmbedderName = "pixels",
-    device: Device = "auto",
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write the figures here instead of printing.")
-    ] = None,
+    embedder: Embedder = "pixels",
+    device: DeviceName = "auto",
+    json_file: JsonFile = None,
 ) -> None:
     """Say what a model and its training set say of a picture; print JSON.
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from mmh_core.cli_options import Column, Embedder, OutFolder
 from mmh_core.cli_output import followed, write_json
 from mmh_core.retrieval.image_names import shown
 
@@ -17,18 +18,13 @@ INCOMPLETE = 1
 
 def index(
     folder: Annotated[Path, typer.Argument(help="Folder of images; those below it count too.")],
-    out: Annotated[Path, typer.Option(help="Folder to write the index to.")],
+    out: OutFolder,
     captions: Annotated[
         Path | None,
         typer.Option(help="Table with the columns file_name, text (or file, caption)."),
     ] = None,
-    column: Annotated[
-        str, typer.Option(help="The column with the captions, where its name does not say it.")
-    ] = "",
-    embedder: Annotated[
-        str,
-        typer.Option(help="pixels, pocket, clip:FOLDER, dinov2:FOLDER or sscd:FILE."),
-    ] = "pixels",
+    column: Column = "",
+    embedder: Embedder = "pixels",
     skip_damaged: Annotated[
         bool,
         typer.Option(

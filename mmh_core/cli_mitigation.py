@@ -8,8 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmh_core.cli_output import (
+from mmh_core.cli_options import (
+    DeviceName,
+    JsonFile,
+    KeepFile,
     ModelName,
+    OutFolder,
+    Seeds,
+    WorkFolder,
+)
+from mmh_core.cli_output import (
     check_places,
     followed,
     loaded_model,
@@ -28,13 +36,10 @@ if TYPE_CHECKING:
     from mmh_core.studies.mitigation_verdict import TreatmentVerdict
     from mmh_core.text_to_image.model import TextToImage
 
-DeviceName = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
-Seeds = Annotated[str, typer.Option(help="Seeds, separated by commas.")]
-
 
 def mitigate(
-    prompt: Annotated[str, typer.Option(help="The prompt in question.")],
-    out: Annotated[Path, typer.Option(help="Folder for pictures, figures and report.")],
+    prompt: Annotated[str, typer.Option(help="Prompt to generate images of.")],
+    out: OutFolder,
     mitigations: Annotated[
         str, typer.Option(help="What to try as name:strength, separated by commas.")
     ] = "sparse_repellency,padding_fix,attention_attenuation",
@@ -45,9 +50,7 @@ def mitigate(
     seeds: Seeds = "0,1,2,3",
     steps: Annotated[int | None, typer.Option(help="Steps of the sampler.")] = None,
     guidance: Annotated[float | None, typer.Option(help="Guidance; 1 or less is none.")] = None,
-    keep: Annotated[
-        Path | None, typer.Option(help="Keep the whole run in this file, as the page opens it.")
-    ] = None,
+    keep: KeepFile = None,
     words: Annotated[
         bool, typer.Option(help="Score the words too, and keep that beside --keep.")
     ] = False,
@@ -107,13 +110,9 @@ def _keep_words(
 def mitigation_benchmark(
     captions: Annotated[int, typer.Option(help="Memorized captions to count on.")] = 8,
     seeds: Seeds = "0,1,2,3",
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write all figures as JSON here.")
-    ] = None,
+    json_file: JsonFile = None,
     resume: Annotated[bool, typer.Option(help="Go on with what the work folder holds.")] = False,
-    work: Annotated[
-        Path, typer.Option(help="Folder that keeps the records of finished captions.")
-    ] = Path(".mmh/mitigation-benchmark"),
+    work: WorkFolder = Path(".mmh/mitigation-benchmark"),
     model: ModelName = "pocket-sd",
     device: DeviceName = "auto",
 ) -> None:

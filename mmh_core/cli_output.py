@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
@@ -25,16 +25,6 @@ if TYPE_CHECKING:
     from mmh_core.text_to_image.model import TextToImage
 
 Result = TypeVar("Result")
-#: How every command takes a model; `cli.with_parts` joins the parts to its name.
-ModelName = Annotated[
-    str,
-    typer.Option(
-        "--model",
-        help="A name of the catalogue, a folder, a safetensors file or hub:owner/name. --base "
-        "MODEL --unet FOLDER takes the network that training left, --vae FILE an autoencoder.",
-    ),
-]
-
 #: Seconds between two lines of progress within one stage: in a terminal, and in a file.
 LIVE, LOGGED = 0.5, 30.0
 

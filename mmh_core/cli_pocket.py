@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mmh_core.cli_options import DeviceName, JsonFile, Seed, WorkFolder
 from mmh_core.cli_output import check_places, device_of, followed, write_json
 from mmh_core.records import MMHError
 from mmh_core.retrieval.image_names import shown
@@ -34,17 +35,20 @@ def pocket() -> None:
 
 @app.command("build")
 def build_command(
-    device: Annotated[str, typer.Option(help="Where to train: cpu, cuda or auto.")] = "auto",
+    device: DeviceName = "auto",
     minutes: Annotated[
         float | None, typer.Option(help="Shorten or lengthen every stage to fit this time.")
     ] = None,
     out: Annotated[
-        Path, typer.Option(help="Folder of the model.", show_default="assets/pocket-sd")
+        Path,
+        typer.Option(
+            metavar="FOLDER",
+            help="Folder for what the command makes.",
+            show_default="assets/pocket-sd",
+        ),
     ] = _POCKET,
-    work: Annotated[
-        Path, typer.Option(help="Folder of unfinished stages; run again to go on.")
-    ] = Path(".mmh/pocket-build"),
-    seed: Annotated[int, typer.Option(help="Seed of the world and of everything random.")] = 0,
+    work: WorkFolder = Path(".mmh/pocket-build"),
+    seed: Seed = 0,
 ) -> None:
     """Draw the world, train all networks on it and write the model; go on where it stopped."""
     from dataclasses import replace
@@ -100,10 +104,8 @@ def check_command(
     folder: Annotated[
         Path, typer.Argument(help="Folder of the model.", show_default="assets/pocket-sd")
     ] = _POCKET,
-    device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda or auto.")] = "auto",
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write the figures as JSON here.")
-    ] = None,
+    device: DeviceName = "auto",
+    json_file: JsonFile = None,
 ) -> None:
     """Measure what the model must show and print it beside the bars; exit 1 when one is short."""
     from mmh_core.pocket.check import check

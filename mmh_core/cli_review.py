@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mmh_core.cli_options import CaseFile, DeviceName
 from mmh_core.cli_output import check_places, device_of, followed
 from mmh_core.records import MMHError
 from mmh_core.store.review_records import MAX_NAME
@@ -160,7 +161,7 @@ def remove_command(
 @app.command("export")
 def export_command(
     queue: Annotated[str, typer.Argument(help="Id of the queue.")],
-    out: Annotated[Path, typer.Option(help="Write the case to this zip file.")],
+    out: CaseFile,
     data: Data = _DATA,
 ) -> None:
     """Write a queue with its evidence, verdicts and runs to one zip file."""
@@ -190,11 +191,12 @@ def demonstration_command(
     out: Annotated[
         Path,
         typer.Option(
+            metavar="ZIP",
             help="Write the case to this zip file.",
             show_default="assets/review/demonstration.zip",
         ),
     ] = _DEMONSTRATION,
-    device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda or auto.")] = "auto",
+    device: DeviceName = "auto",
 ) -> None:
     """Draw and study prompts of the embedded world, as the queue that the app opens with."""
     from tempfile import TemporaryDirectory

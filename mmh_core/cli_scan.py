@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mmh_core.cli_options import Calibration, Column, DeviceName, ModelName, OutFolder, Share
 from mmh_core.cli_output import (
-    ModelName,
     check_places,
     followed,
     loaded_model,
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from mmh_core.studies.image_reference import Reference
     from mmh_core.studies.scan import ScanState
 
-Column = Annotated[
-    str, typer.Option(help="The column with the prompts, where its name does not say it.")
-]
 #: What the commands that read a table say of it at the end of their help.
 TABLE_HELP = (
     "A table is CSV (separated by commas, semicolons, tabs or bars), JSON (a list, an object of "
@@ -39,17 +36,13 @@ def scan(
     table: Annotated[
         Path, typer.Argument(help="Table of prompts: CSV, TSV, JSON (lines), Parquet or text.")
     ],
-    out: Annotated[Path, typer.Option(help="Folder of the results; run again to go on.")],
+    out: OutFolder,
     model: ModelName = "pocket-sd",
-    calibration: Annotated[
-        Path | None, typer.Option(help="Folder that the command calibrate wrote.")
-    ] = None,
-    share: Annotated[
-        float, typer.Option(help="Share of normal prompts that may be flagged.")
-    ] = 0.01,
+    calibration: Calibration = None,
+    share: Share = 0.01,
     study: Annotated[bool, typer.Option(help="Draw and study what is flagged.")] = True,
     column: Column = "",
-    device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda or auto.")] = "auto",
+    device: DeviceName = "auto",
 ) -> None:
     """Score every prompt by the early scan, and study those above the threshold.
 
@@ -91,13 +84,13 @@ def calibrate(
         Path,
         typer.Argument(help="20 or more normal prompts; a label may call others memorized."),
     ],
-    out: Annotated[Path, typer.Option(help="Folder to keep the calibration in.")],
+    out: OutFolder,
     model: ModelName = "pocket-sd",
     every: Annotated[
         bool, typer.Option("--all", help="Calibrate all detectors, for which pictures are drawn.")
     ] = False,
     column: Column = "",
-    device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda or auto.")] = "auto",
+    device: DeviceName = "auto",
 ) -> None:
     """Read what is normal for a model from prompts that it has not memorized.
 

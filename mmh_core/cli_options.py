@@ -1,0 +1,76 @@
+"""The options that several commands take: one name, one wording, one home."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+#: How a model is named by its parts; `cli.with_parts` joins them to its name.
+PARTS = (
+    "In place of --model: --base MODEL with --unet FOLDER, the network that training left, or "
+    "with --vae FILE, another autoencoder, or with both."
+)
+KEEP = "Keep the whole run in this file, as the app opens it."
+
+ModelName = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        help="A name of the catalogue, a folder, a safetensors file or hub:owner/name; its parts "
+        "can be named below.",
+    ),
+]
+DeviceName = Annotated[
+    str,
+    typer.Option("--device", help="Where to compute: cpu, cuda or auto, a GPU if there is one."),
+]
+Seeds = Annotated[str, typer.Option("--seeds", help="Seeds, separated by commas.")]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
+JsonFile = Annotated[
+    Path | None,
+    typer.Option("--json", metavar="FILE", help="Write all figures as JSON to this file."),
+]
+KeepFile = Annotated[Path | None, typer.Option("--keep", metavar="FILE", help=KEEP)]
+#: Of commands that leave nothing but the run.
+RunFile = Annotated[Path | None, typer.Option("--out", "--keep", metavar="FILE", help=KEEP)]
+OutFolder = Annotated[
+    Path, typer.Option("--out", metavar="FOLDER", help="Folder for what the command makes.")
+]
+CaseFile = Annotated[
+    Path, typer.Option("--out", metavar="ZIP", help="Write the case to this zip file.")
+]
+WorkFolder = Annotated[
+    Path,
+    typer.Option(
+        "--work",
+        metavar="FOLDER",
+        help="Folder of what is finished, so that a stopped command can go on.",
+    ),
+]
+Column = Annotated[
+    str,
+    typer.Option(
+        "--column",
+        help="The column with the prompts or captions, where its name does not say it.",
+    ),
+]
+Calibration = Annotated[
+    Path | None,
+    typer.Option(
+        "--calibration",
+        metavar="FOLDER",
+        help="Folder that `./mmh calibrate` wrote; score needs one made with --all.",
+    ),
+]
+Share = Annotated[
+    float, typer.Option("--share", help="Share of normal prompts that may be flagged.")
+]
+Embedder = Annotated[
+    str,
+    typer.Option(
+        "--embedder",
+        help="Of an index: pixels, pocket, clip:FOLDER, dinov2:FOLDER or sscd:FILE.",
+    ),
+]
