@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mmh_core.text_to_image.model import TextToImage
 
 Result = TypeVar("Result")
+_IMAGES = (".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 #: Seconds between two lines of progress within one stage: in a terminal, and in a file.
 LIVE, LOGGED = 0.5, 30.0
 
@@ -42,6 +43,31 @@ def check_places(*paths: Path | None) -> None:
             raise MMHError(
                 f"{path} cannot be written: name a file in a folder that this user may write to."
             )
+
+
+def check_calibration_place(folder: Path) -> None:
+    """Refuse a place where no calibration belongs, before the work: a file, a folder of images.
+
+    A model's own folder is one where it belongs. Raises MMHError.
+    """
+    from mmh_core.retrieval.image_names import shown
+
+    if folder.exists() and not folder.is_dir():
+        raise MMHError(f"{shown(folder)} is a file: name a folder for the calibration.")
+    if not folder.is_dir() or (folder / "model_index.json").is_file():
+        return
+    try:
+        images = [path for path in folder.iterdir() if path.suffix.lower() in _IMAGES]
+    except OSError as error:
+        raise MMHError(
+            f"{shown(folder)} cannot be read ({error.strerror}): name a new folder for the "
+            "calibration."
+        ) from error
+    if images:
+        raise MMHError(
+            f"{shown(folder)} holds images, such as {shown(Path(images[0].name))}: name a new "
+            "folder for the calibration, so that nothing is mixed with yours."
+        )
 
 
 def followed(progress: Iterator[Progress[Result]]) -> Result:

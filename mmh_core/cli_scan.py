@@ -9,6 +9,7 @@ import typer
 
 from mmh_core.cli_options import Calibration, Column, DeviceName, ModelName, OutFolder, Share
 from mmh_core.cli_output import (
+    check_calibration_place,
     check_places,
     followed,
     loaded_model,
@@ -101,6 +102,7 @@ def calibrate(
     from mmh_core.studies.early_scan import FILE, calibrate_early, reach_words, write_early
     from mmh_core.studies.labelled_prompts import read_calibrating
 
+    check_calibration_place(out)
     check_places(out / FILE)
     told = summarize(table, column=column)
     typer.echo(told.text(), err=True)

@@ -195,3 +195,17 @@ def test_a_column_is_chosen_and_further_ones_are_kept_in_the_results(
     [row] = [row for batch in read_rows(tmp_path / "o") for row in batch]
     assert row.prompt == "a red house"
     assert row.values["more"] == '{"prompt": "no", "source": "web"}'
+
+
+@pytest.mark.parametrize("name", ["a.png", "b.JPG", "c.webp", "file", "file/below"])
+def test_a_calibration_is_not_written_among_images_or_onto_a_file(
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / name.split("/")[0]).write_bytes(b"x")
+    out = tmp_path / (name if name.startswith("file") else "images")
+    # The table is missing too: the place is looked at first.
+    told = said(["calibrate", str(tmp_path / "none.txt"), "--out", str(out)], capsys)
+    assert str(out) in told and "name a" in told
+    assert "no file" not in told and "folder" in told

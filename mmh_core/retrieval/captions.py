@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mmh_core.records import MMHError
@@ -23,6 +23,7 @@ from mmh_core.tables.columns import (
 )
 from mmh_core.tables.reader import open_table
 from mmh_core.tables.texts import encoding_of, half_character
+from mmh_core.untrusted import said as said_by
 
 MAX_BYTES = 2**28
 MAX_ROWS = 2_000_000
@@ -57,8 +58,9 @@ class FolderCaptions:
 
     `texts` are by image as the index names it. `without_image` are rows whose image is not in the
     folder, by the file that they name, `without_caption` images that nothing captions; `used` are
-    the files of the folder that were read. With a table alone,
-    `rows == len(texts) + len(without_image) + len(repeated) + len(problems)`.
+    the files of the folder that were read. `lost` are images with a caption that are not in the
+    index, because they cannot be read. With a table alone,
+    `rows == len(texts) + len(lost) + len(without_image) + len(repeated) + len(problems)`.
     """
 
     source: str = ""
@@ -69,18 +71,38 @@ class FolderCaptions:
     repeated: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     used: frozenset[str] = frozenset()
+    lost: tuple[str, ...] = ()
+
+    @property
+    def empty(self) -> tuple[str, ...]:
+        """Return the images whose caption is an empty text."""
+        return tuple(image for image, text in self.texts.items() if not text)
+
+    def of_indexed(self, images: Collection[str]) -> FolderCaptions:
+        """Return the captions of the images that are in the index; those of others are lost."""
+        known = frozenset(images)
+        return replace(
+            self,
+            texts={image: text for image, text in self.texts.items() if image in known},
+            without_caption=tuple(image for image in self.without_caption if image in known),
+            lost=tuple(image for image in self.texts if image not in known),
+        )
 
     def sentence(self) -> str:
         """Return in a line or two where captions came from and what is missing, "" without any."""
-        if not self.source:
+        if not self.source and not self.problems:
             return ""
-        filled = sum(bool(text) for text in self.texts.values())
+        filled = len(self.texts) - len(self.empty)
         images = len(self.texts) + len(self.without_caption)
         verb = "has" if filled == 1 else "have"
-        said = f"{filled:,} of {images:,} images {verb} a caption, from {self.source}."
+        source = f", from {self.source}" if self.source else ""
+        noun = "image" if images == 1 else "images"
+        said = f"{filled:,} of {images:,} {noun} {verb} a caption{source}."
         for names, one, many in (
             (self.without_image, "row without an image", "rows without an image"),
             (self.without_caption, "image without a caption", "images without a caption"),
+            (self.empty, "image with an empty caption", "images with an empty caption"),
+            (self.lost, "captioned image not indexed", "captioned images not indexed"),
             (self.repeated, "row that repeats an image", "rows that repeat an image"),
         ):
             if names:
@@ -94,7 +116,9 @@ class FolderCaptions:
         return {
             "source": self.source,
             "rows": self.rows,
-            "captioned": len(self.texts),
+            "captioned": len(self.texts) - len(self.empty),
+            "captions_empty": list(self.empty),
+            "captions_of_images_not_indexed": list(self.lost),
             "rows_without_image": list(self.without_image),
             "images_without_caption": list(self.without_caption) if self.source else [],
             "rows_repeated": list(self.repeated),
@@ -142,12 +166,26 @@ def read_captions(path: Path, column: str = "") -> CaptionTable:
 
 
 def matched(table: CaptionTable, images: Sequence[str], folder: Path) -> FolderCaptions:
+    """Return the captions of a table by the images of a folder, as `joined` does.
+
+    Raises MMHError where rows name images, but none of the folder.
+    """
+    found = joined(table, images)
+    if found.without_image and not found.texts:
+        raise MMHError(
+            f"None of the {table.rows:,} rows of {table.source} names an image in "
+            f"{escaped(str(folder))} (the first names {found.without_image[0][:80]!r}, the folder "
+            f"holds {images[0]!r}): names are paths below the folder."
+        )
+    return found
+
+
+def joined(table: CaptionTable, images: Sequence[str]) -> FolderCaptions:
     """Return the captions of a table by the images of a folder, as the index names them.
 
     Names are compared as they are, then with slashes for backslashes and in one form of Unicode,
     then without case; a name without an ending is one without folders, too. The last two count
     only where they mean one image.
-    Raises MMHError where rows name images, but none of the folder.
     """
     find = _finder(images)
     texts, missing, repeated = dict[str, str](), list[str](), list(table.repeated)
@@ -159,12 +197,6 @@ def matched(table: CaptionTable, images: Sequence[str], folder: Path) -> FolderC
             repeated.append(name)
         else:
             texts[image] = text
-    if missing and not texts:
-        raise MMHError(
-            f"None of the {table.rows:,} rows of {table.source} names an image in "
-            f"{escaped(str(folder))} (the first names {missing[0]!r}, the folder holds "
-            f"{images[0]!r}): names are paths below the folder."
-        )
     bare = tuple(image for image in images if image not in texts)
     return FolderCaptions(
         table.source,
@@ -181,29 +213,24 @@ def captions_beside(folder: Path, images: Sequence[str]) -> FolderCaptions:
     """Return the captions that a folder holds itself: in metadata.csv and the like, or as texts.
 
     A text lies beside its image under the same name, ending in .txt or .caption; it counts where
-    no table captions the image. Errors: MMHError for a table that cannot be used.
+    no table captions the image. A table that cannot be used is named among the problems.
     """
-    found = next((folder / name for name in BESIDE if (folder / name).is_file()), None)
-    base = FolderCaptions(without_caption=tuple(images))
-    if found is not None and not _names_images(found):
-        found = None
-    if found is not None:
-        base = matched(read_captions(found), images, folder)
+    base, tables = _table_beside(folder, images)
     texts, used, problems = dict(base.texts), set[str](), list(base.problems)
+    told = len(problems)
     for image in base.without_caption:
         place = folder / unescaped(image)
         places = [p for e in ENDINGS for p in (place.with_suffix(e), Path(f"{place}{e}"))]
         beside = next((one for one in places if one.is_file()), None)
         if beside is not None:
             name = escaped(beside.relative_to(folder).as_posix())
-            text = _text_of(beside)
-            if text is None:
-                problems.append(f"{name} is no text of at most {MAX_LENGTH:,} characters.")
-            else:
-                texts[image] = text
+            try:
+                texts[image] = _text_of(beside)
                 used.add(name)
-    sources = [found.name] if found is not None else []
-    sources += ["texts beside them"] if used or len(problems) > len(base.problems) else []
+            except ValueError as error:
+                problems.append(f"{name} {error}.")
+    sources = [base.source] if base.source else []
+    sources += ["texts beside them"] if used or len(problems) > told else []
     return FolderCaptions(
         " and ".join(sources),
         texts,
@@ -212,14 +239,37 @@ def captions_beside(folder: Path, images: Sequence[str]) -> FolderCaptions:
         tuple(image for image in images if image not in texts),
         base.repeated,
         tuple(problems),
-        frozenset(used | ({found.name} if found is not None else set())),
+        frozenset(used | tables),
     )
 
 
-def _names_images(path: Path) -> bool:
-    """Return whether a table has a column of files: others called metadata hold something else."""
-    table = open_table(path, most=MAX_ROWS, largest=MAX_BYTES)
-    return bool(places_of(table.names, FILE, path.name) and places_of(table.names, PROMPT, ""))
+def _table_beside(folder: Path, images: Sequence[str]) -> tuple[FolderCaptions, set[str]]:
+    """Return the captions of the first table beside the images that can be used, and its name.
+
+    Every other one is named among the problems with the reason, those in folders below too.
+    """
+    base, used = FolderCaptions(without_caption=tuple(images)), set[str]()
+    problems = list[str]()
+    for name in BESIDE:
+        if not (folder / name).is_file():
+            continue
+        if used:
+            problems.append(f"{name} was not used: {base.source} was.")
+            continue
+        try:
+            found = joined(read_captions(folder / name), images)
+        except MMHError as error:
+            problems.append(f"{name} was not used: {error}")
+            continue
+        base, used = found, {name}
+    problems += [
+        f"{escaped(str(Path(inner) / name))} was not used: it captions a folder below, so index "
+        "that folder by itself."
+        for inner in sorted({str(Path(unescaped(image)).parent) for image in images} - {"."})
+        for name in BESIDE
+        if (folder / inner / name).is_file()
+    ]
+    return replace(base, problems=(*base.problems, *problems)), used
 
 
 def _places(table: Table, source: str, column: str) -> list[Place]:
@@ -300,15 +350,29 @@ def _stem(name: str) -> str:
     return head if dot and head and "/" not in ending else plain
 
 
-def _text_of(path: Path) -> str | None:
-    """Return the text of a small file in UTF-8 or UTF-16, None for what is none."""
+def _text_of(path: Path) -> str:
+    """Return the text of a small file in any encoding of Unicode; ValueError says what it is."""
     try:
         with path.open("rb") as file:
             data = file.read(4 * MAX_LENGTH + 5)
-        text = data.decode(encoding_of(data[:4])).strip().removeprefix("\ufeff")
-    except (OSError, UnicodeError):
-        return None
-    return text if len(text) <= MAX_LENGTH and "\x00" not in text else None
+    except OSError as error:
+        raise ValueError(f"cannot be read ({said_by(error)}): let this user read it") from error
+    too_long = f"is longer than {MAX_LENGTH:,} characters: shorten it"
+    if len(data) > 4 * MAX_LENGTH + 4:
+        raise ValueError(too_long)
+    encoding = encoding_of(data[:4])
+    try:
+        text = data.decode(encoding).strip().removeprefix("\ufeff").strip()
+    except UnicodeError as error:
+        why = "is not in UTF-8, perhaps in Latin-1 or Windows-1252"
+        if not encoding.startswith("utf-8"):
+            why = f"looks like {encoding.upper()} and is cut off or damaged"
+        raise ValueError(f"{why}: save it in UTF-8") from error
+    if len(text) > MAX_LENGTH:
+        raise ValueError(too_long)
+    if "\x00" in text:
+        raise ValueError("holds null characters, so it is no text: restore it or remove it")
+    return text
 
 
 def _counted(names: Sequence[str], one: str, many: str) -> str:

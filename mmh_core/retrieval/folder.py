@@ -157,7 +157,8 @@ def _described(
     index = build_index(found[usable], _labels(kept, names, captions.texts), embedder)
     copies = len(kept) - len(set(compress(digests, usable)))
     listed = tuple(sorted(map(_told(captions), left_out), key=lambda one: one.file))
-    done = FolderIndex(index, total, len(kept), copies, len(outside), listed, captions)
+    told = captions.of_indexed(names)
+    done = FolderIndex(index, total, len(kept), copies, len(outside), listed, told)
     yield Progress(1.0, f"{len(index):,} images indexed", done)
 
 

@@ -39,6 +39,12 @@ from mmh_core.text_to_image.weights import (
 )
 
 CARD = "model_card.json"
+SCHEDULE = "scheduler/scheduler_config.json"
+_FEW_STEPS = ("LCMScheduler", "TCDScheduler")
+_IN_FEW_STEPS = ", for models made to generate in few steps"
+#: Set by the schedulers of models that were trained by flow matching.
+_FLOW_FIELDS = ("use_flow_sigmas", "use_dynamic_shifting", "base_shift", "max_shift")
+_BY_FLOW = ", for models trained by flow matching"
 _SCHEDULERS = (
     "DDIMScheduler",
     "DDPMScheduler",
@@ -99,17 +105,43 @@ def check_index(index: Mapping[str, Any], name: str) -> None:
     for part, (library, kinds) in _COMPONENTS.items():
         if index.get(part) in [[library, kind] for kind in kinds]:
             continue
-        if index.get(part) in (["diffusers", "LCMScheduler"], ["diffusers", "TCDScheduler"]):
-            raise not_stable_diffusion(
-                name,
-                f"its scheduler is {index[part][1]}, for models made to generate in few steps",
-                "choose one that is; where a LoRA was merged into Stable Diffusion, put that "
-                "model's scheduler into it (scheduler/ and its line in model_index.json)",
-            )
+        if index.get(part) in [["diffusers", kind] for kind in _FEW_STEPS]:
+            raise _other_scheduler(name, f"its scheduler is {index[part][1]}{_IN_FEW_STEPS}")
         raise not_stable_diffusion(name, f"its {part} is {index.get(part)!r:.80}")
     # An adapter for images as prompts would change what the network is.
     if index.get("image_encoder") not in (None, [None, None]):
         raise not_stable_diffusion(name, "it has an image encoder")
+
+
+def check_scheduler(config: Mapping[str, Any], name: str) -> None:
+    """Refuse a scheduler of other models that its own file names: few steps, flow matching.
+
+    Whoever merges or trains often puts the file in place and leaves model_index.json as it was.
+    Errors: MMHError.
+    """
+    kind = config.get("_class_name")
+    if kind is not None and kind not in _SCHEDULERS:
+        why = _IN_FEW_STEPS if kind in _FEW_STEPS else ""
+        if isinstance(kind, str) and "Flow" in kind:
+            why = _BY_FLOW
+        raise _other_scheduler(name, f"scheduler_config.json names {kind!r:.80}{why}")
+    predicted = config.get("prediction_type")
+    flow = [field for field in _FLOW_FIELDS if config.get(field)]
+    if isinstance(predicted, str) and "flow" in predicted:
+        flow = ["prediction_type"]
+    if flow:
+        raise _other_scheduler(
+            name, f"scheduler_config.json sets {flow[0]} to {config[flow[0]]!r:.40}{_BY_FLOW}"
+        )
+
+
+def _other_scheduler(name: str, reason: str) -> MMHError:
+    return not_stable_diffusion(
+        name,
+        reason,
+        "choose one that is; where a LoRA was merged into Stable Diffusion, put that "
+        "model's scheduler into it (scheduler/ and its line in model_index.json)",
+    )
 
 
 def open_folder(folder: Path, name: str) -> dict[str, WeightFiles]:
@@ -117,6 +149,9 @@ def open_folder(folder: Path, name: str) -> dict[str, WeightFiles]:
     if not (folder / INDEX).exists():
         raise not_a_model(folder)
     check_index(read_json(folder / INDEX), name)
+    schedule = folder / SCHEDULE
+    if schedule.exists():
+        check_scheduler(read_json(schedule), name)
     return {part: find_weights(folder / part, stem) for part, stem in STEMS.items()}
 
 
@@ -152,7 +187,7 @@ def read_folder(folder: Path, name: str, device: torch.device, dtype: torch.dtyp
     weights = open_folder(folder, name)
     shapes = {part: checked_shapes(part, files) for part, files in weights.items()}
     places = {part: folder / part / "config.json" for part in STEMS}
-    schedule = folder / "scheduler" / "scheduler_config.json"
+    schedule = folder / SCHEDULE
     check_memory(sum(counted(found) for found, _ in shapes.values()), dtype, device, name)
     read = [folder / INDEX, *places.values(), schedule]
     read += sorted(path for path in (folder / "tokenizer").glob("*") if path.is_file())

@@ -184,10 +184,97 @@ def test_texts_that_are_none_are_named_and_other_metadata_is_left_alone(tmp_path
     captions = captions_beside(tmp_path, IMAGES)
     assert captions.texts == {"sub/b.png": "two"}
     assert captions.without_caption == ("a.png", "café.png")
-    assert [said.split()[0] for said in captions.problems] == ["a.txt", "café.caption"]
+    assert [said.split()[0] for said in captions.problems] == [
+        "metadata.csv", "a.txt", "café.caption",
+    ]  # fmt: skip
+    assert captions.sentence().startswith("1 of 3 images has a caption, from texts beside them. 2")
     assert captions_beside(tmp_path / "none", IMAGES) == FolderCaptions(
         without_caption=tuple(IMAGES)
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("metadata.csv", "camera,lens\nx,y\n", "no column file_name"),
+        ("metadata.csv", "", "is empty"),
+        ("metadata.csv", b"\x00\x01\x02" * 9, "metadata.csv"),
+        ("metadata.csv", "file_name,width\na.png,3\n", "no column text or caption"),
+        ("metadata.csv", "file_name,text,caption\na.png,x,y\n", "--column"),
+        ("metadata.csv", "file_name,file_name,text\na.png,b.png,y\n", "2 columns"),
+        ("metadata.jsonl", "{not json", "metadata.jsonl"),
+        ("metadata.json", "[" * 5000, "metadata.json"),
+        ("metadata.parquet", b"PAR1 and nothing else", "cut off or damaged"),
+        ("metadata.tsv", "a\tb\n1\t2\n", "no column file_name"),
+        ("sub/metadata.csv", "file_name,text\nb.png,x\n", "index that folder by itself"),
+    ],
+)
+def test_a_table_beside_the_images_that_cannot_be_used_is_named_and_the_rest_kept(
+    tmp_path: Path, name: str, content: str | bytes, says: str
+) -> None:
+    written(tmp_path / name, content)
+    captions = captions_beside(tmp_path, IMAGES)
+    assert captions.texts == {} and captions.without_caption == tuple(IMAGES)
+    assert captions.source == "" and captions.used == frozenset()
+    [problem] = captions.problems
+    assert problem.startswith(f"{name} was not used: ") and says in problem
+    assert f"1 not used: {name}" in captions.sentence()
+    assert captions.record()["not_used"] == [problem]
+    written(tmp_path / "a.txt", "one")
+    assert captions_beside(tmp_path, IMAGES).texts == {"a.png": "one"}
+
+
+@pytest.mark.parametrize("rows", ["x.png,one\ny.png,two\n", "", "../a,x\n", ",\n,x\n"])
+def test_a_table_beside_the_images_that_names_none_is_counted_and_the_rest_kept(
+    tmp_path: Path, rows: str
+) -> None:
+    written(tmp_path / "metadata.csv", f"file_name,text\n{rows}")
+    written(tmp_path / "metadata.jsonl", '{"file_name": "a.png", "text": "x"}\n')
+    captions = captions_beside(tmp_path, IMAGES)
+    assert captions.texts == {} and captions.source == "metadata.csv"
+    assert captions.rows == rows.count("\n")
+    told = len(captions.without_image) + len(captions.problems) - 1
+    assert told == captions.rows
+    assert "metadata.jsonl was not used: metadata.csv was." in captions.problems
+    assert "0 of 3 images have a caption, from metadata.csv." in captions.sentence()
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        ("café".encode("latin-1"), "not in UTF-8, perhaps in Latin-1"),
+        ("“x”".encode("cp1252"), "not in UTF-8, perhaps in Latin-1"),
+        ("画像".encode("gbk"), "not in UTF-8"),
+        (b"\xff\xfe\x00", "looks like UTF-16"),
+        ("x" * 10_001, "longer than 10,000 characters"),
+        ("é" * 40_000, "longer than 10,000 characters"),
+        (b"x\x00y", "null characters"),
+    ],
+)
+def test_a_text_beside_an_image_that_is_none_is_called_what_it_is(
+    tmp_path: Path, data: str | bytes, says: str
+) -> None:
+    written(tmp_path / "a.txt", data)
+    captions = captions_beside(tmp_path, IMAGES)
+    [problem] = captions.problems
+    assert problem.startswith("a.txt ") and says in problem and captions.texts == {}
+
+
+def test_captions_count_images_that_are_indexed_and_texts_that_say_something(
+    tmp_path: Path,
+) -> None:
+    texts = {"a.png": "one", "sub/b.png": "", "café.png": "two"}
+    whole = FolderCaptions("t.csv", texts, 5, ("c.png",), ("d.png", "e.png"), ("a.png",))
+    kept = whole.of_indexed(["a.png", "sub/b.png", "e.png"])
+    assert kept.sentence() == (
+        "1 of 3 images has a caption, from t.csv. 1 row without an image ('c.png'). 1 image "
+        "without a caption ('e.png'). 1 image with an empty caption ('sub/b.png'). 1 captioned "
+        "image not indexed ('café.png'). 1 row that repeats an image ('a.png')."
+    )
+    found = kept.record()
+    assert (found["captioned"], found["captions_empty"]) == (1, ["sub/b.png"])
+    assert found["captions_of_images_not_indexed"] == ["café.png"]
+    assert kept.rows == len(kept.texts) + len(kept.lost) + 1 + 1
 
 
 def test_an_index_counts_captions_and_names_what_is_missing(

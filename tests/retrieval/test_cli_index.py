@@ -49,7 +49,8 @@ def test_a_folder_becomes_an_index_and_a_summary(
     out = tmp_path / "index"
     assert status(pictures, "--out", out, "--captions", tmp_path / "c.csv") == 0
     out_err = capsys.readouterr()
-    said = "3 of 3 files are indexed.\n2 of 3 images have a caption, from c.csv.\n"
+    said = "3 of 3 files are indexed.\n2 of 3 images have a caption, from c.csv. "
+    said += "1 image with an empty caption ('1.png').\n"
     assert out_err.err.endswith(f"\n{said}")
     told = json.loads(out_err.out)
     assert told == {
@@ -63,7 +64,9 @@ def test_a_folder_becomes_an_index_and_a_summary(
         "captions_from": {
             "source": "c.csv",
             "rows": 3,
-            "captioned": 3,
+            "captioned": 2,
+            "captions_empty": ["1.png"],
+            "captions_of_images_not_indexed": [],
             "rows_without_image": [],
             "images_without_caption": [],
             "rows_repeated": [],

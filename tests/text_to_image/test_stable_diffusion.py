@@ -24,7 +24,7 @@ from mmh_core.text_to_image import weights
 from mmh_core.text_to_image.catalogue import CATALOGUE
 from mmh_core.text_to_image.model import TextToImage, latent_net
 from mmh_core.text_to_image.pictures import from_pil
-from mmh_core.text_to_image.stable_diffusion import load
+from mmh_core.text_to_image.stable_diffusion import check_model, load
 from tests.text_to_image.conftest import FolderOf, ModelOf
 from tests.text_to_image.pipelines import plain_pipeline, write_tokenizer
 
@@ -435,6 +435,19 @@ def test_a_tokenizer_of_another_model_is_refused(own_folder: Path) -> None:
         ("unet/config.json", {"cross_attention_dim": 768}),
         ("vae/config.json", {"shift_factor": 0.1}),
         ("scheduler/scheduler_config.json", {"prediction_type": "flow"}),
+        ("scheduler/scheduler_config.json", {"prediction_type": "flow_prediction"}),
+        ("scheduler/scheduler_config.json", {"use_flow_sigmas": True}),
+        ("scheduler/scheduler_config.json", {"use_dynamic_shifting": True}),
+        ("scheduler/scheduler_config.json", {"base_shift": 0.5}),
+        ("scheduler/scheduler_config.json", {"_class_name": "LCMScheduler"}),
+        ("scheduler/scheduler_config.json", {"_class_name": "TCDScheduler"}),
+        ("scheduler/scheduler_config.json", {"_class_name": "FlowMatchEulerDiscreteScheduler"}),
+        ("scheduler/scheduler_config.json", {"_class_name": "FlowMatchHeunDiscreteScheduler"}),
+        ("scheduler/scheduler_config.json", {"_class_name": "EDMEulerScheduler"}),
+        ("scheduler/scheduler_config.json", {"_class_name": "CMStochasticIterativeScheduler"}),
+        ("scheduler/scheduler_config.json", {"_class_name": "SCMScheduler"}),
+        ("scheduler/scheduler_config.json", {"_class_name": ["LCMScheduler"]}),
+        ("scheduler/scheduler_config.json", {"_class_name": "os.system"}),
     ],
     ids=str,
 )
@@ -444,6 +457,23 @@ def test_other_kinds_of_models_are_refused(
     edit(own_folder / name, **changes)
     with pytest.raises(MMHError, match="is not a Stable Diffusion 1 or 2 text-to-image model"):
         load(own_folder)
+
+
+@pytest.mark.parametrize("kind", ["LCMScheduler", "FlowMatchEulerDiscreteScheduler"])
+def test_a_scheduler_in_its_own_file_alone_is_noticed_from_headers(
+    own_folder: Path, kind: str
+) -> None:
+    edit(own_folder / "scheduler/scheduler_config.json", _class_name=kind)
+    with pytest.raises(MMHError, match=f"{kind}.*put that model's scheduler into it"):
+        check_model(str(own_folder))
+
+
+@pytest.mark.parametrize("kind", [None, "PNDMScheduler", "EulerDiscreteScheduler"])
+def test_a_scheduler_of_stable_diffusion_loads_whatever_the_index_says(
+    own_folder: Path, kind: str | None
+) -> None:
+    edit(own_folder / "scheduler/scheduler_config.json", _class_name=kind)
+    check_model(str(own_folder))
 
 
 def test_a_broken_noise_schedule_is_refused(own_folder: Path) -> None:
