@@ -14,7 +14,7 @@ from mmh_core.records import MMHError
 from mmh_core.store.seen import first_numbers
 from mmh_core.tables.columns import Cells, Layout, Place, Table, by_option, prompt_layout
 from mmh_core.tables.reader import MAX_ROWS, open_table
-from mmh_core.tables.texts import half_character
+from mmh_core.tables.texts import half_character, is_blank
 
 MAX_LENGTH = 10_000  # characters of a prompt, label, id or tags
 MAX_KEPT = 1_000  # characters of a cell of another column; longer ones are cut
@@ -186,7 +186,7 @@ def _wrong(cells: Cells) -> str | None:
         for letter in strange:
             if unicodedata.category(letter) == "Cc":
                 return f"its {name} holds the control character U+{ord(letter):04X}: remove it"
-    return None if cells[0].strip() else "it has no prompt: write one or delete the row"
+    return "it has no prompt: write one or delete the row" if is_blank(cells[0]) else None
 
 
 #: What may be a control character or half of one; ordinary text is passed over quickly.

@@ -14,6 +14,7 @@ from mmh_core.studies.image_run import (
     MOST_PROMPTS,
     ImageConfig,
 )
+from mmh_core.tables.texts import is_blank
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import LONGEST_TEXT, MOST_WORK, Request
 
@@ -88,7 +89,7 @@ def request_for(config: ImageConfig, prompt: str) -> Request:
 def check_prompt(prompt: str) -> None:
     """Refuse a prompt that is empty, far too long or no text. Errors: MMHError."""
     check_text(prompt, "prompt")
-    if not prompt.strip():
+    if is_blank(prompt):
         raise MMHError("The prompt is empty: write what the picture should show.")
     if len(prompt) > LONGEST_TEXT:
         raise MMHError(

@@ -208,7 +208,12 @@ def _without_prompts(table: Table, source: str) -> str:
             "into its first line, such as prompt."
         )
     known = [place for place in named if place not in table.textless]
-    wordy = _wordiest(table, known) if known else named[0]
+    if not known:
+        return (
+            f"{source} has no column prompt, and none of its columns ({listed(table.names)}) "
+            "has a text form: save the prompts as text in a column prompt."
+        )
+    wordy = _wordiest(table, known)
     bare = ""
     if table.first_line and len(table.names) == 1:
         bare = "; a list without a header is read from a file ending in .txt, one prompt a line"

@@ -18,6 +18,7 @@ from mmh_core.tables.texts import text_lines
 MAX_ROW = 2**20
 #: Rows by which the kind of quotation marks is told.
 _SAMPLE = 100
+_RULE = re.compile(r"\|?(\s*:?-{3,}:?\s*\|?)+")
 _DELIMITERS = (",", ";", "\t", "|")
 #: The first line by which a spreadsheet is told what separates columns.
 _SEPARATOR = re.compile(r"\"?sep=(.)\"?\s*", re.IGNORECASE)
@@ -45,9 +46,12 @@ def csv_table(path: Path) -> Table:
         raise MMHError(f"The first line of {path.name} cannot be read, since {head}.")
 
     def rows(places: Sequence[Place]) -> Iterator[tuple[str, ...] | str]:
-        for record in islice(records(delimiter, quote), 1, None):
+        found = islice(records(delimiter, quote), 1, None)
+        for number, record in enumerate(found):
             if isinstance(record, str):
                 yield record
+            elif not number and delimiter == "|" and _RULE.fullmatch("|".join(record)):
+                continue  # The line below the header of a table in Markdown.
             elif not _fits(record, len(head)):
                 yield _misfit(len(record), len(head), _WORDS.get(delimiter, repr(delimiter)))
             else:
@@ -76,7 +80,7 @@ def _misfit(cells: int, columns: int, separators: str) -> str:
     """Return why a row with another number of cells than the header cannot be read."""
     counted = f"it has {cells} cell{'' if cells == 1 else 's'} and the header {columns}"
     if cells > columns:
-        return f"{counted}: put text with {separators} in quotation marks"
+        return f'{counted}: put text with {separators} in straight quotation marks (")'
     return (
         f"{counted}: write {separators} for its empty cells too, and text of several lines in "
         "quotation marks"

@@ -117,7 +117,7 @@ def _is_lines(path: Path) -> bool:
     filled = (line for line in text_lines(path) if line.strip(_BLANK + "\ufeff"))
     first, second = next(filled, "").strip(_BLANK + "\ufeff"), next(filled, "")
     try:
-        value = _decoder().decode(first)
+        value = _decoder().decode(first.removesuffix(","))
     except (ValueError, RecursionError):
         return named and first[:1] != "[" and first != "{"
     if isinstance(value, list):
@@ -134,7 +134,8 @@ def _lines(path: Path) -> Iterator[Row]:
             yield f"it is longer than {MAX_LINE:,} characters: shorten it"
             continue
         try:
-            yield _row(decoder.decode(line.strip()))
+            # Lines taken out of a list end in its commas.
+            yield _row(decoder.decode(line.strip().removesuffix(",")))
         except RecursionError:
             yield f"{_TOO_DEEP}: write a flat object"
         except ValueError as error:

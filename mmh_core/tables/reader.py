@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -35,6 +36,18 @@ _NO_TABLES = (
     (b"ARROW1\x00\x00", "an Arrow (Feather) file: save it as Parquet"),
     (b"\xff\xff\xff\xff", "a stream of Arrow: save it as Parquet"),
     (b"SQLite format 3\x00", "a database of SQLite: export the table as CSV in UTF-8"),
+    (b"version https://git-lfs.", "a pointer of Git LFS, not the file: fetch it by git lfs pull"),
+    *(
+        (mark, "a web page: download the table itself")
+        for mark in (b"<!DOCTYPE html", b"<!doctype html", b"<html", b"<HTML")
+    ),
+    (b"<?xml", "XML: save the table as CSV in UTF-8"),
+    (b"{\\rtf", "a text with formats (RTF): save it as plain text in UTF-8"),
+    (b"\x89PNG", "an image: name a table"),
+    (b"\xff\xd8\xff", "an image: name a table"),
+    (b"\x89HDF", "an HDF5 file: save the table as CSV or Parquet"),
+    (b"\x93NUMPY", "an array of NumPy: save it as CSV or Parquet"),
+    (b"Obj\x01", "an Avro file: save it as Parquet"),
     (b"%PDF-", "a PDF: save the table as CSV in UTF-8"),
     *(
         (b"\x80" + bytes([n]), "a pickle of Python: save it as CSV or Parquet")
@@ -71,8 +84,7 @@ def open_table(path: Path, *, most: int = MAX_ROWS, largest: int = MAX_BYTES) ->
             f"{path.name} cannot be read ({error.strerror}): check the file and its permissions."
         ) from error
 
-    if half := half_character("".join(table.names)):
-        raise MMHError(f"The name of a column of {path.name} {half}.")
+    _check_names(table.names, path.name)
 
     def rows(places: Sequence[Place]) -> Iterator[Cells]:
         for number, cells in enumerate(table.rows(places), start=1):
@@ -83,6 +95,18 @@ def open_table(path: Path, *, most: int = MAX_ROWS, largest: int = MAX_BYTES) ->
     return replace(table, rows=rows)
 
 
+def _check_names(names: Sequence[str], source: str) -> None:
+    """Refuse names of columns that are no text, as the first line of any other file is."""
+    letters = "".join(names)
+    if any(unicodedata.category(one) == "Cc" and one not in "\t\r\n" for one in letters):
+        raise MMHError(
+            f"{source} is no table of text (its first line holds control characters): save it as "
+            "CSV in UTF-8, JSON or Parquet."
+        )
+    if half := half_character(letters):
+        raise MMHError(f"The name of a column of {source} {half}.")
+
+
 def _inside(folder: Path) -> str:
     """Return which table a folder holds, as a sentence has it, "" for none."""
     found = sorted(one.name for one in folder.iterdir() if one.suffix.casefold() in SUFFIXES)
@@ -91,7 +115,7 @@ def _inside(folder: Path) -> str:
 
 def _opened(path: Path, most: int) -> Table:
     with path.open("rb") as file:
-        start = file.read(16)
+        start = file.read(32)
     for mark, told in _NO_TABLES:
         if start.startswith(mark):
             raise MMHError(f"{path.name} is {told}{_UNPACKED.get(mark, '').format(path.name)}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,6 +59,14 @@ def text_lines(path: Path) -> Iterator[str]:
             f"{path.name} looks like {encoding.upper()} and cannot be read as such: "
             f"{SAVE_IN_UTF8}."
         ) from error
+
+
+def is_blank(text: str) -> bool:
+    """Return whether nothing of a text can be seen: white space, and letters without a width."""
+    return all(unicodedata.category(letter) in _UNSEEN for letter in text)
+
+
+_UNSEEN = ("Zs", "Zl", "Zp", "Cc", "Cf")
 
 
 def half_character(text: str) -> str:

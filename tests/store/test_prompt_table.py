@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,8 @@ def kept(cells: list[tuple[str, str, str]]) -> tuple[list[PromptRow], int, list[
     duplicates, bad = 0, []
     for number, (prompt, label, name) in enumerate(cells, start=1):
         prompt = prompt.strip()
-        if not prompt:
+        if all(unicodedata.category(letter) in ("Zs", "Cf") for letter in prompt):
+            # Nothing of it can be seen: it is empty, or of letters without a width.
             bad.append(number)
         elif prompt in rows:
             duplicates += 1
@@ -145,7 +147,7 @@ def test_every_kind_of_bad_row_is_named_and_the_good_ones_are_kept(tmp_path: Pat
         "spreadsheet: as CSV UTF-8).",
         7: "Row 7 was left out because its prompt holds the control character U+0007: remove it.",
         8: "Row 8 was left out because it has 4 cells and the header 3: put text with commas in "
-        "quotation marks.",
+        'straight quotation marks (").',
         13: "Row 13 was left out because its quotation marks are wrong (',' expected after "
         "'\"'): double those inside a cell.",
     }

@@ -13,8 +13,11 @@ import pytest
 from pyarrow import parquet
 
 from mmh_core.records import MMHError
+from mmh_core.retrieval.captions import read_captions
 from mmh_core.store.prompt_table import PromptRow, prompt_batches
 from mmh_core.store.table_summary import summarize
+from mmh_core.studies.image_config import check_prompt
+from mmh_core.studies.labelled_prompts import read_calibrating, read_labelled
 
 
 def rows(path: Path, **options: Any) -> list[PromptRow]:
@@ -45,6 +48,15 @@ def written(path: Path, data: str | bytes) -> Path:
         ("t.jsonl", '{\n "prompt": "one"\n}\n', ["one"]),
         ("t.jsonl", '{\n "prompt": ["one", "two"]\n}\n', ["one", "two"]),
         ("t.json", '"one"\n"two"\n', ["one", "two"]),
+        ("t.jsonl", '{"prompt": "one"},\n{"prompt": "two"},\n', ["one", "two"]),
+        ("t.json", '{"prompt": "one"},\n{"prompt": "two"}\n', ["one", "two"]),
+        ("t.jsonl", '[\n{"prompt": "one"},\n{"prompt": "two"}\n]\n', ["one", "two"]),
+        # A table of Markdown, whose second line is no row.
+        ("t.md", "| prompt | label |\n|---|:---:|\n| one | x |\n", ["one"]),
+        ("t.csv", "prompt|label\n--- | ---\none|x\n---|y\n", ["one", "---"]),
+        # Texts that begin as other files do.
+        ("t.txt", "ORCs in a field\nObject\n", ["ORCs in a field", "Object"]),
+        ("t.txt", "version https\n<h>\n", ["version https", "<h>"]),
         # Apostrophes for quotation marks, and as what they are.
         ("t.csv", "'prompt','label'\n'one, or ''two''',x\n", ["one, or 'two'"]),
         ("t.csv", "prompt,label\n'one, two',x\nthree,y\n", ["one, two", "three"]),
@@ -235,3 +247,79 @@ def test_a_packed_table_is_told_how_to_unpack_it(tmp_path: Path) -> None:
     path = written(tmp_path / "t.csv.gz", gzip.compress(b"prompt\na\n"))
     with pytest.raises(MMHError, match=r"unpack it, in a terminal by gunzip -k t\.csv\.gz\.$"):
         rows(path)
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:a\n", "git lfs pull"),
+        (b"<!DOCTYPE html>\n<html></html>\n", "a web page"),
+        (b"<html><body>404</body></html>", "a web page"),
+        (b"<?xml version='1.0'?><a/>", "XML"),
+        (b"{\\rtf1\\ansi prompt}", "RTF"),
+        (b"\x89PNG\r\n\x1a\n\x00", "an image"),
+        (b"\xff\xd8\xff\xe0\x00\x10JFIF", "an image"),
+        (b"\x89HDF\r\n\x1a\n\x00", "HDF5"),
+        (b"\x93NUMPY\x01\x00v\x00{'descr'", "NumPy"),
+        (b"Obj\x01\x04", "Avro"),
+        (b"ORC\x00\x00", "control characters"),
+        (b"a.txt" + bytes(252) + b"ustar", "control characters"),
+        (bytes(60), "control characters"),
+    ],
+)
+@pytest.mark.parametrize("name", ["t.csv", "t.parquet", "t"])
+def test_other_files_are_called_what_they_are(
+    tmp_path: Path, name: str, data: bytes, told: str
+) -> None:
+    path = written(tmp_path / name, data)
+    for read in (rows, read_captions):
+        with pytest.raises(MMHError, match=rf"^{name} .*{told}") as caught:
+            read(path)
+        assert "--column" not in str(caught.value)
+
+
+@pytest.mark.parametrize("blank", [" ", "\u00a0", "\u200b", "\u2060\ufeff", "\u3000", "\u200e"])
+def test_a_prompt_of_which_nothing_can_be_seen_is_none(tmp_path: Path, blank: str) -> None:
+    path = written(tmp_path / "t.csv", f"prompt,label\na cat,x\n{blank},y\n")
+    assert [row.prompt for row in rows(path)] == ["a cat"]
+    assert problems(path) == [
+        "Row 2 was left out because it has no prompt: write one or delete the row."
+    ]
+    with pytest.raises(MMHError, match="prompt is empty"):
+        check_prompt(blank)
+
+
+def test_columns_without_a_text_form_are_not_proposed(tmp_path: Path) -> None:
+    parquet.write_table(pa.table({"conversation": [["a"]]}), tmp_path / "t.parquet")
+    with pytest.raises(MMHError, match=r"none of its columns .'conversation'. has a text form"):
+        rows(tmp_path / "t.parquet")
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("t.csv", b""),
+        ("t.json", b"[]"),
+        ("t.jsonl", b"{broken\n"),
+        ("t.json", b"{'prompt': 1}"),
+        ("t.csv.gz", gzip.compress(b"prompt\na\n")),
+        ("t.csv", "Schl\u00fcssel\nx\n".encode("cp1252")),
+        ("t.parquet", b"PAR1" + bytes(50)),
+        ("folder", None),
+        ("missing.csv", None),
+    ],
+)
+def test_every_reader_says_the_same_sentence(
+    tmp_path: Path, name: str, data: bytes | None
+) -> None:
+    path = tmp_path / name
+    if data is not None:
+        path.write_bytes(data)
+    elif name == "folder":
+        path.mkdir()
+    said = set()
+    for read in (summarize, read_labelled, read_calibrating, read_captions):
+        with pytest.raises(MMHError) as caught:
+            read(path)
+        said.add(str(caught.value))
+    assert len(said) == 1
