@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -60,6 +62,7 @@ def benchmark(
     from mmh_core.store.archive import save_record
     from mmh_core.store.table_summary import summarize
     from mmh_core.studies.benchmark import benchmark_study, check_labelled
+    from mmh_core.studies.early_scan import read_early
     from mmh_core.studies.image_reference import pocket_reference
     from mmh_core.studies.labelled_prompts import pocket_labelled, read_labelled
     from mmh_core.studies.throughput import throughput
@@ -83,9 +86,15 @@ def benchmark(
         raise MMHError("This model has no labelled prompts of its own: give a table by --prompts.")
     check_labelled(labelled)
     reference = pocket_reference(folder) if own else None
+    # The model's early scan may know prompts of a person's own table, so there it is made anew.
+    early = read_early(folder) if own and prompts is None else None
+    if early is not None and early.seeds != numbers:
+        early = None
     loaded = loaded_model(model, device)
     found = followed(
-        benchmark_study(labelled, loaded, reference, seeds=numbers, log_delta=log_delta)
+        benchmark_study(
+            labelled, loaded, reference, seeds=numbers, log_delta=log_delta, early=early
+        )
     )
     pace = followed(throughput(loaded, [one.prompt for one in found.prompts]))
     typer.echo(detector_table(found))
@@ -110,7 +119,6 @@ def score(
     """Score prompts by every detector, beside what is normal for the model."""
     from mmh_core.studies.detector_calibration import read_detectors
     from mmh_core.studies.detector_scores import score_by_all
-    from mmh_core.studies.early_scan import read_early
     from mmh_core.studies.image_config import check_prompt
     from mmh_core.text_to_image.places import home
     from mmh_core.text_to_image.stable_diffusion import check_model
@@ -125,9 +133,8 @@ def score(
     known = read_detectors(calibration or folder)
     if known is None:
         raise no_calibration(model, calibration, "calibrate TABLE --all", " of all detectors")
-    early = read_early(calibration or folder)
     loaded = loaded_model(model, device)
-    found = followed(score_by_all(loaded, known, prompts, share=share, early=early))
+    found = followed(score_by_all(loaded, known, prompts, share=share))
     if found is None:
         raise ValueError("The prompts gave no scores.")
     typer.echo(score_table(found))
@@ -137,6 +144,8 @@ def score(
 
 def score_table(found: DetectorScores) -> str:
     """Return one table per prompt as Markdown, detectors in the order of the calibration."""
+    from mmh_core.studies.normal_scores import threshold_words
+
     parts = []
     for i, prompt in enumerate(found.prompts):
         lines = [prompt, ""]
@@ -145,17 +154,26 @@ def score_table(found: DetectorScores) -> str:
         lines.append("| detector | score | above so many normal prompts | threshold | |")
         lines.append("|---|---|---|---|---|")
         lines += [
-            f"| {label} | {float(found.score[i, k]):.3g} | {float(found.percentile[i, k]):.0%} | "
-            f"{float(found.threshold[k]):.3g} | {'flagged' if found.flagged[i, k] else ''} |"
+            f"| {label} | {' | '.join(_score_cells(found, i, k))} |"
             for k, label in enumerate(found.labels)
         ]
         parts.append("\n".join(lines))
-    scanned = f" (the early scan: of {found.scan_normal:,})" if found.scan_normal else ""
+    parts += found.left_out
     parts.append(
-        f"Each threshold flags at most {found.share:.1%} of the {found.normal:,} normal prompts"
-        f"{scanned} of {found.model}. {found.reach}".rstrip()
+        f"At {found.share:.1%} each threshold of {found.model} is "
+        f"{threshold_words(found.share, found.normal)}. {found.reach}".rstrip()
     )
     return "\n\n".join(parts)
+
+
+def _score_cells(found: DetectorScores, i: int, k: int) -> list[str]:
+    """Return score, percentile, threshold and what they say of a prompt by a detector."""
+    score, share = float(found.score[i, k]), float(found.percentile[i, k])
+    threshold = f"{float(found.threshold[k]):.3g}"
+    if math.isnan(score):
+        return ["-", "-", threshold, "cannot be read: the prompt changes nothing"]
+    flag = "flagged" if found.flagged[i, k] else ""
+    return [f"{score:.3g}", f"{share:.0%}", threshold, flag]
 
 
 def throughput_line(pace: Throughput) -> str:
@@ -183,11 +201,12 @@ def detector_table(run: BenchmarkRun) -> str:
         ]
         lines.append(f"| {' | '.join(cells)} |")
     first = run.rows[0].all if run.rows else None
-    lines += ["", _counted(run, first)]
+    lines += ["", _counted(run, first), *used_thresholds(run, names=("early_scan",))]
     if run.combined is not None:
         lines.append(
             f"Within the calibration half the combined score has an AUC of "
-            f"{run.combined.cv_auc:.3f}, by five-fold cross-validation."
+            f"{run.combined.cv_auc:.3f}, by five-fold cross-validation; the times of the early "
+            "scan and the standardization were chosen before the folds, on all of that half."
         )
     return "\n".join(lines)
 
@@ -214,9 +233,26 @@ def _counted(run: BenchmarkRun, first: Separation | None) -> str:
         return ""
     return (
         f"{first.positives} memorized and {first.negatives} normal prompts of the test half, "
-        f"{len(run.seeds)} seeds each; 95 % intervals by bootstrap over prompts. Forwards are per "
+        f"{len(run.seeds)} seeds each; 95 % intervals by bootstrap over prompts"
+        f"{_narrow(first)}. TPR at 1 % FPR is cut on these normal prompts. Forwards are per "
         "picture, in brackets those of the generation that is read."
     )
+
+
+def used_thresholds(run: BenchmarkRun, names: Sequence[str], share: float = 0.01) -> list[str]:
+    """Return in sentences what detectors find at the threshold that `score` and `scan` use."""
+    from mmh_core.studies.benchmark_counts import counts
+
+    return [
+        f"{row.label}: {counts(run, row, share).words()}" for row in run.rows if row.name in names
+    ]
+
+
+def _narrow(first: Separation) -> str:
+    from mmh_core.studies.roc import FEW
+
+    few = min(first.positives, first.negatives) < FEW
+    return f", too narrow for fewer than {FEW} prompts of a kind" if few else ""
 
 
 def _cost(row: DetectorRow) -> str:
@@ -225,6 +261,8 @@ def _cost(row: DetectorRow) -> str:
 
 
 def _interval(value: float, low: float, high: float) -> str:
+    if math.isnan(low):
+        return f"{value:.3f} (no interval)"
     return f"{value:.3f} ({low:.3f} to {high:.3f})"
 
 

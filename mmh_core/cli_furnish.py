@@ -127,11 +127,16 @@ def _cause(at: Furnishing) -> None:
 def _detectors(at: Furnishing) -> None:
     from mmh_core.studies.calibrate_detectors import calibrate_detectors
     from mmh_core.studies.detector_calibration import write_detectors
+    from mmh_core.studies.early_scan import read_early
     from mmh_core.studies.image_reference import pocket_reference
     from mmh_core.studies.labelled_prompts import pocket_labelled
 
     labelled = pocket_labelled(at.folder, at.seed)
-    found = followed(calibrate_detectors(labelled, at.model, pocket_reference(at.folder)))
+    found = followed(
+        calibrate_detectors(
+            labelled, at.model, pocket_reference(at.folder), early=read_early(at.folder)
+        )
+    )
     if found is None:
         raise ValueError("The detectors gave no calibration.")
     write_detectors(at.folder, found)

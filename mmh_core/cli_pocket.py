@@ -87,9 +87,10 @@ def build_command(
         raise ValueError("The normal prompts gave no figures.")
     write_normal(out, normal)
     labelled = pocket_labelled(out, seed)
-    write_early(out, followed(pocket_early(out, model, seed)))
+    early = followed(pocket_early(out, model, seed))
+    write_early(out, early)
     write_cause(out, calibrate_cause(labelled, lambda caption: captioned_pictures(world, caption)))
-    detectors = followed(calibrate_detectors(labelled, model, pocket_reference(out)))
+    detectors = followed(calibrate_detectors(labelled, model, pocket_reference(out), early=early))
     if detectors is None:
         raise ValueError("The detectors gave no calibration.")
     write_detectors(out, detectors)

@@ -99,7 +99,8 @@ def calibrate(
     score.
     """
     from mmh_core.store.table_summary import summarize
-    from mmh_core.studies.early_scan import FILE, calibrate_early, reach_words, write_early
+    from mmh_core.studies.early_reach import reach_words
+    from mmh_core.studies.early_scan import FILE, calibrate_early, write_early
     from mmh_core.studies.labelled_prompts import read_calibrating
 
     check_calibration_place(out)
@@ -110,16 +111,17 @@ def calibrate(
     prompts = read_calibrating(table, column=column)
     loaded = loaded_model(model, device)
     warn_not_whole(loaded, [one.prompt for one in prompts])
+    # One calibration of the early scan, by which tables are scanned and prompts are scored.
+    early = followed(calibrate_early(loaded, prompts))
     if every:
         from mmh_core.studies.calibrate_detectors import calibrate_detectors
         from mmh_core.studies.detector_calibration import write_detectors
 
-        full = followed(calibrate_detectors(prompts, loaded, _reference(_folder(model))))
+        reference = _reference(_folder(model))
+        full = followed(calibrate_detectors(prompts, loaded, reference, early=early))
         if full is None:
             raise ValueError("The calibration gave no result.")
         write_detectors(out, full)
-    # One calibration of the early scan, by which tables are scanned and prompts are scored.
-    early = followed(calibrate_early(loaded, prompts))
     write_early(out, early)
     kept = "every detector" if every else "the early scan"
     typer.echo(

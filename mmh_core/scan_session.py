@@ -107,7 +107,7 @@ def _table(path: str, name: str, column: str) -> UploadedTable:
 
 def reach(name: str, share: float) -> str:
     """Return in a sentence what the early scan of a model misses, "" without a calibration."""
-    from mmh_core.studies.early_scan import reach_words
+    from mmh_core.studies.early_reach import reach_words
 
     found = calibration_session.calibration(name)
     return "" if found is None else reach_words(found, share)

@@ -137,8 +137,13 @@ def test_the_threshold_comes_from_normal_prompts_of_the_other_half(
     memorized = torch.tensor([one.memorized for one in run.prompts])
     shown = {metric.label: metric.value for metric in app.metric}
     assert shown["Flagged"] == f"{int(flagged.sum())} of 40"
-    assert shown["Recall"] == f"{float(flagged[memorized].float().mean()):.0%}"
-    assert shown["False alarms"] == f"{float(flagged[~memorized].float().mean()):.1%}"
+    rephrased = torch.tensor([one.kind == "paraphrase" for one in run.prompts])
+    for label, among in (
+        ("Found, as trained with", memorized & ~rephrased),
+        ("Found, paraphrased", rephrased),
+        ("False alarms", ~memorized),
+    ):
+        assert shown[label] == f"{int(flagged[among].sum())} of {int(among.sum())}"
 
 
 def test_a_link_opens_on_its_detector(app: AppTest, run: BenchmarkRun) -> None:
@@ -171,7 +176,7 @@ def test_an_unknown_job_leaves_the_precomputed_result(app: AppTest, run: Benchma
     app.run()
     assert not app.exception
     assert "precomputed result" in app.error[0].value
-    assert len(app.metric) == 8
+    assert len(app.metric) == 9
 
 
 @pytest.mark.parametrize(

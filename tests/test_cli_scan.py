@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -73,7 +74,9 @@ def test_the_table_of_detectors_has_the_best_first_with_interval_and_cost() -> N
     assert lines[0].startswith("| detector | forwards | AUC | TPR at 1 % FPR | AUC duplicate |")
     best = max(run.rows, key=lambda row: (row.all.auc, row.all.tpr))
     assert lines[2].startswith(f"| {best.label} | 4 | {best.all.auc:.3f} (")
-    assert len(lines) == 2 + len(run.rows) + 3
+    assert len(lines) == 2 + len(run.rows) + 4
+    assert "Early scan: at a threshold of" in lines[-2] and "test half it flags" in lines[-2]
+    assert "too narrow for fewer than 30" in lines[-3] and "before the folds" in lines[-1]
     assert "AUC of 0.900, by five-fold cross-validation" in lines[-1]
     causes = cause_table(run).splitlines()
     assert causes[2] == "| OD-Mem | 2 | 1 | 0 |" and causes[3] == "| DD-Mem | 0 | 1 | 0 |"
@@ -112,9 +115,12 @@ def test_a_table_of_scores_says_what_its_thresholds_flag() -> None:
     lines = score_table(found).splitlines()
     assert lines[4] == "| Early scan | 2 | 50% | 1 | flagged |"
     assert lines[-1] == (
-        "Each threshold flags at most 1.0% of the 53 normal prompts (the early scan: of 200) of "
-        "pocket-sd. It finds 3 of 4."
+        "At 1.0% each threshold of pocket-sd is above all 53 normal prompts; a new normal prompt "
+        "exceeds it about once in 54, or more often. It finds 3 of 4."
     )
+    unread = score_table(replace(found, score=number * torch.nan, left_out=("Left out: one.",)))
+    assert "| Early scan | - | - | 1 | cannot be read: the prompt changes nothing |" in unread
+    assert "\n\nLeft out: one.\n\n" in unread
 
 
 def test_the_pace_is_told_in_words() -> None:

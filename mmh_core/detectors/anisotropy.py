@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
@@ -12,6 +13,9 @@ from mmh_core.detectors.branches import read_branches
 from mmh_core.detectors.evidence import Evidence
 from mmh_core.detectors.measurement import Measurement, Need
 from mmh_core.text_to_image.model import TextToImage
+
+#: Changes of the prediction below this share of it are rounding.
+_NOTHING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -35,13 +39,17 @@ class Anisotropy:
         return (self,)
 
     def measure(self, model: TextToImage, evidence: Evidence) -> Measurement:
-        """Return the mean cosines (B, 1)."""
+        """Return the mean cosines (B, 1), NaN where the prompt changes nothing."""
 
         def cosine(delta: Tensor, eps_u: Tensor) -> Tensor:
             each = cosine_similarity(eps_u.flatten(2), delta.flatten(2), dim=2)
-            return each.mean(1, keepdim=True)
+            length = delta.flatten(1).norm(dim=1) / eps_u.flatten(1).norm(dim=1)
+            return torch.stack([each.mean(1), length], dim=1)
 
-        return read_branches(model, evidence, self.t, cosine)
+        found = read_branches(model, evidence, self.t, cosine)
+        mean, length = found.values.unbind(1)
+        values = torch.where(length > _NOTHING, mean, torch.nan)
+        return replace(found, values=values[:, None])
 
     def score(self, values: Tensor) -> Tensor:
         """Return the mean cosine."""

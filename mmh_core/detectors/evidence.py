@@ -122,6 +122,17 @@ def encode(model: TextToImage, prompts: Sequence[str]) -> Tensor:
         return torch.cat([model.encode_text([text]).float().cpu() for text in prompts])
 
 
+def changes_nothing(model: TextToImage, embeddings: Tensor) -> Tensor:
+    """Return which of the embeddings (P, tokens, width) are that of the empty prompt, (P,) bool.
+
+    Guidance by such a prompt is none: what is left of it is rounding.
+    """
+    empty = model.unconditional.float().cpu()
+    if embeddings.shape[1:] != empty.shape[1:]:
+        return torch.zeros(len(embeddings), dtype=torch.bool)
+    return ((embeddings - empty).abs() <= 1e-6 * empty.abs().amax()).flatten(1).all(1)
+
+
 def starting_noise(model: TextToImage, seeds: Sequence[int]) -> Tensor:
     """Return the noise (S, *shape) that a generation with these seeds starts from."""
     shape = model.score_model.shape

@@ -116,8 +116,10 @@ def fit(detector: AnyDetector, values: Tensor) -> AnyDetector:
 def location_and_spread(values: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return mean and standard deviation of each column (N, F) of normal prompts.
 
-    Raises MMHError for fewer than two rows and for a column that does not vary.
+    Rows with a number that is not finite are left out. Raises MMHError for fewer than two others
+    and for a column that does not vary.
     """
+    values = values[values.isfinite().all(1)]
     spread = values.double().std(0) if len(values) > 1 else values.new_zeros(1)
     if not bool((spread > 0).all()):
         raise MMHError(

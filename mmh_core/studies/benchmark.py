@@ -28,7 +28,7 @@ from mmh_core.studies.benchmark_run import (
 from mmh_core.studies.calibrate_detectors import calibrate_detectors
 from mmh_core.studies.combined_score import FOLDS
 from mmh_core.studies.detector_calibration import DetectorCalibration
-from mmh_core.studies.early_scan import SEEDS
+from mmh_core.studies.early_scan import SEEDS, EarlyCalibration
 from mmh_core.studies.image_reference import Reference
 from mmh_core.studies.measured import Measured, measured
 from mmh_core.studies.roc import separation
@@ -47,12 +47,14 @@ def benchmark_study(
     seeds: tuple[int, ...] = SEEDS,
     log_delta: float | None = None,
     names: Sequence[str] = tuple(DETECTORS),
+    early: EarlyCalibration | None = None,
 ) -> Iterator[Progress[BenchmarkRun]]:
     """Calibrate on one half, measure the other and compare; the last progress has the result.
 
     `names` are the detectors to run. LID is read at `log_delta`, unless given where
-    `calibrate_detectors` reads it. Errors: MMHError where a half lacks memorized or normal
-    prompts, and ValueError for an unknown detector.
+    `calibrate_detectors` reads it. `early` is the early scan by which the model's tables are
+    scanned, which must know nothing of the test half; else it is calibrated here. Errors: MMHError
+    where a half lacks memorized or normal prompts, and ValueError for an unknown detector.
     """
     check_labelled(labelled)
     for name in names:
@@ -61,7 +63,13 @@ def benchmark_study(
     run, found = empty_run(labelled, model, seeds), None
     started = time.monotonic()
     for step in calibrate_detectors(
-        labelled, model, reference, seeds=seeds, log_delta=log_delta, names=(_LID, *names)
+        labelled,
+        model,
+        reference,
+        seeds=seeds,
+        log_delta=log_delta,
+        names=(_LID, *names),
+        early=early,
     ):
         found = step.partial
         yield Progress(0.49 * step.fraction, step.message, run)
@@ -147,6 +155,7 @@ def _compared(
     return replace(
         run,
         state="complete",
+        missing=(*run.missing, *calibration.left_out, *_without_score(rows, prompts)),
         prompts=prompts,
         copied=half.copied,
         lid=lid,
@@ -168,12 +177,15 @@ def _row(
     """Separate memorized from normal prompts; paraphrases are counted apart."""
     kinds = [one.kind for one in prompts]
     memorized = torch.tensor([one.memorized for one in prompts])
+    read = scores.isfinite()
     parts = []
     for kind in dict.fromkeys(k for k, one in zip(kinds, prompts, strict=True) if one.memorized):
         mine = torch.tensor([k == kind for k in kinds])
-        kept = mine | ~memorized
+        if not bool((mine & read).any()):
+            continue
+        kept = (mine | ~memorized) & read
         parts.append((kind, separation(scores[kept], mine[kept], generator=generator)))
-    plain = torch.tensor([kind != _PARAPHRASE for kind in kinds])
+    plain = torch.tensor([kind != _PARAPHRASE for kind in kinds]) & read
     return DetectorRow(
         *named,
         *cost,
@@ -182,6 +194,19 @@ def _row(
         all=separation(scores[plain], memorized[plain], generator=generator),
         kinds=tuple(parts),
     )
+
+
+def _without_score(
+    rows: tuple[DetectorRow, ...], prompts: tuple[LabelledPrompt, ...]
+) -> tuple[str, ...]:
+    """Say which prompts a detector could not score and therefore does not count."""
+    found = []
+    for row in rows:
+        lost = [f"“{prompts[int(i)].prompt[:80]}”" for i in (~row.scores.isfinite()).nonzero()]
+        if lost:
+            named = ", ".join(lost[:3]) + (f" and {len(lost) - 3} more" if len(lost) > 3 else "")
+            found.append(f"{row.label} has no score for {named}, which it does not count.")
+    return tuple(found)
 
 
 def _true_lids(prompts: tuple[LabelledPrompt, ...], reference: Reference | None) -> Tensor:

@@ -21,7 +21,12 @@ from mmh_core.studies import combined_score
 from mmh_core.studies.benchmark_run import LabelledPrompt
 from mmh_core.studies.combined_score import check_labels, fit_combined
 from mmh_core.studies.detector_calibration import DetectorCalibration, NormalReadings
-from mmh_core.studies.early_scan import PUBLISHED_TIMES, SEEDS, early_times
+from mmh_core.studies.early_scan import (
+    PUBLISHED_TIMES,
+    SEEDS,
+    EarlyCalibration,
+    early_times,
+)
 from mmh_core.studies.image_lid import LOG_DELTAS
 from mmh_core.studies.image_reference import Reference
 from mmh_core.studies.lid_passes import EFFORT
@@ -40,6 +45,7 @@ def calibrate_detectors(
     seeds: tuple[int, ...] = SEEDS,
     log_delta: float | None = None,
     names: Sequence[str] = tuple(DETECTORS),
+    early: EarlyCalibration | None = None,
 ) -> Iterator[Progress[DetectorCalibration | None]]:
     """Measure the prompts of the calibration half; the last progress has the result.
 
@@ -47,7 +53,9 @@ def calibrate_detectors(
     memorized, their labels choose the times of the early scan and fit the combined score. LID is
     read at `log_delta`, else at the reference's calibrated scale, else on the plateau of a few
     normal prompts. Detectors for which the model makes too few steps, or the seeds are too few,
-    are left out. Errors: MMHError without normal prompts, or with too few memorized ones.
+    are left out. `early` is the calibration by which the model's tables are scanned, where there
+    is one: the early scan reads at its times and compares with its normal prompts. Errors:
+    MMHError without normal prompts, or with too few memorized ones.
     """
     mine = [p for p in labelled if p.split == "calibration" and p.kind != "paraphrase"]
     normal = torch.tensor([not one.memorized for one in mine])
@@ -56,7 +64,11 @@ def calibrate_detectors(
     if not bool(normal.all()):
         check_labels(~normal)
     yield Progress(0.0, "Choosing where to read", None)
-    times = PUBLISHED_TIMES if bool(normal.all()) else early_times(model, labelled, seeds[:2])
+    if early is not None:
+        early.check(model)
+        times = early.high, early.low
+    else:
+        times = PUBLISHED_TIMES if bool(normal.all()) else early_times(model, labelled, seeds[:2])
     scale = reference.log_delta if log_delta is None and reference is not None else log_delta
     if scale is None:
         scale = lid_scale(model, [one.prompt for one in mine if not one.memorized], seeds[0])
@@ -88,7 +100,7 @@ def calibrate_detectors(
         )
     if half is None:
         raise ValueError("No prompt was measured.")
-    yield Progress(1.0, "Calibrated", _calibrated(empty, half, normal))
+    yield Progress(1.0, "Calibrated", _calibrated(empty, half, normal, early))
 
 
 def _usable(names: Sequence[str], steps: int, seeds: int) -> dict[str, Detector]:
@@ -102,13 +114,22 @@ def _usable(names: Sequence[str], steps: int, seeds: int) -> dict[str, Detector]
     }
 
 
-def _calibrated(empty: DetectorCalibration, half: Measured, normal: Tensor) -> DetectorCalibration:
+def _calibrated(
+    empty: DetectorCalibration,
+    half: Measured,
+    normal: Tensor,
+    early: EarlyCalibration | None,
+) -> DetectorCalibration:
     """Keep the readings of normal prompts, and fit the combined score where there are others."""
     readings = []
     for name, found in half.found.items():
         columns = found.values.reshape(len(normal), len(empty.seeds), -1)
         readings.append(NormalReadings(name, columns[normal], found.forwards, found.generation))
     alone = replace(empty, readings=tuple(readings))
+    if early is not None:
+        alone = alone.scanning_by(early)
+    for name in alone.names:
+        alone.normal(name)  # Refused here, where the person can calibrate anew.
     if bool(normal.all()) or not set(combined_score.COMBINED) & set(half.found):
         return alone
     scores = alone.scores({name: found.values for name, found in half.found.items()})

@@ -29,8 +29,8 @@ class CombinedScore:
 
     `weights`, `mean` and `spread` (F,) of standardized scores, in the order of `names`. `cv_auc`
     is the area under the ROC curve of scores that cross-validation within the labelled prompts
-    gives, `cv_error` the share of these prompts on the wrong side of even odds, the two labels
-    weighing the same.
+    gives (times of the early scan and standardization are chosen before its folds), `cv_error` the
+    share of these prompts on the wrong side of even odds, the two labels weighing the same.
     """
 
     names: tuple[str, ...]
@@ -50,7 +50,8 @@ class CombinedScore:
 def fit_combined(scores: Mapping[str, Tensor], memorized: Tensor) -> CombinedScore:
     """Fit the regression on scores (P,) by detector, with labels `memorized` (P,) bool.
 
-    Scores are standardized by those of the normal prompts. Errors: MMHError for fewer than five
+    Scores are standardized by those of the normal prompts; prompts that lack one are left out.
+    Errors: MMHError for fewer than five
     prompts of a label, too few to cross-validate, and ValueError where no detector can be used.
     """
     from sklearn.linear_model import LogisticRegression
@@ -60,8 +61,10 @@ def fit_combined(scores: Mapping[str, Tensor], memorized: Tensor) -> CombinedSco
     names = tuple(name for name in COMBINED if name in scores)
     if not names:
         raise ValueError(f"The combined score is made of {', '.join(COMBINED)}; none was run.")
-    check_labels(memorized)
     features = torch.stack([scores[name] for name in names], dim=1).double()
+    known = features.isfinite().all(1)
+    features, memorized = features[known], memorized[known]
+    check_labels(memorized)
     mean = features[~memorized].mean(0)
     spread = features[~memorized].std(0).clamp(min=1e-12)
     x, y = ((features - mean) / spread).numpy(), memorized.numpy()

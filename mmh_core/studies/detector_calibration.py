@@ -8,7 +8,7 @@ settings is refused.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -16,14 +16,14 @@ import torch
 from torch import Tensor
 
 from mmh_core.detectors.catalogue import DETECTORS, adapted
+from mmh_core.detectors.early_scan import EarlyScan
 from mmh_core.detectors.measurement import Detector, fit
 from mmh_core.records import MMHError
 from mmh_core.store.archive import load_record, save_record
 from mmh_core.studies import combined_score
 from mmh_core.studies.combined_score import CombinedScore
-from mmh_core.studies.early_scan import (
-    EarlyCalibration,
-)
+from mmh_core.studies.early_scan import EarlyCalibration, read_early
+from mmh_core.studies.normal_scores import share_below, threshold_among, usable
 from mmh_core.text_to_image.model import TextToImage
 
 #: The file beside the model.
@@ -49,7 +49,10 @@ class DetectorCalibration:
 
     It serves the model with this `sha256` at this scheduler, number of steps and guidance. LID is
     read at `log_delta`, pictures are described by `embedder`, the early scan looks at the times
-    `high` and `low`. `combined` is None where no memorized prompts were labelled.
+    `high` and `low`. `combined` is None where no memorized prompts were labelled. `early_scan` is
+    the calibration by which this model's tables are scanned: where it is known, constants,
+    thresholds and percentiles of the early scan are its, so that a prompt has one early scan.
+    `left_out` says in sentences what is missing, and why.
     """
 
     model: str
@@ -65,6 +68,8 @@ class DetectorCalibration:
     prompts: tuple[str, ...]
     readings: tuple[NormalReadings, ...]
     combined: CombinedScore | None
+    early_scan: EarlyCalibration | None = None
+    left_out: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -81,9 +86,12 @@ class DetectorCalibration:
             embedder=self.embedder,
             early=(self.high, self.low),
         )
-        return {
+        ready: dict[str, Detector] = {
             each.name: fit(found[each.name], each.columns.flatten(0, 1)) for each in self.readings
         }
+        if self.early_scan is not None and EarlyScan.name in ready:
+            ready[EarlyScan.name] = self.early_scan.detector()
+        return ready
 
     @cached_property
     def _normal(self) -> Mapping[str, Tensor]:
@@ -103,22 +111,27 @@ class DetectorCalibration:
         return found
 
     def normal(self, name: str) -> Tensor:
-        """Return the scores (N,) of the normal prompts, sorted. Errors: ValueError."""
+        """Return the scores of the normal prompts that have one, sorted.
+
+        Errors: ValueError for another name, MMHError where fewer than half have one.
+        """
         if name not in self._normal:
             raise ValueError(f"{name!r} is not calibrated; choose from {', '.join(self.names)}.")
-        return self._normal[name].sort().values
+        if self.early_scan is not None and name == EarlyScan.name:
+            return self.early_scan.normal()
+        return usable(self._normal[name], self.label(name))
+
+    def label(self, name: str) -> str:
+        """Return the name of a score for people."""
+        return combined_score.LABEL if name == combined_score.NAME else self.detectors[name].label
 
     def threshold(self, name: str, share: float) -> float:
         """Return the score that at most this share of the normal prompts exceeds."""
-        if not 0 <= share < 1:
-            raise ValueError(f"share must be from 0 to below 1, got {share!r}.")
-        scores = self.normal(name)
-        return float(scores[len(scores) - 1 - int(share * len(scores))])
+        return threshold_among(self.normal(name), share)
 
     def percentile(self, name: str, scores: Tensor) -> Tensor:
         """Return the shares (P,), 0 to 1, of normal prompts that score below `scores` (P,)."""
-        normal = self.normal(name)
-        return torch.searchsorted(normal, scores.contiguous()) / len(normal)
+        return share_below(self.normal(name), scores)
 
     def check(self, model: TextToImage) -> None:
         """Refuse another model, and other steps or guidance. Errors: MMHError."""
@@ -135,6 +148,8 @@ class DetectorCalibration:
 
     def early(self) -> EarlyCalibration:
         """Return the part of the early scan, by which tables of prompts are scanned."""
+        if self.early_scan is not None:
+            return self.early_scan
         for each in self.readings:
             if each.name == "early_scan":
                 return EarlyCalibration(
@@ -148,6 +163,40 @@ class DetectorCalibration:
                 )
         raise ValueError("The early scan is not among the detectors of this calibration.")
 
+    def scanning_by(self, early: EarlyCalibration) -> DetectorCalibration:
+        """Return the calibration with this early scan, by which tables are scanned, as its own.
+
+        A combined score that was fitted with another is left out. Errors: MMHError for the early
+        scan of other weights or seeds.
+        """
+        if EarlyScan.name not in {each.name for each in self.readings}:
+            return self
+        if (early.sha256, early.seeds) != (self.sha256, self.seeds):
+            raise MMHError(
+                f"The calibrations of the early scan and of the other detectors of {self.model} "
+                "are of different weights or seeds: make both anew, with calibrate --all."
+            )
+        if _same(self.early(), early):
+            return replace(self, early_scan=early)
+        if (early.high, early.low) != (self.high, self.low):
+            raise MMHError(
+                f"The early scan of {self.model} was calibrated at other times than the other "
+                "detectors: make both anew, with calibrate --all."
+            )
+        said = (
+            "The combined score is left out: it was fitted with another early scan than the one "
+            "by which tables are scanned. The command calibrate --all fits it anew."
+        )
+        without = () if self.combined is None else (*self.left_out, said)
+        return replace(self, early_scan=early, combined=None, left_out=without)
+
+
+def _same(one: EarlyCalibration, other: EarlyCalibration) -> bool:
+    """Return whether two calibrations score alike."""
+    return (one.high, one.low) == (other.high, other.low) and torch.equal(
+        one.columns, other.columns
+    )
+
 
 def write_detectors(folder: Path, found: DetectorCalibration) -> None:
     """Keep a calibration in a folder."""
@@ -155,6 +204,12 @@ def write_detectors(folder: Path, found: DetectorCalibration) -> None:
 
 
 def read_detectors(folder: Path) -> DetectorCalibration | None:
-    """Return the calibration kept in a folder, None where there is none. Errors: MMHError."""
+    """Return the calibration kept in a folder, None where there is none.
+
+    Its early scan is the one kept beside it, by which tables are scanned. Errors: MMHError.
+    """
     path = folder / FILE
-    return load_record(path, DetectorCalibration) if path.exists() else None
+    if not path.exists():
+        return None
+    found, early = load_record(path, DetectorCalibration), read_early(folder)
+    return found if early is None else found.scanning_by(early)

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from mmh_core.detectors.early_scan import EarlyScan
+from mmh_core.detectors.evidence import changes_nothing, encode
 from mmh_core.records import Progress
 from mmh_core.studies import combined_score
 from mmh_core.studies.detector_calibration import DetectorCalibration
-from mmh_core.studies.early_scan import EarlyCalibration, reach_words, score_prompts
+from mmh_core.studies.early_reach import reach_words
+from mmh_core.studies.early_scan import EarlyCalibration, score_prompts
 from mmh_core.studies.measured import measured
 from mmh_core.text_to_image.heard import Heard, heard
 from mmh_core.text_to_image.model import TextToImage
@@ -29,7 +32,7 @@ class DetectorScores:
     normal prompts that score lower; at most the share `share` of these exceeds `threshold` (K,).
     The early scan's are those of its own calibration, on `scan_normal` normal prompts, by which
     tables are scanned; `reach` says what it misses. `heard` is what the text encoder did not read
-    of each prompt.
+    of each prompt; `left_out` says in sentences which scores are missing, and why.
     """
 
     model: str
@@ -44,6 +47,7 @@ class DetectorScores:
     heard: tuple[Heard, ...] = ()
     scan_normal: int = 0
     reach: str = ""
+    left_out: tuple[str, ...] = ()
 
     @property
     def flagged(self) -> Tensor:
@@ -76,13 +80,11 @@ def score_by_all(
     prompts: Sequence[str],
     *,
     share: float = 0.01,
-    early: EarlyCalibration | None = None,
 ) -> Iterator[Progress[DetectorScores | None]]:
     """Draw prompts with the calibration's seeds and score them; the last progress has the result.
 
-    `early` is the calibration by which this model's tables are scanned, so that one prompt has one
-    early scan; by default that of the other detectors. Errors: MMHError for the calibration of
-    another model or of other settings.
+    Prompts that the model takes for the empty one have no score, NaN. Errors: MMHError for the
+    calibration of another model or of other settings.
     """
     calibration.check(model)
     threshold = torch.tensor([calibration.threshold(n, share) for n in calibration.names])
@@ -97,39 +99,40 @@ def score_by_all(
     names = calibration.names
     known = {combined_score.NAME: combined_score.LABEL}
     known |= {name: each.label for name, each in calibration.detectors.items()}
+    silent = changes_nothing(model, encode(model, prompts))
+    every = torch.stack([scores[name] for name in names], dim=1)
+    every[silent] = torch.nan
     found = DetectorScores(
         model.name,
         tuple(prompts),
         names,
         tuple(known[name] for name in names),
-        torch.stack([scores[name] for name in names], dim=1),
-        torch.stack([calibration.percentile(name, scores[name]) for name in names], dim=1),
+        every,
+        torch.stack(
+            [calibration.percentile(name, every[:, k]) for k, name in enumerate(names)], dim=1
+        ),
         threshold,
         share,
         len(calibration.prompts),
         tuple(heard(model, prompt) for prompt in prompts),
+        left_out=calibration.left_out,
     )
-    early = calibration.early() if early is None and "early_scan" in names else early
-    yield Progress(1.0, "Finished", found if early is None else _as_scanned(model, found, early))
+    if EarlyScan.name in names:
+        found = _as_scanned(model, found, calibration.early())
+    yield Progress(1.0, "Finished", found)
 
 
 def _as_scanned(
     model: TextToImage, found: DetectorScores, early: EarlyCalibration
 ) -> DetectorScores:
-    """Put the early scan of a calibration of its own in the place of the detectors' one."""
-    if "early_scan" not in found.names:
-        return found
-    scan, k = score_prompts(model, early, found.prompts), found.names.index("early_scan")
-    score, percentile, threshold = (
-        each.clone() for each in (found.score, found.percentile, found.threshold)
-    )
+    """Say of the early scan, to the last digit, what a scan of a table says."""
+    scan, k = score_prompts(model, early, found.prompts), found.names.index(EarlyScan.name)
+    score, percentile = found.score.clone(), found.percentile.clone()
     score[:, k], percentile[:, k] = scan.score.to(score), scan.percentile.to(percentile)
-    threshold[k] = early.threshold(found.share)
     return replace(
         found,
         score=score,
         percentile=percentile,
-        threshold=threshold,
         scan_normal=len(early.prompts),
         reach=reach_words(early, found.share),
     )

@@ -15,11 +15,14 @@ from torch import Tensor
 
 from mmh_core.detectors.early_scan import EarlyScan
 from mmh_core.detectors.early_times import choose_times
-from mmh_core.detectors.evidence import early_evidence, encode
+from mmh_core.detectors.evidence import changes_nothing, early_evidence, encode
 from mmh_core.detectors.measurement import measure
 from mmh_core.records import MMHError, Progress
 from mmh_core.store.archive import load_record, save_record
+from mmh_core.studies.alike import alike_groups
 from mmh_core.studies.benchmark_run import LabelledPrompt
+from mmh_core.studies.early_reach import Reach
+from mmh_core.studies.normal_scores import share_below, threshold_among, usable
 from mmh_core.text_to_image.model import TextToImage
 
 #: The file beside the embedded model.
@@ -39,7 +42,9 @@ class EarlyCalibration:
     `columns` (N, S, 2) are guidance norm and cosine of N normal prompts with the seeds, at the
     times `high` and `low`. It serves one model, told by `sha256`, and these seeds. `memorized`
     (M, S, 2) are the same of memorized prompts that neither times nor thresholds were chosen on:
-    what the scan finds of them is what may be said of it; None where there were none.
+    what the scan finds of them is what may be said of it; None where there were none. Where they
+    are captions just as the model was trained with, `paraphrases` (Q, S, 2) are the same of other
+    wordings of such captions; else None. A prompt that changes nothing has no cosine, NaN.
     """
 
     model: str
@@ -50,14 +55,15 @@ class EarlyCalibration:
     high: float
     low: float
     memorized: Tensor | None = None
+    paraphrases: Tensor | None = None
 
     def detector(self) -> EarlyScan:
         """Return the scan fitted to these prompts."""
         return EarlyScan(self.high, self.low).fitted(self.columns.flatten(0, 1))
 
     def normal(self) -> Tensor:
-        """Return the scores (N,) of the normal prompts, sorted."""
-        return self._scores(self.columns).sort().values
+        """Return the scores of the normal prompts that have one, sorted. Errors: MMHError."""
+        return usable(self._scores(self.columns), EarlyScan.label)
 
     def _scores(self, columns: Tensor) -> Tensor:
         scores = self.detector().score(columns.flatten(0, 1))
@@ -68,17 +74,21 @@ class EarlyCalibration:
 
         None where the calibration had no memorized prompts to spare.
         """
-        if self.memorized is None or not len(self.memorized):
+        return self._reach(self.memorized, share)
+
+    def paraphrase_reach(self, share: float) -> Reach | None:
+        """Return the same of paraphrases of memorized captions, None where there were none."""
+        return self._reach(self.paraphrases, share)
+
+    def _reach(self, columns: Tensor | None, share: float) -> Reach | None:
+        if columns is None or not len(columns):
             return None
-        found = self._scores(self.memorized) > self.threshold(share)
+        found = self._scores(columns) > self.threshold(share)
         return Reach(int(found.sum()), len(found))
 
     def threshold(self, share: float) -> float:
         """Return the score that at most this share of the normal prompts exceeds."""
-        if not 0 <= share < 1:
-            raise ValueError(f"share must be from 0 to below 1, got {share!r}.")
-        scores = self.normal()
-        return float(scores[len(scores) - 1 - int(share * len(scores))])
+        return threshold_among(self.normal(), share)
 
     def check(self, model: TextToImage) -> None:
         """Refuse another model than the one calibrated. Errors: MMHError."""
@@ -90,43 +100,11 @@ class EarlyCalibration:
 
 
 @dataclass(frozen=True)
-class Reach:
-    """How many of so many memorized prompts a threshold finds."""
-
-    found: int
-    among: int
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """Return the exact 95 % interval of the share found (Clopper & Pearson 1934)."""
-        from scipy.stats import binomtest
-
-        bounds = binomtest(self.found, self.among).proportion_ci(method="exact")
-        return float(bounds.low), float(bounds.high)
-
-
-def reach_words(calibration: EarlyCalibration, share: float) -> str:
-    """Return in one sentence what the scan misses at the threshold of a share."""
-    reach = calibration.reach(share)
-    if reach is None:
-        return (
-            f"How many memorized prompts the early scan of {calibration.model} misses is not "
-            "known: none were left to count when it was calibrated."
-        )
-    low, high = reach.interval
-    return (
-        f"At this threshold the early scan finds {reach.found} of {reach.among} memorized prompts "
-        f"that it was not fitted on ({reach.found / reach.among:.0%}, 95 % interval {low:.0%} to "
-        f"{high:.0%}): a prompt that is not flagged can be memorized all the same."
-    )
-
-
-@dataclass(frozen=True)
 class EarlyScores:
     """Hold the scores of P prompts, means over the seeds, and what they are made of (P,).
 
     `percentile` (0 to 1) is the share of normal prompts with a lower score; `forwards` the network
-    evaluations per prompt and seed.
+    evaluations per prompt and seed. A prompt that the model takes for none has NaN.
     """
 
     score: Tensor
@@ -148,11 +126,8 @@ def score_prompts(
     detector = calibration.detector()
     columns, forwards = _read(model, detector, prompts, calibration.seeds)
     score = detector.score(columns.flatten(0, 1)).reshape(columns.shape[:2]).mean(1)
-    normal = calibration.normal()
-    below = torch.searchsorted(normal, score.contiguous())
-    return EarlyScores(
-        score, columns[..., 0].mean(1), columns[..., 1].mean(1), below / len(normal), forwards
-    )
+    below = share_below(calibration.normal(), score)
+    return EarlyScores(score, columns[..., 0].mean(1), columns[..., 1].mean(1), below, forwards)
 
 
 def early_times(
@@ -177,10 +152,12 @@ def early_calibration(
     *,
     times: tuple[float, float] = PUBLISHED_TIMES,
     memorized: Sequence[str] = (),
+    paraphrases: Sequence[str] = (),
 ) -> Iterator[Progress[EarlyCalibration]]:
     """Read normal prompts at the two times; the last progress has the calibration of all.
 
-    `memorized` are prompts that the times were not chosen on, to count what the scan finds.
+    `memorized` are prompts that the times were not chosen on, to count what the scan finds, and
+    `paraphrases` other wordings of such, to count the same of them.
     Errors: MMHError for fewer than 20 prompts, which say nothing about rare scores.
     """
     distinct = list(dict.fromkeys(prompts))
@@ -200,19 +177,17 @@ def early_calibration(
                 model.name, model.sha256, seeds, tuple(distinct[:done]), torch.cat(parts), *times
             ),
         )
-    others = list(dict.fromkeys(memorized))
-    if others:
+    counted = len(memorized) + len(paraphrases)
+    if counted:
         found = EarlyCalibration(
             model.name, model.sha256, seeds, tuple(distinct), torch.cat(parts), *times
         )
-        columns = torch.cat(
-            [
-                _read(model, EarlyScan(*times), others[start : start + BATCH], seeds)[0]
-                for start in range(0, len(others), BATCH)
-            ]
+        found = replace(
+            found,
+            memorized=_read_all(model, EarlyScan(*times), memorized, seeds),
+            paraphrases=_read_all(model, EarlyScan(*times), paraphrases, seeds),
         )
-        message = f"Counted what the scan finds of {len(others)} memorized prompts"
-        yield Progress(1.0, message, replace(found, memorized=columns))
+        yield Progress(1.0, f"Counted what the scan finds of {counted} memorized prompts", found)
 
 
 def calibrate_early(
@@ -221,12 +196,15 @@ def calibrate_early(
     """Calibrate on the normal prompts; memorized ones choose the times and say what is found.
 
     Of memorized prompts every second one chooses the times and the others are counted, since what
-    the times were chosen on would flatter; fewer than `FEWEST` all choose.
+    the times were chosen on would flatter; near-equal ones go together; fewer than `FEWEST`
+    different ones all choose.
     Errors: those of `early_calibration`.
     """
     normal = [one for one in labelled if not one.memorized]
     memorized = [one for one in labelled if one.memorized]
-    kept = memorized[1::2] if len(memorized) >= FEWEST else []
+    groups = alike_groups([one.prompt for one in memorized])
+    unseen = groups[1::2] if len(groups) >= FEWEST else []
+    kept = [memorized[place] for group in unseen for place in group]
     choosing = [one for one in memorized if one not in kept]
     times = early_times(model, [*normal, *choosing]) if choosing else PUBLISHED_TIMES
     yield from early_calibration(
@@ -253,12 +231,27 @@ def _read(
     model: TextToImage, detector: EarlyScan, prompts: Sequence[str], seeds: tuple[int, ...]
 ) -> tuple[Tensor, float]:
     """Return the columns (P, S, 2) of prompts, and the forwards per row."""
-    evidence = early_evidence(model, encode(model, prompts), seeds)
+    embeddings = encode(model, prompts)
+    evidence = early_evidence(model, embeddings, seeds)
     found = measure(model, evidence, [detector])[detector.name]
-    if not bool(found.values.isfinite().all()):
+    if not bool(found.values[:, 0].isfinite().all()):
         raise MMHError(
             f"The network of {model.name} gave numbers that are not finite, so nothing can be "
             "said of its prompts: its weights are damaged or do not bear half precision; load "
             "them in float32 or take another checkpoint."
         )
-    return found.values.reshape(len(prompts), len(seeds), -1), found.forwards
+    columns = found.values.reshape(len(prompts), len(seeds), -1).clone()
+    columns[changes_nothing(model, embeddings), :, 1] = torch.nan
+    return columns, found.forwards
+
+
+def _read_all(
+    model: TextToImage, detector: EarlyScan, prompts: Sequence[str], seeds: tuple[int, ...]
+) -> Tensor | None:
+    """Return the columns (P, S, 2) of different prompts, batch by batch, None without any."""
+    distinct = list(dict.fromkeys(prompts))
+    parts = [
+        _read(model, detector, distinct[start : start + BATCH], seeds)[0]
+        for start in range(0, len(distinct), BATCH)
+    ]
+    return torch.cat(parts) if parts else None

@@ -245,7 +245,9 @@ class PromptScan:
 
     `percentile` (0 to 1) is the share of reference prompts with a lower score; above `threshold`,
     which the share `share` of them exceeds, a prompt is flagged. At that threshold the scan found
-    `found` of `among` memorized prompts that it was not fitted on (-1 of 0 where nobody counted).
+    `found` of `among` memorized prompts that it was not fitted on (-1 of 0 where nobody counted);
+    where these are captions as trained with, `paraphrases_found` of `paraphrases` other wordings.
+    `score` and `percentile` are NaN for a prompt that the model takes for the empty one.
     """
 
     score: float
@@ -254,6 +256,8 @@ class PromptScan:
     share: float
     found: int
     among: int
+    paraphrases_found: int = -1
+    paraphrases: int = 0
 
     @property
     def flagged(self) -> bool:
@@ -262,17 +266,24 @@ class PromptScan:
 
     def words(self, *, copied: bool) -> str:
         """Return in a sentence what a scan says of the prompt, whose images may be `copied`."""
+        if math.isnan(self.score):
+            return (
+                "Early scan: cannot be read, since the model takes this prompt for the empty one."
+            )
         said = (
             f"Early scan: {'flagged' if self.flagged else 'not flagged'}, score {self.score:.2f} "
             f"(threshold {self.threshold:.2f}, above {self.percentile:.0%} of the normal prompts)"
         )
         if self.flagged or not copied:
             return f"{said}."
-        missed = (
-            f"it finds {self.found} of {self.among} memorized prompts"
-            if self.among
-            else "how many memorized prompts it misses is not known"
-        )
+        missed = "how many memorized prompts it misses is not known"
+        if self.among:
+            missed = f"it finds {self.found} of {self.among} memorized prompts"
+        if self.among and self.paraphrases:
+            missed = (
+                f"it finds {self.found} of {self.among} memorized captions as trained with, and "
+                f"{self.paraphrases_found} of {self.paraphrases} paraphrases of such captions"
+            )
         return f"{said}, although images of it are copies: at this threshold {missed}."
 
 

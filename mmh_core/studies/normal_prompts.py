@@ -94,15 +94,16 @@ def pocket_early(
     """Calibrate the early scan of the embedded model, and count what it finds.
 
     The times are chosen on memorized captions of the calibration half; those of the test half are
-    counted.
+    counted, as trained with and paraphrased.
     """
     labelled = pocket_labelled(folder, seed)
-    tested = [one for one in labelled if one.split == "test" and one.kind != "paraphrase"]
+    tested = [one for one in labelled if one.split == "test" and one.memorized]
     yield from early_calibration(
         model,
         pocket_normal_captions(seed),
         times=early_times(model, labelled),
-        memorized=[one.prompt for one in tested if one.memorized],
+        memorized=[one.prompt for one in tested if one.kind != "paraphrase"],
+        paraphrases=[one.prompt for one in tested if one.kind == "paraphrase"],
     )
 
 

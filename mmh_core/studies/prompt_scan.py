@@ -19,7 +19,7 @@ def prompt_scans(
 ) -> tuple[PromptScan, ...]:
     """Return the early scan of each prompt. Errors: MMHError for another model's calibration."""
     found, threshold = score_prompts(model, calibration, prompts), calibration.threshold(SHARE)
-    reach = calibration.reach(SHARE)
+    reach, rephrased = calibration.reach(SHARE), calibration.paraphrase_reach(SHARE)
     return tuple(
         PromptScan(
             score=float(found.score[i]),
@@ -28,6 +28,8 @@ def prompt_scans(
             share=SHARE,
             found=-1 if reach is None else reach.found,
             among=0 if reach is None else reach.among,
+            paraphrases_found=-1 if rephrased is None else rephrased.found,
+            paraphrases=0 if rephrased is None else rephrased.among,
         )
         for i in range(len(prompts))
     )

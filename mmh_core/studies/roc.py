@@ -9,6 +9,8 @@ from torch import Tensor
 
 #: Resamplings behind every interval, and the false-positive rate of the strict figure.
 RESAMPLINGS, STRICT = 1000, 0.01
+#: Prompts of a group below which the bootstrap's intervals are clearly too narrow.
+FEW = 30
 
 
 @dataclass(frozen=True)
@@ -16,8 +18,9 @@ class Separation:
     """Hold the area under the ROC curve and the true-positive rate at 1 % false positives.
 
     Each with a 95 % interval (percentile bootstrap over prompts, both groups resampled), counted
-    on `positives` and `negatives` prompts. With fewer than 100 negatives the strict rate allows no
-    false positive at all.
+    on `positives` and `negatives` prompts: too narrow for groups below about `FEW`, and NaN for a
+    group of one, which can only be drawn as it is. With fewer than 100 negatives the strict rate
+    allows no false positive at all.
     """
 
     auc: float
@@ -67,6 +70,11 @@ def separation(scores: Tensor, positive: Tensor, *, generator: torch.Generator) 
         group[torch.randint(len(group), (RESAMPLINGS, len(group)), generator=generator)]
         for group in (yes, no)
     )
+    if min(len(yes), len(no)) < 2:
+        both = float(area(yes, no)), float(true_positive_rate(yes, no))
+        return Separation(
+            both[0], torch.nan, torch.nan, both[1], torch.nan, torch.nan, len(yes), len(no)
+        )
     ends = torch.tensor([0.025, 0.975], dtype=torch.float64)
     auc = torch.quantile(area(again_yes, again_no), ends).tolist()
     tpr = torch.quantile(true_positive_rate(again_yes, again_no), ends).tolist()

@@ -7,6 +7,7 @@ moment goes on where it was and memory does not grow with the number of prompts.
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -25,7 +26,8 @@ from mmh_core.store.shards import (
     scan_folder,
     scan_manifest,
 )
-from mmh_core.studies.early_scan import BATCH, EarlyCalibration, reach_words, score_prompts
+from mmh_core.studies.early_reach import reach_words
+from mmh_core.studies.early_scan import BATCH, EarlyCalibration, score_prompts
 from mmh_core.studies.image import image_study
 from mmh_core.studies.image_reference import Reference
 from mmh_core.studies.image_run import ImageConfig, ImageRun, NormalPrompts
@@ -55,8 +57,8 @@ class ScanState:
     earlier start; `flagged` are above the threshold. `problems` are (row, message) of rows that
     were left out, the first thousand of `problem_count`; `duplicates` prompts were there before.
     `seconds` and `scored` count this start's scoring alone. Of the prompts scored, `cut` are
-    longer than the text encoder reads and `unread` hold letters without a token. `reach` says in a
-    sentence what the scan misses at this threshold.
+    longer than the text encoder reads and `unread` hold letters without a token; `silent` are
+    taken for none and have no score. `reach` says what the scan misses at this threshold.
     """
 
     folder: str
@@ -73,6 +75,7 @@ class ScanState:
     cut: int = 0
     unread: int = 0
     reach: str = ""
+    silent: int = 0
 
     def not_heard(self) -> list[str]:
         """Return in sentences how many prompts were not read whole, none where all were."""
@@ -86,6 +89,11 @@ class ScanState:
             lines.append(
                 f"{_prompts(self.unread)} written in part with letters that the text encoder has "
                 "no token for, in the column unread: the model hardly reads them."
+            )
+        if self.silent:
+            lines.append(
+                f"{_prompts(self.silent)} without a score, since the model takes them for the "
+                "empty prompt: whether they are memorized cannot be read from them."
             )
         return lines
 
@@ -139,12 +147,13 @@ def scan(
 
 def _resumed(state: ScanState, out: Path) -> ScanState:
     """Count what earlier starts found."""
-    flagged = cut = unread = 0
-    for batch in read_rows(out, columns=["flagged", "cut", "unread"]):
+    flagged = cut = unread = silent = 0
+    for batch in read_rows(out, columns=["flagged", "cut", "unread", "score"]):
+        silent += sum(_silent(row.values["score"]) for row in batch)
         flagged += sum(bool(row.values["flagged"]) for row in batch)
         cut += sum(bool(row.values["cut"]) for row in batch)
         unread += sum(bool(row.values["unread"]) for row in batch)
-    return replace(state, flagged=flagged, cut=cut, unread=unread)
+    return replace(state, flagged=flagged, cut=cut, unread=unread, silent=silent)
 
 
 def _scanned(
@@ -175,7 +184,8 @@ def _scanned(
     folder.write(
         [scan_row(fresh[i], seeds, early_figures(found, i, flagged=False), ears[i]) for i in plain]
     )
-    state = _counted(state, [ears[i] for i in plain])
+    silent = state.silent + int(found.score.isnan().sum())
+    state = _counted(replace(state, silent=silent), [ears[i] for i in plain])
     yield state
     for i in flagged:
         values = early_figures(found, i, flagged=True)
@@ -253,6 +263,11 @@ def _noted(state: ScanState, batch: PromptBatch) -> ScanState:
         problem_count=state.problem_count + len(batch.problems),
         duplicates=state.duplicates + batch.duplicates,
     )
+
+
+def _silent(score: Value) -> bool:
+    """Return whether a row has no score: NaN, or what a file made of it."""
+    return not isinstance(score, float) or math.isnan(score)
 
 
 def _prompts(count: int) -> str:

@@ -24,7 +24,7 @@ from mmh_core.studies.detector_calibration import (
     write_detectors,
 )
 from mmh_core.studies.detector_scores import DetectorScores, score_by_all
-from mmh_core.studies.early_scan import score_prompts
+from mmh_core.studies.early_scan import early_calibration, score_prompts, write_early
 from mmh_core.text_to_image.model import TextToImage
 from tests.detectors.worlds import DIM, world
 from tests.text_to_image.conftest import ModelOf
@@ -180,6 +180,81 @@ def test_it_is_kept_whole(known: DetectorCalibration, tmp_path: Path) -> None:
     assert again is not None and again.names == known.names
     for name in known.names:
         assert torch.equal(again.normal(name), known.normal(name))
+
+
+def test_one_early_scan_serves_scores_scans_and_the_combined_score(
+    model: TextToImage, plain: DetectorCalibration, tmp_path: Path
+) -> None:
+    """Thresholds, percentiles and scores are those of the scan's own calibration everywhere."""
+    prompts = [f"{text} {end}" for text in NORMAL for end in ("b", "th")]
+    early = list(early_calibration(model, prompts, SEEDS, memorized=OTHERS))[-1].partial
+    found = None
+    for step in calibrate_detectors(
+        labelled(OTHERS), model, seeds=SEEDS, log_delta=LOG_DELTA, names=NAMES, early=early
+    ):
+        found = step.partial
+    assert found is not None and found.early() is early and found.combined is not None
+    assert (found.high, found.low) == (early.high, early.low)
+    assert torch.equal(found.normal("early_scan"), early.normal()) and len(early.normal()) == 40
+    said = scored(model, found, "the cat x")
+    k = said.names.index("early_scan")
+    assert float(said.threshold[k]) == early.threshold(0.1)
+    assert float(said.score[0, k]) == pytest.approx(
+        float(score_prompts(model, early, ["the cat x"]).score), abs=1e-3
+    )
+    # Its part of the combined score is the same reading in the same units.
+    columns = next(each.columns for each in found.readings if each.name == "early_scan")
+    mine = early.detector().score(columns.flatten(0, 1)).reshape(-1, 2).mean(1)
+    place = found.combined.names.index("early_scan")
+    assert float(found.combined.mean[place]) == pytest.approx(float(mine.mean()), abs=1e-3)
+    # Kept beside one another they are one; with another early scan the combined score is dropped.
+    write_detectors(tmp_path, plain)
+    write_early(tmp_path, early)
+    again = read_detectors(tmp_path)
+    assert again is not None and torch.equal(again.normal("early_scan"), early.normal())
+    assert again.left_out == ()
+    other = replace(found, early_scan=None, high=early.high, low=early.low)
+    dropped = other.scanning_by(early)
+    assert dropped.combined is None and "The combined score is left out" in dropped.left_out[0]
+    for strange in (
+        replace(early, sha256="0" * 64),
+        replace(early, seeds=(5, 6)),
+        replace(early, high=0.5),
+    ):
+        with pytest.raises(MMHError, match="make both anew"):
+            other.scanning_by(strange)
+
+
+@pytest.mark.parametrize("bad", [1, 9, 11, 20])
+def test_normal_prompts_without_a_number_are_left_out_or_refused(
+    plain: DetectorCalibration, bad: int
+) -> None:
+    readings = []
+    for each in plain.readings:
+        columns = each.columns.clone()
+        if each.name == "region_map":
+            columns[:bad] = torch.nan
+        readings.append(replace(each, columns=columns))
+    found = replace(plain, readings=tuple(readings))
+    if bad > 10:
+        with pytest.raises(MMHError, match=f"no number for {bad} of 20 normal prompts"):
+            found.threshold("region_map", 0.01)
+        return
+    normal = plain.readings[NAMES.index("region_map")].columns[bad:].flatten(1)
+    assert len(found.normal("region_map")) == 20 - bad == len(normal)
+    assert found.threshold("region_map", 0.01) == float(found.normal("region_map").max())
+    nothing = torch.tensor([torch.nan, torch.inf])
+    assert found.percentile("region_map", nothing).isnan().tolist() == [True, False]
+
+
+def test_a_prompt_taken_for_the_empty_one_is_flagged_by_nothing(
+    model: TextToImage, plain: DetectorCalibration
+) -> None:
+    known = model.encode_text(["the cat"])
+    silent = replace(model, unconditional=known)
+    found = scored(silent, plain, "the cat", "x b")
+    assert bool(found.score[0].isnan().all()) and not bool(found.flagged[0].any())
+    assert bool(found.score[1].isfinite().all())
 
 
 def test_few_steps_and_one_seed_leave_out_what_needs_more(model: TextToImage) -> None:

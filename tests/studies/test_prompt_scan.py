@@ -72,3 +72,7 @@ def test_a_copy_that_the_scan_misses_is_said_to_be_missed(
     said = scan.words(copied=copied)
     assert sentence in said
     assert ("although" in said) == (copied and score < 1.89)
+    with_others = PromptScan(1.1, 0.5, 1.89, 0.01, 30, 36, 22, 36).words(copied=True)
+    assert "30 of 36 memorized captions as trained with, and 22 of 36 paraphrases" in with_others
+    nothing = PromptScan(float("nan"), float("nan"), 1.89, 0.01, 30, 36)
+    assert "cannot be read" in nothing.words(copied=True) and not nothing.flagged

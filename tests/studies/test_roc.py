@@ -57,6 +57,15 @@ def test_intervals_hold_the_value_and_shrink_with_the_count() -> None:
     assert narrow[1] == pytest.approx(0.7602, abs=0.02)
 
 
+@pytest.mark.parametrize(("yes", "no"), [(1, 1), (1, 20), (20, 1)])
+def test_a_group_of_one_has_no_interval(yes: int, no: int) -> None:
+    labels = torch.arange(yes + no) < yes
+    found = separation(labels.float(), labels, generator=seeded())
+    assert (found.auc, found.tpr) == (1.0, 1.0)
+    ends = torch.tensor([found.auc_low, found.auc_high, found.tpr_low, found.tpr_high])
+    assert bool(ends.isnan().all())
+
+
 def test_perfect_scores_have_no_spread() -> None:
     labels = torch.tensor([True] * 5 + [False] * 5)
     result = separation(labels.float(), labels, generator=seeded())

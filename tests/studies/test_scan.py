@@ -15,12 +15,11 @@ from mmh_core.records import MMHError
 from mmh_core.store.archive import load_record
 from mmh_core.store.shards import ScanRow, read_rows
 from mmh_core.studies.benchmark_run import LabelledPrompt
+from mmh_core.studies.early_reach import Reach, reach_words
 from mmh_core.studies.early_scan import (
     EarlyCalibration,
-    Reach,
     calibrate_early,
     early_calibration,
-    reach_words,
     read_early,
     score_prompts,
     write_early,
@@ -194,7 +193,8 @@ def test_what_the_scan_finds_is_counted_on_prompts_that_it_was_not_fitted_on(
     model: TextToImage, calibration: EarlyCalibration
 ) -> None:
     """Of labelled memorized prompts every second one chooses the times, the others are counted."""
-    memorized = [f"prompt {i}" for i in range(10)]
+    memorized = ["apples", "bonfire", "candle", "dragon", "engine"]
+    memorized += ["forest", "guitar", "harbor", "igloo", "jungle"]
     labelled = [
         *(LabelledPrompt(text, False, "normal", "calibration") for text in NORMAL),
         *(LabelledPrompt(text, True, "memorized", "calibration") for text in memorized),
@@ -205,11 +205,53 @@ def test_what_the_scan_finds_is_counted_on_prompts_that_it_was_not_fitted_on(
     for share in (0.0, 0.1, 0.5):
         reach = found.reach(share)
         assert reach == Reach(int((alone > found.threshold(share)).sum()), 5)
-        assert f"finds {reach.found} of 5 memorized prompts" in reach_words(found, share)
+        said = reach_words(found, share)
+        assert f"finds {reach.found} of 5 memorized prompts" in said
+        assert "worded as they were given" in said and f"({share:.1%} may be flagged)" in said
+        assert f"threshold of {found.threshold(share):.2f}" in said
+    # Near-equal prompts go together: five pairs are too few to spare any of them.
+    twice = [LabelledPrompt(f"{one}s", True, "memorized", "calibration") for one in memorized[:5]]
+    pairs = list(calibrate_early(model, [*labelled[:25], *twice], SEEDS))[-1].partial
+    assert pairs.memorized is None
+    both = list(calibrate_early(model, [*labelled, *twice], SEEDS))[-1].partial
+    # Of ten groups every second one is kept, and with it what is near-equal: two pairs, three.
+    assert both.memorized is not None and len(both.memorized) == 7
     few = [*labelled[:20], *labelled[20:27]]
     assert list(calibrate_early(model, few, SEEDS))[-1].partial.memorized is None
     assert calibration.reach(0.01) is None
     assert "is not known" in reach_words(calibration, 0.01)
+
+
+def test_paraphrases_are_counted_beside_captions_as_trained_with(model: TextToImage) -> None:
+    found = list(
+        early_calibration(
+            model, NORMAL, SEEDS, memorized=["apple boat", "candle"], paraphrases=["a", "b", "th"]
+        )
+    )[-1].partial
+    assert found.memorized is not None and found.paraphrases is not None
+    assert (len(found.memorized), len(found.paraphrases)) == (2, 3)
+    reach, other = found.reach(0.1), found.paraphrase_reach(0.1)
+    assert reach is not None and other is not None
+    assert f"{reach.found} of 2 memorized captions as trained with" in reach_words(found, 0.1)
+    assert f"{other.found} of 3 paraphrases of such captions" in reach_words(found, 0.1)
+
+
+def test_a_prompt_that_changes_nothing_has_no_score_and_is_counted(
+    model: TextToImage, calibration: EarlyCalibration, tmp_path: Path
+) -> None:
+    """A model that takes one of the prompts for the empty one; the network gives no NaN."""
+    known = model.encode_text(["the cat"])
+    silent = replace(model, unconditional=known)
+    found = score_prompts(silent, calibration, ["the cat", "x b"])
+    assert found.score.isnan().tolist() == [True, False]
+    assert found.percentile.isnan().tolist() == [True, False]
+    table = tmp_path / "prompts.csv"
+    table.write_text("prompt\nthe cat\nx b\n")
+    scanner = Scanner(silent, calibration, None, None)
+    for _ in range(2):  # Anew, and read again from the folder.
+        state = last(table, tmp_path / "out", scanner, ScanConfig("tiny", study=False))
+        assert state.silent == 1 and "1 prompt is without a score" in state.not_heard()[-1]
+    assert not any(row.values["flagged"] for row in rows_of(tmp_path / "out")[:1])
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,13 @@ from __future__ import annotations
 from urllib.parse import urlencode
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from mmh_core.plots import benchmark as plots
+from mmh_core.studies.benchmark_counts import ThresholdCounts, counts
 from mmh_core.studies.benchmark_run import BenchmarkRun, DetectorRow
+from mmh_core.studies.early_reach import Reach
+from mmh_core.studies.normal_scores import threshold_words
 from views import layout
 from views.benchmark import state
 
@@ -40,46 +44,52 @@ def threshold(run: BenchmarkRun, wanted: state.Wanted) -> None:
             key=state.key("share"),
             help="The threshold is set on the calibration half's normal prompts, not on these.",
         )
-    value = _threshold(row, share / 100)
+    found = counts(run, row, share / 100)
+    value = found.threshold
     st.caption(
-        f"Set on the {len(row.normal)} normal prompts of the calibration half, of which "
-        f"{int(share / 100 * len(row.normal))} may pass; with few of them a single odd one moves "
-        "the line far."
+        f"A threshold of {value:.3g}, {threshold_words(share / 100, len(row.normal))}. It is set "
+        "on normal prompts of the calibration; with few of them a single odd one moves it far."
     )
     layout.chart(plots.scores(run, row, value), "bm_scores")
-    _consequences(run, row, value)
+    _consequences(run, row, found)
     _prompts(run, row, value)
 
 
-def _threshold(row: DetectorRow, share: float) -> float:
-    """Return the score that this share of the calibration half's normal prompts exceeds."""
-    place = len(row.normal) - 1 - int(share * len(row.normal))
-    return float(row.normal[max(0, place)])
-
-
-def _consequences(run: BenchmarkRun, row: DetectorRow, value: float) -> None:
-    flagged = [i for i in range(len(run.prompts)) if float(row.scores[i]) > value]
+def _consequences(run: BenchmarkRun, row: DetectorRow, found: ThresholdCounts) -> None:
+    flagged = [i for i in range(len(run.prompts)) if float(row.scores[i]) > found.threshold]
     memorized = sum(run.prompts[i].memorized for i in flagged)
-    every = sum(one.memorized for one in run.prompts)
-    normal = len(run.prompts) - every
-    columns = st.columns(4)
+    columns = st.columns(5 if found.rephrased.among else 4)
     columns[0].metric("Flagged", f"{len(flagged)} of {len(run.prompts)}")
     columns[1].metric(
         "Precision",
         f"{memorized / len(flagged):.0%}" if flagged else "none flagged",
         help="Of the flagged prompts, the share that is memorized.",
     )
-    columns[2].metric(
-        "Recall",
-        f"{memorized / every:.0%}" if every else "n/a",
-        help="Of the memorized prompts, paraphrases included, the share that is flagged.",
+    _reached(
+        columns[2],
+        "Found, as trained with" if found.rephrased.among else "Found",
+        found.found,
+        "Memorized prompts that are flagged, paraphrases not counted",
     )
-    columns[3].metric(
+    if found.rephrased.among:
+        _reached(
+            columns[3],
+            "Found, paraphrased",
+            found.rephrased,
+            "Paraphrases of memorized captions that are flagged",
+        )
+    columns[-1].metric(
         "False alarms",
-        f"{(len(flagged) - memorized) / normal:.1%}" if normal else "n/a",
+        f"{found.alarms.found} of {found.alarms.among}",
         help="Normal prompts of the test half that are flagged; the threshold comes from the "
         "calibration half.",
     )
+
+
+def _reached(column: DeltaGenerator, label: str, found: Reach, said: str) -> None:
+    """Show how many of so many a threshold finds."""
+    known = f": {found.words()}." if found.among else ": there are none."
+    column.metric(label, f"{found.found} of {found.among}", help=said + known)
 
 
 def _prompts(run: BenchmarkRun, row: DetectorRow, value: float) -> None:

@@ -1,0 +1,54 @@
+"""Scores of normal prompts: what is usable of them, a threshold among them, and what it means."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mmh_core.records import MMHError
+
+#: Normal prompts of which at least this share must have a score.
+_USABLE = 0.5
+
+
+def usable(scores: Tensor, label: str) -> Tensor:
+    """Return the finite ones of the scores (N,) of normal prompts, sorted.
+
+    Errors: MMHError where fewer than half are finite: the rest are no sample of what is normal.
+    """
+    found = scores[scores.isfinite()]
+    if not len(found) or len(found) < _USABLE * len(scores):
+        raise MMHError(
+            f"{label} gave no number for {len(scores) - len(found)} of {len(scores)} normal "
+            "prompts, so nothing can be compared with them: calibrate again with other prompts."
+        )
+    return found.sort().values
+
+
+def threshold_among(ordered: Tensor, share: float) -> float:
+    """Return the score that at most this share of sorted scores (N,) exceeds."""
+    if not 0 <= share < 1:
+        raise ValueError(f"share must be from 0 to below 1, got {share!r}.")
+    return float(ordered[len(ordered) - 1 - int(share * len(ordered))])
+
+
+def share_below(ordered: Tensor, scores: Tensor) -> Tensor:
+    """Return the shares (P,), 0 to 1, of sorted scores below `scores` (P,); NaN stays NaN."""
+    found = torch.searchsorted(ordered, scores.contiguous()) / len(ordered)
+    return torch.where(scores.isnan(), torch.nan, found)
+
+
+def threshold_words(share: float, count: int) -> str:
+    """Return what a threshold at `share` of `count` normal prompts means, for this and new ones.
+
+    Of N exchangeable scores and a new one, the new one exceeds the k-th highest with the
+    probability k / (N + 1); constants fitted to the same N prompts make it more.
+    """
+    above = int(share * count)
+    where = (
+        f"exceeded by {above} of the {count:,} normal prompts"
+        if above
+        else f"above all {count:,} normal prompts"
+    )
+    every = (count + 1) / (above + 1)
+    return f"{where}; a new normal prompt exceeds it about once in {every:.0f}, or more often"
