@@ -159,8 +159,9 @@ def score_table(found: DetectorScores) -> str:
         ]
         parts.append("\n".join(lines))
     parts += found.left_out
+    others = "threshold but that of the early scan" if found.scan_normal else "threshold"
     parts.append(
-        f"At {found.share:.1%} each threshold of {found.model} is "
+        f"At {found.share:.1%} each {others} of {found.model} is "
         f"{threshold_words(found.share, found.normal)}. {found.reach}".rstrip()
     )
     return "\n\n".join(parts)
