@@ -137,6 +137,13 @@ def shown_lid(lid: float) -> float:
     return 0.0 if -EXACT_BELOW < lid < 0 else lid
 
 
+def share_words(share: float) -> str:
+    """Return a share (0 to 1) in whole percent, never rounded to none or to all."""
+    if 0 < share < 0.01:
+        return "less than 1%"
+    return "more than 99%" if 0.99 < share < 1 else f"{share:.0%}"
+
+
 def _dimensions(value: float) -> str:
     if math.isnan(value):
         return "an unknown number of dimensions"

@@ -158,7 +158,9 @@ def similarity_words(copy: CopyFound) -> str:
 def percentile_words(percentile: float) -> str:
     """Say where a picture stands among those of normal prompts; `percentile` from 0 to 1."""
     if percentile == 0:
-        return "below every one"
+        return "not above any"
+    if 0.995 <= percentile < 1:
+        return "above more than 99 %"
     return f"above {figure(100 * percentile, 0 if percentile >= 0.1 else 1)} %"
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from mmh_core.records import Progress
 from mmh_core.retrieval.copy_evidence import is_copy
 from mmh_core.retrieval.pictures import read_picture
-from mmh_core.retrieval.pixel_match import bounded
+from mmh_core.retrieval.pixel_match import bounded, is_flat
 from mmh_core.retrieval.pixel_match import fitted as fitted
 from mmh_core.studies.image_config import check_text, default_config
 from mmh_core.studies.image_drawing import pixels_of
@@ -23,6 +23,7 @@ from mmh_core.studies.image_lid import (
     read_lids,
     scale_for,
 )
+from mmh_core.studies.image_reading import as_pictures
 from mmh_core.studies.image_reference import Reference, find_copies
 from mmh_core.studies.image_run import CopyFound, NeighborFound, NormalPrompts, PictureResult
 from mmh_core.studies.image_verdict import cause_in, verdict_of
@@ -116,9 +117,11 @@ def _read(
     if lid is None:
         raise ValueError("No LID was read.")
     if known is not None:
-        lid = replace(lid, percentile=known.percentile(lid.conditional))
+        lid = known.placed(lid)
     cut = cut_off(model, found.prompt)
-    verdict, reason = verdict_of(found.copy, lid, guided=True, cut=cut)
+    verdict, reason = verdict_of(
+        found.copy, lid, guided=True, cut=cut, flat=bool(is_flat(as_pictures([found]))[0])
+    )
     cause = cause_in(reference, found.prompt, verdict, lid.conditional, found.copy)
     found = replace(
         found,

@@ -17,7 +17,6 @@ from mmh_core.studies.image_run import (
     NormalPrompts,
     PictureResult,
 )
-from mmh_core.studies.image_verdict import SUSPICIOUS_BELOW
 from mmh_core.studies.lid_passes import (
     FIRST,
     Lids,
@@ -40,7 +39,7 @@ def deciding_level(normal: NormalPrompts | None) -> float:
     """Return the LID below which an image is suspicious, NaN where nobody knows what is normal."""
     if normal is None:
         return math.nan
-    return float(normal.conditional.double().quantile(SUSPICIOUS_BELOW, interpolation="lower"))
+    return normal.level()
 
 
 def scale_for(reference: Reference | None, normal: NormalPrompts | None) -> float:

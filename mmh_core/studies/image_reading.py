@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mmh_core.dimension.estimators import ESTIMATORS
 from mmh_core.records import MMHError
+from mmh_core.retrieval.pixel_match import is_flat
 from mmh_core.studies.image_lid import deciding_level, read_curves, read_lids
 from mmh_core.studies.image_reference import Reference, find_copies
 from mmh_core.studies.image_run import ImageRun, LidReading, PictureResult
@@ -152,13 +153,15 @@ def _judged(
 ) -> ImageRun:
     """Return the run with readings and verdicts of its last pictures."""
     kept, mine = run.pictures[:-count], run.pictures[-count:]
-    judged = []
+    judged, plain = [], is_flat(as_pictures(mine)).tolist()
     for number, one in enumerate(mine):
         lid = lids[number] if number < len(lids) else None
         if lid is not None and run.normal is not None:
-            lid = replace(lid, percentile=run.normal.percentile(lid.conditional))
+            lid = run.normal.placed(lid)
         cut = run.cut[run.config.prompts.index(one.prompt)]
-        verdict, reason = verdict_of(one.copy, lid, guided=run.config.guidance > 1, cut=cut)
+        verdict, reason = verdict_of(
+            one.copy, lid, guided=run.config.guidance > 1, cut=cut, flat=plain[number]
+        )
         value = math.nan if lid is None else lid.conditional
         cause = cause_in(reference, one.prompt, verdict, value, one.copy)
         reason = reason if cause is None else f"{reason} {cause.reason}"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor
 
 from mmh_core.dimension.probes import half_width
+from mmh_core.memorization import share_words
 from mmh_core.retrieval.copy_evidence import CopyKind, is_copy
 from mmh_core.retrieval.image_names import in_words
 from mmh_core.studies.cause import Cause
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 RunState = Literal["drawing", "reading", "complete", "stopped"]
 #: The estimator that is always run; others come on request.
 DEFAULT_ESTIMATOR = "soft_spectral_count"
+#: Share of normal images that may be called suspicious by their LID alone.
+SUSPICIOUS_BELOW = 0.01
 #: Longest side of the lists of one run.
 MOST_PROMPTS, MOST_PICTURES, MOST_FRAMES = 64, 256, 64
 
@@ -60,7 +63,9 @@ class LidReading:
     (0 to 1) is the share of the model's normal prompts with a lower conditional LID, NaN without a
     reference for these settings. `forwards` is the cost per picture, both readings together.
     `draws` and `unconditional_draws` are the independent values behind the standard errors, None
-    where unknown or where there is no randomness.
+    where unknown or where there is no randomness. `normals` finite values of images of
+    `normal_prompts` prompts are behind the percentile (0: unknown), whose lowest and highest that
+    count are `level`, below which an image is suspicious, and `highest` (NaN: unknown).
     """
 
     estimator: str
@@ -74,6 +79,10 @@ class LidReading:
     forwards: float
     draws: int | None = None
     unconditional_draws: int | None = None
+    normals: int = 0
+    normal_prompts: int = 0
+    level: float = math.nan
+    highest: float = math.nan
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -233,10 +242,43 @@ class NormalPrompts:
         return sha256 == self.sha256 and mine == asked and config.windows in (None, 1)
 
     def percentile(self, lid: float) -> float:
-        """Return the share (0 to 1) of normal pictures whose conditional LID is below `lid`."""
-        if math.isnan(lid):
+        """Return the share (0 to 1) of normal images with a conditional LID below `lid`.
+
+        Only those whose LID is finite count; NaN without any.
+        """
+        known = self.finite()
+        if math.isnan(lid) or not len(known):
             return math.nan
-        return float((self.conditional < lid).double().mean())
+        return float((known < lid).double().mean())
+
+    def finite(self) -> Tensor:
+        """Return the conditional LIDs that are finite, float64."""
+        known = self.conditional.double()
+        return known[known.isfinite()]
+
+    def level(self) -> float:
+        """Return the LID below which an image is suspicious, NaN where none is finite."""
+        known = self.finite()
+        if not len(known):
+            return math.nan
+        return float(known.quantile(SUSPICIOUS_BELOW, interpolation="lower"))
+
+    def placed(self, lid: LidReading) -> LidReading:
+        """Return the reading with its place among the normal images."""
+        known = self.finite()
+        read = [
+            prompt
+            for prompt, finite in zip(self.prompts, self.conditional.isfinite(), strict=False)
+            if finite
+        ]
+        return replace(
+            lid,
+            percentile=self.percentile(lid.conditional),
+            normals=len(known),
+            normal_prompts=len(set(read)),
+            level=self.level(),
+            highest=float(known.max()) if len(known) else math.nan,
+        )
 
 
 @dataclass(frozen=True)
@@ -272,7 +314,8 @@ class PromptScan:
             )
         said = (
             f"Early scan: {'flagged' if self.flagged else 'not flagged'}, score {self.score:.2f} "
-            f"(threshold {self.threshold:.2f}, above {self.percentile:.0%} of the normal prompts)"
+            f"(threshold {self.threshold:.2f}, above {share_words(self.percentile)} of the "
+            "normal prompts)"
         )
         if self.flagged or not copied:
             return f"{said}."

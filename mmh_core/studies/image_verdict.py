@@ -8,42 +8,48 @@ is usual among reference prompts of the same settings, and a prompt that was rea
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, get_args
 
-from mmh_core.memorization import shown_lid
+from mmh_core.memorization import share_words, shown_lid
 from mmh_core.retrieval.copy_evidence import CopyKind
 from mmh_core.studies.cause import Cause, cause_by_copies, cause_of, data_freedom
 from mmh_core.studies.image_reference import Reference
-from mmh_core.studies.image_run import CopyFound, ImageVerdict, LidReading
+from mmh_core.studies.image_run import SUSPICIOUS_BELOW, CopyFound, ImageVerdict, LidReading
 
-#: Share of normal pictures that may be called suspicious by their LID alone.
-SUSPICIOUS_BELOW = 0.01
+#: Fewest normal images with which a LID is compared: with fewer, one below them all is no rarity.
+LEAST_NORMAL = 50
 
 #: What the search for copies says; None without training images.
 Search = CopyKind | None
-#: Where the LID stands: below nearly all reference prompts, among them, with none to compare it
-#: with, or not estimated (or no number).
-LidState = Literal["low", "usual", "not calibrated", "unknown"]
+#: Where the LID stands: below nearly all normal images, so near that level that its 95 % interval
+#: holds it, among them, above all of them beyond that interval, with none (or too few) to compare
+#: it with, or not estimated (or no number).
+LidState = Literal["low", "edge", "usual", "above", "not calibrated", "unknown"]
 
-_ORDER: tuple[LidState, ...] = ("low", "usual", "not calibrated", "unknown")
+_ORDER: tuple[LidState, ...] = get_args(LidState)
 _UNJUDGED: ImageVerdict = "cannot be judged"
 _LOW: ImageVerdict = "memorized, cause not identifiable"
-_ROWS: dict[Search, tuple[ImageVerdict, ImageVerdict, ImageVerdict, ImageVerdict]] = {
+_BY_LID_ALONE: tuple[ImageVerdict, ...] = (_LOW, *(_UNJUDGED,) * 5)
+_ROWS: dict[Search, tuple[ImageVerdict, ...]] = {
     # A copy is a copy whatever the LID.
-    "exact": ("exact copy",) * 4,
-    "template": ("template copy",) * 4,
-    "likely": ("likely copy, compare by eye",) * 4,
+    "exact": ("exact copy",) * 6,
+    "template": ("template copy",) * 6,
+    "likely": ("likely copy, compare by eye",) * 6,
     "none": (
         "suspicious, no copy found",
+        # Another reading might fall on the other side.
+        _UNJUDGED,
         "not memorized",
+        # What the model does not generate says nothing of what it learned.
+        _UNJUDGED,
         "no copy found, LID not calibrated",
         _UNJUDGED,
     ),
     # A search that cannot tell is worth no more than none at all.
-    "unknown": (_LOW, _UNJUDGED, _UNJUDGED, _UNJUDGED),
-    None: (_LOW, _UNJUDGED, _UNJUDGED, _UNJUDGED),
+    "unknown": _BY_LID_ALONE,
+    None: _BY_LID_ALONE,
     # What is plain has a low LID without being memorized.
-    "flat": (_UNJUDGED,) * 4,
+    "flat": (_UNJUDGED,) * 6,
 }
 #: The verdict by what the search says and where the LID stands.
 VERDICTS: dict[tuple[Search, LidState], ImageVerdict] = {
@@ -54,34 +60,51 @@ VERDICTS: dict[tuple[Search, LidState], ImageVerdict] = {
 
 
 def lid_state(lid: LidReading | None) -> LidState:
-    """Return where a LID stands among reference prompts."""
+    """Return where a LID stands among the normal images.
+
+    A reading without an interval, such as one of an older file, is taken as it is.
+    """
     if lid is None or not math.isfinite(lid.conditional):
         return "unknown"
-    if math.isnan(lid.percentile):
+    if math.isnan(lid.percentile) or 0 < lid.normals < LEAST_NORMAL:
         return "not calibrated"
+    low, high = lid.interval
+    if low <= lid.level <= high:
+        return "edge"
+    if (lid.conditional if math.isnan(low) else low) > lid.highest:
+        return "above"
     return "low" if lid.percentile < SUSPICIOUS_BELOW else "usual"
 
 
 def verdict_of(
-    copy: CopyFound | None, lid: LidReading | None, *, guided: bool, cut: str = ""
+    copy: CopyFound | None,
+    lid: LidReading | None,
+    *,
+    guided: bool,
+    cut: str = "",
+    flat: bool = False,
 ) -> tuple[ImageVerdict, str]:
     """Return the verdict of one image and why, by `VERDICTS`.
 
     `cut` is the end of the prompt that the text encoder did not read: what was found holds of the
     image all the same, but nothing can be said of the prompt as it was written, so that "not
-    memorized" becomes "cannot be judged". `guided` is whether there is a guidance norm.
+    memorized" becomes "cannot be judged". `guided` is whether there is a guidance norm, `flat`
+    whether the image is of one color, for images that were not searched: the search tells itself.
     """
-    verdict = VERDICTS[None if copy is None else copy.kind, lid_state(lid)]
-    reason = _reason(verdict, copy, lid, guided=guided)
+    plain = copy is None and flat
+    search: Search = ("flat" if plain else None) if copy is None else copy.kind
+    verdict = VERDICTS[search, lid_state(lid)]
+    if plain:
+        reason = f"One color: nothing to compare. {_lid_words(lid)} A plain image has a low LID."
+    else:
+        reason = _reason(copy, lid, guided=guided)
     if cut:
         reason = f"{reason} {_unread(cut)}"
         verdict = _UNJUDGED if verdict == "not memorized" else verdict
     return verdict, reason
 
 
-def _reason(
-    verdict: ImageVerdict, copy: CopyFound | None, lid: LidReading | None, *, guided: bool
-) -> str:
+def _reason(copy: CopyFound | None, lid: LidReading | None, *, guided: bool) -> str:
     state, told = lid_state(lid), _lid_words(lid)
     if copy is not None:
         if copy.kind in ("unknown", "flat"):
@@ -91,23 +114,25 @@ def _reason(
             if state == "low" and copy.kind == "none"
             else (f"{copy.reason} {told}")
         )
-    if verdict == _LOW:
+    if state == "not calibrated":
+        more = "" if guided else " Without guidance there is no guidance norm either."
         return (
-            f"{told} Without training pictures nobody can tell whether overfitting or "
-            "the data is the cause: add a folder of them to search."
+            f"{told} There are no training images to search either, so only compare these images "
+            f"with one another.{more}"
         )
-    if state == "usual":
-        return (
-            f"{told} That is no sign of memorization, but without training pictures "
-            "a copy cannot be ruled out: add a folder of them to search."
-        )
-    if state == "unknown":
-        return f"{told} There are no training pictures to search either: add a folder of them."
-    more = "" if guided else " Without guidance there is no guidance norm either."
-    return (
-        "There are no training pictures to search and no normal prompts to compare with, so only "
-        f"compare these pictures with one another.{more}"
-    )
+    return f"{told} {_UNSEARCHED[state]}"
+
+
+#: What is missing without training images, by where the LID stands.
+_UNSEARCHED: dict[LidState, str] = {
+    "low": "Without training images nobody can tell whether overfitting or the data is the "
+    "cause: add a folder of them to search.",
+    "edge": "There are no training images to search either: add a folder of them.",
+    "usual": "That is no sign of memorization, but without training images a copy cannot be "
+    "ruled out: add a folder of them to search.",
+    "above": "There are no training images to search either: add a folder of them.",
+    "unknown": "There are no training images to search either: add a folder of them.",
+}
 
 
 def cause_in(
@@ -147,12 +172,39 @@ def _lid_words(lid: LidReading | None) -> str:
         return "Its LID could not be estimated."
     if math.isinf(lid.conditional):
         return "Its LID is not finite, so it says nothing."
-    value = f"{shown_lid(lid.conditional):.1f}"
-    if math.isnan(lid.percentile):
+    state, value = lid_state(lid), f"{shown_lid(lid.conditional):.1f}"
+    if state == "not calibrated":
+        why = "there are no normal images to compare it with"
+        if lid.normals:
+            why = f"{_normals(lid)} are too few to compare it with: {LEAST_NORMAL} are needed"
+        return f"Its LID is {value}; LID is not calibrated for these settings: {why}."
+    place = f"Its LID, {value}, {_place(lid)}."
+    if state == "edge":
+        low, high = lid.interval
         return (
-            f"Its LID is {value}; LID is not calibrated for these settings, so there are no "
-            "normal prompts to compare it with."
+            f"{place} Its 95 % interval, {shown_lid(low):.1f} to {high:.1f}, holds the level "
+            f"below which an image is suspicious, {lid.level:.1f}, so its LID decides nothing."
         )
-    if lid.percentile == 0:
-        return f"Its LID, {value}, is below that of every normal prompt."
-    return f"Its LID, {value}, is above that of {lid.percentile:.0%} of the normal prompts."
+    if state == "above":
+        return f"{place} The model generates no such images, so its LID says nothing."
+    return place
+
+
+def _place(lid: LidReading) -> str:
+    """Return the place of a LID among the normal images, in counts where they are known."""
+    if not lid.normals and lid.percentile == 0:
+        return "is not above that of any of the normal images"
+    if not lid.normals:
+        return f"is above that of {share_words(lid.percentile)} of the normal images"
+    below = round(lid.percentile * lid.normals)
+    if below == lid.normals:
+        return f"is above that of all {_normals(lid)}"
+    if below:
+        return f"is above that of {below:,} of {_normals(lid)}"
+    return f"is not above that of any of {_normals(lid)}"
+
+
+def _normals(lid: LidReading) -> str:
+    images = "normal image" if lid.normals == 1 else "normal images"
+    prompts = "prompt" if lid.normal_prompts == 1 else "prompts"
+    return f"{lid.normals:,} {images} of {lid.normal_prompts:,} {prompts}"

@@ -259,7 +259,7 @@ def test_percentiles_are_taken_only_among_pictures_drawn_alike(
 def test_a_low_lid_is_suspicious_where_no_copy_is_found(
     model: TextToImage, planted: Reference
 ) -> None:
-    normal = normal_of(model, [1e9] * 3)
+    normal = normal_of(model, [1e9] * 60)
     found = last(PLAIN, model, planted, normal)
     assert [p.verdict for p in found.pictures] == ["exact copy", "suspicious, no copy found"]
     alone = last(PLAIN, model, None, normal)
@@ -481,7 +481,7 @@ def reading(lid: float, percentile: float) -> LidReading:
 def test_the_words_of_a_verdict_carry_the_figures() -> None:
     verdict, reason = verdict_of(None, reading(-0.04, 0.0), guided=True)
     assert verdict == "memorized, cause not identifiable"
-    assert "LID, 0.0, is below that of every normal prompt" in reason
+    assert "LID, 0.0, is not above that of any of the normal images" in reason
     verdict, reason = verdict_of(None, reading(18.27, 0.43), guided=True)
     assert verdict == "cannot be judged" and "18.3, is above that of 43%" in reason
     assert verdict_of(None, reading(5.0, math.nan), guided=True)[0] == "cannot be judged"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from mmh_core.memorization import shown_lid
+from mmh_core.memorization import share_words, shown_lid
 from mmh_core.retrieval.image_names import in_words
 from mmh_core.studies.image_run import CopyFound, ImageRun, LidReading, PictureResult, PromptTruth
 from views.words import number
@@ -58,8 +58,8 @@ def percentile(reading: LidReading | None) -> str:
     if math.isnan(reading.percentile):
         return "not calibrated for these settings"
     if reading.percentile == 0:
-        return "below all normal prompts"
-    return f"above {reading.percentile:.0%} of normal prompts"
+        return "not above any normal image"
+    return f"above {share_words(reading.percentile)} of normal images"
 
 
 def nearest(picture: PictureResult) -> str:

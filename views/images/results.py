@@ -8,7 +8,7 @@ from html import escape
 
 import streamlit as st
 
-from mmh_core.memorization import shown_lid
+from mmh_core.memorization import share_words, shown_lid
 from mmh_core.retrieval.copy_evidence import COPIES, CopyKind, copied
 from mmh_core.studies.image_run import ImageRun, PictureResult
 from mmh_core.verdict_table import IMAGE_ROWS
@@ -112,8 +112,8 @@ def _among(run: ImageRun) -> str:
         return "not calibrated for these settings"
     middle = places[len(places) // 2]
     if middle == 0:
-        return "below all normal prompts"
-    return f"above {middle:.0%} of normal prompts"
+        return "not above any normal image"
+    return f"above {share_words(middle)} of normal images"
 
 
 def _figure(label: str, value: str, beneath: str, help: str) -> None:

@@ -92,7 +92,9 @@ def percentile(share: float) -> str:
     """Say where a LID stands among the normal prompts."""
     if math.isnan(share):
         return "nothing normal to compare with"
-    return "below all normal prompts" if share == 0 else f"above {words.percent(share)} of normal"
+    return (
+        "not above any normal image" if share == 0 else f"above {words.percent(share)} of normal"
+    )
 
 
 def _pictures(run: ImageRun, item: ReviewItem) -> tuple[PictureResult, ...]:
