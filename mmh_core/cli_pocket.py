@@ -97,7 +97,7 @@ def build_command(
     typer.echo(f"Built into {built.out}.")
     found = followed(check(out, device=place))
     add_to_card(out, {"figures": plain(found.rows)})
-    typer.echo(check_table(found))
+    typer.echo(f"{check_table(found)}\n\n{_SEARCHED}")
 
 
 @app.command("check")
@@ -119,11 +119,18 @@ def check_command(
             "it out for the one that comes with this program."
         )
     found = followed(check(folder, device=device_of(device)))
-    typer.echo(check_table(found))
+    typer.echo(f"{check_table(found)}\n\n{_SEARCHED}")
     if json_file is not None:
         write_json({"figures": found.rows}, json_file)
     if found.short:
         raise SystemExit(1)
+
+
+#: What the counts of a check are counts of.
+_SEARCHED = (
+    "Copies are counted by similarity and pixels of the images as they are; mirrored, turned, "
+    "cropped and recolored copies, for which the pages search as well, are not counted here."
+)
 
 
 def check_table(found: Check) -> str:

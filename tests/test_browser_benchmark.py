@@ -69,26 +69,31 @@ def test_it_opens_on_the_result_and_the_threshold_moves_its_consequences(
     assert confusion.all_text_contents() == expected
     wait_for_app(browser_page)
 
-    def consequences(share: float) -> tuple[str, str, str]:
+    def consequences(share: float) -> tuple[str, ...]:
         """Return what the page must say where this share of normal prompts may be flagged."""
         place = len(row.normal) - 1 - int(share * len(row.normal))
         above = [bool(score > row.normal[place]) for score in row.scores]
         memorized = [one.memorized for one in run.prompts]
         right = sum(a and m for a, m in zip(above, memorized, strict=True))
+        both = [(a, one.kind) for a, one in zip(above, run.prompts, strict=True) if one.memorized]
+        trained = [a for a, kind in both if kind != "paraphrase"]
+        rephrased = [a for a, kind in both if kind == "paraphrase"]
         return (
             f"{sum(above)} of {len(above)}",
             f"{right / sum(above):.0%}",
-            f"{right / sum(memorized):.0%}",
+            *(f"{sum(part)} of {len(part)}" for part in (trained, rephrased)),
         )
 
-    def shown() -> tuple[str, str, str]:
+    def shown() -> tuple[str, ...]:
         return (
             figure(browser_page, "Flagged"),
             figure(browser_page, "Precision"),
-            figure(browser_page, "Recall"),
+            figure(browser_page, "Found, as trained with"),
+            figure(browser_page, "Found, paraphrased"),
         )
 
     assert shown() == consequences(0.01)
+    assert shown()[2:] == ("30 of 36", "22 of 36")
     slider = browser_page.get_by_role("slider", name="Normal prompts that may be flagged")
     slider.focus()
     # From 1 % in steps of half a percent to the end, 20 %.
