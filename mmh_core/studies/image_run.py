@@ -64,8 +64,8 @@ class LidReading:
     reference for these settings. `forwards` is the cost per picture, both readings together.
     `draws` and `unconditional_draws` are the independent values behind the standard errors, None
     where unknown or where there is no randomness. `normals` finite values of images of
-    `normal_prompts` prompts are behind the percentile (0: unknown), whose lowest and highest that
-    count are `level`, below which an image is suspicious, and `highest` (NaN: unknown).
+    `normal_prompts` prompts are behind the percentile (None: unknown), whose lowest and highest
+    that count are `level`, below which an image is suspicious, and `highest` (NaN: unknown).
     """
 
     estimator: str
@@ -79,8 +79,8 @@ class LidReading:
     forwards: float
     draws: int | None = None
     unconditional_draws: int | None = None
-    normals: int = 0
-    normal_prompts: int = 0
+    normals: int | None = None
+    normal_prompts: int | None = None
     level: float = math.nan
     highest: float = math.nan
 

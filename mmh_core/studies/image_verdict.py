@@ -66,7 +66,7 @@ def lid_state(lid: LidReading | None) -> LidState:
     """
     if lid is None or not math.isfinite(lid.conditional):
         return "unknown"
-    if math.isnan(lid.percentile) or 0 < lid.normals < LEAST_NORMAL:
+    if math.isnan(lid.percentile) or 0 < (lid.normals or 0) < LEAST_NORMAL:
         return "not calibrated"
     low, high = lid.interval
     if low <= lid.level <= high:
@@ -207,4 +207,4 @@ def _place(lid: LidReading) -> str:
 def _normals(lid: LidReading) -> str:
     images = "normal image" if lid.normals == 1 else "normal images"
     prompts = "prompt" if lid.normal_prompts == 1 else "prompts"
-    return f"{lid.normals:,} {images} of {lid.normal_prompts:,} {prompts}"
+    return f"{lid.normals or 0:,} {images} of {lid.normal_prompts or 0:,} {prompts}"
