@@ -298,8 +298,8 @@ class PromptScan:
     share: float
     found: int
     among: int
-    paraphrases_found: int = -1
-    paraphrases: int = 0
+    paraphrases_found: int | None = None
+    paraphrases: int | None = None
 
     @property
     def flagged(self) -> bool:

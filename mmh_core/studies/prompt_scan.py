@@ -28,8 +28,8 @@ def prompt_scans(
             share=SHARE,
             found=-1 if reach is None else reach.found,
             among=0 if reach is None else reach.among,
-            paraphrases_found=-1 if rephrased is None else rephrased.found,
-            paraphrases=0 if rephrased is None else rephrased.among,
+            paraphrases_found=None if rephrased is None else rephrased.found,
+            paraphrases=None if rephrased is None else rephrased.among,
         )
         for i in range(len(prompts))
     )
