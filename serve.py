@@ -19,12 +19,12 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from mmh_core.importing import load
 from mmh_core.records import MMHError
-from mmh_core.start_options import checked
 from mmh_core.store.users import read_users
 from mmh_core.text_to_image.model_folder import holds_models
 from views.access.addresses import ask_nobody
+from views.importing import load
+from views.start_options import checked
 
 #: What the first page needs. Libraries only: the app's own modules are imported by its pages.
 LIBRARIES = ("pandas", "plotly.graph_objects", "torch", "safetensors.torch")

@@ -20,9 +20,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 
-from mmh_core.studies.manifold import manifold_study
-from mmh_core.studies.manifold_config import default_config
-from mmh_core.studies.manifold_run import BATCH, ManifoldRun
+from mmh_core.studies.manifolds.config import default_config
+from mmh_core.studies.manifolds.run import BATCH, ManifoldRun
+from mmh_core.studies.manifolds.study import manifold_study
 
 NEAR = 0.05
 

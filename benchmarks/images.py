@@ -27,10 +27,10 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, from anywhere
 
 from mmh_core.dimension.flipd import flipd
-from mmh_core.studies.image import image_study
-from mmh_core.studies.image_config import default_config, request_for
-from mmh_core.studies.image_reference import pocket_reference
-from mmh_core.studies.normal_prompts import read_normal
+from mmh_core.studies.detection.reference_prompts import read_normal
+from mmh_core.studies.images.config import default_config, request_for
+from mmh_core.studies.images.reference import pocket_reference
+from mmh_core.studies.images.study import image_study
 from mmh_core.text_to_image.catalogue import CATALOGUE, threads_for
 from mmh_core.text_to_image.generation import draw
 from mmh_core.text_to_image.stable_diffusion import load

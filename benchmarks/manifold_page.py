@@ -55,8 +55,8 @@ def training_alone() -> float:
     """Return the seconds of the study itself."""
     import torch
 
-    from mmh_core.studies.manifold import manifold_study
-    from mmh_core.studies.manifold_config import default_config
+    from mmh_core.studies.manifolds.config import default_config
+    from mmh_core.studies.manifolds.study import manifold_study
 
     torch.set_num_threads(1)
     started = time.perf_counter()

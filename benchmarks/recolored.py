@@ -18,7 +18,7 @@ from scipy.stats import beta
 from torch import Tensor
 
 from mmh_core.pocket.furnish import open_shelf
-from mmh_core.studies.image_reference import Reference, find_copies, pocket_reference
+from mmh_core.studies.images.reference import Reference, find_copies, pocket_reference
 
 FOLDER = Path(__file__).parents[1] / "assets" / "pocket-sd"
 TRAINED, HELD_OUT = 40, 60

@@ -38,7 +38,7 @@ from mmh_core.retrieval.copy_thresholds import CopyThresholds
 from mmh_core.retrieval.embedders import Embedder, PixelEmbedder, embed_all
 from mmh_core.retrieval.index import build_index, search
 from mmh_core.retrieval.index_files import load_index, save_index
-from mmh_core.retrieval.training_pictures import (
+from mmh_core.retrieval.training_images import (
     TrainingPictures,
     distances,
     flat,

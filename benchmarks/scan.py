@@ -22,8 +22,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, from anywhere
 
-from mmh_core.studies.early_scan import read_early, score_prompts
-from mmh_core.studies.labelled_prompts import pocket_labelled
+from mmh_core.studies.detection.early_scan import read_early, score_prompts
+from mmh_core.studies.detection.labelled_prompts import pocket_labelled
 from mmh_core.text_to_image.catalogue import CATALOGUE
 from mmh_core.text_to_image.generation import generate
 from mmh_core.text_to_image.requests import Request

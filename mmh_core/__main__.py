@@ -1,6 +1,6 @@
 """Run `python -m mmh_core COMMAND`."""
 
-from mmh_core.cli import main
+from mmh_core.cli.app import main
 
 if __name__ == "__main__":
     main()

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Partial = TypeVar("Partial")
+Split = Literal["calibration", "test"]
 PlateauStatus = Literal["plateau", "edge of the band", "no plateau"]
 
 
@@ -149,3 +150,17 @@ class ManifoldSamples:
         table["true_lid"] = self.lid.numpy(force=True)
         table["component"] = [self.component_names[i] for i in self.component.tolist()]
         return table
+
+
+@dataclass(frozen=True)
+class LabelledPrompt:
+    """Hold one prompt of known truth; `kind` is "memorized" or "normal" where no more is known.
+
+    `overfitted` tells the cause where it is known: True for overfitting, False for the data.
+    """
+
+    prompt: str
+    memorized: bool
+    kind: str
+    split: Split
+    overfitted: bool | None = None

@@ -2,8 +2,8 @@
 
 import streamlit as st
 
-from mmh_core import session
-from views import layout
+from views import session
+from views.widgets import layout
 
 session.guard()
 st.title("Benchmark", anchor=False)

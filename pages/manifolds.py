@@ -2,8 +2,8 @@
 
 import streamlit as st
 
-from mmh_core import session
-from views import layout
+from views import session
+from views.widgets import layout
 
 session.guard()
 st.title("Synthetic manifolds", anchor=False)
@@ -16,7 +16,7 @@ layout.load_chart_library()
 
 def main() -> None:
     """Draw the page; the imports wait until the title stands, because torch takes its time."""
-    from views import controls, state
+    from views.manifolds import controls, state
 
     settings, refused = state.restore()
     for sentence in refused:
@@ -34,7 +34,8 @@ def main() -> None:
 
 def _job(job: str) -> None:
     """Draw a job of this server: live while it runs, as a result afterwards."""
-    from views import jobs, outcome, results, state
+    from views.manifolds import results, state
+    from views.widgets import jobs, outcome
 
     outcome.draw(
         job,
@@ -48,7 +49,7 @@ def _job(job: str) -> None:
 
 def _precomputed() -> None:
     """Draw the precomputed run of the manifold chosen, or say what to do without one."""
-    from views import digits, results, state
+    from views.manifolds import digits, results, state
 
     settings = state.current()
     name = settings.config.manifold

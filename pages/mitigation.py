@@ -2,8 +2,8 @@
 
 import streamlit as st
 
-from mmh_core import session
-from views import layout
+from views import session
+from views.widgets import layout
 
 session.guard()
 st.title("Mitigation", anchor=False)
@@ -16,7 +16,7 @@ layout.load_chart_library()
 
 def main() -> None:
     """Draw the page; the imports wait until the title stands, because torch takes its time."""
-    from mmh_core import model_session
+    from views import models as model_session
     from views.mitigation import form, state
 
     settings, refused = state.restore()
@@ -37,9 +37,9 @@ def main() -> None:
 
 def _job(job: str) -> None:
     """Draw a job of this server: live while it runs, as a result afterwards."""
-    from mmh_core import mitigation_session
-    from views import outcome
     from views.mitigation import jobs, results, state
+    from views.mitigation import session as mitigation_session
+    from views.widgets import outcome
 
     outcome.draw(
         job,
@@ -53,8 +53,9 @@ def _job(job: str) -> None:
 
 def _example() -> None:
     """Draw the finished comparison chosen, or say what to do without one."""
-    from mmh_core import mitigation_session, model_session
+    from views import models as model_session
     from views.mitigation import results, state
+    from views.mitigation import session as mitigation_session
 
     settings = state.current()
     run = None

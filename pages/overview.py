@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from mmh_core import session
+from views import session
 
 session.guard()
 st.title("Memorization, seen through dimension", anchor=False)

@@ -2,8 +2,8 @@
 
 import streamlit as st
 
-from mmh_core import session
-from views import layout
+from views import session
+from views.widgets import layout
 
 session.guard()
 st.title("Review", anchor=False)
@@ -16,8 +16,8 @@ layout.load_chart_library()
 
 def main() -> None:
     """Draw the page; the imports wait until the title stands, because torch takes its time."""
-    from mmh_core import review_session
     from views.review import sections, sidebar, state
+    from views.review import session as review_session
 
     known = review_session.all_queues()
     for sentence in state.restore(known):

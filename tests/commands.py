@@ -7,7 +7,7 @@ from typing import Any
 
 import typer.main
 
-from mmh_core.cli import app
+from mmh_core.cli.app import app
 
 #: Words after ./mmh that the launcher takes itself.
 LAUNCHER = {"app", "test", "commands"}

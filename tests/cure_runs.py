@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from mmh_core.studies.pocket_cure_run import CureConfig, CureRun, CureSnapshot
+from mmh_core.studies.mitigation.training_run import CureConfig, CureRun, CureSnapshot
 
 #: By arm: (step, copies and LID of duplicated, overfit and normal captions, alignment of normal).
 FIGURES = {

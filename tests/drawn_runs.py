@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from mmh_core.studies.image_run import (
+from mmh_core.studies.images.run import (
     CopyFound,
     ImageConfig,
     ImageRun,

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from mmh_core.mitigations.attribution import Attribution
 from mmh_core.mitigations.catalogue import mitigation
-from mmh_core.studies.mitigation_run import Cell, MitigationConfig, MitigationRun, Treatment
-from mmh_core.studies.token_study import TokenRun
+from mmh_core.studies.mitigation.run import Cell, MitigationConfig, MitigationRun, Treatment
+from mmh_core.studies.mitigation.token_attribution import TokenRun
 
 #: A text that must be shown and never obeyed.
 HOSTILE = '<img src="http://example.org/x.png" onerror=alert(1)> & ![p](http://example.org/p.png)'

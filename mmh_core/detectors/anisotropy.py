@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from mmh_core.detectors.branches import read_branches
-from mmh_core.detectors.evidence import Evidence
+from mmh_core.detectors.inputs import Evidence
 from mmh_core.detectors.measurement import Measurement, Need
 from mmh_core.text_to_image.model import TextToImage
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from mmh_core.detectors.evidence import Evidence, rows_at_once
+from mmh_core.detectors.inputs import Evidence, rows_at_once
 from mmh_core.detectors.measurement import Measurement, Need
 from mmh_core.dimension.scale import check_network
 from mmh_core.records import MMHError

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from mmh_core.detectors.evidence import Evidence, rows_at_once
+from mmh_core.detectors.inputs import Evidence, rows_at_once
 from mmh_core.detectors.measurement import Measurement
 from mmh_core.dimension.scale import check_network
 from mmh_core.text_to_image.model import TextToImage

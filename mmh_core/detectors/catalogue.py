@@ -15,7 +15,7 @@ from mmh_core.detectors.lid_difference import LidDifference
 from mmh_core.detectors.measurement import Detector
 from mmh_core.detectors.region_map import RegionMap
 from mmh_core.detectors.score_norm import ScoreNorm
-from mmh_core.detectors.seed_agreement import SeedAgreement
+from mmh_core.detectors.seed_similarity import SeedAgreement
 from mmh_core.detectors.sharpness import Sharpness
 from mmh_core.detectors.stability import Stability
 

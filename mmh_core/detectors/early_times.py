@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.detectors.early_scan import EarlyScan
-from mmh_core.detectors.evidence import Evidence, per_prompt
+from mmh_core.detectors.inputs import Evidence, per_prompt
 from mmh_core.detectors.measurement import fit, measure
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.model import TextToImage

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.detectors.branches import read_branches
-from mmh_core.detectors.evidence import Evidence
+from mmh_core.detectors.inputs import Evidence
 from mmh_core.detectors.measurement import Measurement, Need
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.model import TextToImage

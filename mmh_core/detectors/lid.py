@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from mmh_core.detectors.evidence import Evidence, rows_at_once
+from mmh_core.detectors.inputs import Evidence, rows_at_once
 from mmh_core.detectors.measurement import Measurement, Need
 from mmh_core.diffusion.score_model import guided
 from mmh_core.dimension.estimators import ESTIMATORS

@@ -9,12 +9,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from mmh_core.detectors.evidence import Evidence
+from mmh_core.detectors.inputs import Evidence
 from mmh_core.detectors.lid import LOG_DELTA, REFERENCES, SHORT, Lid, LidEstimator
 from mmh_core.detectors.measurement import Measurement, Need, location_and_spread, not_fitted
 from mmh_core.dimension.estimators import ESTIMATORS
 from mmh_core.text_to_image.model import TextToImage
-from mmh_core.text_to_image.pictures import to_pil
+from mmh_core.text_to_image.pixels import to_pil
 
 
 @dataclass(frozen=True)

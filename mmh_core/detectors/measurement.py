@@ -13,7 +13,7 @@ from typing import Literal, Protocol, Self, TypeVar, runtime_checkable
 import torch
 from torch import Tensor
 
-from mmh_core.detectors.evidence import Evidence
+from mmh_core.detectors.inputs import Evidence
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.model import TextToImage
 

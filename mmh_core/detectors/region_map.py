@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from mmh_core.detectors.evidence import Evidence
+from mmh_core.detectors.inputs import Evidence
 from mmh_core.detectors.measurement import Measurement, Need
 from mmh_core.text_to_image.model import TextToImage
 

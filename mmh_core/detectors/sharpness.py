@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from mmh_core.detectors.evidence import Evidence, rows_at_once
+from mmh_core.detectors.inputs import Evidence, rows_at_once
 from mmh_core.detectors.measurement import Measurement, Need
 from mmh_core.diffusion.score_model import expand
 from mmh_core.dimension.jacobian import linearize

@@ -9,8 +9,8 @@ import torch
 
 from mmh_core.plots import theme
 from mmh_core.plots.images import KIND_COLORS
-from mmh_core.studies.benchmark_run import BenchmarkRun, CauseRow, DetectorRow
-from mmh_core.studies.roc import curve
+from mmh_core.studies.detection.benchmark_run import BenchmarkRun, CauseRow, DetectorRow
+from mmh_core.studies.detection.roc import curve
 
 #: Symbols of the kinds, so that none is told by color alone.
 _SYMBOLS = {

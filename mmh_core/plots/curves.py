@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mmh_core.plots import noise, panels, theme
 from mmh_core.plots.points import point_of
-from mmh_core.studies.manifold_run import STATUSES, ManifoldRun, Snapshot
+from mmh_core.studies.manifolds.run import STATUSES, ManifoldRun, Snapshot
 
 _HEIGHT = 300
 #: Up to this many components each gets a line of its own.

@@ -10,10 +10,10 @@ import plotly.graph_objects as go
 import torch
 from torch import Tensor
 
+from mmh_core.memorization.verdict import IMAGE_ROWS
 from mmh_core.plots import noise, theme
-from mmh_core.studies.image_map import PictureMap
-from mmh_core.studies.image_run import NormalPrompts, PictureResult
-from mmh_core.verdict_table import IMAGE_ROWS
+from mmh_core.studies.images.map import PictureMap
+from mmh_core.studies.images.run import NormalPrompts, PictureResult
 
 _HEIGHT = 300
 #: Of the normal prompts, the part that a band shows.

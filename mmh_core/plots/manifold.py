@@ -18,7 +18,7 @@ from mmh_core.plots.points import (
     legend,
     point_of,
 )
-from mmh_core.studies.manifold_run import ManifoldRun, Snapshot
+from mmh_core.studies.manifolds.run import ManifoldRun, Snapshot
 
 _HEIGHT = 460
 

@@ -10,9 +10,9 @@ import plotly.graph_objects as go
 
 from mmh_core.plots import theme
 from mmh_core.plots.label_places import Span, label_places
-from mmh_core.studies.mitigation_outcome import NEW_COPY, NOT_SOLVED
-from mmh_core.studies.mitigation_run import Treatment
-from mmh_core.studies.mitigation_table import Compared, Interval, TreatmentRow
+from mmh_core.studies.mitigation.outcome import NEW_COPY, NOT_SOLVED
+from mmh_core.studies.mitigation.run import Treatment
+from mmh_core.studies.mitigation.table import Compared, Interval, TreatmentRow
 
 _HEIGHT = 430
 _HARM = "#c62828"

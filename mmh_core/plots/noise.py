@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from torch import Tensor
 
 from mmh_core.plots import theme
-from mmh_core.studies.manifold_run import ManifoldRun, Snapshot
+from mmh_core.studies.manifolds.run import ManifoldRun, Snapshot
 
 
 def scales(run: ManifoldRun) -> list[float]:

@@ -14,10 +14,10 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from mmh_core.memorization import VERDICTS
+from mmh_core.memorization.hypothesis import VERDICTS
+from mmh_core.memorization.verdict import POINT_ROWS
 from mmh_core.plots import theme
-from mmh_core.studies.manifold_run import ManifoldRun, PointReadings, Snapshot
-from mmh_core.verdict_table import POINT_ROWS
+from mmh_core.studies.manifolds.run import ManifoldRun, PointReadings, Snapshot
 
 Coloring = Literal["learned LID", "true LID", "verdict"]
 PointKind = Literal["training point", "generated sample"]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.plots import theme
-from mmh_core.studies.manifold_run import ManifoldRun
+from mmh_core.studies.manifolds.run import ManifoldRun
 
 Dimensions = Literal[2, 3]
 

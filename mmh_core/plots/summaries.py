@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.plots import panels, theme
-from mmh_core.studies.manifold_run import EstimatorRow, ManifoldRun, Snapshot
+from mmh_core.studies.manifolds.run import EstimatorRow, ManifoldRun, Snapshot
 
 #: Legend entry, symbol and color of the two sides.
 _SIDES = {

@@ -14,7 +14,7 @@ from html import escape
 import plotly.graph_objects as go
 from torch import Tensor
 
-from mmh_core.studies.manifold_run import ManifoldRun
+from mmh_core.studies.manifolds.run import ManifoldRun
 
 #: From violet (0, memorized) to yellow-green (as free as the data), lightness rising evenly.
 LID_SCALE = ("#6c3fc8", "#3874cd", "#0b97bc", "#27b2aa", "#5dc988", "#b7d341")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mmh_core.pocket.batches import Precision, as_unit, computing
 from mmh_core.pocket.fit import Fitted, Fitting, Loss, fit
-from mmh_core.pocket.place import Place
+from mmh_core.pocket.folder import Place
 from mmh_core.text_to_image.components import new_autoencoder
 
 

@@ -19,7 +19,7 @@ from mmh_core.pocket.clip import Captioned, ClipConfig, captioned, save_clip, tr
 from mmh_core.pocket.denoiser import DenoiserConfig, LatentSet, contexts, train_denoiser
 from mmh_core.pocket.descriptor import DescriptorConfig, save_descriptor, train_descriptor
 from mmh_core.pocket.fit import Fitted, Fitting
-from mmh_core.pocket.place import Place
+from mmh_core.pocket.folder import Place
 from mmh_core.pocket.tokenizer import load_tokenizer, token_ids, train_tokenizer
 from mmh_core.pocket.world import World, build_world
 from mmh_core.records import Progress

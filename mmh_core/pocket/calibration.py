@@ -24,7 +24,7 @@ from mmh_core.records import MMHError, Progress
 from mmh_core.retrieval.copy_evidence import copy_evidence
 from mmh_core.retrieval.copy_thresholds import CopyThresholds, calibrated
 from mmh_core.retrieval.embedders import Embedder
-from mmh_core.retrieval.training_pictures import TrainingPictures
+from mmh_core.retrieval.training_images import TrainingPictures
 from mmh_core.text_to_image.model import TextToImage
 
 FILE = "calibration.json"

@@ -16,7 +16,7 @@ from mmh_core.files import replacing, write_text
 from mmh_core.pocket.augmentations import crop
 from mmh_core.pocket.batches import Precision, as_unit, computing
 from mmh_core.pocket.fit import Fitted, Fitting, Loss, fit
-from mmh_core.pocket.place import Place
+from mmh_core.pocket.folder import Place
 from mmh_core.pocket.tokenizer import LENGTH
 from mmh_core.records import MMHError
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from mmh_core.pocket.batches import Precision, computing
 from mmh_core.pocket.clip import Captioned
 from mmh_core.pocket.fit import Fitted, Fitting, Loss, fit
-from mmh_core.pocket.place import Place
+from mmh_core.pocket.folder import Place
 from mmh_core.text_to_image.components import alphas_cumprod, new_unet
 
 

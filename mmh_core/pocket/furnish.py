@@ -24,7 +24,7 @@ from mmh_core.records import Progress
 from mmh_core.retrieval.embedders import Embedder, embed_all, pocket_embedder
 from mmh_core.retrieval.index import Index, build_index
 from mmh_core.retrieval.index_files import load_index, save_index
-from mmh_core.retrieval.training_pictures import TrainingPictures, training_pictures
+from mmh_core.retrieval.training_images import TrainingPictures, training_pictures
 from mmh_core.retrieval.umap_places import umap_places
 from mmh_core.text_to_image.folder import CARD
 from mmh_core.text_to_image.stable_diffusion import load

@@ -19,7 +19,7 @@ from mmh_core.pocket.clip import captioned, train_clip
 from mmh_core.pocket.denoiser import LatentSet, train_denoiser
 from mmh_core.pocket.descriptor import train_descriptor
 from mmh_core.pocket.fit import Fitted
-from mmh_core.pocket.place import Place
+from mmh_core.pocket.folder import Place
 from mmh_core.pocket.tokenizer import LENGTH
 from mmh_core.records import MMHError
 

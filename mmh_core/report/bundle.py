@@ -7,11 +7,11 @@ import json
 import zipfile
 from collections.abc import Mapping
 
-from mmh_core.export import frame_csv
-from mmh_core.picture_files import about_of, png_bytes
+from mmh_core.formats.export import frame_csv
+from mmh_core.report.image_files import about_of, png_bytes
 from mmh_core.report.images import image_report
 from mmh_core.report.summary import image_summary
-from mmh_core.studies.image_run import ImageRun
+from mmh_core.studies.images.run import ImageRun
 
 FIGURES, PAGE, TABLE = "run.json", "report.html", "pictures.csv"
 #: The earliest date that a zip can hold.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-from mmh_core.studies.image_run import ImageConfig
+from mmh_core.studies.images.run import ImageConfig
 
 #: The folder that commands are shown with: where somebody really wrote to is not part of a run.
 FOLDER = "pictures"

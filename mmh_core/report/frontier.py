@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from html import escape
 
 from mmh_core.report.charts import round_ticks
-from mmh_core.studies.mitigation_table import Interval, TreatmentRow
+from mmh_core.studies.mitigation.table import Interval, TreatmentRow
 
 WIDTH, HEIGHT = 640, 320
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 20, 22, 40

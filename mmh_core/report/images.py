@@ -18,17 +18,17 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from torch import Tensor
 
-from mmh_core.memorization import shown_lid
-from mmh_core.picture_files import png_bytes
+from mmh_core.memorization.hypothesis import shown_lid
+from mmh_core.memorization.verdict import IMAGE_ROWS
 from mmh_core.report.charts import Chart, svg
+from mmh_core.report.image_files import png_bytes
 from mmh_core.report.summary import model_label, padded, paragraph, versions
-from mmh_core.studies.image_run import (
+from mmh_core.studies.images.run import (
     CopyFound,
     ImageRun,
     NormalPrompts,
     PictureResult,
 )
-from mmh_core.verdict_table import IMAGE_ROWS
 
 #: Neighbors that the page lists; run.json has all.
 NEIGHBORS_SHOWN = 6

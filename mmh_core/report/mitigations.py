@@ -18,19 +18,19 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from torch import Tensor
 
-from mmh_core.export import frame_csv
+from mmh_core.formats.export import frame_csv
 from mmh_core.mitigations.word_diff import word_diff
-from mmh_core.picture_files import png_bytes
-from mmh_core.plots.pictures import reduced
+from mmh_core.plots.image_grid import reduced
 from mmh_core.report.bundle import FIGURES, PAGE, TABLE
 from mmh_core.report.command import option
 from mmh_core.report.frontier import frontier_svg
+from mmh_core.report.image_files import png_bytes
 from mmh_core.report.images import SMALL, figure, shown
 from mmh_core.report.summary import MITIGATION_FORMAT, number, numbers, versions
-from mmh_core.studies.mitigation_outcome import ImageOutcome, image_outcomes
-from mmh_core.studies.mitigation_run import Cell, MitigationConfig, MitigationRun
-from mmh_core.studies.mitigation_table import Interval, TreatmentRow, treatment_rows
-from mmh_core.studies.mitigation_verdict import (
+from mmh_core.studies.mitigation.outcome import ImageOutcome, image_outcomes
+from mmh_core.studies.mitigation.run import Cell, MitigationConfig, MitigationRun
+from mmh_core.studies.mitigation.table import Interval, TreatmentRow, treatment_rows
+from mmh_core.studies.mitigation.verdict import (
     TreatmentVerdict,
     best,
     harm,

@@ -6,6 +6,7 @@ import math
 import shlex
 from dataclasses import dataclass
 
+from mmh_core.memorization.verdict import REVIEW_ROWS
 from mmh_core.report.summary import many
 from mmh_core.store.agreement import Agreement, agreement
 from mmh_core.store.item_search import MOST_ON_A_PAGE, ItemFilter, items_page
@@ -24,7 +25,6 @@ from mmh_core.store.review_records import (
 )
 from mmh_core.store.sqlite_file import SqliteFile
 from mmh_core.store.verdict_chain import ChainReport, verify
-from mmh_core.verdict_table import REVIEW_ROWS
 
 #: Kinds of copy that the study is sure of.
 _MEASURED_COPIES = ("exact copy", "template copy")

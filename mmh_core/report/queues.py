@@ -16,6 +16,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from mmh_core.memorization.verdict import REVIEW_ROWS
 from mmh_core.report.charts import Chart, svg
 from mmh_core.report.images import figure, percentile_words, shown
 from mmh_core.report.queue_case import (
@@ -32,8 +33,7 @@ from mmh_core.store.code_version import code_version
 from mmh_core.store.queues import QueueProgress
 from mmh_core.store.review_records import Judgement, ReviewItem
 from mmh_core.store.thumbnails import shown_thumbnail
-from mmh_core.studies.review_items import cause_words, score_words
-from mmh_core.verdict_table import REVIEW_ROWS
+from mmh_core.studies.review.items import cause_words, score_words
 
 #: Evidence sheets of one page; the tables of a case hold all items.
 MOST_SHEETS = 300

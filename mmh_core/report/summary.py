@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from mmh_core.studies.image_run import (
+from mmh_core.studies.images.run import (
     CopyFound,
     ImageRun,
     LidReading,

@@ -7,9 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from mmh_core.records import MMHError
-from mmh_core.retrieval.image_names import escaped, unescaped
-from mmh_core.tables.columns import (
+from mmh_core.formats.columns import (
     FILE,
     PROMPT,
     Place,
@@ -21,9 +19,11 @@ from mmh_core.tables.columns import (
     named_column,
     places_of,
 )
-from mmh_core.tables.reader import open_table
-from mmh_core.tables.texts import encoding_of, half_character
-from mmh_core.untrusted import said as said_by
+from mmh_core.formats.tables import open_table
+from mmh_core.formats.texts import encoding_of, half_character
+from mmh_core.formats.untrusted import said as said_by
+from mmh_core.records import MMHError
+from mmh_core.retrieval.image_names import escaped, unescaped
 
 MAX_BYTES = 2**28
 MAX_ROWS = 2_000_000

@@ -16,7 +16,7 @@ from mmh_core.retrieval.copy_thresholds import CopyThresholds
 from mmh_core.retrieval.embedders import Embedder
 from mmh_core.retrieval.exact import UNIT_32
 from mmh_core.retrieval.index import check_same_embedder, search, similarities, unit_rows
-from mmh_core.retrieval.training_pictures import TrainingPictures, flat, nearest, within
+from mmh_core.retrieval.training_images import TrainingPictures, flat, nearest, within
 
 if TYPE_CHECKING:
     import pandas as pd

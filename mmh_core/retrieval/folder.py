@@ -23,8 +23,8 @@ from mmh_core.retrieval.embedders import Embedder
 from mmh_core.retrieval.folder_files import FolderFiles, LeftOut, folder_files, named
 from mmh_core.retrieval.image_content import NAMED
 from mmh_core.retrieval.image_names import shown
+from mmh_core.retrieval.images import RefusedImage, read_picture
 from mmh_core.retrieval.index import Index, build_index
-from mmh_core.retrieval.pictures import RefusedImage, read_picture
 
 if TYPE_CHECKING:
     import pandas as pd

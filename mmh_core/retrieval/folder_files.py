@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mmh_core.formats.untrusted import said
 from mmh_core.records import MMHError
 from mmh_core.retrieval.image_content import HEAD, content_of
 from mmh_core.retrieval.image_names import escaped, shown
-from mmh_core.untrusted import said
 
 MAX_FILES = 2_000_000
 SHOWN = 5  # names in a message

@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mmh_core.formats.untrusted import parse_json
 from mmh_core.retrieval.image_texts import exif_texts, png_texts
-from mmh_core.untrusted import parse_json
 
 #: Letters of a prompt, and prompts of one image.
 MOST_LETTERS = 20_000

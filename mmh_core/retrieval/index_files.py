@@ -21,11 +21,11 @@ from uuid import uuid4
 import numpy as np
 
 from mmh_core.files import flush_file, flush_folder, hold, is_held
+from mmh_core.formats.untrusted import parse_json, said
 from mmh_core.records import MMHError
 from mmh_core.retrieval.folder_files import LeftOut
 from mmh_core.retrieval.image_names import shown
 from mmh_core.retrieval.index import Index, checked_labels, unit_rows
-from mmh_core.untrusted import parse_json, said
 
 FORMAT = "mmh-index-1"
 VECTORS, LABELS, META = "vectors.npy", "labels.parquet", "index.json"

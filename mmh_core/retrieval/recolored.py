@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmh_core.retrieval.training_pictures import TrainingPictures
+from mmh_core.retrieval.training_images import TrainingPictures
 
 #: Edge of the grid on which colors are fitted.
 GRID = 32

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from mmh_core.files import write_bytes
+from mmh_core.formats.untrusted import parse_json, said, typed_value
 from mmh_core.records import MMHError
-from mmh_core.untrusted import parse_json, said, typed_value
 
 Record = TypeVar("Record")
 

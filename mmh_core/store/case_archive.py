@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile
 
+from mmh_core.formats.untrusted import parse_json, quoted, said, typed_value
 from mmh_core.records import MMHError
 from mmh_core.store.queues import MAX_ITEMS
 from mmh_core.store.review_records import MAX_THUMBNAIL, RUN_NAME
-from mmh_core.untrusted import parse_json, quoted, said, typed_value
 
 MAX_ENTRIES = 2 * MAX_ITEMS
 MAX_DIRECTORY = 2**26  # bytes of the list of entries, of contents.json, and of case.json

@@ -16,6 +16,7 @@ from typing import Any
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 from mmh_core.files import replacing
+from mmh_core.formats.untrusted import quoted
 from mmh_core.records import MMHError
 from mmh_core.store.item_search import get_item
 from mmh_core.store.queues import get_queue
@@ -24,7 +25,6 @@ from mmh_core.store.run_files import is_as_recorded
 from mmh_core.store.sqlite_file import SqliteFile
 from mmh_core.store.verdict_chain import verify
 from mmh_core.store.verdicts import verdict_rows
-from mmh_core.untrusted import quoted
 
 #: 2 keeps the number and the joint digest of the items; 1 is still read.
 CASE_FORMAT = "mmh-case-2"

@@ -15,6 +15,7 @@ from typing import Any, TypeVar, cast
 from uuid import uuid4
 
 from mmh_core.files import flush_folder, remove_leftovers
+from mmh_core.formats.untrusted import json_record, quoted, typed_value
 from mmh_core.records import MMHError
 from mmh_core.store.case_archive import CaseArchive, NewerCase, opened_case
 from mmh_core.store.case_files import CASE_FORMAT
@@ -31,7 +32,6 @@ from mmh_core.store.review_schema import FIGURES
 from mmh_core.store.sqlite_file import SqliteFile
 from mmh_core.store.verdict_chain import ChainCheck
 from mmh_core.store.verdicts import insert_verdict
-from mmh_core.untrusted import json_record, quoted, typed_value
 
 Record = TypeVar("Record")
 

@@ -8,8 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmh_core.export import frame_csv
 from mmh_core.files import replacing
+from mmh_core.formats.export import frame_csv
 from mmh_core.store.item_search import MOST_ON_A_PAGE, ItemFilter, items_page
 from mmh_core.store.queues import queue_number, reviewers
 from mmh_core.store.review_records import ItemView, Judgement, ReviewItem

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from mmh_core.files import write_text
+from mmh_core.formats.untrusted import json_record, read_json, typed_value
 from mmh_core.records import MMHError
 from mmh_core.store.shards import count_rows
-from mmh_core.untrusted import json_record, read_json, typed_value
 
 _STATE = ".state.json"
 

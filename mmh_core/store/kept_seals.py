@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmh_core.files import write_text
+from mmh_core.formats.untrusted import said
 from mmh_core.records import MMHError
 from mmh_core.store.verdict_chain import ChainReport
-from mmh_core.untrusted import said
 
 _LINE = re.compile(r"([A-Za-z0-9_-]{1,64}) (\d{1,18}) (\d{1,18}) ([0-9a-f]{64}) (\S{1,40})")
 _MOST_BYTES = 2**26

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from mmh_core.formats.columns import Cells, Layout, Place, Table, by_option, prompt_layout
+from mmh_core.formats.tables import MAX_ROWS, open_table
+from mmh_core.formats.texts import half_character, is_blank
 from mmh_core.records import MMHError
 from mmh_core.store.seen import first_numbers
-from mmh_core.tables.columns import Cells, Layout, Place, Table, by_option, prompt_layout
-from mmh_core.tables.reader import MAX_ROWS, open_table
-from mmh_core.tables.texts import half_character, is_blank
 
 MAX_LENGTH = 10_000  # characters of a prompt, label, id or tags
 MAX_KEPT = 1_000  # characters of a cell of another column; longer ones are cut

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
 
+from mmh_core.formats.untrusted import parse_json, quoted
 from mmh_core.records import MMHError
 from mmh_core.store.review_checks import checked_item, checked_queue
 from mmh_core.store.review_records import (
@@ -29,7 +30,6 @@ from mmh_core.store.review_schema import (
     seal_queue,
 )
 from mmh_core.store.sqlite_file import SqliteFile
-from mmh_core.untrusted import parse_json, quoted
 
 MAX_ITEMS = 100_000
 

@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Iterable
 from dataclasses import replace
 
+from mmh_core.formats.untrusted import parse_json, quoted
 from mmh_core.records import MMHError
 from mmh_core.store.review_records import (
     MAX_NAME,
@@ -19,7 +20,6 @@ from mmh_core.store.review_records import (
     ReviewItem,
     VerdictRow,
 )
-from mmh_core.untrusted import parse_json, quoted
 
 MAX_LIST = 256  # tags, scores or seeds of an item
 MAX_SETTINGS = 2**16  # characters of the settings of a queue

@@ -11,6 +11,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from mmh_core.formats.untrusted import json_record, parse_json, typed_value
 from mmh_core.store.review_records import (
     MAX_TIME,
     Judgement,
@@ -21,7 +22,6 @@ from mmh_core.store.review_records import (
     seal_of,
 )
 from mmh_core.store.sqlite_file import SqliteFile
-from mmh_core.untrusted import json_record, parse_json, typed_value
 
 _VERSION = 3
 # Pictures apart from the items, so that a search reads only what it compares.

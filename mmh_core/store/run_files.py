@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from mmh_core.formats.untrusted import quoted, said
 from mmh_core.records import MMHError
 from mmh_core.store.queues import queue_number
 from mmh_core.store.review_records import RUN_NAME, ReviewItem
 from mmh_core.store.sqlite_file import SqliteFile
-from mmh_core.untrusted import quoted, said
 
 _NAMED = 5
 

@@ -12,8 +12,8 @@ from tempfile import TemporaryDirectory
 from typing import Literal
 
 from mmh_core.files import alone_in
+from mmh_core.formats.untrusted import said
 from mmh_core.records import MMHError
-from mmh_core.untrusted import said
 
 BUSY_SECONDS = 10.0
 #: What keeps a connection safe: a commit is on the disk when it returns.

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mmh_core.formats.tables import MAX_ROWS
 from mmh_core.records import MMHError
 from mmh_core.store.prompt_table import (
     PromptTable,
@@ -14,7 +15,6 @@ from mmh_core.store.prompt_table import (
     open_prompts,
     prompt_batches,
 )
-from mmh_core.tables.reader import MAX_ROWS
 
 #: Rows that are listed one by one; the others are counted.
 MOST_LISTED = 1_000

@@ -10,8 +10,8 @@ import shlex
 from pathlib import Path
 
 from mmh_core.files import write_text
+from mmh_core.formats.untrusted import said
 from mmh_core.records import MMHError
-from mmh_core.untrusted import said
 
 #: Letters of the shortest password and of the longest name.
 SHORTEST, LONGEST_NAME = 10, 60

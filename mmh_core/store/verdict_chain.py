@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from mmh_core.formats.untrusted import quoted
 from mmh_core.store.queues import queue_number, read_queue
 from mmh_core.store.review_checks import checked_seal
 from mmh_core.store.review_records import (
@@ -33,7 +34,6 @@ from mmh_core.store.review_schema import (
     verdict_from,
 )
 from mmh_core.store.sqlite_file import SqliteFile
-from mmh_core.untrusted import quoted
 
 #: Clocks are set right by about this much, in seconds.
 _CLOCK = 120.0

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from mmh_core.formats.untrusted import quoted
 from mmh_core.records import MMHError
 from mmh_core.store.code_version import code_version
 from mmh_core.store.queues import queue_number, read_queue
@@ -31,7 +32,6 @@ from mmh_core.store.review_schema import (
     verdict_values,
 )
 from mmh_core.store.sqlite_file import SqliteFile
-from mmh_core.untrusted import quoted
 
 _SELECT = f"SELECT {', '.join(VERDICT_COLUMNS)} FROM verdicts"
 

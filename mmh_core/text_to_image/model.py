@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from mmh_core.diffusion.schedule import Discrete
 from mmh_core.diffusion.score_model import Net, ScoreModel
 from mmh_core.records import MMHError
-from mmh_core.text_to_image.pictures import check_pictures
+from mmh_core.text_to_image.pixels import check_pictures
 from mmh_core.text_to_image.prompt_text import MOST_WINDOWS, encode_prompts
 
 # A time in float32 gives back its step number within 6e-5 at a thousand steps.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mmh_core.detectors.drawing import draw_evidence
-from mmh_core.detectors.evidence import Evidence, early_evidence, encode, joined
+from mmh_core.detectors.generation import draw_evidence
+from mmh_core.detectors.inputs import Evidence, early_evidence, encode, joined
 from mmh_core.text_to_image.model import TextToImage
 from tests.detectors.worlds import PROMPTS, world
 from tests.text_to_image.conftest import folder_of, model_of

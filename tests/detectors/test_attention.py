@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.detectors.attention_entropy import AttentionEntropy, recorded_attention
-from mmh_core.detectors.evidence import Evidence, early_evidence, encode
+from mmh_core.detectors.inputs import Evidence, early_evidence, encode
 from mmh_core.detectors.measurement import measure
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.model import TextToImage

@@ -12,8 +12,8 @@ from mmh_core.detectors.anisotropy import Anisotropy
 from mmh_core.detectors.catalogue import DETECTORS
 from mmh_core.detectors.early_scan import EarlyScan
 from mmh_core.detectors.early_times import choose_times
-from mmh_core.detectors.evidence import Evidence, early_evidence, encode, per_prompt
 from mmh_core.detectors.guidance_norm import GuidanceNorm
+from mmh_core.detectors.inputs import Evidence, early_evidence, encode, per_prompt
 from mmh_core.detectors.measurement import Detector, fit, measure
 from mmh_core.detectors.score_norm import ScoreNorm
 from mmh_core.detectors.sharpness import Sharpness
@@ -148,7 +148,7 @@ def test_many_rows_are_read_in_parts(model: TextToImage, monkeypatch: pytest.Mon
     evidence = early_evidence(model, encode(model, PROMPTS), range(5))
     detectors = list(NOISE_ONLY)
     whole = measure(model, evidence, detectors)
-    monkeypatch.setattr("mmh_core.detectors.evidence._ROWS", 3)
+    monkeypatch.setattr("mmh_core.detectors.inputs._ROWS", 3)
     for name, part in measure(model, evidence, detectors).items():
         torch.testing.assert_close(part.values, whole[name].values, **CLOSE)
         assert part.forwards == whole[name].forwards

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from mmh_core.detectors.catalogue import DETECTORS
-from mmh_core.detectors.drawing import draw_evidence
-from mmh_core.detectors.evidence import (
+from mmh_core.detectors.generation import draw_evidence
+from mmh_core.detectors.guidance_norm import GuidanceNorm, GuidanceTrace
+from mmh_core.detectors.inputs import (
     Evidence,
     Trace,
     early_evidence,
@@ -18,7 +19,6 @@ from mmh_core.detectors.evidence import (
     per_prompt,
     starting_noise,
 )
-from mmh_core.detectors.guidance_norm import GuidanceNorm, GuidanceTrace
 from mmh_core.detectors.measurement import measure
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.generation import draw, generate
@@ -136,7 +136,7 @@ def test_the_first_norm_of_a_trace_is_the_early_one(model: TextToImage, drawn: E
 def test_parts_hold_whole_prompts_and_many_seeds_are_split(
     model: TextToImage, drawn: Evidence, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mmh_core.detectors.evidence._ROWS", 2)
+    monkeypatch.setattr("mmh_core.detectors.inputs._ROWS", 2)
     parts = list(draw_evidence(model, PROMPTS, SEEDS, guidance=2.0, steps=12))
     assert [len(part) for part in parts] == [3, 3, 3, 3]
     ours, whole = joined(parts).drawn(), drawn.drawn()
@@ -209,7 +209,7 @@ def test_traces_that_do_not_compare_are_not_joined(model: TextToImage, drawn: Ev
 
 
 def test_a_generation_without_both_branches_leaves_no_trace(model: TextToImage) -> None:
-    from mmh_core.detectors.drawing import trace
+    from mmh_core.detectors.generation import trace
 
     with pytest.raises(ValueError, match="needs both branches"):
         trace(model, Request("template", SEEDS, 3, 1.0, 32, 32))

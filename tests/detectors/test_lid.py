@@ -11,18 +11,18 @@ import torch
 from torch import Tensor
 
 from mmh_core.detectors.catalogue import DETECTORS
-from mmh_core.detectors.drawing import draw_evidence
-from mmh_core.detectors.evidence import Evidence, per_prompt
+from mmh_core.detectors.generation import draw_evidence
+from mmh_core.detectors.inputs import Evidence, per_prompt
 from mmh_core.detectors.lid import Lid
 from mmh_core.detectors.lid_corrected import Complexity, LidCorrected
 from mmh_core.detectors.lid_difference import LidDifference
 from mmh_core.detectors.measurement import Detector, fit, measure
-from mmh_core.detectors.seed_agreement import SeedAgreement
+from mmh_core.detectors.seed_similarity import SeedAgreement
 from mmh_core.dimension.probes import rademacher
 from mmh_core.dimension.spectral import soft_step
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.model import TextToImage
-from mmh_core.text_to_image.pictures import to_pil
+from mmh_core.text_to_image.pixels import to_pil
 from tests.detectors.worlds import BROAD, DIM, means, unet_of, variances, world
 from tests.text_to_image.conftest import ModelOf
 
@@ -186,7 +186,7 @@ def test_many_seeds_are_read_in_parts(
 ) -> None:
     detectors = [Lid(name) for name in ("soft_spectral_count", "flipd", "dsm")]
     whole = [read(model, drawn, each) for each in detectors]
-    monkeypatch.setattr("mmh_core.detectors.evidence._ROWS", 4)
+    monkeypatch.setattr("mmh_core.detectors.inputs._ROWS", 4)
     for detector, expected in zip(detectors, whole, strict=True):
         torch.testing.assert_close(read(model, drawn, detector), expected, rtol=1e-4, atol=1e-3)
 

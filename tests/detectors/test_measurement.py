@@ -9,8 +9,8 @@ import torch
 
 from mmh_core.detectors.catalogue import DEFAULT, DETECTORS, adapted
 from mmh_core.detectors.early_scan import EarlyScan
-from mmh_core.detectors.evidence import Evidence, per_prompt
 from mmh_core.detectors.guidance_norm import GuidanceNorm, GuidanceTrace
+from mmh_core.detectors.inputs import Evidence, per_prompt
 from mmh_core.detectors.measurement import (
     Measurement,
     fit,
@@ -18,7 +18,7 @@ from mmh_core.detectors.measurement import (
     measure,
 )
 from mmh_core.detectors.region_map import RegionMap
-from mmh_core.detectors.seed_agreement import SeedAgreement
+from mmh_core.detectors.seed_similarity import SeedAgreement
 from mmh_core.detectors.stability import Stability
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.model import TextToImage

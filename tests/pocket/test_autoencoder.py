@@ -20,7 +20,7 @@ from mmh_core.pocket.autoencoder import (
     train_autoencoder,
 )
 from mmh_core.pocket.fit import Fitting
-from mmh_core.pocket.place import Place
+from mmh_core.pocket.folder import Place
 from mmh_core.text_to_image.components import new_autoencoder
 
 SMALL = AutoencoderConfig(Fitting(4, 4, 2e-3), channels=(8, 8, 8, 8))

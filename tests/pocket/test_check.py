@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmh_core.cli_pocket import check_table
+from mmh_core.cli.pocket import check_table
 from mmh_core.pocket.calibration import (
     UNCALIBRATED,
     Calibration,

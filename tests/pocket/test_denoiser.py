@@ -23,7 +23,7 @@ from mmh_core.pocket.denoiser import (
     train_denoiser,
 )
 from mmh_core.pocket.fit import Fitting
-from mmh_core.pocket.place import Place
+from mmh_core.pocket.folder import Place
 
 CPU = torch.device("cpu")
 CONFIG = DenoiserConfig(Fitting(3, 8, 1e-3), channels=(8, 16), heads=2, groups=8)

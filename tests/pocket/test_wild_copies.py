@@ -15,9 +15,9 @@ from torch import Tensor
 
 from benchmarks.recolored import CHANGES, tensors
 from mmh_core.pocket.furnish import open_shelf
-from mmh_core.retrieval.pictures import read_picture
+from mmh_core.retrieval.images import read_picture
 from mmh_core.retrieval.pixel_match import fitted, is_flat
-from mmh_core.studies.image_reference import Reference, find_copies, pocket_reference
+from mmh_core.studies.images.reference import Reference, find_copies, pocket_reference
 
 FOLDER = Path(__file__).parents[2] / "assets" / "pocket-sd"
 Alteration = Callable[[Image.Image], tuple[Image.Image, str, dict[str, int]]]

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from mmh_core.cli import main
+from mmh_core.cli.app import main
 from mmh_core.records import MMHError
 from mmh_core.retrieval import captions as captions_module
 from mmh_core.retrieval.captions import FolderCaptions, captions_beside, matched, read_captions

@@ -16,7 +16,7 @@ from mmh_core.retrieval.copy_evidence import CopyEvidence, copy_evidence
 from mmh_core.retrieval.copy_thresholds import CopyThresholds, calibrated
 from mmh_core.retrieval.embedders import PixelEmbedder, embed_all
 from mmh_core.retrieval.index import build_index
-from mmh_core.retrieval.training_pictures import TrainingPictures, training_pictures
+from mmh_core.retrieval.training_images import TrainingPictures, training_pictures
 from tests.retrieval.drawings import THRESHOLDS, compressed, drawings, labels
 
 PIXELS = PixelEmbedder()

@@ -19,8 +19,8 @@ from mmh_core.retrieval import folder as folder_module
 from mmh_core.retrieval.captions import read_captions
 from mmh_core.retrieval.embedders import PixelEmbedder
 from mmh_core.retrieval.folder import FolderIndex, index_folder, summary
+from mmh_core.retrieval.images import read_picture
 from mmh_core.retrieval.index import search
-from mmh_core.retrieval.pictures import read_picture
 from tests.retrieval.drawings import drawings
 
 NAMES = ("a.png", "b/c.png", "b/d.png", "e.png")

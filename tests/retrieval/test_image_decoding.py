@@ -17,7 +17,7 @@ from PIL import Image, PngImagePlugin
 from mmh_core.records import MMHError
 from mmh_core.retrieval import image_decoding
 from mmh_core.retrieval.image_metadata import pixels_only
-from mmh_core.retrieval.pictures import read_picture
+from mmh_core.retrieval.images import read_picture
 
 Levels = NDArray[np.float32]
 

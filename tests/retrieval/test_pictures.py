@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 
 from mmh_core.records import MMHError
-from mmh_core.retrieval import pictures
-from mmh_core.retrieval.pictures import FORMATS, read_picture
+from mmh_core.retrieval import images as pictures
+from mmh_core.retrieval.images import FORMATS, read_picture
 
 QUADRANTS = np.zeros((8, 12, 3), dtype=np.uint8)
 QUADRANTS[:4, :6] = (250, 10, 10)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mmh_core.retrieval.sketches import lower_bounds, sketched
-from mmh_core.retrieval.training_pictures import flat
+from mmh_core.retrieval.training_images import flat
 from tests.retrieval.drawings import drawings
 
 Floats = NDArray[np.float64]

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mmh_core.retrieval import training_pictures as training_module
+from mmh_core.retrieval import training_images as training_module
 from mmh_core.retrieval.embedders import PixelEmbedder
 from mmh_core.retrieval.index import build_index
-from mmh_core.retrieval.training_pictures import (
+from mmh_core.retrieval.training_images import (
     TrainingPictures,
     distances,
     flat,

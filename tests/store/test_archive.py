@@ -361,7 +361,7 @@ def sealed(path: Path, tree: Any, kept: dict[str, Tensor]) -> None:
 def test_a_sealed_record_whose_leaves_have_other_types_is_a_sentence(tmp_path: Path) -> None:
     import random
 
-    from tests.test_untrusted import mutated
+    from tests.formats.test_untrusted import mutated
 
     tensors: dict[str, Tensor] = {}
     whole = archive._pack(tree(), "", tensors)

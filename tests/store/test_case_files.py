@@ -21,8 +21,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mmh_core.export import FORMULA_STARTS
 from mmh_core.files import write_bytes
+from mmh_core.formats.export import FORMULA_STARTS
 from mmh_core.records import MMHError
 from mmh_core.store import case_archive, case_import, verdicts
 from mmh_core.store.case_files import CaseExport, export_case
@@ -480,7 +480,7 @@ def test_a_small_zip_that_unpacks_to_much_is_refused_at_its_first_bad_row(
 def test_any_value_in_any_record_of_a_case_is_a_sentence_or_the_same_case(
     case: tuple[SqliteFile, str, Path, Path], tmp_path: Path
 ) -> None:
-    from tests.test_untrusted import mutated
+    from tests.formats.test_untrusted import mutated
 
     whole, draw = contents(case[3]), random.Random(0)
     there, runs = open_queues(tmp_path / "there.sqlite"), tmp_path / "runs"

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mmh_core.export import FORMULA_STARTS
+from mmh_core.formats.export import FORMULA_STARTS
 from mmh_core.report import queue_report, read_case
 from mmh_core.store.case_files import export_case
 from mmh_core.store.case_import import import_case

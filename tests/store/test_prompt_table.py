@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from mmh_core.export import csv_text
+from mmh_core.formats import parquet_rows
+from mmh_core.formats.columns import Place
+from mmh_core.formats.export import csv_text
 from mmh_core.records import MMHError
 from mmh_core.store.prompt_table import PromptBatch, PromptRow, prompt_batches
-from mmh_core.tables import parquet_rows
-from mmh_core.tables.columns import Place
 
 TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]) | st.sampled_from("\n\t,\"';=+-@"))
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.generation import SCHEDULERS, draw, generate
 from mmh_core.text_to_image.model import TextToImage
-from mmh_core.text_to_image.pictures import to_pil
+from mmh_core.text_to_image.pixels import to_pil
 from mmh_core.text_to_image.requests import Request, SchedulerName, Steering
 from mmh_core.text_to_image.stable_diffusion import load
 from tests.text_to_image.conftest import FolderOf, ModelOf

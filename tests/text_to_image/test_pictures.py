@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mmh_core.text_to_image.pictures import from_pil, from_uint8, to_pil, to_uint8
+from mmh_core.text_to_image.pixels import from_pil, from_uint8, to_pil, to_uint8
 
 ALL_SHADES = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(3, axis=3)
 

@@ -17,8 +17,8 @@ from mmh_core.mitigations.tokens import padding_rows, prompt_tokens
 from mmh_core.mitigations.work import finished
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.generation import draw, embeddings
-from mmh_core.text_to_image.heard import cut_off, heard, not_whole, not_whole_lines
 from mmh_core.text_to_image.model import TextToImage
+from mmh_core.text_to_image.prompt_reading import cut_off, heard, not_whole, not_whole_lines
 from mmh_core.text_to_image.prompt_text import expanded, tokens_of
 from mmh_core.text_to_image.requests import Request
 from mmh_core.text_to_image.stable_diffusion import load

@@ -23,7 +23,7 @@ from mmh_core.records import MMHError
 from mmh_core.text_to_image import weights
 from mmh_core.text_to_image.catalogue import CATALOGUE
 from mmh_core.text_to_image.model import TextToImage, latent_net
-from mmh_core.text_to_image.pictures import from_pil
+from mmh_core.text_to_image.pixels import from_pil
 from mmh_core.text_to_image.stable_diffusion import check_model, load
 from tests.text_to_image.conftest import FolderOf, ModelOf
 from tests.text_to_image.pipelines import plain_pipeline, write_tokenizer

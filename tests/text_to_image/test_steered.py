@@ -14,8 +14,8 @@ from mmh_core.mitigations.catalogue import MITIGATIONS
 from mmh_core.mitigations.record import Given
 from mmh_core.mitigations.tokens import padding_rows
 from mmh_core.mitigations.work import finished
-from mmh_core.studies.image_lid import estimate_lid
-from mmh_core.studies.image_run import DEFAULT_ESTIMATOR
+from mmh_core.studies.images.lid import estimate_lid
+from mmh_core.studies.images.run import DEFAULT_ESTIMATOR
 from mmh_core.text_to_image.generation import generate
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Request

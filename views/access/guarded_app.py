@@ -8,8 +8,8 @@ import streamlit as st
 from starlette.middleware import Middleware
 from streamlit.starlette import App
 
-from mmh_core.start_options import start_options
 from views.access.gate import Gate
+from views.start_options import start_options
 
 _ROOT = Path(__file__).resolve().parents[2]
 _options = start_options()

@@ -7,8 +7,8 @@ from urllib.parse import unquote
 
 import streamlit as st
 
-from mmh_core.start_options import start_options
 from views.access.gate import HEADER, Gate
+from views.start_options import start_options
 
 
 def signed_in() -> str | None:

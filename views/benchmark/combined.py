@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from mmh_core.studies.benchmark_run import BenchmarkRun
-from views import layout
+from mmh_core.studies.detection.benchmark_run import BenchmarkRun
+from views.widgets import layout
 
 
 def combined(run: BenchmarkRun) -> None:

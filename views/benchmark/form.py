@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import streamlit as st
 
-from mmh_core import benchmark_session, model_session
+from mmh_core.formats.tables import SUFFIXES
 from mmh_core.records import MMHError
-from mmh_core.studies.benchmark_run import BenchmarkRun
-from mmh_core.tables.reader import SUFFIXES
-from views import job_panel, layout
+from mmh_core.studies.detection.benchmark_run import BenchmarkRun
+from views import models as model_session
+from views.benchmark import session as benchmark_session
 from views.benchmark import state
+from views.widgets import job_panel, layout
 
 _POLL_SECONDS = 2.0
 _STOP = state.key("cancel")

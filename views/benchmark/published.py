@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from views import layout
+from views.widgets import layout
 
 #: Detector, AUC and TPR at 1 % FPR with one seed, as published.
 FIGURES = (

@@ -6,15 +6,15 @@ import math
 
 import streamlit as st
 
-from mmh_core.export import frame_csv
+from mmh_core.formats.export import frame_csv
 from mmh_core.plots import benchmark as plots
-from mmh_core.studies.benchmark_run import BenchmarkRun, DetectorRow
-from views import downloads, layout, words
+from mmh_core.studies.detection.benchmark_run import BenchmarkRun, DetectorRow
 from views.benchmark import state
 from views.benchmark.combined import combined
 from views.benchmark.published import published
 from views.benchmark.threshold import threshold
 from views.images import show
+from views.widgets import downloads, layout, words
 
 #: One of each family: lines that all lie in the corner would hide one another.
 _FIRST = ("combined", "lid_unconditional_count", "early_scan", "sharpness", "seed_agreement")

@@ -8,12 +8,12 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from mmh_core.plots import benchmark as plots
-from mmh_core.studies.benchmark_counts import ThresholdCounts, counts
-from mmh_core.studies.benchmark_run import BenchmarkRun, DetectorRow
-from mmh_core.studies.early_reach import Reach
-from mmh_core.studies.normal_scores import threshold_words
-from views import layout
+from mmh_core.studies.detection.benchmark_counts import ThresholdCounts, counts
+from mmh_core.studies.detection.benchmark_run import BenchmarkRun, DetectorRow
+from mmh_core.studies.detection.early_reach import Reach
+from mmh_core.studies.detection.reference_scores import threshold_words
 from views.benchmark import state
+from views.widgets import layout
 
 
 def threshold(run: BenchmarkRun, wanted: state.Wanted) -> None:

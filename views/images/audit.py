@@ -8,15 +8,16 @@ import math
 import streamlit as st
 import torch
 
-from mmh_core import image_session, model_session
-from mmh_core.picture_files import PictureAbout, read_about, settings_of
 from mmh_core.records import MMHError
+from mmh_core.report.image_files import PictureAbout, read_about, settings_of
 from mmh_core.retrieval.image_content import NAMED
 from mmh_core.retrieval.image_prompts import prompts_in
-from mmh_core.studies.image_lid import LOG_DELTAS
-from mmh_core.studies.image_run import PictureResult
-from views import job_panel, layout
+from mmh_core.studies.images.lid import LOG_DELTAS
+from mmh_core.studies.images.run import PictureResult
+from views import models as model_session
 from views.images import detail, state
+from views.images import session as image_session
+from views.widgets import job_panel, layout
 
 SENTENCE = (
     "Drop any picture: it is compared with all training pictures, and the model says how many "

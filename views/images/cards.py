@@ -6,9 +6,9 @@ from html import escape
 
 import streamlit as st
 
-from mmh_core.studies.image_run import ImageRun, PictureResult
-from views import layout
+from mmh_core.studies.images.run import ImageRun, PictureResult
 from views.images import phrases, show, state
+from views.widgets import layout
 
 
 def section(run: ImageRun, chosen: int | None) -> None:

@@ -7,10 +7,10 @@ from html import escape
 
 import streamlit as st
 
-from mmh_core.plots.pictures import difference, reduced, region_picture
-from mmh_core.studies.image_run import NeighborFound, PictureResult
-from views import layout
+from mmh_core.plots.image_grid import difference, reduced, region_picture
+from mmh_core.studies.images.run import NeighborFound, PictureResult
 from views.images import phrases, show
+from views.widgets import layout
 
 WAYS = {"side by side": "Side by side", "flicker": "Flicker", "difference": "Difference"}
 _SENTENCES = {

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import streamlit as st
 
-from mmh_core import model_session
-from mmh_core.export import frame_csv
+from mmh_core.formats.export import frame_csv
 from mmh_core.report import image_command, image_report, run_zip
-from mmh_core.studies.image_run import ImageRun
-from views import downloads, layout
+from mmh_core.studies.images.run import ImageRun
+from views import models as model_session
 from views.images import state
+from views.widgets import downloads, layout
 
 
 def section(run: ImageRun) -> None:

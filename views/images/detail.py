@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 import streamlit as st
 from torch import Tensor
 
-from mmh_core.picture_files import about_of, png_bytes
 from mmh_core.plots import images
-from mmh_core.studies.image_run import ImageRun, NormalPrompts, PictureResult
-from views import downloads, layout, words
+from mmh_core.report.image_files import about_of, png_bytes
+from mmh_core.studies.images.run import ImageRun, NormalPrompts, PictureResult
 from views.images import compare, phrases, show, state
+from views.widgets import downloads, layout, words
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from mmh_core import image_session, model_session
 from mmh_core.records import MMHError
-from mmh_core.session import data_folder
-from mmh_core.studies.image_run import ImageConfig, ImageRun
-from views.words import in_words
+from mmh_core.studies.images.run import ImageConfig, ImageRun
+from views import models as model_session
+from views.images import session as image_session
+from views.session import data_folder
+from views.widgets.words import in_words
 
 
 def sentence(config: ImageConfig) -> str:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import streamlit as st
 
-from mmh_core import image_session, model_session
 from mmh_core.dimension.estimators import ESTIMATORS
-from mmh_core.model_session import ModelChoice
 from mmh_core.records import MMHError
-from mmh_core.studies.image_config import check_negative, checked
-from mmh_core.studies.image_run import ImageConfig
-from views import layout, past
+from mmh_core.studies.images.config import check_negative, checked
+from mmh_core.studies.images.run import ImageConfig
+from views import models as model_session
 from views.images import duration, state
+from views.images import session as image_session
 from views.images.settings import FURTHER, KINDS, MOST_GUIDANCE, SCHEDULERS, WHOLE, Settings
 from views.images.state import key
+from views.models import ModelChoice
+from views.widgets import layout
+from views.widgets import past_jobs as past
 
 
 def sidebar(settings: Settings) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import streamlit as st
 
-from mmh_core import image_session, session
-from mmh_core.studies.image_run import ImageRun
-from views import job_panel, layout
+from mmh_core.studies.images.run import ImageRun
+from views import session
 from views.images import cards, show
+from views.images import session as image_session
+from views.widgets import job_panel, layout
 
 POLL_SECONDS = 1.0
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-from mmh_core.memorization import share_words, shown_lid
+from mmh_core.memorization.hypothesis import share_words, shown_lid
 from mmh_core.retrieval.image_names import in_words
-from mmh_core.studies.image_run import CopyFound, ImageRun, LidReading, PictureResult, PromptTruth
-from views.words import number
+from mmh_core.studies.images.run import CopyFound, ImageRun, LidReading, PictureResult, PromptTruth
+from views.widgets.words import number
 
 LID = (
     "Local intrinsic dimension: in how many directions the picture can change and still be one "

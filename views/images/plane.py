@@ -5,17 +5,18 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from mmh_core import image_session, model_session
-from mmh_core.export import frame_csv
+from mmh_core.formats.export import frame_csv
 from mmh_core.plots import images
 from mmh_core.records import MMHError
-from mmh_core.studies.image_map import PictureMap
-from mmh_core.studies.image_run import ImageRun
-from views import downloads, job_panel, layout, words
+from mmh_core.studies.images.map import PictureMap
+from mmh_core.studies.images.run import ImageRun
+from views import models as model_session
+from views.images import session as image_session
 from views.images import show
 from views.images.settings import Settings
 from views.images.state import key
-from views.points import selected_ids
+from views.manifolds.points import selected_ids
+from views.widgets import downloads, job_panel, layout, words
 
 _MOST_ROWS = 200
 _THUMB = 48

@@ -8,14 +8,15 @@ from html import escape
 
 import streamlit as st
 
-from mmh_core.memorization import share_words, shown_lid
+from mmh_core.memorization.hypothesis import share_words, shown_lid
+from mmh_core.memorization.verdict import IMAGE_ROWS
 from mmh_core.retrieval.copy_evidence import COPIES, CopyKind, copied
-from mmh_core.studies.image_run import ImageRun, PictureResult
-from mmh_core.verdict_table import IMAGE_ROWS
-from views import layout, words
-from views.images import audit, cards, data, detail, normal, phrases, plane, show
+from mmh_core.studies.images.run import ImageRun, PictureResult
+from views.images import audit, cards, data, detail, phrases, plane, show
+from views.images import reference_prompts as normal
 from views.images.settings import TABS, Settings, form_of
 from views.images.state import choose_picture, key
+from views.widgets import layout, words
 
 
 def result(run: ImageRun, settings: Settings, *, precomputed: bool) -> None:

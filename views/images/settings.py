@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 from mmh_core.dimension.estimators import ESTIMATORS
-from mmh_core.studies.image_run import DEFAULT_ESTIMATOR, ImageConfig
+from mmh_core.studies.images.run import DEFAULT_ESTIMATOR, ImageConfig
 from mmh_core.text_to_image.prompt_text import MOST_WINDOWS
 from mmh_core.text_to_image.requests import MOST_STEPS, SchedulerName
 

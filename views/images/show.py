@@ -9,11 +9,11 @@ from html import escape
 import streamlit as st
 from torch import Tensor
 
-from mmh_core.picture_files import png_bytes
-from mmh_core.plots.pictures import reduced
-from mmh_core.studies.image_run import ImageRun, ImageVerdict
-from mmh_core.verdict_table import IMAGE_ROWS
-from views import layout
+from mmh_core.memorization.verdict import IMAGE_ROWS
+from mmh_core.plots.image_grid import reduced
+from mmh_core.report.image_files import png_bytes
+from mmh_core.studies.images.run import ImageRun, ImageVerdict
+from views.widgets import layout
 
 #: The longest side of a picture on a card and of a neighbor, in pixels of its own.
 CARD, THUMB = 256, 128

@@ -8,9 +8,10 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
-from mmh_core import image_session, model_session
 from mmh_core.records import MMHError
-from mmh_core.studies.image_run import ImageConfig, ImageRun
+from mmh_core.studies.images.run import ImageConfig, ImageRun
+from views import models as model_session
+from views.images import session as image_session
 from views.images.settings import (
     FORM,
     KINDS,

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import streamlit as st
 
-from mmh_core.export import frame_csv
+from mmh_core.formats.export import frame_csv
 from mmh_core.report.bundle import zipped
 from mmh_core.report.mitigations import (
     mitigation_command,
     mitigation_files,
     mitigation_report,
 )
-from mmh_core.studies.mitigation_run import MitigationRun
-from views import downloads, layout
+from mmh_core.studies.mitigation.run import MitigationRun
 from views.mitigation import state
+from views.widgets import downloads, layout
 
 
 def section(run: MitigationRun) -> None:

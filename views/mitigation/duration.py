@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from mmh_core import mitigation_session
-from mmh_core.studies.mitigation_run import MitigationConfig
-from views.words import in_words, plural
+from mmh_core.studies.mitigation.run import MitigationConfig
+from views.mitigation import session as mitigation_session
+from views.widgets.words import in_words, plural
 
 
 def sentence(config: MitigationConfig) -> str:

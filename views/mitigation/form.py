@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import streamlit as st
 
-from mmh_core import image_session, mitigation_session, model_session, session
 from mmh_core.mitigations.catalogue import mitigation
-from mmh_core.model_session import ModelChoice
 from mmh_core.records import MMHError
-from mmh_core.studies.mitigation import checked
-from mmh_core.studies.mitigation_run import MitigationConfig
-from views import layout, past
+from mmh_core.studies.mitigation.run import MitigationConfig
+from mmh_core.studies.mitigation.study import checked
+from views import models as model_session
+from views import session
+from views.images import session as image_session
 from views.images.settings import MOST_GUIDANCE
 from views.mitigation import duration, phrases, state
+from views.mitigation import session as mitigation_session
 from views.mitigation.settings import OFFERED, WHOLE, Settings
 from views.mitigation.state import key
+from views.models import ModelChoice
+from views.widgets import layout
+from views.widgets import past_jobs as past
 
 # The accent marks by line and fill; as small text on dark its contrast would be too low.
 _STYLE = """<style>

@@ -9,17 +9,17 @@ from html import escape
 import streamlit as st
 
 from mmh_core.plots.mitigation import FAMILIES
-from mmh_core.studies.mitigation_outcome import (
+from mmh_core.studies.mitigation.outcome import (
     NEW_COPY,
     NOT_SOLVED,
     ImageOutcome,
     image_outcomes,
 )
-from mmh_core.studies.mitigation_run import Cell, MitigationRun, Treatment
-from views import layout
+from mmh_core.studies.mitigation.run import Cell, MitigationRun, Treatment
 from views.images import show
 from views.mitigation import phrases, state
-from views.words import number, percent
+from views.widgets import layout
+from views.widgets.words import number, percent
 
 STYLE = """<style>
 .mi-cells {display: grid; gap: .75rem;

@@ -6,12 +6,13 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from mmh_core import mitigation_session, session
 from mmh_core.store.job_record import JobRecord
-from mmh_core.studies.mitigation_run import MitigationRun
-from views import job_panel, layout
+from mmh_core.studies.mitigation.run import MitigationRun
+from views import session
 from views.images import show
 from views.mitigation import grid
+from views.mitigation import session as mitigation_session
+from views.widgets import job_panel, layout
 
 POLL_SECONDS = 1.0
 

@@ -8,15 +8,15 @@ import streamlit as st
 from torch import Tensor
 
 from mmh_core.mitigations.word_diff import word_diff
-from mmh_core.plots.pictures import difference
-from mmh_core.studies.mitigation_outcome import image_outcomes
-from mmh_core.studies.mitigation_run import Cell, MitigationRun
-from views import layout
+from mmh_core.plots.image_grid import difference
+from mmh_core.studies.mitigation.outcome import image_outcomes
+from mmh_core.studies.mitigation.run import Cell, MitigationRun
 from views.images import phrases as image_phrases
 from views.images import show
 from views.images.compare import WAYS
 from views.mitigation import phrases
-from views.words import number
+from views.widgets import layout
+from views.widgets.words import number
 
 _SENTENCES = {
     "side by side": "The training image, the image without the mitigation, and with it.",

@@ -6,10 +6,10 @@ import math
 
 from mmh_core.mitigations.catalogue import mitigation
 from mmh_core.retrieval.copy_evidence import CopyKind
-from mmh_core.studies.mitigation_outcome import OutcomeKind
-from mmh_core.studies.mitigation_run import Cell, Treatment
-from mmh_core.studies.mitigation_table import Interval
-from views.words import in_words, number
+from mmh_core.studies.mitigation.outcome import OutcomeKind
+from mmh_core.studies.mitigation.run import Cell, Treatment
+from mmh_core.studies.mitigation.table import Interval
+from views.widgets.words import in_words, number
 
 #: One line for each mitigation of the catalogue; a test holds them to it.
 DOES = {

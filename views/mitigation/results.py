@@ -6,20 +6,21 @@ from html import escape
 
 import streamlit as st
 
-from mmh_core.studies.mitigation_outcome import GOOD
-from mmh_core.studies.mitigation_run import Cell, MitigationRun
-from mmh_core.studies.mitigation_table import TreatmentRow
-from mmh_core.studies.mitigation_verdict import (
+from mmh_core.studies.mitigation.outcome import GOOD
+from mmh_core.studies.mitigation.run import Cell, MitigationRun
+from mmh_core.studies.mitigation.table import TreatmentRow
+from mmh_core.studies.mitigation.verdict import (
     TreatmentVerdict,
     best,
     nothing_to_solve,
     verdicts,
 )
-from views import layout, words
 from views.images import show
-from views.mitigation import data, grid, normal, pairs, phrases, table, tokens, training
+from views.mitigation import data, grid, pairs, phrases, table, tokens, training
+from views.mitigation import reference_prompts as normal
 from views.mitigation.settings import TABS, Settings, same_request
 from views.mitigation.state import choose_cell, key
+from views.widgets import layout, words
 
 # Five in a row, or two beside one another where there is less room.
 _STYLE = """<style>

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mmh_core.mitigations.catalogue import MITIGATIONS, mitigation
-from mmh_core.studies.mitigation_run import MitigationConfig, Treatment
+from mmh_core.studies.mitigation.run import MitigationConfig, Treatment
 from views.images.settings import MOST_GUIDANCE, MOST_SEED, one_of, shown, whole
 
 PREFIX = "mi_"

@@ -8,12 +8,14 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
-from mmh_core import image_session, mitigation_session, model_session
 from mmh_core.mitigations.catalogue import mitigation
 from mmh_core.records import MMHError
-from mmh_core.studies.mitigation_run import MitigationConfig, MitigationRun, Treatment
+from mmh_core.studies.mitigation.run import MitigationConfig, MitigationRun, Treatment
+from views import models as model_session
+from views.images import session as image_session
 from views.images.settings import one_of
 from views.images.state import model_of
+from views.mitigation import session as mitigation_session
 from views.mitigation.settings import (
     FORM,
     OFFERED,

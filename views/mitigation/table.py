@@ -9,14 +9,14 @@ from typing import Any
 import streamlit as st
 
 from mmh_core.plots import mitigation as plots
-from mmh_core.studies.mitigation_outcome import GOOD, OutcomeKind
-from mmh_core.studies.mitigation_run import MitigationRun, Treatment
-from mmh_core.studies.mitigation_table import Compared, TreatmentRow, treatment_rows
-from mmh_core.studies.mitigation_verdict import ReferenceRow, TreatmentVerdict
-from views import layout
+from mmh_core.studies.mitigation.outcome import GOOD, OutcomeKind
+from mmh_core.studies.mitigation.run import MitigationRun, Treatment
+from mmh_core.studies.mitigation.table import Compared, TreatmentRow, treatment_rows
+from mmh_core.studies.mitigation.verdict import ReferenceRow, TreatmentVerdict
 from views.images import show
 from views.mitigation import phrases, state
-from views.words import number, percent
+from views.widgets import layout
+from views.widgets.words import number, percent
 
 _CHART = "mi_frontier"
 #: Outcomes that are named beside the share that is solved; copies have a column of their own.

@@ -7,13 +7,12 @@ from typing import Any
 
 import streamlit as st
 
-from mmh_core import mitigation_session, session
 from mmh_core.mitigations.attribution import Attribution
 from mmh_core.mitigations.wording import Word
 from mmh_core.plots.token_bars import token_bars
 from mmh_core.records import MMHError
-from mmh_core.studies.mitigation_run import MitigationRun
-from mmh_core.studies.token_study import (
+from mmh_core.studies.mitigation.run import MitigationRun
+from mmh_core.studies.mitigation.token_attribution import (
     ASKED,
     TokenRun,
     suggestion,
@@ -21,10 +20,12 @@ from mmh_core.studies.token_study import (
     without_word,
     word_at,
 )
-from views import layout
+from views import session
 from views.mitigation import jobs, state, wording
+from views.mitigation import session as mitigation_session
 from views.mitigation.settings import Settings
 from views.mitigation.state import key
+from views.widgets import layout
 
 _CHART = "mi_bars"
 

@@ -6,12 +6,19 @@ from html import escape
 
 import streamlit as st
 
-from mmh_core import mitigation_session, model_session
-from mmh_core.plots.pocket_cure import cure_curves
-from mmh_core.studies.pocket_cure_run import ARMS, GROUPS, CureRun, CureSnapshot, early_stop
-from views import layout, words
+from mmh_core.plots.training_mitigation import cure_curves
+from mmh_core.studies.mitigation.training_run import (
+    ARMS,
+    GROUPS,
+    CureRun,
+    CureSnapshot,
+    early_stop,
+)
+from views import models as model_session
 from views.images import show
+from views.mitigation import session as mitigation_session
 from views.mitigation.state import key
+from views.widgets import layout, words
 
 _GROUPS = {"duplicate": "Duplicated captions", "overfit": "Overfit captions"}
 _AS_IS, _SINGLE = (arm.name for arm in ARMS)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import streamlit as st
 
-from mmh_core import mitigation_session
-from mmh_core.studies.mitigation_run import Cell, MitigationRun
-from views import layout
+from mmh_core.studies.mitigation.run import Cell, MitigationRun
 from views.images import show
 from views.images.compare import WAYS
 from views.mitigation import jobs, pairs, phrases, state
+from views.mitigation import session as mitigation_session
 from views.mitigation.settings import Settings
-from views.words import number, percent
+from views.widgets import layout
+from views.widgets.words import number, percent
 
 
 def section(settings: Settings) -> None:

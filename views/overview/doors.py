@@ -8,8 +8,8 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
-from mmh_core import overview_session
-from views import layout
+from views.overview import session as overview_session
+from views.widgets import layout
 
 STYLE = """<style>
 .ov-grid {display: grid; gap: .9rem; grid-template-columns: repeat(auto-fit, minmax(250px, 1fr));}

@@ -8,10 +8,11 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
-from mmh_core import overview_session, session
 from mmh_core.records import MMHError
 from mmh_core.store.job_record import JobRecord
-from views import layout
+from views import session
+from views.overview import session as overview_session
+from views.widgets import layout
 
 #: The page that shows a kind of job, what its link says beside the job, and how it names it.
 _PAGES: dict[str, tuple[str, dict[str, str], str]] = {

@@ -6,13 +6,13 @@ import math
 
 import streamlit as st
 
-from mmh_core import review_session
 from mmh_core.store.agreement import Agreement, agreement
 from mmh_core.store.queues import queue_progress, reviewers
 from mmh_core.store.review_records import REVIEW_VERDICTS
 from mmh_core.store.verdicts import verdict_rows
-from views import layout, words
+from views.review import session as review_session
 from views.review import state
+from views.widgets import layout, words
 
 _MOST = 20
 

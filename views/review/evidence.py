@@ -8,16 +8,17 @@ from html import escape
 
 import streamlit as st
 
-from mmh_core import model_session, review_session
 from mmh_core.records import MMHError
 from mmh_core.store.review_records import ItemView, ReviewItem
 from mmh_core.store.thumbnails import shown_thumbnail
-from mmh_core.studies.image_run import ImageRun, PictureResult
-from mmh_core.studies.review_items import cause_words, gravest, score_words
-from views import layout, words
+from mmh_core.studies.images.run import ImageRun, PictureResult
+from mmh_core.studies.review.items import cause_words, gravest, score_words
+from views import models as model_session
 from views.images import compare, detail, phrases, show
+from views.review import session as review_session
 from views.review import state
 from views.review.state import key
+from views.widgets import layout, words
 
 #: A longer prompt does not fit into a link.
 _LINKED = 1_500

@@ -6,14 +6,14 @@ import re
 
 import streamlit as st
 
-from mmh_core import review_session
 from mmh_core.records import MMHError
 from mmh_core.store.case_tables import queue_csv
 from mmh_core.store.review_records import QueueRecord
 from mmh_core.store.verdict_chain import verify
-from views import downloads, layout
+from views.review import session as review_session
 from views.review import state
 from views.review.state import key
+from views.widgets import downloads, layout
 
 #: Of an uploaded case: some hundred full studies.
 MOST_MEGABYTES = 200

@@ -6,15 +6,15 @@ from html import escape
 
 import streamlit as st
 
-from mmh_core import review_session
 from mmh_core.records import MMHError
 from mmh_core.store.item_search import item_places
 from mmh_core.store.queues import queue_progress
 from mmh_core.store.review_records import REVIEW_VERDICTS, ItemView, ReviewVerdict
-from views import layout
 from views.images import show
 from views.review import evidence, notes, reviewer, state
+from views.review import session as review_session
 from views.review.state import KEYS, key
+from views.widgets import layout
 
 _ICONS: dict[ReviewVerdict, str] = {
     "exact copy": ":material/content_copy:",

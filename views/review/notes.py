@@ -12,14 +12,14 @@ from dataclasses import replace
 
 import streamlit as st
 
-from mmh_core import review_session
 from mmh_core.records import MMHError
 from mmh_core.store.item_search import get_item
 from mmh_core.store.review_checks import checked_tags
 from mmh_core.store.review_records import ItemView, Judgement
 from mmh_core.store.verdicts import JudgedMeanwhile, Place, annotate
-from views import layout
+from views.review import session as review_session
 from views.review import state
+from views.widgets import layout
 
 _Texts = tuple[str, tuple[str, ...]]
 

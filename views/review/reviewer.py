@@ -12,12 +12,12 @@ from urllib.parse import quote, unquote
 
 import streamlit as st
 
+from mmh_core.formats.untrusted import quoted
 from mmh_core.records import MMHError
 from mmh_core.store.review_checks import checked_text
 from mmh_core.store.review_records import MAX_NAME
-from mmh_core.untrusted import quoted
-from views import layout
 from views.access import person
+from views.widgets import layout
 
 #: The parameter of the address with the digest of the name.
 LINKED = "by"

@@ -6,14 +6,14 @@ import time
 
 import streamlit as st
 
-from mmh_core import model_session, scan_session
+from mmh_core.formats.tables import SUFFIXES
 from mmh_core.records import MMHError
-from mmh_core.scan_session import MOST_ROWS, UploadedTable
 from mmh_core.store.kept_scans import ScanAbout
-from mmh_core.tables.reader import SUFFIXES
-from views import layout
-from views.review import scan_job, scan_table, state
+from views import models as model_session
+from views.review import scan_job, scan_session, scan_table, state
+from views.review.scan_session import MOST_ROWS, UploadedTable
 from views.review.state import key
+from views.widgets import layout
 
 
 def section() -> None:

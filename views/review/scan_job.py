@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import streamlit as st
 
-from mmh_core import scan_session, session
 from mmh_core.records import MMHError
-from mmh_core.scan_session import ScanJob
 from mmh_core.store.kept_scans import ScanAbout
-from mmh_core.studies.scan import ScanState
-from views import job_panel, layout
-from views.review import state
+from mmh_core.studies.review.scan import ScanState
+from views import session
+from views.review import scan_session, state
+from views.review.scan_session import ScanJob
 from views.review.scan_table import problems
 from views.review.state import key
+from views.widgets import job_panel, layout
 
 POLL_SECONDS = 1.0
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from mmh_core.scan_session import UploadedTable
-from views import words
+from views.review.scan_session import UploadedTable
+from views.widgets import words
 
 _MOST_PROBLEMS = 200
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from mmh_core import session
 from mmh_core.store.review_records import QueueRecord
+from views import session
 from views.review import agree, hand, judge, scan, table
 from views.review.links import TABS
 from views.review.state import key

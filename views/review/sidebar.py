@@ -6,13 +6,13 @@ import time
 
 import streamlit as st
 
-from mmh_core import review_session
 from mmh_core.store.item_search import filter_choices
 from mmh_core.store.review_records import REVIEW_VERDICTS, QueueRecord
-from views import layout
 from views.review import reviewer, state
+from views.review import session as review_session
 from views.review.filters import MAX_SEARCH, ORDERS, UNJUDGED
 from views.review.state import key
+from views.widgets import layout
 
 #: Sections that show what the filter finds.
 _FILTERED = ("judge", "table")

@@ -6,13 +6,13 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
-from mmh_core import review_session
 from mmh_core.records import MMHError
 from mmh_core.store.item_search import ItemFilter, filter_choices, get_item, next_item
 from mmh_core.store.review_records import REVIEW_VERDICTS, ItemView, QueueRecord, ReviewVerdict
 from mmh_core.store.verdicts import Place, judge, undo
 from views.review import filters
 from views.review import reviewer as who
+from views.review import session as review_session
 from views.review.links import link_item, link_job, link_queue, link_tab
 
 PREFIX = "rv_"

@@ -8,14 +8,14 @@ from typing import Any
 
 import streamlit as st
 
-from mmh_core import review_session
 from mmh_core.store.item_search import items_page
 from mmh_core.store.review_records import ItemView
 from mmh_core.store.thumbnails import shown_thumbnail
-from views import layout, words
 from views.images import phrases
+from views.review import session as review_session
 from views.review import state
 from views.review.state import key
+from views.widgets import layout, words
 
 PAGE = 50
 _TABLE = "rv_table"

@@ -1,0 +1,273 @@
+"""The commands that compare all detectors on labelled prompts, and score prompts by them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mmh_core.cli.options import (
+    Calibration,
+    Column,
+    DeviceName,
+    JsonFile,
+    ModelName,
+    RunFile,
+    Seeds,
+    Share,
+)
+from mmh_core.cli.output import (
+    check_places,
+    followed,
+    loaded_model,
+    no_calibration,
+    seed_numbers,
+    warned,
+    write_json,
+)
+from mmh_core.records import MMHError
+
+if TYPE_CHECKING:
+    from mmh_core.studies.detection.benchmark_run import BenchmarkRun, DetectorRow
+    from mmh_core.studies.detection.roc import Separation
+    from mmh_core.studies.detection.scores import DetectorScores
+    from mmh_core.studies.detection.throughput import Throughput
+
+
+def benchmark(
+    model: ModelName = "pocket-sd",
+    prompts: Annotated[
+        Path | None,
+        typer.Option(help="Table with the columns prompt, label (memorized or normal)."),
+    ] = None,
+    seeds: Seeds = "0,1,2,3",
+    log_delta: Annotated[
+        float | None, typer.Option(help="Noise scale of LID; else the model's own, or a plateau.")
+    ] = None,
+    column: Column = "",
+    out: RunFile = None,
+    json_file: JsonFile = None,
+    device: DeviceName = "auto",
+) -> None:
+    """Compare every detector on labelled prompts, half of them for calibration; print a table.
+
+    The embedded model has labelled prompts of its own; another one needs a table of them. The
+    early scan is timed beside the published way.
+    """
+    from dataclasses import fields
+
+    from mmh_core.store.archive import save_record
+    from mmh_core.store.table_summary import summarize
+    from mmh_core.studies.detection.benchmark import benchmark_study, check_labelled
+    from mmh_core.studies.detection.early_scan import read_early
+    from mmh_core.studies.detection.labelled_prompts import pocket_labelled, read_labelled
+    from mmh_core.studies.detection.throughput import throughput
+    from mmh_core.studies.images.reference import pocket_reference
+    from mmh_core.text_to_image.places import home
+    from mmh_core.text_to_image.stable_diffusion import check_model
+
+    check_places(out, json_file)
+    numbers = seed_numbers(seeds)
+    if prompts is None:
+        check_model(model)
+    folder = home(model)
+    own = (folder / "world.json").exists()
+    if prompts is not None:
+        told = summarize(prompts, column=column)
+        typer.echo(told.text(), err=True)
+        told.check()
+        labelled = read_labelled(prompts, column)
+    elif own:
+        labelled = pocket_labelled(folder, _seed(folder))
+    else:
+        raise MMHError("This model has no labelled prompts of its own: give a table by --prompts.")
+    check_labelled(labelled)
+    reference = pocket_reference(folder) if own else None
+    # The model's early scan may know prompts of a person's own table, so there it is made anew.
+    early = read_early(folder) if own and prompts is None else None
+    if early is not None and early.seeds != numbers:
+        early = None
+    loaded = loaded_model(model, device)
+    found = followed(
+        benchmark_study(
+            labelled, loaded, reference, seeds=numbers, log_delta=log_delta, early=early
+        )
+    )
+    pace = followed(throughput(loaded, [one.prompt for one in found.prompts]))
+    typer.echo(detector_table(found))
+    typer.echo("\n" + cause_table(found))
+    typer.echo("\n" + throughput_line(pace))
+    warned(found.missing)
+    if out is not None:
+        save_record(out, found)
+    if json_file is not None:
+        known = {field.name: getattr(found, field.name) for field in fields(found)}
+        write_json({**known, "throughput": pace}, json_file)
+
+
+def score(
+    prompts: Annotated[list[str], typer.Argument(help="Prompts to score.")],
+    model: ModelName = "pocket-sd",
+    calibration: Calibration = None,
+    share: Share = 0.01,
+    json_file: JsonFile = None,
+    device: DeviceName = "auto",
+) -> None:
+    """Score prompts by every detector, beside what is normal for the model."""
+    from mmh_core.studies.detection.calibration import read_detectors
+    from mmh_core.studies.detection.scores import score_by_all
+    from mmh_core.studies.images.config import check_prompt
+    from mmh_core.text_to_image.places import home
+    from mmh_core.text_to_image.stable_diffusion import check_model
+
+    check_places(json_file)
+    # Before the model is loaded, which takes its time.
+    for prompt in prompts:
+        check_prompt(prompt)
+    if calibration is None:
+        check_model(model)
+    folder = home(model)
+    known = read_detectors(calibration or folder)
+    if known is None:
+        raise no_calibration(model, calibration, "calibrate TABLE --all", " of all detectors")
+    loaded = loaded_model(model, device)
+    found = followed(score_by_all(loaded, known, prompts, share=share))
+    if found is None:
+        raise ValueError("The prompts gave no scores.")
+    typer.echo(score_table(found))
+    if json_file is not None:
+        write_json(found, json_file)
+
+
+def score_table(found: DetectorScores) -> str:
+    """Return one table per prompt as Markdown, detectors in the order of the calibration."""
+    from mmh_core.studies.detection.reference_scores import threshold_words
+
+    parts = []
+    for i, prompt in enumerate(found.prompts):
+        lines = [prompt, ""]
+        if found.heard and not found.heard[i].whole:
+            lines += [found.heard[i].words(), ""]
+        lines.append("| detector | score | above so many normal prompts | threshold | |")
+        lines.append("|---|---|---|---|---|")
+        lines += [
+            f"| {label} | {' | '.join(_score_cells(found, i, k))} |"
+            for k, label in enumerate(found.labels)
+        ]
+        parts.append("\n".join(lines))
+    parts += found.left_out
+    others = "threshold but that of the early scan" if found.scan_normal else "threshold"
+    parts.append(
+        f"At {found.share:.1%} each {others} of {found.model} is "
+        f"{threshold_words(found.share, found.normal)}. {found.reach}".rstrip()
+    )
+    return "\n\n".join(parts)
+
+
+def _score_cells(found: DetectorScores, i: int, k: int) -> list[str]:
+    """Return score, percentile, threshold and what they say of a prompt by a detector."""
+    score, share = float(found.score[i, k]), float(found.percentile[i, k])
+    threshold = f"{float(found.threshold[k]):.3g}"
+    if math.isnan(score):
+        return ["-", "-", threshold, "cannot be read: the prompt changes nothing"]
+    flag = "flagged" if found.flagged[i, k] else ""
+    return [f"{score:.3g}", f"{share:.0%}", threshold, flag]
+
+
+def throughput_line(pace: Throughput) -> str:
+    """Return in words how the early scan compares with the published way."""
+    return (
+        f"The early scan reads {pace.early:.3g} prompts a second with four seeds, the published "
+        f"way (50 steps with guidance, four pictures) {pace.published:.3g}: {pace.times:.0f} "
+        "times as many, in turns on this machine."
+    )
+
+
+def detector_table(run: BenchmarkRun) -> str:
+    """Return one row per detector as Markdown, the best first."""
+    kinds = [kind for kind, _ in run.rows[0].kinds] if run.rows else []
+    header = ["detector", "forwards", "AUC", "TPR at 1 % FPR", *(f"AUC {kind}" for kind in kinds)]
+    lines = [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
+    for row in sorted(run.rows, key=lambda row: (-row.all.auc, -row.all.tpr)):
+        parts = dict(row.kinds)
+        cells = [
+            row.label,
+            _cost(row),
+            _interval(row.all.auc, row.all.auc_low, row.all.auc_high),
+            _interval(row.all.tpr, row.all.tpr_low, row.all.tpr_high),
+            *(f"{parts[kind].auc:.3f}" for kind in kinds),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    first = run.rows[0].all if run.rows else None
+    lines += ["", _counted(run, first), *used_thresholds(run, names=("early_scan",))]
+    if run.combined is not None:
+        lines.append(
+            f"Within the calibration half the combined score has an AUC of "
+            f"{run.combined.cv_auc:.3f}, by five-fold cross-validation; the times of the early "
+            "scan and the standardization were chosen before the folds, on all of that half."
+        )
+    return "\n".join(lines)
+
+
+def cause_table(run: BenchmarkRun) -> str:
+    """Return the confusion matrix of the cause as Markdown, or why there is none."""
+    cause = run.cause
+    if cause is None:
+        return "The cause is not identifiable: no pictures of the captions are at hand."
+    said = ("OD-Mem", "DD-Mem", "not identifiable")
+    lines = [
+        f"| true cause | {' | '.join(f'said {each}' for each in said)} |",
+        "|---|---|---|---|",
+    ]
+    pairs = list(zip(cause.true, cause.said, strict=True))
+    for true in ("OD-Mem", "DD-Mem"):
+        lines.append(f"| {true} | {' | '.join(str(pairs.count((true, each))) for each in said)} |")
+    accuracy = _interval(cause.accuracy, cause.low, cause.high)
+    return "\n".join([*lines, "", f"Balanced accuracy {accuracy}."])
+
+
+def _counted(run: BenchmarkRun, first: Separation | None) -> str:
+    if first is None:
+        return ""
+    return (
+        f"{first.positives} memorized and {first.negatives} normal prompts of the test half, "
+        f"{len(run.seeds)} seeds each; 95 % intervals by bootstrap over prompts"
+        f"{_narrow(first)}. TPR at 1 % FPR is cut on these normal prompts. Forwards are per "
+        "picture, in brackets those of the generation that is read."
+    )
+
+
+def used_thresholds(run: BenchmarkRun, names: Sequence[str], share: float = 0.01) -> list[str]:
+    """Return in sentences what detectors find at the threshold that `score` and `scan` use."""
+    from mmh_core.studies.detection.benchmark_counts import counts
+
+    return [
+        f"{row.label}: {counts(run, row, share).words()}" for row in run.rows if row.name in names
+    ]
+
+
+def _narrow(first: Separation) -> str:
+    from mmh_core.studies.detection.roc import FEW
+
+    few = min(first.positives, first.negatives) < FEW
+    return f", too narrow for fewer than {FEW} prompts of a kind" if few else ""
+
+
+def _cost(row: DetectorRow) -> str:
+    forwards = f"{row.forwards:.1f}".removesuffix(".0")
+    return f"{forwards} (+{row.generation:.0f})" if row.generation else forwards
+
+
+def _interval(value: float, low: float, high: float) -> str:
+    if math.isnan(low):
+        return f"{value:.3f} (no interval)"
+    return f"{value:.3f} ({low:.3f} to {high:.3f})"
+
+
+def _seed(folder: Path) -> int:
+    import json
+
+    return int(json.loads((folder / "world.json").read_text())["seed"])

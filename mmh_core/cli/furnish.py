@@ -1,0 +1,254 @@
+"""The command that makes all calibrations and finished examples of the embedded model anew."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mmh_core.cli.options import DeviceName, WorkFolder
+from mmh_core.cli.output import check_places, device_of, followed
+from mmh_core.files import write_text
+from mmh_core.records import MMHError
+from mmh_core.text_to_image.catalogue import CATALOGUE
+
+if TYPE_CHECKING:
+    from mmh_core.text_to_image.model import TextToImage
+
+_POCKET = Path(CATALOGUE["pocket-sd"].source)
+_SEEDS = "0,1,2,3"
+
+
+@dataclass(frozen=True)
+class Furnishing:
+    """What the stages share: the folder of all assets, the work folder and the device."""
+
+    assets: Path
+    work: Path
+    device: str
+
+    @property
+    def folder(self) -> Path:
+        """Return the folder of the model."""
+        return self.assets / "pocket-sd"
+
+    @cached_property
+    def seed(self) -> int:
+        """Return the seed of the world."""
+        return int(json.loads((self.folder / "world.json").read_text())["seed"])
+
+    @cached_property
+    def model(self) -> TextToImage:
+        """Return the model, loaded once for all stages."""
+        from mmh_core.text_to_image.stable_diffusion import load
+
+        return load(self.folder, device=device_of(self.device))
+
+
+def furnish(
+    stages: Annotated[
+        str, typer.Option(help="Stages to run, separated by commas; all unless given.")
+    ] = "",
+    restart: Annotated[bool, typer.Option(help="Run finished stages again.")] = False,
+    work: WorkFolder = Path(".mmh/pocket-furnish"),
+    device: DeviceName = "auto",
+) -> None:
+    """Make all calibrations and finished examples of the embedded model anew, without training.
+
+    Takes hours. Each stage is kept when it ends, and the same command goes on behind it; stages of
+    other weights are run again.
+    """
+    chosen = [name.strip() for name in stages.split(",") if name.strip()] or list(STAGES)
+    unknown = [name for name in chosen if name not in STAGES]
+    if unknown:
+        raise MMHError(f"There is no stage {unknown[0]!r}: choose from {', '.join(STAGES)}.")
+    shared = Furnishing(_POCKET.parent, work, device)
+    check_places(work / "done", shared.folder / "x")
+    for name in [stage for stage in STAGES if stage in chosen]:
+        mark = work / f"{name}.done"
+        if not restart and mark.exists() and mark.read_text().strip() == shared.model.sha256:
+            typer.echo(f"{name}: finished before.")
+            continue
+        typer.echo(f"{name}: begins.")
+        STAGES[name](shared)
+        write_text(mark, f"{shared.model.sha256}\n")
+    typer.echo(f"Furnished {_POCKET.parent}.")
+
+
+def _calibration(at: Furnishing) -> None:
+    from mmh_core.pocket.calibration import calibrate, write_calibration
+    from mmh_core.pocket.furnish import GUIDANCE, STEPS, open_shelf
+
+    shelf = open_shelf(at.folder)
+    steps = calibrate(
+        at.model, shelf.world, shelf.embedder, shelf.training, guidance=GUIDANCE, steps=STEPS
+    )
+    found = followed(steps)
+    if found is None:
+        raise ValueError("The calibration gave no result.")
+    write_calibration(at.folder, found)
+    _listed(at)
+
+
+def _normal(at: Furnishing) -> None:
+    from mmh_core.studies.detection.reference_prompts import pocket_normal, write_normal
+
+    found = followed(pocket_normal(at.folder, at.model, at.seed))
+    if found is None:
+        raise ValueError("The normal prompts gave no figures.")
+    write_normal(at.folder, found)
+    _listed(at)
+
+
+def _early(at: Furnishing) -> None:
+    from mmh_core.studies.detection.early_scan import write_early
+    from mmh_core.studies.detection.reference_prompts import pocket_early
+
+    write_early(at.folder, followed(pocket_early(at.folder, at.model, at.seed)))
+    _listed(at)
+
+
+def _cause(at: Furnishing) -> None:
+    from mmh_core.memorization.cause_calibration import calibrate_cause, write_cause
+    from mmh_core.pocket.furnish import open_shelf
+    from mmh_core.studies.detection.labelled_prompts import pocket_labelled
+    from mmh_core.studies.images.reference import captioned_pictures
+
+    pictures = partial(captioned_pictures, open_shelf(at.folder).world)
+    write_cause(at.folder, calibrate_cause(pocket_labelled(at.folder, at.seed), pictures))
+    _listed(at)
+
+
+def _detectors(at: Furnishing) -> None:
+    from mmh_core.studies.detection.calibrate import calibrate_detectors
+    from mmh_core.studies.detection.calibration import write_detectors
+    from mmh_core.studies.detection.early_scan import read_early
+    from mmh_core.studies.detection.labelled_prompts import pocket_labelled
+    from mmh_core.studies.images.reference import pocket_reference
+
+    labelled = pocket_labelled(at.folder, at.seed)
+    found = followed(
+        calibrate_detectors(
+            labelled, at.model, pocket_reference(at.folder), early=read_early(at.folder)
+        )
+    )
+    if found is None:
+        raise ValueError("The detectors gave no calibration.")
+    write_detectors(at.folder, found)
+    _listed(at)
+
+
+def _figures(at: Furnishing) -> None:
+    from mmh_core.cli.pocket import check_table
+    from mmh_core.cli.tables import plain
+    from mmh_core.pocket.check import check
+    from mmh_core.pocket.furnish import add_to_card
+
+    found = followed(check(at.folder, device=device_of(at.device)))
+    add_to_card(at.folder, {"figures": plain(found.rows)})
+    write_text(at.work / "figures.md", check_table(found) + "\n")
+
+
+def _images(at: Furnishing) -> None:
+    from mmh_core.store.archive import load_record, save_record
+    from mmh_core.studies.detection.early_scan import read_early
+    from mmh_core.studies.detection.prompt_scan import scanned
+    from mmh_core.studies.detection.reference_prompts import read_normal
+    from mmh_core.studies.images.reference import pocket_reference
+    from mmh_core.studies.images.run import ImageRun
+    from mmh_core.studies.images.study import image_study
+
+    reference, normal = pocket_reference(at.folder), read_normal(at.folder)
+    early = read_early(at.folder)
+    for path in sorted((at.assets / "images").glob("*.safetensors")):
+        config = load_record(path, ImageRun).config
+        steps = image_study(config, at.model, reference, normal)
+        save_record(path, followed(scanned(steps, at.model, early)))
+
+
+def _mitigation(at: Furnishing) -> None:
+    from dataclasses import replace
+
+    from mmh_core.store.archive import load_record, save_record
+    from mmh_core.studies.detection.reference_prompts import read_normal
+    from mmh_core.studies.images.reference import pocket_reference
+    from mmh_core.studies.mitigation.run import MitigationRun
+    from mmh_core.studies.mitigation.study import mitigation_study
+    from mmh_core.studies.mitigation.token_attribution import token_study
+
+    reference, normal = pocket_reference(at.folder), read_normal(at.folder)
+    folder = at.assets / "mitigation"
+    for path in sorted(folder.glob("*.safetensors")):
+        if path.stem.endswith("-tokens"):
+            continue
+        config = load_record(path, MitigationRun).config
+        run = followed(mitigation_study(config, at.model, reference, normal))
+        save_record(path, run)
+        words = path.with_name(f"{path.stem}-tokens{path.suffix}")
+        if words.exists():
+            one = replace(config, prompts=config.prompts[:1])
+            found = followed(token_study(one, at.model, reference, run.cells[0].latents))
+            save_record(words, found)
+
+
+def _review(at: Furnishing) -> None:
+    from mmh_core.cli.review import demonstration_command
+
+    demonstration_command(at.assets / "review" / "demonstration.zip", at.device)
+
+
+def _benchmark(at: Furnishing) -> None:
+    from mmh_core.cli.benchmark import benchmark
+
+    benchmark(
+        model="pocket-sd",
+        prompts=None,
+        seeds=_SEEDS,
+        log_delta=None,
+        column="",
+        out=at.assets / "benchmark" / "pocket-sd.safetensors",
+        json_file=at.work / "benchmark.json",
+        device=at.device,
+    )
+
+
+def _mitigation_benchmark(at: Furnishing) -> None:
+    from mmh_core.cli.mitigation import mitigation_benchmark
+
+    mitigation_benchmark(
+        captions=8,
+        seeds=_SEEDS,
+        json_file=at.work / "mitigation-benchmark.json",
+        resume=True,
+        work=at.work / "mitigation-benchmark",
+        model="pocket-sd",
+        device=at.device,
+    )
+
+
+def _listed(at: Furnishing) -> None:
+    """List the digests of what stands beside the model."""
+    from mmh_core.pocket.assets import write_manifest
+
+    write_manifest(at.folder)
+
+
+#: In the order in which each uses what those before it made.
+STAGES: dict[str, Callable[[Furnishing], None]] = {
+    "calibration": _calibration,
+    "normal": _normal,
+    "early": _early,
+    "cause": _cause,
+    "detectors": _detectors,
+    "figures": _figures,
+    "images": _images,
+    "mitigation": _mitigation,
+    "review": _review,
+    "benchmark": _benchmark,
+    "mitigation-benchmark": _mitigation_benchmark,
+}

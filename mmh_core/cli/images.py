@@ -1,0 +1,261 @@
+"""The commands that draw pictures and say of each whether it is a copy, or audit a given one."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mmh_core.cli.options import (
+    DeviceName,
+    Embedder,
+    JsonFile,
+    KeepFile,
+    ModelName,
+    OutFolder,
+    Seeds,
+)
+from mmh_core.cli.output import (
+    check_places,
+    followed,
+    loaded_model,
+    seed_numbers,
+    warned,
+    write_json,
+)
+from mmh_core.records import MMHError
+
+if TYPE_CHECKING:
+    from mmh_core.report.image_files import PictureAbout
+    from mmh_core.studies.images.reference import Reference
+    from mmh_core.studies.images.run import CopyFound, ImageConfig, ImageRun, NormalPrompts
+    from mmh_core.text_to_image.model import TextToImage
+
+IndexFolder = Annotated[
+    Path | None, typer.Option("--index", help="Search this index that `./mmh index` built.")
+]
+IndexPictures = Annotated[
+    Path | None, typer.Option("--index-pictures", help="The folder that the index was built from.")
+]
+
+
+def images(
+    prompt: Annotated[list[str], typer.Option(help="Prompt to generate images of.")],
+    out: OutFolder,
+    model: ModelName = "pocket-sd",
+    seeds: Seeds = "0,1,2,3",
+    steps: Annotated[int | None, typer.Option(help="Steps of the sampler.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="Guidance; 1 or less is none.")] = None,
+    scheduler: Annotated[str, typer.Option(help="ddim, euler, dpm++ 2m or pndm.")] = "ddim",
+    height: Annotated[int | None, typer.Option(help="Height in pixels.")] = None,
+    width: Annotated[int | None, typer.Option(help="Width in pixels.")] = None,
+    negative: Annotated[str, typer.Option(help="What to steer away from.")] = "",
+    windows: Annotated[
+        int, typer.Option(help="Read long prompts in so many windows of the text encoder.")
+    ] = 1,
+    estimators: Annotated[
+        str, typer.Option(help="Further LID estimators, separated by commas.")
+    ] = "",
+    curve: Annotated[bool, typer.Option(help="Read LID over the noise scales too.")] = True,
+    index: IndexFolder = None,
+    index_pictures: IndexPictures = None,
+    embedder: Embedder = "pixels",
+    keep: KeepFile = None,
+    device: DeviceName = "auto",
+) -> None:
+    """Draw prompts with every seed; write pictures, figures and a report; print a table.
+
+    --prompt may be given repeatedly.
+
+    Steps, guidance and size are the model's own unless given. The embedded model is compared with
+    its training set, any other one with an index. The same command gives the same bytes on one
+    machine.
+    """
+    from mmh_core.report import image_command, run_files
+    from mmh_core.report.folder import check_folder, write_folder
+    from mmh_core.store.archive import save_record
+    from mmh_core.studies.detection.early_scan import read_early
+    from mmh_core.studies.detection.prompt_scan import scanned
+    from mmh_core.studies.images.config import checked
+    from mmh_core.studies.images.run import ImageConfig
+    from mmh_core.studies.images.study import image_study
+
+    check_folder(out)
+    check_places(keep)
+    wanted: dict[str, Any] = {
+        "prompts": tuple(prompt),
+        "seeds": seed_numbers(seeds),
+        "steps": steps,
+        "guidance": guidance,
+        "scheduler": scheduler,
+        "height": height,
+        "width": width,
+        "negative": negative,
+        "windows": None if windows == 1 else windows,
+        "estimators": _names(estimators),
+        "curve": curve,
+    }
+    # Before the model is loaded, which takes its time, and again with what the model recommends.
+    checked(_config(model, wanted, None))
+    more = _searching(index, index_pictures, embedder)
+    loaded = loaded_model(model, device)
+    config = checked(_config(model, wanted, loaded))
+    reference, normal = _compared(model, index, index_pictures, embedder)
+    if keep is not None:
+        # The page scrubs through decoded steps; the folder does without.
+        config = replace(config, frames=ImageConfig.frames)
+    early = read_early(_place_of(model))
+    run = followed(scanned(image_study(config, loaded, reference, normal), loaded, early))
+    if keep is not None:
+        save_record(keep, run)
+    write_folder(out, run_files(run, image_command(run.config, more)))
+    typer.echo(image_table(run))
+    warned(run.missing)
+    typer.echo(f"\nPictures, run.json, pictures.csv and report.html are in {out}.")
+
+
+def audit(
+    picture: Annotated[Path, typer.Argument(help="A picture from anywhere.")],
+    caption: Annotated[str, typer.Option(help="A caption to read it with.")] = "",
+    model: ModelName = "pocket-sd",
+    index: IndexFolder = None,
+    index_pictures: IndexPictures = None,
+    embedder: Embedder = "pixels",
+    device: DeviceName = "auto",
+    json_file: JsonFile = None,
+) -> None:
+    """Say what a model and its training set say of a picture; print JSON.
+
+    A picture that this app drew tells how under "settings", null for any other.
+    """
+    from dataclasses import asdict
+
+    from mmh_core.report.summary import picture_summary
+    from mmh_core.retrieval.images import MAX_BYTES, read_picture
+    from mmh_core.studies.images.audit import audit_study
+    from mmh_core.studies.images.config import check_prompt
+
+    check_places(json_file)
+    if caption.strip():
+        check_prompt(caption)
+    # What is wrong with the file is said before a model is loaded.
+    read_picture(picture)
+    with picture.open("rb") as file:
+        data = file.read(MAX_BYTES)
+    about = _told_by(data)
+    _searching(index, index_pictures, embedder)
+    loaded = loaded_model(model, device)
+    reference, normal = _compared(model, index, index_pictures, embedder)
+    found = picture_summary(followed(audit_study(data, caption, loaded, reference, normal)))
+    # It was not drawn here: a seed and steps would say nothing.
+    for name in ("picture", "seed", "guidance_norm"):
+        del found[name]
+    found["caption"] = found.pop("prompt")
+    settings = None if about is None else asdict(about)
+    write_json(
+        {"file": picture.name, "model": loaded.name, "model_sha256": loaded.sha256}
+        | found
+        | {"settings": settings},
+        json_file,
+    )
+
+
+def _told_by(data: bytes) -> PictureAbout | None:
+    """Return what a picture says of itself, with a warning where that is damaged."""
+    from mmh_core.report.image_files import read_about
+
+    try:
+        return read_about(data)
+    except MMHError as error:
+        typer.echo(f"Warning: {error}", err=True)
+        return None
+
+
+def image_table(run: ImageRun) -> str:
+    """Return one line per picture: LID, place among normal prompts, nearest picture, verdict."""
+    from mmh_core.memorization.hypothesis import shown_lid
+
+    heads = ["picture", "seed", "LID", "percentile", "nearest", "similarity", "verdict"]
+    rows = [heads]
+    for one in run.pictures:
+        lid, copy = one.lid, one.copy
+        value = ""
+        if lid is not None:
+            value = f"{shown_lid(lid.conditional):.1f} +- {lid.conditional_error:.1f}"
+        known = lid is not None and lid.percentile == lid.percentile
+        share = f"{100 * lid.percentile:.1f} %" if lid is not None and known else ""
+        nearest = ["", ""] if copy is None else _nearest(copy)
+        rows.append([f"{one.index:03d}", str(one.seed), value, share, *nearest, one.verdict])
+    widths = [max(len(row[i]) for row in rows) for i in range(len(heads))]
+    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
+    for prompt, unread in zip(run.config.prompts, run.unread(), strict=True):
+        lines += [f"{prompt!r}: {unread}"] if unread else []
+    for prompt, scan in zip(run.config.prompts, run.scans, strict=False):
+        lines.append(scan.words(copied=run.copied(prompt)))
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _nearest(copy: CopyFound) -> list[str]:
+    """Return the nearest training image by id and file, its similarity and the threshold."""
+    if copy.nearest < 0:
+        return ["", ""]
+    limit = "" if math.isnan(copy.threshold) else f" (copy possible from {copy.threshold:.3f})"
+    return [copy.called, f"{copy.similarity:.3f}{limit}"]
+
+
+def _config(model: str, wanted: dict[str, Any], loaded: TextToImage | None) -> ImageConfig:
+    """Return the config; what is not given is the model's own, or while it is unknown, small."""
+    from mmh_core.studies.images.config import default_config
+    from mmh_core.studies.images.run import ImageConfig
+
+    given = {key: value for key, value in wanted.items() if value is not None}
+    if loaded is None:
+        base = ImageConfig(model, ("",), (0,), 1, 1.0, 8, 8, frames=0)
+    else:
+        base = replace(default_config(loaded, model, ""), frames=0)
+    return replace(base, **given)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _searching(index: Path | None, pictures: Path | None, embedder: str) -> list[str]:
+    """Check the options of an index and return those that a command needs to name it again."""
+    if index is None:
+        if pictures is not None:
+            raise MMHError("--index-pictures is there without --index: name the index too.")
+        return []
+    if pictures is None:
+        raise MMHError(
+            "--index needs --index-pictures: name the folder that the index was built from."
+        )
+    named = ["--index", str(index), "--index-pictures", str(pictures)]
+    return [*named, "--embedder", embedder]
+
+
+def _place_of(model: str) -> Path:
+    """Return the folder of a model, in which its calibrations lie as well."""
+    from mmh_core.text_to_image.places import home
+
+    return home(model)
+
+
+def _compared(
+    model: str, index: Path | None, pictures: Path | None, embedder: str
+) -> tuple[Reference | None, NormalPrompts | None]:
+    """Return what to search and what is normal: of an index, or of the embedded model's folder."""
+    from mmh_core.retrieval.embedders import load_embedder
+    from mmh_core.studies.detection.reference_prompts import read_normal
+    from mmh_core.studies.images.reference import folder_reference, pocket_reference
+
+    folder = _place_of(model)
+    normal = read_normal(folder)
+    if index is not None and pictures is not None:
+        return folder_reference(index, load_embedder(embedder), pictures), normal
+    if (folder / "world.json").exists():
+        return pocket_reference(folder), normal
+    return None, normal

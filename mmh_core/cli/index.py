@@ -1,0 +1,84 @@
+"""The command that builds an index from a folder of images."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mmh_core.cli.options import Column, Embedder, OutFolder
+from mmh_core.cli.output import followed, write_json
+from mmh_core.retrieval.image_names import shown
+
+#: The exit status where an index is written and images of the folder are missing in it.
+INCOMPLETE = 1
+
+
+def index(
+    folder: Annotated[Path, typer.Argument(help="Folder of images; those below it count too.")],
+    out: OutFolder,
+    captions: Annotated[
+        Path | None,
+        typer.Option(help="Table with the columns file_name, text (or file, caption)."),
+    ] = None,
+    column: Column = "",
+    embedder: Embedder = "pixels",
+    skip_damaged: Annotated[
+        bool,
+        typer.Option(
+            "--skip-damaged", help="Exit with status 0 although images could not be indexed."
+        ),
+    ] = False,
+) -> None:
+    """Build a search index from a folder of images with optional captions; print a summary.
+
+    What is an image is decided by content. Every other file is counted and named: shortly on
+    standard error, all of them under "skipped" here and in index.json. Without --captions those
+    of metadata.csv (or .jsonl) in the folder count, or texts beside the images: a.txt of a.png.
+    Rows without an image and images without a caption are counted. The exit status is 1 where
+    an image could not be indexed; the index of the rest is written then, too.
+    """
+    from mmh_core.retrieval.captions import read_captions
+    from mmh_core.retrieval.embedders import load_embedder
+    from mmh_core.retrieval.folder import index_folder, summary
+    from mmh_core.retrieval.index_files import check_place, save_index
+
+    check_place(out)
+    # Before the embedder is loaded, which takes its time.
+    table = None if captions is None else read_captions(captions, column)
+    found = followed(index_folder(folder, load_embedder(embedder), captions=table))
+    if found.index is None:
+        raise ValueError(f"{folder} gave no index.")
+    save_index(found.index, out, files=found.files, left_out=found.left_out)
+    write_json(
+        {
+            "folder": shown(folder),
+            "index": shown(out),
+            "files": found.files,
+            "pictures": len(found.index),
+            "exact_copies": found.exact_copies,
+            "outside_folder": found.outside,
+            "captions": int((found.index.labels["caption"] != "").sum()),
+            "captions_from": found.captions.record(),
+            "skipped": [asdict(one) for one in found.left_out],
+            "embedder": found.index.embedder,
+            "preprocessing": found.index.preprocessing,
+            "digest": found.index.digest,
+            "dim": found.index.dim,
+        },
+        None,
+    )
+    typer.echo(summary(found), err=True)
+    if told := found.captions.sentence():
+        typer.echo(told, err=True)
+    if found.lost and not skip_damaged:
+        lost = "1 image" if len(found.lost) == 1 else f"{len(found.lost):,} images"
+        verb = "is" if len(found.lost) == 1 else "are"
+        typer.echo(
+            f"Exit status {INCOMPLETE}: {lost} of the folder {verb} not in the index. Restore "
+            "what is named above and run this again, or accept the gap with --skip-damaged.",
+            err=True,
+        )
+        raise typer.Exit(INCOMPLETE)

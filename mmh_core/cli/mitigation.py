@@ -1,0 +1,263 @@
+"""The commands that compare mitigations on a prompt, and benchmark them over many captions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mmh_core.cli.options import (
+    DeviceName,
+    JsonFile,
+    KeepFile,
+    ModelName,
+    OutFolder,
+    Seeds,
+    WorkFolder,
+)
+from mmh_core.cli.output import (
+    check_places,
+    followed,
+    loaded_model,
+    seed_numbers,
+    warn_not_whole,
+    warned,
+    write_json,
+)
+from mmh_core.records import MMHError
+
+if TYPE_CHECKING:
+    from mmh_core.studies.images.reference import Reference
+    from mmh_core.studies.images.run import NormalPrompts
+    from mmh_core.studies.mitigation.run import MitigationRun, Treatment
+    from mmh_core.studies.mitigation.table import TreatmentRow
+    from mmh_core.studies.mitigation.verdict import TreatmentVerdict
+    from mmh_core.text_to_image.model import TextToImage
+
+
+def mitigate(
+    prompt: Annotated[str, typer.Option(help="Prompt to generate images of.")],
+    out: OutFolder,
+    mitigations: Annotated[
+        str, typer.Option(help="What to try as name:strength, separated by commas.")
+    ] = "sparse_repellency,padding_fix,attention_attenuation",
+    normal: Annotated[
+        list[str] | None, typer.Option(help="A prompt that must not move; may be repeated.")
+    ] = None,
+    model: ModelName = "pocket-sd",
+    seeds: Seeds = "0,1,2,3",
+    steps: Annotated[int | None, typer.Option(help="Steps of the sampler.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="Guidance; 1 or less is none.")] = None,
+    keep: KeepFile = None,
+    words: Annotated[
+        bool, typer.Option(help="Score the words too, and keep that beside --keep.")
+    ] = False,
+    device: DeviceName = "auto",
+) -> None:
+    """Draw a prompt with every mitigation from the same noise; write pictures and a report.
+
+    No mitigation and random words are always drawn. The same command gives the same bytes on one
+    machine.
+    """
+    from mmh_core.report.folder import check_folder, write_folder
+    from mmh_core.report.mitigations import mitigation_command, mitigation_files
+    from mmh_core.store.archive import save_record
+    from mmh_core.studies.mitigation.run import MitigationConfig
+    from mmh_core.studies.mitigation.study import checked, mitigation_study
+
+    check_folder(out)
+    check_places(keep)
+    if words and keep is None:
+        raise MMHError("--words keeps its scores beside the run: say where by --keep FILE.")
+    prompts, numbers = (prompt, *(normal or ())), seed_numbers(seeds)
+    treatments = treatments_of(mitigations)
+    # Before the model is loaded, which takes its time, and again with what the model recommends.
+    small = MitigationConfig(model, prompts, numbers, treatments, steps or 1, 1.0, 8, 8)
+    checked(small)
+    loaded, reference, usual = opened(model, device)
+    height, width = loaded.picture_size
+    config = replace(
+        small,
+        steps=loaded.steps if steps is None else steps,
+        guidance=loaded.guidance if guidance is None else guidance,
+        height=height,
+        width=width,
+    )
+    run = followed(mitigation_study(config, loaded, reference, usual))
+    write_folder(out, mitigation_files(run, mitigation_command(run.config)))
+    if keep is not None:
+        save_record(keep, run)
+        if words:
+            _keep_words(keep, run, loaded, reference)
+    typer.echo(comparison_table(run))
+    warned(run.missing)
+    typer.echo(f"\nPictures, run.json, pictures.csv and report.html are in {out}.")
+
+
+def _keep_words(
+    keep: Path, run: MitigationRun, loaded: TextToImage, reference: Reference | None
+) -> None:
+    from mmh_core.store.archive import save_record
+    from mmh_core.studies.mitigation.token_attribution import token_study
+
+    config = replace(run.config, prompts=run.config.prompts[:1])
+    found = followed(token_study(config, loaded, reference, run.cells[0].latents))
+    save_record(keep.with_name(f"{keep.stem}-tokens{keep.suffix}"), found)
+
+
+def mitigation_benchmark(
+    captions: Annotated[int, typer.Option(help="Memorized captions to count on.")] = 8,
+    seeds: Seeds = "0,1,2,3",
+    json_file: JsonFile = None,
+    resume: Annotated[bool, typer.Option(help="Go on with what the work folder holds.")] = False,
+    work: WorkFolder = Path(".mmh/mitigation-benchmark"),
+    model: ModelName = "pocket-sd",
+    device: DeviceName = "auto",
+) -> None:
+    """Compare all mitigations over held-out captions; print the tables as Markdown.
+
+    Strengths are chosen on the other half of the captions. Finished captions are kept in the work
+    folder, so that a stopped benchmark goes on with --resume.
+    """
+    from mmh_core.cli.mitigation_tables import benchmark_summary, benchmark_tables
+    from mmh_core.studies.detection.labelled_prompts import pocket_labelled
+    from mmh_core.studies.mitigation.benchmark import chosen_captions
+    from mmh_core.studies.mitigation.benchmark import mitigation_benchmark as benchmark
+    from mmh_core.studies.mitigation.benchmark_inputs import Desk
+
+    check_places(json_file, work / "record")
+    numbers = seed_numbers(seeds)
+    if captions < 1:
+        raise MMHError(f"{captions} captions: ask for at least one.")
+    folder = _folder(model)
+    if not (folder / "world.json").exists():
+        raise MMHError(
+            "This model has no captions of its own whose training pictures are known: choose "
+            "pocket-sd, or compare single prompts by `mitigate`."
+        )
+    chosen = chosen_captions(pocket_labelled(folder, _world_seed(folder)), captions)
+    loaded, reference, usual = opened(model, device)
+    if reference is None:
+        raise MMHError("The training pictures of this model are not at hand.")
+    taken = (*chosen.calibration, *chosen.test, *chosen.normal)
+    warn_not_whole(loaded, [one.text for one in taken])
+    desk = Desk(loaded, model, reference, usual, numbers, work, resume)
+    found = followed(benchmark(chosen, desk))
+    typer.echo(benchmark_tables(found))
+    if json_file is not None:
+        write_json(benchmark_summary(found), json_file)
+
+
+def comparison_table(run: MitigationRun) -> str:
+    """Return one row per mitigation of the prompt in question as Markdown, and which is best."""
+    from mmh_core.studies.mitigation.verdict import verdicts
+
+    names = [
+        *("mitigation", "strength", "copies", "solved", "moved only, not solved", "subject lost"),
+        "reference prompts",
+        *("similarity", "alignment", "LID", "NFE"),
+    ]
+    lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
+    found = verdicts(run)
+    for verdict in found:
+        row = verdict.row
+        if not row.pictures:
+            empty = "| " * (len(names) - 3)
+            lines.append(f"| {row.label} | {row.treatment.strength:g} | {row.refused} {empty}|")
+            continue
+        base = row.treatment.mitigation == "none"
+        figures = [
+            f"{row.copied.mean.value:.2f}",
+            *(
+                "" if base else _counted(row, kind)
+                for kind in ("solved", "not solved", "subject lost")
+            ),
+            "" if base else verdict.references.effect,
+            f"{row.similarity.mean.value:.3f}",
+            f"{row.alignment.mean.value:.3f}",
+            f"{row.lid.mean.value:.1f}",
+            f"{row.forwards:.0f}",
+        ]
+        cells = " | ".join("" if text == "nan" else text for text in figures)
+        lines.append(f"| {row.label} | {row.treatment.strength:g} | {cells} |")
+    return "\n".join([*lines, "", *_conclusion(found)])
+
+
+def _counted(row: TreatmentRow, kind: str) -> str:
+    """Return how many images of all have an outcome, "" where none can be judged."""
+    if not row.outcomes:
+        return ""
+    return f"{sum(one.kind == kind for one in row.outcomes)} of {len(row.outcomes)}"
+
+
+def _conclusion(found: tuple[TreatmentVerdict, ...]) -> list[str]:
+    """Say which mitigation is best of those that pass, and why the others do not."""
+    from mmh_core.studies.mitigation.verdict import best, nothing_to_solve
+
+    if nothing_to_solve(found):
+        return ["No image is a copy without mitigation: there is nothing to solve."]
+    chosen = best(found)
+    failed = [one for one in found if not one.passes and one.treatment.mitigation != "none"]
+    if chosen is None:
+        lines = ["None of these passes:"]
+    else:
+        before, after = found[0].row.alignment.mean.value, chosen.row.alignment.mean.value
+        effect = chosen.references.effect
+        step = " (give several by --normal)" if effect == "not checked" else ""
+        lines = [
+            f"Best of those that pass: {chosen.row.label} {chosen.treatment.strength:g}, "
+            f"alignment {before:.2f} -> {after:.2f}, reference prompts {effect}{step}."
+        ]
+        lines += ["These do not pass:"] if failed else []
+    return lines + [
+        f"- {one.row.label} {one.treatment.strength:g}: {'; '.join(one.reasons)}" for one in failed
+    ]
+
+
+def treatments_of(text: str) -> tuple[Treatment, ...]:
+    """Return the treatments in name:strength pairs, the baselines first. Errors: MMHError."""
+    from mmh_core.mitigations.catalogue import MITIGATIONS
+    from mmh_core.studies.mitigation.run import Treatment
+
+    found = [Treatment(name, MITIGATIONS[name].strength) for name in ("none", "random_tokens")]
+    for part in text.split(","):
+        name, _, strength = (word.strip() for word in part.partition(":"))
+        if name not in MITIGATIONS:
+            raise MMHError(
+                f"There is no mitigation {name!r}: choose from {', '.join(MITIGATIONS)}."
+            )
+        try:
+            value = float(strength) if strength else MITIGATIONS[name].strength
+        except ValueError:
+            raise MMHError(
+                f"The strength {strength!r} of {name} is no number: write {name}:"
+                f"{MITIGATIONS[name].strength:g}, for example."
+            ) from None
+        found.append(Treatment(name, value))
+    return tuple(dict.fromkeys(found))
+
+
+def opened(model: str, device: str) -> tuple[TextToImage, Reference | None, NormalPrompts | None]:
+    """Return a model with its training set and what is normal for it. Errors: MMHError."""
+    from mmh_core.studies.detection.reference_prompts import read_normal
+    from mmh_core.studies.images.reference import pocket_reference
+
+    loaded = loaded_model(model, device)
+    folder = _folder(model)
+    known = (folder / "world.json").exists()
+    return loaded, pocket_reference(folder) if known else None, read_normal(folder)
+
+
+def _folder(model: str) -> Path:
+    from mmh_core.text_to_image.places import home
+
+    return home(model)
+
+
+def _world_seed(folder: Path) -> int:
+    import json
+
+    found: Any = json.loads((folder / "world.json").read_text())
+    return int(found["seed"])

@@ -1,0 +1,229 @@
+"""Say what a benchmark of mitigations found: Markdown for people, JSON types for programs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mmh_core.studies.mitigation.benchmark_run import (
+        BenchmarkRow,
+        CaptionRecord,
+        MitigationBenchmark,
+        NormalRow,
+    )
+    from mmh_core.studies.mitigation.table import Interval
+
+_MAIN = (
+    "mitigation",
+    "strength",
+    "copies before",
+    "copies after",
+    "not solved",
+    "solved",
+    "reference captions",
+    "alignment before",
+    "alignment after",
+    "LID before",
+    "LID after",
+    "seconds",
+    "NFE",
+)
+
+
+def benchmark_tables(found: MitigationBenchmark) -> str:
+    """Return the tables of a benchmark as Markdown, each with a sentence on what is counted."""
+    from mmh_core.mitigations.catalogue import mitigation
+    from mmh_core.studies.mitigation.benchmark_rows import (
+        MOVERS,
+        attribution_rows,
+        benchmark_rows,
+        correlation,
+        meets,
+        normal_rows,
+    )
+
+    rows = benchmark_rows(found)
+    normal = {row.treatment: row for row in normal_rows(found)}
+    good = [
+        f"{row.label} {row.treatment.strength:g}"
+        for row in rows
+        if meets(row, normal.get(row.treatment))
+    ]
+    link, asked = correlation(found.test), correlation(found.test, ("none", *MOVERS))
+    movers = " and ".join(mitigation(name).label for name in MOVERS)
+    kinds = ", ".join(sorted({one.kind for one in found.captions.test}))
+    blocks = [
+        _table(_MAIN, [_main_cells(row, normal.get(row.treatment)) for row in rows]),
+        f"{len(found.test)} memorized captions of the test half ({kinds}), {len(found.seeds)} "
+        f"seeds each, {found.steps} steps, guidance {found.guidance:g}; 95 % intervals by "
+        "bootstrap over captions. Each strength is the smallest that left at most 10 % of "
+        f"the images a copy or not solved on {len(found.captions.calibration)} captions of the "
+        "other half, else the strongest. Solved: no copy by the search, LID risen beyond its "
+        "error, alignment at least nine tenths of that without mitigation, the kind of image "
+        "asked for. Not solved: moved off the threshold of the search, LID unchanged. Costs are "
+        "per image.",
+        f"At least 90 % copies before, at least 90 % solved, reference captions unharmed: "
+        f"{', '.join(good) if good else 'none'} ({len(good)}).",
+        *_left_out(found),
+        f"Rank correlation over {link.cells} cells between the rise of LID and the fall of the "
+        f"share of copies: {_interval(link.share)}; and the fall of similarity to the nearest: "
+        f"{_interval(link.similarity)}. Over the {asked.cells} cells without {movers}, which move "
+        f"the picture and not what the model is asked: {_interval(asked.share)} and "
+        f"{_interval(asked.similarity)}.",
+        _table(
+            (
+                "reference captions",
+                "alignment, change",
+                "new copies",
+                "seed agreement, change",
+                "images changed",
+            ),
+            [_normal_cells(row) for row in normal.values()],
+        ),
+        f"{len(found.normal)} varied and open captions of the test half, which are not memorized. "
+        "± is half the interval of the unmitigated mean, what a change is to be compared with.",
+    ]
+    left = attribution_rows(found)
+    blocks += [
+        _table(
+            ("words dropped by", "copies left", "difference to random"),
+            [
+                [
+                    row.by,
+                    _interval(row.left),
+                    "" if row.by == "random" else _interval(row.difference),
+                ]
+                for row in left
+            ],
+        ),
+        f"Two words dropped from each of {sum(a.before > 0 for a in found.attributions)} captions "
+        "that are copied; proper names may be among them.",
+    ]
+    return "\n\n".join(blocks)
+
+
+def benchmark_summary(found: MitigationBenchmark) -> dict[str, Any]:
+    """Return all figures of a benchmark as records and plain values."""
+    from mmh_core.studies.mitigation.benchmark_rows import (
+        MOVERS,
+        attribution_rows,
+        benchmark_rows,
+        correlation,
+        harms,
+        meets,
+        normal_rows,
+    )
+
+    rows = benchmark_rows(found)
+    normal = {row.treatment: row for row in normal_rows(found)}
+    return {
+        "model": found.model,
+        "model_sha256": found.sha256,
+        "seeds": list(found.seeds),
+        "steps": found.steps,
+        "guidance": found.guidance,
+        "captions": asdict(found.captions),
+        "chosen": [asdict(one) for one in found.chosen],
+        "code": found.code,
+        "records_left_out": found.left_out,
+        "rows": [asdict(row) | {"meets": meets(row, normal.get(row.treatment))} for row in rows],
+        "correlation": asdict(correlation(found.test)),
+        "correlation_of_what_is_asked": asdict(correlation(found.test, ("none", *MOVERS))),
+        "normal": [asdict(row) | {"harmed": harms(row)} for row in normal.values()],
+        "attribution": [asdict(row) for row in attribution_rows(found)],
+        "cells": [cell for record in found.test for cell in _cells(record)],
+        "normal_cells": [cell for record in found.normal for cell in _cells(record)],
+        "calibration_cells": [cell for record in found.calibration for cell in _cells(record)],
+        "words": [
+            {"caption": one.caption.text, "by": by, "dropped": list(words), "copied": copied}
+            for one in found.attributions
+            for by, words, copied in zip(one.by, one.words, one.copied.tolist(), strict=True)
+        ],
+        "seconds": found.seconds,
+    }
+
+
+def _cells(record: CaptionRecord) -> list[dict[str, Any]]:
+    """Return one entry per treatment of a caption, with the means over its seeds."""
+    return [
+        {
+            "caption": record.caption.text,
+            "kind": record.caption.kind,
+            "mitigation": treatment.mitigation,
+            "strength": treatment.strength,
+            "refused": record.refused[i],
+            "used": record.used[i],
+            "copied": float(record.copied[i].mean()),
+            "outcomes": list(record.outcomes[i]) if record.outcomes else [],
+            "similarity": float(record.similarity[i].mean()),
+            "moved": float(record.moved[i].mean()),
+            "alignment": float(record.alignment[i].mean()),
+            "lid": float(record.lid[i].mean()),
+            "agreement": float(record.agreement[i]),
+            "seconds": float(record.seconds[i]),
+            "forwards": float(record.forwards[i]),
+        }
+        for i, treatment in enumerate(record.treatments)
+    ]
+
+
+def _left_out(found: MitigationBenchmark) -> list[str]:
+    """Say how many kept records were not used, where there are any."""
+    if not found.left_out:
+        return []
+    count = "1 record" if found.left_out == 1 else f"{found.left_out:,} records"
+    verb = "is" if found.left_out == 1 else "are"
+    return [f"{count} of another version of the code or another model {verb} left out."]
+
+
+def _main_cells(row: BenchmarkRow, normal: NormalRow | None) -> list[str]:
+    from mmh_core.studies.mitigation.benchmark_rows import harms
+
+    base = row.treatment.mitigation == "none"
+    effect = "not checked" if normal is None else "harmed" if harms(normal) else "unharmed"
+    name = f"{row.label} ({row.refused} refused)" if row.refused else row.label
+    return [
+        name,
+        f"{row.treatment.strength:g}",
+        _interval(row.before),
+        _interval(row.copied),
+        "" if base else _interval(row.unsolved),
+        "" if base else _interval(row.solved),
+        "" if base else effect,
+        _interval(row.alignment_before),
+        _interval(row.alignment),
+        _interval(row.lid_before, 1),
+        _interval(row.lid, 1),
+        _interval(row.seconds),
+        _interval(row.forwards, 0),
+    ]
+
+
+def _normal_cells(row: NormalRow) -> list[str]:
+    return [
+        f"{row.treatment.mitigation} {row.treatment.strength:g}",
+        f"{_interval(row.alignment, 3)}, ± {_number(row.alignment_spread, 3)}",
+        str(row.new_copies),
+        f"{_interval(row.agreement, 3)}, ± {_number(row.agreement_spread, 3)}",
+        f"{100 * row.changed:.0f} %",
+    ]
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
+    return "\n".join([*lines, *(f"| {' | '.join(cells)} |" for cells in rows)])
+
+
+def _interval(value: Interval, digits: int = 2) -> str:
+    text = _number(value.value, digits)
+    if math.isnan(value.low) or math.isnan(value.high):
+        return text
+    return f"{text} ({_number(value.low, digits)} to {_number(value.high, digits)})"
+
+
+def _number(value: float, digits: int) -> str:
+    # + 0.0 turns -0.0, a rounded small negative number, into 0.
+    return "unknown" if math.isnan(value) else f"{round(value, digits) + 0.0:.{digits}f}"

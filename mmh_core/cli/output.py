@@ -1,0 +1,176 @@
+"""What all commands share: places to write to, progress on standard error, JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import shlex
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import typer
+
+from mmh_core.cli.tables import plain
+from mmh_core.files import write_text
+from mmh_core.records import MMHError, Progress
+
+if TYPE_CHECKING:
+    import torch
+
+    from mmh_core.text_to_image.model import TextToImage
+
+Result = TypeVar("Result")
+_IMAGES = (".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+#: Seconds between two lines of progress within one stage: in a terminal, and in a file.
+LIVE, LOGGED = 0.5, 30.0
+
+
+def check_places(*paths: Path | None) -> None:
+    """Refuse a file that cannot be written, before the work and not after it.
+
+    None stands for no file. Raises MMHError.
+    """
+    for path in paths:
+        if path is None:
+            continue
+        folder = next((one for one in path.absolute().parents if one.exists()), path)
+        if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+            raise MMHError(
+                f"{path} cannot be written: name a file in a folder that this user may write to."
+            )
+
+
+def check_calibration_place(folder: Path) -> None:
+    """Refuse a place where no calibration belongs, before the work: a file, a folder of images.
+
+    A model's own folder is one where it belongs. Raises MMHError.
+    """
+    from mmh_core.retrieval.image_names import shown
+
+    if folder.exists() and not folder.is_dir():
+        raise MMHError(f"{shown(folder)} is a file: name a folder for the calibration.")
+    if not folder.is_dir() or (folder / "model_index.json").is_file():
+        return
+    try:
+        images = [path for path in folder.iterdir() if path.suffix.lower() in _IMAGES]
+    except OSError as error:
+        raise MMHError(
+            f"{shown(folder)} cannot be read ({error.strerror}): name a new folder for the "
+            "calibration."
+        ) from error
+    if images:
+        raise MMHError(
+            f"{shown(folder)} holds images, such as {shown(Path(images[0].name))}: name a new "
+            "folder for the calibration, so that nothing is mixed with yours."
+        )
+
+
+def followed(progress: Iterator[Progress[Result]]) -> Result:
+    """Run long work to its end and return its last result, with progress on standard error.
+
+    A terminal shows one line, written over itself; a file gets a line for every new stage and
+    every half minute. Messages that differ in numbers or behind a colon only are of one stage.
+    Raises MMHError for work that yields nothing.
+    """
+    live = sys.stderr.isatty()
+    last: Progress[Result] | None = None
+    shown, stage = -math.inf, ""
+    try:
+        for last in progress:
+            now, current = time.monotonic(), re.sub(r"[\d,.]", "", last.message.split(":")[0])
+            if current != stage or now - shown > (LIVE if live else LOGGED):
+                shown, stage = now, current
+                line = f"{last.fraction:4.0%}  {last.message}"
+                sys.stderr.write(f"\r\x1b[K{line}" if live else f"{line}\n")
+                sys.stderr.flush()
+    finally:
+        # After a failure too: what is said of it stands in a line of its own.
+        if live and last is not None:
+            sys.stderr.write("\n")
+    if last is None:
+        raise MMHError("The work yielded nothing. Report this with the command you ran.")
+    return last.partial
+
+
+def write_json(value: object, path: Path | None) -> None:
+    """Write records, tensors and plain values as JSON to a file, or print them for None.
+
+    NaN and infinity become null. Raises MMHError for a file that cannot be written.
+    """
+    text = json.dumps(plain(value), indent=2, allow_nan=False) + "\n"
+    if path is None:
+        typer.echo(text, nl=False)
+    else:
+        write_text(path, text)
+
+
+def seed_numbers(text: str) -> tuple[int, ...]:
+    """Return the seeds in a text, separated by commas. Errors: ValueError."""
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"seeds must be whole numbers such as 0,1,2, got {text!r}.") from None
+
+
+def told(model: TextToImage) -> TextToImage:
+    """Return the model, after its notes were written to standard error."""
+    for note in model.notes:
+        typer.echo(f"Note: {note}", err=True)
+    return model
+
+
+def warned(sentences: Iterable[str]) -> None:
+    """Write what a run lacks to standard error."""
+    for sentence in sentences:
+        typer.echo(f"Warning: {sentence}", err=True)
+
+
+def warn_not_whole(model: TextToImage, prompts: Sequence[str]) -> None:
+    """Name on standard error the prompts that the text encoder does not read whole."""
+    from mmh_core.text_to_image.prompt_reading import not_whole, not_whole_lines
+
+    warned(not_whole_lines(not_whole(model, prompts)))
+
+
+def loaded_model(name: str, device: str) -> TextToImage:
+    """Load a model on the device of that name; it draws on as many threads as on the pages.
+
+    On fewer where the environment says so.
+    """
+    import torch
+
+    from mmh_core.text_to_image.catalogue import threads_for
+    from mmh_core.text_to_image.stable_diffusion import load
+
+    place = device_of(device)
+    torch.set_num_threads(min(torch.get_num_threads(), threads_for(name)))
+    return told(load(name, device=place))
+
+
+def device_of(name: str) -> torch.device:
+    """Return the device of a name; auto takes a GPU where there is one."""
+    import torch
+
+    found = torch.cuda.is_available()
+    if name not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"device must be cpu, cuda or auto, got {name!r}.")
+    if name == "cuda" and not found:
+        raise MMHError("There is no CUDA device here: choose --device cpu.")
+    return torch.device("cuda" if found and name != "cpu" else "cpu")
+
+
+def no_calibration(model: str, named: Path | None, command: str, of_what: str = "") -> MMHError:
+    """Return what to do where a model, or the folder that was named, has no calibration."""
+    where, out = f"{model} has", "FOLDER"
+    if named is not None:
+        where = f"{named} {'has' if named.is_dir() else 'does not exist, so it has'}"
+        out = shlex.quote(str(named))
+    return MMHError(
+        f"{where} no calibration{of_what}: make one with `./mmh {command} --model "
+        f"{shlex.quote(model)} --out {out}`, then name it by --calibration."
+    )

@@ -1,0 +1,160 @@
+"""The command line of the embedded model: build it, and check what it shows."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mmh_core.cli.options import DeviceName, JsonFile, Seed, WorkFolder
+from mmh_core.cli.output import check_places, device_of, followed, write_json
+from mmh_core.records import MMHError
+from mmh_core.retrieval.image_names import shown
+from mmh_core.text_to_image.catalogue import CATALOGUE
+
+if TYPE_CHECKING:
+    from mmh_core.pocket.check import Check
+    from mmh_core.pocket.figures import Row
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+# Where it lies, wherever this is called.
+_POCKET = Path(CATALOGUE["pocket-sd"].source)
+
+
+@app.callback()
+def pocket() -> None:
+    """Build the embedded world and its Stable Diffusion."""
+
+
+@app.command("build")
+def build_command(
+    device: DeviceName = "auto",
+    minutes: Annotated[
+        float | None, typer.Option(help="Shorten or lengthen every stage to fit this time.")
+    ] = None,
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="FOLDER",
+            help="Folder for what the command makes.",
+            show_default="assets/pocket-sd",
+        ),
+    ] = _POCKET,
+    work: WorkFolder = Path(".mmh/pocket-build"),
+    seed: Seed = 0,
+) -> None:
+    """Draw the world, train all networks on it and write the model; go on where it stopped."""
+    from dataclasses import replace
+
+    from mmh_core.cli.tables import plain
+    from mmh_core.memorization.cause_calibration import calibrate_cause, write_cause
+    from mmh_core.pocket.build import BuildConfig, build
+    from mmh_core.pocket.check import check
+    from mmh_core.pocket.furnish import add_to_card, card_of, furnish
+    from mmh_core.pocket.plan import fitted_to
+    from mmh_core.pocket.world import build_world
+    from mmh_core.studies.detection.calibrate import calibrate_detectors
+    from mmh_core.studies.detection.calibration import write_detectors
+    from mmh_core.studies.detection.early_scan import write_early
+    from mmh_core.studies.detection.labelled_prompts import pocket_labelled
+    from mmh_core.studies.detection.reference_prompts import (
+        pocket_early,
+        pocket_normal,
+        write_normal,
+    )
+    from mmh_core.studies.images.reference import captioned_pictures, pocket_reference
+    from mmh_core.text_to_image.folder import CARD
+    from mmh_core.text_to_image.stable_diffusion import load
+
+    if seed < 0:
+        raise ValueError(f"seed must be a whole number from 0, got {seed}.")
+    # Before hours of work, and not after them.
+    check_places(out / CARD, work / CARD)
+    place = device_of(device)
+    config = replace(BuildConfig(), seed=seed)
+    if minutes is not None:
+        config = fitted_to(minutes, config, place, work)
+    sys.stderr.write("Drawing the world\n")
+    world = build_world(seed, share=config.share)
+    built = followed(build(config, out, work, device=place, world=world))
+    followed(furnish(out, world, card_of(config, built), place))
+    model = load(out, device=place)
+    normal = followed(pocket_normal(out, model, seed))
+    if normal is None:
+        raise ValueError("The normal prompts gave no figures.")
+    write_normal(out, normal)
+    labelled = pocket_labelled(out, seed)
+    early = followed(pocket_early(out, model, seed))
+    write_early(out, early)
+    write_cause(out, calibrate_cause(labelled, lambda caption: captioned_pictures(world, caption)))
+    detectors = followed(calibrate_detectors(labelled, model, pocket_reference(out), early=early))
+    if detectors is None:
+        raise ValueError("The detectors gave no calibration.")
+    write_detectors(out, detectors)
+    typer.echo(f"Built into {built.out}.")
+    found = followed(check(out, device=place))
+    add_to_card(out, {"figures": plain(found.rows)})
+    typer.echo(f"{check_table(found)}\n\n{_SEARCHED}")
+
+
+@app.command("check")
+def check_command(
+    folder: Annotated[
+        Path, typer.Argument(help="Folder of the model.", show_default="assets/pocket-sd")
+    ] = _POCKET,
+    device: DeviceName = "auto",
+    json_file: JsonFile = None,
+) -> None:
+    """Measure what the model must show and print it beside the bars; exit 1 when one is short."""
+    from mmh_core.pocket.check import check
+
+    check_places(json_file)
+    if not (folder / "world.json").is_file():
+        what = "holds no embedded model" if folder.is_dir() else "is no folder"
+        raise MMHError(
+            f"{shown(folder)} {what}: name the folder that `./mmh pocket build` wrote, or leave "
+            "it out for the one that comes with this program."
+        )
+    found = followed(check(folder, device=device_of(device)))
+    typer.echo(f"{check_table(found)}\n\n{_SEARCHED}")
+    if json_file is not None:
+        write_json({"figures": found.rows}, json_file)
+    if found.short:
+        raise SystemExit(1)
+
+
+#: What the counts of a check are counts of.
+_SEARCHED = (
+    "Copies are counted by similarity and pixels of the images as they are; mirrored, turned, "
+    "cropped and recolored copies, for which the pages search as well, are not counted here."
+)
+
+
+def check_table(found: Check) -> str:
+    """Return the figures as a Markdown table."""
+    lines = [
+        "| figure | bar | measured | 95 % interval | counted on | |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [f"| {' | '.join(_cells(row))} |" for row in found.rows]
+    return "\n".join(lines)
+
+
+def _cells(row: Row) -> list[str]:
+    bar = {"least": "at least ", "most": "at most ", "none": ""}[row.bound]
+    interval = f"{row.low:.3f} to {row.high:.3f}" if row.low == row.low else "-"
+    return [
+        row.figure,
+        "-" if row.bound == "none" else f"{bar}{row.bar:.3g}",
+        f"{row.value:.3f}",
+        interval,
+        f"{row.count:,}",
+        "" if row.bound == "none" else "SHORT" if row.short else "holds",
+    ]

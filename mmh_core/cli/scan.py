@@ -1,0 +1,164 @@
+"""The commands that scan a table of prompts, and calibrate a model for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mmh_core.cli.options import Calibration, Column, DeviceName, ModelName, OutFolder, Share
+from mmh_core.cli.output import (
+    check_calibration_place,
+    check_places,
+    followed,
+    loaded_model,
+    no_calibration,
+    warn_not_whole,
+)
+from mmh_core.records import MMHError
+
+if TYPE_CHECKING:
+    from mmh_core.studies.images.reference import Reference
+    from mmh_core.studies.review.scan import ScanState
+
+#: What the commands that read a table say of it at the end of their help.
+TABLE_HELP = (
+    "A table is CSV (separated by commas, semicolons, tabs or bars), JSON (a list, an object of "
+    "columns, or one object a line) or Parquet, in UTF-8 or UTF-16; a file ending in .txt has one "
+    "prompt a line and no header. The prompts are in a column prompt, caption or text, in any "
+    "case, or in --column; columns label, id and tags (separated by semicolons) may stand beside "
+    "it, and further ones are kept. Rows that cannot be read are left out, counted and named."
+)
+_SHOWN = 20
+
+
+def scan(
+    table: Annotated[
+        Path, typer.Argument(help="Table of prompts: CSV, TSV, JSON (lines), Parquet or text.")
+    ],
+    out: OutFolder,
+    model: ModelName = "pocket-sd",
+    calibration: Calibration = None,
+    share: Share = 0.01,
+    study: Annotated[bool, typer.Option(help="Draw and study what is flagged.")] = True,
+    column: Column = "",
+    device: DeviceName = "auto",
+) -> None:
+    """Score every prompt by the early scan, and study those above the threshold.
+
+    Results are Parquet files in the folder; a killed scan goes on where it was.
+    """
+    from mmh_core.store.table_summary import summarize
+    from mmh_core.studies.detection.early_scan import read_early
+    from mmh_core.studies.detection.reference_prompts import read_normal
+    from mmh_core.studies.review.scan import ScanConfig, Scanner
+    from mmh_core.studies.review.scan import scan as scanned
+    from mmh_core.text_to_image.stable_diffusion import check_model
+
+    if not 0 <= share < 1:
+        raise MMHError(f"share is {share}: it must be from 0 to below 1.")
+    if out.exists() and not out.is_dir():
+        raise MMHError(f"{out} is a file: name a folder for the results.")
+    if calibration is None:
+        check_model(model)
+    folder = _folder(model)
+    early = read_early(calibration or folder or Path())
+    if early is None:
+        raise no_calibration(model, calibration, "calibrate NORMAL.txt")
+    # Before the model is loaded, which takes its time.
+    told = summarize(table, column=column)
+    typer.echo(told.text(), err=True)
+    told.check()
+    scanner = Scanner(
+        loaded_model(model, device),
+        early,
+        _reference(folder),
+        None if folder is None else read_normal(folder),
+    )
+    state = followed(scanned(table, out, scanner, ScanConfig(model, share, study), column=column))
+    typer.echo(f"{scan_summary(state)}\n{told.sentence()}")
+
+
+def calibrate(
+    table: Annotated[
+        Path,
+        typer.Argument(help="20 or more normal prompts; a label may call others memorized."),
+    ],
+    out: OutFolder,
+    model: ModelName = "pocket-sd",
+    every: Annotated[
+        bool, typer.Option("--all", help="Calibrate all detectors, for which pictures are drawn.")
+    ] = False,
+    column: Column = "",
+    device: DeviceName = "auto",
+) -> None:
+    """Read what is normal for a model from prompts that it has not memorized.
+
+    Prompts labelled memorized choose the times of the early scan, and with --all fit the combined
+    score.
+    """
+    from mmh_core.store.table_summary import summarize
+    from mmh_core.studies.detection.early_reach import reach_words
+    from mmh_core.studies.detection.early_scan import FILE, calibrate_early, write_early
+    from mmh_core.studies.detection.labelled_prompts import read_calibrating
+
+    check_calibration_place(out)
+    check_places(out / FILE)
+    told = summarize(table, column=column)
+    typer.echo(told.text(), err=True)
+    told.check()
+    prompts = read_calibrating(table, column=column)
+    loaded = loaded_model(model, device)
+    warn_not_whole(loaded, [one.prompt for one in prompts])
+    # One calibration of the early scan, by which tables are scanned and prompts are scored.
+    early = followed(calibrate_early(loaded, prompts))
+    if every:
+        from mmh_core.studies.detection.calibrate import calibrate_detectors
+        from mmh_core.studies.detection.calibration import write_detectors
+
+        reference = _reference(_folder(model))
+        full = followed(calibrate_detectors(prompts, loaded, reference, early=early))
+        if full is None:
+            raise ValueError("The calibration gave no result.")
+        write_detectors(out, full)
+    write_early(out, early)
+    kept = "every detector" if every else "the early scan"
+    typer.echo(
+        f"Calibrated {kept} of {early.model} on {len(early.prompts):,} normal prompts into {out}. "
+        f"{reach_words(early, 0.01)}"
+    )
+
+
+def scan_summary(state: ScanState) -> str:
+    """Return in words how a scan ended, with the first rows that were left out."""
+    pace = f", {state.scored / state.seconds:.0f} prompts/s" if state.seconds > 0 else ""
+    counted = "1 prompt" if state.done == 1 else f"{state.done:,} prompts"
+    lines = [
+        f"{counted} in {state.folder}: {state.flagged:,} flagged above {state.threshold:.3g}; "
+        f"{state.known:,} {'was' if state.known == 1 else 'were'} there before{pace}."
+    ]
+    lines += state.not_heard()
+    lines.append(state.reach)
+    if state.problem_count:
+        lines.append(f"{state.problem_count:,} rows were left out:")
+        lines += [f"  {message}" for _, message in state.problems[:_SHOWN]]
+        if state.problem_count > _SHOWN:
+            lines.append(f"  and {state.problem_count - _SHOWN:,} more")
+    return "\n".join(lines)
+
+
+def _folder(model: str) -> Path | None:
+    """Return the folder of a model on this disk, None for a Hub name or a single file."""
+    from mmh_core.text_to_image.places import home
+
+    folder = home(model)
+    return folder if folder.is_dir() else None
+
+
+def _reference(folder: Path | None) -> Reference | None:
+    """Return the training set beside a model, None where there is none."""
+    from mmh_core.studies.images.reference import pocket_reference
+
+    known = folder is not None and (folder / "world.json").exists()
+    return pocket_reference(folder) if known and folder is not None else None

@@ -1,0 +1,95 @@
+"""The command that trains the embedded world with and without its duplicates."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mmh_core.cli.options import KEEP, DeviceName, JsonFile, Seed
+from mmh_core.cli.output import check_places, device_of, followed, write_json
+from mmh_core.studies.mitigation.training_run import GROUPS, CureConfig, CureRun, early_stop
+from mmh_core.text_to_image.catalogue import CATALOGUE
+
+POCKET = Path(CATALOGUE["pocket-sd"].source)
+
+
+def pocket_cure(
+    out: Annotated[Path, typer.Option("--out", "--keep", metavar="FILE", help=KEEP)],
+    steps: Annotated[int | None, typer.Option(help="Optimizer steps of each training.")] = None,
+    seed: Seed = 0,
+    json_file: JsonFile = None,
+    device: DeviceName = "auto",
+) -> None:
+    """Train a narrow denoiser with duplicates and without; print what each step copies.
+
+    About a quarter of an hour on two idle cores. With other --steps the looks keep their shares.
+    """
+    from mmh_core.store.archive import save_record
+    from mmh_core.studies.images.reference import pocket_reference
+    from mmh_core.studies.mitigation.training import checked
+    from mmh_core.studies.mitigation.training import pocket_cure as study
+    from mmh_core.text_to_image.stable_diffusion import load
+
+    check_places(out, json_file)
+    usual = CureConfig(seed=seed)
+    wanted = usual.steps if steps is None else steps
+    looks = tuple(max(1, round(look * wanted / usual.steps)) for look in usual.looks)
+    config = checked(replace(usual, steps=wanted, looks=looks))
+    model = load(POCKET, device=device_of(device))
+    run = followed(study(config, POCKET, model, pocket_reference(POCKET)))
+    save_record(out, run)
+    typer.echo(cure_table(run))
+    if json_file is not None:
+        write_json(cure_summary(run), json_file)
+
+
+def cure_table(run: CureRun) -> str:
+    """Return one row per snapshot as Markdown, and where each arm had better ended."""
+    heads = [f"{group}: {what}" for group in GROUPS for what in ("copies", "LID")]
+    lines = [
+        f"| training set | step | {' | '.join(heads)} | normal: alignment |",
+        "|---" * (len(heads) + 3) + "|",
+    ]
+    for one in run.snapshots:
+        cells = []
+        for group in GROUPS:
+            cells += [f"{one.mean('copied', group):.2f}", f"{one.median_lid(group):.1f}"]
+        fit = f"{one.mean('alignment', 'normal'):.3f}"
+        lines.append(f"| {one.arm} | {one.step} | {' | '.join(cells)} | {fit} |")
+    lines.append("")
+    for arm in dict.fromkeys(one.arm for one in run.snapshots):
+        stopped = early_stop(run.arm(arm))
+        said = "the last step is the best" if stopped is None else f"step {stopped.step} is better"
+        lines.append(f"Stopping early, {arm}: {said}.")
+    return "\n".join(lines)
+
+
+def cure_summary(run: CureRun) -> dict[str, object]:
+    """Return the figures of every snapshot as plain values."""
+    return {
+        "model_sha256": run.sha256,
+        "steps": run.config.steps,
+        "batch": run.config.batch,
+        "seed": run.config.seed,
+        "captions": [list(one) for one in run.captions],
+        "snapshots": [
+            {
+                "training_set": one.arm,
+                "step": one.step,
+                "loss": one.loss,
+                "groups": {
+                    group: {
+                        "copied": one.mean("copied", group),
+                        "similarity": one.mean("similarity", group),
+                        "alignment": one.mean("alignment", group),
+                        "lid_median": one.median_lid(group),
+                    }
+                    for group in GROUPS
+                },
+            }
+            for one in run.snapshots
+        ],
+    }

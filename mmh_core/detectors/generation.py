@@ -1,0 +1,109 @@
+"""Generate once, and keep of it what detectors read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from mmh_core.detectors.inputs import (
+    Evidence,
+    Trace,
+    early_evidence,
+    encode,
+    joined_traces,
+    rows_at_once,
+)
+from mmh_core.diffusion.score_model import ScoreModel
+from mmh_core.text_to_image.generation import GenerationStep, generate
+from mmh_core.text_to_image.model import TextToImage
+from mmh_core.text_to_image.requests import Request, SchedulerName, Steering
+
+
+def draw_evidence(
+    model: TextToImage,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    *,
+    guidance: float,
+    steps: int,
+    scheduler: SchedulerName = "ddim",
+) -> Iterator[Evidence]:
+    """Draw every prompt with every seed, and yield evidence with a trace for some at a time.
+
+    All seeds of a prompt come in one part; reading a part and dropping it bounds the memory,
+    `joined` puts parts together. Both branches of guidance are computed whatever the scale is, for
+    2 forwards per step and picture. Raises MMHError for a request that does not fit the model.
+    """
+    size = rows_at_once(model)
+    together = max(1, size // max(1, len(seeds)))
+    for start in range(0, len(prompts), together):
+        texts = prompts[start : start + together]
+        evidence = early_evidence(model, encode(model, texts), seeds)
+        traces = []
+        for part in torch.split(torch.arange(len(evidence)), size):
+            request = Request(
+                prompt="",
+                seeds=tuple(seeds[i] for i in evidence.start[part].tolist()),
+                steps=steps,
+                guidance=guidance,
+                height=model.picture_size[0],
+                width=model.picture_size[1],
+                scheduler=scheduler,
+                steering=Steering(
+                    embedding=evidence.embeddings[evidence.prompt[part]],
+                    noise=evidence.noise[evidence.start[part]],
+                    guidance_at=lambda t: guidance,
+                ),
+            )
+            traces.append(trace(model, request))
+        yield replace(evidence, trace=joined_traces(traces))
+
+
+def trace(model: TextToImage, request: Request) -> Trace:
+    """Run one request to its end and return its trace; the request has to be guided."""
+    times, norms, moves, rows = [], [], [], 0
+    last: GenerationStep | None = None
+    for step in generate(model, request):
+        if step.eps_u is None:
+            raise ValueError("A trace needs both branches: the request has no guidance.")
+        if last is not None:
+            moves.append(_length(step.x_t - last.x_t))
+        times.append(step.t)
+        norms.append(step.guidance_norm.cpu())
+        rows += len(step.eps_c) + len(step.eps_u)
+        last = step
+    if last is None:
+        raise ValueError("The sampler made no step.")
+    final = last.latents.float()
+    moves.append(_length(final - last.x_t))
+    pictures = [model.decode(part).cpu() for part in torch.split(final, rows_at_once(model))]
+    return Trace(
+        torch.tensor(times),
+        torch.stack(norms, dim=1),
+        torch.stack(moves, dim=1),
+        region_map(model.score_model, last).cpu(),
+        final.cpu(),
+        torch.cat(pictures),
+        request.scale,
+        rows / len(final),
+    )
+
+
+def region_map(model: ScoreModel, step: GenerationStep) -> Tensor:
+    """Return `sum_channels (s_c - s_u)^2` at one step, (B, h, w): where the prompt acts.
+
+    Kim & Lee 2026 look at it at the last step, where it shows the parts of the picture that the
+    prompt, and nothing else, puts there.
+    """
+    if step.eps_u is None:
+        raise ValueError("A region map needs both branches: the request has no guidance.")
+    sigma = model.schedule.sigma(torch.tensor(step.t, dtype=torch.float64)).item()
+    return ((step.eps_c - step.eps_u) / sigma).square().sum(1)
+
+
+def _length(difference: Tensor) -> Tensor:
+    length: Tensor = torch.linalg.vector_norm(difference.flatten(1), dim=1)
+    return length.cpu()

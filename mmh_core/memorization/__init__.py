@@ -1,0 +1,1 @@
+"""What memorization is: the hypothesis, its causes, and the table of verdicts."""

@@ -1,0 +1,63 @@
+"""Draw what training does to copying and to LID, with duplicates and without."""
+
+from __future__ import annotations
+
+import math
+
+import plotly.graph_objects as go
+
+from mmh_core.plots import panels, theme
+from mmh_core.plots.panels import Line
+from mmh_core.studies.mitigation.training_run import ARMS, CureRun, CureSnapshot
+
+_HEIGHT = 460
+NAMES = {"duplicate": "duplicated", "overfit": "overfit", "normal": "normal"}
+
+
+def cure_curves(
+    run: CureRun, group: str, arms: tuple[str, ...], stopped: CureSnapshot | None = None
+) -> go.Figure:
+    """Draw the share of copies and the median LID of a group's pictures over training steps.
+
+    One line per arm; the grey one is that of normal captions in the first arm. A vertical line
+    marks the step at which training is stopped.
+    """
+    if not run.snapshots:
+        return theme.empty("Nothing was looked at yet.", height=160)
+    figure = theme.base(
+        f"Share of copies and median LID of {NAMES[group]} captions over {run.config.steps:,} "
+        f"training steps, {' and '.join(arms)}.",
+        height=_HEIGHT,
+        legend=False,
+    )
+    figure.update_layout(margin={"r": 130, "t": 26})
+    looks = sorted({one.step for one in run.snapshots})
+    ends = [math.log10(looks[0] / 1.15), math.log10(looks[-1] * 1.15)]
+    style = theme.axis(
+        "training step", type="log", range=ends, tickvals=looks, ticktext=[f"{s:,}" for s in looks]
+    )
+    above, below = panels.stack(figure, ["Copies among the pictures", "LID, median"], style)
+    panels.draw(figure, above, _lines(run, group, arms, copies=True), percent=True)
+    panels.draw(figure, below, _lines(run, group, arms, copies=False))
+    if stopped is not None:
+        line = {"color": theme.RING, "dash": "dot", "width": 1.5}
+        figure.add_shape(
+            type="line", x0=stopped.step, x1=stopped.step, y0=0, y1=1, yref="paper", line=line
+        )
+    return figure
+
+
+def _lines(run: CureRun, group: str, arms: tuple[str, ...], *, copies: bool) -> list[Line]:
+    """Return a line per arm, and the normal one of the first arm for comparison."""
+    labels = {arm.name: arm.label for arm in ARMS}
+    wanted = [(arm, group, labels[arm], False) for arm in arms]
+    if group != "normal":
+        wanted.append((arms[0], "normal", "normal captions", True))
+    lines = []
+    for arm, of, name, reference in wanted:
+        found = run.arm(arm)
+        values = [one.mean("copied", of) if copies else one.median_lid(of) for one in found]
+        said = "%{y:.0%} copies" if copies else "LID %{y:.1f}"
+        hover = f"{name}, step %{{x:,}}: {said}"
+        lines.append(Line(name, [one.step for one in found], values, hover, reference=reference))
+    return lines

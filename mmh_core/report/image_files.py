@@ -1,0 +1,262 @@
+"""Write a picture as PNG together with how it was drawn and read, and get that back from a file.
+
+What is known stands in one iTXt chunk of PNG (ISO/IEC 15948, 11.3.3.4) as compact JSON in UTF-8,
+uncompressed. There is no date in it: equal pictures with equal figures are equal bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import re
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from typing import Any, get_args
+
+from torch import Tensor, uint8
+
+from mmh_core.records import MMHError
+from mmh_core.studies.images.config import check_text, checked
+from mmh_core.studies.images.run import ImageConfig, ImageRun, ImageVerdict, PictureResult
+
+KEYWORD = "manifold-memorization"
+VERSION = 1
+#: A prompt and a negative prompt of the longest allowed length fill 80 kB at most.
+MOST_BYTES = 2**18
+#: Chunks that are looked at: pictures of tens of millions of pixels have fewer.
+MOST_CHUNKS = 2**14
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_LEVEL = 6
+_LONGEST_NAME = 200
+_AGAIN = "use the picture as it was downloaded, or enter the settings by hand."
+
+
+@dataclass(frozen=True)
+class PictureAbout:
+    """Hold how one picture was drawn and what was read of it.
+
+    `model` is the name by which the model is chosen, without the folders above it; the digests are
+    SHA-256 in hexadecimal, of the weights and of the run's starting noise. `lid` and
+    `lid_unconditional` are those of the default estimator at `log_delta`, with standard errors;
+    `percentile` is from 0 to 1. NaN stands for what is not known. `missing` are sentences on what
+    the run lacks.
+    Errors: MMHError for a value that no run of this app has.
+    """
+
+    prompt: str
+    negative: str
+    seed: int
+    steps: int
+    guidance: float
+    scheduler: str
+    height: int
+    width: int
+    model: str
+    sha256: str
+    noise_sha256: str
+    log_delta: float
+    lid: float
+    lid_error: float
+    lid_unconditional: float
+    lid_unconditional_error: float
+    percentile: float
+    verdict: str
+    version: int = VERSION
+    windows: int = 1
+    missing: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check the type and the range of every field."""
+        for field in fields(self):
+            _check_type(field.name, field.type, getattr(self, field.name))
+        if self.version != VERSION:
+            raise MMHError(
+                f"The settings in this picture have format {self.version} and this app reads "
+                f"format {VERSION}: open it with the version of the app that wrote it."
+            )
+        check_text(self.model, "name of the model")
+        for name in ("sha256", "noise_sha256"):
+            _require(re.fullmatch("[0-9a-f]{64}", getattr(self, name)) is not None, name)
+        _require(0 < len(self.model) <= _LONGEST_NAME, "model")
+        _require(self.verdict in get_args(ImageVerdict), "verdict")
+        _require(math.isnan(self.percentile) or 0 <= self.percentile <= 1, "percentile")
+        for name in ("lid_error", "lid_unconditional_error"):
+            _require(not getattr(self, name) < 0, name)
+        try:
+            checked(settings_of(self))
+        except ValueError as error:
+            raise MMHError(f"The settings in this picture do not fit: {error}") from error
+
+
+def about_of(run: ImageRun, picture: PictureResult) -> PictureAbout:
+    """Return what is written into the file of a picture of this run."""
+    config, lid = run.config, picture.lid
+    return PictureAbout(
+        prompt=picture.prompt,
+        negative=config.negative,
+        seed=picture.seed,
+        steps=config.steps,
+        guidance=float(config.guidance),
+        scheduler=config.scheduler,
+        height=config.height,
+        width=config.width,
+        model=run.model,
+        sha256=run.sha256,
+        noise_sha256=run.noise_sha256,
+        log_delta=run.log_delta,
+        lid=math.nan if lid is None else lid.conditional,
+        lid_error=math.nan if lid is None else lid.conditional_error,
+        lid_unconditional=math.nan if lid is None else lid.unconditional,
+        lid_unconditional_error=math.nan if lid is None else lid.unconditional_error,
+        percentile=math.nan if lid is None else lid.percentile,
+        verdict=picture.verdict,
+        windows=config.windows or 1,
+        missing=run.missing,
+    )
+
+
+def settings_of(about: PictureAbout) -> ImageConfig:
+    """Return the config of a run that draws this picture alone."""
+    return ImageConfig(
+        model=about.model,
+        prompts=(about.prompt,),
+        seeds=(about.seed,),
+        steps=about.steps,
+        guidance=about.guidance,
+        height=about.height,
+        width=about.width,
+        scheduler=about.scheduler,  # type: ignore[arg-type]  # checked where the record is made
+        negative=about.negative,
+        windows=None if about.windows == 1 else about.windows,
+    )
+
+
+def png_bytes(picture: Tensor, about: PictureAbout | None) -> bytes:
+    """Return a picture, uint8 (3, H, W), as a PNG file; without `about` it holds pixels alone.
+
+    Errors: ValueError for another type or shape.
+    """
+    if picture.dtype != uint8 or picture.ndim != 3 or len(picture) != 3:
+        raise ValueError(
+            f"picture must be uint8 (3, H, W), got {picture.dtype} {tuple(picture.shape)}."
+        )
+    from PIL import Image, PngImagePlugin
+
+    note = None
+    if about is not None:
+        note = PngImagePlugin.PngInfo()
+        note.add_itxt(KEYWORD, _as_json(about))
+    file = io.BytesIO()
+    pixels = picture.permute(1, 2, 0).numpy(force=True)
+    Image.fromarray(pixels).save(file, "PNG", compress_level=_LEVEL, pnginfo=note)
+    return file.getvalue()
+
+
+def read_about(data: bytes) -> PictureAbout | None:
+    """Return how a picture in a file's bytes was drawn, None where the file does not say.
+
+    None for what is no PNG or holds no chunk of ours; the pixels are not looked at. Errors:
+    MMHError for a chunk of ours that is damaged or holds what no run of this app has.
+    """
+    for content, whole in _texts(data):
+        if not content.startswith(KEYWORD.encode() + b"\0"):
+            continue
+        if not whole:
+            raise MMHError(f"The settings in this picture are damaged: {_AGAIN}")
+        return _from_json(_text_of(content))
+    return None
+
+
+def _texts(data: bytes) -> Iterator[tuple[bytes, bool]]:
+    """Yield the content of iTXt chunks and whether it is all there, its checksum included.
+
+    Content beyond what a chunk of ours may hold is not copied; chunks end at the first impossible
+    length.
+    """
+    if not data.startswith(_SIGNATURE):
+        return
+    view, place = memoryview(data), len(_SIGNATURE)
+    for _ in range(MOST_CHUNKS):
+        if place + 8 > len(data):
+            return
+        length, kind = struct.unpack_from(">I4s", data, place)
+        start, place = place + 8, place + 12 + length
+        if kind == b"IEND":
+            return
+        if kind != b"iTXt":
+            continue
+        content = bytes(view[start : start + min(length, MOST_BYTES)])
+        whole = length <= MOST_BYTES and place <= len(data)
+        if whole:
+            (checksum,) = struct.unpack_from(">I", data, place - 4)
+            whole = zlib.crc32(content, zlib.crc32(kind)) == checksum
+        yield content, whole
+
+
+def _text_of(content: bytes) -> str:
+    """Return the text of an iTXt chunk: keyword, 0, flag, method, language, 0, title, 0, text."""
+    rest = content[len(KEYWORD) + 1 :]
+    ends = rest.find(b"\0", 2)
+    title = rest.find(b"\0", ends + 1)
+    # 1 stands for compressed text, which this app does not write and which may hide any length.
+    if len(rest) < 4 or rest[0] != 0 or ends < 0 or title < 0:
+        raise MMHError(f"The settings in this picture are written in another way: {_AGAIN}")
+    try:
+        return rest[title + 1 :].decode("utf-8")
+    except UnicodeDecodeError:
+        raise MMHError(f"The settings in this picture are no text: {_AGAIN}") from None
+
+
+def _as_json(about: PictureAbout) -> str:
+    values = {
+        name: None if isinstance(value, float) and math.isnan(value) else value
+        for name, value in asdict(about).items()
+    }
+    return json.dumps(values, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def _from_json(text: str) -> PictureAbout:
+    """Return the record; `_check_type` has looked at every field before anything is made of it."""
+    try:
+        values = json.loads(text, parse_constant=_refused)
+    # RecursionError: thousands of opening brackets.
+    except (ValueError, RecursionError):
+        raise MMHError(f"The settings in this picture cannot be read: {_AGAIN}") from None
+    known = {field.name: str(field.type) for field in fields(PictureAbout)}
+    # Images from before there was a choice of windows name neither.
+    later = {"windows", "missing"}
+    if not isinstance(values, dict) or not set(known) - later <= set(values) <= set(known):
+        raise MMHError(f"The settings in this picture are not complete: {_AGAIN}")
+    return PictureAbout(**{name: _value(known[name], found) for name, found in values.items()})
+
+
+def _value(kind: str, found: Any) -> Any:
+    """Return a JSON value as a field of this kind holds it: null is NaN, 7 may be a float."""
+    if kind == "float" and found is None:
+        return math.nan
+    if kind == "float" and type(found) is int and abs(found) < 2**53:
+        return float(found)
+    return tuple(found) if kind.startswith("tuple") and isinstance(found, list) else found
+
+
+def _refused(word: str) -> None:
+    raise ValueError(word)
+
+
+def _check_type(name: str, kind: object, value: object) -> None:
+    if str(kind).startswith("tuple"):
+        texts = value if isinstance(value, tuple) else (None,)
+        _require(all(type(one) is str for one in texts), name)
+        return
+    kinds = {"str": str, "int": int, "float": float}
+    # An infinity comes of 1e999; of bool, int is the base class.
+    wrong = type(value) is not kinds[str(kind)] or (isinstance(value, float) and math.isinf(value))
+    _require(not wrong, name)
+
+
+def _require(holds: bool, name: str) -> None:
+    if not holds:
+        raise MMHError(f"The settings in this picture hold an impossible {name!r}: {_AGAIN}")

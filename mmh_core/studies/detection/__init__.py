@@ -1,0 +1,1 @@
+"""Detection of memorized prompts: scan, calibration, benchmark."""

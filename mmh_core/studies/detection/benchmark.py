@@ -1,0 +1,236 @@
+"""Compare all detectors on the same labelled prompts, seeds and pictures.
+
+The calibration half fits what has to be fitted: constants of detectors on its normal prompts, the
+times of the early scan and the combined score on all its labels, the threshold of the cause. The
+test half is only counted on.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from mmh_core.detectors.catalogue import DETECTORS
+from mmh_core.records import LabelledPrompt, MMHError, Progress
+from mmh_core.studies.detection import combined_score
+from mmh_core.studies.detection.benchmark_cause import causes
+from mmh_core.studies.detection.benchmark_run import BenchmarkRun, CombinedRow, DetectorRow
+from mmh_core.studies.detection.calibrate import calibrate_detectors
+from mmh_core.studies.detection.calibration import DetectorCalibration
+from mmh_core.studies.detection.combined_score import FOLDS
+from mmh_core.studies.detection.early_scan import SEEDS, EarlyCalibration
+from mmh_core.studies.detection.measured import Measured, measured
+from mmh_core.studies.detection.roc import separation
+from mmh_core.studies.images.reference import Reference
+from mmh_core.text_to_image.model import TextToImage
+from mmh_core.text_to_image.prompt_reading import not_whole, not_whole_lines
+
+_LID = "lid_conditional_count"
+_PARAPHRASE = "paraphrase"
+
+
+def benchmark_study(
+    labelled: Sequence[LabelledPrompt],
+    model: TextToImage,
+    reference: Reference | None,
+    *,
+    seeds: tuple[int, ...] = SEEDS,
+    log_delta: float | None = None,
+    names: Sequence[str] = tuple(DETECTORS),
+    early: EarlyCalibration | None = None,
+) -> Iterator[Progress[BenchmarkRun]]:
+    """Calibrate on one half, measure the other and compare; the last progress has the result.
+
+    `names` are the detectors to run. LID is read at `log_delta`, unless given where
+    `calibrate_detectors` reads it. `early` is the early scan by which the model's tables are
+    scanned, which must know nothing of the test half; else it is calibrated here. Errors: MMHError
+    where a half lacks memorized or normal prompts, and ValueError for an unknown detector.
+    """
+    check_labelled(labelled)
+    for name in names:
+        if name not in DETECTORS:
+            raise ValueError(f"Unknown detector {name!r}; choose from {', '.join(DETECTORS)}.")
+    run, found = empty_run(labelled, model, seeds), None
+    started = time.monotonic()
+    for step in calibrate_detectors(
+        labelled,
+        model,
+        reference,
+        seeds=seeds,
+        log_delta=log_delta,
+        names=(_LID, *names),
+        early=early,
+    ):
+        found = step.partial
+        yield Progress(0.49 * step.fraction, step.message, run)
+    if found is None:
+        raise ValueError("The calibration gave no result.")
+    for last in compare(labelled, model, reference, found):
+        seconds = time.monotonic() - started
+        done = 0.49 + 0.51 * last.fraction
+        yield Progress(done, last.message, replace(last.partial, seconds=seconds))
+
+
+def compare(
+    labelled: Sequence[LabelledPrompt],
+    model: TextToImage,
+    reference: Reference | None,
+    calibration: DetectorCalibration,
+) -> Iterator[Progress[BenchmarkRun]]:
+    """Measure the test half by a calibration and count; the last progress has the result.
+
+    Errors: MMHError for the calibration of another model or of other settings.
+    """
+    calibration.check(model)
+    mine = tuple(one for one in labelled if one.split == "test")
+    run, half = empty_run(labelled, model, calibration.seeds), None
+    texts = [one.prompt for one in mine]
+    for half in measured(model, texts, calibration.detectors, calibration.seeds, reference):
+        done = len(half.prompts)
+        message = f"Measuring the test prompts, {done} of {len(mine)}"
+        yield Progress(0.98 * done / len(mine), message, run)
+    if half is None:
+        raise ValueError("No prompt was measured.")
+    yield Progress(0.98, "Comparing the detectors", run)
+    yield Progress(1.0, "Finished", _compared(run, calibration, mine, half, reference))
+
+
+def check_labelled(labelled: Sequence[LabelledPrompt]) -> None:
+    """Refuse labelled prompts that cannot be compared on, before the work. Errors: MMHError."""
+    for split in ("calibration", "test"):
+        labels = [one.memorized for one in labelled if one.split == split]
+        if min(labels.count(True), labels.count(False)) < FOLDS:
+            raise MMHError(
+                f"Each half needs at least {FOLDS} memorized and normal prompts, and the "
+                f"{split} half has {labels.count(True)} and {labels.count(False)}: label at least "
+                f"{2 * FOLDS} prompts of both."
+            )
+
+
+def _compared(
+    run: BenchmarkRun,
+    calibration: DetectorCalibration,
+    prompts: tuple[LabelledPrompt, ...],
+    half: Measured,
+    reference: Reference | None,
+) -> BenchmarkRun:
+    """Count on the test half; nothing is fitted to it."""
+    generator = torch.Generator().manual_seed(20)
+    scores = calibration.scores({name: found.values for name, found in half.found.items()})
+
+    def row(name: str, label: str, source: str, cost: tuple[float, float]) -> DetectorRow:
+        normal = calibration.normal(name)
+        return _row((name, label, source), cost, scores[name], normal, prompts, generator)
+
+    rows = tuple(
+        row(name, detector.label, detector.reference, (cost.forwards, cost.generation))
+        for name, detector in calibration.detectors.items()
+        for cost in (half.found[name],)
+    )
+    combined = None
+    if (fitted := calibration.combined) is not None:
+        costs = [half.found[name] for name in fitted.names]
+        total = sum(each.forwards for each in costs), max(each.generation for each in costs)
+        combined = CombinedRow(
+            fitted.names,
+            fitted.weights,
+            fitted.bias,
+            fitted.mean,
+            fitted.spread,
+            fitted.cv_auc,
+            row(combined_score.NAME, combined_score.LABEL, "this project", total),
+        )
+    lid = half.per_prompt(half.found[_LID].values)[:, 0]
+    corpus = None if reference is None else reference.corpus
+    return replace(
+        run,
+        state="complete",
+        missing=(*run.missing, *calibration.left_out, *_without_score(rows, prompts)),
+        prompts=prompts,
+        copied=half.copied,
+        lid=lid,
+        true_lid=_true_lids(prompts, reference),
+        detectors=rows,
+        combined=combined,
+        cause=causes(run.prompts, lid, corpus, generator),
+    )
+
+
+def _row(
+    named: tuple[str, str, str],
+    cost: tuple[float, float],
+    scores: Tensor,
+    normal: Tensor,
+    prompts: tuple[LabelledPrompt, ...],
+    generator: torch.Generator,
+) -> DetectorRow:
+    """Separate memorized from normal prompts; paraphrases are counted apart."""
+    kinds = [one.kind for one in prompts]
+    memorized = torch.tensor([one.memorized for one in prompts])
+    read = scores.isfinite()
+    parts = []
+    for kind in dict.fromkeys(k for k, one in zip(kinds, prompts, strict=True) if one.memorized):
+        mine = torch.tensor([k == kind for k in kinds])
+        if not bool((mine & read).any()):
+            continue
+        kept = (mine | ~memorized) & read
+        parts.append((kind, separation(scores[kept], mine[kept], generator=generator)))
+    plain = torch.tensor([kind != _PARAPHRASE for kind in kinds]) & read
+    return DetectorRow(
+        *named,
+        *cost,
+        scores=scores,
+        normal=normal,
+        all=separation(scores[plain], memorized[plain], generator=generator),
+        kinds=tuple(parts),
+    )
+
+
+def _without_score(
+    rows: tuple[DetectorRow, ...], prompts: tuple[LabelledPrompt, ...]
+) -> tuple[str, ...]:
+    """Say which prompts a detector could not score and therefore does not count."""
+    found = []
+    for row in rows:
+        lost = [f"“{prompts[int(i)].prompt[:80]}”" for i in (~row.scores.isfinite()).nonzero()]
+        if lost:
+            named = ", ".join(lost[:3]) + (f" and {len(lost) - 3} more" if len(lost) > 3 else "")
+            found.append(f"{row.label} has no score for {named}, which it does not count.")
+    return tuple(found)
+
+
+def _true_lids(prompts: tuple[LabelledPrompt, ...], reference: Reference | None) -> Tensor:
+    truth = None if reference is None else reference.truth
+    found = [None if truth is None else truth(one.prompt) for one in prompts]
+    return torch.tensor([math.nan if each is None else each.lid for each in found])
+
+
+def empty_run(
+    labelled: Sequence[LabelledPrompt], model: TextToImage, seeds: tuple[int, ...]
+) -> BenchmarkRun:
+    """Return the record of a comparison that has no result yet."""
+    empty = torch.empty(0)
+    return BenchmarkRun(
+        model=model.name,
+        sha256=model.sha256,
+        scheduler="ddim",
+        steps=model.steps,
+        guidance=model.guidance,
+        seeds=seeds,
+        state="measuring",
+        prompts=tuple(labelled),
+        copied=empty,
+        lid=empty,
+        true_lid=empty,
+        detectors=(),
+        combined=None,
+        cause=None,
+        seconds=0.0,
+        missing=tuple(not_whole_lines(not_whole(model, [one.prompt for one in labelled]))),
+        notes=model.notes,
+    )

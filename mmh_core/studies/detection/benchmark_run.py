@@ -1,0 +1,129 @@
+"""Records of the benchmark of detectors: labelled prompts, scores, and how well they separate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from mmh_core.records import LabelledPrompt
+from mmh_core.studies.detection.roc import Separation
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class DetectorRow:
+    """Hold one detector's result on the test prompts.
+
+    `scores` (P,) are means over the seeds, higher = more memorized; `normal` (N,) those of the
+    calibration half's normal prompts, sorted. `forwards` counts network evaluations per picture,
+    `generation` those of the generation it reads from, 0 where it needs none. `kinds` separates
+    each memorized kind from the normal prompts.
+    """
+
+    name: str
+    label: str
+    reference: str
+    forwards: float
+    generation: float
+    scores: Tensor
+    normal: Tensor
+    all: Separation
+    kinds: tuple[tuple[str, Separation], ...]
+
+
+@dataclass(frozen=True)
+class CombinedRow:
+    """Hold the logistic regression over detectors, fitted on the calibration half.
+
+    `weights` (F,) on standardized scores of the detectors `names`, `bias` beside them; `cv_auc` is
+    the area of scores that five-fold cross-validation within the calibration half gives.
+    """
+
+    names: tuple[str, ...]
+    weights: Tensor
+    bias: float
+    mean: Tensor
+    spread: Tensor
+    cv_auc: float
+    row: DetectorRow
+
+
+@dataclass(frozen=True)
+class CauseRow:
+    """Hold what was said of the cause of each memorized test caption (Q of them).
+
+    `prompts` are their places in the run's prompts; `said` and `true` are "OD-Mem" or "DD-Mem" (or
+    "not identifiable"); `data_lid` and `model_lid` (Q,) are what was decided by. `accuracy` is
+    balanced, with a 95 % bootstrap interval.
+    """
+
+    prompts: tuple[int, ...]
+    said: tuple[str, ...]
+    true: tuple[str, ...]
+    data_lid: Tensor
+    model_lid: Tensor
+    threshold: float
+    accuracy: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class BenchmarkRun:
+    """Hold one benchmark of one model: all detectors on the same test prompts and seeds.
+
+    `copied` (P,) is the share of each prompt's pictures that are copies of a training picture, NaN
+    without a reference; `lid` and `true_lid` (P,) are mean conditional LID and LID_*, NaN where
+    unknown. Finished when `state` is "complete". `missing` says in sentences what could not be
+    done, such as prompts of either half that are not read whole; `notes` are the model's.
+    """
+
+    model: str
+    sha256: str
+    scheduler: str
+    steps: int
+    guidance: float
+    seeds: tuple[int, ...]
+    state: str
+    prompts: tuple[LabelledPrompt, ...]
+    copied: Tensor
+    lid: Tensor
+    true_lid: Tensor
+    detectors: tuple[DetectorRow, ...]
+    combined: CombinedRow | None
+    cause: CauseRow | None
+    seconds: float
+    missing: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def rows(self) -> tuple[DetectorRow, ...]:
+        """Return all rows, the combined score first."""
+        return (*(() if self.combined is None else (self.combined.row,)), *self.detectors)
+
+    def frame(self) -> pd.DataFrame:
+        """Return one row per detector: areas, strict rates, intervals and cost."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            [
+                {
+                    "detector": row.name,
+                    "label": row.label,
+                    "auc": row.all.auc,
+                    "auc_low": row.all.auc_low,
+                    "auc_high": row.all.auc_high,
+                    "tpr_at_1_percent": row.all.tpr,
+                    "tpr_low": row.all.tpr_low,
+                    "tpr_high": row.all.tpr_high,
+                    "forwards": row.forwards,
+                    "generation": row.generation,
+                    **{f"auc_{kind}": found.auc for kind, found in row.kinds},
+                }
+                for row in self.rows
+            ]
+        )

@@ -1,0 +1,166 @@
+"""Calibrate all detectors on labelled prompts: choose where to read, measure, fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from mmh_core.detectors.catalogue import DETECTORS, adapted
+from mmh_core.detectors.generation import draw_evidence
+from mmh_core.detectors.guidance_norm import GuidanceTrace
+from mmh_core.detectors.measurement import Detector
+from mmh_core.detectors.seed_similarity import SeedAgreement
+from mmh_core.dimension.curve import lid_curve, plateau
+from mmh_core.dimension.spectral import soft_spectral_count
+from mmh_core.records import LabelledPrompt, MMHError, Progress
+from mmh_core.studies.detection import combined_score
+from mmh_core.studies.detection.calibration import DetectorCalibration, NormalReadings
+from mmh_core.studies.detection.combined_score import check_labels, fit_combined
+from mmh_core.studies.detection.early_scan import (
+    PUBLISHED_TIMES,
+    SEEDS,
+    EarlyCalibration,
+    early_times,
+)
+from mmh_core.studies.detection.measured import Measured, measured
+from mmh_core.studies.images.lid import LOG_DELTAS
+from mmh_core.studies.images.lid_passes import EFFORT
+from mmh_core.studies.images.reference import Reference
+from mmh_core.text_to_image.model import TextToImage
+
+#: Normal prompts whose curves choose the scale of LID where none is known.
+_FOR_SCALE = 4
+
+
+def calibrate_detectors(
+    labelled: Sequence[LabelledPrompt],
+    model: TextToImage,
+    reference: Reference | None = None,
+    *,
+    seeds: tuple[int, ...] = SEEDS,
+    log_delta: float | None = None,
+    names: Sequence[str] = tuple(DETECTORS),
+    early: EarlyCalibration | None = None,
+) -> Iterator[Progress[DetectorCalibration | None]]:
+    """Measure the prompts of the calibration half; the last progress has the result.
+
+    All constants, percentiles and thresholds come from its normal prompts. Where some prompts are
+    memorized, their labels choose the times of the early scan and fit the combined score. LID is
+    read at `log_delta`, else at the reference's calibrated scale, else on the plateau of a few
+    normal prompts. Detectors for which the model makes too few steps, or the seeds are too few,
+    are left out. `early` is the calibration by which the model's tables are scanned, where there
+    is one: the early scan reads at its times and compares with its normal prompts. Errors:
+    MMHError without normal prompts, or with too few memorized ones.
+    """
+    mine = [p for p in labelled if p.split == "calibration" and p.kind != "paraphrase"]
+    normal = torch.tensor([not one.memorized for one in mine])
+    if not bool(normal.any()):
+        raise MMHError("There are no normal prompts to calibrate on: add some.")
+    if not bool(normal.all()):
+        check_labels(~normal)
+    yield Progress(0.0, "Choosing where to read", None)
+    if early is not None:
+        early.check(model)
+        times = early.high, early.low
+    else:
+        times = PUBLISHED_TIMES if bool(normal.all()) else early_times(model, labelled, seeds[:2])
+    scale = reference.log_delta if log_delta is None and reference is not None else log_delta
+    if scale is None:
+        scale = lid_scale(model, [one.prompt for one in mine if not one.memorized], seeds[0])
+    embedder = embedder_of(reference)
+    chosen = _usable(names, model.steps, len(seeds))
+    detectors = adapted(chosen, log_delta=scale, embedder=embedder, early=times)
+    empty = DetectorCalibration(
+        model.name,
+        model.sha256,
+        "ddim",
+        model.steps,
+        model.guidance,
+        seeds,
+        scale,
+        embedder,
+        *times,
+        tuple(one.prompt for one in mine if not one.memorized),
+        (),
+        None,
+    )
+    half = None
+    yield Progress(0.01, f"Measuring calibration prompts, 0 of {len(mine)}", None)
+    for half in measured(model, [one.prompt for one in mine], detectors, seeds):
+        done = len(half.prompts)
+        yield Progress(
+            0.01 + 0.98 * done / len(mine),
+            f"Measuring calibration prompts, {done} of {len(mine)}",
+            None,
+        )
+    if half is None:
+        raise ValueError("No prompt was measured.")
+    yield Progress(1.0, "Calibrated", _calibrated(empty, half, normal, early))
+
+
+def _usable(names: Sequence[str], steps: int, seeds: int) -> dict[str, Detector]:
+    """Return the detectors by these names that so many steps and seeds suffice for."""
+    chosen = {name: DETECTORS[name] for name in dict.fromkeys(names)}
+    return {
+        name: each
+        for name, each in chosen.items()
+        if not (isinstance(each, GuidanceTrace) and (each.steps or 0) > steps)
+        and not (isinstance(each, SeedAgreement) and seeds < 2)
+    }
+
+
+def _calibrated(
+    empty: DetectorCalibration,
+    half: Measured,
+    normal: Tensor,
+    early: EarlyCalibration | None,
+) -> DetectorCalibration:
+    """Keep the readings of normal prompts, and fit the combined score where there are others."""
+    readings = []
+    for name, found in half.found.items():
+        columns = found.values.reshape(len(normal), len(empty.seeds), -1)
+        readings.append(NormalReadings(name, columns[normal], found.forwards, found.generation))
+    alone = replace(empty, readings=tuple(readings))
+    if early is not None:
+        alone = alone.scanning_by(early)
+    for name in alone.names:
+        alone.normal(name)  # Refused here, where the person can calibrate anew.
+    if bool(normal.all()) or not set(combined_score.COMBINED) & set(half.found):
+        return alone
+    scores = alone.scores({name: found.values for name, found in half.found.items()})
+    return replace(alone, combined=fit_combined(scores, ~normal))
+
+
+def lid_scale(model: TextToImage, prompts: Sequence[str], seed: int) -> float:
+    """Return the log delta at which a model without a calibrated scale is read.
+
+    The median over a few normal prompts of the middle of their LID curves' plateaus, or of their
+    flattest point where there is none.
+    """
+    scales, estimator = torch.tensor(LOG_DELTAS), partial(soft_spectral_count, effort=EFFORT)
+    found = []
+    for evidence in draw_evidence(
+        model, prompts[:_FOR_SCALE], (seed,), guidance=model.guidance, steps=model.steps
+    ):
+        for row in range(len(evidence)):
+            curve = lid_curve(
+                estimator,
+                model.score_model,
+                evidence.drawn().latents[row : row + 1].to(model.device),
+                scales.to(model.device),
+                cond=evidence.embeddings[row : row + 1].to(model.device),
+                generator=torch.Generator().manual_seed(seed),
+            )
+            found.append(plateau(curve, absolute=1.0, relative=0.1).log_delta.cpu())
+    return float(torch.cat(found).median())
+
+
+def embedder_of(reference: Reference | None) -> str:
+    """Return the name by which `load_embedder` finds the embedder of a reference."""
+    if reference is not None and reference.embedder.name.startswith("pocket"):
+        return "pocket"
+    return "pixels"

@@ -1,0 +1,215 @@
+"""Calibrate all detectors on a model: what they read of its normal prompts, kept beside it.
+
+Absolute scores do not carry over between models, samplers, steps and guidance scales, so every
+percentile, threshold and constant comes from such a calibration, and one of another model or other
+settings is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mmh_core.detectors.catalogue import DETECTORS, adapted
+from mmh_core.detectors.early_scan import EarlyScan
+from mmh_core.detectors.measurement import Detector, fit
+from mmh_core.records import MMHError
+from mmh_core.store.archive import load_record, save_record
+from mmh_core.studies.detection import combined_score
+from mmh_core.studies.detection.combined_score import CombinedScore
+from mmh_core.studies.detection.early_scan import EarlyCalibration, read_early
+from mmh_core.studies.detection.reference_scores import share_below, threshold_among, usable
+from mmh_core.text_to_image.model import TextToImage
+
+#: The file beside the model.
+FILE = "detectors.safetensors"
+
+
+@dataclass(frozen=True)
+class NormalReadings:
+    """Hold what one detector read of N normal prompts with S seeds: `columns` (N, S, F).
+
+    `forwards` and `generation` are its cost per picture, as `detectors.measurement` counts it.
+    """
+
+    name: str
+    columns: Tensor
+    forwards: float
+    generation: float
+
+
+@dataclass(frozen=True)
+class DetectorCalibration:
+    """Hold what is normal for one model drawn in one way, for every detector.
+
+    It serves the model with this `sha256` at this scheduler, number of steps and guidance. LID is
+    read at `log_delta`, pictures are described by `embedder`, the early scan looks at the times
+    `high` and `low`. `combined` is None where no memorized prompts were labelled. `early_scan` is
+    the calibration by which this model's tables are scanned: where it is known, constants,
+    thresholds and percentiles of the early scan are its, so that a prompt has one early scan.
+    `left_out` says in sentences what is missing, and why.
+    """
+
+    model: str
+    sha256: str
+    scheduler: str
+    steps: int
+    guidance: float
+    seeds: tuple[int, ...]
+    log_delta: float
+    embedder: str
+    high: float
+    low: float
+    prompts: tuple[str, ...]
+    readings: tuple[NormalReadings, ...]
+    combined: CombinedScore | None
+    early_scan: EarlyCalibration | None = None
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the names of all scores, the combined one first."""
+        first = () if self.combined is None else (combined_score.NAME,)
+        return (*first, *(each.name for each in self.readings))
+
+    @cached_property
+    def detectors(self) -> Mapping[str, Detector]:
+        """Return the detectors set to the model, with constants from the normal prompts."""
+        found = adapted(
+            {each.name: DETECTORS[each.name] for each in self.readings},
+            log_delta=self.log_delta,
+            embedder=self.embedder,
+            early=(self.high, self.low),
+        )
+        ready: dict[str, Detector] = {
+            each.name: fit(found[each.name], each.columns.flatten(0, 1)) for each in self.readings
+        }
+        if self.early_scan is not None and EarlyScan.name in ready:
+            ready[EarlyScan.name] = self.early_scan.detector()
+        return ready
+
+    @cached_property
+    def _normal(self) -> Mapping[str, Tensor]:
+        return self.scores({each.name: each.columns.flatten(0, 1) for each in self.readings})
+
+    def scores(self, columns: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the score (P,) of each detector, and the combined one, means over the seeds.
+
+        `columns` (P S, F) are what the detectors read of P prompts with the calibration's seeds.
+        """
+        found = {
+            name: self.detectors[name].score(each).reshape(-1, len(self.seeds)).mean(1)
+            for name, each in columns.items()
+        }
+        if self.combined is not None and set(self.combined.names) <= set(found):
+            found[combined_score.NAME] = self.combined.score(found).float()
+        return found
+
+    def normal(self, name: str) -> Tensor:
+        """Return the scores of the normal prompts that have one, sorted.
+
+        Errors: ValueError for another name, MMHError where fewer than half have one.
+        """
+        if name not in self._normal:
+            raise ValueError(f"{name!r} is not calibrated; choose from {', '.join(self.names)}.")
+        if self.early_scan is not None and name == EarlyScan.name:
+            return self.early_scan.normal()
+        return usable(self._normal[name], self.label(name))
+
+    def label(self, name: str) -> str:
+        """Return the name of a score for people."""
+        return combined_score.LABEL if name == combined_score.NAME else self.detectors[name].label
+
+    def threshold(self, name: str, share: float) -> float:
+        """Return the score that at most this share of the normal prompts exceeds."""
+        return threshold_among(self.normal(name), share)
+
+    def percentile(self, name: str, scores: Tensor) -> Tensor:
+        """Return the shares (P,), 0 to 1, of normal prompts that score below `scores` (P,)."""
+        return share_below(self.normal(name), scores)
+
+    def check(self, model: TextToImage) -> None:
+        """Refuse another model, and other steps or guidance. Errors: MMHError."""
+        if model.sha256 != self.sha256:
+            raise MMHError(
+                f"The calibration is of {self.model} with other weights than {model.name}: "
+                "calibrate this model first, with the command calibrate --all."
+            )
+        if (model.steps, model.guidance) != (self.steps, self.guidance):
+            raise MMHError(
+                f"The calibration is for {self.steps} steps with guidance {self.guidance:g} and "
+                f"{model.name} draws {model.steps} with {model.guidance:g}: calibrate it again."
+            )
+
+    def early(self) -> EarlyCalibration:
+        """Return the part of the early scan, by which tables of prompts are scanned."""
+        if self.early_scan is not None:
+            return self.early_scan
+        for each in self.readings:
+            if each.name == "early_scan":
+                return EarlyCalibration(
+                    self.model,
+                    self.sha256,
+                    self.seeds,
+                    self.prompts,
+                    each.columns,
+                    self.high,
+                    self.low,
+                )
+        raise ValueError("The early scan is not among the detectors of this calibration.")
+
+    def scanning_by(self, early: EarlyCalibration) -> DetectorCalibration:
+        """Return the calibration with this early scan, by which tables are scanned, as its own.
+
+        A combined score that was fitted with another is left out. Errors: MMHError for the early
+        scan of other weights or seeds.
+        """
+        if EarlyScan.name not in {each.name for each in self.readings}:
+            return self
+        if (early.sha256, early.seeds) != (self.sha256, self.seeds):
+            raise MMHError(
+                f"The calibrations of the early scan and of the other detectors of {self.model} "
+                "are of different weights or seeds: make both anew, with calibrate --all."
+            )
+        if _same(self.early(), early):
+            return replace(self, early_scan=early)
+        if (early.high, early.low) != (self.high, self.low):
+            raise MMHError(
+                f"The early scan of {self.model} was calibrated at other times than the other "
+                "detectors: make both anew, with calibrate --all."
+            )
+        said = (
+            "The combined score is left out: it was fitted with another early scan than the one "
+            "by which tables are scanned. The command calibrate --all fits it anew."
+        )
+        without = () if self.combined is None else (*self.left_out, said)
+        return replace(self, early_scan=early, combined=None, left_out=without)
+
+
+def _same(one: EarlyCalibration, other: EarlyCalibration) -> bool:
+    """Return whether two calibrations score alike."""
+    return (one.high, one.low) == (other.high, other.low) and torch.equal(
+        one.columns, other.columns
+    )
+
+
+def write_detectors(folder: Path, found: DetectorCalibration) -> None:
+    """Keep a calibration in a folder."""
+    save_record(folder / FILE, found)
+
+
+def read_detectors(folder: Path) -> DetectorCalibration | None:
+    """Return the calibration kept in a folder, None where there is none.
+
+    Its early scan is the one kept beside it, by which tables are scanned. Errors: MMHError.
+    """
+    path = folder / FILE
+    if not path.exists():
+        return None
+    found, early = load_record(path, DetectorCalibration), read_early(folder)
+    return found if early is None else found.scanning_by(early)

@@ -1,0 +1,256 @@
+"""Score prompts by the early scan, without drawing anything, many prompts at a time.
+
+The scoring of a batch is one function of a model, a calibration and texts, so that any engine can
+call it on its own workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mmh_core.detectors.early_scan import EarlyScan
+from mmh_core.detectors.early_times import choose_times
+from mmh_core.detectors.inputs import changes_nothing, early_evidence, encode
+from mmh_core.detectors.measurement import measure
+from mmh_core.records import LabelledPrompt, MMHError, Progress
+from mmh_core.store.archive import load_record, save_record
+from mmh_core.studies.detection.alike import alike_groups
+from mmh_core.studies.detection.early_reach import Reach
+from mmh_core.studies.detection.reference_scores import share_below, threshold_among, usable
+from mmh_core.text_to_image.model import TextToImage
+
+#: The file beside the embedded model.
+FILE = "early_scan.safetensors"
+#: Seeds of every scan unless told otherwise, and prompts of one batch.
+SEEDS, BATCH = (0, 1, 2, 3), 48
+#: Memorized prompts from which on some are kept to count what the scan finds.
+FEWEST = 8
+#: Asthana & Belagiannis 2026, for Stable Diffusion.
+PUBLISHED_TIMES = (0.98, 0.04)
+
+
+@dataclass(frozen=True)
+class EarlyCalibration:
+    """Hold what the early scan reads of a model's normal prompts.
+
+    `columns` (N, S, 2) are guidance norm and cosine of N normal prompts with the seeds, at the
+    times `high` and `low`. It serves one model, told by `sha256`, and these seeds. `memorized`
+    (M, S, 2) are the same of memorized prompts that neither times nor thresholds were chosen on:
+    what the scan finds of them is what may be said of it; None where there were none. Where they
+    are captions just as the model was trained with, `paraphrases` (Q, S, 2) are the same of other
+    wordings of such captions; else None. A prompt that changes nothing has no cosine, NaN.
+    """
+
+    model: str
+    sha256: str
+    seeds: tuple[int, ...]
+    prompts: tuple[str, ...]
+    columns: Tensor
+    high: float
+    low: float
+    memorized: Tensor | None = None
+    paraphrases: Tensor | None = None
+
+    def detector(self) -> EarlyScan:
+        """Return the scan fitted to these prompts."""
+        return EarlyScan(self.high, self.low).fitted(self.columns.flatten(0, 1))
+
+    def normal(self) -> Tensor:
+        """Return the scores of the normal prompts that have one, sorted. Errors: MMHError."""
+        return usable(self._scores(self.columns), EarlyScan.label)
+
+    def _scores(self, columns: Tensor) -> Tensor:
+        scores = self.detector().score(columns.flatten(0, 1))
+        return scores.reshape(columns.shape[:2]).mean(1)
+
+    def reach(self, share: float) -> Reach | None:
+        """Return how many memorized prompts the scan finds at the threshold of this share.
+
+        None where the calibration had no memorized prompts to spare.
+        """
+        return self._reach(self.memorized, share)
+
+    def paraphrase_reach(self, share: float) -> Reach | None:
+        """Return the same of paraphrases of memorized captions, None where there were none."""
+        return self._reach(self.paraphrases, share)
+
+    def _reach(self, columns: Tensor | None, share: float) -> Reach | None:
+        if columns is None or not len(columns):
+            return None
+        found = self._scores(columns) > self.threshold(share)
+        return Reach(int(found.sum()), len(found))
+
+    def threshold(self, share: float) -> float:
+        """Return the score that at most this share of the normal prompts exceeds."""
+        return threshold_among(self.normal(), share)
+
+    def check(self, model: TextToImage) -> None:
+        """Refuse another model than the one calibrated. Errors: MMHError."""
+        if model.sha256 != self.sha256:
+            raise MMHError(
+                f"The calibration is of {self.model} with other weights than {model.name}: "
+                "calibrate this model first, with the command calibrate."
+            )
+
+
+@dataclass(frozen=True)
+class EarlyScores:
+    """Hold the scores of P prompts, means over the seeds, and what they are made of (P,).
+
+    `percentile` (0 to 1) is the share of normal prompts with a lower score; `forwards` the network
+    evaluations per prompt and seed. A prompt that the model takes for none has NaN.
+    """
+
+    score: Tensor
+    guidance_norm: Tensor
+    cosine: Tensor
+    percentile: Tensor
+    forwards: float
+
+
+def score_prompts(
+    model: TextToImage, calibration: EarlyCalibration, prompts: Sequence[str]
+) -> EarlyScores:
+    """Score a batch of prompts: a pure function of its arguments.
+
+    Errors: MMHError for a calibration of another model, and for a model whose network gives
+    numbers that are not finite, which nothing can be said by.
+    """
+    calibration.check(model)
+    detector = calibration.detector()
+    columns, forwards = _read(model, detector, prompts, calibration.seeds)
+    score = detector.score(columns.flatten(0, 1)).reshape(columns.shape[:2]).mean(1)
+    below = share_below(calibration.normal(), score)
+    return EarlyScores(score, columns[..., 0].mean(1), columns[..., 1].mean(1), below, forwards)
+
+
+def early_times(
+    model: TextToImage, labelled: Sequence[LabelledPrompt], seeds: tuple[int, ...] = SEEDS[:2]
+) -> tuple[float, float]:
+    """Choose the times of the early scan on the calibration half's labels, paraphrases left out.
+
+    Published times are for latents of 64 x 64: see `detectors.early_times`. Errors: MMHError where
+    one label is missing.
+    """
+    known = [p for p in labelled if p.split == "calibration" and p.kind != "paraphrase"]
+    if not known:
+        raise MMHError("There are no labelled prompts to choose the scan's times on: add some.")
+    evidence = early_evidence(model, encode(model, [one.prompt for one in known]), seeds)
+    return choose_times(model, evidence, torch.tensor([one.memorized for one in known]))
+
+
+def early_calibration(
+    model: TextToImage,
+    prompts: Sequence[str],
+    seeds: tuple[int, ...] = SEEDS,
+    *,
+    times: tuple[float, float] = PUBLISHED_TIMES,
+    memorized: Sequence[str] = (),
+    paraphrases: Sequence[str] = (),
+) -> Iterator[Progress[EarlyCalibration]]:
+    """Read normal prompts at the two times; the last progress has the calibration of all.
+
+    `memorized` are prompts that the times were not chosen on, to count what the scan finds, and
+    `paraphrases` other wordings of such, to count the same of them.
+    Errors: MMHError for fewer than 20 prompts, which say nothing about rare scores.
+    """
+    distinct = list(dict.fromkeys(prompts))
+    if len(distinct) < 20:
+        raise MMHError(
+            f"{len(distinct)} different normal prompts are too few to calibrate: give at least 20."
+        )
+    parts = []
+    for start in range(0, len(distinct), BATCH):
+        texts = distinct[start : start + BATCH]
+        parts.append(_read(model, EarlyScan(*times), texts, seeds)[0])
+        done = start + len(texts)
+        yield Progress(
+            done / len(distinct),
+            f"Reading normal prompts, {done} of {len(distinct)}",
+            EarlyCalibration(
+                model.name, model.sha256, seeds, tuple(distinct[:done]), torch.cat(parts), *times
+            ),
+        )
+    counted = len(memorized) + len(paraphrases)
+    if counted:
+        found = EarlyCalibration(
+            model.name, model.sha256, seeds, tuple(distinct), torch.cat(parts), *times
+        )
+        found = replace(
+            found,
+            memorized=_read_all(model, EarlyScan(*times), memorized, seeds),
+            paraphrases=_read_all(model, EarlyScan(*times), paraphrases, seeds),
+        )
+        yield Progress(1.0, f"Counted what the scan finds of {counted} memorized prompts", found)
+
+
+def calibrate_early(
+    model: TextToImage, labelled: Sequence[LabelledPrompt], seeds: tuple[int, ...] = SEEDS
+) -> Iterator[Progress[EarlyCalibration]]:
+    """Calibrate on the normal prompts; memorized ones choose the times and say what is found.
+
+    Of memorized prompts every second one chooses the times and the others are counted, since what
+    the times were chosen on would flatter; near-equal ones go together; fewer than `FEWEST`
+    different ones all choose.
+    Errors: those of `early_calibration`.
+    """
+    normal = [one for one in labelled if not one.memorized]
+    memorized = [one for one in labelled if one.memorized]
+    groups = alike_groups([one.prompt for one in memorized])
+    unseen = groups[1::2] if len(groups) >= FEWEST else []
+    kept = [memorized[place] for group in unseen for place in group]
+    choosing = [one for one in memorized if one not in kept]
+    times = early_times(model, [*normal, *choosing]) if choosing else PUBLISHED_TIMES
+    yield from early_calibration(
+        model,
+        [one.prompt for one in normal],
+        seeds,
+        times=times,
+        memorized=[one.prompt for one in kept],
+    )
+
+
+def write_early(folder: Path, found: EarlyCalibration) -> None:
+    """Keep a calibration in a folder."""
+    save_record(folder / FILE, found)
+
+
+def read_early(folder: Path) -> EarlyCalibration | None:
+    """Return the calibration kept in a folder, None where there is none. Errors: MMHError."""
+    path = folder / FILE
+    return load_record(path, EarlyCalibration) if path.exists() else None
+
+
+def _read(
+    model: TextToImage, detector: EarlyScan, prompts: Sequence[str], seeds: tuple[int, ...]
+) -> tuple[Tensor, float]:
+    """Return the columns (P, S, 2) of prompts, and the forwards per row."""
+    embeddings = encode(model, prompts)
+    evidence = early_evidence(model, embeddings, seeds)
+    found = measure(model, evidence, [detector])[detector.name]
+    if not bool(found.values[:, 0].isfinite().all()):
+        raise MMHError(
+            f"The network of {model.name} gave numbers that are not finite, so nothing can be "
+            "said of its prompts: its weights are damaged or do not bear half precision; load "
+            "them in float32 or take another checkpoint."
+        )
+    columns = found.values.reshape(len(prompts), len(seeds), -1).clone()
+    columns[changes_nothing(model, embeddings), :, 1] = torch.nan
+    return columns, found.forwards
+
+
+def _read_all(
+    model: TextToImage, detector: EarlyScan, prompts: Sequence[str], seeds: tuple[int, ...]
+) -> Tensor | None:
+    """Return the columns (P, S, 2) of different prompts, batch by batch, None without any."""
+    distinct = list(dict.fromkeys(prompts))
+    parts = [
+        _read(model, detector, distinct[start : start + BATCH], seeds)[0]
+        for start in range(0, len(distinct), BATCH)
+    ]
+    return torch.cat(parts) if parts else None

@@ -1,0 +1,153 @@
+"""Prompts whose truth is known: those of the embedded world, or a person's own table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from mmh_core.pocket.assets import read_prompts
+from mmh_core.pocket.trials import MEMORIZED, open_captions
+from mmh_core.records import LabelledPrompt, MMHError, Split
+from mmh_core.store.prompt_table import prompt_batches
+
+#: Captions of unnamed scenes in each half; those of the halves come from different seeds.
+OPEN_CAPTIONS = {"calibration": 40, "test": 100}
+_OPEN_SEEDS = {"calibration": 10_000, "test": 20_000, "scan": 30_000}
+_NORMAL = 200
+#: What a label may say, in lower case and without signs; the last of each are the types of
+#: extraction of Webster (2023): matching, retrieval and template verbatim, none.
+_YES = {"1", "10", "true", "yes", "y", "memorized", "memorised", "copy", "copied", "verbatim"}
+_YES |= {"mem", "mv", "rv", "tv", "vm"}
+_NO = {"0", "00", "false", "no", "normal", "notmemorized", "notmemorised", "unmemorized"}
+_NO |= {"nonmemorized", "nonmemorised", "nonmem", "none", "reference", "n"}
+_SPLITS: tuple[Split, ...] = ("calibration", "test")
+
+
+def pocket_labelled(folder: Path, seed: int = 0) -> tuple[LabelledPrompt, ...]:
+    """Return the labelled prompts of the embedded world, split by subject.
+
+    Of each named subject one caption that was trained with, of each memorized one a paraphrase
+    that was not (kind "paraphrase"), and captions of unnamed scenes. Whether a caption is
+    memorized is what the world was built for, not what the model does with it.
+    """
+    table = read_prompts(folder)
+    found = []
+    for split in _SPLITS:
+        mine = table[table.split == split]
+        for kind in (*MEMORIZED, "varied"):
+            first = mine[(mine.kind == kind) & mine.trained].groupby("subject", sort=False).head(1)
+            cause = {"duplicate": False, "template": False, "overfit": True}.get(kind)
+            found += [
+                LabelledPrompt(str(text), kind in MEMORIZED, kind, split, cause)
+                for text in first.caption
+            ]
+        if split == "test":
+            # Nothing is fitted on paraphrases, so the calibration half does without.
+            others = mine[mine.kind.isin(MEMORIZED) & ~mine.trained]
+            others = others.groupby("subject", sort=False).head(1)
+            found += [LabelledPrompt(str(t), True, "paraphrase", split) for t in others.caption]
+        count = OPEN_CAPTIONS[split]
+        drawn = open_captions(2 * count, _OPEN_SEEDS[split] + seed).caption.drop_duplicates()
+        known = {one.prompt for one in found}
+        found += [
+            LabelledPrompt(str(text), False, "open", split)
+            for text in [text for text in drawn if text not in known][:count]
+        ]
+    return tuple(found)
+
+
+def pocket_normal_captions(seed: int = 0) -> tuple[str, ...]:
+    """Return 200 normal captions of the embedded world, none of them of the test half.
+
+    Varied ones of the calibration half, and captions of unnamed scenes.
+    """
+    from mmh_core.pocket.calibration import captions_of
+
+    varied = captions_of(seed, "calibration")
+    found = [str(text) for text in varied[varied.kind == "varied"].caption]
+    tested = set(_open(OPEN_CAPTIONS["test"], _OPEN_SEEDS["test"] + seed))
+    others = _open(_NORMAL, _OPEN_SEEDS["scan"] + seed)
+    return tuple([*found, *(text for text in others if text not in tested)][:_NORMAL])
+
+
+def _open(count: int, seed: int) -> list[str]:
+    """Return so many different captions of unnamed scenes."""
+    drawn = open_captions(2 * count, seed).caption.drop_duplicates()
+    return [str(text) for text in drawn][:count]
+
+
+def split_labelled(rows: Iterable[tuple[str, bool, str]]) -> tuple[LabelledPrompt, ...]:
+    """Return (prompt, memorized, kind) rows as labelled prompts, halved within each kind.
+
+    Equal prompts are kept once. Errors: MMHError for a prompt with both labels.
+    """
+    labels: dict[str, tuple[bool, str]] = {}
+    for prompt, memorized, kind in rows:
+        before = labels.setdefault(prompt, (memorized, kind))
+        if before[0] != memorized:
+            raise MMHError(
+                f"The prompt {prompt[:80]!r} is labelled memorized and normal: keep one label."
+            )
+    counts: dict[tuple[bool, str], int] = {}
+    found = []
+    for prompt, group in labels.items():
+        counts[group] = counts.get(group, -1) + 1
+        found.append(LabelledPrompt(prompt, *group, _SPLITS[counts[group] % 2]))
+    return tuple(found)
+
+
+def read_labelled(path: Path, column: str = "") -> tuple[LabelledPrompt, ...]:
+    """Return the prompts of a table with the columns prompt and label, halved.
+
+    Rows that cannot be read are left out; `summarize` counts them. Errors: MMHError naming the
+    first row whose label says neither memorized nor normal, or another than an equal prompt's.
+    """
+    return split_labelled(_rows(path, column))
+
+
+def read_calibrating(path: Path, fewest: int = 20, column: str = "") -> tuple[LabelledPrompt, ...]:
+    """Return the prompts of a table to calibrate on, all of them in the calibration half.
+
+    A row without a label is normal. Errors: MMHError as for `read_labelled`, and for fewer normal
+    prompts than `fewest`, which say nothing of rare scores.
+    """
+    found = tuple(
+        LabelledPrompt(prompt, memorized, kind, "calibration")
+        for prompt, memorized, kind in _rows(path, column, blank="normal")
+    )
+    normal = sum(not one.memorized for one in found)
+    if normal < fewest:
+        raise MMHError(
+            f"{normal} different normal prompts are too few to calibrate: give at least {fewest}."
+        )
+    return found
+
+
+def _rows(path: Path, column: str, blank: str = "") -> Iterator[tuple[str, bool, str]]:
+    """Yield (prompt, memorized, kind) of a table; `blank` is what an empty label says."""
+    labels = dict[int, bool]()
+    for batch in prompt_batches(path, column=column):
+        for row in batch.rows:
+            memorized = _memorized(row.label or blank, row.row, path.name)
+            labels[row.row] = memorized
+            yield row.prompt, memorized, "memorized" if memorized else "normal"
+        for repeat in batch.repeats:
+            if _memorized(repeat.label or blank, repeat.row, path.name) != labels[repeat.first]:
+                raise MMHError(
+                    f"Rows {repeat.first} and {repeat.row} of {path.name} have the same prompt, "
+                    "labelled memorized in one and normal in the other: keep one label."
+                )
+
+
+def _memorized(label: str, row: int, source: str) -> bool:
+    """Return what a label says. Errors: MMHError for one that says neither."""
+    plain = "".join(letter for letter in label.casefold() if letter.isalnum())
+    if plain in _YES or plain in _NO:
+        return plain in _YES
+    if not plain:
+        raise MMHError(
+            f"Row {row} of {source} has no label: write memorized or normal into a column label."
+        )
+    raise MMHError(
+        f"Row {row} of {source} has the label {label[:40]!r}: write memorized or normal."
+    )

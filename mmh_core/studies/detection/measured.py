@@ -1,0 +1,63 @@
+"""Measure prompts by all detectors: draw each once, and keep what the detectors read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mmh_core.detectors.generation import draw_evidence
+from mmh_core.detectors.measurement import Detector, Measurement, joined_measurements, measure
+from mmh_core.retrieval.copy_evidence import copied as kind_value
+from mmh_core.studies.images.reference import Reference, find_copies
+from mmh_core.text_to_image.model import TextToImage
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """Hold what was read of the pictures of P prompts, S seeds each, prompt after prompt.
+
+    `found` has a measurement of P S rows by the name of each detector; `copied` (P,) is the share
+    of each prompt's pictures that copy a training picture, NaN without training pictures.
+    """
+
+    prompts: tuple[str, ...]
+    found: Mapping[str, Measurement]
+    copied: Tensor
+
+    def per_prompt(self, values: Tensor) -> Tensor:
+        """Return means (P, ...) of row values (P S, ...)."""
+        return values.reshape(len(self.prompts), -1, *values.shape[1:]).mean(1)
+
+
+def measured(
+    model: TextToImage,
+    prompts: Sequence[str],
+    detectors: Mapping[str, Detector],
+    seeds: Sequence[int],
+    reference: Reference | None = None,
+) -> Iterator[Measured]:
+    """Draw prompts at the model's own settings and measure them; yield all that is done so far.
+
+    Labels have no place here: the detectors see prompts and seeds.
+    """
+    parts: dict[str, list[Measurement]] = {name: [] for name in detectors}
+    copied: list[Tensor] = []
+    done = 0
+    for evidence in draw_evidence(
+        model, prompts, seeds, guidance=model.guidance, steps=model.steps
+    ):
+        for name, found in measure(model, evidence, detectors.values()).items():
+            parts[name].append(found)
+        done += len(evidence.embeddings)
+        share = torch.full((len(evidence.embeddings),), math.nan)
+        if reference is not None and reference.training is not None:
+            near = find_copies(reference, evidence.drawn().pictures)
+            kinds = torch.tensor([kind_value(copy.kind) for copy, _ in near])
+            share = kinds.reshape(-1, len(seeds)).nanmean(1)
+        copied.append(share)
+        joined = {name: joined_measurements(each) for name, each in parts.items()}
+        yield Measured(tuple(prompts[:done]), joined, torch.cat(copied))

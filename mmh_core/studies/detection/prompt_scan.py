@@ -1,0 +1,56 @@
+"""What the early scan says of the prompts of an image run, before and beside its images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from mmh_core.records import Progress
+from mmh_core.studies.detection.early_scan import EarlyCalibration, score_prompts
+from mmh_core.studies.images.run import ImageRun, PromptScan
+from mmh_core.text_to_image.model import TextToImage
+
+#: Share of reference prompts that may be flagged: that of a scan unless told otherwise.
+SHARE = 0.01
+
+
+def prompt_scans(
+    model: TextToImage, calibration: EarlyCalibration, prompts: tuple[str, ...]
+) -> tuple[PromptScan, ...]:
+    """Return the early scan of each prompt. Errors: MMHError for another model's calibration."""
+    found, threshold = score_prompts(model, calibration, prompts), calibration.threshold(SHARE)
+    reach, rephrased = calibration.reach(SHARE), calibration.paraphrase_reach(SHARE)
+    return tuple(
+        PromptScan(
+            score=float(found.score[i]),
+            percentile=float(found.percentile[i]),
+            threshold=threshold,
+            share=SHARE,
+            found=-1 if reach is None else reach.found,
+            among=0 if reach is None else reach.among,
+            paraphrases_found=None if rephrased is None else rephrased.found,
+            paraphrases=None if rephrased is None else rephrased.among,
+        )
+        for i in range(len(prompts))
+    )
+
+
+def scanned(
+    steps: Iterator[Progress[ImageRun]],
+    model: TextToImage,
+    calibration: EarlyCalibration | None,
+) -> Iterator[Progress[ImageRun]]:
+    """Yield the progress of an image study; the last has the early scan of its prompts as well.
+
+    Without a calibration of this model the run stays as it is, and so does one whose prompts are
+    read in several windows, of which the scan reads the first only.
+    """
+    last: Progress[ImageRun] | None = None
+    for last in steps:
+        yield last
+    if last is None or calibration is None or calibration.sha256 != model.sha256:
+        return
+    if last.partial.config.windows not in (None, 1):
+        return
+    scans = prompt_scans(model, calibration, last.partial.config.prompts)
+    yield replace(last, partial=replace(last.partial, scans=scans))

@@ -1,0 +1,128 @@
+"""Find what is normal for a model: LID and guidance norms of prompts that are not memorized.
+
+Absolute values do not carry over between models, samplers, steps or guidance scales, so
+percentiles are only taken among pictures drawn in the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from mmh_core.pocket.calibration import calibration_captions, read_calibration
+from mmh_core.records import MMHError, Progress
+from mmh_core.store.archive import load_record, save_record
+from mmh_core.studies.detection.early_scan import EarlyCalibration, early_calibration, early_times
+from mmh_core.studies.detection.labelled_prompts import pocket_labelled, pocket_normal_captions
+from mmh_core.studies.images.run import ImageConfig, NormalPrompts, PictureResult
+from mmh_core.studies.images.study import image_study
+from mmh_core.text_to_image.model import TextToImage
+
+#: The file beside the embedded model, and the seeds that nothing else uses.
+FILE, SEEDS = "normal_prompts.safetensors", (90_000, 90_001, 90_002)
+_NORMAL = ("open", "varied")
+
+
+def pocket_prompts(seed: int) -> tuple[str, ...]:
+    """Return the normal prompts of the embedded world: varied and open, calibration half."""
+    table = calibration_captions(seed)
+    return tuple(str(text) for text in table[table.kind.isin(_NORMAL)].caption)
+
+
+def normal_study(
+    config: ImageConfig, model: TextToImage, log_delta: float
+) -> Iterator[Progress[NormalPrompts | None]]:
+    """Draw normal prompts as the config says and keep their figures; the last progress has them.
+
+    `log_delta` is the scale at which LID is read. Errors: MMHError for a config that cannot run.
+    """
+    plain = replace(config, frames=0, curve=True, estimators=())
+    found: list[PictureResult] = []
+    log_deltas = torch.empty(0)
+    for number, prompt in enumerate(config.prompts):
+        run = None
+        for step in image_study(
+            replace(plain, prompts=(prompt,)), model, None, log_delta=log_delta
+        ):
+            run = step.partial
+        if run is None:
+            raise ValueError("The image study yielded nothing.")
+        found += run.pictures
+        log_deltas = run.log_deltas
+        message = f"Normal prompt {number + 1} of {len(config.prompts)}"
+        yield Progress((number + 1) / (len(config.prompts) + 1), message, None)
+    lids = [one.lid for one in found if one.lid is not None]
+    yield Progress(
+        1.0,
+        "Finished",
+        NormalPrompts(
+            model=model.name,
+            sha256=model.sha256,
+            scheduler=config.scheduler,
+            steps=config.steps,
+            guidance=config.guidance,
+            height=config.height,
+            width=config.width,
+            log_delta=log_delta,
+            log_deltas=log_deltas,
+            prompts=tuple(one.prompt for one in found),
+            conditional=torch.tensor([lid.conditional for lid in lids]),
+            unconditional=torch.tensor([lid.unconditional for lid in lids]),
+            guidance_norm=torch.stack([one.guidance_norm for one in found]),
+            curve=torch.stack([one.curve for one in found]),
+        ),
+    )
+
+
+def pocket_normal(
+    folder: Path, model: TextToImage, seed: int = 0
+) -> Iterator[Progress[NormalPrompts | None]]:
+    """Run `normal_study` for the embedded model, at its card's settings and calibrated scale."""
+    height, width = model.picture_size
+    config = ImageConfig(
+        str(folder), pocket_prompts(seed), SEEDS, model.steps, model.guidance, height, width
+    )
+    yield from normal_study(config, model, read_calibration(folder).log_delta)
+
+
+def pocket_early(
+    folder: Path, model: TextToImage, seed: int = 0
+) -> Iterator[Progress[EarlyCalibration]]:
+    """Calibrate the early scan of the embedded model, and count what it finds.
+
+    The times are chosen on memorized captions of the calibration half; those of the test half are
+    counted, as trained with and paraphrased.
+    """
+    labelled = pocket_labelled(folder, seed)
+    tested = [one for one in labelled if one.split == "test" and one.memorized]
+    yield from early_calibration(
+        model,
+        pocket_normal_captions(seed),
+        times=early_times(model, labelled),
+        memorized=[one.prompt for one in tested if one.kind != "paraphrase"],
+        paraphrases=[one.prompt for one in tested if one.kind == "paraphrase"],
+    )
+
+
+def write_normal(folder: Path, found: NormalPrompts) -> None:
+    """Keep the normal prompts beside a model."""
+    save_record(folder / FILE, found)
+
+
+def read_normal(folder: Path) -> NormalPrompts | None:
+    """Return the normal prompts kept beside a model, None where there are none.
+
+    Errors: MMHError for a damaged file.
+    """
+    path = folder / FILE
+    if not path.exists():
+        return None
+    try:
+        return load_record(path, NormalPrompts)
+    except MMHError as error:
+        raise MMHError(
+            f"The normal prompts of {folder.name} cannot be read ({error}) Remove {path}."
+        ) from error

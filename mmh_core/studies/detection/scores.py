@@ -1,0 +1,138 @@
+"""Score prompts by every calibrated detector, beside what is normal for the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from mmh_core.detectors.early_scan import EarlyScan
+from mmh_core.detectors.inputs import changes_nothing, encode
+from mmh_core.records import Progress
+from mmh_core.studies.detection import combined_score
+from mmh_core.studies.detection.calibration import DetectorCalibration
+from mmh_core.studies.detection.early_reach import reach_words
+from mmh_core.studies.detection.early_scan import EarlyCalibration, score_prompts
+from mmh_core.studies.detection.measured import measured
+from mmh_core.text_to_image.model import TextToImage
+from mmh_core.text_to_image.prompt_reading import Heard, heard
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class DetectorScores:
+    """Hold the scores of P prompts by K detectors, the combined score first where there is one.
+
+    `score` and `percentile` (P, K), means over the seeds and shares (0 to 1) of the `normal`
+    normal prompts that score lower; at most the share `share` of these exceeds `threshold` (K,).
+    The early scan's are those of its own calibration, on `scan_normal` normal prompts, by which
+    tables are scanned; `reach` says what it misses. `heard` is what the text encoder did not read
+    of each prompt; `left_out` says in sentences which scores are missing, and why.
+    """
+
+    model: str
+    prompts: tuple[str, ...]
+    names: tuple[str, ...]
+    labels: tuple[str, ...]
+    score: Tensor
+    percentile: Tensor
+    threshold: Tensor
+    share: float
+    normal: int
+    heard: tuple[Heard, ...] = ()
+    scan_normal: int = 0
+    reach: str = ""
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def flagged(self) -> Tensor:
+        """Return which scores exceed their threshold, (P, K) bool."""
+        return self.score > self.threshold
+
+    def frame(self) -> pd.DataFrame:
+        """Return one row per prompt and detector."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            [
+                {
+                    "prompt": prompt,
+                    "detector": name,
+                    "score": float(self.score[i, k]),
+                    "percentile": float(self.percentile[i, k]),
+                    "threshold": float(self.threshold[k]),
+                    "flagged": bool(self.flagged[i, k]),
+                }
+                for i, prompt in enumerate(self.prompts)
+                for k, name in enumerate(self.names)
+            ]
+        )
+
+
+def score_by_all(
+    model: TextToImage,
+    calibration: DetectorCalibration,
+    prompts: Sequence[str],
+    *,
+    share: float = 0.01,
+) -> Iterator[Progress[DetectorScores | None]]:
+    """Draw prompts with the calibration's seeds and score them; the last progress has the result.
+
+    Prompts that the model takes for the empty one have no score, NaN. Errors: MMHError for the
+    calibration of another model or of other settings.
+    """
+    calibration.check(model)
+    threshold = torch.tensor([calibration.threshold(n, share) for n in calibration.names])
+    half = None
+    for half in measured(model, prompts, calibration.detectors, calibration.seeds):
+        done = len(half.prompts)
+        message = f"Reading prompts, {done} of {len(prompts)}"
+        yield Progress(0.99 * done / len(prompts), message, None)
+    if half is None:
+        raise ValueError("No prompt was measured.")
+    scores = calibration.scores({name: found.values for name, found in half.found.items()})
+    names = calibration.names
+    known = {combined_score.NAME: combined_score.LABEL}
+    known |= {name: each.label for name, each in calibration.detectors.items()}
+    silent = changes_nothing(model, encode(model, prompts))
+    every = torch.stack([scores[name] for name in names], dim=1)
+    every[silent] = torch.nan
+    found = DetectorScores(
+        model.name,
+        tuple(prompts),
+        names,
+        tuple(known[name] for name in names),
+        every,
+        torch.stack(
+            [calibration.percentile(name, every[:, k]) for k, name in enumerate(names)], dim=1
+        ),
+        threshold,
+        share,
+        len(calibration.prompts),
+        tuple(heard(model, prompt) for prompt in prompts),
+        left_out=calibration.left_out,
+    )
+    if EarlyScan.name in names:
+        found = _as_scanned(model, found, calibration.early())
+    yield Progress(1.0, "Finished", found)
+
+
+def _as_scanned(
+    model: TextToImage, found: DetectorScores, early: EarlyCalibration
+) -> DetectorScores:
+    """Say of the early scan, to the last digit, what a scan of a table says."""
+    scan, k = score_prompts(model, early, found.prompts), found.names.index(EarlyScan.name)
+    score, percentile = found.score.clone(), found.percentile.clone()
+    score[:, k], percentile[:, k] = scan.score.to(score), scan.percentile.to(percentile)
+    return replace(
+        found,
+        score=score,
+        percentile=percentile,
+        scan_normal=len(early.prompts),
+        reach=reach_words(early, found.share),
+    )

@@ -1,0 +1,1 @@
+"""Generated images: LID, nearest training images, copies, verdicts."""

@@ -1,0 +1,152 @@
+"""Say of any picture, whatever its source, what the model and its training set say of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from mmh_core.records import Progress
+from mmh_core.retrieval.copy_evidence import is_copy
+from mmh_core.retrieval.images import read_picture
+from mmh_core.retrieval.pixel_match import bounded, is_flat
+from mmh_core.retrieval.pixel_match import fitted as fitted
+from mmh_core.studies.images.config import check_text, default_config
+from mmh_core.studies.images.estimates import as_pictures
+from mmh_core.studies.images.generation import pixels_of
+from mmh_core.studies.images.lid import (
+    LOG_DELTAS,
+    deciding_level,
+    read_curves,
+    read_lids,
+    scale_for,
+)
+from mmh_core.studies.images.reference import Reference, find_copies
+from mmh_core.studies.images.run import CopyFound, NeighborFound, NormalPrompts, PictureResult
+from mmh_core.studies.images.verdict import cause_in, verdict_of
+from mmh_core.text_to_image.model import TextToImage
+from mmh_core.text_to_image.prompt_reading import cut_off
+
+#: The short edge to which a whole picture is reduced before it is searched.
+WHOLE = 512
+
+
+def audit_study(
+    data: bytes,
+    caption: str,
+    model: TextToImage,
+    reference: Reference | None,
+    normal: NormalPrompts | None = None,
+) -> Iterator[Progress[PictureResult]]:
+    """Find LID, copies, neighbors and region map of a picture in a file's bytes.
+
+    It is cut to the model's shape around its middle and resized, then encoded; LID is read at
+    these latents, so that a picture that the autoencoder cannot hold reads a little high. With an
+    empty caption both LIDs are the unconditional one. The region map is taken at the smallest
+    noise, with one fixed draw. `picture` is what was read, at the model's size, and the only
+    decoded frame what the autoencoder gives back. The percentile is among normal pictures of the
+    model's recommended settings. Errors: MMHError for what is no picture.
+    """
+    check_text(caption, "caption")
+    read = read_picture(data)
+    picture = fitted(read, model.picture_size)
+    latents = model.encode(picture[None]).cpu()
+    truth = None
+    if caption and reference is not None and reference.truth is not None:
+        truth = reference.truth(caption)
+    norm, region = _pull(model, latents, caption)
+    found = PictureResult(
+        index=0,
+        prompt=caption,
+        seed=0,
+        picture=(picture * 255).round().to(torch.uint8),
+        latents=latents[0],
+        guidance_norm=norm,
+        region=region,
+        frames=pixels_of(model, latents),
+        frame_steps=torch.zeros(1, dtype=torch.int64),
+        lids=(),
+        curve=torch.empty(0),
+        curve_error=torch.empty(0),
+        copy=None,
+        neighbors=(),
+        truth=truth,
+        verdict="not read yet",
+        reason="",
+    )
+    if reference is not None:
+        yield Progress(0.2, "Searching the training pictures", found)
+        copy, near = _searched(reference, read, picture)
+        found = replace(found, copy=copy, neighbors=near)
+    yield Progress(0.4, "Reading the local intrinsic dimension", found)
+    yield from _read(found, model, reference, normal)
+
+
+def _searched(
+    reference: Reference, whole: Tensor, picture: Tensor
+) -> tuple[CopyFound, tuple[NeighborFound, ...]]:
+    """Return the evidence for the picture as the model sees it, or as it was brought.
+
+    Where the file has another shape than the model, the model sees only its middle, while the
+    training set holds it whole. A training set whose pictures all have the model's size does not.
+    """
+    [found] = find_copies(reference, picture[None])
+    if reference.training is not None or whole.shape == picture.shape or is_copy(found[0].kind):
+        return found
+    [other] = find_copies(reference, bounded(whole, WHOLE)[None])
+    ranked = ("exact", "template", "likely")
+    kinds = [kind for kind in ranked if kind in (found[0].kind, other[0].kind)]
+    return other if kinds and other[0].kind == kinds[0] else found
+
+
+def _read(
+    found: PictureResult,
+    model: TextToImage,
+    reference: Reference | None,
+    normal: NormalPrompts | None,
+) -> Iterator[Progress[PictureResult]]:
+    config = default_config(model, model.name, found.prompt)
+    known = normal if normal is not None and normal.fits(model.sha256, config) else None
+    scale, level, lid = scale_for(reference, known), deciding_level(known), None
+    for lids in read_lids(model, (found,), scale, level=level):
+        lid = next(iter(lids), None)
+        yield Progress(0.5, "Reading the local intrinsic dimension", found)
+    if lid is None:
+        raise ValueError("No LID was read.")
+    if known is not None:
+        lid = known.placed(lid)
+    cut = cut_off(model, found.prompt)
+    verdict, reason = verdict_of(
+        found.copy, lid, guided=True, cut=cut, flat=bool(is_flat(as_pictures([found]))[0])
+    )
+    cause = cause_in(reference, found.prompt, verdict, lid.conditional, found.copy)
+    found = replace(
+        found,
+        lids=(lid,),
+        verdict=verdict,
+        reason=reason if cause is None else f"{reason} {cause.reason}",
+        cause=cause,
+    )
+    for share, curves in read_curves(model, (found,), torch.tensor(LOG_DELTAS)):
+        for curve, error in curves:
+            found = replace(found, curve=curve, curve_error=error)
+        yield Progress(0.6 + 0.4 * share, "Reading LID over the noise scales", found)
+    yield Progress(1.0, "Finished", found)
+
+
+@torch.no_grad()
+def _pull(model: TextToImage, latents: Tensor, caption: str) -> tuple[Tensor, Tensor]:
+    """Return `|eps_c - eps_u|` (1,) and the region map (h, w) at step 1 of the schedule."""
+    if not caption:
+        return torch.full((1,), math.nan), torch.full_like(latents[0, 0], math.nan)
+    t = torch.full((1,), 1 / model.schedule.steps, dtype=torch.float64)
+    alpha, sigma = float(model.schedule.alpha(t)[0]), float(model.schedule.sigma(t)[0])
+    noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0))
+    x_t = (alpha * latents + sigma * noise).to(model.device)
+    cond = model.encode_text([caption])
+    pull = model.score_model.eps(x_t, t, cond) - model.score_model.eps(x_t, t, None)
+    region = (pull / sigma).square().sum(1)[0]
+    return pull.flatten(1).norm(dim=1).cpu(), region.float().cpu()

@@ -1,0 +1,89 @@
+"""Say of an image in which no copy was found whether it may be one in other colors."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mmh_core.retrieval.embedders import embed_all
+from mmh_core.retrieval.index import similarities, unit_rows
+from mmh_core.retrieval.recolored import LIKELY, POSSIBLE, Recoloring, recoloring
+from mmh_core.studies.images.run import CopyFound, NeighborFound
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mmh_core.studies.images.reference import Reference
+
+_Row = tuple[CopyFound, tuple[NeighborFound, ...]]
+
+
+def in_other_colors(reference: Reference, picture: Tensor, row: _Row) -> _Row:
+    """Return evidence of an image (3, H, W) in [0, 1] that was "none", searched in any colors.
+
+    Only where the training images are at hand; what was found already stays. *likely*: a training
+    image fits it nearly perfectly, in other colors or another brightness; where several do, color
+    is what told them apart, and the reason counts them. *unknown*: one fits well, as a recolored
+    copy would and as another image of the same shapes would too; or its colors lie beyond those
+    of all training images, for which the search was not calibrated.
+    """
+    copy, near = row
+    if reference.training is None or copy.kind != "none":
+        return row
+    found = recoloring(picture, reference.training)
+    named = int(reference.training.index.ids[found.row])
+    if found.correlation >= LIKELY:
+        return _likely(reference, picture, row, found, named)
+    if found.correlation >= POSSIBLE:
+        reason = (
+            f"In other colors or another brightness it fits training picture {named} (correlation "
+            f"{found.correlation:.3f}, a copy is possible from {POSSIBLE}): a recolored copy "
+            "looks like this, and so does another image of the same shapes. Compare the two by "
+            "eye."
+        )
+        return replace(copy, kind="unknown", reason=f"{copy.reason} {reason}"), near
+    if found.outside:
+        reason = (
+            "Its brightness, contrast or colors lie beyond those of all training pictures, so the "
+            "search could miss its original: look for one in the usual colors."
+        )
+        return replace(copy, kind="unknown", reason=f"{copy.reason} {reason}"), near
+    return row
+
+
+def _likely(
+    reference: Reference, picture: Tensor, row: _Row, found: Recoloring, named: int
+) -> _Row:
+    """Return evidence that names the training image, now one of the near."""
+    copy, near = row
+    index = reference.index
+    place = int(np.searchsorted(index.ids, named))
+    unit = unit_rows(embed_all(reference.embedder, picture[None]).numpy(force=True))[0]
+    similarity = float(similarities(index, unit.astype(np.float64), np.array([place]))[0])
+    labels = index.labels.iloc[place]
+    mine = NeighborFound(
+        named,
+        similarity,
+        str(labels["caption"]),
+        str(labels.get("kind", "")),
+        int(index.copies[place]),
+        reference.picture(place),
+    )
+    others = tuple(one for one in near if one.id != named)
+    as_well = f" {found.ties:,} more fit as well, apart from color." if found.ties else ""
+    reason = (
+        f"Likely a copy of training picture {named} in other colors or another brightness: "
+        f"correlation {found.correlation:.4f} (threshold {LIKELY}).{as_well} Compare by eye."
+    )
+    likely = replace(
+        copy,
+        kind="likely",
+        reason=reason,
+        nearest=named,
+        similarity=similarity,
+        copies=mine.copies,
+        near_duplicates=copy.near_duplicates if named == copy.nearest else 0,
+    )
+    return likely, tuple(sorted((mine, *others), key=lambda one: -one.similarity))

@@ -1,0 +1,111 @@
+"""Which values a run of the image study may take, and what it takes by default."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import replace
+
+from mmh_core.dimension.estimators import ESTIMATORS
+from mmh_core.formats.texts import is_blank
+from mmh_core.records import MMHError
+from mmh_core.studies.images.run import (
+    DEFAULT_ESTIMATOR,
+    MOST_FRAMES,
+    MOST_PICTURES,
+    MOST_PROMPTS,
+    ImageConfig,
+)
+from mmh_core.text_to_image.model import TextToImage
+from mmh_core.text_to_image.requests import LONGEST_TEXT, MOST_WORK, Request
+
+#: Seeds that a page or a command takes unless told otherwise.
+DEFAULT_SEEDS = (0, 1, 2, 3)
+
+
+def default_config(model: TextToImage, source: str, prompt: str) -> ImageConfig:
+    """Return the config that the model's card recommends; `source` is what it was loaded by."""
+    height, width = model.picture_size
+    return ImageConfig(
+        source, (prompt,), DEFAULT_SEEDS, model.steps, model.guidance, height, width
+    )
+
+
+def checked(config: ImageConfig) -> ImageConfig:
+    """Return the config, or refuse it in one sentence that names the value and what to do.
+
+    Errors: MMHError for what a person can mistype, ValueError for an unknown choice.
+    """
+    if not 1 <= len(config.prompts) <= MOST_PROMPTS:
+        raise MMHError(f"There are {len(config.prompts)} prompts: give 1 to {MOST_PROMPTS}.")
+    for prompt in config.prompts:
+        check_prompt(prompt)
+    check_text(config.negative, "negative prompt")
+    for prompt in config.prompts:
+        request_for(config, prompt)
+    if len(set(config.seeds)) < len(config.seeds):
+        raise MMHError("A seed is given twice: equal seeds draw equal pictures, so give it once.")
+    count = len(config.prompts) * len(config.seeds)
+    work = count * config.height * config.width * config.steps
+    if count > MOST_PICTURES or work > MOST_WORK:
+        raise MMHError(
+            f"{count} pictures of {config.height} x {config.width} in {config.steps} steps are "
+            "more than one run may draw: ask for fewer prompts, seeds or steps."
+        )
+    for name in config.estimators:
+        if name not in ESTIMATORS:
+            raise ValueError(
+                f"Unknown estimator {name!r}; choose from {', '.join(sorted(ESTIMATORS))}."
+            )
+    if not 0 <= config.frames <= MOST_FRAMES:
+        raise MMHError(f"{config.frames} decoded steps: choose from 0 to {MOST_FRAMES}.")
+    further = tuple(name for name in config.estimators if name != DEFAULT_ESTIMATOR)
+    return replace(config, estimators=tuple(dict.fromkeys(further)))
+
+
+def check_negative(config: ImageConfig) -> None:
+    """Refuse a negative prompt that no branch of the network would see, as in diffusers."""
+    if config.negative.strip() and config.guidance <= 1:
+        raise MMHError(
+            f"At guidance {config.guidance:g} the network is not asked without the prompt, so the "
+            "negative prompt does nothing: choose a guidance above 1, or leave it out."
+        )
+
+
+def request_for(config: ImageConfig, prompt: str) -> Request:
+    """Return the request for all pictures of one prompt. Errors: MMHError, ValueError."""
+    return Request(
+        prompt,
+        config.seeds,
+        config.steps,
+        config.guidance,
+        config.height,
+        config.width,
+        config.scheduler,
+        config.negative,
+        windows=1 if config.windows is None else config.windows,
+    )
+
+
+def check_prompt(prompt: str) -> None:
+    """Refuse a prompt that is empty, far too long or no text. Errors: MMHError."""
+    check_text(prompt, "prompt")
+    if is_blank(prompt):
+        raise MMHError("The prompt is empty: write what the picture should show.")
+    if len(prompt) > LONGEST_TEXT:
+        raise MMHError(
+            f"The prompt is too long ({len(prompt):,} characters): shorten it to {LONGEST_TEXT:,}."
+        )
+
+
+def check_text(text: str, name: str) -> None:
+    """Refuse characters that no tokenizer, file or page can show."""
+    for letter in text:
+        if unicodedata.category(letter) == "Cs":
+            raise MMHError(
+                f"The {name} holds half of a character (U+{ord(letter):04X}): write it whole or "
+                "remove it."
+            )
+        if letter not in "\t\n\r" and unicodedata.category(letter) == "Cc":
+            raise MMHError(
+                f"The {name} holds the control character U+{ord(letter):04X}: remove it."
+            )

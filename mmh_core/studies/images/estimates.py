@@ -1,0 +1,170 @@
+"""Read what can be said of generated images, keeping them whatever fails."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from mmh_core.dimension.estimators import ESTIMATORS
+from mmh_core.records import MMHError
+from mmh_core.retrieval.pixel_match import is_flat
+from mmh_core.studies.images.lid import deciding_level, read_curves, read_lids
+from mmh_core.studies.images.reference import Reference, find_copies
+from mmh_core.studies.images.run import ImageRun, LidReading, PictureResult
+from mmh_core.studies.images.verdict import cause_in, verdict_of
+from mmh_core.text_to_image.model import TextToImage
+
+#: What a network, a reference and the memory of a device may raise. Torch raises a bare
+#: RuntimeError for shapes and for memory alike.
+FAILURES = (MMHError, ValueError, RuntimeError, MemoryError)
+_LONGEST = 300
+
+
+def lacking(run: ImageRun, what: str, failure: BaseException) -> ImageRun:
+    """Return the run with a sentence of what it lacks and why."""
+    reason = " ".join(str(failure).split()) or type(failure).__name__
+    if len(reason) > _LONGEST:
+        reason = f"{reason[:_LONGEST]} ..."
+    if not isinstance(failure, MMHError | ValueError):
+        reason = f"{type(failure).__name__}: {reason}"
+    sentence = f"{what} ({reason.rstrip('.')}); the images are kept."
+    return replace(run, missing=(*run.missing, sentence))
+
+
+def read_part(
+    run: ImageRun, count: int, model: TextToImage, reference: Reference | None
+) -> Iterator[tuple[float, ImageRun]]:
+    """Search for copies of the last `count` pictures, then read their LID and judge them.
+
+    Yields the share done and the run: each pass of the network is a step of its own.
+    """
+    start, before = time.monotonic(), run.seconds_reading
+    run = _searched(run, count, reference)
+    yield 0.1, replace(run, seconds_reading=since(start, before))
+    mine, lids, failed = run.pictures[-count:], list[LidReading](), None
+    level = deciding_level(run.normal)
+    try:
+        for lids in read_lids(
+            model, mine, run.log_delta, negative=run.config.negative, level=level
+        ):
+            run = replace(run, seconds_reading=since(start, before))
+            yield 0.1 + 0.9 * len(lids) / count, run
+    except FAILURES as failure:
+        failed = failure
+    if failed is not None:
+        run = lacking(run, f"LID of {_images(count - len(lids))} could not be read", failed)
+    yield (
+        1.0,
+        replace(
+            _judged(run, count, lids, reference),
+            state="reading",
+            seconds_reading=since(start, before),
+        ),
+    )
+
+
+def add_curves(run: ImageRun, model: TextToImage) -> Iterator[tuple[float, ImageRun]]:
+    """Read LID over the noise scales of all pictures; yield the share done and the run."""
+    start, before = time.monotonic(), run.seconds_reading
+    try:
+        for done, curves in read_curves(model, run.pictures, run.log_deltas):
+            pictures = tuple(
+                replace(one, curve=lid, curve_error=error)
+                for one, (lid, error) in zip(run.pictures[: len(curves)], curves, strict=True)
+            )
+            run = replace(
+                run,
+                pictures=pictures + run.pictures[len(curves) :],
+                seconds_reading=since(start, before),
+            )
+            yield done, run
+    except FAILURES as failure:
+        yield 1.0, lacking(run, "LID over the noise scales could not be read", failure)
+
+
+def add_estimator(
+    run: ImageRun, model: TextToImage, name: str
+) -> Iterator[tuple[float, ImageRun]]:
+    """Read all pictures by one more estimator; yield the share done and the run.
+
+    Where it fails for some, they have a reading without numbers, so that columns stay in place.
+    """
+    start, before = time.monotonic(), run.seconds_reading
+    lids, failed = list[LidReading](), None
+    try:
+        for lids in read_lids(
+            model, run.pictures, run.log_delta, estimator=name, negative=run.config.negative
+        ):
+            run = replace(run, seconds_reading=since(start, before))
+            yield len(lids) / len(run.pictures), run
+    except FAILURES as failure:
+        failed = failure
+    if failed is not None:
+        what = f"{ESTIMATORS[name].label} could not be read for "
+        run = lacking(run, f"{what}{_images(len(run.pictures) - len(lids))}", failed)
+    pictures = tuple(
+        replace(one, lids=(*one.lids, lids[i] if i < len(lids) else unread(name, run.log_delta)))
+        for i, one in enumerate(run.pictures)
+    )
+    yield 1.0, replace(run, pictures=pictures, seconds_reading=since(start, before))
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count} images"
+
+
+def unread(name: str, log_delta: float) -> LidReading:
+    """Return a reading of which nothing is known."""
+    return LidReading(name, ESTIMATORS[name].label, log_delta, *(math.nan,) * 5, forwards=0.0)
+
+
+def as_pictures(found: Sequence[PictureResult]) -> Tensor:
+    """Return the pictures (B, 3, H, W) in [0, 1]."""
+    return torch.stack([one.picture for one in found]).float() / 255
+
+
+def since(start: float, before: float) -> float:
+    """Return the seconds since a start, on top of those before."""
+    return before + time.monotonic() - start
+
+
+def _searched(run: ImageRun, count: int, reference: Reference | None) -> ImageRun:
+    if reference is None:
+        return run
+    kept, mine = run.pictures[:-count], run.pictures[-count:]
+    try:
+        near = find_copies(reference, as_pictures(mine))
+    except FAILURES as failure:
+        return lacking(run, f"Copies of {_images(count)} could not be searched", failure)
+    mine = tuple(
+        replace(one, copy=copy, neighbors=neighbors)
+        for one, (copy, neighbors) in zip(mine, near, strict=True)
+    )
+    return replace(run, pictures=kept + mine)
+
+
+def _judged(
+    run: ImageRun, count: int, lids: list[LidReading], reference: Reference | None
+) -> ImageRun:
+    """Return the run with readings and verdicts of its last pictures."""
+    kept, mine = run.pictures[:-count], run.pictures[-count:]
+    judged, plain = [], is_flat(as_pictures(mine)).tolist()
+    for number, one in enumerate(mine):
+        lid = lids[number] if number < len(lids) else None
+        if lid is not None and run.normal is not None:
+            lid = run.normal.placed(lid)
+        cut = run.cut[run.config.prompts.index(one.prompt)]
+        verdict, reason = verdict_of(
+            one.copy, lid, guided=run.config.guidance > 1, cut=cut, flat=plain[number]
+        )
+        value = math.nan if lid is None else lid.conditional
+        cause = cause_in(reference, one.prompt, verdict, value, one.copy)
+        reason = reason if cause is None else f"{reason} {cause.reason}"
+        found = () if lid is None else (lid,)
+        judged.append(replace(one, lids=found, verdict=verdict, reason=reason, cause=cause))
+    return replace(run, pictures=kept + tuple(judged))

@@ -1,0 +1,72 @@
+"""What a person may start from: prompts of every kind, and a model's own settings."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmh_core.studies.images.config import DEFAULT_SEEDS
+from mmh_core.studies.images.run import ImageConfig
+from mmh_core.text_to_image.assembly import recommended
+from mmh_core.text_to_image.catalogue import Entry
+from mmh_core.text_to_image.configuration import image_size
+from mmh_core.text_to_image.weights import read_json
+
+#: What Stable Diffusion is drawn with where no card says otherwise.
+_STEPS, _GUIDANCE, _SIDE = 50, 7.5, 512
+
+
+@dataclass(frozen=True)
+class PromptExample:
+    """Hold a caption of the embedded world: `trained` is False for a paraphrase of one."""
+
+    caption: str
+    kind: str
+    subject: str
+    trained: bool
+
+
+def pocket_examples(folder: Path) -> tuple[PromptExample, ...]:
+    """Return the captions of the calibration half, trained ones first in each subject.
+
+    The other half is for tests and benchmarks. Errors: MMHError for a missing file.
+    """
+    import pandas as pd
+
+    # Here, because this reaches everything that building the world needs.
+    from mmh_core.pocket.assets import read_prompts
+    from mmh_core.pocket.calibration import calibration_captions
+
+    named = read_prompts(folder)
+    named = named[named.split == "calibration"]
+    named = named.sort_values("trained", ascending=False, kind="stable")
+    order = {subject: i for i, subject in enumerate(dict.fromkeys(named.sort_index().subject))}
+    named = named.assign(order=named.subject.map(order)).sort_values("order", kind="stable")
+    seed = int(json.loads((folder / "world.json").read_text())["seed"])
+    unnamed = calibration_captions(seed)
+    unnamed = unnamed[unnamed.kind == "open"].assign(trained=True)
+    table = pd.concat([named, unnamed])
+    return tuple(
+        PromptExample(str(row.caption), str(row.kind), str(row.subject), bool(row.trained))
+        for row in table.itertuples()
+    )
+
+
+def unloaded_config(name: str, entry: Entry | None, folder: Path | None) -> ImageConfig:
+    """Return what a model is drawn with unless told otherwise, from its files alone.
+
+    The card beside it says steps and guidance, its network the size; without files the catalogue's
+    entry does. The prompt is empty. Errors: MMHError for a damaged file.
+    """
+    side = _SIDE if entry is None else entry.resolution
+    card = {}
+    if folder is not None:
+        path = folder / "model_card.json"
+        card = recommended(read_json(path)) if path.exists() else {}
+        if entry is None:
+            unet, vae = (folder / part / "config.json" for part in ("unet", "vae"))
+            if unet.exists() and vae.exists():
+                side = image_size(read_json(unet), read_json(vae), (unet, vae))[0]
+    steps, guidance = int(card.get("steps", _STEPS)), float(card.get("guidance", _GUIDANCE))
+    return ImageConfig(name, ("",), DEFAULT_SEEDS, steps, guidance, side, side)

@@ -1,0 +1,143 @@
+"""Draw the pictures of one prompt, keeping what detectors and people look at later."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from mmh_core.detectors.generation import region_map
+from mmh_core.studies.images.config import request_for
+from mmh_core.studies.images.run import ImageConfig
+from mmh_core.text_to_image.generation import GenerationStep, first_input, generate
+from mmh_core.text_to_image.model import TextToImage
+from mmh_core.text_to_image.pixels import to_uint8
+from mmh_core.text_to_image.requests import Request
+
+#: Seconds between two previews, and at least so many times as long as making one.
+_PREVIEW_GAP, _PREVIEW_SHARE = 0.7, 12.0
+#: Weights from which on a network is worth no batch on a processor.
+LARGE = 50_000_000
+#: Numbers of the latents of a part that a small network draws: 8 images of the embedded model.
+_PART = 8 * 256
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """Hold what drawing B pictures of a prompt in T steps left behind, F of them kept.
+
+    `latents` (B, C, h, w), the final ones; `norms` (B, T), guidance norms; `times` (T,); `region`
+    (B, h, w); `kept` (B, F, C, h, w), what the steps numbered `kept_steps` aimed at; `noise`, the
+    SHA-256 of the start of all pictures of the prompt; `seeds` those of these B.
+    """
+
+    seeds: tuple[int, ...]
+    latents: Tensor
+    norms: Tensor
+    times: Tensor
+    region: Tensor
+    kept: Tensor
+    kept_steps: tuple[int, ...]
+    noise: str
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """Hold what a step gave: a preview when one was due, all of the part at its last step.
+
+    The step is number `step` of `steps`, from 1, in part number `part` of `parts`, from 0.
+    """
+
+    part: int
+    parts: int
+    step: int
+    steps: int
+    preview: Tensor | None
+    drawn: Drawn | None
+
+
+def draw_prompt(config: ImageConfig, model: TextToImage, prompt: str) -> Iterator[Seen]:
+    """Draw the pictures of one prompt, part after part, a step at a time."""
+    whole = request_for(config, prompt)
+    start_noise = first_input(model, whole)[0]
+    noise = digest(start_noise)
+    size = min(at_once(model, start_noise[0].numel()), len(whole.seeds))
+    starts = range(0, len(whole.seeds), size)
+    for number, start in enumerate(starts):
+        request = replace(whole, seeds=whole.seeds[start : start + size])
+        for step, preview, drawn in _draw_part(config, model, request, noise):
+            yield Seen(number, len(starts), step.index, step.steps, preview, drawn)
+
+
+def at_once(model: TextToImage, numbers: int) -> int:
+    """Return how many pictures of a prompt, of so many latent numbers, are drawn in one batch.
+
+    A large network gains little from a batch, and nothing on a processor, and a small one nothing
+    beyond 16 rows: with small parts the first picture comes sooner, memory stays bounded, and
+    whoever stops keeps what is finished.
+    """
+    if sum(weight.numel() for weight in model.unet.parameters()) < LARGE:
+        return max(1, _PART // numbers)
+    return 1 if model.device.type == "cpu" else 4
+
+
+def _draw_part(
+    config: ImageConfig, model: TextToImage, request: Request, noise: str
+) -> Iterator[tuple[GenerationStep, Tensor | None, Drawn | None]]:
+    norms, times, kept, kept_steps = [], [], [], []
+    shown, gap = time.monotonic(), _PREVIEW_GAP
+    for step in generate(model, request):
+        norms.append(step.guidance_norm.float().cpu())
+        times.append(step.t)
+        if step.index in _kept_steps(step.steps, config.frames):
+            kept.append(step.x0_hat.float().cpu())
+            kept_steps.append(step.index)
+        last = step.index == step.steps
+        preview = None
+        if not last and time.monotonic() - shown > gap:
+            begun = time.monotonic()
+            preview = pixels_of(model, step.x0_hat)
+            shown = time.monotonic()
+            gap = max(_PREVIEW_GAP, _PREVIEW_SHARE * (shown - begun))
+        if not last:
+            yield step, preview, None
+    drawn = Drawn(
+        request.seeds,
+        step.latents.float().cpu(),
+        torch.stack(norms, dim=1),
+        torch.tensor(times),
+        _region(model, step),
+        torch.stack(kept, dim=1) if kept else torch.empty(len(step.latents), 0),
+        tuple(kept_steps),
+        noise,
+    )
+    yield step, None, drawn
+
+
+def _kept_steps(steps: int, frames: int) -> frozenset[int]:
+    """Return the steps whose picture is kept: evenly spaced, the last one always."""
+    return frozenset(round(steps * (i + 1) / frames) for i in range(frames))
+
+
+def _region(model: TextToImage, step: GenerationStep) -> Tensor:
+    """Return the region map (B, h, w) at the last step, NaN without guidance."""
+    if step.eps_u is None:
+        return torch.full_like(step.eps_c[:, 0], math.nan).cpu()
+    return region_map(model.score_model, step).float().cpu()
+
+
+@torch.no_grad()
+def pixels_of(model: TextToImage, latents: Tensor) -> Tensor:
+    """Return the pictures of latents as uint8 (B, 3, H, W), a few at a time."""
+    parts = [model.decode(part).cpu() for part in torch.split(latents, 8)]
+    return torch.from_numpy(to_uint8(torch.cat(parts))).permute(0, 3, 1, 2).contiguous()
+
+
+def digest(noise: Tensor) -> str:
+    """Return the SHA-256 of a noise as float32 bytes."""
+    return hashlib.sha256(noise.float().contiguous().cpu().numpy().tobytes()).hexdigest()

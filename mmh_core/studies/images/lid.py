@@ -1,0 +1,176 @@
+"""Read the LID of images: at one scale by any estimator, and over the noise scales."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from mmh_core.dimension.estimators import ESTIMATORS
+from mmh_core.records import LidEstimate
+from mmh_core.studies.images.lid_passes import (
+    FIRST,
+    Lids,
+    check_limit,
+    last_of,
+    lid_passes,
+)
+from mmh_core.studies.images.reference import Reference
+from mmh_core.studies.images.run import (
+    DEFAULT_ESTIMATOR,
+    LidReading,
+    NormalPrompts,
+    PictureResult,
+)
+from mmh_core.text_to_image.model import TextToImage
+
+#: Where LID is read for want of a calibrated scale, in units of the latents' spread: one scale for
+#: all, since a scale found on a run's own curves would make LID depend on the company.
+UNCALIBRATED = math.log(0.34)
+#: Natural logarithms of the noise scales of a curve, in units of the latents' spread.
+LOG_DELTAS = tuple(round(math.log(0.12) + 0.3 * k, 4) for k in range(9))
+#: Numbers of one pass: 8 images of the embedded model, or one of Stable Diffusion.
+_NUMBERS = 8 * 256
+
+
+def deciding_level(normal: NormalPrompts | None) -> float:
+    """Return the LID below which an image is suspicious, NaN where nobody knows what is normal."""
+    if normal is None:
+        return math.nan
+    return normal.level()
+
+
+def scale_for(reference: Reference | None, normal: NormalPrompts | None) -> float:
+    """Return the log delta at which LID is read: that of `normal`, else the calibrated one.
+
+    Where neither is known it is `UNCALIBRATED`, whatever the images are.
+    """
+    if normal is not None:
+        return normal.log_delta
+    if reference is not None and reference.log_delta is not None:
+        return reference.log_delta
+    return UNCALIBRATED
+
+
+def check_estimators(model: TextToImage, names: Sequence[str], height: int, width: int) -> None:
+    """Refuse an estimator that cannot read images of this size, before they are generated."""
+    for name in names:
+        check_limit(model, name, math.prod(model.latent_shape(height, width)))
+
+
+def read_lids(
+    model: TextToImage,
+    pictures: Sequence[PictureResult],
+    log_delta: float,
+    *,
+    estimator: str = DEFAULT_ESTIMATOR,
+    negative: str = "",
+    level: float = math.nan,
+) -> Iterator[list[LidReading]]:
+    """Read LID with the prompt and without it (or with the negative one), by one estimator.
+
+    Yields all readings so far; between two yields is one pass of the network and its products.
+    Both readings of an image share their probes, so that their difference has less noise. `level`
+    is the LID on which a verdict hangs: images that are clearly off it are read with fewer probes.
+    Errors: MMHError where D is beyond the estimator's limit.
+    """
+    done: list[LidReading] = []
+    without = model.encode_text([negative]) if negative else model.unconditional
+    for part in _chunks([one.latents for one in pictures]):
+        latents = torch.stack([one.latents for one in pictures[part]])
+        prompts = [one.prompt for one in pictures[part]]
+        found = list[Lids]()
+        for cond in (_embeddings(model, prompts), without.expand(len(prompts), -1, -1)):
+            # The same probes without the prompt as with it.
+            draws = [count or 0 for count in found[0].draws] if found else None
+            for answer in lid_passes(
+                model, latents, cond, log_delta, estimator, level=level, draws=draws
+            ):
+                found += [] if answer is None else [answer]
+                yield list(done)
+        done += _paired(estimator, log_delta, *found)
+        yield list(done)
+
+
+def read_curves(
+    model: TextToImage, pictures: Sequence[PictureResult], log_deltas: Tensor
+) -> Iterator[tuple[float, list[tuple[Tensor, Tensor]]]]:
+    """Read conditional LID over the scales; yield the share done and all curves so far.
+
+    All scales of an image share its probes, so that their noise does not roughen its curve.
+    """
+    done: list[tuple[Tensor, Tensor]] = []
+    for part in _chunks([one.latents for one in pictures]):
+        latents = torch.stack([one.latents for one in pictures[part]])
+        prompts = [one.prompt for one in pictures[part]]
+        cond, found, few = _embeddings(model, prompts), list[Lids](), [FIRST] * len(prompts)
+        for scale in log_deltas.tolist():
+            for answer in lid_passes(model, latents, cond, scale, DEFAULT_ESTIMATOR, draws=few):
+                found += [] if answer is None else [answer]
+                share = len(found) / len(log_deltas) * len(prompts)
+                yield (len(done) + share) / len(pictures), list(done)
+        lid = torch.stack([each.lid for each in found], dim=1)
+        error = torch.stack([each.standard_error for each in found], dim=1)
+        done += list(zip(lid, error, strict=True))
+        yield len(done) / len(pictures), list(done)
+
+
+def estimate_lid(
+    model: TextToImage,
+    latents: Tensor,
+    cond: Tensor,
+    log_delta: float,
+    estimator: str,
+    *,
+    level: float = math.nan,
+) -> LidEstimate:
+    """Run an estimator at latents (B, C, h, w) given embeddings `cond` (B, tokens, width).
+
+    As many at a time as fit into memory. `level` is that of `read_lids`, and so are the numbers.
+    Errors: MMHError where D is beyond the estimator's limit.
+    """
+    parts = []
+    for part in _chunks(list(latents)):
+        passes = lid_passes(model, latents[part], cond[part], log_delta, estimator, level=level)
+        parts.append(last_of(passes))
+    counts = [count for part in parts for count in part.draws]
+    told = [count for count in counts if count is not None]
+    return LidEstimate(
+        torch.cat([part.lid for part in parts]),
+        torch.cat([part.standard_error for part in parts]),
+        float(torch.cat([part.forwards for part in parts]).mean()),
+        draws=min(told) if len(told) == len(counts) else None,
+    )
+
+
+def _paired(estimator: str, log_delta: float, with_it: Lids, without: Lids) -> list[LidReading]:
+    return [
+        LidReading(
+            estimator=estimator,
+            label=ESTIMATORS[estimator].label,
+            log_delta=log_delta,
+            conditional=float(with_it.lid[i]),
+            conditional_error=float(with_it.standard_error[i]),
+            unconditional=float(without.lid[i]),
+            unconditional_error=float(without.standard_error[i]),
+            percentile=math.nan,
+            forwards=float(with_it.forwards[i] + without.forwards[i]),
+            draws=with_it.draws[i],
+            unconditional_draws=without.draws[i],
+        )
+        for i in range(len(with_it.lid))
+    ]
+
+
+def _chunks(latents: Sequence[Tensor]) -> list[slice]:
+    size = max(1, _NUMBERS // latents[0].numel())
+    return [slice(start, start + size) for start in range(0, len(latents), size)]
+
+
+def _embeddings(model: TextToImage, prompts: Sequence[str]) -> Tensor:
+    """Return one embedding per prompt, each distinct prompt encoded once."""
+    distinct = list(dict.fromkeys(prompts))
+    encoded = torch.cat([model.encode_text([prompt]) for prompt in distinct])
+    return encoded[[distinct.index(prompt) for prompt in prompts]]

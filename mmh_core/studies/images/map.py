@@ -1,0 +1,152 @@
+"""Place training pictures and drawn ones on a plane, by how alike they are to a descriptor."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from mmh_core.records import MMHError, Progress
+from mmh_core.retrieval.embedders import Embedder, PixelEmbedder, embed_all
+from mmh_core.retrieval.index import Index
+from mmh_core.retrieval.index_files import load_index
+from mmh_core.retrieval.umap_places import placing
+from mmh_core.studies.images.run import PictureResult
+
+#: The file of precomputed coordinates beside the embedded model.
+MAP = "map.parquet"
+#: Training pictures that a drawn one is placed between.
+BETWEEN = 5
+#: UMAP starts from the eigenvectors of a graph, of which fewer points have too few.
+FEWEST = 5
+
+
+@dataclass(frozen=True, eq=False)
+class PictureMap:
+    """Hold N training pictures and M drawn ones on a plane.
+
+    `ids`, `kinds`, `captions` and `copies` are those of the training pictures ("" and 1 where
+    unknown), `places` (N, 2) theirs and `samples` (M, 2) those of the drawn ones. `axes` says by
+    what the plane was found.
+    """
+
+    ids: tuple[int, ...]
+    kinds: tuple[str, ...]
+    captions: tuple[str, ...]
+    copies: tuple[int, ...]
+    places: Tensor
+    samples: Tensor
+    axes: str
+
+
+def precomputed_map(folder: Path, pictures: Sequence[PictureResult]) -> PictureMap | None:
+    """Return the map kept beside a model with the pictures on it, None where there is none.
+
+    A picture stands at the mean of its 5 nearest training pictures, weighted by similarity: near
+    what it resembles, but the map was not made with it. Errors: MMHError for a damaged file.
+    """
+    path = folder / MAP
+    if not path.exists():
+        return None
+    index = load_index(folder / "index", verify=False)
+    try:
+        table = pd.read_parquet(path).set_index("id").loc[index.ids]
+        places = torch.tensor(table[["x", "y"]].to_numpy(np.float64))
+    except (OSError, ValueError, KeyError) as error:
+        raise MMHError(f"The map {path} cannot be read: build the model again.") from error
+    by_id = dict(zip(index.ids.tolist(), places, strict=True))
+    samples = [_between(one, by_id) for one in pictures]
+    return _map(index, places, _stacked(samples), "UMAP, computed when the model was built")
+
+
+def component_map(
+    index: Index | None, embedder: Embedder | None, pictures: Sequence[PictureResult]
+) -> PictureMap:
+    """Return the map of the first two principal components of all descriptors.
+
+    Without an index the pictures alone are placed, by their pixels where there is no embedder.
+    Errors: ValueError for no picture and no index.
+    """
+    vectors = _descriptors(index, embedder, pictures)
+    centered = vectors - vectors.mean(0)
+    _, _, axes = torch.linalg.svd(centered, full_matrices=False)
+    places = centered @ axes[:2].T
+    if places.shape[1] < 2:
+        places = torch.nn.functional.pad(places, (0, 2 - places.shape[1]))
+    count = 0 if index is None else len(index)
+    return _map(index, places[:count], places[count:], "first two principal components")
+
+
+def umap_map(
+    index: Index | None, embedder: Embedder | None, pictures: Sequence[PictureResult]
+) -> Iterator[Progress[PictureMap]]:
+    """Place training pictures and drawn ones together by UMAP; the first map is of components.
+
+    Takes about a minute for some thousand pictures; whoever stops listening ends it. Errors:
+    ValueError for too few pictures in all, MMHError where UMAP fails.
+    """
+    vectors = _descriptors(index, embedder, pictures)
+    if len(vectors) < FEWEST:
+        raise ValueError(f"{len(vectors)} pictures are too few for UMAP: {FEWEST} are needed.")
+    found = component_map(index, embedder, pictures)
+    started, expected = time.monotonic(), 20 + len(vectors) / 150
+    for places in placing(vectors.float().numpy()):
+        seconds = time.monotonic() - started
+        if places is None:
+            share = 1 - math.exp(-2 * seconds / expected)
+            yield Progress(share, f"Placing {len(vectors):,} pictures", found)
+            continue
+        count, all_places = len(found.ids), torch.from_numpy(places).double()
+        axes = "UMAP of training pictures and drawn ones together"
+        found = replace(found, places=all_places[:count], samples=all_places[count:], axes=axes)
+    yield Progress(1.0, "Placed", found)
+
+
+def _descriptors(
+    index: Index | None, embedder: Embedder | None, pictures: Sequence[PictureResult]
+) -> Tensor:
+    """Return unit descriptors (N + M, D) of training pictures and drawn ones, in float64."""
+    drawn = torch.stack([one.picture for one in pictures]).float() / 255 if pictures else None
+    parts = [] if index is None else [torch.from_numpy(np.asarray(index.vectors)).double()]
+    if drawn is not None:
+        parts.append(embed_all(embedder or PixelEmbedder(), drawn).double())
+    if not parts:
+        raise ValueError("There are neither training pictures nor drawn ones to place.")
+    return torch.nn.functional.normalize(torch.cat(parts), dim=1)
+
+
+def _between(picture: PictureResult, places: dict[int, Tensor]) -> Tensor:
+    near = [one for one in picture.neighbors if one.id in places][:BETWEEN]
+    if not near:
+        return torch.full((2,), torch.nan, dtype=torch.float64)
+    weights = torch.tensor([max(one.similarity, 1e-6) for one in near], dtype=torch.float64)
+    stacked = torch.stack([places[one.id] for one in near])
+    mean: Tensor = (weights[:, None] * stacked).sum(0) / weights.sum()
+    return mean
+
+
+def _stacked(places: list[Tensor]) -> Tensor:
+    return torch.stack(places) if places else torch.empty(0, 2, dtype=torch.float64)
+
+
+def _map(index: Index | None, places: Tensor, samples: Tensor, axes: str) -> PictureMap:
+    if index is None:
+        return PictureMap((), (), (), (), places, samples, axes)
+    labels, count = index.labels, len(index)
+    kinds = labels["kind"].astype(str).tolist() if "kind" in labels else [""] * count
+    return PictureMap(
+        tuple(index.ids.tolist()),
+        tuple(kinds),
+        tuple(labels["caption"].astype(str)),
+        tuple(index.copies.tolist()),
+        places,
+        samples,
+        axes,
+    )

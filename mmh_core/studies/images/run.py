@@ -1,0 +1,424 @@
+"""Records of the image study: what is asked, and what is known of each picture so far."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+from torch import Tensor
+
+from mmh_core.dimension.probes import half_width
+from mmh_core.memorization.cause import Cause
+from mmh_core.memorization.hypothesis import share_words
+from mmh_core.memorization.verdict import ImageVerdict as ImageVerdict
+from mmh_core.retrieval.copy_evidence import CopyKind, is_copy
+from mmh_core.retrieval.image_names import in_words
+from mmh_core.text_to_image.prompt_reading import Heard
+from mmh_core.text_to_image.requests import SchedulerName
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RunState = Literal["drawing", "reading", "complete", "stopped"]
+#: The estimator that is always run; others come on request.
+DEFAULT_ESTIMATOR = "soft_spectral_count"
+#: Share of normal images that may be called suspicious by their LID alone.
+SUSPICIOUS_BELOW = 0.01
+#: Longest side of the lists of one run.
+MOST_PROMPTS, MOST_PICTURES, MOST_FRAMES = 64, 256, 64
+
+
+@dataclass(frozen=True)
+class ImageConfig:
+    """Say what to draw and what to read: one picture for each prompt and seed.
+
+    `model` is a name of the catalogue or a folder; `guidance` is diffusers' scale. `estimators`
+    are names of `dimension.estimators`, run at the chosen scale beside the default one. `curve`
+    asks for LID over the noise scales, `frames` for so many decoded steps of each picture (0:
+    none). `windows` is in how many windows of the text encoder the prompts are read, None for one.
+    """
+
+    model: str
+    prompts: tuple[str, ...]
+    seeds: tuple[int, ...]
+    steps: int
+    guidance: float
+    height: int
+    width: int
+    scheduler: SchedulerName = "ddim"
+    negative: str = ""
+    estimators: tuple[str, ...] = ()
+    curve: bool = True
+    frames: int = 8
+    windows: int | None = None
+
+
+@dataclass(frozen=True)
+class LidReading:
+    """Hold the LID of one picture by one estimator at the scale `log_delta`.
+
+    `conditional` is that of the model given the prompt, `unconditional` without it, each with the
+    standard error of the estimator's own randomness (NaN where it has none to tell). `percentile`
+    (0 to 1) is the share of the model's normal prompts with a lower conditional LID, NaN without a
+    reference for these settings. `forwards` is the cost per picture, both readings together.
+    `draws` and `unconditional_draws` are the independent values behind the standard errors, None
+    where unknown or where there is no randomness. `normals` finite values of images of
+    `normal_prompts` prompts are behind the percentile (None: unknown), whose lowest and highest
+    that count are `level`, below which an image is suspicious, and `highest` (NaN: unknown).
+    """
+
+    estimator: str
+    label: str
+    log_delta: float
+    conditional: float
+    conditional_error: float
+    unconditional: float
+    unconditional_error: float
+    percentile: float
+    forwards: float
+    draws: int | None = None
+    unconditional_draws: int | None = None
+    normals: int | None = None
+    normal_prompts: int | None = None
+    level: float = math.nan
+    highest: float = math.nan
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Return the 95 % interval of the conditional LID by Student's t, NaN where unknown.
+
+        It is that of the estimator's own randomness and of nothing else.
+        """
+        half = half_width(self.conditional_error, self.draws)
+        return self.conditional - half, self.conditional + half
+
+
+@dataclass(frozen=True)
+class NeighborFound:
+    """Hold one training picture near a drawn one, by descriptor; `picture` is uint8 (3, H, W).
+
+    `file` is its name below the folder that was indexed, "" where it has none or is unknown.
+    """
+
+    id: int
+    similarity: float
+    caption: str
+    kind: str
+    copies: int
+    picture: Tensor
+    file: str = ""
+
+    @property
+    def called(self) -> str:
+        """Return the id, and the file where there is one."""
+        return in_words(str(self.id), self.file)
+
+
+@dataclass(frozen=True)
+class CopyFound:
+    """Hold the evidence that a picture is a copy, in the terms of `retrieval.copy_evidence`.
+
+    `nearest`, with its similarity and copies, is the training picture that the reason names.
+    NaN stands for what the reference cannot tell: distances in pixels need the pictures.
+    `threshold` is the similarity from which on a copy is proposed, NaN where the embedder has no
+    calibrated one (or the file is older than this field). `file` is the name of `nearest` below
+    the folder that was indexed, "" where it has none or is unknown.
+    """
+
+    kind: CopyKind
+    reason: str
+    nearest: int
+    similarity: float
+    calibrated_l2: float
+    ratio: float
+    copies: int
+    near_duplicates: int
+    agreeing: float
+    family: int
+    threshold: float = math.nan
+    file: str = ""
+
+    @property
+    def called(self) -> str:
+        """Return the id of `nearest`, and its file where there is one."""
+        return in_words(str(self.nearest), self.file)
+
+
+@dataclass(frozen=True)
+class PromptTruth:
+    """Hold what the embedded world knows of a caption.
+
+    `trained` is whether a training picture bears exactly this caption; `lid` is LID_*, the median
+    over the caption's training pictures; `pictures` counts these, `copies` how often they stand in
+    the training set, in all.
+    """
+
+    kind: str
+    subject: str
+    trained: bool
+    lid: float
+    pictures: int
+    copies: int
+
+
+@dataclass(frozen=True)
+class PictureResult:
+    """Hold one picture with everything that is known of it.
+
+    `picture` uint8 (3, H, W); `latents` float32 (C, h, w), the run's own final ones, at which LID
+    is read; `guidance_norm` (T,) is `|eps_c - eps_u|_2` at every step; `region` (h, w) is
+    `|s_c - s_u|^2` summed over channels at the last step: where in the picture the prompt pulls.
+    Both are NaN without guidance. `frames` uint8 (F, 3, H, W) are decoded `x0_hat` at the steps
+    `frame_steps` (F,), empty until they are made. `curve` and `curve_error` (K,) are conditional
+    LID over the run's `log_deltas`, empty until read. `index` counts the pictures of the run.
+    `cause` is there for memorized pictures of a model whose training set is at hand.
+    """
+
+    index: int
+    prompt: str
+    seed: int
+    picture: Tensor
+    latents: Tensor
+    guidance_norm: Tensor
+    region: Tensor
+    frames: Tensor
+    frame_steps: Tensor
+    lids: tuple[LidReading, ...]
+    curve: Tensor
+    curve_error: Tensor
+    copy: CopyFound | None
+    neighbors: tuple[NeighborFound, ...]
+    truth: PromptTruth | None
+    verdict: ImageVerdict
+    reason: str
+    cause: Cause | None = None
+
+    @property
+    def lid(self) -> LidReading | None:
+        """Return the reading of the default estimator, None before it was made."""
+        return self.lids[0] if self.lids else None
+
+    @property
+    def nearest(self) -> NeighborFound | None:
+        """Return the training picture that the copy evidence names, None where none was searched.
+
+        Of a copy that is the one nearest in pixels: of several versions of a picture, another may
+        have the more similar descriptor.
+        """
+        named = [n for n in self.neighbors if self.copy is not None and n.id == self.copy.nearest]
+        return next(iter((*named, *self.neighbors)), None)
+
+
+@dataclass(frozen=True)
+class NormalPrompts:
+    """Hold what is normal for one model and one way of drawing: the reference of percentiles.
+
+    Over N pictures of prompts that are not memorized: conditional and unconditional LID (N,) of
+    the default estimator at `log_delta`, the guidance norm (N, T) at every step, and the LID curve
+    (N, K) over `log_deltas`. `sha256` is that of the model; it serves only runs with equal
+    scheduler, steps, guidance and size.
+    """
+
+    model: str
+    sha256: str
+    scheduler: str
+    steps: int
+    guidance: float
+    height: int
+    width: int
+    log_delta: float
+    log_deltas: Tensor
+    prompts: tuple[str, ...]
+    conditional: Tensor
+    unconditional: Tensor
+    guidance_norm: Tensor
+    curve: Tensor
+
+    def fits(self, sha256: str, config: ImageConfig) -> bool:
+        """Return whether a run with this config may be compared with it."""
+        mine = (self.scheduler, self.steps, self.guidance, self.height, self.width)
+        asked = (config.scheduler, config.steps, config.guidance, config.height, config.width)
+        return sha256 == self.sha256 and mine == asked and config.windows in (None, 1)
+
+    def percentile(self, lid: float) -> float:
+        """Return the share (0 to 1) of normal images with a conditional LID below `lid`.
+
+        Only those whose LID is finite count; NaN without any.
+        """
+        known = self.finite()
+        if math.isnan(lid) or not len(known):
+            return math.nan
+        return float((known < lid).double().mean())
+
+    def finite(self) -> Tensor:
+        """Return the conditional LIDs that are finite, float64."""
+        known = self.conditional.double()
+        return known[known.isfinite()]
+
+    def level(self) -> float:
+        """Return the LID below which an image is suspicious, NaN where none is finite."""
+        known = self.finite()
+        if not len(known):
+            return math.nan
+        return float(known.quantile(SUSPICIOUS_BELOW, interpolation="lower"))
+
+    def placed(self, lid: LidReading) -> LidReading:
+        """Return the reading with its place among the normal images."""
+        known = self.finite()
+        read = [
+            prompt
+            for prompt, finite in zip(self.prompts, self.conditional.isfinite(), strict=False)
+            if finite
+        ]
+        return replace(
+            lid,
+            percentile=self.percentile(lid.conditional),
+            normals=len(known),
+            normal_prompts=len(set(read)),
+            level=self.level(),
+            highest=float(known.max()) if len(known) else math.nan,
+        )
+
+
+@dataclass(frozen=True)
+class PromptScan:
+    """The early scan of one prompt, which needs no image: higher = more memorized.
+
+    `percentile` (0 to 1) is the share of reference prompts with a lower score; above `threshold`,
+    which the share `share` of them exceeds, a prompt is flagged. At that threshold the scan found
+    `found` of `among` memorized prompts that it was not fitted on (-1 of 0 where nobody counted);
+    where these are captions as trained with, `paraphrases_found` of `paraphrases` other wordings.
+    `score` and `percentile` are NaN for a prompt that the model takes for the empty one.
+    """
+
+    score: float
+    percentile: float
+    threshold: float
+    share: float
+    found: int
+    among: int
+    paraphrases_found: int | None = None
+    paraphrases: int | None = None
+
+    @property
+    def flagged(self) -> bool:
+        """Return whether a scan of a table would flag the prompt."""
+        return self.score > self.threshold
+
+    def words(self, *, copied: bool) -> str:
+        """Return in a sentence what a scan says of the prompt, whose images may be `copied`."""
+        if math.isnan(self.score):
+            return (
+                "Early scan: cannot be read, since the model takes this prompt for the empty one."
+            )
+        said = (
+            f"Early scan: {'flagged' if self.flagged else 'not flagged'}, score {self.score:.2f} "
+            f"(threshold {self.threshold:.2f}, above {share_words(self.percentile)} of the "
+            "normal prompts)"
+        )
+        if self.flagged or not copied:
+            return f"{said}."
+        missed = "how many memorized prompts it misses is not known"
+        if self.among:
+            missed = f"it finds {self.found} of {self.among} memorized prompts"
+        if self.among and self.paraphrases:
+            missed = (
+                f"it finds {self.found} of {self.among} memorized captions as trained with, and "
+                f"{self.paraphrases_found} of {self.paraphrases} paraphrases of such captions"
+            )
+        return f"{said}, although images of it are copies: at this threshold {missed}."
+
+
+@dataclass(frozen=True)
+class ImageRun:
+    """Hold one run of the image study, finished or as far as it is known.
+
+    `sha256` is the digest of the model's weights and `noise_sha256` that of the starting noise.
+    `times` (T,) are those of the steps, `log_deltas` (K,) the axis of LID curves, `log_delta` the
+    scale at which LID is compared. `preview` uint8 (B, 3, H, W) is what the running prompt aims at
+    now, empty otherwise, with `preview_prompt` its number. `cut` holds for each prompt what
+    exceeds the text encoder and is not read, "" where all is. `agreement` is for each prompt the
+    mean similarity of its pictures' descriptors, NaN for one picture. `searched` is the number of
+    training pictures that were searched, 0 without a reference, and `embedder` says by what.
+    `normal` is the reference of percentiles, None where there is none for these settings. Seconds
+    and forwards (per picture) are split into drawing, and reading the LID and the copies.
+    `missing` says in sentences what could not be done of what was asked, and why. `scans` are the
+    early scans of the prompts, empty where the model has no calibration of it. `needed` is for
+    each prompt the number of windows of text that would hold all of it, empty where unknown, and
+    `notes` are the model's, on what was chosen while it was read from its files.
+    """
+
+    config: ImageConfig
+    state: RunState
+    model: str
+    sha256: str
+    noise_sha256: str
+    device: str
+    times: Tensor
+    log_delta: float
+    log_deltas: Tensor
+    preview: Tensor
+    preview_prompt: int
+    pictures: tuple[PictureResult, ...]
+    cut: tuple[str, ...]
+    agreement: tuple[float, ...]
+    searched: int
+    embedder: str
+    normal: NormalPrompts | None
+    seconds_drawing: float
+    seconds_reading: float
+    missing: tuple[str, ...] = ()
+    scans: tuple[PromptScan, ...] = ()
+    needed: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def unread(self) -> list[str]:
+        """Return for each prompt in a sentence which end of it is not read, "" where all is."""
+        needed = self.needed or (0,) * len(self.cut)
+        return [
+            Heard(cut, "", windows).words() for cut, windows in zip(self.cut, needed, strict=True)
+        ]
+
+    def copied(self, prompt: str) -> bool:
+        """Return whether an image of a prompt is a copy by the evidence."""
+        mine = [one.copy for one in self.pictures if one.prompt == prompt]
+        return any(copy is not None and is_copy(copy.kind) for copy in mine)
+
+    def frame(self) -> pd.DataFrame:
+        """Return one row per picture: settings, LID, evidence and verdict."""
+        import pandas as pd
+
+        return pd.DataFrame([_row(picture) for picture in self.pictures])
+
+
+def _row(picture: PictureResult) -> dict[str, object]:
+    """Return a picture's figures under plain names, None where unknown."""
+    lid, copy, truth = picture.lid, picture.copy, picture.truth
+    return {
+        "picture": picture.index,
+        "prompt": picture.prompt,
+        "seed": picture.seed,
+        "verdict": picture.verdict,
+        "reason": picture.reason,
+        "lid": None if lid is None else lid.conditional,
+        "lid_standard_error": None if lid is None else lid.conditional_error,
+        "lid_low": None if lid is None else lid.interval[0],
+        "lid_high": None if lid is None else lid.interval[1],
+        "lid_unconditional": None if lid is None else lid.unconditional,
+        "lid_percentile": None if lid is None else lid.percentile,
+        "guidance_norm_first_step": float(picture.guidance_norm[0]),
+        "guidance_norm_mean": float(picture.guidance_norm.mean()),
+        "copy": None if copy is None else copy.kind,
+        "nearest": None if copy is None else copy.nearest,
+        "nearest_file": None if copy is None else copy.file,
+        "similarity": None if copy is None else copy.similarity,
+        "similarity_threshold": None if copy is None else copy.threshold,
+        "calibrated_l2": None if copy is None else copy.calibrated_l2,
+        "distance_ratio": None if copy is None else copy.ratio,
+        "copies": None if copy is None else copy.copies,
+        "near_duplicates": None if copy is None else copy.near_duplicates,
+        "cause": None if picture.cause is None else picture.cause.label,
+        "true_kind": None if truth is None else truth.kind,
+        "true_lid": None if truth is None else truth.lid,
+    }

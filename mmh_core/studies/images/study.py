@@ -1,0 +1,245 @@
+"""Draw pictures with a text-to-image model, and say of each whether it is memorized.
+
+Guidance norms and the region map are taken while drawing, at no extra cost. LID is read at the
+run's own final latents: encoding the picture again would move the point.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+
+from mmh_core.records import Progress
+from mmh_core.studies.images.config import check_negative, checked
+from mmh_core.studies.images.estimates import (
+    FAILURES,
+    add_curves,
+    add_estimator,
+    as_pictures,
+    lacking,
+    read_part,
+    since,
+)
+from mmh_core.studies.images.generation import Drawn, Seen, draw_prompt, pixels_of
+from mmh_core.studies.images.lid import LOG_DELTAS, UNCALIBRATED, check_estimators, scale_for
+from mmh_core.studies.images.reference import Reference, agreement
+from mmh_core.studies.images.run import ImageConfig, ImageRun, NormalPrompts, PictureResult
+from mmh_core.text_to_image.model import TextToImage
+from mmh_core.text_to_image.prompt_reading import heard
+
+#: Of the work of a prompt, the part that draws.
+_DRAWING = 0.6
+
+
+def image_study(
+    config: ImageConfig,
+    model: TextToImage,
+    reference: Reference | None,
+    normal: NormalPrompts | None = None,
+    *,
+    log_delta: float | None = None,
+) -> Iterator[Progress[ImageRun]]:
+    """Draw every prompt with every seed and read what the config asks for.
+
+    Pictures come first, then their copies and LID, part after part; then curves, further
+    estimators and decoded steps of all. `normal` serves only where it fits the run. LID is read at
+    `log_delta`; unless given, at the scale of `normal` or of the reference's calibration, else at
+    `UNCALIBRATED`. What fails after a picture is there never takes it away: the run says what is
+    missing. Errors: MMHError and ValueError for a config that cannot be run, and whatever fails
+    before there is a picture.
+    """
+    config = checked(config)
+    check_negative(config)
+    model = model.in_windows(config.windows or 1)
+    check_estimators(model, config.estimators, config.height, config.width)
+    run = _empty_run(config, model, reference, normal)
+    if log_delta is not None:
+        run = replace(run, log_delta=log_delta)
+    yield Progress(0.0, "Drawing starts", run)
+    drawn: list[Drawn] = []
+    later = 0.35 if config.curve or config.frames or config.estimators else 0.0
+    share = (1 - later) / len(config.prompts)
+    try:
+        for number, prompt in enumerate(config.prompts):
+            before = (
+                ""
+                if len(config.prompts) == 1
+                else f"Prompt {number + 1} of {len(config.prompts)}: "
+            )
+            for progress, part in _prompt(run, model, reference, prompt):
+                if part is not None:
+                    drawn.append(part)
+                run = progress.partial
+                fraction = share * (number + progress.fraction)
+                yield Progress(fraction, before + progress.message, run)
+    except FAILURES as failure:
+        if not run.pictures:
+            raise
+        wanted = len(config.prompts) * len(config.seeds)
+        what = f"Only {len(run.pictures)} of {wanted} images could be generated"
+        run = replace(run, state="stopped", preview=run.preview[:0])
+        yield Progress(1.0, "Stopped", lacking(run, what, failure))
+        return
+    yield from _later(run, model, drawn, 1 - later)
+
+
+def _prompt(
+    run: ImageRun, model: TextToImage, reference: Reference | None, prompt: str
+) -> Iterator[tuple[Progress[ImageRun], Drawn | None]]:
+    """Draw one prompt, and read copies and LID of each part as soon as it is drawn."""
+    start, before = time.monotonic(), run.seconds_drawing
+    number = len(run.pictures) // len(run.config.seeds)
+    for seen in draw_prompt(run.config, model, prompt):
+        preview = run.preview if seen.preview is None else seen.preview
+        run = replace(run, state="drawing", preview=preview, preview_prompt=number)
+        if seen.drawn is not None:
+            run = _with_pictures(run, model, reference, prompt, seen.drawn)
+        run = replace(run, seconds_drawing=since(start, before))
+        done = (seen.part + _DRAWING * seen.step / seen.steps) / seen.parts
+        yield Progress(done, _drawing(seen), run), seen.drawn
+        if seen.drawn is None:
+            continue
+        for share, read in read_part(run, len(seen.drawn.seeds), model, reference):
+            run = read
+            done = (seen.part + _DRAWING + (1 - _DRAWING) * share) / seen.parts
+            yield Progress(done, "Reading copies and LID", run), None
+        start, before = time.monotonic(), run.seconds_drawing
+
+
+def _drawing(seen: Seen) -> str:
+    step = f"Drawing, step {seen.step} of {seen.steps}"
+    return step if seen.parts == 1 else f"{step}, part {seen.part + 1} of {seen.parts}"
+
+
+def _later(
+    run: ImageRun, model: TextToImage, drawn: list[Drawn], base: float
+) -> Iterator[Progress[ImageRun]]:
+    """Add what a person looks at after the verdict: curves, further estimators, decoded steps."""
+    config, length = run.config, 1 - base
+    if config.curve:
+        for share, read in add_curves(run, model):
+            run = read
+            yield Progress(base + length * 0.6 * share, "Reading LID over the noise scales", run)
+    for number, name in enumerate(config.estimators):
+        for share, read in add_estimator(run, model, name):
+            run = read
+            done = 0.6 + 0.2 * (number + share) / len(config.estimators)
+            yield Progress(base + length * done, f"Running {name.replace('_', ' ')}", run)
+    if config.frames:
+        yield Progress(base + length * 0.8, "Decoding the steps", run)
+        for share, read in _add_frames(run, model, drawn):
+            run = read
+            yield Progress(base + length * (0.8 + 0.2 * share), "Decoding the steps", run)
+    run = replace(run, state="complete", preview=run.preview[:0])
+    yield Progress(1.0, "Finished", run)
+
+
+def _with_pictures(
+    run: ImageRun,
+    model: TextToImage,
+    reference: Reference | None,
+    prompt: str,
+    drawn: Drawn,
+) -> ImageRun:
+    """Decode a part of the pictures of a prompt, and add them to the run."""
+    pixels = pixels_of(model, drawn.latents)
+    known = None if reference is None or reference.truth is None else reference.truth(prompt)
+    found = tuple(
+        PictureResult(
+            index=len(run.pictures) + i,
+            prompt=prompt,
+            seed=seed,
+            picture=pixels[i],
+            latents=drawn.latents[i],
+            guidance_norm=drawn.norms[i],
+            region=drawn.region[i],
+            frames=pixels[:0],
+            frame_steps=torch.empty(0, dtype=torch.int64),
+            lids=(),
+            curve=torch.empty(0),
+            curve_error=torch.empty(0),
+            copy=None,
+            neighbors=(),
+            truth=known,
+            verdict="not read yet",
+            reason="",
+        )
+        for i, seed in enumerate(drawn.seeds)
+    )
+    pictures = run.pictures + found
+    done = (len(pictures) - 1) // len(run.config.seeds)
+    same = agreement(reference, as_pictures(pictures[done * len(run.config.seeds) :]))
+    return replace(
+        run,
+        pictures=pictures,
+        agreement=(*run.agreement[:done], same),
+        times=drawn.times,
+        noise_sha256=run.noise_sha256 or drawn.noise,
+        preview=run.preview[:0],
+    )
+
+
+def _add_frames(
+    run: ImageRun, model: TextToImage, drawn: list[Drawn]
+) -> Iterator[tuple[float, ImageRun]]:
+    """Decode the kept steps, image after image; yield the share done and the run."""
+    kept = [(latents, part.kept_steps) for part in drawn for latents in part.kept]
+    try:
+        for number, (latents, steps) in enumerate(kept):
+            frames = pixels_of(model, latents)
+            one = replace(run.pictures[number], frames=frames, frame_steps=torch.tensor(steps))
+            pictures = (*run.pictures[:number], one, *run.pictures[number + 1 :])
+            run = replace(run, pictures=pictures)
+            yield (number + 1) / len(kept), run
+    except FAILURES as failure:
+        yield 1.0, lacking(run, "Not all steps could be decoded", failure)
+
+
+def _empty_run(
+    config: ImageConfig,
+    model: TextToImage,
+    reference: Reference | None,
+    normal: NormalPrompts | None,
+) -> ImageRun:
+    usable = normal is not None and normal.fits(model.sha256, config)
+    read = [heard(model, prompt) for prompt in config.prompts]
+    scale = scale_for(reference, normal if usable else None)
+    empty = torch.empty(0, 3, config.height, config.width, dtype=torch.uint8)
+    return ImageRun(
+        config=config,
+        state="drawing",
+        model=model.name,
+        sha256=model.sha256,
+        noise_sha256="",
+        device=model.device.type,
+        times=torch.empty(0),
+        log_delta=scale,
+        log_deltas=torch.tensor(LOG_DELTAS) if config.curve else torch.empty(0),
+        preview=empty,
+        preview_prompt=0,
+        pictures=(),
+        cut=tuple(one.cut for one in read),
+        agreement=(),
+        searched=0 if reference is None else len(reference.index),
+        embedder="pixels" if reference is None else reference.embedder.name,
+        normal=normal if usable else None,
+        seconds_drawing=0.0,
+        seconds_reading=0.0,
+        missing=_uncalibrated(config, model, scale),
+        needed=tuple(one.windows for one in read),
+        notes=model.notes,
+    )
+
+
+def _uncalibrated(config: ImageConfig, model: TextToImage, scale: float) -> tuple[str, ...]:
+    """Say that LID of another size than the model's own is read without a calibration."""
+    height, width = model.picture_size
+    if scale == UNCALIBRATED or (config.height, config.width) == (height, width):
+        return ()
+    return (
+        f"Nothing is calibrated for {config.height} x {config.width}: LID is read at the noise "
+        f"scale of {height} x {width} and has no percentile.",
+    )

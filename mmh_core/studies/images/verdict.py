@@ -1,0 +1,210 @@
+"""Put together copy evidence and LID into a verdict in words, with its reason.
+
+`VERDICTS` is the one place that decides. What it holds to: not to find a copy is not the same as
+to find that there is none. "not memorized" needs a search that could have found a copy, a LID that
+is usual among reference prompts of the same settings, and a prompt that was read to its end.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, get_args
+
+from mmh_core.memorization.cause import Cause, cause_by_copies, cause_of, data_freedom
+from mmh_core.memorization.hypothesis import share_words, shown_lid
+from mmh_core.retrieval.copy_evidence import CopyKind
+from mmh_core.studies.images.reference import Reference
+from mmh_core.studies.images.run import SUSPICIOUS_BELOW, CopyFound, ImageVerdict, LidReading
+
+#: Fewest normal images with which a LID is compared: with fewer, one below them all is no rarity.
+LEAST_NORMAL = 50
+
+#: What the search for copies says; None without training images.
+Search = CopyKind | None
+#: Where the LID stands: below nearly all normal images, so near that level that its 95 % interval
+#: holds it, among them, above all of them beyond that interval, with none (or too few) to compare
+#: it with, or not estimated (or no number).
+LidState = Literal["low", "edge", "usual", "above", "not calibrated", "unknown"]
+
+_ORDER: tuple[LidState, ...] = get_args(LidState)
+_UNJUDGED: ImageVerdict = "cannot be judged"
+_LOW: ImageVerdict = "memorized, cause not identifiable"
+_BY_LID_ALONE: tuple[ImageVerdict, ...] = (_LOW, *(_UNJUDGED,) * 5)
+_ROWS: dict[Search, tuple[ImageVerdict, ...]] = {
+    # A copy is a copy whatever the LID.
+    "exact": ("exact copy",) * 6,
+    "template": ("template copy",) * 6,
+    "likely": ("likely copy, compare by eye",) * 6,
+    "none": (
+        "suspicious, no copy found",
+        # Another reading might fall on the other side.
+        _UNJUDGED,
+        "not memorized",
+        # What the model does not generate says nothing of what it learned.
+        _UNJUDGED,
+        "no copy found, LID not calibrated",
+        _UNJUDGED,
+    ),
+    # A search that cannot tell is worth no more than none at all.
+    "unknown": _BY_LID_ALONE,
+    None: _BY_LID_ALONE,
+    # What is plain has a low LID without being memorized.
+    "flat": (_UNJUDGED,) * 6,
+}
+#: The verdict by what the search says and where the LID stands.
+VERDICTS: dict[tuple[Search, LidState], ImageVerdict] = {
+    (search, state): verdict
+    for search, row in _ROWS.items()
+    for state, verdict in zip(_ORDER, row, strict=True)
+}
+
+
+def lid_state(lid: LidReading | None) -> LidState:
+    """Return where a LID stands among the normal images.
+
+    A reading without an interval, such as one of an older file, is taken as it is.
+    """
+    if lid is None or not math.isfinite(lid.conditional):
+        return "unknown"
+    if math.isnan(lid.percentile) or 0 < (lid.normals or 0) < LEAST_NORMAL:
+        return "not calibrated"
+    low, high = lid.interval
+    if low <= lid.level <= high:
+        return "edge"
+    if (lid.conditional if math.isnan(low) else low) > lid.highest:
+        return "above"
+    return "low" if lid.percentile < SUSPICIOUS_BELOW else "usual"
+
+
+def verdict_of(
+    copy: CopyFound | None,
+    lid: LidReading | None,
+    *,
+    guided: bool,
+    cut: str = "",
+    flat: bool = False,
+) -> tuple[ImageVerdict, str]:
+    """Return the verdict of one image and why, by `VERDICTS`.
+
+    `cut` is the end of the prompt that the text encoder did not read: what was found holds of the
+    image all the same, but nothing can be said of the prompt as it was written, so that "not
+    memorized" becomes "cannot be judged". `guided` is whether there is a guidance norm, `flat`
+    whether the image is of one color, for images that were not searched: the search tells itself.
+    """
+    plain = copy is None and flat
+    search: Search = ("flat" if plain else None) if copy is None else copy.kind
+    verdict = VERDICTS[search, lid_state(lid)]
+    if plain:
+        reason = f"One color: nothing to compare. {_lid_words(lid)} A plain image has a low LID."
+    else:
+        reason = _reason(copy, lid, guided=guided)
+    if cut:
+        reason = f"{reason} {_unread(cut)}"
+        verdict = _UNJUDGED if verdict == "not memorized" else verdict
+    return verdict, reason
+
+
+def _reason(copy: CopyFound | None, lid: LidReading | None, *, guided: bool) -> str:
+    state, told = lid_state(lid), _lid_words(lid)
+    if copy is not None:
+        if copy.kind in ("unknown", "flat"):
+            return f"{copy.reason} {told} That no copy was found says nothing here."
+        return (
+            f"{told} {copy.reason}"
+            if state == "low" and copy.kind == "none"
+            else (f"{copy.reason} {told}")
+        )
+    if state == "not calibrated":
+        more = "" if guided else " Without guidance there is no guidance norm either."
+        return (
+            f"{told} There are no training images to search either, so only compare these images "
+            f"with one another.{more}"
+        )
+    return f"{told} {_UNSEARCHED[state]}"
+
+
+#: What is missing without training images, by where the LID stands.
+_UNSEARCHED: dict[LidState, str] = {
+    "low": "Without training images nobody can tell whether overfitting or the data is the "
+    "cause: add a folder of them to search.",
+    "edge": "There are no training images to search either: add a folder of them.",
+    "usual": "That is no sign of memorization, but without training images a copy cannot be "
+    "ruled out: add a folder of them to search.",
+    "above": "There are no training images to search either: add a folder of them.",
+    "unknown": "There are no training images to search either: add a folder of them.",
+}
+
+
+def cause_in(
+    reference: Reference | None,
+    prompt: str,
+    verdict: ImageVerdict,
+    lid: float,
+    copy: CopyFound | None = None,
+) -> Cause | None:
+    """Return the cause of a memorized picture, None where nothing is known of its caption.
+
+    For a caption that no picture bears, such as a rewritten one, nothing is said. Where a training
+    set can only be searched, the reason says how often the original of `copy` stands there, and
+    the cause is not identifiable: only pictures that the model was not trained on can tell.
+    """
+    if reference is None or verdict not in ("exact copy", "template copy"):
+        return None
+    if reference.corpus is None or reference.cause is None:
+        return None if copy is None else cause_by_copies(copy.copies, copy.near_duplicates)
+    trained, unseen = reference.corpus(prompt)
+    if not len(trained):
+        return None
+    known = reference.cause
+    freedom = data_freedom(trained, unseen)
+    return cause_of(True, lid, freedom, known.threshold, known.accuracy)
+
+
+def _unread(cut: str) -> str:
+    return (
+        "The end of its prompt was not read by the text encoder, so this speaks of the image and "
+        f"not of the prompt as written ({len(cut):,} letters unread)."
+    )
+
+
+def _lid_words(lid: LidReading | None) -> str:
+    if lid is None or math.isnan(lid.conditional):
+        return "Its LID could not be estimated."
+    if math.isinf(lid.conditional):
+        return "Its LID is not finite, so it says nothing."
+    state, value = lid_state(lid), f"{shown_lid(lid.conditional):.1f}"
+    if state == "not calibrated":
+        why = "there are no normal images to compare it with"
+        if lid.normals:
+            why = f"{_normals(lid)} are too few to compare it with: {LEAST_NORMAL} are needed"
+        return f"Its LID is {value}; LID is not calibrated for these settings: {why}."
+    place = f"Its LID, {value}, {_place(lid)}."
+    if state == "edge":
+        low, high = lid.interval
+        return (
+            f"{place} Its 95 % interval, {shown_lid(low):.1f} to {high:.1f}, holds the level "
+            f"below which an image is suspicious, {lid.level:.1f}, so its LID decides nothing."
+        )
+    if state == "above":
+        return f"{place} The model generates no such images, so its LID says nothing."
+    return place
+
+
+def _place(lid: LidReading) -> str:
+    """Return the place of a LID among the normal images, in counts where they are known."""
+    if not lid.normals and lid.percentile == 0:
+        return "is not above that of any of the normal images"
+    if not lid.normals:
+        return f"is above that of {share_words(lid.percentile)} of the normal images"
+    below = round(lid.percentile * lid.normals)
+    if below == lid.normals:
+        return f"is above that of all {_normals(lid)}"
+    if below:
+        return f"is above that of {below:,} of {_normals(lid)}"
+    return f"is not above that of any of {_normals(lid)}"
+
+
+def _normals(lid: LidReading) -> str:
+    images = "normal image" if lid.normals == 1 else "normal images"
+    prompts = "prompt" if lid.normal_prompts == 1 else "prompts"
+    return f"{lid.normals or 0:,} {images} of {lid.normal_prompts or 0:,} {prompts}"

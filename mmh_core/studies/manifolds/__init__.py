@@ -1,0 +1,1 @@
+"""Diffusion models on synthetic manifolds: training, LID estimates, hypothesis."""

@@ -1,0 +1,1 @@
+"""Mitigations compared with no mitigation, at inference and in training."""

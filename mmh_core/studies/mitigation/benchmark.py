@@ -1,0 +1,211 @@
+"""Benchmark all mitigations: strengths chosen on one half of the captions, counted on the other.
+
+Every caption is a comparison of `studies.mitigation` and is kept in a work folder when it is done,
+so a benchmark that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import chain as joined
+from itertools import zip_longest
+
+from mmh_core.mitigations.catalogue import BASELINES, MITIGATIONS, mitigation
+from mmh_core.mitigations.work import reporting
+from mmh_core.records import LabelledPrompt, MMHError, Progress
+from mmh_core.store.archive import save_record
+from mmh_core.store.code_version import code_version
+from mmh_core.studies.mitigation.benchmark_inputs import (
+    Desk,
+    caption_config,
+    drawn,
+    kept_record,
+    left_out,
+    made_by,
+    record_path,
+)
+from mmh_core.studies.mitigation.benchmark_run import (
+    AttributionRecord,
+    Caption,
+    CaptionRecord,
+    Captions,
+    MitigationBenchmark,
+)
+from mmh_core.studies.mitigation.run import Treatment
+from mmh_core.studies.mitigation.word_dropping import drop_words
+
+#: A strength is enough when at most this share of the calibration images are not solved.
+ENOUGH = 0.1
+AUTOMATIC = "automatic_chain"
+NONE = Treatment("none", MITIGATIONS["none"].strength)
+RANDOM = Treatment("random_tokens", MITIGATIONS["random_tokens"].strength)
+CHAIN = Treatment(AUTOMATIC, MITIGATIONS[AUTOMATIC].strength)
+#: What each part takes of the whole, for the progress.
+_PARTS = {"calibration": 0.3, "test": 0.35, "normal": 0.25, "attribution": 0.1}
+_MEMORIZED, _NORMAL = ("duplicate", "overfit"), ("varied", "open")
+
+
+def chosen_captions(labelled: Sequence[LabelledPrompt], count: int) -> Captions:
+    """Return `count` memorized and normal captions of the test half, a third of it to calibrate.
+
+    Kinds take turns: duplicate and overfit, varied and open. Errors: MMHError where one is empty.
+    """
+
+    def turns(split: str, kinds: Iterable[str], wanted: int) -> tuple[Caption, ...]:
+        lists = [
+            [Caption(o.prompt, kind) for o in labelled if (o.kind, o.split) == (kind, split)]
+            for kind in kinds
+        ]
+        found = [one for one in joined.from_iterable(zip_longest(*lists)) if one is not None]
+        return tuple(found[:wanted])
+
+    captions = Captions(
+        turns("calibration", _MEMORIZED, max(2, -(-count // 3))),
+        turns("test", _MEMORIZED, count),
+        turns("test", _NORMAL, count),
+    )
+    if not (captions.calibration and captions.test and captions.normal):
+        raise MMHError(
+            "The benchmark needs memorized captions in both halves and normal ones: ask for at "
+            "least one caption of a model whose world is known."
+        )
+    return captions
+
+
+def mitigation_benchmark(
+    captions: Captions, desk: Desk
+) -> Iterator[Progress[MitigationBenchmark]]:
+    """Choose strengths on the calibration captions, then draw the others with them.
+
+    Of each mitigation the smallest strength that leaves at most `ENOUGH` of the images a copy, or
+    not solved, is chosen, or the strongest; random words and the chain keep their usual one.
+    Normal captions are drawn with the same treatments, which must not move them. Errors: MMHError.
+    """
+    started = time.monotonic()
+    found = MitigationBenchmark(
+        desk.model.name,
+        desk.model.sha256,
+        desk.seeds,
+        desk.model.steps,
+        desk.model.guidance,
+        "drawing",
+        captions,
+        (),
+        (),
+        (),
+        (),
+        (),
+        0.0,
+        code_version(),
+        left_out(desk),
+    )
+    for stage in (_calibrated, _tested, _normal, _attributed):
+        for share, message, latest in stage(found, desk):
+            found = replace(latest, seconds=time.monotonic() - started)
+            yield Progress(share, message, found)
+    yield Progress(1.0, "Finished", replace(found, state="complete"))
+
+
+_Stage = Iterator[tuple[float, str, MitigationBenchmark]]
+
+
+def _calibrated(found: MitigationBenchmark, desk: Desk) -> _Stage:
+    """Try ever stronger treatments until each is enough."""
+    names = [name for name in MITIGATIONS if name not in (*BASELINES, AUTOMATIC)]
+    open_ = {name: mitigation(name).strengths for name in names}
+    chosen: dict[str, Treatment] = {}
+    captions, rounds = found.captions.calibration, max(len(each) for each in open_.values())
+    for number in range(rounds):
+        tried = [
+            Treatment(n, s[number])
+            for n, s in open_.items()
+            if n not in chosen and number < len(s)
+        ]
+        records: list[CaptionRecord] = []
+        for place, caption in enumerate(captions):
+            if not tried:
+                break
+            done = (number + place / len(captions)) / rounds
+            for share, record in drawn(caption, tried, desk):
+                at = _PARTS["calibration"] * (done + share / len(captions) / rounds)
+                said = f"Choosing strengths, round {number + 1}, caption {place + 1}"
+                yield at, said, found
+                if record is not None:
+                    records.append(record)
+                    found = replace(found, calibration=(*found.calibration, record))
+        for treatment in tried:
+            last = number == len(open_[treatment.mitigation]) - 1
+            if last or share_left(records, treatment) <= ENOUGH + 1e-6:
+                chosen[treatment.mitigation] = treatment
+    found = replace(found, chosen=tuple(chosen[name] for name in names))
+    yield _PARTS["calibration"], "Strengths are chosen", found
+
+
+def share_left(records: Sequence[CaptionRecord], treatment: Treatment) -> float:
+    """Return the share of images that a treatment leaves copies, or moves without solving them.
+
+    Captions that refuse it, and images that cannot be judged, count as copies.
+    """
+    shares = []
+    for record in records:
+        row = record.row(treatment)
+        known = row is not None and not record.refused[row]
+        shares.append(_left(record, row) if known and row is not None else 1.0)
+    return sum(shares) / len(shares) if shares else 1.0
+
+
+def _left(record: CaptionRecord, row: int) -> float:
+    share = record.share(row, "copy", "not solved", "unknown")
+    return float(record.copied[row].mean()) if math.isnan(share) else share
+
+
+def _tested(found: MitigationBenchmark, desk: Desk) -> _Stage:
+    captions = found.captions.test
+    for place, caption in enumerate(captions):
+        for share, record in drawn(caption, _counted(found), desk):
+            part = _PARTS["test"] * (place + share) / len(captions)
+            said = f"Memorized captions, {place + 1} of {len(captions)}"
+            if record is not None:
+                found = replace(found, test=(*found.test, record))
+            yield _PARTS["calibration"] + part, said, found
+
+
+def _counted(found: MitigationBenchmark) -> list[Treatment]:
+    """Return what is drawn of every caption that is counted."""
+    return [RANDOM, *found.chosen, CHAIN]
+
+
+def _normal(found: MitigationBenchmark, desk: Desk) -> _Stage:
+    captions = found.captions.normal
+    before = _PARTS["calibration"] + _PARTS["test"]
+    for place, caption in enumerate(captions):
+        for share, record in drawn(caption, _counted(found), desk):
+            part = _PARTS["normal"] * (place + share) / len(captions)
+            said = f"Normal captions, {place + 1} of {len(captions)}"
+            if record is not None:
+                found = replace(found, normal=(*found.normal, record))
+            yield before + part, said, found
+
+
+def _attributed(found: MitigationBenchmark, desk: Desk) -> _Stage:
+    captions = found.captions.test
+    before = 1 - _PARTS["attribution"]
+    for place, caption in enumerate(captions):
+        path = record_path(desk, "words", caption, ())
+        record = kept_record(path, AttributionRecord, desk)
+        if record is None:
+            base = next(r for r in found.test if r.caption == caption)
+            config = caption_config(caption, (), desk)
+            work = drop_words(
+                config, caption, desk.model, desk.reference, float(base.copied[0].mean())
+            )
+            at = before + _PARTS["attribution"] * place / len(captions)
+            record = yield from reporting(work, (at, "Dropping words", found))
+            record = replace(record, made_by=made_by(desk))
+            save_record(path, record)
+        found = replace(found, attributions=(*found.attributions, record))
+        part = _PARTS["attribution"] * (place + 1) / len(captions)
+        yield before + part, f"Dropping words, {place + 1} of {len(captions)}", found

@@ -1,0 +1,209 @@
+"""Count what a benchmark of mitigations found: rows with intervals over captions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mmh_core.studies.mitigation.benchmark_run import (
+    BenchmarkRow,
+    CaptionRecord,
+    MitigationBenchmark,
+    NormalRow,
+)
+from mmh_core.studies.mitigation.outcome import GOOD, OutcomeKind
+from mmh_core.studies.mitigation.run import Treatment
+from mmh_core.studies.mitigation.table import (
+    Interval,
+    mean_interval,
+    paired_interval,
+    rank_correlation,
+)
+
+#: What a mitigation has to do: copies before at least, images solved at least.
+FROM, SOLVED = 0.9, 0.9
+#: They move the picture in the making and leave alone what the model is asked.
+MOVERS = ("anti_memorization_guidance", "sparse_repellency")
+#: Descriptors of equal pictures agree to this, from rounding in float32.
+_SAME = 1 - 1e-5
+#: Means of shares in float32 miss a tenth by less.
+_ROUNDING = 1e-6
+#: Smaller losses of alignment are rounding.
+_HARM = 1e-3
+_NAN = float("nan")
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """Hold the rank correlation over cells with its 95 % interval (bootstrap over captions).
+
+    A cell is a caption under a treatment; `cells` were counted. `share` correlates the fall of
+    the share of copies with the rise of LID, `similarity` the fall of similarity with it.
+    """
+
+    share: Interval
+    similarity: Interval
+    cells: int
+
+
+@dataclass(frozen=True)
+class AttributionRow:
+    """Hold the share of copies left, and its difference to random words, over captions."""
+
+    by: str
+    left: Interval
+    difference: Interval
+
+
+def benchmark_rows(found: MitigationBenchmark) -> tuple[BenchmarkRow, ...]:
+    """Return a row per treatment of the test captions, in the order in which they were drawn."""
+    if not found.test:
+        return ()
+    return tuple(_row(found.test, treatment) for treatment in found.test[0].treatments)
+
+
+def _row(records: Sequence[CaptionRecord], treatment: Treatment) -> BenchmarkRow:
+    rows = [(record, record.treatments.index(treatment)) for record in records]
+    drawn = [(record, row) for record, row in rows if not record.refused[row]]
+
+    def means(read: Callable[[CaptionRecord], Tensor], *, before: bool = False) -> Tensor:
+        return torch.tensor(
+            [float(read(record)[0 if before else row].mean()) for record, row in drawn]
+        )
+
+    def shares(*kinds: OutcomeKind) -> Tensor:
+        return torch.tensor([record.share(row, *kinds) for record, row in drawn])
+
+    return BenchmarkRow(
+        treatment,
+        rows[0][0].labels[rows[0][1]],
+        len(drawn),
+        len(rows) - len(drawn),
+        mean_interval(means(lambda r: r.copied, before=True)),
+        mean_interval(means(lambda r: r.copied)),
+        mean_interval(shares(*GOOD)),
+        mean_interval(shares("not solved")),
+        mean_interval(means(lambda r: r.similarity)),
+        mean_interval(means(lambda r: r.alignment, before=True)),
+        mean_interval(means(lambda r: r.alignment)),
+        mean_interval(means(lambda r: r.lid, before=True)),
+        mean_interval(means(lambda r: r.lid)),
+        mean_interval(means(lambda r: r.seconds)),
+        mean_interval(means(lambda r: r.forwards)),
+    )
+
+
+def meets(row: BenchmarkRow, normal: NormalRow | None) -> bool:
+    """Return whether a mitigation solves `SOLVED` of images of which `FROM` are copies.
+
+    Without harm to the normal captions; where those were not drawn, nobody can say.
+    """
+    copied = row.before.value >= FROM - _ROUNDING and row.treatment.mitigation != "none"
+    done = copied and not row.refused and row.solved.value >= SOLVED - _ROUNDING
+    return done and normal is not None and not harms(normal)
+
+
+def harms(row: NormalRow) -> bool:
+    """Return whether normal captions lose alignment, beyond the interval, or become copies."""
+    return row.new_copies > 0 or row.alignment.high < -_HARM
+
+
+def correlation(
+    records: Sequence[CaptionRecord], left_out: Collection[str] = ("none",)
+) -> Correlation:
+    """Return how the fall of copying goes with the rise of LID over all cells but some."""
+    parts = [_falls(record, left_out) for record in records]
+    cells = torch.cat(parts) if parts else torch.empty(0, 3)
+
+    def spearman(drawn: Tensor, column: int) -> float:
+        return rank_correlation(drawn[:, column], drawn[:, 2])
+
+    def interval(column: int) -> Interval:
+        value = spearman(cells, column)
+        if len(parts) < 2:
+            return Interval(value, _NAN, _NAN)
+        generator = torch.Generator().manual_seed(7)
+        again = []
+        for _ in range(500):
+            places = torch.randint(len(parts), (len(parts),), generator=generator).tolist()
+            again.append(spearman(torch.cat([parts[i] for i in places]), column))
+        ends = torch.tensor([0.025, 0.975], dtype=torch.float64)
+        low, high = torch.nanquantile(torch.tensor(again).double(), ends).tolist()
+        return Interval(value, low, high)
+
+    return Correlation(interval(0), interval(1), len(cells))
+
+
+def _falls(record: CaptionRecord, left_out: Collection[str]) -> Tensor:
+    """Return (N, 3): fall of the share of copies, fall of similarity, rise of LID."""
+    rows = [
+        i
+        for i, treatment in enumerate(record.treatments)
+        if treatment.mitigation not in left_out and not record.refused[i]
+    ]
+    found = [
+        [
+            float(record.copied[0].mean() - record.copied[i].mean()),
+            float(record.similarity[0].mean() - record.similarity[i].mean()),
+            float(record.lid[i].mean() - record.lid[0].mean()),
+        ]
+        for i in rows
+    ]
+    return torch.tensor(found).reshape(-1, 3)
+
+
+def normal_rows(found: MitigationBenchmark) -> tuple[NormalRow, ...]:
+    """Return what each treatment does to the normal captions."""
+    if not found.normal:
+        return ()
+    return tuple(_normal_row(found.normal, t) for t in found.normal[0].treatments[1:])
+
+
+def _normal_row(records: Sequence[CaptionRecord], treatment: Treatment) -> NormalRow:
+    rows = [(record, record.treatments.index(treatment)) for record in records]
+    rows = [(record, row) for record, row in rows if not record.refused[row]]
+
+    def pairs(read: Callable[[CaptionRecord], Tensor]) -> tuple[Tensor, Tensor]:
+        after = [float(read(record)[row].mean()) for record, row in rows]
+        before = [float(read(record)[0].mean()) for record, row in rows]
+        return torch.tensor(after), torch.tensor(before)
+
+    alignment, agreement = pairs(lambda r: r.alignment), pairs(lambda r: r.agreement)
+    moved = torch.cat([record.moved[row] for record, row in rows]) if rows else torch.empty(0)
+    return NormalRow(
+        treatment,
+        len(rows),
+        paired_interval(*alignment),
+        paired_interval(*agreement),
+        float((moved < _SAME).float().mean()) if len(moved) else _NAN,
+        _half(mean_interval(alignment[1])),
+        _half(mean_interval(agreement[1])),
+        sum(_new_copies(record, row) for record, row in rows),
+    )
+
+
+def _new_copies(record: CaptionRecord, row: int) -> int:
+    return int(((record.copied[row] == 1) & (record.copied[0] == 0)).sum())
+
+
+def _half(interval: Interval) -> float:
+    return (interval.high - interval.low) / 2
+
+
+def attribution_rows(found: MitigationBenchmark) -> tuple[AttributionRow, ...]:
+    """Return what is left of copying when the words that each attribution blames are dropped.
+
+    Over captions that are copied at all; differences are to random words.
+    """
+    records = [one for one in found.attributions if one.before > 0]
+    if not records:
+        return ()
+    left = torch.stack([one.copied for one in records])
+    control = records[0].by.index("random")
+    return tuple(
+        AttributionRow(by, mean_interval(mine), paired_interval(mine, left[:, control]))
+        for by, mine in zip(records[0].by, left.unbind(1), strict=True)
+    )

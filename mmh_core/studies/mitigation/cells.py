@@ -1,0 +1,192 @@
+"""Draw one cell of a comparison: apply a mitigation, draw with it, read what came out."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from mmh_core.mitigations.catalogue import mitigation
+from mmh_core.mitigations.record import Mitigated, Mitigation
+from mmh_core.mitigations.work import reporting
+from mmh_core.records import MMHError
+from mmh_core.retrieval.copy_evidence import CopyKind
+from mmh_core.retrieval.embedders import embed_all
+from mmh_core.studies.images.config import request_for
+from mmh_core.studies.images.content import VOTES, content_of
+from mmh_core.studies.images.generation import digest, pixels_of
+from mmh_core.studies.images.lid import deciding_level, estimate_lid
+from mmh_core.studies.images.reference import Reference, agreement, find_copies
+from mmh_core.studies.images.run import DEFAULT_ESTIMATOR
+from mmh_core.studies.mitigation.context import Ground, as_images, given_for, in_force
+from mmh_core.studies.mitigation.memory import peak_memory
+from mmh_core.studies.mitigation.run import Cell, Treatment
+from mmh_core.text_to_image.generation import generate
+from mmh_core.text_to_image.steered import steered_model
+
+_PREVIEW_GAP = 0.7
+#: The share of the work that is done when the images are finished.
+_DRAWN = 0.9
+_Step = tuple[float, Tensor | None, Cell | None]
+_NOTHING_YET: _Step = (0.0, None, None)
+
+
+def draw_cell(
+    ground: Ground, number: int, prompt: str, treatment: Treatment, base: Cell | None
+) -> Iterator[_Step]:
+    """Apply a treatment and draw; yield the share done, previews, and the cell.
+
+    The cell comes as soon as its images are finished, then with their LID. Between two yields
+    there is about one network evaluation, or the LID of one image.
+    """
+    request = request_for(as_images(ground.config), prompt)
+    chosen = _with_strength(mitigation(treatment.mitigation), treatment.strength)
+    started = time.monotonic()
+    with peak_memory(ground.model.device) as peak:
+        given = given_for(ground, number, base, chosen)
+        try:
+            work = chosen.apply(ground.model, request, given=given)
+            mitigated = yield from reporting(work, _NOTHING_YET)
+        except MMHError as error:
+            yield 1.0, None, _refused(ground, number, treatment, chosen, str(error))
+            return
+        latents, first, noise, shown = None, None, "", time.monotonic()
+        yield _NOTHING_YET
+        for step in generate(ground.model, mitigated.request):
+            if first is None:
+                first, noise = step.guidance_norm.float().cpu(), digest(step.x_t)
+            latents = step.latents
+            preview = None
+            if time.monotonic() - shown > _PREVIEW_GAP:
+                preview, shown = pixels_of(ground.model, step.x0_hat), time.monotonic()
+            yield _DRAWN * step.index / step.steps, preview, None
+    if latents is None or first is None:
+        raise ValueError("The scheduler made no step.")
+    seconds = (time.monotonic() - started) / len(ground.config.seeds)
+    cell = replace(
+        _read(ground, number, treatment, mitigated, latents.float().cpu(), base),
+        label=chosen.label,
+        percentile=_percentiles(ground, first),
+        noise_sha256=noise,
+        forwards=mitigated.forwards + mitigated.forwards_per_step * ground.config.steps,
+        seconds=seconds,
+        peak_mb=peak(),
+    )
+    yield _DRAWN, None, cell
+    if not math.isnan(ground.log_delta):
+        yield 1.0, None, _with_lid(ground, cell, mitigated)
+
+
+def _read(
+    ground: Ground,
+    number: int,
+    treatment: Treatment,
+    mitigated: Mitigated,
+    latents: Tensor,
+    base: Cell | None,
+) -> Cell:
+    """Say of the pictures what can be said."""
+    model, reference = ground.model, ground.reference
+    pixels = pixels_of(model, latents)
+    pictures, count = pixels.float() / 255, len(pixels)
+    unknown = torch.full((count,), math.nan)
+    cell = replace(_blank(number, treatment, pixels, latents), used=mitigated.prompt)
+    cell = replace(cell, changed=mitigated.changed, agreement=agreement(reference, pictures))
+    before = pixels if base is None else base.pictures
+    cell = replace(cell, moved=_similar(reference, pictures, before.float() / 255))
+    if reference is not None:
+        near = find_copies(reference, pictures)
+        asked = ground.config.prompts[number]
+        align = reference.alignment
+        cell = replace(
+            cell,
+            similarity=torch.tensor([copy.similarity for copy, _ in near]),
+            nearest=torch.tensor([copy.nearest for copy, _ in near]),
+            kinds=tuple(copy.kind for copy, _ in near),
+            alignment=unknown if align is None else align(pictures, asked).float().cpu(),
+            contents=tuple(
+                content_of(one.caption for one in around[:VOTES]) for _, around in near
+            ),
+            content_asked=content_of([asked]),
+        )
+    return cell
+
+
+def _with_lid(ground: Ground, cell: Cell, mitigated: Mitigated) -> Cell:
+    """Estimate the LID of the images, given the embedding and the attention in force."""
+    model, request = ground.model, mitigated.request
+    cond = in_force(model, request).expand(len(cell.latents), -1, -1)
+    found = estimate_lid(
+        steered_model(model, request),
+        cell.latents,
+        cond,
+        ground.log_delta,
+        DEFAULT_ESTIMATOR,
+        level=deciding_level(ground.normal),
+    )
+    return replace(cell, lid=found.lid, lid_error=found.standard_error)
+
+
+def _with_strength(chosen: Mitigation, strength: float) -> Mitigation:
+    """Return the mitigation with this strength. Errors: ValueError from its own check."""
+    return cast(Mitigation, replace(cast(Any, chosen), strength=strength))
+
+
+def _similar(reference: Reference | None, pictures: Tensor, others: Tensor) -> Tensor:
+    """Return the cosine (B,) of the descriptors of pairs of pictures, NaN without a descriptor."""
+    if reference is None:
+        return torch.full((len(pictures),), math.nan)
+    found = embed_all(reference.embedder, torch.cat([pictures, others])).double()
+    ours, theirs = torch.nn.functional.normalize(found, dim=1).chunk(2)
+    return (ours * theirs).sum(1).float()
+
+
+def _percentiles(ground: Ground, norms: Tensor) -> Tensor:
+    """Return the share of normal prompts whose first-step guidance norm is lower (B,)."""
+    if ground.normal is None:
+        return torch.full_like(norms, math.nan)
+    return (ground.normal.guidance_norm[:, 0] < norms[:, None]).float().mean(1)
+
+
+def _blank(number: int, treatment: Treatment, pixels: Tensor, latents: Tensor) -> Cell:
+    count = len(pixels)
+    unknown = torch.full((count,), math.nan)
+    none: CopyKind = "none"
+    return Cell(
+        prompt=number,
+        treatment=treatment,
+        label="",
+        used="",
+        changed="",
+        refused="",
+        pictures=pixels,
+        latents=latents,
+        similarity=unknown,
+        nearest=torch.full((count,), -1),
+        moved=unknown,
+        alignment=unknown,
+        lid=unknown,
+        lid_error=unknown,
+        percentile=unknown,
+        kinds=(none,) * count,
+        agreement=math.nan,
+        noise_sha256="",
+        forwards=0.0,
+        seconds=0.0,
+        peak_mb=math.nan,
+    )
+
+
+def _refused(
+    ground: Ground, number: int, treatment: Treatment, chosen: Mitigation, why: str
+) -> Cell:
+    config = ground.config
+    pixels = torch.empty(0, 3, config.height, config.width, dtype=torch.uint8)
+    latents = torch.empty(0, *ground.model.latent_shape(config.height, config.width))
+    cell = _blank(number, treatment, pixels, latents)
+    return replace(cell, label=chosen.label, used=config.prompts[number], refused=why)

@@ -1,0 +1,163 @@
+"""Hold what the cells of a comparison share, and what each mitigation may use of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from mmh_core.mitigations.lid_loss import LidBy, drawn_latents, normal_lids
+from mmh_core.mitigations.record import Given, Mitigation, Scan
+from mmh_core.mitigations.work import Work
+from mmh_core.retrieval.copy_evidence import copy_rate
+from mmh_core.studies.images.config import request_for
+from mmh_core.studies.images.content import VOTES, content_of
+from mmh_core.studies.images.generation import pixels_of
+from mmh_core.studies.images.lid import estimate_lid
+from mmh_core.studies.images.reference import Reference, find_copies
+from mmh_core.studies.images.run import DEFAULT_ESTIMATOR, ImageConfig, NormalPrompts
+from mmh_core.studies.mitigation.run import Cell, MitigationConfig
+from mmh_core.text_to_image.model import TextToImage
+from mmh_core.text_to_image.requests import Request
+from mmh_core.text_to_image.steered import steered_model
+
+#: A request passes when fewer of its pictures than this share are suspicious, that is none.
+_NO_COPY = 1e-3
+#: A picture is suspicious whose LID is lower than that of this share of normal ones.
+_RARE = 0.05
+#: Normal prompts that are drawn to learn their LIDs by an estimator other than the usual one.
+ASKED = 12
+
+#: LIDs (N,) of normal prompts' pictures by an estimator at a scale.
+NormalLids = Callable[[LidBy, float], Work[Tensor]]
+
+
+@dataclass(frozen=True, eq=False)
+class Ground:
+    """Hold what all cells of a run share."""
+
+    config: MitigationConfig
+    model: TextToImage
+    reference: Reference | None
+    normal: NormalPrompts | None
+    log_delta: float
+    normal_lids: NormalLids | None = None
+
+
+def as_images(config: MitigationConfig) -> ImageConfig:
+    """Return the images study's config of the same requests."""
+    return ImageConfig(
+        config.model,
+        config.prompts,
+        config.seeds,
+        config.steps,
+        config.guidance,
+        config.height,
+        config.width,
+        config.scheduler,
+        config.negative,
+    )
+
+
+def lids_of_normal(
+    config: MitigationConfig, model: TextToImage, normal: NormalPrompts
+) -> NormalLids:
+    """Return a function that draws `ASKED` normal prompts once per estimator and reads their LID.
+
+    The readings that come with `normal` are by another estimator at another scale, and LIDs
+    compare only where both are equal. One picture each, of the first seed.
+    """
+    distinct = tuple(dict.fromkeys(normal.prompts))
+    count = min(ASKED, len(distinct))
+    prompts = tuple(distinct[i * len(distinct) // count] for i in range(count))
+    request = replace(request_for(as_images(config), ""), seeds=config.seeds[:1])
+
+    known: dict[tuple[LidBy, float], Tensor] = {}
+
+    def lids(by: LidBy, log_delta: float) -> Work[Tensor]:
+        if (by, log_delta) not in known:
+            generator = torch.Generator().manual_seed(config.seeds[0] % 2**63)
+            known[by, log_delta] = yield from normal_lids(
+                model, request, prompts, by=by, log_delta=log_delta, generator=generator
+            )
+        return known[by, log_delta]
+
+    return lids
+
+
+def given_for(ground: Ground, number: int, base: Cell | None, chosen: Mitigation) -> Given:
+    """Return what a mitigation may use: the unmitigated latents, what is normal, the index.
+
+    Only the chain may look for copies with these very seeds, since that is its recipe. Any other
+    mitigation would be judged by what it was selected with: its detector is LID, where it is known
+    what is normal, and by default the guidance norm.
+    """
+    normal, reference = ground.normal, ground.reference
+    seed, asked = ground.config.seeds[0], ground.config.prompts[number]
+    scan, threshold = None, None
+    if reference is not None and (chosen.name == "automatic_chain" or normal is None):
+        scan, threshold = partial(copy_share, ground.model, reference, asked), _NO_COPY
+    elif normal is not None:
+        low = float(normal.conditional.float().quantile(_RARE))
+        scan, threshold = partial(low_lids, ground.model, normal.log_delta, low), _NO_COPY
+    known = None if reference is None else reference.thresholds
+    return Given(
+        generator=torch.Generator().manual_seed((seed * 7_919 + 13) % 2**63),
+        scan=scan,
+        threshold=threshold,
+        normal_norms=None if normal is None else normal.guidance_norm[:, 0],
+        normal_lids=ground.normal_lids,
+        latents=None if base is None else base.latents,
+        index=None if reference is None else reference.index,
+        embedder=None if reference is None else reference.embedder,
+        copy_similarity=Given().copy_similarity if known is None else known.descriptor,
+    )
+
+
+@torch.no_grad()
+def low_lids(model: TextToImage, log_delta: float, low: float, request: Request) -> Work[Scan]:
+    """Draw a request and score it by the share of its pictures whose LID is below `low`.
+
+    By the usual estimator given the embedding and the attention in force, at the scale
+    `log_delta`.
+    """
+    latents, forwards = yield from drawn_latents(model, request)
+    cond = in_force(model, request).expand(len(latents), -1, -1)
+    steered = steered_model(model, request)
+    found = estimate_lid(steered, latents, cond, log_delta, DEFAULT_ESTIMATOR, level=low)
+    return Scan(float((found.lid < low).float().mean()), forwards + found.forwards)
+
+
+def in_force(model: TextToImage, request: Request) -> Tensor:
+    """Return the embedding (1 or B, tokens, width) that the request draws with."""
+    steering = request.steering
+    if steering is not None and steering.embedding is not None:
+        return steering.embedding.to(model.device, model.dtype)
+    return model.encode_text([request.prompt])
+
+
+@torch.no_grad()
+def copy_share(
+    model: TextToImage, reference: Reference, asked: str | None, request: Request
+) -> Work[Scan]:
+    """Draw a request and score it by the share of its pictures that are copies.
+
+    With the prompt as it was `asked` it also says how well the pictures fit that, and how many
+    show another kind of image.
+    """
+    latents, forwards = yield from drawn_latents(model, request)
+    pictures = pixels_of(model, latents).float() / 255
+    found = find_copies(reference, pictures)
+    scan = Scan(copy_rate(copy.kind for copy, _ in found), forwards)
+    if asked is None:
+        return scan
+    wanted = content_of([asked])
+    shown = [content_of(one.caption for one in near[:VOTES]) for _, near in found]
+    astray = [bool(wanted and content and content != wanted) for content in shown]
+    scan = replace(scan, astray=sum(astray) / len(astray))
+    if reference.alignment is None:
+        return scan
+    return replace(scan, alignment=float(reference.alignment(pictures, asked).mean()))

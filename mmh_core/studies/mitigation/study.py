@@ -1,0 +1,142 @@
+"""Compare mitigations on the same seeds and the same starting noise."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+
+from mmh_core.mitigations.catalogue import MITIGATIONS, mitigation
+from mmh_core.mitigations.strengths import check_strength
+from mmh_core.records import MMHError, Progress
+from mmh_core.studies.images.config import checked as checked_images
+from mmh_core.studies.images.reference import Reference
+from mmh_core.studies.images.run import NormalPrompts
+from mmh_core.studies.mitigation.cells import draw_cell
+from mmh_core.studies.mitigation.context import Ground, as_images, lids_of_normal
+from mmh_core.studies.mitigation.run import (
+    MOST_CELLS,
+    Cell,
+    MitigationConfig,
+    MitigationRun,
+    Treatment,
+)
+from mmh_core.text_to_image.model import TextToImage
+from mmh_core.text_to_image.prompt_reading import not_whole, not_whole_lines
+
+
+def checked(config: MitigationConfig) -> MitigationConfig:
+    """Return the config with `none` first, or refuse it. Errors: MMHError, ValueError."""
+    checked_images(as_images(config))
+    for treatment in config.treatments:
+        check_strength(treatment.mitigation, treatment.strength)
+    none = Treatment("none", MITIGATIONS["none"].strength)
+    wanted = dict.fromkeys((none, *config.treatments))
+    treatments = tuple(one for one in wanted if one == none or one.mitigation != "none")
+    cells = len(treatments) * len(config.prompts) * len(config.seeds)
+    if cells > MOST_CELLS:
+        raise MMHError(
+            f"{cells} pictures are more than one comparison may draw ({MOST_CELLS}): choose "
+            "fewer mitigations, strengths, prompts or seeds."
+        )
+    return replace(config, treatments=treatments)
+
+
+def mitigation_study(
+    config: MitigationConfig,
+    model: TextToImage,
+    reference: Reference | None,
+    normal: NormalPrompts | None = None,
+    *,
+    log_delta: float | None = None,
+) -> Iterator[Progress[MitigationRun]]:
+    """Draw every prompt with every treatment; `none` is always drawn first.
+
+    Whoever stops listening keeps what was on the screen: finished images whose LID is still
+    unknown are in a cell, and those of a cell that is not finished are the preview.
+
+    LID is read at `log_delta`, unless given at the scale of `normal` or of the reference, and left
+    out where there is neither. Errors: MMHError and ValueError for a config that cannot be run; a
+    mitigation that cannot be applied leaves a cell that says so.
+    """
+    config = checked(config)
+    usable = (
+        normal if normal is not None and normal.fits(model.sha256, as_images(config)) else None
+    )
+    scale = log_delta
+    if scale is None and usable is not None:
+        scale = usable.log_delta
+    if scale is None and reference is not None:
+        scale = reference.log_delta
+    scale = math.nan if scale is None else scale
+    lids = None if usable is None else lids_of_normal(config, model, usable)
+    ground = Ground(config, model, reference, usable, scale, lids)
+    started = time.monotonic()
+    run = _empty_run(ground)
+    total = len(config.prompts) * len(config.treatments)
+    yield Progress(0.0, "Drawing starts", run)
+    for number, prompt in enumerate(config.prompts):
+        base: Cell | None = None
+        for treatment in config.treatments:
+            label = f"{mitigation(treatment.mitigation).label}, strength {treatment.strength:g}"
+            before, cell = run, None
+            for share, preview, ready in draw_cell(ground, number, prompt, treatment, base):
+                if ready is not None:
+                    cell, run = ready, _with_cell(before, ready, reference)
+                elif preview is not None:
+                    run = replace(run, preview=preview, preview_of=label)
+                run = replace(run, seconds=time.monotonic() - started)
+                yield Progress((len(before.cells) + share) / total, label, run)
+            if cell is None:
+                raise ValueError("A cell was not drawn.")
+            base = cell if base is None else base
+    yield Progress(1.0, "Finished", replace(run, state="complete"))
+
+
+def expected_forwards(config: MitigationConfig) -> float:
+    """Return about how many forwards of one branch a config takes, all pictures together."""
+    each = sum(
+        2.0 * config.steps + mitigation(one.mitigation).cost(config.steps)
+        for one in checked(config).treatments
+    )
+    return each * len(config.prompts) * len(config.seeds)
+
+
+def _with_cell(run: MitigationRun, cell: Cell, reference: Reference | None) -> MitigationRun:
+    """Add a cell, and the training pictures that its own are nearest to; no preview is left."""
+    known = dict(run.nearest_pictures)
+    if reference is not None:
+        rows = {int(id): row for row, id in enumerate(reference.index.ids)}
+        for id in cell.nearest.tolist():
+            if id >= 0 and id not in known:
+                known[id] = reference.picture(rows[id])
+    return replace(
+        run,
+        cells=(*run.cells, cell),
+        nearest_pictures=tuple(known.items()),
+        preview=run.preview[:0],
+        preview_of="",
+    )
+
+
+def _empty_run(ground: Ground) -> MitigationRun:
+    config, reference = ground.config, ground.reference
+    thresholds = None if reference is None else reference.thresholds
+    return MitigationRun(
+        config=config,
+        state="drawing",
+        model=ground.model.name,
+        sha256=ground.model.sha256,
+        device=ground.model.device.type,
+        log_delta=ground.log_delta,
+        preview=torch.empty(0, 3, config.height, config.width, dtype=torch.uint8),
+        cells=(),
+        nearest_pictures=(),
+        seconds=0.0,
+        copy_threshold=math.nan if thresholds is None else thresholds.descriptor,
+        missing=tuple(not_whole_lines(not_whole(ground.model, config.prompts))),
+        notes=ground.model.notes,
+    )

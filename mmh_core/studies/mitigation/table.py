@@ -1,0 +1,216 @@
+"""What a comparison of mitigations comes to: a row per treatment, with intervals by bootstrap."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from mmh_core.studies.mitigation.outcome import ImageOutcome, OutcomeKind, image_outcomes
+from mmh_core.studies.mitigation.run import Cell, MitigationRun, Treatment
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Resamplings behind every interval, and the share of them that it holds.
+RESAMPLINGS, HELD = 2000, 0.95
+#: One seed for all intervals: equal runs have equal tables.
+_SEED = 1_117
+_NAN = float("nan")
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Hold a mean with the ends of its 95 % interval, NaN where unknown or of one value only."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Hold a mean after a treatment, and its difference to the mean of `none`."""
+
+    mean: Interval
+    difference: Interval
+
+
+@dataclass(frozen=True)
+class TreatmentRow:
+    """Hold one treatment of one or several prompts, averaged over `pictures` pictures.
+
+    `outcomes` are those of all its images, prompt after prompt.
+
+    `copied` is the share of copies; the other figures are those of `Cell`. `refused` is the
+    sentence where it could not be applied, "" else; `same_noise` says whether all its pictures
+    started from the noise of the unmitigated ones. `seconds`, `forwards` and `peak_mb` are means
+    per picture, without intervals: they are costs of this run.
+    """
+
+    treatment: Treatment
+    label: str
+    pictures: int
+    refused: str
+    same_noise: bool
+    copied: Compared
+    similarity: Compared
+    moved: Compared
+    alignment: Compared
+    lid: Compared
+    percentile: Compared
+    agreement: float
+    seconds: float
+    forwards: float
+    peak_mb: float
+    outcomes: tuple[ImageOutcome, ...] = ()
+
+    def share(self, *kinds: OutcomeKind) -> float:
+        """Return the share of images with one of these outcomes, NaN without any image."""
+        if not self.outcomes:
+            return _NAN
+        return sum(one.kind in kinds for one in self.outcomes) / len(self.outcomes)
+
+
+def mean_interval(values: Tensor) -> Interval:
+    """Return the mean of values (N,) with a 95 % interval, percentile bootstrap over the N.
+
+    NaN values are left out. Caveat: over few values, such as four seeds, the interval is too
+    narrow, and values that agree give an interval of no width.
+    """
+    return _interval(values[~values.isnan()].double(), lambda drawn: drawn.mean(-1))
+
+
+def paired_interval(after: Tensor, before: Tensor) -> Interval:
+    """Return the mean of `after - before` (N,), with a bootstrap over the N pairs."""
+    return mean_interval(after.double() - before.double())
+
+
+def rank_correlation(one: Tensor, other: Tensor) -> float:
+    """Return Spearman's correlation of two lists (N,), ties at mean ranks; NaN where undefined."""
+    from scipy.stats import rankdata
+
+    kept = ~(one.isnan() | other.isnan())
+    if int(kept.sum()) < 3:
+        return _NAN
+    ranks = [torch.from_numpy(rankdata(each[kept].double().numpy())) for each in (one, other)]
+    first, second = (each - each.mean() for each in ranks)
+    spread = float((first.square().sum() * second.square().sum()).sqrt())
+    return _NAN if spread == 0 else float((first * second).sum()) / spread
+
+
+def treatment_rows(
+    run: MitigationRun, prompts: Sequence[int] | None = None
+) -> tuple[TreatmentRow, ...]:
+    """Return a row per treatment that was drawn for these prompts, by default the first one.
+
+    A picture is compared with the unmitigated one of its own prompt and seed; the bootstrap
+    resamples pictures. A treatment that is not drawn for all of the prompts yet has no row.
+    """
+    chosen = (0,) if prompts is None else tuple(prompts)
+    none = run.config.treatments[0]
+    before = [run.cell(prompt, none) for prompt in chosen]
+    rows = []
+    for treatment in run.config.treatments:
+        cells = [run.cell(prompt, treatment) for prompt in chosen]
+        pairs = [(c, b) for c, b in zip(cells, before, strict=True) if c and b]
+        if chosen and len(pairs) == len(chosen):
+            rows.append(_row(treatment, pairs))
+    return tuple(rows)
+
+
+def rows_frame(rows: Sequence[TreatmentRow]) -> pd.DataFrame:
+    """Return the rows as a table, a column per figure and per end of its intervals."""
+    import pandas as pd
+
+    names = ("copied", "similarity", "moved", "alignment", "lid", "percentile")
+    table = []
+    for row in rows:
+        record: dict[str, object] = {
+            "mitigation": row.treatment.mitigation,
+            "strength": row.treatment.strength,
+            "label": row.label,
+            "pictures": row.pictures,
+            "refused": row.refused,
+            "same_noise": row.same_noise,
+        }
+        for name in names:
+            figure: Compared = getattr(row, name)
+            record |= {
+                name: figure.mean.value,
+                f"{name}_low": figure.mean.low,
+                f"{name}_high": figure.mean.high,
+                f"{name}_difference": figure.difference.value,
+                f"{name}_difference_low": figure.difference.low,
+                f"{name}_difference_high": figure.difference.high,
+            }
+        for name in ("agreement", "seconds", "forwards", "peak_mb"):
+            record[name] = getattr(row, name)
+        record |= {
+            "solved": row.share("solved"),
+            "not_solved": row.share("not solved"),
+            "subject_lost": row.share("subject lost"),
+            "cannot_be_judged": row.share("unknown"),
+        }
+        table.append(record)
+    return pd.DataFrame(table)
+
+
+def copies(cell: Cell) -> Tensor:
+    """Return 1 for every picture that is a copy, else 0 (B,), NaN where nobody can tell."""
+    known = [cell.copy_of(i) for i in range(len(cell.kinds))]
+    return torch.tensor([_NAN if one is None else float(one) for one in known])
+
+
+def _row(treatment: Treatment, pairs: Sequence[tuple[Cell, Cell]]) -> TreatmentRow:
+    cells = [cell for cell, _ in pairs]
+    drawn = [(cell, base) for cell, base in pairs if not cell.refused and not base.refused]
+    refused = next((cell.refused for cell in cells if cell.refused), "")
+
+    def compared(read: Callable[[Cell], Tensor]) -> Compared:
+        if not drawn:
+            return Compared(*(Interval(_NAN, _NAN, _NAN),) * 2)
+        after = torch.cat([read(cell) for cell, _ in drawn])
+        before = torch.cat([read(base) for _, base in drawn])
+        return Compared(mean_interval(after), paired_interval(after, before))
+
+    def mean(read: Callable[[Cell], float]) -> float:
+        return sum(read(cell) for cell, _ in drawn) / len(drawn) if drawn else _NAN
+
+    return TreatmentRow(
+        treatment,
+        cells[0].label,
+        sum(len(cell.kinds) for cell, _ in drawn),
+        refused,
+        all(cell.noise_sha256 == base.noise_sha256 for cell, base in drawn),
+        compared(copies),
+        compared(lambda cell: cell.similarity),
+        compared(lambda cell: cell.moved),
+        compared(lambda cell: cell.alignment),
+        compared(lambda cell: cell.lid),
+        compared(lambda cell: cell.percentile),
+        mean(lambda cell: cell.agreement),
+        mean(lambda cell: cell.seconds),
+        mean(lambda cell: cell.forwards),
+        mean(lambda cell: cell.peak_mb),
+        tuple(one for cell, base in drawn for one in image_outcomes(cell, base)),
+    )
+
+
+def _interval(values: Tensor, statistic: Callable[[Tensor], Tensor]) -> Interval:
+    """Return a statistic of values (N, ...) and the interval of its resamplings."""
+    count = len(values)
+    if not count:
+        return Interval(_NAN, _NAN, _NAN)
+    value = float(statistic(values))
+    if count == 1:
+        return Interval(value, _NAN, _NAN)
+    generator = torch.Generator().manual_seed(_SEED)
+    rows = torch.randint(count, (RESAMPLINGS, count), generator=generator)
+    tail = (1 - HELD) / 2
+    ends = torch.tensor([tail, 1 - tail], dtype=torch.float64)
+    low, high = torch.nanquantile(statistic(values[rows]), ends).tolist()
+    return Interval(value, low, high)

@@ -1,0 +1,96 @@
+"""Ask several detectors which tokens of a prompt are to blame, and edit the prompt by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from mmh_core.mitigations.attribution import Attribution, AttributionBy, attribute
+from mmh_core.mitigations.record import Given
+from mmh_core.mitigations.synonyms import SYNONYMS
+from mmh_core.mitigations.wording import Word, dropped, replaced, tidy, words_at, words_of
+from mmh_core.mitigations.work import reporting
+from mmh_core.records import MMHError, Progress
+from mmh_core.studies.images.config import request_for
+from mmh_core.studies.images.reference import Reference
+from mmh_core.studies.mitigation.context import as_images
+from mmh_core.studies.mitigation.run import MitigationConfig
+from mmh_core.text_to_image.model import TextToImage
+
+#: What is asked, in order; the last one is the control.
+ASKED: tuple[AttributionBy, ...] = ("guidance norm", "flipd", "denoising loss", "random")
+
+
+@dataclass(frozen=True)
+class TokenRun:
+    """What was asked and the attributions found so far, in the order of `ASKED`.
+
+    `left_out` says in a sentence each why those that are missing are not defined for the model.
+    """
+
+    config: MitigationConfig
+    log_delta: float
+    found: tuple[Attribution, ...]
+    left_out: tuple[str, ...] = ()
+
+
+def token_study(
+    config: MitigationConfig,
+    model: TextToImage,
+    reference: Reference | None,
+    latents: Tensor | None = None,
+) -> Iterator[Progress[TokenRun]]:
+    """Score the tokens of the first prompt by every detector of `ASKED`.
+
+    `latents` (B, C, h, w) are what the unmitigated prompt ends in, to spare drawing it again. The
+    LIDs are read at the reference's scale, or without one at `attribute`'s own.
+    """
+    request = request_for(as_images(config), config.prompts[0])
+    scale = -0.2 if reference is None or reference.log_delta is None else reference.log_delta
+    run = TokenRun(config, scale, ())
+    for number, by in enumerate(ASKED):
+        said = f"Scoring the words by {by}"
+        generator = torch.Generator().manual_seed(config.seeds[0] % 2**63)
+        given = Given(generator=generator, latents=latents)
+        try:
+            work = attribute(model, request, by, log_delta=scale, given=given)
+            found = yield from reporting(work, Progress(number / len(ASKED), said, run))
+        except MMHError as error:
+            run = replace(run, left_out=(*run.left_out, f"Attribution by {by}: {error}"))
+            continue
+        run = replace(run, found=(*run.found, found))
+    yield Progress(1.0, "Finished", run)
+
+
+def word_at(attribution: Attribution, token: int) -> Word | None:
+    """Return the word that a token belongs to, None for punctuation.
+
+    Errors: ValueError for a token that is not there.
+    """
+    if not 0 <= token < len(attribution.tokens):
+        raise ValueError(f"There is no token {token}: choose from 0 to {len(attribution.tokens)}.")
+    place = words_at(attribution.prompt, attribution.spans)[token]
+    return None if place < 0 else words_of(attribution.prompt)[place]
+
+
+def without_word(prompt: str, word: Word) -> str:
+    """Return the prompt without a word. Errors: MMHError for the only one."""
+    found = dropped(prompt, (word,))
+    if found == prompt:
+        raise MMHError(f"{word.text!r} is the only word: replace it instead of dropping it.")
+    return found
+
+
+def with_word(prompt: str, word: Word, new: str) -> str:
+    """Return the prompt with other words in the place of one. Errors: MMHError for none."""
+    if not new.strip():
+        raise MMHError(f"Nothing was written to replace {word.text!r}: write a word, or drop it.")
+    return tidy(replaced(prompt, {word: new.strip()}))
+
+
+def suggestion(word: Word) -> str:
+    """Return a synonym of a word, "" where the table has none."""
+    return next(iter(SYNONYMS.get(word.text.lower(), ())), "")

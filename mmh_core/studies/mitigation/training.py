@@ -1,0 +1,192 @@
+"""Train small denoisers of the embedded world with and without duplicates, and watch LID.
+
+No prompt and no guidance takes part in these cures, so they cannot be tried on a finished model:
+the embedded world is learned anew by a narrower network, twice, all else equal, and looked at on
+the way. Its autoencoder, text encoder, descriptor and CLIP are those of the shipped model.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from mmh_core.pocket.assets import read_world
+from mmh_core.pocket.autoencoder import encode
+from mmh_core.pocket.batches import as_tensor
+from mmh_core.pocket.clip import captioned
+from mmh_core.pocket.denoiser import DenoiserConfig, LatentSet, contexts, train_denoiser
+from mmh_core.pocket.fit import Fitting
+from mmh_core.pocket.folder import Place
+from mmh_core.pocket.tokenizer import token_ids
+from mmh_core.pocket.trials import draw_trials, lid_at
+from mmh_core.records import MMHError, Progress
+from mmh_core.retrieval.copy_evidence import is_copy
+from mmh_core.studies.images.generation import pixels_of
+from mmh_core.studies.images.reference import Reference, find_copies
+from mmh_core.studies.mitigation.training_run import (
+    ARMS,
+    GROUPS,
+    CureConfig,
+    CureRun,
+    CureSnapshot,
+)
+from mmh_core.text_to_image.model import TextToImage, latent_net
+
+#: Kinds of captions in each group that is drawn.
+_KINDS = {"duplicate": ("duplicate",), "overfit": ("overfit",), "normal": ("varied", "open")}
+_DRAWING_SEED = 70_000
+
+
+def checked(config: CureConfig) -> CureConfig:
+    """Return the config, or refuse it. Errors: MMHError."""
+    if config.steps < 1:
+        raise MMHError(f"{config.steps} steps train nothing: ask for at least one.")
+    if not config.looks or not 0 < min(config.looks) <= max(config.looks) <= config.steps:
+        raise MMHError(
+            f"The steps to look at must be from 1 to {config.steps}: choose other ones."
+        )
+    if config.captions < 1 or config.seeds < 1:
+        raise MMHError("There is nothing to draw: ask for at least one caption and one seed.")
+    return replace(config, looks=tuple(sorted(set(config.looks))))
+
+
+def pocket_cure(
+    config: CureConfig, folder: Path, model: TextToImage, reference: Reference
+) -> Iterator[Progress[CureRun]]:
+    """Train both arms of `ARMS` and look at them at the steps asked for.
+
+    `folder` is that of the embedded model, `model` and `reference` what is loaded from it. Errors:
+    MMHError for a config that cannot be run or a folder without its world.
+    """
+    config = checked(config)
+    started = time.monotonic()
+    run = CureRun(config, model.sha256, "training", (), (), 0.0)
+    yield Progress(0.0, "Encoding the world", run)
+    data, wanted = _materials(config, folder, model)
+    run = replace(run, captions=tuple(zip(wanted.caption, wanted.group, strict=True)))
+    total = len(ARMS) * config.steps
+    for number, arm in enumerate(ARMS):
+        mine = replace(data, copies=torch.ones_like(data.copies)) if arm.single else data
+        place = Place(model.device, config.seed)
+        network = DenoiserConfig(
+            Fitting(config.steps, config.batch, 1e-3, max(1, config.steps // 16)),
+            channels=config.channels,
+            groups=config.groups,
+        )
+        for fitted in train_denoiser(mine, network, place, config.precision):
+            share = (number * config.steps + fitted.step) / total
+            if fitted.step in config.looks:
+                trained = _with_network(model, fitted.model)
+                look = _look(
+                    config, arm.name, fitted.step, fitted.loss, trained, reference, wanted
+                )
+                run = replace(run, snapshots=(*run.snapshots, look))
+            run = replace(run, seconds=time.monotonic() - started)
+            said = f"Training {arm.label}, step {fitted.step:,} of {config.steps:,}"
+            yield Progress(0.999 * share, said, run)
+    yield Progress(1.0, "Finished", replace(run, state="complete"))
+
+
+def _materials(
+    config: CureConfig, folder: Path, model: TextToImage
+) -> tuple[LatentSet, pd.DataFrame]:
+    """Return the training set as the builder prepares it, and what is drawn at every look."""
+    world = read_world(folder)
+    chosen = _chosen(world.labels, config.wide)
+    labels = world.labels.loc[chosen].reset_index(drop=True)
+    texts = captioned(
+        list(labels["captions"]),
+        list(labels["content"]),
+        lambda captions: token_ids(model.tokenizer, captions),
+    )
+    data = LatentSet(
+        encode(model.autoencoder, as_tensor(world.pictures[chosen])),
+        torch.tensor(labels["copies"].to_numpy(copy=True)),
+        texts,
+        contexts(model.text_encoder, texts.ids).half(),
+        model.unconditional.cpu().half(),
+    )
+    return data, _wanted(labels, config.captions)
+
+
+def _chosen(labels: pd.DataFrame, wide: float) -> list[int]:
+    """Return the rows that are trained on: all memorized ones, and a share of the normal ones."""
+    found = []
+    for kinds in _KINDS.values():
+        for kind in kinds:
+            rows = labels.index[labels.kind == kind].tolist()
+            count = len(rows) if len(kinds) == 1 else max(1, round(wide * len(rows)))
+            found += [rows[i * len(rows) // count] for i in range(count)]
+    return sorted(found)
+
+
+def _wanted(labels: pd.DataFrame, count: int) -> pd.DataFrame:
+    """Return `count` captions of each group, evenly over its subjects, kinds in turn."""
+    rows = []
+    for group, kinds in _KINDS.items():
+        lists = []
+        for kind in kinds:
+            one = labels[labels.kind == kind].drop_duplicates("subject")
+            lists.append(one if len(one) >= count else labels[labels.kind == kind])
+        for i in range(count):
+            table = lists[i % len(lists)]
+            row = table.iloc[i * len(table) // count]
+            rows.append((str(row.captions[0]), group, str(row.subject)))
+    return pd.DataFrame(rows, columns=["caption", "group", "subject"])
+
+
+def _with_network(model: TextToImage, unet: torch.nn.Module) -> TextToImage:
+    """Return the model with another network in the middle."""
+    net = latent_net(unet, model.schedule, model.unconditional)
+    return replace(model, unet=unet, score_model=replace(model.score_model, net=net))
+
+
+@torch.no_grad()
+def _look(
+    config: CureConfig,
+    arm: str,
+    step: int,
+    loss: float,
+    model: TextToImage,
+    reference: Reference,
+    wanted: pd.DataFrame,
+) -> CureSnapshot:
+    """Draw every caption with every seed, and read copies, alignment and LID of each group."""
+    trials = draw_trials(
+        model,
+        wanted.rename(columns={"group": "kind"}),
+        tuple(_DRAWING_SEED + i for i in range(config.seeds)),
+        guidance=model.guidance,
+        steps=config.drawing_steps,
+    )
+    if reference.log_delta is None or reference.alignment is None:
+        raise MMHError("This model has no calibrated scale: choose the embedded model.")
+    pixels = torch.cat([pixels_of(model, part) for part in torch.split(trials.latents, 8)])
+    pictures = pixels.float() / 255
+    found = [copy for copy, _ in find_copies(reference, pictures)]
+    lid = lid_at(model, trials.latents, trials.embeddings, reference.log_delta, seed=config.seed)
+    fits = [
+        float(reference.alignment(pictures[i : i + 1], text))
+        for i, text in enumerate(trials.table.caption)
+    ]
+    group = torch.tensor([GROUPS.index(name) for name in trials.table.kind])
+
+    def by_group(values: Tensor) -> Tensor:
+        return torch.stack([values[group == i] for i in range(len(GROUPS))])
+
+    return CureSnapshot(
+        arm,
+        step,
+        loss,
+        by_group(torch.tensor([float(is_copy(copy.kind)) for copy in found])),
+        by_group(torch.tensor([copy.similarity for copy in found])),
+        by_group(torch.tensor(fits)),
+        by_group(lid.float()),
+        by_group(pixels)[:, : config.kept],
+    )

@@ -1,0 +1,149 @@
+"""Which mitigations of a comparison pass, which is the best of them, and why others do not."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from mmh_core.studies.mitigation.outcome import NEW_COPY, ImageOutcome, OutcomeKind
+from mmh_core.studies.mitigation.run import MitigationRun, Treatment
+from mmh_core.studies.mitigation.table import Interval, TreatmentRow, treatment_rows
+
+ReferenceEffect = Literal["unchanged", "harmed", "not checked"]
+#: Changes of alignment below it are rounding.
+_ROUNDING = 1e-3
+_FIGURE = re.compile(r"(-?\d+\.\d+|-?\d+)")
+
+
+@dataclass(frozen=True)
+class ReferenceRow:
+    """What a mitigation does to the reference prompts, over `images` images.
+
+    `alignment` is the change against no mitigation with its 95 % interval, `new_copies` the number
+    of images that are copies and were none without it. It is harmed where the interval lies below
+    0, or where there is a new copy.
+    """
+
+    effect: ReferenceEffect
+    alignment: Interval
+    new_copies: int
+    images: int
+
+
+@dataclass(frozen=True)
+class TreatmentVerdict:
+    """Whether a mitigation passes: every image is good and the reference prompts are unharmed.
+
+    `reasons` say why it does not, most important first. `row` are its figures.
+    """
+
+    treatment: Treatment
+    row: TreatmentRow
+    references: ReferenceRow
+    passes: bool
+    reasons: tuple[str, ...]
+
+
+_NAN = float("nan")
+_UNCHECKED = ReferenceRow("not checked", Interval(_NAN, _NAN, _NAN), 0, 0)
+
+
+def verdicts(run: MitigationRun) -> tuple[TreatmentVerdict, ...]:
+    """Return the verdict of every mitigation of the prompt in question, in the order drawn.
+
+    `none` has one too and never passes. Reference prompts count where they were generated.
+    """
+    rows = treatment_rows(run)
+    others = reference_rows(run)
+    return tuple(_verdict(row, rows[0], others.get(row.treatment, _UNCHECKED)) for row in rows)
+
+
+def best(found: Sequence[TreatmentVerdict]) -> TreatmentVerdict | None:
+    """Return of those that pass the one with the best alignment, among equals the cheapest."""
+
+    def rank(one: TreatmentVerdict) -> tuple[float, float]:
+        return -one.row.alignment.mean.value, one.row.forwards
+
+    return min((one for one in found if one.passes), key=rank, default=None)
+
+
+def nothing_to_solve(found: Sequence[TreatmentVerdict]) -> bool:
+    """Return whether no image is a copy without mitigation, so that nothing can be solved."""
+    return bool(found) and all(one.kind == "no copy" for one in found[0].row.outcomes)
+
+
+def reference_rows(run: MitigationRun) -> dict[Treatment, ReferenceRow]:
+    """Return by mitigation what it does to the reference prompts generated with all of them."""
+    drawn = [
+        prompt
+        for prompt in range(1, len(run.config.prompts))
+        if all(run.cell(prompt, treatment) for treatment in run.config.treatments)
+    ]
+    return {row.treatment: _reference(row) for row in treatment_rows(run, drawn)}
+
+
+def _reference(row: TreatmentRow) -> ReferenceRow:
+    change = row.alignment.difference
+    new = sum(one.reason == NEW_COPY for one in row.outcomes)
+    effect: ReferenceEffect = "unchanged"
+    if new or change.high < -_ROUNDING:
+        effect = "harmed"
+    elif math.isnan(change.low) or any(one.kind == "unknown" for one in row.outcomes):
+        # One image has no interval, and a figure that is missing shows no harm.
+        effect = "not checked"
+    return ReferenceRow(effect, change, new, row.pictures)
+
+
+def _verdict(row: TreatmentRow, base: TreatmentRow, references: ReferenceRow) -> TreatmentVerdict:
+    if row.treatment.mitigation == "none":
+        return TreatmentVerdict(row.treatment, row, references, False, ("nothing was done",))
+    reasons = reasons_of(row.outcomes)
+    if not row.pictures:
+        reasons = (row.refused or "nothing was generated",)
+    elif all(one.kind == "no copy" for one in base.outcomes):
+        reasons = (*reasons, "no image is a copy without mitigation")
+    if references.effect == "harmed":
+        reasons = (*reasons, harm(references))
+    return TreatmentVerdict(row.treatment, row, references, not reasons, reasons)
+
+
+def harm(references: ReferenceRow) -> str:
+    """Return in a few words how reference prompts are harmed, "" where they are not."""
+    if references.effect != "harmed":
+        return ""
+    parts = []
+    if references.new_copies:
+        parts.append(f"{references.new_copies} of {references.images} become copies")
+    change = references.alignment
+    if change.high < -_ROUNDING:
+        parts.append(f"alignment {change.value:+.2f} [{change.low:+.2f}, {change.high:+.2f}]")
+    return f"harms reference prompts: {' and '.join(parts)}"
+
+
+def reasons_of(outcomes: Sequence[ImageOutcome]) -> tuple[str, ...]:
+    """Count the images that are not good, those that are copies first."""
+    order: tuple[OutcomeKind, ...] = ("copy", "not solved", "subject lost", "unknown")
+    found = []
+    for kind in order:
+        mine = [one.reason for one in outcomes if one.kind == kind]
+        if mine:
+            said = "copies" if kind == "copy" else "; ".join(_merged(mine))
+            found.append(f"{len(mine)} of {len(outcomes)}: {said}")
+    return tuple(found)
+
+
+def _merged(reasons: Sequence[str]) -> list[str]:
+    """Return the reasons, those that differ in figures alone as one with the range of each."""
+    groups: dict[tuple[str, ...], list[list[str]]] = {}
+    for reason in reasons:
+        pieces = _FIGURE.split(reason)
+        groups.setdefault(tuple(pieces[::2]), []).append(pieces[1::2])
+    found = []
+    for words, figures in groups.items():
+        ranges = [sorted(set(each), key=float) for each in zip(*figures, strict=True)]
+        shown = [each[0] if len(each) == 1 else f"{each[0]} to {each[-1]}" for each in ranges]
+        found.append("".join(a + b for a, b in zip(words, [*shown, ""], strict=True)))
+    return found

@@ -1,0 +1,59 @@
+"""Drop the words that an attribution blames most, and see how much copying is left."""
+
+from __future__ import annotations
+
+import torch
+
+from mmh_core.mitigations.attribution import Attribution, AttributionBy, attribute
+from mmh_core.mitigations.lid_loss import drawn_latents
+from mmh_core.mitigations.record import Given, with_prompt
+from mmh_core.mitigations.wording import Word, dropped, words_at, words_of
+from mmh_core.mitigations.work import Work
+from mmh_core.studies.images.config import request_for
+from mmh_core.studies.images.reference import Reference
+from mmh_core.studies.mitigation.benchmark_run import AttributionRecord, Caption
+from mmh_core.studies.mitigation.context import as_images, copy_share
+from mmh_core.studies.mitigation.run import MitigationConfig
+from mmh_core.text_to_image.model import TextToImage
+
+#: What is compared; the last one is the control.
+BY: tuple[AttributionBy, ...] = ("flipd", "denoising loss", "guidance norm", "random")
+#: Words that each attribution drops.
+DROPPED = 2
+
+
+def drop_words(
+    config: MitigationConfig,
+    caption: Caption,
+    model: TextToImage,
+    reference: Reference,
+    before: float,
+) -> Work[AttributionRecord]:
+    """Find the share of copies left when each attribution drops its `DROPPED` worst words.
+
+    Proper names may be dropped too: the question is what brings the copy about, not what the
+    prompt can do without.
+    """
+    request = request_for(as_images(config), caption.text)
+    latents, _ = yield from drawn_latents(model, request)
+    words, left = [], []
+    for by in BY:
+        generator = torch.Generator().manual_seed(config.seeds[0] % 2**63)
+        given = Given(generator=generator, latents=latents)
+        scale = -0.2 if reference.log_delta is None else reference.log_delta
+        found = yield from attribute(model, request, by, log_delta=scale, given=given)
+        worst = worst_words(found, DROPPED)
+        changed = with_prompt(request, dropped(caption.text, worst))
+        words.append(tuple(word.text for word in worst))
+        scan = yield from copy_share(model, reference, None, changed)
+        left.append(scan.score)
+    return AttributionRecord(caption, BY, tuple(words), torch.tensor(left), before)
+
+
+def worst_words(found: Attribution, count: int) -> tuple[Word, ...]:
+    """Return the `count` words with the highest-scoring tokens, the worst first."""
+    words = words_of(found.prompt)
+    places = words_at(found.prompt, found.spans)
+    order = found.scores.argsort(descending=True, stable=True).tolist()
+    ranked = dict.fromkeys(places[i] for i in order if places[i] >= 0)
+    return tuple(words[place] for place in list(ranked)[:count])

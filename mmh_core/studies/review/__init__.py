@@ -1,0 +1,1 @@
+"""Scans of prompt lists and the items that are reviewed."""

@@ -1,0 +1,101 @@
+"""Draw and study prompts of the embedded world for the queue that the app opens with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from mmh_core.formats.export import csv_bytes
+from mmh_core.records import Progress
+from mmh_core.store.archive import save_record
+from mmh_core.store.review_records import ReviewItem
+from mmh_core.store.run_files import file_sha256
+from mmh_core.studies.detection.early_scan import read_early, score_prompts
+from mmh_core.studies.detection.reference_prompts import read_normal
+from mmh_core.studies.images.examples import PromptExample, pocket_examples
+from mmh_core.studies.images.reference import pocket_reference
+from mmh_core.studies.images.run import ImageConfig
+from mmh_core.studies.images.study import image_study
+from mmh_core.studies.review.items import run_item
+from mmh_core.text_to_image.model import TextToImage
+
+NAME = "Demonstration: prompts of the embedded model"
+SEEDS = (0, 1, 2, 3)
+#: Subjects of each kind, and how many of them are asked for in a paraphrase too.
+SUBJECTS, PARAPHRASES = 9, 3
+#: Prompts of each kind whose full study is kept, a quarter of a megabyte each.
+KEPT = 2
+
+
+def demonstration_prompts(folder: Path) -> list[PromptExample]:
+    """Return prompts of every kind of the calibration half: trained ones, and some paraphrases."""
+    found: list[PromptExample] = []
+    known = pocket_examples(folder)
+    for kind in dict.fromkeys(one.kind for one in known):
+        mine = [one for one in known if one.kind == kind]
+        first = {one.subject: one for one in reversed(mine) if one.trained}
+        subjects = [one.subject for one in mine if one.subject in first]
+        chosen = list(dict.fromkeys(subjects))[:SUBJECTS]
+        found += [first[subject] for subject in chosen]
+        others = {one.subject: one for one in reversed(mine) if not one.trained}
+        found += [others[subject] for subject in chosen if subject in others][:PARAPHRASES]
+    return found
+
+
+def example_csv(folder: Path) -> bytes:
+    """Return every second prompt of the demonstration as a table to scan."""
+    prompts = demonstration_prompts(folder)[::2]
+    rows = ((one.caption, f"row {number}") for number, one in enumerate(prompts, start=1))
+    return csv_bytes(["prompt", "id"], rows)
+
+
+def kept_prompts(prompts: list[PromptExample]) -> set[str]:
+    """Return the captions whose full study is kept: the first `KEPT` of each kind."""
+    kinds = dict.fromkeys(one.kind for one in prompts)
+    return {
+        one.caption
+        for kind in kinds
+        for one in [each for each in prompts if each.kind == kind][:KEPT]
+    }
+
+
+def demonstration_items(
+    model: TextToImage, folder: Path, runs: Path
+) -> Iterator[Progress[list[ReviewItem]]]:
+    """Study the prompts; the last progress has all items, the most suspicious ones first.
+
+    The full studies of `kept_prompts` go into the folder `runs`. The score is that of the early
+    scan where the model's folder has its calibration. Labels do not say what is known of a prompt:
+    a reviewer is to find out.
+    """
+    reference, normal, early = pocket_reference(folder), read_normal(folder), read_early(folder)
+    prompts = demonstration_prompts(folder)
+    kept = kept_prompts(prompts)
+    height, width = model.picture_size
+    items: list[ReviewItem] = []
+    for number, one in enumerate(prompts, start=1):
+        config = ImageConfig(
+            model.name,
+            (one.caption,),
+            SEEDS,
+            model.steps,
+            model.guidance,
+            height,
+            width,
+            curve=False,
+            frames=0,
+        )
+        *_, last = image_study(config, model, reference, normal)
+        name = sha256 = ""
+        if one.caption in kept:
+            name = f"demonstration-{number:02d}.safetensors"
+            save_record(runs / name, last.partial)
+            sha256 = file_sha256(runs / name)
+        item = run_item(last.partial, file=name, sha256=sha256)
+        if early is not None:
+            score = float(score_prompts(model, early, [one.caption]).score[0])
+            item = replace(item, score=score)
+        items.append(replace(item, label="" if one.trained else "paraphrase"))
+        done = sorted(items, key=lambda item: (item.lid_percentile, -item.similarity))
+        yield Progress(number / len(prompts), f"Studied {number} of {len(prompts)} prompts", done)

@@ -1,0 +1,175 @@
+"""Turn what a scan or a study found into items for a person to judge."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from mmh_core.memorization.verdict import IMAGE_ROWS
+from mmh_core.records import MMHError
+from mmh_core.retrieval.copy_evidence import CopyKind
+from mmh_core.store.archive import load_record
+from mmh_core.store.review_records import ReviewItem
+from mmh_core.store.run_files import file_sha256
+from mmh_core.store.shards import ScanManifest, ScanRow, read_manifest, read_rows
+from mmh_core.studies.images.run import ImageRun, PictureResult
+from mmh_core.studies.review.scan_rows import RUNS, run_figures
+
+#: Side of the little pictures, which are reduced to it where they are larger.
+THUMBNAIL = 128
+#: Tags of prompts that the score says less of than it seems.
+CUT, UNREAD = "not read to the end", "letters unknown to the model"
+_CAUSES = {
+    "DD-Mem": "the training data (DD-Mem)",
+    "OD-Mem": "the model overfitted (OD-Mem)",
+}
+#: Kinds of copy in the words of the filters.
+KINDS: dict[CopyKind | None, str] = {
+    None: "not searched",
+    "none": "no copy found",
+    "exact": "exact copy",
+    "template": "template copy",
+    "likely": "likely copy",
+    "unknown": "cannot be judged",
+    "flat": "one color",
+}
+
+
+def scan_items(folder: Path, *, flagged: bool) -> Iterator[ReviewItem]:
+    """Yield the prompts of a scan as items, in the order of its table; or the flagged ones alone.
+
+    The runs of flagged prompts are read one at a time for their pictures. Errors: MMHError for a
+    folder without a scan and for a damaged file.
+    """
+    manifest = read_manifest(folder)
+    rows = [
+        row
+        for batch in read_rows(folder)
+        for row in batch
+        if bool(row.values["flagged"]) or not flagged
+    ]
+    rows.sort(key=lambda row: _figure(row.values["row"]))
+    for row in rows:
+        yield _scanned(row, manifest, folder)
+
+
+def run_item(run: ImageRun, prompt: int = 0, *, file: str = "", sha256: str = "") -> ReviewItem:
+    """Return one prompt of a run as an item; `file` is the run's file, `sha256` its digest.
+
+    Figures are those of `run_figures`; the score is unknown. Errors: ValueError for a prompt
+    that has no picture yet.
+    """
+    asked = run.config.prompts[prompt]
+    pictures = tuple(one for one in run.pictures if one.prompt == asked)
+    if not pictures:
+        raise ValueError(f"Prompt {prompt} has no picture yet.")
+    figures = run_figures(replace(run, pictures=pictures))
+    worst = gravest(pictures)
+    seeds = tuple(one.seed for one in pictures)
+    item = ReviewItem(
+        asked, seeds, run.model, run.sha256, run=file, run_sha256=sha256, **kinds(worst)
+    )
+    return replace(
+        item,
+        lid=_figure(figures["lid"]),
+        lid_percentile=_figure(figures["lid_percentile"]),
+        similarity=_figure(figures["similarity"]),
+        nearest=int(str(figures["nearest"])),
+        scores=tuple(_scores(pictures, _figure(figures["copies"]))),
+        thumbnail=thumbnail(worst.picture),
+    )
+
+
+def gravest(pictures: tuple[PictureResult, ...]) -> PictureResult:
+    """Return the picture to be seen first: most severe verdict, then nearest copy."""
+
+    def severity(one: PictureResult) -> tuple[int, float]:
+        similarity = math.nan if one.copy is None else one.copy.similarity
+        return IMAGE_ROWS[one.verdict].severity, 0.0 if math.isnan(similarity) else similarity
+
+    return max(pictures, key=severity)
+
+
+def kinds(picture: PictureResult) -> dict[str, Any]:
+    """Return kind of copy and cause of a picture, in the words of the filters."""
+    least = IMAGE_ROWS["cannot be judged"].severity
+    suspected = IMAGE_ROWS[picture.verdict].severity > least
+    cause = "not identifiable" if suspected else ""
+    if picture.cause is not None:
+        cause = picture.cause.label
+    kind = KINDS[None if picture.copy is None else picture.copy.kind]
+    return {"kind": kind, "cause": cause}
+
+
+def cause_words(cause: str) -> str:
+    """Return a cause in plain words, with the term of the literature; others as they are."""
+    return _CAUSES.get(cause, cause)
+
+
+def score_words(name: str, value: float) -> str:
+    """Return a further figure of an item as a person reads it: shares in per cent."""
+    return f"{value:.0%}" if name.startswith("share ") else f"{value:.3g}"
+
+
+def thumbnail(picture: Tensor) -> bytes:
+    """Return a picture, uint8 (3, H, W), as a small PNG file."""
+    from PIL import Image
+
+    image = Image.fromarray(picture.permute(1, 2, 0).numpy(force=True))
+    image.thumbnail((THUMBNAIL, THUMBNAIL))
+    file = io.BytesIO()
+    image.save(file, "PNG", optimize=True)
+    return file.getvalue()
+
+
+def _scanned(row: ScanRow, manifest: ScanManifest, folder: Path) -> ReviewItem:
+    values = row.values
+    name = str(values["run"] or "")
+    item = ReviewItem(row.prompt, row.seeds, manifest.model, manifest.model_sha256)
+    if name:
+        path = folder / RUNS / name
+        if not path.is_file():
+            raise MMHError(f"The run {name} of {folder} is gone: restore it, or scan again.")
+        item = run_item(load_record(path, ImageRun), file=name, sha256=file_sha256(path))
+    early = tuple((key, _figure(values[key])) for key in ("guidance_norm", "cosine", "percentile"))
+    return replace(
+        item,
+        score=_figure(values["score"]),
+        scores=(*early, *item.scores),
+        label=str(values["label"] or ""),
+        name=str(values["name"] or ""),
+        tags=(*(tag for tag in str(values["tags"] or "").split("; ") if tag), *_not_heard(row)),
+    )
+
+
+def _not_heard(row: ScanRow) -> Iterator[str]:
+    """Yield a tag for each part of a prompt that the text encoder did not read."""
+    # A scan of an earlier version has no such columns.
+    if row.values.get("cut"):
+        yield CUT
+    if row.values.get("unread"):
+        yield UNREAD
+
+
+def _scores(pictures: tuple[PictureResult, ...], copied: float) -> Iterator[tuple[str, float]]:
+    """Yield further figures of a prompt by name."""
+    yield "share of pictures copied", copied
+    first = [float(one.guidance_norm[0]) for one in pictures if len(one.guidance_norm)]
+    if first:
+        yield "guidance norm, first step", sum(first) / len(first)
+    worst = gravest(pictures)
+    if worst.copy is not None:
+        yield "times in training", float(worst.copy.copies)
+        yield "calibrated L2", worst.copy.calibrated_l2
+        if not math.isnan(worst.copy.threshold):
+            yield "similarity from which a copy is possible", worst.copy.threshold
+
+
+def _figure(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else math.nan

@@ -1,0 +1,284 @@
+"""Scan a table of prompts: the early scan for all, the full study for those above the threshold.
+
+Results go into shards on the disk as they come, each prompt once, so a scan that is killed at any
+moment goes on where it was and memory does not grow with the number of prompts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+from mmh_core.records import MMHError, Progress
+from mmh_core.store.archive import save_record
+from mmh_core.store.code_version import code_version
+from mmh_core.store.prompt_table import PromptBatch, PromptRow, prompt_batches
+from mmh_core.store.shards import (
+    ScanFolder,
+    ScanManifest,
+    Value,
+    read_rows,
+    scan_folder,
+    scan_manifest,
+)
+from mmh_core.studies.detection.early_reach import reach_words
+from mmh_core.studies.detection.early_scan import BATCH, EarlyCalibration, score_prompts
+from mmh_core.studies.images.reference import Reference
+from mmh_core.studies.images.run import ImageConfig, ImageRun, NormalPrompts
+from mmh_core.studies.images.study import image_study
+from mmh_core.studies.review.scan_rows import COLUMNS, RUNS, early_figures, run_figures, scan_row
+from mmh_core.text_to_image.model import TextToImage
+from mmh_core.text_to_image.prompt_reading import Heard, heard
+
+_MOST_PROBLEMS = 1_000
+#: The folders of code that a row's numbers come from; an edit elsewhere changes none of them.
+METHODS = ("detectors", "diffusion", "dimension", "retrieval", "text_to_image")
+
+
+@dataclass(frozen=True)
+class ScanConfig:
+    """Say how to scan: `share` of the normal prompts may be flagged; `study` draws the flagged."""
+
+    model: str
+    share: float = 0.01
+    study: bool = True
+
+
+@dataclass(frozen=True)
+class ScanState:
+    """Hold how far a scan is.
+
+    `total` rows of the table were readable; `done` prompts have a result, `known` of them from an
+    earlier start; `flagged` are above the threshold. `problems` are (row, message) of rows that
+    were left out, the first thousand of `problem_count`; `duplicates` prompts were there before.
+    `seconds` and `scored` count this start's scoring alone. Of the prompts scored, `cut` are
+    longer than the text encoder reads and `unread` hold letters without a token; `silent` are
+    taken for none and have no score. `reach` says what the scan misses at this threshold.
+    """
+
+    folder: str
+    threshold: float
+    total: int = 0
+    done: int = 0
+    known: int = 0
+    flagged: int = 0
+    duplicates: int = 0
+    problem_count: int = 0
+    problems: tuple[tuple[int, str], ...] = ()
+    scored: int = 0
+    seconds: float = 0.0
+    cut: int = 0
+    unread: int = 0
+    reach: str = ""
+    silent: int = 0
+
+    def not_heard(self) -> list[str]:
+        """Return in sentences how many prompts were not read whole, none where all were."""
+        lines = []
+        if self.cut:
+            lines.append(
+                f"{_prompts(self.cut)} longer than the text encoder reads: what lies beyond, in "
+                "the column cut, was not scanned, so the scores say less than they seem to."
+            )
+        if self.unread:
+            lines.append(
+                f"{_prompts(self.unread)} written in part with letters that the text encoder has "
+                "no token for, in the column unread: the model hardly reads them."
+            )
+        if self.silent:
+            lines.append(
+                f"{_prompts(self.silent)} without a score, since the model takes them for the "
+                "empty prompt: whether they are memorized cannot be read from them."
+            )
+        return lines
+
+
+@dataclass(frozen=True, eq=False)
+class Scanner:
+    """Hold the models of a scan: they are loaded once, whatever is scanned with them."""
+
+    model: TextToImage
+    calibration: EarlyCalibration
+    reference: Reference | None
+    normal: NormalPrompts | None
+
+
+def scan(
+    table: Path,
+    out: Path,
+    scanner: Scanner,
+    config: ScanConfig,
+    *,
+    most: int = 1_000_000,
+    column: str = "",
+) -> Iterator[Progress[ScanState]]:
+    """Scan a table into the folder `out`; started again it goes on, and repeats nothing.
+
+    `column` names that of the prompts where the table leaves it open.
+    Errors: MMHError for a table that cannot be used, for a folder with another scan, and for a
+    calibration of another model.
+    """
+    scanner.calibration.check(scanner.model)
+    threshold = scanner.calibration.threshold(config.share)
+    state = ScanState(str(out), threshold, reach=reach_words(scanner.calibration, config.share))
+    yield Progress(0.0, "Reading the table", state)
+    total = sum(len(batch.rows) for batch in prompt_batches(table, most=most, column=column))
+    if not total:
+        raise MMHError(
+            f"{table.name} holds no prompt that can be used: write one a row, in a column prompt."
+        )
+    state = replace(state, total=total)
+    with scan_folder(out, _manifest(scanner, config)) as folder:
+        state = _resumed(state, out) if folder.done else state
+        state = replace(state, known=folder.done)
+        for batch in prompt_batches(table, most=most, column=column):
+            state = _noted(state, batch)
+            for rows in _chunks(batch.rows):
+                for after in _scanned(rows, folder, scanner, config, state):
+                    state = after
+                    yield Progress(state.done / total, _line(state), state)
+    yield Progress(1.0, f"Scanned {state.done:,} prompts, {state.flagged:,} flagged", state)
+
+
+def _resumed(state: ScanState, out: Path) -> ScanState:
+    """Count what earlier starts found."""
+    flagged = cut = unread = silent = 0
+    for batch in read_rows(out, columns=["flagged", "cut", "unread", "score"]):
+        silent += sum(_silent(row.values["score"]) for row in batch)
+        flagged += sum(bool(row.values["flagged"]) for row in batch)
+        cut += sum(bool(row.values["cut"]) for row in batch)
+        unread += sum(bool(row.values["unread"]) for row in batch)
+    return replace(state, flagged=flagged, cut=cut, unread=unread, silent=silent)
+
+
+def _scanned(
+    rows: list[PromptRow],
+    folder: ScanFolder,
+    scanner: Scanner,
+    config: ScanConfig,
+    state: ScanState,
+) -> Iterator[ScanState]:
+    """Score rows, study the flagged among them, and write every row once it is complete."""
+    seeds = scanner.calibration.seeds
+    wanted = folder.missing([(row.prompt, seeds) for row in rows])
+    fresh = [row for row, new in zip(rows, wanted, strict=True) if new]
+    state = replace(state, done=state.done + len(rows) - len(fresh))
+    if not fresh:
+        yield state
+        return
+    started = time.monotonic()
+    found = score_prompts(scanner.model, scanner.calibration, [row.prompt for row in fresh])
+    state = replace(
+        state,
+        scored=state.scored + len(fresh),
+        seconds=state.seconds + time.monotonic() - started,
+    )
+    ears = [heard(scanner.model, row.prompt) for row in fresh]
+    flagged = [i for i in range(len(fresh)) if float(found.score[i]) > state.threshold]
+    plain = [i for i in range(len(fresh)) if i not in flagged]
+    folder.write(
+        [scan_row(fresh[i], seeds, early_figures(found, i, flagged=False), ears[i]) for i in plain]
+    )
+    silent = state.silent + int(found.score.isnan().sum())
+    state = _counted(replace(state, silent=silent), [ears[i] for i in plain])
+    yield state
+    for i in flagged:
+        values = early_figures(found, i, flagged=True)
+        if config.study:
+            last: ImageRun | None = None
+            for run in _study(fresh[i].prompt, seeds, scanner):
+                last = run
+                yield state  # So that a scan can be stopped inside a study too.
+            values |= _keep(last, fresh[i].prompt, Path(state.folder))
+        folder.write([scan_row(fresh[i], seeds, values, ears[i])])
+        state = _counted(replace(state, flagged=state.flagged + 1), [ears[i]])
+        yield state
+
+
+def _counted(state: ScanState, ears: list[Heard]) -> ScanState:
+    """Add prompts that have a result now."""
+    return replace(
+        state,
+        done=state.done + len(ears),
+        cut=state.cut + sum(bool(one.cut) for one in ears),
+        unread=state.unread + sum(bool(one.unread) for one in ears),
+    )
+
+
+def _study(prompt: str, seeds: tuple[int, ...], scanner: Scanner) -> Iterator[ImageRun]:
+    """Generate the images of a flagged prompt and estimate all that is known of them."""
+    model = scanner.model
+    height, width = model.picture_size
+    config = ImageConfig(
+        model.name,
+        (prompt,),
+        seeds,
+        model.steps,
+        model.guidance,
+        height,
+        width,
+        curve=False,
+        frames=0,
+    )
+    for progress in image_study(config, model, scanner.reference, scanner.normal):
+        yield progress.partial
+
+
+def _keep(run: ImageRun | None, prompt: str, out: Path) -> Mapping[str, Value]:
+    """Keep the run of a prompt beside the shards, and return its figures."""
+    if run is None:
+        raise ValueError("The image study yielded nothing.")
+    name = hashlib.sha256(prompt.encode("utf-8")).hexdigest()[:32] + ".safetensors"
+    save_record(out / RUNS / name, run)
+    return run_figures(run) | {"run": name}
+
+
+def _manifest(scanner: Scanner, config: ScanConfig) -> ScanManifest:
+    calibration = hashlib.sha256(scanner.calibration.columns.numpy(force=True).tobytes())
+    settings = {
+        "detector": "early_scan",
+        "share": config.share,
+        "study": config.study,
+        "calibration": calibration.hexdigest(),
+        # Rows that other code made are not comparable, and a folder holds one kind of rows.
+        "code": code_version(*METHODS),
+        "steps": scanner.model.steps,
+        "guidance": scanner.model.guidance,
+    }
+    return scan_manifest(scanner.model.name, scanner.model.sha256, settings, COLUMNS)
+
+
+def _noted(state: ScanState, batch: PromptBatch) -> ScanState:
+    """Add a batch's rows that cannot be used."""
+    room = max(0, _MOST_PROBLEMS - len(state.problems))
+    more = tuple((problem.row, problem.message) for problem in batch.problems[:room])
+    return replace(
+        state,
+        problems=state.problems + more,
+        problem_count=state.problem_count + len(batch.problems),
+        duplicates=state.duplicates + batch.duplicates,
+    )
+
+
+def _silent(score: Value) -> bool:
+    """Return whether a row has no score: NaN, or what a file made of it."""
+    return not isinstance(score, float) or math.isnan(score)
+
+
+def _prompts(count: int) -> str:
+    return "1 prompt is" if count == 1 else f"{count:,} prompts are"
+
+
+def _chunks(rows: tuple[PromptRow, ...]) -> Iterator[list[PromptRow]]:
+    each = iter(rows)
+    while chunk := list(islice(each, BATCH)):
+        yield chunk
+
+
+def _line(state: ScanState) -> str:
+    return f"Scanning, {state.done:,} of {state.total:,} prompts, {state.flagged:,} flagged"

@@ -1,0 +1,94 @@
+"""Make the rows of a scan: what a prompt scored, and what the full study of it found."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+
+from mmh_core.memorization.verdict import most_severe
+from mmh_core.retrieval.copy_evidence import copy_rate
+from mmh_core.store.prompt_table import PromptRow
+from mmh_core.store.shards import ColumnKind, ScanRow, Value
+from mmh_core.studies.detection.early_scan import EarlyScores
+from mmh_core.studies.images.run import ImageRun
+from mmh_core.text_to_image.prompt_reading import Heard
+
+#: What a row of the results holds beside prompt and seeds; `more` are further columns, as JSON.
+COLUMNS: dict[str, ColumnKind] = {
+    "row": "int",
+    "label": "text",
+    "name": "text",
+    "tags": "text",
+    "more": "text",
+    "score": "float",
+    "guidance_norm": "float",
+    "cosine": "float",
+    "percentile": "float",
+    "flagged": "bool",
+    "cut": "text",
+    "unread": "text",
+    "verdict": "text",
+    "copies": "float",
+    "similarity": "float",
+    "nearest": "int",
+    "lid": "float",
+    "lid_percentile": "float",
+    "run": "text",
+}
+#: Folder of the full studies within that of the scan.
+RUNS = "runs"
+
+
+def scan_row(
+    row: PromptRow, seeds: tuple[int, ...], values: Mapping[str, Value], heard: Heard
+) -> ScanRow:
+    """Return the row of a prompt: what its table says of it, with the values found.
+
+    `heard` is what the text encoder made of it: the end that it did not read (`cut`) and the
+    letters that it has no token for (`unread`).
+    """
+    about: dict[str, Value] = {
+        "row": row.row,
+        "label": row.label,
+        "name": row.name,
+        "tags": "; ".join(row.tags),
+        "cut": heard.cut,
+        "unread": heard.unread,
+        "more": json.dumps(dict(row.more), ensure_ascii=False) if row.more else "",
+    }
+    return ScanRow(row.prompt, seeds, {**about, **values})
+
+
+def early_figures(found: EarlyScores, i: int, *, flagged: bool) -> dict[str, Value]:
+    """Return the scores of prompt `i`, with the study's columns empty."""
+    return {
+        "score": float(found.score[i]),
+        "guidance_norm": float(found.guidance_norm[i]),
+        "cosine": float(found.cosine[i]),
+        "percentile": float(found.percentile[i]),
+        "flagged": flagged,
+        "verdict": "",
+        "copies": math.nan,
+        "similarity": math.nan,
+        "nearest": -1,
+        "lid": math.nan,
+        "lid_percentile": math.nan,
+        "run": "",
+    }
+
+
+def run_figures(run: ImageRun) -> dict[str, Value]:
+    """Return the figures of a prompt's pictures: the worst verdict, means, the nearest copy."""
+    copies = [one.copy for one in run.pictures if one.copy is not None]
+    lids = [one.lid for one in run.pictures if one.lid is not None]
+    near = [copy for copy in copies if not math.isnan(copy.similarity)]
+    nearest = max(near, key=lambda copy: copy.similarity, default=None)
+    return {
+        "verdict": most_severe(one.verdict for one in run.pictures),
+        "copies": copy_rate(copy.kind for copy in copies),
+        "similarity": math.nan if nearest is None else nearest.similarity,
+        "nearest": -1 if nearest is None else nearest.nearest,
+        "lid": sum(lid.conditional for lid in lids) / len(lids) if lids else math.nan,
+        "lid_percentile": sum(lid.percentile for lid in lids) / len(lids) if lids else math.nan,
+    }

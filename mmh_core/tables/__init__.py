@@ -1,1 +1,0 @@
-"""Tables that nobody has checked, in any usual form, as rows of texts."""

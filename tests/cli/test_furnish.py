@@ -1,0 +1,51 @@
+"""The command that furnishes the embedded model anew goes on where it stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mmh_core.cli import furnish as cli_furnish
+from mmh_core.cli.furnish import STAGES, Furnishing, furnish
+from mmh_core.records import MMHError
+
+
+def test_finished_stages_are_not_run_again_and_a_failed_one_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[str] = []
+
+    def stage(name: str, at: Furnishing) -> None:
+        ran.append(name)
+        if name == "normal" and ran.count("normal") == 1:
+            raise MMHError("The disk is full: make room.")
+
+    for name in STAGES:
+        monkeypatch.setitem(STAGES, name, lambda at, name=name: stage(name, at))
+    wanted = "normal,calibration,early"
+    with pytest.raises(MMHError, match="disk is full"):
+        furnish(stages=wanted, work=tmp_path, device="cpu")
+    # In the order in which they need one another, whatever was written.
+    assert ran == ["calibration", "normal"]
+    furnish(stages=wanted, work=tmp_path, device="cpu")
+    assert ran[2:] == ["normal", "early"]
+    furnish(stages=wanted, work=tmp_path, device="cpu")
+    assert len(ran) == 4
+    # Marks of other weights do not count.
+    (tmp_path / "early.done").write_text("0" * 64)
+    furnish(stages=wanted, work=tmp_path, device="cpu")
+    assert ran[4:] == ["early"]
+    furnish(stages="early", restart=True, work=tmp_path, device="cpu")
+    assert ran[5:] == ["early"]
+
+
+def test_an_unknown_stage_is_refused_with_the_choices(tmp_path: Path) -> None:
+    with pytest.raises(MMHError, match="no stage 'pictures': choose from calibration, normal"):
+        furnish(stages="pictures", work=tmp_path, device="cpu")
+
+
+def test_the_stages_make_everything_that_stands_beside_the_model() -> None:
+    assert list(STAGES)[:5] == ["calibration", "normal", "early", "cause", "detectors"]
+    assert {"images", "mitigation", "review", "benchmark"} < set(STAGES)
+    assert cli_furnish.__doc__ is not None

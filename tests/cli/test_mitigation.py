@@ -1,0 +1,260 @@
+"""`./mmh mitigate`: equal bytes, whole folders, sentences and status 2."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mmh_core.cli.app import main
+from mmh_core.cli.mitigation import comparison_table, treatments_of
+from mmh_core.records import MMHError
+from mmh_core.report.bundle import zipped
+from mmh_core.report.frontier import frontier_svg
+from mmh_core.report.mitigations import (
+    mitigation_command,
+    mitigation_files,
+    mitigation_report,
+    mitigation_summary,
+)
+from mmh_core.store.archive import load_record
+from mmh_core.studies.mitigation.run import MitigationRun, Treatment
+from mmh_core.studies.mitigation.table import treatment_rows
+from tests.mitigation_runs import HOSTILE, NONE, STATIC, WORDS, comparison
+from tests.text_to_image.pipelines import write_pipeline
+
+PROMPT = "the cat & <b>the dog</b>"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a random model whose pictures have 32 x 32 pixels."""
+    return write_pipeline(tmp_path_factory.mktemp("models") / "tiny", "tiny", size=4)
+
+
+@pytest.fixture(scope="module")
+def drawn(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of one comparison, with the whole run beside it."""
+    out = tmp_path_factory.mktemp("drawn") / "run"
+    kept = out.with_name("kept.safetensors")
+    assert status(*asked(model), "--out", out, "--keep", kept) == 0
+    return out
+
+
+def asked(model: Path) -> list[object]:
+    return [
+        *("mitigate", "--model", model, "--prompt", PROMPT, "--normal", "a dog"),
+        *("--seeds", "3,5", "--mitigations", "static_guidance:0.5,anti_memorization_guidance"),
+        *("--steps", "3", "--guidance", "2", "--device", "cpu"),
+    ]
+
+
+def status(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as caught:
+        main([str(argument) for argument in arguments])
+    assert isinstance(caught.value.code, int)
+    return caught.value.code
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def figures_of(folder: Path) -> Any:
+    return json.loads((folder / "run.json").read_text())
+
+
+def test_a_comparison_leaves_pictures_figures_page_and_table(drawn: Path) -> None:
+    # None, random words and the schedule; the other one needs an index and is refused.
+    pictures = [f"{n:03d}-seed-{(3, 5)[n % 2]}.png" for n in range(12)]
+    assert sorted(files_of(drawn)) == [*pictures, "pictures.csv", "report.html", "run.json"]
+    found = figures_of(drawn)
+    assert [(c["mitigation"], c["strength"]) for c in found["cells"][:4]] == [
+        ("none", 0.0),
+        ("random_tokens", 2.0),
+        ("static_guidance", 0.5),
+        ("anti_memorization_guidance", 1.0),
+    ]
+    assert found["cells"][3]["refused"] and not found["cells"][2]["refused"]
+    assert {c["noise_sha256"] for c in found["cells"] if not c["refused"]} == {
+        found["cells"][0]["noise_sha256"]
+    }
+    assert [p["cell"] for p in found["pictures"]] == [0, 0, 1, 1, 2, 2, 4, 4, 5, 5, 6, 6]
+
+
+def test_the_kept_run_is_the_one_that_was_drawn(drawn: Path) -> None:
+    run = load_record(drawn.with_name("kept.safetensors"), MitigationRun)
+    assert run.state == "complete" and run.config.prompts == (PROMPT, "a dog")
+    assert mitigation_files(run, mitigation_command(run.config)) == files_of(drawn)
+
+
+def test_the_command_in_the_report_gives_the_same_bytes_again(
+    drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = shlex.split(figures_of(drawn)["command"])
+    assert words[:2] == ["./mmh", "mitigate"]
+    assert status(*words[1:]) == 0
+    assert files_of(tmp_path / "comparison") == files_of(drawn)
+    # An earlier comparison may be replaced, and nothing else.
+    assert status(*words[1:]) == 0
+    (tmp_path / "comparison" / "mine.txt").write_text("mine")
+    assert status(*words[1:]) == 2
+    assert (tmp_path / "comparison" / "mine.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--mitigations", "magic:1"], "There is no mitigation 'magic'"),
+        (["--mitigations", "rewrite:much"], "no number: write rewrite:4"),
+        (["--mitigations", "static_guidance : 5"], "strength 5 of static_guidance is out of its"),
+        (["--prompt", "a" * 15_000], "too long (15,000 characters): shorten it to 10,000"),
+        (["--seeds", "one"], "seeds must be whole numbers"),
+        (["--seeds", "1,1"], "A seed is given twice"),
+        (["--prompt", " "], "prompt is empty"),
+        (["--words"], "--keep FILE"),
+        (["--device", "moon"], "must be cpu, cuda or auto"),
+    ],
+)
+def test_bad_input_is_a_sentence_and_status_2_before_anything_is_written(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], said: str
+) -> None:
+    out = tmp_path / "run"
+    assert status(*asked(model), "--out", out, *more) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.startswith("Error: ") and not out.exists()
+
+
+def test_the_benchmark_needs_a_model_whose_world_is_known(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    work = tmp_path / "work"
+    assert status("mitigation-benchmark", "--model", model, "--work", work) == 2
+    assert "no captions of its own" in capsys.readouterr().err
+    assert status("mitigation-benchmark", "--captions", "0", "--work", work) == 2
+
+
+def test_treatments_are_read_with_the_baselines_first_and_once() -> None:
+    found = treatments_of("static_guidance:0.5, rewrite,none:0,static_guidance:0.5")
+    assert found == (NONE, WORDS, STATIC, Treatment("rewrite", 4.0))
+    assert treatments_of(" static_guidance : 0.5 ,rewrite :,none: 0 ")[2:] == found[2:]
+    with pytest.raises(MMHError, match="no mitigation ''"):
+        treatments_of("rewrite,")
+
+
+def test_the_table_has_a_line_per_treatment() -> None:
+    lines = comparison_table(comparison()).splitlines()
+    assert lines[2] == "| No mitigation | 0 | 1.00 |  |  |  |  | 0.970 | 0.420 | 3.0 | 10 |"
+    assert lines[0].split(" | ")[3:6] == ["solved", "moved only, not solved", "subject lost"]
+    assert lines[4] == (
+        "| Guidance later | 0.5 | 0.00 | 2 of 2 | 0 of 2 | 0 of 2 | unchanged "
+        "| 0.650 | 0.390 | 22.0 | 10 |"
+    )
+    assert "no LIDs of normal prompts" in lines[6].replace("There are ", "")
+    assert {line.count("|") for line in lines[:7]} == {12}
+    assert lines[8] == (
+        "Best of those that pass: Guidance later 0.5, alignment 0.42 -> 0.39, reference prompts "
+        "unchanged."
+    )
+    assert lines[9] == "These do not pass:"
+    assert lines[10].startswith(
+        "- Random words 2: 1 of 2: copies; 1 of 2: alignment 0.36 is below"
+    )
+    assert "; harms reference prompts: alignment -0.06 [-0.08, -0.04]" in lines[10]
+    assert len(lines) == 13
+
+
+def test_reference_prompts_that_are_missing_are_asked_for() -> None:
+    text = comparison_table(comparison(normal=()))
+    assert "reference prompts not checked (give several by --normal)." in text
+
+
+def off_the_threshold() -> MitigationRun:
+    """Return a comparison whose only mitigation without copies leaves LID where it was."""
+    run = comparison()
+    cells = [
+        replace(cell, lid=torch.tensor([2.4, 4.1])) if cell.treatment == STATIC else cell
+        for cell in run.cells
+    ]
+    return replace(run, cells=tuple(cells))
+
+
+def test_what_only_moved_off_the_threshold_is_no_success_anywhere() -> None:
+    run = off_the_threshold()
+    lines = comparison_table(run).splitlines()
+    assert (
+        "| 0.00 | 0 of 2 | 2 of 2 | 0 of 2 | unchanged |" in lines[4]
+        and lines[8] == "None of these passes:"
+    )
+    assert any("Guidance later 0.5: 2 of 2: moved off the threshold" in line for line in lines)
+    page = mitigation_report(run, "command")
+    assert "None of the mitigations passes" in page and "it is 0%" not in page
+    assert page.count("<figure class=unsolved>") == 2
+    chart = frontier_svg(treatment_rows(run))
+    assert chart.count('class="unsolved"') == 1 and chart.count('class="mark"') == 1
+    found = mitigation_summary(run)["treatments"][2]
+    assert (found["passes"], found["not_solved"], found["solved"]) == (False, 1.0, 0.0)
+    assert found["copied"][0] == 0
+    assert mitigation_summary(run)["cells"][2]["outcomes"] == ["not solved", "not solved"]
+
+
+def test_the_page_shows_hostile_text_and_obeys_none_of_it() -> None:
+    run = comparison(HOSTILE, normal=(HOSTILE,))
+    page = mitigation_report(run, f"echo {HOSTILE}")
+    assert "&lt;img src=&#34;http://example.org" in page
+    assert "<img src=http" not in page and '<img src="http' not in page
+    assert "default-src 'none'" in page and "<script" not in page
+    assert page.count('src="data:image/png;base64,') == 2 * 4 * 2
+
+
+def test_the_page_tells_the_best_treatment_and_what_words_changed() -> None:
+    page = mitigation_report(comparison(), "command")
+    assert "Without mitigation 100% of 2 images are copies" in page
+    assert "With Guidance later 0.5 none is, LID has risen on each" in page
+    assert "goes from 0.42 to 0.39. Reference prompts are unchanged." in page
+    assert "These do not pass" in page and "harms reference prompts: alignment -0.06" in page
+    assert "<del>red</del>" in page and "<ins>crimson</ins>" in page
+    assert page.count("class=copied") == 2 + 1 + 1
+
+
+def test_no_measured_second_is_in_the_figures() -> None:
+    slow = comparison()
+    fast = MitigationRun(**{**slow.__dict__, "seconds": 1.0})
+    files = mitigation_files(slow, "command")
+    assert files == mitigation_files(fast, "command")
+    assert b"seconds" not in files["run.json"] and zipped(files) == zipped(dict(files))
+    assert mitigation_summary(slow)["treatments"][2]["similarity_difference"][0] == pytest.approx(
+        -0.32
+    )
+
+
+def test_the_frontier_of_the_page_has_a_numbered_mark_per_known_treatment() -> None:
+    rows = treatment_rows(comparison())
+    chart = frontier_svg(rows)
+    assert chart.count("<circle") == 4 and chart.count('class="base"') == 2
+    assert "<title>Guidance later 0.5</title>" in chart
+    assert frontier_svg(()) == ""
+
+
+def test_a_comparison_says_what_it_lacks_on_the_page_and_in_the_figures() -> None:
+    run = replace(comparison(), missing=("“<i>”: not all is read.",), notes=("Read as v.",))
+    page, found = mitigation_report(run, "command"), mitigation_summary(run)
+    assert "“&lt;i&gt;”: not all is read." in page and "Read as v." in page
+    assert (found["missing"], found["model_notes"]) == ([*run.missing], ["Read as v."])
+
+
+def test_a_long_prompt_is_said_to_be_cut(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = asked(model)
+    words[words.index("--normal") + 1] = "the " * 20 + "cat"
+    assert status(*words, "--out", tmp_path / "run") == 0
+    said = capsys.readouterr().err
+    assert said.count("its end is not read") == 1 and "--windows 2" in said
+    assert len(figures_of(tmp_path / "run")["missing"]) == 1

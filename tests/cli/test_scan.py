@@ -1,0 +1,217 @@
+"""The commands scan, calibrate and benchmark: what they print, and bad input."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmh_core.cli.app import main
+from mmh_core.cli.benchmark import cause_table, detector_table, score_table, throughput_line
+from mmh_core.store.shards import read_rows
+from mmh_core.studies.detection.scores import DetectorScores
+from mmh_core.studies.detection.throughput import Throughput
+from tests.views.test_app_benchmark import made_up
+
+
+def said(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """Run a command that must be refused, and return its sentence."""
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    found = capsys.readouterr()
+    assert "Traceback" not in found.err and found.out == ""
+    return found.err
+
+
+def test_a_scan_writes_every_prompt_once_and_says_what_it_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "prompts.csv"
+    table.write_text("prompt\na red house\na boat at sea\n\na red house\n=2+2\n")
+    for known in (0, 3):
+        with pytest.raises(SystemExit) as caught:
+            main(["scan", str(table), "--out", str(tmp_path / "out"), "--no-study"])
+        assert caught.value.code == 0
+        printed = capsys.readouterr().out
+        assert printed.startswith("3 prompts in ")
+        assert f"{known} were there before" in printed
+        assert "has 4 rows: 3 prompts to read, 1 repeats an earlier row, 0 left out." in printed
+    rows = [row for batch in read_rows(tmp_path / "out") for row in batch]
+    assert sorted(row.prompt for row in rows) == ["=2+2", "a boat at sea", "a red house"]
+    assert all(0 <= float(row.values["percentile"] or 0) <= 1 for row in rows)
+
+
+def test_what_cannot_be_scanned_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "prompts.csv"
+    table.write_text("words\nx\n")
+    out = ["--out", str(tmp_path / "out")]
+    assert "prompt" in said(["scan", str(table), *out], capsys)
+    assert "no file" in said(["scan", str(tmp_path / "none.csv"), *out], capsys)
+    assert "share is 1.5" in said(["scan", str(table), *out, "--share", "1.5"], capsys)
+    assert "is a file" in said(["scan", str(table), "--out", str(table)], capsys)
+    assert "no whole model" in said(["scan", str(table), *out, "--model", str(tmp_path)], capsys)
+    assert not (tmp_path / "out").exists()
+
+
+def test_too_few_normal_prompts_do_not_calibrate(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "normal.txt"
+    table.write_text("one\ntwo\n")
+    found = said(["calibrate", str(table), "--out", str(tmp_path / "kept")], capsys)
+    assert "2 different normal prompts are too few" in found
+
+
+def test_the_table_of_detectors_has_the_best_first_with_interval_and_cost() -> None:
+    run = made_up()
+    lines = detector_table(run).splitlines()
+    assert lines[0].startswith("| detector | forwards | AUC | TPR at 1 % FPR | AUC duplicate |")
+    best = max(run.rows, key=lambda row: (row.all.auc, row.all.tpr))
+    assert lines[2].startswith(f"| {best.label} | 4 | {best.all.auc:.3f} (")
+    assert len(lines) == 2 + len(run.rows) + 4
+    assert "Early scan: at a threshold of" in lines[-2] and "test half it flags" in lines[-2]
+    assert "too narrow for fewer than 30" in lines[-3] and "before the folds" in lines[-1]
+    assert "AUC of 0.900, by five-fold cross-validation" in lines[-1]
+    causes = cause_table(run).splitlines()
+    assert causes[2] == "| OD-Mem | 2 | 1 | 0 |" and causes[3] == "| DD-Mem | 0 | 1 | 0 |"
+    assert "0.833 (0.500 to 1.000)" in causes[-1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--seeds", "a"], "seeds must be whole numbers"),
+        (["--prompts", "none.csv"], "no file"),
+        (["--json", "/dev/null/x.json"], "cannot be written"),
+    ],
+)
+def test_a_benchmark_that_cannot_run_is_refused(
+    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sentence in said(["benchmark", *arguments], capsys)
+
+
+def test_scoring_without_a_calibration_says_how_to_make_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = said(["score", "a cat", "--calibration", str(tmp_path)], capsys)
+    assert "calibration of all detectors" in found and "calibrate TABLE --all" in found
+
+
+def test_a_table_of_scores_says_what_its_thresholds_flag() -> None:
+    number = torch.tensor([[2.0]])
+    found = DetectorScores(
+        *("pocket-sd", ("a cat",), ("early_scan",), ("Early scan",)),
+        *(number, number / 4, number[0] / 2, 0.01, 53),
+        scan_normal=200,
+        reach="It finds 3 of 4.",
+    )
+    lines = score_table(found).splitlines()
+    assert lines[4] == "| Early scan | 2 | 50% | 1 | flagged |"
+    assert lines[-1] == (
+        "At 1.0% each threshold but that of the early scan of pocket-sd is above all 53 normal "
+        "prompts; a new normal prompt exceeds it about once in 54, or more often. It finds 3 of 4."
+    )
+    unread = score_table(replace(found, score=number * torch.nan, left_out=("Left out: one.",)))
+    assert "| Early scan | - | - | 1 | cannot be read: the prompt changes nothing |" in unread
+    assert "\n\nLeft out: one.\n\n" in unread
+
+
+def test_the_pace_is_told_in_words() -> None:
+    line = throughput_line(Throughput(21.0, 0.36, 58.3))
+    assert "21 prompts a second" in line and "0.36: 58 times as many" in line
+
+
+@pytest.mark.parametrize(
+    ("table", "sentence"),
+    [
+        ("words\nx\n", "no column prompt, caption or text"),
+        ("prompt,caption\na,b\n", "--column prompt or --column caption"),
+        ("prompt,label\n,memorized\n", "holds no prompt that can be used: repair the rows"),
+        ("prompt,label\n", "holds no prompt that can be used: write one a row"),
+        ('[{"prompt": ', "no column|cannot be read"),
+    ],
+)
+@pytest.mark.parametrize("command", ["scan", "calibrate", "benchmark"])
+def test_tables_are_refused_before_a_model_is_loaded(
+    command: str, table: str, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(table)
+    # A folder in which there is nothing to load.
+    (tmp_path / "model").mkdir()
+    more = {"scan": ["--calibration", "assets/pocket-sd"], "calibrate": [], "benchmark": []}
+    given = ["--prompts", str(path)] if command == "benchmark" else [str(path)]
+    arguments = [command, *given, "--out", str(tmp_path / "o"), "--model", str(tmp_path / "model")]
+    assert re.search(sentence, said([*arguments, *more[command]], capsys))
+
+
+@pytest.mark.parametrize(
+    ("prompt", "sentence"),
+    [
+        ("", "prompt is empty"),
+        (" \n\t", "prompt is empty"),
+        ("a" * 15_000, "too long .15,000 characters.: shorten it to 10,000"),
+        ("a\x07", "control character"),
+        ("a\ud83d", "half of a character .U.D83D"),
+    ],
+)
+def test_prompts_to_score_are_refused_before_a_model_is_loaded(
+    prompt: str, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["score", "a cat", prompt, "--model", str(tmp_path / "nowhere")]
+    assert re.search(sentence, said(arguments, capsys))
+
+
+@pytest.mark.parametrize("command", ["scan", "calibrate", "benchmark"])
+def test_the_help_that_a_refusal_names_says_what_a_table_may_hold(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("prompt\n")
+    given = ["--prompts", str(path)] if command == "benchmark" else [str(path)]
+    assert "`./mmh scan --help`" in said(
+        [command, *given, *([] if command == "benchmark" else ["--out", str(tmp_path / "o")])],
+        capsys,
+    )
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    for word in ("CSV", "JSON", "Parquet", "UTF-8", ".txt", "prompt, caption or text", "left out"):
+        assert word in told
+
+
+def test_a_column_is_chosen_and_further_ones_are_kept_in_the_results(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "t.jsonl"
+    table.write_text('{"prompt": "no", "caption": "a red house", "source": "web"}\n')
+    with pytest.raises(SystemExit) as caught:
+        main(
+            ["scan", str(table), "--out", str(tmp_path / "o"), "--no-study", "--column", "caption"]
+        )
+    assert caught.value.code == 0
+    assert "Kept beside them: 'prompt', 'source'." in capsys.readouterr().err
+    [row] = [row for batch in read_rows(tmp_path / "o") for row in batch]
+    assert row.prompt == "a red house"
+    assert row.values["more"] == '{"prompt": "no", "source": "web"}'
+
+
+@pytest.mark.parametrize("name", ["a.png", "b.JPG", "c.webp", "file", "file/below"])
+def test_a_calibration_is_not_written_among_images_or_onto_a_file(
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / name.split("/")[0]).write_bytes(b"x")
+    out = tmp_path / (name if name.startswith("file") else "images")
+    # The table is missing too: the place is looked at first.
+    told = said(["calibrate", str(tmp_path / "none.txt"), "--out", str(out)], capsys)
+    assert str(out) in told and "name a" in told
+    assert "no file" not in told and "folder" in told

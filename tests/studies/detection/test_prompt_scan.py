@@ -1,0 +1,82 @@
+"""The early scan beside an image run: the numbers of the scan, and a sentence that is true."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from mmh_core.records import Progress
+from mmh_core.studies.detection.early_scan import (
+    EarlyCalibration,
+    early_calibration,
+    score_prompts,
+)
+from mmh_core.studies.detection.prompt_scan import SHARE, scanned
+from mmh_core.studies.images.run import ImageRun, PromptScan
+from mmh_core.text_to_image.model import TextToImage
+from tests.drawn_runs import drawn_run
+from tests.studies.review.test_scan import NORMAL, SEEDS
+from tests.text_to_image.conftest import ModelOf
+
+
+@pytest.fixture(scope="module")
+def model(model_of: ModelOf) -> TextToImage:
+    return replace(model_of("tiny"), steps=2, guidance=2.0)
+
+
+@pytest.fixture(scope="module")
+def calibration(model: TextToImage) -> EarlyCalibration:
+    return list(early_calibration(model, NORMAL, SEEDS, memorized=["a cat", "x b"]))[-1].partial
+
+
+def test_a_finished_run_has_the_scan_of_its_prompts(
+    model: TextToImage, calibration: EarlyCalibration
+) -> None:
+    run = drawn_run()
+    steps = [Progress(0.5, "half", run), Progress(1.0, "all", run)]
+    found = list(scanned(iter(steps), model, calibration))
+    assert found[:2] == steps and len(found) == 3
+    assert len(found[-1].partial.scans) == len(run.config.prompts)
+    scan = found[-1].partial.scans[0]
+    expected = score_prompts(model, calibration, run.config.prompts)
+    assert scan.score == pytest.approx(float(expected.score[0]))
+    assert scan.threshold == calibration.threshold(SHARE)
+    reach = calibration.reach(SHARE)
+    assert reach is not None and (scan.found, scan.among) == (reach.found, reach.among)
+
+
+def test_a_run_of_another_model_or_without_calibration_stays_as_it_is(
+    model: TextToImage, calibration: EarlyCalibration
+) -> None:
+    steps: list[Progress[ImageRun]] = [Progress(1.0, "all", drawn_run())]
+    other = replace(calibration, sha256="0" * 64)
+    assert list(scanned(iter(steps), model, other)) == steps
+    assert list(scanned(iter(steps), model, None)) == steps
+    assert list(scanned(iter([]), model, calibration)) == []
+    run = drawn_run()
+    wide = replace(run, config=replace(run.config, windows=2))
+    steps = [Progress(1.0, "all", wide)]
+    assert list(scanned(iter(steps), model, calibration)) == steps
+
+
+@pytest.mark.parametrize(
+    ("score", "among", "copied", "sentence"),
+    [
+        (2.5, 36, True, "Early scan: flagged, score 2.50 (threshold 1.89"),
+        (1.1, 36, False, "not flagged, score 1.10"),
+        (1.1, 36, True, "copies: at this threshold it finds 30 of 36 memorized prompts."),
+        (1.1, 0, True, "how many memorized prompts it misses is not known."),
+    ],
+)
+def test_a_copy_that_the_scan_misses_is_said_to_be_missed(
+    score: float, among: int, copied: bool, sentence: str
+) -> None:
+    scan = PromptScan(score, 0.875, 1.89, 0.01, 30 if among else -1, among)
+    said = scan.words(copied=copied)
+    assert sentence in said
+    assert ("although" in said) == (copied and score < 1.89)
+    with_others = PromptScan(1.1, 0.5, 1.89, 0.01, 30, 36, 22, 36).words(copied=True)
+    assert "30 of 36 memorized captions as trained with, and 22 of 36 paraphrases" in with_others
+    nothing = PromptScan(float("nan"), float("nan"), 1.89, 0.01, 30, 36)
+    assert "cannot be read" in nothing.words(copied=True) and not nothing.flagged

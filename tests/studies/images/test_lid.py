@@ -1,0 +1,340 @@
+"""LID is a property of an image, and reading it never costs the image."""
+
+from __future__ import annotations
+
+import copy
+import io
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from mmh_core.dimension import jacobian
+from mmh_core.records import MMHError
+from mmh_core.retrieval.embedders import PixelEmbedder, embed_all
+from mmh_core.retrieval.index import build_index
+from mmh_core.retrieval.training_images import training_pictures
+from mmh_core.studies.images.audit import audit_study
+from mmh_core.studies.images.lid import LOG_DELTAS, deciding_level, estimate_lid, read_lids
+from mmh_core.studies.images.lid_passes import FIRST, PROBES, probe_generator
+from mmh_core.studies.images.reference import Reference
+from mmh_core.studies.images.run import DEFAULT_ESTIMATOR, ImageConfig, ImageRun, NormalPrompts
+from mmh_core.studies.images.study import image_study
+from mmh_core.text_to_image.model import TextToImage, latent_net
+from tests.retrieval.drawings import THRESHOLDS, drawings, labels
+from tests.text_to_image.conftest import ModelOf
+
+CONFIG = ImageConfig("tiny", ("the cat",), (3,), 4, 2.0, 32, 32, curve=False, frames=0)
+#: Where the LID of the tiny network lies well between 0 and all of its 64 dimensions.
+LOG_DELTA = 1.5
+#: A batch of another size moves float32's last digits, which 4 steps and 4 products carry on.
+SAME = 0.02
+
+
+@pytest.fixture(scope="module")
+def model(model_of: ModelOf) -> TextToImage:
+    return model_of("tiny")
+
+
+@pytest.fixture(scope="module")
+def reference() -> Reference:
+    pictures = drawings(60, size=32)
+    embedder = PixelEmbedder(8)
+    index = build_index(embed_all(embedder, pictures), labels(60), embedder)
+    training = training_pictures(pictures, index)
+    return Reference("drawings", index, embedder, lambda row: pictures[row], training, THRESHOLDS)
+
+
+def last(
+    config: ImageConfig,
+    model: TextToImage,
+    reference: Reference | None = None,
+    normal: NormalPrompts | None = None,
+    log_delta: float | None = LOG_DELTA,
+) -> ImageRun:
+    found = None
+    for progress in image_study(config, model, reference, normal, log_delta=log_delta):
+        found = progress.partial
+    assert found is not None
+    return found
+
+
+def lids(run: ImageRun) -> dict[tuple[str, int], tuple[float, float]]:
+    found = {}
+    for one in run.pictures:
+        assert one.lid is not None
+        found[one.prompt, one.seed] = (one.lid.conditional, one.lid.unconditional)
+    return found
+
+
+def normal_of(model: TextToImage, values: list[float], **changed: object) -> NormalPrompts:
+    found = NormalPrompts(
+        model=model.name,
+        sha256=model.sha256,
+        scheduler="ddim",
+        steps=model.steps,
+        guidance=model.guidance,
+        height=32,
+        width=32,
+        log_delta=LOG_DELTA,
+        log_deltas=torch.tensor(LOG_DELTAS),
+        prompts=("a",) * len(values),
+        conditional=torch.tensor(values),
+        unconditional=torch.tensor(values),
+        guidance_norm=torch.zeros(len(values), 5),
+        curve=torch.zeros(len(values), len(LOG_DELTAS)),
+    )
+    return replace(found, **changed)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("prompts", "seeds"),
+    [
+        (("the cat",), (3, 4)),
+        (("the cat",), (4, 3)),
+        (("the cat",), (9, 8, 7, 3, 6)),
+        (("the cat",), tuple(range(12))),
+        (("a dog", "the cat"), (3,)),
+        (("the cat", "a dog", "日本 cat"), (5, 3)),
+        (("the cat", "a"), (3, 2**63 - 1)),
+    ],
+)
+def test_an_image_has_one_lid_in_whatever_company(
+    model: TextToImage, prompts: tuple[str, ...], seeds: tuple[int, ...]
+) -> None:
+    alone = lids(last(CONFIG, model))["the cat", 3]
+    among = lids(last(replace(CONFIG, prompts=prompts, seeds=seeds), model))
+    assert among["the cat", 3] == pytest.approx(alone, abs=SAME)
+    # Other images have others: it is not the probes that are compared.
+    assert len({round(value, 2) for value, _ in among.values()}) == len(among)
+
+
+def test_an_audited_file_is_read_with_the_probes_of_the_run(model: TextToImage) -> None:
+    run = last(CONFIG, model)
+    file = io.BytesIO()
+    Image.fromarray(run.pictures[0].picture.permute(1, 2, 0).numpy()).save(file, "PNG")
+    normal = normal_of(model, [0.0, 1e9])
+    *_, end = audit_study(file.getvalue(), "the cat", model, None, normal)
+    found = end.partial
+    assert found.lid is not None and found.lid.log_delta == LOG_DELTA
+    # At the latents of the file, which are not those of the run: eight bits, and the autoencoder.
+    cond = model.encode_text(["the cat"])
+    again = estimate_lid(
+        model,
+        found.latents[None],
+        cond,
+        LOG_DELTA,
+        DEFAULT_ESTIMATOR,
+        level=deciding_level(normal),
+    )
+    assert found.lid.conditional == pytest.approx(float(again.lid[0]), abs=SAME)
+    assert found.lid.percentile == 0.5
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"guidance": 1.0},
+        {"steps": 3},
+        {"scheduler": "euler"},
+        {"height": 64},
+        {"width": 16},
+        {"sha256": "0" * 64},
+    ],
+)
+def test_an_audit_compares_with_normal_prompts_of_the_models_own_settings_only(
+    model: TextToImage, changed: dict[str, object]
+) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (32, 32), "red").save(file, "PNG")
+    normal = normal_of(model, [1e9, 1e9], **changed)
+    *_, end = audit_study(file.getvalue(), "", model, None, normal)
+    lid = end.partial.lid
+    assert lid is not None and math.isnan(lid.percentile)
+    assert end.partial.verdict == "cannot be judged"
+
+
+def test_probes_differ_between_models_and_estimators_and_are_kept_forever() -> None:
+    def drawn(sha256: str, estimator: str) -> int:
+        generator = probe_generator(sha256, estimator)
+        return int(torch.randint(2**40, (1,), generator=generator))
+
+    names = [(a * 64, b) for a in "0f" for b in ("flipd", "dsm", DEFAULT_ESTIMATOR)]
+    assert len({drawn(*name) for name in names}) == 6
+    assert all(drawn(*name) == drawn(*name) for name in names)
+
+
+def test_images_near_the_level_of_a_verdict_have_all_probes_and_others_few(
+    model: TextToImage,
+) -> None:
+    config = replace(CONFIG, seeds=(3, 4, 5))
+    run = last(config, model)
+    values = [one.lid.conditional for one in run.pictures if one.lid is not None]
+    assert [one.lid and one.lid.draws for one in run.pictures] == [PROBES] * 3
+    *_, few = read_lids(model, run.pictures, LOG_DELTA, level=1e3)
+    near = few[0].conditional
+    for level, draws in ((-1e3, FIRST), (1e3, FIRST), (near, PROBES), (math.nan, PROBES)):
+        *_, found = read_lids(model, run.pictures, LOG_DELTA, level=level)
+        assert (found[0].draws, found[0].unconditional_draws) == (draws, draws)
+        for one, value in zip(found, values, strict=True):
+            low, high = one.interval
+            assert low < one.conditional < high
+            # What was decided by fewer probes is the same to within what it says itself.
+            assert abs(one.conditional - value) < max(high - low, SAME)
+            if one.draws == PROBES:
+                assert one.conditional == pytest.approx(value, abs=SAME)
+
+
+# One latent alone, 8 x 8 here or 16 x 16 after one halving, is no size that a group norm takes.
+SIZES = [(16, 32), (48, 32), (80, 16), (24, 40), (64, 64)]
+
+
+@pytest.mark.parametrize(("height", "width"), SIZES)
+def test_every_size_is_read_end_to_end(
+    model: TextToImage, reference: Reference, height: int, width: int
+) -> None:
+    config = replace(CONFIG, height=height, width=width, steps=2, curve=True, frames=2)
+    config = replace(config, estimators=("flipd", "dsm"))
+    calibrated = replace(reference, log_delta=LOG_DELTA)
+    run = last(config, model, calibrated, normal_of(model, [1.0]), log_delta=None)
+    (one,) = run.pictures
+    factor = model.factor
+    assert run.state == "complete" and one.picture.shape == (3, height, width)
+    assert one.latents.shape[1:] == (height // factor, width // factor)
+    assert len(one.lids) == 3 and one.copy is not None and len(one.neighbors)
+    numbers = [one.curve, one.curve_error, one.guidance_norm, one.region]
+    numbers += [torch.tensor([lid.conditional, lid.unconditional]) for lid in one.lids]
+    assert all(bool(values.isfinite().all()) for values in numbers), run.missing
+    assert 0 <= one.lids[0].conditional <= one.latents.numel() + 1
+    assert math.isnan(one.lids[0].percentile)
+    # The tiny model has 32 x 32 of its own.
+    assert [f"{height} x {width}" in said for said in run.missing] == [True]
+
+
+@pytest.mark.parametrize(("height", "width"), SIZES)
+def test_a_file_of_any_size_is_audited(model: TextToImage, height: int, width: int) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (width, height), "blue").save(file, "PNG")
+    *_, end = audit_study(file.getvalue(), "a dog", model, None)
+    assert end.partial.lid is not None and math.isfinite(end.partial.lid.conditional)
+
+
+def failing(model: TextToImage, failure: Exception, after: int) -> TextToImage:
+    """Return the model whose LID fails after so many forward passes; it generates as ever."""
+    net, calls = model.score_model.net, [0]
+
+    def broken(x_t: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
+        # Generation asks with what the network has said already, and not through this.
+        calls[0] += 1
+        if calls[0] > after:
+            raise failure
+        return net(x_t, t, cond)
+
+    return replace(model, score_model=replace(model.score_model, net=broken))
+
+
+FAILURES = [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9.00 GiB."),
+    RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+    MemoryError(),
+    ValueError("log_delta must lie between -2 and 2."),
+    MMHError("The network returned numbers that are not finite at this noise scale."),
+]
+
+
+@pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: type(failure).__name__)
+@pytest.mark.parametrize("after", [0, 1, 3])
+def test_whatever_fails_in_lid_the_images_are_kept_and_it_is_said(
+    model: TextToImage, reference: Reference, failure: Exception, after: int
+) -> None:
+    config = replace(CONFIG, seeds=(3, 4), curve=True, frames=2, estimators=("flipd",))
+    run = last(config, failing(model, failure, after), reference)
+    whole = last(config, model, reference)
+    assert run.state == "complete" and len(run.pictures) == 2
+    for one, other in zip(run.pictures, whole.pictures, strict=True):
+        assert torch.equal(one.picture, other.picture) and len(one.frames) == 2
+        assert one.copy is not None and one.verdict != "not read yet"
+    assert run.missing and "images are kept" in run.missing[0]
+    assert (str(failure).rstrip(".") or "MemoryError") in run.missing[0]
+    if after < 2:
+        assert run.pictures[0].lid is None or math.isnan(run.pictures[0].lid.conditional)
+        assert "LID could not be estimated" in run.pictures[0].reason
+
+
+def test_what_fails_in_the_search_or_in_a_later_image_keeps_the_rest(
+    model: TextToImage, reference: Reference
+) -> None:
+    def broken(row: int) -> Tensor:
+        raise MMHError("The training image is gone: build the index again.")
+
+    run = last(CONFIG, model, replace(reference, picture=broken))
+    assert run.pictures[0].lid is not None and run.pictures[0].copy is None
+    assert "The training image is gone" in run.missing[0]
+
+    decoded = [0]
+    kind = type(model.autoencoder)
+
+    class Breaking(kind):  # type: ignore[misc, valid-type]
+        def decode(self, *args: object, **kwargs: object) -> object:
+            decoded[0] += 1
+            if decoded[0] > 1:
+                raise RuntimeError("out of memory")
+            return super().decode(*args, **kwargs)
+
+    breaking = copy.copy(model.autoencoder)
+    breaking.__class__ = Breaking
+    config = replace(CONFIG, prompts=("the cat", "a dog"))
+    run = last(config, replace(model, autoencoder=breaking), reference)
+    assert run.state == "stopped" and [one.prompt for one in run.pictures] == ["the cat"]
+    assert run.missing[-1].startswith("Only 1 of 2 images could be generated")
+
+
+def test_an_estimator_that_cannot_read_a_size_is_refused_before_generation(
+    model: TextToImage,
+) -> None:
+    config = replace(CONFIG, height=512, width=512, estimators=("spectral_count",))
+    with pytest.raises(MMHError, match=r"at most 4,096 dimensions .* 16,384"):
+        next(image_study(config, model, None))
+
+
+def test_a_stop_reaches_between_the_passes_of_the_network(
+    model: TextToImage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As for a large network, of which one row fills a pass.
+    monkeypatch.setattr(jacobian, "_IN_FLIGHT", 1)
+    config = replace(CONFIG, steps=1, curve=True)
+    messages = [p.message for p in image_study(config, model, None, log_delta=LOG_DELTA)]
+    # One probe at a time, with the prompt and without it, and one for each scale and probe.
+    assert messages.count("Reading copies and LID") >= 2 * PROBES
+    assert messages.count("Reading LID over the noise scales") >= FIRST * len(LOG_DELTAS)
+
+
+@pytest.mark.parametrize("seeds", [9, 16, 20])
+def test_many_images_come_in_parts(model: TextToImage, seeds: int) -> None:
+    config = replace(CONFIG, seeds=tuple(range(seeds)), height=64, width=64, steps=1)
+    counts = [len(p.partial.pictures) for p in image_study(config, model, None)]
+    assert sorted(set(counts)) == [*range(0, seeds, 8), seeds]
+
+
+def half(model: TextToImage, kind: torch.dtype) -> TextToImage:
+    unet = copy.deepcopy(model.unet).to(kind)
+    net = latent_net(unet, model.schedule, model.unconditional)
+    return replace(model, score_model=replace(model.score_model, net=net))
+
+
+@pytest.mark.filterwarnings("ignore:There are modules")
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+def test_half_precision_weights_read_nearly_what_float32_reads(
+    model: TextToImage, kind: torch.dtype
+) -> None:
+    run = last(replace(CONFIG, seeds=(3, 4)), model)
+    latents = torch.stack([one.latents for one in run.pictures])
+    cond = model.encode_text(["the cat"]).expand(2, -1, -1)
+    found = estimate_lid(half(model, kind), latents, cond, LOG_DELTA, DEFAULT_ESTIMATOR)
+    assert found.draws == PROBES
+    for i, seed in enumerate((3, 4)):
+        # Eight bits of mantissa, averaged over 64 dimensions.
+        assert float(found.lid[i]) == pytest.approx(lids(run)["the cat", seed][0], abs=0.5)

@@ -1,0 +1,487 @@
+"""The image study on a tiny random model, with a training set into which a copy is planted."""
+
+from __future__ import annotations
+
+import io
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from mmh_core.dimension.lanczos import Effort
+from mmh_core.dimension.spectral import soft_spectral_count
+from mmh_core.memorization.cause_calibration import CauseCalibration
+from mmh_core.records import MMHError
+from mmh_core.retrieval.embedders import PixelEmbedder, embed_all
+from mmh_core.retrieval.index import build_index
+from mmh_core.retrieval.training_images import training_pictures
+from mmh_core.studies.detection.reference_prompts import normal_study, read_normal, write_normal
+from mmh_core.studies.images.audit import audit_study, fitted
+from mmh_core.studies.images.config import checked, request_for
+from mmh_core.studies.images.lid import LOG_DELTAS, UNCALIBRATED
+from mmh_core.studies.images.lid_passes import PROBES, PRODUCTS, probe_generator
+from mmh_core.studies.images.reference import Reference, find_copies
+from mmh_core.studies.images.run import (
+    DEFAULT_ESTIMATOR,
+    ImageConfig,
+    ImageRun,
+    LidReading,
+    NormalPrompts,
+    PictureResult,
+    PromptTruth,
+)
+from mmh_core.studies.images.study import image_study
+from mmh_core.studies.images.verdict import cause_in, verdict_of
+from mmh_core.text_to_image.generation import draw, generate
+from mmh_core.text_to_image.model import TextToImage
+from mmh_core.text_to_image.pixels import to_uint8
+from mmh_core.text_to_image.prompt_reading import cut_off
+from tests.retrieval.drawings import THRESHOLDS, drawings, labels
+from tests.text_to_image.conftest import ModelOf
+
+PROMPT = "the cat"
+CONFIG = ImageConfig("tiny", (PROMPT,), (3, 4), 5, 2.0, 32, 32, frames=3)
+PLAIN = replace(CONFIG, curve=False, frames=0)
+LOG_DELTA = -0.5
+TRUTH = PromptTruth("overfit", "portrait/the cat", True, 7.0, 2, 120)
+
+
+@pytest.fixture(scope="module")
+def model(model_of: ModelOf) -> TextToImage:
+    return model_of("tiny")
+
+
+@pytest.fixture(scope="module")
+def planted(model: TextToImage) -> Reference:
+    """Return a training set of 60 drawings whose number 7 is what seed 3 draws."""
+    pictures = drawings(60, size=32)
+    pictures[7] = pixels(draw(model, request_for(CONFIG, PROMPT)))[0]
+    embedder = PixelEmbedder()
+    index = build_index(embed_all(embedder, pictures), labels(60), embedder)
+    return Reference(
+        "drawings",
+        index,
+        embedder,
+        lambda row: pictures[row],
+        training_pictures(pictures, index),
+        THRESHOLDS,
+        {PROMPT: TRUTH}.get,
+        LOG_DELTA,
+    )
+
+
+@pytest.fixture(scope="module")
+def run(model: TextToImage, planted: Reference) -> ImageRun:
+    return last(CONFIG, model, planted)
+
+
+def last(
+    config: ImageConfig,
+    model: TextToImage,
+    reference: Reference | None,
+    normal: NormalPrompts | None = None,
+) -> ImageRun:
+    found = None
+    for progress in image_study(config, model, reference, normal):
+        found = progress.partial
+    assert found is not None
+    return found
+
+
+def pixels(pictures: Tensor) -> Tensor:
+    return torch.from_numpy(to_uint8(pictures)).permute(0, 3, 1, 2)
+
+
+def normal_of(model: TextToImage, lids: list[float], **changed: object) -> NormalPrompts:
+    found = NormalPrompts(
+        model=model.name,
+        sha256=model.sha256,
+        scheduler="ddim",
+        steps=5,
+        guidance=2.0,
+        height=32,
+        width=32,
+        log_delta=-0.25,
+        log_deltas=torch.tensor(LOG_DELTAS),
+        prompts=("a",) * len(lids),
+        conditional=torch.tensor(lids),
+        unconditional=torch.tensor(lids),
+        guidance_norm=torch.zeros(len(lids), 5),
+        curve=torch.zeros(len(lids), len(LOG_DELTAS)),
+    )
+    return replace(found, **changed)  # type: ignore[arg-type]
+
+
+def test_the_pictures_are_those_of_the_pipeline(model: TextToImage, run: ImageRun) -> None:
+    expected = pixels(draw(model, request_for(CONFIG, PROMPT)))
+    assert torch.equal(torch.stack([one.picture for one in run.pictures]), expected)
+    assert [one.seed for one in run.pictures] == [3, 4]
+    assert run.state == "complete"
+    assert not len(run.preview)
+
+
+def test_norms_region_and_frames_come_from_the_steps_themselves(
+    model: TextToImage, run: ImageRun
+) -> None:
+    steps = list(generate(model, request_for(CONFIG, PROMPT)))
+    norms = torch.stack([step.guidance_norm for step in steps], dim=1)
+    end = steps[-1]
+    assert end.eps_u is not None
+    t = torch.tensor([end.t], dtype=torch.float64)
+    sigma = float(model.schedule.sigma(t))
+    region = ((end.eps_c - end.eps_u) ** 2).sum(1) / sigma**2
+    for i, one in enumerate(run.pictures):
+        torch.testing.assert_close(one.guidance_norm, norms[i], rtol=0, atol=0)
+        # The order of a square, a sum and a quotient differs.
+        torch.testing.assert_close(one.region, region[i], rtol=1e-5, atol=0)
+        assert one.frame_steps.tolist() == [2, 3, 5]
+        for frame, step in zip(one.frames, (2, 3, 5), strict=True):
+            aimed = pixels(model.decode(steps[step - 1].x0_hat[i : i + 1]))[0]
+            # A batch of another size moves float32's last digits, which may cross a rounding.
+            assert int((frame.int() - aimed.int()).abs().max()) <= 1
+    assert run.times.tolist() == pytest.approx([step.t for step in steps])
+
+
+def test_lid_is_read_at_the_runs_own_latents_with_and_without_the_prompt(
+    model: TextToImage, run: ImageRun
+) -> None:
+    latents = torch.stack([one.latents for one in run.pictures])
+    cond = model.encode_text([PROMPT]).expand(2, -1, -1)
+    without = model.unconditional.expand(2, -1, -1)
+    for one, name in ((cond, "conditional"), (without, "uncond")):
+        own = [probe_generator(model.sha256, DEFAULT_ESTIMATOR) for _ in range(2)]
+        effort = Effort(PROBES, PRODUCTS)
+        found = soft_spectral_count(
+            model.score_model, latents, LOG_DELTA, cond=one, effort=effort, generator=own
+        )
+        readings = [picture.lid for picture in run.pictures]
+        for i, reading in enumerate(readings):
+            assert reading is not None
+            value = reading.conditional if name == "conditional" else reading.unconditional
+            assert value == pytest.approx(float(found.lid[i]), abs=1e-3)
+            assert (reading.draws, reading.unconditional_draws) == (8, 8)
+            assert reading.log_delta == LOG_DELTA
+    assert run.log_delta == LOG_DELTA
+
+
+def test_a_planted_copy_is_called_one_and_a_fresh_picture_is_not(run: ImageRun) -> None:
+    first, second = run.pictures
+    assert (first.verdict, first.copy and first.copy.nearest) == ("exact copy", 7)
+    assert first.copy is not None and first.copy.similarity == pytest.approx(1, abs=1e-6)
+    assert first.neighbors[0].id == 7
+    assert torch.equal(first.neighbors[0].picture, first.picture)
+    assert [n.similarity for n in first.neighbors] == sorted(
+        (n.similarity for n in first.neighbors), reverse=True
+    )
+    assert second.verdict == "no copy found, LID not calibrated"
+    assert second.copy is not None and second.copy.reason in second.reason
+    assert first.truth == TRUTH
+    assert run.searched == 60
+
+
+def test_a_copy_names_the_picture_nearest_in_pixels_and_shows_that_one(
+    planted: Reference, run: ImageRun
+) -> None:
+    copy = run.pictures[0].picture.float() / 255
+    asked = copy.clone()
+    asked[:, :16] = (asked[:, :16] + 0.06).clamp(max=1)
+    # A grid too fine for the descriptor: over its squares of 2 x 2 pixels the mean stays.
+    room = -torch.nn.functional.max_pool2d(-torch.minimum(asked, 1 - asked)[None], 2)
+    height = torch.nn.functional.interpolate(room, scale_factor=2)[0].clamp(max=0.3)
+    rows, columns = torch.meshgrid(torch.arange(32), torch.arange(32), indexing="ij")
+    finer = asked + height * torch.where((rows + columns) % 2 == 0, 1.0, -1.0)
+    pictures = torch.stack([planted.picture(row) for row in range(60)])
+    pictures[8] = (finer * 255).round().to(torch.uint8)
+    index = build_index(embed_all(planted.embedder, pictures), labels(60), planted.embedder)
+    training = training_pictures(pictures, index)
+    reference = replace(planted, index=index, training=training, picture=lambda row: pictures[row])
+    [(found, neighbors)] = find_copies(reference, asked[None])
+    assert [near.id for near in neighbors[:2]] == [8, 7]
+    assert (found.kind, found.nearest) == ("exact", 7)
+    assert found.similarity == pytest.approx(neighbors[1].similarity, abs=1e-6)
+    assert found.reason.startswith("A copy of training picture 7:")
+    shown = replace(run.pictures[0], copy=found, neighbors=neighbors).nearest
+    assert shown is neighbors[1] and torch.equal(shown.picture, run.pictures[0].picture)
+    # Where no evidence names one, the most similar is shown.
+    assert replace(run.pictures[0], copy=None, neighbors=neighbors).nearest is neighbors[0]
+    assert replace(run.pictures[0], neighbors=()).nearest is None
+
+
+def test_the_cause_of_a_copy_is_told_from_unseen_pictures_of_its_caption(
+    model: TextToImage, planted: Reference
+) -> None:
+    wide, one = drawings(20, seed=5, size=32).float() / 255, drawings(1, seed=6, size=32)
+    calibration = CauseCalibration(4.0, 0.9, 36)
+    for corpus, label in (
+        ((wide[:2], wide[2:]), "OD-Mem"),
+        ((one.float() / 255, wide[:0]), "DD-Mem"),
+        ((wide[:0], wide[:0]), None),
+    ):
+        reference = replace(planted, corpus=lambda text, c=corpus: c, cause=calibration)
+        told = cause_in(reference, PLAIN.prompts[0], "exact copy", 0.1)
+        assert (told and told.label) == label
+        first, second = last(PLAIN, model, reference).pictures
+        assert second.cause is None
+        # A network of random weights has all dimensions: neither rule fits that.
+        assert (first.cause and first.cause.label) == (label and "not identifiable")
+        if first.cause is not None:
+            assert first.reason.endswith(first.cause.reason)
+            assert told is not None and told.confidence == 0.9
+
+
+def test_agreement_is_the_mean_cosine_of_pairs(model: TextToImage, planted: Reference) -> None:
+    found = last(replace(PLAIN, seeds=(3, 4, 5)), model, planted)
+    vectors = embed_all(planted.embedder, torch.stack([p.picture for p in found.pictures]))
+    unit = torch.nn.functional.normalize(vectors.double(), dim=1)
+    pairs = [float(unit[a] @ unit[b]) for a, b in ((0, 1), (0, 2), (1, 2))]
+    assert found.agreement == pytest.approx([sum(pairs) / 3], abs=1e-6)
+    alone = last(replace(PLAIN, seeds=(3,)), model, planted)
+    assert math.isnan(alone.agreement[0])
+
+
+def test_percentiles_are_taken_only_among_pictures_drawn_alike(
+    model: TextToImage, planted: Reference
+) -> None:
+    normal = normal_of(model, [-1e9, -1e9, 1e9, 1e9])
+    found = last(PLAIN, model, planted, normal)
+    assert found.normal is normal and found.log_delta == -0.25
+    assert [p.lid and p.lid.percentile for p in found.pictures] == [0.5, 0.5]
+    for changed in ({"steps": 6}, {"sha256": "0" * 64}, {"guidance": 3.0}, {"scheduler": "euler"}):
+        other = last(PLAIN, model, planted, normal_of(model, [0.0], **changed))
+        assert other.normal is None
+        assert all(p.lid is not None and math.isnan(p.lid.percentile) for p in other.pictures)
+
+
+def test_a_low_lid_is_suspicious_where_no_copy_is_found(
+    model: TextToImage, planted: Reference
+) -> None:
+    normal = normal_of(model, [1e9] * 60)
+    found = last(PLAIN, model, planted, normal)
+    assert [p.verdict for p in found.pictures] == ["exact copy", "suspicious, no copy found"]
+    alone = last(PLAIN, model, None, normal)
+    assert {p.verdict for p in alone.pictures} == {"memorized, cause not identifiable"}
+    assert alone.searched == 0 and alone.pictures[0].copy is None
+
+
+def test_without_reference_and_normal_prompts_nothing_is_claimed(model: TextToImage) -> None:
+    found = last(PLAIN, model, None)
+    assert {p.verdict for p in found.pictures} == {"cannot be judged"}
+    assert found.log_delta == UNCALIBRATED and min(LOG_DELTAS) < UNCALIBRATED < max(LOG_DELTAS)
+
+
+def test_progress_rises_and_what_was_drawn_before_a_stop_is_there(
+    model: TextToImage, planted: Reference
+) -> None:
+    config = replace(CONFIG, prompts=(PROMPT, "a dog"))
+    steps = image_study(config, model, planted)
+    seen = []
+    for progress in steps:
+        seen.append(progress)
+        if len(progress.partial.pictures) == 4:
+            break
+    steps.close()  # type: ignore[attr-defined]
+    fractions = [progress.fraction for progress in seen]
+    assert fractions == sorted(fractions) and 0 <= fractions[-1] < 1
+    kept = seen[-1].partial.pictures
+    assert [(p.index, p.prompt, p.seed) for p in kept] == [
+        (0, PROMPT, 3),
+        (1, PROMPT, 4),
+        (2, "a dog", 3),
+        (3, "a dog", 4),
+    ]
+    assert kept[0].verdict == "exact copy" and kept[3].verdict == "not read yet"
+
+
+def test_a_large_network_draws_in_parts_and_each_is_kept_with_its_verdict(
+    model: TextToImage, planted: Reference, run: ImageRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mmh_core.studies.images.generation.LARGE", 1)
+    seen = list(image_study(CONFIG, model, planted))
+    fractions = [progress.fraction for progress in seen]
+    assert fractions == sorted(fractions) and fractions[-1] == 1
+    # Whoever stops while the second picture is drawn keeps the first one, judged.
+    second = next(p for p in seen if "part 2 of 2" in p.message)
+    (kept,) = second.partial.pictures
+    assert kept.seed == CONFIG.seeds[0] and kept.verdict == "exact copy"
+    ended = seen[-1].partial
+    assert ended.noise_sha256 == run.noise_sha256
+    assert [one.seed for one in ended.pictures] == list(CONFIG.seeds)
+    # Equal but for what a batch of another size changes in the last digits of float32.
+    for one, other in zip(ended.pictures, run.pictures, strict=True):
+        torch.testing.assert_close(one.latents, other.latents, rtol=1e-3, atol=1e-4)
+        assert one.frames.shape == other.frames.shape
+        assert torch.equal(one.frame_steps, other.frame_steps)
+    assert ended.agreement == pytest.approx(run.agreement, abs=1e-3)
+
+
+def test_curves_and_further_estimators_come_on_request(
+    model: TextToImage, planted: Reference, run: ImageRun
+) -> None:
+    assert all(len(p.curve) == len(LOG_DELTAS) == len(p.curve_error) for p in run.pictures)
+    assert not torch.equal(run.pictures[0].curve, run.pictures[1].curve)
+    found = last(replace(PLAIN, estimators=("flipd", "spectral_count", "dsm")), model, planted)
+    names = [lid.estimator for lid in found.pictures[0].lids]
+    assert names == ["soft_spectral_count", "flipd", "spectral_count", "dsm"]
+    assert found.pictures[0].lids[2].conditional == round(found.pictures[0].lids[2].conditional)
+    assert not len(found.pictures[0].curve) and not len(found.pictures[0].frames)
+
+
+def test_without_guidance_norm_and_region_are_unknown(
+    model: TextToImage, planted: Reference
+) -> None:
+    found = last(replace(PLAIN, guidance=1.0), model, planted).pictures[0]
+    assert bool(found.guidance_norm.isnan().all()) and bool(found.region.isnan().all())
+
+
+def test_what_exceeds_the_text_encoder_is_shown(model: TextToImage) -> None:
+    # 16 tokens with both ends: 14 of the 20 words "the" are read.
+    assert cut_off(model, "the " * 14) == ""
+    assert cut_off(model, "the " * 20).split() == ["the"] * 6
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"prompts": ("",)}, "prompt is empty"),
+        ({"prompts": (" \n",)}, "prompt is empty"),
+        ({"prompts": ("a\x07b",)}, "control character U\\+0007"),
+        ({"prompts": ("a\ud800",)}, "half of a character .U\\+D800"),
+        ({"prompts": ()}, "0 prompts"),
+        ({"prompts": ("x" * 10_001,)}, "too long"),
+        ({"negative": "\x00"}, "negative prompt holds"),
+        ({"seeds": (1, 1)}, "seed is given twice"),
+        ({"seeds": ()}, "seeds are"),
+        ({"seeds": (-1,)}, "seeds are"),
+        ({"steps": 0}, "0 steps"),
+        ({"steps": 10**9}, "steps"),
+        ({"guidance": math.nan}, "guidance"),
+        ({"height": 33}, "multiples of 8"),
+        ({"width": 10**6}, "fewer or smaller"),
+        ({"prompts": ("a",) * 20, "seeds": tuple(range(20))}, "more than one run may draw"),
+        ({"frames": -1}, "decoded steps"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_in_a_sentence(
+    changed: dict[str, object], said: str
+) -> None:
+    with pytest.raises(MMHError, match=said):
+        checked(replace(CONFIG, **changed))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("changed", [{"estimators": ("magic",)}, {"scheduler": "magic"}])
+def test_unknown_choices_are_refused_with_the_choices(changed: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"magic.*choose from"):
+        checked(replace(CONFIG, **changed))  # type: ignore[arg-type]
+
+
+def test_the_default_estimator_is_not_run_twice() -> None:
+    assert checked(
+        replace(CONFIG, estimators=("soft_spectral_count", "dsm", "dsm"))
+    ).estimators == ("dsm",)
+
+
+def test_an_audited_picture_is_read_like_a_drawn_one(
+    model: TextToImage, planted: Reference, run: ImageRun
+) -> None:
+    file = io.BytesIO()
+    shown = run.pictures[0].picture
+    Image.fromarray(shown.permute(1, 2, 0).numpy()).save(file, "PNG")
+    *early, last = audit_study(file.getvalue(), PROMPT, model, planted)
+    found = last.partial
+    assert early[-1].partial.verdict == "exact copy" and early[0].fraction < last.fraction == 1
+    assert torch.equal(found.picture, shown)
+    assert (found.verdict, found.neighbors[0].id, found.truth) == ("exact copy", 7, TRUTH)
+    torch.testing.assert_close(found.latents, model.encode(shown[None].float() / 255)[0])
+    assert len(found.curve) == len(LOG_DELTAS) and not bool(found.region.isnan().any())
+    *_, last = audit_study(file.getvalue(), "", model, planted)
+    plain = last.partial
+    assert plain.lid is not None and plain.lid.conditional == plain.lid.unconditional
+    assert bool(plain.region.isnan().all()) and plain.truth is None
+    assert found.lid is not None and found.lid.unconditional == pytest.approx(
+        plain.lid.unconditional, abs=1e-3
+    )
+
+
+def test_a_file_of_another_shape_is_found_whole(model: TextToImage) -> None:
+    """The model sees the middle of a wide picture; the training set holds all of it."""
+    wide = torch.nn.functional.interpolate(
+        drawings(30, seed=8, size=48).float(), size=(40, 96), mode="bicubic", antialias=True
+    )
+    pictures = wide.round().clamp(0, 255).to(torch.uint8)
+    embedder = PixelEmbedder()
+    index = build_index(embed_all(embedder, pictures), labels(30), embedder)
+    known = Reference("wide", index, embedder, lambda row: pictures[row])
+    for number in (0, 17):
+        file = io.BytesIO()
+        Image.fromarray(pictures[number].permute(1, 2, 0).numpy()).save(file, "PNG")
+        *_, last = audit_study(file.getvalue(), "", model, known)
+        assert last.partial.verdict == "exact copy"
+        assert last.partial.copy is not None and last.partial.copy.nearest == number
+
+
+@pytest.mark.parametrize("data", [b"", b"no picture", b"\x89PNG\r\n\x1a\n" + b"\0" * 40])
+def test_an_audit_refuses_what_is_no_picture(
+    model: TextToImage, planted: Reference, data: bytes
+) -> None:
+    with pytest.raises(MMHError):
+        list(audit_study(data, "", model, planted))
+
+
+def test_a_picture_is_cut_around_its_middle_and_resized() -> None:
+    wide = torch.zeros(3, 8, 20)
+    wide[:, :, 6:14] = 1
+    assert torch.equal(fitted(wide, (8, 8)), torch.ones(3, 8, 8))
+    even = torch.full((3, 100, 60), 51, dtype=torch.uint8)
+    torch.testing.assert_close(fitted(even, (32, 32)), torch.full((3, 32, 32), 0.2))
+    same = torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(0))
+    assert fitted(same, (32, 32)) is same
+
+
+def test_normal_prompts_hold_what_the_study_reads_and_are_kept(
+    model: TextToImage, tmp_path: Path
+) -> None:
+    config = replace(PLAIN, prompts=("a", "the"))
+    found = None
+    for progress in normal_study(config, model, -0.25):
+        found = progress.partial
+    assert found is not None
+    expected = [
+        p for text in ("a", "the") for p in last_at(replace(PLAIN, prompts=(text,)), model, -0.25)
+    ]
+    assert found.prompts == ("a", "a", "the", "the")
+    lids = [p.lid.conditional for p in expected if p.lid is not None]
+    assert found.conditional.tolist() == pytest.approx(lids, abs=1e-5)
+    assert found.guidance_norm.shape == (4, 5) and found.curve.shape == (4, len(LOG_DELTAS))
+    assert found.fits(model.sha256, CONFIG)
+    assert read_normal(tmp_path) is None
+    write_normal(tmp_path, found)
+    again = read_normal(tmp_path)
+    assert again is not None and torch.equal(again.conditional, found.conditional)
+    assert again.percentile(float(found.conditional.median()) + 1e-3) == 0.5
+
+
+def last_at(
+    config: ImageConfig, model: TextToImage, log_delta: float
+) -> tuple[PictureResult, ...]:
+    found = None
+    for progress in image_study(config, model, None, log_delta=log_delta):
+        found = progress.partial
+    assert found is not None
+    return found.pictures
+
+
+def reading(lid: float, percentile: float) -> LidReading:
+    return LidReading("soft_spectral_count", "", -0.5, lid, 0.1, lid, 0.1, percentile, 12.0)
+
+
+def test_the_words_of_a_verdict_carry_the_figures() -> None:
+    verdict, reason = verdict_of(None, reading(-0.04, 0.0), guided=True)
+    assert verdict == "memorized, cause not identifiable"
+    assert "LID, 0.0, is not above that of any of the normal images" in reason
+    verdict, reason = verdict_of(None, reading(18.27, 0.43), guided=True)
+    assert verdict == "cannot be judged" and "18.3, is above that of 43%" in reason
+    assert verdict_of(None, reading(5.0, math.nan), guided=True)[0] == "cannot be judged"

@@ -1,0 +1,374 @@
+"""The benchmark of mitigations: strengths chosen as stated, kept records, rows counted by hand."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from mmh_core.cli.mitigation_tables import benchmark_summary, benchmark_tables
+from mmh_core.mitigations.attribution import Attribution
+from mmh_core.mitigations.catalogue import MITIGATIONS
+from mmh_core.records import LabelledPrompt, MMHError
+from mmh_core.retrieval.embedders import PixelEmbedder, embed_all
+from mmh_core.retrieval.index import build_index
+from mmh_core.retrieval.training_images import training_pictures
+from mmh_core.store.archive import save_record
+from mmh_core.studies.images.config import default_config, request_for
+from mmh_core.studies.images.reference import Reference
+from mmh_core.studies.mitigation import benchmark as study
+from mmh_core.studies.mitigation import benchmark_inputs as mitigation_benchmark_desk
+from mmh_core.studies.mitigation.benchmark import (
+    CHAIN,
+    NONE,
+    RANDOM,
+    chosen_captions,
+    mitigation_benchmark,
+    share_left,
+)
+from mmh_core.studies.mitigation.benchmark_inputs import (
+    Desk,
+    kept_record,
+    left_out,
+    made_by,
+    record_path,
+)
+from mmh_core.studies.mitigation.benchmark_rows import (
+    attribution_rows,
+    benchmark_rows,
+    correlation,
+    meets,
+    normal_rows,
+)
+from mmh_core.studies.mitigation.benchmark_run import (
+    AttributionRecord,
+    Caption,
+    CaptionRecord,
+    Captions,
+    MitigationBenchmark,
+)
+from mmh_core.studies.mitigation.run import Treatment
+from mmh_core.studies.mitigation.word_dropping import BY, worst_words
+from mmh_core.text_to_image.generation import draw
+from mmh_core.text_to_image.model import TextToImage
+from tests.retrieval.drawings import THRESHOLDS, drawings, labels
+from tests.text_to_image.conftest import ModelOf
+
+SEEDS = (3, 4)
+CAT, DOG = Caption("the cat", "duplicate"), Caption("a dog", "varied")
+CAPTIONS = Captions((CAT,), (CAT,), (DOG,))
+
+
+@pytest.fixture(scope="module")
+def model(model_of: ModelOf) -> TextToImage:
+    return replace(model_of("tiny"), steps=3, guidance=2.0)
+
+
+@pytest.fixture(scope="module")
+def planted(model: TextToImage) -> Reference:
+    """Return a training set that holds what the cat ends in without mitigation."""
+    pictures = drawings(60, size=32)
+    request = request_for(replace(default_config(model, "tiny", CAT.text), seeds=SEEDS), CAT.text)
+    for row, picture in zip((7, 8), draw(model, request), strict=True):
+        pictures[row] = (picture * 255).round().to(torch.uint8)
+    embedder = PixelEmbedder()
+    index = build_index(embed_all(embedder, pictures), labels(60), embedder)
+
+    def alignment(shown: Tensor, text: str) -> Tensor:
+        return shown.mean((1, 2, 3))
+
+    return Reference(
+        "drawings",
+        index,
+        embedder,
+        lambda row: pictures[row],
+        training_pictures(pictures, index),
+        # Other pictures of a random network look much alike: only the same one is a copy.
+        replace(THRESHOLDS, descriptor=0.99999, calibrated_l2=1e-3, template_family=60),
+        log_delta=-0.5,
+        alignment=alignment,
+    )
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave two mitigations beside the baselines and the chain."""
+    names = ("none", "random_tokens", "static_guidance", "anti_memorization_guidance")
+    chosen = {name: MITIGATIONS[name] for name in (*names, "automatic_chain")}
+    monkeypatch.setattr(study, "MITIGATIONS", chosen)
+
+
+def last(desk: Desk) -> tuple[MitigationBenchmark, list[float]]:
+    found, fractions = None, []
+    for progress in mitigation_benchmark(CAPTIONS, desk):
+        found = progress.partial
+        fractions.append(progress.fraction)
+    assert found is not None
+    return found, fractions
+
+
+@pytest.mark.usefixtures("few")
+def test_a_benchmark_chooses_strengths_draws_and_keeps_its_records(
+    model: TextToImage, planted: Reference, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = Desk(model, "tiny", planted, None, SEEDS, tmp_path)
+    found, fractions = last(desk)
+    assert fractions == sorted(fractions) and fractions[-1] == 1 and found.state == "complete"
+    # Of three steps none falls into the first quarter of the time; from the half on copies go,
+    # and whether LID rises with them is this random network's affair.
+    assert found.chosen[0].mitigation == "static_guidance" and found.chosen[0].strength >= 0.5
+    assert found.test[0].treatments == (NONE, RANDOM, *found.chosen, CHAIN)
+    assert found.normal[0].treatments == found.test[0].treatments
+    assert found.test[0].copied[0].tolist() == [1.0, 1.0]
+    rows = {row.treatment: row for row in benchmark_rows(found)}
+    assert rows[found.chosen[0]].copied.value == 0 and rows[NONE].copied.value == 1
+    assert rows[CHAIN].copied.value == 0
+    # The chain leaves a normal caption as it is: the same pictures to the last bit.
+    moved = {row.treatment: row for row in normal_rows(found)}
+    normal = moved[CHAIN]
+    assert moved[found.chosen[0]].changed == 1
+    assert normal.changed == 0 and normal.alignment.value == 0 and normal.agreement.value == 0
+    assert found.attributions[0].by == BY and found.attributions[0].before == 1
+    tables = benchmark_tables(found)
+    assert (
+        f"| Guidance later | {found.chosen[0].strength:g} | 1.00 |" in tables
+        and "| random |" in tables
+    )
+    assert len(benchmark_summary(found)["cells"]) == len(found.test[0].treatments)
+
+    def refused(*_: object, **__: object) -> Iterator[object]:
+        raise AssertionError("a finished caption was drawn again")
+        yield
+
+    monkeypatch.setattr(mitigation_benchmark_desk, "mitigation_study", refused)
+    again, _ = last(replace(desk, resume=True))
+    assert benchmark_tables(again) == tables
+    with pytest.raises(AssertionError, match="drawn again"):
+        last(desk)
+
+
+def test_captions_take_turns_between_kinds_and_halves_stay_apart() -> None:
+    labelled = [
+        LabelledPrompt(f"{kind} {split} {i}", kind in ("duplicate", "overfit"), kind, split)
+        for kind in ("overfit", "duplicate", "template", "varied", "open", "paraphrase")
+        for split in ("calibration", "test")
+        for i in range(5)
+    ]
+    found = chosen_captions(labelled, 4)
+    assert [one.text for one in found.test] == [
+        *("duplicate test 0", "overfit test 0", "duplicate test 1", "overfit test 1")
+    ]
+    assert [one.kind for one in found.normal] == ["varied", "open", "varied", "open"]
+    assert [one.text for one in found.calibration] == [
+        *("duplicate calibration 0", "overfit calibration 0")
+    ]
+    assert len(chosen_captions(labelled, 9).calibration) == 3
+    with pytest.raises(MMHError, match="both halves"):
+        chosen_captions([one for one in labelled if one.split == "test"], 4)
+
+
+def record(
+    name: str, copied: list[float], similarity: list[float], lid: list[float], refused: int = -1
+) -> CaptionRecord:
+    """Return a caption with one seed per treatment: none, random words, a schedule."""
+    treatments = (NONE, RANDOM, Treatment("static_guidance", 0.5))
+
+    def column(values: list[float]) -> Tensor:
+        found = torch.tensor(values, dtype=torch.float32)[:, None].repeat(1, 2)
+        if refused >= 0:
+            found[refused] = math.nan
+        return found
+
+    return CaptionRecord(
+        Caption(name, "duplicate"),
+        treatments,
+        ("No mitigation", "Random words", "Guidance later"),
+        tuple("It cannot." if i == refused else "" for i in range(3)),
+        (name,) * 3,
+        column(copied),
+        column(similarity),
+        column([1.0, 0.8, 0.9]),
+        column([0.4, 0.2, 0.38]),
+        column(lid),
+        torch.tensor([0.9, 0.8, 0.7]),
+        torch.tensor([1.0, 1.0, 2.0]),
+        torch.tensor([60.0, 60.0, 90.0]),
+    )
+
+
+def counted(*records: CaptionRecord) -> MitigationBenchmark:
+    words = AttributionRecord(
+        CAT, BY, (("a",),) * 4, torch.tensor([0.0, 0.25, 0.5, 1.0]), before=1.0
+    )
+    free = replace(words, before=0.0, copied=torch.zeros(4))
+    return MitigationBenchmark(
+        *("m", "0" * 64, SEEDS, 3, 2.0, "complete", CAPTIONS, ()),
+        (),
+        records,
+        records,
+        (words, free),
+        1.0,
+    )
+
+
+def test_rows_are_means_over_captions_and_count_refusals() -> None:
+    found = counted(
+        record("a", [1, 1, 0], [0.9, 0.9, 0.5], [2, 2, 20]),
+        record("b", [0.8, 0.6, 0.2], [0.8, 0.7, 0.6], [4, 6, 10]),
+        record("c", [1, 1, 0], [0.9, 0.9, 0.5], [2, 2, 20], refused=2),
+    )
+    row = benchmark_rows(found)[2]
+    assert (row.captions, row.refused) == (2, 1)
+    assert row.before.value == pytest.approx(0.9) and row.copied.value == pytest.approx(0.1)
+    assert row.alignment.value == pytest.approx(0.95 * 0.4) and row.lid.value == pytest.approx(15)
+    assert row.lid_before.value == 3 and row.forwards.value == 90
+    assert (row.copied.low, row.copied.high) == (pytest.approx(0), pytest.approx(0.2))
+
+
+OUTCOMES = (
+    ("copy", "copy"),
+    ("copy", "solved"),
+    ("solved", "no copy"),
+)
+
+
+def normal_record(change: float = 0.0, copied: float = 0.0) -> CaptionRecord:
+    """Return a reference caption whose alignment changes, and of whose images become copies."""
+    one = record("n", [0, 0, copied], [0.5, 0.5, 0.5], [20, 20, 20])
+    shift = torch.tensor([0.0, 0.0, change])[:, None]
+    return replace(one, alignment=torch.full((3, 2), 0.4) + shift)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "normal", "expected"),
+    [
+        (OUTCOMES[2], {}, True),
+        (("solved", "not solved"), {}, False),
+        (("not solved", "not solved"), {}, False),
+        (("solved", "subject lost"), {}, False),
+        (("solved", "unknown"), {}, False),
+        (OUTCOMES[2], {"change": -0.1}, False),
+        (OUTCOMES[2], {"change": 0.1}, True),
+        (OUTCOMES[2], {"copied": 1.0}, False),
+        (OUTCOMES[2], None, False),
+    ],
+)
+def test_a_mitigation_meets_the_bar_where_images_are_solved_and_references_unharmed(
+    outcomes: tuple[str, str], normal: dict[str, float] | None, expected: bool
+) -> None:
+    """No image is a copy in any of these: the share of copies alone would call all a success."""
+    named = (*OUTCOMES[:2], outcomes)
+    records = [
+        replace(record(name, [1, 1, 0], [0.9, 0.9, 0.5], [2, 2, 20]), outcomes=named)
+        for name in "ab"
+    ]
+    found = counted(*records)
+    if normal is None:
+        found = replace(found, normal=())
+    else:
+        found = replace(found, normal=(normal_record(**normal), normal_record(**normal)))
+    row = benchmark_rows(found)[2]
+    others = {one.treatment: one for one in normal_rows(found)}
+    assert row.copied.value == 0 and meets(row, others.get(row.treatment)) is expected
+    assert row.unsolved.value == outcomes.count("not solved") / 2
+    assert not meets(benchmark_rows(found)[1], others.get(RANDOM))
+    assert not meets(benchmark_rows(found)[0], others.get(row.treatment))
+    tables = benchmark_tables(found)
+    said = "Guidance later 0.5 (1)" if expected else "none (0)"
+    assert f"reference captions unharmed: {said}" in tables
+    assert benchmark_summary(found)["rows"][2]["meets"] is expected
+
+
+def test_a_strength_that_only_moves_images_off_the_threshold_is_not_enough() -> None:
+    treatment = Treatment("static_guidance", 0.5)
+    moved = record("a", [1, 1, 0], [1, 1, 1], [1, 1, 1])
+    assert share_left([moved], treatment) == 0
+    named = replace(moved, outcomes=(*OUTCOMES[:2], ("not solved", "solved")))
+    assert share_left([named], treatment) == 0.5
+
+
+@pytest.mark.parametrize("what", ["code", "model", "seeds", "steps", "old name"])
+def test_records_of_another_version_are_counted_and_not_mixed_in(
+    model: TextToImage,
+    planted: Reference,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    what: str,
+) -> None:
+    desk = Desk(model, "tiny", planted, None, SEEDS, tmp_path, resume=True)
+    mine = replace(record("the cat", [1, 1, 0], [1, 1, 1], [1, 1, 1]), made_by=made_by(desk))
+    path = record_path(desk, "caption", CAT, ())
+    save_record(path, mine)
+    assert kept_record(path, CaptionRecord, desk) is not None and left_out(desk) == 0
+    assert kept_record(path, CaptionRecord, replace(desk, resume=False)) is None
+    # A record that says something else of itself than its name does is not used either.
+    save_record(path, replace(mine, made_by=""))
+    assert kept_record(path, CaptionRecord, desk) is None
+    if what == "code":
+        monkeypatch.setattr(mitigation_benchmark_desk, "code_version", lambda: "0" * 16)
+    elif what == "model":
+        desk = replace(desk, model=replace(model, sha256="ab" * 32))
+    elif what == "seeds":
+        desk = replace(desk, seeds=(8, 9))
+    elif what == "steps":
+        desk = replace(desk, model=replace(model, steps=7))
+    else:
+        path.rename(tmp_path / f"{'0' * 32}.safetensors")
+    other = record_path(desk, "caption", CAT, ())
+    assert kept_record(other, CaptionRecord, desk) is None
+    assert (other != path) == (what != "old name")
+    # Other settings are another benchmark of the same code and model, and no mixture.
+    assert left_out(desk) == (what in ("code", "model", "old name"))
+    found = replace(counted(mine), left_out=left_out(desk))
+    said = "1 record of another version of the code or another model is left out"
+    assert (said in benchmark_tables(found)) == (found.left_out == 1)
+
+
+def test_the_correlation_is_between_falling_copies_and_rising_lid() -> None:
+    up = record("a", [1, 0.5, 0], [0.9, 0.7, 0.5], [2, 9, 20])
+    down = record("b", [1, 0.5, 0], [0.9, 0.7, 0.5], [20, 9, 2])
+    assert correlation([up, replace(up)]).share.value == pytest.approx(1)
+    assert correlation([down, replace(down)]).similarity.value == pytest.approx(-1)
+    assert correlation([up, down]).cells == 4
+    assert math.isnan(correlation([]).share.value)
+    # Random words are left out, whose LID falls where the other's rises.
+    mixed = [
+        record("c", [1, 0.2, 0.5], [0.9, 0.5, 0.6], [2, 1, 9]),
+        record("d", [1, 0.3, 0.8], [0.9, 0.5, 0.7], [2, 0, 5]),
+    ]
+    assert correlation(mixed).share.value < 0
+    found = correlation([*mixed, *mixed], ("none", "random_tokens"))
+    assert (found.cells, found.share.value) == (4, pytest.approx(1))
+
+
+def test_a_refusal_in_the_calibration_counts_as_copies() -> None:
+    treatment = Treatment("static_guidance", 0.5)
+    good = record("a", [1, 1, 0], [1, 1, 1], [1, 1, 1])
+    bad = record("b", [1, 1, 0], [1, 1, 1], [1, 1, 1], refused=2)
+    assert share_left([good], treatment) == 0
+    assert share_left([good, bad], treatment) == 0.5
+    assert share_left([], treatment) == 1
+
+
+def test_attributions_count_captions_that_are_copied_and_compare_with_random() -> None:
+    rows = attribution_rows(counted(record("a", [1, 1, 0], [1, 1, 1], [1, 1, 1])))
+    assert [(row.by, row.left.value, row.difference.value) for row in rows] == [
+        ("flipd", 0.0, -1.0),
+        ("denoising loss", 0.25, -0.75),
+        ("guidance norm", 0.5, -0.5),
+        ("random", 1.0, 0.0),
+    ]
+
+
+def test_the_worst_words_are_those_of_the_highest_tokens_each_once() -> None:
+    prompt = "red foxes, run"
+    spans = ((0, 3), (4, 7), (7, 9), (9, 10), (11, 14))
+    scores = torch.tensor([1.0, 2.0, 5.0, 9.0, 4.0])
+    found = Attribution("random", prompt, tuple("abcde"), spans, scores, 0.0)
+    # The comma scores highest and is no word; both halves of "foxes" are one.
+    assert [word.text for word in worst_words(found, 2)] == ["foxes", "run"]

@@ -1,0 +1,232 @@
+"""What counts as solved, which mitigation is the best, and why others do not pass."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from mmh_core.studies.images.content import content_of
+from mmh_core.studies.mitigation.outcome import (
+    NOT_SOLVED,
+    ImageOutcome,
+    alignment_bound,
+    image_outcomes,
+    lid_rise,
+)
+from mmh_core.studies.mitigation.run import Cell, MitigationRun, Treatment
+from mmh_core.studies.mitigation.table import treatment_rows
+from mmh_core.studies.mitigation.verdict import best, nothing_to_solve, reasons_of, verdicts
+from tests.mitigation_runs import NONE, RAISE, REFUSAL, REWRITE, STATIC, WORDS, comparison
+
+NAN = math.nan
+
+
+def cell(treatment: Treatment = STATIC, **changes: Any) -> Cell:
+    """Return a cell of one image; numbers become tensors."""
+    one = comparison().cells[0]
+    usual: dict[str, Any] = {
+        "kinds": ("none",),
+        "similarity": 0.6,
+        "alignment": 0.5,
+        "lid": 20.0,
+        "lid_error": 0.5,
+    }
+    found = {
+        name: torch.tensor([value]) if isinstance(value, float) else value
+        for name, value in (usual | changes).items()
+    }
+    return replace(one, treatment=treatment, **found)
+
+
+COPY = {"kinds": ("exact",), "similarity": 0.98, "lid": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        (COPY, {}, "solved"),
+        (COPY, {"kinds": ("template",)}, "copy"),
+        (COPY, COPY, "copy"),
+        ({}, COPY, "copy"),
+        ({}, {}, "no copy"),
+        # Moved just beyond the threshold, and the model knows one image as before.
+        (COPY, {"similarity": 0.83, "lid": 0.1}, "not solved"),
+        (COPY, {"similarity": 0.2, "lid": 1.05}, "not solved"),
+        (COPY, {"lid": 1.6}, "solved"),
+        # Two standard errors of the difference are 5.
+        (COPY | {"lid_error": 1.5}, {"lid": 5.0, "lid_error": 2.0}, "not solved"),
+        (COPY | {"lid_error": 1.5}, {"lid": 5.2, "lid_error": 2.0}, "solved"),
+        # Where nothing was copied LID need not rise.
+        ({"lid": 9.0}, {"lid": 2.0}, "no copy"),
+        # Nobody can tell: that is no success.
+        (COPY, {"similarity": NAN}, "unknown"),
+        (COPY | {"similarity": NAN}, {}, "unknown"),
+        (COPY, {"kinds": ("unknown",)}, "unknown"),
+        (COPY, {"kinds": ("flat",)}, "unknown"),
+        (COPY, {"kinds": ("likely",)}, "unknown"),
+        ({}, {"kinds": ("likely",)}, "unknown"),
+        (COPY, {"lid": NAN}, "unknown"),
+        (COPY, {"lid_error": NAN}, "unknown"),
+        (COPY | {"lid": NAN}, {}, "unknown"),
+        (COPY, {"alignment": NAN}, "unknown"),
+        ({"alignment": NAN}, {"alignment": NAN}, "unknown"),
+        # The bound is nine tenths of .5.
+        (COPY, {"alignment": 0.46}, "solved"),
+        (COPY, {"alignment": 0.44}, "subject lost"),
+        ({}, {"alignment": 0.44}, "subject lost"),
+        # Another kind of image, whatever its alignment.
+        (COPY, {"alignment": 0.9, "contents": ("landscape",), "content_asked": "portrait"},
+         "subject lost"),
+        (COPY, {"contents": ("portrait",), "content_asked": "portrait"}, "solved"),
+        (COPY, {"contents": ("",), "content_asked": "portrait"}, "solved"),
+        (COPY, {"contents": ("landscape",), "content_asked": ""}, "solved"),
+        # What is not solved is no success either where the subject is lost.
+        (COPY, {"lid": 0.2, "alignment": 0.1}, "not solved"),
+    ],
+)  # fmt: skip
+def test_an_image_is_solved_by_evidence_and_lid_and_subject(
+    before: dict[str, Any], after: dict[str, Any], expected: str
+) -> None:
+    (found,) = image_outcomes(cell(**after), cell(NONE, **before))
+    assert found.kind == expected
+    assert (found.reason == NOT_SOLVED) == (expected == "not solved")
+
+
+def test_without_mitigation_an_image_is_a_copy_or_none() -> None:
+    def kind(**changes: Any) -> str:
+        one = cell(NONE, **changes)
+        return image_outcomes(one, one)[0].kind
+
+    assert (kind(), kind(**COPY), kind(similarity=NAN)) == ("no copy", "copy", "unknown")
+    # A prompt may be aligned badly from the start.
+    assert kind(alignment=-0.2, contents=("landscape",), content_asked="portrait") == "no copy"
+
+
+def test_the_bound_is_below_the_mean_for_either_sign_and_unknown_without_one() -> None:
+    def bound(*alignments: float) -> float:
+        one = comparison().cells[0]
+        return alignment_bound(replace(one, alignment=torch.tensor(alignments)))
+
+    assert bound(0.4, 0.6) == pytest.approx(0.45)
+    assert bound(-0.2, -0.2) == pytest.approx(-0.22)
+    assert bound(0.4, NAN) == pytest.approx(0.36)
+    assert math.isnan(bound(NAN, NAN))
+
+
+def test_a_rise_is_unknown_without_an_error() -> None:
+    assert lid_rise(cell(lid=3.0), cell(NONE, lid=1.0), 0) is True
+    assert lid_rise(cell(lid=1.0), cell(NONE, lid=3.0), 0) is False
+    assert lid_rise(cell(lid_error=NAN), cell(NONE), 0) is None
+
+
+def changed(
+    run: MitigationRun, prompt: int, treatment: Treatment, **tensors: Any
+) -> MitigationRun:
+    cells = [
+        replace(one, **tensors) if (one.prompt, one.treatment) == (prompt, treatment) else one
+        for one in run.cells
+    ]
+    return replace(run, cells=tuple(cells))
+
+
+def test_the_best_is_the_only_one_that_passes_and_others_say_why_not() -> None:
+    found = {one.treatment: one for one in verdicts(comparison())}
+    chosen = best(tuple(found.values()))
+    assert chosen is found[STATIC] and chosen.passes and not chosen.reasons
+    assert [one.treatment for one in found.values() if one.passes] == [STATIC]
+    assert found[WORDS].reasons[0] == "1 of 2: copies"
+    assert found[REWRITE].reasons[:2] == ("1 of 2: copies", "1 of 2: alignment 0.30 is below 0.38")
+    assert found[RAISE].reasons == (REFUSAL,)
+    assert found[NONE].reasons == ("nothing was done",) and not found[NONE].passes
+
+
+def test_a_mitigation_that_only_moves_off_the_threshold_is_never_the_best() -> None:
+    """No copy by the evidence, the best alignment of all, and LID where it was."""
+    run = changed(
+        comparison(), 0, STATIC, lid=torch.tensor([2.1, 4.2]), alignment=torch.tensor([0.9, 0.9])
+    )
+    found = verdicts(run)
+    assert best(found) is None
+    (static,) = [one for one in found if one.treatment == STATIC]
+    assert static.reasons == (f"2 of 2: {NOT_SOLVED}",)
+    row = static.row
+    assert (row.copied.mean.value, row.share("not solved"), row.share("solved")) == (0, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("alignment", "kinds", "effect", "said"),
+    [
+        ([0.41, 0.43], ("none", "none"), "unchanged", ""),
+        # Both pairs lose, so the interval lies below 0.
+        ([0.30, 0.30], ("none", "none"), "harmed", "alignment -0.12"),
+        ([0.41, 0.43], ("none", "exact"), "harmed", "1 of 2 become copies"),
+        ([0.30, 0.30], ("exact", "exact"), "harmed", "2 of 2 become copies and alignment"),
+        # Better is no harm.
+        ([0.80, 0.80], ("none", "none"), "unchanged", ""),
+        ([NAN, NAN], ("none", "none"), "not checked", ""),
+    ],
+)
+def test_what_harms_reference_prompts_does_not_pass(
+    alignment: list[float], kinds: tuple[Any, ...], effect: str, said: str
+) -> None:
+    run = changed(comparison(), 1, STATIC, alignment=torch.tensor(alignment), kinds=kinds)
+    (static,) = [one for one in verdicts(run) if one.treatment == STATIC]
+    assert static.references.effect == effect and static.passes == (effect != "harmed")
+    assert said in " ".join(static.reasons)
+
+
+def test_reference_prompts_that_were_not_generated_are_not_checked() -> None:
+    none = verdicts(comparison(normal=()))
+    assert {one.references.effect for one in none} == {"not checked"}
+    assert best(none) is not None
+    # One image has no interval.
+    run = comparison()
+    stopped = verdicts(replace(run, cells=run.cells[:7]))
+    assert {one.references.effect for one in stopped} == {"not checked"}
+
+
+def test_a_prompt_that_is_not_copied_has_nothing_to_solve() -> None:
+    run = changed(comparison(), 0, NONE, kinds=("none", "none"))
+    found = verdicts(run)
+    assert nothing_to_solve(found) and best(found) is None
+    assert not nothing_to_solve(verdicts(comparison())) and not nothing_to_solve(())
+
+
+def test_rows_hold_the_outcomes_of_all_their_images() -> None:
+    rows = {row.treatment: row for row in treatment_rows(comparison())}
+    assert rows[STATIC].share("solved") == 1 and rows[NONE].share("copy") == 1
+    assert rows[REWRITE].share("copy", "subject lost") == 1
+    assert math.isnan(rows[RAISE].share("solved"))
+
+
+@pytest.mark.parametrize(
+    ("captions", "expected"),
+    [
+        (["portrait of Bo in a red coat, soft light"] * 4, "portrait"),
+        (["framed painting: view of Cape Arven with a lake at dawn"], "landscape"),
+        (["logo of Lumo, flat design on paper", "an owl", "x"], ""),
+        (["an owl"], ""),
+        ([], ""),
+        (["{x}", "{subject} in a {coat}"], ""),
+    ],
+)
+def test_the_kind_of_an_image_is_what_most_captions_speak_of(
+    captions: list[str], expected: str
+) -> None:
+    assert content_of(captions) == expected
+
+
+def test_reasons_that_differ_in_figures_alone_are_one_with_a_range() -> None:
+    lost = [
+        ImageOutcome("subject lost", f"alignment {value} is below 0.38")
+        for value in ("0.30", "0.21", "-0.05", "0.30")
+    ]
+    other = ImageOutcome("subject lost", "shows another kind of image (a, not b)")
+    assert reasons_of([*lost, other, other]) == (
+        "6 of 6: alignment -0.05 to 0.30 is below 0.38; shows another kind of image (a, not b)",
+    )
+    assert reasons_of(lost[:1]) == ("1 of 1: alignment 0.30 is below 0.38",)

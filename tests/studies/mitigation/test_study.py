@@ -1,0 +1,371 @@
+"""The comparison of mitigations on a tiny random model, with a planted training picture."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from mmh_core.mitigations.catalogue import MITIGATIONS, mitigation
+from mmh_core.mitigations.lid_loss import normal_lids
+from mmh_core.mitigations.strengths import check_strength, most_strength
+from mmh_core.mitigations.work import finished
+from mmh_core.records import MMHError
+from mmh_core.retrieval.embedders import PixelEmbedder, embed_all
+from mmh_core.retrieval.index import build_index
+from mmh_core.retrieval.training_images import training_pictures
+from mmh_core.studies.images.config import request_for
+from mmh_core.studies.images.generation import pixels_of
+from mmh_core.studies.images.reference import Reference
+from mmh_core.studies.images.run import NormalPrompts
+from mmh_core.studies.images.study import image_study
+from mmh_core.studies.mitigation import cells as mitigation_cells
+from mmh_core.studies.mitigation.context import (
+    Ground,
+    as_images,
+    copy_share,
+    given_for,
+    lids_of_normal,
+    low_lids,
+)
+from mmh_core.studies.mitigation.memory import peak_memory
+from mmh_core.studies.mitigation.run import MitigationConfig, MitigationRun, Treatment
+from mmh_core.studies.mitigation.study import checked, mitigation_study
+from mmh_core.text_to_image.generation import draw, generate
+from mmh_core.text_to_image.model import TextToImage
+from tests.retrieval.drawings import THRESHOLDS, drawings, labels
+from tests.text_to_image.conftest import ModelOf
+
+PROMPT = "the cat"
+NONE, STATIC = Treatment("none", 0.0), Treatment("static_guidance", 0.5)
+WORDS = Treatment("random_tokens", 2.0)
+CONFIG = MitigationConfig("tiny", (PROMPT, "a dog"), (3, 4), (STATIC, WORDS), 5, 2.0, 32, 32)
+
+
+@pytest.fixture(scope="module")
+def model(model_of: ModelOf) -> TextToImage:
+    return model_of("tiny")
+
+
+@pytest.fixture(scope="module")
+def planted(model: TextToImage) -> Reference:
+    pictures = drawings(60, size=32)
+    request = request_for(as_images(CONFIG), PROMPT)
+    pictures[7] = (draw(model, request)[0] * 255).round().to(torch.uint8)
+    embedder = PixelEmbedder()
+    index = build_index(embed_all(embedder, pictures), labels(60), embedder)
+
+    def alignment(shown: Tensor, text: str) -> Tensor:
+        return shown.mean((1, 2, 3)) * len(text)
+
+    return Reference(
+        "drawings",
+        index,
+        embedder,
+        lambda row: pictures[row],
+        training_pictures(pictures, index),
+        THRESHOLDS,
+        log_delta=-0.5,
+        alignment=alignment,
+    )
+
+
+@pytest.fixture(scope="module")
+def run(model: TextToImage, planted: Reference) -> MitigationRun:
+    return last(CONFIG, model, planted)
+
+
+def last(
+    config: MitigationConfig, model: TextToImage, reference: Reference | None
+) -> MitigationRun:
+    found = None
+    for progress in mitigation_study(config, model, reference):
+        found = progress.partial
+    assert found is not None
+    return found
+
+
+def test_every_prompt_is_drawn_with_every_treatment_none_first(run: MitigationRun) -> None:
+    assert [(c.prompt, c.treatment) for c in run.cells] == [
+        (p, t) for p in (0, 1) for t in (NONE, STATIC, WORDS)
+    ]
+    assert run.state == "complete"
+    assert not any(c.refused for c in run.cells)
+    assert run.cell(1, WORDS) is run.cells[5] and run.cell(1, Treatment("rewrite", 1.0)) is None
+
+
+def test_none_is_the_images_study_bit_for_bit(
+    model: TextToImage, planted: Reference, run: MitigationRun
+) -> None:
+    images = None
+    for progress in image_study(as_images(CONFIG), model, planted):
+        images = progress.partial
+    assert images is not None
+    for prompt in (0, 1):
+        cell = run.cell(prompt, NONE)
+        assert cell is not None
+        for i, one in enumerate(images.pictures[2 * prompt : 2 * prompt + 2]):
+            assert torch.equal(cell.latents[i], one.latents)
+            assert torch.equal(cell.pictures[i], one.picture)
+            assert one.copy is not None and one.lid is not None
+            assert float(cell.similarity[i]) == pytest.approx(one.copy.similarity, abs=1e-6)
+        assert cell.noise_sha256 == images.noise_sha256
+    assert run.cells[0].kinds == ("exact", "none") and run.cells[0].copied == 0.5
+
+
+def test_all_treatments_start_from_the_same_noise_and_differ_in_the_end(
+    run: MitigationRun,
+) -> None:
+    assert len({c.noise_sha256 for c in run.cells}) == 1
+    for cell in run.cells:
+        same = torch.equal(cell.pictures, run.cell(cell.prompt, NONE).pictures)  # type: ignore[union-attr]
+        assert same == (cell.treatment == NONE)
+        assert bool((cell.moved > 1 - 1e-6).all()) == same
+
+
+def test_a_static_schedule_is_drawn_as_its_recipe_says(
+    model: TextToImage, run: MitigationRun
+) -> None:
+    request = request_for(as_images(CONFIG), PROMPT)
+    applied = replace(mitigation("static_guidance"), strength=0.5)  # type: ignore[type-var]
+    steps = list(generate(model, finished(applied.apply(model, request)).request))  # type: ignore[attr-defined]
+    cell = run.cell(0, STATIC)
+    assert cell is not None
+    assert torch.equal(cell.pictures, pixels_of(model, steps[-1].latents))
+    assert cell.forwards == pytest.approx(2.0 * 5)
+
+
+def test_alignment_is_with_the_prompt_as_asked(run: MitigationRun) -> None:
+    cell = run.cell(1, WORDS)
+    assert cell is not None and cell.used != "a dog"
+    expected = (cell.pictures.float() / 255).mean((1, 2, 3)) * len("a dog")
+    torch.testing.assert_close(cell.alignment, expected)
+
+
+def test_what_the_training_set_tells_is_unknown_without_one(model: TextToImage) -> None:
+    found = last(replace(CONFIG, prompts=(PROMPT,), treatments=(STATIC,)), model, None)
+    for cell in found.cells:
+        assert math.isnan(cell.copied) and cell.nearest.tolist() == [-1, -1]
+        assert bool(cell.similarity.isnan().all() and cell.lid.isnan().all())
+    assert math.isnan(found.log_delta)
+
+
+def test_a_mitigation_that_cannot_be_applied_leaves_a_cell_that_says_so(
+    model: TextToImage,
+) -> None:
+    needs_index = Treatment("anti_memorization_guidance", 0.5)
+    found = last(replace(CONFIG, prompts=(PROMPT,), treatments=(needs_index, STATIC)), model, None)
+    cell = found.cell(0, needs_index)
+    assert cell is not None and len(cell.refused) > 20 and not len(cell.pictures)
+    assert math.isnan(cell.copied)
+    after = found.cell(0, STATIC)
+    assert after is not None and len(after.pictures) == 2
+
+
+def test_a_stop_keeps_the_cells_that_are_done(model: TextToImage, planted: Reference) -> None:
+    steps = mitigation_study(CONFIG, model, planted)
+    fractions = []
+    for progress in steps:
+        fractions.append(progress.fraction)
+        if len(progress.partial.cells) == 2:
+            break
+    # Its images are finished and kept, while their LID is still to be estimated.
+    unread = progress.partial.cells[1]
+    assert len(unread.pictures) == 2 and bool(unread.lid.isnan().all())
+    assert not math.isnan(unread.copied)
+    assert fractions == sorted(fractions) and fractions[-1] == pytest.approx(1.9 / 6)
+    progress = next(iter(steps))
+    steps.close()  # type: ignore[attr-defined]
+    assert [c.treatment for c in progress.partial.cells] == [NONE, STATIC]
+    assert progress.fraction == pytest.approx(2 / 6)
+    assert torch.equal(progress.partial.cells[1].pictures, unread.pictures)
+    assert not bool(progress.partial.cells[1].lid.isnan().any())
+
+
+def test_a_stop_in_the_middle_keeps_the_unfinished_images(
+    model: TextToImage, planted: Reference, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mitigation_cells, "_PREVIEW_GAP", 0.0)
+    seen = []
+    for progress in mitigation_study(CONFIG, model, planted):
+        run = progress.partial
+        seen.append((len(run.cells), len(run.preview), run.preview_of))
+        if len(run.cells) == 2:
+            break
+    assert (0, 2, "No mitigation, strength 0") in seen
+    assert (1, 2, "Guidance later, strength 0.5") in seen
+    # A cell that is there needs no preview.
+    assert seen[-1] == (2, 0, "")
+
+
+def test_the_scan_of_the_chain_counts_copies(model: TextToImage, planted: Reference) -> None:
+    request = request_for(as_images(CONFIG), PROMPT)
+    found = finished(copy_share(model, planted, None, request))
+    assert (found.score, found.forwards) == (0.5, 10.0)
+    assert math.isnan(found.alignment)
+    # With the prompt as asked, also when another one is drawn.
+    told = finished(copy_share(model, planted, "the other cat", replace(request, prompt="a dog")))
+    pictures = draw(model, replace(request, prompt="a dog"))
+    expected = float(pictures.mean((1, 2, 3)).mean()) * len("the other cat")
+    # Pictures are rounded to 8 bits before they are compared.
+    assert told.alignment == pytest.approx(expected, rel=1e-2)
+
+
+def normal(model: TextToImage, lids: list[float]) -> NormalPrompts:
+    """Return what is normal, as if these LIDs had been read."""
+    count = len(lids)
+    return NormalPrompts(
+        *("tiny", model.sha256, "ddim", CONFIG.steps, CONFIG.guidance, 32, 32, -0.5),
+        torch.tensor([-0.5]),
+        tuple(f"a dog {i}" for i in range(count)),
+        torch.tensor(lids),
+        torch.tensor(lids),
+        torch.ones(count, CONFIG.steps),
+        torch.zeros(count, 1),
+    )
+
+
+def test_the_scan_of_a_rewording_counts_pictures_of_low_lid(model: TextToImage) -> None:
+    request = request_for(as_images(CONFIG), PROMPT)
+    images = None
+    for progress in image_study(
+        as_images(replace(CONFIG, prompts=(PROMPT,))), model, None, log_delta=1.5
+    ):
+        images = progress.partial
+    assert images is not None
+    lids = sorted(one.lid.conditional for one in images.pictures if one.lid is not None)
+    assert lids[1] - lids[0] > 1.0
+    shares = [
+        finished(low_lids(model, 1.5, low, request)).score
+        for low in (lids[0] - 0.1, sum(lids) / 2, 1e9)
+    ]
+    assert shares == [0.0, 0.5, 1.0]
+
+
+def test_what_each_mitigation_is_given_to_judge_by(model: TextToImage, planted: Reference) -> None:
+    """The chain may look for copies; a rewording must not know what it is judged by."""
+    known = normal(model, [40.0, 50.0])
+    ground = Ground(CONFIG, model, planted, known, -0.5, lids_of_normal(CONFIG, model, known))
+    request = request_for(as_images(CONFIG), PROMPT)
+    chain = given_for(ground, 0, None, mitigation("automatic_chain"))
+    rewrite = given_for(ground, 0, None, mitigation("rewrite"))
+    assert chain.scan is not None and rewrite.scan is not None
+    assert finished(chain.scan(request)).score == 0.5 and not math.isnan(
+        finished(chain.scan(request)).alignment
+    )
+    assert (
+        finished(rewrite.scan(request)).score
+        == finished(low_lids(model, -0.5, 40.5, request)).score
+    )
+    assert math.isnan(finished(rewrite.scan(request)).alignment)
+    assert rewrite.copy_similarity == THRESHOLDS.descriptor
+    without = given_for(replace(ground, normal=None), 0, None, mitigation("rewrite"))
+    assert without.scan is not None and finished(without.scan(request)).score == 0.5
+
+
+def test_lids_to_aim_at_are_those_of_the_estimator_that_aims(model: TextToImage) -> None:
+    known = normal(model, [4.0, 5.0, 6.0])
+    lids = lids_of_normal(CONFIG, model, known)
+    found = finished(lids("denoising loss", -0.2))
+    assert len(found) == 3 and found is finished(lids("denoising loss", -0.2))
+    request = replace(request_for(as_images(CONFIG), "a dog 1"), seeds=CONFIG.seeds[:1])
+    expected = finished(
+        normal_lids(
+            model,
+            request,
+            tuple(f"a dog {i}" for i in range(3)),
+            by="denoising loss",
+            log_delta=-0.2,
+            generator=torch.Generator().manual_seed(CONFIG.seeds[0]),
+        )
+    )
+    torch.testing.assert_close(found, expected)
+    # The readings that come with the normal prompts are another estimator's.
+    assert not torch.allclose(found, known.conditional, rtol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"treatments": (Treatment("static_guidance", math.inf),)}, "is no number"),
+        (
+            {"treatments": tuple(Treatment("static_guidance", k / 500) for k in range(200))},
+            "800|804",
+        ),
+        *(
+            ({"treatments": (Treatment(name, strength),)}, f"of {name} .*{said}")
+            for name, strength, said in (
+                ("static_guidance", math.nan, "is no number: choose a number from 0 to 1"),
+                (
+                    "static_guidance",
+                    5.0,
+                    "out of its range: choose a number from 0 to 1 .share",
+                ),
+                ("opposite_guidance", -0.1, "is out of its range"),
+                ("padding_fix", 1.01, "is out of its range"),
+                ("sparse_repellency", 2.0, "is out of its range: choose a number from 0 to 1 "),
+                ("raise_lid", 1.5, "is out of its range"),
+                ("embedding_optimization", -1.0, "is out of its range"),
+                (
+                    "attention_attenuation",
+                    4.0,
+                    "out of its range: choose .* 0 to 3.75",
+                ),
+                (
+                    "random_tokens",
+                    1e9,
+                    "out of its range: choose .* 0 to 100 .words",
+                ),
+                ("rewrite", -1.0, "is out of its range"),
+                ("automatic_chain", -math.inf, "is no number"),
+                ("anti_memorization_guidance", -2.0, "is out of its range"),
+            )
+        ),
+        ({"prompts": ("",)}, "prompt is empty"),
+        ({"prompts": ("a" * 15_000,)}, "too long .15,000 characters.: shorten it to 10,000"),
+    ],
+)
+def test_what_cannot_be_run_is_refused(changed: dict[str, object], said: str) -> None:
+    with pytest.raises(MMHError, match=said):
+        checked(replace(CONFIG, **changed))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", MITIGATIONS)
+def test_every_strength_that_is_offered_is_within_the_range(name: str) -> None:
+    found = MITIGATIONS[name]
+    for strength in (0.0, found.strength, *found.strengths):
+        check_strength(name, strength)
+    assert (most_strength(name) == 1) == found.strength_label.startswith(("share", "unlikeness"))
+
+
+def test_an_unknown_mitigation_is_refused_with_the_choices() -> None:
+    with pytest.raises(ValueError, match="Unknown mitigation 'magic'"):
+        checked(replace(CONFIG, treatments=(Treatment("magic", 1.0),)))
+
+
+def test_the_baseline_is_there_once_whatever_is_asked() -> None:
+    asked = (STATIC, Treatment("none", 0.0), STATIC, Treatment("none", 3.0))
+    assert checked(replace(CONFIG, treatments=asked)).treatments == (NONE, STATIC)
+
+
+def test_peak_memory_sees_what_is_allocated_inside() -> None:
+    with peak_memory(torch.device("cpu")) as peak:
+        block = torch.ones(40_000_000)
+        del block
+    # 160 MB were held; the allocator may have had some of it already.
+    assert math.isnan(peak()) or 80 < peak() < 400
+
+
+def test_peak_memory_of_a_block_outlives_those_that_begin_inside() -> None:
+    """A block opened while another runs resets the system's one mark, and not the other's."""
+    with peak_memory(torch.device("cpu")) as outer:
+        block = torch.ones(40_000_000)
+        del block
+        with peak_memory(torch.device("cpu")) as inner:
+            pass
+        # 160 MB were held before the inner block began; the allocator may have had some already.
+        assert math.isnan(outer()) or (80 < outer() < 400 and inner() < 40)
+    assert math.isnan(outer()) or outer() > 80

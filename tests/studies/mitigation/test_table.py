@@ -1,0 +1,112 @@
+"""The table of a comparison: means and differences by hand, intervals against brute force."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from scipy.stats import spearmanr
+
+from mmh_core.studies.mitigation.table import (
+    mean_interval,
+    paired_interval,
+    rank_correlation,
+    rows_frame,
+    treatment_rows,
+)
+from tests.mitigation_runs import NONE, RAISE, REFUSAL, REWRITE, STATIC, WORDS, comparison
+
+
+def test_rows_hold_the_means_of_the_prompt_in_question_and_differences_to_none() -> None:
+    rows = {row.treatment: row for row in treatment_rows(comparison())}
+    assert list(rows) == [NONE, WORDS, STATIC, REWRITE, RAISE]
+    assert rows[NONE].copied.mean.value == 1 and rows[NONE].copied.difference.value == 0
+    assert rows[WORDS].copied.mean.value == 0.5 and rows[WORDS].copied.difference.value == -0.5
+    static = rows[STATIC]
+    assert static.similarity.mean.value == pytest.approx(0.65)
+    assert static.similarity.difference.value == pytest.approx(0.65 - 0.97)
+    assert static.alignment.difference.value == pytest.approx(0.39 - 0.42)
+    assert static.lid.difference.value == pytest.approx(22 - 3)
+    assert static.pictures == 2 and static.same_noise and static.forwards == 10
+
+
+def test_the_interval_of_two_pairs_lies_between_their_differences() -> None:
+    # Resampled means of two pairs are either difference or their mean, each end with chance 1/4.
+    row = treatment_rows(comparison())[2].similarity.difference
+    assert (row.low, row.high) == (pytest.approx(-0.38), pytest.approx(-0.26))
+    assert row.value == pytest.approx(-0.32)
+
+
+def test_a_refused_treatment_has_its_sentence_and_no_figures() -> None:
+    row = treatment_rows(comparison())[-1]
+    assert row.refused == REFUSAL and row.pictures == 0
+    assert math.isnan(row.copied.mean.value) and math.isnan(row.seconds)
+
+
+def test_normal_prompts_are_averaged_over_all_their_pictures() -> None:
+    run = comparison(normal=("a bird", "a boat"))
+    row = {r.treatment: r for r in treatment_rows(run, (1, 2))}[STATIC]
+    assert row.pictures == 4 and row.copied.mean.value == 0
+    assert row.alignment.difference.value == pytest.approx(0, abs=1e-6)
+
+
+def test_a_treatment_that_is_not_drawn_for_all_prompts_yet_has_no_row() -> None:
+    run = comparison()
+    stopped = replace(run, cells=run.cells[:7])
+    assert [row.treatment for row in treatment_rows(stopped, (0, 1))] == [NONE, WORDS]
+
+
+def test_a_changed_noise_is_told() -> None:
+    run = comparison()
+    changed = replace(run.cells[2], noise_sha256="cd" * 32)
+    found = treatment_rows(replace(run, cells=(*run.cells[:2], changed, *run.cells[3:])))
+    assert [row.same_noise for row in found[:4]] == [True, True, False, True]
+
+
+def test_without_a_training_set_copies_are_unknown() -> None:
+    run = comparison()
+    unknown = torch.full((2,), math.nan)
+    blind = tuple(replace(c, similarity=unknown[: len(c.kinds)]) for c in run.cells)
+    row = treatment_rows(replace(run, cells=blind))[1]
+    assert math.isnan(row.copied.mean.value) and math.isnan(row.copied.difference.value)
+
+
+def test_intervals_have_the_width_of_the_standard_error() -> None:
+    # 400 normal values: the bootstrap's interval is 2 x 1.96 / 20 standard deviations wide, to a
+    # tenth, which covers the noise of 2,000 resamplings (2 %) and of the estimated spread (4 %).
+    values = torch.randn(400, generator=torch.Generator().manual_seed(1)) * 3 + 5
+    found = mean_interval(values)
+    assert found.value == pytest.approx(float(values.mean()), abs=1e-5)
+    assert found.high - found.low == pytest.approx(2 * 1.96 * 3 / 20, rel=0.1)
+    assert found.low < found.value < found.high
+
+
+def test_pairing_takes_out_what_pairs_share() -> None:
+    generator = torch.Generator().manual_seed(2)
+    before = torch.randn(50, generator=generator) * 10
+    after = before + 1 + 0.1 * torch.randn(50, generator=generator)
+    found = paired_interval(after, before)
+    assert found.value == pytest.approx(1, abs=0.1) and found.high - found.low < 0.1
+
+
+def test_one_value_has_no_interval_and_none_no_mean() -> None:
+    one = mean_interval(torch.tensor([2.0]))
+    assert one.value == 2 and math.isnan(one.low) and math.isnan(one.high)
+    assert math.isnan(mean_interval(torch.tensor([math.nan])).value)
+
+
+def test_rank_correlation_is_spearmans_with_ties() -> None:
+    one = torch.tensor([1.0, 2.0, 2.0, 5.0, 9.0, math.nan])
+    other = torch.tensor([0.1, 0.4, 0.3, 0.3, 0.9, 0.2])
+    expected = spearmanr(one[:5].numpy(), other[:5].numpy()).statistic
+    assert rank_correlation(one, other) == pytest.approx(float(expected))
+    assert math.isnan(rank_correlation(torch.ones(5), other[:5]))
+
+
+def test_the_table_has_a_column_per_figure_and_end() -> None:
+    table = rows_frame(treatment_rows(comparison()))
+    assert table.mitigation.tolist()[2] == "static_guidance"
+    assert table.lid_difference.tolist()[2] == pytest.approx(19)
+    assert {"copied_low", "alignment_difference_high", "forwards"} <= set(table.columns)

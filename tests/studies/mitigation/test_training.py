@@ -1,0 +1,217 @@
+"""Cures in training, of the embedded world: what differs between the arms, what is counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor
+
+from mmh_core.cli.app import main
+from mmh_core.cli.training import cure_summary, cure_table
+from mmh_core.plots.training_mitigation import cure_curves
+from mmh_core.pocket.assets import read_world
+from mmh_core.pocket.denoiser import LatentSet
+from mmh_core.records import MMHError
+from mmh_core.retrieval.embedders import PixelEmbedder, embed_all
+from mmh_core.retrieval.index import build_index
+from mmh_core.retrieval.training_images import training_pictures
+from mmh_core.store.archive import load_record, save_record
+from mmh_core.studies.images.reference import Reference
+from mmh_core.studies.mitigation import training as study
+from mmh_core.studies.mitigation.training import checked, pocket_cure
+from mmh_core.studies.mitigation.training_run import (
+    GROUPS,
+    CureConfig,
+    CureRun,
+    copies_and_lids,
+    early_stop,
+)
+from mmh_core.text_to_image.stable_diffusion import load
+from tests.cure_runs import cure_run
+from tests.retrieval.drawings import THRESHOLDS, drawings, labels
+
+ASSETS = Path(__file__).parents[3] / "assets"
+POCKET = ASSETS / "pocket-sd"
+SHIPPED = ASSETS / "mitigation" / "training" / "pocket-sd.safetensors"
+CONFIG = CureConfig(
+    *(4, 8, (8, 16), 8, (2, 4)), captions=2, seeds=1, drawing_steps=2, kept=1, precision="float32"
+)
+
+
+@pytest.fixture(scope="module")
+def seen() -> list[LatentSet]:
+    """Return a list that holds what each arm was trained on, once it was."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def run(seen: list[LatentSet]) -> Iterator[CureRun]:
+    """Train both arms for four steps on a few pictures of every kind of the embedded world."""
+    world = read_world(POCKET)
+    few = world.labels.groupby("kind").head(4)
+    small = replace(world, pictures=world.pictures[few.index], labels=few.reset_index(drop=True))
+    pictures, embedder = drawings(40, size=64), PixelEmbedder()
+    index = build_index(embed_all(embedder, pictures), labels(40), embedder)
+    reference = Reference(
+        "drawings",
+        index,
+        embedder,
+        lambda row: pictures[row],
+        training_pictures(pictures, index),
+        THRESHOLDS,
+        log_delta=-1.0,
+        alignment=lambda shown, text: torch.full((len(shown),), float(len(text))),
+    )
+    train = study.train_denoiser
+
+    def watched(data: LatentSet, *rest: Any) -> Any:
+        seen.append(data)
+        return train(data, *rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study, "read_world", lambda folder: small)
+        patch.setattr(study, "train_denoiser", watched)
+        found, fractions = None, []
+        for progress in pocket_cure(CONFIG, POCKET, load(POCKET), reference):
+            found = progress.partial
+            fractions.append(progress.fraction)
+    assert found is not None
+    assert fractions == sorted(fractions) and fractions[-1] == 1.0
+    yield found
+
+
+def test_the_arms_differ_in_how_often_a_picture_stands_there_alone(
+    run: CureRun, seen: list[LatentSet]
+) -> None:
+    plain, single = seen
+    assert bool((single.copies == 1).all()) and int(plain.copies.max()) > 20
+    assert torch.equal(plain.latents, single.latents)
+    assert plain.texts is single.texts and torch.equal(plain.contexts, single.contexts)
+    # As the builder does: unit spread, or the schedule would not fit.
+    assert 0.8 < float(plain.latents.std()) < 1.25
+    assert [(one.arm, one.step) for one in run.snapshots] == [
+        (arm, step) for arm in ("as it is", "deduplicated") for step in (2, 4)
+    ]
+    assert run.state == "complete"
+
+
+def test_all_memorized_pictures_are_trained_on_and_a_share_of_the_normal_ones() -> None:
+    kinds = ["duplicate"] * 3 + ["template"] * 4 + ["open"] * 10 + ["overfit"] * 2 + ["varied"] * 5
+    rows = study._chosen(pd.DataFrame({"kind": kinds}), 0.4)
+    assert [kinds[row] for row in rows] == [
+        *(["duplicate"] * 3 + ["open"] * 4 + ["overfit"] * 2 + ["varied"] * 2)
+    ]
+    # Evenly: 10 rows from the seventh on, four of them.
+    assert rows[3:7] == [7, 9, 12, 14]
+
+
+def test_figures_belong_to_the_group_of_their_caption(run: CureRun) -> None:
+    """The alignment of this test is the length of the caption."""
+    for one in run.snapshots:
+        for i, group in enumerate(GROUPS):
+            lengths = [float(len(text)) for text, of in run.captions if of == group]
+            assert sorted(one.alignment[i].tolist()) == sorted(lengths)
+    assert {of for _, of in run.captions} == set(GROUPS)
+    first = run.snapshots[0]
+    assert first.pictures.shape == (3, 1, 3, 64, 64) and first.lid.shape == (3, 2)
+    # Networks that have learned next to nothing cannot have narrowed anything.
+    assert bool((first.lid > 50).all())
+
+
+def test_both_arms_start_from_the_same_network_and_part(run: CureRun) -> None:
+    plain, single = run.arm("as it is"), run.arm("deduplicated")
+    assert plain[0].loss != single[0].loss
+    # After two steps from equal weights the losses are those of nearly equal networks.
+    assert plain[0].loss == pytest.approx(single[0].loss, rel=0.3)
+    assert not torch.equal(plain[-1].lid, single[-1].lid)
+
+
+def test_a_run_survives_the_disk(run: CureRun, tmp_path: Path) -> None:
+    save_record(tmp_path / "cure.safetensors", run)
+    again = load_record(tmp_path / "cure.safetensors", CureRun)
+    assert again.config == run.config and again.captions == run.captions
+    assert torch.equal(again.snapshots[-1].pictures, run.snapshots[-1].pictures)
+
+
+def test_stopping_early_takes_the_last_of_the_best_that_fit() -> None:
+    run = cure_run()
+    stopped = early_stop(run.arm("as it is"))
+    # Step 100 copies nothing and does not fit; step 200 fits and copies less than the last.
+    assert stopped is not None and stopped.step == 200
+    assert early_stop(run.arm("deduplicated")) is None
+    assert early_stop(()) is None
+
+
+def test_the_curves_are_the_figures_and_the_stop_is_marked() -> None:
+    run = cure_run()
+    stopped = early_stop(run.arm("as it is"))
+    figure = cure_curves(run, "duplicate", ("as it is", "deduplicated"), stopped)
+    lines = {(t.name, t.yaxis): list(t.y) for t in figure.data}
+    assert lines["with duplicates", "y"] == [0.0, 0.5, 1.0]
+    assert lines["with duplicates", "y2"] == [30.0, 12.0, 2.0]
+    assert lines["without duplicates", "y2"] == [30.0, 25.0, 20.0]
+    assert lines["normal captions", "y2"] == [32.0, 26.0, 24.0]
+    assert figure.layout.shapes[-1].x0 == 200
+    assert len(cure_curves(run, "normal", ("as it is",)).data) == 2
+
+
+def test_the_tables_say_what_was_seen() -> None:
+    table = cure_table(cure_run())
+    assert "| as it is | 400 | 1.00 | 2.0 | 1.00 | 4.0 | 0.00 | 24.0 | 0.600 |" in table
+    assert "Stopping early, as it is: step 200 is better." in table
+    assert "Stopping early, deduplicated: the last step is the best." in table
+    found: Any = cure_summary(cure_run())
+    assert found["snapshots"][1]["groups"]["duplicate"]["copied"] == 0.5
+
+
+@pytest.mark.parametrize(
+    "changes", [{"looks": ()}, {"looks": (5,)}, {"looks": (0, 4)}, {"captions": 0}]
+)
+def test_what_cannot_be_trained_is_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(MMHError):
+        checked(replace(CONFIG, **changes))
+    assert checked(replace(CONFIG, looks=(4, 2, 4))).looks == (2, 4)
+
+
+def test_alignment_of_a_group_is_its_own() -> None:
+    run = cure_run()
+    changed = replace(run.snapshots[0], alignment=torch.tensor([[1.0, 3.0], [5.0, 5.0], [7, 9]]))
+    assert [changed.mean("alignment", group) for group in GROUPS] == [2.0, 5.0, 8.0]
+    lid: Tensor = torch.tensor([[1.0, 2.0, 30.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.0]])
+    assert [replace(changed, lid=lid).median_lid(group) for group in GROUPS] == [2.0, 5.0, 8.0]
+
+
+def test_the_command_refuses_what_cannot_be_trained_before_it_loads(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(*_: object, **__: object) -> object:
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr("mmh_core.text_to_image.stable_diffusion.load", load)
+    with pytest.raises(SystemExit) as ended:
+        main(["pocket", "cure", "--out", str(tmp_path / "cure"), "--steps", "0"])
+    assert ended.value.code == 2
+    assert "0 steps train nothing: ask for at least one" in capsys.readouterr().err
+    assert not (tmp_path / "cure").exists()
+
+
+def test_the_shipped_training_shows_what_each_cure_does() -> None:
+    """Held to the direction alone: it is one seed of a short training."""
+    run = load_record(SHIPPED, CureRun)
+    assert run.state == "complete" and run.config == CureConfig()
+    plain, single = run.arm("as it is"), run.arm("deduplicated")
+    assert plain[-1].memorized > 0.2 and single[-1].memorized == 0
+    for group in ("duplicate", "overfit"):
+        assert single[-1].median_lid(group) > 3 * plain[-1].median_lid(group)
+    stopped = early_stop(plain)
+    assert stopped is not None and stopped.memorized < plain[-1].memorized
+    assert stopped.median_lid("duplicate") > plain[-1].median_lid("duplicate")
+    # At every look of both arms and in every group: what is copied has the fewest dimensions.
+    copied, lid = copies_and_lids(run)
+    assert float(lid[copied > 0].max()) < float(lid[copied == 0].min())

@@ -1,0 +1,301 @@
+"""The benchmark page through Streamlit's own test harness, on a made-up comparison."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import torch
+from streamlit.testing.v1 import AppTest
+
+from mmh_core.detectors.catalogue import DETECTORS
+from mmh_core.plots import benchmark as plots
+from mmh_core.records import LabelledPrompt, MMHError
+from mmh_core.store.archive import load_record, save_record
+from mmh_core.studies.detection.benchmark_run import (
+    BenchmarkRun,
+    CauseRow,
+    CombinedRow,
+    DetectorRow,
+)
+from mmh_core.studies.detection.calibration import read_detectors
+from mmh_core.studies.detection.roc import separation
+from tests.text_to_image.conftest import FolderOf, folder_of
+from views import calibration as calibration_session
+from views import models as model_session
+from views import session
+from views.benchmark import session as benchmark_session
+
+__all__ = ["folder_of"]
+
+REPOSITORY = Path(__file__).parents[2]
+KINDS = ("duplicate", "overfit", "paraphrase", "open")
+
+
+def made_up() -> BenchmarkRun:
+    """Return a comparison of 40 prompts, whose detectors separate better and better."""
+    generator = torch.Generator().manual_seed(0)
+    prompts = tuple(
+        LabelledPrompt(f"<b>prompt</b> {i}", i % 4 < 3, KINDS[i % 4], "test") for i in range(40)
+    )
+    memorized = torch.tensor([one.memorized for one in prompts])
+    plain = torch.tensor([one.kind != "paraphrase" for one in prompts])
+    rows = []
+    for number, name in enumerate(("early_scan", "lid_unconditional_count", "stability")):
+        detector = DETECTORS[name]
+        scores = torch.randn(40, generator=generator) + memorized * (1.0 + number)
+        duplicates = torch.tensor([one.kind == "duplicate" for one in prompts])
+        kept = duplicates | ~memorized
+        parts = (("duplicate", separation(scores[kept], duplicates[kept], generator=generator)),)
+        rows.append(
+            DetectorRow(
+                name,
+                detector.label,
+                detector.reference,
+                4.0,
+                0.0,
+                scores,
+                torch.randn(200, generator=generator).sort().values,
+                separation(scores[plain], memorized[plain], generator=generator),
+                parts,
+            )
+        )
+    best = replace(rows[2], name="combined", label="Combined (logistic regression)")
+    one = torch.ones(1)
+    return BenchmarkRun(
+        model="pocket-sd",
+        sha256="0" * 64,
+        scheduler="ddim",
+        steps=30,
+        guidance=2.0,
+        seeds=(0, 1),
+        state="complete",
+        prompts=prompts,
+        copied=torch.rand(40, generator=generator),
+        lid=torch.rand(40, generator=generator),
+        true_lid=torch.arange(40.0),
+        detectors=tuple(rows),
+        combined=CombinedRow(("early_scan",), one, 0.0, one, one, 0.9, best),
+        cause=CauseRow(
+            (0, 1, 4, 5),
+            ("OD-Mem", "DD-Mem", "DD-Mem", "OD-Mem"),
+            ("OD-Mem", "OD-Mem", "DD-Mem", "OD-Mem"),
+            torch.tensor([7.0, 2.0, 0.0, 6.0]),
+            torch.zeros(4),
+            4.0,
+            5 / 6,
+            0.5,
+            1.0,
+        ),
+        seconds=1.0,
+    )
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BenchmarkRun:
+    found = made_up()
+    save_record(tmp_path / "made-up.safetensors", found)
+    monkeypatch.setattr(benchmark_session, "PRECOMPUTED", tmp_path / "made-up.safetensors")
+    return found
+
+
+@pytest.fixture
+def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AppTest]:
+    monkeypatch.setattr(sys, "argv", ["app.py", "--data", str(tmp_path)])
+    # As a script of its own: under app.py the harness starts every run of it as if the server
+    # were fresh, and the page's guard then starts it again, which loses the click.
+    yield AppTest.from_file(str(REPOSITORY / "pages" / "benchmark.py"), default_timeout=60)
+    session.jobs().runner.shutdown()
+
+
+def test_the_page_opens_on_the_figures_of_the_record(app: AppTest, run: BenchmarkRun) -> None:
+    app.run()
+    assert not app.exception and not app.error
+    shown = {metric.label: metric.value for metric in app.metric}
+    best = max(run.rows, key=lambda row: (row.all.auc, row.all.tpr))
+    by_name = {row.name: row for row in run.rows}
+    assert shown["Best, AUC"] == f"{best.all.auc:.3f}"
+    assert shown["Early scan"] == f"{by_name['early_scan'].all.auc:.3f}"
+    assert shown["LID, no caption"] == f"{by_name['lid_unconditional_count'].all.auc:.3f}"
+    assert shown["Cause told"] == "83%"
+
+
+def test_the_threshold_comes_from_normal_prompts_of_the_other_half(
+    app: AppTest, run: BenchmarkRun
+) -> None:
+    app.run()
+    app.selectbox(key="bm_detector").set_value("early_scan").run()
+    app.slider(key="bm_share").set_value(10.0).run()
+    assert not app.exception
+    row = run.detectors[0]
+    # 20 of the 200 normal scores may pass: the threshold is number 21 from above.
+    value = row.normal.sort(descending=True).values[20]
+    flagged = row.scores > value
+    memorized = torch.tensor([one.memorized for one in run.prompts])
+    shown = {metric.label: metric.value for metric in app.metric}
+    assert shown["Flagged"] == f"{int(flagged.sum())} of 40"
+    rephrased = torch.tensor([one.kind == "paraphrase" for one in run.prompts])
+    for label, among in (
+        ("Found, as trained with", memorized & ~rephrased),
+        ("Found, paraphrased", rephrased),
+        ("False alarms", ~memorized),
+    ):
+        assert shown[label] == f"{int(flagged[among].sum())} of {int(among.sum())}"
+
+
+def test_a_link_opens_on_its_detector(app: AppTest, run: BenchmarkRun) -> None:
+    app.query_params["detector"] = "stability"
+    app.run()
+    assert app.selectbox(key="bm_detector").value == "stability"
+
+
+def test_a_link_with_an_unknown_detector_opens_on_the_first(
+    app: AppTest, run: BenchmarkRun
+) -> None:
+    app.query_params["detector"] = "magic"
+    app.run()
+    assert not app.exception
+    assert app.selectbox(key="bm_detector").value == "combined"
+
+
+def test_without_a_result_the_page_says_what_to_do(
+    app: AppTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(benchmark_session, "PRECOMPUTED", tmp_path / "none.safetensors")
+    app.run()
+    assert not app.exception
+    assert "no precomputed comparison" in app.info[0].value
+    assert "./mmh benchmark" in app.code[0].value
+
+
+def test_an_unknown_job_leaves_the_precomputed_result(app: AppTest, run: BenchmarkRun) -> None:
+    app.query_params["job"] = "0" * 32
+    app.run()
+    assert not app.exception
+    assert "precomputed result" in app.error[0].value
+    assert len(app.metric) == 9
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "said"),
+    [
+        ("a.xlsx", b"prompt\n", "must end in one of .csv, .*parquet"),
+        ("a.csv", b"prompt,label\ncat,perhaps\n", "memorized or normal"),
+        ("a.csv", b"text1,label\ncat,normal\n", "prompt"),
+        ("a.csv", b"prompt,label\ncat,normal\ncat,memorized\n", "Rows 1 and 2 .* the same prompt"),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_refused_in_a_sentence(
+    name: str, data: bytes, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["app.py", "--data", str(tmp_path)])
+    with pytest.raises(MMHError, match=said):
+        benchmark_session.labelled(data, name)
+    assert not list((tmp_path / "uploads").glob("*"))
+
+
+def test_the_sentence_on_a_row_names_the_persons_own_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["app.py", "--data", str(tmp_path)])
+    with pytest.raises(MMHError, match="Row 1 of mine\\.csv has the label 'perhaps'"):
+        benchmark_session.labelled(b"prompt,label\ncat,perhaps\n", "../secret/mine.csv")
+    few = "".join(f"p{i},{'memorized' if i < 9 else 'normal'}\n" for i in range(30))
+    with pytest.raises(MMHError, match="test half has 4 and 10: label at least 10"):
+        benchmark_session.labelled(f"prompt,label\n{few}".encode(), "mine.csv")
+
+
+def table(count: int = 10) -> bytes:
+    """Return a table with so many memorized and normal prompts."""
+    rows = "".join(f"the cat {i},memorized\na {i} cat,normal\n" for i in range(count))
+    return f"prompt,label\n{rows}".encode()
+
+
+def test_a_table_runs_as_a_job_that_calibrates_another_model(
+    app: AppTest,
+    run: BenchmarkRun,
+    tmp_path: Path,
+    folder_of: FolderOf,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    models = tmp_path / "models"
+    shutil.copytree(folder_of("tiny"), models / "tiny")
+    arguments = ["app.py", "--data", str(tmp_path), "--models", str(models)]
+    monkeypatch.setattr(sys, "argv", arguments)
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
+    quick = replace(model_session.model("tiny"), steps=2, guidance=2.0)
+    monkeypatch.setattr(model_session, "model", lambda name: quick)
+    app.run()
+    app.file_uploader(key="bm_table").upload("mine.csv", table()).run()
+    assert not app.exception and not app.error
+    app.selectbox(key="bm_model").set_value("tiny").run()
+    app.button(key="bm_start").click().run()
+    job = str(app.session_state["bm_job"])
+    record = session.jobs().runner.wait(job, timeout=110)
+    assert record.state == "done", record.error
+    app.run()
+    assert not app.exception and not app.error
+    found = benchmark_session.benchmark_job(job).run
+    assert found is not None and found.sha256 == quick.sha256 and found.cause is None
+    shown = {metric.label: metric.value for metric in app.metric}
+    assert shown["Flagged"].endswith("of 10") and shown["Cause told"] == "not identifiable"
+    assert {row.name for row in found.detectors} == set(DETECTORS) - {"guidance_norm_10"}
+    # What is normal for the model is kept; too little to scan with, and never that of pocket-sd.
+    folder = benchmark_session.calibration_folder("tiny")
+    known = read_detectors(folder)
+    assert known is not None and len(known.prompts) == 5
+    known.check(quick)
+    for row in found.rows:
+        assert torch.equal(known.normal(row.name), row.normal)
+    assert calibration_session.calibration_place("tiny") is None
+    benchmark_session.keep_calibration("tiny", replace(known, prompts=("p",) * 20))
+    assert calibration_session.calibration_place("tiny") == folder
+    benchmark_session.keep_calibration("pocket-sd", known)
+    assert not benchmark_session.calibration_folder("pocket-sd").exists()
+
+
+def test_a_link_in_a_row_holds_model_and_prompt(app: AppTest, run: BenchmarkRun) -> None:
+    app.run()
+    rows = next(each.value for each in app.dataframe if "Open" in each.value.columns)
+    asked = [parse_qs(urlsplit(link).query) for link in rows.Open]
+    assert [each["prompt"][0] for each in asked] == list(rows.Prompt)
+    assert {each["model"][0] for each in asked} == {"pocket-sd"}
+    scores = run.rows[0].scores
+    best = int(scores.argmax())
+    assert rows.Prompt[0] == run.prompts[best].prompt
+
+
+def test_the_parts_of_the_combined_score_are_told(app: AppTest, run: BenchmarkRun) -> None:
+    app.run()
+    weights = next(each.value for each in app.dataframe if "Weight" in each.value.columns)
+    assert list(weights.Detector) == ["Early scan"] and list(weights.Weight) == [1.0]
+    assert any("gives an AUC of 0.900" in each.value for each in app.caption)
+
+
+def test_figures_say_in_words_what_they_show_and_hold_the_values() -> None:
+    run = made_up()
+    bars = plots.separations(run.rows)
+    best = max(run.rows, key=lambda row: (row.all.auc, row.all.tpr))
+    assert f"{best.all.auc:.3f}" in bars.layout.meta["alt"]
+    assert bars.data[1].x[-1] == pytest.approx(best.all.auc)
+    roc = plots.roc(run, ["early_scan"])
+    assert (roc.data[0].x[-1], roc.data[0].y[-1]) == (1.0, 1.0)
+    marks = plots.scores(run, run.detectors[0], 0.5)
+    assert sum(len(trace.x) for trace in marks.data) == 40
+    assert run.cause is not None
+    assert [list(row) for row in plots.causes(run.cause).data[0].z] == [[2, 1], [0, 1]]
+
+
+def test_the_shipped_result_is_of_the_shipped_model_and_reaches_its_figures() -> None:
+    run = load_record(REPOSITORY / "assets" / "benchmark" / "pocket-sd.safetensors", BenchmarkRun)
+    from mmh_core.text_to_image.stable_diffusion import load
+
+    assert run.sha256 == load("pocket-sd").sha256
+    assert run.state == "complete" and run.cause is not None
+    assert max(row.all.auc for row in run.rows) >= 0.95
+    assert run.cause.accuracy >= 0.85

@@ -1,0 +1,180 @@
+"""The overview, as a person uses it: doors, guided tour, last jobs and queues, and no waiting."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from mmh_core.records import Progress
+from mmh_core.store.job_record import JobRecord
+from mmh_core.store.jobs import JobStore
+from mmh_core.store.queues import create_queue
+from mmh_core.store.review_records import ReviewItem
+from mmh_core.store.verdicts import Place, judge
+from tests.drawn_runs import HOSTILE
+from views import session
+from views.overview import session as overview_session
+from views.review import session as review_session
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "pages" / "overview.py"
+
+
+@pytest.fixture(autouse=True)
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(sys, "argv", ["app.py", "--data", str(tmp_path)])
+    return tmp_path
+
+
+def opened() -> AppTest:
+    app = AppTest.from_file(str(PAGE), default_timeout=60).run()
+    assert not app.exception and not app.error
+    return app
+
+
+def shown(app: AppTest) -> str:
+    return " ".join(element.value for element in app.get("html"))
+
+
+def links(app: AppTest) -> list[tuple[str, dict[str, str]]]:
+    """Return page and parameters of every link, in order."""
+    found = re.findall(r'href="([^"]*)"', shown(app).replace("&amp;", "&"))
+    return [
+        (urlsplit(one).path, {k: v[0] for k, v in parse_qs(urlsplit(one).query).items()})
+        for one in found
+    ]
+
+
+def test_three_doors_and_a_tour_through_finished_states() -> None:
+    found = links(opened())
+    assert [page for page, values in found[:5] if not values] == [
+        "manifolds",
+        "images",
+        "mitigation",
+        "review",
+        "benchmark",
+    ]
+    tour = found[5:8]
+    assert [page for page, _ in tour] == ["manifolds", "images", "mitigation"]
+    # Every page that is linked to is one of the app's, under its own path.
+    app = (ROOT / "app.py").read_text()
+    assert all(f'url_path="{page}"' in app for page, _ in found)
+    # The states are precomputed: their files are there.
+    assert (ROOT / "assets" / "manifolds" / f"{tour[0][1]['manifold']}.safetensors").is_file()
+    assert (ROOT / "assets" / "images" / f"{tour[1][1]['example']}.safetensors").is_file()
+    assert (ROOT / "assets" / "mitigation" / f"{tour[2][1]['example']}.safetensors").is_file()
+
+
+def test_the_pictures_of_the_tour_are_those_of_the_precomputed_runs() -> None:
+    import io
+
+    import torch
+    from PIL import Image
+    from safetensors.torch import load_file
+
+    found = overview_session.tour_pictures()
+    for path, name, png in (
+        (overview_session.IMAGES, "/pictures/0/picture", found.drawn),
+        (overview_session.IMAGES, "/pictures/0/neighbors/0/picture", found.training),
+        (overview_session.MITIGATION, "/cells/0/pictures", found.copied),
+    ):
+        kept = load_file(path / "duplicate.safetensors")[name]
+        kept = kept[0] if kept.ndim == 4 else kept
+        pixels = torch.frombuffer(
+            bytearray(Image.open(io.BytesIO(png)).tobytes()), dtype=torch.uint8
+        )
+        assert torch.equal(pixels.reshape(64, 64, 3).permute(2, 0, 1), kept)
+
+
+def test_last_jobs_and_queues_are_listed_and_their_names_are_text(data: Path) -> None:
+    store = JobStore(data / "jobs.sqlite")
+    for kind, state in (("images", "done"), ("scan", "cancelled"), ("another", "failed")):
+        store.add(JobRecord(kind[0] * 32, kind, f"{kind} {HOSTILE}", "cpu", state))  # type: ignore[arg-type]
+    item = ReviewItem("a prompt", (0,), "pocket-sd", "")
+    queue = create_queue(
+        review_session.queues(),
+        HOSTILE[:100],
+        model="pocket-sd",
+        model_sha256="",
+        items=[item, ReviewItem("another", (0,), "pocket-sd", "")],
+    )
+    for name in ("A", "B"):
+        judge(review_session.queues(), Place(queue.id, 1, name, 0), "unsure")
+    app = opened()
+    assert ("images", {"job": "i" * 32}) in links(app)
+    assert ("review", {"tab": "scan", "job": "s" * 32}) in links(app)
+    assert ("review", {"queue": queue.id}) in links(app)
+    assert not [one for one in links(app) if "a" * 32 in one[1].values()]
+    text = shown(app)
+    assert "stopped" in text and "finished" in text and "failed" in text
+    # Two reviewers of one item are one judged item.
+    assert "1 of 2 items judged" in text
+    assert '<img src="http' not in text and "&lt;img src=" in text
+
+
+def test_running_and_waiting_jobs_are_found_and_cancelled_from_any_window() -> None:
+    """A window that is closed leaves its job running: it must not be out of reach."""
+    gate, started = threading.Event(), threading.Event()
+
+    def work() -> Iterator[Progress[int]]:
+        yield Progress(0.5, "half", 1)
+        started.set()
+        assert gate.wait(60)
+        yield Progress(1.0, "all", 2)
+
+    runner = session.jobs().runner
+    ids = [runner.submit("scan", HOSTILE, work), runner.submit("audit", "An audit", work)]
+    assert started.wait(60)
+    app = opened()
+    for id, link in zip(
+        ids, ({"tab": "scan", "job": ids[0]}, {"tab": "audit", "audit": ids[1]}), strict=True
+    ):
+        assert link in [values for _, values in links(app)]
+        assert app.button(key=f"ov_cancel_{id}")
+    assert "running, " in shown(app) and "waiting since" in shown(app)
+    assert "None has ended yet" in " ".join(c.value for c in app.caption)
+    app.button(key=f"ov_cancel_{ids[1]}").click().run()
+    assert runner.record(ids[1]).state == "cancelled"
+    app.button(key=f"ov_cancel_{ids[0]}").click().run()
+    gate.set()
+    assert runner.wait(ids[0], 60).state == "cancelled"
+    app = opened()
+    assert not [b for b in app.button if str(b.key).startswith("ov_cancel_")]
+    runner.shutdown()
+
+
+def test_a_job_of_a_dead_server_is_not_shown_as_running(data: Path) -> None:
+    store = JobStore(data / "jobs.sqlite")
+    store.add(JobRecord("d" * 32, "images", "left behind", "cpu", "running"))
+    store.close()
+    assert "interrupted" in shown(opened())
+
+
+def test_the_page_loads_no_torch(data: Path) -> None:
+    script = (
+        "import sys\n"
+        f"sys.argv = ['app.py', '--data', {str(data)!r}]\n"
+        "from streamlit.testing.v1 import AppTest\n"
+        f"app = AppTest.from_file({str(PAGE)!r}, default_timeout=60).run()\n"
+        "assert not app.exception and not app.error, (app.exception, app.error)\n"
+        "assert len(app.get('html')) > 3\n"
+        "sys.exit('torch' in sys.modules)\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert ended.returncode == 0, ended.stderr[-2000:]
+
+
+def test_the_app_opens_on_the_overview() -> None:
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
+    assert not app.exception
+    assert app.title[0].value == "Memorization, seen through dimension"

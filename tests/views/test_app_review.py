@@ -1,0 +1,583 @@
+"""The review page, as a person uses it, through Streamlit's own test harness."""
+
+from __future__ import annotations
+
+import io
+import sys
+import zipfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from streamlit.testing.v1 import AppTest
+from streamlit.testing.v1.element_tree import Button
+
+from mmh_core.records import MMHError
+from mmh_core.store.archive import save_record
+from mmh_core.store.item_search import ItemFilter, get_item, items_page
+from mmh_core.store.job_record import JobRecord
+from mmh_core.store.queues import add_items, create_queue
+from mmh_core.store.review_records import QueueRecord, ReviewItem
+from mmh_core.store.verdict_chain import verify
+from mmh_core.store.verdicts import Place, judge, verdict_rows
+from mmh_core.studies.review.items import run_item
+from tests.drawn_runs import HOSTILE, drawn_run
+from views import calibration as calibration_session
+from views import session
+from views.review import session as review_session
+from views.review.reviewer import digest
+
+PAGE = Path(__file__).parents[2] / "pages" / "review.py"
+FIRST = "Reviewer 1"
+RUN = "drawn.safetensors"
+
+
+@pytest.fixture
+def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[QueueRecord]:
+    """Yield a queue of six items in an empty data folder: two of a run, four that only score.
+
+    It stands for the demonstration, so that the page makes no other.
+    """
+    monkeypatch.setattr(sys, "argv", ["app.py", "--data", str(tmp_path)])
+    yield filled()
+    session.jobs().runner.shutdown()
+
+
+def filled() -> QueueRecord:
+    run = drawn_run()
+    save_record(review_session.runs_folder() / RUN, run)
+    items = [replace(run_item(run, i, file=RUN), score=9.0 - i) for i in range(2)]
+    items += [
+        ReviewItem(f"plain prompt {i}", (0,), "pocket-sd", run.sha256, score=float(i), label="red")
+        for i in range(4)
+    ]
+    return create_queue(
+        review_session.queues(),
+        f"Case {HOSTILE}"[:190],
+        model="pocket-sd",
+        model_sha256=run.sha256,
+        settings={"demonstration": True},
+        items=items,
+    )
+
+
+def opened(name: str = FIRST, **link: str | list[str]) -> AppTest:
+    """Return the page in a new window of somebody who has said who they are, run once."""
+    app = AppTest.from_file(str(PAGE), default_timeout=120)
+    if name:
+        app.session_state["rv_name"] = name
+    for name, value in link.items():
+        app.query_params[name] = value
+    return sound(app.run())
+
+
+def sound(app: AppTest) -> AppTest:
+    assert not app.exception
+    assert "Something unexpected" not in said(app)
+    return app
+
+
+def said(app: AppTest) -> str:
+    return " ".join(m.value for m in (*app.error, *app.warning, *app.info, *app.success))
+
+
+def captions(app: AppTest) -> str:
+    return " ".join(c.value for c in app.caption).replace("\\", "")
+
+
+def shown(app: AppTest) -> str:
+    return " ".join(element.value for element in app.get("html"))
+
+
+def verdict_button(app: AppTest, letter: str) -> Button:
+    [found] = [one for one in app.button if str(one.key).startswith(f"rv_give_{letter}_")]
+    return found
+
+
+def undo_button(app: AppTest) -> Button:
+    [found] = [one for one in app.button if str(one.key).startswith("rv_undo_")]
+    return found
+
+
+def noted(app: AppTest, text: str = "seen elsewhere") -> AppTest:
+    """Write a reason, which a verdict on an item without an image needs."""
+    return sound(next(a for a in app.text_area if a.label == "Notes").set_value(text).run())
+
+
+def give(app: AppTest, letter: str) -> AppTest:
+    if verdict_button(app, letter).disabled:
+        noted(app)
+    return sound(verdict_button(app, letter).click().run())
+
+
+def log(queue: QueueRecord) -> list[tuple[int, str | None, str | None, str]]:
+    rows = verdict_rows(review_session.queues(), queue.id)
+    return [
+        (row.item, row.before, row.after, row.reviewer) for row in rows if row.action != "notes"
+    ]
+
+
+def test_one_key_is_verdict_and_next_and_undo_goes_back(queue: QueueRecord) -> None:
+    app = opened()
+    assert app.query_params["item"] == "1"
+    give(app, "e")
+    assert app.query_params["item"] == "2"
+    give(app, "n")
+    assert log(queue) == [(1, None, "exact copy", FIRST), (2, None, "not memorized", FIRST)]
+    assert "Item 2: not memorized, recorded." in captions(app)
+    sound(undo_button(app).click().run())
+    assert app.query_params["item"] == "2"
+    assert log(queue)[2] == (2, "not memorized", None, FIRST)
+    # The keys that the buttons listen to are those that the page lists.
+    for letter, words in zip("etnus", ("exact", "template", "not", "unsure", "skip"), strict=True):
+        button = verdict_button(app, letter)
+        assert button.proto.shortcut == letter
+        assert button.label.lower().startswith(words)
+        assert f"<span>{letter.upper()}</span>" in shown(app)
+
+
+def test_the_last_verdict_ends_the_queue_and_arrows_step_without_one(queue: QueueRecord) -> None:
+    app = opened()
+    for _ in range(6):
+        give(app, "s")
+    assert "all are judged" in said(app)
+    assert [row[0] for row in log(queue)] == [1, 2, 3, 4, 5, 6]
+    again = opened(item="3")
+    sound(again.button(key="rv_Next").click().run())
+    assert again.query_params["item"] == "4"
+    sound(again.button(key="rv_Previous").click().run())
+    sound(again.button(key="rv_Previous").click().run())
+    assert again.query_params["item"] == "2"
+    assert len(log(queue)) == 6
+    # Without an item in the link there is none left to show.
+    assert "Every item that the filter finds is judged" in said(opened())
+
+
+def test_filters_say_what_comes_next(queue: QueueRecord) -> None:
+    app = opened(tab="table")
+    assert len(app.dataframe[0].value) == 6
+    sound(app.text_input(key="rv_text").set_value("PLAIN").run())
+    assert list(app.dataframe[0].value["item"]) == [3, 4, 5, 6]
+    sound(app.number_input(key="rv_least").set_value(2.0).run())
+    assert list(app.dataframe[0].value["item"]) == [5, 6]
+    sound(app.text_input(key="rv_text").set_value("").run())
+    sound(app.number_input(key="rv_least").set_value(None).run())
+    sound(app.multiselect(key="rv_kinds").set_value(["exact copy"]).run())
+    assert list(app.dataframe[0].value["item"]) == [1]
+    sound(app.multiselect(key="rv_kinds").set_value([]).run())
+    sound(app.selectbox(key="rv_order").set_value("score").run())
+    sound(app.checkbox(key="rv_descending").check().run())
+    assert list(app.dataframe[0].value["item"]) == [1, 2, 6, 5, 4, 3]
+    judge(review_session.queues(), Place(queue.id, 1, FIRST, 0), "unsure")
+    sound(app.multiselect(key="rv_verdicts").set_value(["not judged yet"]).run())
+    assert list(app.dataframe[0].value["item"]) == [2, 6, 5, 4, 3]
+    sound(app.text_input(key="rv_text").set_value("nobody wrote this").run())
+    assert "No item passes the filter" in said(app)
+
+
+def test_blind_hides_the_figures_until_the_verdict(queue: QueueRecord) -> None:
+    app = opened(item="1")
+    assert "<span>0.970</span>" in shown(app) and "Similarity" in shown(app)
+    sound(app.toggle(key="rv_blind").set_value(True).run())
+    hidden = shown(app)
+    assert "0.97" not in hidden and "Similarity" not in hidden and "LID" not in hidden
+    # The pictures themselves stay.
+    assert hidden.count("data:image/png;base64,") == 2
+    give(app, "t")
+    assert "The figures said: score 9.00; similarity 0.970; LID 8.2" in captions(app)
+    # The next item is as blind as this one was.
+    assert app.query_params["item"] == "2"
+    assert "Similarity" not in shown(app)
+    table = opened(tab="table")
+    sound(table.toggle(key="rv_blind").set_value(True).run())
+    known = table.dataframe[0].value.set_index("item")
+    assert known.loc[1, "similarity"] == pytest.approx(0.97)
+    assert known.loc[2:, "similarity"].isna().all() and known.loc[2:, "score"].isna().all()
+
+
+def test_a_hostile_prompt_is_shown_and_never_obeyed(queue: QueueRecord) -> None:
+    app = opened(item="2")
+    assert get_item(review_session.queues(), queue.id, 2, FIRST).item.prompt == HOSTILE
+    assert "&lt;img src=" in shown(app)
+    assert '<img src="http' not in shown(app)
+    everywhere = " ".join(m.value for m in (*app.markdown, *app.caption, *app.warning))
+    assert "http://example.org" not in everywhere
+    sound(app.toggle(key="rv_all").set_value(True).run())
+    titles = [m.value for m in app.markdown]
+    # The comparison stands once, among everything else that the images page shows.
+    assert sum("Compared with a training picture" in one for one in titles) == 1
+    assert any("nearest training pictures" in one for one in titles)
+    assert '<img src="http' not in shown(app)
+
+
+def test_two_windows_on_one_item_are_told_and_nothing_is_overwritten(queue: QueueRecord) -> None:
+    one, other = opened(item="1"), opened(item="1")
+    give(other, "e")
+    give(one, "n")
+    assert "was changed under the name" in said(one)
+    assert log(queue) == [(1, None, "exact copy", FIRST)]
+    # It looked at the item again, so now it counts.
+    assert one.query_params["item"] == "1"
+    give(one, "n")
+    assert log(queue)[1] == (1, "exact copy", "not memorized", FIRST)
+
+
+def test_notes_and_tags_are_recorded_with_or_without_a_verdict(queue: QueueRecord) -> None:
+    app = opened(item="4")
+    notes = next(area for area in app.text_area if area.label == "Notes")
+    sound(notes.set_value("=cmd() looks like page 3").run())
+    tags = next(field for field in app.text_input if field.label == "Tags")
+    sound(tags.set_value("logo, seen before").run())
+    give(app, "u")
+    found = get_item(review_session.queues(), queue.id, 4, FIRST).judgement
+    assert (found.verdict, found.notes) == ("unsure", "=cmd() looks like page 3")
+    assert found.tags == ("logo", "seen before")
+    assert verify(review_session.queues(), queue.id).whole
+    # Another browser has them in the fields.
+    again = opened(item="4")
+    assert next(a for a in again.text_area if a.label == "Notes").value == found.notes
+
+
+def test_a_field_that_says_its_text_again_is_no_entry_and_another_windows_text_stays(
+    queue: QueueRecord,
+) -> None:
+    file = review_session.queues()
+    app, other = opened(item="4"), opened(item="4")
+    noted(app, "mine")
+    before = len(verdict_rows(file, queue.id))
+    # The browser of a run that was cut short sends a field's text once more.
+    noted(app, "other text")
+    noted(app, "mine")
+    assert [row.notes for row in verdict_rows(file, queue.id)][before:] == ["other text", "mine"]
+    noted(app, "mine")
+    assert len(verdict_rows(file, queue.id)) == before + 2
+    # Written from notes that are no longer the recorded ones: refused, and drawn anew.
+    noted(other, "theirs")
+    assert "was changed under the name" in said(other)
+    assert next(a for a in other.text_area if a.label == "Notes").value == "mine"
+    # A field beside them overwrites nothing.
+    tags = next(field for field in other.text_input if field.label == "Tags")
+    give(app, "u")
+    sound(tags.set_value("a, b, a").run())
+    found = get_item(file, queue.id, 4, FIRST).judgement
+    assert (found.verdict, found.notes, found.tags) == ("unsure", "mine", ("a", "b"))
+
+
+def test_without_a_name_nobody_judges(queue: QueueRecord) -> None:
+    app = opened("")
+    assert app.text_input(key="rv_reviewer").value == ""
+    for written in ("", "  ", "a\x07b"):
+        sound(app.text_input(key="rv_reviewer").set_value(written).run())
+        assert "Write at left who you are" in said(app)
+        assert all(verdict_button(app, letter).disabled for letter in "etnus")
+        assert undo_button(app).disabled and "Write at left" in verdict_button(app, "e").help
+    assert log(queue) == [] and "by" not in app.query_params
+    sound(app.text_input(key="rv_reviewer").set_value(" Ann ").run())
+    give(app, "e")
+    assert log(queue) == [(1, None, "exact copy", "Ann")]
+    # The name stands beside the buttons, and its digest alone in the address.
+    assert "as Ann" in [text.value for text in app.text]
+    assert app.query_params["by"] == [digest("Ann")] or app.query_params["by"] == digest("Ann")
+    # Whoever takes their name away judges no more.
+    sound(app.text_input(key="rv_reviewer").set_value("").run())
+    assert verdict_button(app, "s").disabled
+
+
+def test_a_name_is_changed_only_after_a_question(queue: QueueRecord) -> None:
+    app = opened("Ann")
+    sound(app.text_input(key="rv_reviewer").set_value("Bob").run())
+    assert verdict_button(app, "e").disabled and "Confirm the name" in plainly(app)
+    sound(app.button(key="rv_name_no").click().run())
+    assert app.text_input(key="rv_reviewer").value == "Ann"
+    give(app, "e")
+    sound(app.text_input(key="rv_reviewer").set_value("Bob").run())
+    sound(app.button(key="rv_name_yes").click().run())
+    assert app.query_params["item"] == "1"
+    give(app, "n")
+    assert [row[3] for row in log(queue)] == ["Ann", "Bob"]
+
+
+def test_a_name_of_the_browser_is_asked_for_where_the_address_is_of_another(
+    queue: QueueRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import streamlit as st
+
+    kept = {"mmh_reviewer": "%C3%84nn%20B"}
+    monkeypatch.setattr(type(st.context), "cookies", property(lambda self: kept))
+    for by in (None, digest("Änn B")):
+        app = opened("", **({} if by is None else {"by": by}))
+        assert app.text_input(key="rv_reviewer").value == "Änn B"
+        assert "as Änn B" in [text.value for text in app.text]
+    app = opened("", by=str(digest("Bob")))
+    assert "Judge as 'Änn B' from now on?" in plainly(app)
+    assert verdict_button(app, "e").disabled
+    sound(app.button(key="rv_name_yes").click().run())
+    give(app, "e")
+    assert log(queue) == [(1, None, "exact copy", "Änn B")]
+    for odd in ("%00", "x" * 5000, "%ff%fe", "%0a", ""):
+        kept["mmh_reviewer"] = odd
+        name = opened("").text_input(key="rv_reviewer").value
+        assert name == "" or len(name) <= 200
+
+
+def test_a_key_counts_only_for_the_item_that_was_on_the_screen(queue: QueueRecord) -> None:
+    app = opened()
+    old = verdict_button(app, "n")
+    give(app, "e")
+    # The frontend still shows the buttons of item 1 when the next key comes.
+    state, mark = app.session_state, str(old.key).removeprefix("rv_give_n_")
+    assert mark in str(old.key) and not str(verdict_button(app, "n").key).endswith(mark)
+    assert state["rv_painted"] != mark and state["rv_painted"] in str(verdict_button(app, "n").key)
+    assert log(queue) == [(1, None, "exact copy", FIRST)]
+    again = opened(item="2")
+    again.session_state["rv_painted"] = "something else"
+    sound(verdict_button(again, "e").click().run())
+    assert "A key came before the next item stood on the screen" in said(again)
+    again.session_state["rv_painted"] = "something else"
+    sound(undo_button(again).click().run())
+    assert "it was ignored" in said(again) and "another window" not in said(again)
+    assert log(queue) == [(1, None, "exact copy", FIRST)]
+
+
+def test_without_an_image_a_verdict_needs_a_reason_and_a_run_made_here_comes_back(
+    queue: QueueRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = opened(item="3")
+    assert [verdict_button(app, letter).disabled for letter in "etnus"] == [True] * 3 + [False] * 2
+    assert "There is no image to judge" in captions(app)
+    noted(app, "I know this photograph")
+    assert not verdict_button(app, "e").disabled
+    assert "Notes and tags are saved" in captions(app)
+    run = drawn_run()
+    made = replace(run, pictures=tuple(replace(p, prompt="plain prompt 1") for p in run.pictures))
+    save_record(review_session.runs_folder() / "made.safetensors", made)
+    record = JobRecord("1", "images", "x", "cpu", "done", result="made.safetensors")
+    monkeypatch.setattr(review_session.image_session, "past_images", lambda limit: [record])
+    assert not verdict_button(opened(item="4"), "e").disabled
+    assert verdict_button(opened(item="5"), "e").disabled
+
+
+def test_skipped_items_are_counted_apart(queue: QueueRecord) -> None:
+    app = opened()
+    give(app, "e")
+    give(app, "s")
+    assert "1 of 6 judged by Reviewer 1 · 1 exact copy · 1 skipped, not counted" in progress(app)
+
+
+def test_one_bad_queue_or_item_leaves_the_page_open(queue: QueueRecord) -> None:
+    file = review_session.queues()
+    with file.transaction() as connection:
+        connection.execute("DROP TRIGGER items_stay")
+        connection.execute("UPDATE items SET seeds = '[' WHERE position = 2")
+        connection.execute(
+            "INSERT INTO queues (id, name, model, model_sha256, settings, created, rows, head) "
+            "VALUES ('bad', 'x', 'm', '', '[1]', 1e300, 0, 'x')"
+        )
+    app = opened()
+    assert "queue 'bad' cannot be read" in plainly(app) and "./mmh review remove" in plainly(app)
+    give(app, "e")
+    assert app.query_params["item"] == "3"
+    assert "Item 2 is damaged" in plainly(opened(item="2"))
+    table = opened(tab="table")
+    assert "left out: item 2" in plainly(table) and len(table.dataframe[0].value) == 5
+
+
+def plainly(app: AppTest) -> str:
+    return said(app).replace("\\", "").replace("\u2060", "")
+
+
+def progress(app: AppTest) -> str:
+    return " ".join(str(e.proto.text) for e in app.get("progress")).replace("\\", "")
+
+
+def test_a_second_reviewer_judges_alone_and_their_agreement_is_kappa(queue: QueueRecord) -> None:
+    app = opened(tab="agree")
+    assert "A second reviewer writes another name" in said(app)
+    app = opened()
+    for letter in "eenn":
+        give(app, letter)
+    assert app.query_params["item"] == "5"
+    sound(app.text_input(key="rv_reviewer").set_value("Reviewer 2").run())
+    # Asked back first, and then at the first item that they have not judged.
+    assert "Judge as 'Reviewer 2' from now on, and no longer as 'Reviewer 1'" in plainly(app)
+    assert all(verdict_button(app, letter).disabled for letter in "etnus")
+    sound(app.button(key="rv_name_yes").click().run())
+    assert app.query_params["item"] == "1" and "0 of 6 judged by Reviewer 2" in progress(app)
+    for item, letter in enumerate("enne", start=1):
+        sound(app.run())
+        other = opened("Reviewer 2", item=str(item))
+        assert not [b for b in other.button if b.proto.type == "primary"]
+        give(other, letter)
+    app = opened(tab="agree")
+    found = {metric.label: metric.value for metric in app.metric}
+    # By hand: 2 of 4 agree, each says both verdicts twice, so chance gives one half as well.
+    assert found == {"Kappa": "0.00", "Judged by both": "4", "Same verdict": "50%"} | {
+        "By chance": "50%"
+    }
+    crossed = app.table[0].value
+    assert crossed.loc["exact copy", "not memorized"] == "1"
+    assert crossed.loc["not memorized", "not memorized"] == "1"
+    assert crossed.map(int).to_numpy().sum() == 4
+    sound(app.button(key="rv_apart_2").click().run())
+    assert app.query_params["item"] == "2" and "tab" not in app.query_params
+
+
+def test_what_is_handed_over_is_what_was_judged_and_opens_elsewhere(
+    queue: QueueRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = opened()
+    give(app, "e")
+    app = opened(tab="hand")
+    sound(app.button(key="rv_verify").click().run())
+    assert "All 1 rows are as they were recorded" in said(app).replace("\\", "")
+    for seal, words in (
+        (review_session.all_queues()[0].seal, "stood at row 1"),
+        ("0" * 64, "never"),
+        ("x", "is no seal"),
+    ):
+        sound(app.text_input(key="rv_kept_seal").set_value(seal).run())
+        sound(app.button(key="rv_verify").click().run())
+        assert words in said(app)
+    sound(app.button(key="rv_prepare").click().run())
+    files = {name.rsplit(".", 1)[1]: data for name, data in kept_files(app).items()}
+    table = pd.read_parquet(io.BytesIO(files["parquet"]))
+    assert list(table[f"verdict of {FIRST}"]) == ["exact copy"] + [""] * 5
+    assert table.prompt[1] == HOSTILE
+    assert len(pd.read_csv(io.BytesIO(files["csv"]))) == 6
+    page = files["html"].decode()
+    assert "1 makes the model give back what it was trained on" in page
+    assert "&lt;img src=" in page and '<img src="http' not in page and "<script" not in page
+    with zipfile.ZipFile(io.BytesIO(files["zip"])) as archive:
+        assert f"runs/{RUN}" in archive.namelist()
+    # Here it is already; in another data folder it is new.
+    sound(app.file_uploader(key="rv_case").upload("case.zip", files["zip"]).run())
+    sound(app.button(key="rv_import").click().run())
+    assert "is here already" in said(app).replace("\\", "")
+    monkeypatch.setattr(sys, "argv", ["app.py", "--data", str(tmp_path / "elsewhere")])
+    filled()
+    app = opened(tab="hand")
+    assert app.query_params["queue"] != queue.id
+    sound(app.file_uploader(key="rv_case").upload("case.zip", files["zip"]).run())
+    sound(app.button(key="rv_import").click().run())
+    assert app.query_params["queue"] == queue.id and app.query_params["item"] == "2"
+    assert "6 items" in said(app)
+    assert [row[2] for row in log(queue)] == ["exact copy"]
+    assert review_session.run_of(get_item(review_session.queues(), queue.id, 1, "").item)
+
+
+def kept_files(app: AppTest) -> dict[str, bytes]:
+    return dict(app.session_state["rv_files"][1])
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "words"),
+    [
+        ("x.csv", b"name,age\na,1\n", "has no column prompt"),
+        ("x.csv", b"prompt,prompt\na,b\n", "2 columns"),
+        ("x.parquet", b"PAR1 no parquet PAR1", "x.parquet"),
+        ("x.csv", "prompt\nä\n".encode("utf-16") + b"x", "looks like UTF-16"),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_refused_by_its_name(
+    queue: QueueRecord, name: str, data: bytes, words: str
+) -> None:
+    app = opened(tab="scan")
+    sound(app.file_uploader(key="rv_prompts").upload(name, data).run())
+    assert words in app.error[0].value.replace("\\", "")
+    assert name in app.error[0].value.replace("\\", "")
+    assert not [button for button in app.button if button.key == "rv_scan"]
+
+
+def test_rows_left_out_are_listed_and_a_model_without_calibration_is_told(
+    queue: QueueRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calibration_session, "calibration_place", lambda name: None)
+    app = opened(tab="scan")
+    data = b"prompt,label\na fox,1\n,2\na fox,3\n\x00bad,4\n"
+    sound(app.file_uploader(key="rv_prompts").upload("../../table.csv", data).run())
+    texts = [text.value for text in app.text]
+    assert "4 rows: 1 prompt to read, 1 repeats an earlier row, 2 left out" in " ".join(texts)
+    assert any("Row 2 was left out" in text for text in texts)
+    sound(app.button(key="rv_scan").click().run())
+    assert "has no calibration" in said(app).replace("\\", "")
+    kept = [path.name for path in (session.data_folder() / "uploads").iterdir()]
+    assert len(kept) == 1 and len(kept[0]) == 64 + len(".csv")
+
+
+def test_links_to_what_is_not_there_are_refused_and_the_page_goes_on(queue: QueueRecord) -> None:
+    app = opened(queue="f" * 32, item="999", tab="nowhere", job="x")
+    words = " ".join(warning.value for warning in app.warning).replace("\\", "")
+    assert "There is no queue" in words and "tab is" in words and "job is" in words
+    assert "has no item 999" in words
+    assert app.query_params["item"] == "1"
+
+
+def test_an_item_names_a_run_of_its_own_prompt_and_model_only(queue: QueueRecord) -> None:
+    item = get_item(review_session.queues(), queue.id, 1, "").item
+    assert review_session.run_of(item) is not None
+    assert review_session.run_of(replace(item, prompt="another")) is None
+    assert review_session.run_of(replace(item, model_sha256="11" * 32)) is None
+    assert review_session.run_of(replace(item, run="../../etc/passwd")) is None
+
+
+def test_the_nearest_training_picture_is_read_from_its_sheet(queue: QueueRecord) -> None:
+    from PIL import Image
+
+    from mmh_core.pocket.assets import read_world
+
+    folder = PAGE.parents[1] / "assets" / "pocket-sd"
+    world = read_world(folder)
+    for number in (0, 241, len(world.pictures) - 1):
+        item = ReviewItem("x", (), "pocket-sd", "", nearest=number)
+        found = review_session.nearest_picture(item)
+        assert found is not None
+        pixels = Image.open(io.BytesIO(found.png))
+        assert bytes(pixels.tobytes()) == world.pictures[number].tobytes()
+        assert found.caption == world.labels.captions[number][0]
+    past = ReviewItem("x", (), "pocket-sd", "", nearest=len(world.pictures))
+    assert review_session.nearest_picture(past) is None
+
+
+def test_the_demonstration_is_made_of_what_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["app.py", "--data", str(tmp_path)])
+    [made] = review_session.all_queues()
+    assert review_session.is_demonstration(made) and made.items > 0
+    page = items_page(review_session.queues(), made.id, ItemFilter(), "", limit=500)
+    studied = 0
+    for view in page.items:
+        item = view.item
+        assert item.thumbnail
+        run = review_session.run_of(item)
+        if run is None:  # Most of the shipped items have figures and thumbnails only.
+            continue
+        studied += 1
+        # The figures are those of the run, whatever stands beside them.
+        found = run_item(run, run.config.prompts.index(item.prompt), file=item.run)
+        assert replace(found, score=item.score, label=item.label) == item
+    assert studied == 10
+    assert len(review_session.all_queues()) == 1
+
+
+def test_ten_thousand_items_are_filtered_and_judged_within_a_second(queue: QueueRecord) -> None:
+    import time
+
+    items = (
+        ReviewItem(f"prompt number {i}", (0,), "pocket-sd", "", score=i / 7.0)
+        for i in range(10_000)
+    )
+    assert add_items(review_session.queues(), queue.id, items) == 10_000
+    app = opened(item="3")
+    started = time.process_time()
+    give(app, "n")
+    # The processor's time, for the whole page: 300 ms on an idle machine are asked of the server.
+    assert time.process_time() - started < 1.0
+    assert app.query_params["item"] == "4"
+
+
+def test_an_empty_queue_is_refused(queue: QueueRecord) -> None:
+    with pytest.raises(MMHError, match="nothing to judge"):
+        review_session.queue_of_items("x", [], {})

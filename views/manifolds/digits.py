@@ -1,0 +1,168 @@
+"""Draw runs on handwritten digits: what the model drew beside what it was trained on."""
+
+from __future__ import annotations
+
+import base64
+from html import escape
+
+import streamlit as st
+from torch import Tensor
+
+from mmh_core.memorization.hypothesis import MEMORIZED, VERDICTS
+from mmh_core.plots import summaries
+from mmh_core.plots.cards import image_png
+from mmh_core.plots.points import point_of
+from mmh_core.studies.manifolds.run import ManifoldRun, Snapshot
+from views import session
+from views.manifolds import figure as picture
+from views.manifolds import points, state
+from views.manifolds.state import key
+from views.widgets import layout, words
+
+_CARDS = 12
+_ORDERS = ("closest to a copy", "lowest LID", "as generated")
+_STYLE = """<style>
+.mf-cards {display: grid; gap: .75rem;
+  grid-template-columns: repeat(auto-fill, minmax(205px, 1fr));}
+.mf-card {border: 1px solid rgba(128,140,146,.35); border-radius: .375rem;
+  padding: .6rem .7rem;}
+.mf-card.one {max-width: 19rem;}
+.mf-card .pair {display: flex; gap: .6rem;}
+.mf-card figure {margin: 0; flex: 1; min-width: 0;}
+.mf-card img {width: 100%; image-rendering: pixelated; border-radius: .2rem; display: block;}
+.mf-card figcaption {font-size: .75rem; opacity: .75; margin-top: .2rem;}
+.mf-card p {margin: .35rem 0 0; font-size: .875rem; line-height: 1.35;}
+.mf-card .mem {font-weight: 600; border-left: .25rem solid #d55e00; padding-left: .4rem;}
+.mf-card .not {border-left: .25rem solid #2b8f86; padding-left: .4rem;}
+.mf-card .say {border-left: .25rem solid #8a969c; padding-left: .4rem;}
+</style>"""
+
+
+def sizes() -> list[int]:
+    """Return the training-set sizes of the precomputed runs, ascending."""
+    names = [name.removeprefix("digits-") for name in session.preset_names()]
+    return sorted(int(name) for name in names if name.isdigit())
+
+
+def size_slider() -> int | None:
+    """Let the person choose the size of the training set; None where nothing is precomputed."""
+    known = sizes()
+    if not known:
+        return None
+    wanted = st.session_state.get(key("size"))
+    if wanted not in known:
+        if wanted is not None:
+            names = ", ".join(f"{size:,}" for size in known)
+            st.warning(f"size is {wanted}; precomputed are {names}.", icon=":material/warning:")
+        st.session_state[key("size")] = 1_000 if 1_000 in known else known[-1]
+    if len(known) == 1:
+        return known[0]
+    return st.select_slider(
+        "Training images",
+        known,
+        key=key("size"),
+        format_func=lambda size: f"{size:,}",
+        help="Precomputed runs: few images are memorized, many are generalized from.",
+        on_change=_new_size,
+    )
+
+
+def _new_size() -> None:
+    """Let the form follow the run, and forget what was chosen in the one before."""
+    run = session.preset_run(f"digits-{st.session_state[key('size')]}")
+    if run is not None:
+        state.use_config(run.config)
+    state.show_job(None)
+
+
+def section(run: ManifoldRun, snapshot: Snapshot) -> None:
+    """Draw the images as cards or in projection, then one image in detail."""
+    shown = st.segmented_control(
+        "View",
+        ["Images", "Projection"],
+        default="Images",
+        required=True,
+        key="mf_view",
+        label_visibility="collapsed",
+    )
+    chosen = points.current(run, snapshot)
+    if shown == "Projection":
+        picture.charts(run, snapshot, chosen)
+        points.selection(run, snapshot)
+    else:
+        _cards(run, snapshot)
+        _passage()
+    points.detail(run, snapshot, chosen, above=_pair)
+
+
+def _cards(run: ManifoldRun, snapshot: Snapshot) -> None:
+    layout.heading(
+        "What the model drew, and the nearest image that it was trained on",
+        "Twins with a low LID are memorized; twins alone can be a plain digit that many people "
+        "write alike. The search goes through all training images.",
+        help="LID percentile: the share of this run's samples with a lower LID. Distance ratio: "
+        + words.COPIES,
+    )
+    order = st.segmented_control(
+        "First come those", list(_ORDERS), default=_ORDERS[0], required=True, key="mf_order"
+    )
+    readings = snapshot.generated
+    rows = list(range(len(readings.lid)))
+    if order == _ORDERS[0]:
+        rows.sort(key=snapshot.distance_ratio.tolist().__getitem__)
+    elif order == _ORDERS[1]:
+        rows.sort(key=readings.lid.tolist().__getitem__)
+    cards = "".join(_card(run, snapshot, row) for row in rows[:_CARDS])
+    st.html(f'{_STYLE}<div class="mf-cards">{cards}</div>')
+
+
+def _card(run: ManifoldRun, snapshot: Snapshot, row: int) -> str:
+    readings = snapshot.generated
+    nearest, ratio = int(snapshot.nearest[row]), float(snapshot.distance_ratio[row])
+    lid = float(readings.lid[row])
+    below = float((readings.lid < readings.lid[row]).float().mean())
+    label = VERDICTS[int(readings.verdict[row])]
+    look = "mem" if label in MEMORIZED else "say" if label == VERDICTS[0] else "not"
+    first = len(snapshot.trained.lid)
+    pair = _image(readings.points[row], f"point {first + row}", f"Generated image {row}") + _image(
+        run.train.points[nearest], f"training {nearest}", f"Nearest training image, row {nearest}"
+    )
+    copy = "a copy" if ratio < 1 / 3 else "no copy"
+    return (
+        f'<div class="mf-card"><div class="pair">{pair}</div>'
+        f"<p>LID {words.number(lid, 1)} · percentile {below:.0%}".replace("%", "")
+        + f"<br>distance ratio {ratio:.2f}, {copy}</p>"
+        f'<p class="{look}">{escape(label)}</p></div>'
+    )
+
+
+def _image(point: Tensor, caption: str, alt: str) -> str:
+    data = base64.b64encode(image_png(point)).decode()
+    return (
+        f'<figure><img src="data:image/png;base64,{data}" alt="{escape(alt)}">'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
+    )
+
+
+def _pair(run: ManifoldRun, snapshot: Snapshot, chosen: int) -> None:
+    """Draw one image large, with its nearest training image where it is a generated one."""
+    place = point_of(run, snapshot, chosen)
+    image = place.readings(snapshot).points[place.index]
+    parts = _image(image, place.kind, f"{place.kind} {place.index}")
+    if place.kind == "generated sample":
+        row = int(snapshot.nearest[place.index])
+        parts += _image(run.train.points[row], "nearest training image", f"Training image {row}")
+    st.html(f'{_STYLE}<div class="mf-card one"><div class="pair">{parts}</div></div>')
+
+
+def _passage() -> None:
+    known = sizes()
+    if len(known) < 2:
+        return
+    runs = [run for size in known if (run := session.preset_run(f"digits-{size}")) is not None]
+    layout.heading(
+        "From memorizing to generalizing",
+        "Each mark is one precomputed run. With few images the model copies, with many it draws "
+        "new ones; where it turns depends on the network and its training.",
+    )
+    layout.chart(summaries.digits_passage(runs), "mf_passage")

@@ -1,0 +1,200 @@
+"""Follow the points that a person selects: one in detail, many as a table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import streamlit as st
+
+from mmh_core.formats.export import frame_csv
+from mmh_core.memorization.hypothesis import MEMORIZED, VERDICTS, explain
+from mmh_core.memorization.verdict import POINT_ROWS
+from mmh_core.plots import curves, theme
+from mmh_core.plots.points import PointPlace, point_of
+from mmh_core.studies.manifolds.run import STATUSES, ManifoldRun, Snapshot
+from views.manifolds.state import key
+from views.widgets import downloads, layout, words
+
+_MOST_ROWS = 500
+
+
+def take_selection() -> None:
+    """Copy what was selected in the picture: Plotly forgets it when the figure changes."""
+    state = st.session_state
+    found = selected_ids(state.get("mf_picture") or {})
+    if len(found) == 1:
+        state[key("point")], state[key("many")] = found[0], []
+    elif found:
+        state[key("many")] = found
+
+
+def selected_ids(event: Mapping[str, Any]) -> list[int]:
+    """Return the ids in a selection of the picture, ascending, each once."""
+    found = (_id(point) for point in (event.get("selection") or {}).get("points", []))
+    return sorted({i for i in found if i is not None})
+
+
+def _id(point: dict[str, object]) -> int | None:
+    """Return the id in one selected point; the truth in the background has none."""
+    data = point.get("customdata")
+    if isinstance(data, list | tuple):
+        data = data[0] if data else None
+    if isinstance(data, dict):
+        data = next(iter(data.values()), None)
+    return int(data) if isinstance(data, int | float) else None
+
+
+def count(run: ManifoldRun, snapshot: Snapshot) -> int:
+    """Return how many points the pictures have: training points first, then samples."""
+    return len(snapshot.trained.lid) + len(snapshot.generated.lid)
+
+
+def current(run: ManifoldRun, snapshot: Snapshot) -> int:
+    """Return the id of the point to show: the chosen one, else one that is memorized."""
+    wanted = st.session_state.get(key("point"))
+    total = count(run, snapshot)
+    if isinstance(wanted, int) and 0 <= wanted < total:
+        return wanted
+    if wanted is not None:
+        st.warning(
+            f"point is {wanted}; this run has the points 0 to {total - 1:,}.",
+            icon=":material/warning:",
+        )
+        st.session_state[key("point")] = None
+    return default_point(snapshot)
+
+
+def default_point(snapshot: Snapshot) -> int:
+    """Return the memorized sample of the lowest LID, else the first sample."""
+    first = len(snapshot.trained.lid)
+    memorized = _memorized(snapshot)
+    samples = [i for i in memorized if i >= first] or memorized
+    return samples[0] if samples else first
+
+
+def _memorized(snapshot: Snapshot) -> list[int]:
+    """Return the ids of memorized points, most severe verdict and lowest LID first."""
+    first = len(snapshot.trained.lid)
+    found = []
+    for offset, readings in ((0, snapshot.trained), (first, snapshot.generated)):
+        pairs = zip(readings.verdict.tolist(), readings.lid.tolist(), strict=True)
+        for i, (code, lid) in enumerate(pairs):
+            if VERDICTS[code] in MEMORIZED:
+                found.append((-POINT_ROWS[VERDICTS[code]].severity, lid, offset + i))
+    return [i for _, _, i in sorted(found)]
+
+
+def detail(
+    run: ManifoldRun,
+    snapshot: Snapshot,
+    chosen: int,
+    *,
+    above: Callable[[ManifoldRun, Snapshot, int], None] | None = None,
+) -> None:
+    """Draw what is known about one point: LID, verdict with its reason, neighbor, LID curve.
+
+    `above` draws what only this kind of data has, such as the image itself.
+    """
+    st.divider()
+    place = point_of(run, snapshot, chosen)
+    _stepper(snapshot, chosen, count(run, snapshot))
+    left, right = layout.side_by_side("point", (2, 3))
+    with left:
+        if above is not None:
+            above(run, snapshot, chosen)
+        _facts(run, snapshot, place)
+    with right:
+        layout.heading(
+            "Its dimension at each noise scale",
+            "The flat stretch is the LID. With less noise the network's own roughness shows, with "
+            "more the shape of the whole data; no stretch, no sure value.",
+            help=words.PLATEAU,
+        )
+        layout.chart(curves.lid_curve(run, snapshot, chosen), "mf_curve")
+
+
+def _stepper(snapshot: Snapshot, chosen: int, total: int) -> None:
+    memorized = sorted(_memorized(snapshot))
+    later = next((i for i in memorized if i > chosen), memorized[0] if memorized else None)
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.subheader(f"Point {chosen:,}", anchor=False, width="content")
+        for label, icon, target in (
+            ("Previous", "arrow_back", (chosen - 1) % total),
+            ("Next", "arrow_forward", (chosen + 1) % total),
+            ("Next memorized", "skip_next", later),
+        ):
+            st.button(
+                label,
+                icon=f":material/{icon}:",
+                key=f"mf_{label}",
+                disabled=target is None,
+                on_click=_choose,
+                args=(target,),
+            )
+
+
+def _choose(point: int) -> None:
+    st.session_state[key("point")] = point
+
+
+def _facts(run: ManifoldRun, snapshot: Snapshot, place: PointPlace) -> None:
+    of, i = place.readings(snapshot), place.index
+    lid, true = float(of.lid[i]), float(of.true_lid[i])
+    verdict = explain(VERDICTS[int(of.verdict[i])], lid, true, run.typical_lid)
+    st.badge(
+        verdict.label,
+        color="orange" if verdict.memorized else "gray",
+        help=f"{words.OD_MEM} {words.DD_MEM}",
+    )
+    st.text(verdict.reason)
+    plateau = STATUSES[int(of.status[i])]
+    rows = [
+        ("Kind", place.kind),
+        ("Learned LID", f"{words.number(lid)} ({plateau})"),
+        ("True LID" if theme.truth_known(run) else "LID of the data", words.number(true)),
+    ]
+    if place.kind == "generated sample":
+        row, ratio = int(snapshot.nearest[i]), float(snapshot.distance_ratio[i])
+        rows += [("Nearest training point", f"row {row:,}"), ("Distance ratio", how_close(ratio))]
+    if run.train.ambient_dim <= 3:
+        at = ", ".join(f"{v:.2f}" for v in of.points[i].flatten().tolist())
+        rows.insert(1, ("Place", f"({at})"))
+    layout.facts(rows)
+
+
+def how_close(ratio: float) -> str:
+    """Put the ratio of the distances to the nearest and the next training point into words."""
+    if math.isnan(ratio):
+        return "n/a (only one training point)"
+    return f"{ratio:.2f} ({'a copy: below' if ratio < 1 / 3 else 'no copy: above'} 0.33)"
+
+
+def selection(run: ManifoldRun, snapshot: Snapshot) -> None:
+    """Draw the table of the points selected with the box or the lasso, with its export."""
+    many = [i for i in st.session_state.get(key("many")) or [] if i < count(run, snapshot)]
+    if not many:
+        return
+    import pandas as pd
+
+    first = len(snapshot.trained.lid)
+    both = pd.concat([snapshot.trained.frame(), snapshot.generated.frame()], ignore_index=True)
+    both.insert(0, "kind", ["training point"] * first + ["generated sample"] * (len(both) - first))
+    both.insert(0, "point", list(range(len(both))))
+    table = both.iloc[many]
+    with st.container(border=True):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.markdown(f"**{words.plural(len(many), 'point')} selected**")
+            downloads.offer(
+                "Download as CSV",
+                f"{run.config.manifold}-selection.csv",
+                frame_csv(table),
+                "mf_selection_csv",
+            )
+            st.button("Clear", icon=":material/close:", key="mf_clear", on_click=_clear)
+        st.dataframe(table.head(_MOST_ROWS), hide_index=True, height=220)
+
+
+def _clear() -> None:
+    st.session_state[key("many")] = []

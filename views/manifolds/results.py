@@ -1,0 +1,189 @@
+"""Draw a run: which one it is, how far it came, its key figures and its sections."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import streamlit as st
+
+from mmh_core.manifolds.catalogue import MANIFOLDS
+from mmh_core.memorization.hypothesis import VERDICTS
+from mmh_core.plots import theme
+from mmh_core.studies.manifolds.run import ManifoldConfig, ManifoldRun, Snapshot
+from views.manifolds import data, digits, training
+from views.manifolds import figure as picture
+from views.manifolds.settings import NUMBERS, TABS, Settings
+from views.manifolds.state import key
+from views.widgets import words
+
+_SCRUBBER = key("scrubber")
+
+
+def result(run: ManifoldRun, settings: Settings, *, precomputed: bool) -> None:
+    """Draw a run that has ended, with everything that can be asked about it."""
+    _headline(run, settings.config, precomputed=precomputed)
+    if not run.snapshots:
+        st.info(
+            "This run was stopped before its first samples, so there is nothing to see yet. "
+            "Press **Train** to start it again.",
+            icon=":material/info:",
+        )
+        return
+    snapshot = _scrubber(run)
+    _figures(run, snapshot)
+    _sections(run, snapshot)
+
+
+def nothing(settings: Settings) -> None:
+    """Say what to do where no run of a manifold exists yet."""
+    spec = MANIFOLDS[settings.config.manifold]
+    st.subheader(spec.label, anchor=False)
+    st.info(
+        "There is no run of this manifold yet. Press **Train** at left: samples and LID appear "
+        "while the model learns, and you can stop at any time.",
+        icon=":material/play_circle:",
+    )
+
+
+def _headline(run: ManifoldRun, asked: ManifoldConfig, *, precomputed: bool) -> None:
+    """Name the run, and say where it differs from the form."""
+    config = run.config
+    facts = [
+        words.plural(config.points, "training point"),
+        words.plural(config.duplicates, "duplicate") if config.duplicates else "",
+        f"width {config.width}",
+        words.plural(config.epochs, "epoch"),
+        f"seed {config.seed}",
+        f"in {config.ambient_dim} dimensions" if config.ambient_dim else "",
+    ]
+    kind = "Precomputed run" if precomputed else "Your run"
+    sentence = f"{kind}: {', '.join(fact for fact in facts if fact)}."
+    differing = [n for n in NUMBERS if getattr(asked, n) != getattr(config, n)]
+    if differing and config.manifold == asked.manifold:
+        names = ", ".join(name.replace("_", " ") for name in differing)
+        sentence += f" The form at left differs in {names}: press **Train** to run that."
+    with st.container(gap="xxsmall"):
+        st.subheader(MANIFOLDS[config.manifold].label, anchor=False)
+        st.caption(sentence)
+    if run.state == "stopped":
+        done = int(run.losses[-1, 0]) if len(run.losses) else 0
+        st.info(
+            f"Stopped at step {done:,} of {config.steps:,}; everything up to there is kept.",
+            icon=":material/stop_circle:",
+        )
+
+
+def _scrubber(run: ManifoldRun) -> Snapshot:
+    """Let the person move through training; return the snapshot to show."""
+    by_step = {s.step: s for s in run.snapshots}
+    last = run.snapshots[-1]
+    wanted = st.session_state.get(key("step"))
+    if wanted is not None and wanted not in by_step:
+        steps = ", ".join(f"{step:,}" for step in by_step)
+        st.warning(
+            f"step is {wanted}; this run has the steps {steps}. Shown instead: the last.",
+            icon=":material/warning:",
+        )
+        st.session_state[key("step")] = wanted = None
+    if len(by_step) == 1:
+        return last
+    st.session_state[_SCRUBBER] = last.step if wanted is None else wanted
+    step = st.select_slider(
+        "Training step",
+        list(by_step),
+        key=_SCRUBBER,
+        on_change=_take_step,
+        args=(last.step,),
+        format_func=lambda s: f"{s:,} (epoch {by_step[s].epoch:,.0f})",
+        help="Everything below shows the model after this many steps; drag to go back in time.",
+    )
+    return by_step[step]
+
+
+def _take_step(last: int) -> None:
+    """Remember the step chosen; the last one is the default and needs no place in the link."""
+    step = st.session_state[_SCRUBBER]
+    st.session_state[key("step")] = None if step == last else step
+
+
+def _figures(run: ManifoldRun, snapshot: Snapshot) -> None:
+    samples = snapshot.generated
+    many = len(samples.verdict)
+    memorized = float(samples.memorized.float().mean())
+    with st.container(horizontal=True, gap="small"):
+        _figure(
+            "Copies among samples",
+            words.percent(snapshot.fraction_memorized),
+            f"chance {words.percent(run.chance_memorized)}",
+            words.COPIES,
+        )
+        _figure(
+            "Learned LID",
+            words.number(float(samples.lid.nanmedian())),
+            "median of samples",
+            words.LID,
+        )
+        _figure(
+            "True LID" if theme.truth_known(run) else "LID of the data",
+            words.number(run.typical_lid),
+            "typical of the data" if theme.truth_known(run) else "estimated, typical",
+            "The median LID of the data: from its construction, or estimated among all known "
+            "images where nobody knows it.",
+        )
+        _figure(
+            "Memorized by LID",
+            words.percent(memorized),
+            f"{round(memorized * many):,} of {many:,} samples",
+            f"{words.OD_MEM} {words.DD_MEM}",
+        )
+        _figure(
+            "Fit",
+            "good" if snapshot.fits else "too poor",
+            "verdicts can be trusted" if snapshot.fits else "no verdict can be given",
+            "Whether the model denoises its own training data as well as simple yardsticks do.",
+        )
+    counts = Counter(samples.verdict.tolist())
+    said = [f"{counts[i]:,} {label}" for i, label in enumerate(VERDICTS) if counts[i]]
+    st.caption(f"Verdicts on {many:,} generated samples: {' · '.join(said)}.")
+
+
+def _figure(label: str, value: str, beneath: str, help: str) -> None:
+    st.metric(
+        label,
+        value,
+        beneath,
+        delta_color="off",
+        delta_arrow="off",
+        help=help,
+        border=True,
+        width="stretch",
+    )
+
+
+def _sections(run: ManifoldRun, snapshot: Snapshot) -> None:
+    """Draw the section that is open; the others cost nothing."""
+    short = {label: name for name, label in TABS.items()}
+    name = key("tab_label")
+    st.session_state[name] = TABS[st.session_state[key("tab")]]
+    tabs = st.tabs(list(TABS.values()), key=name, on_change=_take_tab)
+    for tab, label in zip(tabs, TABS.values(), strict=True):
+        if not tab.open:
+            continue
+        with tab:
+            if short[label] == "picture" and MANIFOLDS[run.config.manifold].plot == "images":
+                digits.section(run, snapshot)
+            elif short[label] == "picture":
+                picture.section(run, snapshot)
+            elif short[label] == "training":
+                training.progress(run, snapshot)
+            elif short[label] == "estimators":
+                training.estimators(run)
+            elif short[label] == "fit":
+                training.fit(run, snapshot)
+            else:
+                data.section(run, snapshot)
+
+
+def _take_tab() -> None:
+    short = {label: name for name, label in TABS.items()}
+    st.session_state[key("tab")] = short[st.session_state[key("tab_label")]]

@@ -1,0 +1,131 @@
+"""Draw how a run trained, how the estimators compare on it, and how well it fits."""
+
+from __future__ import annotations
+
+import math
+
+import streamlit as st
+
+from mmh_core.plots import curves, summaries, theme
+from mmh_core.studies.manifolds.run import EstimatorRow, ManifoldRun, Snapshot
+from views.manifolds import training_mitigation as cure
+from views.widgets import layout, words
+
+
+def progress(run: ManifoldRun, snapshot: Snapshot) -> None:
+    """Draw loss, LID and copies over training, and the distribution of LID now."""
+    layout.heading(
+        "Over training",
+        "The loss should level off. Where learned LID falls below the truth, memorization begins; "
+        "a share of copies at the chance level is none.",
+    )
+    layout.chart(curves.training(run, snapshot), "mf_training")
+    layout.heading(
+        f"Learned LID at step {snapshot.step:,}",
+        "How many points have which learned LID. A heap below the truth is memorized; the width "
+        "of a heap is also the estimator's own error.",
+        help=words.LID,
+    )
+    layout.chart(summaries.lid_histogram(run, snapshot), "mf_histogram")
+    cure.section(run)
+
+
+def estimators(run: ManifoldRun) -> None:
+    """Draw all estimators side by side, with a sentence on what to conclude."""
+    if not run.estimators:
+        st.info(
+            "The estimators are compared at the end of a run; this one was stopped before.",
+            icon=":material/info:",
+        )
+        return
+    known = theme.truth_known(run)
+    layout.heading(
+        "Estimators side by side",
+        "Each chooses its noise scale by itself; the truth is used for this comparison only. "
+        "On another manifold the order can be another.",
+    )
+    st.text(_conclusion(run.estimators, known))
+    layout.chart(summaries.estimator_errors(run), "mf_estimators")
+    st.dataframe(
+        [_row(row, known) for row in run.estimators],
+        hide_index=True,
+        height="content",
+        placeholder="",
+        column_config={
+            "Estimator": st.column_config.TextColumn(width="medium"),
+        }
+        | {
+            name: st.column_config.NumberColumn(format=form, help=help)
+            for name, form, help in (
+                ("Median LID", "%.2f", words.LID),
+                ("Mean error", "%.3f", "Mean absolute difference from the true LID."),
+                (
+                    "Order",
+                    "%.2f",
+                    "Share of pairs of points put in the right order (Harrell's C).",
+                ),
+                ("Standard error", "%.3f", "Of the estimator's own randomness, median of points."),
+                ("Forwards", "%d", "Network passes per point over all noise scales."),
+                ("Seconds", "%.2f", "For all points of the table, on the machine of the run."),
+            )
+        },
+    )
+
+
+def _row(row: EstimatorRow, known: bool) -> dict[str, object]:
+    cells: dict[str, object] = {
+        "Estimator": row.label,
+        "Reads": "the model" if row.side == "model" else "the data",
+        "Median LID": _told(float(row.lid.nanmedian())),
+    }
+    if known:
+        cells["Mean error"] = _told(row.mean_abs_error)
+        if not math.isnan(row.concordance):
+            cells["Order"] = row.concordance
+    return cells | {
+        "Standard error": _told(row.standard_error),
+        "Forwards": row.forwards,
+        "Seconds": row.seconds,
+    }
+
+
+def _told(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _conclusion(rows: tuple[EstimatorRow, ...], known: bool) -> str:
+    """Say in one sentence what the comparison shows."""
+    model = [row for row in rows if row.side == "model"]
+    if not known:
+        low, high = (f(float(r.lid.nanmedian()) for r in model) for f in (min, max))
+        return (
+            f"The true dimension is unknown; the estimators' medians range from {low:.1f} to "
+            f"{high:.1f}, so compare points by one estimator and not across them."
+        )
+    best = min(model, key=lambda row: row.mean_abs_error)
+    near = [r for r in model if r.mean_abs_error <= 1.5 * best.mean_abs_error + 0.05]
+    cheap = min(near, key=lambda row: row.forwards)
+    text = (
+        f"{best.label} comes closest to the truth here, {best.mean_abs_error:.2f} dimensions off "
+        f"on average"
+    )
+    if cheap.name == best.name:
+        return f"{text}."
+    return f"{text}; {cheap.label} is about as good at {cheap.forwards:.0f} forwards a point."
+
+
+def fit(run: ManifoldRun, snapshot: Snapshot) -> None:
+    """Draw the gate of fit, which stands before every verdict."""
+    layout.heading(
+        "Does the model know its data?",
+        "Where its denoising error is no larger than that of two simple yardsticks, its LID is "
+        "believed. A lower error on training than on held-out points is overfitting.",
+        help=words.DELTA,
+    )
+    if not snapshot.fits:
+        st.warning(
+            "The fit is too poor to say anything: no stretch of noise scales is trusted at this "
+            "step.",
+            icon=":material/warning:",
+        )
+    layout.chart(curves.fit(run, snapshot), "mf_fit")

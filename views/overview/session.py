@@ -1,0 +1,165 @@
+"""Say what the first page shows: model and device in use, last jobs and queues.
+
+Nothing here loads torch or a model, so that the first page never waits.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import streamlit as st
+
+from mmh_core.store.job_record import JobRecord
+from mmh_core.store.jobs import JobStore
+from mmh_core.store.queues import judged_items, list_queues
+from mmh_core.store.review_records import QueueRecord
+from mmh_core.text_to_image.catalogue import CATALOGUE
+from views.images.session import EXAMPLES as IMAGES
+from views.mitigation.session import EXAMPLES as MITIGATION
+from views.models import POCKET
+from views.review import session as review_session
+from views.session import REPOSITORY, data_folder
+
+
+@dataclass(frozen=True)
+class InUse:
+    """Hold model and device as the first page names them; `training` counts its pictures."""
+
+    model: str
+    training: int | None
+    device: str
+    data: str
+
+
+def in_use() -> InUse:
+    """Return what this server works with unless told otherwise."""
+    return InUse(CATALOGUE[POCKET].label, _training(), device_words(), str(data_folder()))
+
+
+def device_words() -> str:
+    """Return where this server computes: a GPU where torch was built for one and one is there.
+
+    Judged by the driver's list and the version of torch, which need no import of torch.
+    """
+    cards = Path("/proc/driver/nvidia/gpus")
+    count = len(list(cards.iterdir())) if cards.is_dir() else 0
+    if count and not version("torch").endswith("+cpu"):
+        return f"{count} NVIDIA GPU" + ("" if count == 1 else "s")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"CPU, {cores} core" + ("" if cores == 1 else "s")
+
+
+def last_jobs(limit: int = 6) -> list[JobRecord]:
+    """Return the jobs of this data folder that were started last, newest first."""
+    return _store(str(data_folder())).recent(limit)
+
+
+def active_jobs() -> list[JobRecord]:
+    """Return the jobs of this data folder that run or wait, oldest first."""
+    return _store(str(data_folder())).active()
+
+
+@st.cache_resource(show_spinner=False)
+def _store(folder: str) -> JobStore:
+    store = JobStore(Path(folder) / "jobs.sqlite")
+    store.interrupt_running()  # Those of a server that died are not running.
+    return store
+
+
+def last_queues(limit: int = 4) -> list[QueueRecord]:
+    """Return the newest queues; the demonstration is made by the review page, not here."""
+    return list_queues(review_session.queues())[:limit]
+
+
+def judged(queue: QueueRecord) -> int:
+    """Return how many items of a queue anybody has judged."""
+    return judged_items(review_session.queues(), queue.id)
+
+
+@dataclass(frozen=True)
+class TourPictures:
+    """Hold pictures of the precomputed runs as PNG files, b"" for what is not there.
+
+    `mitigated` was drawn from the starting noise of `copied`, under `label`; `cell` names the
+    treatment in links.
+    """
+
+    drawn: bytes
+    training: bytes
+    copied: bytes
+    mitigated: bytes
+    label: str
+    cell: str
+
+
+def tour_pictures() -> TourPictures:
+    """Return the pictures of the guided tour, read without torch."""
+    images, mitigation = (place / "duplicate.safetensors" for place in (IMAGES, MITIGATION))
+    return _tour(str(images), str(mitigation), (_stamp(images), _stamp(mitigation)))
+
+
+def _stamp(path: Path) -> int:
+    return path.stat().st_mtime_ns if path.is_file() else 0
+
+
+@st.cache_resource(show_spinner=False, max_entries=1)
+def _tour(images: str, mitigation: str, stamps: tuple[int, ...]) -> TourPictures:
+    drawn = _pixels(images, "/pictures/0/picture")
+    training = _pixels(images, "/pictures/0/neighbors/0/picture")
+    number, label, cell = _cured(mitigation)
+    copied = _pixels(mitigation, "/cells/0/pictures")
+    mitigated = _pixels(mitigation, f"/cells/{number}/pictures") if cell else b""
+    return TourPictures(drawn, training, copied, mitigated, label, cell)
+
+
+def _cured(path: str) -> tuple[int, str, str]:
+    """Return number, label and link of the treatment to show: no copies, and most as asked."""
+    from safetensors import SafetensorError, safe_open
+
+    best, shown = -math.inf, (0, "", "")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            header = (file.metadata() or {})["mmh-record-1"]
+            for number, one in enumerate(json.loads(header.partition(" ")[2])["fields"]["cells"]):
+                found, chosen = one["fields"], one["fields"]["treatment"]["fields"]
+                control = chosen["mitigation"] in ("none", "random_tokens")
+                if control or found["prompt"] != 0 or set(found["kinds"]) != {"none"}:
+                    continue
+                aligned = float(file.get_tensor(f"/cells/{number}/alignment").mean())
+                if aligned > best:
+                    link = f"{chosen['mitigation']}:{chosen['strength']:g}"
+                    best, shown = aligned, (number, str(found["label"]), link)
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError):
+        return 0, "", ""
+    return shown
+
+
+def _pixels(path: str, name: str) -> bytes:
+    """Return one picture of a run, the first where it holds several, b"" where it is not there."""
+    import io
+
+    from PIL import Image
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            found = file.get_tensor(name)
+    except (OSError, SafetensorError):
+        return b""
+    picture = found[0] if found.ndim == 4 else found
+    out = io.BytesIO()
+    Image.fromarray(picture.transpose(1, 2, 0)).save(out, "PNG")
+    return out.getvalue()
+
+
+def _training() -> int | None:
+    try:
+        about = json.loads((REPOSITORY / "assets" / POCKET / "world.json").read_text())
+        return int(about["pictures"]["training"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,270 @@
+"""Join the scan of prompts to Streamlit: uploaded tables, jobs, kept scans, queues of them.
+
+Like `image_session`, beside which it stands: whatever needs torch is imported inside the
+functions. Uploads are kept under their digest, scans under that of table, model and settings, so
+that the same scan asked for again goes on where it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from mmh_core.files import write_bytes
+from mmh_core.formats.columns import MAX_COLUMNS
+from mmh_core.formats.tables import SUFFIXES, open_table
+from mmh_core.records import MMHError, Progress
+from mmh_core.store import kept_scans as kept
+from mmh_core.store.kept_scans import ScanAbout
+from mmh_core.store.review_records import QueueRecord
+from mmh_core.store.table_summary import TableSummary, summarize
+from views import calibration as calibration_session
+from views import models as model_session
+from views.review import session as review_session
+from views.session import REPOSITORY, data_folder, jobs
+
+if TYPE_CHECKING:
+    from mmh_core.store.job_record import JobRecord
+    from mmh_core.studies.review.scan import ScanState
+
+SCAN_JOB = "scan"
+#: Rows of a table in the browser; the command line takes a million.
+MOST_ROWS = 10_000
+
+
+@dataclass(frozen=True)
+class UploadedTable:
+    """An uploaded table of prompts: its name, the name of the kept file, and what it holds.
+
+    `column` is the one that the person chose for the prompts, "" where nobody had to.
+    """
+
+    name: str
+    file: str
+    column: str
+    summary: TableSummary
+
+
+@dataclass(frozen=True)
+class ScanJob:
+    """Hold a scan's job as the page shows it: its record, and how far it is."""
+
+    record: JobRecord
+    state: ScanState | None
+
+
+def keep_table(name: str, data: bytes, column: str = "") -> UploadedTable:
+    """Keep an uploaded table and read it. Errors: MMHError for one that cannot be used."""
+    path = _kept_upload(name, data)
+    try:
+        return _table(str(path), Path(name).name, column)
+    except MMHError as error:
+        # What the person knows is the name of the file, not the digest it is kept under.
+        raise MMHError(str(error).replace(path.name, Path(name).name[:80])) from error
+
+
+def column_names(name: str, data: bytes) -> tuple[str, ...]:
+    """Return the columns of an uploaded table to choose from, none for what is no table."""
+    try:
+        found = open_table(_kept_upload(name, data), most=MOST_ROWS).names
+    except MMHError:
+        return ()
+    return tuple(dict.fromkeys(own.strip() for own in found if own.strip()))[:MAX_COLUMNS]
+
+
+def _kept_upload(name: str, data: bytes) -> Path:
+    suffix = Path(name).suffix.casefold()
+    if suffix not in SUFFIXES:
+        raise MMHError(
+            f"The file must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}: save the table "
+            "as one."
+        )
+    path = _uploads() / (hashlib.sha256(data).hexdigest() + suffix)
+    if not path.exists():
+        write_bytes(path, data)
+    return path
+
+
+def example_table() -> tuple[str, bytes]:
+    """Return name and bytes of a small table of the embedded model's prompts."""
+    from mmh_core.studies.review.demonstration import example_csv
+
+    folder = REPOSITORY / "assets" / model_session.POCKET
+    return "example.csv", example_csv(folder)
+
+
+@st.cache_resource(show_spinner="Reading the table", max_entries=4)
+def _table(path: str, name: str, column: str) -> UploadedTable:
+    found = summarize(Path(path), most=MOST_ROWS, column=column)
+    return UploadedTable(name, Path(path).name, column, replace(found, name=name))
+
+
+def reach(name: str, share: float) -> str:
+    """Return in a sentence what the early scan of a model misses, "" without a calibration."""
+    from mmh_core.studies.detection.early_reach import reach_words
+
+    found = calibration_session.calibration(name)
+    return "" if found is None else reach_words(found, share)
+
+
+def submit_scan(table: UploadedTable, model: str, *, share: float, study: bool) -> str:
+    """Queue the scan of a table, new or to go on, and return the id of the job.
+
+    Errors: MMHError without a calibration of the model, for one that may not be chosen, and for a
+    full queue.
+    """
+    place = calibration_session.calibration_place(model)
+    model_session.source_of(model)
+    if place is None:
+        raise MMHError(
+            f"{model} has no calibration: make one with `./mmh calibrate NORMAL.txt --model "
+            f"{model} --out {data_folder() / 'calibrations' / Path(model).name}`, then scan."
+        )
+    seal = hashlib.sha256((place / calibration_session.file_name()).read_bytes()).hexdigest()
+    what = json.dumps([table.file, model, seal, share, study, *filter(None, [table.column])])
+    name = hashlib.sha256(what.encode()).hexdigest()[:32]
+    about = ScanAbout(
+        name,
+        table.name,
+        table.file,
+        table.summary.prompts,
+        model,
+        share,
+        study,
+        time.time(),
+        table.column,
+    )
+    kept.keep_about(_scans(), about)
+    return go_on(about)
+
+
+def go_on(about: ScanAbout) -> str:
+    """Queue a kept scan to go on where it was, and return the id of the job."""
+
+    def keep(state: ScanState) -> str:
+        kept.keep_state(_scans(), about.id, asdict(state))
+        return about.id
+
+    label = f"Scan of {about.name[:60]}, {about.prompts:,} prompts"
+    return jobs().runner.submit(
+        SCAN_JOB, label, lambda: _scan(about), device=model_session.device(), finish=keep
+    )
+
+
+def _scan(about: ScanAbout) -> Iterator[Progress[ScanState]]:
+    """Scan with as many threads as the model takes."""
+    import torch
+
+    from mmh_core.studies.review.scan import ScanConfig, Scanner, scan
+
+    torch.set_num_threads(model_session.threads_for(about.model))
+    found = calibration_session.calibration(about.model)
+    if found is None:
+        raise MMHError(f"The calibration of {about.model} is gone: make it again, then scan.")
+    scanner = Scanner(
+        model_session.model(about.model),
+        found,
+        model_session.reference(about.model),
+        model_session.normal(about.model),
+    )
+    config = ScanConfig(about.model, about.share, about.study)
+    yield from scan(
+        _uploads() / about.file,
+        scan_folder(about.id),
+        scanner,
+        config,
+        most=MOST_ROWS,
+        column=about.column,
+    )
+
+
+def scan_job(job: str) -> ScanJob:
+    """Return a job and how far it is: live while it runs, from the disk once it has ended.
+
+    Errors: MMHError for an unknown id and another kind of job.
+    """
+    runner = jobs().runner
+    record = runner.record(job)
+    if record.kind != SCAN_JOB:
+        raise MMHError("This link names a job of another page: open it there.")
+    if record.result is not None:
+        return ScanJob(record, scan_state(record.result))
+    latest = runner.latest(job)
+    return ScanJob(record, None if latest is None else latest.partial)
+
+
+def scan_state(name: str) -> ScanState | None:
+    """Return how far a kept scan was when it last ended, None where that is not known."""
+    from mmh_core.studies.review.scan import ScanState
+
+    found = kept.read_state(_scans(), name)
+    if found is None:
+        return None
+    try:
+        return ScanState(**found | {"problems": tuple((r, said) for r, said in found["problems"])})
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def kept_scans(limit: int = 12) -> list[tuple[ScanAbout, int]]:
+    """Return the scans of this data folder with how many prompts have a result, newest first."""
+    return kept.kept_scans(_scans(), limit)
+
+
+def queue_of_scan(about: ScanAbout, *, flagged: bool) -> QueueRecord:
+    """Make a queue of a scan's prompts, highest score first; runs of flagged ones come along.
+
+    Errors: MMHError for a scan without results, or without flagged prompts.
+    """
+    from mmh_core.studies.review.items import scan_items
+    from mmh_core.studies.review.scan_rows import RUNS
+
+    runs = review_session.runs_folder()
+    items = []
+    for item in scan_items(scan_folder(about.id), flagged=flagged):
+        if item.run:
+            # The same prompt in two scans has two runs; a queue names one of them.
+            name = f"scan-{about.id[:12]}-{item.run}"
+            _link(scan_folder(about.id) / RUNS / item.run, runs / name)
+            item = replace(item, run=name)
+        items.append(item)
+    what = "flagged" if flagged else "all prompts"
+    return review_session.queue_of_items(
+        f"{about.name[:120]}, {what}",
+        items,
+        asdict(about) | {"flagged": flagged, "reach": reach(about.model, about.share)},
+    )
+
+
+def _link(file: Path, name: Path) -> None:
+    """Give a file a second name where it has none yet. Raises MMHError where the disk refuses."""
+    try:
+        name.parent.mkdir(parents=True, exist_ok=True)
+        if not name.exists():
+            os.link(file, name)
+    except OSError as error:
+        raise MMHError(
+            f"The study {file.name} cannot be kept in {name.parent} ({error.strerror}): free some "
+            "space there, then make the queue again."
+        ) from error
+
+
+def scan_folder(name: str) -> Path:
+    """Return the folder with the results of a scan."""
+    return _scans() / name
+
+
+def _uploads() -> Path:
+    return data_folder() / "uploads"
+
+
+def _scans() -> Path:
+    return data_folder() / "scans"

@@ -1,0 +1,1 @@
+"""Parts that every page uses: layout, jobs, downloads, words."""

@@ -1,0 +1,102 @@
+"""Give headings, facts and charts of all views one look."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from views.importing import load
+from views.session import plain as plain
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+#: What Streamlit imports when it meets the first chart.
+_CHARTS = ("pandas", "plotly.graph_objects")
+#: The bar above a chart to select in.
+SELECT_TOOLS = [["select2d", "lasso2d", "pan2d", "zoom2d", "resetScale2d", "toImage"]]
+
+#: Mid-greys that stand out from a light and from a dark page.
+_BAR = {
+    "bgcolor": "rgba(0,0,0,0)",
+    "color": "rgba(128,140,146,0.95)",
+    "activecolor": "#0b8fb3",
+}
+_FACTS = """<style>
+.mf-facts {display: grid; grid-template-columns: fit-content(50%) minmax(0, 1fr);
+  gap: .35rem 1rem; margin: 0; font-size: .9rem; line-height: 1.4;}
+.mf-facts span:nth-child(odd) {opacity: .7;}
+.mf-facts span {font-variant-numeric: tabular-nums; overflow-wrap: anywhere; min-width: 0;}
+</style>"""
+
+
+def load_chart_library() -> None:
+    """Let the browser load its chart library, a second's work, while the server reads the run.
+
+    An empty chart, out of sight: the browser asks for the library when it meets the first chart.
+    """
+    load(*_CHARTS)
+    with st.container(key="chart_library"):
+        st.plotly_chart({"data": [{"type": "scatter"}]}, key="chart_library_chart", height=10)
+
+
+def heading(title: str, sentence: str, *, help: str | None = None) -> None:
+    """Draw the title of a chart with the one sentence on what it shows and what it does not."""
+    with st.container(gap="xxsmall"):
+        st.markdown(f"**{title}**", help=help)
+        st.caption(sentence)
+
+
+def left_out(sentence: str, nothing: bool) -> None:
+    """Draw what of the folder of models cannot be chosen, as a warning where nothing can be."""
+    if nothing:
+        st.warning(plain(sentence), icon=":material/folder_off:")
+    elif sentence:
+        st.caption(plain(sentence))
+
+
+def side_by_side(name: str, shares: tuple[int, int] = (1, 1)) -> list[DeltaGenerator]:
+    """Return two columns, which stand one below the other in a narrow window."""
+    # The style sheet of session.guard knows the columns by this key.
+    with st.container(key=f"pair_{name}"):
+        return st.columns(list(shares), gap="medium")
+
+
+def facts(pairs: list[tuple[str, str]]) -> None:
+    """Draw names with their values, one below the other."""
+    rows = "".join(
+        f"<span>{escape(name)}</span><span>{escape(value)}</span>" for name, value in pairs
+    )
+    st.html(f'{_FACTS}<div class="mf-facts">{rows}</div>')
+
+
+def chart(
+    figure: go.Figure,
+    key: str,
+    *,
+    on_select: Callable[[], None] | None = None,
+) -> None:
+    """Draw a figure of mmh_core.plots, with its sentence for screen readers.
+
+    With `on_select` points can be selected, and the bar with the tools for it is there.
+    """
+    load(*_CHARTS)
+    from mmh_core.plots.theme import alt_text
+
+    config: dict[str, Any] = {"displaylogo": False, "displayModeBar": on_select is not None}
+    if on_select is None:
+        st.plotly_chart(figure, key=key, config=config, alt=alt_text(figure))
+        return
+    figure.update_layout(modebar=_BAR)
+    st.plotly_chart(
+        figure,
+        key=key,
+        on_select=on_select,
+        selection_mode=("points", "box", "lasso"),
+        config=config | {"displayModeBar": True, "modeBarButtons": SELECT_TOOLS},
+        alt=alt_text(figure),
+    )
