@@ -62,9 +62,9 @@ class Accuracy:
     mean_error: float
     rms_error: float
     standard_error: float
-    forwards: float
+    nfe: float
     seconds_per_point: float
-    exact_forwards: float
+    exact_nfe: float
     exact_seconds_per_point: float
 
 
@@ -193,9 +193,9 @@ def measure_accuracy(
                 error.mean().item(),
                 error.square().mean().sqrt().item(),
                 found.standard_error.square().mean().sqrt().item(),
-                found.forwards,
+                found.nfe,
                 soft_seconds / points,
-                exact.forwards,
+                exact.nfe,
                 exact_seconds / points,
             )
         )
@@ -214,13 +214,14 @@ def print_accuracies(rows: list[Accuracy]) -> None:
     """Print the second table."""
     print(
         f"\n{'soft spectral count':20} {'D':>4} {'K':>3} {'m':>3} {'exact':>7} {'bias':>7} "
-        f"{'rms':>6} {'s.e.':>6} {'forwards':>9} {'s/point':>8} {'exact forwards, s/point':>24}"
+        f"{'rms':>6} {'s.e.':>6} {'nfe':>9} {'s/point':>8} "
+        f"{'exact network evaluations, s/point':>24}"
     )
     for r in rows:
         print(
             f"{r.model:20} {r.dim:4} {r.probes:3} {r.steps:3} {r.exact:7.2f} {r.mean_error:7.2f} "
-            f"{r.rms_error:6.2f} {r.standard_error:6.2f} {r.forwards:9.0f} "
-            f"{r.seconds_per_point:8.4f} {r.exact_forwards:14.0f} {r.exact_seconds_per_point:9.4f}"
+            f"{r.rms_error:6.2f} {r.standard_error:6.2f} {r.nfe:9.0f} "
+            f"{r.seconds_per_point:8.4f} {r.exact_nfe:14.0f} {r.exact_seconds_per_point:9.4f}"
         )
 
 

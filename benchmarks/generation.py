@@ -1,6 +1,6 @@
-"""Measure how long pictures take, beside plain diffusers, and how long a model takes to load.
+"""Measure how long images take, beside plain diffusers, and how long a model takes to load.
 
-Run `python benchmarks/generation.py [--json FILE] [--threads N] [--model FOLDER]`. Four pictures
+Run `python benchmarks/generation.py [--json FILE] [--threads N] [--model FOLDER]`. Four images
 of 64 x 64 in 30 steps with guidance, by the embedded model or, where it is not built yet, by
 random weights of its kind. Both ways take turns, so that a busy machine slows both alike, and
 medians are compared. Loading is timed in a process of its own, with all imports. Exit status 1
@@ -133,7 +133,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def plain(folder: Path) -> Callable[[], Tensor]:
-    """Return what draws the same pictures with nothing but diffusers."""
+    """Return what draws the same images with nothing but diffusers."""
     import diffusers
 
     build: Any = diffusers
@@ -144,7 +144,7 @@ def plain(folder: Path) -> Callable[[], Tensor]:
     pipeline.set_progress_bar_config(disable=True)
 
     def work() -> Tensor:
-        pictures: Tensor = pipeline(
+        images: Tensor = pipeline(
             PROMPT,
             num_inference_steps=STEPS,
             guidance_scale=GUIDANCE,
@@ -152,7 +152,7 @@ def plain(folder: Path) -> Callable[[], Tensor]:
             generator=[torch.Generator().manual_seed(seed) for seed in SEEDS],
             output_type="pt",
         ).images
-        return pictures
+        return images
 
     return work
 
@@ -211,7 +211,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="file to write the figures to")
     parser.add_argument("--threads", type=int, default=2, help="threads to compute on")
     parser.add_argument("--repeats", type=int, default=7, help="how often each way is timed")
-    parser.add_argument("--model", type=Path, help="folder of another model for 64 x 64 pictures")
+    parser.add_argument("--model", type=Path, help="folder of another model for 64 x 64 images")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
@@ -222,7 +222,7 @@ def main() -> int:
         )
         figures = measure(folder, arguments.repeats)
     print(f"{figures.model}: {figures.parameters / 1e6:.1f} million parameters")
-    print(f"{'four pictures, 30 steps, guidance':36}{figures.ours:8.2f} s   bar {SECONDS_BAR} s")
+    print(f"{'four images, 30 steps, guidance':36}{figures.ours:8.2f} s   bar {SECONDS_BAR} s")
     print(f"{'  plain diffusers':36}{figures.plain:8.2f} s")
     print(f"{'  ratio':36}{figures.ratio:8.3f}     bar {RATIO_BAR}")
     print(f"{'  largest difference':36}{figures.difference:8.1e}     bar {DIFFERENCE_BAR}")

@@ -1,6 +1,6 @@
-"""Measure what reading LID, guidance norms and copies adds to drawing pictures.
+"""Measure what reading LID, guidance norms and copies adds to drawing images.
 
-Run `python benchmarks/images.py [--json FILE] [--threads N] [--full FOLDER]`. Four pictures of the
+Run `python benchmarks/images.py [--json FILE] [--threads N] [--full FOLDER]`. Four images of the
 embedded model, 30 steps with guidance: drawing alone and the whole study (without curves and
 decoded steps) take turns, so that a busy machine slows both alike; the median of the pairs'
 ratios counts. With `--full` a model of Stable Diffusion 1.5's size in FOLDER (random weights are
@@ -27,7 +27,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, from anywhere
 
 from mmh_core.dimension.flipd import flipd
-from mmh_core.studies.detection.reference_prompts import read_normal
+from mmh_core.studies.detection.reference_prompts import read_reference_prompts
 from mmh_core.studies.images.config import default_config, request_for
 from mmh_core.studies.images.reference import pocket_reference
 from mmh_core.studies.images.study import image_study
@@ -58,7 +58,7 @@ class FullSize:
     side: int
     forward: float
     lid: float
-    lid_in_forwards: float
+    lid_in_nfe: float
     peak_gb: float
     threads: int
 
@@ -67,7 +67,7 @@ def added(pairs: int) -> Added:
     """Time drawing and the study in turns."""
     folder = Path(CATALOGUE["pocket-sd"].source)
     model, reference = load("pocket-sd"), pocket_reference(folder)
-    normal = read_normal(folder)
+    normal = read_reference_prompts(folder)
     config = replace(default_config(model, "pocket-sd", PROMPT), curve=False, frames=0)
     request = request_for(config, PROMPT)
 
@@ -92,7 +92,7 @@ def added(pairs: int) -> Added:
 
 
 def full_size(folder: Path) -> FullSize:
-    """Time one forward pass and one LID reading of a model of full size, one picture."""
+    """Time one forward pass and one LID reading of a model of full size, one image."""
     if not (folder / "model_index.json").exists():
         pipelines = importlib.import_module("tests.text_to_image.pipelines")
         folder = pipelines.write_pipeline(folder, "sd15-full", size=64)
@@ -111,7 +111,7 @@ def full_size(folder: Path) -> FullSize:
     )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     return FullSize(
-        model.picture_size[0], forward, lid, lid / forward, peak, torch.get_num_threads()
+        model.image_size[0], forward, lid, lid / forward, peak, torch.get_num_threads()
     )
 
 
@@ -132,17 +132,17 @@ def main() -> None:
     torch.set_num_threads(given.threads or threads_for("pocket-sd" if given.full is None else ""))
     if given.full is not None:
         big = full_size(given.full)
-        print("| size | a forward, s | FLIPD, 8 probes, s | in forwards | peak, GB |")
+        print("| size | a forward, s | FLIPD, 8 probes, s | in network evaluations | peak, GB |")
         print("|---|---|---|---|---|")
         print(
-            f"| {big.side} | {big.forward:.2f} | {big.lid:.1f} | {big.lid_in_forwards:.1f} | "
+            f"| {big.side} | {big.forward:.2f} | {big.lid:.1f} | {big.lid_in_nfe:.1f} | "
             f"{big.peak_gb:.1f} |"
         )
         if given.json is not None:
             given.json.write_text(json.dumps(asdict(big), indent=2) + "\n")
         return
     found = added(given.pairs)
-    print("| four pictures | seconds |")
+    print("| four images | seconds |")
     print("|---|---|")
     print(f"| drawing alone | {found.drawing:.2f} |")
     print(f"| with LID, guidance norms and retrieval | {found.study:.2f} |")

@@ -1,10 +1,10 @@
-"""Time the images page as a person meets it: from the click until pictures and verdicts stand.
+"""Time the images page as a person meets it: from the click until images and verdicts stand.
 
 Run `python benchmarks/images_page.py [--runs 3] [--json FILE]`, with Chromium on the machine. Each
-run starts two fresh servers as `./mmh app` does and draws four pictures with the default settings.
+run starts two fresh servers as `./mmh app` does and draws four images with the default settings.
 On the first one the click comes at once, while the model is still being loaded beside the page,
 and a second click finds it loaded; on the other one a person looks at the page for some seconds
-first. "First pictures" is the time until the first are on the screen, "finished" until curves and
+first. "First images" is the time until the first are on the screen, "finished" until curves and
 decoded steps are there.
 """
 
@@ -32,7 +32,7 @@ BAR = 6.0
 
 
 def click(page: Page, seed: int) -> tuple[float, float]:
-    """Press Draw and return the seconds until the first pictures, and until the finished run."""
+    """Press Draw and return the seconds until the first images, and until the finished run."""
     field = page.get_by_role("spinbutton", name="First seed", exact=True)
     field.fill(str(seed))
     field.press("Enter")
@@ -70,7 +70,7 @@ def visit(
         page.wait_for_timeout(1000 * look)
         for number, name in enumerate(clicks, start=1):
             first, finished = click(page, 100 * number)
-            rows.setdefault(f"{name}: first pictures (bar {BAR:g})", []).append(first)
+            rows.setdefault(f"{name}: first images (bar {BAR:g})", []).append(first)
             rows.setdefault(f"{name}: finished", []).append(finished)
         browser.close()
 

@@ -1,4 +1,4 @@
-"""Time the manifold page as a person meets it: first picture, and circle from click to finished.
+"""Time the manifold page as a person meets it: first image, and circle from click to finished.
 
 Run `python benchmarks/manifold_page.py [--runs 3] [--webgl] [--json FILE]`, with Chromium on the
 machine. Each run starts a fresh server as `./mmh app` does; "first page" runs from the moment the
@@ -30,10 +30,10 @@ PATIENCE = 90_000
 
 
 def first_page(page: Page, url: str) -> float:
-    """Return the seconds until the precomputed picture is on the screen."""
+    """Return the seconds until the precomputed image is on the screen."""
     started = time.perf_counter()
     page.goto(f"{url}/manifolds")
-    drawn = ".st-key-mf_picture .js-plotly-plot .scatterlayer .trace"
+    drawn = ".st-key-mf_image .js-plotly-plot .scatterlayer .trace"
     page.locator(drawn).first.wait_for(timeout=PATIENCE)
     return time.perf_counter() - started
 
@@ -45,7 +45,7 @@ def click_to_finished(page: Page) -> float:
     started = time.perf_counter()
     button.click()
     page.get_by_text("Your run: ").first.wait_for(timeout=PATIENCE)
-    page.locator(".st-key-mf_picture .js-plotly-plot .scatterlayer .trace").first.wait_for(
+    page.locator(".st-key-mf_image .js-plotly-plot .scatterlayer .trace").first.wait_for(
         timeout=PATIENCE
     )
     return time.perf_counter() - started

@@ -97,8 +97,8 @@ def main() -> None:
     reference, world = pocket_reference(FOLDER), open_shelf(FOLDER).world
     free = np.flatnonzero(world.held_out_labels.kind.to_numpy() != "template")
     draw = np.random.default_rng(2)
-    mine_left, free_left = unseen(len(world.pictures), free)
-    some = world.pictures[draw.choice(mine_left, TRAINED, replace=False)]
+    mine_left, free_left = unseen(len(world.images), free)
+    some = world.images[draw.choice(mine_left, TRAINED, replace=False)]
     others = world.held_out[draw.choice(free_left, HELD_OUT, replace=False)]
     print("| change | found | undecided | missed | false | undecided | none | s |")
     print("|---|---|---|---|---|---|---|---|")

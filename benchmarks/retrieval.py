@@ -3,7 +3,7 @@
 Run `python benchmarks/retrieval.py [--json FILE] [--count N] [--dim D] [--rounds R]`. Every phase
 runs in a process of its own, so that its peak of memory is its own: building from descriptors and
 saving; opening the memory-mapped index and searching; faiss's flat index on the same descriptors;
-weighing copy evidence for four pictures of the embedded model, and among noise. Medians over
+weighing copy evidence for four images of the embedded model, and among noise. Medians over
 rounds; results are compared with a full search in float64. Exit status 1 when a bar is missed or a
 result differs. Threads are as many as there are cores; on a busy machine the figures are upper
 bounds.
@@ -39,10 +39,10 @@ from mmh_core.retrieval.embedders import Embedder, PixelEmbedder, embed_all
 from mmh_core.retrieval.index import build_index, search
 from mmh_core.retrieval.index_files import load_index, save_index
 from mmh_core.retrieval.training_images import (
-    TrainingPictures,
+    TrainingImages,
     distances,
     flat,
-    training_pictures,
+    training_images,
 )
 from mmh_core.text_to_image.generation import draw
 from mmh_core.text_to_image.requests import Request
@@ -51,8 +51,8 @@ from mmh_core.text_to_image.stable_diffusion import load
 QUERIES, NEIGHBORS = 16, 10
 SEARCH_BAR, BUILD_BAR, EVIDENCE_BAR = 0.1, 5.0, 0.08  # seconds
 MODEL = Path(__file__).resolve().parent.parent / "assets" / "pocket-sd"
-#: As many pictures of noise as the embedded model has.
-PICTURES = 6_183
+#: As many images of noise as the embedded model has.
+IMAGES = 6_183
 #: Any will do: the time hardly depends on them.
 THRESHOLDS = CopyThresholds(0.9, 1.0, 1 / 3, 0.03, 0.04, 0.6, 4)
 
@@ -83,7 +83,7 @@ class Random:
     digest: str = "0"
     preprocessing: str = "none"
 
-    def __call__(self, pictures: torch.Tensor) -> torch.Tensor:
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """Refuse: the descriptors are drawn."""
         raise NotImplementedError
 
@@ -167,9 +167,9 @@ def by_faiss(folder: Path, count: int, dim: int, rounds: int) -> Row:
 
 
 def weighed(folder: Path, count: int, dim: int, rounds: int) -> Row:
-    """Weigh the copy evidence of four pictures that the embedded model draws."""
+    """Weigh the copy evidence of four images that the embedded model draws."""
     model, shelf = load(MODEL, device=torch.device("cpu")), open_shelf(MODEL)
-    height, width = model.picture_size
+    height, width = model.image_size
     request = Request(
         "portrait of a person", (0, 1, 2, 3), model.steps, model.guidance, height, width
     )
@@ -182,12 +182,12 @@ def weighed_noise(folder: Path, count: int, dim: int, rounds: int) -> Row:
     import pandas as pd
 
     generator = torch.Generator().manual_seed(0)
-    pictures = torch.randint(256, (PICTURES, 3, 64, 64), dtype=torch.uint8, generator=generator)
-    rows, embedder = range(PICTURES), PixelEmbedder()
+    images = torch.randint(256, (IMAGES, 3, 64, 64), dtype=torch.uint8, generator=generator)
+    rows, embedder = range(IMAGES), PixelEmbedder()
     labels = pd.DataFrame({"id": rows, "caption": "", "file": ""}, index=rows)
-    index = build_index(embed_all(embedder, pictures), labels, embedder)
-    training = training_pictures(pictures, index)
-    some = pictures[:4].float().div(255)
+    index = build_index(embed_all(embedder, images), labels, embedder)
+    training = training_images(images, index)
+    some = images[:4].float().div(255)
     row = _weighed(some, embedder, training, THRESHOLDS, rounds)
     return replace(row, phase=f"{row.phase}, noise", bar=None)
 
@@ -195,11 +195,11 @@ def weighed_noise(folder: Path, count: int, dim: int, rounds: int) -> Row:
 def _weighed(
     some: torch.Tensor,
     embedder: Embedder,
-    training: TrainingPictures,
+    training: TrainingImages,
     thresholds: CopyThresholds,
     rounds: int,
 ) -> Row:
-    """Weigh copy evidence, and compare nearest pictures and distances with a full search."""
+    """Weigh copy evidence, and compare nearest images and distances with a full search."""
     before = memory("VmRSS")
     seconds = median_seconds(lambda: copy_evidence(some, embedder, training, thresholds), rounds)
     peak = memory("VmHWM")
@@ -209,7 +209,7 @@ def _weighed(
     exact = found.distance.tolist() == far.min(axis=1).tolist()
     exact &= found.pixel_nearest.tolist() == training.index.ids[far.argmin(axis=1)].tolist()
     size = "x".join(map(str, training.pixels.shape[2:]))
-    phase = f"copy evidence, {len(some)} pictures, {len(training):,} of {size}"
+    phase = f"copy evidence, {len(some)} images, {len(training):,} of {size}"
     return Row(phase, seconds, EVIDENCE_BAR, peak, before, exact)
 
 

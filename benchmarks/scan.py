@@ -2,7 +2,7 @@
 
 Run `python benchmarks/scan.py [--prompts 1000] [--threads 2] [--json FILE]`, with the embedded
 model. The early scan of all prompts in batches is compared with the same scan one prompt at a
-time, and with the published way to detect memorization: 50 steps with guidance, four pictures per
+time, and with the published way to detect memorization: 50 steps with guidance, four images per
 prompt, the guidance norm averaged over all of them. The two slow ways are timed on fewer prompts,
 in turns with the batches, and compared per prompt.
 """
@@ -59,7 +59,7 @@ def main() -> None:
 
     def published(prompts: list[str]) -> None:
         for prompt in prompts:
-            request = Request(prompt, (0, 1, 2, 3), 50, 7.5, *model.picture_size)
+            request = Request(prompt, (0, 1, 2, 3), 50, 7.5, *model.image_size)
             torch.stack([step.guidance_norm for step in generate(model, request)]).mean()
 
     batches(texts[:_BATCH])
@@ -85,7 +85,7 @@ def main() -> None:
     print(f"| prompts per second, {given.prompts:,} prompts | {pace:.0f} | - |")
     print(f"| against a loop over prompts | {found['times_a_loop']:.1f} times | {LOOP_BAR:g} |")
     print(
-        f"| against 50 steps, 4 pictures | {found['times_the_published_way']:.0f} times | "
+        f"| against 50 steps, 4 images | {found['times_the_published_way']:.0f} times | "
         f"{PUBLISHED_BAR:g} |"
     )
     print(f"| memory added by all prompts, MB | {grown:.0f} | - |")

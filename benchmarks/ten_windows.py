@@ -72,7 +72,7 @@ def one_round(browser: Browser, server: AppServer, load: Load, seeds: list[int])
     for seed in seeds:
         page = browser.new_context(viewport={"width": 1200, "height": 800}).new_page()
         page.set_default_timeout(PATIENCE)
-        page.goto(f"{server.url}/images?seed={seed}&pictures=1")
+        page.goto(f"{server.url}/images?seed={seed}&images=1")
         page.locator(".st-key-im_cards img").first.wait_for()
         wait_for_app(page, timeout=PATIENCE / 1000)
         pages.append(page)

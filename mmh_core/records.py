@@ -38,7 +38,7 @@ class LidEstimate:
 
     `lid` and `standard_error` have shape (B,), in dimensions; the standard error is that of the
     estimator's own randomness (probes, noise draws), 0 for a deterministic one and NaN where one
-    draw cannot tell. `forwards` counts network evaluations per point, a backward pass through one
+    draw cannot tell. `nfe` counts network evaluations per point, a backward pass through one
     counting as one more. `asymmetry` (B,) is the relative antisymmetric part of the score's
     Jacobian where the estimator sees it, a free diagnostic of fit: a true score has a symmetric
     one. `draws` is the number of independent values that the standard error is of, None for a
@@ -47,7 +47,7 @@ class LidEstimate:
 
     lid: Tensor
     standard_error: Tensor
-    forwards: float
+    nfe: float
     asymmetry: Tensor | None = None
     draws: int | None = None
 
@@ -73,7 +73,7 @@ class LidCurve:
     log_delta: Tensor
     lid: Tensor
     standard_error: Tensor
-    forwards: float
+    nfe: float
 
     def frame(self) -> pd.DataFrame:
         """Return one row per point and scale."""

@@ -1,4 +1,4 @@
-"""Draw pictures, and say of each whether the model repeats what it was trained on."""
+"""Draw images, and say of each whether the model repeats what it was trained on."""
 
 import streamlit as st
 
@@ -8,8 +8,8 @@ from views.widgets import layout
 session.guard()
 st.title("Images", anchor=False)
 st.markdown(
-    "A text-to-image model draws a prompt several times. Each picture is compared with all "
-    "training pictures, and its dimension (LID) says how much freedom the model had there."
+    "A text-to-image model draws a prompt several times. Each image is compared with all "
+    "training images, and its dimension (LID) says how much freedom the model had there."
 )
 layout.load_chart_library()
 

@@ -9,7 +9,7 @@ session.guard()
 st.title("Mitigation", anchor=False)
 st.markdown(
     "Draws one prompt with and without countermeasures from the same starting noise: does it stop "
-    "copying, does it still show what was asked, and do normal prompts stay as they are?"
+    "copying, does it still show what was asked, and do reference prompts stay as they are?"
 )
 layout.load_chart_library()
 

@@ -7,10 +7,10 @@ from views import session
 session.guard()
 st.title("Memorization, seen through dimension", anchor=False)
 st.markdown(
-    "A generative model sometimes gives back its training pictures instead of making new ones. "
+    "A generative model sometimes gives back its training images instead of making new ones. "
     "This app finds where: there, the model's **local intrinsic dimension** (LID), the number of "
-    "directions in which it could still change a picture, is too small. Every finding comes with "
-    "the nearest training picture, with its uncertainty, and with what it does not prove."
+    "directions in which it could still change an image, is too small. Every finding comes with "
+    "the nearest training image, with its uncertainty, and with what it does not prove."
 )
 
 

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import torch
 
-from mmh_core.studies.mitigation.training_run import CureConfig, CureRun, CureSnapshot
+from mmh_core.studies.mitigation.training_run import (
+    TrainingMitigationConfig,
+    TrainingMitigationRun,
+    TrainingMitigationSnapshot,
+)
 
-#: By arm: (step, copies and LID of duplicated, overfit and normal captions, alignment of normal).
+#: By arm: (step, copies and LID of duplicated, overfit and reference captions, alignment of
+# normal).
 FIGURES = {
     "as it is": (
         (100, (0.0, 0.0, 0.0), (30.0, 31.0, 32.0), 0.2),
@@ -21,19 +26,19 @@ FIGURES = {
 }
 
 
-def cure_run() -> CureRun:
-    """Return two arms with three looks each at two pictures a group."""
+def cure_run() -> TrainingMitigationRun:
+    """Return two arms with three looks each at two images a group."""
     generator = torch.Generator().manual_seed(0)
     snapshots = []
     for arm, looks in FIGURES.items():
         for step, copied, lid, fit in looks:
             share = torch.tensor([[1.0, 1.0], [1.0, 0.0], [0.0, 0.0]])
             rows = [share[{1.0: 0, 0.5: 1, 0.0: 2}[value]] for value in copied]
-            pictures = torch.randint(
+            images = torch.randint(
                 0, 256, (3, 2, 3, 16, 16), generator=generator, dtype=torch.uint8
             )
             snapshots.append(
-                CureSnapshot(
+                TrainingMitigationSnapshot(
                     arm,
                     step,
                     0.5,
@@ -41,9 +46,11 @@ def cure_run() -> CureRun:
                     torch.full((3, 2), 0.9),
                     torch.full((3, 2), fit),
                     torch.tensor(lid)[:, None].repeat(1, 2),
-                    pictures,
+                    images,
                 )
             )
     captions = (("a <b>red</b> fox", "duplicate"), ("a cat", "overfit"), ("a dog", "normal"))
-    config = CureConfig(steps=400, looks=(100, 200, 400), captions=1, seeds=2, kept=2)
-    return CureRun(config, "0f" * 32, "complete", captions, tuple(snapshots), 600.0)
+    config = TrainingMitigationConfig(
+        steps=400, looks=(100, 200, 400), captions=1, seeds=2, kept=2
+    )
+    return TrainingMitigationRun(config, "0f" * 32, "complete", captions, tuple(snapshots), 600.0)

@@ -11,12 +11,12 @@ from torch import Tensor
 from mmh_core.studies.images.run import (
     CopyFound,
     ImageConfig,
+    ImageLid,
+    ImageResult,
     ImageRun,
-    LidReading,
     NeighborFound,
-    NormalPrompts,
-    PictureResult,
     PromptTruth,
+    ReferencePrompts,
 )
 
 #: A text that must be shown and never obeyed.
@@ -28,11 +28,11 @@ NAN = math.nan
 def drawn_run() -> ImageRun:
     """Return two prompts with two seeds each, searched in a known training set."""
     config = ImageConfig("pocket-sd", ("a red fox", HOSTILE), (0, 7), STEPS, 7.5, 16, 16)
-    pictures = (
-        _picture(0, "a red fox", 0, "exact copy", 5.0, percentile=0.0, copy=_copy("exact")),
-        _picture(1, "a red fox", 7, "template copy", 11.5, percentile=0.2, copy=_copy("template")),
-        _picture(2, HOSTILE, 0, "suspicious, no copy found", 6.0, percentile=0.004),
-        _picture(3, HOSTILE, 7, "not memorized", 24.0, percentile=0.6),
+    images = (
+        _image(0, "a red fox", 0, "exact copy", 5.0, percentile=0.0, copy=_copy("exact")),
+        _image(1, "a red fox", 7, "template copy", 11.5, percentile=0.2, copy=_copy("template")),
+        _image(2, HOSTILE, 0, "suspicious, no copy found", 6.0, percentile=0.004),
+        _image(3, HOSTILE, 7, "not memorized", 24.0, percentile=0.6),
     )
     return ImageRun(
         config=config,
@@ -46,21 +46,21 @@ def drawn_run() -> ImageRun:
         log_deltas=torch.tensor(LOG_DELTAS),
         preview=torch.empty(0, 3, 16, 16, dtype=torch.uint8),
         preview_prompt=0,
-        pictures=pictures,
+        images=images,
         cut=("", "the last words"),
         agreement=(0.875, NAN),
         searched=1234,
         embedder="pocket",
-        normal=normal_prompts(),
-        seconds_drawing=12.5,
-        seconds_reading=3.25,
+        normal=reference_prompts(),
+        seconds_generating=12.5,
+        seconds_estimating=3.25,
     )
 
 
 def unsearched_run() -> ImageRun:
     """Return a run of a model whose training set nobody has, without guidance and curves."""
     run = drawn_run()
-    pictures = tuple(
+    images = tuple(
         replace(
             one,
             copy=None,
@@ -73,12 +73,12 @@ def unsearched_run() -> ImageRun:
             verdict="cannot be judged",
             lids=(replace(one.lids[0], percentile=NAN, conditional_error=NAN),),
         )
-        for one in run.pictures
+        for one in run.images
     )
     return replace(
         run,
         config=replace(run.config, guidance=1.0, curve=False),
-        pictures=pictures,
+        images=images,
         searched=0,
         embedder="pixels",
         normal=None,
@@ -86,10 +86,10 @@ def unsearched_run() -> ImageRun:
     )
 
 
-def normal_prompts() -> NormalPrompts:
-    """Return 101 normal pictures whose quantiles are round numbers: 0, 1, ..., 100."""
+def reference_prompts() -> ReferencePrompts:
+    """Return 101 reference images whose quantiles are round numbers: 0, 1, ..., 100."""
     rising = torch.arange(101.0)
-    return NormalPrompts(
+    return ReferencePrompts(
         model="pocket-sd",
         sha256="0f" * 32,
         scheduler="ddim",
@@ -108,12 +108,12 @@ def normal_prompts() -> NormalPrompts:
 
 
 def noise(seed: int, side: int = 16) -> Tensor:
-    """Return a picture that no other seed gives."""
+    """Return an image that no other seed gives."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(0, 256, (3, side, side), generator=generator, dtype=torch.uint8)
 
 
-def _picture(
+def _image(
     index: int,
     prompt: str,
     seed: int,
@@ -122,8 +122,8 @@ def _picture(
     *,
     percentile: float,
     copy: CopyFound | None = None,
-) -> PictureResult:
-    reading = LidReading(
+) -> ImageResult:
+    reading = ImageLid(
         "soft_spectral_count",
         "Soft spectral count",
         -0.9,
@@ -134,11 +134,11 @@ def _picture(
         percentile,
         22.0,
     )
-    return PictureResult(
+    return ImageResult(
         index=index,
         prompt=prompt,
         seed=seed,
-        picture=noise(index),
+        image=noise(index),
         latents=torch.zeros(4, 2, 2),
         guidance_norm=torch.linspace(40.0 + index, 10.0, STEPS),
         region=torch.ones(2, 2),
@@ -154,7 +154,7 @@ def _picture(
         ),
         truth=PromptTruth("overfit", "portrait/fox", True, 7.0, 2, 120),
         verdict=verdict,  # type: ignore[arg-type]
-        reason=f"Reason of picture {index}: {HOSTILE}",
+        reason=f"Reason of image {index}: {HOSTILE}",
     )
 
 

@@ -18,7 +18,7 @@ NONE, WORDS = Treatment("none", 0.0), Treatment("random_tokens", 2.0)
 STATIC, REWRITE = Treatment("static_guidance", 0.5), Treatment("rewrite", 4.0)
 RAISE = Treatment("raise_lid", 0.5)
 PROMPT = "a red fox in the snow"
-REFUSAL = "There are no LIDs of normal prompts to aim at: measure some normal prompts first."
+REFUSAL = "There are no LIDs of reference prompts to aim at: measure some reference prompts first."
 #: By treatment: copies of the two seeds, similarity, alignment and LID of each.
 FIGURES: dict[Treatment, tuple[tuple[str, str], list[float], list[float], list[float]]] = {
     NONE: (("exact", "exact"), [0.98, 0.96], [0.40, 0.44], [2.0, 4.0]),
@@ -46,7 +46,7 @@ def comparison(prompt: str = PROMPT, normal: tuple[str, ...] = ("a blue bird",))
         log_delta=-0.9,
         preview=torch.empty(0, 3, 16, 16, dtype=torch.uint8),
         cells=tuple(cells),
-        nearest_pictures=((5, _picture(5)),),
+        nearest_images=((5, _image(5)),),
         seconds=30.0,
     )
 
@@ -88,7 +88,7 @@ def _cell(config: MitigationConfig, number: int, treatment: Treatment) -> Cell:
         used=used,
         changed="" if refused else f"{found.label} was applied.",
         refused=refused,
-        pictures=torch.stack([_picture(10 * number + i) for i in range(2)])[:count],
+        images=torch.stack([_image(10 * number + i) for i in range(2)])[:count],
         latents=torch.zeros(count, 4, 2, 2),
         similarity=values(similarity)[:count],
         nearest=torch.full((count,), 5),
@@ -100,12 +100,12 @@ def _cell(config: MitigationConfig, number: int, treatment: Treatment) -> Cell:
         kinds=kinds[:count],  # type: ignore[arg-type]
         agreement=math.nan if refused else 0.9,
         noise_sha256="" if refused else "ab" * 32,
-        forwards=0.0 if refused else 10.0,
+        nfe=0.0 if refused else 10.0,
         seconds=0.0 if refused else 1.5,
         peak_mb=math.nan,
     )
 
 
-def _picture(seed: int) -> Tensor:
+def _image(seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(0, 256, (3, 16, 16), generator=generator, dtype=torch.uint8)

@@ -39,7 +39,7 @@ def test_every_benchmark_starts_from_any_folder(script: str, tmp_path: Path) -> 
     assert b"usage:" in ended.stdout
 
 
-def test_every_picture_and_file_that_the_readme_links_is_there() -> None:
+def test_every_image_and_file_that_the_readme_links_is_there() -> None:
     links = re.findall(r"\]\(([^)#:]+)\)", README) + re.findall(r'src="([^":]+)"', README)
     assert links
     assert [link for link in links if not (ROOT / link).exists()] == []

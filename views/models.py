@@ -22,7 +22,7 @@ from views.start_options import start_options
 
 if TYPE_CHECKING:
     from mmh_core.studies.images.reference import Reference
-    from mmh_core.studies.images.run import ImageConfig, NormalPrompts
+    from mmh_core.studies.images.run import ImageConfig, ReferencePrompts
     from mmh_core.text_to_image.model import TextToImage
     from mmh_core.text_to_image.model_folder import Listing
 
@@ -58,18 +58,18 @@ def device() -> str:
 
 @dataclass(frozen=True)
 class SearchedFolder:
-    """Hold what pictures of a model without a training set of its own are compared with.
+    """Hold what images of a model without a training set of its own are compared with.
 
-    `index` is a folder that `./mmh index` built from the folder `pictures` by `embedder`.
+    `index` is a folder that `./mmh index` built from the folder `images` by `embedder`.
     """
 
     index: Path
-    pictures: Path
+    images: Path
     embedder: str
 
     def arguments(self) -> tuple[str, ...]:
         """Return the same for the command line."""
-        named = ("--index", str(self.index), "--index-pictures", str(self.pictures))
+        named = ("--index", str(self.index), "--index-images", str(self.images))
         return (*named, "--embedder", self.embedder)
 
 
@@ -80,11 +80,11 @@ def models_folder() -> Path | None:
 
 
 def searched_folder() -> SearchedFolder | None:
-    """Return what is named after `-- --index` and `--index-pictures`, None without both."""
+    """Return what is named after `-- --index` and `--index-images`, None without both."""
     given = start_options()
-    if given.index is None or given.index_pictures is None:
+    if given.index is None or given.index_images is None:
         return None
-    return SearchedFolder(given.index, given.index_pictures, given.embedder)
+    return SearchedFolder(given.index, given.index_images, given.embedder)
 
 
 def choices() -> list[ModelChoice]:
@@ -169,7 +169,7 @@ def _choice_of(name: str) -> ModelChoice:
 
 
 def guessed_forward(name: str) -> float | None:
-    """Return the seconds that one forward pass for one picture should take on this device.
+    """Return the seconds that one forward pass for one image should take on this device.
 
     From how fast it multiplies matrices; None for a folder that cannot be read.
     """
@@ -335,22 +335,22 @@ def _folder_reference(searched: SearchedFolder) -> Reference:
 
     with _LOADING:
         embedder = load_embedder(searched.embedder)
-        return folder_reference(searched.index, embedder, searched.pictures)
+        return folder_reference(searched.index, embedder, searched.images)
 
 
-@st.cache_resource(show_spinner="Reading the training pictures", max_entries=2)
+@st.cache_resource(show_spinner="Reading the training images", max_entries=2)
 def _pocket_reference(folder: str, stamp: int) -> Reference:
     from mmh_core.studies.images.reference import pocket_reference
 
     return pocket_reference(Path(folder))
 
 
-def normal(name: str) -> NormalPrompts | None:
+def normal(name: str) -> ReferencePrompts | None:
     """Return what is normal for a model, None where it was never found out."""
-    from mmh_core.studies.detection.reference_prompts import read_normal
+    from mmh_core.studies.detection.reference_prompts import read_reference_prompts
 
     folder = folder_of(name)
-    return None if folder is None else read_normal(folder)
+    return None if folder is None else read_reference_prompts(folder)
 
 
 def default_settings(name: str) -> ImageConfig:

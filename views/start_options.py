@@ -21,14 +21,14 @@ class StartOptions:
     """The options of the app: folders and files as absolute paths, None for what is not named.
 
     `data` is where the app keeps what it makes, `models` a folder of models to choose from,
-    `index` and `index_pictures` a training set to search with its `embedder`, `endpoint` the
+    `index` and `index_images` a training set to search with its `embedder`, `endpoint` the
     address of a service that rewords prompts, `users` the list of those who may sign in.
     """
 
     data: Path
     models: Path | None
     index: Path | None
-    index_pictures: Path | None
+    index_images: Path | None
     embedder: str
     endpoint: str | None
     users: Path | None
@@ -46,7 +46,7 @@ def start_options(arguments: Sequence[str] | None = None) -> StartOptions:
         data=place(given.data) or _ROOT / ".mmh",
         models=place(given.models),
         index=place(given.index),
-        index_pictures=place(given.index_pictures),
+        index_images=place(given.index_images),
         embedder=given.embedder,
         endpoint=given.endpoint or None,
         users=place(given.users),
@@ -77,18 +77,18 @@ def checked(arguments: Sequence[str]) -> StartOptions:
     for name, place in (("--models", options.models), ("--index", options.index)):
         if place is not None and not place.is_dir():
             raise MMHError(f"{name}: there is no folder {place}. Check its name.")
-    if options.index_pictures is not None and not options.index_pictures.is_dir():
+    if options.index_images is not None and not options.index_images.is_dir():
         raise MMHError(
-            f"--index-pictures: there is no folder {options.index_pictures}. Check its name."
+            f"--index-images: there is no folder {options.index_images}. Check its name."
         )
-    if (options.index is None) != (options.index_pictures is None):
-        raise MMHError("--index and --index-pictures belong together: name both, or neither.")
+    if (options.index is None) != (options.index_images is None):
+        raise MMHError("--index and --index-images belong together: name both, or neither.")
     return options
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for name in ("--data", "--models", "--index", "--index-pictures", "--endpoint", "--users"):
+    for name in ("--data", "--models", "--index", "--index-images", "--endpoint", "--users"):
         parser.add_argument(name, default=None)
     parser.add_argument("--embedder", default="pixels")
     parser.add_argument(_CALLED_FROM, type=Path, default=Path.cwd())

@@ -151,7 +151,7 @@ def score_table(found: DetectorScores) -> str:
         lines = [prompt, ""]
         if found.heard and not found.heard[i].whole:
             lines += [found.heard[i].words(), ""]
-        lines.append("| detector | score | above so many normal prompts | threshold | |")
+        lines.append("| detector | score | above so many reference prompts | threshold | |")
         lines.append("|---|---|---|---|---|")
         lines += [
             f"| {label} | {' | '.join(_score_cells(found, i, k))} |"
@@ -181,7 +181,7 @@ def throughput_line(pace: Throughput) -> str:
     """Return in words how the early scan compares with the published way."""
     return (
         f"The early scan reads {pace.early:.3g} prompts a second with four seeds, the published "
-        f"way (50 steps with guidance, four pictures) {pace.published:.3g}: {pace.times:.0f} "
+        f"way (50 steps with guidance, four images) {pace.published:.3g}: {pace.times:.0f} "
         "times as many, in turns on this machine."
     )
 
@@ -189,7 +189,7 @@ def throughput_line(pace: Throughput) -> str:
 def detector_table(run: BenchmarkRun) -> str:
     """Return one row per detector as Markdown, the best first."""
     kinds = [kind for kind, _ in run.rows[0].kinds] if run.rows else []
-    header = ["detector", "forwards", "AUC", "TPR at 1 % FPR", *(f"AUC {kind}" for kind in kinds)]
+    header = ["detector", "NFE", "AUC", "TPR at 1 % FPR", *(f"AUC {kind}" for kind in kinds)]
     lines = [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
     for row in sorted(run.rows, key=lambda row: (-row.all.auc, -row.all.tpr)):
         parts = dict(row.kinds)
@@ -216,7 +216,7 @@ def cause_table(run: BenchmarkRun) -> str:
     """Return the confusion matrix of the cause as Markdown, or why there is none."""
     cause = run.cause
     if cause is None:
-        return "The cause is not identifiable: no pictures of the captions are at hand."
+        return "The cause is not identifiable: no images of the captions are at hand."
     said = ("OD-Mem", "DD-Mem", "not identifiable")
     lines = [
         f"| true cause | {' | '.join(f'said {each}' for each in said)} |",
@@ -233,10 +233,10 @@ def _counted(run: BenchmarkRun, first: Separation | None) -> str:
     if first is None:
         return ""
     return (
-        f"{first.positives} memorized and {first.negatives} normal prompts of the test half, "
+        f"{first.positives} memorized and {first.negatives} reference prompts of the test half, "
         f"{len(run.seeds)} seeds each; 95 % intervals by bootstrap over prompts"
-        f"{_narrow(first)}. TPR at 1 % FPR is cut on these normal prompts. Forwards are per "
-        "picture, in brackets those of the generation that is read."
+        f"{_narrow(first)}. TPR at 1 % FPR is cut on these reference prompts. Network evaluations "
+        "are per image, in brackets those of the generation that is read."
     )
 
 
@@ -257,8 +257,8 @@ def _narrow(first: Separation) -> str:
 
 
 def _cost(row: DetectorRow) -> str:
-    forwards = f"{row.forwards:.1f}".removesuffix(".0")
-    return f"{forwards} (+{row.generation:.0f})" if row.generation else forwards
+    nfe = f"{row.nfe:.1f}".removesuffix(".0")
+    return f"{nfe} (+{row.generation:.0f})" if row.generation else nfe
 
 
 def _interval(value: float, low: float, high: float) -> str:

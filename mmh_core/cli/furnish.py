@@ -96,12 +96,15 @@ def _calibration(at: Furnishing) -> None:
 
 
 def _normal(at: Furnishing) -> None:
-    from mmh_core.studies.detection.reference_prompts import pocket_normal, write_normal
+    from mmh_core.studies.detection.reference_prompts import (
+        pocket_reference_prompts,
+        write_reference_prompts,
+    )
 
-    found = followed(pocket_normal(at.folder, at.model, at.seed))
+    found = followed(pocket_reference_prompts(at.folder, at.model, at.seed))
     if found is None:
-        raise ValueError("The normal prompts gave no figures.")
-    write_normal(at.folder, found)
+        raise ValueError("The reference prompts gave no figures.")
+    write_reference_prompts(at.folder, found)
     _listed(at)
 
 
@@ -117,10 +120,10 @@ def _cause(at: Furnishing) -> None:
     from mmh_core.memorization.cause_calibration import calibrate_cause, write_cause
     from mmh_core.pocket.furnish import open_shelf
     from mmh_core.studies.detection.labelled_prompts import pocket_labelled
-    from mmh_core.studies.images.reference import captioned_pictures
+    from mmh_core.studies.images.reference import captioned_images
 
-    pictures = partial(captioned_pictures, open_shelf(at.folder).world)
-    write_cause(at.folder, calibrate_cause(pocket_labelled(at.folder, at.seed), pictures))
+    images = partial(captioned_images, open_shelf(at.folder).world)
+    write_cause(at.folder, calibrate_cause(pocket_labelled(at.folder, at.seed), images))
     _listed(at)
 
 
@@ -158,12 +161,12 @@ def _images(at: Furnishing) -> None:
     from mmh_core.store.archive import load_record, save_record
     from mmh_core.studies.detection.early_scan import read_early
     from mmh_core.studies.detection.prompt_scan import scanned
-    from mmh_core.studies.detection.reference_prompts import read_normal
+    from mmh_core.studies.detection.reference_prompts import read_reference_prompts
     from mmh_core.studies.images.reference import pocket_reference
     from mmh_core.studies.images.run import ImageRun
     from mmh_core.studies.images.study import image_study
 
-    reference, normal = pocket_reference(at.folder), read_normal(at.folder)
+    reference, normal = pocket_reference(at.folder), read_reference_prompts(at.folder)
     early = read_early(at.folder)
     for path in sorted((at.assets / "images").glob("*.safetensors")):
         config = load_record(path, ImageRun).config
@@ -175,13 +178,13 @@ def _mitigation(at: Furnishing) -> None:
     from dataclasses import replace
 
     from mmh_core.store.archive import load_record, save_record
-    from mmh_core.studies.detection.reference_prompts import read_normal
+    from mmh_core.studies.detection.reference_prompts import read_reference_prompts
     from mmh_core.studies.images.reference import pocket_reference
     from mmh_core.studies.mitigation.run import MitigationRun
     from mmh_core.studies.mitigation.study import mitigation_study
     from mmh_core.studies.mitigation.token_attribution import token_study
 
-    reference, normal = pocket_reference(at.folder), read_normal(at.folder)
+    reference, normal = pocket_reference(at.folder), read_reference_prompts(at.folder)
     folder = at.assets / "mitigation"
     for path in sorted(folder.glob("*.safetensors")):
         if path.stem.endswith("-tokens"):

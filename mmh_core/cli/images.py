@@ -1,4 +1,4 @@
-"""The commands that draw pictures and say of each whether it is a copy, or audit a given one."""
+"""The commands that draw images and say of each whether it is a copy, or audit a given one."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ from mmh_core.cli.output import (
 from mmh_core.records import MMHError
 
 if TYPE_CHECKING:
-    from mmh_core.report.image_files import PictureAbout
+    from mmh_core.report.image_files import ImageAbout
     from mmh_core.studies.images.reference import Reference
-    from mmh_core.studies.images.run import CopyFound, ImageConfig, ImageRun, NormalPrompts
+    from mmh_core.studies.images.run import CopyFound, ImageConfig, ImageRun, ReferencePrompts
     from mmh_core.text_to_image.model import TextToImage
 
 IndexFolder = Annotated[
     Path | None, typer.Option("--index", help="Search this index that `./mmh index` built.")
 ]
-IndexPictures = Annotated[
-    Path | None, typer.Option("--index-pictures", help="The folder that the index was built from.")
+IndexImages = Annotated[
+    Path | None, typer.Option("--index-images", help="The folder that the index was built from.")
 ]
 
 
@@ -61,12 +61,12 @@ def images(
     ] = "",
     curve: Annotated[bool, typer.Option(help="Read LID over the noise scales too.")] = True,
     index: IndexFolder = None,
-    index_pictures: IndexPictures = None,
+    index_images: IndexImages = None,
     embedder: Embedder = "pixels",
     keep: KeepFile = None,
     device: DeviceName = "auto",
 ) -> None:
-    """Draw prompts with every seed; write pictures, figures and a report; print a table.
+    """Draw prompts with every seed; write images, figures and a report; print a table.
 
     --prompt may be given repeatedly.
 
@@ -100,10 +100,10 @@ def images(
     }
     # Before the model is loaded, which takes its time, and again with what the model recommends.
     checked(_config(model, wanted, None))
-    more = _searching(index, index_pictures, embedder)
+    more = _searching(index, index_images, embedder)
     loaded = loaded_model(model, device)
     config = checked(_config(model, wanted, loaded))
-    reference, normal = _compared(model, index, index_pictures, embedder)
+    reference, normal = _compared(model, index, index_images, embedder)
     if keep is not None:
         # The page scrubs through decoded steps; the folder does without.
         config = replace(config, frames=ImageConfig.frames)
@@ -114,27 +114,27 @@ def images(
     write_folder(out, run_files(run, image_command(run.config, more)))
     typer.echo(image_table(run))
     warned(run.missing)
-    typer.echo(f"\nPictures, run.json, pictures.csv and report.html are in {out}.")
+    typer.echo(f"\nImages, run.json, images.csv and report.html are in {out}.")
 
 
 def audit(
-    picture: Annotated[Path, typer.Argument(help="A picture from anywhere.")],
+    image: Annotated[Path, typer.Argument(help="An image from anywhere.")],
     caption: Annotated[str, typer.Option(help="A caption to read it with.")] = "",
     model: ModelName = "pocket-sd",
     index: IndexFolder = None,
-    index_pictures: IndexPictures = None,
+    index_images: IndexImages = None,
     embedder: Embedder = "pixels",
     device: DeviceName = "auto",
     json_file: JsonFile = None,
 ) -> None:
-    """Say what a model and its training set say of a picture; print JSON.
+    """Say what a model and its training set say of an image; print JSON.
 
-    A picture that this app drew tells how under "settings", null for any other.
+    An image that this app drew tells how under "settings", null for any other.
     """
     from dataclasses import asdict
 
-    from mmh_core.report.summary import picture_summary
-    from mmh_core.retrieval.images import MAX_BYTES, read_picture
+    from mmh_core.report.summary import image_summary
+    from mmh_core.retrieval.images import MAX_BYTES, read_image
     from mmh_core.studies.images.audit import audit_study
     from mmh_core.studies.images.config import check_prompt
 
@@ -142,29 +142,29 @@ def audit(
     if caption.strip():
         check_prompt(caption)
     # What is wrong with the file is said before a model is loaded.
-    read_picture(picture)
-    with picture.open("rb") as file:
+    read_image(image)
+    with image.open("rb") as file:
         data = file.read(MAX_BYTES)
     about = _told_by(data)
-    _searching(index, index_pictures, embedder)
+    _searching(index, index_images, embedder)
     loaded = loaded_model(model, device)
-    reference, normal = _compared(model, index, index_pictures, embedder)
-    found = picture_summary(followed(audit_study(data, caption, loaded, reference, normal)))
+    reference, normal = _compared(model, index, index_images, embedder)
+    found = image_summary(followed(audit_study(data, caption, loaded, reference, normal)))
     # It was not drawn here: a seed and steps would say nothing.
-    for name in ("picture", "seed", "guidance_norm"):
+    for name in ("image", "seed", "guidance_norm"):
         del found[name]
     found["caption"] = found.pop("prompt")
     settings = None if about is None else asdict(about)
     write_json(
-        {"file": picture.name, "model": loaded.name, "model_sha256": loaded.sha256}
+        {"file": image.name, "model": loaded.name, "model_sha256": loaded.sha256}
         | found
         | {"settings": settings},
         json_file,
     )
 
 
-def _told_by(data: bytes) -> PictureAbout | None:
-    """Return what a picture says of itself, with a warning where that is damaged."""
+def _told_by(data: bytes) -> ImageAbout | None:
+    """Return what an image says of itself, with a warning where that is damaged."""
     from mmh_core.report.image_files import read_about
 
     try:
@@ -175,12 +175,12 @@ def _told_by(data: bytes) -> PictureAbout | None:
 
 
 def image_table(run: ImageRun) -> str:
-    """Return one line per picture: LID, place among normal prompts, nearest picture, verdict."""
+    """Return one line per image: LID, place among reference prompts, nearest image, verdict."""
     from mmh_core.memorization.hypothesis import shown_lid
 
-    heads = ["picture", "seed", "LID", "percentile", "nearest", "similarity", "verdict"]
+    heads = ["image", "seed", "LID", "percentile", "nearest", "similarity", "verdict"]
     rows = [heads]
-    for one in run.pictures:
+    for one in run.images:
         lid, copy = one.lid, one.copy
         value = ""
         if lid is not None:
@@ -223,17 +223,17 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def _searching(index: Path | None, pictures: Path | None, embedder: str) -> list[str]:
+def _searching(index: Path | None, images: Path | None, embedder: str) -> list[str]:
     """Check the options of an index and return those that a command needs to name it again."""
     if index is None:
-        if pictures is not None:
-            raise MMHError("--index-pictures is there without --index: name the index too.")
+        if images is not None:
+            raise MMHError("--index-images is there without --index: name the index too.")
         return []
-    if pictures is None:
+    if images is None:
         raise MMHError(
-            "--index needs --index-pictures: name the folder that the index was built from."
+            "--index needs --index-images: name the folder that the index was built from."
         )
-    named = ["--index", str(index), "--index-pictures", str(pictures)]
+    named = ["--index", str(index), "--index-images", str(images)]
     return [*named, "--embedder", embedder]
 
 
@@ -245,17 +245,17 @@ def _place_of(model: str) -> Path:
 
 
 def _compared(
-    model: str, index: Path | None, pictures: Path | None, embedder: str
-) -> tuple[Reference | None, NormalPrompts | None]:
+    model: str, index: Path | None, images: Path | None, embedder: str
+) -> tuple[Reference | None, ReferencePrompts | None]:
     """Return what to search and what is normal: of an index, or of the embedded model's folder."""
     from mmh_core.retrieval.embedders import load_embedder
-    from mmh_core.studies.detection.reference_prompts import read_normal
+    from mmh_core.studies.detection.reference_prompts import read_reference_prompts
     from mmh_core.studies.images.reference import folder_reference, pocket_reference
 
     folder = _place_of(model)
-    normal = read_normal(folder)
-    if index is not None and pictures is not None:
-        return folder_reference(index, load_embedder(embedder), pictures), normal
+    normal = read_reference_prompts(folder)
+    if index is not None and images is not None:
+        return folder_reference(index, load_embedder(embedder), images), normal
     if (folder / "world.json").exists():
         return pocket_reference(folder), normal
     return None, normal

@@ -57,7 +57,7 @@ def index(
             "folder": shown(folder),
             "index": shown(out),
             "files": found.files,
-            "pictures": len(found.index),
+            "images": len(found.index),
             "exact_copies": found.exact_copies,
             "outside_folder": found.outside,
             "captions": int((found.index.labels["caption"] != "").sum()),

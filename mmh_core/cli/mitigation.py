@@ -30,7 +30,7 @@ from mmh_core.records import MMHError
 
 if TYPE_CHECKING:
     from mmh_core.studies.images.reference import Reference
-    from mmh_core.studies.images.run import NormalPrompts
+    from mmh_core.studies.images.run import ReferencePrompts
     from mmh_core.studies.mitigation.run import MitigationRun, Treatment
     from mmh_core.studies.mitigation.table import TreatmentRow
     from mmh_core.studies.mitigation.verdict import TreatmentVerdict
@@ -56,7 +56,7 @@ def mitigate(
     ] = False,
     device: DeviceName = "auto",
 ) -> None:
-    """Draw a prompt with every mitigation from the same noise; write pictures and a report.
+    """Draw a prompt with every mitigation from the same noise; write images and a report.
 
     No mitigation and random words are always drawn. The same command gives the same bytes on one
     machine.
@@ -77,7 +77,7 @@ def mitigate(
     small = MitigationConfig(model, prompts, numbers, treatments, steps or 1, 1.0, 8, 8)
     checked(small)
     loaded, reference, usual = opened(model, device)
-    height, width = loaded.picture_size
+    height, width = loaded.image_size
     config = replace(
         small,
         steps=loaded.steps if steps is None else steps,
@@ -93,7 +93,7 @@ def mitigate(
             _keep_words(keep, run, loaded, reference)
     typer.echo(comparison_table(run))
     warned(run.missing)
-    typer.echo(f"\nPictures, run.json, pictures.csv and report.html are in {out}.")
+    typer.echo(f"\nImages, run.json, images.csv and report.html are in {out}.")
 
 
 def _keep_words(
@@ -134,13 +134,13 @@ def mitigation_benchmark(
     folder = _folder(model)
     if not (folder / "world.json").exists():
         raise MMHError(
-            "This model has no captions of its own whose training pictures are known: choose "
+            "This model has no captions of its own whose training images are known: choose "
             "pocket-sd, or compare single prompts by `mitigate`."
         )
     chosen = chosen_captions(pocket_labelled(folder, _world_seed(folder)), captions)
     loaded, reference, usual = opened(model, device)
     if reference is None:
-        raise MMHError("The training pictures of this model are not at hand.")
+        raise MMHError("The training images of this model are not at hand.")
     taken = (*chosen.calibration, *chosen.test, *chosen.normal)
     warn_not_whole(loaded, [one.text for one in taken])
     desk = Desk(loaded, model, reference, usual, numbers, work, resume)
@@ -163,7 +163,7 @@ def comparison_table(run: MitigationRun) -> str:
     found = verdicts(run)
     for verdict in found:
         row = verdict.row
-        if not row.pictures:
+        if not row.images:
             empty = "| " * (len(names) - 3)
             lines.append(f"| {row.label} | {row.treatment.strength:g} | {row.refused} {empty}|")
             continue
@@ -178,7 +178,7 @@ def comparison_table(run: MitigationRun) -> str:
             f"{row.similarity.mean.value:.3f}",
             f"{row.alignment.mean.value:.3f}",
             f"{row.lid.mean.value:.1f}",
-            f"{row.forwards:.0f}",
+            f"{row.nfe:.0f}",
         ]
         cells = " | ".join("" if text == "nan" else text for text in figures)
         lines.append(f"| {row.label} | {row.treatment.strength:g} | {cells} |")
@@ -239,15 +239,17 @@ def treatments_of(text: str) -> tuple[Treatment, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def opened(model: str, device: str) -> tuple[TextToImage, Reference | None, NormalPrompts | None]:
+def opened(
+    model: str, device: str
+) -> tuple[TextToImage, Reference | None, ReferencePrompts | None]:
     """Return a model with its training set and what is normal for it. Errors: MMHError."""
-    from mmh_core.studies.detection.reference_prompts import read_normal
+    from mmh_core.studies.detection.reference_prompts import read_reference_prompts
     from mmh_core.studies.images.reference import pocket_reference
 
     loaded = loaded_model(model, device)
     folder = _folder(model)
     known = (folder / "world.json").exists()
-    return loaded, pocket_reference(folder) if known else None, read_normal(folder)
+    return loaded, pocket_reference(folder) if known else None, read_reference_prompts(folder)
 
 
 def _folder(model: str) -> Path:

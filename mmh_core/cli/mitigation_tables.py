@@ -71,7 +71,7 @@ def benchmark_tables(found: MitigationBenchmark) -> str:
         f"Rank correlation over {link.cells} cells between the rise of LID and the fall of the "
         f"share of copies: {_interval(link.share)}; and the fall of similarity to the nearest: "
         f"{_interval(link.similarity)}. Over the {asked.cells} cells without {movers}, which move "
-        f"the picture and not what the model is asked: {_interval(asked.share)} and "
+        f"the image and not what the model is asked: {_interval(asked.share)} and "
         f"{_interval(asked.similarity)}.",
         _table(
             (
@@ -164,7 +164,7 @@ def _cells(record: CaptionRecord) -> list[dict[str, Any]]:
             "lid": float(record.lid[i].mean()),
             "agreement": float(record.agreement[i]),
             "seconds": float(record.seconds[i]),
-            "forwards": float(record.forwards[i]),
+            "nfe": float(record.nfe[i]),
         }
         for i, treatment in enumerate(record.treatments)
     ]
@@ -198,7 +198,7 @@ def _main_cells(row: BenchmarkRow, normal: NormalRow | None) -> list[str]:
         _interval(row.lid_before, 1),
         _interval(row.lid, 1),
         _interval(row.seconds),
-        _interval(row.forwards, 0),
+        _interval(row.nfe, 0),
     ]
 
 

@@ -65,7 +65,7 @@ Calibration = Annotated[
     ),
 ]
 Share = Annotated[
-    float, typer.Option("--share", help="Share of normal prompts that may be flagged.")
+    float, typer.Option("--share", help="Share of reference prompts that may be flagged.")
 ]
 Embedder = Annotated[
     str,

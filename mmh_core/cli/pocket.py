@@ -66,10 +66,10 @@ def build_command(
     from mmh_core.studies.detection.labelled_prompts import pocket_labelled
     from mmh_core.studies.detection.reference_prompts import (
         pocket_early,
-        pocket_normal,
-        write_normal,
+        pocket_reference_prompts,
+        write_reference_prompts,
     )
-    from mmh_core.studies.images.reference import captioned_pictures, pocket_reference
+    from mmh_core.studies.images.reference import captioned_images, pocket_reference
     from mmh_core.text_to_image.folder import CARD
     from mmh_core.text_to_image.stable_diffusion import load
 
@@ -86,14 +86,14 @@ def build_command(
     built = followed(build(config, out, work, device=place, world=world))
     followed(furnish(out, world, card_of(config, built), place))
     model = load(out, device=place)
-    normal = followed(pocket_normal(out, model, seed))
+    normal = followed(pocket_reference_prompts(out, model, seed))
     if normal is None:
-        raise ValueError("The normal prompts gave no figures.")
-    write_normal(out, normal)
+        raise ValueError("The reference prompts gave no figures.")
+    write_reference_prompts(out, normal)
     labelled = pocket_labelled(out, seed)
     early = followed(pocket_early(out, model, seed))
     write_early(out, early)
-    write_cause(out, calibrate_cause(labelled, lambda caption: captioned_pictures(world, caption)))
+    write_cause(out, calibrate_cause(labelled, lambda caption: captioned_images(world, caption)))
     detectors = followed(calibrate_detectors(labelled, model, pocket_reference(out), early=early))
     if detectors is None:
         raise ValueError("The detectors gave no calibration.")

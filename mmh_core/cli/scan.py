@@ -51,7 +51,7 @@ def scan(
     """
     from mmh_core.store.table_summary import summarize
     from mmh_core.studies.detection.early_scan import read_early
-    from mmh_core.studies.detection.reference_prompts import read_normal
+    from mmh_core.studies.detection.reference_prompts import read_reference_prompts
     from mmh_core.studies.review.scan import ScanConfig, Scanner
     from mmh_core.studies.review.scan import scan as scanned
     from mmh_core.text_to_image.stable_diffusion import check_model
@@ -74,7 +74,7 @@ def scan(
         loaded_model(model, device),
         early,
         _reference(folder),
-        None if folder is None else read_normal(folder),
+        None if folder is None else read_reference_prompts(folder),
     )
     state = followed(scanned(table, out, scanner, ScanConfig(model, share, study), column=column))
     typer.echo(f"{scan_summary(state)}\n{told.sentence()}")
@@ -83,12 +83,12 @@ def scan(
 def calibrate(
     table: Annotated[
         Path,
-        typer.Argument(help="20 or more normal prompts; a label may call others memorized."),
+        typer.Argument(help="20 or more reference prompts; a label may call others memorized."),
     ],
     out: OutFolder,
     model: ModelName = "pocket-sd",
     every: Annotated[
-        bool, typer.Option("--all", help="Calibrate all detectors, for which pictures are drawn.")
+        bool, typer.Option("--all", help="Calibrate all detectors, for which images are drawn.")
     ] = False,
     column: Column = "",
     device: DeviceName = "auto",
@@ -125,8 +125,8 @@ def calibrate(
     write_early(out, early)
     kept = "every detector" if every else "the early scan"
     typer.echo(
-        f"Calibrated {kept} of {early.model} on {len(early.prompts):,} normal prompts into {out}. "
-        f"{reach_words(early, 0.01)}"
+        f"Calibrated {kept} of {early.model} on {len(early.prompts):,} reference prompts into "
+        f"{out}. {reach_words(early, 0.01)}"
     )
 
 

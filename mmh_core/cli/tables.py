@@ -22,8 +22,10 @@ def manifold_summary(run: ManifoldRun) -> dict[str, Any]:
 
     last = run.snapshots[-1]
     counted = {
-        kind: {label: int((readings.verdict == code).sum()) for code, label in enumerate(VERDICTS)}
-        for kind, readings in (("trained", last.trained), ("generated", last.generated))
+        kind: {
+            label: int((estimates.verdict == code).sum()) for code, label in enumerate(VERDICTS)
+        }
+        for kind, estimates in (("trained", last.trained), ("generated", last.generated))
     }
     return {
         "config": asdict(run.config),
@@ -78,7 +80,7 @@ _TRAINED = (
     "side",
     "mean abs. error",
     "concordance",
-    "forwards a point",
+    "network evaluations a point",
     "seconds",
     "error measured by others",
 )
@@ -112,7 +114,7 @@ def _trained_cells(row: EstimatorRow) -> list[str]:
         row.side,
         f"{row.mean_abs_error:.3f}",
         f"{row.concordance:.3f}",
-        f"{row.forwards:,.0f}",
+        f"{row.nfe:,.0f}",
         f"{row.seconds:.1f}",
     ]
 
@@ -125,7 +127,7 @@ def _estimator(row: EstimatorRow) -> dict[str, Any]:
         "mean_abs_error": row.mean_abs_error,
         "concordance": row.concordance,
         "standard_error": row.standard_error,
-        "forwards": row.forwards,
+        "nfe": row.nfe,
     }
 
 

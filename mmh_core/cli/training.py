@@ -10,7 +10,12 @@ import typer
 
 from mmh_core.cli.options import KEEP, DeviceName, JsonFile, Seed
 from mmh_core.cli.output import check_places, device_of, followed, write_json
-from mmh_core.studies.mitigation.training_run import GROUPS, CureConfig, CureRun, early_stop
+from mmh_core.studies.mitigation.training_run import (
+    GROUPS,
+    TrainingMitigationConfig,
+    TrainingMitigationRun,
+    early_stop,
+)
 from mmh_core.text_to_image.catalogue import CATALOGUE
 
 POCKET = Path(CATALOGUE["pocket-sd"].source)
@@ -34,7 +39,7 @@ def pocket_cure(
     from mmh_core.text_to_image.stable_diffusion import load
 
     check_places(out, json_file)
-    usual = CureConfig(seed=seed)
+    usual = TrainingMitigationConfig(seed=seed)
     wanted = usual.steps if steps is None else steps
     looks = tuple(max(1, round(look * wanted / usual.steps)) for look in usual.looks)
     config = checked(replace(usual, steps=wanted, looks=looks))
@@ -46,7 +51,7 @@ def pocket_cure(
         write_json(cure_summary(run), json_file)
 
 
-def cure_table(run: CureRun) -> str:
+def cure_table(run: TrainingMitigationRun) -> str:
     """Return one row per snapshot as Markdown, and where each arm had better ended."""
     heads = [f"{group}: {what}" for group in GROUPS for what in ("copies", "LID")]
     lines = [
@@ -67,7 +72,7 @@ def cure_table(run: CureRun) -> str:
     return "\n".join(lines)
 
 
-def cure_summary(run: CureRun) -> dict[str, object]:
+def cure_summary(run: TrainingMitigationRun) -> dict[str, object]:
     """Return the figures of every snapshot as plain values."""
     return {
         "model_sha256": run.sha256,

@@ -1,1 +1,1 @@
-"""Detectors of memorization: one number per picture, higher = more memorized."""
+"""Detectors of memorization: one number per image, higher = more memorized."""

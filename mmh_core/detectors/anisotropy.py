@@ -23,7 +23,7 @@ class Anisotropy:
     """Score by the cosine of `eps_u` and `eps_c - eps_u`, averaged over the latent channels.
 
     The angular half of Asthana & Belagiannis 2026 (arXiv 2601.20642): pure noise is shown to the
-    network as if it were almost a picture (t about .04), and for memorized prompts guidance and
+    network as if it were almost an image (t about .04), and for memorized prompts guidance and
     the unconditional score line up. Eps or score make no difference: both change sign.
     """
 
@@ -34,7 +34,7 @@ class Anisotropy:
     needs: ClassVar[Need] = "noise"
 
     @property
-    def readings(self) -> tuple[Anisotropy]:
+    def estimates(self) -> tuple[Anisotropy]:
         """Return itself: one column."""
         return (self,)
 

@@ -24,7 +24,7 @@ class AttentionEntropy:
 
     Ren et al. 2024 (ECCV): `-sum_i a_i log a_i`, a_i the share of token i, averaged over heads,
     places and layers. Ordinary prompts rest on the first token (low entropy), memorized ones
-    look at the tokens that trigger the picture. One conditional forward on pure noise.
+    look at the tokens that trigger the image. One conditional forward on pure noise.
     """
 
     t: float = 0.98
@@ -34,7 +34,7 @@ class AttentionEntropy:
     needs: ClassVar[Need] = "noise"
 
     @property
-    def readings(self) -> tuple[AttentionEntropy]:
+    def estimates(self) -> tuple[AttentionEntropy]:
         """Return itself: one column."""
         return (self,)
 

@@ -23,8 +23,8 @@ def read_branches(
     """Apply `read(delta, eps_u)` to every row, with `delta = eps_c - eps_u` at time t.
 
     `read` maps two (b, *shape) to (b, F). The network is fed the starting noise itself, whatever t
-    is. S distinct noises and B rows cost S + B forwards in all: 2 per row for one prompt, nearly 1
-    for many prompts with the same seeds.
+    is. S distinct noises and B rows cost S + B network evaluations in all: 2 per row for one
+    prompt, nearly 1 for many prompts with the same seeds.
     """
     size, score_model = rows_at_once(model), model.score_model
     used = sorted(set(evidence.start.tolist()))

@@ -56,7 +56,7 @@ def adapted(
     embedder: str,
     early: tuple[float, float] | None = None,
 ) -> dict[str, Detector]:
-    """Return detectors set to a model: where LID is read, how pictures are described, and when.
+    """Return detectors set to a model: where LID is read, how images are described, and when.
 
     `early` is the pair of times of the early scan, from `choose_times`, and None leaves the
     published ones; the score norm is read at the first of them.

@@ -14,12 +14,13 @@ from mmh_core.detectors.measurement import Need, location_and_spread, not_fitted
 
 @dataclass(frozen=True)
 class EarlyScan:
-    """Score by guidance norm plus `weight` times anisotropy, each in units of normal prompts.
+    """Score by guidance norm plus `weight` times anisotropy, each in units of reference prompts.
 
     Asthana & Belagiannis 2026 (arXiv 2601.20642): the norm where noise is high, the angle where it
-    is low, on one pure noise. 4 forwards per seed, fewer where prompts share their noise. `mean`
-    and `spread` of the two over normal prompts come from `fitted`. The times are the published
-    ones for latents of 64 x 64; smaller latents drown in less noise, so for them `choose_times`.
+    is low, on one pure noise. 4 network evaluations per seed, fewer where prompts share their
+    noise. `mean` and `spread` of the two over reference prompts come from `fitted`. The times are
+    the published ones for latents of 64 x 64; smaller latents drown in less noise, so for them
+    `choose_times`.
     """
 
     high: float = 0.98
@@ -33,12 +34,12 @@ class EarlyScan:
     needs: ClassVar[Need] = "noise"
 
     @property
-    def readings(self) -> tuple[GuidanceNorm, Anisotropy]:
+    def estimates(self) -> tuple[GuidanceNorm, Anisotropy]:
         """Return the norm and the cosine: two columns."""
         return GuidanceNorm(self.high), Anisotropy(self.low)
 
     def fitted(self, values: Tensor) -> EarlyScan:
-        """Return the scan with the mean and spread of normal prompts."""
+        """Return the scan with the mean and spread of reference prompts."""
         mean, spread = location_and_spread(values)
         return replace(self, mean=mean, spread=spread)
 

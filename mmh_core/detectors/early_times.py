@@ -1,6 +1,6 @@
 """Choose the two times of the early scan for a model, on labeled prompts.
 
-Published times are for latents of 64 x 64. A picture of fewer numbers drowns in less noise: at
+Published times are for latents of 64 x 64. An image of fewer numbers drowns in less noise: at
 t = .98 a latent of 8 x 8 holds nothing that could tell prompts apart.
 """
 
@@ -34,7 +34,8 @@ def choose_times(
 
     if not bool(memorized.any()) or bool(memorized.all()):
         raise MMHError(
-            "Times are chosen by telling memorized from normal prompts: label some of both kinds."
+            "Times are chosen by telling memorized from reference prompts: label some of both "
+            "kinds."
         )
     scans = {(high, low): EarlyScan(high, low) for high in grid for low in grid}
     both = [measure(model, evidence, [EarlyScan(t, t)])["early_scan"].values for t in grid]

@@ -35,7 +35,8 @@ def draw_evidence(
 
     All seeds of a prompt come in one part; reading a part and dropping it bounds the memory,
     `joined` puts parts together. Both branches of guidance are computed whatever the scale is, for
-    2 forwards per step and picture. Raises MMHError for a request that does not fit the model.
+    2 network evaluations per step and image. Raises MMHError for a request that does not fit the
+    model.
     """
     size = rows_at_once(model)
     together = max(1, size // max(1, len(seeds)))
@@ -49,8 +50,8 @@ def draw_evidence(
                 seeds=tuple(seeds[i] for i in evidence.start[part].tolist()),
                 steps=steps,
                 guidance=guidance,
-                height=model.picture_size[0],
-                width=model.picture_size[1],
+                height=model.image_size[0],
+                width=model.image_size[1],
                 scheduler=scheduler,
                 steering=Steering(
                     embedding=evidence.embeddings[evidence.prompt[part]],
@@ -79,14 +80,14 @@ def trace(model: TextToImage, request: Request) -> Trace:
         raise ValueError("The sampler made no step.")
     final = last.latents.float()
     moves.append(_length(final - last.x_t))
-    pictures = [model.decode(part).cpu() for part in torch.split(final, rows_at_once(model))]
+    images = [model.decode(part).cpu() for part in torch.split(final, rows_at_once(model))]
     return Trace(
         torch.tensor(times),
         torch.stack(norms, dim=1),
         torch.stack(moves, dim=1),
         region_map(model.score_model, last).cpu(),
         final.cpu(),
-        torch.cat(pictures),
+        torch.cat(images),
         request.scale,
         rows / len(final),
     )
@@ -95,7 +96,7 @@ def trace(model: TextToImage, request: Request) -> Trace:
 def region_map(model: ScoreModel, step: GenerationStep) -> Tensor:
     """Return `sum_channels (s_c - s_u)^2` at one step, (B, h, w): where the prompt acts.
 
-    Kim & Lee 2026 look at it at the last step, where it shows the parts of the picture that the
+    Kim & Lee 2026 look at it at the last step, where it shows the parts of the image that the
     prompt, and nothing else, puts there.
     """
     if step.eps_u is None:

@@ -19,7 +19,7 @@ from mmh_core.text_to_image.model import TextToImage
 class GuidanceNorm:
     """Score by `|eps_c - eps_u|_2` on pure noise, at the first step; nothing is generated.
 
-    Wen et al. 2024 (ICLR), with one step. A memorized prompt knows its picture from noise alone,
+    Wen et al. 2024 (ICLR), with one step. A memorized prompt knows its image from noise alone,
     so the two branches differ from the start. A name that steers strongly without being
     memorized is its false alarm.
     """
@@ -31,7 +31,7 @@ class GuidanceNorm:
     needs: ClassVar[Need] = "noise"
 
     @property
-    def readings(self) -> tuple[GuidanceNorm]:
+    def estimates(self) -> tuple[GuidanceNorm]:
         """Return itself: one column."""
         return (self,)
 
@@ -77,7 +77,7 @@ class GuidanceTrace:
         return f"Guidance norm, {steps}"
 
     @property
-    def readings(self) -> tuple[GuidanceTrace]:
+    def estimates(self) -> tuple[GuidanceTrace]:
         """Return itself: one column."""
         return (self,)
 
@@ -90,7 +90,7 @@ class GuidanceTrace:
                 f"{self.label} cannot be read from {made} steps: generate with more of them."
             )
         mean = trace.guidance_norm[:, : self.steps].mean(1, keepdim=True)
-        return Measurement(mean, 0.0, trace.forwards)
+        return Measurement(mean, 0.0, trace.nfe)
 
     def score(self, values: Tensor) -> Tensor:
         """Return the mean norm."""

@@ -1,7 +1,7 @@
 """What a detector may see: prompts, starting noise, and what a generation left behind.
 
-A row is one picture: a prompt and the noise it starts from. Labels have no place here, so no
-detector can lean on them. All tensors are on the CPU in float32; readings move what they need.
+A row is one image: a prompt and the noise it starts from. Labels have no place here, so no
+detector can lean on them. All tensors are on the CPU in float32; estimates move what they need.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from torch import Tensor
 
 from mmh_core.text_to_image.model import TextToImage
 
-# Numbers and rows in one pass: 24 pictures of the embedded model, 8 of 512 x 512.
+# Numbers and rows in one pass: 24 images of the embedded model, 8 of 512 x 512.
 _NUMBERS, _ROWS = 2**17, 24
 
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """Hold what a generation of B pictures in T steps left behind.
+    """Hold what a generation of B images in T steps left behind.
 
     `times` (T,); `guidance_norm` (B, T), `|eps_c - eps_u|_2` at each step; `movement` (B, T), how
     far each step moved, `|x_t - x_(t+1)|_2`, the last one to the final latents; `region`
     (B, h, w), the map `sum_channels (s_c - s_u)^2` at the last step; `latents` (B, *shape), the
-    final ones; `pictures` (B, 3, H, W) in [0, 1]. `guidance` is the scale drawn with, `forwards`
-    the network forwards that each picture took.
+    final ones; `images` (B, 3, H, W) in [0, 1]. `guidance` is the scale drawn with, `nfe`
+    the network evaluations that each image took.
     """
 
     times: Tensor
@@ -34,19 +34,19 @@ class Trace:
     movement: Tensor
     region: Tensor
     latents: Tensor
-    pictures: Tensor
+    images: Tensor
     guidance: float
-    forwards: float
+    nfe: float
 
     def rows(self, index: Tensor) -> Trace:
-        """Return some of the pictures, by their row numbers."""
+        """Return some of the images, by their row numbers."""
         return replace(
             self,
             guidance_norm=self.guidance_norm[index],
             movement=self.movement[index],
             region=self.region[index],
             latents=self.latents[index],
-            pictures=self.pictures[index],
+            images=self.images[index],
         )
 
 
@@ -56,7 +56,7 @@ class Evidence:
 
     `embeddings` (P, tokens, width), `noise` (S, *shape), standard normal; `prompt` and `start`
     (B,) int64. Rows that share a start share the unconditional branch. `trace` is None until
-    pictures have been generated. Raises ValueError where the parts do not fit together.
+    images have been generated. Raises ValueError where the parts do not fit together.
     """
 
     embeddings: Tensor
@@ -79,9 +79,7 @@ class Evidence:
             if int(index.min()) < 0 or int(index.max()) >= len(held):
                 raise ValueError(f"{name} must lie below {len(held)}, got {index.tolist()!r}.")
         if self.trace is not None and len(self.trace.latents) != count:
-            raise ValueError(
-                f"The trace holds {len(self.trace.latents)} pictures for {count} rows."
-            )
+            raise ValueError(f"The trace holds {len(self.trace.latents)} images for {count} rows.")
 
     def __len__(self) -> int:
         """Return B."""
@@ -182,21 +180,21 @@ def joined(parts: Sequence[Evidence]) -> Evidence:
 
 
 def joined_traces(traces: Sequence[Trace]) -> Trace:
-    """Put traces together; the forwards per picture are averaged over the pictures."""
+    """Put traces together; the network evaluations per image are averaged over the images."""
     first = traces[0]
     for each in traces[1:]:
         if not torch.equal(each.times, first.times) or each.guidance != first.guidance:
             raise ValueError("Traces of different steps or guidance do not compare.")
-    pictures = sum(len(each.latents) for each in traces)
+    images = sum(len(each.latents) for each in traces)
     return Trace(
         first.times,
         torch.cat([each.guidance_norm for each in traces]),
         torch.cat([each.movement for each in traces]),
         torch.cat([each.region for each in traces]),
         torch.cat([each.latents for each in traces]),
-        torch.cat([each.pictures for each in traces]),
+        torch.cat([each.images for each in traces]),
         first.guidance,
-        sum(each.forwards * len(each.latents) for each in traces) / pictures,
+        sum(each.nfe * len(each.latents) for each in traces) / images,
     )
 
 

@@ -1,4 +1,4 @@
-"""LID: how few dimensions the model leaves around the finished picture."""
+"""LID: how few dimensions the model leaves around the finished image."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ SHORT: dict[LidEstimator, str] = {"soft_spectral_count": "count", "flipd": "flip
 class Lid:
     """Score by minus the model's LID at the final latents, at the noise scale `log_delta`.
 
-    Ross et al. 2025 (arXiv 2411.00113): a picture is memorized where LID is too small. `branch`
-    says whose LID: that of pictures with the prompt, of all pictures (no caption is looked at),
+    Ross et al. 2025 (arXiv 2411.00113): an image is memorized where LID is too small. `branch`
+    says whose LID: that of images with the prompt, of all images (no caption is looked at),
     or of the guided score, which is the score of no density. Each prompt draws its probes anew
     from `seed`, so its value does not depend on the other prompts. The cost is the estimator's,
     twice for the guided score.
@@ -44,7 +44,7 @@ class Lid:
     branch: Branch = "conditional"
     log_delta: float = LOG_DELTA
     seed: int = 0
-    needs: ClassVar[Need] = "picture"
+    needs: ClassVar[Need] = "image"
 
     @property
     def name(self) -> str:
@@ -62,7 +62,7 @@ class Lid:
         return REFERENCES[self.estimator]
 
     @property
-    def readings(self) -> tuple[Lid]:
+    def estimates(self) -> tuple[Lid]:
         """Return itself: one column."""
         return (self,)
 
@@ -87,8 +87,8 @@ class Lid:
                     generator=generator,
                 )
                 lid[rows, 0] = estimate.lid.float().cpu()
-                cost += networks * estimate.forwards * len(rows)
-        return Measurement(lid, cost / len(evidence), trace.forwards)
+                cost += networks * estimate.nfe * len(rows)
+        return Measurement(lid, cost / len(evidence), trace.nfe)
 
     def score(self, values: Tensor) -> Tensor:
         """Return minus the LID."""

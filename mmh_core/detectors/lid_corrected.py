@@ -1,4 +1,4 @@
-"""LID corrected for complexity: lower than a picture as simple as this one would have."""
+"""LID corrected for complexity: lower than an image as simple as this one would have."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from mmh_core.text_to_image.pixels import to_pil
 class LidCorrected:
     """Score by `intercept + slope log bytes - LID`: the residual after regressing on complexity.
 
-    Ross et al. 2025 (arXiv 2411.00113, Sec. 5): simple pictures have a low LID without being
-    memorized; complexity is the size of the picture as PNG. Conditional LID. The straight line
-    over normal prompts comes from `fitted`.
+    Ross et al. 2025 (arXiv 2411.00113, Sec. 5): simple images have a low LID without being
+    memorized; complexity is the size of the image as PNG. Conditional LID. The straight line
+    over reference prompts comes from `fitted`.
     """
 
     estimator: LidEstimator = "soft_spectral_count"
@@ -31,7 +31,7 @@ class LidCorrected:
     seed: int = 0
     intercept: float | None = None
     slope: float = 0.0
-    needs: ClassVar[Need] = "picture"
+    needs: ClassVar[Need] = "image"
 
     @property
     def name(self) -> str:
@@ -49,12 +49,12 @@ class LidCorrected:
         return REFERENCES[self.estimator]
 
     @property
-    def readings(self) -> tuple[Lid, Complexity]:
+    def estimates(self) -> tuple[Lid, Complexity]:
         """Return the LID and the complexity: two columns."""
         return Lid(self.estimator, "conditional", self.log_delta, self.seed), Complexity()
 
     def fitted(self, values: Tensor) -> LidCorrected:
-        """Return the detector with the least-squares line through normal prompts."""
+        """Return the detector with the least-squares line through reference prompts."""
         lid, complexity = values.double().unbind(1)
         _, (spread,) = location_and_spread(values[:, 1:])
         slope = ((complexity - complexity.mean()) * lid).sum() / (len(lid) - 1) / spread**2
@@ -71,14 +71,14 @@ class LidCorrected:
 
 @dataclass(frozen=True)
 class Complexity:
-    """Read the natural logarithm of a picture's size in bytes as PNG."""
+    """Read the natural logarithm of an image's size in bytes as PNG."""
 
     def measure(self, model: TextToImage, evidence: Evidence) -> Measurement:
         """Return the logarithms (B, 1)."""
         trace = evidence.drawn()
         sizes = []
-        for image in to_pil(trace.pictures):
+        for image in to_pil(trace.images):
             file = io.BytesIO()
             image.save(file, format="PNG")
             sizes.append([float(file.tell())])
-        return Measurement(torch.tensor(sizes).log(), 0.0, trace.forwards)
+        return Measurement(torch.tensor(sizes).log(), 0.0, trace.nfe)

@@ -24,7 +24,7 @@ class LidDifference:
     estimator: LidEstimator = "soft_spectral_count"
     log_delta: float = LOG_DELTA
     seed: int = 0
-    needs: ClassVar[Need] = "picture"
+    needs: ClassVar[Need] = "image"
 
     @property
     def name(self) -> str:
@@ -42,7 +42,7 @@ class LidDifference:
         return REFERENCES[self.estimator]
 
     @property
-    def readings(self) -> tuple[Lid, Lid]:
+    def estimates(self) -> tuple[Lid, Lid]:
         """Return the conditional and the unconditional LID: two columns."""
         conditional = Lid(self.estimator, "conditional", self.log_delta, self.seed)
         unconditional = Lid(self.estimator, "unconditional", self.log_delta, self.seed)

@@ -18,19 +18,19 @@ from mmh_core.records import MMHError
 from mmh_core.text_to_image.model import TextToImage
 
 #: What a detector looks at: pure noise, the steps of a generation, or what it ended with.
-Need = Literal["noise", "trace", "picture"]
+Need = Literal["noise", "trace", "image"]
 
 
 @dataclass(frozen=True, eq=False)
 class Measurement:
     """Hold what was read of B rows: `values` (B, F) float32, one column per number read.
 
-    `forwards` counts network forwards per row, as the run made them, a reverse pass as one more;
+    `nfe` counts network evaluations per row, as the run made them, a reverse pass as one more;
     `generation` those of the generation that it was read from, 0 where none was needed.
     """
 
     values: Tensor
-    forwards: float
+    nfe: float
     generation: float = 0.0
 
 
@@ -42,7 +42,7 @@ class Reading(Protocol):
 
 
 class Detector(Protocol):
-    """Score pictures for memorization; a frozen dataclass whose fields are hyperparameters."""
+    """Score images for memorization; a frozen dataclass whose fields are hyperparameters."""
 
     @property
     def name(self) -> str:
@@ -61,7 +61,7 @@ class Detector(Protocol):
         """Return what it looks at."""
 
     @property
-    def readings(self) -> tuple[Reading, ...]:
+    def estimates(self) -> tuple[Reading, ...]:
         """Return what has to be read; the columns come in this order."""
 
     def score(self, values: Tensor) -> Tensor:
@@ -70,10 +70,10 @@ class Detector(Protocol):
 
 @runtime_checkable
 class Fittable(Protocol):
-    """Be a detector with constants that only normal prompts can tell."""
+    """Be a detector with constants that only reference prompts can tell."""
 
     def fitted(self, values: Tensor) -> Self:
-        """Return the detector with its constants set from columns (N, F) of normal prompts."""
+        """Return the detector with its constants set from columns (N, F) of reference prompts."""
 
 
 AnyDetector = TypeVar("AnyDetector", bound=Detector)
@@ -82,17 +82,17 @@ AnyDetector = TypeVar("AnyDetector", bound=Detector)
 def measure(
     model: TextToImage, evidence: Evidence, detectors: Iterable[Detector]
 ) -> dict[str, Measurement]:
-    """Return the measurement of each detector by its name, taking equal readings once."""
+    """Return the measurement of each detector by its name, taking equal estimates once."""
     taken: dict[Reading, Measurement] = {}
     found = {}
     for detector in detectors:
-        for reading in detector.readings:
+        for reading in detector.estimates:
             if reading not in taken:
                 taken[reading] = reading.measure(model, evidence)
-        parts = [taken[reading] for reading in detector.readings]
+        parts = [taken[reading] for reading in detector.estimates]
         found[detector.name] = Measurement(
             torch.cat([part.values for part in parts], dim=1),
-            sum(part.forwards for part in parts),
+            sum(part.nfe for part in parts),
             max(part.generation for part in parts),
         )
     return found
@@ -103,18 +103,18 @@ def joined_measurements(parts: Sequence[Measurement]) -> Measurement:
     rows = sum(len(part.values) for part in parts)
     return Measurement(
         torch.cat([part.values for part in parts]),
-        sum(part.forwards * len(part.values) for part in parts) / rows,
+        sum(part.nfe * len(part.values) for part in parts) / rows,
         sum(part.generation * len(part.values) for part in parts) / rows,
     )
 
 
 def fit(detector: AnyDetector, values: Tensor) -> AnyDetector:
-    """Return a detector fitted to columns (N, F) of normal prompts; most need no fit."""
+    """Return a detector fitted to columns (N, F) of reference prompts; most need no fit."""
     return detector.fitted(values) if isinstance(detector, Fittable) else detector
 
 
 def location_and_spread(values: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return mean and standard deviation of each column (N, F) of normal prompts.
+    """Return mean and standard deviation of each column (N, F) of reference prompts.
 
     Rows with a number that is not finite are left out. Raises MMHError for fewer than two others
     and for a column that does not vary.
@@ -123,7 +123,7 @@ def location_and_spread(values: Tensor) -> tuple[tuple[float, ...], tuple[float,
     spread = values.double().std(0) if len(values) > 1 else values.new_zeros(1)
     if not bool((spread > 0).all()):
         raise MMHError(
-            f"{len(values)} pictures of normal prompts are too few or too much alike to fit a "
+            f"{len(values)} images of reference prompts are too few or too much alike to fit a "
             "detector: calibrate with more prompts."
         )
     return tuple(values.double().mean(0).tolist()), tuple(spread.tolist())
@@ -132,6 +132,6 @@ def location_and_spread(values: Tensor) -> tuple[tuple[float, ...], tuple[float,
 def not_fitted(label: str) -> MMHError:
     """Return the error of a detector that is asked for a score before it was fitted."""
     return MMHError(
-        f"{label} compares with normal prompts and none have been measured for this model: "
+        f"{label} compares with reference prompts and none have been measured for this model: "
         "calibrate the model first."
     )

@@ -1,4 +1,4 @@
-"""Region map: where in the finished picture the prompt still pulls."""
+"""Region map: where in the finished image the prompt still pulls."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mmh_core.text_to_image.model import TextToImage
 
 @dataclass(frozen=True)
 class RegionMap:
-    """Score by the mean over the picture of `sum_channels (s_c - s_u)^2` at the last step.
+    """Score by the mean over the image of `sum_channels (s_c - s_u)^2` at the last step.
 
     Kim & Lee 2026. The map itself is `Trace.region`. Its mean is the squared guidance norm there
     over `sigma^2 h w`. Free while generating.
@@ -26,14 +26,14 @@ class RegionMap:
     needs: ClassVar[Need] = "trace"
 
     @property
-    def readings(self) -> tuple[RegionMap]:
+    def estimates(self) -> tuple[RegionMap]:
         """Return itself: one column."""
         return (self,)
 
     def measure(self, model: TextToImage, evidence: Evidence) -> Measurement:
         """Return the means (B, 1)."""
         trace = evidence.drawn()
-        return Measurement(trace.region.mean((1, 2))[:, None], 0.0, trace.forwards)
+        return Measurement(trace.region.mean((1, 2))[:, None], 0.0, trace.nfe)
 
     def score(self, values: Tensor) -> Tensor:
         """Return the mean."""

@@ -1,4 +1,4 @@
-"""Score norm: how little of pure noise the model takes for a picture of the prompt."""
+"""Score norm: how little of pure noise the model takes for an image of the prompt."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from mmh_core.text_to_image.model import TextToImage
 class ScoreNorm:
     """Score by `|eps_c|_2 = sigma |s_c|_2` on pure noise.
 
-    The denoising loss read from noise instead of a picture: along directions in which pictures of
-    the prompt vary, noise passes for picture and is not predicted, so for a Gaussian with
+    The denoising loss read from noise instead of an image: along directions in which images of
+    the prompt vary, noise passes for image and is not predicted, so for a Gaussian with
     variances l_i the expected square is `sum_i (sigma / (alpha^2 l_i + sigma^2))^2`, largest where
     the prompt leaves no freedom; a distant mean adds to it. 1 forward per row.
     """
@@ -31,7 +31,7 @@ class ScoreNorm:
     needs: ClassVar[Need] = "noise"
 
     @property
-    def readings(self) -> tuple[ScoreNorm]:
+    def estimates(self) -> tuple[ScoreNorm]:
         """Return itself: one column."""
         return (self,)
 

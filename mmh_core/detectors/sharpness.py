@@ -23,8 +23,8 @@ class Sharpness:
     Jeon et al. 2025 (arXiv 2412.04140), H the Jacobian of the score. With the tangent projector
     `P = I + sigma^2 H` it is `|P_c d - P_u d| / sigma^2`. Read in reverse mode, `d'P` in place of
     `P d`: equal for a true score, whose Jacobian is symmetric, and possible with every attention
-    kernel and in half precision, where differences of neighboring points are rounding. 2 forwards
-    and 2 reverse passes per row.
+    kernel and in half precision, where differences of neighboring points are rounding. 2 network
+    evaluations and 2 reverse passes per row.
     """
 
     t: float = 0.98
@@ -34,7 +34,7 @@ class Sharpness:
     needs: ClassVar[Need] = "noise"
 
     @property
-    def readings(self) -> tuple[Sharpness]:
+    def estimates(self) -> tuple[Sharpness]:
         """Return itself: one column."""
         return (self,)
 
@@ -45,9 +45,9 @@ class Sharpness:
         for part in torch.split(torch.arange(len(evidence)), max(1, rows_at_once(model) // 2)):
             noise = evidence.noise[evidence.start[part]].to(model.device)
             cond = evidence.embeddings[evidence.prompt[part]].to(model.device)
-            found, forwards = self._read(model, noise, cond)
+            found, nfe = self._read(model, noise, cond)
             values.append(found.float().cpu())
-            cost += forwards * len(part)
+            cost += nfe * len(part)
         sharpness = torch.cat(values)[:, None]
         check_network(sharpness, model.name)
         return Measurement(sharpness, cost / len(evidence))
@@ -66,4 +66,4 @@ class Sharpness:
         without = linearize(score_model, x_t / alpha, t)
         d = (without.eps - with_prompt.eps) / sigma
         bent = (with_prompt.pullback(d) - without.pullback(d)) / sigma.square()
-        return bent.flatten(1).norm(dim=1), with_prompt.forwards(1) + without.forwards(1)
+        return bent.flatten(1).norm(dim=1), with_prompt.nfe(1) + without.nfe(1)

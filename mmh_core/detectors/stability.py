@@ -1,4 +1,4 @@
-"""Stability: whether a generation moves as those of normal prompts do."""
+"""Stability: whether a generation moves as those of reference prompts do."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mmh_core.text_to_image.model import TextToImage
 class Stability:
     """Score by `max_t | |z_t - z_(t+1)| - mean_t | / spread_t` over the steps of a generation.
 
-    Huang et al. 2026 (arXiv 2605.22050). `mean` and `spread` (T,) over normal prompts, from
+    Huang et al. 2026 (arXiv 2605.22050). `mean` and `spread` (T,) over reference prompts, from
     `fitted`, hold for one model, sampler, number of steps and guidance. Free while generating.
     """
 
@@ -28,12 +28,12 @@ class Stability:
     needs: ClassVar[Need] = "trace"
 
     @property
-    def readings(self) -> tuple[Movement]:
+    def estimates(self) -> tuple[Movement]:
         """Return the movement: one column per step."""
         return (Movement(),)
 
     def fitted(self, values: Tensor) -> Stability:
-        """Return the detector with the mean and spread of normal prompts at every step."""
+        """Return the detector with the mean and spread of reference prompts at every step."""
         mean, spread = location_and_spread(values)
         return replace(self, mean=mean, spread=spread)
 
@@ -56,4 +56,4 @@ class Movement:
     def measure(self, model: TextToImage, evidence: Evidence) -> Measurement:
         """Return the lengths (B, T)."""
         trace = evidence.drawn()
-        return Measurement(trace.movement, 0.0, trace.forwards)
+        return Measurement(trace.movement, 0.0, trace.nfe)

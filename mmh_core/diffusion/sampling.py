@@ -22,7 +22,7 @@ from mmh_core.diffusion.score_model import ScoreModel, expand
 
 @dataclass(frozen=True)
 class SamplingStep:
-    """Report one step: `x_t` after it at time `t`, and `x0_hat`, the picture it aims at."""
+    """Report one step: `x_t` after it at time `t`, and `x0_hat`, the image it aims at."""
 
     index: int
     steps: int
@@ -145,7 +145,7 @@ def euler(
 def heun(
     model: ScoreModel, noise: Tensor, grid: Tensor, cond: Tensor | None = None
 ) -> Iterator[SamplingStep]:
-    """Sample by Heun's second-order steps (Karras et al. 2022, Alg. 1); two forwards a step.
+    """Sample by Heun's second-order steps (Karras et al. 2022, Alg. 1); two NFE a step.
 
     The last step, to delta = 0, is an Euler step, since the slope has no value there.
     """

@@ -65,7 +65,7 @@ def lid_curve(
         scales,
         torch.stack([each.lid for each in found], dim=1),
         torch.stack([each.standard_error for each in found], dim=1),
-        sum(each.forwards for each in found),
+        sum(each.nfe for each in found),
     )
 
 

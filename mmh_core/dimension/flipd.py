@@ -61,7 +61,7 @@ def flipd_exact(
     for part in points.split(matrices_at_once(model.ambient_dim)):
         matrix, at = jacobian(model, part)
         lids.append(matrix.diagonal(dim1=1, dim2=2).sum(1) + _square(at.eps))
-        cost += at.forwards(model.ambient_dim) * len(part.x)
+        cost += at.nfe(model.ambient_dim) * len(part.x)
     lid = torch.cat(lids)
     return LidEstimate(lid, torch.zeros_like(lid), cost / len(lid))
 

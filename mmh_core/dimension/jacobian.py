@@ -66,7 +66,7 @@ class Linearization:
         parts = [self._pull(part) for part in torch.split(v, self.copies, dim=1)]
         return torch.cat(parts, dim=1)
 
-    def forwards(self, products: int, times: int = 1) -> float:
+    def nfe(self, products: int, times: int = 1) -> float:
         """Return the cost per point, in forward passes, of `times` calls of `pullbacks`.
 
         The forward pass is included, each reverse pass counts as one (measured: 1.1-1.3), and so

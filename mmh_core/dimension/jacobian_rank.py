@@ -1,4 +1,4 @@
-"""Jacobian rank: LID of a generator that maps a latent to a picture (GAN, decoder, flow).
+"""Jacobian rank: LID of a generator that maps a latent to an image (GAN, decoder, flow).
 
 The image of `G` near G(z) is spanned by the columns of its Jacobian J, and the directions wider
 than delta are the eigenvalues l of J'J above delta^2.
@@ -23,14 +23,14 @@ class JacobianRank:
     """Hold the dimension of a generator's image at B latents.
 
     `singular_values` (B, min(L, D)) of J, falling, in data units per unit of latent; `soft` (B,)
-    is `sum l / (l + delta^2)` with l their squares, `count` (B,) how many exceed delta. `forwards`
+    is `sum l / (l + delta^2)` with l their squares, `count` (B,) how many exceed delta. `nfe`
     is the cost per point.
     """
 
     singular_values: Tensor
     soft: Tensor
     count: Tensor
-    forwards: float
+    nfe: float
 
     def frame(self) -> pd.DataFrame:
         """Return one row per latent."""

@@ -37,7 +37,7 @@ class NormalBundle:
     singular_values: Tensor
     lid: Tensor
     gap: Tensor
-    forwards: float
+    nfe: float
 
     def frame(self) -> pd.DataFrame:
         """Return one row per point."""
@@ -95,7 +95,7 @@ def normal_bundle(
     The standard error is NaN: one set of draws gives one whole number.
     """
     seen = normal_bundle_at(model, x, log_delta, cond=cond, draws=draws, generator=generator)
-    return LidEstimate(seen.lid, torch.full_like(seen.lid, torch.nan), seen.forwards)
+    return LidEstimate(seen.lid, torch.full_like(seen.lid, torch.nan), seen.nfe)
 
 
 def _noise_predictions(

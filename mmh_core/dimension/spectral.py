@@ -34,12 +34,12 @@ class Spectrum:
     """Hold the eigenvalues (B, D), ascending, of the symmetrized projector of B points.
 
     `asymmetry` (B,) is `|P - P'|_F / |P + P'|_F`, 0 for a true score; at a memorized point P is
-    nearly 0, so there it weighs small errors heavily. `forwards` is the cost per point.
+    nearly 0, so there it weighs small errors heavily. `nfe` is the cost per point.
     """
 
     eigenvalues: Tensor
     asymmetry: Tensor
-    forwards: float
+    nfe: float
 
     def frame(self) -> pd.DataFrame:
         """Return one row per point and eigenvalue."""
@@ -90,7 +90,7 @@ def spectrum(
         even = matrix + matrix.mT
         asymmetry.append(odd / even.flatten(1).norm(dim=1).clamp(min=1e-30))
         values.append(torch.linalg.eigvalsh(even / 2))
-        cost += at.forwards(model.ambient_dim) * len(part.x)
+        cost += at.nfe(model.ambient_dim) * len(part.x)
     return Spectrum(torch.cat(values), torch.cat(asymmetry), cost / len(points.x))
 
 
@@ -166,12 +166,12 @@ def lhsd(
 class Probed:
     """What K probes v say of B points: `v' f(P) v` and `v' f(P)^2 v`, both (B, K).
 
-    `forwards` is the cost per point.
+    `nfe` is the cost per point.
     """
 
     counts: Tensor
     squares: Tensor
-    forwards: float
+    nfe: float
 
     def estimate(self, dim: int) -> LidEstimate:
         """Return the trace of f(P) for P of `dim` rows, with the standard error of its mean.
@@ -182,7 +182,7 @@ class Probed:
         """
         lid, count = self.counts.mean(1), self.counts.shape[1]
         variance = 2 * (self.squares.mean(1) - lid.square() / dim).clamp(min=0)
-        return LidEstimate(lid, (variance / count).sqrt(), self.forwards, draws=count)
+        return LidEstimate(lid, (variance / count).sqrt(), self.nfe, draws=count)
 
 
 def joined_probes(parts: Sequence[Probed]) -> Probed:
@@ -190,7 +190,7 @@ def joined_probes(parts: Sequence[Probed]) -> Probed:
     return Probed(
         torch.cat([part.counts for part in parts], dim=1),
         torch.cat([part.squares for part in parts], dim=1),
-        sum(part.forwards for part in parts),
+        sum(part.nfe for part in parts),
     )
 
 
@@ -212,7 +212,7 @@ def soft_spectral_probes(
 
 def _exact(seen: Spectrum, counted: Tensor) -> LidEstimate:
     lid = counted.sum(1)
-    return LidEstimate(lid, torch.zeros_like(lid), seen.forwards, seen.asymmetry)
+    return LidEstimate(lid, torch.zeros_like(lid), seen.nfe, seen.asymmetry)
 
 
 def _quadrature(
@@ -245,7 +245,7 @@ def _probes(
     spent = 0.0
     for part in torch.split(signs, at.copies, dim=1):
         measure = spectral_measure(pullbacks, part, steps)
-        cost = at.forwards(part.shape[1], steps) - spent
+        cost = at.nfe(part.shape[1], steps) - spent
         spent = float(at.copies)
         yield Probed(
             measure.integral(f).to(points.x.dtype),

@@ -158,7 +158,7 @@ MANIFOLDS: dict[str, ManifoldSpec] = {
     "lollipop": plain(
         "lollipop",
         "Lollipop",
-        "A disc, a stick and a dot: dimensions 2, 1 and 0 in one picture.",
+        "A disc, a stick and a dot: dimensions 2, 1 and 0 in one image.",
         ambient_dim=2,
         plot="plane",
         sampler=surfaces.lollipop,

@@ -1,9 +1,9 @@
-"""Tell overfitting from the data as the cause of a memorized picture, where that can be told.
+"""Tell overfitting from the data as the cause of a memorized image, where that can be told.
 
 Ross et al. 2025 (arXiv 2411.00113): overfitting (OD-Mem) where the model has fewer dimensions than
 the data, the data itself (DD-Mem) where both have few. What dimensions the data has for a caption,
-its pictures in the training set cannot show when there are only a few of them, exactly the case of
-overfitting: it takes pictures of the same caption that the model was not trained on.
+its images in the training set cannot show when there are only a few of them, exactly the case of
+overfitting: it takes images of the same caption that the model was not trained on.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from mmh_core.memorization.hypothesis import margin, shown_lid
 
 CauseLabel = Literal["OD-Mem", "DD-Mem", "not memorized", "not identifiable"]
 
-#: Pictures whose root mean square difference is below this are one picture (JPEG, rescaling).
+#: Images whose root mean square difference is below this are one image (JPEG, rescaling).
 SAME = 0.02
-#: Fewer different pictures than this say nothing where none is unseen by the model.
+#: Fewer different images than this say nothing where none is unseen by the model.
 FEWEST = 10
 #: Share of the largest variance above which a direction counts (Fukunaga & Olsen's local PCA).
 DIRECTION = 0.05
@@ -29,9 +29,9 @@ DIRECTION = 0.05
 
 @dataclass(frozen=True)
 class DataFreedom:
-    """Hold what pictures of one caption say of the data: `lid` is NaN where they are too few.
+    """Hold what images of one caption say of the data: `lid` is NaN where they are too few.
 
-    `distinct` counts pictures that differ, `unseen` those among them that the model was not
+    `distinct` counts images that differ, `unseen` those among them that the model was not
     trained on.
     """
 
@@ -54,32 +54,32 @@ class Cause:
 
 
 def data_freedom(trained: Tensor, unseen: Tensor | None) -> DataFreedom:
-    """Return in how many directions pictures of one caption differ.
+    """Return in how many directions images of one caption differ.
 
     `trained` (N, 3, H, W) and `unseen` (M, 3, H, W) in [0, 1]. Local PCA: the number of principal
-    directions of the distinct pictures with at least 5 % of the largest variance, at most their
-    number minus one. `unseen` is None where there is no collection of pictures that the model was
-    not trained on; a few trained pictures then leave the data's freedom unknown (NaN). With such a
-    collection one distinct picture means that the data has no other: LID 0.
+    directions of the distinct images with at least 5 % of the largest variance, at most their
+    number minus one. `unseen` is None where there is no collection of images that the model was
+    not trained on; a few trained images then leave the data's freedom unknown (NaN). With such a
+    collection one distinct image means that the data has no other: LID 0.
     """
     both = trained if unseen is None else torch.cat([trained, unseen])
-    pictures = both.flatten(1).double()
-    kept = _distinct(pictures)
+    images = both.flatten(1).double()
+    kept = _distinct(images)
     fresh = sum(1 for row in kept if row >= len(trained))
     if not kept or (unseen is None and len(kept) < FEWEST):
         return DataFreedom(math.nan, len(kept), fresh)
     if len(kept) == 1:
         return DataFreedom(0.0, 1, fresh)
-    points = pictures[kept] - pictures[kept].mean(0)
+    points = images[kept] - images[kept].mean(0)
     values = torch.linalg.eigvalsh(points @ points.T)
     return DataFreedom(float((values >= DIRECTION * values[-1]).sum()), len(kept), fresh)
 
 
-def _distinct(pictures: Tensor) -> list[int]:
-    """Return the rows of the first of each group of equal pictures."""
-    near = torch.cdist(pictures, pictures) <= SAME * math.sqrt(pictures.shape[1])
+def _distinct(images: Tensor) -> list[int]:
+    """Return the rows of the first of each group of equal images."""
+    near = torch.cdist(images, images) <= SAME * math.sqrt(images.shape[1])
     kept: list[int] = []
-    for row in range(len(pictures)):
+    for row in range(len(images)):
         if not any(bool(near[row, other]) for other in kept):
             kept.append(row)
     return kept
@@ -92,7 +92,7 @@ def cause_of(
     threshold: float,
     confidence: float = math.nan,
 ) -> Cause:
-    """Return the cause of one caption's pictures, by the LID of the model and of the data.
+    """Return the cause of one caption's images, by the LID of the model and of the data.
 
     `threshold` is the data LID above which a memorized caption has lost freedom that the data has,
     from calibration. Overfitting needs a model LID clearly below that of the data
@@ -105,12 +105,12 @@ def cause_of(
         return _unknown("The model's LID could not be estimated, so it has nothing to compare.")
     if math.isnan(freedom.lid):
         return _unknown(
-            "Too few pictures of this caption are at hand to tell the data's dimension: add some "
+            "Too few images of this caption are at hand to tell the data's dimension: add some "
             "that the model was not trained on."
         )
-    seen = f"{freedom.distinct} different pictures of this caption vary in {freedom.lid:.0f}"
+    seen = f"{freedom.distinct} different images of this caption vary in {freedom.lid:.0f}"
     if freedom.distinct == 1:
-        seen = "The data has one picture of this caption, in 0"
+        seen = "The data has one image of this caption, in 0"
     both = f"{seen} dimensions, the model in {_told(model_lid)}"
     if freedom.lid > threshold:
         if not model_lid < freedom.lid - float(margin(torch.tensor(freedom.lid))):
@@ -134,9 +134,9 @@ def cause_of(
 def cause_by_copies(copies: int, near_duplicates: int) -> Cause:
     """Return what the copies of an original tell of the cause: which way they point, no more.
 
-    For a set of training pictures of which nobody knows what others the data holds. An original
+    For a set of training images of which nobody knows what others the data holds. An original
     that stands there often explains the copy by the data, but it also stands there often where a
-    few of many pictures were trained on too much. Only pictures that the model was not trained on
+    few of many images were trained on too much. Only images that the model was not trained on
     can tell the two apart, so the cause is never identifiable here.
     """
     times = "once" if copies == 1 else f"{copies:,} times"
@@ -147,7 +147,7 @@ def cause_by_copies(copies: int, near_duplicates: int) -> Cause:
         else ""
     )
     return _unknown(
-        f"Its original stands {times} in the training pictures{beside}. {points}"
+        f"Its original stands {times} in the training images{beside}. {points}"
         f"{'whether' if points else 'Whether'} the data has others of its kind is not known: add "
         "some that the model was not trained on."
     )

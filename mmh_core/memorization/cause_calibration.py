@@ -16,7 +16,7 @@ from mmh_core.memorization.cause import balanced_accuracy, data_freedom, fitted_
 from mmh_core.records import LabelledPrompt, MMHError
 
 FILE = "cause.json"
-#: What gives the pictures of a caption: those trained on, and others.
+#: What gives the images of a caption: those trained on, and others.
 Corpus = Callable[[str], tuple[Tensor, Tensor]]
 
 

@@ -103,7 +103,7 @@ IMAGE_ROWS: dict[ImageVerdict, VerdictRow] = {
     ),
     "not memorized": VerdictRow(
         *(0, False, _FREE, "●", "circle", "free"),
-        "A search that finds copies found none, and its LID is among those of normal images.",
+        "A search that finds copies found none, and its LID is among those of reference images.",
     ),
 }
 

@@ -1,4 +1,4 @@
-"""Push the picture in the making away from the training picture that it comes to resemble."""
+"""Push the image in the making away from the training image that it comes to resemble."""
 
 from __future__ import annotations
 
@@ -18,35 +18,36 @@ from mmh_core.text_to_image.requests import Branches, Mixing, Request
 
 #: One push is at most this share of the length of standard normal latents.
 _LONGEST = 0.5
-#: How far below a copy's similarity to aim: decoding and later steps move the picture again.
+#: How far below a copy's similarity to aim: decoding and later steps move the image again.
 _MARGIN = 0.05
-#: Forwards of the denoiser that take as long as one push, with the embedded model on one thread.
+#: Network evaluations of the denoiser that take as long as one push, with the embedded model on
+# one thread.
 _PUSH = 5.0
 
 
 @dataclass(frozen=True)
 class AntiMemorizationGuidance:
-    """Correct `x0_hat` at every step while its nearest training picture is too similar.
+    """Correct `x0_hat` at every step while its nearest training image is too similar.
 
     Chen et al. 2024 (arXiv 2404.00922), dissimilarity guidance. With s the cosine of the
-    descriptors of the decoded `x0_hat` and its nearest training picture, and g the gradient of s
+    descriptors of the decoded `x0_hat` and its nearest training image, and g the gradient of s
     with respect to the latents, `x0_hat <- x0_hat - strength (s - threshold) g / |g|^2` where s
     exceeds `threshold`: strength 1 is the step after which s would be the threshold if it were
-    linear. `threshold` None is a margin below the similarity at which a picture counts as a copy.
-    Works for any guidance scale, and without a prompt. Caveat: the picture is pushed, the model is
+    linear. `threshold` None is a margin below the similarity at which an image counts as a copy.
+    Works for any guidance scale, and without a prompt. Caveat: the image is pushed, the model is
     not: around it the prompt goes on to ask for the copy alone, so that its LID stays low.
     """
 
     strength: float = 1.0
     threshold: float | None = None
     name: str = "anti_memorization_guidance"
-    label: str = "Pushed off training pictures"
+    label: str = "Pushed off training images"
     reference: str = "Chen et al. 2024, arXiv 2404.00922"
     strength_label: str = "weight of the push"
     strengths: tuple[float, ...] = (0.5, 1.0, 2.0)
 
     def cost(self, steps: int) -> float:
-        """Return what decoding and describing take, forth and back, in the time of forwards."""
+        """Return what decoding and describing take, forth and back, in the time of NFE."""
         return _PUSH * steps
 
     def apply(
@@ -56,7 +57,7 @@ class AntiMemorizationGuidance:
         yield
         if given.index is None or given.embedder is None:
             raise MMHError(
-                "Anti-memorization guidance needs an index of the training pictures: build one "
+                "Anti-memorization guidance needs an index of the training images: build one "
                 "or choose another mitigation."
             )
         check_same_embedder(given.index, given.embedder)
@@ -71,9 +72,9 @@ class AntiMemorizationGuidance:
         return Mitigated(
             steered(request, mixing=mixing),
             request.prompt,
-            f"At every step the picture was pushed off its nearest training picture while their "
+            f"At every step the image was pushed off its nearest training image while their "
             f"similarity exceeded {threshold:.2g}.",
-            forwards_per_step=2.0 + _PUSH,
+            nfe_per_step=2.0 + _PUSH,
         )
 
 

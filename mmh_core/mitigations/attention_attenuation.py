@@ -26,7 +26,7 @@ class AttentionAttenuation:
 
     Zhao et al. 2026 (GUARD, arXiv 2603.00133). In `eps_plus` the share `strength` of the attention
     on spiky tokens is taken away (a factor of .3 by default), without sharing it out; `eps_minus`
-    sees the prompt as it is. A token is spiky, in one layer and picture, when its attention
+    sees the prompt as it is. A token is spiky, in one layer and image, when its attention
     averaged over heads and places exceeds the mean over tokens by `spread` standard deviations;
     the start token, on which attention rests, is no candidate. `r` is `repulsion` at the guidance
     scale 7.5 and in proportion at others, so that r never outweighs s. Above a strength of 1 all
@@ -79,7 +79,7 @@ class AttentionAttenuation:
             request.prompt,
             f"Spiky attention was multiplied by {factor:.2g}, and the original prompt "
             f"repelled with scale {repulsion * request.scale:.2g}.",
-            forwards_per_step=3.0,
+            nfe_per_step=3.0,
         )
 
 

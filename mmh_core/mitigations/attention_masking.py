@@ -56,5 +56,5 @@ class AttentionMasking:
             request.prompt,
             f"Attention left out the {len(padding)} padding tokens, and the start token's logit "
             f"was multiplied by {factor:g}.",
-            forwards_per_step=branches_per_step(request),
+            nfe_per_step=branches_per_step(request),
         )

@@ -29,7 +29,7 @@ class Attribution:
     """Hold a score per token of a prompt, higher = more to blame.
 
     `tokens` are T texts as written, `spans` their places in `prompt`, `scores` (T,) float32 at
-    least 0. Scores by different detectors do not compare. `forwards` is the cost per picture.
+    least 0. Scores by different detectors do not compare. `nfe` is the cost per image.
     """
 
     by: AttributionBy
@@ -37,7 +37,7 @@ class Attribution:
     tokens: tuple[str, ...]
     spans: tuple[tuple[int, int], ...]
     scores: Tensor
-    forwards: float
+    nfe: float
 
     def frame(self) -> pd.DataFrame:
         """Return one row per token."""
@@ -57,7 +57,7 @@ def attribute(
     """Score each token by the L2 norm of its row in a detector's gradient (Ross et al. 2025).
 
     The gradient is with respect to the prompt's embedding, at the first step for the two norms and
-    at the unmitigated picture and the scale `log_delta` for the two LIDs; norms are averaged over
+    at the unmitigated image and the scale `log_delta` for the two LIDs; norms are averaged over
     the seeds. A placeholder of several vectors is one token with several rows. "random" draws
     uniform scores, the control. Rows of the embedding have seen all earlier tokens, so blame can
     lie on a later token than the one that caused it; the rows of the end and padding tokens belong
@@ -69,11 +69,11 @@ def attribute(
     if by == "random":
         generator = given.drawing()
         drawn = torch.rand(len(tokens.texts), generator=generator, device=generator.device)
-        scores, forwards = drawn.cpu(), 0.0
+        scores, nfe = drawn.cpu(), 0.0
     else:
-        gradient, forwards = yield from _gradient(model, request, by, log_delta, given)
+        gradient, nfe = yield from _gradient(model, request, by, log_delta, given)
         scores = torch.stack([_norm(gradient[:, list(rows)]) for rows in tokens.rows]).cpu()
-    return Attribution(by, request.prompt, tokens.texts, tokens.spans, scores, forwards)
+    return Attribution(by, request.prompt, tokens.texts, tokens.spans, scores, nfe)
 
 
 def _norm(rows: Tensor) -> Tensor:
@@ -85,9 +85,9 @@ def _norm(rows: Tensor) -> Tensor:
 def _gradient(
     model: TextToImage, request: Request, by: AttributionBy, log_delta: float, given: Given
 ) -> Work[tuple[Tensor, float]]:
-    """Return the gradient (B, tokens, width) to the embedding, and the forwards."""
+    """Return the gradient (B, tokens, width) to the embedding, and the network evaluations."""
     if by == "flipd" or by == "denoising loss":
-        gradient, forwards = yield from _lid_gradient(model, request, by, log_delta, given)
+        gradient, nfe = yield from _lid_gradient(model, request, by, log_delta, given)
     else:
         yield
         at = first_step(model, request)
@@ -99,8 +99,8 @@ def _gradient(
             else:
                 values = guided_score_norms(model.score_model, eps_c, eps_u, at.t, request.scale)
             (gradient,) = torch.autograd.grad(values.sum(), cond)
-        forwards = 3.0
-    return gradient, forwards
+        nfe = 3.0
+    return gradient, nfe
 
 
 def _lid_gradient(
@@ -115,4 +115,4 @@ def _lid_gradient(
     with torch.enable_grad():
         cond = start.repeat(len(latents) // len(start), 1, 1).requires_grad_()
         (gradient,) = torch.autograd.grad(lid.values(cond).sum(), cond)
-    return gradient, drawing + lid.forwards
+    return gradient, drawing + lid.nfe

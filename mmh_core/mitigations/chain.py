@@ -27,7 +27,7 @@ class Tried:
     that the request had as it was (1 = all; NaN where the scan does not tell). `passed` says
     whether the score is below the threshold and enough is kept. `refused` says in one sentence why
     a mitigation could not be applied, "" else; nothing was scanned then, and the score is NaN.
-    `forwards` were spent on it and its scan.
+    `nfe` were spent on it and its scan.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Tried:
     passed: bool
     mitigated: Mitigated | None
     refused: str
-    forwards: float
+    nfe: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,19 +57,18 @@ class ChainOutcome:
     threshold: float
 
     @property
-    def forwards(self) -> float:
-        """Return what all trials cost together, per picture."""
-        return sum(each.forwards for each in self.tried)
+    def nfe(self) -> float:
+        """Return what all trials cost together, per image."""
+        return sum(each.nfe for each in self.tried)
 
     def frame(self) -> pd.DataFrame:
         """Return one row per mitigation tried."""
         import pandas as pd
 
         rows = [
-            (t.name, t.strength, t.score, t.kept, t.passed, t.refused, t.forwards)
-            for t in self.tried
+            (t.name, t.strength, t.score, t.kept, t.passed, t.refused, t.nfe) for t in self.tried
         ]
-        columns = ["mitigation", "strength", "score", "kept", "passed", "refused", "forwards"]
+        columns = ["mitigation", "strength", "score", "kept", "passed", "refused", "nfe"]
         return pd.DataFrame(rows, columns=columns)
 
 
@@ -123,7 +122,7 @@ def try_in_turn(
             passed,
             mitigated,
             "",
-            mitigated.forwards + found.forwards,
+            mitigated.nfe + found.nfe,
         )
         if passed:
             return
@@ -187,14 +186,14 @@ class AutomaticChain:
     def apply(
         self, model: TextToImage, request: Request, *, given: Given = NOTHING
     ) -> Work[Mitigated]:
-        """Return the outcome of the chain, with the forwards of all trials."""
+        """Return the outcome of the chain, with the network evaluations of all trials."""
         yield
         tried = cheapest_first(self.candidates, request.steps)[: round(self.strength)]
         found = yield from chain(model, request, tried, keep=self.keep, given=given)
         return replace(
             found.mitigated,
             changed=f"{_sentence(found)} {found.mitigated.changed}",
-            forwards=found.forwards,
+            nfe=found.nfe,
         )
 
 

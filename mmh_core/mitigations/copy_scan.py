@@ -1,4 +1,4 @@
-"""Judge a request by what it draws: how similar its pictures are to the training pictures."""
+"""Judge a request by what it draws: how similar its images are to the training images."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from mmh_core.text_to_image.requests import Request
 def copy_scan(
     model: TextToImage, request: Request, index: Index, embedder: Embedder
 ) -> Work[Scan]:
-    """Score a request by the largest similarity of its pictures to a training picture.
+    """Score a request by the largest similarity of its images to a training image.
 
     It sees whatever steers a generation, at the price of drawing it. MMHError for an index of
     another embedder.
     """
     check_same_embedder(index, embedder)
-    latents, forwards = yield from drawn_latents(model, request)
+    latents, nfe = yield from drawn_latents(model, request)
     found = search(index, embedder(model.decode(latents)), k=1)
-    return Scan(float(found.similarity.max()), forwards)
+    return Scan(float(found.similarity.max()), nfe)

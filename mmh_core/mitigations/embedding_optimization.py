@@ -28,10 +28,10 @@ class EmbeddingOptimization:
     """Lower `|eps_c - eps_u|` at the first step by AdamW on the prompt's embedding.
 
     Wen et al. 2024 (arXiv 2407.21720): rate .05, at most 10 steps, the start token's row fixed.
-    The target is the quantile `1 - strength` of the norms of normal prompts: at 1 the lowest of
+    The target is the quantile `1 - strength` of the norms of reference prompts: at 1 the lowest of
     them. Each seed has its own noise, hence its own embedding. Caveat: it acts only on prompts
     whose norm is above the target. Memorized prompts of the embedded model pull no harder at the
-    first step than normal ones, so that only a strength of 1 changes their pictures.
+    first step than normal ones, so that only a strength of 1 changes their images.
     """
 
     strength: float = 1.0
@@ -40,7 +40,7 @@ class EmbeddingOptimization:
     name: str = "embedding_optimization"
     label: str = "Optimized embedding"
     reference: str = "Wen et al. 2024, arXiv 2407.21720"
-    strength_label: str = "share of normal prompts to go below"
+    strength_label: str = "share of reference prompts to go below"
     strengths: tuple[float, ...] = (0.5, 0.9, 1.0)
 
     def cost(self, steps: int) -> float:

@@ -23,7 +23,7 @@ _NO_SIGNAL = 1e-3
 
 @dataclass(frozen=True, eq=False)
 class FirstStep:
-    """Hold the first input `x_t` (B, C, h, w) at `t` and the embedding of each picture.
+    """Hold the first input `x_t` (B, C, h, w) at `t` and the embedding of each image.
 
     `cond` and `without` are (B, tokens, width).
     """
@@ -85,7 +85,7 @@ def delta_of_noise(model: TextToImage, request: Request) -> Callable[[Tensor], T
 
 
 def guidance_norm_scan(model: TextToImage, request: Request) -> Work[Scan]:
-    """Score a request by its first-step guidance norm, averaged over its seeds: 2 forwards.
+    """Score a request by its first-step guidance norm, averaged over its seeds: 2 NFE.
 
     It sees the prompt, embeddings, noise and attention, not what is decided later. Errors:
     `check_first_step`'s.
@@ -100,7 +100,7 @@ def guidance_norm_scan(model: TextToImage, request: Request) -> Work[Scan]:
 
 
 def normal_norms(model: TextToImage, request: Request, prompts: tuple[str, ...]) -> Tensor:
-    """Return the first-step guidance norms (N * B,) of normal prompts at the request's seeds.
+    """Return the first-step guidance norms (N * B,) of reference prompts at the request's seeds.
 
     Everything but the prompt is as in the request; steering is left out.
     """

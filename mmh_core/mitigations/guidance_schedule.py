@@ -1,8 +1,8 @@
-"""Withhold guidance while the sample is in reach of a memorized picture.
+"""Withhold guidance while the sample is in reach of a memorized image.
 
 Jain et al. 2025 (arXiv 2411.16738): early on every seed of a memorized prompt is drawn to the same
-picture, which shows in a large `|delta_t| = |eps_c - eps_u|`; guidance that begins after that
-follows the prompt and reaches other pictures. Scales are diffusers': 0 is the unconditional model.
+image, which shows in a large `|delta_t| = |eps_c - eps_u|`; guidance that begins after that
+follows the prompt and reaches other images. Scales are diffusers': 0 is the unconditional model.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class GuidanceSchedule:
     """Use the scale `early` down to time `1 - strength`, then the usual one.
 
     `early` 0 is the static schedule, a negative one opposite guidance, away from the prompt.
-    Caveat: it withholds every prompt, memorized or not; normal prompts of the embedded model lose
-    alignment from about .5 on.
+    Caveat: it withholds every prompt, memorized or not; reference prompts of the embedded model
+    lose alignment from about .5 on.
     """
 
     strength: float = 0.5
@@ -61,10 +61,10 @@ class GuidanceSchedule:
 
 @dataclass(frozen=True)
 class DynamicGuidance:
-    """Use the scale 0 until the first local minimum of `|delta_t|`, each picture at its own.
+    """Use the scale 0 until the first local minimum of `|delta_t|`, each image at its own.
 
     The minimum is noticed one step later, when the norm rises after it has fallen. Where none
-    comes, guidance begins at time `1 - strength`; at strength 1 such a picture stays unguided.
+    comes, guidance begins at time `1 - strength`; at strength 1 such an image stays unguided.
     """
 
     strength: float = 1.0
@@ -88,13 +88,13 @@ class DynamicGuidance:
         return Mitigated(
             steered(request, mixing=lambda: _after_the_dip(until)),
             request.prompt,
-            "Guidance began, for each picture, after the first local minimum of its guidance "
+            "Guidance began, for each image, after the first local minimum of its guidance "
             f"norm, and at t = {until:.2f} at the latest.",
         )
 
 
 def _after_the_dip(until: float) -> Mixing:
-    """Return the mixing of one generation, which remembers each picture's last norms."""
+    """Return the mixing of one generation, which remembers each image's last norms."""
     norms: list[Tensor] = []
     begun: list[Tensor] = []
 

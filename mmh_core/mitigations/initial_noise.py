@@ -1,4 +1,4 @@
-"""Start from noise that does not lead to the memorized picture.
+"""Start from noise that does not lead to the memorized image.
 
 Han et al. 2025 (arXiv 2510.08625): whether a sample is captured is decided by its starting noise.
 """
@@ -101,8 +101,8 @@ class NoiseOptimization:
     """Lower `|eps_c - eps_u|` at the first step by AdamW on the starting noise itself.
 
     Rate .01, each seed on its own, until the target is reached: the quantile `1 - strength` of the
-    norms of normal prompts, at 1 the lowest of them. Caveat: a step moves the noise by at most 1 %
-    of its length, and pictures of the embedded model change from about 20 % on.
+    norms of reference prompts, at 1 the lowest of them. Caveat: a step moves the noise by at most
+    1 % of its length, and images of the embedded model change from about 20 % on.
     """
 
     strength: float = 1.0
@@ -111,7 +111,7 @@ class NoiseOptimization:
     name: str = "noise_optimization"
     label: str = "Optimized noise"
     reference: str = _REFERENCE
-    strength_label: str = "share of normal prompts to go below"
+    strength_label: str = "share of reference prompts to go below"
     strengths: tuple[float, ...] = (0.5, 0.9, 1.0)
 
     def cost(self, steps: int) -> float:

@@ -1,4 +1,4 @@
-"""LID of a picture given its prompt, as something to differentiate, and what is normal for it."""
+"""LID of an image given its prompt, as something to differentiate, and what is normal for it."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ LidBy = Literal["flipd", "denoising loss"]
 class LidOf:
     """Hold LID (B,) as a function of the embedding (B, tokens, width), on fixed random draws.
 
-    `forwards` is the cost of one evaluation with its gradient; without, it is half of that.
+    `nfe` is the cost of one evaluation with its gradient; without, it is half of that.
     """
 
     values: Callable[[Tensor], Tensor]
-    forwards: float
+    nfe: float
 
 
 def lid_of(
@@ -55,16 +55,16 @@ def lid_of(
 
 
 def drawn_latents(model: TextToImage, request: Request) -> Work[tuple[Tensor, float]]:
-    """Draw the request; its final latents and the forwards per picture."""
-    latents, forwards = None, 0.0
+    """Draw the request; its final latents and the network evaluations per image."""
+    latents, nfe = None, 0.0
     yield
     for step in generate(model, request):
         latents = step.latents
-        forwards += 1.0 if step.eps_u is None else 2.0
+        nfe += 1.0 if step.eps_u is None else 2.0
         yield
     if latents is None:
         raise ValueError("The scheduler made no step.")
-    return latents.float(), forwards
+    return latents.float(), nfe
 
 
 def normal_lids(
@@ -76,7 +76,7 @@ def normal_lids(
     log_delta: float,
     generator: torch.Generator,
 ) -> Work[Tensor]:
-    """Estimate the LIDs (N * B,) of normal prompts' pictures at the request's seeds.
+    """Estimate the LIDs (N * B,) of reference prompts' images at the request's seeds.
 
     Each prompt is drawn as the request asks, without its steering.
     """

@@ -34,5 +34,5 @@ class NoMitigation:
             request,
             request.prompt,
             "Nothing was changed.",
-            forwards_per_step=branches_per_step(request),
+            nfe_per_step=branches_per_step(request),
         )

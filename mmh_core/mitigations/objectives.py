@@ -14,7 +14,7 @@ from mmh_core.diffusion.score_model import ScoreModel, expand
 from mmh_core.dimension.probes import gaussian, rademacher
 from mmh_core.dimension.scale import scaled_points
 
-#: Forwards of one branch that one evaluation takes, and its gradient as many again.
+#: Network evaluations of one branch that one evaluation takes, and its gradient as many again.
 PROBES, DRAWS = 4, 8
 
 

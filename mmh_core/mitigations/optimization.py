@@ -1,4 +1,4 @@
-"""Move an input of the network until a detector is satisfied, each picture on its own."""
+"""Move an input of the network until a detector is satisfied, each image on its own."""
 
 from __future__ import annotations
 

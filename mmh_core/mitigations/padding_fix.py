@@ -54,7 +54,7 @@ class PaddingFix:
             request.prompt,
             f"{round(self.strength * padding)} of the {padding} padding rows of the prompt's "
             "embedding were set to zero.",
-            forwards_per_step=branches_per_step(request),
+            nfe_per_step=branches_per_step(request),
         )
 
 

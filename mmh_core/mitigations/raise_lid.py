@@ -1,4 +1,4 @@
-"""Move the prompt's embedding until the picture's dimension is that of normal prompts."""
+"""Move the prompt's embedding until the image's dimension is that of reference prompts."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from mmh_core.text_to_image.requests import Request
 
 @dataclass(frozen=True)
 class RaiseLid:
-    """Raise the LID of the unmitigated picture given the prompt, by AdamW on the embedding.
+    """Raise the LID of the unmitigated image given the prompt, by AdamW on the embedding.
 
     Ross et al. 2025: the loss is -FLIPD or minus the denoising-loss LID at the scale `log_delta`,
-    at the picture that the request would draw; the target is the quantile `strength` of normal
+    at the image that the request would draw; the target is the quantile `strength` of normal
     prompts' LIDs by the same estimator at the same scale. The start token's row is fixed. Caveat:
     both estimators also grow with the pull on a point away from the learned mean, so the loss can
-    be met by moving the prompt's narrow mode off the picture instead of widening it: copies go,
-    and the new picture's own LID may stay as low as the old one's.
+    be met by moving the prompt's narrow mode off the image instead of widening it: copies go,
+    and the new image's own LID may stay as low as the old one's.
     """
 
     strength: float = 0.5
@@ -43,7 +43,7 @@ class RaiseLid:
     name: str = "raise_lid"
     label: str = "Raised dimension"
     reference: str = "Ross et al. 2025, arXiv 2411.00113"
-    strength_label: str = "share of normal prompts to rise above"
+    strength_label: str = "share of reference prompts to rise above"
     strengths: tuple[float, ...] = (0.1, 0.5, 0.9)
 
     def cost(self, steps: int) -> float:
@@ -74,8 +74,8 @@ class RaiseLid:
         return Mitigated(
             steered(request, embedding=behind_the_start(cond, moved.values)),
             request.prompt,
-            f"The embedding moved {moved.steps} steps; the LID of the picture went from "
+            f"The embedding moved {moved.steps} steps; the LID of the image went from "
             f"{-moved.before.mean():.3g} to {-moved.after.mean():.3g} (target {target:.3g}).",
-            drawing + lid.forwards * (moved.steps + 0.5),
+            drawing + lid.nfe * (moved.steps + 0.5),
             branches_per_step(request),
         )

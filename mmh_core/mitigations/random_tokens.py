@@ -66,7 +66,7 @@ class RandomTokens:
             with_prompt(request, prompt),
             prompt,
             f"Inserted at random: {', '.join(added)}." if added else "Nothing was inserted.",
-            forwards_per_step=branches_per_step(request),
+            nfe_per_step=branches_per_step(request),
         )
 
 

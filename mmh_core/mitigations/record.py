@@ -27,15 +27,15 @@ from mmh_core.text_to_image.requests import Request, Steering
 
 @dataclass(frozen=True)
 class Scan:
-    """Hold what a detector says of a request (higher = more memorized), and its forwards.
+    """Hold what a detector says of a request (higher = more memorized), and its NFE.
 
-    A scan that draws may add how well the pictures fit the prompt as it was asked (`alignment`,
+    A scan that draws may add how well the images fit the prompt as it was asked (`alignment`,
     higher = better); NaN where it is not known. `astray` is the share of images that show another
     kind of image than what was asked, which an alignment may not notice.
     """
 
     score: float
-    forwards: float
+    nfe: float
     alignment: float = math.nan
     astray: float = 0.0
 
@@ -46,11 +46,11 @@ class Given:
 
     `generator` draws words, probes and noises. `scan` is the detector that judges a rewritten
     prompt, or the outcome of a chain, and `threshold` the score below which it is satisfied.
-    `normal_norms` (N,) are first-step guidance norms of normal prompts, and `normal_lids` returns
-    LIDs (N,) of their pictures by an estimator at a scale: what is normal for this model.
+    `normal_norms` (N,) are first-step guidance norms of reference prompts, and `normal_lids`
+    returns LIDs (N,) of their images by an estimator at a scale: what is normal for this model.
     `latents` (B, C, h, w) are what the unmitigated request ends in, to spare drawing it again.
-    `index` and its `embedder` hold the training pictures; `copy_similarity` is the cosine of
-    descriptors at which a picture counts as a copy of one.
+    `index` and its `embedder` hold the training images; `copy_similarity` is the cosine of
+    descriptors at which an image counts as a copy of one.
     """
 
     generator: torch.Generator | None = None
@@ -78,16 +78,16 @@ class Mitigated:
     """Hold the outcome of a mitigation.
 
     `request` is what to draw now, `prompt` the text in force, `changed` one sentence on what is
-    different. Per picture, in forwards of one branch, a backward pass counting as one more:
-    `forwards` were spent before drawing, and drawing takes `forwards_per_step` at every step, 2
-    being usual under guidance.
+    different. Per image, in network evaluations of one branch, a backward pass counting as one
+    more: `nfe` were spent before drawing, and drawing takes `nfe_per_step` at every step, 2 being
+    usual under guidance.
     """
 
     request: Request
     prompt: str
     changed: str
-    forwards: float = 0.0
-    forwards_per_step: float = 2.0
+    nfe: float = 0.0
+    nfe_per_step: float = 2.0
 
 
 class Mitigation(Protocol):
@@ -118,7 +118,7 @@ class Mitigation(Protocol):
         """Return strengths worth trying, weakest first."""
 
     def cost(self, steps: int) -> float:
-        """Return about how many forwards a picture costs beyond plain drawing in these steps."""
+        """Return about how many NFE an image costs beyond plain drawing in these steps."""
 
     def apply(self, model: TextToImage, request: Request, *, given: Given) -> Work[Mitigated]:
         """Work out the mitigated request; MMHError for what the model or `given` does not allow.
@@ -141,7 +141,7 @@ def with_prompt(request: Request, prompt: str) -> Request:
 
 
 def branches_per_step(request: Request) -> float:
-    """Return how many forwards of one branch the request takes at every step."""
+    """Return how many network evaluations of one branch the request takes at every step."""
     steering = request.steering or Steering()
     both = request.scale != 1 or steering.guidance_at is not None or steering.mixing is not None
     return 2.0 if both else 1.0
@@ -158,7 +158,7 @@ def quantile_of(values: Tensor | None, share: float, what: str) -> float:
     check_share(share)
     if values is None or not len(values):
         raise MMHError(
-            f"There are no {what} of normal prompts to aim at: measure some normal prompts with "
-            "this model first."
+            f"There are no {what} of reference prompts to aim at: measure some reference prompts "
+            "with this model first."
         )
     return float(values.float().quantile(share))

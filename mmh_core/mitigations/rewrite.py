@@ -64,19 +64,19 @@ class TokenRewrite:
         """Return the request with the accepted prompt; MMHError without a threshold.
 
         The scan is the first-step guidance norm where `given` has no other, and its threshold then
-        the median of normal prompts.
+        the median of reference prompts.
         """
         yield
         scan, threshold = judge(model, given)
         attribution = yield from attribute(
             model, request, self.by, log_delta=self.log_delta, given=given
         )
-        best, score, spent = request, float("inf"), attribution.forwards
+        best, score, spent = request, float("inf"), attribution.nfe
         passed = False
         for prompt in self._candidates(attribution, given.drawing()):
             candidate = with_prompt(request, prompt)
             found = yield from scan(candidate)
-            spent += found.forwards
+            spent += found.nfe
             if found.score < score:
                 best, score = candidate, found.score
             passed = found.score < threshold
@@ -85,7 +85,7 @@ class TokenRewrite:
                 break
         if not passed:
             found = yield from scan(request)
-            spent += found.forwards
+            spent += found.nfe
             if found.score <= score:
                 best, score = request, found.score
         return Mitigated(

@@ -1,4 +1,4 @@
-"""Keep the picture in the making off the one that the prompt ends in by itself."""
+"""Keep the image in the making off the one that the prompt ends in by itself."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ _ROUNDING = 1e-12
 
 @dataclass(frozen=True)
 class SparseRepellency:
-    """Draw once, and again off the first picture: forget the padding as far as that takes.
+    """Draw once, and again off the first image: forget the padding as far as that takes.
 
     After Kirchhof et al. 2025 (SPELL, arXiv 2410.06025): at every step, what is about to land in a
     shield around a reference moves out of it, and everything else is left alone. What a prompt is
     drawn to from every noise is what is to be avoided, so the references are the request's own
-    unmitigated pictures, of all its seeds: no training picture is needed. Two things differ from
+    unmitigated images, of all its seeds: no training image is needed. Two things differ from
     the paper. Shields are cones around centered latents, since a ball is also left by a change of
     brightness alone; `strength` is 1 minus the cosine allowed. And the way out is not straight
     away, which leaves a spoiled copy, but towards what the model would draw if the prompt's
@@ -54,7 +54,7 @@ class SparseRepellency:
     name: str = "sparse_repellency"
     label: str = "Sparse repellency, variant"
     reference: str = "after Kirchhof et al. 2025, arXiv 2410.06025, and Kim & No 2026"
-    strength_label: str = "unlikeness to the first picture (1 - cosine)"
+    strength_label: str = "unlikeness to the first image (1 - cosine)"
     strengths: tuple[float, ...] = (0.05, 0.1, 0.15, 0.2)
 
     def cost(self, steps: int) -> float:
@@ -76,7 +76,7 @@ class SparseRepellency:
         spent = 0.0
         if given.scan is not None and given.threshold is not None:
             found = yield from given.scan(request)
-            spent += found.forwards
+            spent += found.nfe
             if found.score < given.threshold:
                 said = f"the score {found.score:.3g} is below the threshold {given.threshold:.3g}"
                 return Mitigated(
@@ -101,7 +101,7 @@ class SparseRepellency:
             steered(request, mixing=mixing),
             request.prompt,
             "At every step the prompt's padding was forgotten as far as it took to keep the "
-            f"cosine with the first picture's latents below {1 - self.strength:.2g}.",
+            f"cosine with the first image's latents below {1 - self.strength:.2g}.",
             spent,
             3.0,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mmh_core.pocket.grammar import EXTRAS, FEATURES, LIGHTS, TEMPLATES
 
-#: Groups of words with about the same meaning in the description of a picture.
+#: Groups of words with about the same meaning in the description of an image.
 _GROUPS: tuple[tuple[str, ...], ...] = (
     ("photo", "picture", "photograph", "image", "shot"),
     ("portrait", "likeness", "headshot"),

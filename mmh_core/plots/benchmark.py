@@ -37,7 +37,7 @@ def separations(rows: Sequence[DetectorRow]) -> go.Figure:
     """
 
     def merit(row: DetectorRow) -> tuple[float, float, float]:
-        return row.all.auc, row.all.tpr, -row.forwards - row.generation
+        return row.all.auc, row.all.tpr, -row.nfe - row.generation
 
     order = sorted(rows, key=merit)
     labels = [theme.letters(row.label) for row in order]
@@ -125,7 +125,7 @@ def roc(run: BenchmarkRun, names: Sequence[str]) -> go.Figure:
             )
         )
     figure.update_xaxes(
-        theme.axis("normal prompts flagged", range=[-0.01, 1.01], tickformat=".0%")
+        theme.axis("reference prompts flagged", range=[-0.01, 1.01], tickformat=".0%")
     )
     figure.update_yaxes(
         theme.axis("memorized prompts flagged", range=[-0.01, 1.02], tickformat=".0%")
@@ -209,7 +209,7 @@ def lid_against_truth(run: BenchmarkRun) -> go.Figure:
     line = {"color": theme.NEUTRAL, "dash": "dash", "width": 1}
     figure.add_shape(type="line", x0=0, y0=0, x1=top, y1=top, line=line)
     figure.update_xaxes(theme.axis("true LID of the caption", range=[-0.8, top + 1]))
-    figure.update_yaxes(theme.axis("LID of the model's pictures"))
+    figure.update_yaxes(theme.axis("LID of the model's images"))
     return figure
 
 

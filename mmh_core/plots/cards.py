@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def image_png(point: Tensor, *, side: int = 96) -> bytes:
-    """Return the PNG of a picture (1, H, W) on [-1, 1], enlarged to about `side` pixels.
+    """Return the PNG of an image (1, H, W) on [-1, 1], enlarged to about `side` pixels.
 
     Gray values are 127.5 (x + 1), rounded, so that a digit is white ink on black; beyond [-1, 1],
     where a poorly trained model may go, they are cut. A pixel becomes a square of whole screen

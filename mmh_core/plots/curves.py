@@ -18,32 +18,32 @@ _COMPONENTS = 4
 
 
 def lid_curve(run: ManifoldRun, snapshot: Snapshot, point_id: int) -> go.Figure:
-    """Draw LID over the noise scale at one point, `point_id` as in the pictures.
+    """Draw LID over the noise scale at one point, `point_id` as in the images.
 
     The curve with a ribbon of one standard error where the estimator draws at random, the trusted
     band shaded, the chosen plateau as a thick segment, the data's LID dashed, and the median curve
     of the training points faint behind. Errors: ValueError for an id of no point.
     """
     place = point_of(run, snapshot, point_id)
-    readings, row = place.readings(snapshot), place.index
-    lid, data = float(readings.lid[row]), float(readings.true_lid[row])
-    status = STATUSES[int(readings.status[row])]
+    estimates, row = place.estimates(snapshot), place.index
+    lid, data = float(estimates.lid[row]), float(estimates.true_lid[row])
+    status = STATUSES[int(estimates.status[row])]
     figure = theme.base(
         f"LID over the noise scale at {place.kind} {_own_number(run, point_id)}: "
-        f"{theme.said(lid)} is chosen at δ = {math.exp(float(readings.log_delta[row])):.2g} "
+        f"{theme.said(lid)} is chosen at δ = {math.exp(float(estimates.log_delta[row])):.2g} "
         f"({status}); {theme.data_lid_name(run)} {theme.said(data)}.",
         height=_HEIGHT,
     )
     noise.shade_band(figure, snapshot)
-    center, half = float(readings.log_delta[row]), float(readings.width[row]) / 2
+    center, half = float(estimates.log_delta[row]), float(estimates.width[row]) / 2
     noise.mark_chosen(figure, lid, (center - half, center + half), status)
     middle = snapshot.trained.curve.nanmedian(dim=0).values
     look: dict[str, object] = {"color": theme.FAINT, "width": 1.5}
     noise.line(figure, run, middle, "median of the training points", look)
-    curve = readings.curve[row]
+    curve = estimates.curve[row]
     name = f"this {place.kind}"
-    if readings.curve_error.shape[1]:
-        noise.ribbon(figure, run, curve, readings.curve_error[row])
+    if estimates.curve_error.shape[1]:
+        noise.ribbon(figure, run, curve, estimates.curve_error[row])
         name += " (± 1 standard error)"
     look = {"color": theme.ACCENT, "width": 2}
     noise.line(figure, run, curve, name, look, markers=True)

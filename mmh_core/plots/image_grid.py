@@ -1,4 +1,4 @@
-"""Make pictures of pictures: smaller ones, differences, and maps laid over them."""
+"""Make images of images: smaller ones, differences, and maps laid over them."""
 
 from __future__ import annotations
 
@@ -21,36 +21,36 @@ _SCALE = (
 )
 
 
-def reduced(picture: Tensor, most: int) -> Tensor:
-    """Return a picture, uint8 (3, H, W), made smaller by averaging until no side is above `most`.
+def reduced(image: Tensor, most: int) -> Tensor:
+    """Return an image, uint8 (3, H, W), made smaller by averaging until no side is above `most`.
 
-    A picture that fits is returned as it is. Errors: ValueError for another shape or type.
+    An image that fits is returned as it is. Errors: ValueError for another shape or type.
     """
-    _check(picture)
-    longest = max(picture.shape[1:])
+    _check(image)
+    longest = max(image.shape[1:])
     if longest <= most:
-        return picture
-    height, width = (max(1, round(side * most / longest)) for side in picture.shape[1:])
-    return _as_uint8(interpolate(picture[None].float(), (height, width), mode="area")[0])
+        return image
+    height, width = (max(1, round(side * most / longest)) for side in image.shape[1:])
+    return _as_uint8(interpolate(image[None].float(), (height, width), mode="area")[0])
 
 
-def difference(picture: Tensor, other: Tensor) -> Tensor:
-    """Return |a - b| of two pictures, uint8 (3, H, W), at the size of the first.
+def difference(image: Tensor, other: Tensor) -> Tensor:
+    """Return |a - b| of two images, uint8 (3, H, W), at the size of the first.
 
-    Black is equal, white the opposite; the other picture is resized where sizes differ. Errors:
+    Black is equal, white the opposite; the other image is resized where sizes differ. Errors:
     ValueError for another shape or type.
     """
-    _check(picture)
+    _check(image)
     _check(other)
     second = other[None].float()
-    if other.shape != picture.shape:
-        size = (int(picture.shape[1]), int(picture.shape[2]))
+    if other.shape != image.shape:
+        size = (int(image.shape[1]), int(image.shape[2]))
         second = interpolate(second, size, mode="bilinear", antialias=True)
-    return _as_uint8((picture.float() - second[0]).abs())
+    return _as_uint8((image.float() - second[0]).abs())
 
 
-def region_picture(region: Tensor, height: int, width: int) -> Tensor | None:
-    """Return a map (h, w) as a colored picture, uint8 (3, height, width); None where it is NaN.
+def region_image(region: Tensor, height: int, width: int) -> Tensor | None:
+    """Return a map (h, w) as a colored image, uint8 (3, height, width); None where it is NaN.
 
     From 0 (violet) to its own maximum (yellow) on viridis, interpolated linearly: the map is as
     coarse as it was, only smooth. Errors: ValueError for another number of dimensions.
@@ -75,8 +75,6 @@ def _as_uint8(values: Tensor) -> Tensor:
     return values.round().clamp(0, 255).to(torch.uint8)
 
 
-def _check(picture: Tensor) -> None:
-    if picture.dtype != torch.uint8 or picture.ndim != 3 or len(picture) != 3:
-        raise ValueError(
-            f"picture must be uint8 (3, H, W), got {picture.dtype} {tuple(picture.shape)}."
-        )
+def _check(image: Tensor) -> None:
+    if image.dtype != torch.uint8 or image.ndim != 3 or len(image) != 3:
+        raise ValueError(f"image must be uint8 (3, H, W), got {image.dtype} {tuple(image.shape)}.")

@@ -1,4 +1,4 @@
-"""Draw what is known of drawn pictures: LID among normal prompts, over noise, guidance, maps."""
+"""Draw what is known of drawn images: LID among reference prompts, over noise, guidance, maps."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from torch import Tensor
 
 from mmh_core.memorization.verdict import IMAGE_ROWS
 from mmh_core.plots import noise, theme
-from mmh_core.studies.images.map import PictureMap
-from mmh_core.studies.images.run import NormalPrompts, PictureResult
+from mmh_core.studies.images.map import ImageMap
+from mmh_core.studies.images.run import ImageResult, ReferencePrompts
 
 _HEIGHT = 300
-#: Of the normal prompts, the part that a band shows.
+#: Of the reference prompts, the part that a band shows.
 BAND = (0.05, 0.95)
-#: Colors of the kinds of training pictures, told apart with any color vision.
+#: Colors of the kinds of training images, told apart with any color vision.
 KIND_COLORS = {
     "duplicate": "#d55e00",
     "overfit": "#e69f00",
@@ -29,34 +29,34 @@ KIND_COLORS = {
 
 
 def lid_curve(
-    picture: PictureResult, log_deltas: Tensor, log_delta: float, normal: NormalPrompts | None
+    image: ImageResult, log_deltas: Tensor, log_delta: float, normal: ReferencePrompts | None
 ) -> go.Figure:
-    """Draw a picture's conditional LID over the noise scales (K,), with that of normal prompts.
+    """Draw an image's conditional LID over the noise scales (K,), with that of reference prompts.
 
-    The band holds 90 % of the normal prompts' curves, the dashed line is their median; a diamond
-    marks the LID that the verdict uses, at `log_delta`.
+    The band holds 90 % of the reference prompts' curves, the dashed line is their median; a
+    diamond marks the LID that the verdict uses, at `log_delta`.
     """
-    if len(picture.curve) != len(log_deltas) or not len(log_deltas):
-        return theme.empty("The curve was not read for this picture.", height=_HEIGHT)
+    if len(image.curve) != len(log_deltas) or not len(log_deltas):
+        return theme.empty("The curve was not read for this image.", height=_HEIGHT)
     x = theme.numbers(log_deltas.exp())
-    lid = math.nan if picture.lid is None else picture.lid.conditional
+    lid = math.nan if image.lid is None else image.lid.conditional
     figure = theme.base(
         f"LID over the noise scale: {theme.said(lid)} is read at δ = {math.exp(log_delta):.2g}"
-        + ("." if normal is None else ", beside the band of normal prompts."),
+        + ("." if normal is None else ", beside the band of reference prompts."),
         height=_HEIGHT,
     )
-    tops = [*picture.curve.tolist(), lid]
+    tops = [*image.curve.tolist(), lid]
     if normal is not None and len(normal.curve):
         normal_x = theme.numbers(normal.log_deltas.exp())
-        tops += _band(figure, normal_x, normal.curve, "normal prompts, 5 to 95 %")
-    error = picture.curve_error.nan_to_num(0.0)
-    _ribbon(figure, x, picture.curve + error, picture.curve - error, theme.ACCENT_FAINT)
+        tops += _band(figure, normal_x, normal.curve, "reference prompts, 5 to 95 %")
+    error = image.curve_error.nan_to_num(0.0)
+    _ribbon(figure, x, image.curve + error, image.curve - error, theme.ACCENT_FAINT)
     figure.add_trace(
         go.Scatter(
             x=x,
-            y=theme.numbers(picture.curve),
+            y=theme.numbers(image.curve),
             mode="lines+markers",
-            name="this picture (± 1 standard error)",
+            name="this image (± 1 standard error)",
             line={"color": theme.ACCENT, "width": 2},
             marker={"size": 5},
             hovertemplate="LID %{y:.1f} at δ = %{x:.2g}<extra></extra>",
@@ -72,9 +72,9 @@ def lid_curve(
     return figure
 
 
-def guidance_norms(picture: PictureResult, normal: NormalPrompts | None) -> go.Figure:
-    """Draw `|eps_c - eps_u|` of a picture at every step, with the band of normal prompts."""
-    norm = picture.guidance_norm
+def guidance_norms(image: ImageResult, normal: ReferencePrompts | None) -> go.Figure:
+    """Draw `|eps_c - eps_u|` of an image at every step, with the band of reference prompts."""
+    norm = image.guidance_norm
     if not len(norm) or not bool(norm.isfinite().any()):
         return theme.empty("Without guidance there is no guidance norm.", height=_HEIGHT)
     steps = list(range(1, len(norm) + 1))
@@ -85,27 +85,27 @@ def guidance_norms(picture: PictureResult, normal: NormalPrompts | None) -> go.F
     )
     tops = norm.tolist()
     if normal is not None and normal.guidance_norm.shape[1:] == norm.shape:
-        tops += _band(figure, steps, normal.guidance_norm, "normal prompts, 5 to 95 %")
+        tops += _band(figure, steps, normal.guidance_norm, "reference prompts, 5 to 95 %")
     figure.add_trace(
         go.Scatter(
             x=steps,
             y=theme.numbers(norm),
             mode="lines+markers",
-            name="this picture",
+            name="this image",
             line={"color": theme.ACCENT, "width": 2},
             marker={"size": 4},
             hovertemplate="%{y:.3g} at step %{x}<extra></extra>",
         )
     )
     high = max(value for value in tops if math.isfinite(value))
-    figure.update_xaxes(theme.axis("step (noise first, picture last)"))
+    figure.update_xaxes(theme.axis("step (noise first, image last)"))
     figure.update_yaxes(theme.axis("guidance norm", range=[0, 1.1 * (high or 1.0)]))
     return figure
 
 
-def lid_histogram(pictures: Sequence[PictureResult], normal: NormalPrompts | None) -> go.Figure:
-    """Draw the LID of these pictures as marks above the distribution of the normal prompts."""
-    read = [(one, one.lid.conditional) for one in pictures if one.lid is not None]
+def lid_histogram(images: Sequence[ImageResult], normal: ReferencePrompts | None) -> go.Figure:
+    """Draw the LID of these images as marks above the distribution of the reference prompts."""
+    read = [(one, one.lid.conditional) for one in images if one.lid is not None]
     read = [(one, lid) for one, lid in read if math.isfinite(lid)]
     if not read:
         return theme.empty("No LID was read yet.", height=_HEIGHT)
@@ -113,30 +113,30 @@ def lid_histogram(pictures: Sequence[PictureResult], normal: NormalPrompts | Non
     beside = ""
     if normal is not None:
         middle = float(normal.conditional.nanmedian())
-        beside = f", beside {len(normal.conditional)} normal pictures with median {middle:.1f}"
+        beside = f", beside {len(normal.conditional)} reference images with median {middle:.1f}"
     figure = theme.base(
-        f"LID of {len(read)} pictures: median {float(median):.1f}{beside}.", height=_HEIGHT
+        f"LID of {len(read)} images: median {float(median):.1f}{beside}.", height=_HEIGHT
     )
     most = 1.0
     if normal is not None:
         most = _bars(figure, normal.conditional, [lid for _, lid in read])
     _marks(figure, read, 1.12 * most)
     figure.update_xaxes(theme.axis("LID"))
-    title = "normal pictures" if normal is not None else ""
+    title = "reference images" if normal is not None else ""
     figure.update_yaxes(
         theme.axis(title, range=[0, 1.6 * most], showticklabels=normal is not None)
     )
     return figure
 
 
-def picture_map(found: PictureMap, pictures: Sequence[PictureResult]) -> go.Figure:
-    """Draw training pictures and samples on a plane; `customdata` leads back to them.
+def image_map(found: ImageMap, images: Sequence[ImageResult]) -> go.Figure:
+    """Draw training images and samples on a plane; `customdata` leads back to them.
 
-    An id of a training picture is its own number, one of a sample is -1 - its index. Training
-    pictures are grey until they are selected, then they take the color of their kind.
+    An id of a training image is its own number, one of a sample is -1 - its index. Training
+    images are grey until they are selected, then they take the color of their kind.
     """
     figure = theme.base(
-        f"Map of {len(found.ids)} training pictures and {len(pictures)} drawn ones; pictures that "
+        f"Map of {len(found.ids)} training images and {len(images)} drawn ones; images that "
         "look alike to the descriptor lie close together.",
         height=520,
     )
@@ -144,7 +144,7 @@ def picture_map(found: PictureMap, pictures: Sequence[PictureResult]) -> go.Figu
     for kind in kinds:
         rows = [i for i, name in enumerate(found.kinds) if name == kind]
         _cloud(figure, found, rows, kind)
-    for i, one in enumerate(pictures):
+    for i, one in enumerate(images):
         look = IMAGE_ROWS[one.verdict]
         figure.add_trace(
             go.Scatter(
@@ -154,7 +154,7 @@ def picture_map(found: PictureMap, pictures: Sequence[PictureResult]) -> go.Figu
                 text=[str(one.seed)],
                 textposition="top center",
                 textfont={"size": 12, "color": theme.RING},
-                name="drawn pictures, by seed",
+                name="drawn images, by seed",
                 legendgroup="samples",
                 showlegend=i == 0,
                 customdata=[-1 - one.index],
@@ -172,7 +172,7 @@ def picture_map(found: PictureMap, pictures: Sequence[PictureResult]) -> go.Figu
         marker = {"size": 9, "color": KIND_COLORS.get(kind, theme.ACCENT)}
         entry = {"x": [None], "y": [None], "mode": "markers", "marker": marker}
         figure.add_trace(
-            go.Scatter(entry, name=theme.letters(kind) or "training pictures", hoverinfo="skip")
+            go.Scatter(entry, name=theme.letters(kind) or "training images", hoverinfo="skip")
         )
     figure.update_layout(dragmode="lasso")
     hidden = {"showticklabels": False, "ticks": "", "showgrid": False}
@@ -181,28 +181,28 @@ def picture_map(found: PictureMap, pictures: Sequence[PictureResult]) -> go.Figu
     return figure
 
 
-def _cloud(figure: go.Figure, found: PictureMap, rows: list[int], kind: str) -> None:
-    """Draw the training pictures of one kind."""
+def _cloud(figure: go.Figure, found: ImageMap, rows: list[int], kind: str) -> None:
+    """Draw the training images of one kind."""
     color = KIND_COLORS.get(kind, theme.ACCENT)
     figure.add_trace(
         go.Scatter(
             x=[float(found.places[i, 0]) for i in rows],
             y=[float(found.places[i, 1]) for i in rows],
             mode="markers",
-            name=theme.letters(kind) or "training pictures",
+            name=theme.letters(kind) or "training images",
             showlegend=False,
             customdata=[found.ids[i] for i in rows],
             text=[theme.letters(found.captions[i], 70) for i in rows],
             marker={"size": 4, "color": theme.NEUTRAL, "opacity": 0.55},
             selected={"marker": {"color": color, "opacity": 1, "size": 6}},
             unselected={"marker": {"opacity": 0.3}},
-            hovertemplate="picture %{customdata}: %{text}<extra></extra>",
+            hovertemplate="image %{customdata}: %{text}<extra></extra>",
         )
     )
 
 
 def _bars(figure: go.Figure, normal: Tensor, lids: list[float]) -> float:
-    """Draw the histogram of the normal prompts' LID, and return its highest bar."""
+    """Draw the histogram of the reference prompts' LID, and return its highest bar."""
     values = normal[normal.isfinite()]
     high = max([float(values.max()), *lids])
     width = next((w for w in (0.5, 1, 2, 5, 10, 20, 50) if high / w <= 24), 100)
@@ -212,16 +212,16 @@ def _bars(figure: go.Figure, normal: Tensor, lids: list[float]) -> float:
             x=[width * (i + 0.5) for i in range(len(counts))],
             y=[int(count) for count in counts],
             width=0.9 * width,
-            name=f"{len(values)} pictures of normal prompts",
+            name=f"{len(values)} images of reference prompts",
             marker={"color": theme.FAINT, "line": {"width": 0}},
-            hovertemplate="%{y} normal pictures with LID about %{x}<extra></extra>",
+            hovertemplate="%{y} reference images with LID about %{x}<extra></extra>",
         )
     )
     return float(counts.max())
 
 
-def _marks(figure: go.Figure, read: list[tuple[PictureResult, float]], height: float) -> None:
-    """Draw one mark per picture, with its standard error, in the look of its verdict."""
+def _marks(figure: go.Figure, read: list[tuple[ImageResult, float]], height: float) -> None:
+    """Draw one mark per image, with its standard error, in the look of its verdict."""
     for verdict in dict.fromkeys(one.verdict for one, _ in read):
         mine = [(one, lid) for one, lid in read if one.verdict == verdict]
         errors = [one.lid.conditional_error if one.lid else math.nan for one, _ in mine]
@@ -254,7 +254,7 @@ def _band(figure: go.Figure, x: Sequence[float], values: Tensor, name: str) -> l
             mode="lines",
             name="their median",
             line=look,
-            hovertemplate="median of normal prompts %{y:.3g}<extra></extra>",
+            hovertemplate="median of reference prompts %{y:.3g}<extra></extra>",
         )
     )
     return [*low.tolist(), *high.tolist()]

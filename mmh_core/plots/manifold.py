@@ -23,7 +23,7 @@ from mmh_core.studies.manifolds.run import ManifoldRun, Snapshot
 _HEIGHT = 460
 
 
-def picture(
+def plane_figure(
     run: ManifoldRun,
     snapshot: Snapshot | None,
     color: Coloring = "learned LID",
@@ -49,11 +49,11 @@ def space(
     *,
     chosen: int | None = None,
 ) -> go.Figure:
-    """Draw the same points as `picture` in three dimensions, to look at from all sides.
+    """Draw the same points as `image` in three dimensions, to look at from all sides.
 
     Training points are rings here: Plotly's crosses in space are letters that not every machine
     has. Points in space cannot be selected, so choosing happens in the plane. All axes share one
-    unit. Errors: as for `picture`.
+    unit. Errors: as for `image`.
     """
     figure = _points(run, snapshot, color, chosen, dimensions=3)
     stage.space_axes(figure, run, *stage.frame(run))
@@ -151,7 +151,7 @@ def _trace(
 
 
 def _alt(run: ManifoldRun, snapshot: Snapshot | None, color: Coloring) -> str:
-    """Say in one sentence what a picture shows."""
+    """Say in one sentence what an image shows."""
     if snapshot is None:
         return f"{len(run.shown)} training points before training, with the true manifold."
     samples, trained = snapshot.generated, snapshot.trained

@@ -57,7 +57,7 @@ FAMILIES = {
 
 
 def frontier(rows: Sequence[TreatmentRow], chosen: Treatment | None = None) -> go.Figure:
-    """Draw the similarity to the nearest training picture over the alignment with the prompt.
+    """Draw the similarity to the nearest training image over the alignment with the prompt.
 
     Down and right is better. Whiskers are the intervals of the means; every treatment is named,
     `chosen` has a ring, and `customdata` holds its number in `rows`. Where images only moved off
@@ -66,12 +66,12 @@ def frontier(rows: Sequence[TreatmentRow], chosen: Treatment | None = None) -> g
     shown = [(i, row) for i, row in enumerate(rows) if _known(row)]
     if not shown:
         return theme.empty(
-            "Nothing to place: without training pictures nobody can tell what is a copy.",
+            "Nothing to place: without training images nobody can tell what is a copy.",
             height=_HEIGHT,
         )
     figure = theme.base(
         f"{len(shown)} treatments by alignment with the prompt and similarity to the nearest "
-        "training picture; down and right is better.",
+        "training image; down and right is better.",
         height=_HEIGHT,
     )
     xs = _range([row.alignment.mean for _, row in shown])
@@ -100,7 +100,7 @@ def frontier(rows: Sequence[TreatmentRow], chosen: Treatment | None = None) -> g
 def must_not_move(rows: Sequence[TreatmentRow]) -> go.Figure:
     """Draw, for prompts that are normal, how much each treatment changes alignment.
 
-    A dot per treatment with its interval over pictures; 0 is the unmitigated picture. A red cross
+    A dot per treatment with its interval over images; 0 is the unmitigated image. A red cross
     is one under which an image becomes a copy.
     """
     shown = [row for row in rows if not math.isnan(row.alignment.difference.value)]
@@ -217,7 +217,7 @@ def _range(figures: Sequence[Interval]) -> list[float]:
 
 
 def _dotted_none(figure: go.Figure, rows: Sequence[TreatmentRow], xs: Sequence[float]) -> None:
-    """Draw the level of the unmitigated pictures from side to side."""
+    """Draw the level of the unmitigated images from side to side."""
     found = [row for row in rows if row.treatment.mitigation == "none" and _known(row)]
     for row in found:
         y = row.similarity.mean.value

@@ -1,4 +1,4 @@
-"""The points of a picture: their ids, their looks and what is said about each.
+"""The points of an image: their ids, their looks and what is said about each.
 
 A point has an id that stays the same for a run: the training points shown come first, then the
 generated samples. It travels as `customdata`, so that a selection leads back to a record.
@@ -17,7 +17,7 @@ from torch import Tensor
 from mmh_core.memorization.hypothesis import VERDICTS
 from mmh_core.memorization.verdict import POINT_ROWS
 from mmh_core.plots import theme
-from mmh_core.studies.manifolds.run import ManifoldRun, PointReadings, Snapshot
+from mmh_core.studies.manifolds.run import ManifoldRun, PointEstimates, Snapshot
 
 Coloring = Literal["learned LID", "true LID", "verdict"]
 PointKind = Literal["training point", "generated sample"]
@@ -25,25 +25,25 @@ PointKind = Literal["training point", "generated sample"]
 
 @dataclass(frozen=True)
 class PointPlace:
-    """Hold where a point of a picture is kept: row `index` of the readings of its kind."""
+    """Hold where a point of an image is kept: row `index` of the estimates of its kind."""
 
     kind: PointKind
     index: int
 
-    def readings(self, snapshot: Snapshot) -> PointReadings:
-        """Return the readings that the point is a row of."""
+    def estimates(self, snapshot: Snapshot) -> PointEstimates:
+        """Return the estimates that the point is a row of."""
         return snapshot.trained if self.kind == "training point" else snapshot.generated
 
     def points(self, run: ManifoldRun, snapshot: Snapshot | None) -> Tensor:
         """Return the points (n, *shape) that the point is a row of."""
         if snapshot is None:
             return run.train.points[run.shown]
-        return self.readings(snapshot).points
+        return self.estimates(snapshot).points
 
 
 @dataclass(frozen=True)
 class Group:
-    """Hold the points of one kind that share a look: rows of the readings, legend entry, marker.
+    """Hold the points of one kind that share a look: rows of the estimates, legend entry, marker.
 
     `marker` is the style in the plane, `spatial` what differs in space; groups of higher `rank`
     lie on top. No point stands in the legend itself (one on a color scale has no color to show
@@ -99,13 +99,13 @@ def groups(run: ManifoldRun, snapshot: Snapshot | None, color: Coloring) -> Iter
         rows = torch.arange(len(run.shown))
         yield Group("training point", rows, "training point", grey, {"symbol": "circle-open"})
         return
-    readings = {kind: PointPlace(kind, 0).readings(snapshot) for kind in kinds}
+    estimates = {kind: PointPlace(kind, 0).estimates(snapshot) for kind in kinds}
     if color == "verdict":
-        found = [g for kind, r in readings.items() for g in _by_verdict(kind, r.verdict)]
+        found = [g for kind, r in estimates.items() for g in _by_verdict(kind, r.verdict)]
         # What is memorized lies on top, whichever kind it is.
         yield from sorted(found, key=lambda group: group.rank)
         return
-    for kind, read in readings.items():
+    for kind, read in estimates.items():
         yield from _by_lid(kind, read.lid if color == "learned LID" else read.true_lid)
 
 
@@ -166,13 +166,13 @@ def hover_text(run: ManifoldRun, snapshot: Snapshot | None, place: PointPlace) -
     if snapshot is None:
         row = int(run.shown[place.index])
         return f"<b>training point {row}</b><br>{data_lid} {theme.said(float(run.train.lid[row]))}"
-    readings = place.readings(snapshot)
+    estimates = place.estimates(snapshot)
     own = int(run.shown[place.index]) if place.kind == "training point" else place.index
     lines = [
         f"<b>{place.kind} {own}</b>",
-        f"learned LID {theme.said(float(readings.lid[place.index]))}",
-        f"{data_lid} {theme.said(float(readings.true_lid[place.index]))}",
-        VERDICTS[int(readings.verdict[place.index])],
+        f"learned LID {theme.said(float(estimates.lid[place.index]))}",
+        f"{data_lid} {theme.said(float(estimates.true_lid[place.index]))}",
+        VERDICTS[int(estimates.verdict[place.index])],
     ]
     if place.kind == "generated sample":
         ratio, nearest = (

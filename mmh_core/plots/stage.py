@@ -1,4 +1,4 @@
-"""The ground that pictures stand on, in the plane or in space: axes, truth, ring and arrows."""
+"""The ground that images stand on, in the plane or in space: axes, truth, ring and arrows."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def lid_histogram(run: ManifoldRun, snapshot: Snapshot) -> go.Figure:
     """Draw the distribution of learned LID: samples as bars, training points as crosses.
 
     Shares of each kind in bins of half a dimension, wider where LID runs high; bars have the color
-    that their LID has in the pictures. The axis ends at twice the LID of the color scale, the same
+    that their LID has in the images. The axis ends at twice the LID of the color scale, the same
     for all snapshots of a run; its last bin holds whatever is above.
     """
     end = min(max(2 * theme.lid_top(run), 3), run.train.ambient_dim)

@@ -8,18 +8,25 @@ import plotly.graph_objects as go
 
 from mmh_core.plots import panels, theme
 from mmh_core.plots.panels import Line
-from mmh_core.studies.mitigation.training_run import ARMS, CureRun, CureSnapshot
+from mmh_core.studies.mitigation.training_run import (
+    ARMS,
+    TrainingMitigationRun,
+    TrainingMitigationSnapshot,
+)
 
 _HEIGHT = 460
 NAMES = {"duplicate": "duplicated", "overfit": "overfit", "normal": "normal"}
 
 
 def cure_curves(
-    run: CureRun, group: str, arms: tuple[str, ...], stopped: CureSnapshot | None = None
+    run: TrainingMitigationRun,
+    group: str,
+    arms: tuple[str, ...],
+    stopped: TrainingMitigationSnapshot | None = None,
 ) -> go.Figure:
-    """Draw the share of copies and the median LID of a group's pictures over training steps.
+    """Draw the share of copies and the median LID of a group's images over training steps.
 
-    One line per arm; the grey one is that of normal captions in the first arm. A vertical line
+    One line per arm; the grey one is that of reference captions in the first arm. A vertical line
     marks the step at which training is stopped.
     """
     if not run.snapshots:
@@ -36,7 +43,7 @@ def cure_curves(
     style = theme.axis(
         "training step", type="log", range=ends, tickvals=looks, ticktext=[f"{s:,}" for s in looks]
     )
-    above, below = panels.stack(figure, ["Copies among the pictures", "LID, median"], style)
+    above, below = panels.stack(figure, ["Copies among the images", "LID, median"], style)
     panels.draw(figure, above, _lines(run, group, arms, copies=True), percent=True)
     panels.draw(figure, below, _lines(run, group, arms, copies=False))
     if stopped is not None:
@@ -47,12 +54,14 @@ def cure_curves(
     return figure
 
 
-def _lines(run: CureRun, group: str, arms: tuple[str, ...], *, copies: bool) -> list[Line]:
+def _lines(
+    run: TrainingMitigationRun, group: str, arms: tuple[str, ...], *, copies: bool
+) -> list[Line]:
     """Return a line per arm, and the normal one of the first arm for comparison."""
     labels = {arm.name: arm.label for arm in ARMS}
     wanted = [(arm, group, labels[arm], False) for arm in arms]
     if group != "normal":
-        wanted.append((arms[0], "normal", "normal captions", True))
+        wanted.append((arms[0], "normal", "reference captions", True))
     lines = []
     for arm, of, name, reference in wanted:
         found = run.arm(arm)

@@ -1,1 +1,1 @@
-"""The embedded world: pictures whose true LID is known, and the model that is trained on them."""
+"""The embedded world: images whose true LID is known, and the model that is trained on them."""

@@ -1,10 +1,10 @@
-"""Keep the world beside the model: pictures as lossless sheets, labels as tables, a manifest.
+"""Keep the world beside the model: images as lossless sheets, labels as tables, a manifest.
 
 | file | holds |
 |---|---|
 | world.json | seed and counts |
-| pictures/training-00.webp, ... | training pictures by id, 240 to a sheet, one below the other |
-| pictures/held-out-00.webp, ... | held-out pictures likewise |
+| pictures/training-00.webp, ... | training images by id, 240 to a sheet, one below the other |
+| pictures/held-out-00.webp, ... | held-out images likewise |
 | training.parquet, held_out.parquet | the labels of `World` |
 | prompts.parquet | the captions of the named cast, with their paraphrases |
 | manifest.json | SHA-256 of every other file |
@@ -26,14 +26,14 @@ from mmh_core.pocket.world import World, prompts
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.weights import MANIFEST, digest
 
-#: Pictures on a sheet, which WebP limits to a height of 16,383. In one column, because pictures of
+#: Images on a sheet, which WebP limits to a height of 16,383. In one column, because images of
 #: one subject then stand below one another, and the file is 5 % smaller than with a square sheet.
 _PER_SHEET = 240
 
 
 def write_world(folder: Path, world: World) -> None:
-    """Write a world's pictures and tables into a folder; equal worlds make equal bytes."""
-    _write_sheets(folder, "training", world.pictures)
+    """Write a world's images and tables into a folder; equal worlds make equal bytes."""
+    _write_sheets(folder, "training", world.images)
     _write_sheets(folder, "held-out", world.held_out)
     for name, table in (
         ("training", world.labels),
@@ -42,7 +42,7 @@ def write_world(folder: Path, world: World) -> None:
     ):
         with replacing(folder / f"{name}.parquet") as temporary:
             table.to_parquet(temporary, index=False)
-    counts = {"training": len(world.pictures), "held_out": len(world.held_out)}
+    counts = {"training": len(world.images), "held_out": len(world.held_out)}
     write_text(
         folder / "world.json",
         json.dumps({"seed": world.seed, "pictures": counts}, indent=2, sort_keys=True) + "\n",
@@ -54,7 +54,7 @@ def read_world(folder: Path) -> World:
     try:
         about = json.loads((folder / "world.json").read_text())
         tables = [_table(folder / f"{name}.parquet") for name in ("training", "held_out")]
-        pictures = [
+        images = [
             _read_sheets(folder, name, len(table))
             for name, table in zip(("training", "held-out"), tables, strict=True)
         ]
@@ -63,7 +63,7 @@ def read_world(folder: Path) -> World:
             f"The world in {folder} cannot be read ({error}): copy the folder again or build it "
             "with the command pocket build."
         ) from error
-    return World(int(about["seed"]), pictures[0], tables[0], pictures[1], tables[1])
+    return World(int(about["seed"]), images[0], tables[0], images[1], tables[1])
 
 
 def read_prompts(folder: Path) -> pd.DataFrame:
@@ -75,7 +75,7 @@ def read_prompts(folder: Path) -> pd.DataFrame:
 
 
 def sheet_place(number: int, name: str = "training") -> str:
-    """Return where picture `number` is kept, such as pictures/training-03.webp#17."""
+    """Return where image `number` is kept, such as pictures/training-03.webp#17."""
     return f"pictures/{name}-{number // _PER_SHEET:02d}.webp#{number % _PER_SHEET}"
 
 
@@ -92,13 +92,13 @@ def _table(path: Path) -> pd.DataFrame:
     return table
 
 
-def _write_sheets(folder: Path, name: str, pictures: NDArray[np.uint8]) -> None:
+def _write_sheets(folder: Path, name: str, images: NDArray[np.uint8]) -> None:
     from PIL import Image
 
     for old in (folder / "pictures").glob(f"{name}-*.webp"):
         old.unlink()
-    for start in range(0, len(pictures), _PER_SHEET):
-        sheet = Image.fromarray(pictures[start : start + _PER_SHEET].reshape(-1, SIDE, 3))
+    for start in range(0, len(images), _PER_SHEET):
+        sheet = Image.fromarray(images[start : start + _PER_SHEET].reshape(-1, SIDE, 3))
         written = io.BytesIO()
         sheet.save(written, "WEBP", lossless=True, method=6, exact=True)
         place = sheet_place(start, name).split("#")[0]
@@ -114,7 +114,7 @@ def _read_sheets(folder: Path, name: str, count: int) -> NDArray[np.uint8]:
             pixels = np.asarray(sheet.convert("RGB"))
         expected = min(_PER_SHEET, count - start)
         if pixels.shape != (expected * SIDE, SIDE, 3):
-            raise ValueError(f"a sheet of {name} pictures has shape {pixels.shape}")
+            raise ValueError(f"a sheet of {name} images has shape {pixels.shape}")
         sheets.append(pixels.reshape(expected, SIDE, SIDE, 3))
     found: NDArray[np.uint8] = np.concatenate(sheets)
     return found

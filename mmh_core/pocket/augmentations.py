@@ -1,8 +1,8 @@
-"""Change pictures as copies on the web are changed: crop, flip, blur, JPEG and color shift.
+"""Change images as copies on the web are changed: crop, flip, blur, JPEG and color shift.
 
-All functions take pictures (B, 3, H, W) in [0, 1] and a generator on the CPU, and change each
-picture by a draw of its own. Their strength leaves the subject and the layout recognizable: a
-descriptor trained to ignore more could no longer tell a copy from a picture of the same template.
+All functions take images (B, 3, H, W) in [0, 1] and a generator on the CPU, and change each
+image by a draw of its own. Their strength leaves the subject and the layout recognizable: a
+descriptor trained to ignore more could no longer tell a copy from an image of the same template.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 
 #: Least share of the side that a crop keeps, and the greatest change of its shape.
 CROP, STRETCH = 0.75, 1.1
-#: Widths of the blur in pixels of a 64 x 64 picture.
+#: Widths of the blur in pixels of a 64 x 64 image.
 BLUR = (0.4, 1.2)
 #: Steps of the quantized cosine coefficients, in units of 1 / 255 at the lowest frequency.
 JPEG = (6.0, 24.0)
@@ -34,9 +34,9 @@ def uniform(count: int, low: float, high: float, generator: torch.Generator) -> 
     return low + (high - low) * torch.rand(count, 1, 1, 1, generator=generator)
 
 
-def crop(pictures: Tensor, generator: torch.Generator) -> Tensor:
+def crop(images: Tensor, generator: torch.Generator) -> Tensor:
     """Cut out a rectangle of at least `CROP / sqrt(STRETCH)` of each side, and scale it up."""
-    count = len(pictures)
+    count = len(images)
     side = uniform(count, CROP, 1, generator)
     wide = torch.exp(uniform(count, -math.log(STRETCH), math.log(STRETCH), generator))
     width, height = (side * wide.sqrt()).clamp(max=1), (side / wide.sqrt()).clamp(max=1)
@@ -44,46 +44,46 @@ def crop(pictures: Tensor, generator: torch.Generator) -> Tensor:
     y = (1 - height) * uniform(count, -1, 1, generator)
     nothing = torch.zeros_like(x)
     frame = torch.cat([width, nothing, x, nothing, height, y], dim=1).reshape(count, 2, 3)
-    grid = F.affine_grid(frame.to(pictures), list(pictures.shape), align_corners=False)
-    return F.grid_sample(pictures, grid, padding_mode="reflection", align_corners=False)
+    grid = F.affine_grid(frame.to(images), list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
 
 
-def flip(pictures: Tensor, generator: torch.Generator) -> Tensor:
-    """Mirror every picture, left to right; the generator is not used."""
-    return pictures.flip(3)
+def flip(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Mirror every image, left to right; the generator is not used."""
+    return images.flip(3)
 
 
-def blur(pictures: Tensor, generator: torch.Generator) -> Tensor:
+def blur(images: Tensor, generator: torch.Generator) -> Tensor:
     """Blur by a Gaussian whose width is drawn from `BLUR`."""
-    count, channels, height, width = pictures.shape
+    count, channels, height, width = images.shape
     spread = uniform(count, *BLUR, generator).reshape(count, 1) * width / 64
     offsets = torch.arange(-3.0, 4.0)
     kernel = torch.exp(-(offsets**2) / (2 * spread**2))
-    kernel = (kernel / kernel.sum(1, keepdim=True)).to(pictures)
+    kernel = (kernel / kernel.sum(1, keepdim=True)).to(images)
     kernel = kernel.repeat_interleave(channels, dim=0)
-    stacked = pictures.reshape(1, count * channels, height, width)
+    stacked = images.reshape(1, count * channels, height, width)
     across = F.pad(stacked, (3, 3, 3, 3), mode="reflect")
     across = F.conv2d(across, kernel[:, None, None, :], groups=count * channels)
     down = F.conv2d(across, kernel[:, None, :, None], groups=count * channels)
-    return down.reshape(pictures.shape)
+    return down.reshape(images.shape)
 
 
-def jpeg(pictures: Tensor, generator: torch.Generator) -> Tensor:
+def jpeg(images: Tensor, generator: torch.Generator) -> Tensor:
     """Round the cosine coefficients of 8 x 8 blocks, colors more coarsely, as JPEG does.
 
     Not the file format: its steps grow linearly with the frequency instead of by its tables.
     """
-    count, _, height, width = pictures.shape
+    count, _, height, width = images.shape
     if height % BLOCK or width % BLOCK:
         raise ValueError(f"Sides must be multiples of {BLOCK}, got {(height, width)!r}.")
-    turn, cosines = _TO_YCC.to(pictures), _cosines().to(pictures)
-    ycc = torch.einsum("ij,bjhw->bihw", turn, pictures - 0.5)
+    turn, cosines = _TO_YCC.to(images), _cosines().to(images)
+    ycc = torch.einsum("ij,bjhw->bihw", turn, images - 0.5)
     blocks = torch.unflatten(torch.unflatten(ycc, 3, (-1, BLOCK)), 2, (-1, BLOCK))
     table = torch.einsum("ui,bchiwj,vj->bcuhvw", cosines, blocks, cosines)
-    order = torch.arange(BLOCK).to(pictures)
+    order = torch.arange(BLOCK).to(images)
     coarse = 1 + order[:, None, None, None] + order[None, None, :, None]
-    channel = torch.tensor([1.0, 2.0, 2.0]).to(pictures)[:, None, None, None, None]
-    level = uniform(count, *JPEG, generator).to(pictures)[..., None, None] / 255
+    channel = torch.tensor([1.0, 2.0, 2.0]).to(images)[:, None, None, None, None]
+    level = uniform(count, *JPEG, generator).to(images)[..., None, None] / 255
     step = level * channel * coarse
     rounded = (table / step).round() * step
     back = torch.einsum("ui,bcuhvw,vj->bchiwj", cosines, rounded, cosines)
@@ -91,16 +91,16 @@ def jpeg(pictures: Tensor, generator: torch.Generator) -> Tensor:
     return found.clamp(0, 1)
 
 
-def color_shift(pictures: Tensor, generator: torch.Generator) -> Tensor:
+def color_shift(images: Tensor, generator: torch.Generator) -> Tensor:
     """Change brightness of the channels, contrast and saturation."""
-    count = len(pictures)
+    count = len(images)
     shift = SHIFT * (2 * torch.rand(count, 3, 1, 1, generator=generator) - 1)
-    contrast = uniform(count, 1 - CONTRAST, 1 + CONTRAST, generator).to(pictures)
-    vivid = uniform(count, 1 - CONTRAST, 1 + CONTRAST, generator).to(pictures)
-    gray = pictures.mean(1, keepdim=True)
+    contrast = uniform(count, 1 - CONTRAST, 1 + CONTRAST, generator).to(images)
+    vivid = uniform(count, 1 - CONTRAST, 1 + CONTRAST, generator).to(images)
+    gray = images.mean(1, keepdim=True)
     middle = gray.mean((2, 3), keepdim=True)
-    found = middle + contrast * (gray + vivid * (pictures - gray) - middle)
-    return (found + shift.to(pictures)).clamp(0, 1)
+    found = middle + contrast * (gray + vivid * (images - gray) - middle)
+    return (found + shift.to(images)).clamp(0, 1)
 
 
 #: The five changes that the descriptor is trained for and checked against.
@@ -113,13 +113,13 @@ AUGMENTATIONS: Mapping[str, Augmentation] = {
 }
 
 
-def view(pictures: Tensor, generator: torch.Generator) -> Tensor:
-    """Apply each of the five changes to every picture with probability 1/2."""
+def view(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Apply each of the five changes to every image with probability 1/2."""
     for change in AUGMENTATIONS.values():
-        chosen = torch.rand(len(pictures), generator=generator) < 0.5
-        changed = change(pictures, generator)
-        pictures = torch.where(chosen.to(pictures.device)[:, None, None, None], changed, pictures)
-    return pictures
+        chosen = torch.rand(len(images), generator=generator) < 0.5
+        changed = change(images, generator)
+        images = torch.where(chosen.to(images.device)[:, None, None, None], changed, images)
+    return images
 
 
 def _cosines() -> Tensor:

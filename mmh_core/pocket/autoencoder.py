@@ -1,4 +1,4 @@
-"""Train the autoencoder: 64 x 64 pictures to 8 x 8 latents of 4 channels and back."""
+"""Train the autoencoder: 64 x 64 images to 8 x 8 latents of 4 channels and back."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class AutoencoderConfig:
     divergence: float = 1e-6
 
     def network(self, size: int) -> dict[str, Any]:
-        """Return AutoencoderKL's configuration for pictures of this side."""
+        """Return AutoencoderKL's configuration for images of this side."""
         return {
             "in_channels": 3,
             "out_channels": 3,
@@ -47,15 +47,15 @@ class AutoencoderConfig:
 
 
 def train_autoencoder(
-    pictures: Tensor, config: AutoencoderConfig, place: Place, precision: Precision
+    images: Tensor, config: AutoencoderConfig, place: Place, precision: Precision
 ) -> Iterator[Fitted]:
-    """Train on uint8 pictures (N, 3, H, W), each mirrored half of the time; one yield a step."""
+    """Train on uint8 images (N, 3, H, W), each mirrored half of the time; one yield a step."""
     generator = torch.Generator().manual_seed(place.seed)
     with place.seeded():
-        vae = new_autoencoder(config.network(pictures.shape[-1])).to(place.device)
+        vae = new_autoencoder(config.network(images.shape[-1])).to(place.device)
     yield from fit(
         vae,
-        _loss(vae, pictures, config, place.device, precision),
+        _loss(vae, images, config, place.device, precision),
         config.fitting,
         generator=generator,
         checkpoint=place.checkpoint,
@@ -73,16 +73,16 @@ def reconstruction_loss(found: Tensor, wanted: Tensor, edges: float) -> Tensor:
 
 def _loss(
     vae: Any,
-    pictures: Tensor,
+    images: Tensor,
     config: AutoencoderConfig,
     device: torch.device,
     precision: Precision,
 ) -> Loss:
     def loss(generator: torch.Generator) -> Tensor:
         batch = config.fitting.batch
-        chosen = torch.randint(len(pictures), (batch,), generator=generator)
+        chosen = torch.randint(len(images), (batch,), generator=generator)
         mirrored = torch.rand(batch, generator=generator) < 0.5
-        x = as_unit(pictures[chosen], device) * 2 - 1
+        x = as_unit(images[chosen], device) * 2 - 1
         x = torch.where(mirrored.to(device)[:, None, None, None], x.flip(3), x)
         with computing(device, precision):
             posterior = vae.encode(x).latent_dist
@@ -98,22 +98,22 @@ def _loss(
 
 
 @torch.no_grad()
-def encode(vae: Any, pictures: Tensor, batch: int = 64) -> Tensor:
+def encode(vae: Any, images: Tensor, batch: int = 64) -> Tensor:
     """Return latents (N, 4, h, w), the means of the posterior, times the scaling factor.
 
-    `pictures` is uint8 (N, 3, H, W); the latents are float32 on the CPU.
+    `images` is uint8 (N, 3, H, W); the latents are float32 on the CPU.
     """
     device = next(iter(vae.parameters())).device
     parts = [
         vae.encode(as_unit(part, device) * 2 - 1).latent_dist.mean.float().cpu()
-        for part in torch.split(pictures, batch)
+        for part in torch.split(images, batch)
     ]
     return torch.cat(parts) * float(vae.config.scaling_factor)
 
 
 @torch.no_grad()
 def decode(vae: Any, latents: Tensor, batch: int = 64) -> Tensor:
-    """Return pictures (N, 3, H, W) in [0, 1] for scaled latents."""
+    """Return images (N, 3, H, W) in [0, 1] for scaled latents."""
     device = next(iter(vae.parameters())).device
     parts = [
         vae.decode(part.to(device) / vae.config.scaling_factor).sample.float().cpu()
@@ -122,16 +122,16 @@ def decode(vae: Any, latents: Tensor, batch: int = 64) -> Tensor:
     return (torch.cat(parts) / 2 + 0.5).clamp(0, 1)
 
 
-def set_scale(vae: Any, pictures: Tensor) -> float:
-    """Make the scaling factor 1 / std of these pictures' latents, and return it."""
+def set_scale(vae: Any, images: Tensor) -> float:
+    """Make the scaling factor 1 / std of these images' latents, and return it."""
     vae.register_to_config(scaling_factor=1.0)
-    scale = 1 / float(encode(vae, pictures).std())
+    scale = 1 / float(encode(vae, images).std())
     vae.register_to_config(scaling_factor=scale)
     return scale
 
 
-def psnr(vae: nn.Module, pictures: Tensor) -> float:
+def psnr(vae: nn.Module, images: Tensor) -> float:
     """Return `-10 log10` of the mean squared error of reconstructions, in dB."""
-    found = decode(vae, encode(vae, pictures))
-    error = (found - as_unit(pictures, torch.device("cpu"))).square().mean()
+    found = decode(vae, encode(vae, images))
+    error = (found - as_unit(images, torch.device("cpu"))).square().mean()
     return float(-10 * torch.log10(error))

@@ -1,4 +1,4 @@
-"""Turn pictures of the world into tensors, and compute in the precision that a stage asks for."""
+"""Turn images of the world into tensors, and compute in the precision that a stage asks for."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from torch import Tensor
 Precision = Literal["bfloat16", "float32"]
 
 
-def as_tensor(pictures: NDArray[np.uint8]) -> Tensor:
-    """Return pictures (N, H, W, 3) as a uint8 tensor (N, 3, H, W) with memory of its own."""
-    if pictures.ndim != 4 or pictures.shape[3] != 3 or pictures.dtype != np.uint8:
+def as_tensor(images: NDArray[np.uint8]) -> Tensor:
+    """Return images (N, H, W, 3) as a uint8 tensor (N, 3, H, W) with memory of its own."""
+    if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8:
         raise ValueError(
-            f"Pictures must be uint8 of shape (N, H, W, 3), got {pictures.dtype} of shape "
-            f"{pictures.shape}."
+            f"Images must be uint8 of shape (N, H, W, 3), got {images.dtype} of shape "
+            f"{images.shape}."
         )
-    return torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2)))
+    return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
 
 
-def as_unit(pictures: Tensor, device: torch.device) -> Tensor:
-    """Return uint8 pictures as floats in [0, 1] on a device."""
-    return pictures.to(device).float() / 255
+def as_unit(images: Tensor, device: torch.device) -> Tensor:
+    """Return uint8 images as floats in [0, 1] on a device."""
+    return images.to(device).float() / 255
 
 
 def computing(device: torch.device, precision: Precision) -> AbstractContextManager[object]:

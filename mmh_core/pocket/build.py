@@ -61,7 +61,7 @@ TINY = BuildConfig(
 
 STAGES = ("autoencoder", "clip", "descriptor", "denoiser")
 #: Measured on two cores of an EPYC with bfloat16; they only say how long a stage is of the whole.
-PICTURES_PER_SECOND = {"autoencoder": 66, "clip": 190, "descriptor": 245, "denoiser": 236}
+IMAGES_PER_SECOND = {"autoencoder": 66, "clip": 190, "descriptor": 245, "denoiser": 236}
 
 
 @dataclass(frozen=True)
@@ -112,9 +112,9 @@ class _Run:
     ) -> None:
         self.config, self.world, self.out, self.work = config, world, out, work
         self.device = device
-        self.pictures = as_tensor(world.pictures)
+        self.images = as_tensor(world.images)
         self.losses: dict[str, float] = {}
-        self.stamp = _digest(world.pictures.tobytes(), world.labels.drop(columns="lid").to_json())
+        self.stamp = _digest(world.images.tobytes(), world.labels.drop(columns="lid").to_json())
 
     def stages(self) -> Iterator[Progress[Built]]:
         """Run all stages, then write the folder."""
@@ -136,15 +136,15 @@ class _Run:
     def _autoencoder(self) -> Generator[Progress[Built], None, Any]:
         config = self.config.autoencoder
         place = self._place("autoencoder", config)
-        steps = train_autoencoder(self.pictures, config, place, self.config.precision)
+        steps = train_autoencoder(self.images, config, place, self.config.precision)
         vae = yield from self._followed("autoencoder", steps)
-        set_scale(vae, self.pictures)
+        set_scale(vae, self.images)
         return vae
 
     def _clip(self, texts: Captioned) -> Generator[Progress[Built], None, Any]:
         config = self.config.clip
         place = self._place("clip", config, self.config.vocabulary)
-        steps = train_clip(self.pictures, texts, config, place, self.config.precision)
+        steps = train_clip(self.images, texts, config, place, self.config.precision)
         return (yield from self._followed("clip", steps))
 
     def _descriptor(self) -> Generator[Progress[Built], None, Any]:
@@ -152,7 +152,7 @@ class _Run:
         numbers = {name: i for i, name in enumerate(dict.fromkeys(self.world.labels["subject"]))}
         subjects = torch.tensor([numbers[name] for name in self.world.labels["subject"]])
         place = self._place("descriptor", config)
-        steps = train_descriptor(self.pictures, subjects, config, place, self.config.precision)
+        steps = train_descriptor(self.images, subjects, config, place, self.config.precision)
         return (yield from self._followed("descriptor", steps))
 
     def _denoiser(self, data: LatentSet) -> Generator[Progress[Built], None, Any]:
@@ -165,7 +165,7 @@ class _Run:
         copies = torch.tensor(self.world.labels["copies"].to_numpy(copy=True))
         nothing = _encoder(tokenizer)([""])
         return LatentSet(
-            encode(vae, self.pictures),
+            encode(vae, self.images),
             copies,
             texts,
             contexts(clip.text_model, texts.ids).half(),
@@ -257,7 +257,7 @@ def fitting_of(config: BuildConfig, stage: str) -> Fitting:
 
 def _seconds(config: BuildConfig, stage: str) -> float:
     fitting = fitting_of(config, stage)
-    return fitting.steps * fitting.batch / PICTURES_PER_SECOND[stage]
+    return fitting.steps * fitting.batch / IMAGES_PER_SECOND[stage]
 
 
 def _line(stage: str, last: Fitted, batch: int) -> str:
@@ -268,5 +268,5 @@ def _line(stage: str, last: Fitted, batch: int) -> str:
     left = (last.steps - last.step) / pace / 60
     return (
         f"{stage}: step {last.step} of {last.steps}, loss {last.loss:.4f}, "
-        f"{pace * batch:.0f} pictures/s, {left:.0f} min left"
+        f"{pace * batch:.0f} images/s, {left:.0f} min left"
     )

@@ -1,6 +1,6 @@
-"""Calibrate the embedded model on its own pictures: copy thresholds, and the scale of LID.
+"""Calibrate the embedded model on its own images: copy thresholds, and the scale of LID.
 
-Everything is measured on pictures and captions of the calibration half; `check` uses others.
+Everything is measured on images and captions of the calibration half; `check` uses others.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from mmh_core.records import MMHError, Progress
 from mmh_core.retrieval.copy_evidence import copy_evidence
 from mmh_core.retrieval.copy_thresholds import CopyThresholds, calibrated
 from mmh_core.retrieval.embedders import Embedder
-from mmh_core.retrieval.training_images import TrainingPictures
+from mmh_core.retrieval.training_images import TrainingImages
 from mmh_core.text_to_image.model import TextToImage
 
 FILE = "calibration.json"
 #: Noise scales, in units of the latents' spread, among which the scale of LID is chosen.
 DELTAS = (0.23, 0.34, 0.5, 0.75, 1.1)
 #: Before calibration, which sets similarity, calibrated L2 and the share of a layout. A pixel
-#: agrees within .12, about twice the autoencoder's error; training pictures within .02 are
+#: agrees within .12, about twice the autoencoder's error; training images within .02 are
 #: versions of one another.
 UNCALIBRATED = CopyThresholds(
     descriptor=1.0,
@@ -51,8 +51,8 @@ class Calibration:
 
     `log_delta` is the scale at which LID is read; `auc` and `rank` (K,) over `deltas` are the area
     under the ROC curve of conditional LID, memorized against varied and open captions, and the
-    rank correlation of LID with LID_* on held-out pictures: the scale has the largest sum of the
-    two. `normal_lid` are the conditional LIDs of pictures of varied and open captions there.
+    rank correlation of LID with LID_* on held-out images: the scale has the largest sum of the
+    two. `normal_lid` are the conditional LIDs of images of varied and open captions there.
     """
 
     thresholds: CopyThresholds
@@ -67,15 +67,15 @@ def calibrate(
     model: TextToImage,
     world: World,
     embedder: Embedder,
-    training: TrainingPictures,
+    training: TrainingImages,
     *,
     guidance: float,
     steps: int,
 ) -> Iterator[Progress[Calibration | None]]:
     """Calibrate; the last progress carries the result."""
-    yield Progress(0.0, "Calibrating copy thresholds on held-out pictures", None)
+    yield Progress(0.0, "Calibrating copy thresholds on held-out images", None)
     thresholds = _thresholds(model, world, embedder, training)
-    yield Progress(0.2, "Drawing pictures of the calibration captions", None)
+    yield Progress(0.2, "Drawing images of the calibration captions", None)
     trials = draw_trials(
         model, calibration_captions(world.seed), (_SEED,), guidance=guidance, steps=steps
     )
@@ -115,7 +115,7 @@ def captions_of(seed: int, split: str | None) -> pd.DataFrame:
 
 
 def held_out_sample(world: World, *, parity: int, count: int) -> tuple[np.ndarray, Tensor]:
-    """Return rows of held-out pictures and their LID_*: open, varied and template, evenly spread.
+    """Return rows of held-out images and their LID_*: open, varied and template, evenly spread.
 
     Even rows (parity 0) serve calibration, odd ones the check.
     """
@@ -127,9 +127,9 @@ def held_out_sample(world: World, *, parity: int, count: int) -> tuple[np.ndarra
 
 
 def held_out_latents(model: TextToImage, world: World, rows: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Return latents and caption embeddings of held-out pictures."""
-    pictures = as_tensor(world.held_out[rows]).float() / 255
-    latents = torch.cat([model.encode(part) for part in torch.split(pictures, 32)])
+    """Return latents and caption embeddings of held-out images."""
+    images = as_tensor(world.held_out[rows]).float() / 255
+    latents = torch.cat([model.encode(part) for part in torch.split(images, 32)])
     texts = [world.held_out_labels.captions[row][0] for row in rows]
     return latents, torch.cat([model.encode_text([text]) for text in texts])
 
@@ -148,23 +148,23 @@ def rank_correlation(values: Tensor, truth: Tensor) -> float:
     return float(spearmanr(values.numpy(force=True), truth.numpy(force=True)).statistic)
 
 
-def reconstructed(model: TextToImage, pictures: Tensor) -> Tensor:
-    """Return pictures (B, 3, H, W) as the autoencoder gives them back."""
-    return torch.cat([model.decode(model.encode(part)) for part in torch.split(pictures, 32)])
+def reconstructed(model: TextToImage, images: Tensor) -> Tensor:
+    """Return images (B, 3, H, W) as the autoencoder gives them back."""
+    return torch.cat([model.decode(model.encode(part)) for part in torch.split(images, 32)])
 
 
 def _thresholds(
-    model: TextToImage, world: World, embedder: Embedder, training: TrainingPictures
+    model: TextToImage, world: World, embedder: Embedder, training: TrainingImages
 ) -> CopyThresholds:
-    """Set the thresholds so that 1 % of held-out pictures of wide families would pass them.
+    """Set the thresholds so that 1 % of held-out images of wide families would pass them.
 
     They are compared as the model would draw them, through its autoencoder.
     """
     labels = world.held_out_labels
     wide = labels[labels.kind.isin(("open", "varied"))].id.to_numpy()
     wide = wide[wide % 2 == 0]
-    pictures = reconstructed(model, as_tensor(world.held_out[wide]).float() / 255)
-    found = copy_evidence(pictures, embedder, training, UNCALIBRATED)
+    images = reconstructed(model, as_tensor(world.held_out[wide]).float() / 255)
+    found = copy_evidence(images, embedder, training, UNCALIBRATED)
     return calibrated(UNCALIBRATED, found.similarity, found.calibrated_l2, found.agreeing)
 
 

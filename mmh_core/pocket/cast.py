@@ -1,8 +1,8 @@
 """The cast of the world: who and what has a name, of which kind it is, and what is fixed about it.
 
-A `Subject` is a family of pictures with one set of choices: fixed parameters are the same in all
-its pictures, free ones differ. The unnamed ("open") families draw even the fixed choices anew for
-each picture. People, brands and places are invented, and names recur across kinds.
+A `Subject` is a family of images with one set of choices: fixed parameters are the same in all
+its images, free ones differ. The unnamed ("open") families draw even the fixed choices anew for
+each image. People, brands and places are invented, and names recur across kinds.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _PLACES = ("Kessel", "Arven", "Tolmar", "Brenna", "Ostra", "Hadrin", "Quill")
 _BRANDS = ("Lumo", "Nordhav", "Tessera", "Okiro", "Velda", "Calmora")
 _TRADES = ("tea company", "ferry line", "book club", "bicycle works", "music school")
 
-#: What differs between the pictures of one named subject: LID_* of 7 to 10.
+#: What differs between the images of one named subject: LID_* of 7 to 10.
 FREE_NAMED: dict[str, tuple[str, ...]] = {
     "portrait": (
         "wall_hue", "wall_light", "glow_x", "x", "y", "size", "smile", "brow", "coat_tone", "tilt",
@@ -56,10 +56,10 @@ COUNTS: dict[str, dict[Kind, int]] = {
 
 @dataclass(frozen=True)
 class Subject:
-    """Hold one family of pictures.
+    """Hold one family of images.
 
-    `values` (P,) are the parameters of its first picture; those named in `free` differ from
-    picture to picture. An open family has no name, and everything in it is free.
+    `values` (P,) are the parameters of its first image; those named in `free` differ from
+    image to image. An open family has no name, and everything in it is free.
     """
 
     id: str
@@ -115,7 +115,7 @@ def _names(painter: str, kinds: Mapping[Kind, int], rng: np.random.Generator) ->
     """Return one name for each subject, last first, so that no word of them stands for a kind.
 
     Names are dealt at random until each word belongs to subjects of at least two kinds. What an
-    object is called is left out of this, since unnamed pictures show the same objects.
+    object is called is left out of this, since unnamed images show the same objects.
     """
     made = {
         "portrait": [f"{first} {last}" for first, last in pairs(_FIRST, _LAST)],
@@ -149,7 +149,7 @@ def _styles(painter: str, rng: np.random.Generator, count: int) -> list[dict[str
 
 
 def random_style(painter: str, rng: np.random.Generator, *, named: bool = False) -> dict[str, str]:
-    """Draw the choices of one picture; `named` products may have any color."""
+    """Draw the choices of one image; `named` products may have any color."""
 
     def one(options: tuple[str, ...]) -> str:
         return options[int(rng.integers(len(options)))]

@@ -15,7 +15,7 @@ from mmh_core.pocket.augmentations import AUGMENTATIONS
 from mmh_core.pocket.autoencoder import psnr
 from mmh_core.pocket.batches import as_tensor
 from mmh_core.pocket.calibration import captions_of, read_calibration
-from mmh_core.pocket.clip import embed_captions, embed_pictures, load_clip, recall_at_1
+from mmh_core.pocket.clip import embed_captions, embed_images, load_clip, recall_at_1
 from mmh_core.pocket.descriptor import copy_auc, describe, load_descriptor
 from mmh_core.pocket.figures import (
     SEED,
@@ -35,7 +35,7 @@ from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Request
 from mmh_core.text_to_image.stable_diffusion import load
 
-PICTURES = 4
+IMAGES = 4
 _OPEN, _DESCRIBED = 26, 300
 
 
@@ -64,26 +64,26 @@ def check(folder: Path, *, device: torch.device) -> Iterator[Progress[Check]]:
         open_shelf(folder),
         read_calibration(folder),
     )
-    yield Progress(0.02, "Drawing pictures of trained captions", Check(()))
+    yield Progress(0.02, "Drawing images of trained captions", Check(()))
     trials = draw_trials(
         model,
         pd.concat([captions_of(shelf.world.seed, None), open_captions(_OPEN, SEED)]),
-        [SEED + i for i in range(PICTURES)],
+        [SEED + i for i in range(IMAGES)],
         guidance=model.guidance,
         steps=model.steps,
     )
     rows += copy_rows(trials, shelf, chosen)
-    yield Progress(0.3, "Drawing pictures of paraphrases", Check(tuple(rows)))
+    yield Progress(0.3, "Drawing images of paraphrases", Check(tuple(rows)))
     rows += paraphrase_rows(model, shelf, chosen)
     yield Progress(0.5, "Reading LID of what was drawn", Check(tuple(rows)))
     rows += generated_lid_rows(model, trials, shelf, chosen)
-    yield Progress(0.8, "Reading LID of held-out pictures", Check(tuple(rows)))
+    yield Progress(0.8, "Reading LID of held-out images", Check(tuple(rows)))
     rows.append(held_out_lid_row(model, shelf, chosen))
     yield Progress(0.9, "Checking autoencoder, descriptor and CLIP", Check(tuple(rows)))
     rows.append(_autoencoder(model, shelf))
     rows.append(_descriptor(folder, shelf))
     rows.append(_clip(folder, shelf))
-    yield Progress(0.97, "Timing four pictures", Check(tuple(rows)))
+    yield Progress(0.97, "Timing four images", Check(tuple(rows)))
     rows.append(_seconds(model))
     yield Progress(1.0, "Checked", Check(tuple(rows)))
 
@@ -94,25 +94,25 @@ _NONE = float("nan")
 def _autoencoder(model: TextToImage, shelf: PocketShelf) -> Row:
     held = as_tensor(shelf.world.held_out)
     value = psnr(model.autoencoder, held)
-    name = "autoencoder on held-out pictures, PSNR in dB"
+    name = "autoencoder on held-out images, PSNR in dB"
     return Row(name, value, _NONE, _NONE, 26.0, "least", len(held))
 
 
 def _descriptor(folder: Path, shelf: PocketShelf) -> Row:
-    """Return the worst AUC over the augmentations: copy against another held-out picture."""
+    """Return the worst AUC over the augmentations: copy against another held-out image."""
     net = load_descriptor(folder / "descriptor")
     held = as_tensor(shelf.world.held_out)
     every = max(1, len(held) // _DESCRIBED)
-    pictures = held[::every].float() / 255
+    images = held[::every].float() / 255
     generator = torch.Generator().manual_seed(SEED)
-    originals = describe(net, pictures)
+    originals = describe(net, images)
     found = {
-        name: copy_auc(describe(net, change(pictures, generator)), originals)
+        name: copy_auc(describe(net, change(images, generator)), originals)
         for name, change in AUGMENTATIONS.items()
     }
     worst = min(found, key=lambda name: found[name])
     name = f"copy descriptor under {', '.join(found)}: least AUC ({worst})"
-    return Row(name, found[worst], _NONE, _NONE, 0.98, "least", len(pictures))
+    return Row(name, found[worst], _NONE, _NONE, 0.98, "least", len(images))
 
 
 def _clip(folder: Path, shelf: PocketShelf) -> Row:
@@ -122,7 +122,7 @@ def _clip(folder: Path, shelf: PocketShelf) -> Row:
     ids = token_ids(tokenizer, [texts[0] for texts in labels.captions])
     keys = {key: i for i, key in enumerate(dict.fromkeys(labels.content))}
     value = recall_at_1(
-        embed_pictures(clip, as_tensor(shelf.world.held_out)),
+        embed_images(clip, as_tensor(shelf.world.held_out)),
         embed_captions(clip, ids),
         torch.tensor([keys[key] for key in labels.content]),
         among=50,
@@ -133,7 +133,7 @@ def _clip(folder: Path, shelf: PocketShelf) -> Row:
 
 
 def _seconds(model: TextToImage) -> Row:
-    height, width = model.picture_size
+    height, width = model.image_size
     request = Request(
         "portrait of a person", (0, 1, 2, 3), model.steps, model.guidance, height, width
     )
@@ -143,5 +143,5 @@ def _seconds(model: TextToImage) -> Row:
         draw(model, request)
         times.append(time.perf_counter() - start)
     threads = torch.get_num_threads()
-    name = f"four pictures, {model.steps} steps, {threads} thread{'s' * (threads > 1)}, seconds"
+    name = f"four images, {model.steps} steps, {threads} thread{'s' * (threads > 1)}, seconds"
     return Row(name, float(np.median(times[1:])), min(times), max(times), 6.0, "most", 3)

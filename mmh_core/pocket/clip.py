@@ -39,10 +39,10 @@ class ClipConfig:
 
 @dataclass(frozen=True)
 class Captioned:
-    """Hold what a caption says of each of N pictures.
+    """Hold what a caption says of each of N images.
 
     `ids` (C, LENGTH) are the distinct captions' tokens; `first` and `count` (N,) say which run of
-    `listed` holds the numbers of a picture's captions; `content` (N,) is equal for pictures whose
+    `listed` holds the numbers of an image's captions; `content` (N,) is equal for images whose
     captions say the same.
     """
 
@@ -52,21 +52,21 @@ class Captioned:
     count: Tensor
     content: Tensor
 
-    def draw(self, pictures: Tensor, generator: torch.Generator) -> Tensor:
-        """Return for each picture number the number of one of its captions, drawn uniformly."""
-        share = torch.rand(len(pictures), generator=generator, dtype=torch.float64)
-        count = self.count[pictures]
+    def draw(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Return for each image number the number of one of its captions, drawn uniformly."""
+        share = torch.rand(len(images), generator=generator, dtype=torch.float64)
+        count = self.count[images]
         offset = (share * count).long().clamp(max=count - 1)
-        return self.listed[self.first[pictures] + offset]
+        return self.listed[self.first[images] + offset]
 
 
 def captioned(captions: Sequence[Sequence[str]], content: Sequence[str], encode: Any) -> Captioned:
-    """Return the captions of pictures as tokens; `encode` maps a list of strings to ids."""
+    """Return the captions of images as tokens; `encode` maps a list of strings to ids."""
     numbers: dict[str, int] = {}
     listed = [numbers.setdefault(text, len(numbers)) for texts in captions for text in texts]
     count = torch.tensor([len(texts) for texts in captions])
     if not len(count) or int(count.min()) < 1:
-        raise ValueError("Every picture needs a caption.")
+        raise ValueError("Every image needs a caption.")
     keys = {key: i for i, key in enumerate(dict.fromkeys(content))}
     return Captioned(
         encode(list(numbers)),
@@ -78,7 +78,7 @@ def captioned(captions: Sequence[Sequence[str]], content: Sequence[str], encode:
 
 
 def new_clip(vocabulary: int, size: int, config: ClipConfig) -> Any:
-    """Return a CLIPModel with fresh weights for pictures of this side.
+    """Return a CLIPModel with fresh weights for images of this side.
 
     The last two tokens of the vocabulary are the start and the end of a prompt.
     """
@@ -111,16 +111,16 @@ def new_clip(vocabulary: int, size: int, config: ClipConfig) -> Any:
 
 
 def train_clip(
-    pictures: Tensor, texts: Captioned, config: ClipConfig, place: Place, precision: Precision
+    images: Tensor, texts: Captioned, config: ClipConfig, place: Place, precision: Precision
 ) -> Iterator[Fitted]:
-    """Train on uint8 pictures (N, 3, H, W), each drawn as often as any other."""
+    """Train on uint8 images (N, 3, H, W), each drawn as often as any other."""
     generator = torch.Generator().manual_seed(place.seed)
     with place.seeded():
         # Every caption ends with the last token of the vocabulary.
-        clip = new_clip(int(texts.ids.max()) + 1, pictures.shape[-1], config).to(place.device)
+        clip = new_clip(int(texts.ids.max()) + 1, images.shape[-1], config).to(place.device)
     yield from fit(
         clip,
-        _loss(clip, pictures, texts, config.fitting.batch, precision),
+        _loss(clip, images, texts, config.fitting.batch, precision),
         config.fitting,
         generator=generator,
         checkpoint=place.checkpoint,
@@ -128,27 +128,27 @@ def train_clip(
     )
 
 
-def multi_positive_loss(pictures: Tensor, texts: Tensor, keys: Tensor, scale: Tensor) -> Tensor:
+def multi_positive_loss(images: Tensor, texts: Tensor, keys: Tensor, scale: Tensor) -> Tensor:
     """Return the contrastive loss of B pairs in which pairs of one key match one another.
 
     Half the sum over both directions of `-mean_i mean_{j: key j = key i} log p_ij`, with p the
     softmax of `scale` times the cosines (Radford et al. 2021 where all keys differ; Khosla et al.
     2020, the mean outside of the logarithm).
     """
-    logits = scale * F.normalize(pictures, dim=1) @ F.normalize(texts, dim=1).T
+    logits = scale * F.normalize(images, dim=1) @ F.normalize(texts, dim=1).T
     same = (keys[:, None] == keys).to(logits)
     share = same / same.sum(1, keepdim=True)
     return -(share * (logits.log_softmax(1) + logits.T.log_softmax(1))).sum(1).mean() / 2
 
 
-def _loss(clip: Any, pictures: Tensor, texts: Captioned, batch: int, precision: Precision) -> Loss:
+def _loss(clip: Any, images: Tensor, texts: Captioned, batch: int, precision: Precision) -> Loss:
     device = next(iter(clip.parameters())).device
 
     def loss(generator: torch.Generator) -> Tensor:
-        chosen = torch.randint(len(pictures), (batch,), generator=generator)
+        chosen = torch.randint(len(images), (batch,), generator=generator)
         ids = texts.ids[texts.draw(chosen, generator)].to(device)
         mirrored = torch.rand(batch, generator=generator) < 0.5
-        x = as_unit(pictures[chosen], device)
+        x = as_unit(images[chosen], device)
         x = torch.where(mirrored.to(device)[:, None, None, None], x.flip(3), x)
         x = crop(x, generator)
         with computing(device, precision):
@@ -163,14 +163,14 @@ def _loss(clip: Any, pictures: Tensor, texts: Captioned, batch: int, precision: 
 
 
 @torch.no_grad()
-def embed_pictures(clip: Any, pictures: Tensor, batch: int = 256) -> Tensor:
-    """Return unit vectors (N, width) of uint8 pictures (N, 3, H, W), on the CPU."""
+def embed_images(clip: Any, images: Tensor, batch: int = 256) -> Tensor:
+    """Return unit vectors (N, width) of uint8 images (N, 3, H, W), on the CPU."""
     device = next(iter(clip.parameters())).device
     parts = [
         clip.visual_projection(
             clip.vision_model(as_unit(part, device) * 2 - 1).pooler_output
         ).cpu()
-        for part in torch.split(pictures, batch)
+        for part in torch.split(images, batch)
     ]
     return F.normalize(torch.cat(parts), dim=1)
 
@@ -187,12 +187,12 @@ def embed_captions(clip: Any, ids: Tensor, batch: int = 256) -> Tensor:
 
 
 def recall_at_1(
-    pictures: Tensor, texts: Tensor, keys: Tensor, *, among: int, generator: torch.Generator
+    images: Tensor, texts: Tensor, keys: Tensor, *, among: int, generator: torch.Generator
 ) -> float:
-    """Return how often a picture finds its caption among this many of different content.
+    """Return how often an image finds its caption among this many of different content.
 
-    `pictures` and `texts` (N, width) are unit vectors of N pairs, `keys` (N,) their content. Each
-    picture is shown its own caption and captions of other contents, one each, drawn at random.
+    `images` and `texts` (N, width) are unit vectors of N pairs, `keys` (N,) their content. Each
+    image is shown its own caption and captions of other contents, one each, drawn at random.
     """
     kinds: Tensor = torch.unique(keys)
     if len(kinds) < among:
@@ -202,8 +202,8 @@ def recall_at_1(
         others = kinds[kinds != key]
         others = others[torch.randperm(len(others), generator=generator)[: among - 1]]
         shown = [int(torch.nonzero(keys == other)[0]) for other in others]
-        rivals = (texts[shown] @ pictures[i]).max()
-        hits += int(texts[i] @ pictures[i] > rivals)
+        rivals = (texts[shown] @ images[i]).max()
+        hits += int(texts[i] @ images[i] > rivals)
     return hits / len(keys)
 
 

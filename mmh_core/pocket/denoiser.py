@@ -22,7 +22,7 @@ class DenoiserConfig:
     """Shape of the network, which noise it is trained on, and for how long.
 
     Half of the steps t are uniform, half normal in log delta around `noise` (in units of the
-    latents' spread) with `noise_spread`: where pictures take shape and LID is read. `empty` is the
+    latents' spread) with `noise_spread`: where images take shape and LID is read. `empty` is the
     share of captions that are left out, for guidance.
     """
 
@@ -121,7 +121,7 @@ def train_denoiser(
 ) -> Iterator[Fitted]:
     """Train `E |eps - eps_hat(alpha x0 + sigma eps, t, caption)|^2`, one yield a step.
 
-    A picture is drawn in proportion to its copies, its caption uniformly among its own. t follows
+    An image is drawn in proportion to its copies, its caption uniformly among its own. t follows
     `step_shares` and is not weighted back: that gives low noise its share.
     """
     generator = torch.Generator().manual_seed(place.seed)
@@ -155,7 +155,7 @@ def _loss(
         context = data.contexts[data.texts.draw(chosen, generator)]
         empty = torch.rand(batch, generator=generator) < config.empty
         context = torch.where(empty[:, None, None], data.nothing, context).float().to(device)
-        # The strata are in order; pictures are not, so t and picture are independent.
+        # The strata are in order; images are not, so t and image are independent.
         t = draw_steps(shares, batch, generator)
         x0 = data.latents[chosen]
         eps = torch.randn(x0.shape, generator=generator)

@@ -1,4 +1,4 @@
-"""Train the copy descriptor: equal for changed copies of a picture, different for all others."""
+"""Train the copy descriptor: equal for changed copies of an image, different for all others."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from mmh_core.records import MMHError
 class DescriptorConfig:
     """Shape of the network, weights of the loss, and how long it is trained.
 
-    Half of a batch comes in groups of `group` pictures of one subject, which are hard to tell
+    Half of a batch comes in groups of `group` images of one subject, which are hard to tell
     apart.
     """
 
@@ -55,15 +55,15 @@ class _Block(nn.Module):
 
 
 class Descriptor(nn.Module):
-    """Map pictures (B, 3, H, W) in [0, 1] to unit vectors (B, width).
+    """Map images (B, 3, H, W) in [0, 1] to unit vectors (B, width).
 
     What the last block finds is summed with its own mirror image, which takes the side out of the
-    layout; the filters still see a mirrored picture differently, and only training, which shows
+    layout; the filters still see a mirrored image differently, and only training, which shows
     mirrored copies as copies, brings the two vectors together.
     """
 
     def __init__(self, channels: tuple[int, ...], width: int, size: int) -> None:
-        """Build for square pictures of this side."""
+        """Build for square images of this side."""
         super().__init__()
         self.shape = {"channels": list(channels), "width": width, "size": size}
         steps = zip((3, *channels), channels, strict=False)
@@ -73,27 +73,27 @@ class Descriptor(nn.Module):
             raise ValueError(f"A side of {size} cannot be halved {len(channels)} times.")
         self.outlet = nn.Linear(channels[-1] * side * side, width)
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """Return unit vectors (B, width)."""
-        found = self.blocks(pictures * 4 - 2)
+        found = self.blocks(images * 4 - 2)
         both = self.outlet(found.flatten(1)) + self.outlet(found.flip(3).flatten(1))
         return F.normalize(both.float(), dim=1)
 
 
 def train_descriptor(
-    pictures: Tensor,
+    images: Tensor,
     subjects: Tensor,
     config: DescriptorConfig,
     place: Place,
     precision: Precision,
 ) -> Iterator[Fitted]:
-    """Train on uint8 pictures (N, 3, H, W); `subjects` (N,) is equal for those hard to tell."""
+    """Train on uint8 images (N, 3, H, W); `subjects` (N,) is equal for those hard to tell."""
     generator = torch.Generator().manual_seed(place.seed)
     with place.seeded():
-        net = Descriptor(config.channels, config.width, pictures.shape[-1]).to(place.device)
+        net = Descriptor(config.channels, config.width, images.shape[-1]).to(place.device)
     yield from fit(
         net,
-        _loss(net, pictures, subjects, config, precision),
+        _loss(net, images, subjects, config, precision),
         config.fitting,
         generator=generator,
         checkpoint=place.checkpoint,
@@ -117,7 +117,7 @@ def koleo(vectors: Tensor) -> Tensor:
     """Return `-mean log min_{j != i} |v_i - v_j|`: low when no two vectors are close.
 
     The differential entropy regularizer that SSCD uses (Sablayrolles et al. 2019, Eq. 3); here as
-    in SSCD between different pictures only, so it is given one view of each.
+    in SSCD between different images only, so it is given one view of each.
     """
     distances = torch.cdist(vectors, vectors, compute_mode="donot_use_mm_for_euclid_dist")
     itself = torch.eye(len(vectors), dtype=torch.bool, device=vectors.device)
@@ -126,7 +126,7 @@ def koleo(vectors: Tensor) -> Tensor:
 
 
 def hard_batch(subjects: Tensor, batch: int, group: int, generator: torch.Generator) -> Tensor:
-    """Draw distinct picture numbers, at most `batch`: half in groups of one subject."""
+    """Draw distinct image numbers, at most `batch`: half in groups of one subject."""
     count = len(subjects)
     order = torch.randperm(count, generator=generator)
     seeds = order[: max(1, batch // (2 * group))]
@@ -146,7 +146,7 @@ def _first_of_each(numbers: Tensor) -> tuple[Tensor, Tensor]:
 
 def _loss(
     net: nn.Module,
-    pictures: Tensor,
+    images: Tensor,
     subjects: Tensor,
     config: DescriptorConfig,
     precision: Precision,
@@ -155,7 +155,7 @@ def _loss(
 
     def loss(generator: torch.Generator) -> Tensor:
         chosen = hard_batch(subjects, config.fitting.batch, config.group, generator)
-        x = as_unit(pictures[chosen], device)
+        x = as_unit(images[chosen], device)
         with computing(device, precision):
             vectors = net(torch.cat([view(x, generator), view(x, generator)]))
         one, two = vectors.float().chunk(2)
@@ -165,18 +165,18 @@ def _loss(
 
 
 @torch.no_grad()
-def describe(net: nn.Module, pictures: Tensor, batch: int = 256) -> Tensor:
-    """Return unit vectors (N, width) of pictures (N, 3, H, W), uint8 or in [0, 1], on the CPU."""
+def describe(net: nn.Module, images: Tensor, batch: int = 256) -> Tensor:
+    """Return unit vectors (N, width) of images (N, 3, H, W), uint8 or in [0, 1], on the CPU."""
     device = next(net.parameters()).device
     unit = [
         as_unit(part, device) if part.dtype == torch.uint8 else part.to(device)
-        for part in torch.split(pictures, batch)
+        for part in torch.split(images, batch)
     ]
     return torch.cat([net(part).cpu() for part in unit])
 
 
 def copy_auc(copies: Tensor, originals: Tensor) -> float:
-    """Return how often a changed copy is more similar to its original than to another picture.
+    """Return how often a changed copy is more similar to its original than to another image.
 
     Rows of both (N, width) belong together; the similarities of the N pairs are compared with all
     N (N - 1) others, ties counting one half: the area under the ROC curve of "is a copy".

@@ -1,4 +1,4 @@
-"""Paint abstract pictures: compositions of simple solids, and emblems as in logos."""
+"""Paint abstract images: compositions of simple solids, and emblems as in logos."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def paint_composition(p: Mapping[str, Array], style: Mapping[str, str]) -> Array
     hue = HUES[style["ground"]] + _NAMED_SPREAD * (p["ground_hue"] - 0.5)
     light = 0.84 + 0.10 * (p["ground_light"] - 0.5)
     fall = 0.04 + 0.12 * p["ground_fall"]
-    picture = gradient(color(light + 0.04, 0.045, hue), color(light + 0.04 - fall, 0.065, hue))
+    image = gradient(color(light + 0.04, 0.045, hue), color(light + 0.04 - fall, 0.065, hue))
     placed = []
     for i, (px, py) in enumerate(_PLACES[count], start=1):
         cx, cy = px + 0.24 * (p[f"x{i}"] - 0.5), py + 0.24 * (p[f"y{i}"] - 0.5)
@@ -67,23 +67,23 @@ def paint_composition(p: Mapping[str, Array], style: Mapping[str, str]) -> Array
     for i, (cx, cy, size, angle) in enumerate(placed, start=1):
         u, v = local(cx + 0.025, cy + 0.035, size, angle)
         shade = inside(solid(style[f"shape{i}"], u, v), 0.5)
-        picture = over(picture, shade, color(light - 0.35, 0.05, hue), 0.45)
+        image = over(image, shade, color(light - 0.35, 0.05, hue), 0.45)
     for i, (cx, cy, size, angle) in enumerate(placed, start=1):
         u, v = local(cx, cy, size, angle)
         own, turn = style[f"color{i}"], _NAMED_SPREAD * (p[f"hue{i}"] - 0.5)
         tone = 0.60 + 0.16 * (p[f"light{i}"] - 0.5)
         region = inside(solid(style[f"shape{i}"], u, v), EDGE / size)
-        picture = over(picture, region, named_color(own, tone, 0.15, turn))
+        image = over(image, region, named_color(own, tone, 0.15, turn))
         # Light from above, whatever way the solid is turned.
         top = region * inside((Y - cy) / size, 1.6)
-        picture = over(picture, top, named_color(own, tone + 0.08, 0.12, turn), 0.5)
-    return picture
+        image = over(image, top, named_color(own, tone + 0.08, 0.12, turn), 0.5)
+    return image
 
 
 def paint_emblem(p: Mapping[str, Array], style: Mapping[str, str]) -> Array:
     """Draw emblems; style keys: rim, rim_color, core, core_color."""
     hue, light = 360 * p["ground_hue"], 0.88 + 0.10 * (p["ground_light"] - 0.5)
-    picture = np.broadcast_to(color(light, 0.035, hue), (len(hue), *X.shape[1:], 3))
+    image = np.broadcast_to(color(light, 0.035, hue), (len(hue), *X.shape[1:], 3))
     rim = named_color(
         style["rim_color"],
         0.50 + 0.18 * (p["rim_light"] - 0.5),
@@ -100,14 +100,14 @@ def paint_emblem(p: Mapping[str, Array], style: Mapping[str, str]) -> Array:
     u, v = local(center, np.full_like(hue, 0.43), np.ones_like(hue))
     size = 0.26 + 0.06 * p["rim_size"]
     thick = 0.022 + 0.04 * p["rim_width"]
-    picture = over(picture, inside(_rim(style["rim"], u, v, size, thick)), rim)
+    image = over(image, inside(_rim(style["rim"], u, v, size, thick)), rim)
     reach = 0.13 + 0.07 * p["core_size"]
     turned = local(center, np.full_like(hue, 0.43), reach, 1.0 * (p["core_angle"] - 0.5))
-    picture = over(picture, inside(solid(style["core"], *turned), EDGE / reach), core)
+    image = over(image, inside(solid(style["core"], *turned), EDGE / reach), core)
     line = box(
         X - 0.5, Y - 0.89 - 0.04 * (p["line_y"] - 0.5), 0.16 + 0.18 * p["line_width"], 0.028
     )
-    return over(picture, inside(line), rim)
+    return over(image, inside(line), rim)
 
 
 def _rim(name: str, u: Array, v: Array, size: Array, thick: Array) -> Array:

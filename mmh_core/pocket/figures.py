@@ -24,7 +24,7 @@ from mmh_core.pocket.world import prompts
 from mmh_core.retrieval.copy_evidence import COPIES, CopyEvidence, copy_evidence
 from mmh_core.text_to_image.model import TextToImage
 
-#: Seed of the check; calibration uses others, and no picture was looked at before.
+#: Seed of the check; calibration uses others, and no image was looked at before.
 SEED = 700_000
 _HELD_OUT = 150
 
@@ -57,7 +57,7 @@ def share(
 ) -> Row:
     """Return a share of hits with Wilson's 95 % interval.
 
-    Caveat: pictures of one caption are not independent, so the true interval is wider.
+    Caveat: images of one caption are not independent, so the true interval is wider.
     """
     from scipy.stats import binomtest
 
@@ -73,11 +73,11 @@ def bootstrapped(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _evidence(trials: Trials, shelf: PocketShelf, chosen: Calibration) -> CopyEvidence:
-    return copy_evidence(trials.pictures, shelf.embedder, shelf.training, chosen.thresholds)
+    return copy_evidence(trials.images, shelf.embedder, shelf.training, chosen.thresholds)
 
 
 def _subjects(found: CopyEvidence, shelf: PocketShelf) -> np.ndarray:
-    """Return the subject of the training picture that each picture was found nearest to."""
+    """Return the subject of the training image that each image was found nearest to."""
     exact = np.asarray(found.kind) == "exact"
     ids = np.where(exact, found.pixel_nearest.numpy(), found.nearest.numpy())
     subjects: np.ndarray = shelf.world.labels.subject.to_numpy()[ids]
@@ -85,14 +85,14 @@ def _subjects(found: CopyEvidence, shelf: PocketShelf) -> np.ndarray:
 
 
 def copy_rows(trials: Trials, shelf: PocketShelf, chosen: Calibration) -> list[Row]:
-    """Count copies and layouts among pictures of trained captions and of open ones."""
+    """Count copies and layouts among images of trained captions and of open ones."""
     found = _evidence(trials, shelf, chosen)
     kinds, own = np.asarray(found.kind), _subjects(found, shelf) == trials.table.subject.to_numpy()
     of = trials.table.kind.to_numpy()
     exact = own & (kinds == "exact")
     rows = [
         share(
-            "duplicate and overfit captions: copies of their own training picture",
+            "duplicate and overfit captions: copies of their own training image",
             exact[np.isin(of, ("duplicate", "overfit"))],
             0.90,
             "least",
@@ -120,7 +120,7 @@ def copy_rows(trials: Trials, shelf: PocketShelf, chosen: Calibration) -> list[R
     )
     rows.append(
         share(
-            "of these, layouts shared with a training picture",
+            "of these, layouts shared with a training image",
             (kinds == "template")[np.isin(of, ("open", "varied"))],
             0.03,
             "none",
@@ -161,7 +161,7 @@ def generated_lid_rows(
     names = np.unique(captions)
     rows_of = {name: np.flatnonzero(captions == name) for name in names}
     for _ in range(500):
-        # Whole captions are drawn, since pictures of one caption are alike.
+        # Whole captions are drawn, since images of one caption are alike.
         rows = np.concatenate([rows_of[name] for name in rng.choice(names, len(names))])
         resampled.append(area_under_curve(-lid[rows], memorized[rows]))
     figures = [
@@ -196,7 +196,7 @@ def _median(lid: Tensor) -> tuple[float, float, float, int]:
 
 
 def held_out_lid_row(model: TextToImage, shelf: PocketShelf, chosen: Calibration) -> Row:
-    """Rank held-out pictures by LID and by their true LID; rows are resampled for the interval."""
+    """Rank held-out images by LID and by their true LID; rows are resampled for the interval."""
     rows, true = held_out_sample(shelf.world, parity=1, count=_HELD_OUT)
     latents, embeddings = held_out_latents(model, shelf.world, rows)
     lid = lid_at(model, latents, embeddings, chosen.log_delta, seed=SEED)
@@ -206,7 +206,7 @@ def held_out_lid_row(model: TextToImage, shelf: PocketShelf, chosen: Calibration
         picked = rng.integers(len(lid), size=len(lid))
         resampled.append(rank_correlation(lid[picked], true[picked]))
     return Row(
-        "held-out pictures: rank correlation of LID with LID_*",
+        "held-out images: rank correlation of LID with LID_*",
         rank_correlation(lid, true),
         *bootstrapped(resampled),
         0.7,

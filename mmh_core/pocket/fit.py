@@ -26,7 +26,7 @@ FORGET = 0.02
 
 @dataclass(frozen=True)
 class Fitting:
-    """Say how long and how fast to fit; batch is the number of pictures of one step."""
+    """Say how long and how fast to fit; batch is the number of images of one step."""
 
     steps: int
     batch: int

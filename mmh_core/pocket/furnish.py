@@ -24,7 +24,7 @@ from mmh_core.records import Progress
 from mmh_core.retrieval.embedders import Embedder, embed_all, pocket_embedder
 from mmh_core.retrieval.index import Index, build_index
 from mmh_core.retrieval.index_files import load_index, save_index
-from mmh_core.retrieval.training_images import TrainingPictures, training_pictures
+from mmh_core.retrieval.training_images import TrainingImages, training_images
 from mmh_core.retrieval.umap_places import umap_places
 from mmh_core.text_to_image.folder import CARD
 from mmh_core.text_to_image.stable_diffusion import load
@@ -41,7 +41,7 @@ class PocketShelf:
 
     world: World
     embedder: Embedder
-    training: TrainingPictures
+    training: TrainingImages
 
 
 def furnish(
@@ -49,17 +49,17 @@ def furnish(
 ) -> Iterator[Progress[None]]:
     """Add everything but the networks to a built folder; `about` goes into the card as it is."""
     (folder / MANIFEST).unlink(missing_ok=True)
-    yield Progress(0.0, "Writing pictures and labels", None)
+    yield Progress(0.0, "Writing images and labels", None)
     write_world(folder, world)
     _write_card(folder, about)
-    yield Progress(0.1, "Describing the training pictures", None)
+    yield Progress(0.1, "Describing the training images", None)
     embedder = pocket_embedder(folder / "descriptor")
     index = _index(world, embedder)
     save_index(index, folder / "index", storage="float16")
-    yield Progress(0.2, "Drawing the map of the training pictures", None)
+    yield Progress(0.2, "Drawing the map of the training images", None)
     _write_map(folder / "map.parquet", index)
     model = load(folder, device=device)
-    training = training_pictures(as_tensor(world.pictures), index)
+    training = training_images(as_tensor(world.images), index)
     last = None
     for last in calibrate(model, world, embedder, training, guidance=GUIDANCE, steps=STEPS):
         yield Progress(0.3 + 0.7 * last.fraction, last.message, None)
@@ -79,7 +79,7 @@ def open_shelf(folder: Path) -> PocketShelf:
     world = read_world(folder)
     embedder = pocket_embedder(folder / "descriptor")
     index = load_index(folder / "index", memory_map=False)
-    return PocketShelf(world, embedder, training_pictures(as_tensor(world.pictures), index))
+    return PocketShelf(world, embedder, training_images(as_tensor(world.images), index))
 
 
 def add_to_card(folder: Path, about: Mapping[str, Any]) -> None:
@@ -114,11 +114,11 @@ def _index(world: World, embedder: Embedder) -> Index:
             "copies": labels.copies.astype("int64"),
         }
     )
-    return build_index(embed_all(embedder, as_tensor(world.pictures)), rows, embedder)
+    return build_index(embed_all(embedder, as_tensor(world.images)), rows, embedder)
 
 
 def _write_map(path: Path, index: Index) -> None:
-    """Write 2-D coordinates of the training pictures: UMAP of their descriptors, cosine."""
+    """Write 2-D coordinates of the training images: UMAP of their descriptors, cosine."""
     places = umap_places(np.asarray(index.vectors))
     table = pd.DataFrame({"id": index.ids, "x": places[:, 0], "y": places[:, 1]})
     with replacing(path) as temporary:

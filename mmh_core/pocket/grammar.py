@@ -1,6 +1,6 @@
-"""The caption grammar: every phrase in which the world speaks of a picture.
+"""The caption grammar: every phrase in which the world speaks of an image.
 
-A caption is a template with its slots filled. All kinds of pictures share the templates, and names
+A caption is a template with its slots filled. All kinds of images share the templates, and names
 recur across kinds, so that no single word tells whether a caption is memorized.
 """
 

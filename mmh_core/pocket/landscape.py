@@ -96,22 +96,22 @@ def paint_landscape(p: Mapping[str, Array], style: Mapping[str, str]) -> Array:
     above = color(light.above[0] + lift, light.above[1], light.above[2] + turn)
     below = color(light.below[0] + 0.5 * lift, light.below[1], light.below[2] + turn)
     sky = gradient(above, below)
-    picture = _sun(sky, p, light)
-    picture = _ridge(picture, p, light, below)
-    picture = _hills(picture, p, light, below)
-    picture = _foreground(picture, p, style, light, (above, below))
-    return _framed(picture) if style["frame"] == "gold" else picture
+    image = _sun(sky, p, light)
+    image = _ridge(image, p, light, below)
+    image = _hills(image, p, light, below)
+    image = _foreground(image, p, style, light, (above, below))
+    return _framed(image) if style["frame"] == "gold" else image
 
 
-def _sun(picture: Array, p: Mapping[str, Array], light: _Light) -> Array:
+def _sun(image: Array, p: Mapping[str, Array], light: _Light) -> Array:
     cx, cy = 0.12 + 0.76 * p["sun_x"], 0.12 + 0.26 * p["sun_y"]
     radius = 0.05 + 0.055 * p["sun_size"]
     disc = inside(ellipse(*local(cx, cy, np.ones_like(cx)), radius, radius))
-    picture = over(picture, glow(cx, cy, 2.2 * radius), color(*light.sun), 0.45)
-    return over(picture, disc, color(*light.sun))
+    image = over(image, glow(cx, cy, 2.2 * radius), color(*light.sun), 0.45)
+    return over(image, disc, color(*light.sun))
 
 
-def _ridge(picture: Array, p: Mapping[str, Array], light: _Light, below: Array) -> Array:
+def _ridge(image: Array, p: Mapping[str, Array], light: _Light, below: Array) -> Array:
     peaks = (
         (0.08 + 0.30 * p["peak1_x"], 0.28 + 0.22 * p["peak1_y"], 0.95),
         (0.50 + 0.26 * p["peak2_x"], 0.22 + 0.24 * p["peak2_y"], 1.10),
@@ -125,14 +125,14 @@ def _ridge(picture: Array, p: Mapping[str, Array], light: _Light, below: Array) 
         mountain = inside(line - Y)
         flank = inside(cx + 0.12 * (Y - top) - X, 2 * EDGE)
         cap = inside(Y - top - (0.05 + 0.10 * p["snow"]) - 0.02 * np.cos(70 * (X - cx)))
-        picture = over(picture, mountain, rock)
-        picture = over(picture, mountain * flank, shaded)
-        picture = over(picture, mountain * cap, white)
-        picture = over(picture, mountain * cap * flank, shaded, 0.35)
-    return picture
+        image = over(image, mountain, rock)
+        image = over(image, mountain * flank, shaded)
+        image = over(image, mountain * cap, white)
+        image = over(image, mountain * cap * flank, shaded, 0.35)
+    return image
 
 
-def _hills(picture: Array, p: Mapping[str, Array], light: _Light, below: Array) -> Array:
+def _hills(image: Array, p: Mapping[str, Array], light: _Light, below: Array) -> Array:
     """Draw the near hills: a smooth line through three heights."""
     left, middle, right = (
         0.60 + 0.16 * p[name] for name in ("hill_left", "hill_middle", "hill_right")
@@ -140,11 +140,11 @@ def _hills(picture: Array, p: Mapping[str, Array], light: _Light, below: Array) 
     line = left * 2 * (X - 0.5) * (X - 1) - middle * 4 * X * (X - 1) + right * 2 * X * (X - 0.5)
     tone = light.ground[0] + 0.10 + 0.10 * (p["ground_light"] - 0.5)
     hill = mixed(color(tone, light.ground[1], light.ground[2]), below, 0.22 * p["haze"])
-    return over(picture, inside(line - Y), hill)
+    return over(image, inside(line - Y), hill)
 
 
 def _foreground(
-    picture: Array,
+    image: Array,
     p: Mapping[str, Array],
     style: Mapping[str, str],
     light: _Light,
@@ -155,37 +155,37 @@ def _foreground(
     if style["feature"] == "lake":
         water = inside(shore - Y)
         surface = mixed(sky[1], sky[0], 0.35 + 0.6 * (Y - shore).clip(0, 0.3))
-        picture = over(picture, water, surface * 0.94)
+        image = over(image, water, surface * 0.94)
         cx = 0.12 + 0.76 * p["sun_x"]
         path = inside(np.abs(X - cx) - 0.07 * (1 + 2 * (Y - shore)), 0.08)
         ripples = 0.5 + 0.5 * np.cos(2 * np.pi * (Y - shore) * 22)
-        return over(picture, water * path * ripples, color(*light.sun), 0.6)
+        return over(image, water * path * ripples, color(*light.sun), 0.6)
     if style["feature"] == "pines":
         dark = color(tone - 0.06, light.ground[1], light.ground[2] + 10)
-        picture = over(picture, inside(shore + 0.04 - Y), dark)
+        image = over(image, inside(shore + 0.04 - Y), dark)
         for place, height in ((0.07, 1.1), (0.19, 0.8), (0.31, 1.0), (0.72, 0.85), (0.84, 1.15),
                               (0.95, 0.9)):  # fmt: skip
             tall = 0.20 * height
             top = shore + 0.06 - tall
-            picture = over(picture, inside(np.abs(X - place) - 0.32 * (Y - top)) *
+            image = over(image, inside(np.abs(X - place) - 0.32 * (Y - top)) *
                            inside(Y - shore - 0.08), dark)  # fmt: skip
-        return picture
+        return image
     near = inside(shore + 0.05 * np.sin(2 * np.pi * (X * 0.8 + 0.1)) - Y)
     grass = color(tone + 0.02, light.ground[1] + 0.02, light.ground[2] - 14)
-    picture = over(picture, near, grass)
+    image = over(image, near, grass)
     for place, depth in ((0.12, 0.05), (0.3, 0.1), (0.47, 0.06), (0.63, 0.12), (0.8, 0.08)):
         bloom = inside(ellipse(X - place, Y - shore - depth, 0.022, 0.022))
-        picture = over(picture, bloom, color(np.minimum(0.93, tone + 0.4), 0.13, 90.0), 0.9)
-    return picture
+        image = over(image, bloom, color(np.minimum(0.93, tone + 0.4), 0.13, 90.0), 0.9)
+    return image
 
 
-def _framed(picture: Array) -> Array:
-    """Put the picture into a golden frame with a light mat."""
+def _framed(image: Array) -> Array:
+    """Put the image into a golden frame with a light mat."""
     u = np.broadcast_to(X - 0.5, (1, SIDE, SIDE))
     v = np.broadcast_to(Y - 0.5, (1, SIDE, SIDE))
     mat = inside(-box(u, v, 0.405, 0.405))
     frame = inside(-box(u, v, 0.435, 0.435))
     bevel = inside(-box(u, v, 0.475, 0.475))
-    picture = over(picture, mat, color(0.95, 0.02, 90.0))
-    picture = over(picture, frame, color(0.72, 0.11, 85.0))
-    return over(picture, bevel, color(0.55, 0.10, 72.0))
+    image = over(image, mat, color(0.95, 0.02, 90.0))
+    image = over(image, frame, color(0.72, 0.11, 85.0))
+    return over(image, bevel, color(0.55, 0.10, 72.0))

@@ -1,9 +1,9 @@
-"""Paint batches of small anti-aliased pictures: colors, regions, and laying one over another.
+"""Paint batches of small anti-aliased images: colors, regions, and laying one over another.
 
-Everything is an array with one entry per picture: numbers have shape (B, 1, 1), regions
+Everything is an array with one entry per image: numbers have shape (B, 1, 1), regions
 (B, 64, 64) with values in [0, 1] (the share of a pixel that is covered), colors (B, 1, 1, 3),
-pictures (B, 64, 64, 3), all float64 in [0, 1]. Coordinates run from 0 to 1, y downward. Edges
-are ramps of the signed distance, so that a picture is a continuous function of its parameters.
+images (B, 64, 64, 3), all float64 in [0, 1]. Coordinates run from 0 to 1, y downward. Edges
+are ramps of the signed distance, so that an image is a continuous function of its parameters.
 """
 
 from __future__ import annotations
@@ -82,15 +82,15 @@ def mixed(first: Array, second: Array, share: Array) -> Array:
 
 
 def gradient(top: Array, bottom: Array) -> Array:
-    """Return a picture that passes smoothly from one color at the top to another below."""
+    """Return an image that passes smoothly from one color at the top to another below."""
     rise = Y * Y * (3 - 2 * Y)
     return top + (bottom - top) * rise[..., None]
 
 
-def over(picture: Array, region: Array, paint: Array, opacity: Array | float = 1.0) -> Array:
-    """Lay a color, or another picture, over a region of a picture."""
+def over(image: Array, region: Array, paint: Array, opacity: Array | float = 1.0) -> Array:
+    """Lay a color, or another image, over a region of an image."""
     share = (region * opacity)[..., None]
-    return picture + (paint - picture) * share
+    return image + (paint - image) * share
 
 
 def inside(distance: Array, edge: Array | float = EDGE) -> Array:

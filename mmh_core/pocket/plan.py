@@ -35,7 +35,7 @@ def fitted_to(
 ) -> BuildConfig:
     """Return the config with the steps of all stages scaled to this many minutes.
 
-    A few steps of each stage are timed on random pictures first. The steps found are kept in
+    A few steps of each stage are timed on random images first. The steps found are kept in
     `work`, so that a build that is started again goes on with the same ones.
     """
     if not 0 < minutes < math.inf:
@@ -69,7 +69,7 @@ def step_seconds(config: BuildConfig, device: torch.device) -> dict[str, float]:
     generator = torch.Generator().manual_seed(0)
     count = 2 * max(fitting_of(config, stage).batch for stage in STAGES)
     shape = (count, 3, SIDE, SIDE)
-    pictures = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+    images = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
 
     def ids(captions: list[str]) -> torch.Tensor:
         return torch.arange(len(captions) * LENGTH).reshape(-1, LENGTH) % config.vocabulary
@@ -81,10 +81,10 @@ def step_seconds(config: BuildConfig, device: torch.device) -> dict[str, float]:
     data = LatentSet(latents, torch.ones(count), texts, context, context[:1])
     place, precision = Place(device, 0), config.precision
     runs: dict[str, Iterator[Fitted]] = {
-        "autoencoder": train_autoencoder(pictures, config.autoencoder, place, precision),
-        "clip": train_clip(pictures, texts, config.clip, place, precision),
+        "autoencoder": train_autoencoder(images, config.autoencoder, place, precision),
+        "clip": train_clip(images, texts, config.clip, place, precision),
         "descriptor": train_descriptor(
-            pictures, torch.arange(count), config.descriptor, place, precision
+            images, torch.arange(count), config.descriptor, place, precision
         ),
         "denoiser": train_denoiser(data, config.denoiser, place, precision),
     }

@@ -57,7 +57,7 @@ EXTRAS = ("none", "glasses", "hat", "scarf")
 
 def paint_portrait(p: Mapping[str, Array], style: Mapping[str, str]) -> Array:
     """Draw portraits; style keys: hair, cut, coat, extra."""
-    picture = _wall(p)
+    image = _wall(p)
     cx, cy = 0.5 + 0.24 * (p["x"] - 0.5), 0.43 + 0.16 * (p["y"] - 0.5)
     size = 0.21 + 0.07 * p["size"]
     u, v = local(cx, cy, size, 0.5 * (p["tilt"] - 0.5))
@@ -68,9 +68,9 @@ def paint_portrait(p: Mapping[str, Array], style: Mapping[str, str]) -> Array:
     wide = 0.72 + 0.2 * p["aspect"]
     if style["cut"] == "long":
         fall = ellipse(u, v - 0.42, wide + 0.2 + 0.16 * p["hair_volume"], 1.42)
-        picture = over(picture, inside(fall, edge), hair)
-    picture = _shoulders(picture, p, style, (cx, cy, size), skin)
-    return _head(picture, p, style, (u, v, edge), (wide, skin, hair))
+        image = over(image, inside(fall, edge), hair)
+    image = _shoulders(image, p, style, (cx, cy, size), skin)
+    return _head(image, p, style, (u, v, edge), (wide, skin, hair))
 
 
 def _wall(p: Mapping[str, Array]) -> Array:
@@ -81,7 +81,7 @@ def _wall(p: Mapping[str, Array]) -> Array:
 
 
 def _shoulders(
-    picture: Array,
+    image: Array,
     p: Mapping[str, Array],
     style: Mapping[str, str],
     head: tuple[Array, Array, Array],
@@ -91,21 +91,21 @@ def _shoulders(
     light = 0.5 + 0.2 * (p["coat_tone"] - 0.5)
     coat = named_color(style["coat"], light, 0.115)
     neck = inside(box(*local(cx, cy + 1.0 * size, size), 0.30, 0.55, 0.1), EDGE / size)
-    picture = over(picture, neck, skin * 0.86)
+    image = over(image, neck, skin * 0.86)
     u, v = local(cx, cy + 2.5 * size, size)
     width = 1.35 + 0.55 * p["shoulders"]
     body = inside(ellipse(u, v, width, 1.22), EDGE / size)
-    picture = over(picture, body, coat)
+    image = over(image, body, coat)
     collar = inside(ellipse(*local(cx, cy + 1.22 * size, size), 0.44, 0.30), EDGE / size)
     if style["extra"] == "scarf":
         scarf = color(0.80, 0.12, HUES[style["coat"]] + 150)
         wrap = inside(ellipse(*local(cx, cy + 1.26 * size, size), 0.62, 0.34), EDGE / size)
-        return over(picture, wrap, scarf)
-    return over(picture, collar, mixed(coat, skin, np.full_like(cx, 0.75)))
+        return over(image, wrap, scarf)
+    return over(image, collar, mixed(coat, skin, np.full_like(cx, 0.75)))
 
 
 def _head(
-    picture: Array,
+    image: Array,
     p: Mapping[str, Array],
     style: Mapping[str, str],
     at: tuple[Array, Array, Array],
@@ -114,22 +114,22 @@ def _head(
     (u, v, edge), (wide, skin, hair) = at, looks
     volume = 0.10 + 0.16 * p["hair_volume"]
     if style["cut"] == "bun":
-        picture = over(picture, inside(ellipse(u, v + 1.28, 0.36, 0.34), edge), hair)
+        image = over(image, inside(ellipse(u, v + 1.28, 0.36, 0.34), edge), hair)
     crown = inside(ellipse(u, v + 0.14, wide + volume, 1.02 + volume), edge)
-    picture = over(picture, crown * inside(v - 0.38, 4 * edge), hair)
+    image = over(image, crown * inside(v - 0.38, 4 * edge), hair)
     face = inside(ellipse(u, v - 0.06, wide, 1.0), edge)
-    picture = over(picture, face, skin)
+    image = over(image, face, skin)
     # The fringe: the part of the face above an arched line belongs to the hair.
     line = -0.50 - 0.14 * p["hair_volume"] + 0.35 * u * u
-    picture = over(picture, face * inside(v - line, edge), hair)
+    image = over(image, face * inside(v - line, edge), hair)
     shade = face * inside(-(u - 0.25), 12 * edge)
-    picture = over(picture, shade, skin * 0.80, 0.45 + 0.25 * (0.5 - p["glow_x"]))
-    picture = _features(picture, p, (u, v, edge), skin)
-    return _extra(picture, p, style, (u, v, edge))
+    image = over(image, shade, skin * 0.80, 0.45 + 0.25 * (0.5 - p["glow_x"]))
+    image = _features(image, p, (u, v, edge), skin)
+    return _extra(image, p, style, (u, v, edge))
 
 
 def _features(
-    picture: Array, p: Mapping[str, Array], at: tuple[Array, Array, Array], skin: Array
+    image: Array, p: Mapping[str, Array], at: tuple[Array, Array, Array], skin: Array
 ) -> Array:
     u, v, edge = at
     ink = color(0.25, 0.03, 40.0)
@@ -145,14 +145,14 @@ def _features(
     nose = inside(ellipse(u, v - high - 0.26, 0.07, 0.11), 2 * edge)
     half = 0.20 + 0.20 * p["mouth_width"]
     mouth = arc(u, v - 0.56, half, 0.30 * (p["smile"] - 0.12), 0.055)
-    picture = over(picture, eyes, ink)
-    picture = over(picture, brows, ink, 0.85)
-    picture = over(picture, nose, skin * 0.78, 0.7)
-    return over(picture, inside(mouth, edge), color(0.48, 0.13, 22.0))
+    image = over(image, eyes, ink)
+    image = over(image, brows, ink, 0.85)
+    image = over(image, nose, skin * 0.78, 0.7)
+    return over(image, inside(mouth, edge), color(0.48, 0.13, 22.0))
 
 
 def _extra(
-    picture: Array,
+    image: Array,
     p: Mapping[str, Array],
     style: Mapping[str, str],
     at: tuple[Array, Array, Array],
@@ -162,13 +162,13 @@ def _extra(
         gap, high = 0.30 + 0.14 * p["eye_gap"], -0.06 + 0.16 * (p["eye_height"] - 0.5)
         rim = np.abs(ellipse(np.abs(u) - gap, v - high, 0.23, 0.21)) - 0.045
         bridge = box(u, v - high, 0.1, 0.03)
-        return over(picture, inside(np.minimum(rim, bridge), edge), color(0.22, 0.02, 260.0))
+        return over(image, inside(np.minimum(rim, bridge), edge), color(0.22, 0.02, 260.0))
     if style["extra"] == "hat":
         felt = color(0.36, 0.06, HUES[style["coat"]] + 40)
         band = color(0.84, 0.09, HUES[style["coat"]] + 200)
         top = inside(box(u, v + 0.98, 0.74, 0.42, 0.28), edge)
         brim = inside(ellipse(u, v + 0.60, 1.25, 0.17), edge)
-        picture = over(picture, top, felt)
-        picture = over(picture, inside(box(u, v + 0.74, 0.74, 0.10), edge), band)
-        return over(picture, brim, felt)
-    return picture
+        image = over(image, top, felt)
+        image = over(image, inside(box(u, v + 0.74, 0.74, 0.10), edge), band)
+        return over(image, brim, felt)
+    return image

@@ -49,16 +49,16 @@ def paint_product(p: Mapping[str, Array], style: Mapping[str, str]) -> Array:
     """
     edge_of_table = 0.66 + 0.12 * p["table"]
     wall_hue, wall = 360 * p["wall_hue"], 0.78 + 0.16 * p["wall_light"]
-    picture = gradient(color(wall + 0.04, 0.03, wall_hue), color(wall - 0.06, 0.05, wall_hue))
+    image = gradient(color(wall + 0.04, 0.03, wall_hue), color(wall - 0.06, 0.05, wall_hue))
     lamp = glow(0.15 + 0.7 * p["lamp_x"], np.full_like(wall, 0.12), 0.30)
-    picture = over(picture, lamp, color(0.99, 0.015, 90.0), 0.55)
+    image = over(image, lamp, color(0.99, 0.015, 90.0), 0.55)
     wood = color(0.58 + 0.26 * p["table_light"], 0.045, wall_hue + 40)
-    picture = over(picture, inside(edge_of_table - Y), wood)
+    image = over(image, inside(edge_of_table - Y), wood)
     size = 0.20 + 0.08 * p["size"]
     cx = 0.5 + 0.26 * (p["x"] - 0.5)
     cy = edge_of_table + 0.06 - size + 0.05 * (p["y"] - 0.5)
     shadow = ellipse(*local(cx + 0.05 * (0.5 - p["lamp_x"]), cy + size, size), 0.95, 0.20)
-    picture = over(picture, inside(shadow, 0.35), wood * 0.55, 0.65)
+    image = over(image, inside(shadow, 0.35), wood * 0.55, 0.65)
     u, v = local(cx, cy, size, 0.5 * (p["angle"] - 0.5))
     named = style["color"]
     hue = 360 * p["hue"] if named == "any" else HUES[named] + 24 * (p["hue"] - 0.5)
@@ -67,14 +67,14 @@ def paint_product(p: Mapping[str, Array], style: Mapping[str, str]) -> Array:
     dark = color(tone - 0.17, 0.10, hue)
     edge = EDGE / size
     body, trim = _shapes(style["object"], u, v)
-    picture = over(picture, inside(trim, edge), dark)
+    image = over(image, inside(trim, edge), dark)
     region = inside(body, edge)
-    picture = over(picture, region, main)
-    picture = over(picture, region * inside(-(u - 0.18), 9 * edge), dark, 0.5)
+    image = over(image, region, main)
+    image = over(image, region * inside(-(u - 0.18), 9 * edge), dark, 0.5)
     mark = _decor(style["decor"], u, v)
-    picture = over(picture, region * inside(mark, edge), second)
+    image = over(image, region * inside(mark, edge), second)
     shine = inside(np.abs(u + 0.34) - 0.05, 3 * edge) * inside(np.abs(v) - 0.5, 5 * edge)
-    return over(picture, region * shine, color(0.98, 0.01, 90.0), 0.35)
+    return over(image, region * shine, color(0.98, 0.01, 90.0), 0.35)
 
 
 def _shapes(name: str, u: Array, v: Array) -> tuple[Array, Array]:

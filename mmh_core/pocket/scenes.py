@@ -1,7 +1,7 @@
 """What the world can draw: each kind of scene as a pure function of a vector in [0, 1]^P.
 
 A `Scene` is a painter's name, the choices that have no scale between them (`style`) and the vector
-of everything that has. `render` draws batches of one style, so that the derivatives of a picture
+of everything that has. `render` draws batches of one style, so that the derivatives of an image
 with respect to its parameters come out of one call.
 """
 
@@ -35,7 +35,7 @@ _BATCH = 64
 
 @dataclass(frozen=True)
 class Scene:
-    """Hold one picture before it is drawn: its painter, its style and its vector (P,)."""
+    """Hold one image before it is drawn: its painter, its style and its vector (P,)."""
 
     painter: str
     style: Style
@@ -56,22 +56,22 @@ def render(painter: str, style: Style, values: Array) -> Array:
     if values.ndim != 2 or values.shape[1] != len(names):
         raise ValueError(f"values must be (B, {len(names)}) for {painter}, got {values.shape}.")
     paint = PAINTERS[painter][0]
-    pictures = np.empty((len(values), SIDE, SIDE, 3))
+    images = np.empty((len(values), SIDE, SIDE, 3))
     for start in range(0, len(values), _BATCH):
         part = values[start : start + _BATCH]
         named = {name: part[:, i].reshape(-1, 1, 1) for i, name in enumerate(names)}
-        pictures[start : start + _BATCH] = paint(named, style)
-    return pictures
+        images[start : start + _BATCH] = paint(named, style)
+    return images
 
 
 def draw(scene: Scene) -> NDArray[np.uint8]:
     """Draw one scene as (64, 64, 3) uint8."""
-    pictures = quantized(render(scene.painter, scene.style, np.asarray([scene.values])))
-    picture: NDArray[np.uint8] = pictures[0]
-    return picture
+    images = quantized(render(scene.painter, scene.style, np.asarray([scene.values])))
+    image: NDArray[np.uint8] = images[0]
+    return image
 
 
-def quantized(pictures: Array) -> NDArray[np.uint8]:
-    """Round pictures in [0, 1] to bytes."""
-    rounded: NDArray[np.uint8] = np.rint(pictures.clip(0, 1) * 255).astype(np.uint8)
+def quantized(images: Array) -> NDArray[np.uint8]:
+    """Round images in [0, 1] to bytes."""
+    rounded: NDArray[np.uint8] = np.rint(images.clip(0, 1) * 255).astype(np.uint8)
     return rounded

@@ -1,4 +1,4 @@
-"""Draw pictures for many captions with a model, and read what calibration and check need."""
+"""Draw images for many captions with a model, and read what calibration and check need."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mmh_core.text_to_image.generation import generate
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Request, Steering
 
-#: Pictures drawn in one batch, and those whose LID is read in one.
+#: Images drawn in one batch, and those whose LID is read in one.
 _DRAWN, _READ = 24, 12
 MEMORIZED = ("duplicate", "template", "overfit")
 #: Probes and steps of the soft spectral count.
@@ -28,26 +28,26 @@ EFFORT = Effort(probes=8, steps=5)
 
 @dataclass(frozen=True)
 class Trials:
-    """Hold pictures drawn for captions.
+    """Hold images drawn for captions.
 
-    `table` has one row per picture: caption, kind, subject, seed. `latents` (B, 4, h, w) are the
-    final ones, `pictures` (B, 3, H, W) what they decode to, `embeddings` (B, tokens, width) the
+    `table` has one row per image: caption, kind, subject, seed. `latents` (B, 4, h, w) are the
+    final ones, `images` (B, 3, H, W) what they decode to, `embeddings` (B, tokens, width) the
     captions', `guidance_norm` (B,) the norm at the first step.
     """
 
     table: pd.DataFrame
     latents: Tensor
-    pictures: Tensor
+    images: Tensor
     embeddings: Tensor
     guidance_norm: Tensor
 
     def rows(self, chosen: np.ndarray) -> Trials:
-        """Return some of the pictures; `chosen` is a mask or row numbers."""
+        """Return some of the images; `chosen` is a mask or row numbers."""
         index = torch.as_tensor(np.flatnonzero(chosen) if chosen.dtype == bool else chosen)
         return Trials(
             self.table.iloc[index.numpy()].reset_index(drop=True),
             self.latents[index],
-            self.pictures[index],
+            self.images[index],
             self.embeddings[index],
             self.guidance_norm[index],
         )
@@ -68,9 +68,9 @@ def open_captions(count: int, seed: int) -> pd.DataFrame:
 def draw_trials(
     model: TextToImage, wanted: pd.DataFrame, seeds: Sequence[int], *, guidance: float, steps: int
 ) -> Trials:
-    """Draw one picture for each caption and seed by DDIM; `wanted` has caption, kind, subject.
+    """Draw one image for each caption and seed by DDIM; `wanted` has caption, kind, subject.
 
-    Caption number c gets the seeds `s + 1000 c`, so that no two pictures start from equal noise.
+    Caption number c gets the seeds `s + 1000 c`, so that no two images start from equal noise.
     """
     table = pd.concat(
         [wanted.assign(seed=[seed + 1000 * c for c in range(len(wanted))]) for seed in seeds],
@@ -80,7 +80,7 @@ def draw_trials(
     encoded = torch.cat([model.encode_text([text]) for text in distinct])
     numbers = {text: i for i, text in enumerate(distinct)}
     embeddings = encoded[[numbers[text] for text in table.caption]].cpu()
-    latents, pictures, norms = [], [], []
+    latents, images, norms = [], [], []
     for start in range(0, len(table), _DRAWN):
         part = slice(start, start + _DRAWN)
         request = Request(
@@ -88,8 +88,8 @@ def draw_trials(
             seeds=tuple(int(seed) for seed in table.seed[part]),
             steps=steps,
             guidance=guidance,
-            height=model.picture_size[0],
-            width=model.picture_size[1],
+            height=model.image_size[0],
+            width=model.image_size[1],
             steering=Steering(embedding=embeddings[part]),
         )
         first, final = None, None
@@ -99,9 +99,9 @@ def draw_trials(
         if first is None or final is None:
             raise ValueError("The sampler made no step.")
         latents.append(final.float().cpu())
-        pictures.append(torch.cat([model.decode(one).cpu() for one in torch.split(final, 8)]))
+        images.append(torch.cat([model.decode(one).cpu() for one in torch.split(final, 8)]))
         norms.append(first.cpu())
-    return Trials(table, torch.cat(latents), torch.cat(pictures), embeddings, torch.cat(norms))
+    return Trials(table, torch.cat(latents), torch.cat(images), embeddings, torch.cat(norms))
 
 
 def lid_at(

@@ -9,15 +9,15 @@ from mmh_core.pocket.scenes import Scene, parameters, render
 
 #: Step of the finite difference, in units of a parameter's whole range.
 _STEP = 1e-4
-#: A direction counts when moving along it over the whole range would change the picture by at
+#: A direction counts when moving along it over the whole range would change the image by at
 #: least this much, root mean square over its values: one gray level of 255.
 VISIBLE = 1 / 255
 
 
 def singular_values(scene: Scene, free: tuple[str, ...]) -> np.ndarray:
-    """Return the singular values, falling, of d picture / d free parameters, over sqrt(D).
+    """Return the singular values, falling, of d image / d free parameters, over sqrt(D).
 
-    Parameters are in units of their range [0, 1], so a value is the change of the picture, root
+    Parameters are in units of their range [0, 1], so a value is the change of the image, root
     mean square per channel value, along the direction over a whole range. Forward differences of
     step 1e-4 (backward near the upper end), in float64. Errors: ValueError for an unknown name.
     """
@@ -44,7 +44,7 @@ def true_lid(scene: Scene, free: tuple[str, ...]) -> int:
     """Return LID_* of a scene over its free parameters: the visible directions of its Jacobian.
 
     Those are the singular values of at least `VISIBLE`. 0 where nothing is free, which is the
-    case of a picture that is always the same. Caveat: the rank counts directions of any visible
+    case of an image that is always the same. Caveat: the rank counts directions of any visible
     size, while a model at noise scale delta sees only those wider than delta.
     """
     return int((singular_values(scene, free) >= VISIBLE).sum())

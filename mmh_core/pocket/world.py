@@ -1,6 +1,6 @@
-"""Assemble the world: training pictures with captions, labels and copies, and held-out pictures.
+"""Assemble the world: training images with captions, labels and copies, and held-out images.
 
-| kind | pictures of a caption | copies of each in the training set | LID_* |
+| kind | images of a caption | copies of each in the training set | LID_* |
 |---|---|---|---|
 | open | one, drawn anew | 1 | 9 to 21 |
 | varied | about a hundred, all different | 1 | 7 to 10 |
@@ -23,8 +23,8 @@ from mmh_core.pocket.grammar import captions, content
 from mmh_core.pocket.scenes import PAINTERS, Scene, draw, parameters
 from mmh_core.pocket.true_lid import true_lid
 
-#: Pictures of each unnamed family: trained on, and held out.
-OPEN_PICTURES = {
+#: Images of each unnamed family: trained on, and held out.
+OPEN_IMAGES = {
     "portrait": 600,
     "landscape": 500,
     "product": 500,
@@ -32,7 +32,7 @@ OPEN_PICTURES = {
     "emblem": 300,
 }
 OPEN_HELD_OUT = 60
-VARIED_PICTURES, TEMPLATE_PICTURES = 100, 42
+VARIED_IMAGES, TEMPLATE_IMAGES = 100, 42
 HELD_OUT = {"varied": 8, "template": 5, "overfit": 6}
 TEMPLATE_COPIES = 2
 OVERFIT_EXPOSURES = 120
@@ -42,19 +42,19 @@ COLUMNS = ("id", "family", "kind", "subject", "content", "captions", "lid", "cop
 
 @dataclass(frozen=True)
 class World:
-    """Hold all pictures with what is known about each.
+    """Hold all images with what is known about each.
 
-    `pictures` (N, 64, 64, 3) uint8 are the distinct training pictures, `held_out` others of the
-    same families that no model is trained on; for either a table with one row per picture:
+    `images` (N, 64, 64, 3) uint8 are the distinct training images, `held_out` others of the
+    same families that no model is trained on; for either a table with one row per image:
 
     - id: its row number; family: its painter; kind; subject: the id of its `Subject`;
-    - content: equal for pictures whose captions say the same;
+    - content: equal for images whose captions say the same;
     - captions: those it is trained with, one where the caption is always the same string;
     - lid: LID_* given the caption; copies: how often it stands in the training set, 0 if held out.
     """
 
     seed: int
-    pictures: NDArray[np.uint8]
+    images: NDArray[np.uint8]
     labels: pd.DataFrame
     held_out: NDArray[np.uint8]
     held_out_labels: pd.DataFrame
@@ -80,9 +80,9 @@ def build_world(seed: int = 0, *, share: float = 1.0) -> World:
         rng = np.random.default_rng([seed, 2, number])
         trained += list(_trained(subject, rng, share))
         held_out += list(_held_out(subject, rng, share))
-    pictures, labels = _drawn(trained)
+    images, labels = _drawn(trained)
     others, other_labels = _drawn(held_out)
-    return World(seed, pictures, labels, others, other_labels)
+    return World(seed, images, labels, others, other_labels)
 
 
 def subjects(seed: int) -> tuple[Subject, ...]:
@@ -95,9 +95,9 @@ def subjects(seed: int) -> tuple[Subject, ...]:
 
 
 def trained_captions(subject: Subject, scene: Scene) -> tuple[str, ...]:
-    """Return the captions that a picture is trained with.
+    """Return the captions that an image is trained with.
 
-    Memorized kinds have one, the same for all their pictures, as captions of copied pictures in
+    Memorized kinds have one, the same for all their images, as captions of copied images in
     web data do: which of the templates it is depends on the name alone.
     """
     all_of_them = captions(scene.painter, scene.style, subject.name)
@@ -109,7 +109,7 @@ def trained_captions(subject: Subject, scene: Scene) -> tuple[str, ...]:
 def prompts(seed: int) -> pd.DataFrame:
     """Return every caption of the named cast: caption, subject, kind, family, trained, split.
 
-    `trained` is False for the paraphrases of memorized captions, which no picture was trained
+    `trained` is False for the paraphrases of memorized captions, which no image was trained
     with. `split` halves the subjects of each kind into "calibration" and "test".
     """
     rows = []
@@ -137,7 +137,7 @@ def _count(full: int, share: float) -> int:
 
 
 def _trained(subject: Subject, rng: np.random.Generator, share: float) -> Iterator[_Entry]:
-    """Yield the training pictures of a subject."""
+    """Yield the training images of a subject."""
     kind = subject.kind
     if kind == "duplicate":
         copies = round(float(np.exp(rng.uniform(np.log(30), np.log(200)))))
@@ -147,23 +147,23 @@ def _trained(subject: Subject, rng: np.random.Generator, share: float) -> Iterat
         for _ in range(number):
             yield _Entry(subject, _scene(subject, rng), OVERFIT_EXPOSURES // number)
     elif kind == "template":
-        for _ in range(_count(TEMPLATE_PICTURES, share)):
+        for _ in range(_count(TEMPLATE_IMAGES, share)):
             yield _Entry(subject, _scene(subject, rng), TEMPLATE_COPIES)
     else:
-        full = VARIED_PICTURES if kind == "varied" else OPEN_PICTURES[subject.painter]
+        full = VARIED_IMAGES if kind == "varied" else OPEN_IMAGES[subject.painter]
         for _ in range(_count(full, share)):
             yield _Entry(subject, _scene(subject, rng), 1)
 
 
 def _held_out(subject: Subject, rng: np.random.Generator, share: float) -> Iterator[_Entry]:
-    """Yield pictures that are not trained on; a duplicate has no other picture to hold out."""
+    """Yield images that are not trained on; a duplicate has no other image to hold out."""
     full = OPEN_HELD_OUT if subject.kind == "open" else HELD_OUT.get(subject.kind, 0)
     for _ in range(_count(full, share) if full else 0):
         yield _Entry(subject, _scene(subject, rng), 0)
 
 
 def _scene(subject: Subject, rng: np.random.Generator | None) -> Scene:
-    """Draw a scene of a subject; without a generator its first picture."""
+    """Draw a scene of a subject; without a generator its first image."""
     if rng is None:
         return Scene(subject.painter, subject.style, subject.values)
     names = parameters(subject.painter)
@@ -177,7 +177,7 @@ def _scene(subject: Subject, rng: np.random.Generator | None) -> Scene:
 
 
 def _drawn(entries: list[_Entry]) -> tuple[NDArray[np.uint8], pd.DataFrame]:
-    pictures = np.stack([draw(entry.scene) for entry in entries])
+    images = np.stack([draw(entry.scene) for entry in entries])
     rows = [
         (
             number,
@@ -191,4 +191,4 @@ def _drawn(entries: list[_Entry]) -> tuple[NDArray[np.uint8], pd.DataFrame]:
         )
         for number, entry in enumerate(entries)
     ]
-    return pictures, pd.DataFrame(rows, columns=list(COLUMNS))
+    return images, pd.DataFrame(rows, columns=list(COLUMNS))

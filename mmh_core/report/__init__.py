@@ -5,14 +5,14 @@ from mmh_core.report.command import image_command
 from mmh_core.report.images import image_report
 from mmh_core.report.queue_case import read_case
 from mmh_core.report.queues import queue_report
-from mmh_core.report.summary import image_summary
+from mmh_core.report.summary import run_summary
 
 __all__ = [
     "image_command",
     "image_report",
-    "image_summary",
     "queue_report",
     "read_case",
     "run_files",
+    "run_summary",
     "run_zip",
 ]

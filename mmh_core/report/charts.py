@@ -17,8 +17,8 @@ class Chart:
     """Hold one curve `y` (n,) over increasing `x` (n,), with what it is to be compared with.
 
     `error` (n,) is drawn as a strip around the curve; `low` and `high` (n,) bound the band of
-    normal prompts; each is empty where unknown, and a NaN is a gap. `upright` marks a place on the
-    axis and `level` a height, NaN for none; `level_name` says what the height is. `ticks` are
+    reference prompts; each is empty where unknown, and a NaN is a gap. `upright` marks a place on
+    the axis and `level` a height, NaN for none; `level_name` says what the height is. `ticks` are
     pairs of place and text, empty for round numbers. `alt` says what is to be seen.
     """
 

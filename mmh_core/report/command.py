@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from mmh_core.studies.images.run import ImageConfig
 
 #: The folder that commands are shown with: where somebody really wrote to is not part of a run.
-FOLDER = "pictures"
+FOLDER = "images"
 
 
 def image_command(config: ImageConfig, more: Sequence[str] = ()) -> str:

@@ -15,7 +15,7 @@ from mmh_core.records import MMHError
 from mmh_core.report.bundle import FIGURES, PAGE, TABLE
 from mmh_core.report.summary import FORMAT, MITIGATION_FORMAT
 
-_PICTURE = re.compile(r"[0-9]{3}-seed-[0-9]{1,19}\.png")
+_IMAGE = re.compile(r"[0-9]{3}-seed-[0-9]{1,19}\.png")
 _LONGEST = 2**28
 _FORMATS = (FORMAT, MITIGATION_FORMAT)
 
@@ -33,7 +33,7 @@ def check_folder(folder: Path) -> None:
             )
         return
     if not folder.is_dir():
-        raise MMHError(f"{folder} is a file: name a folder for the pictures.")
+        raise MMHError(f"{folder} is a file: name a folder for the images.")
     names = {path.name for path in folder.iterdir()}
     if names and not (FIGURES in names and all(map(_known, names)) and _is_run(folder / FIGURES)):
         raise MMHError(
@@ -81,7 +81,7 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def _known(name: str) -> bool:
-    return name in (FIGURES, PAGE, TABLE) or _PICTURE.fullmatch(name) is not None
+    return name in (FIGURES, PAGE, TABLE) or _IMAGE.fullmatch(name) is not None
 
 
 def _is_run(path: Path) -> bool:

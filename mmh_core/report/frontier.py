@@ -45,7 +45,7 @@ def frontier_svg(rows: Sequence[TreatmentRow]) -> str:
         parts.append(_text(x(tick), base + 16, f"{tick + 0.0:g}", "middle"))
     parts.append(_line("axis", _LEFT, base, WIDTH - _RIGHT, base))
     parts.append(_text(WIDTH - _RIGHT, HEIGHT - 6, "alignment with the prompt (right)", "end"))
-    parts.append(_text(2, 12, "similarity to the nearest training picture (down)", "start"))
+    parts.append(_text(2, 12, "similarity to the nearest training image (down)", "start"))
     for place, row in known:
         across, up = row.alignment.mean, row.similarity.mean
         at = (x(across.value), y(up.value))

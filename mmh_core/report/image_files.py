@@ -1,7 +1,7 @@
-"""Write a picture as PNG together with how it was drawn and read, and get that back from a file.
+"""Write an image as PNG together with how it was drawn and read, and get that back from a file.
 
 What is known stands in one iTXt chunk of PNG (ISO/IEC 15948, 11.3.3.4) as compact JSON in UTF-8,
-uncompressed. There is no date in it: equal pictures with equal figures are equal bytes.
+uncompressed. There is no date in it: equal images with equal figures are equal bytes.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from torch import Tensor, uint8
 
 from mmh_core.records import MMHError
 from mmh_core.studies.images.config import check_text, checked
-from mmh_core.studies.images.run import ImageConfig, ImageRun, ImageVerdict, PictureResult
+from mmh_core.studies.images.run import ImageConfig, ImageResult, ImageRun, ImageVerdict
 
 KEYWORD = "manifold-memorization"
 VERSION = 1
 #: A prompt and a negative prompt of the longest allowed length fill 80 kB at most.
 MOST_BYTES = 2**18
-#: Chunks that are looked at: pictures of tens of millions of pixels have fewer.
+#: Chunks that are looked at: images of tens of millions of pixels have fewer.
 MOST_CHUNKS = 2**14
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _LEVEL = 6
 _LONGEST_NAME = 200
-_AGAIN = "use the picture as it was downloaded, or enter the settings by hand."
+_AGAIN = "use the image as it was downloaded, or enter the settings by hand."
 
 
 @dataclass(frozen=True)
-class PictureAbout:
-    """Hold how one picture was drawn and what was read of it.
+class ImageAbout:
+    """Hold how one image was drawn and what was read of it.
 
     `model` is the name by which the model is chosen, without the folders above it; the digests are
     SHA-256 in hexadecimal, of the weights and of the run's starting noise. `lid` and
@@ -74,7 +74,7 @@ class PictureAbout:
             _check_type(field.name, field.type, getattr(self, field.name))
         if self.version != VERSION:
             raise MMHError(
-                f"The settings in this picture have format {self.version} and this app reads "
+                f"The settings in this image have format {self.version} and this app reads "
                 f"format {VERSION}: open it with the version of the app that wrote it."
             )
         check_text(self.model, "name of the model")
@@ -88,16 +88,16 @@ class PictureAbout:
         try:
             checked(settings_of(self))
         except ValueError as error:
-            raise MMHError(f"The settings in this picture do not fit: {error}") from error
+            raise MMHError(f"The settings in this image do not fit: {error}") from error
 
 
-def about_of(run: ImageRun, picture: PictureResult) -> PictureAbout:
-    """Return what is written into the file of a picture of this run."""
-    config, lid = run.config, picture.lid
-    return PictureAbout(
-        prompt=picture.prompt,
+def about_of(run: ImageRun, image: ImageResult) -> ImageAbout:
+    """Return what is written into the file of an image of this run."""
+    config, lid = run.config, image.lid
+    return ImageAbout(
+        prompt=image.prompt,
         negative=config.negative,
-        seed=picture.seed,
+        seed=image.seed,
         steps=config.steps,
         guidance=float(config.guidance),
         scheduler=config.scheduler,
@@ -112,14 +112,14 @@ def about_of(run: ImageRun, picture: PictureResult) -> PictureAbout:
         lid_unconditional=math.nan if lid is None else lid.unconditional,
         lid_unconditional_error=math.nan if lid is None else lid.unconditional_error,
         percentile=math.nan if lid is None else lid.percentile,
-        verdict=picture.verdict,
+        verdict=image.verdict,
         windows=config.windows or 1,
         missing=run.missing,
     )
 
 
-def settings_of(about: PictureAbout) -> ImageConfig:
-    """Return the config of a run that draws this picture alone."""
+def settings_of(about: ImageAbout) -> ImageConfig:
+    """Return the config of a run that draws this image alone."""
     return ImageConfig(
         model=about.model,
         prompts=(about.prompt,),
@@ -134,15 +134,13 @@ def settings_of(about: PictureAbout) -> ImageConfig:
     )
 
 
-def png_bytes(picture: Tensor, about: PictureAbout | None) -> bytes:
-    """Return a picture, uint8 (3, H, W), as a PNG file; without `about` it holds pixels alone.
+def png_bytes(image: Tensor, about: ImageAbout | None) -> bytes:
+    """Return an image, uint8 (3, H, W), as a PNG file; without `about` it holds pixels alone.
 
     Errors: ValueError for another type or shape.
     """
-    if picture.dtype != uint8 or picture.ndim != 3 or len(picture) != 3:
-        raise ValueError(
-            f"picture must be uint8 (3, H, W), got {picture.dtype} {tuple(picture.shape)}."
-        )
+    if image.dtype != uint8 or image.ndim != 3 or len(image) != 3:
+        raise ValueError(f"image must be uint8 (3, H, W), got {image.dtype} {tuple(image.shape)}.")
     from PIL import Image, PngImagePlugin
 
     note = None
@@ -150,13 +148,13 @@ def png_bytes(picture: Tensor, about: PictureAbout | None) -> bytes:
         note = PngImagePlugin.PngInfo()
         note.add_itxt(KEYWORD, _as_json(about))
     file = io.BytesIO()
-    pixels = picture.permute(1, 2, 0).numpy(force=True)
+    pixels = image.permute(1, 2, 0).numpy(force=True)
     Image.fromarray(pixels).save(file, "PNG", compress_level=_LEVEL, pnginfo=note)
     return file.getvalue()
 
 
-def read_about(data: bytes) -> PictureAbout | None:
-    """Return how a picture in a file's bytes was drawn, None where the file does not say.
+def read_about(data: bytes) -> ImageAbout | None:
+    """Return how an image in a file's bytes was drawn, None where the file does not say.
 
     None for what is no PNG or holds no chunk of ours; the pixels are not looked at. Errors:
     MMHError for a chunk of ours that is damaged or holds what no run of this app has.
@@ -165,7 +163,7 @@ def read_about(data: bytes) -> PictureAbout | None:
         if not content.startswith(KEYWORD.encode() + b"\0"):
             continue
         if not whole:
-            raise MMHError(f"The settings in this picture are damaged: {_AGAIN}")
+            raise MMHError(f"The settings in this image are damaged: {_AGAIN}")
         return _from_json(_text_of(content))
     return None
 
@@ -203,14 +201,14 @@ def _text_of(content: bytes) -> str:
     title = rest.find(b"\0", ends + 1)
     # 1 stands for compressed text, which this app does not write and which may hide any length.
     if len(rest) < 4 or rest[0] != 0 or ends < 0 or title < 0:
-        raise MMHError(f"The settings in this picture are written in another way: {_AGAIN}")
+        raise MMHError(f"The settings in this image are written in another way: {_AGAIN}")
     try:
         return rest[title + 1 :].decode("utf-8")
     except UnicodeDecodeError:
-        raise MMHError(f"The settings in this picture are no text: {_AGAIN}") from None
+        raise MMHError(f"The settings in this image are no text: {_AGAIN}") from None
 
 
-def _as_json(about: PictureAbout) -> str:
+def _as_json(about: ImageAbout) -> str:
     values = {
         name: None if isinstance(value, float) and math.isnan(value) else value
         for name, value in asdict(about).items()
@@ -218,19 +216,19 @@ def _as_json(about: PictureAbout) -> str:
     return json.dumps(values, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
-def _from_json(text: str) -> PictureAbout:
+def _from_json(text: str) -> ImageAbout:
     """Return the record; `_check_type` has looked at every field before anything is made of it."""
     try:
         values = json.loads(text, parse_constant=_refused)
     # RecursionError: thousands of opening brackets.
     except (ValueError, RecursionError):
-        raise MMHError(f"The settings in this picture cannot be read: {_AGAIN}") from None
-    known = {field.name: str(field.type) for field in fields(PictureAbout)}
+        raise MMHError(f"The settings in this image cannot be read: {_AGAIN}") from None
+    known = {field.name: str(field.type) for field in fields(ImageAbout)}
     # Images from before there was a choice of windows name neither.
     later = {"windows", "missing"}
     if not isinstance(values, dict) or not set(known) - later <= set(values) <= set(known):
-        raise MMHError(f"The settings in this picture are not complete: {_AGAIN}")
-    return PictureAbout(**{name: _value(known[name], found) for name, found in values.items()})
+        raise MMHError(f"The settings in this image are not complete: {_AGAIN}")
+    return ImageAbout(**{name: _value(known[name], found) for name, found in values.items()})
 
 
 def _value(kind: str, found: Any) -> Any:
@@ -259,4 +257,4 @@ def _check_type(name: str, kind: object, value: object) -> None:
 
 def _require(holds: bool, name: str) -> None:
     if not holds:
-        raise MMHError(f"The settings in this picture hold an impossible {name!r}: {_AGAIN}")
+        raise MMHError(f"The settings in this image hold an impossible {name!r}: {_AGAIN}")

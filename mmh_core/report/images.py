@@ -25,16 +25,16 @@ from mmh_core.report.image_files import png_bytes
 from mmh_core.report.summary import model_label, padded, paragraph, versions
 from mmh_core.studies.images.run import (
     CopyFound,
+    ImageResult,
     ImageRun,
-    NormalPrompts,
-    PictureResult,
+    ReferencePrompts,
 )
 
 #: Neighbors that the page lists; run.json has all.
 NEIGHBORS_SHOWN = 6
-#: Pictures up to this side are enlarged without smoothing.
+#: Images up to this side are enlarged without smoothing.
 SMALL = 160
-#: Side of the pictures in the list of neighbors, which are reduced to it where they are larger.
+#: Side of the images in the list of neighbors, which are reduced to it where they are larger.
 _THUMB = 96
 
 
@@ -88,47 +88,47 @@ def _prompts(run: ImageRun) -> list[dict[str, Any]]:
             "text": prompt,
             "unread": unread[number],
             "agreement": agreement[number],
-            "cards": [_card(run, one) for one in run.pictures if one.index // seeds == number],
+            "cards": [_card(run, one) for one in run.images if one.index // seeds == number],
         }
         for seeds in (len(run.config.seeds),)
         for number, prompt in enumerate(run.config.prompts)
     ]
 
 
-def _card(run: ImageRun, one: PictureResult) -> dict[str, Any]:
+def _card(run: ImageRun, one: ImageResult) -> dict[str, Any]:
     row = IMAGE_ROWS[one.verdict]
     nearest = one.nearest
     return {
         "one": one,
         "sign": row.sign,
         "color": row.tone,
-        "picture": _data_url(one.picture),
-        "small": max(one.picture.shape[1:]) <= SMALL,
+        "image": _data_url(one.image),
+        "small": max(one.image.shape[1:]) <= SMALL,
         "nearest": nearest,
-        "nearest_picture": "" if nearest is None else _data_url(nearest.picture),
-        "nearest_small": nearest is not None and max(nearest.picture.shape[1:]) <= SMALL,
+        "nearest_image": "" if nearest is None else _data_url(nearest.image),
+        "nearest_small": nearest is not None and max(nearest.image.shape[1:]) <= SMALL,
         "figures": _figures(one),
-        "neighbors": [(n, _data_url(_thumb(n.picture))) for n in one.neighbors[:NEIGHBORS_SHOWN]],
+        "neighbors": [(n, _data_url(_thumb(n.image))) for n in one.neighbors[:NEIGHBORS_SHOWN]],
         "charts": [Markup(chart) for chart in (_guidance(run, one), _curve(run, one)) if chart],
     }
 
 
-def _figures(one: PictureResult) -> list[tuple[str, str]]:
-    """Return the figures of a picture with their names, what is unknown left out."""
+def _figures(one: ImageResult) -> list[tuple[str, str]]:
+    """Return the figures of an image with their names, what is unknown left out."""
     rows = []
     for lid in one.lids:
         rows.append((f"LID, {lid.label}", _with_error(lid.conditional, lid.conditional_error)))
         without = _with_error(lid.unconditional, lid.unconditional_error)
         rows.append(("without the prompt", without))
         if not math.isnan(lid.percentile):
-            rows.append(("among normal prompts", percentile_words(lid.percentile)))
+            rows.append(("among reference prompts", percentile_words(lid.percentile)))
     if one.copy is not None:
         rows += _copy_figures(one.copy)
     if one.truth is not None:
         trained = "a training caption" if one.truth.trained else "not itself a training caption"
         rows.append(("Known of the prompt", f"{one.truth.kind}, {trained}"))
         rows.append(("True LID", figure(one.truth.lid)))
-        rows.append(("Its pictures in training", f"{one.truth.copies:,}"))
+        rows.append(("Its images in training", f"{one.truth.copies:,}"))
     return rows
 
 
@@ -156,7 +156,7 @@ def similarity_words(copy: CopyFound) -> str:
 
 
 def percentile_words(percentile: float) -> str:
-    """Say where a picture stands among those of normal prompts; `percentile` from 0 to 1."""
+    """Say where an image stands among those of reference prompts; `percentile` from 0 to 1."""
     if percentile == 0:
         return "not above any"
     if 0.995 <= percentile < 1:
@@ -170,18 +170,18 @@ def _with_error(value: float, error: float) -> str:
 
 def _settings(run: ImageRun) -> list[tuple[str, str]]:
     config = run.config
-    scale, dimensions = "not chosen yet", "unknown until a picture is drawn"
-    if run.pictures:
-        dimensions = f"{run.pictures[0].latents.numel():,}, the most that a LID can be"
+    scale, dimensions = "not chosen yet", "unknown until an image is drawn"
+    if run.images:
+        dimensions = f"{run.images[0].latents.numel():,}, the most that a LID can be"
     if not math.isnan(run.log_delta):
         scale = f"{math.exp(run.log_delta):.3g} (log delta {run.log_delta:.3f})"
     normal = "none at these settings"
     if run.normal is not None:
-        normal = f"{len(run.normal.conditional):,} pictures of prompts that are not memorized"
-    searched = "nothing: no training pictures at hand"
+        normal = f"{len(run.normal.conditional):,} images of prompts that are not memorized"
+    searched = "nothing: no training images at hand"
     if run.searched:
         searched = (
-            f"{run.searched:,} training pictures, all of them, with the embedder {run.embedder}"
+            f"{run.searched:,} training images, all of them, with the embedder {run.embedder}"
         )
     rows = [
         ("Model", model_label(run)),
@@ -210,14 +210,14 @@ def _provenance(run: ImageRun) -> list[tuple[str, str]]:
     return rows + [(name, number) for name, number in versions().items()]
 
 
-def _guidance(run: ImageRun, one: PictureResult) -> str:
-    """Draw the guidance norm over the steps against the normal prompts."""
+def _guidance(run: ImageRun, one: ImageResult) -> str:
+    """Draw the guidance norm over the steps against the reference prompts."""
     low, high = _band(None if run.normal is None else run.normal.guidance_norm)
     steps = tuple(float(step + 1) for step in range(len(one.guidance_norm)))
-    words = "" if not low else ", against the middle 90 % of the normal prompts"
+    words = "" if not low else ", against the middle 90 % of the reference prompts"
     return svg(
         Chart(
-            alt=f"Guidance norm of picture {one.index} over the steps{words}",
+            alt=f"Guidance norm of image {one.index} over the steps{words}",
             x_title="step",
             y_title="guidance norm",
             x=steps,
@@ -228,7 +228,7 @@ def _guidance(run: ImageRun, one: PictureResult) -> str:
     )
 
 
-def _curve(run: ImageRun, one: PictureResult) -> str:
+def _curve(run: ImageRun, one: ImageResult) -> str:
     """Draw LID over the noise scale, with the scale at which it is read."""
     if len(one.curve) != len(run.log_deltas):
         return ""
@@ -236,7 +236,7 @@ def _curve(run: ImageRun, one: PictureResult) -> str:
     known = one.truth is not None
     return svg(
         Chart(
-            alt=f"LID of picture {one.index} over the noise scale; dashed where it is read",
+            alt=f"LID of image {one.index} over the noise scale; dashed where it is read",
             x_title="noise scale, in units of the latents' spread",
             y_title="LID with the prompt",
             x=_floats(run.log_deltas),
@@ -254,7 +254,7 @@ def _curve(run: ImageRun, one: PictureResult) -> str:
     )
 
 
-def _comparable(normal: NormalPrompts | None, log_deltas: Tensor) -> Tensor | None:
+def _comparable(normal: ReferencePrompts | None, log_deltas: Tensor) -> Tensor | None:
     """Return the normal curves where they stand at the run's scales."""
     if normal is None or normal.log_deltas.shape != log_deltas.shape:
         return None
@@ -273,17 +273,17 @@ def _floats(values: Tensor) -> tuple[float, ...]:
     return tuple(float(value) for value in values.tolist())
 
 
-def _data_url(picture: Tensor) -> str:
-    return "data:image/png;base64," + base64.b64encode(png_bytes(picture, None)).decode()
+def _data_url(image: Tensor) -> str:
+    return "data:image/png;base64," + base64.b64encode(png_bytes(image, None)).decode()
 
 
-def _thumb(picture: Tensor) -> Tensor:
-    """Return a picture of at most `_THUMB` pixels along its longer side."""
-    share = _THUMB / max(picture.shape[1:])
+def _thumb(image: Tensor) -> Tensor:
+    """Return an image of at most `_THUMB` pixels along its longer side."""
+    share = _THUMB / max(image.shape[1:])
     if share >= 1:
-        return picture
-    size = [max(1, round(side * share)) for side in picture.shape[1:]]
+        return image
+    size = [max(1, round(side * share)) for side in image.shape[1:]]
     small: Tensor = torch.nn.functional.interpolate(
-        picture[None].float(), size=size, mode="bilinear", antialias=True
+        image[None].float(), size=size, mode="bilinear", antialias=True
     )
     return small[0].round().clamp(0, 255).to(torch.uint8)

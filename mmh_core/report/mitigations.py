@@ -1,4 +1,4 @@
-"""What a comparison of mitigations leaves: pictures, figures, one page, and the command line.
+"""What a comparison of mitigations leaves: images, figures, one page, and the command line.
 
 As with image runs there is no date and no measured second in any file: drawing the comparison
 again gives the same bytes on one machine.
@@ -42,7 +42,7 @@ from mmh_core.studies.mitigation.verdict import (
 _CLASSES = {"copy": "copied", "not solved": "unsolved", "subject lost": "lost"}
 #: The folder that commands are shown with.
 FOLDER = "comparison"
-#: Side of the pictures on the page, which are reduced to it where they are larger.
+#: Side of the images on the page, which are reduced to it where they are larger.
 _SIDE = 256
 _FIGURES = ("copied", "similarity", "moved", "alignment", "lid", "percentile")
 
@@ -61,14 +61,14 @@ def mitigation_command(config: MitigationConfig) -> str:
 
 
 def mitigation_files(run: MitigationRun, command: str) -> dict[str, bytes]:
-    """Return the files of a comparison by name: pictures, figures, the page, and the table.
+    """Return the files of a comparison by name: images, figures, the page, and the table.
 
-    Pictures are `NNN-seed-S.png`; run.json says which treatment and prompt a number belongs to.
+    Images are `NNN-seed-S.png`; run.json says which treatment and prompt a number belongs to.
     """
     files = {}
-    for place, (cell, seed) in enumerate(_pictures(run)):
+    for place, (cell, seed) in enumerate(_images(run)):
         name = f"{place:03d}-seed-{run.config.seeds[seed]}.png"
-        files[name] = png_bytes(cell.pictures[seed], None)
+        files[name] = png_bytes(cell.images[seed], None)
     figures = mitigation_summary(run) | {"command": command}
     files[FIGURES] = (json.dumps(figures, indent=2, allow_nan=False) + "\n").encode()
     files[PAGE] = mitigation_report(run, command).encode(errors="replace")
@@ -76,7 +76,7 @@ def mitigation_files(run: MitigationRun, command: str) -> dict[str, bytes]:
     return files
 
 
-def _pictures(run: MitigationRun) -> list[tuple[Cell, int]]:
+def _images(run: MitigationRun) -> list[tuple[Cell, int]]:
     return [(cell, seed) for cell in run.cells for seed in range(len(cell.kinds))]
 
 
@@ -105,7 +105,7 @@ def mitigation_summary(run: MitigationRun) -> dict[str, Any]:
                 "changed": cell.changed,
                 "refused": cell.refused,
                 "noise_sha256": cell.noise_sha256,
-                "forwards": number(cell.forwards),
+                "nfe": number(cell.nfe),
                 "agreement": number(cell.agreement),
                 "copies": list(cell.kinds),
                 "outcomes": [one.kind for one in _outcomes(run, cell)],
@@ -121,9 +121,9 @@ def mitigation_summary(run: MitigationRun) -> dict[str, Any]:
             }
             for i, cell in enumerate(run.cells)
         ],
-        "pictures": [
-            {"picture": place, "cell": names[id(cell)], "seed": run.config.seeds[seed]}
-            for place, (cell, seed) in enumerate(_pictures(run))
+        "images": [
+            {"image": place, "cell": names[id(cell)], "seed": run.config.seeds[seed]}
+            for place, (cell, seed) in enumerate(_images(run))
         ],
     }
 
@@ -140,9 +140,9 @@ def _treatment(verdict: TreatmentVerdict) -> dict[str, Any]:
         "mitigation": row.treatment.mitigation,
         "strength": row.treatment.strength,
         "label": row.label,
-        "pictures": row.pictures,
+        "images": row.images,
         "refused": row.refused,
-        "forwards": number(row.forwards),
+        "nfe": number(row.nfe),
         "passes": verdict.passes,
         "reasons": list(verdict.reasons),
         "solved": number(row.share("solved")),
@@ -203,7 +203,7 @@ def paragraph(found: tuple[TreatmentVerdict, ...]) -> str:
             "the images below can only be compared by eye."
         )
     text = (
-        f"Without mitigation {base.copied.mean.value:.0%} of {base.pictures} images are copies "
+        f"Without mitigation {base.copied.mean.value:.0%} of {base.images} images are copies "
         "of what the model was trained on."
     )
     if len(found) == 1:
@@ -248,7 +248,7 @@ def _failed(found: tuple[TreatmentVerdict, ...]) -> list[dict[str, str]]:
 def _outcome_cells(verdict: TreatmentVerdict) -> dict[str, str]:
     """Return the shares of images by outcome, and what becomes of the reference prompts."""
     row = verdict.row
-    if verdict.treatment.mitigation == "none" or not row.pictures:
+    if verdict.treatment.mitigation == "none" or not row.images:
         return {"solved": "", "unsolved": "", "references": ""}
     return {
         "solved": figure(row.share("solved"), 2),
@@ -274,12 +274,12 @@ def _row(place: int, row: TreatmentRow) -> dict[str, str]:
     return {
         "place": str(place),
         "name": row.label if base else f"{row.label} {row.treatment.strength:g}",
-        "refused": "" if row.pictures else row.refused,
+        "refused": "" if row.images else row.refused,
         "copied": said("copied", 2),
         "similarity": said("similarity", 3),
         "alignment": said("alignment", 3),
         "lid": said("lid", 1),
-        "forwards": "" if math.isnan(row.forwards) else f"{row.forwards:,.0f}",
+        "nfe": "" if math.isnan(row.nfe) else f"{row.nfe:,.0f}",
     }
 
 
@@ -292,11 +292,11 @@ def _cell(run: MitigationRun, cell: Cell) -> dict[str, Any]:
         "asked": asked,
         "name": cell.label if base else f"{cell.label} {cell.treatment.strength:g}",
         "diff": word_diff(asked, cell.used) if cell.used != asked else (),
-        "small": max(cell.pictures.shape[2:]) <= SMALL,
-        "pictures": [
+        "small": max(cell.images.shape[2:]) <= SMALL,
+        "images": [
             {
                 "seed": run.config.seeds[i],
-                "url": _data_url(cell.pictures[i]),
+                "url": _data_url(cell.images[i]),
                 "kind": _CLASSES.get(outcomes[i].kind, "") if outcomes else "",
                 "said": outcomes[i].reason if outcomes else "not compared",
                 "alignment": figure(float(cell.alignment[i]), 2),
@@ -308,6 +308,6 @@ def _cell(run: MitigationRun, cell: Cell) -> dict[str, Any]:
     }
 
 
-def _data_url(picture: Tensor) -> str:
-    data = png_bytes(reduced(picture, _SIDE), None)
+def _data_url(image: Tensor) -> str:
+    data = png_bytes(reduced(image, _SIDE), None)
     return "data:image/png;base64," + base64.b64encode(data).decode()

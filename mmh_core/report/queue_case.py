@@ -194,10 +194,10 @@ def queue_reach(queue: QueueRecord) -> str:
 
 
 def item_command(item: ReviewItem) -> str:
-    """Return the line that draws an item's pictures again with the model's own settings."""
+    """Return the line that draws an item's images again with the model's own settings."""
     words = ["./mmh", "images", f"--model={item.model}"]
     words += [f"--prompt={item.prompt}", "--seeds", ",".join(map(str, item.seeds or (0,)))]
-    return shlex.join([*words, "--out", "pictures"])
+    return shlex.join([*words, "--out", "images"])
 
 
 def agreement_words(case: QueueCase) -> str:

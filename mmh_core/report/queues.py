@@ -48,7 +48,7 @@ def queue_report(
 ) -> str:
     """Return the page about a case as HTML.
 
-    `nearest` returns caption and PNG file of the training picture nearest to an item, None where
+    `nearest` returns caption and PNG file of the training image nearest to an item, None where
     it is not at hand.
     """
     folder = Path(__file__).parent
@@ -114,7 +114,7 @@ def _sheet(one: ReportItem, near: tuple[str, bytes] | None) -> dict[str, Any]:
         "sign": row.sign,
         "color": row.tone,
         "verdict": one.verdict or "not judged yet",
-        "picture": _data_url(kept) if (kept := shown_thumbnail(one.item)) else "",
+        "image": _data_url(kept) if (kept := shown_thumbnail(one.item)) else "",
         "nearest": "" if near is None else _data_url(near[1]),
         "nearest_caption": "" if near is None else near[0],
         "figures": _figures(one.item),
@@ -129,11 +129,11 @@ def _figures(item: ReviewItem) -> list[tuple[str, str]]:
         ("Cause", cause_words(item.cause)),
         ("Label in the table", item.label),
         ("Id in the table", item.name),
-        ("Nearest training picture", "" if item.nearest < 0 else f"{item.nearest:,}"),
+        ("Nearest training image", "" if item.nearest < 0 else f"{item.nearest:,}"),
         ("Similarity", _known(item.similarity, 3)),
         ("LID", _known(item.lid, 1)),
         (
-            "among normal prompts",
+            "among reference prompts",
             "" if math.isnan(item.lid_percentile) else percentile_words(item.lid_percentile),
         ),
         ("Score of the scan", _known(item.score, 2)),

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from mmh_core.studies.images.run import (
     CopyFound,
+    ImageLid,
+    ImageResult,
     ImageRun,
-    LidReading,
     NeighborFound,
-    PictureResult,
 )
 from mmh_core.text_to_image.catalogue import CATALOGUE
 
@@ -26,7 +26,7 @@ FORMAT = "mmh-image-run-1"
 MITIGATION_FORMAT = "mmh-mitigation-run-1"
 
 
-def image_summary(run: ImageRun) -> dict[str, Any]:
+def run_summary(run: ImageRun) -> dict[str, Any]:
     """Return all figures of a run as JSON types, unknown ones as None.
 
     Measured seconds are left out, so that drawing a run again gives the same bytes on one machine.
@@ -66,9 +66,9 @@ def image_summary(run: ImageRun) -> dict[str, Any]:
                 strict=True,
             )
         ],
-        "normal_pictures": None if normal is None else len(normal.conditional),
+        "reference_images": None if normal is None else len(normal.conditional),
         "verdicts": counted(run),
-        "pictures": [picture_summary(one) for one in run.pictures],
+        "images": [image_summary(one) for one in run.images],
     }
 
 
@@ -79,9 +79,9 @@ def versions() -> dict[str, str]:
 
 
 def counted(run: ImageRun) -> dict[str, int]:
-    """Return how many pictures got each verdict, those that occur."""
+    """Return how many images got each verdict, those that occur."""
     found: dict[str, int] = {}
-    for one in run.pictures:
+    for one in run.images:
         found[one.verdict] = found.get(one.verdict, 0) + 1
     return dict(sorted(found.items()))
 
@@ -94,13 +94,13 @@ def model_label(run: ImageRun) -> str:
 
 def paragraph(run: ImageRun) -> str:
     """Return what a run found, in words for somebody who knows nothing of the method."""
-    total, found = len(run.pictures), counted(run)
+    total, found = len(run.images), counted(run)
     if not total:
-        return f"{model_label(run)} has drawn no picture in this run yet."
+        return f"{model_label(run)} has drawn no image in this run yet."
     asked = len(run.config.prompts) * len(run.config.seeds)
     of = "" if asked == total else f" of the {asked} asked for"
     prompts = many(len(run.config.prompts), "prompt")
-    sentences = [f"{model_label(run)} drew {many(total, 'picture')}{of} from {prompts}."]
+    sentences = [f"{model_label(run)} drew {many(total, 'image')}{of} from {prompts}."]
     unread = found.get("not read yet", 0)
     if unread:
         sentences.append(f"{unread} of them {_is(unread)} not judged, since the run ended before.")
@@ -133,13 +133,13 @@ def _searched(run: ImageRun, found: dict[str, int], judged: int) -> list[str]:
     likely = found.get("likely copy, compare by eye", 0)
     low = found.get("memorized, cause not identifiable", 0)
     unjudged = found.get("cannot be judged", 0) + low
-    copies, searched = exact + template, f"{run.searched:,} training pictures that were searched"
+    copies, searched = exact + template, f"{run.searched:,} training images that were searched"
     parts = []
     if exact:
-        parts.append(f"{exact} {'repeats' if exact == 1 else 'each repeat'} a training picture")
+        parts.append(f"{exact} {'repeats' if exact == 1 else 'each repeat'} a training image")
     if template:
         verb = "repeats" if template == 1 else "repeat"
-        parts.append(f"{template} {verb} the layout that several training pictures share")
+        parts.append(f"{template} {verb} the layout that several training images share")
     if copies:
         sentences = [
             f"{copies} of {judged} {_is(copies)} {'a copy' if copies == 1 else 'copies'} of what "
@@ -156,7 +156,7 @@ def _searched(run: ImageRun, found: dict[str, int], judged: int) -> list[str]:
         sentences = []
     if likely:
         sentences.append(
-            f"{likely} {_is(likely)} so near to a training picture that a person has to compare "
+            f"{likely} {_is(likely)} so near to a training image that a person has to compare "
             "the two."
         )
     if unjudged:
@@ -167,15 +167,15 @@ def _searched(run: ImageRun, found: dict[str, int], judged: int) -> list[str]:
     if suspicious:
         sentences.append(
             f"{suspicious} {_is(suspicious)} suspicious: the model has less freedom there than at "
-            "nearly all normal prompts, yet no copy was found, so a person should look."
+            "nearly all reference prompts, yet no copy was found, so a person should look."
         )
     if low:
         sentences.append(
-            f"At {low} of them the model has less freedom than at nearly all normal prompts, a "
+            f"At {low} of them the model has less freedom than at nearly all reference prompts, a "
             "sign of memorization."
         )
     more = (
-        "This does not tell who owns a picture, nor what other prompts would give"
+        "This does not tell who owns an image, nor what other prompts would give"
         if copies
         else "This does not show that the model copies nothing at other prompts"
     )
@@ -189,14 +189,15 @@ def _searched(run: ImageRun, found: dict[str, int], judged: int) -> list[str]:
 def _unsearched(found: dict[str, int], judged: int) -> list[str]:
     low = found.get("memorized, cause not identifiable", 0)
     sentences = [
-        "No training pictures were searched, so nobody can say whether any of them is a copy."
+        "No training images were searched, so nobody can say whether any of them is a copy."
     ]
     if low:
         sentences.append(
-            f"At {low} of {judged} the model has less freedom than at nearly all normal prompts, "
-            "a sign of memorization; whether the model or its data is the cause cannot be told."
+            f"At {low} of {judged} the model has less freedom than at nearly all reference "
+            "prompts, a sign of memorization; whether the model or its data is the cause cannot "
+            "be told."
         )
-    sentences.append("That is neither an acquittal nor proof: add a folder of training pictures.")
+    sentences.append("That is neither an acquittal nor proof: add a folder of training images.")
     return sentences
 
 
@@ -209,11 +210,11 @@ def many(count: int, name: str) -> str:
     return f"{count:,} {name}" + ("" if count == 1 else "s")
 
 
-def picture_summary(one: PictureResult) -> dict[str, Any]:
-    """Return all figures of one picture as JSON types, unknown ones as None."""
+def image_summary(one: ImageResult) -> dict[str, Any]:
+    """Return all figures of one image as JSON types, unknown ones as None."""
     truth = one.truth
     return {
-        "picture": one.index,
+        "image": one.index,
         "prompt": one.prompt,
         "seed": one.seed,
         "verdict": one.verdict,
@@ -228,7 +229,7 @@ def picture_summary(one: PictureResult) -> dict[str, Any]:
     }
 
 
-def _lid(lid: LidReading) -> dict[str, Any]:
+def _lid(lid: ImageLid) -> dict[str, Any]:
     return {
         "estimator": lid.estimator,
         "log_delta": number(lid.log_delta),
@@ -237,7 +238,7 @@ def _lid(lid: LidReading) -> dict[str, Any]:
         "unconditional": number(lid.unconditional),
         "unconditional_standard_error": number(lid.unconditional_error),
         "percentile": number(lid.percentile),
-        "forwards": number(lid.forwards),
+        "nfe": number(lid.nfe),
     }
 
 

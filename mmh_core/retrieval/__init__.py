@@ -1,1 +1,1 @@
-"""Find the training pictures nearest to a picture, and weigh whether it copies one of them."""
+"""Find the training images nearest to an image, and weigh whether it copies one of them."""

@@ -62,19 +62,19 @@ class Alignment:
     residual: float
 
 
-def symmetries(pictures: Tensor) -> tuple[Tensor, ...]:
+def symmetries(images: Tensor) -> tuple[Tensor, ...]:
     """Return images (..., H, W) turned by 0, 90, 180 and 270 degrees, then mirrored and turned."""
-    both = (pictures, pictures.flip(-1))
+    both = (images, images.flip(-1))
     return tuple(one.rot90(turn, (-2, -1)).contiguous() for one in both for turn in range(4))
 
 
-def _turned_back(picture: Tensor, symmetry: int) -> Tensor:
-    """Return a picture (3, H, W) with one of the `symmetries` undone."""
-    back = picture.rot90(-symmetry % 4, (-2, -1))
+def _turned_back(image: Tensor, symmetry: int) -> Tensor:
+    """Return an image (3, H, W) with one of the `symmetries` undone."""
+    back = image.rot90(-symmetry % 4, (-2, -1))
     return back.flip(-1) if symmetry >= 4 else back
 
 
-def best_alignment(picture: Tensor, candidates: Sequence[Sequence[Tensor]]) -> Alignment | None:
+def best_alignment(image: Tensor, candidates: Sequence[Sequence[Tensor]]) -> Alignment | None:
     """Return the best place of an image (3, H, W) in [0, 1], None where no place is left.
 
     `candidates` holds for each of the eight symmetries some images (3, h, w) of any size, uint8 or
@@ -85,7 +85,7 @@ def best_alignment(picture: Tensor, candidates: Sequence[Sequence[Tensor]]) -> A
     image, *others = (
         _turned_back(_bounded(_floats(one)[None], LONGEST)[0], symmetry)
         for symmetry, one in (
-            (0, picture),
+            (0, image),
             *((symmetry, candidates[symmetry][i]) for symmetry, i in keys),
         )
     )
@@ -116,7 +116,7 @@ def _leading(places: Mapping[int, _Place | None], most: int, floor: float) -> li
 
 
 def _placed(
-    picture: Tensor, candidates: Sequence[Tensor], grid: int, near: _Place | None = None
+    image: Tensor, candidates: Sequence[Tensor], grid: int, near: _Place | None = None
 ) -> list[_Place | None]:
     """Return the best place of an image on each of the candidates on a grid.
 
@@ -128,19 +128,19 @@ def _placed(
         shapes.setdefault(tuple(one.shape), []).append(number)
     for numbers in shapes.values():
         stack = torch.stack([candidates[number] for number in numbers])
-        for number, place in zip(numbers, _stacked(picture, stack, grid, near), strict=True):
+        for number, place in zip(numbers, _stacked(image, stack, grid, near), strict=True):
             found[number] = place
     return found
 
 
 def _stacked(
-    picture: Tensor, candidates: Tensor, grid: int, near: _Place | None
+    image: Tensor, candidates: Tensor, grid: int, near: _Place | None
 ) -> list[_Place | None]:
     """Return the best place of an image on each of the candidates (C, 3, h, w) on a grid.
 
     What is larger is first reduced to twice the grid, once instead of for each scale.
     """
-    image, candidates = (_bounded(images, 2 * grid) for images in (picture[None], candidates))
+    image, candidates = (_bounded(images, 2 * grid) for images in (image[None], candidates))
     sizes = [
         size
         for size in range(grid, math.ceil(SMALLEST * grid) - 1, -1)
@@ -251,18 +251,18 @@ def _fits(parts: Tensor, wholes: Tensor) -> bool:
     return parts.shape[2] <= wholes.shape[2] and parts.shape[3] <= wholes.shape[3]
 
 
-def _on_grid(pictures: Tensor, short: int) -> Tensor:
+def _on_grid(images: Tensor, short: int) -> Tensor:
     """Return images with this short edge and their own proportions, up to twice as long."""
-    height, width = pictures.shape[-2:]
+    height, width = images.shape[-2:]
     least = min(height, width)
     size = tuple(min(2 * short, max(1, round(short * edge / least))) for edge in (height, width))
-    return F.interpolate(pictures, size, mode="bilinear", antialias=True, align_corners=False)
+    return F.interpolate(images, size, mode="bilinear", antialias=True, align_corners=False)
 
 
-def _bounded(pictures: Tensor, short: int) -> Tensor:
+def _bounded(images: Tensor, short: int) -> Tensor:
     """Return images (B, 3, H, W) with a short edge of at most `short`."""
-    return pictures if min(pictures.shape[-2:]) <= short else _on_grid(pictures, short)
+    return images if min(images.shape[-2:]) <= short else _on_grid(images, short)
 
 
-def _floats(picture: Tensor) -> Tensor:
-    return picture.float() / 255 if picture.dtype == torch.uint8 else picture.float()
+def _floats(image: Tensor) -> Tensor:
+    return image.float() / 255 if image.dtype == torch.uint8 else image.float()

@@ -1,4 +1,4 @@
-"""Weigh the evidence that a picture copies a training picture, or the layout of several."""
+"""Weigh the evidence that an image copies a training image, or the layout of several."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mmh_core.retrieval.copy_thresholds import CopyThresholds
 from mmh_core.retrieval.embedders import Embedder
 from mmh_core.retrieval.exact import UNIT_32
 from mmh_core.retrieval.index import check_same_embedder, search, similarities, unit_rows
-from mmh_core.retrieval.training_images import TrainingPictures, flat, nearest, within
+from mmh_core.retrieval.training_images import TrainingImages, flat, nearest, within
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +31,7 @@ COPIES: tuple[CopyKind, ...] = ("exact", "template")
 #: Carlini et al. 2023: a distance counts against half the mean distance to the 50 nearest.
 CALIBRATION_NEIGHBORS = 50
 CALIBRATION_SHARE = 0.5
-#: Training pictures, by descriptor, among which a layout is looked for.
+#: Training images, by descriptor, among which a layout is looked for.
 LAYOUT_NEIGHBORS = 50
 
 
@@ -58,16 +58,16 @@ def copy_rate(kinds: Iterable[CopyKind]) -> float:
 
 @dataclass(frozen=True)
 class CopyEvidence:
-    """Hold the evidence for B pictures; every tensor is (B,).
+    """Hold the evidence for B images; every tensor is (B,).
 
-    `nearest` int64: id of the training picture with the most similar descriptor, `similarity`
+    `nearest` int64: id of the training image with the most similar descriptor, `similarity`
     float64 to it. `pixel_nearest` int64: id of the one nearest in pixels, with
     `pixel_similarity` float64, that of its descriptor, `distance` float64, Euclidean over values
     in [0, 1], and `deviation`, the same as root mean square; `calibrated_l2` and `ratio` float64
-    of that distance, NaN with one distinct training picture unless the distance is 0. `copies`
-    int64: how often exactly the picture `nearest` stands in the training set; `near_duplicates`
-    int64: how many other distinct training pictures are versions of it. `agreeing` float64: the
-    share of pixels that agree with `nearest`; `family` int64: how many distinct training pictures
+    of that distance, NaN with one distinct training image unless the distance is 0. `copies`
+    int64: how often exactly the image `nearest` stands in the training set; `near_duplicates`
+    int64: how many other distinct training images are versions of it. `agreeing` float64: the
+    share of pixels that agree with `nearest`; `family` int64: how many distinct training images
     share the layout, 50 at most. `kind` and `reason`: the verdict and why, in one sentence.
     """
 
@@ -87,7 +87,7 @@ class CopyEvidence:
     reason: tuple[str, ...]
 
     def frame(self) -> pd.DataFrame:
-        """Return one row per picture."""
+        """Return one row per image."""
         import pandas as pd
 
         columns = {name: getattr(self, name).numpy() for name in _MEASURED}
@@ -96,7 +96,7 @@ class CopyEvidence:
 
 @dataclass(frozen=True)
 class _Measures:
-    """Hold the measures of one picture under the names of `CopyEvidence`."""
+    """Hold the measures of one image under the names of `CopyEvidence`."""
 
     nearest: int
     similarity: float
@@ -116,43 +116,43 @@ _MEASURED = tuple(_Measures.__dataclass_fields__)
 
 
 def copy_evidence(
-    pictures: Tensor,
+    images: Tensor,
     embedder: Embedder,
-    training: TrainingPictures,
+    training: TrainingImages,
     thresholds: CopyThresholds,
 ) -> CopyEvidence:
-    """Compare pictures (B, 3, H, W) float32 in [0, 1] with all training pictures.
+    """Compare images (B, 3, H, W) float32 in [0, 1] with all training images.
 
-    With x a picture, n0 the training picture nearest to it in pixels, d1 and d2 its distances to
+    With x an image, n0 the training image nearest to it in pixels, d1 and d2 its distances to
     the two nearest *distinct* ones, and S the 50 nearest distinct ones (fewer where there are
     fewer), the calibrated L2 is `|x - n0| / (.5 mean_{n in S} |x - n|)` (Carlini et al. 2023,
     section 5) and the ratio `d1 / d2`. Exact copies within the training set are taken
-    as one: otherwise a picture that stands there 50 times would be at equal distance from all of
+    as one: otherwise an image that stands there 50 times would be at equal distance from all of
     S, and its copies the last to be noticed.
 
     - *exact*: similarity to n0 reaches `descriptor` and the calibrated L2 is within its threshold.
       Where a template's family is around, x must be one member of it and not something between
       them: d1 within `near_duplicate` and the ratio within its threshold.
-    - *template*: not exact, and some training picture of similarity `descriptor` or more agrees
+    - *template*: not exact, and some training image of similarity `descriptor` or more agrees
       with x in at least `template_share` of the pixels: the layout is fixed, a part varies.
       Members of a template lie close together: pixels alone would call their blends copies.
-    - *unknown*: similar, with one distinct training picture, which calibrates no distance.
+    - *unknown*: similar, with one distinct training image, which calibrates no distance.
     - *none*: all else.
 
     Caveat: a mirrored, cropped or shifted copy agrees in no pixels. It is *none* here with a
-    similarity above the threshold, and the reason says so. Pictures on the same plain background
+    similarity above the threshold, and the reason says so. Images on the same plain background
     agree in much of it: only the descriptor keeps them apart.
 
-    Raises MMHError when the index was made by another embedder; ValueError for pictures of
-    another size than the training pictures.
+    Raises MMHError when the index was made by another embedder; ValueError for images of
+    another size than the training images.
     """
     check_same_embedder(training.index, embedder)
-    if pictures.shape[1:] != training.pixels.shape[1:]:
+    if images.shape[1:] != training.pixels.shape[1:]:
         raise ValueError(
-            f"pictures have shape {tuple(pictures.shape)}: the training pictures have "
+            f"images have shape {tuple(images.shape)}: the training images have "
             f"{tuple(training.pixels.shape[1:])} each."
         )
-    found = list(_measured(pictures, embedder, training, thresholds))
+    found = list(_measured(images, embedder, training, thresholds))
     judged = [_judged(measures, thresholds) for measures in found]
     whole = ("nearest", "pixel_nearest", "copies", "near_duplicates", "family")
     columns = {
@@ -167,11 +167,11 @@ def copy_evidence(
 
 
 def _measured(
-    pictures: Tensor, embedder: Embedder, training: TrainingPictures, thresholds: CopyThresholds
+    images: Tensor, embedder: Embedder, training: TrainingImages, thresholds: CopyThresholds
 ) -> Iterator[_Measures]:
-    """Yield the measures of one picture after the other; `rows` are those of `training`."""
-    index, points = training.index, flat(pictures)
-    vectors = embedder(pictures)
+    """Yield the measures of one image after the other; `rows` are those of `training`."""
+    index, points = training.index, flat(images)
+    vectors = embedder(images)
     neighbors = search(index, vectors, LAYOUT_NEIGHBORS)
     units = unit_rows(vectors.numpy(force=True)).astype(np.float64)
     near, root = neighbors.rows.numpy(), math.sqrt(points.shape[1])
@@ -199,7 +199,7 @@ def _measured(
 
 
 def _over(distance: float, scale: float, count: int) -> float:
-    """Return distance / scale; 0 for a copy, NaN where one training picture sets the scale."""
+    """Return distance / scale; 0 for a copy, NaN where one training image sets the scale."""
     if distance == 0:
         return 0.0
     return float(distance / scale) if count > 1 else math.nan
@@ -218,10 +218,10 @@ def _agreeing(point: Floats, others: Floats, tolerance: float) -> Floats:
 
 def _judged(found: _Measures, limits: CopyThresholds) -> tuple[CopyKind, str]:
     """Return the verdict and the reason, in the order of the rules of `copy_evidence`."""
-    near = f"training picture {found.nearest}"
+    near = f"training image {found.nearest}"
     if found.similarity < limits.descriptor:
         return "none", (
-            f"No training picture is near: the best similarity, {found.similarity:.3f}, is below "
+            f"No training image is near: the best similarity, {found.similarity:.3f}, is below "
             f"{limits.descriptor:.3f}."
         )
     # NaN compares as False: what cannot be calibrated confirms nothing.
@@ -230,18 +230,18 @@ def _judged(found: _Measures, limits: CopyThresholds) -> tuple[CopyKind, str]:
     apart = member or found.family < limits.template_family
     if confirmed and apart and found.pixel_similarity >= limits.descriptor:
         return "exact", (
-            f"A copy of training picture {found.pixel_nearest}: similarity "
+            f"A copy of training image {found.pixel_nearest}: similarity "
             f"{found.pixel_similarity:.3f} (threshold {limits.descriptor:.3f}), calibrated "
             f"L2 {found.calibrated_l2:.3f} (threshold {limits.calibrated_l2:.3f})."
         )
     if found.family:
         return "template", (
             f"The layout of {near} with a part changed: {found.agreeing:.0%} of its pixels agree, "
-            f"similarity {found.similarity:.3f}, and {found.family} training pictures share it."
+            f"similarity {found.similarity:.3f}, and {found.family} training images share it."
         )
     if math.isnan(found.calibrated_l2):
         return "unknown", (
-            f"Similar to {near} ({found.similarity:.3f}), but one distinct training picture is "
+            f"Similar to {near} ({found.similarity:.3f}), but one distinct training image is "
             "too few to calibrate distances: compare the two by eye."
         )
     return "none", (

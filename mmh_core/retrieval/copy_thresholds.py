@@ -1,4 +1,4 @@
-"""Hold the thresholds of copy evidence, and calibrate them on pictures that are no copies."""
+"""Hold the thresholds of copy evidence, and calibrate them on images that are no copies."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class CopyThresholds:
 
     `descriptor`: at least this similarity. `calibrated_l2`: at most this (Carlini et al. 2023 use
     1.4 on CIFAR-10). `ratio`: at most this d1 / d2 (1/3 in the same line of work).
-    `near_duplicate`: training pictures this close to one another, as the root of the mean squared
-    difference per value in [0, 1], are versions of one picture. `pixel_tolerance`: a pixel agrees
-    when no channel differs by more, above what coding does to a picture. `template_share`: a
+    `near_duplicate`: training images this close to one another, as the root of the mean squared
+    difference per value in [0, 1], are versions of one image. `pixel_tolerance`: a pixel agrees
+    when no channel differs by more, above what coding does to an image. `template_share`: a
     layout is shared where at least this share of the pixels agrees. `template_family`: so many
-    distinct training pictures of one layout make it a template.
+    distinct training images of one layout make it a template.
 
-    Raises ValueError for values that no picture could meet or that every picture does.
+    Raises ValueError for values that no image could meet or that every image does.
     """
 
     descriptor: float
@@ -49,7 +49,7 @@ class CopyThresholds:
                 raise ValueError(f"{name}={value}: it must be from {low} to {high}.")
 
 
-#: Share of innocent pictures that the descriptor alone may propose; pixels have to confirm them.
+#: Share of innocent images that the descriptor alone may propose; pixels have to confirm them.
 PROPOSED = 0.5
 
 
@@ -62,14 +62,14 @@ def calibrated(
 ) -> CopyThresholds:
     """Set the thresholds so that few of the innocent are called copies.
 
-    `similarity`, `calibrated_l2` and `agreeing` (B,) are the evidence of pictures that are no
+    `similarity`, `calibrated_l2` and `agreeing` (B,) are the evidence of images that are no
     copies, such as held-out ones of the same kinds. A copy needs the descriptor and the pixels
     together, so both are set together: the descriptor so that it proposes at most half of
     the innocent, then calibrated L2, and likewise `template_share`, so that at most `share` of
     all of them are proposed and confirmed. Asking so little of each alone would let more pass;
     asking 1 % of each alone misses the blurred copies of a small model. By order statistics
     without interpolation; the other thresholds stay as they are. Raises ValueError unless there
-    are at least 1 / share pictures with finite values, since fewer say nothing about such a share,
+    are at least 1 / share images with finite values, since fewer say nothing about such a share,
     and where more of them than that are copies.
     """
     if not 0 < share < 1:
@@ -77,7 +77,7 @@ def calibrated(
     similar, near, agree = (v.to(torch.float64) for v in (similarity, calibrated_l2, agreeing))
     if len(similar) * share < 1 or not (similar + near + agree).isfinite().all():
         raise ValueError(
-            f"{len(similar)} held-out pictures cannot calibrate a share of {share}: at least "
+            f"{len(similar)} held-out images cannot calibrate a share of {share}: at least "
             f"{math.ceil(1 / share)} with finite values are needed."
         )
     allowed = int(len(similar) * share)
@@ -90,7 +90,7 @@ def calibrated(
         distance = near[proposed].sort().values[allowed].item()
         agreed = agree[proposed].sort(descending=True).values[allowed].item()
     if descriptor > 1 or distance <= 0 or agreed >= 1:
-        raise ValueError(f"More than {allowed} of the held-out pictures are exact copies.")
+        raise ValueError(f"More than {allowed} of the held-out images are exact copies.")
     return replace(
         thresholds,
         descriptor=descriptor,

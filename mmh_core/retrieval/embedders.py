@@ -1,8 +1,8 @@
-"""Turn pictures into descriptors: unit vectors whose inner product is a similarity.
+"""Turn images into descriptors: unit vectors whose inner product is a similarity.
 
-Every embedder takes pictures (B, 3, H, W) float32 in [0, 1] and returns (B, dim) float32 of
+Every embedder takes images (B, 3, H, W) float32 in [0, 1] and returns (B, dim) float32 of
 length 1. Similarities of different embedders, or of one under different preparation of the
-pictures, do not compare: `digest` tells embedders apart and `preprocessing` is to be printed
+images, do not compare: `digest` tells embedders apart and `preprocessing` is to be printed
 beside every figure.
 """
 
@@ -22,13 +22,13 @@ from mmh_core.records import MMHError
 
 POCKET_DESCRIPTOR = Path(__file__).resolve().parents[2] / "assets" / "pocket-sd" / "descriptor"
 KINDS = ("pixels", "pocket", "clip", "dinov2", "sscd")
-#: Pixels embedded at a time by `embed_all`, 32 pictures of 64 x 64: twice as many leave the
+#: Pixels embedded at a time by `embed_all`, 32 images of 64 x 64: twice as many leave the
 #: processor's cache and take the embedded world's descriptor half as long again.
 BATCH_PIXELS = 2**17
 
 
 class Embedder(Protocol):
-    """Describe pictures (B, 3, H, W) in [0, 1] by unit vectors (B, dim) float32."""
+    """Describe images (B, 3, H, W) in [0, 1] by unit vectors (B, dim) float32."""
 
     @property
     def name(self) -> str:
@@ -44,24 +44,24 @@ class Embedder(Protocol):
 
     @property
     def preprocessing(self) -> str:
-        """Return in words what happens to a picture first."""
+        """Return in words what happens to an image first."""
 
-    def __call__(self, pictures: Tensor) -> Tensor:
-        """Return one descriptor per picture."""
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return one descriptor per image."""
 
 
 @dataclass(frozen=True)
 class PixelEmbedder:
-    """Describe a picture by its own pixels: 16 x 16 area means, centered, normalized.
+    """Describe an image by its own pixels: 16 x 16 area means, centered, normalized.
 
     The resolution is fixed, and so is the centering: one mean over all pixels and channels, so
-    that brightness and contrast drop out and hue stays. dim = 768. Smaller pictures are enlarged
+    that brightness and contrast drop out and hue stays. dim = 768. Smaller images are enlarged
     by repeating pixels.
 
     It knows where things are and nothing else: re-compression, blur and a change of brightness
-    hardly move it, while a mirror image or a crop of a picture is another picture to it. A picture
-    of one color has nothing left after centering and gets the one direction that no other picture
-    has, so such pictures are like one another and like nothing else.
+    hardly move it, while a mirror image or a crop of an image is another image to it. An image
+    of one color has nothing left after centering and gets the one direction that no other image
+    has, so such images are like one another and like nothing else.
     """
 
     name: Literal["pixels"] = "pixels"
@@ -83,10 +83,10 @@ class PixelEmbedder:
         """Return the recipe in words."""
         return f"area means on {self.SIDE} x {self.SIDE}, centered"
 
-    def __call__(self, pictures: Tensor) -> Tensor:
+    def __call__(self, images: Tensor) -> Tensor:
         """Return descriptors (B, 768)."""
-        check_pictures(pictures)
-        small = F.adaptive_avg_pool2d(pictures, self.SIDE).flatten(1)
+        check_images(images)
+        small = F.adaptive_avg_pool2d(images, self.SIDE).flatten(1)
         centered = small - small.mean(dim=1, keepdim=True)
         flat = centered.abs().amax(dim=1, keepdim=True) < 1e-4  # a fortieth of an 8-bit step
         return F.normalize(torch.where(flat, torch.ones_like(centered), centered))
@@ -94,7 +94,7 @@ class PixelEmbedder:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Resize pictures and shift their colors: `(x - mean) / std`, per channel.
+    """Resize images and shift their colors: `(x - mean) / std`, per channel.
 
     `fit="square"` makes them size x size whatever their proportions; `fit="short edge"` keeps
     the proportions and gives the shorter edge this length. Bilinear with antialiasing.
@@ -113,30 +113,28 @@ class Preprocessing:
         colors = "" if plain else f", minus {self.mean} over {self.std}"
         return f"bilinear to {to}{colors}"
 
-    def __call__(self, pictures: Tensor) -> Tensor:
-        """Return the prepared pictures (B, 3, h, w)."""
-        height, width = pictures.shape[-2:]
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return the prepared images (B, 3, h, w)."""
+        height, width = images.shape[-2:]
         wanted = (self.size, self.size)
         if self.fit == "short edge":
             short = min(height, width)
             wanted = (self.size * height // short, self.size * width // short)
-        resized = pictures
+        resized = images
         if (height, width) != wanted:
             resized = F.interpolate(
-                pictures, wanted, mode="bilinear", antialias=True, align_corners=False
+                images, wanted, mode="bilinear", antialias=True, align_corners=False
             )
-        mean, std = (
-            pictures.new_tensor(values)[:, None, None] for values in (self.mean, self.std)
-        )
+        mean, std = (images.new_tensor(values)[:, None, None] for values in (self.mean, self.std))
         return (resized - mean) / std
 
 
 @dataclass(frozen=True, eq=False)
 class NetworkEmbedder:
-    """Describe pictures by a network (B, 3, h, w) -> (B, dim); its output is normalized here.
+    """Describe images by a network (B, 3, h, w) -> (B, dim); its output is normalized here.
 
     The network is used as it is, on the device it is on, and must be in evaluation mode with its
-    parameters frozen; gradients reach pictures that ask for them. Raises ValueError otherwise.
+    parameters frozen; gradients reach images that ask for them. Raises ValueError otherwise.
     """
 
     name: str
@@ -146,7 +144,7 @@ class NetworkEmbedder:
     digest: str
 
     def __post_init__(self) -> None:
-        """Refuse a network that would describe the same picture differently the next time."""
+        """Refuse a network that would describe the same image differently the next time."""
         if any(module.training for module in self.network.modules()):
             raise ValueError(f"{self.name} is in training mode: call eval() on it first.")
         if any(parameter.requires_grad for parameter in self.network.parameters()):
@@ -154,27 +152,27 @@ class NetworkEmbedder:
 
     @property
     def preprocessing(self) -> str:
-        """Return in words what happens to a picture first."""
+        """Return in words what happens to an image first."""
         return self.prepare.words
 
-    def __call__(self, pictures: Tensor) -> Tensor:
-        """Return descriptors (B, dim) on the device of the pictures."""
-        check_pictures(pictures)
-        first = next(self.network.parameters(), pictures)
-        features = self.network(self.prepare(pictures).to(first.device, first.dtype))
-        if features.shape != (len(pictures), self.dim):
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return descriptors (B, dim) on the device of the images."""
+        check_images(images)
+        first = next(self.network.parameters(), images)
+        features = self.network(self.prepare(images).to(first.device, first.dtype))
+        if features.shape != (len(images), self.dim):
             raise ValueError(
-                f"{self.name} gave {tuple(features.shape)}, not {(len(pictures), self.dim)}: "
+                f"{self.name} gave {tuple(features.shape)}, not {(len(images), self.dim)}: "
                 "its network or dim is wrong."
             )
-        return F.normalize(features.to(pictures.device, torch.float32))
+        return F.normalize(features.to(images.device, torch.float32))
 
 
 def pocket_embedder(folder: Path = POCKET_DESCRIPTOR) -> NetworkEmbedder:
-    """Load the embedded world's own copy descriptor, for pictures of 64 x 64; dim 128 as shipped.
+    """Load the embedded world's own copy descriptor, for images of 64 x 64; dim 128 as shipped.
 
-    Trained in SSCD's manner (Pizzi et al. 2022) on pictures of that world; it is not SSCD and
-    means little on other pictures. Raises MMHError where the folder is missing or damaged.
+    Trained in SSCD's manner (Pizzi et al. 2022) on images of that world; it is not SSCD and
+    means little on other images. Raises MMHError where the folder is missing or damaged.
     """
     if not folder.is_dir():
         raise MMHError(
@@ -215,33 +213,33 @@ def load_embedder(choice: str) -> Embedder:
     )
 
 
-def embed_all(embedder: Embedder, pictures: Tensor) -> Tensor:
-    """Describe many pictures of one size, some at a time: (N, 3, H, W) -> (N, dim) float32.
+def embed_all(embedder: Embedder, images: Tensor) -> Tensor:
+    """Describe many images of one size, some at a time: (N, 3, H, W) -> (N, dim) float32.
 
     Bytes (uint8) are divided by 255 a batch at a time, so that a large set stays small.
     """
-    if pictures.ndim != 4:
-        raise ValueError(f"pictures have shape {tuple(pictures.shape)}: it must be (N, 3, H, W).")
-    size = max(1, BATCH_PIXELS // (pictures.shape[2] * pictures.shape[3]))
-    parts = [torch.empty(0, embedder.dim, device=pictures.device)]
-    for start in range(0, len(pictures), size):
-        parts.append(embedder(as_floats(pictures[start : start + size])))
+    if images.ndim != 4:
+        raise ValueError(f"images have shape {tuple(images.shape)}: it must be (N, 3, H, W).")
+    size = max(1, BATCH_PIXELS // (images.shape[2] * images.shape[3]))
+    parts = [torch.empty(0, embedder.dim, device=images.device)]
+    for start in range(0, len(images), size):
+        parts.append(embedder(as_floats(images[start : start + size])))
     return torch.cat(parts)
 
 
-def as_floats(pictures: Tensor) -> Tensor:
+def as_floats(images: Tensor) -> Tensor:
     """Return bytes as float32 in [0, 1], anything else as it is."""
-    return pictures.to(torch.float32).div(255) if pictures.dtype == torch.uint8 else pictures
+    return images.to(torch.float32).div(255) if images.dtype == torch.uint8 else images
 
 
-def check_pictures(pictures: Tensor) -> None:
-    """Raise ValueError unless pictures are (B, 3, H, W) float32 in [0, 1] and not empty."""
-    if pictures.ndim != 4 or pictures.shape[1] != 3 or 0 in pictures.shape[2:]:
-        raise ValueError(f"pictures have shape {tuple(pictures.shape)}: it must be (B, 3, H, W).")
-    if pictures.dtype != torch.float32:
-        raise ValueError(f"pictures are {pictures.dtype}: they must be float32 in [0, 1].")
-    if not ((pictures >= 0) & (pictures <= 1)).all():
-        raise ValueError("pictures hold values outside [0, 1] or NaN: scale or clamp them first.")
+def check_images(images: Tensor) -> None:
+    """Raise ValueError unless images are (B, 3, H, W) float32 in [0, 1] and not empty."""
+    if images.ndim != 4 or images.shape[1] != 3 or 0 in images.shape[2:]:
+        raise ValueError(f"images have shape {tuple(images.shape)}: it must be (B, 3, H, W).")
+    if images.dtype != torch.float32:
+        raise ValueError(f"images are {images.dtype}: they must be float32 in [0, 1].")
+    if not ((images >= 0) & (images <= 1)).all():
+        raise ValueError("images hold values outside [0, 1] or NaN: scale or clamp them first.")
 
 
 def files_digest(files: Iterable[Path]) -> str:

@@ -23,7 +23,7 @@ from mmh_core.retrieval.embedders import Embedder
 from mmh_core.retrieval.folder_files import FolderFiles, LeftOut, folder_files, named
 from mmh_core.retrieval.image_content import NAMED
 from mmh_core.retrieval.image_names import shown
-from mmh_core.retrieval.images import RefusedImage, read_picture
+from mmh_core.retrieval.images import RefusedImage, read_image
 from mmh_core.retrieval.index import Index, build_index
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def _described(
     total = count + len(left_out)
     for number, (name, path) in enumerate(files.images):
         try:
-            image = read_picture(path)
+            image = read_image(path)
         except RefusedImage as error:
             left_out.append(LeftOut(name, error.kind, str(error), lost=True))
             outside.discard(name)

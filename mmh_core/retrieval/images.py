@@ -14,7 +14,7 @@ from mmh_core.retrieval.image_content import FORMATS, HEAD, content_of
 from mmh_core.retrieval.image_decoding import decoded
 from mmh_core.retrieval.image_names import shown
 
-__all__ = ["FORMATS", "MAX_BYTES", "MAX_PIXELS", "MAX_RATIO", "RefusedImage", "read_picture"]
+__all__ = ["FORMATS", "MAX_BYTES", "MAX_PIXELS", "MAX_RATIO", "RefusedImage", "read_image"]
 
 MAX_PIXELS = 200_000_000  # 800 MB while it is decoded
 #: Twice Pillow's own bound, which its plugins for WebP and TIFF and for frames of GIF keep.
@@ -32,7 +32,7 @@ class RefusedImage(MMHError):
         self.kind = kind
 
 
-def read_picture(source: Path | bytes) -> Tensor:
+def read_image(source: Path | bytes) -> Tensor:
     """Read one image as (3, H, W) float32 in [0, 1].
 
     PNG, JPEG, WebP, BMP, GIF, TIFF or AVIF, decided by content and never by name; of an animation

@@ -32,11 +32,11 @@ EXACT_BYTES = 2**26
 
 @dataclass(frozen=True, eq=False)
 class Index:
-    """Hold N descriptors of length 1 with what is known about each picture.
+    """Hold N descriptors of length 1 with what is known about each image.
 
     `vectors` (N, dim) float32, possibly mapped from a file. `labels` has one row per vector: `id`
     (int64, increasing), `caption`, `file`, and where known `kind` and `copies`, the number of
-    times that the picture stands in the training set. `embedder`, `digest` and `preprocessing` are
+    times that the image stands in the training set. `embedder`, `digest` and `preprocessing` are
     those of the embedder that made the vectors.
     """
 
@@ -62,7 +62,7 @@ class Index:
 
     @property
     def copies(self) -> NDArray[np.int64]:
-        """Return how often each picture stands in the training set (N,), 1 where unlabeled."""
+        """Return how often each image stands in the training set (N,), 1 where unlabeled."""
         if "copies" not in self.labels:
             return np.ones(len(self), dtype=np.int64)
         return self.labels["copies"].to_numpy(np.int64)
@@ -70,9 +70,9 @@ class Index:
 
 @dataclass(frozen=True)
 class Neighbors:
-    """Hold the k nearest training pictures of Q pictures, nearest first, out of `searched`.
+    """Hold the k nearest training images of Q images, nearest first, out of `searched`.
 
-    `ids`, `rows` (Q, k) int64, the picture's id and its row in the index; `similarity` (Q, k)
+    `ids`, `rows` (Q, k) int64, the image's id and its row in the index; `similarity` (Q, k)
     float64, the cosine; `copies` (Q, k) int64; `captions`, `files` and `kinds`, Q tuples of k
     strings ("" where unknown). The search is exhaustive and unfiltered.
     """
@@ -124,7 +124,7 @@ def build_index(vectors: Tensor, labels: pd.DataFrame, embedder: Embedder) -> In
 
 
 def search(index: Index, queries: Tensor, k: int = 10) -> Neighbors:
-    """Find the k training pictures most similar to each of the queries (Q, dim), exactly.
+    """Find the k training images most similar to each of the queries (Q, dim), exactly.
 
     Similarity is the inner product in float64 of the query, brought to length 1, with the stored
     vector; equal ones come in the order of their ids. A float32 matrix product proposes all rows

@@ -47,26 +47,26 @@ class PixelMatch:
     figures: str
 
 
-def structure(pictures: Tensor) -> Tensor:
+def structure(images: Tensor) -> Tensor:
     """Return how much images (B, 3, H, W) vary in space (B,): the largest deviation of a channel.
 
     Measured on a grid of means, so that grain on one color does not count.
     """
-    small = F.adaptive_avg_pool2d(pictures.float(), _GRID).flatten(2)
+    small = F.adaptive_avg_pool2d(images.float(), _GRID).flatten(2)
     return small.std(dim=2, correction=0).amax(1)
 
 
-def is_flat(pictures: Tensor) -> Tensor:
+def is_flat(images: Tensor) -> Tensor:
     """Return which of the images (B, 3, H, W) in [0, 1] are of one color (B,) bool."""
-    return structure(pictures) < FLAT
+    return structure(images) < FLAT
 
 
-def fitted(picture: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return a picture (3, H, W), uint8 or float, cut to the shape of `size` and resized to it.
+def fitted(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return an image (3, H, W), uint8 or float, cut to the shape of `size` and resized to it.
 
-    In [0, 1]; resized with antialiasing, bicubic. A picture of the right size is not touched.
+    In [0, 1]; resized with antialiasing, bicubic. An image of the right size is not touched.
     """
-    values = picture.float() / 255 if picture.dtype == torch.uint8 else picture
+    values = image.float() / 255 if image.dtype == torch.uint8 else image
     height, width = values.shape[1:]
     if (height, width) == size:
         return values
@@ -80,19 +80,19 @@ def fitted(picture: Tensor, size: tuple[int, int]) -> Tensor:
     return resized[0].clamp(0, 1)
 
 
-def without_margins(picture: Tensor) -> Tensor | None:
-    """Return a picture (3, H, W) in [0, 1] without a border of one color, None where it has none.
+def without_margins(image: Tensor) -> Tensor | None:
+    """Return an image (3, H, W) in [0, 1] without a border of one color, None where it has none.
 
     The border has the color of a corner, but for what compression leaves. A part of less than a
-    quarter of the area, or of one color itself, is no picture.
+    quarter of the area, or of one color itself, is no image.
     """
     boxes = []
     for y, x in ((0, 0), (0, -1), (-1, 0), (-1, -1)):
-        unlike = (picture - picture[:, y, x][:, None, None]).abs().amax(0) > MARGIN
+        unlike = (image - image[:, y, x][:, None, None]).abs().amax(0) > MARGIN
         rows, columns = unlike.any(1).nonzero().flatten(), unlike.any(0).nonzero().flatten()
         if len(rows):
             boxes.append((int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1))
-    height, width = picture.shape[1:]
+    height, width = image.shape[1:]
     areas = [(bottom - top) * (right - left) for top, bottom, left, right in boxes]
     if not areas or not 0.25 <= min(areas) / (height * width) < LEAST_TRIMMED:
         return None
@@ -100,34 +100,34 @@ def without_margins(picture: Tensor) -> Tensor | None:
     # What lies next to the border is half of its color.
     top, left = (edge + (edge > 0) for edge in (top, left))
     bottom, right = bottom - (bottom < height), right - (right < width)
-    inner = picture[:, top:bottom, left:right]
+    inner = image[:, top:bottom, left:right]
     return None if bool(is_flat(inner[None])[0]) else inner.contiguous()
 
 
-def bounded(picture: Tensor, short: int) -> Tensor:
-    """Return a picture (3, H, W) in [0, 1] with a short edge of at most `short` pixels."""
-    height, width = picture.shape[1:]
+def bounded(image: Tensor, short: int) -> Tensor:
+    """Return an image (3, H, W) in [0, 1] with a short edge of at most `short` pixels."""
+    height, width = image.shape[1:]
     if min(height, width) <= short:
-        return picture
+        return image
     size = [max(1, round(side * short / min(height, width))) for side in (height, width)]
     smaller: Tensor = F.interpolate(
-        picture[None], size=size, mode="bilinear", antialias=True, align_corners=False
+        image[None], size=size, mode="bilinear", antialias=True, align_corners=False
     )
     return smaller[0].clamp(0, 1)
 
 
-def pixel_match(picture: Tensor, candidates: Sequence[Sequence[Tensor]]) -> PixelMatch | None:
+def pixel_match(image: Tensor, candidates: Sequence[Sequence[Tensor]]) -> PixelMatch | None:
     """Return the candidate that an image (3, H, W) in [0, 1] repeats, None for none of them.
 
     `candidates` are those of `best_alignment`. *exact*: in one of the eight symmetries, at the
     same size, the root mean square difference is at most `SAME` and at most half of what the image
     varies by. *likely*: at some scale and place the correlation and the residual pass.
     """
-    best = best_alignment(picture, candidates)
+    best = best_alignment(image, candidates)
     if best is None:
         return None
     if best.scale == 1:
-        turned = symmetries(picture)[best.symmetry]
+        turned = symmetries(image)[best.symmetry]
         other = fitted(candidates[best.symmetry][best.candidate], _size(turned))
         halves = F.avg_pool2d(torch.stack([turned, other]), 2, ceil_mode=True)
         difference = float((halves[0] - halves[1]).square().mean().sqrt())
@@ -156,6 +156,6 @@ def _done(place: Alignment) -> str:
     return " and ".join(words)
 
 
-def _size(picture: Tensor) -> tuple[int, int]:
-    height, width = picture.shape[1:]
+def _size(image: Tensor) -> tuple[int, int]:
+    height, width = image.shape[1:]
     return int(height), int(width)

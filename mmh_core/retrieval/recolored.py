@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmh_core.retrieval.training_images import TrainingPictures
+from mmh_core.retrieval.training_images import TrainingImages
 
 #: Edge of the grid on which colors are fitted.
 GRID = 32
@@ -36,7 +36,7 @@ _LUMINANCE = (0.299, 0.587, 0.114)
 class Recoloring:
     """The training image that an image fits best once its colors are changed.
 
-    `row` is its row in the training pictures, `correlation` R, `ties` how many others fit as well,
+    `row` is its row in the training images, `correlation` R, `ties` how many others fit as well,
     `outside` whether the colors of the image lie beyond those of every training image.
     """
 
@@ -55,7 +55,7 @@ class _Colors:
     high: Tensor
 
 
-def recoloring(picture: Tensor, training: TrainingPictures) -> Recoloring:
+def recoloring(image: Tensor, training: TrainingImages) -> Recoloring:
     """Return the training image that an image (3, H, W) in [0, 1] repeats up to its colors.
 
     With n a training image, every channel of x is fitted by an affine map of the three of n, and
@@ -69,7 +69,7 @@ def recoloring(picture: Tensor, training: TrainingPictures) -> Recoloring:
     (`outside`). Mirrored or cropped images are not fitted.
     """
     known = _colors(training)
-    grid = _on_grid(picture[None].float())
+    grid = _on_grid(image[None].float())
     centered = (grid - grid.mean(2, keepdim=True))[0]
     total = centered.square().sum().clamp(min=1e-9)
     products = torch.einsum("mkp,cp->mkc", known.bases, centered)
@@ -82,7 +82,7 @@ def recoloring(picture: Tensor, training: TrainingPictures) -> Recoloring:
 
 
 @lru_cache(maxsize=1)
-def _colors(training: TrainingPictures) -> _Colors:
+def _colors(training: TrainingImages) -> _Colors:
     """Return the bases of all training images, made once; 12 kB for each."""
     bases, looks = [], []
     for start in range(0, len(training), _BLOCK):
@@ -98,8 +98,8 @@ def _colors(training: TrainingPictures) -> _Colors:
     return _Colors(torch.cat(bases), known.amin(0), known.amax(0))
 
 
-def _on_grid(pictures: Tensor) -> Tensor:
-    return F.interpolate(pictures, size=(GRID, GRID), mode="area").flatten(2)
+def _on_grid(images: Tensor) -> Tensor:
+    return F.interpolate(images, size=(GRID, GRID), mode="area").flatten(2)
 
 
 def _looks(grid: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Bound distances in pixels from below by those between short sketches of the pictures."""
+"""Bound distances in pixels from below by those between short sketches of the images."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from mmh_core.retrieval.exact import UNIT_32, UNIT_64, sum_error
 
 Floats = NDArray[np.float64]
 
-#: A sketch has so many blocks along each side of a picture, and tiles of them.
+#: A sketch has so many blocks along each side of an image, and tiles of them.
 BLOCKS, TILES = 16, 4
 
 
 @dataclass(frozen=True, eq=False)
 class Sketches:
-    """Hold the sketches `values` (B, S) float32 of pictures of D numbers.
+    """Hold the sketches `values` (B, S) float32 of images of D numbers.
 
     `squares` (B,) float64 are the sums of their squares; `numbers` is D.
     """
@@ -28,31 +28,31 @@ class Sketches:
     numbers: int
 
 
-def sketched(pictures: Floats) -> Sketches:
-    """Return the sketches of pictures (B, C, H, W): sketches are never farther apart than these.
+def sketched(images: Floats) -> Sketches:
+    """Return the sketches of images (B, C, H, W): sketches are never farther apart than these.
 
-    P is the orthogonal projection onto pictures that are constant in every block, r = x - Px. A
+    P is the orthogonal projection onto images that are constant in every block, r = x - Px. A
     sketch a(x) holds the coordinates of Px, which are the means over the blocks of each channel
     times the square root of the number of pixels, and for each tile the norm of r in it. So
     `|a(x) - a(n)|^2 = |Px - Pn|^2 + sum (|r_x| - |r_n|)^2 <= |Px - Pn|^2 + |r_x - r_n|^2 = |x -
     n|^2` by the triangle inequality in each tile, and `|a(x)| = |x|`. Blocks need not be equal.
 
-    Caveat: of pictures of noise, which differ in the rest alone, a sketch knows next to nothing.
+    Caveat: of images of noise, which differ in the rest alone, a sketch knows next to nothing.
     """
-    rows, columns = (_blocks(side) for side in pictures.shape[2:])
+    rows, columns = (_blocks(side) for side in images.shape[2:])
     areas = np.outer(rows.sum(axis=0), columns.sum(axis=0))
-    means = rows.T @ pictures @ columns / np.sqrt(areas)
+    means = rows.T @ images @ columns / np.sqrt(areas)
     # The rest is orthogonal to the projection, block by block.
-    rest = (rows.T @ (pictures * pictures) @ columns - means * means).sum(axis=1)
+    rest = (rows.T @ (images * images) @ columns - means * means).sum(axis=1)
     tiles = _tiles(rest.shape[1]).T @ rest @ _tiles(rest.shape[2])
     parts = (means.reshape(len(means), -1), np.sqrt(tiles.clip(0)).reshape(len(tiles), -1))
     values = np.concatenate(parts, axis=1).astype(np.float32)
     squares = np.einsum("bs,bs->b", values, values, dtype=np.float64)
-    return Sketches(values, squares, math.prod(pictures.shape[1:]))
+    return Sketches(values, squares, math.prod(images.shape[1:]))
 
 
 def lower_bounds(some: Sketches, others: Sketches) -> Floats:
-    """Return bounds (B, M) that no distance between two pictures is below, as computed.
+    """Return bounds (B, M) that no distance between two images is below, as computed.
 
     That is `|a(x) - a(n)|` less what rounding may do, with `s = |a(x)|^2 + |a(n)|^2`: the product
     in float32 is off by at most `gamma_S s / 2`; a sketch by half a unit of float32 and by the

@@ -1,4 +1,4 @@
-"""Describe pictures by SSCD, a self-supervised copy detector (Pizzi et al. 2022, CVPR).
+"""Describe images by SSCD, a self-supervised copy detector (Pizzi et al. 2022, CVPR).
 
 ResNet-50 trunk (He et al. 2016, stride in the 3 x 3 convolution), generalized-mean pooling with
 p = 3, a linear map to 512 numbers, length 1. Written from the paper; the names of the parameters
@@ -72,7 +72,7 @@ class Bottleneck(nn.Module):
 
 
 class ResNet50(nn.Module):
-    """Map pictures (B, 3, h, w) to (B, dim) through generalized-mean pooling."""
+    """Map images (B, 3, h, w) to (B, dim) through generalized-mean pooling."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ class ResNet50(nn.Module):
 
 
 class Sscd(nn.Module):
-    """Map prepared pictures (B, 3, h, w) to descriptors (B, dim) of length 1."""
+    """Map prepared images (B, 3, h, w) to descriptors (B, dim) of length 1."""
 
     def __init__(self, dim: int = 512) -> None:
         super().__init__()
@@ -109,7 +109,7 @@ def sscd_embedder(path: Path) -> NetworkEmbedder:
     """Load SSCD with a ResNet-50 trunk from a local safetensors file.
 
     Similarity above .5 is the copy of an object, above .7 a strict copy (as used by Somepalli et
-    al. 2023), for pictures whose short edge is 288. Raises MMHError, with the way to convert a
+    al. 2023), for images whose short edge is 288. Raises MMHError, with the way to convert a
     published file, for a pickle or TorchScript under any name, and for a file that is missing,
     damaged or holds another network.
     """

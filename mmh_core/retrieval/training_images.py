@@ -1,4 +1,4 @@
-"""Measure distances in pixels to the distinct training pictures, exactly."""
+"""Measure distances in pixels to the distinct training images, exactly."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from mmh_core.retrieval.sketches import Sketches, lower_bounds, sketched
 
 Floats = NDArray[np.float64]
 
-#: Training pictures are turned into float64 so many numbers at once: these stay in the cache.
+#: Training images are turned into float64 so many numbers at once: these stay in the cache.
 BLOCK_NUMBERS = 2**17
 #: At least so many distances are computed at once while the nearest are looked for.
 BATCH = 32
 
 
 @dataclass(frozen=True, eq=False)
-class TrainingPictures:
-    """Hold the M distinct pictures of a training set with their descriptors.
+class TrainingImages:
+    """Hold the M distinct images of a training set with their descriptors.
 
     `index` holds one row for each of them, labeled like the first of its copies; `pixels`
     (M, 3, H, W) uint8; `copies` (M,) int64, how often each stands in the training set: the labels'
@@ -44,38 +44,38 @@ class TrainingPictures:
         return len(self.pixels)
 
     def numbers(self, rows: NDArray[np.int64]) -> Floats:
-        """Return some of the pictures as rows (R, D) float64 in [0, 1], like `flat`."""
-        # Not by torch: it starts threads for every few pictures, and waits for them.
+        """Return some of the images as rows (R, D) float64 in [0, 1], like `flat`."""
+        # Not by torch: it starts threads for every few images, and waits for them.
         return _numbers(self.pixels.numpy()[rows])
 
 
-def training_pictures(pixels: Tensor, index: Index) -> TrainingPictures:
-    """Join the pictures (N, 3, H, W) uint8 of an index with it; exact copies become one.
+def training_images(pixels: Tensor, index: Index) -> TrainingImages:
+    """Join the images (N, 3, H, W) uint8 of an index with it; exact copies become one.
 
-    Raises ValueError for another number of pictures than the index has, another shape or dtype.
+    Raises ValueError for another number of images than the index has, another shape or dtype.
     """
     if pixels.dtype != torch.uint8 or pixels.ndim != 4 or pixels.shape[1] != 3:
         raise ValueError(
             f"pixels are {pixels.dtype} {tuple(pixels.shape)}: they must be uint8 (N, 3, H, W)."
         )
     if len(pixels) != len(index):
-        raise ValueError(f"There are {len(pixels)} pictures for {len(index)} rows of the index.")
+        raise ValueError(f"There are {len(pixels)} images for {len(index)} rows of the index.")
     first: dict[bytes, int] = {}
     place = np.empty(len(pixels), dtype=np.int64)
-    for row, picture in enumerate(pixels.numpy(force=True)):
-        key = hashlib.sha256(picture.tobytes()).digest()
+    for row, image in enumerate(pixels.numpy(force=True)):
+        key = hashlib.sha256(image.tobytes()).digest()
         place[row] = first.setdefault(key, row)
     rows, group = np.unique(place, return_inverse=True)
     copies = np.zeros(len(rows), dtype=np.int64)
     np.add.at(copies, group, index.copies)
     distinct = pixels.cpu()[torch.from_numpy(rows)]
-    return TrainingPictures(rows_of(index, rows), distinct, copies, _sketches(distinct))
+    return TrainingImages(rows_of(index, rows), distinct, copies, _sketches(distinct))
 
 
 def nearest(
-    training: TrainingPictures, points: Floats, k: int
+    training: TrainingImages, points: Floats, k: int
 ) -> list[tuple[NDArray[np.int64], Floats]]:
-    """Find the k nearest of M distinct training pictures for each of the points (B, D) float64.
+    """Find the k nearest of M distinct training images for each of the points (B, D) float64.
 
     Returns the positions (min(k, M),) and Euclidean distances in float64, nearest first, equal
     ones in the order of the training set. Distances come from the differences, so that a copy is
@@ -94,8 +94,8 @@ def nearest(
     return found
 
 
-def within(training: TrainingPictures, points: Floats, radius: float) -> list[NDArray[np.int64]]:
-    """Return for each of the points (B, D) the positions of all training pictures in `radius`."""
+def within(training: TrainingImages, points: Floats, radius: float) -> list[NDArray[np.int64]]:
+    """Return for each of the points (B, D) the positions of all training images in `radius`."""
     found = []
     for point, bounds in zip(points, _bounds(training, points), strict=True):
         proposed = np.flatnonzero(bounds <= radius)
@@ -104,13 +104,13 @@ def within(training: TrainingPictures, points: Floats, radius: float) -> list[ND
     return found
 
 
-def flat(pictures: Tensor) -> Floats:
-    """Return pictures, bytes or float32, as rows (B, D) float64 in [0, 1]."""
-    return _numbers(pictures.numpy(force=True))
+def flat(images: Tensor) -> Floats:
+    """Return images, bytes or float32, as rows (B, D) float64 in [0, 1]."""
+    return _numbers(images.numpy(force=True))
 
 
-def distances(training: TrainingPictures, rows: NDArray[np.int64], point: Floats) -> Floats:
-    """Return the Euclidean distances (R,) float64 of some training pictures from a point (D,)."""
+def distances(training: TrainingImages, rows: NDArray[np.int64], point: Floats) -> Floats:
+    """Return the Euclidean distances (R,) float64 of some training images from a point (D,)."""
     parts = [np.empty(0)]
     for some in _blocks(rows, len(point)):
         offsets = training.numbers(some)
@@ -121,32 +121,32 @@ def distances(training: TrainingPictures, rows: NDArray[np.int64], point: Floats
     return np.concatenate(parts)
 
 
-def _numbers(pictures: NDArray[np.uint8] | NDArray[np.float32]) -> Floats:
-    """Return rows; bytes are divided in float32, so that they equal the quotients in pictures."""
-    rows = pictures.reshape(len(pictures), -1)
-    if pictures.dtype == np.uint8:
+def _numbers(images: NDArray[np.uint8] | NDArray[np.float32]) -> Floats:
+    """Return rows; bytes are divided in float32, so that they equal the quotients in images."""
+    rows = images.reshape(len(images), -1)
+    if images.dtype == np.uint8:
         rows = np.divide(rows, np.float32(255), dtype=np.float32)
     return rows.astype(np.float64)
 
 
-def _sketches(pictures: Tensor) -> Sketches:
-    """Return the sketches of all pictures, made some at a time."""
-    shape = pictures.shape[1:]
+def _sketches(images: Tensor) -> Sketches:
+    """Return the sketches of all images, made some at a time."""
+    shape = images.shape[1:]
     numbers = math.prod(shape)
     parts = [
-        sketched(_numbers(some).reshape(-1, *shape)) for some in _blocks(pictures.numpy(), numbers)
+        sketched(_numbers(some).reshape(-1, *shape)) for some in _blocks(images.numpy(), numbers)
     ]
     values, squares = ([getattr(part, name) for part in parts] for name in ("values", "squares"))
     return Sketches(np.concatenate(values), np.concatenate(squares), numbers)
 
 
-def _bounds(training: TrainingPictures, points: Floats) -> Floats:
-    """Return what the distances (B, M) of the points from all training pictures are not below."""
-    pictures = points.reshape(-1, *training.pixels.shape[1:])
-    return lower_bounds(sketched(pictures), training.sketches)
+def _bounds(training: TrainingImages, points: Floats) -> Floats:
+    """Return what the distances (B, M) of the points from all training images are not below."""
+    images = points.reshape(-1, *training.pixels.shape[1:])
+    return lower_bounds(sketched(images), training.sketches)
 
 
 def _blocks(rows: NDArray[Any], numbers: int) -> list[NDArray[Any]]:
-    """Return the rows in blocks, each of pictures of so many numbers."""
+    """Return the rows in blocks, each of images of so many numbers."""
     size = max(1, BLOCK_NUMBERS // numbers)
     return [rows[start : start + size] for start in range(0, len(rows), size)]

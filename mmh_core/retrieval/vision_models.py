@@ -1,4 +1,4 @@
-"""Describe pictures by CLIP or DINOv2, through transformers."""
+"""Describe images by CLIP or DINOv2, through transformers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmh_core.records import MMHError
-from mmh_core.retrieval.embedders import check_pictures, files_digest
+from mmh_core.retrieval.embedders import check_images, files_digest
 from mmh_core.retrieval.weights import check_safetensors
 
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -22,10 +22,10 @@ OTHER_FORM = "use a version of the model in safetensors format."
 
 @dataclass(frozen=True, eq=False)
 class VisionEmbedder:
-    """Describe pictures by one output of a transformers model, prepared by its own processor.
+    """Describe images by one output of a transformers model, prepared by its own processor.
 
-    The processor works on 8-bit pictures through Pillow, as the model's authors meant it: resize,
-    center crop, colors. What the crop cuts off plays no part, and pictures get no gradient.
+    The processor works on 8-bit images through Pillow, as the model's authors meant it: resize,
+    center crop, colors. What the crop cuts off plays no part, and images get no gradient.
     """
 
     name: str
@@ -45,26 +45,26 @@ class VisionEmbedder:
         cropped = f", center crop {crop}" if self.processor.do_center_crop else ""
         return f"Pillow resize to {size}{cropped}, the model's own colors"
 
-    def __call__(self, pictures: Tensor) -> Tensor:
-        """Return descriptors (B, dim) on the device of the pictures."""
-        check_pictures(pictures)
-        bytes_last = pictures.detach().mul(255).round().to(torch.uint8).permute(0, 2, 3, 1)
-        images = list(bytes_last.numpy(force=True))
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return descriptors (B, dim) on the device of the images."""
+        check_images(images)
+        bytes_last = images.detach().mul(255).round().to(torch.uint8).permute(0, 2, 3, 1)
+        arrays = list(bytes_last.numpy(force=True))
         prepared = self.processor(
-            images=images, return_tensors="pt", input_data_format="channels_last"
+            images=arrays, return_tensors="pt", input_data_format="channels_last"
         )
         first = next(self.model.parameters())
         with torch.no_grad():
             found = self.model(prepared["pixel_values"].to(first.device, first.dtype))
         features: Tensor = getattr(found, self.output)
-        return F.normalize(features.to(pictures.device, torch.float32))
+        return F.normalize(features.to(images.device, torch.float32))
 
 
 def clip_embedder(place: str | Path) -> VisionEmbedder:
-    """Load CLIP's picture half (Radford et al. 2021) from a folder or a name on the Hub.
+    """Load CLIP's image half (Radford et al. 2021) from a folder or a name on the Hub.
 
-    The descriptor is the projected one, which prompt embeddings share. It says what a picture is
-    about; pictures of one subject are alike without being copies.
+    The descriptor is the projected one, which prompt embeddings share. It says what an image is
+    about; images of one subject are alike without being copies.
     """
     from transformers import CLIPImageProcessorPil, CLIPVisionModelWithProjection
 
@@ -147,7 +147,7 @@ def _model(loader: Any, folder: Path, kind: str) -> Any:
 def _processor(loader: Any, folder: Path) -> Any:
     if not (folder / "preprocessor_config.json").is_file():
         raise MMHError(
-            f"{folder} holds no preprocessor_config.json: without it nobody knows how pictures "
+            f"{folder} holds no preprocessor_config.json: without it nobody knows how images "
             "were prepared; download the model again, with this file."
         )
     try:

@@ -69,8 +69,8 @@ def import_case(file: SqliteFile, path: Path, runs: Path) -> QueueRecord:
 def _items(case: CaseArchive) -> Iterator[ReviewItem]:
     """Yield the items with their thumbnails, each checked as soon as it is read."""
     for tree in case.trees("items.jsonl"):
-        picture = typed_value(tree.get("thumbnail", ""), str)
-        data = b"".join(case.chunks(f"thumbnails/{picture}")) if picture else b""
+        image = typed_value(tree.get("thumbnail", ""), str)
+        data = b"".join(case.chunks(f"thumbnails/{image}")) if image else b""
         item = replace(_item(tree), thumbnail=data)
         # What the store would keep in another way could never be exported again.
         if checked_item(item).sha256() != item.sha256():

@@ -256,13 +256,13 @@ def insert_items(connection: sqlite3.Connection, queue: str, items: Iterable[Rev
     )
     count = int(first)
     for item in map(checked_item, items):
-        picture = hashlib.sha256(item.thumbnail).hexdigest() if item.thumbnail else None
-        if picture is not None:
+        image = hashlib.sha256(item.thumbnail).hexdigest() if item.thumbnail else None
+        if image is not None:
             connection.execute(
-                "INSERT OR IGNORE INTO thumbnails VALUES (?, ?)", (picture, item.thumbnail)
+                "INSERT OR IGNORE INTO thumbnails VALUES (?, ?)", (image, item.thumbnail)
             )
         sha256 = item.sha256()
-        values = (number, count + 1, sha256, *item_values(item), picture)
+        values = (number, count + 1, sha256, *item_values(item), image)
         if connection.execute(insert, values).rowcount:
             count, joint = count + 1, joined_sha256(joint, sha256)
         if count > MAX_ITEMS:

@@ -27,11 +27,11 @@ class ReviewItem:
     """Hold one prompt to judge with the evidence for it; NaN and "" stand for what is unknown.
 
     `seeds` are those that were drawn. A higher `score` is more memorized. `lid` is the model's, in
-    dimensions, `lid_percentile` (0 to 1) the share of normal prompts below it. `cause` and `kind`
-    are what the study says of cause and kind of copy, `similarity` that to the training picture
-    `nearest` (-1: none). `scores` are further figures by name. `label`, `name` and `tags` come
-    from the table of prompts. `thumbnail` is a small picture, as the bytes of a file; `run` is the
-    name of the file with the full study, `run_sha256` the digest of that file ("" in items of
+    dimensions, `lid_percentile` (0 to 1) the share of reference prompts below it. `cause` and
+    `kind` are what the study says of cause and kind of copy, `similarity` that to the training
+    image `nearest` (-1: none). `scores` are further figures by name. `label`, `name` and `tags`
+    come from the table of prompts. `thumbnail` is a small image, as the bytes of a file; `run` is
+    the name of the file with the full study, `run_sha256` the digest of that file ("" in items of
     older versions, which did not keep it).
     """
 

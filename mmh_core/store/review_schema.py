@@ -24,7 +24,7 @@ from mmh_core.store.review_records import (
 from mmh_core.store.sqlite_file import SqliteFile
 
 _VERSION = 3
-# Pictures apart from the items, so that a search reads only what it compares.
+# Images apart from the items, so that a search reads only what it compares.
 _SCHEMA = """
 CREATE TABLE queues (
     number INTEGER PRIMARY KEY,

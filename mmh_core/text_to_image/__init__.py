@@ -1,1 +1,1 @@
-"""Text-to-image models: latents, prompts and pictures around a score model."""
+"""Text-to-image models: latents, prompts and images around a score model."""

@@ -113,7 +113,7 @@ def assemble(parts: Parts, device: torch.device, dtype: torch.dtype) -> TextToIm
         autoencoder=autoencoder,
         scheduler=scheduler,
         scaling=parts.autoencoder.config.get("scaling_factor", 0.18215),
-        picture_size=(size[0] * factor, size[1] * factor),
+        image_size=(size[0] * factor, size[1] * factor),
         guidance=parts.guidance,
         steps=parts.steps,
         notes=parts.notes,

@@ -15,7 +15,7 @@ class Entry:
     """Describe a model: `source` is a Hub name, or a folder that ships with this project.
 
     `download_gb` and `memory_gb` are in 1e9 bytes; memory is that of float32 on a CPU, half of it
-    on a GPU. `resolution` is the side of its pictures in pixels, `forward_tflop` what its network
+    on a GPU. `resolution` is the side of its images in pixels, `forward_tflop` what its network
     computes for one of them, in 1e12 operations, counted by torch on the architecture.
     """
 

@@ -26,7 +26,7 @@ SCHEDULE: Mapping[str, Any] = {
 
 
 def new_unet(config: Mapping[str, Any]) -> nn.Module:
-    """Return a UNet2DConditionModel with fresh weights, for a picture's latents and a caption.
+    """Return a UNet2DConditionModel with fresh weights, for an image's latents and a caption.
 
     Its attention is the written-out one: at 64 pixels the fused kernel's backward pass takes a
     third of the training step on a CPU. The choice is not saved; loaded models use the fused one.

@@ -1,4 +1,4 @@
-"""Generate pictures step by step with diffusers' own schedulers.
+"""Generate images step by step with diffusers' own schedulers.
 
 The images of diffusers' pipeline: the same start from the same seeds, both branches of guidance
 in one batch, the same scheduler object. Two runs of one request on one machine give equal bits;
@@ -39,10 +39,10 @@ _SAME_TABLE = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class GenerationStep:
-    """Report one step, number `index` of `steps`, for B pictures.
+    """Report one step, number `index` of `steps`, for B images.
 
     At time `t` the network saw `x_t` and predicted `eps_c` with the prompt and `eps_u` without it
-    (or with the negative one); `x0_hat` is the picture that the guided prediction aims at. All are
+    (or with the negative one); `x0_hat` is the image that the guided prediction aims at. All are
     latents (B, C, h, w) in float32. `guidance_norm` (B,) is `|eps_c - eps_u|_2`. With guidance 1
     the second branch is spared: `eps_u` is then None and the norm NaN. `latents` is the
     scheduler's state after the step, at the last one the sample.
@@ -113,7 +113,7 @@ def first_input(model: TextToImage, request: Request) -> tuple[Tensor, float]:
 
 
 def draw(model: TextToImage, request: Request) -> Tensor:
-    """Run a generation to its end and return the pictures (B, 3, H, W)."""
+    """Run a generation to its end and return the images (B, 3, H, W)."""
     latents = None
     for step in generate(model, request):
         latents = step.latents
@@ -213,25 +213,25 @@ def _dropped(model: TextToImage, name: SchedulerName) -> list[str]:
 
 def _embeddings(model: TextToImage, request: Request, guided: bool) -> Tensor:
     """Return one embedding per row of the batch, those without the prompt first."""
-    pictures = len(request.seeds)
+    images = len(request.seeds)
     cond, without = embeddings(model, request)
     if not guided:
-        return _rows(model, cond, pictures).contiguous()
-    return torch.cat([_rows(model, without, pictures), _rows(model, cond, pictures)])
+        return _rows(model, cond, images).contiguous()
+    return torch.cat([_rows(model, without, images), _rows(model, cond, images)])
 
 
-def _rows(model: TextToImage, embedding: Tensor, pictures: int) -> Tensor:
+def _rows(model: TextToImage, embedding: Tensor, images: int) -> Tensor:
     expected = model.unconditional.shape[1:]
-    if embedding.shape[1:] != expected or len(embedding) not in (1, pictures):
+    if embedding.shape[1:] != expected or len(embedding) not in (1, images):
         raise ValueError(
-            f"An embedding must be (1 or {pictures}, {', '.join(map(str, expected))}), got "
+            f"An embedding must be (1 or {images}, {', '.join(map(str, expected))}), got "
             f"{tuple(embedding.shape)}."
         )
-    return embedding.to(model.device, model.dtype).expand(pictures, -1, -1)
+    return embedding.to(model.device, model.dtype).expand(images, -1, -1)
 
 
 def _start(model: TextToImage, request: Request, steering: Steering) -> Tensor:
-    """Return standard normal noise, each picture's from its own generator on the CPU."""
+    """Return standard normal noise, each image's from its own generator on the CPU."""
     if request.height % model.factor or request.width % model.factor:
         raise MMHError(
             f"{model.name} needs sizes that are multiples of {model.factor}, got "

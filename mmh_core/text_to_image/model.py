@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from mmh_core.diffusion.schedule import Discrete
 from mmh_core.diffusion.score_model import Net, ScoreModel
 from mmh_core.records import MMHError
-from mmh_core.text_to_image.pixels import check_pictures
+from mmh_core.text_to_image.pixels import check_images
 from mmh_core.text_to_image.prompt_text import MOST_WINDOWS, encode_prompts
 
 # A time in float32 gives back its step number within 6e-5 at a thousand steps.
@@ -31,7 +31,7 @@ class TextToImage:
     `score_model` takes latents (B, *shape) and a text embedding (B, tokens, width) as `cond`;
     None is the embedding of the empty prompt, `unconditional` (1, tokens, width). `sha256` is the
     digest of the weight files. `scheduler` is the configuration of the sampler, from which one is
-    made per use. `picture_size` is (height, width), `guidance` and `steps` are recommendations.
+    made per use. `image_size` is (height, width), `guidance` and `steps` are recommendations.
     `notes` are sentences on what was chosen while it was read from its files. `windows` is in how
     many windows of its text encoder it reads a prompt: `in_windows` changes that.
     Parameters are frozen, so a graph is only built for an input that asks for one. Shared weights
@@ -48,7 +48,7 @@ class TextToImage:
     autoencoder: Any
     scheduler: Mapping[str, Any]
     scaling: float
-    picture_size: tuple[int, int]
+    image_size: tuple[int, int]
     guidance: float = 7.5
     steps: int = 50
     notes: tuple[str, ...] = ()
@@ -75,10 +75,10 @@ class TextToImage:
     @property
     def factor(self) -> int:
         """Return how many pixels one latent spans along each side."""
-        return self.picture_size[0] // self.score_model.shape[1]
+        return self.image_size[0] // self.score_model.shape[1]
 
     def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
-        """Return the shape of the latents of pictures of this size."""
+        """Return the shape of the latents of images of this size."""
         return self.score_model.shape[0], height // self.factor, width // self.factor
 
     def encode_text(self, prompts: Sequence[str]) -> Tensor:
@@ -113,24 +113,24 @@ class TextToImage:
             score_model=replace(self.score_model, net=net),
         )
 
-    def encode(self, pictures: Tensor) -> Tensor:
-        """Return the latents (B, C, h, w) of pictures (B, 3, H, W): the posterior's mode, scaled.
+    def encode(self, images: Tensor) -> Tensor:
+        """Return the latents (B, C, h, w) of images (B, 3, H, W): the posterior's mode, scaled.
 
         Float32. Raises ValueError for a size that is not a multiple of `factor`.
         """
-        check_pictures(pictures)
-        height, width = pictures.shape[2:]
+        check_images(images)
+        height, width = images.shape[2:]
         if height % self.factor or width % self.factor:
             raise ValueError(
                 f"Height and width must be multiples of {self.factor}, got {height} x {width}."
             )
-        inputs = (2 * pictures - 1).to(self.device, self.dtype)
+        inputs = (2 * images - 1).to(self.device, self.dtype)
         latents: Tensor = self.autoencoder.encode(inputs).latent_dist.mode()
         check_finite(self, latents, "autoencoder (VAE)")
         return latents.float() * self.scaling
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Return the pictures of latents (B, C, h, w), clipped to [0, 1]."""
+        """Return the images of latents (B, C, h, w), clipped to [0, 1]."""
         inputs = latents.to(self.device, self.dtype) / self.scaling
         raw: Tensor = self.autoencoder.decode(inputs, return_dict=False)[0]
         check_finite(self, raw, "autoencoder (VAE)")

@@ -1,6 +1,6 @@
-"""The one convention for pictures, and its conversions.
+"""The one convention for images, and its conversions.
 
-A batch of pictures is a float32 tensor (B, 3, H, W) with values from 0 to 1. Eight bits keep
+A batch of images is a float32 tensor (B, 3, H, W) with values from 0 to 1. Eight bits keep
 256 of them: `to_uint8(from_uint8(x)) == x`, the other way round moves a value by up to 1 / 510.
 """
 
@@ -14,34 +14,34 @@ from PIL import Image
 from torch import Tensor
 
 
-def check_pictures(pictures: Tensor) -> None:
-    """Refuse what is not a batch of pictures: (B, 3, H, W), floating point, within [0, 1]."""
-    if pictures.dim() != 4 or pictures.shape[1] != 3 or not pictures.numel():
-        raise ValueError(f"Pictures must be (B, 3, H, W), got {tuple(pictures.shape)}.")
-    if not pictures.is_floating_point():
-        raise ValueError(f"Pictures must hold floating-point numbers, got {pictures.dtype}.")
+def check_images(images: Tensor) -> None:
+    """Refuse what is not a batch of images: (B, 3, H, W), floating point, within [0, 1]."""
+    if images.dim() != 4 or images.shape[1] != 3 or not images.numel():
+        raise ValueError(f"Images must be (B, 3, H, W), got {tuple(images.shape)}.")
+    if not images.is_floating_point():
+        raise ValueError(f"Images must hold floating-point numbers, got {images.dtype}.")
     # Written so that a NaN is refused too.
-    if not bool(((pictures >= 0) & (pictures <= 1)).all()):
-        raise ValueError("Pictures must hold numbers from 0 to 1.")
+    if not bool(((images >= 0) & (images <= 1)).all()):
+        raise ValueError("Images must hold numbers from 0 to 1.")
 
 
 def from_uint8(pixels: np.ndarray) -> Tensor:
-    """Return pictures for pixels (B, H, W, 3) of 8 bits: `pixel / 255`."""
+    """Return images for pixels (B, H, W, 3) of 8 bits: `pixel / 255`."""
     if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[3] != 3:
         raise ValueError(f"Pixels must be (B, H, W, 3) uint8, got {pixels.shape} {pixels.dtype}.")
     return torch.from_numpy(pixels.copy()).permute(0, 3, 1, 2).float().div(255).contiguous()
 
 
-def to_uint8(pictures: Tensor) -> np.ndarray:
+def to_uint8(images: Tensor) -> np.ndarray:
     """Return pixels (B, H, W, 3) of 8 bits: `255 x`, rounded to the nearest, halves to even."""
-    check_pictures(pictures)
+    check_images(images)
     # In NumPy, like diffusers: both libraries round alike, but only one rounds 255 x in float32.
-    shades = pictures.detach().permute(0, 2, 3, 1).float().numpy(force=True)
+    shades = images.detach().permute(0, 2, 3, 1).float().numpy(force=True)
     return (shades * 255).round().astype(np.uint8)
 
 
 def from_pil(images: Sequence[Image.Image]) -> Tensor:
-    """Return pictures for PIL images of one size; transparency and color modes become RGB."""
+    """Return images for PIL images of one size; transparency and color modes become RGB."""
     if not images or len({image.size for image in images}) != 1:
         raise ValueError(
             f"Images must be at least one, all of one size, got {[i.size for i in images]!r}."
@@ -49,6 +49,6 @@ def from_pil(images: Sequence[Image.Image]) -> Tensor:
     return from_uint8(np.stack([np.asarray(image.convert("RGB")) for image in images]))
 
 
-def to_pil(pictures: Tensor) -> list[Image.Image]:
-    """Return one RGB image per picture."""
-    return [Image.fromarray(pixels) for pixels in to_uint8(pictures)]
+def to_pil(images: Tensor) -> list[Image.Image]:
+    """Return one RGB image per image."""
+    return [Image.fromarray(pixels) for pixels in to_uint8(images)]

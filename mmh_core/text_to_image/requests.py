@@ -16,9 +16,9 @@ from mmh_core.text_to_image.prompt_text import MOST_WINDOWS
 SchedulerName = Literal["ddim", "euler", "dpm++ 2m", "pndm"]
 
 MOST_STEPS = 1000
-# Pictures are computed side by side: this many pixels are 32 pictures of 512 x 512.
+# Images are computed side by side: this many pixels are 32 images of 512 x 512.
 MOST_PIXELS = 2**23
-# 50 steps of 80 pictures of 512 x 512, hours on a CPU.
+# 50 steps of 80 images of 512 x 512, hours on a CPU.
 MOST_WORK = 2**30
 LONGEST_TEXT = 10_000
 
@@ -76,7 +76,7 @@ class Steering:
 
 @dataclass(frozen=True)
 class Request:
-    """Ask for one picture per seed.
+    """Ask for one image per seed.
 
     `guidance` is diffusers' scale, `eps_u + guidance (eps_c - eps_u)`: 1 and all below, 0 and
     negative numbers too, are no guidance, which generates with the prompt alone, as in diffusers.
@@ -137,8 +137,8 @@ class Request:
         pixels = self.height * self.width * len(self.seeds)
         if pixels > MOST_PIXELS or pixels * self.steps > MOST_WORK:
             raise MMHError(
-                f"{len(self.seeds)} pictures of {self.height} x {self.width} in {self.steps} "
-                "steps are more than one request may ask for: choose fewer or smaller pictures, "
+                f"{len(self.seeds)} images of {self.height} x {self.width} in {self.steps} "
+                "steps are more than one request may ask for: choose fewer or smaller images, "
                 "or fewer steps."
             )
 

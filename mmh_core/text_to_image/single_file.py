@@ -220,7 +220,7 @@ def settle_prediction(model: TextToImage) -> TextToImage:
     # What the makers published with eps-prediction works on 512 pixels, not 768.
     score_model = replace(model.score_model, target="eps", shape=(4, 64, 64))
     scheduler = _scheduler("epsilon")
-    return replace(model, score_model=score_model, scheduler=scheduler, picture_size=(512, 512))
+    return replace(model, score_model=score_model, scheduler=scheduler, image_size=(512, 512))
 
 
 @torch.no_grad()
@@ -228,7 +228,7 @@ def predicts_noise(net: Net, device: torch.device) -> bool:
     """Tell whether a network on latents predicts eps, as opposed to v.
 
     At the last step the input is noise but for a few percent. An eps-network returns it; a
-    v-network returns `alpha eps - sigma x0`, the negative picture, and hardly correlates with it.
+    v-network returns `alpha eps - sigma x0`, the negative image, and hardly correlates with it.
     """
     noise = torch.randn(1, 4, 32, 32, generator=torch.Generator().manual_seed(0)).to(device)
     output = net(noise, torch.ones(1, device=device), None).float()

@@ -10,7 +10,7 @@ import torch
 #: Of the speed of square matrices, what networks of Stable Diffusion reach: .9 was measured on two
 #: cores for the architecture of 1.5, and less is usual on a GPU.
 ACHIEVED = 0.6
-#: 1e12 operations for each weight of the network and each place of the latent picture: between
+#: 1e12 operations for each weight of the network and each place of the latent image: between
 #: those of Stable Diffusion 1.5 (2.3e-13) and 2.1 (2.7e-13).
 _PER_WEIGHT = 2.5e-13
 _SIDES = {"cpu": 1024, "cuda": 4096}
@@ -38,7 +38,7 @@ def matrix_speed(device: torch.device | str) -> float:
 def guessed_tflop(parameters: int, height: int, width: int) -> float:
     """Return about how many 1e12 operations a network of Stable Diffusion's kind makes.
 
-    For one picture of height x width pixels, of which a latent spans 8 x 8.
+    For one image of height x width pixels, of which a latent spans 8 x 8.
     """
     return _PER_WEIGHT * parameters * (height // 8) * (width // 8)
 

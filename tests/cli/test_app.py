@@ -138,11 +138,11 @@ def test_the_summary_holds_the_run(first: tuple[Path, Path]) -> None:
     (row,) = summary["snapshots"]
     assert (row["step"], row["fits"]) == (1, last.fits)
     assert row["fraction_memorized"] == last.fraction_memorized
-    for kind, readings in (("trained", last.trained), ("generated", last.generated)):
+    for kind, estimates in (("trained", last.trained), ("generated", last.generated)):
         counts = summary["verdicts"][kind]
         assert list(counts) == list(VERDICTS)
-        assert sum(counts.values()) == len(readings.lid)
-        assert counts["not memorized"] == int((readings.verdict == 1).sum())
+        assert sum(counts.values()) == len(estimates.lid)
+        assert counts["not memorized"] == int((estimates.verdict == 1).sum())
     # Seven points: three of them isolated, four on the arc.
     parts = summary["components"]
     assert {name: part["points"] for name, part in parts.items()} == {"arc": 4, "isolated": 3}

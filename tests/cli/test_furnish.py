@@ -41,8 +41,8 @@ def test_finished_stages_are_not_run_again_and_a_failed_one_is(
 
 
 def test_an_unknown_stage_is_refused_with_the_choices(tmp_path: Path) -> None:
-    with pytest.raises(MMHError, match="no stage 'pictures': choose from calibration, normal"):
-        furnish(stages="pictures", work=tmp_path, device="cpu")
+    with pytest.raises(MMHError, match="no stage 'photos': choose from calibration, normal"):
+        furnish(stages="photos", work=tmp_path, device="cpu")
 
 
 def test_the_stages_make_everything_that_stands_beside_the_model() -> None:

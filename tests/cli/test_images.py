@@ -25,7 +25,7 @@ PROMPT = "the cat & <b>the dog</b>"
 FILES = [
     "000-seed-3.png",
     "001-seed-5.png",
-    "pictures.csv",
+    "images.csv",
     "report.html",
     "run.json",
 ]
@@ -33,7 +33,7 @@ FILES = [
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of a random model whose pictures have 32 x 32 pixels."""
+    """Return the folder of a random model whose images have 32 x 32 pixels."""
     return write_pipeline(tmp_path_factory.mktemp("models") / "tiny", "tiny", size=4)
 
 
@@ -78,7 +78,7 @@ def test_two_runs_with_equal_arguments_give_equal_bytes(
     assert other["run.json"] != first["run.json"]
 
 
-def test_the_pictures_are_what_the_model_draws_and_say_how(model: Path, drawn: Path) -> None:
+def test_the_images_are_what_the_model_draws_and_say_how(model: Path, drawn: Path) -> None:
     loaded = load(model)
     expected = to_uint8(draw(loaded, Request(PROMPT, (3, 5), 3, 2.0, 32, 32)))
     for name, seed, pixels in zip(FILES[:2], (3, 5), expected, strict=True):
@@ -91,10 +91,10 @@ def test_the_pictures_are_what_the_model_draws_and_say_how(model: Path, drawn: P
         assert (settings.steps, settings.guidance, settings.height) == (3, 2.0, 32)
         assert (about.model, about.sha256) == (model.name, loaded.sha256)
     found = figures(drawn)
-    assert [one["seed"] for one in found["pictures"]] == [3, 5]
+    assert [one["seed"] for one in found["images"]] == [3, 5]
     assert found["model_sha256"] == loaded.sha256
-    assert all(len(one["curve"]) == len(found["log_deltas"]) > 2 for one in found["pictures"])
-    assert {one["verdict"] for one in found["pictures"]} == {"cannot be judged"}
+    assert all(len(one["curve"]) == len(found["log_deltas"]) > 2 for one in found["images"])
+    assert {one["verdict"] for one in found["images"]} == {"cannot be judged"}
 
 
 def test_the_command_that_a_run_names_draws_it_again(
@@ -106,7 +106,7 @@ def test_the_command_that_a_run_names_draws_it_again(
     assert files_of(tmp_path / "again") == files_of(drawn)
 
 
-def test_the_table_names_every_picture(
+def test_the_table_names_every_image(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "run"
@@ -114,7 +114,7 @@ def test_the_table_names_every_picture(
     lines = capsys.readouterr().out.splitlines()
     found = figures(out)
     assert lines[0].split() == [
-        "picture",
+        "image",
         "seed",
         "LID",
         "percentile",
@@ -122,9 +122,9 @@ def test_the_table_names_every_picture(
         "similarity",
         "verdict",
     ]
-    for line, one in zip(lines[1:3], found["pictures"], strict=True):
+    for line, one in zip(lines[1:3], found["images"], strict=True):
         assert line.split()[:3] == [
-            f"{one['picture']:03d}",
+            f"{one['image']:03d}",
             str(one["seed"]),
             f"{one['lids'][0]['conditional']:.1f}",
         ]
@@ -137,17 +137,17 @@ def test_an_index_is_searched(
     model: Path, drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert status("index", drawn, "--out", tmp_path / "index") == 0
-    options = ["--no-curve", "--index", tmp_path / "index", "--index-pictures", drawn]
+    options = ["--no-curve", "--index", tmp_path / "index", "--index-images", drawn]
     assert status(*asked(model), *options, "--out", tmp_path / "run") == 0
     found = figures(tmp_path / "run")
     assert found["searched"] == 2
-    for number, one in enumerate(found["pictures"]):
+    for number, one in enumerate(found["images"]):
         assert one["neighbors"][0]["id"] == one["copy"]["nearest"] == number
         assert one["copy"]["similarity"] == pytest.approx(1, abs=1e-6)
         # An id alone says nothing to those who have the files.
         assert one["copy"]["file"] == one["neighbors"][0]["file"] == FILES[number]
-        assert f"training picture {number} ({FILES[number]})" in one["reason"]
-    table = (tmp_path / "run" / "pictures.csv").read_text()
+        assert f"training image {number} ({FILES[number]})" in one["reason"]
+    table = (tmp_path / "run" / "images.csv").read_text()
     assert all(name in table for name in FILES[:2])
     assert f"0 ({FILES[0]})" in capsys.readouterr().out
     report = (tmp_path / "run" / "report.html").read_text()
@@ -183,8 +183,8 @@ def test_an_index_is_searched(
         (["--device", "tpu"], "cpu, cuda or auto"),
         (["--model", "no-such-model"], "pocket-sd"),
         (["--model", "sd-9"], "does not exist"),
-        (["--index", "nowhere"], "--index-pictures"),
-        (["--index-pictures", "nowhere"], "--index"),
+        (["--index", "nowhere"], "--index-images"),
+        (["--index-images", "nowhere"], "--index"),
     ],
 )
 def test_bad_input_ends_with_a_sentence_and_writes_nothing(
@@ -228,11 +228,11 @@ def audited(*words: object, capsys: pytest.CaptureFixture[str]) -> Any:
     return json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
 
 
-def test_an_audit_of_a_picture_of_ours_tells_its_settings(
+def test_an_audit_of_a_image_of_ours_tells_its_settings(
     model: Path, drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    picture = drawn / FILES[0]
-    words = (picture, "--model", model, "--caption", PROMPT)
+    image = drawn / FILES[0]
+    words = (image, "--model", model, "--caption", PROMPT)
     found = audited(*words, capsys=capsys)
     assert found["settings"]["prompt"] == PROMPT and found["settings"]["seed"] == 3
     assert found["settings"]["percentile"] is None
@@ -253,21 +253,21 @@ def test_an_audit_searches_an_index(
     model: Path, drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert status("index", drawn, "--out", tmp_path / "index") == 0
-    options = ("--index", tmp_path / "index", "--index-pictures", drawn)
+    options = ("--index", tmp_path / "index", "--index-images", drawn)
     found = audited(drawn / FILES[1], "--model", model, *options, capsys=capsys)
     assert (found["copy"]["nearest"], found["copy"]["file"]) == (1, FILES[1])
     assert [near["file"] for near in found["neighbors"]] == [FILES[1], FILES[0]]
-    assert f"training picture 1 ({FILES[1]})" in found["reason"]
+    assert f"training image 1 ({FILES[1]})" in found["reason"]
     assert found["copy"]["similarity"] == pytest.approx(1, abs=1e-6)
 
 
-@pytest.mark.parametrize("data", [b"", b"no picture", b"\x89PNG\r\n\x1a\n" + b"\0" * 40])
-def test_an_audit_of_no_picture_ends_with_a_sentence(
+@pytest.mark.parametrize("data", [b"", b"no image", b"\x89PNG\r\n\x1a\n" + b"\0" * 40])
+def test_an_audit_of_no_image_ends_with_a_sentence(
     tmp_path: Path, data: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "a.png").write_bytes(data)
     for place in ("a.png", "missing.png", "."):
-        # The model does not exist either: the picture is looked at first.
+        # The model does not exist either: the image is looked at first.
         assert status("audit", tmp_path / place, "--model", "nothing") == 2
         told = capsys.readouterr()
         assert told.out == "" and told.err.startswith("Error: ") and "model" not in told.err
@@ -277,14 +277,14 @@ def test_an_audit_goes_on_where_the_settings_are_damaged(
     model: Path, drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = (drawn / FILES[0]).read_bytes()
-    # Behind the header of 33 bytes; with a checksum that fits, so that it is a picture still.
+    # Behind the header of 33 bytes; with a checksum that fits, so that it is an image still.
     (length,) = struct.unpack_from(">I", data, 33)
     chunk = data[37 : 41 + length].replace(b'"seed":3', b'"seed":x')
     whole = data[:37] + chunk + struct.pack(">I", zlib.crc32(chunk)) + data[45 + length :]
     (tmp_path / "a.png").write_bytes(whole)
     assert status("audit", tmp_path / "a.png", "--model", model, "--device", "cpu") == 0
     told = capsys.readouterr()
-    assert "settings in this picture cannot be read" in told.err
+    assert "settings in this image cannot be read" in told.err
     assert json.loads(told.out)["settings"] is None
 
 
@@ -298,7 +298,7 @@ def test_the_embedded_model_is_compared_with_its_own_training_set(tmp_path: Path
     assert status("images", "--prompt", caption, *words, "--out", tmp_path / "run") == 0
     found = figures(tmp_path / "run")
     assert found["model"] == "pocket-sd" and found["searched"] > 1_000
-    one = found["pictures"][0]
+    one = found["images"][0]
     assert one["truth"]["trained"] and len(one["neighbors"]) == 12
     assert one["copy"]["calibrated_l2"] > 0
     assert found["log_delta"] is not None and None not in one["guidance_norm"]
@@ -319,7 +319,7 @@ def test_windows_read_a_long_prompt_to_its_end_and_are_kept(
     cut, two = figures(tmp_path / "cut"), figures(tmp_path / "two")
     assert cut["prompts"][0]["not_read"].split()[-1] == "cat"
     assert two["prompts"][0]["not_read"] == "" and two["config"]["windows"] == 2
-    one, other = (found["pictures"][0]["lids"][0]["conditional"] for found in (cut, two))
+    one, other = (found["images"][0]["lids"][0]["conditional"] for found in (cut, two))
     assert one != other
     again = shlex.split(two["command"])
     assert again[again.index("--windows") + 1] == "2"

@@ -33,7 +33,7 @@ PROMPT = "the cat & <b>the dog</b>"
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of a random model whose pictures have 32 x 32 pixels."""
+    """Return the folder of a random model whose images have 32 x 32 pixels."""
     return write_pipeline(tmp_path_factory.mktemp("models") / "tiny", "tiny", size=4)
 
 
@@ -69,10 +69,10 @@ def figures_of(folder: Path) -> Any:
     return json.loads((folder / "run.json").read_text())
 
 
-def test_a_comparison_leaves_pictures_figures_page_and_table(drawn: Path) -> None:
+def test_a_comparison_leaves_images_figures_page_and_table(drawn: Path) -> None:
     # None, random words and the schedule; the other one needs an index and is refused.
-    pictures = [f"{n:03d}-seed-{(3, 5)[n % 2]}.png" for n in range(12)]
-    assert sorted(files_of(drawn)) == [*pictures, "pictures.csv", "report.html", "run.json"]
+    images = [f"{n:03d}-seed-{(3, 5)[n % 2]}.png" for n in range(12)]
+    assert sorted(files_of(drawn)) == [*images, "images.csv", "report.html", "run.json"]
     found = figures_of(drawn)
     assert [(c["mitigation"], c["strength"]) for c in found["cells"][:4]] == [
         ("none", 0.0),
@@ -84,7 +84,7 @@ def test_a_comparison_leaves_pictures_figures_page_and_table(drawn: Path) -> Non
     assert {c["noise_sha256"] for c in found["cells"] if not c["refused"]} == {
         found["cells"][0]["noise_sha256"]
     }
-    assert [p["cell"] for p in found["pictures"]] == [0, 0, 1, 1, 2, 2, 4, 4, 5, 5, 6, 6]
+    assert [p["cell"] for p in found["images"]] == [0, 0, 1, 1, 2, 2, 4, 4, 5, 5, 6, 6]
 
 
 def test_the_kept_run_is_the_one_that_was_drawn(drawn: Path) -> None:
@@ -156,7 +156,7 @@ def test_the_table_has_a_line_per_treatment() -> None:
         "| Guidance later | 0.5 | 0.00 | 2 of 2 | 0 of 2 | 0 of 2 | unchanged "
         "| 0.650 | 0.390 | 22.0 | 10 |"
     )
-    assert "no LIDs of normal prompts" in lines[6].replace("There are ", "")
+    assert "no LIDs of reference prompts" in lines[6].replace("There are ", "")
     assert {line.count("|") for line in lines[:7]} == {12}
     assert lines[8] == (
         "Best of those that pass: Guidance later 0.5, alignment 0.42 -> 0.39, reference prompts "

@@ -102,7 +102,7 @@ MITIGATIONS = MitigationConfig(
 @pytest.mark.parametrize(
     "line",
     [
-        image_command(IMAGES, ("--index", "x", "--index-pictures", "y", "--embedder", "pixels")),
+        image_command(IMAGES, ("--index", "x", "--index-images", "y", "--embedder", "pixels")),
         image_command(replace(IMAGES, negative="-x", curve=False, estimators=("ess",), windows=3)),
         mitigation_command(MITIGATIONS),
         manifold_command(default_config("circle")),

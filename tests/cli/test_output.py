@@ -27,9 +27,9 @@ WORK = (
     (31.1, "unet: step 1"),
     (31.2, "Reading LID at noise 0.1"),
     (31.3, "Reading LID at noise 0.25"),
-    (31.4, "999 of 1,000 pictures"),
-    (31.5, "1,000 of 1,000 pictures"),
-    (31.6, "1,000 pictures indexed"),
+    (31.4, "999 of 1,000 images"),
+    (31.5, "1,000 of 1,000 images"),
+    (31.6, "1,000 images indexed"),
 )
 
 
@@ -69,8 +69,8 @@ def test_a_file_gets_a_line_for_each_stage_and_each_half_minute(
         " 30%  clip: step 4",
         " 40%  unet: step 1",
         " 50%  Reading LID at noise 0.1",
-        " 70%  999 of 1,000 pictures",
-        " 90%  1,000 pictures indexed",
+        " 70%  999 of 1,000 images",
+        " 90%  1,000 images indexed",
     ]
 
 
@@ -87,8 +87,8 @@ def test_a_terminal_has_one_line_written_over_itself(
         " 30%  clip: step 4",
         " 40%  unet: step 1",
         " 50%  Reading LID at noise 0.1",
-        " 70%  999 of 1,000 pictures",
-        " 90%  1,000 pictures indexed\n",
+        " 70%  999 of 1,000 images",
+        " 90%  1,000 images indexed\n",
     ]
 
 

@@ -212,7 +212,7 @@ def test_the_demonstration_is_a_case_with_some_full_studies(
     file = open_queues(tmp_path / "data" / "review.sqlite")
     queue = only_queue(tmp_path / "data")
     items = [get_item(file, queue.id, position, "").item for position in (1, 2)]
-    # The most suspicious one comes first, every one has its picture, one its study.
+    # The most suspicious one comes first, every one has its image, one its study.
     assert items[0].lid_percentile <= items[1].lid_percentile
     assert all(item.thumbnail and item.kind and item.seeds == (0,) for item in items)
     [named] = [item.run for item in items if item.run]

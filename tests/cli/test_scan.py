@@ -65,13 +65,13 @@ def test_too_few_normal_prompts_do_not_calibrate(
     table = tmp_path / "normal.txt"
     table.write_text("one\ntwo\n")
     found = said(["calibrate", str(table), "--out", str(tmp_path / "kept")], capsys)
-    assert "2 different normal prompts are too few" in found
+    assert "2 different reference prompts are too few" in found
 
 
 def test_the_table_of_detectors_has_the_best_first_with_interval_and_cost() -> None:
     run = made_up()
     lines = detector_table(run).splitlines()
-    assert lines[0].startswith("| detector | forwards | AUC | TPR at 1 % FPR | AUC duplicate |")
+    assert lines[0].startswith("| detector | NFE | AUC | TPR at 1 % FPR | AUC duplicate |")
     best = max(run.rows, key=lambda row: (row.all.auc, row.all.tpr))
     assert lines[2].startswith(f"| {best.label} | 4 | {best.all.auc:.3f} (")
     assert len(lines) == 2 + len(run.rows) + 4
@@ -116,7 +116,8 @@ def test_a_table_of_scores_says_what_its_thresholds_flag() -> None:
     assert lines[4] == "| Early scan | 2 | 50% | 1 | flagged |"
     assert lines[-1] == (
         "At 1.0% each threshold but that of the early scan of pocket-sd is above all 53 normal "
-        "prompts; a new normal prompt exceeds it about once in 54, or more often. It finds 3 of 4."
+        "prompts; a new reference prompt exceeds it about once in 54, or more often. It finds 3 "
+        "of 4."
     )
     unread = score_table(replace(found, score=number * torch.nan, left_out=("Left out: one.",)))
     assert "| Early scan | - | - | 1 | cannot be read: the prompt changes nothing |" in unread

@@ -135,7 +135,7 @@ def test_the_cost_is_one_forward(model_of: ModelOf) -> None:
         found = measure(model, evidence_of(model), [AttentionEntropy()])["attention_entropy"]
     finally:
         handle.remove()
-    assert found.forwards == sum(rows) / 6 == 1
+    assert found.nfe == sum(rows) / 6 == 1
 
 
 def test_a_network_without_cross_attention_is_refused() -> None:

@@ -151,11 +151,11 @@ def test_many_rows_are_read_in_parts(model: TextToImage, monkeypatch: pytest.Mon
     monkeypatch.setattr("mmh_core.detectors.inputs._ROWS", 3)
     for name, part in measure(model, evidence, detectors).items():
         torch.testing.assert_close(part.values, whole[name].values, **CLOSE)
-        assert part.forwards == whole[name].forwards
+        assert part.nfe == whole[name].nfe
 
 
 @pytest.mark.parametrize(
-    "detector, forwards",
+    "detector, nfe",
     # Twelve rows, three noises: the unconditional branch is read three times per time.
     [
         (GuidanceNorm(), (12 + 3) / 12),
@@ -167,21 +167,21 @@ def test_many_rows_are_read_in_parts(model: TextToImage, monkeypatch: pytest.Mon
     ids=lambda each: each.name if not isinstance(each, float) else "",
 )
 def test_the_cost_is_what_the_network_did(
-    model: TextToImage, early: Evidence, detector: Detector, forwards: float
+    model: TextToImage, early: Evidence, detector: Detector, nfe: float
 ) -> None:
     unet = unet_of(model)
     found = measure(model, early, [detector])[detector.name]
-    assert found.forwards == pytest.approx((unet.rows + unet.reversed) / len(early))
-    assert found.forwards == pytest.approx(forwards)
+    assert found.nfe == pytest.approx((unet.rows + unet.reversed) / len(early))
+    assert found.nfe == pytest.approx(nfe)
     assert found.generation == 0
 
 
-def test_one_prompt_with_one_seed_costs_the_early_scan_four_forwards(
+def test_one_prompt_with_one_seed_costs_the_early_scan_four_nfe(
     model: TextToImage, early: Evidence
 ) -> None:
     unet = unet_of(model)
     found = measure(model, early.rows(torch.tensor([5])), [EarlyScan()])["early_scan"]
-    assert found.forwards == unet.rows == 4
+    assert found.nfe == unet.rows == 4
 
 
 def test_the_early_scan_adds_standard_scores(model: TextToImage, early: Evidence) -> None:
@@ -195,7 +195,7 @@ def test_the_early_scan_adds_standard_scores(model: TextToImage, early: Evidence
 
 
 def test_the_early_scan_is_refused_before_its_fit() -> None:
-    with pytest.raises(MMHError, match="Early scan compares with normal prompts"):
+    with pytest.raises(MMHError, match="Early scan compares with reference prompts"):
         EarlyScan().score(torch.zeros(2, 2))
     for values in (torch.zeros(1, 2), torch.ones(5, 2)):
         with pytest.raises(MMHError, match="too few or too much alike"):

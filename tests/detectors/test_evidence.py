@@ -41,7 +41,7 @@ def test_rows_are_prompt_after_prompt_with_the_same_seeds(early: Evidence) -> No
 
 
 def test_noise_is_that_of_a_generation(model: TextToImage) -> None:
-    """A picture drawn from the seed alone starts there."""
+    """An image drawn from the seed alone starts there."""
     request = Request("", SEEDS, 3, 2.0, 32, 32)
     first = next(iter(generate(model, request)))
     assert torch.equal(first.x_t, starting_noise(model, SEEDS))
@@ -53,8 +53,8 @@ def test_evidence_holds_no_label() -> None:
         *("embeddings", "noise", "prompt", "start", "trace"),
     }
     assert {field.name for field in fields(Trace)} == {
-        *("times", "guidance_norm", "movement", "region", "latents", "pictures"),
-        *("guidance", "forwards"),
+        *("times", "guidance_norm", "movement", "region", "latents", "images"),
+        *("guidance", "nfe"),
     }
 
 
@@ -119,7 +119,7 @@ def test_a_trace_is_what_the_steps_say(model: TextToImage, drawn: Evidence) -> N
     torch.testing.assert_close(trace.movement[row], torch.stack(moves), **CLOSE)
     torch.testing.assert_close(trace.guidance_norm[row], torch.stack(norms), **CLOSE)
     torch.testing.assert_close(trace.latents[row], steps[-1].latents[0], **CLOSE)
-    torch.testing.assert_close(trace.pictures[row], draw(model, request)[0], **CLOSE)
+    torch.testing.assert_close(trace.images[row], draw(model, request)[0], **CLOSE)
     assert trace.times.tolist() == pytest.approx([step.t for step in steps])
     _, sigma = kernel(steps[-1].t)
     delta = steps[-1].eps_c - steps[-1].eps_u
@@ -140,9 +140,9 @@ def test_parts_hold_whole_prompts_and_many_seeds_are_split(
     parts = list(draw_evidence(model, PROMPTS, SEEDS, guidance=2.0, steps=12))
     assert [len(part) for part in parts] == [3, 3, 3, 3]
     ours, whole = joined(parts).drawn(), drawn.drawn()
-    for name in ("guidance_norm", "movement", "region", "latents", "pictures"):
+    for name in ("guidance_norm", "movement", "region", "latents", "images"):
         torch.testing.assert_close(getattr(ours, name), getattr(whole, name), rtol=1e-3, atol=1e-3)
-    assert ours.forwards == whole.forwards
+    assert ours.nfe == whole.nfe
 
 
 @pytest.mark.parametrize("guidance", [1.0, 2.0])
@@ -150,13 +150,13 @@ def test_a_generation_costs_what_the_network_did(model: TextToImage, guidance: f
     """Both branches are read even where guidance needs one."""
     unet = unet_of(model)
     (part,) = draw_evidence(model, ["template"], SEEDS, guidance=guidance, steps=5)
-    assert part.drawn().forwards == unet.rows / 3 == 10
+    assert part.drawn().nfe == unet.rows / 3 == 10
     assert bool(part.drawn().guidance_norm.isfinite().all())
 
 
 @pytest.mark.parametrize("scheduler", ["ddim", "euler", "dpm++ 2m", "pndm"])
 def test_traces_of_all_samplers_are_in_the_same_units(scheduler: str) -> None:
-    """A path from noise of length about sqrt(D) to a picture: no step is longer than both ends."""
+    """A path from noise of length about sqrt(D) to an image: no step is longer than both ends."""
     (part,) = draw_evidence(
         world(), ["duplicate"], SEEDS, guidance=1.0, steps=12, scheduler=scheduler
     )
@@ -177,12 +177,12 @@ def test_networks_of_v_leave_the_same_trace(drawn: Evidence) -> None:
 
 
 def test_a_real_network_draws_as_ever(model_of: ModelOf) -> None:
-    """Pictures of the adapter are those of a plain request, on a random Stable Diffusion."""
+    """Images of the adapter are those of a plain request, on a random Stable Diffusion."""
     model = model_of("tiny")
     (part,) = draw_evidence(model, ["the cat"], (5, 6), guidance=3.0, steps=4)
-    height, width = model.picture_size
+    height, width = model.image_size
     plain = draw(model, Request("the cat", (5, 6), 4, 3.0, height, width))
-    torch.testing.assert_close(part.drawn().pictures, plain, **CLOSE)
+    torch.testing.assert_close(part.drawn().images, plain, **CLOSE)
 
 
 def test_what_needs_a_generation_says_so(model: TextToImage, early: Evidence) -> None:
@@ -214,4 +214,4 @@ def test_a_generation_without_both_branches_leaves_no_trace(model: TextToImage) 
     with pytest.raises(ValueError, match="needs both branches"):
         trace(model, Request("template", SEEDS, 3, 1.0, 32, 32))
     steered = Steering(guidance_at=lambda t: 1.0)
-    assert trace(model, Request("template", SEEDS, 3, 1.0, 32, 32, steering=steered)).forwards == 6
+    assert trace(model, Request("template", SEEDS, 3, 1.0, 32, 32, steering=steered)).nfe == 6

@@ -127,12 +127,12 @@ def test_complexity_is_the_size_of_the_file(
     model: TextToImage, drawn: Evidence, tmp_path: Path
 ) -> None:
     sizes = []
-    for number, image in enumerate(to_pil(drawn.drawn().pictures)):
+    for number, image in enumerate(to_pil(drawn.drawn().images)):
         image.save(tmp_path / f"{number}.png")
         sizes.append((tmp_path / f"{number}.png").stat().st_size)
     found = Complexity().measure(model, drawn)
     assert found.values[:, 0].exp().round().tolist() == sizes
-    assert (found.forwards, found.generation) == (0.0, 24.0)
+    assert (found.nfe, found.generation) == (0.0, 24.0)
 
 
 def test_the_corrected_lid_leaves_out_a_planted_line() -> None:
@@ -146,7 +146,7 @@ def test_the_corrected_lid_leaves_out_a_planted_line() -> None:
     below = torch.tensor([[4.0 * 8.0 - 11.0 - 6.0, 8.0]])
     residual = line[0] + 8 * line[1] - below[0, 0]
     assert detector.score(below).item() == pytest.approx(residual.item(), abs=1e-3)
-    with pytest.raises(MMHError, match="compares with normal prompts"):
+    with pytest.raises(MMHError, match="compares with reference prompts"):
         LidCorrected().score(normal)
 
 
@@ -207,14 +207,14 @@ def test_the_cost_is_what_the_network_did(
 ) -> None:
     unet = unet_of(model)
     found = measure(model, drawn, [detector])[detector.name]
-    assert found.forwards == pytest.approx((unet.rows + unet.reversed) / len(drawn))
-    assert found.forwards > 0
+    assert found.nfe == pytest.approx((unet.rows + unet.reversed) / len(drawn))
+    assert found.nfe > 0
     assert found.generation == 24
 
 
 def test_agreement_is_the_mean_over_other_seeds(model: TextToImage, drawn: Evidence) -> None:
-    pictures = drawn.drawn().pictures[3:6]
-    small = pictures.reshape(3, 3, 16, 2, 16, 2).mean((3, 5)).flatten(1)
+    images = drawn.drawn().images[3:6]
+    small = images.reshape(3, 3, 16, 2, 16, 2).mean((3, 5)).flatten(1)
     small = small - small.mean(1, keepdim=True)
     similar = torch.corrcoef(small)
     found = read(model, drawn, SeedAgreement())
@@ -231,7 +231,7 @@ def test_agreement_needs_two_seeds(model: TextToImage, drawn: Evidence) -> None:
 
 
 def test_latents_lie_where_the_closed_forms_are_wide_apart(drawn: Evidence) -> None:
-    """The generated duplicate is a copy, ordinary pictures are not: else nothing above tells."""
+    """The generated duplicate is a copy, ordinary images are not: else nothing above tells."""
     _, offset = laws(drawn, "conditional")
     length = offset.norm(dim=1) / DIM**0.5
     assert length[:3].max() < 0.1 < length[6:].min()

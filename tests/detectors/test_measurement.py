@@ -1,4 +1,4 @@
-"""Sharing of readings, fits, detectors that read a trace, and the table of detectors."""
+"""Sharing of estimates, fits, detectors that read a trace, and the table of detectors."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_equal_readings_are_taken_once_and_charged_to_each(
     together = measure(model, drawn, [DETECTORS[name] for name in names])
     # One forward and eight reverse passes for each of the two branches.
     assert unet.rows + unet.reversed == 18 * len(drawn)
-    assert [together[name].forwards for name in names] == [9, 9, 18]
+    assert [together[name].nfe for name in names] == [9, 9, 18]
     pair = torch.cat([together[name].values for name in names[:2]], dim=1)
     assert torch.equal(together[names[2]].values, pair)
 
@@ -58,7 +58,7 @@ def test_measurements_of_parts_are_that_of_the_whole(model: TextToImage, drawn: 
         assert joined.generation == expected.generation
     # The unconditional branch, shared within a part only: 3 rows in each of two parts.
     scan = joined_measurements([found["early_scan"] for found in each])
-    assert scan.forwards == pytest.approx(2 * (12 + 6) / 12)
+    assert scan.nfe == pytest.approx(2 * (12 + 6) / 12)
 
 
 def test_stability_is_the_largest_standard_deviation() -> None:
@@ -73,7 +73,7 @@ def test_stability_is_the_largest_standard_deviation() -> None:
 
 
 def test_stability_is_fitted_for_its_own_steps() -> None:
-    with pytest.raises(MMHError, match="Stability compares with normal prompts"):
+    with pytest.raises(MMHError, match="Stability compares with reference prompts"):
         Stability().score(torch.zeros(2, 6))
     detector = fit(Stability(), torch.randn(9, 6))
     with pytest.raises(ValueError, match="fitted for 6 steps, got 7"):
@@ -100,7 +100,7 @@ def test_the_duplicate_ranks_above_ordinary_prompts(
 ) -> None:
     unet = unet_of(model)
     found = measure(model, drawn, [detector])[detector.name]
-    assert (unet.rows, found.forwards, found.generation) == (0, 0.0, 24.0)
+    assert (unet.rows, found.nfe, found.generation) == (0, 0.0, 24.0)
     score = fit(detector, found.values[drawn.prompt >= 2]).score(found.values)
     by_prompt = per_prompt(score, drawn)
     assert by_prompt[0] > by_prompt[2:].max()
@@ -111,7 +111,7 @@ def test_the_table_is_literal_and_named(drawn: Evidence) -> None:
     assert all(name == each.name for name, each in DETECTORS.items())
     assert len({each.label for each in DETECTORS.values()}) == len(DETECTORS)
     for each in DETECTORS.values():
-        assert is_dataclass(each) and each.reference and each.readings
+        assert is_dataclass(each) and each.reference and each.estimates
         assert hash(each) == hash(replace(each))  # type: ignore[type-var]
         assert each.__doc__ and (type(each).__doc__ or "").startswith("Score by ")
 
@@ -137,5 +137,5 @@ def test_a_fit_leaves_alone_what_needs_none() -> None:
 def test_joining_weighs_costs_by_rows() -> None:
     parts = [Measurement(torch.zeros(1, 2), 4.0, 8.0), Measurement(torch.ones(3, 2), 2.0, 4.0)]
     whole = joined_measurements(parts)
-    assert (whole.forwards, whole.generation) == (2.5, 5.0)
+    assert (whole.nfe, whole.generation) == (2.5, 5.0)
     assert whole.values[:, 0].tolist() == [0.0, 1.0, 1.0, 1.0]

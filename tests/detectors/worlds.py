@@ -123,7 +123,7 @@ class Enlarger:
     """Decode latents by showing their channels' mean, every number as 8 x 8 gray pixels."""
 
     def decode(self, latents: Tensor, return_dict: bool) -> tuple[Tensor]:
-        """Return raw pictures (B, 3, 32, 32)."""
+        """Return raw images (B, 3, 32, 32)."""
         gray = latents.mean(1, keepdim=True).expand(-1, 3, -1, -1)
         return (gray.repeat_interleave(8, 2).repeat_interleave(8, 3),)
 
@@ -147,7 +147,7 @@ def world(target: Target = "eps") -> TextToImage:
             "prediction_type": {"eps": "epsilon", "v": "v_prediction"}[target],
         },
         scaling=1.0,
-        picture_size=(32, 32),
+        image_size=(32, 32),
     )
 
 

@@ -83,9 +83,9 @@ def test_the_empirical_denoiser_is_a_mixture_of_point_masses(name: str) -> None:
         torch.testing.assert_close(
             empirical.x0(x_t, t), mixture.x0(x_t, t), atol=1e-10, rtol=1e-10
         )
-    pictures = empirical_denoiser(points.reshape(9, 2, 2), Cosine(), log_weights)
-    assert pictures.shape == (2, 2)
-    assert torch.equal(pictures.x0(x_t.reshape(6, 2, 2), 0.5).flatten(1), empirical.x0(x_t, 0.5))
+    images = empirical_denoiser(points.reshape(9, 2, 2), Cosine(), log_weights)
+    assert images.shape == (2, 2)
+    assert torch.equal(images.x0(x_t.reshape(6, 2, 2), 0.5).flatten(1), empirical.x0(x_t, 0.5))
 
 
 def test_duplicates_are_weights() -> None:

@@ -232,7 +232,7 @@ def test_a_user_can_stop_at_any_step_and_keep_a_model() -> None:
 
 
 @pytest.mark.parametrize("kind", [torch.float32, torch.float64])
-def test_pictures_and_their_type_are_kept(kind: torch.dtype) -> None:
+def test_images_and_their_type_are_kept(kind: torch.dtype) -> None:
     points = torch.randn(6, 1, 4, 4, generator=seeded()).to(kind)
     model = denoiser(points, width=16, depth=1)
     assert model.shape == (1, 4, 4)
@@ -241,7 +241,7 @@ def test_pictures_and_their_type_are_kept(kind: torch.dtype) -> None:
     assert math.isfinite(step.loss)
     flat = denoiser(points.flatten(1), width=16, depth=1)
     other = next(train(flat, points.flatten(1), steps=1, batch=8, generator=seeded()))
-    assert other.loss == step.loss  # A picture is the vector of its pixels.
+    assert other.loss == step.loss  # An image is the vector of its pixels.
 
 
 def test_a_single_point_has_a_scale() -> None:

@@ -44,7 +44,7 @@ def test_a_curve_is_the_closed_form_at_every_scale() -> None:
     torch.testing.assert_close(curve.lid, expected.float().expand(2, 3), atol=1e-4, rtol=0)
     assert torch.equal(curve.log_delta, scales)
     # One pass with three copies of each point and one reverse pass of all: 6, at three scales.
-    assert curve.forwards == 18
+    assert curve.nfe == 18
     assert len(curve.frame()) == 6
 
 

@@ -28,7 +28,7 @@ def test_the_mean_is_the_closed_form_on_and_off_the_mean(delta: float) -> None:
     # The reported error is that of one point: four pairs tell it to 40 %, 500 points to 2 %.
     reported = found.standard_error.square().mean().sqrt().item()
     assert reported == pytest.approx(found.lid.std().item(), rel=0.15)
-    assert found.forwards == 8
+    assert found.nfe == 8
 
 
 def test_pairs_cancel_the_odd_term() -> None:

@@ -86,7 +86,7 @@ def test_a_batch_is_a_loop(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_pictures_and_vectors_are_the_same_numbers(name: str) -> None:
+def test_images_and_vectors_are_the_same_numbers(name: str) -> None:
     """Give (2, 2, 2) what the flattened points get."""
     run, model = ESTIMATORS[name].run, mixture(CENTERS, 0.05)
 
@@ -147,7 +147,7 @@ def test_the_cost_reported_is_the_cost_paid(name: str, batch: int) -> None:
     found = ESTIMATORS[name].run(
         replace(model, net=net), X[:batch].float(), -1.0, generator=seeded()
     )
-    assert found.forwards == Counted.rows / batch
+    assert found.nfe == Counted.rows / batch
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -204,7 +204,7 @@ def test_options_are_fixed_by_partial_application() -> None:
     """Pass as estimators with their options bound."""
     chosen: list[Estimator] = [partial(normal_bundle, draws=100), partial(lhsd)]
     found = [
-        each(gaussian(torch.ones(3)), torch.zeros(1, 3), 0.0, generator=seeded()).forwards
+        each(gaussian(torch.ones(3)), torch.zeros(1, 3), 0.0, generator=seeded()).nfe
         for each in chosen
     ]
     assert found[0] == 100

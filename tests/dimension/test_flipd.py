@@ -141,7 +141,7 @@ def test_probes_are_unbiased_with_the_variance_of_rademacher_signs() -> None:
     four = flipd(model, x, math.log(delta), probes=4, generator=seeded())
     assert four.standard_error.square().mean().item() == pytest.approx(variance / 4, rel=0.1)
     assert four.lid.var().item() == pytest.approx(variance / 4, rel=0.24)
-    assert (one.forwards, four.forwards) == (2.0, 5.0)
+    assert (one.nfe, four.nfe) == (2.0, 5.0)
 
 
 def test_signs_see_a_diagonal_without_error() -> None:
@@ -171,7 +171,7 @@ def test_a_window_is_the_trapezoid_average_with_the_error_of_shared_probes() -> 
     torch.testing.assert_close(found.lid.double(), by_hand.mean(1), atol=1e-4, rtol=0)
     error = by_hand.std(1) / math.sqrt(6)
     torch.testing.assert_close(found.standard_error.double(), error, atol=1e-4, rtol=0)
-    assert found.forwards == 3 * 7
+    assert found.nfe == 3 * 7
 
 
 def test_a_window_may_differ_from_point_to_point() -> None:

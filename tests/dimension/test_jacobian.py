@@ -82,7 +82,7 @@ def test_copies_change_nothing_but_the_number_of_passes(copies: int) -> None:
     torch.testing.assert_close(several.eps, single.eps)
     # The same float32 sums, in another order of rows.
     torch.testing.assert_close(several.pullbacks(v), single.pullbacks(v), atol=1e-6, rtol=1e-5)
-    assert several.forwards(5, 2) == copies * (1 + 2 * -(-5 // copies))
+    assert several.nfe(5, 2) == copies * (1 + 2 * -(-5 // copies))
 
 
 @pytest.mark.parametrize("rows", [1, 5, 8, 20])

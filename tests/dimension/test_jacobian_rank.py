@@ -22,7 +22,7 @@ def test_a_linear_map_has_its_own_singular_values(latent: int, ambient: int) -> 
     soft = (truth.square() / (truth.square() + delta**2)).sum()
     torch.testing.assert_close(found.soft, soft.expand(4))
     assert found.count.tolist() == [2.0] * 4
-    assert found.forwards == (2 + 2 * latent if latent <= ambient else 1 + ambient)
+    assert found.nfe == (2 + 2 * latent if latent <= ambient else 1 + ambient)
     assert found.frame()["count"].tolist() == [2.0] * 4
 
 
@@ -40,7 +40,7 @@ def test_curved_maps_are_read_at_each_latent() -> None:
     assert found.count.tolist() == [1.0, 2.0, 2.0]
 
 
-def test_pictures_come_out_of_pictures() -> None:
+def test_images_come_out_of_images() -> None:
     """Take latents and outputs of any shape, leaving parameters alone and grad mode aside."""
     decoder = nn.Conv2d(1, 2, 1, bias=False)
     with torch.no_grad():

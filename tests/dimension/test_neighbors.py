@@ -179,7 +179,7 @@ def test_mle_of_a_hand_made_neighborhood():
     estimate = mle(by_radii(radii))
     assert estimate.lid.item() == pytest.approx(2 / 6, rel=1e-14)  # rounding
     assert estimate.standard_error.item() == pytest.approx(2 / 6 / math.sqrt(2), rel=1e-14)
-    assert estimate.forwards == 0.0
+    assert estimate.nfe == 0.0
 
 
 @pytest.mark.parametrize("dim", [1, 4, 20])

@@ -35,7 +35,7 @@ def test_the_rank_is_found_with_a_biased_score(rank: int) -> None:
             replace(model, net=net), torch.zeros(3, DIM), -3.0, generator=seeded()
         )
         assert found.lid.tolist() == [float(rank)] * 3
-        assert found.forwards == 64
+        assert found.nfe == 64
 
 
 def test_singular_values_are_those_of_the_noise_across() -> None:

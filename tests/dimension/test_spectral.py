@@ -259,4 +259,4 @@ def test_probes_come_in_parts_of_one_forward_pass(monkeypatch: pytest.MonkeyPatc
     whole = soft_spectral_count(model, x, -1.0, effort=effort, generator=seeded())
     joined = joined_probes(parts).estimate(10)
     torch.testing.assert_close(joined.lid, whole.lid)
-    assert joined.forwards == whole.forwards == 2 + 2 * 3 * 3
+    assert joined.nfe == whole.nfe == 2 + 2 * 3 * 3

@@ -1,4 +1,4 @@
-"""The cause of memorization from pictures whose freedom is known by construction."""
+"""The cause of memorization from images whose freedom is known by construction."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 def varying(count: int, directions: int, seed: int = 0) -> Tensor:
-    """Return pictures that differ from one in so many orthogonal directions, equally widely."""
+    """Return images that differ from one in so many orthogonal directions, equally widely."""
     axes = torch.linalg.qr(torch.randn(3 * 16 * 16, directions, generator=seeded(7))).Q
     weights = torch.rand(count, directions, generator=seeded(seed)) - 0.5
     return (0.5 + (8 * weights @ axes.T).reshape(count, 3, 16, 16)).clamp(0, 1)
@@ -45,17 +45,17 @@ def test_the_freedom_is_the_number_of_directions(directions: int) -> None:
     assert 8 <= found.distinct <= 60 and 0 < found.unseen <= 20
 
 
-def test_one_picture_however_often_has_none() -> None:
+def test_one_image_however_often_has_none() -> None:
     one = varying(1, 2)
     noisy = one + 0.005 * torch.randn(5, 3, 16, 16, generator=seeded())
     assert data_freedom(torch.cat([one, noisy]), one[:0]) == DataFreedom(0.0, 1, 0)
 
 
-def test_few_trained_pictures_alone_say_nothing() -> None:
+def test_few_trained_images_alone_say_nothing() -> None:
     three = varying(3, 5)
     assert math.isnan(data_freedom(three, None).lid)
     assert math.isnan(data_freedom(three[:0], three[:0]).lid)
-    # With unseen pictures of the caption the freedom shows.
+    # With unseen images of the caption the freedom shows.
     assert data_freedom(three, varying(20, 5, seed=1)).lid == 5
     assert data_freedom(varying(30, 2), None).lid == 2
 
@@ -64,7 +64,7 @@ def test_the_cause_follows_the_threshold_and_says_why() -> None:
     wide, none = DataFreedom(7.0, 8, 6), DataFreedom(0.0, 1, 0)
     over = cause_of(True, 0.04, wide, 4.0)
     assert over.label == "OD-Mem"
-    assert "8 different pictures of this caption vary in 7 dimensions" in over.reason
+    assert "8 different images of this caption vary in 7 dimensions" in over.reason
     data = cause_of(True, -0.02, none, 4.0)
     assert data.label == "DD-Mem" and "the model in 0.0" in data.reason
     assert cause_of(True, 0.0, DataFreedom(2.0, 40, 0), 4.0).label == "DD-Mem"
@@ -124,7 +124,7 @@ def test_the_models_lid_decides_with_that_of_the_data(
 
 @pytest.mark.parametrize(("copies", "near"), [(1, 0), (1, 1), (1, 3), (2, 0), (40, 0), (1200, 7)])
 def test_copies_point_to_a_cause_and_do_not_tell_it(copies: int, near: int) -> None:
-    # An overfitted picture of the embedded world stands 120 times in its training set.
+    # An overfitted image of the embedded world stands 120 times in its training set.
     found = cause_by_copies(copies, near)
     assert found.label == "not identifiable" and math.isnan(found.confidence)
     assert ("stands once" in found.reason) == (copies == 1)

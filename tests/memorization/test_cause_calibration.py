@@ -26,7 +26,7 @@ LABELLED = tuple(
 
 
 def corpus(caption: str) -> tuple[Tensor, Tensor]:
-    """Return pictures in 6 directions for overfitted captions, a single one for the others."""
+    """Return images in 6 directions for overfitted captions, a single one for the others."""
     if caption.startswith("overfit"):
         return varying(2, 6), varying(30, 6, seed=5)
     return varying(1, 1), varying(0, 1)

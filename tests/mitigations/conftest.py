@@ -24,7 +24,7 @@ SEEDS = (3, 7)
 
 @pytest.fixture(scope="session")
 def model_of(tmp_path_factory: pytest.TempPathFactory) -> ModelOf:
-    """Return the loaded model of a kind, for pictures of 32 pixels."""
+    """Return the loaded model of a kind, for images of 32 pixels."""
     loaded: dict[str, TextToImage] = {}
 
     def model_of(kind: str) -> TextToImage:
@@ -38,7 +38,7 @@ def model_of(tmp_path_factory: pytest.TempPathFactory) -> ModelOf:
 
 def request_for(model: TextToImage, **changes: Any) -> Request:
     """Return a short request for a model."""
-    height, width = model.picture_size
+    height, width = model.image_size
     fields = {
         "prompt": "the cat",
         "seeds": SEEDS,
@@ -53,13 +53,13 @@ def request_for(model: TextToImage, **changes: Any) -> Request:
 
 def all_given(model: TextToImage) -> Given:
     """Return all that any mitigation asks for; targets so low or high that they take all steps."""
-    pictures = torch.rand(5, 3, *model.picture_size, generator=torch.Generator().manual_seed(2))
+    images = torch.rand(5, 3, *model.image_size, generator=torch.Generator().manual_seed(2))
     embedder = PixelEmbedder()
     labels = pd.DataFrame({"id": range(5), "caption": "", "file": ""})
     return Given(
         generator=torch.Generator().manual_seed(0),
         normal_norms=torch.tensor([1e-3]),
         normal_lids=lambda by, log_delta: ready(torch.tensor([1e6])),
-        index=build_index(embedder(pictures), labels, embedder),
+        index=build_index(embedder(images), labels, embedder),
         embedder=embedder,
     )

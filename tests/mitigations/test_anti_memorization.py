@@ -1,4 +1,4 @@
-"""The push off the nearest training picture."""
+"""The push off the nearest training image."""
 
 from __future__ import annotations
 
@@ -79,9 +79,7 @@ def test_nothing_similar_nothing_changed(model_of: ModelOf, kind: str) -> None:
 
 @KINDS
 @pytest.mark.parametrize("guidance", [3.0, 1.0])
-def test_each_step_aims_at_the_pushed_picture(
-    model_of: ModelOf, kind: str, guidance: float
-) -> None:
+def test_each_step_aims_at_the_pushed_image(model_of: ModelOf, kind: str, guidance: float) -> None:
     """In the record of a step, `x0_hat` is what the corrected output aims at."""
     model = model_of(kind)
     request = request_for(model, guidance=guidance)
@@ -103,7 +101,7 @@ def test_each_step_aims_at_the_pushed_picture(
 def test_without_an_index_or_with_anothers_it_is_refused(model_of: ModelOf) -> None:
     model = model_of("tiny")
     request = request_for(model)
-    with pytest.raises(MMHError, match="needs an index of the training pictures"):
+    with pytest.raises(MMHError, match="needs an index of the training images"):
         finished(AntiMemorizationGuidance().apply(model, request, given=NOTHING))
     given = all_given(model)
     assert given.index is not None

@@ -86,7 +86,7 @@ def test_random_scores_are_the_control(model_of: ModelOf) -> None:
     found = finished(attribute(model, request, "random", given=given))
     expected = torch.rand(2, generator=torch.Generator().manual_seed(0))
     assert torch.equal(found.scores, expected)
-    assert found.forwards == 0
+    assert found.nfe == 0
     assert found.frame()["token"].tolist() == ["the", "cat"]
     with pytest.raises(ValueError, match="give a generator"):
         finished(attribute(model, request, "random"))

@@ -68,7 +68,7 @@ def test_the_first_that_passes_ends_the_chain(model_of: ModelOf) -> None:
     assert [each.passed for each in found.tried] == [False, False, True]
     assert (found.accepted, found.passed) == ("middle", True)
     assert found.mitigated.request.prompt == "middle"
-    assert found.forwards == 10 + (1 + 10) + (2 + 10)
+    assert found.nfe == 10 + (1 + 10) + (2 + 10)
     assert found.frame()["score"].tolist() == [0.9, 0.8, 0.2]
     assert found.frame()["kept"].isna().all()
 
@@ -176,7 +176,7 @@ def test_the_chain_is_a_mitigation_that_says_which(model_of: ModelOf) -> None:
     out = finished(automatic.apply(model, request_for(model), given=given))
     assert out.changed.startswith("“Middle”, number 3 of those tried, is the first to pass")
     assert out.request.prompt == "middle"
-    assert out.forwards == 33
+    assert out.nfe == 33
     short = finished(
         replace(automatic, strength=1.0).apply(model, request_for(model), given=given)
     )
@@ -184,7 +184,8 @@ def test_the_chain_is_a_mitigation_that_says_which(model_of: ModelOf) -> None:
 
 
 def test_the_chain_is_expected_to_end_with_the_cheaper_half() -> None:
-    # Of three the two cheapest, 1 and 2 forwards a step, and three drawings of 2 forwards a step.
+    # Of three the two cheapest, 1 and 2 network evaluations a step, and three drawings of 2
+    # network evaluations a step.
     assert AutomaticChain(ALL, strength=3.0).cost(10) == 10 + 20 + 3 * 20
 
 
@@ -193,7 +194,7 @@ def test_the_usual_scan_sees_what_changes_the_first_step(model_of: ModelOf) -> N
     request = request_for(model)
     found = finished(chain(model, request, (PaddingFix(1.0),), given=Given(threshold=0.0)))
     assert len({each.score for each in found.tried}) == 2
-    assert [each.forwards for each in found.tried] == [2.0, 2.0]
+    assert [each.nfe for each in found.tried] == [2.0, 2.0]
 
 
 def test_the_copy_scan_is_the_largest_similarity_of_what_is_drawn(model_of: ModelOf) -> None:
@@ -204,4 +205,4 @@ def test_the_copy_scan_is_the_largest_similarity_of_what_is_drawn(model_of: Mode
     with torch.no_grad():
         near = search(given.index, given.embedder(draw(model, request)), k=1).similarity
     assert scan.score == pytest.approx(float(near.max()), abs=1e-6)
-    assert scan.forwards == 8
+    assert scan.nfe == 8

@@ -155,7 +155,7 @@ def test_attenuation_mixes_three_branches(model_of: ModelOf, kind: str) -> None:
     # Where alpha is small x0_hat is large and the sum cancels.
     rebuilt = (alpha * step.x0_hat + sigma * eps).float()
     torch.testing.assert_close(rebuilt, step.x_t, rtol=1e-3, atol=1e-3)
-    assert out.forwards_per_step == 3
+    assert out.nfe_per_step == 3
 
 
 def test_above_one_the_prompt_is_repelled_more(model_of: ModelOf) -> None:

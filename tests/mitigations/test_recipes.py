@@ -74,11 +74,11 @@ def test_none_is_the_plain_request_bit_for_bit(model_of: ModelOf) -> None:
     out = finished(MITIGATIONS["none"].apply(model, request, given=NOTHING))
     assert out.request is request
     assert torch.equal(draw(model, out.request), draw(model, request))
-    assert (out.forwards, out.prompt) == (0.0, "the cat")
+    assert (out.nfe, out.prompt) == (0.0, "the cat")
     alone = finished(
         MITIGATIONS["none"].apply(model, replace(request, guidance=1.0), given=NOTHING)
     )
-    assert (out.forwards_per_step, alone.forwards_per_step) == (2.0, 1.0)
+    assert (out.nfe_per_step, alone.nfe_per_step) == (2.0, 1.0)
 
 
 @KINDS
@@ -197,7 +197,7 @@ def branches(t: float, norms: list[float]) -> Branches:
     return Branches(t, zeros, zeros, zeros + 1, torch.tensor(norms), 5.0, lambda e: zeros)
 
 
-def test_dynamic_guidance_waits_for_each_pictures_first_dip(model_of: ModelOf) -> None:
+def test_dynamic_guidance_waits_for_each_images_first_dip(model_of: ModelOf) -> None:
     model = model_of("tiny")
     out = finished(DynamicGuidance().apply(model, request_for(model)))
     assert out.request.steering is not None and out.request.steering.mixing is not None
@@ -259,14 +259,14 @@ def test_a_request_that_is_normal_already_is_not_moved(model_of: ModelOf) -> Non
     request = request_for(model)
     given = Given(normal_norms=torch.tensor([1e6]))
     out = finished(EmbeddingOptimization().apply(model, request, given=given))
-    assert out.forwards == 2
+    assert out.nfe == 2
     assert torch.equal(draw(model, out.request), draw(model, request))
 
 
 @pytest.mark.parametrize("name", ["embedding_optimization", "noise_optimization", "raise_lid"])
 def test_without_normal_prompts_there_is_no_target(model_of: ModelOf, name: str) -> None:
     model = model_of("tiny")
-    with pytest.raises(MMHError, match="of normal prompts to aim at: measure some"):
+    with pytest.raises(MMHError, match="of reference prompts to aim at: measure some"):
         finished(MITIGATIONS[name].apply(model, request_for(model), given=NOTHING))
 
 
@@ -294,17 +294,17 @@ def test_raising_lid_raises_it(model_of: ModelOf, kind: str, by: LidBy) -> None:
     assert bool((after >= target * (1 - 1e-5)).all())
 
 
-def test_a_picture_given_in_advance_spares_drawing_it(model_of: ModelOf) -> None:
+def test_a_image_given_in_advance_spares_drawing_it(model_of: ModelOf) -> None:
     model = model_of("tiny")
     request = request_for(model)
-    latents, forwards = finished(drawn_latents(model, request))
+    latents, nfe = finished(drawn_latents(model, request))
     found = []
     for known in (None, latents):
         given = replace(all_given(model), latents=known)
         found.append(finished(RaiseLid(most_steps=1).apply(model, request, given=given)))
     drew, spared = found
     # Two branches in four steps.
-    assert forwards == 8 == drew.forwards - spared.forwards
+    assert nfe == 8 == drew.nfe - spared.nfe
     assert drew.request.steering is not None and spared.request.steering is not None
     assert drew.request.steering.embedding is not None
     assert spared.request.steering.embedding is not None
@@ -333,7 +333,7 @@ def test_noise_moves_by_a_finite_difference_along_delta(model_of: ModelOf, kind:
     reach = 50 / 128 * 8 * here / here.flatten(1).norm(dim=1)[:, None, None, None]
     expected = start - 0.7 * (delta(start + reach) - here)
     torch.testing.assert_close(steered_noise(out), expected, **CLOSE)
-    assert out.forwards == 4
+    assert out.nfe == 4
     assert out.request.steering is not None and out.request.steering.guidance_at is not None
     assert [out.request.steering.guidance_at(t) for t in (0.95, 0.9, 0.1)] == [0.0, 3.0, 3.0]
 

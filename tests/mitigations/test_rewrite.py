@@ -65,7 +65,7 @@ def test_the_first_prompt_that_passes_is_accepted(model_of: ModelOf) -> None:
     assert out.prompt == judge.asked[-1] != request.prompt
     assert "photo" not in out.prompt.split()
     assert all("photo" in prompt.split() for prompt in judge.asked[:-1])
-    assert out.forwards == 3 * len(judge.asked)
+    assert out.nfe == 3 * len(judge.asked)
     assert "below the threshold" in out.changed and "not below" not in out.changed
 
 
@@ -99,9 +99,9 @@ def test_the_usual_detector_is_the_guidance_norm(model_of: ModelOf) -> None:
     request = request_for(model, prompt="a photo of the cat")
     given = all_given(model)
     out = finished(TokenRewrite(attempts=3).apply(model, request, given=given))
-    # Attribution 3; two forwards for each different prompt and for the original.
-    assert (out.forwards - 3) % 2 == 0 and 5 <= out.forwards <= 11
-    with pytest.raises(MMHError, match="of normal prompts"):
+    # Attribution 3; two network evaluations for each different prompt and for the original.
+    assert (out.nfe - 3) % 2 == 0 and 5 <= out.nfe <= 11
+    with pytest.raises(MMHError, match="of reference prompts"):
         bare = Given(generator=torch.Generator().manual_seed(0))
         finished(TokenRewrite().apply(model, request, given=bare))
     with pytest.raises(ValueError, match="A scan needs a threshold"):

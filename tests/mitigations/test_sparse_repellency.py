@@ -1,4 +1,4 @@
-"""Keeping a picture off the one that its prompt ends in by itself."""
+"""Keeping an image off the one that its prompt ends in by itself."""
 
 from __future__ import annotations
 
@@ -276,10 +276,10 @@ def test_the_mixture_goes_further_than_it_must_but_not_beyond_the_farthest(
 
 
 @KINDS
-def test_what_is_unlike_the_first_picture_is_left_alone(model_of: ModelOf, kind: str) -> None:
+def test_what_is_unlike_the_first_image_is_left_alone(model_of: ModelOf, kind: str) -> None:
     model = model_of(kind)
     request = request_for(model)
-    # No picture has a cosine above 1 with another.
+    # No image has a cosine above 1 with another.
     out = finished(SparseRepellency(0.0).apply(model, request))
     assert torch.equal(draw(model, out.request), draw(model, request))
 
@@ -287,11 +287,11 @@ def test_what_is_unlike_the_first_picture_is_left_alone(model_of: ModelOf, kind:
 def test_latents_at_hand_spare_the_first_drawing(model_of: ModelOf) -> None:
     model = model_of("tiny")
     request = request_for(model)
-    first, forwards = finished(drawn_latents(model, request))
+    first, nfe = finished(drawn_latents(model, request))
     alone = finished(SparseRepellency(0.4).apply(model, request, given=NOTHING))
     helped = finished(SparseRepellency(0.4).apply(model, request, given=Given(latents=first)))
-    assert (alone.forwards, helped.forwards) == (forwards, 0.0)
-    assert alone.forwards_per_step == 3.0
+    assert (alone.nfe, helped.nfe) == (nfe, 0.0)
+    assert alone.nfe_per_step == 3.0
     assert torch.equal(draw(model, alone.request), draw(model, helped.request))
     assert not torch.equal(draw(model, alone.request), draw(model, request))
 
@@ -307,22 +307,22 @@ def test_a_prompt_without_padding_and_another_padding_are_refused(model_of: Mode
 
 
 def scanned(model: TextToImage, request: Request, score: float) -> tuple[bool, float, str]:
-    """Apply it with a detector; return whether the request stays, the forwards, the sentence."""
+    """Apply it with a detector; return whether the request stays, the NFE, the sentence."""
     given = Given(
         scan=lambda asked: ready(Scan(score, 7.0)), threshold=0.5, latents=torch.ones(2, 4, 4, 4)
     )
     out = finished(SparseRepellency().apply(model, request, given=given))
-    return out.request is request, out.forwards, out.changed
+    return out.request is request, out.nfe, out.changed
 
 
 def test_a_request_that_the_detector_passes_is_left_alone(model_of: ModelOf) -> None:
     model = model_of("tiny")
     request = request_for(model)
-    kept, forwards, said = scanned(model, request, 0.49)
-    assert (kept, forwards) == (True, 7.0)
+    kept, nfe, said = scanned(model, request, 0.49)
+    assert (kept, nfe) == (True, 7.0)
     assert said == "Nothing was repelled: the score 0.49 is below the threshold 0.5."
-    kept, forwards, said = scanned(model, request, 0.5)
-    assert (kept, forwards) == (False, 7.0)
+    kept, nfe, said = scanned(model, request, 0.5)
+    assert (kept, nfe) == (False, 7.0)
     assert said.endswith("latents below 0.9.")
 
 

@@ -12,7 +12,7 @@ from mmh_core.mitigations.attribution import Attribution
 from mmh_core.plots import benchmark, images
 from mmh_core.plots.theme import letters
 from mmh_core.plots.token_bars import token_bars
-from mmh_core.studies.images.map import PictureMap
+from mmh_core.studies.images.map import ImageMap
 from tests.views.test_app_benchmark import made_up
 
 TEXTS = (
@@ -78,8 +78,8 @@ def test_every_chart_shows_prompts_and_kinds_as_typed(text: str) -> None:
     assert shown(tick) == text
     assert text in [shown(curve.name) for curve in benchmark.roc(run, [row.name]).data]
     assert [shown(tick) for tick in benchmark.separations([row]).layout.yaxis.ticktext] == [text]
-    places = PictureMap((0,), (text,), (text,), (1,), torch.zeros(1, 2), torch.zeros(0, 2), "umap")
-    cloud, entry = images.picture_map(places, []).data
+    places = ImageMap((0,), (text,), (text,), (1,), torch.zeros(1, 2), torch.zeros(0, 2), "umap")
+    cloud, entry = images.image_map(places, []).data
     assert {shown(cloud.text[0]), shown(entry.name)} == {text}
     bars = token_bars([Attribution("random", text, (text,), ((0, 1),), torch.ones(1), 1.0)])
     assert shown(bars.data[0].text[0]) == text == shown(bars.layout.xaxis.ticktext[0])

@@ -1,4 +1,4 @@
-"""Figures say what the records say: colors, ids, curves, bands, shares and pictures."""
+"""Figures say what the records say: colors, ids, curves, bands, shares and images."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mmh_core.studies.manifolds.run import (
     EstimatorRow,
     ManifoldConfig,
     ManifoldRun,
-    PointReadings,
+    PointEstimates,
     Snapshot,
 )
 
@@ -30,11 +30,11 @@ NAN = math.nan
 SCALES = torch.tensor([0.01, 0.02, 0.05, 0.1]).log()
 
 
-def readings(points: Tensor, lid: list[float], verdict: list[int], true: float) -> PointReadings:
-    """Return readings with a curve that climbs by 1 a scale from each point's LID."""
+def estimates(points: Tensor, lid: list[float], verdict: list[int], true: float) -> PointEstimates:
+    """Return estimates with a curve that climbs by 1 a scale from each point's LID."""
     n = len(points)
     climb = torch.tensor(lid)[:, None] + torch.arange(4.0)
-    return PointReadings(
+    return PointEstimates(
         points=points,
         true_lid=torch.full((n,), true),
         curve=climb,
@@ -59,8 +59,8 @@ def snapshot(step: int = 60) -> Snapshot:
         fit_trained=torch.tensor([1.0, 1.5, 2.0, 0.5]),
         fit_held_out=torch.tensor([1.1, 1.6, 2.1, 0.6]),
         fit_yardstick=torch.tensor([1.2, 1.7, 2.2, 0.7]),
-        trained=readings(TRAIN[[0, 2, 3]], [0.0, 1.0, 2.0], [3, 1, 2], 1.0),
-        generated=readings(torch.tensor([[0.5, 0.25], [2.0, -1.0]]), [1.5, 0.0], [1, 3], 2.0),
+        trained=estimates(TRAIN[[0, 2, 3]], [0.0, 1.0, 2.0], [3, 1, 2], 1.0),
+        generated=estimates(torch.tensor([[0.5, 0.25], [2.0, -1.0]]), [1.5, 0.0], [1, 3], 2.0),
         nearest=torch.tensor([2, 3]),
         distance_ratio=torch.tensor([0.2, 0.9]),
         field=torch.zeros(2, 3, 3, 2),
@@ -132,7 +132,7 @@ def close(values: Any, wanted: list[float]) -> bool:
 
 
 @pytest.mark.parametrize("color", get_args(Coloring))
-@pytest.mark.parametrize("draw", [manifold.picture, manifold.space])
+@pytest.mark.parametrize("draw", [manifold.plane_figure, manifold.space])
 def test_every_point_is_drawn_once_where_its_id_leads(draw: Any, color: Coloring) -> None:
     now = snapshot()
     run = a_run(now)
@@ -141,7 +141,7 @@ def test_every_point_is_drawn_once_where_its_id_leads(draw: Any, color: Coloring
     assert sorted(places) == [0, 1, 2, 3, 4]
     for point_id, (trace, i) in places.items():
         place = point_of(run, now, point_id)
-        assert (trace.x[i], trace.y[i]) == tuple(place.readings(now).points[place.index].tolist())
+        assert (trace.x[i], trace.y[i]) == tuple(place.estimates(now).points[place.index].tolist())
         assert "unselected" not in trace or trace.unselected.marker.opacity == trace.marker.opacity
 
 
@@ -159,7 +159,7 @@ def test_ids_lead_to_training_points_first_and_then_to_samples() -> None:
         point_of(run, None, 3)
 
 
-@pytest.mark.parametrize("draw", [manifold.picture, manifold.space])
+@pytest.mark.parametrize("draw", [manifold.plane_figure, manifold.space])
 def test_colors_are_the_lids_on_one_scale_for_the_whole_run(draw: Any) -> None:
     early, late = snapshot(60), snapshot(120)
     late = replace(late, generated=replace(late.generated, lid=torch.tensor([7.0, 0.0])))
@@ -191,7 +191,7 @@ def test_the_color_scale_ends_at_the_typical_lid_where_the_truth_is_unknown() ->
 def test_points_of_unknown_lid_are_grey_and_off_the_scale() -> None:
     now = snapshot()
     now = replace(now, trained=replace(now.trained, lid=torch.tensor([0.0, NAN, 2.0])))
-    places = drawn(manifold.picture(a_run(now), now))
+    places = drawn(manifold.plane_figure(a_run(now), now))
     trace, _ = places[1]
     assert (trace.marker.color, trace.marker.coloraxis) == (theme.NEUTRAL, None)
     trace, i = places[2]
@@ -200,7 +200,7 @@ def test_points_of_unknown_lid_are_grey_and_off_the_scale() -> None:
 
 def test_verdicts_differ_in_color_and_in_symbol() -> None:
     now = snapshot()
-    figure = manifold.picture(a_run(now), now, "verdict")
+    figure = manifold.plane_figure(a_run(now), now, "verdict")
     codes = [*now.trained.verdict.tolist(), *now.generated.verdict.tolist()]
     for point_id, (trace, _) in drawn(figure).items():
         verdict = VERDICTS[codes[point_id]]
@@ -217,7 +217,9 @@ def test_verdicts_differ_in_color_and_in_symbol() -> None:
 
 def test_memorized_points_lie_on_top() -> None:
     now = snapshot()
-    order = [t.name for t in manifold.picture(a_run(now), now, "verdict").data if t.customdata]
+    order = [
+        t.name for t in manifold.plane_figure(a_run(now), now, "verdict").data if t.customdata
+    ]
     assert order == sorted(order, key=[*VERDICTS].index)
 
 
@@ -257,7 +259,7 @@ def test_the_lid_scale_grows_lighter_for_any_color_vision(vision: str) -> None:
 
 def test_a_point_says_in_words_what_is_known_about_it() -> None:
     now = snapshot()
-    places = drawn(manifold.picture(a_run(now), now))
+    places = drawn(manifold.plane_figure(a_run(now), now))
     trace, i = places[1]
     assert trace.hovertext[i].split("<br>") == [
         "<b>training point 2</b>",
@@ -273,7 +275,7 @@ def test_a_point_says_in_words_what_is_known_about_it() -> None:
         "not memorized",
         "nearest training point 2, at 0.20 of the distance to the next place",
     ]
-    unknown = manifold.picture(a_run(now, true=NAN), now)
+    unknown = manifold.plane_figure(a_run(now, true=NAN), now)
     trace, i = drawn(unknown)[1]
     assert "data LID (estimated) 1" in trace.hovertext[i]
 
@@ -283,7 +285,7 @@ def test_the_plane_has_one_unit_and_one_frame_for_all_snapshots() -> None:
     far = late.generated.points + 100
     late = replace(late, generated=replace(late.generated, points=far))
     run = a_run(early, late)
-    figures = [manifold.picture(run, s).layout for s in (early, late, None)]
+    figures = [manifold.plane_figure(run, s).layout for s in (early, late, None)]
     for layout in figures:
         assert (layout.yaxis.scaleanchor, layout.yaxis.scaleratio) == ("x", 1)
         # Truth and training points reach from (-2, -3) to (2, 3); 12 % of the extent around it.
@@ -295,7 +297,7 @@ def test_the_plane_has_one_unit_and_one_frame_for_all_snapshots() -> None:
     assert not scene.zaxis.visible  # This manifold is flat.
 
 
-@pytest.mark.parametrize("draw", [manifold.picture, manifold.space])
+@pytest.mark.parametrize("draw", [manifold.plane_figure, manifold.space])
 def test_the_chosen_point_has_a_ring(draw: Any) -> None:
     now = snapshot()
     ring = named(draw(a_run(now), now, chosen=4), "chosen")
@@ -304,7 +306,7 @@ def test_the_chosen_point_has_a_ring(draw: Any) -> None:
     assert not any(trace.name == "chosen" for trace in draw(a_run(now), now).data)
 
 
-@pytest.mark.parametrize("draw", [manifold.picture, manifold.space])
+@pytest.mark.parametrize("draw", [manifold.plane_figure, manifold.space])
 def test_before_training_there_are_truth_and_training_points(draw: Any) -> None:
     run = a_run()
     figure = draw(run, None, chosen=1)
@@ -478,7 +480,7 @@ def test_many_components_share_one_line() -> None:
     train = replace(
         run.train, points=points, component=torch.arange(6), component_names=named_parts
     )
-    trained = readings(points, [0.0, 1.0, 2.0, 3.0, 4.0, NAN], [1] * 6, 1.0)
+    trained = estimates(points, [0.0, 1.0, 2.0, 3.0, 4.0, NAN], [1] * 6, 1.0)
     now = replace(now, trained=trained)
     run = replace(run, train=train, shown=torch.arange(6), snapshots=(now,))
     every = curves.training(run).data[1]
@@ -613,7 +615,7 @@ def test_the_passage_orders_runs_by_their_number_of_images() -> None:
 # Cards
 
 
-def test_a_card_holds_the_picture_pixel_by_pixel() -> None:
+def test_a_card_holds_the_image_pixel_by_pixel() -> None:
     from PIL import Image
 
     point = torch.rand(1, 8, 8, generator=torch.Generator().manual_seed(1)) * 2 - 1
@@ -638,7 +640,7 @@ def test_a_card_holds_the_picture_pixel_by_pixel() -> None:
         (torch.zeros(1, 8, 8), 0, "side"),
     ],
 )
-def test_cards_refuse_what_is_no_picture(point: Tensor, side: int, said: str) -> None:
+def test_cards_refuse_what_is_no_image(point: Tensor, side: int, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         image_png(point, side=side)
 
@@ -651,7 +653,7 @@ def all_figures() -> list[Any]:
     run = a_run(now)
     rows = (row("a", "model", [1.0], 0.5),)
     return [
-        manifold.picture(run, now, "verdict"),
+        manifold.plane_figure(run, now, "verdict"),
         manifold.space(run, now),
         manifold.score_field(run, now, 0),
         curves.lid_curve(run, now, 0),
@@ -684,11 +686,12 @@ def test_ticks_of_logarithmic_axes_are_round_numbers() -> None:
     assert theme.log_axis("", 60, 61)["ticktext"] == ["60", "61"]
 
 
-def test_a_sentence_for_those_who_cannot_see_the_picture_is_computed_from_the_data() -> None:
+def test_a_sentence_for_those_who_cannot_see_the_image_is_computed_from_the_data() -> None:
     now = snapshot()
     run = a_run(now)
     said = {
-        color: theme.alt_text(manifold.picture(run, now, color)) for color in get_args(Coloring)
+        color: theme.alt_text(manifold.plane_figure(run, now, color))
+        for color in get_args(Coloring)
     }
     start = "2 generated samples and 3 training points after 60 training steps, colored by "
     assert said == {

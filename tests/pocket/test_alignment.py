@@ -26,24 +26,24 @@ STEP = 800
 
 @cache
 def images() -> Tensor:
-    chosen = torch.from_numpy(open_shelf(FOLDER).world.pictures[::STEP])
+    chosen = torch.from_numpy(open_shelf(FOLDER).world.images[::STEP])
     return chosen.permute(0, 3, 1, 2).float() / 255
 
 
-def crop(picture: Tensor, share: float, place: float) -> Tensor:
+def crop(image: Tensor, share: float, place: float) -> Tensor:
     kept = round(64 * (1 - share))
     top = round((64 - kept) * place)
-    part = picture[None, :, top : top + kept, top : top + kept]
+    part = image[None, :, top : top + kept, top : top + kept]
     return F.interpolate(part, size=64, mode="bicubic", antialias=True)[0].clamp(0, 1)
 
 
 @pytest.mark.parametrize("symmetry", range(8))
 def test_every_symmetry_is_found_among_others_and_undone(symmetry: int) -> None:
     stack = images()
-    for number, picture in enumerate(stack[:6]):
-        turned = symmetries(picture)[symmetry]
+    for number, image in enumerate(stack[:6]):
+        turned = symmetries(image)[symmetry]
         # What undoes a turn is one of the symmetries; the image turned by it is the candidate.
-        undone = [one for one in range(8) if torch.equal(symmetries(turned)[one], picture)]
+        undone = [one for one in range(8) if torch.equal(symmetries(turned)[one], image)]
         found = best_alignment(turned, [[*stack[:6]]] * 8)
         assert found is not None and found.symmetry in undone
         assert torch.equal(stack[found.candidate], stack[number])
@@ -66,12 +66,12 @@ def test_images_of_any_size_and_shape_are_laid_over_one_another(
 @pytest.mark.parametrize("place", [0.0, 0.3, 0.5, 1.0])
 @pytest.mark.parametrize("share", [0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35])
 def test_no_crop_falls_below_the_floors_of_the_coarser_grids(share: float, place: float) -> None:
-    for picture in images():
-        part = crop(picture, share, place)
+    for image in images():
+        part = crop(image, share, place)
         for grid, floor in ((COARSE, COARSE_FLOOR), (MIDDLE, MIDDLE_FLOOR)):
-            [one] = _placed(part, [picture], grid)
+            [one] = _placed(part, [image], grid)
             assert one is not None and one[2] >= floor, (share, place, grid, one)
-        found = best_alignment(part, [[picture]] + [[]] * 7)
+        found = best_alignment(part, [[image]] + [[]] * 7)
         assert found is not None and found.cropped
         assert found.scale == pytest.approx(1 - share, abs=0.06)
 

@@ -22,15 +22,15 @@ from mmh_core.records import MMHError
 
 @pytest.fixture(scope="module")
 def world() -> World:
-    """Return a small world of more pictures than fit on one sheet."""
+    """Return a small world of more images than fit on one sheet."""
     return build_world(0, share=0.01)
 
 
 def test_a_world_comes_back_bit_for_bit(world: World, tmp_path: Path) -> None:
-    assert len(world.pictures) > 130
+    assert len(world.images) > 130
     write_world(tmp_path, world)
     found = read_world(tmp_path)
-    np.testing.assert_array_equal(found.pictures, world.pictures)
+    np.testing.assert_array_equal(found.images, world.images)
     np.testing.assert_array_equal(found.held_out, world.held_out)
     assert found.seed == world.seed
     for name in ("labels", "held_out_labels"):

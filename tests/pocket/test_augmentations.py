@@ -1,4 +1,4 @@
-"""Changes of pictures keep what their definitions keep."""
+"""Changes of images keep what their definitions keep."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 @pytest.fixture(scope="module")
-def pictures() -> Tensor:
+def images() -> Tensor:
     """Return noise in [0, 1], with both bounds in it."""
     found = torch.rand(6, 3, 32, 32, generator=seeded(9)) * 1.4 - 0.2
     return found.clamp(0, 1)
@@ -37,31 +37,31 @@ def pictures() -> Tensor:
 
 @pytest.mark.parametrize("name", [*AUGMENTATIONS, "view"])
 def test_a_change_is_its_generators_and_stays_in_the_unit_interval(
-    name: str, pictures: Tensor
+    name: str, images: Tensor
 ) -> None:
     change = view if name == "view" else AUGMENTATIONS[name]
-    one, two = change(pictures, seeded(1)), change(pictures, seeded(1))
+    one, two = change(images, seeded(1)), change(images, seeded(1))
     assert torch.equal(one, two)
-    assert not torch.allclose(one, pictures, atol=1e-3)
+    assert not torch.allclose(one, images, atol=1e-3)
     # Weights of an interpolation or a kernel sum to 1 up to float32 rounding.
     assert one.min() >= -1e-6
     assert one.max() <= 1 + 1e-6
     if name != "flip":
-        assert not torch.equal(one, change(pictures, seeded(2)))
+        assert not torch.equal(one, change(images, seeded(2)))
 
 
 @pytest.mark.parametrize("name", ["crop", "blur", "JPEG", "color shift"])
-def test_each_picture_has_a_draw_of_its_own(name: str, pictures: Tensor) -> None:
-    same = pictures[:1].expand(4, -1, -1, -1)
+def test_each_image_has_a_draw_of_its_own(name: str, images: Tensor) -> None:
+    same = images[:1].expand(4, -1, -1, -1)
     found = AUGMENTATIONS[name](same, seeded())
     for other in found[1:]:
         assert (other - found[0]).abs().max() > 1e-3
 
 
-def test_flipping_twice_is_the_identity_and_once_mirrors_columns(pictures: Tensor) -> None:
-    once = flip(pictures, seeded())
-    assert torch.equal(once[..., 0], pictures[..., -1])
-    assert torch.equal(flip(once, seeded()), pictures)
+def test_flipping_twice_is_the_identity_and_once_mirrors_columns(images: Tensor) -> None:
+    once = flip(images, seeded())
+    assert torch.equal(once[..., 0], images[..., -1])
+    assert torch.equal(flip(once, seeded()), images)
 
 
 def test_blur_and_crop_preserve_constants() -> None:
@@ -75,17 +75,15 @@ def test_blur_spreads_a_point_by_a_gaussian_of_the_drawn_width() -> None:
     point[:, :, 30, 30] = 1
     found = blur(point, seeded())
     torch.testing.assert_close(found.sum((2, 3)), torch.ones(3, 1), atol=1e-5, rtol=0)
-    for picture in found[:, 0]:
+    for image in found[:, 0]:
         # Neighbors of a Gaussian stand as exp(-1 / (2 s^2)) to the middle.
-        width = 1 / math.sqrt(-2 * math.log(picture[30, 31] / picture[30, 30]))
+        width = 1 / math.sqrt(-2 * math.log(image[30, 31] / image[30, 30]))
         assert BLUR[0] <= width <= BLUR[1]
-        assert picture[30, 32] / picture[30, 30] == pytest.approx(
-            math.exp(-2 / width**2), rel=1e-3
-        )
-        assert picture[31, 30] == pytest.approx(float(picture[30, 31]), rel=1e-5)
+        assert image[30, 32] / image[30, 30] == pytest.approx(math.exp(-2 / width**2), rel=1e-3)
+        assert image[31, 30] == pytest.approx(float(image[30, 31]), rel=1e-5)
 
 
-def test_a_crop_is_a_part_of_the_picture_of_at_least_its_bound() -> None:
+def test_a_crop_is_a_part_of_the_image_of_at_least_its_bound() -> None:
     ramp = torch.arange(64.0).reshape(1, 1, 1, 64).expand(200, 1, 64, 64)
     for table in (ramp, ramp.transpose(2, 3)):
         found = crop(table, seeded(4))
@@ -111,14 +109,14 @@ def test_jpeg_leaves_middle_gray_and_rounds_a_flat_block_to_its_step() -> None:
     assert found[:, 0, 0, 0].unique().numel() > 1
 
 
-def test_jpeg_rounds_fine_detail_away_and_needs_whole_blocks(pictures: Tensor) -> None:
-    faint = 0.5 + 0.02 * (pictures - 0.5)
+def test_jpeg_rounds_fine_detail_away_and_needs_whole_blocks(images: Tensor) -> None:
+    faint = 0.5 + 0.02 * (images - 0.5)
     assert jpeg(faint, seeded()).var() < 0.1 * faint.var()
     with pytest.raises(ValueError, match="multiples of 8"):
         jpeg(torch.zeros(1, 3, 12, 16), seeded())
 
 
-def test_a_color_shift_moves_a_gray_picture_by_one_number_per_channel() -> None:
+def test_a_color_shift_moves_a_gray_image_by_one_number_per_channel() -> None:
     gray = torch.full((50, 3, 8, 8), 0.5)
     moved = color_shift(gray, seeded()) - gray
     assert moved.var((2, 3)).max() < 1e-10
@@ -126,8 +124,8 @@ def test_a_color_shift_moves_a_gray_picture_by_one_number_per_channel() -> None:
     assert (moved[:, 0, 0, 0] - moved[:, 1, 0, 0]).abs().min() > 0
 
 
-def test_a_view_leaves_a_picture_alone_once_in_thirty_two(pictures: Tensor) -> None:
-    many = pictures[:1, :, :8, :8].expand(2000, -1, -1, -1)
+def test_a_view_leaves_a_image_alone_once_in_thirty_two(images: Tensor) -> None:
+    many = images[:1, :, :8, :8].expand(2000, -1, -1, -1)
     same = (view(many, seeded()) == many).flatten(1).all(1).sum()
     # Binomial with mean 62.5 and spread 7.8: four spreads.
     assert 31 <= same <= 94

@@ -27,7 +27,7 @@ SMALL = AutoencoderConfig(Fitting(4, 4, 2e-3), channels=(8, 8, 8, 8))
 
 
 class Halving(nn.Module):
-    """Encode a picture as half of itself, and decode with a known error."""
+    """Encode an image as half of itself, and decode with a known error."""
 
     def __init__(self, error: float) -> None:
         """Keep the error; one parameter says where the module is."""
@@ -41,12 +41,12 @@ class Halving(nn.Module):
         return SimpleNamespace(latent_dist=SimpleNamespace(mean=x / 2))
 
     def decode(self, z: Tensor) -> Any:
-        """Return the picture, off by the error."""
+        """Return the image, off by the error."""
         return SimpleNamespace(sample=z * 2 + self.error)
 
 
 @pytest.fixture(scope="module")
-def pictures() -> Tensor:
+def images() -> Tensor:
     """Return noise away from the bounds, which clip."""
     generator = torch.Generator().manual_seed(0)
     return torch.randint(60, 200, (9, 3, 16, 16), generator=generator, dtype=torch.uint8)
@@ -59,34 +59,34 @@ def test_the_loss_is_its_formula() -> None:
     assert float(reconstruction_loss(found, torch.zeros(1, 1, 2, 2), 0.3)) == pytest.approx(wanted)
 
 
-def test_latents_are_means_times_the_factor_and_decoding_undoes_it(pictures: Tensor) -> None:
+def test_latents_are_means_times_the_factor_and_decoding_undoes_it(images: Tensor) -> None:
     vae = Halving(0.0)
-    latents = encode(vae, pictures, batch=4)
-    torch.testing.assert_close(latents, 3 * (pictures / 255 - 0.5))
+    latents = encode(vae, images, batch=4)
+    torch.testing.assert_close(latents, 3 * (images / 255 - 0.5))
     back = decode(vae, latents, batch=4)
-    torch.testing.assert_close(back, pictures / 255, atol=1e-6, rtol=0)
+    torch.testing.assert_close(back, images / 255, atol=1e-6, rtol=0)
 
 
-def test_fidelity_is_that_of_the_error(pictures: Tensor) -> None:
+def test_fidelity_is_that_of_the_error(images: Tensor) -> None:
     # An error of .2 in [-1, 1] is .1 in [0, 1], so 20 dB.
-    assert psnr(Halving(0.2), pictures) == pytest.approx(20, abs=1e-3)
-    assert psnr(Halving(0.02), pictures) == pytest.approx(40, abs=1e-2)
+    assert psnr(Halving(0.2), images) == pytest.approx(20, abs=1e-3)
+    assert psnr(Halving(0.02), images) == pytest.approx(40, abs=1e-2)
 
 
-def test_setting_the_scale_gives_latents_unit_spread_whatever_it_was(pictures: Tensor) -> None:
+def test_setting_the_scale_gives_latents_unit_spread_whatever_it_was(images: Tensor) -> None:
     torch.manual_seed(0)
     vae: Any = new_autoencoder(SMALL.network(16)).eval()
     vae.register_to_config(scaling_factor=7.0)
-    raw = encode(vae, pictures) / 7
-    scale = set_scale(vae, pictures)
+    raw = encode(vae, images) / 7
+    scale = set_scale(vae, images)
     assert scale == vae.config.scaling_factor == pytest.approx(1 / float(raw.std()), rel=1e-4)
-    assert float(encode(vae, pictures).std()) == pytest.approx(1, abs=1e-4)
-    assert encode(vae, pictures).shape == (9, 4, 2, 2)
+    assert float(encode(vae, images).std()) == pytest.approx(1, abs=1e-4)
+    assert encode(vae, images).shape == (9, 4, 2, 2)
 
 
-def test_training_lowers_the_loss_and_is_its_seeds(pictures: Tensor) -> None:
+def test_training_lowers_the_loss_and_is_its_seeds(images: Tensor) -> None:
     config = AutoencoderConfig(Fitting(25, 4, 5e-3, warm_up=2), channels=(8, 8, 8, 8))
-    gray = torch.full_like(pictures, 200)
+    gray = torch.full_like(images, 200)
 
     def losses(seed: int) -> list[float]:
         place = Place(torch.device("cpu"), seed)

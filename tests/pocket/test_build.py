@@ -96,7 +96,7 @@ def test_plain_diffusers_loads_the_folder_and_generates(first: Run) -> None:
     assert {p.dtype for p in pipeline.unet.parameters()} == {torch.float32}
     assert {p.dtype for p in pipeline.text_encoder.parameters()} == {torch.float32}
 
-    def picture(prompt: str) -> Any:
+    def image(prompt: str) -> Any:
         return pipeline(
             prompt,
             num_inference_steps=3,
@@ -105,10 +105,10 @@ def test_plain_diffusers_loads_the_folder_and_generates(first: Run) -> None:
             generator=torch.Generator().manual_seed(0),
         ).images
 
-    one = picture("a red circle")
+    one = image("a red circle")
     assert one.shape == (1, 64, 64, 3)
     assert one.std() > 0
-    np.testing.assert_array_equal(one, picture("a red circle"))
+    np.testing.assert_array_equal(one, image("a red circle"))
 
 
 def test_latents_of_the_written_autoencoder_have_unit_spread(first: Run, world: World) -> None:
@@ -120,7 +120,7 @@ def test_latents_of_the_written_autoencoder_have_unit_spread(first: Run, world: 
     kind: Any = AutoencoderKL
     vae = kind.from_pretrained(str(first.out), subfolder="vae", local_files_only=True)
     # Weights were rounded to half precision, 1 part in 2,000, after the scale was set.
-    assert float(encode(vae, as_tensor(world.pictures)).std()) == pytest.approx(1, abs=5e-3)
+    assert float(encode(vae, as_tensor(world.images)).std()) == pytest.approx(1, abs=5e-3)
 
 
 def test_a_second_build_trains_nothing_and_writes_the_same_bytes(

@@ -88,7 +88,7 @@ def test_halves_of_captions_share_no_subject_and_cover_the_cast() -> None:
     assert captions_of(0, None).subject.is_unique
 
 
-def test_calibration_and_check_hold_out_different_pictures() -> None:
+def test_calibration_and_check_hold_out_different_images() -> None:
     world = build_world(0, share=0.1)
     (even, lid), (odd, _) = (held_out_sample(world, parity=p, count=40) for p in (0, 1))
     assert (even % 2 == 0).all()

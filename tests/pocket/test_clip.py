@@ -15,7 +15,7 @@ from mmh_core.pocket.clip import (
     ClipConfig,
     captioned,
     embed_captions,
-    embed_pictures,
+    embed_images,
     load_clip,
     multi_positive_loss,
     new_clip,
@@ -43,22 +43,22 @@ def numbered(captions: list[str]) -> Tensor:
 
 
 def test_distinct_pairs_have_the_loss_of_radford_et_al() -> None:
-    # Cosines: picture 0 with text 0 is 1, with text 1 is .6; picture 1 is 0 and .8.
-    pictures, texts = torch.tensor([[2.0, 0], [0, 3]]), torch.tensor([[1.0, 0], [0.6, 0.8]])
+    # Cosines: image 0 with text 0 is 1, with text 1 is .6; image 1 is 0 and .8.
+    images, texts = torch.tensor([[2.0, 0], [0, 3]]), torch.tensor([[1.0, 0], [0.6, 0.8]])
     rows = [[2.0, 1.2], [0.0, 1.6]]
     total = 0.0
     for i in range(2):
         total -= rows[i][i] - math.log(sum(math.exp(v) for v in rows[i]))
         total -= rows[i][i] - math.log(sum(math.exp(row[i]) for row in rows))
-    found = multi_positive_loss(pictures, texts, torch.tensor([4, 7]), torch.tensor(2.0))
+    found = multi_positive_loss(images, texts, torch.tensor([4, 7]), torch.tensor(2.0))
     assert float(found) == pytest.approx(total / 4, rel=1e-6)
 
 
 def test_pairs_of_one_key_share_the_target_in_both_directions() -> None:
     generator = torch.Generator().manual_seed(1)
-    pictures, texts = torch.randn(2, 3, 4, generator=generator).double()
+    images, texts = torch.randn(2, 3, 4, generator=generator).double()
     keys, scale = [5, 2, 5], 3.0
-    cosines = [[float(F.cosine_similarity(p, t, dim=0)) for t in texts] for p in pictures]
+    cosines = [[float(F.cosine_similarity(p, t, dim=0)) for t in texts] for p in images]
     total = 0.0
     for i in range(3):
         mates = [j for j in range(3) if keys[j] == keys[i]]
@@ -68,12 +68,12 @@ def test_pairs_of_one_key_share_the_target_in_both_directions() -> None:
             total -= (scale * cosines[i][j] - math.log(across)) / len(mates)
             total -= (scale * cosines[j][i] - math.log(down)) / len(mates)
     found = multi_positive_loss(
-        pictures, texts, torch.tensor(keys), torch.tensor(scale, dtype=torch.float64)
+        images, texts, torch.tensor(keys), torch.tensor(scale, dtype=torch.float64)
     )
     assert float(found) == pytest.approx(total / 6, rel=1e-12)
 
 
-def test_captions_are_numbered_once_and_belong_to_their_pictures() -> None:
+def test_captions_are_numbered_once_and_belong_to_their_images() -> None:
     texts = captioned([("x", "y"), ("y",), ("z", "x", "w")], ["p", "q", "p"], numbered)
     assert texts.listed.tolist() == [0, 1, 1, 2, 0, 3]
     assert (texts.first.tolist(), texts.count.tolist()) == ([0, 2, 3], [2, 1, 3])
@@ -81,10 +81,10 @@ def test_captions_are_numbered_once_and_belong_to_their_pictures() -> None:
     assert texts.ids.tolist() == [[0], [1], [2], [3]]
 
 
-def test_captions_of_a_picture_are_drawn_uniformly_and_no_others() -> None:
+def test_captions_of_a_image_are_drawn_uniformly_and_no_others() -> None:
     texts = captioned([("x", "y"), ("y",), ("z", "x", "w")], ["p", "q", "p"], numbered)
-    pictures = torch.tensor([2] * 3000 + [1] * 10)
-    drawn = texts.draw(pictures, torch.Generator().manual_seed(0))
+    images = torch.tensor([2] * 3000 + [1] * 10)
+    drawn = texts.draw(images, torch.Generator().manual_seed(0))
     assert drawn[3000:].tolist() == [1] * 10
     counts = drawn[:3000].bincount(minlength=4)
     assert counts[1] == 0
@@ -93,7 +93,7 @@ def test_captions_of_a_picture_are_drawn_uniformly_and_no_others() -> None:
 
 
 @pytest.mark.parametrize("captions", [[], [("x",), ()]])
-def test_a_picture_without_caption_is_refused(captions: list[tuple[str, ...]]) -> None:
+def test_a_image_without_caption_is_refused(captions: list[tuple[str, ...]]) -> None:
     with pytest.raises(ValueError, match="needs a caption"):
         captioned(captions, ["p"] * len(captions), numbered)
 
@@ -127,10 +127,10 @@ def clip() -> Any:
 
 def test_embeddings_are_unit_rows_whatever_the_batch(clip: Any) -> None:
     generator = torch.Generator().manual_seed(0)
-    pictures = torch.randint(0, 256, (5, 3, 16, 16), generator=generator, dtype=torch.uint8)
+    images = torch.randint(0, 256, (5, 3, 16, 16), generator=generator, dtype=torch.uint8)
     ids = torch.randint(0, 48, (5, LENGTH), generator=generator)
     ids[:, -1] = 49
-    for embed, given in ((embed_pictures, pictures), (embed_captions, ids)):
+    for embed, given in ((embed_images, images), (embed_captions, ids)):
         whole = embed(clip, given)
         torch.testing.assert_close(whole.norm(dim=1), torch.ones(5), atol=1e-6, rtol=0)
         torch.testing.assert_close(embed(clip, given, 2), whole, atol=1e-5, rtol=0)

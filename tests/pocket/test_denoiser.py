@@ -55,10 +55,10 @@ def noise(count: int, seed: int = 0) -> Tensor:
 
 
 class Knowing(nn.Module):
-    """Predict exactly the noise that stands in a noisy latent of a known picture, or its part."""
+    """Predict exactly the noise that stands in a noisy latent of a known image, or its part."""
 
     def __init__(self, x0: Tensor, share: float = 1.0) -> None:
-        """Keep the picture (4, h, w), and record what is asked."""
+        """Keep the image (4, h, w), and record what is asked."""
         super().__init__()
         self.where = nn.Parameter(torch.zeros(1))
         self.x0, self.share = x0, share
@@ -150,7 +150,7 @@ def test_the_trained_loss_is_zero_for_the_noise_and_one_for_nothing() -> None:
         assert found == pytest.approx(wanted, abs=0.032 if share < 1 else 1e-4)
 
 
-def test_pictures_are_drawn_by_their_copies_and_a_tenth_of_captions_left_out() -> None:
+def test_images_are_drawn_by_their_copies_and_a_tenth_of_captions_left_out() -> None:
     x0 = noise(1)
     copies = [1, 30, 9, 60]
     data = latent_set(x0.expand(4, -1, -1, -1), copies)

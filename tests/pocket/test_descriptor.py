@@ -41,7 +41,7 @@ def test_koleo_is_minus_the_mean_log_of_the_nearest_distance() -> None:
     assert float(koleo(torch.zeros(2, 3))) == pytest.approx(-math.log(1e-6), rel=1e-6)
 
 
-def test_a_batch_is_distinct_pictures_half_of_them_grouped() -> None:
+def test_a_batch_is_distinct_images_half_of_them_grouped() -> None:
     subjects = torch.arange(400) // 4
     generator = torch.Generator().manual_seed(0)
     for _ in range(5):
@@ -75,26 +75,26 @@ def net() -> Descriptor:
 
 def test_vectors_have_length_one_and_do_not_depend_on_the_batch(net: Descriptor) -> None:
     generator = torch.Generator().manual_seed(0)
-    pictures = torch.randint(0, 256, (5, 3, 16, 16), generator=generator, dtype=torch.uint8)
-    whole = describe(net, pictures)
+    images = torch.randint(0, 256, (5, 3, 16, 16), generator=generator, dtype=torch.uint8)
+    whole = describe(net, images)
     torch.testing.assert_close(whole.norm(dim=1), torch.ones(5), atol=1e-6, rtol=0)
-    torch.testing.assert_close(describe(net, pictures, 2), whole, atol=1e-5, rtol=0)
-    torch.testing.assert_close(describe(net, pictures.float() / 255), whole, atol=1e-6, rtol=0)
+    torch.testing.assert_close(describe(net, images, 2), whole, atol=1e-5, rtol=0)
+    torch.testing.assert_close(describe(net, images.float() / 255), whole, atol=1e-6, rtol=0)
     assert (whole[0] - whole[1]).abs().max() > 1e-3
 
 
-def test_filters_that_are_their_own_mirror_images_give_a_mirrored_picture_the_same_vector(
+def test_filters_that_are_their_own_mirror_images_give_a_mirrored_image_the_same_vector(
     net: Descriptor,
 ) -> None:
     symmetric = Descriptor((8, 16), 6, 16).requires_grad_(False).eval()
     symmetric.load_state_dict(net.state_dict())
-    picture = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    assert (describe(symmetric, picture) - describe(symmetric, picture.flip(3))).abs().max() > 1e-2
+    image = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    assert (describe(symmetric, image) - describe(symmetric, image.flip(3))).abs().max() > 1e-2
     for module in symmetric.modules():
         if isinstance(module, torch.nn.Conv2d):
             module.weight.copy_((module.weight + module.weight.flip(3)) / 2)
     torch.testing.assert_close(
-        describe(symmetric, picture), describe(symmetric, picture.flip(3)), atol=1e-5, rtol=0
+        describe(symmetric, image), describe(symmetric, image.flip(3)), atol=1e-5, rtol=0
     )
 
 

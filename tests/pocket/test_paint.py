@@ -63,7 +63,7 @@ def test_yellow_is_lighter_than_other_names_and_unknown_names_are_refused() -> N
 
 
 # A smooth edge is odd around distance 0, so areas are exact up to curvature and the pixel grid:
-# half a percent of the picture is twice what was seen.
+# half a percent of the image is twice what was seen.
 @pytest.mark.parametrize("angle", [0.0, 0.4])
 def test_areas_of_regions(angle: float) -> None:
     u, v = local(_HALF, _HALF, np.ones((1, 1, 1)), angle)
@@ -99,6 +99,6 @@ def test_laying_over_mixes_by_coverage_and_opacity() -> None:
 
 
 def test_a_gradient_is_even_around_its_middle() -> None:
-    picture = gradient(color(0.0, 0.0, 0.0), color(1.0, 0.0, 0.0))
-    np.testing.assert_allclose(picture[0, :, 0] + picture[0, ::-1, 0], 1.0, atol=1e-6)
-    assert (np.diff(picture[0, :, 0, 0]) > 0).all()
+    image = gradient(color(0.0, 0.0, 0.0), color(1.0, 0.0, 0.0))
+    np.testing.assert_allclose(image[0, :, 0] + image[0, ::-1, 0], 1.0, atol=1e-6)
+    assert (np.diff(image[0, :, 0, 0]) > 0).all()

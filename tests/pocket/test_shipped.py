@@ -100,10 +100,10 @@ def test_the_world_beside_it_is_that_of_its_seed(shelf: PocketShelf) -> None:
     checked = 0
     for subject in named_subjects(world.seed):
         if subject.kind == "duplicate":
-            picture = draw(Scene(subject.painter, subject.style, subject.values))
+            image = draw(Scene(subject.painter, subject.style, subject.values))
             number = int(labels.loc[subject.id].id)
             # Another processor may round a channel value to its neighbor.
-            apart = np.abs(picture.astype(int) - world.pictures[number].astype(int))
+            apart = np.abs(image.astype(int) - world.images[number].astype(int))
             assert apart.max() <= 1
             assert labels.loc[subject.id].lid == true_lid(
                 Scene(subject.painter, subject.style, subject.values), subject.free
@@ -132,7 +132,7 @@ def test_a_caption_of_many_copies_gives_its_copy_and_a_lower_lid(
     lids = []
     for table in (wanted, free):
         trials = draw_trials(model, table, [_SEED], guidance=model.guidance, steps=model.steps)
-        found = copy_evidence(trials.pictures, shelf.embedder, shelf.training, chosen.thresholds)
+        found = copy_evidence(trials.images, shelf.embedder, shelf.training, chosen.thresholds)
         lids.append(
             lid_at(model, trials.latents, trials.embeddings, chosen.log_delta, seed=0).median()
         )

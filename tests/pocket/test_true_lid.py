@@ -14,7 +14,7 @@ from mmh_core.pocket.true_lid import VISIBLE, singular_values, true_lid
 
 
 def _middle(painter: str, style: Mapping[str, str]) -> Scene:
-    # Not exactly the middle: there some directions of symmetric pictures vanish to first order.
+    # Not exactly the middle: there some directions of symmetric images vanish to first order.
     count = len(parameters(painter))
     values = np.random.default_rng(3).uniform(0.3, 0.7, count)
     return Scene(painter, style, tuple(values.tolist()))

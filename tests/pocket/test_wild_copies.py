@@ -15,7 +15,7 @@ from torch import Tensor
 
 from benchmarks.recolored import CHANGES, tensors
 from mmh_core.pocket.furnish import open_shelf
-from mmh_core.retrieval.images import read_picture
+from mmh_core.retrieval.images import read_image
 from mmh_core.retrieval.pixel_match import fitted, is_flat
 from mmh_core.studies.images.reference import Reference, find_copies, pocket_reference
 
@@ -67,14 +67,14 @@ def as_brought(image: Image.Image, way: str) -> Tensor:
     altered, form, options = WAYS[way](image)
     file = io.BytesIO()
     altered.save(file, form, **options)
-    return fitted(read_picture(file.getvalue()), (64, 64))
+    return fitted(read_image(file.getvalue()), (64, 64))
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_an_altered_training_image_is_a_copy_or_a_likely_one(way: str) -> None:
     world = open_shelf(FOLDER).world
     rows = (0, 1, 2)
-    brought = torch.stack([as_brought(Image.fromarray(world.pictures[row]), way) for row in rows])
+    brought = torch.stack([as_brought(Image.fromarray(world.images[row]), way) for row in rows])
     for row, (copy, _) in zip(rows, find_copies(reference(), brought), strict=True):
         assert copy.kind in ("exact", "template", "likely"), (row, copy.reason)
 
@@ -83,7 +83,7 @@ def test_an_altered_training_image_is_a_copy_or_a_likely_one(way: str) -> None:
 def test_an_image_in_other_colors_is_never_called_none(way: str) -> None:
     """What is an affine map of the colors is found; of the rest it is said that nobody knows."""
     world = open_shelf(FOLDER).world
-    images = [CHANGES[way](Image.fromarray(world.pictures[row])) for row in (0, 777, 2500, 4000)]
+    images = [CHANGES[way](Image.fromarray(world.images[row])) for row in (0, 777, 2500, 4000)]
     for copy, near in find_copies(reference(), tensors(images)):
         assert copy.kind in ("exact", "template", "likely", "unknown"), copy.reason
         assert copy.kind != "likely" or copy.nearest in [one.id for one in near]
@@ -94,7 +94,7 @@ def test_an_image_in_other_colors_is_never_called_none(way: str) -> None:
 )
 def test_affine_changes_of_color_are_found_and_held_out_ones_are_not(way: str) -> None:
     world = open_shelf(FOLDER).world
-    trained = [CHANGES[way](Image.fromarray(world.pictures[row])) for row in (0, 777, 2500, 4000)]
+    trained = [CHANGES[way](Image.fromarray(world.images[row])) for row in (0, 777, 2500, 4000)]
     for copy, _ in find_copies(reference(), tensors(trained)):
         assert copy.kind in ("exact", "template", "likely"), copy.reason
     rows = np.flatnonzero(world.held_out_labels.kind.isin(("open", "overfit")))[::60]
@@ -106,8 +106,8 @@ def test_affine_changes_of_color_are_found_and_held_out_ones_are_not(way: str) -
 def test_held_out_images_of_wide_families_are_no_copies_and_not_flat() -> None:
     world = open_shelf(FOLDER).world
     rows = np.flatnonzero(world.held_out_labels.kind.isin(("open", "overfit")))[::20]
-    pictures = torch.from_numpy(world.held_out[rows]).permute(0, 3, 1, 2).float() / 255
-    kinds = [copy.kind for copy, _ in find_copies(reference(), pictures)]
+    images = torch.from_numpy(world.held_out[rows]).permute(0, 3, 1, 2).float() / 255
+    kinds = [copy.kind for copy, _ in find_copies(reference(), images)]
     assert set(kinds) <= {"none", "unknown"} and kinds.count("none") >= len(kinds) / 2
-    trained = torch.from_numpy(world.pictures[::10]).permute(0, 3, 1, 2).float() / 255
+    trained = torch.from_numpy(world.images[::10]).permute(0, 3, 1, 2).float() / 255
     assert not bool(is_flat(trained).any())

@@ -32,19 +32,19 @@ def world() -> World:
 
 def test_the_same_seed_draws_the_same_world_and_another_another(world: World) -> None:
     again, other = build_world(0, share=0.01), build_world(1, share=0.01)
-    np.testing.assert_array_equal(world.pictures, again.pictures)
+    np.testing.assert_array_equal(world.images, again.images)
     np.testing.assert_array_equal(world.held_out, again.held_out)
     assert world.labels.equals(again.labels)
     assert set(world.labels.subject) != set(other.labels.subject)
 
 
-def test_a_smaller_share_keeps_the_cast_and_its_pictures(world: World) -> None:
+def test_a_smaller_share_keeps_the_cast_and_its_images(world: World) -> None:
     larger = build_world(0, share=0.02)
     for kind in ("duplicate", "overfit"):
         small, large = (w.labels[w.labels.kind == kind] for w in (world, larger))
         assert small.captions.tolist() == large.captions.tolist()
         np.testing.assert_array_equal(
-            world.pictures[small.id.to_numpy()], larger.pictures[large.id.to_numpy()]
+            world.images[small.id.to_numpy()], larger.images[large.id.to_numpy()]
         )
 
 
@@ -123,14 +123,14 @@ def test_an_object_looks_like_its_name() -> None:
             assert subject.name.replace("t-shirt", "shirt").endswith(subject.style["object"])
 
 
-def test_held_out_pictures_are_of_the_same_families_and_not_trained_on(world: World) -> None:
-    trained = {picture.tobytes() for picture in world.pictures}
-    assert not any(picture.tobytes() in trained for picture in world.held_out)
+def test_held_out_images_are_of_the_same_families_and_not_trained_on(world: World) -> None:
+    trained = {image.tobytes() for image in world.images}
+    assert not any(image.tobytes() in trained for image in world.held_out)
     assert set(world.held_out_labels.kind) == {"open", *HELD_OUT}
     assert (world.held_out_labels.copies == 0).all()
 
 
-def test_pictures_of_one_subject_differ_and_a_template_keeps_its_layout(world: World) -> None:
+def test_images_of_one_subject_differ_and_a_template_keeps_its_layout(world: World) -> None:
     template = next(s for s in named_subjects(0) if s.kind == "template")
     names = parameters(template.painter)
     values = np.repeat([template.values], 2, axis=0)

@@ -20,7 +20,7 @@ from mmh_core.records import MMHError
 from mmh_core.report.image_files import (
     KEYWORD,
     MOST_BYTES,
-    PictureAbout,
+    ImageAbout,
     about_of,
     png_bytes,
     read_about,
@@ -29,7 +29,7 @@ from mmh_core.report.image_files import (
 from mmh_core.studies.images.run import ImageConfig
 from tests.drawn_runs import drawn_run
 
-ABOUT = PictureAbout(
+ABOUT = ImageAbout(
     prompt="a portrait of <b>Aldo</b> ![x](http://example.org/x.png)",
     negative="blurry & dark",
     seed=2**63 - 1,
@@ -49,8 +49,8 @@ ABOUT = PictureAbout(
     percentile=0.01,
     verdict="exact copy",
 )
-PICTURE = torch.arange(3 * 8 * 16, dtype=torch.int64).remainder(256).to(torch.uint8)
-PICTURE = PICTURE.reshape(3, 8, 16)
+IMAGE = torch.arange(3 * 8 * 16, dtype=torch.int64).remainder(256).to(torch.uint8)
+IMAGE = IMAGE.reshape(3, 8, 16)
 
 #: What a file says, word by word.
 TEXT = json.dumps(asdict(ABOUT)).replace("NaN", "null")
@@ -77,14 +77,14 @@ abouts = st.builds(
 )
 
 
-def same(first: PictureAbout | None, second: PictureAbout) -> bool:
+def same(first: ImageAbout | None, second: ImageAbout) -> bool:
     """Compare field by field, a NaN being equal to itself."""
     return first is not None and repr(asdict(first)) == repr(asdict(second))
 
 
 def with_chunk(content: bytes, *, kind: bytes = b"iTXt", checksum: int | None = None) -> bytes:
     """Return a PNG into which a chunk is put behind its header."""
-    plain = png_bytes(PICTURE, None)
+    plain = png_bytes(IMAGE, None)
     crc = zlib.crc32(kind + content) if checksum is None else checksum
     chunk = struct.pack(">I4s", len(content), kind) + content + struct.pack(">I", crc)
     return plain[:33] + chunk + plain[33:]
@@ -104,10 +104,10 @@ def changed(**values: object) -> bytes:
 
 @settings(deadline=None, max_examples=150)
 @given(abouts)
-def test_what_is_written_is_read_again(about: PictureAbout) -> None:
-    data = png_bytes(PICTURE, about)
+def test_what_is_written_is_read_again(about: ImageAbout) -> None:
+    data = png_bytes(IMAGE, about)
     assert same(read_about(data), about)
-    assert data == png_bytes(PICTURE, about)
+    assert data == png_bytes(IMAGE, about)
 
 
 @pytest.mark.parametrize(
@@ -122,25 +122,25 @@ def test_what_is_written_is_read_again(about: PictureAbout) -> None:
 )
 def test_any_prompt_that_may_be_drawn_survives(prompt: str) -> None:
     about = replace(ABOUT, prompt=prompt)
-    assert same(read_about(png_bytes(PICTURE, about)), about)
+    assert same(read_about(png_bytes(IMAGE, about)), about)
 
 
 def test_a_prompt_of_the_greatest_length_fits() -> None:
     about = replace(ABOUT, prompt="🐕" * 10_000, negative="🐕" * 10_000)
-    assert same(read_about(png_bytes(PICTURE, about)), about)
+    assert same(read_about(png_bytes(IMAGE, about)), about)
 
 
 def test_the_pixels_are_untouched_and_any_reader_takes_the_file() -> None:
     for about in (None, ABOUT):
-        with Image.open(io.BytesIO(png_bytes(PICTURE, about))) as image:
+        with Image.open(io.BytesIO(png_bytes(IMAGE, about))) as image:
             found = torch.from_numpy(np.array(image)).permute(2, 0, 1)
             texts = dict(image.text)  # type: ignore[attr-defined]
-        assert torch.equal(found, PICTURE)
+        assert torch.equal(found, IMAGE)
         assert list(texts) == ([] if about is None else [KEYWORD])
     assert json.loads(texts[KEYWORD])["prompt"] == ABOUT.prompt
 
 
-def test_settings_draw_that_picture_alone() -> None:
+def test_settings_draw_that_image_alone() -> None:
     assert settings_of(ABOUT) == ImageConfig(
         "pocket-sd",
         (ABOUT.prompt,),
@@ -154,46 +154,46 @@ def test_settings_draw_that_picture_alone() -> None:
     )
 
 
-def test_a_picture_of_a_run_carries_its_own_figures() -> None:
+def test_a_image_of_a_run_carries_its_own_figures() -> None:
     run = drawn_run()
-    about = about_of(run, run.pictures[1])
-    lid = run.pictures[1].lid
+    about = about_of(run, run.images[1])
+    lid = run.images[1].lid
     assert lid is not None
-    assert (about.prompt, about.seed) == (run.pictures[1].prompt, run.pictures[1].seed)
+    assert (about.prompt, about.seed) == (run.images[1].prompt, run.images[1].seed)
     assert (about.lid, about.lid_error, about.percentile) == (
         lid.conditional,
         lid.conditional_error,
         lid.percentile,
     )
     assert (about.sha256, about.noise_sha256) == (run.sha256, run.noise_sha256)
-    unread = replace(run.pictures[1], lids=(), verdict="not read yet")
+    unread = replace(run.images[1], lids=(), verdict="not read yet")
     assert math.isnan(about_of(run, unread).lid)
 
 
 def test_foreign_files_say_nothing() -> None:
     jpeg = io.BytesIO()
-    Image.fromarray(PICTURE.permute(1, 2, 0).numpy()).save(jpeg, "JPEG")
+    Image.fromarray(IMAGE.permute(1, 2, 0).numpy()).save(jpeg, "JPEG")
     note = PngImagePlugin.PngInfo()
     note.add_text("parameters", "a dog, Steps: 20")
     note.add_itxt("parameters", "a dog")
     note.add_itxt(KEYWORD + "2", "{}")
     foreign = io.BytesIO()
-    Image.fromarray(PICTURE.permute(1, 2, 0).numpy()).save(foreign, "PNG", pnginfo=note)
-    whole = png_bytes(PICTURE, ABOUT)
+    Image.fromarray(IMAGE.permute(1, 2, 0).numpy()).save(foreign, "PNG", pnginfo=note)
+    whole = png_bytes(IMAGE, ABOUT)
     for data in (b"", b"\x89PNG", jpeg.getvalue(), foreign.getvalue(), whole[1:]):
         assert read_about(data) is None
-    assert read_about(png_bytes(PICTURE, None)) is None
-    # The same bytes as another kind of chunk, and behind the end of the picture.
+    assert read_about(png_bytes(IMAGE, None)) is None
+    # The same bytes as another kind of chunk, and behind the end of the image.
     assert read_about(with_chunk(KEYWORD.encode() + b"\0{}", kind=b"tEXt")) is None
     chunk = whole[33 : whole.index(b"IDAT") - 4]
     assert same(read_about(whole[:33] + chunk), ABOUT)
-    assert read_about(png_bytes(PICTURE, None) + chunk) is None
+    assert read_about(png_bytes(IMAGE, None) + chunk) is None
 
 
 @settings(deadline=None, max_examples=300)
 @given(st.data())
 def test_a_damaged_file_gives_a_sentence_or_nothing_or_the_truth(data: st.DataObject) -> None:
-    whole = bytearray(png_bytes(PICTURE, ABOUT))
+    whole = bytearray(png_bytes(IMAGE, ABOUT))
     for _ in range(data.draw(st.integers(1, 3))):
         whole[data.draw(st.integers(0, len(whole) - 1))] ^= data.draw(st.integers(1, 255))
     cut = data.draw(st.integers(0, len(whole)))
@@ -306,19 +306,19 @@ def test_a_wrong_checksum_is_refused() -> None:
 
 
 def test_a_chunk_that_claims_gigabytes_is_refused_at_once() -> None:
-    start = png_bytes(PICTURE, None)[:33]
+    start = png_bytes(IMAGE, None)[:33]
     claim = struct.pack(">I4s", 2**31 - 1, b"iTXt") + KEYWORD.encode() + b"\0\0\0\0\0{}"
     with pytest.raises(MMHError, match="damaged"):
         read_about(start + claim)
 
 
 @pytest.mark.parametrize(
-    "picture",
-    [torch.zeros(3, 8, 8), torch.zeros(1, 8, 8, dtype=torch.uint8), PICTURE[None], PICTURE[0]],
+    "image",
+    [torch.zeros(3, 8, 8), torch.zeros(1, 8, 8, dtype=torch.uint8), IMAGE[None], IMAGE[0]],
 )
-def test_what_is_no_picture_is_refused(picture: torch.Tensor) -> None:
+def test_what_is_no_image_is_refused(image: torch.Tensor) -> None:
     with pytest.raises(ValueError, match=r"uint8 \(3, H, W\)"):
-        png_bytes(picture, None)
+        png_bytes(image, None)
 
 
 def test_settings_from_before_there_were_windows_are_read_as_one() -> None:

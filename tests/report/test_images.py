@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 
 from mmh_core.records import MMHError
-from mmh_core.report import image_command, image_report, image_summary, run_files, run_zip
+from mmh_core.report import image_command, image_report, run_files, run_summary, run_zip
 from mmh_core.report.charts import HEIGHT, WIDTH, Chart, round_ticks, svg
 from mmh_core.report.folder import check_folder, write_folder
 from mmh_core.report.image_files import about_of, png_bytes, read_about
@@ -30,7 +30,7 @@ from mmh_core.report.summary import paragraph
 from mmh_core.studies.images.run import ImageRun, ImageVerdict
 from tests.drawn_runs import HOSTILE, drawn_run, noise, unsearched_run
 
-COMMAND = "./mmh images --prompt '<b>x</b>' --out pictures"
+COMMAND = "./mmh images --prompt '<b>x</b>' --out images"
 #: Elements that are empty by nature and have no end tag.
 VOID = {"meta", "img", "br", "link", "input"}
 
@@ -107,57 +107,57 @@ def test_texts_of_others_are_shown_and_never_obeyed(page: Page) -> None:
 
 
 def test_what_no_page_may_hold_is_marked(run: ImageRun) -> None:
-    near = replace(run.pictures[0].neighbors[0], caption="a\ud800b\x00c")
-    first = replace(run.pictures[0], neighbors=(near,))
-    text = image_report(replace(run, pictures=(first,)), COMMAND)
+    near = replace(run.images[0].neighbors[0], caption="a\ud800b\x00c")
+    first = replace(run.images[0], neighbors=(near,))
+    text = image_report(replace(run, images=(first,)), COMMAND)
     assert "a\ufffdb\ufffdc" in text
     text.encode()
 
 
-def test_each_card_shows_its_own_picture_and_the_one_it_is_near_to(
+def test_each_card_shows_its_own_image_and_the_one_it_is_near_to(
     run: ImageRun, page: Page
 ) -> None:
     images = page.all("img")
-    for number, one in enumerate(run.pictures):
+    for number, one in enumerate(run.images):
         drawn, nearest, *listed = images[5 * number : 5 * number + 5]
-        assert torch.equal(pixels(drawn["src"]), one.picture)
-        assert torch.equal(pixels(nearest["src"]), one.neighbors[0].picture)
-        assert [i["alt"] for i in listed] == [f"Training picture {n.id}" for n in one.neighbors]
+        assert torch.equal(pixels(drawn["src"]), one.image)
+        assert torch.equal(pixels(nearest["src"]), one.neighbors[0].image)
+        assert [i["alt"] for i in listed] == [f"Training image {n.id}" for n in one.neighbors]
         assert drawn["class"] == "grain"
 
 
 def test_the_nearest_is_the_one_that_the_evidence_names(run: ImageRun) -> None:
-    copy = run.pictures[0].copy
+    copy = run.images[0].copy
     assert copy is not None
-    first = replace(run.pictures[0], copy=replace(copy, nearest=42))
-    found = Page(image_report(replace(run, pictures=(first,)), COMMAND))
-    assert torch.equal(pixels(found.all("img")[1]["src"]), first.neighbors[2].picture)
+    first = replace(run.images[0], copy=replace(copy, nearest=42))
+    found = Page(image_report(replace(run, images=(first,)), COMMAND))
+    assert torch.equal(pixels(found.all("img")[1]["src"]), first.neighbors[2].image)
 
 
-def test_large_pictures_are_smooth_and_reduced_in_the_list(run: ImageRun) -> None:
-    near = tuple(replace(n, picture=noise(n.id, 256)) for n in run.pictures[0].neighbors)
-    first = replace(run.pictures[0], picture=noise(0, 256), neighbors=near)
-    images = Page(image_report(replace(run, pictures=(first,)), COMMAND)).all("img")
+def test_large_images_are_smooth_and_reduced_in_the_list(run: ImageRun) -> None:
+    near = tuple(replace(n, image=noise(n.id, 256)) for n in run.images[0].neighbors)
+    first = replace(run.images[0], image=noise(0, 256), neighbors=near)
+    images = Page(image_report(replace(run, images=(first,)), COMMAND)).all("img")
     assert "class" not in images[0] and "class" not in images[1]
-    assert torch.equal(pixels(images[0]["src"]), first.picture)
+    assert torch.equal(pixels(images[0]["src"]), first.image)
     reduced = pixels(images[2]["src"])
     assert reduced.shape == (3, 96, 96)
     # Reducing keeps the mean; of 196,608 numbers from 0 to 255 it is known to 0.2.
     assert float(reduced.float().mean()) == pytest.approx(
-        float(near[0].picture.float().mean()), abs=1
+        float(near[0].image.float().mean()), abs=1
     )
 
 
 def test_figures_verdicts_and_reasons_stand_on_the_cards(run: ImageRun, page: Page) -> None:
-    for one in run.pictures:
-        assert f"picture {one.index:03d}, seed {one.seed}" in page.text
+    for one in run.images:
+        assert f"image {one.index:03d}, seed {one.seed}" in page.text
         assert one.verdict in page.text and one.reason in page.text
         assert f"Soft spectral count {one.lids[0].conditional:.1f} ± 0.8" in page.text
     assert "FLIPD -31.5 ± 0.8" in page.text  # the second estimator
     assert "not above any" in page.text and "above 60 %" in page.text
     assert "above 0.4 %" in page.text
     assert "0.970" in page.text and "mean similarity of 0.875" in page.text
-    assert page.text.count("mean similarity") == 1  # of one picture there is none
+    assert page.text.count("mean similarity") == 1  # of one image there is none
     assert "overfit, a training caption" in page.text and "True LID 7.0" in page.text
     assert run.sha256 in page.text and run.noise_sha256 in page.text
     assert torch.__version__.partition("+")[0] in page.text
@@ -166,10 +166,10 @@ def test_figures_verdicts_and_reasons_stand_on_the_cards(run: ImageRun, page: Pa
 def test_nothing_is_made_up_where_nothing_is_known() -> None:
     found = Page(image_report(unsearched_run(), COMMAND))
     assert len(found.all("img")) == 4 and not found.all("svg")
-    assert found.text.count("No training pictures were searched") == 4 + 1
+    assert found.text.count("No training images were searched") == 4 + 1
     assert "nan" not in found.text.lower().replace("unanswered", "")
     assert "none at these settings" in found.text
-    for word in ("Calibrated distance", "True LID", "among normal prompts"):
+    for word in ("Calibrated distance", "True LID", "among reference prompts"):
         assert word not in found.text
 
 
@@ -178,7 +178,7 @@ def test_nothing_is_made_up_where_nothing_is_known() -> None:
     [
         (
             ["exact copy", "exact copy", "template copy", "not memorized"],
-            ["3 of 4 are copies", "2 each repeat a training picture", "1 repeats the layout"],
+            ["3 of 4 are copies", "2 each repeat a training image", "1 repeats the layout"],
             ["suspicious", "None of"],
         ),
         (["not memorized"] * 4, ["None of 4 is a copy", "1,234 training"], ["copies of", "means"]),
@@ -197,11 +197,11 @@ def test_nothing_is_made_up_where_nothing_is_known() -> None:
 def test_the_summary_counts_in_words(
     run: ImageRun, verdicts: list[ImageVerdict], said: list[str], never: list[str]
 ) -> None:
-    pictures = tuple(
-        replace(one, verdict=verdict) for one, verdict in zip(run.pictures, verdicts, strict=True)
+    images = tuple(
+        replace(one, verdict=verdict) for one, verdict in zip(run.images, verdicts, strict=True)
     )
-    text = paragraph(replace(run, pictures=pictures))
-    assert "drew 4 pictures from 2 prompts." in text
+    text = paragraph(replace(run, images=images))
+    assert "drew 4 images from 2 prompts." in text
     for words in said:
         assert words in text
     for words in never:
@@ -211,14 +211,14 @@ def test_the_summary_counts_in_words(
 def test_without_a_training_set_the_summary_calls_nothing_a_copy() -> None:
     run = unsearched_run()
     assert "nobody can say" in paragraph(run)
-    low = replace(run.pictures[0], verdict="memorized, cause not identifiable")
-    text = paragraph(replace(run, pictures=(low, *run.pictures[1:])))
+    low = replace(run.images[0], verdict="memorized, cause not identifiable")
+    text = paragraph(replace(run, images=(low, *run.images[1:])))
     assert "At 1 of 4" in text and "cause cannot be told" in text
 
 
 def test_a_run_that_was_cut_off_has_a_page_too(run: ImageRun) -> None:
     unread = replace(
-        run.pictures[0],
+        run.images[0],
         lids=(),
         copy=None,
         neighbors=(),
@@ -228,14 +228,14 @@ def test_a_run_that_was_cut_off_has_a_page_too(run: ImageRun) -> None:
         curve_error=torch.empty(0),
     )
     cut = replace(
-        run, state="stopped", pictures=(unread,), agreement=(), log_delta=math.nan, noise_sha256=""
+        run, state="stopped", images=(unread,), agreement=(), log_delta=math.nan, noise_sha256=""
     )
     found = Page(image_report(cut, COMMAND))
-    assert "drew 1 picture of the 4 asked for" in found.text
+    assert "drew 1 image of the 4 asked for" in found.text
     assert "not chosen yet" in found.text and len(found.all("svg")) == 1
-    empty = Page(image_report(replace(cut, pictures=()), COMMAND))
-    assert "has drawn no picture" in empty.text
-    assert image_summary(cut)["pictures"][0]["lids"] == []
+    empty = Page(image_report(replace(cut, images=()), COMMAND))
+    assert "has drawn no image" in empty.text
+    assert run_summary(cut)["images"][0]["lids"] == []
 
 
 def test_percentiles_in_words() -> None:
@@ -301,30 +301,30 @@ def test_ticks_are_round(low: float, high: float, expected: list[float] | None) 
 
 
 def test_the_summary_holds_all_figures_but_no_seconds(run: ImageRun) -> None:
-    found = json.loads(json.dumps(image_summary(run), allow_nan=False))
-    first = found["pictures"][0]
+    found = json.loads(json.dumps(run_summary(run), allow_nan=False))
+    first = found["images"][0]
     assert found["verdicts"]["exact copy"] == 1 and found["searched"] == 1234
     assert first["lids"][1]["estimator"] == "flipd" and first["lids"][1]["conditional"] == -31.5
     assert first["guidance_norm"] == [40.0, 32.5, 25.0, 17.5, 10.0]
     assert first["copy"]["nearest"] == 40 and first["neighbors"][2]["similarity"] == 0.77
     assert first["truth"]["lid"] == 7.0 and found["prompts"][1]["agreement"] is None
     assert found["config"]["seeds"] == [0, 7] and "frames" not in found["config"]
-    later = replace(run, seconds_drawing=99.0, seconds_reading=98.0)
-    assert image_summary(later) == image_summary(run)
+    later = replace(run, seconds_generating=99.0, seconds_estimating=98.0)
+    assert run_summary(later) == run_summary(run)
 
 
 def test_unknown_figures_are_null() -> None:
-    found = image_summary(unsearched_run())
-    first = found["pictures"][0]
+    found = run_summary(unsearched_run())
+    first = found["images"][0]
     assert first["guidance_norm"] == [None] * 5
     assert first["lids"][0]["percentile"] is None and first["copy"] is None
-    assert found["normal_pictures"] is None
+    assert found["reference_images"] is None
     json.dumps(found, allow_nan=False)
 
 
 def test_the_zip_is_the_same_every_time_and_holds_the_files(run: ImageRun) -> None:
     data = run_zip(run, COMMAND)
-    later = replace(drawn_run(), seconds_drawing=99.0)
+    later = replace(drawn_run(), seconds_generating=99.0)
     assert data == run_zip(later, COMMAND)
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         assert archive.testzip() is None
@@ -338,25 +338,25 @@ def test_the_zip_is_the_same_every_time_and_holds_the_files(run: ImageRun) -> No
         "003-seed-7.png",
         "run.json",
         "report.html",
-        "pictures.csv",
+        "images.csv",
     ]
-    for one in run.pictures:
+    for one in run.images:
         about = read_about(found[f"{one.index:03d}-seed-{one.seed}.png"])
         assert repr(about) == repr(about_of(run, one))
     assert json.loads(found["run.json"])["command"] == COMMAND
     assert found["report.html"].decode() == image_report(run, COMMAND)
-    assert found["pictures.csv"][:3] == b"\xef\xbb\xbf"
-    text = found["pictures.csv"].decode("utf-8-sig")
+    assert found["images.csv"][:3] == b"\xef\xbb\xbf"
+    text = found["images.csv"].decode("utf-8-sig")
     rows = list(csv.DictReader(io.StringIO(text, newline="")))
-    assert [row["verdict"] for row in rows] == [one.verdict for one in run.pictures]
+    assert [row["verdict"] for row in rows] == [one.verdict for one in run.images]
     assert rows[2]["prompt"] == HOSTILE
 
 
 def test_a_caption_with_lone_surrogates_spoils_no_file(run: ImageRun) -> None:
-    near = replace(run.pictures[0].neighbors[0], caption="a\ud800b")
-    first = replace(run.pictures[0], neighbors=(near,))
-    files = run_files(replace(run, pictures=(first,)), COMMAND)
-    caption = json.loads(files["run.json"])["pictures"][0]["neighbors"][0]["caption"]
+    near = replace(run.images[0].neighbors[0], caption="a\ud800b")
+    first = replace(run.images[0], neighbors=(near,))
+    files = run_files(replace(run, images=(first,)), COMMAND)
+    caption = json.loads(files["run.json"])["images"][0]["neighbors"][0]["caption"]
     assert caption == "a\ud800b"
 
 
@@ -398,7 +398,7 @@ def test_the_command_names_everything_that_was_asked(run: ImageRun) -> None:
         "--index",
         "a b",
         "--out",
-        "pictures",
+        "images",
     ]
 
 
@@ -413,7 +413,7 @@ def test_a_folder_is_replaced_whole_by_a_later_run(run: ImageRun, tmp_path: Path
             place.mkdir()
         write_folder(place, files)
         assert files_of(place) == files
-    fewer = run_files(replace(run, pictures=run.pictures[:1]), COMMAND)
+    fewer = run_files(replace(run, images=run.images[:1]), COMMAND)
     write_folder(tmp_path / "empty", fewer)
     assert files_of(tmp_path / "empty") == fewer
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "new"]
@@ -484,9 +484,9 @@ def test_what_a_run_lacks_and_what_was_chosen_for_its_model_are_in_page_figures_
     lacking = replace(run, missing=("No LID: <b>too</b> large.",), notes=("Read as v.",))
     page = image_report(lacking, COMMAND)
     assert "No LID: &lt;b&gt;too&lt;/b&gt; large." in page and "Read as v." in page
-    found = image_summary(lacking)
+    found = run_summary(lacking)
     assert (found["missing"], found["model_notes"]) == ([*lacking.missing], ["Read as v."])
-    about = about_of(lacking, lacking.pictures[0])
-    assert read_about(png_bytes(lacking.pictures[0].picture, about)) == about
+    about = about_of(lacking, lacking.images[0])
+    assert read_about(png_bytes(lacking.images[0].image, about)) == about
     assert about.missing == lacking.missing
-    assert image_summary(run)["missing"] == []
+    assert run_summary(run)["missing"] == []

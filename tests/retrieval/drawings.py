@@ -1,4 +1,4 @@
-"""Draw pictures that tests can tell apart, alter them, and look for them again."""
+"""Draw images that tests can tell apart, alter them, and look for them again."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ THRESHOLDS = CopyThresholds(
 
 
 def drawings(count: int, seed: int = 0, size: int = 64) -> Tensor:
-    """Return pictures (count, 3, size, size) uint8: five discs and bars on a slanted gradient."""
+    """Return images (count, 3, size, size) uint8: five discs and bars on a slanted gradient."""
     random = np.random.default_rng(seed)
     y, x = np.mgrid[0:size, 0:size] / size
-    pictures = np.empty((count, 3, size, size), dtype=np.uint8)
-    for picture in pictures:
+    images = np.empty((count, 3, size, size), dtype=np.uint8)
+    for image in images:
         start, end = random.uniform(0, 1, (2, 3, 1, 1))
         slant = random.uniform(0, 1)
         canvas = start + (end - start) * (slant * x + (1 - slant) * y)
@@ -44,44 +44,44 @@ def drawings(count: int, seed: int = 0, size: int = 64) -> Tensor:
             disc = (x - cx) ** 2 + (y - cy) ** 2 < reach**2
             bar = (abs(x - cx) < reach) & (abs(y - cy) < reach / 2)
             canvas = np.where(disc if kind % 2 else bar, random.uniform(0, 1, (3, 1, 1)), canvas)
-        picture[:] = (canvas * 255).round()
-    return torch.from_numpy(pictures)
+        image[:] = (canvas * 255).round()
+    return torch.from_numpy(images)
 
 
 def labels(count: int) -> pd.DataFrame:
-    """Return one row per picture."""
+    """Return one row per image."""
     rows = range(count)
     return pd.DataFrame(
         {"id": rows, "caption": [f"c{i}" for i in rows], "file": [f"{i}.png" for i in rows]}
     )
 
 
-def mirrored(pictures: Tensor) -> Tensor:
+def mirrored(images: Tensor) -> Tensor:
     """Return mirror images."""
-    return pictures.flip(-1)
+    return images.flip(-1)
 
 
-def cropped(pictures: Tensor) -> Tensor:
+def cropped(images: Tensor) -> Tensor:
     """Return the middle 84 percent of the width and height at the old size."""
-    edge = round(0.08 * pictures.shape[-1])
-    inner = pictures[..., edge:-edge, edge:-edge]
-    return F.interpolate(inner, pictures.shape[-2:], mode="bilinear", antialias=True).clamp(0, 1)
+    edge = round(0.08 * images.shape[-1])
+    inner = images[..., edge:-edge, edge:-edge]
+    return F.interpolate(inner, images.shape[-2:], mode="bilinear", antialias=True).clamp(0, 1)
 
 
-def compressed(pictures: Tensor) -> Tensor:
-    """Return what JPEG at quality 40 leaves of pictures."""
+def compressed(images: Tensor) -> Tensor:
+    """Return what JPEG at quality 40 leaves of images."""
     found = []
-    for picture in pictures.mul(255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy():
+    for image in images.mul(255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy():
         stream = io.BytesIO()
-        Image.fromarray(picture).save(stream, "JPEG", quality=40)
+        Image.fromarray(image).save(stream, "JPEG", quality=40)
         decoded = np.array(Image.open(stream).convert("RGB"))
         found.append(torch.from_numpy(decoded).permute(2, 0, 1))
     return torch.stack(found).to(torch.float32).div(255)
 
 
-def found_share(embedder: Embedder, pictures: Tensor, alteration: Alteration) -> float:
-    """Return the share of pictures (N, 3, H, W) uint8 nearest to their own altered versions."""
-    index = build_index(embed_all(embedder, pictures), labels(len(pictures)), embedder)
-    altered = alteration(pictures.to(torch.float32).div(255))
+def found_share(embedder: Embedder, images: Tensor, alteration: Alteration) -> float:
+    """Return the share of images (N, 3, H, W) uint8 nearest to their own altered versions."""
+    index = build_index(embed_all(embedder, images), labels(len(images)), embedder)
+    altered = alteration(images.to(torch.float32).div(255))
     nearest = search(index, embed_all(embedder, altered), 1).ids[:, 0]
-    return (nearest == torch.arange(len(pictures))).to(torch.float64).mean().item()
+    return (nearest == torch.arange(len(images))).to(torch.float64).mean().item()

@@ -282,8 +282,8 @@ def test_an_index_counts_captions_and_names_what_is_missing(
 ) -> None:
     folder = tmp_path / "set"
     folder.mkdir()
-    for name, picture in zip("ab", drawings(2), strict=True):
-        Image.fromarray(picture.permute(1, 2, 0).numpy()).save(folder / f"{name}.png")
+    for name, image in zip("ab", drawings(2), strict=True):
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / f"{name}.png")
     table = written(tmp_path / "t.csv", "File, Caption\na.png,one\nc.png,gone\n")
     for out, options in (("o1", ["--captions", str(table)]), ("o2", [])):
         if not options:

@@ -16,34 +16,34 @@ from mmh_core.retrieval.copy_evidence import CopyEvidence, copy_evidence
 from mmh_core.retrieval.copy_thresholds import CopyThresholds, calibrated
 from mmh_core.retrieval.embedders import PixelEmbedder, embed_all
 from mmh_core.retrieval.index import build_index
-from mmh_core.retrieval.training_images import TrainingPictures, training_pictures
+from mmh_core.retrieval.training_images import TrainingImages, training_images
 from tests.retrieval.drawings import THRESHOLDS, compressed, drawings, labels
 
 PIXELS = PixelEmbedder()
 
 
-def floats(pictures: Tensor) -> Tensor:
-    return pictures.to(torch.float32) / 255
+def floats(images: Tensor) -> Tensor:
+    return images.to(torch.float32) / 255
 
 
-def trained_on(pictures: Tensor, copies: list[int] | None = None) -> TrainingPictures:
-    table = labels(len(pictures))
+def trained_on(images: Tensor, copies: list[int] | None = None) -> TrainingImages:
+    table = labels(len(images))
     if copies is not None:
         table = table.assign(copies=copies)
-    return training_pictures(pictures, build_index(embed_all(PIXELS, pictures), table, PIXELS))
+    return training_images(images, build_index(embed_all(PIXELS, images), table, PIXELS))
 
 
 def weighed(
-    pictures: Tensor, training: TrainingPictures, limits: CopyThresholds = THRESHOLDS
+    images: Tensor, training: TrainingImages, limits: CopyThresholds = THRESHOLDS
 ) -> CopyEvidence:
-    return copy_evidence(pictures, PIXELS, training, limits)
+    return copy_evidence(images, PIXELS, training, limits)
 
 
 def product(*colors: tuple[int, int, int]) -> Tensor:
     """Return a template: one drawing whose middle, a ninth of it, takes these colors."""
-    pictures = drawings(1, seed=5).repeat(len(colors), 1, 1, 1)
-    pictures[:, :, 21:42, 21:42] = torch.tensor(colors, dtype=torch.uint8)[:, :, None, None]
-    return pictures
+    images = drawings(1, seed=5).repeat(len(colors), 1, 1, 1)
+    images[:, :, 21:42, 21:42] = torch.tensor(colors, dtype=torch.uint8)[:, :, None, None]
+    return images
 
 
 #: A grid of 27 colors, 100 levels apart.
@@ -51,10 +51,10 @@ GRID = tuple(itertools.product((20, 120, 220), repeat=3))
 
 
 def test_planted_copies_are_exact_and_others_are_not() -> None:
-    pictures = drawings(120)
-    training = trained_on(pictures[:100])
-    planted = floats(pictures[[3, 70, 44]])
-    others = floats(pictures[100:110])
+    images = drawings(120)
+    training = trained_on(images[:100])
+    planted = floats(images[[3, 70, 44]])
+    others = floats(images[100:110])
     found = weighed(torch.cat([planted, compressed(planted), others]), training)
     assert found.kind[:6] == ("exact",) * 6
     assert found.nearest[:6].tolist() == [3, 70, 44] * 2
@@ -63,8 +63,8 @@ def test_planted_copies_are_exact_and_others_are_not() -> None:
     assert found.distance[:3].tolist() == [0, 0, 0]
     assert found.calibrated_l2[:3].tolist() == [0, 0, 0]
     assert (found.distance[3:6] > 0).all()
-    assert found.reason[0].startswith("A copy of training picture 3: similarity 1.000 (threshold")
-    assert found.reason[6].startswith("No training picture is near: the best similarity, ")
+    assert found.reason[0].startswith("A copy of training image 3: similarity 1.000 (threshold")
+    assert found.reason[6].startswith("No training image is near: the best similarity, ")
 
 
 def test_distances_calibrated_l2_and_ratio_equal_brute_force() -> None:
@@ -80,9 +80,9 @@ def test_distances_calibrated_l2_and_ratio_equal_brute_force() -> None:
 
 
 def test_a_batch_equals_a_loop() -> None:
-    pictures = drawings(60, seed=3)
-    training = trained_on(pictures[:50])
-    queries = torch.cat([floats(pictures[48:55]), compressed(floats(pictures[:2]))])
+    images = drawings(60, seed=3)
+    training = trained_on(images[:50])
+    queries = torch.cat([floats(images[48:55]), compressed(floats(images[:2]))])
     together = weighed(queries, training).frame()
     single = [weighed(query[None], training).frame() for query in queries]
     # pixel_similarity and similarity come from float32 descriptors, whose last digits may move.
@@ -96,11 +96,11 @@ def test_a_batch_equals_a_loop() -> None:
 
 
 def test_copies_within_the_training_set_collapse_into_one() -> None:
-    pictures = drawings(80, seed=4)
-    # The last picture stands there 60 times: its copies must not calibrate against one another.
-    many = torch.cat([pictures, pictures[-1:].repeat(59, 1, 1, 1)])
-    query = compressed(floats(pictures[-1:]))
-    once, often = weighed(query, trained_on(pictures)), weighed(query, trained_on(many))
+    images = drawings(80, seed=4)
+    # The last image stands there 60 times: its copies must not calibrate against one another.
+    many = torch.cat([images, images[-1:].repeat(59, 1, 1, 1)])
+    query = compressed(floats(images[-1:]))
+    once, often = weighed(query, trained_on(images)), weighed(query, trained_on(many))
     assert often.kind == once.kind == ("exact",)
     for name in ("distance", "calibrated_l2", "ratio", "near_duplicates", "nearest"):
         # Described in another batch: sums in another order.
@@ -110,8 +110,8 @@ def test_copies_within_the_training_set_collapse_into_one() -> None:
 
 
 def test_copies_are_added_up_over_labels_and_equal_rows() -> None:
-    pictures = drawings(4)[[0, 1, 0, 2, 1]]
-    training = trained_on(pictures, copies=[5, 1, 7, 1, 2])
+    images = drawings(4)[[0, 1, 0, 2, 1]]
+    training = trained_on(images, copies=[5, 1, 7, 1, 2])
     assert training.copies.tolist() == [12, 3, 1]
     assert training.index.ids.tolist() == [0, 1, 3]
     assert torch.equal(training.pixels, drawings(3))
@@ -119,20 +119,20 @@ def test_copies_are_added_up_over_labels_and_equal_rows() -> None:
 
 
 def test_versions_of_the_nearest_are_counted_by_distance() -> None:
-    pictures = drawings(30, seed=6)
-    versions = pictures[:1].repeat(3, 1, 1, 1).to(torch.int16)
+    images = drawings(30, seed=6)
+    versions = images[:1].repeat(3, 1, 1, 1).to(torch.int16)
     # One level, ten levels and just beyond 0.03 of 255 in every value.
     versions += torch.tensor([1, 7, 8])[:, None, None, None] * (1 - 2 * (versions > 127).short())
-    training = trained_on(torch.cat([pictures, versions.to(torch.uint8)]))
-    assert weighed(floats(pictures[:1]), training).near_duplicates.tolist() == [2]
-    assert weighed(floats(pictures[1:2]), training).near_duplicates.tolist() == [0]
-    # They are versions of the training picture, however far the picture asked about is from it.
-    darker = weighed(0.6 * floats(pictures[:1]), training)
+    training = trained_on(torch.cat([images, versions.to(torch.uint8)]))
+    assert weighed(floats(images[:1]), training).near_duplicates.tolist() == [2]
+    assert weighed(floats(images[1:2]), training).near_duplicates.tolist() == [0]
+    # They are versions of the training image, however far the image asked about is from it.
+    darker = weighed(0.6 * floats(images[:1]), training)
     assert darker.deviation.item() > 0.03
     assert darker.near_duplicates.tolist() == [2]
 
 
-def test_a_template_is_told_from_copies_of_its_pictures() -> None:
+def test_a_template_is_told_from_copies_of_its_images() -> None:
     training = trained_on(torch.cat([drawings(60), product(*GRID)]))
     between = tuple(itertools.product((70, 170), repeat=3))
     found = weighed(floats(product(*between)), training)
@@ -165,7 +165,7 @@ def test_a_member_of_a_family_has_to_be_near_by_itself_and_not_by_chance() -> No
     assert weighed(query, training, farther).kind == ("template",)
 
 
-def test_one_training_picture_of_a_layout_makes_a_template_too() -> None:
+def test_one_training_image_of_a_layout_makes_a_template_too() -> None:
     base = drawings(40, seed=7)
     changed = base[:1].clone()
     changed[:, :, 20:44, 20:44] = 255 - changed[:, :, 20:44, 20:44]
@@ -176,7 +176,7 @@ def test_one_training_picture_of_a_layout_makes_a_template_too() -> None:
     assert found.agreeing.item() == pytest.approx(1 - (24 / 64) ** 2, abs=0.02)
 
 
-def test_a_similar_picture_without_pixels_or_layout_in_common_is_left_to_the_eye() -> None:
+def test_a_similar_image_without_pixels_or_layout_in_common_is_left_to_the_eye() -> None:
     base = drawings(40, seed=8)
     # Brightness drops out of this descriptor, so that all pixels change and the similarity not.
     darker = 0.6 * floats(base[:1])
@@ -186,7 +186,7 @@ def test_a_similar_picture_without_pixels_or_layout_in_common_is_left_to_the_eye
     assert "compare the two by eye" in found.reason[0]
 
 
-def test_with_one_training_picture_only_a_true_copy_is_exact() -> None:
+def test_with_one_training_image_only_a_true_copy_is_exact() -> None:
     training = trained_on(drawings(1))
     copy, altered = floats(drawings(1)), 0.6 * floats(drawings(1))
     found = weighed(torch.cat([copy, altered, floats(drawings(2)[1:])]), training)
@@ -205,7 +205,7 @@ def test_fewer_than_fifty_calibrate_with_all_there_are() -> None:
     assert found.calibrated_l2.item() == pytest.approx((far.min() / (0.5 * far.mean())).item())
 
 
-def test_exact_needs_the_descriptor_of_the_same_picture() -> None:
+def test_exact_needs_the_descriptor_of_the_same_image() -> None:
     # Nearest in pixels is a flat gray, whose descriptor is like nothing: a blurred world's trap.
     faint = floats(drawings(1)) * 0.02 + 0.5
     training = torch.cat([torch.full((1, 3, 64, 64), 128, dtype=torch.uint8), drawings(60)])
@@ -219,17 +219,17 @@ def test_exact_needs_the_descriptor_of_the_same_picture() -> None:
 
 
 def test_other_embedders_sizes_and_dtypes_are_refused() -> None:
-    pictures = drawings(5)
-    training = trained_on(pictures)
+    images = drawings(5)
+    training = trained_on(images)
     other = dataclasses.replace(training.index, digest="0")
     with pytest.raises(MMHError, match="another embedder"):
-        weighed(floats(pictures), dataclasses.replace(training, index=other))
-    with pytest.raises(ValueError, match="the training pictures have"):
-        weighed(floats(pictures)[..., 1:], training)
+        weighed(floats(images), dataclasses.replace(training, index=other))
+    with pytest.raises(ValueError, match="the training images have"):
+        weighed(floats(images)[..., 1:], training)
     with pytest.raises(ValueError, match="must be uint8"):
-        training_pictures(floats(pictures), training.index)
-    with pytest.raises(ValueError, match="4 pictures for 5 rows"):
-        training_pictures(pictures[:4], training.index)
+        training_images(floats(images), training.index)
+    with pytest.raises(ValueError, match="4 images for 5 rows"):
+        training_images(images[:4], training.index)
 
 
 @pytest.mark.parametrize(
@@ -266,7 +266,7 @@ def test_calibration_lets_the_stated_share_of_innocents_pass_both_rules() -> Non
 
 def test_calibration_refuses_what_says_nothing() -> None:
     values = torch.linspace(0, 0.9, 99)
-    with pytest.raises(ValueError, match=r"99 held-out pictures.*at least 100"):
+    with pytest.raises(ValueError, match=r"99 held-out images.*at least 100"):
         calibrated(THRESHOLDS, values, values, values)
     with pytest.raises(ValueError, match="finite"):
         calibrated(THRESHOLDS, torch.full((100,), torch.nan), torch.ones(100), torch.ones(100))

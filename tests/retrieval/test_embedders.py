@@ -27,11 +27,11 @@ class MeanColor(nn.Module):
         return x.mean(dim=(2, 3))
 
 
-def test_pixels_of_a_known_picture() -> None:
+def test_pixels_of_a_known_image() -> None:
     # Halves of 0 and 1: the means are 0 and 1, centered -.5 and .5, over sqrt(768) / 2.
-    picture = torch.zeros(1, 3, 32, 32)
-    picture[..., 16:] = 1
-    found = PixelEmbedder()(picture).view(3, 16, 16)
+    image = torch.zeros(1, 3, 32, 32)
+    image[..., 16:] = 1
+    found = PixelEmbedder()(image).view(3, 16, 16)
     wanted = torch.full((3, 16, 16), 768**-0.5)
     wanted[..., :8] *= -1
     torch.testing.assert_close(found, wanted, atol=1e-7, rtol=0)
@@ -44,7 +44,7 @@ def test_pixels_do_not_change_with_brightness_and_contrast() -> None:
     assert change.abs().max() < 1e-6
 
 
-def test_flat_pictures_are_alike_and_like_nothing_else() -> None:
+def test_flat_images_are_alike_and_like_nothing_else() -> None:
     flat = torch.tensor([0.0, 0.5, 1.0])[:, None, None, None].expand(3, 3, 20, 20)
     vectors = PixelEmbedder()(flat)
     torch.testing.assert_close(vectors @ vectors.T, torch.ones(3, 3))
@@ -52,7 +52,7 @@ def test_flat_pictures_are_alike_and_like_nothing_else() -> None:
     assert (others @ vectors.T).abs().max() < 1e-5
 
 
-def test_a_color_alone_gives_no_flat_picture() -> None:
+def test_a_color_alone_gives_no_flat_image() -> None:
     red, blue = torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 8, 8)
     red[:, 0], blue[:, 2] = 1, 1
     # Centered, the two are (2, -1, -1) / 3 and (-1, -1, 2) / 3 everywhere: cosine -1/2.
@@ -60,7 +60,7 @@ def test_a_color_alone_gives_no_flat_picture() -> None:
     torch.testing.assert_close(similarity, torch.tensor(-0.5))
 
 
-def test_a_network_sees_prepared_pictures_and_its_output_is_normalized() -> None:
+def test_a_network_sees_prepared_images_and_its_output_is_normalized() -> None:
     prepare = Preprocessing(8, mean=(0.1, 0.2, 0.3), std=(0.5, 0.25, 1.0))
     embedder = NetworkEmbedder("mean color", MeanColor().eval(), prepare, 3, "0")
     colors = torch.tensor([[0.6, 0.7, 0.3], [0.1, 0.2, 0.8]])
@@ -71,13 +71,13 @@ def test_a_network_sees_prepared_pictures_and_its_output_is_normalized() -> None
 
 
 def test_resizing_keeps_proportions_only_when_told_to() -> None:
-    picture = torch.rand(1, 3, 30, 45)
-    assert Preprocessing(20)(picture).shape == (1, 3, 20, 20)
-    assert Preprocessing(20, "short edge")(picture).shape == (1, 3, 20, 30)
-    assert Preprocessing(20, "short edge")(picture.mT).shape == (1, 3, 30, 20)
+    image = torch.rand(1, 3, 30, 45)
+    assert Preprocessing(20)(image).shape == (1, 3, 20, 20)
+    assert Preprocessing(20, "short edge")(image).shape == (1, 3, 20, 30)
+    assert Preprocessing(20, "short edge")(image.mT).shape == (1, 3, 30, 20)
     # 288 * 55 / 33 is 480, and 479.99 by way of the rounded quotient.
     assert Preprocessing(288, "short edge")(torch.rand(1, 3, 33, 55)).shape == (1, 3, 288, 480)
-    assert torch.equal(Preprocessing(30)(picture[..., :30]), picture[..., :30])
+    assert torch.equal(Preprocessing(30)(image[..., :30]), image[..., :30])
 
 
 def test_shrinking_averages_instead_of_skipping() -> None:
@@ -98,19 +98,19 @@ def test_a_network_that_may_change_is_refused() -> None:
         wrong(torch.rand(1, 3, 8, 8))
 
 
-def test_gradients_reach_pictures_that_ask_for_them() -> None:
+def test_gradients_reach_images_that_ask_for_them() -> None:
     embedder = NetworkEmbedder("mean color", MeanColor().eval(), Preprocessing(4), 3, "0")
-    pictures = torch.rand(1, 3, 4, 4, requires_grad=True)
-    embedder(pictures)[0, 0].backward()
-    mean = pictures.detach().mean(dim=(2, 3))[0]
+    images = torch.rand(1, 3, 4, 4, requires_grad=True)
+    embedder(images)[0, 0].backward()
+    mean = images.detach().mean(dim=(2, 3))[0]
     # d (m0 / |m|) / dm = (e0 - m0 m / |m|^2) / |m|, spread over 16 pixels.
     wanted = (torch.tensor([1.0, 0, 0]) - mean[0] * mean / mean.dot(mean)) / mean.norm() / 16
-    assert pictures.grad is not None
-    torch.testing.assert_close(pictures.grad[0], wanted[:, None, None].expand(3, 4, 4))
+    assert images.grad is not None
+    torch.testing.assert_close(images.grad[0], wanted[:, None, None].expand(3, 4, 4))
 
 
 @pytest.mark.parametrize(
-    ("pictures", "match"),
+    ("images", "match"),
     [
         (torch.rand(3, 8, 8), "shape"),
         (torch.rand(1, 4, 8, 8), "shape"),
@@ -119,24 +119,24 @@ def test_gradients_reach_pictures_that_ask_for_them() -> None:
         (torch.full((1, 3, 8, 8), torch.nan), "outside"),
     ],
 )
-def test_other_tensors_are_refused(pictures: Tensor, match: str) -> None:
+def test_other_tensors_are_refused(images: Tensor, match: str) -> None:
     with pytest.raises(ValueError, match=match):
-        PixelEmbedder()(pictures)
+        PixelEmbedder()(images)
 
 
 def test_many_at_once_equal_one_at_a_time() -> None:
     some = drawings(70)
-    one_by_one = [PixelEmbedder()(picture[None].to(torch.float32) / 255) for picture in some]
-    # 70 pictures of 64 x 64 make two batches.
+    one_by_one = [PixelEmbedder()(image[None].to(torch.float32) / 255) for image in some]
+    # 70 images of 64 x 64 make two batches.
     torch.testing.assert_close(embed_all(PixelEmbedder(), some), torch.cat(one_by_one))
     assert embed_all(PixelEmbedder(), some[:0]).shape == (0, 768)
 
 
 def test_pixels_find_a_copy_after_compression_and_not_after_mirroring() -> None:
-    pictures = drawings(200)
-    assert found_share(PixelEmbedder(), pictures, compressed) == 1
-    assert found_share(PixelEmbedder(), pictures, cropped) > 0.5
-    assert found_share(PixelEmbedder(), pictures, mirrored) < 0.5
+    images = drawings(200)
+    assert found_share(PixelEmbedder(), images, compressed) == 1
+    assert found_share(PixelEmbedder(), images, cropped) > 0.5
+    assert found_share(PixelEmbedder(), images, mirrored) < 0.5
 
 
 def test_an_embedder_is_chosen_in_words() -> None:

@@ -1,4 +1,4 @@
-"""A folder of pictures becomes an index, with its captions, or a sentence."""
+"""A folder of images becomes an index, with its captions, or a sentence."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mmh_core.retrieval import folder as folder_module
 from mmh_core.retrieval.captions import read_captions
 from mmh_core.retrieval.embedders import PixelEmbedder
 from mmh_core.retrieval.folder import FolderIndex, index_folder, summary
-from mmh_core.retrieval.images import read_picture
+from mmh_core.retrieval.images import read_image
 from mmh_core.retrieval.index import search
 from tests.retrieval.drawings import drawings
 
@@ -27,13 +27,13 @@ NAMES = ("a.png", "b/c.png", "b/d.png", "e.png")
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """Write four pictures, the last with the pixels of the first, one of another size."""
-    folder = tmp_path / "pictures"
+def images(tmp_path: Path) -> Path:
+    """Write four images, the last with the pixels of the first, one of another size."""
+    folder = tmp_path / "images"
     (folder / "b").mkdir(parents=True)
     drawn = [*drawings(2), drawings(1, size=48)[0], drawings(1)[0]]
-    for name, picture in zip(NAMES, drawn, strict=True):
-        Image.fromarray(picture.permute(1, 2, 0).numpy()).save(folder / name)
+    for name, image in zip(NAMES, drawn, strict=True):
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / name)
     return folder
 
 
@@ -43,30 +43,30 @@ def finished(folder: Path, **options: object) -> FolderIndex:
     return last.partial
 
 
-def test_every_picture_is_described_and_named(pictures: Path) -> None:
-    found = finished(pictures)
+def test_every_image_is_described_and_named(images: Path) -> None:
+    found = finished(images)
     assert found.index is not None
     assert found.index.labels["file"].tolist() == list(NAMES)
     assert found.index.labels["id"].tolist() == [0, 1, 2, 3]
     assert found.index.labels["caption"].tolist() == [""] * 4
     assert (found.files, found.read, found.exact_copies, found.left_out) == (4, 4, 1, ())
     for row, name in enumerate(NAMES):
-        vector = PixelEmbedder()(read_picture(pictures / name)[None])
-        # Batches and single pictures may differ in the last digit of float32.
+        vector = PixelEmbedder()(read_image(images / name)[None])
+        # Batches and single images may differ in the last digit of float32.
         assert torch.allclose(torch.from_numpy(found.index.vectors[row]), vector, atol=1e-7)
 
 
-def test_batches_change_nothing(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    together = finished(pictures).index
+def test_batches_change_nothing(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    together = finished(images).index
     monkeypatch.setattr(folder_module, "BATCH_SIZE", 1)
-    single = finished(pictures).index
+    single = finished(images).index
     assert together is not None
     assert single is not None
     assert abs(together.vectors - single.vectors).max() < 1e-7
 
 
-def test_progress_counts_files_and_rises(pictures: Path) -> None:
-    steps = list(index_folder(pictures, PixelEmbedder()))
+def test_progress_counts_files_and_rises(images: Path) -> None:
+    steps = list(index_folder(images, PixelEmbedder()))
     assert [step.fraction for step in steps] == [0.2, 0.4, 0.6, 0.8, 1.0]
     assert [step.partial.read for step in steps] == [1, 2, 3, 4, 4]
     assert steps[1].message == "2 of 4 images"
@@ -74,7 +74,7 @@ def test_progress_counts_files_and_rises(pictures: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])
-def test_captions_arrive_at_their_files(pictures: Path, tmp_path: Path, form: str) -> None:
+def test_captions_arrive_at_their_files(images: Path, tmp_path: Path, form: str) -> None:
     table = pd.DataFrame(
         {
             "note": [1, 2, 3, 4],
@@ -84,7 +84,7 @@ def test_captions_arrive_at_their_files(pictures: Path, tmp_path: Path, form: st
     )
     path = tmp_path / f"captions.{form}"
     table.to_csv(path, index=False) if form == "csv" else table.to_parquet(path)
-    found = finished(pictures, captions=read_captions(path)).index
+    found = finished(images, captions=read_captions(path)).index
     assert found is not None
     assert found.labels["caption"].tolist() == ["ein Ä\nund mehr", "", "=1+1, 'q'", "NA"]
     nearest = search(found, torch.from_numpy(found.vectors[1:2].copy()), 1)
@@ -103,11 +103,11 @@ def test_a_parquet_file_that_unpacks_to_too_much_is_refused(
         read_captions(path)
 
 
-def test_of_a_set_half_broken_the_rest_is_kept(pictures: Path) -> None:
-    whole = (pictures / "b" / "c.png").read_bytes()
-    (pictures / "b" / "c.png").write_bytes(whole[: len(whole) // 2])
-    (pictures / "zz.gif").write_bytes(b"nothing")
-    found = finished(pictures)
+def test_of_a_set_half_broken_the_rest_is_kept(images: Path) -> None:
+    whole = (images / "b" / "c.png").read_bytes()
+    (images / "b" / "c.png").write_bytes(whole[: len(whole) // 2])
+    (images / "zz.gif").write_bytes(b"nothing")
+    found = finished(images)
     assert found.index is not None
     assert found.index.labels["file"].tolist() == ["a.png", "b/d.png", "e.png"]
     assert found.index.labels["id"].tolist() == [0, 2, 3]
@@ -119,7 +119,7 @@ def test_of_a_set_half_broken_the_rest_is_kept(pictures: Path) -> None:
     assert "c.png is truncated or damaged (" in found.left_out[0].reason
     said = "3 of 5 files are indexed. Not indexed: 2 damaged images (b/c.png, zz.gif)."
     assert summary(found) == said
-    vector = PixelEmbedder()(read_picture(pictures / "e.png")[None])
+    vector = PixelEmbedder()(read_image(images / "e.png")[None])
     assert torch.allclose(torch.from_numpy(found.index.vectors[2]), vector, atol=1e-7)
 
 
@@ -136,10 +136,10 @@ def test_nothing_to_index_is_a_sentence(tmp_path: Path) -> None:
         finished(tmp_path)
 
 
-def test_an_image_that_vanishes_while_indexing_is_counted(pictures: Path) -> None:
-    steps = index_folder(pictures, PixelEmbedder())
+def test_an_image_that_vanishes_while_indexing_is_counted(images: Path) -> None:
+    steps = index_folder(images, PixelEmbedder())
     next(steps)
-    (pictures / "b" / "d.png").unlink()
+    (images / "b" / "d.png").unlink()
     *_, last = steps
     assert [(one.file, one.kind) for one in last.partial.left_out] == [("b/d.png", "missing file")]
     assert (last.partial.files, last.partial.read) == (4, 3)
@@ -156,15 +156,15 @@ class Blind:
     preprocessing: str = "none"
     dim: int = 2
 
-    def __call__(self, pictures: Tensor) -> Tensor:
-        bright = pictures.mean(dim=(1, 2, 3)) > self.limit
-        return torch.where(bright[:, None], self.value, torch.ones(len(pictures), 2))
+    def __call__(self, images: Tensor) -> Tensor:
+        bright = images.mean(dim=(1, 2, 3)) > self.limit
+        return torch.where(bright[:, None], self.value, torch.ones(len(images), 2))
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, 0.0])
-def test_an_image_without_a_descriptor_costs_itself_alone(pictures: Path, value: float) -> None:
-    Image.new("RGB", (64, 64), "white").save(pictures / "b" / "white.png")
-    *_, last = index_folder(pictures, Blind(value, 0.99))
+def test_an_image_without_a_descriptor_costs_itself_alone(images: Path, value: float) -> None:
+    Image.new("RGB", (64, 64), "white").save(images / "b" / "white.png")
+    *_, last = index_folder(images, Blind(value, 0.99))
     found = last.partial
     assert found.index is not None
     assert found.index.labels["file"].tolist() == list(NAMES)
@@ -173,17 +173,17 @@ def test_an_image_without_a_descriptor_costs_itself_alone(pictures: Path, value:
     assert (found.files, found.read, found.exact_copies) == (5, 4, 1)
     assert "Not indexed: 1 image without a descriptor (b/white.png)." in summary(found)
     with pytest.raises(MMHError, match="gave no descriptor that is finite and not zero for any"):
-        list(index_folder(pictures, Blind(value, -1.0)))
+        list(index_folder(images, Blind(value, -1.0)))
 
 
-def test_captions_and_counts_add_up_in_a_set_as_people_have_it(pictures: Path) -> None:
-    (pictures / "metadata.csv").write_text("file_name,text\na.png,one\ngone.png,two\n")
-    (pictures / "b" / "c.txt").write_text("three")
-    (pictures / "b" / "d.txt").write_text("four")
-    odd = os.fsencode(pictures) + b"/\xe9"
-    (pictures / "e.png").rename(os.fsdecode(odd + b".png"))
+def test_captions_and_counts_add_up_in_a_set_as_people_have_it(images: Path) -> None:
+    (images / "metadata.csv").write_text("file_name,text\na.png,one\ngone.png,two\n")
+    (images / "b" / "c.txt").write_text("three")
+    (images / "b" / "d.txt").write_text("four")
+    odd = os.fsencode(images) + b"/\xe9"
+    (images / "e.png").rename(os.fsdecode(odd + b".png"))
     Path(os.fsdecode(odd + b".txt")).write_text("five")
-    found = finished(pictures)
+    found = finished(images)
     assert found.index is not None
     captions = dict(zip(found.index.labels["file"], found.index.labels["caption"], strict=True))
     assert captions == {"a.png": "one", "b/c.png": "three", "b/d.png": "four", r"\xe9.png": "five"}

@@ -17,7 +17,7 @@ from PIL import Image, PngImagePlugin
 from mmh_core.records import MMHError
 from mmh_core.retrieval import image_decoding
 from mmh_core.retrieval.image_metadata import pixels_only
-from mmh_core.retrieval.images import read_picture
+from mmh_core.retrieval.images import read_image
 
 Levels = NDArray[np.float32]
 
@@ -35,7 +35,7 @@ def encoded(image: Image.Image, form: str, **options: object) -> bytes:
 
 def levels(data: bytes) -> Levels:
     """Return an image as (H, W, 3) in 0 to 255."""
-    return read_picture(data).permute(1, 2, 0).mul(255).numpy()
+    return read_image(data).permute(1, 2, 0).mul(255).numpy()
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:
@@ -343,7 +343,7 @@ def test_bands_are_the_image(mode: str, monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_photograph_of_two_hundred_megapixels_is_read() -> None:
     # As phones write it: 16,320 x 12,240. Of one color, so that making it takes a second.
     data = encoded(Image.new("L", (16_320, 12_240), 99), "JPEG")
-    found = read_picture(data)
+    found = read_image(data)
     assert tuple(found.shape) == (3, 3_060, 4_080)
     assert (found * 255).round().unique().tolist() == [99]
 
@@ -354,7 +354,7 @@ def test_a_bomb_is_refused_before_it_is_unpacked() -> None:
         data[16:24] = struct.pack(">II", *size)
         data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
         with pytest.raises(MMHError, match="larger than 200 million pixels"):
-            read_picture(bytes(data))
+            read_image(bytes(data))
 
 
 def test_the_smaller_bound_of_webp_and_tiff_is_said() -> None:
@@ -366,4 +366,4 @@ def test_the_smaller_bound_of_webp_and_tiff_is_said() -> None:
     tiff = encoded(Image.new("L", (14_000, 14_000)), "TIFF", compression="tiff_deflate")
     for data in (bytes(webp), tiff):
         with pytest.raises(MMHError, match="larger than 178 million pixels"):
-            read_picture(data)
+            read_image(data)

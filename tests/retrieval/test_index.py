@@ -35,7 +35,7 @@ class Named:
     digest: str = "d1"
     preprocessing: str = "none"
 
-    def __call__(self, pictures: Tensor) -> Tensor:
+    def __call__(self, images: Tensor) -> Tensor:
         raise NotImplementedError
 
 

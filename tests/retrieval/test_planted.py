@@ -25,7 +25,7 @@ from tests.retrieval.drawings import Alteration, compressed, cropped, found_shar
 
 @pytest.fixture(scope="module")
 def world() -> Tensor:
-    """Draw 40 pictures of every family of the embedded world, all different."""
+    """Draw 40 images of every family of the embedded world, all different."""
     random = np.random.default_rng(20)
     scenes = [
         Scene(
@@ -46,7 +46,7 @@ def test_pixels_find_what_jpeg_leaves(world: Tensor) -> None:
 def test_the_embedded_descriptor_finds_planted_duplicates(
     world: Tensor, alteration: Alteration
 ) -> None:
-    # Open pictures of a family are close to one another: one in twenty may go to another's copy.
+    # Open images of a family are close to one another: one in twenty may go to another's copy.
     assert found_share(pocket_embedder(), world, alteration) >= 0.95
 
 
@@ -61,8 +61,8 @@ def test_a_descriptor_is_loaded_from_its_folder(untrained: Path, world: Tensor) 
     from mmh_core.pocket.descriptor import load_descriptor
 
     embedder = load_embedder(f"pocket:{untrained}")
-    pictures = world[::50].to(torch.float32) / 255
-    torch.testing.assert_close(embedder(pictures), load_descriptor(untrained)(pictures))
+    images = world[::50].to(torch.float32) / 255
+    torch.testing.assert_close(embedder(images), load_descriptor(untrained)(images))
     assert (embedder.name, embedder.dim) == ("pocket", 24)
     assert embedder.preprocessing == "bilinear to 64 x 64"
     torch.manual_seed(1)

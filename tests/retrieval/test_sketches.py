@@ -1,4 +1,4 @@
-"""Sketches never lie farther apart than the pictures, and near where these are coarse."""
+"""Sketches never lie farther apart than the images, and near where these are coarse."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def apart(some: Floats, others: Floats) -> Floats:
 
 
 def drawn(height: int, width: int, seed: int, scale: float) -> Floats:
-    """Return 12 pictures: noise, noise added to one, constants, and changes of a single number."""
+    """Return 12 images: noise, noise added to one, constants, and changes of a single number."""
     random = np.random.default_rng(seed)
-    pictures = random.random((12, 3, height, width))
-    pictures[4:7] = pictures[0] + 1e-3 * pictures[4:7]
-    pictures[7:9] = random.random((2, 3, 1, 1))
-    pictures[9:] = pictures[1]
-    pictures[9, 0, 0, 0], pictures[10, 2, -1, -1] = 0, 1
-    return scale * pictures
+    images = random.random((12, 3, height, width))
+    images[4:7] = images[0] + 1e-3 * images[4:7]
+    images[7:9] = random.random((2, 3, 1, 1))
+    images[9:] = images[1]
+    images[9, 0, 0, 0], images[10, 2, -1, -1] = 0, 1
+    return scale * images
 
 
 @settings(max_examples=60, deadline=None)
@@ -39,21 +39,21 @@ def drawn(height: int, width: int, seed: int, scale: float) -> Floats:
     scale=st.sampled_from([1e-6, 1.0, 1e3]),
 )
 def test_no_distance_is_below_its_bound(height: int, width: int, seed: int, scale: float) -> None:
-    pictures = drawn(height, width, seed, scale)
-    bounds = lower_bounds(sketched(pictures[:6]), sketched(pictures))
-    assert (bounds <= apart(pictures[:6], pictures)).all()
+    images = drawn(height, width, seed, scale)
+    bounds = lower_bounds(sketched(images[:6]), sketched(images))
+    assert (bounds <= apart(images[:6], images)).all()
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (20, 33), (100, 70)])
-def test_pictures_constant_in_blocks_lie_as_far_apart_as_their_sketches(
+def test_images_constant_in_blocks_lie_as_far_apart_as_their_sketches(
     height: int, width: int
 ) -> None:
     random = np.random.default_rng(0)
     coarse = random.random((8, 3, 16, 16))
     rows, columns = (np.arange(side) * 16 // side for side in (height, width))
-    pictures = coarse[:, :, rows][:, :, :, columns]
-    far = apart(pictures, pictures)
-    bounds = lower_bounds(sketched(pictures), sketched(pictures))
+    images = coarse[:, :, rows][:, :, :, columns]
+    far = apart(images, images)
+    bounds = lower_bounds(sketched(images), sketched(images))
     assert (bounds <= far).all()
     # What float32 may do to squares in the thousands: 787 units of 2^-24 of twice 64 x 64 x 3.
     assert np.abs(bounds - far)[far > 0].max() < 0.02
@@ -63,19 +63,19 @@ def test_rests_of_different_strength_are_told_apart() -> None:
     # Checkers around the same gray: the means of all blocks agree, only the rest differs.
     checkers = np.indices((64, 64)).sum(axis=0) % 2 - 0.5
     left = np.where(np.arange(64) < 32, 1.0, 0.0)
-    pictures = 0.5 + np.stack([0.2 * checkers, 0.8 * checkers, 0.2 * left * checkers])[:, None]
-    pictures = np.broadcast_to(pictures, (3, 3, 64, 64))
-    far = apart(pictures, pictures)
+    images = 0.5 + np.stack([0.2 * checkers, 0.8 * checkers, 0.2 * left * checkers])[:, None]
+    images = np.broadcast_to(images, (3, 3, 64, 64))
+    far = apart(images, images)
     # Proportional rests: the difference of the norms is the norm of the difference.
     assert far[0, 1] == pytest.approx(0.3 * np.sqrt(3 * 64**2))
-    assert np.abs(lower_bounds(sketched(pictures), sketched(pictures)) - far).max() < 0.1
+    assert np.abs(lower_bounds(sketched(images), sketched(images)) - far).max() < 0.1
 
 
-def test_a_sketch_is_as_long_as_its_picture() -> None:
-    pictures = flat(drawings(6)).reshape(6, 3, 64, 64)
-    found = sketched(pictures)
+def test_a_sketch_is_as_long_as_its_image() -> None:
+    images = flat(drawings(6)).reshape(6, 3, 64, 64)
+    found = sketched(images)
     assert found.values.shape == (6, 3 * 16 * 16 + 4 * 4)
-    wanted = (pictures**2).reshape(6, -1).sum(axis=1)
+    wanted = (images**2).reshape(6, -1).sum(axis=1)
     # Every value is rounded to float32.
     assert np.allclose(found.squares, wanted, rtol=1e-6)
     rng = np.random.default_rng(0)

@@ -64,22 +64,22 @@ def test_the_trunk_is_resnet_50(network: Sscd) -> None:
 
     ours = network.backbone.state_dict()
     oracle.load_state_dict({name: ours[native(name)] for name in oracle.state_dict()})
-    pictures = torch.randn(2, 3, 96, 64, generator=torch.Generator().manual_seed(1))
+    images = torch.randn(2, 3, 96, 64, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        pooled = GeneralizedMean()(oracle(pictures).last_hidden_state)
+        pooled = GeneralizedMean()(oracle(images).last_hidden_state)
         wanted = F.normalize(pooled @ ours["fc.weight"].T + ours["fc.bias"])
     # Float32 through 50 layers, of unit vectors; another stride or order is off by 1e-1.
-    torch.testing.assert_close(network(pictures), wanted, atol=1e-5, rtol=0)
+    torch.testing.assert_close(network(images), wanted, atol=1e-5, rtol=0)
 
 
 def test_the_file_gives_the_network_back(network: Sscd, saved: Path) -> None:
     embedder = load_embedder(f"sscd:{saved}")
-    pictures = torch.rand(2, 3, 60, 80, generator=torch.Generator().manual_seed(2))
-    resized = F.interpolate(pictures, (288, 384), mode="bilinear", antialias=True)
+    images = torch.rand(2, 3, 60, 80, generator=torch.Generator().manual_seed(2))
+    resized = F.interpolate(images, (288, 384), mode="bilinear", antialias=True)
     mean = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
     std = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
     wanted = network((resized - mean) / std)
-    torch.testing.assert_close(embedder(pictures), wanted, atol=1e-6, rtol=0)
+    torch.testing.assert_close(embedder(images), wanted, atol=1e-6, rtol=0)
     torch.testing.assert_close(wanted.norm(dim=1), torch.ones(2))
     assert (embedder.name, embedder.dim) == ("sscd", 512)
     assert embedder.preprocessing.startswith("bilinear to short edge 288, minus (0.485")

@@ -1,4 +1,4 @@
-"""CLIP and DINOv2 give what transformers gives for the same pictures, from safe files only."""
+"""CLIP and DINOv2 give what transformers gives for the same images, from safe files only."""
 
 from __future__ import annotations
 
@@ -56,34 +56,34 @@ def dinov2(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def opened(pictures: Tensor) -> list[Image.Image]:
-    """Return Pillow pictures of bytes (B, 3, H, W)."""
-    return [Image.fromarray(each) for each in pictures.permute(0, 2, 3, 1).numpy()]
+def opened(images: Tensor) -> list[Image.Image]:
+    """Return Pillow images of bytes (B, 3, H, W)."""
+    return [Image.fromarray(each) for each in images.permute(0, 2, 3, 1).numpy()]
 
 
-def test_clip_equals_transformers_on_pillow_pictures(clip: Path) -> None:
-    pictures = drawings(3)[..., :48]  # Not square: the crop matters.
+def test_clip_equals_transformers_on_pillow_images(clip: Path) -> None:
+    images = drawings(3)[..., :48]  # Not square: the crop matters.
     model = CLIPModel.from_pretrained(clip).eval()
-    prepared = CLIPImageProcessorPil.from_pretrained(clip)(opened(pictures), return_tensors="pt")
+    prepared = CLIPImageProcessorPil.from_pretrained(clip)(opened(images), return_tensors="pt")
     with torch.no_grad():
         seen = model.vision_model(prepared["pixel_values"]).pooler_output
         features = model.visual_projection(seen)
-    found = clip_embedder(clip)(pictures.to(torch.float32) / 255)
+    found = clip_embedder(clip)(images.to(torch.float32) / 255)
     wanted = features / features.norm(dim=1, keepdim=True)
     torch.testing.assert_close(found, wanted, atol=1e-6, rtol=1e-5)
     assert clip_embedder(clip).dim == 12
     # Values between two bytes go to the nearer one.
-    below = (pictures.to(torch.float32) - 0.4).clamp(0) / 255
+    below = (images.to(torch.float32) - 0.4).clamp(0) / 255
     assert torch.equal(clip_embedder(clip)(below), found)
 
 
-def test_dinov2_equals_transformers_on_pillow_pictures(dinov2: Path) -> None:
-    pictures = drawings(3)
+def test_dinov2_equals_transformers_on_pillow_images(dinov2: Path) -> None:
+    images = drawings(3)
     model = Dinov2Model.from_pretrained(dinov2).eval()
-    prepared = BitImageProcessorPil.from_pretrained(dinov2)(opened(pictures), return_tensors="pt")
+    prepared = BitImageProcessorPil.from_pretrained(dinov2)(opened(images), return_tensors="pt")
     with torch.no_grad():
         token = model(prepared["pixel_values"]).last_hidden_state[:, 0]
-    found = load_embedder(f"dinov2:{dinov2}")(pictures.to(torch.float32) / 255)
+    found = load_embedder(f"dinov2:{dinov2}")(images.to(torch.float32) / 255)
     wanted = token / token.norm(dim=1, keepdim=True)
     torch.testing.assert_close(found, wanted, atol=1e-6, rtol=1e-5)
 
@@ -145,7 +145,7 @@ def test_a_cut_file_or_a_missing_parameter_is_refused(clip: Path, tmp_path: Path
 
 def test_without_its_preprocessor_a_model_is_refused(clip: Path, tmp_path: Path) -> None:
     folder = copied(clip, tmp_path, preprocessor_config=None)
-    with pytest.raises(MMHError, match="how pictures were prepared"):
+    with pytest.raises(MMHError, match="how images were prepared"):
         clip_embedder(folder)
     (folder / "preprocessor_config.json").write_text("{")
     with pytest.raises(MMHError, match="cannot be read"):

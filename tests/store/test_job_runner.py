@@ -117,7 +117,7 @@ def test_time_left_is_offered_while_a_job_runs(runner: JobRunner) -> None:
     record, left = runner.record(id), runner.time_left(id)
     assert record.started is not None and left is not None
     # A quarter is done: what is left takes three times as long. The tolerance is that of sums of
-    # clock readings.
+    # clock estimates.
     assert left.seconds == pytest.approx(3 * (left.at - record.started), abs=1e-6)
     work.gate.set()
     assert runner.wait(id, PATIENCE).state == "done"

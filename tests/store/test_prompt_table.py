@@ -183,8 +183,8 @@ def test_a_text_file_has_one_prompt_a_line_and_no_header(tmp_path: Path) -> None
     ("data", "sentence"),
     [
         (
-            "picture,label\na,b\n",
-            r"no column prompt, .*'picture', 'label'.*--column picture",
+            "image,label\na,b\n",
+            r"no column prompt, .*'image', 'label'.*--column image",
         ),
         ("", "is empty: save the table again"),
         ("prompt,Prompt \na,b\n", "2 columns 'prompt': keep one"),

@@ -101,7 +101,7 @@ def rewritten(case: Path, changes: dict[str, bytes]) -> Path:
     return out
 
 
-PICTURE = b"no item has it"
+IMAGE = b"no item has it"
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ PICTURE = b"no item has it"
         ({"runs/run.safetensors": b"another"}, "is not the one that an item was made with"),
         ({"runs/more.safetensors": b"x"}, "no item names 'runs/more.safetensors'"),
         ({"runs/a": b"x", "runs/b": b"y"}, "no item names 'runs/a' and 1 more"),
-        ({f"thumbnails/{hashlib.sha256(PICTURE).hexdigest()}": PICTURE}, "no item names 'thumb"),
+        ({f"thumbnails/{hashlib.sha256(IMAGE).hexdigest()}": IMAGE}, "no item names 'thumb"),
     ],
 )
 def test_a_case_with_other_files_than_its_items_name_is_refused(

@@ -23,7 +23,7 @@ def folder_of(tmp_path_factory: pytest.TempPathFactory) -> FolderOf:
 
     def folder_of(kind: str) -> Path:
         if kind not in written:
-            # Pictures of 32 pixels where the depth of the network allows them.
+            # Images of 32 pixels where the depth of the network allows them.
             size = 4 if kind.startswith("tiny") else 8
             written[kind] = write_pipeline(tmp_path_factory.mktemp(kind), kind, size=size)
         return written[kind]

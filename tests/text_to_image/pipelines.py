@@ -167,7 +167,7 @@ def networks(kind: Kind, size: int, vocabulary: int, seed: int) -> dict[str, Any
 def write_pipeline(
     folder: Path, name: str, *, size: int = 8, seed: int = 0, dtype: torch.dtype = torch.float32
 ) -> Path:
-    """Write the pipeline of one kind for pictures of 8 * size pixels, and return its folder."""
+    """Write the pipeline of one kind for images of 8 * size pixels, and return its folder."""
     from diffusers import DDIMScheduler, PNDMScheduler, StableDiffusionPipeline
     from transformers import CLIPTokenizer
 

@@ -26,7 +26,7 @@ SEEDS = (3, 7)
 
 
 def request_for(model: TextToImage, **changes: Any) -> Request:
-    height, width = model.picture_size
+    height, width = model.image_size
     fields = {
         "prompt": "the cat",
         "seeds": SEEDS,
@@ -39,8 +39,8 @@ def request_for(model: TextToImage, **changes: Any) -> Request:
     return Request(**fields)
 
 
-def plain_pictures(pipeline: Any, request: Request, output: str = "pt") -> Any:
-    """Return diffusers' own pictures for a request."""
+def plain_images(pipeline: Any, request: Request, output: str = "pt") -> Any:
+    """Return diffusers' own images for a request."""
     import diffusers
 
     kind = getattr(diffusers, SCHEDULERS[request.scheduler])
@@ -82,7 +82,7 @@ def test_images_are_those_of_diffusers(
 ) -> None:
     model, pipeline = model_of(kind), plain_pipeline(folder_of(kind))
     request = request_for(model, scheduler=scheduler)
-    expected = plain_pictures(pipeline, request)
+    expected = plain_images(pipeline, request)
     assert expected.std() > 0.05
     assert_alike(draw(model, request), expected)
 
@@ -109,7 +109,7 @@ def test_images_of_other_requests_are_those_of_diffusers(
 ) -> None:
     model = model_of("tiny")
     request = request_for(model, **changes)
-    expected = plain_pictures(plain_pipeline(folder_of("tiny")), request)
+    expected = plain_images(plain_pipeline(folder_of("tiny")), request)
     assert_alike(draw(model, request), expected)
 
 
@@ -135,7 +135,7 @@ def test_the_tolerance_tells_requests_apart(model_of: ModelOf, changes: dict[str
 def test_saved_images_are_those_of_diffusers(folder_of: FolderOf, model_of: ModelOf) -> None:
     model = model_of("tiny")
     request = request_for(model)
-    theirs = plain_pictures(plain_pipeline(folder_of("tiny")), request, output="pil")
+    theirs = plain_images(plain_pipeline(folder_of("tiny")), request, output="pil")
     for ours, image in zip(to_pil(draw(model, request)), theirs, strict=True):
         apart = np.abs(np.asarray(ours, dtype=int) - np.asarray(image, dtype=int))
         # A value halfway between two levels may fall to either side.
@@ -147,7 +147,7 @@ def test_saved_images_are_those_of_diffusers(folder_of: FolderOf, model_of: Mode
 def test_each_record_holds_what_the_model_says_there(
     model_of: ModelOf, kind: str, scheduler: SchedulerName
 ) -> None:
-    """Of `x_t`, `t`, the two predictions, their distance and the picture they aim at."""
+    """Of `x_t`, `t`, the two predictions, their distance and the image they aim at."""
     model = model_of(kind)
     cond = model.encode_text(["the cat"]).expand(len(SEEDS), -1, -1)
     steps = list(generate(model, request_for(model, scheduler=scheduler)))
@@ -170,7 +170,7 @@ def test_each_record_holds_what_the_model_says_there(
         torch.testing.assert_close(rebuilt.float(), step.x_t, rtol=1e-3, atol=1e-3)
 
 
-def test_the_last_euler_step_lands_on_the_picture_it_aims_at(model_of: ModelOf) -> None:
+def test_the_last_euler_step_lands_on_the_image_it_aims_at(model_of: ModelOf) -> None:
     """Its noise falls to 0, so its state is `x0_hat`: which ties the records to the samples."""
     model = model_of("tiny")
     last = list(generate(model, request_for(model, scheduler="euler")))[-1]
@@ -251,7 +251,7 @@ def test_steering_with_what_the_request_says_changes_nothing(model_of: ModelOf) 
     assert torch.equal(draw(model, replace(blank, steering=steering)), draw(model, request))
 
 
-def test_one_embedding_per_picture_steers_each_by_its_own(model_of: ModelOf) -> None:
+def test_one_embedding_per_image_steers_each_by_its_own(model_of: ModelOf) -> None:
     model = model_of("tiny")
     embedding = model.encode_text(["the cat", "a dog"])
     mixed = next(generate(model, request_for(model, steering=Steering(embedding=embedding))))
@@ -350,7 +350,7 @@ def test_images_at_zero_terminal_snr_are_those_of_diffusers(
     model = with_scheduler(own_folder, **ZERO_SNR)
     assert model.schedule.alphas_cumprod[-1] < 1e-7
     request = request_for(model, scheduler=scheduler)
-    assert_alike(draw(model, request), plain_pictures(plain_pipeline(own_folder), request))
+    assert_alike(draw(model, request), plain_images(plain_pipeline(own_folder), request))
 
 
 @pytest.mark.parametrize(
@@ -393,4 +393,4 @@ def test_images_under_other_settings_of_the_scheduler_are_those_of_diffusers(
 ) -> None:
     model = with_scheduler(own_folder, **settings)
     request = request_for(model, scheduler=scheduler, steps=5)
-    assert_alike(draw(model, request), plain_pictures(plain_pipeline(own_folder), request))
+    assert_alike(draw(model, request), plain_images(plain_pipeline(own_folder), request))

@@ -62,7 +62,7 @@ def test_an_unknown_scheduler_is_named_with_the_choices() -> None:
         Request(**{**GOOD, "scheduler": "heun"})
 
 
-def test_the_product_of_steps_pixels_and_pictures_is_limited() -> None:
+def test_the_product_of_steps_pixels_and_images_is_limited() -> None:
     size = {"height": 1024, "width": 1024, "seeds": tuple(range(8))}
     steps = MOST_WORK // (8 * 1024 * 1024)
     Request(**{**GOOD, **size, "steps": steps})

@@ -57,7 +57,7 @@ def test_a_single_file_is_the_model_of_its_folder(
     torch.testing.assert_close(model.decode(x_t), expected.decode(x_t), **close)
     table = model.schedule.alphas_cumprod
     assert table == expected.schedule.alphas_cumprod
-    assert model.picture_size == {"sd15": (512, 512), "sd21": (768, 768)}[kind]
+    assert model.image_size == {"sd15": (512, 512), "sd21": (768, 768)}[kind]
 
 
 def test_what_the_metadata_states_is_believed(folder_of: FolderOf, tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_a_version_2_that_answers_with_the_noise_is_loaded_as_such(
     model = load(path)
     assert model.score_model.target == "eps"
     assert model.scheduler["prediction_type"] == "epsilon"
-    assert model.picture_size == (512, 512)
+    assert model.image_size == (512, 512)
     assert model.factor == 8
 
 

@@ -121,18 +121,18 @@ def test_the_score_model_says_what_diffusers_network_says(
         torch.testing.assert_close(eps, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_the_same_picture_encodes_to_the_same_latents(
+def test_the_same_image_encodes_to_the_same_latents(
     folder_of: FolderOf, model_of: ModelOf
 ) -> None:
     pipeline, model = plain_pipeline(folder_of("tiny")), model_of("tiny")
     pixels = torch.randint(0, 256, (40, 48, 3), generator=torch.Generator().manual_seed(0))
     image = Image.fromarray(pixels.to(torch.uint8).numpy())
-    pictures = from_pil([image])
-    for given in (pictures, image):
+    images = from_pil([image])
+    for given in (images, image):
         with torch.no_grad():
             posterior = pipeline.vae.encode(pipeline.image_processor.preprocess(given)).latent_dist
         theirs = posterior.mode() * pipeline.vae.config.scaling_factor
-        ours = model.encode(pictures)
+        ours = model.encode(images)
         # Sums in another order, over latents of size 1.
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
 
@@ -163,10 +163,10 @@ def test_wrong_inputs_are_refused(model_of: ModelOf) -> None:
 
 def test_gradients_reach_inputs_and_never_weights(model_of: ModelOf) -> None:
     model = model_of("tiny")
-    pictures = torch.full((1, 3, 32, 32), 0.5, requires_grad=True)
-    latents = model.encode(pictures)
+    images = torch.full((1, 3, 32, 32), 0.5, requires_grad=True)
+    latents = model.encode(images)
     model.decode(latents).mean().backward()
-    assert pictures.grad is not None and bool(pictures.grad.abs().sum() > 0)
+    assert images.grad is not None and bool(images.grad.abs().sum() > 0)
     networks = (model.unet, model.autoencoder, model.text_encoder)
     assert not any(weight.requires_grad for net in networks for weight in net.parameters())
 

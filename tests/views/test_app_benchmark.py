@@ -211,7 +211,7 @@ def test_the_sentence_on_a_row_names_the_persons_own_file(
 
 
 def table(count: int = 10) -> bytes:
-    """Return a table with so many memorized and normal prompts."""
+    """Return a table with so many memorized and reference prompts."""
     rows = "".join(f"the cat {i},memorized\na {i} cat,normal\n" for i in range(count))
     return f"prompt,label\n{rows}".encode()
 

@@ -112,13 +112,13 @@ def test_the_finished_example_of_each_kind_shows_the_figures_of_its_record(
     if kind != "duplicate":
         app.query_params["example"] = kind
     sound(app.run())
-    copies = sum(one.copy is not None and is_copy(one.copy.kind) for one in run.pictures)
-    lids = torch.tensor([one.lid.conditional for one in run.pictures if one.lid is not None])
-    truth = run.pictures[0].truth
+    copies = sum(one.copy is not None and is_copy(one.copy.kind) for one in run.images)
+    lids = torch.tensor([one.lid.conditional for one in run.images if one.lid is not None])
+    truth = run.images[0].truth
     assert isinstance(truth, PromptTruth) and truth.kind == kind
-    # The quantile is the mean of the middle two: an even number of pictures.
+    # The quantile is the mean of the middle two: an even number of images.
     assert metrics(app) == {
-        "Copies": f"{copies} of {len(run.pictures)}",
+        "Copies": f"{copies} of {len(run.images)}",
         # No dimension is negative: what an estimate lacks to 0 is its own error.
         "LID": number(max(float(lids.quantile(0.5)), 0.0), 1),
         "Seed agreement": number(run.agreement[0]),
@@ -126,14 +126,14 @@ def test_the_finished_example_of_each_kind_shows_the_figures_of_its_record(
     }
     shown = pages_html(app)
     assert run.config.prompts[0] in shown
-    for one in run.pictures:
+    for one in run.images:
         assert one.copy is not None and one.nearest is not None
         assert one.nearest.id == one.copy.nearest
-        assert f"training picture {one.nearest.id:,}" in shown
+        assert f"training image {one.nearest.id:,}" in shown
         if one.copy.kind == "exact":
-            assert f"A copy of training picture {one.nearest.id}:" in one.reason
+            assert f"A copy of training image {one.nearest.id}:" in one.reason
         assert percentile(one.lid) in shown
-    assert f"all {run.searched:,} training pictures were compared" in captions(app)
+    assert f"all {run.searched:,} training images were compared" in captions(app)
     assert not said(app)
     assert app.text_area(key="im_prompt").value == run.config.prompts[0]
 
@@ -177,23 +177,23 @@ def test_example_prompts_are_of_the_calibration_half_with_the_trained_wording_fi
     )
 
 
-def test_a_picture_is_looked_at_more_closely_and_stepped(app: AppTest) -> None:
+def test_a_image_is_looked_at_more_closely_and_stepped(app: AppTest) -> None:
     sound(app.run())
     sound(app.button(key="im_look_2").click().run())
-    assert "Picture 2, seed 2" in [s.value for s in app.subheader]
-    assert app.query_params["picture"] == "2"
-    one = example("duplicate").pictures[2]
+    assert "Image 2, seed 2" in [s.value for s in app.subheader]
+    assert app.query_params["image"] == "2"
+    one = example("duplicate").images[2]
     assert one.reason in [text.value for text in app.text]
     sound(app.button(key="im_Next").click().run())
-    assert app.query_params["picture"] == "3"
+    assert app.query_params["image"] == "3"
     sound(app.button(key="im_Next").click().run())
-    assert app.query_params["picture"] == "0"
+    assert app.query_params["image"] == "0"
 
 
 def test_ways_to_compare_and_steps_follow_the_choice(app: AppTest) -> None:
-    app.query_params["picture"] = "1"
+    app.query_params["image"] = "1"
     sound(app.run())
-    one = example("duplicate").pictures[1]
+    one = example("duplicate").images[1]
     assert one.index == 1
     sound(app.button_group(key="im_way_run_1").set_value("flicker").run())
     assert "im-flicker" in pages_html(app).split("<div", 1)[1]
@@ -201,7 +201,7 @@ def test_ways_to_compare_and_steps_follow_the_choice(app: AppTest) -> None:
     assert "Absolute difference" in pages_html(app)
     sound(app.selectbox(key="im_rank_run_1").set_value(3).run())
     sound(app.button_group(key="im_way_run_1").set_value("side by side").run())
-    assert f"<figcaption>training picture {one.neighbors[3].id:,}<" in pages_html(app)
+    assert f"<figcaption>training image {one.neighbors[3].id:,}<" in pages_html(app)
     last = int(one.frame_steps[-1])
     sound(app.select_slider(key="im_step_run_1").set_value(last).run())
     assert f"What the model aimed at after step {last}" in pages_html(app)
@@ -212,7 +212,7 @@ def test_ways_to_compare_and_steps_follow_the_choice(app: AppTest) -> None:
 @pytest.mark.parametrize(
     ("tab", "words"),
     [
-        ("normal", "normal prompts at 30 steps"),
+        ("normal", "reference prompts at 30 steps"),
         ("map", "Draw a lasso"),
         ("audit", "Nothing dropped yet"),
         ("data", "The same command"),
@@ -233,16 +233,16 @@ def test_the_command_and_the_link_are_those_of_the_run(app: AppTest) -> None:
     assert any(code.endswith("images?model=pocket-sd&tab=data") for code in codes)
 
 
-def test_what_is_selected_on_the_map_becomes_a_table_with_pictures(app: AppTest) -> None:
+def test_what_is_selected_on_the_map_becomes_a_table_with_images(app: AppTest) -> None:
     app.query_params["tab"] = "map"
     sound(app.run())
     run = example("duplicate")
-    near = run.pictures[0].neighbors[0]
+    near = run.images[0].neighbors[0]
     app.session_state["im_many"] = [-1, near.id, 10**9]
     sound(app.run())
     table = app.dataframe[0].value
     assert table["where"].tolist() == ["drawn", "training"]
-    assert table["picture"].tolist() == [0, near.id]
+    assert table["image"].tolist() == [0, near.id]
     assert table["copies"].tolist() == [0, near.copies]
     assert table["caption"].tolist()[1] == near.caption
     assert all(uri.startswith("data:image/png;base64,") for uri in table.iloc[:, 0])
@@ -253,15 +253,15 @@ def test_what_is_selected_on_the_map_becomes_a_table_with_pictures(app: AppTest)
 WRONG = {
     "model": ("no-such-model", "model is 'no-such-model'; choose from pocket-sd"),
     "example": ("<b>x</b>", "choose from duplicate, overfit"),
-    "pictures": ("999", "pictures is '999'; it must be a whole number from 1 to 16"),
+    "images": ("999", "images is '999'; it must be a whole number from 1 to 16"),
     "seed": ("-1", "seed is '-1'"),
     "steps": ("1e9", "steps is '1e9'; it must be a whole number from 1 to 1,000"),
     "guidance": ("nan", "guidance is 'nan'; it must be a number from 0 to 30"),
     "height": ("100000", "height is '100000'"),
     "scheduler": ("magic", "scheduler is 'magic'; choose from ddim"),
     "estimators": ("lhsd,![x](http://e.org/a.png)", "estimators has '![x](http://e.org/a.png)'"),
-    "tab": ("x", "choose from pictures, normal"),
-    "picture": ("99", "this run has the pictures 0 to 3"),
+    "tab": ("x", "choose from images, normal"),
+    "image": ("99", "this run has the images 0 to 3"),
     "job": ("../../etc/passwd", "must be the id of a run"),
 }
 
@@ -318,7 +318,7 @@ def test_a_link_to_a_job_that_is_not_there_is_said_to_be(
 
 def test_an_audit_is_found_again_after_a_reload_and_gone_after_a_restart(app: AppTest) -> None:
     run = example("overfit")
-    data = png_bytes(run.pictures[1].picture, about_of(run, run.pictures[1]))
+    data = png_bytes(run.images[1].image, about_of(run, run.images[1]))
     app.query_params["tab"] = "audit"
     sound(app.run())
     sound(app.file_uploader(key="im_file").upload("x.png", data).run())
@@ -360,7 +360,7 @@ def test_wrong_values_in_the_link_are_named_and_the_example_is_shown(app: AppTes
 def test_values_put_past_the_widgets_are_named_and_replaced(app: AppTest) -> None:
     # The harness checks what it sends for a widget, so this is there before there are any.
     app.session_state["im_kept"] = {}
-    injected = {"steps": 10**9, "seed": 2**70, "height": "x", "scheduler": 3, "picture": "q"}
+    injected = {"steps": 10**9, "seed": 2**70, "height": "x", "scheduler": 3, "image": "q"}
     for name, value in injected.items():
         app.session_state[f"im_{name}"] = value
     app.session_state["im_estimators"] = ["rm -rf"]
@@ -371,9 +371,9 @@ def test_values_put_past_the_widgets_are_named_and_replaced(app: AppTest) -> Non
     assert app.number_input(key="im_steps").value == 30
     assert len(app.metric) == 4
     base = Settings("pocket-sd", Form("a", 4, 0, 30, 2.0, 64, 64))
-    settings, refused = parsed({"pictures": True, "guidance": True, "seed": 1.5}, base)
+    settings, refused = parsed({"images": True, "guidance": True, "seed": 1.5}, base)
     assert settings == base
-    assert [sentence.split(" is ")[0] for sentence in refused] == ["pictures", "seed", "guidance"]
+    assert [sentence.split(" is ")[0] for sentence in refused] == ["images", "seed", "guidance"]
 
 
 @pytest.mark.parametrize(
@@ -431,8 +431,8 @@ def test_a_model_that_never_ran_here_is_guessed_by_the_speed_of_the_machine(
     app.query_params["prompt"] = "a cat"
     sound(app.run())
     run = example(next(iter(KINDS)))
-    whole = (run.seconds_drawing + run.seconds_reading) / run.seconds_drawing
-    # Four pictures in fifty steps, with the prompt and without it.
+    whole = (run.seconds_generating + run.seconds_estimating) / run.seconds_generating
+    # Four images in fifty steps, with the prompt and without it.
     seconds = 0.8 / (ACHIEVED * 0.1) * 4 * 50 * 2 * whole
     words = f"About {in_words(seconds)} (a guess by this machine's speed"
     assert words in captions(app) and " h" in in_words(seconds)
@@ -441,7 +441,7 @@ def test_a_model_that_never_ran_here_is_guessed_by_the_speed_of_the_machine(
 def test_a_short_run_with_a_hostile_prompt_ends_as_a_result_that_is_kept(app: AppTest) -> None:
     sound(app.run())
     app.text_area(key="im_prompt").set_value(HOSTILE)
-    job = start(app, pictures=2, steps=2, seed=5)
+    job = start(app, images=2, steps=2, seed=5)
     assert app.query_params["job"] == job
     run = finished(app, job)
     assert run.state == "complete"
@@ -456,10 +456,10 @@ def test_a_short_run_with_a_hostile_prompt_ends_as_a_result_that_is_kept(app: Ap
     assert not any("](http" in button.label for button in app.button)
     # Nothing is normal at two steps, and the page says so.
     assert all(one.lid is not None and one.lid.percentile != one.lid.percentile
-               for one in run.pictures)  # fmt: skip
+               for one in run.images)  # fmt: skip
     assert "not calibrated for these settings" in shown
     # Without that no verdict is green.
-    assert not {"not memorized"} & {one.verdict for one in run.pictures}
+    assert not {"not memorized"} & {one.verdict for one in run.images}
     # Another browser finds the run through the link alone, with its settings in the form.
     other = opened()
     other.query_params["job"] = job
@@ -502,7 +502,7 @@ def test_what_the_text_encoder_will_not_read_is_said_before_the_click(app: AppTe
     assert "not read" not in said(sound(app.run()))
     # The run says the same of itself.
     app.text_area(key="im_prompt").set_value(words)
-    run = finished(app, start(app, pictures=1, steps=1))
+    run = finished(app, start(app, images=1, steps=1))
     assert words.strip().endswith(run.cut[0]) and run.unread()[0] in unmarked(said(app))
 
 
@@ -510,32 +510,32 @@ def test_words_in_any_script_are_drawn_and_shown_as_they_are(app: AppTest) -> No
     sound(app.run())
     words = "日本の猫 🐈 кошка عربي e\u0301\u200d"
     app.text_area(key="im_prompt").set_value(words)
-    run = finished(app, start(app, pictures=1, steps=1))
+    run = finished(app, start(app, images=1, steps=1))
     assert run.config.prompts == (words,) and run.state == "complete"
     assert words in pages_html(app)
 
 
-def test_a_cancelled_run_keeps_its_finished_pictures(app: AppTest) -> None:
+def test_a_cancelled_run_keeps_its_finished_images(app: AppTest) -> None:
     sound(app.run())
-    # Sixteen pictures are two parts: the first is there while the second is not.
-    job = start(app, pictures=16, steps=2)
+    # Sixteen images are two parts: the first is there while the second is not.
+    job = start(app, images=16, steps=2)
     runner = session.jobs().runner
-    while (latest := runner.latest(job)) is None or not latest.partial.pictures:
+    while (latest := runner.latest(job)) is None or not latest.partial.images:
         assert runner.record(job).is_active
         time.sleep(0.05)  # The worker needs this process, too.
     sound(app.run())
     sound(app.button(key="im_cancel").click().run())
     run = finished(app, job)
     assert run.state == "stopped"
-    assert len(run.pictures) in (8, 16)
-    assert f"Stopped before the end; {len(run.pictures)} pictures kept" in said(app)
+    assert len(run.images) in (8, 16)
+    assert f"Stopped before the end; {len(run.images)} images kept" in said(app)
 
 
-def test_a_picture_of_ours_is_audited_and_restores_its_settings(app: AppTest) -> None:
+def test_a_image_of_ours_is_audited_and_restores_its_settings(app: AppTest) -> None:
     run = example("overfit")
     config = replace(run.config, steps=7, guidance=3.5, scheduler="euler", negative="fog")
-    about = about_of(replace(run, config=config), run.pictures[1])
-    data = png_bytes(run.pictures[1].picture, about)
+    about = about_of(replace(run, config=config), run.images[1])
+    data = png_bytes(run.images[1].image, about)
     app.query_params["tab"] = "audit"
     sound(app.run())
     sound(app.file_uploader(key="im_file").upload("../../<b>x</b>.png", data).run())
@@ -543,15 +543,15 @@ def test_a_picture_of_ours_is_audited_and_restores_its_settings(app: AppTest) ->
     runner = session.jobs().runner
     assert runner.record(job).kind == "audit" and runner.wait(job, timeout=120).state == "done"
     sound(app.run())
-    # The same picture as the one drawn: its own nearest training picture, the same verdict.
+    # The same image as the one drawn: its own nearest training image, the same verdict.
     found = image_session.audit_job(job)[1]
     assert found is not None
-    assert found.verdict == run.pictures[1].verdict
-    assert found.neighbors[0].id == run.pictures[1].neighbors[0].id
+    assert found.verdict == run.images[1].verdict
+    assert found.neighbors[0].id == run.images[1].neighbors[0].id
     assert found.reason in [text.value for text in app.text]
     sound(app.button(key="im_restore").click().run())
     assert app.text_area(key="im_prompt").value == run.config.prompts[0]
-    assert app.number_input(key="im_seed").value == run.pictures[1].seed
+    assert app.number_input(key="im_seed").value == run.images[1].seed
     assert app.number_input(key="im_steps").value == 7
     assert app.number_input(key="im_guidance").value == 3.5
     assert app.selectbox(key="im_scheduler").value == "euler"
@@ -584,7 +584,7 @@ def test_the_prompt_of_another_program_is_offered_as_caption(
     assert not app.error
 
 
-def test_what_is_no_picture_is_refused_in_a_sentence(app: AppTest) -> None:
+def test_what_is_no_image_is_refused_in_a_sentence(app: AppTest) -> None:
     app.query_params["tab"] = "audit"
     sound(app.run())
     sound(app.file_uploader(key="im_file").upload("x.png", b"<svg onload=alert(1)>").run())
@@ -593,11 +593,11 @@ def test_what_is_no_picture_is_refused_in_a_sentence(app: AppTest) -> None:
     assert len(app.metric) == 4
 
 
-def test_a_seed_is_reused_from_a_picture(app: AppTest) -> None:
+def test_a_seed_is_reused_from_a_image(app: AppTest) -> None:
     sound(app.run())
     sound(app.button(key="im_reuse_3").click().run())
     assert app.number_input(key="im_seed").value == 3
-    assert app.number_input(key="im_pictures").value == 1
+    assert app.number_input(key="im_images").value == 1
 
 
 def test_another_seed_and_a_random_one_ask_for_all_else_equal(
@@ -624,7 +624,7 @@ def test_another_seed_and_a_random_one_ask_for_all_else_equal(
     assert len(first.seeds) == 4 and not set(first.seeds) & set(second.seeds)
 
 
-def test_without_training_pictures_the_cause_is_not_identifiable(app: AppTest) -> None:
+def test_without_training_images_the_cause_is_not_identifiable(app: AppTest) -> None:
     run = example("duplicate")
     bare = tuple(
         replace(
@@ -634,10 +634,10 @@ def test_without_training_pictures_the_cause_is_not_identifiable(app: AppTest) -
             truth=None,
             verdict="memorized, cause not identifiable",
         )
-        for one in run.pictures
+        for one in run.images
     )
     kept = session.data_folder() / "runs" / "bare.safetensors"
-    save_record(kept, replace(run, searched=0, pictures=bare))
+    save_record(kept, replace(run, searched=0, images=bare))
     from mmh_core.store.job_record import JobRecord
 
     record = JobRecord("a" * 32, "images", "bare", "cpu", "done", result=kept.name)
@@ -648,13 +648,13 @@ def test_without_training_pictures_the_cause_is_not_identifiable(app: AppTest) -
     assert "Truth" not in metrics(app)
     assert "Cause not identifiable" in said(app)
     assert "./mmh index FOLDER --out INDEX" in said(app)
-    assert "no training pictures to search" in pages_html(app)
+    assert "no training images to search" in pages_html(app)
 
 
 def test_settings_survive_the_way_through_a_link() -> None:
     base = Settings("pocket-sd", Form("a", 4, 0, 30, 2.0, 64, 64))
     form = Form("b & c", 2, 9, 12, 4.5, 72, 80, "euler", "fog", ("flipd", "lhsd"))
-    before = replace(base, form=form, tab="map", picture=1, job="a" * 32)
+    before = replace(base, form=form, tab="map", image=1, job="a" * 32)
     assert parsed(dict(query(before, base)), base) == (before, [])
     assert query(base, base) == {"model": "pocket-sd"}
     assert before.form.config("m") == ImageConfig(
@@ -670,9 +670,9 @@ def test_plain_text_holds_nothing_that_markdown_obeys() -> None:
 def test_a_model_of_the_folder_is_compared_with_the_index_the_app_was_started_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    models, pictures = tmp_path / "models", tmp_path / "pictures"
+    models, images = tmp_path / "models", tmp_path / "images"
     models.mkdir()
-    pictures.mkdir()
+    images.mkdir()
     write_pipeline(models, "tiny", size=4)
     outside = write_pipeline(tmp_path / "elsewhere", "tiny", size=4)
     (models / "linked").symlink_to(outside, target_is_directory=True)
@@ -684,12 +684,12 @@ def test_a_model_of_the_folder_is_compared_with_the_index_the_app_was_started_wi
         broken / "unet" / "diffusion_pytorch_model.bin"
     )
     training = drawings(5, size=32)
-    for row, picture in enumerate(training):
-        (pictures / f"{row}.png").write_bytes(png_bytes(picture, None))
+    for row, image in enumerate(training):
+        (images / f"{row}.png").write_bytes(png_bytes(image, None))
     with pytest.raises(SystemExit):
-        main(["index", str(pictures), "--out", str(tmp_path / "index")])
+        main(["index", str(images), "--out", str(tmp_path / "index")])
     options = ["--models", str(models), "--index", str(tmp_path / "index")]
-    options += ["--index-pictures", str(pictures), "--data", str(tmp_path / "data")]
+    options += ["--index-images", str(images), "--data", str(tmp_path / "data")]
     monkeypatch.setattr(sys, "argv", ["app.py", *options])
     monkeypatch.setattr(model_session, "threads_for", lambda name: 1)
     page = opened()
@@ -712,12 +712,12 @@ def test_a_model_of_the_folder_is_compared_with_the_index_the_app_was_started_wi
     # Before the first run its time is guessed, and its memory is that of its weights.
     assert "a guess by this machine's speed" in captions(page)
     assert "Needs about 0.1 GB of memory on cpu" in unmarked(captions(page))
-    run = finished(page, start(page, pictures=2, steps=2))
+    run = finished(page, start(page, images=2, steps=2))
     assert run.searched == 5 and run.embedder == "pixels"
     # Nobody calibrated a threshold here, and the page says what is known all the same.
-    for one in run.pictures:
+    for one in run.images:
         assert one.nearest is not None and one.copy is not None
-        assert torch.equal(one.nearest.picture, training[one.copy.nearest])
+        assert torch.equal(one.nearest.image, training[one.copy.nearest])
         assert one.nearest.file == one.copy.file == f"{one.copy.nearest}.png"
         assert f"{one.copy.nearest} ({one.copy.file})" in one.reason
         assert "has no calibrated threshold here" in one.reason

@@ -163,7 +163,7 @@ WRONG = {
     "seed": ("1e3", "seed is '1e3'"),
     "ambient_dim": ("1", "from 2 to 10,000"),
     "color": ("<img src=x>", "choose from learned, true, verdict"),
-    "tab": ("x", "choose from picture, training"),
+    "tab": ("x", "choose from image, training"),
     "step": ("7", "this run has the steps 37"),
     "point": ("99999", "this run has the points 0 to"),
     "job": ("../../etc/passwd", "must be the id of a run"),
@@ -211,7 +211,7 @@ def test_a_value_put_past_the_widgets_is_named_and_replaced(app: AppTest) -> Non
     assert len(refused) == 2 and "from 2 to 20,000" in refused[0]
 
 
-def test_a_box_in_the_picture_becomes_a_table_that_can_be_cleared(
+def test_a_box_in_the_image_becomes_a_table_that_can_be_cleared(
     app: AppTest, circle: ManifoldRun
 ) -> None:
     sound(app.run())

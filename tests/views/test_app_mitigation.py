@@ -18,7 +18,7 @@ from mmh_core.records import MMHError
 from mmh_core.retrieval.copy_evidence import CopyKind
 from mmh_core.retrieval.embedders import PixelEmbedder, embed_all
 from mmh_core.retrieval.index import build_index
-from mmh_core.retrieval.training_images import training_pictures
+from mmh_core.retrieval.training_images import training_images
 from mmh_core.store.archive import load_record, save_record
 from mmh_core.studies.images.reference import Reference
 from mmh_core.studies.images.run import ImageConfig, ImageRun
@@ -68,14 +68,14 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AppTest]:
 def small(model_of: ModelOf, monkeypatch: pytest.MonkeyPatch) -> TextToImage:
     """Let the embedded model be a tiny random one with a training set of drawings."""
     model = replace(model_of("tiny"), steps=3, guidance=2.0)
-    pictures, embedder = drawings(60, size=32), PixelEmbedder()
-    index = build_index(embed_all(embedder, pictures), labels(60), embedder)
+    images, embedder = drawings(60, size=32), PixelEmbedder()
+    index = build_index(embed_all(embedder, images), labels(60), embedder)
     known = Reference(
         "drawings",
         index,
         embedder,
-        lambda row: pictures[row],
-        training_pictures(pictures, index),
+        lambda row: images[row],
+        training_images(images, index),
         THRESHOLDS,
         log_delta=-0.5,
         alignment=lambda shown, text: shown.mean((1, 2, 3)),
@@ -229,7 +229,7 @@ def test_new_copies_of_reference_prompts_are_said_in_red(app: AppTest) -> None:
 
 def test_a_stopped_run_shows_what_stood_on_the_screen(app: AppTest) -> None:
     run = comparison()
-    preview = run.cells[0].pictures
+    preview = run.cells[0].images
     stopped = replace(
         run, state="stopped", cells=run.cells[:2], preview=preview, preview_of="Guidance later"
     )
@@ -261,7 +261,7 @@ def test_the_form_says_what_the_precomputed_comparison_asked(app: AppTest) -> No
         ({"with_normal": True, "normal": ("a",)}, False),
         ({"treatments": (STATIC, REWRITE)}, True),
         ({"treatments": (STATIC,)}, False),
-        ({"pictures": 3}, False),
+        ({"images": 3}, False),
         ({"seed": 1}, False),
         ({"guidance": 2.5}, False),
         ({"steps": 6}, False),
@@ -315,10 +315,10 @@ def test_every_way_of_comparing_is_drawn(app: AppTest, way: str) -> None:
     assert wanted[way] in shown
 
 
-def test_normal_prompts_have_their_pictures_and_the_data_their_command(app: AppTest) -> None:
+def test_normal_prompts_have_their_images_and_the_data_their_command(app: AppTest) -> None:
     open_tab(app, "normal")
     assert any(t.value == "a blue bird" for t in app.text)
-    assert any("Over 1 normal prompt with 2 seeds each" in c.value for c in app.caption)
+    assert any("Over 1 reference prompt with 2 seeds each" in c.value for c in app.caption)
     open_tab(app, "data")
     codes = [c.value for c in app.code]
     assert codes[0].startswith("http://") and "tab=data" in codes[0]
@@ -368,7 +368,7 @@ def test_words_are_scored_and_a_word_can_be_chosen(app: AppTest) -> None:
 
 def test_a_link_restores_everything_and_names_what_it_cannot_use(app: AppTest) -> None:
     app.query_params["treatments"] = "static_guidance:0.3,padding_fix,magic:2"
-    app.query_params["pictures"] = "99"
+    app.query_params["images"] = "99"
     app.query_params["prompt"] = HOSTILE
     app.query_params["job"] = "no"
     sound(app.run())
@@ -376,7 +376,7 @@ def test_a_link_restores_everything_and_names_what_it_cannot_use(app: AppTest) -
     assert app.pills(key="mi_at_static_guidance").value == [0.3]
     assert app.toggle(key="mi_on_padding_fix").value
     warnings = said(app).replace("\\", "")
-    for name in ("mitigation is 'magic'", "pictures is '99'", "job is 'no'"):
+    for name in ("mitigation is 'magic'", "images is '99'", "job is 'no'"):
         assert name in warnings
     assert "![p](http" not in said(app)
 
@@ -443,10 +443,10 @@ def test_without_mitigation_both_pages_draw_the_same_bits(
         treated = compared.cell(number, STATIC)
         assert cell is not None and treated is not None
         assert cell.noise_sha256 == drawn.noise_sha256
-        for i, picture in enumerate(drawn.pictures[2 * number : 2 * number + 2]):
-            assert torch.equal(cell.latents[i], picture.latents)
-            assert torch.equal(cell.pictures[i], picture.picture)
-            assert not torch.equal(treated.pictures[i], picture.picture)
+        for i, image in enumerate(drawn.images[2 * number : 2 * number + 2]):
+            assert torch.equal(cell.latents[i], image.latents)
+            assert torch.equal(cell.images[i], image.image)
+            assert not torch.equal(treated.images[i], image.image)
 
 
 def mitigation_session_past() -> set[str]:
@@ -468,7 +468,7 @@ def test_links_carry_settings_and_give_them_back() -> None:
         form=replace(
             base.form,
             prompt="a boat",
-            pictures=4,
+            images=4,
             guidance=3.5,
             treatments=(Treatment("raise_lid", 0.9), STATIC),
             with_normal=False,
@@ -590,10 +590,11 @@ def test_a_page_names_no_address_that_the_key_could_go_to(
     assert "mi_service_url" not in [one.key for one in app.text_input]
 
 
-def test_the_expected_time_follows_the_forwards(app: AppTest) -> None:
+def test_the_expected_time_follows_the_nfe(app: AppTest) -> None:
     sound(app.run())
     run = comparison()
-    # 16 pictures of 10 forwards took 30 s; the new one asks 2 treatments of 2 x 5 steps, 2 seeds.
+    # 16 images of 10 network evaluations took 30 s; the new one asks 2 treatments of 2 x 5 steps,
+    # 2 seeds.
     config: MitigationConfig = replace(
         run.config, prompts=(PROMPT,), treatments=run.config.treatments[:1]
     )

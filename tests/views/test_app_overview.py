@@ -73,18 +73,18 @@ def test_three_doors_and_a_tour_through_finished_states() -> None:
     assert (ROOT / "assets" / "mitigation" / f"{tour[2][1]['example']}.safetensors").is_file()
 
 
-def test_the_pictures_of_the_tour_are_those_of_the_precomputed_runs() -> None:
+def test_the_images_of_the_tour_are_those_of_the_precomputed_runs() -> None:
     import io
 
     import torch
     from PIL import Image
     from safetensors.torch import load_file
 
-    found = overview_session.tour_pictures()
+    found = overview_session.tour_images()
     for path, name, png in (
-        (overview_session.IMAGES, "/pictures/0/picture", found.drawn),
-        (overview_session.IMAGES, "/pictures/0/neighbors/0/picture", found.training),
-        (overview_session.MITIGATION, "/cells/0/pictures", found.copied),
+        (overview_session.IMAGES, "/images/0/image", found.drawn),
+        (overview_session.IMAGES, "/images/0/neighbors/0/image", found.training),
+        (overview_session.MITIGATION, "/cells/0/images", found.copied),
     ):
         kept = load_file(path / "duplicate.safetensors")[name]
         kept = kept[0] if kept.ndim == 4 else kept

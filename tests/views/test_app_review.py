@@ -183,7 +183,7 @@ def test_blind_hides_the_figures_until_the_verdict(queue: QueueRecord) -> None:
     sound(app.toggle(key="rv_blind").set_value(True).run())
     hidden = shown(app)
     assert "0.97" not in hidden and "Similarity" not in hidden and "LID" not in hidden
-    # The pictures themselves stay.
+    # The images themselves stay.
     assert hidden.count("data:image/png;base64,") == 2
     give(app, "t")
     assert "The figures said: score 9.00; similarity 0.970; LID 8.2" in captions(app)
@@ -207,8 +207,8 @@ def test_a_hostile_prompt_is_shown_and_never_obeyed(queue: QueueRecord) -> None:
     sound(app.toggle(key="rv_all").set_value(True).run())
     titles = [m.value for m in app.markdown]
     # The comparison stands once, among everything else that the images page shows.
-    assert sum("Compared with a training picture" in one for one in titles) == 1
-    assert any("nearest training pictures" in one for one in titles)
+    assert sum("Compared with a training image" in one for one in titles) == 1
+    assert any("nearest training images" in one for one in titles)
     assert '<img src="http' not in shown(app)
 
 
@@ -351,7 +351,7 @@ def test_without_an_image_a_verdict_needs_a_reason_and_a_run_made_here_comes_bac
     assert not verdict_button(app, "e").disabled
     assert "Notes and tags are saved" in captions(app)
     run = drawn_run()
-    made = replace(run, pictures=tuple(replace(p, prompt="plain prompt 1") for p in run.pictures))
+    made = replace(run, images=tuple(replace(p, prompt="plain prompt 1") for p in run.images))
     save_record(review_session.runs_folder() / "made.safetensors", made)
     record = JobRecord("1", "images", "x", "cpu", "done", result="made.safetensors")
     monkeypatch.setattr(review_session.image_session, "past_images", lambda limit: [record])
@@ -522,22 +522,22 @@ def test_an_item_names_a_run_of_its_own_prompt_and_model_only(queue: QueueRecord
     assert review_session.run_of(replace(item, run="../../etc/passwd")) is None
 
 
-def test_the_nearest_training_picture_is_read_from_its_sheet(queue: QueueRecord) -> None:
+def test_the_nearest_training_image_is_read_from_its_sheet(queue: QueueRecord) -> None:
     from PIL import Image
 
     from mmh_core.pocket.assets import read_world
 
     folder = PAGE.parents[1] / "assets" / "pocket-sd"
     world = read_world(folder)
-    for number in (0, 241, len(world.pictures) - 1):
+    for number in (0, 241, len(world.images) - 1):
         item = ReviewItem("x", (), "pocket-sd", "", nearest=number)
-        found = review_session.nearest_picture(item)
+        found = review_session.nearest_image(item)
         assert found is not None
         pixels = Image.open(io.BytesIO(found.png))
-        assert bytes(pixels.tobytes()) == world.pictures[number].tobytes()
+        assert bytes(pixels.tobytes()) == world.images[number].tobytes()
         assert found.caption == world.labels.captions[number][0]
-    past = ReviewItem("x", (), "pocket-sd", "", nearest=len(world.pictures))
-    assert review_session.nearest_picture(past) is None
+    past = ReviewItem("x", (), "pocket-sd", "", nearest=len(world.images))
+    assert review_session.nearest_image(past) is None
 
 
 def test_the_demonstration_is_made_of_what_is_there(

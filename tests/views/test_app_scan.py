@@ -34,7 +34,7 @@ PROMPTS = (
 
 @pytest.fixture(scope="module")
 def calibration(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of an early scan calibrated on twenty normal captions and one seed."""
+    """Return the folder of an early scan calibrated on twenty reference captions and one seed."""
     folder = tmp_path_factory.mktemp("calibration")
     model = model_session.model("pocket-sd")
     [*_, last] = early_calibration(model, pocket_normal_captions()[:20], (0,))
@@ -188,16 +188,16 @@ def test_a_flagged_prompt_brings_its_run_into_the_queue(monkeypatch: pytest.Monk
     [view] = items_page(review_session.queues(), queue.id, ItemFilter(), "").items
     run = review_session.run_of(view.item)
     assert run is not None and run.config.prompts == (lines,)
-    worst = gravest(run.pictures)
+    worst = gravest(run.images)
     assert worst.copy is not None and view.item.similarity >= worst.copy.similarity - 1e-12
     assert view.item.lid == pytest.approx(
-        sum(one.lid.conditional for one in run.pictures if one.lid) / len(run.pictures)
+        sum(one.lid.conditional for one in run.images if one.lid) / len(run.images)
     )
     # The queue's file outlives that of the scan.
     shutil.rmtree(scan_session.scan_folder(about.id) / RUNS)
     assert review_session.run_of(replace(view.item)) is not None
     app = opened(queue=queue.id)
-    assert "Compared with a training picture" in " ".join(m.value for m in app.markdown)
+    assert "Compared with a training image" in " ".join(m.value for m in app.markdown)
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def test_it_opens_on_the_result_and_the_threshold_moves_its_consequences(
     wait_for_app(browser_page)
 
     def consequences(share: float) -> tuple[str, ...]:
-        """Return what the page must say where this share of normal prompts may be flagged."""
+        """Return what the page must say where this share of reference prompts may be flagged."""
         place = len(row.normal) - 1 - int(share * len(row.normal))
         above = [bool(score > row.normal[place]) for score in row.scores]
         memorized = [one.memorized for one in run.prompts]
@@ -94,7 +94,7 @@ def test_it_opens_on_the_result_and_the_threshold_moves_its_consequences(
 
     assert shown() == consequences(0.01)
     assert shown()[2:] == ("30 of 36", "22 of 36")
-    slider = browser_page.get_by_role("slider", name="Normal prompts that may be flagged")
+    slider = browser_page.get_by_role("slider", name="Reference prompts that may be flagged")
     slider.focus()
     # From 1 % in steps of half a percent to the end, 20 %.
     slider.press("End")

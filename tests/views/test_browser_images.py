@@ -29,41 +29,41 @@ def enter(page: Page, name: str, value: int) -> None:
     field.press("Enter")
 
 
-def test_from_a_deep_link_to_a_run_a_picture_and_its_neighbors_and_a_run_cancelled(
+def test_from_a_deep_link_to_a_run_a_image_and_its_neighbors_and_a_run_cancelled(
     app_server: AppServer, browser_page: Page
 ) -> None:
     # The first request of a fresh server, where Streamlit would serve the page without app.py.
-    open_page(browser_page, f"{app_server.url}/images?example=overfit&picture=1")
+    open_page(browser_page, f"{app_server.url}/images?example=overfit&image=1")
     expect(browser_page).to_have_title("Manifold memorization", timeout=PATIENCE)
-    sees(browser_page, re.compile("^Finished example: 4 pictures by pocket-sd"))
-    sees(browser_page, "Picture 1, seed 1")
+    sees(browser_page, re.compile("^Finished example: 4 images by pocket-sd"))
+    sees(browser_page, "Image 1, seed 1")
     expect(browser_page.locator(".st-key-im_cards .im-pair")).to_have_count(4)
-    # A picture that the page was not allowed to show would have no size.
-    picture = browser_page.locator(".st-key-im_cards img").first
-    assert picture.evaluate("image => image.naturalWidth") == 64
+    # An image that the page was not allowed to show would have no size.
+    image = browser_page.locator(".st-key-im_cards img").first
+    assert image.evaluate("image => image.naturalWidth") == 64
 
-    enter(browser_page, "Pictures", 2)
+    enter(browser_page, "Images", 2)
     enter(browser_page, "Steps", 3)
     wait_for_app(browser_page)
     press(browser_page, "Draw")
-    sees(browser_page, re.compile("^Your run: 2 pictures by pocket-sd, seeds 0 to 1, 3 steps"))
+    sees(browser_page, re.compile("^Your run: 2 images by pocket-sd, seeds 0 to 1, 3 steps"))
     job = link(browser_page)["job"]
     assert re.fullmatch("[0-9a-f]{32}", job)
     wait_for_app(browser_page)
     browser_page.get_by_role("button", name="Look closer").first.click()
-    expect(browser_page).to_have_url(re.compile("picture="), timeout=PATIENCE)
-    sees(browser_page, "The 12 nearest training pictures")
+    expect(browser_page).to_have_url(re.compile("image="), timeout=PATIENCE)
+    sees(browser_page, "The 12 nearest training images")
     neighbors = browser_page.locator(".im-grid figure")
     expect(neighbors).to_have_count(12, timeout=PATIENCE)
     assert neighbors.last.locator("img").evaluate("image => image.naturalWidth") == 64
 
-    # Sixteen pictures: their curves take long enough to stop in between.
-    enter(browser_page, "Pictures", 16)
+    # Sixteen images: their curves take long enough to stop in between.
+    enter(browser_page, "Images", 16)
     wait_for_app(browser_page)
     press(browser_page, "Draw")
     sees(browser_page, "Finished so far")
     press(browser_page, "Cancel")
-    sees(browser_page, re.compile(r"^Stopped before the end; (8|16) pictures kept"))
+    sees(browser_page, re.compile(r"^Stopped before the end; (8|16) images kept"))
     assert link(browser_page)["job"] != job
 
 
@@ -73,13 +73,13 @@ def test_a_hostile_prompt_is_text_and_another_browser_sees_its_own_choices_only(
     # The fixture refuses any request to another machine, which the prompt would cause.
     open_page(
         browser_page,
-        f"{app_server.url}/images?pictures=1&steps=2&prompt={quote(HOSTILE)}",
+        f"{app_server.url}/images?images=1&steps=2&prompt={quote(HOSTILE)}",
     )
     box = browser_page.get_by_role("textbox", name="Prompt", exact=True)
     expect(box).to_have_value(HOSTILE, timeout=PATIENCE)
     wait_for_app(browser_page)
     press(browser_page, "Draw")
-    sees(browser_page, re.compile("^Your run: 1 picture by pocket-sd"))
+    sees(browser_page, re.compile("^Your run: 1 image by pocket-sd"))
     expect(browser_page.locator(".im-prompt")).to_have_text(HOSTILE, timeout=PATIENCE)
     with chromium.new_context() as context:
         other = context.new_page()
@@ -92,7 +92,7 @@ def test_a_hostile_prompt_is_text_and_another_browser_sees_its_own_choices_only(
     expect(browser_page.locator(".im-prompt")).to_have_text(HOSTILE)
 
 
-def test_each_kind_opens_and_a_picture_and_the_report_leave_the_app_and_come_back(
+def test_each_kind_opens_and_a_image_and_the_report_leave_the_app_and_come_back(
     app_server: AppServer, chromium: Browser, browser_page: Page, tmp_path: Path
 ) -> None:
     open_page(browser_page, f"{app_server.url}/images")
@@ -116,22 +116,22 @@ def test_each_kind_opens_and_a_picture_and_the_report_leave_the_app_and_come_bac
 
     with browser_page.expect_download(timeout=PATIENCE) as drawn:
         press(browser_page, "PNG")
-    picture = tmp_path / "picture.png"
-    drawn.value.save_as(picture)
+    image = tmp_path / "image.png"
+    drawn.value.save_as(image)
     browser_page.get_by_role("tab", name="Data & reproduce").click()
     with browser_page.expect_download(timeout=PATIENCE) as written:
         press(browser_page, "Report (HTML)")
     report = tmp_path / "report.html"
     written.value.save_as(report)
 
-    # Other values, then the picture brings its own back.
+    # Other values, then the image brings its own back.
     box.fill("a lake")
     enter(browser_page, "Steps", 7)
     wait_for_app(browser_page)
-    browser_page.get_by_role("tab", name="Audit a picture").click()
-    browser_page.locator(".st-key-im_file input[type=file]").set_input_files(picture)
-    sees(browser_page, "This picture was drawn here and carries its settings")
-    sees(browser_page, re.compile("^A copy of training picture"))
+    browser_page.get_by_role("tab", name="Audit an image").click()
+    browser_page.locator(".st-key-im_file input[type=file]").set_input_files(image)
+    sees(browser_page, "This image was drawn here and carries its settings")
+    sees(browser_page, re.compile("^A copy of training image"))
     wait_for_app(browser_page)
     press(browser_page, "Restore its settings")
     expect(box).to_have_value(trained, timeout=PATIENCE)
@@ -143,6 +143,6 @@ def test_each_kind_opens_and_a_picture_and_the_report_leave_the_app_and_come_bac
         page.on("request", lambda request: asked.append(request.url))
         page.goto(report.as_uri())
         expect(page.get_by_text(trained).first).to_be_visible()
-        first = page.get_by_alt_text(re.compile("^Training picture")).first
+        first = page.get_by_alt_text(re.compile("^Training image")).first
         assert first.evaluate("image => image.naturalWidth") > 0
     assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []

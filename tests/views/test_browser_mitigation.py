@@ -21,13 +21,13 @@ def page(browser_page: Page) -> Iterator[Page]:
     yield browser_page
 
 
-def test_a_comparison_from_a_deep_link_to_its_pictures_and_another_one_cancelled(
+def test_a_comparison_from_a_deep_link_to_its_images_and_another_one_cancelled(
     app_server: AppServer, page: Page, tmp_path: Path
 ) -> None:
     # The first request of a fresh server; the prompt is hostile and must stay text.
     prompt = "a <b>red</b> coat ![p](http://example.org/p.png)"
     page.goto(
-        f"{app_server.url}/mitigation?steps=2&pictures=1&with_normal=False"
+        f"{app_server.url}/mitigation?steps=2&images=1&with_normal=False"
         "&treatments=static_guidance:0.5&prompt=" + prompt.replace(" ", "%20")
     )
     expect(page.get_by_role("heading", name="Mitigation", exact=True)).to_be_visible(
@@ -45,18 +45,18 @@ def test_a_comparison_from_a_deep_link_to_its_pictures_and_another_one_cancelled
     assert page.locator("main b, section b").filter(has_text="red").count() == 0
     sees(page, re.compile("Same seed and same starting noise on both sides"))
 
-    # Flicker and difference show other pictures than side by side.
+    # Flicker and difference show other images than side by side.
     pair = page.locator(".im-pair img")
     expect(pair).to_have_count(2, timeout=PATIENCE)
     page.get_by_text("Flicker", exact=True).first.click()
     expect(page.locator(".im-flicker img")).to_have_count(2, timeout=PATIENCE)
     page.get_by_text("Difference", exact=True).first.click()
-    expect(page.get_by_alt_text("Absolute difference of the two pictures")).to_be_visible(
+    expect(page.get_by_alt_text("Absolute difference of the two images")).to_be_visible(
         timeout=PATIENCE
     )
 
     # The grid opens a cell, which the link then names.
-    page.get_by_role("tab", name="All pictures").click()
+    page.get_by_role("tab", name="All images").click()
     page.get_by_role("button", name="Look closer").first.click()
     sees(page, "Nothing was changed.")
     # The first card is that without mitigation, which is never chosen by the page itself.
@@ -123,9 +123,9 @@ def test_the_finished_comparison_is_explored_to_another_wording(
     assert link(page)["cell"].startswith("random_tokens")
     sees(page, re.compile("Inserted at random"))
 
-    # Normal prompts: what the chain leaves alone is the very same picture.
-    page.get_by_role("tab", name="Normal prompts").click()
-    sees(page, "Normal prompts must not move")
+    # Reference prompts: what the chain leaves alone is the very same image.
+    page.get_by_role("tab", name="Reference prompts").click()
+    sees(page, "Reference prompts must not move")
     expect(page.locator(".st-key-mi_must_not_move .js-plotly-plot")).to_be_visible(
         timeout=PATIENCE
     )
@@ -155,7 +155,7 @@ def test_the_finished_comparison_is_explored_to_another_wording(
         names = archive.namelist()
         assert archive.testzip() is None
         assert "http" not in re.sub(r"http://www\.w3\.org\S*", "", report_of(archive))
-    assert {"report.html", "run.json", "pictures.csv"} <= {Path(name).name for name in names}
+    assert {"report.html", "run.json", "images.csv"} <= {Path(name).name for name in names}
     assert sum(name.endswith(".png") for name in names) >= 24
 
 
@@ -168,7 +168,7 @@ def report_of(archive: zipfile.ZipFile) -> str:
 
 def test_toggles_choose_what_is_compared(app_server: AppServer, page: Page) -> None:
     page.goto(
-        f"{app_server.url}/mitigation?steps=2&pictures=1&with_normal=False"
+        f"{app_server.url}/mitigation?steps=2&images=1&with_normal=False"
         "&treatments=static_guidance:0.5&prompt=a%20red%20coat"
     )
     wait_for_app(page, timeout=300)

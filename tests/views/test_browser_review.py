@@ -130,10 +130,10 @@ def test_ten_items_by_keyboard_undo_notes_and_the_files_of_the_case(
     # Nothing that a queue is called leads anywhere.
     sees(page, re.compile("www.*example.org"))
     assert not page.locator('a[href*="example"]').count()
-    # A picture that the page was not allowed to show would have no size.
-    picture = page.locator(".im-pair img").first
-    expect(picture).to_be_visible(timeout=PATIENCE)
-    assert picture.evaluate("image => image.naturalWidth") == 16
+    # An image that the page was not allowed to show would have no size.
+    image = page.locator(".im-pair img").first
+    expect(image).to_be_visible(timeout=PATIENCE)
+    assert image.evaluate("image => image.naturalWidth") == 16
     judge_by_keys(page, "etnuseetnn")
     at_item(page, 11)
     sees(page, re.compile("^9 of 12 judged by Reviewer 1 .*1 skipped, not counted"))
@@ -161,7 +161,7 @@ def test_ten_items_by_keyboard_undo_notes_and_the_files_of_the_case(
 
     saved = prepared_files(page, STEM, tmp_path)
     assert zipfile.ZipFile(saved["zip"]).testzip() is None
-    # The report opens from the disk, shows its pictures and asks nobody for anything.
+    # The report opens from the disk, shows its images and asks nobody for anything.
     asked: list[str] = []
     with chromium.new_context(offline=True) as context:
         report = context.new_page()
@@ -197,7 +197,7 @@ def test_from_a_table_of_prompts_to_a_case_that_another_server_opens(
     opened = link(page)["queue"]
     file = open_queues(server.data / "review.sqlite")
     first = get_item(file, opened, 1, "Reviewer 1").item
-    # The one that the model gives back comes first, drawn, with its nearest training picture.
+    # The one that the model gives back comes first, drawn, with its nearest training image.
     assert (first.prompt, first.name, first.kind) == (COPIED, "known", "exact copy")
     assert page.locator("img").count() >= 2
     # Only the first was drawn: of the others nobody can say more without a reason.

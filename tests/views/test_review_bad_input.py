@@ -108,12 +108,12 @@ def test_a_verdict_that_cannot_be_kept_is_told_and_its_item_stays(queue: QueueRe
 
 @pytest.fixture
 def heavy(queue: QueueRecord) -> QueueRecord:
-    """Return the queue with an item whose picture fills more than `ROOM`."""
-    picture = random.Random(0).randbytes(100_000)
+    """Return the queue with an item whose image fills more than `ROOM`."""
+    image = random.Random(0).randbytes(100_000)
     add_items(
         review_session.queues(),
         queue.id,
-        [ReviewItem("heavy", (0,), "pocket-sd", "", thumbnail=picture)],
+        [ReviewItem("heavy", (0,), "pocket-sd", "", thumbnail=image)],
     )
     return queue
 

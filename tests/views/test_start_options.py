@@ -40,9 +40,9 @@ def test_options_are_absolute_and_others_are_left_alone(
         (["--models=nowhere"], "--models: there is no folder"),
         (["--models", __file__], "--models: there is no folder"),
         (["--index", "."], "belong together"),
-        (["--index-pictures", "."], "belong together"),
-        (["--index", "nowhere", "--index-pictures", "."], "--index: there is no folder"),
-        (["--index", ".", "--index-pictures", "nowhere"], "--index-pictures: there is no folder"),
+        (["--index-images", "."], "belong together"),
+        (["--index", "nowhere", "--index-images", "."], "--index: there is no folder"),
+        (["--index", ".", "--index-images", "nowhere"], "--index-images: there is no folder"),
     ],
 )
 def test_options_that_cannot_work_are_refused(arguments: list[str], sentence: str) -> None:

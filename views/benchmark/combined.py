@@ -19,7 +19,7 @@ def combined(run: BenchmarkRun) -> None:
             "A logistic regression, fitted on the calibration half",
             f"Five-fold cross-validation within that half gives an AUC of {found.cv_auc:.3f}; on "
             f"the test half it is {found.row.all.auc:.3f}. Each score enters in units of its "
-            "spread over normal prompts. Detectors that go together share their weight, so a "
+            "spread over reference prompts. Detectors that go together share their weight, so a "
             "small one does not mean that a detector is useless.",
         )
         order = sorted(range(len(found.names)), key=lambda k: -abs(float(found.weights[k])))

@@ -35,11 +35,11 @@ def result(run: BenchmarkRun, wanted: state.Wanted) -> None:
     show.lacking(run.missing, run.notes)
     _answer(run)
     layout.heading(
-        "How well each detector separates memorized from normal prompts",
+        "How well each detector separates memorized from reference prompts",
         "Right is better; the whiskers are 95 % intervals over prompts. Detectors whose intervals "
         "overlap are not told apart by this benchmark.",
         help="AUC: how often a memorized prompt scores above a normal one. TPR at 1 % FPR: the "
-        "share of memorized prompts found while one normal prompt in a hundred is flagged.",
+        "share of memorized prompts found while one reference prompt in a hundred is flagged.",
     )
     layout.chart(plots.separations(run.rows), "bm_separations")
     _wrong_way(run)
@@ -59,8 +59,8 @@ def _answer(run: BenchmarkRun) -> None:
     best = max(run.rows, key=lambda row: (row.all.auc, row.all.tpr))
     counted = best.all
     st.caption(
-        f"{run.model}, {counted.positives} memorized and {counted.negatives} normal prompts that "
-        f"nothing was fitted on, {len(run.seeds)} seeds each, {run.steps} steps, guidance "
+        f"{run.model}, {counted.positives} memorized and {counted.negatives} reference prompts "
+        f"that nothing was fitted on, {len(run.seeds)} seeds each, {run.steps} steps, guidance "
         f"{run.guidance:g}."
     )
     columns = st.columns(4)
@@ -101,8 +101,8 @@ def _wrong_way(run: BenchmarkRun) -> None:
     below = [row.label for row in run.rows if row.all.auc_high < 0.5]
     if below:
         st.caption(
-            f"Below one half, normal prompts score *higher*: {'; '.join(below)}. Their signs are "
-            "as published; on another model they may point the right way."
+            f"Below one half, reference prompts score *higher*: {'; '.join(below)}. Their signs "
+            "are as published; on another model they may point the right way."
         )
 
 
@@ -115,7 +115,7 @@ def _table(run: BenchmarkRun) -> None:
                     "Detector": row.label,
                     "AUC": row.all.auc,
                     "TPR at 1 % FPR": row.all.tpr,
-                    "Forwards": row.forwards,
+                    "NFE": row.nfe,
                     "Drawing": row.generation or None,
                     **{f"AUC {kind}": found.auc for kind, found in row.kinds},
                     "Recipe": row.reference,
@@ -127,12 +127,12 @@ def _table(run: BenchmarkRun) -> None:
             column_config={
                 "AUC": st.column_config.NumberColumn(format="%.3f"),
                 "TPR at 1 % FPR": st.column_config.NumberColumn(format="%.3f"),
-                "Forwards": st.column_config.NumberColumn(
-                    format="%.1f", help="Network evaluations per picture, beside drawing."
+                "NFE": st.column_config.NumberColumn(
+                    format="%.1f", help="Network evaluations per image, beside drawing."
                 ),
                 "Drawing": st.column_config.NumberColumn(
                     format="%.0f",
-                    help="Evaluations that drawing the picture takes; empty: none is drawn.",
+                    help="Evaluations that drawing the image takes; empty: none is drawn.",
                 ),
             }
             | {
@@ -186,13 +186,13 @@ def _causes(run: BenchmarkRun) -> None:
     layout.heading(
         "Why is it memorized?",
         "Overfitting (OD-Mem) can be cured by training; a lack of freedom in the data (DD-Mem) "
-        "only by other data. To tell them apart takes pictures of the caption that the model was "
+        "only by other data. To tell them apart takes images of the caption that the model was "
         "not trained on; without these it is not identifiable.",
     )
     cause = run.cause
     if cause is None:
         st.info(
-            "No such pictures are at hand for these prompts, so the cause is not identifiable.",
+            "No such images are at hand for these prompts, so the cause is not identifiable.",
             icon=":material/info:",
         )
         return
@@ -220,7 +220,7 @@ def _limits(run: BenchmarkRun) -> None:
             "duplicated caption counts as memorized even where the model failed to learn it.\n"
             "- The prompts are of one invented world. The order of detectors on a large model can "
             "be another one.\n"
-            f"- One percent of {run.rows[0].all.negatives} normal prompts is "
+            f"- One percent of {run.rows[0].all.negatives} reference prompts is "
             f"{int(0.01 * run.rows[0].all.negatives)} prompt(s): read the strict rate with its "
             "interval.\n"
             "- Prompts of one subject resemble one another, which the intervals do not see."

@@ -26,7 +26,7 @@ BENCHMARK_JOB = "benchmark"
 PRECOMPUTED = REPOSITORY / "assets" / "benchmark" / "pocket-sd.safetensors"
 #: Seeds of a table that a person brings.
 SEEDS = (0, 1)
-#: With fewer normal prompts than this nothing can be said of rare scores, so no scan uses them.
+#: With fewer reference prompts than this nothing can be said of rare scores, so no scan uses them.
 FEWEST_NORMAL = 20
 
 
@@ -103,7 +103,7 @@ def _study(prompts: tuple[LabelledPrompt, ...], model: str) -> Iterator[Progress
     torch.set_num_threads(model_session.threads_for(model))
     loaded, found = model_session.model(model), None
     run = empty_run(prompts, loaded, SEEDS)
-    yield Progress(0.0, "Opening the training pictures", run)
+    yield Progress(0.0, "Opening the training images", run)
     reference = model_session.reference(model)
     for step in calibrate_detectors(prompts, loaded, reference, seeds=SEEDS):
         found = step.partial

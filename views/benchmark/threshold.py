@@ -21,7 +21,7 @@ def threshold(run: BenchmarkRun, wanted: state.Wanted) -> None:
     layout.heading(
         "Choose a threshold",
         "What is right of the line is flagged. Moving it left finds more copies and flags more "
-        "normal prompts; which mistake is worse is for you to say.",
+        "reference prompts; which mistake is worse is for you to say.",
     )
     names = [row.name for row in run.rows]
     labels = {row.name: row.label for row in run.rows}
@@ -35,20 +35,20 @@ def threshold(run: BenchmarkRun, wanted: state.Wanted) -> None:
     row = next(each for each in run.rows if each.name == name)
     with right:
         share = st.slider(
-            "Normal prompts that may be flagged",
+            "Reference prompts that may be flagged",
             0.0,
             20.0,
             1.0,
             0.5,
             format="%.1f %%",
             key=state.key("share"),
-            help="The threshold is set on the calibration half's normal prompts, not on these.",
+            help="The threshold is set on the calibration half's reference prompts, not on these.",
         )
     found = counts(run, row, share / 100)
     value = found.threshold
     st.caption(
         f"A threshold of {value:.3g}, {threshold_words(share / 100, len(row.normal))}. It is set "
-        "on normal prompts of the calibration; with few of them a single odd one moves it far."
+        "on reference prompts of the calibration; with few of them a single odd one moves it far."
     )
     layout.chart(plots.scores(run, row, value), "bm_scores")
     _consequences(run, row, found)
@@ -81,7 +81,7 @@ def _consequences(run: BenchmarkRun, row: DetectorRow, found: ThresholdCounts) -
     columns[-1].metric(
         "False alarms",
         f"{found.alarms.found} of {found.alarms.among}",
-        help="Normal prompts of the test half that are flagged; the threshold comes from the "
+        help="Reference prompts of the test half that are flagged; the threshold comes from the "
         "calibration half.",
     )
 
@@ -114,7 +114,7 @@ def _prompts(run: BenchmarkRun, row: DetectorRow, value: float) -> None:
                 "Score": st.column_config.NumberColumn(format="%.3g"),
                 "Prompt": st.column_config.TextColumn(width="large"),
                 "Copies": st.column_config.NumberColumn(
-                    format="%.0f %%", help="Share of this prompt's pictures that are copies."
+                    format="%.0f %%", help="Share of this prompt's images that are copies."
                 ),
                 "Open": st.column_config.LinkColumn(display_text="Images"),
             },

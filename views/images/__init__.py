@@ -1,1 +1,1 @@
-"""The images page in pieces: form, live job, cards, one picture in detail, map, audit."""
+"""The images page in pieces: form, live job, cards, one image in detail, map, audit."""

@@ -1,4 +1,4 @@
-"""Let a person bring a picture from anywhere: its LID, neighbors and region map."""
+"""Let a person bring an image from anywhere: its LID, neighbors and region map."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ import streamlit as st
 import torch
 
 from mmh_core.records import MMHError
-from mmh_core.report.image_files import PictureAbout, read_about, settings_of
+from mmh_core.report.image_files import ImageAbout, read_about, settings_of
 from mmh_core.retrieval.image_content import NAMED
 from mmh_core.retrieval.image_prompts import prompts_in
 from mmh_core.studies.images.lid import LOG_DELTAS
-from mmh_core.studies.images.run import PictureResult
+from mmh_core.studies.images.run import ImageResult
 from views import models as model_session
 from views.images import detail, state
 from views.images import session as image_session
 from views.widgets import job_panel, layout
 
 SENTENCE = (
-    "Drop any picture: it is compared with all training pictures, and the model says how many "
-    "directions it has there. It is cut to the model's shape first; an unknown picture is not "
+    "Drop any image: it is compared with all training images, and the model says how many "
+    "directions it has there. It is cut to the model's shape first; an unknown image is not "
     "thereby new, only not found."
 )
 
 
 def section(model: str) -> None:
-    """Draw the place to drop a picture, and what is found out about it."""
+    """Draw the place to drop an image, and what is found out about it."""
     file = st.file_uploader(
-        "Picture",
+        "Image",
         key="im_file",
         help=f"{NAMED}. What counts is the content, not the name; it is not kept.",
     )
     caption = st.text_input(
         "Caption (optional)",
         key="im_caption",
-        help="The prompt that the picture belongs to. With it the LID is that of the model given "
+        help="The prompt that the image belongs to. With it the LID is that of the model given "
         "the caption, and there is a region map.",
     )
     if file is None:
@@ -88,7 +88,7 @@ def _audit(job: str, model: str) -> None:
         st.error(layout.plain(str(error)), icon=":material/error:")
         return
     if record.is_active:
-        job_panel.live(record.id, "Stop reading this picture", "im_audit_cancel", every=0.5)
+        job_panel.live(record.id, "Stop reading this image", "im_audit_cancel", every=0.5)
     elif record.state == "done" and found is not None:
         detail.section(found, _ground(model, found), "audit")
     elif record.state in ("done", "interrupted"):
@@ -106,7 +106,7 @@ def _audit(job: str, model: str) -> None:
 
 
 def _job_of(data: bytes, caption: str, model: str) -> str:
-    """Return the job that reads this picture with this caption, submitted when it is new."""
+    """Return the job that reads this image with this caption, submitted when it is new."""
     asked = (hashlib.sha256(data).hexdigest(), caption, model)
     jobs = st.session_state.setdefault(state.key("audits"), {})
     # A server remembers its latest jobs only.
@@ -125,17 +125,17 @@ def _forget() -> None:
 
 
 def _ready(model: str) -> bool:
-    """Say what is missing where the chosen model cannot read the picture."""
+    """Say what is missing where the chosen model cannot read the image."""
     choice = next(one for one in model_session.choices() if one.name == model)
     if not choice.ready:
         st.warning(layout.plain(choice.why), icon=":material/download:")
     return choice.ready
 
 
-def _ours(about: PictureAbout) -> None:
-    """Say that a picture carries its settings, and offer them."""
+def _ours(about: ImageAbout) -> None:
+    """Say that an image carries its settings, and offer them."""
     with st.container(border=True):
-        st.markdown("**This picture was drawn here and carries its settings**")
+        st.markdown("**This image was drawn here and carries its settings**")
         st.text(about.prompt)
         config = settings_of(about)
         layout.facts(
@@ -184,10 +184,10 @@ def _take_caption(prompt: str) -> None:
     st.session_state["im_caption"] = prompt
 
 
-def _ground(model: str, found: PictureResult) -> detail.Ground:
+def _ground(model: str, found: ImageResult) -> detail.Ground:
     known, lid = model_session.reference(model), found.lid
     scale = LOG_DELTAS[0] if lid is None else lid.log_delta
-    # Without a percentile the normal prompts are those of other weights.
+    # Without a percentile the reference prompts are those of other weights.
     usable = lid is not None and not math.isnan(lid.percentile)
     normal = model_session.normal(model) if usable else None
     return detail.Ground(

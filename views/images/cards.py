@@ -1,4 +1,4 @@
-"""Draw the pictures of a run as cards: picture, nearest training picture, LID, verdict."""
+"""Draw the images of a run as cards: image, nearest training image, LID, verdict."""
 
 from __future__ import annotations
 
@@ -6,87 +6,87 @@ from html import escape
 
 import streamlit as st
 
-from mmh_core.studies.images.run import ImageRun, PictureResult
+from mmh_core.studies.images.run import ImageResult, ImageRun
 from views.images import phrases, show, state
 from views.widgets import layout
 
 
 def section(run: ImageRun, chosen: int | None) -> None:
-    """Draw a card for each picture, with buttons to look closer."""
+    """Draw a card for each image, with buttons to look closer."""
     layout.heading(
-        "What the model drew, and the nearest picture that it was trained on",
+        "What the model drew, and the nearest image that it was trained on",
         "Twins with a low LID are memorized; twins alone may be a plain motif, and a low LID "
         "alone proves no copy.",
         help=f"{phrases.LID} {phrases.PERCENTILE} {phrases.SIMILARITY}",
     )
     with st.container(key="im_cards"):
-        for picture in run.pictures:
-            with st.container(border=True, key=f"im_card_{picture.index}", gap="small"):
-                show.html(body(run, picture))
-                _buttons(picture, chosen)
+        for image in run.images:
+            with st.container(border=True, key=f"im_card_{image.index}", gap="small"):
+                show.html(body(run, image))
+                _buttons(image, chosen)
 
 
 def so_far(run: ImageRun) -> None:
     """Draw the cards of a run that still goes on, without buttons."""
     with st.container(key="im_cards_live"):
-        for picture in run.pictures:
+        for image in run.images:
             with st.container(border=True):
-                show.html(body(run, picture))
+                show.html(body(run, image))
 
 
-def body(run: ImageRun, picture: PictureResult) -> str:
+def body(run: ImageRun, image: ImageResult) -> str:
     """Return the HTML of a card."""
     own = show.figure(
-        picture.picture,
-        f"Drawn picture, seed {picture.seed}",
-        f"drawn, seed {picture.seed}",
+        image.image,
+        f"Drawn image, seed {image.seed}",
+        f"drawn, seed {image.seed}",
         most=show.CARD,
     )
-    parts = [f'<div class="im-pair">{own}{_nearest(run, picture)}</div>']
+    parts = [f'<div class="im-pair">{own}{_nearest(run, image)}</div>']
     if len(run.config.prompts) > 1:
-        parts.append(f'<p class="im-quiet">{escape(picture.prompt[:120])}</p>')
-    parts.append(show.verdict(picture.verdict))
-    lines = [f"LID <b>{phrases.lid_with_error(picture.lid)}</b>"]
-    if picture.lid is not None:
-        lines.append(phrases.percentile(picture.lid))
-    if picture.neighbors:
-        lines.append(f"similarity {phrases.nearest(picture)}")
-    if picture.truth is not None:
-        lines.append(f"truth: {phrases.truth(picture.truth)}")
+        parts.append(f'<p class="im-quiet">{escape(image.prompt[:120])}</p>')
+    parts.append(show.verdict(image.verdict))
+    lines = [f"LID <b>{phrases.lid_with_error(image.lid)}</b>"]
+    if image.lid is not None:
+        lines.append(phrases.percentile(image.lid))
+    if image.neighbors:
+        lines.append(f"similarity {phrases.nearest(image)}")
+    if image.truth is not None:
+        lines.append(f"truth: {phrases.truth(image.truth)}")
     parts.append(
         f"<p>{'<br>'.join(line if '<b>' in line else escape(line) for line in lines)}</p>"
     )
     return "".join(parts)
 
 
-def _nearest(run: ImageRun, picture: PictureResult) -> str:
-    near = picture.nearest
+def _nearest(run: ImageRun, image: ImageResult) -> str:
+    near = image.nearest
     if near is not None:
         return show.figure(
-            near.picture,
-            f"Nearest training picture, {near.called}: {near.caption}",
-            f"training picture {escape(phrases.called(near.id, near.file))}",
+            near.image,
+            f"Nearest training image, {near.called}: {near.caption}",
+            f"training image {escape(phrases.called(near.id, near.file))}",
             most=show.CARD,
         )
-    why = "searching" if run.searched else "no training pictures to search"
+    why = "searching" if run.searched else "no training images to search"
     return f"<figure><figcaption>{why}</figcaption></figure>"
 
 
-def _buttons(picture: PictureResult, chosen: int | None) -> None:
+def _buttons(image: ImageResult, chosen: int | None) -> None:
     with st.container(horizontal=True, gap="small"):
         st.button(
-            "Shown below" if picture.index == chosen else "Look closer",
-            key=f"im_look_{picture.index}",
+            "Shown below" if image.index == chosen else "Look closer",
+            key=f"im_look_{image.index}",
             icon=":material/search:",
-            disabled=picture.index == chosen,
-            on_click=state.choose_picture,
-            args=(picture.index,),
+            disabled=image.index == chosen,
+            on_click=state.choose_image,
+            args=(image.index,),
         )
         st.button(
             "",
-            key=f"im_reuse_{picture.index}",
+            key=f"im_reuse_{image.index}",
             icon=":material/replay:",
-            help=f"Put seed {picture.seed} into the form",
+            help=f"Put seed {image.seed} into the form",
             on_click=state.reuse_seed,
-            args=(picture.seed,),
+            args=(image.seed,),
         )

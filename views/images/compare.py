@@ -1,4 +1,4 @@
-"""Draw one picture against another, under its region map, and as it came about."""
+"""Draw one image against another, under its region map, and as it came about."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from html import escape
 
 import streamlit as st
 
-from mmh_core.plots.image_grid import difference, reduced, region_picture
-from mmh_core.studies.images.run import NeighborFound, PictureResult
+from mmh_core.plots.image_grid import difference, reduced, region_image
+from mmh_core.studies.images.run import ImageResult, NeighborFound
 from views.images import phrases, show
 from views.widgets import layout
 
 WAYS = {"side by side": "Side by side", "flicker": "Flicker", "difference": "Difference"}
 _SENTENCES = {
-    "side by side": "This picture at left, the training picture at right.",
+    "side by side": "This image at left, the training image at right.",
     "flicker": "Both in one place, in turn: what jumps is different. Pointing at it stops it; "
     "where motion is switched off, pointing at it shows the other.",
     "difference": "The absolute difference of each pixel: black is equal, bright is different.",
@@ -23,7 +23,7 @@ _LARGE = 768
 
 
 def neighbor(near: NeighborFound, threshold: float = math.nan) -> str:
-    """Return a training picture with its similarity, caption and copies, as HTML.
+    """Return a training image with its similarity, caption and copies, as HTML.
 
     A similarity from `threshold` on is marked: from there on a copy is possible.
     """
@@ -34,25 +34,25 @@ def neighbor(near: NeighborFound, threshold: float = math.nan) -> str:
     limit = f" ({'from' if near.similarity >= threshold else 'below'} {threshold:.3f})"
     caption = (
         f"<b>{near.similarity:.3f}</b>{'' if math.isnan(threshold) else limit}<br>"
-        f"{kind}picture {near.id:,}{times}{file}<br>{text}"
+        f"{kind}image {near.id:,}{times}{file}<br>{text}"
     )
-    alt = f"Training picture {near.called}: {near.caption}"
-    return show.figure(near.picture, alt, caption, most=show.THUMB)
+    alt = f"Training image {near.called}: {near.caption}"
+    return show.figure(near.image, alt, caption, most=show.THUMB)
 
 
 @st.fragment
-def section(picture: PictureResult, name: str) -> None:
-    """Draw the picture beside, in turn with, or minus one of its neighbors."""
+def section(image: ImageResult, name: str) -> None:
+    """Draw the image beside, in turn with, or minus one of its neighbors."""
     layout.heading(
-        "Compared with a training picture",
-        "Is it the same picture? Look for what differs; equal layout alone is a template, equal "
+        "Compared with a training image",
+        "Is it the same image? Look for what differs; equal layout alone is a template, equal "
         "subject alone is no copy.",
     )
-    if not picture.neighbors:
-        show.html(f'<div class="im-stack">{_own(picture)}</div>')
-        st.caption("There are no training pictures of this model to compare with.")
+    if not image.neighbors:
+        show.html(f'<div class="im-stack">{_own(image)}</div>')
+        st.caption("There are no training images of this model to compare with.")
         return
-    ranks = list(range(len(picture.neighbors)))
+    ranks = list(range(len(image.neighbors)))
     with st.container(horizontal=True, vertical_alignment="bottom"):
         way = st.segmented_control(
             "Way to compare",
@@ -64,112 +64,110 @@ def section(picture: PictureResult, name: str) -> None:
             label_visibility="collapsed",
         )
         rank = st.selectbox(
-            "Training picture",
+            "Training image",
             ranks,
-            index=ranks.index(rank_of(picture)),
+            index=ranks.index(rank_of(image)),
             key=f"im_rank_{name}",
             format_func=lambda i: (
-                f"{i + 1}. picture {_called(picture.neighbors[i])} "
-                f"({picture.neighbors[i].similarity:.3f})"
+                f"{i + 1}. image {_called(image.neighbors[i])} "
+                f"({image.neighbors[i].similarity:.3f})"
             ),
             label_visibility="collapsed",
         )
-    near = picture.neighbors[rank or 0]
-    show.html(_compared(picture, near, str(way)))
+    near = image.neighbors[rank or 0]
+    show.html(_compared(image, near, str(way)))
     st.caption(_SENTENCES[str(way)])
 
 
-def rank_of(picture: PictureResult) -> int:
+def rank_of(image: ImageResult) -> int:
     """Return the place among the neighbors of the one that the verdict names."""
-    return next(i for i, near in enumerate(picture.neighbors) if near is picture.nearest)
+    return next(i for i, near in enumerate(image.neighbors) if near is image.nearest)
 
 
 def _called(near: NeighborFound) -> str:
     return phrases.called(near.id, near.file)
 
 
-def _own(picture: PictureResult) -> str:
-    return show.image(picture.picture, "The picture itself", most=_LARGE)
+def _own(image: ImageResult) -> str:
+    return show.img(image.image, "The image itself", most=_LARGE)
 
 
-def _compared(picture: PictureResult, near: NeighborFound, way: str) -> str:
-    other = show.image(
-        near.picture, f"Training picture {near.called}: {near.caption}", most=_LARGE
-    )
+def _compared(image: ImageResult, near: NeighborFound, way: str) -> str:
+    other = show.img(near.image, f"Training image {near.called}: {near.caption}", most=_LARGE)
     if way == "flicker":
-        return f'<div class="im-stack im-flicker">{_own(picture)}{other}</div>'
+        return f'<div class="im-stack im-flicker">{_own(image)}{other}</div>'
     if way == "difference":
-        found = difference(picture.picture, near.picture)
-        alt = "Absolute difference of the two pictures"
-        return f'<div class="im-stack">{show.image(found, alt, most=_LARGE)}</div>'
+        found = difference(image.image, near.image)
+        alt = "Absolute difference of the two images"
+        return f'<div class="im-stack">{show.img(found, alt, most=_LARGE)}</div>'
     return (
-        f'<div class="im-pair"><figure>{_own(picture)}<figcaption>this picture</figcaption>'
-        f"</figure><figure>{other}<figcaption>training picture "
+        f'<div class="im-pair"><figure>{_own(image)}<figcaption>this image</figcaption>'
+        f"</figure><figure>{other}<figcaption>training image "
         f"{escape(_called(near))}</figcaption></figure></div>"
     )
 
 
 @st.fragment
-def region(picture: PictureResult, name: str) -> None:
-    """Draw the region map over the picture."""
+def region(image: ImageResult, name: str) -> None:
+    """Draw the region map over the image."""
     layout.heading(
-        "Where in the picture the prompt pulls",
-        "Yellow: there the prompt still changes the picture at the last step, and memorization "
+        "Where in the image the prompt pulls",
+        "Yellow: there the prompt still changes the image at the last step, and memorization "
         "tends to sit there. The map is as coarse as the latents, so read it by region and not "
         "by pixel.",
     )
-    height, width = (int(side) for side in picture.picture.shape[1:])
+    height, width = (int(side) for side in image.image.shape[1:])
     scale = min(1.0, _LARGE / max(height, width))
-    found = region_picture(picture.region, round(height * scale), round(width * scale))
+    found = region_image(image.region, round(height * scale), round(width * scale))
     if found is None:
         st.caption("There is no such map without guidance, and none without a caption.")
         return
     opacity = st.slider("Opacity", 0, 100, 55, step=5, format="%d %%", key=f"im_opacity_{name}")
-    below = show.image(reduced(picture.picture, _LARGE), "The picture")
-    rows, columns = picture.region.shape
-    above = show.image(
+    below = show.img(reduced(image.image, _LARGE), "The image")
+    rows, columns = image.region.shape
+    above = show.img(
         found,
         f"Region map of {rows} x {columns} cells",
         style=f"opacity: {opacity / 100:.2f}; background: none",
     )
     show.html(f'<div class="im-stack">{below}{above}</div>')
-    st.caption(f"{rows} x {columns} cells, from none (violet) to the most in this picture.")
+    st.caption(f"{rows} x {columns} cells, from none (violet) to the most in this image.")
 
 
 @st.fragment
-def steps(picture: PictureResult, name: str) -> None:
-    """Draw the picture as the model saw it coming, step by step."""
-    if len(picture.frames) == 1 and len(picture.frame_steps) == 1:
-        _reconstruction(picture)
+def steps(image: ImageResult, name: str) -> None:
+    """Draw the image as the model saw it coming, step by step."""
+    if len(image.frames) == 1 and len(image.frame_steps) == 1:
+        _reconstruction(image)
         return
     layout.heading(
         "How it came about",
-        "What the model aimed at after each step. A memorized picture often stands after few "
-        "steps; an early picture alone is no proof.",
+        "What the model aimed at after each step. A memorized image often stands after few "
+        "steps; an early image alone is no proof.",
     )
-    found = picture.frame_steps.tolist()
-    if len(found) < 2 or len(picture.frames) != len(found):
+    found = image.frame_steps.tolist()
+    if len(found) < 2 or len(image.frames) != len(found):
         st.caption(
             "No steps were kept: a run that was stopped, or drawn from the command line, has none."
         )
         return
     step = st.select_slider("Step", found, value=found[0], key=f"im_step_{name}")
-    frame = picture.frames[found.index(step)]
+    frame = image.frames[found.index(step)]
     strip = "".join(
         show.figure(one, f"After step {at}", f"<b>{at}</b>" if at == step else str(at), most=64)
-        for one, at in zip(picture.frames, found, strict=True)
+        for one, at in zip(image.frames, found, strict=True)
     )
-    large = show.image(frame, f"What the model aimed at after step {step}", most=_LARGE)
+    large = show.img(frame, f"What the model aimed at after step {step}", most=_LARGE)
     show.html(f'<div class="im-stack">{large}</div>')
     show.html(f'<div class="im-strip">{strip}</div>')
 
 
-def _reconstruction(picture: PictureResult) -> None:
+def _reconstruction(image: ImageResult) -> None:
     layout.heading(
         "What the model can hold of it",
         "Encoded and decoded again. LID is read at this version: what is lost here, such as fine "
         "print, the model cannot have memorized.",
     )
-    own = show.figure(picture.picture, "The picture as it was read", "as read", most=_LARGE)
-    back = show.figure(picture.frames[0], "Encoded and decoded again", "as held", most=_LARGE)
+    own = show.figure(image.image, "The image as it was read", "as read", most=_LARGE)
+    back = show.figure(image.frames[0], "Encoded and decoded again", "as held", most=_LARGE)
     show.html(f'<div class="im-pair">{own}{back}</div>')

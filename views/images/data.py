@@ -20,7 +20,7 @@ def section(run: ImageRun) -> None:
     command = image_command(run.config, more)
     layout.heading(
         "Repeat this run",
-        "The same command gives the same pictures and figures on one machine; another processor "
+        "The same command gives the same images and figures on one machine; another processor "
         "may differ in the last digits.",
     )
     st.code(command, language="bash", wrap_lines=True)
@@ -46,19 +46,19 @@ def _downloads(run: ImageRun, command: str) -> None:
             f"{name}.html",
             lambda: image_report(run, command).encode(),
             "im_report",
-            help="Pictures, neighbors, curves and verdicts on one page",
+            help="Images, neighbors, curves and verdicts on one page",
         )
         downloads.offer(
             "Whole run (zip)",
             f"{name}.zip",
             lambda: run_zip(run, command),
             "im_zip",
-            help="All pictures as PNG, the figures as JSON and CSV, the report",
+            help="All images as PNG, the figures as JSON and CSV, the report",
         )
         downloads.offer(
             "Figures (CSV)",
             f"{name}.csv",
             lambda: frame_csv(run.frame()),
             "im_csv",
-            help="One row per picture: settings, LID, copies, verdict",
+            help="One row per image: settings, LID, copies, verdict",
         )

@@ -1,4 +1,4 @@
-"""Draw everything that is known of one picture, drawn here or brought from elsewhere."""
+"""Draw everything that is known of one image, drawn here or brought from elsewhere."""
 
 from __future__ import annotations
 
@@ -10,41 +10,41 @@ from torch import Tensor
 
 from mmh_core.plots import images
 from mmh_core.report.image_files import about_of, png_bytes
-from mmh_core.studies.images.run import ImageRun, NormalPrompts, PictureResult
+from mmh_core.studies.images.run import ImageResult, ImageRun, ReferencePrompts
 from views.images import compare, phrases, show, state
 from views.widgets import downloads, layout, words
 
 
 @dataclass(frozen=True, eq=False)
 class Ground:
-    """Hold what one picture is seen against: noise scales, normal prompts, training set."""
+    """Hold what one image is seen against: noise scales, reference prompts, training set."""
 
     log_deltas: Tensor
     log_delta: float
-    normal: NormalPrompts | None
+    normal: ReferencePrompts | None
     searched: int
 
 
 def ground_of(run: ImageRun) -> Ground:
-    """Return what the pictures of a run are seen against."""
+    """Return what the images of a run are seen against."""
     return Ground(run.log_deltas, run.log_delta, run.normal, run.searched)
 
 
-def stepper(run: ImageRun, chosen: PictureResult) -> None:
-    """Draw which picture is shown, with the ways to another and to its file."""
-    many = len(run.pictures)
+def stepper(run: ImageRun, chosen: ImageResult) -> None:
+    """Draw which image is shown, with the ways to another and to its file."""
+    many = len(run.images)
     refused = st.session_state.pop(state.key("refused"), None)
     if refused is not None:
         st.error(layout.plain(refused), icon=":material/error:")
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.subheader(f"Picture {chosen.index}, seed {chosen.seed}", anchor=False, width="content")
+        st.subheader(f"Image {chosen.index}, seed {chosen.seed}", anchor=False, width="content")
         for label, icon, step in (("Previous", "arrow_back", -1), ("Next", "arrow_forward", 1)):
             st.button(
                 label,
                 icon=f":material/{icon}:",
                 key=f"im_{label}",
                 disabled=many == 1,
-                on_click=state.choose_picture,
+                on_click=state.choose_image,
                 args=((chosen.index + step) % many,),
             )
         st.button(
@@ -58,111 +58,111 @@ def stepper(run: ImageRun, chosen: PictureResult) -> None:
         downloads.offer(
             "PNG",
             f"{run.model.replace('/', '-')}-seed-{chosen.seed}.png",
-            lambda: png_bytes(chosen.picture, about_of(run, chosen)),
+            lambda: png_bytes(chosen.image, about_of(run, chosen)),
             "im_png",
-            help="The picture with prompt, seed, settings, model digest and LID inside; drop it "
-            "into Audit a picture to get them back",
+            help="The image with prompt, seed, settings, model digest and LID inside; drop it "
+            "into Audit an image to get them back",
         )
 
 
-def section(picture: PictureResult, ground: Ground, name: str) -> None:
-    """Draw verdict, comparison, neighbors, curves, region map and steps of a picture.
+def section(image: ImageResult, ground: Ground, name: str) -> None:
+    """Draw verdict, comparison, neighbors, curves, region map and steps of an image.
 
-    `name` keeps the widgets of two pictures apart.
+    `name` keeps the widgets of two images apart.
     """
     left, right = layout.side_by_side(f"im_detail_{name}", (3, 2))
     with left:
-        compare.section(picture, name)
+        compare.section(image, name)
     with right:
-        facts(picture)
-    if picture.neighbors:
-        _neighbors(picture, ground)
+        facts(image)
+    if image.neighbors:
+        _neighbors(image, ground)
     left, right = layout.side_by_side(f"im_curves_{name}")
     with left:
         layout.heading(
             "Its dimension at each noise scale",
             "Where the line runs below the band, the model has fewer directions here than for "
-            "normal prompts. The diamond is the value of the verdict; one scale alone decides "
+            "reference prompts. The diamond is the value of the verdict; one scale alone decides "
             "nothing.",
             help=phrases.LID,
         )
         layout.chart(
-            images.lid_curve(picture, ground.log_deltas, ground.log_delta, ground.normal),
+            images.lid_curve(image, ground.log_deltas, ground.log_delta, ground.normal),
             f"im_curve_{name}",
         )
     with right:
-        _pull(picture, ground, name)
+        _pull(image, ground, name)
     left, right = layout.side_by_side(f"im_region_{name}")
     with left:
-        compare.region(picture, name)
+        compare.region(image, name)
     with right:
-        compare.steps(picture, name)
+        compare.steps(image, name)
 
 
-def _pull(picture: PictureResult, ground: Ground, name: str) -> None:
+def _pull(image: ImageResult, ground: Ground, name: str) -> None:
     layout.heading(
         "How strongly the prompt pulls",
         "The difference that the prompt makes at each step. Memorized prompts often pull harder "
         "from the first step on; a strong pull alone proves nothing.",
     )
-    norm = picture.guidance_norm
+    norm = image.guidance_norm
     if len(norm) > 1:
-        layout.chart(images.guidance_norms(picture, ground.normal), f"im_norm_{name}")
+        layout.chart(images.guidance_norms(image, ground.normal), f"im_norm_{name}")
     elif len(norm) and not math.isnan(float(norm[0])):
         st.caption(
-            f"This picture was not drawn step by step. At the least noise its caption pulls with "
+            f"This image was not drawn step by step. At the least noise its caption pulls with "
             f"{float(norm[0]):.2g}."
         )
     else:
         st.caption("Without a caption nothing pulls: enter one above to see this and the map.")
 
 
-def facts(picture: PictureResult) -> None:
+def facts(image: ImageResult) -> None:
     """Draw the verdict with its reason, and the figures behind it."""
     layout.heading(
         "Verdict",
-        "From copies and LID together. It speaks of this model and these training pictures, and "
+        "From copies and LID together. It speaks of this model and these training images, and "
         "not of harm.",
     )
-    show.html(show.verdict(picture.verdict))
-    st.text(picture.reason)
+    show.html(show.verdict(image.verdict))
+    st.text(image.reason)
     rows = []
-    lid = picture.lid
+    lid = image.lid
     if lid is not None:
         rows += [
             ("LID with prompt", phrases.lid_with_error(lid)),
             ("Percentile", phrases.percentile(lid)),
             ("LID without", phrases.with_error(lid.unconditional, lid.unconditional_error)),
         ]
-    rows += [(one.label, phrases.lid_with_error(one)) for one in picture.lids[1:]]
-    if picture.copy is not None:
-        found = picture.copy
+    rows += [(one.label, phrases.lid_with_error(one)) for one in image.lids[1:]]
+    if image.copy is not None:
+        found = image.copy
         rows += [
-            ("Nearest picture", phrases.called(found.nearest, found.file)),
-            ("Similarity", phrases.nearest(picture)),
+            ("Nearest image", phrases.called(found.nearest, found.file)),
+            ("Similarity", phrases.nearest(image)),
             ("In the training set", phrases.copies(found)),
             ("Calibrated L2", words.number(found.calibrated_l2)),
             ("Distance ratio", words.number(found.ratio)),
         ]
-    if picture.truth is not None:
+    if image.truth is not None:
         rows += [
-            ("True kind", phrases.truth(picture.truth)),
+            ("True kind", phrases.truth(image.truth)),
             (
-                "Known pictures",
-                f"{picture.truth.pictures:,}, standing there {picture.truth.copies:,} times",
+                "Known images",
+                f"{image.truth.images:,}, standing there {image.truth.copies:,} times",
             ),
         ]
     layout.facts(rows)
 
 
-def _neighbors(picture: PictureResult, ground: Ground) -> None:
-    searched = f"all {ground.searched:,} training pictures" if ground.searched else "all of them"
+def _neighbors(image: ImageResult, ground: Ground) -> None:
+    searched = f"all {ground.searched:,} training images" if ground.searched else "all of them"
     layout.heading(
-        f"The {len(picture.neighbors)} nearest training pictures",
+        f"The {len(image.neighbors)} nearest training images",
         f"By descriptor, nearest first. The search is unfiltered: {searched} were compared. Near "
         "means alike, not copied.",
         help=phrases.SIMILARITY,
     )
-    threshold = math.nan if picture.copy is None else picture.copy.threshold
-    cards = "".join(compare.neighbor(near, threshold) for near in picture.neighbors)
+    threshold = math.nan if image.copy is None else image.copy.threshold
+    cards = "".join(compare.neighbor(near, threshold) for near in image.neighbors)
     show.html(f'<div class="im-grid">{cards}</div>')

@@ -16,7 +16,7 @@ def sentence(config: ImageConfig) -> str:
     if found is None:
         return (
             "How long it takes is not known before the first run with this model here; on a CPU "
-            "a large model needs minutes for each picture."
+            "a large model needs minutes for each image."
         )
     seconds, source = found
     return f"About {in_words(seconds)} ({source})."
@@ -26,7 +26,7 @@ def expected(config: ImageConfig) -> tuple[float, str] | None:
     """Return the seconds that a config takes, and by what that is judged.
 
     From the newest complete run of the same model here, else the precomputed ones, else the speed
-    of this device. Drawing grows with pictures, steps and pixels; reading with pictures and
+    of this device. Drawing grows with images, steps and pixels; reading with images and
     pixels. Caveat: further estimators and larger sizes are only roughly covered, so the estimate
     is good to a factor of two, and to one of three where only the device's speed is known.
     """
@@ -41,11 +41,11 @@ def expected(config: ImageConfig) -> tuple[float, str] | None:
     if forward is None:
         return None
     base = model_session.default_settings(config.model)
-    forwards = (2 if config.guidance > 1 else 1) * config.steps * _pixels(config)
-    seconds = forward * forwards / (base.height * base.width)
+    nfe = (2 if config.guidance > 1 else 1) * config.steps * _pixels(config)
+    seconds = forward * nfe / (base.height * base.width)
     # Reading is to drawing what it is for the embedded model.
     if shipped is not None:
-        seconds *= _scaled(shipped, shipped.config) / shipped.seconds_drawing
+        seconds *= _scaled(shipped, shipped.config) / shipped.seconds_generating
     return seconds, "a guess by this machine's speed, good to a factor of three"
 
 
@@ -53,7 +53,7 @@ def _shipped() -> ImageRun | None:
     """Return the first precomputed run whose time is known."""
     for name in image_session.example_names():
         run = image_session.example_run(name)
-        if run is not None and run.seconds_drawing > 0:
+        if run is not None and run.seconds_generating > 0:
             return run
     return None
 
@@ -69,10 +69,10 @@ def kept_run(result: str | None) -> ImageRun | None:
 
 
 def _scaled(run: ImageRun, config: ImageConfig) -> float:
-    pictures = _pixels(config) / max(1, _pixels(run.config))
-    drawing = run.seconds_drawing * pictures * config.steps / run.config.steps
+    images = _pixels(config) / max(1, _pixels(run.config))
+    drawing = run.seconds_generating * images * config.steps / run.config.steps
     further = 1 + 0.5 * len(config.estimators)
-    return drawing + run.seconds_reading * pictures * further
+    return drawing + run.seconds_estimating * images * further
 
 
 def _pixels(config: ImageConfig) -> int:

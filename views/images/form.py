@@ -90,7 +90,7 @@ def _numbers(choice: ModelChoice) -> None:
     st.text_area("Prompt", key=key("prompt"), height=100)
     left, right = st.columns(2)
     with left:
-        _number("Pictures", "pictures", "One for each seed, from the first seed on.")
+        _number("Images", "images", "One for each seed, from the first seed on.")
         st.number_input(
             "Guidance",
             min_value=0.0,
@@ -122,8 +122,8 @@ def _seed() -> None:
         required=True,
         width="stretch",
         format_func=str.capitalize,
-        help="Fixed: the same seed gives the same picture on one machine. Random: a new one is "
-        "taken at each click, and shown with its picture.",
+        help="Fixed: the same seed gives the same image on one machine. Random: a new one is "
+        "taken at each click, and shown with its image.",
     )
     if st.session_state.get(key("seeding")) != "random":
         with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -155,7 +155,7 @@ def _more() -> None:
         "nothing is known of what is normal there."
     )
     st.text_area(
-        "Negative prompt", key=key("negative"), height=68, help="What the picture should not show."
+        "Negative prompt", key=key("negative"), height=68, help="What the image should not show."
     )
     _number(
         "Windows of text",
@@ -169,7 +169,9 @@ def _more() -> None:
         key=key("estimators"),
         format_func=lambda name: ESTIMATORS[name].label,
         help="Beside the soft spectral count. Each takes its own time: "
-        + "; ".join(f"{ESTIMATORS[n].label} {ESTIMATORS[n].cost} forwards" for n in FURTHER),
+        + "; ".join(
+            f"{ESTIMATORS[n].label} {ESTIMATORS[n].cost} network evaluations" for n in FURTHER
+        ),
     )
 
 

@@ -24,29 +24,29 @@ def _panel(job: str) -> None:
         if not view.record.is_active:
             st.rerun()
         job_panel.progress(
-            view.record, "Stop here and keep the pictures that are finished", "im_cancel"
+            view.record, "Stop here and keep the images that are finished", "im_cancel"
         )
         if view.run is not None:
             _so_far(view.run)
 
 
 def _so_far(run: ImageRun) -> None:
-    """Draw the preview of the running step, and the pictures that are finished."""
+    """Draw the preview of the running step, and the images that are finished."""
     show.not_read(run)
     if len(run.preview):
         layout.heading(
             "What the running step aims at",
-            "The picture that the model would end in from here; it sharpens with every step and "
+            "The image that the model would end in from here; it sharpens with every step and "
             "can still change.",
         )
         # Those of a prompt that are finished come first in its seeds.
-        seeds = run.config.seeds[len(run.pictures) % len(run.config.seeds) :]
+        seeds = run.config.seeds[len(run.images) % len(run.config.seeds) :]
         figures = "".join(
-            show.figure(picture, f"Preview, seed {seed}", f"seed {seed}", most=show.CARD)
-            for picture, seed in zip(run.preview, seeds, strict=False)
+            show.figure(image, f"Preview, seed {seed}", f"seed {seed}", most=show.CARD)
+            for image, seed in zip(run.preview, seeds, strict=False)
         )
         show.html(f'<div class="im-grid wide">{figures}</div>')
-    if run.pictures:
+    if run.images:
         layout.heading(
             "Finished so far",
             "Copies and LID follow in a moment, then the curves; cancelling keeps these.",

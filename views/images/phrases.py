@@ -1,4 +1,4 @@
-"""Say what was read of a picture the way people do."""
+"""Say what was read of an image the way people do."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import math
 
 from mmh_core.memorization.hypothesis import share_words, shown_lid
 from mmh_core.retrieval.image_names import in_words
-from mmh_core.studies.images.run import CopyFound, ImageRun, LidReading, PictureResult, PromptTruth
+from mmh_core.studies.images.run import CopyFound, ImageLid, ImageResult, ImageRun, PromptTruth
 from views.widgets.words import number
 
 LID = (
-    "Local intrinsic dimension: in how many directions the picture can change and still be one "
-    "that the model would draw. Near 0 the model knows this one picture only."
+    "Local intrinsic dimension: in how many directions the image can change and still be one "
+    "that the model would draw. Near 0 the model knows this one image only."
 )
 PERCENTILE = (
-    "The share of pictures of the model's normal prompts with a lower LID, drawn with the same "
+    "The share of images of the model's reference prompts with a lower LID, drawn with the same "
     "settings. 0 % is lower than all of them."
 )
 SIMILARITY = (
-    "How alike two pictures are to the descriptor: 1 is the same picture, about 0 has nothing in "
+    "How alike two images are to the descriptor: 1 is the same image, about 0 has nothing in "
     "common. From the threshold on a copy is possible, and the pixels have to confirm it."
 )
 AGREEMENT = (
-    "How alike the pictures of one prompt are to one another. Near 1, every seed gives the same "
-    "picture: a sign of memorization that needs no training set."
+    "How alike the images of one prompt are to one another. Near 1, every seed gives the same "
+    "image: a sign of memorization that needs no training set."
 )
 
 
@@ -36,7 +36,7 @@ def likeness(similarity: float, threshold: float = math.nan) -> str:
     return f"{similarity:.3f} (copy possible from {threshold:.3f})"
 
 
-def lid_with_error(reading: LidReading | None) -> str:
+def lid_with_error(reading: ImageLid | None) -> str:
     """Return a LID with its standard error where there is one."""
     if reading is None:
         return "not read yet"
@@ -51,28 +51,28 @@ def with_error(value: float, error: float) -> str:
     return f"{number(value, 1)} ± {number(error, 1)}"
 
 
-def percentile(reading: LidReading | None) -> str:
-    """Return where a LID stands among normal prompts."""
+def percentile(reading: ImageLid | None) -> str:
+    """Return where a LID stands among reference prompts."""
     if reading is None:
         return "not read yet"
     if math.isnan(reading.percentile):
         return "not calibrated for these settings"
     if reading.percentile == 0:
-        return "not above any normal image"
-    return f"above {share_words(reading.percentile)} of normal images"
+        return "not above any reference image"
+    return f"above {share_words(reading.percentile)} of reference images"
 
 
-def nearest(picture: PictureResult) -> str:
-    """Return how near the nearest training picture is, beside the threshold."""
-    near = picture.nearest
+def nearest(image: ImageResult) -> str:
+    """Return how near the nearest training image is, beside the threshold."""
+    near = image.nearest
     if near is None:
-        flat = picture.copy is not None and picture.copy.kind == "flat"
-        return "one color: nothing to compare" if flat else "no training pictures to search"
-    return likeness(near.similarity, math.nan if picture.copy is None else picture.copy.threshold)
+        flat = image.copy is not None and image.copy.kind == "flat"
+        return "one color: nothing to compare" if flat else "no training images to search"
+    return likeness(near.similarity, math.nan if image.copy is None else image.copy.threshold)
 
 
 def called(id: int, file: str) -> str:
-    """Return the id of a training picture, and its file where it has one."""
+    """Return the id of a training image, and its file where it has one."""
     return in_words(f"{id:,}", file)
 
 
@@ -85,7 +85,7 @@ def truth(known: PromptTruth | None) -> str:
 
 
 def copies(found: CopyFound) -> str:
-    """Return how often the nearest picture stands in the training set."""
+    """Return how often the nearest image stands in the training set."""
     times = "once" if found.copies == 1 else f"{found.copies:,} times"
     return f"{times}, and {found.near_duplicates:,} near duplicates"
 

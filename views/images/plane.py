@@ -1,4 +1,4 @@
-"""Draw training pictures and drawn ones as a map, and list what a person selects there."""
+"""Draw training images and drawn ones as a map, and list what a person selects there."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import streamlit as st
 from mmh_core.formats.export import frame_csv
 from mmh_core.plots import images
 from mmh_core.records import MMHError
-from mmh_core.studies.images.map import PictureMap
+from mmh_core.studies.images.map import ImageMap
 from mmh_core.studies.images.run import ImageRun
 from views import models as model_session
 from views.images import session as image_session
@@ -26,27 +26,27 @@ def section(run: ImageRun, settings: Settings) -> None:
     """Draw the map, and the table of what is selected in it."""
     name, run_key = run.config.model, _run_key(run, settings)
     found = _together(run)
-    placed = "All pictures are placed together."
+    placed = "All images are placed together."
     if found is None:
-        found = image_session.picture_map(name, run_key, run.pictures)
+        found = image_session.image_map(name, run_key, run.images)
         if found.axes.startswith("UMAP"):
             placed = (
-                "A drawn picture stands between its 5 nearest training pictures, nearer to the "
+                "A drawn image stands between its 5 nearest training images, nearer to the "
                 "more similar."
             )
     layout.heading(
-        "Where the pictures lie among the training pictures",
+        "Where the images lie among the training images",
         f"Close together means alike. {placed} Distances across the map and empty regions mean "
         "little.",
         help=f"Plane: {found.axes}.",
     )
     _offer(run)
-    st.caption("Draw a lasso or a box to list pictures; what is selected takes its kind's color.")
-    layout.chart(images.picture_map(found, run.pictures), "im_map", on_select=take_selection)
+    st.caption("Draw a lasso or a box to list images; what is selected takes its kind's color.")
+    layout.chart(images.image_map(found, run.images), "im_map", on_select=take_selection)
     _selection(run, found)
 
 
-def _together(run: ImageRun) -> PictureMap | None:
+def _together(run: ImageRun) -> ImageMap | None:
     """Return the map by UMAP that was computed for this run, None where there is none."""
     job = st.session_state[key("plane")]
     try:
@@ -54,7 +54,7 @@ def _together(run: ImageRun) -> PictureMap | None:
     except MMHError:
         return None  # `_offer` says what is wrong with the job.
     # A link may name the map of another run.
-    return found if found is not None and len(found.samples) == len(run.pictures) else None
+    return found if found is not None and len(found.samples) == len(run.images) else None
 
 
 def _offer(run: ImageRun) -> None:
@@ -79,7 +79,7 @@ def _offer(run: ImageRun) -> None:
         "Place all together by UMAP",
         key="im_umap",
         icon=":material/scatter_plot:",
-        help="A slower map, in which the drawn pictures take part and neighbors stay together "
+        help="A slower map, in which the drawn images take part and neighbors stay together "
         "better than by principal components. About a minute; it can be stopped.",
         on_click=_submit,
         args=(run,),
@@ -94,7 +94,7 @@ def _submit(run: ImageRun) -> None:
 
 
 def _run_key(run: ImageRun, settings: Settings) -> str:
-    """Return what tells the pictures of this run from those of others."""
+    """Return what tells the images of this run from those of others."""
     return f"{settings.job or settings.example} {run.noise_sha256} {hash(run.config)}"
 
 
@@ -103,17 +103,17 @@ def take_selection() -> None:
     st.session_state[key("many")] = selected_ids(st.session_state.get("im_map") or {})
 
 
-def _selection(run: ImageRun, found: PictureMap) -> None:
+def _selection(run: ImageRun, found: ImageMap) -> None:
     many = st.session_state.get(key("many")) or []
     table = _table(run, found, [i for i in many if isinstance(i, int)])
     if table.empty:
         return
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.markdown(f"**{words.plural(len(table), 'picture')} selected**")
+            st.markdown(f"**{words.plural(len(table), 'image')} selected**")
             downloads.offer(
                 "Download as CSV",
-                "pictures-selected.csv",
+                "images-selected.csv",
                 frame_csv(table),
                 "im_selection_csv",
             )
@@ -124,20 +124,20 @@ def _selection(run: ImageRun, found: PictureMap) -> None:
 
 
 def _listed(run: ImageRun, table: pd.DataFrame) -> None:
-    """Draw the rows with their pictures."""
+    """Draw the rows with their images."""
     known = model_session.reference(run.config.model)
     rows = {} if known is None else {int(i): row for row, i in enumerate(known.index.ids)}
-    pictures = []
-    for where, number in zip(table["where"], table["picture"], strict=True):
+    images = []
+    for where, number in zip(table["where"], table["image"], strict=True):
         if where == "drawn":
-            picture = run.pictures[number].picture
+            image = run.images[number].image
         elif known is not None:
-            picture = known.picture(rows[number])
+            image = known.image(rows[number])
         else:
             continue
-        pictures.append(show.data_uri(picture, _THUMB))
+        images.append(show.data_uri(image, _THUMB))
     shown = table.copy()
-    shown.insert(0, " ", pictures)
+    shown.insert(0, " ", images)
     st.dataframe(
         shown,
         hide_index=True,
@@ -150,13 +150,13 @@ def _listed(run: ImageRun, table: pd.DataFrame) -> None:
     )
 
 
-def _table(run: ImageRun, found: PictureMap, many: list[int]) -> pd.DataFrame:
-    """Return one row per selected picture, drawn ones first."""
+def _table(run: ImageRun, found: ImageMap, many: list[int]) -> pd.DataFrame:
+    """Return one row per selected image, drawn ones first."""
     place = {number: row for row, number in enumerate(found.ids)}
     rows: list[dict[str, object]] = []
     for number in many:
-        if number < 0 and -1 - number < len(run.pictures):
-            one = run.pictures[-1 - number]
+        if number < 0 and -1 - number < len(run.images):
+            one = run.images[-1 - number]
             kind = "" if one.truth is None else one.truth.kind
             rows.append(_row("drawn", one.index, kind, 0, one.prompt))
         elif number in place:
@@ -170,7 +170,7 @@ def _table(run: ImageRun, found: PictureMap, many: list[int]) -> pd.DataFrame:
 def _row(where: str, number: int, kind: str, copies: int, caption: str) -> dict[str, object]:
     return {
         "where": where,
-        "picture": number,
+        "image": number,
         "kind": kind,
         "copies": copies,
         "caption": caption,

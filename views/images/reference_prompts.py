@@ -1,4 +1,4 @@
-"""Draw the LID of a run's pictures among the model's normal prompts."""
+"""Draw the LID of a run's images among the model's reference prompts."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from views.widgets import layout
 def section(run: ImageRun) -> None:
     """Draw the histogram, or say why there is nothing to compare with."""
     layout.heading(
-        "These pictures among normal prompts",
-        "Grey: pictures of prompts that are not memorized, drawn with the same settings. Marks "
+        "These images among reference prompts",
+        "Grey: images of prompts that are not memorized, drawn with the same settings. Marks "
         "far left of them have too few directions; marks among them prove nothing.",
         help=f"{phrases.LID} {phrases.PERCENTILE}",
     )
-    layout.chart(images.lid_histogram(run.pictures, run.normal), "im_histogram")
+    layout.chart(images.lid_histogram(run.images, run.normal), "im_histogram")
     if run.normal is None:
         st.info(
-            "There are no normal prompts for these settings: percentiles hold only for the "
+            "There are no reference prompts for these settings: percentiles hold only for the "
             "settings they were found with. Take the model's recommended steps, guidance, "
-            "scheduler and size, or compare the pictures with one another.",
+            "scheduler and size, or compare the images with one another.",
             icon=":material/info:",
         )
     else:
         count = len(set(run.normal.prompts))
         st.caption(
-            f"{len(run.normal.conditional)} pictures of {count} normal prompts at "
+            f"{len(run.normal.conditional)} images of {count} reference prompts at "
             f"{run.normal.steps} steps, guidance {run.normal.guidance:g}, {run.normal.scheduler}."
         )

@@ -11,38 +11,38 @@ import streamlit as st
 from mmh_core.memorization.hypothesis import share_words, shown_lid
 from mmh_core.memorization.verdict import IMAGE_ROWS
 from mmh_core.retrieval.copy_evidence import COPIES, CopyKind, copied
-from mmh_core.studies.images.run import ImageRun, PictureResult
+from mmh_core.studies.images.run import ImageResult, ImageRun
 from views.images import audit, cards, data, detail, phrases, plane, show
 from views.images import reference_prompts as normal
 from views.images.settings import TABS, Settings, form_of
-from views.images.state import choose_picture, key
+from views.images.state import choose_image, key
 from views.widgets import layout, words
 
 
 def result(run: ImageRun, settings: Settings, *, precomputed: bool) -> None:
     """Draw a run that has ended, with everything that can be asked about it."""
     _headline(run, settings, precomputed=precomputed)
-    if run.pictures:
+    if run.images:
         _figures(run)
         _without_reference(run)
     _sections(run, settings)
 
 
 def nothing(settings: Settings) -> None:
-    """Say what to do where there is no run to show; a picture can be audited all the same."""
+    """Say what to do where there is no run to show; an image can be audited all the same."""
     st.info(
         "There is no run of this model yet. Once it is ready, write a prompt at left and press "
-        "**Draw**: pictures appear while they are drawn, and you can stop at any time.",
+        "**Draw**: images appear while they are drawn, and you can stop at any time.",
         icon=":material/brush:",
     )
-    layout.heading("Audit a picture", audit.SENTENCE)
+    layout.heading("Audit an image", audit.SENTENCE)
     audit.section(settings.model)
 
 
 def _headline(run: ImageRun, settings: Settings, *, precomputed: bool) -> None:
     """Name the run, and say where it differs from the form and what was not read."""
     kind = "Finished example" if precomputed else "Your run"
-    count = words.plural(len(run.pictures), "picture")
+    count = words.plural(len(run.images), "image")
     sentence = f"{kind}: {count} by {phrases.settings(run)}."
     if form_of(run.config) != settings.form and run.config.model == settings.model:
         sentence += " The form at left differs: press Draw to run that."
@@ -52,23 +52,23 @@ def _headline(run: ImageRun, settings: Settings, *, precomputed: bool) -> None:
         st.caption(layout.plain(sentence))
     show.not_read(run)
     if run.state == "stopped":
-        kept = f"{count} kept" if run.pictures else "no picture was finished"
+        kept = f"{count} kept" if run.images else "no image was finished"
         st.info(f"Stopped before the end; {kept}.", icon=":material/stop_circle:")
 
 
 def _figures(run: ImageRun) -> None:
-    pictures, many = run.pictures, len(run.pictures)
-    kinds = Counter(one.copy.kind for one in pictures if one.copy is not None)
+    images, many = run.images, len(run.images)
+    kinds = Counter(one.copy.kind for one in images if one.copy is not None)
     copies = sum(kinds[kind] for kind in COPIES)
     decided = any(not math.isnan(copied(kind)) for kind in kinds)
-    lids = sorted(one.lid.conditional for one in pictures if one.lid is not None)
+    lids = sorted(one.lid.conditional for one in images if one.lid is not None)
     lids = [lid for lid in lids if not math.isnan(lid)]
     with st.container(horizontal=True, gap="small"):
         _figure(
             "Copies",
             f"{copies} of {many}" if run.searched and decided else "unknown",
             _searched(run, kinds, decided),
-            "Pictures that repeat a training picture, or the layout that many of them share.",
+            "Images that repeat a training image, or the layout that many of them share.",
         )
         middle = (lids[(len(lids) - 1) // 2] + lids[len(lids) // 2]) / 2 if lids else math.nan
         _figure("LID", words.number(shown_lid(middle), 1), _among(run), f"Median. {phrases.LID}")
@@ -76,21 +76,21 @@ def _figures(run: ImageRun) -> None:
         _figure(
             "Seed agreement",
             words.number(agreement, 2),
-            "1: every seed gives the same picture",
+            "1: every seed gives the same image",
             phrases.AGREEMENT,
         )
-        known = pictures[0].truth
+        known = images[0].truth
         if known is not None:
             _figure(
                 "Truth",
                 known.kind,
-                f"LID_* {words.number(known.lid, 0)}, {words.plural(known.pictures, 'picture')}",
+                f"LID_* {words.number(known.lid, 0)}, {words.plural(known.images, 'image')}",
                 "What the maker of this small world knows: the kind of the prompt, in how many "
-                "directions its training pictures really vary (LID_*), and how many there are.",
+                "directions its training images really vary (LID_*), and how many there are.",
             )
     for prompt, scan in zip(run.config.prompts, run.scans, strict=False):
         st.caption(layout.plain(scan.words(copied=run.copied(prompt))))
-    counts = Counter(one.verdict for one in pictures)
+    counts = Counter(one.verdict for one in images)
     said = " · ".join(f"{name} ({count})" for name, count in counts.most_common())
     st.caption(f"Verdicts: {said}.")
 
@@ -103,18 +103,18 @@ def _searched(run: ImageRun, kinds: Counter[CopyKind], decided: bool) -> str:
         return f"{kinds['likely']} likely, compare by eye"
     if not decided:
         return "no threshold for this embedder" if kinds["unknown"] else "nothing to compare"
-    return f"among {run.searched:,} training pictures"
+    return f"among {run.searched:,} training images"
 
 
 def _among(run: ImageRun) -> str:
-    places = [one.lid.percentile for one in run.pictures if one.lid is not None]
+    places = [one.lid.percentile for one in run.images if one.lid is not None]
     places = sorted(place for place in places if not math.isnan(place))
     if not places:
         return "not calibrated for these settings"
     middle = places[len(places) // 2]
     if middle == 0:
-        return "not above any normal image"
-    return f"above {share_words(middle)} of normal images"
+        return "not above any reference image"
+    return f"above {share_words(middle)} of reference images"
 
 
 def _figure(label: str, value: str, beneath: str, help: str) -> None:
@@ -134,11 +134,11 @@ def _without_reference(run: ImageRun) -> None:
     if run.searched:
         return
     st.info(
-        "**Cause not identifiable.** This model comes without training pictures, so a low LID can "
+        "**Cause not identifiable.** This model comes without training images, so a low LID can "
         "be seen but not explained, and no copy can be shown. What helps: seed agreement above, "
-        "and training pictures to search. To add a folder of them, build an index with "
+        "and training images to search. To add a folder of them, build an index with "
         "`./mmh index FOLDER --out INDEX` and start the app with "
-        "`./mmh app -- --index INDEX --index-pictures FOLDER`.",
+        "`./mmh app -- --index INDEX --index-images FOLDER`.",
         icon=":material/help:",
     )
 
@@ -154,14 +154,14 @@ def _sections(run: ImageRun, settings: Settings) -> None:
             continue
         with tab:
             if short[label] == "audit":
-                layout.heading("Audit a picture", audit.SENTENCE)
+                layout.heading("Audit an image", audit.SENTENCE)
                 audit.section(settings.model)
             elif short[label] == "data":
                 data.section(run)
-            elif not run.pictures:
-                st.info("This run was stopped before its first picture.")
-            elif short[label] == "pictures":
-                _pictures(run)
+            elif not run.images:
+                st.info("This run was stopped before its first image.")
+            elif short[label] == "images":
+                _images(run)
             elif short[label] == "normal":
                 normal.section(run)
             else:
@@ -173,23 +173,23 @@ def _take_tab() -> None:
     st.session_state[key("tab")] = short[st.session_state[key("tab_label")]]
 
 
-def _pictures(run: ImageRun) -> None:
-    chosen = chosen_picture(run)
+def _images(run: ImageRun) -> None:
+    chosen = chosen_image(run)
     cards.section(run, chosen.index)
     st.divider()
     detail.stepper(run, chosen)
     detail.section(chosen, detail.ground_of(run), f"run_{chosen.index}")
 
 
-def chosen_picture(run: ImageRun) -> PictureResult:
-    """Return the picture to show in detail: the chosen one, else the first of the most severe."""
-    wanted = st.session_state.get(key("picture"))
-    if isinstance(wanted, int) and 0 <= wanted < len(run.pictures):
-        return run.pictures[wanted]
+def chosen_image(run: ImageRun) -> ImageResult:
+    """Return the image to show in detail: the chosen one, else the first of the most severe."""
+    wanted = st.session_state.get(key("image"))
+    if isinstance(wanted, int) and 0 <= wanted < len(run.images):
+        return run.images[wanted]
     if wanted is not None:
         st.warning(
-            f"picture is {wanted}; this run has the pictures 0 to {len(run.pictures) - 1}.",
+            f"image is {wanted}; this run has the images 0 to {len(run.images) - 1}.",
             icon=":material/warning:",
         )
-        choose_picture(None)
-    return max(run.pictures, key=lambda picture: IMAGE_ROWS[picture.verdict].severity)
+        choose_image(None)
+    return max(run.images, key=lambda image: IMAGE_ROWS[image.verdict].severity)

@@ -21,8 +21,8 @@ from views.session import REPOSITORY, data_folder, jobs
 if TYPE_CHECKING:
     from mmh_core.store.job_record import JobRecord
     from mmh_core.studies.images.examples import PromptExample
-    from mmh_core.studies.images.map import PictureMap
-    from mmh_core.studies.images.run import ImageConfig, ImageRun, PictureResult
+    from mmh_core.studies.images.map import ImageMap
+    from mmh_core.studies.images.run import ImageConfig, ImageResult, ImageRun
 
 IMAGE_JOB = "images"
 MAP_JOB = "map"
@@ -55,69 +55,69 @@ def _examples(folder: str, stamp: int) -> tuple[PromptExample, ...]:
     return pocket_examples(Path(folder))
 
 
-def picture_map(name: str, key: str, pictures: tuple[PictureResult, ...]) -> PictureMap:
-    """Return a map of a model's training pictures and of these; `key` names the pictures.
+def image_map(name: str, key: str, images: tuple[ImageResult, ...]) -> ImageMap:
+    """Return a map of a model's training images and of these; `key` names the images.
 
     Errors: MMHError for a damaged file.
     """
-    return _map(name, key, len(pictures), pictures)
+    return _map(name, key, len(images), images)
 
 
-@st.cache_resource(show_spinner="Placing the pictures", max_entries=8)
-def _map(name: str, key: str, count: int, _pictures: tuple[PictureResult, ...]) -> PictureMap:
+@st.cache_resource(show_spinner="Placing the images", max_entries=8)
+def _map(name: str, key: str, count: int, _images: tuple[ImageResult, ...]) -> ImageMap:
     from mmh_core.studies.images.map import component_map, precomputed_map
 
     folder = model_session.folder_of(name)
     # Before the reference, which takes seconds to read.
-    found = None if folder is None else precomputed_map(folder, _pictures)
+    found = None if folder is None else precomputed_map(folder, _images)
     if found is not None:
         return found
     known = model_session.reference(name)
     if known is None:
-        return component_map(None, None, _pictures)
-    return component_map(known.index, known.embedder, _pictures)
+        return component_map(None, None, _images)
+    return component_map(known.index, known.embedder, _images)
 
 
 def submit_map(run: ImageRun) -> str:
-    """Queue the map by UMAP of a run's pictures and the training pictures; return the job's id.
+    """Queue the map by UMAP of a run's images and the training images; return the job's id.
 
-    Errors: ValueError for too few pictures, MMHError for a full queue.
+    Errors: ValueError for too few images, MMHError for a full queue.
     """
     from mmh_core.store.archive import save_record
     from mmh_core.studies.images.map import FEWEST, umap_map
 
     known = model_session.reference(run.config.model)
     index, embedder = (None, None) if known is None else (known.index, known.embedder)
-    count = len(run.pictures) + (0 if index is None else len(index))
+    count = len(run.images) + (0 if index is None else len(index))
     if count < FEWEST:
-        raise ValueError(f"{count} pictures are too few for UMAP: {FEWEST} are needed.")
+        raise ValueError(f"{count} images are too few for UMAP: {FEWEST} are needed.")
     folder, name = data_folder() / "runs", f"{uuid4().hex}.safetensors"
 
-    def keep(found: PictureMap) -> str:
+    def keep(found: ImageMap) -> str:
         save_record(folder / name, found)
         return name
 
     return jobs().runner.submit(
         MAP_JOB,
-        f"Map of {count:,} pictures",
-        lambda: umap_map(index, embedder, run.pictures),
+        f"Map of {count:,} images",
+        lambda: umap_map(index, embedder, run.images),
         device=model_session.device(),
         finish=keep,
     )
 
 
-def map_job(job: str) -> tuple[JobRecord, PictureMap | None]:
+def map_job(job: str) -> tuple[JobRecord, ImageMap | None]:
     """Return the record of a map's job, and the map once it is done.
 
     Errors: MMHError for an unknown id and for a file that is missing or damaged.
     """
     from mmh_core.store.archive import load_record
-    from mmh_core.studies.images.map import PictureMap
+    from mmh_core.studies.images.map import ImageMap
 
     record = _of_kind(jobs().runner.record(job), MAP_JOB)
     if record.state != "done" or record.result is None:
         return record, None
-    return record, load_record(data_folder() / "runs" / Path(record.result).name, PictureMap)
+    return record, load_record(data_folder() / "runs" / Path(record.result).name, ImageMap)
 
 
 def submit_images(config: ImageConfig) -> str:
@@ -138,7 +138,7 @@ def submit_images(config: ImageConfig) -> str:
         return name
 
     count = len(config.prompts) * len(config.seeds)
-    label = f"{count} picture{'' if count == 1 else 's'}, {_short(config.prompts[0])}"
+    label = f"{count} image{'' if count == 1 else 's'}, {_short(config.prompts[0])}"
     return jobs().runner.submit(
         IMAGE_JOB,
         label,
@@ -222,21 +222,21 @@ def _read_run(path: str, stamp: int) -> ImageRun:
 
 
 def submit_audit(data: bytes, caption: str, name: str) -> str:
-    """Queue what the model and its training set say of a picture; return the job's id.
+    """Queue what the model and its training set say of an image; return the job's id.
 
-    Nothing of it is written to the disk. Errors: MMHError for what is no picture, for control
+    Nothing of it is written to the disk. Errors: MMHError for what is no image, for control
     characters in the caption, and for a full queue.
     """
-    from mmh_core.retrieval.images import read_picture
+    from mmh_core.retrieval.images import read_image
     from mmh_core.studies.images.audit import audit_study
     from mmh_core.studies.images.config import check_text
 
     # Refused before anything is loaded for it.
-    read_picture(data)
+    read_image(data)
     check_text(caption, "caption")
     model_session.source_of(name)
 
-    def work() -> Iterator[Progress[PictureResult]]:
+    def work() -> Iterator[Progress[ImageResult]]:
         import torch
 
         torch.set_num_threads(model_session.threads_for(name))
@@ -249,11 +249,11 @@ def submit_audit(data: bytes, caption: str, name: str) -> str:
         )
 
     return jobs().runner.submit(
-        AUDIT_JOB, "Audit of a picture", work, device=model_session.device(), short=True
+        AUDIT_JOB, "Audit of an image", work, device=model_session.device(), short=True
     )
 
 
-def audit_job(job: str) -> tuple[JobRecord, PictureResult | None]:
+def audit_job(job: str) -> tuple[JobRecord, ImageResult | None]:
     """Return the record of an audit, and what it found as long as this server remembers it.
 
     Errors: MMHError for an unknown id and for another kind of job.

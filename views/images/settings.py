@@ -20,17 +20,17 @@ from mmh_core.text_to_image.requests import MOST_STEPS, SchedulerName
 PREFIX = "im_"
 #: The kinds of prompts that the embedded model knows, with what each is about.
 KINDS = {
-    "duplicate": "Duplicate: one picture stands in the training set dozens of times",
-    "overfit": "Overfit: one to three pictures, trained on far too often",
-    "template": "Template: many pictures share a layout, and only one part varies",
-    "varied": "Varied: a name with a hundred different pictures",
-    "open": "Open: no name, hundreds of different pictures",
+    "duplicate": "Duplicate: one image stands in the training set dozens of times",
+    "overfit": "Overfit: one to three images, trained on far too often",
+    "template": "Template: many images share a layout, and only one part varies",
+    "varied": "Varied: a name with a hundred different images",
+    "open": "Open: no name, hundreds of different images",
 }
 TABS = {
-    "pictures": "Pictures",
-    "normal": "Among normal prompts",
+    "images": "Images",
+    "normal": "Among reference prompts",
     "map": "Map",
-    "audit": "Audit a picture",
+    "audit": "Audit an image",
     "data": "Data & reproduce",
 }
 SCHEDULERS: tuple[str, ...] = get_args(SchedulerName)
@@ -39,7 +39,7 @@ FURTHER = tuple(name for name in ESTIMATORS if name != DEFAULT_ESTIMATOR)
 #: Browsers count exactly up to 2^53; the last seed of a run must stay below.
 MOST_SEED = 2**53 - 1_000
 WHOLE = {
-    "pictures": (1, 16),
+    "images": (1, 16),
     "seed": (0, MOST_SEED),
     "steps": (1, MOST_STEPS),
     "height": (8, 2048),
@@ -57,7 +57,7 @@ class Form:
     """Hold what the form says: what an `ImageConfig` needs, with consecutive seeds."""
 
     prompt: str
-    pictures: int
+    images: int
     seed: int
     steps: int
     guidance: float
@@ -70,7 +70,7 @@ class Form:
 
     def config(self, model: str) -> ImageConfig:
         """Return what the study is asked; it is not checked yet."""
-        seeds = tuple(range(self.seed, self.seed + self.pictures))
+        seeds = tuple(range(self.seed, self.seed + self.images))
         return ImageConfig(
             model,
             (self.prompt,),
@@ -90,15 +90,15 @@ class Form:
 class Settings:
     """Hold every choice of the page that a link can carry.
 
-    `example` names the precomputed run that is shown while there is no job; `picture` is the one
+    `example` names the precomputed run that is shown while there is no job; `image` is the one
     in detail, None where the page chooses.
     """
 
     model: str
     form: Form
     example: str = "duplicate"
-    tab: str = "pictures"
-    picture: int | None = None
+    tab: str = "images"
+    image: int | None = None
     job: str | None = None
     audit: str | None = None
     plane: str | None = None
@@ -108,7 +108,7 @@ def form_of(config: ImageConfig) -> Form:
     """Return the form that asks for a config's first prompt, from its first seed on."""
     return Form(
         config.prompts[0],
-        min(len(config.seeds), WHOLE["pictures"][1]),
+        min(len(config.seeds), WHOLE["images"][1]),
         config.seeds[0],
         config.steps,
         config.guidance,
@@ -146,7 +146,7 @@ def parsed(source: Mapping[str, object], base: Settings) -> tuple[Settings, list
         base,
         form=form,
         tab=one_of("tab", source.get("tab"), TABS, base.tab, said),
-        picture=whole("picture", source.get("picture"), (0, 10_000), said),
+        image=whole("image", source.get("image"), (0, 10_000), said),
         job=_job("job", source.get("job"), said),
         audit=_job("audit", source.get("audit"), said),
         plane=_job("plane", source.get("plane"), said),
@@ -167,7 +167,7 @@ def query(settings: Settings, base: Settings) -> dict[str, str]:
         if isinstance(value, tuple):
             value = ",".join(value)
         pairs[name] = f"{value:g}" if isinstance(value, float) else str(value)
-    for name in ("tab", "picture", "job", "audit", "plane"):
+    for name in ("tab", "image", "job", "audit", "plane"):
         value = getattr(settings, name)
         if value != getattr(base, name) and value is not None:
             pairs[name] = str(value)

@@ -1,4 +1,4 @@
-"""Turn pictures into HTML: as data that needs no request, every pixel as it is."""
+"""Turn images into HTML: as data that needs no request, every pixel as it is."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mmh_core.report.image_files import png_bytes
 from mmh_core.studies.images.run import ImageRun, ImageVerdict
 from views.widgets import layout
 
-#: The longest side of a picture on a card and of a neighbor, in pixels of its own.
+#: The longest side of an image on a card and of a neighbor, in pixels of its own.
 CARD, THUMB = 256, 128
 
 STYLE = """<style>
@@ -56,22 +56,22 @@ def html(body: str) -> None:
     st.html(f'{STYLE}<div class="im">{body}</div>')
 
 
-def data_uri(picture: Tensor, most: int | None = None) -> str:
-    """Return a picture, uint8 (3, H, W), as the address of its own PNG, reduced to `most`."""
-    smaller = picture if most is None else reduced(picture, most)
+def data_uri(image: Tensor, most: int | None = None) -> str:
+    """Return an image, uint8 (3, H, W), as the address of its own PNG, reduced to `most`."""
+    smaller = image if most is None else reduced(image, most)
     return "data:image/png;base64," + base64.b64encode(png_bytes(smaller, None)).decode()
 
 
-def image(picture: Tensor, alt: str, *, most: int | None = None, style: str = "") -> str:
-    """Return a picture as an element; the pixels of a small one stay squares."""
-    look = "small" if max(picture.shape[1:]) <= CARD else ""
+def img(image: Tensor, alt: str, *, most: int | None = None, style: str = "") -> str:
+    """Return an image as an element; the pixels of a small one stay squares."""
+    look = "small" if max(image.shape[1:]) <= CARD else ""
     extra = f' style="{style}"' if style else ""
-    return f'<img class="{look}" src="{data_uri(picture, most)}" alt="{escape(alt)}"{extra}>'
+    return f'<img class="{look}" src="{data_uri(image, most)}" alt="{escape(alt)}"{extra}>'
 
 
-def figure(picture: Tensor, alt: str, caption: str, *, most: int | None = None) -> str:
-    """Return a picture with a caption below it; `caption` is HTML and must be escaped."""
-    return f"<figure>{image(picture, alt, most=most)}<figcaption>{caption}</figcaption></figure>"
+def figure(image: Tensor, alt: str, caption: str, *, most: int | None = None) -> str:
+    """Return an image with a caption below it; `caption` is HTML and must be escaped."""
+    return f"<figure>{img(image, alt, most=most)}<figcaption>{caption}</figcaption></figure>"
 
 
 def not_read(run: ImageRun) -> None:

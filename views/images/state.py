@@ -26,7 +26,7 @@ from views.images.settings import (
 )
 
 #: Everything that is kept under its own name with the prefix, widgets first.
-NAMES = ("model", "example", *FORM, "tab", "picture", "job", "audit", "plane")
+NAMES = ("model", "example", *FORM, "tab", "image", "job", "audit", "plane")
 _KEPT = PREFIX + "kept"
 
 
@@ -52,7 +52,7 @@ def restore() -> tuple[Settings, list[str]]:
     if run is not None:
         settings = replace(settings, form=form_of(run.config))
     use_form(settings.form)
-    for name in ("model", "example", "tab", "picture", "job", "audit", "plane"):
+    for name in ("model", "example", "tab", "image", "job", "audit", "plane"):
         state[key(name)] = getattr(settings, name)
     state.setdefault(key("seeding"), "fixed")
     return settings, said
@@ -124,8 +124,8 @@ def random_seed() -> None:
 
 
 def reuse_seed(seed: int) -> None:
-    """Ask for one picture with the seed of a picture that is shown."""
-    st.session_state[key("seed")], st.session_state[key("pictures")] = seed, 1
+    """Ask for one image with the seed of an image that is shown."""
+    st.session_state[key("seed")], st.session_state[key("images")] = seed, 1
     st.session_state[key("seeding")] = "fixed"
 
 
@@ -141,16 +141,16 @@ def draw_another(config: ImageConfig) -> None:
 
 
 def show_job(job: str | None) -> None:
-    """Show a run and forget which picture was chosen in the one before."""
+    """Show a run and forget which image was chosen in the one before."""
     st.session_state[key("job")] = job
     st.session_state[key("plane")] = None
-    choose_picture(None)
+    choose_image(None)
     st.session_state[key("many")] = []
 
 
-def choose_picture(index: int | None) -> None:
-    """Show a picture in detail, or let the page choose one."""
-    st.session_state[key("picture")] = index
+def choose_image(index: int | None) -> None:
+    """Show an image in detail, or let the page choose one."""
+    st.session_state[key("image")] = index
 
 
 def open_past() -> None:

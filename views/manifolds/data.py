@@ -56,11 +56,11 @@ def _points(run: ManifoldRun, snapshot: Snapshot) -> bytes:
     import pandas as pd
 
     parts = []
-    for kind, readings in (
+    for kind, estimates in (
         ("training point", snapshot.trained),
         ("generated sample", snapshot.generated),
     ):
-        table = readings.frame()
+        table = estimates.frame()
         table.insert(0, "kind", kind)
         parts.append(table)
     table = pd.concat(parts, ignore_index=True)

@@ -14,7 +14,7 @@ from mmh_core.plots.cards import image_png
 from mmh_core.plots.points import point_of
 from mmh_core.studies.manifolds.run import ManifoldRun, Snapshot
 from views import session
-from views.manifolds import figure as picture
+from views.manifolds import figure as image
 from views.manifolds import points, state
 from views.manifolds.state import key
 from views.widgets import layout, words
@@ -87,7 +87,7 @@ def section(run: ManifoldRun, snapshot: Snapshot) -> None:
     )
     chosen = points.current(run, snapshot)
     if shown == "Projection":
-        picture.charts(run, snapshot, chosen)
+        image.charts(run, snapshot, chosen)
         points.selection(run, snapshot)
     else:
         _cards(run, snapshot)
@@ -106,25 +106,27 @@ def _cards(run: ManifoldRun, snapshot: Snapshot) -> None:
     order = st.segmented_control(
         "First come those", list(_ORDERS), default=_ORDERS[0], required=True, key="mf_order"
     )
-    readings = snapshot.generated
-    rows = list(range(len(readings.lid)))
+    estimates = snapshot.generated
+    rows = list(range(len(estimates.lid)))
     if order == _ORDERS[0]:
         rows.sort(key=snapshot.distance_ratio.tolist().__getitem__)
     elif order == _ORDERS[1]:
-        rows.sort(key=readings.lid.tolist().__getitem__)
+        rows.sort(key=estimates.lid.tolist().__getitem__)
     cards = "".join(_card(run, snapshot, row) for row in rows[:_CARDS])
     st.html(f'{_STYLE}<div class="mf-cards">{cards}</div>')
 
 
 def _card(run: ManifoldRun, snapshot: Snapshot, row: int) -> str:
-    readings = snapshot.generated
+    estimates = snapshot.generated
     nearest, ratio = int(snapshot.nearest[row]), float(snapshot.distance_ratio[row])
-    lid = float(readings.lid[row])
-    below = float((readings.lid < readings.lid[row]).float().mean())
-    label = VERDICTS[int(readings.verdict[row])]
+    lid = float(estimates.lid[row])
+    below = float((estimates.lid < estimates.lid[row]).float().mean())
+    label = VERDICTS[int(estimates.verdict[row])]
     look = "mem" if label in MEMORIZED else "say" if label == VERDICTS[0] else "not"
     first = len(snapshot.trained.lid)
-    pair = _image(readings.points[row], f"point {first + row}", f"Generated image {row}") + _image(
+    pair = _image(
+        estimates.points[row], f"point {first + row}", f"Generated image {row}"
+    ) + _image(
         run.train.points[nearest], f"training {nearest}", f"Nearest training image, row {nearest}"
     )
     copy = "a copy" if ratio < 1 / 3 else "no copy"
@@ -147,7 +149,7 @@ def _image(point: Tensor, caption: str, alt: str) -> str:
 def _pair(run: ManifoldRun, snapshot: Snapshot, chosen: int) -> None:
     """Draw one image large, with its nearest training image where it is a generated one."""
     place = point_of(run, snapshot, chosen)
-    image = place.readings(snapshot).points[place.index]
+    image = place.estimates(snapshot).points[place.index]
     parts = _image(image, place.kind, f"{place.kind} {place.index}")
     if place.kind == "generated sample":
         row = int(snapshot.nearest[place.index])

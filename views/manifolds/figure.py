@@ -1,4 +1,4 @@
-"""Draw the picture of a run: a plane to select in, beside it a view to look at."""
+"""Draw the figure of a run: a plane to select in, beside it a view to look at."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SCALE_NAMES = ("little noise", "medium", "much noise")
 
 
 def section(run: ManifoldRun, snapshot: Snapshot) -> None:
-    """Draw the picture and what is beside and below it."""
+    """Draw the figure and what is beside and below it."""
     chosen = points.current(run, snapshot)
     charts(run, snapshot, chosen)
     points.selection(run, snapshot)
@@ -26,11 +26,11 @@ def section(run: ManifoldRun, snapshot: Snapshot) -> None:
 
 def charts(run: ManifoldRun, snapshot: Snapshot, chosen: int) -> None:
     """Draw the selectable plane, and beside it the same in space or the score field."""
-    left, right = layout.side_by_side("picture")
+    left, right = layout.side_by_side("figure")
     with left:
         coloring = _coloring(run)
-        figure = manifold.picture(run, snapshot, coloring, chosen=chosen)
-        layout.chart(figure, "mf_picture", on_select=points.take_selection)
+        figure = manifold.plane_figure(run, snapshot, coloring, chosen=chosen)
+        layout.chart(figure, "mf_figure", on_select=points.take_selection)
     with right:
         if MANIFOLDS[run.config.manifold].plot == "plane" and len(snapshot.field):
             _field(run, snapshot)
@@ -42,9 +42,9 @@ def charts(run: ManifoldRun, snapshot: Snapshot, chosen: int) -> None:
 
 
 def _coloring(run: ManifoldRun) -> Coloring:
-    """Draw the title of the picture and the choice of colors."""
+    """Draw the title of the figure and the choice of colors."""
     color = st.session_state[key("color")]
-    layout.heading("Data and samples", _picture_words(run, color), help=words.LID)
+    layout.heading("Data and samples", _figure_words(run, color), help=words.LID)
     st.segmented_control(
         "Color by",
         list(COLORS),
@@ -56,7 +56,7 @@ def _coloring(run: ManifoldRun) -> Coloring:
     return COLORS[color]
 
 
-def _picture_words(run: ManifoldRun, color: str) -> str:
+def _figure_words(run: ManifoldRun, color: str) -> str:
     said = {
         "learned": "Dots are samples that the model drew, crosses its training points. Violet "
         "(LID 0) is a point that it can only repeat; a low LID alone proves no copy.",

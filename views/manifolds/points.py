@@ -21,9 +21,9 @@ _MOST_ROWS = 500
 
 
 def take_selection() -> None:
-    """Copy what was selected in the picture: Plotly forgets it when the figure changes."""
+    """Copy what was selected in the image: Plotly forgets it when the figure changes."""
     state = st.session_state
-    found = selected_ids(state.get("mf_picture") or {})
+    found = selected_ids(state.get("mf_image") or {})
     if len(found) == 1:
         state[key("point")], state[key("many")] = found[0], []
     elif found:
@@ -31,7 +31,7 @@ def take_selection() -> None:
 
 
 def selected_ids(event: Mapping[str, Any]) -> list[int]:
-    """Return the ids in a selection of the picture, ascending, each once."""
+    """Return the ids in a selection of the image, ascending, each once."""
     found = (_id(point) for point in (event.get("selection") or {}).get("points", []))
     return sorted({i for i in found if i is not None})
 
@@ -47,7 +47,7 @@ def _id(point: dict[str, object]) -> int | None:
 
 
 def count(run: ManifoldRun, snapshot: Snapshot) -> int:
-    """Return how many points the pictures have: training points first, then samples."""
+    """Return how many points the images have: training points first, then samples."""
     return len(snapshot.trained.lid) + len(snapshot.generated.lid)
 
 
@@ -78,8 +78,8 @@ def _memorized(snapshot: Snapshot) -> list[int]:
     """Return the ids of memorized points, most severe verdict and lowest LID first."""
     first = len(snapshot.trained.lid)
     found = []
-    for offset, readings in ((0, snapshot.trained), (first, snapshot.generated)):
-        pairs = zip(readings.verdict.tolist(), readings.lid.tolist(), strict=True)
+    for offset, estimates in ((0, snapshot.trained), (first, snapshot.generated)):
+        pairs = zip(estimates.verdict.tolist(), estimates.lid.tolist(), strict=True)
         for i, (code, lid) in enumerate(pairs):
             if VERDICTS[code] in MEMORIZED:
                 found.append((-POINT_ROWS[VERDICTS[code]].severity, lid, offset + i))
@@ -140,7 +140,7 @@ def _choose(point: int) -> None:
 
 
 def _facts(run: ManifoldRun, snapshot: Snapshot, place: PointPlace) -> None:
-    of, i = place.readings(snapshot), place.index
+    of, i = place.estimates(snapshot), place.index
     lid, true = float(of.lid[i]), float(of.true_lid[i])
     verdict = explain(VERDICTS[int(of.verdict[i])], lid, true, run.typical_lid)
     st.badge(

@@ -11,7 +11,7 @@ from mmh_core.memorization.hypothesis import VERDICTS
 from mmh_core.plots import theme
 from mmh_core.studies.manifolds.run import ManifoldConfig, ManifoldRun, Snapshot
 from views.manifolds import data, digits, training
-from views.manifolds import figure as picture
+from views.manifolds import figure as image
 from views.manifolds.settings import NUMBERS, TABS, Settings
 from views.manifolds.state import key
 from views.widgets import words
@@ -170,10 +170,10 @@ def _sections(run: ManifoldRun, snapshot: Snapshot) -> None:
         if not tab.open:
             continue
         with tab:
-            if short[label] == "picture" and MANIFOLDS[run.config.manifold].plot == "images":
+            if short[label] == "image" and MANIFOLDS[run.config.manifold].plot == "images":
                 digits.section(run, snapshot)
-            elif short[label] == "picture":
-                picture.section(run, snapshot)
+            elif short[label] == "image":
+                image.section(run, snapshot)
             elif short[label] == "training":
                 training.progress(run, snapshot)
             elif short[label] == "estimators":

@@ -21,7 +21,7 @@ NUMBERS = ("points", "duplicates", "width", "epochs", "seed", "ambient_dim")
 #: Names in a link, and what the page calls them.
 COLORS: dict[str, Coloring] = {"learned": "learned LID", "true": "true LID", "verdict": "verdict"}
 TABS = {
-    "picture": "Picture",
+    "image": "Image",
     "training": "Training",
     "estimators": "Estimators",
     "fit": "Fit",
@@ -46,7 +46,7 @@ class Settings:
 
     config: ManifoldConfig
     color: str = "learned"
-    tab: str = "picture"
+    tab: str = "image"
     step: int | None = None
     point: int | None = None
     job: str | None = None
@@ -88,7 +88,7 @@ def parsed(source: Mapping[str, object]) -> tuple[Settings, list[str]]:
     return Settings(
         config,
         color=_one_of("color", source.get("color"), COLORS, "learned", said),
-        tab=_one_of("tab", source.get("tab"), TABS, "picture", said),
+        tab=_one_of("tab", source.get("tab"), TABS, "image", said),
         step=_whole("step", source.get("step"), (0, 10**9), None, said),
         point=_whole("point", source.get("point"), (0, 10**6), None, said),
         job=_job(source.get("job"), said),

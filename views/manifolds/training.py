@@ -65,7 +65,7 @@ def estimators(run: ManifoldRun) -> None:
                     "Share of pairs of points put in the right order (Harrell's C).",
                 ),
                 ("Standard error", "%.3f", "Of the estimator's own randomness, median of points."),
-                ("Forwards", "%d", "Network passes per point over all noise scales."),
+                ("NFE", "%d", "Network passes per point over all noise scales."),
                 ("Seconds", "%.2f", "For all points of the table, on the machine of the run."),
             )
         },
@@ -84,7 +84,7 @@ def _row(row: EstimatorRow, known: bool) -> dict[str, object]:
             cells["Order"] = row.concordance
     return cells | {
         "Standard error": _told(row.standard_error),
-        "Forwards": row.forwards,
+        "NFE": row.nfe,
         "Seconds": row.seconds,
     }
 
@@ -104,14 +104,16 @@ def _conclusion(rows: tuple[EstimatorRow, ...], known: bool) -> str:
         )
     best = min(model, key=lambda row: row.mean_abs_error)
     near = [r for r in model if r.mean_abs_error <= 1.5 * best.mean_abs_error + 0.05]
-    cheap = min(near, key=lambda row: row.forwards)
+    cheap = min(near, key=lambda row: row.nfe)
     text = (
         f"{best.label} comes closest to the truth here, {best.mean_abs_error:.2f} dimensions off "
         f"on average"
     )
     if cheap.name == best.name:
         return f"{text}."
-    return f"{text}; {cheap.label} is about as good at {cheap.forwards:.0f} forwards a point."
+    return (
+        f"{text}; {cheap.label} is about as good at {cheap.nfe:.0f} network evaluations a point."
+    )
 
 
 def fit(run: ManifoldRun, snapshot: Snapshot) -> None:

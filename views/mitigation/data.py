@@ -26,19 +26,19 @@ def section(run: MitigationRun) -> None:
     st.code(state.address(), language=None, wrap_lines=True)
     layout.heading(
         "Command that draws it again",
-        "It writes the pictures, figures and report of this comparison; on another machine the "
+        "It writes the images, figures and report of this comparison; on another machine the "
         "last digits can differ.",
     )
     command = mitigation_command(run.config)
     st.code(command, language=None, wrap_lines=True)
-    layout.heading("Take it with you", "Figures and pictures as files.")
+    layout.heading("Take it with you", "Figures and images as files.")
     with st.container(horizontal=True):
         downloads.offer(
             "Figures (CSV)",
             f"{name}.csv",
             lambda: frame_csv(run.frame()),
             "mi_csv",
-            help="One row per picture: treatment, prompt in force, copies, alignment, LID",
+            help="One row per image: treatment, prompt in force, copies, alignment, LID",
         )
         downloads.offer(
             "Report (HTML)",
@@ -52,5 +52,5 @@ def section(run: MitigationRun) -> None:
             f"{name}.zip",
             lambda: zipped(mitigation_files(run, command)),
             "mi_zip",
-            help="All pictures as PNG, all figures as JSON, the table and the page",
+            help="All images as PNG, all figures as JSON, the table and the page",
         )

@@ -11,11 +11,11 @@ def sentence(config: MitigationConfig) -> str:
     """Return one line on how much is drawn and how long it takes, or that nobody knows."""
     count = len(config.treatments) * len(config.prompts) * len(config.seeds)
     found = mitigation_session.expected_seconds(config)
-    drawn = plural(count, "picture")
+    drawn = plural(count, "image")
     if found is None:
         return (
             f"{drawn}. How long it takes is not known before the first comparison with this model "
-            "here; on a CPU a large model needs minutes for each picture."
+            "here; on a CPU a large model needs minutes for each image."
         )
     seconds, here = found
     source = "judging by earlier runs here" if here else "roughly, measured on two CPU cores"

@@ -89,7 +89,7 @@ def _asking(choice: ModelChoice) -> None:
     st.text_area("Prompt", key=key("prompt"), height=90)
     left, right = st.columns(2)
     with left:
-        _number("Seeds", "pictures", "How many; intervals need at least two, better four.")
+        _number("Seeds", "images", "How many; intervals need at least two, better four.")
     with right, st.container(horizontal=True, vertical_alignment="bottom"):
         _number("First seed", "seed")
     st.markdown(
@@ -101,12 +101,12 @@ def _asking(choice: ModelChoice) -> None:
     for name in OFFERED:
         _toggle(name, steps)
     st.toggle(
-        "Also draw normal prompts, which must not move",
+        "Also draw reference prompts, which must not move",
         key=key("with_normal"),
     )
     if st.session_state.get(key("with_normal")):
         st.text_area(
-            "Normal prompts, one per line",
+            "Reference prompts, one per line",
             key=key("normal"),
             height=90,
             help="Prompts that are not memorized; up to eight.",

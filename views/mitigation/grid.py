@@ -1,4 +1,4 @@
-"""Draw all pictures of a comparison: mitigation by strength by seed, each a way to the detail."""
+"""Draw all images of a comparison: mitigation by strength by seed, each a way to the detail."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def body(run: MitigationRun, cell: Cell, *, asked: bool = False) -> str:
 
 def _figure(run: MitigationRun, cell: Cell, seed: int, outcome: ImageOutcome) -> str:
     alt = f"{cell.label}, seed {run.config.seeds[seed]}: {outcome.reason}"
-    image = show.image(cell.pictures[seed], alt, most=show.THUMB)
+    image = show.img(cell.images[seed], alt, most=show.THUMB)
     alignment = number(float(cell.alignment[seed]), 2)
     said = phrases.OUTCOMES[outcome.kind]
     return (

@@ -52,12 +52,12 @@ def _so_far(run: MitigationRun) -> None:
     if len(run.preview):
         layout.heading(
             "What the running step aims at",
-            "The pictures that this treatment would end in from here; they sharpen with every "
+            "The images that this treatment would end in from here; they sharpen with every "
             "step and can still change.",
         )
         figures = "".join(
-            show.figure(picture, f"Preview, seed {seed}", f"seed {seed}", most=show.CARD)
-            for picture, seed in zip(run.preview, run.config.seeds, strict=False)
+            show.figure(image, f"Preview, seed {seed}", f"seed {seed}", most=show.CARD)
+            for image, seed in zip(run.preview, run.config.seeds, strict=False)
         )
         show.html(f'<div class="im-grid">{figures}</div>')
     if run.cells:

@@ -40,7 +40,7 @@ _STYLE = """<style>
 
 @st.fragment
 def section(run: MitigationRun, base: Cell, cell: Cell, name: str) -> None:
-    """Draw the pictures before and after, the nearest training picture, and what was changed."""
+    """Draw the images before and after, the nearest training image, and what was changed."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         way = st.segmented_control(
             "Way to compare",
@@ -66,7 +66,7 @@ def section(run: MitigationRun, base: Cell, cell: Cell, name: str) -> None:
     with left:
         if cell.refused:
             st.info(layout.plain(cell.refused), icon=":material/block:")
-            show.html(_large(base.pictures[chosen], "Without the treatment"))
+            show.html(_large(base.images[chosen], "Without the treatment"))
         else:
             show.html(_compared(run, base, cell, chosen, str(way)))
             st.caption(_SENTENCES[str(way)])
@@ -77,14 +77,14 @@ def section(run: MitigationRun, base: Cell, cell: Cell, name: str) -> None:
 
 
 def compared(before: Tensor, after: Tensor, way: str, names: tuple[str, str]) -> str:
-    """Return two pictures in a way of comparing them, as HTML."""
-    one = show.image(before, f"Picture: {names[0]}", most=_LARGE)
-    other = show.image(after, f"Picture: {names[1]}", most=_LARGE)
+    """Return two images in a way of comparing them, as HTML."""
+    one = show.img(before, f"Image: {names[0]}", most=_LARGE)
+    other = show.img(after, f"Image: {names[1]}", most=_LARGE)
     if way == "flicker":
         return f'<div class="im-stack im-flicker">{one}{other}</div>'
     if way == "difference":
-        alt = "Absolute difference of the two pictures"
-        found = show.image(difference(before, after), alt, most=_LARGE)
+        alt = "Absolute difference of the two images"
+        found = show.img(difference(before, after), alt, most=_LARGE)
         return f'<div class="im-stack">{found}</div>'
     return "".join(
         [
@@ -114,7 +114,7 @@ def facts(run: MitigationRun, base: Cell, cell: Cell, seed: int) -> None:
     layout.heading(
         "What was changed",
         "As the treatment reports it. The starting noise and all settings are otherwise those of "
-        "the picture without it.",
+        "the image without it.",
     )
     if cell.changed:
         st.text(cell.changed)
@@ -127,7 +127,7 @@ def facts(run: MitigationRun, base: Cell, cell: Cell, seed: int) -> None:
     rows.append(("LID", _lids(base, cell, seed)))
     rows.append(("Similarity to unmitigated image", number(float(cell.moved[seed]), 3)))
     rows.append(("Pull, percentile", _percentiles(base, cell, seed)))
-    rows.append(("Cost per image", f"{cell.forwards:.0f} NFE, {phrases.seconds(cell.seconds)}"))
+    rows.append(("Cost per image", f"{cell.nfe:.0f} NFE, {phrases.seconds(cell.seconds)}"))
     layout.facts([(name, value) for name, value in rows if value != "n/a"])
     if cell.treatment != base.treatment:
         outcome = image_outcomes(cell, base)[seed]
@@ -142,11 +142,9 @@ def facts(run: MitigationRun, base: Cell, cell: Cell, seed: int) -> None:
 
 def _compared(run: MitigationRun, base: Cell, cell: Cell, seed: int, way: str) -> str:
     """Return the training image nearest without mitigation beside both images, as HTML."""
-    found = compared(
-        base.pictures[seed], cell.pictures[seed], way, ("without", "with the mitigation")
-    )
+    found = compared(base.images[seed], cell.images[seed], way, ("without", "with the mitigation"))
     id = int(base.nearest[seed])
-    training = dict(run.nearest_pictures).get(id)
+    training = dict(run.nearest_images).get(id)
     if training is None:
         return found
     similar = [number(float(one.similarity[seed]), 3) for one in (base, cell)]
@@ -160,8 +158,8 @@ def _compared(run: MitigationRun, base: Cell, cell: Cell, seed: int, way: str) -
     return f'{_STYLE}<div class="mi-three">{figure}<div>{found}</div></div>'
 
 
-def _large(picture: Tensor, alt: str) -> str:
-    return f'<div class="im-stack">{show.image(picture, alt, most=_LARGE)}</div>'
+def _large(image: Tensor, alt: str) -> str:
+    return f'<div class="im-stack">{show.img(image, alt, most=_LARGE)}</div>'
 
 
 def _noise(base: Cell, cell: Cell) -> None:
@@ -180,8 +178,8 @@ def _noise(base: Cell, cell: Cell) -> None:
 def _nearest(run: MitigationRun, base: Cell, cell: Cell, seed: int) -> None:
     """Draw the nearest training image with the mitigation, where it is another than without."""
     id = int(cell.nearest[seed])
-    picture = dict(run.nearest_pictures).get(id)
-    if picture is None:
+    image = dict(run.nearest_images).get(id)
+    if image is None:
         st.caption("There are no training images of this model to compare with.")
         return
     similarity = float(cell.similarity[seed])
@@ -192,7 +190,7 @@ def _nearest(run: MitigationRun, base: Cell, cell: Cell, seed: int) -> None:
         )
         return
     caption = f"nearest training image with the mitigation: {id:,}, similarity {similarity:.3f}"
-    figure = show.figure(picture, f"Training image {id}", caption, most=show.THUMB)
+    figure = show.figure(image, f"Training image {id}", caption, most=show.THUMB)
     show.html(f'<div class="im-one" style="max-width: 9rem">{figure}</div>')
 
 
@@ -217,4 +215,4 @@ def _percentiles(base: Cell, cell: Cell, seed: int) -> str:
     one, other = float(base.percentile[seed]), float(cell.percentile[seed])
     if one != one or other != other:
         return "n/a"
-    return f"above {one:.0%} → above {other:.0%} of normal prompts"
+    return f"above {one:.0%} → above {other:.0%} of reference prompts"

@@ -16,8 +16,9 @@ DOES = {
     "none": "Changes nothing: what all others are compared with.",
     "random_tokens": "Inserts random words into the prompt: the control that knows nothing.",
     "rewrite": "Replaces or drops the words that are to blame, until the detector is satisfied.",
-    "embedding_optimization": "Nudges the prompt's embedding until it pulls as normal prompts do.",
-    "raise_lid": "Nudges the prompt's embedding until the picture has as many directions as "
+    "embedding_optimization": "Nudges the prompt's embedding until its guidance norm is that of "
+    "reference prompts.",
+    "raise_lid": "Nudges the prompt's embedding until the image has as many directions as "
     "normal ones.",
     "static_guidance": "Lets the prompt in later: no guidance during the first part.",
     "opposite_guidance": "Steers away from the prompt first, and towards it afterwards.",
@@ -28,22 +29,22 @@ DOES = {
     "attention_attenuation": "Flattens attention that sticks to few words, and steers away from "
     "the prompt as it was written.",
     "padding_fix": "Sets the padding behind the prompt to zero.",
-    "sparse_repellency": "Draws once, and where that picture is suspicious again, kept off it; "
-    "needs no training pictures.",
-    "anti_memorization_guidance": "Pushes the picture off the nearest training picture while it "
+    "sparse_repellency": "Draws once, and where that image is suspicious again, kept off it; "
+    "needs no training images.",
+    "anti_memorization_guidance": "Pushes the image off the nearest training image while it "
     "is drawn.",
     "automatic_chain": "Tries the cheapest first, looks for copies after each, and stops at the "
     "first that passes.",
 }
 COPIES = (
-    "Share of pictures that repeat a training picture, or the layout that many of them share, by "
+    "Share of images that repeat a training image, or the layout that many of them share, by "
     "the thresholds of the copy search."
 )
 ALIGNMENT = (
     "How well the image fits the prompt as you wrote it, by the model's own CLIP: higher is "
     "better, and only differences mean something."
 )
-MOVED = "How alike the picture is to the unmitigated one of the same seed: 1 is the same picture."
+MOVED = "How alike the image is to the unmitigated one of the same seed: 1 is the same image."
 UNSOLVED = (
     "Moved off the threshold, LID unchanged: not solved. The search finds no copy any more, but "
     "LID has not risen beyond its error, so the model may still know one image only here. Compare "
@@ -145,7 +146,7 @@ _KINDS: dict[CopyKind, str] = {
 
 
 def kind(cell: Cell, seed: int) -> str:
-    """Return whether a picture of a cell is a copy."""
+    """Return whether an image of a cell is a copy."""
     if math.isnan(float(cell.similarity[seed])):
         return "nobody can tell: no training images"
     return _KINDS[cell.kinds[seed]]

@@ -15,9 +15,9 @@ from views.widgets.words import plural
 
 
 def section(run: MitigationRun) -> None:
-    """Draw the change of alignment of normal prompts, and their pictures."""
+    """Draw the change of alignment of reference prompts, and their images."""
     layout.heading(
-        "Normal prompts must not move",
+        "Reference prompts must not move",
         "The same mitigations on prompts that are not memorized: a good one leaves their "
         "alignment where it was and makes no copies. The image itself may change, which harms "
         "nobody.",
@@ -26,15 +26,15 @@ def section(run: MitigationRun) -> None:
     others = range(1, len(run.config.prompts))
     if not others:
         st.info(
-            "This comparison has no normal prompts: switch on “also draw normal prompts” at left "
-            "and compare again.",
+            "This comparison has no reference prompts: switch on “also draw reference prompts” at "
+            "left and compare again.",
             icon=":material/info:",
         )
         return
     drawn = [prompt for prompt in others if grid.cells_of(run, prompt)]
     layout.chart(plots.must_not_move(treatment_rows(run, drawn)), "mi_must_not_move")
     seeds = plural(len(run.config.seeds), "seed")
-    st.caption(f"Over {plural(len(drawn), 'normal prompt')} with {seeds} each.")
+    st.caption(f"Over {plural(len(drawn), 'reference prompt')} with {seeds} each.")
     _harm(run)
     for prompt in drawn:
         st.text(run.config.prompts[prompt])

@@ -43,7 +43,7 @@ def nothing() -> None:
     """Say what to do where there is no comparison to show."""
     st.info(
         "There is no comparison of this model yet. Write a prompt at left, switch on what to try, "
-        "and press **Compare**: pictures appear while they are drawn, and you can stop at any "
+        "and press **Compare**: images appear while they are drawn, and you can stop at any "
         "time.",
         icon=":material/compare:",
     )
@@ -95,7 +95,7 @@ def _figures(found: tuple[TreatmentVerdict, ...]) -> None:
         _figure(
             "Copies without",
             words.percent(base.copied.mean.value),
-            words.plural(base.pictures, "image"),
+            words.plural(base.images, "image"),
             phrases.COPIES,
         )
         if chosen is not None:
@@ -138,7 +138,7 @@ def _best_figures(base: TreatmentRow, chosen: TreatmentVerdict) -> None:
 
 _REFERENCES = {
     "unchanged": "the interval of the change holds 0",
-    "harmed": "see Normal prompts",
+    "harmed": "see Reference prompts",
     "not checked": "too few were generated",
 }
 

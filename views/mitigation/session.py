@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mmh_core.store.job_record import JobRecord
     from mmh_core.studies.mitigation.run import MitigationConfig, MitigationRun
     from mmh_core.studies.mitigation.token_attribution import TokenRun
-    from mmh_core.studies.mitigation.training_run import CureRun
+    from mmh_core.studies.mitigation.training_run import TrainingMitigationRun
 
 MITIGATION_JOB, TRIAL_JOB, TOKEN_JOB = "mitigation", "mitigation trial", "tokens"
 EXAMPLES = REPOSITORY / "assets" / "mitigation"
@@ -184,7 +184,7 @@ def example_tokens(name: str) -> TokenRun | None:
     return read_tokens(path) if name in example_names() and path.exists() else None
 
 
-def training_cure() -> CureRun | None:
+def training_cure() -> TrainingMitigationRun | None:
     """Return the precomputed training of the embedded world, None where there is none."""
     path = EXAMPLES / CURE
     return _read_cure(str(path), _stamp(path)) if path.exists() else None
@@ -218,11 +218,11 @@ def _read_run(path: str, stamp: int) -> MitigationRun:
 
 
 @st.cache_resource(show_spinner=False, max_entries=2)
-def _read_cure(path: str, stamp: int) -> CureRun:
+def _read_cure(path: str, stamp: int) -> TrainingMitigationRun:
     from mmh_core.store.archive import load_record
-    from mmh_core.studies.mitigation.training_run import CureRun
+    from mmh_core.studies.mitigation.training_run import TrainingMitigationRun
 
-    return load_record(Path(path), CureRun)
+    return load_record(Path(path), TrainingMitigationRun)
 
 
 @st.cache_resource(show_spinner=False, max_entries=24)
@@ -237,10 +237,10 @@ def expected_seconds(config: MitigationConfig) -> tuple[float, bool] | None:
     """Estimate how long a config will take, and say whether this machine's own runs tell.
 
     From the newest run of the same model here, else the precomputed ones: its seconds per forward
-    times the forwards expected now. None where nothing tells. Caveat: mitigations that stop early
-    or try again make it good to a factor of two.
+    times the network evaluations expected now. None where nothing tells. Caveat: mitigations that
+    stop early or try again make it good to a factor of two.
     """
-    from mmh_core.studies.mitigation.study import expected_forwards
+    from mmh_core.studies.mitigation.study import expected_nfe
 
     own = []
     for record in past_mitigations(4):
@@ -251,10 +251,10 @@ def expected_seconds(config: MitigationConfig) -> tuple[float, bool] | None:
     shipped = [run for name in example_names() if (run := example_run(name)) is not None]
     for runs, here in ((own, True), (shipped, False)):
         for run in runs:
-            done = sum(cell.forwards * len(cell.kinds) for cell in run.cells)
+            done = sum(cell.nfe * len(cell.kinds) for cell in run.cells)
             if run.config.model == config.model and run.seconds > 0 and done > 0:
                 share = _pixels(config) / _pixels(run.config)
-                return run.seconds / done * expected_forwards(config) * share, here
+                return run.seconds / done * expected_nfe(config) * share, here
     return None
 
 

@@ -19,13 +19,13 @@ from views.images.settings import MOST_GUIDANCE, MOST_SEED, one_of, shown, whole
 PREFIX = "mi_"
 TABS = {
     "compare": "Before and after",
-    "grid": "All pictures",
+    "grid": "All images",
     "words": "Which words",
-    "normal": "Normal prompts",
+    "normal": "Reference prompts",
     "training": "Cures in training",
     "data": "Data & reproduce",
 }
-WHOLE = {"pictures": (1, 8), "seed": (0, MOST_SEED), "steps": (1, 1_000)}
+WHOLE = {"images": (1, 8), "seed": (0, MOST_SEED), "steps": (1, 1_000)}
 #: What is drawn in every comparison, whatever is asked for.
 RANDOM = Treatment("random_tokens", MITIGATIONS["random_tokens"].strength)
 #: What a person may switch on, cheap ones first.
@@ -47,7 +47,7 @@ class Form:
     """
 
     prompt: str
-    pictures: int
+    images: int
     seed: int
     steps: int
     guidance: float
@@ -62,7 +62,7 @@ class Form:
         return MitigationConfig(
             model,
             (self.prompt, *(self.normal if self.with_normal else ())),
-            tuple(range(self.seed, self.seed + self.pictures)),
+            tuple(range(self.seed, self.seed + self.images)),
             with_baselines(self.treatments),
             self.steps,
             self.guidance,
@@ -106,7 +106,7 @@ def form_of(config: MitigationConfig) -> Form:
     """Return the form that asks for a config, with consecutive seeds from its first one on."""
     return Form(
         config.prompts[0],
-        min(len(config.seeds), WHOLE["pictures"][1]),
+        min(len(config.seeds), WHOLE["images"][1]),
         config.seeds[0],
         config.steps,
         config.guidance,
@@ -121,8 +121,8 @@ def form_of(config: MitigationConfig) -> Form:
 def same_request(form: Form, config: MitigationConfig) -> bool:
     """Return whether the form asks for what a config does, as far as a form can say it.
 
-    What the form holds and does not ask for, as normal prompts that are switched off, counts for
-    nothing, and so does the order of the mitigations.
+    What the form holds and does not ask for, as reference prompts that are switched off, counts
+    for nothing, and so does the order of the mitigations.
     """
     ours, theirs = form.config(config.model), form_of(config).config(config.model)
     return in_order(ours.treatments) == in_order(theirs.treatments) and (

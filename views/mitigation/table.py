@@ -50,7 +50,7 @@ def frontier(run: MitigationRun, chosen: Treatment | None) -> None:
     )
     st.session_state["mi_rows"] = tuple(row.treatment for row in rows)
     layout.chart(plots.frontier(rows, chosen), _CHART, on_select=_take_mark)
-    st.caption("Click a mark to see its pictures.")
+    st.caption("Click a mark to see its images.")
 
 
 def _take_mark() -> None:
@@ -96,7 +96,7 @@ def section(found: Sequence[TreatmentVerdict], chosen: Treatment | None) -> None
 def _row(verdict: TreatmentVerdict, chosen: bool) -> str:
     row = verdict.row
     name = f"{escape(row.label)}<small>{escape(phrases.strength(row.treatment))}</small>"
-    if row.refused and not row.pictures:
+    if row.refused and not row.images:
         return f'<tr><td>{name}</td><td colspan="7" style="white-space: normal">' + (
             f"{escape(row.refused)}</td></tr>"
         )
@@ -114,7 +114,7 @@ def _row(verdict: TreatmentVerdict, chosen: bool) -> str:
         figure(row.lid, 1),
         "" if base else _references(verdict.references),
         figure(row.similarity, 3),
-        _two(phrases.seconds(row.seconds), f"{row.forwards:,.0f} NFE"),
+        _two(phrases.seconds(row.seconds), f"{row.nfe:,.0f} NFE"),
     ]
     drawn = "".join(f"<td>{cell}</td>" for cell in cells)
     return f"<tr{' class=chosen' if chosen else ''}>{drawn}</tr>"

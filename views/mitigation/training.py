@@ -10,8 +10,8 @@ from mmh_core.plots.training_mitigation import cure_curves
 from mmh_core.studies.mitigation.training_run import (
     ARMS,
     GROUPS,
-    CureRun,
-    CureSnapshot,
+    TrainingMitigationRun,
+    TrainingMitigationSnapshot,
     early_stop,
 )
 from views import models as model_session
@@ -27,12 +27,12 @@ _COMMAND = "./mmh pocket cure --out FILE"
 
 
 def section(model: str) -> None:
-    """Draw the two toggles, what they do to copies and LID, and the pictures they lead to."""
+    """Draw the two toggles, what they do to copies and LID, and the images they lead to."""
     layout.heading(
         "Cures in training",
         "All other treatments leave the model as it is; these two change how it comes about. A "
         "narrower network learned the embedded world twice, with its duplicates and with every "
-        "picture once, all else equal: one seed, so it shows a direction and no size.",
+        "image once, all else equal: one seed, so it shows a direction and no size.",
         help=f"{words.DD_MEM} {words.OD_MEM}",
     )
     run = mitigation_session.training_cure() if model == model_session.POCKET else None
@@ -56,13 +56,13 @@ def section(model: str) -> None:
         single = st.toggle(
             "Remove duplicates",
             key=key("cure_single"),
-            help="Train with every picture once, however often it stands in the training set.",
+            help="Train with every image once, however often it stands in the training set.",
         )
         early = st.toggle(
             "Stop early",
             key=key("cure_early"),
-            help="Take, of the steps whose normal pictures fit their captions nearly as well as "
-            "at the end, the one with the fewest copies. It is chosen with the pictures shown.",
+            help="Take, of the steps whose reference images fit their captions nearly as well as "
+            "at the end, the one with the fewest copies. It is chosen with the images shown.",
         )
     columns, stopped = _columns(run, single=single, early=early)
     if early and stopped is None:
@@ -70,16 +70,16 @@ def section(model: str) -> None:
     _table(columns)
     arms = (_AS_IS, _SINGLE) if single else (_AS_IS,)
     layout.chart(cure_curves(run, str(group), arms, stopped), "mi_cure_curves")
-    _pictures(columns, str(group))
+    _images(columns, str(group))
     st.caption(
-        f"{run.config.steps:,} steps of {run.config.batch} pictures. Train it again by "
+        f"{run.config.steps:,} steps of {run.config.batch} images. Train it again by "
         f"`{_COMMAND}`; it took {words.in_words(run.seconds)} where it was made."
     )
 
 
 def _columns(
-    run: CureRun, *, single: bool, early: bool
-) -> tuple[list[tuple[str, CureSnapshot]], CureSnapshot | None]:
+    run: TrainingMitigationRun, *, single: bool, early: bool
+) -> tuple[list[tuple[str, TrainingMitigationSnapshot]], TrainingMitigationSnapshot | None]:
     """Return what is compared, as trained first, and the step at which training is stopped."""
     plain = run.arm(_AS_IS)
     chosen = run.arm(_SINGLE) if single and run.arm(_SINGLE) else plain
@@ -94,7 +94,7 @@ def _columns(
     return columns, stopped
 
 
-def _table(columns: list[tuple[str, CureSnapshot]]) -> None:
+def _table(columns: list[tuple[str, TrainingMitigationSnapshot]]) -> None:
     """Draw the figures of what is compared side by side."""
 
     def row(label: str, values: list[str]) -> dict[str, str]:
@@ -103,7 +103,7 @@ def _table(columns: list[tuple[str, CureSnapshot]]) -> None:
     found = [one for _, one in columns]
     rows = [row("Training step", [f"{one.step:,}" for one in found])]
     for group in GROUPS:
-        name = _GROUPS.get(group, "Normal captions")
+        name = _GROUPS.get(group, "Reference captions")
         rows.append(row(f"{name}: copies", [words.percent(_copied(one, group)) for one in found]))
         rows.append(
             row(
@@ -112,28 +112,28 @@ def _table(columns: list[tuple[str, CureSnapshot]]) -> None:
             )
         )
     fits = [words.number(one.mean("alignment", "normal"), 3) for one in found]
-    rows.append(row("Normal captions: alignment", fits))
+    rows.append(row("Reference captions: alignment", fits))
     st.dataframe(rows, hide_index=True, height="content")
 
 
-def _copied(one: CureSnapshot, group: str) -> float:
+def _copied(one: TrainingMitigationSnapshot, group: str) -> float:
     return one.mean("copied", group)
 
 
-def _pictures(columns: list[tuple[str, CureSnapshot]], group: str) -> None:
-    """Draw the first pictures of a group, from the same noise in every column."""
+def _images(columns: list[tuple[str, TrainingMitigationSnapshot]], group: str) -> None:
+    """Draw the first images of a group, from the same noise in every column."""
     layout.heading(
         f"The same captions and noise: {_GROUPS[group].lower()}",
-        "One row for each way of training; framed in orange: copies of a training picture.",
+        "One row for each way of training; framed in orange: copies of a training image.",
     )
     place = GROUPS.index(group)
     for name, one in columns:
         figures = []
-        for i, picture in enumerate(one.pictures[place]):
+        for i, image in enumerate(one.images[place]):
             copied = bool(one.copied[place][i])
             said = "a copy" if copied else "no copy"
             lid = words.number(float(one.lid[place][i]), 1)
-            drawn = show.image(picture, f"{name}: {said}", most=show.THUMB)
+            drawn = show.img(image, f"{name}: {said}", most=show.THUMB)
             frame = "outline: 2px solid #d55e00; outline-offset: 1px;" if copied else ""
             figures.append(
                 f'<figure style="margin: 0"><div style="{frame}">{drawn}</div>'

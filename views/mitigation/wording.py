@@ -32,7 +32,7 @@ def section(settings: Settings) -> None:
     layout.heading(
         "The other wording",
         "Same seeds, same starting noise, no mitigation but the wording. If copies go, the word "
-        "was the key; if they stay, the picture is named in more than one way.",
+        "was the key; if they stay, the image is named in more than one way.",
     )
     show.html(pairs.diff(found.config.prompts[0], found.config.prompts[1]))
     _outcome(found, before, after)
@@ -70,7 +70,7 @@ def _outcome(run: MitigationRun, before: Cell, after: Cell) -> None:
     left, right = layout.side_by_side("mi_trial", (3, 2))
     with left:
         names = ("as it was worded", "reworded")
-        show.html(pairs.compared(before.pictures[chosen], after.pictures[chosen], str(way), names))
+        show.html(pairs.compared(before.images[chosen], after.images[chosen], str(way), names))
     with right:
         layout.facts(
             [

@@ -47,8 +47,8 @@ _TASKS = (
     (
         "images",
         "Images",
-        "Generate pictures from a prompt: each with its LID, its percentile among normal prompts "
-        "and its nearest training pictures.",
+        "Generate images from a prompt: each with its LID, its percentile among reference prompts "
+        "and its nearest training images.",
         "Generate and check",
     ),
     (
@@ -80,7 +80,7 @@ def tour() -> None:
         "Guided tour, three finished states",
         "Each opens at once: everything in it was computed before. Come back here for the next.",
     )
-    found = overview_session.tour_pictures()
+    found = overview_session.tour_images()
     steps = (
         (
             {"manifold": "circle"},
@@ -93,10 +93,10 @@ def tour() -> None:
         (
             {"example": "duplicate"},
             "images",
-            _pair(found.drawn, "=", found.training, "Drawn", "Training picture"),
+            _pair(found.drawn, "=", found.training, "Drawn", "Training image"),
             "A portrait, copied",
-            "The same picture stood in the training set dozens of times. Every seed gives it "
-            "back, and the LID is far below that of normal prompts.",
+            "The same image stood in the training set dozens of times. Every seed gives it "
+            "back, and the LID is far below that of reference prompts.",
         ),
         (
             {"example": "duplicate"} | ({"cell": found.cell} if found.cell else {}),
@@ -104,18 +104,18 @@ def tour() -> None:
             _pair(found.copied, "→", found.mitigated, "Without", f"With {found.label}"),
             "The copy, mitigated",
             "The same prompt from the same starting noise, with a countermeasure: no "
-            "training picture comes back. What it costs is told beside it.",
+            "training image comes back. What it costs is told beside it.",
         ),
     )
     cards = "".join(
         card(
             f"{page}?{urlencode(values)}",
-            picture,
+            image,
             f'<span class="ov-step">{number}</span>{escape(title)}',
             text,
             f"Open step {number}",
         )
-        for number, (values, page, picture, title, text) in enumerate(steps, start=1)
+        for number, (values, page, image, title, text) in enumerate(steps, start=1)
     )
     st.html(f"{STYLE}{_grid(cards)}")
 
@@ -125,28 +125,28 @@ def _grid(cards: str) -> str:
     return f'<div class="ov-hold"><div class="ov-grid">{cards}</div></div>'
 
 
-def card(address: str, picture: str, title: str, text: str, go: str) -> str:
-    """Return a card that is a link; `picture` and `title` are HTML."""
+def card(address: str, image: str, title: str, text: str, go: str) -> str:
+    """Return a card that is a link; `image` and `title` are HTML."""
     return (
-        f'<a class="ov-card" href="{escape(address)}">{picture}<b>{title}</b>'
+        f'<a class="ov-card" href="{escape(address)}">{image}<b>{title}</b>'
         f'<p>{escape(text)}</p><span class="ov-go">{escape(go)} →</span></a>'
     )
 
 
 def _pair(first: bytes, sign: str, second: bytes, alt: str, other: str) -> str:
-    """Return two pictures side by side, "" where one is missing."""
+    """Return two images side by side, "" where one is missing."""
     if not first or not second:
         return ""
-    pictures = [
+    images = [
         f'<img alt="{escape(words)}" title="{escape(words)}" '
         f'src="data:image/png;base64,{base64.b64encode(data).decode()}">'
         for data, words in ((first, alt), (second, other))
     ]
-    return f'<div class="ov-pair">{pictures[0]}<span>{sign}</span>{pictures[1]}</div>'
+    return f'<div class="ov-pair">{images[0]}<span>{sign}</span>{images[1]}</div>'
 
 
 def _circle() -> str:
-    """Return a small drawing of an arc with lone points, as a picture: HTML may hold no SVG."""
+    """Return a small drawing of an arc with isolated points, as an image: HTML may hold no SVG."""
     lone = "".join(
         f'<circle cx="{x}" cy="{y}" r="4" fill="#d55e00"/>'
         for x, y in ((13, 40), (22, 22), (38, 13.5), (58, 13.4), (75, 24), (83, 39))

@@ -56,7 +56,7 @@ def _in_use() -> None:
     found = overview_session.in_use()
     rows = [("Model", found.model), ("Device", found.device)]
     if found.training is not None:
-        rows.append(("Searched", f"{found.training:,} training pictures"))
+        rows.append(("Searched", f"{found.training:,} training images"))
     rows.append(("Kept in", found.data))
     layout.facts(rows)
 

@@ -28,7 +28,7 @@ from views.session import REPOSITORY, data_folder
 
 @dataclass(frozen=True)
 class InUse:
-    """Hold model and device as the first page names them; `training` counts its pictures."""
+    """Hold model and device as the first page names them; `training` counts its images."""
 
     model: str
     training: int | None
@@ -82,8 +82,8 @@ def judged(queue: QueueRecord) -> int:
 
 
 @dataclass(frozen=True)
-class TourPictures:
-    """Hold pictures of the precomputed runs as PNG files, b"" for what is not there.
+class TourImages:
+    """Hold images of the precomputed runs as PNG files, b"" for what is not there.
 
     `mitigated` was drawn from the starting noise of `copied`, under `label`; `cell` names the
     treatment in links.
@@ -97,8 +97,8 @@ class TourPictures:
     cell: str
 
 
-def tour_pictures() -> TourPictures:
-    """Return the pictures of the guided tour, read without torch."""
+def tour_images() -> TourImages:
+    """Return the images of the guided tour, read without torch."""
     images, mitigation = (place / "duplicate.safetensors" for place in (IMAGES, MITIGATION))
     return _tour(str(images), str(mitigation), (_stamp(images), _stamp(mitigation)))
 
@@ -108,13 +108,13 @@ def _stamp(path: Path) -> int:
 
 
 @st.cache_resource(show_spinner=False, max_entries=1)
-def _tour(images: str, mitigation: str, stamps: tuple[int, ...]) -> TourPictures:
-    drawn = _pixels(images, "/pictures/0/picture")
-    training = _pixels(images, "/pictures/0/neighbors/0/picture")
+def _tour(images: str, mitigation: str, stamps: tuple[int, ...]) -> TourImages:
+    drawn = _pixels(images, "/images/0/image")
+    training = _pixels(images, "/images/0/neighbors/0/image")
     number, label, cell = _cured(mitigation)
-    copied = _pixels(mitigation, "/cells/0/pictures")
-    mitigated = _pixels(mitigation, f"/cells/{number}/pictures") if cell else b""
-    return TourPictures(drawn, training, copied, mitigated, label, cell)
+    copied = _pixels(mitigation, "/cells/0/images")
+    mitigated = _pixels(mitigation, f"/cells/{number}/images") if cell else b""
+    return TourImages(drawn, training, copied, mitigated, label, cell)
 
 
 def _cured(path: str) -> tuple[int, str, str]:
@@ -140,7 +140,7 @@ def _cured(path: str) -> tuple[int, str, str]:
 
 
 def _pixels(path: str, name: str) -> bytes:
-    """Return one picture of a run, the first where it holds several, b"" where it is not there."""
+    """Return one image of a run, the first where it holds several, b"" where it is not there."""
     import io
 
     from PIL import Image
@@ -151,9 +151,9 @@ def _pixels(path: str, name: str) -> bytes:
             found = file.get_tensor(name)
     except (OSError, SafetensorError):
         return b""
-    picture = found[0] if found.ndim == 4 else found
+    image = found[0] if found.ndim == 4 else found
     out = io.BytesIO()
-    Image.fromarray(picture.transpose(1, 2, 0)).save(out, "PNG")
+    Image.fromarray(image.transpose(1, 2, 0)).save(out, "PNG")
     return out.getvalue()
 
 

@@ -1,4 +1,4 @@
-"""Draw what is known of an item: pictures, figures, and everything that its run holds."""
+"""Draw what is known of an item: images, figures, and everything that its run holds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import streamlit as st
 from mmh_core.records import MMHError
 from mmh_core.store.review_records import ItemView, ReviewItem
 from mmh_core.store.thumbnails import shown_thumbnail
-from mmh_core.studies.images.run import ImageRun, PictureResult
+from mmh_core.studies.images.run import ImageResult, ImageRun
 from mmh_core.studies.review.items import cause_words, gravest, score_words
 from views import models as model_session
 from views.images import compare, detail, phrases, show
@@ -35,8 +35,8 @@ def section(view: ItemView, *, hidden: bool) -> bool:
     except MMHError as error:
         st.warning(layout.plain(str(error)), icon=":material/warning:")
         run = None
-    pictures = () if run is None else _pictures(run, item)
-    shown = None if hidden or not pictures else _one_of(pictures, view.position)
+    images = () if run is None else _images(run, item)
+    shown = None if hidden or not images else _one_of(images, view.position)
     if run is not None and shown is not None and _all_wanted():
         detail.section(shown, detail.ground_of(run), f"rv_all_{view.position}_{shown.index}")
         _figures(item)
@@ -45,7 +45,7 @@ def section(view: ItemView, *, hidden: bool) -> bool:
     left, right = layout.side_by_side("rv_evidence", (3, 2))
     with left:
         if shown is None:
-            _pair(item, pictures)
+            _pair(item, images)
         else:
             compare.section(shown, f"rv_{view.position}_{shown.seed}")
     with right:
@@ -54,24 +54,24 @@ def section(view: ItemView, *, hidden: bool) -> bool:
         else:
             _figures(item)
         _elsewhere(item)
-    return bool(pictures or shown_thumbnail(item))
+    return bool(images or shown_thumbnail(item))
 
 
-def _one_of(pictures: tuple[PictureResult, ...], position: int) -> PictureResult:
-    """Return the picture to show: the seed chosen, at first that of the gravest verdict."""
-    if len(pictures) == 1:
-        return pictures[0]
-    seeds = {one.seed: one for one in pictures}
+def _one_of(images: tuple[ImageResult, ...], position: int) -> ImageResult:
+    """Return the image to show: the seed chosen, at first that of the gravest verdict."""
+    if len(images) == 1:
+        return images[0]
+    seeds = {one.seed: one for one in images}
     chosen = st.segmented_control(
         "Seed",
         list(seeds),
-        default=gravest(pictures).seed,
+        default=gravest(images).seed,
         required=True,
         key=f"rv_seed_{position}",
         format_func=lambda seed: f"seed {seed}: {seeds[seed].verdict}",
         label_visibility="collapsed",
     )
-    return seeds.get(chosen, pictures[0]) if chosen is not None else gravest(pictures)
+    return seeds.get(chosen, images[0]) if chosen is not None else gravest(images)
 
 
 def in_short(item: ReviewItem) -> str:
@@ -90,45 +90,47 @@ def in_short(item: ReviewItem) -> str:
 
 
 def percentile(share: float) -> str:
-    """Say where a LID stands among the normal prompts."""
+    """Say where a LID stands among the reference prompts."""
     if math.isnan(share):
         return "nothing normal to compare with"
     return (
-        "not above any normal image" if share == 0 else f"above {words.percent(share)} of normal"
+        "not above any reference image"
+        if share == 0
+        else f"above {words.percent(share)} of normal"
     )
 
 
-def _pictures(run: ImageRun, item: ReviewItem) -> tuple[PictureResult, ...]:
+def _images(run: ImageRun, item: ReviewItem) -> tuple[ImageResult, ...]:
     # A run that was made here afterwards has seeds of its own.
-    seeds = item.seeds if item.run else tuple(one.seed for one in run.pictures)
-    return tuple(one for one in run.pictures if one.prompt == item.prompt and one.seed in seeds)
+    seeds = item.seeds if item.run else tuple(one.seed for one in run.images)
+    return tuple(one for one in run.images if one.prompt == item.prompt and one.seed in seeds)
 
 
-def _pair(item: ReviewItem, pictures: tuple[PictureResult, ...]) -> None:
-    """Draw the picture beside the nearest training picture, without any figure."""
+def _pair(item: ReviewItem, images: tuple[ImageResult, ...]) -> None:
+    """Draw the image beside the nearest training image, without any figure."""
     layout.heading(
-        "Drawn, and the nearest training picture",
-        "Is it the same picture? Equal layout alone is a template, equal subject alone no copy.",
+        "Drawn, and the nearest training image",
+        "Is it the same image? Equal layout alone is a template, equal subject alone no copy.",
     )
-    near = review_session.nearest_picture(item)
+    near = review_session.nearest_image(item)
     kept = shown_thumbnail(item)
-    drawn = _png(kept, "The drawn picture", "drawn") if kept else ""
-    if item.thumbnail and not kept and not pictures:
+    drawn = _png(kept, "The drawn image", "drawn") if kept else ""
+    if item.thumbnail and not kept and not images:
         st.warning(
             "What was kept as this item's image is no image that can be shown: generate it anew, "
             "in a new tab, before you judge.",
             icon=":material/broken_image:",
         )
     other = ""
-    if pictures and pictures[0].neighbors:
-        found = gravest(pictures).neighbors[0]
-        drawn = show.figure(gravest(pictures).picture, "The drawn picture", "drawn")
+    if images and images[0].neighbors:
+        found = gravest(images).neighbors[0]
+        drawn = show.figure(gravest(images).image, "The drawn image", "drawn")
         other = show.figure(
-            found.picture, f"Training picture {found.id}", f"training picture {found.id:,}"
+            found.image, f"Training image {found.id}", f"training image {found.id:,}"
         )
     elif near is not None:
-        caption = f"training picture {near.id:,}: {near.caption}"
-        other = _png(near.png, f"Training picture {near.id}", caption)
+        caption = f"training image {near.id:,}: {near.caption}"
+        other = _png(near.png, f"Training image {near.id}", caption)
     if not drawn and not other:
         if item.thumbnail:
             return
@@ -164,7 +166,7 @@ def _figures(item: ReviewItem) -> None:
     if _known(item.similarity):
         rows.append(("Similarity", words.number(item.similarity, 3)))
     if item.nearest >= 0:
-        rows.append(("Nearest picture", f"{item.nearest:,}"))
+        rows.append(("Nearest image", f"{item.nearest:,}"))
     if _known(item.lid):
         rows.append(("LID", words.number(item.lid, 1)))
         rows.append(("Percentile", percentile(item.lid_percentile)))
@@ -213,5 +215,5 @@ def _all_wanted() -> bool:
     return st.toggle(
         "All evidence: neighbors, curves, region map, steps",
         key=key("all"),
-        help="Everything that the images page shows of a picture",
+        help="Everything that the images page shows of an image",
     )

@@ -1,4 +1,4 @@
-"""Draw one item to judge: prompt, pictures, figures, and one key for verdict and next."""
+"""Draw one item to judge: prompt, images, figures, and one key for verdict and next."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _ICONS: dict[ReviewVerdict, str] = {
     "skip": ":material/skip_next:",
 }
 _MEANINGS: dict[ReviewVerdict, str] = {
-    "exact copy": "The drawn picture is a training picture, but for noise or compression",
-    "template copy": "It repeats the layout that several training pictures share",
-    "not memorized": "It is like no training picture more than two pictures of one thing are",
+    "exact copy": "The drawn image is a training image, but for noise or compression",
+    "template copy": "It repeats the layout that several training images share",
+    "not memorized": "It is like no training image more than two images of one thing are",
     "unsure": "You cannot tell; somebody else should look",
     "skip": "Leave it aside; skipped items do not count for the agreement",
 }

@@ -33,7 +33,7 @@ def _upload() -> None:
     layout.heading(
         "Scan a table of prompts",
         "Every prompt is read in the first steps of drawing, many in a second; only those that "
-        "stand out are drawn and compared with the training pictures.",
+        "stand out are drawn and compared with the training images.",
         help="CSV, TSV, JSON, JSON lines or Parquet with a column prompt, caption or text (all "
         "others are kept), or a text file with one prompt a line. At most "
         f"{MOST_ROWS:,} rows here; ./mmh scan takes a million.",
@@ -105,14 +105,14 @@ def _start(table: UploadedTable) -> None:
             value=0.01,
             key="rv_share",
             format_func=_threshold,
-            help="The share of the model's normal prompts that would be flagged too: a lower one "
+            help="The share of the reference prompts that would be flagged too: a lower one "
             "finds less and gives fewer false alarms.",
         )
     study = st.checkbox(
         "Draw and study what is flagged",
         value=True,
         key="rv_study",
-        help="Pictures, nearest training pictures and LID for each flagged prompt. Without it the "
+        help="Images, nearest training images and LID for each flagged prompt. Without it the "
         "queue has scores only.",
     )
     st.caption(
@@ -133,7 +133,7 @@ def _start(table: UploadedTable) -> None:
 
 
 def _threshold(share: float) -> str:
-    return f"top {100 * share:g}% of normal prompts" if share else "no normal prompt at all"
+    return f"top {100 * share:g}% of reference prompts" if share else "no reference prompt at all"
 
 
 def _follow(job: str) -> None:

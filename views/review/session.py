@@ -47,8 +47,8 @@ DEMONSTRATION = REPOSITORY / "assets" / "review" / "demonstration.zip"
 
 
 @dataclass(frozen=True)
-class NearestPicture:
-    """Hold a training picture as the bytes of a PNG file, with its caption and kind."""
+class NearestImage:
+    """Hold a training image as the bytes of a PNG file, with its caption and kind."""
 
     id: int
     png: bytes
@@ -123,7 +123,7 @@ def _demonstrated(folder: str) -> None:
 
 
 def _example_items() -> Iterator[ReviewItem]:
-    """Yield an item for each picture of the precomputed runs."""
+    """Yield an item for each image of the precomputed runs."""
     from dataclasses import replace
 
     from mmh_core.studies.review.items import run_item
@@ -135,8 +135,8 @@ def _example_items() -> Iterator[ReviewItem]:
             continue  # Of another version: the images page says so.
         if run is None:
             continue
-        for one in run.pictures:
-            alone = replace(run, pictures=(one,))
+        for one in run.images:
+            alone = replace(run, images=(one,))
             file = f"{name}.safetensors"
             yield run_item(alone, file=file, sha256=file_sha256(image_session.EXAMPLES / file))
 
@@ -180,26 +180,26 @@ def _run_here(item: ReviewItem) -> ImageRun | None:
             run = image_session.read_run(runs_folder() / Path(record.result or "").name)
         except MMHError:
             continue
-        made = {one.prompt for one in run.pictures}
+        made = {one.prompt for one in run.images}
         if item.prompt in made and run.sha256 == item.model_sha256:
             return run
     return None
 
 
-def nearest_picture(item: ReviewItem) -> NearestPicture | None:
-    """Return the training picture nearest to an item, None where it is not at hand."""
+def nearest_image(item: ReviewItem) -> NearestImage | None:
+    """Return the training image nearest to an item, None where it is not at hand."""
     if item.nearest < 0 or item.model != model_session.POCKET:
         return None
     folder = REPOSITORY / "assets" / model_session.POCKET
     try:
-        return _picture(str(folder), item.nearest, (folder / "manifest.json").stat().st_mtime_ns)
+        return _image(str(folder), item.nearest, (folder / "manifest.json").stat().st_mtime_ns)
     except OSError:
         return None
 
 
 @st.cache_resource(show_spinner=False, max_entries=512)
-def _picture(folder: str, number: int, stamp: int) -> NearestPicture | None:
-    """Read one picture from its sheet; all of them would take seconds."""
+def _image(folder: str, number: int, stamp: int) -> NearestImage | None:
+    """Read one image from its sheet; all of them would take seconds."""
     import io
 
     from mmh_core.pocket.assets import sheet_place
@@ -213,10 +213,10 @@ def _picture(folder: str, number: int, stamp: int) -> NearestPicture | None:
     file = io.BytesIO()
     sheet.crop((0, top, side, top + side)).save(file, "PNG")
     label = table.iloc[number]
-    return NearestPicture(number, file.getvalue(), str(label.captions[0]), str(label.kind))
+    return NearestImage(number, file.getvalue(), str(label.captions[0]), str(label.kind))
 
 
-# Three megabytes each; a page of the table names pictures of many.
+# Three megabytes each; a page of the table names images of many.
 @st.cache_resource(show_spinner=False, max_entries=32)
 def _sheet(path: str, stamp: int) -> Image:
     from PIL import Image as images
@@ -247,7 +247,7 @@ def report_page(queue: str) -> str:
     from mmh_core.report import queue_report, read_case
 
     def nearest(item: ReviewItem) -> tuple[str, bytes] | None:
-        found = nearest_picture(item)
+        found = nearest_image(item)
         return None if found is None else (f"{found.id:,}, {found.caption}", found.png)
 
     return queue_report(read_case(queues(), queue), nearest)

@@ -25,7 +25,7 @@ def section() -> None:
     """Draw the table; a click on a row opens its item."""
     layout.heading(
         "Items that the filter finds",
-        "Select a row at its left edge to judge the item. Pictures, similarity and LID percentile "
+        "Select a row at its left edge to judge the item. Images, similarity and LID percentile "
         "are empty where nothing was drawn.",
     )
     offset = PAGE * (int(st.session_state.get(key("page")) or 1) - 1)
@@ -63,7 +63,7 @@ def section() -> None:
         on_select=_open,
         selection_mode="single-row",
         column_config=_columns(),
-        alt="Items with prompt, pictures, figures and verdict",
+        alt="Items with prompt, images, figures and verdict",
     )
     if blind:
         st.caption("Blind: figures of items that you have not judged are left out.")
@@ -95,7 +95,7 @@ def _frame(rows: list[dict[str, Any]]) -> Any:
 
 def _row(view: ItemView, *, hidden: bool) -> dict[str, Any]:
     item = view.item
-    near = review_session.nearest_picture(item)
+    near = review_session.nearest_image(item)
     return {
         "item": view.position,
         "id": item.name,
@@ -130,13 +130,13 @@ def _columns() -> dict[str, Any]:
         "item": column.NumberColumn("Item", width=50),
         "id": column.TextColumn("Id", width=80, help="As the table of prompts has it"),
         "drawn": column.ImageColumn("Drawn", width=70),
-        "nearest": column.ImageColumn("Nearest", width=70, help="Nearest training picture"),
+        "nearest": column.ImageColumn("Nearest", width=70, help="Nearest training image"),
         "verdict": column.TextColumn("Verdict", width=105, help="Yours; empty: not judged yet"),
         "score": column.NumberColumn(
             "Score", format="%.2f", width=60, help="Of the early scan; higher is more memorized"
         ),
         "similarity": column.NumberColumn(
-            "Similar", format="%.3f", width=65, help="Similarity to the nearest training picture"
+            "Similar", format="%.3f", width=65, help="Similarity to the nearest training image"
         ),
         "lid_percentile": column.NumberColumn(
             "LID %", format="%.0f %%", width=60, help=phrases.PERCENTILE

@@ -41,7 +41,7 @@ def _panel(job: str) -> None:
 def _so_far(job: str, run: ManifoldRun) -> None:
     """Draw the run as far as it is known."""
     snapshot = run.snapshots[-1] if run.snapshots else None
-    picture, curve = _figures(job, run)
+    image, curve = _figures(job, run)
     seen, learned = layout.side_by_side("live")
     with seen:
         sentence = (
@@ -51,7 +51,7 @@ def _so_far(job: str, run: ManifoldRun) -> None:
             "model gives them, which is read a dozen times in a run."
         )
         layout.heading("Data and samples", sentence, help=words.LID)
-        layout.chart(picture, "mf_live_picture")
+        layout.chart(image, "mf_live_image")
     with learned:
         layout.heading(
             "Training so far",
@@ -62,7 +62,7 @@ def _so_far(job: str, run: ManifoldRun) -> None:
 
 
 def _figures(job: str, run: ManifoldRun) -> tuple[go.Figure, go.Figure | None]:
-    """Return the picture and the training curves, made anew a few times in a run.
+    """Return the image and the training curves, made anew a few times in a run.
 
     Training shares this process, so that figures made at every poll would slow it down.
     """
@@ -72,7 +72,7 @@ def _figures(job: str, run: ManifoldRun) -> tuple[go.Figure, go.Figure | None]:
     if st.session_state.get("mf_live_made") != made:
         snapshot = run.snapshots[-1] if run.snapshots else None
         curve = curves.training(run, snapshot) if len(run.losses) > 1 else None
-        st.session_state["mf_live_figures"] = manifold.picture(run, snapshot), curve
+        st.session_state["mf_live_figures"] = manifold.plane_figure(run, snapshot), curve
         st.session_state["mf_live_made"] = made
     figures: tuple[go.Figure, go.Figure | None] = st.session_state["mf_live_figures"]
     return figures

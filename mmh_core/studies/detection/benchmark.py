@@ -1,8 +1,8 @@
-"""Compare all detectors on the same labelled prompts, seeds and pictures.
+"""Compare all detectors on the same labelled prompts, seeds and images.
 
-The calibration half fits what has to be fitted: constants of detectors on its normal prompts, the
-times of the early scan and the combined score on all its labels, the threshold of the cause. The
-test half is only counted on.
+The calibration half fits what has to be fitted: constants of detectors on its reference prompts,
+the times of the early scan and the combined score on all its labels, the threshold of the cause.
+The test half is only counted on.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def benchmark_study(
     `names` are the detectors to run. LID is read at `log_delta`, unless given where
     `calibrate_detectors` reads it. `early` is the early scan by which the model's tables are
     scanned, which must know nothing of the test half; else it is calibrated here. Errors: MMHError
-    where a half lacks memorized or normal prompts, and ValueError for an unknown detector.
+    where a half lacks memorized or reference prompts, and ValueError for an unknown detector.
     """
     check_labelled(labelled)
     for name in names:
@@ -106,7 +106,7 @@ def check_labelled(labelled: Sequence[LabelledPrompt]) -> None:
         labels = [one.memorized for one in labelled if one.split == split]
         if min(labels.count(True), labels.count(False)) < FOLDS:
             raise MMHError(
-                f"Each half needs at least {FOLDS} memorized and normal prompts, and the "
+                f"Each half needs at least {FOLDS} memorized and reference prompts, and the "
                 f"{split} half has {labels.count(True)} and {labels.count(False)}: label at least "
                 f"{2 * FOLDS} prompts of both."
             )
@@ -128,14 +128,14 @@ def _compared(
         return _row((name, label, source), cost, scores[name], normal, prompts, generator)
 
     rows = tuple(
-        row(name, detector.label, detector.reference, (cost.forwards, cost.generation))
+        row(name, detector.label, detector.reference, (cost.nfe, cost.generation))
         for name, detector in calibration.detectors.items()
         for cost in (half.found[name],)
     )
     combined = None
     if (fitted := calibration.combined) is not None:
         costs = [half.found[name] for name in fitted.names]
-        total = sum(each.forwards for each in costs), max(each.generation for each in costs)
+        total = sum(each.nfe for each in costs), max(each.generation for each in costs)
         combined = CombinedRow(
             fitted.names,
             fitted.weights,
@@ -169,7 +169,7 @@ def _row(
     prompts: tuple[LabelledPrompt, ...],
     generator: torch.Generator,
 ) -> DetectorRow:
-    """Separate memorized from normal prompts; paraphrases are counted apart."""
+    """Separate memorized from reference prompts; paraphrases are counted apart."""
     kinds = [one.kind for one in prompts]
     memorized = torch.tensor([one.memorized for one in prompts])
     read = scores.isfinite()

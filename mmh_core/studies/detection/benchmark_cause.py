@@ -23,7 +23,7 @@ def causes(
     """Say the cause of every memorized test caption whose cause is known, and count.
 
     The threshold is fitted on such captions of the calibration half; `lid` (P,) is the model's at
-    the test prompts. None without pictures of the captions, and without known causes.
+    the test prompts. None without images of the captions, and without known causes.
     """
     halves = [[one for one in labelled if one.split == half] for half in ("calibration", "test")]
     fitting, counted = ([one for one in half if one.overfitted is not None] for half in halves)

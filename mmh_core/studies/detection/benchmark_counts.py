@@ -15,8 +15,8 @@ _PARAPHRASE = "paraphrase"
 class ThresholdCounts:
     """Hold what a threshold finds of the test half: `found` captions, `rephrased` paraphrases.
 
-    `threshold` is exceeded by at most the share `share` of the `normal` normal prompts that it was
-    set on; `alarms` counts those of the test half that exceed it.
+    `threshold` is exceeded by at most the share `share` of the `normal` reference prompts that it
+    was set on; `alarms` counts those of the test half that exceed it.
     """
 
     threshold: float
@@ -41,13 +41,13 @@ class ThresholdCounts:
         else:
             said += f"prompts ({self.found.words()})"
         return (
-            f"{said}; of {self.alarms.among} normal prompts of the test half it flags "
+            f"{said}; of {self.alarms.among} reference prompts of the test half it flags "
             f"{self.alarms.found}."
         )
 
 
 def counts(run: BenchmarkRun, row: DetectorRow, share: float) -> ThresholdCounts:
-    """Return what a detector finds at the threshold of a share of its normal prompts."""
+    """Return what a detector finds at the threshold of a share of its reference prompts."""
     value = threshold_among(row.normal, share)
     above = (row.scores > value).tolist()
 

@@ -19,15 +19,15 @@ class DetectorRow:
     """Hold one detector's result on the test prompts.
 
     `scores` (P,) are means over the seeds, higher = more memorized; `normal` (N,) those of the
-    calibration half's normal prompts, sorted. `forwards` counts network evaluations per picture,
+    calibration half's reference prompts, sorted. `nfe` counts network evaluations per image,
     `generation` those of the generation it reads from, 0 where it needs none. `kinds` separates
-    each memorized kind from the normal prompts.
+    each memorized kind from the reference prompts.
     """
 
     name: str
     label: str
     reference: str
-    forwards: float
+    nfe: float
     generation: float
     scores: Tensor
     normal: Tensor
@@ -76,7 +76,7 @@ class CauseRow:
 class BenchmarkRun:
     """Hold one benchmark of one model: all detectors on the same test prompts and seeds.
 
-    `copied` (P,) is the share of each prompt's pictures that are copies of a training picture, NaN
+    `copied` (P,) is the share of each prompt's images that are copies of a training image, NaN
     without a reference; `lid` and `true_lid` (P,) are mean conditional LID and LID_*, NaN where
     unknown. Finished when `state` is "complete". `missing` says in sentences what could not be
     done, such as prompts of either half that are not read whole; `notes` are the model's.
@@ -120,7 +120,7 @@ class BenchmarkRun:
                     "tpr_at_1_percent": row.all.tpr,
                     "tpr_low": row.all.tpr_low,
                     "tpr_high": row.all.tpr_high,
-                    "forwards": row.forwards,
+                    "nfe": row.nfe,
                     "generation": row.generation,
                     **{f"auc_{kind}": found.auc for kind, found in row.kinds},
                 }

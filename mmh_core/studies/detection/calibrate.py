@@ -18,7 +18,7 @@ from mmh_core.dimension.curve import lid_curve, plateau
 from mmh_core.dimension.spectral import soft_spectral_count
 from mmh_core.records import LabelledPrompt, MMHError, Progress
 from mmh_core.studies.detection import combined_score
-from mmh_core.studies.detection.calibration import DetectorCalibration, NormalReadings
+from mmh_core.studies.detection.calibration import DetectorCalibration, ReferenceLids
 from mmh_core.studies.detection.combined_score import check_labels, fit_combined
 from mmh_core.studies.detection.early_scan import (
     PUBLISHED_TIMES,
@@ -32,7 +32,7 @@ from mmh_core.studies.images.lid_passes import EFFORT
 from mmh_core.studies.images.reference import Reference
 from mmh_core.text_to_image.model import TextToImage
 
-#: Normal prompts whose curves choose the scale of LID where none is known.
+#: Reference prompts whose curves choose the scale of LID where none is known.
 _FOR_SCALE = 4
 
 
@@ -48,18 +48,18 @@ def calibrate_detectors(
 ) -> Iterator[Progress[DetectorCalibration | None]]:
     """Measure the prompts of the calibration half; the last progress has the result.
 
-    All constants, percentiles and thresholds come from its normal prompts. Where some prompts are
-    memorized, their labels choose the times of the early scan and fit the combined score. LID is
-    read at `log_delta`, else at the reference's calibrated scale, else on the plateau of a few
-    normal prompts. Detectors for which the model makes too few steps, or the seeds are too few,
+    All constants, percentiles and thresholds come from its reference prompts. Where some prompts
+    are memorized, their labels choose the times of the early scan and fit the combined score. LID
+    is read at `log_delta`, else at the reference's calibrated scale, else on the plateau of a few
+    reference prompts. Detectors for which the model makes too few steps, or the seeds are too few,
     are left out. `early` is the calibration by which the model's tables are scanned, where there
-    is one: the early scan reads at its times and compares with its normal prompts. Errors:
-    MMHError without normal prompts, or with too few memorized ones.
+    is one: the early scan reads at its times and compares with its reference prompts. Errors:
+    MMHError without reference prompts, or with too few memorized ones.
     """
     mine = [p for p in labelled if p.split == "calibration" and p.kind != "paraphrase"]
     normal = torch.tensor([not one.memorized for one in mine])
     if not bool(normal.any()):
-        raise MMHError("There are no normal prompts to calibrate on: add some.")
+        raise MMHError("There are no reference prompts to calibrate on: add some.")
     if not bool(normal.all()):
         check_labels(~normal)
     yield Progress(0.0, "Choosing where to read", None)
@@ -119,12 +119,12 @@ def _calibrated(
     normal: Tensor,
     early: EarlyCalibration | None,
 ) -> DetectorCalibration:
-    """Keep the readings of normal prompts, and fit the combined score where there are others."""
-    readings = []
+    """Return the scores of reference prompts, and the combined score where there are others."""
+    estimates = []
     for name, found in half.found.items():
         columns = found.values.reshape(len(normal), len(empty.seeds), -1)
-        readings.append(NormalReadings(name, columns[normal], found.forwards, found.generation))
-    alone = replace(empty, readings=tuple(readings))
+        estimates.append(ReferenceLids(name, columns[normal], found.nfe, found.generation))
+    alone = replace(empty, estimates=tuple(estimates))
     if early is not None:
         alone = alone.scanning_by(early)
     for name in alone.names:
@@ -138,8 +138,8 @@ def _calibrated(
 def lid_scale(model: TextToImage, prompts: Sequence[str], seed: int) -> float:
     """Return the log delta at which a model without a calibrated scale is read.
 
-    The median over a few normal prompts of the middle of their LID curves' plateaus, or of their
-    flattest point where there is none.
+    The median over a few reference prompts of the middle of their LID curves' plateaus, or of
+    their flattest point where there is none.
     """
     scales, estimator = torch.tensor(LOG_DELTAS), partial(soft_spectral_count, effort=EFFORT)
     found = []

@@ -1,4 +1,4 @@
-"""Calibrate all detectors on a model: what they read of its normal prompts, kept beside it.
+"""Calibrate all detectors on a model: what they read of its reference prompts, kept beside it.
 
 Absolute scores do not carry over between models, samplers, steps and guidance scales, so every
 percentile, threshold and constant comes from such a calibration, and one of another model or other
@@ -31,15 +31,15 @@ FILE = "detectors.safetensors"
 
 
 @dataclass(frozen=True)
-class NormalReadings:
-    """Hold what one detector read of N normal prompts with S seeds: `columns` (N, S, F).
+class ReferenceLids:
+    """Hold what one detector read of N reference prompts with S seeds: `columns` (N, S, F).
 
-    `forwards` and `generation` are its cost per picture, as `detectors.measurement` counts it.
+    `nfe` and `generation` are its cost per image, as `detectors.measurement` counts it.
     """
 
     name: str
     columns: Tensor
-    forwards: float
+    nfe: float
     generation: float
 
 
@@ -48,7 +48,7 @@ class DetectorCalibration:
     """Hold what is normal for one model drawn in one way, for every detector.
 
     It serves the model with this `sha256` at this scheduler, number of steps and guidance. LID is
-    read at `log_delta`, pictures are described by `embedder`, the early scan looks at the times
+    read at `log_delta`, images are described by `embedder`, the early scan looks at the times
     `high` and `low`. `combined` is None where no memorized prompts were labelled. `early_scan` is
     the calibration by which this model's tables are scanned: where it is known, constants,
     thresholds and percentiles of the early scan are its, so that a prompt has one early scan.
@@ -66,7 +66,7 @@ class DetectorCalibration:
     high: float
     low: float
     prompts: tuple[str, ...]
-    readings: tuple[NormalReadings, ...]
+    estimates: tuple[ReferenceLids, ...]
     combined: CombinedScore | None
     early_scan: EarlyCalibration | None = None
     left_out: tuple[str, ...] = ()
@@ -75,19 +75,19 @@ class DetectorCalibration:
     def names(self) -> tuple[str, ...]:
         """Return the names of all scores, the combined one first."""
         first = () if self.combined is None else (combined_score.NAME,)
-        return (*first, *(each.name for each in self.readings))
+        return (*first, *(each.name for each in self.estimates))
 
     @cached_property
     def detectors(self) -> Mapping[str, Detector]:
-        """Return the detectors set to the model, with constants from the normal prompts."""
+        """Return the detectors set to the model, with constants from the reference prompts."""
         found = adapted(
-            {each.name: DETECTORS[each.name] for each in self.readings},
+            {each.name: DETECTORS[each.name] for each in self.estimates},
             log_delta=self.log_delta,
             embedder=self.embedder,
             early=(self.high, self.low),
         )
         ready: dict[str, Detector] = {
-            each.name: fit(found[each.name], each.columns.flatten(0, 1)) for each in self.readings
+            each.name: fit(found[each.name], each.columns.flatten(0, 1)) for each in self.estimates
         }
         if self.early_scan is not None and EarlyScan.name in ready:
             ready[EarlyScan.name] = self.early_scan.detector()
@@ -95,7 +95,7 @@ class DetectorCalibration:
 
     @cached_property
     def _normal(self) -> Mapping[str, Tensor]:
-        return self.scores({each.name: each.columns.flatten(0, 1) for each in self.readings})
+        return self.scores({each.name: each.columns.flatten(0, 1) for each in self.estimates})
 
     def scores(self, columns: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the score (P,) of each detector, and the combined one, means over the seeds.
@@ -111,7 +111,7 @@ class DetectorCalibration:
         return found
 
     def normal(self, name: str) -> Tensor:
-        """Return the scores of the normal prompts that have one, sorted.
+        """Return the scores of the reference prompts that have one, sorted.
 
         Errors: ValueError for another name, MMHError where fewer than half have one.
         """
@@ -126,11 +126,11 @@ class DetectorCalibration:
         return combined_score.LABEL if name == combined_score.NAME else self.detectors[name].label
 
     def threshold(self, name: str, share: float) -> float:
-        """Return the score that at most this share of the normal prompts exceeds."""
+        """Return the score that at most this share of the reference prompts exceeds."""
         return threshold_among(self.normal(name), share)
 
     def percentile(self, name: str, scores: Tensor) -> Tensor:
-        """Return the shares (P,), 0 to 1, of normal prompts that score below `scores` (P,)."""
+        """Return the shares (P,), 0 to 1, of reference prompts that score below `scores` (P,)."""
         return share_below(self.normal(name), scores)
 
     def check(self, model: TextToImage) -> None:
@@ -150,7 +150,7 @@ class DetectorCalibration:
         """Return the part of the early scan, by which tables of prompts are scanned."""
         if self.early_scan is not None:
             return self.early_scan
-        for each in self.readings:
+        for each in self.estimates:
             if each.name == "early_scan":
                 return EarlyCalibration(
                     self.model,
@@ -169,7 +169,7 @@ class DetectorCalibration:
         A combined score that was fitted with another is left out. Errors: MMHError for the early
         scan of other weights or seeds.
         """
-        if EarlyScan.name not in {each.name for each in self.readings}:
+        if EarlyScan.name not in {each.name for each in self.estimates}:
             return self
         if (early.sha256, early.seeds) != (self.sha256, self.seeds):
             raise MMHError(

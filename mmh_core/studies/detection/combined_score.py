@@ -50,7 +50,7 @@ class CombinedScore:
 def fit_combined(scores: Mapping[str, Tensor], memorized: Tensor) -> CombinedScore:
     """Fit the regression on scores (P,) by detector, with labels `memorized` (P,) bool.
 
-    Scores are standardized by those of the normal prompts; prompts that lack one are left out.
+    Scores are standardized by those of the reference prompts; prompts that lack one are left out.
     Errors: MMHError for fewer than five
     prompts of a label, too few to cross-validate, and ValueError where no detector can be used.
     """

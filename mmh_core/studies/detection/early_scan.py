@@ -36,9 +36,9 @@ PUBLISHED_TIMES = (0.98, 0.04)
 
 @dataclass(frozen=True)
 class EarlyCalibration:
-    """Hold what the early scan reads of a model's normal prompts.
+    """Hold what the early scan reads of a model's reference prompts.
 
-    `columns` (N, S, 2) are guidance norm and cosine of N normal prompts with the seeds, at the
+    `columns` (N, S, 2) are guidance norm and cosine of N reference prompts with the seeds, at the
     times `high` and `low`. It serves one model, told by `sha256`, and these seeds. `memorized`
     (M, S, 2) are the same of memorized prompts that neither times nor thresholds were chosen on:
     what the scan finds of them is what may be said of it; None where there were none. Where they
@@ -61,7 +61,7 @@ class EarlyCalibration:
         return EarlyScan(self.high, self.low).fitted(self.columns.flatten(0, 1))
 
     def normal(self) -> Tensor:
-        """Return the scores of the normal prompts that have one, sorted. Errors: MMHError."""
+        """Return the scores of the reference prompts that have one, sorted. Errors: MMHError."""
         return usable(self._scores(self.columns), EarlyScan.label)
 
     def _scores(self, columns: Tensor) -> Tensor:
@@ -86,7 +86,7 @@ class EarlyCalibration:
         return Reach(int(found.sum()), len(found))
 
     def threshold(self, share: float) -> float:
-        """Return the score that at most this share of the normal prompts exceeds."""
+        """Return the score that at most this share of the reference prompts exceeds."""
         return threshold_among(self.normal(), share)
 
     def check(self, model: TextToImage) -> None:
@@ -102,7 +102,7 @@ class EarlyCalibration:
 class EarlyScores:
     """Hold the scores of P prompts, means over the seeds, and what they are made of (P,).
 
-    `percentile` (0 to 1) is the share of normal prompts with a lower score; `forwards` the network
+    `percentile` (0 to 1) is the share of reference prompts with a lower score; `nfe` the network
     evaluations per prompt and seed. A prompt that the model takes for none has NaN.
     """
 
@@ -110,7 +110,7 @@ class EarlyScores:
     guidance_norm: Tensor
     cosine: Tensor
     percentile: Tensor
-    forwards: float
+    nfe: float
 
 
 def score_prompts(
@@ -123,10 +123,10 @@ def score_prompts(
     """
     calibration.check(model)
     detector = calibration.detector()
-    columns, forwards = _read(model, detector, prompts, calibration.seeds)
+    columns, nfe = _read(model, detector, prompts, calibration.seeds)
     score = detector.score(columns.flatten(0, 1)).reshape(columns.shape[:2]).mean(1)
     below = share_below(calibration.normal(), score)
-    return EarlyScores(score, columns[..., 0].mean(1), columns[..., 1].mean(1), below, forwards)
+    return EarlyScores(score, columns[..., 0].mean(1), columns[..., 1].mean(1), below, nfe)
 
 
 def early_times(
@@ -153,7 +153,7 @@ def early_calibration(
     memorized: Sequence[str] = (),
     paraphrases: Sequence[str] = (),
 ) -> Iterator[Progress[EarlyCalibration]]:
-    """Read normal prompts at the two times; the last progress has the calibration of all.
+    """Read reference prompts at the two times; the last progress has the calibration of all.
 
     `memorized` are prompts that the times were not chosen on, to count what the scan finds, and
     `paraphrases` other wordings of such, to count the same of them.
@@ -162,7 +162,8 @@ def early_calibration(
     distinct = list(dict.fromkeys(prompts))
     if len(distinct) < 20:
         raise MMHError(
-            f"{len(distinct)} different normal prompts are too few to calibrate: give at least 20."
+            f"{len(distinct)} different reference prompts are too few to calibrate: give at least "
+            "20."
         )
     parts = []
     for start in range(0, len(distinct), BATCH):
@@ -171,7 +172,7 @@ def early_calibration(
         done = start + len(texts)
         yield Progress(
             done / len(distinct),
-            f"Reading normal prompts, {done} of {len(distinct)}",
+            f"Reading reference prompts, {done} of {len(distinct)}",
             EarlyCalibration(
                 model.name, model.sha256, seeds, tuple(distinct[:done]), torch.cat(parts), *times
             ),
@@ -192,7 +193,7 @@ def early_calibration(
 def calibrate_early(
     model: TextToImage, labelled: Sequence[LabelledPrompt], seeds: tuple[int, ...] = SEEDS
 ) -> Iterator[Progress[EarlyCalibration]]:
-    """Calibrate on the normal prompts; memorized ones choose the times and say what is found.
+    """Calibrate on the reference prompts; memorized ones choose the times and say what is found.
 
     Of memorized prompts every second one chooses the times and the others are counted, since what
     the times were chosen on would flatter; near-equal ones go together; fewer than `FEWEST`
@@ -229,7 +230,7 @@ def read_early(folder: Path) -> EarlyCalibration | None:
 def _read(
     model: TextToImage, detector: EarlyScan, prompts: Sequence[str], seeds: tuple[int, ...]
 ) -> tuple[Tensor, float]:
-    """Return the columns (P, S, 2) of prompts, and the forwards per row."""
+    """Return the columns (P, S, 2) of prompts, and the network evaluations per row."""
     embeddings = encode(model, prompts)
     evidence = early_evidence(model, embeddings, seeds)
     found = measure(model, evidence, [detector])[detector.name]
@@ -241,7 +242,7 @@ def _read(
         )
     columns = found.values.reshape(len(prompts), len(seeds), -1).clone()
     columns[changes_nothing(model, embeddings), :, 1] = torch.nan
-    return columns, found.forwards
+    return columns, found.nfe
 
 
 def _read_all(

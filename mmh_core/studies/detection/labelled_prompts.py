@@ -57,7 +57,7 @@ def pocket_labelled(folder: Path, seed: int = 0) -> tuple[LabelledPrompt, ...]:
 
 
 def pocket_normal_captions(seed: int = 0) -> tuple[str, ...]:
-    """Return 200 normal captions of the embedded world, none of them of the test half.
+    """Return 200 reference captions of the embedded world, none of them of the test half.
 
     Varied ones of the calibration half, and captions of unnamed scenes.
     """
@@ -118,7 +118,8 @@ def read_calibrating(path: Path, fewest: int = 20, column: str = "") -> tuple[La
     normal = sum(not one.memorized for one in found)
     if normal < fewest:
         raise MMHError(
-            f"{normal} different normal prompts are too few to calibrate: give at least {fewest}."
+            f"{normal} different reference prompts are too few to calibrate: give at least "
+            f"{fewest}."
         )
     return found
 

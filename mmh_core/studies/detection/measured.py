@@ -18,10 +18,10 @@ from mmh_core.text_to_image.model import TextToImage
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """Hold what was read of the pictures of P prompts, S seeds each, prompt after prompt.
+    """Hold what was read of the images of P prompts, S seeds each, prompt after prompt.
 
     `found` has a measurement of P S rows by the name of each detector; `copied` (P,) is the share
-    of each prompt's pictures that copy a training picture, NaN without training pictures.
+    of each prompt's images that copy a training image, NaN without training images.
     """
 
     prompts: tuple[str, ...]
@@ -55,7 +55,7 @@ def measured(
         done += len(evidence.embeddings)
         share = torch.full((len(evidence.embeddings),), math.nan)
         if reference is not None and reference.training is not None:
-            near = find_copies(reference, evidence.drawn().pictures)
+            near = find_copies(reference, evidence.drawn().images)
             kinds = torch.tensor([kind_value(copy.kind) for copy, _ in near])
             share = kinds.reshape(-1, len(seeds)).nanmean(1)
         copied.append(share)

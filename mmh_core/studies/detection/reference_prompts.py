@@ -1,7 +1,7 @@
 """Find what is normal for a model: LID and guidance norms of prompts that are not memorized.
 
 Absolute values do not carry over between models, samplers, steps or guidance scales, so
-percentiles are only taken among pictures drawn in the same way.
+percentiles are only taken among images drawn in the same way.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from mmh_core.records import MMHError, Progress
 from mmh_core.store.archive import load_record, save_record
 from mmh_core.studies.detection.early_scan import EarlyCalibration, early_calibration, early_times
 from mmh_core.studies.detection.labelled_prompts import pocket_labelled, pocket_normal_captions
-from mmh_core.studies.images.run import ImageConfig, NormalPrompts, PictureResult
+from mmh_core.studies.images.run import ImageConfig, ImageResult, ReferencePrompts
 from mmh_core.studies.images.study import image_study
 from mmh_core.text_to_image.model import TextToImage
 
@@ -27,20 +27,20 @@ _NORMAL = ("open", "varied")
 
 
 def pocket_prompts(seed: int) -> tuple[str, ...]:
-    """Return the normal prompts of the embedded world: varied and open, calibration half."""
+    """Return the reference prompts of the embedded world: varied and open, calibration half."""
     table = calibration_captions(seed)
     return tuple(str(text) for text in table[table.kind.isin(_NORMAL)].caption)
 
 
 def normal_study(
     config: ImageConfig, model: TextToImage, log_delta: float
-) -> Iterator[Progress[NormalPrompts | None]]:
-    """Draw normal prompts as the config says and keep their figures; the last progress has them.
+) -> Iterator[Progress[ReferencePrompts | None]]:
+    """Generate reference prompts as the config says; the last progress has their figures.
 
     `log_delta` is the scale at which LID is read. Errors: MMHError for a config that cannot run.
     """
     plain = replace(config, frames=0, curve=True, estimators=())
-    found: list[PictureResult] = []
+    found: list[ImageResult] = []
     log_deltas = torch.empty(0)
     for number, prompt in enumerate(config.prompts):
         run = None
@@ -50,15 +50,15 @@ def normal_study(
             run = step.partial
         if run is None:
             raise ValueError("The image study yielded nothing.")
-        found += run.pictures
+        found += run.images
         log_deltas = run.log_deltas
-        message = f"Normal prompt {number + 1} of {len(config.prompts)}"
+        message = f"Reference prompt {number + 1} of {len(config.prompts)}"
         yield Progress((number + 1) / (len(config.prompts) + 1), message, None)
     lids = [one.lid for one in found if one.lid is not None]
     yield Progress(
         1.0,
         "Finished",
-        NormalPrompts(
+        ReferencePrompts(
             model=model.name,
             sha256=model.sha256,
             scheduler=config.scheduler,
@@ -77,11 +77,11 @@ def normal_study(
     )
 
 
-def pocket_normal(
+def pocket_reference_prompts(
     folder: Path, model: TextToImage, seed: int = 0
-) -> Iterator[Progress[NormalPrompts | None]]:
+) -> Iterator[Progress[ReferencePrompts | None]]:
     """Run `normal_study` for the embedded model, at its card's settings and calibrated scale."""
-    height, width = model.picture_size
+    height, width = model.image_size
     config = ImageConfig(
         str(folder), pocket_prompts(seed), SEEDS, model.steps, model.guidance, height, width
     )
@@ -107,13 +107,13 @@ def pocket_early(
     )
 
 
-def write_normal(folder: Path, found: NormalPrompts) -> None:
-    """Keep the normal prompts beside a model."""
+def write_reference_prompts(folder: Path, found: ReferencePrompts) -> None:
+    """Keep the reference prompts beside a model."""
     save_record(folder / FILE, found)
 
 
-def read_normal(folder: Path) -> NormalPrompts | None:
-    """Return the normal prompts kept beside a model, None where there are none.
+def read_reference_prompts(folder: Path) -> ReferencePrompts | None:
+    """Return the reference prompts kept beside a model, None where there are none.
 
     Errors: MMHError for a damaged file.
     """
@@ -121,8 +121,8 @@ def read_normal(folder: Path) -> NormalPrompts | None:
     if not path.exists():
         return None
     try:
-        return load_record(path, NormalPrompts)
+        return load_record(path, ReferencePrompts)
     except MMHError as error:
         raise MMHError(
-            f"The normal prompts of {folder.name} cannot be read ({error}) Remove {path}."
+            f"The reference prompts of {folder.name} cannot be read ({error}) Remove {path}."
         ) from error

@@ -1,4 +1,4 @@
-"""Scores of normal prompts: what is usable of them, a threshold among them, and what it means."""
+"""Scores of reference prompts: what is usable of them, a threshold among them, and what it means."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from torch import Tensor
 
 from mmh_core.records import MMHError
 
-#: Normal prompts of which at least this share must have a score.
+#: Reference prompts of which at least this share must have a score.
 _USABLE = 0.5
 
 
 def usable(scores: Tensor, label: str) -> Tensor:
-    """Return the finite ones of the scores (N,) of normal prompts, sorted.
+    """Return the finite ones of the scores (N,) of reference prompts, sorted.
 
     Errors: MMHError where fewer than half are finite: the rest are no sample of what is normal.
     """
@@ -39,16 +39,16 @@ def share_below(ordered: Tensor, scores: Tensor) -> Tensor:
 
 
 def threshold_words(share: float, count: int) -> str:
-    """Return what a threshold at `share` of `count` normal prompts means, for this and new ones.
+    """Return what a threshold at `share` of `count` reference prompts means, for this and new ones.
 
     Of N exchangeable scores and a new one, the new one exceeds the k-th highest with the
     probability k / (N + 1); constants fitted to the same N prompts make it more.
     """
     above = int(share * count)
     where = (
-        f"exceeded by {above} of the {count:,} normal prompts"
+        f"exceeded by {above} of the {count:,} reference prompts"
         if above
-        else f"above all {count:,} normal prompts"
+        else f"above all {count:,} reference prompts"
     )
     every = (count + 1) / (above + 1)
-    return f"{where}; a new normal prompt exceeds it about once in {every:.0f}, or more often"
+    return f"{where}; a new reference prompt exceeds it about once in {every:.0f}, or more often"

@@ -29,10 +29,10 @@ class DetectorScores:
     """Hold the scores of P prompts by K detectors, the combined score first where there is one.
 
     `score` and `percentile` (P, K), means over the seeds and shares (0 to 1) of the `normal`
-    normal prompts that score lower; at most the share `share` of these exceeds `threshold` (K,).
-    The early scan's are those of its own calibration, on `scan_normal` normal prompts, by which
-    tables are scanned; `reach` says what it misses. `heard` is what the text encoder did not read
-    of each prompt; `left_out` says in sentences which scores are missing, and why.
+    reference prompts that score lower; at most the share `share` of these exceeds `threshold`
+    (K,). The early scan's are those of its own calibration, on `scan_normal` reference prompts, by
+    which tables are scanned; `reach` says what it misses. `heard` is what the text encoder did not
+    read of each prompt; `left_out` says in sentences which scores are missing, and why.
     """
 
     model: str

@@ -18,7 +18,7 @@ from mmh_core.text_to_image.generation import generate
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Request
 
-#: Wen et al. 2024: 50 steps with guidance, four pictures per prompt.
+#: Wen et al. 2024: 50 steps with guidance, four images per prompt.
 PUBLISHED_STEPS = 50
 _ROUNDS, _PUBLISHED = 3, 2
 
@@ -47,7 +47,7 @@ def throughput(model: TextToImage, prompts: Sequence[str]) -> Iterator[Progress[
     def published() -> None:
         for prompt in many[:_PUBLISHED]:
             request = Request(
-                prompt, SEEDS, PUBLISHED_STEPS, max(model.guidance, 2.0), *model.picture_size
+                prompt, SEEDS, PUBLISHED_STEPS, max(model.guidance, 2.0), *model.image_size
             )
             torch.stack([step.guidance_norm for step in generate(model, request)]).mean()
 

@@ -1,4 +1,4 @@
-"""Say of any picture, whatever its source, what the model and its training set say of it."""
+"""Say of any image, whatever its source, what the model and its training set say of it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch import Tensor
 
 from mmh_core.records import Progress
 from mmh_core.retrieval.copy_evidence import is_copy
-from mmh_core.retrieval.images import read_picture
+from mmh_core.retrieval.images import read_image
 from mmh_core.retrieval.pixel_match import bounded, is_flat
 from mmh_core.retrieval.pixel_match import fitted as fitted
 from mmh_core.studies.images.config import check_text, default_config
-from mmh_core.studies.images.estimates import as_pictures
+from mmh_core.studies.images.estimates import as_images
 from mmh_core.studies.images.generation import pixels_of
 from mmh_core.studies.images.lid import (
     LOG_DELTAS,
@@ -25,12 +25,12 @@ from mmh_core.studies.images.lid import (
     scale_for,
 )
 from mmh_core.studies.images.reference import Reference, find_copies
-from mmh_core.studies.images.run import CopyFound, NeighborFound, NormalPrompts, PictureResult
+from mmh_core.studies.images.run import CopyFound, ImageResult, NeighborFound, ReferencePrompts
 from mmh_core.studies.images.verdict import cause_in, verdict_of
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.prompt_reading import cut_off
 
-#: The short edge to which a whole picture is reduced before it is searched.
+#: The short edge to which a whole image is reduced before it is searched.
 WHOLE = 512
 
 
@@ -39,30 +39,30 @@ def audit_study(
     caption: str,
     model: TextToImage,
     reference: Reference | None,
-    normal: NormalPrompts | None = None,
-) -> Iterator[Progress[PictureResult]]:
-    """Find LID, copies, neighbors and region map of a picture in a file's bytes.
+    normal: ReferencePrompts | None = None,
+) -> Iterator[Progress[ImageResult]]:
+    """Find LID, copies, neighbors and region map of an image in a file's bytes.
 
     It is cut to the model's shape around its middle and resized, then encoded; LID is read at
-    these latents, so that a picture that the autoencoder cannot hold reads a little high. With an
+    these latents, so that an image that the autoencoder cannot hold reads a little high. With an
     empty caption both LIDs are the unconditional one. The region map is taken at the smallest
-    noise, with one fixed draw. `picture` is what was read, at the model's size, and the only
-    decoded frame what the autoencoder gives back. The percentile is among normal pictures of the
-    model's recommended settings. Errors: MMHError for what is no picture.
+    noise, with one fixed draw. `image` is what was read, at the model's size, and the only
+    decoded frame what the autoencoder gives back. The percentile is among reference images of the
+    model's recommended settings. Errors: MMHError for what is no image.
     """
     check_text(caption, "caption")
-    read = read_picture(data)
-    picture = fitted(read, model.picture_size)
-    latents = model.encode(picture[None]).cpu()
+    read = read_image(data)
+    image = fitted(read, model.image_size)
+    latents = model.encode(image[None]).cpu()
     truth = None
     if caption and reference is not None and reference.truth is not None:
         truth = reference.truth(caption)
     norm, region = _pull(model, latents, caption)
-    found = PictureResult(
+    found = ImageResult(
         index=0,
         prompt=caption,
         seed=0,
-        picture=(picture * 255).round().to(torch.uint8),
+        image=(image * 255).round().to(torch.uint8),
         latents=latents[0],
         guidance_norm=norm,
         region=region,
@@ -78,23 +78,23 @@ def audit_study(
         reason="",
     )
     if reference is not None:
-        yield Progress(0.2, "Searching the training pictures", found)
-        copy, near = _searched(reference, read, picture)
+        yield Progress(0.2, "Searching the training images", found)
+        copy, near = _searched(reference, read, image)
         found = replace(found, copy=copy, neighbors=near)
     yield Progress(0.4, "Reading the local intrinsic dimension", found)
     yield from _read(found, model, reference, normal)
 
 
 def _searched(
-    reference: Reference, whole: Tensor, picture: Tensor
+    reference: Reference, whole: Tensor, image: Tensor
 ) -> tuple[CopyFound, tuple[NeighborFound, ...]]:
-    """Return the evidence for the picture as the model sees it, or as it was brought.
+    """Return the evidence for the image as the model sees it, or as it was brought.
 
     Where the file has another shape than the model, the model sees only its middle, while the
-    training set holds it whole. A training set whose pictures all have the model's size does not.
+    training set holds it whole. A training set whose images all have the model's size does not.
     """
-    [found] = find_copies(reference, picture[None])
-    if reference.training is not None or whole.shape == picture.shape or is_copy(found[0].kind):
+    [found] = find_copies(reference, image[None])
+    if reference.training is not None or whole.shape == image.shape or is_copy(found[0].kind):
         return found
     [other] = find_copies(reference, bounded(whole, WHOLE)[None])
     ranked = ("exact", "template", "likely")
@@ -103,11 +103,11 @@ def _searched(
 
 
 def _read(
-    found: PictureResult,
+    found: ImageResult,
     model: TextToImage,
     reference: Reference | None,
-    normal: NormalPrompts | None,
-) -> Iterator[Progress[PictureResult]]:
+    normal: ReferencePrompts | None,
+) -> Iterator[Progress[ImageResult]]:
     config = default_config(model, model.name, found.prompt)
     known = normal if normal is not None and normal.fits(model.sha256, config) else None
     scale, level, lid = scale_for(reference, known), deciding_level(known), None
@@ -120,7 +120,7 @@ def _read(
         lid = known.placed(lid)
     cut = cut_off(model, found.prompt)
     verdict, reason = verdict_of(
-        found.copy, lid, guided=True, cut=cut, flat=bool(is_flat(as_pictures([found]))[0])
+        found.copy, lid, guided=True, cut=cut, flat=bool(is_flat(as_images([found]))[0])
     )
     cause = cause_in(reference, found.prompt, verdict, lid.conditional, found.copy)
     found = replace(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _Row = tuple[CopyFound, tuple[NeighborFound, ...]]
 
 
-def in_other_colors(reference: Reference, picture: Tensor, row: _Row) -> _Row:
+def in_other_colors(reference: Reference, image: Tensor, row: _Row) -> _Row:
     """Return evidence of an image (3, H, W) in [0, 1] that was "none", searched in any colors.
 
     Only where the training images are at hand; what was found already stays. *likely*: a training
@@ -32,13 +32,13 @@ def in_other_colors(reference: Reference, picture: Tensor, row: _Row) -> _Row:
     copy, near = row
     if reference.training is None or copy.kind != "none":
         return row
-    found = recoloring(picture, reference.training)
+    found = recoloring(image, reference.training)
     named = int(reference.training.index.ids[found.row])
     if found.correlation >= LIKELY:
-        return _likely(reference, picture, row, found, named)
+        return _likely(reference, image, row, found, named)
     if found.correlation >= POSSIBLE:
         reason = (
-            f"In other colors or another brightness it fits training picture {named} (correlation "
+            f"In other colors or another brightness it fits training image {named} (correlation "
             f"{found.correlation:.3f}, a copy is possible from {POSSIBLE}): a recolored copy "
             "looks like this, and so does another image of the same shapes. Compare the two by "
             "eye."
@@ -46,21 +46,19 @@ def in_other_colors(reference: Reference, picture: Tensor, row: _Row) -> _Row:
         return replace(copy, kind="unknown", reason=f"{copy.reason} {reason}"), near
     if found.outside:
         reason = (
-            "Its brightness, contrast or colors lie beyond those of all training pictures, so the "
+            "Its brightness, contrast or colors lie beyond those of all training images, so the "
             "search could miss its original: look for one in the usual colors."
         )
         return replace(copy, kind="unknown", reason=f"{copy.reason} {reason}"), near
     return row
 
 
-def _likely(
-    reference: Reference, picture: Tensor, row: _Row, found: Recoloring, named: int
-) -> _Row:
+def _likely(reference: Reference, image: Tensor, row: _Row, found: Recoloring, named: int) -> _Row:
     """Return evidence that names the training image, now one of the near."""
     copy, near = row
     index = reference.index
     place = int(np.searchsorted(index.ids, named))
-    unit = unit_rows(embed_all(reference.embedder, picture[None]).numpy(force=True))[0]
+    unit = unit_rows(embed_all(reference.embedder, image[None]).numpy(force=True))[0]
     similarity = float(similarities(index, unit.astype(np.float64), np.array([place]))[0])
     labels = index.labels.iloc[place]
     mine = NeighborFound(
@@ -69,12 +67,12 @@ def _likely(
         str(labels["caption"]),
         str(labels.get("kind", "")),
         int(index.copies[place]),
-        reference.picture(place),
+        reference.image(place),
     )
     others = tuple(one for one in near if one.id != named)
     as_well = f" {found.ties:,} more fit as well, apart from color." if found.ties else ""
     reason = (
-        f"Likely a copy of training picture {named} in other colors or another brightness: "
+        f"Likely a copy of training image {named} in other colors or another brightness: "
         f"correlation {found.correlation:.4f} (threshold {LIKELY}).{as_well} Compare by eye."
     )
     likely = replace(

@@ -11,7 +11,7 @@ from mmh_core.records import MMHError
 from mmh_core.studies.images.run import (
     DEFAULT_ESTIMATOR,
     MOST_FRAMES,
-    MOST_PICTURES,
+    MOST_IMAGES,
     MOST_PROMPTS,
     ImageConfig,
 )
@@ -24,7 +24,7 @@ DEFAULT_SEEDS = (0, 1, 2, 3)
 
 def default_config(model: TextToImage, source: str, prompt: str) -> ImageConfig:
     """Return the config that the model's card recommends; `source` is what it was loaded by."""
-    height, width = model.picture_size
+    height, width = model.image_size
     return ImageConfig(
         source, (prompt,), DEFAULT_SEEDS, model.steps, model.guidance, height, width
     )
@@ -43,12 +43,12 @@ def checked(config: ImageConfig) -> ImageConfig:
     for prompt in config.prompts:
         request_for(config, prompt)
     if len(set(config.seeds)) < len(config.seeds):
-        raise MMHError("A seed is given twice: equal seeds draw equal pictures, so give it once.")
+        raise MMHError("A seed is given twice: equal seeds draw equal images, so give it once.")
     count = len(config.prompts) * len(config.seeds)
     work = count * config.height * config.width * config.steps
-    if count > MOST_PICTURES or work > MOST_WORK:
+    if count > MOST_IMAGES or work > MOST_WORK:
         raise MMHError(
-            f"{count} pictures of {config.height} x {config.width} in {config.steps} steps are "
+            f"{count} images of {config.height} x {config.width} in {config.steps} steps are "
             "more than one run may draw: ask for fewer prompts, seeds or steps."
         )
     for name in config.estimators:
@@ -72,7 +72,7 @@ def check_negative(config: ImageConfig) -> None:
 
 
 def request_for(config: ImageConfig, prompt: str) -> Request:
-    """Return the request for all pictures of one prompt. Errors: MMHError, ValueError."""
+    """Return the request for all images of one prompt. Errors: MMHError, ValueError."""
     return Request(
         prompt,
         config.seeds,
@@ -90,7 +90,7 @@ def check_prompt(prompt: str) -> None:
     """Refuse a prompt that is empty, far too long or no text. Errors: MMHError."""
     check_text(prompt, "prompt")
     if is_blank(prompt):
-        raise MMHError("The prompt is empty: write what the picture should show.")
+        raise MMHError("The prompt is empty: write what the image should show.")
     if len(prompt) > LONGEST_TEXT:
         raise MMHError(
             f"The prompt is too long ({len(prompt):,} characters): shorten it to {LONGEST_TEXT:,}."

@@ -1,4 +1,4 @@
-"""Search a training set for what a picture copies: by descriptor, then by pixels.
+"""Search a training set for what an image copies: by descriptor, then by pixels.
 
 A descriptor proposes; whether the proposed is a copy is told by calibrated thresholds, by SSCD's
 published ones, or by pixels, which need no calibration. Where none of these can tell, the kind is
@@ -35,55 +35,55 @@ from mmh_core.studies.images.run import CopyFound, NeighborFound
 if TYPE_CHECKING:
     from mmh_core.studies.images.reference import Reference
 
-#: Training pictures that are kept beside each drawn one.
+#: Training images that are kept beside each drawn one.
 NEIGHBORS = 12
 #: The same in each of the seven other symmetries, whose pixels alone are compared.
 TURNED_NEIGHBORS = 4
-#: SSCD similarity from which a picture counts as a copy (Somepalli et al. 2023), and as a strict
+#: SSCD similarity from which an image counts as a copy (Somepalli et al. 2023), and as a strict
 #: one (Pizzi et al. 2022, whose authors give .75 for a precision of 90 % on their own set).
 SSCD_COPY, SSCD_STRICT = 0.5, 0.75
 _NAN = float("nan")
 
 
 def find_copies(
-    reference: Reference, pictures: Tensor
+    reference: Reference, images: Tensor
 ) -> list[tuple[CopyFound, tuple[NeighborFound, ...]]]:
-    """Return the evidence and the nearest training pictures of pictures (B, 3, H, W) in [0, 1].
+    """Return the evidence and the nearest training images of images (B, 3, H, W) in [0, 1].
 
     The search is exhaustive and unfiltered. What it does not call a copy is searched for again in
     the seven other symmetries of the square, and the pixels of the nearest are compared in all
-    eight, whole and cropped: eight descriptions and about 40 comparisons, .05 s for a picture of
-    the embedded world on one core, a third of it for descriptions. A picture of one color is
+    eight, whole and cropped: eight descriptions and about 40 comparisons, .05 s for an image of
+    the embedded world on one core, a third of it for descriptions. An image of one color is
     like any other of one color, so nothing is said of it. What is none so far is compared with
-    every training picture regardless of color (`color_search`). A training picture that cannot be
+    every training image regardless of color (`color_search`). A training image that cannot be
     read is left out of the neighbors; the reason counts and names it; "none" becomes "unknown".
-    Pictures of another size than the training pictures are cut to their shape and resized first.
+    Images of another size than the training images are cut to their shape and resized first.
     Errors: MMHError for descriptors that are no numbers, and where no near one can be read.
     """
     if reference.training is not None:
         height, width = reference.training.pixels.shape[2:]
-        pictures = torch.stack([fitted(one, (height, width)) for one in pictures])
-    # The same training picture is often near in several symmetries.
-    reference = replace(reference, picture=lru_cache(4 * NEIGHBORS)(reference.picture))
-    neighbors = _search(reference, [pictures], NEIGHBORS)
-    found = _evidence(reference, pictures, neighbors)
+        images = torch.stack([fitted(one, (height, width)) for one in images])
+    # The same training image is often near in several symmetries.
+    reference = replace(reference, image=lru_cache(4 * NEIGHBORS)(reference.image))
+    neighbors = _search(reference, [images], NEIGHBORS)
+    found = _evidence(reference, images, neighbors)
     refused: list[list[str]] = [[] for _ in found]
     near = [_near(reference, neighbors, i, refused[i]) for i in range(len(found))]
     for readable, reasons in zip(near, refused, strict=True):
         if reasons and not readable:
-            raise MMHError(f"None of the nearest training pictures can be read. {reasons[0]}")
+            raise MMHError(f"None of the nearest training images can be read. {reasons[0]}")
     rows = list(zip(found, near, strict=True))
-    flat = is_flat(pictures).tolist()
+    flat = is_flat(images).tolist()
     unsure = [i for i, copy in enumerate(found) if not flat[i] and not is_copy(copy.kind)]
     if unsure:
-        turned = _search(reference, symmetries(pictures[unsure])[1:], TURNED_NEIGHBORS)
+        turned = _search(reference, symmetries(images[unsure])[1:], TURNED_NEIGHBORS)
         for place, i in enumerate(unsure):
             places = range(place, len(turned.ids), len(unsure))
             others = [_near(reference, turned, one, refused[i]) for one in places]
-            rows[i] = _by_pixels(pictures[i], rows[i], others)
+            rows[i] = _by_pixels(images[i], rows[i], others)
             if rows[i][0].kind not in ("exact", "likely"):
-                rows[i] = _behind_margins(reference, pictures[i], rows[i], refused[i])
-            rows[i] = in_other_colors(reference, pictures[i], rows[i])
+                rows[i] = _behind_margins(reference, images[i], rows[i], refused[i])
+            rows[i] = in_other_colors(reference, images[i], rows[i])
     return [
         _of_one_color(reference, row) if flat[i] else _without(row, refused[i])
         for i, row in enumerate(rows)
@@ -91,7 +91,7 @@ def find_copies(
 
 
 def _search(reference: Reference, views: Sequence[Tensor], k: int) -> Neighbors:
-    """Return the nearest of all pictures of some views (B, 3, H, W), one view after the other."""
+    """Return the nearest of all images of some views (B, 3, H, W), one view after the other."""
     shapes = {view.shape[2:] for view in views}
     batches = [torch.cat(list(views))] if len(shapes) == 1 else views
     try:
@@ -109,11 +109,11 @@ def _search(reference: Reference, views: Sequence[Tensor], k: int) -> Neighbors:
 def _near(
     reference: Reference, found: Neighbors, number: int, refused: list[str]
 ) -> tuple[NeighborFound, ...]:
-    """Return what was found for a picture, and note in `refused` why some cannot be read."""
+    """Return what was found for an image, and note in `refused` why some cannot be read."""
     near = list[NeighborFound]()
     for k in range(found.ids.shape[1]):
         try:
-            picture = reference.picture(int(found.rows[number, k]))
+            image = reference.image(int(found.rows[number, k]))
         except MMHError as error:
             if str(error) not in refused:
                 refused.append(str(error))
@@ -125,7 +125,7 @@ def _near(
                 found.captions[number][k],
                 found.kinds[number][k],
                 int(found.copies[number, k]),
-                picture,
+                image,
                 _file(reference, found.files[number][k]),
             )
         )
@@ -140,27 +140,27 @@ def _file(reference: Reference, label: str) -> str:
 def _without(
     row: tuple[CopyFound, tuple[NeighborFound, ...]], refused: list[str]
 ) -> tuple[CopyFound, tuple[NeighborFound, ...]]:
-    """Return evidence that says which of the nearest training pictures could not be compared."""
+    """Return evidence that says which of the nearest training images could not be compared."""
     if not refused:
         return row
     copy, near = row
     kind: CopyKind = "unknown" if copy.kind == "none" else copy.kind
-    said = f"{len(refused)} of the nearest training pictures could not be compared: {refused[0]}"
+    said = f"{len(refused)} of the nearest training images could not be compared: {refused[0]}"
     return replace(copy, kind=kind, reason=f"{copy.reason} {said}"), near
 
 
 def _by_pixels(
-    picture: Tensor,
+    image: Tensor,
     row: tuple[CopyFound, tuple[NeighborFound, ...]],
     turned: list[tuple[NeighborFound, ...]],
 ) -> tuple[CopyFound, tuple[NeighborFound, ...]]:
-    """Return evidence and neighbors of a picture after comparing pixels in all symmetries.
+    """Return evidence and neighbors of an image after comparing pixels in all symmetries.
 
     `turned` holds what each further symmetry found.
     """
     copy, near = row
     groups = [near, *turned]
-    match = pixel_match(picture, [[one.picture for one in group] for group in groups])
+    match = pixel_match(image, [[one.image for one in group] for group in groups])
     if match is None:
         return _searched_all(copy), near
     return _renamed(row, match, groups[match.symmetry][match.candidate])
@@ -168,17 +168,17 @@ def _by_pixels(
 
 def _behind_margins(
     reference: Reference,
-    picture: Tensor,
+    image: Tensor,
     row: tuple[CopyFound, tuple[NeighborFound, ...]],
     refused: list[str],
 ) -> tuple[CopyFound, tuple[NeighborFound, ...]]:
     """Search for what is left without a border of one color, which hides it from a descriptor."""
-    inner = without_margins(picture)
+    inner = without_margins(image)
     if inner is None:
         return row
     found = _search(reference, symmetries(inner[None]), TURNED_NEIGHBORS)
     groups = [_near(reference, found, way, refused) for way in range(len(found.ids))]
-    match = pixel_match(inner, [[one.picture for one in group] for group in groups])
+    match = pixel_match(inner, [[one.image for one in group] for group in groups])
     if match is None:
         return row
     words = f"without its margins and {match.words}" if match.words else "without its margins"
@@ -189,7 +189,7 @@ def _behind_margins(
 def _renamed(
     row: tuple[CopyFound, tuple[NeighborFound, ...]], match: PixelMatch, mine: NeighborFound
 ) -> tuple[CopyFound, tuple[NeighborFound, ...]]:
-    """Return evidence that names the training picture matched by pixels, now one of the near."""
+    """Return evidence that names the training image matched by pixels, now one of the near."""
     copy, near = row
     others = tuple(one for one in near if one.id != mine.id)
     near = tuple(sorted((mine, *others), key=lambda one: -one.similarity))
@@ -211,10 +211,10 @@ def _matched(match: PixelMatch, mine: NeighborFound) -> str:
     done = f" {match.words}" if match.words else ""
     if match.kind == "exact":
         how = f", once it is{done}" if done else ""
-        return f"Its pixels are those of training picture {mine.called}{how}: {match.figures}."
+        return f"Its pixels are those of training image {mine.called}{how}: {match.figures}."
     how = f",{done}," if done else ""
     return (
-        f"Likely a copy of training picture {mine.called}{how} by its pixels: {match.figures}. "
+        f"Likely a copy of training image {mine.called}{how} by its pixels: {match.figures}. "
         "Compare the two by eye."
     )
 
@@ -225,7 +225,7 @@ def _searched_all(copy: CopyFound) -> CopyFound:
         return copy
     return replace(
         copy,
-        reason=f"Similar to training picture {copy.called} ({copy.similarity:.3f}, a copy is "
+        reason=f"Similar to training image {copy.called} ({copy.similarity:.3f}, a copy is "
         f"possible from {copy.threshold:.3f}), but its pixels do not agree, nor do they mirrored, "
         "turned or cropped.",
     )
@@ -242,7 +242,7 @@ def _of_one_color(
     return replace(copy, nearest=-1, file="", similarity=_NAN, copies=0, threshold=_NAN), ()
 
 
-def _evidence(reference: Reference, pictures: Tensor, near: Neighbors) -> list[CopyFound]:
+def _evidence(reference: Reference, images: Tensor, near: Neighbors) -> list[CopyFound]:
     if reference.training is None or reference.thresholds is None:
         return [
             _by_descriptor(
@@ -255,7 +255,7 @@ def _evidence(reference: Reference, pictures: Tensor, near: Neighbors) -> list[C
             for i in range(len(near.ids))
         ]
     training = reference.training
-    found = copy_evidence(pictures, reference.embedder, training, reference.thresholds)
+    found = copy_evidence(images, reference.embedder, training, reference.thresholds)
     copies_of = dict(zip(training.index.ids.tolist(), training.copies.tolist(), strict=True))
     # A copy is named by its pixels, all else by the descriptor.
     exact = torch.tensor([kind == "exact" for kind in found.kind])
@@ -293,19 +293,19 @@ def _by_descriptor(
     elif not name.startswith("sscd"):
         threshold = _NAN
         reason = (
-            f"The nearest is picture {called}, similarity {value}; {name} has no calibrated "
+            f"The nearest is image {called}, similarity {value}; {name} has no calibrated "
             "threshold here and the pixels of the nearest do not agree, so a copy can neither be "
             "told nor ruled out: compare the two by eye, or build the index with SSCD."
         )
     elif similarity >= SSCD_STRICT:
-        kind, reason = "exact", f"A copy of picture {called}: SSCD similarity {value} ({limits})."
+        kind, reason = "exact", f"A copy of image {called}: SSCD similarity {value} ({limits})."
     elif similarity >= SSCD_COPY:
         kind = "likely"
         reason = (
-            f"Likely a copy of picture {called}: SSCD similarity {value} ({limits}). Compare the "
+            f"Likely a copy of image {called}: SSCD similarity {value} ({limits}). Compare the "
             "two by eye."
         )
     else:
-        kind, reason = "none", f"No picture is near: SSCD similarity {value} ({limits})."
+        kind, reason = "none", f"No image is near: SSCD similarity {value} ({limits})."
     nan = (_NAN, _NAN)
     return CopyFound(kind, reason, id, similarity, *nan, copies, 0, _NAN, 0, threshold, file)

@@ -15,7 +15,7 @@ from mmh_core.records import MMHError
 from mmh_core.retrieval.pixel_match import is_flat
 from mmh_core.studies.images.lid import deciding_level, read_curves, read_lids
 from mmh_core.studies.images.reference import Reference, find_copies
-from mmh_core.studies.images.run import ImageRun, LidReading, PictureResult
+from mmh_core.studies.images.run import ImageLid, ImageResult, ImageRun
 from mmh_core.studies.images.verdict import cause_in, verdict_of
 from mmh_core.text_to_image.model import TextToImage
 
@@ -39,20 +39,20 @@ def lacking(run: ImageRun, what: str, failure: BaseException) -> ImageRun:
 def read_part(
     run: ImageRun, count: int, model: TextToImage, reference: Reference | None
 ) -> Iterator[tuple[float, ImageRun]]:
-    """Search for copies of the last `count` pictures, then read their LID and judge them.
+    """Search for copies of the last `count` images, then read their LID and judge them.
 
     Yields the share done and the run: each pass of the network is a step of its own.
     """
-    start, before = time.monotonic(), run.seconds_reading
+    start, before = time.monotonic(), run.seconds_estimating
     run = _searched(run, count, reference)
-    yield 0.1, replace(run, seconds_reading=since(start, before))
-    mine, lids, failed = run.pictures[-count:], list[LidReading](), None
+    yield 0.1, replace(run, seconds_estimating=since(start, before))
+    mine, lids, failed = run.images[-count:], list[ImageLid](), None
     level = deciding_level(run.normal)
     try:
         for lids in read_lids(
             model, mine, run.log_delta, negative=run.config.negative, level=level
         ):
-            run = replace(run, seconds_reading=since(start, before))
+            run = replace(run, seconds_estimating=since(start, before))
             yield 0.1 + 0.9 * len(lids) / count, run
     except FAILURES as failure:
         failed = failure
@@ -63,24 +63,24 @@ def read_part(
         replace(
             _judged(run, count, lids, reference),
             state="reading",
-            seconds_reading=since(start, before),
+            seconds_estimating=since(start, before),
         ),
     )
 
 
 def add_curves(run: ImageRun, model: TextToImage) -> Iterator[tuple[float, ImageRun]]:
-    """Read LID over the noise scales of all pictures; yield the share done and the run."""
-    start, before = time.monotonic(), run.seconds_reading
+    """Read LID over the noise scales of all images; yield the share done and the run."""
+    start, before = time.monotonic(), run.seconds_estimating
     try:
-        for done, curves in read_curves(model, run.pictures, run.log_deltas):
-            pictures = tuple(
+        for done, curves in read_curves(model, run.images, run.log_deltas):
+            images = tuple(
                 replace(one, curve=lid, curve_error=error)
-                for one, (lid, error) in zip(run.pictures[: len(curves)], curves, strict=True)
+                for one, (lid, error) in zip(run.images[: len(curves)], curves, strict=True)
             )
             run = replace(
                 run,
-                pictures=pictures + run.pictures[len(curves) :],
-                seconds_reading=since(start, before),
+                images=images + run.images[len(curves) :],
+                seconds_estimating=since(start, before),
             )
             yield done, run
     except FAILURES as failure:
@@ -90,42 +90,42 @@ def add_curves(run: ImageRun, model: TextToImage) -> Iterator[tuple[float, Image
 def add_estimator(
     run: ImageRun, model: TextToImage, name: str
 ) -> Iterator[tuple[float, ImageRun]]:
-    """Read all pictures by one more estimator; yield the share done and the run.
+    """Read all images by one more estimator; yield the share done and the run.
 
     Where it fails for some, they have a reading without numbers, so that columns stay in place.
     """
-    start, before = time.monotonic(), run.seconds_reading
-    lids, failed = list[LidReading](), None
+    start, before = time.monotonic(), run.seconds_estimating
+    lids, failed = list[ImageLid](), None
     try:
         for lids in read_lids(
-            model, run.pictures, run.log_delta, estimator=name, negative=run.config.negative
+            model, run.images, run.log_delta, estimator=name, negative=run.config.negative
         ):
-            run = replace(run, seconds_reading=since(start, before))
-            yield len(lids) / len(run.pictures), run
+            run = replace(run, seconds_estimating=since(start, before))
+            yield len(lids) / len(run.images), run
     except FAILURES as failure:
         failed = failure
     if failed is not None:
         what = f"{ESTIMATORS[name].label} could not be read for "
-        run = lacking(run, f"{what}{_images(len(run.pictures) - len(lids))}", failed)
-    pictures = tuple(
+        run = lacking(run, f"{what}{_images(len(run.images) - len(lids))}", failed)
+    images = tuple(
         replace(one, lids=(*one.lids, lids[i] if i < len(lids) else unread(name, run.log_delta)))
-        for i, one in enumerate(run.pictures)
+        for i, one in enumerate(run.images)
     )
-    yield 1.0, replace(run, pictures=pictures, seconds_reading=since(start, before))
+    yield 1.0, replace(run, images=images, seconds_estimating=since(start, before))
 
 
 def _images(count: int) -> str:
     return "1 image" if count == 1 else f"{count} images"
 
 
-def unread(name: str, log_delta: float) -> LidReading:
+def unread(name: str, log_delta: float) -> ImageLid:
     """Return a reading of which nothing is known."""
-    return LidReading(name, ESTIMATORS[name].label, log_delta, *(math.nan,) * 5, forwards=0.0)
+    return ImageLid(name, ESTIMATORS[name].label, log_delta, *(math.nan,) * 5, nfe=0.0)
 
 
-def as_pictures(found: Sequence[PictureResult]) -> Tensor:
-    """Return the pictures (B, 3, H, W) in [0, 1]."""
-    return torch.stack([one.picture for one in found]).float() / 255
+def as_images(found: Sequence[ImageResult]) -> Tensor:
+    """Return the images (B, 3, H, W) in [0, 1]."""
+    return torch.stack([one.image for one in found]).float() / 255
 
 
 def since(start: float, before: float) -> float:
@@ -136,24 +136,24 @@ def since(start: float, before: float) -> float:
 def _searched(run: ImageRun, count: int, reference: Reference | None) -> ImageRun:
     if reference is None:
         return run
-    kept, mine = run.pictures[:-count], run.pictures[-count:]
+    kept, mine = run.images[:-count], run.images[-count:]
     try:
-        near = find_copies(reference, as_pictures(mine))
+        near = find_copies(reference, as_images(mine))
     except FAILURES as failure:
         return lacking(run, f"Copies of {_images(count)} could not be searched", failure)
     mine = tuple(
         replace(one, copy=copy, neighbors=neighbors)
         for one, (copy, neighbors) in zip(mine, near, strict=True)
     )
-    return replace(run, pictures=kept + mine)
+    return replace(run, images=kept + mine)
 
 
 def _judged(
-    run: ImageRun, count: int, lids: list[LidReading], reference: Reference | None
+    run: ImageRun, count: int, lids: list[ImageLid], reference: Reference | None
 ) -> ImageRun:
-    """Return the run with readings and verdicts of its last pictures."""
-    kept, mine = run.pictures[:-count], run.pictures[-count:]
-    judged, plain = [], is_flat(as_pictures(mine)).tolist()
+    """Return the run with estimates and verdicts of its last images."""
+    kept, mine = run.images[:-count], run.images[-count:]
+    judged, plain = [], is_flat(as_images(mine)).tolist()
     for number, one in enumerate(mine):
         lid = lids[number] if number < len(lids) else None
         if lid is not None and run.normal is not None:
@@ -167,4 +167,4 @@ def _judged(
         reason = reason if cause is None else f"{reason} {cause.reason}"
         found = () if lid is None else (lid,)
         judged.append(replace(one, lids=found, verdict=verdict, reason=reason, cause=cause))
-    return replace(run, pictures=kept + tuple(judged))
+    return replace(run, images=kept + tuple(judged))

@@ -1,4 +1,4 @@
-"""Draw the pictures of one prompt, keeping what detectors and people look at later."""
+"""Draw the images of one prompt, keeping what detectors and people look at later."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _PART = 8 * 256
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
-    """Hold what drawing B pictures of a prompt in T steps left behind, F of them kept.
+    """Hold what drawing B images of a prompt in T steps left behind, F of them kept.
 
     `latents` (B, C, h, w), the final ones; `norms` (B, T), guidance norms; `times` (T,); `region`
     (B, h, w); `kept` (B, F, C, h, w), what the steps numbered `kept_steps` aimed at; `noise`, the
-    SHA-256 of the start of all pictures of the prompt; `seeds` those of these B.
+    SHA-256 of the start of all images of the prompt; `seeds` those of these B.
     """
 
     seeds: tuple[int, ...]
@@ -62,7 +62,7 @@ class Seen:
 
 
 def draw_prompt(config: ImageConfig, model: TextToImage, prompt: str) -> Iterator[Seen]:
-    """Draw the pictures of one prompt, part after part, a step at a time."""
+    """Draw the images of one prompt, part after part, a step at a time."""
     whole = request_for(config, prompt)
     start_noise = first_input(model, whole)[0]
     noise = digest(start_noise)
@@ -75,10 +75,10 @@ def draw_prompt(config: ImageConfig, model: TextToImage, prompt: str) -> Iterato
 
 
 def at_once(model: TextToImage, numbers: int) -> int:
-    """Return how many pictures of a prompt, of so many latent numbers, are drawn in one batch.
+    """Return how many images of a prompt, of so many latent numbers, are drawn in one batch.
 
     A large network gains little from a batch, and nothing on a processor, and a small one nothing
-    beyond 16 rows: with small parts the first picture comes sooner, memory stays bounded, and
+    beyond 16 rows: with small parts the first image comes sooner, memory stays bounded, and
     whoever stops keeps what is finished.
     """
     if sum(weight.numel() for weight in model.unet.parameters()) < LARGE:
@@ -120,7 +120,7 @@ def _draw_part(
 
 
 def _kept_steps(steps: int, frames: int) -> frozenset[int]:
-    """Return the steps whose picture is kept: evenly spaced, the last one always."""
+    """Return the steps whose image is kept: evenly spaced, the last one always."""
     return frozenset(round(steps * (i + 1) / frames) for i in range(frames))
 
 
@@ -133,7 +133,7 @@ def _region(model: TextToImage, step: GenerationStep) -> Tensor:
 
 @torch.no_grad()
 def pixels_of(model: TextToImage, latents: Tensor) -> Tensor:
-    """Return the pictures of latents as uint8 (B, 3, H, W), a few at a time."""
+    """Return the images of latents as uint8 (B, 3, H, W), a few at a time."""
     parts = [model.decode(part).cpu() for part in torch.split(latents, 8)]
     return torch.from_numpy(to_uint8(torch.cat(parts))).permute(0, 3, 1, 2).contiguous()
 

@@ -20,9 +20,9 @@ from mmh_core.studies.images.lid_passes import (
 from mmh_core.studies.images.reference import Reference
 from mmh_core.studies.images.run import (
     DEFAULT_ESTIMATOR,
-    LidReading,
-    NormalPrompts,
-    PictureResult,
+    ImageLid,
+    ImageResult,
+    ReferencePrompts,
 )
 from mmh_core.text_to_image.model import TextToImage
 
@@ -35,14 +35,14 @@ LOG_DELTAS = tuple(round(math.log(0.12) + 0.3 * k, 4) for k in range(9))
 _NUMBERS = 8 * 256
 
 
-def deciding_level(normal: NormalPrompts | None) -> float:
+def deciding_level(normal: ReferencePrompts | None) -> float:
     """Return the LID below which an image is suspicious, NaN where nobody knows what is normal."""
     if normal is None:
         return math.nan
     return normal.level()
 
 
-def scale_for(reference: Reference | None, normal: NormalPrompts | None) -> float:
+def scale_for(reference: Reference | None, normal: ReferencePrompts | None) -> float:
     """Return the log delta at which LID is read: that of `normal`, else the calibrated one.
 
     Where neither is known it is `UNCALIBRATED`, whatever the images are.
@@ -62,25 +62,25 @@ def check_estimators(model: TextToImage, names: Sequence[str], height: int, widt
 
 def read_lids(
     model: TextToImage,
-    pictures: Sequence[PictureResult],
+    images: Sequence[ImageResult],
     log_delta: float,
     *,
     estimator: str = DEFAULT_ESTIMATOR,
     negative: str = "",
     level: float = math.nan,
-) -> Iterator[list[LidReading]]:
+) -> Iterator[list[ImageLid]]:
     """Read LID with the prompt and without it (or with the negative one), by one estimator.
 
-    Yields all readings so far; between two yields is one pass of the network and its products.
-    Both readings of an image share their probes, so that their difference has less noise. `level`
+    Yields all estimates so far; between two yields is one pass of the network and its products.
+    Both estimates of an image share their probes, so that their difference has less noise. `level`
     is the LID on which a verdict hangs: images that are clearly off it are read with fewer probes.
     Errors: MMHError where D is beyond the estimator's limit.
     """
-    done: list[LidReading] = []
+    done: list[ImageLid] = []
     without = model.encode_text([negative]) if negative else model.unconditional
-    for part in _chunks([one.latents for one in pictures]):
-        latents = torch.stack([one.latents for one in pictures[part]])
-        prompts = [one.prompt for one in pictures[part]]
+    for part in _chunks([one.latents for one in images]):
+        latents = torch.stack([one.latents for one in images[part]])
+        prompts = [one.prompt for one in images[part]]
         found = list[Lids]()
         for cond in (_embeddings(model, prompts), without.expand(len(prompts), -1, -1)):
             # The same probes without the prompt as with it.
@@ -95,26 +95,26 @@ def read_lids(
 
 
 def read_curves(
-    model: TextToImage, pictures: Sequence[PictureResult], log_deltas: Tensor
+    model: TextToImage, images: Sequence[ImageResult], log_deltas: Tensor
 ) -> Iterator[tuple[float, list[tuple[Tensor, Tensor]]]]:
     """Read conditional LID over the scales; yield the share done and all curves so far.
 
     All scales of an image share its probes, so that their noise does not roughen its curve.
     """
     done: list[tuple[Tensor, Tensor]] = []
-    for part in _chunks([one.latents for one in pictures]):
-        latents = torch.stack([one.latents for one in pictures[part]])
-        prompts = [one.prompt for one in pictures[part]]
+    for part in _chunks([one.latents for one in images]):
+        latents = torch.stack([one.latents for one in images[part]])
+        prompts = [one.prompt for one in images[part]]
         cond, found, few = _embeddings(model, prompts), list[Lids](), [FIRST] * len(prompts)
         for scale in log_deltas.tolist():
             for answer in lid_passes(model, latents, cond, scale, DEFAULT_ESTIMATOR, draws=few):
                 found += [] if answer is None else [answer]
                 share = len(found) / len(log_deltas) * len(prompts)
-                yield (len(done) + share) / len(pictures), list(done)
+                yield (len(done) + share) / len(images), list(done)
         lid = torch.stack([each.lid for each in found], dim=1)
         error = torch.stack([each.standard_error for each in found], dim=1)
         done += list(zip(lid, error, strict=True))
-        yield len(done) / len(pictures), list(done)
+        yield len(done) / len(images), list(done)
 
 
 def estimate_lid(
@@ -140,14 +140,14 @@ def estimate_lid(
     return LidEstimate(
         torch.cat([part.lid for part in parts]),
         torch.cat([part.standard_error for part in parts]),
-        float(torch.cat([part.forwards for part in parts]).mean()),
+        float(torch.cat([part.nfe for part in parts]).mean()),
         draws=min(told) if len(told) == len(counts) else None,
     )
 
 
-def _paired(estimator: str, log_delta: float, with_it: Lids, without: Lids) -> list[LidReading]:
+def _paired(estimator: str, log_delta: float, with_it: Lids, without: Lids) -> list[ImageLid]:
     return [
-        LidReading(
+        ImageLid(
             estimator=estimator,
             label=ESTIMATORS[estimator].label,
             log_delta=log_delta,
@@ -156,7 +156,7 @@ def _paired(estimator: str, log_delta: float, with_it: Lids, without: Lids) -> l
             unconditional=float(without.lid[i]),
             unconditional_error=float(without.standard_error[i]),
             percentile=math.nan,
-            forwards=float(with_it.forwards[i] + without.forwards[i]),
+            nfe=float(with_it.nfe[i] + without.nfe[i]),
             draws=with_it.draws[i],
             unconditional_draws=without.draws[i],
         )

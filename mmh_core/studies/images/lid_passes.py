@@ -39,13 +39,13 @@ EFFORT = Effort(FIRST, PRODUCTS)
 class Lids:
     """The LID of B images by one estimator, each with what it took.
 
-    `lid` and `standard_error` (B,); `forwards` (B,) counts network evaluations; `draws` of each
+    `lid` and `standard_error` (B,); `nfe` (B,) counts network evaluations; `draws` of each
     image are the independent values behind its error, None for a deterministic estimator.
     """
 
     lid: Tensor
     standard_error: Tensor
-    forwards: Tensor
+    nfe: Tensor
     draws: tuple[int | None, ...]
 
 
@@ -99,7 +99,7 @@ def _counted(
     more = yield from _probed(
         model, x[rows], log_delta, cond[rows], [own[i] for i in rows], PROBES - first
     )
-    mine = Probed(begun.counts[rows], begun.squares[rows], begun.forwards)
+    mine = Probed(begun.counts[rows], begun.squares[rows], begun.nfe)
     yield _replaced(lids, rows, _lids(joined_probes([mine, more]).estimate(model.ambient_dim)))
 
 
@@ -126,7 +126,7 @@ def _lids(found: LidEstimate) -> Lids:
     return Lids(
         found.lid.cpu(),
         found.standard_error.cpu(),
-        torch.full((count,), found.forwards),
+        torch.full((count,), found.nfe),
         (found.draws,) * count,
     )
 
@@ -139,7 +139,7 @@ def _replaced(lids: Lids, rows: list[int], by: Lids) -> Lids:
     return Lids(
         lids.lid.index_copy(0, at, by.lid),
         lids.standard_error.index_copy(0, at, by.standard_error),
-        lids.forwards.index_copy(0, at, by.forwards),
+        lids.nfe.index_copy(0, at, by.nfe),
         tuple(draws),
     )
 

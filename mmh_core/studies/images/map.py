@@ -1,4 +1,4 @@
-"""Place training pictures and drawn ones on a plane, by how alike they are to a descriptor."""
+"""Place training images and drawn ones on a plane, by how alike they are to a descriptor."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from mmh_core.retrieval.embedders import Embedder, PixelEmbedder, embed_all
 from mmh_core.retrieval.index import Index
 from mmh_core.retrieval.index_files import load_index
 from mmh_core.retrieval.umap_places import placing
-from mmh_core.studies.images.run import PictureResult
+from mmh_core.studies.images.run import ImageResult
 
 #: The file of precomputed coordinates beside the embedded model.
 MAP = "map.parquet"
-#: Training pictures that a drawn one is placed between.
+#: Training images that a drawn one is placed between.
 BETWEEN = 5
 #: UMAP starts from the eigenvectors of a graph, of which fewer points have too few.
 FEWEST = 5
 
 
 @dataclass(frozen=True, eq=False)
-class PictureMap:
-    """Hold N training pictures and M drawn ones on a plane.
+class ImageMap:
+    """Hold N training images and M drawn ones on a plane.
 
-    `ids`, `kinds`, `captions` and `copies` are those of the training pictures ("" and 1 where
+    `ids`, `kinds`, `captions` and `copies` are those of the training images ("" and 1 where
     unknown), `places` (N, 2) theirs and `samples` (M, 2) those of the drawn ones. `axes` says by
     what the plane was found.
     """
@@ -46,10 +46,10 @@ class PictureMap:
     axes: str
 
 
-def precomputed_map(folder: Path, pictures: Sequence[PictureResult]) -> PictureMap | None:
-    """Return the map kept beside a model with the pictures on it, None where there is none.
+def precomputed_map(folder: Path, images: Sequence[ImageResult]) -> ImageMap | None:
+    """Return the map kept beside a model with the images on it, None where there is none.
 
-    A picture stands at the mean of its 5 nearest training pictures, weighted by similarity: near
+    An image stands at the mean of its 5 nearest training images, weighted by similarity: near
     what it resembles, but the map was not made with it. Errors: MMHError for a damaged file.
     """
     path = folder / MAP
@@ -62,19 +62,19 @@ def precomputed_map(folder: Path, pictures: Sequence[PictureResult]) -> PictureM
     except (OSError, ValueError, KeyError) as error:
         raise MMHError(f"The map {path} cannot be read: build the model again.") from error
     by_id = dict(zip(index.ids.tolist(), places, strict=True))
-    samples = [_between(one, by_id) for one in pictures]
+    samples = [_between(one, by_id) for one in images]
     return _map(index, places, _stacked(samples), "UMAP, computed when the model was built")
 
 
 def component_map(
-    index: Index | None, embedder: Embedder | None, pictures: Sequence[PictureResult]
-) -> PictureMap:
+    index: Index | None, embedder: Embedder | None, images: Sequence[ImageResult]
+) -> ImageMap:
     """Return the map of the first two principal components of all descriptors.
 
-    Without an index the pictures alone are placed, by their pixels where there is no embedder.
-    Errors: ValueError for no picture and no index.
+    Without an index the images alone are placed, by their pixels where there is no embedder.
+    Errors: ValueError for no image and no index.
     """
-    vectors = _descriptors(index, embedder, pictures)
+    vectors = _descriptors(index, embedder, images)
     centered = vectors - vectors.mean(0)
     _, _, axes = torch.linalg.svd(centered, full_matrices=False)
     places = centered @ axes[:2].T
@@ -85,45 +85,45 @@ def component_map(
 
 
 def umap_map(
-    index: Index | None, embedder: Embedder | None, pictures: Sequence[PictureResult]
-) -> Iterator[Progress[PictureMap]]:
-    """Place training pictures and drawn ones together by UMAP; the first map is of components.
+    index: Index | None, embedder: Embedder | None, images: Sequence[ImageResult]
+) -> Iterator[Progress[ImageMap]]:
+    """Place training images and drawn ones together by UMAP; the first map is of components.
 
-    Takes about a minute for some thousand pictures; whoever stops listening ends it. Errors:
-    ValueError for too few pictures in all, MMHError where UMAP fails.
+    Takes about a minute for some thousand images; whoever stops listening ends it. Errors:
+    ValueError for too few images in all, MMHError where UMAP fails.
     """
-    vectors = _descriptors(index, embedder, pictures)
+    vectors = _descriptors(index, embedder, images)
     if len(vectors) < FEWEST:
-        raise ValueError(f"{len(vectors)} pictures are too few for UMAP: {FEWEST} are needed.")
-    found = component_map(index, embedder, pictures)
+        raise ValueError(f"{len(vectors)} images are too few for UMAP: {FEWEST} are needed.")
+    found = component_map(index, embedder, images)
     started, expected = time.monotonic(), 20 + len(vectors) / 150
     for places in placing(vectors.float().numpy()):
         seconds = time.monotonic() - started
         if places is None:
             share = 1 - math.exp(-2 * seconds / expected)
-            yield Progress(share, f"Placing {len(vectors):,} pictures", found)
+            yield Progress(share, f"Placing {len(vectors):,} images", found)
             continue
         count, all_places = len(found.ids), torch.from_numpy(places).double()
-        axes = "UMAP of training pictures and drawn ones together"
+        axes = "UMAP of training images and drawn ones together"
         found = replace(found, places=all_places[:count], samples=all_places[count:], axes=axes)
     yield Progress(1.0, "Placed", found)
 
 
 def _descriptors(
-    index: Index | None, embedder: Embedder | None, pictures: Sequence[PictureResult]
+    index: Index | None, embedder: Embedder | None, images: Sequence[ImageResult]
 ) -> Tensor:
-    """Return unit descriptors (N + M, D) of training pictures and drawn ones, in float64."""
-    drawn = torch.stack([one.picture for one in pictures]).float() / 255 if pictures else None
+    """Return unit descriptors (N + M, D) of training images and drawn ones, in float64."""
+    drawn = torch.stack([one.image for one in images]).float() / 255 if images else None
     parts = [] if index is None else [torch.from_numpy(np.asarray(index.vectors)).double()]
     if drawn is not None:
         parts.append(embed_all(embedder or PixelEmbedder(), drawn).double())
     if not parts:
-        raise ValueError("There are neither training pictures nor drawn ones to place.")
+        raise ValueError("There are neither training images nor drawn ones to place.")
     return torch.nn.functional.normalize(torch.cat(parts), dim=1)
 
 
-def _between(picture: PictureResult, places: dict[int, Tensor]) -> Tensor:
-    near = [one for one in picture.neighbors if one.id in places][:BETWEEN]
+def _between(image: ImageResult, places: dict[int, Tensor]) -> Tensor:
+    near = [one for one in image.neighbors if one.id in places][:BETWEEN]
     if not near:
         return torch.full((2,), torch.nan, dtype=torch.float64)
     weights = torch.tensor([max(one.similarity, 1e-6) for one in near], dtype=torch.float64)
@@ -136,12 +136,12 @@ def _stacked(places: list[Tensor]) -> Tensor:
     return torch.stack(places) if places else torch.empty(0, 2, dtype=torch.float64)
 
 
-def _map(index: Index | None, places: Tensor, samples: Tensor, axes: str) -> PictureMap:
+def _map(index: Index | None, places: Tensor, samples: Tensor, axes: str) -> ImageMap:
     if index is None:
-        return PictureMap((), (), (), (), places, samples, axes)
+        return ImageMap((), (), (), (), places, samples, axes)
     labels, count = index.labels, len(index)
     kinds = labels["kind"].astype(str).tolist() if "kind" in labels else [""] * count
-    return PictureMap(
+    return ImageMap(
         tuple(index.ids.tolist()),
         tuple(kinds),
         tuple(labels["caption"].astype(str)),

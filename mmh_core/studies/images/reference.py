@@ -1,4 +1,4 @@
-"""What pictures of a model are compared with: its training set, or an index of a folder."""
+"""What images of a model are compared with: its training set, or an index of a folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from mmh_core.memorization.cause_calibration import CauseCalibration, read_cause
 from mmh_core.pocket.assets import read_prompts
 from mmh_core.pocket.calibration import read_calibration
-from mmh_core.pocket.clip import embed_captions, embed_pictures, load_clip
+from mmh_core.pocket.clip import embed_captions, embed_images, load_clip
 from mmh_core.pocket.furnish import open_shelf
 from mmh_core.pocket.tokenizer import load_tokenizer, token_ids
 from mmh_core.pocket.world import World
@@ -24,10 +24,10 @@ from mmh_core.records import MMHError
 from mmh_core.retrieval.copy_thresholds import CopyThresholds
 from mmh_core.retrieval.embedders import Embedder, PixelEmbedder, embed_all
 from mmh_core.retrieval.image_names import path_below
-from mmh_core.retrieval.images import read_picture
+from mmh_core.retrieval.images import read_image
 from mmh_core.retrieval.index import Index
 from mmh_core.retrieval.index_files import load_index
-from mmh_core.retrieval.training_images import TrainingPictures
+from mmh_core.retrieval.training_images import TrainingImages
 from mmh_core.studies.images.copy_search import _by_descriptor as _by_descriptor
 from mmh_core.studies.images.copy_search import find_copies as find_copies
 from mmh_core.studies.images.run import PromptTruth
@@ -39,20 +39,20 @@ _NAN = float("nan")
 class Reference:
     """Hold a searchable training set.
 
-    `picture(row)` returns the training picture of a row of the index as uint8 (3, H, W).
-    `training` and `thresholds` are there where its pictures are at hand and calibrated; `truth`
+    `image(row)` returns the training image of a row of the index as uint8 (3, H, W).
+    `training` and `thresholds` are there where its images are at hand and calibrated; `truth`
     tells what is known of a caption, None for a model whose world is not known. `log_delta` is the
-    calibrated scale of LID, None where it has to be found. `corpus` gives the pictures that bear a
+    calibrated scale of LID, None where it has to be found. `corpus` gives the images that bear a
     caption, in [0, 1]: those trained on, and others that the model has not seen. `alignment` gives
-    the cosine (B,) of pictures (B, 3, H, W) in [0, 1] with a text, by a CLIP of the same world.
+    the cosine (B,) of images (B, 3, H, W) in [0, 1] with a text, by a CLIP of the same world.
     `cause` is the calibration by which causes are told.
     """
 
     name: str
     index: Index
     embedder: Embedder
-    picture: Callable[[int], Tensor]
-    training: TrainingPictures | None = None
+    image: Callable[[int], Tensor]
+    training: TrainingImages | None = None
     thresholds: CopyThresholds | None = None
     truth: Callable[[str], PromptTruth | None] | None = None
     log_delta: float | None = None
@@ -64,52 +64,52 @@ class Reference:
 def pocket_reference(folder: Path) -> Reference:
     """Return what the embedded model in a folder was trained on. Errors: MMHError."""
     shelf, calibration = open_shelf(folder), read_calibration(folder)
-    pictures = torch.from_numpy(shelf.world.pictures).permute(0, 3, 1, 2)
+    images = torch.from_numpy(shelf.world.images).permute(0, 3, 1, 2)
     index = load_index(folder / "index", memory_map=False, verify=False)
     truth = truth_table(shelf.world.labels, read_prompts(folder))
     return Reference(
-        "the model's own training pictures",
+        "the model's own training images",
         index,
         shelf.embedder,
-        lambda row: pictures[int(index.ids[row])].contiguous(),
+        lambda row: images[int(index.ids[row])].contiguous(),
         shelf.training,
         calibration.thresholds,
         truth.get,
         calibration.log_delta,
-        lambda caption: captioned_pictures(shelf.world, caption),
+        lambda caption: captioned_images(shelf.world, caption),
         pocket_alignment(folder),
         read_cause(folder),
     )
 
 
 def pocket_alignment(folder: Path) -> Callable[[Tensor, str], Tensor]:
-    """Return the cosine of pictures with a text by the embedded CLIP, loaded at the first use.
+    """Return the cosine of images with a text by the embedded CLIP, loaded at the first use.
 
     Copies and verdicts do without it, and transformers takes two seconds to import.
     """
     parts = cache(lambda: (load_clip(folder), load_tokenizer(folder / "tokenizer")))
 
-    def alignment(pictures: Tensor, text: str) -> Tensor:
+    def alignment(images: Tensor, text: str) -> Tensor:
         clip, tokenizer = parts()
-        seen = embed_pictures(clip, (pictures * 255).round().to(torch.uint8))
+        seen = embed_images(clip, (images * 255).round().to(torch.uint8))
         said: Tensor = embed_captions(clip, token_ids(tokenizer, [text]))
         return seen @ said[0]
 
     return alignment
 
 
-def captioned_pictures(world: World, caption: str) -> tuple[Tensor, Tensor]:
-    """Return the training and the held-out pictures (N, 3, H, W) in [0, 1] with this caption."""
+def captioned_images(world: World, caption: str) -> tuple[Tensor, Tensor]:
+    """Return the training and the held-out images (N, 3, H, W) in [0, 1] with this caption."""
 
-    def chosen(pictures: NDArray[np.uint8], labels: pd.DataFrame) -> Tensor:
+    def chosen(images: NDArray[np.uint8], labels: pd.DataFrame) -> Tensor:
         rows = [i for i, texts in enumerate(labels.captions) if caption in texts]
-        return torch.from_numpy(pictures[rows]).permute(0, 3, 1, 2).float() / 255
+        return torch.from_numpy(images[rows]).permute(0, 3, 1, 2).float() / 255
 
-    return chosen(world.pictures, world.labels), chosen(world.held_out, world.held_out_labels)
+    return chosen(world.images, world.labels), chosen(world.held_out, world.held_out_labels)
 
 
-def folder_reference(index_folder: Path, embedder: Embedder, pictures: Path) -> Reference:
-    """Return an index that `./mmh index` built, with the folder of its pictures.
+def folder_reference(index_folder: Path, embedder: Embedder, images: Path) -> Reference:
+    """Return an index that `./mmh index` built, with the folder of its images.
 
     An image that the index names is read inside that folder only. Errors: MMHError for an index
     that is missing, damaged or made by another embedder.
@@ -121,11 +121,11 @@ def folder_reference(index_folder: Path, embedder: Embedder, pictures: Path) -> 
             "build the index again."
         )
 
-    def picture(row: int) -> Tensor:
-        found = read_picture(path_below(pictures, str(index.labels["file"].iloc[row])))
+    def image(row: int) -> Tensor:
+        found = read_image(path_below(images, str(index.labels["file"].iloc[row])))
         return (found * 255).round().to(torch.uint8)
 
-    return Reference(f"the index {index_folder.name}", index, embedder, picture)
+    return Reference(f"the index {index_folder.name}", index, embedder, image)
 
 
 def truth_table(labels: pd.DataFrame, prompts: pd.DataFrame) -> dict[str, PromptTruth]:
@@ -142,22 +142,22 @@ def truth_table(labels: pd.DataFrame, prompts: pd.DataFrame) -> dict[str, Prompt
     return found | _truths(unnamed, "captions")
 
 
-def agreement(reference: Reference | None, pictures: Tensor) -> float:
-    """Return the mean pairwise cosine of the pictures' descriptors, NaN for one picture.
+def agreement(reference: Reference | None, images: Tensor) -> float:
+    """Return the mean pairwise cosine of the images' descriptors, NaN for one image.
 
     By the reference's embedder, or by pixels where there is none.
     """
-    count = len(pictures)
+    count = len(images)
     if count < 2:
         return _NAN
     embedder = PixelEmbedder() if reference is None else reference.embedder
-    vectors = torch.nn.functional.normalize(embed_all(embedder, pictures).double(), dim=1)
+    vectors = torch.nn.functional.normalize(embed_all(embedder, images).double(), dim=1)
     total = float((vectors @ vectors.T).sum()) - count
     return total / (count * (count - 1))
 
 
 def _truths(labels: pd.DataFrame, column: str) -> dict[str, PromptTruth]:
-    """Return what is known of the training pictures that share a value of a column."""
+    """Return what is known of the training images that share a value of a column."""
     groups = labels.groupby(column, sort=False)
     first = groups[["kind", "subject"]].first()
     middle, copies, counts = groups["lid"].median(), groups["copies"].sum(), groups.size()

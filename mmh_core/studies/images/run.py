@@ -1,4 +1,4 @@
-"""Records of the image study: what is asked, and what is known of each picture so far."""
+"""Records of the image study: what is asked, and what is known of each image so far."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
 RunState = Literal["drawing", "reading", "complete", "stopped"]
 #: The estimator that is always run; others come on request.
 DEFAULT_ESTIMATOR = "soft_spectral_count"
-#: Share of normal images that may be called suspicious by their LID alone.
+#: Share of reference images that may be called suspicious by their LID alone.
 SUSPICIOUS_BELOW = 0.01
 #: Longest side of the lists of one run.
-MOST_PROMPTS, MOST_PICTURES, MOST_FRAMES = 64, 256, 64
+MOST_PROMPTS, MOST_IMAGES, MOST_FRAMES = 64, 256, 64
 
 
 @dataclass(frozen=True)
 class ImageConfig:
-    """Say what to draw and what to read: one picture for each prompt and seed.
+    """Say what to draw and what to read: one image for each prompt and seed.
 
     `model` is a name of the catalogue or a folder; `guidance` is diffusers' scale. `estimators`
     are names of `dimension.estimators`, run at the chosen scale beside the default one. `curve`
-    asks for LID over the noise scales, `frames` for so many decoded steps of each picture (0:
+    asks for LID over the noise scales, `frames` for so many decoded steps of each image (0:
     none). `windows` is in how many windows of the text encoder the prompts are read, None for one.
     """
 
@@ -55,16 +55,16 @@ class ImageConfig:
 
 
 @dataclass(frozen=True)
-class LidReading:
-    """Hold the LID of one picture by one estimator at the scale `log_delta`.
+class ImageLid:
+    """Hold the LID of one image by one estimator at the scale `log_delta`.
 
     `conditional` is that of the model given the prompt, `unconditional` without it, each with the
     standard error of the estimator's own randomness (NaN where it has none to tell). `percentile`
-    (0 to 1) is the share of the model's normal prompts with a lower conditional LID, NaN without a
-    reference for these settings. `forwards` is the cost per picture, both readings together.
+    (0 to 1) is the share of the model's reference prompts with a lower conditional LID, NaN
+    without a reference for these settings. `nfe` is the cost per image, both estimates together.
     `draws` and `unconditional_draws` are the independent values behind the standard errors, None
     where unknown or where there is no randomness. `normals` finite values of images of
-    `normal_prompts` prompts are behind the percentile (None: unknown), whose lowest and highest
+    `reference_prompts` prompts are behind the percentile (None: unknown), whose lowest and highest
     that count are `level`, below which an image is suspicious, and `highest` (NaN: unknown).
     """
 
@@ -76,11 +76,11 @@ class LidReading:
     unconditional: float
     unconditional_error: float
     percentile: float
-    forwards: float
+    nfe: float
     draws: int | None = None
     unconditional_draws: int | None = None
     normals: int | None = None
-    normal_prompts: int | None = None
+    reference_prompts: int | None = None
     level: float = math.nan
     highest: float = math.nan
 
@@ -96,7 +96,7 @@ class LidReading:
 
 @dataclass(frozen=True)
 class NeighborFound:
-    """Hold one training picture near a drawn one, by descriptor; `picture` is uint8 (3, H, W).
+    """Hold one training image near a drawn one, by descriptor; `image` is uint8 (3, H, W).
 
     `file` is its name below the folder that was indexed, "" where it has none or is unknown.
     """
@@ -106,7 +106,7 @@ class NeighborFound:
     caption: str
     kind: str
     copies: int
-    picture: Tensor
+    image: Tensor
     file: str = ""
 
     @property
@@ -117,10 +117,10 @@ class NeighborFound:
 
 @dataclass(frozen=True)
 class CopyFound:
-    """Hold the evidence that a picture is a copy, in the terms of `retrieval.copy_evidence`.
+    """Hold the evidence that an image is a copy, in the terms of `retrieval.copy_evidence`.
 
-    `nearest`, with its similarity and copies, is the training picture that the reason names.
-    NaN stands for what the reference cannot tell: distances in pixels need the pictures.
+    `nearest`, with its similarity and copies, is the training image that the reason names.
+    NaN stands for what the reference cannot tell: distances in pixels need the images.
     `threshold` is the similarity from which on a copy is proposed, NaN where the embedder has no
     calibrated one (or the file is older than this field). `file` is the name of `nearest` below
     the folder that was indexed, "" where it has none or is unknown.
@@ -149,8 +149,8 @@ class CopyFound:
 class PromptTruth:
     """Hold what the embedded world knows of a caption.
 
-    `trained` is whether a training picture bears exactly this caption; `lid` is LID_*, the median
-    over the caption's training pictures; `pictures` counts these, `copies` how often they stand in
+    `trained` is whether a training image bears exactly this caption; `lid` is LID_*, the median
+    over the caption's training images; `images` counts these, `copies` how often they stand in
     the training set, in all.
     """
 
@@ -158,33 +158,33 @@ class PromptTruth:
     subject: str
     trained: bool
     lid: float
-    pictures: int
+    images: int
     copies: int
 
 
 @dataclass(frozen=True)
-class PictureResult:
-    """Hold one picture with everything that is known of it.
+class ImageResult:
+    """Hold one image with everything that is known of it.
 
-    `picture` uint8 (3, H, W); `latents` float32 (C, h, w), the run's own final ones, at which LID
+    `image` uint8 (3, H, W); `latents` float32 (C, h, w), the run's own final ones, at which LID
     is read; `guidance_norm` (T,) is `|eps_c - eps_u|_2` at every step; `region` (h, w) is
-    `|s_c - s_u|^2` summed over channels at the last step: where in the picture the prompt pulls.
+    `|s_c - s_u|^2` summed over channels at the last step: where in the image the prompt pulls.
     Both are NaN without guidance. `frames` uint8 (F, 3, H, W) are decoded `x0_hat` at the steps
     `frame_steps` (F,), empty until they are made. `curve` and `curve_error` (K,) are conditional
-    LID over the run's `log_deltas`, empty until read. `index` counts the pictures of the run.
-    `cause` is there for memorized pictures of a model whose training set is at hand.
+    LID over the run's `log_deltas`, empty until read. `index` counts the images of the run.
+    `cause` is there for memorized images of a model whose training set is at hand.
     """
 
     index: int
     prompt: str
     seed: int
-    picture: Tensor
+    image: Tensor
     latents: Tensor
     guidance_norm: Tensor
     region: Tensor
     frames: Tensor
     frame_steps: Tensor
-    lids: tuple[LidReading, ...]
+    lids: tuple[ImageLid, ...]
     curve: Tensor
     curve_error: Tensor
     copy: CopyFound | None
@@ -195,15 +195,15 @@ class PictureResult:
     cause: Cause | None = None
 
     @property
-    def lid(self) -> LidReading | None:
+    def lid(self) -> ImageLid | None:
         """Return the reading of the default estimator, None before it was made."""
         return self.lids[0] if self.lids else None
 
     @property
     def nearest(self) -> NeighborFound | None:
-        """Return the training picture that the copy evidence names, None where none was searched.
+        """Return the training image that the copy evidence names, None where none was searched.
 
-        Of a copy that is the one nearest in pixels: of several versions of a picture, another may
+        Of a copy that is the one nearest in pixels: of several versions of an image, another may
         have the more similar descriptor.
         """
         named = [n for n in self.neighbors if self.copy is not None and n.id == self.copy.nearest]
@@ -211,10 +211,10 @@ class PictureResult:
 
 
 @dataclass(frozen=True)
-class NormalPrompts:
+class ReferencePrompts:
     """Hold what is normal for one model and one way of drawing: the reference of percentiles.
 
-    Over N pictures of prompts that are not memorized: conditional and unconditional LID (N,) of
+    Over N images of prompts that are not memorized: conditional and unconditional LID (N,) of
     the default estimator at `log_delta`, the guidance norm (N, T) at every step, and the LID curve
     (N, K) over `log_deltas`. `sha256` is that of the model; it serves only runs with equal
     scheduler, steps, guidance and size.
@@ -242,7 +242,7 @@ class NormalPrompts:
         return sha256 == self.sha256 and mine == asked and config.windows in (None, 1)
 
     def percentile(self, lid: float) -> float:
-        """Return the share (0 to 1) of normal images with a conditional LID below `lid`.
+        """Return the share (0 to 1) of reference images with a conditional LID below `lid`.
 
         Only those whose LID is finite count; NaN without any.
         """
@@ -263,8 +263,8 @@ class NormalPrompts:
             return math.nan
         return float(known.quantile(SUSPICIOUS_BELOW, interpolation="lower"))
 
-    def placed(self, lid: LidReading) -> LidReading:
-        """Return the reading with its place among the normal images."""
+    def placed(self, lid: ImageLid) -> ImageLid:
+        """Return the reading with its place among the reference images."""
         known = self.finite()
         read = [
             prompt
@@ -275,7 +275,7 @@ class NormalPrompts:
             lid,
             percentile=self.percentile(lid.conditional),
             normals=len(known),
-            normal_prompts=len(set(read)),
+            reference_prompts=len(set(read)),
             level=self.level(),
             highest=float(known.max()) if len(known) else math.nan,
         )
@@ -315,7 +315,7 @@ class PromptScan:
         said = (
             f"Early scan: {'flagged' if self.flagged else 'not flagged'}, score {self.score:.2f} "
             f"(threshold {self.threshold:.2f}, above {share_words(self.percentile)} of the "
-            "normal prompts)"
+            "reference prompts)"
         )
         if self.flagged or not copied:
             return f"{said}."
@@ -339,10 +339,10 @@ class ImageRun:
     scale at which LID is compared. `preview` uint8 (B, 3, H, W) is what the running prompt aims at
     now, empty otherwise, with `preview_prompt` its number. `cut` holds for each prompt what
     exceeds the text encoder and is not read, "" where all is. `agreement` is for each prompt the
-    mean similarity of its pictures' descriptors, NaN for one picture. `searched` is the number of
-    training pictures that were searched, 0 without a reference, and `embedder` says by what.
+    mean similarity of its images' descriptors, NaN for one image. `searched` is the number of
+    training images that were searched, 0 without a reference, and `embedder` says by what.
     `normal` is the reference of percentiles, None where there is none for these settings. Seconds
-    and forwards (per picture) are split into drawing, and reading the LID and the copies.
+    and network evaluations (per image) are split into drawing, and reading the LID and the copies.
     `missing` says in sentences what could not be done of what was asked, and why. `scans` are the
     early scans of the prompts, empty where the model has no calibration of it. `needed` is for
     each prompt the number of windows of text that would hold all of it, empty where unknown, and
@@ -360,14 +360,14 @@ class ImageRun:
     log_deltas: Tensor
     preview: Tensor
     preview_prompt: int
-    pictures: tuple[PictureResult, ...]
+    images: tuple[ImageResult, ...]
     cut: tuple[str, ...]
     agreement: tuple[float, ...]
     searched: int
     embedder: str
-    normal: NormalPrompts | None
-    seconds_drawing: float
-    seconds_reading: float
+    normal: ReferencePrompts | None
+    seconds_generating: float
+    seconds_estimating: float
     missing: tuple[str, ...] = ()
     scans: tuple[PromptScan, ...] = ()
     needed: tuple[int, ...] = ()
@@ -382,33 +382,33 @@ class ImageRun:
 
     def copied(self, prompt: str) -> bool:
         """Return whether an image of a prompt is a copy by the evidence."""
-        mine = [one.copy for one in self.pictures if one.prompt == prompt]
+        mine = [one.copy for one in self.images if one.prompt == prompt]
         return any(copy is not None and is_copy(copy.kind) for copy in mine)
 
     def frame(self) -> pd.DataFrame:
-        """Return one row per picture: settings, LID, evidence and verdict."""
+        """Return one row per image: settings, LID, evidence and verdict."""
         import pandas as pd
 
-        return pd.DataFrame([_row(picture) for picture in self.pictures])
+        return pd.DataFrame([_row(image) for image in self.images])
 
 
-def _row(picture: PictureResult) -> dict[str, object]:
-    """Return a picture's figures under plain names, None where unknown."""
-    lid, copy, truth = picture.lid, picture.copy, picture.truth
+def _row(image: ImageResult) -> dict[str, object]:
+    """Return an image's figures under plain names, None where unknown."""
+    lid, copy, truth = image.lid, image.copy, image.truth
     return {
-        "picture": picture.index,
-        "prompt": picture.prompt,
-        "seed": picture.seed,
-        "verdict": picture.verdict,
-        "reason": picture.reason,
+        "image": image.index,
+        "prompt": image.prompt,
+        "seed": image.seed,
+        "verdict": image.verdict,
+        "reason": image.reason,
         "lid": None if lid is None else lid.conditional,
         "lid_standard_error": None if lid is None else lid.conditional_error,
         "lid_low": None if lid is None else lid.interval[0],
         "lid_high": None if lid is None else lid.interval[1],
         "lid_unconditional": None if lid is None else lid.unconditional,
         "lid_percentile": None if lid is None else lid.percentile,
-        "guidance_norm_first_step": float(picture.guidance_norm[0]),
-        "guidance_norm_mean": float(picture.guidance_norm.mean()),
+        "guidance_norm_first_step": float(image.guidance_norm[0]),
+        "guidance_norm_mean": float(image.guidance_norm.mean()),
         "copy": None if copy is None else copy.kind,
         "nearest": None if copy is None else copy.nearest,
         "nearest_file": None if copy is None else copy.file,
@@ -418,7 +418,7 @@ def _row(picture: PictureResult) -> dict[str, object]:
         "distance_ratio": None if copy is None else copy.ratio,
         "copies": None if copy is None else copy.copies,
         "near_duplicates": None if copy is None else copy.near_duplicates,
-        "cause": None if picture.cause is None else picture.cause.label,
+        "cause": None if image.cause is None else image.cause.label,
         "true_kind": None if truth is None else truth.kind,
         "true_lid": None if truth is None else truth.lid,
     }

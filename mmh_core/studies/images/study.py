@@ -1,7 +1,7 @@
-"""Draw pictures with a text-to-image model, and say of each whether it is memorized.
+"""Draw images with a text-to-image model, and say of each whether it is memorized.
 
 Guidance norms and the region map are taken while drawing, at no extra cost. LID is read at the
-run's own final latents: encoding the picture again would move the point.
+run's own final latents: encoding the image again would move the point.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mmh_core.studies.images.estimates import (
     FAILURES,
     add_curves,
     add_estimator,
-    as_pictures,
+    as_images,
     lacking,
     read_part,
     since,
@@ -26,7 +26,7 @@ from mmh_core.studies.images.estimates import (
 from mmh_core.studies.images.generation import Drawn, Seen, draw_prompt, pixels_of
 from mmh_core.studies.images.lid import LOG_DELTAS, UNCALIBRATED, check_estimators, scale_for
 from mmh_core.studies.images.reference import Reference, agreement
-from mmh_core.studies.images.run import ImageConfig, ImageRun, NormalPrompts, PictureResult
+from mmh_core.studies.images.run import ImageConfig, ImageResult, ImageRun, ReferencePrompts
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.prompt_reading import heard
 
@@ -38,18 +38,18 @@ def image_study(
     config: ImageConfig,
     model: TextToImage,
     reference: Reference | None,
-    normal: NormalPrompts | None = None,
+    normal: ReferencePrompts | None = None,
     *,
     log_delta: float | None = None,
 ) -> Iterator[Progress[ImageRun]]:
     """Draw every prompt with every seed and read what the config asks for.
 
-    Pictures come first, then their copies and LID, part after part; then curves, further
+    Images come first, then their copies and LID, part after part; then curves, further
     estimators and decoded steps of all. `normal` serves only where it fits the run. LID is read at
     `log_delta`; unless given, at the scale of `normal` or of the reference's calibration, else at
-    `UNCALIBRATED`. What fails after a picture is there never takes it away: the run says what is
+    `UNCALIBRATED`. What fails after an image is there never takes it away: the run says what is
     missing. Errors: MMHError and ValueError for a config that cannot be run, and whatever fails
-    before there is a picture.
+    before there is an image.
     """
     config = checked(config)
     check_negative(config)
@@ -76,10 +76,10 @@ def image_study(
                 fraction = share * (number + progress.fraction)
                 yield Progress(fraction, before + progress.message, run)
     except FAILURES as failure:
-        if not run.pictures:
+        if not run.images:
             raise
         wanted = len(config.prompts) * len(config.seeds)
-        what = f"Only {len(run.pictures)} of {wanted} images could be generated"
+        what = f"Only {len(run.images)} of {wanted} images could be generated"
         run = replace(run, state="stopped", preview=run.preview[:0])
         yield Progress(1.0, "Stopped", lacking(run, what, failure))
         return
@@ -90,14 +90,14 @@ def _prompt(
     run: ImageRun, model: TextToImage, reference: Reference | None, prompt: str
 ) -> Iterator[tuple[Progress[ImageRun], Drawn | None]]:
     """Draw one prompt, and read copies and LID of each part as soon as it is drawn."""
-    start, before = time.monotonic(), run.seconds_drawing
-    number = len(run.pictures) // len(run.config.seeds)
+    start, before = time.monotonic(), run.seconds_generating
+    number = len(run.images) // len(run.config.seeds)
     for seen in draw_prompt(run.config, model, prompt):
         preview = run.preview if seen.preview is None else seen.preview
         run = replace(run, state="drawing", preview=preview, preview_prompt=number)
         if seen.drawn is not None:
-            run = _with_pictures(run, model, reference, prompt, seen.drawn)
-        run = replace(run, seconds_drawing=since(start, before))
+            run = _with_images(run, model, reference, prompt, seen.drawn)
+        run = replace(run, seconds_generating=since(start, before))
         done = (seen.part + _DRAWING * seen.step / seen.steps) / seen.parts
         yield Progress(done, _drawing(seen), run), seen.drawn
         if seen.drawn is None:
@@ -106,7 +106,7 @@ def _prompt(
             run = read
             done = (seen.part + _DRAWING + (1 - _DRAWING) * share) / seen.parts
             yield Progress(done, "Reading copies and LID", run), None
-        start, before = time.monotonic(), run.seconds_drawing
+        start, before = time.monotonic(), run.seconds_generating
 
 
 def _drawing(seen: Seen) -> str:
@@ -137,22 +137,22 @@ def _later(
     yield Progress(1.0, "Finished", run)
 
 
-def _with_pictures(
+def _with_images(
     run: ImageRun,
     model: TextToImage,
     reference: Reference | None,
     prompt: str,
     drawn: Drawn,
 ) -> ImageRun:
-    """Decode a part of the pictures of a prompt, and add them to the run."""
+    """Decode a part of the images of a prompt, and add them to the run."""
     pixels = pixels_of(model, drawn.latents)
     known = None if reference is None or reference.truth is None else reference.truth(prompt)
     found = tuple(
-        PictureResult(
-            index=len(run.pictures) + i,
+        ImageResult(
+            index=len(run.images) + i,
             prompt=prompt,
             seed=seed,
-            picture=pixels[i],
+            image=pixels[i],
             latents=drawn.latents[i],
             guidance_norm=drawn.norms[i],
             region=drawn.region[i],
@@ -169,12 +169,12 @@ def _with_pictures(
         )
         for i, seed in enumerate(drawn.seeds)
     )
-    pictures = run.pictures + found
-    done = (len(pictures) - 1) // len(run.config.seeds)
-    same = agreement(reference, as_pictures(pictures[done * len(run.config.seeds) :]))
+    images = run.images + found
+    done = (len(images) - 1) // len(run.config.seeds)
+    same = agreement(reference, as_images(images[done * len(run.config.seeds) :]))
     return replace(
         run,
-        pictures=pictures,
+        images=images,
         agreement=(*run.agreement[:done], same),
         times=drawn.times,
         noise_sha256=run.noise_sha256 or drawn.noise,
@@ -190,9 +190,9 @@ def _add_frames(
     try:
         for number, (latents, steps) in enumerate(kept):
             frames = pixels_of(model, latents)
-            one = replace(run.pictures[number], frames=frames, frame_steps=torch.tensor(steps))
-            pictures = (*run.pictures[:number], one, *run.pictures[number + 1 :])
-            run = replace(run, pictures=pictures)
+            one = replace(run.images[number], frames=frames, frame_steps=torch.tensor(steps))
+            images = (*run.images[:number], one, *run.images[number + 1 :])
+            run = replace(run, images=images)
             yield (number + 1) / len(kept), run
     except FAILURES as failure:
         yield 1.0, lacking(run, "Not all steps could be decoded", failure)
@@ -202,7 +202,7 @@ def _empty_run(
     config: ImageConfig,
     model: TextToImage,
     reference: Reference | None,
-    normal: NormalPrompts | None,
+    normal: ReferencePrompts | None,
 ) -> ImageRun:
     usable = normal is not None and normal.fits(model.sha256, config)
     read = [heard(model, prompt) for prompt in config.prompts]
@@ -220,14 +220,14 @@ def _empty_run(
         log_deltas=torch.tensor(LOG_DELTAS) if config.curve else torch.empty(0),
         preview=empty,
         preview_prompt=0,
-        pictures=(),
+        images=(),
         cut=tuple(one.cut for one in read),
         agreement=(),
         searched=0 if reference is None else len(reference.index),
         embedder="pixels" if reference is None else reference.embedder.name,
         normal=normal if usable else None,
-        seconds_drawing=0.0,
-        seconds_reading=0.0,
+        seconds_generating=0.0,
+        seconds_estimating=0.0,
         missing=_uncalibrated(config, model, scale),
         needed=tuple(one.windows for one in read),
         notes=model.notes,
@@ -236,7 +236,7 @@ def _empty_run(
 
 def _uncalibrated(config: ImageConfig, model: TextToImage, scale: float) -> tuple[str, ...]:
     """Say that LID of another size than the model's own is read without a calibration."""
-    height, width = model.picture_size
+    height, width = model.image_size
     if scale == UNCALIBRATED or (config.height, config.width) == (height, width):
         return ()
     return (

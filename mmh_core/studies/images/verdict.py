@@ -14,14 +14,16 @@ from mmh_core.memorization.cause import Cause, cause_by_copies, cause_of, data_f
 from mmh_core.memorization.hypothesis import share_words, shown_lid
 from mmh_core.retrieval.copy_evidence import CopyKind
 from mmh_core.studies.images.reference import Reference
-from mmh_core.studies.images.run import SUSPICIOUS_BELOW, CopyFound, ImageVerdict, LidReading
+from mmh_core.studies.images.run import SUSPICIOUS_BELOW, CopyFound, ImageLid, ImageVerdict
 
-#: Fewest normal images with which a LID is compared: with fewer, one below them all is no rarity.
+#: Fewest reference images with which a LID is compared: with fewer, one below them all is no
+# rarity.
 LEAST_NORMAL = 50
 
 #: What the search for copies says; None without training images.
 Search = CopyKind | None
-#: Where the LID stands: below nearly all normal images, so near that level that its 95 % interval
+#: Where the LID stands: below nearly all reference images, so near that level that its 95 %
+# interval
 #: holds it, among them, above all of them beyond that interval, with none (or too few) to compare
 #: it with, or not estimated (or no number).
 LidState = Literal["low", "edge", "usual", "above", "not calibrated", "unknown"]
@@ -59,8 +61,8 @@ VERDICTS: dict[tuple[Search, LidState], ImageVerdict] = {
 }
 
 
-def lid_state(lid: LidReading | None) -> LidState:
-    """Return where a LID stands among the normal images.
+def lid_state(lid: ImageLid | None) -> LidState:
+    """Return where a LID stands among the reference images.
 
     A reading without an interval, such as one of an older file, is taken as it is.
     """
@@ -78,7 +80,7 @@ def lid_state(lid: LidReading | None) -> LidState:
 
 def verdict_of(
     copy: CopyFound | None,
-    lid: LidReading | None,
+    lid: ImageLid | None,
     *,
     guided: bool,
     cut: str = "",
@@ -104,7 +106,7 @@ def verdict_of(
     return verdict, reason
 
 
-def _reason(copy: CopyFound | None, lid: LidReading | None, *, guided: bool) -> str:
+def _reason(copy: CopyFound | None, lid: ImageLid | None, *, guided: bool) -> str:
     state, told = lid_state(lid), _lid_words(lid)
     if copy is not None:
         if copy.kind in ("unknown", "flat"):
@@ -142,11 +144,11 @@ def cause_in(
     lid: float,
     copy: CopyFound | None = None,
 ) -> Cause | None:
-    """Return the cause of a memorized picture, None where nothing is known of its caption.
+    """Return the cause of a memorized image, None where nothing is known of its caption.
 
-    For a caption that no picture bears, such as a rewritten one, nothing is said. Where a training
+    For a caption that no image bears, such as a rewritten one, nothing is said. Where a training
     set can only be searched, the reason says how often the original of `copy` stands there, and
-    the cause is not identifiable: only pictures that the model was not trained on can tell.
+    the cause is not identifiable: only images that the model was not trained on can tell.
     """
     if reference is None or verdict not in ("exact copy", "template copy"):
         return None
@@ -167,14 +169,14 @@ def _unread(cut: str) -> str:
     )
 
 
-def _lid_words(lid: LidReading | None) -> str:
+def _lid_words(lid: ImageLid | None) -> str:
     if lid is None or math.isnan(lid.conditional):
         return "Its LID could not be estimated."
     if math.isinf(lid.conditional):
         return "Its LID is not finite, so it says nothing."
     state, value = lid_state(lid), f"{shown_lid(lid.conditional):.1f}"
     if state == "not calibrated":
-        why = "there are no normal images to compare it with"
+        why = "there are no reference images to compare it with"
         if lid.normals:
             why = f"{_normals(lid)} are too few to compare it with: {LEAST_NORMAL} are needed"
         return f"Its LID is {value}; LID is not calibrated for these settings: {why}."
@@ -190,12 +192,12 @@ def _lid_words(lid: LidReading | None) -> str:
     return place
 
 
-def _place(lid: LidReading) -> str:
-    """Return the place of a LID among the normal images, in counts where they are known."""
+def _place(lid: ImageLid) -> str:
+    """Return the place of a LID among the reference images, in counts where they are known."""
     if not lid.normals and lid.percentile == 0:
-        return "is not above that of any of the normal images"
+        return "is not above that of any of the reference images"
     if not lid.normals:
-        return f"is above that of {share_words(lid.percentile)} of the normal images"
+        return f"is above that of {share_words(lid.percentile)} of the reference images"
     below = round(lid.percentile * lid.normals)
     if below == lid.normals:
         return f"is above that of all {_normals(lid)}"
@@ -204,7 +206,7 @@ def _place(lid: LidReading) -> str:
     return f"is not above that of any of {_normals(lid)}"
 
 
-def _normals(lid: LidReading) -> str:
-    images = "normal image" if lid.normals == 1 else "normal images"
-    prompts = "prompt" if lid.normal_prompts == 1 else "prompts"
-    return f"{lid.normals or 0:,} {images} of {lid.normal_prompts or 0:,} {prompts}"
+def _normals(lid: ImageLid) -> str:
+    images = "reference image" if lid.normals == 1 else "reference images"
+    prompts = "prompt" if lid.reference_prompts == 1 else "prompts"
+    return f"{lid.normals or 0:,} {images} of {lid.reference_prompts or 0:,} {prompts}"

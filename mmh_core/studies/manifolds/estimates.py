@@ -16,7 +16,7 @@ from mmh_core.dimension.knn import NeighborGraph, default_k, knn_graph
 from mmh_core.manifolds.truth import lid_at
 from mmh_core.memorization.hypothesis import verdicts
 from mmh_core.records import ManifoldSamples
-from mmh_core.studies.manifolds.run import STATUSES, PointReadings
+from mmh_core.studies.manifolds.run import STATUSES, PointEstimates
 
 #: Up to this dimension the exact spectral count is as cheap as any estimator.
 EXACT_DIM = 16
@@ -82,7 +82,7 @@ def without_itself(known: Tensor, points: Tensor, k: int) -> NeighborGraph:
 
 def read_points(
     model: ScoreModel, points: Tensor, yard: Yard, band: tuple[float, float] | None
-) -> PointReadings:
+) -> PointEstimates:
     """Return LID curve, plateau and verdict at points (n, *shape); `band` None for a poor fit."""
     generator = torch.Generator().manual_seed(yard.seed * 1_000 + 9)
     curve = lid_curve(
@@ -91,7 +91,7 @@ def read_points(
     chosen = plateau(curve, band)
     data = data_lid_at(points, yard.truth)
     codes = verdicts(chosen.lid, data, typical_lid=yard.typical_lid, fits=band is not None)
-    return PointReadings(
+    return PointEstimates(
         points=points,
         true_lid=data,
         curve=curve.lid,

@@ -54,7 +54,7 @@ def estimator_table(
         curve = lid_curve(spec.run, model, queries, yard.log_delta, generator=generator)
         chosen = plateau(curve, fit.band())
         error = curve.standard_error.nanmedian(1).values
-        found = LidEstimate(chosen.lid, error, curve.forwards)
+        found = LidEstimate(chosen.lid, error, curve.nfe)
         yield _row((name, spec.label), found, truth, time.perf_counter() - started)
     yield from _data_rows(yard.train.points, queries, truth)
 
@@ -94,6 +94,6 @@ def _row(
         mean_abs_error=error,
         concordance=concord,
         standard_error=float(found.standard_error.float().nanmedian()),
-        forwards=found.forwards,
+        nfe=found.nfe,
         seconds=seconds,
     )

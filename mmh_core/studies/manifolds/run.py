@@ -44,7 +44,7 @@ class ManifoldConfig:
 
 
 @dataclass(frozen=True)
-class PointReadings:
+class PointEstimates:
     """Hold what was read off the model at n points.
 
     `points` (n, *shape); `true_lid` (n,), NaN where unknown; `curve` (n, K) over the run's
@@ -87,7 +87,7 @@ class PointReadings:
 class Snapshot:
     """Hold the state of one training run after `step` optimizer steps.
 
-    `trained` are the readings at the training points shown, `generated` those at the samples that
+    `trained` are the estimates at the training points shown, `generated` those at the samples that
     the model drew from the run's fixed noise. `nearest` (m,) is the index of each sample's nearest
     training point, `distance_ratio` (m,) its distance divided by that to the nearest *other* place
     in the training set (Carlini et al. 2023 call a sample a copy below 1 / 3). `fit_trained`,
@@ -106,8 +106,8 @@ class Snapshot:
     fit_trained: Tensor
     fit_held_out: Tensor
     fit_yardstick: Tensor
-    trained: PointReadings
-    generated: PointReadings
+    trained: PointEstimates
+    generated: PointEstimates
     nearest: Tensor
     distance_ratio: Tensor
     field: Tensor
@@ -124,7 +124,7 @@ class EstimatorRow:
 
     `side` is "model" or "data". `lid` (n,) at the scale the estimator chose by itself;
     `mean_abs_error` and `concordance` (Harrell's C) against the truth, NaN where it is unknown;
-    `standard_error` the median over points; `forwards` network passes per point over the whole
+    `standard_error` the median over points; `nfe` network passes per point over the whole
     curve; `seconds` for all points.
     """
 
@@ -135,7 +135,7 @@ class EstimatorRow:
     mean_abs_error: float
     concordance: float
     standard_error: float
-    forwards: float
+    nfe: float
     seconds: float
 
 
@@ -146,7 +146,7 @@ class ManifoldRun:
     `train` is the whole training set, `shown` (S,) the rows of it at which LID is read, `truth` a
     sample of the true manifold to draw behind. `log_delta` (K,) is the shared axis of all curves.
     `losses` (L, 2) holds step and smoothed loss. `center` (D,) and `axes` (D, 3) project points
-    to the plane and space of the pictures (the data's own coordinates up to D = 3, its principal
+    to the plane and space of the images (the data's own coordinates up to D = 3, its principal
     axes beyond). `estimators` is filled at the end. `typical_lid` is the median data LID over the
     distinct training points. `chance_memorized` is the share of fresh draws from what the training
     points are drawn from whose distance ratio is below 1 / 3: in few dimensions it is far from 0,
@@ -172,7 +172,7 @@ class ManifoldRun:
     estimators: tuple[EstimatorRow, ...]
 
     def projected(self, points: Tensor) -> Tensor:
-        """Return points (n, *shape) in the coordinates of the pictures, (n, 3)."""
+        """Return points (n, *shape) in the coordinates of the images, (n, 3)."""
         return (points.flatten(1) - self.center) @ self.axes
 
     def frame(self) -> pd.DataFrame:

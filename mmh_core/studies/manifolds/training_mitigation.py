@@ -45,7 +45,7 @@ def early_stop(run: ManifoldRun) -> Snapshot | None:
     """Return the snapshot at which training had better ended, None where the last one is best.
 
     Of those that fit their data the one with the fewest samples memorized by LID, the latest among
-    equals. Caveat: it is chosen with the very readings it is then judged by.
+    equals. Caveat: it is chosen with the very estimates it is then judged by.
     """
     fitting = [one for one in run.snapshots if one.fits]
     if not fitting:

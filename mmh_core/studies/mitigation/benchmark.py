@@ -49,7 +49,7 @@ _MEMORIZED, _NORMAL = ("duplicate", "overfit"), ("varied", "open")
 
 
 def chosen_captions(labelled: Sequence[LabelledPrompt], count: int) -> Captions:
-    """Return `count` memorized and normal captions of the test half, a third of it to calibrate.
+    """Return `count` memorized and reference captions of the test half, a third to calibrate.
 
     Kinds take turns: duplicate and overfit, varied and open. Errors: MMHError where one is empty.
     """
@@ -82,7 +82,8 @@ def mitigation_benchmark(
 
     Of each mitigation the smallest strength that leaves at most `ENOUGH` of the images a copy, or
     not solved, is chosen, or the strongest; random words and the chain keep their usual one.
-    Normal captions are drawn with the same treatments, which must not move them. Errors: MMHError.
+    Reference captions are drawn with the same treatments, which must not move them. Errors:
+    MMHError.
     """
     started = time.monotonic()
     found = MitigationBenchmark(
@@ -184,7 +185,7 @@ def _normal(found: MitigationBenchmark, desk: Desk) -> _Stage:
     for place, caption in enumerate(captions):
         for share, record in drawn(caption, _counted(found), desk):
             part = _PARTS["normal"] * (place + share) / len(captions)
-            said = f"Normal captions, {place + 1} of {len(captions)}"
+            said = f"Reference captions, {place + 1} of {len(captions)}"
             if record is not None:
                 found = replace(found, normal=(*found.normal, record))
             yield before + part, said, found

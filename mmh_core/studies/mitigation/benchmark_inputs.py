@@ -14,7 +14,7 @@ from mmh_core.store.archive import load_record, save_record
 from mmh_core.store.code_version import code_version
 from mmh_core.studies.images.config import default_config
 from mmh_core.studies.images.reference import Reference
-from mmh_core.studies.images.run import NormalPrompts
+from mmh_core.studies.images.run import ReferencePrompts
 from mmh_core.studies.mitigation.benchmark_run import (
     AttributionRecord,
     Caption,
@@ -39,7 +39,7 @@ class Desk:
     model: TextToImage
     source: str
     reference: Reference
-    normal: NormalPrompts | None
+    normal: ReferencePrompts | None
     seeds: tuple[int, ...]
     work: Path
     resume: bool = False

@@ -25,9 +25,9 @@ from mmh_core.studies.mitigation.table import (
 
 #: What a mitigation has to do: copies before at least, images solved at least.
 FROM, SOLVED = 0.9, 0.9
-#: They move the picture in the making and leave alone what the model is asked.
+#: They move the image in the making and leave alone what the model is asked.
 MOVERS = ("anti_memorization_guidance", "sparse_repellency")
-#: Descriptors of equal pictures agree to this, from rounding in float32.
+#: Descriptors of equal images agree to this, from rounding in float32.
 _SAME = 1 - 1e-5
 #: Means of shares in float32 miss a tenth by less.
 _ROUNDING = 1e-6
@@ -92,14 +92,14 @@ def _row(records: Sequence[CaptionRecord], treatment: Treatment) -> BenchmarkRow
         mean_interval(means(lambda r: r.lid, before=True)),
         mean_interval(means(lambda r: r.lid)),
         mean_interval(means(lambda r: r.seconds)),
-        mean_interval(means(lambda r: r.forwards)),
+        mean_interval(means(lambda r: r.nfe)),
     )
 
 
 def meets(row: BenchmarkRow, normal: NormalRow | None) -> bool:
     """Return whether a mitigation solves `SOLVED` of images of which `FROM` are copies.
 
-    Without harm to the normal captions; where those were not drawn, nobody can say.
+    Without harm to the reference captions; where those were not drawn, nobody can say.
     """
     copied = row.before.value >= FROM - _ROUNDING and row.treatment.mitigation != "none"
     done = copied and not row.refused and row.solved.value >= SOLVED - _ROUNDING
@@ -107,7 +107,7 @@ def meets(row: BenchmarkRow, normal: NormalRow | None) -> bool:
 
 
 def harms(row: NormalRow) -> bool:
-    """Return whether normal captions lose alignment, beyond the interval, or become copies."""
+    """Return whether reference captions lose alignment, beyond the interval, or become copies."""
     return row.new_copies > 0 or row.alignment.high < -_HARM
 
 
@@ -156,7 +156,7 @@ def _falls(record: CaptionRecord, left_out: Collection[str]) -> Tensor:
 
 
 def normal_rows(found: MitigationBenchmark) -> tuple[NormalRow, ...]:
-    """Return what each treatment does to the normal captions."""
+    """Return what each treatment does to the reference captions."""
     if not found.normal:
         return ()
     return tuple(_normal_row(found.normal, t) for t in found.normal[0].treatments[1:])

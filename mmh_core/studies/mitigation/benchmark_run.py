@@ -35,7 +35,7 @@ class CaptionRecord:
     """Hold one caption with T treatments, S seeds each; the first treatment is `none`.
 
     (T, S): `copied` is 1 for a copy and 0 else, the others are those of `Cell`. (T,): `agreement`
-    between the pictures, and the costs per picture. NaN where a treatment was `refused` (a
+    between the images, and the costs per image. NaN where a treatment was `refused` (a
     sentence, "" else) or a figure is unknown. `outcomes` are those of every image, none for a
     refusal; `made_by` says by which code, model and settings, "" where it is unknown.
     """
@@ -52,7 +52,7 @@ class CaptionRecord:
     lid: Tensor
     agreement: Tensor
     seconds: Tensor
-    forwards: Tensor
+    nfe: Tensor
     outcomes: tuple[tuple[str, ...], ...] = ()
     made_by: str = ""
 
@@ -88,7 +88,7 @@ class BenchmarkRow:
 
     `captions` were drawn and `refused` could not be. `solved` is the share of images that are
     solved or were no copy and are none, `unsolved` that of images moved off the threshold whose
-    LID has not risen; `alignment_before` and `alignment` are means. Costs are per picture.
+    LID has not risen; `alignment_before` and `alignment` are means. Costs are per image.
     """
 
     treatment: Treatment
@@ -105,14 +105,14 @@ class BenchmarkRow:
     lid_before: Interval
     lid: Interval
     seconds: Interval
-    forwards: Interval
+    nfe: Interval
 
 
 @dataclass(frozen=True)
 class NormalRow:
-    """Hold what a treatment does to normal captions: differences to `none` and their intervals.
+    """Hold what a treatment does to reference captions: differences to `none` and their intervals.
 
-    `changed` is the share of pictures that are not the unmitigated one to the last digit of their
+    `changed` is the share of images that are not the unmitigated one to the last digit of their
     descriptors; `spread` are 95 % intervals of `none` over captions, what the differences are to
     be compared with. `new_copies` is the number of images that are copies and were none.
     """
@@ -178,7 +178,7 @@ def caption_record(run: MitigationRun, caption: Caption, made_by: str = "") -> C
         stacked([cell.lid for cell in cells]),
         listed([cell.agreement for cell in cells]),
         listed([cell.seconds for cell in cells]),
-        listed([cell.forwards for cell in cells]),
+        listed([cell.nfe for cell in cells]),
         tuple(tuple(one.kind for one in image_outcomes(cell, cells[0])) for cell in cells),
         made_by,
     )

@@ -73,7 +73,7 @@ def draw_cell(
         label=chosen.label,
         percentile=_percentiles(ground, first),
         noise_sha256=noise,
-        forwards=mitigated.forwards + mitigated.forwards_per_step * ground.config.steps,
+        nfe=mitigated.nfe + mitigated.nfe_per_step * ground.config.steps,
         seconds=seconds,
         peak_mb=peak(),
     )
@@ -90,17 +90,17 @@ def _read(
     latents: Tensor,
     base: Cell | None,
 ) -> Cell:
-    """Say of the pictures what can be said."""
+    """Say of the images what can be said."""
     model, reference = ground.model, ground.reference
     pixels = pixels_of(model, latents)
-    pictures, count = pixels.float() / 255, len(pixels)
+    images, count = pixels.float() / 255, len(pixels)
     unknown = torch.full((count,), math.nan)
     cell = replace(_blank(number, treatment, pixels, latents), used=mitigated.prompt)
-    cell = replace(cell, changed=mitigated.changed, agreement=agreement(reference, pictures))
-    before = pixels if base is None else base.pictures
-    cell = replace(cell, moved=_similar(reference, pictures, before.float() / 255))
+    cell = replace(cell, changed=mitigated.changed, agreement=agreement(reference, images))
+    before = pixels if base is None else base.images
+    cell = replace(cell, moved=_similar(reference, images, before.float() / 255))
     if reference is not None:
-        near = find_copies(reference, pictures)
+        near = find_copies(reference, images)
         asked = ground.config.prompts[number]
         align = reference.alignment
         cell = replace(
@@ -108,7 +108,7 @@ def _read(
             similarity=torch.tensor([copy.similarity for copy, _ in near]),
             nearest=torch.tensor([copy.nearest for copy, _ in near]),
             kinds=tuple(copy.kind for copy, _ in near),
-            alignment=unknown if align is None else align(pictures, asked).float().cpu(),
+            alignment=unknown if align is None else align(images, asked).float().cpu(),
             contents=tuple(
                 content_of(one.caption for one in around[:VOTES]) for _, around in near
             ),
@@ -137,17 +137,17 @@ def _with_strength(chosen: Mitigation, strength: float) -> Mitigation:
     return cast(Mitigation, replace(cast(Any, chosen), strength=strength))
 
 
-def _similar(reference: Reference | None, pictures: Tensor, others: Tensor) -> Tensor:
-    """Return the cosine (B,) of the descriptors of pairs of pictures, NaN without a descriptor."""
+def _similar(reference: Reference | None, images: Tensor, others: Tensor) -> Tensor:
+    """Return the cosine (B,) of the descriptors of pairs of images, NaN without a descriptor."""
     if reference is None:
-        return torch.full((len(pictures),), math.nan)
-    found = embed_all(reference.embedder, torch.cat([pictures, others])).double()
+        return torch.full((len(images),), math.nan)
+    found = embed_all(reference.embedder, torch.cat([images, others])).double()
     ours, theirs = torch.nn.functional.normalize(found, dim=1).chunk(2)
     return (ours * theirs).sum(1).float()
 
 
 def _percentiles(ground: Ground, norms: Tensor) -> Tensor:
-    """Return the share of normal prompts whose first-step guidance norm is lower (B,)."""
+    """Return the share of reference prompts whose first-step guidance norm is lower (B,)."""
     if ground.normal is None:
         return torch.full_like(norms, math.nan)
     return (ground.normal.guidance_norm[:, 0] < norms[:, None]).float().mean(1)
@@ -164,7 +164,7 @@ def _blank(number: int, treatment: Treatment, pixels: Tensor, latents: Tensor) -
         used="",
         changed="",
         refused="",
-        pictures=pixels,
+        images=pixels,
         latents=latents,
         similarity=unknown,
         nearest=torch.full((count,), -1),
@@ -176,7 +176,7 @@ def _blank(number: int, treatment: Treatment, pixels: Tensor, latents: Tensor) -
         kinds=(none,) * count,
         agreement=math.nan,
         noise_sha256="",
-        forwards=0.0,
+        nfe=0.0,
         seconds=0.0,
         peak_mb=math.nan,
     )

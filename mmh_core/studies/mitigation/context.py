@@ -18,20 +18,20 @@ from mmh_core.studies.images.content import VOTES, content_of
 from mmh_core.studies.images.generation import pixels_of
 from mmh_core.studies.images.lid import estimate_lid
 from mmh_core.studies.images.reference import Reference, find_copies
-from mmh_core.studies.images.run import DEFAULT_ESTIMATOR, ImageConfig, NormalPrompts
+from mmh_core.studies.images.run import DEFAULT_ESTIMATOR, ImageConfig, ReferencePrompts
 from mmh_core.studies.mitigation.run import Cell, MitigationConfig
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Request
 from mmh_core.text_to_image.steered import steered_model
 
-#: A request passes when fewer of its pictures than this share are suspicious, that is none.
+#: A request passes when fewer of its images than this share are suspicious, that is none.
 _NO_COPY = 1e-3
-#: A picture is suspicious whose LID is lower than that of this share of normal ones.
+#: An image is suspicious whose LID is lower than that of this share of normal ones.
 _RARE = 0.05
-#: Normal prompts that are drawn to learn their LIDs by an estimator other than the usual one.
+#: Reference prompts that are drawn to learn their LIDs by an estimator other than the usual one.
 ASKED = 12
 
-#: LIDs (N,) of normal prompts' pictures by an estimator at a scale.
+#: LIDs (N,) of reference prompts' images by an estimator at a scale.
 NormalLids = Callable[[LidBy, float], Work[Tensor]]
 
 
@@ -42,7 +42,7 @@ class Ground:
     config: MitigationConfig
     model: TextToImage
     reference: Reference | None
-    normal: NormalPrompts | None
+    normal: ReferencePrompts | None
     log_delta: float
     normal_lids: NormalLids | None = None
 
@@ -63,12 +63,12 @@ def as_images(config: MitigationConfig) -> ImageConfig:
 
 
 def lids_of_normal(
-    config: MitigationConfig, model: TextToImage, normal: NormalPrompts
+    config: MitigationConfig, model: TextToImage, normal: ReferencePrompts
 ) -> NormalLids:
-    """Return a function that draws `ASKED` normal prompts once per estimator and reads their LID.
+    """Return a function that estimates the LID of `ASKED` reference prompts, once per estimator.
 
-    The readings that come with `normal` are by another estimator at another scale, and LIDs
-    compare only where both are equal. One picture each, of the first seed.
+    The estimates that come with `normal` are by another estimator at another scale, and LIDs
+    compare only where both are equal. One image each, of the first seed.
     """
     distinct = tuple(dict.fromkeys(normal.prompts))
     count = min(ASKED, len(distinct))
@@ -119,16 +119,16 @@ def given_for(ground: Ground, number: int, base: Cell | None, chosen: Mitigation
 
 @torch.no_grad()
 def low_lids(model: TextToImage, log_delta: float, low: float, request: Request) -> Work[Scan]:
-    """Draw a request and score it by the share of its pictures whose LID is below `low`.
+    """Draw a request and score it by the share of its images whose LID is below `low`.
 
     By the usual estimator given the embedding and the attention in force, at the scale
     `log_delta`.
     """
-    latents, forwards = yield from drawn_latents(model, request)
+    latents, nfe = yield from drawn_latents(model, request)
     cond = in_force(model, request).expand(len(latents), -1, -1)
     steered = steered_model(model, request)
     found = estimate_lid(steered, latents, cond, log_delta, DEFAULT_ESTIMATOR, level=low)
-    return Scan(float((found.lid < low).float().mean()), forwards + found.forwards)
+    return Scan(float((found.lid < low).float().mean()), nfe + found.nfe)
 
 
 def in_force(model: TextToImage, request: Request) -> Tensor:
@@ -143,15 +143,15 @@ def in_force(model: TextToImage, request: Request) -> Tensor:
 def copy_share(
     model: TextToImage, reference: Reference, asked: str | None, request: Request
 ) -> Work[Scan]:
-    """Draw a request and score it by the share of its pictures that are copies.
+    """Draw a request and score it by the share of its images that are copies.
 
-    With the prompt as it was `asked` it also says how well the pictures fit that, and how many
+    With the prompt as it was `asked` it also says how well the images fit that, and how many
     show another kind of image.
     """
-    latents, forwards = yield from drawn_latents(model, request)
-    pictures = pixels_of(model, latents).float() / 255
-    found = find_copies(reference, pictures)
-    scan = Scan(copy_rate(copy.kind for copy, _ in found), forwards)
+    latents, nfe = yield from drawn_latents(model, request)
+    images = pixels_of(model, latents).float() / 255
+    found = find_copies(reference, images)
+    scan = Scan(copy_rate(copy.kind for copy, _ in found), nfe)
     if asked is None:
         return scan
     wanted = content_of([asked])
@@ -160,4 +160,4 @@ def copy_share(
     scan = replace(scan, astray=sum(astray) / len(astray))
     if reference.alignment is None:
         return scan
-    return replace(scan, alignment=float(reference.alignment(pictures, asked).mean()))
+    return replace(scan, alignment=float(reference.alignment(images, asked).mean()))

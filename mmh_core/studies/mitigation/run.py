@@ -49,14 +49,14 @@ class Cell:
     """Hold one treatment of one prompt, B seeds.
 
     `used` is the prompt in force and `changed` what the mitigation did, in one sentence; `refused`
-    says why it could not be applied, and nothing was drawn then. `pictures` uint8 (B, 3, H, W) and
-    `latents` (B, C, h, w). All else is (B,): `similarity` to the nearest training picture
-    `nearest` (id, -1 without a reference), `moved`, the similarity to the unmitigated picture of
+    says why it could not be applied, and nothing was drawn then. `images` uint8 (B, 3, H, W) and
+    `latents` (B, C, h, w). All else is (B,): `similarity` to the nearest training image
+    `nearest` (id, -1 without a reference), `moved`, the similarity to the unmitigated image of
     the same seed, `alignment` with the prompt as asked (cosine of CLIP), `lid` given what was in
     force with its standard error, `percentile` of the first-step guidance norm among normal
     prompts; NaN where unknown. `kinds` says which are copies. `agreement` is the mean pairwise
-    similarity of the pictures. `noise_sha256` is that of the starting noise. Costs are per
-    picture: `forwards` of one branch in all, `seconds`, and `peak_mb` of memory above the start.
+    similarity of the images. `noise_sha256` is that of the starting noise. Costs are per
+    image: `nfe` of one branch in all, `seconds`, and `peak_mb` of memory above the start.
     `contents` name the kind of image that each is (portrait, landscape, ...), by its nearest
     training images, and `content_asked` the kind that the prompt asks for; empty where unknown.
     """
@@ -67,7 +67,7 @@ class Cell:
     used: str
     changed: str
     refused: str
-    pictures: Tensor
+    images: Tensor
     latents: Tensor
     similarity: Tensor
     nearest: Tensor
@@ -79,7 +79,7 @@ class Cell:
     kinds: tuple[CopyKind, ...]
     agreement: float
     noise_sha256: str
-    forwards: float
+    nfe: float
     seconds: float
     peak_mb: float
     contents: tuple[str, ...] = ()
@@ -117,7 +117,7 @@ class MitigationRun:
     log_delta: float
     preview: Tensor
     cells: tuple[Cell, ...]
-    nearest_pictures: tuple[tuple[int, Tensor], ...]
+    nearest_images: tuple[tuple[int, Tensor], ...]
     seconds: float
     preview_of: str = ""
     copy_threshold: float = math.nan
@@ -132,7 +132,7 @@ class MitigationRun:
         return None
 
     def frame(self) -> pd.DataFrame:
-        """Return one row per picture."""
+        """Return one row per image."""
         import pandas as pd
 
         rows = []
@@ -153,7 +153,7 @@ class MitigationRun:
                         "lid": float(cell.lid[i]),
                         "lid_standard_error": float(cell.lid_error[i]),
                         "guidance_norm_percentile": float(cell.percentile[i]),
-                        "forwards": cell.forwards,
+                        "nfe": cell.nfe,
                     }
                 )
         return pd.DataFrame(rows)

@@ -14,7 +14,7 @@ from mmh_core.mitigations.strengths import check_strength
 from mmh_core.records import MMHError, Progress
 from mmh_core.studies.images.config import checked as checked_images
 from mmh_core.studies.images.reference import Reference
-from mmh_core.studies.images.run import NormalPrompts
+from mmh_core.studies.images.run import ReferencePrompts
 from mmh_core.studies.mitigation.cells import draw_cell
 from mmh_core.studies.mitigation.context import Ground, as_images, lids_of_normal
 from mmh_core.studies.mitigation.run import (
@@ -39,7 +39,7 @@ def checked(config: MitigationConfig) -> MitigationConfig:
     cells = len(treatments) * len(config.prompts) * len(config.seeds)
     if cells > MOST_CELLS:
         raise MMHError(
-            f"{cells} pictures are more than one comparison may draw ({MOST_CELLS}): choose "
+            f"{cells} images are more than one comparison may draw ({MOST_CELLS}): choose "
             "fewer mitigations, strengths, prompts or seeds."
         )
     return replace(config, treatments=treatments)
@@ -49,7 +49,7 @@ def mitigation_study(
     config: MitigationConfig,
     model: TextToImage,
     reference: Reference | None,
-    normal: NormalPrompts | None = None,
+    normal: ReferencePrompts | None = None,
     *,
     log_delta: float | None = None,
 ) -> Iterator[Progress[MitigationRun]]:
@@ -96,8 +96,8 @@ def mitigation_study(
     yield Progress(1.0, "Finished", replace(run, state="complete"))
 
 
-def expected_forwards(config: MitigationConfig) -> float:
-    """Return about how many forwards of one branch a config takes, all pictures together."""
+def expected_nfe(config: MitigationConfig) -> float:
+    """Return about how many NFE of one branch a config takes, all images together."""
     each = sum(
         2.0 * config.steps + mitigation(one.mitigation).cost(config.steps)
         for one in checked(config).treatments
@@ -106,17 +106,17 @@ def expected_forwards(config: MitigationConfig) -> float:
 
 
 def _with_cell(run: MitigationRun, cell: Cell, reference: Reference | None) -> MitigationRun:
-    """Add a cell, and the training pictures that its own are nearest to; no preview is left."""
-    known = dict(run.nearest_pictures)
+    """Add a cell, and the training images that its own are nearest to; no preview is left."""
+    known = dict(run.nearest_images)
     if reference is not None:
         rows = {int(id): row for row, id in enumerate(reference.index.ids)}
         for id in cell.nearest.tolist():
             if id >= 0 and id not in known:
-                known[id] = reference.picture(rows[id])
+                known[id] = reference.image(rows[id])
     return replace(
         run,
         cells=(*run.cells, cell),
-        nearest_pictures=tuple(known.items()),
+        nearest_images=tuple(known.items()),
         preview=run.preview[:0],
         preview_of="",
     )
@@ -134,7 +134,7 @@ def _empty_run(ground: Ground) -> MitigationRun:
         log_delta=ground.log_delta,
         preview=torch.empty(0, 3, config.height, config.width, dtype=torch.uint8),
         cells=(),
-        nearest_pictures=(),
+        nearest_images=(),
         seconds=0.0,
         copy_threshold=math.nan if thresholds is None else thresholds.descriptor,
         missing=tuple(not_whole_lines(not_whole(ground.model, config.prompts))),

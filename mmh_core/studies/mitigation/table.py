@@ -41,19 +41,19 @@ class Compared:
 
 @dataclass(frozen=True)
 class TreatmentRow:
-    """Hold one treatment of one or several prompts, averaged over `pictures` pictures.
+    """Hold one treatment of one or several prompts, averaged over `images` images.
 
     `outcomes` are those of all its images, prompt after prompt.
 
     `copied` is the share of copies; the other figures are those of `Cell`. `refused` is the
-    sentence where it could not be applied, "" else; `same_noise` says whether all its pictures
-    started from the noise of the unmitigated ones. `seconds`, `forwards` and `peak_mb` are means
-    per picture, without intervals: they are costs of this run.
+    sentence where it could not be applied, "" else; `same_noise` says whether all its images
+    started from the noise of the unmitigated ones. `seconds`, `nfe` and `peak_mb` are means
+    per image, without intervals: they are costs of this run.
     """
 
     treatment: Treatment
     label: str
-    pictures: int
+    images: int
     refused: str
     same_noise: bool
     copied: Compared
@@ -64,7 +64,7 @@ class TreatmentRow:
     percentile: Compared
     agreement: float
     seconds: float
-    forwards: float
+    nfe: float
     peak_mb: float
     outcomes: tuple[ImageOutcome, ...] = ()
 
@@ -107,8 +107,8 @@ def treatment_rows(
 ) -> tuple[TreatmentRow, ...]:
     """Return a row per treatment that was drawn for these prompts, by default the first one.
 
-    A picture is compared with the unmitigated one of its own prompt and seed; the bootstrap
-    resamples pictures. A treatment that is not drawn for all of the prompts yet has no row.
+    An image is compared with the unmitigated one of its own prompt and seed; the bootstrap
+    resamples images. A treatment that is not drawn for all of the prompts yet has no row.
     """
     chosen = (0,) if prompts is None else tuple(prompts)
     none = run.config.treatments[0]
@@ -133,7 +133,7 @@ def rows_frame(rows: Sequence[TreatmentRow]) -> pd.DataFrame:
             "mitigation": row.treatment.mitigation,
             "strength": row.treatment.strength,
             "label": row.label,
-            "pictures": row.pictures,
+            "images": row.images,
             "refused": row.refused,
             "same_noise": row.same_noise,
         }
@@ -147,7 +147,7 @@ def rows_frame(rows: Sequence[TreatmentRow]) -> pd.DataFrame:
                 f"{name}_difference_low": figure.difference.low,
                 f"{name}_difference_high": figure.difference.high,
             }
-        for name in ("agreement", "seconds", "forwards", "peak_mb"):
+        for name in ("agreement", "seconds", "nfe", "peak_mb"):
             record[name] = getattr(row, name)
         record |= {
             "solved": row.share("solved"),
@@ -160,7 +160,7 @@ def rows_frame(rows: Sequence[TreatmentRow]) -> pd.DataFrame:
 
 
 def copies(cell: Cell) -> Tensor:
-    """Return 1 for every picture that is a copy, else 0 (B,), NaN where nobody can tell."""
+    """Return 1 for every image that is a copy, else 0 (B,), NaN where nobody can tell."""
     known = [cell.copy_of(i) for i in range(len(cell.kinds))]
     return torch.tensor([_NAN if one is None else float(one) for one in known])
 
@@ -194,7 +194,7 @@ def _row(treatment: Treatment, pairs: Sequence[tuple[Cell, Cell]]) -> TreatmentR
         compared(lambda cell: cell.percentile),
         mean(lambda cell: cell.agreement),
         mean(lambda cell: cell.seconds),
-        mean(lambda cell: cell.forwards),
+        mean(lambda cell: cell.nfe),
         mean(lambda cell: cell.peak_mb),
         tuple(one for cell, base in drawn for one in image_outcomes(cell, base)),
     )

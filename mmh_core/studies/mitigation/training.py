@@ -32,9 +32,9 @@ from mmh_core.studies.images.reference import Reference, find_copies
 from mmh_core.studies.mitigation.training_run import (
     ARMS,
     GROUPS,
-    CureConfig,
-    CureRun,
-    CureSnapshot,
+    TrainingMitigationConfig,
+    TrainingMitigationRun,
+    TrainingMitigationSnapshot,
 )
 from mmh_core.text_to_image.model import TextToImage, latent_net
 
@@ -43,7 +43,7 @@ _KINDS = {"duplicate": ("duplicate",), "overfit": ("overfit",), "normal": ("vari
 _DRAWING_SEED = 70_000
 
 
-def checked(config: CureConfig) -> CureConfig:
+def checked(config: TrainingMitigationConfig) -> TrainingMitigationConfig:
     """Return the config, or refuse it. Errors: MMHError."""
     if config.steps < 1:
         raise MMHError(f"{config.steps} steps train nothing: ask for at least one.")
@@ -57,8 +57,8 @@ def checked(config: CureConfig) -> CureConfig:
 
 
 def pocket_cure(
-    config: CureConfig, folder: Path, model: TextToImage, reference: Reference
-) -> Iterator[Progress[CureRun]]:
+    config: TrainingMitigationConfig, folder: Path, model: TextToImage, reference: Reference
+) -> Iterator[Progress[TrainingMitigationRun]]:
     """Train both arms of `ARMS` and look at them at the steps asked for.
 
     `folder` is that of the embedded model, `model` and `reference` what is loaded from it. Errors:
@@ -66,7 +66,7 @@ def pocket_cure(
     """
     config = checked(config)
     started = time.monotonic()
-    run = CureRun(config, model.sha256, "training", (), (), 0.0)
+    run = TrainingMitigationRun(config, model.sha256, "training", (), (), 0.0)
     yield Progress(0.0, "Encoding the world", run)
     data, wanted = _materials(config, folder, model)
     run = replace(run, captions=tuple(zip(wanted.caption, wanted.group, strict=True)))
@@ -94,7 +94,7 @@ def pocket_cure(
 
 
 def _materials(
-    config: CureConfig, folder: Path, model: TextToImage
+    config: TrainingMitigationConfig, folder: Path, model: TextToImage
 ) -> tuple[LatentSet, pd.DataFrame]:
     """Return the training set as the builder prepares it, and what is drawn at every look."""
     world = read_world(folder)
@@ -106,7 +106,7 @@ def _materials(
         lambda captions: token_ids(model.tokenizer, captions),
     )
     data = LatentSet(
-        encode(model.autoencoder, as_tensor(world.pictures[chosen])),
+        encode(model.autoencoder, as_tensor(world.images[chosen])),
         torch.tensor(labels["copies"].to_numpy(copy=True)),
         texts,
         contexts(model.text_encoder, texts.ids).half(),
@@ -149,30 +149,30 @@ def _with_network(model: TextToImage, unet: torch.nn.Module) -> TextToImage:
 
 @torch.no_grad()
 def _look(
-    config: CureConfig,
+    config: TrainingMitigationConfig,
     arm: str,
     step: int,
     loss: float,
     model: TextToImage,
     reference: Reference,
     wanted: pd.DataFrame,
-) -> CureSnapshot:
+) -> TrainingMitigationSnapshot:
     """Draw every caption with every seed, and read copies, alignment and LID of each group."""
     trials = draw_trials(
         model,
         wanted.rename(columns={"group": "kind"}),
         tuple(_DRAWING_SEED + i for i in range(config.seeds)),
         guidance=model.guidance,
-        steps=config.drawing_steps,
+        steps=config.sampling_steps,
     )
     if reference.log_delta is None or reference.alignment is None:
         raise MMHError("This model has no calibrated scale: choose the embedded model.")
     pixels = torch.cat([pixels_of(model, part) for part in torch.split(trials.latents, 8)])
-    pictures = pixels.float() / 255
-    found = [copy for copy, _ in find_copies(reference, pictures)]
+    images = pixels.float() / 255
+    found = [copy for copy, _ in find_copies(reference, images)]
     lid = lid_at(model, trials.latents, trials.embeddings, reference.log_delta, seed=config.seed)
     fits = [
-        float(reference.alignment(pictures[i : i + 1], text))
+        float(reference.alignment(images[i : i + 1], text))
         for i, text in enumerate(trials.table.caption)
     ]
     group = torch.tensor([GROUPS.index(name) for name in trials.table.kind])
@@ -180,7 +180,7 @@ def _look(
     def by_group(values: Tensor) -> Tensor:
         return torch.stack([values[group == i] for i in range(len(GROUPS))])
 
-    return CureSnapshot(
+    return TrainingMitigationSnapshot(
         arm,
         step,
         loss,

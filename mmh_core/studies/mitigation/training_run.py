@@ -16,7 +16,7 @@ GROUPS = ("duplicate", "overfit", "normal")
 
 @dataclass(frozen=True)
 class Arm:
-    """Name a training set: as it is, or with every picture once (`single`)."""
+    """Name a training set: as it is, or with every image once (`single`)."""
 
     name: str
     label: str
@@ -30,14 +30,14 @@ ARMS = (
 
 
 @dataclass(frozen=True)
-class CureConfig:
+class TrainingMitigationConfig:
     """Say what is trained and looked at.
 
     The training set is the embedded world's without templates, with the share `wide` of its normal
-    pictures: a short training then meets every duplicate often enough. The network has `channels`
-    per level, `steps` optimizer steps of `batch` pictures. At the steps
-    `looks` it draws `captions` of each group with `seeds` seeds each in `drawing_steps`; `kept`
-    pictures of each group are kept.
+    images: a short training then meets every duplicate often enough. The network has `channels`
+    per level, `steps` optimizer steps of `batch` images. At the steps
+    `looks` it draws `captions` of each group with `seeds` seeds each in `sampling_steps`; `kept`
+    images of each group are kept.
     """
 
     steps: int = 1_000
@@ -47,7 +47,7 @@ class CureConfig:
     looks: tuple[int, ...] = (200, 350, 500, 750, 1_000)
     captions: int = 8
     seeds: int = 2
-    drawing_steps: int = 30
+    sampling_steps: int = 30
     kept: int = 4
     seed: int = 0
     precision: Precision = "bfloat16"
@@ -55,12 +55,12 @@ class CureConfig:
 
 
 @dataclass(frozen=True)
-class CureSnapshot:
+class TrainingMitigationSnapshot:
     """Hold what a network does after `step` steps of an arm.
 
-    (G, N) over the groups and their pictures: `copied` is 1 for a copy and 0 else, `similarity`
-    that to the nearest training picture, `alignment` with the caption, `lid` conditional, at the
-    model's calibrated scale. `pictures` uint8 (G, P, 3, H, W) are the first ones. `loss` is the
+    (G, N) over the groups and their images: `copied` is 1 for a copy and 0 else, `similarity`
+    that to the nearest training image, `alignment` with the caption, `lid` conditional, at the
+    model's calibrated scale. `images` uint8 (G, P, 3, H, W) are the first ones. `loss` is the
     running average of the training loss.
     """
 
@@ -71,7 +71,7 @@ class CureSnapshot:
     similarity: Tensor
     alignment: Tensor
     lid: Tensor
-    pictures: Tensor
+    images: Tensor
 
     def mean(self, name: Literal["copied", "similarity", "alignment"], group: str) -> float:
         """Return the mean of a figure over a group."""
@@ -79,43 +79,45 @@ class CureSnapshot:
         return float(figure[GROUPS.index(group)].mean())
 
     def median_lid(self, group: str) -> float:
-        """Return the median LID of a group's pictures."""
+        """Return the median LID of a group's images."""
         return float(self.lid[GROUPS.index(group)].median())
 
     @property
     def memorized(self) -> float:
-        """Return the share of copies among the pictures of memorized captions."""
+        """Return the share of copies among the images of memorized captions."""
         return float(self.copied[:-1].mean())
 
 
 @dataclass(frozen=True)
-class CureRun:
+class TrainingMitigationRun:
     """Hold both arms as far as they were seen; `captions` are (text, group).
 
     `sha256` is that of the model whose autoencoder and encoders were used.
     """
 
-    config: CureConfig
+    config: TrainingMitigationConfig
     sha256: str
     state: Literal["training", "complete"]
     captions: tuple[tuple[str, str], ...]
-    snapshots: tuple[CureSnapshot, ...]
+    snapshots: tuple[TrainingMitigationSnapshot, ...]
     seconds: float
 
-    def arm(self, name: str) -> tuple[CureSnapshot, ...]:
+    def arm(self, name: str) -> tuple[TrainingMitigationSnapshot, ...]:
         """Return the snapshots of an arm, earliest first."""
         return tuple(one for one in self.snapshots if one.arm == name)
 
 
-#: A snapshot shows what is asked if its normal pictures keep this share of the last one's fit.
+#: A snapshot shows what is asked if its reference images keep this share of the last one's fit.
 _FITTING = 0.9
 
 
-def early_stop(snapshots: tuple[CureSnapshot, ...]) -> CureSnapshot | None:
+def early_stop(
+    snapshots: tuple[TrainingMitigationSnapshot, ...],
+) -> TrainingMitigationSnapshot | None:
     """Return where training had better ended, None where the last snapshot is best.
 
-    Of those whose normal pictures fit their captions nearly as well as the last one's, the one
-    with the fewest copies, the latest among equals. Caveat: it is chosen with the very pictures it
+    Of those whose reference images fit their captions nearly as well as the last one's, the one
+    with the fewest copies, the latest among equals. Caveat: it is chosen with the very images it
     is then judged by.
     """
     if not snapshots:
@@ -127,7 +129,7 @@ def early_stop(snapshots: tuple[CureSnapshot, ...]) -> CureSnapshot | None:
     return None if best is last else best
 
 
-def copies_and_lids(run: CureRun) -> tuple[Tensor, Tensor]:
+def copies_and_lids(run: TrainingMitigationRun) -> tuple[Tensor, Tensor]:
     """Return, over all snapshots and groups, the shares of copies and the median LIDs."""
     pairs = [
         (float(one.copied[i].mean()), float(one.lid[i].median()))

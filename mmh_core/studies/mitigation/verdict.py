@@ -65,7 +65,7 @@ def best(found: Sequence[TreatmentVerdict]) -> TreatmentVerdict | None:
     """Return of those that pass the one with the best alignment, among equals the cheapest."""
 
     def rank(one: TreatmentVerdict) -> tuple[float, float]:
-        return -one.row.alignment.mean.value, one.row.forwards
+        return -one.row.alignment.mean.value, one.row.nfe
 
     return min((one for one in found if one.passes), key=rank, default=None)
 
@@ -94,14 +94,14 @@ def _reference(row: TreatmentRow) -> ReferenceRow:
     elif math.isnan(change.low) or any(one.kind == "unknown" for one in row.outcomes):
         # One image has no interval, and a figure that is missing shows no harm.
         effect = "not checked"
-    return ReferenceRow(effect, change, new, row.pictures)
+    return ReferenceRow(effect, change, new, row.images)
 
 
 def _verdict(row: TreatmentRow, base: TreatmentRow, references: ReferenceRow) -> TreatmentVerdict:
     if row.treatment.mitigation == "none":
         return TreatmentVerdict(row.treatment, row, references, False, ("nothing was done",))
     reasons = reasons_of(row.outcomes)
-    if not row.pictures:
+    if not row.images:
         reasons = (row.refused or "nothing was generated",)
     elif all(one.kind == "no copy" for one in base.outcomes):
         reasons = (*reasons, "no image is a copy without mitigation")

@@ -12,7 +12,7 @@ from mmh_core.store.archive import save_record
 from mmh_core.store.review_records import ReviewItem
 from mmh_core.store.run_files import file_sha256
 from mmh_core.studies.detection.early_scan import read_early, score_prompts
-from mmh_core.studies.detection.reference_prompts import read_normal
+from mmh_core.studies.detection.reference_prompts import read_reference_prompts
 from mmh_core.studies.images.examples import PromptExample, pocket_examples
 from mmh_core.studies.images.reference import pocket_reference
 from mmh_core.studies.images.run import ImageConfig
@@ -69,10 +69,14 @@ def demonstration_items(
     scan where the model's folder has its calibration. Labels do not say what is known of a prompt:
     a reviewer is to find out.
     """
-    reference, normal, early = pocket_reference(folder), read_normal(folder), read_early(folder)
+    reference, normal, early = (
+        pocket_reference(folder),
+        read_reference_prompts(folder),
+        read_early(folder),
+    )
     prompts = demonstration_prompts(folder)
     kept = kept_prompts(prompts)
-    height, width = model.picture_size
+    height, width = model.image_size
     items: list[ReviewItem] = []
     for number, one in enumerate(prompts, start=1):
         config = ImageConfig(

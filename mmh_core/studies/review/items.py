@@ -18,10 +18,10 @@ from mmh_core.store.archive import load_record
 from mmh_core.store.review_records import ReviewItem
 from mmh_core.store.run_files import file_sha256
 from mmh_core.store.shards import ScanManifest, ScanRow, read_manifest, read_rows
-from mmh_core.studies.images.run import ImageRun, PictureResult
+from mmh_core.studies.images.run import ImageResult, ImageRun
 from mmh_core.studies.review.scan_rows import RUNS, run_figures
 
-#: Side of the little pictures, which are reduced to it where they are larger.
+#: Side of the little images, which are reduced to it where they are larger.
 THUMBNAIL = 128
 #: Tags of prompts that the score says less of than it seems.
 CUT, UNREAD = "not read to the end", "letters unknown to the model"
@@ -44,7 +44,7 @@ KINDS: dict[CopyKind | None, str] = {
 def scan_items(folder: Path, *, flagged: bool) -> Iterator[ReviewItem]:
     """Yield the prompts of a scan as items, in the order of its table; or the flagged ones alone.
 
-    The runs of flagged prompts are read one at a time for their pictures. Errors: MMHError for a
+    The runs of flagged prompts are read one at a time for their images. Errors: MMHError for a
     folder without a scan and for a damaged file.
     """
     manifest = read_manifest(folder)
@@ -63,15 +63,15 @@ def run_item(run: ImageRun, prompt: int = 0, *, file: str = "", sha256: str = ""
     """Return one prompt of a run as an item; `file` is the run's file, `sha256` its digest.
 
     Figures are those of `run_figures`; the score is unknown. Errors: ValueError for a prompt
-    that has no picture yet.
+    that has no image yet.
     """
     asked = run.config.prompts[prompt]
-    pictures = tuple(one for one in run.pictures if one.prompt == asked)
-    if not pictures:
-        raise ValueError(f"Prompt {prompt} has no picture yet.")
-    figures = run_figures(replace(run, pictures=pictures))
-    worst = gravest(pictures)
-    seeds = tuple(one.seed for one in pictures)
+    images = tuple(one for one in run.images if one.prompt == asked)
+    if not images:
+        raise ValueError(f"Prompt {prompt} has no image yet.")
+    figures = run_figures(replace(run, images=images))
+    worst = gravest(images)
+    seeds = tuple(one.seed for one in images)
     item = ReviewItem(
         asked, seeds, run.model, run.sha256, run=file, run_sha256=sha256, **kinds(worst)
     )
@@ -81,29 +81,29 @@ def run_item(run: ImageRun, prompt: int = 0, *, file: str = "", sha256: str = ""
         lid_percentile=_figure(figures["lid_percentile"]),
         similarity=_figure(figures["similarity"]),
         nearest=int(str(figures["nearest"])),
-        scores=tuple(_scores(pictures, _figure(figures["copies"]))),
-        thumbnail=thumbnail(worst.picture),
+        scores=tuple(_scores(images, _figure(figures["copies"]))),
+        thumbnail=thumbnail(worst.image),
     )
 
 
-def gravest(pictures: tuple[PictureResult, ...]) -> PictureResult:
-    """Return the picture to be seen first: most severe verdict, then nearest copy."""
+def gravest(images: tuple[ImageResult, ...]) -> ImageResult:
+    """Return the image to be seen first: most severe verdict, then nearest copy."""
 
-    def severity(one: PictureResult) -> tuple[int, float]:
+    def severity(one: ImageResult) -> tuple[int, float]:
         similarity = math.nan if one.copy is None else one.copy.similarity
         return IMAGE_ROWS[one.verdict].severity, 0.0 if math.isnan(similarity) else similarity
 
-    return max(pictures, key=severity)
+    return max(images, key=severity)
 
 
-def kinds(picture: PictureResult) -> dict[str, Any]:
-    """Return kind of copy and cause of a picture, in the words of the filters."""
+def kinds(image: ImageResult) -> dict[str, Any]:
+    """Return kind of copy and cause of an image, in the words of the filters."""
     least = IMAGE_ROWS["cannot be judged"].severity
-    suspected = IMAGE_ROWS[picture.verdict].severity > least
+    suspected = IMAGE_ROWS[image.verdict].severity > least
     cause = "not identifiable" if suspected else ""
-    if picture.cause is not None:
-        cause = picture.cause.label
-    kind = KINDS[None if picture.copy is None else picture.copy.kind]
+    if image.cause is not None:
+        cause = image.cause.label
+    kind = KINDS[None if image.copy is None else image.copy.kind]
     return {"kind": kind, "cause": cause}
 
 
@@ -117,14 +117,14 @@ def score_words(name: str, value: float) -> str:
     return f"{value:.0%}" if name.startswith("share ") else f"{value:.3g}"
 
 
-def thumbnail(picture: Tensor) -> bytes:
-    """Return a picture, uint8 (3, H, W), as a small PNG file."""
+def thumbnail(image: Tensor) -> bytes:
+    """Return an image, uint8 (3, H, W), as a small PNG file."""
     from PIL import Image
 
-    image = Image.fromarray(picture.permute(1, 2, 0).numpy(force=True))
-    image.thumbnail((THUMBNAIL, THUMBNAIL))
+    small = Image.fromarray(image.permute(1, 2, 0).numpy(force=True))
+    small.thumbnail((THUMBNAIL, THUMBNAIL))
     file = io.BytesIO()
-    image.save(file, "PNG", optimize=True)
+    small.save(file, "PNG", optimize=True)
     return file.getvalue()
 
 
@@ -157,13 +157,13 @@ def _not_heard(row: ScanRow) -> Iterator[str]:
         yield UNREAD
 
 
-def _scores(pictures: tuple[PictureResult, ...], copied: float) -> Iterator[tuple[str, float]]:
+def _scores(images: tuple[ImageResult, ...], copied: float) -> Iterator[tuple[str, float]]:
     """Yield further figures of a prompt by name."""
-    yield "share of pictures copied", copied
-    first = [float(one.guidance_norm[0]) for one in pictures if len(one.guidance_norm)]
+    yield "share of images copied", copied
+    first = [float(one.guidance_norm[0]) for one in images if len(one.guidance_norm)]
     if first:
         yield "guidance norm, first step", sum(first) / len(first)
-    worst = gravest(pictures)
+    worst = gravest(images)
     if worst.copy is not None:
         yield "times in training", float(worst.copy.copies)
         yield "calibrated L2", worst.copy.calibrated_l2

@@ -29,7 +29,7 @@ from mmh_core.store.shards import (
 from mmh_core.studies.detection.early_reach import reach_words
 from mmh_core.studies.detection.early_scan import BATCH, EarlyCalibration, score_prompts
 from mmh_core.studies.images.reference import Reference
-from mmh_core.studies.images.run import ImageConfig, ImageRun, NormalPrompts
+from mmh_core.studies.images.run import ImageConfig, ImageRun, ReferencePrompts
 from mmh_core.studies.images.study import image_study
 from mmh_core.studies.review.scan_rows import COLUMNS, RUNS, early_figures, run_figures, scan_row
 from mmh_core.text_to_image.model import TextToImage
@@ -42,7 +42,7 @@ METHODS = ("detectors", "diffusion", "dimension", "retrieval", "text_to_image")
 
 @dataclass(frozen=True)
 class ScanConfig:
-    """Say how to scan: `share` of the normal prompts may be flagged; `study` draws the flagged."""
+    """How to scan: `share` of the reference prompts may be flagged; `study` generates those."""
 
     model: str
     share: float = 0.01
@@ -105,7 +105,7 @@ class Scanner:
     model: TextToImage
     calibration: EarlyCalibration
     reference: Reference | None
-    normal: NormalPrompts | None
+    normal: ReferencePrompts | None
 
 
 def scan(
@@ -213,7 +213,7 @@ def _counted(state: ScanState, ears: list[Heard]) -> ScanState:
 def _study(prompt: str, seeds: tuple[int, ...], scanner: Scanner) -> Iterator[ImageRun]:
     """Generate the images of a flagged prompt and estimate all that is known of them."""
     model = scanner.model
-    height, width = model.picture_size
+    height, width = model.image_size
     config = ImageConfig(
         model.name,
         (prompt,),

@@ -79,13 +79,13 @@ def early_figures(found: EarlyScores, i: int, *, flagged: bool) -> dict[str, Val
 
 
 def run_figures(run: ImageRun) -> dict[str, Value]:
-    """Return the figures of a prompt's pictures: the worst verdict, means, the nearest copy."""
-    copies = [one.copy for one in run.pictures if one.copy is not None]
-    lids = [one.lid for one in run.pictures if one.lid is not None]
+    """Return the figures of a prompt's images: the worst verdict, means, the nearest copy."""
+    copies = [one.copy for one in run.images if one.copy is not None]
+    lids = [one.lid for one in run.images if one.lid is not None]
     near = [copy for copy in copies if not math.isnan(copy.similarity)]
     nearest = max(near, key=lambda copy: copy.similarity, default=None)
     return {
-        "verdict": most_severe(one.verdict for one in run.pictures),
+        "verdict": most_severe(one.verdict for one in run.images),
         "copies": copy_rate(copy.kind for copy in copies),
         "similarity": math.nan if nearest is None else nearest.similarity,
         "nearest": -1 if nearest is None else nearest.nearest,

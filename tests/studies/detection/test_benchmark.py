@@ -141,12 +141,12 @@ def test_an_unknown_detector_is_refused_with_the_choices(model: TextToImage) -> 
 
 def test_a_half_without_both_kinds_is_refused(model: TextToImage) -> None:
     only = tuple(p for p in prompts() if p.memorized)
-    with pytest.raises(MMHError, match="memorized and normal prompts"):
+    with pytest.raises(MMHError, match="memorized and reference prompts"):
         last(only, model)
 
 
 def test_the_pocket_halves_share_no_subject_and_no_prompt() -> None:
-    folder = Path(labelled_prompts.__file__).parents[2] / "assets" / "pocket-sd"
+    folder = Path(labelled_prompts.__file__).parents[3] / "assets" / "pocket-sd"
     found = pocket_labelled(folder)
     texts = [one.prompt for one in found]
     assert len(set(texts)) == len(texts)

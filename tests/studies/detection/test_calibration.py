@@ -84,7 +84,7 @@ def plain(model: TextToImage) -> DetectorCalibration:
 
 
 def test_constants_are_those_of_the_normal_prompts_alone(known: DetectorCalibration) -> None:
-    columns = {each.name: each.columns for each in known.readings}
+    columns = {each.name: each.columns for each in known.estimates}
     assert {name: tuple(each.shape[:2]) for name, each in columns.items()} == {
         name: (20, 2) for name in NAMES
     }
@@ -104,7 +104,7 @@ def test_labels_reach_times_and_combined_score_and_no_reading(
     assert known.combined is not None
     assert known.names == ("combined", *plain.names)
     assert known.prompts == plain.prompts == NORMAL
-    for ours, theirs in zip(known.readings, plain.readings, strict=True):
+    for ours, theirs in zip(known.estimates, plain.estimates, strict=True):
         if ours.name != "early_scan":
             # Of another size are only the batches, in which convolutions round differently.
             torch.testing.assert_close(ours.columns, theirs.columns, rtol=1e-3, atol=2e-3)
@@ -132,10 +132,10 @@ def test_a_prompt_alone_scores_as_it_did_among_others(
     place = 7
     found = scored(model, known, NORMAL[place])
     assert found.names == known.names and found.score.shape == (1, len(known.names))
-    among = known.scores({each.name: each.columns.flatten(0, 1) for each in known.readings})
+    among = known.scores({each.name: each.columns.flatten(0, 1) for each in known.estimates})
     for k, name in enumerate(found.names):
         normal = known.normal(name)
-        # Rounding against the spread of normal prompts; where it turns a pixel of a picture, the
+        # Rounding against the spread of reference prompts; where it turns a pixel of an image, the
         # size of its file is another.
         close = (0.1 if name == "lid_corrected_dsm" else 0.02) * float(normal.std())
         assert float(found.score[0, k]) == pytest.approx(float(among[name][place]), abs=close)
@@ -202,7 +202,7 @@ def test_one_early_scan_serves_scores_scans_and_the_combined_score(
         float(score_prompts(model, early, ["the cat x"]).score), abs=1e-3
     )
     # Its part of the combined score is the same reading in the same units.
-    columns = next(each.columns for each in found.readings if each.name == "early_scan")
+    columns = next(each.columns for each in found.estimates if each.name == "early_scan")
     mine = early.detector().score(columns.flatten(0, 1)).reshape(-1, 2).mean(1)
     place = found.combined.names.index("early_scan")
     assert float(found.combined.mean[place]) == pytest.approx(float(mine.mean()), abs=1e-3)
@@ -228,18 +228,18 @@ def test_one_early_scan_serves_scores_scans_and_the_combined_score(
 def test_normal_prompts_without_a_number_are_left_out_or_refused(
     plain: DetectorCalibration, bad: int
 ) -> None:
-    readings = []
-    for each in plain.readings:
+    estimates = []
+    for each in plain.estimates:
         columns = each.columns.clone()
         if each.name == "region_map":
             columns[:bad] = torch.nan
-        readings.append(replace(each, columns=columns))
-    found = replace(plain, readings=tuple(readings))
+        estimates.append(replace(each, columns=columns))
+    found = replace(plain, estimates=tuple(estimates))
     if bad > 10:
-        with pytest.raises(MMHError, match=f"no number for {bad} of 20 normal prompts"):
+        with pytest.raises(MMHError, match=f"no number for {bad} of 20 reference prompts"):
             found.threshold("region_map", 0.01)
         return
-    normal = plain.readings[NAMES.index("region_map")].columns[bad:].flatten(1)
+    normal = plain.estimates[NAMES.index("region_map")].columns[bad:].flatten(1)
     assert len(found.normal("region_map")) == 20 - bad == len(normal)
     assert found.threshold("region_map", 0.01) == float(found.normal("region_map").max())
     nothing = torch.tensor([torch.nan, torch.inf])
@@ -265,7 +265,10 @@ def test_without_normal_prompts_or_with_few_others_nothing_is_measured(
     model: TextToImage,
 ) -> None:
     only = labelled(OTHERS)[len(NORMAL) :]
-    for prompts, said in ((only, "no normal prompts"), (labelled(OTHERS[:4]), "there are 4 and")):
+    for prompts, said in (
+        (only, "no reference prompts"),
+        (labelled(OTHERS[:4]), "there are 4 and"),
+    ):
         with pytest.raises(MMHError, match=said):
             next(iter(calibrate_detectors(prompts, model, log_delta=LOG_DELTA)))
 

@@ -1,4 +1,4 @@
-"""What a threshold among normal prompts promises, and which texts are near-equal."""
+"""What a threshold among reference prompts promises, and which texts are near-equal."""
 
 from __future__ import annotations
 

@@ -42,8 +42,8 @@ class Named:
     digest: str = "0" * 64
     preprocessing: str = "none"
 
-    def __call__(self, pictures: Tensor) -> Tensor:
-        found = PixelEmbedder()(pictures)
+    def __call__(self, images: Tensor) -> Tensor:
+        found = PixelEmbedder()(images)
         return torch.full_like(found, NAN) if self.useless else found
 
 
@@ -52,35 +52,35 @@ def reference(embedder: Embedder, trained: Tensor = TRAINED) -> Reference:
     return Reference("drawings", index, embedder, lambda row: trained[row])
 
 
-def shrunk(pictures: Tensor, size: int) -> Tensor:
-    return F.interpolate(pictures, size=size, mode="bicubic", antialias=True).clamp(0, 1)
+def shrunk(images: Tensor, size: int) -> Tensor:
+    return F.interpolate(images, size=size, mode="bicubic", antialias=True).clamp(0, 1)
 
 
 def crop(share: float, top: float = 0.5, left: float = 0.5) -> Callable[[Tensor], Tensor]:
-    def done(pictures: Tensor) -> Tensor:
-        side = pictures.shape[-1]
+    def done(images: Tensor) -> Tensor:
+        side = images.shape[-1]
         kept = round(side * (1 - share))
         y, x = (round((side - kept) * place) for place in (top, left))
-        return shrunk(pictures[..., y : y + kept, x : x + kept], side)
+        return shrunk(images[..., y : y + kept, x : x + kept], side)
 
     return done
 
 
 def saved(form: str, **options: int) -> Callable[[Tensor], Tensor]:
-    def done(pictures: Tensor) -> Tensor:
+    def done(images: Tensor) -> Tensor:
         rows = []
-        for picture in (pictures * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy():
+        for image in (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy():
             file = io.BytesIO()
-            Image.fromarray(picture).save(file, form, **options)
+            Image.fromarray(image).save(file, form, **options)
             rows.append(np.asarray(Image.open(file).convert("RGB")))
         return torch.from_numpy(np.stack(rows)).permute(0, 3, 1, 2).float() / 255
 
     return done
 
 
-def grained(pictures: Tensor) -> Tensor:
-    noise = torch.randn(pictures.shape, generator=torch.Generator().manual_seed(0))
-    return (pictures + 0.01 * noise).clamp(0, 1)
+def grained(images: Tensor) -> Tensor:
+    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
+    return (images + 0.01 * noise).clamp(0, 1)
 
 
 SAME: dict[str, Callable[[Tensor], Tensor]] = {
@@ -114,8 +114,8 @@ EMBEDDERS: list[Embedder] = [PixelEmbedder(), Named("clip"), Named("dinov2"), Na
 @pytest.mark.parametrize("embedder", EMBEDDERS, ids=lambda e: e.name)
 @pytest.mark.parametrize("way", SAME)
 def test_equal_pixels_are_a_copy_with_any_embedder(way: str, embedder: Embedder) -> None:
-    pictures = SAME[way](TRAINED[:6].float() / 255)
-    for number, (copy, near) in enumerate(find_copies(reference(embedder), pictures)):
+    images = SAME[way](TRAINED[:6].float() / 255)
+    for number, (copy, near) in enumerate(find_copies(reference(embedder), images)):
         assert (copy.kind, copy.nearest) == ("exact", number), copy.reason
         assert number in [one.id for one in near]
         assert verdict_of(copy, reading(9.0, 0.5), guided=True)[0] == "exact copy"
@@ -123,8 +123,8 @@ def test_equal_pixels_are_a_copy_with_any_embedder(way: str, embedder: Embedder)
 
 @pytest.mark.parametrize("way", PARTS)
 def test_a_part_is_a_copy_or_a_likely_one(way: str) -> None:
-    pictures = PARTS[way](TRAINED[:8].float() / 255)
-    for number, (copy, _) in enumerate(find_copies(reference(PixelEmbedder()), pictures)):
+    images = PARTS[way](TRAINED[:8].float() / 255)
+    for number, (copy, _) in enumerate(find_copies(reference(PixelEmbedder()), images)):
         assert copy.kind in ("exact", "likely") and copy.nearest == number, copy.reason
         if copy.kind == "likely":
             assert "by eye" in copy.reason and "exact" not in copy.reason
@@ -168,13 +168,13 @@ def test_one_color_has_nothing_to_compare(name: str, embedder: Embedder) -> None
 
 def test_images_with_structure_are_not_of_one_color() -> None:
     ramp = torch.linspace(0.4, 0.45, 64).expand(3, 64, 64)
-    for picture in (*TRAINED.float() / 255, *FRESH, ramp):
-        assert not bool(is_flat(picture[None])[0])
+    for image in (*TRAINED.float() / 255, *FRESH, ramp):
+        assert not bool(is_flat(image[None])[0])
     assert float(structure(ramp[None])[0]) > FLAT
 
 
 def test_faint_images_are_not_the_same_because_both_are_faint() -> None:
-    one, other = (0.5 + 0.04 * (picture - picture.mean()) for picture in FRESH[:2])
+    one, other = (0.5 + 0.04 * (image - image.mean()) for image in FRESH[:2])
     assert pixel_match(one, [[other]] + [[]] * 7) is None
 
 

@@ -16,12 +16,12 @@ from mmh_core.dimension import jacobian
 from mmh_core.records import MMHError
 from mmh_core.retrieval.embedders import PixelEmbedder, embed_all
 from mmh_core.retrieval.index import build_index
-from mmh_core.retrieval.training_images import training_pictures
+from mmh_core.retrieval.training_images import training_images
 from mmh_core.studies.images.audit import audit_study
 from mmh_core.studies.images.lid import LOG_DELTAS, deciding_level, estimate_lid, read_lids
 from mmh_core.studies.images.lid_passes import FIRST, PROBES, probe_generator
 from mmh_core.studies.images.reference import Reference
-from mmh_core.studies.images.run import DEFAULT_ESTIMATOR, ImageConfig, ImageRun, NormalPrompts
+from mmh_core.studies.images.run import DEFAULT_ESTIMATOR, ImageConfig, ImageRun, ReferencePrompts
 from mmh_core.studies.images.study import image_study
 from mmh_core.text_to_image.model import TextToImage, latent_net
 from tests.retrieval.drawings import THRESHOLDS, drawings, labels
@@ -41,18 +41,18 @@ def model(model_of: ModelOf) -> TextToImage:
 
 @pytest.fixture(scope="module")
 def reference() -> Reference:
-    pictures = drawings(60, size=32)
+    images = drawings(60, size=32)
     embedder = PixelEmbedder(8)
-    index = build_index(embed_all(embedder, pictures), labels(60), embedder)
-    training = training_pictures(pictures, index)
-    return Reference("drawings", index, embedder, lambda row: pictures[row], training, THRESHOLDS)
+    index = build_index(embed_all(embedder, images), labels(60), embedder)
+    training = training_images(images, index)
+    return Reference("drawings", index, embedder, lambda row: images[row], training, THRESHOLDS)
 
 
 def last(
     config: ImageConfig,
     model: TextToImage,
     reference: Reference | None = None,
-    normal: NormalPrompts | None = None,
+    normal: ReferencePrompts | None = None,
     log_delta: float | None = LOG_DELTA,
 ) -> ImageRun:
     found = None
@@ -64,14 +64,14 @@ def last(
 
 def lids(run: ImageRun) -> dict[tuple[str, int], tuple[float, float]]:
     found = {}
-    for one in run.pictures:
+    for one in run.images:
         assert one.lid is not None
         found[one.prompt, one.seed] = (one.lid.conditional, one.lid.unconditional)
     return found
 
 
-def normal_of(model: TextToImage, values: list[float], **changed: object) -> NormalPrompts:
-    found = NormalPrompts(
+def normal_of(model: TextToImage, values: list[float], **changed: object) -> ReferencePrompts:
+    found = ReferencePrompts(
         model=model.name,
         sha256=model.sha256,
         scheduler="ddim",
@@ -115,7 +115,7 @@ def test_an_image_has_one_lid_in_whatever_company(
 def test_an_audited_file_is_read_with_the_probes_of_the_run(model: TextToImage) -> None:
     run = last(CONFIG, model)
     file = io.BytesIO()
-    Image.fromarray(run.pictures[0].picture.permute(1, 2, 0).numpy()).save(file, "PNG")
+    Image.fromarray(run.images[0].image.permute(1, 2, 0).numpy()).save(file, "PNG")
     normal = normal_of(model, [0.0, 1e9])
     *_, end = audit_study(file.getvalue(), "the cat", model, None, normal)
     found = end.partial
@@ -172,12 +172,12 @@ def test_images_near_the_level_of_a_verdict_have_all_probes_and_others_few(
 ) -> None:
     config = replace(CONFIG, seeds=(3, 4, 5))
     run = last(config, model)
-    values = [one.lid.conditional for one in run.pictures if one.lid is not None]
-    assert [one.lid and one.lid.draws for one in run.pictures] == [PROBES] * 3
-    *_, few = read_lids(model, run.pictures, LOG_DELTA, level=1e3)
+    values = [one.lid.conditional for one in run.images if one.lid is not None]
+    assert [one.lid and one.lid.draws for one in run.images] == [PROBES] * 3
+    *_, few = read_lids(model, run.images, LOG_DELTA, level=1e3)
     near = few[0].conditional
     for level, draws in ((-1e3, FIRST), (1e3, FIRST), (near, PROBES), (math.nan, PROBES)):
-        *_, found = read_lids(model, run.pictures, LOG_DELTA, level=level)
+        *_, found = read_lids(model, run.images, LOG_DELTA, level=level)
         assert (found[0].draws, found[0].unconditional_draws) == (draws, draws)
         for one, value in zip(found, values, strict=True):
             low, high = one.interval
@@ -200,9 +200,9 @@ def test_every_size_is_read_end_to_end(
     config = replace(config, estimators=("flipd", "dsm"))
     calibrated = replace(reference, log_delta=LOG_DELTA)
     run = last(config, model, calibrated, normal_of(model, [1.0]), log_delta=None)
-    (one,) = run.pictures
+    (one,) = run.images
     factor = model.factor
-    assert run.state == "complete" and one.picture.shape == (3, height, width)
+    assert run.state == "complete" and one.image.shape == (3, height, width)
     assert one.latents.shape[1:] == (height // factor, width // factor)
     assert len(one.lids) == 3 and one.copy is not None and len(one.neighbors)
     numbers = [one.curve, one.curve_error, one.guidance_norm, one.region]
@@ -253,15 +253,15 @@ def test_whatever_fails_in_lid_the_images_are_kept_and_it_is_said(
     config = replace(CONFIG, seeds=(3, 4), curve=True, frames=2, estimators=("flipd",))
     run = last(config, failing(model, failure, after), reference)
     whole = last(config, model, reference)
-    assert run.state == "complete" and len(run.pictures) == 2
-    for one, other in zip(run.pictures, whole.pictures, strict=True):
-        assert torch.equal(one.picture, other.picture) and len(one.frames) == 2
+    assert run.state == "complete" and len(run.images) == 2
+    for one, other in zip(run.images, whole.images, strict=True):
+        assert torch.equal(one.image, other.image) and len(one.frames) == 2
         assert one.copy is not None and one.verdict != "not read yet"
     assert run.missing and "images are kept" in run.missing[0]
     assert (str(failure).rstrip(".") or "MemoryError") in run.missing[0]
     if after < 2:
-        assert run.pictures[0].lid is None or math.isnan(run.pictures[0].lid.conditional)
-        assert "LID could not be estimated" in run.pictures[0].reason
+        assert run.images[0].lid is None or math.isnan(run.images[0].lid.conditional)
+        assert "LID could not be estimated" in run.images[0].reason
 
 
 def test_what_fails_in_the_search_or_in_a_later_image_keeps_the_rest(
@@ -270,8 +270,8 @@ def test_what_fails_in_the_search_or_in_a_later_image_keeps_the_rest(
     def broken(row: int) -> Tensor:
         raise MMHError("The training image is gone: build the index again.")
 
-    run = last(CONFIG, model, replace(reference, picture=broken))
-    assert run.pictures[0].lid is not None and run.pictures[0].copy is None
+    run = last(CONFIG, model, replace(reference, image=broken))
+    assert run.images[0].lid is not None and run.images[0].copy is None
     assert "The training image is gone" in run.missing[0]
 
     decoded = [0]
@@ -288,7 +288,7 @@ def test_what_fails_in_the_search_or_in_a_later_image_keeps_the_rest(
     breaking.__class__ = Breaking
     config = replace(CONFIG, prompts=("the cat", "a dog"))
     run = last(config, replace(model, autoencoder=breaking), reference)
-    assert run.state == "stopped" and [one.prompt for one in run.pictures] == ["the cat"]
+    assert run.state == "stopped" and [one.prompt for one in run.images] == ["the cat"]
     assert run.missing[-1].startswith("Only 1 of 2 images could be generated")
 
 
@@ -315,7 +315,7 @@ def test_a_stop_reaches_between_the_passes_of_the_network(
 @pytest.mark.parametrize("seeds", [9, 16, 20])
 def test_many_images_come_in_parts(model: TextToImage, seeds: int) -> None:
     config = replace(CONFIG, seeds=tuple(range(seeds)), height=64, width=64, steps=1)
-    counts = [len(p.partial.pictures) for p in image_study(config, model, None)]
+    counts = [len(p.partial.images) for p in image_study(config, model, None)]
     assert sorted(set(counts)) == [*range(0, seeds, 8), seeds]
 
 
@@ -331,7 +331,7 @@ def test_half_precision_weights_read_nearly_what_float32_reads(
     model: TextToImage, kind: torch.dtype
 ) -> None:
     run = last(replace(CONFIG, seeds=(3, 4)), model)
-    latents = torch.stack([one.latents for one in run.pictures])
+    latents = torch.stack([one.latents for one in run.images])
     cond = model.encode_text(["the cat"]).expand(2, -1, -1)
     found = estimate_lid(half(model, kind), latents, cond, LOG_DELTA, DEFAULT_ESTIMATOR)
     assert found.draws == PROBES

@@ -1,4 +1,4 @@
-"""The map of training pictures and drawn ones."""
+"""The map of training images and drawn ones."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from mmh_core.retrieval.index import Index, build_index
 from mmh_core.retrieval.index_files import save_index
 from mmh_core.retrieval.umap_places import placing
 from mmh_core.studies.images.map import BETWEEN, component_map, precomputed_map, umap_map
-from mmh_core.studies.images.run import NeighborFound, PictureResult
+from mmh_core.studies.images.run import ImageResult, NeighborFound
 from tests.drawn_runs import drawn_run, noise
 
 
 @pytest.fixture(scope="module")
 def index() -> Index:
-    pictures = torch.stack([noise(100 + i) for i in range(8)]).float() / 255
+    images = torch.stack([noise(100 + i) for i in range(8)]).float() / 255
     labels = pd.DataFrame(
         {
             "id": np.arange(40, 48),
@@ -35,7 +35,7 @@ def index() -> Index:
         }
     )
     embedder = PixelEmbedder()
-    return build_index(embed_all(embedder, pictures), labels, embedder)
+    return build_index(embed_all(embedder, images), labels, embedder)
 
 
 @pytest.fixture(scope="module")
@@ -48,14 +48,14 @@ def folder(index: Index, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def near(picture: PictureResult, pairs: list[tuple[int, float]]) -> PictureResult:
-    """Return a picture with these neighbors (id, similarity)."""
+def near(image: ImageResult, pairs: list[tuple[int, float]]) -> ImageResult:
+    """Return an image with these neighbors (id, similarity)."""
     found = tuple(NeighborFound(i, s, "", "", 1, noise(i)) for i, s in pairs)
-    return replace(picture, neighbors=found)
+    return replace(image, neighbors=found)
 
 
-def test_a_precomputed_map_puts_pictures_between_their_nearest(folder: Path) -> None:
-    one = drawn_run().pictures[0]
+def test_a_precomputed_map_puts_images_between_their_nearest(folder: Path) -> None:
+    one = drawn_run().images[0]
     at_one = near(one, [(42, 0.9)])
     between = near(one, [(40, 0.75), (44, 0.25)])
     # A sixth neighbor, however far away, does not count.
@@ -69,8 +69,8 @@ def test_a_precomputed_map_puts_pictures_between_their_nearest(folder: Path) -> 
     assert found.samples.tolist() == [[2.0, 4.0], [1.0, 4.0], [2.0, 4.0]]
 
 
-def test_a_picture_without_known_neighbors_has_no_place(folder: Path) -> None:
-    found = precomputed_map(folder, (near(drawn_run().pictures[0], []),))
+def test_a_image_without_known_neighbors_has_no_place(folder: Path) -> None:
+    found = precomputed_map(folder, (near(drawn_run().images[0], []),))
     assert found is not None and bool(found.samples.isnan().all())
 
 
@@ -82,8 +82,8 @@ def test_no_map_is_none_and_a_damaged_one_is_said(folder: Path, tmp_path: Path) 
         precomputed_map(tmp_path, ())
 
 
-def test_a_copy_of_a_training_picture_gets_its_place_among_components(index: Index) -> None:
-    one = replace(drawn_run().pictures[0], picture=noise(103))
+def test_a_copy_of_a_training_image_gets_its_place_among_components(index: Index) -> None:
+    one = replace(drawn_run().images[0], image=noise(103))
     found = component_map(index, PixelEmbedder(), (one,))
     assert found.samples.shape == (1, 2) and found.places.shape == (8, 2)
     # Equal pixels have equal descriptors, up to float32 in the stored ones.
@@ -91,10 +91,10 @@ def test_a_copy_of_a_training_picture_gets_its_place_among_components(index: Ind
 
 
 def test_components_are_those_of_largest_variance(index: Index) -> None:
-    pictures = tuple(drawn_run().pictures)
-    found = component_map(index, PixelEmbedder(), pictures)
+    images = tuple(drawn_run().images)
+    found = component_map(index, PixelEmbedder(), images)
     places = torch.cat([found.places, found.samples])
-    drawn = torch.stack([one.picture for one in pictures]).float() / 255
+    drawn = torch.stack([one.image for one in images]).float() / 255
     vectors = torch.cat(
         [torch.from_numpy(index.vectors).double(), embed_all(PixelEmbedder(), drawn).double()]
     )
@@ -103,24 +103,24 @@ def test_components_are_those_of_largest_variance(index: Index) -> None:
     assert places.var(dim=0).tolist() == pytest.approx(values.flip(0)[:2].tolist(), rel=1e-4)
 
 
-def test_without_training_pictures_the_drawn_ones_are_placed_by_their_pixels() -> None:
-    pictures = tuple(drawn_run().pictures)
-    found = component_map(None, None, (pictures[0], pictures[0], pictures[1]))
+def test_without_training_images_the_drawn_ones_are_placed_by_their_pixels() -> None:
+    images = tuple(drawn_run().images)
+    found = component_map(None, None, (images[0], images[0], images[1]))
     assert found.ids == () and found.samples.shape == (3, 2)
     assert torch.allclose(found.samples[0], found.samples[1])
     assert not torch.allclose(found.samples[0], found.samples[2])
-    with pytest.raises(ValueError, match="neither training pictures nor drawn ones"):
+    with pytest.raises(ValueError, match="neither training images nor drawn ones"):
         component_map(None, None, ())
 
 
 def test_umap_places_a_copy_beside_its_original(index: Index) -> None:
-    copy = replace(drawn_run().pictures[0], picture=noise(100))
+    copy = replace(drawn_run().images[0], image=noise(100))
     *waiting, last = umap_map(index, PixelEmbedder(), (copy,))
     assert waiting and all(p.partial.axes.startswith("first two") for p in waiting)
     fractions = [p.fraction for p in (*waiting, last)]
     assert fractions == sorted(fractions) and fractions[-1] == 1
     found = last.partial
-    assert found.axes.startswith("UMAP of training pictures and drawn ones")
+    assert found.axes.startswith("UMAP of training images and drawn ones")
     assert found.ids == tuple(range(40, 48)) and torch.isfinite(found.places).all()
     far = (found.places - found.samples[0]).norm(dim=1)
     assert int(far.argmin()) == 0
@@ -145,8 +145,8 @@ def test_stopping_ends_the_process_that_places(
 
 
 def test_what_umap_cannot_place_is_said(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match="1 pictures are too few for UMAP"):
-        next(umap_map(None, None, drawn_run().pictures[:1]))
+    with pytest.raises(ValueError, match="1 images are too few for UMAP"):
+        next(umap_map(None, None, drawn_run().images[:1]))
     broken = [torch.full((8, 4), torch.nan).numpy()]
     with pytest.raises(MMHError, match="The map could not be computed"):
         list(placing(*broken))

@@ -18,8 +18,12 @@ from mmh_core.memorization.cause_calibration import CauseCalibration
 from mmh_core.records import MMHError
 from mmh_core.retrieval.embedders import PixelEmbedder, embed_all
 from mmh_core.retrieval.index import build_index
-from mmh_core.retrieval.training_images import training_pictures
-from mmh_core.studies.detection.reference_prompts import normal_study, read_normal, write_normal
+from mmh_core.retrieval.training_images import training_images
+from mmh_core.studies.detection.reference_prompts import (
+    normal_study,
+    read_reference_prompts,
+    write_reference_prompts,
+)
 from mmh_core.studies.images.audit import audit_study, fitted
 from mmh_core.studies.images.config import checked, request_for
 from mmh_core.studies.images.lid import LOG_DELTAS, UNCALIBRATED
@@ -28,11 +32,11 @@ from mmh_core.studies.images.reference import Reference, find_copies
 from mmh_core.studies.images.run import (
     DEFAULT_ESTIMATOR,
     ImageConfig,
+    ImageLid,
+    ImageResult,
     ImageRun,
-    LidReading,
-    NormalPrompts,
-    PictureResult,
     PromptTruth,
+    ReferencePrompts,
 )
 from mmh_core.studies.images.study import image_study
 from mmh_core.studies.images.verdict import cause_in, verdict_of
@@ -58,16 +62,16 @@ def model(model_of: ModelOf) -> TextToImage:
 @pytest.fixture(scope="module")
 def planted(model: TextToImage) -> Reference:
     """Return a training set of 60 drawings whose number 7 is what seed 3 draws."""
-    pictures = drawings(60, size=32)
-    pictures[7] = pixels(draw(model, request_for(CONFIG, PROMPT)))[0]
+    images = drawings(60, size=32)
+    images[7] = pixels(draw(model, request_for(CONFIG, PROMPT)))[0]
     embedder = PixelEmbedder()
-    index = build_index(embed_all(embedder, pictures), labels(60), embedder)
+    index = build_index(embed_all(embedder, images), labels(60), embedder)
     return Reference(
         "drawings",
         index,
         embedder,
-        lambda row: pictures[row],
-        training_pictures(pictures, index),
+        lambda row: images[row],
+        training_images(images, index),
         THRESHOLDS,
         {PROMPT: TRUTH}.get,
         LOG_DELTA,
@@ -83,7 +87,7 @@ def last(
     config: ImageConfig,
     model: TextToImage,
     reference: Reference | None,
-    normal: NormalPrompts | None = None,
+    normal: ReferencePrompts | None = None,
 ) -> ImageRun:
     found = None
     for progress in image_study(config, model, reference, normal):
@@ -92,12 +96,12 @@ def last(
     return found
 
 
-def pixels(pictures: Tensor) -> Tensor:
-    return torch.from_numpy(to_uint8(pictures)).permute(0, 3, 1, 2)
+def pixels(images: Tensor) -> Tensor:
+    return torch.from_numpy(to_uint8(images)).permute(0, 3, 1, 2)
 
 
-def normal_of(model: TextToImage, lids: list[float], **changed: object) -> NormalPrompts:
-    found = NormalPrompts(
+def normal_of(model: TextToImage, lids: list[float], **changed: object) -> ReferencePrompts:
+    found = ReferencePrompts(
         model=model.name,
         sha256=model.sha256,
         scheduler="ddim",
@@ -116,10 +120,10 @@ def normal_of(model: TextToImage, lids: list[float], **changed: object) -> Norma
     return replace(found, **changed)  # type: ignore[arg-type]
 
 
-def test_the_pictures_are_those_of_the_pipeline(model: TextToImage, run: ImageRun) -> None:
+def test_the_images_are_those_of_the_pipeline(model: TextToImage, run: ImageRun) -> None:
     expected = pixels(draw(model, request_for(CONFIG, PROMPT)))
-    assert torch.equal(torch.stack([one.picture for one in run.pictures]), expected)
-    assert [one.seed for one in run.pictures] == [3, 4]
+    assert torch.equal(torch.stack([one.image for one in run.images]), expected)
+    assert [one.seed for one in run.images] == [3, 4]
     assert run.state == "complete"
     assert not len(run.preview)
 
@@ -134,7 +138,7 @@ def test_norms_region_and_frames_come_from_the_steps_themselves(
     t = torch.tensor([end.t], dtype=torch.float64)
     sigma = float(model.schedule.sigma(t))
     region = ((end.eps_c - end.eps_u) ** 2).sum(1) / sigma**2
-    for i, one in enumerate(run.pictures):
+    for i, one in enumerate(run.images):
         torch.testing.assert_close(one.guidance_norm, norms[i], rtol=0, atol=0)
         # The order of a square, a sum and a quotient differs.
         torch.testing.assert_close(one.region, region[i], rtol=1e-5, atol=0)
@@ -149,7 +153,7 @@ def test_norms_region_and_frames_come_from_the_steps_themselves(
 def test_lid_is_read_at_the_runs_own_latents_with_and_without_the_prompt(
     model: TextToImage, run: ImageRun
 ) -> None:
-    latents = torch.stack([one.latents for one in run.pictures])
+    latents = torch.stack([one.latents for one in run.images])
     cond = model.encode_text([PROMPT]).expand(2, -1, -1)
     without = model.unconditional.expand(2, -1, -1)
     for one, name in ((cond, "conditional"), (without, "uncond")):
@@ -158,8 +162,8 @@ def test_lid_is_read_at_the_runs_own_latents_with_and_without_the_prompt(
         found = soft_spectral_count(
             model.score_model, latents, LOG_DELTA, cond=one, effort=effort, generator=own
         )
-        readings = [picture.lid for picture in run.pictures]
-        for i, reading in enumerate(readings):
+        estimates = [image.lid for image in run.images]
+        for i, reading in enumerate(estimates):
             assert reading is not None
             value = reading.conditional if name == "conditional" else reading.unconditional
             assert value == pytest.approx(float(found.lid[i]), abs=1e-3)
@@ -168,12 +172,12 @@ def test_lid_is_read_at_the_runs_own_latents_with_and_without_the_prompt(
     assert run.log_delta == LOG_DELTA
 
 
-def test_a_planted_copy_is_called_one_and_a_fresh_picture_is_not(run: ImageRun) -> None:
-    first, second = run.pictures
+def test_a_planted_copy_is_called_one_and_a_fresh_image_is_not(run: ImageRun) -> None:
+    first, second = run.images
     assert (first.verdict, first.copy and first.copy.nearest) == ("exact copy", 7)
     assert first.copy is not None and first.copy.similarity == pytest.approx(1, abs=1e-6)
     assert first.neighbors[0].id == 7
-    assert torch.equal(first.neighbors[0].picture, first.picture)
+    assert torch.equal(first.neighbors[0].image, first.image)
     assert [n.similarity for n in first.neighbors] == sorted(
         (n.similarity for n in first.neighbors), reverse=True
     )
@@ -183,10 +187,10 @@ def test_a_planted_copy_is_called_one_and_a_fresh_picture_is_not(run: ImageRun) 
     assert run.searched == 60
 
 
-def test_a_copy_names_the_picture_nearest_in_pixels_and_shows_that_one(
+def test_a_copy_names_the_image_nearest_in_pixels_and_shows_that_one(
     planted: Reference, run: ImageRun
 ) -> None:
-    copy = run.pictures[0].picture.float() / 255
+    copy = run.images[0].image.float() / 255
     asked = copy.clone()
     asked[:, :16] = (asked[:, :16] + 0.06).clamp(max=1)
     # A grid too fine for the descriptor: over its squares of 2 x 2 pixels the mean stays.
@@ -194,24 +198,24 @@ def test_a_copy_names_the_picture_nearest_in_pixels_and_shows_that_one(
     height = torch.nn.functional.interpolate(room, scale_factor=2)[0].clamp(max=0.3)
     rows, columns = torch.meshgrid(torch.arange(32), torch.arange(32), indexing="ij")
     finer = asked + height * torch.where((rows + columns) % 2 == 0, 1.0, -1.0)
-    pictures = torch.stack([planted.picture(row) for row in range(60)])
-    pictures[8] = (finer * 255).round().to(torch.uint8)
-    index = build_index(embed_all(planted.embedder, pictures), labels(60), planted.embedder)
-    training = training_pictures(pictures, index)
-    reference = replace(planted, index=index, training=training, picture=lambda row: pictures[row])
+    images = torch.stack([planted.image(row) for row in range(60)])
+    images[8] = (finer * 255).round().to(torch.uint8)
+    index = build_index(embed_all(planted.embedder, images), labels(60), planted.embedder)
+    training = training_images(images, index)
+    reference = replace(planted, index=index, training=training, image=lambda row: images[row])
     [(found, neighbors)] = find_copies(reference, asked[None])
     assert [near.id for near in neighbors[:2]] == [8, 7]
     assert (found.kind, found.nearest) == ("exact", 7)
     assert found.similarity == pytest.approx(neighbors[1].similarity, abs=1e-6)
-    assert found.reason.startswith("A copy of training picture 7:")
-    shown = replace(run.pictures[0], copy=found, neighbors=neighbors).nearest
-    assert shown is neighbors[1] and torch.equal(shown.picture, run.pictures[0].picture)
+    assert found.reason.startswith("A copy of training image 7:")
+    shown = replace(run.images[0], copy=found, neighbors=neighbors).nearest
+    assert shown is neighbors[1] and torch.equal(shown.image, run.images[0].image)
     # Where no evidence names one, the most similar is shown.
-    assert replace(run.pictures[0], copy=None, neighbors=neighbors).nearest is neighbors[0]
-    assert replace(run.pictures[0], neighbors=()).nearest is None
+    assert replace(run.images[0], copy=None, neighbors=neighbors).nearest is neighbors[0]
+    assert replace(run.images[0], neighbors=()).nearest is None
 
 
-def test_the_cause_of_a_copy_is_told_from_unseen_pictures_of_its_caption(
+def test_the_cause_of_a_copy_is_told_from_unseen_images_of_its_caption(
     model: TextToImage, planted: Reference
 ) -> None:
     wide, one = drawings(20, seed=5, size=32).float() / 255, drawings(1, seed=6, size=32)
@@ -224,7 +228,7 @@ def test_the_cause_of_a_copy_is_told_from_unseen_pictures_of_its_caption(
         reference = replace(planted, corpus=lambda text, c=corpus: c, cause=calibration)
         told = cause_in(reference, PLAIN.prompts[0], "exact copy", 0.1)
         assert (told and told.label) == label
-        first, second = last(PLAIN, model, reference).pictures
+        first, second = last(PLAIN, model, reference).images
         assert second.cause is None
         # A network of random weights has all dimensions: neither rule fits that.
         assert (first.cause and first.cause.label) == (label and "not identifiable")
@@ -235,7 +239,7 @@ def test_the_cause_of_a_copy_is_told_from_unseen_pictures_of_its_caption(
 
 def test_agreement_is_the_mean_cosine_of_pairs(model: TextToImage, planted: Reference) -> None:
     found = last(replace(PLAIN, seeds=(3, 4, 5)), model, planted)
-    vectors = embed_all(planted.embedder, torch.stack([p.picture for p in found.pictures]))
+    vectors = embed_all(planted.embedder, torch.stack([p.image for p in found.images]))
     unit = torch.nn.functional.normalize(vectors.double(), dim=1)
     pairs = [float(unit[a] @ unit[b]) for a, b in ((0, 1), (0, 2), (1, 2))]
     assert found.agreement == pytest.approx([sum(pairs) / 3], abs=1e-6)
@@ -243,17 +247,17 @@ def test_agreement_is_the_mean_cosine_of_pairs(model: TextToImage, planted: Refe
     assert math.isnan(alone.agreement[0])
 
 
-def test_percentiles_are_taken_only_among_pictures_drawn_alike(
+def test_percentiles_are_taken_only_among_images_drawn_alike(
     model: TextToImage, planted: Reference
 ) -> None:
     normal = normal_of(model, [-1e9, -1e9, 1e9, 1e9])
     found = last(PLAIN, model, planted, normal)
     assert found.normal is normal and found.log_delta == -0.25
-    assert [p.lid and p.lid.percentile for p in found.pictures] == [0.5, 0.5]
+    assert [p.lid and p.lid.percentile for p in found.images] == [0.5, 0.5]
     for changed in ({"steps": 6}, {"sha256": "0" * 64}, {"guidance": 3.0}, {"scheduler": "euler"}):
         other = last(PLAIN, model, planted, normal_of(model, [0.0], **changed))
         assert other.normal is None
-        assert all(p.lid is not None and math.isnan(p.lid.percentile) for p in other.pictures)
+        assert all(p.lid is not None and math.isnan(p.lid.percentile) for p in other.images)
 
 
 def test_a_low_lid_is_suspicious_where_no_copy_is_found(
@@ -261,15 +265,15 @@ def test_a_low_lid_is_suspicious_where_no_copy_is_found(
 ) -> None:
     normal = normal_of(model, [1e9] * 60)
     found = last(PLAIN, model, planted, normal)
-    assert [p.verdict for p in found.pictures] == ["exact copy", "suspicious, no copy found"]
+    assert [p.verdict for p in found.images] == ["exact copy", "suspicious, no copy found"]
     alone = last(PLAIN, model, None, normal)
-    assert {p.verdict for p in alone.pictures} == {"memorized, cause not identifiable"}
-    assert alone.searched == 0 and alone.pictures[0].copy is None
+    assert {p.verdict for p in alone.images} == {"memorized, cause not identifiable"}
+    assert alone.searched == 0 and alone.images[0].copy is None
 
 
 def test_without_reference_and_normal_prompts_nothing_is_claimed(model: TextToImage) -> None:
     found = last(PLAIN, model, None)
-    assert {p.verdict for p in found.pictures} == {"cannot be judged"}
+    assert {p.verdict for p in found.images} == {"cannot be judged"}
     assert found.log_delta == UNCALIBRATED and min(LOG_DELTAS) < UNCALIBRATED < max(LOG_DELTAS)
 
 
@@ -281,12 +285,12 @@ def test_progress_rises_and_what_was_drawn_before_a_stop_is_there(
     seen = []
     for progress in steps:
         seen.append(progress)
-        if len(progress.partial.pictures) == 4:
+        if len(progress.partial.images) == 4:
             break
     steps.close()  # type: ignore[attr-defined]
     fractions = [progress.fraction for progress in seen]
     assert fractions == sorted(fractions) and 0 <= fractions[-1] < 1
-    kept = seen[-1].partial.pictures
+    kept = seen[-1].partial.images
     assert [(p.index, p.prompt, p.seed) for p in kept] == [
         (0, PROMPT, 3),
         (1, PROMPT, 4),
@@ -303,15 +307,15 @@ def test_a_large_network_draws_in_parts_and_each_is_kept_with_its_verdict(
     seen = list(image_study(CONFIG, model, planted))
     fractions = [progress.fraction for progress in seen]
     assert fractions == sorted(fractions) and fractions[-1] == 1
-    # Whoever stops while the second picture is drawn keeps the first one, judged.
+    # Whoever stops while the second image is drawn keeps the first one, judged.
     second = next(p for p in seen if "part 2 of 2" in p.message)
-    (kept,) = second.partial.pictures
+    (kept,) = second.partial.images
     assert kept.seed == CONFIG.seeds[0] and kept.verdict == "exact copy"
     ended = seen[-1].partial
     assert ended.noise_sha256 == run.noise_sha256
-    assert [one.seed for one in ended.pictures] == list(CONFIG.seeds)
+    assert [one.seed for one in ended.images] == list(CONFIG.seeds)
     # Equal but for what a batch of another size changes in the last digits of float32.
-    for one, other in zip(ended.pictures, run.pictures, strict=True):
+    for one, other in zip(ended.images, run.images, strict=True):
         torch.testing.assert_close(one.latents, other.latents, rtol=1e-3, atol=1e-4)
         assert one.frames.shape == other.frames.shape
         assert torch.equal(one.frame_steps, other.frame_steps)
@@ -321,19 +325,19 @@ def test_a_large_network_draws_in_parts_and_each_is_kept_with_its_verdict(
 def test_curves_and_further_estimators_come_on_request(
     model: TextToImage, planted: Reference, run: ImageRun
 ) -> None:
-    assert all(len(p.curve) == len(LOG_DELTAS) == len(p.curve_error) for p in run.pictures)
-    assert not torch.equal(run.pictures[0].curve, run.pictures[1].curve)
+    assert all(len(p.curve) == len(LOG_DELTAS) == len(p.curve_error) for p in run.images)
+    assert not torch.equal(run.images[0].curve, run.images[1].curve)
     found = last(replace(PLAIN, estimators=("flipd", "spectral_count", "dsm")), model, planted)
-    names = [lid.estimator for lid in found.pictures[0].lids]
+    names = [lid.estimator for lid in found.images[0].lids]
     assert names == ["soft_spectral_count", "flipd", "spectral_count", "dsm"]
-    assert found.pictures[0].lids[2].conditional == round(found.pictures[0].lids[2].conditional)
-    assert not len(found.pictures[0].curve) and not len(found.pictures[0].frames)
+    assert found.images[0].lids[2].conditional == round(found.images[0].lids[2].conditional)
+    assert not len(found.images[0].curve) and not len(found.images[0].frames)
 
 
 def test_without_guidance_norm_and_region_are_unknown(
     model: TextToImage, planted: Reference
 ) -> None:
-    found = last(replace(PLAIN, guidance=1.0), model, planted).pictures[0]
+    found = last(replace(PLAIN, guidance=1.0), model, planted).images[0]
     assert bool(found.guidance_norm.isnan().all()) and bool(found.region.isnan().all())
 
 
@@ -384,16 +388,16 @@ def test_the_default_estimator_is_not_run_twice() -> None:
     ).estimators == ("dsm",)
 
 
-def test_an_audited_picture_is_read_like_a_drawn_one(
+def test_an_audited_image_is_read_like_a_drawn_one(
     model: TextToImage, planted: Reference, run: ImageRun
 ) -> None:
     file = io.BytesIO()
-    shown = run.pictures[0].picture
+    shown = run.images[0].image
     Image.fromarray(shown.permute(1, 2, 0).numpy()).save(file, "PNG")
     *early, last = audit_study(file.getvalue(), PROMPT, model, planted)
     found = last.partial
     assert early[-1].partial.verdict == "exact copy" and early[0].fraction < last.fraction == 1
-    assert torch.equal(found.picture, shown)
+    assert torch.equal(found.image, shown)
     assert (found.verdict, found.neighbors[0].id, found.truth) == ("exact copy", 7, TRUTH)
     torch.testing.assert_close(found.latents, model.encode(shown[None].float() / 255)[0])
     assert len(found.curve) == len(LOG_DELTAS) and not bool(found.region.isnan().any())
@@ -407,31 +411,31 @@ def test_an_audited_picture_is_read_like_a_drawn_one(
 
 
 def test_a_file_of_another_shape_is_found_whole(model: TextToImage) -> None:
-    """The model sees the middle of a wide picture; the training set holds all of it."""
+    """The model sees the middle of a wide image; the training set holds all of it."""
     wide = torch.nn.functional.interpolate(
         drawings(30, seed=8, size=48).float(), size=(40, 96), mode="bicubic", antialias=True
     )
-    pictures = wide.round().clamp(0, 255).to(torch.uint8)
+    images = wide.round().clamp(0, 255).to(torch.uint8)
     embedder = PixelEmbedder()
-    index = build_index(embed_all(embedder, pictures), labels(30), embedder)
-    known = Reference("wide", index, embedder, lambda row: pictures[row])
+    index = build_index(embed_all(embedder, images), labels(30), embedder)
+    known = Reference("wide", index, embedder, lambda row: images[row])
     for number in (0, 17):
         file = io.BytesIO()
-        Image.fromarray(pictures[number].permute(1, 2, 0).numpy()).save(file, "PNG")
+        Image.fromarray(images[number].permute(1, 2, 0).numpy()).save(file, "PNG")
         *_, last = audit_study(file.getvalue(), "", model, known)
         assert last.partial.verdict == "exact copy"
         assert last.partial.copy is not None and last.partial.copy.nearest == number
 
 
-@pytest.mark.parametrize("data", [b"", b"no picture", b"\x89PNG\r\n\x1a\n" + b"\0" * 40])
-def test_an_audit_refuses_what_is_no_picture(
+@pytest.mark.parametrize("data", [b"", b"no image", b"\x89PNG\r\n\x1a\n" + b"\0" * 40])
+def test_an_audit_refuses_what_is_no_image(
     model: TextToImage, planted: Reference, data: bytes
 ) -> None:
     with pytest.raises(MMHError):
         list(audit_study(data, "", model, planted))
 
 
-def test_a_picture_is_cut_around_its_middle_and_resized() -> None:
+def test_a_image_is_cut_around_its_middle_and_resized() -> None:
     wide = torch.zeros(3, 8, 20)
     wide[:, :, 6:14] = 1
     assert torch.equal(fitted(wide, (8, 8)), torch.ones(3, 8, 8))
@@ -457,31 +461,29 @@ def test_normal_prompts_hold_what_the_study_reads_and_are_kept(
     assert found.conditional.tolist() == pytest.approx(lids, abs=1e-5)
     assert found.guidance_norm.shape == (4, 5) and found.curve.shape == (4, len(LOG_DELTAS))
     assert found.fits(model.sha256, CONFIG)
-    assert read_normal(tmp_path) is None
-    write_normal(tmp_path, found)
-    again = read_normal(tmp_path)
+    assert read_reference_prompts(tmp_path) is None
+    write_reference_prompts(tmp_path, found)
+    again = read_reference_prompts(tmp_path)
     assert again is not None and torch.equal(again.conditional, found.conditional)
     assert again.percentile(float(found.conditional.median()) + 1e-3) == 0.5
 
 
-def last_at(
-    config: ImageConfig, model: TextToImage, log_delta: float
-) -> tuple[PictureResult, ...]:
+def last_at(config: ImageConfig, model: TextToImage, log_delta: float) -> tuple[ImageResult, ...]:
     found = None
     for progress in image_study(config, model, None, log_delta=log_delta):
         found = progress.partial
     assert found is not None
-    return found.pictures
+    return found.images
 
 
-def reading(lid: float, percentile: float) -> LidReading:
-    return LidReading("soft_spectral_count", "", -0.5, lid, 0.1, lid, 0.1, percentile, 12.0)
+def reading(lid: float, percentile: float) -> ImageLid:
+    return ImageLid("soft_spectral_count", "", -0.5, lid, 0.1, lid, 0.1, percentile, 12.0)
 
 
 def test_the_words_of_a_verdict_carry_the_figures() -> None:
     verdict, reason = verdict_of(None, reading(-0.04, 0.0), guided=True)
     assert verdict == "memorized, cause not identifiable"
-    assert "LID, 0.0, is not above that of any of the normal images" in reason
+    assert "LID, 0.0, is not above that of any of the reference images" in reason
     verdict, reason = verdict_of(None, reading(18.27, 0.43), guided=True)
     assert verdict == "cannot be judged" and "18.3, is above that of 43%" in reason
     assert verdict_of(None, reading(5.0, math.nan), guided=True)[0] == "cannot be judged"

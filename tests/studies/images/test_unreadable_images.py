@@ -18,12 +18,12 @@ TRAINED = drawings(14)
 def reference(gone: set[int]) -> Reference:
     index = build_index(embed_all(PixelEmbedder(), TRAINED), labels(14), PixelEmbedder())
 
-    def picture(row: int) -> Tensor:
+    def image(row: int) -> Tensor:
         if row in gone:
             raise MMHError(f"There is no file {row}.png: check the name.")
         return TRAINED[row]
 
-    return Reference("drawings", index, PixelEmbedder(), picture)
+    return Reference("drawings", index, PixelEmbedder(), image)
 
 
 def test_a_copy_is_found_beside_images_that_cannot_be_read() -> None:
@@ -40,7 +40,7 @@ def test_what_could_not_be_compared_is_counted_and_is_not_memorized_by_nobody() 
     [(copy, near)] = find_copies(reference(gone), fresh)
     assert len(near) == len(whole) - 3
     assert copy.kind == "unknown"
-    assert "3 of the nearest training pictures could not be compared: There is no" in copy.reason
+    assert "3 of the nearest training images could not be compared: There is no" in copy.reason
 
 
 def test_a_folder_of_other_images_is_an_error() -> None:

@@ -12,19 +12,19 @@ import torch
 from mmh_core.memorization.hypothesis import share_words
 from mmh_core.memorization.verdict import IMAGE_ROWS, ImageVerdict
 from mmh_core.retrieval.copy_evidence import CopyKind
-from mmh_core.studies.images.run import CopyFound, LidReading, NormalPrompts
+from mmh_core.studies.images.run import CopyFound, ImageLid, ReferencePrompts
 from mmh_core.studies.images.verdict import VERDICTS, LidState, lid_state, verdict_of
 
 NAN = math.nan
 #: A LID with its percentile for each state.
-LIDS: dict[LidState, list[LidReading | None]] = {}
+LIDS: dict[LidState, list[ImageLid | None]] = {}
 
 
-def among(lid: float, error: float, values: list[float], prompts: int = 26) -> LidReading:
-    """Return a reading of 8 probes, placed among normal images."""
+def among(lid: float, error: float, values: list[float], prompts: int = 26) -> ImageLid:
+    """Return a reading of 8 probes, placed among reference images."""
     names = tuple(str(i % prompts) for i in range(len(values)))
     unplaced = replace(reading(lid, NAN), conditional_error=error, draws=8)
-    normal = NormalPrompts(
+    normal = ReferencePrompts(
         *("m", "", "ddim", 5, 2.0, 8, 8, -0.5, torch.zeros(1), names),
         conditional=torch.tensor(values),
         unconditional=torch.tensor(values),
@@ -34,12 +34,12 @@ def among(lid: float, error: float, values: list[float], prompts: int = 26) -> L
     return normal.placed(unplaced)
 
 
-#: The LIDs of 200 normal images, 10 to 29.9.
+#: The LIDs of 200 reference images, 10 to 29.9.
 NORMALS = [10 + 0.1 * i for i in range(200)]
 
 
-def reading(lid: float, percentile: float) -> LidReading:
-    return LidReading("soft_spectral_count", "", -0.5, lid, 0.1, lid, 0.1, percentile, 12.0)
+def reading(lid: float, percentile: float) -> ImageLid:
+    return ImageLid("soft_spectral_count", "", -0.5, lid, 0.1, lid, 0.1, percentile, 12.0)
 
 
 LIDS = {
@@ -102,7 +102,7 @@ def test_every_row(
         # The reason says what is there and what is missing.
         assert (f"What was found: {kind}." in reason) == (kind is not None)
         if state in ("low", "edge", "usual", "above"):
-            assert " normal images" in reason
+            assert " reference images" in reason
         if state == "unknown":
             assert "could not be estimated" in reason or "not finite" in reason
         if state == "not calibrated":
@@ -150,17 +150,17 @@ def test_normal_images_without_a_number_do_not_count(bad: float) -> None:
 def test_few_normal_images_calibrate_nothing(count: int) -> None:
     lid = among(5.0, 0.1, NORMALS[:count])
     verdict, reason = verdict_of(None, lid, guided=True)
-    assert verdict == UNJUDGED and f"{count} normal image" in reason and "too few" in reason
+    assert verdict == UNJUDGED and f"{count} reference image" in reason and "too few" in reason
 
 
 @pytest.mark.parametrize(
     ("lid", "place"),
     [
-        (5.0, "is not above that of any of 200 normal images of 26 prompts"),
-        (10.0, "is not above that of any of 200 normal images of 26 prompts"),
-        (10.05, "is above that of 1 of 200 normal images of 26 prompts"),
-        (29.85, "is above that of 199 of 200 normal images of 26 prompts"),
-        (40.0, "is above that of all 200 normal images of 26 prompts"),
+        (5.0, "is not above that of any of 200 reference images of 26 prompts"),
+        (10.0, "is not above that of any of 200 reference images of 26 prompts"),
+        (10.05, "is above that of 1 of 200 reference images of 26 prompts"),
+        (29.85, "is above that of 199 of 200 reference images of 26 prompts"),
+        (40.0, "is above that of all 200 reference images of 26 prompts"),
     ],
 )
 def test_places_are_counts(lid: float, place: str) -> None:

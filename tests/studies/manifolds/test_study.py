@@ -209,8 +209,8 @@ def test_no_verdict_is_given_before_the_model_fits(run: ManifoldRun) -> None:
     low, high = float(run.log_delta[0]), float(run.log_delta[-1])
     for snapshot in run.snapshots:
         assert low <= snapshot.band_low < snapshot.band_high <= high
-        for readings in (snapshot.trained, snapshot.generated):
-            poor = readings.verdict == VERDICTS.index("fit too poor to say")
+        for estimates in (snapshot.trained, snapshot.generated):
+            poor = estimates.verdict == VERDICTS.index("fit too poor to say")
             assert bool(poor.all()) != snapshot.fits
             assert bool(poor.any()) != snapshot.fits
         if not snapshot.fits:

@@ -17,7 +17,7 @@ from mmh_core.mitigations.catalogue import MITIGATIONS
 from mmh_core.records import LabelledPrompt, MMHError
 from mmh_core.retrieval.embedders import PixelEmbedder, embed_all
 from mmh_core.retrieval.index import build_index
-from mmh_core.retrieval.training_images import training_pictures
+from mmh_core.retrieval.training_images import training_images
 from mmh_core.store.archive import save_record
 from mmh_core.studies.images.config import default_config, request_for
 from mmh_core.studies.images.reference import Reference
@@ -72,12 +72,12 @@ def model(model_of: ModelOf) -> TextToImage:
 @pytest.fixture(scope="module")
 def planted(model: TextToImage) -> Reference:
     """Return a training set that holds what the cat ends in without mitigation."""
-    pictures = drawings(60, size=32)
+    images = drawings(60, size=32)
     request = request_for(replace(default_config(model, "tiny", CAT.text), seeds=SEEDS), CAT.text)
-    for row, picture in zip((7, 8), draw(model, request), strict=True):
-        pictures[row] = (picture * 255).round().to(torch.uint8)
+    for row, image in zip((7, 8), draw(model, request), strict=True):
+        images[row] = (image * 255).round().to(torch.uint8)
     embedder = PixelEmbedder()
-    index = build_index(embed_all(embedder, pictures), labels(60), embedder)
+    index = build_index(embed_all(embedder, images), labels(60), embedder)
 
     def alignment(shown: Tensor, text: str) -> Tensor:
         return shown.mean((1, 2, 3))
@@ -86,9 +86,9 @@ def planted(model: TextToImage) -> Reference:
         "drawings",
         index,
         embedder,
-        lambda row: pictures[row],
-        training_pictures(pictures, index),
-        # Other pictures of a random network look much alike: only the same one is a copy.
+        lambda row: images[row],
+        training_images(images, index),
+        # Other images of a random network look much alike: only the same one is a copy.
         replace(THRESHOLDS, descriptor=0.99999, calibrated_l2=1e-3, template_family=60),
         log_delta=-0.5,
         alignment=alignment,
@@ -128,7 +128,7 @@ def test_a_benchmark_chooses_strengths_draws_and_keeps_its_records(
     rows = {row.treatment: row for row in benchmark_rows(found)}
     assert rows[found.chosen[0]].copied.value == 0 and rows[NONE].copied.value == 1
     assert rows[CHAIN].copied.value == 0
-    # The chain leaves a normal caption as it is: the same pictures to the last bit.
+    # The chain leaves a reference caption as it is: the same images to the last bit.
     moved = {row.treatment: row for row in normal_rows(found)}
     normal = moved[CHAIN]
     assert moved[found.chosen[0]].changed == 1
@@ -226,7 +226,7 @@ def test_rows_are_means_over_captions_and_count_refusals() -> None:
     assert (row.captions, row.refused) == (2, 1)
     assert row.before.value == pytest.approx(0.9) and row.copied.value == pytest.approx(0.1)
     assert row.alignment.value == pytest.approx(0.95 * 0.4) and row.lid.value == pytest.approx(15)
-    assert row.lid_before.value == 3 and row.forwards.value == 90
+    assert row.lid_before.value == 3 and row.nfe.value == 90
     assert (row.copied.low, row.copied.high) == (pytest.approx(0), pytest.approx(0.2))
 
 

@@ -1,4 +1,4 @@
-"""The comparison of mitigations on a tiny random model, with a planted training picture."""
+"""The comparison of mitigations on a tiny random model, with a planted training image."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from mmh_core.mitigations.work import finished
 from mmh_core.records import MMHError
 from mmh_core.retrieval.embedders import PixelEmbedder, embed_all
 from mmh_core.retrieval.index import build_index
-from mmh_core.retrieval.training_images import training_pictures
+from mmh_core.retrieval.training_images import training_images
 from mmh_core.studies.images.config import request_for
 from mmh_core.studies.images.generation import pixels_of
 from mmh_core.studies.images.reference import Reference
-from mmh_core.studies.images.run import NormalPrompts
+from mmh_core.studies.images.run import ReferencePrompts
 from mmh_core.studies.images.study import image_study
 from mmh_core.studies.mitigation import cells as mitigation_cells
 from mmh_core.studies.mitigation.context import (
@@ -52,11 +52,11 @@ def model(model_of: ModelOf) -> TextToImage:
 
 @pytest.fixture(scope="module")
 def planted(model: TextToImage) -> Reference:
-    pictures = drawings(60, size=32)
+    images = drawings(60, size=32)
     request = request_for(as_images(CONFIG), PROMPT)
-    pictures[7] = (draw(model, request)[0] * 255).round().to(torch.uint8)
+    images[7] = (draw(model, request)[0] * 255).round().to(torch.uint8)
     embedder = PixelEmbedder()
-    index = build_index(embed_all(embedder, pictures), labels(60), embedder)
+    index = build_index(embed_all(embedder, images), labels(60), embedder)
 
     def alignment(shown: Tensor, text: str) -> Tensor:
         return shown.mean((1, 2, 3)) * len(text)
@@ -65,8 +65,8 @@ def planted(model: TextToImage) -> Reference:
         "drawings",
         index,
         embedder,
-        lambda row: pictures[row],
-        training_pictures(pictures, index),
+        lambda row: images[row],
+        training_images(images, index),
         THRESHOLDS,
         log_delta=-0.5,
         alignment=alignment,
@@ -107,9 +107,9 @@ def test_none_is_the_images_study_bit_for_bit(
     for prompt in (0, 1):
         cell = run.cell(prompt, NONE)
         assert cell is not None
-        for i, one in enumerate(images.pictures[2 * prompt : 2 * prompt + 2]):
+        for i, one in enumerate(images.images[2 * prompt : 2 * prompt + 2]):
             assert torch.equal(cell.latents[i], one.latents)
-            assert torch.equal(cell.pictures[i], one.picture)
+            assert torch.equal(cell.images[i], one.image)
             assert one.copy is not None and one.lid is not None
             assert float(cell.similarity[i]) == pytest.approx(one.copy.similarity, abs=1e-6)
         assert cell.noise_sha256 == images.noise_sha256
@@ -121,7 +121,7 @@ def test_all_treatments_start_from_the_same_noise_and_differ_in_the_end(
 ) -> None:
     assert len({c.noise_sha256 for c in run.cells}) == 1
     for cell in run.cells:
-        same = torch.equal(cell.pictures, run.cell(cell.prompt, NONE).pictures)  # type: ignore[union-attr]
+        same = torch.equal(cell.images, run.cell(cell.prompt, NONE).images)  # type: ignore[union-attr]
         assert same == (cell.treatment == NONE)
         assert bool((cell.moved > 1 - 1e-6).all()) == same
 
@@ -134,14 +134,14 @@ def test_a_static_schedule_is_drawn_as_its_recipe_says(
     steps = list(generate(model, finished(applied.apply(model, request)).request))  # type: ignore[attr-defined]
     cell = run.cell(0, STATIC)
     assert cell is not None
-    assert torch.equal(cell.pictures, pixels_of(model, steps[-1].latents))
-    assert cell.forwards == pytest.approx(2.0 * 5)
+    assert torch.equal(cell.images, pixels_of(model, steps[-1].latents))
+    assert cell.nfe == pytest.approx(2.0 * 5)
 
 
 def test_alignment_is_with_the_prompt_as_asked(run: MitigationRun) -> None:
     cell = run.cell(1, WORDS)
     assert cell is not None and cell.used != "a dog"
-    expected = (cell.pictures.float() / 255).mean((1, 2, 3)) * len("a dog")
+    expected = (cell.images.float() / 255).mean((1, 2, 3)) * len("a dog")
     torch.testing.assert_close(cell.alignment, expected)
 
 
@@ -159,10 +159,10 @@ def test_a_mitigation_that_cannot_be_applied_leaves_a_cell_that_says_so(
     needs_index = Treatment("anti_memorization_guidance", 0.5)
     found = last(replace(CONFIG, prompts=(PROMPT,), treatments=(needs_index, STATIC)), model, None)
     cell = found.cell(0, needs_index)
-    assert cell is not None and len(cell.refused) > 20 and not len(cell.pictures)
+    assert cell is not None and len(cell.refused) > 20 and not len(cell.images)
     assert math.isnan(cell.copied)
     after = found.cell(0, STATIC)
-    assert after is not None and len(after.pictures) == 2
+    assert after is not None and len(after.images) == 2
 
 
 def test_a_stop_keeps_the_cells_that_are_done(model: TextToImage, planted: Reference) -> None:
@@ -174,14 +174,14 @@ def test_a_stop_keeps_the_cells_that_are_done(model: TextToImage, planted: Refer
             break
     # Its images are finished and kept, while their LID is still to be estimated.
     unread = progress.partial.cells[1]
-    assert len(unread.pictures) == 2 and bool(unread.lid.isnan().all())
+    assert len(unread.images) == 2 and bool(unread.lid.isnan().all())
     assert not math.isnan(unread.copied)
     assert fractions == sorted(fractions) and fractions[-1] == pytest.approx(1.9 / 6)
     progress = next(iter(steps))
     steps.close()  # type: ignore[attr-defined]
     assert [c.treatment for c in progress.partial.cells] == [NONE, STATIC]
     assert progress.fraction == pytest.approx(2 / 6)
-    assert torch.equal(progress.partial.cells[1].pictures, unread.pictures)
+    assert torch.equal(progress.partial.cells[1].images, unread.images)
     assert not bool(progress.partial.cells[1].lid.isnan().any())
 
 
@@ -204,20 +204,20 @@ def test_a_stop_in_the_middle_keeps_the_unfinished_images(
 def test_the_scan_of_the_chain_counts_copies(model: TextToImage, planted: Reference) -> None:
     request = request_for(as_images(CONFIG), PROMPT)
     found = finished(copy_share(model, planted, None, request))
-    assert (found.score, found.forwards) == (0.5, 10.0)
+    assert (found.score, found.nfe) == (0.5, 10.0)
     assert math.isnan(found.alignment)
     # With the prompt as asked, also when another one is drawn.
     told = finished(copy_share(model, planted, "the other cat", replace(request, prompt="a dog")))
-    pictures = draw(model, replace(request, prompt="a dog"))
-    expected = float(pictures.mean((1, 2, 3)).mean()) * len("the other cat")
-    # Pictures are rounded to 8 bits before they are compared.
+    images = draw(model, replace(request, prompt="a dog"))
+    expected = float(images.mean((1, 2, 3)).mean()) * len("the other cat")
+    # Images are rounded to 8 bits before they are compared.
     assert told.alignment == pytest.approx(expected, rel=1e-2)
 
 
-def normal(model: TextToImage, lids: list[float]) -> NormalPrompts:
+def normal(model: TextToImage, lids: list[float]) -> ReferencePrompts:
     """Return what is normal, as if these LIDs had been read."""
     count = len(lids)
-    return NormalPrompts(
+    return ReferencePrompts(
         *("tiny", model.sha256, "ddim", CONFIG.steps, CONFIG.guidance, 32, 32, -0.5),
         torch.tensor([-0.5]),
         tuple(f"a dog {i}" for i in range(count)),
@@ -228,7 +228,7 @@ def normal(model: TextToImage, lids: list[float]) -> NormalPrompts:
     )
 
 
-def test_the_scan_of_a_rewording_counts_pictures_of_low_lid(model: TextToImage) -> None:
+def test_the_scan_of_a_rewording_counts_images_of_low_lid(model: TextToImage) -> None:
     request = request_for(as_images(CONFIG), PROMPT)
     images = None
     for progress in image_study(
@@ -236,7 +236,7 @@ def test_the_scan_of_a_rewording_counts_pictures_of_low_lid(model: TextToImage) 
     ):
         images = progress.partial
     assert images is not None
-    lids = sorted(one.lid.conditional for one in images.pictures if one.lid is not None)
+    lids = sorted(one.lid.conditional for one in images.images if one.lid is not None)
     assert lids[1] - lids[0] > 1.0
     shares = [
         finished(low_lids(model, 1.5, low, request)).score
@@ -283,7 +283,7 @@ def test_lids_to_aim_at_are_those_of_the_estimator_that_aims(model: TextToImage)
         )
     )
     torch.testing.assert_close(found, expected)
-    # The readings that come with the normal prompts are another estimator's.
+    # The estimates that come with the reference prompts are another estimator's.
     assert not torch.allclose(found, known.conditional, rtol=0.05)
 
 

@@ -29,7 +29,7 @@ def test_rows_hold_the_means_of_the_prompt_in_question_and_differences_to_none()
     assert static.similarity.difference.value == pytest.approx(0.65 - 0.97)
     assert static.alignment.difference.value == pytest.approx(0.39 - 0.42)
     assert static.lid.difference.value == pytest.approx(22 - 3)
-    assert static.pictures == 2 and static.same_noise and static.forwards == 10
+    assert static.images == 2 and static.same_noise and static.nfe == 10
 
 
 def test_the_interval_of_two_pairs_lies_between_their_differences() -> None:
@@ -41,14 +41,14 @@ def test_the_interval_of_two_pairs_lies_between_their_differences() -> None:
 
 def test_a_refused_treatment_has_its_sentence_and_no_figures() -> None:
     row = treatment_rows(comparison())[-1]
-    assert row.refused == REFUSAL and row.pictures == 0
+    assert row.refused == REFUSAL and row.images == 0
     assert math.isnan(row.copied.mean.value) and math.isnan(row.seconds)
 
 
-def test_normal_prompts_are_averaged_over_all_their_pictures() -> None:
+def test_normal_prompts_are_averaged_over_all_their_images() -> None:
     run = comparison(normal=("a bird", "a boat"))
     row = {r.treatment: r for r in treatment_rows(run, (1, 2))}[STATIC]
-    assert row.pictures == 4 and row.copied.mean.value == 0
+    assert row.images == 4 and row.copied.mean.value == 0
     assert row.alignment.difference.value == pytest.approx(0, abs=1e-6)
 
 
@@ -109,4 +109,4 @@ def test_the_table_has_a_column_per_figure_and_end() -> None:
     table = rows_frame(treatment_rows(comparison()))
     assert table.mitigation.tolist()[2] == "static_guidance"
     assert table.lid_difference.tolist()[2] == pytest.approx(19)
-    assert {"copied_low", "alignment_difference_high", "forwards"} <= set(table.columns)
+    assert {"copied_low", "alignment_difference_high", "nfe"} <= set(table.columns)

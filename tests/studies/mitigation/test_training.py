@@ -20,15 +20,15 @@ from mmh_core.pocket.denoiser import LatentSet
 from mmh_core.records import MMHError
 from mmh_core.retrieval.embedders import PixelEmbedder, embed_all
 from mmh_core.retrieval.index import build_index
-from mmh_core.retrieval.training_images import training_pictures
+from mmh_core.retrieval.training_images import training_images
 from mmh_core.store.archive import load_record, save_record
 from mmh_core.studies.images.reference import Reference
 from mmh_core.studies.mitigation import training as study
 from mmh_core.studies.mitigation.training import checked, pocket_cure
 from mmh_core.studies.mitigation.training_run import (
     GROUPS,
-    CureConfig,
-    CureRun,
+    TrainingMitigationConfig,
+    TrainingMitigationRun,
     copies_and_lids,
     early_stop,
 )
@@ -39,8 +39,8 @@ from tests.retrieval.drawings import THRESHOLDS, drawings, labels
 ASSETS = Path(__file__).parents[3] / "assets"
 POCKET = ASSETS / "pocket-sd"
 SHIPPED = ASSETS / "mitigation" / "training" / "pocket-sd.safetensors"
-CONFIG = CureConfig(
-    *(4, 8, (8, 16), 8, (2, 4)), captions=2, seeds=1, drawing_steps=2, kept=1, precision="float32"
+CONFIG = TrainingMitigationConfig(
+    *(4, 8, (8, 16), 8, (2, 4)), captions=2, seeds=1, sampling_steps=2, kept=1, precision="float32"
 )
 
 
@@ -51,19 +51,19 @@ def seen() -> list[LatentSet]:
 
 
 @pytest.fixture(scope="module")
-def run(seen: list[LatentSet]) -> Iterator[CureRun]:
-    """Train both arms for four steps on a few pictures of every kind of the embedded world."""
+def run(seen: list[LatentSet]) -> Iterator[TrainingMitigationRun]:
+    """Train both arms for four steps on a few images of every kind of the embedded world."""
     world = read_world(POCKET)
     few = world.labels.groupby("kind").head(4)
-    small = replace(world, pictures=world.pictures[few.index], labels=few.reset_index(drop=True))
-    pictures, embedder = drawings(40, size=64), PixelEmbedder()
-    index = build_index(embed_all(embedder, pictures), labels(40), embedder)
+    small = replace(world, images=world.images[few.index], labels=few.reset_index(drop=True))
+    images, embedder = drawings(40, size=64), PixelEmbedder()
+    index = build_index(embed_all(embedder, images), labels(40), embedder)
     reference = Reference(
         "drawings",
         index,
         embedder,
-        lambda row: pictures[row],
-        training_pictures(pictures, index),
+        lambda row: images[row],
+        training_images(images, index),
         THRESHOLDS,
         log_delta=-1.0,
         alignment=lambda shown, text: torch.full((len(shown),), float(len(text))),
@@ -86,8 +86,8 @@ def run(seen: list[LatentSet]) -> Iterator[CureRun]:
     yield found
 
 
-def test_the_arms_differ_in_how_often_a_picture_stands_there_alone(
-    run: CureRun, seen: list[LatentSet]
+def test_the_arms_differ_in_how_often_a_image_stands_there_alone(
+    run: TrainingMitigationRun, seen: list[LatentSet]
 ) -> None:
     plain, single = seen
     assert bool((single.copies == 1).all()) and int(plain.copies.max()) > 20
@@ -101,7 +101,7 @@ def test_the_arms_differ_in_how_often_a_picture_stands_there_alone(
     assert run.state == "complete"
 
 
-def test_all_memorized_pictures_are_trained_on_and_a_share_of_the_normal_ones() -> None:
+def test_all_memorized_images_are_trained_on_and_a_share_of_the_normal_ones() -> None:
     kinds = ["duplicate"] * 3 + ["template"] * 4 + ["open"] * 10 + ["overfit"] * 2 + ["varied"] * 5
     rows = study._chosen(pd.DataFrame({"kind": kinds}), 0.4)
     assert [kinds[row] for row in rows] == [
@@ -111,7 +111,7 @@ def test_all_memorized_pictures_are_trained_on_and_a_share_of_the_normal_ones() 
     assert rows[3:7] == [7, 9, 12, 14]
 
 
-def test_figures_belong_to_the_group_of_their_caption(run: CureRun) -> None:
+def test_figures_belong_to_the_group_of_their_caption(run: TrainingMitigationRun) -> None:
     """The alignment of this test is the length of the caption."""
     for one in run.snapshots:
         for i, group in enumerate(GROUPS):
@@ -119,12 +119,12 @@ def test_figures_belong_to_the_group_of_their_caption(run: CureRun) -> None:
             assert sorted(one.alignment[i].tolist()) == sorted(lengths)
     assert {of for _, of in run.captions} == set(GROUPS)
     first = run.snapshots[0]
-    assert first.pictures.shape == (3, 1, 3, 64, 64) and first.lid.shape == (3, 2)
+    assert first.images.shape == (3, 1, 3, 64, 64) and first.lid.shape == (3, 2)
     # Networks that have learned next to nothing cannot have narrowed anything.
     assert bool((first.lid > 50).all())
 
 
-def test_both_arms_start_from_the_same_network_and_part(run: CureRun) -> None:
+def test_both_arms_start_from_the_same_network_and_part(run: TrainingMitigationRun) -> None:
     plain, single = run.arm("as it is"), run.arm("deduplicated")
     assert plain[0].loss != single[0].loss
     # After two steps from equal weights the losses are those of nearly equal networks.
@@ -132,11 +132,11 @@ def test_both_arms_start_from_the_same_network_and_part(run: CureRun) -> None:
     assert not torch.equal(plain[-1].lid, single[-1].lid)
 
 
-def test_a_run_survives_the_disk(run: CureRun, tmp_path: Path) -> None:
+def test_a_run_survives_the_disk(run: TrainingMitigationRun, tmp_path: Path) -> None:
     save_record(tmp_path / "cure.safetensors", run)
-    again = load_record(tmp_path / "cure.safetensors", CureRun)
+    again = load_record(tmp_path / "cure.safetensors", TrainingMitigationRun)
     assert again.config == run.config and again.captions == run.captions
-    assert torch.equal(again.snapshots[-1].pictures, run.snapshots[-1].pictures)
+    assert torch.equal(again.snapshots[-1].images, run.snapshots[-1].images)
 
 
 def test_stopping_early_takes_the_last_of_the_best_that_fit() -> None:
@@ -156,7 +156,7 @@ def test_the_curves_are_the_figures_and_the_stop_is_marked() -> None:
     assert lines["with duplicates", "y"] == [0.0, 0.5, 1.0]
     assert lines["with duplicates", "y2"] == [30.0, 12.0, 2.0]
     assert lines["without duplicates", "y2"] == [30.0, 25.0, 20.0]
-    assert lines["normal captions", "y2"] == [32.0, 26.0, 24.0]
+    assert lines["reference captions", "y2"] == [32.0, 26.0, 24.0]
     assert figure.layout.shapes[-1].x0 == 200
     assert len(cure_curves(run, "normal", ("as it is",)).data) == 2
 
@@ -203,8 +203,8 @@ def test_the_command_refuses_what_cannot_be_trained_before_it_loads(
 
 def test_the_shipped_training_shows_what_each_cure_does() -> None:
     """Held to the direction alone: it is one seed of a short training."""
-    run = load_record(SHIPPED, CureRun)
-    assert run.state == "complete" and run.config == CureConfig()
+    run = load_record(SHIPPED, TrainingMitigationRun)
+    assert run.state == "complete" and run.config == TrainingMitigationConfig()
     plain, single = run.arm("as it is"), run.arm("deduplicated")
     assert plain[-1].memorized > 0.2 and single[-1].memorized == 0
     for group in ("duplicate", "overfit"):

@@ -1,4 +1,4 @@
-"""Items to judge say what their runs and scans say, worst picture first."""
+"""Items to judge say what their runs and scans say, worst image first."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ NOTHING = {
 }
 
 
-def test_an_item_has_the_means_of_its_run_and_the_picture_of_its_worst_verdict() -> None:
+def test_an_item_has_the_means_of_its_run_and_the_image_of_its_worst_verdict() -> None:
     run = drawn_run()
     item = run_item(run, 0, file="a.safetensors")
     assert (item.prompt, item.seeds, item.run) == ("a red fox", (0, 7), "a.safetensors")
@@ -50,31 +50,31 @@ def test_an_item_has_the_means_of_its_run_and_the_picture_of_its_worst_verdict()
     assert item.lid_percentile == pytest.approx(0.1)
     assert (item.similarity, item.nearest, item.kind) == (0.97, 40, "exact copy")
     pixels = Image.open(io.BytesIO(item.thumbnail)).tobytes()
-    assert pixels == run.pictures[0].picture.permute(1, 2, 0).numpy().tobytes()
+    assert pixels == run.images[0].image.permute(1, 2, 0).numpy().tobytes()
     assert dict(item.scores)["times in training"] == 60
     other = run_item(run, 1)
     assert (other.kind, other.cause) == ("no copy found", "not identifiable")
 
 
-def test_the_gravest_picture_comes_first_whatever_its_place() -> None:
+def test_the_gravest_image_comes_first_whatever_its_place() -> None:
     run = drawn_run()
     for order in ((0, 1, 2, 3), (3, 2, 1, 0), (2, 0, 3, 1)):
-        assert gravest(tuple(run.pictures[i] for i in order)).index == 0
-    assert gravest(run.pictures[1:]).verdict == "template copy"
-    assert gravest(run.pictures[2:]).verdict == "suspicious, no copy found"
+        assert gravest(tuple(run.images[i] for i in order)).index == 0
+    assert gravest(run.images[1:]).verdict == "template copy"
+    assert gravest(run.images[2:]).verdict == "suspicious, no copy found"
 
 
 def test_without_a_training_set_nothing_is_called_a_copy() -> None:
-    one = unsearched_run().pictures[0]
+    one = unsearched_run().images[0]
     assert kinds(one) == {"kind": "not searched", "cause": ""}
     low = replace(one, verdict="memorized, cause not identifiable")
     assert kinds(low)["cause"] == "not identifiable"
 
 
-def test_a_prompt_without_pictures_is_no_item() -> None:
+def test_a_prompt_without_images_is_no_item() -> None:
     run = drawn_run()
-    with pytest.raises(ValueError, match="no picture"):
-        run_item(replace(run, pictures=run.pictures[:2]), 1)
+    with pytest.raises(ValueError, match="no image"):
+        run_item(replace(run, images=run.images[:2]), 1)
 
 
 def test_causes_and_shares_are_said_in_plain_words() -> None:
@@ -83,12 +83,12 @@ def test_causes_and_shares_are_said_in_plain_words() -> None:
     # A share is one of the figures that `run_item` names.
     names = [name for name, _ in run_item(drawn_run(), 0).scores]
     assert [name for name in names if score_words(name, 0.5) == "50%"] == [
-        "share of pictures copied"
+        "share of images copied"
     ]
     assert score_words("times in training", 33.0) == "33"
 
 
-def test_a_thumbnail_keeps_small_pictures_and_reduces_large_ones() -> None:
+def test_a_thumbnail_keeps_small_images_and_reduces_large_ones() -> None:
     small, large = noise(1, 64), torch.full((3, 512, 256), 77, dtype=torch.uint8)
     assert Image.open(io.BytesIO(thumbnail(small))).tobytes() == (
         small.permute(1, 2, 0).numpy().tobytes()

@@ -23,7 +23,7 @@ from mmh_core.studies.detection.early_scan import (
     score_prompts,
     write_early,
 )
-from mmh_core.studies.images.run import ImageRun, NormalPrompts
+from mmh_core.studies.images.run import ImageRun, ReferencePrompts
 from mmh_core.studies.review.items import scan_items
 from mmh_core.studies.review.scan import ScanConfig, Scanner, ScanState, scan
 from mmh_core.studies.review.scan_rows import RUNS
@@ -50,10 +50,10 @@ def calibration(model: TextToImage) -> EarlyCalibration:
     return found
 
 
-def normal_of(model: TextToImage) -> NormalPrompts:
-    """Return normal prompts beside which everything is memorized: it spares finding a scale."""
+def normal_of(model: TextToImage) -> ReferencePrompts:
+    """Return reference prompts beside which everything is memorized: it spares finding a scale."""
     empty = torch.empty(0)
-    return NormalPrompts(
+    return ReferencePrompts(
         model.name,
         model.sha256,
         "ddim",
@@ -97,7 +97,7 @@ def test_scores_are_the_detectors_and_a_batch_equals_a_loop(
         # Convolutions of another batch size round differently.
         torch.testing.assert_close(alone.score, found.score[i : i + 1], rtol=1e-3, atol=1e-3)
     # Two reads of the unconditional branch for 10 rows, and two conditional ones a row.
-    assert found.forwards == pytest.approx((4 + 20) / 10)
+    assert found.nfe == pytest.approx((4 + 20) / 10)
 
 
 def test_the_threshold_lets_its_share_of_normal_prompts_pass(
@@ -147,7 +147,7 @@ def test_every_prompt_gets_one_row_and_the_flagged_a_study(
     flagged = [row for row in rows if row.values["flagged"]]
     assert 0 < len(flagged) == state.flagged < 8
     run = load_record(tmp_path / "out" / RUNS / str(flagged[0].values["run"]), ImageRun)
-    assert run.config.prompts == (flagged[0].prompt,) and len(run.pictures) == 2
+    assert run.config.prompts == (flagged[0].prompt,) and len(run.images) == 2
     assert flagged[0].values["verdict"] == "memorized, cause not identifiable"
 
 

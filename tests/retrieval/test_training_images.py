@@ -1,4 +1,4 @@
-"""The nearest training pictures are those of a full search, to the bit, from few distances."""
+"""The nearest training images are those of a full search, to the bit, from few distances."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from mmh_core.retrieval import training_images as training_module
 from mmh_core.retrieval.embedders import PixelEmbedder
 from mmh_core.retrieval.index import build_index
 from mmh_core.retrieval.training_images import (
-    TrainingPictures,
+    TrainingImages,
     distances,
     flat,
     nearest,
-    training_pictures,
+    training_images,
     within,
 )
 from tests.retrieval.drawings import compressed, drawings, labels
@@ -29,11 +29,11 @@ Floats = NDArray[np.float64]
 ZERO = torch.zeros(1, 3, 64, 64, dtype=torch.uint8)
 
 
-def trained_on(pictures: Tensor) -> TrainingPictures:
-    """Return training pictures whose descriptors say nothing."""
+def trained_on(images: Tensor) -> TrainingImages:
+    """Return training images whose descriptors say nothing."""
     embedder = PixelEmbedder()
-    vectors = torch.ones(len(pictures), embedder.dim)
-    return training_pictures(pictures, build_index(vectors, labels(len(pictures)), embedder))
+    vectors = torch.ones(len(images), embedder.dim)
+    return training_images(images, build_index(vectors, labels(len(images)), embedder))
 
 
 def noise(count: int, height: int = 64, width: int = 64, seed: int = 0) -> Tensor:
@@ -43,25 +43,25 @@ def noise(count: int, height: int = 64, width: int = 64, seed: int = 0) -> Tenso
 
 
 def shuffled(count: int, height: int, width: int, seed: int) -> Tensor:
-    """Return one picture whose pixels change places within blocks, so that all means agree."""
-    pictures = noise(1, height, width, seed).repeat(count, 1, 1, 1)
+    """Return one image whose pixels change places within blocks, so that all means agree."""
+    images = noise(1, height, width, seed).repeat(count, 1, 1, 1)
     for i in range(count):
         # Two neighbors of each row; with 32 columns and more they share a block.
-        pictures[i, :, i % height, :2] = pictures[i, :, i % height, :2].flip(1)
-    return pictures
+        images[i, :, i % height, :2] = images[i, :, i % height, :2].flip(1)
+    return images
 
 
 def tied(count: int, height: int, width: int, seed: int) -> Tensor:
-    """Return black pictures with one or two pixels of equal brightness each: many ties."""
-    pictures = torch.zeros(count, 3 * height * width, dtype=torch.uint8)
+    """Return black images with one or two pixels of equal brightness each: many ties."""
+    images = torch.zeros(count, 3 * height * width, dtype=torch.uint8)
     places = torch.arange(count) * 7 + seed
-    pictures[torch.arange(count), places % pictures.shape[1]] = 9
-    pictures[::3, 0] = 9
-    return pictures.reshape(count, 3, height, width)
+    images[torch.arange(count), places % images.shape[1]] = 9
+    images[::3, 0] = 9
+    return images.reshape(count, 3, height, width)
 
 
 def versions(count: int, height: int, width: int, seed: int) -> Tensor:
-    """Return one picture, changed by few levels here and there."""
+    """Return one image, changed by few levels here and there."""
     change = noise(count, height, width, seed) % 3
     return noise(1, height, width, seed) // 2 + change
 
@@ -69,7 +69,7 @@ def versions(count: int, height: int, width: int, seed: int) -> Tensor:
 KINDS = {"noise": noise, "shuffled": shuffled, "tied": tied, "versions": versions}
 
 
-def by_brute_force(training: TrainingPictures, point: Floats) -> tuple[NDArray[np.int64], Floats]:
+def by_brute_force(training: TrainingImages, point: Floats) -> tuple[NDArray[np.int64], Floats]:
     """Return all positions and distances, nearest first, equal ones by position."""
     wide = (training.pixels.numpy().astype(np.float32) / np.float32(255)).astype(np.float64)
     offsets = wide.reshape(len(wide), -1) - point
@@ -136,12 +136,12 @@ def test_within_includes_what_lies_on_the_edge() -> None:
     assert [rows.tolist() for rows in within(training, point, 0.999)] == [[]]
 
 
-def test_blocks_of_pictures_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    pictures, point = drawings(17), flat(drawings(1, seed=13))[0]
-    training, every = trained_on(pictures), np.arange(17)
+def test_blocks_of_images_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    images, point = drawings(17), flat(drawings(1, seed=13))[0]
+    training, every = trained_on(images), np.arange(17)
     whole, far = training.sketches, distances(training, every, point)
     monkeypatch.setattr(training_module, "BLOCK_NUMBERS", 3 * 64 * 64 * 3)  # Three at a time.
-    parts = trained_on(pictures).sketches
+    parts = trained_on(images).sketches
     assert np.allclose(parts.values, whole.values, rtol=1e-6)
     assert parts.numbers == whole.numbers == 3 * 64 * 64
     assert distances(training, every, point).tolist() == far.tolist()
@@ -151,7 +151,7 @@ def test_few_distances_are_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = list[int]()
     plain = training_module.distances
 
-    def counting(training: TrainingPictures, rows: NDArray[np.int64], point: Floats) -> Floats:
+    def counting(training: TrainingImages, rows: NDArray[np.int64], point: Floats) -> Floats:
         asked.append(len(rows))
         return plain(training, rows, point)
 

@@ -1,4 +1,4 @@
-"""Pictures arrive with the right colors and the right way up, and hostile files as sentences."""
+"""Images arrive with the right colors and the right way up, and hostile files as sentences."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 
 from mmh_core.records import MMHError
-from mmh_core.retrieval import images as pictures
-from mmh_core.retrieval.images import FORMATS, read_picture
+from mmh_core.retrieval import images as images
+from mmh_core.retrieval.images import FORMATS, read_image
 
 QUADRANTS = np.zeros((8, 12, 3), dtype=np.uint8)
 QUADRANTS[:4, :6] = (250, 10, 10)
@@ -30,14 +30,14 @@ def encoded(image: Image.Image, form: str, **options: object) -> bytes:
 
 
 def levels(data: bytes | Path) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    """Return the picture as (H, W, 3) in 0 to 255."""
-    return read_picture(data).permute(1, 2, 0).mul(255).numpy()
+    """Return the image as (H, W, 3) in 0 to 255."""
+    return read_image(data).permute(1, 2, 0).mul(255).numpy()
 
 
 @pytest.mark.parametrize("form", ["PNG", "BMP", "WEBP", "GIF", "TIFF"])
 def test_lossless_formats_keep_every_byte(form: str) -> None:
     options = {"lossless": True} if form == "WEBP" else {}
-    found = read_picture(encoded(Image.fromarray(QUADRANTS), form, **options))
+    found = read_image(encoded(Image.fromarray(QUADRANTS), form, **options))
     assert found.dtype == torch.float32
     # 8-bit values over 255, exactly: division in float32 is correctly rounded.
     wanted = torch.from_numpy(QUADRANTS).permute(2, 0, 1).to(torch.float32) / 255
@@ -48,7 +48,7 @@ def test_a_jpeg_is_close_and_a_file_is_read_by_content_not_by_name(tmp_path: Pat
     flat = np.full((16, 16, 3), (200, 60, 90), dtype=np.uint8)
     path = tmp_path / "really-a-jpeg.png"
     path.write_bytes(encoded(Image.fromarray(flat), "JPEG", quality=95))
-    # Two levels: what the transform between color spaces rounds off on a flat picture.
+    # Two levels: what the transform between color spaces rounds off on a flat image.
     assert np.abs(levels(path) - flat).max() <= 2
 
 
@@ -86,22 +86,22 @@ def test_a_bomb_is_refused_by_its_header(monkeypatch: pytest.MonkeyPatch) -> Non
     chunk += struct.pack(">I", zlib.crc32(b"IHDR" + header))
     bomb = b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 0) + b"IDAT"
     with pytest.raises(MMHError, match="larger than 200 million pixels"):
-        read_picture(bomb)
-    monkeypatch.setattr(pictures, "MAX_PIXELS", 95)
+        read_image(bomb)
+    monkeypatch.setattr(images, "MAX_PIXELS", 95)
     with pytest.raises(MMHError, match="make it smaller"):
-        read_picture(encoded(Image.fromarray(QUADRANTS), "PNG"))
-    monkeypatch.setattr(pictures, "MAX_PIXELS", 96)
-    assert read_picture(encoded(Image.fromarray(QUADRANTS), "PNG")).shape == (3, 8, 12)
+        read_image(encoded(Image.fromarray(QUADRANTS), "PNG"))
+    monkeypatch.setattr(images, "MAX_PIXELS", 96)
+    assert read_image(encoded(Image.fromarray(QUADRANTS), "PNG")).shape == (3, 8, 12)
     # Pillow's own bound, for which it warns or refuses, is another and does not count.
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
-    assert read_picture(encoded(Image.fromarray(QUADRANTS), "PNG")).shape == (3, 8, 12)
+    assert read_image(encoded(Image.fromarray(QUADRANTS), "PNG")).shape == (3, 8, 12)
 
 
-def test_a_picture_that_grows_when_its_short_edge_does_is_refused() -> None:
-    assert read_picture(encoded(Image.new("RGB", (80, 2)), "PNG")).shape == (3, 2, 80)
+def test_a_image_that_grows_when_its_short_edge_does_is_refused() -> None:
+    assert read_image(encoded(Image.new("RGB", (80, 2)), "PNG")).shape == (3, 2, 80)
     for size in ((81, 2), (2, 81)):
         with pytest.raises(MMHError, match="more than 40 times as long as wide"):
-            read_picture(encoded(Image.new("RGB", size), "PNG"))
+            read_image(encoded(Image.new("RGB", size), "PNG"))
 
 
 def test_a_file_of_too_many_bytes_is_not_read(
@@ -109,32 +109,32 @@ def test_a_file_of_too_many_bytes_is_not_read(
 ) -> None:
     data = encoded(Image.fromarray(QUADRANTS), "BMP")
     (tmp_path / "x.bmp").write_bytes(data)
-    monkeypatch.setattr(pictures, "MAX_BYTES", len(data) - 1)
+    monkeypatch.setattr(images, "MAX_BYTES", len(data) - 1)
     for source in (data, tmp_path / "x.bmp"):
         with pytest.raises(MMHError, match="larger than"):
-            read_picture(source)
+            read_image(source)
 
 
 def test_what_is_no_image_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "note.png").write_text("hello")
     with pytest.raises(MMHError, match=r"note\.png has the name of an image and is a text file"):
-        read_picture(tmp_path / "note.png")
+        read_image(tmp_path / "note.png")
     with pytest.raises(MMHError, match="is a Netpbm image, which is not decoded here: convert it"):
-        read_picture(encoded(Image.fromarray(QUADRANTS), "PPM"))
+        read_image(encoded(Image.fromarray(QUADRANTS), "PPM"))
     with pytest.raises(MMHError, match="is an empty file, no image"):
-        read_picture(b"")
+        read_image(b"")
     with pytest.raises(MMHError, match="no file"):
-        read_picture(tmp_path / "missing.png")
+        read_image(tmp_path / "missing.png")
     with pytest.raises(MMHError, match="not a file"):
-        read_picture(tmp_path)
+        read_image(tmp_path)
     with pytest.raises(MMHError, match=r"cannot be read .*too long"):
-        read_picture(tmp_path / ("x" * 300 + ".png"))
+        read_image(tmp_path / ("x" * 300 + ".png"))
     (tmp_path / "self.png").symlink_to("self.png")
     with pytest.raises(MMHError, match="no file"):
-        read_picture(tmp_path / "self.png")
+        read_image(tmp_path / "self.png")
     os.mkfifo(tmp_path / "pipe.png")
     with pytest.raises(MMHError, match="not a file"):
-        read_picture(tmp_path / "pipe.png")
+        read_image(tmp_path / "pipe.png")
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -143,11 +143,11 @@ def test_cut_files_never_pass_for_whole_ones(form: str) -> None:
     data = encoded(Image.fromarray(noise), form)
     for length in (0, 1, 10, len(data) // 4, len(data) // 2, 3 * len(data) // 4):
         with pytest.raises(MMHError, match=r"truncated or damaged|no image"):
-            read_picture(data[:length])
+            read_image(data[:length])
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_damaged_bytes_give_a_picture_or_a_sentence_and_nothing_else(form: str) -> None:
+def test_damaged_bytes_give_a_image_or_a_sentence_and_nothing_else(form: str) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     data = encoded(Image.fromarray(noise), form)
     random, refused = np.random.default_rng(1), 0
@@ -156,7 +156,7 @@ def test_damaged_bytes_give_a_picture_or_a_sentence_and_nothing_else(form: str) 
         for place in random.integers(0, min(len(data), 200), 4):
             broken[place] = random.integers(256)
         try:
-            found = read_picture(bytes(broken))
+            found = read_image(bytes(broken))
         except MMHError:
             refused += 1
         else:

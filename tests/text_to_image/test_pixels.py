@@ -1,4 +1,4 @@
-"""The picture convention: exact where eight bits are, refused where it is broken."""
+"""The image convention: exact where eight bits are, refused where it is broken."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ def test_every_shade_survives_the_round_trip() -> None:
 def test_axes_and_scale_are_those_of_the_convention() -> None:
     image = Image.new("RGB", (3, 2))
     image.putpixel((2, 1), (255, 51, 0))
-    pictures = from_pil([image])
-    assert pictures.shape == (1, 3, 2, 3)
-    assert pictures[0, :, 1, 2].tolist() == pytest.approx([1, 0.2, 0])
-    assert to_pil(pictures)[0].getpixel((2, 1)) == (255, 51, 0)
+    images = from_pil([image])
+    assert images.shape == (1, 3, 2, 3)
+    assert images[0, :, 1, 2].tolist() == pytest.approx([1, 0.2, 0])
+    assert to_pil(images)[0].getpixel((2, 1)) == (255, 51, 0)
 
 
 def test_rounding_goes_to_the_nearest_shade() -> None:
     shades = torch.tensor([99.4, 99.6, 0.49, 254.51]) / 255
-    pictures = shades.reshape(1, 1, 2, 2).expand(1, 3, 2, 2)
-    assert to_uint8(pictures)[0, :, :, 0].flatten().tolist() == [99, 100, 0, 255]
+    images = shades.reshape(1, 1, 2, 2).expand(1, 3, 2, 2)
+    assert to_uint8(images)[0, :, :, 0].flatten().tolist() == [99, 100, 0, 255]
 
 
 def test_other_modes_become_rgb() -> None:
