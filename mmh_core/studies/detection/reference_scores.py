@@ -1,4 +1,4 @@
-"""Scores of reference prompts: what is usable of them, a threshold among them, and what it means."""
+"""Where a score stands among those of reference prompts, and what a share of few of them means."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def share_below(ordered: Tensor, scores: Tensor) -> Tensor:
 
 
 def threshold_words(share: float, count: int) -> str:
-    """Return what a threshold at `share` of `count` reference prompts means, for this and new ones.
+    """Return what a threshold at `share` of `count` them means, for this and new ones.
 
     Of N exchangeable scores and a new one, the new one exceeds the k-th highest with the
     probability k / (N + 1); constants fitted to the same N prompts make it more.
