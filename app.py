@@ -1,9 +1,8 @@
 """Start the app: page config, who may use it, and navigation, nothing else."""
 
-from pathlib import Path
-
 import streamlit as st
 
+from mmh_core.installation import assets
 from views.access import person
 from views.access.addresses import ask_nobody
 
@@ -12,7 +11,7 @@ ask_nobody()
 st.set_page_config(
     page_title="Manifold memorization",
     # A file of our own: the browser would fetch a named icon from the internet.
-    page_icon=str(Path(__file__).parent / "assets" / "icon.svg"),
+    page_icon=str(assets() / "icon.svg"),
     layout="wide",
     initial_sidebar_state="auto",
 )

@@ -122,8 +122,8 @@ def serve(
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     data, written = folder / "data", folder / "streamlit.log"
-    start = str(REPOSITORY / "serve.py")
-    command = [sys.executable, "-P", start, "run", app.name, "--server.headless", "true"]
+    command = [sys.executable, "-P", "-m", "views.serve", "run", app.name]
+    command += ["--server.headless", "true"]
     command += ["--server.port", str(port), *options, "--", "--data", str(data), *arguments]
     # Settings meant for the tests' own process are not the app's: it runs as people run it.
     settings = {k: v for k, v in os.environ.items() if not k.startswith("STREAMLIT_")}

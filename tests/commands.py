@@ -9,13 +9,13 @@ import typer.main
 
 from mmh_core.cli.app import app
 
-#: Words after ./mmh that the launcher takes itself.
-LAUNCHER = {"app", "test", "commands"}
+#: Words after ./mmh whose options are others' own: pytest's, Streamlit's and the app's.
+PASSED_ON = {"app", "test", "commands"}
 
 
 def missing_from_cli(words: Sequence[str]) -> str:
     """Return what of the words after `./mmh` no command knows, "" where all is there."""
-    if not words or words[0] in LAUNCHER:
+    if not words or words[0] in PASSED_ON:
         return ""
     command: Any = typer.main.get_command(app)
     rest = list(words)

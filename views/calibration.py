@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from mmh_core.installation import assets
 from views import models as model_session
-from views.session import REPOSITORY, data_folder
+from views.session import data_folder
 
 if TYPE_CHECKING:
     from mmh_core.studies.detection.early_scan import EarlyCalibration
@@ -27,7 +28,7 @@ def calibration(name: str) -> EarlyCalibration | None:
 
 def calibration_place(name: str) -> Path | None:
     """Return the folder with the calibration of a model, without reading it."""
-    own = REPOSITORY / "assets" / name if name == model_session.POCKET else None
+    own = assets() / name if name == model_session.POCKET else None
     for folder in (data_folder() / "calibrations" / Path(name).name, own):
         if folder is not None and (folder / file_name()).is_file():
             return folder

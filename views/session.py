@@ -18,6 +18,7 @@ from uuid import uuid4
 import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 
+from mmh_core.installation import assets
 from mmh_core.records import MMHError, Progress
 from views.start_options import start_options
 
@@ -27,9 +28,8 @@ if TYPE_CHECKING:
     from mmh_core.store.jobs import JobStore
     from mmh_core.studies.manifolds.run import ManifoldConfig, ManifoldRun
 
-REPOSITORY = Path(__file__).parents[1]
-ASSETS = REPOSITORY / "assets" / "manifolds"
 MANIFOLD_JOB = "manifold"
+_MANIFOLDS = assets() / "manifolds"
 #: Jobs that may wait for a device: more than a room full of people with a window each.
 WAITING = 64
 #: The networks of the manifold study are so small that a GPU would only add waiting.
@@ -116,7 +116,7 @@ def plain(text: str) -> str:
 
 
 def data_folder() -> Path:
-    """Return the folder named after `-- --data`, or `.mmh` in the repository."""
+    """Return the folder named after `-- --data`, or `.mmh` (see `mmh_core.installation`)."""
     return start_options().data
 
 
@@ -191,12 +191,12 @@ def past_runs(limit: int = 12) -> list[JobRecord]:
 
 def preset_names() -> list[str]:
     """Return the names of the precomputed runs that this copy of the app holds."""
-    return sorted(path.stem for path in ASSETS.glob("*.safetensors"))
+    return sorted(path.stem for path in _MANIFOLDS.glob("*.safetensors"))
 
 
 def preset_run(name: str) -> ManifoldRun | None:
     """Return the precomputed run of that name, None where there is none."""
-    path = ASSETS / f"{name}.safetensors"
+    path = _MANIFOLDS / f"{name}.safetensors"
     return read_run(path) if name in preset_names() else None
 
 

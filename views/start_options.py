@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mmh_core.installation import data_folder
 from mmh_core.records import MMHError
 
-_ROOT = Path(__file__).parents[1]
-# Set by the launcher.
+# Set by `mmh app`.
 _CALLED_FROM = "--called-from"
 
 
@@ -39,11 +39,11 @@ def start_options(arguments: Sequence[str] | None = None) -> StartOptions:
     given = _parser().parse_known_args(sys.argv[1:] if arguments is None else arguments)[0]
 
     def place(named: str | None) -> Path | None:
-        # The launcher changes into the project's folder: names are those of where it was called.
+        # `mmh app` changes into the app's folder: names are those of where it was called.
         return None if named is None else Path(given.called_from, Path(named).expanduser())
 
     return StartOptions(
-        data=place(given.data) or _ROOT / ".mmh",
+        data=place(given.data) or data_folder(given.called_from),
         models=place(given.models),
         index=place(given.index),
         index_images=place(given.index_images),

@@ -22,9 +22,11 @@ from mmh_core.cli.output import check_places, followed, seed_numbers, write_json
 from mmh_core.cli.pocket import app as pocket
 from mmh_core.cli.review import app as review
 from mmh_core.cli.scan import TABLE_HELP, calibrate, scan
+from mmh_core.cli.serving import open_app, with_options_kept
 from mmh_core.cli.tables import benchmark_tables, manifold_summary
 from mmh_core.cli.training import pocket_cure
 from mmh_core.cli.user import user
+from mmh_core.installation import PROGRAM
 from mmh_core.records import MMHError
 
 _WITH_MODEL = (images, audit, benchmark, calibrate, scan, score, mitigate, mitigation_benchmark)
@@ -38,6 +40,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Memorization in generative image models, seen through local intrinsic dimension.",
 )
+app.command("app", options_metavar="")(open_app)
 for _command in _WITH_MODEL:
     _table = f"{TABLE_HELP} " if _command in (benchmark, calibrate, scan) else ""
     app.command(epilog=f"{_table}{PARTS}")(_command)
@@ -156,8 +159,10 @@ def with_parts(arguments: Sequence[str]) -> list[str]:
 def main(arguments: list[str] | None = None, command: Callable[..., Any] = app) -> None:
     """Run the command line; errors that a user can mend become a sentence and exit status 2."""
     try:
-        # Help and hints name the launcher, as every other message does.
-        command(with_parts(sys.argv[1:] if arguments is None else arguments), prog_name="./mmh")
+        words = with_parts(sys.argv[1:] if arguments is None else arguments)
+        if words == ["commands"]:
+            words = ["--help"]
+        command(with_options_kept(words), prog_name=PROGRAM)
     except (MMHError, ValueError) as error:
         typer.echo(f"Error: {error}", err=True)
         raise SystemExit(2) from None

@@ -17,6 +17,7 @@ import typer
 
 from mmh_core.cli.tables import plain
 from mmh_core.files import write_text
+from mmh_core.installation import app_folder, is_installed
 from mmh_core.records import MMHError, Progress
 
 if TYPE_CHECKING:
@@ -38,6 +39,11 @@ def check_places(*paths: Path | None) -> None:
     for path in paths:
         if path is None:
             continue
+        if is_installed() and path.resolve().is_relative_to(app_folder().resolve()):
+            raise MMHError(
+                f"{path} belongs to the installed program: name another place, or work in a "
+                "checkout of the project, where these files are made."
+            )
         folder = next((one for one in path.absolute().parents if one.exists()), path)
         if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
             raise MMHError(

@@ -12,6 +12,7 @@ import typer
 from mmh_core.cli.options import CaseFile, DeviceName
 from mmh_core.cli.output import check_places, device_of, followed
 from mmh_core.formats.untrusted import quoted
+from mmh_core.installation import assets
 from mmh_core.records import MMHError
 from mmh_core.store.review_records import MAX_NAME
 
@@ -30,8 +31,8 @@ app = typer.Typer(
 Data = Annotated[Path, typer.Option(help="The data folder of the app.")]
 _DATA = Path(".mmh")
 # Where the app takes it from, wherever this is called.
-_EXAMPLES = Path(__file__).parents[2] / "assets" / "images"
-_DEMONSTRATION = Path(__file__).parents[2] / "assets" / "review" / "demonstration.zip"
+_EXAMPLES = assets() / "images"
+_DEMONSTRATION = assets() / "review" / "demonstration.zip"
 
 
 @app.callback()

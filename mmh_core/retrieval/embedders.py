@@ -18,9 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmh_core.installation import assets
 from mmh_core.records import MMHError
 
-POCKET_DESCRIPTOR = Path(__file__).resolve().parents[2] / "assets" / "pocket-sd" / "descriptor"
+POCKET_DESCRIPTOR = assets() / "pocket-sd" / "descriptor"
 KINDS = ("pixels", "pocket", "clip", "dinov2", "sscd")
 #: Pixels embedded at a time by `embed_all`, 32 images of 64 x 64: twice as many leave the
 #: processor's cache and take the embedded world's descriptor half as long again.

@@ -7,6 +7,8 @@ from functools import cache
 from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parent.parent
+# An installed package carries the app inside itself; a checkout has it beside.
+_APP = _ROOT / "_app"
 
 
 @cache
@@ -18,7 +20,7 @@ def code_version(*folders: str) -> str:
     """
     digest = hashlib.sha256()
     places = [_ROOT / folder for folder in folders] or [_ROOT]
-    files = [path for place in places for path in place.rglob("*.py")]
+    files = [path for place in places for path in place.rglob("*.py") if _APP not in path.parents]
     for path in sorted(files, key=lambda path: path.relative_to(_ROOT).as_posix()):
         data = path.read_bytes()
         digest.update(f"{path.relative_to(_ROOT).as_posix()} {len(data)}\n".encode() + data)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
-_ASSETS = Path(__file__).parents[2] / "assets"
+from mmh_core.installation import assets
 
 
 @dataclass(frozen=True)
@@ -41,8 +40,8 @@ CATALOGUE: dict[str, Entry] = {
         Entry(
             "pocket-sd",
             "Pocket (embedded)",
-            str(_ASSETS / "pocket-sd"),
-            "as this project",
+            str(assets() / "pocket-sd"),
+            "Apache-2.0, as this project",
             0,
             0.2,
             64,

@@ -21,7 +21,7 @@ from tests.commands import missing_from_cli
 from views.manifolds.settings import command as manifold_command
 
 ROOT = Path(__file__).parents[2]
-PLACES = ["mmh_core", "views", "pages", "app.py", "serve.py", "README.md", "CHANGELOG.md"]
+PLACES = ["mmh_core", "views", "pages", "app.py", "README.md", "CHANGELOG.md"]
 #: What is no way to run the program: `mmh_core` is no program, and without the launcher's path and
 #: environment `python -m mmh_core` finds neither the packages nor itself.
 WRONG = re.compile(r"(?<![./\w-])(python3? -m mmh_core|mmh_core|mmh) (?=[a-z])")

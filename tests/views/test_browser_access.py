@@ -98,7 +98,7 @@ def test_a_list_of_users_without_the_gate_shows_nothing(chromium: Browser, tmp_p
 
 def own_address() -> str | None:
     """Return an address of this machine other than loopback, None where it has none."""
-    from serve import reachable_names
+    from views.serve import reachable_names
 
     names = [n for n in reachable_names("0.0.0.0") if re.fullmatch(r"[\d.]+", n)]
     return next((n for n in names if not n.startswith("127.")), None)

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-import serve
+from views import serve
 
 
 @pytest.fixture

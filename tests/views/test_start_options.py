@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-import serve
 from mmh_core.records import MMHError
 from mmh_core.store.users import write_user
+from views import serve
 from views.start_options import checked, start_options
 
 

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import streamlit as st
 from starlette.middleware import Middleware
 from streamlit.starlette import App
 
+from mmh_core.installation import app_folder
 from views.access.gate import Gate
 from views.start_options import start_options
 
-_ROOT = Path(__file__).resolve().parents[2]
 _options = start_options()
 if _options.users is None:
     raise ValueError("A gate needs a list of users: name it after `-- --users`.")
 
 app = App(
-    _ROOT / "app.py",
+    app_folder() / "app.py",
     middleware=[
         Middleware(
             Gate,

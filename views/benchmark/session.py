@@ -11,10 +11,11 @@ from uuid import uuid4
 import streamlit as st
 
 from mmh_core.formats.tables import SUFFIXES
+from mmh_core.installation import assets
 from mmh_core.records import MMHError, Progress
 from mmh_core.store.table_summary import TableSummary, summarize
 from views import models as model_session
-from views.session import REPOSITORY, data_folder, jobs
+from views.session import data_folder, jobs
 
 if TYPE_CHECKING:
     from mmh_core.records import LabelledPrompt
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from mmh_core.studies.detection.calibration import DetectorCalibration
 
 BENCHMARK_JOB = "benchmark"
-PRECOMPUTED = REPOSITORY / "assets" / "benchmark" / "pocket-sd.safetensors"
+PRECOMPUTED = assets() / "benchmark" / "pocket-sd.safetensors"
 #: Seeds of a table that a person brings.
 SEEDS = (0, 1)
 #: With fewer reference prompts than this nothing can be said of rare scores, so no scan uses them.

@@ -13,10 +13,11 @@ from uuid import uuid4
 
 import streamlit as st
 
+from mmh_core.installation import assets
 from mmh_core.records import MMHError, Progress
 from views import calibration as calibration_session
 from views import models as model_session
-from views.session import REPOSITORY, data_folder, jobs
+from views.session import data_folder, jobs
 
 if TYPE_CHECKING:
     from mmh_core.store.job_record import JobRecord
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 IMAGE_JOB = "images"
 MAP_JOB = "map"
 AUDIT_JOB = "audit"
-EXAMPLES = REPOSITORY / "assets" / "images"
+EXAMPLES = assets() / "images"
 #: Images of a run that goes between the steps of a long job, and does not wait for its end.
 SHORT = 8
 

@@ -15,9 +15,10 @@ from uuid import uuid4
 
 import streamlit as st
 
+from mmh_core.installation import assets
 from mmh_core.records import MMHError, Progress
 from views import models as model_session
-from views.session import REPOSITORY, data_folder, jobs
+from views.session import data_folder, jobs
 from views.start_options import start_options
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from mmh_core.studies.mitigation.training_run import TrainingMitigationRun
 
 MITIGATION_JOB, TRIAL_JOB, TOKEN_JOB = "mitigation", "mitigation trial", "tokens"
-EXAMPLES = REPOSITORY / "assets" / "mitigation"
+EXAMPLES = assets() / "mitigation"
 #: What is added to the name of a precomputed run for the scores of its tokens.
 TOKENS = "-tokens"
 #: Where the cure at training time is kept below the examples.

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from mmh_core.installation import assets
 from mmh_core.store.job_record import JobRecord
 from mmh_core.store.jobs import JobStore
 from mmh_core.store.queues import judged_items, list_queues
@@ -23,7 +24,7 @@ from views.images.session import EXAMPLES as IMAGES
 from views.mitigation.session import EXAMPLES as MITIGATION
 from views.models import POCKET
 from views.review import session as review_session
-from views.session import REPOSITORY, data_folder
+from views.session import data_folder
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,7 @@ def _pixels(path: str, name: str) -> bytes:
 
 def _training() -> int | None:
     try:
-        about = json.loads((REPOSITORY / "assets" / POCKET / "world.json").read_text())
+        about = json.loads((assets() / POCKET / "world.json").read_text())
         return int(about["pictures"]["training"])
     except (OSError, ValueError, KeyError, TypeError):
         return None

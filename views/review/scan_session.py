@@ -21,6 +21,7 @@ import streamlit as st
 from mmh_core.files import write_bytes
 from mmh_core.formats.columns import MAX_COLUMNS
 from mmh_core.formats.tables import SUFFIXES, open_table
+from mmh_core.installation import assets
 from mmh_core.records import MMHError, Progress
 from mmh_core.store import kept_scans as kept
 from mmh_core.store.kept_scans import ScanAbout
@@ -29,7 +30,7 @@ from mmh_core.store.table_summary import TableSummary, summarize
 from views import calibration as calibration_session
 from views import models as model_session
 from views.review import session as review_session
-from views.session import REPOSITORY, data_folder, jobs
+from views.session import data_folder, jobs
 
 if TYPE_CHECKING:
     from mmh_core.store.job_record import JobRecord
@@ -97,7 +98,7 @@ def example_table() -> tuple[str, bytes]:
     """Return name and bytes of a small table of the embedded model's prompts."""
     from mmh_core.studies.review.demonstration import example_csv
 
-    folder = REPOSITORY / "assets" / model_session.POCKET
+    folder = assets() / model_session.POCKET
     return "example.csv", example_csv(folder)
 
 

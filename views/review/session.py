@@ -17,6 +17,7 @@ import streamlit as st
 
 from mmh_core.files import remove_leftovers, write_bytes
 from mmh_core.formats.untrusted import quoted
+from mmh_core.installation import assets
 from mmh_core.records import MMHError
 from mmh_core.store.queues import (
     DamagedQueue,
@@ -31,7 +32,7 @@ from mmh_core.store.run_files import file_sha256
 from mmh_core.store.sqlite_file import SqliteFile
 from views import models as model_session
 from views.images import session as image_session
-from views.session import REPOSITORY, data_folder
+from views.session import data_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 _NEWEST = 12
 _log = logging.getLogger(__name__)
 #: The case that the command `review demonstration` writes.
-DEMONSTRATION = REPOSITORY / "assets" / "review" / "demonstration.zip"
+DEMONSTRATION = assets() / "review" / "demonstration.zip"
 
 
 @dataclass(frozen=True)
@@ -190,7 +191,7 @@ def nearest_image(item: ReviewItem) -> NearestImage | None:
     """Return the training image nearest to an item, None where it is not at hand."""
     if item.nearest < 0 or item.model != model_session.POCKET:
         return None
-    folder = REPOSITORY / "assets" / model_session.POCKET
+    folder = assets() / model_session.POCKET
     try:
         return _image(str(folder), item.nearest, (folder / "manifest.json").stat().st_mtime_ns)
     except OSError:

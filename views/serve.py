@@ -1,6 +1,6 @@
 """Start the app's server and load its heavy libraries beside it, before a browser asks for them.
 
-Run as `python serve.py run app.py [options of streamlit] [-- options of the app]`, which is
+Run as `python -m views.serve run app.py [options of streamlit] [-- options of the app]`, which is
 `streamlit run app.py` but for this: torch loads on a thread, since it takes about as long as a
 browser takes to start; what cannot work is said before anything starts; with `-- --users FILE` the
 app stands behind a gate; and who binds it to the network is told who may then reach it.
@@ -19,6 +19,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from mmh_core.installation import app_folder
 from mmh_core.records import MMHError
 from mmh_core.store.users import read_users
 from mmh_core.text_to_image.model_folder import holds_models
@@ -28,7 +29,7 @@ from views.start_options import checked
 
 #: What the first page needs. Libraries only: the app's own modules are imported by its pages.
 LIBRARIES = ("pandas", "plotly.graph_objects", "torch", "safetensors.torch")
-GUARDED = Path(__file__).resolve().parent / "views" / "access" / "guarded_app.py"
+GUARDED = app_folder() / "views" / "access" / "guarded_app.py"
 #: Addresses that mean all of this machine's, and those that a browser here finds at 127.0.0.1.
 _WILD = ("0.0.0.0", "::", "")
 _ANY = ("127.0.0.1", "localhost", *_WILD)
