@@ -9,8 +9,9 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
-_PACKAGE = Path(str(files("mmh_core")))
-_INSTALLED = _PACKAGE / "_app"
+#: The folder mmh_core itself.
+PACKAGE = Path(str(files("mmh_core")))
+_INSTALLED = PACKAGE / "_app"
 
 
 def is_installed() -> bool:
@@ -20,7 +21,7 @@ def is_installed() -> bool:
 
 def app_folder() -> Path:
     """Return the folder that holds app.py, pages/, views/ and assets/."""
-    return _INSTALLED if is_installed() else _PACKAGE.parent
+    return _INSTALLED if is_installed() else PACKAGE.parent
 
 
 def assets() -> Path:

@@ -1,28 +1,35 @@
-"""The launcher, with a stand-in for Python that records its calls: no network, no installation."""
+"""The launcher, with a stand-in for Python that records its calls: no network, no installation.
+
+The stand-in runs the launcher itself by the Python of the tests, and nothing else.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from launcher import cpu_build
+
 REPOSITORY = Path(__file__).parents[1]
-TOOLS = ("cat", "cksum", "cp", "dirname", "mkdir", "readlink", "rm", "rmdir", "sed", "sleep")
+TOOLS = ("cp", "dirname", "mkdir", "readlink", "sleep")
 
 # PIP_SECONDS and PIP_STATUS say how long an installation takes and how it ends, INDEX_STATUS how
 # the address of torch's CPU builds answers.
 PYTHON = """#!/bin/sh
 case "$*" in
+*launcher.py*) exec {real} "$@" ;;
 *version_info*) exit {old} ;;
 *ensurepip*) exit {bare} ;;
-"-c import pip") exit 0 ;;
 --version) echo Python 3.9.2; exit 0 ;;
 esac
 echo "$*" >>{log}
@@ -52,7 +59,9 @@ class Launcher:
     def add_python(self, *, old: bool = False, bare: bool = False) -> None:
         """Put a stand-in for python3 onto the PATH; `bare` is one without ensurepip."""
         log, place = shlex.quote(str(self.log)), shlex.quote(str(self.log.with_suffix(".place")))
-        text = PYTHON.format(old=int(old), bare=int(bare), log=log, place=place)
+        text = PYTHON.format(
+            real=shlex.quote(sys.executable), old=int(old), bare=int(bare), log=log, place=place
+        )
         self.script("python3", text)
 
     def start(self, *arguments: str, **settings: str) -> subprocess.Popen[str]:
@@ -87,10 +96,13 @@ class Launcher:
 
 VENV = "-m venv ROOT/.venv"
 PIP = "-m pip install -r ROOT/requirements.txt"
+PIP_TEST = "-m pip install -r ROOT/requirements-test.txt"
+TORCH = "-m pip install -r ROOT/requirements-torch.txt"
 CPU_TORCH = (
-    "-m pip install --quiet --no-deps --retries 1 --timeout 15"
-    " --index-url https://download.pytorch.org/whl/cpu torch==2.13.0"
+    "-m pip install --no-deps --retries 1 --timeout 15"
+    " --index-url https://download.pytorch.org/whl/cpu -r ROOT/requirements-torch.txt"
 )
+FILES = ("requirements.txt", "requirements-test.txt", "requirements-torch.txt")
 LIST = "-P -m mmh_core list"
 
 
@@ -100,22 +112,23 @@ def launcher(tmp_path: Path) -> Launcher:
     root, tools = tmp_path / "a place with spaces", tmp_path / "tools"
     root.mkdir()
     tools.mkdir()
-    shutil.copy(REPOSITORY / "mmh", root)
-    (root / "requirements.txt").write_text("-c constraints.txt\ntorch==2.13.0\n")
-    (root / "constraints.txt").write_text("sympy==1.14.0\n")
+    for name in ("mmh", "launcher.py"):
+        shutil.copy(REPOSITORY / name, root)
+    for name in FILES:
+        (root / name).write_text("sympy==1.14.0\n")
     made = Launcher(root, tools, tmp_path / "calls")
     for tool in TOOLS:
         found = shutil.which(tool)
         assert found is not None
         (tools / tool).symlink_to(found)
-    made.script("uname", "#!/bin/sh\necho Linux\n")
     return made
 
 
 @pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",)])
 def test_usage_needs_and_installs_nothing(launcher: Launcher, arguments: tuple[str, ...]) -> None:
+    launcher.add_python()
     status, output, messages = launcher.call(*arguments)
-    assert (status, messages) == (0, "")
+    assert (status, messages, launcher.calls()) == (0, "", [])
     for call in ("./mmh app", "./mmh test", "./mmh commands", "./mmh COMMAND"):
         assert call in output
     assert not (launcher.root / ".venv").exists()
@@ -155,12 +168,8 @@ def test_missing_venv_is_named(launcher: Launcher) -> None:
         "",
         "mmh: python3 cannot make virtual environments: run apt-get install python3-venv.\n",
     )
-    # Nothing half-made is left behind, not even the lock.
-    assert sorted(p.name for p in launcher.root.iterdir()) == [
-        "constraints.txt",
-        "mmh",
-        "requirements.txt",
-    ]
+    assert not (launcher.root / ".venv").exists()  # Nothing half-made is left behind.
+    assert not (launcher.root / ".venv.unfinished").exists()
 
 
 def test_first_call_installs_and_later_calls_only_start(launcher: Launcher) -> None:
@@ -168,12 +177,12 @@ def test_first_call_installs_and_later_calls_only_start(launcher: Launcher) -> N
     status, output, messages = launcher.call("list")
     assert (status, output) == (0, "")  # A command's output is its own, pip's goes elsewhere.
     assert messages == "mmh: installing into .venv, once; this takes some minutes.\nInstalled\n"
-    assert launcher.calls() == [VENV, CPU_TORCH, PIP, LIST]
+    assert launcher.calls() == [VENV, PIP, CPU_TORCH, LIST]
     assert launcher.call("list") == (0, "", "")
     assert launcher.calls() == [LIST]
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "constraints.txt"])
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-torch.txt"])
 def test_changed_pins_are_installed_into_the_same_venv(launcher: Launcher, name: str) -> None:
     launcher.add_python()
     launcher.call("list")
@@ -181,7 +190,7 @@ def test_changed_pins_are_installed_into_the_same_venv(launcher: Launcher, name:
     with (launcher.root / name).open("a") as pins:
         pins.write("mpmath==1.3.0\n")
     launcher.call("list")
-    assert launcher.calls() == [CPU_TORCH, PIP, LIST]
+    assert launcher.calls() == [PIP, CPU_TORCH, LIST]
     launcher.call("list")
     assert launcher.calls() == [LIST]
 
@@ -194,9 +203,9 @@ def test_failed_installation_is_tried_again(launcher: Launcher) -> None:
         "mmh: the installation failed, pip's message is above:"
         " check the network and the disk, then run the same command again.\n"
     )
-    assert launcher.calls() == [VENV, CPU_TORCH, PIP]
+    assert launcher.calls() == [VENV, PIP]
     assert launcher.call("list")[0] == 0
-    assert launcher.calls() == [CPU_TORCH, PIP, LIST]
+    assert launcher.calls() == [PIP, CPU_TORCH, LIST]
 
 
 def test_killed_installation_starts_afresh(launcher: Launcher) -> None:
@@ -208,18 +217,17 @@ def test_killed_installation_starts_afresh(launcher: Launcher) -> None:
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate(timeout=10)
-    assert (launcher.root / ".venv.lock").exists()  # Nobody was left to remove it.
     debris = launcher.root / ".venv" / "half a package"
     debris.touch()
     launcher.calls()
     assert launcher.call("list")[0] == 0
-    assert launcher.calls() == [VENV, CPU_TORCH, PIP, LIST]
+    assert launcher.calls() == [VENV, PIP, CPU_TORCH, LIST]
     assert not debris.exists()
-    assert sorted(p.name for p in launcher.root.glob(".venv*")) == [".venv"]
+    assert not (launcher.root / ".venv.unfinished").exists()
 
 
 @pytest.mark.parametrize(
-    "broken", ["*) exit 1 ;;", "*version_info*) exit 1 ;;", "*pip) exit 1 ;;"]
+    "broken", ["*) exit 1 ;;", "*version_info*) exit 1 ;;", '*"import pip"*) exit 1 ;;']
 )
 def test_venv_broken_by_a_system_upgrade_is_replaced(launcher: Launcher, broken: str) -> None:
     # Its Python no longer starts, is another version now, or no longer finds its packages.
@@ -229,7 +237,7 @@ def test_venv_broken_by_a_system_upgrade_is_replaced(launcher: Launcher, broken:
     python = launcher.root / ".venv" / "bin" / "python"
     python.write_text(python.read_text().replace("in\n", f"in\n{broken}\n", 1))
     assert launcher.call("list")[0] == 0
-    assert launcher.calls() == [VENV, CPU_TORCH, PIP, LIST]
+    assert launcher.calls() == [VENV, PIP, CPU_TORCH, LIST]
 
 
 def test_two_first_calls_install_once(launcher: Launcher) -> None:
@@ -237,18 +245,76 @@ def test_two_first_calls_install_once(launcher: Launcher) -> None:
     both = [launcher.start("list", PIP_SECONDS="0.5") for _ in range(2)]
     messages = [process.communicate(timeout=30)[1] for process in both]
     assert [process.returncode for process in both] == [0, 0]
-    assert sorted(launcher.calls()) == sorted([VENV, CPU_TORCH, PIP, LIST, LIST])
+    assert sorted(launcher.calls()) == sorted([VENV, PIP, CPU_TORCH, LIST, LIST])
     assert sum("installing into .venv" in message for message in messages) == 1
 
 
-@pytest.mark.parametrize(("tool", "says"), [("nvidia-smi", "GPU 0"), ("uname", "Darwin")])
-def test_usual_torch_with_a_gpu_and_outside_linux(
-    launcher: Launcher, tool: str, says: str
-) -> None:
+def test_usual_torch_with_a_gpu(launcher: Launcher) -> None:
     launcher.add_python()
-    launcher.script(tool, f"#!/bin/sh\necho {says}\n")
+    launcher.script("nvidia-smi", "#!/bin/sh\necho GPU 0\n")
     launcher.call("list")
-    assert launcher.calls() == [VENV, PIP, LIST]
+    assert launcher.calls() == [VENV, PIP, TORCH, LIST]
+
+
+@pytest.mark.parametrize("system", ["darwin", "freebsd14", "cygwin"])
+def test_usual_torch_outside_linux(system: str) -> None:
+    assert not cpu_build(system)
+
+
+def test_tests_add_what_they_need_and_the_app_does_not(launcher: Launcher) -> None:
+    launcher.add_python()
+    launcher.call("app")
+    assert launcher.calls() == [VENV, PIP, CPU_TORCH, "-P -m mmh_core app"]
+    launcher.call("test")
+    assert launcher.calls() == [PIP_TEST, CPU_TORCH, "-P -m pytest"]
+    launcher.call("test")
+    launcher.call("app")  # What the tests need includes what runs.
+    assert launcher.calls() == ["-P -m pytest", "-P -m mmh_core app"]
+
+
+def test_tests_first_install_once(launcher: Launcher) -> None:
+    launcher.add_python()
+    launcher.call("test", "-x")
+    launcher.call("app")
+    assert launcher.calls() == [
+        *(VENV, PIP_TEST, CPU_TORCH, "-P -m pytest -x"),
+        "-P -m mmh_core app",
+    ]
+
+
+def test_a_folder_that_cannot_be_written_is_named(launcher: Launcher) -> None:
+    launcher.add_python()
+    (launcher.root / ".venv.lock").mkdir()  # As refused by the system as a file would be.
+    status, _, messages = launcher.call("list")
+    assert status == 3
+    assert f"{launcher.root} cannot be written" in messages and messages.count("\n") == 1
+
+
+def test_who_waits_says_for_whom(launcher: Launcher) -> None:
+    launcher.add_python()
+    with (launcher.root / ".venv.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.write("4711\n")
+        lock.flush()
+        waiting = launcher.start("list")
+        assert waiting.stderr is not None
+        said = waiting.stderr.readline()
+        assert said == "mmh: process 4711 is installing, waiting for it.\n"
+        assert launcher.calls() == []
+    assert waiting.communicate(timeout=30)[0] == ""
+    assert launcher.calls() == [VENV, PIP, CPU_TORCH, LIST]
+
+
+def test_a_ready_venv_needs_no_other_python(launcher: Launcher) -> None:
+    launcher.add_python()
+    launcher.call("list")
+    (launcher.tools / "python3").unlink()
+    assert launcher.call("list") == (0, "", "")
+    (launcher.root / "requirements.txt").write_text("changed\n")
+    status, _, messages = launcher.call("list")
+    assert status == 3
+    assert messages.startswith("mmh: python3 is missing: install Python 3.11 or newer")
+    assert (launcher.root / ".venv").exists()
 
 
 def test_unreachable_cpu_index_is_no_failure(launcher: Launcher) -> None:
@@ -256,30 +322,26 @@ def test_unreachable_cpu_index_is_no_failure(launcher: Launcher) -> None:
     status, _, messages = launcher.call("list", INDEX_STATUS="1")
     assert status == 0
     assert messages.count("download.pytorch.org is out of reach") == 1
-    assert launcher.calls() == [VENV, CPU_TORCH, PIP, LIST]
+    assert launcher.calls() == [VENV, PIP, CPU_TORCH, TORCH, LIST]
 
 
 @pytest.mark.parametrize(
     ("arguments", "started", "at_root"),
     [
-        (("app", "--server.port", "8600"), "serve.py run app.py --server.port 8600", True),
-        (
-            ("app", "--", "--models", "m"),
-            "serve.py run app.py -- --models m --called-from {}",
-            True,
-        ),
+        (("app", "--server.port", "8600"), "-m mmh_core app --server.port 8600", False),
+        (("app", "--", "--models", "m"), "-m mmh_core app -- --models m", False),
         (("test", "-k", "lid"), "-m pytest -k lid", True),
-        (("commands",), "-m mmh_core --help", False),
+        (("commands",), "-m mmh_core commands", False),
         (("scan", "--note", "two  spaces"), "-m mmh_core scan --note two  spaces", False),
     ],
 )
 def test_what_is_started_and_where(
     launcher: Launcher, arguments: tuple[str, ...], started: str, at_root: bool
 ) -> None:
-    # The app and the tests run at the root; a command stays where its relative paths point.
+    # The tests run at the root; whatever else stays where its relative paths point.
     launcher.add_python()
     launcher.call(*arguments)
-    assert launcher.calls()[-1] == f"-P {started.format(launcher.tools)}"
+    assert launcher.calls()[-1] == f"-P {started}"
     folder = launcher.root if at_root else launcher.tools
     assert launcher.place() == [str(folder), str(launcher.root)]
 

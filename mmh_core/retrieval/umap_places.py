@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mmh_core.installation import PACKAGE
 from mmh_core.records import MMHError
 
 Places = NDArray[np.float32]
@@ -49,9 +50,7 @@ def placing(vectors: NDArray[np.float32]) -> Iterator[Places | None]:
         np.save(given, vectors)
         command = [sys.executable, "-m", __name__, str(given), str(found)]
         with said.open("wb") as errors:
-            process = subprocess.Popen(
-                command, stdout=errors, stderr=errors, cwd=Path(__file__).parents[2]
-            )
+            process = subprocess.Popen(command, stdout=errors, stderr=errors, cwd=PACKAGE.parent)
             try:
                 while process.poll() is None:
                     yield None
