@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from mmh_core.installation import PROGRAM
 from views import session
 from views.widgets import layout
 
@@ -25,7 +26,7 @@ def main() -> None:
     for one in review_session.unreadable_queues():
         sentence = (
             f"The record of the queue {one.id[:64]!r} cannot be read ({one.reason}); the others "
-            "can. Restore review.sqlite from a backup, or remove it by ./mmh review remove."
+            f"can. Restore review.sqlite from a backup, or remove it by {PROGRAM} review remove."
         )
         st.warning(layout.plain(sentence), icon=":material/warning:")
     if known:

@@ -19,7 +19,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from mmh_core.installation import app_folder
+from mmh_core.installation import PROGRAM, app_folder
 from mmh_core.records import MMHError
 from mmh_core.store.users import read_users
 from mmh_core.text_to_image.model_folder import holds_models
@@ -136,8 +136,8 @@ def _reached(address: str, *, guarded: bool) -> str:
     return (
         f"mmh: listening on {address}. Anybody who reaches this machine over the network can open "
         "the app, see its prompts and images, and judge: name who may with `-- --users FILE` "
-        "(made by `./mmh user NAME --users FILE`), or keep it to this machine and reach it by "
-        "`ssh -L 8501:127.0.0.1:8501 HOST`."
+        f"(made by `{PROGRAM} user NAME --users FILE`), or keep it to this machine and reach it "
+        "by `ssh -L 8501:127.0.0.1:8501 HOST`."
     )
 
 

@@ -26,6 +26,7 @@ from mmh_core.cli.output import (
     warned,
     write_json,
 )
+from mmh_core.installation import PROGRAM
 from mmh_core.records import MMHError
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from mmh_core.text_to_image.model import TextToImage
 
 IndexFolder = Annotated[
-    Path | None, typer.Option("--index", help="Search this index that `./mmh index` built.")
+    Path | None, typer.Option("--index", help=f"Search this index that `{PROGRAM} index` built.")
 ]
 IndexImages = Annotated[
     Path | None, typer.Option("--index-images", help="The folder that the index was built from.")

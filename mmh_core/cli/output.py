@@ -17,7 +17,7 @@ import typer
 
 from mmh_core.cli.tables import plain
 from mmh_core.files import write_text
-from mmh_core.installation import app_folder, is_installed
+from mmh_core.installation import PROGRAM, app_folder, is_installed
 from mmh_core.records import MMHError, Progress
 
 if TYPE_CHECKING:
@@ -177,6 +177,6 @@ def no_calibration(model: str, named: Path | None, command: str, of_what: str = 
         where = f"{named} {'has' if named.is_dir() else 'does not exist, so it has'}"
         out = shlex.quote(str(named))
     return MMHError(
-        f"{where} no calibration{of_what}: make one with `./mmh {command} --model "
+        f"{where} no calibration{of_what}: make one with `{PROGRAM} {command} --model "
         f"{shlex.quote(model)} --out {out}`, then name it by --calibration."
     )

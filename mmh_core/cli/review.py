@@ -12,7 +12,7 @@ import typer
 from mmh_core.cli.options import CaseFile, DeviceName
 from mmh_core.cli.output import check_places, device_of, followed
 from mmh_core.formats.untrusted import quoted
-from mmh_core.installation import assets
+from mmh_core.installation import PROGRAM, assets
 from mmh_core.records import MMHError
 from mmh_core.store.review_records import MAX_NAME
 
@@ -153,7 +153,7 @@ def remove_command(
     if rows.get(queue, 1) and not yes:
         raise MMHError(
             f"The queue {quoted(queue, 64)} has {rows.get(queue, 'an unknown number of')} rows of "
-            "verdicts: export it first (./mmh review export), then add --yes to remove it."
+            f"verdicts: export it first ({PROGRAM} review export), then add --yes to remove it."
         )
     remove_queue(file, queue)
     typer.echo(f"Removed {quoted(queue, 64)}.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
+from mmh_core.installation import PROGRAM
 from mmh_core.studies.images.run import ImageConfig
 
 #: The folder that commands are shown with: where somebody really wrote to is not part of a run.
@@ -17,7 +18,7 @@ def image_command(config: ImageConfig, more: Sequence[str] = ()) -> str:
     `more` are arguments that a config does not hold, such as the index that was searched. The
     command line decodes no steps, so `frames` has no counterpart.
     """
-    words = ["./mmh", "images", *option("--model", config.model)]
+    words = [PROGRAM, "images", *option("--model", config.model)]
     for prompt in config.prompts:
         words += option("--prompt", prompt)
     if config.negative:

@@ -19,6 +19,7 @@ from markupsafe import Markup
 from torch import Tensor
 
 from mmh_core.formats.export import frame_csv
+from mmh_core.installation import PROGRAM
 from mmh_core.mitigations.word_diff import word_diff
 from mmh_core.plots.image_grid import reduced
 from mmh_core.report.bundle import FIGURES, PAGE, TABLE
@@ -49,7 +50,7 @@ _FIGURES = ("copied", "similarity", "moved", "alignment", "lid", "percentile")
 
 def mitigation_command(config: MitigationConfig) -> str:
     """Return `./mmh mitigate ...`, quoted for a POSIX shell."""
-    words = ["./mmh", "mitigate", *option("--model", config.model)]
+    words = [PROGRAM, "mitigate", *option("--model", config.model)]
     words += option("--prompt", config.prompts[0])
     for prompt in config.prompts[1:]:
         words += option("--normal", prompt)

@@ -6,6 +6,7 @@ import math
 import shlex
 from dataclasses import dataclass
 
+from mmh_core.installation import PROGRAM
 from mmh_core.memorization.verdict import REVIEW_ROWS
 from mmh_core.report.summary import many
 from mmh_core.store.agreement import Agreement, agreement
@@ -182,7 +183,7 @@ def queue_command(queue: QueueRecord) -> str:
     name, share = settings.get("name"), settings.get("share")
     if not isinstance(name, str) or not isinstance(share, int | float) or "study" not in settings:
         return ""
-    words = ["./mmh", "scan", name, "--model", queue.model, "--share", f"{share:g}"]
+    words = [PROGRAM, "scan", name, "--model", queue.model, "--share", f"{share:g}"]
     words += [] if settings["study"] else ["--no-study"]
     return shlex.join([*words, "--out", "scan"])
 
@@ -195,7 +196,7 @@ def queue_reach(queue: QueueRecord) -> str:
 
 def item_command(item: ReviewItem) -> str:
     """Return the line that draws an item's images again with the model's own settings."""
-    words = ["./mmh", "images", f"--model={item.model}"]
+    words = [PROGRAM, "images", f"--model={item.model}"]
     words += [f"--prompt={item.prompt}", "--seeds", ",".join(map(str, item.seeds or (0,)))]
     return shlex.join([*words, "--out", "images"])
 

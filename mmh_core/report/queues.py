@@ -16,6 +16,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from mmh_core.installation import PROGRAM
 from mmh_core.memorization.verdict import REVIEW_ROWS
 from mmh_core.report.charts import Chart, svg
 from mmh_core.report.images import figure, percentile_words, shown
@@ -70,6 +71,7 @@ def queue_report(
     )
     return environment.get_template("queue_report.html").render(
         style=Markup(_style(folder)),
+        program=PROGRAM,
         case=case,
         summary=summary_words(case),
         sheets=[_sheet(one, nearest(one.item)) for one in sheets[:MOST_SHEETS]],

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmh_core.installation import assets
+from mmh_core.installation import PROGRAM, assets
 from mmh_core.records import MMHError
 
 POCKET_DESCRIPTOR = assets() / "pocket-sd" / "descriptor"
@@ -177,7 +177,7 @@ def pocket_embedder(folder: Path = POCKET_DESCRIPTOR) -> NetworkEmbedder:
     """
     if not folder.is_dir():
         raise MMHError(
-            f"There is no copy descriptor in {folder}: run `./mmh pocket build`, or choose "
+            f"There is no copy descriptor in {folder}: run `{PROGRAM} pocket build`, or choose "
             "another embedder."
         )
     from mmh_core.pocket.descriptor import load_descriptor

@@ -22,6 +22,7 @@ import numpy as np
 
 from mmh_core.files import flush_file, flush_folder, hold, is_held
 from mmh_core.formats.untrusted import parse_json, said
+from mmh_core.installation import PROGRAM
 from mmh_core.records import MMHError
 from mmh_core.retrieval.folder_files import LeftOut
 from mmh_core.retrieval.image_names import shown
@@ -201,7 +202,7 @@ def _meta(folder: Path) -> dict[str, Any]:
     # Not there either: names too long, or with a null character.
     if not os.path.isfile(path):
         raise MMHError(
-            f"{shown(folder)} holds no index: build one with `./mmh index IMAGES --out "
+            f"{shown(folder)} holds no index: build one with `{PROGRAM} index IMAGES --out "
             "INDEX`, and name the folder that it wrote."
         )
     try:

@@ -12,6 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 from mmh_core.formats.untrusted import parse_json, quoted
+from mmh_core.installation import PROGRAM
 from mmh_core.records import MMHError
 from mmh_core.store.review_checks import checked_item, checked_queue
 from mmh_core.store.review_records import (
@@ -143,7 +144,7 @@ def read_queue(connection: sqlite3.Connection, queue: str) -> QueueRecord:
     if isinstance(found, DamagedQueue):
         raise MMHError(
             f"The record of the queue {quoted(queue, 40)} is damaged ({found.reason}): import its "
-            "case anew into another data folder, or remove it by ./mmh review remove."
+            f"case anew into another data folder, or remove it by {PROGRAM} review remove."
         )
     return found
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mmh_core.files import write_text
 from mmh_core.formats.untrusted import said
+from mmh_core.installation import PROGRAM
 from mmh_core.records import MMHError
 
 #: Letters of the shortest password and of the longest name.
@@ -26,7 +27,9 @@ def read_users(path: Path) -> dict[str, str]:
     Errors: MMHError for a file that is missing, too large, not text or without any user, and for a
     line that is none of `./mmh user`.
     """
-    another = "name a file that `./mmh user NAME --users FILE` has made, or one that is not there."
+    another = (
+        f"name a file that `{PROGRAM} user NAME --users FILE` has made, or one that is not there."
+    )
     if path.is_dir():
         raise MMHError(f"{path} is a folder and no list of users: {another}")
     try:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from mmh_core.installation import PROGRAM, is_installed
 from mmh_core.records import MMHError
 from mmh_core.text_to_image import single_file
 from mmh_core.text_to_image.assembly import Parts, assemble
@@ -132,8 +133,10 @@ def locate(source: str) -> tuple[Path, str]:
         return path, entry.name if entry is not None else path.resolve().name
     if entry is not None:
         raise MMHError(
-            f"{path} is missing: restore it from the repository, or build it with "
-            "`./mmh pocket build`."
+            f"{path} is missing: install the program again."
+            if is_installed()
+            else f"{path} is missing: restore it from the repository, or build it with "
+            f"`{PROGRAM} pocket build`."
         )
     if is_hub_name(source):
         # Of what may be a path the network is only asked where a download was begun before.

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from mmh_core.cli.output import no_calibration
+from mmh_core.installation import PROGRAM
 from mmh_core.report.command import image_command
 from mmh_core.report.mitigations import mitigation_command
 from mmh_core.studies.images.run import ImageConfig
@@ -27,17 +28,26 @@ PLACES = ["mmh_core", "views", "pages", "app.py", "README.md", "CHANGELOG.md"]
 WRONG = re.compile(r"(?<![./\w-])(python3? -m mmh_core|mmh_core|mmh) (?=[a-z])")
 
 
+def written(part: ast.expr) -> str:
+    """Return what a part of an f-string gives, X for what varies."""
+    if isinstance(part, ast.Constant):
+        return str(part.value)
+    value = part.value if isinstance(part, ast.FormattedValue) else None
+    return PROGRAM if isinstance(value, ast.Name) and value.id == "PROGRAM" else "X"
+
+
 def texts(path: Path) -> Iterator[str]:
-    """Yield the texts of a file; of Python its strings, f-strings with X for what varies."""
+    """Yield the texts of a file; of Python its strings, f-strings with X for what varies.
+
+    Commands are told by the name of the program as this installation is called.
+    """
     if path.suffix != ".py":
-        yield path.read_text()
+        yield path.read_text().replace("{{ program | shown }}", PROGRAM)
         return
     tree = ast.parse(path.read_text())
     for node in ast.walk(tree):
         if isinstance(node, ast.JoinedStr):
-            yield "".join(
-                part.value if isinstance(part, ast.Constant) else "X" for part in node.values
-            )
+            yield "".join(written(part) for part in node.values)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield node.value
 
@@ -72,6 +82,19 @@ def test_every_command_that_is_told_exists() -> None:
         if (missing := missing_from_cli(line.split()))
     }
     assert wrong == set()
+
+
+def test_no_message_knows_the_program_by_one_name_only() -> None:
+    # An installed package is called otherwise than a checkout.
+    wrong = []
+    for place in ("mmh_core", "views", "pages"):
+        for path in sorted((ROOT / place).rglob("*.*")):
+            if path.suffix not in (".py", ".html") or path.name == "installation.py":
+                continue
+            # Docstrings are read in the repository.
+            code = re.sub(r'"""[^"]*"""|#.*', "", path.read_text())
+            wrong += [f"{path.name}: {line}" for line in code.splitlines() if "./mmh" in line]
+    assert wrong == []
 
 
 def test_no_text_names_a_program_that_is_not_there() -> None:

@@ -7,6 +7,7 @@ from urllib.parse import unquote
 
 import streamlit as st
 
+from mmh_core.installation import PROGRAM
 from views.access.gate import HEADER, Gate
 from views.start_options import start_options
 
@@ -27,7 +28,7 @@ def check() -> None:
     if name is None:
         st.error(
             "This server was started with a list of users but without the gate that checks them: "
-            "start it with `./mmh app -- --users FILE`.",
+            f"start it with `{PROGRAM} app -- --users FILE`.",
             icon=":material/lock:",
         )
         st.stop()

@@ -7,6 +7,7 @@ import math
 import streamlit as st
 
 from mmh_core.formats.export import frame_csv
+from mmh_core.installation import PROGRAM
 from mmh_core.plots import benchmark as plots
 from mmh_core.studies.detection.benchmark_run import BenchmarkRun, DetectorRow
 from views.benchmark import state
@@ -27,7 +28,7 @@ def nothing() -> None:
         "table of labelled prompts in the sidebar.",
         icon=":material/info:",
     )
-    st.code("./mmh benchmark --out assets/benchmark/pocket-sd.safetensors", language="bash")
+    st.code(f"{PROGRAM} benchmark --out assets/benchmark/pocket-sd.safetensors", language="bash")
 
 
 def result(run: BenchmarkRun, wanted: state.Wanted) -> None:

@@ -8,6 +8,7 @@ from html import escape
 
 import streamlit as st
 
+from mmh_core.installation import PROGRAM
 from mmh_core.memorization.hypothesis import share_words, shown_lid
 from mmh_core.memorization.verdict import IMAGE_ROWS
 from mmh_core.retrieval.copy_evidence import COPIES, CopyKind, copied
@@ -137,8 +138,8 @@ def _without_reference(run: ImageRun) -> None:
         "**Cause not identifiable.** This model comes without training images, so a low LID can "
         "be seen but not explained, and no copy can be shown. What helps: seed agreement above, "
         "and training images to search. To add a folder of them, build an index with "
-        "`./mmh index FOLDER --out INDEX` and start the app with "
-        "`./mmh app -- --index INDEX --index-images FOLDER`.",
+        f"`{PROGRAM} index FOLDER --out INDEX` and start the app with "
+        f"`{PROGRAM} app -- --index INDEX --index-images FOLDER`.",
         icon=":material/help:",
     )
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from mmh_core.installation import PROGRAM
 from mmh_core.manifolds.catalogue import MANIFOLDS
 from mmh_core.plots.points import Coloring
 from mmh_core.studies.manifolds.config import MOST_SEED, MOST_WIDTH, default_config
@@ -130,7 +131,7 @@ def query(settings: Settings) -> dict[str, str]:
 
 def command(config: ManifoldConfig) -> str:
     """Return the command line that reproduces a run."""
-    words = [f"./mmh manifold {config.manifold}"]
+    words = [f"{PROGRAM} manifold {config.manifold}"]
     words += [
         f"--{name.replace('_', '-')} {getattr(config, name)}"
         for name in NUMBERS

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import streamlit as st
 
-from mmh_core.installation import assets
+from mmh_core.installation import PROGRAM, assets
 from mmh_core.records import MMHError, Progress
 from views import models as model_session
 from views.session import data_folder, jobs
@@ -283,7 +283,7 @@ def reword(name: str, prompt: str, words: tuple[str, ...], *, consent: bool) -> 
     if url is None:
         raise MMHError(
             "This app was started without a service that rewords prompts: start it with "
-            "`./mmh app -- --endpoint URL`."
+            f"`{PROGRAM} app -- --endpoint URL`."
         )
     place = data_folder() / "reworded"
     found = Endpoint(url, name, place, consent, key=os.environ.get(KEY, ""))

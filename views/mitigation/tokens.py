@@ -7,6 +7,7 @@ from typing import Any
 
 import streamlit as st
 
+from mmh_core.installation import PROGRAM
 from mmh_core.mitigations.attribution import Attribution
 from mmh_core.mitigations.wording import Word
 from mmh_core.plots.token_bars import token_bars
@@ -140,7 +141,7 @@ def _service(run: MitigationRun, prompt: str, word: Word) -> None:
         if address is None:
             st.caption(
                 "This app was started without such a service. Who starts it may name one, which "
-                "speaks as OpenAI's does: `./mmh app -- --endpoint http://localhost:8080/v1`."
+                f"speaks as OpenAI's does: `{PROGRAM} app -- --endpoint http://localhost:8080/v1`."
             )
             return
         st.caption(

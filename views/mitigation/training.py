@@ -6,6 +6,7 @@ from html import escape
 
 import streamlit as st
 
+from mmh_core.installation import PROGRAM
 from mmh_core.plots.training_mitigation import cure_curves
 from mmh_core.studies.mitigation.training_run import (
     ARMS,
@@ -23,7 +24,7 @@ from views.widgets import layout, words
 _GROUPS = {"duplicate": "Duplicated captions", "overfit": "Overfit captions"}
 _AS_IS, _SINGLE = (arm.name for arm in ARMS)
 _ROW = "grid-template-columns: repeat(4, minmax(0, 9rem))"
-_COMMAND = "./mmh pocket cure --out FILE"
+_COMMAND = f"{PROGRAM} pocket cure --out FILE"
 
 
 def section(model: str) -> None:

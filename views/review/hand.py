@@ -6,6 +6,7 @@ import re
 
 import streamlit as st
 
+from mmh_core.installation import PROGRAM
 from mmh_core.records import MMHError
 from mmh_core.store.case_tables import queue_csv
 from mmh_core.store.review_records import QueueRecord
@@ -107,7 +108,7 @@ def _import() -> None:
         "Bring a case from another installation",
         "The zip file that Prepare files makes there. It is checked in full before anything is "
         "kept: sizes, digests and the chain of verdicts. A larger one comes in by "
-        "`./mmh review import`.",
+        f"`{PROGRAM} review import`.",
     )
     file = st.file_uploader(
         "Case file", type=["zip"], key="rv_case", max_upload_size=MOST_MEGABYTES

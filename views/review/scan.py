@@ -7,6 +7,7 @@ import time
 import streamlit as st
 
 from mmh_core.formats.tables import SUFFIXES
+from mmh_core.installation import PROGRAM
 from mmh_core.records import MMHError
 from mmh_core.store.kept_scans import ScanAbout
 from views import models as model_session
@@ -36,7 +37,7 @@ def _upload() -> None:
         "stand out are drawn and compared with the training images.",
         help="CSV, TSV, JSON, JSON lines or Parquet with a column prompt, caption or text (all "
         "others are kept), or a text file with one prompt a line. At most "
-        f"{MOST_ROWS:,} rows here; ./mmh scan takes a million.",
+        f"{MOST_ROWS:,} rows here; {PROGRAM} scan takes a million.",
     )
     file = st.file_uploader("Table of prompts", type=list(SUFFIXES), key="rv_prompts")
     uploaded = None if file is None else (file.name, file.getvalue())

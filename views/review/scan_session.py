@@ -21,7 +21,7 @@ import streamlit as st
 from mmh_core.files import write_bytes
 from mmh_core.formats.columns import MAX_COLUMNS
 from mmh_core.formats.tables import SUFFIXES, open_table
-from mmh_core.installation import assets
+from mmh_core.installation import PROGRAM, assets
 from mmh_core.records import MMHError, Progress
 from mmh_core.store import kept_scans as kept
 from mmh_core.store.kept_scans import ScanAbout
@@ -126,7 +126,7 @@ def submit_scan(table: UploadedTable, model: str, *, share: float, study: bool) 
     model_session.source_of(model)
     if place is None:
         raise MMHError(
-            f"{model} has no calibration: make one with `./mmh calibrate NORMAL.txt --model "
+            f"{model} has no calibration: make one with `{PROGRAM} calibrate NORMAL.txt --model "
             f"{model} --out {data_folder() / 'calibrations' / Path(model).name}`, then scan."
         )
     seal = hashlib.sha256((place / calibration_session.file_name()).read_bytes()).hexdigest()
