@@ -134,7 +134,8 @@ def test_images_are_generated_into_the_folder_that_was_named(installed: Installe
     ended = installed.call("images", *prompt, "--seeds", "0", "--steps", "5", "--out", "made")
     assert ended.returncode == 0, ended.stderr
     run = json.loads((installed.folder / "made" / "run.json").read_text())
-    assert (installed.folder / "made" / "report.html").is_file()
+    report = (installed.folder / "made" / "report.html").read_text()
+    assert "mmh images" in report and "./mmh" not in report
     assert (installed.folder / "made" / "000-seed-0.png").is_file()
     assert "Jonas Okonjo" in json.dumps(run)
 
@@ -142,6 +143,12 @@ def test_images_are_generated_into_the_folder_that_was_named(installed: Installe
 def test_its_code_is_the_checkouts(installed: Installed) -> None:
     code = "from mmh_core.store.code_version import code_version; print(code_version())"
     assert installed.python(code) == code_version()
+
+
+def test_a_next_step_names_the_program_that_is_there(installed: Installed) -> None:
+    ended = installed.call("images", "--prompt", "a", "--index", "none", "--index-pictures", ".")
+    assert ended.returncode == 2
+    assert "`mmh index IMAGES --out INDEX`" in ended.stderr
 
 
 @pytest.mark.parametrize("words", [("pocket", "furnish"), ("review", "demonstration")])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -56,8 +57,8 @@ def start_options(arguments: Sequence[str] | None = None) -> StartOptions:
 def checked(arguments: Sequence[str]) -> StartOptions:
     """Return the options among arguments that hold nothing else.
 
-    Errors: MMHError for an option that does not exist or lacks its value, and for a folder or file
-    that is not there.
+    Errors: MMHError for an option that does not exist or lacks its value, for a folder or file
+    that is not there, and for a data folder that cannot be written to.
     """
     known = [option for action in _parser()._actions for option in action.option_strings]
     left = list(arguments)
@@ -83,7 +84,18 @@ def checked(arguments: Sequence[str]) -> StartOptions:
         )
     if (options.index is None) != (options.index_images is None):
         raise MMHError("--index and --index-images belong together: name both, or neither.")
+    _check_kept(options.data)
     return options
+
+
+def _check_kept(data: Path) -> None:
+    """Raise MMHError where the folder of what the app keeps can be neither made nor written to."""
+    there = next(place for place in (data, *data.parents) if place.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise MMHError(
+            f"The app keeps what it makes in {data}, which cannot be written to: start it in a "
+            "folder of your own, or name one by `-- --data FOLDER`."
+        )
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -36,8 +36,7 @@ def open_app(
     arguments = started_with(options or [], Path.cwd())
     # Streamlit reads the app's settings from the folder that it is started in.
     os.chdir(root)
-    if root not in sys.path:
-        sys.path.insert(0, root)
+    sys.path.insert(0, root)  # First, so that `views` is ours.
     sys.argv = ["mmh", "run", "app.py", *arguments]
     runpy.run_module("views.serve", run_name="__main__", alter_sys=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import sys
 from itertools import pairwise
@@ -72,6 +73,30 @@ def test_folders_are_those_of_where_the_app_was_called(tmp_path: Path) -> None:
     with pytest.raises(MMHError) as refused:
         checked(["--nothing"])
     assert "called-from" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["file", "file/data", "file/a/b/c"])
+def test_data_that_cannot_be_kept_is_told(name: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    given = ["--data", name, "--called-from", str(tmp_path)]
+    with pytest.raises(MMHError) as refused:
+        checked(given)
+    assert f"in {tmp_path / name}, which cannot be written to" in str(refused.value)
+    assert "--data FOLDER" in str(refused.value)
+
+
+def test_data_of_a_folder_that_is_not_ones_own_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Root may write anywhere, so the system's answer is replaced.
+    monkeypatch.setattr(os, "access", lambda place, mode: Path(place) != tmp_path)
+    with pytest.raises(MMHError, match="which cannot be written to"):
+        checked(["--data", str(tmp_path / "new" / "data")])
+
+
+def test_data_is_kept_in_a_folder_that_is_made_for_it(tmp_path: Path) -> None:
+    assert checked(["--data", str(tmp_path / "a" / "b")]).data == tmp_path / "a" / "b"
+    assert not (tmp_path / "a").exists()
 
 
 def test_a_port_in_use_is_told_before_anything_loads() -> None:
