@@ -146,7 +146,8 @@ def test_its_code_is_the_checkouts(installed: Installed) -> None:
 
 
 def test_a_next_step_names_the_program_that_is_there(installed: Installed) -> None:
-    ended = installed.call("images", "--prompt", "a", "--index", "none", "--index-pictures", ".")
+    asked = ("--prompt", "a", "--index", "none", "--index-pictures", ".", "--out", "x")
+    ended = installed.call("images", *asked)
     assert ended.returncode == 2
     assert "`mmh index IMAGES --out INDEX`" in ended.stderr
 
