@@ -146,7 +146,7 @@ def test_its_code_is_the_checkouts(installed: Installed) -> None:
 
 
 def test_a_next_step_names_the_program_that_is_there(installed: Installed) -> None:
-    asked = ("--prompt", "a", "--index", "none", "--index-pictures", ".", "--out", "x")
+    asked = ("--prompt", "a", "--index", "none", "--index-images", ".", "--out", "x")
     ended = installed.call("images", *asked)
     assert ended.returncode == 2
     assert "`mmh index IMAGES --out INDEX`" in ended.stderr

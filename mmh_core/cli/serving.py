@@ -27,7 +27,7 @@ def open_app(
 
     Options of the app stand behind `--`: --data FOLDER for what the app keeps (without it the
     folder .mmh: of the project in a checkout, of the present folder where the program was
-    installed), --models FOLDER of models to choose from, --index INDEX with --index-pictures
+    installed), --models FOLDER of models to choose from, --index INDEX with --index-images
     FOLDER and --embedder NAME for a training set to search, --endpoint URL of a service that
     rewords prompts, --users FILE of those who may sign in. Names of files and folders are those of
     the present folder.
