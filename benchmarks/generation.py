@@ -25,6 +25,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmh_core.text_to_image.requests import Sampling
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, from anywhere
 
 from mmh_core.text_to_image.catalogue import CATALOGUE
@@ -182,7 +184,7 @@ def measure(folder: Path, repeats: int) -> Figures:
     """Take turns between ours and plain diffusers, and compare medians."""
     first, again = loading(folder)
     model = load(folder)
-    request = Request(PROMPT, SEEDS, STEPS, GUIDANCE, 64, 64)
+    request = Request(PROMPT, SEEDS, Sampling(STEPS, GUIDANCE, 64, 64))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     draw(model, request)
     peak = max(peak, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script,
 
 from mmh_core.dimension.flipd import flipd
 from mmh_core.studies.detection.reference_prompts import read_reference_prompts
-from mmh_core.studies.images.config import default_config, request_for
+from mmh_core.studies.images.config import default_config
 from mmh_core.studies.images.reference import pocket_reference
 from mmh_core.studies.images.study import image_study
 from mmh_core.text_to_image.catalogue import CATALOGUE, threads_for
@@ -69,7 +69,7 @@ def added(pairs: int) -> Added:
     model, reference = load("pocket-sd"), pocket_reference(folder)
     normal = read_reference_prompts(folder)
     config = replace(default_config(model, "pocket-sd", PROMPT), curve=False, frames=0)
-    request = request_for(config, PROMPT)
+    request = config.request(PROMPT)
 
     def study() -> None:
         for _ in image_study(config, model, reference, normal):

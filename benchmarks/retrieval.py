@@ -169,10 +169,7 @@ def by_faiss(folder: Path, count: int, dim: int, rounds: int) -> Row:
 def weighed(folder: Path, count: int, dim: int, rounds: int) -> Row:
     """Weigh the copy evidence of four images that the embedded model draws."""
     model, shelf = load(MODEL, device=torch.device("cpu")), open_shelf(MODEL)
-    height, width = model.image_size
-    request = Request(
-        "portrait of a person", (0, 1, 2, 3), model.steps, model.guidance, height, width
-    )
+    request = Request("portrait of a person", (0, 1, 2, 3), model.sampling)
     chosen = read_calibration(MODEL).thresholds
     return _weighed(draw(model, request), shelf.embedder, shelf.training, chosen, rounds)
 

@@ -20,6 +20,8 @@ from pathlib import Path
 
 import torch
 
+from mmh_core.text_to_image.requests import Sampling
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, from anywhere
 
 from mmh_core.studies.detection.early_scan import read_early, score_prompts
@@ -59,7 +61,7 @@ def main() -> None:
 
     def published(prompts: list[str]) -> None:
         for prompt in prompts:
-            request = Request(prompt, (0, 1, 2, 3), 50, 7.5, *model.image_size)
+            request = Request(prompt, (0, 1, 2, 3), Sampling(50, 7.5, *model.image_size))
             torch.stack([step.guidance_norm for step in generate(model, request)]).mean()
 
     batches(texts[:_BATCH])

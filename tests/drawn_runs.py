@@ -18,6 +18,7 @@ from mmh_core.studies.images.run import (
     PromptTruth,
     ReferencePrompts,
 )
+from mmh_core.text_to_image.requests import Sampling
 
 #: A text that must be shown and never obeyed.
 HOSTILE = '<img src="http://example.org/x.png" onerror=alert(1)> & ![p](http://example.org/p.png)'
@@ -27,7 +28,7 @@ NAN = math.nan
 
 def drawn_run() -> ImageRun:
     """Return two prompts with two seeds each, searched in a known training set."""
-    config = ImageConfig("pocket-sd", ("a red fox", HOSTILE), (0, 7), STEPS, 7.5, 16, 16)
+    config = ImageConfig("pocket-sd", ("a red fox", HOSTILE), (0, 7), Sampling(STEPS, 7.5, 16, 16))
     images = (
         _image(0, "a red fox", 0, "exact copy", 5.0, percentile=0.0, copy=_copy("exact")),
         _image(1, "a red fox", 7, "template copy", 11.5, percentile=0.2, copy=_copy("template")),
@@ -77,7 +78,9 @@ def unsearched_run() -> ImageRun:
     )
     return replace(
         run,
-        config=replace(run.config, guidance=1.0, curve=False),
+        config=replace(
+            run.config, curve=False, sampling=replace(run.config.sampling, guidance=1.0)
+        ),
         images=images,
         searched=0,
         embedder="pixels",
@@ -92,11 +95,6 @@ def reference_prompts() -> ReferencePrompts:
     return ReferencePrompts(
         model="pocket-sd",
         sha256="0f" * 32,
-        scheduler="ddim",
-        steps=STEPS,
-        guidance=7.5,
-        height=16,
-        width=16,
         log_delta=-0.9,
         log_deltas=torch.tensor(LOG_DELTAS),
         prompts=("a dog",) * 101,
@@ -104,6 +102,7 @@ def reference_prompts() -> ReferencePrompts:
         unconditional=rising,
         guidance_norm=rising[:, None].expand(101, STEPS).clone(),
         curve=rising[:, None].expand(101, len(LOG_DELTAS)).clone(),
+        sampling=Sampling(scheduler="ddim", steps=STEPS, guidance=7.5, height=16, width=16),
     )
 
 

@@ -11,6 +11,7 @@ from mmh_core.mitigations.attribution import Attribution
 from mmh_core.mitigations.catalogue import mitigation
 from mmh_core.studies.mitigation.run import Cell, MitigationConfig, MitigationRun, Treatment
 from mmh_core.studies.mitigation.token_attribution import TokenRun
+from mmh_core.text_to_image.requests import Sampling
 
 #: A text that must be shown and never obeyed.
 HOSTILE = '<img src="http://example.org/x.png" onerror=alert(1)> & ![p](http://example.org/p.png)'
@@ -31,7 +32,9 @@ FIGURES: dict[Treatment, tuple[tuple[str, str], list[float], list[float], list[f
 def comparison(prompt: str = PROMPT, normal: tuple[str, ...] = ("a blue bird",)) -> MitigationRun:
     """Return five treatments of a prompt with two seeds, one of them refused."""
     treatments = (NONE, WORDS, STATIC, REWRITE, RAISE)
-    config = MitigationConfig("pocket-sd", (prompt, *normal), (0, 7), treatments, 5, 2.0, 16, 16)
+    config = MitigationConfig(
+        "pocket-sd", (prompt, *normal), (0, 7), treatments, Sampling(5, 2.0, 16, 16)
+    )
     cells = [
         _cell(config, number, treatment)
         for number in range(1 + len(normal))

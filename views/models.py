@@ -183,7 +183,7 @@ def guessed_forward(name: str) -> float | None:
     except MMHError:
         return None
     base = default_settings(name)
-    tflop = speed.guessed_tflop(weights, base.height, base.width)
+    tflop = speed.guessed_tflop(weights, base.sampling.height, base.sampling.width)
     return speed.guessed_forward(tflop, _speed(device()))
 
 
@@ -280,7 +280,6 @@ def prepare() -> Thread:
 
 def _warm() -> None:
     """Load the model and its reference side by side, and let the model make one step."""
-    from mmh_core.studies.images.config import request_for
     from mmh_core.text_to_image.generation import generate
 
     beside = Thread(target=_warm_reference, name="load the embedded reference")
@@ -290,7 +289,7 @@ def _warm() -> None:
         config = replace(default_settings(POCKET), prompts=("",), seeds=(0,))
         found = model(POCKET)
         with _LOADING:
-            next(generate(found, request_for(config, "")))
+            next(generate(found, config.request("")))
     beside.join()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,6 +28,7 @@ from mmh_core.cli.output import (
 )
 from mmh_core.installation import PROGRAM
 from mmh_core.records import MMHError
+from mmh_core.text_to_image.requests import Sampling
 
 if TYPE_CHECKING:
     from mmh_core.report.image_files import ImageAbout
@@ -95,7 +96,7 @@ def images(
         "height": height,
         "width": width,
         "negative": negative,
-        "windows": None if windows == 1 else windows,
+        "windows": windows,
         "estimators": _names(estimators),
         "curve": curve,
     }
@@ -214,10 +215,12 @@ def _config(model: str, wanted: dict[str, Any], loaded: TextToImage | None) -> I
 
     given = {key: value for key, value in wanted.items() if value is not None}
     if loaded is None:
-        base = ImageConfig(model, ("",), (0,), 1, 1.0, 8, 8, frames=0)
+        base = ImageConfig(model, ("",), (0,), Sampling(1, 1.0, 8, 8), frames=0)
     else:
         base = replace(default_config(loaded, model, ""), frames=0)
-    return replace(base, **given)
+    names = {field.name for field in fields(Sampling)}
+    sampling = replace(base.sampling, **{k: v for k, v in given.items() if k in names})
+    return replace(base, sampling=sampling, **{k: v for k, v in given.items() if k not in names})
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ from mmh_core.cli.output import (
     write_json,
 )
 from mmh_core.records import MMHError
+from mmh_core.text_to_image.requests import Sampling
 
 if TYPE_CHECKING:
     from mmh_core.studies.images.reference import Reference
@@ -74,17 +75,15 @@ def mitigate(
     prompts, numbers = (prompt, *(normal or ())), seed_numbers(seeds)
     treatments = treatments_of(mitigations)
     # Before the model is loaded, which takes its time, and again with what the model recommends.
-    small = MitigationConfig(model, prompts, numbers, treatments, steps or 1, 1.0, 8, 8)
+    small = MitigationConfig(model, prompts, numbers, treatments, Sampling(steps or 1, 1.0, 8, 8))
     checked(small)
     loaded, reference, usual = opened(model, device)
-    height, width = loaded.image_size
-    config = replace(
-        small,
+    sampling = replace(
+        loaded.sampling,
         steps=loaded.steps if steps is None else steps,
         guidance=loaded.guidance if guidance is None else guidance,
-        height=height,
-        width=width,
     )
+    config = replace(small, sampling=sampling)
     run = followed(mitigation_study(config, loaded, reference, usual))
     write_folder(out, mitigation_files(run, mitigation_command(run.config)))
     if keep is not None:

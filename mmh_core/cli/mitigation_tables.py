@@ -58,10 +58,10 @@ def benchmark_tables(found: MitigationBenchmark) -> str:
     blocks = [
         _table(_MAIN, [_main_cells(row, normal.get(row.treatment)) for row in rows]),
         f"{len(found.test)} memorized captions of the test half ({kinds}), {len(found.seeds)} "
-        f"seeds each, {found.steps} steps, guidance {found.guidance:g}; 95 % intervals by "
-        "bootstrap over captions. Each strength is the smallest that left at most 10 % of "
-        f"the images a copy or not solved on {len(found.captions.calibration)} captions of the "
-        "other half, else the strongest. Solved: no copy by the search, LID risen beyond its "
+        f"seeds each, {found.sampling.steps} steps, guidance {found.sampling.guidance:g}; 95 % "
+        "intervals by bootstrap over captions. Each strength is the smallest that left at most 10 "
+        f"% of the images a copy or not solved on {len(found.captions.calibration)} captions of "
+        "the other half, else the strongest. Solved: no copy by the search, LID risen beyond its "
         "error, alignment at least nine tenths of that without mitigation, the kind of image "
         "asked for. Not solved: moved off the threshold of the search, LID unchanged. Costs are "
         "per image.",
@@ -123,8 +123,8 @@ def benchmark_summary(found: MitigationBenchmark) -> dict[str, Any]:
         "model": found.model,
         "model_sha256": found.sha256,
         "seeds": list(found.seeds),
-        "steps": found.steps,
-        "guidance": found.guidance,
+        "steps": found.sampling.steps,
+        "guidance": found.sampling.guidance,
         "captions": asdict(found.captions),
         "chosen": [asdict(one) for one in found.chosen],
         "code": found.code,

@@ -19,7 +19,7 @@ from mmh_core.detectors.inputs import (
 from mmh_core.diffusion.score_model import ScoreModel
 from mmh_core.text_to_image.generation import GenerationStep, generate
 from mmh_core.text_to_image.model import TextToImage
-from mmh_core.text_to_image.requests import Request, SchedulerName, Steering
+from mmh_core.text_to_image.requests import Request, Sampling, SchedulerName, Steering
 
 
 def draw_evidence(
@@ -48,15 +48,17 @@ def draw_evidence(
             request = Request(
                 prompt="",
                 seeds=tuple(seeds[i] for i in evidence.start[part].tolist()),
-                steps=steps,
-                guidance=guidance,
-                height=model.image_size[0],
-                width=model.image_size[1],
-                scheduler=scheduler,
                 steering=Steering(
                     embedding=evidence.embeddings[evidence.prompt[part]],
                     noise=evidence.noise[evidence.start[part]],
                     guidance_at=lambda t: guidance,
+                ),
+                sampling=Sampling(
+                    steps=steps,
+                    guidance=guidance,
+                    height=model.image_size[0],
+                    width=model.image_size[1],
+                    scheduler=scheduler,
                 ),
             )
             traces.append(trace(model, request))
@@ -88,7 +90,7 @@ def trace(model: TextToImage, request: Request) -> Trace:
         region_map(model.score_model, last).cpu(),
         final.cpu(),
         torch.cat(images),
-        request.scale,
+        request.sampling.scale,
         rows / len(final),
     )
 

@@ -78,7 +78,7 @@ class AttentionAttenuation:
             ),
             request.prompt,
             f"Spiky attention was multiplied by {factor:.2g}, and the original prompt "
-            f"repelled with scale {repulsion * request.scale:.2g}.",
+            f"repelled with scale {repulsion * request.sampling.scale:.2g}.",
             nfe_per_step=3.0,
         )
 

@@ -97,7 +97,9 @@ def _gradient(
             if by == "guidance norm":
                 values = guidance_norms(eps_c, eps_u)
             else:
-                values = guided_score_norms(model.score_model, eps_c, eps_u, at.t, request.scale)
+                values = guided_score_norms(
+                    model.score_model, eps_c, eps_u, at.t, request.sampling.scale
+                )
             (gradient,) = torch.autograd.grad(values.sum(), cond)
         nfe = 3.0
     return gradient, nfe

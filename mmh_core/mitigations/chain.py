@@ -96,7 +96,7 @@ def try_in_turn(
     draws.
     """
     scan, threshold = judge(model, given)
-    queue = [NoMitigation(), *cheapest_first(mitigations, request.steps)]
+    queue = [NoMitigation(), *cheapest_first(mitigations, request.sampling.steps)]
     before = math.nan
     for number, each in enumerate(queue):
         if number and each.name == "none":
@@ -188,7 +188,7 @@ class AutomaticChain:
     ) -> Work[Mitigated]:
         """Return the outcome of the chain, with the network evaluations of all trials."""
         yield
-        tried = cheapest_first(self.candidates, request.steps)[: round(self.strength)]
+        tried = cheapest_first(self.candidates, request.sampling.steps)[: round(self.strength)]
         found = yield from chain(model, request, tried, keep=self.keep, given=given)
         return replace(
             found.mitigated,

@@ -113,4 +113,7 @@ def normal_norms(model: TextToImage, request: Request, prompts: tuple[str, ...])
 
 
 def _guided(request: Request) -> Request:
-    return replace(request, guidance=2.0) if request.scale == 1 else request
+    """Return the request with guidance, so that both branches are computed."""
+    if request.sampling.scale > 1:
+        return request
+    return replace(request, sampling=replace(request.sampling, guidance=2.0))

@@ -47,7 +47,7 @@ class GuidanceSchedule:
         """Return the request with a guidance schedule."""
         yield
         check_share(self.strength)
-        until, early, usual = 1 - self.strength, self.early, request.scale
+        until, early, usual = 1 - self.strength, self.early, request.sampling.scale
 
         def guidance_at(t: float) -> float:
             return early if t > until else usual

@@ -65,7 +65,7 @@ class NoiseAdjustment:
         """Return the request with other noise and a guidance schedule."""
         yield
         delta = delta_of_noise(model, request)
-        usual, until = request.scale, self.free_until
+        usual, until = request.sampling.scale, self.free_until
 
         def guidance_at(t: float) -> float:
             return 0.0 if t > until else usual

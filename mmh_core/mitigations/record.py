@@ -143,7 +143,11 @@ def with_prompt(request: Request, prompt: str) -> Request:
 def branches_per_step(request: Request) -> float:
     """Return how many network evaluations of one branch the request takes at every step."""
     steering = request.steering or Steering()
-    both = request.scale != 1 or steering.guidance_at is not None or steering.mixing is not None
+    both = (
+        request.sampling.scale != 1
+        or steering.guidance_at is not None
+        or steering.mixing is not None
+    )
     return 2.0 if both else 1.0
 
 

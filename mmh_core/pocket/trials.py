@@ -17,7 +17,7 @@ from mmh_core.pocket.grammar import captions
 from mmh_core.pocket.scenes import PAINTERS
 from mmh_core.text_to_image.generation import generate
 from mmh_core.text_to_image.model import TextToImage
-from mmh_core.text_to_image.requests import Request, Steering
+from mmh_core.text_to_image.requests import Request, Sampling, Steering
 
 #: Images drawn in one batch, and those whose LID is read in one.
 _DRAWN, _READ = 24, 12
@@ -86,11 +86,13 @@ def draw_trials(
         request = Request(
             prompt="",
             seeds=tuple(int(seed) for seed in table.seed[part]),
-            steps=steps,
-            guidance=guidance,
-            height=model.image_size[0],
-            width=model.image_size[1],
             steering=Steering(embedding=embeddings[part]),
+            sampling=Sampling(
+                steps=steps,
+                guidance=guidance,
+                height=model.image_size[0],
+                width=model.image_size[1],
+            ),
         )
         first, final = None, None
         for step in generate(model, request):

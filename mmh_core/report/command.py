@@ -21,17 +21,17 @@ def image_command(config: ImageConfig, more: Sequence[str] = ()) -> str:
     words = [PROGRAM, "images", *option("--model", config.model)]
     for prompt in config.prompts:
         words += option("--prompt", prompt)
-    if config.negative:
-        words += option("--negative", config.negative)
+    if config.sampling.negative:
+        words += option("--negative", config.sampling.negative)
     words += ["--seeds", ",".join(str(seed) for seed in config.seeds)]
-    words += ["--steps", str(config.steps)]
-    words += option("--guidance", repr(float(config.guidance)))
-    words += ["--scheduler", config.scheduler]
-    words += ["--height", str(config.height), "--width", str(config.width)]
+    words += ["--steps", str(config.sampling.steps)]
+    words += option("--guidance", repr(float(config.sampling.guidance)))
+    words += ["--scheduler", config.sampling.scheduler]
+    words += ["--height", str(config.sampling.height), "--width", str(config.sampling.width)]
     if config.estimators:
         words += ["--estimators", ",".join(config.estimators)]
-    if config.windows not in (None, 1):
-        words += ["--windows", str(config.windows)]
+    if config.sampling.windows not in (None, 1):
+        words += ["--windows", str(config.sampling.windows)]
     if not config.curve:
         words.append("--no-curve")
     return shlex.join([*words, *more, "--out", FOLDER])

@@ -21,6 +21,7 @@ from torch import Tensor, uint8
 from mmh_core.records import MMHError
 from mmh_core.studies.images.config import check_text, checked
 from mmh_core.studies.images.run import ImageConfig, ImageResult, ImageRun, ImageVerdict
+from mmh_core.text_to_image.requests import Sampling, SchedulerName
 
 KEYWORD = "manifold-memorization"
 VERSION = 1
@@ -51,7 +52,7 @@ class ImageAbout:
     seed: int
     steps: int
     guidance: float
-    scheduler: str
+    scheduler: SchedulerName
     height: int
     width: int
     model: str
@@ -96,13 +97,13 @@ def about_of(run: ImageRun, image: ImageResult) -> ImageAbout:
     config, lid = run.config, image.lid
     return ImageAbout(
         prompt=image.prompt,
-        negative=config.negative,
+        negative=config.sampling.negative,
         seed=image.seed,
-        steps=config.steps,
-        guidance=float(config.guidance),
-        scheduler=config.scheduler,
-        height=config.height,
-        width=config.width,
+        steps=config.sampling.steps,
+        guidance=float(config.sampling.guidance),
+        scheduler=config.sampling.scheduler,
+        height=config.sampling.height,
+        width=config.sampling.width,
         model=run.model,
         sha256=run.sha256,
         noise_sha256=run.noise_sha256,
@@ -113,7 +114,7 @@ def about_of(run: ImageRun, image: ImageResult) -> ImageAbout:
         lid_unconditional_error=math.nan if lid is None else lid.unconditional_error,
         percentile=math.nan if lid is None else lid.percentile,
         verdict=image.verdict,
-        windows=config.windows or 1,
+        windows=config.sampling.windows,
         missing=run.missing,
     )
 
@@ -124,13 +125,15 @@ def settings_of(about: ImageAbout) -> ImageConfig:
         model=about.model,
         prompts=(about.prompt,),
         seeds=(about.seed,),
-        steps=about.steps,
-        guidance=about.guidance,
-        height=about.height,
-        width=about.width,
-        scheduler=about.scheduler,  # type: ignore[arg-type]  # checked where the record is made
-        negative=about.negative,
-        windows=None if about.windows == 1 else about.windows,
+        sampling=Sampling(
+            steps=about.steps,
+            guidance=about.guidance,
+            height=about.height,
+            width=about.width,
+            scheduler=about.scheduler,
+            negative=about.negative,
+            windows=about.windows,
+        ),
     )
 
 

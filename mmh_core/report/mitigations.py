@@ -57,7 +57,11 @@ def mitigation_command(config: MitigationConfig) -> str:
     words += ["--seeds", ",".join(str(seed) for seed in config.seeds)]
     tried = [f"{one.mitigation}:{one.strength!r}" for one in config.treatments[1:]]
     words += ["--mitigations", ",".join(tried)] if tried else []
-    words += ["--steps", str(config.steps), *option("--guidance", repr(float(config.guidance)))]
+    words += [
+        "--steps",
+        str(config.sampling.steps),
+        *option("--guidance", repr(float(config.sampling.guidance))),
+    ]
     return shlex.join([*words, "--out", FOLDER])
 
 

@@ -67,11 +67,11 @@ def generate(model: TextToImage, request: Request) -> Iterator[GenerationStep]:
     applied as written. PNDM makes one step more than asked for. Raises MMHError when the request
     does not fit the model, and when one of its networks gives numbers that are not finite.
     """
-    model = model.in_windows(request.windows)
+    model = model.in_windows(request.sampling.windows)
     steering = request.steering or Steering()
     scheduler = _scheduler(model, request)
     mixing = None if steering.mixing is None else steering.mixing()
-    guided = request.scale != 1 or steering.guidance_at is not None or mixing is not None
+    guided = request.sampling.scale != 1 or steering.guidance_at is not None or mixing is not None
     cond = _embeddings(model, request, guided)
     latents = _start(model, request, steering) * scheduler.init_noise_sigma
     steps = len(scheduler.timesteps)
@@ -82,7 +82,7 @@ def generate(model: TextToImage, request: Request) -> Iterator[GenerationStep]:
         with _attention(steering, len(x_t) if guided else 0):
             output = model.unet(inputs, step, cond, return_dict=False)[0][:, : x_t.shape[1]]
         check_finite(model, output, "denoising network (UNet)")
-        scale = request.scale if steering.guidance_at is None else steering.guidance_at(t)
+        scale = request.sampling.scale if steering.guidance_at is None else steering.guidance_at(t)
         without, with_prompt = output.chunk(2) if guided else (None, output)
         seen = x_t.float()
         eps_c = answering(model, with_prompt).eps(seen, t)
@@ -130,13 +130,15 @@ def answering(model: TextToImage, output: Tensor) -> ScoreModel:
 
 def embeddings(model: TextToImage, request: Request) -> tuple[Tensor, Tensor]:
     """Return the embeddings with the prompt and without it, each (1 or B, tokens, width)."""
-    model = model.in_windows(request.windows)
+    model = model.in_windows(request.sampling.windows)
     steering = request.steering or Steering()
     cond, without = steering.embedding, steering.negative_embedding
     if cond is None:
         cond = model.encode_text([request.prompt])
     if without is None:
-        without = model.encode_text([request.negative]) if request.negative else None
+        without = (
+            model.encode_text([request.sampling.negative]) if request.sampling.negative else None
+        )
     return cond, model.unconditional if without is None else without
 
 
@@ -163,22 +165,22 @@ def _scheduler(model: TextToImage, request: Request) -> Any:
     """Return a new scheduler, set to work: they hold state, so no two generations share one."""
     import diffusers
 
-    if request.scheduler == "pndm" and model.score_model.target == "x0":
+    if request.sampling.scheduler == "pndm" and model.score_model.target == "x0":
         raise MMHError(f"The scheduler pndm cannot run {model.name}: choose another scheduler.")
-    if request.scheduler == "pndm" and request.steps < _PNDM_STEPS:
+    if request.sampling.scheduler == "pndm" and request.sampling.steps < _PNDM_STEPS:
         raise MMHError(f"The scheduler pndm needs at least {_PNDM_STEPS} steps: choose more.")
     trained = model.schedule.steps
     scheduler: Any = None
-    if request.steps < trained:
-        kind = getattr(diffusers, SCHEDULERS[request.scheduler])
+    if request.sampling.steps < trained:
+        kind = getattr(diffusers, SCHEDULERS[request.sampling.scheduler])
         scheduler = kind.from_config(dict(model.scheduler))
-        _check_knows(scheduler, model, request.scheduler)
-        scheduler.set_timesteps(request.steps, device=model.device)
+        _check_knows(scheduler, model, request.sampling.scheduler)
+        scheduler.set_timesteps(request.sampling.steps, device=model.device)
     # Schedulers that leave out step 0 need one more than they are asked for.
     if scheduler is None or float(scheduler.timesteps.max()) > trained - 1:
         raise MMHError(
-            f"{request.steps} steps do not fit into the {trained} that {model.name} was trained "
-            "on: choose fewer."
+            f"{request.sampling.steps} steps do not fit into the {trained} that {model.name} was "
+            "trained on: choose fewer."
         )
     return scheduler
 
@@ -232,12 +234,12 @@ def _rows(model: TextToImage, embedding: Tensor, images: int) -> Tensor:
 
 def _start(model: TextToImage, request: Request, steering: Steering) -> Tensor:
     """Return standard normal noise, each image's from its own generator on the CPU."""
-    if request.height % model.factor or request.width % model.factor:
+    if request.sampling.height % model.factor or request.sampling.width % model.factor:
         raise MMHError(
             f"{model.name} needs sizes that are multiples of {model.factor}, got "
-            f"{request.height} x {request.width}."
+            f"{request.sampling.height} x {request.sampling.width}."
         )
-    shape = model.latent_shape(request.height, request.width)
+    shape = model.latent_shape(request.sampling.height, request.sampling.width)
     if steering.noise is not None:
         if steering.noise.shape != (len(request.seeds), *shape):
             raise ValueError(

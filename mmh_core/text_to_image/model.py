@@ -19,6 +19,7 @@ from mmh_core.diffusion.score_model import Net, ScoreModel
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.pixels import check_images
 from mmh_core.text_to_image.prompt_text import MOST_WINDOWS, encode_prompts
+from mmh_core.text_to_image.requests import Sampling
 
 # A time in float32 gives back its step number within 6e-5 at a thousand steps.
 _ON_A_STEP = 1e-3
@@ -61,6 +62,11 @@ class TextToImage:
         if not isinstance(schedule, Discrete):
             raise ValueError(f"The schedule must be a table of steps, got {schedule!r}.")
         return schedule
+
+    @property
+    def sampling(self) -> Sampling:
+        """Return the sampling that the model's card recommends."""
+        return Sampling(self.steps, self.guidance, *self.image_size, windows=self.windows)
 
     @property
     def device(self) -> torch.device:

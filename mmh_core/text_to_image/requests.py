@@ -16,6 +16,8 @@ from mmh_core.text_to_image.prompt_text import MOST_WINDOWS
 SchedulerName = Literal["ddim", "euler", "dpm++ 2m", "pndm"]
 
 MOST_STEPS = 1000
+#: Longest side of an image in pixels: no model of today is trained on longer ones.
+LONGEST_SIDE = 2048
 # Images are computed side by side: this many pixels are 32 images of 512 x 512.
 MOST_PIXELS = 2**23
 # 50 steps of 80 images of 512 x 512, hours on a CPU.
@@ -75,72 +77,103 @@ class Steering:
 
 
 @dataclass(frozen=True)
-class Request:
-    """Ask for one image per seed.
+class Sampling:
+    """How images are sampled: figures compare if and only if their sampling and model are equal.
 
     `guidance` is diffusers' scale, `eps_u + guidance (eps_c - eps_u)`: 1 and all below, 0 and
     negative numbers too, are no guidance, which generates with the prompt alone, as in diffusers.
-    `windows` is in how many windows of the text encoder the prompts are read (`prompt_text`). The
-    same seed starts from the same noise whatever the device and the other seeds are. Two requests
-    with steering are equal only when it is the same object. Raises MMHError for what a person can
-    mistype.
+    `windows` is in how many windows of the text encoder the prompts are read (`prompt_text`).
+    Raises MMHError for what a person can mistype, ValueError for an unknown scheduler.
     """
 
-    prompt: str
-    seeds: tuple[int, ...]
     steps: int
     guidance: float
     height: int
     width: int
     scheduler: SchedulerName = "ddim"
     negative: str = ""
-    steering: Steering | None = None
     windows: int = 1
 
     def __post_init__(self) -> None:
-        """Check every field, and their product against the limits."""
+        """Check every field."""
         if self.scheduler not in get_args(SchedulerName):
             raise ValueError(
                 f"Unknown scheduler {self.scheduler!r}: choose from "
                 f"{', '.join(get_args(SchedulerName))}."
             )
-        for name, text in (("prompt", self.prompt), ("negative prompt", self.negative)):
-            if len(text) > LONGEST_TEXT:
-                raise MMHError(
-                    f"The {name} is too long ({len(text):,} characters): shorten it to "
-                    f"{LONGEST_TEXT:,}."
-                )
-        if not self.seeds or not all(_is_seed(seed) for seed in self.seeds):
-            raise MMHError(
-                f"The seeds are {self.seeds!r}: give at least one, each a whole number from 0 to "
-                "2^63 - 1."
-            )
+        _check_length("negative prompt", self.negative)
         if not 1 <= self.steps <= MOST_STEPS:
             raise MMHError(f"{self.steps} steps: choose from 1 to {MOST_STEPS:,}.")
         if not math.isfinite(self.guidance):
             raise MMHError(f"The guidance scale is {self.guidance}: choose a finite number.")
         if not 1 <= self.windows <= MOST_WINDOWS:
             raise MMHError(f"{self.windows} windows of text: choose from 1 to {MOST_WINDOWS}.")
-        self._check_size()
+        for side in (self.height, self.width):
+            if not 8 <= side <= LONGEST_SIDE or side % 8:
+                raise MMHError(
+                    f"Height and width are {self.height} x {self.width}: choose multiples of 8 up "
+                    f"to {LONGEST_SIDE:,}."
+                )
 
     @property
     def scale(self) -> float:
         """Return the guidance scale as diffusers takes it: 1, none, for all below."""
         return max(1.0, self.guidance)
 
-    def _check_size(self) -> None:
-        for side in (self.height, self.width):
-            if side < 8 or side % 8:
-                raise MMHError(
-                    f"Height and width are {self.height} x {self.width}: choose multiples of 8."
-                )
-        pixels = self.height * self.width * len(self.seeds)
-        if pixels > MOST_PIXELS or pixels * self.steps > MOST_WORK:
+    @property
+    def words(self) -> str:
+        """Return it as a person reads it: "30 steps, guidance 7.5, ddim, 512 x 512"."""
+        parts = [f"{self.steps} steps", f"guidance {self.guidance:g}", self.scheduler]
+        parts.append(f"{self.height} x {self.width}")
+        if self.negative:
+            parts.append("a negative prompt")
+        if self.windows > 1:
+            parts.append(f"{self.windows} windows of text")
+        return ", ".join(parts)
+
+    @property
+    def pixels(self) -> int:
+        """Return the number of pixels of one image."""
+        return self.height * self.width
+
+
+@dataclass(frozen=True)
+class Request:
+    """One image per seed of a prompt.
+
+    The same seed starts from the same noise whatever the device and the other seeds are. Two
+    requests with steering are equal only when it is the same object. Raises MMHError for what a
+    person can mistype.
+    """
+
+    prompt: str
+    seeds: tuple[int, ...]
+    sampling: Sampling
+    steering: Steering | None = None
+
+    def __post_init__(self) -> None:
+        """Check prompt and seeds, and the work that they ask for against the limits."""
+        _check_length("prompt", self.prompt)
+        if not self.seeds or not all(_is_seed(seed) for seed in self.seeds):
             raise MMHError(
-                f"{len(self.seeds)} images of {self.height} x {self.width} in {self.steps} "
+                f"The seeds are {self.seeds!r}: give at least one, each a whole number from 0 to "
+                "2^63 - 1."
+            )
+        wanted = self.sampling
+        pixels = wanted.pixels * len(self.seeds)
+        if pixels > MOST_PIXELS or pixels * wanted.steps > MOST_WORK:
+            raise MMHError(
+                f"{len(self.seeds)} images of {wanted.height} x {wanted.width} in {wanted.steps} "
                 "steps are more than one request may ask for: choose fewer or smaller images, "
                 "or fewer steps."
             )
+
+
+def _check_length(name: str, text: str) -> None:
+    if len(text) > LONGEST_TEXT:
+        raise MMHError(
+            f"The {name} is too long ({len(text):,} characters): shorten it to {LONGEST_TEXT:,}."
+        )
 
 
 def _is_seed(seed: object) -> bool:

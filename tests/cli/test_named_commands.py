@@ -18,6 +18,7 @@ from mmh_core.report.mitigations import mitigation_command
 from mmh_core.studies.images.run import ImageConfig
 from mmh_core.studies.manifolds.config import default_config
 from mmh_core.studies.mitigation.run import MitigationConfig, Treatment
+from mmh_core.text_to_image.requests import Sampling
 from tests.commands import missing_from_cli
 from views.manifolds.settings import command as manifold_command
 
@@ -109,16 +110,13 @@ def test_no_text_names_a_program_that_is_not_there() -> None:
     assert wrong == []
 
 
-IMAGES = ImageConfig("pocket-sd", ("a 'b'", "--c"), (1, 2), 5, 2.0, 64, 64)
+IMAGES = ImageConfig("pocket-sd", ("a 'b'", "--c"), (1, 2), Sampling(5, 2.0, 64, 64))
 MITIGATIONS = MitigationConfig(
     "pocket-sd",
     ("a", "b"),
     treatments=(Treatment("none", 0.0), Treatment("static_guidance", 0.5)),
     seeds=(1,),
-    steps=5,
-    guidance=2.0,
-    height=64,
-    width=64,
+    sampling=Sampling(steps=5, guidance=2.0, height=64, width=64),
 )
 
 
@@ -126,7 +124,14 @@ MITIGATIONS = MitigationConfig(
     "line",
     [
         image_command(IMAGES, ("--index", "x", "--index-images", "y", "--embedder", "pixels")),
-        image_command(replace(IMAGES, negative="-x", curve=False, estimators=("ess",), windows=3)),
+        image_command(
+            replace(
+                IMAGES,
+                curve=False,
+                estimators=("ess",),
+                sampling=replace(IMAGES.sampling, negative="-x", windows=3),
+            )
+        ),
         mitigation_command(MITIGATIONS),
         manifold_command(default_config("circle")),
         re.findall("`(.*)`", str(no_calibration("a b", None, "calibrate NORMAL.txt")))[0],

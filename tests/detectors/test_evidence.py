@@ -23,7 +23,7 @@ from mmh_core.detectors.measurement import measure
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.generation import draw, generate
 from mmh_core.text_to_image.model import TextToImage
-from mmh_core.text_to_image.requests import Request, Steering
+from mmh_core.text_to_image.requests import Request, Sampling, Steering
 from tests.detectors.conftest import SEEDS
 from tests.detectors.worlds import PROMPTS, kernel, unet_of, world
 from tests.text_to_image.conftest import ModelOf
@@ -42,7 +42,7 @@ def test_rows_are_prompt_after_prompt_with_the_same_seeds(early: Evidence) -> No
 
 def test_noise_is_that_of_a_generation(model: TextToImage) -> None:
     """An image drawn from the seed alone starts there."""
-    request = Request("", SEEDS, 3, 2.0, 32, 32)
+    request = Request("", SEEDS, Sampling(3, 2.0, 32, 32))
     first = next(iter(generate(model, request)))
     assert torch.equal(first.x_t, starting_noise(model, SEEDS))
 
@@ -110,7 +110,7 @@ def test_evidence_that_does_not_fit_is_refused(
 
 def test_a_trace_is_what_the_steps_say(model: TextToImage, drawn: Evidence) -> None:
     """Row 4 drawn alone by the sampler, its numbers computed from the steps."""
-    request = Request("template", (SEEDS[1],), 12, 2.0, 32, 32)
+    request = Request("template", (SEEDS[1],), Sampling(12, 2.0, 32, 32))
     steps = list(generate(model, request))
     trace, row = drawn.drawn(), 4
     path = [step.x_t for step in steps] + [steps[-1].latents]
@@ -181,7 +181,7 @@ def test_a_real_network_draws_as_ever(model_of: ModelOf) -> None:
     model = model_of("tiny")
     (part,) = draw_evidence(model, ["the cat"], (5, 6), guidance=3.0, steps=4)
     height, width = model.image_size
-    plain = draw(model, Request("the cat", (5, 6), 4, 3.0, height, width))
+    plain = draw(model, Request("the cat", (5, 6), Sampling(4, 3.0, height, width)))
     torch.testing.assert_close(part.drawn().images, plain, **CLOSE)
 
 
@@ -212,6 +212,9 @@ def test_a_generation_without_both_branches_leaves_no_trace(model: TextToImage) 
     from mmh_core.detectors.generation import trace
 
     with pytest.raises(ValueError, match="needs both branches"):
-        trace(model, Request("template", SEEDS, 3, 1.0, 32, 32))
+        trace(model, Request("template", SEEDS, Sampling(3, 1.0, 32, 32)))
     steered = Steering(guidance_at=lambda t: 1.0)
-    assert trace(model, Request("template", SEEDS, 3, 1.0, 32, 32, steering=steered)).nfe == 6
+    assert (
+        trace(model, Request("template", SEEDS, Sampling(3, 1.0, 32, 32), steering=steered)).nfe
+        == 6
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 import pandas as pd
@@ -14,7 +15,7 @@ from mmh_core.mitigations.work import ready
 from mmh_core.retrieval.embedders import PixelEmbedder
 from mmh_core.retrieval.index import build_index
 from mmh_core.text_to_image.model import TextToImage
-from mmh_core.text_to_image.requests import Request
+from mmh_core.text_to_image.requests import Request, Sampling
 from mmh_core.text_to_image.stable_diffusion import load
 from tests.text_to_image.pipelines import write_pipeline
 
@@ -39,16 +40,13 @@ def model_of(tmp_path_factory: pytest.TempPathFactory) -> ModelOf:
 def request_for(model: TextToImage, **changes: Any) -> Request:
     """Return a short request for a model."""
     height, width = model.image_size
-    fields = {
-        "prompt": "the cat",
-        "seeds": SEEDS,
-        "steps": 4,
-        "guidance": 3.0,
-        "height": height,
-        "width": width,
-        **changes,
-    }
-    return Request(**fields)
+    own = {field.name for field in fields(Sampling)}
+    sampling = {"steps": 4, "guidance": 3.0, "height": height, "width": width}
+    sampling |= {name: value for name, value in changes.items() if name in own}
+    rest = {name: value for name, value in changes.items() if name not in own}
+    return Request(
+        **{"prompt": "the cat", "seeds": SEEDS, "sampling": Sampling(**sampling), **rest}
+    )
 
 
 def all_given(model: TextToImage) -> Given:

@@ -76,7 +76,14 @@ def test_none_is_the_plain_request_bit_for_bit(model_of: ModelOf) -> None:
     assert torch.equal(draw(model, out.request), draw(model, request))
     assert (out.nfe, out.prompt) == (0.0, "the cat")
     alone = finished(
-        MITIGATIONS["none"].apply(model, replace(request, guidance=1.0), given=NOTHING)
+        MITIGATIONS["none"].apply(
+            model,
+            replace(
+                request,
+                sampling=replace(request.sampling, guidance=1.0),
+            ),
+            given=NOTHING,
+        )
     )
     assert (out.nfe_per_step, alone.nfe_per_step) == (2.0, 1.0)
 

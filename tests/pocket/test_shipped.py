@@ -22,7 +22,7 @@ from mmh_core.pocket.true_lid import true_lid
 from mmh_core.retrieval.copy_evidence import copy_evidence
 from mmh_core.text_to_image import generation
 from mmh_core.text_to_image.model import TextToImage
-from mmh_core.text_to_image.requests import Request
+from mmh_core.text_to_image.requests import Request, Sampling
 from mmh_core.text_to_image.stable_diffusion import load
 
 FOLDER = Path(__file__).parents[2] / "assets" / "pocket-sd"
@@ -56,7 +56,7 @@ def test_plain_diffusers_draws_the_same_images(model: TextToImage) -> None:
     pipeline: Any = StableDiffusionPipeline.from_pretrained(FOLDER)
     pipeline.set_progress_bar_config(disable=True)
     caption = captions_of(0, None).caption.iloc[0]
-    request = Request(caption, (1, 2), 5, model.guidance, 64, 64)
+    request = Request(caption, (1, 2), Sampling(5, model.guidance, 64, 64))
     theirs = pipeline(
         [caption] * 2,
         num_inference_steps=5,
@@ -78,7 +78,7 @@ def test_lid_and_guidance_norms_bear_half_precision(model: TextToImage) -> None:
     half = load(FOLDER, dtype=torch.bfloat16)
     captions = (captions_of(0, None).caption.iloc[0], "a wide landscape with a lake at dusk")
     for caption in captions:
-        request = Request(caption, (1,), 8, model.guidance, 64, 64)
+        request = Request(caption, (1,), Sampling(8, model.guidance, 64, 64))
         steps = list(generation.generate(model, request))
         lids, norms = [], []
         for each in (model, half):

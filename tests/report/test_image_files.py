@@ -27,6 +27,7 @@ from mmh_core.report.image_files import (
     settings_of,
 )
 from mmh_core.studies.images.run import ImageConfig
+from mmh_core.text_to_image.requests import Sampling
 from tests.drawn_runs import drawn_run
 
 ABOUT = ImageAbout(
@@ -145,12 +146,7 @@ def test_settings_draw_that_image_alone() -> None:
         "pocket-sd",
         (ABOUT.prompt,),
         (2**63 - 1,),
-        25,
-        6.25,
-        8,
-        16,
-        "dpm++ 2m",
-        "blurry & dark",
+        Sampling(25, 6.25, 8, 16, "dpm++ 2m", "blurry & dark"),
     )
 
 

@@ -364,11 +364,14 @@ def test_the_command_names_everything_that_was_asked(run: ImageRun) -> None:
     config = replace(
         run.config,
         prompts=('it\'s a "dog" $HOME `ls`', "--out /", "two\nlines"),
-        negative="-x",
-        guidance=-1.5,
         estimators=("flipd", "dsm"),
         curve=False,
-        scheduler="dpm++ 2m",
+        sampling=replace(
+            run.config.sampling,
+            negative="-x",
+            guidance=-1.5,
+            scheduler="dpm++ 2m",
+        ),
     )
     assert shlex.split(image_command(config, ["--index", "a b"])) == [
         "./mmh",

@@ -9,7 +9,7 @@ import torch
 
 from mmh_core.dimension.flipd import flipd
 from mmh_core.text_to_image.generation import draw
-from mmh_core.text_to_image.requests import Request
+from mmh_core.text_to_image.requests import Request, Sampling
 from mmh_core.text_to_image.stable_diffusion import load
 from tests.text_to_image.pipelines import IMAGE_TOLERANCE, plain_pipeline, write_pipeline
 
@@ -27,7 +27,7 @@ def test_the_full_architecture_loads_generates_and_has_a_lid(
     # As published: 859.5 and 865.9 million in the network alone.
     numbers = sum(weight.numel() for weight in model.unet.parameters())
     assert numbers / 1e6 == pytest.approx(millions, abs=1)
-    request = Request("the cat", (3, 7), 2, 3.0, 64, 64)
+    request = Request("the cat", (3, 7), Sampling(2, 3.0, 64, 64))
     pipeline = plain_pipeline(folder, dtype=torch.float32)
     from diffusers import DDIMScheduler
 

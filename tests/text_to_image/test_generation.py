@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from mmh_core.records import MMHError
 from mmh_core.text_to_image.generation import SCHEDULERS, draw, generate
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.pixels import to_pil
-from mmh_core.text_to_image.requests import Request, SchedulerName, Steering
+from mmh_core.text_to_image.requests import Request, Sampling, SchedulerName, Steering
 from mmh_core.text_to_image.stable_diffusion import load
 from tests.text_to_image.conftest import FolderOf, ModelOf
 from tests.text_to_image.pipelines import IMAGE_TOLERANCE, plain_pipeline
@@ -27,31 +27,28 @@ SEEDS = (3, 7)
 
 def request_for(model: TextToImage, **changes: Any) -> Request:
     height, width = model.image_size
-    fields = {
-        "prompt": "the cat",
-        "seeds": SEEDS,
-        "steps": 4,
-        "guidance": 3.0,
-        "height": height,
-        "width": width,
-        **changes,
-    }
-    return Request(**fields)
+    own = {field.name for field in fields(Sampling)}
+    sampling = {"steps": 4, "guidance": 3.0, "height": height, "width": width}
+    sampling |= {name: value for name, value in changes.items() if name in own}
+    rest = {name: value for name, value in changes.items() if name not in own}
+    return Request(
+        **{"prompt": "the cat", "seeds": SEEDS, "sampling": Sampling(**sampling), **rest}
+    )
 
 
 def plain_images(pipeline: Any, request: Request, output: str = "pt") -> Any:
     """Return diffusers' own images for a request."""
     import diffusers
 
-    kind = getattr(diffusers, SCHEDULERS[request.scheduler])
+    kind = getattr(diffusers, SCHEDULERS[request.sampling.scheduler])
     pipeline.scheduler = kind.from_config(pipeline.scheduler.config)
     return pipeline(
         request.prompt,
-        negative_prompt=request.negative or None,
-        height=request.height,
-        width=request.width,
-        num_inference_steps=request.steps,
-        guidance_scale=request.guidance,
+        negative_prompt=request.sampling.negative or None,
+        height=request.sampling.height,
+        width=request.sampling.width,
+        num_inference_steps=request.sampling.steps,
+        guidance_scale=request.sampling.guidance,
         num_images_per_prompt=len(request.seeds),
         generator=[torch.Generator().manual_seed(seed) for seed in request.seeds],
         output_type=output,
@@ -197,7 +194,10 @@ def test_guidance_below_one_is_none_and_heeds_the_prompt(model_of: ModelOf, scal
     """Turbo models are sampled so, as their cards say."""
     model = model_of("tiny")
     request = request_for(model, guidance=scale)
-    assert torch.equal(draw(model, request), draw(model, replace(request, guidance=1.0)))
+    assert torch.equal(
+        draw(model, request),
+        draw(model, replace(request, sampling=replace(request.sampling, guidance=1.0))),
+    )
     assert_apart(draw(model, request), draw(model, replace(request, prompt="a dog")))
 
 
@@ -247,7 +247,7 @@ def test_steering_with_what_the_request_says_changes_nothing(model_of: ModelOf) 
         noise=torch.cat(noise),
         guidance_at=lambda t: 3.0,
     )
-    blank = Request("", SEEDS, 4, 1.0, request.height, request.width)
+    blank = Request("", SEEDS, Sampling(4, 1.0, request.sampling.height, request.sampling.width))
     assert torch.equal(draw(model, replace(blank, steering=steering)), draw(model, request))
 
 

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.generation import draw
 from mmh_core.text_to_image.model import TextToImage
-from mmh_core.text_to_image.requests import Request
+from mmh_core.text_to_image.requests import Request, Sampling
 from mmh_core.text_to_image.stable_diffusion import load
 from tests.text_to_image.conftest import ModelOf
 
-REQUEST = Request("the cat", (3,), 3, 3.0, 32, 32)
+REQUEST = Request("the cat", (3,), Sampling(3, 3.0, 32, 32))
 PARTS = {
     "unet": ("unet/diffusion_pytorch_model.safetensors", "conv_out.weight"),
     "vae": ("vae/diffusion_pytorch_model.safetensors", "decoder.conv_out.bias"),

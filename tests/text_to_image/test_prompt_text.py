@@ -20,7 +20,7 @@ from mmh_core.text_to_image.generation import draw, embeddings
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.prompt_reading import cut_off, heard, not_whole, not_whole_lines
 from mmh_core.text_to_image.prompt_text import expanded, tokens_of
-from mmh_core.text_to_image.requests import Request
+from mmh_core.text_to_image.requests import Request, Sampling
 from mmh_core.text_to_image.stable_diffusion import load
 from tests.text_to_image.conftest import FolderOf, ModelOf
 from tests.text_to_image.pipelines import IMAGE_TOLERANCE, TOKENS, plain_pipeline
@@ -83,10 +83,10 @@ def test_a_placeholder_is_all_its_tokens(toy: TextToImage) -> None:
 def test_negative_prompts_with_placeholders_are_those_of_diffusers(
     toy: TextToImage, theirs: Any
 ) -> None:
-    request = Request("the cat", (3,), 3, 3.0, 32, 32, negative="a <toy>")
+    request = Request("the cat", (3,), Sampling(3, 3.0, 32, 32, negative="a <toy>"))
     images = theirs(
         request.prompt,
-        negative_prompt=request.negative,
+        negative_prompt=request.sampling.negative,
         height=32,
         width=32,
         num_inference_steps=3,
@@ -104,7 +104,7 @@ def test_attribution_shows_a_placeholder_as_one_word(toy: TextToImage, by: Any) 
     assert tokens.texts == ("The", "<toy>", ",", "sks", "!")
     assert tokens.rows == ((1,), (2, 3, 4), (5,), (6, 7), (8,))
     assert [prompt[start:end] for start, end in tokens.spans] == list(tokens.texts)
-    request = Request(prompt, (3, 7), 3, 3.0, 32, 32)
+    request = Request(prompt, (3, 7), Sampling(3, 3.0, 32, 32))
     given = Given(generator=torch.Generator().manual_seed(0))
     found = finished(attribute(toy, request, by, given=given))
     assert found.tokens == tokens.texts and found.scores.shape == (5,)
@@ -151,9 +151,10 @@ def test_images_of_a_long_prompt_are_those_of_diffusers_given_the_embeddings(
     folder_of: FolderOf, model_of: ModelOf, changes: dict[str, Any]
 ) -> None:
     model, pipeline = model_of("tiny"), plain_pipeline(folder_of("tiny"))
-    request = replace(Request(LONG, (3, 7), 3, 3.0, 32, 32, windows=3), **changes)
+    request = replace(Request(LONG, (3, 7), Sampling(3, 3.0, 32, 32, windows=3)), **changes)
     cond, without = (
-        by_hand(model, text, request.windows) for text in (request.prompt, request.negative)
+        by_hand(model, text, request.sampling.windows)
+        for text in (request.prompt, request.sampling.negative)
     )
     images = pipeline(
         prompt_embeds=cond,
@@ -161,16 +162,16 @@ def test_images_of_a_long_prompt_are_those_of_diffusers_given_the_embeddings(
         height=32,
         width=32,
         num_inference_steps=3,
-        guidance_scale=request.guidance,
+        guidance_scale=request.sampling.guidance,
         num_images_per_prompt=2,
         generator=[torch.Generator().manual_seed(seed) for seed in request.seeds],
         output_type="pt",
     ).images
     found = draw(model, request)
     torch.testing.assert_close(found, images, rtol=0, atol=IMAGE_TOLERANCE)
-    cut = draw(model, replace(request, windows=1))
+    cut = draw(model, replace(request, sampling=replace(request.sampling, windows=1)))
     assert (found - cut).abs().max() > 20 * IMAGE_TOLERANCE
-    assert embeddings(model, request)[0].shape[1] == request.windows * TOKENS
+    assert embeddings(model, request)[0].shape[1] == request.sampling.windows * TOKENS
 
 
 def test_what_is_cut_is_told_as_it_was_written(model_of: ModelOf, toy: TextToImage) -> None:
@@ -207,8 +208,8 @@ def test_windows_outside_their_range_are_refused(model_of: ModelOf) -> None:
     refused: list[Callable[[], object]] = [
         lambda: model_of("tiny").in_windows(9),
         lambda: model_of("tiny").in_windows(0),
-        lambda: Request("a", (1,), 3, 3.0, 32, 32, windows=9),
-        lambda: Request("a", (1,), 3, 3.0, 32, 32, windows=0),
+        lambda: Request("a", (1,), Sampling(3, 3.0, 32, 32, windows=9)),
+        lambda: Request("a", (1,), Sampling(3, 3.0, 32, 32, windows=0)),
     ]
     for ask in refused:
         with pytest.raises(MMHError, match="windows of text: choose from 1 to 8"):

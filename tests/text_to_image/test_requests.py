@@ -8,22 +8,21 @@ import pytest
 import torch
 
 from mmh_core.records import MMHError
-from mmh_core.text_to_image.requests import MOST_WORK, Request, Steering
+from mmh_core.text_to_image.requests import MOST_WORK, Request, Sampling, Steering
 
+SAMPLING: dict[str, Any] = {"steps": 30, "guidance": 2.0, "height": 64, "width": 72}
 GOOD: dict[str, Any] = {
     "prompt": "the cat",
     "seeds": (0, 2**63 - 1),
-    "steps": 30,
-    "guidance": 2.0,
-    "height": 64,
-    "width": 72,
+    "sampling": Sampling(**SAMPLING),
 }
 
 
 def test_equal_fields_make_equal_requests() -> None:
     assert Request(**GOOD) == Request(**GOOD)
     assert hash(Request(**GOOD)) == hash(Request(**GOOD))
-    assert Request(**GOOD) != Request(**{**GOOD, "negative": "a dog"})
+    assert Sampling(**SAMPLING) != Sampling(**SAMPLING, negative="a dog")
+    assert Request(**GOOD) != Request(**{**GOOD, "sampling": Sampling(**SAMPLING, windows=2)})
 
 
 def test_steering_is_equal_only_to_itself() -> None:
@@ -31,6 +30,14 @@ def test_steering_is_equal_only_to_itself() -> None:
     same = Request(**GOOD, steering=steering)
     assert same == Request(**GOOD, steering=steering)
     assert same != Request(**GOOD, steering=Steering(noise=torch.zeros(2, 4, 8, 9)))
+
+
+def test_a_sampling_is_said_in_words() -> None:
+    assert Sampling(**SAMPLING).words == "30 steps, guidance 2, ddim, 64 x 72"
+    other = Sampling(3, 7.5, 8, 8, "euler", "fog", 2)
+    assert other.words == (
+        "3 steps, guidance 7.5, euler, 8 x 8, a negative prompt, 2 windows of text"
+    )
 
 
 @pytest.mark.parametrize(
@@ -48,25 +55,30 @@ def test_steering_is_equal_only_to_itself() -> None:
         ("height", 60, "multiples of 8"),
         ("width", 0, "multiples of 8"),
         ("width", -8, "multiples of 8"),
+        ("height", 100_000, "up to 2,048"),
+        ("width", 2056, "up to 2,048"),
+        ("windows", 0, "windows of text"),
         ("prompt", "a" * 10_001, "too long"),
         ("negative", "a" * 10_001, "too long"),
     ],
 )
 def test_what_a_person_can_mistype_is_said(field: str, value: Any, says: str) -> None:
     with pytest.raises(MMHError, match=says):
-        Request(**{**GOOD, field: value})
+        if field in GOOD:
+            Request(**{**GOOD, field: value})
+        else:
+            Sampling(**{**SAMPLING, field: value})
 
 
 def test_an_unknown_scheduler_is_named_with_the_choices() -> None:
     with pytest.raises(ValueError, match=r"'heun'.*ddim"):
-        Request(**{**GOOD, "scheduler": "heun"})
+        Sampling(**{**SAMPLING, "scheduler": "heun"})
 
 
 def test_the_product_of_steps_pixels_and_images_is_limited() -> None:
-    size = {"height": 1024, "width": 1024, "seeds": tuple(range(8))}
-    steps = MOST_WORK // (8 * 1024 * 1024)
-    Request(**{**GOOD, **size, "steps": steps})
+    seeds, steps = tuple(range(8)), MOST_WORK // (8 * 1024 * 1024)
+    Request("", seeds, Sampling(steps, 2.0, 1024, 1024))
     with pytest.raises(MMHError, match="fewer"):
-        Request(**{**GOOD, **size, "steps": steps + 1})
+        Request("", seeds, Sampling(steps + 1, 2.0, 1024, 1024))
     with pytest.raises(MMHError, match="fewer"):
-        Request(**{**GOOD, **size, "seeds": tuple(range(9)), "steps": 1})
+        Request("", tuple(range(9)), Sampling(1, 2.0, 1024, 1024))

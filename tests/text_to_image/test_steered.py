@@ -18,7 +18,7 @@ from mmh_core.studies.images.lid import estimate_lid
 from mmh_core.studies.images.run import DEFAULT_ESTIMATOR
 from mmh_core.text_to_image.generation import generate
 from mmh_core.text_to_image.model import TextToImage
-from mmh_core.text_to_image.requests import Request
+from mmh_core.text_to_image.requests import Request, Sampling
 from mmh_core.text_to_image.steered import steered_model
 from tests.text_to_image.conftest import ModelOf
 
@@ -28,7 +28,7 @@ PROMPT = "the cat"
 
 def asked(model: TextToImage, name: str) -> Request:
     """Return the request of a mitigation with its usual strength."""
-    plain = Request(PROMPT, (3, 7), 3, 3.0, *model.image_size)
+    plain = Request(PROMPT, (3, 7), Sampling(3, 3.0, *model.image_size))
     given = Given(generator=torch.Generator().manual_seed(0))
     return finished(MITIGATIONS[name].apply(model, plain, given=given)).request
 
@@ -56,7 +56,7 @@ def test_it_answers_what_the_steps_of_the_generation_report(
 def test_lid_is_that_of_a_network_with_the_change_built_in(model_of: ModelOf, kind: str) -> None:
     """Padding masked by diffusers itself, in the place of the mitigation's own attention."""
     model = model_of(kind)
-    plain = Request(PROMPT, (3, 7), 3, 3.0, *model.image_size)
+    plain = Request(PROMPT, (3, 7), Sampling(3, 3.0, *model.image_size))
     # A strength of 1 leaves the start token's logit as it is.
     request = finished(AttentionMasking(strength=1.0).apply(model, plain)).request
     mask = torch.ones(1, model.unconditional.shape[1])

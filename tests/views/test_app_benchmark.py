@@ -25,6 +25,7 @@ from mmh_core.studies.detection.benchmark_run import (
 )
 from mmh_core.studies.detection.calibration import read_detectors
 from mmh_core.studies.detection.roc import separation
+from mmh_core.text_to_image.requests import Sampling
 from tests.text_to_image.conftest import FolderOf, folder_of
 from views import calibration as calibration_session
 from views import models as model_session
@@ -70,9 +71,7 @@ def made_up() -> BenchmarkRun:
     return BenchmarkRun(
         model="pocket-sd",
         sha256="0" * 64,
-        scheduler="ddim",
-        steps=30,
-        guidance=2.0,
+        sampling=Sampling(30, 2.0, 64, 64),
         seeds=(0, 1),
         state="complete",
         prompts=prompts,

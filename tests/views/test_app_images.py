@@ -25,6 +25,7 @@ from mmh_core.report.image_files import about_of, png_bytes, settings_of
 from mmh_core.retrieval.copy_evidence import is_copy
 from mmh_core.store.archive import load_record, save_record
 from mmh_core.studies.images.run import ImageConfig, ImageRun, PromptTruth
+from mmh_core.text_to_image.requests import Sampling
 from mmh_core.text_to_image.speed import ACHIEVED
 from tests.retrieval.drawings import drawings
 from tests.text_to_image.pipelines import write_pipeline
@@ -533,7 +534,12 @@ def test_a_cancelled_run_keeps_its_finished_images(app: AppTest) -> None:
 
 def test_a_image_of_ours_is_audited_and_restores_its_settings(app: AppTest) -> None:
     run = example("overfit")
-    config = replace(run.config, steps=7, guidance=3.5, scheduler="euler", negative="fog")
+    config = replace(
+        run.config,
+        sampling=replace(
+            run.config.sampling, steps=7, guidance=3.5, scheduler="euler", negative="fog"
+        ),
+    )
     about = about_of(replace(run, config=config), run.images[1])
     data = png_bytes(run.images[1].image, about)
     app.query_params["tab"] = "audit"
@@ -658,7 +664,7 @@ def test_settings_survive_the_way_through_a_link() -> None:
     assert parsed(dict(query(before, base)), base) == (before, [])
     assert query(base, base) == {"model": "pocket-sd"}
     assert before.form.config("m") == ImageConfig(
-        "m", ("b & c",), (9, 10), 12, 4.5, 72, 80, "euler", "fog", ("flipd", "lhsd")
+        "m", ("b & c",), (9, 10), Sampling(12, 4.5, 72, 80, "euler", "fog"), ("flipd", "lhsd")
     )
 
 

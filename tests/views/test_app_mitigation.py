@@ -25,6 +25,7 @@ from mmh_core.studies.images.run import ImageConfig, ImageRun
 from mmh_core.studies.mitigation.run import MitigationConfig, MitigationRun, Treatment
 from mmh_core.studies.mitigation.token_attribution import ASKED, with_word, without_word, word_at
 from mmh_core.text_to_image.model import TextToImage
+from mmh_core.text_to_image.requests import Sampling
 from tests.cure_runs import cure_run
 from tests.mitigation_runs import HOSTILE, PROMPT, REFUSAL, REWRITE, STATIC, comparison, token_run
 from tests.retrieval.drawings import THRESHOLDS, drawings, labels
@@ -48,7 +49,7 @@ from views.mitigation.settings import (
 __all__ = ["folder_of", "model_of"]
 
 APP = Path(__file__).parents[2] / "app.py"
-SETTINGS = ImageConfig("pocket-sd", ("",), (0, 1, 2, 3), 3, 2.0, 32, 32)
+SETTINGS = ImageConfig("pocket-sd", ("",), (0, 1, 2, 3), Sampling(3, 2.0, 32, 32))
 
 
 @pytest.fixture
@@ -271,7 +272,9 @@ def test_the_form_says_what_the_precomputed_comparison_asked(app: AppTest) -> No
 def test_the_form_differs_where_it_asks_for_something_else(
     changed: dict[str, object], same: bool
 ) -> None:
-    config = MitigationConfig(*("pocket-sd", (PROMPT,), (0, 1), (REWRITE, STATIC), 5, 2.0, 16, 16))
+    config = MitigationConfig(
+        "pocket-sd", (PROMPT,), (0, 1), (REWRITE, STATIC), Sampling(5, 2.0, 16, 16)
+    )
     asked = replace(form_of(config), normal=("a blue bird",), with_normal=False)
     assert same_request(replace(asked, **changed), config) is same
 
@@ -432,7 +435,9 @@ def test_without_mitigation_both_pages_draw_the_same_bits(
     """Through both sessions, their jobs and their files, for two prompts and two seeds."""
     sound(app.run())
     images = replace(SETTINGS, prompts=("the cat", "a dog"), seeds=(3, 4))
-    wanted = MitigationConfig("pocket-sd", images.prompts, images.seeds, (STATIC,), 3, 2.0, 32, 32)
+    wanted = MitigationConfig(
+        "pocket-sd", images.prompts, images.seeds, (STATIC,), Sampling(3, 2.0, 32, 32)
+    )
     runner, runs = session.jobs().runner, session.data_folder() / "runs"
     one = runner.wait(image_session.submit_images(images), timeout=110)
     other = runner.wait(mitigation_session.submit_mitigation(wanted), timeout=110)

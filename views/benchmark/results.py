@@ -61,8 +61,8 @@ def _answer(run: BenchmarkRun) -> None:
     counted = best.all
     st.caption(
         f"{run.model}, {counted.positives} memorized and {counted.negatives} reference prompts "
-        f"that nothing was fitted on, {len(run.seeds)} seeds each, {run.steps} steps, guidance "
-        f"{run.guidance:g}."
+        f"that nothing was fitted on, {len(run.seeds)} seeds each, {run.sampling.steps} steps, "
+        f"guidance {run.sampling.guidance:g}."
     )
     columns = st.columns(4)
     _measured(columns[0], "Best, AUC", best)

@@ -41,8 +41,8 @@ def expected(config: ImageConfig) -> tuple[float, str] | None:
     if forward is None:
         return None
     base = model_session.default_settings(config.model)
-    nfe = (2 if config.guidance > 1 else 1) * config.steps * _pixels(config)
-    seconds = forward * nfe / (base.height * base.width)
+    nfe = (2 if config.sampling.guidance > 1 else 1) * config.sampling.steps * _pixels(config)
+    seconds = forward * nfe / (base.sampling.pixels)
     # Reading is to drawing what it is for the embedded model.
     if shipped is not None:
         seconds *= _scaled(shipped, shipped.config) / shipped.seconds_generating
@@ -70,10 +70,12 @@ def kept_run(result: str | None) -> ImageRun | None:
 
 def _scaled(run: ImageRun, config: ImageConfig) -> float:
     images = _pixels(config) / max(1, _pixels(run.config))
-    drawing = run.seconds_generating * images * config.steps / run.config.steps
+    drawing: float = (
+        run.seconds_generating * images * config.sampling.steps / run.config.sampling.steps
+    )
     further = 1 + 0.5 * len(config.estimators)
     return drawing + run.seconds_estimating * images * further
 
 
 def _pixels(config: ImageConfig) -> int:
-    return len(config.prompts) * len(config.seeds) * config.height * config.width
+    return len(config.prompts) * len(config.seeds) * config.sampling.pixels

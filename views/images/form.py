@@ -151,8 +151,8 @@ def _more() -> None:
                 label, *WHOLE[label.lower()], step=8, key=key(label.lower()), format="%d"
             )
     st.caption(
-        f"The model was trained at {base.height} x {base.width}; other sizes look poor, and "
-        "nothing is known of what is normal there."
+        f"The model was trained at {base.sampling.height} x {base.sampling.width}; other sizes "
+        "look poor, and nothing is known of what is normal there."
     )
     st.text_area(
         "Negative prompt", key=key("negative"), height=68, help="What the image should not show."
@@ -210,7 +210,7 @@ def _draw(choice: ModelChoice) -> None:
 
 def _not_read(config: ImageConfig) -> None:
     """Say beforehand which end of the prompt the encoder will not read, where that is known."""
-    unread = model_session.not_read(config.model, config.prompts[0], config.windows or 1)
+    unread = model_session.not_read(config.model, config.prompts[0], config.sampling.windows)
     if unread:
         st.warning(layout.plain(unread), icon=":material/content_cut:")
 

@@ -100,9 +100,9 @@ def settings(run: ImageRun) -> str:
     parts = [
         run.model,
         several,
-        f"{config.steps} steps",
-        f"guidance {config.guidance:g}",
-        config.scheduler,
-        f"{config.height} x {config.width}",
+        f"{config.sampling.steps} steps",
+        f"guidance {config.sampling.guidance:g}",
+        config.sampling.scheduler,
+        f"{config.sampling.height} x {config.sampling.width}",
     ]
     return ", ".join(parts)

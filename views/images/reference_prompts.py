@@ -30,5 +30,5 @@ def section(run: ImageRun) -> None:
         count = len(set(run.normal.prompts))
         st.caption(
             f"{len(run.normal.conditional)} images of {count} reference prompts at "
-            f"{run.normal.steps} steps, guidance {run.normal.guidance:g}, {run.normal.scheduler}."
+            f"{run.normal.sampling.words}."
         )

@@ -10,12 +10,12 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from mmh_core.dimension.estimators import ESTIMATORS
 from mmh_core.studies.images.run import DEFAULT_ESTIMATOR, ImageConfig
 from mmh_core.text_to_image.prompt_text import MOST_WINDOWS
-from mmh_core.text_to_image.requests import MOST_STEPS, SchedulerName
+from mmh_core.text_to_image.requests import LONGEST_SIDE, MOST_STEPS, Sampling, SchedulerName
 
 PREFIX = "im_"
 #: The kinds of prompts that the embedded model knows, with what each is about.
@@ -33,17 +33,18 @@ TABS = {
     "audit": "Audit an image",
     "data": "Data & reproduce",
 }
-SCHEDULERS: tuple[str, ...] = get_args(SchedulerName)
+SCHEDULERS: tuple[SchedulerName, ...] = get_args(SchedulerName)
 #: Estimators that can be run beside the default one.
 FURTHER = tuple(name for name in ESTIMATORS if name != DEFAULT_ESTIMATOR)
 #: Browsers count exactly up to 2^53; the last seed of a run must stay below.
 MOST_SEED = 2**53 - 1_000
+Choice = TypeVar("Choice", bound=str)
 WHOLE = {
     "images": (1, 16),
     "seed": (0, MOST_SEED),
     "steps": (1, MOST_STEPS),
-    "height": (8, 2048),
-    "width": (8, 2048),
+    "height": (8, LONGEST_SIDE),
+    "width": (8, LONGEST_SIDE),
     "windows": (1, MOST_WINDOWS),
 }
 MOST_GUIDANCE = 30.0
@@ -63,7 +64,7 @@ class Form:
     guidance: float
     height: int
     width: int
-    scheduler: str = "ddim"
+    scheduler: SchedulerName = "ddim"
     negative: str = ""
     estimators: tuple[str, ...] = ()
     windows: int = 1
@@ -75,14 +76,16 @@ class Form:
             model,
             (self.prompt,),
             seeds,
-            self.steps,
-            self.guidance,
-            self.height,
-            self.width,
-            self.scheduler,  # type: ignore[arg-type]  # the study checks it
-            self.negative,
+            Sampling(
+                self.steps,
+                self.guidance,
+                self.height,
+                self.width,
+                self.scheduler,
+                self.negative,
+                windows=self.windows,
+            ),
             self.estimators,
-            windows=None if self.windows == 1 else self.windows,
         )
 
 
@@ -110,14 +113,14 @@ def form_of(config: ImageConfig) -> Form:
         config.prompts[0],
         min(len(config.seeds), WHOLE["images"][1]),
         config.seeds[0],
-        config.steps,
-        config.guidance,
-        config.height,
-        config.width,
-        config.scheduler,
-        config.negative,
+        config.sampling.steps,
+        config.sampling.guidance,
+        config.sampling.height,
+        config.sampling.width,
+        config.sampling.scheduler,
+        config.sampling.negative,
         config.estimators,
-        config.windows or 1,
+        config.sampling.windows or 1,
     )
 
 
@@ -174,11 +177,13 @@ def query(settings: Settings, base: Settings) -> dict[str, str]:
     return pairs
 
 
-def one_of(name: str, value: object, choices: Iterable[str], default: str, said: list[str]) -> str:
+def one_of(
+    name: str, value: object, choices: Iterable[Choice], default: Choice, said: list[str]
+) -> Choice:
     """Return a value that is one of the choices, else the default, and say so."""
     names = list(choices)
     if value is None or value in names:
-        return default if value is None else str(value)
+        return default if value is None else next(name for name in names if name == value)
     said.append(
         f"{name} is {shown(value)}; choose from {', '.join(names)}. Shown instead: {default}."
     )

@@ -55,8 +55,8 @@ def _headline(run: MitigationRun, settings: Settings, *, precomputed: bool) -> N
     count = words.plural(len(grid.cells_of(run, 0)), "mitigation")
     seeds = ", ".join(str(seed) for seed in config.seeds)
     sentence = (
-        f"{kind}: {count} by {run.model}, seeds {seeds}, {config.steps} steps, guidance "
-        f"{config.guidance:g}, {config.height} x {config.width}."
+        f"{kind}: {count} by {run.model}, seeds {seeds}, {config.sampling.steps} steps, guidance "
+        f"{config.sampling.guidance:g}, {config.sampling.height} x {config.sampling.width}."
     )
     if config.model == settings.model and not same_request(settings.form, config):
         sentence += " The form at left differs: press Compare to run that."

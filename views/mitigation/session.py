@@ -260,7 +260,7 @@ def expected_seconds(config: MitigationConfig) -> tuple[float, bool] | None:
 
 
 def _pixels(config: MitigationConfig) -> int:
-    return config.height * config.width
+    return config.sampling.pixels
 
 
 def service() -> str | None:

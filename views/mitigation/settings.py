@@ -14,6 +14,7 @@ from typing import Any
 
 from mmh_core.mitigations.catalogue import MITIGATIONS, mitigation
 from mmh_core.studies.mitigation.run import MitigationConfig, Treatment
+from mmh_core.text_to_image.requests import Sampling
 from views.images.settings import MOST_GUIDANCE, MOST_SEED, one_of, shown, whole
 
 PREFIX = "mi_"
@@ -64,10 +65,7 @@ class Form:
             (self.prompt, *(self.normal if self.with_normal else ())),
             tuple(range(self.seed, self.seed + self.images)),
             with_baselines(self.treatments),
-            self.steps,
-            self.guidance,
-            self.height,
-            self.width,
+            Sampling(self.steps, self.guidance, self.height, self.width),
         )
 
 
@@ -108,10 +106,10 @@ def form_of(config: MitigationConfig) -> Form:
         config.prompts[0],
         min(len(config.seeds), WHOLE["images"][1]),
         config.seeds[0],
-        config.steps,
-        config.guidance,
-        config.height,
-        config.width,
+        config.sampling.steps,
+        config.sampling.guidance,
+        config.sampling.height,
+        config.sampling.width,
         in_order(config.treatments),
         len(config.prompts) > 1,
         config.prompts[1 : 1 + _MOST_NORMAL],

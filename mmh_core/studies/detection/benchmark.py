@@ -218,9 +218,7 @@ def empty_run(
     return BenchmarkRun(
         model=model.name,
         sha256=model.sha256,
-        scheduler="ddim",
-        steps=model.steps,
-        guidance=model.guidance,
+        sampling=model.sampling,
         seeds=seeds,
         state="measuring",
         prompts=tuple(labelled),

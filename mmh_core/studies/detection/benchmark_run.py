@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mmh_core.records import LabelledPrompt
 from mmh_core.studies.detection.roc import Separation
+from mmh_core.text_to_image.requests import Sampling
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,9 +85,7 @@ class BenchmarkRun:
 
     model: str
     sha256: str
-    scheduler: str
-    steps: int
-    guidance: float
+    sampling: Sampling
     seeds: tuple[int, ...]
     state: str
     prompts: tuple[LabelledPrompt, ...]

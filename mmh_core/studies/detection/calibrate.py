@@ -77,9 +77,7 @@ def calibrate_detectors(
     empty = DetectorCalibration(
         model.name,
         model.sha256,
-        "ddim",
-        model.steps,
-        model.guidance,
+        model.sampling,
         seeds,
         scale,
         embedder,

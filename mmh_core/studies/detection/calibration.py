@@ -25,6 +25,7 @@ from mmh_core.studies.detection.combined_score import CombinedScore
 from mmh_core.studies.detection.early_scan import EarlyCalibration, read_early
 from mmh_core.studies.detection.reference_scores import share_below, threshold_among, usable
 from mmh_core.text_to_image.model import TextToImage
+from mmh_core.text_to_image.requests import Sampling
 
 #: The file beside the model.
 FILE = "detectors.safetensors"
@@ -57,9 +58,7 @@ class DetectorCalibration:
 
     model: str
     sha256: str
-    scheduler: str
-    steps: int
-    guidance: float
+    sampling: Sampling
     seeds: tuple[int, ...]
     log_delta: float
     embedder: str
@@ -140,10 +139,10 @@ class DetectorCalibration:
                 f"The calibration is of {self.model} with other weights than {model.name}: "
                 "calibrate this model first, with the command calibrate --all."
             )
-        if (model.steps, model.guidance) != (self.steps, self.guidance):
+        if model.sampling != self.sampling:
             raise MMHError(
-                f"The calibration is for {self.steps} steps with guidance {self.guidance:g} and "
-                f"{model.name} draws {model.steps} with {model.guidance:g}: calibrate it again."
+                f"The calibration is for {self.sampling.words} and {model.name} generates with "
+                f"{model.sampling.words}: calibrate it again."
             )
 
     def early(self) -> EarlyCalibration:

@@ -50,7 +50,7 @@ def scanned(
         yield last
     if last is None or calibration is None or calibration.sha256 != model.sha256:
         return
-    if last.partial.config.windows not in (None, 1):
+    if last.partial.config.sampling.windows not in (None, 1):
         return
     scans = prompt_scans(model, calibration, last.partial.config.prompts)
     yield replace(last, partial=replace(last.partial, scans=scans))

@@ -20,6 +20,7 @@ from mmh_core.studies.detection.labelled_prompts import pocket_labelled, pocket_
 from mmh_core.studies.images.run import ImageConfig, ImageResult, ReferencePrompts
 from mmh_core.studies.images.study import image_study
 from mmh_core.text_to_image.model import TextToImage
+from mmh_core.text_to_image.requests import Sampling
 
 #: The file beside the embedded model, and the seeds that nothing else uses.
 FILE, SEEDS = "normal_prompts.safetensors", (90_000, 90_001, 90_002)
@@ -61,11 +62,6 @@ def normal_study(
         ReferencePrompts(
             model=model.name,
             sha256=model.sha256,
-            scheduler=config.scheduler,
-            steps=config.steps,
-            guidance=config.guidance,
-            height=config.height,
-            width=config.width,
             log_delta=log_delta,
             log_deltas=log_deltas,
             prompts=tuple(one.prompt for one in found),
@@ -73,6 +69,13 @@ def normal_study(
             unconditional=torch.tensor([lid.unconditional for lid in lids]),
             guidance_norm=torch.stack([one.guidance_norm for one in found]),
             curve=torch.stack([one.curve for one in found]),
+            sampling=Sampling(
+                scheduler=config.sampling.scheduler,
+                steps=config.sampling.steps,
+                guidance=config.sampling.guidance,
+                height=config.sampling.height,
+                width=config.sampling.width,
+            ),
         ),
     )
 
@@ -81,9 +84,11 @@ def pocket_reference_prompts(
     folder: Path, model: TextToImage, seed: int = 0
 ) -> Iterator[Progress[ReferencePrompts | None]]:
     """Run `normal_study` for the embedded model, at its card's settings and calibrated scale."""
-    height, width = model.image_size
     config = ImageConfig(
-        str(folder), pocket_prompts(seed), SEEDS, model.steps, model.guidance, height, width
+        str(folder),
+        pocket_prompts(seed),
+        SEEDS,
+        model.sampling,
     )
     yield from normal_study(config, model, read_calibration(folder).log_delta)
 

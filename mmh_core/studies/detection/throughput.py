@@ -16,7 +16,7 @@ from mmh_core.records import Progress
 from mmh_core.studies.detection.early_scan import BATCH, SEEDS
 from mmh_core.text_to_image.generation import generate
 from mmh_core.text_to_image.model import TextToImage
-from mmh_core.text_to_image.requests import Request
+from mmh_core.text_to_image.requests import Request, Sampling
 
 #: Wen et al. 2024: 50 steps with guidance, four images per prompt.
 PUBLISHED_STEPS = 50
@@ -47,7 +47,9 @@ def throughput(model: TextToImage, prompts: Sequence[str]) -> Iterator[Progress[
     def published() -> None:
         for prompt in many[:_PUBLISHED]:
             request = Request(
-                prompt, SEEDS, PUBLISHED_STEPS, max(model.guidance, 2.0), *model.image_size
+                prompt,
+                SEEDS,
+                Sampling(PUBLISHED_STEPS, max(model.guidance, 2.0), *model.image_size),
             )
             torch.stack([step.guidance_norm for step in generate(model, request)]).mean()
 

@@ -109,7 +109,7 @@ def _read(
     normal: ReferencePrompts | None,
 ) -> Iterator[Progress[ImageResult]]:
     config = default_config(model, model.name, found.prompt)
-    known = normal if normal is not None and normal.fits(model.sha256, config) else None
+    known = normal if normal is not None and normal.fits(model.sha256, config.sampling) else None
     scale, level, lid = scale_for(reference, known), deciding_level(known), None
     for lids in read_lids(model, (found,), scale, level=level):
         lid = next(iter(lids), None)

@@ -16,7 +16,7 @@ from mmh_core.studies.images.run import (
     ImageConfig,
 )
 from mmh_core.text_to_image.model import TextToImage
-from mmh_core.text_to_image.requests import LONGEST_TEXT, MOST_WORK, Request
+from mmh_core.text_to_image.requests import LONGEST_TEXT, MOST_WORK
 
 #: Seeds that a page or a command takes unless told otherwise.
 DEFAULT_SEEDS = (0, 1, 2, 3)
@@ -24,10 +24,7 @@ DEFAULT_SEEDS = (0, 1, 2, 3)
 
 def default_config(model: TextToImage, source: str, prompt: str) -> ImageConfig:
     """Return the config that the model's card recommends; `source` is what it was loaded by."""
-    height, width = model.image_size
-    return ImageConfig(
-        source, (prompt,), DEFAULT_SEEDS, model.steps, model.guidance, height, width
-    )
+    return ImageConfig(source, (prompt,), DEFAULT_SEEDS, model.sampling)
 
 
 def checked(config: ImageConfig) -> ImageConfig:
@@ -39,17 +36,18 @@ def checked(config: ImageConfig) -> ImageConfig:
         raise MMHError(f"There are {len(config.prompts)} prompts: give 1 to {MOST_PROMPTS}.")
     for prompt in config.prompts:
         check_prompt(prompt)
-    check_text(config.negative, "negative prompt")
+    check_text(config.sampling.negative, "negative prompt")
     for prompt in config.prompts:
-        request_for(config, prompt)
+        config.request(prompt)
     if len(set(config.seeds)) < len(config.seeds):
         raise MMHError("A seed is given twice: equal seeds draw equal images, so give it once.")
     count = len(config.prompts) * len(config.seeds)
-    work = count * config.height * config.width * config.steps
+    work = count * config.sampling.pixels * config.sampling.steps
     if count > MOST_IMAGES or work > MOST_WORK:
         raise MMHError(
-            f"{count} images of {config.height} x {config.width} in {config.steps} steps are "
-            "more than one run may draw: ask for fewer prompts, seeds or steps."
+            f"{count} images of {config.sampling.height} x {config.sampling.width} in "
+            f"{config.sampling.steps} steps are more than one run may draw: ask for fewer "
+            "prompts, seeds or steps."
         )
     for name in config.estimators:
         if name not in ESTIMATORS:
@@ -64,26 +62,12 @@ def checked(config: ImageConfig) -> ImageConfig:
 
 def check_negative(config: ImageConfig) -> None:
     """Refuse a negative prompt that no branch of the network would see, as in diffusers."""
-    if config.negative.strip() and config.guidance <= 1:
+    if config.sampling.negative.strip() and config.sampling.guidance <= 1:
         raise MMHError(
-            f"At guidance {config.guidance:g} the network is not asked without the prompt, so the "
-            "negative prompt does nothing: choose a guidance above 1, or leave it out."
+            f"At guidance {config.sampling.guidance:g} the network is not asked without the "
+            "prompt, so the negative prompt does nothing: choose a guidance above 1, or leave it "
+            "out."
         )
-
-
-def request_for(config: ImageConfig, prompt: str) -> Request:
-    """Return the request for all images of one prompt. Errors: MMHError, ValueError."""
-    return Request(
-        prompt,
-        config.seeds,
-        config.steps,
-        config.guidance,
-        config.height,
-        config.width,
-        config.scheduler,
-        config.negative,
-        windows=1 if config.windows is None else config.windows,
-    )
 
 
 def check_prompt(prompt: str) -> None:

@@ -50,7 +50,7 @@ def read_part(
     level = deciding_level(run.normal)
     try:
         for lids in read_lids(
-            model, mine, run.log_delta, negative=run.config.negative, level=level
+            model, mine, run.log_delta, negative=run.config.sampling.negative, level=level
         ):
             run = replace(run, seconds_estimating=since(start, before))
             yield 0.1 + 0.9 * len(lids) / count, run
@@ -98,7 +98,7 @@ def add_estimator(
     lids, failed = list[ImageLid](), None
     try:
         for lids in read_lids(
-            model, run.images, run.log_delta, estimator=name, negative=run.config.negative
+            model, run.images, run.log_delta, estimator=name, negative=run.config.sampling.negative
         ):
             run = replace(run, seconds_estimating=since(start, before))
             yield len(lids) / len(run.images), run
@@ -160,7 +160,7 @@ def _judged(
             lid = run.normal.placed(lid)
         cut = run.cut[run.config.prompts.index(one.prompt)]
         verdict, reason = verdict_of(
-            one.copy, lid, guided=run.config.guidance > 1, cut=cut, flat=plain[number]
+            one.copy, lid, guided=run.config.sampling.guidance > 1, cut=cut, flat=plain[number]
         )
         value = math.nan if lid is None else lid.conditional
         cause = cause_in(reference, one.prompt, verdict, value, one.copy)

@@ -11,6 +11,7 @@ from mmh_core.studies.images.run import ImageConfig
 from mmh_core.text_to_image.assembly import recommended
 from mmh_core.text_to_image.catalogue import Entry
 from mmh_core.text_to_image.configuration import image_size
+from mmh_core.text_to_image.requests import Sampling
 from mmh_core.text_to_image.weights import read_json
 
 #: What Stable Diffusion is drawn with where no card says otherwise.
@@ -69,4 +70,4 @@ def unloaded_config(name: str, entry: Entry | None, folder: Path | None) -> Imag
             if unet.exists() and vae.exists():
                 side = image_size(read_json(unet), read_json(vae), (unet, vae))[0]
     steps, guidance = int(card.get("steps", _STEPS)), float(card.get("guidance", _GUIDANCE))
-    return ImageConfig(name, ("",), DEFAULT_SEEDS, steps, guidance, side, side)
+    return ImageConfig(name, ("",), DEFAULT_SEEDS, Sampling(steps, guidance, side, side))

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from mmh_core.detectors.generation import region_map
-from mmh_core.studies.images.config import request_for
 from mmh_core.studies.images.run import ImageConfig
 from mmh_core.text_to_image.generation import GenerationStep, first_input, generate
 from mmh_core.text_to_image.model import TextToImage
@@ -63,7 +62,7 @@ class Seen:
 
 def draw_prompt(config: ImageConfig, model: TextToImage, prompt: str) -> Iterator[Seen]:
     """Draw the images of one prompt, part after part, a step at a time."""
-    whole = request_for(config, prompt)
+    whole = config.request(prompt)
     start_noise = first_input(model, whole)[0]
     noise = digest(start_noise)
     size = min(at_once(model, start_noise[0].numel()), len(whole.seeds))

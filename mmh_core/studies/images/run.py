@@ -15,7 +15,7 @@ from mmh_core.memorization.verdict import ImageVerdict as ImageVerdict
 from mmh_core.retrieval.copy_evidence import CopyKind, is_copy
 from mmh_core.retrieval.image_names import in_words
 from mmh_core.text_to_image.prompt_reading import Heard
-from mmh_core.text_to_image.requests import SchedulerName
+from mmh_core.text_to_image.requests import Request, Sampling
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,25 +33,23 @@ MOST_PROMPTS, MOST_IMAGES, MOST_FRAMES = 64, 256, 64
 class ImageConfig:
     """Say what to draw and what to read: one image for each prompt and seed.
 
-    `model` is a name of the catalogue or a folder; `guidance` is diffusers' scale. `estimators`
+    `model` is a name of the catalogue or a folder; `estimators`
     are names of `dimension.estimators`, run at the chosen scale beside the default one. `curve`
     asks for LID over the noise scales, `frames` for so many decoded steps of each image (0:
-    none). `windows` is in how many windows of the text encoder the prompts are read, None for one.
+    none).
     """
 
     model: str
     prompts: tuple[str, ...]
     seeds: tuple[int, ...]
-    steps: int
-    guidance: float
-    height: int
-    width: int
-    scheduler: SchedulerName = "ddim"
-    negative: str = ""
+    sampling: Sampling
     estimators: tuple[str, ...] = ()
     curve: bool = True
     frames: int = 8
-    windows: int | None = None
+
+    def request(self, prompt: str) -> Request:
+        """Return the request for all images of one prompt. Errors: MMHError, ValueError."""
+        return Request(prompt, self.seeds, self.sampling)
 
 
 @dataclass(frozen=True)
@@ -217,16 +215,12 @@ class ReferencePrompts:
     Over N images of prompts that are not memorized: conditional and unconditional LID (N,) of
     the default estimator at `log_delta`, the guidance norm (N, T) at every step, and the LID curve
     (N, K) over `log_deltas`. `sha256` is that of the model; it serves only runs with equal
-    scheduler, steps, guidance and size.
+    sampling.
     """
 
     model: str
     sha256: str
-    scheduler: str
-    steps: int
-    guidance: float
-    height: int
-    width: int
+    sampling: Sampling
     log_delta: float
     log_deltas: Tensor
     prompts: tuple[str, ...]
@@ -235,11 +229,9 @@ class ReferencePrompts:
     guidance_norm: Tensor
     curve: Tensor
 
-    def fits(self, sha256: str, config: ImageConfig) -> bool:
-        """Return whether a run with this config may be compared with it."""
-        mine = (self.scheduler, self.steps, self.guidance, self.height, self.width)
-        asked = (config.scheduler, config.steps, config.guidance, config.height, config.width)
-        return sha256 == self.sha256 and mine == asked and config.windows in (None, 1)
+    def fits(self, sha256: str, sampling: Sampling) -> bool:
+        """Return whether images of this model and sampling may be compared with it."""
+        return (sha256, sampling) == (self.sha256, self.sampling)
 
     def percentile(self, lid: float) -> float:
         """Return the share (0 to 1) of reference images with a conditional LID below `lid`.

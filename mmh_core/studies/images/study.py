@@ -53,8 +53,8 @@ def image_study(
     """
     config = checked(config)
     check_negative(config)
-    model = model.in_windows(config.windows or 1)
-    check_estimators(model, config.estimators, config.height, config.width)
+    model = model.in_windows(config.sampling.windows or 1)
+    check_estimators(model, config.estimators, config.sampling.height, config.sampling.width)
     run = _empty_run(config, model, reference, normal)
     if log_delta is not None:
         run = replace(run, log_delta=log_delta)
@@ -204,10 +204,10 @@ def _empty_run(
     reference: Reference | None,
     normal: ReferencePrompts | None,
 ) -> ImageRun:
-    usable = normal is not None and normal.fits(model.sha256, config)
+    usable = normal is not None and normal.fits(model.sha256, config.sampling)
     read = [heard(model, prompt) for prompt in config.prompts]
     scale = scale_for(reference, normal if usable else None)
-    empty = torch.empty(0, 3, config.height, config.width, dtype=torch.uint8)
+    empty = torch.empty(0, 3, config.sampling.height, config.sampling.width, dtype=torch.uint8)
     return ImageRun(
         config=config,
         state="drawing",
@@ -237,9 +237,9 @@ def _empty_run(
 def _uncalibrated(config: ImageConfig, model: TextToImage, scale: float) -> tuple[str, ...]:
     """Say that LID of another size than the model's own is read without a calibration."""
     height, width = model.image_size
-    if scale == UNCALIBRATED or (config.height, config.width) == (height, width):
+    if scale == UNCALIBRATED or (config.sampling.height, config.sampling.width) == (height, width):
         return ()
     return (
-        f"Nothing is calibrated for {config.height} x {config.width}: LID is read at the noise "
-        f"scale of {height} x {width} and has no percentile.",
+        f"Nothing is calibrated for {config.sampling.height} x {config.sampling.width}: LID is "
+        f"read at the noise scale of {height} x {width} and has no percentile.",
     )

@@ -75,10 +75,7 @@ def caption_config(
         (caption.text,),
         desk.seeds,
         tuple(treatments),
-        base.steps,
-        base.guidance,
-        base.height,
-        base.width,
+        base.sampling,
     )
 
 

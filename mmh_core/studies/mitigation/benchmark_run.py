@@ -11,6 +11,7 @@ from torch import Tensor
 from mmh_core.studies.mitigation.outcome import OutcomeKind, image_outcomes
 from mmh_core.studies.mitigation.run import MitigationRun, Treatment
 from mmh_core.studies.mitigation.table import Interval, copies
+from mmh_core.text_to_image.requests import Sampling
 
 
 @dataclass(frozen=True)
@@ -138,8 +139,7 @@ class MitigationBenchmark:
     model: str
     sha256: str
     seeds: tuple[int, ...]
-    steps: int
-    guidance: float
+    sampling: Sampling
     state: str
     captions: Captions
     chosen: tuple[Treatment, ...]

@@ -17,13 +17,12 @@ from mmh_core.mitigations.work import reporting
 from mmh_core.records import MMHError
 from mmh_core.retrieval.copy_evidence import CopyKind
 from mmh_core.retrieval.embedders import embed_all
-from mmh_core.studies.images.config import request_for
 from mmh_core.studies.images.content import VOTES, content_of
 from mmh_core.studies.images.generation import digest, pixels_of
 from mmh_core.studies.images.lid import deciding_level, estimate_lid
 from mmh_core.studies.images.reference import Reference, agreement, find_copies
 from mmh_core.studies.images.run import DEFAULT_ESTIMATOR
-from mmh_core.studies.mitigation.context import Ground, as_images, given_for, in_force
+from mmh_core.studies.mitigation.context import Ground, given_for, in_force
 from mmh_core.studies.mitigation.memory import peak_memory
 from mmh_core.studies.mitigation.run import Cell, Treatment
 from mmh_core.text_to_image.generation import generate
@@ -44,7 +43,7 @@ def draw_cell(
     The cell comes as soon as its images are finished, then with their LID. Between two yields
     there is about one network evaluation, or the LID of one image.
     """
-    request = request_for(as_images(ground.config), prompt)
+    request = ground.config.request(prompt)
     chosen = _with_strength(mitigation(treatment.mitigation), treatment.strength)
     started = time.monotonic()
     with peak_memory(ground.model.device) as peak:
@@ -73,7 +72,7 @@ def draw_cell(
         label=chosen.label,
         percentile=_percentiles(ground, first),
         noise_sha256=noise,
-        nfe=mitigated.nfe + mitigated.nfe_per_step * ground.config.steps,
+        nfe=mitigated.nfe + mitigated.nfe_per_step * ground.config.sampling.steps,
         seconds=seconds,
         peak_mb=peak(),
     )
@@ -186,7 +185,9 @@ def _refused(
     ground: Ground, number: int, treatment: Treatment, chosen: Mitigation, why: str
 ) -> Cell:
     config = ground.config
-    pixels = torch.empty(0, 3, config.height, config.width, dtype=torch.uint8)
-    latents = torch.empty(0, *ground.model.latent_shape(config.height, config.width))
+    pixels = torch.empty(0, 3, config.sampling.height, config.sampling.width, dtype=torch.uint8)
+    latents = torch.empty(
+        0, *ground.model.latent_shape(config.sampling.height, config.sampling.width)
+    )
     cell = _blank(number, treatment, pixels, latents)
     return replace(cell, label=chosen.label, used=config.prompts[number], refused=why)

@@ -13,12 +13,11 @@ from mmh_core.mitigations.lid_loss import LidBy, drawn_latents, normal_lids
 from mmh_core.mitigations.record import Given, Mitigation, Scan
 from mmh_core.mitigations.work import Work
 from mmh_core.retrieval.copy_evidence import copy_rate
-from mmh_core.studies.images.config import request_for
 from mmh_core.studies.images.content import VOTES, content_of
 from mmh_core.studies.images.generation import pixels_of
 from mmh_core.studies.images.lid import estimate_lid
 from mmh_core.studies.images.reference import Reference, find_copies
-from mmh_core.studies.images.run import DEFAULT_ESTIMATOR, ImageConfig, ReferencePrompts
+from mmh_core.studies.images.run import DEFAULT_ESTIMATOR, ReferencePrompts
 from mmh_core.studies.mitigation.run import Cell, MitigationConfig
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Request
@@ -47,21 +46,6 @@ class Ground:
     normal_lids: NormalLids | None = None
 
 
-def as_images(config: MitigationConfig) -> ImageConfig:
-    """Return the images study's config of the same requests."""
-    return ImageConfig(
-        config.model,
-        config.prompts,
-        config.seeds,
-        config.steps,
-        config.guidance,
-        config.height,
-        config.width,
-        config.scheduler,
-        config.negative,
-    )
-
-
 def lids_of_normal(
     config: MitigationConfig, model: TextToImage, normal: ReferencePrompts
 ) -> NormalLids:
@@ -73,7 +57,7 @@ def lids_of_normal(
     distinct = tuple(dict.fromkeys(normal.prompts))
     count = min(ASKED, len(distinct))
     prompts = tuple(distinct[i * len(distinct) // count] for i in range(count))
-    request = replace(request_for(as_images(config), ""), seeds=config.seeds[:1])
+    request = replace(config.request(""), seeds=config.seeds[:1])
 
     known: dict[tuple[LidBy, float], Tensor] = {}
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from torch import Tensor
 
 from mmh_core.retrieval.copy_evidence import CopyKind, copied
-from mmh_core.text_to_image.requests import SchedulerName
+from mmh_core.text_to_image.requests import Request, Sampling
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,12 +36,11 @@ class MitigationConfig:
     prompts: tuple[str, ...]
     seeds: tuple[int, ...]
     treatments: tuple[Treatment, ...]
-    steps: int
-    guidance: float
-    height: int
-    width: int
-    scheduler: SchedulerName = "ddim"
-    negative: str = ""
+    sampling: Sampling
+
+    def request(self, prompt: str) -> Request:
+        """Return the request for all images of one prompt. Errors: MMHError, ValueError."""
+        return Request(prompt, self.seeds, self.sampling)
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from mmh_core.mitigations.strengths import check_strength
 from mmh_core.records import MMHError, Progress
 from mmh_core.studies.images.config import checked as checked_images
 from mmh_core.studies.images.reference import Reference
-from mmh_core.studies.images.run import ReferencePrompts
+from mmh_core.studies.images.run import ImageConfig, ReferencePrompts
 from mmh_core.studies.mitigation.cells import draw_cell
-from mmh_core.studies.mitigation.context import Ground, as_images, lids_of_normal
+from mmh_core.studies.mitigation.context import Ground, lids_of_normal
 from mmh_core.studies.mitigation.run import (
     MOST_CELLS,
     Cell,
@@ -30,7 +30,7 @@ from mmh_core.text_to_image.prompt_reading import not_whole, not_whole_lines
 
 def checked(config: MitigationConfig) -> MitigationConfig:
     """Return the config with `none` first, or refuse it. Errors: MMHError, ValueError."""
-    checked_images(as_images(config))
+    checked_images(ImageConfig(config.model, config.prompts, config.seeds, config.sampling))
     for treatment in config.treatments:
         check_strength(treatment.mitigation, treatment.strength)
     none = Treatment("none", MITIGATIONS["none"].strength)
@@ -63,9 +63,7 @@ def mitigation_study(
     mitigation that cannot be applied leaves a cell that says so.
     """
     config = checked(config)
-    usable = (
-        normal if normal is not None and normal.fits(model.sha256, as_images(config)) else None
-    )
+    usable = normal if normal is not None and normal.fits(model.sha256, config.sampling) else None
     scale = log_delta
     if scale is None and usable is not None:
         scale = usable.log_delta
@@ -98,8 +96,8 @@ def mitigation_study(
 
 def expected_nfe(config: MitigationConfig) -> float:
     """Return about how many NFE of one branch a config takes, all images together."""
-    each = sum(
-        2.0 * config.steps + mitigation(one.mitigation).cost(config.steps)
+    each: float = sum(
+        2.0 * config.sampling.steps + mitigation(one.mitigation).cost(config.sampling.steps)
         for one in checked(config).treatments
     )
     return each * len(config.prompts) * len(config.seeds)
@@ -132,7 +130,9 @@ def _empty_run(ground: Ground) -> MitigationRun:
         sha256=ground.model.sha256,
         device=ground.model.device.type,
         log_delta=ground.log_delta,
-        preview=torch.empty(0, 3, config.height, config.width, dtype=torch.uint8),
+        preview=torch.empty(
+            0, 3, config.sampling.height, config.sampling.width, dtype=torch.uint8
+        ),
         cells=(),
         nearest_images=(),
         seconds=0.0,

@@ -14,9 +14,7 @@ from mmh_core.mitigations.synonyms import SYNONYMS
 from mmh_core.mitigations.wording import Word, dropped, replaced, tidy, words_at, words_of
 from mmh_core.mitigations.work import reporting
 from mmh_core.records import MMHError, Progress
-from mmh_core.studies.images.config import request_for
 from mmh_core.studies.images.reference import Reference
-from mmh_core.studies.mitigation.context import as_images
 from mmh_core.studies.mitigation.run import MitigationConfig
 from mmh_core.text_to_image.model import TextToImage
 
@@ -48,7 +46,7 @@ def token_study(
     `latents` (B, C, h, w) are what the unmitigated prompt ends in, to spare drawing it again. The
     LIDs are read at the reference's scale, or without one at `attribute`'s own.
     """
-    request = request_for(as_images(config), config.prompts[0])
+    request = config.request(config.prompts[0])
     scale = -0.2 if reference is None or reference.log_delta is None else reference.log_delta
     run = TokenRun(config, scale, ())
     for number, by in enumerate(ASKED):

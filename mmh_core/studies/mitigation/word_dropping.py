@@ -9,10 +9,9 @@ from mmh_core.mitigations.lid_loss import drawn_latents
 from mmh_core.mitigations.record import Given, with_prompt
 from mmh_core.mitigations.wording import Word, dropped, words_at, words_of
 from mmh_core.mitigations.work import Work
-from mmh_core.studies.images.config import request_for
 from mmh_core.studies.images.reference import Reference
 from mmh_core.studies.mitigation.benchmark_run import AttributionRecord, Caption
-from mmh_core.studies.mitigation.context import as_images, copy_share
+from mmh_core.studies.mitigation.context import copy_share
 from mmh_core.studies.mitigation.run import MitigationConfig
 from mmh_core.text_to_image.model import TextToImage
 
@@ -34,7 +33,7 @@ def drop_words(
     Proper names may be dropped too: the question is what brings the copy about, not what the
     prompt can do without.
     """
-    request = request_for(as_images(config), caption.text)
+    request = config.request(caption.text)
     latents, _ = yield from drawn_latents(model, request)
     words, left = [], []
     for by in BY:

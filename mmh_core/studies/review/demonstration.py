@@ -76,17 +76,13 @@ def demonstration_items(
     )
     prompts = demonstration_prompts(folder)
     kept = kept_prompts(prompts)
-    height, width = model.image_size
     items: list[ReviewItem] = []
     for number, one in enumerate(prompts, start=1):
         config = ImageConfig(
             model.name,
             (one.caption,),
             SEEDS,
-            model.steps,
-            model.guidance,
-            height,
-            width,
+            model.sampling,
             curve=False,
             frames=0,
         )

@@ -213,15 +213,11 @@ def _counted(state: ScanState, ears: list[Heard]) -> ScanState:
 def _study(prompt: str, seeds: tuple[int, ...], scanner: Scanner) -> Iterator[ImageRun]:
     """Generate the images of a flagged prompt and estimate all that is known of them."""
     model = scanner.model
-    height, width = model.image_size
     config = ImageConfig(
         model.name,
         (prompt,),
         seeds,
-        model.steps,
-        model.guidance,
-        height,
-        width,
+        model.sampling,
         curve=False,
         frames=0,
     )

@@ -55,7 +55,13 @@ def test_a_run_of_another_model_or_without_calibration_stays_as_it_is(
     assert list(scanned(iter(steps), model, None)) == steps
     assert list(scanned(iter([]), model, calibration)) == []
     run = drawn_run()
-    wide = replace(run, config=replace(run.config, windows=2))
+    wide = replace(
+        run,
+        config=replace(
+            run.config,
+            sampling=replace(run.config.sampling, windows=2),
+        ),
+    )
     steps = [Progress(1.0, "all", wide)]
     assert list(scanned(iter(steps), model, calibration)) == steps
 

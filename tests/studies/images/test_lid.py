@@ -24,10 +24,11 @@ from mmh_core.studies.images.reference import Reference
 from mmh_core.studies.images.run import DEFAULT_ESTIMATOR, ImageConfig, ImageRun, ReferencePrompts
 from mmh_core.studies.images.study import image_study
 from mmh_core.text_to_image.model import TextToImage, latent_net
+from mmh_core.text_to_image.requests import Sampling
 from tests.retrieval.drawings import THRESHOLDS, drawings, labels
 from tests.text_to_image.conftest import ModelOf
 
-CONFIG = ImageConfig("tiny", ("the cat",), (3,), 4, 2.0, 32, 32, curve=False, frames=0)
+CONFIG = ImageConfig("tiny", ("the cat",), (3,), Sampling(4, 2.0, 32, 32), curve=False, frames=0)
 #: Where the LID of the tiny network lies well between 0 and all of its 64 dimensions.
 LOG_DELTA = 1.5
 #: A batch of another size moves float32's last digits, which 4 steps and 4 products carry on.
@@ -74,11 +75,6 @@ def normal_of(model: TextToImage, values: list[float], **changed: object) -> Ref
     found = ReferencePrompts(
         model=model.name,
         sha256=model.sha256,
-        scheduler="ddim",
-        steps=model.steps,
-        guidance=model.guidance,
-        height=32,
-        width=32,
         log_delta=LOG_DELTA,
         log_deltas=torch.tensor(LOG_DELTAS),
         prompts=("a",) * len(values),
@@ -86,6 +82,9 @@ def normal_of(model: TextToImage, values: list[float], **changed: object) -> Ref
         unconditional=torch.tensor(values),
         guidance_norm=torch.zeros(len(values), 5),
         curve=torch.zeros(len(values), len(LOG_DELTAS)),
+        sampling=Sampling(
+            scheduler="ddim", steps=model.steps, guidance=model.guidance, height=32, width=32
+        ),
     )
     return replace(found, **changed)  # type: ignore[arg-type]
 
@@ -196,7 +195,12 @@ SIZES = [(16, 32), (48, 32), (80, 16), (24, 40), (64, 64)]
 def test_every_size_is_read_end_to_end(
     model: TextToImage, reference: Reference, height: int, width: int
 ) -> None:
-    config = replace(CONFIG, height=height, width=width, steps=2, curve=True, frames=2)
+    config = replace(
+        CONFIG,
+        curve=True,
+        frames=2,
+        sampling=replace(CONFIG.sampling, height=height, width=width, steps=2),
+    )
     config = replace(config, estimators=("flipd", "dsm"))
     calibrated = replace(reference, log_delta=LOG_DELTA)
     run = last(config, model, calibrated, normal_of(model, [1.0]), log_delta=None)
@@ -295,7 +299,11 @@ def test_what_fails_in_the_search_or_in_a_later_image_keeps_the_rest(
 def test_an_estimator_that_cannot_read_a_size_is_refused_before_generation(
     model: TextToImage,
 ) -> None:
-    config = replace(CONFIG, height=512, width=512, estimators=("spectral_count",))
+    config = replace(
+        CONFIG,
+        estimators=("spectral_count",),
+        sampling=replace(CONFIG.sampling, height=512, width=512),
+    )
     with pytest.raises(MMHError, match=r"at most 4,096 dimensions .* 16,384"):
         next(image_study(config, model, None))
 
@@ -305,7 +313,11 @@ def test_a_stop_reaches_between_the_passes_of_the_network(
 ) -> None:
     # As for a large network, of which one row fills a pass.
     monkeypatch.setattr(jacobian, "_IN_FLIGHT", 1)
-    config = replace(CONFIG, steps=1, curve=True)
+    config = replace(
+        CONFIG,
+        curve=True,
+        sampling=replace(CONFIG.sampling, steps=1),
+    )
     messages = [p.message for p in image_study(config, model, None, log_delta=LOG_DELTA)]
     # One probe at a time, with the prompt and without it, and one for each scale and probe.
     assert messages.count("Reading copies and LID") >= 2 * PROBES
@@ -314,7 +326,11 @@ def test_a_stop_reaches_between_the_passes_of_the_network(
 
 @pytest.mark.parametrize("seeds", [9, 16, 20])
 def test_many_images_come_in_parts(model: TextToImage, seeds: int) -> None:
-    config = replace(CONFIG, seeds=tuple(range(seeds)), height=64, width=64, steps=1)
+    config = replace(
+        CONFIG,
+        seeds=tuple(range(seeds)),
+        sampling=replace(CONFIG.sampling, height=64, width=64, steps=1),
+    )
     counts = [len(p.partial.images) for p in image_study(config, model, None)]
     assert sorted(set(counts)) == [*range(0, seeds, 8), seeds]
 

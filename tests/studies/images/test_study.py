@@ -25,7 +25,7 @@ from mmh_core.studies.detection.reference_prompts import (
     write_reference_prompts,
 )
 from mmh_core.studies.images.audit import audit_study, fitted
-from mmh_core.studies.images.config import checked, request_for
+from mmh_core.studies.images.config import checked
 from mmh_core.studies.images.lid import LOG_DELTAS, UNCALIBRATED
 from mmh_core.studies.images.lid_passes import PROBES, PRODUCTS, probe_generator
 from mmh_core.studies.images.reference import Reference, find_copies
@@ -44,11 +44,12 @@ from mmh_core.text_to_image.generation import draw, generate
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.pixels import to_uint8
 from mmh_core.text_to_image.prompt_reading import cut_off
+from mmh_core.text_to_image.requests import Sampling
 from tests.retrieval.drawings import THRESHOLDS, drawings, labels
 from tests.text_to_image.conftest import ModelOf
 
 PROMPT = "the cat"
-CONFIG = ImageConfig("tiny", (PROMPT,), (3, 4), 5, 2.0, 32, 32, frames=3)
+CONFIG = ImageConfig("tiny", (PROMPT,), (3, 4), Sampling(5, 2.0, 32, 32), frames=3)
 PLAIN = replace(CONFIG, curve=False, frames=0)
 LOG_DELTA = -0.5
 TRUTH = PromptTruth("overfit", "portrait/the cat", True, 7.0, 2, 120)
@@ -63,7 +64,7 @@ def model(model_of: ModelOf) -> TextToImage:
 def planted(model: TextToImage) -> Reference:
     """Return a training set of 60 drawings whose number 7 is what seed 3 draws."""
     images = drawings(60, size=32)
-    images[7] = pixels(draw(model, request_for(CONFIG, PROMPT)))[0]
+    images[7] = pixels(draw(model, CONFIG.request(PROMPT)))[0]
     embedder = PixelEmbedder()
     index = build_index(embed_all(embedder, images), labels(60), embedder)
     return Reference(
@@ -104,11 +105,6 @@ def normal_of(model: TextToImage, lids: list[float], **changed: object) -> Refer
     found = ReferencePrompts(
         model=model.name,
         sha256=model.sha256,
-        scheduler="ddim",
-        steps=5,
-        guidance=2.0,
-        height=32,
-        width=32,
         log_delta=-0.25,
         log_deltas=torch.tensor(LOG_DELTAS),
         prompts=("a",) * len(lids),
@@ -116,12 +112,13 @@ def normal_of(model: TextToImage, lids: list[float], **changed: object) -> Refer
         unconditional=torch.tensor(lids),
         guidance_norm=torch.zeros(len(lids), 5),
         curve=torch.zeros(len(lids), len(LOG_DELTAS)),
+        sampling=Sampling(scheduler="ddim", steps=5, guidance=2.0, height=32, width=32),
     )
     return replace(found, **changed)  # type: ignore[arg-type]
 
 
 def test_the_images_are_those_of_the_pipeline(model: TextToImage, run: ImageRun) -> None:
-    expected = pixels(draw(model, request_for(CONFIG, PROMPT)))
+    expected = pixels(draw(model, CONFIG.request(PROMPT)))
     assert torch.equal(torch.stack([one.image for one in run.images]), expected)
     assert [one.seed for one in run.images] == [3, 4]
     assert run.state == "complete"
@@ -131,7 +128,7 @@ def test_the_images_are_those_of_the_pipeline(model: TextToImage, run: ImageRun)
 def test_norms_region_and_frames_come_from_the_steps_themselves(
     model: TextToImage, run: ImageRun
 ) -> None:
-    steps = list(generate(model, request_for(CONFIG, PROMPT)))
+    steps = list(generate(model, CONFIG.request(PROMPT)))
     norms = torch.stack([step.guidance_norm for step in steps], dim=1)
     end = steps[-1]
     assert end.eps_u is not None
@@ -337,7 +334,9 @@ def test_curves_and_further_estimators_come_on_request(
 def test_without_guidance_norm_and_region_are_unknown(
     model: TextToImage, planted: Reference
 ) -> None:
-    found = last(replace(PLAIN, guidance=1.0), model, planted).images[0]
+    found = last(
+        replace(PLAIN, sampling=replace(PLAIN.sampling, guidance=1.0)), model, planted
+    ).images[0]
     assert bool(found.guidance_norm.isnan().all()) and bool(found.region.isnan().all())
 
 
@@ -460,7 +459,7 @@ def test_normal_prompts_hold_what_the_study_reads_and_are_kept(
     lids = [p.lid.conditional for p in expected if p.lid is not None]
     assert found.conditional.tolist() == pytest.approx(lids, abs=1e-5)
     assert found.guidance_norm.shape == (4, 5) and found.curve.shape == (4, len(LOG_DELTAS))
-    assert found.fits(model.sha256, CONFIG)
+    assert found.fits(model.sha256, CONFIG.sampling)
     assert read_reference_prompts(tmp_path) is None
     write_reference_prompts(tmp_path, found)
     again = read_reference_prompts(tmp_path)

@@ -19,7 +19,7 @@ from mmh_core.retrieval.embedders import PixelEmbedder, embed_all
 from mmh_core.retrieval.index import build_index
 from mmh_core.retrieval.training_images import training_images
 from mmh_core.store.archive import save_record
-from mmh_core.studies.images.config import default_config, request_for
+from mmh_core.studies.images.config import default_config
 from mmh_core.studies.images.reference import Reference
 from mmh_core.studies.mitigation import benchmark as study
 from mmh_core.studies.mitigation import benchmark_inputs as mitigation_benchmark_desk
@@ -56,6 +56,7 @@ from mmh_core.studies.mitigation.run import Treatment
 from mmh_core.studies.mitigation.word_dropping import BY, worst_words
 from mmh_core.text_to_image.generation import draw
 from mmh_core.text_to_image.model import TextToImage
+from mmh_core.text_to_image.requests import Sampling
 from tests.retrieval.drawings import THRESHOLDS, drawings, labels
 from tests.text_to_image.conftest import ModelOf
 
@@ -73,7 +74,7 @@ def model(model_of: ModelOf) -> TextToImage:
 def planted(model: TextToImage) -> Reference:
     """Return a training set that holds what the cat ends in without mitigation."""
     images = drawings(60, size=32)
-    request = request_for(replace(default_config(model, "tiny", CAT.text), seeds=SEEDS), CAT.text)
+    request = replace(default_config(model, "tiny", CAT.text), seeds=SEEDS).request(CAT.text)
     for row, image in zip((7, 8), draw(model, request), strict=True):
         images[row] = (image * 255).round().to(torch.uint8)
     embedder = PixelEmbedder()
@@ -207,7 +208,7 @@ def counted(*records: CaptionRecord) -> MitigationBenchmark:
     )
     free = replace(words, before=0.0, copied=torch.zeros(4))
     return MitigationBenchmark(
-        *("m", "0" * 64, SEEDS, 3, 2.0, "complete", CAPTIONS, ()),
+        *("m", "0" * 64, SEEDS, Sampling(3, 2.0, 8, 8), "complete", CAPTIONS, ()),
         (),
         records,
         records,

@@ -17,15 +17,13 @@ from mmh_core.records import MMHError
 from mmh_core.retrieval.embedders import PixelEmbedder, embed_all
 from mmh_core.retrieval.index import build_index
 from mmh_core.retrieval.training_images import training_images
-from mmh_core.studies.images.config import request_for
 from mmh_core.studies.images.generation import pixels_of
 from mmh_core.studies.images.reference import Reference
-from mmh_core.studies.images.run import ReferencePrompts
+from mmh_core.studies.images.run import ImageConfig, ReferencePrompts
 from mmh_core.studies.images.study import image_study
 from mmh_core.studies.mitigation import cells as mitigation_cells
 from mmh_core.studies.mitigation.context import (
     Ground,
-    as_images,
     copy_share,
     given_for,
     lids_of_normal,
@@ -36,13 +34,16 @@ from mmh_core.studies.mitigation.run import MitigationConfig, MitigationRun, Tre
 from mmh_core.studies.mitigation.study import checked, mitigation_study
 from mmh_core.text_to_image.generation import draw, generate
 from mmh_core.text_to_image.model import TextToImage
+from mmh_core.text_to_image.requests import Sampling
 from tests.retrieval.drawings import THRESHOLDS, drawings, labels
 from tests.text_to_image.conftest import ModelOf
 
 PROMPT = "the cat"
 NONE, STATIC = Treatment("none", 0.0), Treatment("static_guidance", 0.5)
 WORDS = Treatment("random_tokens", 2.0)
-CONFIG = MitigationConfig("tiny", (PROMPT, "a dog"), (3, 4), (STATIC, WORDS), 5, 2.0, 32, 32)
+CONFIG = MitigationConfig(
+    "tiny", (PROMPT, "a dog"), (3, 4), (STATIC, WORDS), Sampling(5, 2.0, 32, 32)
+)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +54,7 @@ def model(model_of: ModelOf) -> TextToImage:
 @pytest.fixture(scope="module")
 def planted(model: TextToImage) -> Reference:
     images = drawings(60, size=32)
-    request = request_for(as_images(CONFIG), PROMPT)
+    request = CONFIG.request(PROMPT)
     images[7] = (draw(model, request)[0] * 255).round().to(torch.uint8)
     embedder = PixelEmbedder()
     index = build_index(embed_all(embedder, images), labels(60), embedder)
@@ -101,7 +102,7 @@ def test_none_is_the_images_study_bit_for_bit(
     model: TextToImage, planted: Reference, run: MitigationRun
 ) -> None:
     images = None
-    for progress in image_study(as_images(CONFIG), model, planted):
+    for progress in image_study(images_config(CONFIG), model, planted):
         images = progress.partial
     assert images is not None
     for prompt in (0, 1):
@@ -129,7 +130,7 @@ def test_all_treatments_start_from_the_same_noise_and_differ_in_the_end(
 def test_a_static_schedule_is_drawn_as_its_recipe_says(
     model: TextToImage, run: MitigationRun
 ) -> None:
-    request = request_for(as_images(CONFIG), PROMPT)
+    request = CONFIG.request(PROMPT)
     applied = replace(mitigation("static_guidance"), strength=0.5)  # type: ignore[type-var]
     steps = list(generate(model, finished(applied.apply(model, request)).request))  # type: ignore[attr-defined]
     cell = run.cell(0, STATIC)
@@ -202,7 +203,7 @@ def test_a_stop_in_the_middle_keeps_the_unfinished_images(
 
 
 def test_the_scan_of_the_chain_counts_copies(model: TextToImage, planted: Reference) -> None:
-    request = request_for(as_images(CONFIG), PROMPT)
+    request = CONFIG.request(PROMPT)
     found = finished(copy_share(model, planted, None, request))
     assert (found.score, found.nfe) == (0.5, 10.0)
     assert math.isnan(found.alignment)
@@ -214,25 +215,33 @@ def test_the_scan_of_the_chain_counts_copies(model: TextToImage, planted: Refere
     assert told.alignment == pytest.approx(expected, rel=1e-2)
 
 
+def images_config(config: MitigationConfig) -> ImageConfig:
+    """Return the images study's config of the same requests."""
+    return ImageConfig(config.model, config.prompts, config.seeds, config.sampling)
+
+
 def normal(model: TextToImage, lids: list[float]) -> ReferencePrompts:
     """Return what is normal, as if these LIDs had been read."""
     count = len(lids)
     return ReferencePrompts(
-        *("tiny", model.sha256, "ddim", CONFIG.steps, CONFIG.guidance, 32, 32, -0.5),
+        "tiny",
+        model.sha256,
+        CONFIG.sampling,
+        -0.5,
         torch.tensor([-0.5]),
         tuple(f"a dog {i}" for i in range(count)),
         torch.tensor(lids),
         torch.tensor(lids),
-        torch.ones(count, CONFIG.steps),
+        torch.ones(count, CONFIG.sampling.steps),
         torch.zeros(count, 1),
     )
 
 
 def test_the_scan_of_a_rewording_counts_images_of_low_lid(model: TextToImage) -> None:
-    request = request_for(as_images(CONFIG), PROMPT)
+    request = CONFIG.request(PROMPT)
     images = None
     for progress in image_study(
-        as_images(replace(CONFIG, prompts=(PROMPT,))), model, None, log_delta=1.5
+        images_config(replace(CONFIG, prompts=(PROMPT,))), model, None, log_delta=1.5
     ):
         images = progress.partial
     assert images is not None
@@ -249,7 +258,7 @@ def test_what_each_mitigation_is_given_to_judge_by(model: TextToImage, planted: 
     """The chain may look for copies; a rewording must not know what it is judged by."""
     known = normal(model, [40.0, 50.0])
     ground = Ground(CONFIG, model, planted, known, -0.5, lids_of_normal(CONFIG, model, known))
-    request = request_for(as_images(CONFIG), PROMPT)
+    request = CONFIG.request(PROMPT)
     chain = given_for(ground, 0, None, mitigation("automatic_chain"))
     rewrite = given_for(ground, 0, None, mitigation("rewrite"))
     assert chain.scan is not None and rewrite.scan is not None
@@ -271,7 +280,7 @@ def test_lids_to_aim_at_are_those_of_the_estimator_that_aims(model: TextToImage)
     lids = lids_of_normal(CONFIG, model, known)
     found = finished(lids("denoising loss", -0.2))
     assert len(found) == 3 and found is finished(lids("denoising loss", -0.2))
-    request = replace(request_for(as_images(CONFIG), "a dog 1"), seeds=CONFIG.seeds[:1])
+    request = replace(CONFIG.request("a dog 1"), seeds=CONFIG.seeds[:1])
     expected = finished(
         normal_lids(
             model,

@@ -28,6 +28,7 @@ from mmh_core.studies.review.items import scan_items
 from mmh_core.studies.review.scan import ScanConfig, Scanner, ScanState, scan
 from mmh_core.studies.review.scan_rows import RUNS
 from mmh_core.text_to_image.model import TextToImage
+from mmh_core.text_to_image.requests import Sampling
 from tests.text_to_image.conftest import ModelOf
 
 SEEDS = (0, 1)
@@ -56,11 +57,7 @@ def normal_of(model: TextToImage) -> ReferencePrompts:
     return ReferencePrompts(
         model.name,
         model.sha256,
-        "ddim",
-        2,
-        2.0,
-        32,
-        32,
+        Sampling(steps=2, guidance=2.0, height=32, width=32, scheduler="ddim"),
         -0.5,
         empty,
         (),
