@@ -14,7 +14,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from torch import Tensor, uint8
 
@@ -52,7 +52,7 @@ class ImageAbout:
     seed: int
     steps: int
     guidance: float
-    scheduler: SchedulerName
+    scheduler: str
     height: int
     width: int
     model: str
@@ -130,7 +130,7 @@ def settings_of(about: ImageAbout) -> ImageConfig:
             guidance=about.guidance,
             height=about.height,
             width=about.width,
-            scheduler=about.scheduler,
+            scheduler=cast(SchedulerName, about.scheduler),
             negative=about.negative,
             windows=about.windows,
         ),
