@@ -192,7 +192,7 @@ def _settings(run: ImageRun) -> list[tuple[str, str]]:
         ("Scheduler", config.sampling.scheduler),
         ("Height x width", f"{config.sampling.height} x {config.sampling.width} pixels"),
         ("Negative prompt", config.sampling.negative or "none"),
-        ("Windows of text", str(config.sampling.windows or 1)),
+        ("Windows of text", str(config.sampling.windows)),
         ("Dimensions of the latents", dimensions),
         ("Noise scale of LID", scale),
         ("Compared with", normal),

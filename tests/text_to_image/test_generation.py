@@ -126,7 +126,7 @@ def test_the_tolerance_tells_requests_apart(model_of: ModelOf, changes: dict[str
     """Whatever a request says moves an image twenty times as far as kernels may."""
     model = model_of("tiny")
     request = request_for(model)
-    assert_apart(draw(model, replace(request, **changes)), draw(model, request))
+    assert_apart(draw(model, request_for(model, **changes)), draw(model, request))
 
 
 def test_saved_images_are_those_of_diffusers(folder_of: FolderOf, model_of: ModelOf) -> None:

@@ -151,7 +151,8 @@ def test_images_of_a_long_prompt_are_those_of_diffusers_given_the_embeddings(
     folder_of: FolderOf, model_of: ModelOf, changes: dict[str, Any]
 ) -> None:
     model, pipeline = model_of("tiny"), plain_pipeline(folder_of("tiny"))
-    request = replace(Request(LONG, (3, 7), Sampling(3, 3.0, 32, 32, windows=3)), **changes)
+    asked = replace(Sampling(3, 3.0, 32, 32, windows=3), **changes)
+    request = Request(LONG, (3, 7), asked)
     cond, without = (
         by_hand(model, text, request.sampling.windows)
         for text in (request.prompt, request.sampling.negative)

@@ -120,7 +120,7 @@ def form_of(config: ImageConfig) -> Form:
         config.sampling.scheduler,
         config.sampling.negative,
         config.estimators,
-        config.sampling.windows or 1,
+        config.sampling.windows,
     )
 
 

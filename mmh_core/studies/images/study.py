@@ -53,7 +53,7 @@ def image_study(
     """
     config = checked(config)
     check_negative(config)
-    model = model.in_windows(config.sampling.windows or 1)
+    model = model.in_windows(config.sampling.windows)
     check_estimators(model, config.estimators, config.sampling.height, config.sampling.width)
     run = _empty_run(config, model, reference, normal)
     if log_delta is not None:
