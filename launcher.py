@@ -22,7 +22,7 @@ PYTHON = VENV / "bin" / "python"
 #: There while an installation runs, and after one that was cut off.
 UNFINISHED = ROOT / ".venv.unfinished"
 #: Holds the number of the process that installs; the system frees the lock when that process ends.
-LOCK = ROOT / ".venv.lock"
+LOCK = ROOT / ".venv.installing"
 TORCH = "requirements-torch.txt"
 RUN = "requirements.txt"
 #: All of RUN, and what tests and checks need.
@@ -88,12 +88,15 @@ def locked() -> Iterator[int]:
     except OSError as error:
         stop(f"{ROOT} cannot be written ({error.strerror}): make it writable for the first call.")
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        say(f"process {LOCK.read_text().strip()} is installing, waiting for it.")
-        fcntl.flock(lock, fcntl.LOCK_EX)
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"process {LOCK.read_text().strip()} is installing, waiting for it.")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    except OSError as error:
+        stop(f"{LOCK} cannot be locked ({error.strerror}): move the project to a local disk.")
     try:
         yield lock
     finally:

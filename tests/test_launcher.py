@@ -284,15 +284,25 @@ def test_tests_first_install_once(launcher: Launcher) -> None:
 
 def test_a_folder_that_cannot_be_written_is_named(launcher: Launcher) -> None:
     launcher.add_python()
-    (launcher.root / ".venv.lock").mkdir()  # As refused by the system as a file would be.
+    (launcher.root / ".venv.installing").mkdir()  # No file can be opened here.
     status, _, messages = launcher.call("list")
     assert status == 3
     assert f"{launcher.root} cannot be written" in messages and messages.count("\n") == 1
 
 
+def test_what_was_cut_off_is_not_taken_for_ready(launcher: Launcher) -> None:
+    # As when .venv was being replaced: what is left of it still looks whole.
+    launcher.add_python()
+    launcher.call("list")
+    launcher.calls()
+    (launcher.root / ".venv.unfinished").touch()
+    assert launcher.call("list")[0] == 0
+    assert launcher.calls() == [VENV, PIP, CPU_TORCH, LIST]
+
+
 def test_who_waits_says_for_whom(launcher: Launcher) -> None:
     launcher.add_python()
-    with (launcher.root / ".venv.lock").open("w") as lock:
+    with (launcher.root / ".venv.installing").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         lock.write("4711\n")
         lock.flush()

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mmh_core.cli.options import KEEP, DeviceName, JsonFile, Seed
 from mmh_core.cli.output import check_places, device_of, followed, write_json
-from mmh_core.studies.mitigation.training_run import (
-    GROUPS,
-    TrainingMitigationConfig,
-    TrainingMitigationRun,
-    early_stop,
-)
 from mmh_core.text_to_image.catalogue import CATALOGUE
+
+if TYPE_CHECKING:
+    from mmh_core.studies.mitigation.training_run import TrainingMitigationRun
 
 POCKET = Path(CATALOGUE["pocket-sd"].source)
 
@@ -36,6 +33,7 @@ def pocket_cure(
     from mmh_core.studies.images.reference import pocket_reference
     from mmh_core.studies.mitigation.training import checked
     from mmh_core.studies.mitigation.training import pocket_cure as study
+    from mmh_core.studies.mitigation.training_run import TrainingMitigationConfig
     from mmh_core.text_to_image.stable_diffusion import load
 
     check_places(out, json_file)
@@ -53,6 +51,8 @@ def pocket_cure(
 
 def cure_table(run: TrainingMitigationRun) -> str:
     """Return one row per snapshot as Markdown, and where each arm had better ended."""
+    from mmh_core.studies.mitigation.training_run import GROUPS, early_stop
+
     heads = [f"{group}: {what}" for group in GROUPS for what in ("copies", "LID")]
     lines = [
         f"| training set | step | {' | '.join(heads)} | normal: alignment |",
@@ -74,6 +74,8 @@ def cure_table(run: TrainingMitigationRun) -> str:
 
 def cure_summary(run: TrainingMitigationRun) -> dict[str, object]:
     """Return the figures of every snapshot as plain values."""
+    from mmh_core.studies.mitigation.training_run import GROUPS
+
     return {
         "model_sha256": run.sha256,
         "steps": run.config.steps,

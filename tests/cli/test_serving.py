@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,8 @@ from mmh_core.cli.app import main
 from mmh_core.cli.serving import started_with, with_options_kept
 from mmh_core.installation import data_folder
 from views.start_options import checked
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -72,3 +76,11 @@ def test_commands_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None
             main(words)
         listed.append(capsys.readouterr().out)
     assert listed[0] == listed[1] and "mitigate" in listed[0]
+
+
+def test_the_command_line_loads_nothing_heavy_before_it_knows_what_is_asked() -> None:
+    """The app's server would wait for torch, and so would every help."""
+    heavy = {"diffusers", "numpy", "pandas", "pyarrow", "scipy", "sklearn", "streamlit", "torch"}
+    code = f"import mmh_core.cli.app, sys; print(*({heavy} & sys.modules.keys()))"
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (ended.stdout.strip(), ended.stderr) == ("", "")
