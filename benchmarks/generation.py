@@ -25,14 +25,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmh_core.text_to_image.requests import Sampling
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, from anywhere
-
 from mmh_core.text_to_image.catalogue import CATALOGUE
 from mmh_core.text_to_image.generation import draw
 from mmh_core.text_to_image.model import TextToImage
-from mmh_core.text_to_image.requests import Request
+from mmh_core.text_to_image.requests import Request, Sampling
 from mmh_core.text_to_image.stable_diffusion import load
 
 SECONDS_BAR = 6.0

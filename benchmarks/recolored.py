@@ -18,7 +18,7 @@ from scipy.stats import beta
 from torch import Tensor
 
 from mmh_core.pocket.furnish import open_shelf
-from mmh_core.studies.images.reference import Reference, find_copies, pocket_reference
+from mmh_core.subject.training_set import TrainingSet, find_copies, pocket_training_set
 
 FOLDER = Path(__file__).parents[1] / "assets" / "pocket-sd"
 TRAINED, HELD_OUT = 40, 60
@@ -86,15 +86,15 @@ def unseen(count: int, free: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDAr
     return mine, rest
 
 
-def told(reference: Reference, images: list[Image.Image]) -> tuple[int, int, int]:
-    kinds = [copy.kind for copy, _ in find_copies(reference, tensors(images))]
+def told(training_set: TrainingSet, images: list[Image.Image]) -> tuple[int, int, int]:
+    kinds = [copy.kind for copy, _ in find_copies(training_set, tensors(images))]
     found = sum(kind in ("exact", "template", "likely") for kind in kinds)
     return found, sum(kind == "unknown" for kind in kinds), sum(kind == "none" for kind in kinds)
 
 
 def main() -> None:
     torch.set_num_threads(1)
-    reference, world = pocket_reference(FOLDER), open_shelf(FOLDER).world
+    training_set, world = pocket_training_set(FOLDER), open_shelf(FOLDER).world
     free = np.flatnonzero(world.held_out_labels.kind.to_numpy() != "template")
     draw = np.random.default_rng(2)
     mine_left, free_left = unseen(len(world.images), free)
@@ -104,8 +104,8 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|")
     for name, change in CHANGES.items():
         start = time.perf_counter()
-        mine = told(reference, [change(Image.fromarray(x)) for x in some])
-        rest = told(reference, [change(Image.fromarray(x)) for x in others])
+        mine = told(training_set, [change(Image.fromarray(x)) for x in some])
+        rest = told(training_set, [change(Image.fromarray(x)) for x in others])
         cost = (time.perf_counter() - start) / (TRAINED + HELD_OUT)
         cells = [bounds(mine[0], TRAINED), mine[1], mine[2], bounds(rest[0], HELD_OUT)]
         print("|", " | ".join(map(str, [name, *cells, *rest[1:], f"{cost:.2f}"])), "|", flush=True)

@@ -20,15 +20,12 @@ from pathlib import Path
 
 import torch
 
-from mmh_core.text_to_image.requests import Sampling
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, from anywhere
-
-from mmh_core.studies.detection.early_scan import read_early, score_prompts
 from mmh_core.studies.detection.labelled_prompts import pocket_labelled
+from mmh_core.subject.early_calibration import read_early, score_prompts
 from mmh_core.text_to_image.catalogue import CATALOGUE
 from mmh_core.text_to_image.generation import generate
-from mmh_core.text_to_image.requests import Request
+from mmh_core.text_to_image.requests import Request, Sampling
 from mmh_core.text_to_image.stable_diffusion import load
 
 LOOP_BAR, PUBLISHED_BAR = 3.0, 15.0

@@ -8,16 +8,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from mmh_core.studies.images.run import (
-    CopyFound,
-    ImageConfig,
-    ImageLid,
-    ImageResult,
-    ImageRun,
-    NeighborFound,
-    PromptTruth,
-    ReferencePrompts,
-)
+from mmh_core.studies.images.run import ImageConfig, ImageResult, ImageRun
+from mmh_core.subject.copies import CopyFound, NeighborFound
+from mmh_core.subject.image_lid import ImageLid
+from mmh_core.subject.reference_prompts import ReferencePrompts
+from mmh_core.subject.training_set import PromptTruth
 from mmh_core.text_to_image.requests import Sampling
 
 #: A text that must be shown and never obeyed.

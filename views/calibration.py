@@ -12,7 +12,7 @@ from views import models as model_session
 from views.session import data_folder
 
 if TYPE_CHECKING:
-    from mmh_core.studies.detection.early_scan import EarlyCalibration
+    from mmh_core.subject.early_calibration import EarlyCalibration
 
 
 def calibration(name: str) -> EarlyCalibration | None:
@@ -37,13 +37,13 @@ def calibration_place(name: str) -> Path | None:
 
 def file_name() -> str:
     """Return the name of a calibration's file."""
-    from mmh_core.studies.detection.early_scan import FILE
+    from mmh_core.subject.early_calibration import FILE
 
     return FILE
 
 
 @st.cache_resource(show_spinner=False, max_entries=2)
 def _calibration(folder: str, stamp: int) -> EarlyCalibration | None:
-    from mmh_core.studies.detection.early_scan import read_early
+    from mmh_core.subject.early_calibration import read_early
 
     return read_early(Path(folder))

@@ -16,13 +16,16 @@ from weakref import WeakValueDictionary
 import streamlit as st
 
 from mmh_core.records import MMHError
+from mmh_core.subject.subject import IndexedFolder
 from mmh_core.text_to_image.catalogue import threads_for as threads_for
 from views import importing
 from views.start_options import start_options
 
 if TYPE_CHECKING:
-    from mmh_core.studies.images.reference import Reference
-    from mmh_core.studies.images.run import ImageConfig, ReferencePrompts
+    from mmh_core.studies.images.run import ImageConfig
+    from mmh_core.subject.reference_prompts import ReferencePrompts
+    from mmh_core.subject.subject import Subject
+    from mmh_core.subject.training_set import TrainingSet
     from mmh_core.text_to_image.model import TextToImage
     from mmh_core.text_to_image.model_folder import Listing
 
@@ -56,35 +59,18 @@ def device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-@dataclass(frozen=True)
-class SearchedFolder:
-    """Hold what images of a model without a training set of its own are compared with.
-
-    `index` is a folder that `./mmh index` built from the folder `images` by `embedder`.
-    """
-
-    index: Path
-    images: Path
-    embedder: str
-
-    def arguments(self) -> tuple[str, ...]:
-        """Return the same for the command line."""
-        named = ("--index", str(self.index), "--index-images", str(self.images))
-        return (*named, "--embedder", self.embedder)
-
-
 def models_folder() -> Path | None:
     """Return the folder named after `-- --models`, in which a person may choose, None without."""
     models = start_options().models
     return None if models is None else models.resolve()
 
 
-def searched_folder() -> SearchedFolder | None:
+def searched_folder() -> IndexedFolder | None:
     """Return what is named after `-- --index` and `--index-images`, None without both."""
     given = start_options()
     if given.index is None or given.index_images is None:
         return None
-    return SearchedFolder(given.index, given.index_images, given.embedder)
+    return IndexedFolder(given.index, given.index_images, given.embedder)
 
 
 def choices() -> list[ModelChoice]:
@@ -295,7 +281,7 @@ def _warm() -> None:
 
 def _warm_reference() -> None:
     with suppress(MMHError):
-        reference(POCKET)
+        training_set(POCKET)
 
 
 def not_read(name: str, prompt: str, windows: int = 1) -> str:
@@ -315,7 +301,19 @@ def notes(name: str) -> tuple[str, ...]:
     return () if found is None else found.notes
 
 
-def reference(name: str) -> Reference | None:
+def subject(name: str) -> Subject:
+    """Return a model with its training set and its calibrations, each kept for all pages.
+
+    Errors: MMHError with what to do.
+    """
+    from mmh_core.subject.subject import Calibration, Subject
+    from views.calibration import calibration
+
+    calibrated = Calibration(normal(name), calibration(name))
+    return Subject(model(name), training_set(name), calibrated, name)
+
+
+def training_set(name: str) -> TrainingSet | None:
     """Return the training set that belongs to a model, None where nobody has it.
 
     For a model without its own that is the index the app was started with. Errors: MMHError.
@@ -328,25 +326,25 @@ def reference(name: str) -> Reference | None:
 
 
 @st.cache_resource(show_spinner="Opening the index", max_entries=1)
-def _folder_reference(searched: SearchedFolder) -> Reference:
+def _folder_reference(searched: IndexedFolder) -> TrainingSet:
     from mmh_core.retrieval.embedders import load_embedder
-    from mmh_core.studies.images.reference import folder_reference
+    from mmh_core.subject.training_set import folder_training_set
 
     with _LOADING:
         embedder = load_embedder(searched.embedder)
-        return folder_reference(searched.index, embedder, searched.images)
+        return folder_training_set(searched.index, embedder, searched.images)
 
 
 @st.cache_resource(show_spinner="Reading the training images", max_entries=2)
-def _pocket_reference(folder: str, stamp: int) -> Reference:
-    from mmh_core.studies.images.reference import pocket_reference
+def _pocket_reference(folder: str, stamp: int) -> TrainingSet:
+    from mmh_core.subject.training_set import pocket_training_set
 
-    return pocket_reference(Path(folder))
+    return pocket_training_set(Path(folder))
 
 
 def normal(name: str) -> ReferencePrompts | None:
     """Return what is normal for a model, None where it was never found out."""
-    from mmh_core.studies.detection.reference_prompts import read_reference_prompts
+    from mmh_core.subject.reference_prompts import read_reference_prompts
 
     folder = folder_of(name)
     return None if folder is None else read_reference_prompts(folder)

@@ -10,20 +10,25 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmh_core.cli.options import (
-    Calibration,
+    CalibrationFolder,
     Column,
     DeviceName,
+    EmbedderName,
+    IndexFolder,
+    IndexImages,
     JsonFile,
     ModelName,
     RunFile,
     Seeds,
     Share,
+    Windows,
 )
 from mmh_core.cli.output import (
     check_places,
     followed,
-    loaded_model,
+    index_of,
     no_calibration,
+    opened,
     seed_numbers,
     warned,
     write_json,
@@ -50,6 +55,10 @@ def benchmark(
     column: Column = "",
     out: RunFile = None,
     json_file: JsonFile = None,
+    windows: Windows = 1,
+    index: IndexFolder = None,
+    index_images: IndexImages = None,
+    embedder: EmbedderName = "pixels",
     device: DeviceName = "auto",
 ) -> None:
     """Compare every detector on labelled prompts, half of them for calibration; print a table.
@@ -62,10 +71,8 @@ def benchmark(
     from mmh_core.store.archive import save_record
     from mmh_core.store.table_summary import summarize
     from mmh_core.studies.detection.benchmark import benchmark_study, check_labelled
-    from mmh_core.studies.detection.early_scan import read_early
     from mmh_core.studies.detection.labelled_prompts import pocket_labelled, read_labelled
     from mmh_core.studies.detection.throughput import throughput
-    from mmh_core.studies.images.reference import pocket_reference
     from mmh_core.text_to_image.places import home
     from mmh_core.text_to_image.stable_diffusion import check_model
 
@@ -85,18 +92,16 @@ def benchmark(
     else:
         raise MMHError("This model has no labelled prompts of its own: give a table by --prompts.")
     check_labelled(labelled)
-    reference = pocket_reference(folder) if own else None
+    searched = index_of(index, index_images, embedder)
+    subject = opened(model, device, index=searched, windows=windows)
     # The model's early scan may know prompts of a person's own table, so there it is made anew.
-    early = read_early(folder) if own and prompts is None else None
+    early = subject.calibration.early if own and prompts is None else None
     if early is not None and early.seeds != numbers:
         early = None
-    loaded = loaded_model(model, device)
     found = followed(
-        benchmark_study(
-            labelled, loaded, reference, seeds=numbers, log_delta=log_delta, early=early
-        )
+        benchmark_study(labelled, subject, seeds=numbers, log_delta=log_delta, early=early)
     )
-    pace = followed(throughput(loaded, [one.prompt for one in found.prompts]))
+    pace = followed(throughput(subject.model, [one.prompt for one in found.prompts]))
     typer.echo(detector_table(found))
     typer.echo("\n" + cause_table(found))
     typer.echo("\n" + throughput_line(pace))
@@ -111,16 +116,19 @@ def benchmark(
 def score(
     prompts: Annotated[list[str], typer.Argument(help="Prompts to score.")],
     model: ModelName = "pocket-sd",
-    calibration: Calibration = None,
+    calibration: CalibrationFolder = None,
     share: Share = 0.01,
     json_file: JsonFile = None,
+    windows: Windows = 1,
+    index: IndexFolder = None,
+    index_images: IndexImages = None,
+    embedder: EmbedderName = "pixels",
     device: DeviceName = "auto",
 ) -> None:
     """Score prompts by every detector, beside what is normal for the model."""
-    from mmh_core.studies.detection.calibration import read_detectors
     from mmh_core.studies.detection.scores import score_by_all
     from mmh_core.studies.images.config import check_prompt
-    from mmh_core.text_to_image.places import home
+    from mmh_core.subject.subject import open_calibration
     from mmh_core.text_to_image.stable_diffusion import check_model
 
     check_places(json_file)
@@ -129,12 +137,12 @@ def score(
         check_prompt(prompt)
     if calibration is None:
         check_model(model)
-    folder = home(model)
-    known = read_detectors(calibration or folder)
-    if known is None:
+    searched = index_of(index, index_images, embedder)
+    known = open_calibration(model, calibration)
+    if known.detectors is None:
         raise no_calibration(model, calibration, "calibrate TABLE --all", " of all detectors")
-    loaded = loaded_model(model, device)
-    found = followed(score_by_all(loaded, known, prompts, share=share))
+    subject = opened(model, device, index=searched, calibration=calibration, windows=windows)
+    found = followed(score_by_all(subject.model, known.detectors, prompts, share=share))
     if found is None:
         raise ValueError("The prompts gave no scores.")
     typer.echo(score_table(found))
@@ -144,7 +152,7 @@ def score(
 
 def score_table(found: DetectorScores) -> str:
     """Return one table per prompt as Markdown, detectors in the order of the calibration."""
-    from mmh_core.studies.detection.reference_scores import threshold_words
+    from mmh_core.subject.reference_scores import threshold_words
 
     parts = []
     for i, prompt in enumerate(found.prompts):

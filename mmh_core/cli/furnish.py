@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmh_core.cli.options import DeviceName, WorkFolder
-from mmh_core.cli.output import check_places, device_of, followed
+from mmh_core.cli.output import check_places, followed
 from mmh_core.files import write_text
 from mmh_core.records import MMHError
+from mmh_core.subject.devices import device_of
+from mmh_core.subject.subject import Calibration, Subject
 from mmh_core.text_to_image.catalogue import CATALOGUE
 
 if TYPE_CHECKING:
@@ -96,10 +98,8 @@ def _calibration(at: Furnishing) -> None:
 
 
 def _normal(at: Furnishing) -> None:
-    from mmh_core.studies.detection.reference_prompts import (
-        pocket_reference_prompts,
-        write_reference_prompts,
-    )
+    from mmh_core.studies.detection.reference_prompts import pocket_reference_prompts
+    from mmh_core.subject.reference_prompts import write_reference_prompts
 
     found = followed(pocket_reference_prompts(at.folder, at.model, at.seed))
     if found is None:
@@ -109,8 +109,8 @@ def _normal(at: Furnishing) -> None:
 
 
 def _early(at: Furnishing) -> None:
-    from mmh_core.studies.detection.early_scan import write_early
     from mmh_core.studies.detection.reference_prompts import pocket_early
+    from mmh_core.subject.early_calibration import write_early
 
     write_early(at.folder, followed(pocket_early(at.folder, at.model, at.seed)))
     _listed(at)
@@ -120,7 +120,7 @@ def _cause(at: Furnishing) -> None:
     from mmh_core.memorization.cause_calibration import calibrate_cause, write_cause
     from mmh_core.pocket.furnish import open_shelf
     from mmh_core.studies.detection.labelled_prompts import pocket_labelled
-    from mmh_core.studies.images.reference import captioned_images
+    from mmh_core.subject.training_set import captioned_images
 
     images = partial(captioned_images, open_shelf(at.folder).world)
     write_cause(at.folder, calibrate_cause(pocket_labelled(at.folder, at.seed), images))
@@ -129,15 +129,17 @@ def _cause(at: Furnishing) -> None:
 
 def _detectors(at: Furnishing) -> None:
     from mmh_core.studies.detection.calibrate import calibrate_detectors
-    from mmh_core.studies.detection.calibration import write_detectors
-    from mmh_core.studies.detection.early_scan import read_early
     from mmh_core.studies.detection.labelled_prompts import pocket_labelled
-    from mmh_core.studies.images.reference import pocket_reference
+    from mmh_core.subject.detector_calibration import write_detectors
+    from mmh_core.subject.early_calibration import read_early
+    from mmh_core.subject.training_set import pocket_training_set
 
     labelled = pocket_labelled(at.folder, at.seed)
     found = followed(
         calibrate_detectors(
-            labelled, at.model, pocket_reference(at.folder), early=read_early(at.folder)
+            labelled,
+            Subject(at.model, pocket_training_set(at.folder)),
+            early=read_early(at.folder),
         )
     )
     if found is None:
@@ -159,18 +161,18 @@ def _figures(at: Furnishing) -> None:
 
 def _images(at: Furnishing) -> None:
     from mmh_core.store.archive import load_record, save_record
-    from mmh_core.studies.detection.early_scan import read_early
     from mmh_core.studies.detection.prompt_scan import scanned
-    from mmh_core.studies.detection.reference_prompts import read_reference_prompts
-    from mmh_core.studies.images.reference import pocket_reference
     from mmh_core.studies.images.run import ImageRun
     from mmh_core.studies.images.study import image_study
+    from mmh_core.subject.early_calibration import read_early
+    from mmh_core.subject.reference_prompts import read_reference_prompts
+    from mmh_core.subject.training_set import pocket_training_set
 
-    reference, normal = pocket_reference(at.folder), read_reference_prompts(at.folder)
+    training_set, normal = pocket_training_set(at.folder), read_reference_prompts(at.folder)
     early = read_early(at.folder)
     for path in sorted((at.assets / "images").glob("*.safetensors")):
         config = load_record(path, ImageRun).config
-        steps = image_study(config, at.model, reference, normal)
+        steps = image_study(config, Subject(at.model, training_set, Calibration(normal)))
         save_record(path, followed(scanned(steps, at.model, early)))
 
 
@@ -178,24 +180,28 @@ def _mitigation(at: Furnishing) -> None:
     from dataclasses import replace
 
     from mmh_core.store.archive import load_record, save_record
-    from mmh_core.studies.detection.reference_prompts import read_reference_prompts
-    from mmh_core.studies.images.reference import pocket_reference
     from mmh_core.studies.mitigation.run import MitigationRun
     from mmh_core.studies.mitigation.study import mitigation_study
     from mmh_core.studies.mitigation.token_attribution import token_study
+    from mmh_core.subject.reference_prompts import read_reference_prompts
+    from mmh_core.subject.training_set import pocket_training_set
 
-    reference, normal = pocket_reference(at.folder), read_reference_prompts(at.folder)
+    training_set, normal = pocket_training_set(at.folder), read_reference_prompts(at.folder)
     folder = at.assets / "mitigation"
     for path in sorted(folder.glob("*.safetensors")):
         if path.stem.endswith("-tokens"):
             continue
         config = load_record(path, MitigationRun).config
-        run = followed(mitigation_study(config, at.model, reference, normal))
+        run = followed(
+            mitigation_study(config, Subject(at.model, training_set, Calibration(normal)))
+        )
         save_record(path, run)
         words = path.with_name(f"{path.stem}-tokens{path.suffix}")
         if words.exists():
             one = replace(config, prompts=config.prompts[:1])
-            found = followed(token_study(one, at.model, reference, run.cells[0].latents))
+            found = followed(
+                token_study(one, Subject(at.model, training_set), run.cells[0].latents)
+            )
             save_record(words, found)
 
 

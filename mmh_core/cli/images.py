@@ -10,38 +10,35 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmh_core.cli.options import (
+    CalibrationFolder,
     DeviceName,
-    Embedder,
+    EmbedderName,
+    IndexFolder,
+    IndexImages,
     JsonFile,
     KeepFile,
     ModelName,
     OutFolder,
     Seeds,
+    Windows,
 )
 from mmh_core.cli.output import (
     check_places,
     followed,
-    loaded_model,
+    index_of,
+    opened,
     seed_numbers,
     warned,
     write_json,
 )
-from mmh_core.installation import PROGRAM
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.requests import Sampling
 
 if TYPE_CHECKING:
     from mmh_core.report.image_files import ImageAbout
-    from mmh_core.studies.images.reference import Reference
-    from mmh_core.studies.images.run import CopyFound, ImageConfig, ImageRun, ReferencePrompts
+    from mmh_core.studies.images.run import ImageConfig, ImageRun
+    from mmh_core.subject.copies import CopyFound
     from mmh_core.text_to_image.model import TextToImage
-
-IndexFolder = Annotated[
-    Path | None, typer.Option("--index", help=f"Search this index that `{PROGRAM} index` built.")
-]
-IndexImages = Annotated[
-    Path | None, typer.Option("--index-images", help="The folder that the index was built from.")
-]
 
 
 def images(
@@ -55,16 +52,15 @@ def images(
     height: Annotated[int | None, typer.Option(help="Height in pixels.")] = None,
     width: Annotated[int | None, typer.Option(help="Width in pixels.")] = None,
     negative: Annotated[str, typer.Option(help="What to steer away from.")] = "",
-    windows: Annotated[
-        int, typer.Option(help="Read long prompts in so many windows of the text encoder.")
-    ] = 1,
+    windows: Windows = 1,
     estimators: Annotated[
         str, typer.Option(help="Further LID estimators, separated by commas.")
     ] = "",
     curve: Annotated[bool, typer.Option(help="Read LID over the noise scales too.")] = True,
     index: IndexFolder = None,
     index_images: IndexImages = None,
-    embedder: Embedder = "pixels",
+    embedder: EmbedderName = "pixels",
+    calibration: CalibrationFolder = None,
     keep: KeepFile = None,
     device: DeviceName = "auto",
 ) -> None:
@@ -79,7 +75,6 @@ def images(
     from mmh_core.report import image_command, run_files
     from mmh_core.report.folder import check_folder, write_folder
     from mmh_core.store.archive import save_record
-    from mmh_core.studies.detection.early_scan import read_early
     from mmh_core.studies.detection.prompt_scan import scanned
     from mmh_core.studies.images.config import checked
     from mmh_core.studies.images.run import ImageConfig
@@ -102,18 +97,21 @@ def images(
     }
     # Before the model is loaded, which takes its time, and again with what the model recommends.
     checked(_config(model, wanted, None))
-    more = _searching(index, index_images, embedder)
-    loaded = loaded_model(model, device)
-    config = checked(_config(model, wanted, loaded))
-    reference, normal = _compared(model, index, index_images, embedder)
+    searched = index_of(index, index_images, embedder)
+    subject = opened(model, device, index=searched, calibration=calibration)
+    config = checked(_config(model, wanted, subject.model))
     if keep is not None:
         # The page scrubs through decoded steps; the folder does without.
         config = replace(config, frames=ImageConfig.frames)
-    early = read_early(_place_of(model))
-    run = followed(scanned(image_study(config, loaded, reference, normal), loaded, early))
+    run = followed(scanned(image_study(config, subject), subject.model, subject.calibration.early))
     if keep is not None:
         save_record(keep, run)
-    write_folder(out, run_files(run, image_command(run.config, more)))
+    write_folder(
+        out,
+        run_files(
+            run, image_command(run.config, () if searched is None else searched.arguments())
+        ),
+    )
     typer.echo(image_table(run))
     warned(run.missing)
     typer.echo(f"\nImages, run.json, images.csv and report.html are in {out}.")
@@ -125,7 +123,8 @@ def audit(
     model: ModelName = "pocket-sd",
     index: IndexFolder = None,
     index_images: IndexImages = None,
-    embedder: Embedder = "pixels",
+    embedder: EmbedderName = "pixels",
+    calibration: CalibrationFolder = None,
     device: DeviceName = "auto",
     json_file: JsonFile = None,
 ) -> None:
@@ -148,17 +147,16 @@ def audit(
     with image.open("rb") as file:
         data = file.read(MAX_BYTES)
     about = _told_by(data)
-    _searching(index, index_images, embedder)
-    loaded = loaded_model(model, device)
-    reference, normal = _compared(model, index, index_images, embedder)
-    found = image_summary(followed(audit_study(data, caption, loaded, reference, normal)))
+    searched = index_of(index, index_images, embedder)
+    subject = opened(model, device, index=searched, calibration=calibration)
+    found = image_summary(followed(audit_study(data, caption, subject)))
     # It was not drawn here: a seed and steps would say nothing.
     for name in ("image", "seed", "guidance_norm"):
         del found[name]
     found["caption"] = found.pop("prompt")
     settings = None if about is None else asdict(about)
     write_json(
-        {"file": image.name, "model": loaded.name, "model_sha256": loaded.sha256}
+        {"file": image.name, "model": subject.model.name, "model_sha256": subject.model.sha256}
         | found
         | {"settings": settings},
         json_file,
@@ -225,41 +223,3 @@ def _config(model: str, wanted: dict[str, Any], loaded: TextToImage | None) -> I
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def _searching(index: Path | None, images: Path | None, embedder: str) -> list[str]:
-    """Check the options of an index and return those that a command needs to name it again."""
-    if index is None:
-        if images is not None:
-            raise MMHError("--index-images is there without --index: name the index too.")
-        return []
-    if images is None:
-        raise MMHError(
-            "--index needs --index-images: name the folder that the index was built from."
-        )
-    named = ["--index", str(index), "--index-images", str(images)]
-    return [*named, "--embedder", embedder]
-
-
-def _place_of(model: str) -> Path:
-    """Return the folder of a model, in which its calibrations lie as well."""
-    from mmh_core.text_to_image.places import home
-
-    return home(model)
-
-
-def _compared(
-    model: str, index: Path | None, images: Path | None, embedder: str
-) -> tuple[Reference | None, ReferencePrompts | None]:
-    """Return what to search and what is normal: of an index, or of the embedded model's folder."""
-    from mmh_core.retrieval.embedders import load_embedder
-    from mmh_core.studies.detection.reference_prompts import read_reference_prompts
-    from mmh_core.studies.images.reference import folder_reference, pocket_reference
-
-    folder = _place_of(model)
-    normal = read_reference_prompts(folder)
-    if index is not None and images is not None:
-        return folder_reference(index, load_embedder(embedder), images), normal
-    if (folder / "world.json").exists():
-        return pocket_reference(folder), normal
-    return None, normal

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from mmh_core.cli.options import Column, Embedder, OutFolder
+from mmh_core.cli.options import Column, EmbedderName, OutFolder
 from mmh_core.cli.output import followed, write_json
 from mmh_core.retrieval.image_names import shown
 
@@ -24,7 +24,7 @@ def index(
         typer.Option(help="Table with the columns file_name, text (or file, caption)."),
     ] = None,
     column: Column = "",
-    embedder: Embedder = "pixels",
+    embedder: EmbedderName = "pixels",
     skip_damaged: Annotated[
         bool,
         typer.Option(

@@ -9,18 +9,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmh_core.cli.options import (
+    CalibrationFolder,
     DeviceName,
+    EmbedderName,
+    IndexFolder,
+    IndexImages,
     JsonFile,
     KeepFile,
     ModelName,
     OutFolder,
     Seeds,
+    Windows,
     WorkFolder,
 )
 from mmh_core.cli.output import (
     check_places,
     followed,
-    loaded_model,
+    index_of,
+    opened,
     seed_numbers,
     warn_not_whole,
     warned,
@@ -30,12 +36,10 @@ from mmh_core.records import MMHError
 from mmh_core.text_to_image.requests import Sampling
 
 if TYPE_CHECKING:
-    from mmh_core.studies.images.reference import Reference
-    from mmh_core.studies.images.run import ReferencePrompts
     from mmh_core.studies.mitigation.run import MitigationRun, Treatment
     from mmh_core.studies.mitigation.table import TreatmentRow
     from mmh_core.studies.mitigation.verdict import TreatmentVerdict
-    from mmh_core.text_to_image.model import TextToImage
+    from mmh_core.subject.subject import Subject
 
 
 def mitigate(
@@ -55,6 +59,11 @@ def mitigate(
     words: Annotated[
         bool, typer.Option(help="Score the words too, and keep that beside --keep.")
     ] = False,
+    windows: Windows = 1,
+    index: IndexFolder = None,
+    index_images: IndexImages = None,
+    embedder: EmbedderName = "pixels",
+    calibration: CalibrationFolder = None,
     device: DeviceName = "auto",
 ) -> None:
     """Draw a prompt with every mitigation from the same noise; write images and a report.
@@ -77,32 +86,36 @@ def mitigate(
     # Before the model is loaded, which takes its time, and again with what the model recommends.
     small = MitigationConfig(model, prompts, numbers, treatments, Sampling(steps or 1, 1.0, 8, 8))
     checked(small)
-    loaded, reference, usual = opened(model, device)
+    searched = index_of(index, index_images, embedder)
+    subject = opened(model, device, index=searched, calibration=calibration, windows=windows)
     sampling = replace(
-        loaded.sampling,
-        steps=loaded.steps if steps is None else steps,
-        guidance=loaded.guidance if guidance is None else guidance,
+        subject.sampling,
+        steps=subject.sampling.steps if steps is None else steps,
+        guidance=subject.sampling.guidance if guidance is None else guidance,
     )
     config = replace(small, sampling=sampling)
-    run = followed(mitigation_study(config, loaded, reference, usual))
-    write_folder(out, mitigation_files(run, mitigation_command(run.config)))
+    run = followed(mitigation_study(config, subject))
+    write_folder(
+        out,
+        mitigation_files(
+            run, mitigation_command(run.config, () if searched is None else searched.arguments())
+        ),
+    )
     if keep is not None:
         save_record(keep, run)
         if words:
-            _keep_words(keep, run, loaded, reference)
+            _keep_words(keep, run, subject)
     typer.echo(comparison_table(run))
     warned(run.missing)
     typer.echo(f"\nImages, run.json, images.csv and report.html are in {out}.")
 
 
-def _keep_words(
-    keep: Path, run: MitigationRun, loaded: TextToImage, reference: Reference | None
-) -> None:
+def _keep_words(keep: Path, run: MitigationRun, subject: Subject) -> None:
     from mmh_core.store.archive import save_record
     from mmh_core.studies.mitigation.token_attribution import token_study
 
     config = replace(run.config, prompts=run.config.prompts[:1])
-    found = followed(token_study(config, loaded, reference, run.cells[0].latents))
+    found = followed(token_study(config, subject, run.cells[0].latents))
     save_record(keep.with_name(f"{keep.stem}-tokens{keep.suffix}"), found)
 
 
@@ -124,7 +137,7 @@ def mitigation_benchmark(
     from mmh_core.studies.detection.labelled_prompts import pocket_labelled
     from mmh_core.studies.mitigation.benchmark import chosen_captions
     from mmh_core.studies.mitigation.benchmark import mitigation_benchmark as benchmark
-    from mmh_core.studies.mitigation.benchmark_inputs import Desk
+    from mmh_core.studies.mitigation.benchmark_inputs import BenchmarkInputs
 
     check_places(json_file, work / "record")
     numbers = seed_numbers(seeds)
@@ -137,13 +150,13 @@ def mitigation_benchmark(
             "pocket-sd, or compare single prompts by `mitigate`."
         )
     chosen = chosen_captions(pocket_labelled(folder, _world_seed(folder)), captions)
-    loaded, reference, usual = opened(model, device)
-    if reference is None:
+    subject = opened(model, device)
+    if subject.training_set is None:
         raise MMHError("The training images of this model are not at hand.")
     taken = (*chosen.calibration, *chosen.test, *chosen.normal)
-    warn_not_whole(loaded, [one.text for one in taken])
-    desk = Desk(loaded, model, reference, usual, numbers, work, resume)
-    found = followed(benchmark(chosen, desk))
+    warn_not_whole(subject.model, [one.text for one in taken])
+    inputs = BenchmarkInputs(subject, numbers, work, resume)
+    found = followed(benchmark(chosen, inputs))
     typer.echo(benchmark_tables(found))
     if json_file is not None:
         write_json(benchmark_summary(found), json_file)
@@ -236,19 +249,6 @@ def treatments_of(text: str) -> tuple[Treatment, ...]:
             ) from None
         found.append(Treatment(name, value))
     return tuple(dict.fromkeys(found))
-
-
-def opened(
-    model: str, device: str
-) -> tuple[TextToImage, Reference | None, ReferencePrompts | None]:
-    """Return a model with its training set and what is normal for it. Errors: MMHError."""
-    from mmh_core.studies.detection.reference_prompts import read_reference_prompts
-    from mmh_core.studies.images.reference import pocket_reference
-
-    loaded = loaded_model(model, device)
-    folder = _folder(model)
-    known = (folder / "world.json").exists()
-    return loaded, pocket_reference(folder) if known else None, read_reference_prompts(folder)
 
 
 def _folder(model: str) -> Path:

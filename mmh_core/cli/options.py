@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from mmh_core.installation import PROGRAM
+
 #: How a model is named by its parts; `cli.with_parts` joins them to its name.
 PARTS = (
     "In place of --model: --base MODEL with --unet FOLDER, the network that training left, or "
@@ -56,21 +58,37 @@ Column = Annotated[
         help="The column with the prompts or captions, where its name does not say it.",
     ),
 ]
-Calibration = Annotated[
+CalibrationFolder = Annotated[
     Path | None,
     typer.Option(
         "--calibration",
         metavar="FOLDER",
-        help="Folder that `./mmh calibrate` wrote; score needs one made with --all.",
+        help=f"Folder that `{PROGRAM} calibrate` wrote; score needs one made with --all.",
     ),
 ]
 Share = Annotated[
     float, typer.Option("--share", help="Share of reference prompts that may be flagged.")
 ]
-Embedder = Annotated[
+EmbedderName = Annotated[
     str,
     typer.Option(
         "--embedder",
         help="Of an index: pixels, pocket, clip:FOLDER, dinov2:FOLDER or sscd:FILE.",
     ),
+]
+IndexFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--index", metavar="FOLDER", help=f"Search this index that `{PROGRAM} index` built."
+    ),
+]
+IndexImages = Annotated[
+    Path | None,
+    typer.Option(
+        "--index-images", metavar="FOLDER", help="The folder that the index was built from."
+    ),
+]
+Windows = Annotated[
+    int,
+    typer.Option("--windows", help="Read long prompts in so many windows of the text encoder."),
 ]

@@ -21,8 +21,7 @@ from mmh_core.installation import PROGRAM, app_folder, is_installed
 from mmh_core.records import MMHError, Progress
 
 if TYPE_CHECKING:
-    import torch
-
+    from mmh_core.subject.subject import IndexedFolder, Subject
     from mmh_core.text_to_image.model import TextToImage
 
 Result = TypeVar("Result")
@@ -123,13 +122,6 @@ def seed_numbers(text: str) -> tuple[int, ...]:
         raise ValueError(f"seeds must be whole numbers such as 0,1,2, got {text!r}.") from None
 
 
-def told(model: TextToImage) -> TextToImage:
-    """Return the model, after its notes were written to standard error."""
-    for note in model.notes:
-        typer.echo(f"Note: {note}", err=True)
-    return model
-
-
 def warned(sentences: Iterable[str]) -> None:
     """Write what a run lacks to standard error."""
     for sentence in sentences:
@@ -143,31 +135,45 @@ def warn_not_whole(model: TextToImage, prompts: Sequence[str]) -> None:
     warned(not_whole_lines(not_whole(model, prompts)))
 
 
-def loaded_model(name: str, device: str) -> TextToImage:
-    """Load a model on the device of that name; it draws on as many threads as on the pages.
+def index_of(
+    index: Path | None, images: Path | None, embedder: str = "pixels"
+) -> IndexedFolder | None:
+    """Return the training set that the options name, None for that of the model itself."""
+    from mmh_core.subject.subject import IndexedFolder
+
+    if index is None:
+        if images is not None:
+            raise MMHError("--index-images is there without --index: name the index too.")
+        return None
+    if images is None:
+        raise MMHError(
+            "--index needs --index-images: name the folder that the index was built from."
+        )
+    return IndexedFolder(index, images, embedder)
+
+
+def opened(
+    name: str,
+    device: str,
+    *,
+    index: IndexedFolder | None = None,
+    calibration: Path | None = None,
+    windows: int = 1,
+) -> Subject:
+    """Open a subject, with its notes on standard error, on as many threads as the pages take.
 
     On fewer where the environment says so.
     """
     import torch
 
+    from mmh_core.subject.subject import open_subject
     from mmh_core.text_to_image.catalogue import threads_for
-    from mmh_core.text_to_image.stable_diffusion import load
 
-    place = device_of(device)
     torch.set_num_threads(min(torch.get_num_threads(), threads_for(name)))
-    return told(load(name, device=place))
-
-
-def device_of(name: str) -> torch.device:
-    """Return the device of a name; auto takes a GPU where there is one."""
-    import torch
-
-    found = torch.cuda.is_available()
-    if name not in ("auto", "cpu", "cuda"):
-        raise ValueError(f"device must be cpu, cuda or auto, got {name!r}.")
-    if name == "cuda" and not found:
-        raise MMHError("There is no CUDA device here: choose --device cpu.")
-    return torch.device("cuda" if found and name != "cpu" else "cpu")
+    subject = open_subject(name, device, index=index, calibration=calibration, windows=windows)
+    for note in subject.model.notes:
+        typer.echo(f"Note: {note}", err=True)
+    return subject
 
 
 def no_calibration(model: str, named: Path | None, command: str, of_what: str = "") -> MMHError:

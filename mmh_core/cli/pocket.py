@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmh_core.cli.options import DeviceName, JsonFile, Seed, WorkFolder
-from mmh_core.cli.output import check_places, device_of, followed, write_json
+from mmh_core.cli.output import check_places, followed, write_json
+from mmh_core.installation import PROGRAM
 from mmh_core.records import MMHError
 from mmh_core.retrieval.image_names import shown
+from mmh_core.subject.devices import device_of
+from mmh_core.subject.subject import Subject
 from mmh_core.text_to_image.catalogue import CATALOGUE
 
 if TYPE_CHECKING:
@@ -61,15 +64,12 @@ def build_command(
     from mmh_core.pocket.plan import fitted_to
     from mmh_core.pocket.world import build_world
     from mmh_core.studies.detection.calibrate import calibrate_detectors
-    from mmh_core.studies.detection.calibration import write_detectors
-    from mmh_core.studies.detection.early_scan import write_early
     from mmh_core.studies.detection.labelled_prompts import pocket_labelled
-    from mmh_core.studies.detection.reference_prompts import (
-        pocket_early,
-        pocket_reference_prompts,
-        write_reference_prompts,
-    )
-    from mmh_core.studies.images.reference import captioned_images, pocket_reference
+    from mmh_core.studies.detection.reference_prompts import pocket_early, pocket_reference_prompts
+    from mmh_core.subject.detector_calibration import write_detectors
+    from mmh_core.subject.early_calibration import write_early
+    from mmh_core.subject.reference_prompts import write_reference_prompts
+    from mmh_core.subject.training_set import captioned_images, pocket_training_set
     from mmh_core.text_to_image.folder import CARD
     from mmh_core.text_to_image.stable_diffusion import load
 
@@ -94,7 +94,9 @@ def build_command(
     early = followed(pocket_early(out, model, seed))
     write_early(out, early)
     write_cause(out, calibrate_cause(labelled, lambda caption: captioned_images(world, caption)))
-    detectors = followed(calibrate_detectors(labelled, model, pocket_reference(out), early=early))
+    detectors = followed(
+        calibrate_detectors(labelled, Subject(model, pocket_training_set(out)), early=early)
+    )
     if detectors is None:
         raise ValueError("The detectors gave no calibration.")
     write_detectors(out, detectors)
@@ -119,8 +121,8 @@ def check_command(
     if not (folder / "world.json").is_file():
         what = "holds no embedded model" if folder.is_dir() else "is no folder"
         raise MMHError(
-            f"{shown(folder)} {what}: name the folder that `./mmh pocket build` wrote, or leave "
-            "it out for the one that comes with this program."
+            f"{shown(folder)} {what}: name the folder that `{PROGRAM} pocket build` wrote, or "
+            "leave it out for the one that comes with this program."
         )
     found = followed(check(folder, device=device_of(device)))
     typer.echo(f"{check_table(found)}\n\n{_SEARCHED}")

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmh_core.cli.options import CaseFile, DeviceName
-from mmh_core.cli.output import check_places, device_of, followed
+from mmh_core.cli.output import check_places, followed
 from mmh_core.formats.untrusted import quoted
 from mmh_core.installation import PROGRAM, assets
 from mmh_core.records import MMHError
 from mmh_core.store.review_records import MAX_NAME
+from mmh_core.subject.devices import device_of
 
 if TYPE_CHECKING:
     from mmh_core.store.sqlite_file import SqliteFile

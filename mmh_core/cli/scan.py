@@ -7,19 +7,30 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmh_core.cli.options import Calibration, Column, DeviceName, ModelName, OutFolder, Share
+from mmh_core.cli.options import (
+    CalibrationFolder,
+    Column,
+    DeviceName,
+    EmbedderName,
+    IndexFolder,
+    IndexImages,
+    ModelName,
+    OutFolder,
+    Share,
+    Windows,
+)
 from mmh_core.cli.output import (
     check_calibration_place,
     check_places,
     followed,
-    loaded_model,
+    index_of,
     no_calibration,
+    opened,
     warn_not_whole,
 )
 from mmh_core.records import MMHError
 
 if TYPE_CHECKING:
-    from mmh_core.studies.images.reference import Reference
     from mmh_core.studies.review.scan import ScanState
 
 #: What the commands that read a table say of it at the end of their help.
@@ -39,10 +50,14 @@ def scan(
     ],
     out: OutFolder,
     model: ModelName = "pocket-sd",
-    calibration: Calibration = None,
+    calibration: CalibrationFolder = None,
     share: Share = 0.01,
     study: Annotated[bool, typer.Option(help="Draw and study what is flagged.")] = True,
     column: Column = "",
+    windows: Windows = 1,
+    index: IndexFolder = None,
+    index_images: IndexImages = None,
+    embedder: EmbedderName = "pixels",
     device: DeviceName = "auto",
 ) -> None:
     """Score every prompt by the early scan, and study those above the threshold.
@@ -50,10 +65,9 @@ def scan(
     Results are Parquet files in the folder; a killed scan goes on where it was.
     """
     from mmh_core.store.table_summary import summarize
-    from mmh_core.studies.detection.early_scan import read_early
-    from mmh_core.studies.detection.reference_prompts import read_reference_prompts
-    from mmh_core.studies.review.scan import ScanConfig, Scanner
+    from mmh_core.studies.review.scan import ScanConfig
     from mmh_core.studies.review.scan import scan as scanned
+    from mmh_core.subject.subject import open_calibration
     from mmh_core.text_to_image.stable_diffusion import check_model
 
     if not 0 <= share < 1:
@@ -62,21 +76,15 @@ def scan(
         raise MMHError(f"{out} is a file: name a folder for the results.")
     if calibration is None:
         check_model(model)
-    folder = _folder(model)
-    early = read_early(calibration or folder or Path())
-    if early is None:
+    searched = index_of(index, index_images, embedder)
+    if open_calibration(model, calibration).early is None:
         raise no_calibration(model, calibration, "calibrate NORMAL.txt")
     # Before the model is loaded, which takes its time.
     told = summarize(table, column=column)
     typer.echo(told.text(), err=True)
     told.check()
-    scanner = Scanner(
-        loaded_model(model, device),
-        early,
-        _reference(folder),
-        None if folder is None else read_reference_prompts(folder),
-    )
-    state = followed(scanned(table, out, scanner, ScanConfig(model, share, study), column=column))
+    subject = opened(model, device, index=searched, calibration=calibration, windows=windows)
+    state = followed(scanned(table, out, subject, ScanConfig(model, share, study), column=column))
     typer.echo(f"{scan_summary(state)}\n{told.sentence()}")
 
 
@@ -91,6 +99,10 @@ def calibrate(
         bool, typer.Option("--all", help="Calibrate all detectors, for which images are drawn.")
     ] = False,
     column: Column = "",
+    windows: Windows = 1,
+    index: IndexFolder = None,
+    index_images: IndexImages = None,
+    embedder: EmbedderName = "pixels",
     device: DeviceName = "auto",
 ) -> None:
     """Read what is normal for a model from prompts that it has not memorized.
@@ -99,9 +111,9 @@ def calibrate(
     score.
     """
     from mmh_core.store.table_summary import summarize
-    from mmh_core.studies.detection.early_reach import reach_words
-    from mmh_core.studies.detection.early_scan import FILE, calibrate_early, write_early
     from mmh_core.studies.detection.labelled_prompts import read_calibrating
+    from mmh_core.subject.early_calibration import FILE, calibrate_early, write_early
+    from mmh_core.subject.early_reach import reach_words
 
     check_calibration_place(out)
     check_places(out / FILE)
@@ -109,16 +121,15 @@ def calibrate(
     typer.echo(told.text(), err=True)
     told.check()
     prompts = read_calibrating(table, column=column)
-    loaded = loaded_model(model, device)
-    warn_not_whole(loaded, [one.prompt for one in prompts])
+    subject = opened(model, device, index=index_of(index, index_images, embedder), windows=windows)
+    warn_not_whole(subject.model, [one.prompt for one in prompts])
     # One calibration of the early scan, by which tables are scanned and prompts are scored.
-    early = followed(calibrate_early(loaded, prompts))
+    early = followed(calibrate_early(subject.model, prompts))
     if every:
         from mmh_core.studies.detection.calibrate import calibrate_detectors
-        from mmh_core.studies.detection.calibration import write_detectors
+        from mmh_core.subject.detector_calibration import write_detectors
 
-        reference = _reference(_folder(model))
-        full = followed(calibrate_detectors(prompts, loaded, reference, early=early))
+        full = followed(calibrate_detectors(prompts, subject, early=early))
         if full is None:
             raise ValueError("The calibration gave no result.")
         write_detectors(out, full)
@@ -146,19 +157,3 @@ def scan_summary(state: ScanState) -> str:
         if state.problem_count > _SHOWN:
             lines.append(f"  and {state.problem_count - _SHOWN:,} more")
     return "\n".join(lines)
-
-
-def _folder(model: str) -> Path | None:
-    """Return the folder of a model on this disk, None for a Hub name or a single file."""
-    from mmh_core.text_to_image.places import home
-
-    folder = home(model)
-    return folder if folder.is_dir() else None
-
-
-def _reference(folder: Path | None) -> Reference | None:
-    """Return the training set beside a model, None where there is none."""
-    from mmh_core.studies.images.reference import pocket_reference
-
-    known = folder is not None and (folder / "world.json").exists()
-    return pocket_reference(folder) if known and folder is not None else None

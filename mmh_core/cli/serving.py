@@ -17,7 +17,11 @@ from mmh_core.installation import app_folder
 def open_app(
     options: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[OPTIONS OF STREAMLIT] [-- OPTIONS OF THE APP]", hidden=True),
+        typer.Argument(
+            metavar="[OPTIONS OF STREAMLIT] [-- OPTIONS OF THE APP]",
+            hidden=True,
+            help="What is passed on: options of streamlit run, and behind -- those of the app.",
+        ),
     ] = None,
 ) -> None:
     """Open the app in the browser, at http://127.0.0.1:8501 unless told otherwise.

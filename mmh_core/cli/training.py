@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmh_core.cli.options import KEEP, DeviceName, JsonFile, Seed
-from mmh_core.cli.output import check_places, device_of, followed, write_json
+from mmh_core.cli.output import check_places, followed, write_json
+from mmh_core.subject.devices import device_of
 from mmh_core.text_to_image.catalogue import CATALOGUE
 
 if TYPE_CHECKING:
@@ -30,10 +31,11 @@ def pocket_cure(
     About a quarter of an hour on two idle cores. With other --steps the looks keep their shares.
     """
     from mmh_core.store.archive import save_record
-    from mmh_core.studies.images.reference import pocket_reference
     from mmh_core.studies.mitigation.training import checked
     from mmh_core.studies.mitigation.training import pocket_cure as study
     from mmh_core.studies.mitigation.training_run import TrainingMitigationConfig
+    from mmh_core.subject.subject import Subject
+    from mmh_core.subject.training_set import pocket_training_set
     from mmh_core.text_to_image.stable_diffusion import load
 
     check_places(out, json_file)
@@ -42,7 +44,7 @@ def pocket_cure(
     looks = tuple(max(1, round(look * wanted / usual.steps)) for look in usual.looks)
     config = checked(replace(usual, steps=wanted, looks=looks))
     model = load(POCKET, device=device_of(device))
-    run = followed(study(config, POCKET, model, pocket_reference(POCKET)))
+    run = followed(study(config, POCKET, Subject(model, pocket_training_set(POCKET))))
     save_record(out, run)
     typer.echo(cure_table(run))
     if json_file is not None:

@@ -13,7 +13,8 @@ from torch import Tensor
 from mmh_core.memorization.verdict import IMAGE_ROWS
 from mmh_core.plots import noise, theme
 from mmh_core.studies.images.map import ImageMap
-from mmh_core.studies.images.run import ImageResult, ReferencePrompts
+from mmh_core.studies.images.run import ImageResult
+from mmh_core.subject.reference_prompts import ReferencePrompts
 
 _HEIGHT = 300
 #: Of the reference prompts, the part that a band shows.

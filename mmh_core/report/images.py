@@ -23,12 +23,9 @@ from mmh_core.memorization.verdict import IMAGE_ROWS
 from mmh_core.report.charts import Chart, svg
 from mmh_core.report.image_files import png_bytes
 from mmh_core.report.summary import model_label, padded, paragraph, versions
-from mmh_core.studies.images.run import (
-    CopyFound,
-    ImageResult,
-    ImageRun,
-    ReferencePrompts,
-)
+from mmh_core.studies.images.run import ImageResult, ImageRun
+from mmh_core.subject.copies import CopyFound
+from mmh_core.subject.reference_prompts import ReferencePrompts
 
 #: Neighbors that the page lists; run.json has all.
 NEIGHBORS_SHOWN = 6

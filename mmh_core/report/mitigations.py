@@ -10,6 +10,7 @@ import base64
 import json
 import math
 import shlex
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -48,8 +49,8 @@ _SIDE = 256
 _FIGURES = ("copied", "similarity", "moved", "alignment", "lid", "percentile")
 
 
-def mitigation_command(config: MitigationConfig) -> str:
-    """Return `./mmh mitigate ...`, quoted for a POSIX shell."""
+def mitigation_command(config: MitigationConfig, more: Sequence[str] = ()) -> str:
+    """Return `./mmh mitigate ...`, quoted for a POSIX shell; `more` are further options."""
     words = [PROGRAM, "mitigate", *option("--model", config.model)]
     words += option("--prompt", config.prompts[0])
     for prompt in config.prompts[1:]:
@@ -62,7 +63,9 @@ def mitigation_command(config: MitigationConfig) -> str:
         str(config.sampling.steps),
         *option("--guidance", repr(float(config.sampling.guidance))),
     ]
-    return shlex.join([*words, "--out", FOLDER])
+    if config.sampling.windows > 1:
+        words += ["--windows", str(config.sampling.windows)]
+    return shlex.join([*words, *more, "--out", FOLDER])
 
 
 def mitigation_files(run: MitigationRun, command: str) -> dict[str, bytes]:

@@ -11,13 +11,9 @@ from typing import Any
 
 from torch import Tensor
 
-from mmh_core.studies.images.run import (
-    CopyFound,
-    ImageLid,
-    ImageResult,
-    ImageRun,
-    NeighborFound,
-)
+from mmh_core.studies.images.run import ImageResult, ImageRun
+from mmh_core.subject.copies import CopyFound, NeighborFound
+from mmh_core.subject.image_lid import ImageLid
 from mmh_core.text_to_image.catalogue import CATALOGUE
 
 #: The first field of a run's JSON file, by which it is known again.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mmh_core.installation import PROGRAM
 from mmh_core.store.sqlite_file import SqliteFile
 
 
@@ -30,7 +31,7 @@ class Strays:
         return (
             f"{self.items:,} items, {self.verdicts:,} rows of verdicts and {self.judgements:,} "
             "judgements belong to no queue: the record of a queue was taken out of the file by "
-            "other means than `./mmh review remove`. Restore the file from a backup."
+            f"other means than `{PROGRAM} review remove`. Restore the file from a backup."
         )
 
     @property

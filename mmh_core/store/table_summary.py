@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmh_core.formats.tables import MAX_ROWS
+from mmh_core.installation import PROGRAM
 from mmh_core.records import MMHError
 from mmh_core.store.prompt_table import (
     PromptTable,
@@ -50,7 +51,7 @@ class TableSummary:
             why = "repair the rows named above" if self.left_out else "write one a row"
             raise MMHError(
                 f"{self.name} holds no prompt that can be used: {why}; what a table may hold is "
-                "said by `./mmh scan --help`."
+                f"said by `{PROGRAM} scan --help`."
             )
 
     def sentence(self) -> str:

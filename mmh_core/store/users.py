@@ -41,7 +41,7 @@ def read_users(path: Path) -> dict[str, str]:
         lines = path.read_text("utf-8").splitlines()
     except FileNotFoundError:
         raise MMHError(
-            f"There is no list of users {path}: make it with `./mmh user NAME --users "
+            f"There is no list of users {path}: make it with `{PROGRAM} user NAME --users "
             f"{shlex.quote(str(path))}`."
         ) from None
     except (OSError, ValueError) as error:

@@ -181,7 +181,8 @@ def test_an_index_is_searched(
         (["--guidance", "nan"], "guidance"),
         (["--guidance", "inf"], "guidance"),
         (["--height", "33"], "multiples of 8"),
-        (["--width", "1000000"], "fewer or smaller"),
+        (["--width", "1000000"], "up to 2,048"),
+        (["--width", "2048", "--height", "2048", "--seeds", "1,2,3"], "fewer or smaller"),
         (["--scheduler", "magic"], "choose from ddim, euler, dpm++ 2m, pndm."),
         (["--estimators", "flipd,magic"], "soft_spectral_count"),
         (["--device", "tpu"], "cpu, cuda or auto"),
@@ -322,7 +323,7 @@ def test_windows_read_a_long_prompt_to_its_end_and_are_kept(
     assert said.count("--windows 2") == 1
     cut, two = figures(tmp_path / "cut"), figures(tmp_path / "two")
     assert cut["prompts"][0]["not_read"].split()[-1] == "cat"
-    assert two["prompts"][0]["not_read"] == "" and two["config"]["windows"] == 2
+    assert two["prompts"][0]["not_read"] == "" and two["config"]["sampling"]["windows"] == 2
     one, other = (found["images"][0]["lids"][0]["conditional"] for found in (cut, two))
     assert one != other
     again = shlex.split(two["command"])

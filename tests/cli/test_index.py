@@ -20,7 +20,7 @@ from mmh_core.retrieval.embedders import PixelEmbedder
 from mmh_core.retrieval.images import read_image
 from mmh_core.retrieval.index import build_index, search
 from mmh_core.retrieval.index_files import load_index, save_index
-from mmh_core.studies.images.reference import folder_reference
+from mmh_core.subject.training_set import folder_training_set
 from tests.retrieval.drawings import drawings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -122,7 +122,7 @@ def test_a_name_that_is_not_utf8_is_indexed_and_found_again(
     capsys.readouterr()
     names = load_index(tmp_path / "index").labels["file"].tolist()
     assert names == ["0.png", "1.png", r"caf\xe9.png"]
-    known = folder_reference(tmp_path / "index", PixelEmbedder(), images)
+    known = folder_training_set(tmp_path / "index", PixelEmbedder(), images)
     assert torch.equal(known.image(2), drawings(3)[2])
 
 
@@ -141,7 +141,7 @@ def test_an_index_reads_no_image_outside_its_folder(
     files = ["inside.png", str(secret) if name == "SECRET" else name]
     table = pd.DataFrame({"id": [0, 1], "caption": ["", ""], "file": files})
     save_index(build_index(vectors, table, PixelEmbedder()), tmp_path / "index")
-    known = folder_reference(tmp_path / "index", PixelEmbedder(), images)
+    known = folder_training_set(tmp_path / "index", PixelEmbedder(), images)
     assert torch.equal(known.image(0), drawings(3)[2])
     with pytest.raises(MMHError, match="The index names the image"):
         known.image(1)
@@ -164,11 +164,11 @@ def test_links_work_and_those_that_leave_the_folder_are_counted(
     assert "1 of the images lies outside the folder, behind links" in told.err
     assert "copy the images in, or index the folder that they lie in" in told.err
     # Both steps do what they promise.
-    known = folder_reference(tmp_path / "index", PixelEmbedder(), images)
+    known = folder_training_set(tmp_path / "index", PixelEmbedder(), images)
     with pytest.raises(MMHError, match="copy the image itself in, or index the folder"):
         known.image(1)
     assert status(outside, "--out", tmp_path / "other") == 0
-    other = folder_reference(tmp_path / "other", PixelEmbedder(), outside)
+    other = folder_training_set(tmp_path / "other", PixelEmbedder(), outside)
     assert torch.equal(other.image(0), drawings(3)[1])
     (images / "1.png").unlink()
     shutil.copy(outside / "1.png", images / "1.png")

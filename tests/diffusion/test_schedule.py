@@ -20,7 +20,7 @@ from mmh_core.diffusion.schedule import (
     VariancePreserving,
 )
 
-Reference = Callable[[mpmath.mpf], tuple[mpmath.mpf, mpmath.mpf]]
+TrainingSet = Callable[[mpmath.mpf], tuple[mpmath.mpf, mpmath.mpf]]
 
 
 def scaled_linear() -> Discrete:
@@ -47,7 +47,7 @@ def variance_exploding(t: mpmath.mpf) -> tuple[mpmath.mpf, mpmath.mpf]:
     return mpmath.mpf(1), mpmath.mpf("0.002") ** (1 - t) * mpmath.mpf(80) ** t
 
 
-CONTINUOUS: dict[str, tuple[Schedule, Reference]] = {
+CONTINUOUS: dict[str, tuple[Schedule, TrainingSet]] = {
     "variance preserving": (VariancePreserving(), variance_preserving),
     "cosine": (Cosine(), cosine),
     "variance exploding": (VarianceExploding(), variance_exploding),

@@ -17,15 +17,15 @@ from benchmarks.recolored import CHANGES, tensors
 from mmh_core.pocket.furnish import open_shelf
 from mmh_core.retrieval.images import read_image
 from mmh_core.retrieval.pixel_match import fitted, is_flat
-from mmh_core.studies.images.reference import Reference, find_copies, pocket_reference
+from mmh_core.subject.training_set import TrainingSet, find_copies, pocket_training_set
 
 FOLDER = Path(__file__).parents[2] / "assets" / "pocket-sd"
 Alteration = Callable[[Image.Image], tuple[Image.Image, str, dict[str, int]]]
 
 
 @cache
-def reference() -> Reference:
-    return pocket_reference(FOLDER)
+def training_set() -> TrainingSet:
+    return pocket_training_set(FOLDER)
 
 
 def margins(image: Image.Image) -> Image.Image:
@@ -75,7 +75,7 @@ def test_an_altered_training_image_is_a_copy_or_a_likely_one(way: str) -> None:
     world = open_shelf(FOLDER).world
     rows = (0, 1, 2)
     brought = torch.stack([as_brought(Image.fromarray(world.images[row]), way) for row in rows])
-    for row, (copy, _) in zip(rows, find_copies(reference(), brought), strict=True):
+    for row, (copy, _) in zip(rows, find_copies(training_set(), brought), strict=True):
         assert copy.kind in ("exact", "template", "likely"), (row, copy.reason)
 
 
@@ -84,7 +84,7 @@ def test_an_image_in_other_colors_is_never_called_none(way: str) -> None:
     """What is an affine map of the colors is found; of the rest it is said that nobody knows."""
     world = open_shelf(FOLDER).world
     images = [CHANGES[way](Image.fromarray(world.images[row])) for row in (0, 777, 2500, 4000)]
-    for copy, near in find_copies(reference(), tensors(images)):
+    for copy, near in find_copies(training_set(), tensors(images)):
         assert copy.kind in ("exact", "template", "likely", "unknown"), copy.reason
         assert copy.kind != "likely" or copy.nearest in [one.id for one in near]
 
@@ -95,11 +95,11 @@ def test_an_image_in_other_colors_is_never_called_none(way: str) -> None:
 def test_affine_changes_of_color_are_found_and_held_out_ones_are_not(way: str) -> None:
     world = open_shelf(FOLDER).world
     trained = [CHANGES[way](Image.fromarray(world.images[row])) for row in (0, 777, 2500, 4000)]
-    for copy, _ in find_copies(reference(), tensors(trained)):
+    for copy, _ in find_copies(training_set(), tensors(trained)):
         assert copy.kind in ("exact", "template", "likely"), copy.reason
     rows = np.flatnonzero(world.held_out_labels.kind.isin(("open", "overfit")))[::60]
     fresh = [CHANGES[way](Image.fromarray(world.held_out[row])) for row in rows]
-    for copy, _ in find_copies(reference(), tensors(fresh)):
+    for copy, _ in find_copies(training_set(), tensors(fresh)):
         assert copy.kind in ("none", "unknown"), copy.reason
 
 
@@ -107,7 +107,7 @@ def test_held_out_images_of_wide_families_are_no_copies_and_not_flat() -> None:
     world = open_shelf(FOLDER).world
     rows = np.flatnonzero(world.held_out_labels.kind.isin(("open", "overfit")))[::20]
     images = torch.from_numpy(world.held_out[rows]).permute(0, 3, 1, 2).float() / 255
-    kinds = [copy.kind for copy, _ in find_copies(reference(), images)]
+    kinds = [copy.kind for copy, _ in find_copies(training_set(), images)]
     assert set(kinds) <= {"none", "unknown"} and kinds.count("none") >= len(kinds) / 2
     trained = torch.from_numpy(world.images[::10]).permute(0, 3, 1, 2).float() / 255
     assert not bool(is_flat(trained).any())

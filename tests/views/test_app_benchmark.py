@@ -23,8 +23,8 @@ from mmh_core.studies.detection.benchmark_run import (
     CombinedRow,
     DetectorRow,
 )
-from mmh_core.studies.detection.calibration import read_detectors
 from mmh_core.studies.detection.roc import separation
+from mmh_core.subject.detector_calibration import read_detectors
 from mmh_core.text_to_image.requests import Sampling
 from tests.text_to_image.conftest import FolderOf, folder_of
 from views import calibration as calibration_session

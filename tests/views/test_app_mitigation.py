@@ -20,10 +20,10 @@ from mmh_core.retrieval.embedders import PixelEmbedder, embed_all
 from mmh_core.retrieval.index import build_index
 from mmh_core.retrieval.training_images import training_images
 from mmh_core.store.archive import load_record, save_record
-from mmh_core.studies.images.reference import Reference
 from mmh_core.studies.images.run import ImageConfig, ImageRun
 from mmh_core.studies.mitigation.run import MitigationConfig, MitigationRun, Treatment
 from mmh_core.studies.mitigation.token_attribution import ASKED, with_word, without_word, word_at
+from mmh_core.subject.training_set import TrainingSet
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Sampling
 from tests.cure_runs import cure_run
@@ -71,7 +71,7 @@ def small(model_of: ModelOf, monkeypatch: pytest.MonkeyPatch) -> TextToImage:
     model = replace(model_of("tiny"), steps=3, guidance=2.0)
     images, embedder = drawings(60, size=32), PixelEmbedder()
     index = build_index(embed_all(embedder, images), labels(60), embedder)
-    known = Reference(
+    known = TrainingSet(
         "drawings",
         index,
         embedder,

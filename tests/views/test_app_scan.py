@@ -15,8 +15,8 @@ import torch
 from mmh_core.store.item_search import ItemFilter, items_page
 from mmh_core.store.queues import get_queue
 from mmh_core.store.shards import read_rows
-from mmh_core.studies.detection.early_scan import FILE, early_calibration, write_early
 from mmh_core.studies.detection.labelled_prompts import pocket_normal_captions
+from mmh_core.subject.early_calibration import FILE, early_calibration, write_early
 from tests.views.test_app_review import captions, opened, said, sound
 from views import calibration as calibration_session
 from views import models as model_session

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mmh_core.records import LabelledPrompt
     from mmh_core.store.job_record import JobRecord
     from mmh_core.studies.detection.benchmark_run import BenchmarkRun
-    from mmh_core.studies.detection.calibration import DetectorCalibration
+    from mmh_core.subject.detector_calibration import DetectorCalibration
 
 BENCHMARK_JOB = "benchmark"
 PRECOMPUTED = assets() / "benchmark" / "pocket-sd.safetensors"
@@ -102,24 +102,23 @@ def _study(prompts: tuple[LabelledPrompt, ...], model: str) -> Iterator[Progress
     from mmh_core.studies.detection.calibrate import calibrate_detectors
 
     torch.set_num_threads(model_session.threads_for(model))
-    loaded, found = model_session.model(model), None
-    run = empty_run(prompts, loaded, SEEDS)
-    yield Progress(0.0, "Opening the training images", run)
-    reference = model_session.reference(model)
-    for step in calibrate_detectors(prompts, loaded, reference, seeds=SEEDS):
+    subject, found = model_session.subject(model), None
+    run = empty_run(prompts, subject.model, SEEDS)
+    yield Progress(0.0, "Calibrating", run)
+    for step in calibrate_detectors(prompts, subject, seeds=SEEDS):
         found = step.partial
         yield Progress(step.fraction / 2, step.message, run)
     if found is None:
         raise ValueError("The calibration gave no result.")
     keep_calibration(model, found)
-    for last in compare(prompts, loaded, reference, found):
+    for last in compare(prompts, subject, found):
         yield Progress((1 + last.fraction) / 2, last.message, last.partial)
 
 
 def keep_calibration(model: str, found: DetectorCalibration) -> None:
     """Keep a calibration where scans look for it; that of the shipped model stays as it is."""
-    from mmh_core.studies.detection.calibration import write_detectors
-    from mmh_core.studies.detection.early_scan import write_early
+    from mmh_core.subject.detector_calibration import write_detectors
+    from mmh_core.subject.early_calibration import write_early
 
     if model == model_session.POCKET:
         return

@@ -185,7 +185,7 @@ def _take_caption(prompt: str) -> None:
 
 
 def _ground(model: str, found: ImageResult) -> detail.Ground:
-    known, lid = model_session.reference(model), found.lid
+    known, lid = model_session.training_set(model), found.lid
     scale = LOG_DELTAS[0] if lid is None else lid.log_delta
     # Without a percentile the reference prompts are those of other weights.
     usable = lid is not None and not math.isnan(lid.percentile)

@@ -8,7 +8,8 @@ from html import escape
 import streamlit as st
 
 from mmh_core.plots.image_grid import difference, reduced, region_image
-from mmh_core.studies.images.run import ImageResult, NeighborFound
+from mmh_core.studies.images.run import ImageResult
+from mmh_core.subject.copies import NeighborFound
 from views.images import phrases, show
 from views.widgets import layout
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from mmh_core.plots import images
 from mmh_core.report.image_files import about_of, png_bytes
-from mmh_core.studies.images.run import ImageResult, ImageRun, ReferencePrompts
+from mmh_core.studies.images.run import ImageResult, ImageRun
+from mmh_core.subject.reference_prompts import ReferencePrompts
 from views.images import compare, phrases, show, state
 from views.widgets import downloads, layout, words
 

@@ -6,7 +6,10 @@ import math
 
 from mmh_core.memorization.hypothesis import share_words, shown_lid
 from mmh_core.retrieval.image_names import in_words
-from mmh_core.studies.images.run import CopyFound, ImageLid, ImageResult, ImageRun, PromptTruth
+from mmh_core.studies.images.run import ImageResult, ImageRun
+from mmh_core.subject.copies import CopyFound
+from mmh_core.subject.image_lid import ImageLid
+from mmh_core.subject.training_set import PromptTruth
 from views.widgets.words import number
 
 LID = (

@@ -125,7 +125,7 @@ def _selection(run: ImageRun, found: ImageMap) -> None:
 
 def _listed(run: ImageRun, table: pd.DataFrame) -> None:
     """Draw the rows with their images."""
-    known = model_session.reference(run.config.model)
+    known = model_session.training_set(run.config.model)
     rows = {} if known is None else {int(i): row for row, i in enumerate(known.index.ids)}
     images = []
     for where, number in zip(table["where"], table["image"], strict=True):

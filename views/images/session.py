@@ -15,7 +15,6 @@ import streamlit as st
 
 from mmh_core.installation import assets
 from mmh_core.records import MMHError, Progress
-from views import calibration as calibration_session
 from views import models as model_session
 from views.session import data_folder, jobs
 
@@ -73,7 +72,7 @@ def _map(name: str, key: str, count: int, _images: tuple[ImageResult, ...]) -> I
     found = None if folder is None else precomputed_map(folder, _images)
     if found is not None:
         return found
-    known = model_session.reference(name)
+    known = model_session.training_set(name)
     if known is None:
         return component_map(None, None, _images)
     return component_map(known.index, known.embedder, _images)
@@ -87,7 +86,7 @@ def submit_map(run: ImageRun) -> str:
     from mmh_core.store.archive import save_record
     from mmh_core.studies.images.map import FEWEST, umap_map
 
-    known = model_session.reference(run.config.model)
+    known = model_session.training_set(run.config.model)
     index, embedder = (None, None) if known is None else (known.index, known.embedder)
     count = len(run.images) + (0 if index is None else len(index))
     if count < FEWEST:
@@ -163,14 +162,9 @@ def _study(config: ImageConfig) -> Iterator[Progress[ImageRun]]:
     from mmh_core.studies.images.study import image_study
 
     torch.set_num_threads(model_session.threads_for(config.model))
-    loaded = model_session.model(config.model)
-    steps = image_study(
-        config,
-        loaded,
-        model_session.reference(config.model),
-        model_session.normal(config.model),
-    )
-    yield from scanned(steps, loaded, calibration_session.calibration(config.model))
+    subject = model_session.subject(config.model)
+    steps = image_study(config, subject)
+    yield from scanned(steps, subject.model, subject.calibration.early)
 
 
 def image_job(job: str) -> ImageJob:
@@ -241,13 +235,7 @@ def submit_audit(data: bytes, caption: str, name: str) -> str:
         import torch
 
         torch.set_num_threads(model_session.threads_for(name))
-        yield from audit_study(
-            data,
-            caption,
-            model_session.model(name),
-            model_session.reference(name),
-            model_session.normal(name),
-        )
+        yield from audit_study(data, caption, model_session.subject(name))
 
     return jobs().runner.submit(
         AUDIT_JOB, "Audit of an image", work, device=model_session.device(), short=True

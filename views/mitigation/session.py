@@ -84,8 +84,7 @@ def submit_tokens(run: MitigationRun) -> str:
         from mmh_core.studies.mitigation.token_attribution import token_study
 
         _use_cores(config.model)
-        model = model_session.model(config.model)
-        yield from token_study(config, model, model_session.reference(config.model), latents)
+        yield from token_study(config, model_session.subject(config.model), latents)
 
     return jobs().runner.submit(
         TOKEN_JOB,
@@ -122,12 +121,7 @@ def _study(config: MitigationConfig) -> Iterator[Progress[MitigationRun]]:
     from mmh_core.studies.mitigation.study import mitigation_study
 
     _use_cores(config.model)
-    yield from mitigation_study(
-        config,
-        model_session.model(config.model),
-        model_session.reference(config.model),
-        model_session.normal(config.model),
-    )
+    yield from mitigation_study(config, model_session.subject(config.model))
 
 
 def mitigation_job(job: str) -> MitigationJob:

@@ -110,7 +110,7 @@ def _table(path: str, name: str, column: str) -> UploadedTable:
 
 def reach(name: str, share: float) -> str:
     """Return in a sentence what the early scan of a model misses, "" without a calibration."""
-    from mmh_core.studies.detection.early_reach import reach_words
+    from mmh_core.subject.early_reach import reach_words
 
     found = calibration_session.calibration(name)
     return "" if found is None else reach_words(found, share)
@@ -164,23 +164,17 @@ def _scan(about: ScanAbout) -> Iterator[Progress[ScanState]]:
     """Scan with as many threads as the model takes."""
     import torch
 
-    from mmh_core.studies.review.scan import ScanConfig, Scanner, scan
+    from mmh_core.studies.review.scan import ScanConfig, scan
 
     torch.set_num_threads(model_session.threads_for(about.model))
-    found = calibration_session.calibration(about.model)
-    if found is None:
+    subject = model_session.subject(about.model)
+    if subject.calibration.early is None:
         raise MMHError(f"The calibration of {about.model} is gone: make it again, then scan.")
-    scanner = Scanner(
-        model_session.model(about.model),
-        found,
-        model_session.reference(about.model),
-        model_session.normal(about.model),
-    )
     config = ScanConfig(about.model, about.share, about.study)
     yield from scan(
         _uploads() / about.file,
         scan_folder(about.id),
-        scanner,
+        subject,
         config,
         most=MOST_ROWS,
         column=about.column,

@@ -15,18 +15,19 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from mmh_core.detectors import combined_score
 from mmh_core.detectors.catalogue import DETECTORS
+from mmh_core.detectors.combined_score import FOLDS
 from mmh_core.records import LabelledPrompt, MMHError, Progress
-from mmh_core.studies.detection import combined_score
 from mmh_core.studies.detection.benchmark_cause import causes
 from mmh_core.studies.detection.benchmark_run import BenchmarkRun, CombinedRow, DetectorRow
 from mmh_core.studies.detection.calibrate import calibrate_detectors
-from mmh_core.studies.detection.calibration import DetectorCalibration
-from mmh_core.studies.detection.combined_score import FOLDS
-from mmh_core.studies.detection.early_scan import SEEDS, EarlyCalibration
 from mmh_core.studies.detection.measured import Measured, measured
 from mmh_core.studies.detection.roc import separation
-from mmh_core.studies.images.reference import Reference
+from mmh_core.subject.detector_calibration import DetectorCalibration
+from mmh_core.subject.early_calibration import SEEDS, EarlyCalibration
+from mmh_core.subject.subject import Subject
+from mmh_core.subject.training_set import TrainingSet
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.prompt_reading import not_whole, not_whole_lines
 
@@ -36,8 +37,7 @@ _PARAPHRASE = "paraphrase"
 
 def benchmark_study(
     labelled: Sequence[LabelledPrompt],
-    model: TextToImage,
-    reference: Reference | None,
+    subject: Subject,
     *,
     seeds: tuple[int, ...] = SEEDS,
     log_delta: float | None = None,
@@ -52,6 +52,7 @@ def benchmark_study(
     where a half lacks memorized or reference prompts, and ValueError for an unknown detector.
     """
     check_labelled(labelled)
+    model = subject.model
     for name in names:
         if name not in DETECTORS:
             raise ValueError(f"Unknown detector {name!r}; choose from {', '.join(DETECTORS)}.")
@@ -59,8 +60,7 @@ def benchmark_study(
     started = time.monotonic()
     for step in calibrate_detectors(
         labelled,
-        model,
-        reference,
+        subject,
         seeds=seeds,
         log_delta=log_delta,
         names=(_LID, *names),
@@ -70,7 +70,7 @@ def benchmark_study(
         yield Progress(0.49 * step.fraction, step.message, run)
     if found is None:
         raise ValueError("The calibration gave no result.")
-    for last in compare(labelled, model, reference, found):
+    for last in compare(labelled, subject, found):
         seconds = time.monotonic() - started
         done = 0.49 + 0.51 * last.fraction
         yield Progress(done, last.message, replace(last.partial, seconds=seconds))
@@ -78,26 +78,26 @@ def benchmark_study(
 
 def compare(
     labelled: Sequence[LabelledPrompt],
-    model: TextToImage,
-    reference: Reference | None,
+    subject: Subject,
     calibration: DetectorCalibration,
 ) -> Iterator[Progress[BenchmarkRun]]:
     """Measure the test half by a calibration and count; the last progress has the result.
 
     Errors: MMHError for the calibration of another model or of other settings.
     """
+    model, training_set = subject.model, subject.training_set
     calibration.check(model)
     mine = tuple(one for one in labelled if one.split == "test")
     run, half = empty_run(labelled, model, calibration.seeds), None
     texts = [one.prompt for one in mine]
-    for half in measured(model, texts, calibration.detectors, calibration.seeds, reference):
+    for half in measured(model, texts, calibration.detectors, calibration.seeds, training_set):
         done = len(half.prompts)
         message = f"Measuring the test prompts, {done} of {len(mine)}"
         yield Progress(0.98 * done / len(mine), message, run)
     if half is None:
         raise ValueError("No prompt was measured.")
     yield Progress(0.98, "Comparing the detectors", run)
-    yield Progress(1.0, "Finished", _compared(run, calibration, mine, half, reference))
+    yield Progress(1.0, "Finished", _compared(run, calibration, mine, half, training_set))
 
 
 def check_labelled(labelled: Sequence[LabelledPrompt]) -> None:
@@ -117,7 +117,7 @@ def _compared(
     calibration: DetectorCalibration,
     prompts: tuple[LabelledPrompt, ...],
     half: Measured,
-    reference: Reference | None,
+    training_set: TrainingSet | None,
 ) -> BenchmarkRun:
     """Count on the test half; nothing is fitted to it."""
     generator = torch.Generator().manual_seed(20)
@@ -146,7 +146,7 @@ def _compared(
             row(combined_score.NAME, combined_score.LABEL, "this project", total),
         )
     lid = half.per_prompt(half.found[_LID].values)[:, 0]
-    corpus = None if reference is None else reference.corpus
+    corpus = None if training_set is None else training_set.corpus
     return replace(
         run,
         state="complete",
@@ -154,7 +154,7 @@ def _compared(
         prompts=prompts,
         copied=half.copied,
         lid=lid,
-        true_lid=_true_lids(prompts, reference),
+        true_lid=_true_lids(prompts, training_set),
         detectors=rows,
         combined=combined,
         cause=causes(run.prompts, lid, corpus, generator),
@@ -204,8 +204,8 @@ def _without_score(
     return tuple(found)
 
 
-def _true_lids(prompts: tuple[LabelledPrompt, ...], reference: Reference | None) -> Tensor:
-    truth = None if reference is None else reference.truth
+def _true_lids(prompts: tuple[LabelledPrompt, ...], training_set: TrainingSet | None) -> Tensor:
+    truth = None if training_set is None else training_set.truth
     found = [None if truth is None else truth(one.prompt) for one in prompts]
     return torch.tensor([math.nan if each is None else each.lid for each in found])
 

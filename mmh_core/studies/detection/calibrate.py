@@ -9,7 +9,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from mmh_core.detectors import combined_score
 from mmh_core.detectors.catalogue import DETECTORS, adapted
+from mmh_core.detectors.combined_score import check_labels, fit_combined
 from mmh_core.detectors.generation import draw_evidence
 from mmh_core.detectors.guidance_norm import GuidanceTrace
 from mmh_core.detectors.measurement import Detector
@@ -17,19 +19,18 @@ from mmh_core.detectors.seed_similarity import SeedAgreement
 from mmh_core.dimension.curve import lid_curve, plateau
 from mmh_core.dimension.spectral import soft_spectral_count
 from mmh_core.records import LabelledPrompt, MMHError, Progress
-from mmh_core.studies.detection import combined_score
-from mmh_core.studies.detection.calibration import DetectorCalibration, ReferenceLids
-from mmh_core.studies.detection.combined_score import check_labels, fit_combined
-from mmh_core.studies.detection.early_scan import (
+from mmh_core.studies.detection.measured import Measured, measured
+from mmh_core.studies.images.lid import LOG_DELTAS
+from mmh_core.studies.images.lid_passes import EFFORT
+from mmh_core.subject.detector_calibration import DetectorCalibration, ReferenceLids
+from mmh_core.subject.early_calibration import (
     PUBLISHED_TIMES,
     SEEDS,
     EarlyCalibration,
     early_times,
 )
-from mmh_core.studies.detection.measured import Measured, measured
-from mmh_core.studies.images.lid import LOG_DELTAS
-from mmh_core.studies.images.lid_passes import EFFORT
-from mmh_core.studies.images.reference import Reference
+from mmh_core.subject.subject import Subject
+from mmh_core.subject.training_set import TrainingSet
 from mmh_core.text_to_image.model import TextToImage
 
 #: Reference prompts whose curves choose the scale of LID where none is known.
@@ -38,8 +39,7 @@ _FOR_SCALE = 4
 
 def calibrate_detectors(
     labelled: Sequence[LabelledPrompt],
-    model: TextToImage,
-    reference: Reference | None = None,
+    subject: Subject,
     *,
     seeds: tuple[int, ...] = SEEDS,
     log_delta: float | None = None,
@@ -56,6 +56,7 @@ def calibrate_detectors(
     is one: the early scan reads at its times and compares with its reference prompts. Errors:
     MMHError without reference prompts, or with too few memorized ones.
     """
+    model, training_set = subject.model, subject.training_set
     mine = [p for p in labelled if p.split == "calibration" and p.kind != "paraphrase"]
     normal = torch.tensor([not one.memorized for one in mine])
     if not bool(normal.any()):
@@ -68,10 +69,10 @@ def calibrate_detectors(
         times = early.high, early.low
     else:
         times = PUBLISHED_TIMES if bool(normal.all()) else early_times(model, labelled, seeds[:2])
-    scale = reference.log_delta if log_delta is None and reference is not None else log_delta
+    scale = training_set.log_delta if log_delta is None and training_set is not None else log_delta
     if scale is None:
         scale = lid_scale(model, [one.prompt for one in mine if not one.memorized], seeds[0])
-    embedder = embedder_of(reference)
+    embedder = embedder_of(training_set)
     chosen = _usable(names, model.steps, len(seeds))
     detectors = adapted(chosen, log_delta=scale, embedder=embedder, early=times)
     empty = DetectorCalibration(
@@ -157,8 +158,8 @@ def lid_scale(model: TextToImage, prompts: Sequence[str], seed: int) -> float:
     return float(torch.cat(found).median())
 
 
-def embedder_of(reference: Reference | None) -> str:
+def embedder_of(training_set: TrainingSet | None) -> str:
     """Return the name by which `load_embedder` finds the embedder of a reference."""
-    if reference is not None and reference.embedder.name.startswith("pocket"):
+    if training_set is not None and training_set.embedder.name.startswith("pocket"):
         return "pocket"
     return "pixels"

@@ -12,7 +12,7 @@ from torch import Tensor
 from mmh_core.detectors.generation import draw_evidence
 from mmh_core.detectors.measurement import Detector, Measurement, joined_measurements, measure
 from mmh_core.retrieval.copy_evidence import copied as kind_value
-from mmh_core.studies.images.reference import Reference, find_copies
+from mmh_core.subject.training_set import TrainingSet, find_copies
 from mmh_core.text_to_image.model import TextToImage
 
 
@@ -38,7 +38,7 @@ def measured(
     prompts: Sequence[str],
     detectors: Mapping[str, Detector],
     seeds: Sequence[int],
-    reference: Reference | None = None,
+    training_set: TrainingSet | None = None,
 ) -> Iterator[Measured]:
     """Draw prompts at the model's own settings and measure them; yield all that is done so far.
 
@@ -54,8 +54,8 @@ def measured(
             parts[name].append(found)
         done += len(evidence.embeddings)
         share = torch.full((len(evidence.embeddings),), math.nan)
-        if reference is not None and reference.training is not None:
-            near = find_copies(reference, evidence.drawn().images)
+        if training_set is not None and training_set.training is not None:
+            near = find_copies(training_set, evidence.drawn().images)
             kinds = torch.tensor([kind_value(copy.kind) for copy, _ in near])
             share = kinds.reshape(-1, len(seeds)).nanmean(1)
         copied.append(share)

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from mmh_core.records import Progress
-from mmh_core.studies.detection.early_scan import EarlyCalibration, score_prompts
 from mmh_core.studies.images.run import ImageRun, PromptScan
+from mmh_core.subject.early_calibration import EarlyCalibration, score_prompts
 from mmh_core.text_to_image.model import TextToImage
 
 #: Share of reference prompts that may be flagged: that of a scan unless told otherwise.

@@ -13,17 +13,18 @@ from pathlib import Path
 import torch
 
 from mmh_core.pocket.calibration import calibration_captions, read_calibration
-from mmh_core.records import MMHError, Progress
-from mmh_core.store.archive import load_record, save_record
-from mmh_core.studies.detection.early_scan import EarlyCalibration, early_calibration, early_times
+from mmh_core.records import Progress
 from mmh_core.studies.detection.labelled_prompts import pocket_labelled, pocket_normal_captions
-from mmh_core.studies.images.run import ImageConfig, ImageResult, ReferencePrompts
+from mmh_core.studies.images.run import ImageConfig, ImageResult
 from mmh_core.studies.images.study import image_study
+from mmh_core.subject.early_calibration import EarlyCalibration, early_calibration, early_times
+from mmh_core.subject.reference_prompts import ReferencePrompts
+from mmh_core.subject.subject import Subject
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Sampling
 
-#: The file beside the embedded model, and the seeds that nothing else uses.
-FILE, SEEDS = "normal_prompts.safetensors", (90_000, 90_001, 90_002)
+#: Seeds that nothing else uses.
+SEEDS = (90_000, 90_001, 90_002)
 _NORMAL = ("open", "varied")
 
 
@@ -46,7 +47,7 @@ def normal_study(
     for number, prompt in enumerate(config.prompts):
         run = None
         for step in image_study(
-            replace(plain, prompts=(prompt,)), model, None, log_delta=log_delta
+            replace(plain, prompts=(prompt,)), Subject(model), log_delta=log_delta
         ):
             run = step.partial
         if run is None:
@@ -110,24 +111,3 @@ def pocket_early(
         memorized=[one.prompt for one in tested if one.kind != "paraphrase"],
         paraphrases=[one.prompt for one in tested if one.kind == "paraphrase"],
     )
-
-
-def write_reference_prompts(folder: Path, found: ReferencePrompts) -> None:
-    """Keep the reference prompts beside a model."""
-    save_record(folder / FILE, found)
-
-
-def read_reference_prompts(folder: Path) -> ReferencePrompts | None:
-    """Return the reference prompts kept beside a model, None where there are none.
-
-    Errors: MMHError for a damaged file.
-    """
-    path = folder / FILE
-    if not path.exists():
-        return None
-    try:
-        return load_record(path, ReferencePrompts)
-    except MMHError as error:
-        raise MMHError(
-            f"The reference prompts of {folder.name} cannot be read ({error}) Remove {path}."
-        ) from error

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from mmh_core.detectors import combined_score
 from mmh_core.detectors.early_scan import EarlyScan
 from mmh_core.detectors.inputs import changes_nothing, encode
 from mmh_core.records import Progress
-from mmh_core.studies.detection import combined_score
-from mmh_core.studies.detection.calibration import DetectorCalibration
-from mmh_core.studies.detection.early_reach import reach_words
-from mmh_core.studies.detection.early_scan import EarlyCalibration, score_prompts
 from mmh_core.studies.detection.measured import measured
+from mmh_core.subject.detector_calibration import DetectorCalibration
+from mmh_core.subject.early_calibration import EarlyCalibration, score_prompts
+from mmh_core.subject.early_reach import reach_words
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.prompt_reading import Heard, heard
 

@@ -13,7 +13,7 @@ from mmh_core.detectors.early_scan import EarlyScan
 from mmh_core.detectors.inputs import early_evidence, encode
 from mmh_core.detectors.measurement import measure
 from mmh_core.records import Progress
-from mmh_core.studies.detection.early_scan import BATCH, SEEDS
+from mmh_core.subject.early_calibration import BATCH, SEEDS
 from mmh_core.text_to_image.generation import generate
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Request, Sampling

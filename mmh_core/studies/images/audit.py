@@ -14,7 +14,7 @@ from mmh_core.retrieval.copy_evidence import is_copy
 from mmh_core.retrieval.images import read_image
 from mmh_core.retrieval.pixel_match import bounded, is_flat
 from mmh_core.retrieval.pixel_match import fitted as fitted
-from mmh_core.studies.images.config import check_text, default_config
+from mmh_core.studies.images.config import check_text
 from mmh_core.studies.images.estimates import as_images
 from mmh_core.studies.images.generation import pixels_of
 from mmh_core.studies.images.lid import (
@@ -24,9 +24,12 @@ from mmh_core.studies.images.lid import (
     read_lids,
     scale_for,
 )
-from mmh_core.studies.images.reference import Reference, find_copies
-from mmh_core.studies.images.run import CopyFound, ImageResult, NeighborFound, ReferencePrompts
+from mmh_core.studies.images.run import ImageResult
 from mmh_core.studies.images.verdict import cause_in, verdict_of
+from mmh_core.subject.copies import CopyFound, NeighborFound
+from mmh_core.subject.reference_prompts import ReferencePrompts
+from mmh_core.subject.subject import Subject
+from mmh_core.subject.training_set import TrainingSet, find_copies
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.prompt_reading import cut_off
 
@@ -37,9 +40,7 @@ WHOLE = 512
 def audit_study(
     data: bytes,
     caption: str,
-    model: TextToImage,
-    reference: Reference | None,
-    normal: ReferencePrompts | None = None,
+    subject: Subject,
 ) -> Iterator[Progress[ImageResult]]:
     """Find LID, copies, neighbors and region map of an image in a file's bytes.
 
@@ -51,12 +52,13 @@ def audit_study(
     model's recommended settings. Errors: MMHError for what is no image.
     """
     check_text(caption, "caption")
+    model, training_set = subject.model, subject.training_set
     read = read_image(data)
     image = fitted(read, model.image_size)
     latents = model.encode(image[None]).cpu()
     truth = None
-    if caption and reference is not None and reference.truth is not None:
-        truth = reference.truth(caption)
+    if caption and training_set is not None and training_set.truth is not None:
+        truth = training_set.truth(caption)
     norm, region = _pull(model, latents, caption)
     found = ImageResult(
         index=0,
@@ -77,26 +79,27 @@ def audit_study(
         verdict="not read yet",
         reason="",
     )
-    if reference is not None:
+    if training_set is not None:
         yield Progress(0.2, "Searching the training images", found)
-        copy, near = _searched(reference, read, image)
+        copy, near = _searched(training_set, read, image)
         found = replace(found, copy=copy, neighbors=near)
     yield Progress(0.4, "Reading the local intrinsic dimension", found)
-    yield from _read(found, model, reference, normal)
+    known = subject.reference_prompts(subject.sampling)
+    yield from _read(found, model, training_set, known)
 
 
 def _searched(
-    reference: Reference, whole: Tensor, image: Tensor
+    training_set: TrainingSet, whole: Tensor, image: Tensor
 ) -> tuple[CopyFound, tuple[NeighborFound, ...]]:
     """Return the evidence for the image as the model sees it, or as it was brought.
 
     Where the file has another shape than the model, the model sees only its middle, while the
     training set holds it whole. A training set whose images all have the model's size does not.
     """
-    [found] = find_copies(reference, image[None])
-    if reference.training is not None or whole.shape == image.shape or is_copy(found[0].kind):
+    [found] = find_copies(training_set, image[None])
+    if training_set.training is not None or whole.shape == image.shape or is_copy(found[0].kind):
         return found
-    [other] = find_copies(reference, bounded(whole, WHOLE)[None])
+    [other] = find_copies(training_set, bounded(whole, WHOLE)[None])
     ranked = ("exact", "template", "likely")
     kinds = [kind for kind in ranked if kind in (found[0].kind, other[0].kind)]
     return other if kinds and other[0].kind == kinds[0] else found
@@ -105,12 +108,10 @@ def _searched(
 def _read(
     found: ImageResult,
     model: TextToImage,
-    reference: Reference | None,
-    normal: ReferencePrompts | None,
+    training_set: TrainingSet | None,
+    known: ReferencePrompts | None,
 ) -> Iterator[Progress[ImageResult]]:
-    config = default_config(model, model.name, found.prompt)
-    known = normal if normal is not None and normal.fits(model.sha256, config.sampling) else None
-    scale, level, lid = scale_for(reference, known), deciding_level(known), None
+    scale, level, lid = scale_for(training_set, known), deciding_level(known), None
     for lids in read_lids(model, (found,), scale, level=level):
         lid = next(iter(lids), None)
         yield Progress(0.5, "Reading the local intrinsic dimension", found)
@@ -122,7 +123,7 @@ def _read(
     verdict, reason = verdict_of(
         found.copy, lid, guided=True, cut=cut, flat=bool(is_flat(as_images([found]))[0])
     )
-    cause = cause_in(reference, found.prompt, verdict, lid.conditional, found.copy)
+    cause = cause_in(training_set, found.prompt, verdict, lid.conditional, found.copy)
     found = replace(
         found,
         lids=(lid,),

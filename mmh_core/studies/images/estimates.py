@@ -14,9 +14,10 @@ from mmh_core.dimension.estimators import ESTIMATORS
 from mmh_core.records import MMHError
 from mmh_core.retrieval.pixel_match import is_flat
 from mmh_core.studies.images.lid import deciding_level, read_curves, read_lids
-from mmh_core.studies.images.reference import Reference, find_copies
-from mmh_core.studies.images.run import ImageLid, ImageResult, ImageRun
+from mmh_core.studies.images.run import ImageResult, ImageRun
 from mmh_core.studies.images.verdict import cause_in, verdict_of
+from mmh_core.subject.image_lid import ImageLid
+from mmh_core.subject.training_set import TrainingSet, find_copies
 from mmh_core.text_to_image.model import TextToImage
 
 #: What a network, a reference and the memory of a device may raise. Torch raises a bare
@@ -37,14 +38,14 @@ def lacking(run: ImageRun, what: str, failure: BaseException) -> ImageRun:
 
 
 def read_part(
-    run: ImageRun, count: int, model: TextToImage, reference: Reference | None
+    run: ImageRun, count: int, model: TextToImage, training_set: TrainingSet | None
 ) -> Iterator[tuple[float, ImageRun]]:
     """Search for copies of the last `count` images, then read their LID and judge them.
 
     Yields the share done and the run: each pass of the network is a step of its own.
     """
     start, before = time.monotonic(), run.seconds_estimating
-    run = _searched(run, count, reference)
+    run = _searched(run, count, training_set)
     yield 0.1, replace(run, seconds_estimating=since(start, before))
     mine, lids, failed = run.images[-count:], list[ImageLid](), None
     level = deciding_level(run.normal)
@@ -61,7 +62,7 @@ def read_part(
     yield (
         1.0,
         replace(
-            _judged(run, count, lids, reference),
+            _judged(run, count, lids, training_set),
             state="reading",
             seconds_estimating=since(start, before),
         ),
@@ -133,12 +134,12 @@ def since(start: float, before: float) -> float:
     return before + time.monotonic() - start
 
 
-def _searched(run: ImageRun, count: int, reference: Reference | None) -> ImageRun:
-    if reference is None:
+def _searched(run: ImageRun, count: int, training_set: TrainingSet | None) -> ImageRun:
+    if training_set is None:
         return run
     kept, mine = run.images[:-count], run.images[-count:]
     try:
-        near = find_copies(reference, as_images(mine))
+        near = find_copies(training_set, as_images(mine))
     except FAILURES as failure:
         return lacking(run, f"Copies of {_images(count)} could not be searched", failure)
     mine = tuple(
@@ -149,7 +150,7 @@ def _searched(run: ImageRun, count: int, reference: Reference | None) -> ImageRu
 
 
 def _judged(
-    run: ImageRun, count: int, lids: list[ImageLid], reference: Reference | None
+    run: ImageRun, count: int, lids: list[ImageLid], training_set: TrainingSet | None
 ) -> ImageRun:
     """Return the run with estimates and verdicts of its last images."""
     kept, mine = run.images[:-count], run.images[-count:]
@@ -163,7 +164,7 @@ def _judged(
             one.copy, lid, guided=run.config.sampling.guidance > 1, cut=cut, flat=plain[number]
         )
         value = math.nan if lid is None else lid.conditional
-        cause = cause_in(reference, one.prompt, verdict, value, one.copy)
+        cause = cause_in(training_set, one.prompt, verdict, value, one.copy)
         reason = reason if cause is None else f"{reason} {cause.reason}"
         found = () if lid is None else (lid,)
         judged.append(replace(one, lids=found, verdict=verdict, reason=reason, cause=cause))

@@ -17,13 +17,10 @@ from mmh_core.studies.images.lid_passes import (
     last_of,
     lid_passes,
 )
-from mmh_core.studies.images.reference import Reference
-from mmh_core.studies.images.run import (
-    DEFAULT_ESTIMATOR,
-    ImageLid,
-    ImageResult,
-    ReferencePrompts,
-)
+from mmh_core.studies.images.run import DEFAULT_ESTIMATOR, ImageResult
+from mmh_core.subject.image_lid import ImageLid
+from mmh_core.subject.reference_prompts import ReferencePrompts
+from mmh_core.subject.training_set import TrainingSet
 from mmh_core.text_to_image.model import TextToImage
 
 #: Where LID is read for want of a calibrated scale, in units of the latents' spread: one scale for
@@ -42,15 +39,15 @@ def deciding_level(normal: ReferencePrompts | None) -> float:
     return normal.level()
 
 
-def scale_for(reference: Reference | None, normal: ReferencePrompts | None) -> float:
+def scale_for(training_set: TrainingSet | None, normal: ReferencePrompts | None) -> float:
     """Return the log delta at which LID is read: that of `normal`, else the calibrated one.
 
     Where neither is known it is `UNCALIBRATED`, whatever the images are.
     """
     if normal is not None:
         return normal.log_delta
-    if reference is not None and reference.log_delta is not None:
-        return reference.log_delta
+    if training_set is not None and training_set.log_delta is not None:
+        return training_set.log_delta
     return UNCALIBRATED
 
 

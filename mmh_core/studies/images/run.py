@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor
 
-from mmh_core.dimension.probes import half_width
 from mmh_core.memorization.cause import Cause
 from mmh_core.memorization.hypothesis import share_words
 from mmh_core.memorization.verdict import ImageVerdict as ImageVerdict
-from mmh_core.retrieval.copy_evidence import CopyKind, is_copy
-from mmh_core.retrieval.image_names import in_words
+from mmh_core.retrieval.copy_evidence import is_copy
+from mmh_core.subject.copies import CopyFound, NeighborFound
+from mmh_core.subject.image_lid import ImageLid
+from mmh_core.subject.reference_prompts import ReferencePrompts
+from mmh_core.subject.training_set import PromptTruth
 from mmh_core.text_to_image.prompt_reading import Heard
 from mmh_core.text_to_image.requests import Request, Sampling
 
@@ -23,8 +25,6 @@ if TYPE_CHECKING:
 RunState = Literal["drawing", "reading", "complete", "stopped"]
 #: The estimator that is always run; others come on request.
 DEFAULT_ESTIMATOR = "soft_spectral_count"
-#: Share of reference images that may be called suspicious by their LID alone.
-SUSPICIOUS_BELOW = 0.01
 #: Longest side of the lists of one run.
 MOST_PROMPTS, MOST_IMAGES, MOST_FRAMES = 64, 256, 64
 
@@ -50,114 +50,6 @@ class ImageConfig:
     def request(self, prompt: str) -> Request:
         """Return the request for all images of one prompt. Errors: MMHError, ValueError."""
         return Request(prompt, self.seeds, self.sampling)
-
-
-@dataclass(frozen=True)
-class ImageLid:
-    """Hold the LID of one image by one estimator at the scale `log_delta`.
-
-    `conditional` is that of the model given the prompt, `unconditional` without it, each with the
-    standard error of the estimator's own randomness (NaN where it has none to tell). `percentile`
-    (0 to 1) is the share of the model's reference prompts with a lower conditional LID, NaN
-    without a reference for these settings. `nfe` is the cost per image, both estimates together.
-    `draws` and `unconditional_draws` are the independent values behind the standard errors, None
-    where unknown or where there is no randomness. `normals` finite values of images of
-    `reference_prompts` prompts are behind the percentile (None: unknown), whose lowest and highest
-    that count are `level`, below which an image is suspicious, and `highest` (NaN: unknown).
-    """
-
-    estimator: str
-    label: str
-    log_delta: float
-    conditional: float
-    conditional_error: float
-    unconditional: float
-    unconditional_error: float
-    percentile: float
-    nfe: float
-    draws: int | None = None
-    unconditional_draws: int | None = None
-    normals: int | None = None
-    reference_prompts: int | None = None
-    level: float = math.nan
-    highest: float = math.nan
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """Return the 95 % interval of the conditional LID by Student's t, NaN where unknown.
-
-        It is that of the estimator's own randomness and of nothing else.
-        """
-        half = half_width(self.conditional_error, self.draws)
-        return self.conditional - half, self.conditional + half
-
-
-@dataclass(frozen=True)
-class NeighborFound:
-    """Hold one training image near a drawn one, by descriptor; `image` is uint8 (3, H, W).
-
-    `file` is its name below the folder that was indexed, "" where it has none or is unknown.
-    """
-
-    id: int
-    similarity: float
-    caption: str
-    kind: str
-    copies: int
-    image: Tensor
-    file: str = ""
-
-    @property
-    def called(self) -> str:
-        """Return the id, and the file where there is one."""
-        return in_words(str(self.id), self.file)
-
-
-@dataclass(frozen=True)
-class CopyFound:
-    """Hold the evidence that an image is a copy, in the terms of `retrieval.copy_evidence`.
-
-    `nearest`, with its similarity and copies, is the training image that the reason names.
-    NaN stands for what the reference cannot tell: distances in pixels need the images.
-    `threshold` is the similarity from which on a copy is proposed, NaN where the embedder has no
-    calibrated one (or the file is older than this field). `file` is the name of `nearest` below
-    the folder that was indexed, "" where it has none or is unknown.
-    """
-
-    kind: CopyKind
-    reason: str
-    nearest: int
-    similarity: float
-    calibrated_l2: float
-    ratio: float
-    copies: int
-    near_duplicates: int
-    agreeing: float
-    family: int
-    threshold: float = math.nan
-    file: str = ""
-
-    @property
-    def called(self) -> str:
-        """Return the id of `nearest`, and its file where there is one."""
-        return in_words(str(self.nearest), self.file)
-
-
-@dataclass(frozen=True)
-class PromptTruth:
-    """Hold what the embedded world knows of a caption.
-
-    `trained` is whether a training image bears exactly this caption; `lid` is LID_*, the median
-    over the caption's training images; `images` counts these, `copies` how often they stand in
-    the training set, in all.
-    """
-
-    kind: str
-    subject: str
-    trained: bool
-    lid: float
-    images: int
-    copies: int
 
 
 @dataclass(frozen=True)
@@ -206,71 +98,6 @@ class ImageResult:
         """
         named = [n for n in self.neighbors if self.copy is not None and n.id == self.copy.nearest]
         return next(iter((*named, *self.neighbors)), None)
-
-
-@dataclass(frozen=True)
-class ReferencePrompts:
-    """Hold what is normal for one model and one way of drawing: the reference of percentiles.
-
-    Over N images of prompts that are not memorized: conditional and unconditional LID (N,) of
-    the default estimator at `log_delta`, the guidance norm (N, T) at every step, and the LID curve
-    (N, K) over `log_deltas`. `sha256` is that of the model; it serves only runs with equal
-    sampling.
-    """
-
-    model: str
-    sha256: str
-    sampling: Sampling
-    log_delta: float
-    log_deltas: Tensor
-    prompts: tuple[str, ...]
-    conditional: Tensor
-    unconditional: Tensor
-    guidance_norm: Tensor
-    curve: Tensor
-
-    def fits(self, sha256: str, sampling: Sampling) -> bool:
-        """Return whether images of this model and sampling may be compared with it."""
-        return (sha256, sampling) == (self.sha256, self.sampling)
-
-    def percentile(self, lid: float) -> float:
-        """Return the share (0 to 1) of reference images with a conditional LID below `lid`.
-
-        Only those whose LID is finite count; NaN without any.
-        """
-        known = self.finite()
-        if math.isnan(lid) or not len(known):
-            return math.nan
-        return float((known < lid).double().mean())
-
-    def finite(self) -> Tensor:
-        """Return the conditional LIDs that are finite, float64."""
-        known = self.conditional.double()
-        return known[known.isfinite()]
-
-    def level(self) -> float:
-        """Return the LID below which an image is suspicious, NaN where none is finite."""
-        known = self.finite()
-        if not len(known):
-            return math.nan
-        return float(known.quantile(SUSPICIOUS_BELOW, interpolation="lower"))
-
-    def placed(self, lid: ImageLid) -> ImageLid:
-        """Return the reading with its place among the reference images."""
-        known = self.finite()
-        read = [
-            prompt
-            for prompt, finite in zip(self.prompts, self.conditional.isfinite(), strict=False)
-            if finite
-        ]
-        return replace(
-            lid,
-            percentile=self.percentile(lid.conditional),
-            normals=len(known),
-            reference_prompts=len(set(read)),
-            level=self.level(),
-            highest=float(known.max()) if len(known) else math.nan,
-        )
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,10 @@ from mmh_core.studies.images.estimates import (
 )
 from mmh_core.studies.images.generation import Drawn, Seen, draw_prompt, pixels_of
 from mmh_core.studies.images.lid import LOG_DELTAS, UNCALIBRATED, check_estimators, scale_for
-from mmh_core.studies.images.reference import Reference, agreement
-from mmh_core.studies.images.run import ImageConfig, ImageResult, ImageRun, ReferencePrompts
+from mmh_core.studies.images.run import ImageConfig, ImageResult, ImageRun
+from mmh_core.subject.reference_prompts import ReferencePrompts
+from mmh_core.subject.subject import Subject
+from mmh_core.subject.training_set import TrainingSet, agreement
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.prompt_reading import heard
 
@@ -36,9 +38,7 @@ _DRAWING = 0.6
 
 def image_study(
     config: ImageConfig,
-    model: TextToImage,
-    reference: Reference | None,
-    normal: ReferencePrompts | None = None,
+    subject: Subject,
     *,
     log_delta: float | None = None,
 ) -> Iterator[Progress[ImageRun]]:
@@ -53,9 +53,10 @@ def image_study(
     """
     config = checked(config)
     check_negative(config)
-    model = model.in_windows(config.sampling.windows)
+    model = subject.model.in_windows(config.sampling.windows)
+    training_set = subject.training_set
     check_estimators(model, config.estimators, config.sampling.height, config.sampling.width)
-    run = _empty_run(config, model, reference, normal)
+    run = _empty_run(config, model, training_set, subject.reference_prompts(config.sampling))
     if log_delta is not None:
         run = replace(run, log_delta=log_delta)
     yield Progress(0.0, "Drawing starts", run)
@@ -69,7 +70,7 @@ def image_study(
                 if len(config.prompts) == 1
                 else f"Prompt {number + 1} of {len(config.prompts)}: "
             )
-            for progress, part in _prompt(run, model, reference, prompt):
+            for progress, part in _prompt(run, model, training_set, prompt):
                 if part is not None:
                     drawn.append(part)
                 run = progress.partial
@@ -87,7 +88,7 @@ def image_study(
 
 
 def _prompt(
-    run: ImageRun, model: TextToImage, reference: Reference | None, prompt: str
+    run: ImageRun, model: TextToImage, training_set: TrainingSet | None, prompt: str
 ) -> Iterator[tuple[Progress[ImageRun], Drawn | None]]:
     """Draw one prompt, and read copies and LID of each part as soon as it is drawn."""
     start, before = time.monotonic(), run.seconds_generating
@@ -96,13 +97,13 @@ def _prompt(
         preview = run.preview if seen.preview is None else seen.preview
         run = replace(run, state="drawing", preview=preview, preview_prompt=number)
         if seen.drawn is not None:
-            run = _with_images(run, model, reference, prompt, seen.drawn)
+            run = _with_images(run, model, training_set, prompt, seen.drawn)
         run = replace(run, seconds_generating=since(start, before))
         done = (seen.part + _DRAWING * seen.step / seen.steps) / seen.parts
         yield Progress(done, _drawing(seen), run), seen.drawn
         if seen.drawn is None:
             continue
-        for share, read in read_part(run, len(seen.drawn.seeds), model, reference):
+        for share, read in read_part(run, len(seen.drawn.seeds), model, training_set):
             run = read
             done = (seen.part + _DRAWING + (1 - _DRAWING) * share) / seen.parts
             yield Progress(done, "Reading copies and LID", run), None
@@ -140,13 +141,15 @@ def _later(
 def _with_images(
     run: ImageRun,
     model: TextToImage,
-    reference: Reference | None,
+    training_set: TrainingSet | None,
     prompt: str,
     drawn: Drawn,
 ) -> ImageRun:
     """Decode a part of the images of a prompt, and add them to the run."""
     pixels = pixels_of(model, drawn.latents)
-    known = None if reference is None or reference.truth is None else reference.truth(prompt)
+    known = (
+        None if training_set is None or training_set.truth is None else training_set.truth(prompt)
+    )
     found = tuple(
         ImageResult(
             index=len(run.images) + i,
@@ -171,7 +174,7 @@ def _with_images(
     )
     images = run.images + found
     done = (len(images) - 1) // len(run.config.seeds)
-    same = agreement(reference, as_images(images[done * len(run.config.seeds) :]))
+    same = agreement(training_set, as_images(images[done * len(run.config.seeds) :]))
     return replace(
         run,
         images=images,
@@ -201,12 +204,11 @@ def _add_frames(
 def _empty_run(
     config: ImageConfig,
     model: TextToImage,
-    reference: Reference | None,
+    training_set: TrainingSet | None,
     normal: ReferencePrompts | None,
 ) -> ImageRun:
-    usable = normal is not None and normal.fits(model.sha256, config.sampling)
     read = [heard(model, prompt) for prompt in config.prompts]
-    scale = scale_for(reference, normal if usable else None)
+    scale = scale_for(training_set, normal)
     empty = torch.empty(0, 3, config.sampling.height, config.sampling.width, dtype=torch.uint8)
     return ImageRun(
         config=config,
@@ -223,9 +225,9 @@ def _empty_run(
         images=(),
         cut=tuple(one.cut for one in read),
         agreement=(),
-        searched=0 if reference is None else len(reference.index),
-        embedder="pixels" if reference is None else reference.embedder.name,
-        normal=normal if usable else None,
+        searched=0 if training_set is None else len(training_set.index),
+        embedder="pixels" if training_set is None else training_set.embedder.name,
+        normal=normal,
         seconds_generating=0.0,
         seconds_estimating=0.0,
         missing=_uncalibrated(config, model, scale),

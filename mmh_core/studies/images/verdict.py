@@ -13,8 +13,11 @@ from typing import Literal, get_args
 from mmh_core.memorization.cause import Cause, cause_by_copies, cause_of, data_freedom
 from mmh_core.memorization.hypothesis import share_words, shown_lid
 from mmh_core.retrieval.copy_evidence import CopyKind
-from mmh_core.studies.images.reference import Reference
-from mmh_core.studies.images.run import SUSPICIOUS_BELOW, CopyFound, ImageLid, ImageVerdict
+from mmh_core.studies.images.run import ImageVerdict
+from mmh_core.subject.copies import CopyFound
+from mmh_core.subject.image_lid import ImageLid
+from mmh_core.subject.reference_prompts import SUSPICIOUS_BELOW
+from mmh_core.subject.training_set import TrainingSet
 
 #: Fewest reference images with which a LID is compared: with fewer, one below them all is no
 # rarity.
@@ -138,7 +141,7 @@ _UNSEARCHED: dict[LidState, str] = {
 
 
 def cause_in(
-    reference: Reference | None,
+    training_set: TrainingSet | None,
     prompt: str,
     verdict: ImageVerdict,
     lid: float,
@@ -150,14 +153,14 @@ def cause_in(
     set can only be searched, the reason says how often the original of `copy` stands there, and
     the cause is not identifiable: only images that the model was not trained on can tell.
     """
-    if reference is None or verdict not in ("exact copy", "template copy"):
+    if training_set is None or verdict not in ("exact copy", "template copy"):
         return None
-    if reference.corpus is None or reference.cause is None:
+    if training_set.corpus is None or training_set.cause is None:
         return None if copy is None else cause_by_copies(copy.copies, copy.near_duplicates)
-    trained, unseen = reference.corpus(prompt)
+    trained, unseen = training_set.corpus(prompt)
     if not len(trained):
         return None
-    known = reference.cause
+    known = training_set.cause
     freedom = data_freedom(trained, unseen)
     return cause_of(True, lid, freedom, known.threshold, known.accuracy)
 

@@ -19,7 +19,7 @@ from mmh_core.records import LabelledPrompt, MMHError, Progress
 from mmh_core.store.archive import save_record
 from mmh_core.store.code_version import code_version
 from mmh_core.studies.mitigation.benchmark_inputs import (
-    Desk,
+    BenchmarkInputs,
     caption_config,
     drawn,
     kept_record,
@@ -76,7 +76,7 @@ def chosen_captions(labelled: Sequence[LabelledPrompt], count: int) -> Captions:
 
 
 def mitigation_benchmark(
-    captions: Captions, desk: Desk
+    captions: Captions, inputs: BenchmarkInputs
 ) -> Iterator[Progress[MitigationBenchmark]]:
     """Choose strengths on the calibration captions, then draw the others with them.
 
@@ -87,10 +87,10 @@ def mitigation_benchmark(
     """
     started = time.monotonic()
     found = MitigationBenchmark(
-        desk.model.name,
-        desk.model.sha256,
-        desk.seeds,
-        desk.model.sampling,
+        inputs.subject.model.name,
+        inputs.subject.model.sha256,
+        inputs.seeds,
+        inputs.subject.model.sampling,
         "drawing",
         captions,
         (),
@@ -100,10 +100,10 @@ def mitigation_benchmark(
         (),
         0.0,
         code_version(),
-        left_out(desk),
+        left_out(inputs),
     )
     for stage in (_calibrated, _tested, _normal, _attributed):
-        for share, message, latest in stage(found, desk):
+        for share, message, latest in stage(found, inputs):
             found = replace(latest, seconds=time.monotonic() - started)
             yield Progress(share, message, found)
     yield Progress(1.0, "Finished", replace(found, state="complete"))
@@ -112,7 +112,7 @@ def mitigation_benchmark(
 _Stage = Iterator[tuple[float, str, MitigationBenchmark]]
 
 
-def _calibrated(found: MitigationBenchmark, desk: Desk) -> _Stage:
+def _calibrated(found: MitigationBenchmark, inputs: BenchmarkInputs) -> _Stage:
     """Try ever stronger treatments until each is enough."""
     names = [name for name in MITIGATIONS if name not in (*BASELINES, AUTOMATIC)]
     open_ = {name: mitigation(name).strengths for name in names}
@@ -129,7 +129,7 @@ def _calibrated(found: MitigationBenchmark, desk: Desk) -> _Stage:
             if not tried:
                 break
             done = (number + place / len(captions)) / rounds
-            for share, record in drawn(caption, tried, desk):
+            for share, record in drawn(caption, tried, inputs):
                 at = _PARTS["calibration"] * (done + share / len(captions) / rounds)
                 said = f"Choosing strengths, round {number + 1}, caption {place + 1}"
                 yield at, said, found
@@ -162,10 +162,10 @@ def _left(record: CaptionRecord, row: int) -> float:
     return float(record.copied[row].mean()) if math.isnan(share) else share
 
 
-def _tested(found: MitigationBenchmark, desk: Desk) -> _Stage:
+def _tested(found: MitigationBenchmark, inputs: BenchmarkInputs) -> _Stage:
     captions = found.captions.test
     for place, caption in enumerate(captions):
-        for share, record in drawn(caption, _counted(found), desk):
+        for share, record in drawn(caption, _counted(found), inputs):
             part = _PARTS["test"] * (place + share) / len(captions)
             said = f"Memorized captions, {place + 1} of {len(captions)}"
             if record is not None:
@@ -178,11 +178,11 @@ def _counted(found: MitigationBenchmark) -> list[Treatment]:
     return [RANDOM, *found.chosen, CHAIN]
 
 
-def _normal(found: MitigationBenchmark, desk: Desk) -> _Stage:
+def _normal(found: MitigationBenchmark, inputs: BenchmarkInputs) -> _Stage:
     captions = found.captions.normal
     before = _PARTS["calibration"] + _PARTS["test"]
     for place, caption in enumerate(captions):
-        for share, record in drawn(caption, _counted(found), desk):
+        for share, record in drawn(caption, _counted(found), inputs):
             part = _PARTS["normal"] * (place + share) / len(captions)
             said = f"Reference captions, {place + 1} of {len(captions)}"
             if record is not None:
@@ -190,21 +190,19 @@ def _normal(found: MitigationBenchmark, desk: Desk) -> _Stage:
             yield before + part, said, found
 
 
-def _attributed(found: MitigationBenchmark, desk: Desk) -> _Stage:
+def _attributed(found: MitigationBenchmark, inputs: BenchmarkInputs) -> _Stage:
     captions = found.captions.test
     before = 1 - _PARTS["attribution"]
     for place, caption in enumerate(captions):
-        path = record_path(desk, "words", caption, ())
-        record = kept_record(path, AttributionRecord, desk)
+        path = record_path(inputs, "words", caption, ())
+        record = kept_record(path, AttributionRecord, inputs)
         if record is None:
             base = next(r for r in found.test if r.caption == caption)
-            config = caption_config(caption, (), desk)
-            work = drop_words(
-                config, caption, desk.model, desk.reference, float(base.copied[0].mean())
-            )
+            config = caption_config(caption, (), inputs)
+            work = drop_words(config, caption, inputs.subject, float(base.copied[0].mean()))
             at = before + _PARTS["attribution"] * place / len(captions)
             record = yield from reporting(work, (at, "Dropping words", found))
-            record = replace(record, made_by=made_by(desk))
+            record = replace(record, made_by=made_by(inputs))
             save_record(path, record)
         found = replace(found, attributions=(*found.attributions, record))
         part = _PARTS["attribution"] * (place + 1) / len(captions)

@@ -13,8 +13,6 @@ from mmh_core.records import MMHError
 from mmh_core.store.archive import load_record, save_record
 from mmh_core.store.code_version import code_version
 from mmh_core.studies.images.config import default_config
-from mmh_core.studies.images.reference import Reference
-from mmh_core.studies.images.run import ReferencePrompts
 from mmh_core.studies.mitigation.benchmark_run import (
     AttributionRecord,
     Caption,
@@ -23,97 +21,96 @@ from mmh_core.studies.mitigation.benchmark_run import (
 )
 from mmh_core.studies.mitigation.run import MitigationConfig, MitigationRun, Treatment
 from mmh_core.studies.mitigation.study import mitigation_study
-from mmh_core.text_to_image.model import TextToImage
+from mmh_core.subject.subject import Subject
 
 _Record = TypeVar("_Record", CaptionRecord, AttributionRecord)
 
 
 @dataclass(frozen=True)
-class Desk:
-    """Hold what the whole benchmark works with; `source` is what the model was loaded by.
+class BenchmarkInputs:
+    """What the whole benchmark of mitigations works with.
 
     `seeds` are those of every caption. Records are written to `work`, and those already there are
     used again if `resume` and if the same code made them of the same model.
     """
 
-    model: TextToImage
-    source: str
-    reference: Reference
-    normal: ReferencePrompts | None
+    subject: Subject
     seeds: tuple[int, ...]
     work: Path
     resume: bool = False
 
 
 def drawn(
-    caption: Caption, treatments: Sequence[Treatment], desk: Desk
+    caption: Caption, treatments: Sequence[Treatment], inputs: BenchmarkInputs
 ) -> Iterator[tuple[float, CaptionRecord | None]]:
     """Draw a caption, or find it in the work folder; yield the share done, the record at last."""
-    path = record_path(desk, "caption", caption, treatments)
-    record = kept_record(path, CaptionRecord, desk)
+    path = record_path(inputs, "caption", caption, treatments)
+    record = kept_record(path, CaptionRecord, inputs)
     if record is not None:
         yield 1.0, record
         return
     run: MitigationRun | None = None
-    config = caption_config(caption, treatments, desk)
-    for progress in mitigation_study(config, desk.model, desk.reference, desk.normal):
+    config = caption_config(caption, treatments, inputs)
+    for progress in mitigation_study(config, inputs.subject):
         run = progress.partial
         yield 0.999 * progress.fraction, None
     if run is None:
         raise ValueError("The study yielded nothing.")
-    record = caption_record(run, caption, made_by(desk))
+    record = caption_record(run, caption, made_by(inputs))
     save_record(path, record)
     yield 1.0, record
 
 
 def caption_config(
-    caption: Caption, treatments: Sequence[Treatment], desk: Desk
+    caption: Caption, treatments: Sequence[Treatment], inputs: BenchmarkInputs
 ) -> MitigationConfig:
-    base = default_config(desk.model, desk.source, caption.text)
+    base = default_config(inputs.subject.model, inputs.subject.name, caption.text)
     return MitigationConfig(
-        desk.source,
+        inputs.subject.name,
         (caption.text,),
-        desk.seeds,
+        inputs.seeds,
         tuple(treatments),
         base.sampling,
     )
 
 
-def record_path(desk: Desk, what: str, caption: Caption, treatments: Sequence[Treatment]) -> Path:
+def record_path(
+    inputs: BenchmarkInputs, what: str, caption: Caption, treatments: Sequence[Treatment]
+) -> Path:
     """Return where a record is kept: by everything that it depends on, the code included."""
     names = [[one.mitigation, one.strength] for one in treatments]
-    key = [what, made_by(desk), caption.text, caption.kind, names]
+    key = [what, made_by(inputs), caption.text, caption.kind, names]
     digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()
-    return desk.work / f"{_version(desk)}-{digest[:32]}.safetensors"
+    return inputs.work / f"{_version(inputs)}-{digest[:32]}.safetensors"
 
 
-def made_by(desk: Desk) -> str:
+def made_by(inputs: BenchmarkInputs) -> str:
     """Return which code, model and settings the records of a benchmark are made by."""
-    seeds = ",".join(str(seed) for seed in desk.seeds)
+    seeds = ",".join(str(seed) for seed in inputs.seeds)
     return (
-        f"code {code_version()}, model {desk.model.sha256}, steps {desk.model.steps}, guidance "
-        f"{desk.model.guidance!r}, seeds {seeds}"
+        f"code {code_version()}, model {inputs.subject.model.sha256}, steps "
+        f"{inputs.subject.model.steps}, guidance {inputs.subject.model.guidance!r}, seeds {seeds}"
     )
 
 
-def left_out(desk: Desk) -> int:
+def left_out(inputs: BenchmarkInputs) -> int:
     """Return how many records in the work folder another version of the code or model made."""
-    if not desk.resume or not desk.work.is_dir():
+    if not inputs.resume or not inputs.work.is_dir():
         return 0
-    kept = desk.work.glob("*.safetensors")
-    return sum(not path.name.startswith(f"{_version(desk)}-") for path in kept)
+    kept = inputs.work.glob("*.safetensors")
+    return sum(not path.name.startswith(f"{_version(inputs)}-") for path in kept)
 
 
-def _version(desk: Desk) -> str:
-    return f"{code_version()}-{desk.model.sha256[:16]}"
+def _version(inputs: BenchmarkInputs) -> str:
+    return f"{code_version()}-{inputs.subject.model.sha256[:16]}"
 
 
-def kept_record(path: Path, kind: type[_Record], desk: Desk) -> _Record | None:
+def kept_record(path: Path, kind: type[_Record], inputs: BenchmarkInputs) -> _Record | None:
     """Return a kept record, None where none is used again, none is there or it is damaged."""
-    if not desk.resume or not path.exists():
+    if not inputs.resume or not path.exists():
         return None
     try:
         record = load_record(path, kind)
     except MMHError:
         return None
-    return record if record.made_by == made_by(desk) else None
+    return record if record.made_by == made_by(inputs) else None

@@ -20,11 +20,11 @@ from mmh_core.retrieval.embedders import embed_all
 from mmh_core.studies.images.content import VOTES, content_of
 from mmh_core.studies.images.generation import digest, pixels_of
 from mmh_core.studies.images.lid import deciding_level, estimate_lid
-from mmh_core.studies.images.reference import Reference, agreement, find_copies
 from mmh_core.studies.images.run import DEFAULT_ESTIMATOR
-from mmh_core.studies.mitigation.context import Ground, given_for, in_force
+from mmh_core.studies.mitigation.context import Comparison, given_for, in_force
 from mmh_core.studies.mitigation.memory import peak_memory
 from mmh_core.studies.mitigation.run import Cell, Treatment
+from mmh_core.subject.training_set import TrainingSet, agreement, find_copies
 from mmh_core.text_to_image.generation import generate
 from mmh_core.text_to_image.steered import steered_model
 
@@ -36,53 +36,53 @@ _NOTHING_YET: _Step = (0.0, None, None)
 
 
 def draw_cell(
-    ground: Ground, number: int, prompt: str, treatment: Treatment, base: Cell | None
+    comparison: Comparison, number: int, prompt: str, treatment: Treatment, base: Cell | None
 ) -> Iterator[_Step]:
     """Apply a treatment and draw; yield the share done, previews, and the cell.
 
     The cell comes as soon as its images are finished, then with their LID. Between two yields
     there is about one network evaluation, or the LID of one image.
     """
-    request = ground.config.request(prompt)
+    request = comparison.config.request(prompt)
     chosen = _with_strength(mitigation(treatment.mitigation), treatment.strength)
     started = time.monotonic()
-    with peak_memory(ground.model.device) as peak:
-        given = given_for(ground, number, base, chosen)
+    with peak_memory(comparison.subject.model.device) as peak:
+        given = given_for(comparison, number, base, chosen)
         try:
-            work = chosen.apply(ground.model, request, given=given)
+            work = chosen.apply(comparison.subject.model, request, given=given)
             mitigated = yield from reporting(work, _NOTHING_YET)
         except MMHError as error:
-            yield 1.0, None, _refused(ground, number, treatment, chosen, str(error))
+            yield 1.0, None, _refused(comparison, number, treatment, chosen, str(error))
             return
         latents, first, noise, shown = None, None, "", time.monotonic()
         yield _NOTHING_YET
-        for step in generate(ground.model, mitigated.request):
+        for step in generate(comparison.subject.model, mitigated.request):
             if first is None:
                 first, noise = step.guidance_norm.float().cpu(), digest(step.x_t)
             latents = step.latents
             preview = None
             if time.monotonic() - shown > _PREVIEW_GAP:
-                preview, shown = pixels_of(ground.model, step.x0_hat), time.monotonic()
+                preview, shown = pixels_of(comparison.subject.model, step.x0_hat), time.monotonic()
             yield _DRAWN * step.index / step.steps, preview, None
     if latents is None or first is None:
         raise ValueError("The scheduler made no step.")
-    seconds = (time.monotonic() - started) / len(ground.config.seeds)
+    seconds = (time.monotonic() - started) / len(comparison.config.seeds)
     cell = replace(
-        _read(ground, number, treatment, mitigated, latents.float().cpu(), base),
+        _read(comparison, number, treatment, mitigated, latents.float().cpu(), base),
         label=chosen.label,
-        percentile=_percentiles(ground, first),
+        percentile=_percentiles(comparison, first),
         noise_sha256=noise,
-        nfe=mitigated.nfe + mitigated.nfe_per_step * ground.config.sampling.steps,
+        nfe=mitigated.nfe + mitigated.nfe_per_step * comparison.config.sampling.steps,
         seconds=seconds,
         peak_mb=peak(),
     )
     yield _DRAWN, None, cell
-    if not math.isnan(ground.log_delta):
-        yield 1.0, None, _with_lid(ground, cell, mitigated)
+    if not math.isnan(comparison.log_delta):
+        yield 1.0, None, _with_lid(comparison, cell, mitigated)
 
 
 def _read(
-    ground: Ground,
+    comparison: Comparison,
     number: int,
     treatment: Treatment,
     mitigated: Mitigated,
@@ -90,18 +90,18 @@ def _read(
     base: Cell | None,
 ) -> Cell:
     """Say of the images what can be said."""
-    model, reference = ground.model, ground.reference
+    model, training_set = comparison.subject.model, comparison.subject.training_set
     pixels = pixels_of(model, latents)
     images, count = pixels.float() / 255, len(pixels)
     unknown = torch.full((count,), math.nan)
     cell = replace(_blank(number, treatment, pixels, latents), used=mitigated.prompt)
-    cell = replace(cell, changed=mitigated.changed, agreement=agreement(reference, images))
+    cell = replace(cell, changed=mitigated.changed, agreement=agreement(training_set, images))
     before = pixels if base is None else base.images
-    cell = replace(cell, moved=_similar(reference, images, before.float() / 255))
-    if reference is not None:
-        near = find_copies(reference, images)
-        asked = ground.config.prompts[number]
-        align = reference.alignment
+    cell = replace(cell, moved=_similar(training_set, images, before.float() / 255))
+    if training_set is not None:
+        near = find_copies(training_set, images)
+        asked = comparison.config.prompts[number]
+        align = training_set.alignment
         cell = replace(
             cell,
             similarity=torch.tensor([copy.similarity for copy, _ in near]),
@@ -116,17 +116,17 @@ def _read(
     return cell
 
 
-def _with_lid(ground: Ground, cell: Cell, mitigated: Mitigated) -> Cell:
+def _with_lid(comparison: Comparison, cell: Cell, mitigated: Mitigated) -> Cell:
     """Estimate the LID of the images, given the embedding and the attention in force."""
-    model, request = ground.model, mitigated.request
+    model, request = comparison.subject.model, mitigated.request
     cond = in_force(model, request).expand(len(cell.latents), -1, -1)
     found = estimate_lid(
         steered_model(model, request),
         cell.latents,
         cond,
-        ground.log_delta,
+        comparison.log_delta,
         DEFAULT_ESTIMATOR,
-        level=deciding_level(ground.normal),
+        level=deciding_level(comparison.normal),
     )
     return replace(cell, lid=found.lid, lid_error=found.standard_error)
 
@@ -136,20 +136,20 @@ def _with_strength(chosen: Mitigation, strength: float) -> Mitigation:
     return cast(Mitigation, replace(cast(Any, chosen), strength=strength))
 
 
-def _similar(reference: Reference | None, images: Tensor, others: Tensor) -> Tensor:
+def _similar(training_set: TrainingSet | None, images: Tensor, others: Tensor) -> Tensor:
     """Return the cosine (B,) of the descriptors of pairs of images, NaN without a descriptor."""
-    if reference is None:
+    if training_set is None:
         return torch.full((len(images),), math.nan)
-    found = embed_all(reference.embedder, torch.cat([images, others])).double()
+    found = embed_all(training_set.embedder, torch.cat([images, others])).double()
     ours, theirs = torch.nn.functional.normalize(found, dim=1).chunk(2)
     return (ours * theirs).sum(1).float()
 
 
-def _percentiles(ground: Ground, norms: Tensor) -> Tensor:
+def _percentiles(comparison: Comparison, norms: Tensor) -> Tensor:
     """Return the share of reference prompts whose first-step guidance norm is lower (B,)."""
-    if ground.normal is None:
+    if comparison.normal is None:
         return torch.full_like(norms, math.nan)
-    return (ground.normal.guidance_norm[:, 0] < norms[:, None]).float().mean(1)
+    return (comparison.normal.guidance_norm[:, 0] < norms[:, None]).float().mean(1)
 
 
 def _blank(number: int, treatment: Treatment, pixels: Tensor, latents: Tensor) -> Cell:
@@ -182,12 +182,12 @@ def _blank(number: int, treatment: Treatment, pixels: Tensor, latents: Tensor) -
 
 
 def _refused(
-    ground: Ground, number: int, treatment: Treatment, chosen: Mitigation, why: str
+    comparison: Comparison, number: int, treatment: Treatment, chosen: Mitigation, why: str
 ) -> Cell:
-    config = ground.config
+    config = comparison.config
     pixels = torch.empty(0, 3, config.sampling.height, config.sampling.width, dtype=torch.uint8)
     latents = torch.empty(
-        0, *ground.model.latent_shape(config.sampling.height, config.sampling.width)
+        0, *comparison.subject.model.latent_shape(config.sampling.height, config.sampling.width)
     )
     cell = _blank(number, treatment, pixels, latents)
     return replace(cell, label=chosen.label, used=config.prompts[number], refused=why)

@@ -16,9 +16,11 @@ from mmh_core.retrieval.copy_evidence import copy_rate
 from mmh_core.studies.images.content import VOTES, content_of
 from mmh_core.studies.images.generation import pixels_of
 from mmh_core.studies.images.lid import estimate_lid
-from mmh_core.studies.images.reference import Reference, find_copies
-from mmh_core.studies.images.run import DEFAULT_ESTIMATOR, ReferencePrompts
+from mmh_core.studies.images.run import DEFAULT_ESTIMATOR
 from mmh_core.studies.mitigation.run import Cell, MitigationConfig
+from mmh_core.subject.reference_prompts import ReferencePrompts
+from mmh_core.subject.subject import Subject
+from mmh_core.subject.training_set import TrainingSet, find_copies
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Request
 from mmh_core.text_to_image.steered import steered_model
@@ -35,12 +37,11 @@ NormalLids = Callable[[LidBy, float], Work[Tensor]]
 
 
 @dataclass(frozen=True, eq=False)
-class Ground:
-    """Hold what all cells of a run share."""
+class Comparison:
+    """What all cells of a run share: `normal` are the reference prompts that fit its sampling."""
 
     config: MitigationConfig
-    model: TextToImage
-    reference: Reference | None
+    subject: Subject
     normal: ReferencePrompts | None
     log_delta: float
     normal_lids: NormalLids | None = None
@@ -72,31 +73,37 @@ def lids_of_normal(
     return lids
 
 
-def given_for(ground: Ground, number: int, base: Cell | None, chosen: Mitigation) -> Given:
+def given_for(comparison: Comparison, number: int, base: Cell | None, chosen: Mitigation) -> Given:
     """Return what a mitigation may use: the unmitigated latents, what is normal, the index.
 
     Only the chain may look for copies with these very seeds, since that is its recipe. Any other
     mitigation would be judged by what it was selected with: its detector is LID, where it is known
     what is normal, and by default the guidance norm.
     """
-    normal, reference = ground.normal, ground.reference
-    seed, asked = ground.config.seeds[0], ground.config.prompts[number]
+    normal, training_set = comparison.normal, comparison.subject.training_set
+    seed, asked = comparison.config.seeds[0], comparison.config.prompts[number]
     scan, threshold = None, None
-    if reference is not None and (chosen.name == "automatic_chain" or normal is None):
-        scan, threshold = partial(copy_share, ground.model, reference, asked), _NO_COPY
+    if training_set is not None and (chosen.name == "automatic_chain" or normal is None):
+        scan, threshold = (
+            partial(copy_share, comparison.subject.model, training_set, asked),
+            _NO_COPY,
+        )
     elif normal is not None:
         low = float(normal.conditional.float().quantile(_RARE))
-        scan, threshold = partial(low_lids, ground.model, normal.log_delta, low), _NO_COPY
-    known = None if reference is None else reference.thresholds
+        scan, threshold = (
+            partial(low_lids, comparison.subject.model, normal.log_delta, low),
+            _NO_COPY,
+        )
+    known = None if training_set is None else training_set.thresholds
     return Given(
         generator=torch.Generator().manual_seed((seed * 7_919 + 13) % 2**63),
         scan=scan,
         threshold=threshold,
         normal_norms=None if normal is None else normal.guidance_norm[:, 0],
-        normal_lids=ground.normal_lids,
+        normal_lids=comparison.normal_lids,
         latents=None if base is None else base.latents,
-        index=None if reference is None else reference.index,
-        embedder=None if reference is None else reference.embedder,
+        index=None if training_set is None else training_set.index,
+        embedder=None if training_set is None else training_set.embedder,
         copy_similarity=Given().copy_similarity if known is None else known.descriptor,
     )
 
@@ -125,7 +132,7 @@ def in_force(model: TextToImage, request: Request) -> Tensor:
 
 @torch.no_grad()
 def copy_share(
-    model: TextToImage, reference: Reference, asked: str | None, request: Request
+    model: TextToImage, training_set: TrainingSet, asked: str | None, request: Request
 ) -> Work[Scan]:
     """Draw a request and score it by the share of its images that are copies.
 
@@ -134,7 +141,7 @@ def copy_share(
     """
     latents, nfe = yield from drawn_latents(model, request)
     images = pixels_of(model, latents).float() / 255
-    found = find_copies(reference, images)
+    found = find_copies(training_set, images)
     scan = Scan(copy_rate(copy.kind for copy, _ in found), nfe)
     if asked is None:
         return scan
@@ -142,6 +149,6 @@ def copy_share(
     shown = [content_of(one.caption for one in near[:VOTES]) for _, near in found]
     astray = [bool(wanted and content and content != wanted) for content in shown]
     scan = replace(scan, astray=sum(astray) / len(astray))
-    if reference.alignment is None:
+    if training_set.alignment is None:
         return scan
-    return replace(scan, alignment=float(reference.alignment(images, asked).mean()))
+    return replace(scan, alignment=float(training_set.alignment(images, asked).mean()))

@@ -13,10 +13,9 @@ from mmh_core.mitigations.catalogue import MITIGATIONS, mitigation
 from mmh_core.mitigations.strengths import check_strength
 from mmh_core.records import MMHError, Progress
 from mmh_core.studies.images.config import checked as checked_images
-from mmh_core.studies.images.reference import Reference
-from mmh_core.studies.images.run import ImageConfig, ReferencePrompts
+from mmh_core.studies.images.run import ImageConfig
 from mmh_core.studies.mitigation.cells import draw_cell
-from mmh_core.studies.mitigation.context import Ground, lids_of_normal
+from mmh_core.studies.mitigation.context import Comparison, lids_of_normal
 from mmh_core.studies.mitigation.run import (
     MOST_CELLS,
     Cell,
@@ -24,7 +23,8 @@ from mmh_core.studies.mitigation.run import (
     MitigationRun,
     Treatment,
 )
-from mmh_core.text_to_image.model import TextToImage
+from mmh_core.subject.subject import Subject
+from mmh_core.subject.training_set import TrainingSet
 from mmh_core.text_to_image.prompt_reading import not_whole, not_whole_lines
 
 
@@ -47,9 +47,7 @@ def checked(config: MitigationConfig) -> MitigationConfig:
 
 def mitigation_study(
     config: MitigationConfig,
-    model: TextToImage,
-    reference: Reference | None,
-    normal: ReferencePrompts | None = None,
+    subject: Subject,
     *,
     log_delta: float | None = None,
 ) -> Iterator[Progress[MitigationRun]]:
@@ -63,17 +61,18 @@ def mitigation_study(
     mitigation that cannot be applied leaves a cell that says so.
     """
     config = checked(config)
-    usable = normal if normal is not None and normal.fits(model.sha256, config.sampling) else None
+    subject = subject.in_windows(config.sampling.windows)
+    usable, training_set = subject.reference_prompts(config.sampling), subject.training_set
     scale = log_delta
     if scale is None and usable is not None:
         scale = usable.log_delta
-    if scale is None and reference is not None:
-        scale = reference.log_delta
+    if scale is None and training_set is not None:
+        scale = training_set.log_delta
     scale = math.nan if scale is None else scale
-    lids = None if usable is None else lids_of_normal(config, model, usable)
-    ground = Ground(config, model, reference, usable, scale, lids)
+    lids = None if usable is None else lids_of_normal(config, subject.model, usable)
+    comparison = Comparison(config, subject, usable, scale, lids)
     started = time.monotonic()
-    run = _empty_run(ground)
+    run = _empty_run(comparison)
     total = len(config.prompts) * len(config.treatments)
     yield Progress(0.0, "Drawing starts", run)
     for number, prompt in enumerate(config.prompts):
@@ -81,9 +80,9 @@ def mitigation_study(
         for treatment in config.treatments:
             label = f"{mitigation(treatment.mitigation).label}, strength {treatment.strength:g}"
             before, cell = run, None
-            for share, preview, ready in draw_cell(ground, number, prompt, treatment, base):
+            for share, preview, ready in draw_cell(comparison, number, prompt, treatment, base):
                 if ready is not None:
-                    cell, run = ready, _with_cell(before, ready, reference)
+                    cell, run = ready, _with_cell(before, ready, training_set)
                 elif preview is not None:
                     run = replace(run, preview=preview, preview_of=label)
                 run = replace(run, seconds=time.monotonic() - started)
@@ -103,14 +102,14 @@ def expected_nfe(config: MitigationConfig) -> float:
     return each * len(config.prompts) * len(config.seeds)
 
 
-def _with_cell(run: MitigationRun, cell: Cell, reference: Reference | None) -> MitigationRun:
+def _with_cell(run: MitigationRun, cell: Cell, training_set: TrainingSet | None) -> MitigationRun:
     """Add a cell, and the training images that its own are nearest to; no preview is left."""
     known = dict(run.nearest_images)
-    if reference is not None:
-        rows = {int(id): row for row, id in enumerate(reference.index.ids)}
+    if training_set is not None:
+        rows = {int(id): row for row, id in enumerate(training_set.index.ids)}
         for id in cell.nearest.tolist():
             if id >= 0 and id not in known:
-                known[id] = reference.image(rows[id])
+                known[id] = training_set.image(rows[id])
     return replace(
         run,
         cells=(*run.cells, cell),
@@ -120,16 +119,16 @@ def _with_cell(run: MitigationRun, cell: Cell, reference: Reference | None) -> M
     )
 
 
-def _empty_run(ground: Ground) -> MitigationRun:
-    config, reference = ground.config, ground.reference
-    thresholds = None if reference is None else reference.thresholds
+def _empty_run(comparison: Comparison) -> MitigationRun:
+    config, training_set = comparison.config, comparison.subject.training_set
+    thresholds = None if training_set is None else training_set.thresholds
     return MitigationRun(
         config=config,
         state="drawing",
-        model=ground.model.name,
-        sha256=ground.model.sha256,
-        device=ground.model.device.type,
-        log_delta=ground.log_delta,
+        model=comparison.subject.model.name,
+        sha256=comparison.subject.model.sha256,
+        device=comparison.subject.model.device.type,
+        log_delta=comparison.log_delta,
         preview=torch.empty(
             0, 3, config.sampling.height, config.sampling.width, dtype=torch.uint8
         ),
@@ -137,6 +136,6 @@ def _empty_run(ground: Ground) -> MitigationRun:
         nearest_images=(),
         seconds=0.0,
         copy_threshold=math.nan if thresholds is None else thresholds.descriptor,
-        missing=tuple(not_whole_lines(not_whole(ground.model, config.prompts))),
-        notes=ground.model.notes,
+        missing=tuple(not_whole_lines(not_whole(comparison.subject.model, config.prompts))),
+        notes=comparison.subject.model.notes,
     )

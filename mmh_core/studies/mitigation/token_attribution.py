@@ -14,9 +14,8 @@ from mmh_core.mitigations.synonyms import SYNONYMS
 from mmh_core.mitigations.wording import Word, dropped, replaced, tidy, words_at, words_of
 from mmh_core.mitigations.work import reporting
 from mmh_core.records import MMHError, Progress
-from mmh_core.studies.images.reference import Reference
 from mmh_core.studies.mitigation.run import MitigationConfig
-from mmh_core.text_to_image.model import TextToImage
+from mmh_core.subject.subject import Subject
 
 #: What is asked, in order; the last one is the control.
 ASKED: tuple[AttributionBy, ...] = ("guidance norm", "flipd", "denoising loss", "random")
@@ -37,8 +36,7 @@ class TokenRun:
 
 def token_study(
     config: MitigationConfig,
-    model: TextToImage,
-    reference: Reference | None,
+    subject: Subject,
     latents: Tensor | None = None,
 ) -> Iterator[Progress[TokenRun]]:
     """Score the tokens of the first prompt by every detector of `ASKED`.
@@ -46,8 +44,11 @@ def token_study(
     `latents` (B, C, h, w) are what the unmitigated prompt ends in, to spare drawing it again. The
     LIDs are read at the reference's scale, or without one at `attribute`'s own.
     """
+    model, training_set = subject.model, subject.training_set
     request = config.request(config.prompts[0])
-    scale = -0.2 if reference is None or reference.log_delta is None else reference.log_delta
+    scale = (
+        -0.2 if training_set is None or training_set.log_delta is None else training_set.log_delta
+    )
     run = TokenRun(config, scale, ())
     for number, by in enumerate(ASKED):
         said = f"Scoring the words by {by}"

@@ -28,7 +28,6 @@ from mmh_core.pocket.trials import draw_trials, lid_at
 from mmh_core.records import MMHError, Progress
 from mmh_core.retrieval.copy_evidence import is_copy
 from mmh_core.studies.images.generation import pixels_of
-from mmh_core.studies.images.reference import Reference, find_copies
 from mmh_core.studies.mitigation.training_run import (
     ARMS,
     GROUPS,
@@ -36,6 +35,8 @@ from mmh_core.studies.mitigation.training_run import (
     TrainingMitigationRun,
     TrainingMitigationSnapshot,
 )
+from mmh_core.subject.subject import Subject
+from mmh_core.subject.training_set import TrainingSet, find_copies
 from mmh_core.text_to_image.model import TextToImage, latent_net
 
 #: Kinds of captions in each group that is drawn.
@@ -57,14 +58,16 @@ def checked(config: TrainingMitigationConfig) -> TrainingMitigationConfig:
 
 
 def pocket_cure(
-    config: TrainingMitigationConfig, folder: Path, model: TextToImage, reference: Reference
+    config: TrainingMitigationConfig, folder: Path, subject: Subject
 ) -> Iterator[Progress[TrainingMitigationRun]]:
     """Train both arms of `ARMS` and look at them at the steps asked for.
 
-    `folder` is that of the embedded model, `model` and `reference` what is loaded from it. Errors:
-    MMHError for a config that cannot be run or a folder without its world.
+    `folder` is that of the embedded model, `subject` what was opened from it. Errors: MMHError for
+    a config that cannot be run or a folder without its world.
     """
-    config = checked(config)
+    config, model, training_set = checked(config), subject.model, subject.training_set
+    if training_set is None:
+        raise MMHError(f"{folder} has no training set to train on: name the embedded model.")
     started = time.monotonic()
     run = TrainingMitigationRun(config, model.sha256, "training", (), (), 0.0)
     yield Progress(0.0, "Encoding the world", run)
@@ -84,7 +87,7 @@ def pocket_cure(
             if fitted.step in config.looks:
                 trained = _with_network(model, fitted.model)
                 look = _look(
-                    config, arm.name, fitted.step, fitted.loss, trained, reference, wanted
+                    config, arm.name, fitted.step, fitted.loss, trained, training_set, wanted
                 )
                 run = replace(run, snapshots=(*run.snapshots, look))
             run = replace(run, seconds=time.monotonic() - started)
@@ -154,7 +157,7 @@ def _look(
     step: int,
     loss: float,
     model: TextToImage,
-    reference: Reference,
+    training_set: TrainingSet,
     wanted: pd.DataFrame,
 ) -> TrainingMitigationSnapshot:
     """Draw every caption with every seed, and read copies, alignment and LID of each group."""
@@ -165,14 +168,16 @@ def _look(
         guidance=model.guidance,
         steps=config.sampling_steps,
     )
-    if reference.log_delta is None or reference.alignment is None:
+    if training_set.log_delta is None or training_set.alignment is None:
         raise MMHError("This model has no calibrated scale: choose the embedded model.")
     pixels = torch.cat([pixels_of(model, part) for part in torch.split(trials.latents, 8)])
     images = pixels.float() / 255
-    found = [copy for copy, _ in find_copies(reference, images)]
-    lid = lid_at(model, trials.latents, trials.embeddings, reference.log_delta, seed=config.seed)
+    found = [copy for copy, _ in find_copies(training_set, images)]
+    lid = lid_at(
+        model, trials.latents, trials.embeddings, training_set.log_delta, seed=config.seed
+    )
     fits = [
-        float(reference.alignment(images[i : i + 1], text))
+        float(training_set.alignment(images[i : i + 1], text))
         for i, text in enumerate(trials.table.caption)
     ]
     group = torch.tensor([GROUPS.index(name) for name in trials.table.kind])

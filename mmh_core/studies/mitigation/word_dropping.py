@@ -9,11 +9,10 @@ from mmh_core.mitigations.lid_loss import drawn_latents
 from mmh_core.mitigations.record import Given, with_prompt
 from mmh_core.mitigations.wording import Word, dropped, words_at, words_of
 from mmh_core.mitigations.work import Work
-from mmh_core.studies.images.reference import Reference
 from mmh_core.studies.mitigation.benchmark_run import AttributionRecord, Caption
 from mmh_core.studies.mitigation.context import copy_share
 from mmh_core.studies.mitigation.run import MitigationConfig
-from mmh_core.text_to_image.model import TextToImage
+from mmh_core.subject.subject import Subject
 
 #: What is compared; the last one is the control.
 BY: tuple[AttributionBy, ...] = ("flipd", "denoising loss", "guidance norm", "random")
@@ -24,8 +23,7 @@ DROPPED = 2
 def drop_words(
     config: MitigationConfig,
     caption: Caption,
-    model: TextToImage,
-    reference: Reference,
+    subject: Subject,
     before: float,
 ) -> Work[AttributionRecord]:
     """Find the share of copies left when each attribution drops its `DROPPED` worst words.
@@ -33,18 +31,21 @@ def drop_words(
     Proper names may be dropped too: the question is what brings the copy about, not what the
     prompt can do without.
     """
+    model, training_set = subject.model, subject.training_set
+    if training_set is None:
+        raise ValueError("Copies are counted among training images: there is no training set.")
     request = config.request(caption.text)
     latents, _ = yield from drawn_latents(model, request)
     words, left = [], []
     for by in BY:
         generator = torch.Generator().manual_seed(config.seeds[0] % 2**63)
         given = Given(generator=generator, latents=latents)
-        scale = -0.2 if reference.log_delta is None else reference.log_delta
+        scale = -0.2 if training_set.log_delta is None else training_set.log_delta
         found = yield from attribute(model, request, by, log_delta=scale, given=given)
         worst = worst_words(found, DROPPED)
         changed = with_prompt(request, dropped(caption.text, worst))
         words.append(tuple(word.text for word in worst))
-        scan = yield from copy_share(model, reference, None, changed)
+        scan = yield from copy_share(model, training_set, None, changed)
         left.append(scan.score)
     return AttributionRecord(caption, BY, tuple(words), torch.tensor(left), before)
 

@@ -11,13 +11,14 @@ from mmh_core.records import Progress
 from mmh_core.store.archive import save_record
 from mmh_core.store.review_records import ReviewItem
 from mmh_core.store.run_files import file_sha256
-from mmh_core.studies.detection.early_scan import read_early, score_prompts
-from mmh_core.studies.detection.reference_prompts import read_reference_prompts
 from mmh_core.studies.images.examples import PromptExample, pocket_examples
-from mmh_core.studies.images.reference import pocket_reference
 from mmh_core.studies.images.run import ImageConfig
 from mmh_core.studies.images.study import image_study
 from mmh_core.studies.review.items import run_item
+from mmh_core.subject.early_calibration import read_early, score_prompts
+from mmh_core.subject.reference_prompts import read_reference_prompts
+from mmh_core.subject.subject import Calibration, Subject
+from mmh_core.subject.training_set import pocket_training_set
 from mmh_core.text_to_image.model import TextToImage
 
 NAME = "Demonstration: prompts of the embedded model"
@@ -69,8 +70,8 @@ def demonstration_items(
     scan where the model's folder has its calibration. Labels do not say what is known of a prompt:
     a reviewer is to find out.
     """
-    reference, normal, early = (
-        pocket_reference(folder),
+    training_set, normal, early = (
+        pocket_training_set(folder),
         read_reference_prompts(folder),
         read_early(folder),
     )
@@ -86,7 +87,7 @@ def demonstration_items(
             curve=False,
             frames=0,
         )
-        *_, last = image_study(config, model, reference, normal)
+        *_, last = image_study(config, Subject(model, training_set, Calibration(normal)))
         name = sha256 = ""
         if one.caption in kept:
             name = f"demonstration-{number:02d}.safetensors"

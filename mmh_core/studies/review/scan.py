@@ -26,13 +26,12 @@ from mmh_core.store.shards import (
     scan_folder,
     scan_manifest,
 )
-from mmh_core.studies.detection.early_reach import reach_words
-from mmh_core.studies.detection.early_scan import BATCH, EarlyCalibration, score_prompts
-from mmh_core.studies.images.reference import Reference
-from mmh_core.studies.images.run import ImageConfig, ImageRun, ReferencePrompts
+from mmh_core.studies.images.run import ImageConfig, ImageRun
 from mmh_core.studies.images.study import image_study
 from mmh_core.studies.review.scan_rows import COLUMNS, RUNS, early_figures, run_figures, scan_row
-from mmh_core.text_to_image.model import TextToImage
+from mmh_core.subject.early_calibration import BATCH, EarlyCalibration, score_prompts
+from mmh_core.subject.early_reach import reach_words
+from mmh_core.subject.subject import Subject
 from mmh_core.text_to_image.prompt_reading import Heard, heard
 
 _MOST_PROBLEMS = 1_000
@@ -98,20 +97,10 @@ class ScanState:
         return lines
 
 
-@dataclass(frozen=True, eq=False)
-class Scanner:
-    """Hold the models of a scan: they are loaded once, whatever is scanned with them."""
-
-    model: TextToImage
-    calibration: EarlyCalibration
-    reference: Reference | None
-    normal: ReferencePrompts | None
-
-
 def scan(
     table: Path,
     out: Path,
-    scanner: Scanner,
+    subject: Subject,
     config: ScanConfig,
     *,
     most: int = 1_000_000,
@@ -123,9 +112,9 @@ def scan(
     Errors: MMHError for a table that cannot be used, for a folder with another scan, and for a
     calibration of another model.
     """
-    scanner.calibration.check(scanner.model)
-    threshold = scanner.calibration.threshold(config.share)
-    state = ScanState(str(out), threshold, reach=reach_words(scanner.calibration, config.share))
+    _early(subject).check(subject.model)
+    threshold = _early(subject).threshold(config.share)
+    state = ScanState(str(out), threshold, reach=reach_words(_early(subject), config.share))
     yield Progress(0.0, "Reading the table", state)
     total = sum(len(batch.rows) for batch in prompt_batches(table, most=most, column=column))
     if not total:
@@ -133,13 +122,13 @@ def scan(
             f"{table.name} holds no prompt that can be used: write one a row, in a column prompt."
         )
     state = replace(state, total=total)
-    with scan_folder(out, _manifest(scanner, config)) as folder:
+    with scan_folder(out, _manifest(subject, config)) as folder:
         state = _resumed(state, out) if folder.done else state
         state = replace(state, known=folder.done)
         for batch in prompt_batches(table, most=most, column=column):
             state = _noted(state, batch)
             for rows in _chunks(batch.rows):
-                for after in _scanned(rows, folder, scanner, config, state):
+                for after in _scanned(rows, folder, subject, config, state):
                     state = after
                     yield Progress(state.done / total, _line(state), state)
     yield Progress(1.0, f"Scanned {state.done:,} prompts, {state.flagged:,} flagged", state)
@@ -159,12 +148,12 @@ def _resumed(state: ScanState, out: Path) -> ScanState:
 def _scanned(
     rows: list[PromptRow],
     folder: ScanFolder,
-    scanner: Scanner,
+    subject: Subject,
     config: ScanConfig,
     state: ScanState,
 ) -> Iterator[ScanState]:
     """Score rows, study the flagged among them, and write every row once it is complete."""
-    seeds = scanner.calibration.seeds
+    seeds = _early(subject).seeds
     wanted = folder.missing([(row.prompt, seeds) for row in rows])
     fresh = [row for row, new in zip(rows, wanted, strict=True) if new]
     state = replace(state, done=state.done + len(rows) - len(fresh))
@@ -172,13 +161,13 @@ def _scanned(
         yield state
         return
     started = time.monotonic()
-    found = score_prompts(scanner.model, scanner.calibration, [row.prompt for row in fresh])
+    found = score_prompts(subject.model, _early(subject), [row.prompt for row in fresh])
     state = replace(
         state,
         scored=state.scored + len(fresh),
         seconds=state.seconds + time.monotonic() - started,
     )
-    ears = [heard(scanner.model, row.prompt) for row in fresh]
+    ears = [heard(subject.model, row.prompt) for row in fresh]
     flagged = [i for i in range(len(fresh)) if float(found.score[i]) > state.threshold]
     plain = [i for i in range(len(fresh)) if i not in flagged]
     folder.write(
@@ -191,7 +180,7 @@ def _scanned(
         values = early_figures(found, i, flagged=True)
         if config.study:
             last: ImageRun | None = None
-            for run in _study(fresh[i].prompt, seeds, scanner):
+            for run in _study(fresh[i].prompt, seeds, subject):
                 last = run
                 yield state  # So that a scan can be stopped inside a study too.
             values |= _keep(last, fresh[i].prompt, Path(state.folder))
@@ -210,9 +199,9 @@ def _counted(state: ScanState, ears: list[Heard]) -> ScanState:
     )
 
 
-def _study(prompt: str, seeds: tuple[int, ...], scanner: Scanner) -> Iterator[ImageRun]:
+def _study(prompt: str, seeds: tuple[int, ...], subject: Subject) -> Iterator[ImageRun]:
     """Generate the images of a flagged prompt and estimate all that is known of them."""
-    model = scanner.model
+    model = subject.model
     config = ImageConfig(
         model.name,
         (prompt,),
@@ -221,7 +210,7 @@ def _study(prompt: str, seeds: tuple[int, ...], scanner: Scanner) -> Iterator[Im
         curve=False,
         frames=0,
     )
-    for progress in image_study(config, model, scanner.reference, scanner.normal):
+    for progress in image_study(config, subject):
         yield progress.partial
 
 
@@ -234,8 +223,8 @@ def _keep(run: ImageRun | None, prompt: str, out: Path) -> Mapping[str, Value]:
     return run_figures(run) | {"run": name}
 
 
-def _manifest(scanner: Scanner, config: ScanConfig) -> ScanManifest:
-    calibration = hashlib.sha256(scanner.calibration.columns.numpy(force=True).tobytes())
+def _manifest(subject: Subject, config: ScanConfig) -> ScanManifest:
+    calibration = hashlib.sha256(_early(subject).columns.numpy(force=True).tobytes())
     settings = {
         "detector": "early_scan",
         "share": config.share,
@@ -243,10 +232,10 @@ def _manifest(scanner: Scanner, config: ScanConfig) -> ScanManifest:
         "calibration": calibration.hexdigest(),
         # Rows that other code made are not comparable, and a folder holds one kind of rows.
         "code": code_version(*METHODS),
-        "steps": scanner.model.steps,
-        "guidance": scanner.model.guidance,
+        "steps": subject.model.steps,
+        "guidance": subject.model.guidance,
     }
-    return scan_manifest(scanner.model.name, scanner.model.sha256, settings, COLUMNS)
+    return scan_manifest(subject.model.name, subject.model.sha256, settings, COLUMNS)
 
 
 def _noted(state: ScanState, batch: PromptBatch) -> ScanState:
@@ -278,3 +267,13 @@ def _chunks(rows: tuple[PromptRow, ...]) -> Iterator[list[PromptRow]]:
 
 def _line(state: ScanState) -> str:
     return f"Scanning, {state.done:,} of {state.total:,} prompts, {state.flagged:,} flagged"
+
+
+def _early(subject: Subject) -> EarlyCalibration:
+    """Return the calibration of the early scan. Errors: MMHError where there is none."""
+    found = subject.calibration.early
+    if found is None:
+        raise MMHError(
+            f"The early scan is not calibrated for {subject.model.name}: calibrate it first."
+        )
+    return found

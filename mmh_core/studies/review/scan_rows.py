@@ -10,8 +10,8 @@ from mmh_core.memorization.verdict import most_severe
 from mmh_core.retrieval.copy_evidence import copy_rate
 from mmh_core.store.prompt_table import PromptRow
 from mmh_core.store.shards import ColumnKind, ScanRow, Value
-from mmh_core.studies.detection.early_scan import EarlyScores
 from mmh_core.studies.images.run import ImageRun
+from mmh_core.subject.early_calibration import EarlyScores
 from mmh_core.text_to_image.prompt_reading import Heard
 
 #: What a row of the results holds beside prompt and seeds; `more` are further columns, as JSON.

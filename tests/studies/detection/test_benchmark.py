@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from mmh_core.detectors.catalogue import DETECTORS, adapted
+from mmh_core.detectors.combined_score import COMBINED
 from mmh_core.detectors.generation import draw_evidence
 from mmh_core.detectors.inputs import joined
 from mmh_core.detectors.measurement import fit, measure
@@ -17,10 +18,10 @@ from mmh_core.records import LabelledPrompt, MMHError
 from mmh_core.studies.detection import labelled_prompts
 from mmh_core.studies.detection.benchmark import benchmark_study, empty_run
 from mmh_core.studies.detection.benchmark_run import BenchmarkRun
-from mmh_core.studies.detection.combined_score import COMBINED
-from mmh_core.studies.detection.early_scan import early_times
 from mmh_core.studies.detection.labelled_prompts import pocket_labelled, split_labelled
 from mmh_core.studies.detection.roc import area
+from mmh_core.subject.early_calibration import early_times
+from mmh_core.subject.subject import Subject
 from mmh_core.text_to_image.model import TextToImage
 from tests.text_to_image.conftest import ModelOf
 
@@ -65,7 +66,7 @@ def last(labelled: tuple[LabelledPrompt, ...], model: TextToImage) -> BenchmarkR
     found = None
     fractions = []
     for progress in benchmark_study(
-        labelled, model, None, seeds=SEEDS, log_delta=-0.5, names=NAMES
+        labelled, Subject(model), seeds=SEEDS, log_delta=-0.5, names=NAMES
     ):
         found = progress.partial
         fractions.append(progress.fraction)
@@ -136,7 +137,7 @@ def test_the_combined_score_is_a_logistic_regression_of_its_parts(run: Benchmark
 
 def test_an_unknown_detector_is_refused_with_the_choices(model: TextToImage) -> None:
     with pytest.raises(ValueError, match="Unknown detector 'magic'; choose from early_scan"):
-        next(iter(benchmark_study(prompts(), model, None, log_delta=-0.5, names=("magic",))))
+        next(iter(benchmark_study(prompts(), Subject(model), log_delta=-0.5, names=("magic",))))
 
 
 def test_a_half_without_both_kinds_is_refused(model: TextToImage) -> None:

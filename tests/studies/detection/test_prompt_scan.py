@@ -7,13 +7,13 @@ from dataclasses import replace
 import pytest
 
 from mmh_core.records import Progress
-from mmh_core.studies.detection.early_scan import (
+from mmh_core.studies.detection.prompt_scan import SHARE, scanned
+from mmh_core.studies.images.run import ImageRun, PromptScan
+from mmh_core.subject.early_calibration import (
     EarlyCalibration,
     early_calibration,
     score_prompts,
 )
-from mmh_core.studies.detection.prompt_scan import SHARE, scanned
-from mmh_core.studies.images.run import ImageRun, PromptScan
 from mmh_core.text_to_image.model import TextToImage
 from tests.drawn_runs import drawn_run
 from tests.studies.review.test_scan import NORMAL, SEEDS

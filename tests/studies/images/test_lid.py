@@ -20,9 +20,11 @@ from mmh_core.retrieval.training_images import training_images
 from mmh_core.studies.images.audit import audit_study
 from mmh_core.studies.images.lid import LOG_DELTAS, deciding_level, estimate_lid, read_lids
 from mmh_core.studies.images.lid_passes import FIRST, PROBES, probe_generator
-from mmh_core.studies.images.reference import Reference
-from mmh_core.studies.images.run import DEFAULT_ESTIMATOR, ImageConfig, ImageRun, ReferencePrompts
+from mmh_core.studies.images.run import DEFAULT_ESTIMATOR, ImageConfig, ImageRun
 from mmh_core.studies.images.study import image_study
+from mmh_core.subject.reference_prompts import ReferencePrompts
+from mmh_core.subject.subject import Calibration, Subject
+from mmh_core.subject.training_set import TrainingSet
 from mmh_core.text_to_image.model import TextToImage, latent_net
 from mmh_core.text_to_image.requests import Sampling
 from tests.retrieval.drawings import THRESHOLDS, drawings, labels
@@ -41,23 +43,25 @@ def model(model_of: ModelOf) -> TextToImage:
 
 
 @pytest.fixture(scope="module")
-def reference() -> Reference:
+def training_set() -> TrainingSet:
     images = drawings(60, size=32)
     embedder = PixelEmbedder(8)
     index = build_index(embed_all(embedder, images), labels(60), embedder)
     training = training_images(images, index)
-    return Reference("drawings", index, embedder, lambda row: images[row], training, THRESHOLDS)
+    return TrainingSet("drawings", index, embedder, lambda row: images[row], training, THRESHOLDS)
 
 
 def last(
     config: ImageConfig,
     model: TextToImage,
-    reference: Reference | None = None,
+    training_set: TrainingSet | None = None,
     normal: ReferencePrompts | None = None,
     log_delta: float | None = LOG_DELTA,
 ) -> ImageRun:
     found = None
-    for progress in image_study(config, model, reference, normal, log_delta=log_delta):
+    for progress in image_study(
+        config, Subject(model, training_set, Calibration(normal)), log_delta=log_delta
+    ):
         found = progress.partial
     assert found is not None
     return found
@@ -116,7 +120,7 @@ def test_an_audited_file_is_read_with_the_probes_of_the_run(model: TextToImage) 
     file = io.BytesIO()
     Image.fromarray(run.images[0].image.permute(1, 2, 0).numpy()).save(file, "PNG")
     normal = normal_of(model, [0.0, 1e9])
-    *_, end = audit_study(file.getvalue(), "the cat", model, None, normal)
+    *_, end = audit_study(file.getvalue(), "the cat", Subject(model, None, Calibration(normal)))
     found = end.partial
     assert found.lid is not None and found.lid.log_delta == LOG_DELTA
     # At the latents of the file, which are not those of the run: eight bits, and the autoencoder.
@@ -150,7 +154,7 @@ def test_an_audit_compares_with_normal_prompts_of_the_models_own_settings_only(
     file = io.BytesIO()
     Image.new("RGB", (32, 32), "red").save(file, "PNG")
     normal = normal_of(model, [1e9, 1e9], **changed)
-    *_, end = audit_study(file.getvalue(), "", model, None, normal)
+    *_, end = audit_study(file.getvalue(), "", Subject(model, None, Calibration(normal)))
     lid = end.partial.lid
     assert lid is not None and math.isnan(lid.percentile)
     assert end.partial.verdict == "cannot be judged"
@@ -193,7 +197,7 @@ SIZES = [(16, 32), (48, 32), (80, 16), (24, 40), (64, 64)]
 
 @pytest.mark.parametrize(("height", "width"), SIZES)
 def test_every_size_is_read_end_to_end(
-    model: TextToImage, reference: Reference, height: int, width: int
+    model: TextToImage, training_set: TrainingSet, height: int, width: int
 ) -> None:
     config = replace(
         CONFIG,
@@ -202,7 +206,7 @@ def test_every_size_is_read_end_to_end(
         sampling=replace(CONFIG.sampling, height=height, width=width, steps=2),
     )
     config = replace(config, estimators=("flipd", "dsm"))
-    calibrated = replace(reference, log_delta=LOG_DELTA)
+    calibrated = replace(training_set, log_delta=LOG_DELTA)
     run = last(config, model, calibrated, normal_of(model, [1.0]), log_delta=None)
     (one,) = run.images
     factor = model.factor
@@ -222,7 +226,7 @@ def test_every_size_is_read_end_to_end(
 def test_a_file_of_any_size_is_audited(model: TextToImage, height: int, width: int) -> None:
     file = io.BytesIO()
     Image.new("RGB", (width, height), "blue").save(file, "PNG")
-    *_, end = audit_study(file.getvalue(), "a dog", model, None)
+    *_, end = audit_study(file.getvalue(), "a dog", Subject(model))
     assert end.partial.lid is not None and math.isfinite(end.partial.lid.conditional)
 
 
@@ -252,11 +256,11 @@ FAILURES = [
 @pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: type(failure).__name__)
 @pytest.mark.parametrize("after", [0, 1, 3])
 def test_whatever_fails_in_lid_the_images_are_kept_and_it_is_said(
-    model: TextToImage, reference: Reference, failure: Exception, after: int
+    model: TextToImage, training_set: TrainingSet, failure: Exception, after: int
 ) -> None:
     config = replace(CONFIG, seeds=(3, 4), curve=True, frames=2, estimators=("flipd",))
-    run = last(config, failing(model, failure, after), reference)
-    whole = last(config, model, reference)
+    run = last(config, failing(model, failure, after), training_set)
+    whole = last(config, model, training_set)
     assert run.state == "complete" and len(run.images) == 2
     for one, other in zip(run.images, whole.images, strict=True):
         assert torch.equal(one.image, other.image) and len(one.frames) == 2
@@ -269,12 +273,12 @@ def test_whatever_fails_in_lid_the_images_are_kept_and_it_is_said(
 
 
 def test_what_fails_in_the_search_or_in_a_later_image_keeps_the_rest(
-    model: TextToImage, reference: Reference
+    model: TextToImage, training_set: TrainingSet
 ) -> None:
     def broken(row: int) -> Tensor:
         raise MMHError("The training image is gone: build the index again.")
 
-    run = last(CONFIG, model, replace(reference, image=broken))
+    run = last(CONFIG, model, replace(training_set, image=broken))
     assert run.images[0].lid is not None and run.images[0].copy is None
     assert "The training image is gone" in run.missing[0]
 
@@ -291,7 +295,7 @@ def test_what_fails_in_the_search_or_in_a_later_image_keeps_the_rest(
     breaking = copy.copy(model.autoencoder)
     breaking.__class__ = Breaking
     config = replace(CONFIG, prompts=("the cat", "a dog"))
-    run = last(config, replace(model, autoencoder=breaking), reference)
+    run = last(config, replace(model, autoencoder=breaking), training_set)
     assert run.state == "stopped" and [one.prompt for one in run.images] == ["the cat"]
     assert run.missing[-1].startswith("Only 1 of 2 images could be generated")
 
@@ -305,7 +309,7 @@ def test_an_estimator_that_cannot_read_a_size_is_refused_before_generation(
         sampling=replace(CONFIG.sampling, height=512, width=512),
     )
     with pytest.raises(MMHError, match=r"at most 4,096 dimensions .* 16,384"):
-        next(image_study(config, model, None))
+        next(image_study(config, Subject(model)))
 
 
 def test_a_stop_reaches_between_the_passes_of_the_network(
@@ -318,7 +322,7 @@ def test_a_stop_reaches_between_the_passes_of_the_network(
         curve=True,
         sampling=replace(CONFIG.sampling, steps=1),
     )
-    messages = [p.message for p in image_study(config, model, None, log_delta=LOG_DELTA)]
+    messages = [p.message for p in image_study(config, Subject(model), log_delta=LOG_DELTA)]
     # One probe at a time, with the prompt and without it, and one for each scale and probe.
     assert messages.count("Reading copies and LID") >= 2 * PROBES
     assert messages.count("Reading LID over the noise scales") >= FIRST * len(LOG_DELTAS)
@@ -331,7 +335,7 @@ def test_many_images_come_in_parts(model: TextToImage, seeds: int) -> None:
         seeds=tuple(range(seeds)),
         sampling=replace(CONFIG.sampling, height=64, width=64, steps=1),
     )
-    counts = [len(p.partial.images) for p in image_study(config, model, None)]
+    counts = [len(p.partial.images) for p in image_study(config, Subject(model))]
     assert sorted(set(counts)) == [*range(0, seeds, 8), seeds]
 
 

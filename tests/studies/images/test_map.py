@@ -18,7 +18,8 @@ from mmh_core.retrieval.index import Index, build_index
 from mmh_core.retrieval.index_files import save_index
 from mmh_core.retrieval.umap_places import placing
 from mmh_core.studies.images.map import BETWEEN, component_map, precomputed_map, umap_map
-from mmh_core.studies.images.run import ImageResult, NeighborFound
+from mmh_core.studies.images.run import ImageResult
+from mmh_core.subject.copies import NeighborFound
 from tests.drawn_runs import drawn_run, noise
 
 

@@ -19,27 +19,22 @@ from mmh_core.records import MMHError
 from mmh_core.retrieval.embedders import PixelEmbedder, embed_all
 from mmh_core.retrieval.index import build_index
 from mmh_core.retrieval.training_images import training_images
-from mmh_core.studies.detection.reference_prompts import (
-    normal_study,
-    read_reference_prompts,
-    write_reference_prompts,
-)
+from mmh_core.studies.detection.reference_prompts import normal_study
 from mmh_core.studies.images.audit import audit_study, fitted
 from mmh_core.studies.images.config import checked
 from mmh_core.studies.images.lid import LOG_DELTAS, UNCALIBRATED
 from mmh_core.studies.images.lid_passes import PROBES, PRODUCTS, probe_generator
-from mmh_core.studies.images.reference import Reference, find_copies
-from mmh_core.studies.images.run import (
-    DEFAULT_ESTIMATOR,
-    ImageConfig,
-    ImageLid,
-    ImageResult,
-    ImageRun,
-    PromptTruth,
-    ReferencePrompts,
-)
+from mmh_core.studies.images.run import DEFAULT_ESTIMATOR, ImageConfig, ImageResult, ImageRun
 from mmh_core.studies.images.study import image_study
 from mmh_core.studies.images.verdict import cause_in, verdict_of
+from mmh_core.subject.image_lid import ImageLid
+from mmh_core.subject.reference_prompts import (
+    ReferencePrompts,
+    read_reference_prompts,
+    write_reference_prompts,
+)
+from mmh_core.subject.subject import Calibration, Subject
+from mmh_core.subject.training_set import PromptTruth, TrainingSet, find_copies
 from mmh_core.text_to_image.generation import draw, generate
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.pixels import to_uint8
@@ -61,13 +56,13 @@ def model(model_of: ModelOf) -> TextToImage:
 
 
 @pytest.fixture(scope="module")
-def planted(model: TextToImage) -> Reference:
+def planted(model: TextToImage) -> TrainingSet:
     """Return a training set of 60 drawings whose number 7 is what seed 3 draws."""
     images = drawings(60, size=32)
     images[7] = pixels(draw(model, CONFIG.request(PROMPT)))[0]
     embedder = PixelEmbedder()
     index = build_index(embed_all(embedder, images), labels(60), embedder)
-    return Reference(
+    return TrainingSet(
         "drawings",
         index,
         embedder,
@@ -80,18 +75,18 @@ def planted(model: TextToImage) -> Reference:
 
 
 @pytest.fixture(scope="module")
-def run(model: TextToImage, planted: Reference) -> ImageRun:
+def run(model: TextToImage, planted: TrainingSet) -> ImageRun:
     return last(CONFIG, model, planted)
 
 
 def last(
     config: ImageConfig,
     model: TextToImage,
-    reference: Reference | None,
+    training_set: TrainingSet | None,
     normal: ReferencePrompts | None = None,
 ) -> ImageRun:
     found = None
-    for progress in image_study(config, model, reference, normal):
+    for progress in image_study(config, Subject(model, training_set, Calibration(normal))):
         found = progress.partial
     assert found is not None
     return found
@@ -185,7 +180,7 @@ def test_a_planted_copy_is_called_one_and_a_fresh_image_is_not(run: ImageRun) ->
 
 
 def test_a_copy_names_the_image_nearest_in_pixels_and_shows_that_one(
-    planted: Reference, run: ImageRun
+    planted: TrainingSet, run: ImageRun
 ) -> None:
     copy = run.images[0].image.float() / 255
     asked = copy.clone()
@@ -199,8 +194,8 @@ def test_a_copy_names_the_image_nearest_in_pixels_and_shows_that_one(
     images[8] = (finer * 255).round().to(torch.uint8)
     index = build_index(embed_all(planted.embedder, images), labels(60), planted.embedder)
     training = training_images(images, index)
-    reference = replace(planted, index=index, training=training, image=lambda row: images[row])
-    [(found, neighbors)] = find_copies(reference, asked[None])
+    training_set = replace(planted, index=index, training=training, image=lambda row: images[row])
+    [(found, neighbors)] = find_copies(training_set, asked[None])
     assert [near.id for near in neighbors[:2]] == [8, 7]
     assert (found.kind, found.nearest) == ("exact", 7)
     assert found.similarity == pytest.approx(neighbors[1].similarity, abs=1e-6)
@@ -213,7 +208,7 @@ def test_a_copy_names_the_image_nearest_in_pixels_and_shows_that_one(
 
 
 def test_the_cause_of_a_copy_is_told_from_unseen_images_of_its_caption(
-    model: TextToImage, planted: Reference
+    model: TextToImage, planted: TrainingSet
 ) -> None:
     wide, one = drawings(20, seed=5, size=32).float() / 255, drawings(1, seed=6, size=32)
     calibration = CauseCalibration(4.0, 0.9, 36)
@@ -222,10 +217,10 @@ def test_the_cause_of_a_copy_is_told_from_unseen_images_of_its_caption(
         ((one.float() / 255, wide[:0]), "DD-Mem"),
         ((wide[:0], wide[:0]), None),
     ):
-        reference = replace(planted, corpus=lambda text, c=corpus: c, cause=calibration)
-        told = cause_in(reference, PLAIN.prompts[0], "exact copy", 0.1)
+        training_set = replace(planted, corpus=lambda text, c=corpus: c, cause=calibration)
+        told = cause_in(training_set, PLAIN.prompts[0], "exact copy", 0.1)
         assert (told and told.label) == label
-        first, second = last(PLAIN, model, reference).images
+        first, second = last(PLAIN, model, training_set).images
         assert second.cause is None
         # A network of random weights has all dimensions: neither rule fits that.
         assert (first.cause and first.cause.label) == (label and "not identifiable")
@@ -234,7 +229,7 @@ def test_the_cause_of_a_copy_is_told_from_unseen_images_of_its_caption(
             assert told is not None and told.confidence == 0.9
 
 
-def test_agreement_is_the_mean_cosine_of_pairs(model: TextToImage, planted: Reference) -> None:
+def test_agreement_is_the_mean_cosine_of_pairs(model: TextToImage, planted: TrainingSet) -> None:
     found = last(replace(PLAIN, seeds=(3, 4, 5)), model, planted)
     vectors = embed_all(planted.embedder, torch.stack([p.image for p in found.images]))
     unit = torch.nn.functional.normalize(vectors.double(), dim=1)
@@ -245,7 +240,7 @@ def test_agreement_is_the_mean_cosine_of_pairs(model: TextToImage, planted: Refe
 
 
 def test_percentiles_are_taken_only_among_images_drawn_alike(
-    model: TextToImage, planted: Reference
+    model: TextToImage, planted: TrainingSet
 ) -> None:
     normal = normal_of(model, [-1e9, -1e9, 1e9, 1e9])
     found = last(PLAIN, model, planted, normal)
@@ -258,7 +253,7 @@ def test_percentiles_are_taken_only_among_images_drawn_alike(
 
 
 def test_a_low_lid_is_suspicious_where_no_copy_is_found(
-    model: TextToImage, planted: Reference
+    model: TextToImage, planted: TrainingSet
 ) -> None:
     normal = normal_of(model, [1e9] * 60)
     found = last(PLAIN, model, planted, normal)
@@ -275,10 +270,10 @@ def test_without_reference_and_normal_prompts_nothing_is_claimed(model: TextToIm
 
 
 def test_progress_rises_and_what_was_drawn_before_a_stop_is_there(
-    model: TextToImage, planted: Reference
+    model: TextToImage, planted: TrainingSet
 ) -> None:
     config = replace(CONFIG, prompts=(PROMPT, "a dog"))
-    steps = image_study(config, model, planted)
+    steps = image_study(config, Subject(model, planted))
     seen = []
     for progress in steps:
         seen.append(progress)
@@ -298,10 +293,10 @@ def test_progress_rises_and_what_was_drawn_before_a_stop_is_there(
 
 
 def test_a_large_network_draws_in_parts_and_each_is_kept_with_its_verdict(
-    model: TextToImage, planted: Reference, run: ImageRun, monkeypatch: pytest.MonkeyPatch
+    model: TextToImage, planted: TrainingSet, run: ImageRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mmh_core.studies.images.generation.LARGE", 1)
-    seen = list(image_study(CONFIG, model, planted))
+    seen = list(image_study(CONFIG, Subject(model, planted)))
     fractions = [progress.fraction for progress in seen]
     assert fractions == sorted(fractions) and fractions[-1] == 1
     # Whoever stops while the second image is drawn keeps the first one, judged.
@@ -320,7 +315,7 @@ def test_a_large_network_draws_in_parts_and_each_is_kept_with_its_verdict(
 
 
 def test_curves_and_further_estimators_come_on_request(
-    model: TextToImage, planted: Reference, run: ImageRun
+    model: TextToImage, planted: TrainingSet, run: ImageRun
 ) -> None:
     assert all(len(p.curve) == len(LOG_DELTAS) == len(p.curve_error) for p in run.images)
     assert not torch.equal(run.images[0].curve, run.images[1].curve)
@@ -332,7 +327,7 @@ def test_curves_and_further_estimators_come_on_request(
 
 
 def test_without_guidance_norm_and_region_are_unknown(
-    model: TextToImage, planted: Reference
+    model: TextToImage, planted: TrainingSet
 ) -> None:
     found = last(
         replace(PLAIN, sampling=replace(PLAIN.sampling, guidance=1.0)), model, planted
@@ -388,19 +383,19 @@ def test_the_default_estimator_is_not_run_twice() -> None:
 
 
 def test_an_audited_image_is_read_like_a_drawn_one(
-    model: TextToImage, planted: Reference, run: ImageRun
+    model: TextToImage, planted: TrainingSet, run: ImageRun
 ) -> None:
     file = io.BytesIO()
     shown = run.images[0].image
     Image.fromarray(shown.permute(1, 2, 0).numpy()).save(file, "PNG")
-    *early, last = audit_study(file.getvalue(), PROMPT, model, planted)
+    *early, last = audit_study(file.getvalue(), PROMPT, Subject(model, planted))
     found = last.partial
     assert early[-1].partial.verdict == "exact copy" and early[0].fraction < last.fraction == 1
     assert torch.equal(found.image, shown)
     assert (found.verdict, found.neighbors[0].id, found.truth) == ("exact copy", 7, TRUTH)
     torch.testing.assert_close(found.latents, model.encode(shown[None].float() / 255)[0])
     assert len(found.curve) == len(LOG_DELTAS) and not bool(found.region.isnan().any())
-    *_, last = audit_study(file.getvalue(), "", model, planted)
+    *_, last = audit_study(file.getvalue(), "", Subject(model, planted))
     plain = last.partial
     assert plain.lid is not None and plain.lid.conditional == plain.lid.unconditional
     assert bool(plain.region.isnan().all()) and plain.truth is None
@@ -417,21 +412,21 @@ def test_a_file_of_another_shape_is_found_whole(model: TextToImage) -> None:
     images = wide.round().clamp(0, 255).to(torch.uint8)
     embedder = PixelEmbedder()
     index = build_index(embed_all(embedder, images), labels(30), embedder)
-    known = Reference("wide", index, embedder, lambda row: images[row])
+    known = TrainingSet("wide", index, embedder, lambda row: images[row])
     for number in (0, 17):
         file = io.BytesIO()
         Image.fromarray(images[number].permute(1, 2, 0).numpy()).save(file, "PNG")
-        *_, last = audit_study(file.getvalue(), "", model, known)
+        *_, last = audit_study(file.getvalue(), "", Subject(model, known))
         assert last.partial.verdict == "exact copy"
         assert last.partial.copy is not None and last.partial.copy.nearest == number
 
 
 @pytest.mark.parametrize("data", [b"", b"no image", b"\x89PNG\r\n\x1a\n" + b"\0" * 40])
 def test_an_audit_refuses_what_is_no_image(
-    model: TextToImage, planted: Reference, data: bytes
+    model: TextToImage, planted: TrainingSet, data: bytes
 ) -> None:
     with pytest.raises(MMHError):
-        list(audit_study(data, "", model, planted))
+        list(audit_study(data, "", Subject(model, planted)))
 
 
 def test_a_image_is_cut_around_its_middle_and_resized() -> None:
@@ -469,7 +464,7 @@ def test_normal_prompts_hold_what_the_study_reads_and_are_kept(
 
 def last_at(config: ImageConfig, model: TextToImage, log_delta: float) -> tuple[ImageResult, ...]:
     found = None
-    for progress in image_study(config, model, None, log_delta=log_delta):
+    for progress in image_study(config, Subject(model), log_delta=log_delta):
         found = progress.partial
     assert found is not None
     return found.images

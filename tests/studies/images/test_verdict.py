@@ -12,8 +12,10 @@ import torch
 from mmh_core.memorization.hypothesis import share_words
 from mmh_core.memorization.verdict import IMAGE_ROWS, ImageVerdict
 from mmh_core.retrieval.copy_evidence import CopyKind
-from mmh_core.studies.images.run import CopyFound, ImageLid, ReferencePrompts
 from mmh_core.studies.images.verdict import VERDICTS, LidState, lid_state, verdict_of
+from mmh_core.subject.copies import CopyFound
+from mmh_core.subject.image_lid import ImageLid
+from mmh_core.subject.reference_prompts import ReferencePrompts
 
 NAN = math.nan
 #: A LID with its percentile for each state.

@@ -20,9 +20,8 @@ from mmh_core.retrieval.index import build_index
 from mmh_core.retrieval.training_images import training_images
 from mmh_core.store.archive import save_record
 from mmh_core.studies.images.config import default_config
-from mmh_core.studies.images.reference import Reference
 from mmh_core.studies.mitigation import benchmark as study
-from mmh_core.studies.mitigation import benchmark_inputs as mitigation_benchmark_desk
+from mmh_core.studies.mitigation import benchmark_inputs
 from mmh_core.studies.mitigation.benchmark import (
     CHAIN,
     NONE,
@@ -32,7 +31,7 @@ from mmh_core.studies.mitigation.benchmark import (
     share_left,
 )
 from mmh_core.studies.mitigation.benchmark_inputs import (
-    Desk,
+    BenchmarkInputs,
     kept_record,
     left_out,
     made_by,
@@ -54,6 +53,8 @@ from mmh_core.studies.mitigation.benchmark_run import (
 )
 from mmh_core.studies.mitigation.run import Treatment
 from mmh_core.studies.mitigation.word_dropping import BY, worst_words
+from mmh_core.subject.subject import Subject
+from mmh_core.subject.training_set import TrainingSet
 from mmh_core.text_to_image.generation import draw
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Sampling
@@ -71,7 +72,7 @@ def model(model_of: ModelOf) -> TextToImage:
 
 
 @pytest.fixture(scope="module")
-def planted(model: TextToImage) -> Reference:
+def planted(model: TextToImage) -> TrainingSet:
     """Return a training set that holds what the cat ends in without mitigation."""
     images = drawings(60, size=32)
     request = replace(default_config(model, "tiny", CAT.text), seeds=SEEDS).request(CAT.text)
@@ -83,7 +84,7 @@ def planted(model: TextToImage) -> Reference:
     def alignment(shown: Tensor, text: str) -> Tensor:
         return shown.mean((1, 2, 3))
 
-    return Reference(
+    return TrainingSet(
         "drawings",
         index,
         embedder,
@@ -104,9 +105,9 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(study, "MITIGATIONS", chosen)
 
 
-def last(desk: Desk) -> tuple[MitigationBenchmark, list[float]]:
+def last(inputs: BenchmarkInputs) -> tuple[MitigationBenchmark, list[float]]:
     found, fractions = None, []
-    for progress in mitigation_benchmark(CAPTIONS, desk):
+    for progress in mitigation_benchmark(CAPTIONS, inputs):
         found = progress.partial
         fractions.append(progress.fraction)
     assert found is not None
@@ -115,10 +116,10 @@ def last(desk: Desk) -> tuple[MitigationBenchmark, list[float]]:
 
 @pytest.mark.usefixtures("few")
 def test_a_benchmark_chooses_strengths_draws_and_keeps_its_records(
-    model: TextToImage, planted: Reference, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: TextToImage, planted: TrainingSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    desk = Desk(model, "tiny", planted, None, SEEDS, tmp_path)
-    found, fractions = last(desk)
+    inputs = BenchmarkInputs(Subject(model, planted, name="tiny"), SEEDS, tmp_path)
+    found, fractions = last(inputs)
     assert fractions == sorted(fractions) and fractions[-1] == 1 and found.state == "complete"
     # Of three steps none falls into the first quarter of the time; from the half on copies go,
     # and whether LID rises with them is this random network's affair.
@@ -146,11 +147,11 @@ def test_a_benchmark_chooses_strengths_draws_and_keeps_its_records(
         raise AssertionError("a finished caption was drawn again")
         yield
 
-    monkeypatch.setattr(mitigation_benchmark_desk, "mitigation_study", refused)
-    again, _ = last(replace(desk, resume=True))
+    monkeypatch.setattr(benchmark_inputs, "mitigation_study", refused)
+    again, _ = last(replace(inputs, resume=True))
     assert benchmark_tables(again) == tables
     with pytest.raises(AssertionError, match="drawn again"):
-        last(desk)
+        last(inputs)
 
 
 def test_captions_take_turns_between_kinds_and_halves_stay_apart() -> None:
@@ -296,36 +297,38 @@ def test_a_strength_that_only_moves_images_off_the_threshold_is_not_enough() -> 
 @pytest.mark.parametrize("what", ["code", "model", "seeds", "steps", "old name"])
 def test_records_of_another_version_are_counted_and_not_mixed_in(
     model: TextToImage,
-    planted: Reference,
+    planted: TrainingSet,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     what: str,
 ) -> None:
-    desk = Desk(model, "tiny", planted, None, SEEDS, tmp_path, resume=True)
-    mine = replace(record("the cat", [1, 1, 0], [1, 1, 1], [1, 1, 1]), made_by=made_by(desk))
-    path = record_path(desk, "caption", CAT, ())
+    inputs = BenchmarkInputs(Subject(model, planted, name="tiny"), SEEDS, tmp_path, resume=True)
+    mine = replace(record("the cat", [1, 1, 0], [1, 1, 1], [1, 1, 1]), made_by=made_by(inputs))
+    path = record_path(inputs, "caption", CAT, ())
     save_record(path, mine)
-    assert kept_record(path, CaptionRecord, desk) is not None and left_out(desk) == 0
-    assert kept_record(path, CaptionRecord, replace(desk, resume=False)) is None
+    assert kept_record(path, CaptionRecord, inputs) is not None and left_out(inputs) == 0
+    assert kept_record(path, CaptionRecord, replace(inputs, resume=False)) is None
     # A record that says something else of itself than its name does is not used either.
     save_record(path, replace(mine, made_by=""))
-    assert kept_record(path, CaptionRecord, desk) is None
+    assert kept_record(path, CaptionRecord, inputs) is None
     if what == "code":
-        monkeypatch.setattr(mitigation_benchmark_desk, "code_version", lambda: "0" * 16)
+        monkeypatch.setattr(benchmark_inputs, "code_version", lambda: "0" * 16)
     elif what == "model":
-        desk = replace(desk, model=replace(model, sha256="ab" * 32))
+        other = Subject(replace(model, sha256="ab" * 32), planted, name="tiny")
+        inputs = replace(inputs, subject=other)
     elif what == "seeds":
-        desk = replace(desk, seeds=(8, 9))
+        inputs = replace(inputs, seeds=(8, 9))
     elif what == "steps":
-        desk = replace(desk, model=replace(model, steps=7))
+        other = Subject(replace(model, steps=7), planted, name="tiny")
+        inputs = replace(inputs, subject=other)
     else:
         path.rename(tmp_path / f"{'0' * 32}.safetensors")
-    other = record_path(desk, "caption", CAT, ())
-    assert kept_record(other, CaptionRecord, desk) is None
+    other = record_path(inputs, "caption", CAT, ())
+    assert kept_record(other, CaptionRecord, inputs) is None
     assert (other != path) == (what != "old name")
     # Other settings are another benchmark of the same code and model, and no mixture.
-    assert left_out(desk) == (what in ("code", "model", "old name"))
-    found = replace(counted(mine), left_out=left_out(desk))
+    assert left_out(inputs) == (what in ("code", "model", "old name"))
+    found = replace(counted(mine), left_out=left_out(inputs))
     said = "1 record of another version of the code or another model is left out"
     assert (said in benchmark_tables(found)) == (found.left_out == 1)
 

@@ -18,12 +18,11 @@ from mmh_core.retrieval.embedders import PixelEmbedder, embed_all
 from mmh_core.retrieval.index import build_index
 from mmh_core.retrieval.training_images import training_images
 from mmh_core.studies.images.generation import pixels_of
-from mmh_core.studies.images.reference import Reference
-from mmh_core.studies.images.run import ImageConfig, ReferencePrompts
+from mmh_core.studies.images.run import ImageConfig
 from mmh_core.studies.images.study import image_study
 from mmh_core.studies.mitigation import cells as mitigation_cells
 from mmh_core.studies.mitigation.context import (
-    Ground,
+    Comparison,
     copy_share,
     given_for,
     lids_of_normal,
@@ -32,6 +31,9 @@ from mmh_core.studies.mitigation.context import (
 from mmh_core.studies.mitigation.memory import peak_memory
 from mmh_core.studies.mitigation.run import MitigationConfig, MitigationRun, Treatment
 from mmh_core.studies.mitigation.study import checked, mitigation_study
+from mmh_core.subject.reference_prompts import ReferencePrompts
+from mmh_core.subject.subject import Subject
+from mmh_core.subject.training_set import TrainingSet
 from mmh_core.text_to_image.generation import draw, generate
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Sampling
@@ -52,7 +54,7 @@ def model(model_of: ModelOf) -> TextToImage:
 
 
 @pytest.fixture(scope="module")
-def planted(model: TextToImage) -> Reference:
+def planted(model: TextToImage) -> TrainingSet:
     images = drawings(60, size=32)
     request = CONFIG.request(PROMPT)
     images[7] = (draw(model, request)[0] * 255).round().to(torch.uint8)
@@ -62,7 +64,7 @@ def planted(model: TextToImage) -> Reference:
     def alignment(shown: Tensor, text: str) -> Tensor:
         return shown.mean((1, 2, 3)) * len(text)
 
-    return Reference(
+    return TrainingSet(
         "drawings",
         index,
         embedder,
@@ -75,15 +77,15 @@ def planted(model: TextToImage) -> Reference:
 
 
 @pytest.fixture(scope="module")
-def run(model: TextToImage, planted: Reference) -> MitigationRun:
+def run(model: TextToImage, planted: TrainingSet) -> MitigationRun:
     return last(CONFIG, model, planted)
 
 
 def last(
-    config: MitigationConfig, model: TextToImage, reference: Reference | None
+    config: MitigationConfig, model: TextToImage, training_set: TrainingSet | None
 ) -> MitigationRun:
     found = None
-    for progress in mitigation_study(config, model, reference):
+    for progress in mitigation_study(config, Subject(model, training_set)):
         found = progress.partial
     assert found is not None
     return found
@@ -99,10 +101,10 @@ def test_every_prompt_is_drawn_with_every_treatment_none_first(run: MitigationRu
 
 
 def test_none_is_the_images_study_bit_for_bit(
-    model: TextToImage, planted: Reference, run: MitigationRun
+    model: TextToImage, planted: TrainingSet, run: MitigationRun
 ) -> None:
     images = None
-    for progress in image_study(images_config(CONFIG), model, planted):
+    for progress in image_study(images_config(CONFIG), Subject(model, planted)):
         images = progress.partial
     assert images is not None
     for prompt in (0, 1):
@@ -166,8 +168,8 @@ def test_a_mitigation_that_cannot_be_applied_leaves_a_cell_that_says_so(
     assert after is not None and len(after.images) == 2
 
 
-def test_a_stop_keeps_the_cells_that_are_done(model: TextToImage, planted: Reference) -> None:
-    steps = mitigation_study(CONFIG, model, planted)
+def test_a_stop_keeps_the_cells_that_are_done(model: TextToImage, planted: TrainingSet) -> None:
+    steps = mitigation_study(CONFIG, Subject(model, planted))
     fractions = []
     for progress in steps:
         fractions.append(progress.fraction)
@@ -187,11 +189,11 @@ def test_a_stop_keeps_the_cells_that_are_done(model: TextToImage, planted: Refer
 
 
 def test_a_stop_in_the_middle_keeps_the_unfinished_images(
-    model: TextToImage, planted: Reference, monkeypatch: pytest.MonkeyPatch
+    model: TextToImage, planted: TrainingSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mitigation_cells, "_PREVIEW_GAP", 0.0)
     seen = []
-    for progress in mitigation_study(CONFIG, model, planted):
+    for progress in mitigation_study(CONFIG, Subject(model, planted)):
         run = progress.partial
         seen.append((len(run.cells), len(run.preview), run.preview_of))
         if len(run.cells) == 2:
@@ -202,7 +204,7 @@ def test_a_stop_in_the_middle_keeps_the_unfinished_images(
     assert seen[-1] == (2, 0, "")
 
 
-def test_the_scan_of_the_chain_counts_copies(model: TextToImage, planted: Reference) -> None:
+def test_the_scan_of_the_chain_counts_copies(model: TextToImage, planted: TrainingSet) -> None:
     request = CONFIG.request(PROMPT)
     found = finished(copy_share(model, planted, None, request))
     assert (found.score, found.nfe) == (0.5, 10.0)
@@ -241,7 +243,7 @@ def test_the_scan_of_a_rewording_counts_images_of_low_lid(model: TextToImage) ->
     request = CONFIG.request(PROMPT)
     images = None
     for progress in image_study(
-        images_config(replace(CONFIG, prompts=(PROMPT,))), model, None, log_delta=1.5
+        images_config(replace(CONFIG, prompts=(PROMPT,))), Subject(model), log_delta=1.5
     ):
         images = progress.partial
     assert images is not None
@@ -254,13 +256,17 @@ def test_the_scan_of_a_rewording_counts_images_of_low_lid(model: TextToImage) ->
     assert shares == [0.0, 0.5, 1.0]
 
 
-def test_what_each_mitigation_is_given_to_judge_by(model: TextToImage, planted: Reference) -> None:
+def test_what_each_mitigation_is_given_to_judge_by(
+    model: TextToImage, planted: TrainingSet
+) -> None:
     """The chain may look for copies; a rewording must not know what it is judged by."""
     known = normal(model, [40.0, 50.0])
-    ground = Ground(CONFIG, model, planted, known, -0.5, lids_of_normal(CONFIG, model, known))
+    comparison = Comparison(
+        CONFIG, Subject(model, planted), known, -0.5, lids_of_normal(CONFIG, model, known)
+    )
     request = CONFIG.request(PROMPT)
-    chain = given_for(ground, 0, None, mitigation("automatic_chain"))
-    rewrite = given_for(ground, 0, None, mitigation("rewrite"))
+    chain = given_for(comparison, 0, None, mitigation("automatic_chain"))
+    rewrite = given_for(comparison, 0, None, mitigation("rewrite"))
     assert chain.scan is not None and rewrite.scan is not None
     assert finished(chain.scan(request)).score == 0.5 and not math.isnan(
         finished(chain.scan(request)).alignment
@@ -271,7 +277,7 @@ def test_what_each_mitigation_is_given_to_judge_by(model: TextToImage, planted: 
     )
     assert math.isnan(finished(rewrite.scan(request)).alignment)
     assert rewrite.copy_similarity == THRESHOLDS.descriptor
-    without = given_for(replace(ground, normal=None), 0, None, mitigation("rewrite"))
+    without = given_for(replace(comparison, normal=None), 0, None, mitigation("rewrite"))
     assert without.scan is not None and finished(without.scan(request)).score == 0.5
 
 

@@ -22,7 +22,6 @@ from mmh_core.retrieval.embedders import PixelEmbedder, embed_all
 from mmh_core.retrieval.index import build_index
 from mmh_core.retrieval.training_images import training_images
 from mmh_core.store.archive import load_record, save_record
-from mmh_core.studies.images.reference import Reference
 from mmh_core.studies.mitigation import training as study
 from mmh_core.studies.mitigation.training import checked, pocket_cure
 from mmh_core.studies.mitigation.training_run import (
@@ -32,6 +31,8 @@ from mmh_core.studies.mitigation.training_run import (
     copies_and_lids,
     early_stop,
 )
+from mmh_core.subject.subject import Subject
+from mmh_core.subject.training_set import TrainingSet
 from mmh_core.text_to_image.stable_diffusion import load
 from tests.cure_runs import cure_run
 from tests.retrieval.drawings import THRESHOLDS, drawings, labels
@@ -58,7 +59,7 @@ def run(seen: list[LatentSet]) -> Iterator[TrainingMitigationRun]:
     small = replace(world, images=world.images[few.index], labels=few.reset_index(drop=True))
     images, embedder = drawings(40, size=64), PixelEmbedder()
     index = build_index(embed_all(embedder, images), labels(40), embedder)
-    reference = Reference(
+    training_set = TrainingSet(
         "drawings",
         index,
         embedder,
@@ -78,7 +79,7 @@ def run(seen: list[LatentSet]) -> Iterator[TrainingMitigationRun]:
         patch.setattr(study, "read_world", lambda folder: small)
         patch.setattr(study, "train_denoiser", watched)
         found, fractions = None, []
-        for progress in pocket_cure(CONFIG, POCKET, load(POCKET), reference):
+        for progress in pocket_cure(CONFIG, POCKET, Subject(load(POCKET), training_set)):
             found = progress.partial
             fractions.append(progress.fraction)
     assert found is not None

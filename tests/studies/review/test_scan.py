@@ -14,8 +14,11 @@ from mmh_core.detectors.measurement import measure
 from mmh_core.records import LabelledPrompt, MMHError
 from mmh_core.store.archive import load_record
 from mmh_core.store.shards import ScanRow, read_rows
-from mmh_core.studies.detection.early_reach import Reach, reach_words
-from mmh_core.studies.detection.early_scan import (
+from mmh_core.studies.images.run import ImageRun
+from mmh_core.studies.review.items import scan_items
+from mmh_core.studies.review.scan import ScanConfig, ScanState, scan
+from mmh_core.studies.review.scan_rows import RUNS
+from mmh_core.subject.early_calibration import (
     EarlyCalibration,
     calibrate_early,
     early_calibration,
@@ -23,10 +26,9 @@ from mmh_core.studies.detection.early_scan import (
     score_prompts,
     write_early,
 )
-from mmh_core.studies.images.run import ImageRun, ReferencePrompts
-from mmh_core.studies.review.items import scan_items
-from mmh_core.studies.review.scan import ScanConfig, Scanner, ScanState, scan
-from mmh_core.studies.review.scan_rows import RUNS
+from mmh_core.subject.early_reach import Reach, reach_words
+from mmh_core.subject.reference_prompts import ReferencePrompts
+from mmh_core.subject.subject import Calibration, Subject
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Sampling
 from tests.text_to_image.conftest import ModelOf
@@ -68,9 +70,9 @@ def normal_of(model: TextToImage) -> ReferencePrompts:
     )
 
 
-def last(table: Path, out: Path, scanner: Scanner, config: ScanConfig) -> ScanState:
+def last(table: Path, out: Path, subject: Subject, config: ScanConfig) -> ScanState:
     state = None
-    for progress in scan(table, out, scanner, config):
+    for progress in scan(table, out, subject, config):
         state = progress.partial
     assert state is not None
     return state
@@ -127,9 +129,9 @@ def test_every_prompt_gets_one_row_and_the_flagged_a_study(
     table = tmp_path / "prompts.csv"
     lines = ["prompt,label,tags", *(f"{text},normal,a;b" for text in FEW)]
     table.write_text("\n".join([*lines, f"{FEW[3]},normal,", ",normal,", "bad\x07,x,"]))
-    scanner = Scanner(model, calibration, None, normal_of(model))
+    subject = Subject(model, None, Calibration(normal_of(model), calibration))
     config = ScanConfig("tiny", share=0.5)
-    state = last(table, tmp_path / "out", scanner, config)
+    state = last(table, tmp_path / "out", subject, config)
     rows = rows_of(tmp_path / "out")
     assert sorted(row.prompt for row in rows) == sorted(FEW)
     assert (state.done, state.total, state.duplicates) == (8, 8, 1)
@@ -153,19 +155,22 @@ def test_a_stopped_scan_goes_on_and_repeats_nothing(
 ) -> None:
     table = tmp_path / "prompts.txt"
     table.write_text("\n".join(PROMPTS))
-    scanner, config = Scanner(model, calibration, None, None), ScanConfig("tiny", study=False)
-    steps = scan(table, tmp_path / "out", scanner, config)
+    subject, config = (
+        Subject(model, None, Calibration(None, calibration)),
+        ScanConfig("tiny", study=False),
+    )
+    steps = scan(table, tmp_path / "out", subject, config)
     for progress in steps:
         if progress.partial.done >= 40:
             break
     steps.close()  # type: ignore[attr-defined]
     before = len(rows_of(tmp_path / "out"))
     assert 40 <= before < 60
-    state = last(table, tmp_path / "out", scanner, config)
+    state = last(table, tmp_path / "out", subject, config)
     assert (state.known, state.scored, state.done) == (before, 60 - before, 60)
     prompts = [row.prompt for row in rows_of(tmp_path / "out")]
     assert sorted(prompts) == sorted(PROMPTS)
-    again = last(table, tmp_path / "out", scanner, config)
+    again = last(table, tmp_path / "out", subject, config)
     assert again.scored == 0
     assert again.flagged == sum(bool(r.values["flagged"]) for r in rows_of(tmp_path / "out"))
 
@@ -175,14 +180,14 @@ def test_a_folder_of_other_settings_is_refused(
 ) -> None:
     table = tmp_path / "prompts.txt"
     table.write_text("one\ntwo\n")
-    scanner = Scanner(model, calibration, None, None)
-    last(table, tmp_path / "out", scanner, ScanConfig("tiny", study=False))
+    subject = Subject(model, None, Calibration(None, calibration))
+    last(table, tmp_path / "out", subject, ScanConfig("tiny", study=False))
     with pytest.raises(MMHError, match="other settings"):
-        last(table, tmp_path / "out", scanner, ScanConfig("tiny", share=0.2, study=False))
+        last(table, tmp_path / "out", subject, ScanConfig("tiny", share=0.2, study=False))
     empty = tmp_path / "empty.csv"
     empty.write_text("prompt\n")
     with pytest.raises(MMHError, match="holds no prompt"):
-        last(empty, tmp_path / "other", scanner, ScanConfig("tiny"))
+        last(empty, tmp_path / "other", subject, ScanConfig("tiny"))
 
 
 def test_what_the_scan_finds_is_counted_on_prompts_that_it_was_not_fitted_on(
@@ -243,7 +248,7 @@ def test_a_prompt_that_changes_nothing_has_no_score_and_is_counted(
     assert found.percentile.isnan().tolist() == [True, False]
     table = tmp_path / "prompts.csv"
     table.write_text("prompt\nthe cat\nx b\n")
-    scanner = Scanner(silent, calibration, None, None)
+    scanner = Subject(silent, None, Calibration(None, calibration))
     for _ in range(2):  # Anew, and read again from the folder.
         state = last(table, tmp_path / "out", scanner, ScanConfig("tiny", study=False))
         assert state.silent == 1 and "1 prompt is without a score" in state.not_heard()[-1]
@@ -289,9 +294,9 @@ def test_a_network_that_gives_nan_stops_and_flags_nobody(
         score_prompts(broken, calibration, PROMPTS[:1])
     table = tmp_path / "prompts.txt"
     table.write_text("\n".join(FEW))
-    scanner = Scanner(broken, calibration, None, None)
+    subject = Subject(broken, None, Calibration(None, calibration))
     with pytest.raises(MMHError, match="not finite"):
-        last(table, tmp_path / "out", scanner, ScanConfig("tiny"))
+        last(table, tmp_path / "out", subject, ScanConfig("tiny"))
     assert rows_of(tmp_path / "out") == []
     with pytest.raises(MMHError, match="not finite"):
         list(early_calibration(broken, NORMAL, SEEDS))
@@ -303,8 +308,11 @@ def test_what_is_not_read_of_a_prompt_stands_in_its_row_and_is_counted(
     """The tiny encoder reads 14 tokens, and its tokenizer knows no letter beyond ASCII."""
     table = tmp_path / "prompts.txt"
     table.write_text("\n".join(["the cat", "the " * 20, "the ñandú", "кот", "“the” cat — a"]))
-    scanner, config = Scanner(model, calibration, None, None), ScanConfig("tiny", study=False)
-    state = last(table, tmp_path / "out", scanner, config)
+    subject, config = (
+        Subject(model, None, Calibration(None, calibration)),
+        ScanConfig("tiny", study=False),
+    )
+    state = last(table, tmp_path / "out", subject, config)
     said = {
         row.prompt: (row.values["cut"], row.values["unread"]) for row in rows_of(tmp_path / "out")
     }
@@ -315,7 +323,7 @@ def test_what_is_not_read_of_a_prompt_stands_in_its_row_and_is_counted(
     assert (state.cut, state.unread) == (1, 2)
     assert [sentence.split(" prompt")[0] for sentence in state.not_heard()] == ["1", "2"]
     # A scan that goes on counts what was there as well.
-    again = last(table, tmp_path / "out", scanner, config)
+    again = last(table, tmp_path / "out", subject, config)
     assert (again.cut, again.unread, again.scored) == (1, 2, 0)
     items = list(scan_items(tmp_path / "out", flagged=False))
     tags = {item.prompt: item.tags for item in items}
@@ -329,18 +337,18 @@ def test_a_scan_can_be_stopped_inside_a_study(
 ) -> None:
     table = tmp_path / "prompts.txt"
     table.write_text("\n".join(PROMPTS[:4]))
-    scanner = Scanner(model, calibration, None, normal_of(model))
-    steps = list(scan(table, tmp_path / "out", scanner, ScanConfig("tiny", share=0.99)))
+    subject = Subject(model, None, Calibration(normal_of(model), calibration))
+    steps = list(scan(table, tmp_path / "out", subject, ScanConfig("tiny", share=0.99)))
     # Beside one progress for the table, the batch and each prompt there are those of the studies.
     assert len(steps) > 2 + 4 + 4
     # Stopped within the first study: nothing half done is kept, and it goes on afterwards.
     folder = tmp_path / "again"
-    running = scan(table, folder, scanner, ScanConfig("tiny", share=0.99))
+    running = scan(table, folder, subject, ScanConfig("tiny", share=0.99))
     for _ in range(4):
         next(running)
     running.close()  # type: ignore[attr-defined]
     assert all(row.values["run"] or not row.values["flagged"] for row in rows_of(folder))
-    state = last(table, folder, scanner, ScanConfig("tiny", share=0.99))
+    state = last(table, folder, subject, ScanConfig("tiny", share=0.99))
     assert sorted(row.prompt for row in rows_of(folder)) == sorted(PROMPTS[:4])
     assert state.done == 4
 
@@ -353,9 +361,12 @@ def test_a_folder_of_other_code_is_refused(
 ) -> None:
     table = tmp_path / "prompts.txt"
     table.write_text("\n".join(PROMPTS[:2]))
-    scanner, config = Scanner(model, calibration, None, None), ScanConfig("tiny", study=False)
-    last(table, tmp_path / "out", scanner, config)
+    subject, config = (
+        Subject(model, None, Calibration(None, calibration)),
+        ScanConfig("tiny", study=False),
+    )
+    last(table, tmp_path / "out", subject, config)
     monkeypatch.setattr("mmh_core.studies.review.scan.code_version", lambda *folders: "another")
     with pytest.raises(MMHError, match="scan"):
-        last(table, tmp_path / "out", scanner, config)
+        last(table, tmp_path / "out", subject, config)
     assert len(rows_of(tmp_path / "out")) == 2

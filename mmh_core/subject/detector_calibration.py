@@ -15,15 +15,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from mmh_core.detectors import combined_score
 from mmh_core.detectors.catalogue import DETECTORS, adapted
+from mmh_core.detectors.combined_score import CombinedScore
 from mmh_core.detectors.early_scan import EarlyScan
 from mmh_core.detectors.measurement import Detector, fit
 from mmh_core.records import MMHError
 from mmh_core.store.archive import load_record, save_record
-from mmh_core.studies.detection import combined_score
-from mmh_core.studies.detection.combined_score import CombinedScore
-from mmh_core.studies.detection.early_scan import EarlyCalibration, read_early
-from mmh_core.studies.detection.reference_scores import share_below, threshold_among, usable
+from mmh_core.subject.early_calibration import EarlyCalibration, read_early
+from mmh_core.subject.reference_scores import share_below, threshold_among, usable
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Sampling
 

@@ -19,9 +19,9 @@ from mmh_core.detectors.inputs import changes_nothing, early_evidence, encode
 from mmh_core.detectors.measurement import measure
 from mmh_core.records import LabelledPrompt, MMHError, Progress
 from mmh_core.store.archive import load_record, save_record
-from mmh_core.studies.detection.alike import alike_groups
-from mmh_core.studies.detection.early_reach import Reach
-from mmh_core.studies.detection.reference_scores import share_below, threshold_among, usable
+from mmh_core.subject.alike import alike_groups
+from mmh_core.subject.early_reach import Reach
+from mmh_core.subject.reference_scores import share_below, threshold_among, usable
 from mmh_core.text_to_image.model import TextToImage
 
 #: The file beside the embedded model.
@@ -44,6 +44,7 @@ class EarlyCalibration:
     what the scan finds of them is what may be said of it; None where there were none. Where they
     are captions just as the model was trained with, `paraphrases` (Q, S, 2) are the same of other
     wordings of such captions; else None. A prompt that changes nothing has no cosine, NaN.
+    `windows` is in how many windows of its text encoder the model read, None for one.
     """
 
     model: str
@@ -55,6 +56,7 @@ class EarlyCalibration:
     low: float
     memorized: Tensor | None = None
     paraphrases: Tensor | None = None
+    windows: int | None = None
 
     def detector(self) -> EarlyScan:
         """Return the scan fitted to these prompts."""
@@ -95,6 +97,12 @@ class EarlyCalibration:
             raise MMHError(
                 f"The calibration is of {self.model} with other weights than {model.name}: "
                 "calibrate this model first, with the command calibrate."
+            )
+        if model.windows != (self.windows or 1):
+            raise MMHError(
+                f"The calibration of {self.model} is for prompts read in {self.windows or 1} "
+                f"windows of text and not in {model.windows}: calibrate with --windows "
+                f"{model.windows}."
             )
 
 
@@ -174,7 +182,13 @@ def early_calibration(
             done / len(distinct),
             f"Reading reference prompts, {done} of {len(distinct)}",
             EarlyCalibration(
-                model.name, model.sha256, seeds, tuple(distinct[:done]), torch.cat(parts), *times
+                model.name,
+                model.sha256,
+                seeds,
+                tuple(distinct[:done]),
+                torch.cat(parts),
+                *times,
+                windows=None if model.windows == 1 else model.windows,
             ),
         )
     counted = len(memorized) + len(paraphrases)

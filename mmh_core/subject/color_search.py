@@ -10,17 +10,17 @@ import numpy as np
 from mmh_core.retrieval.embedders import embed_all
 from mmh_core.retrieval.index import similarities, unit_rows
 from mmh_core.retrieval.recolored import LIKELY, POSSIBLE, Recoloring, recoloring
-from mmh_core.studies.images.run import CopyFound, NeighborFound
+from mmh_core.subject.copies import CopyFound, NeighborFound
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mmh_core.studies.images.reference import Reference
+    from mmh_core.subject.training_set import TrainingSet
 
 _Row = tuple[CopyFound, tuple[NeighborFound, ...]]
 
 
-def in_other_colors(reference: Reference, image: Tensor, row: _Row) -> _Row:
+def in_other_colors(training_set: TrainingSet, image: Tensor, row: _Row) -> _Row:
     """Return evidence of an image (3, H, W) in [0, 1] that was "none", searched in any colors.
 
     Only where the training images are at hand; what was found already stays. *likely*: a training
@@ -30,12 +30,12 @@ def in_other_colors(reference: Reference, image: Tensor, row: _Row) -> _Row:
     of all training images, for which the search was not calibrated.
     """
     copy, near = row
-    if reference.training is None or copy.kind != "none":
+    if training_set.training is None or copy.kind != "none":
         return row
-    found = recoloring(image, reference.training)
-    named = int(reference.training.index.ids[found.row])
+    found = recoloring(image, training_set.training)
+    named = int(training_set.training.index.ids[found.row])
     if found.correlation >= LIKELY:
-        return _likely(reference, image, row, found, named)
+        return _likely(training_set, image, row, found, named)
     if found.correlation >= POSSIBLE:
         reason = (
             f"In other colors or another brightness it fits training image {named} (correlation "
@@ -53,12 +53,14 @@ def in_other_colors(reference: Reference, image: Tensor, row: _Row) -> _Row:
     return row
 
 
-def _likely(reference: Reference, image: Tensor, row: _Row, found: Recoloring, named: int) -> _Row:
+def _likely(
+    training_set: TrainingSet, image: Tensor, row: _Row, found: Recoloring, named: int
+) -> _Row:
     """Return evidence that names the training image, now one of the near."""
     copy, near = row
-    index = reference.index
+    index = training_set.index
     place = int(np.searchsorted(index.ids, named))
-    unit = unit_rows(embed_all(reference.embedder, image[None]).numpy(force=True))[0]
+    unit = unit_rows(embed_all(training_set.embedder, image[None]).numpy(force=True))[0]
     similarity = float(similarities(index, unit.astype(np.float64), np.array([place]))[0])
     labels = index.labels.iloc[place]
     mine = NeighborFound(
@@ -67,7 +69,7 @@ def _likely(reference: Reference, image: Tensor, row: _Row, found: Recoloring, n
         str(labels["caption"]),
         str(labels.get("kind", "")),
         int(index.copies[place]),
-        reference.image(place),
+        training_set.image(place),
     )
     others = tuple(one for one in near if one.id != named)
     as_well = f" {found.ties:,} more fit as well, apart from color." if found.ties else ""

@@ -21,8 +21,8 @@ from mmh_core.retrieval.copy_evidence import CopyKind
 from mmh_core.retrieval.embedders import Embedder, PixelEmbedder, embed_all
 from mmh_core.retrieval.index import Index, build_index
 from mmh_core.retrieval.pixel_match import FLAT, is_flat, pixel_match, structure
-from mmh_core.studies.images.reference import Reference, _by_descriptor, find_copies
 from mmh_core.studies.images.verdict import verdict_of
+from mmh_core.subject.training_set import TrainingSet, _by_descriptor, find_copies
 from tests.retrieval.drawings import drawings, labels
 from tests.studies.images.test_verdict import reading
 
@@ -47,9 +47,9 @@ class Named:
         return torch.full_like(found, NAN) if self.useless else found
 
 
-def reference(embedder: Embedder, trained: Tensor = TRAINED) -> Reference:
+def training_set(embedder: Embedder, trained: Tensor = TRAINED) -> TrainingSet:
     index = build_index(embed_all(embedder, trained), labels(len(trained)), embedder)
-    return Reference("drawings", index, embedder, lambda row: trained[row])
+    return TrainingSet("drawings", index, embedder, lambda row: trained[row])
 
 
 def shrunk(images: Tensor, size: int) -> Tensor:
@@ -115,7 +115,7 @@ EMBEDDERS: list[Embedder] = [PixelEmbedder(), Named("clip"), Named("dinov2"), Na
 @pytest.mark.parametrize("way", SAME)
 def test_equal_pixels_are_a_copy_with_any_embedder(way: str, embedder: Embedder) -> None:
     images = SAME[way](TRAINED[:6].float() / 255)
-    for number, (copy, near) in enumerate(find_copies(reference(embedder), images)):
+    for number, (copy, near) in enumerate(find_copies(training_set(embedder), images)):
         assert (copy.kind, copy.nearest) == ("exact", number), copy.reason
         assert number in [one.id for one in near]
         assert verdict_of(copy, reading(9.0, 0.5), guided=True)[0] == "exact copy"
@@ -124,7 +124,7 @@ def test_equal_pixels_are_a_copy_with_any_embedder(way: str, embedder: Embedder)
 @pytest.mark.parametrize("way", PARTS)
 def test_a_part_is_a_copy_or_a_likely_one(way: str) -> None:
     images = PARTS[way](TRAINED[:8].float() / 255)
-    for number, (copy, _) in enumerate(find_copies(reference(PixelEmbedder()), images)):
+    for number, (copy, _) in enumerate(find_copies(training_set(PixelEmbedder()), images)):
         assert copy.kind in ("exact", "likely") and copy.nearest == number, copy.reason
         if copy.kind == "likely":
             assert "by eye" in copy.reason and "exact" not in copy.reason
@@ -133,7 +133,7 @@ def test_a_part_is_a_copy_or_a_likely_one(way: str) -> None:
 
 @pytest.mark.parametrize("embedder", EMBEDDERS[:3], ids=lambda e: e.name)
 def test_a_fresh_image_cannot_be_judged_without_a_calibrated_threshold(embedder: Embedder) -> None:
-    for copy, _ in find_copies(reference(embedder), FRESH):
+    for copy, _ in find_copies(training_set(embedder), FRESH):
         assert copy.kind == "unknown" and math.isnan(copy.threshold)
         assert "no calibrated threshold" in copy.reason
         assert verdict_of(copy, reading(9.0, 0.5), guided=True)[0] == "cannot be judged"
@@ -158,7 +158,7 @@ PLAIN = {
 @pytest.mark.parametrize("name", PLAIN)
 def test_one_color_has_nothing_to_compare(name: str, embedder: Embedder) -> None:
     trained = torch.cat([torch.full((1, 3, 64, 64), 255, dtype=torch.uint8), TRAINED[:3]])
-    [(copy, near)] = find_copies(reference(embedder, trained), PLAIN[name][None])
+    [(copy, near)] = find_copies(training_set(embedder, trained), PLAIN[name][None])
     assert (copy.kind, near) == ("flat", ()) and math.isnan(copy.similarity)
     for lid in (reading(0.0, 0.0), reading(9.0, 0.5), None):
         verdict, reason = verdict_of(copy, lid, guided=True)
@@ -196,7 +196,7 @@ def test_faint_images_are_not_the_same_because_both_are_faint() -> None:
 def test_sscds_thresholds_are_those_of_its_paper(
     similarity: float, kind: CopyKind, verdict: str
 ) -> None:
-    stand_in = Reference("x", cast(Index, None), Named("sscd"), lambda row: TRAINED[row])
+    stand_in = TrainingSet("x", cast(Index, None), Named("sscd"), lambda row: TRAINED[row])
     copy = _by_descriptor(stand_in, similarity, 3, 1)
     assert copy.kind == kind
     if kind != "unknown":
@@ -209,6 +209,6 @@ def test_sscds_thresholds_are_those_of_its_paper(
 
 
 def test_an_embedder_without_numbers_is_named() -> None:
-    good = reference(Named("clip"))
+    good = training_set(Named("clip"))
     with pytest.raises(MMHError, match="The embedder clip gave a descriptor"):
         find_copies(replace(good, embedder=Named("clip", useless=True)), FRESH[:1])

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mmh_core.studies.detection.reference_scores import threshold_words
+from mmh_core.subject.reference_scores import threshold_words
 
 if TYPE_CHECKING:
-    from mmh_core.studies.detection.early_scan import EarlyCalibration
+    from mmh_core.subject.early_calibration import EarlyCalibration
 
 
 @dataclass(frozen=True)

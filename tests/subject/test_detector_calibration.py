@@ -10,20 +10,21 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
+from mmh_core.detectors.combined_score import check_labels, fit_combined
 from mmh_core.detectors.lid import Lid
 from mmh_core.detectors.lid_corrected import LidCorrected
 from mmh_core.detectors.stability import Stability
 from mmh_core.dimension.spectral import soft_spectral_count_exact
 from mmh_core.records import LabelledPrompt, MMHError
 from mmh_core.studies.detection.calibrate import calibrate_detectors, lid_scale
-from mmh_core.studies.detection.calibration import (
+from mmh_core.studies.detection.scores import DetectorScores, score_by_all
+from mmh_core.subject.detector_calibration import (
     DetectorCalibration,
     read_detectors,
     write_detectors,
 )
-from mmh_core.studies.detection.combined_score import check_labels, fit_combined
-from mmh_core.studies.detection.early_scan import early_calibration, score_prompts, write_early
-from mmh_core.studies.detection.scores import DetectorScores, score_by_all
+from mmh_core.subject.early_calibration import early_calibration, score_prompts, write_early
+from mmh_core.subject.subject import Subject
 from mmh_core.text_to_image.model import TextToImage
 from tests.detectors.worlds import DIM, world
 from tests.text_to_image.conftest import ModelOf
@@ -56,7 +57,7 @@ def calibrated(
 ) -> DetectorCalibration:
     found, fractions = None, []
     for step in calibrate_detectors(
-        labelled(memorized), model, seeds=seeds, log_delta=LOG_DELTA, names=names
+        labelled(memorized), Subject(model), seeds=seeds, log_delta=LOG_DELTA, names=names
     ):
         found = step.partial
         fractions.append(step.fraction)
@@ -189,7 +190,12 @@ def test_one_early_scan_serves_scores_scans_and_the_combined_score(
     early = list(early_calibration(model, prompts, SEEDS, memorized=OTHERS))[-1].partial
     found = None
     for step in calibrate_detectors(
-        labelled(OTHERS), model, seeds=SEEDS, log_delta=LOG_DELTA, names=NAMES, early=early
+        labelled(OTHERS),
+        Subject(model),
+        seeds=SEEDS,
+        log_delta=LOG_DELTA,
+        names=NAMES,
+        early=early,
     ):
         found = step.partial
     assert found is not None and found.early() is early and found.combined is not None
@@ -270,7 +276,7 @@ def test_without_normal_prompts_or_with_few_others_nothing_is_measured(
         (labelled(OTHERS[:4]), "there are 4 and"),
     ):
         with pytest.raises(MMHError, match=said):
-            next(iter(calibrate_detectors(prompts, model, log_delta=LOG_DELTA)))
+            next(iter(calibrate_detectors(prompts, Subject(model), log_delta=LOG_DELTA)))
 
 
 def test_the_scale_of_lid_lies_where_the_data_is_wide() -> None:

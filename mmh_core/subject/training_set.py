@@ -28,15 +28,31 @@ from mmh_core.retrieval.images import read_image
 from mmh_core.retrieval.index import Index
 from mmh_core.retrieval.index_files import load_index
 from mmh_core.retrieval.training_images import TrainingImages
-from mmh_core.studies.images.copy_search import _by_descriptor as _by_descriptor
-from mmh_core.studies.images.copy_search import find_copies as find_copies
-from mmh_core.studies.images.run import PromptTruth
+from mmh_core.subject.copy_search import _by_descriptor as _by_descriptor
+from mmh_core.subject.copy_search import find_copies as find_copies
 
 _NAN = float("nan")
 
 
+@dataclass(frozen=True)
+class PromptTruth:
+    """Hold what the embedded world knows of a caption.
+
+    `trained` is whether a training image bears exactly this caption; `lid` is LID_*, the median
+    over the caption's training images; `images` counts these, `copies` how often they stand in
+    the training set, in all.
+    """
+
+    kind: str
+    subject: str
+    trained: bool
+    lid: float
+    images: int
+    copies: int
+
+
 @dataclass(frozen=True, eq=False)
-class Reference:
+class TrainingSet:
     """Hold a searchable training set.
 
     `image(row)` returns the training image of a row of the index as uint8 (3, H, W).
@@ -61,13 +77,13 @@ class Reference:
     cause: CauseCalibration | None = None
 
 
-def pocket_reference(folder: Path) -> Reference:
+def pocket_training_set(folder: Path) -> TrainingSet:
     """Return what the embedded model in a folder was trained on. Errors: MMHError."""
     shelf, calibration = open_shelf(folder), read_calibration(folder)
     images = torch.from_numpy(shelf.world.images).permute(0, 3, 1, 2)
     index = load_index(folder / "index", memory_map=False, verify=False)
     truth = truth_table(shelf.world.labels, read_prompts(folder))
-    return Reference(
+    return TrainingSet(
         "the model's own training images",
         index,
         shelf.embedder,
@@ -108,7 +124,7 @@ def captioned_images(world: World, caption: str) -> tuple[Tensor, Tensor]:
     return chosen(world.images, world.labels), chosen(world.held_out, world.held_out_labels)
 
 
-def folder_reference(index_folder: Path, embedder: Embedder, images: Path) -> Reference:
+def folder_training_set(index_folder: Path, embedder: Embedder, images: Path) -> TrainingSet:
     """Return an index that `./mmh index` built, with the folder of its images.
 
     An image that the index names is read inside that folder only. Errors: MMHError for an index
@@ -125,7 +141,7 @@ def folder_reference(index_folder: Path, embedder: Embedder, images: Path) -> Re
         found = read_image(path_below(images, str(index.labels["file"].iloc[row])))
         return (found * 255).round().to(torch.uint8)
 
-    return Reference(f"the index {index_folder.name}", index, embedder, image)
+    return TrainingSet(f"the index {index_folder.name}", index, embedder, image)
 
 
 def truth_table(labels: pd.DataFrame, prompts: pd.DataFrame) -> dict[str, PromptTruth]:
@@ -142,7 +158,7 @@ def truth_table(labels: pd.DataFrame, prompts: pd.DataFrame) -> dict[str, Prompt
     return found | _truths(unnamed, "captions")
 
 
-def agreement(reference: Reference | None, images: Tensor) -> float:
+def agreement(training_set: TrainingSet | None, images: Tensor) -> float:
     """Return the mean pairwise cosine of the images' descriptors, NaN for one image.
 
     By the reference's embedder, or by pixels where there is none.
@@ -150,7 +166,7 @@ def agreement(reference: Reference | None, images: Tensor) -> float:
     count = len(images)
     if count < 2:
         return _NAN
-    embedder = PixelEmbedder() if reference is None else reference.embedder
+    embedder = PixelEmbedder() if training_set is None else training_set.embedder
     vectors = torch.nn.functional.normalize(embed_all(embedder, images).double(), dim=1)
     total = float((vectors @ vectors.T).sum()) - count
     return total / (count * (count - 1))

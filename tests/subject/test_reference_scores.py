@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from mmh_core.records import MMHError
-from mmh_core.studies.detection.alike import alike_groups
-from mmh_core.studies.detection.reference_scores import (
+from mmh_core.subject.alike import alike_groups
+from mmh_core.subject.reference_scores import (
     share_below,
     threshold_among,
     threshold_words,

@@ -29,11 +29,11 @@ from mmh_core.retrieval.pixel_match import (
     pixel_match,
     without_margins,
 )
-from mmh_core.studies.images.color_search import in_other_colors
-from mmh_core.studies.images.run import CopyFound, NeighborFound
+from mmh_core.subject.color_search import in_other_colors
+from mmh_core.subject.copies import CopyFound, NeighborFound
 
 if TYPE_CHECKING:
-    from mmh_core.studies.images.reference import Reference
+    from mmh_core.subject.training_set import TrainingSet
 
 #: Training images that are kept beside each drawn one.
 NEIGHBORS = 12
@@ -46,7 +46,7 @@ _NAN = float("nan")
 
 
 def find_copies(
-    reference: Reference, images: Tensor
+    training_set: TrainingSet, images: Tensor
 ) -> list[tuple[CopyFound, tuple[NeighborFound, ...]]]:
     """Return the evidence and the nearest training images of images (B, 3, H, W) in [0, 1].
 
@@ -60,15 +60,15 @@ def find_copies(
     Images of another size than the training images are cut to their shape and resized first.
     Errors: MMHError for descriptors that are no numbers, and where no near one can be read.
     """
-    if reference.training is not None:
-        height, width = reference.training.pixels.shape[2:]
+    if training_set.training is not None:
+        height, width = training_set.training.pixels.shape[2:]
         images = torch.stack([fitted(one, (height, width)) for one in images])
     # The same training image is often near in several symmetries.
-    reference = replace(reference, image=lru_cache(4 * NEIGHBORS)(reference.image))
-    neighbors = _search(reference, [images], NEIGHBORS)
-    found = _evidence(reference, images, neighbors)
+    training_set = replace(training_set, image=lru_cache(4 * NEIGHBORS)(training_set.image))
+    neighbors = _search(training_set, [images], NEIGHBORS)
+    found = _evidence(training_set, images, neighbors)
     refused: list[list[str]] = [[] for _ in found]
-    near = [_near(reference, neighbors, i, refused[i]) for i in range(len(found))]
+    near = [_near(training_set, neighbors, i, refused[i]) for i in range(len(found))]
     for readable, reasons in zip(near, refused, strict=True):
         if reasons and not readable:
             raise MMHError(f"None of the nearest training images can be read. {reasons[0]}")
@@ -76,44 +76,44 @@ def find_copies(
     flat = is_flat(images).tolist()
     unsure = [i for i, copy in enumerate(found) if not flat[i] and not is_copy(copy.kind)]
     if unsure:
-        turned = _search(reference, symmetries(images[unsure])[1:], TURNED_NEIGHBORS)
+        turned = _search(training_set, symmetries(images[unsure])[1:], TURNED_NEIGHBORS)
         for place, i in enumerate(unsure):
             places = range(place, len(turned.ids), len(unsure))
-            others = [_near(reference, turned, one, refused[i]) for one in places]
+            others = [_near(training_set, turned, one, refused[i]) for one in places]
             rows[i] = _by_pixels(images[i], rows[i], others)
             if rows[i][0].kind not in ("exact", "likely"):
-                rows[i] = _behind_margins(reference, images[i], rows[i], refused[i])
-            rows[i] = in_other_colors(reference, images[i], rows[i])
+                rows[i] = _behind_margins(training_set, images[i], rows[i], refused[i])
+            rows[i] = in_other_colors(training_set, images[i], rows[i])
     return [
-        _of_one_color(reference, row) if flat[i] else _without(row, refused[i])
+        _of_one_color(training_set, row) if flat[i] else _without(row, refused[i])
         for i, row in enumerate(rows)
     ]
 
 
-def _search(reference: Reference, views: Sequence[Tensor], k: int) -> Neighbors:
+def _search(training_set: TrainingSet, views: Sequence[Tensor], k: int) -> Neighbors:
     """Return the nearest of all images of some views (B, 3, H, W), one view after the other."""
     shapes = {view.shape[2:] for view in views}
     batches = [torch.cat(list(views))] if len(shapes) == 1 else views
     try:
-        vectors = torch.cat([embed_all(reference.embedder, batch) for batch in batches])
-        return search(reference.index, vectors, k=k)
+        vectors = torch.cat([embed_all(training_set.embedder, batch) for batch in batches])
+        return search(training_set.index, vectors, k=k)
     except ValueError as error:
         if "not finite" not in str(error):
             raise
         raise MMHError(
-            f"The embedder {reference.embedder.name} gave a descriptor that is zero or not "
+            f"The embedder {training_set.embedder.name} gave a descriptor that is zero or not "
             "finite, so nothing can be compared: check its weights, or choose another embedder."
         ) from error
 
 
 def _near(
-    reference: Reference, found: Neighbors, number: int, refused: list[str]
+    training_set: TrainingSet, found: Neighbors, number: int, refused: list[str]
 ) -> tuple[NeighborFound, ...]:
     """Return what was found for an image, and note in `refused` why some cannot be read."""
     near = list[NeighborFound]()
     for k in range(found.ids.shape[1]):
         try:
-            image = reference.image(int(found.rows[number, k]))
+            image = training_set.image(int(found.rows[number, k]))
         except MMHError as error:
             if str(error) not in refused:
                 refused.append(str(error))
@@ -126,15 +126,15 @@ def _near(
                 found.kinds[number][k],
                 int(found.copies[number, k]),
                 image,
-                _file(reference, found.files[number][k]),
+                _file(training_set, found.files[number][k]),
             )
         )
     return tuple(near)
 
 
-def _file(reference: Reference, label: str) -> str:
+def _file(training_set: TrainingSet, label: str) -> str:
     """Return the file of a training image: those of the embedded world share sheets."""
-    return label if reference.training is None else ""
+    return label if training_set.training is None else ""
 
 
 def _without(
@@ -167,7 +167,7 @@ def _by_pixels(
 
 
 def _behind_margins(
-    reference: Reference,
+    training_set: TrainingSet,
     image: Tensor,
     row: tuple[CopyFound, tuple[NeighborFound, ...]],
     refused: list[str],
@@ -176,8 +176,8 @@ def _behind_margins(
     inner = without_margins(image)
     if inner is None:
         return row
-    found = _search(reference, symmetries(inner[None]), TURNED_NEIGHBORS)
-    groups = [_near(reference, found, way, refused) for way in range(len(found.ids))]
+    found = _search(training_set, symmetries(inner[None]), TURNED_NEIGHBORS)
+    groups = [_near(training_set, found, way, refused) for way in range(len(found.ids))]
     match = pixel_match(inner, [[one.image for one in group] for group in groups])
     if match is None:
         return row
@@ -232,21 +232,21 @@ def _searched_all(copy: CopyFound) -> CopyFound:
 
 
 def _of_one_color(
-    reference: Reference, row: tuple[CopyFound, tuple[NeighborFound, ...]]
+    training_set: TrainingSet, row: tuple[CopyFound, tuple[NeighborFound, ...]]
 ) -> tuple[CopyFound, tuple[NeighborFound, ...]]:
     """Return that nothing can be said; the similarity stays where its embedder was calibrated."""
     copy, near = row
     copy = replace(copy, kind="flat", reason="One color: nothing to compare.")
-    if reference.training is not None:
+    if training_set.training is not None:
         return copy, near
     return replace(copy, nearest=-1, file="", similarity=_NAN, copies=0, threshold=_NAN), ()
 
 
-def _evidence(reference: Reference, images: Tensor, near: Neighbors) -> list[CopyFound]:
-    if reference.training is None or reference.thresholds is None:
+def _evidence(training_set: TrainingSet, images: Tensor, near: Neighbors) -> list[CopyFound]:
+    if training_set.training is None or training_set.thresholds is None:
         return [
             _by_descriptor(
-                reference,
+                training_set,
                 float(near.similarity[i, 0]),
                 int(near.ids[i, 0]),
                 int(near.copies[i, 0]),
@@ -254,8 +254,8 @@ def _evidence(reference: Reference, images: Tensor, near: Neighbors) -> list[Cop
             )
             for i in range(len(near.ids))
         ]
-    training = reference.training
-    found = copy_evidence(images, reference.embedder, training, reference.thresholds)
+    training = training_set.training
+    found = copy_evidence(images, training_set.embedder, training, training_set.thresholds)
     copies_of = dict(zip(training.index.ids.tolist(), training.copies.tolist(), strict=True))
     # A copy is named by its pixels, all else by the descriptor.
     exact = torch.tensor([kind == "exact" for kind in found.kind])
@@ -273,18 +273,18 @@ def _evidence(reference: Reference, images: Tensor, near: Neighbors) -> list[Cop
             near_duplicates=int(found.near_duplicates[b]),
             agreeing=float(found.agreeing[b]),
             family=int(found.family[b]),
-            threshold=reference.thresholds.descriptor,
+            threshold=training_set.thresholds.descriptor,
         )
         for b in range(len(found.kind))
     ]
 
 
 def _by_descriptor(
-    reference: Reference, similarity: float, id: int, copies: int, file: str = ""
+    training_set: TrainingSet, similarity: float, id: int, copies: int, file: str = ""
 ) -> CopyFound:
     """Judge by similarity alone, which only SSCD has a published threshold for."""
     limits = f"strict copy from {SSCD_STRICT}, likely copy from {SSCD_COPY}"
-    name, value, threshold = reference.embedder.name, f"{similarity:.3f}", SSCD_COPY
+    name, value, threshold = training_set.embedder.name, f"{similarity:.3f}", SSCD_COPY
     kind: CopyKind = "unknown"
     called = in_words(str(id), file)
     if math.isnan(similarity):

@@ -1,0 +1,48 @@
+"""The LID of one image by one estimator, with its errors and its place among others."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from mmh_core.dimension.probes import half_width
+
+
+@dataclass(frozen=True)
+class ImageLid:
+    """Hold the LID of one image by one estimator at the scale `log_delta`.
+
+    `conditional` is that of the model given the prompt, `unconditional` without it, each with the
+    standard error of the estimator's own randomness (NaN where it has none to tell). `percentile`
+    (0 to 1) is the share of the model's reference prompts with a lower conditional LID, NaN
+    without a reference for these settings. `nfe` is the cost per image, both estimates together.
+    `draws` and `unconditional_draws` are the independent values behind the standard errors, None
+    where unknown or where there is no randomness. `normals` finite values of images of
+    `reference_prompts` prompts are behind the percentile (None: unknown), whose lowest and highest
+    that count are `level`, below which an image is suspicious, and `highest` (NaN: unknown).
+    """
+
+    estimator: str
+    label: str
+    log_delta: float
+    conditional: float
+    conditional_error: float
+    unconditional: float
+    unconditional_error: float
+    percentile: float
+    nfe: float
+    draws: int | None = None
+    unconditional_draws: int | None = None
+    normals: int | None = None
+    reference_prompts: int | None = None
+    level: float = math.nan
+    highest: float = math.nan
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Return the 95 % interval of the conditional LID by Student's t, NaN where unknown.
+
+        It is that of the estimator's own randomness and of nothing else.
+        """
+        half = half_width(self.conditional_error, self.draws)
+        return self.conditional - half, self.conditional + half

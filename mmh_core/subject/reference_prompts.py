@@ -1,0 +1,105 @@
+"""What is usual for a model and one sampling: LID and guidance norms of reference prompts."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import Tensor
+
+from mmh_core.records import MMHError
+from mmh_core.store.archive import load_record, save_record
+from mmh_core.subject.image_lid import ImageLid
+from mmh_core.text_to_image.requests import Sampling
+
+#: The file beside a model.
+FILE = "normal_prompts.safetensors"
+#: Share of reference images that may be called suspicious by their LID alone.
+SUSPICIOUS_BELOW = 0.01
+
+
+@dataclass(frozen=True)
+class ReferencePrompts:
+    """Hold what is normal for one model and one way of drawing: the reference of percentiles.
+
+    Over N images of prompts that are not memorized: conditional and unconditional LID (N,) of
+    the default estimator at `log_delta`, the guidance norm (N, T) at every step, and the LID curve
+    (N, K) over `log_deltas`. `sha256` is that of the model; it serves only runs with equal
+    sampling.
+    """
+
+    model: str
+    sha256: str
+    sampling: Sampling
+    log_delta: float
+    log_deltas: Tensor
+    prompts: tuple[str, ...]
+    conditional: Tensor
+    unconditional: Tensor
+    guidance_norm: Tensor
+    curve: Tensor
+
+    def fits(self, sha256: str, sampling: Sampling) -> bool:
+        """Return whether images of this model and sampling may be compared with it."""
+        return (sha256, sampling) == (self.sha256, self.sampling)
+
+    def percentile(self, lid: float) -> float:
+        """Return the share (0 to 1) of reference images with a conditional LID below `lid`.
+
+        Only those whose LID is finite count; NaN without any.
+        """
+        known = self.finite()
+        if math.isnan(lid) or not len(known):
+            return math.nan
+        return float((known < lid).double().mean())
+
+    def finite(self) -> Tensor:
+        """Return the conditional LIDs that are finite, float64."""
+        known = self.conditional.double()
+        return known[known.isfinite()]
+
+    def level(self) -> float:
+        """Return the LID below which an image is suspicious, NaN where none is finite."""
+        known = self.finite()
+        if not len(known):
+            return math.nan
+        return float(known.quantile(SUSPICIOUS_BELOW, interpolation="lower"))
+
+    def placed(self, lid: ImageLid) -> ImageLid:
+        """Return the reading with its place among the reference images."""
+        known = self.finite()
+        read = [
+            prompt
+            for prompt, finite in zip(self.prompts, self.conditional.isfinite(), strict=False)
+            if finite
+        ]
+        return replace(
+            lid,
+            percentile=self.percentile(lid.conditional),
+            normals=len(known),
+            reference_prompts=len(set(read)),
+            level=self.level(),
+            highest=float(known.max()) if len(known) else math.nan,
+        )
+
+
+def write_reference_prompts(folder: Path, found: ReferencePrompts) -> None:
+    """Keep the reference prompts beside a model."""
+    save_record(folder / FILE, found)
+
+
+def read_reference_prompts(folder: Path) -> ReferencePrompts | None:
+    """Return the reference prompts kept beside a model, None where there are none.
+
+    Errors: MMHError for a damaged file.
+    """
+    path = folder / FILE
+    if not path.exists():
+        return None
+    try:
+        return load_record(path, ReferencePrompts)
+    except MMHError as error:
+        raise MMHError(
+            f"The reference prompts of {folder.name} cannot be read ({error}) Remove {path}."
+        ) from error

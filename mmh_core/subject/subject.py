@@ -1,0 +1,140 @@
+"""What is examined, opened by one function for the app, the command line, benchmarks and tests."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mmh_core.subject.detector_calibration import DetectorCalibration, read_detectors
+from mmh_core.subject.devices import device_of
+from mmh_core.subject.early_calibration import EarlyCalibration, read_early
+from mmh_core.subject.reference_prompts import ReferencePrompts, read_reference_prompts
+from mmh_core.subject.training_set import TrainingSet, folder_training_set, pocket_training_set
+from mmh_core.text_to_image.model import TextToImage
+from mmh_core.text_to_image.requests import Sampling
+
+if TYPE_CHECKING:
+    import torch
+
+    from mmh_core.diffusion.score_model import ScoreModel
+    from mmh_core.text_to_image.requests import Request
+
+
+@dataclass(frozen=True)
+class IndexedFolder:
+    """A training set of one's own: the folder `index`, built from `images` by `embedder`."""
+
+    index: Path
+    images: Path
+    embedder: str = "pixels"
+
+    def arguments(self) -> tuple[str, ...]:
+        """Return the same for the command line."""
+        named = ("--index", str(self.index), "--index-images", str(self.images))
+        return (*named, "--embedder", self.embedder)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What is known of a model's scores on reference prompts, None where nobody measured.
+
+    `reference_prompts` give percentiles of LID and guidance norm, `early` the threshold of the
+    early scan, `detectors` those of every detector.
+    """
+
+    reference_prompts: ReferencePrompts | None = None
+    early: EarlyCalibration | None = None
+    detectors: DetectorCalibration | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A model with its training set and its calibration, either None or empty where unknown.
+
+    `name` is what it was opened by. The truth, where there is one, is the training set's.
+    """
+
+    model: TextToImage
+    training_set: TrainingSet | None = None
+    calibration: Calibration = Calibration()
+    name: str = ""
+
+    @property
+    def sampling(self) -> Sampling:
+        """Return the sampling that the model's card recommends."""
+        return self.model.sampling
+
+    def reference_prompts(self, sampling: Sampling) -> ReferencePrompts | None:
+        """Return the reference prompts that images of this sampling may be compared with."""
+        found = self.calibration.reference_prompts
+        fits = found is not None and found.fits(self.model.sha256, sampling)
+        return found if fits else None
+
+    def score_model(self, request: Request) -> ScoreModel:
+        """Return the score model that the request samples from, steering in force."""
+        from mmh_core.text_to_image.steered import steered_model
+
+        return steered_model(self.model, request).score_model
+
+    def in_windows(self, windows: int) -> Subject:
+        """Return it with a model that reads prompts in so many windows of its text encoder."""
+        return replace(self, model=self.model.in_windows(windows))
+
+
+def open_subject(
+    name: str,
+    device: str | torch.device = "auto",
+    *,
+    index: IndexedFolder | None = None,
+    calibration: Path | None = None,
+    windows: int = 1,
+) -> Subject:
+    """Open a model by a name of the catalogue, a folder, a file, its parts or `hub:owner/name`.
+
+    The training set is the `index` that is named, else the one beside the model. Calibrations are
+    those of the folder `calibration`, else of the model's own. `device` is cpu, cuda or auto, a
+    GPU where there is one. Errors: MMHError for what cannot be opened, with what to do.
+    """
+    from mmh_core.text_to_image.stable_diffusion import load
+
+    # What is small is looked at first: loading takes its time.
+    calibrated = open_calibration(name, calibration)
+    training_set = open_training_set(name, index)
+    model = load(name, device=device_of(device)).in_windows(windows)
+    return Subject(model, training_set, calibrated, name)
+
+
+def open_training_set(name: str, index: IndexedFolder | None = None) -> TrainingSet | None:
+    """Return the index of one's own, else the training set beside a model, None without either."""
+    from mmh_core.retrieval.embedders import load_embedder
+
+    if index is not None:
+        return folder_training_set(index.index, load_embedder(index.embedder), index.images)
+    folder = model_folder(name)
+    known = folder is not None and (folder / "world.json").exists()
+    return pocket_training_set(folder) if known and folder is not None else None
+
+
+def open_calibration(name: str, named: Path | None = None) -> Calibration:
+    """Return the calibrations in the folder that is named, else those beside a model."""
+    beside = model_folder(name)
+    folder = named or beside
+    if folder is None:
+        return Calibration()
+    reference_prompts = read_reference_prompts(folder)
+    if reference_prompts is None and beside is not None:
+        reference_prompts = read_reference_prompts(beside)
+    return Calibration(reference_prompts, read_early(folder), read_detectors(folder))
+
+
+def model_folder(name: str) -> Path | None:
+    """Return the folder of a model on this disk, None for a Hub name and for a single file."""
+    from mmh_core.text_to_image.places import home
+
+    folder = home(name)
+    # A name that is none may be too long for any file.
+    with suppress(OSError):
+        return folder if folder.is_dir() else None
+    return None
