@@ -1,11 +1,15 @@
-"""Measure the copy search on images in other colors: `python benchmarks/recolored.py`.
+"""Measure the copy search on images in other colors.
 
-Every change is made to 40 training images (found: a copy or a likely one) and to 60 held-out ones
-of no template (false: the same), none of which chose a threshold. Bounds by Clopper and Pearson.
+Run `python benchmarks/recolored.py [--json FILE]`, with the embedded model. Every change is made
+to 40 training images (found: a copy or a likely one) and to 60 held-out ones of no template
+(false: the same), none of which chose a threshold. Bounds by Clopper and Pearson.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +20,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from scipy.stats import beta
 from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, from anywhere
 
 from mmh_core.pocket.furnish import open_shelf
 from mmh_core.subject.training_set import TrainingSet, find_copies, pocket_training_set
@@ -70,10 +76,15 @@ def tensors(images: list[Image.Image]) -> Tensor:
     return torch.from_numpy(np.stack([np.asarray(x) for x in images])).permute(0, 3, 1, 2) / 255
 
 
-def bounds(count: int, total: int) -> str:
+def bounds(count: int, total: int) -> tuple[float, float, float]:
+    """Return a share with its exact 95 % interval."""
     low = beta.ppf(0.025, count, total - count + 1) if count else 0.0
     high = beta.ppf(0.975, count + 1, total - count) if count < total else 1.0
-    return f"{count / total:.3f} ({low:.3f} to {high:.3f})"
+    return count / total, float(low), float(high)
+
+
+def words(share: tuple[float, float, float]) -> str:
+    return f"{share[0]:.3f} ({share[1]:.3f} to {share[2]:.3f})"
 
 
 def unseen(count: int, free: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -93,6 +104,10 @@ def told(training_set: TrainingSet, images: list[Image.Image]) -> tuple[int, int
 
 
 def main() -> None:
+    """Measure, print a table and write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
     torch.set_num_threads(1)
     training_set, world = pocket_training_set(FOLDER), open_shelf(FOLDER).world
     free = np.flatnonzero(world.held_out_labels.kind.to_numpy() != "template")
@@ -100,6 +115,7 @@ def main() -> None:
     mine_left, free_left = unseen(len(world.images), free)
     some = world.images[draw.choice(mine_left, TRAINED, replace=False)]
     others = world.held_out[draw.choice(free_left, HELD_OUT, replace=False)]
+    rows = []
     print("| change | found | undecided | missed | false | undecided | none | s |")
     print("|---|---|---|---|---|---|---|---|")
     for name, change in CHANGES.items():
@@ -107,8 +123,14 @@ def main() -> None:
         mine = told(training_set, [change(Image.fromarray(x)) for x in some])
         rest = told(training_set, [change(Image.fromarray(x)) for x in others])
         cost = (time.perf_counter() - start) / (TRAINED + HELD_OUT)
-        cells = [bounds(mine[0], TRAINED), mine[1], mine[2], bounds(rest[0], HELD_OUT)]
+        found, false = bounds(mine[0], TRAINED), bounds(rest[0], HELD_OUT)
+        cells = [words(found), mine[1], mine[2], words(false)]
         print("|", " | ".join(map(str, [name, *cells, *rest[1:], f"{cost:.2f}"])), "|", flush=True)
+        training = {"found": found, "undecided": mine[1], "missed": mine[2]}
+        held_out = {"false": false, "undecided": rest[1], "none": rest[2]}
+        rows.append({"change": name, "training": training, "held_out": held_out, "seconds": cost})
+    if options.json is not None:
+        options.json.write_text(json.dumps(rows, indent=2) + "\n")
 
 
 if __name__ == "__main__":
