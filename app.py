@@ -54,5 +54,11 @@ st.navigation(
             icon=":material/leaderboard:",
             url_path="benchmark",
         ),
+        st.Page(
+            "pages/glossary.py",
+            title="Glossary",
+            icon=":material/help:",
+            url_path="glossary",
+        ),
     ]
 ).run()

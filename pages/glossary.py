@@ -1,0 +1,20 @@
+"""Explain the words of the app, as the documentation does."""
+
+import streamlit as st
+
+from views import session
+
+session.guard()
+st.title("Glossary", anchor=False)
+st.markdown("The words of this app, which are those of the field.")
+
+
+def main() -> None:
+    """Draw the page, without torch and without a model."""
+    from views import glossary
+
+    glossary.section()
+
+
+with session.told():
+    main()
