@@ -27,15 +27,21 @@ TORCH = "requirements-torch.txt"
 RUN = "requirements.txt"
 #: All of RUN, and what tests and checks need.
 TEST = "requirements-test.txt"
+#: All of RUN, and what builds the documentation.
+DOCS = "requirements-docs.txt"
+#: What a command needs beside what runs.
+MORE = {"test": TEST, "docs": DOCS}
 CPU_TORCH = "https://download.pytorch.org/whl/cpu"
 USAGE = """\
 Usage: ./mmh app [OPTIONS]      open the app in the browser; app --help lists the options
        ./mmh test [OPTIONS]     run the tests; OPTIONS go to pytest
+       ./mmh docs [OPTIONS]     build the documentation and show it; docs --help lists the options
        ./mmh commands           list the commands
        ./mmh COMMAND [OPTIONS]  run one of them; COMMAND --help explains it
 
 The first call installs what is needed into .venv beside this file, which takes some minutes;
-later calls only start. The first call of `test` adds what tests and checks need.
+later calls only start. The first call of `test` adds what tests and checks need, that of `docs`
+what builds the documentation.
 """
 
 
@@ -193,7 +199,7 @@ def main(base: str, words: Sequence[str]) -> None:
     if not words or words[0] in ("-h", "--help", "help"):
         print(USAGE, end="")
         return
-    files = [TORCH, RUN, *([TEST] if words[0] == "test" else [])]
+    files = [TORCH, RUN, *([MORE[words[0]]] if words[0] in MORE else [])]
     if not ready(files):
         with locked() as lock:
             # Another call may have finished the work while this one waited.

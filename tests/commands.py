@@ -7,7 +7,7 @@ from typing import Any
 
 import typer.main
 
-from mmh_core.cli.app import app
+from mmh_core.cli.app import app, with_parts
 
 #: Words after ./mmh whose options are others' own: pytest's, Streamlit's and the app's.
 PASSED_ON = {"app", "test", "commands"}
@@ -18,7 +18,7 @@ def missing_from_cli(words: Sequence[str]) -> str:
     if not words or words[0] in PASSED_ON:
         return ""
     command: Any = typer.main.get_command(app)
-    rest = list(words)
+    rest = with_parts(words)  # Every command that takes a model takes its parts too.
     while rest and not rest[0].startswith("-") and hasattr(command, "commands"):
         if rest[0] not in command.commands:
             return f"the command {rest[0]!r}"

@@ -120,6 +120,8 @@ def test_the_package_lies_in_the_environment_alone(installed: Installed) -> None
     assert not (packages / "views").exists() and not (packages / "pages").exists()
     assert (packages / "mmh_core" / "py.typed").is_file()
     assert not list(packages.glob("mmh_core/_app/assets/screenshot*"))
+    # The page "Glossary" reads it.
+    assert (packages / "mmh_core/_app/docs/reference/glossary.md").is_file()
 
 
 def test_commands_are_listed_by_the_name_of_the_program(installed: Installed) -> None:

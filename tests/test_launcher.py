@@ -97,12 +97,16 @@ class Launcher:
 VENV = "-m venv ROOT/.venv"
 PIP = "-m pip install -r ROOT/requirements.txt"
 PIP_TEST = "-m pip install -r ROOT/requirements-test.txt"
+PIP_DOCS = "-m pip install -r ROOT/requirements-docs.txt"
 TORCH = "-m pip install -r ROOT/requirements-torch.txt"
 CPU_TORCH = (
     "-m pip install --no-deps --retries 1 --timeout 15"
     " --index-url https://download.pytorch.org/whl/cpu -r ROOT/requirements-torch.txt"
 )
-FILES = ("requirements.txt", "requirements-test.txt", "requirements-torch.txt")
+FILES = (
+    *("requirements.txt", "requirements-test.txt", "requirements-docs.txt"),
+    "requirements-torch.txt",
+)
 LIST = "-P -m mmh_core list"
 
 
@@ -129,7 +133,7 @@ def test_usage_needs_and_installs_nothing(launcher: Launcher, arguments: tuple[s
     launcher.add_python()
     status, output, messages = launcher.call(*arguments)
     assert (status, messages, launcher.calls()) == (0, "", [])
-    for call in ("./mmh app", "./mmh test", "./mmh commands", "./mmh COMMAND"):
+    for call in ("./mmh app", "./mmh test", "./mmh docs", "./mmh commands", "./mmh COMMAND"):
         assert call in output
     assert not (launcher.root / ".venv").exists()
 
@@ -270,6 +274,17 @@ def test_tests_add_what_they_need_and_the_app_does_not(launcher: Launcher) -> No
     launcher.call("test")
     launcher.call("app")  # What the tests need includes what runs.
     assert launcher.calls() == ["-P -m pytest", "-P -m mmh_core app"]
+
+
+def test_the_documentation_adds_what_builds_it_once(launcher: Launcher) -> None:
+    launcher.add_python()
+    launcher.call("app")
+    launcher.calls()
+    launcher.call("docs", "--build")
+    assert launcher.calls() == [PIP_DOCS, CPU_TORCH, "-P -m mmh_core docs --build"]
+    launcher.call("docs")
+    launcher.call("app")
+    assert launcher.calls() == ["-P -m mmh_core docs", "-P -m mmh_core app"]
 
 
 def test_tests_first_install_once(launcher: Launcher) -> None:

@@ -59,6 +59,7 @@ def test_everything_imported_is_declared_and_nothing_else() -> None:
     [
         (("requirements.txt", "requirements-torch.txt"), ()),
         (("requirements-test.txt", "requirements-torch.txt"), ("test", "checks")),
+        (("requirements-docs.txt", "requirements-torch.txt"), ("docs",)),
     ],
 )
 def test_pins_are_among_what_the_project_allows(
@@ -81,7 +82,15 @@ def test_what_runs_is_pinned_alike_for_tests_and_without_their_tools() -> None:
     assert not [name for name in tests if name.startswith(("nvidia-", "cuda-"))]
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-test.txt"])
+def test_what_runs_is_pinned_alike_for_the_documentation() -> None:
+    runs, docs = pins("requirements.txt"), pins("requirements-docs.txt")
+    assert runs.items() < docs.items()
+    assert docs.keys() & {"torch", "triton", "mkdocs-material"} == {"mkdocs-material"}
+
+
+@pytest.mark.parametrize(
+    "name", ["requirements.txt", "requirements-test.txt", "requirements-docs.txt"]
+)
 def test_every_pin_has_a_hash(name: str) -> None:
     entries = re.split(r"\n(?=\S)", (ROOT / name).read_text().strip())
     assert len(entries) > 60

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from mmh_core.cli.benchmark import benchmark, score
+from mmh_core.cli.documentation import docs
 from mmh_core.cli.furnish import furnish
 from mmh_core.cli.images import audit, images
 from mmh_core.cli.index import index
@@ -46,6 +47,7 @@ for _command in _WITH_MODEL:
     app.command(epilog=f"{_table}{PARTS}")(_command)
 app.command()(index)
 app.command()(user)
+app.command()(docs)
 pocket.command("cure")(pocket_cure)
 pocket.command("furnish")(furnish)
 app.add_typer(pocket, name="pocket")

@@ -1,0 +1,210 @@
+"""What README and the documentation tell people to run is there, parses, and runs."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.commands import missing_from_cli
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+TEXT = {page: page.read_text() for page in PAGES}
+#: Pages that are made while the site is built.
+MADE = {"reference/commands.md", "reference/detectors.md", "reference/mitigations.md"}
+
+
+def name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    """Return the code blocks of a language, each with its page and number."""
+    return [
+        (f"{name(page)}-{number}", block)
+        for page, text in TEXT.items()
+        for number, block in enumerate(
+            re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+        )
+    ]
+
+
+def commands() -> list[tuple[str, ...]]:
+    """Return the commands in all pages, each as its words up to the end of its line or quote."""
+    lines = [line for text in TEXT.values() for line in re.findall(r"\./mmh ([^`\n#|&]+)", text)]
+    return sorted({tuple(line.split()) for line in lines})
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_every_command_and_option_exists(words: tuple[str, ...]) -> None:
+    assert missing_from_cli(words) == ""
+
+
+@pytest.mark.parametrize(("where", "block"), blocks("sh"))
+def test_every_shell_block_parses(where: str, block: str) -> None:
+    checked = subprocess.run(["sh", "-n"], input=block, text=True, capture_output=True)
+    assert checked.returncode == 0, f"{where}: {checked.stderr}"
+
+
+@pytest.mark.parametrize(("where", "block"), blocks("python"))
+def test_every_python_block_parses_and_imports_what_is_there(where: str, block: str) -> None:
+    tree = ast.parse(block, where)
+    imports = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    if not any("diffusers" in ast.unparse(node) for node in imports):
+        exec(compile(ast.Module(imports, []), where, "exec"), {})
+
+
+def scan_rows(folder: Path) -> None:
+    """Write two shards as a scan leaves them."""
+    folder.mkdir(parents=True)
+    for row, score in enumerate((0.5, 2.5)):
+        frame = pd.DataFrame({"identity": [str(row)], "score": [score], "flagged": [score > 1]})
+        frame.to_parquet(folder / f"rows-{row:09}-{row:09}.parquet", index=False)
+
+
+@pytest.mark.parametrize(
+    ("page", "below"), [("own-prompts", "."), ("several-processes", "part-00")]
+)
+def test_the_results_of_a_scan_are_read_as_described(
+    page: str, below: str, tmp_path: Path
+) -> None:
+    scan_rows(tmp_path / "scan" / below)
+    block = dict(blocks("python"))[f"docs/how-to/{page}.md-0"]
+    names: dict[str, object] = {"FOLDER": tmp_path / "scan"}
+    exec(compile(block, page, "exec"), names)
+    rows = names["rows"]
+    assert isinstance(rows, pd.DataFrame)
+    assert rows.score.tolist() == [0.5, 2.5]
+    if page == "own-prompts":
+        flagged = names["flagged"]
+        assert isinstance(flagged, pd.DataFrame)
+        assert flagged.identity.tolist() == ["1"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("where", "block"),
+    [one for one in blocks("python") if not one[0].startswith("docs/how-to/")],
+)
+def test_every_other_python_block_runs(where: str, block: str) -> None:
+    # Of its own process and folder, as a person runs it.
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(
+        [sys.executable, "-c", block], cwd=ROOT, env=environment, capture_output=True, timeout=600
+    )
+    assert ended.returncode == 0, f"{where}: {ended.stderr.decode()}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", sorted(DOCS.glob("tutorials/*.md")), ids=lambda page: page.stem)
+def test_every_command_of_a_tutorial_runs_in_its_order(page: Path, tmp_path: Path) -> None:
+    for text in re.findall(r"^```text\n(.*?)^```", TEXT[page], re.DOTALL | re.MULTILINE):
+        (tmp_path / "prompts.txt").write_text(text)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    demonstration = ROOT / "assets" / "review" / "demonstration.zip"
+    lines = [f"./mmh review import {demonstration}"] if page.stem == "review" else []
+    for block in re.findall(r"^```sh\n(.*?)^```", TEXT[page], re.DOTALL | re.MULTILINE):
+        lines += [line for line in block.splitlines() if line.startswith("./mmh")]
+    for line in lines:
+        if line.startswith("./mmh app"):
+            continue
+        command = line.replace("./mmh", f'"{sys.executable}" -m mmh_core', 1)
+        ended = subprocess.run(
+            ["sh", "-c", command], cwd=tmp_path, env=environment, capture_output=True, timeout=900
+        )
+        assert ended.returncode == 0, f"{line}: {ended.stderr.decode()}"
+        for image in sorted(tmp_path.glob("*/*.png"))[:1]:
+            shutil.copy(image, tmp_path / "image.png")
+
+
+SCRIPTS = sorted({s for t in TEXT.values() for s in re.findall(r"python (benchmarks/\w+\.py)", t)})
+
+
+def test_the_documentation_names_every_benchmark_and_no_other() -> None:
+    assert sorted(f"benchmarks/{path.name}" for path in ROOT.glob("benchmarks/*.py")) == SCRIPTS
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_every_benchmark_starts_from_any_folder(script: str, tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, ROOT / script, "--help"], cwd=tmp_path, capture_output=True, timeout=120
+    )
+    assert ended.returncode == 0, ended.stderr.decode()
+    assert b"usage:" in ended.stdout
+
+
+def slug(heading: str) -> str:
+    """Return the anchor that the site gives a heading."""
+    plain = re.sub(r"[`*\\]", "", heading)
+    return re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", plain).strip().lower())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    wrong = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", TEXT[page]):
+        target, _, anchor = link.partition("#")
+        if ":" in target:
+            continue
+        place = (page.parent / target).resolve() if target else page
+        made = DOCS in place.parents and str(place.relative_to(DOCS)) in MADE
+        anchors = {slug(one) for one in re.findall(r"^#+ (.+)$", TEXT.get(place, ""), re.M)}
+        if not made and (not place.exists() or (anchor and anchor not in anchors)):
+            wrong.append(link)
+    assert wrong == []
+
+
+def test_the_navigation_holds_every_page_once() -> None:
+    _, _, nav = (ROOT / "mkdocs.yml").read_text().partition("\nnav:\n")
+    listed = re.findall(r"[\w/-]+\.md", nav)
+    there = {str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md")} | MADE
+    assert sorted(listed) == sorted(there)
+
+
+def test_every_button_that_is_to_be_pressed_is_there() -> None:
+    code = "".join(path.read_text() for path in ROOT.glob("views/**/*.py"))
+    named = {word for text in TEXT.values() for word in re.findall(r"press \*([^*]+)\*", text)}
+    assert len(named) > 1
+    assert [word for word in named if f'"{word}"' not in code] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_file_that_is_named_is_there(page: Path) -> None:
+    named = re.findall(r"`((?:mmh_core|views|pages|docs|tests|assets)/[\w./-]*)`", TEXT[page])
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_the_words_are_those_of_the_field(page: Path) -> None:
+    wrong = r"\b(pictures?|twins?|innocent|cures?|treatments?|forwards|lone|gravity|hand over)\b"
+    prose = re.sub(r"`[^`]*`|```.*?```", "", TEXT[page], flags=re.DOTALL)
+    assert re.findall(wrong, prose, re.IGNORECASE) == []
+
+
+def test_the_glossary_explains_each_term_once_and_shortly() -> None:
+    text = TEXT[DOCS / "reference" / "glossary.md"]
+    headings = re.findall(r"^### (.+)$", text, re.MULTILINE)
+    assert len(headings) == len(set(headings)) > 60
+    for heading, explained in re.findall(r"^### (.+)\n(.+)$", text, re.MULTILINE):
+        assert explained.endswith("."), heading
+        assert len(re.findall(r"[.:]\s", explained + " ")) <= 4, heading
+    for before, after in pairwise(re.findall(r"^#+ .+$", text, re.MULTILINE)):
+        assert not (before.startswith("### ") and after.startswith("# "))
+
+
+def test_the_readme_fits_on_two_screens() -> None:
+    lines = TEXT[ROOT / "README.md"].splitlines()
+    assert len(lines) <= 80
+    assert max(map(len, lines)) <= 160
+    blocks_of_python = re.findall(r"```python\n(.*?)```", "\n".join(lines), re.DOTALL)
+    assert [len(block.strip().splitlines()) <= 8 for block in blocks_of_python] == [True]
