@@ -95,3 +95,25 @@ def test_the_glossary_has_every_detector_and_mitigation_by_name() -> None:
     family = re.compile(r"_(count|flipd|dsm)$")
     assert [one for one in MITIGATIONS if one not in names] == []
     assert [one for one in DETECTORS if family.sub("", one) not in names] == []
+
+
+def test_the_sentences_on_mitigations_repeat_the_data() -> None:
+    text = (RESULTS / "mitigations.md").read_text()
+    rows = {
+        row["treatment"]["mitigation"]: row
+        for row in json.loads((DATA / "mitigation-benchmark.json").read_text())["rows"]
+    }
+    repelled, chain = rows["sparse_repellency"], rows["automatic_chain"]
+    pushed, padding = rows["anti_memorization_guidance"], rows["padding_fix"]
+    for value, digits, sentence in (
+        (repelled["solved"], 2, "`sparse_repellency` (solves X of the images"),
+        (repelled["lid"], 1, "ends copying everywhere at a LID of X"),
+        (chain["solved"], 2, "the automatic chain (X)"),
+        (chain["unsolved"], 2, "X of its images are only moved off"),
+        (pushed["lid"], 1, "LID stays at X (not solved"),
+        (pushed["unsolved"], 2, "(not solved in X)"),
+    ):
+        figure = f"{value['value']:.{digits}f}".removeprefix("0")
+        assert sentence.replace("X", figure) in text, sentence
+    assert f"leaves {padding['copied']['value']:.0%}".replace("%", " %") in text
+    assert not any(row["meets"] for row in rows.values()) and "**None** of the three" in text
