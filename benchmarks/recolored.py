@@ -24,7 +24,8 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, from anywhere
 
 from mmh_core.pocket.furnish import open_shelf
-from mmh_core.subject.training_set import TrainingSet, find_copies, pocket_training_set
+from mmh_core.subject.copy_search import find_copies
+from mmh_core.subject.training_set import TrainingSet, pocket_training_set
 
 FOLDER = Path(__file__).parents[1] / "assets" / "pocket-sd"
 TRAINED, HELD_OUT = 40, 60

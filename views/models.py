@@ -24,7 +24,6 @@ from views.start_options import start_options
 if TYPE_CHECKING:
     from mmh_core.studies.images.run import ImageConfig
     from mmh_core.subject.reference_prompts import ReferencePrompts
-    from mmh_core.subject.subject import Subject
     from mmh_core.subject.training_set import TrainingSet
     from mmh_core.text_to_image.model import TextToImage
     from mmh_core.text_to_image.model_folder import Listing
@@ -301,18 +300,6 @@ def notes(name: str) -> tuple[str, ...]:
     return () if found is None else found.notes
 
 
-def subject(name: str) -> Subject:
-    """Return a model with its training set and its calibrations, each kept for all pages.
-
-    Errors: MMHError with what to do.
-    """
-    from mmh_core.subject.subject import Calibration, Subject
-    from views.calibration import calibration
-
-    calibrated = Calibration(normal(name), calibration(name))
-    return Subject(model(name), training_set(name), calibrated, name)
-
-
 def training_set(name: str) -> TrainingSet | None:
     """Return the training set that belongs to a model, None where nobody has it.
 
@@ -327,7 +314,7 @@ def training_set(name: str) -> TrainingSet | None:
 
 @st.cache_resource(show_spinner="Opening the index", max_entries=1)
 def _folder_reference(searched: IndexedFolder) -> TrainingSet:
-    from mmh_core.retrieval.embedders import load_embedder
+    from mmh_core.retrieval.embedder_choice import load_embedder
     from mmh_core.subject.training_set import folder_training_set
 
     with _LOADING:

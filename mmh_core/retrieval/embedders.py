@@ -188,32 +188,6 @@ def pocket_embedder(folder: Path = POCKET_DESCRIPTOR) -> NetworkEmbedder:
     return NetworkEmbedder("pocket", network, Preprocessing(64), dim, files_digest(files))
 
 
-def load_embedder(choice: str) -> Embedder:
-    """Load an embedder by its written choice.
-
-    `pixels`; `pocket` or `pocket:FOLDER`; `clip:PLACE` and `dinov2:PLACE`, where the place is a
-    folder or a name on the Hub; `sscd:FILE`. Raises MMHError for any other words and as the
-    loaders do.
-    """
-    kind, _, place = choice.partition(":")
-    if choice == "pixels":
-        return PixelEmbedder()
-    if kind == "pocket" and (place or choice == "pocket"):
-        return pocket_embedder(Path(place)) if place else pocket_embedder()
-    if kind in ("clip", "dinov2") and place:
-        from mmh_core.retrieval.vision_models import clip_embedder, dinov2_embedder
-
-        return clip_embedder(place) if kind == "clip" else dinov2_embedder(place)
-    if kind == "sscd" and place:
-        from mmh_core.retrieval.sscd import sscd_embedder
-
-        return sscd_embedder(Path(place))
-    raise MMHError(
-        f"There is no embedder {choice!r}: write pixels, pocket, clip:FOLDER, dinov2:FOLDER or "
-        "sscd:FILE."
-    )
-
-
 def embed_all(embedder: Embedder, images: Tensor) -> Tensor:
     """Describe many images of one size, some at a time: (N, 3, H, W) -> (N, dim) float32.
 

@@ -20,8 +20,7 @@ from mmh_core.detectors.measurement import measure
 from mmh_core.records import LabelledPrompt, MMHError, Progress
 from mmh_core.store.archive import load_record, save_record
 from mmh_core.subject.alike import alike_groups
-from mmh_core.subject.early_reach import Reach
-from mmh_core.subject.reference_scores import share_below, threshold_among, usable
+from mmh_core.subject.reference_scores import Reach, share_below, threshold_among, usable
 from mmh_core.text_to_image.model import TextToImage
 
 #: The file beside the embedded model.

@@ -2,34 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mmh_core.subject.reference_scores import threshold_words
 
 if TYPE_CHECKING:
     from mmh_core.subject.early_calibration import EarlyCalibration
-
-
-@dataclass(frozen=True)
-class Reach:
-    """How many of so many memorized prompts a threshold finds."""
-
-    found: int
-    among: int
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """Return the exact 95 % interval of the share found (Clopper & Pearson 1934)."""
-        from scipy.stats import binomtest
-
-        bounds = binomtest(self.found, self.among).proportion_ci(method="exact")
-        return float(bounds.low), float(bounds.high)
-
-    def words(self) -> str:
-        """Return the share in percent with its interval."""
-        low, high = self.interval
-        return f"{self.found / self.among:.0%}, 95 % interval {low:.0%} to {high:.0%}"
 
 
 def reach_words(calibration: EarlyCalibration, share: float) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -52,3 +54,24 @@ def threshold_words(share: float, count: int) -> str:
     )
     every = (count + 1) / (above + 1)
     return f"{where}; a new reference prompt exceeds it about once in {every:.0f}, or more often"
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How many of so many memorized prompts a threshold finds."""
+
+    found: int
+    among: int
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Return the exact 95 % interval of the share found (Clopper & Pearson 1934)."""
+        from scipy.stats import binomtest
+
+        bounds = binomtest(self.found, self.among).proportion_ci(method="exact")
+        return float(bounds.low), float(bounds.high)
+
+    def words(self) -> str:
+        """Return the share in percent with its interval."""
+        low, high = self.interval
+        return f"{self.found / self.among:.0%}, 95 % interval {low:.0%} to {high:.0%}"

@@ -108,7 +108,7 @@ def open_subject(
 
 def open_training_set(name: str, index: IndexedFolder | None = None) -> TrainingSet | None:
     """Return the index of one's own, else the training set beside a model, None without either."""
-    from mmh_core.retrieval.embedders import load_embedder
+    from mmh_core.retrieval.embedder_choice import load_embedder
 
     if index is not None:
         return folder_training_set(index.index, load_embedder(index.embedder), index.images)

@@ -28,8 +28,6 @@ from mmh_core.retrieval.images import read_image
 from mmh_core.retrieval.index import Index
 from mmh_core.retrieval.index_files import load_index
 from mmh_core.retrieval.training_images import TrainingImages
-from mmh_core.subject.copy_search import _by_descriptor as _by_descriptor
-from mmh_core.subject.copy_search import find_copies as find_copies
 
 _NAN = float("nan")
 

@@ -18,6 +18,7 @@ from mmh_core.text_to_image.configuration import (
     text_config,
     unet_config,
 )
+from mmh_core.text_to_image.hub import STEMS
 from mmh_core.text_to_image.kinds import (
     AUTOENCODER,
     TEXT_ENCODER,
@@ -81,11 +82,6 @@ _KINDS = (
     ("Depth2Img", "a model that takes a depth map"),
     ("InstructPix2Pix", "a model that edits images by an instruction"),
 )
-STEMS = {
-    "text_encoder": "model",
-    "unet": "diffusion_pytorch_model",
-    "vae": "diffusion_pytorch_model",
-}
 # Names that a part can be known by, whatever training put before them.
 MARKS = {
     "text_encoder": ("embeddings.token_embedding.weight",),

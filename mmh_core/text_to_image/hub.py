@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from mmh_core.records import MMHError
-from mmh_core.text_to_image.folder import STEMS
 from mmh_core.text_to_image.weight_files import chosen_names
 
 # Only what is read: no pickles, no code, no safety checker, no single-file copies.
@@ -21,6 +20,12 @@ _FILES = [
     "vae/config.json",
 ]
 _SECONDS = 5.0
+
+STEMS = {
+    "text_encoder": "model",
+    "unet": "diffusion_pytorch_model",
+    "vae": "diffusion_pytorch_model",
+}
 
 
 def is_hub_name(name: str) -> bool:

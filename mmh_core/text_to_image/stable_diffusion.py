@@ -17,14 +17,8 @@ from mmh_core.records import MMHError
 from mmh_core.text_to_image import single_file
 from mmh_core.text_to_image.assembly import Parts, assemble
 from mmh_core.text_to_image.catalogue import CATALOGUE
-from mmh_core.text_to_image.folder import (
-    STEMS,
-    checked_shapes,
-    open_folder,
-    read_folder,
-    replaced,
-)
-from mmh_core.text_to_image.hub import cached_folder, fetch, is_hub_name
+from mmh_core.text_to_image.folder import checked_shapes, open_folder, read_folder, replaced
+from mmh_core.text_to_image.hub import STEMS, cached_folder, fetch, is_hub_name
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.part_files import given_autoencoder, given_network, network_numbers
 from mmh_core.text_to_image.places import (

@@ -17,7 +17,8 @@ from benchmarks.recolored import CHANGES, tensors
 from mmh_core.pocket.furnish import open_shelf
 from mmh_core.retrieval.images import read_image
 from mmh_core.retrieval.pixel_match import fitted, is_flat
-from mmh_core.subject.training_set import TrainingSet, find_copies, pocket_training_set
+from mmh_core.subject.copy_search import find_copies
+from mmh_core.subject.training_set import TrainingSet, pocket_training_set
 
 FOLDER = Path(__file__).parents[2] / "assets" / "pocket-sd"
 Alteration = Callable[[Image.Image], tuple[Image.Image, str, dict[str, int]]]

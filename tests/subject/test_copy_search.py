@@ -22,7 +22,8 @@ from mmh_core.retrieval.embedders import Embedder, PixelEmbedder, embed_all
 from mmh_core.retrieval.index import Index, build_index
 from mmh_core.retrieval.pixel_match import FLAT, is_flat, pixel_match, structure
 from mmh_core.studies.images.verdict import verdict_of
-from mmh_core.subject.training_set import TrainingSet, _by_descriptor, find_copies
+from mmh_core.subject.copy_search import _by_descriptor, find_copies
+from mmh_core.subject.training_set import TrainingSet
 from tests.retrieval.drawings import drawings, labels
 from tests.studies.images.test_verdict import reading
 

@@ -16,7 +16,8 @@ import torch
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.assembly import recommended
 from mmh_core.text_to_image.configuration import scheduler_config, text_config
-from mmh_core.text_to_image.folder import STEMS, check_config, check_index, checked_shapes
+from mmh_core.text_to_image.folder import check_config, check_index, checked_shapes
+from mmh_core.text_to_image.hub import STEMS
 from mmh_core.text_to_image.stable_diffusion import load, read
 from mmh_core.text_to_image.weight_files import find_weights
 from tests.text_to_image.conftest import ModelOf

@@ -15,6 +15,7 @@ from mmh_core.installation import assets
 from mmh_core.records import MMHError, Progress
 from mmh_core.store.table_summary import TableSummary, summarize
 from views import models as model_session
+from views import subjects
 from views.session import data_folder, jobs
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def _study(prompts: tuple[LabelledPrompt, ...], model: str) -> Iterator[Progress
     from mmh_core.studies.detection.calibrate import calibrate_detectors
 
     torch.set_num_threads(model_session.threads_for(model))
-    subject, found = model_session.subject(model), None
+    subject, found = subjects.subject(model), None
     run = empty_run(prompts, subject.model, SEEDS)
     yield Progress(0.0, "Calibrating", run)
     for step in calibrate_detectors(prompts, subject, seeds=SEEDS):

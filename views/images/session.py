@@ -16,6 +16,7 @@ import streamlit as st
 from mmh_core.installation import assets
 from mmh_core.records import MMHError, Progress
 from views import models as model_session
+from views import subjects
 from views.session import data_folder, jobs
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ def _study(config: ImageConfig) -> Iterator[Progress[ImageRun]]:
     from mmh_core.studies.images.study import image_study
 
     torch.set_num_threads(model_session.threads_for(config.model))
-    subject = model_session.subject(config.model)
+    subject = subjects.subject(config.model)
     steps = image_study(config, subject)
     yield from scanned(steps, subject.model, subject.calibration.early)
 
@@ -235,7 +236,7 @@ def submit_audit(data: bytes, caption: str, name: str) -> str:
         import torch
 
         torch.set_num_threads(model_session.threads_for(name))
-        yield from audit_study(data, caption, model_session.subject(name))
+        yield from audit_study(data, caption, subjects.subject(name))
 
     return jobs().runner.submit(
         AUDIT_JOB, "Audit of an image", work, device=model_session.device(), short=True

@@ -18,6 +18,7 @@ import streamlit as st
 from mmh_core.installation import PROGRAM, assets
 from mmh_core.records import MMHError, Progress
 from views import models as model_session
+from views import subjects
 from views.session import data_folder, jobs
 from views.start_options import start_options
 
@@ -84,7 +85,7 @@ def submit_tokens(run: MitigationRun) -> str:
         from mmh_core.studies.mitigation.token_attribution import token_study
 
         _use_cores(config.model)
-        yield from token_study(config, model_session.subject(config.model), latents)
+        yield from token_study(config, subjects.subject(config.model), latents)
 
     return jobs().runner.submit(
         TOKEN_JOB,
@@ -121,7 +122,7 @@ def _study(config: MitigationConfig) -> Iterator[Progress[MitigationRun]]:
     from mmh_core.studies.mitigation.study import mitigation_study
 
     _use_cores(config.model)
-    yield from mitigation_study(config, model_session.subject(config.model))
+    yield from mitigation_study(config, subjects.subject(config.model))
 
 
 def mitigation_job(job: str) -> MitigationJob:

@@ -29,6 +29,7 @@ from mmh_core.store.review_records import QueueRecord
 from mmh_core.store.table_summary import TableSummary, summarize
 from views import calibration as calibration_session
 from views import models as model_session
+from views import subjects
 from views.review import session as review_session
 from views.session import data_folder, jobs
 
@@ -167,7 +168,7 @@ def _scan(about: ScanAbout) -> Iterator[Progress[ScanState]]:
     from mmh_core.studies.review.scan import ScanConfig, scan
 
     torch.set_num_threads(model_session.threads_for(about.model))
-    subject = model_session.subject(about.model)
+    subject = subjects.subject(about.model)
     if subject.calibration.early is None:
         raise MMHError(f"The calibration of {about.model} is gone: make it again, then scan.")
     config = ScanConfig(about.model, about.share, about.study)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mmh_core.studies.detection.benchmark_run import BenchmarkRun, DetectorRow
-from mmh_core.subject.early_reach import Reach
-from mmh_core.subject.reference_scores import threshold_among, threshold_words
+from mmh_core.subject.reference_scores import Reach, threshold_among, threshold_words
 
 _PARAPHRASE = "paraphrase"
 

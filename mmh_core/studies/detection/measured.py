@@ -12,7 +12,8 @@ from torch import Tensor
 from mmh_core.detectors.generation import draw_evidence
 from mmh_core.detectors.measurement import Detector, Measurement, joined_measurements, measure
 from mmh_core.retrieval.copy_evidence import copied as kind_value
-from mmh_core.subject.training_set import TrainingSet, find_copies
+from mmh_core.subject.copy_search import find_copies
+from mmh_core.subject.training_set import TrainingSet
 from mmh_core.text_to_image.model import TextToImage
 
 

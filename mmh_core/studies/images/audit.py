@@ -27,9 +27,10 @@ from mmh_core.studies.images.lid import (
 from mmh_core.studies.images.run import ImageResult
 from mmh_core.studies.images.verdict import cause_in, verdict_of
 from mmh_core.subject.copies import CopyFound, NeighborFound
+from mmh_core.subject.copy_search import find_copies
 from mmh_core.subject.reference_prompts import ReferencePrompts
 from mmh_core.subject.subject import Subject
-from mmh_core.subject.training_set import TrainingSet, find_copies
+from mmh_core.subject.training_set import TrainingSet
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.prompt_reading import cut_off
 

@@ -16,8 +16,9 @@ from mmh_core.retrieval.pixel_match import is_flat
 from mmh_core.studies.images.lid import deciding_level, read_curves, read_lids
 from mmh_core.studies.images.run import ImageResult, ImageRun
 from mmh_core.studies.images.verdict import cause_in, verdict_of
+from mmh_core.subject.copy_search import find_copies
 from mmh_core.subject.image_lid import ImageLid
-from mmh_core.subject.training_set import TrainingSet, find_copies
+from mmh_core.subject.training_set import TrainingSet
 from mmh_core.text_to_image.model import TextToImage
 
 #: What a network, a reference and the memory of a device may raise. Torch raises a bare

@@ -24,7 +24,8 @@ from mmh_core.studies.images.run import DEFAULT_ESTIMATOR
 from mmh_core.studies.mitigation.context import Comparison, given_for, in_force
 from mmh_core.studies.mitigation.memory import peak_memory
 from mmh_core.studies.mitigation.run import Cell, Treatment
-from mmh_core.subject.training_set import TrainingSet, agreement, find_copies
+from mmh_core.subject.copy_search import find_copies
+from mmh_core.subject.training_set import TrainingSet, agreement
 from mmh_core.text_to_image.generation import generate
 from mmh_core.text_to_image.steered import steered_model
 

@@ -18,9 +18,10 @@ from mmh_core.studies.images.generation import pixels_of
 from mmh_core.studies.images.lid import estimate_lid
 from mmh_core.studies.images.run import DEFAULT_ESTIMATOR
 from mmh_core.studies.mitigation.run import Cell, MitigationConfig
+from mmh_core.subject.copy_search import find_copies
 from mmh_core.subject.reference_prompts import ReferencePrompts
 from mmh_core.subject.subject import Subject
-from mmh_core.subject.training_set import TrainingSet, find_copies
+from mmh_core.subject.training_set import TrainingSet
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Request
 from mmh_core.text_to_image.steered import steered_model

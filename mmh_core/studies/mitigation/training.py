@@ -35,8 +35,9 @@ from mmh_core.studies.mitigation.training_run import (
     TrainingMitigationRun,
     TrainingMitigationSnapshot,
 )
+from mmh_core.subject.copy_search import find_copies
 from mmh_core.subject.subject import Subject
-from mmh_core.subject.training_set import TrainingSet, find_copies
+from mmh_core.subject.training_set import TrainingSet
 from mmh_core.text_to_image.model import TextToImage, latent_net
 
 #: Kinds of captions in each group that is drawn.

@@ -27,6 +27,7 @@ from mmh_core.studies.images.lid_passes import PROBES, PRODUCTS, probe_generator
 from mmh_core.studies.images.run import DEFAULT_ESTIMATOR, ImageConfig, ImageResult, ImageRun
 from mmh_core.studies.images.study import image_study
 from mmh_core.studies.images.verdict import cause_in, verdict_of
+from mmh_core.subject.copy_search import find_copies
 from mmh_core.subject.image_lid import ImageLid
 from mmh_core.subject.reference_prompts import (
     ReferencePrompts,
@@ -34,7 +35,7 @@ from mmh_core.subject.reference_prompts import (
     write_reference_prompts,
 )
 from mmh_core.subject.subject import Calibration, Subject
-from mmh_core.subject.training_set import PromptTruth, TrainingSet, find_copies
+from mmh_core.subject.training_set import PromptTruth, TrainingSet
 from mmh_core.text_to_image.generation import draw, generate
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.pixels import to_uint8

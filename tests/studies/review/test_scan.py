@@ -26,8 +26,9 @@ from mmh_core.subject.early_calibration import (
     score_prompts,
     write_early,
 )
-from mmh_core.subject.early_reach import Reach, reach_words
+from mmh_core.subject.early_reach import reach_words
 from mmh_core.subject.reference_prompts import ReferencePrompts
+from mmh_core.subject.reference_scores import Reach
 from mmh_core.subject.subject import Calibration, Subject
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Sampling
