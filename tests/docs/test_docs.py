@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from mmh_core.pocket.assets import read_world
+from mmh_core.studies.review.scan_rows import COLUMNS
 from tests.commands import missing_from_cli
 
 ROOT = Path(__file__).parents[2]
@@ -222,6 +223,24 @@ def test_every_button_that_is_to_be_pressed_is_there() -> None:
 def test_every_file_that_is_named_is_there(page: Path) -> None:
     named = re.findall(r"`((?:mmh_core|views|pages|docs|tests|assets)/[\w./-]*)`", TEXT[page])
     assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+def test_every_column_of_a_scan_is_explained() -> None:
+    named = re.findall(r"`(\w+)`", TEXT[DOCS / "how-to" / "own-prompts.md"])
+    assert [column for column in COLUMNS if column not in named] == []
+
+
+def test_what_is_said_to_be_in_a_file_is_there() -> None:
+    text = TEXT[DOCS / "architecture.md"]
+    pairs = re.findall(r"`(\w+)` (?:in|\() ?`(mmh_core/[\w/]+\.py)`", text)
+    pairs += re.findall(r"`(\w+)` \(`(mmh_core/[\w/]+\.py)`", text)
+    assert len(pairs) > 15
+    wrong = {
+        f"{word} in {path}"
+        for word, path in pairs
+        if not re.search(rf"^(?:def |class |    )?{word}\b", (ROOT / path).read_text(), re.M)
+    }
+    assert wrong == set()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
