@@ -16,7 +16,6 @@ from mmh_core.cli.output import check_places, followed
 from mmh_core.files import write_text
 from mmh_core.records import MMHError
 from mmh_core.subject.devices import device_of
-from mmh_core.subject.subject import Calibration, Subject
 from mmh_core.text_to_image.catalogue import CATALOGUE
 
 if TYPE_CHECKING:
@@ -132,6 +131,7 @@ def _detectors(at: Furnishing) -> None:
     from mmh_core.studies.detection.labelled_prompts import pocket_labelled
     from mmh_core.subject.detector_calibration import write_detectors
     from mmh_core.subject.early_calibration import read_early
+    from mmh_core.subject.subject import Subject
     from mmh_core.subject.training_set import pocket_training_set
 
     labelled = pocket_labelled(at.folder, at.seed)
@@ -166,6 +166,7 @@ def _images(at: Furnishing) -> None:
     from mmh_core.studies.images.study import image_study
     from mmh_core.subject.early_calibration import read_early
     from mmh_core.subject.reference_prompts import read_reference_prompts
+    from mmh_core.subject.subject import Calibration, Subject
     from mmh_core.subject.training_set import pocket_training_set
 
     training_set, normal = pocket_training_set(at.folder), read_reference_prompts(at.folder)
@@ -184,6 +185,7 @@ def _mitigation(at: Furnishing) -> None:
     from mmh_core.studies.mitigation.study import mitigation_study
     from mmh_core.studies.mitigation.token_attribution import token_study
     from mmh_core.subject.reference_prompts import read_reference_prompts
+    from mmh_core.subject.subject import Calibration, Subject
     from mmh_core.subject.training_set import pocket_training_set
 
     training_set, normal = pocket_training_set(at.folder), read_reference_prompts(at.folder)

@@ -32,7 +32,6 @@ from mmh_core.cli.output import (
     write_json,
 )
 from mmh_core.records import MMHError
-from mmh_core.text_to_image.requests import Sampling
 
 if TYPE_CHECKING:
     from mmh_core.report.image_files import ImageAbout
@@ -210,6 +209,7 @@ def _config(model: str, wanted: dict[str, Any], loaded: TextToImage | None) -> I
     """Return the config; what is not given is the model's own, or while it is unknown, small."""
     from mmh_core.studies.images.config import default_config
     from mmh_core.studies.images.run import ImageConfig
+    from mmh_core.text_to_image.requests import Sampling
 
     given = {key: value for key, value in wanted.items() if value is not None}
     if loaded is None:

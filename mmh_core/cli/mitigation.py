@@ -33,7 +33,6 @@ from mmh_core.cli.output import (
     write_json,
 )
 from mmh_core.records import MMHError
-from mmh_core.text_to_image.requests import Sampling
 
 if TYPE_CHECKING:
     from mmh_core.studies.mitigation.run import MitigationRun, Treatment
@@ -76,6 +75,7 @@ def mitigate(
     from mmh_core.store.archive import save_record
     from mmh_core.studies.mitigation.run import MitigationConfig
     from mmh_core.studies.mitigation.study import checked, mitigation_study
+    from mmh_core.text_to_image.requests import Sampling
 
     check_folder(out)
     check_places(keep)

@@ -14,7 +14,6 @@ from mmh_core.installation import PROGRAM
 from mmh_core.records import MMHError
 from mmh_core.retrieval.image_names import shown
 from mmh_core.subject.devices import device_of
-from mmh_core.subject.subject import Subject
 from mmh_core.text_to_image.catalogue import CATALOGUE
 
 if TYPE_CHECKING:
@@ -69,6 +68,7 @@ def build_command(
     from mmh_core.subject.detector_calibration import write_detectors
     from mmh_core.subject.early_calibration import write_early
     from mmh_core.subject.reference_prompts import write_reference_prompts
+    from mmh_core.subject.subject import Subject
     from mmh_core.subject.training_set import captioned_images, pocket_training_set
     from mmh_core.text_to_image.folder import CARD
     from mmh_core.text_to_image.stable_diffusion import load

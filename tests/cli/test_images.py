@@ -330,7 +330,7 @@ def test_windows_read_a_long_prompt_to_its_end_and_are_kept(
     assert again[again.index("--windows") + 1] == "2"
     (image,) = (tmp_path / "two").glob("*.png")
     about = read_about(image.read_bytes())
-    assert about is not None and about.sampling.windows == 2 and settings_of(about).windows == 2
+    assert about is not None and about.windows == settings_of(about).sampling.windows == 2
     # The image is the one that two windows give.
     drawn_again = draw(load(model), Request(long, (3,), Sampling(3, 2.0, 32, 32, windows=2)))
     kept = np.array(Image.open(image)).astype(int)
