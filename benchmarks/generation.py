@@ -27,7 +27,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, from anywhere
 from mmh_core.text_to_image.catalogue import CATALOGUE
-from mmh_core.text_to_image.generation import draw
+from mmh_core.text_to_image.generation import generate_images
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Request, Sampling
 from mmh_core.text_to_image.stable_diffusion import load
@@ -183,11 +183,13 @@ def measure(folder: Path, repeats: int) -> Figures:
     model = load(folder)
     request = Request(PROMPT, SEEDS, Sampling(STEPS, GUIDANCE, 64, 64))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    draw(model, request)
+    generate_images(model, request)
     peak = max(peak, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
     theirs = plain(folder)
-    difference = float((draw(model, request) - theirs()).abs().max())
-    pairs = [(seconds(lambda: draw(model, request)), seconds(theirs)) for _ in range(repeats)]
+    difference = float((generate_images(model, request) - theirs()).abs().max())
+    pairs = [
+        (seconds(lambda: generate_images(model, request)), seconds(theirs)) for _ in range(repeats)
+    ]
     ours, others = (statistics.median(times) for times in zip(*pairs, strict=True))
     return Figures(
         model=model.name,

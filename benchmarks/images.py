@@ -32,7 +32,7 @@ from mmh_core.subject.reference_prompts import read_reference_prompts
 from mmh_core.subject.subject import Calibration, Subject
 from mmh_core.subject.training_set import pocket_training_set
 from mmh_core.text_to_image.catalogue import CATALOGUE, threads_for
-from mmh_core.text_to_image.generation import draw
+from mmh_core.text_to_image.generation import generate_images
 from mmh_core.text_to_image.stable_diffusion import load
 
 RATIO_BAR = 1.5
@@ -75,11 +75,11 @@ def added(pairs: int) -> Added:
         for _ in image_study(config, Subject(model, training_set, Calibration(normal))):
             pass
 
-    draw(model, request)
+    generate_images(model, request)
     study()
     found = []
     for _ in range(pairs):
-        found.append((_seconds(lambda: draw(model, request)), _seconds(study)))
+        found.append((_seconds(lambda: generate_images(model, request)), _seconds(study)))
     ratios = [both[1] / both[0] for both in found]
     return Added(
         statistics.median(both[0] for both in found),

@@ -44,7 +44,7 @@ from mmh_core.retrieval.training_images import (
     flat,
     training_images,
 )
-from mmh_core.text_to_image.generation import draw
+from mmh_core.text_to_image.generation import generate_images
 from mmh_core.text_to_image.requests import Request
 from mmh_core.text_to_image.stable_diffusion import load
 
@@ -171,7 +171,9 @@ def weighed(folder: Path, count: int, dim: int, rounds: int) -> Row:
     model, shelf = load(MODEL, device=torch.device("cpu")), open_shelf(MODEL)
     request = Request("portrait of a person", (0, 1, 2, 3), model.sampling)
     chosen = read_calibration(MODEL).thresholds
-    return _weighed(draw(model, request), shelf.embedder, shelf.training, chosen, rounds)
+    return _weighed(
+        generate_images(model, request), shelf.embedder, shelf.training, chosen, rounds
+    )
 
 
 def weighed_noise(folder: Path, count: int, dim: int, rounds: int) -> Row:

@@ -34,7 +34,7 @@ from mmh_core.store.review_schema import open_queues
 from mmh_core.store.shards import ScanRow, read_rows, scan_folder, scan_manifest
 from mmh_core.store.sqlite_file import SqliteFile
 from mmh_core.store.verdict_chain import verify
-from mmh_core.store.verdicts import Place, judge
+from mmh_core.store.verdicts import ReviewTarget, judge
 
 Row = tuple[str, float, float, float, str]
 
@@ -113,7 +113,7 @@ def queue_rows(folder: Path, count: int) -> Iterator[Row]:
     [queue] = made
 
     def verdict(turn: int) -> None:
-        judge(file, Place(queue, 1 + 2 * turn, "ann", 0), REVIEW_VERDICTS[turn % 5])
+        judge(file, ReviewTarget(queue, 1 + 2 * turn, "ann", 0), REVIEW_VERDICTS[turn % 5])
 
     yield timed("verdict, on the disk", verdict, min(200, count // 2), "50 ms")
     yield from searches(file, queue)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mmh_core.subject.reference_prompts import ReferencePrompts
     from mmh_core.subject.training_set import TrainingSet
     from mmh_core.text_to_image.model import TextToImage
-    from mmh_core.text_to_image.model_folder import Listing
+    from mmh_core.text_to_image.model_folder import ModelListing
 
 #: The model that ships with the app.
 POCKET = "pocket-sd"
@@ -94,15 +94,17 @@ def left_out() -> tuple[str, bool]:
     return listing.sentence(root), not listing.models
 
 
-def _listing() -> Listing:
-    from mmh_core.text_to_image.model_folder import Listing, stamps
+def _listing() -> ModelListing:
+    from mmh_core.text_to_image.model_folder import ModelListing, stamps
 
     root = models_folder()
-    return Listing() if root is None or not root.is_dir() else _listed(str(root), stamps(root))
+    return (
+        ModelListing() if root is None or not root.is_dir() else _listed(str(root), stamps(root))
+    )
 
 
 @st.cache_data(show_spinner=False, max_entries=4)
-def _listed(root: str, stamps: tuple[tuple[str, int, int], ...]) -> Listing:
+def _listed(root: str, stamps: tuple[tuple[str, int, int], ...]) -> ModelListing:
     """Return what lies in a folder, looked at once per version of its files."""
     from mmh_core.text_to_image.model_folder import list_models
 
@@ -174,9 +176,9 @@ def guessed_forward(name: str) -> float | None:
 
 def _parameters(source: str) -> dict[str, int]:
     """Return `parameters`, read once per version of the files: every rerun asks for it."""
-    from mmh_core.text_to_image.places import spelled
+    from mmh_core.text_to_image.places import parse_model_name
 
-    wanted = spelled(source)
+    wanted = parse_model_name(source)
     stamped = []
     for named in filter(None, (wanted.base, wanted.unet)):
         place = Path(named)
@@ -288,10 +290,10 @@ def not_read(name: str, prompt: str, windows: int = 1) -> str:
 
     "" where it reads all, and while the model is not in memory.
     """
-    from mmh_core.text_to_image.prompt_reading import heard
+    from mmh_core.text_to_image.prompt_reading import read_prompt
 
     found = _loaded().get(source_of(name))
-    return "" if found is None else heard(found.in_windows(windows), prompt).words()
+    return "" if found is None else read_prompt(found.in_windows(windows), prompt).words()
 
 
 def notes(name: str) -> tuple[str, ...]:
@@ -353,15 +355,15 @@ def folder_of(name: str) -> Path | None:
 
     None too for a model with another network in it: what is kept beside it holds for its own.
     """
-    from mmh_core.text_to_image.places import spelled
+    from mmh_core.text_to_image.places import parse_model_name
 
-    return None if spelled(source_of(name)).unet else _base_folder(name)
+    return None if parse_model_name(source_of(name)).unet else _base_folder(name)
 
 
 def _base_folder(name: str) -> Path | None:
     from mmh_core.text_to_image.catalogue import CATALOGUE
-    from mmh_core.text_to_image.places import spelled
+    from mmh_core.text_to_image.places import parse_model_name
 
-    source = spelled(source_of(name)).base
+    source = parse_model_name(source_of(name)).base
     folder = Path(CATALOGUE[source].source if source in CATALOGUE else source)
     return folder if folder.is_dir() else None

@@ -145,7 +145,7 @@ def with_parts(arguments: Sequence[str]) -> list[str]:
         given[option] = value if equals else left.pop(0)
     if not given.keys() - {"--model"}:
         return words
-    from mmh_core.text_to_image.places import Spelled
+    from mmh_core.text_to_image.places import ModelName
 
     model = given.get("--base", given.get("--model"))
     if "--base" in given and "--model" in given:
@@ -154,7 +154,7 @@ def with_parts(arguments: Sequence[str]) -> list[str]:
         raise MMHError(
             f"{next(iter(given))} names a part: name the model that it belongs to by --base MODEL."
         )
-    name = Spelled(model, given.get("--unet", ""), given.get("--vae", ""))
+    name = ModelName(model, given.get("--unet", ""), given.get("--vae", ""))
     return [*rest, "--model", str(name), *words[end:]]
 
 

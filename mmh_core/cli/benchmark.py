@@ -157,8 +157,8 @@ def score_table(found: DetectorScores) -> str:
     parts = []
     for i, prompt in enumerate(found.prompts):
         lines = [prompt, ""]
-        if found.heard and not found.heard[i].whole:
-            lines += [found.heard[i].words(), ""]
+        if found.readings and not found.readings[i].whole:
+            lines += [found.readings[i].words(), ""]
         lines.append("| detector | score | above so many reference prompts | threshold | |")
         lines.append("|---|---|---|---|---|")
         lines += [

@@ -10,7 +10,7 @@ import typer
 
 from mmh_core.cli.options import Column, EmbedderName, OutFolder
 from mmh_core.cli.output import followed, write_json
-from mmh_core.retrieval.image_names import shown
+from mmh_core.retrieval.image_names import printable_path
 
 #: The exit status where an index is written and images of the folder are missing in it.
 INCOMPLETE = 1
@@ -54,8 +54,8 @@ def index(
     save_index(found.index, out, files=found.files, left_out=found.left_out)
     write_json(
         {
-            "folder": shown(folder),
-            "index": shown(out),
+            "folder": printable_path(folder),
+            "index": printable_path(out),
             "files": found.files,
             "images": len(found.index),
             "exact_copies": found.exact_copies,

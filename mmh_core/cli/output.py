@@ -55,23 +55,24 @@ def check_calibration_place(folder: Path) -> None:
 
     A model's own folder is one where it belongs. Raises MMHError.
     """
-    from mmh_core.retrieval.image_names import shown
+    from mmh_core.retrieval.image_names import printable_path
 
     if folder.exists() and not folder.is_dir():
-        raise MMHError(f"{shown(folder)} is a file: name a folder for the calibration.")
+        raise MMHError(f"{printable_path(folder)} is a file: name a folder for the calibration.")
     if not folder.is_dir() or (folder / "model_index.json").is_file():
         return
     try:
         images = [path for path in folder.iterdir() if path.suffix.lower() in _IMAGES]
     except OSError as error:
         raise MMHError(
-            f"{shown(folder)} cannot be read ({error.strerror}): name a new folder for the "
-            "calibration."
+            f"{printable_path(folder)} cannot be read ({error.strerror}): name a new folder for "
+            "the calibration."
         ) from error
     if images:
         raise MMHError(
-            f"{shown(folder)} holds images, such as {shown(Path(images[0].name))}: name a new "
-            "folder for the calibration, so that nothing is mixed with yours."
+            f"{printable_path(folder)} holds images, such as "
+            f"{printable_path(Path(images[0].name))}: name a new folder for the "
+            "calibration, so that nothing is mixed with yours."
         )
 
 
@@ -130,9 +131,9 @@ def warned(sentences: Iterable[str]) -> None:
 
 def warn_not_whole(model: TextToImage, prompts: Sequence[str]) -> None:
     """Name on standard error the prompts that the text encoder does not read whole."""
-    from mmh_core.text_to_image.prompt_reading import not_whole, not_whole_lines
+    from mmh_core.text_to_image.prompt_reading import partly_read_lines, partly_read_prompts
 
-    warned(not_whole_lines(not_whole(model, prompts)))
+    warned(partly_read_lines(partly_read_prompts(model, prompts)))
 
 
 def index_of(

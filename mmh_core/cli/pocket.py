@@ -12,7 +12,7 @@ from mmh_core.cli.options import DeviceName, JsonFile, Seed, WorkFolder
 from mmh_core.cli.output import check_places, followed, write_json
 from mmh_core.installation import PROGRAM
 from mmh_core.records import MMHError
-from mmh_core.retrieval.image_names import shown
+from mmh_core.retrieval.image_names import printable_path
 from mmh_core.subject.devices import device_of
 from mmh_core.text_to_image.catalogue import CATALOGUE
 
@@ -121,8 +121,8 @@ def check_command(
     if not (folder / "world.json").is_file():
         what = "holds no embedded model" if folder.is_dir() else "is no folder"
         raise MMHError(
-            f"{shown(folder)} {what}: name the folder that `{PROGRAM} pocket build` wrote, or "
-            "leave it out for the one that comes with this program."
+            f"{printable_path(folder)} {what}: name the folder that `{PROGRAM} pocket build` "
+            "wrote, or leave it out for the one that comes with this program."
         )
     found = followed(check(folder, device=device_of(device)))
     typer.echo(f"{check_table(found)}\n\n{_SEARCHED}")

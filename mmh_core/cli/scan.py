@@ -149,7 +149,7 @@ def scan_summary(state: ScanState) -> str:
         f"{counted} in {state.folder}: {state.flagged:,} flagged above {state.threshold:.3g}; "
         f"{state.known:,} {'was' if state.known == 1 else 'were'} there before{pace}."
     ]
-    lines += state.not_heard()
+    lines += state.not_read()
     lines.append(state.reach)
     if state.problem_count:
         lines.append(f"{state.problem_count:,} rows were left out:")

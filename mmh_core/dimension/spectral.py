@@ -135,9 +135,9 @@ def soft_spectral_count(
 ) -> LidEstimate:
     """Estimate `tr f(P)` with f = `soft_step` by stochastic Lanczos quadrature, at any D.
 
-    The standard error is that of the probes (an upper bound, see `Probed`) and does not see the
-    bias of few steps. Directions about as wide as delta count in part, so along the noise scale it
-    moves smoothly.
+    The standard error is that of the probes (an upper bound, see `ProbeValues`) and does not see
+    the bias of few steps. Directions about as wide as delta count in part, so along the noise
+    scale it moves smoothly.
     """
     points = scaled_points(model, x, log_delta, cond)
     return _quadrature(model, points, soft_step, effort, generator)
@@ -163,7 +163,7 @@ def lhsd(
 
 
 @dataclass(frozen=True, eq=False)
-class Probed:
+class ProbeValues:
     """What K probes v say of B points: `v' f(P) v` and `v' f(P)^2 v`, both (B, K).
 
     `nfe` is the cost per point.
@@ -185,9 +185,9 @@ class Probed:
         return LidEstimate(lid, (variance / count).sqrt(), self.nfe, draws=count)
 
 
-def joined_probes(parts: Sequence[Probed]) -> Probed:
+def joined_probes(parts: Sequence[ProbeValues]) -> ProbeValues:
     """Put the probes of the same points together."""
-    return Probed(
+    return ProbeValues(
         torch.cat([part.counts for part in parts], dim=1),
         torch.cat([part.squares for part in parts], dim=1),
         sum(part.nfe for part in parts),
@@ -202,7 +202,7 @@ def soft_spectral_probes(
     cond: Tensor | None = None,
     effort: Effort = SOFT_EFFORT,
     generator: Randomness,
-) -> Iterator[Probed]:
+) -> Iterator[ProbeValues]:
     """Yield what the probes of `soft_spectral_count` say, as many at a time as one pass holds.
 
     All share one forward pass. Whoever stops listening spares the rest.
@@ -233,7 +233,7 @@ def _probes(
     f: Callable[[Tensor], Tensor],
     effort: Effort,
     generator: Randomness,
-) -> Iterator[Probed]:
+) -> Iterator[ProbeValues]:
     at = linearize_for(model, points, effort.probes)
     signs = rademacher(points.x, effort.probes, generator).flatten(2)
     steps = min(effort.steps, model.ambient_dim)
@@ -247,7 +247,7 @@ def _probes(
         measure = spectral_measure(pullbacks, part, steps)
         cost = at.nfe(part.shape[1], steps) - spent
         spent = float(at.copies)
-        yield Probed(
+        yield ProbeValues(
             measure.integral(f).to(points.x.dtype),
             measure.integral(lambda e: f(e).square()).to(points.x.dtype),
             cost,

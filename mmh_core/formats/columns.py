@@ -41,7 +41,7 @@ Cells = tuple[str, ...] | str
 
 
 @dataclass(frozen=True)
-class Place:
+class TextColumn:
     """A column to read: texts longer than `longest` are cut one character beyond that length.
 
     `plain` columns hold one text; in others a list or an object of JSON is taken as text too.
@@ -63,7 +63,7 @@ class Table:
     """
 
     names: tuple[str, ...]
-    rows: Callable[[Sequence[Place]], Iterator[Cells]]
+    rows: Callable[[Sequence[TextColumn]], Iterator[Cells]]
     textless: Mapping[int, str] = field(default_factory=dict)
     costly: frozenset[int] = frozenset()
     first_line: bool = False
@@ -228,7 +228,7 @@ def _without_prompts(table: Table, source: str) -> str:
 def _wordiest(table: Table, places: Sequence[int]) -> int:
     """Return the column with the longest texts in the first rows, or in the header alone."""
     cheap = [place for place in places if place not in table.costly] or list(places)
-    read = table.rows([Place(place, _SAMPLED) for place in cheap])
+    read = table.rows([TextColumn(place, _SAMPLED) for place in cheap])
     rows = [row for row in islice(read, _SAMPLE) if not isinstance(row, str)]
 
     def letters(index: int) -> int:

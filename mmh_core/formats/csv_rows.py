@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
-from mmh_core.formats.columns import MAX_COLUMNS, Place, Table, is_usual
+from mmh_core.formats.columns import MAX_COLUMNS, Table, TextColumn, is_usual
 from mmh_core.formats.export import FORMULA_STARTS
 from mmh_core.formats.texts import text_lines
 from mmh_core.records import MMHError
@@ -45,7 +45,7 @@ def csv_table(path: Path) -> Table:
     if isinstance(head, str):
         raise MMHError(f"The first line of {path.name} cannot be read, since {head}.")
 
-    def rows(places: Sequence[Place]) -> Iterator[tuple[str, ...] | str]:
+    def rows(places: Sequence[TextColumn]) -> Iterator[tuple[str, ...] | str]:
         found = islice(records(delimiter, quote), 1, None)
         for number, record in enumerate(found):
             if isinstance(record, str):

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmh_core.formats.columns import MAX_COLUMNS, Place, Table, check_count, is_usual
+from mmh_core.formats.columns import MAX_COLUMNS, Table, TextColumn, check_count, is_usual
 from mmh_core.formats.texts import MAX_LINE, encoding_of, text_lines
 from mmh_core.records import MMHError
 
@@ -61,7 +61,7 @@ def json_table(path: Path) -> Table:
         raise MMHError(f"No row of {path.name} can be read: {wrong}.")
     known = tuple(names)
 
-    def rows(places: Sequence[Place]) -> Iterator[tuple[str, ...] | str]:
+    def rows(places: Sequence[TextColumn]) -> Iterator[tuple[str, ...] | str]:
         for value in values():
             yield value if isinstance(value, str) else _cells(value, known, places)
 
@@ -69,7 +69,7 @@ def json_table(path: Path) -> Table:
 
 
 def _cells(
-    value: Mapping[str, Any], names: Sequence[str], places: Sequence[Place]
+    value: Mapping[str, Any], names: Sequence[str], places: Sequence[TextColumn]
 ) -> tuple[str, ...] | str:
     found = []
     for place in places:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mmh_core.formats.columns import MAX_COLUMNS, Place, Table
+from mmh_core.formats.columns import MAX_COLUMNS, Table, TextColumn
 from mmh_core.records import MMHError
 
 #: Bytes of the part of the file that lists columns and row groups, and of what they unpack to.
@@ -63,7 +63,7 @@ def parquet_table(path: Path, *, most: int) -> Table:
                 if not _has_text(field.type) or names.count(field.name) > 1
             }
 
-    def rows(places: Sequence[Place]) -> Iterator[tuple[str, ...]]:
+    def rows(places: Sequence[TextColumn]) -> Iterator[tuple[str, ...]]:
         with _told(path):
             yield from _rows(path, names, places)
 
@@ -100,7 +100,9 @@ def _check_footer(path: Path) -> None:
         )
 
 
-def _rows(path: Path, known: Sequence[str], places: Sequence[Place]) -> Iterator[tuple[str, ...]]:
+def _rows(
+    path: Path, known: Sequence[str], places: Sequence[TextColumn]
+) -> Iterator[tuple[str, ...]]:
     from pyarrow.parquet import ParquetFile
 
     names = list(dict.fromkeys(known[place.column] for place in places if place.column >= 0))

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from mmh_core.formats.columns import Cells, Place, Table
+from mmh_core.formats.columns import Cells, Table, TextColumn
 from mmh_core.formats.csv_rows import csv_table
 from mmh_core.formats.json_rows import is_json, json_table
 from mmh_core.formats.parquet_rows import is_parquet, parquet_table
@@ -86,7 +86,7 @@ def open_table(path: Path, *, most: int = MAX_ROWS, largest: int = MAX_BYTES) ->
 
     _check_names(table.names, path.name)
 
-    def rows(places: Sequence[Place]) -> Iterator[Cells]:
+    def rows(places: Sequence[TextColumn]) -> Iterator[Cells]:
         for number, cells in enumerate(table.rows(places), start=1):
             if number > most:
                 raise MMHError(f"{path.name} has more than {most:,} rows: split it.")
@@ -128,7 +128,7 @@ def _opened(path: Path, most: int) -> Table:
     return json_table(path) if is_json(path) else csv_table(path)
 
 
-def _lines(path: Path, places: Sequence[Place]) -> Iterator[Cells]:
+def _lines(path: Path, places: Sequence[TextColumn]) -> Iterator[Cells]:
     for line in filter(str.strip, text_lines(path)):
         if len(line) >= MAX_LINE:
             yield f"it is longer than {MAX_LINE:,} characters: shorten it"

@@ -46,7 +46,7 @@ def read_json(
         return parse_json(data, python=python)
     except (OSError, ValueError) as error:
         raise MMHError(
-            f"The {noun} {quoted(path.name)} cannot be read ({said(error)}): {remedy}"
+            f"The {noun} {quoted(path.name)} cannot be read ({error_text(error)}): {remedy}"
         ) from error
 
 
@@ -98,7 +98,7 @@ def json_record(kind: type[Record], tree: object) -> Record:
         return kind(**found)
     # What a record checks of itself when it is made.
     except (TypeError, ArithmeticError, LookupError, AttributeError, MMHError) as error:
-        raise ValueError(said(error)) from error
+        raise ValueError(error_text(error)) from error
 
 
 def typed_value(value: Any, hint: Any) -> Any:
@@ -142,7 +142,7 @@ def quoted(value: object, most: int = _MOST_QUOTED) -> str:
     return shown if isinstance(value, str) else shown[1:-1]
 
 
-def said(error: BaseException, most: int = 160) -> str:
+def error_text(error: BaseException, most: int = 160) -> str:
     """Return what an error of another library says, as it may stand in a sentence."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     text = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())

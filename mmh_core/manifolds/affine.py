@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.manifolds.checks import MOST_DIMENSIONS, choice, point_count, real, whole
-from mmh_core.manifolds.draws import Part, allocate, join, laplace, normal, uniform
+from mmh_core.manifolds.draws import Component, allocate, join, laplace, normal, uniform
 from mmh_core.manifolds.embedding import orthonormal_frame
 from mmh_core.records import ManifoldSamples
 
@@ -84,7 +84,7 @@ def affine_mixture(
         else:
             latent = laplace(size, generator=generator)
         parts.append(
-            Part(
+            Component(
                 f"{frame.shape[1]}-D",
                 mode.to(latent) + latent @ frame.to(latent).T,
                 float(size[1]),
@@ -159,4 +159,4 @@ def multiscale_gaussian(
     if frame is not None:
         points = points @ frame.to(points).T
     lid = sum(value > limit for value in spectrum)
-    return join("multiscale", [Part("gaussian", points, float(lid))])
+    return join("multiscale", [Component("gaussian", points, float(lid))])

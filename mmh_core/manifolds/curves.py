@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.manifolds.checks import point_count, real
-from mmh_core.manifolds.draws import Part, accepted, allocate, join, uniform
+from mmh_core.manifolds.draws import Component, accepted, allocate, join, uniform
 from mmh_core.records import ManifoldSamples
 
 # Below this concentration the density differs from the uniform one by less than rounding.
@@ -83,7 +83,7 @@ def von_mises_mixture(
         angles = von_mises_angles(
             share, location=location, concentration=kappa, generator=generator
         )
-        parts.append(Part(f"arc {i + 1}", on_circle(angles), 1.0))
+        parts.append(Component(f"arc {i + 1}", on_circle(angles), 1.0))
     return join("von-mises", parts, shuffle=generator)
 
 
@@ -115,4 +115,4 @@ def spiral(
     for _ in range(30):
         theta = theta - (length(theta) - target) / (1 + theta**2).sqrt()
     points = growth * theta[:, None] * on_circle(theta)
-    return join("spiral", [Part("spiral", points, 1.0)])
+    return join("spiral", [Component("spiral", points, 1.0)])

@@ -19,7 +19,7 @@ UNKNOWN_LID = math.nan
 
 
 @dataclass(frozen=True)
-class Part:
+class Component:
     """Hold one component: its name, its points (n, *shape) and the LID they share."""
 
     name: str
@@ -99,7 +99,7 @@ def allocate(count: int, weights: Sequence[float]) -> tuple[int, ...]:
 
 
 def join(
-    name: str, parts: Sequence[Part], *, shuffle: torch.Generator | None = None
+    name: str, parts: Sequence[Component], *, shuffle: torch.Generator | None = None
 ) -> ManifoldSamples:
     """Return one record of all parts, in float32, in random order if a generator is given."""
     points = torch.cat([part.points for part in parts]).float()

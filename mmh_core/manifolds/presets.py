@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mmh_core.manifolds.checks import MOST_POINTS, choice, point_count, whole
 from mmh_core.manifolds.curves import on_circle, von_mises_angles
-from mmh_core.manifolds.draws import Part, allocate, join, stratified, uniform
+from mmh_core.manifolds.draws import Component, allocate, join, stratified, uniform
 from mmh_core.manifolds.embedding import DUPLICATE, with_duplicates
 from mmh_core.records import ManifoldSamples
 
@@ -70,7 +70,7 @@ def sheet_training(
     _check(case, count, duplicates)
     left = _left_training(case, count, generator)
     main = _patch(count - len(left.points), RIGHT, generator)
-    samples = join(case, [Part("main", main, 2.0), left])
+    samples = join(case, [Component("main", main, 2.0), left])
     places = [0]
     if case == "dd-exact":
         places = list(range(len(main), count))
@@ -93,13 +93,13 @@ def sheet_truth(case: SheetCase, count: int, generator: torch.Generator) -> Mani
         places = _isolated(generator.device)
         share = max(min(len(places), count // 2), count // LEFT_SHARE)
         rows = torch.arange(share, device=generator.device) % len(places)
-        left = Part(DUPLICATE, places[rows], 0.0)
+        left = Component(DUPLICATE, places[rows], 0.0)
     elif case == "dd-line":
-        left = Part("line", _line(max(1, count // LEFT_SHARE), generator), 1.0)
+        left = Component("line", _line(max(1, count // LEFT_SHARE), generator), 1.0)
     else:
-        left = Part("left", _patch(_left_area(count), LEFT, generator), 2.0)
+        left = Component("left", _patch(_left_area(count), LEFT, generator), 2.0)
     main = _patch(count - len(left.points), RIGHT, generator)
-    return join(case, [Part("main", main, 2.0), left])
+    return join(case, [Component("main", main, 2.0), left])
 
 
 def circle_training(count: int, duplicates: int, generator: torch.Generator) -> ManifoldSamples:
@@ -118,7 +118,7 @@ def circle_training(count: int, duplicates: int, generator: torch.Generator) -> 
     cell = 2 * (math.pi - _REST_START) / isolated
     cells = torch.arange(isolated, dtype=torch.float64, device=generator.device) + 0.5
     jitter = uniform((isolated,), low=-_REST_JITTER, high=_REST_JITTER, generator=generator)
-    rest = Part("isolated", on_circle(_REST_START + cell * cells + jitter), 1.0)
+    rest = Component("isolated", on_circle(_REST_START + cell * cells + jitter), 1.0)
     samples = join("circle", [_arc(count - isolated, generator), rest])
     return with_duplicates(samples, duplicates, 0)
 
@@ -129,8 +129,8 @@ def circle_truth(count: int, generator: torch.Generator) -> ManifoldSamples:
     angles = stratified(count, low=-math.pi, high=math.pi, generator=generator)
     inside = angles.abs() < ARC_EDGE
     parts = [
-        Part("arc", on_circle(angles[inside]), 1.0),
-        Part("rest", on_circle(angles[~inside]), 1.0),
+        Component("arc", on_circle(angles[inside]), 1.0),
+        Component("rest", on_circle(angles[~inside]), 1.0),
     ]
     return join("circle", parts)
 
@@ -144,7 +144,7 @@ def circle_duplicates_training(
     includes the point once. Errors: ValueError for count below 2 or duplicates below 0.
     """
     point_count(count)
-    parts = [_arc(count - 1, generator), Part(DUPLICATE, _opposite(1, generator.device), 0.0)]
+    parts = [_arc(count - 1, generator), Component(DUPLICATE, _opposite(1, generator.device), 0.0)]
     return with_duplicates(join("circle-duplicates", parts), duplicates, count - 1)
 
 
@@ -157,8 +157,8 @@ def circle_duplicates_truth(count: int, generator: torch.Generator) -> ManifoldS
     point_count(count)
     copies = max(1, count // LEFT_SHARE)
     angles = stratified(count - copies, low=-ARC_EDGE, high=ARC_EDGE, generator=generator)
-    point = Part(DUPLICATE, _opposite(copies, generator.device), 0.0)
-    return join("circle-duplicates", [Part("arc", on_circle(angles), 1.0), point])
+    point = Component(DUPLICATE, _opposite(copies, generator.device), 0.0)
+    return join("circle-duplicates", [Component("arc", on_circle(angles), 1.0), point])
 
 
 def _check(case: str, count: int, duplicates: int) -> None:
@@ -167,16 +167,18 @@ def _check(case: str, count: int, duplicates: int) -> None:
     whole("duplicates", duplicates, least=0, most=MOST_POINTS)
 
 
-def _left_training(case: SheetCase, count: int, generator: torch.Generator) -> Part:
+def _left_training(case: SheetCase, count: int, generator: torch.Generator) -> Component:
     if case in ("od-exact", "dd-exact"):
         places = _isolated(generator.device)[: count // 2]
         return (
-            Part("isolated", places, 2.0) if case == "od-exact" else Part(DUPLICATE, places, 0.0)
+            Component("isolated", places, 2.0)
+            if case == "od-exact"
+            else Component(DUPLICATE, places, 0.0)
         )
     if case in ("od-line", "dd-line"):
         line = _line(max(1, count // LEFT_SHARE), generator)
-        return Part("line", line, 2.0 if case == "od-line" else 1.0)
-    return Part("left", _patch(_left_area(count), LEFT, generator), 2.0)
+        return Component("line", line, 2.0 if case == "od-line" else 1.0)
+    return Component("left", _patch(_left_area(count), LEFT, generator), 2.0)
 
 
 def _left_area(count: int) -> int:
@@ -207,7 +209,7 @@ def _line(count: int, generator: torch.Generator) -> Tensor:
     return left_line(stratified(count, low=-LINE_END, high=LINE_END, generator=generator))
 
 
-def _arc(count: int, generator: torch.Generator) -> Part:
+def _arc(count: int, generator: torch.Generator) -> Component:
     """Return the arc evenly by its density: the middle one of every `_ARC_DRAWS` angles in order.
 
     Among independent angles those in the tails are isolated points themselves, and the case would
@@ -216,7 +218,7 @@ def _arc(count: int, generator: torch.Generator) -> Part:
     angles = von_mises_angles(
         count * _ARC_DRAWS, location=0.0, concentration=ARC_CONCENTRATION, generator=generator
     )
-    return Part("arc", on_circle(angles.sort().values[_ARC_DRAWS // 2 :: _ARC_DRAWS]), 1.0)
+    return Component("arc", on_circle(angles.sort().values[_ARC_DRAWS // 2 :: _ARC_DRAWS]), 1.0)
 
 
 def _opposite(count: int, device: torch.device) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mmh_core.manifolds.checks import MOST_DIMENSIONS, point_count, real, whole
 from mmh_core.manifolds.curves import on_circle
-from mmh_core.manifolds.draws import Part, accepted, allocate, join, normal, uniform
+from mmh_core.manifolds.draws import Component, accepted, allocate, join, normal, uniform
 from mmh_core.records import ManifoldSamples
 
 STICK_START = 1.5
@@ -31,7 +31,7 @@ def sphere(
     radius = real("radius", radius, least=1e-3, most=1e3)
     direction = normal((count, dim + 1), generator=generator)
     points = radius * direction / direction.norm(dim=1, keepdim=True)
-    return join("sphere", [Part("sphere", points, float(dim))])
+    return join("sphere", [Component("sphere", points, float(dim))])
 
 
 def on_torus(around: Tensor, tube: Tensor, *, major: float, minor: float) -> Tensor:
@@ -55,7 +55,7 @@ def torus(
     """
     point_count(count)
     points = _torus_points(count, major=major, minor=minor, generator=generator)
-    return join("torus", [Part("torus", points, 2.0)])
+    return join("torus", [Component("torus", points, 2.0)])
 
 
 def _torus_points(count: int, *, major: float, minor: float, generator: torch.Generator) -> Tensor:
@@ -86,7 +86,7 @@ def swiss_roll(count: int, *, scale: float = 0.1, generator: torch.Generator) ->
     t = uniform((count,), low=1.5 * math.pi, high=4.5 * math.pi, generator=generator)
     height = uniform((count,), high=21.0, generator=generator)
     points = scale * torch.stack([t * t.cos(), height, t * t.sin()], dim=1)
-    return join("swiss-roll", [Part("roll", points, 2.0)])
+    return join("swiss-roll", [Component("roll", points, 2.0)])
 
 
 def lollipop(count: int, *, generator: torch.Generator) -> ManifoldSamples:
@@ -104,9 +104,9 @@ def lollipop(count: int, *, generator: torch.Generator) -> ManifoldSamples:
     end = DISC_CENTER - DISC_RADIUS / math.sqrt(2)
     along = uniform((stick,), low=STICK_START, high=end, generator=generator)
     parts = [
-        Part("disc", DISC_CENTER + radii[:, None] * on_circle(angles), 2.0),
-        Part("stick", along[:, None].expand(-1, 2), 1.0),
-        Part("dot", along.new_zeros(dot, 2), 0.0),
+        Component("disc", DISC_CENTER + radii[:, None] * on_circle(angles), 2.0),
+        Component("stick", along[:, None].expand(-1, 2), 1.0),
+        Component("dot", along.new_zeros(dot, 2), 0.0),
     ]
     return join("lollipop", parts, shuffle=generator)
 
@@ -125,5 +125,5 @@ def doughnut(
     shell = _torus_points(surface, major=major, minor=minor, generator=generator)
     circle = on_circle(uniform((string,), high=2 * math.pi, generator=generator))
     middle = torch.cat([major * circle, circle.new_zeros(string, 1)], dim=1)
-    parts = [Part("torus", shell, 2.0), Part("circle", middle, 1.0)]
+    parts = [Component("torus", shell, 2.0), Component("circle", middle, 1.0)]
     return join("doughnut", parts, shuffle=generator)

@@ -12,7 +12,7 @@ from mmh_core.mitigations.work import Work
 from mmh_core.records import MMHError
 from mmh_core.retrieval.embedders import Embedder
 from mmh_core.retrieval.index import Index, check_same_embedder, search
-from mmh_core.text_to_image.generation import answering
+from mmh_core.text_to_image.generation import score_model_of_output
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Branches, Mixing, Request
 
@@ -91,7 +91,7 @@ class Push:
     def mix(self, branches: Branches) -> Tensor:
         """Return the guided output with its `x0_hat` corrected, in the network's own terms."""
         output = branches.guided(branches.scale)
-        said = answering(self.model, output)
+        said = score_model_of_output(self.model, output)
         x0_hat = said.x0(branches.x_t, branches.t)
         pushed = self.pushed(x0_hat)
         times = said.times(branches.t, x0_hat)

@@ -20,7 +20,7 @@ from mmh_core.mitigations.record import (
 from mmh_core.mitigations.tokens import padding_rows
 from mmh_core.mitigations.work import Work
 from mmh_core.records import MMHError
-from mmh_core.text_to_image.generation import answering
+from mmh_core.text_to_image.generation import score_model_of_output
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Branches, Mixing, Request
 
@@ -127,7 +127,8 @@ class Repellency:
         asked = branches.ask(self.zeroed)
         other = branches.without + branches.scale * (asked - branches.without)
         x0, x0_other = (
-            answering(self.model, said).x0(branches.x_t, branches.t) for said in (output, other)
+            score_model_of_output(self.model, said).x0(branches.x_t, branches.t)
+            for said in (output, other)
         )
         share = share_to_leave(
             x0, x0_other, self.references.to(x0), self.cosine, overshoot=self.overshoot

@@ -30,7 +30,7 @@ from mmh_core.pocket.furnish import PocketShelf, open_shelf
 from mmh_core.pocket.tokenizer import load_tokenizer, token_ids
 from mmh_core.pocket.trials import draw_trials, open_captions
 from mmh_core.records import Progress
-from mmh_core.text_to_image.generation import draw
+from mmh_core.text_to_image.generation import generate_images
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Request
 from mmh_core.text_to_image.stable_diffusion import load
@@ -137,7 +137,7 @@ def _seconds(model: TextToImage) -> Row:
     times = []
     for _ in range(4):
         start = time.perf_counter()
-        draw(model, request)
+        generate_images(model, request)
         times.append(time.perf_counter() - start)
     threads = torch.get_num_threads()
     name = f"four images, {model.steps} steps, {threads} thread{'s' * (threads > 1)}, seconds"

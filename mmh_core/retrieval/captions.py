@@ -10,8 +10,8 @@ from pathlib import Path
 from mmh_core.formats.columns import (
     FILE,
     PROMPT,
-    Place,
     Table,
+    TextColumn,
     by_option,
     check_count,
     check_texts,
@@ -21,7 +21,7 @@ from mmh_core.formats.columns import (
 )
 from mmh_core.formats.tables import open_table
 from mmh_core.formats.texts import encoding_of, half_character
-from mmh_core.formats.untrusted import said as said_by
+from mmh_core.formats.untrusted import error_text as said_by
 from mmh_core.records import MMHError
 from mmh_core.retrieval.image_names import escaped, unescaped
 
@@ -272,7 +272,7 @@ def _table_beside(folder: Path, images: Sequence[str]) -> tuple[FolderCaptions, 
     return replace(base, problems=(*base.problems, *problems)), used
 
 
-def _places(table: Table, source: str, column: str) -> list[Place]:
+def _places(table: Table, source: str, column: str) -> list[TextColumn]:
     """Return the columns of file and caption, and further ones that may be the caption."""
     names = table.names
     check_count(names, source)
@@ -288,8 +288,8 @@ def _places(table: Table, source: str, column: str) -> list[Place]:
             )
     check_texts(table, (files[0], *captions), source)
     return [
-        Place(files[0], MAX_NAME, plain=True),
-        *(Place(place, MAX_LENGTH, plain=True) for place in captions),
+        TextColumn(files[0], MAX_NAME, plain=True),
+        *(TextColumn(place, MAX_LENGTH, plain=True) for place in captions),
     ]
 
 

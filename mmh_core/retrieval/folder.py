@@ -20,9 +20,9 @@ from mmh_core.retrieval.captions import (
     matched,
 )
 from mmh_core.retrieval.embedders import Embedder
-from mmh_core.retrieval.folder_files import FolderFiles, LeftOut, folder_files, named
+from mmh_core.retrieval.folder_files import FolderFiles, SkippedFile, folder_files, named
 from mmh_core.retrieval.image_content import NAMED
-from mmh_core.retrieval.image_names import shown
+from mmh_core.retrieval.image_names import printable_path
 from mmh_core.retrieval.images import RefusedImage, read_image
 from mmh_core.retrieval.index import Index, build_index
 
@@ -51,11 +51,11 @@ class FolderIndex:
     read: int
     exact_copies: int
     outside: int
-    left_out: tuple[LeftOut, ...]
+    left_out: tuple[SkippedFile, ...]
     captions: FolderCaptions = field(default_factory=FolderCaptions)
 
     @property
-    def lost(self) -> tuple[LeftOut, ...]:
+    def lost(self) -> tuple[SkippedFile, ...]:
         """Return the images of the set that are not indexed: damaged ones, other formats, ..."""
         return tuple(one for one in self.left_out if one.lost)
 
@@ -99,7 +99,7 @@ def summary(found: FolderIndex) -> str:
     return line
 
 
-def by_kind(left_out: Sequence[LeftOut]) -> str:
+def by_kind(left_out: Sequence[SkippedFile]) -> str:
     """Return the kinds of files with their counts and first names, lost images first."""
     kinds: dict[str, list[str]] = {}
     for one in sorted(left_out, key=lambda one: not one.lost):
@@ -120,7 +120,7 @@ def _described(
         try:
             image = read_image(path)
         except RefusedImage as error:
-            left_out.append(LeftOut(name, error.kind, str(error), lost=True))
+            left_out.append(SkippedFile(name, error.kind, str(error), lost=True))
             outside.discard(name)
         else:
             if batch and not _joins(image, batch):
@@ -133,7 +133,7 @@ def _described(
         yield Progress((number + 1) / (count + 1), f"{number + 1:,} of {count:,} images", done)
     if not kept:
         raise MMHError(
-            f"None of the {count:,} images in {shown(folder)} can be read "
+            f"None of the {count:,} images in {printable_path(folder)} can be read "
             f"({by_kind(left_out)}; the first: {left_out[-1].reason.rstrip('.')}): name another "
             "folder."
         )
@@ -145,7 +145,7 @@ def _described(
         if not whole:
             name = files.images[number][0]
             reason = f"{name} has a descriptor that is zero or not finite by {embedder.name}."
-            left_out.append(LeftOut(name, "image without a descriptor", reason, lost=True))
+            left_out.append(SkippedFile(name, "image without a descriptor", reason, lost=True))
             outside.discard(name)
     if not any(usable):
         raise MMHError(
@@ -162,7 +162,7 @@ def _described(
     yield Progress(1.0, f"{len(index):,} images indexed", done)
 
 
-def _told(captions: FolderCaptions) -> Callable[[LeftOut], LeftOut]:
+def _told(captions: FolderCaptions) -> Callable[[SkippedFile], SkippedFile]:
     """Return a function that calls a file of captions what it is."""
     return lambda one: (
         replace(one, kind="caption file", reason=f"{one.file} was read for its captions.")
@@ -176,8 +176,8 @@ def _captions(captions: CaptionTable | None, folder: Path, files: FolderFiles) -
     if not files.images:
         others = f" ({by_kind(files.left_out)})" if files.left_out else ""
         raise MMHError(
-            f"{shown(folder)} holds no images that can be read{others}: name a folder with "
-            f"{NAMED} files."
+            f"{printable_path(folder)} holds no images that can be read{others}: name a folder "
+            f"with {NAMED} files."
         )
     names = [name for name, _ in files.images]
     return captions_beside(folder, names) if captions is None else matched(captions, names, folder)

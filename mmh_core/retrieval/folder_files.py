@@ -8,17 +8,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mmh_core.formats.untrusted import said
+from mmh_core.formats.untrusted import error_text
 from mmh_core.records import MMHError
 from mmh_core.retrieval.image_content import HEAD, content_of
-from mmh_core.retrieval.image_names import escaped, shown
+from mmh_core.retrieval.image_names import escaped, printable_path
 
 MAX_FILES = 2_000_000
 SHOWN = 5  # names in a message
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class SkippedFile:
     """A file that is not indexed.
 
     `file` is its name below the folder, as `escaped` writes it; `kind` what to call it, such as
@@ -40,7 +40,7 @@ class FolderFiles:
     """
 
     images: tuple[tuple[str, Path], ...]
-    left_out: tuple[LeftOut, ...]
+    left_out: tuple[SkippedFile, ...]
     outside: tuple[str, ...]
 
 
@@ -50,7 +50,7 @@ class _Walk:
 
     root: str
     images: list[tuple[str, Path]] = field(default_factory=list)
-    left_out: list[LeftOut] = field(default_factory=list)
+    left_out: list[SkippedFile] = field(default_factory=list)
     outside: list[str] = field(default_factory=list)
     links: list[str] = field(default_factory=list)
     visited: set[tuple[int, int]] = field(default_factory=set)
@@ -60,7 +60,7 @@ class _Walk:
     def leave(self, name: str, kind: str, reason: str, lost: bool = False) -> None:
         """Note a file that is left out."""
         label = escaped(name)
-        self.left_out.append(LeftOut(label, kind, f"{label} {reason}.", lost))
+        self.left_out.append(SkippedFile(label, kind, f"{label} {reason}.", lost))
 
     @property
     def count(self) -> int:
@@ -91,7 +91,7 @@ def folder_files(folder: Path) -> Iterator[FolderFiles | int]:
             places.append(walk.links.pop())
         if walk.count > MAX_FILES:
             raise MMHError(
-                f"{shown(folder)} holds more than {MAX_FILES:,} files: index its "
+                f"{printable_path(folder)} holds more than {MAX_FILES:,} files: index its "
                 "subfolders singly."
             )
         yield walk.count
@@ -109,7 +109,7 @@ def named(names: list[str], more: int = 0) -> str:
 
 
 def _check_folder(folder: Path) -> None:
-    name = shown(folder)
+    name = printable_path(folder)
     try:
         mode = os.stat(folder).st_mode
         if not stat.S_ISDIR(mode):
@@ -121,8 +121,8 @@ def _check_folder(folder: Path) -> None:
     # Also names with a null character, names too long, and links to themselves.
     except (OSError, ValueError) as error:
         raise MMHError(
-            f"{name} cannot be read ({said(error)}): let this user read it or choose another "
-            "folder."
+            f"{name} cannot be read ({error_text(error)}): let this user read it or choose "
+            "another folder."
         ) from error
 
 
@@ -131,7 +131,7 @@ def _enter(walk: _Walk, folder: Path, below: str) -> bool:
     try:
         found = os.stat(folder / below)
     except OSError as error:
-        walk.leave(below, "unreadable folder", f"cannot be read ({said(error)})", True)
+        walk.leave(below, "unreadable folder", f"cannot be read ({error_text(error)})", True)
         return False
     if (found.st_dev, found.st_ino) in walk.visited:
         walk.leave(below, "repeated folder", "is a folder that stands under another name already")
@@ -150,7 +150,7 @@ def _entries(walk: _Walk, folder: Path, below: str) -> list[str]:
         with os.scandir(folder / below) as found:
             entries = sorted(found, key=lambda entry: entry.name)
     except OSError as error:
-        walk.leave(below, "unreadable folder", f"cannot be read ({said(error)})", True)
+        walk.leave(below, "unreadable folder", f"cannot be read ({error_text(error)})", True)
         return places
     for entry in entries:
         name = f"{below}/{entry.name}" if below else entry.name
@@ -171,7 +171,9 @@ def _sort_out(walk: _Walk, entry: os.DirEntry[str], name: str) -> None:
         walk.leave(name, "broken link", "is a link to what is not there: restore it", True)
         return
     except OSError as error:
-        walk.leave(name, "broken link", f"is a link that leads nowhere ({said(error)})", True)
+        walk.leave(
+            name, "broken link", f"is a link that leads nowhere ({error_text(error)})", True
+        )
         return
     if stat.S_ISDIR(mode):
         walk.links.append(name)
@@ -187,7 +189,7 @@ def _look(walk: _Walk, entry: os.DirEntry[str], name: str) -> None:
         with open(entry.path, "rb") as file:
             head = file.read(HEAD)
     except OSError as error:
-        reason = f"cannot be read ({said(error)}): let this user read it"
+        reason = f"cannot be read ({error_text(error)}): let this user read it"
         walk.leave(name, "unreadable file", reason, True)
         return
     content = content_of(head, entry.name)

@@ -84,7 +84,7 @@ _BITMAP_HEADERS = frozenset((12, 16, 40, 52, 56, 64, 108, 124))
 
 
 @dataclass(frozen=True)
-class Content:
+class FileContent:
     """What a file is.
 
     `format` is Pillow's name of what is decoded here, else "". `kind` is what to call the file,
@@ -97,24 +97,24 @@ class Content:
     reason: str
 
 
-def content_of(head: bytes, name: str = "") -> Content:
+def content_of(head: bytes, name: str = "") -> FileContent:
     """Return what a file with these first HEAD bytes is; its name only tells what was promised."""
     if form := _decoded(head):
-        return Content(form, f"{form} image", True, "")
+        return FileContent(form, f"{form} image", True, "")
     suffix = PurePath(name).suffix.lower()
     promised = suffix in SUFFIXES
     kind, image = _kind(head, suffix)
     if image:
-        return Content("", kind, True, f"is {_article(kind)}, {_CONVERT}")
+        return FileContent("", kind, True, f"is {_article(kind)}, {_CONVERT}")
     if promised:
         what = "is empty" if not head else f"has the name of an image and is {_article(kind)}"
         step = "fetch it by `git lfs pull`" if kind == "Git LFS pointer" else _ELSE
-        return Content("", "damaged image", True, f"{what}: {step}")
+        return FileContent("", "damaged image", True, f"{what}: {step}")
     if kind in ("archive", "table"):
-        return Content(
+        return FileContent(
             "", kind, False, f"is {_article(kind)}, which is not looked into: unpack it"
         )
-    return Content("", kind, False, f"is {_article(kind)}, no image")
+    return FileContent("", kind, False, f"is {_article(kind)}, no image")
 
 
 def _decoded(head: bytes) -> str:

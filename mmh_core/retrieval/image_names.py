@@ -25,7 +25,7 @@ def escaped(name: str) -> str:
     return _TO_ESCAPE.sub(_escape, name)
 
 
-def shown(path: Path) -> str:
+def printable_path(path: Path) -> str:
     """Return a path as it may stand in a sentence: on one line, in UTF-8."""
     return _UNPRINTABLE.sub(_escape, str(path))
 
@@ -70,7 +70,7 @@ def path_below(folder: Path, label: str) -> Path:
         ) from error
     if not Path(real).is_relative_to(root):
         raise MMHError(
-            f"The index names the image {label!r}, and in {shown(folder)} that is a link "
+            f"The index names the image {label!r}, and in {printable_path(folder)} that is a link "
             "out of the folder, which is not followed: copy the image itself in, or index the "
             "folder that it lies in."
         )

@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mmh_core.formats.untrusted import said
+from mmh_core.formats.untrusted import error_text
 from mmh_core.records import MMHError
 from mmh_core.retrieval.image_content import FORMATS, HEAD, content_of
 from mmh_core.retrieval.image_decoding import decoded
-from mmh_core.retrieval.image_names import shown
+from mmh_core.retrieval.image_names import printable_path
 
 __all__ = ["FORMATS", "MAX_BYTES", "MAX_PIXELS", "MAX_RATIO", "RefusedImage", "read_image"]
 
@@ -63,8 +63,8 @@ def read_image(source: Path | bytes) -> Tensor:
         # On damaged bytes decoders raise almost anything: OSError, SyntaxError, struct.error ...
         except Exception as error:
             raise RefusedImage(
-                f"{name} is truncated or damaged ({said(error)}): restore it from its source "
-                "or leave it out."
+                f"{name} is truncated or damaged ({error_text(error)}): restore it from its "
+                "source or leave it out."
             ) from error
     return torch.from_numpy(pixels).permute(2, 0, 1).to(torch.float32).div_(255)
 
@@ -75,7 +75,7 @@ def _bytes_and_name(source: Path | bytes) -> tuple[bytes, str]:
         if len(source) > MAX_BYTES:
             raise RefusedImage(_too_large("The image"), "too large image")
         return source, "The image"
-    name = shown(source)
+    name = printable_path(source)
     try:
         if not source.exists():
             raise RefusedImage(f"There is no file {name}: check the name.", "missing file")
@@ -85,7 +85,7 @@ def _bytes_and_name(source: Path | bytes) -> tuple[bytes, str]:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise RefusedImage(
-            f"{name} cannot be read ({said(error)}): let this user read it or leave it out.",
+            f"{name} cannot be read ({error_text(error)}): let this user read it or leave it out.",
             "unreadable file",
         ) from error
     if len(data) > MAX_BYTES:

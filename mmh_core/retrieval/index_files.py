@@ -21,11 +21,11 @@ from uuid import uuid4
 import numpy as np
 
 from mmh_core.files import flush_file, flush_folder, hold, is_held
-from mmh_core.formats.untrusted import parse_json, said
+from mmh_core.formats.untrusted import error_text, parse_json
 from mmh_core.installation import PROGRAM
 from mmh_core.records import MMHError
-from mmh_core.retrieval.folder_files import LeftOut
-from mmh_core.retrieval.image_names import shown
+from mmh_core.retrieval.folder_files import SkippedFile
+from mmh_core.retrieval.image_names import printable_path
 from mmh_core.retrieval.index import Index, checked_labels, unit_rows
 
 FORMAT = "mmh-index-1"
@@ -46,7 +46,7 @@ def save_index(
     *,
     storage: Literal["float32", "float16"] = "float32",
     files: int | None = None,
-    left_out: Sequence[LeftOut] = (),
+    left_out: Sequence[SkippedFile] = (),
 ) -> None:
     """Write an index to `folder`, whole or not at all, in place of an index that is there.
 
@@ -99,7 +99,9 @@ def load_index(folder: Path, *, memory_map: bool = True, verify: bool = True) ->
         raise
     # Of NumPy, Arrow and pandas, on files that anybody may have written.
     except Exception as error:
-        raise MMHError(f"The index in {folder} is damaged ({said(error)}): {AGAIN}") from error
+        raise MMHError(
+            f"The index in {folder} is damaged ({error_text(error)}): {AGAIN}"
+        ) from error
 
 
 @contextmanager
@@ -167,7 +169,8 @@ def check_place(folder: Path) -> None:
     # A name too long, a null character, a link to itself, a folder that cannot be listed.
     except (OSError, ValueError) as error:
         raise MMHError(
-            f"{shown(folder)} cannot be used ({said(error)}): name another folder for the index."
+            f"{printable_path(folder)} cannot be used ({error_text(error)}): name another folder "
+            "for the index."
         ) from error
     if names and (META not in names or not names <= set(FILES)):
         raise MMHError(
@@ -202,8 +205,8 @@ def _meta(folder: Path) -> dict[str, Any]:
     # Not there either: names too long, or with a null character.
     if not os.path.isfile(path):
         raise MMHError(
-            f"{shown(folder)} holds no index: build one with `{PROGRAM} index IMAGES --out "
-            "INDEX`, and name the folder that it wrote."
+            f"{printable_path(folder)} holds no index: build one with `{PROGRAM} index IMAGES "
+            "--out INDEX`, and name the folder that it wrote."
         )
     try:
         with path.open("rb") as file:
@@ -212,7 +215,9 @@ def _meta(folder: Path) -> dict[str, Any]:
             raise ValueError(f"it is larger than {MOST_META // 2**20} MiB")
         meta = parse_json(data)
     except (OSError, ValueError) as error:
-        raise MMHError(f"{shown(path)} is damaged ({said(error)}): {AGAIN}") from error
+        raise MMHError(
+            f"{printable_path(path)} is damaged ({error_text(error)}): {AGAIN}"
+        ) from error
     if not isinstance(meta, dict) or meta.get("format") != FORMAT:
         raise MMHError(f"{folder} holds no index of this version: {AGAIN}")
     _check_shape(path, meta)

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.files import write_bytes
-from mmh_core.formats.untrusted import parse_json, said, typed_value
+from mmh_core.formats.untrusted import error_text, parse_json, typed_value
 from mmh_core.records import MMHError
 
 Record = TypeVar("Record")
@@ -64,7 +64,9 @@ def load_record(path: Path, kind: type[Record]) -> Record:
     except FileNotFoundError:
         raise MMHError(f"There is no file {path.name!r}. Run the study to make it.") from None
     except (SafetensorError, OSError, ValueError, TypeError) as error:
-        raise MMHError(f"The file {path.name!r} is damaged ({said(error)}). {again}") from error
+        raise MMHError(
+            f"The file {path.name!r} is damaged ({error_text(error)}). {again}"
+        ) from error
     if FORMAT not in header:
         raise MMHError(f"The file {path.name!r} holds no {kind.__name__} of this version. {again}")
     digest, _, tree = header[FORMAT].partition(" ")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile
 
-from mmh_core.formats.untrusted import parse_json, quoted, said, typed_value
+from mmh_core.formats.untrusted import error_text, parse_json, quoted, typed_value
 from mmh_core.records import MMHError
 from mmh_core.store.queues import MAX_ITEMS
 from mmh_core.store.review_records import MAX_THUMBNAIL, RUN_NAME
@@ -40,7 +40,7 @@ class NewerCase(MMHError):
 
 
 @dataclass(frozen=True)
-class Listed:
+class ListedEntry:
     """Size and digest of an entry, as contents.json lists it."""
 
     bytes: int
@@ -52,7 +52,7 @@ class CaseArchive:
     """An open case file: its zip file and the size and digest of each entry."""
 
     archive: ZipFile
-    listed: dict[str, Listed]
+    listed: dict[str, ListedEntry]
 
     def chunks(self, name: str) -> Iterator[bytes]:
         """Yield the bytes of an entry, not more than its listed size, and check its digest."""
@@ -108,7 +108,7 @@ def opened_case(path: Path) -> Iterator[CaseArchive]:
     ) as error:
         raise MMHError(
             f"{quoted(path.name)[1:-1]} is no case file, or was damaged or changed "
-            f"({said(error)}): export the case "
+            f"({error_text(error)}): export the case "
             "again; nothing was imported."
         ) from error
 
@@ -130,7 +130,7 @@ def _check_directory(path: Path) -> None:
         raise ValueError(f"it lists {entries:,} entries, more than {MAX_ENTRIES:,}")
 
 
-def _listed(archive: ZipFile) -> dict[str, Listed]:
+def _listed(archive: ZipFile) -> dict[str, ListedEntry]:
     """Return size and digest of each entry by contents.json; refuse any other entries."""
     infos = archive.infolist()
     names = {info.filename for info in infos}
@@ -145,7 +145,7 @@ def _listed(archive: ZipFile) -> dict[str, Listed]:
         data = entry.read(most + 1)
     if len(data) > most:
         raise ValueError("its list of contents is too long")
-    listed = typed_value(parse_json(data), dict[str, Listed])
+    listed = typed_value(parse_json(data), dict[str, ListedEntry])
     if names != {*listed, "contents.json"}:
         raise ValueError("its entries are not those of its list")
     for name, about in listed.items():

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmh_core.files import write_text
-from mmh_core.formats.untrusted import said
+from mmh_core.formats.untrusted import error_text
 from mmh_core.records import MMHError
 from mmh_core.store.verdict_chain import ChainReport
 
@@ -45,7 +45,7 @@ def read_seals(path: Path) -> list[KeptSeal]:
             lines = file.read(_MOST_BYTES).decode("utf-8").splitlines()
     except (OSError, ValueError) as error:
         raise MMHError(
-            f"The file of seals {path} cannot be read ({said(error)}): name another one."
+            f"The file of seals {path} cannot be read ({error_text(error)}): name another one."
         ) from error
     found = []
     for number, line in enumerate(lines, start=1):

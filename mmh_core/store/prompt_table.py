@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from mmh_core.formats.columns import Cells, Layout, Place, Table, by_option, prompt_layout
+from mmh_core.formats.columns import Cells, Layout, Table, TextColumn, by_option, prompt_layout
 from mmh_core.formats.tables import MAX_ROWS, open_table
 from mmh_core.formats.texts import half_character, is_blank
 from mmh_core.records import MMHError
@@ -127,9 +127,9 @@ def _checked_rows(opened: PromptTable) -> Iterator[PromptRow | RowProblem]:
     """Yield each row, or what is wrong with it."""
     layout, names = opened.layout, opened.table.names
     others = [names[place] for place in layout.prompts[1:]]
-    places = [Place(place, MAX_LENGTH, plain=True) for place in layout.prompts]
-    places += [Place(place, MAX_LENGTH) for place in (layout.label, layout.name, layout.tags)]
-    places += [Place(place, MAX_KEPT) for place in layout.kept]
+    places = [TextColumn(place, MAX_LENGTH, plain=True) for place in layout.prompts]
+    places += [TextColumn(place, MAX_LENGTH) for place in (layout.label, layout.name, layout.tags)]
+    places += [TextColumn(place, MAX_KEPT) for place in layout.kept]
     count, kept = len(layout.prompts), opened.kept()
     for row, cells in enumerate(opened.table.rows(places), start=1):
         if isinstance(cells, str):

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmh_core.formats.untrusted import quoted, said
+from mmh_core.formats.untrusted import error_text, quoted
 from mmh_core.records import MMHError
 from mmh_core.store.queues import queue_number
 from mmh_core.store.review_records import RUN_NAME, ReviewItem
@@ -51,8 +51,8 @@ def file_sha256(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise MMHError(
-            f"The file {quoted(path.name, 200)} of a run cannot be read ({said(error)}): restore "
-            "it from a backup."
+            f"The file {quoted(path.name, 200)} of a run cannot be read ({error_text(error)}): "
+            "restore it from a backup."
         ) from error
 
 

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Literal
 
 from mmh_core.files import alone_in
-from mmh_core.formats.untrusted import said
+from mmh_core.formats.untrusted import error_text
 from mmh_core.records import MMHError
 
 BUSY_SECONDS = 10.0
@@ -50,7 +50,7 @@ class SqliteFile:
         except OSError as error:
             raise MMHError(
                 f"The folder {self.path.parent} of the {self.noun} cannot be made "
-                f"({said(error)}): choose another folder."
+                f"({error_text(error)}): choose another folder."
             ) from error
         # SQLite does not wait for a file that another process is just switching to WAL.
         with alone_in(self.path.parent):
@@ -184,6 +184,6 @@ class SqliteFile:
         if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return f"{self.path} is in use by another process: wait a moment and try again."
         return (
-            f"{self.path} cannot be used ({said(error)}): check that it exists, that this user "
-            "may write to it and that the disk is not full."
+            f"{self.path} cannot be used ({error_text(error)}): check that it exists, that this "
+            "user may write to it and that the disk is not full."
         )

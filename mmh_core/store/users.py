@@ -10,7 +10,7 @@ import shlex
 from pathlib import Path
 
 from mmh_core.files import write_text
-from mmh_core.formats.untrusted import said
+from mmh_core.formats.untrusted import error_text
 from mmh_core.installation import PROGRAM
 from mmh_core.records import MMHError
 
@@ -46,7 +46,7 @@ def read_users(path: Path) -> dict[str, str]:
         ) from None
     except (OSError, ValueError) as error:
         raise MMHError(
-            f"The list of users {path} cannot be read ({said(error)}): {another}"
+            f"The list of users {path} cannot be read ({error_text(error)}): {another}"
         ) from None
     users: dict[str, str] = {}
     for number, line in enumerate(lines, start=1):

@@ -41,7 +41,7 @@ class JudgedMeanwhile(MMHError):
 
 
 @dataclass(frozen=True)
-class Place:
+class ReviewTarget:
     """An item of a queue, who judges it, and the `revision` of the judgement they saw."""
 
     queue: str
@@ -50,7 +50,7 @@ class Place:
     revision: int
 
 
-def judge(file: SqliteFile, place: Place, verdict: ReviewVerdict) -> VerdictRow:
+def judge(file: SqliteFile, place: ReviewTarget, verdict: ReviewVerdict) -> VerdictRow:
     """Record a verdict, keep notes and tags as they are, and return the row, safe on the disk.
 
     Errors: ValueError for an unknown verdict; JudgedMeanwhile where the reviewer's judgement is
@@ -64,7 +64,7 @@ def judge(file: SqliteFile, place: Place, verdict: ReviewVerdict) -> VerdictRow:
         return _append(connection, place, replace(row, after=verdict))
 
 
-def annotate(file: SqliteFile, place: Place, notes: str, tags: Iterable[str]) -> VerdictRow:
+def annotate(file: SqliteFile, place: ReviewTarget, notes: str, tags: Iterable[str]) -> VerdictRow:
     """Record new notes and tags, keep the verdict, and return the row; errors as in `judge`."""
     notes = checked_text(notes, "notes", MAX_TEXT, empty=True)
     kept = checked_tags(tags)
@@ -91,7 +91,7 @@ def undo(file: SqliteFile, queue: str, reviewer: str) -> VerdictRow | None:
             return None
         last = _row(found)
         now = _judgement(connection, number, last.item, reviewer)
-        place = Place(queue, last.item, reviewer, now.revision)
+        place = ReviewTarget(queue, last.item, reviewer, now.revision)
         row = _next_row(connection, place)
         return _append(
             connection,
@@ -139,7 +139,7 @@ def _judgement(connection: sqlite3.Connection, number: int, item: int, reviewer:
         ) from error
 
 
-def _next_row(connection: sqlite3.Connection, place: Place) -> VerdictRow:
+def _next_row(connection: sqlite3.Connection, place: ReviewTarget) -> VerdictRow:
     """Return a row that changes nothing yet; refuse a judgement that is not what was seen."""
     if checked_text(place.reviewer, "name of the reviewer", MAX_NAME) != place.reviewer:
         raise MMHError("The name of the reviewer has white space around it: write it without.")
@@ -169,7 +169,7 @@ def _next_row(connection: sqlite3.Connection, place: Place) -> VerdictRow:
     return replace(row, items=queue.items, items_sha256=queue.items_sha256)
 
 
-def _append(connection: sqlite3.Connection, place: Place, row: VerdictRow) -> VerdictRow:
+def _append(connection: sqlite3.Connection, place: ReviewTarget, row: VerdictRow) -> VerdictRow:
     """Write the row, what it says of the item now, and the queue's new seal."""
     row = replace(row, sha256=row.computed_sha256())
     number = queue_number(connection, place.queue)

@@ -44,7 +44,7 @@ Tensors = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class ModelPart:
     """One network's checked configuration and tensors, and where they come from, for messages.
 
     `convert` gives the tensors the names of today, where they have others; it may import the
@@ -58,7 +58,7 @@ class Part:
 
 
 @dataclass(frozen=True, eq=False)
-class Parts:
+class ModelParts:
     """All that makes a model; `guidance` and `steps` are recommendations.
 
     `notes` are sentences on what was chosen while reading, for whoever reads the results.
@@ -67,9 +67,9 @@ class Parts:
 
     name: str
     sha256: str
-    unet: Part
-    autoencoder: Part
-    text_encoder: Part
+    unet: ModelPart
+    autoencoder: ModelPart
+    text_encoder: ModelPart
     tokenizer: Path
     scheduler: Mapping[str, Any]
     guidance: float = 7.5
@@ -78,7 +78,7 @@ class Parts:
     prediction_open: bool = False
 
 
-def assemble(parts: Parts, device: torch.device, dtype: torch.dtype) -> TextToImage:
+def assemble(parts: ModelParts, device: torch.device, dtype: torch.dtype) -> TextToImage:
     """Build the model on a device; MMHError when the parts are damaged or do not fit."""
     from diffusers import AutoencoderKL, UNet2DConditionModel
 
@@ -120,7 +120,7 @@ def assemble(parts: Parts, device: torch.device, dtype: torch.dtype) -> TextToIm
     )
 
 
-def _check_kind(parts: Parts) -> None:
+def _check_kind(parts: ModelParts) -> None:
     """Refuse models of the same classes that are made for something else."""
     unet, autoencoder = parts.unet.config, parts.autoencoder.config
     latents = autoencoder.get("latent_channels", 4)
@@ -162,13 +162,13 @@ def _built(kind: Any) -> Callable[[Mapping[str, Any]], nn.Module]:
     return lambda config: kind(**config)
 
 
-def _converted(part: Part) -> Part:
+def _converted(part: ModelPart) -> ModelPart:
     if part.convert is None:
         return part
-    return Part(part.config, part.convert(part.tensors), part.source)
+    return ModelPart(part.config, part.convert(part.tensors), part.source)
 
 
-def _renamed_attention(part: Part) -> Part:
+def _renamed_attention(part: ModelPart) -> ModelPart:
     """Give the tensors of an autoencoder saved before 2023 the names of today."""
 
     def renamed(name: str) -> str:
@@ -178,12 +178,14 @@ def _renamed_attention(part: Part) -> Part:
             name,
         )
 
-    return Part(part.config, {renamed(name): x for name, x in part.tensors.items()}, part.source)
+    return ModelPart(
+        part.config, {renamed(name): x for name, x in part.tensors.items()}, part.source
+    )
 
 
 def _network(
     build: Callable[[Mapping[str, Any]], nn.Module],
-    part: Part,
+    part: ModelPart,
     device: torch.device,
     dtype: torch.dtype,
 ) -> nn.Module:
@@ -204,7 +206,7 @@ def _network(
     return network.requires_grad_(False).eval()
 
 
-def _check_tensors(part: Part, wanted: Mapping[str, tuple[int, ...]]) -> None:
+def _check_tensors(part: ModelPart, wanted: Mapping[str, tuple[int, ...]]) -> None:
     """Refuse weights that lack what the network has, saying what there is in its place."""
     missing = [name for name in wanted if name not in part.tensors]
     if missing:
@@ -230,7 +232,7 @@ def _check_tensors(part: Part, wanted: Mapping[str, tuple[int, ...]]) -> None:
             )
 
 
-def _check_finite(part: Part, tensors: Tensors) -> None:
+def _check_finite(part: ModelPart, tensors: Tensors) -> None:
     """Refuse weights with NaN or infinity, of which everything else would follow."""
     for name, tensor in tensors.items():
         if not tensor.numel():
@@ -255,7 +257,7 @@ def _and_more(count: int) -> str:
     return f" ({count - 1} more are missing)" if count > 1 else ""
 
 
-def _text_encoder(part: Part, device: torch.device, dtype: torch.dtype) -> nn.Module:
+def _text_encoder(part: ModelPart, device: torch.device, dtype: torch.dtype) -> nn.Module:
     from transformers import CLIPTextConfig, CLIPTextModel
 
     encoder = _network(

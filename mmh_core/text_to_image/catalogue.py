@@ -10,7 +10,7 @@ from mmh_core.installation import assets
 
 
 @dataclass(frozen=True)
-class Entry:
+class CatalogueEntry:
     """Describe a model: `source` is a Hub name, or a folder that ships with this project.
 
     `download_gb` and `memory_gb` are in 1e9 bytes; memory is that of float32 on a CPU, half of it
@@ -34,10 +34,10 @@ class Entry:
         return self.download_gb == 0
 
 
-CATALOGUE: dict[str, Entry] = {
+CATALOGUE: dict[str, CatalogueEntry] = {
     entry.name: entry
     for entry in (
-        Entry(
+        CatalogueEntry(
             "pocket-sd",
             "Pocket (embedded)",
             str(assets() / "pocket-sd"),
@@ -48,7 +48,7 @@ CATALOGUE: dict[str, Entry] = {
             "epsilon",
             0.0003,
         ),
-        Entry(
+        CatalogueEntry(
             "sd-1.4",
             "Stable Diffusion 1.4",
             "CompVis/stable-diffusion-v1-4",
@@ -59,7 +59,7 @@ CATALOGUE: dict[str, Entry] = {
             "epsilon",
             0.80,
         ),
-        Entry(
+        CatalogueEntry(
             "sd-1.5",
             "Stable Diffusion 1.5",
             "stable-diffusion-v1-5/stable-diffusion-v1-5",
@@ -70,7 +70,7 @@ CATALOGUE: dict[str, Entry] = {
             "epsilon",
             0.80,
         ),
-        Entry(
+        CatalogueEntry(
             "sd-2.1",
             "Stable Diffusion 2.1",
             # Withdrawn by its makers in November 2025; this copy is kept by others.

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from mmh_core.records import MMHError
-from mmh_core.text_to_image.assembly import Part, Parts, recommended
+from mmh_core.text_to_image.assembly import ModelPart, ModelParts, recommended
 from mmh_core.text_to_image.configuration import (
     autoencoder_config,
     not_stable_diffusion,
@@ -178,7 +178,7 @@ def check_config(
     return check(config, shapes, source, name)
 
 
-def read_folder(folder: Path, name: str, device: torch.device, dtype: torch.dtype) -> Parts:
+def read_folder(folder: Path, name: str, device: torch.device, dtype: torch.dtype) -> ModelParts:
     """Check the files of a diffusers folder, cheapest first, and read them. Errors: MMHError."""
     weights = open_folder(folder, name)
     shapes = {part: checked_shapes(part, files) for part, files in weights.items()}
@@ -194,11 +194,11 @@ def read_folder(folder: Path, name: str, device: torch.device, dtype: torch.dtyp
         for part, place in places.items()
     }
     parts = {
-        part: Part(configs[part], part_tensors(part, found), found.files[0])
+        part: ModelPart(configs[part], part_tensors(part, found), found.files[0])
         for part, found in weights.items()
     }
     card = read_json(folder / CARD) if (folder / CARD).exists() else {}
-    return Parts(
+    return ModelParts(
         name,
         sha256,
         parts["unet"],
@@ -219,7 +219,9 @@ def _digest(folder: Path, read: list[Path], files: list[Path]) -> str:
     return joint_digest({name: checked.get(name) or digest(folder / name) for name in names})
 
 
-def replaced(parts: Parts, field: str, part: Part, digest_of_part: str, label: str) -> Parts:
+def replaced(
+    parts: ModelParts, field: str, part: ModelPart, digest_of_part: str, label: str
+) -> ModelParts:
     """Return a model with another network (`unet`) or autoencoder (`autoencoder`) in its place."""
     changed = replace(parts, unet=part) if field == "unet" else replace(parts, autoencoder=part)
     return replace(

@@ -85,8 +85,8 @@ def generate(model: TextToImage, request: Request) -> Iterator[GenerationStep]:
         scale = request.sampling.scale if steering.guidance_at is None else steering.guidance_at(t)
         without, with_prompt = output.chunk(2) if guided else (None, output)
         seen = x_t.float()
-        eps_c = answering(model, with_prompt).eps(seen, t)
-        eps_u = None if without is None else answering(model, without).eps(seen, t)
+        eps_c = score_model_of_output(model, with_prompt).eps(seen, t)
+        eps_u = None if without is None else score_model_of_output(model, without).eps(seen, t)
         norm = _norm(eps_c, eps_u)
         if without is None:
             mixed = output
@@ -95,7 +95,7 @@ def generate(model: TextToImage, request: Request) -> Iterator[GenerationStep]:
         else:
             ask = _asking(model, x_t, step)
             mixed = mixing(Branches(t, seen, without, with_prompt, norm, scale, ask))
-        x0_hat = answering(model, mixed).x0(seen, t)
+        x0_hat = score_model_of_output(model, mixed).x0(seen, t)
         latents = scheduler.step(mixed, step, latents, return_dict=False)[0]
         yield GenerationStep(index, steps, t, seen, x0_hat, eps_c, eps_u, norm, latents)
 
@@ -112,7 +112,7 @@ def first_input(model: TextToImage, request: Request) -> tuple[Tensor, float]:
     return x_t.float(), _time(model, step)
 
 
-def draw(model: TextToImage, request: Request) -> Tensor:
+def generate_images(model: TextToImage, request: Request) -> Tensor:
     """Run a generation to its end and return the images (B, 3, H, W)."""
     latents = None
     for step in generate(model, request):
@@ -122,7 +122,7 @@ def draw(model: TextToImage, request: Request) -> Tensor:
     return model.decode(latents)
 
 
-def answering(model: TextToImage, output: Tensor) -> ScoreModel:
+def score_model_of_output(model: TextToImage, output: Tensor) -> ScoreModel:
     """Return the score model for an output that the network has already given, in float32."""
     said = output.float()
     return replace(model.score_model, net=lambda x_t, t, cond: said)

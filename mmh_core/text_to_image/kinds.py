@@ -28,7 +28,7 @@ _BESIDE = (
 
 
 @dataclass(frozen=True)
-class Kind:
+class FileKind:
     """What a file is: a noun for counting, the same with an article, and the next step."""
 
     noun: str
@@ -40,21 +40,21 @@ class Kind:
         return self.what
 
 
-LORA = Kind("LoRA", "a LoRA, a change to another model", _FUSE)
-LORA_INSIDE = Kind(
+LORA = FileKind("LoRA", "a LoRA, a change to another model", _FUSE)
+LORA_INSIDE = FileKind(
     "network with a LoRA inside",
     "a network with a LoRA inside that was not merged",
     "merge it where it was trained, with fuse_lora() or merge_and_unload(), and save it again",
 )
-UNET = Kind("network without the rest", "a denoising network alone", _BASE)
-TEXT_ENCODER = Kind("text encoder", "a text encoder alone", "name the model it belongs to")
-AUTOENCODER = Kind("autoencoder", "an autoencoder (VAE) alone", _BESIDE)
-EMBEDDING = Kind(
+UNET = FileKind("network without the rest", "a denoising network alone", _BASE)
+TEXT_ENCODER = FileKind("text encoder", "a text encoder alone", "name the model it belongs to")
+AUTOENCODER = FileKind("autoencoder", "an autoencoder (VAE) alone", _BESIDE)
+EMBEDDING = FileKind(
     "textual-inversion embedding",
     "a textual-inversion embedding, a word for a text encoder",
     "load it into the model it was trained for and save that, or choose the model",
 )
-QUANTIZED = Kind(
+QUANTIZED = FileKind(
     "quantized model",
     "a model with quantized weights",
     "choose the version in half or single precision (fp16 or fp32)",
@@ -65,16 +65,16 @@ QUANTIZED = Kind(
 UNKNOWN = "file of another kind"
 
 
-def _other(name: str) -> Kind:
-    return Kind(f"{name} model", f"{name}, whose network is another one", _CHOOSE)
+def _other(name: str) -> FileKind:
+    return FileKind(f"{name} model", f"{name}, whose network is another one", _CHOOSE)
 
 
-def _addition(noun: str, what: str) -> Kind:
-    return Kind(noun, what, "choose the model that it is added to")
+def _addition(noun: str, what: str) -> FileKind:
+    return FileKind(noun, what, "choose the model that it is added to")
 
 
 # From the most to the least telling; the first that is found names the kind.
-_MARKS: tuple[tuple[str, Kind], ...] = (
+_MARKS: tuple[tuple[str, FileKind], ...] = (
     (r"\.base_layer\.", LORA_INSIDE),
     (
         r"^lora_(unet|te)|\blora_[AB]\b|lora_(up|down)\b|\.lora\.(up|down)\.|lora_linear_layer"
@@ -113,7 +113,7 @@ _MARKS: tuple[tuple[str, Kind], ...] = (
     (r"position_net\.|\.fuser\.", _other("GLIGEN")),
     (
         r"cond_proj\.weight$",
-        Kind("LCM", "a latent consistency model (LCM) with a guidance embedding", _CHOOSE),
+        FileKind("LCM", "a latent consistency model (LCM) with a guidance embedding", _CHOOSE),
     ),
 )
 _REFINER = _other("the refiner of Stable Diffusion XL")
@@ -128,7 +128,7 @@ _ENTRANCE = re.compile(r"(^|\.)(input_blocks\.0\.0|conv_in)\.weight$")
 _REFINER_WIDTH = 384
 
 
-def identify(shapes: Shapes) -> Kind | None:
+def identify(shapes: Shapes) -> FileKind | None:
     """Return what the tensors show a file to be, None for a checkpoint of version 1 or 2.
 
     A whole checkpoint in its original form counts as such even where a part of it is missing; a
@@ -140,7 +140,7 @@ def identify(shapes: Shapes) -> Kind | None:
             return kind
     width, channels = _entrance(shapes)
     if channels in _CHANNELS:
-        return Kind(_CHANNELS[channels].split(maxsplit=1)[1], _CHANNELS[channels], _CHOOSE)
+        return FileKind(_CHANNELS[channels].split(maxsplit=1)[1], _CHANNELS[channels], _CHOOSE)
     if re.search(r"^conditioner\.|label_emb\.|add_embedding\.", names, re.MULTILINE):
         return _REFINER if width == _REFINER_WIDTH else _XL
     if re.search(r"(^|\.)diffusion_?model", names, re.MULTILINE) and re.search(
@@ -150,7 +150,7 @@ def identify(shapes: Shapes) -> Kind | None:
     return _alone(shapes, names)
 
 
-def _alone(shapes: Shapes, names: str) -> Kind:
+def _alone(shapes: Shapes, names: str) -> FileKind:
     """Return which part of a model a file holds, or that it is none."""
     if re.search(r"(input_blocks|down_blocks)\W?\d+", names) and _entrance(shapes)[0]:
         return UNET
@@ -159,18 +159,18 @@ def _alone(shapes: Shapes, names: str) -> Kind:
     if re.search(r"(^|\.)(en|de)coder\.(conv_in|mid|down|up)", names, re.MULTILINE):
         return AUTOENCODER
     if re.search(r"^decoder\.layers\.|^taesd|^encoder\.layers\.\d+\.conv", names, re.MULTILINE):
-        return Kind("tiny autoencoder", "a tiny autoencoder (TAESD)", "choose a full one")
+        return FileKind("tiny autoencoder", "a tiny autoencoder (TAESD)", "choose a full one")
     if re.search(r"SelfAttention\.|token_embedding\.|text_model\.|embed_tokens\.", names):
         return TEXT_ENCODER
     if re.search(r"vision_model\.|visual\.|concept_embeds", names):
-        return Kind("image encoder", "an image encoder or safety checker", _CHOOSE)
+        return FileKind("image encoder", "an image encoder or safety checker", _CHOOSE)
     sizes = list(shapes.values())
     if "emb_params" in shapes or (
         0 < len(sizes) <= 2 and all(len(size) in (1, 2) and size[-1] >= 32 for size in sizes)
     ):
         return EMBEDDING
     shown = ", ".join(name[:60] for name in list(shapes)[:2]) or "none"
-    return Kind(
+    return FileKind(
         UNKNOWN,
         f"something else than a diffusion model (its tensors: {shown})",
         _CHOOSE,
@@ -190,39 +190,42 @@ def _entrance(shapes: Shapes) -> tuple[int, int]:
 
 
 _PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
-_OTHER_BYTES: tuple[tuple[bytes, Kind], ...] = (
+_OTHER_BYTES: tuple[tuple[bytes, FileKind], ...] = (
     (
         b"GGUF",
-        Kind("GGUF file", "a GGUF file with quantized weights", QUANTIZED.step),
+        FileKind("GGUF file", "a GGUF file with quantized weights", QUANTIZED.step),
     ),
     (
         b"version https://git-lfs",
-        Kind(
+        FileKind(
             "Git LFS pointer",
             "the pointer that Git LFS leaves in place of a file",
             "fetch the file itself with `git lfs pull` in its folder, or download it",
         ),
     ),
-    (b"\x89HDF", Kind("HDF5 file", "an HDF5 file", "choose a safetensors version of the model")),
-    (b"\x1f\x8b", Kind("gzip archive", "a gzip archive", "unpack it and name what is inside")),
-    (b"7z\xbc\xaf", Kind("7z archive", "a 7z archive", "unpack it and name what is inside")),
-    (b"Rar!", Kind("RAR archive", "a RAR archive", "unpack it and name what is inside")),
-    (b"\x89PNG", Kind("image", "an image", "choose a safetensors file")),
+    (
+        b"\x89HDF",
+        FileKind("HDF5 file", "an HDF5 file", "choose a safetensors version of the model"),
+    ),
+    (b"\x1f\x8b", FileKind("gzip archive", "a gzip archive", "unpack it and name what is inside")),
+    (b"7z\xbc\xaf", FileKind("7z archive", "a 7z archive", "unpack it and name what is inside")),
+    (b"Rar!", FileKind("RAR archive", "a RAR archive", "unpack it and name what is inside")),
+    (b"\x89PNG", FileKind("image", "an image", "choose a safetensors file")),
 )
-_PAGE = Kind(
+_PAGE = FileKind(
     "web page",
     "a web page and no weights: the download was answered by a page, often to sign in",
     "download the file in a browser that is signed in, or with `hf download`",
 )
-PICKLE = Kind(
+PICKLE = FileKind(
     "pickle",
     "a pickle, which can run code when it is opened",
     "choose a safetensors version of the model",
 )
-_ZIP = Kind("zip archive", "a zip archive", "unpack it and name what is inside")
+_ZIP = FileKind("zip archive", "a zip archive", "unpack it and name what is inside")
 
 
-def identify_bytes(path: Path) -> Kind | None:
+def identify_bytes(path: Path) -> FileKind | None:
     """Return what the first bytes show a file to be, None where it may be safetensors.
 
     Nothing is unpickled. Errors: OSError.
@@ -238,7 +241,7 @@ def identify_bytes(path: Path) -> Kind | None:
     return next((kind for mark, kind in _OTHER_BYTES if start.startswith(mark)), None)
 
 
-def _zip_kind(path: Path) -> Kind:
+def _zip_kind(path: Path) -> FileKind:
     """Tell a pickle of torch, which is a zip archive, from other archives by the names inside."""
     try:
         with zipfile.ZipFile(path) as archive:

@@ -90,9 +90,9 @@ class TextToImage:
     def encode_text(self, prompts: Sequence[str]) -> Tensor:
         """Return the text embedding of each prompt, (B, tokens, width).
 
-        What exceeds the encoder's windows is cut off; `heard.cut_off` tells it. Placeholders of
-        textual inversion stand for all their tokens. Errors: MMHError for an encoder that gives
-        numbers which are not finite.
+        What exceeds the encoder's windows is cut off; `prompt_reading.cut_off` returns it.
+        Placeholders of textual inversion stand for all their tokens. Errors: MMHError for an
+        encoder that gives numbers which are not finite.
         """
         found = encode_prompts(
             self.tokenizer, self.text_encoder, prompts, self.device, self.windows

@@ -45,7 +45,7 @@ _SHOWN = 4
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class SkippedEntry:
     """Something that cannot be chosen: its name in the folder and what it is, a noun."""
 
     name: str
@@ -53,7 +53,7 @@ class LeftOut:
 
 
 @dataclass
-class Listing:
+class ModelListing:
     """What lies in a folder of models: by what each is loaded, what was left out, and files.
 
     `models` maps names to sources for `stable_diffusion.load`; `others` counts files that are no
@@ -61,7 +61,7 @@ class Listing:
     """
 
     models: dict[str, str] = field(default_factory=dict)
-    left_out: list[LeftOut] = field(default_factory=list)
+    left_out: list[SkippedEntry] = field(default_factory=list)
     others: int = 0
     unseen: bool = False
 
@@ -96,22 +96,24 @@ def _plural(noun: str) -> str:
     return plural + that + clause + to + target + without + tail + of + rest
 
 
-def list_models(root: Path) -> Listing:
+def list_models(root: Path) -> ModelListing:
     """Return what lies in a folder of models, by names and by the headers of single files."""
-    found = Listing()
+    found = ModelListing()
     for path, noun in _candidates(root):
         name = path.relative_to(root).as_posix()
         if noun == "folder":
             place = _snapshot(path)
             if place is None:
-                found.left_out.append(LeftOut(name, "cache entry with several snapshots or none"))
+                found.left_out.append(
+                    SkippedEntry(name, "cache entry with several snapshots or none")
+                )
                 continue
             found.models[name] = str(place)
             found.models |= _trained(name, path)
         elif noun == "file":
             kind = _kind_of(path)
             if kind:
-                found.left_out.append(LeftOut(name, kind))
+                found.left_out.append(SkippedEntry(name, kind))
             else:
                 found.models[name] = str(path)
         elif noun == "":
@@ -119,7 +121,7 @@ def list_models(root: Path) -> Listing:
         elif noun == "more":
             found.unseen = True
         else:
-            found.left_out.append(LeftOut(name, noun))
+            found.left_out.append(SkippedEntry(name, noun))
     return found
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from mmh_core.records import MMHError
 from mmh_core.text_to_image import single_file
-from mmh_core.text_to_image.assembly import Part
+from mmh_core.text_to_image.assembly import ModelPart
 from mmh_core.text_to_image.folder import (
     check_config,
     checked_shapes,
@@ -22,7 +22,7 @@ _UNETS = ("unet", "unet_ema", "ema_unet")
 _STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
 
 
-def given_network(path: Path, base: Mapping[str, Any]) -> tuple[Part, str, str, str]:
+def given_network(path: Path, base: Mapping[str, Any]) -> tuple[ModelPart, str, str, str]:
     """Return a denoising network, its digest, a label, and a note or "". Errors: MMHError.
 
     `path` is its folder, the checkpoint of a training that holds one, or its file; without a
@@ -30,7 +30,7 @@ def given_network(path: Path, base: Mapping[str, Any]) -> tuple[Part, str, str, 
     """
     if path.is_file():
         config, tensors, whole = single_file.read_network(path)
-        part = whole or Part(config or base, tensors, path)
+        part = whole or ModelPart(config or base, tensors, path)
         return part, digest(path), path.stem, ""
     folder = _network_folder(path)
     files = _weights(folder)
@@ -39,10 +39,15 @@ def given_network(path: Path, base: Mapping[str, Any]) -> tuple[Part, str, str, 
     label = f"{folder.parent.name}/{folder.name}"
     given = read_json(config_file) if config_file.is_file() else base
     config = check_config("unet", given, shapes, config_file, label)
-    return Part(config, part_tensors("unet", files), files.files[0]), _digest(files), label, note
+    return (
+        ModelPart(config, part_tensors("unet", files), files.files[0]),
+        _digest(files),
+        label,
+        note,
+    )
 
 
-def given_autoencoder(path: Path) -> tuple[Part, str, str]:
+def given_autoencoder(path: Path) -> tuple[ModelPart, str, str]:
     """Return an autoencoder from its folder or file, its digest and a label. Errors: MMHError."""
     if path.is_file():
         return single_file.read_autoencoder(path), digest(path), path.stem
@@ -53,7 +58,7 @@ def given_autoencoder(path: Path) -> tuple[Part, str, str]:
     shapes, _ = checked_shapes("vae", files)
     config_file = folder / "config.json"
     config = check_config("vae", read_json(config_file), shapes, config_file, folder.name)
-    part = Part(config, part_tensors("vae", files), files.files[0])
+    part = ModelPart(config, part_tensors("vae", files), files.files[0])
     return part, _digest(files), f"{folder.resolve().parent.name}/{folder.name}"
 
 

@@ -32,7 +32,7 @@ _MOST_ENTRIES = 2000
 
 
 @dataclass(frozen=True)
-class Spelled:
+class ModelName:
     """A model's name taken apart: `unet` and `vae` stand in place of its own, "" for its own."""
 
     base: str
@@ -40,12 +40,12 @@ class Spelled:
     vae: str = ""
 
     def __str__(self) -> str:
-        """Return the name that `spelled` takes apart."""
+        """Return the name that `parse_model_name` takes apart."""
         parts = (f"::{name}={x}" for name, x in (("unet", self.unet), ("vae", self.vae)) if x)
         return self.base + "".join(parts)
 
 
-def spelled(name: str) -> Spelled:
+def parse_model_name(name: str) -> ModelName:
     """Take a model's name apart. Errors: MMHError."""
     base, *rest = name.split("::")
     given: dict[str, str] = {}
@@ -57,7 +57,7 @@ def spelled(name: str) -> Spelled:
                 "MODEL::vae=FILE."
             )
         given[key] = value
-    return Spelled(base, given.get("unet", ""), given.get("vae", ""))
+    return ModelName(base, given.get("unet", ""), given.get("vae", ""))
 
 
 def cached(path: Path) -> tuple[Path, str] | None:

@@ -15,7 +15,7 @@ MOST_NAMED = 20
 
 
 @dataclass(frozen=True)
-class Heard:
+class PromptReading:
     """What of a prompt does not reach the network.
 
     `cut` is its end beyond the encoder's window; `unread` are its letters that the tokenizer knows
@@ -55,22 +55,26 @@ class Heard:
         return f" ({self.windows} windows of text hold it: --windows {self.windows})"
 
 
-def heard(model: TextToImage, prompt: str) -> Heard:
+def read_prompt(model: TextToImage, prompt: str) -> PromptReading:
     """Return what of a prompt a model's text encoder does not read."""
     tokenizer: Any = model.tokenizer
     tokens = tokens_of(tokenizer, prompt, model.windows)
     letters = dict.fromkeys(letter for letter in prompt if _matters(letter))
     unread = "".join(letter for letter in letters if not _has_token(tokenizer, letter))
-    return Heard(tokens.cut, unread, tokens.needed)
+    return PromptReading(tokens.cut, unread, tokens.needed)
 
 
-def not_whole(model: TextToImage, prompts: Sequence[str]) -> tuple[tuple[str, Heard], ...]:
+def partly_read_prompts(
+    model: TextToImage, prompts: Sequence[str]
+) -> tuple[tuple[str, PromptReading], ...]:
     """Return the prompts that are not read whole, each once, with what of them is not."""
-    found = ((prompt, heard(model, prompt)) for prompt in dict.fromkeys(prompts))
+    found = ((prompt, read_prompt(model, prompt)) for prompt in dict.fromkeys(prompts))
     return tuple((prompt, one) for prompt, one in found if not one.whole)
 
 
-def not_whole_lines(found: Sequence[tuple[str, Heard]], most: int = MOST_NAMED) -> list[str]:
+def partly_read_lines(
+    found: Sequence[tuple[str, PromptReading]], most: int = MOST_NAMED
+) -> list[str]:
     """Return a line for each prompt that is not read whole; beyond `most` they are counted."""
     lines = [f"“{_short(prompt)}”: {one.words()}" for prompt, one in found[:most]]
     if len(found) > most:

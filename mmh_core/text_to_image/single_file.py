@@ -19,7 +19,7 @@ from torch import Tensor
 
 from mmh_core.diffusion.score_model import Net
 from mmh_core.records import MMHError
-from mmh_core.text_to_image.assembly import Part, Parts, Tensors
+from mmh_core.text_to_image.assembly import ModelPart, ModelParts, Tensors
 from mmh_core.text_to_image.configuration import autoencoder_config, not_stable_diffusion
 from mmh_core.text_to_image.kinds import AUTOENCODER, TEXT_ENCODER, UNET, Shapes, identify
 from mmh_core.text_to_image.model import TextToImage
@@ -143,7 +143,7 @@ def beside_it(path: Path) -> Path | None:
 
 def read_file(
     path: Path, device: torch.device, dtype: torch.dtype, *, with_autoencoder: bool = False
-) -> Parts:
+) -> ModelParts:
     """Read a checkpoint; its tokenizer is the folder `tokenizer` beside the file.
 
     Without that folder the tokenizer of an earlier download of the same version is taken.
@@ -157,14 +157,14 @@ def read_file(
     text = _open_clip(path, found.text) if found.open_clip else _clip(path, found.text, second)
     stated = _stated_prediction(read_metadata(path))
     sha256, notes, beside = digest(path), found.notes, beside_it(path)
-    autoencoder = Part({}, {}, path)
+    autoencoder = ModelPart({}, {}, path)
     if found.autoencoder:
         autoencoder = _autoencoder(path, found.autoencoder)
     elif beside is not None and not with_autoencoder:
         autoencoder = read_autoencoder(beside)
         sha256 = joint_digest({path.name: sha256, beside.name: digest(beside)})
         notes = (*notes, f"Its autoencoder is {beside.name}.")
-    return Parts(
+    return ModelParts(
         path.stem,
         sha256,
         _unet(path, found.unet, second),
@@ -177,7 +177,7 @@ def read_file(
     )
 
 
-def read_autoencoder(path: Path) -> Part:
+def read_autoencoder(path: Path) -> ModelPart:
     """Return the autoencoder that a file holds, by either names. Errors: MMHError."""
     check_safetensors(path)
     tensors = without_wrappers(read_tensors(path))
@@ -188,11 +188,11 @@ def read_autoencoder(path: Path) -> Part:
     if any(name.startswith("encoder.down_blocks.") for name in found):
         shapes = {name: tuple(x.shape) for name, x in found.items()}
         config = autoencoder_config(_autoencoder_shape(shapes), shapes, path, path.name)
-        return Part(config, found, path)
+        return ModelPart(config, found, path)
     return _autoencoder(path, found)
 
 
-def read_network(path: Path) -> tuple[Mapping[str, Any] | None, Tensors, Part | None]:
+def read_network(path: Path) -> tuple[Mapping[str, Any] | None, Tensors, ModelPart | None]:
     """Return a denoising network alone: its tensors in diffusers' names, or a whole part.
 
     Of the three values the last is set for a file in original form. Errors: MMHError.
@@ -266,7 +266,7 @@ def _is_second(found: Checkpoint[Tensor]) -> bool:
     return found.open_clip or width == _TOWER_WIDTH or (linear and width != _FIRST_WIDTH)
 
 
-def _unet(path: Path, tensors: Tensors, second: bool) -> Part:
+def _unet(path: Path, tensors: Tensors, second: bool) -> ModelPart:
     """Read a UNet's shape off its tensors; the heads alone are not to be seen there."""
     first = tensors["input_blocks.0.0.weight"]
     downs = sorted(
@@ -301,14 +301,14 @@ def _unet(path: Path, tensors: Tensors, second: bool) -> Part:
     def convert(given: Tensors) -> Tensors:
         return _converted("ldm_unet", _under(_UNET, given), config)
 
-    return Part(config, tensors, path, convert)
+    return ModelPart(config, tensors, path, convert)
 
 
 _DOWN = re.compile(r"input_blocks\.(\d+)\.0\.op\.weight")
 _CROSS = ("CrossAttnDownBlock2D", "CrossAttnUpBlock2D")
 
 
-def _autoencoder(path: Path, tensors: Tensors) -> Part:
+def _autoencoder(path: Path, tensors: Tensors) -> ModelPart:
     """Read an autoencoder's shape off its tensors."""
     levels = _layers(tensors, "encoder.down.")
     layers = _layers(tensors, "encoder.down.0.block.")
@@ -327,7 +327,7 @@ def _autoencoder(path: Path, tensors: Tensors) -> Part:
     def convert(given: Tensors) -> Tensors:
         return _converted("ldm_vae", _under(_AUTOENCODER, given), config)
 
-    return Part(config, tensors, path, convert)
+    return ModelPart(config, tensors, path, convert)
 
 
 def _autoencoder_shape(shapes: Shapes) -> dict[str, Any]:
@@ -344,7 +344,7 @@ def _autoencoder_shape(shapes: Shapes) -> dict[str, Any]:
     }
 
 
-def _clip(path: Path, tensors: Tensors, second: bool) -> Part:
+def _clip(path: Path, tensors: Tensors, second: bool) -> ModelPart:
     """Read a text encoder's shape off tensors with the names of transformers."""
     config = _text_config(
         tensors,
@@ -358,10 +358,10 @@ def _clip(path: Path, tensors: Tensors, second: bool) -> Part:
     # The text tower of version 2 under other names.
     config["num_hidden_layers"] = layers - 1 if second and layers == _TOWER_BLOCKS else layers
     config["hidden_act"] = "gelu" if second else "quick_gelu"
-    return Part(config, tensors, path)
+    return ModelPart(config, tensors, path)
 
 
-def _open_clip(path: Path, tensors: Tensors) -> Part:
+def _open_clip(path: Path, tensors: Tensors) -> ModelPart:
     """Read a text encoder's shape off tensors with OpenCLIP's names.
 
     Version 2 reads the text before the last block of the tower. Exporters write the whole tower,
@@ -389,7 +389,7 @@ def _open_clip(path: Path, tensors: Tensors) -> Part:
         made = _converted("open_clip", sized, _under(_OPEN_CLIP, read), _OPEN_CLIP)
         return {name.removeprefix("text_model."): x for name, x in made.items()}
 
-    return Part(config, tensors, path, convert)
+    return ModelPart(config, tensors, path, convert)
 
 
 def _text_config(

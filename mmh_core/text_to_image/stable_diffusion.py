@@ -15,7 +15,7 @@ import torch
 from mmh_core.installation import PROGRAM, is_installed
 from mmh_core.records import MMHError
 from mmh_core.text_to_image import single_file
-from mmh_core.text_to_image.assembly import Parts, assemble
+from mmh_core.text_to_image.assembly import ModelParts, assemble
 from mmh_core.text_to_image.catalogue import CATALOGUE
 from mmh_core.text_to_image.folder import checked_shapes, open_folder, read_folder, replaced
 from mmh_core.text_to_image.hub import STEMS, cached_folder, fetch, is_hub_name
@@ -24,12 +24,12 @@ from mmh_core.text_to_image.part_files import given_autoencoder, given_network, 
 from mmh_core.text_to_image.places import (
     HUB,
     INDEX,
-    Spelled,
+    ModelName,
     cached,
     check_name,
     existing,
     missing,
-    spelled,
+    parse_model_name,
 )
 from mmh_core.text_to_image.weight_files import find_weights
 from mmh_core.text_to_image.weights import counted
@@ -38,10 +38,10 @@ _TYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 @dataclass(frozen=True, eq=False)
-class Read:
+class CheckedModel:
     """A model that is read and checked and not yet built: `parts`, for a device and a type."""
 
-    parts: Parts
+    parts: ModelParts
     device: torch.device
     dtype: torch.dtype
 
@@ -71,7 +71,7 @@ def read(
     *,
     device: torch.device | str = "cpu",
     dtype: torch.dtype | None = None,
-) -> Read:
+) -> CheckedModel:
     """Read and check the files of a model without building it; no heavy library is imported.
 
     As `load`, which is this and `build`: what a bad file can cost is paid here, by its caller.
@@ -80,16 +80,16 @@ def read(
     dtype = dtype or default_type(device)
     if dtype not in _TYPES:
         raise ValueError(f"dtype must be one of {_TYPES}, got {dtype!r}.")
-    wanted = spelled(str(name_or_folder))
+    wanted = parse_model_name(str(name_or_folder))
     path, name = locate(wanted.base)
     if path.is_file():
         parts = single_file.read_file(path, device, dtype, with_autoencoder=bool(wanted.vae))
     else:
         parts = read_folder(path, name, device, dtype)
-    return Read(_with_given(parts, wanted), device, dtype)
+    return CheckedModel(_with_given(parts, wanted), device, dtype)
 
 
-def _with_given(parts: Parts, wanted: Spelled) -> Parts:
+def _with_given(parts: ModelParts, wanted: ModelName) -> ModelParts:
     """Put the parts that are named beside the model in place of its own. Errors: MMHError."""
     if wanted.vae:
         part, sha256, label = given_autoencoder(existing(wanted.vae))
@@ -153,7 +153,7 @@ def check_model(source: str) -> None:
 
     Of what would have to be downloaded only the name is looked at.
     """
-    base = spelled(source).base
+    base = parse_model_name(source).base
     check_name(base)
     entry = CATALOGUE.get(base)
     if entry is not None and not entry.shipped:
@@ -168,7 +168,7 @@ def parameters(source: str) -> dict[str, int]:
 
     Errors: MMHError for what cannot be loaded, with what it is.
     """
-    wanted = spelled(source)
+    wanted = parse_model_name(source)
     path, name = locate(wanted.base)
     if path.is_file():
         found = single_file.check(path, with_autoencoder=bool(wanted.vae))

@@ -15,7 +15,7 @@ from PIL import Image
 
 from mmh_core.cli.app import main
 from mmh_core.report.image_files import read_about, settings_of
-from mmh_core.text_to_image.generation import draw
+from mmh_core.text_to_image.generation import generate_images
 from mmh_core.text_to_image.pixels import to_uint8
 from mmh_core.text_to_image.requests import Request, Sampling
 from mmh_core.text_to_image.stable_diffusion import load
@@ -80,7 +80,7 @@ def test_two_runs_with_equal_arguments_give_equal_bytes(
 
 def test_the_images_are_what_the_model_draws_and_say_how(model: Path, drawn: Path) -> None:
     loaded = load(model)
-    expected = to_uint8(draw(loaded, Request(PROMPT, (3, 5), Sampling(3, 2.0, 32, 32))))
+    expected = to_uint8(generate_images(loaded, Request(PROMPT, (3, 5), Sampling(3, 2.0, 32, 32))))
     for name, seed, pixels in zip(FILES[:2], (3, 5), expected, strict=True):
         with Image.open(drawn / name) as image:
             assert np.array_equal(np.array(image), pixels)
@@ -332,6 +332,8 @@ def test_windows_read_a_long_prompt_to_its_end_and_are_kept(
     about = read_about(image.read_bytes())
     assert about is not None and about.windows == settings_of(about).sampling.windows == 2
     # The image is the one that two windows give.
-    drawn_again = draw(load(model), Request(long, (3,), Sampling(3, 2.0, 32, 32, windows=2)))
+    drawn_again = generate_images(
+        load(model), Request(long, (3,), Sampling(3, 2.0, 32, 32, windows=2))
+    )
     kept = np.array(Image.open(image)).astype(int)
     assert np.abs(to_uint8(drawn_again)[0].astype(int) - kept).max() <= 1

@@ -15,7 +15,7 @@ from mmh_core.store.queues import create_queue, get_queue, list_queues
 from mmh_core.store.review_records import QueueRecord, ReviewItem
 from mmh_core.store.review_schema import open_queues
 from mmh_core.store.run_files import file_sha256
-from mmh_core.store.verdicts import Place, judge, undo, verdict_rows
+from mmh_core.store.verdicts import ReviewTarget, judge, undo, verdict_rows
 from mmh_core.studies.review import demonstration
 from mmh_core.studies.review.items import run_item
 from tests.drawn_runs import HOSTILE, drawn_run
@@ -41,10 +41,10 @@ def data(tmp_path: Path) -> Path:
             ReviewItem("lost", (0,), "pocket-sd", run.sha256, run="gone.safetensors"),
         ],
     )
-    judge(file, Place(queue.id, 1, "Ann", 0), "exact copy")
-    judge(file, Place(queue.id, 2, "Ann", 0), "unsure")
+    judge(file, ReviewTarget(queue.id, 1, "Ann", 0), "exact copy")
+    judge(file, ReviewTarget(queue.id, 2, "Ann", 0), "unsure")
     undo(file, queue.id, "Ann")
-    judge(file, Place(queue.id, 1, "Ben", 0), "template copy")
+    judge(file, ReviewTarget(queue.id, 1, "Ben", 0), "template copy")
     return folder
 
 
@@ -120,7 +120,7 @@ def test_one_bad_queue_among_several_gives_status_one_and_all_are_checked(
     file = open_queues(data / "review.sqlite")
     item = ReviewItem("x", (0,), "pocket-sd", "")
     newer = create_queue(file, "newer", model="pocket-sd", model_sha256="", items=[item])
-    judge(file, Place(newer.id, 1, "Ann", 0), "unsure")
+    judge(file, ReviewTarget(newer.id, 1, "Ann", 0), "unsure")
     tampered(data, "UPDATE verdicts SET reviewer = 'Eve' WHERE queue = 2")
     status, out, _ = ran(capsys, "verify", "--data", data)
     first, second = out.splitlines()
@@ -231,7 +231,7 @@ def test_a_kept_seal_tells_a_log_that_was_computed_anew(
     file = open_queues(data / "review.sqlite")
     older = (data / "review.sqlite").read_bytes()
     seen = get_item(file, queue.id, 1, "Ann").judgement.revision
-    judge(file, Place(queue.id, 1, "Ann", seen), "unsure")
+    judge(file, ReviewTarget(queue.id, 1, "Ann", seen), "unsure")
     assert ran(capsys, "verify", "--kept", kept, "--data", data)[0] == 0
     assert len(kept.read_text().splitlines()) == 2
     # An older copy put back is whole by itself; the file of seals tells it, and stays.

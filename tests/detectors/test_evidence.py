@@ -21,7 +21,7 @@ from mmh_core.detectors.inputs import (
 )
 from mmh_core.detectors.measurement import measure
 from mmh_core.records import MMHError
-from mmh_core.text_to_image.generation import draw, generate
+from mmh_core.text_to_image.generation import generate, generate_images
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Request, Sampling, Steering
 from tests.detectors.conftest import SEEDS
@@ -119,7 +119,7 @@ def test_a_trace_is_what_the_steps_say(model: TextToImage, drawn: Evidence) -> N
     torch.testing.assert_close(trace.movement[row], torch.stack(moves), **CLOSE)
     torch.testing.assert_close(trace.guidance_norm[row], torch.stack(norms), **CLOSE)
     torch.testing.assert_close(trace.latents[row], steps[-1].latents[0], **CLOSE)
-    torch.testing.assert_close(trace.images[row], draw(model, request)[0], **CLOSE)
+    torch.testing.assert_close(trace.images[row], generate_images(model, request)[0], **CLOSE)
     assert trace.times.tolist() == pytest.approx([step.t for step in steps])
     _, sigma = kernel(steps[-1].t)
     delta = steps[-1].eps_c - steps[-1].eps_u
@@ -181,7 +181,7 @@ def test_a_real_network_draws_as_ever(model_of: ModelOf) -> None:
     model = model_of("tiny")
     (part,) = draw_evidence(model, ["the cat"], (5, 6), guidance=3.0, steps=4)
     height, width = model.image_size
-    plain = draw(model, Request("the cat", (5, 6), Sampling(4, 3.0, height, width)))
+    plain = generate_images(model, Request("the cat", (5, 6), Sampling(4, 3.0, height, width)))
     torch.testing.assert_close(part.drawn().images, plain, **CLOSE)
 
 

@@ -13,11 +13,11 @@ from typing import Any, Literal
 import pytest
 
 from mmh_core.formats.untrusted import (
+    error_text,
     json_record,
     parse_json,
     quoted,
     read_json,
-    said,
     typed_value,
 )
 from mmh_core.records import MMHError
@@ -182,10 +182,10 @@ def test_quoted_and_said_are_one_short_line() -> None:
     assert len(quoted("x" * 10_000)) <= 82
     assert len(quoted(10**5000)) <= 82
     assert quoted([1, 2]) == "[1, 2]"
-    assert said(ValueError("first\n\tsecond \x1b[31m line.")) == "first second [31m line"
-    assert len(said(ValueError("x" * 1000))) == 160
-    assert said(KeyError()) == "KeyError"
-    assert said(FileNotFoundError(2, "No such file", "x")) == "No such file"
+    assert error_text(ValueError("first\n\tsecond \x1b[31m line.")) == "first second [31m line"
+    assert len(error_text(ValueError("x" * 1000))) == 160
+    assert error_text(KeyError()) == "KeyError"
+    assert error_text(FileNotFoundError(2, "No such file", "x")) == "No such file"
 
 
 def test_unions_lists_and_plain_values() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from mmh_core.manifolds.checks import choice, real, whole
-from mmh_core.manifolds.draws import Part, accepted, allocate, join, laplace, stratified
+from mmh_core.manifolds.draws import Component, accepted, allocate, join, laplace, stratified
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_rejection_keeps_the_first_accepted_in_order():
 
 
 def test_join_keeps_label_and_lid_with_the_point_when_it_shuffles(generator):
-    parts = [Part(f"p{k}", torch.full((30, 2), float(k)), 2.0 * k) for k in range(4)]
+    parts = [Component(f"p{k}", torch.full((30, 2), float(k)), 2.0 * k) for k in range(4)]
     samples = join("x", parts, shuffle=generator)
     assert torch.equal(samples.points[:, 0], samples.component.float())
     assert torch.equal(samples.lid, 2.0 * samples.component)

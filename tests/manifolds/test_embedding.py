@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from mmh_core.manifolds.draws import Part, join
+from mmh_core.manifolds.draws import Component, join
 from mmh_core.manifolds.embedding import (
     duplicate_locations,
     embed,
@@ -53,7 +53,9 @@ def test_embedding_keeps_distances_lid_and_labels(ambient_dim, generator):
 
 
 def test_embedding_flattens_images(generator):
-    images = join("images", [Part("all", torch.rand(6, 1, 2, 2, generator=generator), math.nan)])
+    images = join(
+        "images", [Component("all", torch.rand(6, 1, 2, 2, generator=generator), math.nan)]
+    )
     embedded = embed(images, frame=torch.eye(9, 4, dtype=torch.float64))
     assert torch.equal(embedded.points[:, :4], images.points.flatten(1))
     assert not embedded.points[:, 4:].any()
@@ -120,7 +122,9 @@ def test_rows_that_were_equal_before_become_duplicates_too(generator):
 
 
 def test_a_second_location_joins_the_same_component(generator):
-    images = join("images", [Part("all", torch.rand(6, 1, 2, 2, generator=generator), math.nan)])
+    images = join(
+        "images", [Component("all", torch.rand(6, 1, 2, 2, generator=generator), math.nan)]
+    )
     result = with_duplicates(with_duplicates(images, 2, 0), 3, 4)
     assert result.component_names == ("all", "duplicate")
     assert (result.lid == 0).nonzero().flatten().tolist() == [0, 4, 6, 7, 8, 9, 10]

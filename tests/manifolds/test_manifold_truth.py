@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mmh_core.manifolds import truth
-from mmh_core.manifolds.draws import Part, join
+from mmh_core.manifolds.draws import Component, join
 from mmh_core.manifolds.embedding import with_duplicates
 from mmh_core.manifolds.surfaces import lollipop, sphere
 
@@ -20,7 +20,7 @@ def test_lid_is_that_of_the_nearest_piece(generator):
 
 
 def test_the_limit_is_inclusive():
-    samples = join("x", [Part("p", torch.tensor([[0.0, 0.0]]), 3.0)])
+    samples = join("x", [Component("p", torch.tensor([[0.0, 0.0]]), 3.0)])
     found = truth.lid_at(torch.tensor([[0.5, 0.0], [0.5001, 0.0]]), samples, 0.5)
     assert found[0] == 3 and found[1].isnan()
 
@@ -48,7 +48,7 @@ def test_blocks_change_nothing(generator, monkeypatch):
 def test_small_distances_far_from_the_origin_are_resolved():
     offsets = torch.tensor([0.0, 1e-3, 2e-3])
     parts = [
-        Part(f"p{k}", torch.tensor([[100.0 + o, 100.0]]), float(k))
+        Component(f"p{k}", torch.tensor([[100.0 + o, 100.0]]), float(k))
         for k, o in enumerate(offsets.tolist())
     ]
     samples = join("x", parts)
@@ -65,7 +65,7 @@ def test_points_that_are_not_finite_have_no_lid(generator):
 
 
 def test_images_and_empty_batches_are_accepted(generator):
-    images = join("images", [Part("all", torch.rand(6, 1, 2, 2, generator=generator), 5.0)])
+    images = join("images", [Component("all", torch.rand(6, 1, 2, 2, generator=generator), 5.0)])
     assert truth.lid_at(images.points[:2], images, 0.1).tolist() == [5.0, 5.0]
     assert truth.lid_at(images.points[:0], images, 0.1).shape == (0,)
 
@@ -86,6 +86,6 @@ def test_impossible_questions_are_refused(points, within, generator):
 
 
 def test_an_empty_truth_is_refused():
-    nothing = join("x", [Part("p", torch.zeros(0, 2), 1.0)])
+    nothing = join("x", [Component("p", torch.zeros(0, 2), 1.0)])
     with pytest.raises(ValueError, match="at least 1"):
         truth.lid_at(torch.zeros(1, 2), nothing, 1.0)

@@ -13,7 +13,7 @@ from mmh_core.mitigations.record import NOTHING
 from mmh_core.mitigations.work import finished
 from mmh_core.records import MMHError
 from mmh_core.retrieval.embedders import PixelEmbedder
-from mmh_core.text_to_image.generation import draw, generate
+from mmh_core.text_to_image.generation import generate, generate_images
 from mmh_core.text_to_image.model import TextToImage
 from tests.mitigations.conftest import ModelOf, all_given, request_for
 
@@ -74,7 +74,7 @@ def test_nothing_similar_nothing_changed(model_of: ModelOf, kind: str) -> None:
     out = finished(
         AntiMemorizationGuidance(threshold=1.1).apply(model, request, given=all_given(model))
     )
-    assert torch.equal(draw(model, out.request), draw(model, request))
+    assert torch.equal(generate_images(model, out.request), generate_images(model, request))
 
 
 @KINDS
@@ -120,5 +120,7 @@ def test_the_usual_threshold_is_a_margin_below_a_copy(model_of: ModelOf) -> None
             model, request_for(model), given=all_given(model)
         )
     )
-    assert torch.equal(draw(model, usual.request), draw(model, stated.request))
+    assert torch.equal(
+        generate_images(model, usual.request), generate_images(model, stated.request)
+    )
     assert "exceeded -0.55." in usual.changed

@@ -14,7 +14,7 @@ from mmh_core.mitigations.record import NOTHING, Given, Mitigated, Scan, with_pr
 from mmh_core.mitigations.work import Work, finished, ready
 from mmh_core.records import MMHError
 from mmh_core.retrieval.index import search
-from mmh_core.text_to_image.generation import draw
+from mmh_core.text_to_image.generation import generate_images
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Request
 from tests.mitigations.conftest import ModelOf, all_given, request_for
@@ -203,6 +203,6 @@ def test_the_copy_scan_is_the_largest_similarity_of_what_is_drawn(model_of: Mode
     assert given.index is not None and given.embedder is not None
     scan = finished(copy_scan(model, request, given.index, given.embedder))
     with torch.no_grad():
-        near = search(given.index, given.embedder(draw(model, request)), k=1).similarity
+        near = search(given.index, given.embedder(generate_images(model, request)), k=1).similarity
     assert scan.score == pytest.approx(float(near.max()), abs=1e-6)
     assert scan.nfe == 8

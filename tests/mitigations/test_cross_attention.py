@@ -33,9 +33,9 @@ def output_at(model: TextToImage, step: Any, unet: nn.Module, **more: Any) -> Te
     cond = model.encode_text(["the cat"]).expand(len(SEEDS), -1, -1)
     number = round(step.t * model.schedule.steps - 1)
     said = unet(step.x_t, number, cond, return_dict=False, **more)[0]
-    from mmh_core.text_to_image.generation import answering
+    from mmh_core.text_to_image.generation import score_model_of_output
 
-    return answering(model, said).eps(step.x_t, step.t)
+    return score_model_of_output(model, said).eps(step.x_t, step.t)
 
 
 @pytest.mark.parametrize("kind", ["tiny", "tiny-v"])

@@ -32,7 +32,7 @@ from mmh_core.mitigations.record import NOTHING, Given, Mitigated
 from mmh_core.mitigations.tokens import padding_rows, prompt_tokens
 from mmh_core.mitigations.work import finished, ready
 from mmh_core.records import MMHError
-from mmh_core.text_to_image.generation import draw, first_input, generate
+from mmh_core.text_to_image.generation import first_input, generate, generate_images
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Branches, Steering
 from tests.mitigations.conftest import SEEDS, ModelOf, all_given, request_for
@@ -73,7 +73,7 @@ def test_none_is_the_plain_request_bit_for_bit(model_of: ModelOf) -> None:
     request = request_for(model)
     out = finished(MITIGATIONS["none"].apply(model, request, given=NOTHING))
     assert out.request is request
-    assert torch.equal(draw(model, out.request), draw(model, request))
+    assert torch.equal(generate_images(model, out.request), generate_images(model, request))
     assert (out.nfe, out.prompt) == (0.0, "the cat")
     alone = finished(
         MITIGATIONS["none"].apply(
@@ -93,7 +93,7 @@ def test_none_is_the_plain_request_bit_for_bit(model_of: ModelOf) -> None:
 def test_nothing_stays_behind_even_when_cancelled(model_of: ModelOf, name: str, kind: str) -> None:
     model = model_of(kind)
     request = request_for(model, steps=3, seeds=(3,))
-    before, plain = state_of(model), draw(model, request)
+    before, plain = state_of(model), generate_images(model, request)
     chosen = MITIGATIONS[name]
     if name == "automatic_chain":
         chosen = replace(chosen, strength=2.0)  # type: ignore[type-var]
@@ -101,15 +101,15 @@ def test_nothing_stays_behind_even_when_cancelled(model_of: ModelOf, name: str, 
     steps = generate(model, out.request)
     next(steps)
     # Between two steps, too, other callers find the network as it was.
-    assert torch.equal(draw(model, request), plain)
+    assert torch.equal(generate_images(model, request), plain)
     next(steps)
     steps.close()  # type: ignore[attr-defined]
-    drawn = draw(model, out.request)
+    drawn = generate_images(model, out.request)
     assert bool(torch.isfinite(drawn).all())
-    assert torch.equal(drawn, draw(model, out.request))
+    assert torch.equal(drawn, generate_images(model, out.request))
     assert state_of(model) == before
     assert not _get_current_function_mode_stack()
-    assert torch.equal(draw(model, request), plain)
+    assert torch.equal(generate_images(model, request), plain)
     same = ("seeds", "sampling")
     assert all(getattr(out.request, field) == getattr(request, field) for field in same)
     assert out.prompt == out.request.prompt
@@ -160,7 +160,9 @@ def test_padding_rows_are_zeroed_from_the_first(model_of: ModelOf, kind: str) ->
     assert torch.equal(found[:, 4:12], torch.zeros_like(found[:, 4:12]))
     assert torch.equal(found[:, :4], plain[:, :4])
     assert torch.equal(found[:, 12:], plain[:, 12:])
-    assert not torch.equal(draw(model, out.request), draw(model, request_for(model)))
+    assert not torch.equal(
+        generate_images(model, out.request), generate_images(model, request_for(model))
+    )
 
 
 def test_padding_with_another_token_is_refused(model_of: ModelOf) -> None:
@@ -195,7 +197,9 @@ def test_guidance_begins_late(model_of: ModelOf, kind: str, strength: float, ear
         time = torch.tensor(step.t, dtype=torch.float64)
         rebuilt = model.schedule.alpha(time) * step.x0_hat + model.schedule.sigma(time) * eps
         torch.testing.assert_close(rebuilt.float(), step.x_t, rtol=1e-3, atol=1e-3)
-    assert torch.equal(draw(model, out.request), draw(model, request)) == (strength == 0)
+    assert torch.equal(generate_images(model, out.request), generate_images(model, request)) == (
+        strength == 0
+    )
 
 
 def branches(t: float, norms: list[float]) -> Branches:
@@ -225,7 +229,9 @@ def test_dynamic_guidance_begins_at_the_latest_when_told(model_of: ModelOf) -> N
     model = model_of("tiny")
     request = request_for(model)
     never_waits = finished(DynamicGuidance(0.0).apply(model, request))
-    assert torch.equal(draw(model, never_waits.request), draw(model, request))
+    assert torch.equal(
+        generate_images(model, never_waits.request), generate_images(model, request)
+    )
     out = finished(DynamicGuidance(0.4).apply(model, request))
     assert out.request.steering is not None and out.request.steering.mixing is not None
     mix = out.request.steering.mixing()
@@ -267,7 +273,7 @@ def test_a_request_that_is_normal_already_is_not_moved(model_of: ModelOf) -> Non
     given = Given(normal_norms=torch.tensor([1e6]))
     out = finished(EmbeddingOptimization().apply(model, request, given=given))
     assert out.nfe == 2
-    assert torch.equal(draw(model, out.request), draw(model, request))
+    assert torch.equal(generate_images(model, out.request), generate_images(model, request))
 
 
 @pytest.mark.parametrize("name", ["embedding_optimization", "noise_optimization", "raise_lid"])

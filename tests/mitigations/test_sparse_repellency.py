@@ -22,7 +22,7 @@ from mmh_core.mitigations.sparse_repellency import (
 )
 from mmh_core.mitigations.work import finished, ready
 from mmh_core.records import MMHError
-from mmh_core.text_to_image.generation import answering, draw, generate
+from mmh_core.text_to_image.generation import generate, generate_images, score_model_of_output
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Branches, Request
 from tests.mitigations.conftest import ModelOf, request_for
@@ -265,7 +265,7 @@ def test_the_mixture_goes_further_than_it_must_but_not_beyond_the_farthest(
     zeroed = torch.zeros(1, 16, 8)
     output, other = without + 3 * (with_prompt - without), without + 3 * (asked - without)
     # Around what the step would have drawn every row is in a cone.
-    x0 = answering(model, output).x0(x_t, 0.5) + 0.1 * first
+    x0 = score_model_of_output(model, output).x0(x_t, 0.5) + 0.1 * first
     repellency = Repellency(model, zeroed, x0, 0.9, overshoot, farthest)
     moved = (repellency.mix(branches) - output).flatten(1).norm(dim=1)
     least = (Repellency(model, zeroed, x0, 0.9, 1.0, 1e9).mix(branches) - output).flatten(1)
@@ -281,7 +281,7 @@ def test_what_is_unlike_the_first_image_is_left_alone(model_of: ModelOf, kind: s
     request = request_for(model)
     # No image has a cosine above 1 with another.
     out = finished(SparseRepellency(0.0).apply(model, request))
-    assert torch.equal(draw(model, out.request), draw(model, request))
+    assert torch.equal(generate_images(model, out.request), generate_images(model, request))
 
 
 def test_latents_at_hand_spare_the_first_drawing(model_of: ModelOf) -> None:
@@ -292,8 +292,10 @@ def test_latents_at_hand_spare_the_first_drawing(model_of: ModelOf) -> None:
     helped = finished(SparseRepellency(0.4).apply(model, request, given=Given(latents=first)))
     assert (alone.nfe, helped.nfe) == (nfe, 0.0)
     assert alone.nfe_per_step == 3.0
-    assert torch.equal(draw(model, alone.request), draw(model, helped.request))
-    assert not torch.equal(draw(model, alone.request), draw(model, request))
+    assert torch.equal(
+        generate_images(model, alone.request), generate_images(model, helped.request)
+    )
+    assert not torch.equal(generate_images(model, alone.request), generate_images(model, request))
 
 
 def test_a_prompt_without_padding_and_another_padding_are_refused(model_of: ModelOf) -> None:

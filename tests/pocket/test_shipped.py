@@ -64,7 +64,7 @@ def test_plain_diffusers_draws_the_same_images(model: TextToImage) -> None:
         generator=[torch.Generator().manual_seed(seed) for seed in request.seeds],
         output_type="np",
     ).images
-    ours = generation.draw(model, request).permute(0, 2, 3, 1).numpy()
+    ours = generation.generate_images(model, request).permute(0, 2, 3, 1).numpy()
     # Sums in another order; an eighth of a level of eight bits.
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=5e-4)
 

@@ -10,7 +10,7 @@ from mmh_core.store.queues import create_queue
 from mmh_core.store.review_records import ReviewItem, ReviewVerdict
 from mmh_core.store.review_schema import open_queues
 from mmh_core.store.sqlite_file import SqliteFile
-from mmh_core.store.verdicts import Place, judge
+from mmh_core.store.verdicts import ReviewTarget, judge
 
 KINDS = ("exact copy", "no copy found", "template copy", "no copy found", "likely copy", "")
 SAID: dict[str, dict[int, ReviewVerdict]] = {
@@ -28,7 +28,7 @@ def judged(path: Path, said: dict[str, dict[int, ReviewVerdict]]) -> tuple[Sqlit
     queue = create_queue(file, "Q", model="m", model_sha256="", items=items).id
     for name, verdicts in said.items():
         for item, verdict in verdicts.items():
-            judge(file, Place(queue, item, name, 0), verdict)
+            judge(file, ReviewTarget(queue, item, name, 0), verdict)
     return file, queue
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mmh_core.records import MMHError
-from mmh_core.retrieval.image_names import escaped, in_words, path_below, shown, unescaped
+from mmh_core.retrieval.image_names import escaped, in_words, path_below, printable_path, unescaped
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_any_bytes_come_back() -> None:
 
 
 def test_a_path_in_a_sentence_keeps_its_backslashes() -> None:
-    assert shown(Path("C:\\images\nx")) == r"C:\images\x0ax"
+    assert printable_path(Path("C:\\images\nx")) == r"C:\images\x0ax"
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ from mmh_core.store.review_records import ReviewItem
 from mmh_core.store.review_schema import open_queues
 from mmh_core.store.sqlite_file import SqliteFile
 from mmh_core.store.verdict_chain import verify
-from mmh_core.store.verdicts import Place, annotate, judge, undo, verdict_rows
+from mmh_core.store.verdicts import ReviewTarget, annotate, judge, undo, verdict_rows
 
 ITEMS = [
     ReviewItem(
@@ -55,11 +55,11 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> tuple[SqliteFile, str, Pat
     queue = create_queue(
         file, "=Q1", model="pocket", model_sha256="ab" * 32, settings={"steps": 1}, items=ITEMS
     ).id
-    judge(file, Place(queue, 1, "ann", 0), "exact copy")
-    annotate(file, Place(queue, 1, "ann", 1), "=SUM(A1)", ["@eyes"])
-    judge(file, Place(queue, 2, "ann", 0), "skip")
+    judge(file, ReviewTarget(queue, 1, "ann", 0), "exact copy")
+    annotate(file, ReviewTarget(queue, 1, "ann", 1), "=SUM(A1)", ["@eyes"])
+    judge(file, ReviewTarget(queue, 2, "ann", 0), "skip")
     undo(file, queue, "ann")
-    judge(file, Place(queue, 2, "+bob", 0), "not memorized")
+    judge(file, ReviewTarget(queue, 2, "+bob", 0), "not memorized")
     runs = folder / "runs"
     write_bytes(runs / "run-1.safetensors", b"weights" * 1000)
     found = export_case(file, queue, runs, folder / "case.zip")
@@ -90,7 +90,7 @@ def test_a_case_arrives_as_it_left(
     # And goes on from there; exported again it is the same file but for the verdict.
     export_case(there, queue, runs, tmp_path / "again.zip")
     assert (tmp_path / "again.zip").read_bytes() == path.read_bytes()
-    judge(there, Place(queue, 3, "cleo", 0), "unsure")
+    judge(there, ReviewTarget(queue, 3, "cleo", 0), "unsure")
     assert verify(there, queue).whole
 
 

@@ -26,7 +26,7 @@ from mmh_core.store.review_records import REVIEW_VERDICTS, ReviewItem
 from mmh_core.store.review_schema import open_queues
 from mmh_core.store.sqlite_file import SqliteFile
 from mmh_core.store.verdict_chain import verify
-from mmh_core.store.verdicts import Place, annotate, judge, verdict_rows
+from mmh_core.store.verdicts import ReviewTarget, annotate, judge, verdict_rows
 
 #: What the store takes: no control characters but those of text, no halves of characters.
 LETTERS = st.characters(exclude_categories=("Cs", "Cc")) | st.sampled_from("\t\n\r=+-@'\",;<&")
@@ -80,8 +80,8 @@ def judged(
     file = open_queues(folder / "here.sqlite")
     queue = create_queue(file, "q", model="pocket", model_sha256="ab" * 32, items=items).id
     for item, verdict in zip(range(1, len(items) + 1), verdicts, strict=False):
-        row = judge(file, Place(queue, item, "ann", 0), verdict)  # type: ignore[arg-type]
-        annotate(file, Place(queue, item, "ann", row.number), notes, [])
+        row = judge(file, ReviewTarget(queue, item, "ann", 0), verdict)  # type: ignore[arg-type]
+        annotate(file, ReviewTarget(queue, item, "ann", row.number), notes, [])
     return file, queue
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from mmh_core.formats import parquet_rows
-from mmh_core.formats.columns import Place
+from mmh_core.formats.columns import TextColumn
 from mmh_core.formats.export import csv_text
 from mmh_core.records import MMHError
 from mmh_core.store.prompt_table import PromptBatch, PromptRow, prompt_batches
@@ -276,7 +276,7 @@ def test_memory_does_not_grow_with_the_rows_of_a_row_group(tmp_path: Path) -> No
         names = pa.array([f"prompt number {i} of a long list" for i in range(count)])
         parquet.write_table(pa.table({"prompt": names}), path)
         del names
-        file = parquet_rows.parquet_table(path, most=10**6).rows([Place(0, 10**4)])
+        file = parquet_rows.parquet_table(path, most=10**6).rows([TextColumn(0, 10**4)])
         held = [pa.total_allocated_bytes() for number, _ in enumerate(file) if number % 999 == 0]
         peaks.append(max(held))
     # A page or two of 1 MiB, the dictionary and a batch, however many rows follow.

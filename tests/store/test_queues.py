@@ -30,7 +30,7 @@ from mmh_core.store.review_records import (
 )
 from mmh_core.store.review_schema import open_queues
 from mmh_core.store.sqlite_file import SqliteFile
-from mmh_core.store.verdicts import Place, annotate, judge
+from mmh_core.store.verdicts import ReviewTarget, annotate, judge
 
 PLAIN = ReviewItem("a fox", (0,), "pocket", "ab" * 32)
 FULL = ReviewItem(
@@ -84,7 +84,7 @@ def test_numbers_that_a_file_cannot_hold_become_unknown_or_plain(file: SqliteFil
     item = get_item(file, queue, 1, "ann").item
     expected = replace(PLAIN, lid=0.0, similarity=1.0, scores=(("a", math.nan),))
     assert same(item, expected)
-    judge(file, Place(queue, 1, "ann", 0), "unsure")
+    judge(file, ReviewTarget(queue, 1, "ann", 0), "unsure")
     from mmh_core.store.verdict_chain import verify
 
     assert verify(file, queue).whole
@@ -189,9 +189,9 @@ def test_a_search_finds_what_a_plain_loop_finds(
     queue = make(shared, items)
     count = get_queue(shared, queue).items
     for position, verdict in zip(range(1, count + 1, 2), verdicts, strict=False):
-        row = judge(shared, Place(queue, position, "ann", 0), verdict)
-        annotate(shared, Place(queue, position, "ann", row.number), "a note", ["tag"])
-        judge(shared, Place(queue, position, "bob", 0), "exact copy")
+        row = judge(shared, ReviewTarget(queue, position, "ann", 0), verdict)
+        annotate(shared, ReviewTarget(queue, position, "ann", row.number), "a note", ["tag"])
+        judge(shared, ReviewTarget(queue, position, "bob", 0), "exact copy")
     everything = [get_item(shared, queue, i + 1, "ann") for i in range(count)]
     ordered = sorted(everything, key=lambda view: sort_key(view, chosen))
     expected = [view.position for view in ordered if passes(view, chosen)]
@@ -220,10 +220,10 @@ def test_the_next_item_is_looked_for_round_the_queue_until_all_are_judged(
         return None if found is None else found.position
 
     assert [following(after) for after in (0, 2, 1, 3, 99)] == [2, 1, 3, 2, 2]
-    judge(file, Place(queue, 2, "ann", 0), "unsure")
+    judge(file, ReviewTarget(queue, 2, "ann", 0), "unsure")
     assert [following(after) for after in (0, 2, 1, 3)] == [1, 1, 3, 1]
     for position in (1, 3):
-        judge(file, Place(queue, position, "ann", 0), "skip")
+        judge(file, ReviewTarget(queue, position, "ann", 0), "skip")
     assert following(3) is None
 
 
@@ -288,7 +288,7 @@ def test_agreement_is_over_what_both_judged_and_neither_skipped(file: SqliteFile
     }
     for reviewer, verdicts in said.items():
         for position, verdict in enumerate(verdicts, start=1):
-            judge(file, Place(queue, position, reviewer, 0), verdict)
+            judge(file, ReviewTarget(queue, position, reviewer, 0), verdict)
     found = agreement(file, queue, "ann", "bob")
     assert found == cohen_kappa([E, N, E], [E, N, N])
     assert found.counts == ((E, E, 1), (E, N, 1), (N, N, 1))

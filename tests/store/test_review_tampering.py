@@ -33,7 +33,14 @@ from mmh_core.store.review_schema import examined_queues, open_queues, seal_queu
 from mmh_core.store.sqlite_file import SqliteFile
 from mmh_core.store.strays import Strays, find_strays
 from mmh_core.store.verdict_chain import verify
-from mmh_core.store.verdicts import Place, annotate, insert_verdict, judge, undo, verdict_rows
+from mmh_core.store.verdicts import (
+    ReviewTarget,
+    annotate,
+    insert_verdict,
+    judge,
+    undo,
+    verdict_rows,
+)
 
 
 def items(count: int, first: int = 0) -> list[ReviewItem]:
@@ -48,11 +55,11 @@ def filled(path: Path) -> tuple[SqliteFile, str]:
     file = open_queues(path)
     queue = create_queue(file, "q", model="pocket", model_sha256="ab" * 32, items=items(6)).id
     for item in (1, 2, 3):
-        judge(file, Place(queue, item, "ann", 0), "exact copy")
-    judge(file, Place(queue, 1, "bob", 0), "unsure")
-    annotate(file, Place(queue, 4, "bob", 0), "a vase", ["vase"])
+        judge(file, ReviewTarget(queue, item, "ann", 0), "exact copy")
+    judge(file, ReviewTarget(queue, 1, "bob", 0), "unsure")
+    annotate(file, ReviewTarget(queue, 4, "bob", 0), "a vase", ["vase"])
     undo(file, queue, "ann")
-    judge(file, Place(queue, 4, "bob", 5), "skip")
+    judge(file, ReviewTarget(queue, 4, "bob", 5), "skip")
     return file, queue
 
 
@@ -157,13 +164,13 @@ def test_a_log_computed_anew_is_whole_but_for_a_seal_that_was_kept(
 def test_a_kept_seal_says_at_which_row_it_stood(store: tuple[SqliteFile, str]) -> None:
     file, queue = store
     seals = {get_queue(file, queue).seal: 7}
-    judge(file, Place(queue, 5, "ann", 0), "unsure")
+    judge(file, ReviewTarget(queue, 5, "ann", 0), "unsure")
     seals[get_queue(file, queue).seal] = 8
     add_items(file, queue, items(3, 10))
     seals[get_queue(file, queue).seal] = 8
     add_items(file, queue, items(2, 20))
     seals[get_queue(file, queue).seal] = 8
-    judge(file, Place(queue, 11, "ann", 0), "unsure")
+    judge(file, ReviewTarget(queue, 11, "ann", 0), "unsure")
     seals[get_queue(file, queue).seal] = 9
     assert len(seals) == 5
     for seal, row in seals.items():
@@ -228,7 +235,7 @@ def test_an_older_copy_put_back_is_told_by_the_seal(
 ) -> None:
     file, queue = store
     shutil.copy(file.path, tmp_path / "older")
-    judge(file, Place(queue, 6, "ann", 0), "unsure")
+    judge(file, ReviewTarget(queue, 6, "ann", 0), "unsure")
     seal = get_queue(file, queue).seal
     shutil.copy(tmp_path / "older", file.path)
     assert verify(file, queue).whole
@@ -245,7 +252,7 @@ def test_a_time_that_runs_backwards_is_a_warning(
     for clock, verdict in said:
         monkeypatch.setattr(verdicts.time, "time", partial(float, clock))
         seen = get_item(file, queue, 5, "ann").judgement.revision
-        judge(file, Place(queue, 5, "ann", seen), verdict)
+        judge(file, ReviewTarget(queue, 5, "ann", seen), verdict)
     monkeypatch.undo()
     report = verify(file, queue)
     assert report.whole and len(report.warnings) == 3
@@ -288,7 +295,7 @@ def test_a_file_of_version_1_opens_verifies_and_goes_on(tmp_path: Path) -> None:
     sealed = get_queue(file, queue).seal
     add_items(file, queue, items(2, 30))
     more = get_queue(file, queue).seal
-    judge(file, Place(queue, 8, "ann", 0), "unsure")
+    judge(file, ReviewTarget(queue, 8, "ann", 0), "unsure")
     rows = verdict_rows(file, queue)
     assert [row.items for row in rows] == [0] * 7 + [8]
     for seal, row in ((sealed, 7), (more, 7), (get_queue(file, queue).seal, 8)):
@@ -315,7 +322,7 @@ def test_a_file_is_examined_without_any_change(tmp_path: Path, old: bool, writab
         assert verify(file, queue).whole and len(list_queues(file)) == 1
         if not old:
             with pytest.raises(MMHError, match="opened to be read"):
-                judge(file, Place(queue, 6, "ann", 0), "unsure")
+                judge(file, ReviewTarget(queue, 6, "ann", 0), "unsure")
     assert names_and_bytes(tmp_path) == before
 
 
@@ -325,7 +332,7 @@ def test_a_log_that_waits_beside_a_file_that_cannot_be_written_is_told(tmp_path:
     with closing(sqlite3.connect(path)) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT * FROM queues").fetchall()
-        judge(file, Place(queue, 6, "ann", 0), "unsure")
+        judge(file, ReviewTarget(queue, 6, "ann", 0), "unsure")
         assert path.with_name("review.sqlite-wal").stat().st_size
         with examined_queues(path) as open_now:
             assert verify(open_now, queue).rows == 8
@@ -378,7 +385,7 @@ def test_one_bad_queue_never_hides_the_others_and_can_be_removed(
     else:
         with pytest.raises(MMHError, match="is damaged"):
             get_queue(file, bad)
-    judge(file, Place(good.id, 1, "ann", 0), "unsure")
+    judge(file, ReviewTarget(good.id, 1, "ann", 0), "unsure")
     remove_queue(file, bad)
     assert [one.id for one in list_queues(file)] == [good.id] and damaged_queues(file) == []
     assert verify(file, good.id).whole
@@ -455,7 +462,7 @@ def test_whatever_stands_in_a_column_reading_is_a_value_or_one_sentence(
         lambda: verify(file, queue, kept="0" * 64),
         lambda: export_case(file, queue, tmp_path, tmp_path / "case.zip"),
         lambda: undo(file, queue, "ann"),
-        lambda: judge(file, Place(queue, 6, "dan", 0), "unsure"),
+        lambda: judge(file, ReviewTarget(queue, 6, "dan", 0), "unsure"),
         lambda: open_queues(file.path),
     ]
     sentences = 0

@@ -28,7 +28,7 @@ from mmh_core.store.sqlite_file import SqliteFile
 from mmh_core.store.verdict_chain import verify
 from mmh_core.store.verdicts import (
     JudgedMeanwhile,
-    Place,
+    ReviewTarget,
     annotate,
     judge,
     undo,
@@ -58,7 +58,7 @@ def say(
     """Judge an item as somebody who has just looked at it."""
     file, queue = store
     seen = get_item(file, queue, item, reviewer).judgement.revision
-    return judge(file, Place(queue, item, reviewer, seen), verdict)
+    return judge(file, ReviewTarget(queue, item, reviewer, seen), verdict)
 
 
 def stands(store: tuple[SqliteFile, str], item: int, reviewer: str = "ann") -> object:
@@ -100,7 +100,7 @@ def test_undo_restores_the_verdict_before_one_after_the_other(
     say(store, 2, "skip")
     say(store, 1, "unsure")
     seen = get_item(file, queue, 1, "ann").judgement.revision
-    annotate(file, Place(queue, 1, "ann", seen), "odd eyes", ["later", "later"])
+    annotate(file, ReviewTarget(queue, 1, "ann", seen), "odd eyes", ["later", "later"])
     say(store, 1, "not memorized", "bob")
     back = undo(file, queue, "ann")
     assert back is not None
@@ -121,7 +121,7 @@ def test_of_two_windows_the_later_is_told_and_nothing_is_lost(
     store: tuple[SqliteFile, str],
 ) -> None:
     file, queue = store
-    place = Place(queue, 4, "ann", 0)
+    place = ReviewTarget(queue, 4, "ann", 0)
     judge(file, place, "exact copy")
     with pytest.raises(JudgedMeanwhile, match=r"under the name 'ann' at .* stands as 'exact"):
         judge(file, place, "not memorized")
@@ -137,18 +137,18 @@ def test_of_two_windows_the_later_is_told_and_nothing_is_lost(
 def test_what_cannot_be_recorded_is_refused(store: tuple[SqliteFile, str]) -> None:
     file, queue = store
     with pytest.raises(ValueError, match="Unknown verdict 'maybe'"):
-        judge(file, Place(queue, 1, "ann", 0), "maybe")  # type: ignore[arg-type]
+        judge(file, ReviewTarget(queue, 1, "ann", 0), "maybe")  # type: ignore[arg-type]
     for place, sentence in (
-        (Place(queue, 6, "ann", 0), "no item 6"),
-        (Place("nowhere", 1, "ann", 0), "no queue 'nowhere'"),
-        (Place(queue, 1, " ", 0), "name of the reviewer is empty"),
+        (ReviewTarget(queue, 6, "ann", 0), "no item 6"),
+        (ReviewTarget("nowhere", 1, "ann", 0), "no queue 'nowhere'"),
+        (ReviewTarget(queue, 1, " ", 0), "name of the reviewer is empty"),
     ):
         with pytest.raises(MMHError, match=sentence):
             judge(file, place, "unsure")
     with pytest.raises(MMHError, match=r"U\+0007"):
-        annotate(file, Place(queue, 1, "ann", 0), "a\x07", [])
+        annotate(file, ReviewTarget(queue, 1, "ann", 0), "a\x07", [])
     with pytest.raises(MMHError, match="longer than 200"):
-        annotate(file, Place(queue, 1, "ann", 0), "", ["x" * 201])
+        annotate(file, ReviewTarget(queue, 1, "ann", 0), "", ["x" * 201])
     assert verdict_rows(file, queue) == []
 
 
@@ -163,7 +163,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> tuple[SqliteFile, str]
     for item in (1, 2, 3):
         say(store, item, "unsure", "bob")
     seen = get_item(file, queue, 2, "bob").judgement.revision
-    annotate(file, Place(queue, 2, "bob", seen), "the same vase", ["vase"])
+    annotate(file, ReviewTarget(queue, 2, "bob", seen), "the same vase", ["vase"])
     return store
 
 
@@ -289,10 +289,10 @@ def test_a_busy_file_is_a_sentence_and_the_verdict_can_be_repeated(
     with closing(sqlite3.connect(file.path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(MMHError, match="in use by another process: wait a moment"):
-            judge(file, Place(queue, 1, "ann", 0), "unsure")
+            judge(file, ReviewTarget(queue, 1, "ann", 0), "unsure")
         assert stands(store, 1) is None
         other.execute("ROLLBACK")
-    judge(file, Place(queue, 1, "ann", 0), "unsure")
+    judge(file, ReviewTarget(queue, 1, "ann", 0), "unsure")
     assert stands(store, 1) == "unsure"
 
 
@@ -306,12 +306,12 @@ def test_a_full_disk_is_a_sentence_and_what_was_recorded_stays(
     resource.setrlimit(resource.RLIMIT_FSIZE, (8192, hard))
     try:
         with pytest.raises(MMHError, match="that the disk is not full"):
-            judge(file, Place(queue, 2, "ann", 0), "exact copy")
+            judge(file, ReviewTarget(queue, 2, "ann", 0), "exact copy")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     report = verify(file, queue)
     assert (report.whole, report.rows) == (True, 1)
-    judge(file, Place(queue, 2, "ann", 0), "exact copy")
+    judge(file, ReviewTarget(queue, 2, "ann", 0), "exact copy")
     assert stands(store, 2) == "exact copy"
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mmh_core.dimension.flipd import flipd
-from mmh_core.text_to_image.generation import draw
+from mmh_core.text_to_image.generation import generate_images
 from mmh_core.text_to_image.requests import Request, Sampling
 from mmh_core.text_to_image.stable_diffusion import load
 from tests.text_to_image.pipelines import IMAGE_TOLERANCE, plain_pipeline, write_pipeline
@@ -42,7 +42,9 @@ def test_the_full_architecture_loads_generates_and_has_a_lid(
         generator=[torch.Generator().manual_seed(seed) for seed in (3, 7)],
         output_type="pt",
     ).images
-    torch.testing.assert_close(draw(model, request), expected, rtol=0, atol=IMAGE_TOLERANCE)
+    torch.testing.assert_close(
+        generate_images(model, request), expected, rtol=0, atol=IMAGE_TOLERANCE
+    )
     x = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     cond = model.encode_text(["the cat"])
     lid = flipd(

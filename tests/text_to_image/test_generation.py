@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.records import MMHError
-from mmh_core.text_to_image.generation import SCHEDULERS, draw, generate
+from mmh_core.text_to_image.generation import SCHEDULERS, generate, generate_images
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.pixels import to_pil
 from mmh_core.text_to_image.requests import Request, Sampling, SchedulerName, Steering
@@ -81,7 +81,7 @@ def test_images_are_those_of_diffusers(
     request = request_for(model, scheduler=scheduler)
     expected = plain_images(pipeline, request)
     assert expected.std() > 0.05
-    assert_alike(draw(model, request), expected)
+    assert_alike(generate_images(model, request), expected)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_images_of_other_requests_are_those_of_diffusers(
     model = model_of("tiny")
     request = request_for(model, **changes)
     expected = plain_images(plain_pipeline(folder_of("tiny")), request)
-    assert_alike(draw(model, request), expected)
+    assert_alike(generate_images(model, request), expected)
 
 
 @pytest.mark.parametrize(
@@ -126,14 +126,16 @@ def test_the_tolerance_tells_requests_apart(model_of: ModelOf, changes: dict[str
     """Whatever a request says moves an image twenty times as far as kernels may."""
     model = model_of("tiny")
     request = request_for(model)
-    assert_apart(draw(model, request_for(model, **changes)), draw(model, request))
+    assert_apart(
+        generate_images(model, request_for(model, **changes)), generate_images(model, request)
+    )
 
 
 def test_saved_images_are_those_of_diffusers(folder_of: FolderOf, model_of: ModelOf) -> None:
     model = model_of("tiny")
     request = request_for(model)
     theirs = plain_images(plain_pipeline(folder_of("tiny")), request, output="pil")
-    for ours, image in zip(to_pil(draw(model, request)), theirs, strict=True):
+    for ours, image in zip(to_pil(generate_images(model, request)), theirs, strict=True):
         apart = np.abs(np.asarray(ours, dtype=int) - np.asarray(image, dtype=int))
         # A value halfway between two levels may fall to either side.
         assert apart.max() <= 1 and (apart > 0).mean() < 0.05
@@ -195,10 +197,12 @@ def test_guidance_below_one_is_none_and_heeds_the_prompt(model_of: ModelOf, scal
     model = model_of("tiny")
     request = request_for(model, guidance=scale)
     assert torch.equal(
-        draw(model, request),
-        draw(model, replace(request, sampling=replace(request.sampling, guidance=1.0))),
+        generate_images(model, request),
+        generate_images(model, replace(request, sampling=replace(request.sampling, guidance=1.0))),
     )
-    assert_apart(draw(model, request), draw(model, replace(request, prompt="a dog")))
+    assert_apart(
+        generate_images(model, request), generate_images(model, replace(request, prompt="a dog"))
+    )
 
 
 def test_a_seed_starts_from_the_same_noise_in_any_company(model_of: ModelOf) -> None:
@@ -248,7 +252,9 @@ def test_steering_with_what_the_request_says_changes_nothing(model_of: ModelOf) 
         guidance_at=lambda t: 3.0,
     )
     blank = Request("", SEEDS, Sampling(4, 1.0, request.sampling.height, request.sampling.width))
-    assert torch.equal(draw(model, replace(blank, steering=steering)), draw(model, request))
+    assert torch.equal(
+        generate_images(model, replace(blank, steering=steering)), generate_images(model, request)
+    )
 
 
 def test_one_embedding_per_image_steers_each_by_its_own(model_of: ModelOf) -> None:
@@ -283,12 +289,14 @@ def test_steering_of_a_wrong_shape_is_refused(model_of: ModelOf) -> None:
     model = model_of("tiny")
     short = Steering(embedding=model.unconditional[:, 1:])
     with pytest.raises(ValueError, match="An embedding must be"):
-        draw(model, request_for(model, steering=short))
+        generate_images(model, request_for(model, steering=short))
     three = Steering(embedding=model.unconditional.expand(3, -1, -1))
     with pytest.raises(ValueError, match="1 or 2"):
-        draw(model, request_for(model, steering=three))
+        generate_images(model, request_for(model, steering=three))
     with pytest.raises(ValueError, match="noise must be"):
-        draw(model, request_for(model, steering=Steering(noise=torch.zeros(1, 4, 4, 4))))
+        generate_images(
+            model, request_for(model, steering=Steering(noise=torch.zeros(1, 4, 4, 4)))
+        )
 
 
 @pytest.mark.parametrize(
@@ -315,10 +323,10 @@ def test_fewer_trained_steps_allow_fewer(own_folder: Path) -> None:
 def test_pndm_is_refused_where_diffusers_cannot_run_it(model_of: ModelOf) -> None:
     model = model_of("tiny-x0")
     with pytest.raises(MMHError, match="choose another scheduler"):
-        draw(model, request_for(model, scheduler="pndm"))
+        generate_images(model, request_for(model, scheduler="pndm"))
     model = model_of("tiny")
     with pytest.raises(MMHError, match="at least 4 steps"):
-        draw(model, request_for(model, scheduler="pndm", steps=3))
+        generate_images(model, request_for(model, scheduler="pndm", steps=3))
 
 
 def test_no_graph_is_kept_even_for_an_embedding_that_asks_for_one(model_of: ModelOf) -> None:
@@ -350,7 +358,9 @@ def test_images_at_zero_terminal_snr_are_those_of_diffusers(
     model = with_scheduler(own_folder, **ZERO_SNR)
     assert model.schedule.alphas_cumprod[-1] < 1e-7
     request = request_for(model, scheduler=scheduler)
-    assert_alike(draw(model, request), plain_images(plain_pipeline(own_folder), request))
+    assert_alike(
+        generate_images(model, request), plain_images(plain_pipeline(own_folder), request)
+    )
 
 
 @pytest.mark.parametrize(
@@ -393,4 +403,6 @@ def test_images_under_other_settings_of_the_scheduler_are_those_of_diffusers(
 ) -> None:
     model = with_scheduler(own_folder, **settings)
     request = request_for(model, scheduler=scheduler, steps=5)
-    assert_alike(draw(model, request), plain_images(plain_pipeline(own_folder), request))
+    assert_alike(
+        generate_images(model, request), plain_images(plain_pipeline(own_folder), request)
+    )

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mmh_core.dimension.flipd import flipd
-from mmh_core.text_to_image.generation import draw
+from mmh_core.text_to_image.generation import generate_images
 from mmh_core.text_to_image.requests import Request, Sampling
 from mmh_core.text_to_image.stable_diffusion import load
 from tests.text_to_image.conftest import FolderOf
@@ -31,7 +31,7 @@ def test_images_on_a_gpu_are_those_of_diffusers(folder_of: FolderOf, kind: str) 
         generator=[torch.Generator().manual_seed(seed) for seed in (3, 7)],
         output_type="pt",
     ).images
-    images = draw(model, Request("the cat", (3, 7), Sampling(4, 3.0, height, width)))
+    images = generate_images(model, Request("the cat", (3, 7), Sampling(4, 3.0, height, width)))
     # Kernels may be chosen by timing, and half precision keeps 8 bits.
     torch.testing.assert_close(images, expected.float(), rtol=0, atol=2e-2)
     x = torch.randn(2, *model.score_model.shape, device="cuda")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from mmh_core.text_to_image.model_folder import Listing, holds_models, list_models, stamps
+from mmh_core.text_to_image.model_folder import ModelListing, holds_models, list_models, stamps
 from mmh_core.text_to_image.stable_diffusion import load, parameters
 from tests.text_to_image.conftest import FolderOf, ModelOf
 from tests.text_to_image.test_checkpoints import single, trained, written
@@ -129,7 +129,7 @@ def test_a_folder_without_models_says_so(tmp_path: Path) -> None:
     (tmp_path / "b.ckpt").write_bytes(b"")
     sentence = list_models(tmp_path).sentence(tmp_path)
     assert sentence.startswith(f"No model was found in {tmp_path}: 2 pickles (a.ckpt, b.ckpt; ")
-    assert Listing(models={"a": "a"}).sentence(tmp_path) == ""
+    assert ModelListing(models={"a": "a"}).sentence(tmp_path) == ""
 
 
 def test_a_change_is_noticed(folder_of: FolderOf, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from mmh_core.records import MMHError
-from mmh_core.text_to_image.generation import draw
+from mmh_core.text_to_image.generation import generate_images
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Request, Sampling
 from mmh_core.text_to_image.stable_diffusion import load
@@ -111,13 +111,13 @@ def test_an_answer_that_is_not_finite_names_the_model_and_the_part(
     model = broken(model_of("tiny"))
     sentence = f"The {part} of tiny gave numbers that are not finite: its weights are damaged"
     with pytest.raises(MMHError, match=sentence):
-        draw(model, REQUEST)
+        generate_images(model, REQUEST)
 
 
 def test_in_half_precision_float32_is_the_step(model_of: ModelOf, own_folder: Path) -> None:
     model = broken_unet(load(own_folder, dtype=torch.bfloat16))
     with pytest.raises(MMHError, match="its weights run in bfloat16, so load it in float32"):
-        draw(model, REQUEST)
+        generate_images(model, REQUEST)
 
 
 def test_an_image_without_numbers_is_not_blamed(model_of: ModelOf) -> None:

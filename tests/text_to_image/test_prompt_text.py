@@ -16,9 +16,14 @@ from mmh_core.mitigations.record import Given
 from mmh_core.mitigations.tokens import padding_rows, prompt_tokens
 from mmh_core.mitigations.work import finished
 from mmh_core.records import MMHError
-from mmh_core.text_to_image.generation import draw, embeddings
+from mmh_core.text_to_image.generation import embeddings, generate_images
 from mmh_core.text_to_image.model import TextToImage
-from mmh_core.text_to_image.prompt_reading import cut_off, heard, not_whole, not_whole_lines
+from mmh_core.text_to_image.prompt_reading import (
+    cut_off,
+    partly_read_lines,
+    partly_read_prompts,
+    read_prompt,
+)
 from mmh_core.text_to_image.prompt_text import expanded, tokens_of
 from mmh_core.text_to_image.requests import Request, Sampling
 from mmh_core.text_to_image.stable_diffusion import load
@@ -94,7 +99,7 @@ def test_negative_prompts_with_placeholders_are_those_of_diffusers(
         generator=torch.Generator().manual_seed(3),
         output_type="pt",
     ).images
-    torch.testing.assert_close(draw(toy, request), images, rtol=0, atol=IMAGE_TOLERANCE)
+    torch.testing.assert_close(generate_images(toy, request), images, rtol=0, atol=IMAGE_TOLERANCE)
 
 
 @pytest.mark.parametrize("by", ["guidance norm", "random"])
@@ -168,9 +173,9 @@ def test_images_of_a_long_prompt_are_those_of_diffusers_given_the_embeddings(
         generator=[torch.Generator().manual_seed(seed) for seed in request.seeds],
         output_type="pt",
     ).images
-    found = draw(model, request)
+    found = generate_images(model, request)
     torch.testing.assert_close(found, images, rtol=0, atol=IMAGE_TOLERANCE)
-    cut = draw(model, replace(request, sampling=replace(request.sampling, windows=1)))
+    cut = generate_images(model, replace(request, sampling=replace(request.sampling, windows=1)))
     assert (found - cut).abs().max() > 20 * IMAGE_TOLERANCE
     assert embeddings(model, request)[0].shape[1] == request.sampling.windows * TOKENS
 
@@ -179,7 +184,7 @@ def test_what_is_cut_is_told_as_it_was_written(model_of: ModelOf, toy: TextToIma
     model = model_of("tiny")
     assert cut_off(model, "the " * 14) == ""
     assert cut_off(model, "the " * 15 + "CAT") == "the CAT"
-    assert cut_off(model, f"{LONG} Café") == heard(model, f"{LONG} Café").cut
+    assert cut_off(model, f"{LONG} Café") == read_prompt(model, f"{LONG} Café").cut
     assert cut_off(model, f"{LONG} Café").endswith("Café")
     assert cut_off(model.in_windows(3), f"{LONG} Café") == ""
     assert cut_off(model.in_windows(2), LONG) == " ".join(LONG.split()[28:])
@@ -225,14 +230,14 @@ def test_the_windows_that_are_named_hold_the_prompt_and_one_less_does_not(
     model_of: ModelOf, more: int
 ) -> None:
     model, prompt = model_of("tiny"), "the " * 15 + "cat " * more
-    needed = heard(model, prompt).windows
-    assert heard(model.in_windows(needed), prompt).whole
-    assert heard(model.in_windows(needed - 1), prompt).cut
-    assert f"--windows {needed})" in heard(model, prompt).words()
+    needed = read_prompt(model, prompt).windows
+    assert read_prompt(model.in_windows(needed), prompt).whole
+    assert read_prompt(model.in_windows(needed - 1), prompt).cut
+    assert f"--windows {needed})" in read_prompt(model, prompt).words()
 
 
 def test_a_prompt_for_more_windows_than_there_are_is_to_be_shortened(model_of: ModelOf) -> None:
-    said = heard(model_of("tiny"), "the " * 200).words()
+    said = read_prompt(model_of("tiny"), "the " * 200).words()
     assert "--windows" not in said and "it takes 15 windows of text" in said and "shorten" in said
 
 
@@ -241,10 +246,10 @@ def test_prompts_that_are_not_whole_are_named_once_and_the_rest_counted(
 ) -> None:
     model = model_of("tiny")
     long = [f"{LONG} {'cat ' * i}" for i in range(4)]
-    found = not_whole(model, ["the cat", *long, long[0], ""])
+    found = partly_read_prompts(model, ["the cat", *long, long[0], ""])
     assert [prompt for prompt, _ in found] == long
-    lines = not_whole_lines(found, most=1)
+    lines = partly_read_lines(found, most=1)
     assert lines[0].startswith("“a the b") and "--windows 3" in lines[0]
     assert lines[1:] == ["3 more prompts are not read whole."]
-    assert not_whole_lines(found[:2], most=1)[1] == "1 more prompt is not read whole."
-    assert not_whole_lines(()) == []
+    assert partly_read_lines(found[:2], most=1)[1] == "1 more prompt is not read whole."
+    assert partly_read_lines(()) == []

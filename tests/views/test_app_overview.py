@@ -18,7 +18,7 @@ from mmh_core.store.job_record import JobRecord
 from mmh_core.store.jobs import JobStore
 from mmh_core.store.queues import create_queue
 from mmh_core.store.review_records import ReviewItem
-from mmh_core.store.verdicts import Place, judge
+from mmh_core.store.verdicts import ReviewTarget, judge
 from tests.drawn_runs import HOSTILE
 from views import session
 from views.overview import session as overview_session
@@ -107,7 +107,7 @@ def test_last_jobs_and_queues_are_listed_and_their_names_are_text(data: Path) ->
         items=[item, ReviewItem("another", (0,), "pocket-sd", "")],
     )
     for name in ("A", "B"):
-        judge(review_session.queues(), Place(queue.id, 1, name, 0), "unsure")
+        judge(review_session.queues(), ReviewTarget(queue.id, 1, name, 0), "unsure")
     app = opened()
     assert ("images", {"job": "i" * 32}) in links(app)
     assert ("review", {"tab": "scan", "job": "s" * 32}) in links(app)

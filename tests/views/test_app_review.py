@@ -21,7 +21,7 @@ from mmh_core.store.job_record import JobRecord
 from mmh_core.store.queues import add_items, create_queue
 from mmh_core.store.review_records import QueueRecord, ReviewItem
 from mmh_core.store.verdict_chain import verify
-from mmh_core.store.verdicts import Place, judge, verdict_rows
+from mmh_core.store.verdicts import ReviewTarget, judge, verdict_rows
 from mmh_core.studies.review.items import run_item
 from tests.drawn_runs import HOSTILE, drawn_run
 from views import calibration as calibration_session
@@ -170,7 +170,7 @@ def test_filters_say_what_comes_next(queue: QueueRecord) -> None:
     sound(app.selectbox(key="rv_order").set_value("score").run())
     sound(app.checkbox(key="rv_descending").check().run())
     assert list(app.dataframe[0].value["item"]) == [1, 2, 6, 5, 4, 3]
-    judge(review_session.queues(), Place(queue.id, 1, FIRST, 0), "unsure")
+    judge(review_session.queues(), ReviewTarget(queue.id, 1, FIRST, 0), "unsure")
     sound(app.multiselect(key="rv_verdicts").set_value(["not judged yet"]).run())
     assert list(app.dataframe[0].value["item"]) == [2, 6, 5, 4, 3]
     sound(app.text_input(key="rv_text").set_value("nobody wrote this").run())

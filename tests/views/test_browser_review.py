@@ -17,7 +17,7 @@ from mmh_core.store.queues import create_queue
 from mmh_core.store.review_records import QueueRecord, ReviewItem
 from mmh_core.store.review_schema import open_queues
 from mmh_core.store.verdict_chain import verify
-from mmh_core.store.verdicts import Place, annotate, verdict_rows
+from mmh_core.store.verdicts import ReviewTarget, annotate, verdict_rows
 from mmh_core.studies.review.items import run_item
 from tests.chromium import (
     PATIENCE,
@@ -311,7 +311,7 @@ def test_fast_keys_leave_notes_and_tags_as_they_are(
     page, who = browser_page, f"Noted {delay}"
     file = open_queues(server.data / "review.sqlite")
     for item in range(1, ITEMS + 1):
-        annotate(file, Place(queue.id, item, who, 0), f"note {item}", [f"tag {item}"])
+        annotate(file, ReviewTarget(queue.id, item, who, 0), f"note {item}", [f"tag {item}"])
     page.set_default_timeout(PATIENCE)
     page.goto(f"{server.url}/review?queue={queue.id}")
     page.get_by_role("textbox", name="Reviewer", exact=True).wait_for()

@@ -16,7 +16,7 @@ from mmh_core.records import MMHError
 from mmh_core.store.item_search import get_item
 from mmh_core.store.review_checks import checked_tags
 from mmh_core.store.review_records import ItemView, Judgement
-from mmh_core.store.verdicts import JudgedMeanwhile, Place, annotate
+from mmh_core.store.verdicts import JudgedMeanwhile, ReviewTarget, annotate
 from views.review import session as review_session
 from views.review import state
 from views.widgets import layout
@@ -64,8 +64,8 @@ def section(view: ItemView) -> None:
         st.caption(f":material/check: Notes and tags are saved; last change of this item {clock}.")
 
 
-def _place(view: ItemView) -> Place:
-    return Place(state.queue(), view.position, state.reviewer(), view.judgement.revision)
+def _place(view: ItemView) -> ReviewTarget:
+    return ReviewTarget(state.queue(), view.position, state.reviewer(), view.judgement.revision)
 
 
 def _drawn(view: ItemView) -> int:
@@ -82,20 +82,24 @@ def _texts(judgement: Judgement) -> _Texts:
     return judgement.notes, judgement.tags
 
 
-def _note(name: str, place: Place, drawn: Judgement) -> None:
+def _note(name: str, place: ReviewTarget, drawn: Judgement) -> None:
     """Record the notes; for a callback."""
     if (text := st.session_state.get(name)) is not None:
         _record(place, drawn, notes=str(text))
 
 
-def _tag(name: str, place: Place, drawn: Judgement) -> None:
+def _tag(name: str, place: ReviewTarget, drawn: Judgement) -> None:
     """Record the tags; for a callback."""
     if (text := st.session_state.get(name)) is not None:
         _record(place, drawn, tags=[tag.strip() for tag in str(text).split(",") if tag.strip()])
 
 
 def _record(
-    place: Place, drawn: Judgement, *, notes: str | None = None, tags: list[str] | None = None
+    place: ReviewTarget,
+    drawn: Judgement,
+    *,
+    notes: str | None = None,
+    tags: list[str] | None = None,
 ) -> None:
     """Record one of the two where it differs from what was drawn, and leave the other."""
     file = review_session.queues()
@@ -123,13 +127,13 @@ def _record(
         _agree(place, (row.notes, row.tags))
 
 
-def _agreed(place: Place) -> _Texts | None:
+def _agreed(place: ReviewTarget) -> _Texts | None:
     """Return what the fields on the screen agree with, None where they are another item's."""
     who, texts, _ = st.session_state.get(_DRAWN, _NOTHING)
     return texts if who == (place.queue, place.item, place.reviewer) else None
 
 
-def _agree(place: Place, texts: _Texts) -> None:
+def _agree(place: ReviewTarget, texts: _Texts) -> None:
     number = st.session_state.get(_DRAWN, _NOTHING)[2]
     st.session_state[_DRAWN] = ((place.queue, place.item, place.reviewer), texts, number)
 

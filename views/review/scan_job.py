@@ -65,7 +65,7 @@ def _ended(view: ScanJob) -> None:
             icon=":material/stop_circle:",
         )
     _figures(found)
-    for sentence in found.not_heard():
+    for sentence in found.not_read():
         st.warning(sentence, icon=":material/hearing_disabled:")
     if found.reach:
         st.caption(found.reach)

@@ -9,7 +9,7 @@ import streamlit as st
 from mmh_core.records import MMHError
 from mmh_core.store.item_search import ItemFilter, filter_choices, get_item, next_item
 from mmh_core.store.review_records import REVIEW_VERDICTS, ItemView, QueueRecord, ReviewVerdict
-from mmh_core.store.verdicts import Place, judge, undo
+from mmh_core.store.verdicts import ReviewTarget, judge, undo
 from views.review import filters
 from views.review import reviewer as who
 from views.review import session as review_session
@@ -203,7 +203,7 @@ def take_back(mark: str) -> None:
     st.session_state[key("item")] = row.item
 
 
-def noted(place: Place, revision: int) -> None:
+def noted(place: ReviewTarget, revision: int) -> None:
     """Know that notes of the item shown were recorded, by the person who looks at it."""
     seen = st.session_state.get(key("seen"))
     if seen is not None and seen[:3] == (place.queue, place.item, place.reviewer):
@@ -216,7 +216,7 @@ def _forget_paint() -> None:
         st.session_state.pop(key(name), None)
 
 
-def _place() -> Place | None:
+def _place() -> ReviewTarget | None:
     """Return what the person judges, as they saw it."""
     seen = st.session_state.get(key("seen"))
     if seen is None or seen[0] != queue():
@@ -224,7 +224,7 @@ def _place() -> Place | None:
     _, position, _, revision = seen
     # A name changed at this very moment: whoever it is has not judged what stands there.
     revision = revision if seen[2] == reviewer() else 0
-    return Place(queue(), position, reviewer(), revision)
+    return ReviewTarget(queue(), position, reviewer(), revision)
 
 
 def refuse(error: Exception) -> None:

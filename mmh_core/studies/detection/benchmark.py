@@ -29,7 +29,7 @@ from mmh_core.subject.early_calibration import SEEDS, EarlyCalibration
 from mmh_core.subject.subject import Subject
 from mmh_core.subject.training_set import TrainingSet
 from mmh_core.text_to_image.model import TextToImage
-from mmh_core.text_to_image.prompt_reading import not_whole, not_whole_lines
+from mmh_core.text_to_image.prompt_reading import partly_read_lines, partly_read_prompts
 
 _LID = "lid_conditional_count"
 _PARAPHRASE = "paraphrase"
@@ -229,6 +229,8 @@ def empty_run(
         combined=None,
         cause=None,
         seconds=0.0,
-        missing=tuple(not_whole_lines(not_whole(model, [one.prompt for one in labelled]))),
+        missing=tuple(
+            partly_read_lines(partly_read_prompts(model, [one.prompt for one in labelled]))
+        ),
         notes=model.notes,
     )

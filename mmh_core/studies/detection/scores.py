@@ -18,7 +18,7 @@ from mmh_core.subject.detector_calibration import DetectorCalibration
 from mmh_core.subject.early_calibration import EarlyCalibration, score_prompts
 from mmh_core.subject.early_reach import reach_words
 from mmh_core.text_to_image.model import TextToImage
-from mmh_core.text_to_image.prompt_reading import Heard, heard
+from mmh_core.text_to_image.prompt_reading import PromptReading, read_prompt
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,8 +31,8 @@ class DetectorScores:
     `score` and `percentile` (P, K), means over the seeds and shares (0 to 1) of the `normal`
     reference prompts that score lower; at most the share `share` of these exceeds `threshold`
     (K,). The early scan's are those of its own calibration, on `scan_normal` reference prompts, by
-    which tables are scanned; `reach` says what it misses. `heard` is what the text encoder did not
-    read of each prompt; `left_out` says in sentences which scores are missing, and why.
+    which tables are scanned; `reach` says what it misses. `readings` is what the text encoder did
+    not read of each prompt; `left_out` says in sentences which scores are missing, and why.
     """
 
     model: str
@@ -44,7 +44,7 @@ class DetectorScores:
     threshold: Tensor
     share: float
     normal: int
-    heard: tuple[Heard, ...] = ()
+    readings: tuple[PromptReading, ...] = ()
     scan_normal: int = 0
     reach: str = ""
     left_out: tuple[str, ...] = ()
@@ -114,7 +114,7 @@ def score_by_all(
         threshold,
         share,
         len(calibration.prompts),
-        tuple(heard(model, prompt) for prompt in prompts),
+        tuple(read_prompt(model, prompt) for prompt in prompts),
         left_out=calibration.left_out,
     )
     if EarlyScan.name in names:

@@ -9,7 +9,7 @@ from pathlib import Path
 from mmh_core.studies.images.config import DEFAULT_SEEDS
 from mmh_core.studies.images.run import ImageConfig
 from mmh_core.text_to_image.assembly import recommended
-from mmh_core.text_to_image.catalogue import Entry
+from mmh_core.text_to_image.catalogue import CatalogueEntry
 from mmh_core.text_to_image.configuration import image_size
 from mmh_core.text_to_image.requests import Sampling
 from mmh_core.text_to_image.weights import read_json
@@ -54,7 +54,7 @@ def pocket_examples(folder: Path) -> tuple[PromptExample, ...]:
     )
 
 
-def unloaded_config(name: str, entry: Entry | None, folder: Path | None) -> ImageConfig:
+def unloaded_config(name: str, entry: CatalogueEntry | None, folder: Path | None) -> ImageConfig:
     """Return what a model is drawn with unless told otherwise, from its files alone.
 
     The card beside it says steps and guidance, its network the size; without files the catalogue's

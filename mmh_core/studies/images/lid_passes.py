@@ -23,7 +23,7 @@ from mmh_core.diffusion.score_model import ScoreModel
 from mmh_core.dimension.estimators import ESTIMATORS
 from mmh_core.dimension.lanczos import Effort
 from mmh_core.dimension.probes import half_width
-from mmh_core.dimension.spectral import Probed, joined_probes, soft_spectral_probes
+from mmh_core.dimension.spectral import ProbeValues, joined_probes, soft_spectral_probes
 from mmh_core.records import LidEstimate, MMHError
 from mmh_core.studies.images.run import DEFAULT_ESTIMATOR
 from mmh_core.text_to_image.model import TextToImage
@@ -99,7 +99,7 @@ def _counted(
     more = yield from _probed(
         model, x[rows], log_delta, cond[rows], [own[i] for i in rows], PROBES - first
     )
-    mine = Probed(begun.counts[rows], begun.squares[rows], begun.nfe)
+    mine = ProbeValues(begun.counts[rows], begun.squares[rows], begun.nfe)
     yield _replaced(lids, rows, _lids(joined_probes([mine, more]).estimate(model.ambient_dim)))
 
 
@@ -110,7 +110,7 @@ def _probed(
     cond: Tensor,
     own: list[torch.Generator],
     probes: int,
-) -> Generator[None, None, Probed]:
+) -> Generator[None, None, ProbeValues]:
     """Return what so many further probes of each image say, a yield after each pass."""
     parts = []
     for part in soft_spectral_probes(

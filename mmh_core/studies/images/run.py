@@ -16,7 +16,7 @@ from mmh_core.subject.copies import CopyFound, NeighborFound
 from mmh_core.subject.image_lid import ImageLid
 from mmh_core.subject.reference_prompts import ReferencePrompts
 from mmh_core.subject.training_set import PromptTruth
-from mmh_core.text_to_image.prompt_reading import Heard
+from mmh_core.text_to_image.prompt_reading import PromptReading
 from mmh_core.text_to_image.requests import Request, Sampling
 
 if TYPE_CHECKING:
@@ -196,7 +196,8 @@ class ImageRun:
         """Return for each prompt in a sentence which end of it is not read, "" where all is."""
         needed = self.needed or (0,) * len(self.cut)
         return [
-            Heard(cut, "", windows).words() for cut, windows in zip(self.cut, needed, strict=True)
+            PromptReading(cut, "", windows).words()
+            for cut, windows in zip(self.cut, needed, strict=True)
         ]
 
     def copied(self, prompt: str) -> bool:

@@ -30,7 +30,7 @@ from mmh_core.subject.reference_prompts import ReferencePrompts
 from mmh_core.subject.subject import Subject
 from mmh_core.subject.training_set import TrainingSet, agreement
 from mmh_core.text_to_image.model import TextToImage
-from mmh_core.text_to_image.prompt_reading import heard
+from mmh_core.text_to_image.prompt_reading import read_prompt
 
 #: Of the work of a prompt, the part that draws.
 _DRAWING = 0.6
@@ -207,7 +207,7 @@ def _empty_run(
     training_set: TrainingSet | None,
     normal: ReferencePrompts | None,
 ) -> ImageRun:
-    read = [heard(model, prompt) for prompt in config.prompts]
+    read = [read_prompt(model, prompt) for prompt in config.prompts]
     scale = scale_for(training_set, normal)
     empty = torch.empty(0, 3, config.sampling.height, config.sampling.width, dtype=torch.uint8)
     return ImageRun(

@@ -25,7 +25,7 @@ from mmh_core.studies.mitigation.run import (
 )
 from mmh_core.subject.subject import Subject
 from mmh_core.subject.training_set import TrainingSet
-from mmh_core.text_to_image.prompt_reading import not_whole, not_whole_lines
+from mmh_core.text_to_image.prompt_reading import partly_read_lines, partly_read_prompts
 
 
 def checked(config: MitigationConfig) -> MitigationConfig:
@@ -136,6 +136,8 @@ def _empty_run(comparison: Comparison) -> MitigationRun:
         nearest_images=(),
         seconds=0.0,
         copy_threshold=math.nan if thresholds is None else thresholds.descriptor,
-        missing=tuple(not_whole_lines(not_whole(comparison.subject.model, config.prompts))),
+        missing=tuple(
+            partly_read_lines(partly_read_prompts(comparison.subject.model, config.prompts))
+        ),
         notes=comparison.subject.model.notes,
     )

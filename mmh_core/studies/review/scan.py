@@ -32,7 +32,7 @@ from mmh_core.studies.review.scan_rows import COLUMNS, RUNS, early_figures, run_
 from mmh_core.subject.early_calibration import BATCH, EarlyCalibration, score_prompts
 from mmh_core.subject.early_reach import reach_words
 from mmh_core.subject.subject import Subject
-from mmh_core.text_to_image.prompt_reading import Heard, heard
+from mmh_core.text_to_image.prompt_reading import PromptReading, read_prompt
 
 _MOST_PROBLEMS = 1_000
 #: The folders of code that a row's numbers come from; an edit elsewhere changes none of them.
@@ -76,7 +76,7 @@ class ScanState:
     reach: str = ""
     silent: int = 0
 
-    def not_heard(self) -> list[str]:
+    def not_read(self) -> list[str]:
         """Return in sentences how many prompts were not read whole, none where all were."""
         lines = []
         if self.cut:
@@ -167,14 +167,17 @@ def _scanned(
         scored=state.scored + len(fresh),
         seconds=state.seconds + time.monotonic() - started,
     )
-    ears = [heard(subject.model, row.prompt) for row in fresh]
+    readings = [read_prompt(subject.model, row.prompt) for row in fresh]
     flagged = [i for i in range(len(fresh)) if float(found.score[i]) > state.threshold]
     plain = [i for i in range(len(fresh)) if i not in flagged]
     folder.write(
-        [scan_row(fresh[i], seeds, early_figures(found, i, flagged=False), ears[i]) for i in plain]
+        [
+            scan_row(fresh[i], seeds, early_figures(found, i, flagged=False), readings[i])
+            for i in plain
+        ]
     )
     silent = state.silent + int(found.score.isnan().sum())
-    state = _counted(replace(state, silent=silent), [ears[i] for i in plain])
+    state = _counted(replace(state, silent=silent), [readings[i] for i in plain])
     yield state
     for i in flagged:
         values = early_figures(found, i, flagged=True)
@@ -184,18 +187,18 @@ def _scanned(
                 last = run
                 yield state  # So that a scan can be stopped inside a study too.
             values |= _keep(last, fresh[i].prompt, Path(state.folder))
-        folder.write([scan_row(fresh[i], seeds, values, ears[i])])
-        state = _counted(replace(state, flagged=state.flagged + 1), [ears[i]])
+        folder.write([scan_row(fresh[i], seeds, values, readings[i])])
+        state = _counted(replace(state, flagged=state.flagged + 1), [readings[i]])
         yield state
 
 
-def _counted(state: ScanState, ears: list[Heard]) -> ScanState:
+def _counted(state: ScanState, readings: list[PromptReading]) -> ScanState:
     """Add prompts that have a result now."""
     return replace(
         state,
-        done=state.done + len(ears),
-        cut=state.cut + sum(bool(one.cut) for one in ears),
-        unread=state.unread + sum(bool(one.unread) for one in ears),
+        done=state.done + len(readings),
+        cut=state.cut + sum(bool(one.cut) for one in readings),
+        unread=state.unread + sum(bool(one.unread) for one in readings),
     )
 
 

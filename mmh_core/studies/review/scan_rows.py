@@ -12,7 +12,7 @@ from mmh_core.store.prompt_table import PromptRow
 from mmh_core.store.shards import ColumnKind, ScanRow, Value
 from mmh_core.studies.images.run import ImageRun
 from mmh_core.subject.early_calibration import EarlyScores
-from mmh_core.text_to_image.prompt_reading import Heard
+from mmh_core.text_to_image.prompt_reading import PromptReading
 
 #: What a row of the results holds beside prompt and seeds; `more` are further columns, as JSON.
 COLUMNS: dict[str, ColumnKind] = {
@@ -41,11 +41,11 @@ RUNS = "runs"
 
 
 def scan_row(
-    row: PromptRow, seeds: tuple[int, ...], values: Mapping[str, Value], heard: Heard
+    row: PromptRow, seeds: tuple[int, ...], values: Mapping[str, Value], reading: PromptReading
 ) -> ScanRow:
     """Return the row of a prompt: what its table says of it, with the values found.
 
-    `heard` is what the text encoder made of it: the end that it did not read (`cut`) and the
+    `reading` is what the text encoder made of it: the end that it did not read (`cut`) and the
     letters that it has no token for (`unread`).
     """
     about: dict[str, Value] = {
@@ -53,8 +53,8 @@ def scan_row(
         "label": row.label,
         "name": row.name,
         "tags": "; ".join(row.tags),
-        "cut": heard.cut,
-        "unread": heard.unread,
+        "cut": reading.cut,
+        "unread": reading.unread,
         "more": json.dumps(dict(row.more), ensure_ascii=False) if row.more else "",
     }
     return ScanRow(row.prompt, seeds, {**about, **values})

@@ -36,7 +36,7 @@ from mmh_core.subject.reference_prompts import (
 )
 from mmh_core.subject.subject import Calibration, Subject
 from mmh_core.subject.training_set import PromptTruth, TrainingSet
-from mmh_core.text_to_image.generation import draw, generate
+from mmh_core.text_to_image.generation import generate, generate_images
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.pixels import to_uint8
 from mmh_core.text_to_image.prompt_reading import cut_off
@@ -60,7 +60,7 @@ def model(model_of: ModelOf) -> TextToImage:
 def planted(model: TextToImage) -> TrainingSet:
     """Return a training set of 60 drawings whose number 7 is what seed 3 draws."""
     images = drawings(60, size=32)
-    images[7] = pixels(draw(model, CONFIG.request(PROMPT)))[0]
+    images[7] = pixels(generate_images(model, CONFIG.request(PROMPT)))[0]
     embedder = PixelEmbedder()
     index = build_index(embed_all(embedder, images), labels(60), embedder)
     return TrainingSet(
@@ -114,7 +114,7 @@ def normal_of(model: TextToImage, lids: list[float], **changed: object) -> Refer
 
 
 def test_the_images_are_those_of_the_pipeline(model: TextToImage, run: ImageRun) -> None:
-    expected = pixels(draw(model, CONFIG.request(PROMPT)))
+    expected = pixels(generate_images(model, CONFIG.request(PROMPT)))
     assert torch.equal(torch.stack([one.image for one in run.images]), expected)
     assert [one.seed for one in run.images] == [3, 4]
     assert run.state == "complete"

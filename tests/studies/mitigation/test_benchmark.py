@@ -55,7 +55,7 @@ from mmh_core.studies.mitigation.run import Treatment
 from mmh_core.studies.mitigation.word_dropping import BY, worst_words
 from mmh_core.subject.subject import Subject
 from mmh_core.subject.training_set import TrainingSet
-from mmh_core.text_to_image.generation import draw
+from mmh_core.text_to_image.generation import generate_images
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Sampling
 from tests.retrieval.drawings import THRESHOLDS, drawings, labels
@@ -76,7 +76,7 @@ def planted(model: TextToImage) -> TrainingSet:
     """Return a training set that holds what the cat ends in without mitigation."""
     images = drawings(60, size=32)
     request = replace(default_config(model, "tiny", CAT.text), seeds=SEEDS).request(CAT.text)
-    for row, image in zip((7, 8), draw(model, request), strict=True):
+    for row, image in zip((7, 8), generate_images(model, request), strict=True):
         images[row] = (image * 255).round().to(torch.uint8)
     embedder = PixelEmbedder()
     index = build_index(embed_all(embedder, images), labels(60), embedder)

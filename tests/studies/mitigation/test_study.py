@@ -34,7 +34,7 @@ from mmh_core.studies.mitigation.study import checked, mitigation_study
 from mmh_core.subject.reference_prompts import ReferencePrompts
 from mmh_core.subject.subject import Subject
 from mmh_core.subject.training_set import TrainingSet
-from mmh_core.text_to_image.generation import draw, generate
+from mmh_core.text_to_image.generation import generate, generate_images
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Sampling
 from tests.retrieval.drawings import THRESHOLDS, drawings, labels
@@ -57,7 +57,7 @@ def model(model_of: ModelOf) -> TextToImage:
 def planted(model: TextToImage) -> TrainingSet:
     images = drawings(60, size=32)
     request = CONFIG.request(PROMPT)
-    images[7] = (draw(model, request)[0] * 255).round().to(torch.uint8)
+    images[7] = (generate_images(model, request)[0] * 255).round().to(torch.uint8)
     embedder = PixelEmbedder()
     index = build_index(embed_all(embedder, images), labels(60), embedder)
 
@@ -211,7 +211,7 @@ def test_the_scan_of_the_chain_counts_copies(model: TextToImage, planted: Traini
     assert math.isnan(found.alignment)
     # With the prompt as asked, also when another one is drawn.
     told = finished(copy_share(model, planted, "the other cat", replace(request, prompt="a dog")))
-    images = draw(model, replace(request, prompt="a dog"))
+    images = generate_images(model, replace(request, prompt="a dog"))
     expected = float(images.mean((1, 2, 3)).mean()) * len("the other cat")
     # Images are rounded to 8 bits before they are compared.
     assert told.alignment == pytest.approx(expected, rel=1e-2)

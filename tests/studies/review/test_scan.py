@@ -252,7 +252,7 @@ def test_a_prompt_that_changes_nothing_has_no_score_and_is_counted(
     scanner = Subject(silent, None, Calibration(None, calibration))
     for _ in range(2):  # Anew, and read again from the folder.
         state = last(table, tmp_path / "out", scanner, ScanConfig("tiny", study=False))
-        assert state.silent == 1 and "1 prompt is without a score" in state.not_heard()[-1]
+        assert state.silent == 1 and "1 prompt is without a score" in state.not_read()[-1]
     assert not any(row.values["flagged"] for row in rows_of(tmp_path / "out")[:1])
 
 
@@ -322,7 +322,7 @@ def test_what_is_not_read_of_a_prompt_stands_in_its_row_and_is_counted(
     assert said["the ñandú"] == ("", "ñú")
     assert said["кот"] == ("", "кот")
     assert (state.cut, state.unread) == (1, 2)
-    assert [sentence.split(" prompt")[0] for sentence in state.not_heard()] == ["1", "2"]
+    assert [sentence.split(" prompt")[0] for sentence in state.not_read()] == ["1", "2"]
     # A scan that goes on counts what was there as well.
     again = last(table, tmp_path / "out", subject, config)
     assert (again.cut, again.unread, again.scored) == (1, 2, 0)
