@@ -1,1 +1,1 @@
-"""Mitigations: from a request to a request that copies less, on the same starting noise."""
+"""Mitigations: each turns a generation request into one that copies less, from the same noise."""

@@ -1,4 +1,4 @@
-"""Be drawn to the prompt with its sharpest attention attenuated, and away from it as it stands."""
+"""GUARD: guide towards the prompt with attenuated attention and away from the original prompt."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.mitigations.cross_attention import CrossAttention
-from mmh_core.mitigations.record import NOTHING, Given, Mitigated, steered
+from mmh_core.mitigations.record import NO_CONTEXT, Mitigated, MitigationContext, steered
 from mmh_core.mitigations.work import Work
 from mmh_core.text_to_image.generation import embeddings
 from mmh_core.text_to_image.model import TextToImage
@@ -22,24 +22,28 @@ STRONGEST = 3.75
 
 @dataclass(frozen=True)
 class AttentionAttenuation:
-    """Mix `eps_u + s (eps_plus - eps_u) - r (eps_minus - eps_u)`, three branches a step.
+    """Guidance by `eps_u + s (eps_plus - eps_u) - r (eps_minus - eps_u)`, three branches a step.
 
     Zhao et al. 2026 (GUARD, arXiv 2603.00133). In `eps_plus` the share `strength` of the attention
-    on spiky tokens is taken away (a factor of .3 by default), without sharing it out; `eps_minus`
-    sees the prompt as it is. A token is spiky, in one layer and image, when its attention
-    averaged over heads and places exceeds the mean over tokens by `spread` standard deviations;
-    the start token, on which attention rests, is no candidate. `r` is `repulsion` at the guidance
-    scale 7.5 and in proportion at others, so that r never outweighs s. Above a strength of 1 all
-    spiky attention is taken away and `repulsion` is multiplied by the strength, for models on
-    which the published one is too little.
+    on spiky tokens is removed (a factor of .3 by default), without renormalizing; `eps_minus`
+    is conditioned on the original prompt. A token is spiky, in one layer and image, when its
+    attention averaged over heads and positions exceeds the mean over tokens by `spread` standard
+    deviations; the start token, which has most of the attention, is no candidate. In this variant
+    `r` is `repulsion` at the guidance scale 7.5 and in proportion at others, so that r never
+    outweighs s. Above a strength of 1 all spiky attention is removed and `repulsion` is
+    multiplied by the strength, for models on which the published one is too little.
     """
 
     strength: float = 0.7
     repulsion: float = 2.0
     spread: float = 1.0
     name: str = "attention_attenuation"
-    label: str = "Attenuated attention, repelled by the prompt"
-    reference: str = "Zhao et al. 2026, arXiv 2603.00133"
+    label: str = "Attention attenuation (GUARD), variant"
+    summary: str = (
+        "Attenuates attention that concentrates on few tokens, and repels from the original "
+        "prompt; the repulsion grows with the guidance scale, which the paper leaves fixed."
+    )
+    reference: str = "Zhao et al. 2026 (GUARD), arXiv 2603.00133"
     strength_label: str = "attenuation (above 1: more repulsion)"
     strengths: tuple[float, ...] = (0.3, 0.7, 1.0, 2.0)
 
@@ -48,7 +52,7 @@ class AttentionAttenuation:
         return float(steps)
 
     def apply(
-        self, model: TextToImage, request: Request, *, given: Given = NOTHING
+        self, model: TextToImage, request: Request, *, context: MitigationContext = NO_CONTEXT
     ) -> Work[Mitigated]:
         """Return the request with three branches."""
         yield

@@ -1,4 +1,4 @@
-"""Hide the padding from the prompt's cross-attention, and attend more to the start token."""
+"""Cross-attention masking: no attention to the padding, more to the start token."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ import torch
 from torch import Tensor
 
 from mmh_core.mitigations.cross_attention import CrossAttention
-from mmh_core.mitigations.record import NOTHING, Given, Mitigated, branches_per_step, steered
+from mmh_core.mitigations.record import (
+    NO_CONTEXT,
+    Mitigated,
+    MitigationContext,
+    branches_per_step,
+    steered,
+)
 from mmh_core.mitigations.tokens import padding_rows
 from mmh_core.mitigations.work import Work
 from mmh_core.text_to_image.model import TextToImage
@@ -17,17 +23,20 @@ from mmh_core.text_to_image.requests import Request
 
 @dataclass(frozen=True)
 class AttentionMasking:
-    """Set the logits of padding to minus infinity and multiply that of the start by `strength`.
+    """Cross-attention with padding logits at minus infinity, the start token's times `strength`.
 
     Ren et al. 2024 (arXiv 2403.11052): memorized prompts concentrate their attention on the
-    tokens that summarize them. Only rows of the batch that see the prompt are changed. Caveat: the
-    end token stays visible and sums up the prompt as well; prompts of the embedded model are
-    remembered by it and their own words, and go on being copied whatever the factor.
+    tokens that summarize them. Only rows of the batch that are conditioned on the prompt change.
+    Caveat: the end token stays visible and summarizes the prompt as well; the embedded model has
+    memorized its prompts by that token and their words, and copies them whatever the factor.
     """
 
     strength: float = 1.25
     name: str = "attention_masking"
-    label: str = "Attention off the padding"
+    label: str = "Cross-attention masking"
+    summary: str = (
+        "Masks the padding tokens in cross-attention and raises the start token's logit."
+    )
     reference: str = "Ren et al. 2024, arXiv 2403.11052"
     strength_label: str = "factor on the start token's logit"
     strengths: tuple[float, ...] = (1.0, 1.25, 1.5)
@@ -37,9 +46,9 @@ class AttentionMasking:
         return 0.0
 
     def apply(
-        self, model: TextToImage, request: Request, *, given: Given = NOTHING
+        self, model: TextToImage, request: Request, *, context: MitigationContext = NO_CONTEXT
     ) -> Work[Mitigated]:
-        """Return the request with controlled attention."""
+        """Return the request with masked cross-attention."""
         yield
         padding, factor = padding_rows(model, request.prompt).to(model.device), self.strength
 

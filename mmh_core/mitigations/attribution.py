@@ -1,4 +1,4 @@
-"""Which tokens of a prompt make a detector speak."""
+"""Token attribution: how much each token of a prompt contributes to a detector's score."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from mmh_core.mitigations.first_step import first_step
-from mmh_core.mitigations.lid_loss import LidBy, drawn_latents, lid_of
+from mmh_core.mitigations.lid_loss import LidBy, generated_latents, lid_of
 from mmh_core.mitigations.objectives import guidance_norms, guided_score_norms
-from mmh_core.mitigations.record import NOTHING, Given
+from mmh_core.mitigations.record import NO_CONTEXT, MitigationContext
 from mmh_core.mitigations.tokens import prompt_tokens
 from mmh_core.mitigations.work import Work
 from mmh_core.text_to_image.generation import embeddings
@@ -26,9 +26,9 @@ AttributionBy = Literal["guidance norm", "guided score norm", "flipd", "denoisin
 
 @dataclass(frozen=True, eq=False)
 class Attribution:
-    """Hold a score per token of a prompt, higher = more to blame.
+    """A score per token of a prompt, higher = contributes more to memorization.
 
-    `tokens` are T texts as written, `spans` their places in `prompt`, `scores` (T,) float32 at
+    `tokens` are T texts as written, `spans` their positions in `prompt`, `scores` (T,) float32 at
     least 0. Scores by different detectors do not compare. `nfe` is the cost per image.
     """
 
@@ -52,26 +52,26 @@ def attribute(
     by: AttributionBy,
     *,
     log_delta: float = -0.2,
-    given: Given = NOTHING,
+    context: MitigationContext = NO_CONTEXT,
 ) -> Work[Attribution]:
     """Score each token by the L2 norm of its row in a detector's gradient (Ross et al. 2025).
 
     The gradient is with respect to the prompt's embedding, at the first step for the two norms and
     at the unmitigated image and the scale `log_delta` for the two LIDs; norms are averaged over
-    the seeds. A placeholder of several vectors is one token with several rows. "random" draws
-    uniform scores, the control. Rows of the embedding have seen all earlier tokens, so blame can
-    lie on a later token than the one that caused it; the rows of the end and padding tokens belong
-    to no token and are left out.
+    the seeds. A placeholder of several vectors is one token with several rows. "random" samples
+    uniform scores, the control. Rows of the embedding depend on all earlier tokens, so the score
+    can fall on a later token than the one that causes it; the rows of the end and padding tokens
+    belong to no token and are left out.
     """
     if by not in get_args(AttributionBy):
         raise ValueError(f"Unknown attribution {by!r}; choose from {get_args(AttributionBy)}.")
     tokens = prompt_tokens(model, request.prompt)
     if by == "random":
-        generator = given.drawing()
-        drawn = torch.rand(len(tokens.texts), generator=generator, device=generator.device)
-        scores, nfe = drawn.cpu(), 0.0
+        generator = context.random()
+        uniform = torch.rand(len(tokens.texts), generator=generator, device=generator.device)
+        scores, nfe = uniform.cpu(), 0.0
     else:
-        gradient, nfe = yield from _gradient(model, request, by, log_delta, given)
+        gradient, nfe = yield from _gradient(model, request, by, log_delta, context)
         scores = torch.stack([_norm(gradient[:, list(rows)]) for rows in tokens.rows]).cpu()
     return Attribution(by, request.prompt, tokens.texts, tokens.spans, scores, nfe)
 
@@ -83,11 +83,15 @@ def _norm(rows: Tensor) -> Tensor:
 
 
 def _gradient(
-    model: TextToImage, request: Request, by: AttributionBy, log_delta: float, given: Given
+    model: TextToImage,
+    request: Request,
+    by: AttributionBy,
+    log_delta: float,
+    context: MitigationContext,
 ) -> Work[tuple[Tensor, float]]:
-    """Return the gradient (B, tokens, width) to the embedding, and the network evaluations."""
+    """Return the gradient (B, tokens, width) to the embedding, and the NFE."""
     if by == "flipd" or by == "denoising loss":
-        gradient, nfe = yield from _lid_gradient(model, request, by, log_delta, given)
+        gradient, nfe = yield from _lid_gradient(model, request, by, log_delta, context)
     else:
         yield
         at = first_step(model, request)
@@ -106,15 +110,15 @@ def _gradient(
 
 
 def _lid_gradient(
-    model: TextToImage, request: Request, by: LidBy, log_delta: float, given: Given
+    model: TextToImage, request: Request, by: LidBy, log_delta: float, context: MitigationContext
 ) -> Work[tuple[Tensor, float]]:
-    latents, drawing = given.latents, 0.0
+    latents, generation_nfe = context.latents, 0.0
     if latents is None:
-        latents, drawing = yield from drawn_latents(model, request)
+        latents, generation_nfe = yield from generated_latents(model, request)
     yield
-    lid = lid_of(model, latents, log_delta, by, given.drawing())
+    lid = lid_of(model, latents, log_delta, by, context.random())
     start = embeddings(model, request)[0].detach().float().to(model.device)
     with torch.enable_grad():
         cond = start.repeat(len(latents) // len(start), 1, 1).requires_grad_()
         (gradient,) = torch.autograd.grad(lid.values(cond).sum(), cond)
-    return gradient, drawing + lid.nfe
+    return gradient, generation_nfe + lid.nfe

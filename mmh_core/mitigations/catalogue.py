@@ -17,7 +17,7 @@ from mmh_core.mitigations.record import Mitigation
 from mmh_core.mitigations.rewrite import TokenRewrite
 from mmh_core.mitigations.sparse_repellency import SparseRepellency
 
-#: Baselines first; both are always to be drawn beside the others.
+#: Generated beside the others in every comparison.
 BASELINES = ("none", "random_tokens")
 
 _SINGLE: dict[str, Mitigation] = {
@@ -31,7 +31,8 @@ _SINGLE: dict[str, Mitigation] = {
         strength=0.35,
         early=-2.0,
         name="opposite_guidance",
-        label="Guidance away, then towards",
+        label="Opposite guidance",
+        summary="Steers away from the prompt before a fixed transition point, towards it after.",
         strength_label="share of the time with opposite guidance",
         strengths=(0.15, 0.35, 0.5),
     ),
@@ -48,7 +49,7 @@ _SINGLE: dict[str, Mitigation] = {
 MITIGATIONS: dict[str, Mitigation] = {
     **_SINGLE,
     "automatic_chain": AutomaticChain(
-        tuple(each for name, each in _SINGLE.items() if name not in BASELINES)
+        tuple(single for name, single in _SINGLE.items() if name not in BASELINES)
     ),
 }
 

@@ -1,4 +1,4 @@
-"""Try mitigations one after the other, the cheapest first, until the detector is satisfied."""
+"""A chain of mitigations, applied in order of cost until one passes the detector."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from mmh_core.mitigations.none import NoMitigation
-from mmh_core.mitigations.record import NOTHING, Given, Mitigated, Mitigation
+from mmh_core.mitigations.record import NO_CONTEXT, Mitigated, Mitigation, MitigationContext
 from mmh_core.mitigations.rewrite import judge
 from mmh_core.mitigations.work import Work
 from mmh_core.records import MMHError
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Tried:
-    """Hold one mitigation that was tried.
+    """One mitigation that the chain has applied and scanned.
 
-    `score` is the scan's, of what became of the request, and `kept` what is left of the alignment
-    that the request had as it was (1 = all; NaN where the scan does not tell). `passed` says
-    whether the score is below the threshold and enough is kept. `refused` says in one sentence why
-    a mitigation could not be applied, "" else; nothing was scanned then, and the score is NaN.
-    `nfe` were spent on it and its scan.
+    `score` is the scan's of the mitigated request, and `kept` its prompt alignment as a share of
+    that without mitigation (NaN where the scan has none). `passed` is whether the score is below
+    the threshold and enough alignment is kept. `refused` is a sentence on why a mitigation could
+    not be applied, "" else; nothing was scanned then, and the score is NaN. `nfe` were spent on it
+    and its scan.
     """
 
     name: str
@@ -43,11 +43,11 @@ class Tried:
 
 @dataclass(frozen=True, eq=False)
 class ChainOutcome:
-    """Hold all that was tried, in order, and what is used.
+    """All mitigations that were tried, in order, and the accepted one.
 
-    `accepted` is the name of the mitigation in use: the first that passed, or else the one with
-    the lowest score, the request as it was among them; of those below the threshold, and of those
-    with equal scores, the one that keeps most. `passed` says which of the two it is.
+    `accepted` is its name: the first that passed, or else the one with the lowest score, no
+    mitigation among them; of those below the threshold, and of those with equal scores, the one
+    that keeps most alignment. `passed` is whether it passed.
     """
 
     tried: tuple[Tried, ...]
@@ -58,7 +58,7 @@ class ChainOutcome:
 
     @property
     def nfe(self) -> float:
-        """Return what all trials cost together, per image."""
+        """Return the NFE of all trials together, per image."""
         return sum(each.nfe for each in self.tried)
 
     def frame(self) -> pd.DataFrame:
@@ -73,7 +73,7 @@ class ChainOutcome:
 
 
 def cheapest_first(mitigations: Sequence[Mitigation], steps: int) -> tuple[Mitigation, ...]:
-    """Sort by expected cost; equal ones stay in the order given."""
+    """Return mitigations sorted by expected cost; equal ones keep their order."""
     return tuple(sorted(mitigations, key=lambda each: each.cost(steps)))
 
 
@@ -83,46 +83,46 @@ def try_in_turn(
     mitigations: Sequence[Mitigation],
     *,
     keep: float = 0.0,
-    given: Given = NOTHING,
+    context: MitigationContext = NO_CONTEXT,
 ) -> Iterator[Tried | None]:
-    """Yield what becomes of the request: first as it is, then by each mitigation on its own.
+    """Yield the outcome without mitigation, then that of each mitigation on its own.
 
-    None is yielded wherever it may be stopped in between.
+    None is yielded wherever the work may be stopped in between.
 
-    Ends after the first that passes, so a request that is not suspicious is left alone: a score
-    below the threshold, and at least the share `keep` of the alignment that the request had as it
-    was, where the scan tells. The scan is `given.scan`, or the first-step guidance norm, which
-    does not see what is only decided while drawing: chains with such mitigations need a scan that
-    draws.
+    Ends after the first that passes, so a request that is not suspicious is left alone. To pass
+    takes a score below the threshold, and at least the share `keep` of the alignment without
+    mitigation where the scan has one. The scan is `context.scan`, or the first-step guidance norm,
+    which depends on the first step alone: chains with mitigations that act later need a scan that
+    generates.
     """
-    scan, threshold = judge(model, given)
+    scan, threshold = judge(model, context)
     queue = [NoMitigation(), *cheapest_first(mitigations, request.sampling.steps)]
     before = math.nan
     for number, each in enumerate(queue):
         if number and each.name == "none":
             continue
         try:
-            mitigated = yield from each.apply(model, request, given=given)
+            mitigated = yield from each.apply(model, request, context=context)
         except MMHError as error:
             nan = math.nan
             yield Tried(
                 each.name, each.label, each.strength, nan, nan, False, None, str(error), 0.0
             )
             continue
-        found = yield from scan(mitigated.request)
-        before = found.alignment if not number else before
-        kept = found.alignment / before if before > 0 else math.nan
-        passed = found.score < threshold and not kept < keep and not found.astray
+        scanned = yield from scan(mitigated.request)
+        before = scanned.alignment if not number else before
+        kept = scanned.alignment / before if before > 0 else math.nan
+        passed = scanned.score < threshold and not kept < keep and not scanned.astray
         yield Tried(
             each.name,
             each.label,
             each.strength,
-            found.score,
+            scanned.score,
             kept,
             passed,
             mitigated,
             "",
-            mitigated.nfe + found.nfe,
+            mitigated.nfe + scanned.nfe,
         )
         if passed:
             return
@@ -134,20 +134,20 @@ def chain(
     mitigations: Sequence[Mitigation],
     *,
     keep: float = 0.0,
-    given: Given = NOTHING,
+    context: MitigationContext = NO_CONTEXT,
 ) -> Work[ChainOutcome]:
-    """Run `try_in_turn` to its end and say which mitigation is used."""
+    """Run `try_in_turn` to its end and return its outcome."""
     tried = []
-    for each in try_in_turn(model, request, mitigations, keep=keep, given=given):
+    for each in try_in_turn(model, request, mitigations, keep=keep, context=context):
         if each is None:
             yield
         else:
             tried.append(each)
-    return outcome(tried, judge(model, given)[1])
+    return outcome(tried, judge(model, context)[1])
 
 
 def outcome(tried: Sequence[Tried], threshold: float) -> ChainOutcome:
-    """Return the outcome of what was tried, which may be cut short."""
+    """Return the outcome of the mitigations tried so far."""
 
     def rank(each: Tried) -> tuple[bool, float, float]:
         lost = 0.0 if math.isnan(each.kept) else -each.kept
@@ -162,51 +162,56 @@ def outcome(tried: Sequence[Tried], threshold: float) -> ChainOutcome:
 
 @dataclass(frozen=True)
 class AutomaticChain:
-    """Use the first of `candidates` that passes, the cheapest first, `strength` of them at most.
+    """The first of `candidates` that passes, the cheapest first, `strength` of them at most.
 
     To pass, a candidate must also keep the share `keep` of the prompt alignment, where the scan
-    tells: what no longer shows what was asked is no cure. The sentence says which; a request that
-    passes as it is stays as it is.
+    has one. A request that passes without mitigation stays unchanged.
     """
 
     candidates: tuple[Mitigation, ...]
     strength: float = 13.0
     keep: float = 0.9
     name: str = "automatic_chain"
-    label: str = "Automatic"
-    reference: str = "the cheapest mitigation that passes"
+    label: str = "Automatic chain"
+    summary: str = (
+        "Applies the others in order of cost, searches for copies after each, and stops at the "
+        "first that passes."
+    )
+    reference: str = "this project"
     strength_label: str = "mitigations tried at most"
     strengths: tuple[float, ...] = (4.0, 8.0, 13.0)
 
     def cost(self, steps: int) -> float:
-        """Return what the cheaper half of the candidates and a drawing scan after each cost."""
+        """Return the cost of the cheaper half of the candidates, with a generation after each."""
         tried = cheapest_first(self.candidates, steps)[: -(-round(self.strength) // 2)]
         return sum(each.cost(steps) + 2.0 * steps for each in tried) + 2.0 * steps
 
     def apply(
-        self, model: TextToImage, request: Request, *, given: Given = NOTHING
+        self, model: TextToImage, request: Request, *, context: MitigationContext = NO_CONTEXT
     ) -> Work[Mitigated]:
-        """Return the outcome of the chain, with the network evaluations of all trials."""
+        """Return the accepted mitigation, with the NFE of all trials."""
         yield
         tried = cheapest_first(self.candidates, request.sampling.steps)[: round(self.strength)]
-        found = yield from chain(model, request, tried, keep=self.keep, given=given)
+        chained = yield from chain(model, request, tried, keep=self.keep, context=context)
         return replace(
-            found.mitigated,
-            changed=f"{_sentence(found)} {found.mitigated.changed}",
-            nfe=found.nfe,
+            chained.mitigated,
+            changed=f"{_sentence(chained)} {chained.mitigated.changed}",
+            nfe=chained.nfe,
         )
 
 
-def _sentence(found: ChainOutcome) -> str:
-    """Say which mitigation is used, and why that one."""
-    used = next(each for each in found.tried if each.mitigated is found.mitigated)
-    told = f"score {used.score:.3g}; it passes below {found.threshold:.3g}"
+def _sentence(chained: ChainOutcome) -> str:
+    """Return a sentence on which mitigation is used, and why that one."""
+    used = next(each for each in chained.tried if each.mitigated is chained.mitigated)
+    details = f"score {used.score:.3g}; it passes below {chained.threshold:.3g}"
     if not math.isnan(used.kept):
         fell = f"fell to {used.kept:.0%} of what it was" if used.kept < 1 else "did not fall"
-        told += f", the alignment with the prompt {fell}"
-    if found.passed:
-        chosen = f"“{used.label}”, number {len(found.tried)} of those tried, is the first to pass"
+        details += f", the alignment with the prompt {fell}"
+    if chained.passed:
+        chosen = (
+            f"“{used.label}”, number {len(chained.tried)} of those tried, is the first to pass"
+        )
     else:
-        best = "kept most" if used.score < found.threshold else "scored lowest"
-        chosen = f"None of the {len(found.tried)} tried passed; “{used.label}” {best}"
-    return f"{chosen} ({told})."
+        best = "kept most" if used.score < chained.threshold else "scored lowest"
+        chosen = f"None of the {len(chained.tried)} tried passed; “{used.label}” {best}"
+    return f"{chosen} ({details})."

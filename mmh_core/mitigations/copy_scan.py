@@ -1,10 +1,10 @@
-"""Judge a request by what it draws: how similar its images are to the training images."""
+"""A scan by copy search: the similarity of a request's images to the training images."""
 
 from __future__ import annotations
 
 import torch
 
-from mmh_core.mitigations.lid_loss import drawn_latents
+from mmh_core.mitigations.lid_loss import generated_latents
 from mmh_core.mitigations.record import Scan
 from mmh_core.mitigations.work import Work
 from mmh_core.retrieval.embedders import Embedder
@@ -19,10 +19,10 @@ def copy_scan(
 ) -> Work[Scan]:
     """Score a request by the largest similarity of its images to a training image.
 
-    It sees whatever steers a generation, at the price of drawing it. MMHError for an index of
+    It depends on everything that steers a generation, and costs one. MMHError for an index of
     another embedder.
     """
     check_same_embedder(index, embedder)
-    latents, nfe = yield from drawn_latents(model, request)
-    found = search(index, embedder(model.decode(latents)), k=1)
-    return Scan(float(found.similarity.max()), nfe)
+    latents, nfe = yield from generated_latents(model, request)
+    nearest = search(index, embedder(model.decode(latents)), k=1)
+    return Scan(float(nearest.similarity.max()), nfe)

@@ -1,4 +1,4 @@
-"""Change the cross-attention of a network from outside, for the length of a context.
+"""Cross-attention of a network, reweighted from outside for the length of a context.
 
 Weights are shared by all callers, so nothing is attached to the network: while the context is
 entered, and in its thread alone, the projection of the text's keys is recognized by its weight,
@@ -23,10 +23,10 @@ Weighting = Callable[[Tensor], Tensor]
 
 
 class CrossAttention(TorchFunctionMode):
-    """Weight the values of cross-attention by `weighting(logits)`, for all but the first rows.
+    """A context in which cross-attention weights are `weighting(logits)`, but for the first rows.
 
     Logits are `scale Q K'` in float32; the usual weighting is their softmax over tokens. The first
-    `leading` rows of the batch are computed as ever.
+    `leading` rows of the batch are computed as usual.
     """
 
     def __init__(self, unet: nn.Module, weighting: Weighting, leading: int) -> None:

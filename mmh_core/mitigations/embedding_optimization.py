@@ -1,4 +1,4 @@
-"""Move the prompt's embedding until the first step no longer gives it away as memorized."""
+"""Prompt-embedding optimization: lower the guidance norm of the first step."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from mmh_core.mitigations.first_step import first_step
 from mmh_core.mitigations.objectives import guidance_norms
 from mmh_core.mitigations.optimization import descend
 from mmh_core.mitigations.record import (
-    NOTHING,
-    Given,
+    NO_CONTEXT,
     Mitigated,
+    MitigationContext,
     branches_per_step,
     quantile_of,
     steered,
@@ -25,20 +25,24 @@ from mmh_core.text_to_image.requests import Request
 
 @dataclass(frozen=True)
 class EmbeddingOptimization:
-    """Lower `|eps_c - eps_u|` at the first step by AdamW on the prompt's embedding.
+    """AdamW on the prompt's embedding, with `|eps_c - eps_u|` at the first step as its loss.
 
     Wen et al. 2024 (arXiv 2407.21720): rate .05, at most 10 steps, the start token's row fixed.
     The target is the quantile `1 - strength` of the norms of reference prompts: at 1 the lowest of
     them. Each seed has its own noise, hence its own embedding. Caveat: it acts only on prompts
-    whose norm is above the target. Memorized prompts of the embedded model pull no harder at the
-    first step than normal ones, so that only a strength of 1 changes their images.
+    whose norm is above the target. At the first step, memorized prompts of the embedded model have
+    no larger guidance norms than reference prompts, so only a strength of 1 changes their images.
     """
 
     strength: float = 1.0
     rate: float = 0.05
     most_steps: int = 10
     name: str = "embedding_optimization"
-    label: str = "Optimized embedding"
+    label: str = "Prompt-embedding optimization"
+    summary: str = (
+        "Optimizes the prompt's embedding until the guidance norm of the first step is a quantile "
+        "of that of reference prompts."
+    )
     reference: str = "Wen et al. 2024, arXiv 2407.21720"
     strength_label: str = "share of reference prompts to go below"
     strengths: tuple[float, ...] = (0.5, 0.9, 1.0)
@@ -48,11 +52,11 @@ class EmbeddingOptimization:
         return 2.0 + 2 * self.most_steps
 
     def apply(
-        self, model: TextToImage, request: Request, *, given: Given = NOTHING
+        self, model: TextToImage, request: Request, *, context: MitigationContext = NO_CONTEXT
     ) -> Work[Mitigated]:
-        """Return the request with an embedding per seed; MMHError without `normal_norms`."""
+        """Return the request with an embedding per seed; MMHError without `reference_norms`."""
         yield
-        target = quantile_of(given.normal_norms, 1 - self.strength, "guidance norms")
+        target = quantile_of(context.reference_norms, 1 - self.strength, "guidance norms")
         at = first_step(model, request)
         eps_u = at.eps_u()
 

@@ -1,4 +1,4 @@
-"""Ask a language model elsewhere to reword a prompt, if and only if the user agrees to it."""
+"""Rewording of prompts by a language model behind an HTTP service, with the user's consent."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _INSTRUCTION = (
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Hold where an OpenAI-compatible service is and that the user consents to being asked.
+    """An OpenAI-compatible service and the user's consent to sending prompts to it.
 
     `url` is its base, such as http://localhost:8080/v1. The prompt leaves the machine, so without
     `consent` nothing is sent. The whole answer has to be there within `timeout` seconds. Answers
@@ -109,7 +109,7 @@ def _host(endpoint: Endpoint) -> str:
 def _post(endpoint: Endpoint, question: str) -> str:
     """Return the service's answer to a question.
 
-    By a plain connection: it follows no redirect and asks no proxy, so that prompt and key go to
+    By a plain connection: it follows no redirect and uses no proxy, so that prompt and key go to
     the address that was agreed to and nowhere else. Of what the service says in an error only the
     number is repeated.
     """
@@ -129,7 +129,7 @@ def _post(endpoint: Endpoint, question: str) -> str:
     try:
         connection.connect()
         # A service that sends one byte a second never meets the timeout of a socket.
-        clock = threading.Timer(endpoint.timeout, _hang_up, (connection.sock, late))
+        clock = threading.Timer(endpoint.timeout, _shut_down, (connection.sock, late))
         clock.start()
         try:
             connection.request(
@@ -159,8 +159,8 @@ def _post(endpoint: Endpoint, question: str) -> str:
     return _content(host, body)
 
 
-def _hang_up(line: socket.socket, late: threading.Event) -> None:
-    """End a connection whose time is over, whatever it is reading."""
+def _shut_down(line: socket.socket, late: threading.Event) -> None:
+    """Shut down a connection whose time is over, while it reads."""
     late.set()
     with suppress(OSError):
         line.shutdown(socket.SHUT_RDWR)
@@ -169,15 +169,15 @@ def _hang_up(line: socket.socket, late: threading.Event) -> None:
 def _content(host: str, body: bytes) -> str:
     """Return the text of the first choice, on one line."""
     try:
-        said: Any = json.loads(body)["choices"][0]["message"]["content"]
+        content: Any = json.loads(body)["choices"][0]["message"]["content"]
     except (ValueError, KeyError, IndexError, TypeError, RecursionError):
-        said = None
-    if not isinstance(said, str):
+        content = None
+    if not isinstance(content, str):
         raise MMHError(
             f"The answer of the service at {host} cannot be read: it must be that of an "
             "OpenAI-compatible chat service."
         )
-    text = " ".join(said.split()).strip("\"'")
+    text = " ".join(content.split()).strip("\"'")
     if not text:
         raise MMHError(f"The service at {host} gave an empty answer: ask again.")
     if any(unicodedata.category(letter) in _NO_TEXT for letter in text):

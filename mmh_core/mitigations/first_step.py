@@ -1,4 +1,4 @@
-"""Both branches at the first step of a request, where memorization shows before any drawing."""
+"""Both guidance branches at the first step of a request, before anything is generated."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NO_SIGNAL = 1e-3
 
 @dataclass(frozen=True, eq=False)
 class FirstStep:
-    """Hold the first input `x_t` (B, C, h, w) at `t` and the embedding of each image.
+    """The first input `x_t` (B, C, h, w) at `t` and the embedding of each image.
 
     `cond` and `without` are (B, tokens, width).
     """
@@ -87,7 +87,7 @@ def delta_of_noise(model: TextToImage, request: Request) -> Callable[[Tensor], T
 def guidance_norm_scan(model: TextToImage, request: Request) -> Work[Scan]:
     """Score a request by its first-step guidance norm, averaged over its seeds: 2 NFE.
 
-    It sees the prompt, embeddings, noise and attention, not what is decided later. Errors:
+    It depends on prompt, embeddings, noise and attention, not on later steps. Errors:
     `check_first_step`'s.
     """
     yield
@@ -99,17 +99,17 @@ def guidance_norm_scan(model: TextToImage, request: Request) -> Work[Scan]:
     return Scan(float(norm.mean()), 2.0)
 
 
-def normal_norms(model: TextToImage, request: Request, prompts: tuple[str, ...]) -> Tensor:
+def reference_norms(model: TextToImage, request: Request, prompts: tuple[str, ...]) -> Tensor:
     """Return the first-step guidance norms (N * B,) of reference prompts at the request's seeds.
 
     Everything but the prompt is as in the request; steering is left out.
     """
-    found = []
+    norms = []
     for prompt in prompts:
         at = first_step(model, replace(request, prompt=prompt, steering=None))
         with torch.no_grad():
-            found.append(guidance_norms(at.eps_c(at.cond), at.eps_u()))
-    return torch.cat(found)
+            norms.append(guidance_norms(at.eps_c(at.cond), at.eps_u()))
+    return torch.cat(norms)
 
 
 def _guided(request: Request) -> Request:

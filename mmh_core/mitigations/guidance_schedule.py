@@ -1,8 +1,8 @@
-"""Withhold guidance while the sample is in reach of a memorized image.
+"""Guidance that starts at a transition point, after the attraction basin of a memorized image.
 
-Jain et al. 2025 (arXiv 2411.16738): early on every seed of a memorized prompt is drawn to the same
-image, which shows in a large `|delta_t| = |eps_c - eps_u|`; guidance that begins after that
-follows the prompt and reaches other images. Scales are diffusers': 0 is the unconditional model.
+Jain et al. 2025 (arXiv 2411.16738): early on, guidance takes every seed of a memorized prompt
+into the basin of one image, which shows in a large `|delta_t| = |eps_c - eps_u|`; guidance that
+begins later reaches other images. Scales are those of diffusers: 0 is the unconditional model.
 """
 
 from __future__ import annotations
@@ -12,7 +12,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mmh_core.mitigations.record import NOTHING, Given, Mitigated, check_share, steered
+from mmh_core.mitigations.record import (
+    NO_CONTEXT,
+    Mitigated,
+    MitigationContext,
+    check_share,
+    steered,
+)
 from mmh_core.mitigations.work import Work
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Branches, Mixing, Request
@@ -22,17 +28,18 @@ _REFERENCE = "Jain et al. 2025, arXiv 2411.16738"
 
 @dataclass(frozen=True)
 class GuidanceSchedule:
-    """Use the scale `early` down to time `1 - strength`, then the usual one.
+    """Guidance at the scale `early` down to time `1 - strength`, then at the request's own.
 
-    `early` 0 is the static schedule, a negative one opposite guidance, away from the prompt.
-    Caveat: it withholds every prompt, memorized or not; reference prompts of the embedded model
-    lose alignment from about .5 on.
+    `early` 0 is the static transition point; a negative one is opposite guidance, away from the
+    prompt. Caveat: it acts on every prompt, memorized or not; reference prompts of the embedded
+    model lose alignment from a strength of about .5 on.
     """
 
     strength: float = 0.5
     early: float = 0.0
     name: str = "static_guidance"
-    label: str = "Guidance later"
+    label: str = "Static transition point"
+    summary: str = "Applies no guidance before a fixed transition point."
     reference: str = _REFERENCE
     strength_label: str = "share of the time without guidance"
     strengths: tuple[float, ...] = (0.25, 0.5, 0.75)
@@ -42,7 +49,7 @@ class GuidanceSchedule:
         return 0.0
 
     def apply(
-        self, model: TextToImage, request: Request, *, given: Given = NOTHING
+        self, model: TextToImage, request: Request, *, context: MitigationContext = NO_CONTEXT
     ) -> Work[Mitigated]:
         """Return the request with a guidance schedule."""
         yield
@@ -61,15 +68,18 @@ class GuidanceSchedule:
 
 @dataclass(frozen=True)
 class DynamicGuidance:
-    """Use the scale 0 until the first local minimum of `|delta_t|`, each image at its own.
+    """Guidance from the first local minimum of `|delta_t|` on, the scale 0 before it.
 
-    The minimum is noticed one step later, when the norm rises after it has fallen. Where none
-    comes, guidance begins at time `1 - strength`; at strength 1 such an image stays unguided.
+    Each image has its own minimum, detected one step later, when the norm rises after a fall.
+    Without one, guidance begins at time `1 - strength`; at strength 1 it never does.
     """
 
     strength: float = 1.0
     name: str = "dynamic_guidance"
-    label: str = "Guidance after the dip"
+    label: str = "Dynamic transition point"
+    summary: str = (
+        "Applies no guidance before the first local minimum of the guidance norm, image by image."
+    )
     reference: str = _REFERENCE
     strength_label: str = "share of the time without guidance at most"
     strengths: tuple[float, ...] = (0.5, 0.75, 1.0)
@@ -79,22 +89,22 @@ class DynamicGuidance:
         return 0.0
 
     def apply(
-        self, model: TextToImage, request: Request, *, given: Given = NOTHING
+        self, model: TextToImage, request: Request, *, context: MitigationContext = NO_CONTEXT
     ) -> Work[Mitigated]:
-        """Return the request whose guidance is decided while drawing."""
+        """Return the request whose guidance starts at a point found during generation."""
         yield
         check_share(self.strength)
         until = 1 - self.strength
         return Mitigated(
-            steered(request, mixing=lambda: _after_the_dip(until)),
+            steered(request, mixing=lambda: _after_the_minimum(until)),
             request.prompt,
             "Guidance began, for each image, after the first local minimum of its guidance "
             f"norm, and at t = {until:.2f} at the latest.",
         )
 
 
-def _after_the_dip(until: float) -> Mixing:
-    """Return the mixing of one generation, which remembers each image's last norms."""
+def _after_the_minimum(until: float) -> Mixing:
+    """Return the mixing of one generation, which keeps the norms of its last steps."""
     norms: list[Tensor] = []
     begun: list[Tensor] = []
 

@@ -1,6 +1,7 @@
-"""Start from noise that does not lead to the memorized image.
+"""Initial-noise adjustment: starting noise outside the basin of the memorized image.
 
-Han et al. 2025 (arXiv 2510.08625): whether a sample is captured is decided by its starting noise.
+Han et al. 2025 (arXiv 2510.08625): how long a sample stays in the attraction basin of a memorized
+image depends on its starting noise.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from mmh_core.mitigations.first_step import delta_of_noise
 from mmh_core.mitigations.objectives import guidance_norms
 from mmh_core.mitigations.optimization import descend
 from mmh_core.mitigations.record import (
-    NOTHING,
-    Given,
+    NO_CONTEXT,
     Mitigated,
+    MitigationContext,
     branches_per_step,
     quantile_of,
     steered,
@@ -30,39 +31,43 @@ from mmh_core.text_to_image.requests import Request
 
 Delta = Callable[[Tensor], Tensor]
 
-_REFERENCE = "Han et al. 2025"
+_REFERENCE = "Han et al. 2025, arXiv 2510.08625"
 #: The published step of 50, in latents of 4 x 64 x 64 whose noise has the length 128.
 _REACH = 50 / 128
 
 
 @dataclass(frozen=True)
 class NoiseAdjustment:
-    """Move the starting noise `strength` times, by forward passes only, and withhold guidance.
+    """Starting noise moved `strength` times by forward passes only, with guidance starting late.
 
     With `e = reach delta / |delta|`, `x_T <- x_T - step (delta(x_T + e) - delta(x_T))`, a finite
     difference along delta; no guidance (scale 0) for t above `free_until`. `reach` is 50 in
     latents of 4 x 64 x 64 and the same share of the noise's length, sqrt(D), in others. Caveat:
-    the two rounds that are published move the noise of the embedded model by 4 % of its length,
-    which changes nothing there; eight move it by 15 %, and some copies go.
+    the two rounds of the paper move the noise of the embedded model by 4 % of its length, which
+    changes nothing there; eight move it by 15 %, after which some copies are gone.
     """
 
     strength: float = 2.0
     step: float = 0.7
     free_until: float = 0.9
     name: str = "noise_adjustment"
-    label: str = "Adjusted noise"
+    label: str = "Initial-noise adjustment"
+    summary: str = (
+        "Moves the starting noise by finite differences of the guidance vector, and starts "
+        "guidance late."
+    )
     reference: str = _REFERENCE
     strength_label: str = "rounds"
     strengths: tuple[float, ...] = (2.0, 8.0, 16.0)
 
     def cost(self, steps: int) -> float:
-        """Return two branches at two places in every round."""
+        """Return two branches at two points in every round."""
         return 4 * self.strength
 
     def apply(
-        self, model: TextToImage, request: Request, *, given: Given = NOTHING
+        self, model: TextToImage, request: Request, *, context: MitigationContext = NO_CONTEXT
     ) -> Work[Mitigated]:
-        """Return the request with other noise and a guidance schedule."""
+        """Return the request with adjusted noise and late guidance."""
         yield
         delta = delta_of_noise(model, request)
         usual, until = request.sampling.scale, self.free_until
@@ -83,7 +88,7 @@ class NoiseAdjustment:
         )
 
     def _moved(self, x_t: Tensor, delta: Delta) -> Work[Tensor]:
-        """Take one step; `delta` is evaluated twice."""
+        """Return the noise after one round; `delta` is evaluated twice."""
         with torch.no_grad():
             here = delta(x_t)
         yield
@@ -98,7 +103,7 @@ class NoiseAdjustment:
 
 @dataclass(frozen=True)
 class NoiseOptimization:
-    """Lower `|eps_c - eps_u|` at the first step by AdamW on the starting noise itself.
+    """AdamW on the starting noise, with `|eps_c - eps_u|` at the first step as its loss.
 
     Rate .01, each seed on its own, until the target is reached: the quantile `1 - strength` of the
     norms of reference prompts, at 1 the lowest of them. Caveat: a step moves the noise by at most
@@ -109,7 +114,11 @@ class NoiseOptimization:
     rate: float = 0.01
     most_steps: int = 50
     name: str = "noise_optimization"
-    label: str = "Optimized noise"
+    label: str = "Initial-noise optimization"
+    summary: str = (
+        "Optimizes the starting noise until the guidance norm of the first step is a quantile of "
+        "that of reference prompts."
+    )
     reference: str = _REFERENCE
     strength_label: str = "share of reference prompts to go below"
     strengths: tuple[float, ...] = (0.5, 0.9, 1.0)
@@ -119,11 +128,11 @@ class NoiseOptimization:
         return 2.0 + 4 * self.most_steps
 
     def apply(
-        self, model: TextToImage, request: Request, *, given: Given = NOTHING
+        self, model: TextToImage, request: Request, *, context: MitigationContext = NO_CONTEXT
     ) -> Work[Mitigated]:
-        """Return the request with other noise; MMHError without `normal_norms`."""
+        """Return the request with optimized noise; MMHError without `reference_norms`."""
         yield
-        target = quantile_of(given.normal_norms, 1 - self.strength, "guidance norms")
+        target = quantile_of(context.reference_norms, 1 - self.strength, "guidance norms")
         delta = delta_of_noise(model, request)
         start, scale = first_noise(model, request)
 

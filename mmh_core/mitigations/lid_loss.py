@@ -1,4 +1,4 @@
-"""LID of an image given its prompt, as something to differentiate, and what is normal for it."""
+"""The LID of an image given its prompt, as a differentiable loss."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ LidBy = Literal["flipd", "denoising loss"]
 
 
 @dataclass(frozen=True, eq=False)
-class LidOf:
-    """Hold LID (B,) as a function of the embedding (B, tokens, width), on fixed random draws.
+class LidLoss:
+    """LID (B,) as a function of the embedding (B, tokens, width), on fixed probes or noises.
 
     `nfe` is the cost of one evaluation with its gradient; without, it is half of that.
     """
@@ -38,7 +38,7 @@ class LidOf:
 
 def lid_of(
     model: TextToImage, latents: Tensor, log_delta: float, by: LidBy, generator: torch.Generator
-) -> LidOf:
+) -> LidLoss:
     """Return the LID at latents (B, C, h, w) by one estimator at the scale `log_delta`."""
     if by not in get_args(LidBy):
         raise ValueError(f"Unknown estimator {by!r}; choose from {get_args(LidBy)}.")
@@ -47,15 +47,15 @@ def lid_of(
     if by == "flipd":
         signs = signs_for(x, generator)
         # Every probe is a reverse pass within the graph, and is differentiated again.
-        return LidOf(
+        return LidLoss(
             lambda cond: flipd_values(score_model, x, log_delta, cond, signs), 2.0 * (1 + PROBES)
         )
     noises = noises_for(x, generator)
-    return LidOf(lambda cond: dsm_values(score_model, x, log_delta, cond, noises), 2.0 * DRAWS)
+    return LidLoss(lambda cond: dsm_values(score_model, x, log_delta, cond, noises), 2.0 * DRAWS)
 
 
-def drawn_latents(model: TextToImage, request: Request) -> Work[tuple[Tensor, float]]:
-    """Draw the request; its final latents and the network evaluations per image."""
+def generated_latents(model: TextToImage, request: Request) -> Work[tuple[Tensor, float]]:
+    """Return the final latents of the request and the NFE per image."""
     latents, nfe = None, 0.0
     yield
     for step in generate(model, request):
@@ -67,7 +67,7 @@ def drawn_latents(model: TextToImage, request: Request) -> Work[tuple[Tensor, fl
     return latents.float(), nfe
 
 
-def normal_lids(
+def reference_lids(
     model: TextToImage,
     request: Request,
     prompts: tuple[str, ...],
@@ -78,14 +78,14 @@ def normal_lids(
 ) -> Work[Tensor]:
     """Estimate the LIDs (N * B,) of reference prompts' images at the request's seeds.
 
-    Each prompt is drawn as the request asks, without its steering.
+    Each prompt is generated with the request's sampling, without its steering.
     """
-    found = []
+    lids = []
     for prompt in prompts:
-        asked = replace(request, prompt=prompt, steering=None)
-        latents, _ = yield from drawn_latents(model, asked)
-        cond = embeddings(model, asked)[0].float().expand(len(latents), -1, -1)
+        plain = replace(request, prompt=prompt, steering=None)
+        latents, _ = yield from generated_latents(model, plain)
+        cond = embeddings(model, plain)[0].float().expand(len(latents), -1, -1)
         with torch.no_grad():
             lid = lid_of(model, latents, log_delta, by, generator).values(cond)
-        found.append(lid.detach())
-    return torch.cat(found)
+        lids.append(lid.detach())
+    return torch.cat(lids)

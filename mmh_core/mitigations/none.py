@@ -1,10 +1,10 @@
-"""Change nothing: the baseline of every comparison, through the same code."""
+"""No mitigation: the baseline of every comparison, through the same code."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mmh_core.mitigations.record import NOTHING, Given, Mitigated, branches_per_step
+from mmh_core.mitigations.record import NO_CONTEXT, Mitigated, MitigationContext, branches_per_step
 from mmh_core.mitigations.work import Work
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Request
@@ -12,11 +12,12 @@ from mmh_core.text_to_image.requests import Request
 
 @dataclass(frozen=True)
 class NoMitigation:
-    """Return the very request."""
+    """The unchanged request."""
 
     strength: float = 0.0
     name: str = "none"
     label: str = "No mitigation"
+    summary: str = "Changes nothing: the baseline of every comparison."
     reference: str = "baseline"
     strength_label: str = "nothing to set"
     strengths: tuple[float, ...] = (0.0,)
@@ -26,7 +27,7 @@ class NoMitigation:
         return 0.0
 
     def apply(
-        self, model: TextToImage, request: Request, *, given: Given = NOTHING
+        self, model: TextToImage, request: Request, *, context: MitigationContext = NO_CONTEXT
     ) -> Work[Mitigated]:
         """Return the request itself."""
         yield

@@ -1,7 +1,7 @@
 """Detector scores that can be differentiated with respect to the prompt embedding or the noise.
 
-All are (B,), one value per row, each row a function of its own embedding alone. The branches are
-kept apart by name: `cond` is the prompt's, `without` the other one's.
+All are (B,), one value per row, each row a function of its own embedding alone. `cond` is the
+embedding of the prompt, `without` that of the empty or negative prompt.
 """
 
 from __future__ import annotations
@@ -74,10 +74,10 @@ def dsm_values(
 
 
 def signs_for(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw the probes of `flipd_values`."""
+    """Return the random probes of `flipd_values`."""
     return rademacher(x, PROBES, generator)
 
 
 def noises_for(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw the noises of `dsm_values`: with their negatives as many as `DRAWS`."""
+    """Return the random noises of `dsm_values`: with their negatives as many as `DRAWS`."""
     return gaussian(x, DRAWS // 2, generator)

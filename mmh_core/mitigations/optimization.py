@@ -1,4 +1,4 @@
-"""Move an input of the network until a detector is satisfied, each image on its own."""
+"""Optimization of a network input until a loss reaches its target, each image on its own."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from mmh_core.mitigations.work import Work
 
 
 @dataclass(frozen=True, eq=False)
-class Moved:
-    """Hold the outcome for B rows.
+class Optimized:
+    """The outcome of an optimization of B rows.
 
     `values` (B, ...), `before` and `after` (B,) the losses there, `steps` the number of steps that
     were taken, and `evaluations` how often the loss was evaluated, the last time without gradient.
@@ -28,23 +28,23 @@ class Moved:
 
 def descend(
     loss: Callable[[Tensor], Tensor], start: Tensor, target: float, *, rate: float, steps: int
-) -> Work[Moved]:
+) -> Work[Optimized]:
     """Lower `loss(values)` (B,) by AdamW until it is at most `target`, in at most `steps` steps.
 
     Weight decay is AdamW's usual .01. A row that has reached the target stays where it is, and no
-    row depends on its company: what a seed becomes is the same alone.
+    row depends on the others: a seed gives the same result alone.
     """
     values = start.detach().float().clone().requires_grad_()
     optimizer = torch.optim.AdamW([values], lr=rate)
     before: Tensor | None = None
     taken = 0
     while True:
-        # Outside of every context, which would else be in force for whoever listens.
+        # Outside of every context, which would else be in force in the caller.
         yield
         with torch.enable_grad():
-            found = loss(values)
-            total = found.sum()
-        now = found.detach()
+            losses = loss(values)
+            total = losses.sum()
+        now = losses.detach()
         before = now if before is None else before
         waiting = now > target
         if taken == steps or not bool(waiting.any()):
@@ -56,4 +56,4 @@ def descend(
         with torch.no_grad():
             values[~waiting] = kept[~waiting]
         taken += 1
-    return Moved(values.detach(), before, now, taken, taken + 1)
+    return Optimized(values.detach(), before, now, taken, taken + 1)

@@ -1,4 +1,4 @@
-"""Zero the first padding embeddings, in which a prompt is remembered as a whole."""
+"""Padding zeroing: the first padding embeddings, which summarize the prompt, set to zero."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from mmh_core.mitigations.record import (
-    NOTHING,
-    Given,
+    NO_CONTEXT,
     Mitigated,
+    MitigationContext,
     branches_per_step,
     check_share,
     steered,
@@ -23,16 +23,17 @@ from mmh_core.text_to_image.requests import Request
 
 @dataclass(frozen=True)
 class PaddingFix:
-    """Set the first `strength` (a share, rounded to rows) of the padding embeddings to zero.
+    """The prompt's embedding with the first `strength` (a share) of its padding rows at zero.
 
-    Kim & No 2026. Only the prompt's own embedding is changed. In encoders padded with the end
-    token every padding row has attended to the whole prompt and repeats its summary. Caveat: so it
-    does for prompts that are not memorized, which lose alignment too where all of it is zeroed.
+    Kim & No 2026. The unconditional embedding is unchanged. In encoders padded with the end
+    token every padding row has attended to the whole prompt and repeats its summary. Caveat: that
+    holds for reference prompts too, which lose alignment where all of it is zeroed.
     """
 
     strength: float = 0.7
     name: str = "padding_fix"
-    label: str = "Padding set to zero"
+    label: str = "Padding zeroing"
+    summary: str = "Sets a share of the prompt's padding embeddings to zero."
     reference: str = "Kim & No 2026"
     strength_label: str = "share of the padding"
     strengths: tuple[float, ...] = (0.35, 0.7, 0.85, 1.0)
@@ -42,7 +43,7 @@ class PaddingFix:
         return 0.0
 
     def apply(
-        self, model: TextToImage, request: Request, *, given: Given = NOTHING
+        self, model: TextToImage, request: Request, *, context: MitigationContext = NO_CONTEXT
     ) -> Work[Mitigated]:
         """Return the request with a changed embedding; MMHError for other encoders."""
         yield

@@ -1,4 +1,4 @@
-"""Move the prompt's embedding until the image's dimension is that of reference prompts."""
+"""LID-guided embedding: optimize the prompt's embedding until LID is that of reference prompts."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from mmh_core.mitigations.embedding_optimization import behind_the_start
-from mmh_core.mitigations.lid_loss import LidBy, drawn_latents, lid_of
+from mmh_core.mitigations.lid_loss import LidBy, generated_latents, lid_of
 from mmh_core.mitigations.optimization import descend
 from mmh_core.mitigations.record import (
-    NOTHING,
-    Given,
+    NO_CONTEXT,
     Mitigated,
+    MitigationContext,
     branches_per_step,
     quantile_of,
     steered,
@@ -25,14 +25,15 @@ from mmh_core.text_to_image.requests import Request
 
 @dataclass(frozen=True)
 class RaiseLid:
-    """Raise the LID of the unmitigated image given the prompt, by AdamW on the embedding.
+    """AdamW on the prompt's embedding that raises the LID of the unmitigated image.
 
-    Ross et al. 2025: the loss is -FLIPD or minus the denoising-loss LID at the scale `log_delta`,
-    at the image that the request would draw; the target is the quantile `strength` of normal
-    prompts' LIDs by the same estimator at the same scale. The start token's row is fixed. Caveat:
-    both estimators also grow with the pull on a point away from the learned mean, so the loss can
-    be met by moving the prompt's narrow mode off the image instead of widening it: copies go,
-    and the new image's own LID may stay as low as the old one's.
+    Ross et al. 2025: the loss is -FLIPD, or in this variant by default minus the denoising-loss
+    LID (Yeats et al. 2025), at the noise scale `log_delta` and the image of the unmitigated
+    request; the target is the quantile `strength` of reference prompts' LIDs by the same estimator
+    at the same scale. The start token's row is fixed. Caveat: both estimators also grow with the
+    distance of a point from the conditional mode, so the loss can be met by moving the mode away
+    from the image instead of widening it: copies disappear, yet the LID of the new image may be as
+    low as the old one's.
     """
 
     strength: float = 0.5
@@ -41,29 +42,33 @@ class RaiseLid:
     rate: float = 0.05
     most_steps: int = 10
     name: str = "raise_lid"
-    label: str = "Raised dimension"
+    label: str = "LID-guided embedding, variant"
+    summary: str = (
+        "Optimizes the prompt's embedding until the LID of the image is a quantile of that of "
+        "reference prompts; LID by the denoising loss where the paper has FLIPD."
+    )
     reference: str = "Ross et al. 2025, arXiv 2411.00113"
     strength_label: str = "share of reference prompts to rise above"
     strengths: tuple[float, ...] = (0.1, 0.5, 0.9)
 
     def cost(self, steps: int) -> float:
-        """Return one drawing and a forward and a backward of the estimator for every step."""
+        """Return one generation and a forward and a backward of the estimator for every step."""
         return 2.0 * steps + 16 * self.most_steps
 
     def apply(
-        self, model: TextToImage, request: Request, *, given: Given = NOTHING
+        self, model: TextToImage, request: Request, *, context: MitigationContext = NO_CONTEXT
     ) -> Work[Mitigated]:
-        """Return the request with an embedding per seed; MMHError without `normal_lids`."""
+        """Return the request with an embedding per seed; MMHError without `reference_lids`."""
         yield
         lids = None
-        if given.normal_lids is not None:
-            lids = yield from given.normal_lids(self.by, self.log_delta)
+        if context.reference_lids is not None:
+            lids = yield from context.reference_lids(self.by, self.log_delta)
         target = quantile_of(lids, self.strength, "LIDs")
-        latents, drawing = given.latents, 0.0
+        latents, generation_nfe = context.latents, 0.0
         if latents is None:
-            latents, drawing = yield from drawn_latents(model, request)
+            latents, generation_nfe = yield from generated_latents(model, request)
         cond = embeddings(model, request)[0].float().expand(len(latents), -1, -1)
-        lid = lid_of(model, latents, self.log_delta, self.by, given.drawing())
+        lid = lid_of(model, latents, self.log_delta, self.by, context.random())
 
         def loss(rows: Tensor) -> Tensor:
             return -lid.values(behind_the_start(cond, rows))
@@ -76,6 +81,6 @@ class RaiseLid:
             request.prompt,
             f"The embedding moved {moved.steps} steps; the LID of the image went from "
             f"{-moved.before.mean():.3g} to {-moved.after.mean():.3g} (target {target:.3g}).",
-            drawing + lid.nfe * (moved.steps + 0.5),
+            generation_nfe + lid.nfe * (moved.steps + 0.5),
             branches_per_step(request),
         )

@@ -1,4 +1,4 @@
-"""Insert random words into the prompt: the baseline that needs no knowledge at all."""
+"""Random token insertion: the baseline that uses neither detector nor training images."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any, Literal, get_args
 import torch
 
 from mmh_core.mitigations.record import (
-    NOTHING,
-    Given,
+    NO_CONTEXT,
     Mitigated,
+    MitigationContext,
     branches_per_step,
     with_prompt,
 )
@@ -25,7 +25,7 @@ _SHORTEST = 3
 
 @dataclass(frozen=True)
 class RandomTokens:
-    """Insert `strength` random words of the model's vocabulary, or numbers, at random places.
+    """A prompt with `strength` random words of the vocabulary, or numbers, inserted at random.
 
     Somepalli et al. 2023 (arXiv 2305.20086), random word and random number addition.
     """
@@ -33,7 +33,8 @@ class RandomTokens:
     strength: float = 2.0
     insertion: Insertion = "words"
     name: str = "random_tokens"
-    label: str = "Random words"
+    label: str = "Random token insertion"
+    summary: str = "Inserts random words into the prompt: a baseline that uses no detector."
     reference: str = "Somepalli et al. 2023, arXiv 2305.20086"
     strength_label: str = "words inserted"
     strengths: tuple[float, ...] = (1.0, 2.0, 4.0)
@@ -43,7 +44,7 @@ class RandomTokens:
         return 0.0
 
     def apply(
-        self, model: TextToImage, request: Request, *, given: Given = NOTHING
+        self, model: TextToImage, request: Request, *, context: MitigationContext = NO_CONTEXT
     ) -> Work[Mitigated]:
         """Return the request with a longer prompt; ValueError without a generator."""
         yield
@@ -51,13 +52,15 @@ class RandomTokens:
             raise ValueError(
                 f"Unknown insertion {self.insertion!r}; choose from {get_args(Insertion)}."
             )
-        generator = given.drawing()
-        known = vocabulary_words(model) if self.insertion == "words" else ()
+        generator = context.random()
+        vocabulary = vocabulary_words(model) if self.insertion == "words" else ()
         words, added = request.prompt.split(), []
         for _ in range(round(self.strength)):
             # A vocabulary of fragments alone has no words to offer.
             new = (
-                known[_below(len(known), generator)] if known else str(_below(_LARGEST, generator))
+                vocabulary[_below(len(vocabulary), generator)]
+                if vocabulary
+                else str(_below(_LARGEST, generator))
             )
             words.insert(_below(len(words) + 1, generator), new)
             added.append(new)

@@ -1,9 +1,9 @@
-"""What every mitigation takes and gives.
+"""The interface of mitigations: their context and their outcome.
 
 A mitigation is a frozen dataclass whose fields are its hyperparameters. One of them is called
-`strength`; what it means and which values are worth trying, weakest first, stand beside it. It
-turns a request into a request and draws nothing itself: seeds, size, steps and scheduler stay, so
-the same seed starts from the same noise (but where changing the noise is the mitigation).
+`strength`; `strength_label` is its meaning, `strengths` are values worth trying, weakest first. A
+mitigation turns a request into a request and generates nothing itself: seeds, size, steps and
+scheduler stay, so the same seed starts from the same noise (unless it is the noise that changes).
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from mmh_core.text_to_image.requests import Request, Steering
 
 @dataclass(frozen=True)
 class Scan:
-    """Hold what a detector says of a request (higher = more memorized), and its NFE.
+    """A detector's score of a request (higher = more memorized), and its NFE.
 
-    A scan that draws may add how well the images fit the prompt as it was asked (`alignment`,
-    higher = better); NaN where it is not known. `astray` is the share of images that show another
-    kind of image than what was asked, which an alignment may not notice.
+    A scan that generates may add how well the images fit the original prompt (`alignment`,
+    higher = better); NaN where it is unknown. `astray` is the share of images whose kind of image
+    is not the prompt's, which an alignment may not notice.
     """
 
     score: float
@@ -41,46 +41,45 @@ class Scan:
 
 
 @dataclass(frozen=True, eq=False)
-class Given:
-    """Hold what some mitigations need besides a model and a request.
+class MitigationContext:
+    """What some mitigations need besides a model and a request.
 
-    `generator` draws words, probes and noises. `scan` is the detector that judges a rewritten
-    prompt, or the outcome of a chain, and `threshold` the score below which it is satisfied.
-    `normal_norms` (N,) are first-step guidance norms of reference prompts, and `normal_lids`
-    returns LIDs (N,) of their images by an estimator at a scale: what is normal for this model.
-    `latents` (B, C, h, w) are what the unmitigated request ends in, to spare drawing it again.
-    `index` and its `embedder` hold the training images; `copy_similarity` is the cosine of
-    descriptors at which an image counts as a copy of one.
+    `generator` samples words, probes and noises. `scan` is the detector that scores a rewritten
+    prompt, or a candidate of a chain, which passes below `threshold`. `reference_norms` (N,) are
+    first-step guidance norms of reference prompts; `reference_lids` returns LIDs (N,) of their
+    images by an estimator at a noise scale. `latents` (B, C, h, w) are the final latents of the
+    unmitigated request, so that it need not be generated again. `index` has the training images'
+    descriptors by `embedder`; at a cosine of `copy_similarity` an image counts as a copy of one.
     """
 
     generator: torch.Generator | None = None
     scan: Callable[[Request], Work[Scan]] | None = None
     threshold: float | None = None
-    normal_norms: Tensor | None = None
-    normal_lids: Callable[[LidBy, float], Work[Tensor]] | None = None
+    reference_norms: Tensor | None = None
+    reference_lids: Callable[[LidBy, float], Work[Tensor]] | None = None
     latents: Tensor | None = None
     index: Index | None = None
     embedder: Embedder | None = None
     copy_similarity: float = 0.65
 
-    def drawing(self) -> torch.Generator:
+    def random(self) -> torch.Generator:
         """Return the generator; ValueError without one."""
         if self.generator is None:
-            raise ValueError("This mitigation draws random numbers: give a generator.")
+            raise ValueError("This mitigation needs random numbers: pass a generator.")
         return self.generator
 
 
-NOTHING = Given()
+NO_CONTEXT = MitigationContext()
 
 
 @dataclass(frozen=True, eq=False)
 class Mitigated:
-    """Hold the outcome of a mitigation.
+    """A mitigated request.
 
-    `request` is what to draw now, `prompt` the text in force, `changed` one sentence on what is
-    different. Per image, in network evaluations of one branch, a backward pass counting as one
-    more: `nfe` were spent before drawing, and drawing takes `nfe_per_step` at every step, 2 being
-    usual under guidance.
+    `request` is what to generate now, `prompt` its text, `changed` one sentence on what is
+    different. Costs are NFE of one branch per image, a backward pass counting as one more: `nfe`
+    were spent before generating, which takes `nfe_per_step` at every step, 2 being usual under
+    guidance.
     """
 
     request: Request
@@ -91,7 +90,7 @@ class Mitigated:
 
 
 class Mitigation(Protocol):
-    """Turn a request into one that copies less."""
+    """A method that turns a request into one that copies less."""
 
     @property
     def name(self) -> str:
@@ -99,29 +98,35 @@ class Mitigation(Protocol):
 
     @property
     def label(self) -> str:
-        """Return the name for people."""
+        """Return the name that its paper gives it, with "variant" where this differs."""
 
     @property
     def reference(self) -> str:
-        """Return where the recipe comes from."""
+        """Return the citation."""
+
+    @property
+    def summary(self) -> str:
+        """Return one sentence on what it does and, for a variant, how it differs."""
 
     @property
     def strength(self) -> float:
-        """Return how strongly it acts; `strength_label` says in which terms."""
+        """Return how strongly it acts, in terms of `strength_label`."""
 
     @property
     def strength_label(self) -> str:
-        """Return what the strength is."""
+        """Return what the strength counts."""
 
     @property
     def strengths(self) -> tuple[float, ...]:
         """Return strengths worth trying, weakest first."""
 
     def cost(self, steps: int) -> float:
-        """Return about how many NFE an image costs beyond plain drawing in these steps."""
+        """Return about how many NFE an image costs beyond plain generation in these steps."""
 
-    def apply(self, model: TextToImage, request: Request, *, given: Given) -> Work[Mitigated]:
-        """Work out the mitigated request; MMHError for what the model or `given` does not allow.
+    def apply(
+        self, model: TextToImage, request: Request, *, context: MitigationContext
+    ) -> Work[Mitigated]:
+        """Return the mitigated request; MMHError for what the model or `context` does not allow.
 
         It can be stopped between any two network evaluations.
         """
@@ -152,13 +157,13 @@ def branches_per_step(request: Request) -> float:
 
 
 def check_share(share: float) -> None:
-    """Refuse a share outside [0, 1]."""
+    """Raise ValueError for a share outside [0, 1]."""
     if not 0 <= share <= 1:
         raise ValueError(f"The share must be from 0 to 1, got {share!r}.")
 
 
 def quantile_of(values: Tensor | None, share: float, what: str) -> float:
-    """Return a quantile of what is normal; MMHError without values, ValueError for the share."""
+    """Return a quantile of reference values; MMHError without any, ValueError for the share."""
     check_share(share)
     if values is None or not len(values):
         raise MMHError(

@@ -1,4 +1,4 @@
-"""Reword the tokens that are to blame until the detector is satisfied."""
+"""Prompt rewriting: reword the tokens with the highest attribution until a detector passes."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from mmh_core.mitigations.attribution import Attribution, AttributionBy, attribu
 from mmh_core.mitigations.endpoint import Endpoint, ask
 from mmh_core.mitigations.first_step import guidance_norm_scan
 from mmh_core.mitigations.record import (
-    NOTHING,
-    Given,
+    NO_CONTEXT,
     Mitigated,
+    MitigationContext,
     Scan,
     branches_per_step,
     quantile_of,
     with_prompt,
 )
 from mmh_core.mitigations.word_diff import word_diff
-from mmh_core.mitigations.wording import Word, dropped, retold, reworded, words_at, words_of
+from mmh_core.mitigations.wording import Word, dropped, rephrased, reworded, words_at, words_of
 from mmh_core.mitigations.work import Work
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Request
@@ -33,13 +33,14 @@ _TEMPERATURE, _FLOOR = 0.1, 1e-3
 
 @dataclass(frozen=True)
 class TokenRewrite:
-    """Reword `strength` tokens, drawn by attribution, and accept the first prompt that passes.
+    """A prompt with `strength` tokens reworded, sampled by attribution: the first that passes.
 
-    Ross et al. 2025 (arXiv 2411.00113): tokens are drawn without replacement with
+    Ross et al. 2025 (arXiv 2411.00113): tokens are sampled without replacement with
     `p ~ softmax(a / .1) + 1e-3`, a their scores divided by the largest; those of proper names are
-    kept. Each attempt draws anew. Offline rules in turn: synonyms, dropping, another template; or
-    an endpoint. A prompt passes when its scan is below the threshold; if none does, the one with
-    the lowest score is used, the original among them.
+    kept. Each attempt samples anew. In this variant offline rules reword in turn (synonyms,
+    dropping, another template), or a language model behind `endpoint` as in the paper. A prompt
+    passes when its scan is below the threshold; if none does, the one with the lowest score is
+    used, the original among them.
     """
 
     strength: float = 4.0
@@ -48,46 +49,50 @@ class TokenRewrite:
     attempts: int = 9
     endpoint: Endpoint | None = None
     name: str = "rewrite"
-    label: str = "Reworded prompt"
+    label: str = "Token-attribution rewriting, variant"
+    summary: str = (
+        "Rewords the tokens with the highest attribution until a detector passes; by offline "
+        "rules where the paper has a language model."
+    )
     reference: str = "Ross et al. 2025, arXiv 2411.00113"
     strength_label: str = "tokens to reword"
     strengths: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)
 
     def cost(self, steps: int) -> float:
-        """Return the attribution and a scan that draws, for half of the attempts."""
-        drawn = 2.0 * steps if self.by in ("flipd", "denoising loss") else 0.0
-        return drawn + 3 + steps * self.attempts
+        """Return the cost of the attribution and a generation for half of the attempts."""
+        generation = 2.0 * steps if self.by in ("flipd", "denoising loss") else 0.0
+        return generation + 3 + steps * self.attempts
 
     def apply(
-        self, model: TextToImage, request: Request, *, given: Given = NOTHING
+        self, model: TextToImage, request: Request, *, context: MitigationContext = NO_CONTEXT
     ) -> Work[Mitigated]:
         """Return the request with the accepted prompt; MMHError without a threshold.
 
-        The scan is the first-step guidance norm where `given` has no other, and its threshold then
-        the median of reference prompts.
+        The scan is the first-step guidance norm where `context` has no other, with the median
+        of reference prompts as its threshold.
         """
         yield
-        scan, threshold = judge(model, given)
+        scan, threshold = judge(model, context)
         attribution = yield from attribute(
-            model, request, self.by, log_delta=self.log_delta, given=given
+            model, request, self.by, log_delta=self.log_delta, context=context
         )
         best, score, spent = request, float("inf"), attribution.nfe
         passed = False
-        for prompt in self._candidates(attribution, given.drawing()):
+        for prompt in self._candidates(attribution, context.random()):
             candidate = with_prompt(request, prompt)
-            found = yield from scan(candidate)
-            spent += found.nfe
-            if found.score < score:
-                best, score = candidate, found.score
-            passed = found.score < threshold
+            scanned = yield from scan(candidate)
+            spent += scanned.nfe
+            if scanned.score < score:
+                best, score = candidate, scanned.score
+            passed = scanned.score < threshold
             if passed:
                 best = candidate
                 break
         if not passed:
-            found = yield from scan(request)
-            spent += found.nfe
-            if found.score <= score:
-                best, score = request, found.score
+            scanned = yield from scan(request)
+            spent += scanned.nfe
+            if scanned.score <= score:
+                best, score = request, scanned.score
         return Mitigated(
             best,
             best.prompt,
@@ -100,7 +105,7 @@ class TokenRewrite:
         """Yield different prompts, at most one per attempt."""
         prompt = attribution.prompt
         seen = {prompt}
-        others = retold(prompt)
+        others = rephrased(prompt)
         for attempt in range(self.attempts):
             chosen = chosen_words(attribution, round(self.strength), generator)
             if self.endpoint is not None:
@@ -116,34 +121,34 @@ class TokenRewrite:
                 yield new
 
 
-def judge(model: TextToImage, given: Given) -> tuple[_Scanner, float]:
-    """Return the detector that judges a request and the score below which it is satisfied."""
-    if given.scan is not None:
-        if given.threshold is None:
-            raise ValueError("A scan needs a threshold: give both.")
-        return given.scan, given.threshold
-    threshold = given.threshold
+def judge(model: TextToImage, context: MitigationContext) -> tuple[_Scanner, float]:
+    """Return the detector that scores a request and the score below which a request passes."""
+    if context.scan is not None:
+        if context.threshold is None:
+            raise ValueError("A scan needs a threshold: pass both.")
+        return context.scan, context.threshold
+    threshold = context.threshold
     if threshold is None:
-        threshold = quantile_of(given.normal_norms, 0.5, "guidance norms")
+        threshold = quantile_of(context.reference_norms, 0.5, "guidance norms")
     return (lambda request: guidance_norm_scan(model, request)), threshold
 
 
 def chosen_words(
     attribution: Attribution, count: int, generator: torch.Generator
 ) -> tuple[Word, ...]:
-    """Draw `count` tokens and return the words that they belong to, proper names left out."""
+    """Return the words of `count` tokens sampled by attribution, proper names left out."""
     words = words_of(attribution.prompt)
-    places = words_at(attribution.prompt, attribution.spans)
-    free = [i for i, place in enumerate(places) if place >= 0 and not words[place].name]
+    word_of = words_at(attribution.prompt, attribution.spans)
+    free = [i for i, word in enumerate(word_of) if word >= 0 and not words[word].name]
     if not free:
         return ()
     scores = attribution.scores[torch.tensor(free)].double()
     scores = scores / attribution.scores.max().clamp(min=1e-30)
     weights = (scores / _TEMPERATURE).softmax(0) + _FLOOR
-    drawn = torch.multinomial(
+    sampled = torch.multinomial(
         weights.to(generator.device), min(count, len(free)), generator=generator
     )
-    return tuple(dict.fromkeys(words[places[free[i]]] for i in drawn.tolist()))
+    return tuple(dict.fromkeys(words[word_of[free[i]]] for i in sampled.tolist()))
 
 
 def _sentence(before: str, after: str, score: float, threshold: float) -> str:

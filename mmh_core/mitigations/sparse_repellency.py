@@ -1,4 +1,4 @@
-"""Keep the image in the making off the one that the prompt ends in by itself."""
+"""Sparse repellency: keep the sample out of shields around the unmitigated images."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mmh_core.mitigations.lid_loss import drawn_latents
+from mmh_core.mitigations.lid_loss import generated_latents
 from mmh_core.mitigations.padding_fix import without_padding
 from mmh_core.mitigations.record import (
-    NOTHING,
-    Given,
+    NO_CONTEXT,
     Mitigated,
+    MitigationContext,
     branches_per_step,
     check_share,
     steered,
@@ -32,64 +32,69 @@ _ROUNDING = 1e-12
 
 @dataclass(frozen=True)
 class SparseRepellency:
-    """Draw once, and again off the first image: forget the padding as far as that takes.
+    """A second generation that is kept out of shields around the images of the first.
 
-    After Kirchhof et al. 2025 (SPELL, arXiv 2410.06025): at every step, what is about to land in a
-    shield around a reference moves out of it, and everything else is left alone. What a prompt is
-    drawn to from every noise is what is to be avoided, so the references are the request's own
-    unmitigated images, of all its seeds: no training image is needed. Two things differ from
-    the paper. Shields are cones around centered latents, since a ball is also left by a change of
-    brightness alone; `strength` is 1 minus the cosine allowed. And the way out is not straight
-    away, which leaves a spoiled copy, but towards what the model would draw if the prompt's
-    padding were zero (Kim & No 2026): `overshoot` times as far as leaving takes
-    (`share_to_leave`) and beyond any other cone there, at most `farthest` times the difference of
-    the two outputs.
+    After Kirchhof et al. 2025 (SPELL, arXiv 2410.06025): at every step, an `x0_hat` inside a
+    shield around a reference moves out of it, and everything else is unchanged. The references are
+    the request's own unmitigated images, of all its seeds, since a memorized prompt leads to one
+    image from every noise: no training image is needed. Two things differ from the paper. Shields
+    are cones around centered latents, since a change of brightness alone would leave a ball;
+    `strength` is 1 minus the cosine allowed. And `x0_hat` does not leave along the radius, which
+    gives a degraded copy, but towards the prediction with the prompt's padding at zero (Kim & No
+    2026): `overshoot` times as far as leaving takes (`share_to_leave`) and beyond any other cone
+    there, at most `farthest` times the difference of the two outputs.
 
-    A request whose first drawing the detector `given.scan` passes is left alone.
+    A request whose first images pass the detector `context.scan` is unchanged.
     """
 
     strength: float = 0.1
     overshoot: float = 2.0
     farthest: float = 2.0
     name: str = "sparse_repellency"
-    label: str = "Sparse repellency, variant"
+    label: str = "Sparse repellency (SPELL), variant"
+    summary: str = (
+        "Generates once, then again away from the first images: by zeroing the padding where the "
+        "paper moves radially, so that no training images are needed."
+    )
     reference: str = "after Kirchhof et al. 2025, arXiv 2410.06025, and Kim & No 2026"
-    strength_label: str = "unlikeness to the first image (1 - cosine)"
+    strength_label: str = "dissimilarity to the first image (1 - cosine)"
     strengths: tuple[float, ...] = (0.05, 0.1, 0.15, 0.2)
 
     def cost(self, steps: int) -> float:
-        """Return a first drawing, which the detector judges, and a further branch a step."""
+        """Return the cost of a first generation, scored by the detector, and of a third branch."""
         return 3.0 * steps
 
     def apply(
-        self, model: TextToImage, request: Request, *, given: Given = NOTHING
+        self, model: TextToImage, request: Request, *, context: MitigationContext = NO_CONTEXT
     ) -> Work[Mitigated]:
-        """Return the request that is kept off what it draws; MMHError for other encoders."""
+        """Return the request repelled by its own images; MMHError for other encoders."""
         yield
         check_share(self.strength)
         zeroed = without_padding(model, request)
         if not len(padding_rows(model, request.prompt)):
             raise MMHError(
-                "This prompt fills the whole text encoder, so that there is no padding to forget: "
+                "This prompt fills the whole text encoder, so it has no padding to set to zero: "
                 "shorten it, or choose another mitigation."
             )
         spent = 0.0
-        if given.scan is not None and given.threshold is not None:
-            found = yield from given.scan(request)
-            spent += found.nfe
-            if found.score < given.threshold:
-                said = f"the score {found.score:.3g} is below the threshold {given.threshold:.3g}"
+        if context.scan is not None and context.threshold is not None:
+            scanned = yield from context.scan(request)
+            spent += scanned.nfe
+            if scanned.score < context.threshold:
+                reason = (
+                    f"the score {scanned.score:.3g} is below the threshold {context.threshold:.3g}"
+                )
                 return Mitigated(
                     request,
                     request.prompt,
-                    f"Nothing was repelled: {said}.",
+                    f"Nothing was repelled: {reason}.",
                     spent,
                     branches_per_step(request),
                 )
-        first = given.latents
+        first = context.latents
         if first is None:
-            first, drawing = yield from drawn_latents(model, request)
-            spent += drawing
+            first, generation_nfe = yield from generated_latents(model, request)
+            spent += generation_nfe
         repellency = Repellency(
             model, zeroed, first.float(), 1 - self.strength, self.overshoot, self.farthest
         )
@@ -100,7 +105,7 @@ class SparseRepellency:
         return Mitigated(
             steered(request, mixing=mixing),
             request.prompt,
-            "At every step the prompt's padding was forgotten as far as it took to keep the "
+            "At every step the prompt's padding was set to zero as far as it took to keep the "
             f"cosine with the first image's latents below {1 - self.strength:.2g}.",
             spent,
             3.0,
@@ -109,7 +114,7 @@ class SparseRepellency:
 
 @dataclass(frozen=True, eq=False)
 class Repellency:
-    """Hold what keeps a drawing off `references` (K, C, h, w): it remembers nothing.
+    """Shields around `references` (K, C, h, w) for every step; there is no state between steps.
 
     `zeroed` (1, tokens, width) is the prompt's embedding without its padding.
     """
@@ -122,13 +127,13 @@ class Repellency:
     farthest: float
 
     def mix(self, branches: Branches) -> Tensor:
-        """Return the guided output, moved towards the one without padding where that is due."""
+        """Return the guided output, moved towards the one without padding inside a shield."""
         output = branches.guided(branches.scale)
-        asked = branches.ask(self.zeroed)
-        other = branches.without + branches.scale * (asked - branches.without)
+        conditional = branches.ask(self.zeroed)
+        other = branches.without + branches.scale * (conditional - branches.without)
         x0, x0_other = (
-            score_model_of_output(self.model, said).x0(branches.x_t, branches.t)
-            for said in (output, other)
+            score_model_of_output(self.model, prediction).x0(branches.x_t, branches.t)
+            for prediction in (output, other)
         )
         share = share_to_leave(
             x0, x0_other, self.references.to(x0), self.cosine, overshoot=self.overshoot
@@ -143,8 +148,8 @@ def share_to_leave(
     """Return the smallest share (B,) of the way at which each row is in no cone any more.
 
     Rows x (B, C, h, w) go to `x + share (towards - x)`; they and the references (K, C, h, w) are
-    compared by the cosine of their centered latents: without each channel's mean over places, so
-    that neither brightness nor contrast counts. A row is in the cone of a reference while its
+    compared by the cosine of their centered latents, without each channel's mean over positions,
+    so that neither brightness nor contrast counts. A row is in the cone of a reference while its
     cosine with it exceeds `cosine`, from 0 to 1. Cones are convex, so the way is in each of them
     over one stretch of shares (`_stretches`), and what is looked for is the first share behind all
     stretches that join up. It is 0 for a row in no cone, and infinite where the way does not lead
@@ -157,8 +162,8 @@ def share_to_leave(
     enters, leaves = _stretches(rows, ways, axes, cosine)
     zero = rows.new_zeros(len(rows))
     least = _behind(enters, leaves, zero)
-    wanted = torch.where(least > 0, _behind(enters, leaves, overshoot * least), zero)
-    return wanted.to(x.dtype)
+    share = torch.where(least > 0, _behind(enters, leaves, overshoot * least), zero)
+    return share.to(x.dtype)
 
 
 def _behind(enters: Tensor, leaves: Tensor, start: Tensor) -> Tensor:
@@ -189,7 +194,7 @@ def _stretches(rows: Tensor, ways: Tensor, axes: Tensor, cosine: float) -> tuple
     first, second = _roots(a, b, c)
     edges = torch.stack([torch.zeros_like(first), first, second])
     ends = torch.stack([first, second, torch.full_like(first, torch.inf)])
-    # The middle of each of the three pieces; of one without end, a place within it.
+    # The middle of each of the three pieces; of an unbounded one, a point within it.
     middles = torch.where(ends.isinf(), 2 * edges + 1, (edges + ends) / 2)
     inside = (along + middles * way_along > 0) & ((a * middles + b) * middles + c > 0)
     inside = inside & (ends > edges) & ~edges.isinf()
@@ -205,7 +210,7 @@ def _centered(latents: Tensor) -> Tensor:
 
 
 def _roots(a: Tensor, b: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the positive roots of `a s^2 + b s + c`, the smaller first, infinity for those amiss.
+    """Return the positive roots of `a s^2 + b s + c`, the smaller first, infinity without one.
 
     By `q = -(b + sign(b) sqrt(b^2 - 4 a c)) / 2`, the roots are q / a and c / q: nothing cancels.
     """

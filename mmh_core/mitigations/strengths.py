@@ -1,4 +1,4 @@
-"""Which strengths a mitigation takes, so that another one is refused before a model is loaded."""
+"""The range of strengths of each mitigation, checked before a model is loaded."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def most_strength(name: str) -> float:
 
 
 def check_strength(name: str, strength: float) -> None:
-    """Refuse a strength that a mitigation does not take. Errors: MMHError; ValueError by name."""
+    """Raise MMHError for a strength out of range, ValueError for an unknown mitigation."""
     chosen, most = mitigation(name), most_strength(name)
     if math.isfinite(strength) and 0 <= strength <= most:
         return

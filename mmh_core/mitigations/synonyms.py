@@ -1,4 +1,4 @@
-"""A small table of words and phrases that can stand for one another in a prompt."""
+"""A small table of synonyms for words of prompts."""
 
 from __future__ import annotations
 
@@ -80,11 +80,11 @@ def _table() -> dict[str, tuple[str, ...]]:
     return {word: tuple(dict.fromkeys(others)) for word, others in table.items()}
 
 
-#: Lower-case word -> what can stand in its place.
+#: Lower-case word -> its synonyms.
 SYNONYMS = _table()
 
 
-def _known() -> frozenset[str]:
+def _common_words() -> frozenset[str]:
     """Return the words that are no names: those of the table and of the caption grammar."""
     texts = [*SYNONYMS, *LIGHTS, *FEATURES.values(), *EXTRAS.values()]
     texts += [template for choices in TEMPLATES.values() for template in choices]
@@ -93,4 +93,5 @@ def _known() -> frozenset[str]:
     return frozenset(word for word in [*words, *common.split()] if "{" not in word)
 
 
-KNOWN = _known()
+#: Lower-case words that are no proper names.
+COMMON_WORDS = _common_words()

@@ -1,4 +1,4 @@
-"""The tokens of a prompt: their texts and places, and which rows of an embedding are padding."""
+"""The tokens of a prompt: texts, positions, and the padding rows of its embedding."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class PromptTokens:
 
     `rows` are their rows in the embedding: one each, and all of them for a placeholder of textual
     inversion, which is one token here. `texts` are what they stand for in the prompt as it was
-    written, `spans` their places in it.
+    written, `spans` their positions in it.
     """
 
     rows: tuple[tuple[int, ...], ...]
@@ -28,7 +28,7 @@ class PromptTokens:
 
 
 def prompt_tokens(model: TextToImage, prompt: str) -> PromptTokens:
-    """Split a prompt; what exceeds the encoder is left out."""
+    """Return the tokens of a prompt; those beyond the encoder's length are left out."""
     rows: dict[tuple[int, int], tuple[int, ...]] = {}
     for row, span in enumerate(tokens_of(model.tokenizer, prompt, model.windows).spans):
         if span[1] > span[0]:

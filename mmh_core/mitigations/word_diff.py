@@ -9,7 +9,7 @@ DiffKind = Literal["kept", "removed", "added"]
 
 
 def word_diff(before: str, after: str) -> tuple[tuple[DiffKind, str], ...]:
-    """Return the runs of words in order, each with its kind; what is removed comes first.
+    """Return the runs of words in order, each with what happened to it; removed ones come first.
 
     The kept and removed runs give `before`, the kept and added ones `after`, spaces aside.
     """

@@ -1,4 +1,4 @@
-"""Offline rules that reword a prompt: drop words, replace them, or say it another way."""
+"""Offline rules that reword a prompt: dropped words, synonyms, or another template."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from dataclasses import dataclass
 
 import torch
 
-from mmh_core.mitigations.synonyms import KNOWN, SYNONYMS
+from mmh_core.mitigations.synonyms import COMMON_WORDS, SYNONYMS
 from mmh_core.pocket.grammar import FRAMED, LIGHTS, TEMPLATES, article, slots_of
 
 _ARTICLE = re.compile(r"\b([Aa])n?\s+$")
 _WORD = re.compile(r"[^\s,.;:!?\"()]+")
-#: A place to fill in a template, with the article before it.
+#: A slot of a template, with the article before it.
 _SLOT = re.compile(r"(\ba )?\{(\w+)\}")
 
 
 @dataclass(frozen=True)
 class Word:
-    """Hold a word, its place in the prompt, and whether it belongs to a proper name."""
+    """A word, its position in the prompt, and whether it belongs to a proper name."""
 
     text: str
     start: int
@@ -28,20 +28,20 @@ class Word:
 
 
 def words_of(prompt: str) -> tuple[Word, ...]:
-    """Split a prompt into words; a name is capitalized, and at the start also unknown.
+    """Return the words of a prompt; a name is capitalized, and at the start not in the table.
 
     At the start of a prompt any word may be capitalized, so there only those that neither the
-    table of synonyms nor the caption grammar knows count as names.
+    table of synonyms nor the caption grammar has count as names.
     """
-    found = list(_WORD.finditer(prompt))
+    matches = list(_WORD.finditer(prompt))
     return tuple(
         Word(
             match.group(),
             match.start(),
             match.end(),
-            match.group()[0].isupper() and (i > 0 or match.group().lower() not in KNOWN),
+            match.group()[0].isupper() and (i > 0 or match.group().lower() not in COMMON_WORDS),
         )
-        for i, match in enumerate(found)
+        for i, match in enumerate(matches)
     )
 
 
@@ -53,7 +53,7 @@ def dropped(prompt: str, chosen: Collection[Word]) -> str:
 
 
 def reworded(prompt: str, chosen: Collection[Word], generator: torch.Generator) -> str:
-    """Return the prompt with each chosen word that the table knows replaced by a synonym."""
+    """Return the prompt with each chosen word that is in the table replaced by a synonym."""
     new = {}
     for word in sorted(chosen, key=lambda word: word.start):
         others = SYNONYMS.get(word.text.lower(), ())
@@ -62,10 +62,10 @@ def reworded(prompt: str, chosen: Collection[Word], generator: torch.Generator) 
     return tidy(replaced(prompt, new))
 
 
-def retold(prompt: str) -> tuple[str, ...]:
-    """Return other ways of saying the same, by the templates of the caption grammar.
+def rephrased(prompt: str) -> tuple[str, ...]:
+    """Return paraphrases of a prompt, by the templates of the caption grammar.
 
-    A prompt that fits no template is said with its parts between commas in another order. Names,
+    Of a prompt that fits no template, the parts between commas are reordered. Names,
     colors and whatever else fills the slots stay.
     """
     framed = slots_of(FRAMED, prompt)
@@ -76,15 +76,15 @@ def retold(prompt: str) -> tuple[str, ...]:
             if slots is None:
                 continue
             others = [other for other in templates if other != template]
-            told = [text for other in others if (text := _filled(other, slots))]
-            return tuple(_filled(FRAMED, {"caption": text}) if framed else text for text in told)
+            texts = [text for other in others if (text := _filled(other, slots))]
+            return tuple(_filled(FRAMED, {"caption": text}) if framed else text for text in texts)
     parts = [part.strip() for part in prompt.split(",") if part.strip()]
     turned = [", ".join(parts[i:] + parts[:i]) for i in range(1, len(parts))]
     return tuple(text for text in turned if text != prompt)
 
 
 def tidy(text: str) -> str:
-    """Close the gaps that dropped words leave, commas without anything between them above all."""
+    """Return a text without the double spaces and commas that dropped words leave."""
     text = re.sub(r"\s+", " ", text)
     text = re.sub(r"\s+([,.;:!?])", r"\1", text)
     text = re.sub(r"(,\s*)+,", ",", text)
@@ -92,7 +92,7 @@ def tidy(text: str) -> str:
 
 
 def replaced(prompt: str, new: dict[Word, str]) -> str:
-    """Put new texts in place of words, and make an article before them fit what follows it."""
+    """Return the prompt with words replaced, and articles before them adapted."""
     starts = {word.start for word in new}
     for word in sorted(new, key=lambda word: word.start, reverse=True):
         head, tail = prompt[: word.start], new[word] + prompt[word.end :]
@@ -104,19 +104,19 @@ def replaced(prompt: str, new: dict[Word, str]) -> str:
 
 
 def _filled(template: str, slots: dict[str, str]) -> str:
-    """Fill a template, "" for one with a slot that the text does not tell.
+    """Return a filled template, "" where a slot has no text.
 
-    A light that it asks for and the text does not tell is the first one.
+    A light without a text is the first one.
     """
-    told = {"light": LIGHTS[0], **slots}
-    if not {slot[2] for slot in _SLOT.finditer(template)} <= told.keys():
+    filling = {"light": LIGHTS[0], **slots}
+    if not {slot[2] for slot in _SLOT.finditer(template)} <= filling.keys():
         return ""
 
     def fill(slot: re.Match[str]) -> str:
-        text = told[slot[2]]
+        text = filling[slot[2]]
         return f"{article(text)} {text}" if slot[1] else text
 
-    # In one pass: braces in what the text tells are letters, and no places to fill.
+    # In one pass: braces in a text are letters, and no slots.
     return tidy(_SLOT.sub(fill, template))
 
 

@@ -1,8 +1,7 @@
 """Work that can be stopped: a generator that yields wherever that is possible, and returns.
 
-What takes more than one network evaluation yields before each, or before each step of a
-generation: whoever stops listening, and closes it, has stopped it there. `yield from` passes
-stops on, so that nothing inside a mitigation is out of reach.
+A function of more than one network evaluation yields before each, or before each step of a
+generation; closing the generator stops it there. `yield from` passes that on to the inner ones.
 """
 
 from __future__ import annotations

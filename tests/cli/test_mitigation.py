@@ -153,18 +153,18 @@ def test_the_table_has_a_line_per_treatment() -> None:
     assert lines[2] == "| No mitigation | 0 | 1.00 |  |  |  |  | 0.970 | 0.420 | 3.0 | 10 |"
     assert lines[0].split(" | ")[3:6] == ["solved", "moved only, not solved", "subject lost"]
     assert lines[4] == (
-        "| Guidance later | 0.5 | 0.00 | 2 of 2 | 0 of 2 | 0 of 2 | unchanged "
+        "| Static transition point | 0.5 | 0.00 | 2 of 2 | 0 of 2 | 0 of 2 | unchanged "
         "| 0.650 | 0.390 | 22.0 | 10 |"
     )
     assert "no LIDs of reference prompts" in lines[6].replace("There are ", "")
     assert {line.count("|") for line in lines[:7]} == {12}
     assert lines[8] == (
-        "Best of those that pass: Guidance later 0.5, alignment 0.42 -> 0.39, reference prompts "
-        "unchanged."
+        "Best of those that pass: Static transition point 0.5, alignment 0.42 -> 0.39, "
+        "reference prompts unchanged."
     )
     assert lines[9] == "These do not pass:"
     assert lines[10].startswith(
-        "- Random words 2: 1 of 2: copies; 1 of 2: alignment 0.36 is below"
+        "- Random token insertion 2: 1 of 2: copies; 1 of 2: alignment 0.36 is below"
     )
     assert "; harms reference prompts: alignment -0.06 [-0.08, -0.04]" in lines[10]
     assert len(lines) == 13
@@ -192,7 +192,9 @@ def test_what_only_moved_off_the_threshold_is_no_success_anywhere() -> None:
         "| 0.00 | 0 of 2 | 2 of 2 | 0 of 2 | unchanged |" in lines[4]
         and lines[8] == "None of these passes:"
     )
-    assert any("Guidance later 0.5: 2 of 2: moved off the threshold" in line for line in lines)
+    assert any(
+        "Static transition point 0.5: 2 of 2: moved off the threshold" in line for line in lines
+    )
     page = mitigation_report(run, "command")
     assert "None of the mitigations passes" in page and "it is 0%" not in page
     assert page.count("<figure class=unsolved>") == 2
@@ -216,7 +218,7 @@ def test_the_page_shows_hostile_text_and_obeys_none_of_it() -> None:
 def test_the_page_tells_the_best_treatment_and_what_words_changed() -> None:
     page = mitigation_report(comparison(), "command")
     assert "Without mitigation 100% of 2 images are copies" in page
-    assert "With Guidance later 0.5 none is, LID has risen on each" in page
+    assert "With Static transition point 0.5 none is, LID has risen on each" in page
     assert "goes from 0.42 to 0.39. Reference prompts are unchanged." in page
     assert "These do not pass" in page and "harms reference prompts: alignment -0.06" in page
     assert "<del>red</del>" in page and "<ins>crimson</ins>" in page
@@ -238,7 +240,7 @@ def test_the_frontier_of_the_page_has_a_numbered_mark_per_known_treatment() -> N
     rows = treatment_rows(comparison())
     chart = frontier_svg(rows)
     assert chart.count("<circle") == 4 and chart.count('class="base"') == 2
-    assert "<title>Guidance later 0.5</title>" in chart
+    assert "<title>Static transition point 0.5</title>" in chart
     assert frontier_svg(()) == ""
 
 

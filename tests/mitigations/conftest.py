@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from mmh_core.mitigations.record import Given
+from mmh_core.mitigations.record import MitigationContext
 from mmh_core.mitigations.work import ready
 from mmh_core.retrieval.embedders import PixelEmbedder
 from mmh_core.retrieval.index import build_index
@@ -49,15 +49,15 @@ def request_for(model: TextToImage, **changes: Any) -> Request:
     )
 
 
-def all_given(model: TextToImage) -> Given:
+def full_context(model: TextToImage) -> MitigationContext:
     """Return all that any mitigation asks for; targets so low or high that they take all steps."""
     images = torch.rand(5, 3, *model.image_size, generator=torch.Generator().manual_seed(2))
     embedder = PixelEmbedder()
     labels = pd.DataFrame({"id": range(5), "caption": "", "file": ""})
-    return Given(
+    return MitigationContext(
         generator=torch.Generator().manual_seed(0),
-        normal_norms=torch.tensor([1e-3]),
-        normal_lids=lambda by, log_delta: ready(torch.tensor([1e6])),
+        reference_norms=torch.tensor([1e-3]),
+        reference_lids=lambda by, log_delta: ready(torch.tensor([1e6])),
         index=build_index(embedder(images), labels, embedder),
         embedder=embedder,
     )

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mmh_core.mitigations.attribution import AttributionBy, attribute
 from mmh_core.mitigations.first_step import first_step
-from mmh_core.mitigations.record import Given
+from mmh_core.mitigations.record import MitigationContext
 from mmh_core.mitigations.work import finished
 from mmh_core.text_to_image.model import TextToImage
 from tests.mitigations.conftest import ModelOf, request_for
@@ -36,12 +36,12 @@ def planted(model: TextToImage) -> TextToImage:
 @pytest.mark.parametrize("by", ["guidance norm", "guided score norm", "flipd", "denoising loss"])
 def test_the_planted_token_is_found(model_of: ModelOf, kind: str, by: AttributionBy) -> None:
     model = planted(model_of(kind))
-    given = Given(
+    context = MitigationContext(
         generator=torch.Generator().manual_seed(0),
         latents=torch.randn(2, 4, 4, 4, generator=torch.Generator().manual_seed(1)),
     )
     found = finished(
-        attribute(model, request_for(model, prompt=PROMPT), by, log_delta=0.0, given=given)
+        attribute(model, request_for(model, prompt=PROMPT), by, log_delta=0.0, context=context)
     )
     assert found.tokens == ("the", "cat", ",", "a", "d", "o", "g")
     scores = found.scores.tolist()
@@ -82,13 +82,13 @@ def test_scores_are_norms_of_the_real_gradient(
 def test_random_scores_are_the_control(model_of: ModelOf) -> None:
     model = model_of("tiny")
     request = request_for(model)
-    given = Given(generator=torch.Generator().manual_seed(0))
-    found = finished(attribute(model, request, "random", given=given))
+    context = MitigationContext(generator=torch.Generator().manual_seed(0))
+    found = finished(attribute(model, request, "random", context=context))
     expected = torch.rand(2, generator=torch.Generator().manual_seed(0))
     assert torch.equal(found.scores, expected)
     assert found.nfe == 0
     assert found.frame()["token"].tolist() == ["the", "cat"]
-    with pytest.raises(ValueError, match="give a generator"):
+    with pytest.raises(ValueError, match="pass a generator"):
         finished(attribute(model, request, "random"))
     with pytest.raises(ValueError, match="Unknown attribution 'taste'"):
         finished(attribute(model, request, "taste"))  # type: ignore[arg-type]

@@ -10,14 +10,14 @@ import torch
 from mmh_core.mitigations.chain import AutomaticChain, chain, cheapest_first, outcome, try_in_turn
 from mmh_core.mitigations.copy_scan import copy_scan
 from mmh_core.mitigations.padding_fix import PaddingFix
-from mmh_core.mitigations.record import NOTHING, Given, Mitigated, Scan, with_prompt
+from mmh_core.mitigations.record import NO_CONTEXT, Mitigated, MitigationContext, Scan, with_prompt
 from mmh_core.mitigations.work import Work, finished, ready
 from mmh_core.records import MMHError
 from mmh_core.retrieval.index import search
 from mmh_core.text_to_image.generation import generate_images
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Request
-from tests.mitigations.conftest import ModelOf, all_given, request_for
+from tests.mitigations.conftest import ModelOf, full_context, request_for
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Planted:
     price: float
     strength: float = 1.0
     label: str = ""
+    summary: str = ""
     reference: str = ""
     strength_label: str = ""
     strengths: tuple[float, ...] = (1.0,)
@@ -39,7 +40,7 @@ class Planted:
         return self.price * steps
 
     def apply(
-        self, model: TextToImage, request: Request, *, given: Given = NOTHING
+        self, model: TextToImage, request: Request, *, context: MitigationContext = NO_CONTEXT
     ) -> Work[Mitigated]:
         found = Mitigated(with_prompt(request, self.name), self.name, "Planted.", self.price)
         return (yield from ready(found))
@@ -49,7 +50,7 @@ CHEAP, MIDDLE, DEAR = Planted("cheap", 1.0), Planted("middle", 2.0), Planted("de
 ALL = (DEAR, CHEAP, MIDDLE)
 
 
-def given_scores(**scores: float) -> Given:
+def context_with_scores(**scores: float) -> MitigationContext:
     """Return a detector that scores a request by its prompt, "plain" where it is no name."""
     known = {"cheap", "middle", "dear"}
 
@@ -57,13 +58,13 @@ def given_scores(**scores: float) -> Given:
         score = scores[request.prompt if request.prompt in known else "plain"]
         return (yield from ready(Scan(score, 10.0)))
 
-    return Given(scan=scan, threshold=0.5)
+    return MitigationContext(scan=scan, threshold=0.5)
 
 
 def test_the_first_that_passes_ends_the_chain(model_of: ModelOf) -> None:
     model = model_of("tiny")
-    given = given_scores(plain=0.9, cheap=0.8, middle=0.2, dear=0.0)
-    found = finished(chain(model, request_for(model), ALL, given=given))
+    context = context_with_scores(plain=0.9, cheap=0.8, middle=0.2, dear=0.0)
+    found = finished(chain(model, request_for(model), ALL, context=context))
     assert [each.name for each in found.tried] == ["none", "cheap", "middle"]
     assert [each.passed for each in found.tried] == [False, False, True]
     assert (found.accepted, found.passed) == ("middle", True)
@@ -76,60 +77,60 @@ def test_the_first_that_passes_ends_the_chain(model_of: ModelOf) -> None:
 def test_a_request_that_passes_as_it_is_stays_as_it_is(model_of: ModelOf) -> None:
     model = model_of("tiny")
     request = request_for(model)
-    found = finished(chain(model, request, ALL, given=given_scores(plain=0.4)))
+    found = finished(chain(model, request, ALL, context=context_with_scores(plain=0.4)))
     assert (found.accepted, len(found.tried)) == ("none", 1)
     assert found.mitigated.request is request
 
 
 def test_the_lowest_score_is_used_when_none_passes(model_of: ModelOf) -> None:
     model = model_of("tiny")
-    given = given_scores(plain=0.9, cheap=0.7, middle=0.6, dear=0.8)
-    found = finished(chain(model, request_for(model), ALL, given=given))
+    context = context_with_scores(plain=0.9, cheap=0.7, middle=0.6, dear=0.8)
+    found = finished(chain(model, request_for(model), ALL, context=context))
     assert (found.accepted, found.passed, len(found.tried)) == ("middle", False, 4)
 
 
 def test_a_threshold_is_passed_only_below_it(model_of: ModelOf) -> None:
     model = model_of("tiny")
-    given = given_scores(plain=0.5, cheap=0.5, middle=0.4, dear=0.4)
-    assert finished(chain(model, request_for(model), ALL, given=given)).accepted == "middle"
+    context = context_with_scores(plain=0.5, cheap=0.5, middle=0.4, dear=0.4)
+    assert finished(chain(model, request_for(model), ALL, context=context)).accepted == "middle"
 
 
-def judged(**found: tuple[float, float]) -> Given:
+def judged(**found: tuple[float, float]) -> MitigationContext:
     """Return a detector that tells score and alignment of a request by its prompt."""
 
     def scan(request: Request) -> Work[Scan]:
         score, alignment = found[request.prompt if request.prompt in found else "plain"]
         return (yield from ready(Scan(score, 10.0, alignment)))
 
-    return Given(scan=scan, threshold=0.5)
+    return MitigationContext(scan=scan, threshold=0.5)
 
 
 def test_what_loses_the_prompt_does_not_pass(model_of: ModelOf) -> None:
     model = model_of("tiny")
-    given = judged(plain=(0.9, 0.8), cheap=(0.1, 0.7), middle=(0.2, 0.74), dear=(0.0, 0.8))
-    found = finished(chain(model, request_for(model), ALL, keep=0.9, given=given))
+    context = judged(plain=(0.9, 0.8), cheap=(0.1, 0.7), middle=(0.2, 0.74), dear=(0.0, 0.8))
+    found = finished(chain(model, request_for(model), ALL, keep=0.9, context=context))
     # 0.7 is less than nine tenths of 0.8, and 0.74 is more.
     assert [each.passed for each in found.tried] == [False, False, True]
     assert found.frame()["kept"].tolist() == pytest.approx([1.0, 0.875, 0.925])
     # Without the demand the first below the threshold is good enough.
-    assert finished(chain(model, request_for(model), ALL, given=given)).accepted == "cheap"
+    assert finished(chain(model, request_for(model), ALL, context=context)).accepted == "cheap"
 
 
 def test_of_those_that_stop_copying_the_one_that_keeps_most_is_used(model_of: ModelOf) -> None:
     model = model_of("tiny")
-    given = judged(plain=(0.9, 0.8), cheap=(0.0, 0.2), middle=(0.4, 0.6), dear=(0.6, 0.7))
-    found = finished(chain(model, request_for(model), ALL, keep=0.9, given=given))
+    context = judged(plain=(0.9, 0.8), cheap=(0.0, 0.2), middle=(0.4, 0.6), dear=(0.6, 0.7))
+    found = finished(chain(model, request_for(model), ALL, keep=0.9, context=context))
     # Both of the cheap ones are below the threshold; how far below counts for nothing.
     assert (found.accepted, found.passed) == ("middle", False)
-    out = finished(AutomaticChain(ALL).apply(model, request_for(model), given=given))
+    out = finished(AutomaticChain(ALL).apply(model, request_for(model), context=context))
     assert out.changed.startswith("None of the 4 tried passed; “Middle” kept most (score 0.4")
     assert "the alignment with the prompt fell to 75% of what it was" in out.changed
 
 
 def test_of_equal_scores_the_one_that_keeps_most_is_used(model_of: ModelOf) -> None:
     model = model_of("tiny")
-    given = judged(plain=(0.9, 0.8), cheap=(0.6, 0.2), middle=(0.6, 0.7), dear=(0.6, 0.5))
-    found = finished(chain(model, request_for(model), ALL, keep=0.9, given=given))
+    context = judged(plain=(0.9, 0.8), cheap=(0.6, 0.2), middle=(0.6, 0.7), dear=(0.6, 0.5))
+    found = finished(chain(model, request_for(model), ALL, keep=0.9, context=context))
     assert (found.accepted, found.passed) == ("middle", False)
 
 
@@ -139,14 +140,14 @@ def test_what_is_refused_is_passed_over_and_told(model_of: ModelOf) -> None:
     @dataclass(frozen=True)
     class Refusing(Planted):
         def apply(
-            self, model: TextToImage, request: Request, *, given: Given = NOTHING
+            self, model: TextToImage, request: Request, *, context: MitigationContext = NO_CONTEXT
         ) -> Work[Mitigated]:
             yield
             raise MMHError("Not with this model: choose another.")
 
-    given = given_scores(plain=0.9, cheap=0.1)
+    context = context_with_scores(plain=0.9, cheap=0.1)
     found = finished(
-        chain(model, request_for(model), (Refusing("broken", 0.5), CHEAP), given=given)
+        chain(model, request_for(model), (Refusing("broken", 0.5), CHEAP), context=context)
     )
     assert [each.refused for each in found.tried][1] == "Not with this model: choose another."
     assert found.tried[1].mitigated is None
@@ -155,8 +156,8 @@ def test_what_is_refused_is_passed_over_and_told(model_of: ModelOf) -> None:
 
 def test_it_can_be_cut_short_and_keeps_what_was_tried(model_of: ModelOf) -> None:
     model = model_of("tiny")
-    given = given_scores(plain=0.9, cheap=0.8, middle=0.2)
-    steps = try_in_turn(model, request_for(model), ALL, given=given)
+    context = context_with_scores(plain=0.9, cheap=0.8, middle=0.2)
+    steps = try_in_turn(model, request_for(model), ALL, context=context)
     tried = (each for each in steps if each is not None)
     found = outcome([next(tried), next(tried)], 0.5)
     assert (found.accepted, found.passed) == ("cheap", False)
@@ -171,14 +172,14 @@ def test_equal_costs_stay_in_order() -> None:
 
 def test_the_chain_is_a_mitigation_that_says_which(model_of: ModelOf) -> None:
     model = model_of("tiny")
-    given = given_scores(plain=0.9, cheap=0.8, middle=0.2, dear=0.1)
+    context = context_with_scores(plain=0.9, cheap=0.8, middle=0.2, dear=0.1)
     automatic = AutomaticChain(ALL)
-    out = finished(automatic.apply(model, request_for(model), given=given))
+    out = finished(automatic.apply(model, request_for(model), context=context))
     assert out.changed.startswith("“Middle”, number 3 of those tried, is the first to pass")
     assert out.request.prompt == "middle"
     assert out.nfe == 33
     short = finished(
-        replace(automatic, strength=1.0).apply(model, request_for(model), given=given)
+        replace(automatic, strength=1.0).apply(model, request_for(model), context=context)
     )
     assert short.changed.startswith("None of the 2 tried passed; “Cheap” scored lowest")
 
@@ -192,17 +193,21 @@ def test_the_chain_is_expected_to_end_with_the_cheaper_half() -> None:
 def test_the_usual_scan_sees_what_changes_the_first_step(model_of: ModelOf) -> None:
     model = model_of("tiny")
     request = request_for(model)
-    found = finished(chain(model, request, (PaddingFix(1.0),), given=Given(threshold=0.0)))
+    found = finished(
+        chain(model, request, (PaddingFix(1.0),), context=MitigationContext(threshold=0.0))
+    )
     assert len({each.score for each in found.tried}) == 2
     assert [each.nfe for each in found.tried] == [2.0, 2.0]
 
 
 def test_the_copy_scan_is_the_largest_similarity_of_what_is_drawn(model_of: ModelOf) -> None:
     model = model_of("tiny")
-    request, given = request_for(model), all_given(model)
-    assert given.index is not None and given.embedder is not None
-    scan = finished(copy_scan(model, request, given.index, given.embedder))
+    request, context = request_for(model), full_context(model)
+    assert context.index is not None and context.embedder is not None
+    scan = finished(copy_scan(model, request, context.index, context.embedder))
     with torch.no_grad():
-        near = search(given.index, given.embedder(generate_images(model, request)), k=1).similarity
+        near = search(
+            context.index, context.embedder(generate_images(model, request)), k=1
+        ).similarity
     assert scan.score == pytest.approx(float(near.max()), abs=1e-6)
     assert scan.nfe == 8

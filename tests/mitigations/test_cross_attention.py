@@ -62,7 +62,7 @@ def test_the_start_tokens_logit_is_multiplied(model_of: ModelOf) -> None:
     for name, part in changed.named_modules():
         if name.endswith("attn2.to_k"):
             part.register_forward_hook(
-                lambda net, given, out: torch.cat([out[:, :1] * 1.5, out[:, 1:]], 1)
+                lambda net, context, out: torch.cat([out[:, :1] * 1.5, out[:, 1:]], 1)
             )
     plain = first(model, request)
     mask = torch.ones(len(SEEDS), model.unconditional.shape[1])

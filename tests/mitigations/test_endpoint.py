@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from mmh_core.mitigations.endpoint import Endpoint, ask
-from mmh_core.mitigations.record import Given, Scan
+from mmh_core.mitigations.record import MitigationContext, Scan
 from mmh_core.mitigations.rewrite import TokenRewrite
 from mmh_core.mitigations.work import finished, ready
 from mmh_core.records import MMHError
@@ -253,13 +253,13 @@ def test_a_rewrite_asks_the_service_for_its_words(
     service: Service, tmp_path: Path, model_of: ModelOf
 ) -> None:
     model = model_of("tiny")
-    given = Given(
+    context = MitigationContext(
         generator=torch.Generator().manual_seed(0),
         scan=lambda request: ready(Scan(float(request.prompt != "a cat"), 0.0)),
         threshold=0.5,
     )
     mitigation = TokenRewrite(by="random", strength=1.0, endpoint=at(service, tmp_path))
-    out = finished(mitigation.apply(model, request_for(model, prompt="the dog"), given=given))
+    out = finished(mitigation.apply(model, request_for(model, prompt="the dog"), context=context))
     assert out.prompt == "a cat"
     words = service.asked[0][2]["messages"][-1]["content"].split("Words: ")[1]
     assert words in ("the", "dog")

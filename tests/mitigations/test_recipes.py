@@ -19,23 +19,23 @@ from mmh_core.mitigations.first_step import (
     delta_of_noise,
     first_step,
     guidance_norm_scan,
-    normal_norms,
+    reference_norms,
 )
 from mmh_core.mitigations.guidance_schedule import DynamicGuidance, GuidanceSchedule
 from mmh_core.mitigations.initial_noise import NoiseAdjustment, NoiseOptimization, first_noise
-from mmh_core.mitigations.lid_loss import LidBy, drawn_latents, lid_of, normal_lids
+from mmh_core.mitigations.lid_loss import LidBy, generated_latents, lid_of, reference_lids
 from mmh_core.mitigations.objectives import guidance_norms
 from mmh_core.mitigations.padding_fix import PaddingFix
 from mmh_core.mitigations.raise_lid import RaiseLid
 from mmh_core.mitigations.random_tokens import RandomTokens
-from mmh_core.mitigations.record import NOTHING, Given, Mitigated
+from mmh_core.mitigations.record import NO_CONTEXT, Mitigated, MitigationContext
 from mmh_core.mitigations.tokens import padding_rows, prompt_tokens
 from mmh_core.mitigations.work import finished, ready
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.generation import first_input, generate, generate_images
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Branches, Steering
-from tests.mitigations.conftest import SEEDS, ModelOf, all_given, request_for
+from tests.mitigations.conftest import SEEDS, ModelOf, full_context, request_for
 
 KINDS = pytest.mark.parametrize("kind", ["tiny", "tiny-v"])
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
@@ -71,7 +71,7 @@ def test_the_catalogue_is_complete_and_in_order() -> None:
 def test_none_is_the_plain_request_bit_for_bit(model_of: ModelOf) -> None:
     model = model_of("tiny")
     request = request_for(model)
-    out = finished(MITIGATIONS["none"].apply(model, request, given=NOTHING))
+    out = finished(MITIGATIONS["none"].apply(model, request, context=NO_CONTEXT))
     assert out.request is request
     assert torch.equal(generate_images(model, out.request), generate_images(model, request))
     assert (out.nfe, out.prompt) == (0.0, "the cat")
@@ -82,7 +82,7 @@ def test_none_is_the_plain_request_bit_for_bit(model_of: ModelOf) -> None:
                 request,
                 sampling=replace(request.sampling, guidance=1.0),
             ),
-            given=NOTHING,
+            context=NO_CONTEXT,
         )
     )
     assert (out.nfe_per_step, alone.nfe_per_step) == (2.0, 1.0)
@@ -97,7 +97,7 @@ def test_nothing_stays_behind_even_when_cancelled(model_of: ModelOf, name: str, 
     chosen = MITIGATIONS[name]
     if name == "automatic_chain":
         chosen = replace(chosen, strength=2.0)  # type: ignore[type-var]
-    out = finished(chosen.apply(model, request, given=all_given(model)))
+    out = finished(chosen.apply(model, request, context=full_context(model)))
     steps = generate(model, out.request)
     next(steps)
     # Between two steps, too, other callers find the network as it was.
@@ -120,22 +120,22 @@ def test_random_words_are_inserted_and_the_rest_stays(model_of: ModelOf) -> None
     model = model_of("tiny")
     request = request_for(model, prompt="a dog, sleeping")
     for strength in (1.0, 4.0):
-        given = Given(generator=torch.Generator().manual_seed(4))
-        out = finished(RandomTokens(strength).apply(model, request, given=given))
+        context = MitigationContext(generator=torch.Generator().manual_seed(4))
+        out = finished(RandomTokens(strength).apply(model, request, context=context))
         added = [word for word in out.prompt.split() if word in ("the", "cat")]
         kept = [word for word in out.prompt.split() if word not in ("the", "cat")]
         # The vocabulary's only words are "the" and "cat".
         assert len(added) == strength
         assert kept == ["a", "dog,", "sleeping"]
-        again = Given(generator=torch.Generator().manual_seed(4))
+        again = MitigationContext(generator=torch.Generator().manual_seed(4))
         assert (
-            finished(RandomTokens(strength).apply(model, request, given=again)).prompt
+            finished(RandomTokens(strength).apply(model, request, context=again)).prompt
             == out.prompt
         )
-    given = Given(generator=torch.Generator().manual_seed(4))
-    numbers = finished(RandomTokens(3.0, "numbers").apply(model, request, given=given)).prompt
+    context = MitigationContext(generator=torch.Generator().manual_seed(4))
+    numbers = finished(RandomTokens(3.0, "numbers").apply(model, request, context=context)).prompt
     assert sum(word.isdigit() for word in numbers.split()) == 3
-    with pytest.raises(ValueError, match="give a generator"):
+    with pytest.raises(ValueError, match="pass a generator"):
         finished(RandomTokens().apply(model, request))
 
 
@@ -143,7 +143,7 @@ def test_random_words_replace_an_embedding_that_was_set(model_of: ModelOf) -> No
     model = model_of("tiny")
     steering = Steering(embedding=model.unconditional, noise=torch.ones(2, 4, 4, 4))
     request = request_for(model, steering=steering)
-    out = finished(RandomTokens().apply(model, request, given=all_given(model)))
+    out = finished(RandomTokens().apply(model, request, context=full_context(model)))
     assert out.request.steering is not None
     assert out.request.steering.embedding is None
     assert out.request.steering.noise is steering.noise
@@ -243,13 +243,13 @@ def test_dynamic_guidance_begins_at_the_latest_when_told(model_of: ModelOf) -> N
 def test_embedding_optimization_reaches_its_target(model_of: ModelOf, kind: str) -> None:
     model = model_of(kind)
     request = request_for(model)
-    start = normal_norms(model, request, ("the cat",))
+    start = reference_norms(model, request, ("the cat",))
     assert float(start.mean()) == pytest.approx(
         finished(guidance_norm_scan(model, request)).score, 1e-4
     )
     target = 0.8 * start.min()
-    given = Given(normal_norms=target[None])
-    out = finished(EmbeddingOptimization(most_steps=60).apply(model, request, given=given))
+    context = MitigationContext(reference_norms=target[None])
+    out = finished(EmbeddingOptimization(most_steps=60).apply(model, request, context=context))
     assert out.request.steering is not None
     embedding, plain = out.request.steering.embedding, model.encode_text(["the cat"])
     assert embedding is not None and embedding.shape[0] == len(SEEDS)
@@ -260,7 +260,7 @@ def test_embedding_optimization_reaches_its_target(model_of: ModelOf, kind: str)
     # A seed's embedding is the same in any company, but for sums in another order.
     alone = finished(
         EmbeddingOptimization(most_steps=60).apply(
-            model, replace(request, seeds=SEEDS[1:]), given=given
+            model, replace(request, seeds=SEEDS[1:]), context=context
         )
     )
     assert alone.request.steering is not None and alone.request.steering.embedding is not None
@@ -270,8 +270,8 @@ def test_embedding_optimization_reaches_its_target(model_of: ModelOf, kind: str)
 def test_a_request_that_is_normal_already_is_not_moved(model_of: ModelOf) -> None:
     model = model_of("tiny")
     request = request_for(model)
-    given = Given(normal_norms=torch.tensor([1e6]))
-    out = finished(EmbeddingOptimization().apply(model, request, given=given))
+    context = MitigationContext(reference_norms=torch.tensor([1e6]))
+    out = finished(EmbeddingOptimization().apply(model, request, context=context))
     assert out.nfe == 2
     assert torch.equal(generate_images(model, out.request), generate_images(model, request))
 
@@ -280,26 +280,26 @@ def test_a_request_that_is_normal_already_is_not_moved(model_of: ModelOf) -> Non
 def test_without_normal_prompts_there_is_no_target(model_of: ModelOf, name: str) -> None:
     model = model_of("tiny")
     with pytest.raises(MMHError, match="of reference prompts to aim at: measure some"):
-        finished(MITIGATIONS[name].apply(model, request_for(model), given=NOTHING))
+        finished(MITIGATIONS[name].apply(model, request_for(model), context=NO_CONTEXT))
 
 
 @pytest.mark.parametrize(("kind", "by"), [("tiny", "denoising loss"), ("tiny-v", "flipd")])
 def test_raising_lid_raises_it(model_of: ModelOf, kind: str, by: LidBy) -> None:
     model = model_of(kind)
     request = request_for(model)
-    latents, _ = finished(drawn_latents(model, request))
+    latents, _ = finished(generated_latents(model, request))
     generator = torch.Generator().manual_seed(0)
     before = finished(
-        normal_lids(model, request, ("the cat",), by=by, log_delta=0.5, generator=generator)
+        reference_lids(model, request, ("the cat",), by=by, log_delta=0.5, generator=generator)
     )
     target = before.max() + 0.5
-    given = Given(
+    context = MitigationContext(
         generator=torch.Generator().manual_seed(0),
-        normal_lids=lambda by, at: ready(target[None]),
+        reference_lids=lambda by, at: ready(target[None]),
         latents=latents,
     )
     mitigation = RaiseLid(by=by, log_delta=0.5, most_steps=20)
-    out = finished(mitigation.apply(model, request, given=given))
+    out = finished(mitigation.apply(model, request, context=context))
     assert out.request.steering is not None and out.request.steering.embedding is not None
     of = lid_of(model, latents, 0.5, by, torch.Generator().manual_seed(0))
     after = of.values(out.request.steering.embedding).detach()
@@ -310,11 +310,11 @@ def test_raising_lid_raises_it(model_of: ModelOf, kind: str, by: LidBy) -> None:
 def test_a_image_given_in_advance_spares_drawing_it(model_of: ModelOf) -> None:
     model = model_of("tiny")
     request = request_for(model)
-    latents, nfe = finished(drawn_latents(model, request))
+    latents, nfe = finished(generated_latents(model, request))
     found = []
     for known in (None, latents):
-        given = replace(all_given(model), latents=known)
-        found.append(finished(RaiseLid(most_steps=1).apply(model, request, given=given)))
+        context = replace(full_context(model), latents=known)
+        found.append(finished(RaiseLid(most_steps=1).apply(model, request, context=context)))
     drew, spared = found
     # Two branches in four steps.
     assert nfe == 8 == drew.nfe - spared.nfe
@@ -386,10 +386,12 @@ def test_descents_follow_the_slope_of_the_network_itself(
 def test_noise_optimization_lowers_the_norm(model_of: ModelOf, kind: str, scheduler: str) -> None:
     model = model_of(kind)
     request = request_for(model, scheduler=scheduler)
-    start = normal_norms(model, request, ("the cat",))
+    start = reference_norms(model, request, ("the cat",))
     target = 0.9 * start.min()
-    given = Given(normal_norms=target[None])
-    out = finished(NoiseOptimization(rate=0.05, most_steps=60).apply(model, request, given=given))
+    context = MitigationContext(reference_norms=target[None])
+    out = finished(
+        NoiseOptimization(rate=0.05, most_steps=60).apply(model, request, context=context)
+    )
     step = next(generate(model, out.request))
     assert bool((step.guidance_norm <= target * 1.001).all())
     # What the network sees is what was optimized, whatever the scheduler's own scale.
@@ -418,16 +420,18 @@ def test_what_goes_by_the_first_guidance_norm_is_refused_where_that_is_0(
     """At zero terminal SNR it would change nothing, and say that it had."""
     model = without_signal(model_of(kind))
     with pytest.raises(MMHError, match=r"is not defined for .*zero terminal SNR"):
-        finished(MITIGATIONS[name].apply(model, request_for(model), given=all_given(model)))
+        finished(MITIGATIONS[name].apply(model, request_for(model), context=full_context(model)))
     with pytest.raises(MMHError, match="not defined"):
         finished(guidance_norm_scan(model, request_for(model)))
     # Sampled from a step that still sees the image, it is defined.
     leading = replace(model, scheduler={**model.scheduler, "timestep_spacing": "leading"})
     assert finished(guidance_norm_scan(leading, request_for(model))).score > 0.1
-    assert float(normal_norms(leading, request_for(model), ("a dog",)).min()) > 0.1
+    assert float(reference_norms(leading, request_for(model), ("a dog",)).min()) > 0.1
     # The others do not use it.
     finished(
-        MITIGATIONS["static_guidance"].apply(model, request_for(model), given=all_given(model))
+        MITIGATIONS["static_guidance"].apply(
+            model, request_for(model), context=full_context(model)
+        )
     )
 
 

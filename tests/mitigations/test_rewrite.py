@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from mmh_core.mitigations.attribution import Attribution
-from mmh_core.mitigations.record import Given, Scan
+from mmh_core.mitigations.record import MitigationContext, Scan
 from mmh_core.mitigations.rewrite import TokenRewrite, chosen_words
 from mmh_core.mitigations.wording import words_of
 from mmh_core.mitigations.work import Work, finished, ready
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.requests import Request
-from tests.mitigations.conftest import ModelOf, all_given, request_for
+from tests.mitigations.conftest import ModelOf, full_context, request_for
 
 PROMPT = "a photo of Mira Solano"
 
@@ -59,9 +59,11 @@ class Judge:
 def test_the_first_prompt_that_passes_is_accepted(model_of: ModelOf) -> None:
     model = model_of("tiny")
     judge = Judge("photo")
-    given = Given(generator=torch.Generator().manual_seed(0), scan=judge, threshold=0.5)
+    context = MitigationContext(
+        generator=torch.Generator().manual_seed(0), scan=judge, threshold=0.5
+    )
     request = request_for(model, prompt="a photo of the cat")
-    out = finished(TokenRewrite(strength=8.0, by="random").apply(model, request, given=given))
+    out = finished(TokenRewrite(strength=8.0, by="random").apply(model, request, context=context))
     assert out.prompt == judge.asked[-1] != request.prompt
     assert "photo" not in out.prompt.split()
     assert all("photo" in prompt.split() for prompt in judge.asked[:-1])
@@ -72,9 +74,11 @@ def test_the_first_prompt_that_passes_is_accepted(model_of: ModelOf) -> None:
 def test_the_lowest_score_is_used_when_none_passes(model_of: ModelOf) -> None:
     model = model_of("tiny")
     judge = Judge("photo", "the", "Mira")
-    given = Given(generator=torch.Generator().manual_seed(0), scan=judge, threshold=0.5)
+    context = MitigationContext(
+        generator=torch.Generator().manual_seed(0), scan=judge, threshold=0.5
+    )
     request = request_for(model, prompt="a photo of Mira the cat")
-    out = finished(TokenRewrite(strength=8.0, by="random").apply(model, request, given=given))
+    out = finished(TokenRewrite(strength=8.0, by="random").apply(model, request, context=context))
     # The name stays, so nothing passes; dropping everything else leaves it alone.
     assert "Mira" in out.prompt.split() and "photo" not in out.prompt.split()
     assert len(set(judge.asked)) == len(judge.asked)
@@ -83,13 +87,13 @@ def test_the_lowest_score_is_used_when_none_passes(model_of: ModelOf) -> None:
 
 def test_a_prompt_that_no_rewording_improves_stays(model_of: ModelOf) -> None:
     model = model_of("tiny")
-    given = Given(
+    context = MitigationContext(
         generator=torch.Generator().manual_seed(0),
         scan=lambda request: ready(Scan(0.0 if request.prompt == PROMPT else 2.0, 0.0)),
         threshold=-1.0,
     )
     request = request_for(model, prompt=PROMPT)
-    out = finished(TokenRewrite(by="random").apply(model, request, given=given))
+    out = finished(TokenRewrite(by="random").apply(model, request, context=context))
     assert out.request is request
     assert out.changed.startswith("No rewording scored lower")
 
@@ -97,13 +101,13 @@ def test_a_prompt_that_no_rewording_improves_stays(model_of: ModelOf) -> None:
 def test_the_usual_detector_is_the_guidance_norm(model_of: ModelOf) -> None:
     model = model_of("tiny")
     request = request_for(model, prompt="a photo of the cat")
-    given = all_given(model)
-    out = finished(TokenRewrite(attempts=3).apply(model, request, given=given))
+    context = full_context(model)
+    out = finished(TokenRewrite(attempts=3).apply(model, request, context=context))
     # Attribution 3; two network evaluations for each different prompt and for the original.
     assert (out.nfe - 3) % 2 == 0 and 5 <= out.nfe <= 11
     with pytest.raises(MMHError, match="of reference prompts"):
-        bare = Given(generator=torch.Generator().manual_seed(0))
-        finished(TokenRewrite().apply(model, request, given=bare))
+        bare = MitigationContext(generator=torch.Generator().manual_seed(0))
+        finished(TokenRewrite().apply(model, request, context=bare))
     with pytest.raises(ValueError, match="A scan needs a threshold"):
-        half = Given(generator=torch.Generator().manual_seed(0), scan=Judge())
-        finished(TokenRewrite().apply(model, request, given=half))
+        half = MitigationContext(generator=torch.Generator().manual_seed(0), scan=Judge())
+        finished(TokenRewrite().apply(model, request, context=half))

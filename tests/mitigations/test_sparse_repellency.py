@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmh_core.mitigations.lid_loss import drawn_latents
+from mmh_core.mitigations.lid_loss import generated_latents
 from mmh_core.mitigations.padding_fix import PaddingFix
-from mmh_core.mitigations.record import NOTHING, Given, Scan
+from mmh_core.mitigations.record import NO_CONTEXT, MitigationContext, Scan
 from mmh_core.mitigations.sparse_repellency import (
     Repellency,
     SparseRepellency,
@@ -230,7 +230,7 @@ def test_each_step_aims_where_the_way_without_padding_leaves_the_cone(
     """In the record of a step, `x0_hat` is what the mixed output aims at."""
     model = model_of(kind)
     request = request_for(model, guidance=guidance)
-    first, _ = finished(drawn_latents(model, request))
+    first, _ = finished(generated_latents(model, request))
     chosen = SparseRepellency(0.3, overshoot=1.0, farthest=1e6)
     out = finished(chosen.apply(model, request))
     padded = finished(PaddingFix(1.0).apply(model, request)).request.steering
@@ -287,9 +287,11 @@ def test_what_is_unlike_the_first_image_is_left_alone(model_of: ModelOf, kind: s
 def test_latents_at_hand_spare_the_first_drawing(model_of: ModelOf) -> None:
     model = model_of("tiny")
     request = request_for(model)
-    first, nfe = finished(drawn_latents(model, request))
-    alone = finished(SparseRepellency(0.4).apply(model, request, given=NOTHING))
-    helped = finished(SparseRepellency(0.4).apply(model, request, given=Given(latents=first)))
+    first, nfe = finished(generated_latents(model, request))
+    alone = finished(SparseRepellency(0.4).apply(model, request, context=NO_CONTEXT))
+    helped = finished(
+        SparseRepellency(0.4).apply(model, request, context=MitigationContext(latents=first))
+    )
     assert (alone.nfe, helped.nfe) == (nfe, 0.0)
     assert alone.nfe_per_step == 3.0
     assert torch.equal(
@@ -300,7 +302,7 @@ def test_latents_at_hand_spare_the_first_drawing(model_of: ModelOf) -> None:
 
 def test_a_prompt_without_padding_and_another_padding_are_refused(model_of: ModelOf) -> None:
     model = model_of("tiny")
-    with pytest.raises(MMHError, match="no padding to forget: shorten it"):
+    with pytest.raises(MMHError, match="no padding to set to zero: shorten it"):
         finished(SparseRepellency().apply(model, request_for(model, prompt="x" * 40)))
     tokenizer: Any = copy.deepcopy(model.tokenizer)
     tokenizer.pad_token = "!"
@@ -310,10 +312,10 @@ def test_a_prompt_without_padding_and_another_padding_are_refused(model_of: Mode
 
 def scanned(model: TextToImage, request: Request, score: float) -> tuple[bool, float, str]:
     """Apply it with a detector; return whether the request stays, the NFE, the sentence."""
-    given = Given(
+    context = MitigationContext(
         scan=lambda asked: ready(Scan(score, 7.0)), threshold=0.5, latents=torch.ones(2, 4, 4, 4)
     )
-    out = finished(SparseRepellency().apply(model, request, given=given))
+    out = finished(SparseRepellency().apply(model, request, context=context))
     return out.request is request, out.nfe, out.changed
 
 

@@ -14,13 +14,13 @@ from torch import nn
 from mmh_core.mitigations.attribution import attribute
 from mmh_core.mitigations.catalogue import MITIGATIONS
 from mmh_core.mitigations.copy_scan import copy_scan
-from mmh_core.mitigations.lid_loss import LidBy, normal_lids
+from mmh_core.mitigations.lid_loss import LidBy, reference_lids
 from mmh_core.mitigations.objectives import DRAWS
 from mmh_core.mitigations.raise_lid import RaiseLid
-from mmh_core.mitigations.record import Given
+from mmh_core.mitigations.record import MitigationContext
 from mmh_core.mitigations.work import Work, finished, ready, reporting
 from mmh_core.text_to_image.model import TextToImage, latent_net
-from tests.mitigations.conftest import ModelOf, all_given, request_for
+from tests.mitigations.conftest import ModelOf, full_context, request_for
 
 
 class Counted(nn.Module):
@@ -30,9 +30,9 @@ class Counted(nn.Module):
         super().__init__()
         self.unet, self.evaluations = unet, 0
 
-    def forward(self, *given: Any, **named: Any) -> Any:
+    def forward(self, *context: Any, **named: Any) -> Any:
         self.evaluations += 1
-        return self.unet(*given, **named)
+        return self.unet(*context, **named)
 
 
 def counted(model: TextToImage) -> tuple[TextToImage, Counted]:
@@ -41,22 +41,22 @@ def counted(model: TextToImage) -> tuple[TextToImage, Counted]:
     return replace(model, unet=unet, score_model=replace(model.score_model, net=net)), unet
 
 
-def everything(model: TextToImage) -> Given:
+def everything(model: TextToImage) -> MitigationContext:
     """Return all that a mitigation may use, with scans that generate and never are satisfied."""
-    given = all_given(model)
-    assert given.index is not None and given.embedder is not None
+    context = full_context(model)
+    assert context.index is not None and context.embedder is not None
     request = request_for(model)
 
     def lids(by: LidBy, log_delta: float) -> Work[torch.Tensor]:
         generator = torch.Generator().manual_seed(3)
         prompts = ("a dog", "the dog")
-        found = yield from normal_lids(
+        found = yield from reference_lids(
             model, request, prompts, by=by, log_delta=log_delta, generator=generator
         )
         return found + 1e6
 
-    scan = partial(copy_scan, model, index=given.index, embedder=given.embedder)
-    return replace(given, normal_lids=lids, scan=scan, threshold=-2.0)
+    scan = partial(copy_scan, model, index=context.index, embedder=context.embedder)
+    return replace(context, reference_lids=lids, scan=scan, threshold=-2.0)
 
 
 @pytest.mark.parametrize("name", list(MITIGATIONS))
@@ -64,11 +64,11 @@ def test_every_mitigation_stops_within_about_one_network_evaluation(
     model_of: ModelOf, name: str
 ) -> None:
     model, unet = counted(model_of("tiny"))
-    given = everything(model)
+    context = everything(model)
     chosen = MITIGATIONS[name]
     most = {"raise_lid": DRAWS, "automatic_chain": DRAWS}.get(name, 2)
     before, longest, stops = 0, 0, 0
-    work = chosen.apply(model, request_for(model), given=given)
+    work = chosen.apply(model, request_for(model), context=context)
     for _ in work:
         longest, before = max(longest, unet.evaluations - before), unet.evaluations
         stops += 1
@@ -78,7 +78,7 @@ def test_every_mitigation_stops_within_about_one_network_evaluation(
         assert unet.evaluations >= 8
     # Stopped anywhere, it leaves neither a context nor anything running behind.
     for after in {0, 1, stops // 2, stops - 1}:
-        work = chosen.apply(model, request_for(model), given=everything(model))
+        work = chosen.apply(model, request_for(model), context=everything(model))
         for number, _ in enumerate(work):
             assert torch.is_grad_enabled()
             if number == after:
@@ -94,7 +94,7 @@ def test_every_mitigation_stops_within_about_one_network_evaluation(
 def test_an_attribution_can_be_stopped(model_of: ModelOf, by: Any) -> None:
     model, unet = counted(model_of("tiny"))
     longest, before = 0, 0
-    for _ in attribute(model, request_for(model), by, given=all_given(model)):
+    for _ in attribute(model, request_for(model), by, context=full_context(model)):
         longest, before = max(longest, unet.evaluations - before), unet.evaluations
     assert max(longest, unet.evaluations - before) <= DRAWS
 
@@ -105,7 +105,7 @@ def test_stopping_and_going_on_give_what_running_through_gives(model_of: ModelOf
 
     def out(*, grad: bool) -> torch.Tensor:
         with torch.set_grad_enabled(grad):
-            work = RaiseLid(most_steps=2).apply(model, request, given=everything(model))
+            work = RaiseLid(most_steps=2).apply(model, request, context=everything(model))
             found = finished(work)
         assert found.request.steering is not None and found.request.steering.embedding is not None
         return found.request.steering.embedding

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.mitigations.attribution import attribute
-from mmh_core.mitigations.record import Given
+from mmh_core.mitigations.record import MitigationContext
 from mmh_core.mitigations.tokens import padding_rows, prompt_tokens
 from mmh_core.mitigations.work import finished
 from mmh_core.records import MMHError
@@ -110,8 +110,8 @@ def test_attribution_shows_a_placeholder_as_one_word(toy: TextToImage, by: Any) 
     assert tokens.rows == ((1,), (2, 3, 4), (5,), (6, 7), (8,))
     assert [prompt[start:end] for start, end in tokens.spans] == list(tokens.texts)
     request = Request(prompt, (3, 7), Sampling(3, 3.0, 32, 32))
-    given = Given(generator=torch.Generator().manual_seed(0))
-    found = finished(attribute(toy, request, by, given=given))
+    context = MitigationContext(generator=torch.Generator().manual_seed(0))
+    found = finished(attribute(toy, request, by, context=context))
     assert found.tokens == tokens.texts and found.scores.shape == (5,)
     assert bool((found.scores >= 0).all())
 

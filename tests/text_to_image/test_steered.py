@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mmh_core.mitigations.attention_masking import AttentionMasking
 from mmh_core.mitigations.catalogue import MITIGATIONS
-from mmh_core.mitigations.record import Given
+from mmh_core.mitigations.record import MitigationContext
 from mmh_core.mitigations.tokens import padding_rows
 from mmh_core.mitigations.work import finished
 from mmh_core.studies.images.lid import estimate_lid
@@ -29,8 +29,8 @@ PROMPT = "the cat"
 def asked(model: TextToImage, name: str) -> Request:
     """Return the request of a mitigation with its usual strength."""
     plain = Request(PROMPT, (3, 7), Sampling(3, 3.0, *model.image_size))
-    given = Given(generator=torch.Generator().manual_seed(0))
-    return finished(MITIGATIONS[name].apply(model, plain, given=given)).request
+    context = MitigationContext(generator=torch.Generator().manual_seed(0))
+    return finished(MITIGATIONS[name].apply(model, plain, context=context)).request
 
 
 @pytest.mark.parametrize("kind", ["tiny", "tiny-v"])

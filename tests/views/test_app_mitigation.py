@@ -11,7 +11,6 @@ import pytest
 import torch
 from streamlit.testing.v1 import AppTest
 
-from mmh_core.mitigations.catalogue import MITIGATIONS
 from mmh_core.mitigations.endpoint import Endpoint
 from mmh_core.mitigations.wording import Word
 from mmh_core.records import MMHError
@@ -34,7 +33,6 @@ from views import models as model_session
 from views import session
 from views.images import session as image_session
 from views.mitigation import session as mitigation_session
-from views.mitigation.phrases import DOES
 from views.mitigation.settings import (
     OFFERED,
     Settings,
@@ -143,7 +141,7 @@ def test_the_page_opens_on_the_precomputed_comparison(app: AppTest) -> None:
         "Reference prompts": "Unchanged",
     }
     shown = pages_html(app)
-    assert PROMPT in shown and "Guidance later" in shown and REFUSAL in shown
+    assert PROMPT in shown and "Static transition point" in shown and REFUSAL in shown
     # The training image that is copied stands beside both.
     assert "training image that is copied: 5, similarity 0.980 without, 0.600 with" in shown
     # The best treatment is in detail: figures before and after, and the digest of the noise.
@@ -183,7 +181,10 @@ def test_what_only_moved_off_the_threshold_is_no_success_on_the_page(app: AppTes
     assert set(metrics(app)) == {"Copies without"}
     told = said(app).replace("\\", "")
     assert "None of these passes" in told
-    assert "Guidance later 0.5: 2 of 2: moved off the threshold, LID unchanged: not solved" in told
+    assert (
+        "Static transition point 0.5: 2 of 2: moved off the threshold, LID unchanged: not solved"
+        in told
+    )
     assert "100% not solved" in pages_html(app)
     open_tab(app, "grid")
     shown = pages_html(app)
@@ -224,7 +225,9 @@ def test_new_copies_of_reference_prompts_are_said_in_red(app: AppTest) -> None:
     assert '<span class="mi-bad">harmed<small>1 of 2 new copies' in pages_html(app)
     assert "harms reference prompts: 1 of 2 become copies" in said(app).replace("\\", "")
     open_tab(app, "normal")
-    assert "Guidance later 0.5: harms reference prompts: 1 of 2" in said(app).replace("\\", "")
+    assert "Static transition point 0.5: harms reference prompts: 1 of 2" in said(app).replace(
+        "\\", ""
+    )
     assert '<span class="mi-red">Seed 7: a new copy</span>' in pages_html(app)
 
 
@@ -232,13 +235,17 @@ def test_a_stopped_run_shows_what_stood_on_the_screen(app: AppTest) -> None:
     run = comparison()
     preview = run.cells[0].images
     stopped = replace(
-        run, state="stopped", cells=run.cells[:2], preview=preview, preview_of="Guidance later"
+        run,
+        state="stopped",
+        cells=run.cells[:2],
+        preview=preview,
+        preview_of="Static transition point",
     )
     save_record(mitigation_session.EXAMPLES / "fox.safetensors", stopped)
     sound(app.run())
     assert "2 of 10 cells are kept" in said(app)
     captions = " ".join(c.value for c in app.caption).replace("\\", "")
-    assert "Unfinished when it was stopped: Guidance later" in captions
+    assert "Unfinished when it was stopped: Static transition point" in captions
     assert pages_html(app).count('alt="Unfinished image, seed') == 2
 
 
@@ -488,9 +495,7 @@ def test_links_carry_settings_and_give_them_back() -> None:
     assert query(base, base) == {"model": "pocket-sd", "example": "fox"}
 
 
-def test_every_mitigation_has_its_line_and_treatments_survive_writing() -> None:
-    assert set(DOES) == set(MITIGATIONS)
-    assert all(line.endswith(".") and len(line) < 120 for line in DOES.values())
+def test_treatments_survive_writing() -> None:
     chosen = (Treatment("padding_fix", 0.35), Treatment("rewrite", 8.0))
     assert read_treatments(write_treatments(chosen), []) == chosen
     said: list[str] = []

@@ -76,7 +76,7 @@ def test_a_comparison_from_a_deep_link_to_its_images_and_another_one_cancelled(
     # A longer one is cancelled after its first cell, which is kept.
     page.get_by_role("spinbutton", name="Seeds").fill("2")
     page.get_by_role("spinbutton", name="Seeds").press("Enter")
-    page.get_by_text("Automatic", exact=True).first.click()
+    page.get_by_text("Automatic chain", exact=True).first.click()
     wait_for_app(page, timeout=300)
     press(page, "Compare")
     sees(page, "Finished so far")
@@ -115,7 +115,7 @@ def test_the_finished_comparison_is_explored_to_another_wording(
     expect(rows.nth(3)).to_contain_text(re.compile(r"[+-]\d+ \[[+-]\d+, [+-]\d+\] points"))
     # Both baselines stand in the frontier; a click on a mark opens its pair above.
     chart = page.locator(".st-key-mi_frontier")
-    for name in ("No mitigation", "Random words 2"):
+    for name in ("No mitigation", "Random token insertion 2"):
         expect(chart.get_by_text(name, exact=True).first).to_be_visible(timeout=PATIENCE)
     before = page.url
     click_mark(page, "mi_frontier", ".scatterlayer", 1)
@@ -174,8 +174,8 @@ def test_toggles_choose_what_is_compared(app_server: AppServer, page: Page) -> N
     wait_for_app(page, timeout=300)
     expect(page.get_by_label("Prompt", exact=True)).to_have_value("a red coat", timeout=PATIENCE)
     # One off, another on with a second strength: the link says so before anything is drawn.
-    page.get_by_text("Guidance later", exact=True).first.click()
-    page.get_by_text("Padding set to zero", exact=True).first.click()
+    page.get_by_text("Static transition point", exact=True).first.click()
+    page.get_by_text("Padding zeroing", exact=True).first.click()
     pills = page.locator('[data-testid="stSidebar"]').get_by_role("button", name="1", exact=True)
     pills.last.click()
     expect(page).to_have_url(re.compile("padding_fix%3A0.7%2Cpadding_fix%3A1"), timeout=PATIENCE)

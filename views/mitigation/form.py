@@ -123,7 +123,7 @@ def _toggle(name: str, steps: int) -> None:
     if not st.session_state.get(key(f"on_{name}")):
         return
     with st.container(gap="xxsmall"):
-        st.caption(f"{phrases.DOES[name]} {phrases.cost(name, steps)}")
+        st.caption(f"{found.summary} {phrases.cost(name, steps)}")
         st.pills(
             found.strength_label.capitalize(),
             state.chosen_strengths(name),

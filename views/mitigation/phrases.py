@@ -1,4 +1,4 @@
-"""Say what each mitigation does and costs, and what the figures of a comparison mean."""
+"""Sentences on what mitigations cost and what the figures of a comparison mean."""
 
 from __future__ import annotations
 
@@ -11,31 +11,6 @@ from mmh_core.studies.mitigation.run import Cell, Treatment
 from mmh_core.studies.mitigation.table import Interval
 from views.widgets.words import in_words, number
 
-#: One line for each mitigation of the catalogue; a test holds them to it.
-DOES = {
-    "none": "Changes nothing: what all others are compared with.",
-    "random_tokens": "Inserts random words into the prompt: the control that knows nothing.",
-    "rewrite": "Replaces or drops the words that are to blame, until the detector is satisfied.",
-    "embedding_optimization": "Nudges the prompt's embedding until its guidance norm is that of "
-    "reference prompts.",
-    "raise_lid": "Nudges the prompt's embedding until the image has as many directions as "
-    "normal ones.",
-    "static_guidance": "Lets the prompt in later: no guidance during the first part.",
-    "opposite_guidance": "Steers away from the prompt first, and towards it afterwards.",
-    "dynamic_guidance": "Waits for the moment at which the prompt's pull lets go, then guides.",
-    "noise_adjustment": "Moves the starting noise away from where the prompt pulls hardest.",
-    "noise_optimization": "Searches for a starting noise at which the prompt pulls as usual.",
-    "attention_masking": "Hides the padding behind the prompt from attention.",
-    "attention_attenuation": "Flattens attention that sticks to few words, and steers away from "
-    "the prompt as it was written.",
-    "padding_fix": "Sets the padding behind the prompt to zero.",
-    "sparse_repellency": "Draws once, and where that image is suspicious again, kept off it; "
-    "needs no training images.",
-    "anti_memorization_guidance": "Pushes the image off the nearest training image while it "
-    "is drawn.",
-    "automatic_chain": "Tries the cheapest first, looks for copies after each, and stops at the "
-    "first that passes.",
-}
 COPIES = (
     "Share of images that repeat a training image, or the layout that many of them share, by "
     "the thresholds of the copy search."
@@ -94,7 +69,7 @@ def about(name: str, steps: int) -> str:
     """Return what a mitigation does, what its strength is, what it costs and where it is from."""
     found = mitigation(name)
     return (
-        f"{DOES[name]} Strength: {found.strength_label}. {cost(name, steps)} "
+        f"{found.summary} Strength: {found.strength_label}. {cost(name, steps)} "
         f"Source: {found.reference}."
     )
 

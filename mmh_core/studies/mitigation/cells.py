@@ -21,7 +21,7 @@ from mmh_core.studies.images.content import VOTES, content_of
 from mmh_core.studies.images.generation import digest, pixels_of
 from mmh_core.studies.images.lid import deciding_level, estimate_lid
 from mmh_core.studies.images.run import DEFAULT_ESTIMATOR
-from mmh_core.studies.mitigation.context import Comparison, given_for, in_force
+from mmh_core.studies.mitigation.context import Comparison, context_for, in_force
 from mmh_core.studies.mitigation.memory import peak_memory
 from mmh_core.studies.mitigation.run import Cell, Treatment
 from mmh_core.subject.copy_search import find_copies
@@ -48,9 +48,9 @@ def draw_cell(
     chosen = _with_strength(mitigation(treatment.mitigation), treatment.strength)
     started = time.monotonic()
     with peak_memory(comparison.subject.model.device) as peak:
-        given = given_for(comparison, number, base, chosen)
+        context = context_for(comparison, number, base, chosen)
         try:
-            work = chosen.apply(comparison.subject.model, request, given=given)
+            work = chosen.apply(comparison.subject.model, request, context=context)
             mitigated = yield from reporting(work, _NOTHING_YET)
         except MMHError as error:
             yield 1.0, None, _refused(comparison, number, treatment, chosen, str(error))

@@ -9,8 +9,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from mmh_core.mitigations.lid_loss import LidBy, drawn_latents, normal_lids
-from mmh_core.mitigations.record import Given, Mitigation, Scan
+from mmh_core.mitigations.lid_loss import LidBy, generated_latents, reference_lids
+from mmh_core.mitigations.record import Mitigation, MitigationContext, Scan
 from mmh_core.mitigations.work import Work
 from mmh_core.retrieval.copy_evidence import copy_rate
 from mmh_core.studies.images.content import VOTES, content_of
@@ -45,7 +45,7 @@ class Comparison:
     subject: Subject
     normal: ReferencePrompts | None
     log_delta: float
-    normal_lids: NormalLids | None = None
+    reference_lids: NormalLids | None = None
 
 
 def lids_of_normal(
@@ -66,7 +66,7 @@ def lids_of_normal(
     def lids(by: LidBy, log_delta: float) -> Work[Tensor]:
         if (by, log_delta) not in known:
             generator = torch.Generator().manual_seed(config.seeds[0] % 2**63)
-            known[by, log_delta] = yield from normal_lids(
+            known[by, log_delta] = yield from reference_lids(
                 model, request, prompts, by=by, log_delta=log_delta, generator=generator
             )
         return known[by, log_delta]
@@ -74,7 +74,9 @@ def lids_of_normal(
     return lids
 
 
-def given_for(comparison: Comparison, number: int, base: Cell | None, chosen: Mitigation) -> Given:
+def context_for(
+    comparison: Comparison, number: int, base: Cell | None, chosen: Mitigation
+) -> MitigationContext:
     """Return what a mitigation may use: the unmitigated latents, what is normal, the index.
 
     Only the chain may look for copies with these very seeds, since that is its recipe. Any other
@@ -96,16 +98,16 @@ def given_for(comparison: Comparison, number: int, base: Cell | None, chosen: Mi
             _NO_COPY,
         )
     known = None if training_set is None else training_set.thresholds
-    return Given(
+    return MitigationContext(
         generator=torch.Generator().manual_seed((seed * 7_919 + 13) % 2**63),
         scan=scan,
         threshold=threshold,
-        normal_norms=None if normal is None else normal.guidance_norm[:, 0],
-        normal_lids=comparison.normal_lids,
+        reference_norms=None if normal is None else normal.guidance_norm[:, 0],
+        reference_lids=comparison.reference_lids,
         latents=None if base is None else base.latents,
         index=None if training_set is None else training_set.index,
         embedder=None if training_set is None else training_set.embedder,
-        copy_similarity=Given().copy_similarity if known is None else known.descriptor,
+        copy_similarity=MitigationContext().copy_similarity if known is None else known.descriptor,
     )
 
 
@@ -116,7 +118,7 @@ def low_lids(model: TextToImage, log_delta: float, low: float, request: Request)
     By the usual estimator given the embedding and the attention in force, at the scale
     `log_delta`.
     """
-    latents, nfe = yield from drawn_latents(model, request)
+    latents, nfe = yield from generated_latents(model, request)
     cond = in_force(model, request).expand(len(latents), -1, -1)
     steered = steered_model(model, request)
     found = estimate_lid(steered, latents, cond, log_delta, DEFAULT_ESTIMATOR, level=low)
@@ -140,7 +142,7 @@ def copy_share(
     With the prompt as it was `asked` it also says how well the images fit that, and how many
     show another kind of image.
     """
-    latents, nfe = yield from drawn_latents(model, request)
+    latents, nfe = yield from generated_latents(model, request)
     images = pixels_of(model, latents).float() / 255
     found = find_copies(training_set, images)
     scan = Scan(copy_rate(copy.kind for copy, _ in found), nfe)

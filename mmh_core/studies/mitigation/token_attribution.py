@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.mitigations.attribution import Attribution, AttributionBy, attribute
-from mmh_core.mitigations.record import Given
+from mmh_core.mitigations.record import MitigationContext
 from mmh_core.mitigations.synonyms import SYNONYMS
 from mmh_core.mitigations.wording import Word, dropped, replaced, tidy, words_at, words_of
 from mmh_core.mitigations.work import reporting
@@ -53,9 +53,9 @@ def token_study(
     for number, by in enumerate(ASKED):
         said = f"Scoring the words by {by}"
         generator = torch.Generator().manual_seed(config.seeds[0] % 2**63)
-        given = Given(generator=generator, latents=latents)
+        context = MitigationContext(generator=generator, latents=latents)
         try:
-            work = attribute(model, request, by, log_delta=scale, given=given)
+            work = attribute(model, request, by, log_delta=scale, context=context)
             found = yield from reporting(work, Progress(number / len(ASKED), said, run))
         except MMHError as error:
             run = replace(run, left_out=(*run.left_out, f"Attribution by {by}: {error}"))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from mmh_core.mitigations.attribution import Attribution, AttributionBy, attribute
-from mmh_core.mitigations.lid_loss import drawn_latents
-from mmh_core.mitigations.record import Given, with_prompt
+from mmh_core.mitigations.lid_loss import generated_latents
+from mmh_core.mitigations.record import MitigationContext, with_prompt
 from mmh_core.mitigations.wording import Word, dropped, words_at, words_of
 from mmh_core.mitigations.work import Work
 from mmh_core.studies.mitigation.benchmark_run import AttributionRecord, Caption
@@ -35,13 +35,13 @@ def drop_words(
     if training_set is None:
         raise ValueError("Copies are counted among training images: there is no training set.")
     request = config.request(caption.text)
-    latents, _ = yield from drawn_latents(model, request)
+    latents, _ = yield from generated_latents(model, request)
     words, left = [], []
     for by in BY:
         generator = torch.Generator().manual_seed(config.seeds[0] % 2**63)
-        given = Given(generator=generator, latents=latents)
+        context = MitigationContext(generator=generator, latents=latents)
         scale = -0.2 if training_set.log_delta is None else training_set.log_delta
-        found = yield from attribute(model, request, by, log_delta=scale, given=given)
+        found = yield from attribute(model, request, by, log_delta=scale, context=context)
         worst = worst_words(found, DROPPED)
         changed = with_prompt(request, dropped(caption.text, worst))
         words.append(tuple(word.text for word in worst))

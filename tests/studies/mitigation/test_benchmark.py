@@ -138,7 +138,7 @@ def test_a_benchmark_chooses_strengths_draws_and_keeps_its_records(
     assert found.attributions[0].by == BY and found.attributions[0].before == 1
     tables = benchmark_tables(found)
     assert (
-        f"| Guidance later | {found.chosen[0].strength:g} | 1.00 |" in tables
+        f"| Static transition point | {found.chosen[0].strength:g} | 1.00 |" in tables
         and "| random |" in tables
     )
     assert len(benchmark_summary(found)["cells"]) == len(found.test[0].treatments)
@@ -189,7 +189,7 @@ def record(
     return CaptionRecord(
         Caption(name, "duplicate"),
         treatments,
-        ("No mitigation", "Random words", "Guidance later"),
+        ("No mitigation", "Random token insertion", "Static transition point"),
         tuple("It cannot." if i == refused else "" for i in range(3)),
         (name,) * 3,
         column(copied),
@@ -281,7 +281,7 @@ def test_a_mitigation_meets_the_bar_where_images_are_solved_and_references_unhar
     assert not meets(benchmark_rows(found)[1], others.get(RANDOM))
     assert not meets(benchmark_rows(found)[0], others.get(row.treatment))
     tables = benchmark_tables(found)
-    said = "Guidance later 0.5 (1)" if expected else "none (0)"
+    said = "Static transition point 0.5 (1)" if expected else "none (0)"
     assert f"reference captions unharmed: {said}" in tables
     assert benchmark_summary(found)["rows"][2]["meets"] is expected
 

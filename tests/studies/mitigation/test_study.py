@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.mitigations.catalogue import MITIGATIONS, mitigation
-from mmh_core.mitigations.lid_loss import normal_lids
+from mmh_core.mitigations.lid_loss import reference_lids
 from mmh_core.mitigations.strengths import check_strength, most_strength
 from mmh_core.mitigations.work import finished
 from mmh_core.records import MMHError
@@ -23,8 +23,8 @@ from mmh_core.studies.images.study import image_study
 from mmh_core.studies.mitigation import cells as mitigation_cells
 from mmh_core.studies.mitigation.context import (
     Comparison,
+    context_for,
     copy_share,
-    given_for,
     lids_of_normal,
     low_lids,
 )
@@ -199,7 +199,7 @@ def test_a_stop_in_the_middle_keeps_the_unfinished_images(
         if len(run.cells) == 2:
             break
     assert (0, 2, "No mitigation, strength 0") in seen
-    assert (1, 2, "Guidance later, strength 0.5") in seen
+    assert (1, 2, "Static transition point, strength 0.5") in seen
     # A cell that is there needs no preview.
     assert seen[-1] == (2, 0, "")
 
@@ -265,8 +265,8 @@ def test_what_each_mitigation_is_given_to_judge_by(
         CONFIG, Subject(model, planted), known, -0.5, lids_of_normal(CONFIG, model, known)
     )
     request = CONFIG.request(PROMPT)
-    chain = given_for(comparison, 0, None, mitigation("automatic_chain"))
-    rewrite = given_for(comparison, 0, None, mitigation("rewrite"))
+    chain = context_for(comparison, 0, None, mitigation("automatic_chain"))
+    rewrite = context_for(comparison, 0, None, mitigation("rewrite"))
     assert chain.scan is not None and rewrite.scan is not None
     assert finished(chain.scan(request)).score == 0.5 and not math.isnan(
         finished(chain.scan(request)).alignment
@@ -277,7 +277,7 @@ def test_what_each_mitigation_is_given_to_judge_by(
     )
     assert math.isnan(finished(rewrite.scan(request)).alignment)
     assert rewrite.copy_similarity == THRESHOLDS.descriptor
-    without = given_for(replace(comparison, normal=None), 0, None, mitigation("rewrite"))
+    without = context_for(replace(comparison, normal=None), 0, None, mitigation("rewrite"))
     assert without.scan is not None and finished(without.scan(request)).score == 0.5
 
 
@@ -288,7 +288,7 @@ def test_lids_to_aim_at_are_those_of_the_estimator_that_aims(model: TextToImage)
     assert len(found) == 3 and found is finished(lids("denoising loss", -0.2))
     request = replace(CONFIG.request("a dog 1"), seeds=CONFIG.seeds[:1])
     expected = finished(
-        normal_lids(
+        reference_lids(
             model,
             request,
             tuple(f"a dog {i}" for i in range(3)),
@@ -353,7 +353,9 @@ def test_every_strength_that_is_offered_is_within_the_range(name: str) -> None:
     found = MITIGATIONS[name]
     for strength in (0.0, found.strength, *found.strengths):
         check_strength(name, strength)
-    assert (most_strength(name) == 1) == found.strength_label.startswith(("share", "unlikeness"))
+    assert (most_strength(name) == 1) == found.strength_label.startswith(
+        ("share", "dissimilarity")
+    )
 
 
 def test_an_unknown_mitigation_is_refused_with_the_choices() -> None:
