@@ -340,7 +340,7 @@ def test_the_correlation_is_between_falling_copies_and_rising_lid() -> None:
     assert correlation([down, replace(down)]).similarity.value == pytest.approx(-1)
     assert correlation([up, down]).cells == 4
     assert math.isnan(correlation([]).share.value)
-    # Random words are left out, whose LID falls where the other's rises.
+    # Random tokens are left out, whose LID falls where the other's rises.
     mixed = [
         record("c", [1, 0.2, 0.5], [0.9, 0.5, 0.6], [2, 1, 9]),
         record("d", [1, 0.3, 0.8], [0.9, 0.5, 0.7], [2, 0, 5]),
