@@ -10,7 +10,7 @@ import hashlib
 import math
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -36,7 +36,10 @@ from mmh_core.text_to_image.prompt_reading import PromptReading, read_prompt
 
 _MOST_PROBLEMS = 1_000
 #: The folders of code that a row's numbers come from; an edit elsewhere changes none of them.
-METHODS = ("detectors", "diffusion", "dimension", "retrieval", "text_to_image")
+METHODS = (
+    *("detectors", "diffusion", "dimension", "memorization", "retrieval", "subject"),
+    "text_to_image",
+)
 
 
 @dataclass(frozen=True)
@@ -235,10 +238,18 @@ def _manifest(subject: Subject, config: ScanConfig) -> ScanManifest:
         "calibration": calibration.hexdigest(),
         # Rows that other code made are not comparable, and a folder holds one kind of rows.
         "code": code_version(*METHODS),
-        "steps": subject.model.steps,
-        "guidance": subject.model.guidance,
+        "sampling": asdict(subject.sampling),
+        "training_set": _searched(subject),
     }
     return scan_manifest(subject.model.name, subject.model.sha256, settings, COLUMNS)
+
+
+def _searched(subject: Subject) -> str:
+    """Return what flagged images are searched in: the embedder's digest and that of the ids."""
+    if subject.training_set is None:
+        return ""
+    index = subject.training_set.index
+    return f"{index.digest} {hashlib.sha256(index.ids.tobytes()).hexdigest()}"
 
 
 def _noted(state: ScanState, batch: PromptBatch) -> ScanState:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 
@@ -12,6 +13,8 @@ from mmh_core.detectors.early_scan import EarlyScan
 from mmh_core.detectors.inputs import early_evidence, encode
 from mmh_core.detectors.measurement import measure
 from mmh_core.records import LabelledPrompt, MMHError
+from mmh_core.retrieval.embedders import PixelEmbedder, embed_all
+from mmh_core.retrieval.index import build_index
 from mmh_core.store.archive import load_record
 from mmh_core.store.shards import ScanRow, read_rows
 from mmh_core.studies.images.run import ImageRun
@@ -30,6 +33,7 @@ from mmh_core.subject.early_reach import reach_words
 from mmh_core.subject.reference_prompts import ReferencePrompts
 from mmh_core.subject.reference_scores import Reach
 from mmh_core.subject.subject import Calibration, Subject
+from mmh_core.subject.training_set import TrainingSet
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Sampling
 from tests.text_to_image.conftest import ModelOf
@@ -185,6 +189,21 @@ def test_a_folder_of_other_settings_is_refused(
     last(table, tmp_path / "out", subject, ScanConfig("tiny", study=False))
     with pytest.raises(MMHError, match="other settings"):
         last(table, tmp_path / "out", subject, ScanConfig("tiny", share=0.2, study=False))
+    # Rows of another sampling, or searched in another training set, do not compare either.
+    config = ScanConfig("tiny", study=False)
+    wide = replace(calibration, windows=2)
+    images = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
+    embedder = PixelEmbedder()
+    rows = pd.DataFrame({"id": range(3), "caption": "a", "file": "a.png"})
+    index = build_index(embed_all(embedder, images), rows, embedder)
+    training_set = TrainingSet("three", index, embedder, lambda row: images[row])
+    for other in (
+        Subject(model.in_windows(2), None, Calibration(None, wide)),
+        Subject(replace(model, steps=model.steps + 1), None, Calibration(None, calibration)),
+        Subject(model, training_set, Calibration(None, calibration)),
+    ):
+        with pytest.raises(MMHError, match="other settings"):
+            last(table, tmp_path / "out", other, config)
     empty = tmp_path / "empty.csv"
     empty.write_text("prompt\n")
     with pytest.raises(MMHError, match="holds no prompt"):
