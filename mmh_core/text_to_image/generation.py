@@ -180,7 +180,7 @@ def _scheduler(model: TextToImage, request: Request) -> Any:
     if scheduler is None or float(scheduler.timesteps.max()) > trained - 1:
         raise MMHError(
             f"{request.sampling.steps} steps do not fit into the {trained} that {model.name} was "
-            "trained on: choose fewer."
+            f"trained on: choose at most {trained - 2:,}."
         )
     return scheduler
 

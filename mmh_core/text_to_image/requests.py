@@ -108,11 +108,12 @@ class Sampling:
             raise MMHError(f"The guidance scale is {self.guidance}: choose a finite number.")
         if not 1 <= self.windows <= MOST_WINDOWS:
             raise MMHError(f"{self.windows} windows of text: choose from 1 to {MOST_WINDOWS}.")
-        for side in (self.height, self.width):
+        for name, side in (("height", self.height), ("width", self.width)):
             if not 8 <= side <= LONGEST_SIDE or side % 8:
+                # The other side may be one that nobody chose.
                 raise MMHError(
-                    f"Height and width are {self.height} x {self.width}: choose multiples of 8 up "
-                    f"to {LONGEST_SIDE:,}."
+                    f"The {name} is {side:,} pixels: choose multiples of 8 up to {LONGEST_SIDE:,} "
+                    "for height and width."
                 )
 
     @property
@@ -161,11 +162,16 @@ class Request:
             )
         wanted = self.sampling
         pixels = wanted.pixels * len(self.seeds)
-        if pixels > MOST_PIXELS or pixels * wanted.steps > MOST_WORK:
+        asked = f"{len(self.seeds)} images of {wanted.height} x {wanted.width}"
+        if pixels > MOST_PIXELS:
             raise MMHError(
-                f"{len(self.seeds)} images of {wanted.height} x {wanted.width} in {wanted.steps} "
-                "steps are more than one request may ask for: choose fewer or smaller images, "
-                "or fewer steps."
+                f"{asked} are more than one request may ask for ({MOST_PIXELS:,} pixels): choose "
+                "fewer or smaller images."
+            )
+        if pixels * wanted.steps > MOST_WORK:
+            raise MMHError(
+                f"{asked} in {wanted.steps} steps are more than one request may ask for: choose "
+                "fewer or smaller images, or fewer steps."
             )
 
 

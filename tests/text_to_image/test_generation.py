@@ -306,7 +306,7 @@ def test_more_steps_than_were_trained_are_refused(
     model_of: ModelOf, scheduler: SchedulerName, steps: int
 ) -> None:
     model = model_of("tiny")
-    with pytest.raises(MMHError, match=f"{steps} steps do not fit into the 1000"):
+    with pytest.raises(MMHError, match=f"{steps} steps do not fit .* at most 998"):
         next(generate(model, request_for(model, scheduler=scheduler, steps=steps)))
     next(generate(model, request_for(model, scheduler=scheduler, steps=998)))
 
@@ -316,7 +316,7 @@ def test_fewer_trained_steps_allow_fewer(own_folder: Path) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), "num_train_timesteps": 100}))
     model = load(own_folder)
     assert next(generate(model, request_for(model, steps=98))).steps == 98
-    with pytest.raises(MMHError, match="150 steps do not fit into the 100"):
+    with pytest.raises(MMHError, match=r"150 steps do not fit into the 100 .* at most 98"):
         next(generate(model, request_for(model, steps=150)))
 
 

@@ -43,11 +43,16 @@ def checked(config: ImageConfig) -> ImageConfig:
         raise MMHError("A seed is given twice: equal seeds draw equal images, so give it once.")
     count = len(config.prompts) * len(config.seeds)
     work = count * config.sampling.pixels * config.sampling.steps
-    if count > MOST_IMAGES or work > MOST_WORK:
+    if count > MOST_IMAGES:
+        raise MMHError(
+            f"{count} images are more than one run may generate ({MOST_IMAGES}): ask for fewer "
+            "prompts or seeds."
+        )
+    if work > MOST_WORK:
         raise MMHError(
             f"{count} images of {config.sampling.height} x {config.sampling.width} in "
-            f"{config.sampling.steps} steps are more than one run may draw: ask for fewer "
-            "prompts, seeds or steps."
+            f"{config.sampling.steps} steps are more than one run may generate: ask for fewer "
+            "prompts, seeds or steps, or for smaller images."
         )
     for name in config.estimators:
         if name not in ESTIMATORS:

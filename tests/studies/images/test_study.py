@@ -360,7 +360,7 @@ def test_what_exceeds_the_text_encoder_is_shown(model: TextToImage) -> None:
         ({"guidance": math.nan}, "guidance"),
         ({"height": 33}, "multiples of 8"),
         ({"width": 10**6}, "fewer or smaller"),
-        ({"prompts": ("a",) * 20, "seeds": tuple(range(20))}, "more than one run may draw"),
+        ({"prompts": ("a",) * 20, "seeds": tuple(range(20))}, "more than one run may generate"),
         ({"frames": -1}, "decoded steps"),
     ],
 )
