@@ -36,8 +36,8 @@ from mmh_core.cli.output import (
 from mmh_core.records import MMHError
 
 if TYPE_CHECKING:
+    from mmh_core.statistics import Separation
     from mmh_core.studies.detection.benchmark_run import BenchmarkRun, DetectorRow
-    from mmh_core.studies.detection.roc import Separation
     from mmh_core.studies.detection.scores import DetectorScores
     from mmh_core.studies.detection.throughput import Throughput
 
@@ -258,7 +258,7 @@ def used_thresholds(run: BenchmarkRun, names: Sequence[str], share: float = 0.01
 
 
 def _narrow(first: Separation) -> str:
-    from mmh_core.studies.detection.roc import FEW
+    from mmh_core.statistics import FEW
 
     few = min(first.positives, first.negatives) < FEW
     return f", too narrow for fewer than {FEW} prompts of a kind" if few else ""

@@ -8,13 +8,13 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mmh_core.statistics import Interval
     from mmh_core.studies.mitigation.benchmark_run import (
         BenchmarkRow,
         CaptionRecord,
         MitigationBenchmark,
         NormalRow,
     )
-    from mmh_core.studies.mitigation.table import Interval
 
 _MAIN = (
     "mitigation",

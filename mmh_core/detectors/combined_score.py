@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.records import MMHError
+from mmh_core.statistics import area_under_curve, balanced_accuracy
 
 NAME, LABEL = "combined", "Combined (logistic regression)"
 #: Detectors that the combined score is made of: one of each family.
@@ -55,7 +56,6 @@ def fit_combined(scores: Mapping[str, Tensor], memorized: Tensor) -> CombinedSco
     prompts of a label, too few to cross-validate, and ValueError where no detector can be used.
     """
     from sklearn.linear_model import LogisticRegression
-    from sklearn.metrics import roc_auc_score
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
     names = tuple(name for name in COMBINED if name in scores)
@@ -71,7 +71,7 @@ def fit_combined(scores: Mapping[str, Tensor], memorized: Tensor) -> CombinedSco
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
     model = LogisticRegression(max_iter=10_000)
     predicted = cross_val_predict(model, x, y, cv=folds, method="decision_function")
-    wrong = torch.from_numpy((predicted > 0) != y).double()
+    odds = torch.from_numpy(predicted)
     model.fit(x, y)
     return CombinedScore(
         names,
@@ -79,8 +79,8 @@ def fit_combined(scores: Mapping[str, Tensor], memorized: Tensor) -> CombinedSco
         float(model.intercept_[0]),
         mean,
         spread,
-        float(roc_auc_score(y, predicted)),
-        float((wrong[memorized].mean() + wrong[~memorized].mean()) / 2),
+        float(area_under_curve(odds[memorized], odds[~memorized])),
+        1 - float(balanced_accuracy(odds > 0, memorized)),
     )
 
 

@@ -13,6 +13,7 @@ from mmh_core.detectors.early_scan import EarlyScan
 from mmh_core.detectors.inputs import Evidence, per_prompt
 from mmh_core.detectors.measurement import fit, measure
 from mmh_core.records import MMHError
+from mmh_core.statistics import area_under_curve
 from mmh_core.text_to_image.model import TextToImage
 
 GRID = (0.04, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.98)
@@ -30,8 +31,6 @@ def choose_times(
     else afterwards: figures measured on them would flatter. Of equal pairs the one with more
     noise wins. Raises MMHError where prompts of one of the two kinds are missing.
     """
-    from sklearn.metrics import roc_auc_score
-
     if not bool(memorized.any()) or bool(memorized.all()):
         raise MMHError(
             "Times are chosen by telling memorized from reference prompts: label some of both "
@@ -45,5 +44,5 @@ def choose_times(
     for (high, low), scan in scans.items():
         values = torch.stack([columns[high][:, 0], columns[low][:, 1]], dim=1)
         score = per_prompt(fit(scan, values[normal]).score(values), evidence)
-        areas[high, low] = float(roc_auc_score(memorized.numpy(), score.numpy()))
+        areas[high, low] = float(area_under_curve(score[memorized], score[~memorized]))
     return max(sorted(areas, reverse=True), key=areas.__getitem__)

@@ -7,7 +7,6 @@ per sample a sample's numbers do not depend on its company at all.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -57,16 +56,3 @@ def mean_and_error(samples: Tensor) -> tuple[Tensor, Tensor]:
     if count == 1:
         return mean, torch.full_like(mean, torch.nan)
     return mean, samples.std(1) / count**0.5
-
-
-def half_width(standard_error: float, draws: int | None, level: float = 0.95) -> float:
-    """Return half the interval of a mean of `draws` independent values, by Student's t.
-
-    NaN for fewer than two values, and for an unknown number.
-    """
-    # A tenth of a second that whoever reads no interval need not wait for.
-    from scipy.special import stdtrit
-
-    if draws is None or draws < 2:
-        return math.nan
-    return float(stdtrit(draws - 1, 0.5 + level / 2)) * standard_error

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.memorization.hypothesis import margin, shown_lid
+from mmh_core.statistics import balanced_accuracy
 
 CauseLabel = Literal["OD-Mem", "DD-Mem", "not memorized", "not identifiable"]
 
@@ -175,11 +176,6 @@ def fitted_threshold(lids: Tensor, overfitted: Tensor) -> float:
     right = torch.stack([balanced_accuracy(lids > middle, overfitted) for middle in middles])
     best = right == right.max()
     return float(middles[best][gaps[best].argmax()])
-
-
-def balanced_accuracy(said: Tensor, true: Tensor) -> Tensor:
-    """Return the mean of the shares found right in both groups."""
-    return ((said[true]).double().mean() + (~said[~true]).double().mean()) / 2
 
 
 def _told(lid: float) -> str:

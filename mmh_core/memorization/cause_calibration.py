@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from mmh_core.files import write_text
-from mmh_core.memorization.cause import balanced_accuracy, data_freedom, fitted_threshold
+from mmh_core.memorization.cause import data_freedom, fitted_threshold
 from mmh_core.records import LabelledPrompt, MMHError
+from mmh_core.statistics import balanced_accuracy
 
 FILE = "cause.json"
 #: What gives the images of a caption: those trained on, and others.

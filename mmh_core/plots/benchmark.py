@@ -9,8 +9,8 @@ import torch
 
 from mmh_core.plots import theme
 from mmh_core.plots.images import KIND_COLORS
+from mmh_core.statistics import roc_points
 from mmh_core.studies.detection.benchmark_run import BenchmarkRun, CauseRow, DetectorRow
-from mmh_core.studies.detection.roc import curve
 
 #: Symbols of the kinds, so that none is told by color alone.
 _SYMBOLS = {
@@ -107,7 +107,7 @@ def roc(run: BenchmarkRun, names: Sequence[str]) -> go.Figure:
     line = {"color": theme.NEUTRAL, "dash": "dash", "width": 1}
     figure.add_shape(type="line", x0=0, y0=0, x1=1, y1=1, line=line)
     for number, row in enumerate(rows):
-        false, true = curve(row.scores[plain], memorized[plain])
+        false, true = roc_points(row.scores[plain], memorized[plain])
         figure.add_trace(
             go.Scatter(
                 x=false,

@@ -10,9 +10,10 @@ import plotly.graph_objects as go
 
 from mmh_core.plots import theme
 from mmh_core.plots.label_places import Span, label_places
+from mmh_core.statistics import Interval
 from mmh_core.studies.mitigation.outcome import NEW_COPY, NOT_SOLVED
 from mmh_core.studies.mitigation.run import Treatment
-from mmh_core.studies.mitigation.table import Compared, Interval, TreatmentRow
+from mmh_core.studies.mitigation.table import Compared, TreatmentRow
 
 _HEIGHT = 430
 _HARM = "#c62828"

@@ -25,6 +25,7 @@ from mmh_core.retrieval.copy_evidence import copy_evidence
 from mmh_core.retrieval.copy_thresholds import CopyThresholds, calibrated
 from mmh_core.retrieval.embedders import Embedder
 from mmh_core.retrieval.training_images import TrainingImages
+from mmh_core.statistics import area_under_curve, rank_correlation
 from mmh_core.text_to_image.model import TextToImage
 
 FILE = "calibration.json"
@@ -79,7 +80,7 @@ def calibrate(
     trials = draw_trials(
         model, calibration_captions(world.seed), (_SEED,), guidance=guidance, steps=steps
     )
-    memorized = trials.table.kind.isin(MEMORIZED).to_numpy()
+    memorized = torch.from_numpy(trials.table.kind.isin(MEMORIZED).to_numpy())
     held, true = held_out_sample(world, parity=0, count=_HELD_OUT)
     latents, embeddings = held_out_latents(model, world, held)
     auc, rank, normal = [], [], []
@@ -87,9 +88,9 @@ def calibrate(
         yield Progress(0.4 + 0.12 * number, f"Reading LID at noise {delta:g}", None)
         lid = lid_at(model, trials.latents, trials.embeddings, math.log(delta), seed=number)
         held_lid = lid_at(model, latents, embeddings, math.log(delta), seed=number)
-        auc.append(area_under_curve(-lid, memorized))
+        auc.append(float(area_under_curve(-lid[memorized], -lid[~memorized])))
         rank.append(rank_correlation(held_lid, true))
-        normal.append(tuple(lid[torch.from_numpy(~memorized)].tolist()))
+        normal.append(tuple(lid[~memorized].tolist()))
     best = int(np.argmax(np.add(auc, rank)))
     yield Progress(
         1.0,
@@ -132,20 +133,6 @@ def held_out_latents(model: TextToImage, world: World, rows: np.ndarray) -> tupl
     latents = torch.cat([model.encode(part) for part in torch.split(images, 32)])
     texts = [world.held_out_labels.captions[row][0] for row in rows]
     return latents, torch.cat([model.encode_text([text]) for text in texts])
-
-
-def area_under_curve(score: Tensor, positive: np.ndarray) -> float:
-    """Return the area under the ROC curve of a score that is higher for positives."""
-    from sklearn.metrics import roc_auc_score
-
-    return float(roc_auc_score(positive, score.numpy(force=True)))
-
-
-def rank_correlation(values: Tensor, truth: Tensor) -> float:
-    """Return Spearman's rank correlation, ties sharing their mean rank."""
-    from scipy.stats import spearmanr
-
-    return float(spearmanr(values.numpy(force=True), truth.numpy(force=True)).statistic)
 
 
 def reconstructed(model: TextToImage, images: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from mmh_core.pocket.batches import Precision, as_unit, computing
 from mmh_core.pocket.fit import Fitted, Fitting, Loss, fit
 from mmh_core.pocket.folder import Place
 from mmh_core.records import MMHError
+from mmh_core.statistics import area_under_curve
 
 
 @dataclass(frozen=True)
@@ -183,10 +184,8 @@ def copy_auc(copies: Tensor, originals: Tensor) -> float:
     """
     similarity = copies @ originals.T
     positive = similarity.diagonal()
-    negative = similarity[~torch.eye(len(copies), dtype=torch.bool)].sort().values
-    below = torch.searchsorted(negative, positive.contiguous())
-    upto = torch.searchsorted(negative, positive.contiguous(), right=True)
-    return float((below + upto).double().mean() / 2 / len(negative))
+    negative = similarity[~torch.eye(len(copies), dtype=torch.bool)]
+    return float(area_under_curve(positive, negative))
 
 
 def save_descriptor(net: Descriptor, folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,16 +11,20 @@ from torch import Tensor
 
 from mmh_core.pocket.calibration import (
     Calibration,
-    area_under_curve,
     captions_of,
     held_out_latents,
     held_out_sample,
-    rank_correlation,
 )
 from mmh_core.pocket.furnish import PocketShelf
 from mmh_core.pocket.trials import MEMORIZED, Trials, draw_trials, lid_at
 from mmh_core.pocket.world import prompts
 from mmh_core.retrieval.copy_evidence import COPIES, CopyEvidence, copy_evidence
+from mmh_core.statistics import (
+    area_under_curve,
+    percentile_interval,
+    rank_correlation,
+    share_interval,
+)
 from mmh_core.text_to_image.model import TextToImage
 
 #: Seed of the check; calibration uses others, and no image was looked at before.
@@ -59,17 +62,8 @@ def share(
 
     Caveat: images of one caption are not independent, so the true interval is wider.
     """
-    from scipy.stats import binomtest
-
-    interval = binomtest(int(hits.sum()), len(hits)).proportion_ci(method="wilson")
-    value = float(hits.mean())
-    return Row(figure, value, float(interval.low), float(interval.high), bar, bound, len(hits))
-
-
-def bootstrapped(values: Sequence[float]) -> tuple[float, float]:
-    """Return the 95 % interval of a figure's resampled values."""
-    low, high = np.quantile(np.asarray(values), (0.025, 0.975))
-    return float(low), float(high)
+    found = share_interval(int(hits.sum()), len(hits), "wilson")
+    return Row(figure, found.value, found.low, found.high, bar, bound, len(hits))
 
 
 def _evidence(trials: Trials, shelf: PocketShelf, chosen: Calibration) -> CopyEvidence:
@@ -154,7 +148,12 @@ def generated_lid_rows(
     )
     lid = lid_at(model, kept.latents, kept.embeddings, chosen.log_delta, seed=SEED)
     of = kept.table.kind.to_numpy()
-    memorized = np.isin(of, MEMORIZED)
+    memorized = torch.from_numpy(np.isin(of, MEMORIZED))
+
+    def area(rows: Tensor) -> float:
+        positive = memorized[rows]
+        return float(area_under_curve(-lid[rows][positive], -lid[rows][~positive]))
+
     rng = np.random.default_rng(0)
     resampled = []
     captions = kept.table.caption.to_numpy()
@@ -163,12 +162,12 @@ def generated_lid_rows(
     for _ in range(500):
         # Whole captions are drawn, since images of one caption are alike.
         rows = np.concatenate([rows_of[name] for name in rng.choice(names, len(names))])
-        resampled.append(area_under_curve(-lid[rows], memorized[rows]))
+        resampled.append(area(torch.from_numpy(rows)))
     figures = [
         Row(
             "conditional LID, memorized against varied and open captions, AUC",
-            area_under_curve(-lid, memorized),
-            *bootstrapped(resampled),
+            area(torch.arange(len(lid))),
+            *percentile_interval(resampled),
             0.95,
             "least",
             len(lid),
@@ -192,7 +191,7 @@ def _median(lid: Tensor) -> tuple[float, float, float, int]:
     rng = np.random.default_rng(0)
     values = lid.numpy()
     medians = [np.median(rng.choice(values, len(values))) for _ in range(500)]
-    return (float(np.median(values)), *bootstrapped(medians), len(values))
+    return (float(np.median(values)), *percentile_interval(medians), len(values))
 
 
 def held_out_lid_row(model: TextToImage, shelf: PocketShelf, chosen: Calibration) -> Row:
@@ -208,7 +207,7 @@ def held_out_lid_row(model: TextToImage, shelf: PocketShelf, chosen: Calibration
     return Row(
         "held-out images: rank correlation of LID with LID_*",
         rank_correlation(lid, true),
-        *bootstrapped(resampled),
+        *percentile_interval(resampled),
         0.7,
         "least",
         len(lid),

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from html import escape
 
 from mmh_core.report.charts import round_ticks
-from mmh_core.studies.mitigation.table import Interval, TreatmentRow
+from mmh_core.statistics import Interval
+from mmh_core.studies.mitigation.table import TreatmentRow
 
 WIDTH, HEIGHT = 640, 320
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 20, 22, 40

@@ -29,9 +29,10 @@ from mmh_core.report.frontier import frontier_svg
 from mmh_core.report.image_files import png_bytes
 from mmh_core.report.images import SMALL, figure, shown
 from mmh_core.report.summary import MITIGATION_FORMAT, number, numbers, versions
+from mmh_core.statistics import Interval
 from mmh_core.studies.mitigation.outcome import ImageOutcome, image_outcomes
 from mmh_core.studies.mitigation.run import Cell, MitigationConfig, MitigationRun
-from mmh_core.studies.mitigation.table import Interval, TreatmentRow, treatment_rows
+from mmh_core.studies.mitigation.table import TreatmentRow, treatment_rows
 from mmh_core.studies.mitigation.verdict import (
     TreatmentVerdict,
     best,

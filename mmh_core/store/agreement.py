@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mmh_core.statistics import cohen_kappa
 from mmh_core.store.queues import queue_number
 from mmh_core.store.review_records import ReviewVerdict
 from mmh_core.store.sqlite_file import SqliteFile
@@ -28,25 +29,20 @@ class Agreement:
     counts: tuple[tuple[ReviewVerdict, ReviewVerdict, int], ...]
 
 
-def cohen_kappa(first: Sequence[ReviewVerdict], second: Sequence[ReviewVerdict]) -> Agreement:
-    """Return `kappa = (p_o - p_e) / (1 - p_e)`, `p_e = sum_v p_1(v) p_2(v)`.
+def agreement_of(first: Sequence[ReviewVerdict], second: Sequence[ReviewVerdict]) -> Agreement:
+    """Return the agreement of two lists of verdicts on the same items, NaN without items.
 
-    Cohen 1960, "A coefficient of agreement for nominal scales". NaN without items, and where both
-    gave one and the same verdict throughout: chance alone agrees then, and nothing can be said.
-    Errors: ValueError for sequences of different lengths.
+    Errors: ValueError for lists of different lengths.
     """
     pairs = Counter(zip(first, second, strict=True))
     count = len(first)
     counts = tuple((one, other, number) for (one, other), number in sorted(pairs.items()))
     if not count:
         return Agreement(0, math.nan, math.nan, math.nan, counts)
-    # In whole numbers, so that an expectation of exactly 1 is recognized.
     equal = sum(number for one, other, number in counts if one == other)
     rows, columns = Counter(first), Counter(second)
     chance = sum(rows[verdict] * columns[verdict] for verdict in rows)
-    kappa = math.nan
-    if chance != count**2:
-        kappa = (equal * count - chance) / (count**2 - chance)
+    kappa = cohen_kappa(first, second)
     return Agreement(count, equal / count, chance / count**2, kappa, counts)
 
 
@@ -63,4 +59,4 @@ def agreement(file: SqliteFile, queue: str, first: str, second: str) -> Agreemen
             "AND other.verdict <> 'skip' ORDER BY one.item",
             (second, queue_number(connection, queue), first),
         ).fetchall()
-    return cohen_kappa([one for one, _ in rows], [other for _, other in rows])
+    return agreement_of([one for one, _ in rows], [other for _, other in rows])

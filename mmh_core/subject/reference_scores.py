@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.records import MMHError
+from mmh_core.statistics import share_interval
 
 #: Reference prompts of which at least this share must have a score.
 _USABLE = 0.5
@@ -66,10 +67,8 @@ class Reach:
     @property
     def interval(self) -> tuple[float, float]:
         """Return the exact 95 % interval of the share found (Clopper & Pearson 1934)."""
-        from scipy.stats import binomtest
-
-        bounds = binomtest(self.found, self.among).proportion_ci(method="exact")
-        return float(bounds.low), float(bounds.high)
+        found = share_interval(self.found, self.among)
+        return found.low, found.high
 
     def words(self) -> str:
         """Return the share in percent with its interval."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import pytest
@@ -12,7 +11,6 @@ from torch import Tensor
 from mmh_core.dimension.probes import (
     Randomness,
     gaussian,
-    half_width,
     mean_and_error,
     rademacher,
 )
@@ -40,20 +38,6 @@ def test_one_generator_per_sample_draws_what_it_draws_alone(draw: Draw) -> None:
         assert torch.equal(found[row : row + 1], draw(x[:1], 6, seeded(seed)))
     with pytest.raises(ValueError):
         draw(x, 6, [seeded(), seeded()])
-
-
-@pytest.mark.parametrize(
-    ("draws", "t"), [(2, 12.7062), (4, 3.1824), (8, 2.3646), (16, 2.1314), (400, 1.9659)]
-)
-def test_half_widths_are_students(draws: int, t: float) -> None:
-    """Equal the tables' quantile of t at n - 1 degrees of freedom times the error."""
-    assert half_width(0.5, draws) == pytest.approx(0.5 * t, rel=1e-4)
-
-
-@pytest.mark.parametrize("draws", [None, 0, 1])
-def test_too_few_values_have_no_interval(draws: int | None) -> None:
-    """Say that nobody knows."""
-    assert math.isnan(half_width(1.0, draws))
 
 
 def test_signs_are_fair_and_of_unit_size() -> None:

@@ -8,22 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from mmh_core.cli.pocket import check_table
 from mmh_core.pocket.calibration import (
     UNCALIBRATED,
     Calibration,
-    area_under_curve,
     captions_of,
     held_out_sample,
-    rank_correlation,
     read_calibration,
     write_calibration,
 )
 from mmh_core.pocket.cast import named_subjects
 from mmh_core.pocket.check import Check
-from mmh_core.pocket.figures import Row, bootstrapped, share
+from mmh_core.pocket.figures import Row, share
 from mmh_core.pocket.trials import open_captions
 from mmh_core.pocket.world import build_world
 from mmh_core.records import MMHError
@@ -70,15 +67,6 @@ def test_the_table_says_which_row_is_short() -> None:
         "| bad | at most 0.03 | 0.500 | - | 8 | SHORT |",
         "| told | - | 0.500 | 0.400 to 0.600 | 8 |  |",
     ]
-
-
-def test_intervals_and_ranks_of_known_values() -> None:
-    assert bootstrapped(np.linspace(0, 1, 1001).tolist()) == pytest.approx((0.025, 0.975))
-    score = torch.tensor([3.0, 1.0, 2.0, 0.0])
-    # Of the four pairs of a positive and a negative, three are in order.
-    assert area_under_curve(score, np.array([True, True, False, False])) == 0.75
-    assert rank_correlation(score, torch.tensor([30.0, 10.0, 20.0, 0.0])) == pytest.approx(1.0)
-    assert rank_correlation(-score, score) == pytest.approx(-1.0)
 
 
 def test_halves_of_captions_share_no_subject_and_cover_the_cast() -> None:

@@ -16,6 +16,7 @@ from streamlit.testing.v1 import AppTest
 from mmh_core.detectors.catalogue import DETECTORS
 from mmh_core.plots import benchmark as plots
 from mmh_core.records import LabelledPrompt, MMHError
+from mmh_core.statistics import separation
 from mmh_core.store.archive import load_record, save_record
 from mmh_core.studies.detection.benchmark_run import (
     BenchmarkRun,
@@ -23,7 +24,6 @@ from mmh_core.studies.detection.benchmark_run import (
     CombinedRow,
     DetectorRow,
 )
-from mmh_core.studies.detection.roc import separation
 from mmh_core.subject.detector_calibration import read_detectors
 from mmh_core.text_to_image.requests import Sampling
 from tests.text_to_image.conftest import FolderOf, folder_of

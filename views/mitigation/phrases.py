@@ -6,9 +6,9 @@ import math
 
 from mmh_core.mitigations.catalogue import mitigation
 from mmh_core.retrieval.copy_evidence import CopyKind
+from mmh_core.statistics import Interval
 from mmh_core.studies.mitigation.outcome import OutcomeKind
 from mmh_core.studies.mitigation.run import Cell, Treatment
-from mmh_core.studies.mitigation.table import Interval
 from views.widgets.words import in_words, number
 
 COPIES = (

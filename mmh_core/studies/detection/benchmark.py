@@ -19,11 +19,11 @@ from mmh_core.detectors import combined_score
 from mmh_core.detectors.catalogue import DETECTORS
 from mmh_core.detectors.combined_score import FOLDS
 from mmh_core.records import LabelledPrompt, MMHError, Progress
+from mmh_core.statistics import separation
 from mmh_core.studies.detection.benchmark_cause import causes
 from mmh_core.studies.detection.benchmark_run import BenchmarkRun, CombinedRow, DetectorRow
 from mmh_core.studies.detection.calibrate import calibrate_detectors
 from mmh_core.studies.detection.measured import Measured, measured
-from mmh_core.studies.detection.roc import separation
 from mmh_core.subject.detector_calibration import DetectorCalibration
 from mmh_core.subject.early_calibration import SEEDS, EarlyCalibration
 from mmh_core.subject.subject import Subject

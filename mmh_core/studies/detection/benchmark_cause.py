@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mmh_core.memorization.cause import balanced_accuracy, cause_of, data_freedom
+from mmh_core.memorization.cause import cause_of, data_freedom
 from mmh_core.memorization.cause_calibration import Corpus, calibrate_cause
 from mmh_core.records import LabelledPrompt
+from mmh_core.statistics import ROC_RESAMPLINGS, balanced_accuracy, percentile_interval
 from mmh_core.studies.detection.benchmark_run import CauseRow
-from mmh_core.studies.detection.roc import RESAMPLINGS
 
 
 def causes(
@@ -42,11 +42,9 @@ def causes(
     right = torch.tensor([mine == theirs for mine, theirs in zip(said, true, strict=True)])
     # Whatever else was said, such as that the cause is not identifiable, is not right.
     called = torch.where(right, truth, ~truth)
-    draws = torch.randint(len(places), (RESAMPLINGS, len(places)), generator=generator)
+    draws = torch.randint(len(places), (ROC_RESAMPLINGS, len(places)), generator=generator)
     again = [balanced_accuracy(called[d], truth[d]) for d in draws if 0 < truth[d].sum() < len(d)]
-    low, high = torch.quantile(
-        torch.stack(again), torch.tensor([0.025, 0.975], dtype=torch.float64)
-    ).tolist()
+    low, high = percentile_interval(torch.stack(again))
     return CauseRow(
         prompts=tuple(places),
         said=tuple(said),

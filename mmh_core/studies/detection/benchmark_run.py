@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from mmh_core.records import LabelledPrompt
-from mmh_core.studies.detection.roc import Separation
+from mmh_core.statistics import Separation
 from mmh_core.text_to_image.requests import Sampling
 
 if TYPE_CHECKING:

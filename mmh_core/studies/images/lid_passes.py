@@ -22,9 +22,9 @@ from torch import Tensor
 from mmh_core.diffusion.score_model import ScoreModel
 from mmh_core.dimension.estimators import ESTIMATORS
 from mmh_core.dimension.lanczos import Effort
-from mmh_core.dimension.probes import half_width
 from mmh_core.dimension.spectral import ProbeValues, joined_probes, soft_spectral_probes
 from mmh_core.records import LidEstimate, MMHError
+from mmh_core.statistics import half_width
 from mmh_core.studies.images.run import DEFAULT_ESTIMATOR
 from mmh_core.text_to_image.model import TextToImage
 

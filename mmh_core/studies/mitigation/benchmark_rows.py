@@ -8,6 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mmh_core.statistics import (
+    Interval,
+    mean_interval,
+    paired_interval,
+    percentile_interval,
+    rank_correlation,
+)
 from mmh_core.studies.mitigation.benchmark_run import (
     BenchmarkRow,
     CaptionRecord,
@@ -16,12 +23,6 @@ from mmh_core.studies.mitigation.benchmark_run import (
 )
 from mmh_core.studies.mitigation.outcome import GOOD, OutcomeKind
 from mmh_core.studies.mitigation.run import Treatment
-from mmh_core.studies.mitigation.table import (
-    Interval,
-    mean_interval,
-    paired_interval,
-    rank_correlation,
-)
 
 #: What a mitigation has to do: copies before at least, images solved at least.
 FROM, SOLVED = 0.9, 0.9
@@ -130,9 +131,7 @@ def correlation(
         for _ in range(500):
             places = torch.randint(len(parts), (len(parts),), generator=generator).tolist()
             again.append(spearman(torch.cat([parts[i] for i in places]), column))
-        ends = torch.tensor([0.025, 0.975], dtype=torch.float64)
-        low, high = torch.nanquantile(torch.tensor(again).double(), ends).tolist()
-        return Interval(value, low, high)
+        return Interval(value, *percentile_interval(again))
 
     return Correlation(interval(0), interval(1), len(cells))
 

@@ -9,26 +9,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from mmh_core.statistics import Interval, mean_interval, paired_interval
 from mmh_core.studies.mitigation.outcome import ImageOutcome, OutcomeKind, image_outcomes
 from mmh_core.studies.mitigation.run import Cell, MitigationRun, Treatment
 
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Resamplings behind every interval, and the share of them that it holds.
-RESAMPLINGS, HELD = 2000, 0.95
-#: One seed for all intervals: equal runs have equal tables.
-_SEED = 1_117
 _NAN = float("nan")
-
-
-@dataclass(frozen=True)
-class Interval:
-    """Hold a mean with the ends of its 95 % interval, NaN where unknown or of one value only."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -73,33 +61,6 @@ class TreatmentRow:
         if not self.outcomes:
             return _NAN
         return sum(one.kind in kinds for one in self.outcomes) / len(self.outcomes)
-
-
-def mean_interval(values: Tensor) -> Interval:
-    """Return the mean of values (N,) with a 95 % interval, percentile bootstrap over the N.
-
-    NaN values are left out. Caveat: over few values, such as four seeds, the interval is too
-    narrow, and values that agree give an interval of no width.
-    """
-    return _interval(values[~values.isnan()].double(), lambda drawn: drawn.mean(-1))
-
-
-def paired_interval(after: Tensor, before: Tensor) -> Interval:
-    """Return the mean of `after - before` (N,), with a bootstrap over the N pairs."""
-    return mean_interval(after.double() - before.double())
-
-
-def rank_correlation(one: Tensor, other: Tensor) -> float:
-    """Return Spearman's correlation of two lists (N,), ties at mean ranks; NaN where undefined."""
-    from scipy.stats import rankdata
-
-    kept = ~(one.isnan() | other.isnan())
-    if int(kept.sum()) < 3:
-        return _NAN
-    ranks = [torch.from_numpy(rankdata(each[kept].double().numpy())) for each in (one, other)]
-    first, second = (each - each.mean() for each in ranks)
-    spread = float((first.square().sum() * second.square().sum()).sqrt())
-    return _NAN if spread == 0 else float((first * second).sum()) / spread
 
 
 def treatment_rows(
@@ -198,19 +159,3 @@ def _row(treatment: Treatment, pairs: Sequence[tuple[Cell, Cell]]) -> TreatmentR
         mean(lambda cell: cell.peak_mb),
         tuple(one for cell, base in drawn for one in image_outcomes(cell, base)),
     )
-
-
-def _interval(values: Tensor, statistic: Callable[[Tensor], Tensor]) -> Interval:
-    """Return a statistic of values (N, ...) and the interval of its resamplings."""
-    count = len(values)
-    if not count:
-        return Interval(_NAN, _NAN, _NAN)
-    value = float(statistic(values))
-    if count == 1:
-        return Interval(value, _NAN, _NAN)
-    generator = torch.Generator().manual_seed(_SEED)
-    rows = torch.randint(count, (RESAMPLINGS, count), generator=generator)
-    tail = (1 - HELD) / 2
-    ends = torch.tensor([tail, 1 - tail], dtype=torch.float64)
-    low, high = torch.nanquantile(statistic(values[rows]), ends).tolist()
-    return Interval(value, low, high)

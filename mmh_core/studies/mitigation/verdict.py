@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from mmh_core.statistics import Interval
 from mmh_core.studies.mitigation.outcome import NEW_COPY, ImageOutcome, OutcomeKind
 from mmh_core.studies.mitigation.run import MitigationRun, Treatment
-from mmh_core.studies.mitigation.table import Interval, TreatmentRow, treatment_rows
+from mmh_core.studies.mitigation.table import TreatmentRow, treatment_rows
 
 ReferenceEffect = Literal["unchanged", "harmed", "not checked"]
 #: Changes of alignment below it are rounding.

@@ -15,11 +15,11 @@ from mmh_core.detectors.generation import draw_evidence
 from mmh_core.detectors.inputs import joined
 from mmh_core.detectors.measurement import fit, measure
 from mmh_core.records import LabelledPrompt, MMHError
+from mmh_core.statistics import area_under_curve
 from mmh_core.studies.detection import labelled_prompts
 from mmh_core.studies.detection.benchmark import benchmark_study, empty_run
 from mmh_core.studies.detection.benchmark_run import BenchmarkRun
 from mmh_core.studies.detection.labelled_prompts import pocket_labelled, split_labelled
-from mmh_core.studies.detection.roc import area
 from mmh_core.subject.early_calibration import early_times
 from mmh_core.subject.subject import Subject
 from mmh_core.text_to_image.model import TextToImage
@@ -95,7 +95,7 @@ def test_scores_are_those_of_the_detectors_fitted_on_normal_calibration_prompts(
         torch.testing.assert_close(found.scores, expected, rtol=1e-4, atol=1e-4)
         memorized = torch.tensor([i % 2 == 0 for i in range(10)])
         assert found.all.auc == pytest.approx(
-            float(area(expected[:10][memorized], expected[:10][~memorized])), abs=1e-9
+            float(area_under_curve(expected[:10][memorized], expected[:10][~memorized])), abs=1e-9
         )
 
 

@@ -7,12 +7,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from scipy.stats import spearmanr
 
 from mmh_core.studies.mitigation.table import (
-    mean_interval,
-    paired_interval,
-    rank_correlation,
     rows_frame,
     treatment_rows,
 )
@@ -71,38 +67,6 @@ def test_without_a_training_set_copies_are_unknown() -> None:
     blind = tuple(replace(c, similarity=unknown[: len(c.kinds)]) for c in run.cells)
     row = treatment_rows(replace(run, cells=blind))[1]
     assert math.isnan(row.copied.mean.value) and math.isnan(row.copied.difference.value)
-
-
-def test_intervals_have_the_width_of_the_standard_error() -> None:
-    # 400 normal values: the bootstrap's interval is 2 x 1.96 / 20 standard deviations wide, to a
-    # tenth, which covers the noise of 2,000 resamplings (2 %) and of the estimated spread (4 %).
-    values = torch.randn(400, generator=torch.Generator().manual_seed(1)) * 3 + 5
-    found = mean_interval(values)
-    assert found.value == pytest.approx(float(values.mean()), abs=1e-5)
-    assert found.high - found.low == pytest.approx(2 * 1.96 * 3 / 20, rel=0.1)
-    assert found.low < found.value < found.high
-
-
-def test_pairing_takes_out_what_pairs_share() -> None:
-    generator = torch.Generator().manual_seed(2)
-    before = torch.randn(50, generator=generator) * 10
-    after = before + 1 + 0.1 * torch.randn(50, generator=generator)
-    found = paired_interval(after, before)
-    assert found.value == pytest.approx(1, abs=0.1) and found.high - found.low < 0.1
-
-
-def test_one_value_has_no_interval_and_none_no_mean() -> None:
-    one = mean_interval(torch.tensor([2.0]))
-    assert one.value == 2 and math.isnan(one.low) and math.isnan(one.high)
-    assert math.isnan(mean_interval(torch.tensor([math.nan])).value)
-
-
-def test_rank_correlation_is_spearmans_with_ties() -> None:
-    one = torch.tensor([1.0, 2.0, 2.0, 5.0, 9.0, math.nan])
-    other = torch.tensor([0.1, 0.4, 0.3, 0.3, 0.9, 0.2])
-    expected = spearmanr(one[:5].numpy(), other[:5].numpy()).statistic
-    assert rank_correlation(one, other) == pytest.approx(float(expected))
-    assert math.isnan(rank_correlation(torch.ones(5), other[:5]))
 
 
 def test_the_table_has_a_column_per_figure_and_end() -> None:

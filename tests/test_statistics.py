@@ -1,0 +1,287 @@
+"""Every statistic has answers known by hand, from published tables or from closed forms."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pytest
+import torch
+from scipy.stats import spearmanr
+from sklearn.metrics import roc_auc_score, roc_curve
+
+from mmh_core.statistics import (
+    area_under_curve,
+    balanced_accuracy,
+    cohen_kappa,
+    half_width,
+    mean_interval,
+    paired_interval,
+    percentile_interval,
+    rank_correlation,
+    roc_points,
+    separation,
+    share_interval,
+    true_positive_rate,
+)
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_the_area_counts_pairs_with_ties_one_half() -> None:
+    yes, no = torch.tensor([3.0, 1.0]), torch.tensor([0.0, 1.0, 2.0])
+    # 3 beats all three; 1 beats 0, ties 1, loses to 2: (3 + 1.5) / 6.
+    assert float(area_under_curve(yes, no)) == pytest.approx(0.75)
+    assert area_under_curve(torch.stack([yes, -yes]), torch.stack([no, -no])).tolist() == [
+        0.75,
+        0.25,
+    ]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_area_and_curve_are_those_of_scikit_learn(seed: int) -> None:
+    # Few distinct values, so that there are ties.
+    scores = torch.randint(0, 9, (80,), generator=seeded(seed)).double()
+    labels = torch.rand(80, generator=seeded(seed + 9)) < 0.4
+    expected = roc_auc_score(labels.numpy(), scores.numpy())
+    assert float(area_under_curve(scores[labels], scores[~labels])) == pytest.approx(
+        expected, abs=1e-12
+    )
+    false, true = roc_points(scores, labels)
+    theirs = roc_curve(labels.numpy(), scores.numpy(), drop_intermediate=False)
+    assert false == pytest.approx(theirs[0].tolist())
+    assert true == pytest.approx(theirs[1].tolist())
+
+
+def test_the_strict_rate_lets_no_more_negatives_pass_than_it_says() -> None:
+    no = torch.arange(200.0)
+    # Two of 200 may pass: the threshold is the third largest, 197.
+    assert float(true_positive_rate(torch.tensor([196.0, 197.0, 197.5, 300.0]), no)) == 0.5
+    # Below 100 negatives none may.
+    assert float(true_positive_rate(torch.tensor([49.0, 49.5]), torch.arange(50.0))) == 0.5
+
+
+def test_intervals_hold_the_value_and_shrink_with_the_count() -> None:
+    def found(count: int) -> tuple[float, float, float]:
+        scores = torch.cat([torch.randn(count, generator=seeded()) + 1, torch.randn(count)])
+        labels = torch.arange(2 * count) < count
+        result = separation(scores, labels, generator=seeded(1))
+        assert result.auc_low <= result.auc <= result.auc_high
+        assert (result.positives, result.negatives) == (count, count)
+        return result.auc_low, result.auc, result.auc_high
+
+    torch.manual_seed(3)
+    narrow, wide = found(1600), found(100)
+    assert narrow[2] - narrow[0] < 0.4 * (wide[2] - wide[0])
+    # Two unit normals one apart: Phi(1 / sqrt(2)).
+    assert narrow[1] == pytest.approx(0.7602, abs=0.02)
+
+
+@pytest.mark.parametrize(("yes", "no"), [(1, 1), (1, 20), (20, 1)])
+def test_a_group_of_one_has_no_interval(yes: int, no: int) -> None:
+    labels = torch.arange(yes + no) < yes
+    found = separation(labels.float(), labels, generator=seeded())
+    assert (found.auc, found.tpr) == (1.0, 1.0)
+    ends = torch.tensor([found.auc_low, found.auc_high, found.tpr_low, found.tpr_high])
+    assert bool(ends.isnan().all())
+
+
+def test_perfect_scores_have_no_spread() -> None:
+    labels = torch.tensor([True] * 5 + [False] * 5)
+    result = separation(labels.float(), labels, generator=seeded())
+    assert (result.auc, result.auc_low, result.tpr, result.tpr_low) == (1, 1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("scores", "labels"),
+    [
+        ([1.0, 2.0], [True, True]),
+        ([1.0, 2.0], [False, False]),
+        ([1.0, float("nan")], [True, False]),
+    ],
+)
+def test_what_cannot_be_separated_is_refused(scores: list[float], labels: list[bool]) -> None:
+    with pytest.raises(ValueError, match="needs both groups and finite scores"):
+        separation(torch.tensor(scores), torch.tensor(labels), generator=seeded())
+
+
+def test_intervals_have_the_width_of_the_standard_error() -> None:
+    # 400 normal values: the bootstrap's interval is 2 x 1.96 / 20 standard deviations wide, to a
+    # tenth, which covers the noise of 2,000 resamplings (2 %) and of the estimated spread (4 %).
+    values = torch.randn(400, generator=torch.Generator().manual_seed(1)) * 3 + 5
+    found = mean_interval(values)
+    assert found.value == pytest.approx(float(values.mean()), abs=1e-5)
+    assert found.high - found.low == pytest.approx(2 * 1.96 * 3 / 20, rel=0.1)
+    assert found.low < found.value < found.high
+
+
+def test_pairing_takes_out_what_pairs_share() -> None:
+    generator = torch.Generator().manual_seed(2)
+    before = torch.randn(50, generator=generator) * 10
+    after = before + 1 + 0.1 * torch.randn(50, generator=generator)
+    found = paired_interval(after, before)
+    assert found.value == pytest.approx(1, abs=0.1) and found.high - found.low < 0.1
+
+
+def test_one_value_has_no_interval_and_none_no_mean() -> None:
+    one = mean_interval(torch.tensor([2.0]))
+    assert one.value == 2 and math.isnan(one.low) and math.isnan(one.high)
+    assert math.isnan(mean_interval(torch.tensor([math.nan])).value)
+
+
+def test_rank_correlation_is_spearmans_with_ties() -> None:
+    one = torch.tensor([1.0, 2.0, 2.0, 5.0, 9.0, math.nan])
+    other = torch.tensor([0.1, 0.4, 0.3, 0.3, 0.9, 0.2])
+    expected = spearmanr(one[:5].numpy(), other[:5].numpy()).statistic
+    assert rank_correlation(one, other) == pytest.approx(float(expected))
+    assert math.isnan(rank_correlation(torch.ones(5), other[:5]))
+
+
+@pytest.mark.parametrize(
+    ("draws", "t"), [(2, 12.7062), (4, 3.1824), (8, 2.3646), (16, 2.1314), (400, 1.9659)]
+)
+def test_half_widths_are_students(draws: int, t: float) -> None:
+    """Equal the tables' quantile of t at n - 1 degrees of freedom times the error."""
+    assert half_width(0.5, draws) == pytest.approx(0.5 * t, rel=1e-4)
+
+
+@pytest.mark.parametrize("draws", [None, 0, 1])
+def test_too_few_values_have_no_interval(draws: int | None) -> None:
+    """Say that nobody knows."""
+    assert math.isnan(half_width(1.0, draws))
+
+
+@pytest.mark.parametrize(
+    ("count", "among", "low", "high"),
+    [
+        # The closed forms of none and all, `(alpha / 2)^(1 / N)`, and printed tables.
+        (0, 10, 0.0, 1 - 0.025**0.1),
+        (10, 10, 0.025**0.1, 1.0),
+        (0, 1, 0.0, 0.975),
+        (5, 10, 0.1871, 0.8129),
+        (1, 20, 0.0013, 0.2487),
+        (8, 10, 0.4439, 0.9748),
+    ],
+)
+def test_exact_intervals_are_those_of_clopper_and_pearson(
+    count: int, among: int, low: float, high: float
+) -> None:
+    found = share_interval(count, among)
+    assert found.value == count / among
+    assert (found.low, found.high) == pytest.approx((low, high), abs=6e-5)
+
+
+@pytest.mark.parametrize(("count", "among"), [(90, 100), (0, 7), (7, 7), (1, 3), (499, 1000)])
+def test_wilsons_intervals_are_his_formula(count: int, among: int) -> None:
+    z, n, p = 1.959963984540054, among, count / among
+    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    found = share_interval(count, among, "wilson")
+    assert (found.low, found.high) == pytest.approx((middle - half, middle + half), abs=1e-12)
+
+
+def test_a_share_of_nothing_is_unknown_and_a_share_beyond_all_is_refused() -> None:
+    nothing = share_interval(0, 0)
+    assert all(math.isnan(each) for each in (nothing.value, nothing.low, nothing.high))
+    for count in (-1, 4):
+        with pytest.raises(ValueError, match="from 0 to the 3 cases"):
+            share_interval(count, 3)
+
+
+def test_percentiles_are_interpolated_and_leave_out_nan() -> None:
+    values = [*torch.linspace(0, 1, 1001).tolist(), math.nan]
+    assert percentile_interval(values) == pytest.approx((0.025, 0.975))
+    # Of four values the 2.5 % point lies 0.075 of the way from the first to the second.
+    assert percentile_interval([4.0, 1.0, 3.0, 2.0]) == pytest.approx((1.075, 3.925))
+    assert all(math.isnan(end) for end in percentile_interval([math.nan]))
+
+
+@pytest.mark.parametrize(
+    ("yes", "no", "expected"),
+    [
+        ([2.0], [1.0], 1.0),
+        ([1.0], [2.0], 0.0),
+        ([1.0, 1.0], [1.0], 0.5),
+        ([math.inf], [0.0], 1.0),
+        ([-math.inf, 3.0], [-math.inf, 3.0], 0.5),
+    ],
+)
+def test_areas_by_hand(yes: list[float], no: list[float], expected: float) -> None:
+    found = area_under_curve(torch.tensor(yes), torch.tensor(no))
+    assert float(found) == expected
+    # What the positives gain the negatives lose.
+    assert float(area_under_curve(torch.tensor(no), torch.tensor(yes))) == 1 - expected
+
+
+@pytest.mark.parametrize(("yes", "no"), [([], [1.0]), ([1.0], []), ([math.nan], [1.0])])
+def test_no_area_without_two_groups_of_scores(yes: list[float], no: list[float]) -> None:
+    with pytest.raises(ValueError, match="scores of both groups, none of them NaN"):
+        area_under_curve(torch.tensor(yes), torch.tensor(no))
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.05, 0.07, 0.29, 0.5])
+@pytest.mark.parametrize("seed", range(3))
+def test_true_positive_rates_are_the_best_of_the_curve_within_the_rate(
+    rate: float, seed: int
+) -> None:
+    # Ties, and rates whose product with 100 misses a whole number by rounding (0.29, 0.07).
+    scores = torch.randint(0, 40, (180,), generator=seeded(seed)).double()
+    labels = torch.arange(180) >= 100
+    false, true, _ = roc_curve(labels.numpy(), scores.numpy(), drop_intermediate=False)
+    expected = true[false <= rate + 1e-9].max()
+    found = true_positive_rate(scores[labels], scores[~labels], rate)
+    assert float(found) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        # 1 - 6 sum d^2 / (n (n^2 - 1)): d = (1, 1, 0), (2, 0, 2), none, and five with d^2 = 4.
+        ([1.0, 2.0, 3.0], [2.0, 1.0, 3.0], 0.5),
+        ([1.0, 2.0, 3.0], [9.0, 4.0, 1.0], -1.0),
+        ([1.0, 10.0, 100.0], [-3.0, -2.0, 50.0], 1.0),
+        ([1.0, 2.0, 3.0, 4.0, 5.0], [2.0, 1.0, 4.0, 3.0, 5.0], 0.8),
+        ([1.0, 2.0], [1.0, 2.0], math.nan),
+        ([], [], math.nan),
+        ([1.0, 2.0, 3.0], [5.0, 5.0, 5.0], math.nan),
+        ([math.nan, 2.0, 3.0], [1.0, 2.0, 3.0], math.nan),
+    ],
+)
+def test_rank_correlations_by_hand(one: list[float], other: list[float], expected: float) -> None:
+    found = rank_correlation(torch.tensor(one), torch.tensor(other))
+    assert found == pytest.approx(expected, abs=1e-12, nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        # Cohen's own form: observed .7, expected .5.
+        ("e" * 25 + "n" * 25, "e" * 20 + "n" * 5 + "e" * 10 + "n" * 15, 0.4),
+        ("ab", "ab", 1.0),
+        ("ab", "ba", -1.0),
+        ("aabb", "abab", 0.0),
+        ((None, "a"), (None, "a"), 1.0),
+        ("a", "b", 0.0),
+        ("aaa", "aaa", math.nan),
+        ("", "", math.nan),
+    ],
+)
+def test_kappas_by_hand(
+    first: Sequence[str | None], second: Sequence[str | None], expected: float
+) -> None:
+    assert cohen_kappa(first, second) == pytest.approx(expected, abs=1e-12, nan_ok=True)
+    assert cohen_kappa(second, first) == pytest.approx(expected, abs=1e-12, nan_ok=True)
+
+
+def test_kappa_needs_lists_of_one_length() -> None:
+    with pytest.raises(ValueError, match="1 ratings cannot be compared with 2"):
+        cohen_kappa("a", "ab")
+
+
+def test_balanced_accuracy_is_the_mean_over_both_groups() -> None:
+    true = torch.tensor([True, True, True, True, False])
+    called = torch.tensor([True, True, True, False, True])
+    assert float(balanced_accuracy(called, true)) == pytest.approx(0.375)
+    assert math.isnan(float(balanced_accuracy(called[:4], true[:4])))
