@@ -13,7 +13,7 @@ from torch import Tensor
 from mmh_core.diffusion.score_model import ScoreModel
 from mmh_core.dimension import jacobian, spectral
 from mmh_core.dimension.lanczos import Effort
-from mmh_core.dimension.probes import Randomness, half_width, rademacher
+from mmh_core.dimension.probes import Randomness, rademacher
 from mmh_core.dimension.spectral import (
     joined_probes,
     lhsd,
@@ -26,6 +26,7 @@ from mmh_core.dimension.spectral import (
     spectrum,
 )
 from mmh_core.records import LidEstimate
+from mmh_core.statistics import half_width
 from tests.dimension.closed_forms import SCHEDULE, gaussian, projector_spectrum, rotation, seeded
 
 VARIANCES = torch.tensor([4.0, 1.0, 0.25, 0.25, 0.04, 0.01, 0.0, 0.0, 0.0, 0.0]).double()
