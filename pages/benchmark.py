@@ -8,7 +8,7 @@ from views.widgets import layout
 session.guard()
 st.title("Benchmark", anchor=False)
 st.markdown(
-    "Every detector scores the same prompts, whose truth is known. What had to be fitted was "
+    "Every detector scores the same prompts, whose labels are known. Whatever was fitted was "
     "fitted on other prompts."
 )
 layout.load_chart_library()

@@ -8,8 +8,9 @@ from views.widgets import layout
 session.guard()
 st.title("Images", anchor=False)
 st.markdown(
-    "A text-to-image model draws a prompt several times. Each image is compared with all "
-    "training images, and its dimension (LID) says how much freedom the model had there."
+    "A text-to-image model generates several images of one prompt. Each is compared with all "
+    "training images, and its local intrinsic dimension (LID) says how much freedom the model "
+    "had there."
 )
 layout.load_chart_library()
 

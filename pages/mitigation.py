@@ -8,8 +8,9 @@ from views.widgets import layout
 session.guard()
 st.title("Mitigation", anchor=False)
 st.markdown(
-    "Draws one prompt with and without countermeasures from the same starting noise: does it stop "
-    "copying, does it still show what was asked, and do reference prompts stay as they are?"
+    "Generates images of one prompt with and without mitigations from the same starting noise: "
+    "does copying stop, is the prompt still followed, and do reference prompts stay as they "
+    "are?"
 )
 layout.load_chart_library()
 

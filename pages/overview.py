@@ -5,12 +5,12 @@ import streamlit as st
 from views import session
 
 session.guard()
-st.title("Memorization, seen through dimension", anchor=False)
+st.title("Copied training images in diffusion models", anchor=False)
 st.markdown(
-    "A generative model sometimes gives back its training images instead of making new ones. "
-    "This app finds where: there, the model's **local intrinsic dimension** (LID), the number of "
-    "directions in which it could still change an image, is too small. Every finding comes with "
-    "the nearest training image, with its uncertainty, and with what it does not prove."
+    "A generative model sometimes reproduces its training images instead of making new ones. "
+    "This app shows where: there, the model's **local intrinsic dimension** (LID), the number "
+    "of directions in which it could still change an image, is too small. Every result comes "
+    "with the nearest training image, its uncertainty, and what it does not prove."
 )
 
 

@@ -9,8 +9,9 @@ from views.widgets import layout
 session.guard()
 st.title("Review", anchor=False)
 st.markdown(
-    "A person looks at each flagged prompt and says what it is. Every verdict is kept with who, "
-    "when, before and after, in a hash-chained log that is checked on Hand over."
+    "A reviewer gives each flagged prompt a verdict. Every verdict is kept with its reviewer, "
+    "time and earlier value in a tamper-evident (hash-chained) log, whose integrity is checked "
+    "under Export & audit log."
 )
 layout.load_chart_library()
 

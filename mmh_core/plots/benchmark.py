@@ -98,7 +98,7 @@ def roc(run: BenchmarkRun, names: Sequence[str]) -> go.Figure:
     rows = [row for row in run.rows if row.name in names]
     figure = theme.base(
         "ROC curves: "
-        + ", ".join(f"{row.label} with an area of {row.all.auc:.3f}" for row in rows)
+        + ", ".join(f"{row.label} with an AUC of {row.all.auc:.3f}" for row in rows)
         + ".",
         height=380,
     )
@@ -120,15 +120,21 @@ def roc(run: BenchmarkRun, names: Sequence[str]) -> go.Figure:
                     "color": _LINES[number % len(_LINES)],
                     "dash": _DASHES[number % len(_DASHES)],
                 },
-                hovertemplate="flags %{y:.1%} of the memorized<br>and %{x:.1%} of the normal"
-                f"<extra>{theme.letters(row.label)}</extra>",
+                hovertemplate="true-positive rate %{y:.1%}<br>false-positive rate "
+                f"%{{x:.1%}}<extra>{theme.letters(row.label)}</extra>",
             )
         )
     figure.update_xaxes(
-        theme.axis("reference prompts flagged", range=[-0.01, 1.01], tickformat=".0%")
+        theme.axis(
+            "false-positive rate (reference prompts flagged)",
+            range=[-0.01, 1.01],
+            tickformat=".0%",
+        )
     )
     figure.update_yaxes(
-        theme.axis("memorized prompts flagged", range=[-0.01, 1.02], tickformat=".0%")
+        theme.axis(
+            "true-positive rate (memorized prompts flagged)", range=[-0.01, 1.02], tickformat=".0%"
+        )
     )
     return figure
 
@@ -182,8 +188,8 @@ def lid_against_truth(run: BenchmarkRun) -> go.Figure:
     """Draw each prompt's mean conditional LID against LID_* of its caption."""
     known = ~run.true_lid.isnan()
     figure = theme.base(
-        f"Model LID against the true LID of {int(known.sum())} captions: memorized ones lie near "
-        "0 whatever the truth is.",
+        f"Model LID against the true LID of {int(known.sum())} captions: memorized ones lie "
+        "near 0 whatever the true LID is.",
         height=380,
     )
     for kind in dict.fromkeys(one.kind for one in run.prompts):
@@ -246,7 +252,7 @@ def causes(cause: CauseRow) -> go.Figure:
             showscale=False,
             xgap=3,
             ygap=3,
-            hovertemplate="truly %{y}, called %{x}: %{z}<extra></extra>",
+            hovertemplate="actual %{y}, predicted %{x}: %{z}<extra></extra>",
         )
     )
     # White on what is dark on every page; elsewhere the theme's own color.

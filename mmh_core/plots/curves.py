@@ -30,8 +30,8 @@ def lid_curve(run: ManifoldRun, snapshot: Snapshot, point_id: int) -> go.Figure:
     status = STATUSES[int(estimates.status[row])]
     figure = theme.base(
         f"LID over the noise scale at {place.kind} {_own_number(run, point_id)}: "
-        f"{theme.said(lid)} is chosen at δ = {math.exp(float(estimates.log_delta[row])):.2g} "
-        f"({status}); {theme.data_lid_name(run)} {theme.said(data)}.",
+        f"{theme.said(lid)} at δ = {math.exp(float(estimates.log_delta[row])):.2g} ({status}); "
+        f"{theme.data_lid_name(run)} {theme.said(data)}.",
         height=_HEIGHT,
     )
     noise.shade_band(figure, snapshot)
@@ -70,11 +70,7 @@ def fit(run: ManifoldRun, snapshot: Snapshot) -> go.Figure:
     that has memorized errs a hundred times more on points that it has not seen.
     """
     low, high = math.exp(snapshot.band_low), math.exp(snapshot.band_high)
-    said = (
-        f"the model is trusted from {low:.2g} to {high:.2g}"
-        if snapshot.fits
-        else "the model is trusted nowhere"
-    )
+    said = f"trusted from {low:.2g} to {high:.2g}" if snapshot.fits else "trusted nowhere"
     figure = theme.base(
         f"Denoising error over the noise scale after {snapshot.step:,} steps: {said}.",
         height=_HEIGHT,
@@ -124,11 +120,11 @@ def training(run: ManifoldRun, snapshot: Snapshot | None = None) -> go.Figure:
     curve = panels.Line("", steps, losses, "step %{x:,}: loss %{y:.3g}", markers=False)
     # From the lowest loss, not from 0: it never gets there, and its fall is what matters.
     panels.draw(figure, loss, [curve], from_zero=False)
-    hover = f"typical LID of the data {theme.said(run.typical_lid)}"
-    typical = panels.level(figure, run.typical_lid, "typical of the data", hover)
+    hover = f"median LID of the data {theme.said(run.typical_lid)}"
+    typical = panels.level(figure, run.typical_lid, "median of the data", hover)
     panels.draw(figure, lid, [*_lid_lines(run), typical])
     hover = f"{run.chance_memorized:.0%} of fresh data have d₁ / d₂ < ⅓"
-    chance = panels.level(figure, run.chance_memorized, "by chance", hover)
+    chance = panels.level(figure, run.chance_memorized, "chance level", hover)
     panels.draw(figure, share, [*_share_lines(run), chance], percent=True)
     if snapshot is not None:
         line = {"color": theme.RING, "width": 1.5, "dash": "dot"}

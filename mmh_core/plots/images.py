@@ -38,11 +38,11 @@ def lid_curve(
     diamond marks the LID that the verdict uses, at `log_delta`.
     """
     if len(image.curve) != len(log_deltas) or not len(log_deltas):
-        return theme.empty("The curve was not read for this image.", height=_HEIGHT)
+        return theme.empty("The curve was not estimated for this image.", height=_HEIGHT)
     x = theme.numbers(log_deltas.exp())
     lid = math.nan if image.lid is None else image.lid.conditional
     figure = theme.base(
-        f"LID over the noise scale: {theme.said(lid)} is read at δ = {math.exp(log_delta):.2g}"
+        f"LID over the noise scale: {theme.said(lid)} at δ = {math.exp(log_delta):.2g}"
         + ("." if normal is None else ", beside the band of reference prompts."),
         height=_HEIGHT,
     )
@@ -109,7 +109,7 @@ def lid_histogram(images: Sequence[ImageResult], normal: ReferencePrompts | None
     read = [(one, one.lid.conditional) for one in images if one.lid is not None]
     read = [(one, lid) for one, lid in read if math.isfinite(lid)]
     if not read:
-        return theme.empty("No LID was read yet.", height=_HEIGHT)
+        return theme.empty("No LID was estimated yet.", height=_HEIGHT)
     median = torch.tensor([lid for _, lid in read]).median()
     beside = ""
     if normal is not None:
@@ -137,8 +137,8 @@ def image_map(found: ImageMap, images: Sequence[ImageResult]) -> go.Figure:
     images are grey until they are selected, then they take the color of their kind.
     """
     figure = theme.base(
-        f"Map of {len(found.ids)} training images and {len(images)} drawn ones; images that "
-        "look alike to the descriptor lie close together.",
+        f"Map of {len(found.ids)} training images and {len(images)} generated ones; images with "
+        "similar descriptors lie close together.",
         height=520,
     )
     kinds = list(dict.fromkeys(found.kinds))
@@ -155,7 +155,7 @@ def image_map(found: ImageMap, images: Sequence[ImageResult]) -> go.Figure:
                 text=[str(one.seed)],
                 textposition="top center",
                 textfont={"size": 12, "color": theme.RING},
-                name="drawn images, by seed",
+                name="generated images, by seed",
                 legendgroup="samples",
                 showlegend=i == 0,
                 customdata=[-1 - one.index],

@@ -78,15 +78,15 @@ def score_field(run: ManifoldRun, snapshot: Snapshot, scale_index: int) -> go.Fi
     delta = math.exp(float(run.field_log_delta[scale_index]))
     pull = snapshot.field[scale_index]
     figure = theme.base(
-        f"Arrows show where denoising at noise scale {delta:.2g} pulls each place of the plane "
-        f"after {snapshot.step:,} steps; the median pull is "
+        f"Arrows show where denoising at noise scale {delta:.2g} moves each point of the plane "
+        f"after {snapshot.step:,} steps; the median displacement is "
         f"{float(pull.norm(dim=-1).median()):.2g}.",
         height=_HEIGHT,
     )
     figure.add_trace(stage.truth(run, 2))
     x, y = stage.arrows(pull, run.field_extent)
     line = {"color": theme.ACCENT, "width": 1.2}
-    name = f"pull of the denoiser at δ = {delta:.2g}"
+    name = f"displacement by the denoiser at δ = {delta:.2g}"
     figure.add_trace(go.Scatter(x=x, y=y, mode="lines", line=line, name=name, hoverinfo="skip"))
     (group,) = groups(run, None, "verdict")
     at = run.projected(run.train.points[run.shown])

@@ -67,11 +67,11 @@ def frontier(rows: Sequence[TreatmentRow], chosen: Treatment | None = None) -> g
     shown = [(i, row) for i, row in enumerate(rows) if _known(row)]
     if not shown:
         return theme.empty(
-            "Nothing to place: without training images nobody can tell what is a copy.",
+            "No data: without training images there is no copy search.",
             height=_HEIGHT,
         )
     figure = theme.base(
-        f"{len(shown)} treatments by alignment with the prompt and similarity to the nearest "
+        f"{len(shown)} mitigations by alignment with the prompt and similarity to the nearest "
         "training image; down and right is better.",
         height=_HEIGHT,
     )
@@ -94,7 +94,9 @@ def frontier(rows: Sequence[TreatmentRow], chosen: Treatment | None = None) -> g
         figure.add_trace(_marks(family, mine))
     _ring(figure, [row for _, row in shown if row.treatment == chosen])
     figure.update_xaxes(theme.axis("alignment with the prompt (right is better)", range=xs))
-    figure.update_yaxes(theme.axis("similarity to the nearest (down is better)", range=ys))
+    figure.update_yaxes(
+        theme.axis("similarity to nearest training image (down is better)", range=ys)
+    )
     return figure
 
 
@@ -109,7 +111,8 @@ def must_not_move(rows: Sequence[TreatmentRow]) -> go.Figure:
     if not shown:
         return theme.empty("No reference prompts were generated.", height=160)
     figure = theme.base(
-        f"Change of alignment of reference prompts under {len(shown)} mitigations; 0 is unmoved.",
+        f"Change of alignment of reference prompts under {len(shown)} mitigations; 0 is "
+        "unchanged.",
         height=80 + 26 * len(shown),
         legend=False,
     )

@@ -178,6 +178,8 @@ def hover_text(run: ManifoldRun, snapshot: Snapshot | None, place: PointPlace) -
         ratio, nearest = (
             float(x[place.index]) for x in (snapshot.distance_ratio, snapshot.nearest)
         )
-        near = "" if math.isnan(ratio) else f", at {ratio:.2f} of the distance to the next place"
+        near = (
+            "" if math.isnan(ratio) else f", at {ratio:.2f} of the distance to the second nearest"
+        )
         lines.append(f"nearest training point {nearest:.0f}{near}")
     return "<br>".join(lines)

@@ -40,7 +40,7 @@ def lid_histogram(run: ManifoldRun, snapshot: Snapshot) -> go.Figure:
     figure = theme.base(
         f"Distribution of learned LID after {snapshot.step:,} steps: median {medians[0]} at "
         f"{len(snapshot.generated.lid)} samples, {medians[1]} at {len(snapshot.trained.lid)} "
-        f"training points; {theme.said(run.typical_lid)} is typical of the data.",
+        f"training points; {theme.said(run.typical_lid)} is the median of the data.",
         height=300,
     )
     figure.add_trace(
@@ -69,7 +69,7 @@ def lid_histogram(run: ManifoldRun, snapshot: Snapshot) -> go.Figure:
             hovertemplate="LID about %{x}: %{y:.1%} of the training points<extra></extra>",
         )
     )
-    theme.upright(figure, run.typical_lid, "typical data LID")
+    theme.upright(figure, run.typical_lid, "median data LID")
     colors = theme.lid_colors(run) | {"showscale": False}
     figure.update_layout(coloraxis=colors, margin={"t": 34})
     figure.update_xaxes(_bin_axis(centers, closed=end == run.train.ambient_dim))
@@ -108,13 +108,13 @@ def estimator_errors(run: ManifoldRun) -> go.Figure:
     """
     dots = _dots(run)
     if not dots:
-        return theme.empty("The estimators are compared when training has ended.", height=300)
+        return theme.empty("The estimators are compared after training.", height=300)
     known = theme.truth_known(run)
-    said = f"the truth is unknown and {theme.said(run.typical_lid)} is typical of the data."
+    said = f"the true LID is unknown and {theme.said(run.typical_lid)} is the median of the data."
     best = min(dots, key=lambda dot: dot.value)
     figure = theme.base(
-        f"Mean absolute error of {len(dots)} estimators of LID against the truth; "
-        f"{best.row.label} errs least, by {best.value:.2g}."
+        f"Mean absolute error of {len(dots)} LID estimators against the true LID; "
+        f"{best.row.label} has the smallest,  {best.value:.2g}."
         if known
         else f"Median LID by {len(dots)} estimators, with quartiles; {said}",
         height=110 + 24 * len(dots),
@@ -142,7 +142,7 @@ def estimator_errors(run: ManifoldRun) -> go.Figure:
     room = (high - low) or 1.0
     figure.update_xaxes(theme.axis(title, range=[low - 0.03 * room, high + 0.15 * room]))
     if not known:
-        theme.upright(figure, run.typical_lid, "typical data LID")
+        theme.upright(figure, run.typical_lid, "median data LID")
         figure.update_layout(margin={"t": 34})
     return figure
 
@@ -173,7 +173,7 @@ def _dots(run: ManifoldRun) -> list[_Dot]:
 
 
 def _name(run: ManifoldRun, row: EstimatorRow) -> str:
-    return f"{row.label} · used here" if row.name == run.lid_estimator else row.label
+    return f"{row.label} · used by this app" if row.name == run.lid_estimator else row.label
 
 
 def _group(dots: list[_Dot], look: tuple[str, str, str], known: bool) -> go.Scatter:
@@ -209,7 +209,7 @@ def digits_passage(runs: Sequence[ManifoldRun]) -> go.Figure:
     """
     told = sorted((run for run in runs if run.snapshots), key=lambda run: run.config.points)
     if not told:
-        return theme.empty("No run has been read yet.", height=360)
+        return theme.empty("No run has been opened yet.", height=360)
     sizes = [float(run.config.points) for run in told]
     lids = [float(run.snapshots[-1].generated.lid.nanmedian()) for run in told]
     copies = [run.snapshots[-1].fraction_memorized for run in told]
@@ -233,10 +233,10 @@ def digits_passage(runs: Sequence[ManifoldRun]) -> go.Figure:
         [
             panels.Line("generated", sizes, lids, hover + "median LID %{y:.1f}"),
             panels.Line(
-                "typical of the data",
+                "median of the data",
                 sizes,
                 typical,
-                hover + "typical data LID %{y:.1f}",
+                hover + "median data LID %{y:.1f}",
                 reference=True,
             ),
         ],
@@ -246,7 +246,9 @@ def digits_passage(runs: Sequence[ManifoldRun]) -> go.Figure:
         share,
         [
             panels.Line("d₁ / d₂ < ⅓", sizes, copies, hover + "%{y:.0%} with d₁ / d₂ < ⅓"),
-            panels.Line("by chance", sizes, chance, hover + "%{y:.0%} by chance", reference=True),
+            panels.Line(
+                "chance level", sizes, chance, hover + "%{y:.0%} by chance", reference=True
+            ),
         ],
         percent=True,
     )

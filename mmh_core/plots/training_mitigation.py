@@ -30,7 +30,7 @@ def cure_curves(
     marks the step at which training is stopped.
     """
     if not run.snapshots:
-        return theme.empty("Nothing was looked at yet.", height=160)
+        return theme.empty("No snapshot was evaluated yet.", height=160)
     figure = theme.base(
         f"Share of copies and median LID of {NAMES[group]} captions over {run.config.steps:,} "
         f"training steps, {' and '.join(arms)}.",
@@ -43,7 +43,7 @@ def cure_curves(
     style = theme.axis(
         "training step", type="log", range=ends, tickvals=looks, ticktext=[f"{s:,}" for s in looks]
     )
-    above, below = panels.stack(figure, ["Copies among the images", "LID, median"], style)
+    above, below = panels.stack(figure, ["Copy rate", "Median LID"], style)
     panels.draw(figure, above, _lines(run, group, arms, copies=True), percent=True)
     panels.draw(figure, below, _lines(run, group, arms, copies=False))
     if stopped is not None:

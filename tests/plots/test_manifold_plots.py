@@ -273,7 +273,7 @@ def test_a_point_says_in_words_what_is_known_about_it() -> None:
         "learned LID 1.5",
         "true LID 2",
         "not memorized",
-        "nearest training point 2, at 0.20 of the distance to the next place",
+        "nearest training point 2, at 0.20 of the distance to the second nearest",
     ]
     unknown = manifold.plane_figure(a_run(now, true=NAN), now)
     trace, i = drawn(unknown)[1]
@@ -335,7 +335,7 @@ def test_arrows_start_on_the_grid_and_follow_the_field() -> None:
     pull[..., 0] = torch.tensor([0.0, 0.2, 0.4])[:, None]
     pull[..., 1] = 0.1
     figure = manifold.score_field(*field_run(pull), 1)
-    trace = named(figure, "pull of the denoiser at δ = 0.3")
+    trace = named(figure, "displacement by the denoiser at δ = 0.3")
     x, y = list(trace.x), list(trace.y)
     assert len(x) == 9 * 6
     assert x[5::6] == [None] * 9
@@ -348,7 +348,9 @@ def test_arrows_start_on_the_grid_and_follow_the_field() -> None:
 def test_no_arrow_is_longer_than_a_step_of_the_grid_and_heads_point_back() -> None:
     pull = torch.zeros(3, 3, 2)
     pull[1, 1] = torch.tensor([30.0, 40.0])
-    trace = named(manifold.score_field(*field_run(pull), 1), "pull of the denoiser at δ = 0.3")
+    trace = named(
+        manifold.score_field(*field_run(pull), 1), "displacement by the denoiser at δ = 0.3"
+    )
     x, y = (list(values)[24:29] for values in (trace.x, trace.y))
     # The step is 1 across and 2 up; the shorter one limits.
     assert (x[1], y[1]) == pytest.approx((0.6, 0.8))
@@ -457,10 +459,10 @@ def test_training_draws_loss_lid_by_component_and_shares() -> None:
     # Rows 0 and 2 of the training set are "arc", row 3 is "lone".
     assert (arc.name, list(arc.x), list(arc.y)) == ("arc", [60, 120], [0.5, 0.25])
     assert (lone.name, list(lone.y)) == ("lone", [2.0, 0.0])
-    assert (typical.name, list(typical.y)) == ("typical of the data", [1.6, 1.6])
+    assert (typical.name, list(typical.y)) == ("median of the data", [1.6, 1.6])
     assert (copies.name, list(copies.y)) == ("d₁ / d₂ < ⅓", [0.5, 1.0])
     assert (by_lid.name, list(by_lid.y)) == ("memorized by LID", [0.5, 0.5])
-    assert (chance.name, list(chance.y), chance.line.dash) == ("by chance", [0.125] * 2, "dash")
+    assert (chance.name, list(chance.y), chance.line.dash) == ("chance level", [0.125] * 2, "dash")
     assert [t.yaxis for t in figure.data] == ["y", *["y2"] * 3, *["y3"] * 3]
     # 16,000 epochs of four points in batches of 256 are 250 steps: the axis is ready for all.
     assert figure.layout.xaxis.type == "log"
@@ -508,8 +510,8 @@ def test_training_that_has_not_begun_says_so() -> None:
     # A loss without a snapshot yet is drawn against the two levels.
     assert [t.name for t in curves.training(a_run()).data] == [
         "",
-        "typical of the data",
-        "by chance",
+        "median of the data",
+        "chance level",
     ]
 
 
@@ -564,13 +566,13 @@ def test_estimators_are_ordered_by_error_within_their_side() -> None:
     assert (list(model.x), list(model.y)) == ([0.25, 0.5], [0, -1])
     assert list(data.x) == [0.0]
     assert data.y[0] < -2  # A gap between the sides.
-    assert list(figure.layout.yaxis.ticktext) == ["B · used here", "A", "C"]
+    assert list(figure.layout.yaxis.ticktext) == ["B · used by this app", "A", "C"]
     assert list(figure.layout.yaxis.tickvals) == [0, -1, data.y[0]]
     assert texts(figure) == ["0.25", "0.50", "0.00"]
     assert model.error_x.array is None
     assert "C errs least" in theme.alt_text(figure)
     assert texts(summaries.estimator_errors(a_run())) == [
-        "The estimators are compared when training has ended."
+        "The estimators are compared after training."
     ]
 
 
@@ -609,7 +611,7 @@ def test_the_passage_orders_runs_by_their_number_of_images() -> None:
     assert list(copies.y) == [0.5, 0.0]
     assert (list(typical.y), list(chance.y)) == ([1.6, 1.6], [0.125, 0.125])
     assert figure.layout.xaxis.type == "log"
-    assert texts(summaries.digits_passage(runs[2:])) == ["No run has been read yet."]
+    assert texts(summaries.digits_passage(runs[2:])) == ["No run has been opened yet."]
 
 
 # Cards

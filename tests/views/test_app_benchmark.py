@@ -118,10 +118,10 @@ def test_the_page_opens_on_the_figures_of_the_record(app: AppTest, run: Benchmar
     shown = {metric.label: metric.value for metric in app.metric}
     best = max(run.rows, key=lambda row: (row.all.auc, row.all.tpr))
     by_name = {row.name: row for row in run.rows}
-    assert shown["Best, AUC"] == f"{best.all.auc:.3f}"
-    assert shown["Early scan"] == f"{by_name['early_scan'].all.auc:.3f}"
-    assert shown["LID, no caption"] == f"{by_name['lid_unconditional_count'].all.auc:.3f}"
-    assert shown["Cause told"] == "83%"
+    assert shown["Best detector (AUC)"] == f"{best.all.auc:.3f}"
+    assert shown["Early scan (AUC)"] == f"{by_name['early_scan'].all.auc:.3f}"
+    assert shown["Unconditional LID (AUC)"] == f"{by_name['lid_unconditional_count'].all.auc:.3f}"
+    assert shown["Cause attribution"] == "83%"
 
 
 def test_the_threshold_comes_from_normal_prompts_of_the_other_half(
@@ -140,9 +140,9 @@ def test_the_threshold_comes_from_normal_prompts_of_the_other_half(
     assert shown["Flagged"] == f"{int(flagged.sum())} of 40"
     rephrased = torch.tensor([one.kind == "paraphrase" for one in run.prompts])
     for label, among in (
-        ("Found, as trained with", memorized & ~rephrased),
-        ("Found, paraphrased", rephrased),
-        ("False alarms", ~memorized),
+        ("Detected, training captions", memorized & ~rephrased),
+        ("Detected, paraphrases", rephrased),
+        ("False positives", ~memorized),
     ):
         assert shown[label] == f"{int(flagged[among].sum())} of {int(among.sum())}"
 
@@ -242,7 +242,7 @@ def test_a_table_runs_as_a_job_that_calibrates_another_model(
     found = benchmark_session.benchmark_job(job).run
     assert found is not None and found.sha256 == quick.sha256 and found.cause is None
     shown = {metric.label: metric.value for metric in app.metric}
-    assert shown["Flagged"].endswith("of 10") and shown["Cause told"] == "not identifiable"
+    assert shown["Flagged"].endswith("of 10") and shown["Cause attribution"] == "not identifiable"
     assert {row.name for row in found.detectors} == set(DETECTORS) - {"guidance_norm_10"}
     # What is normal for the model is kept; too little to scan with, and never that of pocket-sd.
     folder = benchmark_session.calibration_folder("tiny")

@@ -91,7 +91,7 @@ def metrics(app: AppTest) -> dict[str, str]:
 
 
 def start(app: AppTest, **numbers: int) -> str:
-    """Fill the form, press Draw and return the id of the job."""
+    """Fill the form, press Generate and return the id of the job."""
     for name, value in numbers.items():
         app.number_input(key=f"im_{name}").set_value(value)
     sound(app.button(key="im_draw").click().run())
@@ -123,8 +123,8 @@ def test_the_finished_example_of_each_kind_shows_the_figures_of_its_record(
         "Copies": f"{copies} of {len(run.images)}",
         # No dimension is negative: what an estimate lacks to 0 is its own error.
         "LID": number(max(float(lids.quantile(0.5)), 0.0), 1),
-        "Seed agreement": number(run.agreement[0]),
-        "Truth": kind,
+        "Seed-to-seed similarity": number(run.agreement[0]),
+        "Ground truth": kind,
     }
     shown = pages_html(app)
     assert run.config.prompts[0] in shown
@@ -144,13 +144,13 @@ def test_the_page_opens_under_the_app(app: AppTest) -> None:
     under = AppTest.from_file(str(APP), default_timeout=120).switch_page("pages/images.py")
     sound(under.run())
     assert under.title[0].value == "Images"
-    assert metrics(under)["Truth"] == "duplicate"
+    assert metrics(under)["Ground truth"] == "duplicate"
 
 
 def test_another_kind_fills_the_form_and_a_paraphrase_takes_its_place(app: AppTest) -> None:
     sound(app.run())
     sound(app.selectbox(key="im_example").set_value("overfit").run())
-    assert metrics(app)["Truth"] == "overfit"
+    assert metrics(app)["Ground truth"] == "overfit"
     assert app.query_params == {"model": "pocket-sd", "example": "overfit"}
     known = image_session.prompt_examples("pocket-sd")
     assert {one.kind for one in known} == set(KINDS)
@@ -206,7 +206,7 @@ def test_ways_to_compare_and_steps_follow_the_choice(app: AppTest) -> None:
     assert f"<figcaption>training image {one.neighbors[3].id:,}<" in pages_html(app)
     last = int(one.frame_steps[-1])
     sound(app.select_slider(key="im_step_run_1").set_value(last).run())
-    assert f"What the model aimed at after step {last}" in pages_html(app)
+    assert f"Predicted image after step {last}" in pages_html(app)
     sound(app.slider(key="im_opacity_run_1").set_value(20).run())
     assert "opacity: 0.20" in pages_html(app)
 
@@ -216,7 +216,7 @@ def test_ways_to_compare_and_steps_follow_the_choice(app: AppTest) -> None:
     [
         ("normal", "reference prompts at 30 steps"),
         ("map", "Draw a lasso"),
-        ("audit", "Nothing dropped yet"),
+        ("audit", "No image uploaded yet"),
         ("data", "The same command"),
     ],
 )
@@ -337,7 +337,7 @@ def test_an_audit_is_found_again_after_a_reload_and_gone_after_a_restart(app: Ap
     found = image_session.audit_job(job)[1]
     assert found is not None and found.reason in [text.value for text in again.text]
     sound(again.button(key="im_audit_close").click().run())
-    assert "Nothing dropped yet" in captions(again)
+    assert "No image uploaded yet" in captions(again)
     assert "audit" not in dict(again.query_params)
     # Another server on the same folder remembers that there was one, and nothing of it.
     runner.shutdown()
@@ -345,7 +345,7 @@ def test_an_audit_is_found_again_after_a_reload_and_gone_after_a_restart(app: Ap
     later = opened()
     later.query_params.update(link)
     sound(later.run())
-    assert "drop the image again" in said(later)
+    assert "upload the image again" in said(later)
 
 
 def test_wrong_values_in_the_link_are_named_and_the_example_is_shown(app: AppTest) -> None:
@@ -436,7 +436,7 @@ def test_a_model_that_never_ran_here_is_guessed_by_the_speed_of_the_machine(
     whole = (run.seconds_generating + run.seconds_estimating) / run.seconds_generating
     # Four images in fifty steps, with the prompt and without it.
     seconds = 0.8 / (ACHIEVED * 0.1) * 4 * 50 * 2 * whole
-    words = f"About {in_words(seconds)} (a guess by this machine's speed"
+    words = f"About {in_words(seconds)} (estimated from this machine's speed"
     assert words in captions(app) and " h" in in_words(seconds)
 
 
@@ -448,7 +448,7 @@ def test_a_short_run_with_a_hostile_prompt_ends_as_a_result_that_is_kept(app: Ap
     run = finished(app, job)
     assert run.state == "complete"
     assert run.config.prompts == (HOSTILE,) and run.config.seeds == (5, 6)
-    assert metrics(app)["Seed agreement"] == number(run.agreement[0])
+    assert metrics(app)["Seed-to-seed similarity"] == number(run.agreement[0])
     # Text is shown letter by letter: escaped as HTML, and nowhere as Markdown.
     shown = pages_html(app)
     assert "&lt;img src=http://example.org/q.png&gt;" in shown
@@ -652,7 +652,7 @@ def test_without_training_images_the_cause_is_not_identifiable(app: AppTest) -> 
     app.query_params["job"] = record.id
     sound(app.run())
     assert metrics(app)["Copies"] == "unknown"
-    assert "Truth" not in metrics(app)
+    assert "Ground truth" not in metrics(app)
     assert "Cause not identifiable" in said(app)
     assert "./mmh index FOLDER --out INDEX" in said(app)
     assert "no training images to search" in pages_html(app)
@@ -717,7 +717,7 @@ def test_a_model_of_the_folder_is_compared_with_the_index_the_app_was_started_wi
     assert "holds its weights as a pickle" in unmarked(said(refused))
     assert refused.button(key="im_draw").disabled
     # Before the first run its time is guessed, and its memory is that of its weights.
-    assert "a guess by this machine's speed" in captions(page)
+    assert "estimated from this machine's speed" in captions(page)
     assert "Needs about 0.1 GB of memory on cpu" in unmarked(captions(page))
     run = finished(page, start(page, images=2, steps=2))
     assert run.searched == 5 and run.embedder == "pixels"

@@ -83,7 +83,7 @@ def test_the_page_opens_on_the_finished_circle_with_the_figures_of_its_record(
     shown = {metric.label: metric.value for metric in app.metric}
     memorized = float(last.generated.memorized.float().mean())
     assert shown == {
-        "Copies among samples": percent(last.fraction_memorized),
+        "Copy rate of samples": percent(last.fraction_memorized),
         "Learned LID": f"{float(last.generated.lid.nanmedian()):.2f}",
         "True LID": f"{circle.typical_lid:.2f}",
         "Memorized by LID": percent(memorized),
@@ -103,9 +103,9 @@ def test_an_earlier_snapshot_and_another_color_change_the_page_and_its_link(
     early = circle.snapshots[0]
     sound(app.select_slider(key="mf_scrubber").set_value(early.step).run())
     shown = {metric.label: metric.value for metric in app.metric}
-    assert shown["Copies among samples"] == percent(early.fraction_memorized)
+    assert shown["Copy rate of samples"] == percent(early.fraction_memorized)
     sound(app.button_group(key="mf_color").set_value("verdict").run())
-    assert "in a word" in captions(app)
+    assert "as a verdict" in captions(app)
     assert app.query_params["step"] == str(early.step)
     assert app.query_params["color"] == "verdict"
 
@@ -136,8 +136,8 @@ def test_every_section_opens_from_a_link(app: AppTest, tab: str) -> None:
     assert not app.error
     words = {
         "training": "The loss should level off",
-        "estimators": "Each chooses its noise scale",
-        "fit": "simple yardsticks",
+        "estimators": "Each chooses its own noise scale",
+        "fit": "simple baselines",
         "data": "The same command",
     }
     assert words[tab] in captions(app)
@@ -233,7 +233,7 @@ def test_a_box_in_the_image_becomes_a_table_that_can_be_cleared(
 
 def test_another_manifold_without_a_run_says_what_to_do(app: AppTest) -> None:
     sound(app.run())
-    sound(app.radio(key="mf_group").set_value("Known dimension").run())
+    sound(app.radio(key="mf_group").set_value("Manifolds with known LID").run())
     sound(app.selectbox(key="mf_manifold").set_value("affine-800").run())
     assert "Press **Train**" in said(app)
     assert app.number_input(key="mf_points").value == 2_000
@@ -249,7 +249,7 @@ def test_a_short_training_ends_as_a_result_that_is_kept(app: AppTest) -> None:
     assert run.state == "complete"
     assert run.config == ManifoldConfig("circle", 40, 0, 16, 40, 3)
     shown = {metric.label: metric.value for metric in app.metric}
-    assert shown["Copies among samples"] == percent(run.snapshots[-1].fraction_memorized)
+    assert shown["Copy rate of samples"] == percent(run.snapshots[-1].fraction_memorized)
     assert "Your run: 40 training points, width 16, 40 epochs, seed 3" in captions(app)
     assert "earlier runs here" in captions(app)
     # Another browser finds the run through the link alone, with its settings in the form.

@@ -134,8 +134,8 @@ def finished(app: AppTest, job: str) -> MitigationRun:
 def test_the_page_opens_on_the_precomputed_comparison(app: AppTest) -> None:
     sound(app.run())
     assert metrics(app) == {
-        "Copies without": "100%",
-        "Copies with the best": "0%",
+        "Copy rate before": "100%",
+        "Copy rate after, best mitigation": "0%",
         "Alignment": "0.42 → 0.39",
         "LID": "3.0 → 22.0",
         "Reference prompts": "Unchanged",
@@ -178,7 +178,7 @@ def test_what_only_moved_off_the_threshold_is_no_success_on_the_page(app: AppTes
     ]
     save_record(mitigation_session.EXAMPLES / "fox.safetensors", replace(run, cells=tuple(cells)))
     sound(app.run())
-    assert set(metrics(app)) == {"Copies without"}
+    assert set(metrics(app)) == {"Copy rate before"}
     told = said(app).replace("\\", "")
     assert "None of these passes" in told
     assert (
@@ -349,12 +349,12 @@ def test_cures_in_training_are_switched_on_and_off(app: AppTest) -> None:
     assert "a copy, LID 2.0" in pages_html(app)
     app.toggle(key="mi_cure_single").set_value(True)
     sound(app.run())
-    assert list(app.dataframe[0].value.columns)[1:] == ["as trained", "without duplicates"]
+    assert list(app.dataframe[0].value.columns)[1:] == ["as trained", "deduplicated"]
     assert table()["Overfit captions: LID, median"] == ["4.0", "22.0"]
     # Both: without duplicates no earlier step is better, and the page says so.
     app.toggle(key="mi_cure_early").set_value(True)
     sound(app.run())
-    assert any("stopping early is no cure here" in c.value for c in app.caption)
+    assert any("early stopping does not help here" in c.value for c in app.caption)
     app.toggle(key="mi_cure_single").set_value(False)
     sound(app.run())
     assert table()["Training step"] == ["400", "200"]
@@ -365,7 +365,7 @@ def test_cures_in_training_are_switched_on_and_off(app: AppTest) -> None:
 def test_without_a_training_to_show_the_page_says_so(app: AppTest) -> None:
     (mitigation_session.EXAMPLES / "training" / "pocket-sd.safetensors").unlink()
     open_tab(app, "training")
-    assert "no training to show" in said(app)
+    assert "no training run" in said(app)
 
 
 def test_words_are_scored_and_a_word_can_be_chosen(app: AppTest) -> None:
@@ -409,7 +409,7 @@ def test_a_comparison_is_drawn_kept_and_opened_again(app: AppTest, small: TextTo
     ]
     assert run.state == "complete" and run.config.prompts == ("the cat",)
     # Drawings are no training set of the cat's: nothing is copied, so nothing can be solved.
-    assert "the cat" in pages_html(app) and metrics(app) == {"Copies without": "0%"}
+    assert "the cat" in pages_html(app) and metrics(app) == {"Copy rate before": "0%"}
     assert "there is nothing to solve" in said(app)
     later = opened()
     later.query_params["job"] = job

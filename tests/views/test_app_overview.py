@@ -140,7 +140,7 @@ def test_running_and_waiting_jobs_are_found_and_cancelled_from_any_window() -> N
         assert link in [values for _, values in links(app)]
         assert app.button(key=f"ov_cancel_{id}")
     assert "running, " in shown(app) and "waiting since" in shown(app)
-    assert "None has ended yet" in " ".join(c.value for c in app.caption)
+    assert "No job has finished yet" in " ".join(c.value for c in app.caption)
     app.button(key=f"ov_cancel_{ids[1]}").click().run()
     assert runner.record(ids[1]).state == "cancelled"
     app.button(key=f"ov_cancel_{ids[0]}").click().run()
@@ -177,4 +177,4 @@ def test_the_page_loads_no_torch(data: Path) -> None:
 def test_the_app_opens_on_the_overview() -> None:
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
     assert not app.exception
-    assert app.title[0].value == "Memorization, seen through dimension"
+    assert app.title[0].value == "Copied training images in diffusion models"

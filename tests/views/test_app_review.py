@@ -152,7 +152,7 @@ def test_the_last_verdict_ends_the_queue_and_arrows_step_without_one(queue: Queu
     assert again.query_params["item"] == "2"
     assert len(log(queue)) == 6
     # Without an item in the link there is none left to show.
-    assert "Every item that the filter finds is judged" in said(opened())
+    assert "Every filtered item is judged" in said(opened())
 
 
 def test_filters_say_what_comes_next(queue: QueueRecord) -> None:
@@ -186,7 +186,7 @@ def test_blind_hides_the_figures_until_the_verdict(queue: QueueRecord) -> None:
     # The images themselves stay.
     assert hidden.count("data:image/png;base64,") == 2
     give(app, "t")
-    assert "The figures said: score 9.00; similarity 0.970; LID 8.2" in captions(app)
+    assert "Measurements: score 9.00; similarity 0.970; LID 8.2" in captions(app)
     # The next item is as blind as this one was.
     assert app.query_params["item"] == "2"
     assert "Similarity" not in shown(app)
@@ -207,7 +207,7 @@ def test_a_hostile_prompt_is_shown_and_never_obeyed(queue: QueueRecord) -> None:
     sound(app.toggle(key="rv_all").set_value(True).run())
     titles = [m.value for m in app.markdown]
     # The comparison stands once, among everything else that the images page shows.
-    assert sum("Compared with a training image" in one for one in titles) == 1
+    assert sum("Comparison with a training image" in one for one in titles) == 1
     assert any("nearest training images" in one for one in titles)
     assert '<img src="http' not in shown(app)
 
@@ -334,7 +334,7 @@ def test_a_key_counts_only_for_the_item_that_was_on_the_screen(queue: QueueRecor
     again = opened(item="2")
     again.session_state["rv_painted"] = "something else"
     sound(verdict_button(again, "e").click().run())
-    assert "A key came before the next item stood on the screen" in said(again)
+    assert "A key was pressed before the next item was on the screen" in said(again)
     again.session_state["rv_painted"] = "something else"
     sound(undo_button(again).click().run())
     assert "it was ignored" in said(again) and "another window" not in said(again)
@@ -414,7 +414,7 @@ def test_a_second_reviewer_judges_alone_and_their_agreement_is_kappa(queue: Queu
     found = {metric.label: metric.value for metric in app.metric}
     # By hand: 2 of 4 agree, each says both verdicts twice, so chance gives one half as well.
     assert found == {"Kappa": "0.00", "Judged by both": "4", "Same verdict": "50%"} | {
-        "By chance": "50%"
+        "Expected by chance": "50%"
     }
     crossed = app.table[0].value
     assert crossed.loc["exact copy", "not memorized"] == "1"
@@ -579,5 +579,5 @@ def test_ten_thousand_items_are_filtered_and_judged_within_a_second(queue: Queue
 
 
 def test_an_empty_queue_is_refused(queue: QueueRecord) -> None:
-    with pytest.raises(MMHError, match="nothing to judge"):
+    with pytest.raises(MMHError, match="create a queue of all prompts"):
         review_session.queue_of_items("x", [], {})

@@ -197,7 +197,7 @@ def test_a_flagged_prompt_brings_its_run_into_the_queue(monkeypatch: pytest.Monk
     shutil.rmtree(scan_session.scan_folder(about.id) / RUNS)
     assert review_session.run_of(replace(view.item)) is not None
     app = opened(queue=queue.id)
-    assert "Compared with a training image" in " ".join(m.value for m in app.markdown)
+    assert "Comparison with a training image" in " ".join(m.value for m in app.markdown)
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ def test_a_table_that_leaves_the_column_open_asks_with_the_choices() -> None:
     data = b"prompt,caption\na fox,a dog\na cat,a bird\n"
     sound(app.file_uploader(key="rv_prompts").upload("t.csv", data).run())
     assert "differ in row 1" in app.error[0].value.replace("\\", "")
-    [choice] = [box for box in app.selectbox if box.label == "Column with the prompts"]
+    [choice] = [box for box in app.selectbox if box.label == "Prompt column"]
     assert list(choice.options) == ["prompt", "caption"]
     sound(choice.set_value("caption").run())
     assert not app.error

@@ -57,7 +57,7 @@ def test_it_opens_on_the_result_and_the_threshold_moves_its_consequences(
     # The first request of a fresh server, where Streamlit would serve the page without app.py.
     open_page(browser_page, f"{app_server.url}/benchmark?detector=early_scan")
     expect(browser_page).to_have_title("Manifold memorization", timeout=PATIENCE)
-    assert figure(browser_page, "Early scan") == f"{row.all.auc:.3f}"
+    assert figure(browser_page, "Early scan (AUC)") == f"{row.all.auc:.3f}"
     for chart in ("bm_separations", "bm_roc", "bm_scores", "bm_truth", "bm_causes"):
         drawn = browser_page.locator(f".st-key-{chart} svg.main-svg").first
         expect(drawn).to_be_visible(timeout=PATIENCE)
@@ -88,13 +88,13 @@ def test_it_opens_on_the_result_and_the_threshold_moves_its_consequences(
         return (
             figure(browser_page, "Flagged"),
             figure(browser_page, "Precision"),
-            figure(browser_page, "Found, as trained with"),
-            figure(browser_page, "Found, paraphrased"),
+            figure(browser_page, "Detected, training captions"),
+            figure(browser_page, "Detected, paraphrases"),
         )
 
     assert shown() == consequences(0.01)
     assert shown()[2:] == ("30 of 36", "22 of 36")
-    slider = browser_page.get_by_role("slider", name="Reference prompts that may be flagged")
+    slider = browser_page.get_by_role("slider", name="Target false-positive rate")
     slider.focus()
     # From 1 % in steps of half a percent to the end, 20 %.
     slider.press("End")
@@ -112,7 +112,7 @@ def test_a_row_opens_its_prompt_on_the_images_page(
     best = max(range(len(run.prompts)), key=lambda i: float(run.rows[0].scores[i]))
     open_page(browser_page, f"{app_server.url}/benchmark")
     wait_for_app(browser_page)
-    browser_page.get_by_text("The prompts behind the marks").click()
+    browser_page.get_by_text("Scored prompts").click()
     # The cells are drawn on a canvas; for screen readers they stand in a table inside it.
     cell = browser_page.locator("td").filter(has_text="/images?").first
     expect(cell).to_be_attached(timeout=PATIENCE)
@@ -141,8 +141,8 @@ def test_a_table_of_ones_own_is_refused_in_a_sentence_or_runs_and_can_be_stopped
     sees(browser_page, re.compile("label at least 10 prompts of both"))
     upload.set_input_files(table_of(tmp_path / "enough.csv", [*rows, (HOSTILE, "normal")]))
     sees(browser_page, re.compile("^20 different prompts, roughly 2 min"))
-    browser_page.get_by_role("button", name="Compare on these").click()
-    sees(browser_page, re.compile("^20 labelled prompts, pocket-sd: "))
+    browser_page.get_by_role("button", name="Run the benchmark").click()
+    sees(browser_page, re.compile("^20 labeled prompts, pocket-sd: "))
     job = parse_qs(urlsplit(browser_page.url).query)["job"][0]
     assert re.fullmatch("[0-9a-f]{32}", job)
     # Meanwhile the precomputed result stands below.

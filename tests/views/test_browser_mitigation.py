@@ -57,7 +57,7 @@ def test_a_comparison_from_a_deep_link_to_its_images_and_another_one_cancelled(
 
     # The grid opens a cell, which the link then names.
     page.get_by_role("tab", name="All images").click()
-    page.get_by_role("button", name="Look closer").first.click()
+    page.get_by_role("button", name="Details").first.click()
     sees(page, "Nothing was changed.")
     # The first card is that without mitigation, which is never chosen by the page itself.
     expect(page).to_have_url(re.compile("cell=none%3A0"), timeout=PATIENCE)
@@ -79,7 +79,7 @@ def test_a_comparison_from_a_deep_link_to_its_images_and_another_one_cancelled(
     page.get_by_text("Automatic chain", exact=True).first.click()
     wait_for_app(page, timeout=300)
     press(page, "Compare")
-    sees(page, "Finished so far")
+    sees(page, "Finished images")
     press(page, "Cancel")
     sees(page, re.compile(r"Stopped before the end; [1-4] of 4 cells are kept|Your run: 4"))
 
@@ -125,20 +125,20 @@ def test_the_finished_comparison_is_explored_to_another_wording(
 
     # Reference prompts: what the chain leaves alone is the very same image.
     page.get_by_role("tab", name="Reference prompts").click()
-    sees(page, "Reference prompts must not move")
+    sees(page, "Side effects on reference prompts")
     expect(page.locator(".st-key-mi_must_not_move .js-plotly-plot")).to_be_visible(
         timeout=PATIENCE
     )
-    page.get_by_role("tab", name="Cures in training").click()
-    sees(page, re.compile("narrower network learned the embedded world twice"))
-    page.get_by_text("Remove duplicates", exact=True).click()
-    sees(page, "without duplicates")
+    page.get_by_role("tab", name="Training-time mitigation").click()
+    sees(page, re.compile("narrower network was trained twice on the embedded data set"))
+    page.get_by_text("Deduplication", exact=True).click()
+    sees(page, "deduplicated")
 
     # A bar is clicked, its word dropped, and both wordings drawn from the same noise.
-    page.get_by_role("tab", name="Which words").click()
+    page.get_by_role("tab", name="Token attribution").click()
     click_mark(page, "mi_bars", ".barlayer", 0)
-    press(page, "Drop it and draw")
-    sees(page, "The other wording")
+    press(page, "Drop the word and generate")
+    sees(page, "Reworded prompt")
     wait_for_app(page, timeout=300)
     expect(page.locator(".mi-diff del").first).to_be_visible(timeout=PATIENCE)
     assert re.fullmatch("[0-9a-f]{32}", link(page)["trial"])

@@ -96,7 +96,7 @@ def judge_by_keys(page: Page, keys: str) -> None:
 
 def prepared_files(page: Page, stem: str, folder: Path) -> dict[str, Path]:
     """Prepare the files of a case, and return where each was downloaded to."""
-    page.get_by_role("tab", name="Hand over").click()
+    page.get_by_role("tab", name="Export & audit log").click()
     page.get_by_role("button", name="Prepare files").click()
     saved = {}
     for suffix in ("html", "csv", "parquet", "zip"):
@@ -189,7 +189,7 @@ def test_from_a_table_of_prompts_to_a_case_that_another_server_opens(
     page.get_by_test_id("stMain").get_by_role("button", name=re.compile("Scan$")).click()
     # It runs as a job: the page says how far it is, then what it found.
     sees(page, re.compile("^Scanned 11 prompts: "))
-    page.get_by_role("button", name="Make a queue of all").click()
+    page.get_by_role("button", name="Create a queue of all prompts").click()
     expect(page.get_by_role("heading", name="Item 1", exact=True)).to_be_visible(timeout=PATIENCE)
     wait_for_app(page, timeout=PATIENCE / 1000)
     named(page, "Reviewer 1")
@@ -233,7 +233,7 @@ def test_from_a_table_of_prompts_to_a_case_that_another_server_opens(
         sees(report, COPIED)
     with serve(REPOSITORY / "app.py", tmp_path) as elsewhere:
         page.goto(f"{elsewhere.url}/review?tab=hand")
-        page.get_by_role("tab", name="Hand over").wait_for()
+        page.get_by_role("tab", name="Export & audit log").wait_for()
         wait_for_app(page, timeout=PATIENCE / 1000)
         upload(page, "case.zip", saved["zip"].read_bytes())
         page.get_by_role("button", name=re.compile("Import$")).click()

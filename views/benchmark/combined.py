@@ -14,7 +14,7 @@ def combined(run: BenchmarkRun) -> None:
     if found is None:
         return
     labels = {row.name: row.label for row in run.detectors}
-    with st.expander("What the combined score is made of", icon=":material/functions:"):
+    with st.expander("Weights of the combined score", icon=":material/functions:"):
         layout.heading(
             "A logistic regression, fitted on the calibration half",
             f"Five-fold cross-validation within that half gives an AUC of {found.cv_auc:.3f}; on "

@@ -20,13 +20,13 @@ _SECONDS_A_PROMPT = 6
 
 def sidebar() -> None:
     """Offer a table of one's own; the result that ships needs nothing."""
-    st.markdown("**Your own labelled prompts**")
+    st.markdown("**Your own labeled prompts**")
     st.caption(
         "A table (CSV, JSON, Parquet) with the columns prompt and label (memorized or normal), "
-        "at least ten of each. Half of them calibrate, half are counted."
+        "at least ten of each. Half of them calibrate, the other half is the test set."
     )
     table = st.file_uploader(
-        "Table of labelled prompts",
+        "Table of labeled prompts",
         type=list(SUFFIXES),
         key=state.key("table"),
         label_visibility="collapsed",
@@ -41,10 +41,10 @@ def sidebar() -> None:
         minutes = max(1, round(len(prompts) * _SECONDS_A_PROMPT / 60))
         needed += f", roughly {minutes} min on two cores."
     else:
-        needed += ". What is normal for the model is kept, and scans of prompts use it."
+        needed += ". The model's calibration is kept, and scans of prompts use it."
     st.caption(needed)
     if st.button(
-        "Compare on these",
+        "Run the benchmark",
         type="primary",
         icon=":material/play_arrow:",
         width="stretch",

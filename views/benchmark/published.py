@@ -24,8 +24,8 @@ def published() -> None:
     with st.expander("Published figures on Stable Diffusion 1.4", icon=":material/menu_book:"):
         layout.heading(
             "Not measured here",
-            "500 memorized and 500 reference prompts, as their authors report them. Test "
-            "harnesses differ more than methods do, so these are for orientation and not for "
+            "500 memorized and 500 reference prompts, as their authors report them. Evaluation "
+            "protocols differ more than methods do, so these are for orientation and not for "
             "comparison with the figures above.",
         )
         st.dataframe(

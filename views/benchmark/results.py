@@ -24,8 +24,8 @@ _FIRST = ("combined", "lid_unconditional_count", "early_scan", "sharpness", "see
 def nothing() -> None:
     """Say what to do where nothing is precomputed."""
     st.info(
-        "This copy holds no precomputed comparison. Make it with the command below, or bring a "
-        "table of labelled prompts in the sidebar.",
+        "This copy holds no precomputed comparison. Make it with the command below, or upload "
+        "a table of labeled prompts in the sidebar.",
         icon=":material/info:",
     )
     st.code(f"{PROGRAM} benchmark --out assets/benchmark/pocket-sd.safetensors", language="bash")
@@ -36,11 +36,12 @@ def result(run: BenchmarkRun, wanted: state.Wanted) -> None:
     show.lacking(run.missing, run.notes)
     _answer(run)
     layout.heading(
-        "How well each detector separates memorized from reference prompts",
-        "Right is better; the whiskers are 95 % intervals over prompts. Detectors whose intervals "
-        "overlap are not told apart by this benchmark.",
-        help="AUC: how often a memorized prompt scores above a normal one. TPR at 1 % FPR: the "
-        "share of memorized prompts found while one reference prompt in a hundred is flagged.",
+        "Detector performance: memorized against reference prompts",
+        "Right is better; the whiskers are 95 % intervals over prompts. Detectors whose "
+        "intervals overlap are not distinguished by this benchmark.",
+        help="AUC: the probability that a memorized prompt scores above a reference prompt. "
+        "TPR at 1 % FPR: the share of memorized prompts detected while one reference "
+        "prompt in a hundred is flagged.",
     )
     layout.chart(plots.separations(run.rows), "bm_separations")
     _wrong_way(run)
@@ -65,16 +66,16 @@ def _answer(run: BenchmarkRun) -> None:
         f"guidance {run.sampling.guidance:g}."
     )
     columns = st.columns(4)
-    _measured(columns[0], "Best, AUC", best)
+    _measured(columns[0], "Best detector (AUC)", best)
     for column, label, name in (
-        (columns[1], "Early scan", "early_scan"),
-        (columns[2], "LID, no caption", "lid_unconditional_count"),
+        (columns[1], "Early scan (AUC)", "early_scan"),
+        (columns[2], "Unconditional LID (AUC)", "lid_unconditional_count"),
     ):
         if name in by_name:
             _measured(column, label, by_name[name])
     cause = run.cause
     columns[3].metric(
-        "Cause told",
+        "Cause attribution",
         "not identifiable" if cause is None else f"{cause.accuracy:.0%}",
         None if cause is None else f"{cause.low:.0%} to {cause.high:.0%}",
         delta_color="off",
@@ -92,8 +93,8 @@ def _measured(place: st.delta_generator.DeltaGenerator, label: str, row: Detecto
         delta_color="off",
         delta_arrow="off",
         help=f"{row.label}: area under the ROC curve, 95 % interval {row.all.auc_low:.3f} to "
-        f"{row.all.auc_high:.3f}; below it the memorized prompts found while 1 % of the normal "
-        "ones are flagged.",
+        f"{row.all.auc_high:.3f}; below it the share of memorized prompts detected while 1 "
+        "% of the reference prompts are flagged.",
     )
 
 
@@ -109,7 +110,7 @@ def _wrong_way(run: BenchmarkRun) -> None:
 
 def _table(run: BenchmarkRun) -> None:
     rows = sorted(run.rows, key=lambda row: (-row.all.auc, -row.all.tpr))
-    with st.expander("All figures as a table", icon=":material/table_rows:"):
+    with st.expander("Results as a table", icon=":material/table_rows:"):
         st.dataframe(
             [
                 {
@@ -117,7 +118,7 @@ def _table(run: BenchmarkRun) -> None:
                     "AUC": row.all.auc,
                     "TPR at 1 % FPR": row.all.tpr,
                     "NFE": row.nfe,
-                    "Drawing": row.generation or None,
+                    "Generation NFE": row.generation or None,
                     **{f"AUC {kind}": found.auc for kind, found in row.kinds},
                     "Recipe": row.reference,
                 }
@@ -129,11 +130,18 @@ def _table(run: BenchmarkRun) -> None:
                 "AUC": st.column_config.NumberColumn(format="%.3f"),
                 "TPR at 1 % FPR": st.column_config.NumberColumn(format="%.3f"),
                 "NFE": st.column_config.NumberColumn(
-                    format="%.1f", help="Network evaluations per image, beside drawing."
+                    format="%.1f",
+                    help=(
+                        "Number of function evaluations (network passes) per image, beside "
+                        "generation."
+                    ),
                 ),
-                "Drawing": st.column_config.NumberColumn(
+                "Generation NFE": st.column_config.NumberColumn(
                     format="%.0f",
-                    help="Evaluations that drawing the image takes; empty: none is drawn.",
+                    help=(
+                        "Function evaluations of generating the image; empty: no image is "
+                        "generated."
+                    ),
                 ),
             }
             | {
@@ -151,9 +159,9 @@ def _table(run: BenchmarkRun) -> None:
 
 def _curves(run: BenchmarkRun) -> None:
     layout.heading(
-        "Every threshold at once",
-        "Each point of a curve is one threshold: how many memorized prompts it finds, and how "
-        "many normal ones it flags by mistake. The upper left corner is perfect.",
+        "ROC curves",
+        "Each point of a curve is one threshold: its true-positive rate and its false-positive "
+        "rate on reference prompts. The upper left corner is perfect.",
     )
     names = [row.name for row in run.rows]
     labels = {row.name: row.label for row in run.rows}
@@ -175,9 +183,9 @@ def _truth(run: BenchmarkRun) -> None:
     if bool(run.true_lid.isnan().all()):
         return
     layout.heading(
-        "The model's dimension against the truth",
+        "Model LID against true LID",
         "Above the dashed line the network itself adds dimensions, so compare ranks and not "
-        "values; far below it the model has lost freedom that the data has: overfitting.",
+        "values; far below it the model LID is lower than the data LID: overfitting.",
         help=words.LID,
     )
     layout.chart(plots.lid_against_truth(run), "bm_truth")
@@ -185,15 +193,15 @@ def _truth(run: BenchmarkRun) -> None:
 
 def _causes(run: BenchmarkRun) -> None:
     layout.heading(
-        "Why is it memorized?",
-        "Overfitting (OD-Mem) can be cured by training; a lack of freedom in the data (DD-Mem) "
-        "only by other data. To tell them apart takes images of the caption that the model was "
-        "not trained on; without these it is not identifiable.",
+        "Cause: overfitting or data",
+        "Overfitting (OD-Mem) can be reduced by training; a low data LID (DD-Mem) only by "
+        "other data. To distinguish them takes images of the caption that the model was not "
+        "trained on; without these the cause is not identifiable.",
     )
     cause = run.cause
     if cause is None:
         st.info(
-            "No such images are at hand for these prompts, so the cause is not identifiable.",
+            "There are no such images for these prompts, so the cause is not identifiable.",
             icon=":material/info:",
         )
         return
@@ -207,7 +215,7 @@ def _causes(run: BenchmarkRun) -> None:
                 ("Balanced accuracy", f"{cause.accuracy:.2f}{spread}"),
                 ("Captions", f"{len(cause.prompts)}"),
                 (
-                    "Called overfitting when the data vary in",
+                    "Decision rule for overfitting: data LID",
                     f"> {cause.threshold:.1f} dimensions",
                 ),
             ]
@@ -217,12 +225,11 @@ def _causes(run: BenchmarkRun) -> None:
 def _limits(run: BenchmarkRun) -> None:
     with st.expander("Limits", icon=":material/info:"):
         st.markdown(
-            "- The labels say what the world was built for, not what the model does: a "
-            "duplicated caption counts as memorized even where the model failed to learn it.\n"
-            "- The prompts are of one invented world. The order of detectors on a large model can "
-            "be another one.\n"
-            f"- One percent of {run.rows[0].all.negatives} reference prompts is "
-            f"{int(0.01 * run.rows[0].all.negatives)} prompt(s): read the strict rate with its "
-            "interval.\n"
-            "- Prompts of one subject resemble one another, which the intervals do not see."
+            "- The labels say what the training set was built for, not what the model does: a "
+            "duplicated caption counts as memorized even where the model failed to learn "
+            "it.\n- The prompts are of one invented data set. The ranking of detectors on a "
+            f"large model can differ.\n- One percent of {run.rows[0].all.negatives} reference "
+            f"prompts is {int(0.01 * run.rows[0].all.negatives)} prompt(s): read the strict "
+            "rate with its interval.\n- Prompts of one subject resemble one another, which the "
+            "intervals do not see."
         )

@@ -88,7 +88,7 @@ def submit(prompts: tuple[LabelledPrompt, ...], model: str) -> str:
 
     return jobs().runner.submit(
         BENCHMARK_JOB,
-        f"{len(prompts):,} labelled prompts, {model[:40]}",
+        f"{len(prompts):,} labeled prompts, {model[:40]}",
         lambda: _study(prompts, model),
         device=model_session.device(),
         finish=keep,

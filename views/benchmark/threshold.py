@@ -18,9 +18,9 @@ from views.widgets import layout
 def threshold(run: BenchmarkRun, wanted: state.Wanted) -> None:
     """Let the person choose a detector and a threshold, and see what they cost."""
     layout.heading(
-        "Choose a threshold",
-        "What is right of the line is flagged. Moving it left finds more copies and flags more "
-        "reference prompts; which mistake is worse is for you to say.",
+        "Detection threshold",
+        "Prompts right of the line are flagged. Moving it left detects more copies and flags "
+        "more reference prompts; which error is worse depends on the use.",
     )
     names = [row.name for row in run.rows]
     labels = {row.name: row.label for row in run.rows}
@@ -34,7 +34,7 @@ def threshold(run: BenchmarkRun, wanted: state.Wanted) -> None:
     row = next(each for each in run.rows if each.name == name)
     with right:
         share = st.slider(
-            "Reference prompts that may be flagged",
+            "Target false-positive rate",
             0.0,
             20.0,
             1.0,
@@ -46,8 +46,9 @@ def threshold(run: BenchmarkRun, wanted: state.Wanted) -> None:
     found = counts(run, row, share / 100)
     value = found.threshold
     st.caption(
-        f"A threshold of {value:.3g}, {threshold_words(share / 100, len(row.normal))}. It is set "
-        "on reference prompts of the calibration; with few of them a single odd one moves it far."
+        f"A threshold of {value:.3g}, {threshold_words(share / 100, len(row.normal))}. It is "
+        "set on reference prompts of the calibration; with few of them a single outlier moves "
+        "it far."
     )
     layout.chart(plots.scores(run, row, value), "bm_scores")
     _consequences(run, row, found)
@@ -66,19 +67,19 @@ def _consequences(run: BenchmarkRun, row: DetectorRow, found: ThresholdCounts) -
     )
     _reached(
         columns[2],
-        "Found, as trained with" if found.rephrased.among else "Found",
+        "Detected, training captions" if found.rephrased.among else "Detected",
         found.found,
         "Memorized prompts that are flagged, paraphrases not counted",
     )
     if found.rephrased.among:
         _reached(
             columns[3],
-            "Found, paraphrased",
+            "Detected, paraphrases",
             found.rephrased,
             "Paraphrases of memorized captions that are flagged",
         )
     columns[-1].metric(
-        "False alarms",
+        "False positives",
         f"{found.alarms.found} of {found.alarms.among}",
         help="Reference prompts of the test half that are flagged; the threshold comes from the "
         "calibration half.",
@@ -93,7 +94,7 @@ def _reached(column: DeltaGenerator, label: str, found: Reach, said: str) -> Non
 
 def _prompts(run: BenchmarkRun, row: DetectorRow, value: float) -> None:
     order = sorted(range(len(run.prompts)), key=lambda i: -float(row.scores[i]))
-    with st.expander("The prompts behind the marks", icon=":material/list:"):
+    with st.expander("Scored prompts", icon=":material/list:"):
         st.caption("The link opens a prompt on the images page.")
         st.dataframe(
             [

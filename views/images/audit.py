@@ -20,9 +20,9 @@ from views.images import session as image_session
 from views.widgets import job_panel, layout
 
 SENTENCE = (
-    "Drop any image: it is compared with all training images, and the model says how many "
-    "directions it has there. It is cut to the model's shape first; an unknown image is not "
-    "thereby new, only not found."
+    "Upload any image: it is compared with all training images, and its LID under the model is "
+    "estimated. It is cropped to the model's size first; where no match is found, that does "
+    "not prove that the image is new."
 )
 
 
@@ -68,10 +68,12 @@ def _earlier(model: str) -> None:
     """Draw the audit that the link names; the image itself was not kept."""
     job = st.session_state[state.key("audit")]
     if job is None:
-        st.caption("Nothing dropped yet.")
+        st.caption("No image uploaded yet.")
         return
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.caption("The audit below is of an image that was dropped before; its file is not kept.")
+        st.caption(
+            "The audit below is of an image that was uploaded before; its file is not kept."
+        )
         st.button("Close it", key="im_audit_close", icon=":material/close:", on_click=_close)
     _audit(job, model)
 
@@ -88,20 +90,20 @@ def _audit(job: str, model: str) -> None:
         st.error(layout.plain(str(error)), icon=":material/error:")
         return
     if record.is_active:
-        job_panel.live(record.id, "Stop reading this image", "im_audit_cancel", every=0.5)
+        job_panel.live(record.id, "Stop this audit", "im_audit_cancel", every=0.5)
     elif record.state == "done" and found is not None:
         detail.section(found, _ground(model, found), "audit")
     elif record.state in ("done", "interrupted"):
         st.info(
-            "The server that made this audit was restarted, and neither images that are dropped "
-            "here nor their audits are kept: drop the image again.",
+            "The server that made this audit was restarted, and neither uploaded images nor "
+            "their audits are kept: upload the image again.",
             icon=":material/info:",
         )
     else:
         said = record.error or "This audit was stopped."
         st.info(layout.plain(said), icon=":material/stop_circle:")
         st.button(
-            "Read it again", key="im_audit_again", icon=":material/replay:", on_click=_forget
+            "Repeat the audit", key="im_audit_again", icon=":material/replay:", on_click=_forget
         )
 
 
@@ -135,7 +137,7 @@ def _ready(model: str) -> bool:
 def _ours(about: ImageAbout) -> None:
     """Say that an image carries its settings, and offer them."""
     with st.container(border=True):
-        st.markdown("**This image was drawn here and carries its settings**")
+        st.markdown("**This image was generated here and carries its settings**")
         st.text(about.prompt)
         config = settings_of(about)
         layout.facts(
@@ -148,16 +150,16 @@ def _ours(about: ImageAbout) -> None:
         )
         with st.container(horizontal=True):
             st.button(
-                "Restore its settings",
+                "Restore settings",
                 key="im_restore",
                 icon=":material/settings_backup_restore:",
                 type="primary",
                 on_click=state.use_config,
                 args=(config,),
-                help="Put prompt, seed and settings into the form at left",
+                help="Copies prompt, seed and settings to the form",
             )
             st.button(
-                "Use its prompt as caption",
+                "Use prompt as caption",
                 key="im_take_caption",
                 icon=":material/short_text:",
                 on_click=_take_caption,

@@ -14,9 +14,9 @@ from views.widgets import layout
 def section(run: ImageRun, chosen: int | None) -> None:
     """Draw a card for each image, with buttons to look closer."""
     layout.heading(
-        "What the model drew, and the nearest image that it was trained on",
-        "Twins with a low LID are memorized; twins alone may be a plain motif, and a low LID "
-        "alone proves no copy.",
+        "Generated images and their nearest training images",
+        "A close match with low LID is memorized; a close match alone can be a common subject, "
+        "and a low LID alone proves no copy.",
         help=f"{phrases.LID} {phrases.PERCENTILE} {phrases.SIMILARITY}",
     )
     with st.container(key="im_cards"):
@@ -38,8 +38,8 @@ def body(run: ImageRun, image: ImageResult) -> str:
     """Return the HTML of a card."""
     own = show.figure(
         image.image,
-        f"Drawn image, seed {image.seed}",
-        f"drawn, seed {image.seed}",
+        f"Generated image, seed {image.seed}",
+        f"generated, seed {image.seed}",
         most=show.CARD,
     )
     parts = [f'<div class="im-pair">{own}{_nearest(run, image)}</div>']
@@ -52,7 +52,7 @@ def body(run: ImageRun, image: ImageResult) -> str:
     if image.neighbors:
         lines.append(f"similarity {phrases.nearest(image)}")
     if image.truth is not None:
-        lines.append(f"truth: {phrases.truth(image.truth)}")
+        lines.append(f"ground truth: {phrases.truth(image.truth)}")
     parts.append(
         f"<p>{'<br>'.join(line if '<b>' in line else escape(line) for line in lines)}</p>"
     )
@@ -75,7 +75,7 @@ def _nearest(run: ImageRun, image: ImageResult) -> str:
 def _buttons(image: ImageResult, chosen: int | None) -> None:
     with st.container(horizontal=True, gap="small"):
         st.button(
-            "Shown below" if image.index == chosen else "Look closer",
+            "Details below" if image.index == chosen else "Details",
             key=f"im_look_{image.index}",
             icon=":material/search:",
             disabled=image.index == chosen,
@@ -86,7 +86,7 @@ def _buttons(image: ImageResult, chosen: int | None) -> None:
             "",
             key=f"im_reuse_{image.index}",
             icon=":material/replay:",
-            help=f"Put seed {image.seed} into the form",
+            help=f"Copy seed {image.seed} to the form",
             on_click=state.reuse_seed,
             args=(image.seed,),
         )

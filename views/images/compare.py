@@ -16,8 +16,8 @@ from views.widgets import layout
 WAYS = {"side by side": "Side by side", "flicker": "Flicker", "difference": "Difference"}
 _SENTENCES = {
     "side by side": "This image at left, the training image at right.",
-    "flicker": "Both in one place, in turn: what jumps is different. Pointing at it stops it; "
-    "where motion is switched off, pointing at it shows the other.",
+    "flicker": "Both in the same position, in turn: what jumps is different. Pointing at it "
+    "stops it; where motion is switched off, pointing at it shows the other.",
     "difference": "The absolute difference of each pixel: black is equal, bright is different.",
 }
 _LARGE = 768
@@ -45,9 +45,8 @@ def neighbor(near: NeighborFound, threshold: float = math.nan) -> str:
 def section(image: ImageResult, name: str) -> None:
     """Draw the image beside, in turn with, or minus one of its neighbors."""
     layout.heading(
-        "Compared with a training image",
-        "Is it the same image? Look for what differs; equal layout alone is a template, equal "
-        "subject alone is no copy.",
+        "Comparison with a training image",
+        "Is it the same image? Equal layout alone is a template, equal subject alone is no copy.",
     )
     if not image.neighbors:
         show.html(f'<div class="im-stack">{_own(image)}</div>')
@@ -56,7 +55,7 @@ def section(image: ImageResult, name: str) -> None:
     ranks = list(range(len(image.neighbors)))
     with st.container(horizontal=True, vertical_alignment="bottom"):
         way = st.segmented_control(
-            "Way to compare",
+            "View",
             list(WAYS),
             default="side by side",
             required=True,
@@ -90,7 +89,7 @@ def _called(near: NeighborFound) -> str:
 
 
 def _own(image: ImageResult) -> str:
-    return show.img(image.image, "The image itself", most=_LARGE)
+    return show.img(image.image, "Generated image", most=_LARGE)
 
 
 def _compared(image: ImageResult, near: NeighborFound, way: str) -> str:
@@ -112,16 +111,16 @@ def _compared(image: ImageResult, near: NeighborFound, way: str) -> str:
 def region(image: ImageResult, name: str) -> None:
     """Draw the region map over the image."""
     layout.heading(
-        "Where in the image the prompt pulls",
-        "Yellow: there the prompt still changes the image at the last step, and memorization "
-        "tends to sit there. The map is as coarse as the latents, so read it by region and not "
-        "by pixel.",
+        "Region map: guidance at the last step",
+        "Yellow: the guidance is still large there at the last step, which marks memorized "
+        "regions. The map has the resolution of the latents, so read it by region and not by "
+        "pixel.",
     )
     height, width = (int(side) for side in image.image.shape[1:])
     scale = min(1.0, _LARGE / max(height, width))
     found = region_image(image.region, round(height * scale), round(width * scale))
     if found is None:
-        st.caption("There is no such map without guidance, and none without a caption.")
+        st.caption("A region map needs guidance and a caption.")
         return
     opacity = st.slider("Opacity", 0, 100, 55, step=5, format="%d %%", key=f"im_opacity_{name}")
     below = show.img(reduced(image.image, _LARGE), "The image")
@@ -132,7 +131,9 @@ def region(image: ImageResult, name: str) -> None:
         style=f"opacity: {opacity / 100:.2f}; background: none",
     )
     show.html(f'<div class="im-stack">{below}{above}</div>')
-    st.caption(f"{rows} x {columns} cells, from none (violet) to the most in this image.")
+    st.caption(
+        f"{rows} x {columns} cells, from no guidance (violet) to the largest in this image."
+    )
 
 
 @st.fragment
@@ -142,14 +143,15 @@ def steps(image: ImageResult, name: str) -> None:
         _reconstruction(image)
         return
     layout.heading(
-        "How it came about",
-        "What the model aimed at after each step. A memorized image often stands after few "
+        "Denoising trajectory",
+        "The predicted final image after each step. A memorized image often appears after few "
         "steps; an early image alone is no proof.",
     )
     found = image.frame_steps.tolist()
     if len(found) < 2 or len(image.frames) != len(found):
         st.caption(
-            "No steps were kept: a run that was stopped, or drawn from the command line, has none."
+            "No steps were kept: a run that was stopped, or generated from the command "
+            "line, has none."
         )
         return
     step = st.select_slider("Step", found, value=found[0], key=f"im_step_{name}")
@@ -158,17 +160,17 @@ def steps(image: ImageResult, name: str) -> None:
         show.figure(one, f"After step {at}", f"<b>{at}</b>" if at == step else str(at), most=64)
         for one, at in zip(image.frames, found, strict=True)
     )
-    large = show.img(frame, f"What the model aimed at after step {step}", most=_LARGE)
+    large = show.img(frame, f"Predicted image after step {step}", most=_LARGE)
     show.html(f'<div class="im-stack">{large}</div>')
     show.html(f'<div class="im-strip">{strip}</div>')
 
 
 def _reconstruction(image: ImageResult) -> None:
     layout.heading(
-        "What the model can hold of it",
-        "Encoded and decoded again. LID is read at this version: what is lost here, such as fine "
-        "print, the model cannot have memorized.",
+        "Autoencoder reconstruction",
+        "The image after encoding and decoding. LID is estimated here: details lost in it, "
+        "such as fine print, cannot have been memorized.",
     )
-    own = show.figure(image.image, "The image as it was read", "as read", most=_LARGE)
-    back = show.figure(image.frames[0], "Encoded and decoded again", "as held", most=_LARGE)
+    own = show.figure(image.image, "The uploaded image", "uploaded", most=_LARGE)
+    back = show.figure(image.frames[0], "Autoencoder reconstruction", "reconstructed", most=_LARGE)
     show.html(f'<div class="im-pair">{own}{back}</div>')

@@ -19,18 +19,18 @@ def section(run: ImageRun) -> None:
     more = () if own or searched is None else searched.arguments()
     command = image_command(run.config, more)
     layout.heading(
-        "Repeat this run",
+        "Command to repeat this run",
         "The same command gives the same images and figures on one machine; another processor "
         "may differ in the last digits.",
     )
     st.code(command, language="bash", wrap_lines=True)
     layout.heading(
-        "Link to what you see",
+        "Link to this page",
         "It carries every choice on this page; a link to your own run needs this app's data.",
     )
     st.code(state.address(), language=None, wrap_lines=True)
     layout.heading(
-        "Take it with you",
+        "Download",
         "The report is one page that opens anywhere without a network; each PNG carries its "
         "settings.",
     )
@@ -56,7 +56,7 @@ def _downloads(run: ImageRun, command: str) -> None:
             help="All images as PNG, the figures as JSON and CSV, the report",
         )
         downloads.offer(
-            "Figures (CSV)",
+            "Table (CSV)",
             f"{name}.csv",
             lambda: frame_csv(run.frame()),
             "im_csv",

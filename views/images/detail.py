@@ -52,7 +52,7 @@ def stepper(run: ImageRun, chosen: ImageResult) -> None:
             "Same settings, another seed",
             icon=":material/casino:",
             key="im_another",
-            help="Draw this prompt once more with a random seed and all else equal",
+            help="Generate one more image of this prompt with a random seed, all else equal",
             on_click=state.draw_another,
             args=(replace(run.config, prompts=(chosen.prompt,)),),
         )
@@ -61,8 +61,8 @@ def stepper(run: ImageRun, chosen: ImageResult) -> None:
             f"{run.model.replace('/', '-')}-seed-{chosen.seed}.png",
             lambda: png_bytes(chosen.image, about_of(run, chosen)),
             "im_png",
-            help="The image with prompt, seed, settings, model digest and LID inside; drop it "
-            "into Audit an image to get them back",
+            help="The image with prompt, seed, settings, model digest and LID in its metadata; "
+            "upload it under Audit an image to restore them",
         )
 
 
@@ -81,10 +81,9 @@ def section(image: ImageResult, ground: Ground, name: str) -> None:
     left, right = layout.side_by_side(f"im_curves_{name}")
     with left:
         layout.heading(
-            "Its dimension at each noise scale",
-            "Where the line runs below the band, the model has fewer directions here than for "
-            "reference prompts. The diamond is the value of the verdict; one scale alone decides "
-            "nothing.",
+            "LID across noise scales",
+            "Where the line runs below the band, the LID is lower than for reference prompts. "
+            "The diamond is the value that the verdict uses; one scale alone decides nothing.",
             help=phrases.LID,
         )
         layout.chart(
@@ -102,9 +101,9 @@ def section(image: ImageResult, ground: Ground, name: str) -> None:
 
 def _pull(image: ImageResult, ground: Ground, name: str) -> None:
     layout.heading(
-        "How strongly the prompt pulls",
-        "The difference that the prompt makes at each step. Memorized prompts often pull harder "
-        "from the first step on; a strong pull alone proves nothing.",
+        "Guidance norm per step",
+        "The norm of the guidance vector at each step. Memorized prompts often have a larger "
+        "one from the first step on; a large norm alone proves nothing.",
     )
     norm = image.guidance_norm
     if len(norm) > 1:
@@ -115,7 +114,7 @@ def _pull(image: ImageResult, ground: Ground, name: str) -> None:
             f"{float(norm[0]):.2g}."
         )
     else:
-        st.caption("Without a caption nothing pulls: enter one above to see this and the map.")
+        st.caption("Guidance needs a caption: enter one above to see its norm and the region map.")
 
 
 def facts(image: ImageResult) -> None:
@@ -132,25 +131,25 @@ def facts(image: ImageResult) -> None:
     if lid is not None:
         rows += [
             ("LID with prompt", phrases.lid_with_error(lid)),
-            ("Percentile", phrases.percentile(lid)),
-            ("LID without", phrases.with_error(lid.unconditional, lid.unconditional_error)),
+            ("LID percentile", phrases.percentile(lid)),
+            ("LID without prompt", phrases.with_error(lid.unconditional, lid.unconditional_error)),
         ]
     rows += [(one.label, phrases.lid_with_error(one)) for one in image.lids[1:]]
     if image.copy is not None:
         found = image.copy
         rows += [
-            ("Nearest image", phrases.called(found.nearest, found.file)),
+            ("Nearest training image", phrases.called(found.nearest, found.file)),
             ("Similarity", phrases.nearest(image)),
-            ("In the training set", phrases.copies(found)),
+            ("Exact duplicates", phrases.copies(found)),
             ("Calibrated L2", words.number(found.calibrated_l2)),
             ("Distance ratio", words.number(found.ratio)),
         ]
     if image.truth is not None:
         rows += [
-            ("True kind", phrases.truth(image.truth)),
+            ("Ground-truth category", phrases.truth(image.truth)),
             (
-                "Known images",
-                f"{image.truth.images:,}, standing there {image.truth.copies:,} times",
+                "Distinct training images",
+                f"{image.truth.images:,}, {image.truth.copies:,} with duplicates",
             ),
         ]
     layout.facts(rows)
@@ -160,8 +159,8 @@ def _neighbors(image: ImageResult, ground: Ground) -> None:
     searched = f"all {ground.searched:,} training images" if ground.searched else "all of them"
     layout.heading(
         f"The {len(image.neighbors)} nearest training images",
-        f"By descriptor, nearest first. The search is unfiltered: {searched} were compared. Near "
-        "means alike, not copied.",
+        f"By descriptor, nearest first. The search is unfiltered: {searched} were compared. "
+        "Nearest does not mean copied.",
         help=phrases.SIMILARITY,
     )
     threshold = math.nan if image.copy is None else image.copy.threshold

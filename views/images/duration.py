@@ -15,8 +15,8 @@ def sentence(config: ImageConfig) -> str:
     found = expected(config)
     if found is None:
         return (
-            "How long it takes is not known before the first run with this model here; on a CPU "
-            "a large model needs minutes for each image."
+            "The duration is unknown before the first run with this model on this machine; on "
+            "a CPU a large model needs minutes for each image."
         )
     seconds, source = found
     return f"About {in_words(seconds)} ({source})."
@@ -46,7 +46,7 @@ def expected(config: ImageConfig) -> tuple[float, str] | None:
     # Reading is to drawing what it is for the embedded model.
     if shipped is not None:
         seconds *= _scaled(shipped, shipped.config) / shipped.seconds_generating
-    return seconds, "a guess by this machine's speed, good to a factor of three"
+    return seconds, "estimated from this machine's speed, within a factor of three"
 
 
 def _shipped() -> ImageRun | None:

@@ -50,7 +50,7 @@ def _about(choice: ModelChoice) -> None:
         st.warning(layout.plain(choice.why), icon=":material/download:")
         return
     needs = f"Needs {choice.needs}. " if choice.needs else ""
-    st.caption(layout.plain(f"{needs}Licence: {choice.licence}."))
+    st.caption(layout.plain(f"{needs}License: {choice.licence}."))
 
 
 def _examples(settings: Settings) -> None:
@@ -59,11 +59,11 @@ def _examples(settings: Settings) -> None:
     if not examples:
         return
     st.selectbox(
-        "Kind of prompt",
+        "Example",
         list(KINDS),
         key=key("example"),
         format_func=lambda kind: KINDS[kind].split(":")[0],
-        help="Shows a finished run of this kind.\n\n"
+        help="A finished run for each category of prompt.\n\n"
         + "\n".join(f"- {name}" for name in KINDS.values()),
         on_change=state.choose_kind,
     )
@@ -79,7 +79,7 @@ def _examples(settings: Settings) -> None:
         placeholder="Choose one, or write below",
         format_func=lambda text: text if trained[text] else f"{text} (paraphrase)",
         help="A paraphrase says the same in words that the model was not trained with: a copy "
-        "that comes back all the same is memorized by what is named, not by the words.",
+        "that is generated all the same is memorized by its subject, not by the wording.",
         on_change=state.choose_wording,
     )
 
@@ -97,15 +97,15 @@ def _numbers(choice: ModelChoice) -> None:
             max_value=MOST_GUIDANCE,
             step=0.5,
             key=key("guidance"),
-            help="How strongly the prompt pulls; 1 or less is no guidance.",
+            help="Classifier-free guidance scale; 1 or less is no guidance.",
         )
     with right:
-        _number("Steps", "steps", "More steps: finer, and slower.")
+        _number("Steps", "steps", "Sampling steps: more are finer and slower.")
         st.selectbox(
             "Scheduler",
             list(SCHEDULERS),
             key=key("scheduler"),
-            help="How the steps are taken. Percentiles need the recommended one.",
+            help="Sampling method. Percentiles need the recommended one.",
         )
     _seed()
     with st.expander("More"):
@@ -122,8 +122,8 @@ def _seed() -> None:
         required=True,
         width="stretch",
         format_func=str.capitalize,
-        help="Fixed: the same seed gives the same image on one machine. Random: a new one is "
-        "taken at each click, and shown with its image.",
+        help="Fixed: the same seed gives the same image on one machine. Random: a new seed at "
+        "each click, shown with its image.",
     )
     if st.session_state.get(key("seeding")) != "random":
         with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -152,26 +152,24 @@ def _more() -> None:
             )
     st.caption(
         f"The model was trained at {base.sampling.height} x {base.sampling.width}; other sizes "
-        "look poor, and nothing is known of what is normal there."
+        "look poor, and have no reference distribution."
     )
     st.text_area(
         "Negative prompt", key=key("negative"), height=68, help="What the image should not show."
     )
     _number(
-        "Windows of text",
+        "Text-encoder windows",
         "windows",
-        "A text encoder reads 77 tokens at once, and cuts the rest. In several windows it reads a "
-        "longer prompt piece by piece, as the web UIs do; models are not trained so.",
+        "A text encoder takes 77 tokens and truncates the rest. With several windows a longer "
+        "prompt is encoded in pieces, as web UIs do; models are not trained so.",
     )
     st.multiselect(
         "Further LID estimators",
         list(FURTHER),
         key=key("estimators"),
         format_func=lambda name: ESTIMATORS[name].label,
-        help="Beside the soft spectral count. Each takes its own time: "
-        + "; ".join(
-            f"{ESTIMATORS[n].label} {ESTIMATORS[n].cost} network evaluations" for n in FURTHER
-        ),
+        help="Besides the soft spectral count. Each has its own cost: "
+        + "; ".join(f"{ESTIMATORS[n].label} {ESTIMATORS[n].cost} NFE" for n in FURTHER),
     )
 
 
@@ -179,7 +177,7 @@ def _draw(choice: ModelChoice) -> None:
     """Draw the button with what it will cost, or why these values cannot be drawn."""
     config, refused = _asked()
     pressed = st.button(
-        "Draw",
+        "Generate",
         type="primary",
         icon=":material/brush:",
         width="stretch",

@@ -35,9 +35,9 @@ def _so_far(run: ImageRun) -> None:
     show.not_read(run)
     if len(run.preview):
         layout.heading(
-            "What the running step aims at",
-            "The image that the model would end in from here; it sharpens with every step and "
-            "can still change.",
+            "Predicted image at the current step",
+            "The model's prediction of the final image; it sharpens with every step and can "
+            "still change.",
         )
         # Those of a prompt that are finished come first in its seeds.
         seeds = run.config.seeds[len(run.images) % len(run.config.seeds) :]
@@ -48,7 +48,7 @@ def _so_far(run: ImageRun) -> None:
         show.html(f'<div class="im-grid wide">{figures}</div>')
     if run.images:
         layout.heading(
-            "Finished so far",
-            "Copies and LID follow in a moment, then the curves; cancelling keeps these.",
+            "Finished images",
+            "Copy search and LID follow, then the curves; cancelling keeps these.",
         )
         cards.so_far(run)

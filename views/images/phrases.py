@@ -13,20 +13,20 @@ from mmh_core.subject.training_set import PromptTruth
 from views.widgets.words import number
 
 LID = (
-    "Local intrinsic dimension: in how many directions the image can change and still be one "
-    "that the model would draw. Near 0 the model knows this one image only."
+    "Local intrinsic dimension: the number of directions in which the image can change and "
+    "still be likely under the model. Near 0 the model can produce this one image only."
 )
 PERCENTILE = (
-    "The share of images of the model's reference prompts with a lower LID, drawn with the same "
-    "settings. 0 % is lower than all of them."
+    "The share of images of the model's reference prompts with a lower LID, generated with the "
+    "same settings. 0 % is lower than all of them."
 )
 SIMILARITY = (
-    "How alike two images are to the descriptor: 1 is the same image, about 0 has nothing in "
+    "Cosine similarity of two image descriptors: 1 is the same image, about 0 has nothing in "
     "common. From the threshold on a copy is possible, and the pixels have to confirm it."
 )
 AGREEMENT = (
-    "How alike the images of one prompt are to one another. Near 1, every seed gives the same "
-    "image: a sign of memorization that needs no training set."
+    "Mean similarity of the images of one prompt. Near 1, every seed gives the same image: a "
+    "sign of memorization that needs no training set."
 )
 
 
@@ -42,7 +42,7 @@ def likeness(similarity: float, threshold: float = math.nan) -> str:
 def lid_with_error(reading: ImageLid | None) -> str:
     """Return a LID with its standard error where there is one."""
     if reading is None:
-        return "not read yet"
+        return "not estimated yet"
     return with_error(reading.conditional, reading.conditional_error)
 
 
@@ -57,7 +57,7 @@ def with_error(value: float, error: float) -> str:
 def percentile(reading: ImageLid | None) -> str:
     """Return where a LID stands among reference prompts."""
     if reading is None:
-        return "not read yet"
+        return "not estimated yet"
     if math.isnan(reading.percentile):
         return "not calibrated for these settings"
     if reading.percentile == 0:
@@ -82,15 +82,15 @@ def called(id: int, file: str) -> str:
 def truth(known: PromptTruth | None) -> str:
     """Return what the embedded world knows of a prompt."""
     if known is None:
-        return "not a caption of this world"
-    wording = "trained caption" if known.trained else "paraphrase"
-    return f"{known.kind} ({wording}), LID_* {number(known.lid, 0)}"
+        return "not a training caption"
+    wording = "training caption" if known.trained else "paraphrase"
+    return f"{known.kind} ({wording}), data LID {number(known.lid, 0)}"
 
 
 def copies(found: CopyFound) -> str:
     """Return how often the nearest image stands in the training set."""
     times = "once" if found.copies == 1 else f"{found.copies:,} times"
-    return f"{times}, and {found.near_duplicates:,} near duplicates"
+    return f"{times}, near-duplicates {found.near_duplicates:,}"
 
 
 def settings(run: ImageRun) -> str:

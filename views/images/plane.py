@@ -31,12 +31,12 @@ def section(run: ImageRun, settings: Settings) -> None:
         found = image_session.image_map(name, run_key, run.images)
         if found.axes.startswith("UMAP"):
             placed = (
-                "A drawn image stands between its 5 nearest training images, nearer to the "
-                "more similar."
+                "A generated image is placed between its 5 nearest training images, nearer to "
+                "the more similar."
             )
     layout.heading(
-        "Where the images lie among the training images",
-        f"Close together means alike. {placed} Distances across the map and empty regions mean "
+        "Map of generated and training images",
+        f"Nearby images are similar. {placed} Distances across the map and empty regions mean "
         "little.",
         help=f"Plane: {found.axes}.",
     )
@@ -76,11 +76,11 @@ def _offer(run: ImageRun) -> None:
     if refused is not None:
         st.error(layout.plain(refused), icon=":material/error:")
     st.button(
-        "Place all together by UMAP",
+        "UMAP of all images",
         key="im_umap",
         icon=":material/scatter_plot:",
-        help="A slower map, in which the drawn images take part and neighbors stay together "
-        "better than by principal components. About a minute; it can be stopped.",
+        help="A slower map that includes the generated images and keeps neighbors together "
+        "better than principal components. About a minute; it can be stopped.",
         on_click=_submit,
         args=(run,),
     )

@@ -13,16 +13,16 @@ from views.widgets import layout
 def section(run: ImageRun) -> None:
     """Draw the histogram, or say why there is nothing to compare with."""
     layout.heading(
-        "These images among reference prompts",
-        "Grey: images of prompts that are not memorized, drawn with the same settings. Marks "
-        "far left of them have too few directions; marks among them prove nothing.",
+        "LID distribution of reference prompts",
+        "Gray: images of prompts that are not memorized, generated with the same settings. "
+        "Marks far left of them have a low LID; marks among them prove nothing.",
         help=f"{phrases.LID} {phrases.PERCENTILE}",
     )
     layout.chart(images.lid_histogram(run.images, run.normal), "im_histogram")
     if run.normal is None:
         st.info(
             "There are no reference prompts for these settings: percentiles hold only for the "
-            "settings they were found with. Take the model's recommended steps, guidance, "
+            "settings of their calibration. Take the model's recommended steps, guidance, "
             "scheduler and size, or compare the images with one another.",
             icon=":material/info:",
         )

@@ -33,7 +33,7 @@ def nothing(settings: Settings) -> None:
     """Say what to do where there is no run to show; an image can be audited all the same."""
     st.info(
         "There is no run of this model yet. Once it is ready, write a prompt at left and press "
-        "**Draw**: images appear while they are drawn, and you can stop at any time.",
+        "**Generate**: images appear while they are generated, and you can stop at any time.",
         icon=":material/brush:",
     )
     layout.heading("Audit an image", audit.SENTENCE)
@@ -46,7 +46,7 @@ def _headline(run: ImageRun, settings: Settings, *, precomputed: bool) -> None:
     count = words.plural(len(run.images), "image")
     sentence = f"{kind}: {count} by {phrases.settings(run)}."
     if form_of(run.config) != settings.form and run.config.model == settings.model:
-        sentence += " The form at left differs: press Draw to run that."
+        sentence += " The form at left differs: press Generate to run that."
     with st.container(gap="xsmall"):
         for prompt in run.config.prompts[:4]:
             show.html(f'<p class="im-prompt">{escape(prompt)}</p>')
@@ -69,13 +69,14 @@ def _figures(run: ImageRun) -> None:
             "Copies",
             f"{copies} of {many}" if run.searched and decided else "unknown",
             _searched(run, kinds, decided),
-            "Images that repeat a training image, or the layout that many of them share.",
+            "Images that reproduce a training image (exact copy), or a layout that many of "
+            "them share (template copy).",
         )
         middle = (lids[(len(lids) - 1) // 2] + lids[len(lids) // 2]) / 2 if lids else math.nan
         _figure("LID", words.number(shown_lid(middle), 1), _among(run), f"Median. {phrases.LID}")
         agreement = run.agreement[0] if run.agreement else math.nan
         _figure(
-            "Seed agreement",
+            "Seed-to-seed similarity",
             words.number(agreement, 2),
             "1: every seed gives the same image",
             phrases.AGREEMENT,
@@ -83,11 +84,12 @@ def _figures(run: ImageRun) -> None:
         known = images[0].truth
         if known is not None:
             _figure(
-                "Truth",
+                "Ground truth",
                 known.kind,
-                f"LID_* {words.number(known.lid, 0)}, {words.plural(known.images, 'image')}",
-                "What the maker of this small world knows: the kind of the prompt, in how many "
-                "directions its training images really vary (LID_*), and how many there are.",
+                f"data LID {words.number(known.lid, 0)}, {words.plural(known.images, 'image')}",
+                "Known by construction of this small model's training set: the category of the "
+                "prompt, the number of directions in which its training images vary (data "
+                "LID), and how many there are.",
             )
     for prompt, scan in zip(run.config.prompts, run.scans, strict=False):
         st.caption(layout.plain(scan.words(copied=run.copied(prompt))))
@@ -135,11 +137,11 @@ def _without_reference(run: ImageRun) -> None:
     if run.searched:
         return
     st.info(
-        "**Cause not identifiable.** This model comes without training images, so a low LID can "
-        "be seen but not explained, and no copy can be shown. What helps: seed agreement above, "
-        "and training images to search. To add a folder of them, build an index with "
-        f"`{PROGRAM} index FOLDER --out INDEX` and start the app with "
-        f"`{PROGRAM} app -- --index INDEX --index-images FOLDER`.",
+        "**Cause not identifiable.** This model comes without training images, so a low LID "
+        "can be seen but not explained, and no copy can be shown. What helps: seed-to-seed "
+        "similarity above, and training images to search. To add a folder of them, build an "
+        f"index with `{PROGRAM} index FOLDER --out INDEX` and start the app with `{PROGRAM} app "
+        "-- --index INDEX --index-images FOLDER`.",
         icon=":material/help:",
     )
 

@@ -204,7 +204,7 @@ def read_run(path: Path) -> ImageRun:
         stamp = path.stat().st_mtime_ns
     except OSError:
         raise MMHError(
-            f"The file {path.name!r} of this run is gone: choose another run or draw it again."
+            f"The file {path.name!r} of this run is gone: choose another run or generate it again."
         ) from None
     return _read_run(str(path), stamp)
 

@@ -20,7 +20,7 @@ from mmh_core.text_to_image.requests import LONGEST_SIDE, MOST_STEPS, Sampling, 
 PREFIX = "im_"
 #: The kinds of prompts that the embedded model knows, with what each is about.
 KINDS = {
-    "duplicate": "Duplicate: one image stands in the training set dozens of times",
+    "duplicate": "Duplicate: one image is in the training set dozens of times",
     "overfit": "Overfit: one to three images, trained on far too often",
     "template": "Template: many images share a layout, and only one part varies",
     "varied": "Varied: a name with a hundred different images",
@@ -28,7 +28,7 @@ KINDS = {
 }
 TABS = {
     "images": "Images",
-    "normal": "Among reference prompts",
+    "normal": "LID distribution",
     "map": "Map",
     "audit": "Audit an image",
     "data": "Data & reproduce",

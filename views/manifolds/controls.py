@@ -21,7 +21,7 @@ _STATES = {"done": "finished", "cancelled": "stopped"}
 
 def sidebar(settings: Settings) -> None:
     """Draw the controls, and submit a job when the button is pressed."""
-    st.radio("Train on", list(GROUPS), key=key("group"), on_change=state.choose_group)
+    st.radio("Dataset", list(GROUPS), key=key("group"), on_change=state.choose_group)
     names = GROUPS[st.session_state[key("group")]]
     if len(names) > 1:
         st.selectbox(
@@ -62,8 +62,8 @@ def _numbers(manifold: str) -> None:
                 "Ambient dimension",
                 "ambient_dim",
                 between,
-                "Embed the manifold isometrically in a larger space; its own LID stays. "
-                "Empty: its own space.",
+                "Isometric embedding in a larger space, which leaves the LID unchanged. Empty: "
+                "the manifold's own space.",
             )
     _train(state.current().config)
 
@@ -119,7 +119,7 @@ def _past(shown: str | None) -> None:
     records = session.past_runs()
     with st.expander("Past runs", icon=":material/history:"):
         if not records:
-            st.caption("Runs that you train are kept here, also after a restart.")
+            st.caption("Your runs are kept here, also after a restart.")
         if shown is not None:
             st.button(
                 "Back to the precomputed run",

@@ -18,24 +18,24 @@ def section(run: ManifoldRun, snapshot: Snapshot) -> None:
     """Draw the downloads, the command line and the link."""
     name = f"{run.config.manifold}-seed-{run.config.seed}"
     layout.heading(
-        "Repeat this run",
+        "Command to repeat this run",
         "The same command gives the same numbers on one machine; another processor may differ in "
         "the last digits.",
     )
     st.code(command(run.config), language="bash", wrap_lines=True)
     layout.heading(
-        "Link to what you see",
+        "Link to this page",
         "It carries every choice on this page; a link to your own run needs this app's data.",
     )
     st.code(_link(), language=None, wrap_lines=True)
-    layout.heading("Take it with you", "Points, run and settings as files.")
+    layout.heading("Download", "Points, run and settings as files.")
     with st.container(horizontal=True):
         downloads.offer(
             "Points (CSV)",
             f"{name}-step-{snapshot.step}.csv",
             lambda: _points(run, snapshot),
             "mf_csv",
-            help="Training points and samples of the step shown, with LID and verdict",
+            help="Training points and samples of this training step, with LID and verdict",
         )
         downloads.offer(
             "Whole run (safetensors)",

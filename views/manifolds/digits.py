@@ -20,7 +20,7 @@ from views.manifolds.state import key
 from views.widgets import layout, words
 
 _CARDS = 12
-_ORDERS = ("closest to a copy", "lowest LID", "as generated")
+_ORDERS = ("distance ratio, lowest first", "LID, lowest first", "order of generation")
 _STYLE = """<style>
 .mf-cards {display: grid; gap: .75rem;
   grid-template-columns: repeat(auto-fill, minmax(205px, 1fr));}
@@ -97,14 +97,14 @@ def section(run: ManifoldRun, snapshot: Snapshot) -> None:
 
 def _cards(run: ManifoldRun, snapshot: Snapshot) -> None:
     layout.heading(
-        "What the model drew, and the nearest image that it was trained on",
-        "Twins with a low LID are memorized; twins alone can be a plain digit that many people "
-        "write alike. The search goes through all training images.",
+        "Generated images and their nearest training images",
+        "A close match with low LID is memorized; a close match alone can be a common way to "
+        "write a digit. All training images are searched.",
         help="LID percentile: the share of this run's samples with a lower LID. Distance ratio: "
         + words.COPIES,
     )
     order = st.segmented_control(
-        "First come those", list(_ORDERS), default=_ORDERS[0], required=True, key="mf_order"
+        "Order", list(_ORDERS), default=_ORDERS[0], required=True, key="mf_order"
     )
     estimates = snapshot.generated
     rows = list(range(len(estimates.lid)))
@@ -127,7 +127,9 @@ def _card(run: ManifoldRun, snapshot: Snapshot, row: int) -> str:
     pair = _image(
         estimates.points[row], f"point {first + row}", f"Generated image {row}"
     ) + _image(
-        run.train.points[nearest], f"training {nearest}", f"Nearest training image, row {nearest}"
+        run.train.points[nearest],
+        f"training {nearest}",
+        f"Nearest training image, training point {nearest}",
     )
     copy = "a copy" if ratio < 1 / 3 else "no copy"
     return (
@@ -164,7 +166,7 @@ def _passage() -> None:
     runs = [run for size in known if (run := session.preset_run(f"digits-{size}")) is not None]
     layout.heading(
         "From memorizing to generalizing",
-        "Each mark is one precomputed run. With few images the model copies, with many it draws "
-        "new ones; where it turns depends on the network and its training.",
+        "Each mark is one precomputed run. With few training images the model copies, with "
+        "many it generates new ones; the transition depends on the network and its training.",
     )
     layout.chart(summaries.digits_passage(runs), "mf_passage")

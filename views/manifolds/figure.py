@@ -35,9 +35,7 @@ def charts(run: ManifoldRun, snapshot: Snapshot, chosen: int) -> None:
         if MANIFOLDS[run.config.manifold].plot == "plane" and len(snapshot.field):
             _field(run, snapshot)
         else:
-            layout.heading(
-                "The same in space", "Drag to turn it; to choose a point, click in the plane."
-            )
+            layout.heading("3-D view", "Drag to rotate; to choose a point, click in the plane.")
             layout.chart(manifold.space(run, snapshot, coloring, chosen=chosen), "mf_space")
 
 
@@ -58,23 +56,23 @@ def _coloring(run: ManifoldRun) -> Coloring:
 
 def _figure_words(run: ManifoldRun, color: str) -> str:
     said = {
-        "learned": "Dots are samples that the model drew, crosses its training points. Violet "
-        "(LID 0) is a point that it can only repeat; a low LID alone proves no copy.",
-        "true": "The dimension that the data really has at each point, which a perfect model "
-        "would have learned; it says nothing about this one.",
-        "verdict": "Learned against true dimension in a word; the verdict judges the model, and "
-        "not whether the copy does harm.",
+        "learned": "Dots are generated samples, crosses training points. Violet (LID 0) is a "
+        "point that the model can only reproduce; a low LID alone proves no copy.",
+        "true": "The true LID of the data at each point, which a perfect model would have "
+        "learned; it says nothing about this model.",
+        "verdict": "Learned LID against true LID as a verdict; it is about the model, and not "
+        "about whether a copy does harm.",
     }[color]
     wide = run.train.ambient_dim > 3
-    return f"{said} Shown are the two widest directions only." if wide else said
+    return f"{said} The plot has the two directions of largest variance." if wide else said
 
 
 def _field(run: ManifoldRun, snapshot: Snapshot) -> None:
     deltas = run.field_log_delta.exp().tolist()
     layout.heading(
-        "Where denoising pulls",
-        "Arrows lead from a noisy point to where the model takes it to be. Where all around end "
-        "in one place, it is memorized; the view holds at one noise scale.",
+        "Denoiser vector field (score)",
+        "Arrows lead from a noisy point to its denoised estimate. A point to which all arrows "
+        "around it lead is memorized; the field is that of one noise scale.",
         help=words.DELTA,
     )
     index = st.segmented_control(

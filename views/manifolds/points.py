@@ -107,9 +107,9 @@ def detail(
         _facts(run, snapshot, place)
     with right:
         layout.heading(
-            "Its dimension at each noise scale",
-            "The flat stretch is the LID. With less noise the network's own roughness shows, with "
-            "more the shape of the whole data; no stretch, no sure value.",
+            "LID across noise scales",
+            "The plateau is the LID. With less noise the network's own roughness counts, with "
+            "more the shape of the whole data; without a plateau the value is uncertain.",
             help=words.PLATEAU,
         )
         layout.chart(curves.lid_curve(run, snapshot, chosen), "mf_curve")
@@ -160,7 +160,7 @@ def _facts(run: ManifoldRun, snapshot: Snapshot, place: PointPlace) -> None:
         rows += [("Nearest training point", f"row {row:,}"), ("Distance ratio", how_close(ratio))]
     if run.train.ambient_dim <= 3:
         at = ", ".join(f"{v:.2f}" for v in of.points[i].flatten().tolist())
-        rows.insert(1, ("Place", f"({at})"))
+        rows.insert(1, ("Coordinates", f"({at})"))
     layout.facts(rows)
 
 

@@ -112,7 +112,7 @@ def _figures(run: ManifoldRun, snapshot: Snapshot) -> None:
     memorized = float(samples.memorized.float().mean())
     with st.container(horizontal=True, gap="small"):
         _figure(
-            "Copies among samples",
+            "Copy rate of samples",
             words.percent(snapshot.fraction_memorized),
             f"chance {words.percent(run.chance_memorized)}",
             words.COPIES,
@@ -126,9 +126,9 @@ def _figures(run: ManifoldRun, snapshot: Snapshot) -> None:
         _figure(
             "True LID" if theme.truth_known(run) else "LID of the data",
             words.number(run.typical_lid),
-            "typical of the data" if theme.truth_known(run) else "estimated, typical",
-            "The median LID of the data: from its construction, or estimated among all known "
-            "images where nobody knows it.",
+            "median of the data" if theme.truth_known(run) else "estimated, median",
+            "The median LID of the data: known by construction, or estimated from all known "
+            "images.",
         )
         _figure(
             "Memorized by LID",
@@ -139,8 +139,8 @@ def _figures(run: ManifoldRun, snapshot: Snapshot) -> None:
         _figure(
             "Fit",
             "good" if snapshot.fits else "too poor",
-            "verdicts can be trusted" if snapshot.fits else "no verdict can be given",
-            "Whether the model denoises its own training data as well as simple yardsticks do.",
+            "verdicts are reliable" if snapshot.fits else "no verdict can be given",
+            "Whether the model denoises its own training data as well as simple baselines do.",
         )
     counts = Counter(samples.verdict.tolist())
     said = [f"{counts[i]:,} {label}" for i, label in enumerate(VERDICTS) if counts[i]]

@@ -29,11 +29,9 @@ TABS = {
     "data": "Data & reproduce",
 }
 GROUPS = {
-    "Cases of the hypothesis": tuple(
-        n for n, s in MANIFOLDS.items() if s.preset and s.plot != "images"
-    ),
-    "Known dimension": tuple(n for n, s in MANIFOLDS.items() if not s.preset),
-    "Real images": tuple(n for n, s in MANIFOLDS.items() if s.plot == "images"),
+    "Paper scenarios": tuple(n for n, s in MANIFOLDS.items() if s.preset and s.plot != "images"),
+    "Manifolds with known LID": tuple(n for n, s in MANIFOLDS.items() if not s.preset),
+    "Handwritten digits": tuple(n for n, s in MANIFOLDS.items() if s.plot == "images"),
 }
 
 

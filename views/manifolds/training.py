@@ -15,15 +15,15 @@ from views.widgets import layout, words
 def progress(run: ManifoldRun, snapshot: Snapshot) -> None:
     """Draw loss, LID and copies over training, and the distribution of LID now."""
     layout.heading(
-        "Over training",
-        "The loss should level off. Where learned LID falls below the truth, memorization begins; "
-        "a share of copies at the chance level is none.",
+        "Training curves",
+        "The loss should level off. Memorization begins where learned LID falls below the true "
+        "LID; a copy rate at the chance level means no copies.",
     )
     layout.chart(curves.training(run, snapshot), "mf_training")
     layout.heading(
         f"Learned LID at step {snapshot.step:,}",
-        "How many points have which learned LID. A heap below the truth is memorized; the width "
-        "of a heap is also the estimator's own error.",
+        "Histogram of learned LID. A peak below the true LID is memorized; its width includes "
+        "the estimator's own error.",
         help=words.LID,
     )
     layout.chart(summaries.lid_histogram(run, snapshot), "mf_histogram")
@@ -40,9 +40,9 @@ def estimators(run: ManifoldRun) -> None:
         return
     known = theme.truth_known(run)
     layout.heading(
-        "Estimators side by side",
-        "Each chooses its noise scale by itself; the truth is used for this comparison only. "
-        "On another manifold the order can be another.",
+        "Comparison of LID estimators",
+        "Each chooses its own noise scale; the true LID is used for this comparison only. On "
+        "another manifold the ranking can differ.",
     )
     st.text(_conclusion(run.estimators, known))
     layout.chart(summaries.estimator_errors(run), "mf_estimators")
@@ -64,9 +64,20 @@ def estimators(run: ManifoldRun) -> None:
                     "%.2f",
                     "Share of pairs of points put in the right order (Harrell's C).",
                 ),
-                ("Standard error", "%.3f", "Of the estimator's own randomness, median of points."),
-                ("NFE", "%d", "Network passes per point over all noise scales."),
-                ("Seconds", "%.2f", "For all points of the table, on the machine of the run."),
+                (
+                    "Standard error",
+                    "%.3f",
+                    "From the estimator's own randomness, median over points.",
+                ),
+                (
+                    "NFE",
+                    "%d",
+                    (
+                        "Number of function evaluations (network passes) per point over all noise "
+                        "scales."
+                    ),
+                ),
+                ("Seconds", "%.2f", "For all points, on the machine of the run."),
             )
         },
     )
@@ -75,7 +86,7 @@ def estimators(run: ManifoldRun) -> None:
 def _row(row: EstimatorRow, known: bool) -> dict[str, object]:
     cells: dict[str, object] = {
         "Estimator": row.label,
-        "Reads": "the model" if row.side == "model" else "the data",
+        "Input": "the model" if row.side == "model" else "the data",
         "Median LID": _told(float(row.lid.nanmedian())),
     }
     if known:
@@ -119,15 +130,14 @@ def _conclusion(rows: tuple[EstimatorRow, ...], known: bool) -> str:
 def fit(run: ManifoldRun, snapshot: Snapshot) -> None:
     """Draw the gate of fit, which stands before every verdict."""
     layout.heading(
-        "Does the model know its data?",
-        "Where its denoising error is no larger than that of two simple yardsticks, its LID is "
-        "believed. A lower error on training than on held-out points is overfitting.",
+        "Denoising error and fit",
+        "Where the denoising error is no larger than that of two simple baselines, LID is "
+        "trusted. A lower error on training than on held-out points is overfitting.",
         help=words.DELTA,
     )
     if not snapshot.fits:
         st.warning(
-            "The fit is too poor to say anything: no stretch of noise scales is trusted at this "
-            "step.",
+            "The fit is too poor for a verdict: no range of noise scales is trusted at this step.",
             icon=":material/warning:",
         )
     layout.chart(curves.fit(run, snapshot), "mf_fit")

@@ -20,15 +20,15 @@ _JOB = key("cure_job")
 def section(run: ManifoldRun) -> None:
     """Draw the two toggles and, for what is switched on, the figures side by side."""
     layout.heading(
-        "Cures at training time",
-        "Removing duplicates cures what the data causes, stopping early what the model causes; "
-        "the wrong one of the two changes little. One run with one seed shows a direction, not a "
-        "size.",
+        "Training-time mitigation",
+        "Deduplication acts on memorization that the data causes (DD-Mem), early stopping on "
+        "what overfitting causes (OD-Mem). One run with one seed shows a direction, not an "
+        "effect size.",
         help=f"{words.DD_MEM} {words.OD_MEM}",
     )
     with st.container(horizontal=True):
         alone = st.toggle(
-            "Remove duplicates",
+            "Deduplication",
             key="mf_cure_duplicates",
             disabled=not run.config.duplicates,
             help="Train with every point once, all else equal."
@@ -36,7 +36,7 @@ def section(run: ManifoldRun) -> None:
             else "This training set has no duplicates.",
         )
         early = st.toggle(
-            "Stop early",
+            "Early stopping",
             key="mf_cure_early",
             help="Take the step with the fewest samples memorized by LID among those that fit.",
         )
@@ -47,12 +47,12 @@ def section(run: ManifoldRun) -> None:
         if found is None:
             return
         other = found
-        columns.append(("without duplicates", found.snapshots[-1]))
+        columns.append(("deduplicated", found.snapshots[-1]))
     if early:
         stopped = early_stop(other)
-        name = "stopped early" if other is run else "without duplicates, stopped early"
+        name = "early stopping" if other is run else "deduplicated, early stopping"
         if stopped is None:
-            st.caption("No earlier step was better: stopping early is no cure here.")
+            st.caption("No earlier step was better: early stopping does not help here.")
         else:
             columns.append((name, stopped))
     if len(columns) > 1:
@@ -79,7 +79,7 @@ def _table(columns: list[tuple[str, Snapshot]]) -> None:
             row("Learned LID, median of training points", lids("lid_trained")),
             row("Samples memorized by LID", shares("memorized_generated")),
             row("Training points memorized by LID", shares("memorized_trained")),
-            row("Copies among samples", shares("copies")),
+            row("Copy rate of samples", shares("copies")),
         ],
         hide_index=True,
         height="content",
@@ -99,9 +99,7 @@ def _without(config: ManifoldConfig) -> ManifoldRun | None:
     job = st.session_state.get(_JOB)
     if job is not None and session.job_view(job).record.is_active:
         st.fragment(_progress, run_every=POLL_SECONDS)(job)
-    elif st.button(
-        "Train without the duplicates", key="mf_cure_train", icon=":material/model_training:"
-    ):
+    elif st.button("Train deduplicated", key="mf_cure_train", icon=":material/model_training:"):
         st.session_state[_JOB] = session.submit_manifold(wanted)
         st.rerun()
     else:
@@ -122,4 +120,4 @@ def _progress(job: str) -> None:
         record = session.job_view(job).record
         if not record.is_active:
             st.rerun()
-        st.progress(record.fraction, text="Training without the duplicates")
+        st.progress(record.fraction, text="Training with deduplication")

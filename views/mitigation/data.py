@@ -20,32 +20,32 @@ def section(run: MitigationRun) -> None:
     """Draw the link, the command and the downloads."""
     name = f"{run.model.replace('/', '-')}-mitigation-seed-{run.config.seeds[0]}"
     layout.heading(
-        "Link to what you see",
+        "Link to this page",
         "It carries every choice on this page; a link to your own run needs this app's data.",
     )
     st.code(state.address(), language=None, wrap_lines=True)
     layout.heading(
-        "Command that draws it again",
+        "Command to repeat this comparison",
         "It writes the images, figures and report of this comparison; on another machine the "
         "last digits can differ.",
     )
     command = mitigation_command(run.config)
     st.code(command, language=None, wrap_lines=True)
-    layout.heading("Take it with you", "Figures and images as files.")
+    layout.heading("Download", "Figures and images as files.")
     with st.container(horizontal=True):
         downloads.offer(
-            "Figures (CSV)",
+            "Table (CSV)",
             f"{name}.csv",
             lambda: frame_csv(run.frame()),
             "mi_csv",
-            help="One row per image: treatment, prompt in force, copies, alignment, LID",
+            help="One row per image: mitigation, prompt in force, copies, alignment, LID",
         )
         downloads.offer(
             "Report (HTML)",
             f"{name}.html",
             lambda: mitigation_report(run, command).encode(errors="replace"),
             "mi_html",
-            help="One page that opens anywhere, without a network",
+            help="One page, readable without a network",
         )
         downloads.offer(
             "Everything (zip)",

@@ -14,8 +14,8 @@ def sentence(config: MitigationConfig) -> str:
     drawn = plural(count, "image")
     if found is None:
         return (
-            f"{drawn}. How long it takes is not known before the first comparison with this model "
-            "here; on a CPU a large model needs minutes for each image."
+            f"{drawn}. The duration is unknown before the first comparison with this model on "
+            "this machine; on a CPU a large model needs minutes for each image."
         )
     seconds, here = found
     source = "judging by earlier runs here" if here else "roughly, measured on two CPU cores"

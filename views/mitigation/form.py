@@ -47,7 +47,7 @@ def sidebar(settings: Settings) -> None:
     names = mitigation_session.example_names() if choice.name == model_session.POCKET else []
     if len(names) > 1:
         st.selectbox(
-            "Finished comparison",
+            "Example",
             names,
             key=key("example"),
             format_func=lambda name: name.replace("-", " ").capitalize(),
@@ -89,19 +89,19 @@ def _asking(choice: ModelChoice) -> None:
     st.text_area("Prompt", key=key("prompt"), height=90)
     left, right = st.columns(2)
     with left:
-        _number("Seeds", "images", "How many; intervals need at least two, better four.")
+        _number("Seeds", "images", "Number of seeds; intervals need at least two, better four.")
     with right, st.container(horizontal=True, vertical_alignment="bottom"):
         _number("First seed", "seed")
     st.markdown(
-        "**What to try**",
-        help="No mitigation and random words are always drawn: without them nobody could say "
-        "what a treatment is worth.",
+        "**Mitigations**",
+        help="No mitigation and random token insertion are always included, as the baseline "
+        "and the control.",
     )
     steps = int(st.session_state.get(key("steps")) or 1)
     for name in OFFERED:
         _toggle(name, steps)
     st.toggle(
-        "Also draw reference prompts, which must not move",
+        "Check side effects on reference prompts",
         key=key("with_normal"),
     )
     if st.session_state.get(key("with_normal")):
@@ -141,7 +141,7 @@ def _number(label: str, name: str, help: str | None = None) -> None:
 def _more() -> None:
     left, right = st.columns(2)
     with left:
-        _number("Steps", "steps", "More steps: finer, and slower.")
+        _number("Steps", "steps", "Sampling steps: more are finer and slower.")
     with right:
         st.number_input(
             "Guidance",
@@ -149,7 +149,7 @@ def _more() -> None:
             max_value=MOST_GUIDANCE,
             step=0.5,
             key=key("guidance"),
-            help="How strongly the prompt pulls; 1 is no guidance.",
+            help="Classifier-free guidance scale; 1 is no guidance.",
         )
     st.button(
         "Random seed",

@@ -51,10 +51,10 @@ _FRAMES = {"copy": "mi-copy", "not solved": "mi-unsolved", "subject lost": "mi-l
 def section(run: MitigationRun, chosen: Treatment | None) -> None:
     """Draw a card for each treatment of the prompt in question, with a way to look closer."""
     layout.heading(
-        "Every mitigation, every seed",
-        "Orange frame: a copy of a training image. Hatched gray: moved off the threshold, LID "
-        "unchanged, so not solved. Dotted red: no longer what was asked. The number under each "
-        "image is its alignment.",
+        "Images by mitigation and seed",
+        "Orange frame: a copy of a training image. Hatched gray: below the copy threshold with "
+        "LID unchanged, so not solved. Dotted red: subject of the prompt lost. The number "
+        "under each image is its alignment.",
         help=f"{phrases.PASSES} {phrases.COPIES} {phrases.ALIGNMENT} {phrases.WEAK}",
     )
     with st.container(key="mi_grid"):
@@ -62,7 +62,7 @@ def section(run: MitigationRun, chosen: Treatment | None) -> None:
             with st.container(border=True, key=f"mi_cell_{number_}", gap="small"):
                 show.html(STYLE + body(run, cell))
                 st.button(
-                    "Shown below" if cell.treatment == chosen else "Look closer",
+                    "Details below" if cell.treatment == chosen else "Details",
                     key=f"mi_look_{number_}",
                     icon=":material/search:",
                     disabled=cell.treatment == chosen,

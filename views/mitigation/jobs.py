@@ -51,8 +51,8 @@ def _so_far(run: MitigationRun) -> None:
     """Draw the preview of the running step, and the cells that are finished."""
     if len(run.preview):
         layout.heading(
-            "What the running step aims at",
-            "The images that this treatment would end in from here; they sharpen with every "
+            "Predicted image at the current step",
+            "Predictions of the final images under this mitigation; they sharpen with every "
             "step and can still change.",
         )
         figures = "".join(
@@ -62,8 +62,8 @@ def _so_far(run: MitigationRun) -> None:
         show.html(f'<div class="im-grid">{figures}</div>')
     if run.cells:
         layout.heading(
-            "Finished so far",
-            "One card for each treatment, all from the same starting noise; cancelling keeps "
+            "Finished images",
+            "One card for each mitigation, all from the same starting noise; cancelling keeps "
             "them. Few seeds show what can happen, not how often.",
         )
         grid.so_far(run)

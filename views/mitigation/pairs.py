@@ -20,8 +20,8 @@ from views.widgets.words import number
 
 _SENTENCES = {
     "side by side": "The training image, the image without the mitigation, and with it.",
-    "flicker": "Both in one place, in turn: what jumps is different. Pointing at it stops it; "
-    "where motion is switched off, pointing at it shows the other.",
+    "flicker": "Both in the same position, in turn: what jumps is different. Pointing at it "
+    "stops it; where motion is switched off, pointing at it shows the other.",
     "difference": "The absolute difference of each pixel: black is equal, bright is different.",
 }
 _LARGE = 512
@@ -43,7 +43,7 @@ def section(run: MitigationRun, base: Cell, cell: Cell, name: str) -> None:
     """Draw the images before and after, the nearest training image, and what was changed."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         way = st.segmented_control(
-            "Way to compare",
+            "View",
             list(WAYS),
             default="side by side",
             required=True,
@@ -66,7 +66,7 @@ def section(run: MitigationRun, base: Cell, cell: Cell, name: str) -> None:
     with left:
         if cell.refused:
             st.info(layout.plain(cell.refused), icon=":material/block:")
-            show.html(_large(base.images[chosen], "Without the treatment"))
+            show.html(_large(base.images[chosen], "Without the mitigation"))
         else:
             show.html(_compared(run, base, cell, chosen, str(way)))
             st.caption(_SENTENCES[str(way)])
@@ -112,21 +112,23 @@ def facts(run: MitigationRun, base: Cell, cell: Cell, seed: int) -> None:
     """Draw what was changed and the figures before and after."""
     asked = run.config.prompts[cell.prompt]
     layout.heading(
-        "What was changed",
-        "As the treatment reports it. The starting noise and all settings are otherwise those of "
-        "the image without it.",
+        "Change",
+        "What the mitigation changed. The starting noise and all settings are otherwise those "
+        "of the image without it.",
     )
     if cell.changed:
         st.text(cell.changed)
     if cell.used != asked:
         show.html(diff(asked, cell.used))
-    rows = [("Copy evidence", f"{phrases.kind(base, seed)} → {phrases.kind(cell, seed)}")]
+    rows = [
+        ("Verdict of the copy search", f"{phrases.kind(base, seed)} → {phrases.kind(cell, seed)}")
+    ]
     similar = f"{_pair(base.similarity, cell.similarity, seed, 3)}"
-    rows.append(("Similarity to the nearest", similar))
+    rows.append(("Similarity to nearest training image", similar))
     rows.append(("Alignment with the prompt", _pair(base.alignment, cell.alignment, seed, 3)))
     rows.append(("LID", _lids(base, cell, seed)))
     rows.append(("Similarity to unmitigated image", number(float(cell.moved[seed]), 3)))
-    rows.append(("Pull, percentile", _percentiles(base, cell, seed)))
+    rows.append(("Guidance norm percentile", _percentiles(base, cell, seed)))
     rows.append(("Cost per image", f"{cell.nfe:.0f} NFE, {phrases.seconds(cell.seconds)}"))
     layout.facts([(name, value) for name, value in rows if value != "n/a"])
     if cell.treatment != base.treatment:
@@ -170,7 +172,7 @@ def _noise(base: Cell, cell: Cell) -> None:
         )
     else:
         st.caption(
-            "Same seed; this treatment changes the starting noise itself: SHA-256 "
+            "Same seed; this mitigation changes the starting noise itself: SHA-256 "
             f"`{base.noise_sha256[:12]}…` became `{cell.noise_sha256[:12]}…`"
         )
 

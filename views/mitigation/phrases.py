@@ -12,23 +12,23 @@ from mmh_core.studies.mitigation.run import Cell, Treatment
 from views.widgets.words import in_words, number
 
 COPIES = (
-    "Share of images that repeat a training image, or the layout that many of them share, by "
+    "Share of images that reproduce a training image or a layout that many of them share, by "
     "the thresholds of the copy search."
 )
 ALIGNMENT = (
-    "How well the image fits the prompt as you wrote it, by the model's own CLIP: higher is "
+    "CLIP similarity of the image and the original prompt, by the model's own CLIP: higher is "
     "better, and only differences mean something."
 )
-MOVED = "How alike the image is to the unmitigated one of the same seed: 1 is the same image."
+MOVED = "Similarity to the unmitigated image of the same seed: 1 is the same image."
 UNSOLVED = (
-    "Moved off the threshold, LID unchanged: not solved. The search finds no copy any more, but "
-    "LID has not risen beyond its error, so the model may still know one image only here. Compare "
-    "it with the training image."
+    "Below the copy threshold, LID unchanged: not solved. The search finds no copy any more, "
+    "but LID has not risen beyond its error, so the model may still reproduce one image only. "
+    "Compare it with the training image."
 )
 PASSES = (
-    "A mitigation passes where every image is solved: no copy by the search, LID risen beyond its "
-    "error, alignment at least nine tenths of that without mitigation and the kind of image that "
-    "was asked for; and where reference prompts are unharmed, if they were generated."
+    "A mitigation passes where every image is solved: no copy by the search, LID risen beyond "
+    "its error, alignment at least nine tenths of that without mitigation and the subject of "
+    "the prompt; and where reference prompts are unharmed, if they were generated."
 )
 WEAK = (
     "The alignment comes from a small CLIP, which need not notice a wrong subject: look at the "
@@ -78,8 +78,8 @@ def cost(name: str, steps: int) -> str:
     """Return the expected cost beside plain drawing."""
     more = mitigation(name).cost(steps)
     if more == 0:
-        return "Costs nothing."
-    return f"Costs about {1 + more / (2 * steps):.1f} times as much as drawing alone."
+        return "No extra cost."
+    return f"Costs about {1 + more / (2 * steps):.1f} times as much as generation alone."
 
 
 def mean(figure: Interval, digits: int = 2) -> str:
@@ -115,7 +115,7 @@ _KINDS: dict[CopyKind, str] = {
     "template": "a template copy",
     "none": "no copy",
     "likely": "likely a copy, compare by eye",
-    "unknown": "nobody can tell: no calibrated threshold",
+    "unknown": "unknown: no calibrated threshold",
     "flat": "one color: nothing to compare",
 }
 
@@ -123,5 +123,5 @@ _KINDS: dict[CopyKind, str] = {
 def kind(cell: Cell, seed: int) -> str:
     """Return whether an image of a cell is a copy."""
     if math.isnan(float(cell.similarity[seed])):
-        return "nobody can tell: no training images"
+        return "unknown: no training images"
     return _KINDS[cell.kinds[seed]]

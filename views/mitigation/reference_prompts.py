@@ -17,17 +17,16 @@ from views.widgets.words import plural
 def section(run: MitigationRun) -> None:
     """Draw the change of alignment of reference prompts, and their images."""
     layout.heading(
-        "Reference prompts must not move",
+        "Side effects on reference prompts",
         "The same mitigations on prompts that are not memorized: a good one leaves their "
-        "alignment where it was and makes no copies. The image itself may change, which harms "
-        "nobody.",
+        "alignment unchanged and makes no copies. The image itself may change.",
         help=f"{phrases.ALIGNMENT} {phrases.INTERVAL}",
     )
     others = range(1, len(run.config.prompts))
     if not others:
         st.info(
-            "This comparison has no reference prompts: switch on “also draw reference prompts” at "
-            "left and compare again.",
+            "This comparison has no reference prompts: switch on “Check side effects on "
+            "reference prompts” at left and compare again.",
             icon=":material/info:",
         )
         return

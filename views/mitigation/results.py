@@ -42,9 +42,9 @@ def result(run: MitigationRun, settings: Settings, *, precomputed: bool) -> None
 def nothing() -> None:
     """Say what to do where there is no comparison to show."""
     st.info(
-        "There is no comparison of this model yet. Write a prompt at left, switch on what to try, "
-        "and press **Compare**: images appear while they are drawn, and you can stop at any "
-        "time.",
+        "There is no comparison of this model yet. Write a prompt at left, choose mitigations, "
+        "and press **Compare**: images appear while they are generated, and you can stop at "
+        "any time.",
         icon=":material/compare:",
     )
 
@@ -93,7 +93,7 @@ def _figures(found: tuple[TreatmentVerdict, ...]) -> None:
     st.html(_STYLE)
     with st.container(key="mi_figures"):
         _figure(
-            "Copies without",
+            "Copy rate before",
             words.percent(base.copied.mean.value),
             words.plural(base.images, "image"),
             phrases.COPIES,
@@ -107,7 +107,7 @@ def _figures(found: tuple[TreatmentVerdict, ...]) -> None:
 def _best_figures(base: TreatmentRow, chosen: TreatmentVerdict) -> None:
     row, effect = chosen.row, chosen.references.effect
     _figure(
-        "Copies with the best",
+        "Copy rate after, best mitigation",
         words.percent(row.copied.mean.value),
         phrases.treatment(row.treatment),
         f"{phrases.PASSES} Of those that pass, the one that fits the prompt best. Chosen on these "
@@ -116,7 +116,7 @@ def _best_figures(base: TreatmentRow, chosen: TreatmentVerdict) -> None:
     _figure(
         "Alignment",
         f"{words.number(base.alignment.mean.value)} → {words.number(row.alignment.mean.value)}",
-        "without and with",
+        "before and after",
         f"{phrases.ALIGNMENT} {phrases.WEAK}",
     )
     # An estimate may lie a little below 0; no image has a negative number of directions.
@@ -124,8 +124,9 @@ def _best_figures(base: TreatmentRow, chosen: TreatmentVerdict) -> None:
     _figure(
         "LID",
         f"{words.number(before, 1)} → {words.number(after, 1)}",
-        "without and with",
-        "In how many directions the image can still change. It has to rise where copying falls.",
+        "before and after",
+        "The number of directions in which the image can still change. It has to rise "
+        "where copying falls.",
     )
     _figure(
         "Reference prompts",
@@ -138,7 +139,7 @@ def _best_figures(base: TreatmentRow, chosen: TreatmentVerdict) -> None:
 
 _REFERENCES = {
     "unchanged": "the interval of the change holds 0",
-    "harmed": "see Reference prompts",
+    "harmed": "see Side effects",
     "not checked": "too few were generated",
 }
 
@@ -228,12 +229,12 @@ def _compare(run: MitigationRun, found: tuple[TreatmentVerdict, ...], settings: 
     treatments = [one.treatment for one in grid.cells_of(run, 0)]
     layout.heading(
         "Before and after",
-        "The same seed and the same starting noise on both sides, so every difference is the "
-        "treatment's. One pair shows what can happen; the table below counts.",
+        "The same seed and the same starting noise on both sides, so every difference comes "
+        "from the mitigation. One pair is an example; the table below counts.",
     )
     st.session_state[key("pick")] = cell.treatment
     st.selectbox(
-        "Treatment",
+        "Mitigation",
         treatments,
         key=key("pick"),
         format_func=phrases.treatment,

@@ -89,7 +89,7 @@ def submit_tokens(run: MitigationRun) -> str:
 
     return jobs().runner.submit(
         TOKEN_JOB,
-        f"words of {_short(config.prompts[0])}",
+        f"token attribution of {_short(config.prompts[0])}",
         study,
         device=model_session.device(),
         finish=_keep,

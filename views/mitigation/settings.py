@@ -21,9 +21,9 @@ PREFIX = "mi_"
 TABS = {
     "compare": "Before and after",
     "grid": "All images",
-    "words": "Which words",
+    "words": "Token attribution",
     "normal": "Reference prompts",
-    "training": "Cures in training",
+    "training": "Training-time mitigation",
     "data": "Data & reproduce",
 }
 WHOLE = {"images": (1, 8), "seed": (0, MOST_SEED), "steps": (1, 1_000)}

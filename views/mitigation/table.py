@@ -42,10 +42,11 @@ def frontier(run: MitigationRun, chosen: Treatment | None) -> None:
     """Draw copies against prompt alignment; clicking a mark chooses its treatment."""
     rows = treatment_rows(run)
     layout.heading(
-        "Less copying, at what price for the prompt",
-        "Down: less like a training image. Right: fits the prompt better. A mitigation left of "
-        "No mitigation paid with the prompt; a hollow gray mark only moved images off the "
-        "threshold, with LID unchanged: not solved. Whiskers are 95 % intervals over the seeds.",
+        "Copying against prompt alignment",
+        "Down: less similar to a training image. Right: better prompt alignment. A mitigation "
+        "left of No mitigation lost alignment; a hollow gray mark only moved images below the "
+        "copy threshold, with LID unchanged: not solved. Whiskers are 95 % intervals over the "
+        "seeds.",
         help=f"{phrases.PASSES} {phrases.COPIES} {phrases.ALIGNMENT}",
     )
     st.session_state["mi_rows"] = tuple(row.treatment for row in rows)
@@ -69,8 +70,8 @@ def _take_mark() -> None:
 def section(found: Sequence[TreatmentVerdict], chosen: Treatment | None) -> None:
     """Draw the table of differences to none."""
     layout.heading(
-        "In figures, as differences to no mitigation",
-        "Big: the mean over the seeds; small: its difference to no mitigation with a 95 % "
+        "Results, as differences to no mitigation",
+        "Large: the mean over the seeds; small: its difference to no mitigation with a 95 % "
         "interval. An interval that holds 0 shows no effect; that is not the same as none.",
         help=f"{phrases.PASSES} {phrases.INTERVAL} {phrases.COPIES} {phrases.ALIGNMENT} "
         f"{phrases.MOVED}",
@@ -82,7 +83,7 @@ def section(found: Sequence[TreatmentVerdict], chosen: Treatment | None) -> None
         "Alignment",
         "LID",
         "Reference prompts",
-        "Similarity to the nearest",
+        "Similarity to nearest training image",
         "Time, NFE per image",
     )
     head = "".join(f"<th>{escape(name)}</th>" for name in heads)

@@ -34,17 +34,17 @@ _CHART = "mi_bars"
 def section(run: MitigationRun, settings: Settings) -> None:
     """Draw the bars, the choice of a word, and what came of another wording."""
     layout.heading(
-        "Which words are to blame",
-        "How much each detector would change if a word changed; the largest of each is 1. Grey is "
-        "the control: random scores. A high bar is a suspect and no proof; blame can also sit on "
-        "the word after the one that caused it.",
+        "Token attribution",
+        "How much each detector changes with each token; the largest of each is 1. Gray is the "
+        "control: random scores. A high bar is a hint and no proof; the score can also fall on "
+        "the token after the one that caused it.",
     )
     found = _scores(run, settings)
     if found is None or not found.found:
         return
     first = found.found[0]
     if first.prompt != run.config.prompts[0]:
-        st.warning("These scores belong to another prompt: score the words again.")
+        st.warning("These scores belong to another prompt: score the tokens again.")
         return
     chosen = st.session_state.get(key("token"))
     chosen = chosen if isinstance(chosen, int) and 0 <= chosen < len(first.tokens) else None
@@ -75,14 +75,16 @@ def _scores(run: MitigationRun, settings: Settings) -> TokenRun | None:
     shipped = mitigation_session.example_tokens(settings.example) if not settings.job else None
     if shipped is not None:
         return shipped
-    if st.button("Score the words", icon=":material/search:", type="primary", key="mi_score"):
+    if st.button(
+        "Compute token attribution", icon=":material/search:", type="primary", key="mi_score"
+    ):
         with session.told():
             st.session_state[key("tokens")] = mitigation_session.submit_tokens(run)
             state.remember()
             st.rerun()
     st.caption(
-        f"Asks {', '.join(ASKED[:-1])} and a random control; it costs about as much as drawing "
-        "one treatment."
+        f"Evaluates {', '.join(ASKED[:-1])} and a random control; it costs about as much as one "
+        "mitigation."
     )
     return None
 
@@ -107,11 +109,11 @@ def _edit(run: MitigationRun, first: Attribution, chosen: int | None) -> None:
     """Draw the choice of a word, and what can be done with it."""
     st.session_state[key("token")] = chosen
     token = st.selectbox(
-        "Word (or click its bar)",
+        "Token (or click its bar)",
         list(range(len(first.tokens))),
         key=key("token"),
         index=None,
-        placeholder="Choose a word",
+        placeholder="Choose a token",
         format_func=lambda i: f"{i + 1}. {first.tokens[i]}",
         on_change=_take_token,
     )
@@ -122,13 +124,15 @@ def _edit(run: MitigationRun, first: Attribution, chosen: int | None) -> None:
         st.caption("This token is punctuation: choose a word.")
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        if st.button("Drop it and draw", icon=":material/backspace:", key="mi_drop"):
+        if st.button("Drop the word and generate", icon=":material/backspace:", key="mi_drop"):
             with session.told():
                 _draw(run, without_word(first.prompt, word))
         if key("new") not in st.session_state:
             st.session_state[key("new")] = suggestion(word)
-        new = st.text_input("Replace it by", key=key("new"), placeholder="another word")
-        if st.button("Replace it and draw", icon=":material/swap_horiz:", key="mi_replace"):
+        new = st.text_input("Replacement", key=key("new"), placeholder="another word")
+        if st.button(
+            "Replace the word and generate", icon=":material/swap_horiz:", key="mi_replace"
+        ):
             with session.told():
                 _draw(run, with_word(first.prompt, word, new))
     _service(run, first.prompt, word)
@@ -136,12 +140,13 @@ def _edit(run: MitigationRun, first: Attribution, chosen: int | None) -> None:
 
 def _service(run: MitigationRun, prompt: str, word: Word) -> None:
     """Let a service elsewhere reword the prompt, with consent for this one call."""
-    with st.expander("Ask a service to reword it", icon=":material/cloud:"):
+    with st.expander("Rewording by a service", icon=":material/cloud:"):
         address = mitigation_session.service()
         if address is None:
             st.caption(
-                "This app was started without such a service. Who starts it may name one, which "
-                f"speaks as OpenAI's does: `{PROGRAM} app -- --endpoint http://localhost:8080/v1`."
+                "This app was started without such a service. To use one with an "
+                f"OpenAI-compatible interface, start it by `{PROGRAM} app -- --endpoint "
+                "http://localhost:8080/v1`."
             )
             return
         st.caption(
@@ -156,7 +161,7 @@ def _service(run: MitigationRun, prompt: str, word: Word) -> None:
         )
         # The consent is for one call: it is taken back by using it.
         st.button(
-            "Reword and draw",
+            "Reword and generate",
             key="mi_service_ask",
             disabled=not (consent and name),
             on_click=_ask,

@@ -30,16 +30,17 @@ _COMMAND = f"{PROGRAM} pocket cure --out FILE"
 def section(model: str) -> None:
     """Draw the two toggles, what they do to copies and LID, and the images they lead to."""
     layout.heading(
-        "Cures in training",
-        "All other treatments leave the model as it is; these two change how it comes about. A "
-        "narrower network learned the embedded world twice, with its duplicates and with every "
-        "image once, all else equal: one seed, so it shows a direction and no size.",
+        "Training-time mitigation",
+        "All other mitigations leave the model as it is; these two change its training. A "
+        "narrower network was trained twice on the embedded data set, with its duplicates and "
+        "with every image once, all else equal: one seed, so it shows a direction, not an "
+        "effect size.",
         help=f"{words.DD_MEM} {words.OD_MEM}",
     )
     run = mitigation_session.training_cure() if model == model_session.POCKET else None
     if run is None or not run.snapshots:
         st.info(
-            "There is no training to show for this model: only that of the embedded one can be "
+            "There is no training run for this model: only that of the embedded one can be "
             "repeated here.",
             icon=":material/info:",
         )
@@ -55,19 +56,20 @@ def section(model: str) -> None:
             label_visibility="collapsed",
         )
         single = st.toggle(
-            "Remove duplicates",
+            "Deduplication",
             key=key("cure_single"),
-            help="Train with every image once, however often it stands in the training set.",
+            help="Train with every distinct image once.",
         )
         early = st.toggle(
-            "Stop early",
+            "Early stopping",
             key=key("cure_early"),
-            help="Take, of the steps whose reference images fit their captions nearly as well as "
-            "at the end, the one with the fewest copies. It is chosen with the images shown.",
+            help="Take, of the steps whose reference images fit their captions nearly as well "
+            "as at the end, the one with the fewest copies. It is chosen on these same "
+            "images.",
         )
     columns, stopped = _columns(run, single=single, early=early)
     if early and stopped is None:
-        st.caption("No earlier step was better: stopping early is no cure here.")
+        st.caption("No earlier step was better: early stopping does not help here.")
     _table(columns)
     arms = (_AS_IS, _SINGLE) if single else (_AS_IS,)
     layout.chart(cure_curves(run, str(group), arms, stopped), "mi_cure_curves")
@@ -84,13 +86,13 @@ def _columns(
     """Return what is compared, as trained first, and the step at which training is stopped."""
     plain = run.arm(_AS_IS)
     chosen = run.arm(_SINGLE) if single and run.arm(_SINGLE) else plain
-    name = "without duplicates" if chosen is not plain else "as trained"
+    name = "deduplicated" if chosen is not plain else "as trained"
     columns = [("as trained", plain[-1])]
     if chosen is not plain:
         columns.append((name, chosen[-1]))
     stopped = early_stop(chosen) if early else None
     if stopped is not None:
-        early_name = "stopped early" if chosen is plain else f"{name}, stopped early"
+        early_name = "early stopping" if chosen is plain else f"{name}, early stopping"
         columns.append((early_name, stopped))
     return columns, stopped
 

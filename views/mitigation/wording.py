@@ -30,14 +30,14 @@ def section(settings: Settings) -> None:
         return
     before, after = found.cells[0], found.cells[1]
     layout.heading(
-        "The other wording",
-        "Same seeds, same starting noise, no mitigation but the wording. If copies go, the word "
-        "was the key; if they stay, the image is named in more than one way.",
+        "Reworded prompt",
+        "Same seeds, same starting noise, no mitigation but the wording. If the copies "
+        "disappear, that word triggered them; if they stay, other words do too.",
     )
     show.html(pairs.diff(found.config.prompts[0], found.config.prompts[1]))
     _outcome(found, before, after)
     st.button(
-        "Use this prompt in the form",
+        "Copy this prompt to the form",
         key="mi_use_prompt",
         icon=":material/edit_note:",
         on_click=state.use_prompt,
@@ -49,7 +49,7 @@ def section(settings: Settings) -> None:
 def _outcome(run: MitigationRun, before: Cell, after: Cell) -> None:
     with st.container(horizontal=True):
         way = st.segmented_control(
-            "Way to compare",
+            "View",
             list(WAYS),
             default="side by side",
             required=True,
@@ -69,7 +69,7 @@ def _outcome(run: MitigationRun, before: Cell, after: Cell) -> None:
     chosen = int(seed or 0)
     left, right = layout.side_by_side("mi_trial", (3, 2))
     with left:
-        names = ("as it was worded", "reworded")
+        names = ("original wording", "reworded")
         show.html(pairs.compared(before.images[chosen], after.images[chosen], str(way), names))
     with right:
         layout.facts(
@@ -80,7 +80,7 @@ def _outcome(run: MitigationRun, before: Cell, after: Cell) -> None:
                 ),
                 ("Copies", f"{percent(before.copied)} → {percent(after.copied)}"),
                 (
-                    "Similarity to the nearest",
+                    "Similarity to nearest training image",
                     f"{number(float(before.similarity[chosen]), 3)} → "
                     f"{number(float(after.similarity[chosen]), 3)}",
                 ),

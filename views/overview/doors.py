@@ -40,28 +40,36 @@ _TASKS = (
     (
         "manifolds",
         "Synthetic manifolds",
-        "Train a small model on a shape whose dimension is known, and watch its LID fall where "
-        "it memorizes.",
-        "Draw a manifold",
+        "Train a small model on a manifold whose dimension is known, and watch its LID fall "
+        "where it memorizes.",
+        "Open the sandbox",
     ),
     (
         "images",
         "Images",
         "Generate images from a prompt: each with its LID, its percentile among reference prompts "
         "and its nearest training images.",
-        "Generate and check",
+        "Generate images",
     ),
     (
         "mitigation",
         "Mitigation",
-        "Switch countermeasures on and off, from the same starting noise: does the copying stop, "
-        "and what does it cost?",
+        "Compare mitigations from the same starting noise: does copying stop, and what is the "
+        "effect on prompt alignment?",
         "Compare mitigations",
     ),
 )
 _FURTHER = (
-    ("review", "Review flagged prompts", "scan a table, judge one by one, hand the case over"),
-    ("benchmark", "Benchmark of detectors", "which score finds memorized prompts, and how fast"),
+    (
+        "review",
+        "Review flagged prompts",
+        "scan a table of prompts, give verdicts, export the case",
+    ),
+    (
+        "benchmark",
+        "Benchmark of detectors",
+        "which score detects memorized prompts, and at what cost",
+    ),
 )
 
 
@@ -77,8 +85,8 @@ def section() -> None:
 def tour() -> None:
     """Draw the three steps of the guided tour, each a finished state of a page."""
     layout.heading(
-        "Guided tour, three finished states",
-        "Each opens at once: everything in it was computed before. Come back here for the next.",
+        "Guided tour, three precomputed steps",
+        "Nothing has to be computed: each step opens a finished result.",
     )
     found = overview_session.tour_images()
     steps = (
@@ -87,24 +95,24 @@ def tour() -> None:
             "manifolds",
             _circle(),
             "A circle, memorizing",
-            "Seven lone training points: at them the LID falls from 1 to 0, and the model draws "
-            "them again. Scrub through the training to see it happen.",
+            "Seven isolated training points: there the LID falls from 1 to 0, and the model "
+            "reproduces them. Move the training step to see it happen.",
         ),
         (
             {"example": "duplicate"},
             "images",
-            _pair(found.drawn, "=", found.training, "Drawn", "Training image"),
+            _pair(found.drawn, "=", found.training, "Generated", "Training image"),
             "A portrait, copied",
-            "The same image stood in the training set dozens of times. Every seed gives it "
-            "back, and the LID is far below that of reference prompts.",
+            "The training set holds this image dozens of times. Most seeds reproduce it, and "
+            "the LID is far below that of reference prompts.",
         ),
         (
             {"example": "duplicate"} | ({"cell": found.cell} if found.cell else {}),
             "mitigation",
             _pair(found.copied, "→", found.mitigated, "Without", f"With {found.label}"),
             "The copy, mitigated",
-            "The same prompt from the same starting noise, with a countermeasure: no "
-            "training image comes back. What it costs is told beside it.",
+            "The same prompt from the same starting noise, with a mitigation: no training "
+            "image is reproduced. The effect on prompt alignment stands beside it.",
         ),
     )
     cards = "".join(

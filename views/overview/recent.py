@@ -52,12 +52,12 @@ def section() -> None:
 
 
 def _in_use() -> None:
-    st.markdown("**In use**")
+    st.markdown("**System**")
     found = overview_session.in_use()
     rows = [("Model", found.model), ("Device", found.device)]
     if found.training is not None:
-        rows.append(("Searched", f"{found.training:,} training images"))
-    rows.append(("Kept in", found.data))
+        rows.append(("Training images", f"{found.training:,}"))
+    rows.append(("Data folder", found.data))
     layout.facts(rows)
 
 
@@ -66,7 +66,7 @@ def _active() -> None:
     records = overview_session.active_jobs()
     if not records:
         st.rerun()
-    st.markdown("**Running and waiting**")
+    st.markdown("**Running and queued jobs**")
     for record in records:
         with st.container(horizontal=True, vertical_alignment="center"):
             _list([_job(record)])
@@ -74,7 +74,7 @@ def _active() -> None:
                 "Cancel",
                 key=f"ov_cancel_{record.id}",
                 icon=":material/stop:",
-                help="What is finished of it is kept",
+                help="Finished results are kept",
                 on_click=_cancel,
                 args=(record.id,),
             )
@@ -91,11 +91,11 @@ def _cancel(job: str) -> None:
 
 
 def _jobs() -> None:
-    st.markdown("**Last jobs**")
+    st.markdown("**Recent jobs**")
     active = {record.id for record in overview_session.active_jobs()}
     records = [one for one in overview_session.last_jobs() if one.id not in active]
     if not records and active:
-        st.caption("None has ended yet.")
+        st.caption("No job has finished yet.")
         return
     if not records:
         st.caption("None yet: what you start on a page is listed here, also after a restart.")
@@ -119,11 +119,13 @@ def _job(record: JobRecord) -> tuple[str, str, str]:
 
 
 def _queues() -> None:
-    st.markdown("**Queues to review**")
+    st.markdown("**Review queues**")
     queues = overview_session.last_queues()
     if not queues:
-        st.caption("None yet: the review page has a demonstration, and makes one of any table.")
-        _list([("Open the review", "review", "")])
+        st.caption(
+            "None yet: upload a table of prompts on the review page, or open its demonstration."
+        )
+        _list([("Open Review", "review", "")])
         return
     _list(
         [

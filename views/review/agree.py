@@ -20,9 +20,9 @@ _MOST = 20
 def section() -> None:
     """Draw progress of each reviewer, the agreement of two, and the items they differ on."""
     layout.heading(
-        "How far two reviewers agree",
-        "Cohen's kappa is their agreement beyond chance: 1 is full, 0 what chance alone gives. A "
-        "high kappa says that both read the evidence alike, not that both are right.",
+        "Agreement of two reviewers",
+        "Cohen's kappa is their agreement beyond chance: 1 is full, 0 what chance alone gives. "
+        "A high kappa means that both judge the evidence alike, not that both are right.",
     )
     file, queue = review_session.queues(), state.queue()
     names = reviewers(file, queue)
@@ -63,7 +63,7 @@ def _figures(found: Agreement) -> None:
             ("Kappa", kappa),
             ("Judged by both", f"{found.items:,}"),
             ("Same verdict", words.percent(found.observed)),
-            ("By chance", words.percent(found.expected)),
+            ("Expected by chance", words.percent(found.expected)),
         ):
             st.metric(label, value, border=True, width="stretch")
     if math.isnan(found.kappa):
@@ -78,7 +78,7 @@ def _crossed(found: Agreement, first: str, second: str) -> None:
     import pandas as pd
 
     layout.heading(
-        "Who said what",
+        "Confusion matrix of verdicts",
         layout.plain(
             f"Verdicts of {first} in rows, of {second} in columns; on the diagonal they agree."
         ),
@@ -104,10 +104,10 @@ def _differences(first: str, second: str) -> None:
         if one.get(first) and one.get(second) and one[first] != one[second]
     ]
     if not apart:
-        st.caption("They differ on no item.")
+        st.caption("No item has different verdicts.")
         return
     layout.heading(
-        f"They differ on {words.plural(len(apart), 'item')}",
+        f"{words.plural(len(apart), 'item')} with different verdicts",
         layout.plain(
             f"First the verdict of {first}, then that of {second}. Open one to look again; a "
             "changed verdict is a new row of the log."
@@ -123,4 +123,4 @@ def _differences(first: str, second: str) -> None:
             )
             st.text(f"{one} / {other}")
     if len(apart) > _MOST:
-        st.caption(f"and {len(apart) - _MOST:,} more; the tables of Hand over list all.")
+        st.caption(f"and {len(apart) - _MOST:,} more; the exported tables list all.")

@@ -50,7 +50,7 @@ def section(view: ItemView, *, hidden: bool) -> bool:
             compare.section(shown, f"rv_{view.position}_{shown.seed}")
     with right:
         if hidden:
-            layout.heading("Figures", "Blind: hidden until your verdict.")
+            layout.heading("Measurements", "Blind: hidden until your verdict.")
         else:
             _figures(item)
         _elsewhere(item)
@@ -86,17 +86,17 @@ def in_short(item: ReviewItem) -> str:
         said.append(f"LID {words.number(item.lid, 1)}{place}")
     if item.kind:
         said.append(item.kind)
-    return "; ".join(said) or "nothing, it was not studied"
+    return "; ".join(said) or "no result, it was not analyzed"
 
 
 def percentile(share: float) -> str:
     """Say where a LID stands among the reference prompts."""
     if math.isnan(share):
-        return "nothing normal to compare with"
+        return "no reference distribution for these settings"
     return (
         "not above any reference image"
         if share == 0
-        else f"above {words.percent(share)} of normal"
+        else f"above {words.percent(share)} of reference images"
     )
 
 
@@ -109,22 +109,22 @@ def _images(run: ImageRun, item: ReviewItem) -> tuple[ImageResult, ...]:
 def _pair(item: ReviewItem, images: tuple[ImageResult, ...]) -> None:
     """Draw the image beside the nearest training image, without any figure."""
     layout.heading(
-        "Drawn, and the nearest training image",
+        "Generated image and nearest training image",
         "Is it the same image? Equal layout alone is a template, equal subject alone no copy.",
     )
     near = review_session.nearest_image(item)
     kept = shown_thumbnail(item)
-    drawn = _png(kept, "The drawn image", "drawn") if kept else ""
+    drawn = _png(kept, "Generated image", "drawn") if kept else ""
     if item.thumbnail and not kept and not images:
         st.warning(
-            "What was kept as this item's image is no image that can be shown: generate it anew, "
-            "in a new tab, before you judge.",
+            "The stored image of this item is damaged: generate it again, in a new tab, before "
+            "you judge.",
             icon=":material/broken_image:",
         )
     other = ""
     if images and images[0].neighbors:
         found = gravest(images).neighbors[0]
-        drawn = show.figure(gravest(images).image, "The drawn image", "drawn")
+        drawn = show.figure(gravest(images).image, "Generated image", "drawn")
         other = show.figure(
             found.image, f"Training image {found.id}", f"training image {found.id:,}"
         )
@@ -153,12 +153,13 @@ def _png(data: bytes, alt: str, caption: str) -> str:
 
 def _figures(item: ReviewItem) -> None:
     layout.heading(
-        "Figures",
-        "What the scan and the study found. They are evidence for your verdict, not the verdict.",
+        "Measurements",
+        "Results of the scan and the analysis. They are evidence for your verdict, not the "
+        "verdict.",
         help=f"{phrases.LID} {phrases.PERCENTILE} {phrases.SIMILARITY} {words.DD_MEM} "
         f"{words.OD_MEM}",
     )
-    rows = [("Score of the scan", words.number(item.score))] if _known(item.score) else []
+    rows = [("Early-scan score", words.number(item.score))] if _known(item.score) else []
     if item.kind:
         rows.append(("Kind of copy", item.kind))
     if item.cause:
@@ -166,15 +167,15 @@ def _figures(item: ReviewItem) -> None:
     if _known(item.similarity):
         rows.append(("Similarity", words.number(item.similarity, 3)))
     if item.nearest >= 0:
-        rows.append(("Nearest image", f"{item.nearest:,}"))
+        rows.append(("Nearest training image", f"{item.nearest:,}"))
     if _known(item.lid):
         rows.append(("LID", words.number(item.lid, 1)))
-        rows.append(("Percentile", percentile(item.lid_percentile)))
+        rows.append(("LID percentile", percentile(item.lid_percentile)))
     rows += [
         (name[:1].upper() + name[1:], score_words(name, v)) for name, v in item.scores if _known(v)
     ]
     rows.append(("Seeds", ", ".join(map(str, item.seeds)) or "none"))
-    for name, text in (("Label", item.label), ("Id", item.name), ("Tags", "; ".join(item.tags))):
+    for name, text in (("Label", item.label), ("ID", item.name), ("Tags", "; ".join(item.tags))):
         if text:
             rows.append((name, text))
     layout.facts(rows)
@@ -215,5 +216,5 @@ def _all_wanted() -> bool:
     return st.toggle(
         "All evidence: neighbors, curves, region map, steps",
         key=key("all"),
-        help="Everything that the images page shows of an image",
+        help="All results of the images page for this image",
     )

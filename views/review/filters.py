@@ -9,8 +9,8 @@ from mmh_core.store.item_search import ItemFilter, ItemOrder
 from mmh_core.store.review_records import REVIEW_VERDICTS, ReviewVerdict
 
 ORDERS: dict[ItemOrder, str] = {
-    "position": "as they came",
-    "score": "score of the scan",
+    "position": "import order",
+    "score": "early-scan score",
     "similarity": "similarity",
     "lid_percentile": "LID percentile",
     "lid": "LID",

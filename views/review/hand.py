@@ -35,9 +35,9 @@ def section(known: list[QueueRecord]) -> None:
 
 def _files(queue: QueueRecord) -> None:
     layout.heading(
-        "Take it away",
-        "Made anew at each click on Prepare, from what is recorded now. Formulas in the CSV are "
-        "neutralized; the Parquet file has all texts exactly as they were.",
+        "Export",
+        "Written at each click on Prepare files, from the current records. Formulas in the CSV "
+        "are neutralized; the Parquet file has all texts unchanged.",
     )
     if st.button("Prepare files", key="rv_prepare", icon=":material/inventory_2:"):
         with st.spinner("Writing the files"):
@@ -69,13 +69,13 @@ def _prepare(queue: QueueRecord) -> None:
 
 def _chain(queue: QueueRecord) -> None:
     layout.heading(
-        "Is the log as it was recorded?",
-        "Every row seals the one before and all items. That alone does not show a log that was "
-        "shortened or put back by somebody who can write to the file: keep the seal elsewhere, "
-        "and write it here later.",
+        "Audit-log integrity",
+        "Each row holds the hash of the row before and of all items. That alone does not "
+        "reveal a log that was truncated or replaced by somebody who can write to the file: "
+        "keep the head hash elsewhere, and enter it here later.",
     )
     kept = st.text_input(
-        "A seal that was kept",
+        "Head hash to verify",
         key="rv_kept_seal",
         max_chars=100,
         placeholder="64 letters and digits; may be left empty",
@@ -83,7 +83,11 @@ def _chain(queue: QueueRecord) -> None:
     if st.button("Verify the log", key="rv_verify", icon=":material/verified:"):
         _verify(queue, (kept or "").strip() or None)
     layout.facts(
-        [("Rows of the log", f"{queue.rows:,}"), ("Items", f"{queue.items:,}"), ("Seal", "")]
+        [
+            ("Rows of the log", f"{queue.rows:,}"),
+            ("Items", f"{queue.items:,}"),
+            ("Head hash (SHA-256)", ""),
+        ]
     )
     st.code(queue.seal, language=None, wrap_lines=True)
 
@@ -105,10 +109,10 @@ def _verify(queue: QueueRecord, kept: str | None) -> None:
 
 def _import() -> None:
     layout.heading(
-        "Bring a case from another installation",
-        "The zip file that Prepare files makes there. It is checked in full before anything is "
-        "kept: sizes, digests and the chain of verdicts. A larger one comes in by "
-        f"`{PROGRAM} review import`.",
+        "Import a case",
+        "The zip file that Prepare files wrote in another installation. It is verified before "
+        "anything is imported: sizes, digests and the hash chain of verdicts. Import a larger "
+        f"one by `{PROGRAM} review import`.",
     )
     file = st.file_uploader(
         "Case file", type=["zip"], key="rv_case", max_upload_size=MOST_MEGABYTES

@@ -24,11 +24,11 @@ _ICONS: dict[ReviewVerdict, str] = {
     "skip": ":material/skip_next:",
 }
 _MEANINGS: dict[ReviewVerdict, str] = {
-    "exact copy": "The drawn image is a training image, but for noise or compression",
-    "template copy": "It repeats the layout that several training images share",
-    "not memorized": "It is like no training image more than two images of one thing are",
-    "unsure": "You cannot tell; somebody else should look",
-    "skip": "Leave it aside; skipped items do not count for the agreement",
+    "exact copy": "The generated image is a training image, except for noise or compression",
+    "template copy": "It has the layout that several training images share",
+    "not memorized": "It resembles no training image more than two images of one subject do",
+    "unsure": "You cannot decide; somebody else should look",
+    "skip": "No verdict; skipped items do not count for the agreement",
 }
 #: Verdicts that say nothing about an image.
 _WITHOUT_EVIDENCE = ("unsure", "skip")
@@ -48,8 +48,8 @@ def section() -> None:
     mark = state.see(view)
     if view is None:
         st.info(
-            "Every item that the filter finds is judged. Change the filter at left, open an item "
-            "in the table, or hand the case over.",
+            "Every filtered item is judged. Change the filter at left, open an item in the "
+            "table, or export the case.",
             icon=":material/done_all:",
         )
         _undo(mark)
@@ -102,7 +102,7 @@ def _messages() -> None:
         st.success(layout.plain(moved), icon=":material/task_alt:")
     if st.session_state.pop(key("ended"), False):
         st.success(
-            "That was the last item that the filter finds: all are judged.",
+            "That was the last filtered item: all are judged.",
             icon=":material/done_all:",
         )
     last = st.session_state.get(key("last"))
@@ -117,7 +117,7 @@ def _last(position: int, verdict: str) -> None:
     sentence = f"Item {position}: {verdict}, recorded."
     if st.session_state[key("blind")]:
         item = get_item(review_session.queues(), state.queue(), position, state.reviewer()).item
-        sentence += f" The figures said: {evidence.in_short(item)}."
+        sentence += f" Measurements: {evidence.in_short(item)}."
     st.caption(layout.plain(sentence))
 
 
@@ -157,7 +157,7 @@ def _undo(mark: str) -> None:
         icon=":material/undo:",
         type="tertiary",
         shortcut="z",
-        help="Take your last verdict back, by a new row of the log, and show its item",
+        help="Withdraw your last verdict, by a new row of the log, and go to its item",
         disabled=not state.reviewer(),
         on_click=state.take_back,
         args=(mark,),
@@ -195,6 +195,7 @@ def _shortcuts() -> None:
         layout.facts(rows)
         st.caption(
             "Keys count while no text field is in use, and for the item that stands on the "
-            "screen: one pressed before the next is drawn is ignored. After a click into a choice "
-            "(Seed, Flicker) the arrow keys move in it: click beside it to have them back."
+            "screen: one pressed before the next is on the screen is ignored. After a click "
+            "into a choice (Seed, Flicker) the arrow keys move in it: click beside it to have "
+            "them back."
         )

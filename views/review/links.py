@@ -7,11 +7,11 @@ import re
 from mmh_core.store.review_records import QueueRecord
 
 TABS = {
-    "judge": "Judge",
+    "judge": "Review",
     "table": "Table",
     "scan": "Scan prompts",
-    "agree": "Second reviewer",
-    "hand": "Hand over",
+    "agree": "Agreement",
+    "hand": "Export & audit log",
 }
 
 

@@ -33,8 +33,8 @@ def _upload() -> None:
         st.error(layout.plain(refused), icon=":material/error:")
     layout.heading(
         "Scan a table of prompts",
-        "Every prompt is read in the first steps of drawing, many in a second; only those that "
-        "stand out are drawn and compared with the training images.",
+        "Every prompt is scored in the first denoising steps, many in a second; only flagged "
+        "ones are generated and compared with the training images.",
         help="CSV, TSV, JSON, JSON lines or Parquet with a column prompt, caption or text (all "
         "others are kept), or a text file with one prompt a line. At most "
         f"{MOST_ROWS:,} rows here; {PROGRAM} scan takes a million.",
@@ -62,11 +62,11 @@ def _choose_column(uploaded: tuple[str, bytes] | None) -> None:
     names = () if uploaded is None else scan_session.column_names(*uploaded)
     if names:
         st.selectbox(
-            "Column with the prompts",
+            "Prompt column",
             names,
             index=None,
             key=key("column"),
-            placeholder="Choose the column to read",
+            placeholder="Choose a column",
         )
 
 
@@ -79,11 +79,11 @@ def _table(uploaded: tuple[str, bytes] | None, column: str) -> UploadedTable | N
     if st.session_state.get(key("example")):
         return scan_session.keep_table(*scan_session.example_table())
     st.button(
-        "Take an example",
+        "Use the example table",
         key="rv_take_example",
         icon=":material/table_view:",
-        help="A table of prompts that the embedded model was trained on, or nearly: some of them "
-        "it gives back",
+        help="A table of training prompts of the embedded model and similar ones, some of them "
+        "memorized",
         on_click=_take_example,
     )
     return None
@@ -101,25 +101,25 @@ def _start(table: UploadedTable) -> None:
         model = st.selectbox("Model", list(labels), key="rv_model", format_func=labels.__getitem__)
     with right:
         share = st.select_slider(
-            "Flag what stands out like",
+            "False-positive rate on reference prompts",
             [0.0, 0.005, 0.01, 0.02, 0.05, 0.1],
             value=0.01,
             key="rv_share",
             format_func=_threshold,
-            help="The share of the reference prompts that would be flagged too: a lower one "
-            "finds less and gives fewer false alarms.",
+            help="The share of reference prompts that would be flagged too: a lower one "
+            "detects less and gives fewer false positives.",
         )
     study = st.checkbox(
-        "Draw and study what is flagged",
+        "Generate and analyze flagged prompts",
         value=True,
         key="rv_study",
         help="Images, nearest training images and LID for each flagged prompt. Without it the "
         "queue has scores only.",
     )
     st.caption(
-        f"{scan_session.reach(str(model), float(share))} With the embedded model the scan reads "
-        "tens of prompts a second on two processor cores; each one that is flagged takes about "
-        "10 s more. You can go on elsewhere meanwhile."
+        f"{scan_session.reach(str(model), float(share))} With the embedded model the scan "
+        "scores tens of prompts a second on two processor cores; each one that is flagged "
+        "takes about 10 s more. You can use other pages meanwhile."
     )
     if not st.button("Scan", key="rv_scan", type="primary", icon=":material/radar:"):
         return
@@ -134,7 +134,7 @@ def _start(table: UploadedTable) -> None:
 
 
 def _threshold(share: float) -> str:
-    return f"top {100 * share:g}% of reference prompts" if share else "no reference prompt at all"
+    return f"{100 * share:g} %" if share else "0 %"
 
 
 def _follow(job: str) -> None:
@@ -146,13 +146,13 @@ def _kept() -> None:
     kept = scan_session.kept_scans()
     if not kept:
         return
-    with st.expander("Scans kept here", icon=":material/history:"):
+    with st.expander("Past scans", icon=":material/history:"):
         for about, done in kept:
             with st.container(horizontal=True, vertical_alignment="center", gap="small"):
                 made = time.strftime("%Y-%m-%d %H:%M", time.localtime(about.created))
                 st.text(f"{about.name[:60]}, {made}, {about.model}: {done:,} of {about.prompts:,}")
                 st.button(
-                    "Go on" if done < about.prompts else "Open",
+                    "Resume" if done < about.prompts else "Open",
                     key=f"rv_go_{about.id}",
                     icon=":material/play_arrow:",
                     on_click=_go_on,

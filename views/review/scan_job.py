@@ -40,7 +40,7 @@ def _live(job: str) -> None:
             st.rerun()
         job_panel.progress(
             view.record,
-            "Stop here; what has a result is kept, and the scan can go on later",
+            "Stop here; finished results are kept, and the scan can be resumed later",
             "rv_cancel",
         )
         if view.state is not None:
@@ -61,7 +61,7 @@ def _ended(view: ScanJob) -> None:
     else:
         st.info(
             f"Stopped at {found.done:,} of {found.total:,} prompts, {found.flagged:,} flagged. "
-            "They are kept: go on below at any time.",
+            "They are kept: resume the scan below at any time.",
             icon=":material/stop_circle:",
         )
     _figures(found)
@@ -83,8 +83,8 @@ def _figures(found: ScanState) -> None:
         for label, value in (
             ("Prompts", f"{found.done:,} of {found.total:,}"),
             ("Flagged", f"{found.flagged:,}"),
-            ("From earlier", f"{found.known:,}"),
-            ("Early scan", pace),
+            ("Reused from cache", f"{found.known:,}"),
+            ("Early scan (AUC)", pace),
         ):
             st.metric(label, value, border=True, width="stretch")
 
@@ -92,7 +92,7 @@ def _figures(found: ScanState) -> None:
 def _queue_buttons(about: ScanAbout, flagged: int) -> None:
     with st.container(horizontal=True, gap="small"):
         st.button(
-            "Make a queue of the flagged",
+            "Create a queue of flagged prompts",
             key="rv_queue_flagged",
             type="primary",
             icon=":material/playlist_add:",
@@ -101,7 +101,7 @@ def _queue_buttons(about: ScanAbout, flagged: int) -> None:
             args=(about, True),
         )
         st.button(
-            "Make a queue of all",
+            "Create a queue of all prompts",
             key="rv_queue_all",
             icon=":material/playlist_add:",
             on_click=_make,

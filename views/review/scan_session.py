@@ -248,8 +248,8 @@ def _link(file: Path, name: Path) -> None:
             os.link(file, name)
     except OSError as error:
         raise MMHError(
-            f"The study {file.name} cannot be kept in {name.parent} ({error.strerror}): free some "
-            "space there, then make the queue again."
+            f"The analysis {file.name} cannot be kept in {name.parent} ({error.strerror}): free "
+            "some space there, then create the queue again."
         ) from error
 
 

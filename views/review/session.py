@@ -277,7 +277,7 @@ def parquet_bytes(queue: str) -> bytes:
 def queue_of_items(name: str, items: list[ReviewItem], settings: dict[str, object]) -> QueueRecord:
     """Make a queue. Errors: MMHError for no items, and for what the store refuses."""
     if not items:
-        raise MMHError("There is nothing to judge, since no prompt is flagged: take all of them.")
+        raise MMHError("No prompt is flagged: create a queue of all prompts.")
     return create_queue(
         queues(),
         name,

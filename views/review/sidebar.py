@@ -34,8 +34,8 @@ def sidebar(known: list[QueueRecord]) -> None:
     st.toggle(
         "Blind",
         key=key("blind"),
-        help="Hides all figures of an item until you have given a verdict, so that they do not "
-        "give it for you.",
+        help="Hides all measurements of an item until you have given a verdict, so that they "
+        "do not influence it.",
     )
     if st.session_state[key("tab")] in _FILTERED:
         _filters()
@@ -75,6 +75,6 @@ def _several(label: str, name: str, options: list[str]) -> None:
         label,
         options,
         key=key(name),
-        format_func=lambda one: one or "not studied",
+        format_func=lambda one: one or "not analyzed",
         placeholder="any",
     )

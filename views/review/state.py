@@ -161,8 +161,8 @@ def _is_painted(mark: str) -> bool:
     if st.session_state.get(key("painted")) == mark:
         return True
     st.session_state[key("refused")] = (
-        "A key came before the next item stood on the screen: it was ignored, and nothing was "
-        "recorded for it."
+        "A key was pressed before the next item was on the screen: it was ignored, and nothing "
+        "was recorded."
     )
     return False
 
@@ -196,7 +196,7 @@ def take_back(mark: str) -> None:
         refuse(error)
         return
     if row is None:
-        st.session_state[key("refused")] = "There is no verdict of yours to take back."
+        st.session_state[key("refused")] = "You have given no verdict that could be withdrawn."
         return
     _forget_paint()
     st.session_state[key("last")] = None

@@ -24,9 +24,9 @@ _TABLE = "rv_table"
 def section() -> None:
     """Draw the table; a click on a row opens its item."""
     layout.heading(
-        "Items that the filter finds",
-        "Select a row at its left edge to judge the item. Images, similarity and LID percentile "
-        "are empty where nothing was drawn.",
+        "Filtered items",
+        "Select a row at its left edge to judge the item. Images, similarity and LID "
+        "percentile are empty where no image was generated.",
     )
     offset = PAGE * (int(st.session_state.get(key("page")) or 1) - 1)
     found = items_page(
@@ -43,8 +43,8 @@ def section() -> None:
     if found.damaged:
         listed = ", ".join(map(str, found.damaged))
         st.warning(
-            f"Damaged, and left out: item {listed}. Verify the log on Hand over, and restore the "
-            "file of queues from a backup.",
+            f"Damaged, and left out: item {listed}. Verify the log under Export & audit log, "
+            "and restore the file of queues from a backup.",
             icon=":material/warning:",
         )
     if not found.places:
@@ -76,7 +76,7 @@ def _pages(total: int) -> None:
             st.number_input(
                 f"Page, of {many}", min_value=1, max_value=many, key=key("page"), width=140
             )
-        st.caption(f"{total:,} found")
+        st.caption(f"{total:,} items")
 
 
 def _open() -> None:
@@ -128,15 +128,17 @@ def _columns() -> dict[str, Any]:
     column = st.column_config
     return {
         "item": column.NumberColumn("Item", width=50),
-        "id": column.TextColumn("Id", width=80, help="As the table of prompts has it"),
-        "drawn": column.ImageColumn("Drawn", width=70),
-        "nearest": column.ImageColumn("Nearest", width=70, help="Nearest training image"),
+        "id": column.TextColumn("ID", width=80, help="From the table of prompts"),
+        "drawn": column.ImageColumn("Generated", width=70),
+        "nearest": column.ImageColumn(
+            "Nearest training image", width=70, help="Nearest training image"
+        ),
         "verdict": column.TextColumn("Verdict", width=105, help="Yours; empty: not judged yet"),
         "score": column.NumberColumn(
             "Score", format="%.2f", width=60, help="Of the early scan; higher is more memorized"
         ),
         "similarity": column.NumberColumn(
-            "Similar", format="%.3f", width=65, help="Similarity to the nearest training image"
+            "Similarity", format="%.3f", width=65, help="Similarity to the nearest training image"
         ),
         "lid_percentile": column.NumberColumn(
             "LID %", format="%.0f %%", width=60, help=phrases.PERCENTILE

@@ -45,10 +45,10 @@ def _so_far(job: str, run: ManifoldRun) -> None:
     seen, learned = layout.side_by_side("live")
     with seen:
         sentence = (
-            "The training points, before the model has drawn its first samples."
+            "The training points, before the first samples of the model."
             if snapshot is None
-            else f"Samples after {snapshot.step:,} steps, colored by the dimension (LID) that the "
-            "model gives them, which is read a dozen times in a run."
+            else f"Samples after {snapshot.step:,} steps, colored by their learned LID, which "
+            "is estimated a dozen times in a run."
         )
         layout.heading("Data and samples", sentence, help=words.LID)
         layout.chart(image, "mf_live_image")

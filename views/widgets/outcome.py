@@ -54,6 +54,6 @@ def draw(
     if view.run is not None:
         result(view.run)
     elif view.record.state == "cancelled":
-        st.info(f"This {noun} was cancelled while it waited; it left nothing.")
+        st.info(f"This {noun} was cancelled while it was queued; it has no results.")
     else:
         example()

@@ -37,7 +37,7 @@ def section(
                 args=(None,),
             )
         if not records:
-            st.caption(f"The {noun}s that you draw are kept here, also after a restart.")
+            st.caption(f"Your {noun}s are kept here, also after a restart.")
             return
         st.session_state[f"{prefix}past"] = shown if shown in records else None
         # A select box shows its options as they are; labels of buttons would be set as Markdown.

@@ -6,26 +6,26 @@ import math
 
 #: Explanations of the terms that a newcomer meets, for tooltips.
 LID = (
-    "Local intrinsic dimension: in how many directions a point can move and stay on the manifold. "
-    "0 is an isolated point, 1 a curve, 2 a surface."
+    "Local intrinsic dimension: the number of directions in which a point can move and stay on "
+    "the manifold. 0 is an isolated point, 1 a curve, 2 a surface."
 )
-DELTA = "The noise scale δ: how much noise, in the units of the data, the model looks through."
+DELTA = "The noise scale δ: the standard deviation of the noise, in the units of the data."
 PLATEAU = (
-    "A stretch of noise scales over which the measured dimension hardly changes; its value is "
-    "taken as the LID. Without a plateau the value is less certain."
+    "A plateau: a range of noise scales over which the estimated dimension hardly changes; its "
+    "value is the LID. Without a plateau the value is less certain."
 )
 OD_MEM = (
     "Overfitting-driven memorization: the model has fewer dimensions here than the data. More "
-    "data or a better model would cure it."
+    "data or a better model would help."
 )
 DD_MEM = (
-    "Data-driven memorization: the data itself has few dimensions here, as with duplicates, and "
-    "the model learned that. Only other data would cure it."
+    "Data-driven memorization: the data itself has few dimensions here, as with duplicates, "
+    "and the model learned that. Only other data, without the copies, would help."
 )
 COPIES = (
-    "Share of generated samples that are at most a third as far from the nearest training point "
-    "as from the next one (Carlini et al. 2023). Fresh draws from the truth reach the chance "
-    "level, so only an excess over it means copying."
+    "Share of generated samples that are at most a third as far from the nearest training "
+    "point as from the next one (Carlini et al. 2023). Fresh samples of the true distribution "
+    "reach the chance level, so only an excess over it means copying."
 )
 
 
