@@ -114,7 +114,7 @@ def estimator_errors(run: ManifoldRun) -> go.Figure:
     best = min(dots, key=lambda dot: dot.value)
     figure = theme.base(
         f"Mean absolute error of {len(dots)} LID estimators against the true LID; "
-        f"{best.row.label} has the smallest,  {best.value:.2g}."
+        f"{best.row.label} has the smallest, {best.value:.2g}."
         if known
         else f"Median LID by {len(dots)} estimators, with quartiles; {said}",
         height=110 + 24 * len(dots),

@@ -570,7 +570,7 @@ def test_estimators_are_ordered_by_error_within_their_side() -> None:
     assert list(figure.layout.yaxis.tickvals) == [0, -1, data.y[0]]
     assert texts(figure) == ["0.25", "0.50", "0.00"]
     assert model.error_x.array is None
-    assert "C errs least" in theme.alt_text(figure)
+    assert "C has the smallest" in theme.alt_text(figure)
     assert texts(summaries.estimator_errors(a_run())) == [
         "The estimators are compared after training."
     ]

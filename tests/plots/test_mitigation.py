@@ -79,7 +79,7 @@ def test_without_a_training_set_the_frontier_says_so() -> None:
     run = comparison()
     blind = tuple(replace(c, similarity=torch.full((len(c.kinds),), math.nan)) for c in run.cells)
     figure = frontier(treatment_rows(replace(run, cells=blind)))
-    assert "nobody can tell" in figure.layout.annotations[0].text
+    assert "no copy search" in figure.layout.annotations[0].text
 
 
 def test_normal_prompts_show_the_change_of_alignment_of_all_but_none() -> None:
