@@ -1,4 +1,4 @@
-"""What a comparison of mitigations comes to: a row per treatment, with intervals by bootstrap."""
+"""The table of a comparison: a row per mitigation, with intervals by bootstrap."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NAN = float("nan")
 
 @dataclass(frozen=True)
 class Compared:
-    """Hold a mean after a treatment, and its difference to the mean of `none`."""
+    """A mean under a mitigation, and its difference to the mean of `none`."""
 
     mean: Interval
     difference: Interval
@@ -29,7 +29,7 @@ class Compared:
 
 @dataclass(frozen=True)
 class TreatmentRow:
-    """Hold one treatment of one or several prompts, averaged over `images` images.
+    """One mitigation of one or several prompts, averaged over `images` images.
 
     `outcomes` are those of all its images, prompt after prompt.
 

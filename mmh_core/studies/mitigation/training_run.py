@@ -1,4 +1,4 @@
-"""Records of the cure at training time, of the embedded world: what is asked, what was seen."""
+"""Records of the training-time mitigation on the embedded world: config, snapshots, run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GROUPS = ("duplicate", "overfit", "normal")
 
 @dataclass(frozen=True)
 class Arm:
-    """Name a training set: as it is, or with every image once (`single`)."""
+    """A training set: as it is, or with every image once (`single`)."""
 
     name: str
     label: str
@@ -31,12 +31,12 @@ ARMS = (
 
 @dataclass(frozen=True)
 class TrainingMitigationConfig:
-    """Say what is trained and looked at.
+    """The training set, the network, and the snapshots of a run.
 
-    The training set is the embedded world's without templates, with the share `wide` of its normal
+    The training set is the embedded world's without templates, with the share `wide` of its other
     images: a short training then meets every duplicate often enough. The network has `channels`
     per level, `steps` optimizer steps of `batch` images. At the steps
-    `looks` it draws `captions` of each group with `seeds` seeds each in `sampling_steps`; `kept`
+    `looks` it samples `captions` of each group with `seeds` seeds each in `sampling_steps`; `kept`
     images of each group are kept.
     """
 
@@ -56,7 +56,7 @@ class TrainingMitigationConfig:
 
 @dataclass(frozen=True)
 class TrainingMitigationSnapshot:
-    """Hold what a network does after `step` steps of an arm.
+    """A network and its images after `step` steps of an arm.
 
     (G, N) over the groups and their images: `copied` is 1 for a copy and 0 else, `similarity`
     that to the nearest training image, `alignment` with the caption, `lid` conditional, at the
@@ -90,7 +90,7 @@ class TrainingMitigationSnapshot:
 
 @dataclass(frozen=True)
 class TrainingMitigationRun:
-    """Hold both arms as far as they were seen; `captions` are (text, group).
+    """Both arms so far; `captions` are (text, group).
 
     `sha256` is that of the model whose autoencoder and encoders were used.
     """
