@@ -111,11 +111,6 @@ def draw_steps(shares: Tensor, count: int, generator: torch.Generator) -> Tensor
     return torch.searchsorted(shares.cumsum(0), part).clamp(max=len(shares) - 1)
 
 
-def step_weights(shares: Tensor, steps: Tensor) -> Tensor:
-    """Return weights (B,) that make a mean over drawn steps one over uniform steps."""
-    return 1 / (len(shares) * shares[steps])
-
-
 def train_denoiser(
     data: LatentSet, config: DenoiserConfig, place: Place, precision: Precision
 ) -> Iterator[Fitted]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -12,9 +11,6 @@ from torch import Tensor
 from mmh_core.statistics import Interval, mean_interval, paired_interval
 from mmh_core.studies.mitigation.outcome import ImageOutcome, OutcomeKind, image_outcomes
 from mmh_core.studies.mitigation.run import Cell, MitigationRun, Treatment
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _NAN = float("nan")
 
@@ -81,43 +77,6 @@ def treatment_rows(
         if chosen and len(pairs) == len(chosen):
             rows.append(_row(treatment, pairs))
     return tuple(rows)
-
-
-def rows_frame(rows: Sequence[TreatmentRow]) -> pd.DataFrame:
-    """Return the rows as a table, a column per figure and per end of its intervals."""
-    import pandas as pd
-
-    names = ("copied", "similarity", "moved", "alignment", "lid", "percentile")
-    table = []
-    for row in rows:
-        record: dict[str, object] = {
-            "mitigation": row.treatment.mitigation,
-            "strength": row.treatment.strength,
-            "label": row.label,
-            "images": row.images,
-            "refused": row.refused,
-            "same_noise": row.same_noise,
-        }
-        for name in names:
-            figure: Compared = getattr(row, name)
-            record |= {
-                name: figure.mean.value,
-                f"{name}_low": figure.mean.low,
-                f"{name}_high": figure.mean.high,
-                f"{name}_difference": figure.difference.value,
-                f"{name}_difference_low": figure.difference.low,
-                f"{name}_difference_high": figure.difference.high,
-            }
-        for name in ("agreement", "seconds", "nfe", "peak_mb"):
-            record[name] = getattr(row, name)
-        record |= {
-            "solved": row.share("solved"),
-            "not_solved": row.share("not solved"),
-            "subject_lost": row.share("subject lost"),
-            "cannot_be_judged": row.share("unknown"),
-        }
-        table.append(record)
-    return pd.DataFrame(table)
 
 
 def copies(cell: Cell) -> Tensor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from mmh_core.pocket.batches import Precision
@@ -127,14 +126,3 @@ def early_stop(
     fitting = [one for one in snapshots if one.mean("alignment", "normal") >= least]
     best = min(fitting, key=lambda one: (one.memorized, -one.step))
     return None if best is last else best
-
-
-def copies_and_lids(run: TrainingMitigationRun) -> tuple[Tensor, Tensor]:
-    """Return, over all snapshots and groups, the shares of copies and the median LIDs."""
-    pairs = [
-        (float(one.copied[i].mean()), float(one.lid[i].median()))
-        for one in run.snapshots
-        for i in range(len(GROUPS))
-    ]
-    table = torch.tensor(pairs).reshape(-1, 2)
-    return table[:, 0], table[:, 1]
