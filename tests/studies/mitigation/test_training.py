@@ -164,8 +164,8 @@ def test_the_curves_are_the_figures_and_the_stop_is_marked() -> None:
 def test_the_tables_say_what_was_seen() -> None:
     table = cure_table(cure_run())
     assert "| as it is | 400 | 1.00 | 2.0 | 1.00 | 4.0 | 0.00 | 24.0 | 0.600 |" in table
-    assert "Stopping early, as it is: step 200 is better." in table
-    assert "Stopping early, deduplicated: the last step is the best." in table
+    assert "Early stopping, as it is: step 200 is better." in table
+    assert "Early stopping, deduplicated: the last step is the best." in table
     found: Any = cure_summary(cure_run())
     assert found["snapshots"][1]["groups"]["duplicate"]["copied"] == 0.5
 
