@@ -16,7 +16,6 @@ from weakref import WeakValueDictionary
 import streamlit as st
 
 from mmh_core.records import MMHError
-from mmh_core.subject.subject import IndexedFolder
 from mmh_core.text_to_image.catalogue import threads_for as threads_for
 from views import importing
 from views.start_options import start_options
@@ -24,6 +23,7 @@ from views.start_options import start_options
 if TYPE_CHECKING:
     from mmh_core.studies.images.run import ImageConfig
     from mmh_core.subject.reference_prompts import ReferencePrompts
+    from mmh_core.subject.subject import IndexedFolder
     from mmh_core.subject.training_set import TrainingSet
     from mmh_core.text_to_image.model import TextToImage
     from mmh_core.text_to_image.model_folder import ModelListing
@@ -66,6 +66,8 @@ def models_folder() -> Path | None:
 
 def searched_folder() -> IndexedFolder | None:
     """Return what is named after `-- --index` and `--index-images`, None without both."""
+    from mmh_core.subject.subject import IndexedFolder
+
     given = start_options()
     if given.index is None or given.index_images is None:
         return None

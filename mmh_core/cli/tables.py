@@ -80,7 +80,7 @@ _TRAINED = (
     "side",
     "mean abs. error",
     "concordance",
-    "NFE a point",
+    "network evaluations a point",
     "seconds",
     "error measured by others",
 )

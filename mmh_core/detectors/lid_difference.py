@@ -1,4 +1,4 @@
-"""LID difference: by how many dimensions the prompt lowers LID."""
+"""LID difference: how many dimensions the prompt takes away."""
 
 from __future__ import annotations
 
@@ -14,18 +14,17 @@ from mmh_core.dimension.estimators import ESTIMATORS
 
 @dataclass(frozen=True)
 class LidDifference:
-    """The unconditional LID minus the conditional one, at the same latents and probes.
+    """Score by the unconditional LID minus the conditional one, at the same latents and probes.
 
     Ross et al. 2025 (arXiv 2411.00113): a caption can only lower LID, and specific captions
-    memorize. For an image that the model also generates without its caption both are small,
-    and so is their difference.
+    memorize. A copy so strong that the model gives it without its caption has both small, and so
+    no difference.
     """
 
     estimator: LidEstimator = "soft_spectral_count"
     log_delta: float = LOG_DELTA
     seed: int = 0
     needs: ClassVar[Need] = "image"
-    summary: ClassVar[str] = "The unconditional minus the conditional LID at the generated image."
 
     @property
     def name(self) -> str:
@@ -34,12 +33,12 @@ class LidDifference:
 
     @property
     def label(self) -> str:
-        """Return the name, with its estimator."""
+        """Return the name for people."""
         return f"LID, difference ({ESTIMATORS[self.estimator].label})"
 
     @property
     def reference(self) -> str:
-        """Return the citations of hypothesis and estimator."""
+        """Return where hypothesis and estimator come from."""
         return REFERENCES[self.estimator]
 
     @property

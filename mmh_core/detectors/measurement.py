@@ -1,7 +1,7 @@
-"""The two protocols of this package: an estimate evaluates the network, a detector scores it.
+"""The two protocols of this package: a reading asks the network, a detector makes one number.
 
-Several detectors use the same estimate (a LID, a guidance norm): `measure` computes each estimate
-once, whatever the number of detectors, and counts its cost for every detector that uses it.
+Several detectors use the same reading (a LID, a guidance norm): `measure` takes each reading
+once, whatever the number of detectors, and charges every detector for all that it used.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from typing import Literal, Protocol, Self, TypeVar, runtime_checkable
 import torch
 from torch import Tensor
 
-from mmh_core.detectors.inputs import DetectorInputs
+from mmh_core.detectors.inputs import Evidence
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.model import TextToImage
 
-#: What a detector is computed from: pure noise, the steps of a generation, or its final image.
+#: What a detector looks at: pure noise, the steps of a generation, or what it ended with.
 Need = Literal["noise", "trace", "image"]
 
 
 @dataclass(frozen=True, eq=False)
 class Measurement:
-    """The estimates of B rows: `values` (B, F) float32, one column per estimate.
+    """Hold what was read of B rows: `values` (B, F) float32, one column per number read.
 
-    `nfe` counts NFE per row, a reverse pass as one more; `generation` those of the generation that
-    it was computed from, 0 where none was needed.
+    `nfe` counts network evaluations per row, as the run made them, a reverse pass as one more;
+    `generation` those of the generation that it was read from, 0 where none was needed.
     """
 
     values: Tensor
@@ -34,15 +34,15 @@ class Measurement:
     generation: float = 0.0
 
 
-class Estimate(Protocol):
-    """A number computed with a model; a frozen dataclass, equal where its values are."""
+class Reading(Protocol):
+    """Read numbers off a model; a frozen dataclass, equal where it reads the same numbers."""
 
-    def measure(self, model: TextToImage, inputs: DetectorInputs) -> Measurement:
-        """Return the values; those of a row do not depend on the other prompts."""
+    def measure(self, model: TextToImage, evidence: Evidence) -> Measurement:
+        """Return the numbers; a row's do not depend on the other prompts."""
 
 
 class Detector(Protocol):
-    """A score of images for memorization; a frozen dataclass whose fields are hyperparameters."""
+    """Score images for memorization; a frozen dataclass whose fields are hyperparameters."""
 
     @property
     def name(self) -> str:
@@ -50,23 +50,19 @@ class Detector(Protocol):
 
     @property
     def label(self) -> str:
-        """Return the name that its paper gives it."""
+        """Return the name for people."""
 
     @property
     def reference(self) -> str:
-        """Return the citation."""
-
-    @property
-    def summary(self) -> str:
-        """Return one sentence on what it measures."""
+        """Return where the recipe comes from."""
 
     @property
     def needs(self) -> Need:
-        """Return what it is computed from."""
+        """Return what it looks at."""
 
     @property
-    def estimates(self) -> tuple[Estimate, ...]:
-        """Return the estimates that it needs; the columns come in this order."""
+    def estimates(self) -> tuple[Reading, ...]:
+        """Return what has to be read; the columns come in this order."""
 
     def score(self, values: Tensor) -> Tensor:
         """Return one number per row, (B,), from columns (B, F): higher = more memorized."""
@@ -74,7 +70,7 @@ class Detector(Protocol):
 
 @runtime_checkable
 class Fittable(Protocol):
-    """A detector with constants that are fitted on reference prompts."""
+    """Be a detector with constants that only reference prompts can tell."""
 
     def fitted(self, values: Tensor) -> Self:
         """Return the detector with its constants set from columns (N, F) of reference prompts."""
@@ -84,26 +80,26 @@ AnyDetector = TypeVar("AnyDetector", bound=Detector)
 
 
 def measure(
-    model: TextToImage, inputs: DetectorInputs, detectors: Iterable[Detector]
+    model: TextToImage, evidence: Evidence, detectors: Iterable[Detector]
 ) -> dict[str, Measurement]:
-    """Return the measurement of each detector by its name, computing equal estimates once."""
-    computed: dict[Estimate, Measurement] = {}
-    measurements = {}
+    """Return the measurement of each detector by its name, taking equal estimates once."""
+    taken: dict[Reading, Measurement] = {}
+    found = {}
     for detector in detectors:
-        for estimate in detector.estimates:
-            if estimate not in computed:
-                computed[estimate] = estimate.measure(model, inputs)
-        parts = [computed[estimate] for estimate in detector.estimates]
-        measurements[detector.name] = Measurement(
+        for reading in detector.estimates:
+            if reading not in taken:
+                taken[reading] = reading.measure(model, evidence)
+        parts = [taken[reading] for reading in detector.estimates]
+        found[detector.name] = Measurement(
             torch.cat([part.values for part in parts], dim=1),
             sum(part.nfe for part in parts),
             max(part.generation for part in parts),
         )
-    return measurements
+    return found
 
 
 def joined_measurements(parts: Sequence[Measurement]) -> Measurement:
-    """Return the measurements of several parts as one; costs are averaged over rows."""
+    """Put measurements of several parts of the rows together; costs are averaged over rows."""
     rows = sum(len(part.values) for part in parts)
     return Measurement(
         torch.cat([part.values for part in parts]),
@@ -134,7 +130,7 @@ def location_and_spread(values: Tensor) -> tuple[tuple[float, ...], tuple[float,
 
 
 def not_fitted(label: str) -> MMHError:
-    """Return the error of a detector that has to be fitted before it can score."""
+    """Return the error of a detector that is asked for a score before it was fitted."""
     return MMHError(
         f"{label} compares with reference prompts and none have been measured for this model: "
         "calibrate the model first."

@@ -1,4 +1,4 @@
-"""Stability: how far the steps of a generation deviate from those of reference prompts."""
+"""Stability: whether a generation moves as those of reference prompts do."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from mmh_core.detectors.inputs import DetectorInputs
+from mmh_core.detectors.inputs import Evidence
 from mmh_core.detectors.measurement import Measurement, Need, location_and_spread, not_fitted
 from mmh_core.text_to_image.model import TextToImage
 
 
 @dataclass(frozen=True)
 class Stability:
-    """The maximum `max_t | |z_t - z_(t+1)| - mean_t | / spread_t` over the steps of a generation.
+    """Score by `max_t | |z_t - z_(t+1)| - mean_t | / spread_t` over the steps of a generation.
 
     Huang et al. 2026 (arXiv 2605.22050). `mean` and `spread` (T,) over reference prompts, from
     `fitted`, hold for one model, sampler, number of steps and guidance. Free while generating.
@@ -24,10 +24,7 @@ class Stability:
     spread: tuple[float, ...] = ()
     name: ClassVar[str] = "stability"
     label: ClassVar[str] = "Stability"
-    summary: ClassVar[str] = (
-        "The largest deviation of a step's length from those of reference prompts."
-    )
-    reference: ClassVar[str] = "Huang et al. 2026, arXiv 2605.22050"
+    reference: ClassVar[str] = "Huang et al. 2026"
     needs: ClassVar[Need] = "trace"
 
     @property
@@ -54,9 +51,9 @@ class Stability:
 
 @dataclass(frozen=True)
 class Movement:
-    """The length of each step of a generation."""
+    """Read how far each step of a generation moved."""
 
-    def measure(self, model: TextToImage, inputs: DetectorInputs) -> Measurement:
+    def measure(self, model: TextToImage, evidence: Evidence) -> Measurement:
         """Return the lengths (B, T)."""
-        trace = inputs.generated()
+        trace = evidence.drawn()
         return Measurement(trace.movement, 0.0, trace.nfe)

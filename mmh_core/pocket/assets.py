@@ -1,4 +1,4 @@
-"""The files of the world beside the model: lossless image sheets, label tables, a manifest.
+"""Keep the world beside the model: images as lossless sheets, labels as tables, a manifest.
 
 | file | holds |
 |---|---|

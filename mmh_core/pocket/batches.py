@@ -1,4 +1,4 @@
-"""Batches of images as tensors, and the precision that each stage computes in."""
+"""Turn images of the world into tensors, and compute in the precision that a stage asks for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The length of a build's stages for the time available."""
+"""Fit the length of a build to the time there is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Painter of portraits: head and shoulders before a wall, in flat colors with soft light."""
+"""Paint portraits: head and shoulders before a wall, in flat colors with soft light."""
 
 from __future__ import annotations
 

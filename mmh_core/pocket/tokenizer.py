@@ -1,4 +1,4 @@
-"""Training of a small byte-level byte-pair encoding, in the files of CLIPTokenizer."""
+"""Learn a small byte-level byte-pair encoding, in the files that CLIPTokenizer reads."""
 
 from __future__ import annotations
 

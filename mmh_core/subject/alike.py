@@ -1,4 +1,4 @@
-"""Groups of texts with nearly the same words, so that a split does not separate them."""
+"""Put texts that nearly say the same into groups, so that a split does not part them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The search for copies in other colors, for an image without a copy."""
+"""Say of an image in which no copy was found whether it may be one in other colors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The device to compute on, by its name."""
+"""Where to compute, by the name that a person gives."""
 
 from __future__ import annotations
 

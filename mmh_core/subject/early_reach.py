@@ -1,4 +1,4 @@
-"""The detection rate of the early scan on memorized prompts it was not fitted on."""
+"""What the early scan finds of memorized prompts it was not fitted on, counted and in words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Percentiles and thresholds among the scores of reference prompts."""
+"""Where a score stands among those of reference prompts, and what a share of few of them means."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def usable(scores: Tensor, label: str) -> Tensor:
     found = scores[scores.isfinite()]
     if not len(found) or len(found) < _USABLE * len(scores):
         raise MMHError(
-            f"{label} gave no number for {len(scores) - len(found)} of {len(scores)} normal "
+            f"{label} gave no number for {len(scores) - len(found)} of {len(scores)} reference "
             "prompts, so nothing can be compared with them: calibrate again with other prompts."
         )
     return found.sort().values

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mmh_core.cli.app import main
-from mmh_core.cli.output import device_of
+from mmh_core.subject.devices import device_of
 
 
 def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:

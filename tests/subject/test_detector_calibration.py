@@ -161,7 +161,7 @@ def test_the_early_part_scans_alike(model: TextToImage, known: DetectorCalibrati
     ("change", "said"),
     [
         ({"sha256": "0" * 64}, "with other weights than"),
-        ({"steps": 4}, "is for 3 steps with guidance 2"),
+        ({"steps": 4}, "is for 3 steps, guidance 2"),
         ({"guidance": 3.0}, "calibrate it again"),
     ],
 )

@@ -383,9 +383,11 @@ def test_values_put_past_the_widgets_are_named_and_replaced(app: AppTest) -> Non
     [
         ("prompt", "  ", "The prompt is empty"),
         ("prompt", "a\x00b", "control character U+0000"),
-        ("prompt", "x" * 10_001, "shorten it to 10,000 characters"),
+        ("prompt", "x" * 10_001, "shorten it to 10,000."),
         ("negative", "a\x07", "The negative prompt holds the control character U+0007"),
+        ("negative", "x" * 10_001, "negative prompt is too long"),
         ("height", 60, "choose multiples of 8"),
+        ("width", 1001, "choose multiples of 8"),
     ],
 )
 def test_what_the_study_refuses_is_said_beside_the_button(

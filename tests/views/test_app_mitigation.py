@@ -27,7 +27,7 @@ from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Sampling
 from tests.cure_runs import cure_run
 from tests.mitigation_runs import HOSTILE, PROMPT, REFUSAL, REWRITE, STATIC, comparison, token_run
-from tests.retrieval.drawings import THRESHOLDS, drawings, labels
+from tests.retrieval.drawings import THRESHOLDS, drawings, labels, of_all_colors
 from tests.text_to_image.conftest import ModelOf, folder_of, model_of
 from views import models as model_session
 from views import session
@@ -67,7 +67,7 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AppTest]:
 def small(model_of: ModelOf, monkeypatch: pytest.MonkeyPatch) -> TextToImage:
     """Let the embedded model be a tiny random one with a training set of drawings."""
     model = replace(model_of("tiny"), steps=3, guidance=2.0)
-    images, embedder = drawings(60, size=32), PixelEmbedder()
+    images, embedder = of_all_colors(drawings(60, size=32)), PixelEmbedder()
     index = build_index(embed_all(embedder, images), labels(60), embedder)
     known = TrainingSet(
         "drawings",
@@ -80,7 +80,7 @@ def small(model_of: ModelOf, monkeypatch: pytest.MonkeyPatch) -> TextToImage:
         alignment=lambda shown, text: shown.mean((1, 2, 3)),
     )
     monkeypatch.setattr(model_session, "model", lambda name: model)
-    monkeypatch.setattr(model_session, "reference", lambda name: known)
+    monkeypatch.setattr(model_session, "training_set", lambda name: known)
     monkeypatch.setattr(model_session, "normal", lambda name: None)
     monkeypatch.setattr(model_session, "default_settings", lambda name: SETTINGS)
     monkeypatch.setattr(mitigation_session, "example_names", lambda: [])
@@ -532,7 +532,7 @@ def test_a_service_rewords_once_for_each_consent(
     monkeypatch.setattr("mmh_core.mitigations.endpoint._post", post)
     monkeypatch.setattr(mitigation_session, "example_names", lambda: ["fox"])
     # The example is of a size that the training set of drawings does not have.
-    monkeypatch.setattr(model_session, "reference", lambda name: None)
+    monkeypatch.setattr(model_session, "training_set", lambda name: None)
     open_tab(app, "words")
     app.selectbox(key="mi_token").set_value(1)
     sound(app.run())

@@ -555,8 +555,11 @@ def test_the_demonstration_is_made_of_what_is_there(
         if run is None:  # Most of the shipped items have figures and thumbnails only.
             continue
         studied += 1
+        assert item.run_sha256
         # The figures are those of the run, whatever stands beside them.
-        found = run_item(run, run.config.prompts.index(item.prompt), file=item.run)
+        found = run_item(
+            run, run.config.prompts.index(item.prompt), file=item.run, sha256=item.run_sha256
+        )
         assert replace(found, score=item.score, label=item.label) == item
     assert studied == 10
     assert len(review_session.all_queues()) == 1

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 import tomllib
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from tests.chromium import REPOSITORY
 from views import serve
 
 
@@ -74,7 +74,7 @@ def test_a_bare_start_asks_nobody_for_the_address(
     asked: list[str] = []
     monkeypatch.setattr(net_util, "_make_blocking_http_get", lambda url, **_: asked.append(url))
     monkeypatch.setattr(net_util, "_external_ip", None)
-    written = tomllib.loads((Path(serve.__file__).parent / ".streamlit/config.toml").read_text())
+    written = tomllib.loads((REPOSITORY / ".streamlit/config.toml").read_text())
     given = {"browser.serverAddress": written["browser"]["serverAddress"], "server.headless": True}
     before = {name: config.get_option(name) for name in (*given, "server.address")}
     try:

@@ -175,17 +175,17 @@ def _more() -> None:
 
 def _draw(choice: ModelChoice) -> None:
     """Draw the button with what it will cost, or why these values cannot be drawn."""
-    config, refused = _asked()
+    config = _asked()
     pressed = st.button(
         "Generate",
         type="primary",
         icon=":material/brush:",
         width="stretch",
         key="im_draw",
-        disabled=refused is not None or not choice.ready,
+        disabled=isinstance(config, str) or not choice.ready,
     )
-    if refused is not None:
-        st.error(layout.plain(refused))
+    if isinstance(config, str):
+        st.error(layout.plain(config))
         return
     if choice.ready:
         _not_read(config)
@@ -213,16 +213,16 @@ def _not_read(config: ImageConfig) -> None:
         st.warning(layout.plain(unread), icon=":material/content_cut:")
 
 
-def _asked() -> tuple[ImageConfig, str | None]:
-    """Return the config of the form, and why it is refused where it is."""
+def _asked() -> ImageConfig | str:
+    """Return the config of the form, or why it is refused."""
     settings = state.current()
-    config = settings.form.config(settings.model)
     try:
+        config = settings.form.config(settings.model)
         checked(config)
         check_negative(config)
     except (MMHError, ValueError) as error:
-        return config, str(error)
-    return config, None
+        return str(error)
+    return config
 
 
 def _with_new_seed(config: ImageConfig) -> ImageConfig:

@@ -70,7 +70,7 @@ class Form:
     windows: int = 1
 
     def config(self, model: str) -> ImageConfig:
-        """Return what the study is asked; it is not checked yet."""
+        """Return what the study is asked; its prompt is not checked yet. Errors: MMHError."""
         seeds = tuple(range(self.seed, self.seed + self.images))
         return ImageConfig(
             model,

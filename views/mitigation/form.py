@@ -161,17 +161,17 @@ def _more() -> None:
 
 def _compare(choice: ModelChoice) -> None:
     """Draw the button with what it will cost, or why these values cannot be drawn."""
-    config, refused = _asked()
+    config = _asked()
     pressed = st.button(
         "Compare",
         type="primary",
         icon=":material/compare:",
         width="stretch",
         key="mi_compare",
-        disabled=refused is not None or not choice.ready,
+        disabled=isinstance(config, str) or not choice.ready,
     )
-    if refused is not None:
-        st.error(layout.plain(refused))
+    if isinstance(config, str):
+        st.error(layout.plain(config))
         return
     if choice.ready:
         st.caption(duration.sentence(config))
@@ -184,12 +184,12 @@ def _compare(choice: ModelChoice) -> None:
         st.rerun()
 
 
-def _asked() -> tuple[MitigationConfig, str | None]:
-    """Return the config of the form, and why it is refused where it is."""
+def _asked() -> MitigationConfig | str:
+    """Return the config of the form, or why it is refused."""
     settings = state.current()
-    config = settings.form.config(settings.model)
     try:
+        config = settings.form.config(settings.model)
         checked(config)
     except (MMHError, ValueError) as error:
-        return config, str(error)
-    return config, None
+        return str(error)
+    return config

@@ -59,7 +59,7 @@ class Form:
     normal: tuple[str, ...] = ()
 
     def config(self, model: str) -> MitigationConfig:
-        """Return what the study is asked; it is not checked yet."""
+        """Return what the study is asked; its prompts are not checked yet. Errors: MMHError."""
         return MitigationConfig(
             model,
             (self.prompt, *(self.normal if self.with_normal else ())),

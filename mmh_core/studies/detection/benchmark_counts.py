@@ -1,4 +1,4 @@
-"""Counts of what a detector detects at its threshold, captions and paraphrases apart."""
+"""Count what one detector finds at the threshold in use, captions and paraphrases apart."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PARAPHRASE = "paraphrase"
 
 @dataclass(frozen=True)
 class ThresholdCounts:
-    """What a threshold detects in the test half: `found` captions, `rephrased` paraphrases.
+    """Hold what a threshold finds of the test half: `found` captions, `rephrased` paraphrases.
 
     `threshold` is exceeded by at most the share `share` of the `normal` reference prompts that it
     was set on; `alarms` counts those of the test half that exceed it.

@@ -1,4 +1,4 @@
-"""The early scan of the prompts of an image run."""
+"""What the early scan says of the prompts of an image run, before and beside its images."""
 
 from __future__ import annotations
 

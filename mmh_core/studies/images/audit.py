@@ -1,4 +1,4 @@
-"""The audit of an image from any source: LID, copies, neighbors and region map."""
+"""Say of any image, whatever its source, what the model and its training set say of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The range and the defaults of the settings of the image study."""
+"""Which values a run of the image study may take, and what it takes by default."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Copies, LID and verdicts of generated images, which are kept whatever fails."""
+"""Read what can be said of generated images, keeping them whatever fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The generation of the images of one prompt, with what later steps of the study need."""
+"""Draw the images of one prompt, keeping what detectors and people look at later."""
 
 from __future__ import annotations
 

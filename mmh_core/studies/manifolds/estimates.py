@@ -1,4 +1,4 @@
-"""LID and verdict of a model at given points, for every snapshot of a run."""
+"""Read LID and verdict off a model at given points: what every snapshot of a run needs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EXACT_DIM = 16
 
 @dataclass(frozen=True)
 class Yard:
-    """What all snapshots of one run are evaluated with."""
+    """Hold what all snapshots of one run are measured with."""
 
     train: ManifoldSamples
     held_out: Tensor

@@ -1,4 +1,4 @@
-"""One cell of a comparison: apply a mitigation, generate, evaluate the images."""
+"""Draw one cell of a comparison: apply a mitigation, draw with it, read what came out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The context that the cells of a comparison share, and that of each mitigation."""
+"""Hold what the cells of a comparison share, and what each mitigation may use of it."""
 
 from __future__ import annotations
 

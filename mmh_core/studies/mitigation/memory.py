@@ -1,4 +1,4 @@
-"""The peak memory of a piece of work."""
+"""Measure how much memory a piece of work takes at its peak."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Word dropping: the copies left without the words of highest attribution."""
+"""Drop the words that an attribution blames most, and see how much copying is left."""
 
 from __future__ import annotations
 

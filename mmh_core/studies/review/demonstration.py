@@ -1,4 +1,4 @@
-"""Items of the embedded world for the queue that the app opens with."""
+"""Draw and study prompts of the embedded world for the queue that the app opens with."""
 
 from __future__ import annotations
 

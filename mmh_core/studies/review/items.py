@@ -1,4 +1,4 @@
-"""Items for a person to judge, from the results of a scan or a study."""
+"""Turn what a scan or a study found into items for a person to judge."""
 
 from __future__ import annotations
 

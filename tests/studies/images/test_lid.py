@@ -6,6 +6,7 @@ import copy
 import io
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -75,10 +76,14 @@ def lids(run: ImageRun) -> dict[tuple[str, int], tuple[float, float]]:
     return found
 
 
-def normal_of(model: TextToImage, values: list[float], **changed: object) -> ReferencePrompts:
-    found = ReferencePrompts(
+def normal_of(
+    model: TextToImage, values: list[float], *, sha256: str | None = None, **changed: Any
+) -> ReferencePrompts:
+    """Return reference images of these LIDs, by default of the model and its own sampling."""
+    usual = Sampling(model.steps, model.guidance, 32, 32)
+    return ReferencePrompts(
         model=model.name,
-        sha256=model.sha256,
+        sha256=model.sha256 if sha256 is None else sha256,
         log_delta=LOG_DELTA,
         log_deltas=torch.tensor(LOG_DELTAS),
         prompts=("a",) * len(values),
@@ -86,11 +91,8 @@ def normal_of(model: TextToImage, values: list[float], **changed: object) -> Ref
         unconditional=torch.tensor(values),
         guidance_norm=torch.zeros(len(values), 5),
         curve=torch.zeros(len(values), len(LOG_DELTAS)),
-        sampling=Sampling(
-            scheduler="ddim", steps=model.steps, guidance=model.guidance, height=32, width=32
-        ),
+        sampling=replace(usual, **changed),
     )
-    return replace(found, **changed)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -149,7 +151,7 @@ def test_an_audited_file_is_read_with_the_probes_of_the_run(model: TextToImage) 
     ],
 )
 def test_an_audit_compares_with_normal_prompts_of_the_models_own_settings_only(
-    model: TextToImage, changed: dict[str, object]
+    model: TextToImage, changed: dict[str, Any]
 ) -> None:
     file = io.BytesIO()
     Image.new("RGB", (32, 32), "red").save(file, "PNG")

@@ -6,6 +6,7 @@ import io
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -97,10 +98,13 @@ def pixels(images: Tensor) -> Tensor:
     return torch.from_numpy(to_uint8(images)).permute(0, 3, 1, 2)
 
 
-def normal_of(model: TextToImage, lids: list[float], **changed: object) -> ReferencePrompts:
-    found = ReferencePrompts(
+def normal_of(
+    model: TextToImage, lids: list[float], *, sha256: str | None = None, **changed: Any
+) -> ReferencePrompts:
+    """Return reference images of these LIDs, by default of the model and the runs' sampling."""
+    return ReferencePrompts(
         model=model.name,
-        sha256=model.sha256,
+        sha256=model.sha256 if sha256 is None else sha256,
         log_delta=-0.25,
         log_deltas=torch.tensor(LOG_DELTAS),
         prompts=("a",) * len(lids),
@@ -108,9 +112,8 @@ def normal_of(model: TextToImage, lids: list[float], **changed: object) -> Refer
         unconditional=torch.tensor(lids),
         guidance_norm=torch.zeros(len(lids), 5),
         curve=torch.zeros(len(lids), len(LOG_DELTAS)),
-        sampling=Sampling(scheduler="ddim", steps=5, guidance=2.0, height=32, width=32),
+        sampling=replace(CONFIG.sampling, **changed),
     )
-    return replace(found, **changed)  # type: ignore[arg-type]
 
 
 def test_the_images_are_those_of_the_pipeline(model: TextToImage, run: ImageRun) -> None:
@@ -247,7 +250,15 @@ def test_percentiles_are_taken_only_among_images_drawn_alike(
     found = last(PLAIN, model, planted, normal)
     assert found.normal is normal and found.log_delta == -0.25
     assert [p.lid and p.lid.percentile for p in found.images] == [0.5, 0.5]
-    for changed in ({"steps": 6}, {"sha256": "0" * 64}, {"guidance": 3.0}, {"scheduler": "euler"}):
+    others: list[dict[str, Any]] = [
+        {"steps": 6},
+        {"sha256": "0" * 64},
+        {"guidance": 3.0},
+        {"scheduler": "euler"},
+        {"negative": "fog"},
+        {"windows": 2},
+    ]
+    for changed in others:
         other = last(PLAIN, model, planted, normal_of(model, [0.0], **changed))
         assert other.normal is None
         assert all(p.lid is not None and math.isnan(p.lid.percentile) for p in other.images)
@@ -351,30 +362,47 @@ def test_what_exceeds_the_text_encoder_is_shown(model: TextToImage) -> None:
         ({"prompts": ("a\ud800",)}, "half of a character .U\\+D800"),
         ({"prompts": ()}, "0 prompts"),
         ({"prompts": ("x" * 10_001,)}, "too long"),
-        ({"negative": "\x00"}, "negative prompt holds"),
         ({"seeds": (1, 1)}, "seed is given twice"),
         ({"seeds": ()}, "seeds are"),
         ({"seeds": (-1,)}, "seeds are"),
-        ({"steps": 0}, "0 steps"),
-        ({"steps": 10**9}, "steps"),
-        ({"guidance": math.nan}, "guidance"),
-        ({"height": 33}, "multiples of 8"),
-        ({"width": 10**6}, "fewer or smaller"),
         ({"prompts": ("a",) * 20, "seeds": tuple(range(20))}, "more than one run may generate"),
         ({"frames": -1}, "decoded steps"),
     ],
 )
-def test_what_cannot_be_run_is_refused_in_a_sentence(
-    changed: dict[str, object], said: str
+def test_what_cannot_be_run_is_refused_in_a_sentence(changed: dict[str, Any], said: str) -> None:
+    with pytest.raises(MMHError, match=said):
+        checked(replace(CONFIG, **changed))
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"negative": "\x00"}, "negative prompt holds"),
+        ({"negative": "x" * 10_001}, "negative prompt is too long"),
+        ({"steps": 0}, "0 steps"),
+        ({"steps": 10**9}, "steps"),
+        ({"guidance": math.nan}, "guidance"),
+        ({"guidance": math.inf}, "guidance"),
+        ({"windows": 0}, "0 windows"),
+        ({"height": 33}, "multiples of 8"),
+        ({"height": 0}, "multiples of 8"),
+        ({"width": 10**6}, "multiples of 8"),
+        ({"steps": 1_000, "height": 2048, "width": 2048}, "fewer or smaller"),
+    ],
+)
+def test_a_sampling_that_cannot_be_run_is_refused_in_a_sentence(
+    changed: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(MMHError, match=said):
-        checked(replace(CONFIG, **changed))  # type: ignore[arg-type]
+        checked(replace(CONFIG, sampling=replace(CONFIG.sampling, **changed)))
 
 
-@pytest.mark.parametrize("changed", [{"estimators": ("magic",)}, {"scheduler": "magic"}])
-def test_unknown_choices_are_refused_with_the_choices(changed: dict[str, object]) -> None:
+def test_unknown_choices_are_refused_with_the_choices() -> None:
     with pytest.raises(ValueError, match=r"magic.*choose from"):
-        checked(replace(CONFIG, **changed))  # type: ignore[arg-type]
+        checked(replace(CONFIG, estimators=("magic",)))
+    changed: dict[str, Any] = {"scheduler": "magic"}
+    with pytest.raises(ValueError, match=r"magic.*choose from"):
+        replace(CONFIG.sampling, **changed)
 
 
 def test_the_default_estimator_is_not_run_twice() -> None:

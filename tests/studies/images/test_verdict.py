@@ -16,6 +16,7 @@ from mmh_core.studies.images.verdict import VERDICTS, LidState, lid_state, verdi
 from mmh_core.subject.copies import CopyFound
 from mmh_core.subject.image_lid import ImageLid
 from mmh_core.subject.reference_prompts import ReferencePrompts
+from mmh_core.text_to_image.requests import Sampling
 
 NAN = math.nan
 #: A LID with its percentile for each state.
@@ -27,7 +28,7 @@ def among(lid: float, error: float, values: list[float], prompts: int = 26) -> I
     names = tuple(str(i % prompts) for i in range(len(values)))
     unplaced = replace(reading(lid, NAN), conditional_error=error, draws=8)
     normal = ReferencePrompts(
-        *("m", "", "ddim", 5, 2.0, 8, 8, -0.5, torch.zeros(1), names),
+        *("m", "", Sampling(5, 2.0, 8, 8), -0.5, torch.zeros(1), names),
         conditional=torch.tensor(values),
         unconditional=torch.tensor(values),
         guidance_norm=torch.zeros(len(values), 5),
