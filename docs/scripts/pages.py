@@ -71,7 +71,8 @@ def detectors_page() -> str:
     ]
     for name, detector in DETECTORS.items():
         blocks.append(
-            f"## {detector.label}\n\n`{name}` · {detector.reference}\n\n{_text(type(detector))}"
+            f"## {detector.label}\n\n`{name}` · {detector.reference}\n\n{detector.summary}\n\n"
+            f"{_text(type(detector))}"
         )
     return "\n\n".join(blocks) + "\n"
 
@@ -89,7 +90,8 @@ def mitigations_page() -> str:
         strengths = f"Strength: {mitigation.strength_label}"
         strengths += f"; worth trying: {worth}." if worth else "."
         blocks.append(
-            f"## {mitigation.label}\n\n`{name}` · {mitigation.reference}\n\n{strengths}\n\n"
+            f"## {mitigation.label}\n\n`{name}` · {mitigation.reference}\n\n"
+            f"{mitigation.summary}\n\n{strengths}\n\n"
             f"{_text(type(mitigation))}"
         )
     return "\n\n".join(blocks) + "\n"

@@ -68,7 +68,7 @@ def manifold(
     out: RunFile = None,
     json_file: JsonFile = None,
 ) -> None:
-    """Train a small diffusion model on a manifold and read its LID."""
+    """Train a small diffusion model on a manifold and estimate its LID."""
     from dataclasses import replace
 
     from mmh_core.store.archive import save_record

@@ -46,7 +46,7 @@ def benchmark(
     model: ModelName = "pocket-sd",
     prompts: Annotated[
         Path | None,
-        typer.Option(help="Table with the columns prompt, label (memorized or normal)."),
+        typer.Option(help="Table with the columns prompt and label (memorized or normal)."),
     ] = None,
     seeds: Seeds = "0,1,2,3",
     log_delta: Annotated[
@@ -90,7 +90,7 @@ def benchmark(
     elif own:
         labelled = pocket_labelled(folder, _seed(folder))
     else:
-        raise MMHError("This model has no labelled prompts of its own: give a table by --prompts.")
+        raise MMHError("This model has no labeled prompts of its own: give a table by --prompts.")
     check_labelled(labelled)
     searched = index_of(index, index_images, embedder)
     subject = opened(model, device, index=searched, windows=windows)
@@ -159,7 +159,7 @@ def score_table(found: DetectorScores) -> str:
         lines = [prompt, ""]
         if found.readings and not found.readings[i].whole:
             lines += [found.readings[i].words(), ""]
-        lines.append("| detector | score | above so many reference prompts | threshold | |")
+        lines.append("| detector | score | percentile among reference prompts | threshold | |")
         lines.append("|---|---|---|---|---|")
         lines += [
             f"| {label} | {' | '.join(_score_cells(found, i, k))} |"
@@ -180,7 +180,7 @@ def _score_cells(found: DetectorScores, i: int, k: int) -> list[str]:
     score, share = float(found.score[i, k]), float(found.percentile[i, k])
     threshold = f"{float(found.threshold[k]):.3g}"
     if math.isnan(score):
-        return ["-", "-", threshold, "cannot be read: the prompt changes nothing"]
+        return ["-", "-", threshold, "undefined: the prompt changes nothing"]
     flag = "flagged" if found.flagged[i, k] else ""
     return [f"{score:.3g}", f"{share:.0%}", threshold, flag]
 
@@ -188,9 +188,9 @@ def _score_cells(found: DetectorScores, i: int, k: int) -> list[str]:
 def throughput_line(pace: Throughput) -> str:
     """Return in words how the early scan compares with the published way."""
     return (
-        f"The early scan reads {pace.early:.3g} prompts a second with four seeds, the published "
-        f"way (50 steps with guidance, four images) {pace.published:.3g}: {pace.times:.0f} "
-        "times as many, in turns on this machine."
+        f"The early scan scores {pace.early:.3g} prompts a second with four seeds, the "
+        f"published way (50 steps with guidance, four images) {pace.published:.3g}: "
+        f"{pace.times:.0f} times as many, in turns on this machine."
     )
 
 
@@ -224,10 +224,10 @@ def cause_table(run: BenchmarkRun) -> str:
     """Return the confusion matrix of the cause as Markdown, or why there is none."""
     cause = run.cause
     if cause is None:
-        return "The cause is not identifiable: no images of the captions are at hand."
+        return "The cause is not identifiable: there are no held-out images of the captions."
     said = ("OD-Mem", "DD-Mem", "not identifiable")
     lines = [
-        f"| true cause | {' | '.join(f'said {each}' for each in said)} |",
+        f"| true cause | {' | '.join(f'predicted {each}' for each in said)} |",
         "|---|---|---|---|",
     ]
     pairs = list(zip(cause.true, cause.said, strict=True))
@@ -242,9 +242,9 @@ def _counted(run: BenchmarkRun, first: Separation | None) -> str:
         return ""
     return (
         f"{first.positives} memorized and {first.negatives} reference prompts of the test half, "
-        f"{len(run.seeds)} seeds each; 95 % intervals by bootstrap over prompts"
-        f"{_narrow(first)}. TPR at 1 % FPR is cut on these reference prompts. Network evaluations "
-        "are per image, in brackets those of the generation that is read."
+        f"{len(run.seeds)} seeds each; 95 % intervals by bootstrap over "
+        f"prompts{_narrow(first)}. TPR at 1 % FPR is cut on these reference prompts. NFE "
+        "(network evaluations) per image, in brackets those of the generation that is scored."
     )
 
 

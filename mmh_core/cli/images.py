@@ -1,4 +1,4 @@
-"""The commands that draw images and say of each whether it is a copy, or audit a given one."""
+"""The commands `images` and `audit`: copies and LID of generated and of given images."""
 
 from __future__ import annotations
 
@@ -45,17 +45,21 @@ def images(
     out: OutFolder,
     model: ModelName = "pocket-sd",
     seeds: Seeds = "0,1,2,3",
-    steps: Annotated[int | None, typer.Option(help="Steps of the sampler.")] = None,
-    guidance: Annotated[float | None, typer.Option(help="Guidance; 1 or less is none.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Sampling steps.")] = None,
+    guidance: Annotated[
+        float | None, typer.Option(help="Guidance scale; 1 or less is no guidance.")
+    ] = None,
     scheduler: Annotated[str, typer.Option(help="ddim, euler, dpm++ 2m or pndm.")] = "ddim",
     height: Annotated[int | None, typer.Option(help="Height in pixels.")] = None,
     width: Annotated[int | None, typer.Option(help="Width in pixels.")] = None,
-    negative: Annotated[str, typer.Option(help="What to steer away from.")] = "",
+    negative: Annotated[
+        str, typer.Option(help="Negative prompt: what the image should not contain.")
+    ] = "",
     windows: Windows = 1,
     estimators: Annotated[
         str, typer.Option(help="Further LID estimators, separated by commas.")
     ] = "",
-    curve: Annotated[bool, typer.Option(help="Read LID over the noise scales too.")] = True,
+    curve: Annotated[bool, typer.Option(help="Estimate LID over the noise scales too.")] = True,
     index: IndexFolder = None,
     index_images: IndexImages = None,
     embedder: EmbedderName = "pixels",
@@ -63,7 +67,7 @@ def images(
     keep: KeepFile = None,
     device: DeviceName = "auto",
 ) -> None:
-    """Draw prompts with every seed; write images, figures and a report; print a table.
+    """Generate images of prompts; write images, figures and a report; print a table.
 
     --prompt may be given repeatedly.
 
@@ -117,8 +121,8 @@ def images(
 
 
 def audit(
-    image: Annotated[Path, typer.Argument(help="An image from anywhere.")],
-    caption: Annotated[str, typer.Option(help="A caption to read it with.")] = "",
+    image: Annotated[Path, typer.Argument(help="An image of any origin.")],
+    caption: Annotated[str, typer.Option(help="A caption for the LID estimate.")] = "",
     model: ModelName = "pocket-sd",
     index: IndexFolder = None,
     index_images: IndexImages = None,

@@ -45,18 +45,24 @@ def mitigate(
     prompt: Annotated[str, typer.Option(help="Prompt to generate images of.")],
     out: OutFolder,
     mitigations: Annotated[
-        str, typer.Option(help="What to try as name:strength, separated by commas.")
+        str, typer.Option(help="Mitigations as name:strength, separated by commas.")
     ] = "sparse_repellency,padding_fix,attention_attenuation",
     normal: Annotated[
-        list[str] | None, typer.Option(help="A prompt that must not move; may be repeated.")
+        list[str] | None,
+        typer.Option(help="A reference prompt, to check side effects on; may be repeated."),
     ] = None,
     model: ModelName = "pocket-sd",
     seeds: Seeds = "0,1,2,3",
-    steps: Annotated[int | None, typer.Option(help="Steps of the sampler.")] = None,
-    guidance: Annotated[float | None, typer.Option(help="Guidance; 1 or less is none.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Sampling steps.")] = None,
+    guidance: Annotated[
+        float | None, typer.Option(help="Guidance scale; 1 or less is no guidance.")
+    ] = None,
     keep: KeepFile = None,
     words: Annotated[
-        bool, typer.Option(help="Score the words too, and keep that beside --keep.")
+        bool,
+        typer.Option(
+            help="Compute the token attribution too, and keep it beside the file of --keep."
+        ),
     ] = False,
     windows: Windows = 1,
     index: IndexFolder = None,
@@ -65,7 +71,7 @@ def mitigate(
     calibration: CalibrationFolder = None,
     device: DeviceName = "auto",
 ) -> None:
-    """Draw a prompt with every mitigation from the same noise; write images and a report.
+    """Generate a prompt with every mitigation from the same noise; write images and a report.
 
     No mitigation and random words are always drawn. The same command gives the same bytes on one
     machine.
@@ -80,7 +86,9 @@ def mitigate(
     check_folder(out)
     check_places(keep)
     if words and keep is None:
-        raise MMHError("--words keeps its scores beside the run: say where by --keep FILE.")
+        raise MMHError(
+            "--words keeps the token attribution beside the run: say where by --keep FILE."
+        )
     prompts, numbers = (prompt, *(normal or ())), seed_numbers(seeds)
     treatments = treatments_of(mitigations)
     # Before the model is loaded, which takes its time, and again with what the model recommends.
@@ -120,10 +128,10 @@ def _keep_words(keep: Path, run: MitigationRun, subject: Subject) -> None:
 
 
 def mitigation_benchmark(
-    captions: Annotated[int, typer.Option(help="Memorized captions to count on.")] = 8,
+    captions: Annotated[int, typer.Option(help="Number of memorized captions.")] = 8,
     seeds: Seeds = "0,1,2,3",
     json_file: JsonFile = None,
-    resume: Annotated[bool, typer.Option(help="Go on with what the work folder holds.")] = False,
+    resume: Annotated[bool, typer.Option(help="Resume from the work folder.")] = False,
     work: WorkFolder = Path(".mmh/mitigation-benchmark"),
     model: ModelName = "pocket-sd",
     device: DeviceName = "auto",
@@ -167,7 +175,7 @@ def comparison_table(run: MitigationRun) -> str:
     from mmh_core.studies.mitigation.verdict import verdicts
 
     names = [
-        *("mitigation", "strength", "copies", "solved", "moved only, not solved", "subject lost"),
+        *("mitigation", "strength", "copies", "solved", "not solved", "subject lost"),
         "reference prompts",
         *("similarity", "alignment", "LID", "NFE"),
     ]
@@ -222,7 +230,7 @@ def _conclusion(found: tuple[TreatmentVerdict, ...]) -> list[str]:
             f"Best of those that pass: {chosen.row.label} {chosen.treatment.strength:g}, "
             f"alignment {before:.2f} -> {after:.2f}, reference prompts {effect}{step}."
         ]
-        lines += ["These do not pass:"] if failed else []
+        lines += ["These mitigations do not pass:"] if failed else []
     return lines + [
         f"- {one.row.label} {one.treatment.strength:g}: {'; '.join(one.reasons)}" for one in failed
     ]

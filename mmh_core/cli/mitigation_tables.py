@@ -59,26 +59,26 @@ def benchmark_tables(found: MitigationBenchmark) -> str:
         _table(_MAIN, [_main_cells(row, normal.get(row.treatment)) for row in rows]),
         f"{len(found.test)} memorized captions of the test half ({kinds}), {len(found.seeds)} "
         f"seeds each, {found.sampling.steps} steps, guidance {found.sampling.guidance:g}; 95 % "
-        "intervals by bootstrap over captions. Each strength is the smallest that left at most 10 "
-        f"% of the images a copy or not solved on {len(found.captions.calibration)} captions of "
-        "the other half, else the strongest. Solved: no copy by the search, LID risen beyond its "
-        "error, alignment at least nine tenths of that without mitigation, the kind of image "
-        "asked for. Not solved: moved off the threshold of the search, LID unchanged. Costs are "
-        "per image.",
+        "intervals by bootstrap over captions. Each strength is the smallest that left at most "
+        f"10 % of the images a copy or not solved on {len(found.captions.calibration)} captions "
+        "of the other half, else the strongest. Solved: no copy by the search, LID risen "
+        "beyond its error, alignment at least nine tenths of that without mitigation, the "
+        "subject of the prompt kept. Not solved: below the copy threshold, LID unchanged. "
+        "Costs are per image.",
         f"At least 90 % copies before, at least 90 % solved, reference captions unharmed: "
         f"{', '.join(good) if good else 'none'} ({len(good)}).",
         *_left_out(found),
         f"Rank correlation over {link.cells} cells between the rise of LID and the fall of the "
         f"share of copies: {_interval(link.share)}; and the fall of similarity to the nearest: "
-        f"{_interval(link.similarity)}. Over the {asked.cells} cells without {movers}, which move "
-        f"the image and not what the model is asked: {_interval(asked.share)} and "
+        f"{_interval(link.similarity)}. Over the {asked.cells} cells without {movers}, which "
+        f"change the image and not the prompt: {_interval(asked.share)} and "
         f"{_interval(asked.similarity)}.",
         _table(
             (
                 "reference captions",
                 "alignment, change",
                 "new copies",
-                "seed agreement, change",
+                "seed-to-seed similarity, change",
                 "images changed",
             ),
             [_normal_cells(row) for row in normal.values()],

@@ -48,7 +48,7 @@ WorkFolder = Annotated[
     typer.Option(
         "--work",
         metavar="FOLDER",
-        help="Folder of what is finished, so that a stopped command can go on.",
+        help="Folder of finished parts, so that a stopped command can be resumed.",
     ),
 ]
 Column = Annotated[
@@ -66,9 +66,7 @@ CalibrationFolder = Annotated[
         help=f"Folder that `{PROGRAM} calibrate` wrote; score needs one made with --all.",
     ),
 ]
-Share = Annotated[
-    float, typer.Option("--share", help="Share of reference prompts that may be flagged.")
-]
+Share = Annotated[float, typer.Option("--share", help="False-positive rate on reference prompts.")]
 EmbedderName = Annotated[
     str,
     typer.Option(

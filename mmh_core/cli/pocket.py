@@ -52,7 +52,7 @@ def build_command(
     work: WorkFolder = Path(".mmh/pocket-build"),
     seed: Seed = 0,
 ) -> None:
-    """Draw the world, train all networks on it and write the model; go on where it stopped."""
+    """Generate the training set, train all networks and write the model; resume if stopped."""
     from dataclasses import replace
 
     from mmh_core.cli.tables import plain
@@ -81,7 +81,7 @@ def build_command(
     config = replace(BuildConfig(), seed=seed)
     if minutes is not None:
         config = fitted_to(minutes, config, place, work)
-    sys.stderr.write("Drawing the world\n")
+    sys.stderr.write("Generating the training set\n")
     world = build_world(seed, share=config.share)
     built = followed(build(config, out, work, device=place, world=world))
     followed(furnish(out, world, card_of(config, built), place))

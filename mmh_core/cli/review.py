@@ -61,11 +61,16 @@ def list_command(data: Data = _DATA) -> None:
 def verify_command(
     queue: Annotated[str | None, typer.Argument(help="Id of a queue; all without it.")] = None,
     seal: Annotated[
-        str | None, typer.Option(help="A seal of this queue that was written down earlier.")
+        str | None, typer.Option(help="A head hash (seal) of this queue that was noted earlier.")
     ] = None,
     kept: Annotated[
         Path | None,
-        typer.Option(help="File of seals, kept elsewhere: check those in it, then add today's."),
+        typer.Option(
+            help=(
+                "File of head hashes (seals), kept elsewhere: those in it are verified, then "
+                "today's is added."
+            )
+        ),
     ] = None,
     data: Data = _DATA,
 ) -> None:
@@ -200,7 +205,7 @@ def demonstration_command(
     ] = _DEMONSTRATION,
     device: DeviceName = "auto",
 ) -> None:
-    """Draw and study prompts of the embedded world, as the queue that the app opens with."""
+    """Generate and analyze prompts of the embedded model, as the queue that the app opens with."""
     from tempfile import TemporaryDirectory
 
     from mmh_core.store.case_files import export_case

@@ -52,7 +52,9 @@ def scan(
     model: ModelName = "pocket-sd",
     calibration: CalibrationFolder = None,
     share: Share = 0.01,
-    study: Annotated[bool, typer.Option(help="Draw and study what is flagged.")] = True,
+    study: Annotated[
+        bool, typer.Option(help="Generate and analyze images of flagged prompts.")
+    ] = True,
     column: Column = "",
     windows: Windows = 1,
     index: IndexFolder = None,
@@ -91,12 +93,13 @@ def scan(
 def calibrate(
     table: Annotated[
         Path,
-        typer.Argument(help="20 or more reference prompts; a label may call others memorized."),
+        typer.Argument(help="20 or more reference prompts; others may be labeled as memorized."),
     ],
     out: OutFolder,
     model: ModelName = "pocket-sd",
     every: Annotated[
-        bool, typer.Option("--all", help="Calibrate all detectors, for which images are drawn.")
+        bool,
+        typer.Option("--all", help="Calibrate all detectors, for which images are generated."),
     ] = False,
     column: Column = "",
     windows: Windows = 1,
@@ -147,7 +150,7 @@ def scan_summary(state: ScanState) -> str:
     counted = "1 prompt" if state.done == 1 else f"{state.done:,} prompts"
     lines = [
         f"{counted} in {state.folder}: {state.flagged:,} flagged above {state.threshold:.3g}; "
-        f"{state.known:,} {'was' if state.known == 1 else 'were'} there before{pace}."
+        f"{state.known:,} {('was' if state.known == 1 else 'were')} cached{pace}."
     ]
     lines += state.not_read()
     lines.append(state.reach)

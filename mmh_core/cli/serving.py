@@ -24,7 +24,7 @@ def open_app(
         ),
     ] = None,
 ) -> None:
-    """Open the app in the browser, at http://127.0.0.1:8501 unless told otherwise.
+    """Open the app in the browser, at http://127.0.0.1:8501 unless set otherwise.
 
     Options of Streamlit come first (streamlit run --help lists them), such as --server.port 8600
     or --server.headless true.

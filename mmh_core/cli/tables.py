@@ -80,7 +80,7 @@ _TRAINED = (
     "side",
     "mean abs. error",
     "concordance",
-    "network evaluations a point",
+    "NFE a point",
     "seconds",
     "error measured by others",
 )

@@ -57,7 +57,7 @@ def cure_table(run: TrainingMitigationRun) -> str:
 
     heads = [f"{group}: {what}" for group in GROUPS for what in ("copies", "LID")]
     lines = [
-        f"| training set | step | {' | '.join(heads)} | normal: alignment |",
+        f"| training set | step | {' | '.join(heads)} | reference: alignment |",
         "|---" * (len(heads) + 3) + "|",
     ]
     for one in run.snapshots:
@@ -70,7 +70,7 @@ def cure_table(run: TrainingMitigationRun) -> str:
     for arm in dict.fromkeys(one.arm for one in run.snapshots):
         stopped = early_stop(run.arm(arm))
         said = "the last step is the best" if stopped is None else f"step {stopped.step} is better"
-        lines.append(f"Stopping early, {arm}: {said}.")
+        lines.append(f"Early stopping, {arm}: {said}.")
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""Anisotropy: whether the prompt pulls where the model would go anyway."""
+"""Anisotropy: the alignment of the guidance vector with the unconditional prediction."""
 
 from __future__ import annotations
 
@@ -9,28 +9,31 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from mmh_core.detectors.branches import read_branches
-from mmh_core.detectors.inputs import Evidence
+from mmh_core.detectors.branches import evaluate_branches
+from mmh_core.detectors.inputs import DetectorInputs
 from mmh_core.detectors.measurement import Measurement, Need
 from mmh_core.text_to_image.model import TextToImage
 
-#: Changes of the prediction below this share of it are rounding.
-_NOTHING = 1e-6
+#: Guidance vectors shorter than this share of the prediction are rounding.
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
 class Anisotropy:
-    """Score by the cosine of `eps_u` and `eps_c - eps_u`, averaged over the latent channels.
+    """The cosine of `eps_u` and `eps_c - eps_u`, averaged over the latent channels.
 
-    The angular half of Asthana & Belagiannis 2026 (arXiv 2601.20642): pure noise is shown to the
-    network as if it were almost an image (t about .04), and for memorized prompts guidance and
-    the unconditional score line up. Eps or score make no difference: both change sign.
+    The angular half of Asthana & Belagiannis 2026 (arXiv 2601.20642): the network gets pure noise
+    at a time of low noise (t about .04), and for memorized prompts the guidance vector and the
+    unconditional score are aligned. Eps or score make no difference: both change sign.
     """
 
     t: float = 0.04
     name: ClassVar[str] = "anisotropy"
     label: ClassVar[str] = "Anisotropy (cosine at low noise)"
-    reference: ClassVar[str] = "Asthana & Belagiannis 2026"
+    summary: ClassVar[str] = (
+        "The cosine of the guidance vector and the unconditional prediction at low noise."
+    )
+    reference: ClassVar[str] = "Asthana & Belagiannis 2026, arXiv 2601.20642"
     needs: ClassVar[Need] = "noise"
 
     @property
@@ -38,18 +41,18 @@ class Anisotropy:
         """Return itself: one column."""
         return (self,)
 
-    def measure(self, model: TextToImage, evidence: Evidence) -> Measurement:
-        """Return the mean cosines (B, 1), NaN where the prompt changes nothing."""
+    def measure(self, model: TextToImage, inputs: DetectorInputs) -> Measurement:
+        """Return the mean cosines (B, 1), NaN where the prompt has no effect."""
 
         def cosine(delta: Tensor, eps_u: Tensor) -> Tensor:
-            each = cosine_similarity(eps_u.flatten(2), delta.flatten(2), dim=2)
+            cosines = cosine_similarity(eps_u.flatten(2), delta.flatten(2), dim=2)
             length = delta.flatten(1).norm(dim=1) / eps_u.flatten(1).norm(dim=1)
-            return torch.stack([each.mean(1), length], dim=1)
+            return torch.stack([cosines.mean(1), length], dim=1)
 
-        found = read_branches(model, evidence, self.t, cosine)
-        mean, length = found.values.unbind(1)
-        values = torch.where(length > _NOTHING, mean, torch.nan)
-        return replace(found, values=values[:, None])
+        both = evaluate_branches(model, inputs, self.t, cosine)
+        mean, length = both.values.unbind(1)
+        values = torch.where(length > _ROUNDING, mean, torch.nan)
+        return replace(both, values=values[:, None])
 
     def score(self, values: Tensor) -> Tensor:
         """Return the mean cosine."""

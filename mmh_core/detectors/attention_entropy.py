@@ -1,4 +1,4 @@
-"""Attention entropy: over how many tokens the network spreads its look at the prompt."""
+"""Attention entropy: over how many tokens the cross-attention spreads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from mmh_core.detectors.inputs import Evidence, rows_at_once
+from mmh_core.detectors.inputs import DetectorInputs, rows_at_once
 from mmh_core.detectors.measurement import Measurement, Need
 from mmh_core.dimension.scale import check_network
 from mmh_core.records import MMHError
@@ -20,17 +20,19 @@ from mmh_core.text_to_image.model import TextToImage
 
 @dataclass(frozen=True)
 class AttentionEntropy:
-    """Score by the entropy over tokens, in nats, of mean cross-attention at the first step.
+    """The entropy over tokens, in nats, of the mean cross-attention at the first step.
 
     Ren et al. 2024 (ECCV): `-sum_i a_i log a_i`, a_i the share of token i, averaged over heads,
-    places and layers. Ordinary prompts rest on the first token (low entropy), memorized ones
-    look at the tokens that trigger the image. One conditional forward on pure noise.
+    positions and layers. The attention to prompts that are not memorized is mostly on the first
+    token (low entropy), that to memorized ones on the tokens that trigger the image. One
+    conditional evaluation on pure noise.
     """
 
     t: float = 0.98
     name: ClassVar[str] = "attention_entropy"
     label: ClassVar[str] = "Attention entropy"
-    reference: ClassVar[str] = "Ren et al. 2024"
+    summary: ClassVar[str] = "The entropy over tokens of the cross-attention at the first step."
+    reference: ClassVar[str] = "Ren et al. 2024, arXiv 2403.11052"
     needs: ClassVar[Need] = "noise"
 
     @property
@@ -39,12 +41,12 @@ class AttentionEntropy:
         return (self,)
 
     @torch.no_grad()
-    def measure(self, model: TextToImage, evidence: Evidence) -> Measurement:
+    def measure(self, model: TextToImage, inputs: DetectorInputs) -> Measurement:
         """Return the entropies (B, 1). Raises MMHError for a network without cross-attention."""
         values, rows = [], 0
-        for part in torch.split(torch.arange(len(evidence)), rows_at_once(model)):
-            noise = evidence.noise[evidence.start[part]].to(model.device)
-            cond = evidence.embeddings[evidence.prompt[part]].to(model.device)
+        for part in torch.split(torch.arange(len(inputs)), rows_at_once(model)):
+            noise = inputs.noise[inputs.start[part]].to(model.device)
+            cond = inputs.embeddings[inputs.prompt[part]].to(model.device)
             with recorded_attention(model) as layers:
                 model.score_model.eps(noise, self.t, cond)
             share = torch.stack(layers).mean(0)
@@ -52,7 +54,7 @@ class AttentionEntropy:
             rows += len(part)
         entropy = torch.cat(values)
         check_network(entropy, model.name)
-        return Measurement(entropy, rows / len(evidence))
+        return Measurement(entropy, rows / len(inputs))
 
     def score(self, values: Tensor) -> Tensor:
         """Return the entropy."""
@@ -61,24 +63,24 @@ class AttentionEntropy:
 
 @contextlib.contextmanager
 def recorded_attention(model: TextToImage) -> Iterator[list[Tensor]]:
-    """Collect the share of each token, (B, tokens), of every cross-attention layer that runs.
+    """Yield a list that collects each token's share (B, tokens) of every cross-attention layer.
 
-    The network computes as ever: its attention is watched from outside, and only in this thread,
-    since others may use the same weights. Nothing of it stays behind.
+    Hooks record the attention in this thread alone, since others may use the same weights. They
+    change nothing in the network, and are removed at the end.
     """
     layers = [
         module for module in model.unet.modules() if getattr(module, "is_cross_attention", False)
     ]
     if not layers:
-        raise MMHError(f"{model.name} has no cross-attention to read: choose another detector.")
+        raise MMHError(f"{model.name} has no cross-attention: choose another detector.")
     shares: list[Tensor] = []
     thread = threading.get_ident()
 
-    def watch(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
+    def record(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
         if threading.get_ident() == thread:
             shares.append(_token_shares(module, args[0], kwargs["encoder_hidden_states"]))
 
-    handles = [layer.register_forward_hook(watch, with_kwargs=True) for layer in layers]
+    handles = [layer.register_forward_hook(record, with_kwargs=True) for layer in layers]
     try:
         yield shares
     finally:
@@ -87,10 +89,11 @@ def recorded_attention(model: TextToImage) -> Iterator[list[Tensor]]:
 
 
 def _token_shares(layer: Any, hidden: Tensor, cond: Tensor) -> Tensor:
-    """Return `softmax(scale QK')` averaged over heads and places, (B, tokens), in float32."""
+    """Return `softmax(scale QK')` averaged over heads and positions, (B, tokens), in float32."""
     query, key = layer.to_q(hidden), layer.to_k(cond)
     query, key = (
-        each.float().unflatten(-1, (layer.heads, -1)).transpose(1, 2) for each in (query, key)
+        projected.float().unflatten(-1, (layer.heads, -1)).transpose(1, 2)
+        for projected in (query, key)
     )
     shares: Tensor = (query @ key.mT * layer.scale).softmax(-1).mean((1, 2))
     return shares

@@ -1,4 +1,4 @@
-"""All detectors, in one table."""
+"""All detectors by their stored name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mmh_core.detectors.lid_difference import LidDifference
 from mmh_core.detectors.measurement import Detector
 from mmh_core.detectors.region_map import RegionMap
 from mmh_core.detectors.score_norm import ScoreNorm
-from mmh_core.detectors.seed_similarity import SeedAgreement
+from mmh_core.detectors.seed_similarity import SeedSimilarity
 from mmh_core.detectors.sharpness import Sharpness
 from mmh_core.detectors.stability import Stability
 
@@ -43,9 +43,9 @@ DETECTORS: dict[str, Detector] = {
     "lid_unconditional_dsm": Lid("dsm", "unconditional"),
     "lid_difference_dsm": LidDifference("dsm"),
     "lid_corrected_dsm": LidCorrected("dsm"),
-    "seed_agreement": SeedAgreement(),
+    "seed_agreement": SeedSimilarity(),
 }
-#: What every scan runs unless told otherwise.
+#: The default detector of every scan.
 DEFAULT = "early_scan"
 
 
@@ -56,12 +56,15 @@ def adapted(
     embedder: str,
     early: tuple[float, float] | None = None,
 ) -> dict[str, Detector]:
-    """Return detectors set to a model: where LID is read, how images are described, and when.
+    """Return detectors with the noise scale of LID, the embedder and the times of a model.
 
     `early` is the pair of times of the early scan, from `choose_times`, and None leaves the
-    published ones; the score norm is read at the first of them.
+    published ones; the score norm is evaluated at the first of them.
     """
-    return {name: _adapted(each, log_delta, embedder, early) for name, each in detectors.items()}
+    return {
+        name: _adapted(detector, log_delta, embedder, early)
+        for name, detector in detectors.items()
+    }
 
 
 def _adapted(
@@ -73,6 +76,6 @@ def _adapted(
         return replace(detector, t=early[0])
     if isinstance(detector, Lid | LidDifference | LidCorrected):
         return replace(detector, log_delta=log_delta)
-    if isinstance(detector, SeedAgreement):
+    if isinstance(detector, SeedSimilarity):
         return replace(detector, embedder=embedder)
     return detector

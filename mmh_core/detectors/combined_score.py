@@ -1,4 +1,4 @@
-"""Combine detectors into one score by a logistic regression on labelled prompts."""
+"""The combined score: a logistic regression over detectors, fitted on labelled prompts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FOLDS = 5
 
 @dataclass(frozen=True)
 class CombinedScore:
-    """Hold a logistic regression over the scores of F detectors.
+    """A logistic regression over the scores of F detectors.
 
     `weights`, `mean` and `spread` (F,) of standardized scores, in the order of `names`. `cv_auc`
     is the area under the ROC curve of scores that cross-validation within the labelled prompts
@@ -52,8 +52,8 @@ def fit_combined(scores: Mapping[str, Tensor], memorized: Tensor) -> CombinedSco
     """Fit the regression on scores (P,) by detector, with labels `memorized` (P,) bool.
 
     Scores are standardized by those of the reference prompts; prompts that lack one are left out.
-    Errors: MMHError for fewer than five
-    prompts of a label, too few to cross-validate, and ValueError where no detector can be used.
+    Errors: MMHError for fewer than five prompts of a label, too few to cross-validate, and
+    ValueError where no detector can be used.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
@@ -62,8 +62,8 @@ def fit_combined(scores: Mapping[str, Tensor], memorized: Tensor) -> CombinedSco
     if not names:
         raise ValueError(f"The combined score is made of {', '.join(COMBINED)}; none was run.")
     features = torch.stack([scores[name] for name in names], dim=1).double()
-    known = features.isfinite().all(1)
-    features, memorized = features[known], memorized[known]
+    finite = features.isfinite().all(1)
+    features, memorized = features[finite], memorized[finite]
     check_labels(memorized)
     mean = features[~memorized].mean(0)
     spread = features[~memorized].std(0).clamp(min=1e-12)
@@ -85,10 +85,10 @@ def fit_combined(scores: Mapping[str, Tensor], memorized: Tensor) -> CombinedSco
 
 
 def check_labels(memorized: Tensor) -> None:
-    """Refuse labels (P,) bool that are too few of a kind to cross-validate. Errors: MMHError."""
+    """Raise MMHError for labels (P,) bool with too few of either to cross-validate."""
     yes, no = int(memorized.sum()), int((~memorized).sum())
     if min(yes, no) < FOLDS:
         raise MMHError(
-            f"The combined score is fitted on at least {FOLDS} memorized and {FOLDS} normal "
+            f"The combined score is fitted on at least {FOLDS} memorized and {FOLDS} reference "
             f"prompts, and there are {yes} and {no}: label more prompts."
         )

@@ -1,4 +1,4 @@
-"""The early scan: guidance norm and cosine on one noise, nothing generated."""
+"""The early scan: guidance norm and anisotropy on pure noise, nothing generated."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from mmh_core.detectors.measurement import Need, location_and_spread, not_fitted
 
 @dataclass(frozen=True)
 class EarlyScan:
-    """Score by guidance norm plus `weight` times anisotropy, each in units of reference prompts.
+    """The guidance norm plus `weight` times the anisotropy, standardized on reference prompts.
 
-    Asthana & Belagiannis 2026 (arXiv 2601.20642): the norm where noise is high, the angle where it
-    is low, on one pure noise. 4 network evaluations per seed, fewer where prompts share their
-    noise. `mean` and `spread` of the two over reference prompts come from `fitted`. The times are
-    the published ones for latents of 64 x 64; smaller latents drown in less noise, so for them
+    Asthana & Belagiannis 2026 (arXiv 2601.20642): norm at high noise, angle at low, both on
+    the same pure noise. 4 NFE per seed, fewer where prompts share their noise. `mean` and
+    `spread` of the two over reference prompts come from `fitted`. The times are the published ones
+    for latents of 64 x 64; for smaller latents, whose signal is lost at less noise, they come from
     `choose_times`.
     """
 
@@ -30,7 +30,10 @@ class EarlyScan:
     spread: tuple[float, ...] = ()
     name: ClassVar[str] = "early_scan"
     label: ClassVar[str] = "Early scan"
-    reference: ClassVar[str] = "Asthana & Belagiannis 2026"
+    summary: ClassVar[str] = (
+        "Guidance norm at high noise plus anisotropy at low noise, on pure noise."
+    )
+    reference: ClassVar[str] = "Asthana & Belagiannis 2026, arXiv 2601.20642"
     needs: ClassVar[Need] = "noise"
 
     @property

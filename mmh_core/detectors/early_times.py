@@ -1,7 +1,7 @@
-"""Choose the two times of the early scan for a model, on labeled prompts.
+"""The two times of the early scan for a model, chosen on labelled prompts.
 
-Published times are for latents of 64 x 64. An image of fewer numbers drowns in less noise: at
-t = .98 a latent of 8 x 8 holds nothing that could tell prompts apart.
+Published times are for latents of 64 x 64. A smaller latent loses its signal at less noise: at
+t = .98 a latent of 8 x 8 has nothing left that depends on the prompt.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.detectors.early_scan import EarlyScan
-from mmh_core.detectors.inputs import Evidence, per_prompt
+from mmh_core.detectors.inputs import DetectorInputs, per_prompt
 from mmh_core.detectors.measurement import fit, measure
 from mmh_core.records import MMHError
 from mmh_core.statistics import area_under_curve
@@ -21,28 +21,27 @@ GRID = (0.04, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.98)
 
 def choose_times(
     model: TextToImage,
-    evidence: Evidence,
+    inputs: DetectorInputs,
     memorized: Tensor,
     grid: tuple[float, ...] = GRID,
 ) -> tuple[float, float]:
     """Return the times (high, low) with the largest area under the ROC curve.
 
-    `memorized` (P,) bool are the labels of the evidence's prompts, which must serve for nothing
-    else afterwards: figures measured on them would flatter. Of equal pairs the one with more
-    noise wins. Raises MMHError where prompts of one of the two kinds are missing.
+    `memorized` (P,) bool are the labels of the prompts of `inputs`, which must not be used for
+    evaluation afterwards: results on them are optimistic. Of equal pairs the one with more
+    noise wins. Raises MMHError where prompts of one of the two labels are missing.
     """
     if not bool(memorized.any()) or bool(memorized.all()):
         raise MMHError(
-            "Times are chosen by telling memorized from reference prompts: label some of both "
-            "kinds."
+            "Times are chosen by separating memorized from reference prompts: label some of both."
         )
     scans = {(high, low): EarlyScan(high, low) for high in grid for low in grid}
-    both = [measure(model, evidence, [EarlyScan(t, t)])["early_scan"].values for t in grid]
+    both = [measure(model, inputs, [EarlyScan(t, t)])["early_scan"].values for t in grid]
     columns = dict(zip(grid, both, strict=True))
-    normal = ~memorized[evidence.prompt]
+    reference = ~memorized[inputs.prompt]
     areas = {}
     for (high, low), scan in scans.items():
         values = torch.stack([columns[high][:, 0], columns[low][:, 1]], dim=1)
-        score = per_prompt(fit(scan, values[normal]).score(values), evidence)
+        score = per_prompt(fit(scan, values[reference]).score(values), inputs)
         areas[high, low] = float(area_under_curve(score[memorized], score[~memorized]))
     return max(sorted(areas, reverse=True), key=areas.__getitem__)

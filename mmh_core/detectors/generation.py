@@ -1,4 +1,4 @@
-"""Generate once, and keep of it what detectors read."""
+"""One generation of each prompt, with the trace that detectors are computed from."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from mmh_core.detectors.inputs import (
-    Evidence,
+    DetectorInputs,
     Trace,
-    early_evidence,
     encode,
     joined_traces,
+    noise_inputs,
     rows_at_once,
 )
 from mmh_core.diffusion.score_model import ScoreModel
@@ -22,7 +22,7 @@ from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Request, Sampling, SchedulerName, Steering
 
 
-def draw_evidence(
+def generated_inputs(
     model: TextToImage,
     prompts: Sequence[str],
     seeds: Sequence[int],
@@ -30,11 +30,11 @@ def draw_evidence(
     guidance: float,
     steps: int,
     scheduler: SchedulerName = "ddim",
-) -> Iterator[Evidence]:
-    """Draw every prompt with every seed, and yield evidence with a trace for some at a time.
+) -> Iterator[DetectorInputs]:
+    """Yield inputs with a trace for every prompt and seed, some prompts at a time.
 
-    All seeds of a prompt come in one part; reading a part and dropping it bounds the memory,
-    `joined` puts parts together. Both branches of guidance are computed whatever the scale is, for
+    All seeds of a prompt come in one part; measuring a part and dropping it bounds the memory,
+    `joined` concatenates parts. Both branches of guidance are computed whatever the scale is, for
     2 network evaluations per step and image. Raises MMHError for a request that does not fit the
     model.
     """
@@ -42,15 +42,15 @@ def draw_evidence(
     together = max(1, size // max(1, len(seeds)))
     for start in range(0, len(prompts), together):
         texts = prompts[start : start + together]
-        evidence = early_evidence(model, encode(model, texts), seeds)
+        inputs = noise_inputs(model, encode(model, texts), seeds)
         traces = []
-        for part in torch.split(torch.arange(len(evidence)), size):
+        for part in torch.split(torch.arange(len(inputs)), size):
             request = Request(
                 prompt="",
-                seeds=tuple(seeds[i] for i in evidence.start[part].tolist()),
+                seeds=tuple(seeds[i] for i in inputs.start[part].tolist()),
                 steering=Steering(
-                    embedding=evidence.embeddings[evidence.prompt[part]],
-                    noise=evidence.noise[evidence.start[part]],
+                    embedding=inputs.embeddings[inputs.prompt[part]],
+                    noise=inputs.noise[inputs.start[part]],
                     guidance_at=lambda t: guidance,
                 ),
                 sampling=Sampling(
@@ -62,11 +62,11 @@ def draw_evidence(
                 ),
             )
             traces.append(trace(model, request))
-        yield replace(evidence, trace=joined_traces(traces))
+        yield replace(inputs, trace=joined_traces(traces))
 
 
 def trace(model: TextToImage, request: Request) -> Trace:
-    """Run one request to its end and return its trace; the request has to be guided."""
+    """Return the trace of one request, generated to its end; it has to be guided."""
     times, norms, moves, rows = [], [], [], 0
     last: GenerationStep | None = None
     for step in generate(model, request):
@@ -98,8 +98,8 @@ def trace(model: TextToImage, request: Request) -> Trace:
 def region_map(model: ScoreModel, step: GenerationStep) -> Tensor:
     """Return `sum_channels (s_c - s_u)^2` at one step, (B, h, w): where the prompt acts.
 
-    Kim & Lee 2026 look at it at the last step, where it shows the parts of the image that the
-    prompt, and nothing else, puts there.
+    Kim & Lee 2026 use the last step, where it localizes the parts of the image that depend on the
+    prompt alone.
     """
     if step.eps_u is None:
         raise ValueError("A region map needs both branches: the request has no guidance.")

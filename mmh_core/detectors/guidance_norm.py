@@ -1,4 +1,4 @@
-"""Guidance norm: how strongly the prompt pulls."""
+"""Guidance norm: the length of the guidance vector `eps_c - eps_u`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from mmh_core.detectors.branches import read_branches
-from mmh_core.detectors.inputs import Evidence
+from mmh_core.detectors.branches import evaluate_branches
+from mmh_core.detectors.inputs import DetectorInputs
 from mmh_core.detectors.measurement import Measurement, Need
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.model import TextToImage
@@ -17,17 +17,18 @@ from mmh_core.text_to_image.model import TextToImage
 
 @dataclass(frozen=True)
 class GuidanceNorm:
-    """Score by `|eps_c - eps_u|_2` on pure noise, at the first step; nothing is generated.
+    """The norm `|eps_c - eps_u|_2` on pure noise, at the first step; nothing is generated.
 
-    Wen et al. 2024 (ICLR), with one step. A memorized prompt knows its image from noise alone,
-    so the two branches differ from the start. A name that steers strongly without being
-    memorized is its false alarm.
+    Wen et al. 2024 (ICLR), with one step. A memorized prompt determines its image from noise
+    alone, so the two branches differ from the first step on. False positives are names that steer
+    strongly without being memorized.
     """
 
     t: float = 0.98
     name: ClassVar[str] = "guidance_norm"
     label: ClassVar[str] = "Guidance norm, first step"
-    reference: ClassVar[str] = "Wen et al. 2024"
+    summary: ClassVar[str] = "The length of the guidance vector on pure noise, at the first step."
+    reference: ClassVar[str] = "Wen et al. 2024, arXiv 2407.21720"
     needs: ClassVar[Need] = "noise"
 
     @property
@@ -35,14 +36,14 @@ class GuidanceNorm:
         """Return itself: one column."""
         return (self,)
 
-    def measure(self, model: TextToImage, evidence: Evidence) -> Measurement:
+    def measure(self, model: TextToImage, inputs: DetectorInputs) -> Measurement:
         """Return the norms (B, 1)."""
 
         def norm(delta: Tensor, eps_u: Tensor) -> Tensor:
-            found: Tensor = torch.linalg.vector_norm(delta.flatten(1), dim=1, keepdim=True)
-            return found
+            length: Tensor = torch.linalg.vector_norm(delta.flatten(1), dim=1, keepdim=True)
+            return length
 
-        return read_branches(model, evidence, self.t, norm)
+        return evaluate_branches(model, inputs, self.t, norm)
 
     def score(self, values: Tensor) -> Tensor:
         """Return the norm."""
@@ -51,17 +52,20 @@ class GuidanceNorm:
 
 @dataclass(frozen=True)
 class GuidanceTrace:
-    """Score by the mean of `|eps_c - eps_u|_2` over the first `steps` steps of a generation.
+    """The mean of `|eps_c - eps_u|_2` over the first `steps` steps of a generation.
 
     Wen et al. 2024 (ICLR); None takes all steps. Free while generating.
     """
 
     steps: int | None = None
-    reference: ClassVar[str] = "Wen et al. 2024"
+    summary: ClassVar[str] = (
+        "The mean length of the guidance vector over the steps of a generation."
+    )
+    reference: ClassVar[str] = "Wen et al. 2024, arXiv 2407.21720"
     needs: ClassVar[Need] = "trace"
 
     def __post_init__(self) -> None:
-        """Refuse a number of steps below 1."""
+        """Raise ValueError for a number of steps below 1."""
         if self.steps is not None and self.steps < 1:
             raise ValueError(f"steps must be at least 1 or None, got {self.steps!r}.")
 
@@ -72,7 +76,7 @@ class GuidanceTrace:
 
     @property
     def label(self) -> str:
-        """Return the name for people."""
+        """Return the name, with its steps."""
         steps = "all steps" if self.steps is None else f"first {self.steps} steps"
         return f"Guidance norm, {steps}"
 
@@ -81,14 +85,12 @@ class GuidanceTrace:
         """Return itself: one column."""
         return (self,)
 
-    def measure(self, model: TextToImage, evidence: Evidence) -> Measurement:
+    def measure(self, model: TextToImage, inputs: DetectorInputs) -> Measurement:
         """Return the mean norms (B, 1). Raises MMHError where fewer steps were made."""
-        trace = evidence.drawn()
-        made = trace.guidance_norm.shape[1]
-        if self.steps is not None and self.steps > made:
-            raise MMHError(
-                f"{self.label} cannot be read from {made} steps: generate with more of them."
-            )
+        trace = inputs.generated()
+        steps = trace.guidance_norm.shape[1]
+        if self.steps is not None and self.steps > steps:
+            raise MMHError(f"{self.label} needs more than {steps} steps: generate with more.")
         mean = trace.guidance_norm[:, : self.steps].mean(1, keepdim=True)
         return Measurement(mean, 0.0, trace.nfe)
 

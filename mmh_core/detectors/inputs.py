@@ -1,7 +1,7 @@
-"""What a detector may see: prompts, starting noise, and what a generation left behind.
+"""The inputs of detectors: prompts, starting noise, and the trace of a generation.
 
-A row is one image: a prompt and the noise it starts from. Labels have no place here, so no
-detector can lean on them. All tensors are on the CPU in float32; estimates move what they need.
+A row is one image: a prompt and the noise it starts from. Labels are no inputs, so no detector can
+use them. All tensors are on the CPU in float32; estimates move what they need.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _NUMBERS, _ROWS = 2**17, 24
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """Hold what a generation of B images in T steps left behind.
+    """The trace of a generation of B images in T steps.
 
     `times` (T,); `guidance_norm` (B, T), `|eps_c - eps_u|_2` at each step; `movement` (B, T), how
     far each step moved, `|x_t - x_(t+1)|_2`, the last one to the final latents; `region`
     (B, h, w), the map `sum_channels (s_c - s_u)^2` at the last step; `latents` (B, *shape), the
-    final ones; `images` (B, 3, H, W) in [0, 1]. `guidance` is the scale drawn with, `nfe`
-    the network evaluations that each image took.
+    final ones; `images` (B, 3, H, W) in [0, 1]. `guidance` is its scale, `nfe`
+    the NFE per image.
     """
 
     times: Tensor
@@ -51,8 +51,8 @@ class Trace:
 
 
 @dataclass(frozen=True, eq=False)
-class Evidence:
-    """Hold B rows: row i is `embeddings[prompt[i]]`, started from `noise[start[i]]`.
+class DetectorInputs:
+    """Prompts and noises of B rows: row i has `embeddings[prompt[i]]` and `noise[start[i]]`.
 
     `embeddings` (P, tokens, width), `noise` (S, *shape), standard normal; `prompt` and `start`
     (B,) int64. Rows that share a start share the unconditional branch. `trace` is None until
@@ -66,18 +66,18 @@ class Evidence:
     trace: Trace | None = None
 
     def __post_init__(self) -> None:
-        """Refuse no rows, rows of unequal number, and indices of prompts or starts not held."""
+        """Raise ValueError for no rows, rows of unequal number, and indices out of range."""
         count = len(self.prompt)
         if not count or self.start.shape != self.prompt.shape:
             raise ValueError(
-                f"Evidence needs rows: got {count} prompts and {len(self.start)} starts."
+                f"A detector needs rows: got {count} prompts and {len(self.start)} starts."
             )
-        for name, index, held in (
+        for name, index, tensor in (
             ("prompt", self.prompt, self.embeddings),
             ("start", self.start, self.noise),
         ):
-            if int(index.min()) < 0 or int(index.max()) >= len(held):
-                raise ValueError(f"{name} must lie below {len(held)}, got {index.tolist()!r}.")
+            if int(index.min()) < 0 or int(index.max()) >= len(tensor):
+                raise ValueError(f"{name} must lie below {len(tensor)}, got {index.tolist()!r}.")
         if self.trace is not None and len(self.trace.latents) != count:
             raise ValueError(f"The trace holds {len(self.trace.latents)} images for {count} rows.")
 
@@ -85,7 +85,7 @@ class Evidence:
         """Return B."""
         return len(self.prompt)
 
-    def rows(self, index: Tensor) -> Evidence:
+    def rows(self, index: Tensor) -> DetectorInputs:
         """Return some of the rows, by their numbers; embeddings and noise are kept whole."""
         trace = None if self.trace is None else self.trace.rows(index)
         return replace(self, prompt=self.prompt[index], start=self.start[index], trace=trace)
@@ -95,11 +95,11 @@ class Evidence:
         for number in sorted(set(self.prompt.tolist())):
             yield (self.prompt == number).nonzero()[:, 0]
 
-    def drawn(self) -> Trace:
+    def generated(self) -> Trace:
         """Return the trace. Raises ValueError where nothing was generated."""
         if self.trace is None:
             raise ValueError(
-                "This detector needs a generation: make the evidence with draw_evidence."
+                "This detector needs a generation: make the inputs with generated_inputs."
             )
         return self.trace
 
@@ -112,7 +112,7 @@ def rows_at_once(model: TextToImage) -> int:
 def encode(model: TextToImage, prompts: Sequence[str]) -> Tensor:
     """Return the embeddings (P, tokens, width) of prompts, one at a time.
 
-    A batch of another size rounds differently, and a prompt is to read alike in every table.
+    A batch of another size rounds differently, and a prompt must score the same in every table.
     """
     if isinstance(prompts, str) or not prompts:
         raise ValueError(f"prompts must be a list of at least one text, got {prompts!r}.")
@@ -123,7 +123,7 @@ def encode(model: TextToImage, prompts: Sequence[str]) -> Tensor:
 def changes_nothing(model: TextToImage, embeddings: Tensor) -> Tensor:
     """Return which of the embeddings (P, tokens, width) are that of the empty prompt, (P,) bool.
 
-    Guidance by such a prompt is none: what is left of it is rounding.
+    Their guidance vector is 0 but for rounding.
     """
     empty = model.unconditional.float().cpu()
     if embeddings.shape[1:] != empty.shape[1:]:
@@ -141,16 +141,16 @@ def starting_noise(model: TextToImage, seeds: Sequence[int]) -> Tensor:
     return torch.stack(noise).float()
 
 
-def early_evidence(model: TextToImage, embeddings: Tensor, seeds: Sequence[int]) -> Evidence:
+def noise_inputs(model: TextToImage, embeddings: Tensor, seeds: Sequence[int]) -> DetectorInputs:
     """Return every prompt with every seed, prompt after prompt; nothing is computed yet.
 
-    All prompts start from the same noises, so P prompts with S seeds read the unconditional
-    branch S times and the conditional one P S times.
+    All prompts start from the same noises, so P prompts with S seeds take S evaluations of the
+    unconditional branch and P S of the conditional one.
     """
     if not seeds:
         raise ValueError("seeds must hold at least one number.")
     prompts = len(embeddings)
-    return Evidence(
+    return DetectorInputs(
         embeddings.float().cpu(),
         starting_noise(model, seeds),
         torch.arange(prompts).repeat_interleave(len(seeds)),
@@ -158,10 +158,10 @@ def early_evidence(model: TextToImage, embeddings: Tensor, seeds: Sequence[int])
     )
 
 
-def joined(parts: Sequence[Evidence]) -> Evidence:
-    """Put evidence of one model together; parts with the same noise go on sharing it.
+def joined(parts: Sequence[DetectorInputs]) -> DetectorInputs:
+    """Return the inputs of several parts as one; parts with the same noise share it.
 
-    Either all parts hold a trace of the same times and guidance, or none does.
+    Either all parts have a trace of the same times and guidance, or none does.
     """
     first = parts[0]
     shared = all(torch.equal(part.noise, first.noise) for part in parts)
@@ -170,7 +170,7 @@ def joined(parts: Sequence[Evidence]) -> Evidence:
     traces = [part.trace for part in parts if part.trace is not None]
     if traces and len(traces) < len(parts):
         raise ValueError("Some of the parts were generated and some were not.")
-    return Evidence(
+    return DetectorInputs(
         torch.cat([part.embeddings for part in parts]),
         first.noise if shared else torch.cat([part.noise for part in parts]),
         torch.cat([part.prompt + by for part, by in zip(parts, prompts, strict=True)]),
@@ -180,7 +180,7 @@ def joined(parts: Sequence[Evidence]) -> Evidence:
 
 
 def joined_traces(traces: Sequence[Trace]) -> Trace:
-    """Put traces together; the network evaluations per image are averaged over the images."""
+    """Return several traces as one; NFE are averaged over the images."""
     first = traces[0]
     for each in traces[1:]:
         if not torch.equal(each.times, first.times) or each.guidance != first.guidance:
@@ -198,11 +198,11 @@ def joined_traces(traces: Sequence[Trace]) -> Trace:
     )
 
 
-def per_prompt(values: Tensor, evidence: Evidence) -> Tensor:
+def per_prompt(values: Tensor, inputs: DetectorInputs) -> Tensor:
     """Return the mean over the rows of each prompt, (P,); NaN for a prompt without rows."""
-    prompts = len(evidence.embeddings)
-    total = values.new_zeros(prompts).index_add(0, evidence.prompt, values)
-    rows = values.new_zeros(prompts).index_add(0, evidence.prompt, torch.ones_like(values))
+    prompts = len(inputs.embeddings)
+    total = values.new_zeros(prompts).index_add(0, inputs.prompt, values)
+    rows = values.new_zeros(prompts).index_add(0, inputs.prompt, torch.ones_like(values))
     return total / rows
 
 

@@ -1,4 +1,4 @@
-"""LID: how few dimensions the model leaves around the finished image."""
+"""LID: the local intrinsic dimension of the model's distribution at the generated image."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from mmh_core.detectors.inputs import Evidence, rows_at_once
+from mmh_core.detectors.inputs import DetectorInputs, rows_at_once
 from mmh_core.detectors.measurement import Measurement, Need
 from mmh_core.diffusion.score_model import guided
 from mmh_core.dimension.estimators import ESTIMATORS
@@ -17,11 +17,11 @@ from mmh_core.text_to_image.model import TextToImage
 
 LidEstimator = Literal["soft_spectral_count", "flipd", "dsm"]
 Branch = Literal["conditional", "unconditional", "guided"]
-#: Where the embedded model's own calibration reads LID, too; studies set the model's own scale.
+#: The noise scale of the embedded model's calibration; studies set the model's own.
 LOG_DELTA = math.log(0.34)
 
 REFERENCES: dict[LidEstimator, str] = {
-    "soft_spectral_count": "Ross et al. 2025",
+    "soft_spectral_count": "Ross et al. 2025, arXiv 2411.00113",
     "flipd": "Ross et al. 2025; Kamkari et al. 2024",
     "dsm": "Ross et al. 2025; Yeats et al. 2025",
 }
@@ -31,11 +31,11 @@ SHORT: dict[LidEstimator, str] = {"soft_spectral_count": "count", "flipd": "flip
 
 @dataclass(frozen=True)
 class Lid:
-    """Score by minus the model's LID at the final latents, at the noise scale `log_delta`.
+    """Minus the model's LID at the final latents, at the noise scale `log_delta`.
 
     Ross et al. 2025 (arXiv 2411.00113): an image is memorized where LID is too small. `branch`
-    says whose LID: that of images with the prompt, of all images (no caption is looked at),
-    or of the guided score, which is the score of no density. Each prompt draws its probes anew
+    is the distribution: that of images given the prompt, that of all images (no caption is used),
+    or the guided score, which is the score of no density. Each prompt samples its probes anew
     from `seed`, so its value does not depend on the other prompts. The cost is the estimator's,
     twice for the guided score.
     """
@@ -53,12 +53,17 @@ class Lid:
 
     @property
     def label(self) -> str:
-        """Return the name for people."""
+        """Return the name, with its branch and estimator."""
         return f"LID, {self.branch} ({ESTIMATORS[self.estimator].label})"
 
     @property
+    def summary(self) -> str:
+        """Return one sentence on what it measures."""
+        return f"Minus the {self.branch} LID of the model at the generated image."
+
+    @property
     def reference(self) -> str:
-        """Return where hypothesis and estimator come from."""
+        """Return the citations of hypothesis and estimator."""
         return REFERENCES[self.estimator]
 
     @property
@@ -66,19 +71,19 @@ class Lid:
         """Return itself: one column."""
         return (self,)
 
-    def measure(self, model: TextToImage, evidence: Evidence) -> Measurement:
+    def measure(self, model: TextToImage, inputs: DetectorInputs) -> Measurement:
         """Return the LID (B, 1)."""
-        trace = evidence.drawn()
+        trace = inputs.generated()
         run = ESTIMATORS[self.estimator].run
         score_model, networks = model.score_model, 1
         if self.branch == "guided":
             score_model, networks = guided(score_model, trace.guidance), 2
-        lid = torch.empty(len(evidence), 1)
+        lid = torch.empty(len(inputs), 1)
         cost = 0.0
-        for group in evidence.groups():
+        for group in inputs.groups():
             generator = torch.Generator().manual_seed(self.seed)
             for rows in torch.split(group, max(1, rows_at_once(model) // 2)):
-                cond = evidence.embeddings[evidence.prompt[rows]].to(model.device)
+                cond = inputs.embeddings[inputs.prompt[rows]].to(model.device)
                 estimate = run(
                     score_model,
                     trace.latents[rows].to(model.device),
@@ -88,7 +93,7 @@ class Lid:
                 )
                 lid[rows, 0] = estimate.lid.float().cpu()
                 cost += networks * estimate.nfe * len(rows)
-        return Measurement(lid, cost / len(evidence), trace.nfe)
+        return Measurement(lid, cost / len(inputs), trace.nfe)
 
     def score(self, values: Tensor) -> Tensor:
         """Return minus the LID."""

@@ -1,4 +1,4 @@
-"""LID corrected for complexity: lower than an image as simple as this one would have."""
+"""LID corrected for complexity: how far it is below that of images as simple."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from mmh_core.detectors.inputs import Evidence
+from mmh_core.detectors.inputs import DetectorInputs
 from mmh_core.detectors.lid import LOG_DELTA, REFERENCES, SHORT, Lid, LidEstimator
 from mmh_core.detectors.measurement import Measurement, Need, location_and_spread, not_fitted
 from mmh_core.dimension.estimators import ESTIMATORS
@@ -19,7 +19,7 @@ from mmh_core.text_to_image.pixels import to_pil
 
 @dataclass(frozen=True)
 class LidCorrected:
-    """Score by `intercept + slope log bytes - LID`: the residual after regressing on complexity.
+    """Minus the residual of LID regressed on complexity: `intercept + slope log bytes - LID`.
 
     Ross et al. 2025 (arXiv 2411.00113, Sec. 5): simple images have a low LID without being
     memorized; complexity is the size of the image as PNG. Conditional LID. The straight line
@@ -32,6 +32,7 @@ class LidCorrected:
     intercept: float | None = None
     slope: float = 0.0
     needs: ClassVar[Need] = "image"
+    summary: ClassVar[str] = "Minus the residual of LID after a regression on the size as PNG."
 
     @property
     def name(self) -> str:
@@ -40,12 +41,12 @@ class LidCorrected:
 
     @property
     def label(self) -> str:
-        """Return the name for people."""
+        """Return the name, with its estimator."""
         return f"LID, corrected for complexity ({ESTIMATORS[self.estimator].label})"
 
     @property
     def reference(self) -> str:
-        """Return where hypothesis and estimator come from."""
+        """Return the citations of hypothesis and estimator."""
         return REFERENCES[self.estimator]
 
     @property
@@ -71,11 +72,11 @@ class LidCorrected:
 
 @dataclass(frozen=True)
 class Complexity:
-    """Read the natural logarithm of an image's size in bytes as PNG."""
+    """The natural logarithm of an image's size in bytes as PNG."""
 
-    def measure(self, model: TextToImage, evidence: Evidence) -> Measurement:
+    def measure(self, model: TextToImage, inputs: DetectorInputs) -> Measurement:
         """Return the logarithms (B, 1)."""
-        trace = evidence.drawn()
+        trace = inputs.generated()
         sizes = []
         for image in to_pil(trace.images):
             file = io.BytesIO()

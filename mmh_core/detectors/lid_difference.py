@@ -1,4 +1,4 @@
-"""LID difference: how many dimensions the prompt takes away."""
+"""LID difference: by how many dimensions the prompt lowers LID."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from mmh_core.dimension.estimators import ESTIMATORS
 
 @dataclass(frozen=True)
 class LidDifference:
-    """Score by the unconditional LID minus the conditional one, at the same latents and probes.
+    """The unconditional LID minus the conditional one, at the same latents and probes.
 
     Ross et al. 2025 (arXiv 2411.00113): a caption can only lower LID, and specific captions
-    memorize. A copy so strong that the model gives it without its caption has both small, and so
-    no difference.
+    memorize. For an image that the model also generates without its caption both are small,
+    and so is their difference.
     """
 
     estimator: LidEstimator = "soft_spectral_count"
     log_delta: float = LOG_DELTA
     seed: int = 0
     needs: ClassVar[Need] = "image"
+    summary: ClassVar[str] = "The unconditional minus the conditional LID at the generated image."
 
     @property
     def name(self) -> str:
@@ -33,12 +34,12 @@ class LidDifference:
 
     @property
     def label(self) -> str:
-        """Return the name for people."""
+        """Return the name, with its estimator."""
         return f"LID, difference ({ESTIMATORS[self.estimator].label})"
 
     @property
     def reference(self) -> str:
-        """Return where hypothesis and estimator come from."""
+        """Return the citations of hypothesis and estimator."""
         return REFERENCES[self.estimator]
 
     @property

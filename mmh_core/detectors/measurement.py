@@ -1,7 +1,7 @@
-"""The two protocols of this package: a reading asks the network, a detector makes one number.
+"""The two protocols of this package: an estimate evaluates the network, a detector scores it.
 
-Several detectors use the same reading (a LID, a guidance norm): `measure` takes each reading
-once, whatever the number of detectors, and charges every detector for all that it used.
+Several detectors use the same estimate (a LID, a guidance norm): `measure` computes each estimate
+once, whatever the number of detectors, and counts its cost for every detector that uses it.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from typing import Literal, Protocol, Self, TypeVar, runtime_checkable
 import torch
 from torch import Tensor
 
-from mmh_core.detectors.inputs import Evidence
+from mmh_core.detectors.inputs import DetectorInputs
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.model import TextToImage
 
-#: What a detector looks at: pure noise, the steps of a generation, or what it ended with.
+#: What a detector is computed from: pure noise, the steps of a generation, or its final image.
 Need = Literal["noise", "trace", "image"]
 
 
 @dataclass(frozen=True, eq=False)
 class Measurement:
-    """Hold what was read of B rows: `values` (B, F) float32, one column per number read.
+    """The estimates of B rows: `values` (B, F) float32, one column per estimate.
 
-    `nfe` counts network evaluations per row, as the run made them, a reverse pass as one more;
-    `generation` those of the generation that it was read from, 0 where none was needed.
+    `nfe` counts NFE per row, a reverse pass as one more; `generation` those of the generation that
+    it was computed from, 0 where none was needed.
     """
 
     values: Tensor
@@ -34,15 +34,15 @@ class Measurement:
     generation: float = 0.0
 
 
-class Reading(Protocol):
-    """Read numbers off a model; a frozen dataclass, equal where it reads the same numbers."""
+class Estimate(Protocol):
+    """A number computed with a model; a frozen dataclass, equal where its values are."""
 
-    def measure(self, model: TextToImage, evidence: Evidence) -> Measurement:
-        """Return the numbers; a row's do not depend on the other prompts."""
+    def measure(self, model: TextToImage, inputs: DetectorInputs) -> Measurement:
+        """Return the values; those of a row do not depend on the other prompts."""
 
 
 class Detector(Protocol):
-    """Score images for memorization; a frozen dataclass whose fields are hyperparameters."""
+    """A score of images for memorization; a frozen dataclass whose fields are hyperparameters."""
 
     @property
     def name(self) -> str:
@@ -50,19 +50,23 @@ class Detector(Protocol):
 
     @property
     def label(self) -> str:
-        """Return the name for people."""
+        """Return the name that its paper gives it."""
 
     @property
     def reference(self) -> str:
-        """Return where the recipe comes from."""
+        """Return the citation."""
+
+    @property
+    def summary(self) -> str:
+        """Return one sentence on what it measures."""
 
     @property
     def needs(self) -> Need:
-        """Return what it looks at."""
+        """Return what it is computed from."""
 
     @property
-    def estimates(self) -> tuple[Reading, ...]:
-        """Return what has to be read; the columns come in this order."""
+    def estimates(self) -> tuple[Estimate, ...]:
+        """Return the estimates that it needs; the columns come in this order."""
 
     def score(self, values: Tensor) -> Tensor:
         """Return one number per row, (B,), from columns (B, F): higher = more memorized."""
@@ -70,7 +74,7 @@ class Detector(Protocol):
 
 @runtime_checkable
 class Fittable(Protocol):
-    """Be a detector with constants that only reference prompts can tell."""
+    """A detector with constants that are fitted on reference prompts."""
 
     def fitted(self, values: Tensor) -> Self:
         """Return the detector with its constants set from columns (N, F) of reference prompts."""
@@ -80,26 +84,26 @@ AnyDetector = TypeVar("AnyDetector", bound=Detector)
 
 
 def measure(
-    model: TextToImage, evidence: Evidence, detectors: Iterable[Detector]
+    model: TextToImage, inputs: DetectorInputs, detectors: Iterable[Detector]
 ) -> dict[str, Measurement]:
-    """Return the measurement of each detector by its name, taking equal estimates once."""
-    taken: dict[Reading, Measurement] = {}
-    found = {}
+    """Return the measurement of each detector by its name, computing equal estimates once."""
+    computed: dict[Estimate, Measurement] = {}
+    measurements = {}
     for detector in detectors:
-        for reading in detector.estimates:
-            if reading not in taken:
-                taken[reading] = reading.measure(model, evidence)
-        parts = [taken[reading] for reading in detector.estimates]
-        found[detector.name] = Measurement(
+        for estimate in detector.estimates:
+            if estimate not in computed:
+                computed[estimate] = estimate.measure(model, inputs)
+        parts = [computed[estimate] for estimate in detector.estimates]
+        measurements[detector.name] = Measurement(
             torch.cat([part.values for part in parts], dim=1),
             sum(part.nfe for part in parts),
             max(part.generation for part in parts),
         )
-    return found
+    return measurements
 
 
 def joined_measurements(parts: Sequence[Measurement]) -> Measurement:
-    """Put measurements of several parts of the rows together; costs are averaged over rows."""
+    """Return the measurements of several parts as one; costs are averaged over rows."""
     rows = sum(len(part.values) for part in parts)
     return Measurement(
         torch.cat([part.values for part in parts]),
@@ -130,7 +134,7 @@ def location_and_spread(values: Tensor) -> tuple[tuple[float, ...], tuple[float,
 
 
 def not_fitted(label: str) -> MMHError:
-    """Return the error of a detector that is asked for a score before it was fitted."""
+    """Return the error of a detector that has to be fitted before it can score."""
     return MMHError(
         f"{label} compares with reference prompts and none have been measured for this model: "
         "calibrate the model first."

@@ -1,4 +1,4 @@
-"""Region map: where in the finished image the prompt still pulls."""
+"""Region map: where in the generated image the conditional and unconditional scores differ."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from mmh_core.detectors.inputs import Evidence
+from mmh_core.detectors.inputs import DetectorInputs
 from mmh_core.detectors.measurement import Measurement, Need
 from mmh_core.text_to_image.model import TextToImage
 
 
 @dataclass(frozen=True)
 class RegionMap:
-    """Score by the mean over the image of `sum_channels (s_c - s_u)^2` at the last step.
+    """The mean over the image of `sum_channels (s_c - s_u)^2` at the last step.
 
     Kim & Lee 2026. The map itself is `Trace.region`. Its mean is the squared guidance norm there
     over `sigma^2 h w`. Free while generating.
@@ -22,6 +22,9 @@ class RegionMap:
 
     name: ClassVar[str] = "region_map"
     label: ClassVar[str] = "Region map, mean"
+    summary: ClassVar[str] = (
+        "The mean squared difference of conditional and unconditional score at the last step."
+    )
     reference: ClassVar[str] = "Kim & Lee 2026"
     needs: ClassVar[Need] = "trace"
 
@@ -30,9 +33,9 @@ class RegionMap:
         """Return itself: one column."""
         return (self,)
 
-    def measure(self, model: TextToImage, evidence: Evidence) -> Measurement:
+    def measure(self, model: TextToImage, inputs: DetectorInputs) -> Measurement:
         """Return the means (B, 1)."""
-        trace = evidence.drawn()
+        trace = inputs.generated()
         return Measurement(trace.region.mean((1, 2))[:, None], 0.0, trace.nfe)
 
     def score(self, values: Tensor) -> Tensor:

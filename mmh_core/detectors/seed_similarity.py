@@ -1,4 +1,4 @@
-"""Seed agreement: whether a prompt gives the same image whatever it starts from."""
+"""Seed-to-seed similarity: whether a prompt gives the same image from every noise."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from mmh_core.detectors.inputs import Evidence
+from mmh_core.detectors.inputs import DetectorInputs
 from mmh_core.detectors.measurement import Measurement, Need
 from mmh_core.records import MMHError
 from mmh_core.retrieval.embedder_choice import load_embedder
@@ -17,37 +17,40 @@ from mmh_core.text_to_image.model import TextToImage
 
 
 @dataclass(frozen=True)
-class SeedAgreement:
-    """Score by the mean cosine of an image's descriptor with those of the prompt's other seeds.
+class SeedSimilarity:
+    """The mean cosine of an image's descriptor with those of the prompt's other seeds.
 
     Its mean over a prompt is the mean pairwise similarity. `embedder` is a choice of
-    `load_embedder`. No training image is needed, and no network forward beyond the images.
+    `load_embedder`. It needs no training images, and no NFE beyond the generation.
     """
 
     embedder: str = "pixels"
     name: ClassVar[str] = "seed_agreement"
-    label: ClassVar[str] = "Seed agreement"
+    label: ClassVar[str] = "Seed-to-seed similarity"
+    summary: ClassVar[str] = (
+        "The mean similarity of an image to those of the prompt's other seeds."
+    )
     reference: ClassVar[str] = "this project"
     needs: ClassVar[Need] = "image"
 
     @property
-    def estimates(self) -> tuple[SeedAgreement]:
+    def estimates(self) -> tuple[SeedSimilarity]:
         """Return itself: one column."""
         return (self,)
 
     @torch.no_grad()
-    def measure(self, model: TextToImage, evidence: Evidence) -> Measurement:
+    def measure(self, model: TextToImage, inputs: DetectorInputs) -> Measurement:
         """Return the similarities (B, 1). Raises MMHError for a prompt with a single seed."""
-        trace = evidence.drawn()
+        trace = inputs.generated()
         descriptors = embed_all(load_embedder(self.embedder), trace.images)
-        values = descriptors.new_empty(len(evidence), 1)
-        for rows in evidence.groups():
+        values = descriptors.new_empty(len(inputs), 1)
+        for rows in inputs.groups():
             if len(rows) < 2:
                 raise MMHError(
-                    "Seed agreement compares images of one prompt: draw at least two seeds."
+                    "Seed-to-seed similarity compares images of one prompt: use two seeds or more."
                 )
-            mine = descriptors[rows]
-            similar = mine @ mine.T
+            own = descriptors[rows]
+            similar = own @ own.T
             values[rows, 0] = (similar.sum(1) - similar.diagonal()) / (len(rows) - 1)
         return Measurement(values, 0.0, trace.nfe)
 

@@ -1,4 +1,4 @@
-"""Sharpness: how much the prompt bends the density along its own pull."""
+"""Sharpness: the difference of the Hessians along the guidance vector."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from mmh_core.detectors.inputs import Evidence, rows_at_once
+from mmh_core.detectors.inputs import DetectorInputs, rows_at_once
 from mmh_core.detectors.measurement import Measurement, Need
 from mmh_core.diffusion.score_model import expand
 from mmh_core.dimension.jacobian import linearize
@@ -18,10 +18,10 @@ from mmh_core.text_to_image.model import TextToImage
 
 @dataclass(frozen=True)
 class Sharpness:
-    """Score by `|H_c d - H_u d|_2` on pure noise at the first step, `d = s_c - s_u`.
+    """The norm `|H_c d - H_u d|_2` on pure noise at the first step, `d = s_c - s_u`.
 
     Jeon et al. 2025 (arXiv 2412.04140), H the Jacobian of the score. With the tangent projector
-    `P = I + sigma^2 H` it is `|P_c d - P_u d| / sigma^2`. Read in reverse mode, `d'P` in place of
+    `P = I + sigma^2 H` it is `|P_c d - P_u d| / sigma^2`. In reverse mode, `d'P` in place of
     `P d`: equal for a true score, whose Jacobian is symmetric, and possible with every attention
     kernel and in half precision, where differences of neighboring points are rounding. 2 network
     evaluations and 2 reverse passes per row.
@@ -30,7 +30,10 @@ class Sharpness:
     t: float = 0.98
     name: ClassVar[str] = "sharpness"
     label: ClassVar[str] = "Sharpness"
-    reference: ClassVar[str] = "Jeon et al. 2025"
+    summary: ClassVar[str] = (
+        "The difference of the Hessians with and without the prompt along the guidance vector."
+    )
+    reference: ClassVar[str] = "Jeon et al. 2025, arXiv 2412.04140"
     needs: ClassVar[Need] = "noise"
 
     @property
@@ -38,25 +41,25 @@ class Sharpness:
         """Return itself: one column."""
         return (self,)
 
-    def measure(self, model: TextToImage, evidence: Evidence) -> Measurement:
+    def measure(self, model: TextToImage, inputs: DetectorInputs) -> Measurement:
         """Return the sharpness (B, 1)."""
         values, cost = [], 0.0
-        # A graph holds what a pass drops: half the rows.
-        for part in torch.split(torch.arange(len(evidence)), max(1, rows_at_once(model) // 2)):
-            noise = evidence.noise[evidence.start[part]].to(model.device)
-            cond = evidence.embeddings[evidence.prompt[part]].to(model.device)
-            found, nfe = self._read(model, noise, cond)
-            values.append(found.float().cpu())
+        # A graph keeps the activations: half the rows.
+        for part in torch.split(torch.arange(len(inputs)), max(1, rows_at_once(model) // 2)):
+            noise = inputs.noise[inputs.start[part]].to(model.device)
+            cond = inputs.embeddings[inputs.prompt[part]].to(model.device)
+            norms, nfe = self._sharpness(model, noise, cond)
+            values.append(norms.float().cpu())
             cost += nfe * len(part)
         sharpness = torch.cat(values)[:, None]
         check_network(sharpness, model.name)
-        return Measurement(sharpness, cost / len(evidence))
+        return Measurement(sharpness, cost / len(inputs))
 
     def score(self, values: Tensor) -> Tensor:
         """Return the sharpness."""
         return values[:, 0]
 
-    def _read(self, model: TextToImage, x_t: Tensor, cond: Tensor) -> tuple[Tensor, float]:
+    def _sharpness(self, model: TextToImage, x_t: Tensor, cond: Tensor) -> tuple[Tensor, float]:
         """Return the sharpness (b,) at x_t (b, *shape), and its cost per row."""
         score_model = model.score_model
         t = score_model.times(self.t, x_t)
@@ -65,5 +68,5 @@ class Sharpness:
         with_prompt = linearize(score_model, x_t / alpha, t, cond)
         without = linearize(score_model, x_t / alpha, t)
         d = (without.eps - with_prompt.eps) / sigma
-        bent = (with_prompt.pullback(d) - without.pullback(d)) / sigma.square()
-        return bent.flatten(1).norm(dim=1), with_prompt.nfe(1) + without.nfe(1)
+        difference = (with_prompt.pullback(d) - without.pullback(d)) / sigma.square()
+        return difference.flatten(1).norm(dim=1), with_prompt.nfe(1) + without.nfe(1)

@@ -1,4 +1,4 @@
-"""Stability: whether a generation moves as those of reference prompts do."""
+"""Stability: how far the steps of a generation deviate from those of reference prompts."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from mmh_core.detectors.inputs import Evidence
+from mmh_core.detectors.inputs import DetectorInputs
 from mmh_core.detectors.measurement import Measurement, Need, location_and_spread, not_fitted
 from mmh_core.text_to_image.model import TextToImage
 
 
 @dataclass(frozen=True)
 class Stability:
-    """Score by `max_t | |z_t - z_(t+1)| - mean_t | / spread_t` over the steps of a generation.
+    """The maximum `max_t | |z_t - z_(t+1)| - mean_t | / spread_t` over the steps of a generation.
 
     Huang et al. 2026 (arXiv 2605.22050). `mean` and `spread` (T,) over reference prompts, from
     `fitted`, hold for one model, sampler, number of steps and guidance. Free while generating.
@@ -24,7 +24,10 @@ class Stability:
     spread: tuple[float, ...] = ()
     name: ClassVar[str] = "stability"
     label: ClassVar[str] = "Stability"
-    reference: ClassVar[str] = "Huang et al. 2026"
+    summary: ClassVar[str] = (
+        "The largest deviation of a step's length from those of reference prompts."
+    )
+    reference: ClassVar[str] = "Huang et al. 2026, arXiv 2605.22050"
     needs: ClassVar[Need] = "trace"
 
     @property
@@ -51,9 +54,9 @@ class Stability:
 
 @dataclass(frozen=True)
 class Movement:
-    """Read how far each step of a generation moved."""
+    """The length of each step of a generation."""
 
-    def measure(self, model: TextToImage, evidence: Evidence) -> Measurement:
+    def measure(self, model: TextToImage, inputs: DetectorInputs) -> Measurement:
         """Return the lengths (B, T)."""
-        trace = evidence.drawn()
+        trace = inputs.generated()
         return Measurement(trace.movement, 0.0, trace.nfe)

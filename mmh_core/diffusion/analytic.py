@@ -107,20 +107,6 @@ def as_target(model: ScoreModel, target: Target, data_scale: float = 1.0) -> Sco
     return replace(shown, net=net)
 
 
-def affine_loss(points: Tensor, delta: Tensor) -> Tensor:
-    """Return the mean squared error of the best affine denoiser of these points, (K,).
-
-    `sum_i l_i delta^2 / (l_i + delta^2)` over the eigenvalues l_i of the points' covariance (the
-    Wiener filter). It is the yardstick of fit: a network that denoises no better than a straight
-    line at a scale has learned no manifold there.
-    """
-    flat = points.flatten(1).double()
-    centered = flat - flat.mean(0)
-    variances: Tensor = torch.linalg.svdvals(centered).square() / len(flat)
-    noise = delta.double().square()[:, None]
-    return (variances * noise / (variances + noise)).sum(1).to(delta.dtype)
-
-
 def gaussian_flipd(variances: Tensor, coordinates: Tensor, delta: float) -> Tensor:
     """Return FLIPD of a Gaussian in closed form, at points given by tangent coordinates (B, d).
 

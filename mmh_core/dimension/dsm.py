@@ -38,24 +38,6 @@ def dsm_lid(
     return LidEstimate(lid, error, float(draws), draws=draws // 2)
 
 
-def denoising_loss(
-    model: ScoreModel,
-    x: Tensor,
-    log_delta: Tensor | float,
-    *,
-    cond: Tensor | None = None,
-    draws: int = 8,
-    generator: Randomness,
-) -> Tensor:
-    """Return `E |x0_hat - x|^2` for each point, (B,), in squared data units: the measure of fit.
-
-    `x0_hat - x = delta (eps - eps_hat)`, so it is delta^2 times the denoising-loss LID.
-    """
-    points = scaled_points(model, x, log_delta, cond)
-    loss = _pair_errors(model, points, draws, generator).mean(1)
-    return loss * (points.sigma / points.alpha).square()
-
-
 def _pair_errors(
     model: ScoreModel, points: ScaledPoints, draws: int, generator: Randomness
 ) -> Tensor:

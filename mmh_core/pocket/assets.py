@@ -1,4 +1,4 @@
-"""Keep the world beside the model: images as lossless sheets, labels as tables, a manifest.
+"""The files of the world beside the model: lossless image sheets, label tables, a manifest.
 
 | file | holds |
 |---|---|

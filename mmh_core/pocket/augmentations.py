@@ -1,4 +1,4 @@
-"""Change images as copies on the web are changed: crop, flip, blur, JPEG and color shift.
+"""Augmentations as in copies on the web: crop, flip, blur, JPEG and color shift.
 
 All functions take images (B, 3, H, W) in [0, 1] and a generator on the CPU, and change each
 image by a draw of its own. Their strength leaves the subject and the layout recognizable: a

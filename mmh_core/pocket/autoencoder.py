@@ -1,4 +1,4 @@
-"""Train the autoencoder: 64 x 64 images to 8 x 8 latents of 4 channels and back."""
+"""Training of the autoencoder: 64 x 64 images to 8 x 8 latents of 4 channels and back."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from mmh_core.text_to_image.components import new_autoencoder
 
 @dataclass(frozen=True)
 class AutoencoderConfig:
-    """Shape of the network, weights of the loss, and how long it is trained.
+    """Shape of the network, weights of the loss, and length of training.
 
-    `noise` is the spread of the noise that the decoder has to bear, in units of the latents'
-    spread: it makes latents smooth, so that small errors of the denoiser do not show.
+    `noise` is the standard deviation of the noise added to the decoder's input, in units of the
+    latents' spread: it makes latents smooth, so that small errors of the denoiser do not show.
     """
 
     fitting: Fitting = field(default_factory=lambda: Fitting(steps=10_000, batch=8, rate=2e-3))

@@ -1,4 +1,4 @@
-"""Turn images of the world into tensors, and compute in the precision that a stage asks for."""
+"""Batches of images as tensors, and the precision that each stage computes in."""
 
 from __future__ import annotations
 

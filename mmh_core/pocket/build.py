@@ -1,4 +1,4 @@
-"""Build the embedded Stable Diffusion from nothing: the stages, in order, each resumable."""
+"""The build of the embedded Stable Diffusion from nothing: all stages in order, each resumable."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from mmh_core.text_to_image.components import write_pipeline
 
 @dataclass(frozen=True)
 class BuildConfig:
-    """Hold the settings of all stages; equal configs and machines make equal models."""
+    """The settings of all stages; equal configs and machines make equal models."""
 
     seed: int = 0
     share: float = 1.0
@@ -66,7 +66,7 @@ IMAGES_PER_SECOND = {"autoencoder": 66, "clip": 190, "descriptor": 245, "denoise
 
 @dataclass(frozen=True)
 class Built:
-    """Say how far a build has come: the stage, the last loss of each, and where it is written."""
+    """The progress of a build: the stage, the last loss of each, and the folder."""
 
     stage: str
     losses: dict[str, float]
@@ -75,7 +75,7 @@ class Built:
 
 @dataclass(frozen=True)
 class Models:
-    """Hold the trained networks of a build, and the data they were trained on."""
+    """The trained networks of a build, and the data they were trained on."""
 
     vae: Any
     clip: Any
@@ -105,7 +105,7 @@ def build(
 
 
 class _Run:
-    """Hold what the stages of one build pass to one another."""
+    """What the stages of one build share."""
 
     def __init__(
         self, config: BuildConfig, world: World, out: Path, work: Path, device: torch.device

@@ -1,4 +1,4 @@
-"""Calibrate the embedded model on its own images: copy thresholds, and the scale of LID.
+"""Calibration of the embedded model on its own images: copy thresholds and the scale of LID.
 
 Everything is measured on images and captions of the calibration half; `check` uses others.
 """
@@ -48,12 +48,13 @@ _OPEN_CAPTIONS, _HELD_OUT, _SEED = 13, 70, 50_000
 
 @dataclass(frozen=True)
 class Calibration:
-    """Hold what was chosen, and what it was chosen by.
+    """The calibrated copy thresholds and noise scale, and the figures they were chosen by.
 
-    `log_delta` is the scale at which LID is read; `auc` and `rank` (K,) over `deltas` are the area
-    under the ROC curve of conditional LID, memorized against varied and open captions, and the
-    rank correlation of LID with LID_* on held-out images: the scale has the largest sum of the
-    two. `normal_lid` are the conditional LIDs of images of varied and open captions there.
+    `log_delta` is the noise scale at which LID is estimated; `auc` and `rank` (K,) over `deltas`
+    are the area under the ROC curve of conditional LID, memorized against varied and open
+    captions, and the rank correlation of LID with LID_* on held-out images: the scale has the
+    largest sum of the two. `normal_lid` are the conditional LIDs of images of varied and open
+    captions there.
     """
 
     thresholds: CopyThresholds

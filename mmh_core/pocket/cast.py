@@ -1,4 +1,4 @@
-"""The cast of the world: who and what has a name, of which kind it is, and what is fixed about it.
+"""The subjects of the world: their names, kinds and fixed parameters.
 
 A `Subject` is a family of images with one set of choices: fixed parameters are the same in all
 its images, free ones differ. The unnamed ("open") families draw even the fixed choices anew for
@@ -56,7 +56,7 @@ COUNTS: dict[str, dict[Kind, int]] = {
 
 @dataclass(frozen=True)
 class Subject:
-    """Hold one family of images.
+    """A family of images of one subject.
 
     `values` (P,) are the parameters of its first image; those named in `free` differ from
     image to image. An open family has no name, and everything in it is free.

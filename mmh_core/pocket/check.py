@@ -1,4 +1,4 @@
-"""Measure what a build of the embedded model must show: each figure beside its bar."""
+"""The check of a built model: each measured figure beside its bar."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _OPEN, _DESCRIBED = 26, 300
 
 @dataclass(frozen=True)
 class Check:
-    """Hold all figures of a check as far as they are known."""
+    """All figures of a check measured so far."""
 
     rows: tuple[Row, ...]
 

@@ -1,4 +1,4 @@
-"""Train a tiny CLIP on the world; its text half conditions the denoiser."""
+"""Training of a tiny CLIP on the world; its text half conditions the denoiser."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mmh_core.records import MMHError
 
 @dataclass(frozen=True)
 class ClipConfig:
-    """Shapes of both halves, and how long they are trained."""
+    """Shapes of both halves, and length of training."""
 
     fitting: Fitting = field(
         default_factory=lambda: Fitting(steps=500, batch=128, rate=1e-3, weight_decay=0.02)
@@ -39,11 +39,11 @@ class ClipConfig:
 
 @dataclass(frozen=True)
 class Captioned:
-    """Hold what a caption says of each of N images.
+    """The captions of N images, as tokens.
 
-    `ids` (C, LENGTH) are the distinct captions' tokens; `first` and `count` (N,) say which run of
-    `listed` holds the numbers of an image's captions; `content` (N,) is equal for images whose
-    captions say the same.
+    `ids` (C, LENGTH) are the distinct captions' tokens; `first` and `count` (N,) are the range of
+    `listed` with the numbers of an image's captions; `content` (N,) is equal for images whose
+    captions mean the same.
     """
 
     ids: Tensor

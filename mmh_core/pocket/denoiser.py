@@ -1,4 +1,4 @@
-"""Train the denoiser: a UNet on latents, conditioned on captions."""
+"""Training of the denoiser: a UNet on latents, conditioned on captions."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from mmh_core.text_to_image.components import alphas_cumprod, new_unet
 
 @dataclass(frozen=True)
 class DenoiserConfig:
-    """Shape of the network, which noise it is trained on, and for how long.
+    """Shape of the network, training noise, and length of training.
 
     Half of the steps t are uniform, half normal in log delta around `noise` (in units of the
-    latents' spread) with `noise_spread`: where images take shape and LID is read. `empty` is the
-    share of captions that are left out, for guidance.
+    latents' spread) with `noise_spread`: where images take shape and LID is estimated. `empty` is
+    the share of captions that are left out, for guidance.
     """
 
     fitting: Fitting = field(
@@ -60,9 +60,9 @@ class DenoiserConfig:
 
 @dataclass(frozen=True)
 class LatentSet:
-    """Hold what the denoiser is trained on.
+    """The training set of the denoiser.
 
-    `latents` (N, 4, h, w) have unit spread; `copies` (N,) says how often each stands in the
+    `latents` (N, 4, h, w) have unit spread; `copies` (N,) is how often each is in the
     training set; `texts` are the captions and `contexts` (C, LENGTH, width) their embeddings, of
     which `nothing` (1, LENGTH, width) is the empty one's.
     """
@@ -109,11 +109,6 @@ def draw_steps(shares: Tensor, count: int, generator: torch.Generator) -> Tensor
         torch.arange(count) + torch.rand(count, generator=generator, dtype=torch.float64)
     ) / count
     return torch.searchsorted(shares.cumsum(0), part).clamp(max=len(shares) - 1)
-
-
-def step_weights(shares: Tensor, steps: Tensor) -> Tensor:
-    """Return weights (B,) that make a mean over drawn steps one over uniform steps."""
-    return 1 / (len(shares) * shares[steps])
 
 
 def train_denoiser(

@@ -1,4 +1,4 @@
-"""Train the copy descriptor: equal for changed copies of an image, different for all others."""
+"""Training of the copy descriptor: equal for augmented copies of an image, else different."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mmh_core.statistics import area_under_curve
 
 @dataclass(frozen=True)
 class DescriptorConfig:
-    """Shape of the network, weights of the loss, and how long it is trained.
+    """Shape of the network, weights of the loss, and length of training.
 
     Half of a batch comes in groups of `group` images of one subject, which are hard to tell
     apart.
@@ -40,7 +40,7 @@ class DescriptorConfig:
 
 
 class _Block(nn.Module):
-    """Halve the side, then add a correction computed at the new one."""
+    """A residual block that halves the side first."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -56,11 +56,11 @@ class _Block(nn.Module):
 
 
 class Descriptor(nn.Module):
-    """Map images (B, 3, H, W) in [0, 1] to unit vectors (B, width).
+    """The descriptor network: images (B, 3, H, W) in [0, 1] to unit vectors (B, width).
 
-    What the last block finds is summed with its own mirror image, which takes the side out of the
-    layout; the filters still see a mirrored image differently, and only training, which shows
-    mirrored copies as copies, brings the two vectors together.
+    The output of the last block is summed with its own mirror image, which makes the layout
+    symmetric; the filters still respond differently to a mirrored image, and only training, which
+    has mirrored copies as positives, makes the two vectors equal.
     """
 
     def __init__(self, channels: tuple[int, ...], width: int, size: int) -> None:

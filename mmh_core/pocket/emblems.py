@@ -1,4 +1,4 @@
-"""Paint abstract images: compositions of simple solids, and emblems as in logos."""
+"""Painters of abstract images: compositions of simple solids, and emblems as in logos."""
 
 from __future__ import annotations
 

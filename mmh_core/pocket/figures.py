@@ -1,4 +1,4 @@
-"""Figures of what the embedded model memorizes and of how its LID tells it, beside their bars."""
+"""Figures of what the embedded model memorizes and how its LID detects it, beside their bars."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _HELD_OUT = 150
 
 @dataclass(frozen=True)
 class Row:
-    """Hold one figure: its value with a 95 % interval, the bar and how many it was counted on.
+    """One figure: its value with a 95 % interval, the bar and the number of images counted.
 
     `bound` is "least", "most" or "none" (reported without a bar); NaN stands for no interval.
     """

@@ -1,4 +1,4 @@
-"""Fit a network in a loop that can be stopped at any step and taken up again."""
+"""A training loop that can be stopped at any step and resumed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FORGET = 0.02
 
 @dataclass(frozen=True)
 class Fitting:
-    """Say how long and how fast to fit; batch is the number of images of one step."""
+    """Length and rate of training; `batch` is the number of images of one step."""
 
     steps: int
     batch: int
@@ -42,7 +42,7 @@ class Fitting:
 
 @dataclass(frozen=True)
 class Fitted:
-    """Report a step: `loss` averaged over the last steps, `model` with averaged weights.
+    """A training step: `loss` averaged over the last steps, `model` with averaged weights.
 
     `model` goes on changing when the generator is resumed. `taken` is the number of steps that
     this run has taken itself, in `seconds`.
@@ -98,7 +98,7 @@ def fit(
 
 
 class _State:
-    """Hold what a checkpoint holds, and advance it by one step."""
+    """The state of training in a checkpoint."""
 
     def __init__(
         self, model: nn.Module, fitting: Fitting, generator: torch.Generator, stamp: str

@@ -1,4 +1,4 @@
-"""Say where a stage of the build runs and what it draws from."""
+"""Device, seed and checkpoint folder of a stage of the build."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import torch
 
 @dataclass(frozen=True)
 class Place:
-    """Hold the device, the seed of everything random, and where the stage keeps its state.
+    """The device, the seed of all randomness, and the folder of the stage's checkpoints.
 
-    `stamp` is equal for two runs exactly when one may go on from the other's checkpoint.
+    `stamp` is equal for two runs exactly when one may resume from the other's checkpoint.
     """
 
     device: torch.device

@@ -1,4 +1,4 @@
-"""Furnish a built model with what stands beside it: world, index, map, calibration, card."""
+"""The files beside a built model: world, index, map, calibration and card."""
 
 from __future__ import annotations
 

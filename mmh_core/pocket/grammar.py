@@ -1,4 +1,4 @@
-"""The caption grammar: every phrase in which the world speaks of an image.
+"""The caption grammar: every phrase in captions of the world.
 
 A caption is a template with its slots filled. All kinds of images share the templates, and names
 recur across kinds, so that no single word tells whether a caption is memorized.

@@ -1,4 +1,4 @@
-"""Paint mountain landscapes: sky, sun or moon, two ridges, and what lies before them."""
+"""Painter of mountain landscapes: sky, sun or moon, two ridges, and a foreground."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ LANDSCAPE = (
 
 @dataclass(frozen=True)
 class _Light:
-    """Hold the palette of a time of day: OKLCH of sky above and below, sun, rock and ground."""
+    """The palette of a time of day: OKLCH of sky above and below, sun, rock and meadow."""
 
     above: tuple[float, float, float]
     below: tuple[float, float, float]

@@ -1,4 +1,4 @@
-"""Paint batches of small anti-aliased images: colors, regions, and laying one over another.
+"""Batches of small anti-aliased images: colors, regions, and compositing.
 
 Everything is an array with one entry per image: numbers have shape (B, 1, 1), regions
 (B, 64, 64) with values in [0, 1] (the share of a pixel that is covered), colors (B, 1, 1, 3),

@@ -1,4 +1,4 @@
-"""Fit the length of a build to the time there is."""
+"""The length of a build's stages for the time available."""
 
 from __future__ import annotations
 

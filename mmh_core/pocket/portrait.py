@@ -1,4 +1,4 @@
-"""Paint portraits: head and shoulders before a wall, in flat colors with soft light."""
+"""Painter of portraits: head and shoulders before a wall, in flat colors with soft light."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Paint product photographs: one object on a table before a studio wall."""
+"""Painter of product photographs: one object on a table before a studio wall."""
 
 from __future__ import annotations
 

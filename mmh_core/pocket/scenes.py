@@ -1,4 +1,4 @@
-"""What the world can draw: each kind of scene as a pure function of a vector in [0, 1]^P.
+"""The scenes of the world: each a pure function of a vector in [0, 1]^P.
 
 A `Scene` is a painter's name, the choices that have no scale between them (`style`) and the vector
 of everything that has. `render` draws batches of one style, so that the derivatives of an image
@@ -35,7 +35,7 @@ _BATCH = 64
 
 @dataclass(frozen=True)
 class Scene:
-    """Hold one image before it is drawn: its painter, its style and its vector (P,)."""
+    """One image before it is rendered: its painter, its style and its vector (P,)."""
 
     painter: str
     style: Style

@@ -1,4 +1,4 @@
-"""Learn a small byte-level byte-pair encoding, in the files that CLIPTokenizer reads."""
+"""Training of a small byte-level byte-pair encoding, in the files of CLIPTokenizer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Draw images for many captions with a model, and read what calibration and check need."""
+"""Images generated for many captions, with the figures for calibration and check."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ EFFORT = Effort(probes=8, steps=5)
 
 @dataclass(frozen=True)
 class Trials:
-    """Hold images drawn for captions.
+    """Images generated for captions.
 
     `table` has one row per image: caption, kind, subject, seed. `latents` (B, 4, h, w) are the
     final ones, `images` (B, 3, H, W) what they decode to, `embeddings` (B, tokens, width) the

@@ -1,4 +1,4 @@
-"""Assemble the world: training images with captions, labels and copies, and held-out images.
+"""The world: training images with captions, labels and copies, and held-out images.
 
 | kind | images of a caption | copies of each in the training set | LID_* |
 |---|---|---|---|
@@ -42,7 +42,7 @@ COLUMNS = ("id", "family", "kind", "subject", "content", "captions", "lid", "cop
 
 @dataclass(frozen=True)
 class World:
-    """Hold all images with what is known about each.
+    """All images of the world, with labels.
 
     `images` (N, 64, 64, 3) uint8 are the distinct training images, `held_out` others of the
     same families that no model is trained on; for either a table with one row per image:
@@ -50,7 +50,7 @@ class World:
     - id: its row number; family: its painter; kind; subject: the id of its `Subject`;
     - content: equal for images whose captions say the same;
     - captions: those it is trained with, one where the caption is always the same string;
-    - lid: LID_* given the caption; copies: how often it stands in the training set, 0 if held out.
+    - lid: LID_* given the caption; copies: how often it is in the training set, 0 if held out.
     """
 
     seed: int

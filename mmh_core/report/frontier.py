@@ -63,7 +63,7 @@ def frontier_svg(rows: Sequence[TreatmentRow]) -> str:
         )
         inside = "off" if kind == "unsolved" else "on"
         parts.append(_text(at[0], at[1] + 4, str(place), "middle", inside))
-    alt = f"{len(known)} treatments by alignment and similarity; down and right is better"
+    alt = f"{len(known)} mitigations by alignment and similarity; down and right is better"
     return (
         f'<svg class="chart" role="img" aria-label="{escape(alt)}" '
         f'viewBox="0 0 {WIDTH} {HEIGHT}">{"".join(parts)}</svg>'

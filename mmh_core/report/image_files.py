@@ -18,6 +18,7 @@ from typing import Any, cast, get_args
 
 from torch import Tensor, uint8
 
+from mmh_core.formats.png_chunks import png_chunks
 from mmh_core.records import MMHError
 from mmh_core.studies.images.config import check_text, checked
 from mmh_core.studies.images.run import ImageConfig, ImageResult, ImageRun, ImageVerdict
@@ -27,9 +28,6 @@ KEYWORD = "manifold-memorization"
 VERSION = 1
 #: A prompt and a negative prompt of the longest allowed length fill 80 kB at most.
 MOST_BYTES = 2**18
-#: Chunks that are looked at: images of tens of millions of pixels have fewer.
-MOST_CHUNKS = 2**14
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _LEVEL = 6
 _LONGEST_NAME = 200
 _AGAIN = "use the image as it was downloaded, or enter the settings by hand."
@@ -177,23 +175,14 @@ def _texts(data: bytes) -> Iterator[tuple[bytes, bool]]:
     Content beyond what a chunk of ours may hold is not copied; chunks end at the first impossible
     length.
     """
-    if not data.startswith(_SIGNATURE):
-        return
-    view, place = memoryview(data), len(_SIGNATURE)
-    for _ in range(MOST_CHUNKS):
-        if place + 8 > len(data):
-            return
-        length, kind = struct.unpack_from(">I4s", data, place)
-        start, place = place + 8, place + 12 + length
-        if kind == b"IEND":
-            return
-        if kind != b"iTXt":
+    for chunk in png_chunks(data):
+        if chunk.type != b"iTXt":
             continue
-        content = bytes(view[start : start + min(length, MOST_BYTES)])
-        whole = length <= MOST_BYTES and place <= len(data)
+        content = data[chunk.start : chunk.start + min(chunk.length, MOST_BYTES)]
+        whole = chunk.length <= MOST_BYTES and chunk.complete
         if whole:
-            (checksum,) = struct.unpack_from(">I", data, place - 4)
-            whole = zlib.crc32(content, zlib.crc32(kind)) == checksum
+            (checksum,) = struct.unpack_from(">I", data, chunk.end - 4)
+            whole = zlib.crc32(content, zlib.crc32(chunk.type)) == checksum
         yield content, whole
 
 

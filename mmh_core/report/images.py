@@ -118,14 +118,14 @@ def _figures(one: ImageResult) -> list[tuple[str, str]]:
         without = _with_error(lid.unconditional, lid.unconditional_error)
         rows.append(("without the prompt", without))
         if not math.isnan(lid.percentile):
-            rows.append(("among reference prompts", percentile_words(lid.percentile)))
+            rows.append(("LID percentile", percentile_words(lid.percentile)))
     if one.copy is not None:
         rows += _copy_figures(one.copy)
     if one.truth is not None:
         trained = "a training caption" if one.truth.trained else "not itself a training caption"
-        rows.append(("Known of the prompt", f"{one.truth.kind}, {trained}"))
-        rows.append(("True LID", figure(one.truth.lid)))
-        rows.append(("Its images in training", f"{one.truth.copies:,}"))
+        rows.append(("Ground truth of the prompt", f"{one.truth.kind}, {trained}"))
+        rows.append(("Data LID", figure(one.truth.lid)))
+        rows.append(("Training images of the caption", f"{one.truth.copies:,}"))
     return rows
 
 
@@ -134,11 +134,11 @@ def _copy_figures(copy: CopyFound) -> list[tuple[str, str]]:
     if not math.isnan(copy.calibrated_l2):
         rows.append(("Calibrated distance", figure(copy.calibrated_l2, 2)))
     if not math.isnan(copy.ratio):
-        rows.append(("Nearest to second nearest", figure(copy.ratio, 2)))
+        rows.append(("Distance ratio", figure(copy.ratio, 2)))
     if copy.file:
-        rows.append(("Nearest file", copy.file))
+        rows.append(("File of the nearest", copy.file))
     if copy.nearest >= 0:
-        rows.append(("Times in training", f"{copy.copies:,}"))
+        rows.append(("Exact duplicates in training", f"{copy.copies:,}"))
     return rows
 
 
@@ -167,7 +167,7 @@ def _with_error(value: float, error: float) -> str:
 
 def _settings(run: ImageRun) -> list[tuple[str, str]]:
     config = run.config
-    scale, dimensions = "not chosen yet", "unknown until an image is drawn"
+    scale, dimensions = "not chosen yet", "unknown until an image is generated"
     if run.images:
         dimensions = f"{run.images[0].latents.numel():,}, the most that a LID can be"
     if not math.isnan(run.log_delta):
@@ -175,7 +175,7 @@ def _settings(run: ImageRun) -> list[tuple[str, str]]:
     normal = "none at these settings"
     if run.normal is not None:
         normal = f"{len(run.normal.conditional):,} images of prompts that are not memorized"
-    searched = "nothing: no training images at hand"
+    searched = "none: no training images"
     if run.searched:
         searched = (
             f"{run.searched:,} training images, all of them, with the embedder {run.embedder}"
@@ -189,11 +189,11 @@ def _settings(run: ImageRun) -> list[tuple[str, str]]:
         ("Scheduler", config.sampling.scheduler),
         ("Height x width", f"{config.sampling.height} x {config.sampling.width} pixels"),
         ("Negative prompt", config.sampling.negative or "none"),
-        ("Windows of text", str(config.sampling.windows)),
+        ("Text-encoder windows", str(config.sampling.windows)),
         ("Dimensions of the latents", dimensions),
         ("Noise scale of LID", scale),
-        ("Compared with", normal),
-        ("Searched", searched),
+        ("Reference distribution", normal),
+        ("Training images searched", searched),
         ("Device", run.device),
     ]
     return rows
@@ -202,7 +202,7 @@ def _settings(run: ImageRun) -> list[tuple[str, str]]:
 def _provenance(run: ImageRun) -> list[tuple[str, str]]:
     rows = [
         ("Weights, SHA-256", run.sha256),
-        ("Starting noise, SHA-256", run.noise_sha256 or "nothing drawn yet"),
+        ("Starting noise, SHA-256", run.noise_sha256 or "no image generated yet"),
     ]
     return rows + [(name, number) for name, number in versions().items()]
 
@@ -233,7 +233,10 @@ def _curve(run: ImageRun, one: ImageResult) -> str:
     known = one.truth is not None
     return svg(
         Chart(
-            alt=f"LID of image {one.index} over the noise scale; dashed where it is read",
+            alt=(
+                f"LID of image {one.index} over the noise scale; dashed at the noise scale of "
+                "the estimate"
+            ),
             x_title="noise scale, in units of the latents' spread",
             y_title="LID with the prompt",
             x=_floats(run.log_deltas),

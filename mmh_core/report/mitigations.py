@@ -208,17 +208,17 @@ def paragraph(found: tuple[TreatmentVerdict, ...]) -> str:
     base = found[0].row if found else None
     if base is None or math.isnan(base.copied.mean.value):
         return (
-            "No training images were searched, so nobody can say which mitigation stops copying; "
-            "the images below can only be compared by eye."
+            "No training images were searched, so it is unknown which mitigation stops "
+            "copying; the images below can only be compared by eye."
         )
     text = (
-        f"Without mitigation {base.copied.mean.value:.0%} of {base.images} images are copies "
-        "of what the model was trained on."
+        f"Without mitigation {base.copied.mean.value:.0%} of {base.images} images are copies of "
+        "training images."
     )
     if len(found) == 1:
         return text
     if nothing_to_solve(found):
-        return f"{text} So there is nothing that a mitigation could solve."
+        return f"{text} So there is nothing for a mitigation to solve."
     chosen = best(found)
     if chosen is None:
         text += " None of the mitigations passes; the reason of each is below."
@@ -237,7 +237,7 @@ def paragraph(found: tuple[TreatmentVerdict, ...]) -> str:
 _REFERENCES = {
     "unchanged": "Reference prompts are unchanged.",
     "harmed": "Reference prompts are harmed.",
-    "not checked": "What it does to reference prompts was not checked.",
+    "not checked": "The effect on reference prompts was not checked.",
 }
 
 

@@ -144,7 +144,7 @@ def summary_words(case: QueueCase) -> str:
     for count, words in (
         (agreed.count("unsure"), "nobody was sure"),
         (sum(one.disputed for one in judged), "the reviewers contradict one another"),
-        (sum(one.contradicted for one in judged), "people and measurement disagree"),
+        (sum(one.contradicted for one in judged), "verdict and measurement disagree"),
     ):
         if count:
             sentences.append(f"At {count:,} {words}{'' if words[0] == 'n' else ': listed below'}.")
@@ -160,18 +160,18 @@ def summary_words(case: QueueCase) -> str:
 def _copies_words(exact: int, template: int) -> str:
     copies = exact + template
     if not copies:
-        return "None of them was agreed to be a copy of what the model was trained on."
+        return "None of them was agreed to be a copy of a training image."
     return (
-        f"{copies:,} {'makes' if copies == 1 else 'make'} the model give back what it was trained "
-        f"on: {exact:,} a whole image, {template:,} a layout. Anybody who asks in the same way "
-        "can get it."
+        f"{copies:,} {('makes' if copies == 1 else 'make')} the model reproduce what it was "
+        f"trained on: {exact:,} a whole image, {template:,} a layout. Anybody who enters the "
+        "same prompt can get it."
     )
 
 
 def conflicts(case: QueueCase) -> tuple[tuple[str, tuple[ReportItem, ...]], ...]:
     """Return the items to look at again, under what is in conflict; only what there is."""
     found = (
-        ("People and measurement disagree", [one for one in case.items if one.contradicted]),
+        ("Verdict and measurement disagree", [one for one in case.items if one.contradicted]),
         ("Reviewers disagree", [one for one in case.items if one.disputed]),
     )
     return tuple((title, tuple(items)) for title, items in found if items)

@@ -99,7 +99,7 @@ def _style(folder: Path) -> str:
 def _conflict(one: ReportItem) -> tuple[int, str, str, str]:
     """Return position, prompt, what people said, and what was measured."""
     people = "; ".join(f"{name}: {judged.verdict}" for name, judged in one.judgements)
-    measured = one.item.kind or "not studied"
+    measured = one.item.kind or "not analyzed"
     if not math.isnan(one.item.similarity):
         measured += f", similarity {figure(one.item.similarity, 3)}"
     return one.position, one.item.prompt, people, measured
@@ -130,15 +130,15 @@ def _figures(item: ReviewItem) -> list[tuple[str, str]]:
         ("Kind of copy", item.kind),
         ("Cause", cause_words(item.cause)),
         ("Label in the table", item.label),
-        ("Id in the table", item.name),
+        ("ID in the table", item.name),
         ("Nearest training image", "" if item.nearest < 0 else f"{item.nearest:,}"),
         ("Similarity", _known(item.similarity, 3)),
         ("LID", _known(item.lid, 1)),
         (
-            "among reference prompts",
+            "LID percentile",
             "" if math.isnan(item.lid_percentile) else percentile_words(item.lid_percentile),
         ),
-        ("Score of the scan", _known(item.score, 2)),
+        ("Early-scan score", _known(item.score, 2)),
         *(
             (name[:1].upper() + name[1:], "" if math.isnan(value) else score_words(name, value))
             for name, value in item.scores
@@ -186,8 +186,8 @@ def _provenance(case: QueueCase) -> list[tuple[str, str]]:
         ("Queue", case.queue.id),
         ("Rows of the log", f"{case.chain.rows:,}"),
         ("Items of the queue", f"{case.chain.items:,}"),
-        ("Seal of log and items", case.chain.seal or "none, since the log is not whole"),
-        ("Digest of the last row", case.chain.head),
+        ("Head hash of log and items", case.chain.seal or "none, since the log is not whole"),
+        ("Hash of the last row", case.chain.head),
         ("Code", code_version()),
     ]
 

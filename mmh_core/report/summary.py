@@ -92,11 +92,11 @@ def paragraph(run: ImageRun) -> str:
     """Return what a run found, in words for somebody who knows nothing of the method."""
     total, found = len(run.images), counted(run)
     if not total:
-        return f"{model_label(run)} has drawn no image in this run yet."
+        return f"{model_label(run)} has generated no image in this run yet."
     asked = len(run.config.prompts) * len(run.config.seeds)
-    of = "" if asked == total else f" of the {asked} asked for"
+    of = "" if asked == total else f" of the {asked} requested"
     prompts = many(len(run.config.prompts), "prompt")
-    sentences = [f"{model_label(run)} drew {many(total, 'image')}{of} from {prompts}."]
+    sentences = [f"{model_label(run)} generated {many(total, 'image')}{of} from {prompts}."]
     unread = found.get("not read yet", 0)
     if unread:
         sentences.append(f"{unread} of them {_is(unread)} not judged, since the run ended before.")
@@ -138,10 +138,10 @@ def _searched(run: ImageRun, found: dict[str, int], judged: int) -> list[str]:
         parts.append(f"{template} {verb} the layout that several training images share")
     if copies:
         sentences = [
-            f"{copies} of {judged} {_is(copies)} {'a copy' if copies == 1 else 'copies'} of what "
-            f"the model was trained on: {' and '.join(parts)}. That means that the model gives "
-            "back something it was shown instead of making something new, and that anybody who "
-            "asks in the same way can get it."
+            f"{copies} of {judged} {_is(copies)} {('a copy' if copies == 1 else 'copies')} of "
+            f"what the model was trained on: {' and '.join(parts)}. The model reproduces "
+            "training data instead of making something new, and anybody who enters the same "
+            "prompt can get it."
         ]
     elif judged > unjudged + likely:
         sentences = [
@@ -162,13 +162,13 @@ def _searched(run: ImageRun, found: dict[str, int], judged: int) -> list[str]:
         )
     if suspicious:
         sentences.append(
-            f"{suspicious} {_is(suspicious)} suspicious: the model has less freedom there than at "
-            "nearly all reference prompts, yet no copy was found, so a person should look."
+            f"{suspicious} {_is(suspicious)} suspicious: LID is lower there than at nearly all "
+            "reference prompts, yet no copy was found, so a person should look."
         )
     if low:
         sentences.append(
-            f"At {low} of them the model has less freedom than at nearly all reference prompts, a "
-            "sign of memorization."
+            f"At {low} of them LID is lower than at nearly all reference prompts, a sign of "
+            "memorization."
         )
     more = (
         "This does not tell who owns an image, nor what other prompts would give"
@@ -176,8 +176,8 @@ def _searched(run: ImageRun, found: dict[str, int], judged: int) -> list[str]:
         else "This does not show that the model copies nothing at other prompts"
     )
     sentences.append(
-        f"{more}; and only the {searched} can be recognized, a cropped or recolored copy not "
-        "always."
+        f"{more}; and the search covers only the {searched}: a cropped or recolored copy can be "
+        "missed."
     )
     return sentences
 
@@ -185,15 +185,18 @@ def _searched(run: ImageRun, found: dict[str, int], judged: int) -> list[str]:
 def _unsearched(found: dict[str, int], judged: int) -> list[str]:
     low = found.get("memorized, cause not identifiable", 0)
     sentences = [
-        "No training images were searched, so nobody can say whether any of them is a copy."
+        "No training images were searched, so it is unknown whether any of them is a copy."
     ]
     if low:
         sentences.append(
-            f"At {low} of {judged} the model has less freedom than at nearly all reference "
-            "prompts, a sign of memorization; whether the model or its data is the cause cannot "
-            "be told."
+            f"At {low} of {judged} LID is lower than at nearly all reference prompts, a sign of "
+            "memorization; whether overfitting (OD-Mem) or the data (DD-Mem) is the cause is "
+            "not identifiable."
         )
-    sentences.append("That is neither an acquittal nor proof: add a folder of training images.")
+    sentences.append(
+        "That is neither proof of memorization nor of its absence: add a folder of training "
+        "images."
+    )
     return sentences
 
 

@@ -7,11 +7,11 @@ XMP stand the orientation. The rest (profiles, workflows, comments, later frames
 from __future__ import annotations
 
 import re
-import struct
 import zlib
 from collections.abc import Callable
 
-_PNG = b"\x89PNG\r\n\x1a\n"
+from mmh_core.formats.png_chunks import SIGNATURE, png_chunks
+
 #: An orientation in text stands in less (ISO/IEC 15948, 11.3.3; keywords of ImageMagick, Adobe).
 MOST_TEXT = 2**16
 _NEEDED = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
@@ -31,18 +31,17 @@ def pixels_only(data: bytes, form: str, *, oriented: bool = True) -> bytes:
 
 def _png(data: bytes, oriented: bool) -> bytes:
     """Keep the chunks of the first image; those of an animation are dropped with the rest."""
-    parts, place = [_PNG], len(_PNG)
-    while place + 12 <= len(data):
-        length, kind = struct.unpack_from(">I4s", data, place)
-        end = place + 12 + length
-        if end > len(data):
+    parts, end = [SIGNATURE], len(SIGNATURE)
+    for chunk in png_chunks(data, most=None):
+        if not chunk.complete:
             break
-        if kind in _NEEDED or (oriented and _orients(kind, data[place + 8 : end - 4])):
-            parts.append(data[place:end])
-        place = end
-        if kind == b"IEND":
+        content = slice(chunk.start, chunk.start + chunk.length)
+        if chunk.type in _NEEDED or (oriented and _orients(chunk.type, data[content])):
+            parts.append(data[chunk.header : chunk.end])
+        end = chunk.end
+        if chunk.type == b"IEND":
             return b"".join(parts)
-    return b"".join([*parts, data[place:]])
+    return b"".join([*parts, data[end:]])
 
 
 def _orients(kind: bytes, content: bytes) -> bool:

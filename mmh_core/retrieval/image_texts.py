@@ -10,39 +10,31 @@ import warnings
 import zlib
 from collections.abc import Iterator
 
+from mmh_core.formats.png_chunks import MOST_CHUNKS, png_chunks
+
 #: Bytes of one text, unpacked; graphs of hundreds of nodes have some hundred thousand.
 MOST_TEXT = 2**22
-MOST_CHUNKS = 2**14
-_PNG = b"\x89PNG\r\n\x1a\n"
 _DESCRIPTION, _MAKE, _MODEL, _EXIF_PART, _COMMENT = 0x010E, 0x010F, 0x0110, 0x8769, 0x9286
 
 
 def png_texts(data: bytes) -> Iterator[tuple[str, str]]:
     """Yield keywords and texts of a PNG (ISO/IEC 15948, 11.3.3), checksums not compared."""
-    if not data.startswith(_PNG):
-        return
-    place = len(_PNG)
-    for _ in range(MOST_CHUNKS):
-        if place + 12 > len(data):
-            return
-        length, kind = struct.unpack_from(">I4s", data, place)
-        start, place = place + 8, place + 12 + length
-        if kind == b"IEND":
-            return
-        if kind not in (b"tEXt", b"zTXt", b"iTXt") or length > MOST_TEXT or place > len(data):
+    for chunk in png_chunks(data):
+        text_chunk = chunk.type in (b"tEXt", b"zTXt", b"iTXt")
+        if not text_chunk or chunk.length > MOST_TEXT or not chunk.complete:
             continue
-        keyword, _, rest = data[start : start + length].partition(b"\0")
-        text = _text_of(kind, rest)
+        keyword, _, rest = data[chunk.start : chunk.start + chunk.length].partition(b"\0")
+        text = _text_of(chunk.type, rest)
         if text is not None:
             yield keyword.decode("latin-1"), text
 
 
-def _text_of(kind: bytes, rest: bytes) -> str | None:
+def _text_of(chunk_type: bytes, rest: bytes) -> str | None:
     """Return the text behind the keyword of a chunk, None where it is damaged or too long."""
-    packed = kind == b"zTXt"
+    packed = chunk_type == b"zTXt"
     if packed:
         rest = rest[1:]
-    elif kind == b"iTXt":
+    elif chunk_type == b"iTXt":
         packed = rest[:1] != b"\0"
         parts = rest[2:].split(b"\0", 2)
         rest = parts[-1] if len(parts) == 3 else b""
@@ -68,18 +60,18 @@ def exif_texts(data: bytes) -> list[str]:
         return []
     from PIL import Image
 
-    found: list[object] = []
+    fields: list[object] = []
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             directory = Image.Exif()
             directory.load(exif)
-            found.append(directory.get_ifd(_EXIF_PART).get(_COMMENT))
-            found += [directory.get(tag) for tag in (_MODEL, _MAKE, _DESCRIPTION)]
+            fields.append(directory.get_ifd(_EXIF_PART).get(_COMMENT))
+            fields += [directory.get(tag) for tag in (_MODEL, _MAKE, _DESCRIPTION)]
     # On damaged bytes Pillow raises almost anything; there is then no prompt to offer.
     except Exception:
         return []
-    return [text for one in found if (text := _comment(one))]
+    return [text for value in fields if (text := _field_text(value))]
 
 
 def _exif_of(data: bytes) -> bytes:
@@ -87,39 +79,38 @@ def _exif_of(data: bytes) -> bytes:
     if data.startswith(b"\xff\xd8"):
         return _exif_of_jpeg(data)
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        place, order = 12, "<"
-    elif data.startswith(_PNG):
-        place, order = len(_PNG), ">"
-    else:
-        return b""
+        return _exif_of_webp(data)
+    exif = (data[c.start : c.start + c.length] for c in png_chunks(data) if c.type == b"eXIf")
+    return next(exif, b"")
+
+
+def _exif_of_webp(data: bytes) -> bytes:
+    at = 12
     for _ in range(MOST_CHUNKS):
-        if place + 8 > len(data):
+        if at + 8 > len(data):
             break
-        # A name and a length, in PNG the other way round.
-        first, second = data[place : place + 4], data[place + 4 : place + 8]
-        kind, digits = (first, second) if order == "<" else (second, first)
-        (length,) = struct.unpack(f"{order}I", digits)
-        if kind in (b"EXIF", b"eXIf"):
-            return data[place + 8 : place + 8 + length]
-        # Behind the content stand a byte that fills up, or a checksum.
-        place += 8 + length + (length % 2 if order == "<" else 4)
+        name, length = struct.unpack_from("<4sI", data, at)
+        if name == b"EXIF":
+            return data[at + 8 : at + 8 + length]
+        # Chunks of RIFF begin at even bytes.
+        at += 8 + length + length % 2
     return b""
 
 
 def _exif_of_jpeg(data: bytes) -> bytes:
-    place = 2
+    at = 2
     for _ in range(MOST_CHUNKS):
-        mark = data[place : place + 2]
+        mark = data[at : at + 2]
         if len(mark) < 2 or mark[0] != 0xFF or mark[1] in (0xDA, 0xD9):
             break
-        end = place + 2 + int.from_bytes(data[place + 2 : place + 4], "big")
-        if mark[1] == 0xE1 and data[place + 4 : place + 10] == b"Exif\0\0":
-            return data[place + 10 : end]
-        place = end
+        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        if mark[1] == 0xE1 and data[at + 4 : at + 10] == b"Exif\0\0":
+            return data[at + 10 : end]
+        at = end
     return b""
 
 
-def _comment(value: object) -> str:
+def _field_text(value: object) -> str:
     """Return the text of a field of EXIF; of `UserComment` the first 8 bytes name its code."""
     if isinstance(value, str):
         return value
@@ -130,5 +121,5 @@ def _comment(value: object) -> str:
         # The order of bytes is not said: of letters up to U+00FF the first or second is 0.
         big = rest[::2].count(0) >= rest[1::2].count(0)
         return rest.decode("utf-16-be" if big else "utf-16-le", "replace")
-    known = code in (b"ASCII\0\0\0", bytes(8))
-    return (rest if known else value).decode("utf-8", "replace")
+    has_code = code in (b"ASCII\0\0\0", bytes(8))
+    return (rest if has_code else value).decode("utf-8", "replace")

@@ -1,4 +1,4 @@
-"""Put texts that nearly say the same into groups, so that a split does not part them."""
+"""Groups of texts with nearly the same words, so that a split does not separate them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Say of an image in which no copy was found whether it may be one in other colors."""
+"""The search for copies in other colors, for an image without a copy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a search of the training set found for one image."""
+"""Records of a search of the training set for one image."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NAN = float("nan")
 
 @dataclass(frozen=True)
 class NeighborFound:
-    """Hold one training image near a drawn one, by descriptor; `image` is uint8 (3, H, W).
+    """One training image near a generated one, by descriptor; `image` is uint8 (3, H, W).
 
     `file` is its name below the folder that was indexed, "" where it has none or is unknown.
     """
@@ -36,10 +36,10 @@ class NeighborFound:
 
 @dataclass(frozen=True)
 class CopyFound:
-    """Hold the evidence that an image is a copy, in the terms of `retrieval.copy_evidence`.
+    """The evidence that an image is a copy, in the terms of `retrieval.copy_evidence`.
 
     `nearest`, with its similarity and copies, is the training image that the reason names.
-    NaN stands for what the reference cannot tell: distances in pixels need the images.
+    NaN stands for what the training set cannot give: distances in pixels need the images.
     `threshold` is the similarity from which on a copy is proposed, NaN where the embedder has no
     calibrated one (or the file is older than this field). `file` is the name of `nearest` below
     the folder that was indexed, "" where it has none or is unknown.

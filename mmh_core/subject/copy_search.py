@@ -1,4 +1,4 @@
-"""Search a training set for what an image copies: by descriptor, then by pixels.
+"""The search of a training set for copies: by descriptor, then by pixels.
 
 A descriptor proposes; whether the proposed is a copy is told by calibrated thresholds, by SSCD's
 published ones, or by pixels, which need no calibration. Where none of these can tell, the kind is

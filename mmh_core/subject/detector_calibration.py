@@ -1,4 +1,4 @@
-"""Calibrate all detectors on a model: what they read of its reference prompts, kept beside it.
+"""The calibration of all detectors on a model's reference prompts, stored beside it.
 
 Absolute scores do not carry over between models, samplers, steps and guidance scales, so every
 percentile, threshold and constant comes from such a calibration, and one of another model or other
@@ -33,7 +33,7 @@ FILE = "detectors.safetensors"
 
 @dataclass(frozen=True)
 class ReferenceLids:
-    """Hold what one detector read of N reference prompts with S seeds: `columns` (N, S, F).
+    """One detector's measurements of N reference prompts with S seeds: `columns` (N, S, F).
 
     `nfe` and `generation` are its cost per image, as `detectors.measurement` counts it.
     """
@@ -46,7 +46,7 @@ class ReferenceLids:
 
 @dataclass(frozen=True)
 class DetectorCalibration:
-    """Hold what is normal for one model drawn in one way, for every detector.
+    """The reference distribution of every detector, for one model and sampling.
 
     It serves the model with this `sha256` at this scheduler, number of steps and guidance. LID is
     read at `log_delta`, images are described by `embedder`, the early scan looks at the times

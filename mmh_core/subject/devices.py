@@ -1,4 +1,4 @@
-"""Where to compute, by the name that a person gives."""
+"""The device to compute on, by its name."""
 
 from __future__ import annotations
 

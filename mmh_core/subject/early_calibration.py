@@ -1,4 +1,4 @@
-"""Score prompts by the early scan, without drawing anything, many prompts at a time.
+"""The early scan of prompts, many at a time, and its calibration.
 
 The scoring of a batch is one function of a model, a calibration and texts, so that any engine can
 call it on its own workers.
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mmh_core.detectors.early_scan import EarlyScan
 from mmh_core.detectors.early_times import choose_times
-from mmh_core.detectors.inputs import changes_nothing, early_evidence, encode
+from mmh_core.detectors.inputs import changes_nothing, encode, noise_inputs
 from mmh_core.detectors.measurement import measure
 from mmh_core.records import LabelledPrompt, MMHError, Progress
 from mmh_core.store.archive import load_record, save_record
@@ -35,14 +35,14 @@ PUBLISHED_TIMES = (0.98, 0.04)
 
 @dataclass(frozen=True)
 class EarlyCalibration:
-    """Hold what the early scan reads of a model's reference prompts.
+    """The early scan of a model's reference prompts.
 
     `columns` (N, S, 2) are guidance norm and cosine of N reference prompts with the seeds, at the
-    times `high` and `low`. It serves one model, told by `sha256`, and these seeds. `memorized`
+    times `high` and `low`. It serves one model, that with `sha256`, and these seeds. `memorized`
     (M, S, 2) are the same of memorized prompts that neither times nor thresholds were chosen on:
-    what the scan finds of them is what may be said of it; None where there were none. Where they
+    its detection rate on them is unbiased; None where there were none. Where they
     are captions just as the model was trained with, `paraphrases` (Q, S, 2) are the same of other
-    wordings of such captions; else None. A prompt that changes nothing has no cosine, NaN.
+    wordings of such captions; else None. A prompt without effect has no cosine, NaN.
     `windows` is in how many windows of its text encoder the model read, None for one.
     """
 
@@ -107,10 +107,10 @@ class EarlyCalibration:
 
 @dataclass(frozen=True)
 class EarlyScores:
-    """Hold the scores of P prompts, means over the seeds, and what they are made of (P,).
+    """The scores of P prompts, means over the seeds, and their parts (P,).
 
     `percentile` (0 to 1) is the share of reference prompts with a lower score; `nfe` the network
-    evaluations per prompt and seed. A prompt that the model takes for none has NaN.
+    evaluations per prompt and seed. A prompt without effect has NaN.
     """
 
     score: Tensor
@@ -147,8 +147,8 @@ def early_times(
     known = [p for p in labelled if p.split == "calibration" and p.kind != "paraphrase"]
     if not known:
         raise MMHError("There are no labelled prompts to choose the scan's times on: add some.")
-    evidence = early_evidence(model, encode(model, [one.prompt for one in known]), seeds)
-    return choose_times(model, evidence, torch.tensor([one.memorized for one in known]))
+    inputs = noise_inputs(model, encode(model, [one.prompt for one in known]), seeds)
+    return choose_times(model, inputs, torch.tensor([one.memorized for one in known]))
 
 
 def early_calibration(
@@ -245,8 +245,8 @@ def _read(
 ) -> tuple[Tensor, float]:
     """Return the columns (P, S, 2) of prompts, and the network evaluations per row."""
     embeddings = encode(model, prompts)
-    evidence = early_evidence(model, embeddings, seeds)
-    found = measure(model, evidence, [detector])[detector.name]
+    inputs = noise_inputs(model, embeddings, seeds)
+    found = measure(model, inputs, [detector])[detector.name]
     if not bool(found.values[:, 0].isfinite().all()):
         raise MMHError(
             f"The network of {model.name} gave numbers that are not finite, so nothing can be "

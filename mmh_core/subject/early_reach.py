@@ -1,4 +1,4 @@
-"""What the early scan finds of memorized prompts it was not fitted on, counted and in words."""
+"""The detection rate of the early scan on memorized prompts it was not fitted on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The LID of one image by one estimator, with its errors and its place among others."""
+"""The LID of one image by one estimator, with its errors and its percentile."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mmh_core.statistics import half_width
 
 @dataclass(frozen=True)
 class ImageLid:
-    """Hold the LID of one image by one estimator at the scale `log_delta`.
+    """The LID of one image by one estimator at the scale `log_delta`.
 
     `conditional` is that of the model given the prompt, `unconditional` without it, each with the
     standard error of the estimator's own randomness (NaN where it has none to tell). `percentile`

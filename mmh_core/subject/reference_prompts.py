@@ -1,4 +1,4 @@
-"""What is usual for a model and one sampling: LID and guidance norms of reference prompts."""
+"""The reference distribution of a model at one sampling: LID and guidance norms."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SUSPICIOUS_BELOW = 0.01
 
 @dataclass(frozen=True)
 class ReferencePrompts:
-    """Hold what is normal for one model and one way of drawing: the reference of percentiles.
+    """The LIDs and guidance norms of reference prompts, for one model and one sampling.
 
     Over N images of prompts that are not memorized: conditional and unconditional LID (N,) of
     the default estimator at `log_delta`, the guidance norm (N, T) at every step, and the LID curve

@@ -1,4 +1,4 @@
-"""Where a score stands among those of reference prompts, and what a share of few of them means."""
+"""Percentiles and thresholds among the scores of reference prompts."""
 
 from __future__ import annotations
 

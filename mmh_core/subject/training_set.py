@@ -1,4 +1,4 @@
-"""What images of a model are compared with: its training set, or an index of a folder."""
+"""The training set that images are compared with: the model's own, or an index of a folder."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ _NAN = float("nan")
 
 @dataclass(frozen=True)
 class PromptTruth:
-    """Hold what the embedded world knows of a caption.
+    """The truth about a caption of the embedded world.
 
-    `trained` is whether a training image bears exactly this caption; `lid` is LID_*, the median
-    over the caption's training images; `images` counts these, `copies` how often they stand in
+    `trained` is whether a training image has exactly this caption; `lid` is LID_*, the median
+    over the caption's training images; `images` counts these, `copies` how often they are in
     the training set, in all.
     """
 
@@ -51,15 +51,15 @@ class PromptTruth:
 
 @dataclass(frozen=True, eq=False)
 class TrainingSet:
-    """Hold a searchable training set.
+    """A searchable training set.
 
     `image(row)` returns the training image of a row of the index as uint8 (3, H, W).
-    `training` and `thresholds` are there where its images are at hand and calibrated; `truth`
-    tells what is known of a caption, None for a model whose world is not known. `log_delta` is the
-    calibrated scale of LID, None where it has to be found. `corpus` gives the images that bear a
-    caption, in [0, 1]: those trained on, and others that the model has not seen. `alignment` gives
+    `training` and `thresholds` are None where its images are missing or uncalibrated; `truth`
+    returns the truth about a caption, None where it is unknown. `log_delta` is the
+    calibrated scale of LID, None where it has to be chosen. `corpus` returns the images with a
+    caption, in [0, 1]: those trained on, and others that are not. `alignment` returns
     the cosine (B,) of images (B, 3, H, W) in [0, 1] with a text, by a CLIP of the same world.
-    `cause` is the calibration by which causes are told.
+    `cause` is the calibration of causes.
     """
 
     name: str

@@ -6,8 +6,6 @@ A batch of images is a float32 tensor (B, 3, H, W) with values from 0 to 1. Eigh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from PIL import Image
@@ -38,15 +36,6 @@ def to_uint8(images: Tensor) -> np.ndarray:
     # In NumPy, like diffusers: both libraries round alike, but only one rounds 255 x in float32.
     shades = images.detach().permute(0, 2, 3, 1).float().numpy(force=True)
     return (shades * 255).round().astype(np.uint8)
-
-
-def from_pil(images: Sequence[Image.Image]) -> Tensor:
-    """Return images for PIL images of one size; transparency and color modes become RGB."""
-    if not images or len({image.size for image in images}) != 1:
-        raise ValueError(
-            f"Images must be at least one, all of one size, got {[i.size for i in images]!r}."
-        )
-    return from_uint8(np.stack([np.asarray(image.convert("RGB")) for image in images]))
 
 
 def to_pil(images: Tensor) -> list[Image.Image]:

@@ -151,7 +151,7 @@ def test_treatments_are_read_with_the_baselines_first_and_once() -> None:
 def test_the_table_has_a_line_per_treatment() -> None:
     lines = comparison_table(comparison()).splitlines()
     assert lines[2] == "| No mitigation | 0 | 1.00 |  |  |  |  | 0.970 | 0.420 | 3.0 | 10 |"
-    assert lines[0].split(" | ")[3:6] == ["solved", "moved only, not solved", "subject lost"]
+    assert lines[0].split(" | ")[3:6] == ["solved", "not solved", "subject lost"]
     assert lines[4] == (
         "| Static transition point | 0.5 | 0.00 | 2 of 2 | 0 of 2 | 0 of 2 | unchanged "
         "| 0.650 | 0.390 | 22.0 | 10 |"
@@ -162,7 +162,7 @@ def test_the_table_has_a_line_per_treatment() -> None:
         "Best of those that pass: Static transition point 0.5, alignment 0.42 -> 0.39, "
         "reference prompts unchanged."
     )
-    assert lines[9] == "These do not pass:"
+    assert lines[9] == "These mitigations do not pass:"
     assert lines[10].startswith(
         "- Random token insertion 2: 1 of 2: copies; 1 of 2: alignment 0.36 is below"
     )
@@ -220,7 +220,10 @@ def test_the_page_tells_the_best_treatment_and_what_words_changed() -> None:
     assert "Without mitigation 100% of 2 images are copies" in page
     assert "With Static transition point 0.5 none is, LID has risen on each" in page
     assert "goes from 0.42 to 0.39. Reference prompts are unchanged." in page
-    assert "These do not pass" in page and "harms reference prompts: alignment -0.06" in page
+    assert (
+        "These mitigations do not pass" in page
+        and "harms reference prompts: alignment -0.06" in page
+    )
     assert "<del>red</del>" in page and "<ins>crimson</ins>" in page
     assert page.count("class=copied") == 2 + 1 + 1
 

@@ -38,7 +38,7 @@ def test_a_scan_writes_every_prompt_once_and_says_what_it_left_out(
         assert caught.value.code == 0
         printed = capsys.readouterr().out
         assert printed.startswith("3 prompts in ")
-        assert f"{known} were there before" in printed
+        assert f"{known} were cached" in printed
         assert "has 4 rows: 3 prompts to read, 1 repeats an earlier row, 0 left out." in printed
     rows = [row for batch in read_rows(tmp_path / "out") for row in batch]
     assert sorted(row.prompt for row in rows) == ["=2+2", "a boat at sea", "a red house"]
@@ -120,7 +120,7 @@ def test_a_table_of_scores_says_what_its_thresholds_flag() -> None:
         "of 4."
     )
     unread = score_table(replace(found, score=number * torch.nan, left_out=("Left out: one.",)))
-    assert "| Early scan | - | - | 1 | cannot be read: the prompt changes nothing |" in unread
+    assert "| Early scan | - | - | 1 | undefined: the prompt changes nothing |" in unread
     assert "\n\nLeft out: one.\n\n" in unread
 
 

@@ -54,9 +54,7 @@ def test_a_scan_killed_again_and_again_loses_nothing_and_repeats_nothing(tmp_pat
     assert len(before) < COUNT
     ended = subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr[-2000:]
-    assert (
-        f"{COUNT} prompts" in ended.stdout and f"{len(before)} were there before" in ended.stdout
-    )
+    assert f"{COUNT} prompts" in ended.stdout and f"{len(before)} were cached" in ended.stdout
     now = rows_of(out)
     assert before.items() < now.items() and set(now) == set(prompts)
     assert not list(out.glob(".writing-*"))

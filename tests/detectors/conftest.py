@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mmh_core.detectors.generation import draw_evidence
-from mmh_core.detectors.inputs import Evidence, early_evidence, encode, joined
+from mmh_core.detectors.generation import generated_inputs
+from mmh_core.detectors.inputs import DetectorInputs, encode, joined, noise_inputs
 from mmh_core.text_to_image.model import TextToImage
 from tests.detectors.worlds import PROMPTS, world
 from tests.text_to_image.conftest import folder_of, model_of
@@ -22,12 +22,12 @@ def model() -> TextToImage:
 
 
 @pytest.fixture(scope="session")
-def early(model: TextToImage) -> Evidence:
+def early(model: TextToImage) -> DetectorInputs:
     """Return all prompts with three seeds, nothing generated."""
-    return early_evidence(model, encode(model, PROMPTS), SEEDS)
+    return noise_inputs(model, encode(model, PROMPTS), SEEDS)
 
 
 @pytest.fixture(scope="session")
-def drawn(model: TextToImage) -> Evidence:
+def generated(model: TextToImage) -> DetectorInputs:
     """Return all prompts with three seeds, generated in 12 steps."""
-    return joined(list(draw_evidence(model, PROMPTS, SEEDS, guidance=2.0, steps=12)))
+    return joined(list(generated_inputs(model, PROMPTS, SEEDS, guidance=2.0, steps=12)))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.detectors.attention_entropy import AttentionEntropy, recorded_attention
-from mmh_core.detectors.inputs import Evidence, early_evidence, encode
+from mmh_core.detectors.inputs import DetectorInputs, encode, noise_inputs
 from mmh_core.detectors.measurement import measure
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.model import TextToImage
@@ -22,12 +22,12 @@ PROMPTS = ("the cat", "a dog", "")
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 
 
-def evidence_of(model: TextToImage) -> Evidence:
-    return early_evidence(model, encode(model, PROMPTS), (2, 9))
+def evidence_of(model: TextToImage) -> DetectorInputs:
+    return noise_inputs(model, encode(model, PROMPTS), (2, 9))
 
 
-def entropies(model: TextToImage, evidence: Evidence) -> Tensor:
-    return measure(model, evidence, [AttentionEntropy()])["attention_entropy"].values[:, 0]
+def entropies(model: TextToImage, inputs: DetectorInputs) -> Tensor:
+    return measure(model, inputs, [AttentionEntropy()])["attention_entropy"].values[:, 0]
 
 
 def hooks(model: TextToImage) -> int:
@@ -43,8 +43,8 @@ def test_entropy_is_that_of_the_networks_probabilities(model_of: ModelOf, kind: 
     from diffusers.models.attention_processor import Attention, AttnProcessor
 
     model = model_of(kind)
-    evidence = evidence_of(model)
-    found = entropies(model, evidence)
+    inputs = evidence_of(model)
+    found = entropies(model, inputs)
     seen: list[Tensor] = []
     plain = Attention.get_attention_scores
 
@@ -59,7 +59,7 @@ def test_entropy_is_that_of_the_networks_probabilities(model_of: ModelOf, kind: 
         patch.setattr(Attention, "get_attention_scores", watching)
         model.unet.set_attn_processor(AttnProcessor())
         try:
-            x, cond = evidence.noise[evidence.start], evidence.embeddings[evidence.prompt]
+            x, cond = inputs.noise[inputs.start], inputs.embeddings[inputs.prompt]
             with torch.no_grad():
                 model.score_model.eps(x, 0.98, cond)
         finally:
@@ -74,15 +74,15 @@ def test_an_even_look_has_the_largest_entropy(model_of: ModelOf) -> None:
     """Equal tokens are looked at equally: log of their number."""
     model = model_of("tiny")
     one = encode(model, ["the cat"])[:, :1]
-    flat = early_evidence(model, one.expand(1, model.unconditional.shape[1], -1), (2,))
+    flat = noise_inputs(model, one.expand(1, model.unconditional.shape[1], -1), (2,))
     tokens = float(model.unconditional.shape[1])
     torch.testing.assert_close(entropies(model, flat), torch.tensor([tokens]).log(), **CLOSE)
 
 
 def test_the_network_is_left_as_it_was(model_of: ModelOf) -> None:
     model = model_of("tiny")
-    evidence = evidence_of(model)
-    x, cond = evidence.noise[evidence.start], evidence.embeddings[evidence.prompt]
+    inputs = evidence_of(model)
+    x, cond = inputs.noise[inputs.start], inputs.embeddings[inputs.prompt]
     processors = dict(model.unet.attn_processors)
     with torch.no_grad():
         before = model.score_model.eps(x, 0.98, cond)
@@ -102,8 +102,8 @@ def test_the_network_is_left_as_it_was(model_of: ModelOf) -> None:
 
 def test_other_threads_are_not_recorded(model_of: ModelOf) -> None:
     model = model_of("tiny")
-    evidence = evidence_of(model)
-    x, cond = evidence.noise[:1], evidence.embeddings[:1]
+    inputs = evidence_of(model)
+    x, cond = inputs.noise[:1], inputs.embeddings[:1]
 
     def other() -> None:
         with torch.no_grad():
@@ -120,10 +120,10 @@ def test_other_threads_are_not_recorded(model_of: ModelOf) -> None:
 
 def test_a_batch_is_its_rows_one_by_one(model_of: ModelOf) -> None:
     model = model_of("tiny")
-    evidence = evidence_of(model)
-    whole = entropies(model, evidence)
+    inputs = evidence_of(model)
+    whole = entropies(model, inputs)
     for row in (0, 3, 5):
-        alone = entropies(model, evidence.rows(torch.tensor([row])))
+        alone = entropies(model, inputs.rows(torch.tensor([row])))
         torch.testing.assert_close(alone[0], whole[row], **CLOSE)
 
 
@@ -141,4 +141,4 @@ def test_the_cost_is_one_forward(model_of: ModelOf) -> None:
 def test_a_network_without_cross_attention_is_refused() -> None:
     model = world()
     with pytest.raises(MMHError, match="gaussians has no cross-attention"):
-        entropies(model, early_evidence(model, encode(model, ["template"]), (1,)))
+        entropies(model, noise_inputs(model, encode(model, ["template"]), (1,)))

@@ -13,7 +13,7 @@ from mmh_core.detectors.catalogue import DETECTORS
 from mmh_core.detectors.early_scan import EarlyScan
 from mmh_core.detectors.early_times import choose_times
 from mmh_core.detectors.guidance_norm import GuidanceNorm
-from mmh_core.detectors.inputs import Evidence, early_evidence, encode, per_prompt
+from mmh_core.detectors.inputs import DetectorInputs, encode, noise_inputs, per_prompt
 from mmh_core.detectors.measurement import Detector, fit, measure
 from mmh_core.detectors.score_norm import ScoreNorm
 from mmh_core.detectors.sharpness import Sharpness
@@ -31,22 +31,22 @@ NOISE_ONLY = [
 ]
 
 
-def branches(evidence: Evidence, t: float) -> tuple[Tensor, Tensor]:
+def branches(inputs: DetectorInputs, t: float) -> tuple[Tensor, Tensor]:
     """Return eps with and without the prompt, (B, D), by formula."""
-    x = evidence.noise[evidence.start].flatten(1).double()
-    eps_c = eps_of(x, means()[evidence.prompt], variances()[evidence.prompt], t)
+    x = inputs.noise[inputs.start].flatten(1).double()
+    eps_c = eps_of(x, means()[inputs.prompt], variances()[inputs.prompt], t)
     return eps_c, eps_of(x, torch.zeros(1).double(), torch.full((1,), BROAD).double(), t)
 
 
-def scores(model: TextToImage, evidence: Evidence, detector: Detector) -> Tensor:
-    values = measure(model, evidence, [detector])[detector.name].values
-    normal = ~MEMORIZED[evidence.prompt]
+def scores(model: TextToImage, inputs: DetectorInputs, detector: Detector) -> Tensor:
+    values = measure(model, inputs, [detector])[detector.name].values
+    normal = ~MEMORIZED[inputs.prompt]
     return fit(detector, values[normal]).score(values)
 
 
 @pytest.mark.parametrize("t", [0.98, 0.5])
 def test_guidance_norm_is_the_length_of_the_difference(
-    model: TextToImage, early: Evidence, t: float
+    model: TextToImage, early: DetectorInputs, t: float
 ) -> None:
     eps_c, eps_u = branches(early, t)
     expected = (eps_c - eps_u).norm(dim=1).float()
@@ -55,7 +55,7 @@ def test_guidance_norm_is_the_length_of_the_difference(
 
 @pytest.mark.parametrize("t", [0.04, 0.5])
 def test_anisotropy_is_the_mean_cosine_of_the_channels(
-    model: TextToImage, early: Evidence, t: float
+    model: TextToImage, early: DetectorInputs, t: float
 ) -> None:
     eps_c, eps_u = (each.unflatten(1, (2, 16)) for each in branches(early, t))
     delta = eps_c - eps_u
@@ -66,7 +66,7 @@ def test_anisotropy_is_the_mean_cosine_of_the_channels(
 
 @pytest.mark.parametrize("t", [0.5, 0.98])
 def test_score_norm_is_the_length_of_the_prediction(
-    model: TextToImage, early: Evidence, t: float
+    model: TextToImage, early: DetectorInputs, t: float
 ) -> None:
     expected = branches(early, t)[0].norm(dim=1).float()
     torch.testing.assert_close(scores(model, early, ScoreNorm(t)), expected, **CLOSE)
@@ -74,7 +74,7 @@ def test_score_norm_is_the_length_of_the_prediction(
 
 def test_score_norm_tends_to_its_expectation(model: TextToImage) -> None:
     """The formula of its docstring: over many noises, at the template, plus the mean's part."""
-    many = early_evidence(model, encode(model, ["template"]), range(2000))
+    many = noise_inputs(model, encode(model, ["template"]), range(2000))
     alpha, sigma = kernel(0.6)
     factor = sigma / (alpha**2 * variances()[1] + sigma**2)
     expected = (factor.square() * (1 + alpha**2 * means()[1].square())).sum()
@@ -85,7 +85,7 @@ def test_score_norm_tends_to_its_expectation(model: TextToImage) -> None:
 
 @pytest.mark.parametrize("t", [0.5, 0.98])
 def test_sharpness_is_the_bend_along_the_pull(
-    model: TextToImage, early: Evidence, t: float
+    model: TextToImage, early: DetectorInputs, t: float
 ) -> None:
     alpha, sigma = kernel(t)
     eps_c, eps_u = branches(early, t)
@@ -99,7 +99,9 @@ def test_sharpness_is_the_bend_along_the_pull(
     )
 
 
-def test_sharpness_agrees_with_differences_of_scores(model: TextToImage, early: Evidence) -> None:
+def test_sharpness_agrees_with_differences_of_scores(
+    model: TextToImage, early: DetectorInputs
+) -> None:
     """Read along d by shifting the noise, the way that needs no derivative."""
     t, step = 0.5, 1e-2
     score_model = model.score_model
@@ -120,14 +122,14 @@ def test_sharpness_agrees_with_differences_of_scores(model: TextToImage, early: 
 
 @pytest.mark.parametrize("detector", NOISE_ONLY, ids=lambda each: each.name)
 def test_the_duplicate_ranks_above_ordinary_prompts(
-    model: TextToImage, early: Evidence, detector: Detector
+    model: TextToImage, early: DetectorInputs, detector: Detector
 ) -> None:
     found = per_prompt(scores(model, early, detector), early)
     assert found[0] > found[2:].max()
 
 
 @pytest.mark.parametrize("detector", NOISE_ONLY, ids=lambda each: each.name)
-def test_a_network_of_v_is_scored_alike(early: Evidence, detector: Detector) -> None:
+def test_a_network_of_v_is_scored_alike(early: DetectorInputs, detector: Detector) -> None:
     """One model in two parameterisations: the same scores but for rounding in the solve."""
     eps, v = (scores(world(target), early, detector) for target in ("eps", "v"))
     torch.testing.assert_close(v, eps, rtol=2e-3, atol=1e-3)
@@ -135,7 +137,7 @@ def test_a_network_of_v_is_scored_alike(early: Evidence, detector: Detector) -> 
 
 @pytest.mark.parametrize("detector", NOISE_ONLY, ids=lambda each: each.name)
 def test_a_batch_is_its_rows_one_by_one(
-    model: TextToImage, early: Evidence, detector: Detector
+    model: TextToImage, early: DetectorInputs, detector: Detector
 ) -> None:
     whole = measure(model, early, [detector])[detector.name].values
     order = torch.tensor([7, 0, 11, 4])
@@ -145,11 +147,11 @@ def test_a_batch_is_its_rows_one_by_one(
 
 
 def test_many_rows_are_read_in_parts(model: TextToImage, monkeypatch: pytest.MonkeyPatch) -> None:
-    evidence = early_evidence(model, encode(model, PROMPTS), range(5))
+    inputs = noise_inputs(model, encode(model, PROMPTS), range(5))
     detectors = list(NOISE_ONLY)
-    whole = measure(model, evidence, detectors)
+    whole = measure(model, inputs, detectors)
     monkeypatch.setattr("mmh_core.detectors.inputs._ROWS", 3)
-    for name, part in measure(model, evidence, detectors).items():
+    for name, part in measure(model, inputs, detectors).items():
         torch.testing.assert_close(part.values, whole[name].values, **CLOSE)
         assert part.nfe == whole[name].nfe
 
@@ -167,7 +169,7 @@ def test_many_rows_are_read_in_parts(model: TextToImage, monkeypatch: pytest.Mon
     ids=lambda each: each.name if not isinstance(each, float) else "",
 )
 def test_the_cost_is_what_the_network_did(
-    model: TextToImage, early: Evidence, detector: Detector, nfe: float
+    model: TextToImage, early: DetectorInputs, detector: Detector, nfe: float
 ) -> None:
     unet = unet_of(model)
     found = measure(model, early, [detector])[detector.name]
@@ -177,14 +179,14 @@ def test_the_cost_is_what_the_network_did(
 
 
 def test_one_prompt_with_one_seed_costs_the_early_scan_four_nfe(
-    model: TextToImage, early: Evidence
+    model: TextToImage, early: DetectorInputs
 ) -> None:
     unet = unet_of(model)
     found = measure(model, early.rows(torch.tensor([5])), [EarlyScan()])["early_scan"]
     assert found.nfe == unet.rows == 4
 
 
-def test_the_early_scan_adds_standard_scores(model: TextToImage, early: Evidence) -> None:
+def test_the_early_scan_adds_standard_scores(model: TextToImage, early: DetectorInputs) -> None:
     scan = EarlyScan(high=0.7, low=0.3, weight=0.5)
     values = measure(model, early, [scan])["early_scan"].values
     normal = values[early.prompt >= 2]
@@ -208,14 +210,14 @@ def test_chosen_times_tell_best(model: TextToImage) -> None:
     The labels are wrong ones, with which no pair of times tells perfectly.
     """
     labels = torch.tensor([False, True, True, False])
-    evidence = early_evidence(model, encode(model, PROMPTS), (5,))
+    inputs = noise_inputs(model, encode(model, PROMPTS), (5,))
     grid = (0.04, 0.5, 0.98)
-    chosen = choose_times(model, evidence, labels, grid)
+    chosen = choose_times(model, inputs, labels, grid)
 
     def area(high: float, low: float) -> float:
         scan = EarlyScan(high, low)
-        values = measure(model, evidence, [scan])["early_scan"].values
-        found = per_prompt(fit(scan, values[~labels[evidence.prompt]]).score(values), evidence)
+        values = measure(model, inputs, [scan])["early_scan"].values
+        found = per_prompt(fit(scan, values[~labels[inputs.prompt]]).score(values), inputs)
         wins = (found[labels][:, None] > found[~labels]).double()
         return wins.mean().item()
 
@@ -226,12 +228,12 @@ def test_chosen_times_tell_best(model: TextToImage) -> None:
 
 
 @pytest.mark.parametrize("label", [True, False])
-def test_times_need_both_kinds(model: TextToImage, early: Evidence, label: bool) -> None:
-    with pytest.raises(MMHError, match="label some of both kinds"):
+def test_times_need_both_kinds(model: TextToImage, early: DetectorInputs, label: bool) -> None:
+    with pytest.raises(MMHError, match="label some of both"):
         choose_times(model, early, torch.full((4,), label))
 
 
-def test_a_network_that_fails_is_not_scored(early: Evidence) -> None:
+def test_a_network_that_fails_is_not_scored(early: DetectorInputs) -> None:
     broken = world()
     broken.unet.forward = lambda x_t, *rest, **settings: (x_t * math.nan,)  # type: ignore[method-assign]
     for detector in (GuidanceNorm(), Anisotropy(), ScoreNorm(), Sharpness()):

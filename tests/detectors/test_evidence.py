@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from mmh_core.detectors.catalogue import DETECTORS
-from mmh_core.detectors.generation import draw_evidence
+from mmh_core.detectors.generation import generated_inputs
 from mmh_core.detectors.guidance_norm import GuidanceNorm, GuidanceTrace
 from mmh_core.detectors.inputs import (
-    Evidence,
+    DetectorInputs,
     Trace,
-    early_evidence,
     encode,
     joined,
+    noise_inputs,
     per_prompt,
     starting_noise,
 )
@@ -32,7 +32,7 @@ from tests.text_to_image.conftest import ModelOf
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
 
 
-def test_rows_are_prompt_after_prompt_with_the_same_seeds(early: Evidence) -> None:
+def test_rows_are_prompt_after_prompt_with_the_same_seeds(early: DetectorInputs) -> None:
     assert early.prompt.tolist() == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
     assert early.start.tolist() == [0, 1, 2] * 4
     assert [group.tolist() for group in early.groups()][1] == [3, 4, 5]
@@ -49,7 +49,7 @@ def test_noise_is_that_of_a_generation(model: TextToImage) -> None:
 
 def test_evidence_holds_no_label() -> None:
     """Whoever adds a field has to say here what a detector may see."""
-    assert {field.name for field in fields(Evidence)} == {
+    assert {field.name for field in fields(DetectorInputs)} == {
         *("embeddings", "noise", "prompt", "start", "trace"),
     }
     assert {field.name for field in fields(Trace)} == {
@@ -63,7 +63,7 @@ def test_prompts_in_another_order_are_scored_alike(model: TextToImage) -> None:
     detectors = [each for each in DETECTORS.values() if each.name != "attention_entropy"]
     found = []
     for prompts in (PROMPTS, PROMPTS[::-1]):
-        part = joined(list(draw_evidence(model, prompts, SEEDS, guidance=2.0, steps=10)))
+        part = joined(list(generated_inputs(model, prompts, SEEDS, guidance=2.0, steps=10)))
         found.append((part, measure(model, part, detectors)))
     (one, here), (other, there) = found
     for detector in detectors:
@@ -73,18 +73,18 @@ def test_prompts_in_another_order_are_scored_alike(model: TextToImage) -> None:
             torch.testing.assert_close(ours, theirs.flip(0), rtol=1e-3, atol=1e-3)
 
 
-def test_joined_parts_are_the_whole(model: TextToImage, early: Evidence) -> None:
-    parts = [early_evidence(model, encode(model, [text]), SEEDS) for text in PROMPTS]
+def test_joined_parts_are_the_whole(model: TextToImage, early: DetectorInputs) -> None:
+    parts = [noise_inputs(model, encode(model, [text]), SEEDS) for text in PROMPTS]
     whole = joined(parts)
     assert len(whole.noise) == 3 and torch.equal(whole.start, early.start)
     assert torch.equal(whole.embeddings, early.embeddings)
     assert torch.equal(whole.prompt, early.prompt)
-    others = [parts[0], early_evidence(model, encode(model, ["another"]), (4, 5))]
+    others = [parts[0], noise_inputs(model, encode(model, ["another"]), (4, 5))]
     apart = joined(others)
     assert torch.equal(apart.noise[apart.start], torch.cat([each.noise for each in others]))
 
 
-def test_the_mean_of_a_prompt_is_over_its_own_rows(early: Evidence) -> None:
+def test_the_mean_of_a_prompt_is_over_its_own_rows(early: DetectorInputs) -> None:
     values = torch.arange(12.0)
     assert per_prompt(values, early).tolist() == [1.0, 4.0, 7.0, 10.0]
     some = per_prompt(values[[0, 2, 11]], early.rows(torch.tensor([0, 2, 11])))
@@ -102,17 +102,17 @@ def test_the_mean_of_a_prompt_is_over_its_own_rows(early: Evidence) -> None:
     ],
 )
 def test_evidence_that_does_not_fit_is_refused(
-    early: Evidence, change: dict[str, torch.Tensor]
+    early: DetectorInputs, change: dict[str, torch.Tensor]
 ) -> None:
     with pytest.raises(ValueError, match=r"must lie below|needs rows"):
         replace(early, **change)
 
 
-def test_a_trace_is_what_the_steps_say(model: TextToImage, drawn: Evidence) -> None:
+def test_a_trace_is_what_the_steps_say(model: TextToImage, generated: DetectorInputs) -> None:
     """Row 4 drawn alone by the sampler, its numbers computed from the steps."""
     request = Request("template", (SEEDS[1],), Sampling(12, 2.0, 32, 32))
     steps = list(generate(model, request))
-    trace, row = drawn.drawn(), 4
+    trace, row = generated.generated(), 4
     path = [step.x_t for step in steps] + [steps[-1].latents]
     moves = [(a - b).norm() for a, b in zip(path[1:], path, strict=False)]
     norms = [step.guidance_norm[0] for step in steps]
@@ -127,19 +127,21 @@ def test_a_trace_is_what_the_steps_say(model: TextToImage, drawn: Evidence) -> N
     torch.testing.assert_close(trace.region[row], expected, rtol=1e-3, atol=1e-3)
 
 
-def test_the_first_norm_of_a_trace_is_the_early_one(model: TextToImage, drawn: Evidence) -> None:
-    start = drawn.drawn().times[0].item()
-    early = measure(model, drawn, [GuidanceNorm(start)])["guidance_norm"].values[:, 0]
-    torch.testing.assert_close(early, drawn.drawn().guidance_norm[:, 0], **CLOSE)
+def test_the_first_norm_of_a_trace_is_the_early_one(
+    model: TextToImage, generated: DetectorInputs
+) -> None:
+    start = generated.generated().times[0].item()
+    early = measure(model, generated, [GuidanceNorm(start)])["guidance_norm"].values[:, 0]
+    torch.testing.assert_close(early, generated.generated().guidance_norm[:, 0], **CLOSE)
 
 
 def test_parts_hold_whole_prompts_and_many_seeds_are_split(
-    model: TextToImage, drawn: Evidence, monkeypatch: pytest.MonkeyPatch
+    model: TextToImage, generated: DetectorInputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mmh_core.detectors.inputs._ROWS", 2)
-    parts = list(draw_evidence(model, PROMPTS, SEEDS, guidance=2.0, steps=12))
+    parts = list(generated_inputs(model, PROMPTS, SEEDS, guidance=2.0, steps=12))
     assert [len(part) for part in parts] == [3, 3, 3, 3]
-    ours, whole = joined(parts).drawn(), drawn.drawn()
+    ours, whole = joined(parts).generated(), generated.generated()
     for name in ("guidance_norm", "movement", "region", "latents", "images"):
         torch.testing.assert_close(getattr(ours, name), getattr(whole, name), rtol=1e-3, atol=1e-3)
     assert ours.nfe == whole.nfe
@@ -149,18 +151,18 @@ def test_parts_hold_whole_prompts_and_many_seeds_are_split(
 def test_a_generation_costs_what_the_network_did(model: TextToImage, guidance: float) -> None:
     """Both branches are read even where guidance needs one."""
     unet = unet_of(model)
-    (part,) = draw_evidence(model, ["template"], SEEDS, guidance=guidance, steps=5)
-    assert part.drawn().nfe == unet.rows / 3 == 10
-    assert bool(part.drawn().guidance_norm.isfinite().all())
+    (part,) = generated_inputs(model, ["template"], SEEDS, guidance=guidance, steps=5)
+    assert part.generated().nfe == unet.rows / 3 == 10
+    assert bool(part.generated().guidance_norm.isfinite().all())
 
 
 @pytest.mark.parametrize("scheduler", ["ddim", "euler", "dpm++ 2m", "pndm"])
 def test_traces_of_all_samplers_are_in_the_same_units(scheduler: str) -> None:
     """A path from noise of length about sqrt(D) to an image: no step is longer than both ends."""
-    (part,) = draw_evidence(
+    (part,) = generated_inputs(
         world(), ["duplicate"], SEEDS, guidance=1.0, steps=12, scheduler=scheduler
     )
-    trace = part.drawn()
+    trace = part.generated()
     reach = part.noise.flatten(1).norm(dim=1) + trace.latents.flatten(1).norm(dim=1)
     assert bool((trace.movement.amax(1) < reach).all())
     assert bool(
@@ -168,24 +170,26 @@ def test_traces_of_all_samplers_are_in_the_same_units(scheduler: str) -> None:
     )
 
 
-def test_networks_of_v_leave_the_same_trace(drawn: Evidence) -> None:
-    v = joined(list(draw_evidence(world("v"), PROMPTS, SEEDS, guidance=2.0, steps=12))).drawn()
+def test_networks_of_v_leave_the_same_trace(generated: DetectorInputs) -> None:
+    v = joined(
+        list(generated_inputs(world("v"), PROMPTS, SEEDS, guidance=2.0, steps=12))
+    ).generated()
     for name in ("guidance_norm", "movement", "latents"):
         torch.testing.assert_close(
-            getattr(v, name), getattr(drawn.drawn(), name), rtol=2e-3, atol=2e-3
+            getattr(v, name), getattr(generated.generated(), name), rtol=2e-3, atol=2e-3
         )
 
 
 def test_a_real_network_draws_as_ever(model_of: ModelOf) -> None:
     """Images of the adapter are those of a plain request, on a random Stable Diffusion."""
     model = model_of("tiny")
-    (part,) = draw_evidence(model, ["the cat"], (5, 6), guidance=3.0, steps=4)
+    (part,) = generated_inputs(model, ["the cat"], (5, 6), guidance=3.0, steps=4)
     height, width = model.image_size
     plain = generate_images(model, Request("the cat", (5, 6), Sampling(4, 3.0, height, width)))
-    torch.testing.assert_close(part.drawn().images, plain, **CLOSE)
+    torch.testing.assert_close(part.generated().images, plain, **CLOSE)
 
 
-def test_what_needs_a_generation_says_so(model: TextToImage, early: Evidence) -> None:
+def test_what_needs_a_generation_says_so(model: TextToImage, early: DetectorInputs) -> None:
     for name, detector in DETECTORS.items():
         if detector.needs != "noise":
             with pytest.raises(ValueError, match="needs a generation"):
@@ -193,19 +197,23 @@ def test_what_needs_a_generation_says_so(model: TextToImage, early: Evidence) ->
                 pytest.fail(f"{name} answered")
 
 
-def test_more_steps_than_were_made_are_refused(model: TextToImage, drawn: Evidence) -> None:
-    mean = measure(model, drawn, [GuidanceTrace(5)])["guidance_norm_5"].values[:, 0]
-    torch.testing.assert_close(mean, drawn.drawn().guidance_norm[:, :5].mean(1), **CLOSE)
-    with pytest.raises(MMHError, match="cannot be read from 12 steps"):
-        measure(model, drawn, [GuidanceTrace(13)])
+def test_more_steps_than_were_made_are_refused(
+    model: TextToImage, generated: DetectorInputs
+) -> None:
+    mean = measure(model, generated, [GuidanceTrace(5)])["guidance_norm_5"].values[:, 0]
+    torch.testing.assert_close(mean, generated.generated().guidance_norm[:, :5].mean(1), **CLOSE)
+    with pytest.raises(MMHError, match="needs more than 12 steps"):
+        measure(model, generated, [GuidanceTrace(13)])
 
 
-def test_traces_that_do_not_compare_are_not_joined(model: TextToImage, drawn: Evidence) -> None:
-    (other,) = draw_evidence(model, ["template"], SEEDS, guidance=3.0, steps=12)
+def test_traces_that_do_not_compare_are_not_joined(
+    model: TextToImage, generated: DetectorInputs
+) -> None:
+    (other,) = generated_inputs(model, ["template"], SEEDS, guidance=3.0, steps=12)
     with pytest.raises(ValueError, match="different steps or guidance"):
-        joined([drawn, other])
+        joined([generated, other])
     with pytest.raises(ValueError, match="some were not"):
-        joined([drawn, replace(other, trace=None)])
+        joined([generated, replace(other, trace=None)])
 
 
 def test_a_generation_without_both_branches_leaves_no_trace(model: TextToImage) -> None:

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from mmh_core.detectors.catalogue import DETECTORS
-from mmh_core.detectors.generation import draw_evidence
-from mmh_core.detectors.inputs import Evidence, per_prompt
+from mmh_core.detectors.generation import generated_inputs
+from mmh_core.detectors.inputs import DetectorInputs, per_prompt
 from mmh_core.detectors.lid import Lid
 from mmh_core.detectors.lid_corrected import Complexity, LidCorrected
 from mmh_core.detectors.lid_difference import LidDifference
 from mmh_core.detectors.measurement import Detector, fit, measure
-from mmh_core.detectors.seed_similarity import SeedAgreement
+from mmh_core.detectors.seed_similarity import SeedSimilarity
 from mmh_core.dimension.probes import rademacher
 from mmh_core.dimension.spectral import soft_step
 from mmh_core.records import MMHError
@@ -30,46 +30,50 @@ DELTA = 0.34
 LIDS = [each for each in DETECTORS.values() if each.name.startswith("lid_")]
 
 
-def read(model: TextToImage, evidence: Evidence, detector: Detector) -> Tensor:
-    return measure(model, evidence, [detector])[detector.name].values
+def read(model: TextToImage, inputs: DetectorInputs, detector: Detector) -> Tensor:
+    return measure(model, inputs, [detector])[detector.name].values
 
 
-def laws(evidence: Evidence, branch: str) -> tuple[Tensor, Tensor]:
+def laws(inputs: DetectorInputs, branch: str) -> tuple[Tensor, Tensor]:
     """Return the variances and offsets from the mean, (B, D), of the branch at the latents."""
-    x = evidence.drawn().latents.flatten(1).double()
+    x = inputs.generated().latents.flatten(1).double()
     if branch == "unconditional":
         return torch.full_like(x, BROAD), x
-    return variances()[evidence.prompt], x - means()[evidence.prompt]
+    return variances()[inputs.prompt], x - means()[inputs.prompt]
 
 
 @pytest.mark.parametrize("branch", ["conditional", "unconditional"])
-def test_flipd_is_its_closed_form(model: TextToImage, drawn: Evidence, branch: str) -> None:
+def test_flipd_is_its_closed_form(
+    model: TextToImage, generated: DetectorInputs, branch: str
+) -> None:
     """P is diagonal, so that signs give its trace exactly."""
-    variance, offset = laws(drawn, branch)
+    variance, offset = laws(generated, branch)
     total = variance + DELTA**2
     expected = (variance / total + DELTA**2 * offset.square() / total.square()).sum(1)
-    found = read(model, drawn, Lid("flipd", branch, math.log(DELTA)))[:, 0]
+    found = read(model, generated, Lid("flipd", branch, math.log(DELTA)))[:, 0]
     torch.testing.assert_close(found, expected.float(), rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("branch", ["conditional", "unconditional"])
-def test_the_count_is_its_closed_form(model: TextToImage, drawn: Evidence, branch: str) -> None:
+def test_the_count_is_its_closed_form(
+    model: TextToImage, generated: DetectorInputs, branch: str
+) -> None:
     """At most three distinct eigenvalues: five steps of Lanczos find them all."""
-    variance, _ = laws(drawn, branch)
+    variance, _ = laws(generated, branch)
     expected = soft_step(variance / (variance + DELTA**2)).sum(1)
-    found = read(model, drawn, Lid("soft_spectral_count", branch, math.log(DELTA)))[:, 0]
+    found = read(model, generated, Lid("soft_spectral_count", branch, math.log(DELTA)))[:, 0]
     torch.testing.assert_close(found, expected.float(), rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("branch", ["conditional", "unconditional"])
 def test_the_denoising_loss_is_near_its_expectation(
-    model: TextToImage, drawn: Evidence, branch: str
+    model: TextToImage, generated: DetectorInputs, branch: str
 ) -> None:
-    variance, offset = laws(drawn, branch)
+    variance, offset = laws(generated, branch)
     total = variance + DELTA**2
     shrunk = variance / total
     expected = shrunk.square() + (DELTA * offset / total).square()
-    found = read(model, drawn, Lid("dsm", branch, math.log(DELTA)))[:, 0]
+    found = read(model, generated, Lid("dsm", branch, math.log(DELTA)))[:, 0]
     # Four independent noises: their squares vary by 2, with weights shrunk^4.
     error = (2 * shrunk**4).sum(1).div(4).sqrt().float()
     assert bool(((found - expected.sum(1).float()).abs() <= 4 * error + 1e-3).all())
@@ -77,23 +81,23 @@ def test_the_denoising_loss_is_near_its_expectation(
 
 @pytest.mark.parametrize("kind", ["gaussians", "tiny", "tiny-v"])
 def test_the_guided_trace_holds_both_jacobians(
-    model: TextToImage, drawn: Evidence, model_of: ModelOf, kind: str
+    model: TextToImage, generated: DetectorInputs, model_of: ModelOf, kind: str
 ) -> None:
     """Against differences of the guided noise, written out, along the detector's own probes."""
-    evidence = drawn.rows(torch.tensor([0, 1]))
+    inputs = generated.rows(torch.tensor([0, 1]))
     if kind != "gaussians":
         model = model_of(kind)
-        (evidence,) = draw_evidence(model, ["the cat"], (5, 6), guidance=3.0, steps=4)
+        (inputs,) = generated_inputs(model, ["the cat"], (5, 6), guidance=3.0, steps=4)
     # A scale at which random networks are smooth enough for differences in float32.
     log_delta = math.log(1.5)
     time = model.schedule.time_at(torch.tensor(log_delta, dtype=torch.float64))
     t, sigma = time.item(), model.schedule.sigma(time).item()
-    y = model.schedule.alpha(time).item() * evidence.drawn().latents
-    scale = evidence.drawn().guidance
+    y = model.schedule.alpha(time).item() * inputs.generated().latents
+    scale = inputs.generated().guidance
 
     def branches(y: Tensor) -> tuple[Tensor, Tensor]:
         eps_u = model.score_model.eps(y, t)
-        return model.score_model.eps(y, t, evidence.embeddings[evidence.prompt]), eps_u
+        return model.score_model.eps(y, t, inputs.embeddings[inputs.prompt]), eps_u
 
     def flipd_with(scale_u: float) -> Tensor:
         """Return `D + |eps|^2 - sigma tr J` with eps_u weighted by `scale_u` in the Jacobian."""
@@ -106,31 +110,33 @@ def test_the_guided_trace_holds_both_jacobians(
             traces.append((slope / 2e-2 * signs).flatten(1).sum(1))
         return square + model.score_model.ambient_dim - sigma * torch.stack(traces).mean(0)
 
-    found = read(model, evidence, Lid("flipd", "guided", log_delta))[:, 0]
+    found = read(model, inputs, Lid("flipd", "guided", log_delta))[:, 0]
     truth, faulty = flipd_with(1 - scale), flipd_with(0.0)
     # Values of 50 to 120; differences over .02 of float32 numbers.
     torch.testing.assert_close(found, truth, rtol=5e-4, atol=0.02)
     assert bool(((faulty - truth).abs() > 4 * (5e-4 * truth.abs() + 0.02)).any())
 
 
-def test_the_difference_is_of_the_two_branches(model: TextToImage, drawn: Evidence) -> None:
+def test_the_difference_is_of_the_two_branches(
+    model: TextToImage, generated: DetectorInputs
+) -> None:
     detector = LidDifference("flipd", math.log(DELTA))
-    found = detector.score(read(model, drawn, detector))
+    found = detector.score(read(model, generated, detector))
     lids = [
-        read(model, drawn, Lid("flipd", branch, math.log(DELTA)))[:, 0]
+        read(model, generated, Lid("flipd", branch, math.log(DELTA)))[:, 0]
         for branch in ("unconditional", "conditional")
     ]
     torch.testing.assert_close(found, lids[0] - lids[1], rtol=1e-5, atol=1e-4)
 
 
 def test_complexity_is_the_size_of_the_file(
-    model: TextToImage, drawn: Evidence, tmp_path: Path
+    model: TextToImage, generated: DetectorInputs, tmp_path: Path
 ) -> None:
     sizes = []
-    for number, image in enumerate(to_pil(drawn.drawn().images)):
+    for number, image in enumerate(to_pil(generated.generated().images)):
         image.save(tmp_path / f"{number}.png")
         sizes.append((tmp_path / f"{number}.png").stat().st_size)
-    found = Complexity().measure(model, drawn)
+    found = Complexity().measure(model, generated)
     assert found.values[:, 0].exp().round().tolist() == sizes
     assert (found.nfe, found.generation) == (0.0, 24.0)
 
@@ -157,81 +163,85 @@ def test_the_corrected_lid_leaves_out_a_planted_line() -> None:
     ids=lambda each: each.name,
 )
 def test_the_duplicate_ranks_above_ordinary_prompts(
-    model: TextToImage, drawn: Evidence, detector: Detector
+    model: TextToImage, generated: DetectorInputs, detector: Detector
 ) -> None:
-    values = read(model, drawn, detector)
-    score = per_prompt(fit(detector, values[drawn.prompt >= 2]).score(values), drawn)
+    values = read(model, generated, detector)
+    score = per_prompt(fit(detector, values[generated.prompt >= 2]).score(values), generated)
     assert score[0] > score[2:].max()
 
 
 @pytest.mark.parametrize("detector", LIDS, ids=lambda each: each.name)
-def test_a_network_of_v_is_scored_alike(drawn: Evidence, detector: Detector) -> None:
-    eps, v = (read(world(target), drawn, detector) for target in ("eps", "v"))
+def test_a_network_of_v_is_scored_alike(generated: DetectorInputs, detector: Detector) -> None:
+    eps, v = (read(world(target), generated, detector) for target in ("eps", "v"))
     torch.testing.assert_close(v, eps, rtol=2e-3, atol=2e-3)
 
 
 @pytest.mark.parametrize("detector", LIDS, ids=lambda each: each.name)
 def test_a_table_of_prompts_is_its_prompts_one_by_one(
-    model: TextToImage, drawn: Evidence, detector: Detector
+    model: TextToImage, generated: DetectorInputs, detector: Detector
 ) -> None:
     """Probes are drawn per prompt: what else is in the table makes no difference."""
-    whole = read(model, drawn, detector)
+    whole = read(model, generated, detector)
     for rows in (torch.tensor([9, 10, 11]), torch.tensor([3])):
-        alone = read(model, drawn.rows(rows), detector)
+        alone = read(model, generated.rows(rows), detector)
         torch.testing.assert_close(alone, whole[rows], rtol=1e-4, atol=1e-3)
 
 
 def test_many_seeds_are_read_in_parts(
-    model: TextToImage, drawn: Evidence, monkeypatch: pytest.MonkeyPatch
+    model: TextToImage, generated: DetectorInputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     detectors = [Lid(name) for name in ("soft_spectral_count", "flipd", "dsm")]
-    whole = [read(model, drawn, each) for each in detectors]
+    whole = [read(model, generated, each) for each in detectors]
     monkeypatch.setattr("mmh_core.detectors.inputs._ROWS", 4)
     for detector, expected in zip(detectors, whole, strict=True):
-        torch.testing.assert_close(read(model, drawn, detector), expected, rtol=1e-4, atol=1e-3)
+        torch.testing.assert_close(
+            read(model, generated, detector), expected, rtol=1e-4, atol=1e-3
+        )
 
 
 def test_probes_follow_the_seed(model_of: ModelOf) -> None:
     """Equal seeds agree to the bit; others differ by chance, on a network that is not diagonal."""
     model = model_of("tiny")
-    (evidence,) = draw_evidence(model, ["the cat"], (5, 6), guidance=3.0, steps=4)
+    (inputs,) = generated_inputs(model, ["the cat"], (5, 6), guidance=3.0, steps=4)
     detector = Lid("flipd")
-    once, again = read(model, evidence, detector), read(model, evidence, detector)
+    once, again = read(model, inputs, detector), read(model, inputs, detector)
     assert torch.equal(once, again)
-    assert not torch.allclose(once, read(model, evidence, replace(detector, seed=1)))
+    assert not torch.allclose(once, read(model, inputs, replace(detector, seed=1)))
 
 
 @pytest.mark.parametrize("detector", LIDS, ids=lambda each: each.name)
 def test_the_cost_is_what_the_network_did(
-    model: TextToImage, drawn: Evidence, detector: Detector
+    model: TextToImage, generated: DetectorInputs, detector: Detector
 ) -> None:
     unet = unet_of(model)
-    found = measure(model, drawn, [detector])[detector.name]
-    assert found.nfe == pytest.approx((unet.rows + unet.reversed) / len(drawn))
+    found = measure(model, generated, [detector])[detector.name]
+    assert found.nfe == pytest.approx((unet.rows + unet.reversed) / len(generated))
     assert found.nfe > 0
     assert found.generation == 24
 
 
-def test_agreement_is_the_mean_over_other_seeds(model: TextToImage, drawn: Evidence) -> None:
-    images = drawn.drawn().images[3:6]
+def test_agreement_is_the_mean_over_other_seeds(
+    model: TextToImage, generated: DetectorInputs
+) -> None:
+    images = generated.generated().images[3:6]
     small = images.reshape(3, 3, 16, 2, 16, 2).mean((3, 5)).flatten(1)
     small = small - small.mean(1, keepdim=True)
     similar = torch.corrcoef(small)
-    found = read(model, drawn, SeedAgreement())
+    found = read(model, generated, SeedSimilarity())
     torch.testing.assert_close(found[4, 0], (similar[1, 0] + similar[1, 2]) / 2)
     pairwise = (similar[0, 1] + similar[0, 2] + similar[1, 2]) / 3
-    torch.testing.assert_close(per_prompt(found[:, 0], drawn)[1], pairwise)
-    by_prompt = per_prompt(found[:, 0], drawn)
+    torch.testing.assert_close(per_prompt(found[:, 0], generated)[1], pairwise)
+    by_prompt = per_prompt(found[:, 0], generated)
     assert by_prompt[0] > 0.99 and by_prompt[0] > by_prompt[2:].max() + 0.1
 
 
-def test_agreement_needs_two_seeds(model: TextToImage, drawn: Evidence) -> None:
+def test_agreement_needs_two_seeds(model: TextToImage, generated: DetectorInputs) -> None:
     with pytest.raises(MMHError, match="at least two seeds"):
-        read(model, drawn.rows(torch.tensor([0, 1, 5])), SeedAgreement())
+        read(model, generated.rows(torch.tensor([0, 1, 5])), SeedSimilarity())
 
 
-def test_latents_lie_where_the_closed_forms_are_wide_apart(drawn: Evidence) -> None:
+def test_latents_lie_where_the_closed_forms_are_wide_apart(generated: DetectorInputs) -> None:
     """The generated duplicate is a copy, ordinary images are not: else nothing above tells."""
-    _, offset = laws(drawn, "conditional")
+    _, offset = laws(generated, "conditional")
     length = offset.norm(dim=1) / DIM**0.5
     assert length[:3].max() < 0.1 < length[6:].min()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields, is_dataclass, replace
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from mmh_core.detectors.catalogue import DEFAULT, DETECTORS, adapted
 from mmh_core.detectors.early_scan import EarlyScan
 from mmh_core.detectors.guidance_norm import GuidanceNorm, GuidanceTrace
-from mmh_core.detectors.inputs import Evidence, per_prompt
+from mmh_core.detectors.inputs import DetectorInputs, per_prompt
 from mmh_core.detectors.measurement import (
     Measurement,
     fit,
@@ -18,7 +19,7 @@ from mmh_core.detectors.measurement import (
     measure,
 )
 from mmh_core.detectors.region_map import RegionMap
-from mmh_core.detectors.seed_similarity import SeedAgreement
+from mmh_core.detectors.seed_similarity import SeedSimilarity
 from mmh_core.detectors.stability import Stability
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.model import TextToImage
@@ -26,19 +27,19 @@ from tests.detectors.worlds import kernel, unet_of
 
 
 def test_equal_readings_are_taken_once_and_charged_to_each(
-    model: TextToImage, drawn: Evidence
+    model: TextToImage, generated: DetectorInputs
 ) -> None:
     names = ("lid_conditional_flipd", "lid_unconditional_flipd", "lid_difference_flipd")
     unet = unet_of(model)
-    together = measure(model, drawn, [DETECTORS[name] for name in names])
+    together = measure(model, generated, [DETECTORS[name] for name in names])
     # One forward and eight reverse passes for each of the two branches.
-    assert unet.rows + unet.reversed == 18 * len(drawn)
+    assert unet.rows + unet.reversed == 18 * len(generated)
     assert [together[name].nfe for name in names] == [9, 9, 18]
     pair = torch.cat([together[name].values for name in names[:2]], dim=1)
     assert torch.equal(together[names[2]].values, pair)
 
 
-def test_another_setting_is_another_reading(model: TextToImage, early: Evidence) -> None:
+def test_another_setting_is_another_reading(model: TextToImage, early: DetectorInputs) -> None:
     unet = unet_of(model)
     measure(model, early, [GuidanceNorm(0.98), EarlyScan(high=0.98, low=0.5)])
     shared = unet.rows
@@ -47,10 +48,12 @@ def test_another_setting_is_another_reading(model: TextToImage, early: Evidence)
     assert unet.rows == shared + 15 == 45
 
 
-def test_measurements_of_parts_are_that_of_the_whole(model: TextToImage, drawn: Evidence) -> None:
-    parts = [drawn.rows(torch.arange(3)), drawn.rows(torch.arange(3, 12))]
+def test_measurements_of_parts_are_that_of_the_whole(
+    model: TextToImage, generated: DetectorInputs
+) -> None:
+    parts = [generated.rows(torch.arange(3)), generated.rows(torch.arange(3, 12))]
     detectors = [DETECTORS["early_scan"], DETECTORS["lid_conditional_dsm"]]
-    whole = measure(model, drawn, detectors)
+    whole = measure(model, generated, detectors)
     each = [measure(model, part, detectors) for part in parts]
     for name, expected in whole.items():
         joined = joined_measurements([found[name] for found in each])
@@ -80,12 +83,14 @@ def test_stability_is_fitted_for_its_own_steps() -> None:
         detector.score(torch.zeros(2, 7))
 
 
-def test_the_region_map_is_the_last_guidance(model: TextToImage, drawn: Evidence) -> None:
+def test_the_region_map_is_the_last_guidance(
+    model: TextToImage, generated: DetectorInputs
+) -> None:
     """Its mean is the squared norm over sigma^2 and the 16 places."""
-    trace = drawn.drawn()
+    trace = generated.generated()
     _, sigma = kernel(trace.times[-1].item())
     expected = trace.guidance_norm[:, -1].square() / (sigma**2 * 16)
-    found = measure(model, drawn, [RegionMap()])["region_map"].values[:, 0]
+    found = measure(model, generated, [RegionMap()])["region_map"].values[:, 0]
     # Sigma at the last step is about .04: rounding of eps is enlarged 600 times.
     torch.testing.assert_close(found, expected, rtol=1e-2, atol=1e-2)
 
@@ -96,24 +101,25 @@ def test_the_region_map_is_the_last_guidance(model: TextToImage, drawn: Evidence
     ids=lambda each: each.name,
 )
 def test_the_duplicate_ranks_above_ordinary_prompts(
-    model: TextToImage, drawn: Evidence, detector: GuidanceTrace
+    model: TextToImage, generated: DetectorInputs, detector: GuidanceTrace
 ) -> None:
     unet = unet_of(model)
-    found = measure(model, drawn, [detector])[detector.name]
+    found = measure(model, generated, [detector])[detector.name]
     assert (unet.rows, found.nfe, found.generation) == (0, 0.0, 24.0)
-    score = fit(detector, found.values[drawn.prompt >= 2]).score(found.values)
-    by_prompt = per_prompt(score, drawn)
+    score = fit(detector, found.values[generated.prompt >= 2]).score(found.values)
+    by_prompt = per_prompt(score, generated)
     assert by_prompt[0] > by_prompt[2:].max()
 
 
-def test_the_table_is_literal_and_named(drawn: Evidence) -> None:
+def test_the_table_is_literal_and_named(generated: DetectorInputs) -> None:
     assert DEFAULT in DETECTORS
     assert all(name == each.name for name, each in DETECTORS.items())
     assert len({each.label for each in DETECTORS.values()}) == len(DETECTORS)
     for each in DETECTORS.values():
         assert is_dataclass(each) and each.reference and each.estimates
         assert hash(each) == hash(replace(each))  # type: ignore[type-var]
-        assert each.__doc__ and (type(each).__doc__ or "").startswith("Score by ")
+        assert (type(each).__doc__ or "").startswith(("The ", "Minus "))
+        assert re.fullmatch(r"[A-Z][^.]{20,110}\.", each.summary), each.summary
 
 
 def test_detectors_are_set_to_a_model() -> None:
@@ -122,7 +128,7 @@ def test_detectors_are_set_to_a_model() -> None:
     for name, each in found.items():
         settings = {field.name: getattr(each, field.name) for field in fields(each)}  # type: ignore[arg-type]
         assert settings.get("log_delta", -0.5) == -0.5, name
-    assert found["seed_agreement"] == SeedAgreement("pocket")
+    assert found["seed_agreement"] == SeedSimilarity("pocket")
     assert found["early_scan"] == EarlyScan(high=0.5, low=0.7)
     assert found["guidance_norm"] == DETECTORS["guidance_norm"]
     left = adapted(DETECTORS, log_delta=-0.5, embedder="pocket")

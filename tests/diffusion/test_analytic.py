@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from mmh_core.diffusion.analytic import (
-    affine_loss,
     empirical_denoiser,
     gaussian_flipd,
     gaussian_mixture,
@@ -126,32 +125,6 @@ def test_float32_finds_the_nearest_of_points_far_from_the_origin() -> None:
     expected = torch.softmax(-offsets / 2e-6, 0) @ points[:, 1].double()
     # float32 times and coordinates leave sigma good to 1e-6.
     assert model.x0(x_t, t)[0, 1].item() == pytest.approx(expected.item(), rel=1e-5)
-
-
-def test_affine_loss_is_the_monte_carlo_loss_of_the_wiener_filter() -> None:
-    points = (normal(300, 4) * torch.tensor([3.0, 1.0, 0.1, 0.0])) @ normal(4, 4, seed=1) + 5
-    delta = torch.tensor([0.05, 0.5, 5.0], dtype=torch.float64)
-    centered = points - points.mean(0)
-    covariance = centered.T @ centered / 300
-    losses = affine_loss(points.reshape(300, 2, 2), delta)
-    for k, noise in enumerate(delta):
-        inverse = torch.linalg.inv(covariance + noise.square() * torch.eye(4))
-        x0 = centered.repeat(400, 1)  # Each point with 400 noises: points are no source of error.
-        x0_hat = (x0 + noise * normal(120_000, 4, seed=2)) @ inverse @ covariance
-        errors = (x0_hat - x0).square().sum(1)
-        standard_error = errors.std() / 120_000**0.5
-        assert abs(losses[k] - errors.mean()) < 4 * standard_error
-        assert standard_error < 0.01 * losses[k]  # So that the line above can tell.
-
-
-def test_affine_loss_has_its_limits_and_type() -> None:
-    points = normal(200, 3).float() * torch.tensor([2.0, 1.0, 0.0])
-    total = points.double().var(0, correction=0).sum().item()
-    small, large = affine_loss(points, torch.tensor([1e-3, 1e4])).tolist()
-    # Two of three directions have variance: each leaves delta^2 (1 - delta^2 / l).
-    assert small == pytest.approx(2e-6, rel=1e-5)
-    assert large == pytest.approx(total, rel=1e-6)
-    assert affine_loss(points, torch.ones(2)).dtype == torch.float32
 
 
 @of_all

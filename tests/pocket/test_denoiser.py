@@ -19,7 +19,6 @@ from mmh_core.pocket.denoiser import (
     draw_steps,
     losses_at,
     step_shares,
-    step_weights,
     train_denoiser,
 )
 from mmh_core.pocket.fit import Fitting
@@ -89,14 +88,6 @@ def test_shares_equal_a_direct_computation_and_sum_to_one() -> None:
     # The schedule's own table is float32: relative errors of 1 - a up to 1e-4 at a near 1.
     torch.testing.assert_close(shares, torch.tensor(wanted).double(), rtol=2e-3, atol=0)
     assert float(shares.sum()) == pytest.approx(1, abs=1e-12)
-
-
-def test_weighted_means_over_drawn_steps_are_means_over_uniform_steps() -> None:
-    shares, steps = step_shares(CONFIG), torch.arange(1000)
-    values = torch.sin(steps.double() / 50) + 3
-    expected = (shares * step_weights(shares, steps) * values).sum()
-    assert float(expected) == pytest.approx(float(values.mean()), rel=1e-12)
-    assert step_weights(shares, steps).std() > 0.1
 
 
 def test_one_step_is_drawn_in_each_part_of_equal_probability() -> None:

@@ -158,7 +158,7 @@ def test_figures_verdicts_and_reasons_stand_on_the_cards(run: ImageRun, page: Pa
     assert "above 0.4 %" in page.text
     assert "0.970" in page.text and "mean similarity of 0.875" in page.text
     assert page.text.count("mean similarity") == 1  # of one image there is none
-    assert "overfit, a training caption" in page.text and "True LID 7.0" in page.text
+    assert "overfit, a training caption" in page.text and "Data LID 7.0" in page.text
     assert run.sha256 in page.text and run.noise_sha256 in page.text
     assert torch.__version__.partition("+")[0] in page.text
 
@@ -169,7 +169,7 @@ def test_nothing_is_made_up_where_nothing_is_known() -> None:
     assert found.text.count("No training images were searched") == 4 + 1
     assert "nan" not in found.text.lower().replace("unanswered", "")
     assert "none at these settings" in found.text
-    for word in ("Calibrated distance", "True LID", "among reference prompts"):
+    for word in ("Calibrated distance", "Data LID", "LID percentile"):
         assert word not in found.text
 
 
@@ -201,7 +201,7 @@ def test_the_summary_counts_in_words(
         replace(one, verdict=verdict) for one, verdict in zip(run.images, verdicts, strict=True)
     )
     text = paragraph(replace(run, images=images))
-    assert "drew 4 images from 2 prompts." in text
+    assert "generated 4 images from 2 prompts." in text
     for words in said:
         assert words in text
     for words in never:
@@ -210,10 +210,10 @@ def test_the_summary_counts_in_words(
 
 def test_without_a_training_set_the_summary_calls_nothing_a_copy() -> None:
     run = unsearched_run()
-    assert "nobody can say" in paragraph(run)
+    assert "it is unknown" in paragraph(run)
     low = replace(run.images[0], verdict="memorized, cause not identifiable")
     text = paragraph(replace(run, images=(low, *run.images[1:])))
-    assert "At 1 of 4" in text and "cause cannot be told" in text
+    assert "At 1 of 4" in text and "is the cause is not identifiable" in text
 
 
 def test_a_run_that_was_cut_off_has_a_page_too(run: ImageRun) -> None:
@@ -231,10 +231,10 @@ def test_a_run_that_was_cut_off_has_a_page_too(run: ImageRun) -> None:
         run, state="stopped", images=(unread,), agreement=(), log_delta=math.nan, noise_sha256=""
     )
     found = Page(image_report(cut, COMMAND))
-    assert "drew 1 image of the 4 asked for" in found.text
+    assert "generated 1 image of the 4 requested" in found.text
     assert "not chosen yet" in found.text and len(found.all("svg")) == 1
     empty = Page(image_report(replace(cut, images=()), COMMAND))
-    assert "has drawn no image" in empty.text
+    assert "has generated no image" in empty.text
     assert run_summary(cut)["images"][0]["lids"] == []
 
 

@@ -321,13 +321,13 @@ from pathlib import Path
 from mmh_core.store.item_search import get_item
 from mmh_core.store.review_records import REVIEW_VERDICTS
 from mmh_core.store.review_schema import open_queues
-from mmh_core.store.verdicts import Place, judge
+from mmh_core.store.verdicts import ReviewTarget, judge
 file, queue = open_queues(Path(sys.argv[1])), sys.argv[2]
 n = 0
 while True:
     item = n % 5 + 1
     seen = get_item(file, queue, item, "ann").judgement.revision
-    row = judge(file, Place(queue, item, "ann", seen), REVIEW_VERDICTS[n % 3])
+    row = judge(file, ReviewTarget(queue, item, "ann", seen), REVIEW_VERDICTS[n % 3])
     sys.stdout.write(f"{row.number} {row.sha256}\\n")
     sys.stdout.flush()
     n += 1

@@ -1,4 +1,4 @@
-"""Compare all detectors on the same labelled prompts, seeds and images.
+"""The benchmark of detectors, on the same labelled prompts, seeds and images.
 
 The calibration half fits what has to be fitted: constants of detectors on its reference prompts,
 the times of the early scan and the combined score on all its labels, the threshold of the cause.

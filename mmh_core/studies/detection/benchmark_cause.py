@@ -1,4 +1,4 @@
-"""Count how often the cause of memorization is told right on captions of known cause."""
+"""The accuracy of the cause of memorization, on captions of known cause."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Count what one detector finds at the threshold in use, captions and paraphrases apart."""
+"""Counts of what a detector detects at its threshold, captions and paraphrases apart."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PARAPHRASE = "paraphrase"
 
 @dataclass(frozen=True)
 class ThresholdCounts:
-    """Hold what a threshold finds of the test half: `found` captions, `rephrased` paraphrases.
+    """What a threshold detects in the test half: `found` captions, `rephrased` paraphrases.
 
     `threshold` is exceeded by at most the share `share` of the `normal` reference prompts that it
     was set on; `alarms` counts those of the test half that exceed it.

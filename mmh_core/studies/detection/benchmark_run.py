@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DetectorRow:
-    """Hold one detector's result on the test prompts.
+    """One detector's result on the test prompts.
 
     `scores` (P,) are means over the seeds, higher = more memorized; `normal` (N,) those of the
     calibration half's reference prompts, sorted. `nfe` counts network evaluations per image,
-    `generation` those of the generation it reads from, 0 where it needs none. `kinds` separates
+    `generation` those of the generation it needs, 0 where it needs none. `kinds` separates
     each memorized kind from the reference prompts.
     """
 
@@ -38,7 +38,7 @@ class DetectorRow:
 
 @dataclass(frozen=True)
 class CombinedRow:
-    """Hold the logistic regression over detectors, fitted on the calibration half.
+    """The logistic regression over detectors, fitted on the calibration half.
 
     `weights` (F,) on standardized scores of the detectors `names`, `bias` beside them; `cv_auc` is
     the area of scores that five-fold cross-validation within the calibration half gives.
@@ -55,10 +55,10 @@ class CombinedRow:
 
 @dataclass(frozen=True)
 class CauseRow:
-    """Hold what was said of the cause of each memorized test caption (Q of them).
+    """The predicted cause of each memorized test caption (Q of them).
 
-    `prompts` are their places in the run's prompts; `said` and `true` are "OD-Mem" or "DD-Mem" (or
-    "not identifiable"); `data_lid` and `model_lid` (Q,) are what was decided by. `accuracy` is
+    `prompts` are their positions in the run's prompts; `said` and `true` are "OD-Mem" or "DD-Mem"
+    (or "not identifiable"); `data_lid` and `model_lid` (Q,) are what decides. `accuracy` is
     balanced, with a 95 % bootstrap interval.
     """
 
@@ -75,12 +75,12 @@ class CauseRow:
 
 @dataclass(frozen=True)
 class BenchmarkRun:
-    """Hold one benchmark of one model: all detectors on the same test prompts and seeds.
+    """One benchmark of one model: all detectors on the same test prompts and seeds.
 
     `copied` (P,) is the share of each prompt's images that are copies of a training image, NaN
     without a reference; `lid` and `true_lid` (P,) are mean conditional LID and LID_*, NaN where
     unknown. Finished when `state` is "complete". `missing` says in sentences what could not be
-    done, such as prompts of either half that are not read whole; `notes` are the model's.
+    done, such as prompts of either half that exceed the text encoder; `notes` are the model's.
     """
 
     model: str

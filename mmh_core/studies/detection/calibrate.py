@@ -1,4 +1,4 @@
-"""Calibrate all detectors on labelled prompts: choose where to read, measure, fit."""
+"""The calibration of all detectors on labelled prompts: choose scales, measure, fit."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from torch import Tensor
 from mmh_core.detectors import combined_score
 from mmh_core.detectors.catalogue import DETECTORS, adapted
 from mmh_core.detectors.combined_score import check_labels, fit_combined
-from mmh_core.detectors.generation import draw_evidence
+from mmh_core.detectors.generation import generated_inputs
 from mmh_core.detectors.guidance_norm import GuidanceTrace
 from mmh_core.detectors.measurement import Detector
-from mmh_core.detectors.seed_similarity import SeedAgreement
+from mmh_core.detectors.seed_similarity import SeedSimilarity
 from mmh_core.dimension.curve import lid_curve, plateau
 from mmh_core.dimension.spectral import soft_spectral_count
 from mmh_core.records import LabelledPrompt, MMHError, Progress
@@ -108,7 +108,7 @@ def _usable(names: Sequence[str], steps: int, seeds: int) -> dict[str, Detector]
         name: each
         for name, each in chosen.items()
         if not (isinstance(each, GuidanceTrace) and (each.steps or 0) > steps)
-        and not (isinstance(each, SeedAgreement) and seeds < 2)
+        and not (isinstance(each, SeedSimilarity) and seeds < 2)
     }
 
 
@@ -142,16 +142,16 @@ def lid_scale(model: TextToImage, prompts: Sequence[str], seed: int) -> float:
     """
     scales, estimator = torch.tensor(LOG_DELTAS), partial(soft_spectral_count, effort=EFFORT)
     found = []
-    for evidence in draw_evidence(
+    for inputs in generated_inputs(
         model, prompts[:_FOR_SCALE], (seed,), guidance=model.guidance, steps=model.steps
     ):
-        for row in range(len(evidence)):
+        for row in range(len(inputs)):
             curve = lid_curve(
                 estimator,
                 model.score_model,
-                evidence.drawn().latents[row : row + 1].to(model.device),
+                inputs.generated().latents[row : row + 1].to(model.device),
                 scales.to(model.device),
-                cond=evidence.embeddings[row : row + 1].to(model.device),
+                cond=inputs.embeddings[row : row + 1].to(model.device),
                 generator=torch.Generator().manual_seed(seed),
             )
             found.append(plateau(curve, absolute=1.0, relative=0.1).log_delta.cpu())

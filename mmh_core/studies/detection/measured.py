@@ -1,4 +1,4 @@
-"""Measure prompts by all detectors: draw each once, and keep what the detectors read."""
+"""All detectors on prompts that are generated once each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mmh_core.detectors.generation import draw_evidence
+from mmh_core.detectors.generation import generated_inputs
 from mmh_core.detectors.measurement import Detector, Measurement, joined_measurements, measure
 from mmh_core.retrieval.copy_evidence import copied as kind_value
 from mmh_core.subject.copy_search import find_copies
@@ -19,7 +19,7 @@ from mmh_core.text_to_image.model import TextToImage
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """Hold what was read of the images of P prompts, S seeds each, prompt after prompt.
+    """The measurements of P prompts, S seeds each, prompt after prompt.
 
     `found` has a measurement of P S rows by the name of each detector; `copied` (P,) is the share
     of each prompt's images that copy a training image, NaN without training images.
@@ -48,15 +48,15 @@ def measured(
     parts: dict[str, list[Measurement]] = {name: [] for name in detectors}
     copied: list[Tensor] = []
     done = 0
-    for evidence in draw_evidence(
+    for inputs in generated_inputs(
         model, prompts, seeds, guidance=model.guidance, steps=model.steps
     ):
-        for name, found in measure(model, evidence, detectors.values()).items():
+        for name, found in measure(model, inputs, detectors.values()).items():
             parts[name].append(found)
-        done += len(evidence.embeddings)
-        share = torch.full((len(evidence.embeddings),), math.nan)
+        done += len(inputs.embeddings)
+        share = torch.full((len(inputs.embeddings),), math.nan)
         if training_set is not None and training_set.training is not None:
-            near = find_copies(training_set, evidence.drawn().images)
+            near = find_copies(training_set, inputs.generated().images)
             kinds = torch.tensor([kind_value(copy.kind) for copy, _ in near])
             share = kinds.reshape(-1, len(seeds)).nanmean(1)
         copied.append(share)

@@ -1,4 +1,4 @@
-"""What the early scan says of the prompts of an image run, before and beside its images."""
+"""The early scan of the prompts of an image run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Find what is normal for a model: LID and guidance norms of prompts that are not memorized.
+"""The reference distribution of a model: LID and guidance norms of prompts that are not memorized.
 
 Absolute values do not carry over between models, samplers, steps or guidance scales, so
 percentiles are only taken among images drawn in the same way.

@@ -1,4 +1,4 @@
-"""Score prompts by every calibrated detector, beside what is normal for the model."""
+"""The scores of prompts by every calibrated detector, with percentiles among reference prompts."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DetectorScores:
-    """Hold the scores of P prompts by K detectors, the combined score first where there is one.
+    """The scores of P prompts by K detectors, the combined score first where there is one.
 
     `score` and `percentile` (P, K), means over the seeds and shares (0 to 1) of the `normal`
     reference prompts that score lower; at most the share `share` of these exceeds `threshold`
     (K,). The early scan's are those of its own calibration, on `scan_normal` reference prompts, by
-    which tables are scanned; `reach` says what it misses. `readings` is what the text encoder did
-    not read of each prompt; `left_out` says in sentences which scores are missing, and why.
+    which tables are scanned; `reach` is what it misses. `readings` is what exceeds the text
+    encoder of each prompt; `left_out` are sentences on which scores are missing, and why.
     """
 
     model: str

@@ -1,4 +1,4 @@
-"""Time the early scan beside the published way to detect memorization, in one run."""
+"""The pace of the early scan beside the published way to detect memorization, in one run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from mmh_core.detectors.early_scan import EarlyScan
-from mmh_core.detectors.inputs import early_evidence, encode
+from mmh_core.detectors.inputs import encode, noise_inputs
 from mmh_core.detectors.measurement import measure
 from mmh_core.records import Progress
 from mmh_core.subject.early_calibration import BATCH, SEEDS
@@ -25,7 +25,7 @@ _ROUNDS, _PUBLISHED = 3, 2
 
 @dataclass(frozen=True)
 class Throughput:
-    """Hold the median pace of both ways, in prompts per second, each with four seeds.
+    """The median pace of both ways, in prompts per second, each with four seeds.
 
     `times` is the median over the rounds of how many times faster the early scan was; the two take
     turns within a round, so that whatever else the machine does slows both.
@@ -42,7 +42,7 @@ def throughput(model: TextToImage, prompts: Sequence[str]) -> Iterator[Progress[
     many = [prompts[i % len(prompts)] for i in range(BATCH)]
 
     def early() -> None:
-        measure(model, early_evidence(model, encode(model, many), SEEDS), [scan])
+        measure(model, noise_inputs(model, encode(model, many), SEEDS), [scan])
 
     def published() -> None:
         for prompt in many[:_PUBLISHED]:

@@ -1,4 +1,4 @@
-"""Say of any image, whatever its source, what the model and its training set say of it."""
+"""The audit of an image from any source: LID, copies, neighbors and region map."""
 
 from __future__ import annotations
 

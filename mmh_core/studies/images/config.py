@@ -1,4 +1,4 @@
-"""Which values a run of the image study may take, and what it takes by default."""
+"""The range and the defaults of the settings of the image study."""
 
 from __future__ import annotations
 

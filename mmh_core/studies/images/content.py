@@ -1,4 +1,4 @@
-"""What kind of image a prompt asks for and an image shows, in the terms of the caption grammar."""
+"""The kind of image that a prompt asks for and an image shows, by the caption grammar."""
 
 from __future__ import annotations
 

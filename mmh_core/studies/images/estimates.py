@@ -1,4 +1,4 @@
-"""Read what can be said of generated images, keeping them whatever fails."""
+"""Copies, LID and verdicts of generated images, which are kept whatever fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person may start from: prompts of every kind, and a model's own settings."""
+"""Examples to start from: prompts of every kind, and a model's own settings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _STEPS, _GUIDANCE, _SIDE = 50, 7.5, 512
 
 @dataclass(frozen=True)
 class PromptExample:
-    """Hold a caption of the embedded world: `trained` is False for a paraphrase of one."""
+    """A caption of the embedded world; `trained` is False for a paraphrase of one."""
 
     caption: str
     kind: str

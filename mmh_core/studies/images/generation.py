@@ -1,4 +1,4 @@
-"""Draw the images of one prompt, keeping what detectors and people look at later."""
+"""The generation of the images of one prompt, with what later steps of the study need."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read the LID of images: at one scale by any estimator, and over the noise scales."""
+"""The LID of images: at one noise scale by any estimator, and over the noise scales."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run an estimator of LID at images, pass after pass of the network, on probes of the model.
+"""An estimator of LID on images, pass after pass of the network, on the model's probes.
 
 LID is a property of an image: its probes are drawn from a digest of the model's weights and the
 estimator's name, anew for each image. So an image reads alike alone and in any company, on every
@@ -37,7 +37,7 @@ EFFORT = Effort(FIRST, PRODUCTS)
 
 @dataclass(frozen=True, eq=False)
 class Lids:
-    """The LID of B images by one estimator, each with what it took.
+    """The LID of B images by one estimator, each with its cost.
 
     `lid` and `standard_error` (B,); `nfe` (B,) counts network evaluations; `draws` of each
     image are the independent values behind its error, None for a deterministic estimator.

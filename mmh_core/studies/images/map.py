@@ -1,4 +1,4 @@
-"""Place training images and drawn ones on a plane, by how alike they are to a descriptor."""
+"""A plane of training images and generated ones, near where a descriptor is similar."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ FEWEST = 5
 
 @dataclass(frozen=True, eq=False)
 class ImageMap:
-    """Hold N training images and M drawn ones on a plane.
+    """N training images and M generated ones on a plane.
 
     `ids`, `kinds`, `captions` and `copies` are those of the training images ("" and 1 where
-    unknown), `places` (N, 2) theirs and `samples` (M, 2) those of the drawn ones. `axes` says by
-    what the plane was found.
+    unknown), `places` (N, 2) theirs and `samples` (M, 2) those of the generated ones. `axes`
+    names the projection.
     """
 
     ids: tuple[int, ...]

@@ -1,4 +1,4 @@
-"""Records of the image study: what is asked, and what is known of each image so far."""
+"""Records of the image study: its config, and the results so far."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MOST_PROMPTS, MOST_IMAGES, MOST_FRAMES = 64, 256, 64
 
 @dataclass(frozen=True)
 class ImageConfig:
-    """Say what to draw and what to read: one image for each prompt and seed.
+    """The config of an image run: one image for each prompt and seed.
 
     `model` is a name of the catalogue or a folder; `estimators`
     are names of `dimension.estimators`, run at the chosen scale beside the default one. `curve`
@@ -54,11 +54,11 @@ class ImageConfig:
 
 @dataclass(frozen=True)
 class ImageResult:
-    """Hold one image with everything that is known of it.
+    """One generated image with all results.
 
     `image` uint8 (3, H, W); `latents` float32 (C, h, w), the run's own final ones, at which LID
     is read; `guidance_norm` (T,) is `|eps_c - eps_u|_2` at every step; `region` (h, w) is
-    `|s_c - s_u|^2` summed over channels at the last step: where in the image the prompt pulls.
+    `|s_c - s_u|^2` summed over channels at the last step: where in the image the prompt acts.
     Both are NaN without guidance. `frames` uint8 (F, 3, H, W) are decoded `x0_hat` at the steps
     `frame_steps` (F,), empty until they are made. `curve` and `curve_error` (K,) are conditional
     LID over the run's `log_deltas`, empty until read. `index` counts the images of the run.
@@ -151,7 +151,7 @@ class PromptScan:
 
 @dataclass(frozen=True)
 class ImageRun:
-    """Hold one run of the image study, finished or as far as it is known.
+    """One run of the image study, finished or in progress.
 
     `sha256` is the digest of the model's weights and `noise_sha256` that of the starting noise.
     `times` (T,) are those of the steps, `log_deltas` (K,) the axis of LID curves, `log_delta` the

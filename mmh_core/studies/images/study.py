@@ -1,4 +1,4 @@
-"""Draw images with a text-to-image model, and say of each whether it is memorized.
+"""The image study: generate images, and judge of each whether it is memorized.
 
 Guidance norms and the region map are taken while drawing, at no extra cost. LID is read at the
 run's own final latents: encoding the image again would move the point.

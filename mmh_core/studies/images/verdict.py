@@ -1,4 +1,4 @@
-"""Put together copy evidence and LID into a verdict in words, with its reason.
+"""The verdict on an image from copy evidence and LID, with its reason.
 
 `VERDICTS` is the one place that decides. What it holds to: not to find a copy is not the same as
 to find that there is none. "not memorized" needs a search that could have found a copy, a LID that

@@ -20,7 +20,7 @@ TARGETS: tuple[Target, ...] = ("eps", "x0", "v", "flow", "edm")
 
 @dataclass(frozen=True)
 class AnalyticRow:
-    """Hold one estimator on one model with a known answer.
+    """One estimator on one model with a known answer.
 
     `expected` is the closed form of what the estimator estimates (its bias included), `true_lid`
     the dimension, `measured` the mean over 400 points with its standard error over them,

@@ -1,4 +1,4 @@
-"""What a manifold is trained with by default, and which values a run may take."""
+"""The range and the defaults of the settings of the manifold study."""
 
 from __future__ import annotations
 

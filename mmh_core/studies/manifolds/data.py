@@ -1,4 +1,4 @@
-"""What the manifold study trains on, tests on and compares with."""
+"""The data of the manifold study: training set, test set and true manifold."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def stream(seed: int, number: int) -> torch.Generator:
 
 @dataclass(frozen=True)
 class StudyData:
-    """Hold what a run trains on, what it is tested on, and the true manifold."""
+    """Training points, test points and the true manifold of a run."""
 
     train: ManifoldSamples
     held_out: Tensor

@@ -1,4 +1,4 @@
-"""Read LID and verdict off a model at given points: what every snapshot of a run needs."""
+"""LID and verdict of a model at given points, for every snapshot of a run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EXACT_DIM = 16
 
 @dataclass(frozen=True)
 class Yard:
-    """Hold what all snapshots of one run are measured with."""
+    """What all snapshots of one run are evaluated with."""
 
     train: ManifoldSamples
     held_out: Tensor

@@ -26,7 +26,7 @@ from mmh_core.studies.manifolds.run import BATCH, EstimatorRow
 
 @dataclass(frozen=True)
 class TrainedCase:
-    """Say how one trained network of the benchmark is made: width, steps, points and queries."""
+    """The settings of one trained network: width, steps, points and queries."""
 
     manifold: str
     width: int
@@ -53,7 +53,7 @@ MODEL_FREE: dict[str, dict[str, float | None]] = {
 
 @dataclass(frozen=True)
 class TrainedResult:
-    """Hold one trained network: its seed, what it trained on, and a row per estimator."""
+    """One trained network: its seed, its training set, and a row per estimator."""
 
     manifold: str
     seed: int
@@ -66,7 +66,7 @@ class TrainedResult:
 
 @dataclass(frozen=True)
 class GeneratorResult:
-    """Hold the Jacobian rank of a small VAE's decoder against the truth."""
+    """The Jacobian rank of a small VAE's decoder against the truth."""
 
     manifold: str
     latent_dim: int
@@ -77,7 +77,7 @@ class GeneratorResult:
 
 @dataclass(frozen=True)
 class LidBenchmark:
-    """Hold the benchmark as far as it is known."""
+    """The results of the benchmark so far."""
 
     analytic: tuple[AnalyticRow, ...] = ()
     trained: tuple[TrainedResult, ...] = ()

@@ -1,4 +1,4 @@
-"""Records of the manifold study: what is asked, and what is known so far."""
+"""Records of the manifold study: its config, and the results so far."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RunState = Literal["training", "complete", "stopped"]
 
 @dataclass(frozen=True)
 class ManifoldConfig:
-    """Say what to train: a manifold of the catalogue, its training set, the network, the seed.
+    """The config of a run: a manifold of the catalogue, its training set, the network, the seed.
 
     `points` distinct training points and `duplicates` further exact copies; `epochs` passes over
     them in batches of 256; `width` hidden units; `ambient_dim` None for the manifold's own space.
@@ -45,7 +45,7 @@ class ManifoldConfig:
 
 @dataclass(frozen=True)
 class PointEstimates:
-    """Hold what was read off the model at n points.
+    """The estimates at n points.
 
     `points` (n, *shape); `true_lid` (n,), NaN where unknown; `curve` (n, K) over the run's
     `log_delta` and `curve_error` its standard error, (n, 0) for a deterministic estimator; `lid`,
@@ -85,7 +85,7 @@ class PointEstimates:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Hold the state of one training run after `step` optimizer steps.
+    """The state of one training run after `step` optimizer steps.
 
     `trained` are the estimates at the training points shown, `generated` those at the samples that
     the model drew from the run's fixed noise. `nearest` (m,) is the index of each sample's nearest
@@ -120,7 +120,7 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class EstimatorRow:
-    """Hold one estimator's result on the points of the table.
+    """One estimator's result on the points of the table.
 
     `side` is "model" or "data". `lid` (n,) at the scale the estimator chose by itself;
     `mean_abs_error` and `concordance` (Harrell's C) against the truth, NaN where it is unknown;
@@ -141,16 +141,16 @@ class EstimatorRow:
 
 @dataclass(frozen=True)
 class ManifoldRun:
-    """Hold one run of the manifold study, finished or as far as it is known.
+    """One run of the manifold study, finished or in progress.
 
-    `train` is the whole training set, `shown` (S,) the rows of it at which LID is read, `truth` a
-    sample of the true manifold to draw behind. `log_delta` (K,) is the shared axis of all curves.
-    `losses` (L, 2) holds step and smoothed loss. `center` (D,) and `axes` (D, 3) project points
-    to the plane and space of the images (the data's own coordinates up to D = 3, its principal
-    axes beyond). `estimators` is filled at the end. `typical_lid` is the median data LID over the
-    distinct training points. `chance_memorized` is the share of fresh draws from what the training
-    points are drawn from whose distance ratio is below 1 / 3: in few dimensions it is far from 0,
-    and only an excess over it means copying.
+    `train` is the whole training set, `shown` (S,) the rows of it at which LID is estimated,
+    `truth` a sample of the true manifold to draw behind. `log_delta` (K,) is the shared axis of
+    all curves. `losses` (L, 2) holds step and smoothed loss. `center` (D,) and `axes` (D, 3)
+    project points to the plane and space of the images (the data's own coordinates up to D = 3,
+    its principal axes beyond). `estimators` is filled at the end. `typical_lid` is the median data
+    LID over the distinct training points. `chance_memorized` is the share of fresh draws from what
+    the training points are drawn from whose distance ratio is below 1 / 3: in few dimensions it is
+    far from 0, and only an excess over it means copying.
     """
 
     config: ManifoldConfig

@@ -1,4 +1,4 @@
-"""The manifold study: train a small diffusion model live and watch its LID.
+"""The manifold study: train a small diffusion model and follow its LID.
 
 A frozen config goes in; progress records come out, each with the run as far as it is known, so
 that a page, a job and the command line share one code path and can stop it anywhere.

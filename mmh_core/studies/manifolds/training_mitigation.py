@@ -1,4 +1,4 @@
-"""The cures at training time: data without duplicates, and a training that ends earlier.
+"""Training-time mitigations on manifolds: deduplication and early stopping.
 
 They are the only ones for the two causes: what the data lacks in freedom no later treatment can
 give back (DD-Mem), and what a model has overfitted it had not yet at some earlier step (OD-Mem).
@@ -14,7 +14,7 @@ from mmh_core.studies.manifolds.run import ManifoldConfig, ManifoldRun, Snapshot
 
 @dataclass(frozen=True)
 class Effect:
-    """Hold what a model does after `step` steps.
+    """LID and copies of a model after `step` steps.
 
     `lid_generated` and `lid_trained` are median learned LIDs at samples and at training points,
     `memorized_generated` and `memorized_trained` the shares memorized by LID, `copies` the share

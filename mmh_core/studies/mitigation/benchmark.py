@@ -1,4 +1,4 @@
-"""Benchmark all mitigations: strengths chosen on one half of the captions, counted on the other.
+"""The benchmark of mitigations: strengths chosen on half of the captions, tested on the others.
 
 Every caption is a comparison of `studies.mitigation` and is kept in a work folder when it is done,
 so a benchmark that was stopped goes on where it was.

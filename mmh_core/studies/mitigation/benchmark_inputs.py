@@ -1,4 +1,4 @@
-"""Draw the captions of the benchmark of mitigations once, and keep their records in a folder."""
+"""The inputs of the benchmark of mitigations, and its records in a folder."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _Record = TypeVar("_Record", CaptionRecord, AttributionRecord)
 
 @dataclass(frozen=True)
 class BenchmarkInputs:
-    """What the whole benchmark of mitigations works with.
+    """The inputs of the whole benchmark of mitigations.
 
     `seeds` are those of every caption. Records are written to `work`, and those already there are
     used again if `resume` and if the same code made them of the same model.

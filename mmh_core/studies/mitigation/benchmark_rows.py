@@ -1,4 +1,4 @@
-"""Count what a benchmark of mitigations found: rows with intervals over captions."""
+"""The rows of the benchmark of mitigations, with intervals over captions."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _NAN = float("nan")
 
 @dataclass(frozen=True)
 class Correlation:
-    """Hold the rank correlation over cells with its 95 % interval (bootstrap over captions).
+    """The rank correlation over cells with its 95 % interval (bootstrap over captions).
 
     A cell is a caption under a treatment; `cells` were counted. `share` correlates the fall of
     the share of copies with the rise of LID, `similarity` the fall of similarity with it.
@@ -52,7 +52,7 @@ class Correlation:
 
 @dataclass(frozen=True)
 class AttributionRow:
-    """Hold the share of copies left, and its difference to random words, over captions."""
+    """The share of copies left, and its difference to random words, over captions."""
 
     by: str
     left: Interval

@@ -1,4 +1,4 @@
-"""Records of the benchmark of mitigations: captions, figures per treatment, rows of its table."""
+"""Records of the benchmark of mitigations: captions, results per mitigation, rows of its table."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mmh_core.text_to_image.requests import Sampling
 
 @dataclass(frozen=True)
 class Caption:
-    """Name a caption of the embedded world and its kind."""
+    """A caption of the embedded world and its kind."""
 
     text: str
     kind: str
@@ -25,7 +25,7 @@ class Caption:
 
 @dataclass(frozen=True)
 class Captions:
-    """Hold what is drawn: to choose strengths with, to count on, and normal ones of that half."""
+    """The captions of a benchmark: for calibration, for the test, and reference captions."""
 
     calibration: tuple[Caption, ...]
     test: tuple[Caption, ...]
@@ -34,7 +34,7 @@ class Captions:
 
 @dataclass(frozen=True)
 class CaptionRecord:
-    """Hold one caption with T treatments, S seeds each; the first treatment is `none`.
+    """One caption with T mitigations, S seeds each; the first is `none`.
 
     (T, S): `copied` is 1 for a copy and 0 else, the others are those of `Cell`. (T,): `agreement`
     between the images, and the costs per image. NaN where a treatment was `refused` (a
@@ -70,7 +70,7 @@ class CaptionRecord:
 
 @dataclass(frozen=True)
 class AttributionRecord:
-    """Hold what is left of copying when the words that A attributions blame are dropped.
+    """The copies left when the words with the highest attribution are dropped, by A attributions.
 
     `words` are the dropped ones of each, equally many; `copied` (A,) is the share of copies
     without them, `before` with them. `made_by` is as in `CaptionRecord`.
@@ -86,7 +86,7 @@ class AttributionRecord:
 
 @dataclass(frozen=True)
 class BenchmarkRow:
-    """Hold one mitigation over the test captions, means with intervals over captions.
+    """One mitigation over the test captions, means with intervals over captions.
 
     `captions` were drawn and `refused` could not be. `solved` is the share of images that are
     solved or were no copy and are none, `unsolved` that of images moved off the threshold whose
@@ -112,7 +112,7 @@ class BenchmarkRow:
 
 @dataclass(frozen=True)
 class NormalRow:
-    """Hold what a treatment does to reference captions: differences to `none` and their intervals.
+    """A mitigation on reference captions: differences to `none` and their intervals.
 
     `changed` is the share of images that are not the unmitigated one to the last digit of their
     descriptors; `spread` are 95 % intervals of `none` over captions, what the differences are to
@@ -131,7 +131,7 @@ class NormalRow:
 
 @dataclass(frozen=True)
 class MitigationBenchmark:
-    """Hold one benchmark of one model, finished when `state` is "complete".
+    """One benchmark of one model, finished when `state` is "complete".
 
     `chosen` are the strengths that the calibration captions chose. `code` is the version of the
     code, and `left_out` counts kept records that another version or model made.

@@ -1,4 +1,4 @@
-"""Draw one cell of a comparison: apply a mitigation, draw with it, read what came out."""
+"""One cell of a comparison: apply a mitigation, generate, evaluate the images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hold what the cells of a comparison share, and what each mitigation may use of it."""
+"""The context that the cells of a comparison share, and that of each mitigation."""
 
 from __future__ import annotations
 

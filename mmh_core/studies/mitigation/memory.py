@@ -1,4 +1,4 @@
-"""Measure how much memory a piece of work takes at its peak."""
+"""The peak memory of a piece of work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records of the comparison of mitigations: what is asked, and a cell per prompt and strength."""
+"""Records of the comparison of mitigations: its config, and a cell per prompt and strength."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MOST_CELLS = 400
 
 @dataclass(frozen=True)
 class Treatment:
-    """Name a mitigation of `mitigations.catalogue` and its strength."""
+    """A mitigation of `mitigations.catalogue` and its strength."""
 
     mitigation: str
     strength: float
@@ -27,9 +27,9 @@ class Treatment:
 
 @dataclass(frozen=True)
 class MitigationConfig:
-    """Say what to compare: every prompt with every treatment, on the same seeds and noise.
+    """The config of a comparison: every prompt with every mitigation, on the same seeds and noise.
 
-    The first prompt is the one in question; the others are those that must not move.
+    The first prompt is the one in question; the others are reference prompts.
     """
 
     model: str
@@ -45,14 +45,14 @@ class MitigationConfig:
 
 @dataclass(frozen=True)
 class Cell:
-    """Hold one treatment of one prompt, B seeds.
+    """One mitigation of one prompt, B seeds.
 
     `used` is the prompt in force and `changed` what the mitigation did, in one sentence; `refused`
-    says why it could not be applied, and nothing was drawn then. `images` uint8 (B, 3, H, W) and
+    is why it could not be applied, and nothing was generated then. `images` uint8 (B, 3, H, W) and
     `latents` (B, C, h, w). All else is (B,): `similarity` to the nearest training image
     `nearest` (id, -1 without a reference), `moved`, the similarity to the unmitigated image of
     the same seed, `alignment` with the prompt as asked (cosine of CLIP), `lid` given what was in
-    force with its standard error, `percentile` of the first-step guidance norm among normal
+    force with its standard error, `percentile` of the first-step guidance norm among reference
     prompts; NaN where unknown. `kinds` says which are copies. `agreement` is the mean pairwise
     similarity of the images. `noise_sha256` is that of the starting noise. Costs are per
     image: `nfe` of one branch in all, `seconds`, and `peak_mb` of memory above the start.
@@ -100,12 +100,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class MitigationRun:
-    """Hold one comparison, finished or as far as it is known; cells come prompt after prompt.
+    """One comparison, finished or in progress; cells come prompt after prompt.
 
     `copy_threshold` is the similarity from which on a copy is proposed, NaN where it is unknown.
     `preview` uint8 (B, 3, H, W) are the unfinished images of the mitigation `preview_of`.
-    `missing` says in sentences what could not be done of what was asked, such as a prompt that is
-    not read to its end; `notes` are the model's, on what was chosen while it was read.
+    `missing` says in sentences what could not be done of what was asked, such as a prompt that
+    exceeds the text encoder; `notes` are the model's, on what was chosen while it was read.
     """
 
     config: MitigationConfig

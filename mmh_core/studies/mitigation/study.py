@@ -1,4 +1,4 @@
-"""Compare mitigations on the same seeds and the same starting noise."""
+"""The comparison of mitigations on the same seeds and the same starting noise."""
 
 from __future__ import annotations
 

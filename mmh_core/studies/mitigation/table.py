@@ -1,10 +1,9 @@
-"""What a comparison of mitigations comes to: a row per treatment, with intervals by bootstrap."""
+"""The table of a comparison: a row per mitigation, with intervals by bootstrap."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -13,15 +12,12 @@ from mmh_core.statistics import Interval, mean_interval, paired_interval
 from mmh_core.studies.mitigation.outcome import ImageOutcome, OutcomeKind, image_outcomes
 from mmh_core.studies.mitigation.run import Cell, MitigationRun, Treatment
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 _NAN = float("nan")
 
 
 @dataclass(frozen=True)
 class Compared:
-    """Hold a mean after a treatment, and its difference to the mean of `none`."""
+    """A mean under a mitigation, and its difference to the mean of `none`."""
 
     mean: Interval
     difference: Interval
@@ -29,7 +25,7 @@ class Compared:
 
 @dataclass(frozen=True)
 class TreatmentRow:
-    """Hold one treatment of one or several prompts, averaged over `images` images.
+    """One mitigation of one or several prompts, averaged over `images` images.
 
     `outcomes` are those of all its images, prompt after prompt.
 
@@ -81,43 +77,6 @@ def treatment_rows(
         if chosen and len(pairs) == len(chosen):
             rows.append(_row(treatment, pairs))
     return tuple(rows)
-
-
-def rows_frame(rows: Sequence[TreatmentRow]) -> pd.DataFrame:
-    """Return the rows as a table, a column per figure and per end of its intervals."""
-    import pandas as pd
-
-    names = ("copied", "similarity", "moved", "alignment", "lid", "percentile")
-    table = []
-    for row in rows:
-        record: dict[str, object] = {
-            "mitigation": row.treatment.mitigation,
-            "strength": row.treatment.strength,
-            "label": row.label,
-            "images": row.images,
-            "refused": row.refused,
-            "same_noise": row.same_noise,
-        }
-        for name in names:
-            figure: Compared = getattr(row, name)
-            record |= {
-                name: figure.mean.value,
-                f"{name}_low": figure.mean.low,
-                f"{name}_high": figure.mean.high,
-                f"{name}_difference": figure.difference.value,
-                f"{name}_difference_low": figure.difference.low,
-                f"{name}_difference_high": figure.difference.high,
-            }
-        for name in ("agreement", "seconds", "nfe", "peak_mb"):
-            record[name] = getattr(row, name)
-        record |= {
-            "solved": row.share("solved"),
-            "not_solved": row.share("not solved"),
-            "subject_lost": row.share("subject lost"),
-            "cannot_be_judged": row.share("unknown"),
-        }
-        table.append(record)
-    return pd.DataFrame(table)
 
 
 def copies(cell: Cell) -> Tensor:

@@ -1,4 +1,4 @@
-"""Ask several detectors which tokens of a prompt are to blame, and edit the prompt by hand."""
+"""Token attribution by several detectors, and edits of the prompt by hand."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ASKED: tuple[AttributionBy, ...] = ("guidance norm", "flipd", "denoising loss", 
 
 @dataclass(frozen=True)
 class TokenRun:
-    """What was asked and the attributions found so far, in the order of `ASKED`.
+    """The config and the attributions so far, in the order of `ASKED`.
 
     `left_out` says in a sentence each why those that are missing are not defined for the model.
     """

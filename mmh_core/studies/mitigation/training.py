@@ -1,4 +1,4 @@
-"""Train small denoisers of the embedded world with and without duplicates, and watch LID.
+"""Training-time mitigation: small denoisers of the world with and without duplicates.
 
 No prompt and no guidance takes part in these cures, so they cannot be tried on a finished model:
 the embedded world is learned anew by a narrower network, twice, all else equal, and looked at on

@@ -1,11 +1,10 @@
-"""Records of the cure at training time, of the embedded world: what is asked, what was seen."""
+"""Records of the training-time mitigation on the embedded world: config, snapshots, run."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from mmh_core.pocket.batches import Precision
@@ -16,7 +15,7 @@ GROUPS = ("duplicate", "overfit", "normal")
 
 @dataclass(frozen=True)
 class Arm:
-    """Name a training set: as it is, or with every image once (`single`)."""
+    """A training set: as it is, or with every image once (`single`)."""
 
     name: str
     label: str
@@ -31,12 +30,12 @@ ARMS = (
 
 @dataclass(frozen=True)
 class TrainingMitigationConfig:
-    """Say what is trained and looked at.
+    """The training set, the network, and the snapshots of a run.
 
-    The training set is the embedded world's without templates, with the share `wide` of its normal
+    The training set is the embedded world's without templates, with the share `wide` of its other
     images: a short training then meets every duplicate often enough. The network has `channels`
     per level, `steps` optimizer steps of `batch` images. At the steps
-    `looks` it draws `captions` of each group with `seeds` seeds each in `sampling_steps`; `kept`
+    `looks` it samples `captions` of each group with `seeds` seeds each in `sampling_steps`; `kept`
     images of each group are kept.
     """
 
@@ -56,7 +55,7 @@ class TrainingMitigationConfig:
 
 @dataclass(frozen=True)
 class TrainingMitigationSnapshot:
-    """Hold what a network does after `step` steps of an arm.
+    """A network and its images after `step` steps of an arm.
 
     (G, N) over the groups and their images: `copied` is 1 for a copy and 0 else, `similarity`
     that to the nearest training image, `alignment` with the caption, `lid` conditional, at the
@@ -90,7 +89,7 @@ class TrainingMitigationSnapshot:
 
 @dataclass(frozen=True)
 class TrainingMitigationRun:
-    """Hold both arms as far as they were seen; `captions` are (text, group).
+    """Both arms so far; `captions` are (text, group).
 
     `sha256` is that of the model whose autoencoder and encoders were used.
     """
@@ -127,14 +126,3 @@ def early_stop(
     fitting = [one for one in snapshots if one.mean("alignment", "normal") >= least]
     best = min(fitting, key=lambda one: (one.memorized, -one.step))
     return None if best is last else best
-
-
-def copies_and_lids(run: TrainingMitigationRun) -> tuple[Tensor, Tensor]:
-    """Return, over all snapshots and groups, the shares of copies and the median LIDs."""
-    pairs = [
-        (float(one.copied[i].mean()), float(one.lid[i].median()))
-        for one in run.snapshots
-        for i in range(len(GROUPS))
-    ]
-    table = torch.tensor(pairs).reshape(-1, 2)
-    return table[:, 0], table[:, 1]

@@ -1,4 +1,4 @@
-"""Which mitigations of a comparison pass, which is the best of them, and why others do not."""
+"""Which mitigations of a comparison pass, which is the best, and why others do not pass."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ReferenceRow:
 class TreatmentVerdict:
     """Whether a mitigation passes: every image is good and the reference prompts are unharmed.
 
-    `reasons` say why it does not, most important first. `row` are its figures.
+    `reasons` are why it does not, most important first. `row` are its figures.
     """
 
     treatment: Treatment

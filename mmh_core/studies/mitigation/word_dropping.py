@@ -1,4 +1,4 @@
-"""Drop the words that an attribution blames most, and see how much copying is left."""
+"""Word dropping: the copies left without the words of highest attribution."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Draw and study prompts of the embedded world for the queue that the app opens with."""
+"""Items of the embedded world for the queue that the app opens with."""
 
 from __future__ import annotations
 

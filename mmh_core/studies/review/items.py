@@ -1,4 +1,4 @@
-"""Turn what a scan or a study found into items for a person to judge."""
+"""Items for a person to judge, from the results of a scan or a study."""
 
 from __future__ import annotations
 

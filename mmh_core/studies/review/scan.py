@@ -1,4 +1,4 @@
-"""Scan a table of prompts: the early scan for all, the full study for those above the threshold.
+"""The scan of a table of prompts: the early scan for all, the image study for flagged ones.
 
 Results go into shards on the disk as they come, each prompt once, so a scan that is killed at any
 moment goes on where it was and memory does not grow with the number of prompts.
@@ -53,14 +53,14 @@ class ScanConfig:
 
 @dataclass(frozen=True)
 class ScanState:
-    """Hold how far a scan is.
+    """The progress of a scan.
 
     `total` rows of the table were readable; `done` prompts have a result, `known` of them from an
     earlier start; `flagged` are above the threshold. `problems` are (row, message) of rows that
     were left out, the first thousand of `problem_count`; `duplicates` prompts were there before.
     `seconds` and `scored` count this start's scoring alone. Of the prompts scored, `cut` are
-    longer than the text encoder reads and `unread` hold letters without a token; `silent` are
-    taken for none and have no score. `reach` says what the scan misses at this threshold.
+    longer than the text encoder takes and `unread` hold letters without a token; `silent` are
+    taken for none and have no score. `reach` is what the scan misses at this threshold.
     """
 
     folder: str
@@ -84,7 +84,7 @@ class ScanState:
         lines = []
         if self.cut:
             lines.append(
-                f"{_prompts(self.cut)} longer than the text encoder reads: what lies beyond, in "
+                f"{_prompts(self.cut)} longer than the text encoder takes: what lies beyond, in "
                 "the column cut, was not scanned, so the scores say less than they seem to."
             )
         if self.unread:

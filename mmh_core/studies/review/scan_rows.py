@@ -1,4 +1,4 @@
-"""Make the rows of a scan: what a prompt scored, and what the full study of it found."""
+"""The rows of a scan: the scores of a prompt, and the results of its image study."""
 
 from __future__ import annotations
 

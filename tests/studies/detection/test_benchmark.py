@@ -11,7 +11,7 @@ import torch
 
 from mmh_core.detectors.catalogue import DETECTORS, adapted
 from mmh_core.detectors.combined_score import COMBINED
-from mmh_core.detectors.generation import draw_evidence
+from mmh_core.detectors.generation import generated_inputs
 from mmh_core.detectors.inputs import joined
 from mmh_core.detectors.measurement import fit, measure
 from mmh_core.records import LabelledPrompt, MMHError
@@ -81,11 +81,11 @@ def test_scores_are_those_of_the_detectors_fitted_on_normal_calibration_prompts(
     halves = {}
     for split in ("calibration", "test"):
         texts = [p.prompt for p in prompts() if p.split == split]
-        evidence = joined(list(draw_evidence(model, texts, SEEDS, guidance=2.0, steps=4)))
+        inputs = joined(list(generated_inputs(model, texts, SEEDS, guidance=2.0, steps=4)))
         times = early_times(model, prompts(), SEEDS)
         detectors = adapted(DETECTORS, log_delta=-0.5, embedder="pixels", early=times)
         some = {name: detectors[name] for name in ("stability", "early_scan", "region_map")}
-        halves[split] = some, measure(model, evidence, some.values())
+        halves[split] = some, measure(model, inputs, some.values())
     # In the calibration half prompts 1, 3, 5 ... are normal, two rows each.
     rows = torch.tensor([2 * i + s for i in range(1, 10, 2) for s in (0, 1)])
     for name, detector in halves["calibration"][0].items():

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from mmh_core.studies.mitigation.table import (
-    rows_frame,
     treatment_rows,
 )
 from tests.mitigation_runs import NONE, RAISE, REFUSAL, REWRITE, STATIC, WORDS, comparison
@@ -67,10 +66,3 @@ def test_without_a_training_set_copies_are_unknown() -> None:
     blind = tuple(replace(c, similarity=unknown[: len(c.kinds)]) for c in run.cells)
     row = treatment_rows(replace(run, cells=blind))[1]
     assert math.isnan(row.copied.mean.value) and math.isnan(row.copied.difference.value)
-
-
-def test_the_table_has_a_column_per_figure_and_end() -> None:
-    table = rows_frame(treatment_rows(comparison()))
-    assert table.mitigation.tolist()[2] == "static_guidance"
-    assert table.lid_difference.tolist()[2] == pytest.approx(19)
-    assert {"copied_low", "alignment_difference_high", "nfe"} <= set(table.columns)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from mmh_core.detectors.early_scan import EarlyScan
-from mmh_core.detectors.inputs import early_evidence, encode
+from mmh_core.detectors.inputs import encode, noise_inputs
 from mmh_core.detectors.measurement import measure
 from mmh_core.records import LabelledPrompt, MMHError
 from mmh_core.retrieval.embedders import PixelEmbedder, embed_all
@@ -91,8 +91,8 @@ def test_scores_are_the_detectors_and_a_batch_equals_a_loop(
     model: TextToImage, calibration: EarlyCalibration
 ) -> None:
     found = score_prompts(model, calibration, PROMPTS[:5])
-    evidence = early_evidence(model, encode(model, PROMPTS[:5]), SEEDS)
-    columns = measure(model, evidence, [EarlyScan(0.98, 0.04)])["early_scan"].values
+    inputs = noise_inputs(model, encode(model, PROMPTS[:5]), SEEDS)
+    columns = measure(model, inputs, [EarlyScan(0.98, 0.04)])["early_scan"].values
     fitted = EarlyScan().fitted(calibration.columns.flatten(0, 1))
     expected = fitted.score(columns).reshape(5, 2).mean(1)
     torch.testing.assert_close(found.score, expected, rtol=1e-4, atol=1e-4)
