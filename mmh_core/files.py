@@ -172,7 +172,7 @@ def hold(path: Path) -> Callable[[], None]:
 
 
 def is_held(path: Path) -> bool:
-    """Tell whether anybody, this process included, holds `path`; True where it cannot be told."""
+    """Return whether any process, this one included, holds `path`; True where that is unknown."""
     try:
         unlock = _lock(os.open(path, os.O_RDONLY))
     except FileNotFoundError:

@@ -16,12 +16,12 @@ PlateauStatus = Literal["plateau", "edge of the band", "no plateau"]
 
 
 class MMHError(Exception):
-    """Say in one sentence what happened and what to do; shown as it is, never as a traceback."""
+    """An error a user can act on: one sentence on what happened and what to do, no traceback."""
 
 
 @dataclass(frozen=True)
 class Progress(Generic[Partial]):
-    """Report one step of a long computation.
+    """The state of a long computation after one of its steps.
 
     `fraction` runs from 0 to 1, `message` is one short line for a person, and `partial` is the
     record as far as it is known: whoever stops listening keeps the last one.
@@ -34,11 +34,11 @@ class Progress(Generic[Partial]):
 
 @dataclass(frozen=True)
 class LidEstimate:
-    """Hold the local intrinsic dimension of B points at one noise scale each.
+    """The LID of B points at one noise scale each.
 
     `lid` and `standard_error` have shape (B,), in dimensions; the standard error is that of the
     estimator's own randomness (probes, noise draws), 0 for a deterministic one and NaN where one
-    draw cannot tell. `nfe` counts network evaluations per point, a backward pass through one
+    draw gives none. `nfe` counts network evaluations per point, a backward pass through one
     counting as one more. `asymmetry` (B,) is the relative antisymmetric part of the score's
     Jacobian where the estimator sees it, a free diagnostic of fit: a true score has a symmetric
     one. `draws` is the number of independent values that the standard error is of, None for a
@@ -64,7 +64,7 @@ class LidEstimate:
 
 @dataclass(frozen=True)
 class LidCurve:
-    """Hold LID over the noise scale: `lid` and `standard_error` (B, K) over `log_delta` (K,).
+    """LID over the noise scale: `lid` and `standard_error` (B, K) over `log_delta` (K,).
 
     `delta = sigma / alpha` is the noise scale in data units; the natural logarithm of it is the
     axis that all estimators share. `log_delta` increases.
@@ -92,7 +92,7 @@ class LidCurve:
 
 @dataclass(frozen=True)
 class Plateau:
-    """Hold the scale chosen on each of B curves.
+    """The noise scale chosen on each of B curves, and the LID there.
 
     `lid`, `log_delta` and `width` have shape (B,); `width` is the length of the plateau in units
     of log delta, 0 where there is none. `status` says how far the choice can be trusted.
@@ -119,10 +119,10 @@ class Plateau:
 
 @dataclass(frozen=True)
 class ManifoldSamples:
-    """Hold N points of a manifold in R^D with what is known about each.
+    """N points of a manifold in R^D with their true LID and component.
 
     `points` (N, *shape) float32; `lid` (N,) float32, the true local intrinsic dimension, NaN where
-    nobody knows it; `component` (N,) int64, an index into `component_names`.
+    it is unknown; `component` (N,) int64, an index into `component_names`.
     """
 
     name: str
@@ -154,9 +154,9 @@ class ManifoldSamples:
 
 @dataclass(frozen=True)
 class LabelledPrompt:
-    """Hold one prompt of known truth; `kind` is "memorized" or "normal" where no more is known.
+    """One prompt of known truth; `kind` is "memorized" or "normal" where no more is known.
 
-    `overfitted` tells the cause where it is known: True for overfitting, False for the data.
+    `overfitted` is the cause where it is known: True for overfitting, False for the data.
     """
 
     prompt: str

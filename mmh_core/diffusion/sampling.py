@@ -22,7 +22,7 @@ from mmh_core.diffusion.score_model import ScoreModel, expand
 
 @dataclass(frozen=True)
 class SamplingStep:
-    """Report one step: `x_t` after it at time `t`, and `x0_hat`, the image it aims at."""
+    """One sampling step: `x_t` after it at time `t`, and `x0_hat`, the predicted clean data."""
 
     index: int
     steps: int

@@ -20,7 +20,7 @@ from torch import Tensor
 
 
 class Schedule(Protocol):
-    """Map time in [0, 1] to the noise kernel; all functions act elementwise on a tensor."""
+    """A map from time in [0, 1] to the noise kernel; all functions act elementwise on a tensor."""
 
     def alpha(self, t: Tensor) -> Tensor:
         """Return the factor of the data."""
@@ -42,7 +42,7 @@ def _positive(name: str, value: float) -> None:
 
 @dataclass(frozen=True)
 class VariancePreserving:
-    """Keep the variance at 1: `alpha^2 = exp(-B)`, `sigma^2 = 1 - exp(-B)`.
+    """The variance-preserving schedule: `alpha^2 = exp(-B)`, `sigma^2 = 1 - exp(-B)`.
 
     `B = beta_min t + (beta_max - beta_min) t^2 / 2` (Song et al. 2021, Eq. 32-33).
     """
@@ -84,10 +84,10 @@ class VariancePreserving:
 
 @dataclass(frozen=True)
 class Cosine:
-    """Follow a cosine: `alpha = cos u(t) / cos u(0)`, `u = (t + offset) / (1 + offset) pi / 2`.
+    """The cosine schedule: `alpha = cos u(t) / cos u(0)`.
 
-    Nichol & Dhariwal 2021, Eq. 17, without their bound on the last steps: `alpha(1) = 0` and
-    `log_delta(1)` is infinite.
+    `u = (t + offset) / (1 + offset) pi / 2`: Nichol & Dhariwal 2021, Eq. 17, without their bound
+    on the last steps: `alpha(1) = 0` and `log_delta(1)` is infinite.
     """
 
     offset: float = 0.008
@@ -131,7 +131,7 @@ class Cosine:
 
 @dataclass(frozen=True)
 class VarianceExploding:
-    """Leave the data alone: `alpha = 1`, `sigma = sigma_min (sigma_max / sigma_min)^t`.
+    """The variance-exploding schedule: `alpha = 1`, `sigma = sigma_min (sigma_max / sigma_min)^t`.
 
     Song et al. 2021, Eq. 30. Also the kernel of EDM, whose own time is sigma itself.
     """
@@ -166,7 +166,7 @@ class VarianceExploding:
 
 @dataclass(frozen=True)
 class RectifiedFlow:
-    """Mix in a straight line: `alpha = 1 - t`, `sigma = t` (Liu et al. 2023)."""
+    """The schedule of rectified flow: `alpha = 1 - t`, `sigma = t` (Liu et al. 2023)."""
 
     def alpha(self, t: Tensor) -> Tensor:
         """Return `1 - t`."""
@@ -187,7 +187,7 @@ class RectifiedFlow:
 
 @dataclass(frozen=True)
 class Discrete:
-    """Follow a trained table `alphas_cumprod` of T steps, as diffusers' schedulers hold it.
+    """The schedule of a table `alphas_cumprod` of T steps, as in diffusers' schedulers.
 
     Step n (0 to T - 1) sits at `t = (n + 1) / T`; t = 0 would be data without noise, which the
     table does not hold, so times below 1 / T read its first entry. Between steps log delta is

@@ -30,7 +30,7 @@ def expand(values: Tensor, like: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class ScoreModel:
-    """Give a trained network the three faces of a score: `eps`, `x0` and `score`.
+    """A trained network with its predictions in three forms: `eps`, `x0` and `score`.
 
     `net(x_t, t, cond)` takes (B, *shape), (B,) and a conditioning tensor or None (unconditional),
     and returns (B, *shape). `target` says what it predicts; (p, q) are eps (0, 1), x0 (1, 0),
@@ -122,7 +122,7 @@ class ScoreModel:
         return (-self.eps(x_t, times, cond) / sigma).to(x_t.dtype)
 
     def target_of(self, x0: Tensor, eps: Tensor, t: Tensor | float) -> Tensor:
-        """Return what the network should have said: `p x0 + q eps`."""
+        """Return the network's training target: `p x0 + q eps`."""
         _, alpha, sigma = self._kernel(t, x0)
         p, q = self.mixture(alpha, sigma)
         return (p * x0 + q * eps).to(x0.dtype)

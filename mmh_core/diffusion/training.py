@@ -36,7 +36,7 @@ def _linear(inputs: int, outputs: int, generator: torch.Generator | None) -> nn.
 
 
 class DenoiserMLP(nn.Module):
-    """Predict EDM's F of a vector by a residual perceptron whose blocks the noise scale modulates.
+    """A residual perceptron that predicts EDM's F; the noise scale modulates its blocks.
 
     It is fed `x / sqrt(delta^2 + scale^2)` and `log(delta) / 4` (Karras et al. 2022, Table 1). At
     a scale delta the answer has slopes of `scale / delta` across the learned manifold and 0 along
@@ -109,7 +109,7 @@ class DenoiserMLP(nn.Module):
 
 
 class CenteredNet(nn.Module):
-    """Feed a raw EDM network with data that need not be centered: `net(x_t, t, cond)`.
+    """A raw EDM network for data that need not be centered, as a `net(x_t, t, cond)`.
 
     The F of `x0` is the F of `x0 - center` plus `p center`, p being the EDM target's coefficient.
     """
@@ -157,7 +157,7 @@ def denoiser(points: Tensor, *, width: int = 96, depth: int = 3, seed: int = 0) 
 
 @dataclass(frozen=True)
 class TrainingStep:
-    """Report one optimizer step.
+    """One optimizer step.
 
     `loss` is the weighted denoising loss of the step's batch, before the step. `model` is the
     weight-averaged model, which goes on changing when the generator is resumed: deep-copy what is

@@ -24,7 +24,7 @@ _KNOWN = {*_POSITIONAL, "scale", "enable_gqa"}
 
 
 class KeptAttention(TorchFunctionMode):
-    """Compute attention by `_Attention` wherever it applies, while this context is entered.
+    """A context in which attention is computed by `_Attention` wherever it applies.
 
     Output and gradient equal those of the usual function to rounding. Other cases (no graph, GPU,
     other than four axes, dropout, grouped or broadcast heads, a mask with a gradient, half

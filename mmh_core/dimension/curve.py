@@ -21,7 +21,7 @@ _FEWEST_SCALES = 3
 
 
 class Estimator(Protocol):
-    """Estimate the LID of points `x` (B, *shape) at one noise scale, a number or (B,)."""
+    """A function that estimates the LID of points `x` (B, *shape) at one noise scale."""
 
     def __call__(
         self,

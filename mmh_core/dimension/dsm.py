@@ -1,9 +1,9 @@
-"""Denoising-loss LID: how badly the noise is guessed, which is how many directions hide it.
+"""Denoising-loss LID: the error of the predicted noise, about one for each tangent direction.
 
 Yeats et al. 2025 (arXiv 2510.12975): `E |eps - eps_hat(alpha x + sigma eps)|^2`. Noise along the
-learned manifold cannot be told from data, noise across it can. For an affine Gaussian at its mean
-the value is `sum_i (l_i / (l_i + delta^2))^2`. Nothing is differentiated, so any attention kernel
-and any precision will do.
+learned manifold looks like data to the network, noise across it does not. For an affine Gaussian
+at its mean the value is `sum_i (l_i / (l_i + delta^2))^2`. Nothing is differentiated, so any
+attention kernel and any precision will do.
 """
 
 from __future__ import annotations

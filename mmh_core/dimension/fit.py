@@ -34,7 +34,7 @@ _POINTS, _DRAWS, _OTHERS = 256, 4, 2_000
 
 @dataclass(frozen=True)
 class FitCurve:
-    """Hold median denoising errors over the scales `log_delta` (K,), in units of delta^2.
+    """Median denoising errors over the noise scales `log_delta` (K,), in units of delta^2.
 
     In these units the error of a perfect model is about its LID. `trained` and `held_out` are the
     model's on training and held-out points, `yardstick` the better of the two simple denoisers.
@@ -128,7 +128,7 @@ def _denoised(model: ScoreModel, draws: Sequence[Tensor], log_delta: float) -> t
 
 
 class _LeaveOneOut:
-    """Denoise the first `seen` points by all other ones: the empirical posterior mean."""
+    """The denoiser of the first `seen` points by all others: the empirical posterior mean."""
 
     def __init__(self, points: Tensor, seen: int) -> None:
         self.points = points
@@ -141,7 +141,7 @@ class _LeaveOneOut:
 
 
 class _Affine:
-    """Denoise by the Wiener filter of the training points' covariance."""
+    """The Wiener filter of the training points' covariance, as a denoiser."""
 
     def __init__(self, points: Tensor) -> None:
         self.mean = points.mean(0)

@@ -1,4 +1,4 @@
-"""The tangent projector: one forward pass, and as many reverse passes as are wanted.
+"""The tangent projector: one forward pass and any number of reverse passes.
 
 At `y = alpha x` let `T(y) = alpha x0_hat(y) = y - sigma eps_hat(y)`. Its Jacobian `P = dT/dy` has
 eigenvalues near 1 along the manifold that the model learned at this scale and near 0 across it
@@ -41,10 +41,10 @@ def _differentiable(device: torch.device) -> Iterator[None]:
 
 @dataclass(frozen=True, eq=False)
 class Linearization:
-    """Hold `T(y)`, `eps_hat(y)` and the means to multiply with `P = dT/dy` from the left.
+    """`T(y)` and `eps_hat(y)` with the graph for products `v'P`, where `P = dT/dy`.
 
     `value` and `eps` are (B, *shape) without a graph. The graph lives as long as this record; it
-    holds `copies` evaluations of each point. Only the gradient of the input is ever asked for: the
+    holds `copies` evaluations of each point. Only the gradient of the input is ever computed: the
     parameters of the network are neither differentiated nor touched. Rows of a batch are taken to
     be independent, so a BatchNorm in training mode gives wrong products, and a network that
     detaches its input gives the derivative of what is left (`P = I` for an eps-network).
@@ -125,7 +125,7 @@ def linearize_for(model: ScoreModel, points: ScaledPoints, rows: int) -> Lineari
 
 
 def jacobian(model: ScoreModel, points: ScaledPoints) -> tuple[Tensor, Linearization]:
-    """Return P in full, (B, D, D), and the linearization it was read from.
+    """Return P in full, (B, D, D), and the linearization that it comes from.
 
     Cost per point: `copies` forward and D reverse passes. The caller limits D (`check_exact`) and
     B (`split` by `matrices_at_once`).

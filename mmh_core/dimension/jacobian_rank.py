@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class JacobianRank:
-    """Hold the dimension of a generator's image at B latents.
+    """The rank of a generator's Jacobian at B latents: the dimension of what it generates.
 
     `singular_values` (B, min(L, D)) of J, falling, in data units per unit of latent; `soft` (B,)
     is `sum l / (l + delta^2)` with l their squares, `count` (B,) how many exceed delta. `nfe`

@@ -26,11 +26,11 @@ LARGEST = 1e150  # squares of larger values overflow
 
 @dataclass(frozen=True)
 class NeighborGraph:
-    """Hold the k nearest neighbors of Q points among N points in R^D.
+    """The k nearest neighbors of Q points among N points in R^D.
 
     `indices` (Q, k) int64 are rows of `points`, `distances` (Q, k) float64 the Euclidean
     distances, nearest first; `points` (N, D) float64 is the flattened data. `queries` (Q, D)
-    float64 are the points asked about, or None where they are `points` themselves, each of which
+    float64 are the query points, or None where they are `points` themselves, each of which
     is then left out of its own neighborhood.
     """
 
@@ -119,7 +119,7 @@ def neighborhoods(graph: NeighborGraph) -> Iterator[tuple[slice, Tensor]]:
 
 
 def zero_at_copies(graph: NeighborGraph, lid: Tensor, standard_error: Tensor) -> LidEstimate:
-    """Make the record, with 0 where there are exact copies: no estimate, but the theorem."""
+    """Return the record, with LID 0 at exact copies: the LID of a point mass."""
     copied = duplicates(graph) > 0
     return LidEstimate(lid.masked_fill(copied, 0.0), standard_error.masked_fill(copied, 0.0), 0.0)
 

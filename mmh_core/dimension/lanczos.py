@@ -29,7 +29,7 @@ _COMPLETE = 1e-5
 
 @dataclass(frozen=True)
 class Effort:
-    """Say how much to spend: `probes` random vectors with `steps` products each."""
+    """The cost of a quadrature: `probes` random vectors with `steps` products each."""
 
     probes: int
     steps: int

@@ -27,10 +27,10 @@ _FEWEST_DRAWS = 64
 
 @dataclass(frozen=True)
 class NormalBundle:
-    """Hold the singular values (B, D), falling, of centered noise predictions around B points.
+    """The singular values (B, D), falling, of centered noise predictions around B points.
 
     They are scaled by `1 / sqrt(K - 1)`, so that a normal direction has one near 1 and a tangent
-    one near `delta^2 / (l + delta^2)`. `lid` (B,) is read at the largest gap, and `gap` (B,) is
+    one near `delta^2 / (l + delta^2)`. `lid` (B,) is that at the largest gap, and `gap` (B,) is
     its size: near 1 is a clear answer, below about .3 a guess.
     """
 

@@ -1,4 +1,4 @@
-"""Random draws of the estimators, and the mean and standard error over them.
+"""Random probes of the estimators, and the mean and standard error over them.
 
 Numbers are drawn on the generator's own device, sample after sample: with a generator on the CPU a
 batch gives what a loop over its samples gives, and a GPU what the CPU gives. With one generator

@@ -1,4 +1,4 @@
-"""Checked points and noise scales: what every estimator accepts, said once.
+"""Checked points and noise scales: what every estimator accepts.
 
 The shared axis is `log delta` with `delta = sigma / alpha`, the noise scale in data units; a
 schedule turns it into its own time. Estimators look at the scaled, noise-free point
@@ -23,7 +23,7 @@ _REACH = 1e-2
 
 @dataclass(frozen=True, eq=False)
 class ScaledPoints:
-    """Hold B points and the kernel at their noise scales.
+    """B points and the noise kernel at their noise scales.
 
     `x` (B, *shape) in float32 or float64; `t`, `alpha` and `sigma` (B,) in the same type; `cond`
     (B, ...) or None.
@@ -86,7 +86,7 @@ def _time(model: ScoreModel, log_delta: Tensor) -> Tensor:
 
 
 def check_network(numbers: Tensor, name: str = "") -> None:
-    """Stop when what came out of the network is not finite: a count of it would look like one.
+    """Raise MMHError for a network's output that is not finite, which a count would hide.
 
     `name` is that of the model, where it is known.
     """

@@ -31,7 +31,7 @@ LHSD_EFFORT = Effort(probes=8, steps=10)
 
 @dataclass(frozen=True)
 class Spectrum:
-    """Hold the eigenvalues (B, D), ascending, of the symmetrized projector of B points.
+    """The eigenvalues (B, D), ascending, of the symmetrized projector of B points.
 
     `asymmetry` (B,) is `|P - P'|_F / |P + P'|_F`, 0 for a true score; at a memorized point P is
     nearly 0, so there it weighs small errors heavily. `nfe` is the cost per point.
@@ -164,7 +164,7 @@ def lhsd(
 
 @dataclass(frozen=True, eq=False)
 class ProbeValues:
-    """What K probes v say of B points: `v' f(P) v` and `v' f(P)^2 v`, both (B, K).
+    """The quadratic forms of K probes v at B points: `v' f(P) v` and `v' f(P)^2 v`, both (B, K).
 
     `nfe` is the cost per point.
     """
@@ -203,7 +203,7 @@ def soft_spectral_probes(
     effort: Effort = SOFT_EFFORT,
     generator: Randomness,
 ) -> Iterator[ProbeValues]:
-    """Yield what the probes of `soft_spectral_count` say, as many at a time as one pass holds.
+    """Yield the values of `soft_spectral_count`'s probes, as many at a time as fit in one pass.
 
     All share one forward pass. Whoever stops listening spares the rest.
     """

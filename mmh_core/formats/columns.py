@@ -1,4 +1,4 @@
-"""Which column of a table holds what, by the names that people usually give."""
+"""The columns of a table of prompts or captions, recognized by their usual names."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _KNOWN = {name for role in (PROMPT, LABEL, NAME, TAGS, FILE) for tier in role fo
 #: What tools write where a column has no name of its own.
 _UNNAMED = re.compile(r"(unnamed(:?\d*)(level\d+)?)?|indexlevel\d+")
 _SHOWN = 8  # names of columns in a message
-#: Rows and characters by which the column of the longest texts is told.
+#: Rows and characters by which the column of the longest texts is chosen.
 _SAMPLE, _SAMPLED = 50, 1_000
 #: What is long without being a prompt: addresses, names of files, digests, numbers and dates.
 _NO_PROSE = re.compile(r"\w+://\S+|\S+\.[A-Za-z0-9]{2,4}|[0-9a-fA-F-]{16,}|[\d\s.,:/TZ+-]+")
@@ -59,7 +59,7 @@ class Table:
     `rows` takes the columns to read and yields for each row their texts ("" for nothing, and for a
     place of -1), or in half a sentence why the row cannot be read. `textless` says of columns that
     have no text form what they hold; `costly` ones are too large to be read without need.
-    `first_line` tells that the names are the file's first line, which may be a row already.
+    `first_line` is whether the names are the file's first line, which may be a row already.
     """
 
     names: tuple[str, ...]
@@ -71,7 +71,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Layout:
-    """Which columns of a table hold what, by place; -1 for none.
+    """The columns of a table of prompts by what they hold, as indices; -1 for none.
 
     `prompts` are all that may hold the prompts, the most usual name first. `kept` are further
     columns, `ignored` the names of those that are not read.
@@ -86,18 +86,18 @@ class Layout:
 
 
 def folded(name: str) -> str:
-    """Return a column's name without case, spaces and signs, by which it is known."""
+    """Return a column's name without case, spaces and signs, by which it is recognized."""
     plain = unicodedata.normalize("NFKC", name).casefold()
     return "".join(letter for letter in plain if letter.isalnum() or letter == ":")
 
 
 def is_usual(name: str) -> bool:
-    """Return whether a column of that name is known to hold something."""
+    """Return whether a column of that name has a known meaning."""
     return folded(name) in _KNOWN
 
 
 def prompt_layout(table: Table, source: str, column: str = "") -> Layout:
-    """Return where a table of prompts has what; `column` names the one with the prompts.
+    """Return the layout of a table of prompts; `column` names the one with the prompts.
 
     Errors: MMHError for too many columns, none with prompts, one that is there twice, and one
     that holds what has no text form.
@@ -151,7 +151,7 @@ def places_of(
 
 
 def named_column(names: Sequence[str], column: str, source: str) -> int:
-    """Return the place of a column that somebody named. Errors: MMHError where it is not there."""
+    """Return the index of the named column. Errors: MMHError where it is not there."""
     for same in (str, str.strip, folded):
         if column and (found := [i for i, name in enumerate(names) if same(name) == same(column)]):
             if len(found) == 1:

@@ -16,11 +16,11 @@ from mmh_core.records import MMHError
 
 #: Characters of one row, which may have several lines.
 MAX_ROW = 2**20
-#: Rows by which the kind of quotation marks is told.
+#: Rows by which the kind of quotation marks is recognized.
 _SAMPLE = 100
 _RULE = re.compile(r"\|?(\s*:?-{3,}:?\s*\|?)+")
 _DELIMITERS = (",", ";", "\t", "|")
-#: The first line by which a spreadsheet is told what separates columns.
+#: The first line that names for a spreadsheet what separates columns.
 _SEPARATOR = re.compile(r"\"?sep=(.)\"?\s*", re.IGNORECASE)
 
 
@@ -160,7 +160,7 @@ def csv_records(
 
 
 def _merit(head: list[str] | str) -> tuple[int, int]:
-    """Return how likely a header is, as a pair to compare: columns with usual names, columns."""
+    """Return the plausibility of a header, to compare: columns with usual names, all columns."""
     if isinstance(head, str):
         return -1, 0
     return sum(is_usual(name) for name in head[: MAX_COLUMNS + 1]), len(head)

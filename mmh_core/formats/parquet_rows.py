@@ -31,7 +31,7 @@ _ENCODINGS = {
 
 
 def is_parquet(path: Path) -> bool:
-    """Return whether the file says of itself that it is Parquet."""
+    """Return whether a file begins as Parquet files do."""
     with path.open("rb") as file:
         return file.read(4) == b"PAR1"
 
@@ -45,7 +45,7 @@ def parquet_table(path: Path, *, most: int) -> Table:
     Caveat: a page that is larger than the list says is found out only when it is unpacked.
     """
     _check_footer(path)
-    with _told(path):
+    with _damage_in_a_sentence(path):
         from pyarrow.parquet import ParquetFile
 
         with ParquetFile(path) as file:
@@ -64,15 +64,15 @@ def parquet_table(path: Path, *, most: int) -> Table:
             }
 
     def rows(places: Sequence[TextColumn]) -> Iterator[tuple[str, ...]]:
-        with _told(path):
+        with _damage_in_a_sentence(path):
             yield from _rows(path, names, places)
 
     return Table(names, rows, textless, _costly(metadata, names, textless))
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Turn what Arrow raises on damaged bytes, half a dozen kinds, into one sentence."""
+def _damage_in_a_sentence(path: Path) -> Iterator[None]:
+    """Turn what Arrow raises on damaged bytes into one MMHError."""
     try:
         yield
     except MMHError:

@@ -64,12 +64,12 @@ _UNPACKED = {
 
 
 def open_table(path: Path, *, most: int = MAX_ROWS, largest: int = MAX_BYTES) -> Table:
-    """Return a table whose header has been read; its rows are read when they are asked for.
+    """Return a table whose header has been read; its rows are read lazily.
 
-    By what they hold, Parquet and JSON (lines, a list, an object) are told from CSV (separated by
-    commas, semicolons, tabs or bars); a file ending in .txt has one prompt a line. Texts may be in
-    UTF-8, UTF-16 or UTF-32. Errors: MMHError for a file that is missing, damaged, or too large in
-    bytes (`largest`), columns or rows (`most`, found out in the end).
+    By what they hold, Parquet and JSON (lines, a list, an object) are distinguished from CSV
+    (separated by commas, semicolons, tabs or bars); a file ending in .txt has one prompt a line.
+    Texts may be in UTF-8, UTF-16 or UTF-32. Errors: MMHError for a file that is missing, damaged,
+    or too large in bytes (`largest`), columns or rows (`most`, found out in the end).
     """
     try:
         if path.is_dir():
@@ -116,9 +116,9 @@ def _inside(folder: Path) -> str:
 def _opened(path: Path, most: int) -> Table:
     with path.open("rb") as file:
         start = file.read(32)
-    for mark, told in _NO_TABLES:
+    for mark, problem in _NO_TABLES:
         if start.startswith(mark):
-            raise MMHError(f"{path.name} is {told}{_UNPACKED.get(mark, '').format(path.name)}.")
+            raise MMHError(f"{path.name} is {problem}{_UNPACKED.get(mark, '').format(path.name)}.")
     if is_parquet(path):
         return parquet_table(path, most=most)
     if not any(line.strip("\ufeff \t\r\n") for line in text_lines(path)):

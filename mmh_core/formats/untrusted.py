@@ -102,7 +102,7 @@ def json_record(kind: type[Record], tree: object) -> Record:
 
 
 def typed_value(value: Any, hint: Any) -> Any:
-    """Return a JSON value as the type hint wants it; ValueError where it is of another type.
+    """Return a JSON value as an instance of the type hint; ValueError where it is of another type.
 
     Knows None, bool, int, float, str, Literal, list, tuple, dict and Mapping with text keys,
     dataclasses and unions of them; Any takes everything.
@@ -136,14 +136,14 @@ def typed_value(value: Any, hint: Any) -> Any:
 
 
 def quoted(value: object, most: int = _MOST_QUOTED) -> str:
-    """Return a value as it may stand in a sentence: in quotes, on one line, not long."""
+    """Return a value in a form that fits into a sentence: in quotes, on one line, not long."""
     text = value if isinstance(value, str) else _written(value)
     shown = repr(text if len(text) <= most else text[: most - 1] + "…")
     return shown if isinstance(value, str) else shown[1:-1]
 
 
 def error_text(error: BaseException, most: int = 160) -> str:
-    """Return what an error of another library says, as it may stand in a sentence."""
+    """Return the message of another library's error, in a form that fits into a sentence."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     text = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
     return (text if len(text) <= most else text[: most - 1] + "…").rstrip(".:")

@@ -20,7 +20,7 @@ Distribution = Literal["uniform", "gaussian", "laplace"]
 
 @dataclass(frozen=True)
 class AffineGeometry:
-    """Hold where K affine pieces lie in R^D, apart from any points drawn on them.
+    """The positions of K affine pieces in R^D, without any points on them.
 
     `frames`: K tensors (D, d_k) with orthonormal columns; `modes` (K, D): a point of each piece.
     Both are float64. Kept apart so that training points and truth can share it.

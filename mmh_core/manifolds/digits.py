@@ -16,7 +16,7 @@ DIGIT_SHAPE = (1, 8, 8)
 
 @dataclass(frozen=True)
 class DigitsSplit:
-    """Hold training images and held-out images that share no row."""
+    """Training images and held-out images that share no row."""
 
     train: ManifoldSamples
     held_out: ManifoldSamples

@@ -20,7 +20,7 @@ UNKNOWN_LID = math.nan
 
 @dataclass(frozen=True)
 class Component:
-    """Hold one component: its name, its points (n, *shape) and the LID they share."""
+    """One component of a mixture: its name, its points (n, *shape) and the LID they share."""
 
     name: str
     points: Tensor

@@ -1,4 +1,4 @@
-"""What the catalogue says about a manifold, and how a sampler becomes an entry of it."""
+"""The entries of the catalogue of manifolds, and how they are made from samplers."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ GEOMETRY_SEED = 2411
 
 @dataclass(frozen=True)
 class ManifoldSpec:
-    """Describe one manifold of the catalogue.
+    """One manifold of the catalogue.
 
-    `training(count, duplicates, generator)` draws `count` points and adds `duplicates` exact
-    copies; `truth(count, generator)` draws the true support. `ambient_dim` and `shape` are those
-    of one point before any embedding; `plot` says how the points can be drawn. `preset` marks the
+    `training(count, duplicates, generator)` samples `count` points and adds `duplicates` exact
+    copies; `truth(count, generator)` samples the true support. `ambient_dim` and `shape` are those
+    of one point before any embedding; `plot` is the kind of chart. `preset` marks the
     cases that illustrate the hypothesis, as opposed to manifolds for measuring estimators.
     """
 

@@ -1,4 +1,4 @@
-"""True LID at points that no sampler drew, by the nearest sample of the true manifold."""
+"""True LID at any points, by the nearest sample of the true manifold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small variational autoencoder: a generator of another kind whose LID can be read.
+"""A small variational autoencoder: a generator whose LID is the rank of its Jacobian.
 
 The decoder maps a latent to a point, so its learned manifold is the decoder's image and the rank
 of the decoder's Jacobian is its dimension there (`dimension.jacobian_rank`). It needs no noise
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 
 class SmallVAE(nn.Module):
-    """Encode vectors to a Gaussian latent and decode them, with a learned noise of the decoder."""
+    """A variational autoencoder of vectors whose decoder has a learned noise."""
 
     center: Tensor
 
@@ -61,7 +61,7 @@ class SmallVAE(nn.Module):
 
 @dataclass(frozen=True)
 class VAEStep:
-    """Report one optimizer step.
+    """One optimizer step.
 
     `loss` is the negative evidence lower bound per point, in nats for data in units of the model's
     scale and without the constant D / 2 log 2 pi.

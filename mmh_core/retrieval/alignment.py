@@ -46,7 +46,7 @@ SYMMETRIES = (
 
 @dataclass(frozen=True)
 class Alignment:
-    """The best place of an image on one of its candidates.
+    """The best alignment of an image with one of its candidates.
 
     `symmetry` is what was done to the image (an index into `SYMMETRIES`), `candidate` the number
     of the candidate of that symmetry, `scale` the edge of the smaller over that of the larger,
@@ -75,7 +75,7 @@ def _turned_back(image: Tensor, symmetry: int) -> Tensor:
 
 
 def best_alignment(image: Tensor, candidates: Sequence[Sequence[Tensor]]) -> Alignment | None:
-    """Return the best place of an image (3, H, W) in [0, 1], None where no place is left.
+    """Return the best alignment of an image (3, H, W) in [0, 1], None where nothing aligns.
 
     `candidates` holds for each of the eight symmetries some images (3, h, w) of any size, uint8 or
     in [0, 1]. The candidates are turned back, so that all of them meet one image at once. Those
@@ -106,7 +106,7 @@ _Place = tuple[float, bool, float, float]
 
 
 def _leading(places: Mapping[int, _Place | None], most: int, floor: float) -> list[int]:
-    """Return the numbers of the places that agree best, best first, none below the floor."""
+    """Return the indices of the placements that agree best, best first, none below the floor."""
     reached = {
         number: place[2]
         for number, place in places.items()
@@ -118,7 +118,7 @@ def _leading(places: Mapping[int, _Place | None], most: int, floor: float) -> li
 def _placed(
     image: Tensor, candidates: Sequence[Tensor], grid: int, near: _Place | None = None
 ) -> list[_Place | None]:
-    """Return the best place of an image on each of the candidates on a grid.
+    """Return the best placement of an image on each of the candidates on a grid.
 
     `near` limits scale and direction to those of a coarser grid.
     """
@@ -136,7 +136,7 @@ def _placed(
 def _stacked(
     image: Tensor, candidates: Tensor, grid: int, near: _Place | None
 ) -> list[_Place | None]:
-    """Return the best place of an image on each of the candidates (C, 3, h, w) on a grid.
+    """Return the best placement of an image on each candidate (C, 3, h, w) on a grid.
 
     What is larger is first reduced to twice the grid, once instead of for each scale.
     """

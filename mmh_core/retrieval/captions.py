@@ -54,7 +54,7 @@ class CaptionTable:
 
 @dataclass(frozen=True)
 class FolderCaptions:
-    """The captions of a folder's images, and what there was without the other.
+    """The captions of a folder's images, and the images and captions without a match.
 
     `texts` are by image as the index names it. `without_image` are rows whose image is not in the
     folder, by the file that they name, `without_caption` images that nothing captions; `used` are
@@ -320,7 +320,7 @@ def _finder(images: Sequence[str]) -> _Finder:
 
 @dataclass(frozen=True)
 class _Finder:
-    """A way from a name in a table to the image that it means."""
+    """The lookup from a name in a table to the image that it means."""
 
     exact: dict[str, str]
     plain: dict[str, str]

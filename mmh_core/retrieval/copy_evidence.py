@@ -58,7 +58,7 @@ def copy_rate(kinds: Iterable[CopyKind]) -> float:
 
 @dataclass(frozen=True)
 class CopyEvidence:
-    """Hold the evidence for B images; every tensor is (B,).
+    """The copy evidence of B images; every tensor is (B,).
 
     `nearest` int64: id of the training image with the most similar descriptor, `similarity`
     float64 to it. `pixel_nearest` int64: id of the one nearest in pixels, with
@@ -96,7 +96,7 @@ class CopyEvidence:
 
 @dataclass(frozen=True)
 class _Measures:
-    """Hold the measures of one image under the names of `CopyEvidence`."""
+    """The measures of one image under the names of `CopyEvidence`."""
 
     nearest: int
     similarity: float

@@ -1,4 +1,4 @@
-"""Hold the thresholds of copy evidence, and calibrate them on images that are no copies."""
+"""The thresholds of copy evidence, and their calibration on images that are no copies."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class CopyThresholds:
-    """Hold what is measured against; the values belong to one embedder and one training set.
+    """The thresholds of copy evidence; they belong to one embedder and one training set.
 
     `descriptor`: at least this similarity. `calibrated_l2`: at most this (Carlini et al. 2023 use
     1.4 on CIFAR-10). `ratio`: at most this d1 / d2 (1/3 in the same line of work).
@@ -60,7 +60,7 @@ def calibrated(
     agreeing: Tensor,
     share: float = 0.01,
 ) -> CopyThresholds:
-    """Set the thresholds so that few of the innocent are called copies.
+    """Return the thresholds at which few images that are no copies are called copies.
 
     `similarity`, `calibrated_l2` and `agreeing` (B,) are the evidence of images that are no
     copies, such as held-out ones of the same kinds. A copy needs the descriptor and the pixels

@@ -29,7 +29,7 @@ BATCH_PIXELS = 2**17
 
 
 class Embedder(Protocol):
-    """Describe images (B, 3, H, W) in [0, 1] by unit vectors (B, dim) float32."""
+    """A map of images (B, 3, H, W) in [0, 1] to descriptors (B, dim) float32 of length 1."""
 
     @property
     def name(self) -> str:
@@ -53,7 +53,7 @@ class Embedder(Protocol):
 
 @dataclass(frozen=True)
 class PixelEmbedder:
-    """Describe an image by its own pixels: 16 x 16 area means, centered, normalized.
+    """The embedder of an image's own pixels: 16 x 16 area means, centered, normalized.
 
     The resolution is fixed, and so is the centering: one mean over all pixels and channels, so
     that brightness and contrast drop out and hue stays. dim = 768. Smaller images are enlarged
@@ -95,7 +95,7 @@ class PixelEmbedder:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Resize images and shift their colors: `(x - mean) / std`, per channel.
+    """The preprocessing of a network's input: resizing, then `(x - mean) / std` per channel.
 
     `fit="square"` makes them size x size whatever their proportions; `fit="short edge"` keeps
     the proportions and gives the shorter edge this length. Bilinear with antialiasing.
@@ -132,7 +132,7 @@ class Preprocessing:
 
 @dataclass(frozen=True, eq=False)
 class NetworkEmbedder:
-    """Describe images by a network (B, 3, h, w) -> (B, dim); its output is normalized here.
+    """The embedder by a network (B, 3, h, w) -> (B, dim), whose output is normalized here.
 
     The network is used as it is, on the device it is on, and must be in evaluation mode with its
     parameters frozen; gradients reach images that ask for them. Raises ValueError otherwise.

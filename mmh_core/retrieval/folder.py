@@ -38,7 +38,7 @@ STEP = 1000
 
 @dataclass(frozen=True)
 class FolderIndex:
-    """What became of a folder: the index, None until all is read, and what was left out.
+    """The index of a folder, None until all is read, with the count of files left out.
 
     `files` counts all files, `read` those that are indexed, and `left_out`, empty until the end,
     holds the others, each with its reason: `files == read + len(left_out)`. `exact_copies`, 0
@@ -156,14 +156,14 @@ def _described(
     names = [files.images[number][0] for number in kept]
     index = build_index(found[usable], _labels(kept, names, captions.texts), embedder)
     copies = len(kept) - len(set(compress(digests, usable)))
-    listed = tuple(sorted(map(_told(captions), left_out), key=lambda one: one.file))
+    listed = tuple(sorted(map(_as_captions(captions), left_out), key=lambda one: one.file))
     told = captions.of_indexed(names)
     done = FolderIndex(index, total, len(kept), copies, len(outside), listed, told)
     yield Progress(1.0, f"{len(index):,} images indexed", done)
 
 
-def _told(captions: FolderCaptions) -> Callable[[SkippedFile], SkippedFile]:
-    """Return a function that calls a file of captions what it is."""
+def _as_captions(captions: FolderCaptions) -> Callable[[SkippedFile], SkippedFile]:
+    """Return a function that names a left-out file of captions as such."""
     return lambda one: (
         replace(one, kind="caption file", reason=f"{one.file} was read for its captions.")
         if one.file in captions.used
@@ -192,7 +192,7 @@ def _labels(kept: list[int], names: list[str], texts: dict[str, str]) -> pd.Data
 
 
 def _joins(image: Tensor, batch: list[Tensor]) -> bool:
-    """Tell whether an image may be embedded together with those: same size, not too many."""
+    """Return whether an image may be embedded in the same batch: same size, not too many."""
     pixels = (len(batch) + 1) * image[0].numel()
     return image.shape == batch[0].shape and pixels <= BATCH_PIXELS and len(batch) < BATCH_SIZE
 

@@ -19,7 +19,7 @@ SHOWN = 5  # names in a message
 
 @dataclass(frozen=True)
 class SkippedFile:
-    """A file that is not indexed.
+    """A file that is not indexed, with the reason.
 
     `file` is its name below the folder, as `escaped` writes it; `kind` what to call it, such as
     "hidden file"; `reason` a sentence; `lost` whether it is an image of the set, or should be one.
@@ -46,7 +46,7 @@ class FolderFiles:
 
 @dataclass
 class _Walk:
-    """What a walk through a folder has met so far."""
+    """The state of a walk through a folder."""
 
     root: str
     images: list[tuple[str, Path]] = field(default_factory=list)
@@ -127,7 +127,7 @@ def _check_folder(folder: Path) -> None:
 
 
 def _enter(walk: _Walk, folder: Path, below: str) -> bool:
-    """Tell whether a folder is new, and note that it is not from now on."""
+    """Return whether a folder is new, and note it as visited."""
     try:
         found = os.stat(folder / below)
     except OSError as error:
@@ -144,7 +144,7 @@ def _enter(walk: _Walk, folder: Path, below: str) -> bool:
 
 
 def _entries(walk: _Walk, folder: Path, below: str) -> list[str]:
-    """Sort out what stands in one folder; return the folders below it that are no links."""
+    """Sort the entries of one folder; return the folders below it that are no links."""
     places = list[str]()
     try:
         with os.scandir(folder / below) as found:
@@ -164,7 +164,7 @@ def _entries(walk: _Walk, folder: Path, below: str) -> list[str]:
 
 
 def _sort_out(walk: _Walk, entry: os.DirEntry[str], name: str) -> None:
-    """Note what is no folder: an image, a link, or what is left out."""
+    """Note one entry that is no folder: an image, a link, or a file left out."""
     try:
         mode = entry.stat().st_mode
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Tell by its first bytes what a file is: an image that is decoded here, or what else."""
+"""What a file is by its first bytes: an image that is decoded here, or another format."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ _BITMAP_HEADERS = frozenset((12, 16, 40, 52, 56, 64, 108, 124))
 
 @dataclass(frozen=True)
 class FileContent:
-    """What a file is.
+    """The content of a file, by its first bytes.
 
     `format` is Pillow's name of what is decoded here, else "". `kind` is what to call the file,
     `image` whether it is one or its name promises one, `reason` why it is not read and what to do.
@@ -98,7 +98,7 @@ class FileContent:
 
 
 def content_of(head: bytes, name: str = "") -> FileContent:
-    """Return what a file with these first HEAD bytes is; its name only tells what was promised."""
+    """Return what a file with these first HEAD bytes is; its name only promises."""
     if form := _decoded(head):
         return FileContent(form, f"{form} image", True, "")
     suffix = PurePath(name).suffix.lower()
@@ -173,7 +173,7 @@ def _brands(head: bytes) -> set[bytes]:
 
 
 def _is_preview(head: bytes) -> bool:
-    """Tell whether a TIFF begins with a reduced image, as camera raw files do (tag 254)."""
+    """Return whether a TIFF begins with a reduced image, as camera raw files do (tag 254)."""
     order = {b"II*\0": "little", b"MM\0*": "big"}.get(head[:4])
     if order is None:
         return False
@@ -192,7 +192,7 @@ def _is_preview(head: bytes) -> bool:
 
 
 def _is_text(head: bytes) -> bool:
-    """Tell whether bytes are text in UTF-8, or in UTF-16 with a mark."""
+    """Return whether bytes are text in UTF-8, or in UTF-16 with a mark."""
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         return True
     if b"\0" in head:

@@ -23,7 +23,7 @@ def pixels_only(data: bytes, form: str, *, oriented: bool = True) -> bytes:
     """Return an image file of this format without the metadata that its pixels do without.
 
     With `oriented` what may tell the orientation stays. A file that is cut or of a form that is
-    not known is returned as it is: what is wrong with it the decoder says.
+    not known is returned as it is: the decoder reports what is wrong with it.
     """
     strip = _STRIPPED.get(form)
     return data if strip is None else strip(data, oriented)
@@ -45,7 +45,7 @@ def _png(data: bytes, oriented: bool) -> bytes:
 
 
 def _orients(kind: bytes, content: bytes) -> bool:
-    """Tell whether a chunk of PNG may tell the orientation and is small, unpacked too."""
+    """Return whether a chunk of PNG may tell the orientation and is small, unpacked too."""
     if kind == b"eXIf":
         return True
     if kind not in (b"tEXt", b"zTXt", b"iTXt") or not content.startswith(_ORIENTING):
@@ -81,7 +81,7 @@ def _jpeg(data: bytes, oriented: bool) -> bytes:
 
 
 def _colors(marker: int, content: bytes) -> bool:
-    """Tell whether a segment says how colors are stored, in the length that libjpeg asks for."""
+    """Return whether a segment says how colors are stored, in the length that libjpeg asks for."""
     return (marker == 0xE0 and len(content) >= 14 and content.startswith(b"JFIF\0")) or (
         marker == 0xEE and len(content) >= 12 and content.startswith(b"Adobe")
     )

@@ -26,12 +26,12 @@ def escaped(name: str) -> str:
 
 
 def printable_path(path: Path) -> str:
-    """Return a path as it may stand in a sentence: on one line, in UTF-8."""
+    """Return a path in a form that fits into a sentence: on one line, in UTF-8."""
     return _UNPRINTABLE.sub(_escape, str(path))
 
 
 def in_words(number: str, label: str) -> str:
-    """Return a training image's id as it stands in a sentence, with its file where it has one.
+    """Return a training image's id for use in a sentence, with its file where it has one.
 
     An index may come from anybody: the name comes on one line, and of a long one the end.
     """

@@ -24,7 +24,7 @@ MAX_RATIO = 40  # embedders enlarge the short edge and the long one with it
 
 
 class RefusedImage(MMHError):
-    """A file that is not read as an image; `kind` is what to call it, such as "damaged image"."""
+    """The error for a file that is no image; `kind` is its noun, such as "damaged image"."""
 
     def __init__(self, sentence: str, kind: str = "damaged image") -> None:
         """Keep the sentence for the user and the kind."""

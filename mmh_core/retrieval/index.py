@@ -32,7 +32,7 @@ EXACT_BYTES = 2**26
 
 @dataclass(frozen=True, eq=False)
 class Index:
-    """Hold N descriptors of length 1 with what is known about each image.
+    """N descriptors of length 1 with the labels of their images.
 
     `vectors` (N, dim) float32, possibly mapped from a file. `labels` has one row per vector: `id`
     (int64, increasing), `caption`, `file`, and where known `kind` and `copies`, the number of
@@ -62,7 +62,7 @@ class Index:
 
     @property
     def copies(self) -> NDArray[np.int64]:
-        """Return how often each image stands in the training set (N,), 1 where unlabeled."""
+        """Return the number of exact copies of each training image (N,), 1 where unlabeled."""
         if "copies" not in self.labels:
             return np.ones(len(self), dtype=np.int64)
         return self.labels["copies"].to_numpy(np.int64)
@@ -70,7 +70,7 @@ class Index:
 
 @dataclass(frozen=True)
 class Neighbors:
-    """Hold the k nearest training images of Q images, nearest first, out of `searched`.
+    """The k nearest training images of Q images, nearest first, out of `searched`.
 
     `ids`, `rows` (Q, k) int64, the image's id and its row in the index; `similarity` (Q, k)
     float64, the cosine; `copies` (Q, k) int64; `captions`, `files` and `kinds`, Q tuples of k

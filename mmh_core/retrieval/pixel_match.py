@@ -1,4 +1,4 @@
-"""Decide by pixels whether an image repeats one of some training images, whatever proposed them.
+"""Decide by pixels whether an image copies one of some candidate training images.
 
 Equal pixels are a copy with any descriptor. What repeats only a part, or at another size, is a
 likely copy that a person has to look at.
@@ -33,7 +33,7 @@ MARGIN, LEAST_TRIMMED = 0.06, 0.95
 
 @dataclass(frozen=True)
 class PixelMatch:
-    """A training image that an image repeats, and how; `words` says it as a start of a sentence.
+    """The training image that an image copies, and how; `words` begins a sentence with it.
 
     `symmetry` and `candidate` number what was compared, as in `Alignment`. `difference` is the
     root mean square difference for an exact match, else what the alignment leaves unexplained.
@@ -117,7 +117,7 @@ def bounded(image: Tensor, short: int) -> Tensor:
 
 
 def pixel_match(image: Tensor, candidates: Sequence[Sequence[Tensor]]) -> PixelMatch | None:
-    """Return the candidate that an image (3, H, W) in [0, 1] repeats, None for none of them.
+    """Return the candidate that an image (3, H, W) in [0, 1] copies, None for none of them.
 
     `candidates` are those of `best_alignment`. *exact*: in one of the eight symmetries, at the
     same size, the root mean square difference is at most `SAME` and at most half of what the image
@@ -148,7 +148,7 @@ def pixel_match(image: Tensor, candidates: Sequence[Sequence[Tensor]]) -> PixelM
 
 
 def _done(place: Alignment) -> str:
-    """Return what lies between the image and the candidate, "" for nothing."""
+    """Return the transformation between the image and the candidate, "" for nothing."""
     words = [SYMMETRIES[place.symmetry]] if place.symmetry else []
     if place.scale < 1:
         share = f"{place.scale:.0%} of the edge"

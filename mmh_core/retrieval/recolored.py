@@ -1,4 +1,4 @@
-"""Search a whole training set for what an image repeats in other colors or another brightness.
+"""Search a training set for an image's copy in other colors or another brightness.
 
 A descriptor proposes no original for an image made grey, dark or inverted, so that its silence
 says nothing of such an image. Here every training image is compared, and nothing has to propose.
@@ -48,7 +48,7 @@ class Recoloring:
 
 @dataclass(frozen=True, eq=False)
 class _Colors:
-    """Orthonormal bases (M, 3, P) of the centered channels, and the ranges of `_looks`."""
+    """Orthonormal bases (M, 3, P) of the centered channels, ranges of `_color_statistics`."""
 
     bases: Tensor
     low: Tensor
@@ -56,7 +56,7 @@ class _Colors:
 
 
 def recoloring(image: Tensor, training: TrainingImages) -> Recoloring:
-    """Return the training image that an image (3, H, W) in [0, 1] repeats up to its colors.
+    """Return the training image that an image (3, H, W) in [0, 1] copies up to its colors.
 
     With n a training image, every channel of x is fitted by an affine map of the three of n, and
     R^2 is the share of the variance of x that the fit explains (the multiple correlation), on a
@@ -76,7 +76,7 @@ def recoloring(image: Tensor, training: TrainingImages) -> Recoloring:
     fits = (products.square().sum((1, 2)) / total).clamp(max=1).sqrt()
     best = int(fits.argmax())
     ties = int((fits >= max(float(fits[best]) - TIE, LIKELY)).sum()) - 1
-    looks = _looks(grid)[0]
+    looks = _color_statistics(grid)[0]
     outside = (looks < known.low - SLACK) | (looks > known.high + SLACK)
     return Recoloring(best, float(fits[best]), max(0, ties), bool(outside.any()))
 
@@ -93,7 +93,7 @@ def _colors(training: TrainingImages) -> _Colors:
         kept = lengths >= LEAST_DEVIATION * GRID
         scales = torch.where(kept, 1 / lengths.clamp(min=LEAST_DEVIATION), 0.0)
         bases.append(scales[:, :, None] * (directions.mT @ centered))
-        looks.append(_looks(grid))
+        looks.append(_color_statistics(grid))
     known = torch.cat(looks)
     return _Colors(torch.cat(bases), known.amin(0), known.amax(0))
 
@@ -102,8 +102,8 @@ def _on_grid(images: Tensor) -> Tensor:
     return F.interpolate(images, size=(GRID, GRID), mode="area").flatten(2)
 
 
-def _looks(grid: Tensor) -> Tensor:
-    """Return what is seen of the colors of images (B, 3, P): brightness, contrast, saturation."""
+def _color_statistics(grid: Tensor) -> Tensor:
+    """Return color statistics of images (B, 3, P): brightness, contrast, saturation."""
     light = torch.einsum("c,bcp->bp", grid.new_tensor(_LUMINANCE), grid)
     vivid = grid.amax(1) - grid.amin(1)
     one = [light.mean(1), light.std(1), light.amin(1), light.amax(1), vivid.mean(1), vivid.amax(1)]

@@ -18,7 +18,7 @@ BLOCKS, TILES = 16, 4
 
 @dataclass(frozen=True, eq=False)
 class Sketches:
-    """Hold the sketches `values` (B, S) float32 of images of D numbers.
+    """The sketches `values` (B, S) float32 of images of D numbers.
 
     `squares` (B,) float64 are the sums of their squares; `numbers` is D.
     """

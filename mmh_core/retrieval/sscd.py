@@ -32,7 +32,7 @@ EXPANSION = 4
 
 
 class GeneralizedMean(nn.Module):
-    """Pool (B, C, h, w) to (B, C): `mean(max(x, 1e-6)^p)^(1/p)`.
+    """Generalized-mean pooling of (B, C, h, w) to (B, C): `mean(max(x, 1e-6)^p)^(1/p)`.
 
     Radenovic et al. 2018, Eq. 3: p = 1 is the mean, large p tends to the maximum.
     """
@@ -47,7 +47,7 @@ class GeneralizedMean(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """Add to x what 1 x 1, 3 x 3 and 1 x 1 convolutions make of it."""
+    """A residual block of 1 x 1, 3 x 3 and 1 x 1 convolutions."""
 
     def __init__(self, inputs: int, width: int, stride: int) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class Bottleneck(nn.Module):
 
 
 class ResNet50(nn.Module):
-    """Map images (B, 3, h, w) to (B, dim) through generalized-mean pooling."""
+    """A ResNet-50 from images (B, 3, h, w) to (B, dim) with generalized-mean pooling."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ class ResNet50(nn.Module):
 
 
 class Sscd(nn.Module):
-    """Map prepared images (B, 3, h, w) to descriptors (B, dim) of length 1."""
+    """The SSCD network from prepared images (B, 3, h, w) to descriptors (B, dim) of length 1."""
 
     def __init__(self, dim: int = 512) -> None:
         super().__init__()

@@ -26,7 +26,7 @@ BATCH = 32
 
 @dataclass(frozen=True, eq=False)
 class TrainingImages:
-    """Hold the M distinct images of a training set with their descriptors.
+    """The M distinct images of a training set with their descriptors.
 
     `index` holds one row for each of them, labeled like the first of its copies; `pixels`
     (M, 3, H, W) uint8; `copies` (M,) int64, how often each stands in the training set: the labels'

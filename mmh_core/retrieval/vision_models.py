@@ -22,7 +22,7 @@ OTHER_FORM = "use a version of the model in safetensors format."
 
 @dataclass(frozen=True, eq=False)
 class VisionEmbedder:
-    """Describe images by one output of a transformers model, prepared by its own processor.
+    """The embedder by one output of a transformers model, prepared by its own processor.
 
     The processor works on 8-bit images through Pillow, as the model's authors meant it: resize,
     center crop, colors. What the crop cuts off plays no part, and images get no gradient.

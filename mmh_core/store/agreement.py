@@ -15,7 +15,7 @@ from mmh_core.store.sqlite_file import SqliteFile
 
 @dataclass(frozen=True)
 class Agreement:
-    """Hold the agreement of two reviewers on the `items` that both judged.
+    """The agreement of two reviewers on the `items` that both judged.
 
     `observed` is the share of equal verdicts, `expected` that of two reviewers who give the same
     verdicts as often but at random, `kappa` their chance-corrected agreement. `counts` says how

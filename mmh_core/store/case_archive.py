@@ -30,7 +30,7 @@ _THUMBNAIL = re.compile(r"thumbnails/([0-9a-f]{64})")
 
 
 class NewerCase(MMHError):
-    """A case that a newer version of the app has written."""
+    """The error for a case that a newer version of the app has written."""
 
     def __init__(self, what: str) -> None:
         super().__init__(
@@ -91,7 +91,7 @@ class CaseArchive:
 
 @contextmanager
 def opened_case(path: Path) -> Iterator[CaseArchive]:
-    """Open a case file; turn what is wrong with its bytes into a sentence."""
+    """Open a case file; turn damage into one MMHError."""
     try:
         if not path.is_file():
             raise MMHError(f"There is no file {quoted(str(path), 200)}: name a case file.")

@@ -1,4 +1,4 @@
-"""Hand a whole case over: a queue with its evidence, verdicts and runs as one zip file.
+"""Export a whole case: a queue with its evidence, verdicts and runs as one zip file.
 
 Entries: `case.json` (the queue), `items.jsonl` and `verdicts.jsonl` (one record a line),
 `thumbnails/DIGEST`, `runs/NAME`, and `contents.json`, which lists size and SHA-256 of all others.
@@ -33,7 +33,7 @@ _CHUNK = 2**20
 
 @dataclass(frozen=True)
 class CaseExport:
-    """Hold what a case file contains; `missing_runs` are files that the runs' folder lacks."""
+    """The content of a case file that was written; `missing_runs` are missing files of runs."""
 
     items: int
     verdicts: int
@@ -95,7 +95,7 @@ def _check_run(item: ReviewItem, path: Path) -> None:
 
 
 class _Entries:
-    """Write entries of a zip file and keep their list; a class because it grows with each."""
+    """The entries of a zip file that is being written, and their list."""
 
     def __init__(self, archive: ZipFile) -> None:
         self._archive = archive

@@ -1,4 +1,4 @@
-"""Take a case over from another installation: checked in full first, then kept in full or not."""
+"""Import a case from another installation: checked in full first, then kept whole."""
 
 from __future__ import annotations
 
@@ -208,7 +208,7 @@ def _staged_runs(case: CaseArchive, runs: Path) -> Iterator[Callable[[], None]]:
 
 
 def _is_here(case: CaseArchive, name: str, runs: Path) -> bool:
-    """Tell whether the folder has the run already; refuse one of the name with other content."""
+    """Return whether the folder has the run already; refuse one of the name with other content."""
     path = runs / name
     if not path.exists():
         return False

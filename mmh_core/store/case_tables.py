@@ -1,4 +1,4 @@
-"""Hand a queue over as a table: CSV for spreadsheets, Parquet for programs."""
+"""Export a queue as a table: CSV for spreadsheets, Parquet for programs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def queue_frame(file: SqliteFile, queue: str) -> pd.DataFrame:
-    """Return one row per item: what was asked, the evidence, and what each reviewer says.
+    """Return one row per item: the prompt, the evidence and each reviewer's judgement.
 
     Times are UTC. Tags are separated by semicolons, seeds by spaces; thumbnails are left out, and
     so are items that cannot be read, which `items_page` names. Errors: MMHError for an unknown
@@ -67,7 +67,7 @@ def _views(file: SqliteFile, queue: str) -> Iterator[ItemView]:
 
 
 def _judgements(file: SqliteFile, queue: str) -> dict[tuple[int, str], Judgement]:
-    """Return what each reviewer says of each item."""
+    """Return each reviewer's judgement of each item."""
     with file.connection("ro") as connection:
         rows = connection.execute(
             f"SELECT item, reviewer, {', '.join(JUDGEMENT_COLUMNS)} FROM judgements "

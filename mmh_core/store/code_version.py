@@ -1,4 +1,4 @@
-"""Say which code made a record, without asking anything outside this folder."""
+"""The version of the code that made a record: a digest of its source files."""
 
 from __future__ import annotations
 

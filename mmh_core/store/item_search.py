@@ -35,12 +35,12 @@ _COLUMNS = ", ".join(
 
 
 class DamagedItem(MMHError):
-    """An item, or what somebody judged of it, that cannot be read; the others can."""
+    """The error for an item, or a judgement of it, that cannot be read; the others can."""
 
 
 @dataclass(frozen=True)
 class ItemFilter:
-    """Which items to show, and in which order.
+    """A choice of items and their order.
 
     An item passes with a score from `least` to `most` (one without a score only where both are
     infinite), and with one of the `causes`, `kinds` and `verdicts` (None: not judged yet) where
@@ -60,9 +60,9 @@ class ItemFilter:
 
 @dataclass(frozen=True)
 class ItemsPage:
-    """Some of the items found, how many there are in all, and which of them cannot be read.
+    """One page of the items that match a filter, their total, and those that cannot be read.
 
-    `places` are the positions asked for, those of damaged items among them.
+    `places` are the positions on this page, those of damaged items among them.
     """
 
     items: tuple[ItemView, ...]
@@ -80,7 +80,7 @@ def items_page(
     offset: int = 0,
     limit: int = 50,
 ) -> ItemsPage:
-    """Return a page of what a filter finds, with this reviewer's judgements.
+    """Return a page of the items that match a filter, with this reviewer's judgements.
 
     Damaged items are named and left out. Errors: MMHError for an unknown queue, ValueError for a
     page of another size than 1 to 500.
@@ -102,7 +102,7 @@ def items_page(
 
 
 def item_places(file: SqliteFile, queue: str, chosen: ItemFilter, reviewer: str) -> list[int]:
-    """Return the positions of all items that a filter finds, in its order."""
+    """Return the positions of all items that match a filter, in its order."""
     with file.connection("ro") as connection:
         return _places(connection, queue, chosen, reviewer)
 

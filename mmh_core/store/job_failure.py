@@ -1,4 +1,4 @@
-"""How a job failed, in words for a person, and the memory that it leaves behind."""
+"""The message of a failed job, and the release of the memory that it leaves."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def is_out_of_memory(failure: BaseException) -> bool:
 
 
 def sentence(record: JobRecord, failure: BaseException) -> str:
-    """Return what to tell a person about a failure."""
+    """Return the sentence that a person sees about a failure."""
     text = " ".join(str(failure).split())[:500]
     if is_out_of_memory(failure):
         return (
@@ -34,7 +34,7 @@ def sentence(record: JobRecord, failure: BaseException) -> str:
 
 
 def empty_caches() -> None:
-    """Give unused memory back, so that the next job starts with all there is."""
+    """Empty the caches of the devices, so that the next job has all memory."""
     gc.collect()
     # A device in a bad state refuses even this, and then there is nothing more to do about it.
     with suppress(RuntimeError):

@@ -1,4 +1,4 @@
-"""What is known about one long job."""
+"""The record of one long job."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ JobState = Literal["queued", "running", "done", "cancelled", "failed", "interrup
 
 @dataclass(frozen=True)
 class JobRecord:
-    """Hold what is known about one job; all times are seconds since 1970 UTC, as floats.
+    """The record of one job; all times are seconds since 1970 UTC, as floats.
 
     `position` counts within the owner's queue for the device: 0 is running, 1 is next, None has
     ended. `fraction` runs from 0 to 1. `error` is a sentence for a person, None unless the job
@@ -34,7 +34,7 @@ class JobRecord:
 
     @property
     def is_active(self) -> bool:
-        """Tell whether the job still waits or runs."""
+        """Return whether the job still waits or runs."""
         return self.state in ("queued", "running")
 
 

@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class _Task:
-    """Hold what a job does, for as long as it waits or runs."""
+    """The work of one job, kept while it waits or runs."""
 
     id: str
     work: Work
@@ -44,10 +44,10 @@ class _Task:
 
 @final
 class JobRunner:
-    """Run jobs first in, first out on each device, and side by side on different ones.
+    """A queue of jobs for each device, first in, first out; devices run side by side.
 
     Short jobs go first: before the long ones that wait, and between two steps of the one that
-    runs, so that a scan of hours keeps nobody waiting who asks for one image.
+    runs, so that one image need not wait for a scan of hours.
 
     A class because it owns threads: one daemon thread per device, started with the first job for
     it. All methods may be called from any thread. A job is known by its id alone: the same work
@@ -159,7 +159,7 @@ class JobRunner:
             return self._latest.get(id)
 
     def time_left(self, id: str) -> TimeLeft | None:
-        """Return what a running job had left at its last progress, None where nothing tells."""
+        """Return what a running job had left at its last progress, None where it is unknown."""
         with self._changed:
             return self._left.get(id)
 
@@ -202,7 +202,7 @@ class JobRunner:
             )
 
     def _cancel_waiting(self, record: JobRecord) -> None:
-        """End a job that no worker will take any more: it is told to stop."""
+        """End a waiting job, which no worker will take any more."""
         ended = replace(record, state="cancelled", finished=time())
         self._save(ended)
         with self._changed:
@@ -233,7 +233,7 @@ class JobRunner:
         return 1 + [task.id for task in self._waiting[record.device]].index(record.id)
 
     def _serve(self, device: str) -> None:
-        """Be the worker of one device."""
+        """Run the jobs of one device until the end."""
         # One call per job: no name may hold on to the work, and its arrays, while waiting.
         while self._serve_next(device):
             pass
@@ -251,7 +251,7 @@ class JobRunner:
     def _next(self, device: str, *, short: bool = False) -> _Task | None:
         """Return the task whose turn it is, None without one; inside the lock.
 
-        One that was told to stop while it waited is nobody's turn: who cancelled it ends it.
+        One that was cancelled while it waited is skipped: who cancelled it ends it.
         """
         ready = (one for one in self._waiting[device] if not one.stop.is_set())
         task = next(ready, None)
@@ -290,7 +290,7 @@ class JobRunner:
             torch.set_num_threads(threads)
 
     def _run(self, task: _Task) -> JobRecord:
-        """Do one job to its end, whichever it is, and return the record of that."""
+        """Run one job to its end, good or bad, and return its last record."""
         state: JobState = "failed"
         result = error = None
         exhausted = False

@@ -64,7 +64,7 @@ _COLUMNS = tuple(entry.name for entry in fields(JobRecord) if entry.name != "pos
 
 @final
 class JobStore:
-    """Read and write job records in the SQLite file `path`, made with its folder if missing.
+    """The job records in the SQLite file `path`, which is made with its folder if missing.
 
     A class because it owns the lock that marks its jobs as alive: `close` gives it back, and so
     does the end of the object or of the process. All methods may be called from any thread; each

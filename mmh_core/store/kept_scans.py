@@ -22,7 +22,7 @@ _STATE = ".state.json"
 
 @dataclass(frozen=True)
 class ScanAbout:
-    """Say what a kept scan is: its folder's name, the table, the model and the settings.
+    """The description of a kept scan: its folder's name, the table, the model and the settings.
 
     `column` names that of the prompts where the table left it open.
     """
@@ -39,7 +39,7 @@ class ScanAbout:
 
 
 def keep_about(folder: Path, about: ScanAbout) -> None:
-    """Write what a scan is, unless it is known. Errors: MMHError where the disk refuses."""
+    """Write a scan's description, unless it is there. Errors: MMHError where the disk refuses."""
     path = folder / f"{about.id}.json"
     if not path.exists():
         write_text(path, json.dumps(asdict(about)))
@@ -67,12 +67,12 @@ def kept_scans(folder: Path, limit: int) -> list[tuple[ScanAbout, int]]:
 
 
 def keep_state(folder: Path, name: str, state: Mapping[str, Any]) -> None:
-    """Write how far a scan is. Errors: MMHError where the disk refuses."""
+    """Write the progress of a scan. Errors: MMHError where the disk refuses."""
     write_text(folder / f"{name}{_STATE}", json.dumps(dict(state)))
 
 
 def read_state(folder: Path, name: str) -> dict[str, Any] | None:
-    """Return how far a scan was, None where that is not known or damaged."""
+    """Return the progress of a scan, None where it is unknown or damaged."""
     try:
         found = read_json(
             folder / f"{name}{_STATE}", "state of a scan", "scan again.", python=True

@@ -37,7 +37,7 @@ MAX_ITEMS = 100_000
 
 @dataclass(frozen=True)
 class DamagedQueue:
-    """A queue whose record cannot be read: its id as far as that is a text, and why."""
+    """A queue whose record cannot be read: its id, if that is a text, and the reason."""
 
     id: str
     reason: str
@@ -45,7 +45,7 @@ class DamagedQueue:
 
 @dataclass(frozen=True)
 class QueueProgress:
-    """How many of `items` a reviewer gave each verdict."""
+    """A reviewer's progress in a queue of `items`: the number of each verdict."""
 
     items: int
     counts: Mapping[ReviewVerdict, int]

@@ -24,15 +24,15 @@ RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
 @dataclass(frozen=True)
 class ReviewItem:
-    """Hold one prompt to judge with the evidence for it; NaN and "" stand for what is unknown.
+    """One prompt to judge with the evidence for it; NaN and "" stand for unknown.
 
-    `seeds` are those that were drawn. A higher `score` is more memorized. `lid` is the model's, in
-    dimensions, `lid_percentile` (0 to 1) the share of reference prompts below it. `cause` and
-    `kind` are what the study says of cause and kind of copy, `similarity` that to the training
-    image `nearest` (-1: none). `scores` are further figures by name. `label`, `name` and `tags`
-    come from the table of prompts. `thumbnail` is a small image, as the bytes of a file; `run` is
-    the name of the file with the full study, `run_sha256` the digest of that file ("" in items of
-    older versions, which did not keep it).
+    `seeds` are those of the generated images. A higher `score` is more memorized. `lid` is the
+    model's, in dimensions, `lid_percentile` (0 to 1) the share of reference prompts below it.
+    `cause` and `kind` are what the study says of cause and kind of copy, `similarity` that to the
+    training image `nearest` (-1: none). `scores` are further figures by name. `label`, `name` and
+    `tags` come from the table of prompts. `thumbnail` is a small image, as the bytes of a file;
+    `run` is the name of the file with the full study, `run_sha256` the digest of that file ("" in
+    items of older versions, which did not keep it).
     """
 
     prompt: str
@@ -63,7 +63,7 @@ class ReviewItem:
 
 @dataclass(frozen=True)
 class Judgement:
-    """Hold what a reviewer says of an item now: nothing yet where `verdict` is None.
+    """A reviewer's present judgement of an item: none yet where `verdict` is None.
 
     `revision` is the number of the last row about it by this reviewer, 0 for none; whoever judges
     hands it back, so that two windows cannot overwrite one another. `time` is in seconds since
@@ -79,7 +79,7 @@ class Judgement:
 
 @dataclass(frozen=True)
 class ItemView:
-    """Hold an item at its position in the queue (from 1) and one reviewer's judgement of it."""
+    """An item, its position in the queue (from 1) and one reviewer's judgement of it."""
 
     position: int
     item: ReviewItem
@@ -88,7 +88,7 @@ class ItemView:
 
 @dataclass(frozen=True)
 class QueueRecord:
-    """What is known of a queue: `rows` counts its verdict rows, `items` its items.
+    """The record of a queue: `rows` counts its verdict rows, `items` its items.
 
     `head` is the digest of the last row, and of the queue itself before the first. `items_sha256`
     is the joint digest of the items in their order, "" without any (`joined_sha256`). `seal`

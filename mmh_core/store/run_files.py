@@ -18,7 +18,7 @@ _NAMED = 5
 
 @dataclass(frozen=True)
 class RunFiles:
-    """What became of the files that the items of a queue name.
+    """The state of the files that the items of a queue name.
 
     `unknown` are those whose items are older than the digests of files, or were made without.
     """
@@ -30,7 +30,7 @@ class RunFiles:
 
     @property
     def sentence(self) -> str:
-        """Return what was found, "" where no item names a file."""
+        """Return in a sentence the state of the files, "" where no item names one."""
         parts = [f"{self.whole:,} as recorded"] if self.whole else []
         for names, what in (
             (self.changed, "changed or replaced"),

@@ -1,4 +1,4 @@
-"""Keep the results of a long scan: begun, killed and begun again, each row is computed once."""
+"""Keep the results of a long scan: begun, killed and resumed, each row is computed once."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _FIXED = ("identity", "prompt", "seeds")
 
 @dataclass(frozen=True)
 class ScanManifest:
-    """Say what the rows of a scan are results of; a folder holds rows of one manifest only.
+    """What the rows of a scan are results of; a folder holds rows of one manifest only.
 
     `settings` is JSON text, see `scan_manifest`; `columns` are (name, kind) of the results.
     """
@@ -51,7 +51,7 @@ class ScanManifest:
 
 @dataclass(frozen=True)
 class ScanRow:
-    """Hold the result of one prompt: a value for each column of the manifest."""
+    """The result of one prompt: a value for each column of the manifest."""
 
     prompt: str
     seeds: tuple[int, ...]
@@ -60,10 +60,10 @@ class ScanRow:
 
 @dataclass(frozen=True)
 class ScanFolder:
-    """Give a scan what it needs of its folder while it alone may write to it.
+    """The folder of a scan, open for this process alone to write to.
 
     `missing` takes (prompt, seeds) pairs and returns for each whether it has still to be computed:
-    True once for each that is neither in the folder nor asked for before. `write` keeps rows,
+    True once for each that is not in the folder. `write` keeps rows,
     safe on the disk when it returns. `done` counts the rows that were there at the start.
     """
 
@@ -91,7 +91,7 @@ def scan_manifest(
 
 @contextmanager
 def scan_folder(folder: Path, manifest: ScanManifest) -> Iterator[ScanFolder]:
-    """Open a folder, made if missing, to begin or go on with a scan, and hold it for the block.
+    """Open a folder, made if missing, to begin or resume a scan, and lock it for the block.
 
     Errors: MMHError where the folder holds a scan of another model, other settings or columns, is
     being written to by somebody else, is damaged, or cannot be written.
@@ -120,7 +120,7 @@ def scan_folder(folder: Path, manifest: ScanManifest) -> Iterator[ScanFolder]:
 
 
 def read_manifest(folder: Path) -> ScanManifest:
-    """Return what the folder's rows are results of. Errors: MMHError where it holds no scan."""
+    """Return the manifest of the folder's rows. Errors: MMHError where it holds no scan."""
     try:
         found = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         columns = tuple((str(name), kind) for name, kind in found["columns"])

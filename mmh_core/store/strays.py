@@ -1,4 +1,4 @@
-"""What a file of queues says of queues that are not in it any more."""
+"""Traces of removed queues in a file of queues."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mmh_core.store.sqlite_file import SqliteFile
 
 @dataclass(frozen=True)
 class Strays:
-    """Count what belongs to no queue, and the queues that were before the last one and are gone.
+    """The counts of rows that belong to no queue, and of queues that are gone.
 
     `removed` counts queues that `remove_queue`, or somebody with a tool of SQLite, took out; those
     made after the last one that is here leave no trace. The other counts are of rows whose queue

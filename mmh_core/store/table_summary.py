@@ -24,7 +24,7 @@ _SHOWN = 20
 
 @dataclass(frozen=True)
 class TableSummary:
-    """What became of a table's rows and columns: `rows` are `prompts`, repeated and left out.
+    """The counts of a table's rows and columns: `rows` are `prompts`, repeated and left out.
 
     `repeats` and `problems` are the first of `repeated` and `left_out` rows. `column` is the one
     with the prompts, `kept` are the columns kept beside them, `ignored` those that are not.
@@ -55,7 +55,7 @@ class TableSummary:
             )
 
     def sentence(self) -> str:
-        """Return in one sentence what became of the rows."""
+        """Return the counts of the rows in one sentence."""
         repeat = "repeats" if self.repeated == 1 else "repeat"
         return (
             f"{self.name} has {_plural(self.rows, 'row')}: {_plural(self.prompts, 'prompt')} to "

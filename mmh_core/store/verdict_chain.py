@@ -4,7 +4,7 @@ What the digests prove: every row builds on the one before and on the number and
 the items at that time, so that a change of one row, of an item, or a removal in the middle is
 found by anybody. What they cannot prove alone: whoever may write to the file and runs this code
 can compute a shorter or another log anew, and an older copy of the file is as whole as it was.
-Only a seal kept elsewhere tells those: `verify(..., kept=SEAL)`.
+Only a seal kept elsewhere detects those: `verify(..., kept=SEAL)`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _MOST_GAP = 1000
 
 @dataclass(frozen=True)
 class ChainReport:
-    """What verifying a log of `rows` rows found; `bad_row` is the first bad one, or None.
+    """The result of verifying a log of `rows` rows; `bad_row` is the first bad one, or None.
 
     `head` is the digest of the last row checked, `items` the number of items, and `seal` that of
     the queue as it is now. `kept_row` is the row at which a seal kept elsewhere stood, None where

@@ -1,4 +1,4 @@
-"""Record verdicts in a log that this program only ever adds to, and take them back."""
+"""Record verdicts in an append-only log, and take them back."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _SELECT = f"SELECT {', '.join(VERDICT_COLUMNS)} FROM verdicts"
 
 
 class JudgedMeanwhile(MMHError):
-    """What stands was recorded since the person looked, elsewhere; nothing was changed."""
+    """The error for a judgement that changed elsewhere since the person saw it."""
 
 
 @dataclass(frozen=True)

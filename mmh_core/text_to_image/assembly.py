@@ -59,7 +59,7 @@ class ModelPart:
 
 @dataclass(frozen=True, eq=False)
 class ModelParts:
-    """All that makes a model; `guidance` and `steps` are recommendations.
+    """All parts of a model; `guidance` and `steps` are recommendations.
 
     `notes` are sentences on what was chosen while reading, for whoever reads the results.
     `prediction_open` is whether the files leave open what the network predicts.

@@ -11,7 +11,7 @@ from mmh_core.installation import assets
 
 @dataclass(frozen=True)
 class CatalogueEntry:
-    """Describe a model: `source` is a Hub name, or a folder that ships with this project.
+    """One model of the catalogue: `source` is a Hub name, or a folder of this project.
 
     `download_gb` and `memory_gb` are in 1e9 bytes; memory is that of float32 on a CPU, half of it
     on a GPU. `resolution` is the side of its images in pixels, `forward_tflop` what its network
@@ -87,7 +87,7 @@ CATALOGUE: dict[str, CatalogueEntry] = {
 
 
 def threads_for(name: str) -> int:
-    """Return on how many threads a model draws: all cores, but for one that ships with this.
+    """Return the number of threads for a model: all cores, one fewer for the embedded model.
 
     Its network is so small that a second thread gains little, and threads that wait for one
     another at every step stand still as soon as anything else wants a core. Page and command line

@@ -39,9 +39,9 @@ _SAME_TABLE = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class GenerationStep:
-    """Report one step, number `index` of `steps`, for B images.
+    """One step of a generation, number `index` of `steps`, for B images.
 
-    At time `t` the network saw `x_t` and predicted `eps_c` with the prompt and `eps_u` without it
+    At time `t` the network got `x_t` and predicted `eps_c` with the prompt and `eps_u` without it
     (or with the negative one); `x0_hat` is the image that the guided prediction aims at. All are
     latents (B, C, h, w) in float32. `guidance_norm` (B,) is `|eps_c - eps_u|_2`. With guidance 1
     the second branch is spared: `eps_u` is then None and the norm NaN. `latents` is the
@@ -61,7 +61,7 @@ class GenerationStep:
 
 @torch.no_grad()
 def generate(model: TextToImage, request: Request) -> Iterator[GenerationStep]:
-    """Yield every step of a generation; whoever stops listening cancels it.
+    """Yield every step of a generation; closing the generator cancels it.
 
     A scale of 1 or below is no guidance, as in diffusers; one of a steering's `guidance_at` is
     applied as written. PNDM makes one step more than asked for. Raises MMHError when the request
@@ -93,7 +93,7 @@ def generate(model: TextToImage, request: Request) -> Iterator[GenerationStep]:
         elif mixing is None:
             mixed = without + scale * (with_prompt - without)
         else:
-            ask = _asking(model, x_t, step)
+            ask = _network_at(model, x_t, step)
             mixed = mixing(Branches(t, seen, without, with_prompt, norm, scale, ask))
         x0_hat = score_model_of_output(model, mixed).x0(seen, t)
         latents = scheduler.step(mixed, step, latents, return_dict=False)[0]
@@ -123,9 +123,9 @@ def generate_images(model: TextToImage, request: Request) -> Tensor:
 
 
 def score_model_of_output(model: TextToImage, output: Tensor) -> ScoreModel:
-    """Return the score model for an output that the network has already given, in float32."""
-    said = output.float()
-    return replace(model.score_model, net=lambda x_t, t, cond: said)
+    """Return a score model whose network returns this output, in float32."""
+    prediction = output.float()
+    return replace(model.score_model, net=lambda x_t, t, cond: prediction)
 
 
 def embeddings(model: TextToImage, request: Request) -> tuple[Tensor, Tensor]:
@@ -150,7 +150,7 @@ def _attention(steering: Steering, leading: int) -> AbstractContextManager[objec
     return nullcontext() if steering.attention is None else steering.attention(leading)
 
 
-def _asking(model: TextToImage, x_t: Tensor, step: Tensor) -> Callable[[Tensor], Tensor]:
+def _network_at(model: TextToImage, x_t: Tensor, step: Tensor) -> Callable[[Tensor], Tensor]:
     """Return the network at one step as a function of the embedding."""
 
     def ask(embedding: Tensor) -> Tensor:
@@ -162,7 +162,7 @@ def _asking(model: TextToImage, x_t: Tensor, step: Tensor) -> Callable[[Tensor],
 
 
 def _scheduler(model: TextToImage, request: Request) -> Any:
-    """Return a new scheduler, set to work: they hold state, so no two generations share one."""
+    """Return a new scheduler with its steps set: no two generations share its state."""
     import diffusers
 
     if request.sampling.scheduler == "pndm" and model.score_model.target == "x0":

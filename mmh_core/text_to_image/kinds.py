@@ -29,7 +29,7 @@ _BESIDE = (
 
 @dataclass(frozen=True)
 class FileKind:
-    """What a file is: a noun for counting, the same with an article, and the next step."""
+    """The kind of a file: a noun for counting, the same with an article, and the next step."""
 
     noun: str
     what: str
@@ -242,7 +242,7 @@ def identify_bytes(path: Path) -> FileKind | None:
 
 
 def _zip_kind(path: Path) -> FileKind:
-    """Tell a pickle of torch, which is a zip archive, from other archives by the names inside."""
+    """Return whether a zip archive is a pickle of torch, by the names inside."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()

@@ -27,16 +27,16 @@ _ON_A_STEP = 1e-3
 
 @dataclass(frozen=True, eq=False)
 class TextToImage:
-    """Hold a latent diffusion model that is steered by text.
+    """A latent diffusion model that is conditioned on text.
 
-    `score_model` takes latents (B, *shape) and a text embedding (B, tokens, width) as `cond`;
-    None is the embedding of the empty prompt, `unconditional` (1, tokens, width). `sha256` is the
-    digest of the weight files. `scheduler` is the configuration of the sampler, from which one is
-    made per use. `image_size` is (height, width), `guidance` and `steps` are recommendations.
+    `score_model` takes latents (B, *shape) and a text embedding (B, tokens, width) as `cond`; None
+    stands for the embedding of the empty prompt, `unconditional` (1, tokens, width). `sha256` is
+    the digest of the weight files. `scheduler` is the configuration of the sampler, from which one
+    is made per use. `image_size` is (height, width), `guidance` and `steps` are recommendations.
     `notes` are sentences on what was chosen while it was read from its files. `windows` is in how
-    many windows of its text encoder it reads a prompt: `in_windows` changes that.
-    Parameters are frozen, so a graph is only built for an input that asks for one. Shared weights
-    serve several callers; a caller changes none.
+    many windows of its text encoder it reads a prompt: `in_windows` changes that. Parameters are
+    frozen, so a graph is only built for an input that asks for one. Shared weights serve several
+    callers; a caller changes none.
     """
 
     name: str

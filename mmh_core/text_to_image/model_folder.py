@@ -1,4 +1,4 @@
-"""What lies in a folder of models: what can be chosen, and what was left out with the reason.
+"""The content of a folder of models: the models, and what was left out with the reason.
 
 Folders in diffusers' form, entries of the Hub's cache, single files and the checkpoints that
 training left beside a model, in the folder itself and up to three levels below; links are
@@ -46,7 +46,7 @@ _SHOWN = 4
 
 @dataclass(frozen=True)
 class SkippedEntry:
-    """Something that cannot be chosen: its name in the folder and what it is, a noun."""
+    """An entry of the folder that is no model: its name, and what it is as a noun."""
 
     name: str
     noun: str
@@ -54,7 +54,7 @@ class SkippedEntry:
 
 @dataclass
 class ModelListing:
-    """What lies in a folder of models: by what each is loaded, what was left out, and files.
+    """The content of a folder of models: models by name, entries left out, other files.
 
     `models` maps names to sources for `stable_diffusion.load`; `others` counts files that are no
     models, such as previews and notes; `unseen` is whether there was more than was looked at.

@@ -33,7 +33,7 @@ _MOST_ENTRIES = 2000
 
 @dataclass(frozen=True)
 class ModelName:
-    """A model's name taken apart: `unet` and `vae` stand in place of its own, "" for its own."""
+    """The parts of a model's name: `unet` and `vae` replace the model's own, "" for none."""
 
     base: str
     unet: str = ""
@@ -46,7 +46,7 @@ class ModelName:
 
 
 def parse_model_name(name: str) -> ModelName:
-    """Take a model's name apart. Errors: MMHError."""
+    """Return the parts of a model's name. Errors: MMHError."""
     base, *rest = name.split("::")
     given: dict[str, str] = {}
     for part in rest:
@@ -95,7 +95,7 @@ def _snapshot(entry: Path) -> Path:
 
 
 def existing(named: str) -> Path:
-    """Return the path that a person named, there or not. Errors: MMHError where none can be."""
+    """Return the path that a name stands for, there or not. Errors: MMHError where none can be."""
     try:
         path = Path(named).expanduser()
         path.exists()
@@ -185,7 +185,7 @@ def not_a_model(folder: Path) -> MMHError:
 
 
 def _training(folder: Path, names: set[str]) -> tuple[str, str] | None:
-    """Say how a checkpoint that training left is used: it holds the network alone."""
+    """Return what a folder that training left is, and the next step; None for others."""
     if any("lora" in name or name.startswith("adapter_") for name in names):
         return (
             "it is a LoRA, a change to another model",
@@ -222,7 +222,7 @@ _CLASSES = {
 
 
 def _part(folder: Path, names: set[str]) -> tuple[str, str] | None:
-    """Say which part of a pipeline a folder holds."""
+    """Return which part of a pipeline a folder holds, and the next step; None for none."""
     whole = folder.parent / INDEX
     step = f"Name the whole model: {folder.parent}" if whole.exists() else "Name the whole model"
     if "config.json" in names:
@@ -248,7 +248,7 @@ def _texts(value: object) -> list[str]:
 
 
 def _collection(folder: Path, entries: list[Path], names: set[str]) -> tuple[str, str]:
-    """Say what lies in a folder of models: single files and pipelines can be named."""
+    """Return what a folder of models holds, and the next step."""
     if not entries:
         return "it is empty", "Choose a folder that holds a model"
     files = [path for path in entries if path.suffix.lower() in SUFFIXES and path.is_file()]

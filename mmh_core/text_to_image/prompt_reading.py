@@ -1,4 +1,4 @@
-"""What a text encoder makes of a prompt: the end that it cuts off, and letters without a token."""
+"""The parts of a prompt that a text encoder loses: the end that it cuts off, unknown letters."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MOST_NAMED = 20
 
 @dataclass(frozen=True)
 class PromptReading:
-    """What of a prompt does not reach the network.
+    """The parts of a prompt that do not reach the network.
 
     `cut` is its end beyond the encoder's window; `unread` are its letters that the tokenizer knows
     as loose bytes only, in order of appearance, which the model has hardly ever seen. "" where
@@ -56,7 +56,7 @@ class PromptReading:
 
 
 def read_prompt(model: TextToImage, prompt: str) -> PromptReading:
-    """Return what of a prompt a model's text encoder does not read."""
+    """Return the parts of a prompt that a model's text encoder does not read."""
     tokenizer: Any = model.tokenizer
     tokens = tokens_of(tokenizer, prompt, model.windows)
     letters = dict.fromkeys(letter for letter in prompt if _matters(letter))
@@ -67,7 +67,7 @@ def read_prompt(model: TextToImage, prompt: str) -> PromptReading:
 def partly_read_prompts(
     model: TextToImage, prompts: Sequence[str]
 ) -> tuple[tuple[str, PromptReading], ...]:
-    """Return the prompts that are not read whole, each once, with what of them is not."""
+    """Return the prompts that are not read whole, each once, with the parts that are not."""
     found = ((prompt, read_prompt(model, prompt)) for prompt in dict.fromkeys(prompts))
     return tuple((prompt, one) for prompt, one in found if not one.whole)
 

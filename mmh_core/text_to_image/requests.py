@@ -27,13 +27,13 @@ LONGEST_TEXT = 10_000
 
 @dataclass(frozen=True, eq=False)
 class Branches:
-    """Hold what the network said of `x_t` at time `t`, to be mixed into one output.
+    """The network's outputs for `x_t` at time `t` with and without the prompt, to be mixed.
 
     `without` and `with_prompt` (B, C, h, w) are its raw outputs, in the type of its weights and in
     whatever it predicts; every prediction is affine in them with the same coefficients, so a
     mixture of outputs with weights of sum 1 is that mixture of predictions. `guidance_norm` (B,)
-    is `|eps_c - eps_u|_2`, `scale` the guidance scale at this time, and `ask(embedding)` what the
-    network says of the same `x_t` with another embedding (1 or B, tokens, width).
+    is `|eps_c - eps_u|_2`, `scale` the guidance scale at this time, and `ask(embedding)` the
+    network's output for the same `x_t` with another embedding (1 or B, tokens, width).
     """
 
     t: float
@@ -56,7 +56,7 @@ Mixing = Callable[[Branches], Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Steering:
-    """Replace parts of a generation: each field that is None is as the request says.
+    """Replacements in a generation; a field that is None leaves what the request says.
 
     `embedding` and `negative_embedding` are (1 or B, tokens, width), in place of the encoded
     texts. `noise` (B, *latent shape), in units of a standard normal, is the start in place of the
@@ -78,7 +78,7 @@ class Steering:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How images are sampled: figures compare if and only if their sampling and model are equal.
+    """The sampling of images: figures compare if and only if sampling and model are equal.
 
     `guidance` is diffusers' scale, `eps_u + guidance (eps_c - eps_u)`: 1 and all below, 0 and
     negative numbers too, are no guidance, which generates with the prompt alone, as in diffusers.
@@ -123,7 +123,7 @@ class Sampling:
 
     @property
     def words(self) -> str:
-        """Return it as a person reads it: "30 steps, guidance 7.5, ddim, 512 x 512"."""
+        """Return the sampling as a phrase: "30 steps, guidance 7.5, ddim, 512 x 512"."""
         parts = [f"{self.steps} steps", f"guidance {self.guidance:g}", self.scheduler]
         parts.append(f"{self.height} x {self.width}")
         if self.negative:

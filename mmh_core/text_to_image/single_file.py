@@ -211,7 +211,7 @@ def read_network(path: Path) -> tuple[Mapping[str, Any] | None, Tensors, ModelPa
 
 
 def settle_prediction(model: TextToImage) -> TextToImage:
-    """Return a model of version 2 with the prediction that its network shows when asked once.
+    """Return a model of version 2 with the prediction type that one pass of its network shows.
 
     Version 2 exists with both predictions, and files rarely say which.
     """
@@ -225,7 +225,7 @@ def settle_prediction(model: TextToImage) -> TextToImage:
 
 @torch.no_grad()
 def predicts_noise(net: Net, device: torch.device) -> bool:
-    """Tell whether a network on latents predicts eps, as opposed to v.
+    """Return whether a network on latents predicts eps, as opposed to v.
 
     At the last step the input is noise but for a few percent. An eps-network returns it; a
     v-network returns `alpha eps - sigma x0`, the negative image, and hardly correlates with it.
@@ -257,7 +257,7 @@ def _scheduler(prediction: str) -> dict[str, Any]:
 
 
 def _is_second(found: Checkpoint[Tensor]) -> bool:
-    """Tell version 2 from 1: by its text encoder, whose width its network takes."""
+    """Return whether a checkpoint is of version 2: by its text encoder, or its UNet."""
     tokens = found.text.get("embeddings.token_embedding.weight")
     width = _FIRST_WIDTH if tokens is None else tokens.shape[1]
     linear = any(

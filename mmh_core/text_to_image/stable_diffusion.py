@@ -39,7 +39,7 @@ _TYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 @dataclass(frozen=True, eq=False)
 class CheckedModel:
-    """A model that is read and checked and not yet built: `parts`, for a device and a type."""
+    """A model whose files are read and checked, not yet built: `parts`, a device and a type."""
 
     parts: ModelParts
     device: torch.device
@@ -179,7 +179,7 @@ def parameters(source: str) -> dict[str, int]:
 
 
 def default_type(device: torch.device) -> torch.dtype:
-    """Return the type that weights are loaded as unless told otherwise."""
+    """Return the type that weights are loaded as by default."""
     if device.type == "cpu":
         return torch.float32
     return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16

@@ -1,4 +1,4 @@
-"""A model as its steering makes it answer, so that its LID is that of the steered network."""
+"""The score model under a request's steering, so that its LID is that of the steered network."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mmh_core.text_to_image.requests import Request
 
 
 def steered_model(model: TextToImage, request: Request) -> TextToImage:
-    """Return the model whose answers to a prompt are those under the attention of the request.
+    """Return the model whose predictions use the attention of the request's steering.
 
     The score model's network with the prompt is `eps_c` of every step of the request's generation,
     and without one (`cond` None) the model's own. How the branches are mixed, guidance included,

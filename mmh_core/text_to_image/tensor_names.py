@@ -37,7 +37,7 @@ def without_wrappers(tensors: Mapping[str, T]) -> dict[str, T]:
 
 
 def of_part(tensors: Mapping[str, T], marks: tuple[str, ...]) -> tuple[dict[str, T], str]:
-    """Return one network's tensors under their own names, and what a reader should know.
+    """Return one network's tensors under their own names, and a note for the reader, "" for none.
 
     `marks` are names of its tensors, each enough to know it by: what stands before one is the
     prefix. Empty where no mark is there. Of several prefixes the one that is not an average's is

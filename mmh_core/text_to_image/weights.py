@@ -218,7 +218,7 @@ def check_memory(parameters: int, dtype: torch.dtype, device: torch.device, name
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Return the bytes that are free on a device, None where the system does not tell."""
+    """Return the bytes that are free on a device, None where that is unknown."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     try:
