@@ -35,7 +35,7 @@ from mmh_core.cli.output import (
 from mmh_core.records import MMHError
 
 if TYPE_CHECKING:
-    from mmh_core.studies.mitigation.run import MitigationRun, Treatment
+    from mmh_core.studies.mitigation.run import MitigationRun
     from mmh_core.studies.mitigation.table import TreatmentRow
     from mmh_core.studies.mitigation.verdict import TreatmentVerdict
     from mmh_core.subject.subject import Subject
@@ -80,7 +80,7 @@ def mitigate(
     from mmh_core.report.mitigations import mitigation_command, mitigation_files
     from mmh_core.store.archive import save_record
     from mmh_core.studies.mitigation.run import MitigationConfig
-    from mmh_core.studies.mitigation.study import checked, mitigation_study
+    from mmh_core.studies.mitigation.study import checked, mitigation_study, treatments_of
     from mmh_core.text_to_image.requests import Sampling
 
     check_folder(out)
@@ -234,29 +234,6 @@ def _conclusion(found: tuple[TreatmentVerdict, ...]) -> list[str]:
     return lines + [
         f"- {one.row.label} {one.treatment.strength:g}: {'; '.join(one.reasons)}" for one in failed
     ]
-
-
-def treatments_of(text: str) -> tuple[Treatment, ...]:
-    """Return the treatments in name:strength pairs, the baselines first. Errors: MMHError."""
-    from mmh_core.mitigations.catalogue import MITIGATIONS
-    from mmh_core.studies.mitigation.run import Treatment
-
-    found = [Treatment(name, MITIGATIONS[name].strength) for name in ("none", "random_tokens")]
-    for part in text.split(","):
-        name, _, strength = (word.strip() for word in part.partition(":"))
-        if name not in MITIGATIONS:
-            raise MMHError(
-                f"There is no mitigation {name!r}: choose from {', '.join(MITIGATIONS)}."
-            )
-        try:
-            value = float(strength) if strength else MITIGATIONS[name].strength
-        except ValueError:
-            raise MMHError(
-                f"The strength {strength!r} of {name} is no number: write {name}:"
-                f"{MITIGATIONS[name].strength:g}, for example."
-            ) from None
-        found.append(Treatment(name, value))
-    return tuple(dict.fromkeys(found))
 
 
 def _folder(model: str) -> Path:

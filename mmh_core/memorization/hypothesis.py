@@ -87,7 +87,7 @@ def verdicts(
 
 @dataclass(frozen=True)
 class Verdict:
-    """A verdict, with its reason in one sentence."""
+    """Hold one verdict and its reason in words."""
 
     label: VerdictLabel
     reason: str
@@ -107,7 +107,7 @@ def judge(model_lid: float, data_lid: float, *, typical_lid: float, fits: bool) 
 
 
 def explain(label: VerdictLabel, model_lid: float, data_lid: float, typical_lid: float) -> Verdict:
-    """Return a verdict with its reason."""
+    """Put the reason of a verdict into words."""
     model, data, typical = (_dimensions(v) for v in (model_lid, data_lid, typical_lid))
     reasons: dict[VerdictLabel, str] = {
         "fit too poor to say": "The model does not denoise its own training data better than "

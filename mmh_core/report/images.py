@@ -99,13 +99,13 @@ def _card(run: ImageRun, one: ImageResult) -> dict[str, Any]:
         "one": one,
         "sign": row.sign,
         "color": row.tone,
-        "image": _data_url(one.image),
+        "image": data_url(one.image),
         "small": max(one.image.shape[1:]) <= SMALL,
         "nearest": nearest,
-        "nearest_image": "" if nearest is None else _data_url(nearest.image),
+        "nearest_image": "" if nearest is None else data_url(nearest.image),
         "nearest_small": nearest is not None and max(nearest.image.shape[1:]) <= SMALL,
         "figures": _figures(one),
-        "neighbors": [(n, _data_url(_thumb(n.image))) for n in one.neighbors[:NEIGHBORS_SHOWN]],
+        "neighbors": [(n, data_url(_thumb(n.image))) for n in one.neighbors[:NEIGHBORS_SHOWN]],
         "charts": [Markup(chart) for chart in (_guidance(run, one), _curve(run, one)) if chart],
     }
 
@@ -273,7 +273,8 @@ def _floats(values: Tensor) -> tuple[float, ...]:
     return tuple(float(value) for value in values.tolist())
 
 
-def _data_url(image: Tensor) -> str:
+def data_url(image: Tensor) -> str:
+    """Return an image, uint8 (3, H, W), as a data URI of a PNG."""
     return "data:image/png;base64," + base64.b64encode(png_bytes(image, None)).decode()
 
 

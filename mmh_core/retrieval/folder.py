@@ -59,6 +59,19 @@ class FolderIndex:
         """Return the images of the set that are not indexed: damaged ones, other formats, ..."""
         return tuple(one for one in self.left_out if one.lost)
 
+    def frame(self) -> pd.DataFrame:
+        """Return one row per file: its caption where it is indexed, else the reason why not."""
+        import pandas as pd
+
+        rows = [{"file": one.file, "caption": "", "reason": one.reason} for one in self.left_out]
+        if self.index is not None:
+            labels = self.index.labels
+            pairs = zip(labels["file"], labels["caption"], strict=True)
+            rows = [{"file": f, "caption": c, "reason": ""} for f, c in pairs] + rows
+        table = pd.DataFrame(rows, columns=["file", "caption", "reason"])
+        table.insert(1, "indexed", table.reason == "")
+        return table
+
 
 def index_folder(
     folder: Path, embedder: Embedder, *, captions: CaptionTable | None = None

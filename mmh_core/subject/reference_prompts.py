@@ -85,7 +85,7 @@ class ReferencePrompts:
 
 
 def write_reference_prompts(folder: Path, found: ReferencePrompts) -> None:
-    """Write the reference prompts beside a model."""
+    """Keep the reference prompts beside a model."""
     save_record(folder / FILE, found)
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from mmh_core.cli.app import main
-from mmh_core.cli.mitigation import comparison_table, treatments_of
+from mmh_core.cli.mitigation import comparison_table
 from mmh_core.records import MMHError
 from mmh_core.report.bundle import zipped
 from mmh_core.report.frontier import frontier_svg
@@ -24,6 +24,7 @@ from mmh_core.report.mitigations import (
 )
 from mmh_core.store.archive import load_record
 from mmh_core.studies.mitigation.run import MitigationRun, Treatment
+from mmh_core.studies.mitigation.study import treatments_of
 from mmh_core.studies.mitigation.table import treatment_rows
 from tests.mitigation_runs import HOSTILE, NONE, STATIC, WORDS, comparison
 from tests.text_to_image.pipelines import write_pipeline

@@ -27,8 +27,8 @@ _PART = 8 * 256
 
 
 @dataclass(frozen=True, eq=False)
-class GeneratedPart:
-    """B generated images of a prompt in T steps, with F decoded steps.
+class Drawn:
+    """Hold what drawing B images of a prompt in T steps left behind, F of them kept.
 
     `latents` (B, C, h, w), the final ones; `norms` (B, T), guidance norms; `times` (T,); `region`
     (B, h, w); `kept` (B, F, C, h, w), what the steps numbered `kept_steps` aimed at; `noise`, the
@@ -46,8 +46,8 @@ class GeneratedPart:
 
 
 @dataclass(frozen=True, eq=False)
-class GenerationProgress:
-    """The progress of a generation: a preview if one is due, the images at the last step.
+class Seen:
+    """Hold what a step gave: a preview when one was due, all of the part at its last step.
 
     The step is number `step` of `steps`, from 1, in part number `part` of `parts`, from 0.
     """
@@ -57,13 +57,11 @@ class GenerationProgress:
     step: int
     steps: int
     preview: Tensor | None
-    generated: GeneratedPart | None
+    drawn: Drawn | None
 
 
-def generate_prompt(
-    config: ImageConfig, model: TextToImage, prompt: str
-) -> Iterator[GenerationProgress]:
-    """Generate the images of one prompt, part after part; yield the progress at every step."""
+def draw_prompt(config: ImageConfig, model: TextToImage, prompt: str) -> Iterator[Seen]:
+    """Draw the images of one prompt, part after part, a step at a time."""
     whole = config.request(prompt)
     start_noise = first_input(model, whole)[0]
     noise = digest(start_noise)
@@ -71,10 +69,8 @@ def generate_prompt(
     starts = range(0, len(whole.seeds), size)
     for number, start in enumerate(starts):
         request = replace(whole, seeds=whole.seeds[start : start + size])
-        for step, preview, generated in _generate_part(config, model, request, noise):
-            yield GenerationProgress(
-                number, len(starts), step.index, step.steps, preview, generated
-            )
+        for step, preview, drawn in _draw_part(config, model, request, noise):
+            yield Seen(number, len(starts), step.index, step.steps, preview, drawn)
 
 
 def at_once(model: TextToImage, numbers: int) -> int:
@@ -89,9 +85,9 @@ def at_once(model: TextToImage, numbers: int) -> int:
     return 1 if model.device.type == "cpu" else 4
 
 
-def _generate_part(
+def _draw_part(
     config: ImageConfig, model: TextToImage, request: Request, noise: str
-) -> Iterator[tuple[GenerationStep, Tensor | None, GeneratedPart | None]]:
+) -> Iterator[tuple[GenerationStep, Tensor | None, Drawn | None]]:
     norms, times, kept, kept_steps = [], [], [], []
     shown, gap = time.monotonic(), _PREVIEW_GAP
     for step in generate(model, request):
@@ -109,7 +105,7 @@ def _generate_part(
             gap = max(_PREVIEW_GAP, _PREVIEW_SHARE * (shown - begun))
         if not last:
             yield step, preview, None
-    generated = GeneratedPart(
+    drawn = Drawn(
         request.seeds,
         step.latents.float().cpu(),
         torch.stack(norms, dim=1),
@@ -119,7 +115,7 @@ def _generate_part(
         tuple(kept_steps),
         noise,
     )
-    yield step, None, generated
+    yield step, None, drawn
 
 
 def _kept_steps(steps: int, frames: int) -> frozenset[int]:

@@ -52,12 +52,12 @@ def scale_for(training_set: TrainingSet | None, normal: ReferencePrompts | None)
 
 
 def check_estimators(model: TextToImage, names: Sequence[str], height: int, width: int) -> None:
-    """Raise MMHError for an estimator that cannot take images of this size, before generating."""
+    """Refuse an estimator that cannot read images of this size, before they are generated."""
     for name in names:
         check_limit(model, name, math.prod(model.latent_shape(height, width)))
 
 
-def estimate_lids(
+def read_lids(
     model: TextToImage,
     images: Sequence[ImageResult],
     log_delta: float,
@@ -66,7 +66,7 @@ def estimate_lids(
     negative: str = "",
     level: float = math.nan,
 ) -> Iterator[list[ImageLid]]:
-    """Estimate LID with the prompt and without it (or with the negative one), by one estimator.
+    """Read LID with the prompt and without it (or with the negative one), by one estimator.
 
     Yields all estimates so far; between two yields is one pass of the network and its products.
     Both estimates of an image share their probes, so that their difference has less noise. `level`
@@ -91,10 +91,10 @@ def estimate_lids(
         yield list(done)
 
 
-def estimate_curves(
+def read_curves(
     model: TextToImage, images: Sequence[ImageResult], log_deltas: Tensor
 ) -> Iterator[tuple[float, list[tuple[Tensor, Tensor]]]]:
-    """Estimate conditional LID over the scales; yield the share done and all curves so far.
+    """Read conditional LID over the scales; yield the share done and all curves so far.
 
     All scales of an image share its probes, so that their noise does not roughen its curve.
     """

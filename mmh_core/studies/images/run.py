@@ -99,6 +99,12 @@ class ImageResult:
         named = [n for n in self.neighbors if self.copy is not None and n.id == self.copy.nearest]
         return next(iter((*named, *self.neighbors)), None)
 
+    def frame(self) -> pd.DataFrame:
+        """Return one row: LID, evidence and verdict, the columns of `ImageRun.frame`."""
+        import pandas as pd
+
+        return pd.DataFrame([_row(self)])
+
 
 @dataclass(frozen=True)
 class PromptScan:

@@ -14,8 +14,8 @@ from mmh_core.mitigations.strengths import check_strength
 from mmh_core.records import MMHError, Progress
 from mmh_core.studies.images.config import checked as checked_images
 from mmh_core.studies.images.run import ImageConfig
-from mmh_core.studies.mitigation.cells import generate_cell
-from mmh_core.studies.mitigation.context import Comparison, lids_of_references
+from mmh_core.studies.mitigation.cells import draw_cell
+from mmh_core.studies.mitigation.context import Comparison, lids_of_normal
 from mmh_core.studies.mitigation.run import (
     MOST_CELLS,
     Cell,
@@ -45,13 +45,33 @@ def checked(config: MitigationConfig) -> MitigationConfig:
     return replace(config, treatments=treatments)
 
 
+def treatments_of(text: str) -> tuple[Treatment, ...]:
+    """Return the treatments in name:strength pairs, the baselines first. Errors: MMHError."""
+    found = [Treatment(name, MITIGATIONS[name].strength) for name in ("none", "random_tokens")]
+    for part in text.split(","):
+        name, _, strength = (word.strip() for word in part.partition(":"))
+        if name not in MITIGATIONS:
+            raise MMHError(
+                f"There is no mitigation {name!r}: choose from {', '.join(MITIGATIONS)}."
+            )
+        try:
+            value = float(strength) if strength else MITIGATIONS[name].strength
+        except ValueError:
+            raise MMHError(
+                f"The strength {strength!r} of {name} is no number: write {name}:"
+                f"{MITIGATIONS[name].strength:g}, for example."
+            ) from None
+        found.append(Treatment(name, value))
+    return tuple(dict.fromkeys(found))
+
+
 def mitigation_study(
     config: MitigationConfig,
     subject: Subject,
     *,
     log_delta: float | None = None,
 ) -> Iterator[Progress[MitigationRun]]:
-    """Generate every prompt with every mitigation; `none` is always the first.
+    """Draw every prompt with every treatment; `none` is always drawn first.
 
     Whoever stops listening keeps what was on the screen: finished images whose LID is still
     unknown are in a cell, and those of a cell that is not finished are the preview.
@@ -69,7 +89,7 @@ def mitigation_study(
     if scale is None and training_set is not None:
         scale = training_set.log_delta
     scale = math.nan if scale is None else scale
-    lids = None if usable is None else lids_of_references(config, subject.model, usable)
+    lids = None if usable is None else lids_of_normal(config, subject.model, usable)
     comparison = Comparison(config, subject, usable, scale, lids)
     started = time.monotonic()
     run = _empty_run(comparison)
@@ -80,9 +100,7 @@ def mitigation_study(
         for treatment in config.treatments:
             label = f"{mitigation(treatment.mitigation).label}, strength {treatment.strength:g}"
             before, cell = run, None
-            for share, preview, ready in generate_cell(
-                comparison, number, prompt, treatment, base
-            ):
+            for share, preview, ready in draw_cell(comparison, number, prompt, treatment, base):
                 if ready is not None:
                     cell, run = ready, _with_cell(before, ready, training_set)
                 elif preview is not None:

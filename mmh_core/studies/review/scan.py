@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mmh_core.records import MMHError, Progress
 from mmh_core.store.archive import save_record
@@ -34,6 +35,9 @@ from mmh_core.subject.early_reach import reach_words
 from mmh_core.subject.subject import Subject
 from mmh_core.text_to_image.prompt_reading import PromptReading, read_prompt
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 _MOST_PROBLEMS = 1_000
 #: The folders of code that a row's numbers come from; an edit elsewhere changes none of them.
 METHODS = (
@@ -44,7 +48,7 @@ METHODS = (
 
 @dataclass(frozen=True)
 class ScanConfig:
-    """The config of a scan: the false-positive rate on reference prompts, and what is studied."""
+    """How to scan: `share` of the reference prompts may be flagged; `study` generates those."""
 
     model: str
     share: float = 0.01
@@ -78,6 +82,16 @@ class ScanState:
     unread: int = 0
     reach: str = ""
     silent: int = 0
+
+    def frame(self) -> pd.DataFrame:
+        """Return one row per prompt that has a result, with every column of the folder's files.
+
+        Memory grows with the number of prompts. Errors: MMHError for a folder that is damaged.
+        """
+        import pandas as pd
+
+        batches = read_rows(Path(self.folder))
+        return pd.DataFrame([{"prompt": r.prompt, **r.values} for rows in batches for r in rows])
 
     def not_read(self) -> list[str]:
         """Return in sentences how many prompts were not read whole, none where all were."""
@@ -221,7 +235,7 @@ def _study(prompt: str, seeds: tuple[int, ...], subject: Subject) -> Iterator[Im
 
 
 def _keep(run: ImageRun | None, prompt: str, out: Path) -> Mapping[str, Value]:
-    """Write the run of a prompt beside the shards, and return its figures."""
+    """Keep the run of a prompt beside the shards, and return its figures."""
     if run is None:
         raise ValueError("The image study yielded nothing.")
     name = hashlib.sha256(prompt.encode("utf-8")).hexdigest()[:32] + ".safetensors"
