@@ -32,7 +32,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, from anywhere
 
 from mmh_core.pocket.calibration import read_calibration
-from mmh_core.pocket.furnish import open_shelf
+from mmh_core.pocket.furnish import open_embedded_data
 from mmh_core.retrieval.copy_evidence import copy_evidence
 from mmh_core.retrieval.copy_thresholds import CopyThresholds
 from mmh_core.retrieval.embedders import Embedder, PixelEmbedder, embed_all
@@ -168,11 +168,11 @@ def by_faiss(folder: Path, count: int, dim: int, rounds: int) -> Row:
 
 def weighed(folder: Path, count: int, dim: int, rounds: int) -> Row:
     """Weigh the copy evidence of four images that the embedded model draws."""
-    model, shelf = load(MODEL, device=torch.device("cpu")), open_shelf(MODEL)
+    model, embedded = load(MODEL, device=torch.device("cpu")), open_embedded_data(MODEL)
     request = Request("portrait of a person", (0, 1, 2, 3), model.sampling)
     chosen = read_calibration(MODEL).thresholds
     return _weighed(
-        generate_images(model, request), shelf.embedder, shelf.training, chosen, rounds
+        generate_images(model, request), embedded.embedder, embedded.training, chosen, rounds
     )
 
 

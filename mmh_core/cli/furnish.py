@@ -83,11 +83,16 @@ def furnish(
 
 def _calibration(at: Furnishing) -> None:
     from mmh_core.pocket.calibration import calibrate, write_calibration
-    from mmh_core.pocket.furnish import GUIDANCE, STEPS, open_shelf
+    from mmh_core.pocket.furnish import GUIDANCE, STEPS, open_embedded_data
 
-    shelf = open_shelf(at.folder)
+    embedded = open_embedded_data(at.folder)
     steps = calibrate(
-        at.model, shelf.world, shelf.embedder, shelf.training, guidance=GUIDANCE, steps=STEPS
+        at.model,
+        embedded.world,
+        embedded.embedder,
+        embedded.training,
+        guidance=GUIDANCE,
+        steps=STEPS,
     )
     found = followed(steps)
     if found is None:
@@ -117,11 +122,11 @@ def _early(at: Furnishing) -> None:
 
 def _cause(at: Furnishing) -> None:
     from mmh_core.memorization.cause_calibration import calibrate_cause, write_cause
-    from mmh_core.pocket.furnish import open_shelf
+    from mmh_core.pocket.furnish import open_embedded_data
     from mmh_core.studies.detection.labelled_prompts import pocket_labelled
     from mmh_core.subject.training_set import captioned_images
 
-    images = partial(captioned_images, open_shelf(at.folder).world)
+    images = partial(captioned_images, open_embedded_data(at.folder).world)
     write_cause(at.folder, calibrate_cause(pocket_labelled(at.folder, at.seed), images))
     _listed(at)
 

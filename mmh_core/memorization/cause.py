@@ -30,7 +30,7 @@ DIRECTION = 0.05
 
 @dataclass(frozen=True)
 class DataFreedom:
-    """Hold what images of one caption say of the data: `lid` is NaN where they are too few.
+    """The LID of the data for one caption, NaN where it has too few images.
 
     `distinct` counts images that differ, `unseen` those among them that the model was not
     trained on.
@@ -43,7 +43,7 @@ class DataFreedom:
 
 @dataclass(frozen=True)
 class Cause:
-    """Hold a cause with its reason in one sentence.
+    """A cause of memorization, with its reason in one sentence.
 
     `confidence` (0.5 to 1) is the share of calibration captions with such figures for which the
     answer was right, NaN without calibration.

@@ -23,7 +23,7 @@ Corpus = Callable[[str], tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class CauseCalibration:
-    """Hold the data LID that parts overfitting from the data as the cause.
+    """The data LID that separates overfitting from the data as the cause.
 
     `accuracy` is the balanced one on the `captions` calibration captions themselves, so it is a
     little too good; the benchmark counts it on others.
@@ -48,7 +48,7 @@ def calibrate_cause(labelled: Iterable[LabelledPrompt], corpus: Corpus) -> Cause
 
 
 def write_cause(folder: Path, found: CauseCalibration) -> None:
-    """Keep a calibration beside a model."""
+    """Write a calibration beside a model."""
     write_text(folder / FILE, json.dumps(asdict(found), indent=1) + "\n")
 
 

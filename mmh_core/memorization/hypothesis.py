@@ -87,7 +87,7 @@ def verdicts(
 
 @dataclass(frozen=True)
 class Verdict:
-    """Hold one verdict and its reason in words."""
+    """A verdict, with its reason in one sentence."""
 
     label: VerdictLabel
     reason: str
@@ -107,7 +107,7 @@ def judge(model_lid: float, data_lid: float, *, typical_lid: float, fits: bool) 
 
 
 def explain(label: VerdictLabel, model_lid: float, data_lid: float, typical_lid: float) -> Verdict:
-    """Put the reason of a verdict into words."""
+    """Return a verdict with its reason."""
     model, data, typical = (_dimensions(v) for v in (model_lid, data_lid, typical_lid))
     reasons: dict[VerdictLabel, str] = {
         "fit too poor to say": "The model does not denoise its own training data better than "

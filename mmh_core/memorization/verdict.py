@@ -33,7 +33,7 @@ Tone = Literal["copy", "template", "suspicious", "free", "unknown"]
 
 @dataclass(frozen=True)
 class VerdictRow:
-    """How one verdict is ordered and shown.
+    """The severity and the looks of one verdict.
 
     `severity`: of two verdicts the higher counts for a prompt. `memorized` is what the verdict
     says, None where it says neither. `color` and `symbol` serve the charts, `sign` any text,
@@ -51,7 +51,7 @@ class VerdictRow:
 
 @dataclass(frozen=True)
 class PointVerdictRow:
-    """How the verdict on a point of a manifold is ordered and drawn.
+    """The severity and the looks of the verdict on a point of a manifold.
 
     `symbol` stands at generated samples, `training` at training points, `spatial` in space, where
     Plotly has only three that every machine can draw. `size` is in pixels.

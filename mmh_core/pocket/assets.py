@@ -50,7 +50,7 @@ def write_world(folder: Path, world: World) -> None:
 
 
 def read_world(folder: Path) -> World:
-    """Read back what `write_world` wrote. Errors: MMHError for a missing or damaged file."""
+    """Return the world that `write_world` wrote. MMHError for a missing or damaged file."""
     try:
         about = json.loads((folder / "world.json").read_text())
         tables = [_table(folder / f"{name}.parquet") for name in ("training", "held_out")]

@@ -30,7 +30,7 @@ _TO_YCC = torch.tensor([[0.299, 0.587, 0.114], [-0.169, -0.331, 0.5], [0.5, -0.4
 
 
 def uniform(count: int, low: float, high: float, generator: torch.Generator) -> Tensor:
-    """Draw (count, 1, 1, 1) numbers between two bounds."""
+    """Return (count, 1, 1, 1) random numbers between two bounds."""
     return low + (high - low) * torch.rand(count, 1, 1, 1, generator=generator)
 
 

@@ -123,7 +123,7 @@ def decode(vae: Any, latents: Tensor, batch: int = 64) -> Tensor:
 
 
 def set_scale(vae: Any, images: Tensor) -> float:
-    """Make the scaling factor 1 / std of these images' latents, and return it."""
+    """Set the scaling factor to 1 / std of these images' latents, and return it."""
     vae.register_to_config(scaling_factor=1.0)
     scale = 1 / float(encode(vae, images).std())
     vae.register_to_config(scaling_factor=scale)

@@ -182,7 +182,7 @@ class _Run:
     def _followed(
         self, stage: str, steps: Iterator[Fitted]
     ) -> Generator[Progress[Built], None, Any]:
-        """Pass on the progress of a stage, and return its averaged model."""
+        """Yield the progress of a stage, and return its averaged model."""
         before, share = _shares(self.config)[stage]
         batch = fitting_of(self.config, stage).batch
         last = None

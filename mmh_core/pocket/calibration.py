@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mmh_core.files import write_text
 from mmh_core.pocket.batches import as_tensor
-from mmh_core.pocket.trials import MEMORIZED, draw_trials, lid_at, open_captions
+from mmh_core.pocket.trials import MEMORIZED, generate_trials, lid_at, open_captions
 from mmh_core.pocket.world import World, prompts
 from mmh_core.records import MMHError, Progress
 from mmh_core.retrieval.copy_evidence import copy_evidence
@@ -78,7 +78,7 @@ def calibrate(
     yield Progress(0.0, "Calibrating copy thresholds on held-out images", None)
     thresholds = _thresholds(model, world, embedder, training)
     yield Progress(0.2, "Drawing images of the calibration captions", None)
-    trials = draw_trials(
+    trials = generate_trials(
         model, calibration_captions(world.seed), (_SEED,), guidance=guidance, steps=steps
     )
     memorized = torch.from_numpy(trials.table.kind.isin(MEMORIZED).to_numpy())
@@ -144,7 +144,7 @@ def reconstructed(model: TextToImage, images: Tensor) -> Tensor:
 def _thresholds(
     model: TextToImage, world: World, embedder: Embedder, training: TrainingImages
 ) -> CopyThresholds:
-    """Set the thresholds so that 1 % of held-out images of wide families would pass them.
+    """Return thresholds that 1 % of held-out images of wide families would pass.
 
     They are compared as the model would draw them, through its autoencoder.
     """
@@ -162,7 +162,7 @@ def write_calibration(folder: Path, found: Calibration) -> None:
 
 
 def read_calibration(folder: Path) -> Calibration:
-    """Read the calibration of a model. Errors: MMHError for a missing or damaged file."""
+    """Return the calibration of a model. Errors: MMHError for a missing or damaged file."""
     try:
         raw = json.loads((folder / FILE).read_text())
         return Calibration(

@@ -149,7 +149,7 @@ def _styles(painter: str, rng: np.random.Generator, count: int) -> list[dict[str
 
 
 def random_style(painter: str, rng: np.random.Generator, *, named: bool = False) -> dict[str, str]:
-    """Draw the choices of one image; `named` products may have any color."""
+    """Return a random style of one image; `named` products may have any color."""
 
     def one(options: tuple[str, ...]) -> str:
         return options[int(rng.integers(len(options)))]

@@ -101,7 +101,7 @@ def step_shares(config: DenoiserConfig) -> Tensor:
 
 
 def draw_steps(shares: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Draw steps (count,) with these probabilities, spread evenly over the distribution.
+    """Return random steps (count,) with these probabilities, spread evenly over the distribution.
 
     One draw in each of `count` parts of equal probability, which halves the noise of the loss.
     """

@@ -127,7 +127,7 @@ def koleo(vectors: Tensor) -> Tensor:
 
 
 def hard_batch(subjects: Tensor, batch: int, group: int, generator: torch.Generator) -> Tensor:
-    """Draw distinct image numbers, at most `batch`: half in groups of one subject."""
+    """Return distinct random image numbers, at most `batch`: half in groups of one subject."""
     count = len(subjects)
     order = torch.randperm(count, generator=generator)
     seeds = order[: max(1, batch // (2 * group))]

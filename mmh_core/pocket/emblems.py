@@ -53,7 +53,7 @@ _PLACES = {2: ((0.33, 0.42), (0.66, 0.60)), 3: ((0.28, 0.36), (0.70, 0.34), (0.5
 
 
 def paint_composition(p: Mapping[str, Array], style: Mapping[str, str]) -> Array:
-    """Draw two or three solids on a ground; style keys: count, ground, shape1, color1, ..."""
+    """Paint two or three solids on a background; style keys: count, ground, shape1, color1, ..."""
     count = int(style["count"])
     hue = HUES[style["ground"]] + _NAMED_SPREAD * (p["ground_hue"] - 0.5)
     light = 0.84 + 0.10 * (p["ground_light"] - 0.5)
@@ -81,7 +81,7 @@ def paint_composition(p: Mapping[str, Array], style: Mapping[str, str]) -> Array
 
 
 def paint_emblem(p: Mapping[str, Array], style: Mapping[str, str]) -> Array:
-    """Draw emblems; style keys: rim, rim_color, core, core_color."""
+    """Paint emblems; style keys: rim, rim_color, core, core_color."""
     hue, light = 360 * p["ground_hue"], 0.88 + 0.10 * (p["ground_light"] - 0.5)
     image = np.broadcast_to(color(light, 0.035, hue), (len(hue), *X.shape[1:], 3))
     rim = named_color(

@@ -15,8 +15,8 @@ from mmh_core.pocket.calibration import (
     held_out_latents,
     held_out_sample,
 )
-from mmh_core.pocket.furnish import PocketShelf
-from mmh_core.pocket.trials import MEMORIZED, Trials, draw_trials, lid_at
+from mmh_core.pocket.furnish import EmbeddedData
+from mmh_core.pocket.trials import MEMORIZED, Trials, generate_trials, lid_at
 from mmh_core.pocket.world import prompts
 from mmh_core.retrieval.copy_evidence import COPIES, CopyEvidence, copy_evidence
 from mmh_core.statistics import (
@@ -66,22 +66,25 @@ def share(
     return Row(figure, found.value, found.low, found.high, bar, bound, len(hits))
 
 
-def _evidence(trials: Trials, shelf: PocketShelf, chosen: Calibration) -> CopyEvidence:
-    return copy_evidence(trials.images, shelf.embedder, shelf.training, chosen.thresholds)
+def _evidence(trials: Trials, embedded: EmbeddedData, chosen: Calibration) -> CopyEvidence:
+    return copy_evidence(trials.images, embedded.embedder, embedded.training, chosen.thresholds)
 
 
-def _subjects(found: CopyEvidence, shelf: PocketShelf) -> np.ndarray:
+def _subjects(found: CopyEvidence, embedded: EmbeddedData) -> np.ndarray:
     """Return the subject of the training image that each image was found nearest to."""
     exact = np.asarray(found.kind) == "exact"
     ids = np.where(exact, found.pixel_nearest.numpy(), found.nearest.numpy())
-    subjects: np.ndarray = shelf.world.labels.subject.to_numpy()[ids]
+    subjects: np.ndarray = embedded.world.labels.subject.to_numpy()[ids]
     return subjects
 
 
-def copy_rows(trials: Trials, shelf: PocketShelf, chosen: Calibration) -> list[Row]:
+def copy_rows(trials: Trials, embedded: EmbeddedData, chosen: Calibration) -> list[Row]:
     """Count copies and layouts among images of trained captions and of open ones."""
-    found = _evidence(trials, shelf, chosen)
-    kinds, own = np.asarray(found.kind), _subjects(found, shelf) == trials.table.subject.to_numpy()
+    found = _evidence(trials, embedded, chosen)
+    kinds, own = (
+        np.asarray(found.kind),
+        _subjects(found, embedded) == trials.table.subject.to_numpy(),
+    )
     of = trials.table.kind.to_numpy()
     exact = own & (kinds == "exact")
     rows = [
@@ -123,13 +126,13 @@ def copy_rows(trials: Trials, shelf: PocketShelf, chosen: Calibration) -> list[R
     return rows
 
 
-def paraphrase_rows(model: TextToImage, shelf: PocketShelf, chosen: Calibration) -> list[Row]:
-    """Draw captions of memorized subjects in other words, and count the copies among them."""
-    table = prompts(shelf.world.seed)
+def paraphrase_rows(model: TextToImage, embedded: EmbeddedData, chosen: Calibration) -> list[Row]:
+    """Return the share of copies among images of paraphrases of memorized captions."""
+    table = prompts(embedded.world.seed)
     table = table[~table.trained][["caption", "kind", "subject"]]
-    trials = draw_trials(model, table, [SEED], guidance=model.guidance, steps=model.steps)
-    found = _evidence(trials, shelf, chosen)
-    own = _subjects(found, shelf) == trials.table.subject.to_numpy()
+    trials = generate_trials(model, table, [SEED], guidance=model.guidance, steps=model.steps)
+    found = _evidence(trials, embedded, chosen)
+    own = _subjects(found, embedded) == trials.table.subject.to_numpy()
     hits = own & np.isin(found.kind, COPIES)
     of = trials.table.kind.to_numpy()
     return [
@@ -139,10 +142,10 @@ def paraphrase_rows(model: TextToImage, shelf: PocketShelf, chosen: Calibration)
 
 
 def generated_lid_rows(
-    model: TextToImage, trials: Trials, shelf: PocketShelf, chosen: Calibration
+    model: TextToImage, trials: Trials, embedded: EmbeddedData, chosen: Calibration
 ) -> list[Row]:
-    """Read conditional LID on the half of the captions that calibration has not seen."""
-    test = set(captions_of(shelf.world.seed, "test").subject)
+    """Return rows of conditional LID on the half of the captions not used for calibration."""
+    test = set(captions_of(embedded.world.seed, "test").subject)
     kept = trials.rows(
         (trials.table.subject.isin(test) | (trials.table.kind == "open")).to_numpy()
     )
@@ -194,10 +197,10 @@ def _median(lid: Tensor) -> tuple[float, float, float, int]:
     return (float(np.median(values)), *percentile_interval(medians), len(values))
 
 
-def held_out_lid_row(model: TextToImage, shelf: PocketShelf, chosen: Calibration) -> Row:
+def held_out_lid_row(model: TextToImage, embedded: EmbeddedData, chosen: Calibration) -> Row:
     """Rank held-out images by LID and by their true LID; rows are resampled for the interval."""
-    rows, true = held_out_sample(shelf.world, parity=1, count=_HELD_OUT)
-    latents, embeddings = held_out_latents(model, shelf.world, rows)
+    rows, true = held_out_sample(embedded.world, parity=1, count=_HELD_OUT)
+    latents, embeddings = held_out_latents(model, embedded.world, rows)
     lid = lid_at(model, latents, embeddings, chosen.log_delta, seed=SEED)
     rng = np.random.default_rng(0)
     resampled = []

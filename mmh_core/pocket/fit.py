@@ -156,7 +156,7 @@ class _State:
             torch.save(state, temporary)
 
     def read(self, path: Path) -> None:
-        """Take the state of a checkpoint with this stamp; pass over any other."""
+        """Load the state of a checkpoint with this stamp; ignore any other."""
         try:
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
             stamp = state["stamp"]

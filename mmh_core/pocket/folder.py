@@ -24,7 +24,7 @@ class Place:
 
     @contextmanager
     def seeded(self) -> Iterator[None]:
-        """Draw first weights of networks that use torch's global generator from this seed.
+        """Seed torch's global generator for the first weights of networks that use it.
 
         The global generator is put back as it was.
         """

@@ -36,8 +36,8 @@ _PACKAGES = ("torch", "diffusers", "transformers", "tokenizers", "numpy", "pillo
 
 
 @dataclass(frozen=True)
-class PocketShelf:
-    """Hold what the embedded model is compared with: its world, descriptor and index."""
+class EmbeddedData:
+    """The world, the descriptor and the index of the embedded model."""
 
     world: World
     embedder: Embedder
@@ -74,12 +74,12 @@ def card_of(config: BuildConfig, built: Built) -> dict[str, Any]:
     return {"training": asdict(config), "losses": built.losses}
 
 
-def open_shelf(folder: Path) -> PocketShelf:
-    """Read what stands beside the model. Errors: MMHError for what is missing or damaged."""
+def open_embedded_data(folder: Path) -> EmbeddedData:
+    """Return the files beside the model, opened. Errors: MMHError for missing or damaged ones."""
     world = read_world(folder)
     embedder = pocket_embedder(folder / "descriptor")
     index = load_index(folder / "index", memory_map=False)
-    return PocketShelf(world, embedder, training_images(as_tensor(world.images), index))
+    return EmbeddedData(world, embedder, training_images(as_tensor(world.images), index))
 
 
 def add_to_card(folder: Path, about: Mapping[str, Any]) -> None:

@@ -90,7 +90,7 @@ FEATURES = ("lake", "pines", "meadow")
 
 
 def paint_landscape(p: Mapping[str, Array], style: Mapping[str, str]) -> Array:
-    """Draw landscapes; style keys: time, feature, frame ("none" or "gold")."""
+    """Paint landscapes; style keys: time, feature, frame ("none" or "gold")."""
     light = TIMES[style["time"]]
     turn, lift = 44 * (p["sky_hue"] - 0.5), 0.16 * (p["sky_light"] - 0.5)
     above = color(light.above[0] + lift, light.above[1], light.above[2] + turn)
@@ -133,7 +133,7 @@ def _ridge(image: Array, p: Mapping[str, Array], light: _Light, below: Array) ->
 
 
 def _hills(image: Array, p: Mapping[str, Array], light: _Light, below: Array) -> Array:
-    """Draw the near hills: a smooth line through three heights."""
+    """Paint the near hills: a smooth line through three heights."""
     left, middle, right = (
         0.60 + 0.16 * p[name] for name in ("hill_left", "hill_middle", "hill_right")
     )
@@ -180,7 +180,7 @@ def _foreground(
 
 
 def _framed(image: Array) -> Array:
-    """Put the image into a golden frame with a light mat."""
+    """Return the image in a golden frame with a light mat."""
     u = np.broadcast_to(X - 0.5, (1, SIDE, SIDE))
     v = np.broadcast_to(Y - 0.5, (1, SIDE, SIDE))
     mat = inside(-box(u, v, 0.405, 0.405))

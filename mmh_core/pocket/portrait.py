@@ -56,7 +56,7 @@ EXTRAS = ("none", "glasses", "hat", "scarf")
 
 
 def paint_portrait(p: Mapping[str, Array], style: Mapping[str, str]) -> Array:
-    """Draw portraits; style keys: hair, cut, coat, extra."""
+    """Paint portraits; style keys: hair, cut, coat, extra."""
     image = _wall(p)
     cx, cy = 0.5 + 0.24 * (p["x"] - 0.5), 0.43 + 0.16 * (p["y"] - 0.5)
     size = 0.21 + 0.07 * p["size"]

@@ -43,7 +43,7 @@ DECORS = ("plain", "stripe", "dot", "star")
 
 
 def paint_product(p: Mapping[str, Array], style: Mapping[str, str]) -> Array:
-    """Draw products; style keys: object, decor, color (a hue of captions, or "any").
+    """Paint products; style keys: object, decor, color (a hue of captions, or "any").
 
     With a named color `hue` varies within that name, with "any" over the whole wheel.
     """

@@ -50,7 +50,7 @@ def parameters(painter: str) -> tuple[str, ...]:
 
 
 def render(painter: str, style: Style, values: Array) -> Array:
-    """Draw (B, P) parameter vectors of one style as (B, 64, 64, 3) in [0, 1], float64."""
+    """Render (B, P) parameter vectors of one style as (B, 64, 64, 3) in [0, 1], float64."""
     names = parameters(painter)
     values = np.asarray(values, np.float64)
     if values.ndim != 2 or values.shape[1] != len(names):
@@ -65,7 +65,7 @@ def render(painter: str, style: Style, values: Array) -> Array:
 
 
 def draw(scene: Scene) -> NDArray[np.uint8]:
-    """Draw one scene as (64, 64, 3) uint8."""
+    """Return one scene rendered as (64, 64, 3) uint8."""
     images = quantized(render(scene.painter, scene.style, np.asarray([scene.values])))
     image: NDArray[np.uint8] = images[0]
     return image

@@ -65,10 +65,10 @@ def open_captions(count: int, seed: int) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["caption", "kind", "subject"])
 
 
-def draw_trials(
+def generate_trials(
     model: TextToImage, wanted: pd.DataFrame, seeds: Sequence[int], *, guidance: float, steps: int
 ) -> Trials:
-    """Draw one image for each caption and seed by DDIM; `wanted` has caption, kind, subject.
+    """Generate one image for each caption and seed by DDIM; `wanted` has caption, kind, subject.
 
     Caption number c gets the seeds `s + 1000 c`, so that no two images start from equal noise.
     """

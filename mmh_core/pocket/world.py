@@ -62,13 +62,15 @@ class World:
 
 @dataclass(frozen=True)
 class _Entry:
+    """One image of the world before it is rendered."""
+
     subject: Subject
     scene: Scene
     copies: int
 
 
 def build_world(seed: int = 0, *, share: float = 1.0) -> World:
-    """Draw the world of a seed; `share` below 1 draws that part of each family, for trials.
+    """Return the world of a seed; `share` below 1 is that part of each family, for trials.
 
     Names, captions and looks of the cast do not depend on `share`. Takes about three minutes on
     one core, most of it for LID_*.
@@ -163,7 +165,7 @@ def _held_out(subject: Subject, rng: np.random.Generator, share: float) -> Itera
 
 
 def _scene(subject: Subject, rng: np.random.Generator | None) -> Scene:
-    """Draw a scene of a subject; without a generator its first image."""
+    """Return a scene of a subject; without a generator its first image."""
     if rng is None:
         return Scene(subject.painter, subject.style, subject.values)
     names = parameters(subject.painter)

@@ -282,7 +282,7 @@ def _evidence(training_set: TrainingSet, images: Tensor, near: Neighbors) -> lis
 def _by_descriptor(
     training_set: TrainingSet, similarity: float, id: int, copies: int, file: str = ""
 ) -> CopyFound:
-    """Judge by similarity alone, which only SSCD has a published threshold for."""
+    """Return the copies by similarity alone, which only SSCD has a published threshold for."""
     limits = f"strict copy from {SSCD_STRICT}, likely copy from {SSCD_COPY}"
     name, value, threshold = training_set.embedder.name, f"{similarity:.3f}", SSCD_COPY
     kind: CopyKind = "unknown"

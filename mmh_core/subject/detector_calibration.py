@@ -133,7 +133,7 @@ class DetectorCalibration:
         return share_below(self.normal(name), scores)
 
     def check(self, model: TextToImage) -> None:
-        """Refuse another model, and other steps or guidance. Errors: MMHError."""
+        """Raise MMHError for another model, and for other steps or guidance."""
         if model.sha256 != self.sha256:
             raise MMHError(
                 f"The calibration is of {self.model} with other weights than {model.name}: "
@@ -198,7 +198,7 @@ def _same(one: EarlyCalibration, other: EarlyCalibration) -> bool:
 
 
 def write_detectors(folder: Path, found: DetectorCalibration) -> None:
-    """Keep a calibration in a folder."""
+    """Write a calibration into a folder."""
     save_record(folder / FILE, found)
 
 

@@ -91,7 +91,7 @@ class EarlyCalibration:
         return threshold_among(self.normal(), share)
 
     def check(self, model: TextToImage) -> None:
-        """Refuse another model than the one calibrated. Errors: MMHError."""
+        """Raise MMHError for another model than the one calibrated."""
         if model.sha256 != self.sha256:
             raise MMHError(
                 f"The calibration is of {self.model} with other weights than {model.name}: "
@@ -160,7 +160,7 @@ def early_calibration(
     memorized: Sequence[str] = (),
     paraphrases: Sequence[str] = (),
 ) -> Iterator[Progress[EarlyCalibration]]:
-    """Read reference prompts at the two times; the last progress has the calibration of all.
+    """Scan reference prompts at the two times; the last progress has the calibration.
 
     `memorized` are prompts that the times were not chosen on, to count what the scan finds, and
     `paraphrases` other wordings of such, to count the same of them.
@@ -230,7 +230,7 @@ def calibrate_early(
 
 
 def write_early(folder: Path, found: EarlyCalibration) -> None:
-    """Keep a calibration in a folder."""
+    """Write a calibration into a folder."""
     save_record(folder / FILE, found)
 
 

@@ -85,7 +85,7 @@ class ReferencePrompts:
 
 
 def write_reference_prompts(folder: Path, found: ReferencePrompts) -> None:
-    """Keep the reference prompts beside a model."""
+    """Write the reference prompts beside a model."""
     save_record(folder / FILE, found)
 
 

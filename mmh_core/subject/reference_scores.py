@@ -59,7 +59,7 @@ def threshold_words(share: float, count: int) -> str:
 
 @dataclass(frozen=True)
 class Reach:
-    """How many of so many memorized prompts a threshold finds."""
+    """How many memorized prompts of how many a threshold detects."""
 
     found: int
     among: int

@@ -17,7 +17,7 @@ from mmh_core.memorization.cause_calibration import CauseCalibration, read_cause
 from mmh_core.pocket.assets import read_prompts
 from mmh_core.pocket.calibration import read_calibration
 from mmh_core.pocket.clip import embed_captions, embed_images, load_clip
-from mmh_core.pocket.furnish import open_shelf
+from mmh_core.pocket.furnish import open_embedded_data
 from mmh_core.pocket.tokenizer import load_tokenizer, token_ids
 from mmh_core.pocket.world import World
 from mmh_core.records import MMHError
@@ -77,20 +77,20 @@ class TrainingSet:
 
 def pocket_training_set(folder: Path) -> TrainingSet:
     """Return what the embedded model in a folder was trained on. Errors: MMHError."""
-    shelf, calibration = open_shelf(folder), read_calibration(folder)
-    images = torch.from_numpy(shelf.world.images).permute(0, 3, 1, 2)
+    embedded, calibration = open_embedded_data(folder), read_calibration(folder)
+    images = torch.from_numpy(embedded.world.images).permute(0, 3, 1, 2)
     index = load_index(folder / "index", memory_map=False, verify=False)
-    truth = truth_table(shelf.world.labels, read_prompts(folder))
+    truth = truth_table(embedded.world.labels, read_prompts(folder))
     return TrainingSet(
         "the model's own training images",
         index,
-        shelf.embedder,
+        embedded.embedder,
         lambda row: images[int(index.ids[row])].contiguous(),
-        shelf.training,
+        embedded.training,
         calibration.thresholds,
         truth.get,
         calibration.log_delta,
-        lambda caption: captioned_images(shelf.world, caption),
+        lambda caption: captioned_images(embedded.world, caption),
         pocket_alignment(folder),
         read_cause(folder),
     )

@@ -15,9 +15,9 @@ from mmh_core.dimension.spectral import soft_spectral_count
 from mmh_core.pocket.assets import read_world
 from mmh_core.pocket.calibration import captions_of, read_calibration
 from mmh_core.pocket.cast import named_subjects
-from mmh_core.pocket.furnish import PocketShelf, open_shelf
+from mmh_core.pocket.furnish import EmbeddedData, open_embedded_data
 from mmh_core.pocket.scenes import Scene, draw
-from mmh_core.pocket.trials import draw_trials, lid_at, open_captions
+from mmh_core.pocket.trials import generate_trials, lid_at, open_captions
 from mmh_core.pocket.true_lid import true_lid
 from mmh_core.retrieval.copy_evidence import copy_evidence
 from mmh_core.text_to_image import generation
@@ -37,9 +37,9 @@ def model() -> TextToImage:
 
 
 @pytest.fixture(scope="module")
-def shelf() -> PocketShelf:
+def embedded() -> EmbeddedData:
     """Return what stands beside it."""
-    return open_shelf(FOLDER)
+    return open_embedded_data(FOLDER)
 
 
 def test_it_takes_at_most_40_megabytes_and_every_file_is_listed() -> None:
@@ -94,7 +94,7 @@ def test_lid_and_guidance_norms_bear_half_precision(model: TextToImage) -> None:
         assert norms[1] == pytest.approx(norms[0], rel=0.05)
 
 
-def test_the_world_beside_it_is_that_of_its_seed(shelf: PocketShelf) -> None:
+def test_the_world_beside_it_is_that_of_its_seed(embedded: EmbeddedData) -> None:
     world = read_world(FOLDER)
     labels = world.labels.set_index("subject")
     checked = 0
@@ -121,18 +121,20 @@ def test_the_card_says_what_was_measured() -> None:
 
 
 def test_a_caption_of_many_copies_gives_its_copy_and_a_lower_lid(
-    model: TextToImage, shelf: PocketShelf
+    model: TextToImage, embedded: EmbeddedData
 ) -> None:
-    labels = shelf.world.labels
+    labels = embedded.world.labels
     most = labels[labels.kind == "duplicate"].sort_values("copies").tail(3)
-    captions = captions_of(shelf.world.seed, None)
+    captions = captions_of(embedded.world.seed, None)
     wanted = captions[captions.subject.isin(most.subject)]
     free = open_captions(3, _SEED)
     chosen = read_calibration(FOLDER)
     lids = []
     for table in (wanted, free):
-        trials = draw_trials(model, table, [_SEED], guidance=model.guidance, steps=model.steps)
-        found = copy_evidence(trials.images, shelf.embedder, shelf.training, chosen.thresholds)
+        trials = generate_trials(model, table, [_SEED], guidance=model.guidance, steps=model.steps)
+        found = copy_evidence(
+            trials.images, embedded.embedder, embedded.training, chosen.thresholds
+        )
         lids.append(
             lid_at(model, trials.latents, trials.embeddings, chosen.log_delta, seed=0).median()
         )

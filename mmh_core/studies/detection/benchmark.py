@@ -101,7 +101,7 @@ def compare(
 
 
 def check_labelled(labelled: Sequence[LabelledPrompt]) -> None:
-    """Refuse labelled prompts that cannot be compared on, before the work. Errors: MMHError."""
+    """Raise MMHError for labelled prompts that cannot be compared on, before the work."""
     for split in ("calibration", "test"):
         labels = [one.memorized for one in labelled if one.split == split]
         if min(labels.count(True), labels.count(False)) < FOLDS:
@@ -194,7 +194,7 @@ def _row(
 def _without_score(
     rows: tuple[DetectorRow, ...], prompts: tuple[LabelledPrompt, ...]
 ) -> tuple[str, ...]:
-    """Say which prompts a detector could not score and therefore does not count."""
+    """Return a sentence on the prompts that a detector could not score."""
     found = []
     for row in rows:
         lost = [f"“{prompts[int(i)].prompt[:80]}”" for i in (~row.scores.isfinite()).nonzero()]

@@ -20,7 +20,7 @@ def causes(
     corpus: Corpus | None,
     generator: torch.Generator,
 ) -> CauseRow | None:
-    """Say the cause of every memorized test caption whose cause is known, and count.
+    """Return the cause of every memorized test caption of known cause, and the accuracy.
 
     The threshold is fitted on such captions of the calibration half; `lid` (P,) is the model's at
     the test prompts. None without images of the captions, and without known causes.

@@ -41,7 +41,7 @@ def measured(
     seeds: Sequence[int],
     training_set: TrainingSet | None = None,
 ) -> Iterator[Measured]:
-    """Draw prompts at the model's own settings and measure them; yield all that is done so far.
+    """Generate prompts at the model's own settings and measure them; yield the results so far.
 
     Labels have no place here: the detectors see prompts and seeds.
     """

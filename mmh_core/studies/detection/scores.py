@@ -81,7 +81,7 @@ def score_by_all(
     *,
     share: float = 0.01,
 ) -> Iterator[Progress[DetectorScores | None]]:
-    """Draw prompts with the calibration's seeds and score them; the last progress has the result.
+    """Score prompts generated with the calibration's seeds; the last progress has the result.
 
     Prompts that the model takes for the empty one have no score, NaN. Errors: MMHError for the
     calibration of another model or of other settings.
@@ -125,7 +125,7 @@ def score_by_all(
 def _as_scanned(
     model: TextToImage, found: DetectorScores, early: EarlyCalibration
 ) -> DetectorScores:
-    """Say of the early scan, to the last digit, what a scan of a table says."""
+    """Return the early scan exactly as the scan of a table has it."""
     scan, k = score_prompts(model, early, found.prompts), found.names.index(EarlyScan.name)
     score, percentile = found.score.clone(), found.percentile.clone()
     score[:, k], percentile[:, k] = scan.score.to(score), scan.percentile.to(percentile)

@@ -37,7 +37,7 @@ class Throughput:
 
 
 def throughput(model: TextToImage, prompts: Sequence[str]) -> Iterator[Progress[Throughput]]:
-    """Time both ways; the early scan on one batch of prompts, the published way on two of them."""
+    """Return the pace of the early scan on one batch of prompts, of the published way on two."""
     scan = EarlyScan()
     many = [prompts[i % len(prompts)] for i in range(BATCH)]
 

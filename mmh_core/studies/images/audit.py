@@ -15,13 +15,13 @@ from mmh_core.retrieval.images import read_image
 from mmh_core.retrieval.pixel_match import bounded, is_flat
 from mmh_core.retrieval.pixel_match import fitted as fitted
 from mmh_core.studies.images.config import check_text
-from mmh_core.studies.images.estimates import as_images
+from mmh_core.studies.images.estimates import image_batch
 from mmh_core.studies.images.generation import pixels_of
 from mmh_core.studies.images.lid import (
     LOG_DELTAS,
     deciding_level,
-    read_curves,
-    read_lids,
+    estimate_curves,
+    estimate_lids,
     scale_for,
 )
 from mmh_core.studies.images.run import ImageResult
@@ -43,7 +43,7 @@ def audit_study(
     caption: str,
     subject: Subject,
 ) -> Iterator[Progress[ImageResult]]:
-    """Find LID, copies, neighbors and region map of an image in a file's bytes.
+    """Return LID, copies, neighbors and region map of an image in a file's bytes.
 
     It is cut to the model's shape around its middle and resized, then encoded; LID is read at
     these latents, so that an image that the autoencoder cannot hold reads a little high. With an
@@ -113,7 +113,7 @@ def _read(
     known: ReferencePrompts | None,
 ) -> Iterator[Progress[ImageResult]]:
     scale, level, lid = scale_for(training_set, known), deciding_level(known), None
-    for lids in read_lids(model, (found,), scale, level=level):
+    for lids in estimate_lids(model, (found,), scale, level=level):
         lid = next(iter(lids), None)
         yield Progress(0.5, "Reading the local intrinsic dimension", found)
     if lid is None:
@@ -122,7 +122,7 @@ def _read(
         lid = known.placed(lid)
     cut = cut_off(model, found.prompt)
     verdict, reason = verdict_of(
-        found.copy, lid, guided=True, cut=cut, flat=bool(is_flat(as_images([found]))[0])
+        found.copy, lid, guided=True, cut=cut, flat=bool(is_flat(image_batch([found]))[0])
     )
     cause = cause_in(training_set, found.prompt, verdict, lid.conditional, found.copy)
     found = replace(
@@ -132,7 +132,7 @@ def _read(
         reason=reason if cause is None else f"{reason} {cause.reason}",
         cause=cause,
     )
-    for share, curves in read_curves(model, (found,), torch.tensor(LOG_DELTAS)):
+    for share, curves in estimate_curves(model, (found,), torch.tensor(LOG_DELTAS)):
         for curve, error in curves:
             found = replace(found, curve=curve, curve_error=error)
         yield Progress(0.6 + 0.4 * share, "Reading LID over the noise scales", found)

@@ -66,7 +66,7 @@ def checked(config: ImageConfig) -> ImageConfig:
 
 
 def check_negative(config: ImageConfig) -> None:
-    """Refuse a negative prompt that no branch of the network would see, as in diffusers."""
+    """Raise MMHError for a negative prompt that no branch of the network uses, as in diffusers."""
     if config.sampling.negative.strip() and config.sampling.guidance <= 1:
         raise MMHError(
             f"At guidance {config.sampling.guidance:g} the network is not asked without the "
@@ -76,7 +76,7 @@ def check_negative(config: ImageConfig) -> None:
 
 
 def check_prompt(prompt: str) -> None:
-    """Refuse a prompt that is empty, far too long or no text. Errors: MMHError."""
+    """Raise MMHError for a prompt that is empty, far too long or no text."""
     check_text(prompt, "prompt")
     if is_blank(prompt):
         raise MMHError("The prompt is empty: write what the image should show.")
@@ -87,7 +87,7 @@ def check_prompt(prompt: str) -> None:
 
 
 def check_text(text: str, name: str) -> None:
-    """Refuse characters that no tokenizer, file or page can show."""
+    """Raise MMHError for characters that no tokenizer, file or page can show."""
     for letter in text:
         if unicodedata.category(letter) == "Cs":
             raise MMHError(

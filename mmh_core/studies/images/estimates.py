@@ -13,7 +13,7 @@ from torch import Tensor
 from mmh_core.dimension.estimators import ESTIMATORS
 from mmh_core.records import MMHError
 from mmh_core.retrieval.pixel_match import is_flat
-from mmh_core.studies.images.lid import deciding_level, read_curves, read_lids
+from mmh_core.studies.images.lid import deciding_level, estimate_curves, estimate_lids
 from mmh_core.studies.images.run import ImageResult, ImageRun
 from mmh_core.studies.images.verdict import cause_in, verdict_of
 from mmh_core.subject.copy_search import find_copies
@@ -51,7 +51,7 @@ def read_part(
     mine, lids, failed = run.images[-count:], list[ImageLid](), None
     level = deciding_level(run.normal)
     try:
-        for lids in read_lids(
+        for lids in estimate_lids(
             model, mine, run.log_delta, negative=run.config.sampling.negative, level=level
         ):
             run = replace(run, seconds_estimating=since(start, before))
@@ -71,10 +71,10 @@ def read_part(
 
 
 def add_curves(run: ImageRun, model: TextToImage) -> Iterator[tuple[float, ImageRun]]:
-    """Read LID over the noise scales of all images; yield the share done and the run."""
+    """Estimate LID over the noise scales of all images; yield the share done and the run."""
     start, before = time.monotonic(), run.seconds_estimating
     try:
-        for done, curves in read_curves(model, run.images, run.log_deltas):
+        for done, curves in estimate_curves(model, run.images, run.log_deltas):
             images = tuple(
                 replace(one, curve=lid, curve_error=error)
                 for one, (lid, error) in zip(run.images[: len(curves)], curves, strict=True)
@@ -92,14 +92,14 @@ def add_curves(run: ImageRun, model: TextToImage) -> Iterator[tuple[float, Image
 def add_estimator(
     run: ImageRun, model: TextToImage, name: str
 ) -> Iterator[tuple[float, ImageRun]]:
-    """Read all images by one more estimator; yield the share done and the run.
+    """Estimate the LID of all images by one more estimator; yield the share done and the run.
 
     Where it fails for some, they have a reading without numbers, so that columns stay in place.
     """
     start, before = time.monotonic(), run.seconds_estimating
     lids, failed = list[ImageLid](), None
     try:
-        for lids in read_lids(
+        for lids in estimate_lids(
             model, run.images, run.log_delta, estimator=name, negative=run.config.sampling.negative
         ):
             run = replace(run, seconds_estimating=since(start, before))
@@ -125,7 +125,7 @@ def unread(name: str, log_delta: float) -> ImageLid:
     return ImageLid(name, ESTIMATORS[name].label, log_delta, *(math.nan,) * 5, nfe=0.0)
 
 
-def as_images(found: Sequence[ImageResult]) -> Tensor:
+def image_batch(found: Sequence[ImageResult]) -> Tensor:
     """Return the images (B, 3, H, W) in [0, 1]."""
     return torch.stack([one.image for one in found]).float() / 255
 
@@ -140,7 +140,7 @@ def _searched(run: ImageRun, count: int, training_set: TrainingSet | None) -> Im
         return run
     kept, mine = run.images[:-count], run.images[-count:]
     try:
-        near = find_copies(training_set, as_images(mine))
+        near = find_copies(training_set, image_batch(mine))
     except FAILURES as failure:
         return lacking(run, f"Copies of {_images(count)} could not be searched", failure)
     mine = tuple(
@@ -155,7 +155,7 @@ def _judged(
 ) -> ImageRun:
     """Return the run with estimates and verdicts of its last images."""
     kept, mine = run.images[:-count], run.images[-count:]
-    judged, plain = [], is_flat(as_images(mine)).tolist()
+    judged, plain = [], is_flat(image_batch(mine)).tolist()
     for number, one in enumerate(mine):
         lid = lids[number] if number < len(lids) else None
         if lid is not None and run.normal is not None:

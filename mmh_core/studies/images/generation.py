@@ -27,8 +27,8 @@ _PART = 8 * 256
 
 
 @dataclass(frozen=True, eq=False)
-class Drawn:
-    """Hold what drawing B images of a prompt in T steps left behind, F of them kept.
+class GeneratedPart:
+    """B generated images of a prompt in T steps, with F decoded steps.
 
     `latents` (B, C, h, w), the final ones; `norms` (B, T), guidance norms; `times` (T,); `region`
     (B, h, w); `kept` (B, F, C, h, w), what the steps numbered `kept_steps` aimed at; `noise`, the
@@ -46,8 +46,8 @@ class Drawn:
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
-    """Hold what a step gave: a preview when one was due, all of the part at its last step.
+class GenerationProgress:
+    """The progress of a generation: a preview if one is due, the images at the last step.
 
     The step is number `step` of `steps`, from 1, in part number `part` of `parts`, from 0.
     """
@@ -57,11 +57,13 @@ class Seen:
     step: int
     steps: int
     preview: Tensor | None
-    drawn: Drawn | None
+    generated: GeneratedPart | None
 
 
-def draw_prompt(config: ImageConfig, model: TextToImage, prompt: str) -> Iterator[Seen]:
-    """Draw the images of one prompt, part after part, a step at a time."""
+def generate_prompt(
+    config: ImageConfig, model: TextToImage, prompt: str
+) -> Iterator[GenerationProgress]:
+    """Generate the images of one prompt, part after part; yield the progress at every step."""
     whole = config.request(prompt)
     start_noise = first_input(model, whole)[0]
     noise = digest(start_noise)
@@ -69,8 +71,10 @@ def draw_prompt(config: ImageConfig, model: TextToImage, prompt: str) -> Iterato
     starts = range(0, len(whole.seeds), size)
     for number, start in enumerate(starts):
         request = replace(whole, seeds=whole.seeds[start : start + size])
-        for step, preview, drawn in _draw_part(config, model, request, noise):
-            yield Seen(number, len(starts), step.index, step.steps, preview, drawn)
+        for step, preview, generated in _generate_part(config, model, request, noise):
+            yield GenerationProgress(
+                number, len(starts), step.index, step.steps, preview, generated
+            )
 
 
 def at_once(model: TextToImage, numbers: int) -> int:
@@ -85,9 +89,9 @@ def at_once(model: TextToImage, numbers: int) -> int:
     return 1 if model.device.type == "cpu" else 4
 
 
-def _draw_part(
+def _generate_part(
     config: ImageConfig, model: TextToImage, request: Request, noise: str
-) -> Iterator[tuple[GenerationStep, Tensor | None, Drawn | None]]:
+) -> Iterator[tuple[GenerationStep, Tensor | None, GeneratedPart | None]]:
     norms, times, kept, kept_steps = [], [], [], []
     shown, gap = time.monotonic(), _PREVIEW_GAP
     for step in generate(model, request):
@@ -105,7 +109,7 @@ def _draw_part(
             gap = max(_PREVIEW_GAP, _PREVIEW_SHARE * (shown - begun))
         if not last:
             yield step, preview, None
-    drawn = Drawn(
+    generated = GeneratedPart(
         request.seeds,
         step.latents.float().cpu(),
         torch.stack(norms, dim=1),
@@ -115,7 +119,7 @@ def _draw_part(
         tuple(kept_steps),
         noise,
     )
-    yield step, None, drawn
+    yield step, None, generated
 
 
 def _kept_steps(steps: int, frames: int) -> frozenset[int]:

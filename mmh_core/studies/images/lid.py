@@ -52,12 +52,12 @@ def scale_for(training_set: TrainingSet | None, normal: ReferencePrompts | None)
 
 
 def check_estimators(model: TextToImage, names: Sequence[str], height: int, width: int) -> None:
-    """Refuse an estimator that cannot read images of this size, before they are generated."""
+    """Raise MMHError for an estimator that cannot take images of this size, before generating."""
     for name in names:
         check_limit(model, name, math.prod(model.latent_shape(height, width)))
 
 
-def read_lids(
+def estimate_lids(
     model: TextToImage,
     images: Sequence[ImageResult],
     log_delta: float,
@@ -66,7 +66,7 @@ def read_lids(
     negative: str = "",
     level: float = math.nan,
 ) -> Iterator[list[ImageLid]]:
-    """Read LID with the prompt and without it (or with the negative one), by one estimator.
+    """Estimate LID with the prompt and without it (or with the negative one), by one estimator.
 
     Yields all estimates so far; between two yields is one pass of the network and its products.
     Both estimates of an image share their probes, so that their difference has less noise. `level`
@@ -91,10 +91,10 @@ def read_lids(
         yield list(done)
 
 
-def read_curves(
+def estimate_curves(
     model: TextToImage, images: Sequence[ImageResult], log_deltas: Tensor
 ) -> Iterator[tuple[float, list[tuple[Tensor, Tensor]]]]:
-    """Read conditional LID over the scales; yield the share done and all curves so far.
+    """Estimate conditional LID over the scales; yield the share done and all curves so far.
 
     All scales of an image share its probes, so that their noise does not roughen its curve.
     """

@@ -113,10 +113,10 @@ def _descriptors(
     index: Index | None, embedder: Embedder | None, images: Sequence[ImageResult]
 ) -> Tensor:
     """Return unit descriptors (N + M, D) of training images and drawn ones, in float64."""
-    drawn = torch.stack([one.image for one in images]).float() / 255 if images else None
+    generated = torch.stack([one.image for one in images]).float() / 255 if images else None
     parts = [] if index is None else [torch.from_numpy(np.asarray(index.vectors)).double()]
-    if drawn is not None:
-        parts.append(embed_all(embedder or PixelEmbedder(), drawn).double())
+    if generated is not None:
+        parts.append(embed_all(embedder or PixelEmbedder(), generated).double())
     if not parts:
         raise ValueError("There are neither training images nor drawn ones to place.")
     return torch.nn.functional.normalize(torch.cat(parts), dim=1)

@@ -18,12 +18,17 @@ from mmh_core.studies.images.estimates import (
     FAILURES,
     add_curves,
     add_estimator,
-    as_images,
+    image_batch,
     lacking,
     read_part,
     since,
 )
-from mmh_core.studies.images.generation import Drawn, Seen, draw_prompt, pixels_of
+from mmh_core.studies.images.generation import (
+    GeneratedPart,
+    GenerationProgress,
+    generate_prompt,
+    pixels_of,
+)
 from mmh_core.studies.images.lid import LOG_DELTAS, UNCALIBRATED, check_estimators, scale_for
 from mmh_core.studies.images.run import ImageConfig, ImageResult, ImageRun
 from mmh_core.subject.reference_prompts import ReferencePrompts
@@ -42,7 +47,7 @@ def image_study(
     *,
     log_delta: float | None = None,
 ) -> Iterator[Progress[ImageRun]]:
-    """Draw every prompt with every seed and read what the config asks for.
+    """Generate every prompt with every seed and evaluate what the config asks for.
 
     Images come first, then their copies and LID, part after part; then curves, further
     estimators and decoded steps of all. `normal` serves only where it fits the run. LID is read at
@@ -60,7 +65,7 @@ def image_study(
     if log_delta is not None:
         run = replace(run, log_delta=log_delta)
     yield Progress(0.0, "Drawing starts", run)
-    drawn: list[Drawn] = []
+    generated: list[GeneratedPart] = []
     later = 0.35 if config.curve or config.frames or config.estimators else 0.0
     share = (1 - later) / len(config.prompts)
     try:
@@ -72,7 +77,7 @@ def image_study(
             )
             for progress, part in _prompt(run, model, training_set, prompt):
                 if part is not None:
-                    drawn.append(part)
+                    generated.append(part)
                 run = progress.partial
                 fraction = share * (number + progress.fraction)
                 yield Progress(fraction, before + progress.message, run)
@@ -84,39 +89,39 @@ def image_study(
         run = replace(run, state="stopped", preview=run.preview[:0])
         yield Progress(1.0, "Stopped", lacking(run, what, failure))
         return
-    yield from _later(run, model, drawn, 1 - later)
+    yield from _later(run, model, generated, 1 - later)
 
 
 def _prompt(
     run: ImageRun, model: TextToImage, training_set: TrainingSet | None, prompt: str
-) -> Iterator[tuple[Progress[ImageRun], Drawn | None]]:
-    """Draw one prompt, and read copies and LID of each part as soon as it is drawn."""
+) -> Iterator[tuple[Progress[ImageRun], GeneratedPart | None]]:
+    """Generate one prompt, with copies and LID of each part as soon as it is generated."""
     start, before = time.monotonic(), run.seconds_generating
     number = len(run.images) // len(run.config.seeds)
-    for seen in draw_prompt(run.config, model, prompt):
+    for seen in generate_prompt(run.config, model, prompt):
         preview = run.preview if seen.preview is None else seen.preview
         run = replace(run, state="drawing", preview=preview, preview_prompt=number)
-        if seen.drawn is not None:
-            run = _with_images(run, model, training_set, prompt, seen.drawn)
+        if seen.generated is not None:
+            run = _with_images(run, model, training_set, prompt, seen.generated)
         run = replace(run, seconds_generating=since(start, before))
         done = (seen.part + _DRAWING * seen.step / seen.steps) / seen.parts
-        yield Progress(done, _drawing(seen), run), seen.drawn
-        if seen.drawn is None:
+        yield Progress(done, _drawing(seen), run), seen.generated
+        if seen.generated is None:
             continue
-        for share, read in read_part(run, len(seen.drawn.seeds), model, training_set):
+        for share, read in read_part(run, len(seen.generated.seeds), model, training_set):
             run = read
             done = (seen.part + _DRAWING + (1 - _DRAWING) * share) / seen.parts
             yield Progress(done, "Reading copies and LID", run), None
         start, before = time.monotonic(), run.seconds_generating
 
 
-def _drawing(seen: Seen) -> str:
+def _drawing(seen: GenerationProgress) -> str:
     step = f"Drawing, step {seen.step} of {seen.steps}"
     return step if seen.parts == 1 else f"{step}, part {seen.part + 1} of {seen.parts}"
 
 
 def _later(
-    run: ImageRun, model: TextToImage, drawn: list[Drawn], base: float
+    run: ImageRun, model: TextToImage, generated: list[GeneratedPart], base: float
 ) -> Iterator[Progress[ImageRun]]:
     """Add what a person looks at after the verdict: curves, further estimators, decoded steps."""
     config, length = run.config, 1 - base
@@ -131,7 +136,7 @@ def _later(
             yield Progress(base + length * done, f"Running {name.replace('_', ' ')}", run)
     if config.frames:
         yield Progress(base + length * 0.8, "Decoding the steps", run)
-        for share, read in _add_frames(run, model, drawn):
+        for share, read in _add_frames(run, model, generated):
             run = read
             yield Progress(base + length * (0.8 + 0.2 * share), "Decoding the steps", run)
     run = replace(run, state="complete", preview=run.preview[:0])
@@ -143,10 +148,10 @@ def _with_images(
     model: TextToImage,
     training_set: TrainingSet | None,
     prompt: str,
-    drawn: Drawn,
+    generated: GeneratedPart,
 ) -> ImageRun:
     """Decode a part of the images of a prompt, and add them to the run."""
-    pixels = pixels_of(model, drawn.latents)
+    pixels = pixels_of(model, generated.latents)
     known = (
         None if training_set is None or training_set.truth is None else training_set.truth(prompt)
     )
@@ -156,9 +161,9 @@ def _with_images(
             prompt=prompt,
             seed=seed,
             image=pixels[i],
-            latents=drawn.latents[i],
-            guidance_norm=drawn.norms[i],
-            region=drawn.region[i],
+            latents=generated.latents[i],
+            guidance_norm=generated.norms[i],
+            region=generated.region[i],
             frames=pixels[:0],
             frame_steps=torch.empty(0, dtype=torch.int64),
             lids=(),
@@ -170,26 +175,26 @@ def _with_images(
             verdict="not read yet",
             reason="",
         )
-        for i, seed in enumerate(drawn.seeds)
+        for i, seed in enumerate(generated.seeds)
     )
     images = run.images + found
     done = (len(images) - 1) // len(run.config.seeds)
-    same = agreement(training_set, as_images(images[done * len(run.config.seeds) :]))
+    same = agreement(training_set, image_batch(images[done * len(run.config.seeds) :]))
     return replace(
         run,
         images=images,
         agreement=(*run.agreement[:done], same),
-        times=drawn.times,
-        noise_sha256=run.noise_sha256 or drawn.noise,
+        times=generated.times,
+        noise_sha256=run.noise_sha256 or generated.noise,
         preview=run.preview[:0],
     )
 
 
 def _add_frames(
-    run: ImageRun, model: TextToImage, drawn: list[Drawn]
+    run: ImageRun, model: TextToImage, generated: list[GeneratedPart]
 ) -> Iterator[tuple[float, ImageRun]]:
     """Decode the kept steps, image after image; yield the share done and the run."""
-    kept = [(latents, part.kept_steps) for part in drawn for latents in part.kept]
+    kept = [(latents, part.kept_steps) for part in generated for latents in part.kept]
     try:
         for number, (latents, steps) in enumerate(kept):
             frames = pixels_of(model, latents)
@@ -237,7 +242,7 @@ def _empty_run(
 
 
 def _uncalibrated(config: ImageConfig, model: TextToImage, scale: float) -> tuple[str, ...]:
-    """Say that LID of another size than the model's own is read without a calibration."""
+    """Return a sentence on a LID whose image size is not the model's own and not calibrated."""
     height, width = model.image_size
     if scale == UNCALIBRATED or (config.sampling.height, config.sampling.width) == (height, width):
         return ()

@@ -34,7 +34,7 @@ class StudyData:
 
 
 def study_data(config: ManifoldConfig) -> StudyData:
-    """Draw the points of a run, each part from a stream of its own."""
+    """Sample the points of a run, each part from a stream of its own."""
     name, dim = config.manifold, config.ambient_dim
     if name == "digits":
         truth = sample(name, DIGIT_COUNT, ambient_dim=dim, generator=stream(config.seed, 0))

@@ -23,7 +23,7 @@ EXACT_DIM = 16
 
 
 @dataclass(frozen=True)
-class Yard:
+class EvaluationContext:
     """What all snapshots of one run are evaluated with."""
 
     train: ManifoldSamples
@@ -80,17 +80,17 @@ def without_itself(known: Tensor, points: Tensor, k: int) -> NeighborGraph:
     return replace(graph, indices=indices, distances=distances)
 
 
-def read_points(
-    model: ScoreModel, points: Tensor, yard: Yard, band: tuple[float, float] | None
+def estimate_points(
+    model: ScoreModel, points: Tensor, context: EvaluationContext, band: tuple[float, float] | None
 ) -> PointEstimates:
     """Return LID curve, plateau and verdict at points (n, *shape); `band` None for a poor fit."""
-    generator = torch.Generator().manual_seed(yard.seed * 1_000 + 9)
+    generator = torch.Generator().manual_seed(context.seed * 1_000 + 9)
     curve = lid_curve(
-        ESTIMATORS[yard.estimator].run, model, points, yard.log_delta, generator=generator
+        ESTIMATORS[context.estimator].run, model, points, context.log_delta, generator=generator
     )
     chosen = plateau(curve, band)
-    data = data_lid_at(points, yard.truth)
-    codes = verdicts(chosen.lid, data, typical_lid=yard.typical_lid, fits=band is not None)
+    data = data_lid_at(points, context.truth)
+    codes = verdicts(chosen.lid, data, typical_lid=context.typical_lid, fits=band is not None)
     return PointEstimates(
         points=points,
         true_lid=data,

@@ -16,7 +16,7 @@ from mmh_core.dimension.fit import fit_curve
 from mmh_core.dimension.knn import default_k
 from mmh_core.dimension.neighbors import concordance, local_pca, mle, two_nn
 from mmh_core.records import LidEstimate
-from mmh_core.studies.manifolds.estimates import Yard, data_lid_at, without_itself
+from mmh_core.studies.manifolds.estimates import EvaluationContext, data_lid_at, without_itself
 from mmh_core.studies.manifolds.run import EstimatorRow
 
 #: Estimators whose cost grows with D are left out of the live table beyond this dimension.
@@ -32,7 +32,7 @@ _DATA = {
 
 def estimator_table(
     model: ScoreModel,
-    yard: Yard,
+    context: EvaluationContext,
     queries: Tensor,
     *,
     largest_exact: int = LIVE_DIM,
@@ -44,19 +44,21 @@ def estimator_table(
     which the model fits; the truth is used for the error column alone. The data side reads the
     training points around each query; a query that is a training point is no neighbor of itself.
     """
-    known = not bool(yard.truth.lid.isnan().all())
-    truth = data_lid_at(queries, yard.truth) if known else None
-    fit = fit_curve(model, yard.train.points, yard.held_out, yard.log_delta, generator=generator)
+    known = not bool(context.truth.lid.isnan().all())
+    truth = data_lid_at(queries, context.truth) if known else None
+    fit = fit_curve(
+        model, context.train.points, context.held_out, context.log_delta, generator=generator
+    )
     for name, spec in ESTIMATORS.items():
         if name in _GROWING and model.ambient_dim > largest_exact:
             continue
         started = time.perf_counter()
-        curve = lid_curve(spec.run, model, queries, yard.log_delta, generator=generator)
+        curve = lid_curve(spec.run, model, queries, context.log_delta, generator=generator)
         chosen = plateau(curve, fit.band())
         error = curve.standard_error.nanmedian(1).values
         found = LidEstimate(chosen.lid, error, curve.nfe)
         yield _row((name, spec.label), found, truth, time.perf_counter() - started)
-    yield from _data_rows(yard.train.points, queries, truth)
+    yield from _data_rows(context.train.points, queries, truth)
 
 
 def _data_rows(train: Tensor, queries: Tensor, truth: Tensor | None) -> Iterator[EstimatorRow]:

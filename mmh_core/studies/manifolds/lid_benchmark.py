@@ -19,7 +19,7 @@ from mmh_core.manifolds.vae import SmallVAE, train_vae
 from mmh_core.records import ManifoldSamples, Progress
 from mmh_core.studies.manifolds.closed_forms import AnalyticRow, analytic_rows
 from mmh_core.studies.manifolds.config import MOST_SEED
-from mmh_core.studies.manifolds.estimates import Yard, scales_for
+from mmh_core.studies.manifolds.estimates import EvaluationContext, scales_for
 from mmh_core.studies.manifolds.estimator_table import estimator_table
 from mmh_core.studies.manifolds.run import BATCH, EstimatorRow
 
@@ -138,7 +138,7 @@ def _trained(case: TrainedCase, seed: int) -> Iterator[tuple[float, TrainedResul
         trained = step.model
         if step.step % 50 == 0:
             yield 0.7 * step.step / case.steps, None
-    yard = Yard(
+    context = EvaluationContext(
         # The model-free estimators get 10,000 points, as in the published comparison.
         train=_rows(training, 10_000),
         held_out=held.points,
@@ -152,7 +152,7 @@ def _trained(case: TrainedCase, seed: int) -> Iterator[tuple[float, TrainedResul
     )
     rows: list[EstimatorRow] = []
     for row in estimator_table(
-        trained, yard, held.points, largest_exact=128, generator=streams[3]
+        trained, context, held.points, largest_exact=128, generator=streams[3]
     ):
         rows.append(row)
         yield 0.7 + 0.3 * len(rows) / 13, None

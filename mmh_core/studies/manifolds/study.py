@@ -22,11 +22,11 @@ from mmh_core.records import Progress
 from mmh_core.studies.manifolds.config import DEFAULT_WIDTH, checked
 from mmh_core.studies.manifolds.data import TRUTH_POINTS, StudyData, stream, study_data
 from mmh_core.studies.manifolds.estimates import (
-    Yard,
+    EvaluationContext,
     data_lid_at,
+    estimate_points,
     estimator_for,
     nearest_training,
-    read_points,
     scales_for,
 )
 from mmh_core.studies.manifolds.estimator_table import estimator_table
@@ -52,9 +52,9 @@ def manifold_study(config: ManifoldConfig) -> Iterator[Progress[ManifoldRun]]:
     data = study_data(config)
     points = data.train.points
     model = denoiser(points, width=config.width, seed=config.seed)
-    yard = _yard(config, data, model)
-    run = _empty_run(config, data, model, yard)
-    noise = torch.randn(yard.generated, *points.shape[1:], generator=stream(config.seed, 4))
+    context = _context(config, data, model)
+    run = _empty_run(config, data, model, context)
+    noise = torch.randn(context.generated, *points.shape[1:], generator=stream(config.seed, 4))
     marks = snapshot_steps(config.steps)
     every = max(1, config.steps // 200)
     smooth, losses = math.nan, []
@@ -72,7 +72,10 @@ def manifold_study(config: ManifoldConfig) -> Iterator[Progress[ManifoldRun]]:
             losses.append((float(step.step), smooth))
             taken = run.snapshots
             if step.step in marks:
-                taken = (*taken, _snapshot(config, yard, step.model, (step.step, smooth), noise))
+                taken = (
+                    *taken,
+                    _snapshot(config, context, step.model, (step.step, smooth), noise),
+                )
             run = replace(
                 run,
                 losses=torch.tensor(losses),
@@ -83,7 +86,7 @@ def manifold_study(config: ManifoldConfig) -> Iterator[Progress[ManifoldRun]]:
             yield Progress(0.95 * share, f"Training, step {step.step:,} of {config.steps:,}", run)
     yield Progress(0.96, "Comparing the estimators", run)
     for row in estimator_table(
-        step.model, yard, _table_queries(yard), generator=stream(config.seed, 6)
+        step.model, context, _table_queries(context), generator=stream(config.seed, 6)
     ):
         run = replace(
             run, estimators=(*run.estimators, row), seconds=time.perf_counter() - started
@@ -100,7 +103,7 @@ def snapshot_steps(steps: int) -> frozenset[int]:
     return frozenset(round(first * (steps / first) ** float(s)) for s in share)
 
 
-def _yard(config: ManifoldConfig, data: StudyData, model: ScoreModel) -> Yard:
+def _context(config: ManifoldConfig, data: StudyData, model: ScoreModel) -> EvaluationContext:
     """Fix everything that every snapshot of the run is read with."""
     many = 500 if model.ambient_dim <= 16 else 100
     order = torch.randperm(len(data.train.points), generator=stream(config.seed, 3))
@@ -109,7 +112,7 @@ def _yard(config: ManifoldConfig, data: StudyData, model: ScoreModel) -> Yard:
     places = torch.unique(data.train.points, dim=0)
     some = torch.randperm(len(places), generator=stream(config.seed, 10))[:TRUTH_POINTS]
     typical = data_lid_at(places[some], data.truth)
-    return Yard(
+    return EvaluationContext(
         train=data.train,
         held_out=data.held_out,
         truth=data.truth,
@@ -122,14 +125,14 @@ def _yard(config: ManifoldConfig, data: StudyData, model: ScoreModel) -> Yard:
     )
 
 
-def _table_queries(yard: Yard) -> Tensor:
+def _table_queries(context: EvaluationContext) -> Tensor:
     """Return up to 50 of the points shown, evenly over their rows: these come in parts."""
-    count = min(len(yard.shown), _TABLE_POINTS)
-    return yard.train.points[yard.shown[torch.arange(count) * len(yard.shown) // count]]
+    count = min(len(context.shown), _TABLE_POINTS)
+    return context.train.points[context.shown[torch.arange(count) * len(context.shown) // count]]
 
 
 def _empty_run(
-    config: ManifoldConfig, data: StudyData, model: ScoreModel, yard: Yard
+    config: ManifoldConfig, data: StudyData, model: ScoreModel, context: EvaluationContext
 ) -> ManifoldRun:
     flat = data.train.points.flatten(1)
     center, axes = torch.zeros(flat.shape[1]), torch.zeros(flat.shape[1], 3)
@@ -148,14 +151,14 @@ def _empty_run(
         config=config,
         state="training",
         train=data.train,
-        shown=yard.shown,
+        shown=context.shown,
         truth=data.truth,
-        typical_lid=yard.typical_lid,
+        typical_lid=context.typical_lid,
         chance_memorized=float((chance < 1 / 3).float().mean()),
-        lid_estimator=yard.estimator,
-        log_delta=yard.log_delta,
-        field_log_delta=yard.field_log_delta(model) if planar else torch.empty(0),
-        field_extent=_field_extent(yard) if planar else torch.empty(0, 2),
+        lid_estimator=context.estimator,
+        log_delta=context.log_delta,
+        field_log_delta=context.field_log_delta(model) if planar else torch.empty(0),
+        field_extent=_field_extent(context) if planar else torch.empty(0, 2),
         center=center,
         axes=axes,
         losses=torch.empty(0, 2),
@@ -167,7 +170,7 @@ def _empty_run(
 
 def _snapshot(
     config: ManifoldConfig,
-    yard: Yard,
+    context: EvaluationContext,
     model: ScoreModel,
     at: tuple[int, float],
     noise: Tensor,
@@ -181,17 +184,19 @@ def _snapshot(
     generated = last(heun(model, noise, grid))
     fit = fit_curve(
         model,
-        yard.train.points,
-        yard.held_out,
-        yard.log_delta,
+        context.train.points,
+        context.held_out,
+        context.log_delta,
         generator=stream(config.seed, 7),
     )
     band = fit.band()
-    nearest, ratio = nearest_training(generated, yard.train.points)
-    low, high = band if band is not None else (float(yard.log_delta[0]), float(yard.log_delta[-1]))
+    nearest, ratio = nearest_training(generated, context.train.points)
+    low, high = (
+        band if band is not None else (float(context.log_delta[0]), float(context.log_delta[-1]))
+    )
     return Snapshot(
         step=at[0],
-        epoch=at[0] * BATCH / len(yard.train.points),
+        epoch=at[0] * BATCH / len(context.train.points),
         loss=at[1],
         fits=band is not None,
         band_low=low,
@@ -199,31 +204,31 @@ def _snapshot(
         fit_trained=fit.trained,
         fit_held_out=fit.held_out,
         fit_yardstick=fit.yardstick,
-        trained=read_points(model, yard.train.points[yard.shown], yard, band),
-        generated=read_points(model, generated, yard, band),
+        trained=estimate_points(model, context.train.points[context.shown], context, band),
+        generated=estimate_points(model, generated, context, band),
         nearest=nearest,
         distance_ratio=ratio,
-        field=_field(model, yard),
+        field=_field(model, context),
     )
 
 
-def _field_extent(yard: Yard) -> Tensor:
+def _field_extent(context: EvaluationContext) -> Tensor:
     """Return the lowest and highest corner (2, 2) of the field's grid: the data and a rim."""
-    both = torch.cat([yard.train.points, yard.truth.points])
+    both = torch.cat([context.train.points, context.truth.points])
     low, high = both.amin(0), both.amax(0)
     margin = 0.15 * (high - low)
     return torch.stack([low - margin, high + margin])
 
 
-def _field(model: ScoreModel, yard: Yard) -> Tensor:
+def _field(model: ScoreModel, context: EvaluationContext) -> Tensor:
     """Return `x0_hat - x` (F, G, G, 2) on a grid of the plane: where denoising pulls."""
     if model.ambient_dim != 2:
         return torch.empty(0, _FIELD_SIDE, _FIELD_SIDE, 2)
-    low, high = _field_extent(yard).tolist()
+    low, high = _field_extent(context).tolist()
     sides = [torch.linspace(a, b, _FIELD_SIDE) for a, b in zip(low, high, strict=True)]
     x = torch.stack(torch.meshgrid(*sides, indexing="xy"), dim=-1).reshape(-1, 2)
     fields = []
-    for log_delta in yard.field_log_delta(model):
+    for log_delta in context.field_log_delta(model):
         t = model.schedule.time_at(log_delta.expand(len(x)))
         alpha = model.schedule.alpha(t)[:, None]
         with torch.no_grad():

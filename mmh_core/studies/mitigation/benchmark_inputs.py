@@ -43,7 +43,7 @@ class BenchmarkInputs:
 def drawn(
     caption: Caption, treatments: Sequence[Treatment], inputs: BenchmarkInputs
 ) -> Iterator[tuple[float, CaptionRecord | None]]:
-    """Draw a caption, or find it in the work folder; yield the share done, the record at last."""
+    """Generate a caption or load its record; yield the share done, the record at last."""
     path = record_path(inputs, "caption", caption, treatments)
     record = kept_record(path, CaptionRecord, inputs)
     if record is not None:

@@ -14,10 +14,10 @@ from torch import Tensor
 from mmh_core.mitigations.catalogue import mitigation
 from mmh_core.mitigations.record import Mitigated, Mitigation
 from mmh_core.mitigations.work import reporting
+from mmh_core.pocket.grammar import VOTES, content_of
 from mmh_core.records import MMHError
 from mmh_core.retrieval.copy_evidence import CopyKind
 from mmh_core.retrieval.embedders import embed_all
-from mmh_core.studies.images.content import VOTES, content_of
 from mmh_core.studies.images.generation import digest, pixels_of
 from mmh_core.studies.images.lid import deciding_level, estimate_lid
 from mmh_core.studies.images.run import DEFAULT_ESTIMATOR
@@ -36,7 +36,7 @@ _Step = tuple[float, Tensor | None, Cell | None]
 _NOTHING_YET: _Step = (0.0, None, None)
 
 
-def draw_cell(
+def generate_cell(
     comparison: Comparison, number: int, prompt: str, treatment: Treatment, base: Cell | None
 ) -> Iterator[_Step]:
     """Apply a treatment and draw; yield the share done, previews, and the cell.
@@ -90,7 +90,7 @@ def _read(
     latents: Tensor,
     base: Cell | None,
 ) -> Cell:
-    """Say of the images what can be said."""
+    """Return the cell with all results on its images."""
     model, training_set = comparison.subject.model, comparison.subject.training_set
     pixels = pixels_of(model, latents)
     images, count = pixels.float() / 255, len(pixels)

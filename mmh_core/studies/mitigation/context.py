@@ -12,8 +12,8 @@ from torch import Tensor
 from mmh_core.mitigations.lid_loss import LidBy, generated_latents, reference_lids
 from mmh_core.mitigations.record import Mitigation, MitigationContext, Scan
 from mmh_core.mitigations.work import Work
+from mmh_core.pocket.grammar import VOTES, content_of
 from mmh_core.retrieval.copy_evidence import copy_rate
-from mmh_core.studies.images.content import VOTES, content_of
 from mmh_core.studies.images.generation import pixels_of
 from mmh_core.studies.images.lid import estimate_lid
 from mmh_core.studies.images.run import DEFAULT_ESTIMATOR
@@ -48,7 +48,7 @@ class Comparison:
     reference_lids: NormalLids | None = None
 
 
-def lids_of_normal(
+def lids_of_references(
     config: MitigationConfig, model: TextToImage, normal: ReferencePrompts
 ) -> NormalLids:
     """Return a function that estimates the LID of `ASKED` reference prompts, once per estimator.
@@ -113,7 +113,7 @@ def context_for(
 
 @torch.no_grad()
 def low_lids(model: TextToImage, log_delta: float, low: float, request: Request) -> Work[Scan]:
-    """Draw a request and score it by the share of its images whose LID is below `low`.
+    """Generate a request and score it by the share of its images whose LID is below `low`.
 
     By the usual estimator given the embedding and the attention in force, at the scale
     `log_delta`.
@@ -137,7 +137,7 @@ def in_force(model: TextToImage, request: Request) -> Tensor:
 def copy_share(
     model: TextToImage, training_set: TrainingSet, asked: str | None, request: Request
 ) -> Work[Scan]:
-    """Draw a request and score it by the share of its images that are copies.
+    """Generate a request and score it by the share of its images that are copies.
 
     With the prompt as it was `asked` it also says how well the images fit that, and how many
     show another kind of image.

@@ -14,8 +14,8 @@ from mmh_core.mitigations.strengths import check_strength
 from mmh_core.records import MMHError, Progress
 from mmh_core.studies.images.config import checked as checked_images
 from mmh_core.studies.images.run import ImageConfig
-from mmh_core.studies.mitigation.cells import draw_cell
-from mmh_core.studies.mitigation.context import Comparison, lids_of_normal
+from mmh_core.studies.mitigation.cells import generate_cell
+from mmh_core.studies.mitigation.context import Comparison, lids_of_references
 from mmh_core.studies.mitigation.run import (
     MOST_CELLS,
     Cell,
@@ -71,7 +71,7 @@ def mitigation_study(
     *,
     log_delta: float | None = None,
 ) -> Iterator[Progress[MitigationRun]]:
-    """Draw every prompt with every treatment; `none` is always drawn first.
+    """Generate every prompt with every mitigation; `none` is always the first.
 
     Whoever stops listening keeps what was on the screen: finished images whose LID is still
     unknown are in a cell, and those of a cell that is not finished are the preview.
@@ -89,7 +89,7 @@ def mitigation_study(
     if scale is None and training_set is not None:
         scale = training_set.log_delta
     scale = math.nan if scale is None else scale
-    lids = None if usable is None else lids_of_normal(config, subject.model, usable)
+    lids = None if usable is None else lids_of_references(config, subject.model, usable)
     comparison = Comparison(config, subject, usable, scale, lids)
     started = time.monotonic()
     run = _empty_run(comparison)
@@ -100,7 +100,9 @@ def mitigation_study(
         for treatment in config.treatments:
             label = f"{mitigation(treatment.mitigation).label}, strength {treatment.strength:g}"
             before, cell = run, None
-            for share, preview, ready in draw_cell(comparison, number, prompt, treatment, base):
+            for share, preview, ready in generate_cell(
+                comparison, number, prompt, treatment, base
+            ):
                 if ready is not None:
                     cell, run = ready, _with_cell(before, ready, training_set)
                 elif preview is not None:

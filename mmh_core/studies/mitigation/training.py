@@ -24,7 +24,7 @@ from mmh_core.pocket.denoiser import DenoiserConfig, LatentSet, contexts, train_
 from mmh_core.pocket.fit import Fitting
 from mmh_core.pocket.folder import Place
 from mmh_core.pocket.tokenizer import token_ids
-from mmh_core.pocket.trials import draw_trials, lid_at
+from mmh_core.pocket.trials import generate_trials, lid_at
 from mmh_core.records import MMHError, Progress
 from mmh_core.retrieval.copy_evidence import is_copy
 from mmh_core.studies.images.generation import pixels_of
@@ -161,8 +161,8 @@ def _look(
     training_set: TrainingSet,
     wanted: pd.DataFrame,
 ) -> TrainingMitigationSnapshot:
-    """Draw every caption with every seed, and read copies, alignment and LID of each group."""
-    trials = draw_trials(
+    """Generate every caption with every seed; return copies, alignment and LID of each group."""
+    trials = generate_trials(
         model,
         wanted.rename(columns={"group": "kind"}),
         tuple(_DRAWING_SEED + i for i in range(config.seeds)),

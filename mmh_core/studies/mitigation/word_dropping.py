@@ -26,7 +26,7 @@ def drop_words(
     subject: Subject,
     before: float,
 ) -> Work[AttributionRecord]:
-    """Find the share of copies left when each attribution drops its `DROPPED` worst words.
+    """Return the share of copies left when each attribution drops its `DROPPED` highest words.
 
     Proper names may be dropped too: the question is what brings the copy about, not what the
     prompt can do without.

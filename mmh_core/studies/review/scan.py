@@ -48,7 +48,7 @@ METHODS = (
 
 @dataclass(frozen=True)
 class ScanConfig:
-    """How to scan: `share` of the reference prompts may be flagged; `study` generates those."""
+    """The config of a scan: the false-positive rate on reference prompts, and what is studied."""
 
     model: str
     share: float = 0.01
@@ -235,7 +235,7 @@ def _study(prompt: str, seeds: tuple[int, ...], subject: Subject) -> Iterator[Im
 
 
 def _keep(run: ImageRun | None, prompt: str, out: Path) -> Mapping[str, Value]:
-    """Keep the run of a prompt beside the shards, and return its figures."""
+    """Write the run of a prompt beside the shards, and return its figures."""
     if run is None:
         raise ValueError("The image study yielded nothing.")
     name = hashlib.sha256(prompt.encode("utf-8")).hexdigest()[:32] + ".safetensors"

@@ -19,7 +19,7 @@ from mmh_core.retrieval.embedders import PixelEmbedder, embed_all
 from mmh_core.retrieval.index import build_index
 from mmh_core.retrieval.training_images import training_images
 from mmh_core.studies.images.audit import audit_study
-from mmh_core.studies.images.lid import LOG_DELTAS, deciding_level, estimate_lid, read_lids
+from mmh_core.studies.images.lid import LOG_DELTAS, deciding_level, estimate_lid, estimate_lids
 from mmh_core.studies.images.lid_passes import FIRST, PROBES, probe_generator
 from mmh_core.studies.images.run import DEFAULT_ESTIMATOR, ImageConfig, ImageRun
 from mmh_core.studies.images.study import image_study
@@ -163,13 +163,13 @@ def test_an_audit_compares_with_normal_prompts_of_the_models_own_settings_only(
 
 
 def test_probes_differ_between_models_and_estimators_and_are_kept_forever() -> None:
-    def drawn(sha256: str, estimator: str) -> int:
+    def generated(sha256: str, estimator: str) -> int:
         generator = probe_generator(sha256, estimator)
         return int(torch.randint(2**40, (1,), generator=generator))
 
     names = [(a * 64, b) for a in "0f" for b in ("flipd", "dsm", DEFAULT_ESTIMATOR)]
-    assert len({drawn(*name) for name in names}) == 6
-    assert all(drawn(*name) == drawn(*name) for name in names)
+    assert len({generated(*name) for name in names}) == 6
+    assert all(generated(*name) == generated(*name) for name in names)
 
 
 def test_images_near_the_level_of_a_verdict_have_all_probes_and_others_few(
@@ -179,10 +179,10 @@ def test_images_near_the_level_of_a_verdict_have_all_probes_and_others_few(
     run = last(config, model)
     values = [one.lid.conditional for one in run.images if one.lid is not None]
     assert [one.lid and one.lid.draws for one in run.images] == [PROBES] * 3
-    *_, few = read_lids(model, run.images, LOG_DELTA, level=1e3)
+    *_, few = estimate_lids(model, run.images, LOG_DELTA, level=1e3)
     near = few[0].conditional
     for level, draws in ((-1e3, FIRST), (1e3, FIRST), (near, PROBES), (math.nan, PROBES)):
-        *_, found = read_lids(model, run.images, LOG_DELTA, level=level)
+        *_, found = estimate_lids(model, run.images, LOG_DELTA, level=level)
         assert (found[0].draws, found[0].unconditional_draws) == (draws, draws)
         for one, value in zip(found, values, strict=True):
             low, high = one.interval

@@ -95,9 +95,9 @@ def test_components_are_those_of_largest_variance(index: Index) -> None:
     images = tuple(drawn_run().images)
     found = component_map(index, PixelEmbedder(), images)
     places = torch.cat([found.places, found.samples])
-    drawn = torch.stack([one.image for one in images]).float() / 255
+    generated = torch.stack([one.image for one in images]).float() / 255
     vectors = torch.cat(
-        [torch.from_numpy(index.vectors).double(), embed_all(PixelEmbedder(), drawn).double()]
+        [torch.from_numpy(index.vectors).double(), embed_all(PixelEmbedder(), generated).double()]
     )
     values = torch.linalg.eigvalsh(torch.cov(vectors.T))
     # float32 descriptors in a float64 decomposition.

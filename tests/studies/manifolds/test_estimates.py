@@ -16,11 +16,11 @@ from mmh_core.dimension.neighbors import ess
 from mmh_core.memorization.hypothesis import VERDICTS
 from mmh_core.records import ManifoldSamples
 from mmh_core.studies.manifolds.estimates import (
-    Yard,
+    EvaluationContext,
     data_lid_at,
+    estimate_points,
     estimator_for,
     nearest_training,
-    read_points,
     scales_for,
     without_itself,
 )
@@ -53,9 +53,11 @@ def plane_model(dim: int = 6) -> ScoreModel:
     return gaussian_on_subspace(torch.zeros(dim), frame, torch.full((2,), 4.0), SCHEDULE)
 
 
-def yard_of(model: ScoreModel, train: ManifoldSamples, truth: ManifoldSamples) -> Yard:
+def context_of(
+    model: ScoreModel, train: ManifoldSamples, truth: ManifoldSamples
+) -> EvaluationContext:
     """Return what a run of this model would be read with."""
-    return Yard(
+    return EvaluationContext(
         train=train,
         held_out=train.points,
         truth=truth,
@@ -94,9 +96,9 @@ def test_the_exact_count_is_used_while_it_is_cheap(dim: int, estimator: str, sca
 
 def test_the_field_is_shown_at_a_tenth_a_third_and_all_of_the_scale() -> None:
     points = samples(torch.zeros(3, 2), 1.0)
-    yard = yard_of(shaped(2), points, points)
+    context = context_of(shaped(2), points, points)
     expected = torch.tensor([0.05, 0.15, 0.5])
-    torch.testing.assert_close(yard.field_log_delta(shaped(2, 0.5)).exp(), expected)
+    torch.testing.assert_close(context.field_log_delta(shaped(2, 0.5)).exp(), expected)
 
 
 @pytest.mark.parametrize("shape", [(3,), (1, 2, 2)])
@@ -184,9 +186,9 @@ def test_an_exact_model_is_read_without_error() -> None:
     """The projector's eigenvalues are 4 / (4 + delta^2) twice and 0: the count is 2 at any scale
     up to 1, so all of the band is plateau."""
     model, train = plane_model(), samples(plane(40), 2.0)
-    yard = yard_of(model, train, train)
-    band = (float(yard.log_delta[2]), float(yard.log_delta[-1]))
-    found = read_points(model, train.points, yard, band)
+    context = context_of(model, train, train)
+    band = (float(context.log_delta[2]), float(context.log_delta[-1]))
+    found = estimate_points(model, train.points, context, band)
     assert found.lid.tolist() == [2.0] * 40
     assert torch.equal(found.curve, torch.full((40, 16), 2.0))
     assert found.curve_error.shape == (40, 0)
@@ -203,12 +205,12 @@ def test_a_model_that_repeats_its_points_is_judged_by_what_is_true_there() -> No
     points = plane(12)
     truth = samples(points, torch.tensor([0.0, 0.0] + [2.0] * 10))
     model = empirical_denoiser(points, SCHEDULE)
-    yard = yard_of(model, truth, truth)
+    context = context_of(model, truth, truth)
     # Below a tenth of the nearest distance no other point has any weight left.
     closest = torch.cdist(points, points).fill_diagonal_(math.inf).min()
     assert float(closest) > 0.1
-    band = (float(yard.log_delta[0]), math.log(0.05))
-    found = read_points(model, points, yard, band)
+    band = (float(context.log_delta[0]), math.log(0.05))
+    found = estimate_points(model, points, context, band)
     assert found.lid.tolist() == [0.0] * 12
     assert labels(found.verdict) == ["DD-Mem, exact"] * 2 + ["OD-Mem, exact"] * 10
     assert bool(found.memorized.all())
@@ -216,8 +218,8 @@ def test_a_model_that_repeats_its_points_is_judged_by_what_is_true_there() -> No
 
 def test_without_a_fit_nothing_is_said_and_the_whole_curve_is_read() -> None:
     model, train = plane_model(), samples(plane(5), 2.0)
-    yard = yard_of(model, train, train)
-    found = read_points(model, train.points, yard, None)
+    context = context_of(model, train, train)
+    found = estimate_points(model, train.points, context, None)
     assert set(labels(found.verdict)) == {"fit too poor to say"}
     assert found.lid.tolist() == [2.0] * 5
     torch.testing.assert_close(found.width, torch.full((5,), math.log(100)))
@@ -231,11 +233,11 @@ def test_a_random_estimator_tells_its_errors_and_draws_the_same_each_time() -> N
     frame = torch.linalg.qr(torch.randn(20, 20, generator=seeded(4))).Q[:, :2]
     model = gaussian_on_subspace(torch.zeros(20), frame, torch.full((2,), 4.0), SCHEDULE)
     train = samples(plane(30, 2) @ frame.T, 2.0)
-    yard = yard_of(model, train, train)
-    band = (float(yard.log_delta[0]), float(yard.log_delta[-2]))
-    found = read_points(model, train.points, yard, band)
+    context = context_of(model, train, train)
+    band = (float(context.log_delta[0]), float(context.log_delta[-2]))
+    found = estimate_points(model, train.points, context, band)
     assert found.curve_error.shape == (30, 9)
     assert float(found.curve_error.mean()) > 0
     error = found.curve_error[:, 0].mean() / math.sqrt(30)
     assert abs(float(found.lid.mean()) - 2.0) < 3 * float(error) + 1e-3
-    assert torch.equal(found.lid, read_points(model, train.points, yard, band).lid)
+    assert torch.equal(found.lid, estimate_points(model, train.points, context, band).lid)

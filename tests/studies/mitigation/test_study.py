@@ -25,7 +25,7 @@ from mmh_core.studies.mitigation.context import (
     Comparison,
     context_for,
     copy_share,
-    lids_of_normal,
+    lids_of_references,
     low_lids,
 )
 from mmh_core.studies.mitigation.memory import peak_memory
@@ -262,7 +262,7 @@ def test_what_each_mitigation_is_given_to_judge_by(
     """The chain may look for copies; a rewording must not know what it is judged by."""
     known = normal(model, [40.0, 50.0])
     comparison = Comparison(
-        CONFIG, Subject(model, planted), known, -0.5, lids_of_normal(CONFIG, model, known)
+        CONFIG, Subject(model, planted), known, -0.5, lids_of_references(CONFIG, model, known)
     )
     request = CONFIG.request(PROMPT)
     chain = context_for(comparison, 0, None, mitigation("automatic_chain"))
@@ -283,7 +283,7 @@ def test_what_each_mitigation_is_given_to_judge_by(
 
 def test_lids_to_aim_at_are_those_of_the_estimator_that_aims(model: TextToImage) -> None:
     known = normal(model, [4.0, 5.0, 6.0])
-    lids = lids_of_normal(CONFIG, model, known)
+    lids = lids_of_references(CONFIG, model, known)
     found = finished(lids("denoising loss", -0.2))
     assert len(found) == 3 and found is finished(lids("denoising loss", -0.2))
     request = replace(CONFIG.request("a dog 1"), seeds=CONFIG.seeds[:1])
