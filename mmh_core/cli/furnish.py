@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -68,17 +68,21 @@ def furnish(
     unknown = [name for name in chosen if name not in STAGES]
     if unknown:
         raise MMHError(f"There is no stage {unknown[0]!r}: choose from {', '.join(STAGES)}.")
-    shared = Furnishing(_POCKET.parent, work, device)
-    check_places(work / "done", shared.folder / "x")
+    run_stages(Furnishing(_POCKET.parent, work, device), chosen, restart)
+
+
+def run_stages(shared: Furnishing, chosen: Collection[str], restart: bool = False) -> None:
+    """Run the chosen stages in their order, but those that these weights have behind them."""
+    check_places(shared.work / "done", shared.folder / "x")
     for name in [stage for stage in STAGES if stage in chosen]:
-        mark = work / f"{name}.done"
+        mark = shared.work / f"{name}.done"
         if not restart and mark.exists() and mark.read_text().strip() == shared.model.sha256:
             typer.echo(f"{name}: finished before.")
             continue
         typer.echo(f"{name}: begins.")
         STAGES[name](shared)
         write_text(mark, f"{shared.model.sha256}\n")
-    typer.echo(f"Furnished {_POCKET.parent}.")
+    typer.echo(f"Furnished {shared.assets}.")
 
 
 def _calibration(at: Furnishing) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -61,10 +62,18 @@ def inside() -> Inside:
     return Inside()
 
 
+@pytest.fixture(scope="module")
+def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a file with two users, made once: a password's digest is slow by design."""
+    path = tmp_path_factory.mktemp("people") / "users"
+    write_user(path, NAME, PASSWORD)
+    write_user(path, "other", "another password")
+    return path
+
+
 @pytest.fixture
-def gate(tmp_path: Path, inside: Inside) -> Iterator[Gate]:
-    write_user(tmp_path / "users", NAME, PASSWORD)
-    write_user(tmp_path / "users", "other", "another password")
+def gate(tmp_path: Path, inside: Inside, people: Path) -> Iterator[Gate]:
+    shutil.copy(people, tmp_path / "users")
     yield Gate(inside, tmp_path / "users", tmp_path / "data" / "session.key")
     Gate.standing = False
 

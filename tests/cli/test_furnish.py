@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from mmh_core.cli import furnish as cli_furnish
-from mmh_core.cli.furnish import STAGES, Furnishing, furnish
+from mmh_core.cli.furnish import STAGES, Furnishing, furnish, run_stages
 from mmh_core.records import MMHError
+from mmh_core.text_to_image.catalogue import CATALOGUE
 
 
 def test_finished_stages_are_not_run_again_and_a_failed_one_is(
@@ -23,20 +24,21 @@ def test_finished_stages_are_not_run_again_and_a_failed_one_is(
 
     for name in STAGES:
         monkeypatch.setitem(STAGES, name, lambda at, name=name: stage(name, at))
-    wanted = "normal,calibration,early"
+    wanted = ("normal", "calibration", "early")
+    at = Furnishing(Path(CATALOGUE["pocket-sd"].source).parent, tmp_path, "cpu")
     with pytest.raises(MMHError, match="disk is full"):
-        furnish(stages=wanted, work=tmp_path, device="cpu")
+        run_stages(at, wanted)
     # In the order in which they need one another, whatever was written.
     assert ran == ["calibration", "normal"]
-    furnish(stages=wanted, work=tmp_path, device="cpu")
+    run_stages(at, wanted)
     assert ran[2:] == ["normal", "early"]
-    furnish(stages=wanted, work=tmp_path, device="cpu")
+    run_stages(at, wanted)
     assert len(ran) == 4
     # Marks of other weights do not count.
     (tmp_path / "early.done").write_text("0" * 64)
-    furnish(stages=wanted, work=tmp_path, device="cpu")
+    furnish(stages=",".join(wanted), work=tmp_path, device="cpu")
     assert ran[4:] == ["early"]
-    furnish(stages="early", restart=True, work=tmp_path, device="cpu")
+    run_stages(at, ["early"], restart=True)
     assert ran[5:] == ["early"]
 
 

@@ -284,19 +284,22 @@ HOSTILE = {
 @pytest.mark.parametrize("case", HOSTILE)
 def test_reading_takes_linear_time(tmp_path: Path, case: str) -> None:
     suffix, line = HOSTILE[case]
-    path = tmp_path / f"t.{suffix}"
-    seconds = []
-    for count in (10_000, 40_000):
+    few, many = (tmp_path / f"{name}.{suffix}" for name in ("few", "many"))
+    for path, count in ((few, 10_000), (many, 40_000)):
         path.write_text(f"prompt{' ' if suffix == 'csv' else ''}\n" + line * count)
-        best = float("inf")
-        for _ in range(2):
-            start = time.process_time()
-            with suppress(MMHError):
-                summarize(path)
-            best = min(best, time.process_time() - start)
-        seconds.append(best)
+    base = min(_seconds(few), _seconds(few))
     # Four times the lines: 4 if linear, 16 if quadratic; the constant is for what starts up.
-    assert seconds[1] < 9 * seconds[0] + 0.2
+    most = 9 * base + 0.2
+    # A second time only where a busy machine may be what made it slow.
+    assert _seconds(many) < most or _seconds(many) < most
+
+
+def _seconds(path: Path) -> float:
+    """Return the processor's time of reading a table."""
+    start = time.process_time()
+    with suppress(MMHError):
+        summarize(path)
+    return time.process_time() - start
 
 
 @given(st.lists(st.sampled_from(['x","y', '"x', "x", '"', '"x"', 'x,"y', '"a""b"', '"a" b', ""])))
