@@ -225,13 +225,15 @@ def cause_table(run: BenchmarkRun) -> str:
     cause = run.cause
     if cause is None:
         return "The cause is not identifiable: there are no held-out images of the captions."
-    said = ("OD-Mem", "DD-Mem", "not identifiable")
+    from mmh_core.memorization.cause import CAUSES, UNIDENTIFIED
+
+    said = (*CAUSES, UNIDENTIFIED)
     lines = [
         f"| true cause | {' | '.join(f'predicted {each}' for each in said)} |",
         "|---|---|---|---|",
     ]
     pairs = list(zip(cause.true, cause.said, strict=True))
-    for true in ("OD-Mem", "DD-Mem"):
+    for true in CAUSES:
         lines.append(f"| {true} | {' | '.join(str(pairs.count((true, each))) for each in said)} |")
     accuracy = _interval(cause.accuracy, cause.low, cause.high)
     return "\n".join([*lines, "", f"Balanced accuracy {accuracy}."])

@@ -19,6 +19,12 @@ from mmh_core.memorization.hypothesis import margin, shown_lid
 from mmh_core.statistics import balanced_accuracy
 
 CauseLabel = Literal["OD-Mem", "DD-Mem", "not memorized", "not identifiable"]
+#: The two causes with plain words for each, and the label of what is memorized for neither.
+CAUSES: dict[CauseLabel, str] = {
+    "OD-Mem": "the model overfitted (OD-Mem)",
+    "DD-Mem": "the training data (DD-Mem)",
+}
+UNIDENTIFIED: CauseLabel = "not identifiable"
 
 #: Images whose root mean square difference is below this are one image (JPEG, rescaling).
 SAME = 0.02
@@ -52,6 +58,16 @@ class Cause:
     label: CauseLabel
     reason: str
     confidence: float = math.nan
+
+
+def known_cause(overfitted: bool) -> CauseLabel:
+    """Return the cause of a caption that is known to be memorized by overfitting, or else."""
+    return "OD-Mem" if overfitted else "DD-Mem"
+
+
+def cause_words(label: str) -> str:
+    """Return a cause in plain words, with the term of the literature; others as they are."""
+    return {str(cause): words for cause, words in CAUSES.items()}.get(label, label)
 
 
 def data_freedom(trained: Tensor, unseen: Tensor | None) -> DataFreedom:
@@ -159,7 +175,7 @@ def _versions(count: int) -> str:
 
 
 def _unknown(reason: str) -> Cause:
-    return Cause("not identifiable", reason)
+    return Cause(UNIDENTIFIED, reason)
 
 
 def fitted_threshold(lids: Tensor, overfitted: Tensor) -> float:

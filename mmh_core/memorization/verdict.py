@@ -1,15 +1,16 @@
 """The one table of verdicts: severity, sign, color and sentence of each, for whoever shows one.
 
-Three vocabularies speak of memorization: that of an image (`ImageVerdict`), that of a reviewer
-(`REVIEW_ROWS`, None for no verdict yet) and that of a point of a manifold (`VerdictLabel`). A sign
-means the same in all of them. Pages, charts, reports, queues and scans read the rows here; none
-has an order or a sign of its own.
+Four vocabularies speak of memorization: that of an image (`ImageVerdict`), that of a reviewer
+(`REVIEW_ROWS`, None for no verdict yet), that of an image after a mitigation (`OutcomeKind`) and
+that of a point of a manifold (`VerdictLabel`). A sign means the same in all of them. Pages,
+charts, reports, queues and scans read the rows here; none has an order, a sign, a color or a
+sentence of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from mmh_core.memorization.hypothesis import VerdictLabel
@@ -27,6 +28,8 @@ ImageVerdict = Literal[
     "no copy found, LID not calibrated",
 ]
 IMAGE_VERDICTS: tuple[ImageVerdict, ...] = get_args(ImageVerdict)
+#: What a mitigation made of an image. "no copy": nothing was to be solved, nothing was spoiled.
+OutcomeKind = Literal["solved", "no copy", "copy", "not solved", "subject lost", "unknown"]
 #: Names of the colors in the style sheet of the reports.
 Tone = Literal["copy", "template", "suspicious", "free", "unknown"]
 
@@ -50,6 +53,28 @@ class VerdictRow:
 
 
 @dataclass(frozen=True)
+class OutcomeRow:
+    """How the outcome of a mitigation is ordered and shown.
+
+    `good` says whether a mitigation may have it and pass. `frame` names the class of the image's
+    frame in pages and reports, "" for none, `line` and `color` are how the frame is drawn.
+    `sentence` stands under an image.
+    """
+
+    severity: int
+    good: bool
+    color: str
+    frame: str
+    line: str
+    sentence: str
+
+    @property
+    def outline(self) -> str:
+        """Return the frame of an image as a style sheet says it, "" for none."""
+        return f"outline: {self.line} {self.color}; outline-offset: 1px;" if self.line else ""
+
+
+@dataclass(frozen=True)
 class PointVerdictRow:
     """The severity and the looks of the verdict on a point of a manifold.
 
@@ -68,15 +93,18 @@ class PointVerdictRow:
 _EXACT, _TEMPLATE, _LIKELY = "#d55e00", "#9486e0", "#c9743a"
 _SUSPICIOUS, _MEMORIZED = "#e69f00", "#d17fae"
 _FREE, _UNKNOWN = "#2b8f86", "#8a969c"
+_MOVED = "#6f7b82"
+#: What was fine before and is not any more.
+HARM_COLOR = "#c62828"
 
 IMAGE_ROWS: dict[ImageVerdict, VerdictRow] = {
     "exact copy": VerdictRow(
         *(8, True, _EXACT, "★", "star", "copy"),
-        "It is a training image, but for noise or compression.",
+        "It is a training image, except for noise or compression.",
     ),
     "template copy": VerdictRow(
         *(7, True, _TEMPLATE, "■", "square", "template"),
-        "It repeats the layout that several training images share.",
+        "It has the layout that several training images share.",
     ),
     "likely copy, compare by eye": VerdictRow(
         *(6, None, _LIKELY, "▼", "triangle-down", "suspicious"),
@@ -112,15 +140,29 @@ REVIEW_ROWS: dict[str | None, VerdictRow] = {
     "exact copy": IMAGE_ROWS["exact copy"],
     "template copy": IMAGE_ROWS["template copy"],
     "unsure": VerdictRow(
-        *(4, None, _SUSPICIOUS, "?", "diamond-open", "suspicious"), "The reviewer cannot tell."
+        *(4, None, _SUSPICIOUS, "?", "diamond-open", "suspicious"),
+        "The reviewer cannot decide; somebody else should look.",
     ),
     None: VerdictRow(
         *(3, None, _UNKNOWN, "…", "circle-open-dot", "unknown"), "Nobody has judged it yet."
     ),
     "skip": VerdictRow(
-        *(2, None, _UNKNOWN, "-", "line-ew-open", "unknown"), "The reviewer passed over it."
+        *(2, None, _UNKNOWN, "-", "line-ew-open", "unknown"),
+        "No verdict; skipped items do not count for the agreement.",
     ),
-    "not memorized": IMAGE_ROWS["not memorized"],
+    "not memorized": replace(
+        IMAGE_ROWS["not memorized"],
+        sentence="It resembles no training image more than two images of one subject do.",
+    ),
+}
+
+OUTCOME_ROWS: dict[OutcomeKind, OutcomeRow] = {
+    "copy": OutcomeRow(5, False, _EXACT, "copied", "2px solid", "copy"),
+    "not solved": OutcomeRow(4, False, _MOVED, "unsolved", "3px dashed", "not solved"),
+    "subject lost": OutcomeRow(3, False, HARM_COLOR, "lost", "2px dotted", "other subject"),
+    "unknown": OutcomeRow(2, False, _UNKNOWN, "", "", "cannot be judged"),
+    "no copy": OutcomeRow(1, True, _FREE, "", "", "no copy"),
+    "solved": OutcomeRow(0, True, _FREE, "", "", "solved"),
 }
 
 POINT_ROWS: dict[VerdictLabel, PointVerdictRow] = {
@@ -136,6 +178,12 @@ POINT_ROWS: dict[VerdictLabel, PointVerdictRow] = {
     ),
     "not memorized": PointVerdictRow(0, _FREE, "circle", "x", "circle", 6.5),
 }
+
+
+#: Verdicts that call an image a copy, of the app and of reviewers alike.
+COPY_VERDICTS: tuple[ImageVerdict, ...] = tuple(
+    verdict for verdict, row in IMAGE_ROWS.items() if row.tone in ("copy", "template")
+)
 
 
 def most_severe(verdicts: Iterable[ImageVerdict]) -> ImageVerdict:

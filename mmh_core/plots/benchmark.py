@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 import torch
 
+from mmh_core.memorization.cause import CAUSES, UNIDENTIFIED
 from mmh_core.plots import theme
 from mmh_core.plots.images import KIND_COLORS
 from mmh_core.statistics import roc_points
@@ -226,8 +227,8 @@ def _aside(name: str) -> str:
 
 def causes(cause: CauseRow) -> go.Figure:
     """Draw the confusion matrix of the cause."""
-    names = ["OD-Mem", "DD-Mem"]
-    said = [*names, *(["not identifiable"] if "not identifiable" in cause.said else [])]
+    names: list[str] = list(CAUSES)
+    said = [*names, *([UNIDENTIFIED] if UNIDENTIFIED in cause.said else [])]
     pairs = list(zip(cause.true, cause.said, strict=True))
     counts = [[pairs.count((true, each)) for each in said] for true in names]
     largest = max(1, *(count for row in counts for count in row))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
+from mmh_core.memorization.verdict import HARM_COLOR
 from mmh_core.plots import theme
 from mmh_core.plots.label_places import Span, label_places
 from mmh_core.statistics import Interval
@@ -16,7 +17,6 @@ from mmh_core.studies.mitigation.run import Treatment
 from mmh_core.studies.mitigation.table import Compared, TreatmentRow
 
 _HEIGHT = 430
-_HARM = "#c62828"
 #: The size of the plane in pixels that labels are laid out for; a wider window only spreads them.
 _PLANE = (490.0, 330.0)
 
@@ -129,7 +129,7 @@ def must_not_move(rows: Sequence[TreatmentRow]) -> go.Figure:
                 y=[short_name(row)],
                 mode="markers",
                 marker={
-                    "color": _HARM if new else family.color,
+                    "color": HARM_COLOR if new else family.color,
                     "symbol": "x" if new else family.symbol,
                     "size": 9,
                 },

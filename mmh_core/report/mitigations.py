@@ -21,6 +21,7 @@ from torch import Tensor
 
 from mmh_core.formats.export import frame_csv
 from mmh_core.installation import PROGRAM
+from mmh_core.memorization.verdict import OUTCOME_ROWS
 from mmh_core.mitigations.word_diff import word_diff
 from mmh_core.plots.image_grid import reduced
 from mmh_core.report.bundle import FIGURES, PAGE, TABLE
@@ -41,8 +42,6 @@ from mmh_core.studies.mitigation.verdict import (
     verdicts,
 )
 
-#: How images are framed on the page, by outcome.
-_CLASSES = {"copy": "copied", "not solved": "unsolved", "subject lost": "lost"}
 #: The folder that commands are shown with.
 FOLDER = "comparison"
 #: Side of the images on the page, which are reduced to it where they are larger.
@@ -306,7 +305,7 @@ def _cell(run: MitigationRun, cell: Cell) -> dict[str, Any]:
             {
                 "seed": run.config.seeds[i],
                 "url": _data_url(cell.images[i]),
-                "kind": _CLASSES.get(outcomes[i].kind, "") if outcomes else "",
+                "kind": OUTCOME_ROWS[outcomes[i].kind].frame if outcomes else "",
                 "said": outcomes[i].reason if outcomes else "not compared",
                 "alignment": figure(float(cell.alignment[i]), 2),
                 "similarity": figure(float(cell.similarity[i]), 3),

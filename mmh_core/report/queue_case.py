@@ -7,7 +7,7 @@ import shlex
 from dataclasses import dataclass
 
 from mmh_core.installation import PROGRAM
-from mmh_core.memorization.verdict import REVIEW_ROWS
+from mmh_core.memorization.verdict import COPY_VERDICTS, REVIEW_ROWS
 from mmh_core.report.summary import many
 from mmh_core.store.agreement import Agreement, agreement
 from mmh_core.store.item_search import MOST_ON_A_PAGE, ItemFilter, items_page
@@ -26,9 +26,6 @@ from mmh_core.store.review_records import (
 )
 from mmh_core.store.sqlite_file import SqliteFile
 from mmh_core.store.verdict_chain import ChainReport, verify
-
-#: Kinds of copy that the study is sure of.
-_MEASURED_COPIES = ("exact copy", "template copy")
 
 
 @dataclass(frozen=True)
@@ -68,8 +65,8 @@ class ReportItem:
     def contradicted(self) -> bool:
         """Return whether the verdict of the people and the copy that was measured disagree."""
         if self.agreed == "not memorized":
-            return self.item.kind in _MEASURED_COPIES
-        return self.agreed in _MEASURED_COPIES and self.item.kind == "no copy found"
+            return self.item.kind in COPY_VERDICTS
+        return self.agreed in COPY_VERDICTS and self.item.kind == "no copy found"
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from mmh_core.installation import PROGRAM
-from mmh_core.memorization.verdict import REVIEW_ROWS
+from mmh_core.memorization.cause import cause_words
+from mmh_core.memorization.verdict import COPY_VERDICTS, REVIEW_ROWS
 from mmh_core.report.charts import Chart, svg
 from mmh_core.report.images import figure, percentile_words, shown
 from mmh_core.report.queue_case import (
@@ -34,7 +35,7 @@ from mmh_core.store.code_version import code_version
 from mmh_core.store.queues import QueueProgress
 from mmh_core.store.review_records import Judgement, ReviewItem
 from mmh_core.store.thumbnails import shown_thumbnail
-from mmh_core.studies.review.items import cause_words, score_words
+from mmh_core.studies.review.items import KINDS, score_words
 
 #: Evidence sheets of one page; the tables of a case hold all items.
 MOST_SHEETS = 300
@@ -106,7 +107,7 @@ def _conflict(one: ReportItem) -> tuple[int, str, str, str]:
 
 
 def _suspected(item: ReviewItem) -> bool:
-    return item.kind in ("exact copy", "template copy", "likely copy")
+    return item.kind in (*COPY_VERDICTS, KINDS["likely"])
 
 
 def _sheet(one: ReportItem, near: tuple[str, bytes] | None) -> dict[str, Any]:

@@ -10,19 +10,26 @@ from typing import get_args
 
 import pytest
 
+from mmh_core.memorization.cause import CAUSES, UNIDENTIFIED, cause_words, known_cause
 from mmh_core.memorization.hypothesis import VERDICTS, VerdictLabel
 from mmh_core.memorization.verdict import (
+    COPY_VERDICTS,
     IMAGE_ROWS,
     IMAGE_VERDICTS,
+    OUTCOME_ROWS,
     POINT_ROWS,
     REVIEW_ROWS,
     ImageVerdict,
+    OutcomeKind,
     most_severe,
 )
 from mmh_core.report.images import image_report
 from mmh_core.retrieval.copy_evidence import COPIES, CopyKind, copied, copy_rate, is_copy
 from mmh_core.store.review_records import REVIEW_VERDICTS
-from mmh_core.studies.review.items import KINDS, gravest, kinds
+from mmh_core.studies.images.run import gravest
+from mmh_core.studies.mitigation.outcome import GOOD, ImageOutcome
+from mmh_core.studies.mitigation.verdict import reasons_of
+from mmh_core.studies.review.items import KINDS, kinds
 from mmh_core.studies.review.scan_rows import run_figures
 from tests.drawn_runs import drawn_run
 
@@ -36,6 +43,7 @@ def test_every_verdict_has_exactly_one_row() -> None:
     assert set(IMAGE_ROWS) == set(get_args(ImageVerdict)) == set(IMAGE_VERDICTS)
     assert set(POINT_ROWS) == set(VERDICTS) == set(get_args(VerdictLabel))
     assert set(REVIEW_ROWS) == {*REVIEW_VERDICTS, None}
+    assert set(OUTCOME_ROWS) == set(get_args(OutcomeKind))
 
 
 def test_no_two_verdicts_of_one_vocabulary_share_severity_or_sign() -> None:
@@ -50,7 +58,8 @@ def test_a_sign_means_one_thing_in_all_vocabularies() -> None:
     for verdict, row in REVIEW_ROWS.items():
         for other, its in IMAGE_ROWS.items():
             if verdict == other:
-                assert row == its
+                # A reviewer says the same in words of their own.
+                assert replace(row, sentence=its.sentence) == its
             elif row.sign == its.sign:
                 # No verdict yet, of a person and of the app.
                 assert (verdict, other) == (None, "not read yet")
@@ -121,3 +130,46 @@ def test_the_reports_style_knows_every_tone() -> None:
     text = image_report(drawn_run(), "./mmh images")
     for row in (*IMAGE_ROWS.values(), *REVIEW_ROWS.values()):
         assert f".{row.tone} {{ --tone: var(--{row.tone}); }}" in text
+
+
+def test_copies_are_the_verdicts_that_say_so_of_images_and_of_reviewers() -> None:
+    assert COPY_VERDICTS == ("exact copy", "template copy")
+    for verdict in COPY_VERDICTS:
+        assert IMAGE_ROWS[verdict].memorized and REVIEW_ROWS[verdict].memorized
+        assert verdict in KINDS.values()
+
+
+def test_a_mitigation_passes_with_the_mildest_outcomes_only() -> None:
+    order = sorted(OUTCOME_ROWS, key=lambda kind: -OUTCOME_ROWS[kind].severity)
+    assert order == ["copy", "not solved", "subject lost", "unknown", "no copy", "solved"]
+    assert set(GOOD) == set(order[-2:])
+    # Worse outcomes are named first, and each has a frame that no other has.
+    reasons = reasons_of([ImageOutcome(kind, kind) for kind in reversed(order)])
+    assert [text.split(": ")[1] for text in reasons] == ["copies", *order[1:4]]
+    frames = [row.frame for row in OUTCOME_ROWS.values() if row.frame]
+    assert len(frames) == len(set(frames)) == 3
+    assert OUTCOME_ROWS["copy"].outline == "outline: 2px solid #d55e00; outline-offset: 1px;"
+    assert OUTCOME_ROWS["copy"].color == IMAGE_ROWS["exact copy"].color
+    assert [row.outline for row in OUTCOME_ROWS.values() if not row.frame] == ["", "", ""]
+
+
+def test_both_causes_have_words_and_nothing_else_has() -> None:
+    assert [known_cause(True), known_cause(False)] == list(CAUSES) == ["OD-Mem", "DD-Mem"]
+    assert cause_words("DD-Mem") == "the training data (DD-Mem)"
+    for label in (UNIDENTIFIED, "not memorized", ""):
+        assert cause_words(label) == label
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_sentences_frames_and_causes_have_one_home(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    home = ROOT / "mmh_core" / "memorization"
+    if path.parent == home:
+        return
+    for row in (*IMAGE_ROWS.values(), *REVIEW_ROWS.values()):
+        assert row.sentence.rstrip(".") not in text
+    # A frame or a border in the color of a verdict reads the color.
+    colors = {row.color for row in (*IMAGE_ROWS.values(), *POINT_ROWS.values())}
+    for line in text.splitlines():
+        assert not (any(color in line for color in colors) and re.search("outline|border", line))
+    assert '"OD-Mem"' not in text and '"DD-Mem"' not in text

@@ -171,7 +171,7 @@ def test_a_scan_that_meets_a_full_disk_says_so_and_goes_on_later(
 def test_a_flagged_prompt_brings_its_run_into_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
     from dataclasses import replace
 
-    from mmh_core.studies.review.items import gravest
+    from mmh_core.studies.images.run import gravest
     from mmh_core.studies.review.scan_rows import RUNS
 
     lines = "Jonas Okonjo in a red coat, head and shoulders, warm light"

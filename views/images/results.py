@@ -10,9 +10,8 @@ import streamlit as st
 
 from mmh_core.installation import PROGRAM
 from mmh_core.memorization.hypothesis import share_words, shown_lid
-from mmh_core.memorization.verdict import IMAGE_ROWS
 from mmh_core.retrieval.copy_evidence import COPIES, CopyKind, copied
-from mmh_core.studies.images.run import ImageResult, ImageRun
+from mmh_core.studies.images.run import ImageResult, ImageRun, gravest
 from views.images import audit, cards, data, detail, phrases, plane, show
 from views.images import reference_prompts as normal
 from views.images.settings import TABS, Settings, form_of
@@ -195,4 +194,4 @@ def chosen_image(run: ImageRun) -> ImageResult:
             icon=":material/warning:",
         )
         choose_image(None)
-    return max(run.images, key=lambda image: IMAGE_ROWS[image.verdict].severity)
+    return gravest(run.images)

@@ -9,6 +9,7 @@ import streamlit as st
 from torch import Tensor
 
 from mmh_core.memorization.hypothesis import MEMORIZED, VERDICTS
+from mmh_core.memorization.verdict import POINT_ROWS
 from mmh_core.plots import summaries
 from mmh_core.plots.cards import image_png
 from mmh_core.plots.points import point_of
@@ -32,9 +33,8 @@ _STYLE = """<style>
 .mf-card img {width: 100%; image-rendering: pixelated; border-radius: .2rem; display: block;}
 .mf-card figcaption {font-size: .75rem; opacity: .75; margin-top: .2rem;}
 .mf-card p {margin: .35rem 0 0; font-size: .875rem; line-height: 1.35;}
-.mf-card .mem {font-weight: 600; border-left: .25rem solid #d55e00; padding-left: .4rem;}
-.mf-card .not {border-left: .25rem solid #2b8f86; padding-left: .4rem;}
-.mf-card .say {border-left: .25rem solid #8a969c; padding-left: .4rem;}
+.mf-card .verdict {border-left: .25rem solid; padding-left: .4rem;}
+.mf-card .memorized {font-weight: 600;}
 </style>"""
 
 
@@ -122,8 +122,9 @@ def _card(run: ManifoldRun, snapshot: Snapshot, row: int) -> str:
     lid = float(estimates.lid[row])
     below = float((estimates.lid < estimates.lid[row]).float().mean())
     label = VERDICTS[int(estimates.verdict[row])]
-    look = "mem" if label in MEMORIZED else "say" if label == VERDICTS[0] else "not"
+    look = "verdict memorized" if label in MEMORIZED else "verdict"
     first = len(snapshot.trained.lid)
+    color = POINT_ROWS[label].color
     pair = _image(
         estimates.points[row], f"point {first + row}", f"Generated image {row}"
     ) + _image(
@@ -136,7 +137,7 @@ def _card(run: ManifoldRun, snapshot: Snapshot, row: int) -> str:
         f'<div class="mf-card"><div class="pair">{pair}</div>'
         f"<p>LID {words.number(lid, 1)} · percentile {below:.0%}".replace("%", "")
         + f"<br>distance ratio {ratio:.2f}, {copy}</p>"
-        f'<p class="{look}">{escape(label)}</p></div>'
+        f'<p class="{look}" style="border-left-color: {color}">{escape(label)}</p></div>'
     )
 
 

@@ -8,6 +8,7 @@ from html import escape
 
 import streamlit as st
 
+from mmh_core.memorization.verdict import HARM_COLOR, OUTCOME_ROWS
 from mmh_core.plots.mitigation import FAMILIES
 from mmh_core.studies.mitigation.outcome import (
     NEW_COPY,
@@ -33,19 +34,20 @@ STYLE = """<style>
 .mi-name {font-weight: 600; margin: 0; border-left: .25rem solid; padding-left: .45rem;
   line-height: 1.25;}
 .mi-name small {display: block; font-weight: 400; opacity: .75;}
-.mi-copy img {outline: 2px solid #d55e00; outline-offset: 1px; border-radius: .2rem;}
-.mi-unsolved img {outline: 3px dashed #6f7b82; outline-offset: 1px; border-radius: .2rem;}
 .mi-unsolved {background: repeating-linear-gradient(45deg, rgba(111,123,130,.55) 0 3px,
   transparent 3px 7px); padding: .25rem; border-radius: .3rem;}
 .mi-unsolved figcaption {background: var(--background-color, Canvas); padding: 0 .15rem;}
-.mi-lost img {outline: 2px dotted #c62828; outline-offset: 1px; border-radius: .2rem;}
-.mi-red {color: #c62828; font-weight: 600;}
-@media (prefers-color-scheme: dark) {.mi-red {color: #ff8a80;}}
 .mi-refused {font-size: .875rem; opacity: .85; margin: .4rem 0 0;}
+"""
+STYLE += "".join(
+    f".mi-{row.frame} img {{{row.outline} border-radius: .2rem;}}\n"
+    for row in OUTCOME_ROWS.values()
+    if row.frame
+)
+# The page's dark colors come after, so that they win.
+STYLE += f""".mi-red {{color: {HARM_COLOR}; font-weight: 600;}}
+@media (prefers-color-scheme: dark) {{.mi-red {{color: #ff8a80;}}}}
 </style>"""
-
-
-_FRAMES = {"copy": "mi-copy", "not solved": "mi-unsolved", "subject lost": "mi-lost"}
 
 
 def section(run: MitigationRun, chosen: Treatment | None) -> None:
@@ -108,10 +110,11 @@ def _figure(run: MitigationRun, cell: Cell, seed: int, outcome: ImageOutcome) ->
     alt = f"{cell.label}, seed {run.config.seeds[seed]}: {outcome.reason}"
     image = show.img(cell.images[seed], alt, most=show.THUMB)
     alignment = number(float(cell.alignment[seed]), 2)
-    said = phrases.OUTCOMES[outcome.kind]
+    row = OUTCOME_ROWS[outcome.kind]
+    frame = f"mi-{row.frame}" if row.frame else ""
     return (
-        f'<figure class="{_FRAMES.get(outcome.kind, "")}" title="{escape(outcome.reason)}">{image}'
-        f"<figcaption>{escape(said)}<br>{escape(alignment)}</figcaption></figure>"
+        f'<figure class="{frame}" title="{escape(outcome.reason)}">{image}'
+        f"<figcaption>{escape(row.sentence)}<br>{escape(alignment)}</figcaption></figure>"
     )
 
 

@@ -7,7 +7,6 @@ import math
 from mmh_core.mitigations.catalogue import mitigation
 from mmh_core.retrieval.copy_evidence import CopyKind
 from mmh_core.statistics import Interval
-from mmh_core.studies.mitigation.outcome import OutcomeKind
 from mmh_core.studies.mitigation.run import Cell, Treatment
 from views.widgets.words import in_words, number
 
@@ -34,15 +33,6 @@ WEAK = (
     "The alignment comes from a small CLIP, which need not notice a wrong subject: look at the "
     "images."
 )
-#: What stands under an image, by its outcome.
-OUTCOMES: dict[OutcomeKind, str] = {
-    "solved": "solved",
-    "no copy": "no copy",
-    "copy": "copy",
-    "not solved": "not solved",
-    "subject lost": "other subject",
-    "unknown": "cannot be judged",
-}
 INTERVAL = (
     "Behind ±: 95 % intervals over seeds, by bootstrap of pairs with equal seeds. With few seeds "
     "they are narrower than they should be."

@@ -8,8 +8,9 @@ from typing import Any
 
 import streamlit as st
 
+from mmh_core.memorization.verdict import HARM_COLOR, OUTCOME_ROWS
 from mmh_core.plots import mitigation as plots
-from mmh_core.studies.mitigation.outcome import GOOD, OutcomeKind
+from mmh_core.studies.mitigation.outcome import GOOD
 from mmh_core.studies.mitigation.run import MitigationRun, Treatment
 from mmh_core.studies.mitigation.table import Compared, TreatmentRow, treatment_rows
 from mmh_core.studies.mitigation.verdict import ReferenceRow, TreatmentVerdict
@@ -20,7 +21,7 @@ from views.widgets.words import number, percent
 
 _CHART = "mi_frontier"
 #: Outcomes that are named beside the share that is solved; copies have a column of their own.
-_OTHERS: tuple[OutcomeKind, ...] = ("not solved", "subject lost", "unknown")
+_OTHERS = tuple(kind for kind, row in OUTCOME_ROWS.items() if not row.good and kind != "copy")
 _STYLE = """<style>
 .mi-table {width: 100%; border-collapse: collapse; font-size: .875rem; line-height: 1.35;
   font-variant-numeric: tabular-nums;}
@@ -31,10 +32,11 @@ _STYLE = """<style>
 .mi-table td:first-child {white-space: normal; min-width: 9rem;}
 .mi-table small {display: block; opacity: .75; font-size: .78rem;}
 .mi-table tr.chosen td:first-child {font-weight: 600;}
-.mi-table .mi-bad {color: #c62828;}
-@media (prefers-color-scheme: dark) {.mi-table .mi-bad {color: #ff8a80;}}
 .mi-table td:nth-child(2), .mi-table td:nth-child(6) {white-space: normal; min-width: 7rem;}
 .mi-scroll {overflow-x: auto;}
+"""
+_STYLE += f""".mi-table .mi-bad {{color: {HARM_COLOR};}}
+@media (prefers-color-scheme: dark) {{.mi-table .mi-bad {{color: #ff8a80;}}}}
 </style>"""
 
 
@@ -124,7 +126,7 @@ def _row(verdict: TreatmentVerdict, chosen: bool) -> str:
 def _solved(row: TreatmentRow) -> str:
     """Return the share of images that are solved, and below what else they are but copies."""
     others = [
-        f"{percent(row.share(kind))} {phrases.OUTCOMES[kind]}"
+        f"{percent(row.share(kind))} {OUTCOME_ROWS[kind].sentence}"
         for kind in _OTHERS
         if row.share(kind) > 0
     ]

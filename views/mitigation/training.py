@@ -7,6 +7,7 @@ from html import escape
 import streamlit as st
 
 from mmh_core.installation import PROGRAM
+from mmh_core.memorization.verdict import OUTCOME_ROWS
 from mmh_core.plots.training_mitigation import cure_curves
 from mmh_core.studies.mitigation.training_run import (
     ARMS,
@@ -137,7 +138,7 @@ def _images(columns: list[tuple[str, TrainingMitigationSnapshot]], group: str) -
             said = "a copy" if copied else "no copy"
             lid = words.number(float(one.lid[place][i]), 1)
             drawn = show.img(image, f"{name}: {said}", most=show.THUMB)
-            frame = "outline: 2px solid #d55e00; outline-offset: 1px;" if copied else ""
+            frame = OUTCOME_ROWS["copy"].outline if copied else ""
             figures.append(
                 f'<figure style="margin: 0"><div style="{frame}">{drawn}</div>'
                 f"<figcaption>{said}, LID {lid}</figcaption></figure>"

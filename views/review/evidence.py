@@ -8,11 +8,12 @@ from html import escape
 
 import streamlit as st
 
+from mmh_core.memorization.cause import cause_words
 from mmh_core.records import MMHError
 from mmh_core.store.review_records import ItemView, ReviewItem
 from mmh_core.store.thumbnails import shown_thumbnail
-from mmh_core.studies.images.run import ImageResult, ImageRun
-from mmh_core.studies.review.items import cause_words, gravest, score_words
+from mmh_core.studies.images.run import ImageResult, ImageRun, gravest
+from mmh_core.studies.review.items import score_words
 from views import models as model_session
 from views.images import compare, detail, phrases, show
 from views.review import session as review_session

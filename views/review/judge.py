@@ -6,6 +6,7 @@ from html import escape
 
 import streamlit as st
 
+from mmh_core.memorization.verdict import REVIEW_ROWS
 from mmh_core.records import MMHError
 from mmh_core.store.item_search import item_places
 from mmh_core.store.queues import queue_progress
@@ -22,13 +23,6 @@ _ICONS: dict[ReviewVerdict, str] = {
     "not memorized": ":material/check:",
     "unsure": ":material/help:",
     "skip": ":material/skip_next:",
-}
-_MEANINGS: dict[ReviewVerdict, str] = {
-    "exact copy": "The generated image is a training image, except for noise or compression",
-    "template copy": "It has the layout that several training images share",
-    "not memorized": "It resembles no training image more than two images of one subject do",
-    "unsure": "You cannot decide; somebody else should look",
-    "skip": "No verdict; skipped items do not count for the agreement",
 }
 #: Verdicts that say nothing about an image.
 _WITHOUT_EVIDENCE = ("unsure", "skip")
@@ -177,7 +171,8 @@ def _verdicts(view: ItemView, mark: str, *, is_there: bool) -> None:
                 icon=_ICONS[verdict],
                 type="primary" if verdict == given else "secondary",
                 shortcut=KEYS[verdict],
-                help=reviewer.why_not() or (_MEANINGS[verdict] if allowed else _NO_EVIDENCE),
+                help=reviewer.why_not()
+                or (REVIEW_ROWS[verdict].sentence if allowed else _NO_EVIDENCE),
                 disabled=not name or not allowed,
                 on_click=state.give,
                 args=(verdict, mark),

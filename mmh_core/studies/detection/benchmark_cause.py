@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mmh_core.memorization.cause import cause_of, data_freedom
+from mmh_core.memorization.cause import cause_of, data_freedom, known_cause
 from mmh_core.memorization.cause_calibration import Corpus, calibrate_cause
 from mmh_core.records import LabelledPrompt
 from mmh_core.statistics import ROC_RESAMPLINGS, balanced_accuracy, percentile_interval
@@ -38,7 +38,7 @@ def causes(
     ]
     data = torch.tensor([each.lid for each in found])
     truth = torch.tensor([bool(one.overfitted) for one in counted])
-    true = ["OD-Mem" if each else "DD-Mem" for each in truth.tolist()]
+    true = [known_cause(each) for each in truth.tolist()]
     right = torch.tensor([mine == theirs for mine, theirs in zip(said, true, strict=True)])
     # Whatever else was said, such as that the cause is not identifiable, is not right.
     called = torch.where(right, truth, ~truth)

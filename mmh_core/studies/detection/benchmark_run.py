@@ -57,9 +57,9 @@ class CombinedRow:
 class CauseRow:
     """The predicted cause of each memorized test caption (Q of them).
 
-    `prompts` are their positions in the run's prompts; `said` and `true` are "OD-Mem" or "DD-Mem"
-    (or "not identifiable"); `data_lid` and `model_lid` (Q,) are what decides. `accuracy` is
-    balanced, with a 95 % bootstrap interval.
+    `prompts` are their positions in the run's prompts; `said` and `true` are labels of
+    `memorization.cause`, the true one of `CAUSES`; `data_lid` and `model_lid` (Q,) are what
+    decides. `accuracy` is balanced, with a 95 % bootstrap interval.
     """
 
     prompts: tuple[int, ...]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from mmh_core.memorization.cause import Cause
 from mmh_core.memorization.hypothesis import share_words
+from mmh_core.memorization.verdict import IMAGE_ROWS
 from mmh_core.memorization.verdict import ImageVerdict as ImageVerdict
 from mmh_core.retrieval.copy_evidence import is_copy
 from mmh_core.subject.copies import CopyFound, NeighborFound
@@ -248,3 +250,16 @@ def _row(image: ImageResult) -> dict[str, object]:
         "true_kind": None if truth is None else truth.kind,
         "true_lid": None if truth is None else truth.lid,
     }
+
+
+def gravest(images: Sequence[ImageResult]) -> ImageResult:
+    """Return the image to be seen first: most severe verdict, then nearest copy.
+
+    Errors: ValueError for none.
+    """
+
+    def severity(one: ImageResult) -> tuple[int, float]:
+        similarity = math.nan if one.copy is None else one.copy.similarity
+        return IMAGE_ROWS[one.verdict].severity, 0.0 if math.isnan(similarity) else similarity
+
+    return max(images, key=severity)

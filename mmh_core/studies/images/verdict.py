@@ -12,6 +12,7 @@ from typing import Literal, get_args
 
 from mmh_core.memorization.cause import Cause, cause_by_copies, cause_of, data_freedom
 from mmh_core.memorization.hypothesis import share_words, shown_lid
+from mmh_core.memorization.verdict import COPY_VERDICTS
 from mmh_core.retrieval.copy_evidence import CopyKind
 from mmh_core.studies.images.run import ImageVerdict
 from mmh_core.subject.copies import CopyFound
@@ -153,7 +154,7 @@ def cause_in(
     set can only be searched, the reason says how often the original of `copy` stands there, and
     the cause is not identifiable: only images that the model was not trained on can tell.
     """
-    if training_set is None or verdict not in ("exact copy", "template copy"):
+    if training_set is None or verdict not in COPY_VERDICTS:
         return None
     if training_set.corpus is None or training_set.cause is None:
         return None if copy is None else cause_by_copies(copy.copies, copy.near_duplicates)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mmh_core.memorization.verdict import OutcomeKind
 from mmh_core.statistics import (
     Interval,
     mean_interval,
@@ -21,7 +22,7 @@ from mmh_core.studies.mitigation.benchmark_run import (
     MitigationBenchmark,
     NormalRow,
 )
-from mmh_core.studies.mitigation.outcome import GOOD, OutcomeKind
+from mmh_core.studies.mitigation.outcome import GOOD
 from mmh_core.studies.mitigation.run import Treatment
 
 #: What a mitigation has to do: copies before at least, images solved at least.

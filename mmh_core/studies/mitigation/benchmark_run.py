@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mmh_core.memorization.verdict import OutcomeKind
 from mmh_core.statistics import Interval
-from mmh_core.studies.mitigation.outcome import OutcomeKind, image_outcomes
+from mmh_core.studies.mitigation.outcome import image_outcomes
 from mmh_core.studies.mitigation.run import MitigationRun, Treatment
 from mmh_core.studies.mitigation.table import copies
 from mmh_core.text_to_image.requests import Sampling

@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
+from mmh_core.memorization.verdict import OUTCOME_ROWS, OutcomeKind
 from mmh_core.studies.mitigation.run import Cell
 
-#: "no copy": nothing was to be solved, and nothing was spoiled.
-OutcomeKind = Literal["solved", "no copy", "copy", "not solved", "subject lost", "unknown"]
 #: Outcomes that a mitigation may have and pass.
-GOOD: tuple[OutcomeKind, ...] = ("solved", "no copy")
+GOOD: tuple[OutcomeKind, ...] = tuple(kind for kind, row in OUTCOME_ROWS.items() if row.good)
 #: An image whose alignment is lower than this share of the mean without mitigation is flagged.
 ALIGNMENT_KEPT = 0.9
 #: LID has risen when by more than this many standard errors of the difference, at least by one.

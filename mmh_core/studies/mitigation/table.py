@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mmh_core.memorization.verdict import OutcomeKind
 from mmh_core.statistics import Interval, mean_interval, paired_interval
-from mmh_core.studies.mitigation.outcome import ImageOutcome, OutcomeKind, image_outcomes
+from mmh_core.studies.mitigation.outcome import ImageOutcome, image_outcomes
 from mmh_core.studies.mitigation.run import Cell, MitigationRun, Treatment
 
 _NAN = float("nan")

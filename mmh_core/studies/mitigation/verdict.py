@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from mmh_core.memorization.verdict import OUTCOME_ROWS
 from mmh_core.statistics import Interval
-from mmh_core.studies.mitigation.outcome import NEW_COPY, ImageOutcome, OutcomeKind
+from mmh_core.studies.mitigation.outcome import NEW_COPY, ImageOutcome
 from mmh_core.studies.mitigation.run import MitigationRun, Treatment
 from mmh_core.studies.mitigation.table import TreatmentRow, treatment_rows
 
@@ -125,10 +126,10 @@ def harm(references: ReferenceRow) -> str:
 
 
 def reasons_of(outcomes: Sequence[ImageOutcome]) -> tuple[str, ...]:
-    """Count the images that are not good, those that are copies first."""
-    order: tuple[OutcomeKind, ...] = ("copy", "not solved", "subject lost", "unknown")
+    """Count the images that are not good, the most severe outcome first."""
+    bad = [kind for kind, row in OUTCOME_ROWS.items() if not row.good]
     found = []
-    for kind in order:
+    for kind in sorted(bad, key=lambda kind: -OUTCOME_ROWS[kind].severity):
         mine = [one.reason for one in outcomes if one.kind == kind]
         if mine:
             said = "copies" if kind == "copy" else "; ".join(_merged(mine))

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
+from mmh_core.memorization.cause import UNIDENTIFIED
 from mmh_core.memorization.verdict import IMAGE_ROWS
 from mmh_core.records import MMHError
 from mmh_core.retrieval.copy_evidence import CopyKind
@@ -18,17 +19,13 @@ from mmh_core.store.archive import load_record
 from mmh_core.store.review_records import ReviewItem
 from mmh_core.store.run_files import file_sha256
 from mmh_core.store.shards import ScanManifest, ScanRow, read_manifest, read_rows
-from mmh_core.studies.images.run import ImageResult, ImageRun
+from mmh_core.studies.images.run import ImageResult, ImageRun, gravest
 from mmh_core.studies.review.scan_rows import RUNS, run_figures
 
 #: Side of the little images, which are reduced to it where they are larger.
 THUMBNAIL = 128
 #: Tags of prompts that the score says less of than it seems.
 CUT, UNREAD = "not read to the end", "letters unknown to the model"
-_CAUSES = {
-    "DD-Mem": "the training data (DD-Mem)",
-    "OD-Mem": "the model overfitted (OD-Mem)",
-}
 #: Kinds of copy in the words of the filters.
 KINDS: dict[CopyKind | None, str] = {
     None: "not searched",
@@ -86,30 +83,15 @@ def run_item(run: ImageRun, prompt: int = 0, *, file: str = "", sha256: str = ""
     )
 
 
-def gravest(images: tuple[ImageResult, ...]) -> ImageResult:
-    """Return the image to be seen first: most severe verdict, then nearest copy."""
-
-    def severity(one: ImageResult) -> tuple[int, float]:
-        similarity = math.nan if one.copy is None else one.copy.similarity
-        return IMAGE_ROWS[one.verdict].severity, 0.0 if math.isnan(similarity) else similarity
-
-    return max(images, key=severity)
-
-
 def kinds(image: ImageResult) -> dict[str, Any]:
     """Return kind of copy and cause of an image, in the words of the filters."""
     least = IMAGE_ROWS["cannot be judged"].severity
     suspected = IMAGE_ROWS[image.verdict].severity > least
-    cause = "not identifiable" if suspected else ""
+    cause: str = UNIDENTIFIED if suspected else ""
     if image.cause is not None:
         cause = image.cause.label
     kind = KINDS[None if image.copy is None else image.copy.kind]
     return {"kind": kind, "cause": cause}
-
-
-def cause_words(cause: str) -> str:
-    """Return a cause in plain words, with the term of the literature; others as they are."""
-    return _CAUSES.get(cause, cause)
 
 
 def score_words(name: str, value: float) -> str:

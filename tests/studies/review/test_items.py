@@ -11,13 +11,13 @@ import pytest
 import torch
 from PIL import Image
 
+from mmh_core.memorization.cause import cause_words
 from mmh_core.records import MMHError
 from mmh_core.store.archive import save_record
 from mmh_core.store.shards import ScanRow, scan_folder, scan_manifest
+from mmh_core.studies.images.run import gravest
 from mmh_core.studies.review.demonstration import demonstration_prompts
 from mmh_core.studies.review.items import (
-    cause_words,
-    gravest,
     kinds,
     run_item,
     scan_items,
