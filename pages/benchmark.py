@@ -18,16 +18,16 @@ def main() -> None:
     """Draw the page; the imports wait until the title stands."""
     from views.benchmark import form, results, state
 
-    wanted = state.restore()
-    with st.sidebar, session.told():
+    settings = state.restore()
+    with st.sidebar, session.errors_as_messages():
         form.sidebar()
-    run = form.shown(wanted.job)
+    run = form.shown(settings.job)
     if run is None:
         results.nothing()
     else:
-        results.result(run, wanted)
+        results.result(run, settings)
     state.remember()
 
 
-with session.told():
+with session.errors_as_messages():
     main()

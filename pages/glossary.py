@@ -16,5 +16,5 @@ def main() -> None:
     glossary.section()
 
 
-with session.told():
+with session.errors_as_messages():
     main()

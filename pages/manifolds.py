@@ -21,7 +21,7 @@ def main() -> None:
     settings, refused = state.restore()
     for sentence in refused:
         st.warning(session.plain(sentence), icon=":material/warning:")
-    with st.sidebar, session.told():
+    with st.sidebar, session.errors_as_messages():
         controls.sidebar(settings)
     # Forms and callbacks have had their say; this is what counts now.
     job = st.session_state[state.key("job")]
@@ -63,5 +63,5 @@ def _precomputed() -> None:
         results.result(run, settings, precomputed=True)
 
 
-with session.told():
+with session.errors_as_messages():
     main()

@@ -25,7 +25,7 @@ def main() -> None:
         model_session.prepare()
     for sentence in refused:
         st.warning(layout.plain(sentence), icon=":material/warning:")
-    with st.sidebar, session.told():
+    with st.sidebar, session.errors_as_messages():
         form.sidebar(settings)
     # Forms and callbacks have had their say; this is what counts now.
     job = st.session_state[state.key("job")]
@@ -68,5 +68,5 @@ def _example() -> None:
         results.result(run, settings, precomputed=True)
 
 
-with session.told():
+with session.errors_as_messages():
     main()

@@ -23,5 +23,5 @@ def main() -> None:
     recent.section()
 
 
-with session.told():
+with session.errors_as_messages():
     main()

@@ -31,11 +31,11 @@ def main() -> None:
         )
         st.warning(layout.plain(sentence), icon=":material/warning:")
     if known:
-        with st.sidebar, session.told():
+        with st.sidebar, session.errors_as_messages():
             sidebar.sidebar(known)
     sections.sections(known)
     state.remember()
 
 
-with session.told():
+with session.errors_as_messages():
     main()

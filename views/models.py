@@ -37,7 +37,7 @@ _LOADING = importing.LOCK
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """Describe a model that a person may choose.
+    """A model that can be chosen.
 
     `ready` is whether it can be loaded now; `why` says otherwise what is missing, and `needs` what
     memory and time it takes here.

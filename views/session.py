@@ -61,15 +61,15 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Jobs:
-    """Hold the runner and the store of all jobs of this server."""
+    """The runner and the store of all jobs of this server."""
 
     runner: JobRunner
     store: JobStore
 
 
 @dataclass(frozen=True)
-class JobView:
-    """Hold a job as a page shows it: its record, and its run as far as it is known."""
+class ManifoldJob:
+    """A training job on a manifold: its record, and its run as far as it is known."""
 
     record: JobRecord
     run: ManifoldRun | None
@@ -88,8 +88,8 @@ def guard() -> None:
 
 
 @contextmanager
-def told() -> Iterator[None]:
-    """Show what goes wrong inside as one sentence; a traceback goes to the log only."""
+def errors_as_messages() -> Iterator[None]:
+    """Write an error of the body to the page as one sentence; its traceback to the log only."""
     try:
         yield
     except (ValueError, MMHError) as error:
@@ -170,7 +170,7 @@ def _study(config: ManifoldConfig) -> Iterator[Progress[ManifoldRun]]:
     yield from manifold_study(config)
 
 
-def job_view(job: str) -> JobView:
+def job_view(job: str) -> ManifoldJob:
     """Return a job and its run: live while it runs, from the disk once it has ended.
 
     Errors: MMHError for an unknown id, and for a file that is missing or damaged.
@@ -178,9 +178,9 @@ def job_view(job: str) -> JobView:
     runner = jobs().runner
     record = runner.record(job)
     if record.result is not None:
-        return JobView(record, read_run(data_folder() / "runs" / Path(record.result).name))
+        return ManifoldJob(record, read_run(data_folder() / "runs" / Path(record.result).name))
     latest = runner.latest(job)
-    return JobView(record, None if latest is None else latest.partial)
+    return ManifoldJob(record, None if latest is None else latest.partial)
 
 
 def past_runs(limit: int = 12) -> list[JobRecord]:

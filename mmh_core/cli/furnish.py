@@ -27,7 +27,7 @@ _SEEDS = "0,1,2,3"
 
 @dataclass(frozen=True)
 class Furnishing:
-    """What the stages share: the folder of all assets, the work folder and the device."""
+    """The inputs of all stages: the folder of all assets, the work folder and the device."""
 
     assets: Path
     work: Path

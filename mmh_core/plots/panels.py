@@ -26,7 +26,7 @@ _AXIS_HEIGHT, _GAP = 50.0, 0.11
 
 @dataclass(frozen=True)
 class Line:
-    """Hold one line of a panel; `hover` is a Plotly template for one of its points.
+    """One line of a panel; `hover` is a Plotly template for one of its points.
 
     A `reference` is what the other lines are to be compared with: grey and dashed.
     """
@@ -41,7 +41,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """Hold the place of one panel: its number, the part of the figure's height, its pixels."""
+    """The position of one panel: its number, the part of the figure's height, its pixels."""
 
     number: int
     low: float

@@ -25,7 +25,7 @@ PointKind = Literal["training point", "generated sample"]
 
 @dataclass(frozen=True)
 class PointPlace:
-    """Hold where a point of an image is kept: row `index` of the estimates of its kind."""
+    """The position of a point in the record: row `index` of the estimates of its kind."""
 
     kind: PointKind
     index: int
@@ -43,7 +43,7 @@ class PointPlace:
 
 @dataclass(frozen=True)
 class Group:
-    """Hold the points of one kind that share a look: rows of the estimates, legend entry, marker.
+    """The points of one kind that share a look: rows of the estimates, legend entry, marker.
 
     `marker` is the style in the plane, `spatial` what differs in space; groups of higher `rank`
     lie on top. No point stands in the legend itself (one on a color scale has no color to show

@@ -149,7 +149,7 @@ def estimator_errors(run: ManifoldRun) -> go.Figure:
 
 @dataclass(frozen=True)
 class _Dot:
-    """Hold one estimator's value, the ends of its bar, and its place on the chart from 0 down."""
+    """One estimator's value, the ends of its bar, and its row on the chart from 0 down."""
 
     row: EstimatorRow
     value: float

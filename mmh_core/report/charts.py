@@ -14,7 +14,7 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Chart:
-    """Hold one curve `y` (n,) over increasing `x` (n,), with what it is to be compared with.
+    """One curve `y` (n,) over increasing `x` (n,), with what it is to be compared with.
 
     `error` (n,) is drawn as a strip around the curve; `low` and `high` (n,) bound the band of
     reference prompts; each is empty where unknown, and a NaN is a gap. `upright` marks a place on
@@ -89,7 +89,7 @@ def round_ticks(low: float, high: float, most: int = 5) -> list[float]:
 
 @dataclass(frozen=True)
 class _Frame:
-    """Hold the ranges that are drawn and turn values into places."""
+    """The ranges of the axes, which turn values into coordinates."""
 
     left: float
     right: float

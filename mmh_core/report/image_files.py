@@ -35,7 +35,7 @@ _AGAIN = "use the image as it was downloaded, or enter the settings by hand."
 
 @dataclass(frozen=True)
 class ImageAbout:
-    """Hold how one image was drawn and what was read of it.
+    """The settings with which an image was generated, and its LID and verdict.
 
     `model` is the name by which the model is chosen, without the folders above it; the digests are
     SHA-256 in hexadecimal, of the weights and of the run's starting noise. `lid` and

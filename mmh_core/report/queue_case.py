@@ -30,7 +30,7 @@ from mmh_core.store.verdict_chain import ChainReport, verify
 
 @dataclass(frozen=True)
 class ReportItem:
-    """An item with what each reviewer says of it."""
+    """An item with the verdict of each reviewer."""
 
     position: int
     item: ReviewItem
@@ -71,7 +71,7 @@ class ReportItem:
 
 @dataclass(frozen=True)
 class QueueCase:
-    """What a report says of a queue; `pair` are the two reviewers of `agreed`.
+    """The contents of a queue's report; `pair` are the two reviewers of `agreed`.
 
     `damaged` are the positions of items that cannot be read: they are in no count.
     """

@@ -35,7 +35,7 @@ from views import session
 from views.images import session as image_session
 from views.images.phrases import percentile
 from views.images.session import EXAMPLES
-from views.images.settings import KINDS, Form, Settings, form_of, parsed, query
+from views.images.settings import KINDS, ImageForm, ImageSettings, form_of, parsed, query
 from views.models import POCKET
 from views.widgets.layout import plain
 from views.widgets.words import in_words, number
@@ -372,7 +372,7 @@ def test_values_put_past_the_widgets_are_named_and_replaced(app: AppTest) -> Non
     assert "estimators has 'rm -rf'" in unmarked(said(app))
     assert app.number_input(key="im_steps").value == 30
     assert len(app.metric) == 4
-    base = Settings("pocket-sd", Form("a", 4, 0, 30, 2.0, 64, 64))
+    base = ImageSettings("pocket-sd", ImageForm("a", 4, 0, 30, 2.0, 64, 64))
     settings, refused = parsed({"images": True, "guidance": True, "seed": 1.5}, base)
     assert settings == base
     assert [sentence.split(" is ")[0] for sentence in refused] == ["images", "seed", "guidance"]
@@ -565,7 +565,7 @@ def test_a_image_of_ours_is_audited_and_restores_its_settings(app: AppTest) -> N
     assert app.number_input(key="im_guidance").value == 3.5
     assert app.selectbox(key="im_scheduler").value == "euler"
     assert app.text_area(key="im_negative").value == "fog"
-    form = Form(run.config.prompts[0], 1, 1, 7, 3.5, 64, 64, "euler", "fog")
+    form = ImageForm(run.config.prompts[0], 1, 1, 7, 3.5, 64, 64, "euler", "fog")
     assert form_of(settings_of(about)) == form
 
 
@@ -661,8 +661,8 @@ def test_without_training_images_the_cause_is_not_identifiable(app: AppTest) -> 
 
 
 def test_settings_survive_the_way_through_a_link() -> None:
-    base = Settings("pocket-sd", Form("a", 4, 0, 30, 2.0, 64, 64))
-    form = Form("b & c", 2, 9, 12, 4.5, 72, 80, "euler", "fog", ("flipd", "lhsd"))
+    base = ImageSettings("pocket-sd", ImageForm("a", 4, 0, 30, 2.0, 64, 64))
+    form = ImageForm("b & c", 2, 9, 12, 4.5, 72, 80, "euler", "fog", ("flipd", "lhsd"))
     before = replace(base, form=form, tab="map", image=1, job="a" * 32)
     assert parsed(dict(query(before, base)), base) == (before, [])
     assert query(base, base) == {"model": "pocket-sd"}

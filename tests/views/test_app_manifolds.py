@@ -22,7 +22,7 @@ from mmh_core.studies.manifolds.config import default_config
 from mmh_core.studies.manifolds.run import ManifoldConfig, ManifoldRun
 from views import session
 from views.manifolds.points import selected_ids
-from views.manifolds.settings import Settings, command, parsed, query
+from views.manifolds.settings import ManifoldSettings, command, parsed, query
 from views.widgets.words import in_words, number, percent
 
 APP = Path(__file__).parents[2] / "app.py"
@@ -313,9 +313,9 @@ def test_an_unexpected_failure_is_one_sentence(
 
 def test_settings_survive_the_way_through_a_link() -> None:
     config = ManifoldConfig("torus", 500, 4, 32, 60, 9, 12)
-    before = Settings(config, "verdict", "fit", 60, 7, "a" * 32)
+    before = ManifoldSettings(config, "verdict", "fit", 60, 7, "a" * 32)
     assert parsed(dict(query(before))) == (before, [])
-    assert query(Settings(default_config("circle"))) == {"manifold": "circle"}
+    assert query(ManifoldSettings(default_config("circle"))) == {"manifold": "circle"}
 
 
 def test_the_command_names_every_number() -> None:

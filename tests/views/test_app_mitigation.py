@@ -35,7 +35,7 @@ from views.images import session as image_session
 from views.mitigation import session as mitigation_session
 from views.mitigation.settings import (
     OFFERED,
-    Settings,
+    MitigationSettings,
     form_of,
     parsed,
     query,
@@ -474,7 +474,7 @@ def test_what_cannot_be_run_is_said_before_the_button(app: AppTest) -> None:
 
 
 def test_links_carry_settings_and_give_them_back() -> None:
-    base = Settings("pocket-sd", form_of(comparison().config), "fox")
+    base = MitigationSettings("pocket-sd", form_of(comparison().config), "fox")
     changed = replace(
         base,
         form=replace(

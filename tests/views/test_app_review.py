@@ -447,7 +447,7 @@ def test_what_is_handed_over_is_what_was_judged_and_opens_elsewhere(
     assert table.prompt[1] == HOSTILE
     assert len(pd.read_csv(io.BytesIO(files["csv"]))) == 6
     page = files["html"].decode()
-    assert "1 makes the model give back what it was trained on" in page
+    assert "1 makes the model reproduce what it was trained on" in page
     assert "&lt;img src=" in page and '<img src="http' not in page and "<script" not in page
     with zipfile.ZipFile(io.BytesIO(files["zip"])) as archive:
         assert f"runs/{RUN}" in archive.namelist()

@@ -36,7 +36,7 @@ _PAGE = (Path(__file__).parent / "sign_in.html").read_text("utf-8")
 
 
 class Gate:
-    """Let in requests and sockets of those who have signed in, and offer a form to all others.
+    """The gate before the app: those who have signed in pass, all others get the sign-in form.
 
     `users` is the file of `./mmh user`, read again whenever it changes: who is taken out of it or
     gets another password has to sign in again. `key` is the file of the secret that seals
@@ -147,7 +147,7 @@ class Gate:
 
 
 class _Socket:
-    """Keep a socket open for as long as the ticket holds with which it was opened."""
+    """A socket that stays open for as long as the ticket with which it was opened holds."""
 
     def __init__(self, receive: Receive, send: Send, holds: Callable[[], bool]) -> None:
         self._receive, self._send, self._holds = receive, send, holds

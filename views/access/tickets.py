@@ -19,7 +19,7 @@ LIFETIME = 12 * 3600.0
 
 
 class Tickets:
-    """Issue tickets, tell whose they are, and take them back.
+    """The tickets of signed-in people: issued, checked and withdrawn.
 
     `key` is the file of the secret that seals them, made if missing, so that a restart of the
     server signs nobody out; beside it, under the ending `.ended`, stand the digests of those that

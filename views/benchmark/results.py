@@ -31,7 +31,7 @@ def nothing() -> None:
     st.code(f"{PROGRAM} benchmark --out assets/benchmark/pocket-sd.safetensors", language="bash")
 
 
-def result(run: BenchmarkRun, wanted: state.Wanted) -> None:
+def result(run: BenchmarkRun, settings: state.BenchmarkSettings) -> None:
     """Draw everything about one comparison."""
     show.lacking(run.missing, run.notes)
     _answer(run)
@@ -48,7 +48,7 @@ def result(run: BenchmarkRun, wanted: state.Wanted) -> None:
     _table(run)
     combined(run)
     _curves(run)
-    threshold(run, wanted)
+    threshold(run, settings)
     _truth(run)
     _causes(run)
     published()

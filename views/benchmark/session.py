@@ -34,7 +34,7 @@ FEWEST_NORMAL = 20
 
 @dataclass(frozen=True)
 class BenchmarkJob:
-    """Hold a job as the page shows it: its record, and its result once it is complete."""
+    """A benchmark job: its record, and its result once it is complete."""
 
     record: JobRecord
     run: BenchmarkRun | None

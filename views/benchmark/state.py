@@ -12,8 +12,8 @@ NAMES = ("detector", "kind", "job")
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """Hold what the link or the session asks for; None where the page chooses."""
+class BenchmarkSettings:
+    """The choices in the link or the session; None where the page chooses."""
 
     detector: str | None
     kind: str | None
@@ -25,8 +25,8 @@ def key(name: str) -> str:
     return PREFIX + name
 
 
-def restore() -> Wanted:
-    """Return what is asked for: the link counts once, when the page opens."""
+def restore() -> BenchmarkSettings:
+    """Return the choices: the link counts once, when the page opens."""
     state = st.session_state
     if key("kept") not in state:
         for name in NAMES:
@@ -38,7 +38,7 @@ def restore() -> Wanted:
     job = state[key("job")]
     if not (isinstance(job, str) and re.fullmatch("[0-9a-f]{32}", job)):
         state[key("job")] = None
-    return Wanted(state[key("detector")], state[key("kind")], state[key("job")])
+    return BenchmarkSettings(state[key("detector")], state[key("kind")], state[key("job")])
 
 
 def remember() -> None:

@@ -15,7 +15,7 @@ from views.benchmark import state
 from views.widgets import layout
 
 
-def threshold(run: BenchmarkRun, wanted: state.Wanted) -> None:
+def threshold(run: BenchmarkRun, settings: state.BenchmarkSettings) -> None:
     """Let the person choose a detector and a threshold, and see what they cost."""
     layout.heading(
         "Detection threshold",
@@ -24,7 +24,7 @@ def threshold(run: BenchmarkRun, wanted: state.Wanted) -> None:
     )
     names = [row.name for row in run.rows]
     labels = {row.name: row.label for row in run.rows}
-    if wanted.detector not in names:
+    if settings.detector not in names:
         st.session_state[state.key("detector")] = names[0]
     left, right = layout.side_by_side("bm_threshold")
     with left:

@@ -92,7 +92,7 @@ def _audit(job: str, model: str) -> None:
     if record.is_active:
         job_panel.live(record.id, "Stop this audit", "im_audit_cancel", every=0.5)
     elif record.state == "done" and found is not None:
-        detail.section(found, _ground(model, found), "audit")
+        detail.section(found, _context(model, found), "audit")
     elif record.state in ("done", "interrupted"):
         st.info(
             "The server that made this audit was restarted, and neither uploaded images nor "
@@ -186,12 +186,12 @@ def _take_caption(prompt: str) -> None:
     st.session_state["im_caption"] = prompt
 
 
-def _ground(model: str, found: ImageResult) -> detail.Ground:
+def _context(model: str, found: ImageResult) -> detail.ImageContext:
     known, lid = model_session.training_set(model), found.lid
     scale = LOG_DELTAS[0] if lid is None else lid.log_delta
     # Without a percentile the reference prompts are those of other weights.
     usable = lid is not None and not math.isnan(lid.percentile)
     normal = model_session.normal(model) if usable else None
-    return detail.Ground(
+    return detail.ImageContext(
         torch.tensor(LOG_DELTAS), scale, normal, 0 if known is None else len(known.index)
     )

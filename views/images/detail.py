@@ -1,4 +1,4 @@
-"""Draw everything that is known of one image, drawn here or brought from elsewhere."""
+"""All results for one image, generated here or uploaded."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from views.widgets import downloads, layout, words
 
 
 @dataclass(frozen=True, eq=False)
-class Ground:
-    """Hold what one image is seen against: noise scales, reference prompts, training set."""
+class ImageContext:
+    """The context of an image's results: noise scales, reference prompts, training set."""
 
     log_deltas: Tensor
     log_delta: float
@@ -26,9 +26,9 @@ class Ground:
     searched: int
 
 
-def ground_of(run: ImageRun) -> Ground:
+def context_of(run: ImageRun) -> ImageContext:
     """Return what the images of a run are seen against."""
-    return Ground(run.log_deltas, run.log_delta, run.normal, run.searched)
+    return ImageContext(run.log_deltas, run.log_delta, run.normal, run.searched)
 
 
 def stepper(run: ImageRun, chosen: ImageResult) -> None:
@@ -66,7 +66,7 @@ def stepper(run: ImageRun, chosen: ImageResult) -> None:
         )
 
 
-def section(image: ImageResult, ground: Ground, name: str) -> None:
+def section(image: ImageResult, context: ImageContext, name: str) -> None:
     """Draw verdict, comparison, neighbors, curves, region map and steps of an image.
 
     `name` keeps the widgets of two images apart.
@@ -77,7 +77,7 @@ def section(image: ImageResult, ground: Ground, name: str) -> None:
     with right:
         facts(image)
     if image.neighbors:
-        _neighbors(image, ground)
+        _neighbors(image, context)
     left, right = layout.side_by_side(f"im_curves_{name}")
     with left:
         layout.heading(
@@ -87,11 +87,11 @@ def section(image: ImageResult, ground: Ground, name: str) -> None:
             help=phrases.LID,
         )
         layout.chart(
-            images.lid_curve(image, ground.log_deltas, ground.log_delta, ground.normal),
+            images.lid_curve(image, context.log_deltas, context.log_delta, context.normal),
             f"im_curve_{name}",
         )
     with right:
-        _pull(image, ground, name)
+        _guidance_norm(image, context, name)
     left, right = layout.side_by_side(f"im_region_{name}")
     with left:
         compare.region(image, name)
@@ -99,7 +99,7 @@ def section(image: ImageResult, ground: Ground, name: str) -> None:
         compare.steps(image, name)
 
 
-def _pull(image: ImageResult, ground: Ground, name: str) -> None:
+def _guidance_norm(image: ImageResult, context: ImageContext, name: str) -> None:
     layout.heading(
         "Guidance norm per step",
         "The norm of the guidance vector at each step. Memorized prompts often have a larger "
@@ -107,7 +107,7 @@ def _pull(image: ImageResult, ground: Ground, name: str) -> None:
     )
     norm = image.guidance_norm
     if len(norm) > 1:
-        layout.chart(images.guidance_norms(image, ground.normal), f"im_norm_{name}")
+        layout.chart(images.guidance_norms(image, context.normal), f"im_norm_{name}")
     elif len(norm) and not math.isnan(float(norm[0])):
         st.caption(
             f"This image was not drawn step by step. At the least noise its caption pulls with "
@@ -155,8 +155,8 @@ def facts(image: ImageResult) -> None:
     layout.facts(rows)
 
 
-def _neighbors(image: ImageResult, ground: Ground) -> None:
-    searched = f"all {ground.searched:,} training images" if ground.searched else "all of them"
+def _neighbors(image: ImageResult, context: ImageContext) -> None:
+    searched = f"all {context.searched:,} training images" if context.searched else "all of them"
     layout.heading(
         f"The {len(image.neighbors)} nearest training images",
         f"By descriptor, nearest first. The search is unfiltered: {searched} were compared. "

@@ -11,14 +11,14 @@ from mmh_core.studies.images.run import ImageConfig
 from views import models as model_session
 from views.images import duration, state
 from views.images import session as image_session
-from views.images.settings import FURTHER, KINDS, MOST_GUIDANCE, SCHEDULERS, WHOLE, Settings
+from views.images.settings import FURTHER, KINDS, MOST_GUIDANCE, SCHEDULERS, WHOLE, ImageSettings
 from views.images.state import key
 from views.models import ModelChoice
 from views.widgets import layout
 from views.widgets import past_jobs as past
 
 
-def sidebar(settings: Settings) -> None:
+def sidebar(settings: ImageSettings) -> None:
     """Draw the controls, and submit a job when the button is pressed."""
     choices = {choice.name: choice for choice in model_session.choices()}
     st.selectbox(
@@ -53,7 +53,7 @@ def _about(choice: ModelChoice) -> None:
     st.caption(layout.plain(f"{needs}License: {choice.licence}."))
 
 
-def _examples(settings: Settings) -> None:
+def _examples(settings: ImageSettings) -> None:
     """Let the person start from a prompt of each kind, or from a paraphrase of it."""
     examples = image_session.prompt_examples(settings.model)
     if not examples:
@@ -175,7 +175,7 @@ def _more() -> None:
 
 def _draw(choice: ModelChoice) -> None:
     """Draw the button with what it will cost, or why these values cannot be drawn."""
-    config = _asked()
+    config = _requested()
     pressed = st.button(
         "Generate",
         type="primary",
@@ -213,7 +213,7 @@ def _not_read(config: ImageConfig) -> None:
         st.warning(layout.plain(unread), icon=":material/content_cut:")
 
 
-def _asked() -> ImageConfig | str:
+def _requested() -> ImageConfig | str:
     """Return the config of the form, or why it is refused."""
     settings = state.current()
     try:

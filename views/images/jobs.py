@@ -19,7 +19,7 @@ def live(job: str) -> None:
 
 
 def _panel(job: str) -> None:
-    with session.told():
+    with session.errors_as_messages():
         view = image_session.image_job(job)
         if not view.record.is_active:
             st.rerun()

@@ -13,7 +13,7 @@ from mmh_core.studies.images.run import ImageRun
 from views import models as model_session
 from views.images import session as image_session
 from views.images import show
-from views.images.settings import Settings
+from views.images.settings import ImageSettings
 from views.images.state import key
 from views.manifolds.points import selected_ids
 from views.widgets import downloads, job_panel, layout, words
@@ -22,7 +22,7 @@ _MOST_ROWS = 200
 _THUMB = 48
 
 
-def section(run: ImageRun, settings: Settings) -> None:
+def section(run: ImageRun, settings: ImageSettings) -> None:
     """Draw the map, and the table of what is selected in it."""
     name, run_key = run.config.model, _run_key(run, settings)
     found = _together(run)
@@ -93,7 +93,7 @@ def _submit(run: ImageRun) -> None:
         st.session_state[key("map_refused")] = str(error)
 
 
-def _run_key(run: ImageRun, settings: Settings) -> str:
+def _run_key(run: ImageRun, settings: ImageSettings) -> str:
     """Return what tells the images of this run from those of others."""
     return f"{settings.job or settings.example} {run.noise_sha256} {hash(run.config)}"
 

@@ -14,12 +14,12 @@ from mmh_core.retrieval.copy_evidence import COPIES, CopyKind, copied
 from mmh_core.studies.images.run import ImageResult, ImageRun, gravest
 from views.images import audit, cards, data, detail, phrases, plane, show
 from views.images import reference_prompts as normal
-from views.images.settings import TABS, Settings, form_of
+from views.images.settings import TABS, ImageSettings, form_of
 from views.images.state import choose_image, key
 from views.widgets import layout, words
 
 
-def result(run: ImageRun, settings: Settings, *, precomputed: bool) -> None:
+def result(run: ImageRun, settings: ImageSettings, *, precomputed: bool) -> None:
     """Draw a run that has ended, with everything that can be asked about it."""
     _headline(run, settings, precomputed=precomputed)
     if run.images:
@@ -28,7 +28,7 @@ def result(run: ImageRun, settings: Settings, *, precomputed: bool) -> None:
     _sections(run, settings)
 
 
-def nothing(settings: Settings) -> None:
+def nothing(settings: ImageSettings) -> None:
     """Say what to do where there is no run to show; an image can be audited all the same."""
     st.info(
         "There is no run of this model yet. Once it is ready, write a prompt at left and press "
@@ -39,7 +39,7 @@ def nothing(settings: Settings) -> None:
     audit.section(settings.model)
 
 
-def _headline(run: ImageRun, settings: Settings, *, precomputed: bool) -> None:
+def _headline(run: ImageRun, settings: ImageSettings, *, precomputed: bool) -> None:
     """Name the run, and say where it differs from the form and what was not read."""
     kind = "Finished example" if precomputed else "Your run"
     count = words.plural(len(run.images), "image")
@@ -145,7 +145,7 @@ def _without_reference(run: ImageRun) -> None:
     )
 
 
-def _sections(run: ImageRun, settings: Settings) -> None:
+def _sections(run: ImageRun, settings: ImageSettings) -> None:
     """Draw the section that is open; the others cost nothing."""
     short = {label: name for name, label in TABS.items()}
     name = key("tab_label")
@@ -180,7 +180,7 @@ def _images(run: ImageRun) -> None:
     cards.section(run, chosen.index)
     st.divider()
     detail.stepper(run, chosen)
-    detail.section(chosen, detail.ground_of(run), f"run_{chosen.index}")
+    detail.section(chosen, detail.context_of(run), f"run_{chosen.index}")
 
 
 def chosen_image(run: ImageRun) -> ImageResult:

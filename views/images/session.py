@@ -35,7 +35,7 @@ SHORT = 8
 
 @dataclass(frozen=True)
 class ImageJob:
-    """Hold a job as the page shows it: its record, and its run as far as it is known."""
+    """A job of the image study: its record, and its run as far as it is known."""
 
     record: JobRecord
     run: ImageRun | None

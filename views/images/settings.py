@@ -1,4 +1,4 @@
-"""Keep the choices of the images page: read from a link or the session, checked, linked to.
+"""The settings of the images page: read from a link or the session, checked, linked to.
 
 Neither links nor widgets are believed: what is out of range falls back to the default and is named
 in one sentence. What only the study can judge, such as a prompt, is left to its own check.
@@ -6,16 +6,15 @@ in one sentence. What only the study can judge, such as a prompt, is left to its
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar, get_args
+from typing import Any, get_args
 
 from mmh_core.dimension.estimators import ESTIMATORS
 from mmh_core.studies.images.run import DEFAULT_ESTIMATOR, ImageConfig
 from mmh_core.text_to_image.prompt_text import MOST_WINDOWS
 from mmh_core.text_to_image.requests import LONGEST_SIDE, MOST_STEPS, Sampling, SchedulerName
+from views.widgets.link_values import decimal, job_id, one_of, quoted, whole
 
 PREFIX = "im_"
 #: The kinds of prompts that the embedded model knows, with what each is about.
@@ -38,7 +37,6 @@ SCHEDULERS: tuple[SchedulerName, ...] = get_args(SchedulerName)
 FURTHER = tuple(name for name in ESTIMATORS if name != DEFAULT_ESTIMATOR)
 #: Browsers count exactly up to 2^53; the last seed of a run must stay below.
 MOST_SEED = 2**53 - 1_000
-Choice = TypeVar("Choice", bound=str)
 WHOLE = {
     "images": (1, 16),
     "seed": (0, MOST_SEED),
@@ -54,8 +52,8 @@ _LINKED = 1_500
 
 
 @dataclass(frozen=True)
-class Form:
-    """Hold what the form says: what an `ImageConfig` needs, with consecutive seeds."""
+class ImageForm:
+    """The form of the images page: what an `ImageConfig` needs, with consecutive seeds."""
 
     prompt: str
     images: int
@@ -70,7 +68,7 @@ class Form:
     windows: int = 1
 
     def config(self, model: str) -> ImageConfig:
-        """Return what the study is asked; its prompt is not checked yet. Errors: MMHError."""
+        """Return the config of the study, its prompt not checked yet. Errors: MMHError."""
         seeds = tuple(range(self.seed, self.seed + self.images))
         return ImageConfig(
             model,
@@ -90,15 +88,15 @@ class Form:
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Hold every choice of the page that a link can carry.
+class ImageSettings:
+    """The settings of the images page that a link can carry.
 
     `example` names the precomputed run that is shown while there is no job; `image` is the one
     in detail, None where the page chooses.
     """
 
     model: str
-    form: Form
+    form: ImageForm
     example: str = "duplicate"
     tab: str = "images"
     image: int | None = None
@@ -107,9 +105,9 @@ class Settings:
     plane: str | None = None
 
 
-def form_of(config: ImageConfig) -> Form:
+def form_of(config: ImageConfig) -> ImageForm:
     """Return the form that asks for a config's first prompt, from its first seed on."""
-    return Form(
+    return ImageForm(
         config.prompts[0],
         min(len(config.seeds), WHOLE["images"][1]),
         config.seeds[0],
@@ -124,39 +122,41 @@ def form_of(config: ImageConfig) -> Form:
     )
 
 
-def parsed(source: Mapping[str, object], base: Settings) -> tuple[Settings, list[str]]:
+def parsed(source: Mapping[str, object], base: ImageSettings) -> tuple[ImageSettings, list[str]]:
     """Return the settings in a link or session, and a sentence for each value not usable.
 
     `base` says what counts where nothing is given; its model and example are taken as they are.
     """
-    said: list[str] = []
+    messages: list[str] = []
     form = base.form
     for name, between in WHOLE.items():
-        value = whole(name, source.get(name), between, said)
+        value = whole(name, source.get(name), between, messages)
         if value is not None:
             change: dict[str, Any] = {name: value}
             form = replace(form, **change)
-    guidance = _guidance(source.get("guidance"), said)
+    guidance = decimal("guidance", source.get("guidance"), (0, MOST_GUIDANCE), messages)
     form = replace(
         form,
         prompt=_text(source.get("prompt"), form.prompt),
         negative=_text(source.get("negative"), form.negative),
         guidance=form.guidance if guidance is None else guidance,
-        scheduler=one_of("scheduler", source.get("scheduler"), SCHEDULERS, form.scheduler, said),
-        estimators=_names(source.get("estimators"), form.estimators, said),
+        scheduler=one_of(
+            "scheduler", source.get("scheduler"), SCHEDULERS, form.scheduler, messages
+        ),
+        estimators=_names(source.get("estimators"), form.estimators, messages),
     )
     return replace(
         base,
         form=form,
-        tab=one_of("tab", source.get("tab"), TABS, base.tab, said),
-        image=whole("image", source.get("image"), (0, 10_000), said),
-        job=_job("job", source.get("job"), said),
-        audit=_job("audit", source.get("audit"), said),
-        plane=_job("plane", source.get("plane"), said),
-    ), said
+        tab=one_of("tab", source.get("tab"), TABS, base.tab, messages),
+        image=whole("image", source.get("image"), (0, 10_000), messages),
+        job=job_id("job", source.get("job"), messages),
+        audit=job_id("audit", source.get("audit"), messages),
+        plane=job_id("plane", source.get("plane"), messages),
+    ), messages
 
 
-def query(settings: Settings, base: Settings) -> dict[str, str]:
+def query(settings: ImageSettings, base: ImageSettings) -> dict[str, str]:
     """Return the parameters of a link to these settings: what differs from `base`."""
     pairs: dict[str, str] = {"model": settings.model}
     if settings.example != "duplicate":
@@ -177,63 +177,11 @@ def query(settings: Settings, base: Settings) -> dict[str, str]:
     return pairs
 
 
-def one_of(
-    name: str, value: object, choices: Iterable[Choice], default: Choice, said: list[str]
-) -> Choice:
-    """Return a value that is one of the choices, else the default, and say so."""
-    names = list(choices)
-    if value is None or value in names:
-        return default if value is None else next(name for name in names if name == value)
-    said.append(
-        f"{name} is {shown(value)}; choose from {', '.join(names)}. Shown instead: {default}."
-    )
-    return default
-
-
-def whole(name: str, value: object, between: tuple[int, int], said: list[str]) -> int | None:
-    """Return a whole number within bounds, None where there is none or it is refused."""
-    if value is None or value == "":
-        return None
-    low, high = between
-    number = value if isinstance(value, int) and not isinstance(value, bool) else None
-    if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,20}", value):
-        number = int(value)
-    if number is None or not low <= number <= high:
-        said.append(
-            f"{name} is {shown(value)}; it must be a whole number from {low:,} to {high:,}, "
-            "so it is left out."
-        )
-        return None
-    return number
-
-
-def shown(value: object) -> str:
-    """Return a value in quotes, cut where it is long."""
-    text = str(value)
-    return repr(text if len(text) <= 40 else text[:37] + "...")
-
-
-def _guidance(value: object, said: list[str]) -> float | None:
-    if value is None or value == "":
-        return None
-    number: Any = value
-    if isinstance(value, str):
-        number = float(value) if re.fullmatch(r"-?[0-9]{1,6}(\.[0-9]{1,6})?", value) else None
-    usable = isinstance(number, int | float) and not isinstance(number, bool)
-    if not usable or not math.isfinite(number) or not 0 <= number <= MOST_GUIDANCE:
-        said.append(
-            f"guidance is {shown(value)}; it must be a number from 0 to {MOST_GUIDANCE:g}, so it "
-            "is left out."
-        )
-        return None
-    return float(number)
-
-
 def _text(value: object, default: str) -> str:
     return value if isinstance(value, str) else default
 
 
-def _names(value: object, default: tuple[str, ...], said: list[str]) -> tuple[str, ...]:
+def _names(value: object, default: tuple[str, ...], messages: list[str]) -> tuple[str, ...]:
     if value is None:
         return default
     given = value.split(",") if isinstance(value, str) else value
@@ -241,14 +189,5 @@ def _names(value: object, default: tuple[str, ...], said: list[str]) -> tuple[st
         given = [given]
     wrong = [name for name in given if name not in FURTHER and name != ""]
     if wrong:
-        said.append(f"estimators has {shown(wrong[0])}; choose from {', '.join(FURTHER)}.")
+        messages.append(f"estimators has {quoted(wrong[0])}; choose from {', '.join(FURTHER)}.")
     return tuple(name for name in FURTHER if name in given)
-
-
-def _job(name: str, value: object, said: list[str]) -> str | None:
-    if value is None or value == "":
-        return None
-    if isinstance(value, str) and re.fullmatch(r"[0-9a-f]{32}", value):
-        return value
-    said.append(f"{name} is {shown(value)}; it must be the id of a run of this app.")
-    return None

@@ -16,14 +16,13 @@ from views.images.settings import (
     FORM,
     KINDS,
     PREFIX,
-    Form,
-    Settings,
+    ImageForm,
+    ImageSettings,
     form_of,
-    one_of,
     parsed,
     query,
-    shown,
 )
+from views.widgets.link_values import one_of, quoted
 
 #: Everything that is kept under its own name with the prefix, widgets first.
 NAMES = ("model", "example", *FORM, "tab", "image", "job", "audit", "plane")
@@ -35,7 +34,7 @@ def key(name: str) -> str:
     return PREFIX + name
 
 
-def restore() -> tuple[Settings, list[str]]:
+def restore() -> tuple[ImageSettings, list[str]]:
     """Return this run's settings and what was refused, and put them where widgets look.
 
     The link counts once, when the page opens; after that the session does, and is checked too.
@@ -47,7 +46,7 @@ def restore() -> tuple[Settings, list[str]]:
     else:
         # A widget that was not drawn in the last run has lost its key; the copy has not.
         source = {n: state.get(key(n), state[_KEPT].get(n)) for n in NAMES}
-    settings, said = _read(source)
+    settings, messages = _read(source)
     run = run_of(settings.job) if first and settings.job else None
     if run is not None:
         settings = replace(settings, form=form_of(run.config))
@@ -55,7 +54,7 @@ def restore() -> tuple[Settings, list[str]]:
     for name in ("model", "example", "tab", "image", "job", "audit", "plane"):
         state[key(name)] = getattr(settings, name)
     state.setdefault(key("seeding"), "fixed")
-    return settings, said
+    return settings, messages
 
 
 def remember() -> None:
@@ -66,7 +65,7 @@ def remember() -> None:
         st.query_params.from_dict(found)
 
 
-def current() -> Settings:
+def current() -> ImageSettings:
     """Return the settings as they are now, after callbacks and widgets."""
     return _read({name: st.session_state.get(key(name)) for name in NAMES})[0]
 
@@ -104,7 +103,7 @@ def choose_wording() -> None:
         st.session_state[key("prompt")] = st.session_state[key("wording")]
 
 
-def use_form(form: Form) -> None:
+def use_form(form: ImageForm) -> None:
     """Put values into the form."""
     for field in fields(form):
         value = getattr(form, field.name)
@@ -172,15 +171,15 @@ def run_of(job: str) -> ImageRun | None:
         return None  # The page itself says what is wrong with the job.
 
 
-def _read(source: dict[str, object]) -> tuple[Settings, list[str]]:
-    said: list[str] = []
-    model = model_of(source.get("model"), said)
-    example = one_of("example", source.get("example"), KINDS, next(iter(KINDS)), said)
+def _read(source: dict[str, object]) -> tuple[ImageSettings, list[str]]:
+    messages: list[str] = []
+    model = model_of(source.get("model"), messages)
+    example = one_of("example", source.get("example"), KINDS, next(iter(KINDS)), messages)
     settings, refused = parsed(source, _base(model, example))
-    return settings, said + refused
+    return settings, messages + refused
 
 
-def model_of(value: object, said: list[str]) -> str:
+def model_of(value: object, messages: list[str]) -> str:
     """Return the model named, or the embedded one and a sentence where it may not be chosen."""
     if value is None:
         return model_session.POCKET
@@ -188,19 +187,21 @@ def model_of(value: object, said: list[str]) -> str:
         model_session.source_of(str(value))
     except (MMHError, ValueError):
         names = ", ".join(choice.name for choice in model_session.choices())
-        said.append(f"model is {shown(value)}; choose from {names}. Shown instead: the embedded.")
+        messages.append(
+            f"model is {quoted(value)}; choose from {names}. Shown instead: the embedded."
+        )
         return model_session.POCKET
     return str(value)
 
 
-def _base(model: str, example: str) -> Settings:
+def _base(model: str, example: str) -> ImageSettings:
     """Return the settings of a model and a kind of prompt before anybody changed them."""
     if model == model_session.POCKET:
         run = image_session.example_run(example)
         if run is not None:
-            return Settings(model, form_of(run.config), example)
+            return ImageSettings(model, form_of(run.config), example)
     config = model_session.default_settings(model)
     if model == model_session.POCKET:
         found = [one for one in image_session.prompt_examples(model) if one.kind == example]
         config = replace(config, prompts=(found[0].caption if found else "",))
-    return Settings(model, form_of(config), example)
+    return ImageSettings(model, form_of(config), example)

@@ -12,14 +12,14 @@ from mmh_core.studies.manifolds.config import checked
 from mmh_core.studies.manifolds.run import ManifoldConfig
 from views import session
 from views.manifolds import state
-from views.manifolds.settings import GROUPS, Settings, bounds
+from views.manifolds.settings import GROUPS, ManifoldSettings, bounds
 from views.manifolds.state import key
 from views.widgets.words import in_words
 
 _STATES = {"done": "finished", "cancelled": "stopped"}
 
 
-def sidebar(settings: Settings) -> None:
+def sidebar(settings: ManifoldSettings) -> None:
     """Draw the controls, and submit a job when the button is pressed."""
     st.radio("Dataset", list(GROUPS), key=key("group"), on_change=state.choose_group)
     names = GROUPS[st.session_state[key("group")]]
@@ -99,7 +99,7 @@ def _train(config: ManifoldConfig) -> None:
     state.remember()
     if not pressed:
         return
-    with session.told():
+    with session.errors_as_messages():
         state.show_job(session.submit_manifold(config))
         state.remember()
         st.rerun()

@@ -12,14 +12,14 @@ from mmh_core.plots import theme
 from mmh_core.studies.manifolds.run import ManifoldConfig, ManifoldRun, Snapshot
 from views.manifolds import data, digits, training
 from views.manifolds import figure as image
-from views.manifolds.settings import NUMBERS, TABS, Settings
+from views.manifolds.settings import NUMBERS, TABS, ManifoldSettings
 from views.manifolds.state import key
 from views.widgets import words
 
 _SCRUBBER = key("scrubber")
 
 
-def result(run: ManifoldRun, settings: Settings, *, precomputed: bool) -> None:
+def result(run: ManifoldRun, settings: ManifoldSettings, *, precomputed: bool) -> None:
     """Draw a run that has ended, with everything that can be asked about it."""
     _headline(run, settings.config, precomputed=precomputed)
     if not run.snapshots:
@@ -34,7 +34,7 @@ def result(run: ManifoldRun, settings: Settings, *, precomputed: bool) -> None:
     _sections(run, snapshot)
 
 
-def nothing(settings: Settings) -> None:
+def nothing(settings: ManifoldSettings) -> None:
     """Say what to do where no run of a manifold exists yet."""
     spec = MANIFOLDS[settings.config.manifold]
     st.subheader(spec.label, anchor=False)

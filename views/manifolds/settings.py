@@ -1,4 +1,4 @@
-"""Keep the choices of the manifold page: read from a link or the session, checked, linked to.
+"""The settings of the manifold page: read from a link or the session, checked, linked to.
 
 Values come from URLs and from widgets, and neither is believed: what is out of range falls back to
 the default and is named in one sentence.
@@ -7,7 +7,7 @@ the default and is named in one sentence.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mmh_core.installation import PROGRAM
@@ -15,6 +15,7 @@ from mmh_core.manifolds.catalogue import MANIFOLDS
 from mmh_core.plots.points import Coloring
 from mmh_core.studies.manifolds.config import MOST_SEED, MOST_WIDTH, default_config
 from mmh_core.studies.manifolds.run import ManifoldConfig
+from views.widgets.link_values import job_id, one_of, quoted
 
 PREFIX = "mf_"
 FIRST = "circle"
@@ -36,8 +37,8 @@ GROUPS = {
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Hold every choice of the page that a link can carry.
+class ManifoldSettings:
+    """The settings of the manifold page that a link can carry.
 
     `step` and `point` are None where the page chooses; `size` is the training-set size of the
     precomputed digits runs.
@@ -71,28 +72,28 @@ def group_of(manifold: str) -> str:
     return next(name for name, members in GROUPS.items() if manifold in members)
 
 
-def parsed(source: Mapping[str, object]) -> tuple[Settings, list[str]]:
+def parsed(source: Mapping[str, object]) -> tuple[ManifoldSettings, list[str]]:
     """Return valid settings, and one sentence for each value that was refused.
 
     `source` maps names to texts, as in a link, or to numbers, as in a session.
     """
-    said: list[str] = []
-    manifold = _one_of("manifold", source.get("manifold"), MANIFOLDS, FIRST, said)
+    messages: list[str] = []
+    manifold = one_of("manifold", source.get("manifold"), MANIFOLDS, FIRST, messages)
     base = default_config(manifold)
     numbers = {
-        name: _whole(name, source.get(name), between, getattr(base, name), said)
+        name: _whole(name, source.get(name), between, getattr(base, name), messages)
         for name, between in bounds(manifold).items()
     }
     config = config_of(manifold, numbers)
-    return Settings(
+    return ManifoldSettings(
         config,
-        color=_one_of("color", source.get("color"), COLORS, "learned", said),
-        tab=_one_of("tab", source.get("tab"), TABS, "image", said),
-        step=_whole("step", source.get("step"), (0, 10**9), None, said),
-        point=_whole("point", source.get("point"), (0, 10**6), None, said),
-        job=_job(source.get("job"), said),
-        size=_whole("size", source.get("size"), (2, 10**6), None, said),
-    ), said
+        color=one_of("color", source.get("color"), COLORS, "learned", messages),
+        tab=one_of("tab", source.get("tab"), TABS, "image", messages),
+        step=_whole("step", source.get("step"), (0, 10**9), None, messages),
+        point=_whole("point", source.get("point"), (0, 10**6), None, messages),
+        job=job_id("job", source.get("job"), messages),
+        size=_whole("size", source.get("size"), (2, 10**6), None, messages),
+    ), messages
 
 
 def config_of(manifold: str, numbers: Mapping[str, int | None]) -> ManifoldConfig:
@@ -114,12 +115,12 @@ def config_of(manifold: str, numbers: Mapping[str, int | None]) -> ManifoldConfi
     )
 
 
-def query(settings: Settings) -> dict[str, str]:
+def query(settings: ManifoldSettings) -> dict[str, str]:
     """Return the parameters of a link to these settings: the manifold and what is not default."""
     config, base = settings.config, default_config(settings.config.manifold)
     pairs: dict[str, object] = {"manifold": config.manifold}
     pairs |= {n: getattr(config, n) for n in NUMBERS if getattr(config, n) != getattr(base, n)}
-    plain = Settings(config)
+    plain = ManifoldSettings(config)
     for name in ("color", "tab", "step", "point", "job", "size"):
         value = getattr(settings, name)
         if value != getattr(plain, name) and (name != "size" or config.manifold == "digits"):
@@ -138,20 +139,8 @@ def command(config: ManifoldConfig) -> str:
     return " ".join(words)
 
 
-def _one_of(
-    name: str, value: object, choices: Iterable[str], default: str, said: list[str]
-) -> str:
-    names = list(choices)
-    if value is None or value in names:
-        return default if value is None else str(value)
-    said.append(
-        f"{name} is {_shown(value)}; choose from {', '.join(names)}. Shown instead: {default}."
-    )
-    return default
-
-
 def _whole(
-    name: str, value: object, between: tuple[int, int], default: int | None, said: list[str]
+    name: str, value: object, between: tuple[int, int], default: int | None, messages: list[str]
 ) -> int | None:
     if value is None or value == "":
         return default
@@ -161,23 +150,9 @@ def _whole(
         number = int(value)
     if number is None or not low <= number <= high:
         instead = "left out" if default is None else f"{default:,}"
-        said.append(
-            f"{name} is {_shown(value)}; it must be a whole number from {low:,} to {high:,}. "
+        messages.append(
+            f"{name} is {quoted(value)}; it must be a whole number from {low:,} to {high:,}. "
             f"Used instead: {instead}."
         )
         return default
     return number
-
-
-def _job(value: object, said: list[str]) -> str | None:
-    if value is None or value == "":
-        return None
-    if isinstance(value, str) and re.fullmatch(r"[0-9a-f]{32}", value):
-        return value
-    said.append(f"job is {_shown(value)}; it must be the id of a run of this app.")
-    return None
-
-
-def _shown(value: object) -> str:
-    text = str(value)
-    return repr(text if len(text) <= 40 else text[:37] + "...")

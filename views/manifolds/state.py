@@ -10,7 +10,15 @@ from mmh_core.records import MMHError
 from mmh_core.studies.manifolds.config import MOST_SEED, default_config
 from mmh_core.studies.manifolds.run import ManifoldConfig, ManifoldRun
 from views import session
-from views.manifolds.settings import GROUPS, NUMBERS, PREFIX, Settings, group_of, parsed, query
+from views.manifolds.settings import (
+    GROUPS,
+    NUMBERS,
+    PREFIX,
+    ManifoldSettings,
+    group_of,
+    parsed,
+    query,
+)
 
 #: Everything that is kept under its own name with the prefix, widgets first.
 NAMES = ("manifold", *NUMBERS, "color", "tab", "step", "point", "job", "size")
@@ -22,7 +30,7 @@ def key(name: str) -> str:
     return PREFIX + name
 
 
-def restore() -> tuple[Settings, list[str]]:
+def restore() -> tuple[ManifoldSettings, list[str]]:
     """Return this run's settings and what was refused, and put them where widgets look.
 
     The link counts once, when the page opens; after that the session does, whose values may come
@@ -35,7 +43,7 @@ def restore() -> tuple[Settings, list[str]]:
     else:
         # A widget that was not drawn in the last run has lost its key; the copy has not.
         source = {n: state.get(key(n), state[_KEPT].get(n)) for n in NAMES}
-    settings, said = parsed(source)
+    settings, messages = parsed(source)
     if first and settings.job is not None:
         settings = _as_trained(settings)
     for name in NUMBERS:
@@ -44,7 +52,7 @@ def restore() -> tuple[Settings, list[str]]:
         state[key(name)] = getattr(settings, name)
     state[key("manifold")] = settings.config.manifold
     state[key("group")] = group_of(settings.config.manifold)
-    return settings, said
+    return settings, messages
 
 
 def remember() -> None:
@@ -55,7 +63,7 @@ def remember() -> None:
         st.query_params.from_dict(found)
 
 
-def current() -> Settings:
+def current() -> ManifoldSettings:
     """Return the settings as they are now, after callbacks and forms."""
     return parsed({name: st.session_state.get(key(name)) for name in NAMES})[0]
 
@@ -117,7 +125,7 @@ def _run_of(job: str) -> ManifoldRun | None:
         return None  # The page itself says what is wrong with the job.
 
 
-def _as_trained(settings: Settings) -> Settings:
+def _as_trained(settings: ManifoldSettings) -> ManifoldSettings:
     """Return the settings with the config that their job ran with, where that is known."""
     from dataclasses import replace
 

@@ -116,7 +116,7 @@ def _cost(config: ManifoldConfig) -> None:
 
 
 def _progress(job: str) -> None:
-    with session.told():
+    with session.errors_as_messages():
         record = session.job_view(job).record
         if not record.is_active:
             st.rerun()

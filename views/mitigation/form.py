@@ -14,7 +14,7 @@ from views.images import session as image_session
 from views.images.settings import MOST_GUIDANCE
 from views.mitigation import duration, phrases, state
 from views.mitigation import session as mitigation_session
-from views.mitigation.settings import OFFERED, WHOLE, Settings
+from views.mitigation.settings import OFFERED, WHOLE, MitigationSettings
 from views.mitigation.state import key
 from views.models import ModelChoice
 from views.widgets import layout
@@ -27,7 +27,7 @@ _STYLE = """<style>
 </style>"""
 
 
-def sidebar(settings: Settings) -> None:
+def sidebar(settings: MitigationSettings) -> None:
     """Draw the controls, and submit a job when the button is pressed."""
     st.html(_STYLE)
     choices = {choice.name: choice for choice in model_session.choices()}
@@ -65,7 +65,7 @@ def sidebar(settings: Settings) -> None:
     )
 
 
-def _wording(settings: Settings) -> None:
+def _wording(settings: MitigationSettings) -> None:
     examples = image_session.prompt_examples(settings.model)
     if not examples:
         return
@@ -161,7 +161,7 @@ def _more() -> None:
 
 def _compare(choice: ModelChoice) -> None:
     """Draw the button with what it will cost, or why these values cannot be drawn."""
-    config = _asked()
+    config = _requested()
     pressed = st.button(
         "Compare",
         type="primary",
@@ -178,13 +178,13 @@ def _compare(choice: ModelChoice) -> None:
     state.remember()
     if not pressed:
         return
-    with session.told():
+    with session.errors_as_messages():
         state.show_job(mitigation_session.submit_mitigation(config))
         state.remember()
         st.rerun()
 
 
-def _asked() -> MitigationConfig | str:
+def _requested() -> MitigationConfig | str:
     """Return the config of the form, or why it is refused."""
     settings = state.current()
     try:

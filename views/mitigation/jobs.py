@@ -23,7 +23,7 @@ def live(job: str) -> None:
 
 
 def _panel(job: str) -> None:
-    with session.told():
+    with session.errors_as_messages():
         view = mitigation_session.mitigation_job(job)
         if not view.record.is_active:
             st.rerun()
@@ -38,7 +38,7 @@ def small(record: Callable[[], JobRecord], name: str) -> None:
     """Draw the progress of a short job inside a section until it has ended."""
 
     def panel() -> None:
-        with session.told():
+        with session.errors_as_messages():
             found = record()
             if not found.is_active:
                 st.rerun()

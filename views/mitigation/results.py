@@ -18,7 +18,7 @@ from mmh_core.studies.mitigation.verdict import (
 from views.images import show
 from views.mitigation import data, grid, pairs, phrases, table, tokens, training
 from views.mitigation import reference_prompts as normal
-from views.mitigation.settings import TABS, Settings, same_request
+from views.mitigation.settings import TABS, MitigationSettings, same_request
 from views.mitigation.state import choose_cell, key
 from views.widgets import layout, words
 
@@ -30,7 +30,7 @@ _STYLE = """<style>
 </style>"""
 
 
-def result(run: MitigationRun, settings: Settings, *, precomputed: bool) -> None:
+def result(run: MitigationRun, settings: MitigationSettings, *, precomputed: bool) -> None:
     """Draw a run that has ended, with everything that can be asked about it."""
     _headline(run, settings, precomputed=precomputed)
     found = verdicts(run)
@@ -49,7 +49,7 @@ def nothing() -> None:
     )
 
 
-def _headline(run: MitigationRun, settings: Settings, *, precomputed: bool) -> None:
+def _headline(run: MitigationRun, settings: MitigationSettings, *, precomputed: bool) -> None:
     config = run.config
     kind = "Finished example" if precomputed else "Your run"
     count = words.plural(len(grid.cells_of(run, 0)), "mitigation")
@@ -174,7 +174,9 @@ def _figure(label: str, value: str, beneath: str, help: str) -> None:
     )
 
 
-def _sections(run: MitigationRun, found: tuple[TreatmentVerdict, ...], settings: Settings) -> None:
+def _sections(
+    run: MitigationRun, found: tuple[TreatmentVerdict, ...], settings: MitigationSettings
+) -> None:
     """Draw the section that is open; the others cost nothing."""
     short = {label: name for name, label in TABS.items()}
     name = key("tab_label")
@@ -206,7 +208,7 @@ def _take_tab() -> None:
 
 
 def chosen_cell(
-    run: MitigationRun, found: tuple[TreatmentVerdict, ...], settings: Settings
+    run: MitigationRun, found: tuple[TreatmentVerdict, ...], settings: MitigationSettings
 ) -> Cell:
     """Return the cell to show in detail: the chosen one, else the best, else the best so far.
 
@@ -224,7 +226,9 @@ def chosen_cell(
     return cells[-1]
 
 
-def _compare(run: MitigationRun, found: tuple[TreatmentVerdict, ...], settings: Settings) -> None:
+def _compare(
+    run: MitigationRun, found: tuple[TreatmentVerdict, ...], settings: MitigationSettings
+) -> None:
     cell = chosen_cell(run, found, settings)
     treatments = [one.treatment for one in grid.cells_of(run, 0)]
     layout.heading(
@@ -251,7 +255,9 @@ def _take_pick() -> None:
     choose_cell(st.session_state[key("pick")])
 
 
-def _grid(run: MitigationRun, found: tuple[TreatmentVerdict, ...], settings: Settings) -> None:
+def _grid(
+    run: MitigationRun, found: tuple[TreatmentVerdict, ...], settings: MitigationSettings
+) -> None:
     cell = chosen_cell(run, found, settings)
     grid.section(run, cell.treatment)
     st.divider()

@@ -40,7 +40,7 @@ KEY = "MMH_ENDPOINT_KEY"
 
 @dataclass(frozen=True)
 class MitigationJob:
-    """Hold a job as the page shows it: its record, and its run as far as it is known."""
+    """A comparison of mitigations: its record, and its run as far as it is known."""
 
     record: JobRecord
     run: MitigationRun | None
@@ -48,7 +48,7 @@ class MitigationJob:
 
 @dataclass(frozen=True)
 class TokenJob:
-    """Hold a job that scores tokens, and the scores found so far."""
+    """A token attribution: its record, and its scores so far."""
 
     record: JobRecord
     run: TokenRun | None

@@ -1,4 +1,4 @@
-"""Keep the choices of the mitigation page: read from a link or the session, checked, linked to.
+"""The settings of the mitigation page: read from a link or the session, checked, linked to.
 
 As on the images page neither links nor widgets are believed: what is out of range falls back to
 the default and is named in one sentence.
@@ -6,7 +6,6 @@ the default and is named in one sentence.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +14,8 @@ from typing import Any
 from mmh_core.mitigations.catalogue import MITIGATIONS, mitigation
 from mmh_core.studies.mitigation.run import MitigationConfig, Treatment
 from mmh_core.text_to_image.requests import Sampling
-from views.images.settings import MOST_GUIDANCE, MOST_SEED, one_of, shown, whole
+from views.images.settings import MOST_GUIDANCE, MOST_SEED
+from views.widgets.link_values import decimal, job_id, one_of, quoted, whole
 
 PREFIX = "mi_"
 TABS = {
@@ -41,10 +41,10 @@ _MOST_NORMAL = 8
 
 
 @dataclass(frozen=True)
-class Form:
-    """Hold what the form says; `treatments` without the baselines, which are always drawn.
+class MitigationForm:
+    """The form of the mitigation page; `treatments` leaves out the baselines, always included.
 
-    `normal` are prompts that must not move, drawn if `with_normal`.
+    `normal` are reference prompts, used if `with_normal`.
     """
 
     prompt: str
@@ -59,7 +59,7 @@ class Form:
     normal: tuple[str, ...] = ()
 
     def config(self, model: str) -> MitigationConfig:
-        """Return what the study is asked; its prompts are not checked yet. Errors: MMHError."""
+        """Return the config of the study, its prompts not checked yet. Errors: MMHError."""
         return MitigationConfig(
             model,
             (self.prompt, *(self.normal if self.with_normal else ())),
@@ -70,8 +70,8 @@ class Form:
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Hold every choice of the page that a link can carry.
+class MitigationSettings:
+    """The settings of the mitigation page that a link can carry.
 
     `example` names the precomputed comparison that is shown while there is no job, `cell` the
     treatment in detail (None where the page chooses), `trial` the job that tries another wording
@@ -79,7 +79,7 @@ class Settings:
     """
 
     model: str
-    form: Form
+    form: MitigationForm
     example: str = ""
     tab: str = "compare"
     cell: Treatment | None = None
@@ -89,7 +89,7 @@ class Settings:
 
 
 def with_baselines(treatments: Sequence[Treatment]) -> tuple[Treatment, ...]:
-    """Return what to draw: `none`, random words, then what was asked for, each once."""
+    """Return `none`, random tokens, then the given treatments, each once."""
     none = Treatment("none", MITIGATIONS["none"].strength)
     return tuple(dict.fromkeys((none, RANDOM, *treatments)))
 
@@ -100,9 +100,9 @@ def in_order(treatments: Iterable[Treatment]) -> tuple[Treatment, ...]:
     return tuple(sorted(offered, key=lambda one: (OFFERED.index(one.mitigation), one.strength)))
 
 
-def form_of(config: MitigationConfig) -> Form:
+def form_of(config: MitigationConfig) -> MitigationForm:
     """Return the form that asks for a config, with consecutive seeds from its first one on."""
-    return Form(
+    return MitigationForm(
         config.prompts[0],
         min(len(config.seeds), WHOLE["images"][1]),
         config.seeds[0],
@@ -116,7 +116,7 @@ def form_of(config: MitigationConfig) -> Form:
     )
 
 
-def same_request(form: Form, config: MitigationConfig) -> bool:
+def same_request(form: MitigationForm, config: MitigationConfig) -> bool:
     """Return whether the form asks for what a config does, as far as a form can say it.
 
     What the form holds and does not ask for, as reference prompts that are switched off, counts
@@ -128,41 +128,44 @@ def same_request(form: Form, config: MitigationConfig) -> bool:
     )
 
 
-def parsed(source: Mapping[str, object], base: Settings) -> tuple[Settings, list[str]]:
+def parsed(
+    source: Mapping[str, object], base: MitigationSettings
+) -> tuple[MitigationSettings, list[str]]:
     """Return the settings in a link or session, and a sentence for each value not usable."""
-    said: list[str] = []
+    messages: list[str] = []
     form = base.form
     for name, between in WHOLE.items():
-        value = whole(name, source.get(name), between, said)
+        value = whole(name, source.get(name), between, messages)
         if value is not None:
             changed: dict[str, Any] = {name: value}
             form = replace(form, **changed)
+    guidance = decimal("guidance", source.get("guidance"), (0, MOST_GUIDANCE), messages)
     treatments = source.get("treatments")
     given = source.get("prompt")
     form = replace(
         form,
         prompt=given if isinstance(given, str) else form.prompt,
-        guidance=_guidance(source.get("guidance"), form.guidance, said),
+        guidance=form.guidance if guidance is None else guidance,
         treatments=form.treatments
         if treatments is None
-        else in_order(read_treatments(treatments, said)),
-        with_normal=_truth(source.get("with_normal"), form.with_normal, said),
+        else in_order(read_treatments(treatments, messages)),
+        with_normal=_truth(source.get("with_normal"), form.with_normal, messages),
         normal=_lines(source.get("normal"), form.normal),
     )
     cells = source.get("cell")
-    cell = read_treatments(cells, said)[:1] if cells else ()
+    cell = read_treatments(cells, messages)[:1] if cells else ()
     return replace(
         base,
         form=form,
-        tab=one_of("tab", source.get("tab"), TABS, base.tab, said),
+        tab=one_of("tab", source.get("tab"), TABS, base.tab, messages),
         cell=cell[0] if cell else None,
-        job=_job("job", source.get("job"), said),
-        trial=_job("trial", source.get("trial"), said),
-        tokens=_job("tokens", source.get("tokens"), said),
-    ), said
+        job=job_id("job", source.get("job"), messages),
+        trial=job_id("trial", source.get("trial"), messages),
+        tokens=job_id("tokens", source.get("tokens"), messages),
+    ), messages
 
 
-def query(settings: Settings, base: Settings) -> dict[str, str]:
+def query(settings: MitigationSettings, base: MitigationSettings) -> dict[str, str]:
     """Return the parameters of a link to these settings: what differs from `base`."""
     pairs: dict[str, str] = {"model": settings.model}
     if settings.example:
@@ -192,7 +195,7 @@ def write_treatments(treatments: Iterable[Treatment]) -> str:
     return ",".join(f"{one.mitigation}:{one.strength:g}" for one in treatments)
 
 
-def read_treatments(value: object, said: list[str]) -> tuple[Treatment, ...]:
+def read_treatments(value: object, messages: list[str]) -> tuple[Treatment, ...]:
     """Return the treatments in a text or tuple; what is unknown is left out and named."""
     if isinstance(value, tuple | list):
         return tuple(one for one in value if isinstance(one, Treatment))
@@ -204,38 +207,24 @@ def read_treatments(value: object, said: list[str]) -> tuple[Treatment, ...]:
         if not part.strip():
             continue
         if name not in MITIGATIONS:
-            said.append(f"mitigation is {shown(name)}; choose from {', '.join(MITIGATIONS)}.")
+            messages.append(f"mitigation is {quoted(name)}; choose from {', '.join(MITIGATIONS)}.")
             continue
         known = re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,6})?", strength or "0")
         if not known:
-            said.append(f"strength is {shown(strength)}; it must be a number, such as 0.5.")
+            messages.append(f"strength is {quoted(strength)}; it must be a number, such as 0.5.")
             continue
         found.append(Treatment(name, float(strength) if strength else mitigation(name).strength))
     return tuple(dict.fromkeys(found))
 
 
-def _guidance(value: object, default: float, said: list[str]) -> float:
-    if value is None or value == "":
-        return default
-    try:
-        number = float(str(value))
-    except ValueError:
-        number = math.nan
-    if not 0 <= number <= MOST_GUIDANCE:
-        said.append(
-            f"guidance is {shown(value)}; it must be a number from 0 to {MOST_GUIDANCE:g}, so it "
-            "is left out."
-        )
-        return default
-    return number
-
-
-def _truth(value: object, default: bool, said: list[str]) -> bool:
+def _truth(value: object, default: bool, messages: list[str]) -> bool:
     if value is None or isinstance(value, bool):
         return default if value is None else value
     if value in ("True", "False"):
         return value == "True"
-    said.append(f"with_normal is {shown(value)}; it must be True or False, so it is left out.")
+    messages.append(
+        f"with_normal is {quoted(value)}; it must be True or False, so it is left out."
+    )
     return default
 
 
@@ -247,12 +236,3 @@ def _lines(value: object, default: tuple[str, ...]) -> tuple[str, ...]:
         return default
     lines = dict.fromkeys(" ".join(line.split()) for line in value.splitlines())
     return tuple(line for line in lines if line)[:_MOST_NORMAL]
-
-
-def _job(name: str, value: object, said: list[str]) -> str | None:
-    if value is None or value == "":
-        return None
-    if isinstance(value, str) and re.fullmatch(r"[0-9a-f]{32}", value):
-        return value
-    said.append(f"{name} is {shown(value)}; it must be the id of a run of this app.")
-    return None

@@ -13,25 +13,25 @@ from mmh_core.records import MMHError
 from mmh_core.studies.mitigation.run import MitigationConfig, MitigationRun, Treatment
 from views import models as model_session
 from views.images import session as image_session
-from views.images.settings import one_of
 from views.images.state import model_of
 from views.mitigation import session as mitigation_session
 from views.mitigation.settings import (
     FORM,
     OFFERED,
     PREFIX,
-    Form,
-    Settings,
+    MitigationForm,
+    MitigationSettings,
     form_of,
     parsed,
     query,
 )
+from views.widgets.link_values import one_of
 
 #: Everything that is kept under its own name with the prefix, widgets first.
 NAMES = ("model", "example", *FORM, "tab", "cell", "job", "trial", "tokens")
 _KEPT = PREFIX + "kept"
 #: Kinds of the example prompts that a form starts with: one in question, others beside it.
-_ASKED, _BESIDE = "duplicate", ("varied", "open")
+_EXAMPLE_KIND, _REFERENCE_KINDS = "duplicate", ("varied", "open")
 
 
 def key(name: str) -> str:
@@ -39,21 +39,21 @@ def key(name: str) -> str:
     return PREFIX + name
 
 
-def restore() -> tuple[Settings, list[str]]:
+def restore() -> tuple[MitigationSettings, list[str]]:
     """Return this run's settings and what was refused, and put them where widgets look.
 
     The link counts once, when the page opens; after that the session does, and is checked too.
     """
     first = _KEPT not in st.session_state
     source: dict[str, object] = {**st.query_params} if first else _now()
-    settings, said = _read(source)
+    settings, messages = _read(source)
     run = run_of(settings.job) if first and settings.job else None
     if run is not None:
         settings = replace(settings, form=form_of(run.config))
     use_form(settings.form)
     for name in ("model", "example", "tab", "cell", "job", "trial", "tokens"):
         st.session_state[key(name)] = getattr(settings, name)
-    return settings, said
+    return settings, messages
 
 
 def remember() -> None:
@@ -64,7 +64,7 @@ def remember() -> None:
         st.query_params.from_dict(found)
 
 
-def current() -> Settings:
+def current() -> MitigationSettings:
     """Return the settings as they are now, after callbacks and widgets."""
     return _read(_now())[0]
 
@@ -102,7 +102,7 @@ def choose_wording() -> None:
         st.session_state[key("prompt")] = st.session_state[key("wording")]
 
 
-def use_form(form: Form) -> None:
+def use_form(form: MitigationForm) -> None:
     """Put values into the form."""
     state = st.session_state
     for name in FORM:
@@ -186,29 +186,29 @@ def _now() -> dict[str, object]:
     return found
 
 
-def _read(source: dict[str, object]) -> tuple[Settings, list[str]]:
-    said: list[str] = []
-    model = model_of(source.get("model"), said)
+def _read(source: dict[str, object]) -> tuple[MitigationSettings, list[str]]:
+    messages: list[str] = []
+    model = model_of(source.get("model"), messages)
     names = mitigation_session.example_names() if model == model_session.POCKET else []
     first = names[0] if names else ""
-    example = one_of("example", source.get("example") or None, names, first, said)
+    example = one_of("example", source.get("example") or None, names, first, messages)
     settings, refused = parsed(source, _base(model, example))
-    return settings, said + refused
+    return settings, messages + refused
 
 
-def _base(model: str, example: str) -> Settings:
+def _base(model: str, example: str) -> MitigationSettings:
     """Return the settings of a model and an example before anybody changed them."""
     if model == model_session.POCKET and example:
         run = mitigation_session.example_run(example)
         if run is not None:
-            return Settings(model, form_of(run.config), example)
+            return MitigationSettings(model, form_of(run.config), example)
     config = model_session.default_settings(model)
     first: dict[str, str] = {}
     for one in image_session.prompt_examples(model):
         first.setdefault(one.kind, one.caption)
-    normal = tuple(first[kind] for kind in _BESIDE if kind in first)
-    form = Form(
-        first.get(_ASKED, ""),
+    normal = tuple(first[kind] for kind in _REFERENCE_KINDS if kind in first)
+    form = MitigationForm(
+        first.get(_EXAMPLE_KIND, ""),
         2,
         config.seeds[0],
         config.sampling.steps,
@@ -218,4 +218,4 @@ def _base(model: str, example: str) -> Settings:
         normal=normal,
         with_normal=bool(normal),
     )
-    return Settings(model, form, example)
+    return MitigationSettings(model, form, example)

@@ -24,14 +24,14 @@ from mmh_core.studies.mitigation.token_attribution import (
 from views import session
 from views.mitigation import jobs, state, wording
 from views.mitigation import session as mitigation_session
-from views.mitigation.settings import Settings
+from views.mitigation.settings import MitigationSettings
 from views.mitigation.state import key
 from views.widgets import layout
 
 _CHART = "mi_bars"
 
 
-def section(run: MitigationRun, settings: Settings) -> None:
+def section(run: MitigationRun, settings: MitigationSettings) -> None:
     """Draw the bars, the choice of a word, and what came of another wording."""
     layout.heading(
         "Token attribution",
@@ -55,7 +55,7 @@ def section(run: MitigationRun, settings: Settings) -> None:
     wording.section(settings)
 
 
-def _scores(run: MitigationRun, settings: Settings) -> TokenRun | None:
+def _scores(run: MitigationRun, settings: MitigationSettings) -> TokenRun | None:
     """Return the scores that are there, and draw the way to them where they are not."""
     job = settings.tokens
     if job is not None:
@@ -78,7 +78,7 @@ def _scores(run: MitigationRun, settings: Settings) -> TokenRun | None:
     if st.button(
         "Compute token attribution", icon=":material/search:", type="primary", key="mi_score"
     ):
-        with session.told():
+        with session.errors_as_messages():
             st.session_state[key("tokens")] = mitigation_session.submit_tokens(run)
             state.remember()
             st.rerun()
@@ -125,7 +125,7 @@ def _edit(run: MitigationRun, first: Attribution, chosen: int | None) -> None:
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
         if st.button("Drop the word and generate", icon=":material/backspace:", key="mi_drop"):
-            with session.told():
+            with session.errors_as_messages():
                 _draw(run, without_word(first.prompt, word))
         if key("new") not in st.session_state:
             st.session_state[key("new")] = suggestion(word)
@@ -133,7 +133,7 @@ def _edit(run: MitigationRun, first: Attribution, chosen: int | None) -> None:
         if st.button(
             "Replace the word and generate", icon=":material/swap_horiz:", key="mi_replace"
         ):
-            with session.told():
+            with session.errors_as_messages():
                 _draw(run, with_word(first.prompt, word, new))
     _service(run, first.prompt, word)
 

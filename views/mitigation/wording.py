@@ -9,12 +9,12 @@ from views.images import show
 from views.images.compare import WAYS
 from views.mitigation import jobs, pairs, phrases, state
 from views.mitigation import session as mitigation_session
-from views.mitigation.settings import Settings
+from views.mitigation.settings import MitigationSettings
 from views.widgets import layout
 from views.widgets.words import number, percent
 
 
-def section(settings: Settings) -> None:
+def section(settings: MitigationSettings) -> None:
     """Draw what came of another wording."""
     job = settings.trial
     if job is None:

@@ -53,7 +53,7 @@ def section() -> None:
 
 def _in_use() -> None:
     st.markdown("**System**")
-    found = overview_session.in_use()
+    found = overview_session.system_info()
     rows = [("Model", found.model), ("Device", found.device)]
     if found.training is not None:
         rows.append(("Training images", f"{found.training:,}"))

@@ -28,8 +28,8 @@ from views.session import data_folder
 
 
 @dataclass(frozen=True)
-class InUse:
-    """Hold model and device as the first page names them; `training` counts its images."""
+class SystemInfo:
+    """Model, number of training images, device and data folder of this server."""
 
     model: str
     training: int | None
@@ -37,9 +37,9 @@ class InUse:
     data: str
 
 
-def in_use() -> InUse:
+def system_info() -> SystemInfo:
     """Return what this server works with unless told otherwise."""
-    return InUse(CATALOGUE[POCKET].label, _training(), device_words(), str(data_folder()))
+    return SystemInfo(CATALOGUE[POCKET].label, _training(), device_words(), str(data_folder()))
 
 
 def device_words() -> str:
@@ -84,7 +84,7 @@ def judged(queue: QueueRecord) -> int:
 
 @dataclass(frozen=True)
 class TourImages:
-    """Hold images of the precomputed runs as PNG files, b"" for what is not there.
+    """The images of the guided tour as PNG files, b"" for what is not there.
 
     `mitigated` was drawn from the starting noise of `copied`, under `label`; `cell` names the
     treatment in links.

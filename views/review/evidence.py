@@ -39,7 +39,7 @@ def section(view: ItemView, *, hidden: bool) -> bool:
     images = () if run is None else _images(run, item)
     shown = None if hidden or not images else _one_of(images, view.position)
     if run is not None and shown is not None and _all_wanted():
-        detail.section(shown, detail.ground_of(run), f"rv_all_{view.position}_{shown.index}")
+        detail.section(shown, detail.context_of(run), f"rv_all_{view.position}_{shown.index}")
         _figures(item)
         _elsewhere(item)
         return True

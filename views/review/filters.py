@@ -77,7 +77,7 @@ def filter_link(values: Mapping[str, object]) -> dict[str, list[str]]:
 
 
 def read_filter(
-    link: Link, causes: Sequence[str], kinds: Sequence[str], said: list[str]
+    link: Link, causes: Sequence[str], kinds: Sequence[str], messages: list[str]
 ) -> dict[str, object]:
     """Return the widgets' values that a link asks for, and say what of it cannot be had.
 
@@ -94,7 +94,7 @@ def read_filter(
         found[name] = [one for one in asked if one in known]
         for one in asked:
             if one not in known:
-                said.append(
+                messages.append(
                     f"No item here has the {_NAMES[name]} {one[:_MOST_QUOTED]!r}: it is left out "
                     "of the filter."
                 )
@@ -102,10 +102,10 @@ def read_filter(
         written = _last(link, _NAMES[name])
         found[name] = _number(written)
         if written and found[name] is None:
-            said.append(f"{_NAMES[name]} is {written[:_MOST_QUOTED]!r}; it must be a number.")
+            messages.append(f"{_NAMES[name]} is {written[:_MOST_QUOTED]!r}; it must be a number.")
     order = _last(link, "order") or "position"
     if order not in ORDERS:
-        said.append(f"order is {order[:_MOST_QUOTED]!r}; choose from {', '.join(ORDERS)}.")
+        messages.append(f"order is {order[:_MOST_QUOTED]!r}; choose from {', '.join(ORDERS)}.")
         order = "position"
     found["order"] = order
     found["descending"] = _last(link, "descending") == "1"

@@ -34,7 +34,7 @@ def section(job: str) -> None:
 
 def _live(job: str) -> None:
     """Draw a job again and again until it has ended, then the page once more."""
-    with session.told():
+    with session.errors_as_messages():
         view = scan_session.scan_job(job)
         if not view.record.is_active:
             st.rerun()

@@ -57,7 +57,7 @@ class UploadedTable:
 
 @dataclass(frozen=True)
 class ScanJob:
-    """Hold a scan's job as the page shows it: its record, and how far it is."""
+    """A scan: the record of its job, and its state."""
 
     record: JobRecord
     state: ScanState | None

@@ -23,7 +23,7 @@ def sections(known: list[QueueRecord]) -> None:
     tabs = st.tabs(list(labels.values()), key=name, on_change=_take_tab)
     for tab, (short, _) in zip(tabs, labels.items(), strict=True):
         if tab.open:
-            with tab, session.told():
+            with tab, session.errors_as_messages():
                 _section(short, known)
 
 

@@ -49,7 +49,7 @@ DEMONSTRATION = assets() / "review" / "demonstration.zip"
 
 @dataclass(frozen=True)
 class NearestImage:
-    """Hold a training image as the bytes of a PNG file, with its caption and kind."""
+    """A training image as the bytes of a PNG file, with its caption and kind."""
 
     id: int
     png: bytes

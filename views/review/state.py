@@ -45,20 +45,20 @@ def restore(known: list[QueueRecord]) -> list[str]:
     )
     if not first:
         source |= {n: state[key(n)] for n in (*_LINKED, *_WIDGETS) if key(n) in state}
-    said: list[str] = []
+    messages: list[str] = []
     who.restore(asked.get(who.LINKED, [None])[-1])
-    state[key("queue")] = link_queue(source.get("queue"), known, said)
-    state[key("item")] = link_item(source.get("item"), said)
-    state[key("tab")] = link_tab(source.get("tab"), said)
-    state[key("job")] = link_job(source.get("job"), said)
+    state[key("queue")] = link_queue(source.get("queue"), known, messages)
+    state[key("item")] = link_item(source.get("item"), messages)
+    state[key("tab")] = link_tab(source.get("tab"), messages)
+    state[key("job")] = link_job(source.get("job"), messages)
     if first:
         source = _WIDGETS | {"blind": source.get("blind") == "1"}
         if known:
             choices = filter_choices(review_session.queues(), queue())
-            source |= filters.read_filter(asked, *choices, said)
+            source |= filters.read_filter(asked, *choices, messages)
     for name, default in _WIDGETS.items():
         state[key(name)] = source.get(name, default)
-    return said
+    return messages
 
 
 def remember() -> None:

@@ -20,7 +20,7 @@ def live(job: str, help: str, key: str, *, every: float = 1.0) -> None:
 
 
 def _live(job: str, help: str, key: str) -> None:
-    with session.told():
+    with session.errors_as_messages():
         record = session.jobs().runner.record(job)
         if not record.is_active:
             st.rerun()

@@ -24,7 +24,7 @@ def live(job: str) -> None:
 
 
 def _panel(job: str) -> None:
-    with session.told():
+    with session.errors_as_messages():
         view = session.job_view(job)
         if not view.record.is_active:
             st.rerun()

@@ -1,4 +1,4 @@
-"""Draw what became of the job that a page shows."""
+"""The outcome of a job: its progress, its result, or why there is none."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ RunT_co = TypeVar("RunT_co", covariant=True)
 RunT = TypeVar("RunT")
 
 
-class JobView(Protocol[RunT_co]):
-    """Hold a job's record, and its run as far as it is known."""
+class StudyJob(Protocol[RunT_co]):
+    """The record of a job, and its run as far as it is known."""
 
     @property
     def record(self) -> JobRecord:
-        """Return where the job stands."""
+        """Return the record with the job's status."""
 
     @property
     def run(self) -> RunT_co | None:
-        """Return what it has found, None before there is anything."""
+        """Return the result so far, None before there is any."""
 
 
 def draw(
     job: str,
-    find: Callable[[str], JobView[RunT]],
+    find: Callable[[str], StudyJob[RunT]],
     *,
     noun: str,
     live: Callable[[str], None],

@@ -1,0 +1,77 @@
+"""Values of links and widgets, checked: one sentence in `messages` for each that is refused."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from typing import TypeVar
+
+Choice = TypeVar("Choice", bound=str)
+
+
+def one_of(
+    name: str, value: object, choices: Iterable[Choice], default: Choice, messages: list[str]
+) -> Choice:
+    """Return a value that is one of the choices, else the default."""
+    names = list(choices)
+    if value is None or value in names:
+        return default if value is None else next(name for name in names if name == value)
+    messages.append(
+        f"{name} is {quoted(value)}; choose from {', '.join(names)}. Shown instead: {default}."
+    )
+    return default
+
+
+def whole(name: str, value: object, between: tuple[int, int], messages: list[str]) -> int | None:
+    """Return a whole number within bounds, None where there is none or it is refused."""
+    if value is None or value == "":
+        return None
+    low, high = between
+    number = value if isinstance(value, int) and not isinstance(value, bool) else None
+    if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,20}", value):
+        number = int(value)
+    if number is None or not low <= number <= high:
+        messages.append(
+            f"{name} is {quoted(value)}; it must be a whole number from {low:,} to {high:,}, "
+            "so it is left out."
+        )
+        return None
+    return number
+
+
+def decimal(
+    name: str, value: object, between: tuple[float, float], messages: list[str]
+) -> float | None:
+    """Return a number within bounds, None where there is none or it is refused."""
+    if value is None or value == "":
+        return None
+    low, high = between
+    number = math.nan
+    if (isinstance(value, int | float) and not isinstance(value, bool)) or (
+        isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,6}(\.[0-9]{1,6})?", value)
+    ):
+        number = float(value)
+    if not low <= number <= high:
+        messages.append(
+            f"{name} is {quoted(value)}; it must be a number from {low:g} to {high:g}, so it is "
+            "left out."
+        )
+        return None
+    return number
+
+
+def job_id(name: str, value: object, messages: list[str]) -> str | None:
+    """Return the id of a job, None where there is none or it cannot be one."""
+    if value is None or value == "":
+        return None
+    if isinstance(value, str) and re.fullmatch(r"[0-9a-f]{32}", value):
+        return value
+    messages.append(f"{name} is {quoted(value)}; it must be the id of a run of this app.")
+    return None
+
+
+def quoted(value: object) -> str:
+    """Return a value in quotes, cut where it is long."""
+    text = str(value)
+    return repr(text if len(text) <= 40 else text[:37] + "...")
