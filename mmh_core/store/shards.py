@@ -215,6 +215,11 @@ def _claim(folder: Path, manifest: ScanManifest) -> None:
         tree = {"format": FORMAT, **asdict(manifest)}
         write_text(folder / MANIFEST, json.dumps(tree, indent=2, ensure_ascii=False) + "\n")
     found = read_manifest(folder)
+    if _code(found.settings) != _code(manifest.settings):
+        raise MMHError(
+            f"{folder} holds a scan of {found.model!r} with another version of this app: give "
+            "this scan another folder, since their rows do not compare."
+        )
     for word, same in (
         ("another model", manifest.model_sha256 == found.model_sha256),
         ("other settings", manifest.settings == found.settings),
@@ -226,3 +231,12 @@ def _claim(folder: Path, manifest: ScanManifest) -> None:
                 "folder, or repeat it as that one was."
             )
     remove_leftovers(folder)
+
+
+def _code(settings: str) -> object:
+    """Return the version of the code that settings (JSON text) name, None for none."""
+    try:
+        found = json.loads(settings)
+    except ValueError:
+        return None
+    return found.get("code") if isinstance(found, dict) else None

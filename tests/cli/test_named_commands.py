@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 PLACES = ["mmh_core", "views", "pages", "app.py", "README.md", "CHANGELOG.md"]
 #: What is no way to run the program: `mmh_core` is no program, and without the launcher's path and
 #: environment `python -m mmh_core` finds neither the packages nor itself.
-WRONG = re.compile(r"(?<![./\w-])(python3? -m mmh_core|mmh_core|mmh) (?=[a-z])")
+WRONG = re.compile(r"(?<![./\w-])(python3? -m mmh_core|mmh_core|mmh) (?!as mmh\b)(?=[a-z])")
 
 
 def written(part: ast.expr) -> str:

@@ -111,6 +111,10 @@ def test_the_identity_depends_on_everything_that_makes_a_row() -> None:
         (scan_manifest("big", "cd" * 32, {"steps": 1, "guidance": 7.5}, COLUMNS), "another model"),
         (scan_manifest("pocket", "ab" * 32, {"steps": 2}, COLUMNS), "other settings"),
         (
+            scan_manifest("pocket", "ab" * 32, {"code": "1"}, COLUMNS),
+            "another version of this app",
+        ),
+        (
             scan_manifest("pocket", "ab" * 32, {"steps": 1, "guidance": 7.5}, {"score": "float"}),
             "other columns",
         ),
