@@ -1,4 +1,4 @@
-"""Tell overfitting from the data as the cause of a memorized image, where that can be told.
+"""The cause of a memorized image: overfitting or the data, where that is identifiable.
 
 Ross et al. 2025 (arXiv 2411.00113): overfitting (OD-Mem) where the model has fewer dimensions than
 the data, the data itself (DD-Mem) where both have few. What dimensions the data has for a caption,
@@ -128,14 +128,14 @@ def cause_of(
     seen = f"{freedom.distinct} different images of this caption vary in {freedom.lid:.0f}"
     if freedom.distinct == 1:
         seen = "The data has one image of this caption, in 0"
-    both = f"{seen} dimensions, the model in {_told(model_lid)}"
+    both = f"{seen} dimensions, the model in {_lid_text(model_lid)}"
     if freedom.lid > threshold:
         if not model_lid < freedom.lid - float(margin(torch.tensor(freedom.lid))):
             return _unknown(f"{both}: the model has not clearly fewer, so this is no overfitting.")
         return Cause(
             "OD-Mem",
-            f"{seen} dimensions and the model in {_told(model_lid)}: it has overfitted. More "
-            "data or less training would cure it.",
+            f"{seen} dimensions and the model in {_lid_text(model_lid)}: it has overfitted. More "
+            "data or less training would prevent it.",
             confidence,
         )
     if model_lid > threshold:
@@ -143,16 +143,16 @@ def cause_of(
     return Cause(
         "DD-Mem",
         f"{both}: the data itself has no freedom here. Only other data, without the copies, would "
-        "cure it.",
+        "prevent it.",
         confidence,
     )
 
 
 def cause_by_copies(copies: int, near_duplicates: int) -> Cause:
-    """Return what the copies of an original tell of the cause: which way they point, no more.
+    """Return the cause that the copies of an original point to, which never identify it.
 
     For a set of training images of which nobody knows what others the data holds. An original
-    that stands there often explains the copy by the data, but it also stands there often where a
+    that occurs often explains the copy by the data, but it also occurs often where a
     few of many images were trained on too much. Only images that the model was not trained on
     can tell the two apart, so the cause is never identifiable here.
     """
@@ -194,5 +194,5 @@ def fitted_threshold(lids: Tensor, overfitted: Tensor) -> float:
     return float(middles[best][gaps[best].argmax()])
 
 
-def _told(lid: float) -> str:
+def _lid_text(lid: float) -> str:
     return f"{shown_lid(lid):.1f}"

@@ -54,9 +54,8 @@ def verdicts(
     that the data has as a rule (its median over the distinct training points): a point whose true
     LID is clearly below it has lost freedom in the data itself, and so has one that the data
     repeats exactly, whatever is typical. `fits` is the gate. Without a data LID a model LID
-    clearly below the typical one is memorization whose cause cannot be told; without either, only
-    an exact copy can be called.
-    Errors: ValueError where the two LIDs differ in shape.
+    clearly below the typical one is memorization whose cause is not identifiable; without either,
+    only an exact copy can be called. Errors: ValueError where the two LIDs differ in shape.
     """
     if model_lid.shape != data_lid.shape:
         raise ValueError(
@@ -115,13 +114,13 @@ def explain(label: VerdictLabel, model_lid: float, data_lid: float, typical_lid:
         "not memorized": f"The model moves freely here, in {model}"
         + ("." if math.isnan(data_lid) else f"; the data has {data}."),
         "OD-Mem": f"The data has {data} here, the model only {model}: it has "
-        "overfitted and copies a part. More data or a better model would cure it.",
+        "overfitted and copies a part. More data or a better model would prevent it.",
         "OD-Mem, exact": f"The data has {data} here, the model none: it has "
-        "overfitted and copies this point. More data or a better model would cure it.",
+        "overfitted and copies this point. More data or a better model would prevent it.",
         "DD-Mem": f"The data itself has only {data} here, the model {model}, and {typical} would "
-        "be usual: the model has learned what the data lacks. Only other data would cure it.",
+        "be usual: the model has learned what the data lacks. Only other data would prevent it.",
         "DD-Mem, exact": "The data itself repeats this point, and the model has learned that. "
-        "Only other data, without the copies, would cure it.",
+        "Only other data, without the copies, would prevent it.",
         "memorized, cause not identifiable": f"The model has only {model} here, but those of the "
         "data are unknown, so the cause cannot be told.",
     }

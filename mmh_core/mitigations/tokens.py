@@ -15,7 +15,7 @@ from mmh_core.text_to_image.prompt_text import tokens_of
 
 @dataclass(frozen=True, eq=False)
 class PromptTokens:
-    """The T tokens of a prompt that the encoder reads, without its start and end.
+    """The T tokens of a prompt within the encoder, without start and end.
 
     `rows` are their rows in the embedding: one each, and all of them for a placeholder of textual
     inversion, which is one token here. `texts` are what they stand for in the prompt as it was

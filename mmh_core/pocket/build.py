@@ -94,7 +94,7 @@ def build(
 ) -> Iterator[Progress[Built]]:
     """Build into the folder `out`, keeping the state of unfinished stages in `work`.
 
-    Started again after an interruption it goes on where it was; a stage whose settings, or whose
+    Started again after an interruption it resumes where it was; a stage whose settings, or whose
     input, have changed starts anew. `world` is drawn from the seed unless given.
     """
     yield Progress(0.0, "Drawing the world", Built("world", {}, out))

@@ -143,8 +143,8 @@ def _styles(painter: str, rng: np.random.Generator, count: int) -> list[dict[str
     """Return `count` styles that differ from one another as far as there are enough."""
     styles: list[dict[str, str]] = []
     for _ in range(count):
-        drawn = [random_style(painter, rng, named=True) for _ in range(20)]
-        styles.append(min(drawn, key=styles.count))
+        styles_tried = [random_style(painter, rng, named=True) for _ in range(20)]
+        styles.append(min(styles_tried, key=styles.count))
     return styles
 
 

@@ -71,7 +71,7 @@ def fit(
     done, at most 1,000: a long horizon early in training makes results worse.
 
     With a `checkpoint` the state (weights, averages, optimizer, generator) is written there every
-    few minutes and at the end, and a later call with an equal `stamp` goes on from it, on one
+    few minutes and at the end, and a later call with an equal `stamp` resumes from it, on one
     machine to the same weights as without the interruption. A finished fit yields its last step
     again. A checkpoint of another stamp is passed over, and replaced in time.
     """

@@ -36,7 +36,7 @@ def fitted_to(
     """Return the config with the steps of all stages scaled to this many minutes.
 
     A few steps of each stage are timed on random images first. The steps found are kept in
-    `work`, so that a build that is started again goes on with the same ones.
+    `work`, so that a build that is started again continues with the same ones.
     """
     if not 0 < minutes < math.inf:
         raise ValueError(f"minutes must be a number above 0, got {minutes!r}.")

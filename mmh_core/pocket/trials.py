@@ -19,7 +19,7 @@ from mmh_core.text_to_image.generation import generate
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Request, Sampling, Steering
 
-#: Images drawn in one batch, and those whose LID is read in one.
+#: Images generated in one batch, and those whose LID is estimated in one.
 _DRAWN, _READ = 24, 12
 MEMORIZED = ("duplicate", "template", "overfit")
 #: Probes and steps of the soft spectral count.

@@ -34,8 +34,8 @@ def singular_values(scene: Scene, free: tuple[str, ...]) -> np.ndarray:
         place = names.index(name)
         steps[row - 1] = _STEP if base[place] + _STEP <= 1 else -_STEP
         points[row, place] += steps[row - 1]
-    drawn = render(scene.painter, scene.style, points).reshape(len(points), -1)
-    slopes = (drawn[1:] - drawn[0]) / steps[:, None]
+    rendered = render(scene.painter, scene.style, points).reshape(len(points), -1)
+    slopes = (rendered[1:] - rendered[0]) / steps[:, None]
     values: np.ndarray = np.linalg.svd(slopes, compute_uv=False) / np.sqrt(3 * SIDE * SIDE)
     return values
 

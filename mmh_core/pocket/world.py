@@ -82,8 +82,8 @@ def build_world(seed: int = 0, *, share: float = 1.0) -> World:
         rng = np.random.default_rng([seed, 2, number])
         trained += list(_trained(subject, rng, share))
         held_out += list(_held_out(subject, rng, share))
-    images, labels = _drawn(trained)
-    others, other_labels = _drawn(held_out)
+    images, labels = _rendered(trained)
+    others, other_labels = _rendered(held_out)
     return World(seed, images, labels, others, other_labels)
 
 
@@ -178,7 +178,7 @@ def _scene(subject: Subject, rng: np.random.Generator | None) -> Scene:
     return Scene(subject.painter, subject.style, tuple(values))
 
 
-def _drawn(entries: list[_Entry]) -> tuple[NDArray[np.uint8], pd.DataFrame]:
+def _rendered(entries: list[_Entry]) -> tuple[NDArray[np.uint8], pd.DataFrame]:
     images = np.stack([draw(entry.scene) for entry in entries])
     rows = [
         (

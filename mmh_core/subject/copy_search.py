@@ -35,7 +35,7 @@ from mmh_core.subject.copies import CopyFound, NeighborFound
 if TYPE_CHECKING:
     from mmh_core.subject.training_set import TrainingSet
 
-#: Training images that are kept beside each drawn one.
+#: Training images that are kept beside each generated one.
 NEIGHBORS = 12
 #: The same in each of the seven other symmetries, whose pixels alone are compared.
 TURNED_NEIGHBORS = 4
@@ -145,8 +145,8 @@ def _without(
         return row
     copy, near = row
     kind: CopyKind = "unknown" if copy.kind == "none" else copy.kind
-    said = f"{len(refused)} of the nearest training images could not be compared: {refused[0]}"
-    return replace(copy, kind=kind, reason=f"{copy.reason} {said}"), near
+    note = f"{len(refused)} of the nearest training images could not be compared: {refused[0]}"
+    return replace(copy, kind=kind, reason=f"{copy.reason} {note}"), near
 
 
 def _by_pixels(

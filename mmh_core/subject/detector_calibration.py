@@ -49,7 +49,7 @@ class DetectorCalibration:
     """The reference distribution of every detector, for one model and sampling.
 
     It serves the model with this `sha256` at this scheduler, number of steps and guidance. LID is
-    read at `log_delta`, images are described by `embedder`, the early scan looks at the times
+    estimated at `log_delta`, images are described by `embedder`, the early scan looks at the times
     `high` and `low`. `combined` is None where no memorized prompts were labelled. `early_scan` is
     the calibration by which this model's tables are scanned: where it is known, constants,
     thresholds and percentiles of the early scan are its, so that a prompt has one early scan.
@@ -99,7 +99,7 @@ class DetectorCalibration:
     def scores(self, columns: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the score (P,) of each detector, and the combined one, means over the seeds.
 
-        `columns` (P S, F) are what the detectors read of P prompts with the calibration's seeds.
+        `columns` (P S, F) are the measurements of P prompts with the calibration's seeds.
         """
         found = {
             name: self.detectors[name].score(each).reshape(-1, len(self.seeds)).mean(1)
@@ -182,11 +182,11 @@ class DetectorCalibration:
                 f"The early scan of {self.model} was calibrated at other times than the other "
                 "detectors: make both anew, with calibrate --all."
             )
-        said = (
+        sentence = (
             "The combined score is left out: it was fitted with another early scan than the one "
             "by which tables are scanned. The command calibrate --all fits it anew."
         )
-        without = () if self.combined is None else (*self.left_out, said)
+        without = () if self.combined is None else (*self.left_out, sentence)
         return replace(self, early_scan=early, combined=None, left_out=without)
 
 

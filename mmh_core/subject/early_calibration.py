@@ -25,7 +25,7 @@ from mmh_core.text_to_image.model import TextToImage
 
 #: The file beside the embedded model.
 FILE = "early_scan.safetensors"
-#: Seeds of every scan unless told otherwise, and prompts of one batch.
+#: Seeds of every scan by default, and prompts of one batch.
 SEEDS, BATCH = (0, 1, 2, 3), 48
 #: Memorized prompts from which on some are kept to count what the scan finds.
 FEWEST = 8

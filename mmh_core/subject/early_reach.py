@@ -25,14 +25,14 @@ def reach_words(calibration: EarlyCalibration, share: float) -> str:
         )
     counted = f"It finds {reach.found} of {reach.among} "
     if rephrased is None:
-        said = (
+        sentence = (
             f"{counted}memorized prompts that it was not fitted on ({reach.words()}), worded as "
             "they were given; how many it finds in other words was not counted"
         )
     else:
-        said = (
+        sentence = (
             f"{counted}memorized captions as trained with, which it was not fitted on "
             f"({reach.words()}), and {rephrased.found} of {rephrased.among} paraphrases of such "
             f"captions ({rephrased.words()})"
         )
-    return f"{at} {said}: a prompt that is not flagged can be memorized all the same."
+    return f"{at} {sentence}: a prompt that is not flagged can be memorized all the same."

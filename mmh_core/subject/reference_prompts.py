@@ -67,7 +67,7 @@ class ReferencePrompts:
         return float(known.quantile(SUSPICIOUS_BELOW, interpolation="lower"))
 
     def placed(self, lid: ImageLid) -> ImageLid:
-        """Return the reading with its place among the reference images."""
+        """Return the LID with its percentile among the reference images."""
         known = self.finite()
         read = [
             prompt

@@ -79,7 +79,7 @@ class Subject:
         return steered_model(self.model, request).score_model
 
     def in_windows(self, windows: int) -> Subject:
-        """Return it with a model that reads prompts in so many windows of its text encoder."""
+        """Return it with a model with so many windows of its text encoder."""
         return replace(self, model=self.model.in_windows(windows))
 
 

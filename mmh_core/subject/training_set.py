@@ -106,8 +106,8 @@ def pocket_alignment(folder: Path) -> Callable[[Tensor, str], Tensor]:
     def alignment(images: Tensor, text: str) -> Tensor:
         clip, tokenizer = parts()
         seen = embed_images(clip, (images * 255).round().to(torch.uint8))
-        said: Tensor = embed_captions(clip, token_ids(tokenizer, [text]))
-        return seen @ said[0]
+        text_vectors: Tensor = embed_captions(clip, token_ids(tokenizer, [text]))
+        return seen @ text_vectors[0]
 
     return alignment
 

@@ -26,7 +26,7 @@ from mmh_core.memorization.verdict import (
 from mmh_core.report.images import image_report
 from mmh_core.retrieval.copy_evidence import COPIES, CopyKind, copied, copy_rate, is_copy
 from mmh_core.store.review_records import REVIEW_VERDICTS
-from mmh_core.studies.images.run import gravest
+from mmh_core.studies.images.run import most_severe_image
 from mmh_core.studies.mitigation.outcome import GOOD, ImageOutcome
 from mmh_core.studies.mitigation.verdict import reasons_of
 from mmh_core.studies.review.items import KINDS, kinds
@@ -85,7 +85,7 @@ def test_scan_review_and_table_name_the_same_image_whatever_the_order() -> None:
             replace(run.images[3], index=i, verdict=verdict) for i, verdict in enumerate(verdicts)
         )
         worst = max(verdicts, key=lambda verdict: IMAGE_ROWS[verdict].severity)
-        assert most_severe(verdicts) == worst == gravest(mine).verdict
+        assert most_severe(verdicts) == worst == most_severe_image(mine).verdict
         assert run_figures(replace(run, images=mine))["verdict"] == worst
 
 
@@ -96,8 +96,9 @@ def test_a_memorized_image_is_never_shown_as_one_that_cannot_be_judged() -> None
     )
     unknown = replace(run.images[1], copy=None, verdict="cannot be judged", cause=None)
     for order in ((memorized, unknown), (unknown, memorized)):
-        assert gravest(order) is memorized
-        assert kinds(gravest(order)) == {"kind": "not searched", "cause": "not identifiable"}
+        assert most_severe_image(order) is memorized
+        found = kinds(most_severe_image(order))
+        assert found == {"kind": "not searched", "cause": "not identifiable"}
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -171,7 +171,7 @@ def test_a_scan_that_meets_a_full_disk_says_so_and_goes_on_later(
 def test_a_flagged_prompt_brings_its_run_into_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
     from dataclasses import replace
 
-    from mmh_core.studies.images.run import gravest
+    from mmh_core.studies.images.run import most_severe_image
     from mmh_core.studies.review.scan_rows import RUNS
 
     lines = "Jonas Okonjo in a red coat, head and shoulders, warm light"
@@ -188,7 +188,7 @@ def test_a_flagged_prompt_brings_its_run_into_the_queue(monkeypatch: pytest.Monk
     [view] = items_page(review_session.queues(), queue.id, ItemFilter(), "").items
     run = review_session.run_of(view.item)
     assert run is not None and run.config.prompts == (lines,)
-    worst = gravest(run.images)
+    worst = most_severe_image(run.images)
     assert worst.copy is not None and view.item.similarity >= worst.copy.similarity - 1e-12
     assert view.item.lid == pytest.approx(
         sum(one.lid.conditional for one in run.images if one.lid) / len(run.images)

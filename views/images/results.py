@@ -11,7 +11,7 @@ import streamlit as st
 from mmh_core.installation import PROGRAM
 from mmh_core.memorization.hypothesis import share_words, shown_lid
 from mmh_core.retrieval.copy_evidence import COPIES, CopyKind, copied
-from mmh_core.studies.images.run import ImageResult, ImageRun, gravest
+from mmh_core.studies.images.run import ImageResult, ImageRun, most_severe_image
 from views.images import audit, cards, data, detail, phrases, plane, show
 from views.images import reference_prompts as normal
 from views.images.settings import TABS, ImageSettings, form_of
@@ -194,4 +194,4 @@ def chosen_image(run: ImageRun) -> ImageResult:
             icon=":material/warning:",
         )
         choose_image(None)
-    return gravest(run.images)
+    return most_severe_image(run.images)

@@ -12,7 +12,7 @@ from mmh_core.memorization.cause import cause_words
 from mmh_core.records import MMHError
 from mmh_core.store.review_records import ItemView, ReviewItem
 from mmh_core.store.thumbnails import shown_thumbnail
-from mmh_core.studies.images.run import ImageResult, ImageRun, gravest
+from mmh_core.studies.images.run import ImageResult, ImageRun, most_severe_image
 from mmh_core.studies.review.items import score_words
 from views import models as model_session
 from views.images import compare, detail, phrases, show
@@ -59,20 +59,20 @@ def section(view: ItemView, *, hidden: bool) -> bool:
 
 
 def _one_of(images: tuple[ImageResult, ...], position: int) -> ImageResult:
-    """Return the image to show: the seed chosen, at first that of the gravest verdict."""
+    """Return the image to show: the seed chosen, at first that of the most severe verdict."""
     if len(images) == 1:
         return images[0]
     seeds = {one.seed: one for one in images}
     chosen = st.segmented_control(
         "Seed",
         list(seeds),
-        default=gravest(images).seed,
+        default=most_severe_image(images).seed,
         required=True,
         key=f"rv_seed_{position}",
         format_func=lambda seed: f"seed {seed}: {seeds[seed].verdict}",
         label_visibility="collapsed",
     )
-    return seeds.get(chosen, images[0]) if chosen is not None else gravest(images)
+    return seeds.get(chosen, images[0]) if chosen is not None else most_severe_image(images)
 
 
 def in_short(item: ReviewItem) -> str:
@@ -124,8 +124,8 @@ def _pair(item: ReviewItem, images: tuple[ImageResult, ...]) -> None:
         )
     other = ""
     if images and images[0].neighbors:
-        found = gravest(images).neighbors[0]
-        drawn = show.figure(gravest(images).image, "Generated image", "drawn")
+        found = most_severe_image(images).neighbors[0]
+        drawn = show.figure(most_severe_image(images).image, "Generated image", "drawn")
         other = show.figure(
             found.image, f"Training image {found.id}", f"training image {found.id:,}"
         )

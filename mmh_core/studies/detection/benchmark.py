@@ -46,7 +46,7 @@ def benchmark_study(
 ) -> Iterator[Progress[BenchmarkRun]]:
     """Calibrate on one half, measure the other and compare; the last progress has the result.
 
-    `names` are the detectors to run. LID is read at `log_delta`, unless given where
+    `names` are the detectors to run. LID is estimated at `log_delta`, unless given where
     `calibrate_detectors` reads it. `early` is the early scan by which the model's tables are
     scanned, which must know nothing of the test half; else it is calibrated here. Errors: MMHError
     where a half lacks memorized or reference prompts, and ValueError for an unknown detector.

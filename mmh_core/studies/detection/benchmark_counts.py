@@ -27,20 +27,20 @@ class ThresholdCounts:
 
     def words(self) -> str:
         """Return in sentences what is found at which threshold."""
-        said = (
+        sentence = (
             f"at a threshold of {self.threshold:.2f} ({self.share:.1%} may be flagged: "
             f"{threshold_words(self.share, self.normal)}) it finds {self.found.found} of "
             f"{self.found.among} memorized "
         )
         if self.rephrased.among:
-            said += (
+            sentence += (
                 f"captions as trained with ({self.found.words()}), and {self.rephrased.found} of "
                 f"{self.rephrased.among} paraphrases of such captions ({self.rephrased.words()})"
             )
         else:
-            said += f"prompts ({self.found.words()})"
+            sentence += f"prompts ({self.found.words()})"
         return (
-            f"{said}; of {self.alarms.among} reference prompts of the test half it flags "
+            f"{sentence}; of {self.alarms.among} reference prompts of the test half it flags "
             f"{self.alarms.found}."
         )
 

@@ -50,11 +50,11 @@ def calibrate_detectors(
 
     All constants, percentiles and thresholds come from its reference prompts. Where some prompts
     are memorized, their labels choose the times of the early scan and fit the combined score. LID
-    is read at `log_delta`, else at the reference's calibrated scale, else on the plateau of a few
-    reference prompts. Detectors for which the model makes too few steps, or the seeds are too few,
-    are left out. `early` is the calibration by which the model's tables are scanned, where there
-    is one: the early scan reads at its times and compares with its reference prompts. Errors:
-    MMHError without reference prompts, or with too few memorized ones.
+    is estimated at `log_delta`, else at the reference's calibrated scale, else on the plateau of a
+    few reference prompts. Detectors for which the model makes too few steps, or the seeds are too
+    few, are left out. `early` is the calibration by which the model's tables are scanned, where
+    there is one: the early scan reads at its times and compares with its reference prompts.
+    Errors: MMHError without reference prompts, or with too few memorized ones.
     """
     model, training_set = subject.model, subject.training_set
     mine = [p for p in labelled if p.split == "calibration" and p.kind != "paraphrase"]

@@ -47,11 +47,11 @@ def pocket_labelled(folder: Path, seed: int = 0) -> tuple[LabelledPrompt, ...]:
             others = others.groupby("subject", sort=False).head(1)
             found += [LabelledPrompt(str(t), True, "paraphrase", split) for t in others.caption]
         count = OPEN_CAPTIONS[split]
-        drawn = open_captions(2 * count, _OPEN_SEEDS[split] + seed).caption.drop_duplicates()
+        captions = open_captions(2 * count, _OPEN_SEEDS[split] + seed).caption.drop_duplicates()
         known = {one.prompt for one in found}
         found += [
             LabelledPrompt(str(text), False, "open", split)
-            for text in [text for text in drawn if text not in known][:count]
+            for text in [text for text in captions if text not in known][:count]
         ]
     return tuple(found)
 
@@ -72,8 +72,8 @@ def pocket_normal_captions(seed: int = 0) -> tuple[str, ...]:
 
 def _open(count: int, seed: int) -> list[str]:
     """Return so many different captions of unnamed scenes."""
-    drawn = open_captions(2 * count, seed).caption.drop_duplicates()
-    return [str(text) for text in drawn][:count]
+    captions = open_captions(2 * count, seed).caption.drop_duplicates()
+    return [str(text) for text in captions][:count]
 
 
 def split_labelled(rows: Iterable[tuple[str, bool, str]]) -> tuple[LabelledPrompt, ...]:

@@ -10,7 +10,7 @@ from mmh_core.studies.images.run import ImageRun, PromptScan
 from mmh_core.subject.early_calibration import EarlyCalibration, score_prompts
 from mmh_core.text_to_image.model import TextToImage
 
-#: Share of reference prompts that may be flagged: that of a scan unless told otherwise.
+#: Share of reference prompts that may be flagged: that of a scan by default.
 SHARE = 0.01
 
 

@@ -1,7 +1,7 @@
 """The reference distribution of a model: LID and guidance norms of prompts that are not memorized.
 
 Absolute values do not carry over between models, samplers, steps or guidance scales, so
-percentiles are only taken among images drawn in the same way.
+percentiles are only taken among images generated in the same way.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ def normal_study(
 ) -> Iterator[Progress[ReferencePrompts | None]]:
     """Generate reference prompts as the config says; the last progress has their figures.
 
-    `log_delta` is the scale at which LID is read. Errors: MMHError for a config that cannot run.
+    `log_delta` is the scale at which LID is estimated. Errors: MMHError for a config that cannot
+    run.
     """
     plain = replace(config, frames=0, curve=True, estimators=())
     found: list[ImageResult] = []

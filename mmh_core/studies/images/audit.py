@@ -45,12 +45,12 @@ def audit_study(
 ) -> Iterator[Progress[ImageResult]]:
     """Return LID, copies, neighbors and region map of an image in a file's bytes.
 
-    It is cut to the model's shape around its middle and resized, then encoded; LID is read at
-    these latents, so that an image that the autoencoder cannot hold reads a little high. With an
-    empty caption both LIDs are the unconditional one. The region map is taken at the smallest
-    noise, with one fixed draw. `image` is what was read, at the model's size, and the only
-    decoded frame what the autoencoder gives back. The percentile is among reference images of the
-    model's recommended settings. Errors: MMHError for what is no image.
+    It is cut to the model's shape around its middle and resized, then encoded; LID is estimated at
+    these latents, so that the LID of an image that the autoencoder reconstructs badly is a little
+    high. With an empty caption both LIDs are the unconditional one. The region map is taken at the
+    smallest noise, with one fixed noise. `image` is what was read, at the model's size, and the
+    only decoded frame what the autoencoder gives back. The percentile is among reference images of
+    the model's recommended settings. Errors: MMHError for what is no image.
     """
     check_text(caption, "caption")
     model, training_set = subject.model, subject.training_set
@@ -60,7 +60,7 @@ def audit_study(
     truth = None
     if caption and training_set is not None and training_set.truth is not None:
         truth = training_set.truth(caption)
-    norm, region = _pull(model, latents, caption)
+    norm, region = _guidance(model, latents, caption)
     found = ImageResult(
         index=0,
         prompt=caption,
@@ -140,7 +140,7 @@ def _read(
 
 
 @torch.no_grad()
-def _pull(model: TextToImage, latents: Tensor, caption: str) -> tuple[Tensor, Tensor]:
+def _guidance(model: TextToImage, latents: Tensor, caption: str) -> tuple[Tensor, Tensor]:
     """Return `|eps_c - eps_u|` (1,) and the region map (h, w) at step 1 of the schedule."""
     if not caption:
         return torch.full((1,), math.nan), torch.full_like(latents[0, 0], math.nan)
@@ -149,6 +149,6 @@ def _pull(model: TextToImage, latents: Tensor, caption: str) -> tuple[Tensor, Te
     noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0))
     x_t = (alpha * latents + sigma * noise).to(model.device)
     cond = model.encode_text([caption])
-    pull = model.score_model.eps(x_t, t, cond) - model.score_model.eps(x_t, t, None)
-    region = (pull / sigma).square().sum(1)[0]
-    return pull.flatten(1).norm(dim=1).cpu(), region.float().cpu()
+    guidance = model.score_model.eps(x_t, t, cond) - model.score_model.eps(x_t, t, None)
+    region = (guidance / sigma).square().sum(1)[0]
+    return guidance.flatten(1).norm(dim=1).cpu(), region.float().cpu()

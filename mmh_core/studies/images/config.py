@@ -18,7 +18,7 @@ from mmh_core.studies.images.run import (
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import LONGEST_TEXT, MOST_WORK
 
-#: Seeds that a page or a command takes unless told otherwise.
+#: Seeds that a page or a command takes by default.
 DEFAULT_SEEDS = (0, 1, 2, 3)
 
 

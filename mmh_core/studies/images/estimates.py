@@ -41,7 +41,7 @@ def lacking(run: ImageRun, what: str, failure: BaseException) -> ImageRun:
 def read_part(
     run: ImageRun, count: int, model: TextToImage, training_set: TrainingSet | None
 ) -> Iterator[tuple[float, ImageRun]]:
-    """Search for copies of the last `count` images, then read their LID and judge them.
+    """Search for copies of the last `count` images, then estimate their LID and judge them.
 
     Yields the share done and the run: each pass of the network is a step of its own.
     """
@@ -94,7 +94,7 @@ def add_estimator(
 ) -> Iterator[tuple[float, ImageRun]]:
     """Estimate the LID of all images by one more estimator; yield the share done and the run.
 
-    Where it fails for some, they have a reading without numbers, so that columns stay in place.
+    Where it fails for some, they have an estimate without numbers, so that columns stay in place.
     """
     start, before = time.monotonic(), run.seconds_estimating
     lids, failed = list[ImageLid](), None
@@ -121,7 +121,7 @@ def _images(count: int) -> str:
 
 
 def unread(name: str, log_delta: float) -> ImageLid:
-    """Return a reading of which nothing is known."""
+    """Return an estimate without numbers."""
     return ImageLid(name, ESTIMATORS[name].label, log_delta, *(math.nan,) * 5, nfe=0.0)
 
 

@@ -14,7 +14,7 @@ from mmh_core.text_to_image.configuration import image_size
 from mmh_core.text_to_image.requests import Sampling
 from mmh_core.text_to_image.weights import read_json
 
-#: What Stable Diffusion is drawn with where no card says otherwise.
+#: The sampling of Stable Diffusion where no card says otherwise.
 _STEPS, _GUIDANCE, _SIDE = 50, 7.5, 512
 
 
@@ -55,7 +55,7 @@ def pocket_examples(folder: Path) -> tuple[PromptExample, ...]:
 
 
 def unloaded_config(name: str, entry: CatalogueEntry | None, folder: Path | None) -> ImageConfig:
-    """Return what a model is drawn with unless told otherwise, from its files alone.
+    """Return the default sampling of a model, from its files alone.
 
     The card beside it says steps and guidance, its network the size; without files the catalogue's
     entry does. The prompt is empty. Errors: MMHError for a damaged file.

@@ -22,7 +22,7 @@ from mmh_core.text_to_image.requests import Request
 _PREVIEW_GAP, _PREVIEW_SHARE = 0.7, 12.0
 #: Weights from which on a network is worth no batch on a processor.
 LARGE = 50_000_000
-#: Numbers of the latents of a part that a small network draws: 8 images of the embedded model.
+#: Latent numbers in one part of a small network: 8 images of the embedded model.
 _PART = 8 * 256
 
 
@@ -78,7 +78,7 @@ def generate_prompt(
 
 
 def at_once(model: TextToImage, numbers: int) -> int:
-    """Return how many images of a prompt, of so many latent numbers, are drawn in one batch.
+    """Return how many images of a prompt, of so many latent numbers, are generated in one batch.
 
     A large network gains little from a batch, and nothing on a processor, and a small one nothing
     beyond 16 rows: with small parts the first image comes sooner, memory stays bounded, and

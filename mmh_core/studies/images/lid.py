@@ -23,7 +23,7 @@ from mmh_core.subject.reference_prompts import ReferencePrompts
 from mmh_core.subject.training_set import TrainingSet
 from mmh_core.text_to_image.model import TextToImage
 
-#: Where LID is read for want of a calibrated scale, in units of the latents' spread: one scale for
+#: The scale of LID without a calibrated one, in units of the latents' spread: one scale for
 #: all, since a scale found on a run's own curves would make LID depend on the company.
 UNCALIBRATED = math.log(0.34)
 #: Natural logarithms of the noise scales of a curve, in units of the latents' spread.
@@ -40,7 +40,7 @@ def deciding_level(normal: ReferencePrompts | None) -> float:
 
 
 def scale_for(training_set: TrainingSet | None, normal: ReferencePrompts | None) -> float:
-    """Return the log delta at which LID is read: that of `normal`, else the calibrated one.
+    """Return the log delta at which LID is estimated: that of `normal`, else the calibrated one.
 
     Where neither is known it is `UNCALIBRATED`, whatever the images are.
     """
@@ -70,7 +70,7 @@ def estimate_lids(
 
     Yields all estimates so far; between two yields is one pass of the network and its products.
     Both estimates of an image share their probes, so that their difference has less noise. `level`
-    is the LID on which a verdict hangs: images that are clearly off it are read with fewer probes.
+    is the LID that decides a verdict: images that are clearly off it get fewer probes.
     Errors: MMHError where D is beyond the estimator's limit.
     """
     done: list[ImageLid] = []
@@ -133,12 +133,12 @@ def estimate_lid(
         passes = lid_passes(model, latents[part], cond[part], log_delta, estimator, level=level)
         parts.append(last_of(passes))
     counts = [count for part in parts for count in part.draws]
-    told = [count for count in counts if count is not None]
+    known_counts = [count for count in counts if count is not None]
     return LidEstimate(
         torch.cat([part.lid for part in parts]),
         torch.cat([part.standard_error for part in parts]),
         float(torch.cat([part.nfe for part in parts]).mean()),
-        draws=min(told) if len(told) == len(counts) else None,
+        draws=min(known_counts) if len(known_counts) == len(counts) else None,
     )
 
 

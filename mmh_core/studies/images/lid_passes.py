@@ -1,9 +1,9 @@
 """An estimator of LID on images, pass after pass of the network, on the model's probes.
 
 LID is a property of an image: its probes are drawn from a digest of the model's weights and the
-estimator's name, anew for each image. So an image reads alike alone and in any company, on every
-page, by command and from its file, with whatever caption where no caption is read, but for what a
-batch of another size changes in the last digits of float32. Pixels and latents are not part of the
+estimator's name, anew for each image. So an image has the same estimate alone and among others, on
+every page, by command and from its file, with any caption where none is used, but for what a batch
+of another size changes in the last digits of float32. Pixels and latents are not part of the
 digest: they move in the last digit with the size of a batch, and a file holds eight bits of them.
 Images share their probes, which makes differences between them more certain than each of them; the
 mean over many images is as uncertain as one.
@@ -28,10 +28,10 @@ from mmh_core.statistics import half_width
 from mmh_core.studies.images.run import DEFAULT_ESTIMATOR
 from mmh_core.text_to_image.model import TextToImage
 
-#: Probes where a verdict may hang on the reading, and those that it begins with. Four products
+#: Probes where a verdict may depend on the estimate, and those that it begins with. Four products
 #: each: `dimension.lanczos` says how near that comes.
 PROBES, FIRST, PRODUCTS = 8, 4, 4
-#: What a curve and a reading without the prompt are read with: no verdict hangs on them.
+#: Probes of a curve and of an unconditional estimate: no verdict depends on them.
 EFFORT = Effort(FIRST, PRODUCTS)
 
 
@@ -151,13 +151,13 @@ def _decided(lids: Lids, row: int, level: float) -> bool:
 
 
 def probe_generator(sha256: str, estimator: str) -> torch.Generator:
-    """Return the generator of the probes that every image of a model is read with."""
+    """Return the generator of the probes of every image of a model."""
     digest = hashlib.sha256(f"{sha256} {estimator}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
 def check_limit(model: TextToImage, name: str, dim: int) -> None:
-    """Raise MMHError where an image has more dimensions than an estimator can read."""
+    """Raise MMHError where an image has more dimensions than an estimator can take."""
     spec = ESTIMATORS[name]
     if spec.max_dim is not None and dim > spec.max_dim:
         raise MMHError(

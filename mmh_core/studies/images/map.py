@@ -22,7 +22,7 @@ from mmh_core.studies.images.run import ImageResult
 
 #: The file of precomputed coordinates beside the embedded model.
 MAP = "map.parquet"
-#: Training images that a drawn one is placed between.
+#: Training images that a generated one is placed between.
 BETWEEN = 5
 #: UMAP starts from the eigenvectors of a graph, of which fewer points have too few.
 FEWEST = 5
@@ -87,7 +87,7 @@ def component_map(
 def umap_map(
     index: Index | None, embedder: Embedder | None, images: Sequence[ImageResult]
 ) -> Iterator[Progress[ImageMap]]:
-    """Place training images and drawn ones together by UMAP; the first map is of components.
+    """Place training images and generated ones together by UMAP; the first map is of components.
 
     Takes about a minute for some thousand images; whoever stops listening ends it. Errors:
     ValueError for too few images in all, MMHError where UMAP fails.
@@ -112,7 +112,7 @@ def umap_map(
 def _descriptors(
     index: Index | None, embedder: Embedder | None, images: Sequence[ImageResult]
 ) -> Tensor:
-    """Return unit descriptors (N + M, D) of training images and drawn ones, in float64."""
+    """Return unit descriptors (N + M, D) of training images and generated ones, in float64."""
     generated = torch.stack([one.image for one in images]).float() / 255 if images else None
     parts = [] if index is None else [torch.from_numpy(np.asarray(index.vectors)).double()]
     if generated is not None:

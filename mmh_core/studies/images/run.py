@@ -88,7 +88,7 @@ class ImageResult:
 
     @property
     def lid(self) -> ImageLid | None:
-        """Return the reading of the default estimator, None before it was made."""
+        """Return the LID by the default estimator, None before it was made."""
         return self.lids[0] if self.lids else None
 
     @property
@@ -139,13 +139,13 @@ class PromptScan:
             return (
                 "Early scan: cannot be read, since the model takes this prompt for the empty one."
             )
-        said = (
+        sentence = (
             f"Early scan: {'flagged' if self.flagged else 'not flagged'}, score {self.score:.2f} "
             f"(threshold {self.threshold:.2f}, above {share_words(self.percentile)} of the "
             "reference prompts)"
         )
         if self.flagged or not copied:
-            return f"{said}."
+            return f"{sentence}."
         missed = "how many memorized prompts it misses is not known"
         if self.among:
             missed = f"it finds {self.found} of {self.among} memorized prompts"
@@ -154,7 +154,7 @@ class PromptScan:
                 f"it finds {self.found} of {self.among} memorized captions as trained with, and "
                 f"{self.paraphrases_found} of {self.paraphrases} paraphrases of such captions"
             )
-        return f"{said}, although images of it are copies: at this threshold {missed}."
+        return f"{sentence}, although images of it are copies: at this threshold {missed}."
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ class ImageRun:
     mean similarity of its images' descriptors, NaN for one image. `searched` is the number of
     training images that were searched, 0 without a reference, and `embedder` says by what.
     `normal` is the reference of percentiles, None where there is none for these settings. Seconds
-    and network evaluations (per image) are split into drawing, and reading the LID and the copies.
+    and network evaluations (per image) are split into generating, and LID and copies.
     `missing` says in sentences what could not be done of what was asked, and why. `scans` are the
     early scans of the prompts, empty where the model has no calibration of it. `needed` is for
     each prompt the number of windows of text that would hold all of it, empty where unknown, and
@@ -252,7 +252,7 @@ def _row(image: ImageResult) -> dict[str, object]:
     }
 
 
-def gravest(images: Sequence[ImageResult]) -> ImageResult:
+def most_severe_image(images: Sequence[ImageResult]) -> ImageResult:
     """Return the image to be seen first: most severe verdict, then nearest copy.
 
     Errors: ValueError for none.

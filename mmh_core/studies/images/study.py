@@ -1,7 +1,7 @@
 """The image study: generate images, and judge of each whether it is memorized.
 
-Guidance norms and the region map are taken while drawing, at no extra cost. LID is read at the
-run's own final latents: encoding the image again would move the point.
+Guidance norms and the region map are computed while generating, at no extra cost. LID is estimated
+at the run's own final latents: encoding the image again would move the point.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from mmh_core.subject.training_set import TrainingSet, agreement
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.prompt_reading import read_prompt
 
-#: Of the work of a prompt, the part that draws.
+#: Of the work of a prompt, the share of generating.
 _DRAWING = 0.6
 
 
@@ -50,11 +50,11 @@ def image_study(
     """Generate every prompt with every seed and evaluate what the config asks for.
 
     Images come first, then their copies and LID, part after part; then curves, further
-    estimators and decoded steps of all. `normal` serves only where it fits the run. LID is read at
-    `log_delta`; unless given, at the scale of `normal` or of the reference's calibration, else at
-    `UNCALIBRATED`. What fails after an image is there never takes it away: the run says what is
-    missing. Errors: MMHError and ValueError for a config that cannot be run, and whatever fails
-    before there is an image.
+    estimators and decoded steps of all. `normal` serves only where it fits the run. LID is
+    estimated at `log_delta`; unless given, at the scale of `normal` or of the reference's
+    calibration, else at `UNCALIBRATED`. What fails after an image is there never takes it away:
+    the run says what is missing. Errors: MMHError and ValueError for a config that cannot be run,
+    and whatever fails before there is an image.
     """
     config = checked(config)
     check_negative(config)

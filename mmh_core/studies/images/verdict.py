@@ -43,7 +43,7 @@ _ROWS: dict[Search, tuple[ImageVerdict, ...]] = {
     "likely": ("likely copy, compare by eye",) * 6,
     "none": (
         "suspicious, no copy found",
-        # Another reading might fall on the other side.
+        # Another estimate might fall on the other side.
         _UNJUDGED,
         "not memorized",
         # What the model does not generate says nothing of what it learned.
@@ -68,7 +68,7 @@ VERDICTS: dict[tuple[Search, LidState], ImageVerdict] = {
 def lid_state(lid: ImageLid | None) -> LidState:
     """Return where a LID stands among the reference images.
 
-    A reading without an interval, such as one of an older file, is taken as it is.
+    An estimate without an interval, such as one of an older file, is taken as it is.
     """
     if lid is None or not math.isfinite(lid.conditional):
         return "unknown"
@@ -111,22 +111,22 @@ def verdict_of(
 
 
 def _reason(copy: CopyFound | None, lid: ImageLid | None, *, guided: bool) -> str:
-    state, told = lid_state(lid), _lid_words(lid)
+    state, lid_words = lid_state(lid), _lid_words(lid)
     if copy is not None:
         if copy.kind in ("unknown", "flat"):
-            return f"{copy.reason} {told} That no copy was found says nothing here."
+            return f"{copy.reason} {lid_words} That no copy was found says nothing here."
         return (
-            f"{told} {copy.reason}"
+            f"{lid_words} {copy.reason}"
             if state == "low" and copy.kind == "none"
-            else (f"{copy.reason} {told}")
+            else (f"{copy.reason} {lid_words}")
         )
     if state == "not calibrated":
         more = "" if guided else " Without guidance there is no guidance norm either."
         return (
-            f"{told} There are no training images to search either, so only compare these images "
-            f"with one another.{more}"
+            f"{lid_words} There are no training images to search either, so only compare these "
+            f"images with one another.{more}"
         )
-    return f"{told} {_UNSEARCHED[state]}"
+    return f"{lid_words} {_UNSEARCHED[state]}"
 
 
 #: What is missing without training images, by where the LID stands.
@@ -151,7 +151,7 @@ def cause_in(
     """Return the cause of a memorized image, None where nothing is known of its caption.
 
     For a caption that no image bears, such as a rewritten one, nothing is said. Where a training
-    set can only be searched, the reason says how often the original of `copy` stands there, and
+    set can only be searched, the reason says how often the original of `copy` is there, and
     the cause is not identifiable: only images that the model was not trained on can tell.
     """
     if training_set is None or verdict not in COPY_VERDICTS:

@@ -42,7 +42,7 @@ class EvaluationContext:
 
 
 def estimator_for(model: ScoreModel) -> str:
-    """Return the estimator to read LID with: the exact count while it is cheap."""
+    """Return the estimator of LID: the exact count while it is cheap."""
     return "spectral_count" if model.ambient_dim <= EXACT_DIM else "soft_spectral_count"
 
 
@@ -95,7 +95,7 @@ def estimate_points(
         points=points,
         true_lid=data,
         curve=curve.lid,
-        curve_error=_told(curve.standard_error),
+        curve_error=_error_or_none(curve.standard_error),
         lid=chosen.lid,
         log_delta=chosen.log_delta,
         width=chosen.width,
@@ -104,7 +104,7 @@ def estimate_points(
     )
 
 
-def _told(error: Tensor) -> Tensor:
+def _error_or_none(error: Tensor) -> Tensor:
     """Return the standard errors, or none (n, 0) of an estimator that draws nothing."""
     return error if bool((error != 0).any()) else error[:, :0]
 

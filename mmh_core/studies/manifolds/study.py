@@ -97,14 +97,14 @@ def manifold_study(config: ManifoldConfig) -> Iterator[Progress[ManifoldRun]]:
 
 
 def snapshot_steps(steps: int) -> frozenset[int]:
-    """Return the steps at which a run is read: about 12, evenly spaced on a logarithmic axis."""
+    """Return the steps of the snapshots of a run: about 12, evenly spaced in the logarithm."""
     first = min(_FIRST_SNAPSHOT, max(1, steps // 20))
     share = torch.linspace(0, 1, _SNAPSHOTS, dtype=torch.float64)
     return frozenset(round(first * (steps / first) ** float(s)) for s in share)
 
 
 def _context(config: ManifoldConfig, data: StudyData, model: ScoreModel) -> EvaluationContext:
-    """Fix everything that every snapshot of the run is read with."""
+    """Return what every snapshot of the run is evaluated with."""
     many = 500 if model.ambient_dim <= 16 else 100
     order = torch.randperm(len(data.train.points), generator=stream(config.seed, 3))
     shown = order[:many].sort().values
@@ -221,7 +221,7 @@ def _field_extent(context: EvaluationContext) -> Tensor:
 
 
 def _field(model: ScoreModel, context: EvaluationContext) -> Tensor:
-    """Return `x0_hat - x` (F, G, G, 2) on a grid of the plane: where denoising pulls."""
+    """Return `x0_hat - x` (F, G, G, 2) on a grid of the plane: the direction of denoising."""
     if model.ambient_dim != 2:
         return torch.empty(0, _FIELD_SIDE, _FIELD_SIDE, 2)
     low, high = _field_extent(context).tolist()

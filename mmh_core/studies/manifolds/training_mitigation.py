@@ -1,6 +1,6 @@
 """Training-time mitigations on manifolds: deduplication and early stopping.
 
-They are the only ones for the two causes: what the data lacks in freedom no later treatment can
+They are the only ones for the two causes: what the data lacks in freedom no later mitigation can
 give back (DD-Mem), and what a model has overfitted it had not yet at some earlier step (OD-Mem).
 """
 
@@ -30,7 +30,7 @@ class Effect:
 
 
 def effect(snapshot: Snapshot) -> Effect:
-    """Return the figures of a snapshot; points without a reading are left out of the medians."""
+    """Return the figures of a snapshot; points without an estimate are left out of the medians."""
     return Effect(
         snapshot.step,
         float(snapshot.generated.lid.nanmedian()),

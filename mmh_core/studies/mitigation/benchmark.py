@@ -1,7 +1,7 @@
 """The benchmark of mitigations: strengths chosen on half of the captions, tested on the others.
 
 Every caption is a comparison of `studies.mitigation` and is kept in a work folder when it is done,
-so a benchmark that was stopped goes on where it was.
+so a benchmark that was stopped resumes where it was.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from mmh_core.store.code_version import code_version
 from mmh_core.studies.mitigation.benchmark_inputs import (
     BenchmarkInputs,
     caption_config,
-    drawn,
+    generated_record,
     kept_record,
     left_out,
     made_by,
@@ -78,11 +78,11 @@ def chosen_captions(labelled: Sequence[LabelledPrompt], count: int) -> Captions:
 def mitigation_benchmark(
     captions: Captions, inputs: BenchmarkInputs
 ) -> Iterator[Progress[MitigationBenchmark]]:
-    """Choose strengths on the calibration captions, then draw the others with them.
+    """Choose strengths on the calibration captions, then generate the others with them.
 
     Of each mitigation the smallest strength that leaves at most `ENOUGH` of the images a copy, or
     not solved, is chosen, or the strongest; random words and the chain keep their usual one.
-    Reference captions are drawn with the same treatments, which must not move them. Errors:
+    Reference captions are generated with the same mitigations, which must not move them. Errors:
     MMHError.
     """
     started = time.monotonic()
@@ -113,7 +113,7 @@ _Stage = Iterator[tuple[float, str, MitigationBenchmark]]
 
 
 def _calibrated(found: MitigationBenchmark, inputs: BenchmarkInputs) -> _Stage:
-    """Try ever stronger treatments until each is enough."""
+    """Try ever stronger mitigations until each is enough."""
     names = [name for name in MITIGATIONS if name not in (*BASELINES, AUTOMATIC)]
     open_ = {name: mitigation(name).strengths for name in names}
     chosen: dict[str, Treatment] = {}
@@ -129,10 +129,10 @@ def _calibrated(found: MitigationBenchmark, inputs: BenchmarkInputs) -> _Stage:
             if not tried:
                 break
             done = (number + place / len(captions)) / rounds
-            for share, record in drawn(caption, tried, inputs):
+            for share, record in generated_record(caption, tried, inputs):
                 at = _PARTS["calibration"] * (done + share / len(captions) / rounds)
-                said = f"Choosing strengths, round {number + 1}, caption {place + 1}"
-                yield at, said, found
+                message = f"Choosing strengths, round {number + 1}, caption {place + 1}"
+                yield at, message, found
                 if record is not None:
                     records.append(record)
                     found = replace(found, calibration=(*found.calibration, record))
@@ -145,7 +145,7 @@ def _calibrated(found: MitigationBenchmark, inputs: BenchmarkInputs) -> _Stage:
 
 
 def share_left(records: Sequence[CaptionRecord], treatment: Treatment) -> float:
-    """Return the share of images that a treatment leaves copies, or moves without solving them.
+    """Return the share of images that a mitigation leaves copies, or moves without solving them.
 
     Captions that refuse it, and images that cannot be judged, count as copies.
     """
@@ -165,16 +165,16 @@ def _left(record: CaptionRecord, row: int) -> float:
 def _tested(found: MitigationBenchmark, inputs: BenchmarkInputs) -> _Stage:
     captions = found.captions.test
     for place, caption in enumerate(captions):
-        for share, record in drawn(caption, _counted(found), inputs):
+        for share, record in generated_record(caption, _counted(found), inputs):
             part = _PARTS["test"] * (place + share) / len(captions)
-            said = f"Memorized captions, {place + 1} of {len(captions)}"
+            message = f"Memorized captions, {place + 1} of {len(captions)}"
             if record is not None:
                 found = replace(found, test=(*found.test, record))
-            yield _PARTS["calibration"] + part, said, found
+            yield _PARTS["calibration"] + part, message, found
 
 
 def _counted(found: MitigationBenchmark) -> list[Treatment]:
-    """Return what is drawn of every caption that is counted."""
+    """Return what is generated of every caption that is counted."""
     return [RANDOM, *found.chosen, CHAIN]
 
 
@@ -182,12 +182,12 @@ def _normal(found: MitigationBenchmark, inputs: BenchmarkInputs) -> _Stage:
     captions = found.captions.normal
     before = _PARTS["calibration"] + _PARTS["test"]
     for place, caption in enumerate(captions):
-        for share, record in drawn(caption, _counted(found), inputs):
+        for share, record in generated_record(caption, _counted(found), inputs):
             part = _PARTS["normal"] * (place + share) / len(captions)
-            said = f"Reference captions, {place + 1} of {len(captions)}"
+            message = f"Reference captions, {place + 1} of {len(captions)}"
             if record is not None:
                 found = replace(found, normal=(*found.normal, record))
-            yield before + part, said, found
+            yield before + part, message, found
 
 
 def _attributed(found: MitigationBenchmark, inputs: BenchmarkInputs) -> _Stage:

@@ -40,7 +40,7 @@ class BenchmarkInputs:
     resume: bool = False
 
 
-def drawn(
+def generated_record(
     caption: Caption, treatments: Sequence[Treatment], inputs: BenchmarkInputs
 ) -> Iterator[tuple[float, CaptionRecord | None]]:
     """Generate a caption or load its record; yield the share done, the record at last."""

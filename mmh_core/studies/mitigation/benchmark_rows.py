@@ -42,7 +42,7 @@ _NAN = float("nan")
 class Correlation:
     """The rank correlation over cells with its 95 % interval (bootstrap over captions).
 
-    A cell is a caption under a treatment; `cells` were counted. `share` correlates the fall of
+    A cell is a caption under a mitigation; `cells` were counted. `share` correlates the fall of
     the share of copies with the rise of LID, `similarity` the fall of similarity with it.
     """
 
@@ -61,7 +61,7 @@ class AttributionRow:
 
 
 def benchmark_rows(found: MitigationBenchmark) -> tuple[BenchmarkRow, ...]:
-    """Return a row per treatment of the test captions, in the order in which they were drawn."""
+    """Return a row per mitigation of the test captions, in the order of generation."""
     if not found.test:
         return ()
     return tuple(_row(found.test, treatment) for treatment in found.test[0].treatments)
@@ -69,21 +69,21 @@ def benchmark_rows(found: MitigationBenchmark) -> tuple[BenchmarkRow, ...]:
 
 def _row(records: Sequence[CaptionRecord], treatment: Treatment) -> BenchmarkRow:
     rows = [(record, record.treatments.index(treatment)) for record in records]
-    drawn = [(record, row) for record, row in rows if not record.refused[row]]
+    applied = [(record, row) for record, row in rows if not record.refused[row]]
 
     def means(read: Callable[[CaptionRecord], Tensor], *, before: bool = False) -> Tensor:
         return torch.tensor(
-            [float(read(record)[0 if before else row].mean()) for record, row in drawn]
+            [float(read(record)[0 if before else row].mean()) for record, row in applied]
         )
 
     def shares(*kinds: OutcomeKind) -> Tensor:
-        return torch.tensor([record.share(row, *kinds) for record, row in drawn])
+        return torch.tensor([record.share(row, *kinds) for record, row in applied])
 
     return BenchmarkRow(
         treatment,
         rows[0][0].labels[rows[0][1]],
-        len(drawn),
-        len(rows) - len(drawn),
+        len(applied),
+        len(rows) - len(applied),
         mean_interval(means(lambda r: r.copied, before=True)),
         mean_interval(means(lambda r: r.copied)),
         mean_interval(shares(*GOOD)),
@@ -101,7 +101,7 @@ def _row(records: Sequence[CaptionRecord], treatment: Treatment) -> BenchmarkRow
 def meets(row: BenchmarkRow, normal: NormalRow | None) -> bool:
     """Return whether a mitigation solves `SOLVED` of images of which `FROM` are copies.
 
-    Without harm to the reference captions; where those were not drawn, nobody can say.
+    Without harm to the reference captions; where those were not generated, nobody can say.
     """
     copied = row.before.value >= FROM - _ROUNDING and row.treatment.mitigation != "none"
     done = copied and not row.refused and row.solved.value >= SOLVED - _ROUNDING
@@ -120,8 +120,8 @@ def correlation(
     parts = [_falls(record, left_out) for record in records]
     cells = torch.cat(parts) if parts else torch.empty(0, 3)
 
-    def spearman(drawn: Tensor, column: int) -> float:
-        return rank_correlation(drawn[:, column], drawn[:, 2])
+    def spearman(sample: Tensor, column: int) -> float:
+        return rank_correlation(sample[:, column], sample[:, 2])
 
     def interval(column: int) -> Interval:
         value = spearman(cells, column)
@@ -156,7 +156,7 @@ def _falls(record: CaptionRecord, left_out: Collection[str]) -> Tensor:
 
 
 def normal_rows(found: MitigationBenchmark) -> tuple[NormalRow, ...]:
-    """Return what each treatment does to the reference captions."""
+    """Return what each mitigation does to the reference captions."""
     if not found.normal:
         return ()
     return tuple(_normal_row(found.normal, t) for t in found.normal[0].treatments[1:])
@@ -194,7 +194,7 @@ def _half(interval: Interval) -> float:
 
 
 def attribution_rows(found: MitigationBenchmark) -> tuple[AttributionRow, ...]:
-    """Return what is left of copying when the words that each attribution blames are dropped.
+    """Return what is left of copying when the words with the highest attribution are dropped.
 
     Over captions that are copied at all; differences are to random words.
     """

@@ -38,7 +38,7 @@ class CaptionRecord:
     """One caption with T mitigations, S seeds each; the first is `none`.
 
     (T, S): `copied` is 1 for a copy and 0 else, the others are those of `Cell`. (T,): `agreement`
-    between the images, and the costs per image. NaN where a treatment was `refused` (a
+    between the images, and the costs per image. NaN where a mitigation was `refused` (a
     sentence, "" else) or a figure is unknown. `outcomes` are those of every image, none for a
     refusal; `made_by` says by which code, model and settings, "" where it is unknown.
     """
@@ -60,12 +60,12 @@ class CaptionRecord:
     made_by: str = ""
 
     def share(self, row: int, *kinds: OutcomeKind) -> float:
-        """Return the share of a treatment's images with one of these outcomes, NaN if unknown."""
+        """Return the share of a mitigation's images with one of these outcomes, NaN if unknown."""
         found = self.outcomes[row] if self.outcomes else ()
         return sum(one in kinds for one in found) / len(found) if found else math.nan
 
     def row(self, treatment: Treatment) -> int | None:
-        """Return the place of a treatment, None where it was not drawn."""
+        """Return the place of a mitigation, None where it was not generated."""
         return self.treatments.index(treatment) if treatment in self.treatments else None
 
 
@@ -89,7 +89,7 @@ class AttributionRecord:
 class BenchmarkRow:
     """One mitigation over the test captions, means with intervals over captions.
 
-    `captions` were drawn and `refused` could not be. `solved` is the share of images that are
+    `captions` were generated and `refused` could not be. `solved` is the share of images that are
     solved or were no copy and are none, `unsolved` that of images moved off the threshold whose
     LID has not risen; `alignment_before` and `alignment` are means. Costs are per image.
     """

@@ -39,7 +39,7 @@ _NOTHING_YET: _Step = (0.0, None, None)
 def generate_cell(
     comparison: Comparison, number: int, prompt: str, treatment: Treatment, base: Cell | None
 ) -> Iterator[_Step]:
-    """Apply a treatment and draw; yield the share done, previews, and the cell.
+    """Apply a mitigation and generate; yield the share done, previews, and the cell.
 
     The cell comes as soon as its images are finished, then with their LID. Between two yields
     there is about one network evaluation, or the LID of one image.

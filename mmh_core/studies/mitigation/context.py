@@ -28,9 +28,9 @@ from mmh_core.text_to_image.steered import steered_model
 
 #: A request passes when fewer of its images than this share are suspicious, that is none.
 _NO_COPY = 1e-3
-#: An image is suspicious whose LID is lower than that of this share of normal ones.
+#: An image is suspicious whose LID is lower than that of this share of reference images.
 _RARE = 0.05
-#: Reference prompts that are drawn to learn their LIDs by an estimator other than the usual one.
+#: Reference prompts generated to estimate their LIDs by an estimator other than the usual one.
 ASKED = 12
 
 #: LIDs (N,) of reference prompts' images by an estimator at a scale.
@@ -126,7 +126,7 @@ def low_lids(model: TextToImage, log_delta: float, low: float, request: Request)
 
 
 def in_force(model: TextToImage, request: Request) -> Tensor:
-    """Return the embedding (1 or B, tokens, width) that the request draws with."""
+    """Return the embedding (1 or B, tokens, width) that the request generates with."""
     steering = request.steering
     if steering is not None and steering.embedding is not None:
         return steering.embedding.to(model.device, model.dtype)

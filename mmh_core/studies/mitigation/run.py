@@ -124,7 +124,7 @@ class MitigationRun:
     notes: tuple[str, ...] = ()
 
     def cell(self, prompt: int, treatment: Treatment) -> Cell | None:
-        """Return the cell of a prompt and treatment, None where it was not drawn."""
+        """Return the cell of a prompt and mitigation, None where it was not generated."""
         for cell in self.cells:
             if cell.prompt == prompt and cell.treatment == treatment:
                 return cell

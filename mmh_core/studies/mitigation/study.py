@@ -46,7 +46,7 @@ def checked(config: MitigationConfig) -> MitigationConfig:
 
 
 def treatments_of(text: str) -> tuple[Treatment, ...]:
-    """Return the treatments in name:strength pairs, the baselines first. Errors: MMHError."""
+    """Return the mitigations in name:strength pairs, the baselines first. Errors: MMHError."""
     found = [Treatment(name, MITIGATIONS[name].strength) for name in ("none", "random_tokens")]
     for part in text.split(","):
         name, _, strength = (word.strip() for word in part.partition(":"))
@@ -76,9 +76,9 @@ def mitigation_study(
     Whoever stops listening keeps what was on the screen: finished images whose LID is still
     unknown are in a cell, and those of a cell that is not finished are the preview.
 
-    LID is read at `log_delta`, unless given at the scale of `normal` or of the reference, and left
-    out where there is neither. Errors: MMHError and ValueError for a config that cannot be run; a
-    mitigation that cannot be applied leaves a cell that says so.
+    LID is estimated at `log_delta`, unless given at the scale of `normal` or of the reference, and
+    left out where there is neither. Errors: MMHError and ValueError for a config that cannot be
+    run; a mitigation that cannot be applied leaves a cell that says so.
     """
     config = checked(config)
     subject = subject.in_windows(config.sampling.windows)

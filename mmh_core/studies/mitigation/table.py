@@ -63,10 +63,10 @@ class TreatmentRow:
 def treatment_rows(
     run: MitigationRun, prompts: Sequence[int] | None = None
 ) -> tuple[TreatmentRow, ...]:
-    """Return a row per treatment that was drawn for these prompts, by default the first one.
+    """Return a row per mitigation that was generated for these prompts, by default the first one.
 
     An image is compared with the unmitigated one of its own prompt and seed; the bootstrap
-    resamples images. A treatment that is not drawn for all of the prompts yet has no row.
+    resamples images. A mitigation that is not generated for all of the prompts yet has no row.
     """
     chosen = (0,) if prompts is None else tuple(prompts)
     none = run.config.treatments[0]
@@ -88,25 +88,25 @@ def copies(cell: Cell) -> Tensor:
 
 def _row(treatment: Treatment, pairs: Sequence[tuple[Cell, Cell]]) -> TreatmentRow:
     cells = [cell for cell, _ in pairs]
-    drawn = [(cell, base) for cell, base in pairs if not cell.refused and not base.refused]
+    applied = [(cell, base) for cell, base in pairs if not cell.refused and not base.refused]
     refused = next((cell.refused for cell in cells if cell.refused), "")
 
     def compared(read: Callable[[Cell], Tensor]) -> Compared:
-        if not drawn:
+        if not applied:
             return Compared(*(Interval(_NAN, _NAN, _NAN),) * 2)
-        after = torch.cat([read(cell) for cell, _ in drawn])
-        before = torch.cat([read(base) for _, base in drawn])
+        after = torch.cat([read(cell) for cell, _ in applied])
+        before = torch.cat([read(base) for _, base in applied])
         return Compared(mean_interval(after), paired_interval(after, before))
 
     def mean(read: Callable[[Cell], float]) -> float:
-        return sum(read(cell) for cell, _ in drawn) / len(drawn) if drawn else _NAN
+        return sum(read(cell) for cell, _ in applied) / len(applied) if applied else _NAN
 
     return TreatmentRow(
         treatment,
         cells[0].label,
-        sum(len(cell.kinds) for cell, _ in drawn),
+        sum(len(cell.kinds) for cell, _ in applied),
         refused,
-        all(cell.noise_sha256 == base.noise_sha256 for cell, base in drawn),
+        all(cell.noise_sha256 == base.noise_sha256 for cell, base in applied),
         compared(copies),
         compared(lambda cell: cell.similarity),
         compared(lambda cell: cell.moved),
@@ -117,5 +117,5 @@ def _row(treatment: Treatment, pairs: Sequence[tuple[Cell, Cell]]) -> TreatmentR
         mean(lambda cell: cell.seconds),
         mean(lambda cell: cell.nfe),
         mean(lambda cell: cell.peak_mb),
-        tuple(one for cell, base in drawn for one in image_outcomes(cell, base)),
+        tuple(one for cell, base in applied for one in image_outcomes(cell, base)),
     )

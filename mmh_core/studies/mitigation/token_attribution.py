@@ -41,8 +41,9 @@ def token_study(
 ) -> Iterator[Progress[TokenRun]]:
     """Score the tokens of the first prompt by every detector of `ASKED`.
 
-    `latents` (B, C, h, w) are what the unmitigated prompt ends in, to spare drawing it again. The
-    LIDs are read at the reference's scale, or without one at `attribute`'s own.
+    `latents` (B, C, h, w) are what the unmitigated prompt ends in, so that it need not be
+    generated again. The LIDs are estimated at the reference's scale, or without one at
+    `attribute`'s own.
     """
     model, training_set = subject.model, subject.training_set
     request = config.request(config.prompts[0])
@@ -51,12 +52,12 @@ def token_study(
     )
     run = TokenRun(config, scale, ())
     for number, by in enumerate(ASKED):
-        said = f"Scoring the words by {by}"
+        message = f"Scoring the words by {by}"
         generator = torch.Generator().manual_seed(config.seeds[0] % 2**63)
         context = MitigationContext(generator=generator, latents=latents)
         try:
             work = attribute(model, request, by, log_delta=scale, context=context)
-            found = yield from reporting(work, Progress(number / len(ASKED), said, run))
+            found = yield from reporting(work, Progress(number / len(ASKED), message, run))
         except MMHError as error:
             run = replace(run, left_out=(*run.left_out, f"Attribution by {by}: {error}"))
             continue

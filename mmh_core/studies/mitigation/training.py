@@ -1,8 +1,8 @@
 """Training-time mitigation: small denoisers of the world with and without duplicates.
 
-No prompt and no guidance takes part in these cures, so they cannot be tried on a finished model:
-the embedded world is learned anew by a narrower network, twice, all else equal, and looked at on
-the way. Its autoencoder, text encoder, descriptor and CLIP are those of the shipped model.
+No prompt and no guidance takes part in these mitigations, so they cannot be tried on a finished
+model: the embedded world is learned anew by a narrower network, twice, all else equal, and looked
+at on the way. Its autoencoder, text encoder, descriptor and CLIP are those of the shipped model.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from mmh_core.subject.subject import Subject
 from mmh_core.subject.training_set import TrainingSet
 from mmh_core.text_to_image.model import TextToImage, latent_net
 
-#: Kinds of captions in each group that is drawn.
+#: Kinds of captions in each group that is generated.
 _KINDS = {"duplicate": ("duplicate",), "overfit": ("overfit",), "normal": ("varied", "open")}
 _DRAWING_SEED = 70_000
 
@@ -92,15 +92,15 @@ def pocket_cure(
                 )
                 run = replace(run, snapshots=(*run.snapshots, look))
             run = replace(run, seconds=time.monotonic() - started)
-            said = f"Training {arm.label}, step {fitted.step:,} of {config.steps:,}"
-            yield Progress(0.999 * share, said, run)
+            message = f"Training {arm.label}, step {fitted.step:,} of {config.steps:,}"
+            yield Progress(0.999 * share, message, run)
     yield Progress(1.0, "Finished", replace(run, state="complete"))
 
 
 def _materials(
     config: TrainingMitigationConfig, folder: Path, model: TextToImage
 ) -> tuple[LatentSet, pd.DataFrame]:
-    """Return the training set as the builder prepares it, and what is drawn at every look."""
+    """Return the training set as the builder prepares it, and what is generated at every look."""
     world = read_world(folder)
     chosen = _chosen(world.labels, config.wide)
     labels = world.labels.loc[chosen].reset_index(drop=True)

@@ -54,7 +54,7 @@ _UNCHECKED = ReferenceRow("not checked", Interval(_NAN, _NAN, _NAN), 0, 0)
 
 
 def verdicts(run: MitigationRun) -> tuple[TreatmentVerdict, ...]:
-    """Return the verdict of every mitigation of the prompt in question, in the order drawn.
+    """Return the verdict of every mitigation of the prompt in question, in the order generated.
 
     `none` has one too and never passes. Reference prompts count where they were generated.
     """
@@ -79,12 +79,12 @@ def nothing_to_solve(found: Sequence[TreatmentVerdict]) -> bool:
 
 def reference_rows(run: MitigationRun) -> dict[Treatment, ReferenceRow]:
     """Return by mitigation what it does to the reference prompts generated with all of them."""
-    drawn = [
+    complete = [
         prompt
         for prompt in range(1, len(run.config.prompts))
         if all(run.cell(prompt, treatment) for treatment in run.config.treatments)
     ]
-    return {row.treatment: _reference(row) for row in treatment_rows(run, drawn)}
+    return {row.treatment: _reference(row) for row in treatment_rows(run, complete)}
 
 
 def _reference(row: TreatmentRow) -> ReferenceRow:
@@ -132,8 +132,8 @@ def reasons_of(outcomes: Sequence[ImageOutcome]) -> tuple[str, ...]:
     for kind in sorted(bad, key=lambda kind: -OUTCOME_ROWS[kind].severity):
         mine = [one.reason for one in outcomes if one.kind == kind]
         if mine:
-            said = "copies" if kind == "copy" else "; ".join(_merged(mine))
-            found.append(f"{len(mine)} of {len(outcomes)}: {said}")
+            text = "copies" if kind == "copy" else "; ".join(_merged(mine))
+            found.append(f"{len(mine)} of {len(outcomes)}: {text}")
     return tuple(found)
 
 

@@ -19,7 +19,7 @@ from mmh_core.store.archive import load_record
 from mmh_core.store.review_records import ReviewItem
 from mmh_core.store.run_files import file_sha256
 from mmh_core.store.shards import ScanManifest, ScanRow, read_manifest, read_rows
-from mmh_core.studies.images.run import ImageResult, ImageRun, gravest
+from mmh_core.studies.images.run import ImageResult, ImageRun, most_severe_image
 from mmh_core.studies.review.scan_rows import RUNS, run_figures
 
 #: Side of the little images, which are reduced to it where they are larger.
@@ -67,7 +67,7 @@ def run_item(run: ImageRun, prompt: int = 0, *, file: str = "", sha256: str = ""
     if not images:
         raise ValueError(f"Prompt {prompt} has no image yet.")
     figures = run_figures(replace(run, images=images))
-    worst = gravest(images)
+    worst = most_severe_image(images)
     seeds = tuple(one.seed for one in images)
     item = ReviewItem(
         asked, seeds, run.model, run.sha256, run=file, run_sha256=sha256, **kinds(worst)
@@ -145,7 +145,7 @@ def _scores(images: tuple[ImageResult, ...], copied: float) -> Iterator[tuple[st
     first = [float(one.guidance_norm[0]) for one in images if len(one.guidance_norm)]
     if first:
         yield "guidance norm, first step", sum(first) / len(first)
-    worst = gravest(images)
+    worst = most_severe_image(images)
     if worst.copy is not None:
         yield "times in training", float(worst.copy.copies)
         yield "calibrated L2", worst.copy.calibrated_l2

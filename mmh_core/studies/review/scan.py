@@ -1,7 +1,7 @@
 """The scan of a table of prompts: the early scan for all, the image study for flagged ones.
 
 Results go into shards on the disk as they come, each prompt once, so a scan that is killed at any
-moment goes on where it was and memory does not grow with the number of prompts.
+moment resumes where it was and memory does not grow with the number of prompts.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def scan(
     most: int = 1_000_000,
     column: str = "",
 ) -> Iterator[Progress[ScanState]]:
-    """Scan a table into the folder `out`; started again it goes on, and repeats nothing.
+    """Scan a table into the folder `out`; started again it resumes, and repeats nothing.
 
     `column` names that of the prompts where the table leaves it open.
     Errors: MMHError for a table that cannot be used, for a folder with another scan, and for a

@@ -15,7 +15,7 @@ from mmh_core.memorization.cause import cause_words
 from mmh_core.records import MMHError
 from mmh_core.store.archive import save_record
 from mmh_core.store.shards import ScanRow, scan_folder, scan_manifest
-from mmh_core.studies.images.run import gravest
+from mmh_core.studies.images.run import most_severe_image
 from mmh_core.studies.review.demonstration import demonstration_prompts
 from mmh_core.studies.review.items import (
     kinds,
@@ -56,12 +56,12 @@ def test_an_item_has_the_means_of_its_run_and_the_image_of_its_worst_verdict() -
     assert (other.kind, other.cause) == ("no copy found", "not identifiable")
 
 
-def test_the_gravest_image_comes_first_whatever_its_place() -> None:
+def test_the_most_severe_image_comes_first_whatever_its_place() -> None:
     run = drawn_run()
     for order in ((0, 1, 2, 3), (3, 2, 1, 0), (2, 0, 3, 1)):
-        assert gravest(tuple(run.images[i] for i in order)).index == 0
-    assert gravest(run.images[1:]).verdict == "template copy"
-    assert gravest(run.images[2:]).verdict == "suspicious, no copy found"
+        assert most_severe_image(tuple(run.images[i] for i in order)).index == 0
+    assert most_severe_image(run.images[1:]).verdict == "template copy"
+    assert most_severe_image(run.images[2:]).verdict == "suspicious, no copy found"
 
 
 def test_without_a_training_set_nothing_is_called_a_copy() -> None:
