@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import torch
@@ -285,3 +287,15 @@ def test_balanced_accuracy_is_the_mean_over_both_groups() -> None:
     called = torch.tensor([True, True, True, False, True])
     assert float(balanced_accuracy(called, true)) == pytest.approx(0.375)
     assert math.isnan(float(balanced_accuracy(called[:4], true[:4])))
+
+
+CORE = Path(__file__).parents[1] / "mmh_core"
+
+
+@pytest.mark.parametrize(
+    "path", sorted(CORE.rglob("*.py")), ids=lambda path: path.relative_to(CORE).as_posix()
+)
+def test_statistics_are_computed_in_one_module(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    own = re.search(r"scipy\.(stats|special)|sklearn\.metrics|\.975\b", text)
+    assert (own is not None) == (path == CORE / "statistics.py")

@@ -222,11 +222,11 @@ def detector_table(run: BenchmarkRun) -> str:
 
 def cause_table(run: BenchmarkRun) -> str:
     """Return the confusion matrix of the cause as Markdown, or why there is none."""
+    from mmh_core.memorization.cause import CAUSES, UNIDENTIFIED
+
     cause = run.cause
     if cause is None:
         return "The cause is not identifiable: there are no held-out images of the captions."
-    from mmh_core.memorization.cause import CAUSES, UNIDENTIFIED
-
     said = (*CAUSES, UNIDENTIFIED)
     lines = [
         f"| true cause | {' | '.join(f'predicted {each}' for each in said)} |",
