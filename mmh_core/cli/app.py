@@ -25,7 +25,7 @@ from mmh_core.cli.review import app as review
 from mmh_core.cli.scan import TABLE_HELP, calibrate, scan
 from mmh_core.cli.serving import open_app, with_options_kept
 from mmh_core.cli.tables import benchmark_tables, manifold_summary
-from mmh_core.cli.training import pocket_cure
+from mmh_core.cli.training import training_mitigation
 from mmh_core.cli.user import user
 from mmh_core.installation import PROGRAM
 from mmh_core.records import MMHError
@@ -48,7 +48,9 @@ for _command in _WITH_MODEL:
 app.command()(index)
 app.command()(user)
 app.command()(docs)
-pocket.command("cure")(pocket_cure)
+pocket.command("training-mitigation")(training_mitigation)
+# Its name before.
+pocket.command("cure", hidden=True)(training_mitigation)
 pocket.command("furnish")(furnish)
 app.add_typer(pocket, name="pocket")
 app.add_typer(review, name="review")

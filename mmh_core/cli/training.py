@@ -1,4 +1,4 @@
-"""The command that trains the embedded world with and without its duplicates."""
+"""The command of training-time mitigation: the embedded model with and without duplicates."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 POCKET = Path(CATALOGUE["pocket-sd"].source)
 
 
-def pocket_cure(
+def training_mitigation(
     out: Annotated[Path, typer.Option("--out", "--keep", metavar="FILE", help=KEEP)],
     steps: Annotated[int | None, typer.Option(help="Optimizer steps of each training.")] = None,
     seed: Seed = 0,
     json_file: JsonFile = None,
     device: DeviceName = "auto",
 ) -> None:
-    """Train a narrow denoiser with duplicates and without; print what each step copies.
+    """Training-time mitigation: train with and without duplicates; print the copy rate over steps.
 
     About a quarter of an hour on two idle cores. With other --steps the looks keep their shares.
     """
@@ -46,12 +46,12 @@ def pocket_cure(
     model = load(POCKET, device=device_of(device))
     run = followed(study(config, POCKET, Subject(model, pocket_training_set(POCKET))))
     save_record(out, run)
-    typer.echo(cure_table(run))
+    typer.echo(training_table(run))
     if json_file is not None:
-        write_json(cure_summary(run), json_file)
+        write_json(training_summary(run), json_file)
 
 
-def cure_table(run: TrainingMitigationRun) -> str:
+def training_table(run: TrainingMitigationRun) -> str:
     """Return one row per snapshot as Markdown, and where each arm had better ended."""
     from mmh_core.studies.mitigation.training_run import GROUPS, early_stop
 
@@ -74,7 +74,7 @@ def cure_table(run: TrainingMitigationRun) -> str:
     return "\n".join(lines)
 
 
-def cure_summary(run: TrainingMitigationRun) -> dict[str, object]:
+def training_summary(run: TrainingMitigationRun) -> dict[str, object]:
     """Return the figures of every snapshot as plain values."""
     from mmh_core.studies.mitigation.training_run import GROUPS
 

@@ -135,7 +135,7 @@ def test_the_page_opens_on_the_precomputed_comparison(app: AppTest) -> None:
     sound(app.run())
     assert metrics(app) == {
         "Copy rate before": "100%",
-        "Copy rate after, best mitigation": "0%",
+        "Copy rate after": "0%",
         "Alignment": "0.42 → 0.39",
         "LID": "3.0 → 22.0",
         "Reference prompts": "Unchanged",

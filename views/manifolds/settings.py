@@ -23,7 +23,7 @@ NUMBERS = ("points", "duplicates", "width", "epochs", "seed", "ambient_dim")
 #: Names in a link, and what the page calls them.
 COLORS: dict[str, Coloring] = {"learned": "learned LID", "true": "true LID", "verdict": "verdict"}
 TABS = {
-    "image": "Image",
+    "image": "Samples",
     "training": "Training",
     "estimators": "Estimators",
     "fit": "Fit",

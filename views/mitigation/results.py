@@ -107,7 +107,7 @@ def _figures(found: tuple[TreatmentVerdict, ...]) -> None:
 def _best_figures(base: TreatmentRow, chosen: TreatmentVerdict) -> None:
     row, effect = chosen.row, chosen.references.effect
     _figure(
-        "Copy rate after, best mitigation",
+        "Copy rate after",
         words.percent(row.copied.mean.value),
         phrases.treatment(row.treatment),
         f"{phrases.PASSES} Of those that pass, the one that fits the prompt best. Chosen on these "
@@ -139,7 +139,7 @@ def _best_figures(base: TreatmentRow, chosen: TreatmentVerdict) -> None:
 
 _REFERENCES = {
     "unchanged": "the interval of the change holds 0",
-    "harmed": "see Side effects",
+    "harmed": "see Reference prompts",
     "not checked": "too few were generated",
 }
 

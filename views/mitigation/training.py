@@ -1,4 +1,4 @@
-"""Draw what other data and an earlier end of training do: the cures of the two causes."""
+"""Training-time mitigation: deduplication and early stopping of the embedded model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from views.widgets import layout, words
 _GROUPS = {"duplicate": "Duplicated captions", "overfit": "Overfit captions"}
 _AS_IS, _SINGLE = (arm.name for arm in ARMS)
 _ROW = "grid-template-columns: repeat(4, minmax(0, 9rem))"
-_COMMAND = f"{PROGRAM} pocket cure --out FILE"
+_COMMAND = f"{PROGRAM} pocket training-mitigation --out FILE"
 
 
 def section(model: str) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.cli.app import main
-from mmh_core.cli.training import cure_summary, cure_table
+from mmh_core.cli.training import training_summary, training_table
 from mmh_core.plots.training_mitigation import cure_curves
 from mmh_core.pocket.assets import read_world
 from mmh_core.pocket.denoiser import LatentSet
@@ -162,11 +162,11 @@ def test_the_curves_are_the_figures_and_the_stop_is_marked() -> None:
 
 
 def test_the_tables_say_what_was_seen() -> None:
-    table = cure_table(cure_run())
+    table = training_table(cure_run())
     assert "| as it is | 400 | 1.00 | 2.0 | 1.00 | 4.0 | 0.00 | 24.0 | 0.600 |" in table
     assert "Early stopping, as it is: step 200 is better." in table
     assert "Early stopping, deduplicated: the last step is the best." in table
-    found: Any = cure_summary(cure_run())
+    found: Any = training_summary(cure_run())
     assert found["snapshots"][1]["groups"]["duplicate"]["copied"] == 0.5
 
 
