@@ -1,0 +1,42 @@
+"""Docstrings of the core name things: a class is no action on what it holds."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+CORE = Path(__file__).parents[1] / "mmh_core"
+FOLDERS = ("memorization", "detectors", "mitigations", "subject", "studies", "pocket")
+#: First words of a class docstring that act on the class instead of naming it.
+ACTIONS = frozenset(
+    [
+        "Hold",
+        "Say",
+        "Tell",
+        "Name",
+        "Be",
+        "Draw",
+        "Report",
+        "Make",
+        "Halve",
+        "Map",
+        "Score",
+        "Read",
+        "Keep",
+        "Put",
+        "Give",
+        "Know",
+        "Find",
+    ]
+)
+SOURCES = sorted(path for folder in FOLDERS for path in (CORE / folder).rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(CORE)))
+def test_a_class_docstring_names_the_thing(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    first = {node.name: (ast.get_docstring(node) or "").split(" ")[0] for node in classes}
+    assert {name: word for name, word in first.items() if word in ACTIONS or not word} == {}
