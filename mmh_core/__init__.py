@@ -402,8 +402,8 @@ def mitigate(
 
     The first of `prompts` is the one in question, the others are reference prompts, which must not
     move. `mitigations` is a text such as "sparse_repellency:1,padding_fix" (name:strength), to
-    which no mitigation and random token insertion are added as baselines, or treatments as they
-    are. `frame()`: one row per image. Errors: MMHError for a name or strength that is none.
+    which no mitigation and random token insertion are added as baselines, or each a `Treatment`.
+    `frame()`: one row per image. Errors: MMHError for a name or strength that is none.
 
     >>> found = mmh.mitigate(subject, prompt, "sparse_repellency", seeds=(0,))
     >>> found.frame().mitigation.tolist()

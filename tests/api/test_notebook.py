@@ -6,6 +6,7 @@ import math
 import subprocess
 import sys
 from dataclasses import replace
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import torch
 import mmh_core as mmh
 from mmh_core.diffusion.analytic import gaussian_on_subspace
 from mmh_core.diffusion.schedule import RectifiedFlow
+from mmh_core.memorization.verdict import IMAGE_ROWS
 from mmh_core.records import LidEstimate
 from mmh_core.report.notebook import MOST_CARDS, Result, html, interval_words, view
 from mmh_core.studies.manifolds.run import ManifoldRun
@@ -72,7 +74,7 @@ def test_an_image_shows_interval_similarity_threshold_verdict_and_reason() -> No
     assert "5.0 (95 % interval 2.6 to 7.4)" in text
     assert "0.970 (a copy is possible from 0.880)" in text
     assert "exact copy" in text
-    assert "It is a training image, but for noise or compression." in text
+    assert escape(IMAGE_ROWS["exact copy"].sentence) in text
     assert found.frame().verdict.tolist() == ["exact copy"]
 
 

@@ -99,11 +99,16 @@ def test_the_results_of_a_scan_are_read_as_described(
     ("where", "block"),
     [one for one in blocks("python") if not one[0].startswith("docs/how-to/")],
 )
-def test_every_other_python_block_runs(where: str, block: str) -> None:
+def test_every_other_python_block_runs(where: str, block: str, tmp_path: Path) -> None:
     # Of its own process and folder, as a person runs it.
+    (tmp_path / "assets").symlink_to(ROOT / "assets")
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     ended = subprocess.run(
-        [sys.executable, "-c", block], cwd=ROOT, env=environment, capture_output=True, timeout=600
+        [sys.executable, "-c", block],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        timeout=600,
     )
     assert ended.returncode == 0, f"{where}: {ended.stderr.decode()}"
 
