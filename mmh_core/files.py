@@ -69,7 +69,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write `text` to `path` as UTF-8 with its line ends as given, otherwise like `write_bytes`.
 
-    Raises UnicodeEncodeError, a ValueError, for lone surrogates; `path` is then as it was.
+    Raises UnicodeEncodeError, a ValueError, for unpaired surrogates; `path` is then as it was.
     """
     write_bytes(path, text.encode("utf-8"))
 
@@ -210,10 +210,10 @@ def _flush(path: Path, how: int) -> None:
 
 def _make_folder(folder: Path) -> None:
     """Make `folder` with its parents, and flush the parents that got a new entry."""
-    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
     folder.mkdir(parents=True, exist_ok=True)
-    for place in missing:
-        flush_folder(place.parent)
+    for parent in missing:
+        flush_folder(parent.parent)
 
 
 def _remove(path: Path) -> bool:

@@ -99,12 +99,12 @@ def as_target(model: ScoreModel, target: Target, data_scale: float = 1.0) -> Sco
 
     One call of the new network is two of the old one.
     """
-    shown = replace(model, target=target, data_scale=data_scale)
+    converted = replace(model, target=target, data_scale=data_scale)
 
     def net(x_t: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
-        return shown.target_of(model.x0(x_t, t, cond), model.eps(x_t, t, cond), t)
+        return converted.target_of(model.x0(x_t, t, cond), model.eps(x_t, t, cond), t)
 
-    return replace(shown, net=net)
+    return replace(converted, net=net)
 
 
 def gaussian_flipd(variances: Tensor, coordinates: Tensor, delta: float) -> Tensor:

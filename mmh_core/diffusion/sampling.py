@@ -47,7 +47,7 @@ def time_grid(
     Karras et al. 2022, Eq. 5. The first time has the noise scale `highest`, the last but one
     `lowest`, both in data units and clipped to what the schedule reaches. The defaults suit data
     of standard deviation near 1: scale them with the data. A network that was trained on integer
-    steps is asked between them.
+    steps is evaluated between them.
     """
     if steps < 2:
         raise ValueError(f"steps must be at least 2, got {steps!r}.")

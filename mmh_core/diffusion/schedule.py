@@ -244,7 +244,7 @@ class Discrete:
     def time_at(self, log_delta: Tensor) -> Tensor:
         """Invert the interpolation; beyond the table's ends its last steps answer."""
         table = self._log_deltas.to(log_delta.device)
-        wanted = log_delta.double()
-        low = (torch.searchsorted(table, wanted.contiguous()) - 1).clamp(0, self.steps - 2)
-        share = ((wanted - table[low]) / (table[low + 1] - table[low])).clamp(0, 1)
+        log_delta64 = log_delta.double()
+        low = (torch.searchsorted(table, log_delta64.contiguous()) - 1).clamp(0, self.steps - 2)
+        share = ((log_delta64 - table[low]) / (table[low + 1] - table[low])).clamp(0, 1)
         return self.time_of_step(low + share).to(log_delta.dtype)

@@ -65,8 +65,8 @@ class ScoreModel:
 
     def times(self, t: Tensor | float, x_t: Tensor) -> Tensor:
         """Return t as (B,) on the device of `x_t`, float32 or finer, checked against [0, 1]."""
-        kind = torch.promote_types(x_t.dtype, torch.float32)
-        times = torch.as_tensor(t, dtype=kind, device=x_t.device)
+        dtype = torch.promote_types(x_t.dtype, torch.float32)
+        times = torch.as_tensor(t, dtype=dtype, device=x_t.device)
         if times.dim() > 1 or times.numel() not in (1, len(x_t)):
             raise ValueError(
                 f"t must be one number or one per sample ({len(x_t)}), "

@@ -196,7 +196,7 @@ def train(
             f"steps and batch must be at least 1, rate in (0, 1): got {(steps, batch, rate)!r}."
         )
     averaged = copy.deepcopy(model.net).requires_grad_(False).eval()
-    shown = replace(model, net=averaged)
+    averaged_model = replace(model, net=averaged)
     parameters: list[Tensor] = list(model.net.parameters())
     averages: list[Tensor] = list(averaged.parameters())
     descend = _adam(parameters)
@@ -206,7 +206,7 @@ def train(
         descend(torch.autograd.grad(loss, parameters), rate * warm * cooled + 1e-3 * rate)
         with torch.no_grad():
             torch._foreach_lerp_(averages, parameters, max(1e-3, 9 / (9 + step)))
-        yield TrainingStep(step, steps, loss.item(), shown)
+        yield TrainingStep(step, steps, loss.item(), averaged_model)
 
 
 def _adam(parameters: list[Tensor]) -> Callable[[Sequence[Tensor], float], None]:
@@ -243,12 +243,12 @@ def _adam(parameters: list[Tensor]) -> Callable[[Sequence[Tensor], float], None]
 
 def _loss(model: ScoreModel, points: Tensor, batch: int, generator: torch.Generator) -> Tensor:
     """Return the weighted loss of one batch, drawn on the generator's device."""
-    place, scale = generator.device, model.data_scale
-    chosen = torch.randint(len(points), (batch,), generator=generator, device=place)
-    jitter = torch.rand(batch, generator=generator, device=place)
+    device, scale = generator.device, model.data_scale
+    chosen = torch.randint(len(points), (batch,), generator=generator, device=device)
+    jitter = torch.rand(batch, generator=generator, device=device)
     x0 = points[chosen.to(points.device)]
-    noise = torch.randn(x0.shape, generator=generator, device=place).to(x0)
-    share = ((torch.arange(batch, device=place) + jitter) / batch).to(x0)
+    noise = torch.randn(x0.shape, generator=generator, device=device).to(x0)
+    share = ((torch.arange(batch, device=device) + jitter) / batch).to(x0)
     log_delta = math.log(LOWEST_NOISE * scale) + share * math.log(HIGHEST_NOISE / LOWEST_NOISE)
     t = model.schedule.time_at(log_delta)
     error = model.x0(model.noised(x0, noise, t), t) - x0

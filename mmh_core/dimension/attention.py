@@ -42,24 +42,28 @@ class KeptAttention(TorchFunctionMode):
         """Run `func`, or `_Attention` in its place."""
         kwargs = kwargs or {}
         if func is scaled_dot_product_attention:
-            given = dict(zip(_POSITIONAL, args, strict=False)) | kwargs
-            if _applies(given):
-                q, k, v = given["query"], given["key"], given["value"]
-                scale = given.get("scale")
+            arguments = dict(zip(_POSITIONAL, args, strict=False)) | kwargs
+            if _applies(arguments):
+                q, k, v = arguments["query"], arguments["key"], arguments["value"]
+                scale = arguments.get("scale")
                 scale = q.shape[-1] ** -0.5 if scale is None else float(scale)
-                mask, causal = given.get("attn_mask"), bool(given.get("is_causal", False))
+                mask, causal = arguments.get("attn_mask"), bool(arguments.get("is_causal", False))
                 attend = cast(Callable[..., Tensor], _Attention.apply)
                 return attend(q, k, v, mask, causal, scale)
         return func(*args, **kwargs)
 
 
-def _applies(given: dict[str, Any]) -> bool:
+def _applies(arguments: dict[str, Any]) -> bool:
     """Return whether `_Attention` covers a call with these arguments, in the present context."""
-    tensors = [given.get(name) for name in _POSITIONAL[:3]]
-    mask = given.get("attn_mask")
+    tensors = [arguments.get(name) for name in _POSITIONAL[:3]]
+    mask = arguments.get("attn_mask")
     if not all(type(each) is Tensor for each in tensors) or type(mask) not in (Tensor, type(None)):
         return False
-    usual = given.keys() <= _KNOWN and not given.get("dropout_p") and not given.get("enable_gqa")
+    usual = (
+        arguments.keys() <= _KNOWN
+        and not arguments.get("dropout_p")
+        and not arguments.get("enable_gqa")
+    )
     # A choice of kernel other than the fused one stands.
     fused: bool = torch.backends.cuda.flash_sdp_enabled()  # type: ignore[no-untyped-call]
     plain = not (
@@ -69,7 +73,7 @@ def _applies(given: dict[str, Any]) -> bool:
     )
     if not (usual and fused and plain and torch.is_grad_enabled()):
         return False
-    if mask is not None and (given.get("is_causal") or mask.requires_grad):
+    if mask is not None and (arguments.get("is_causal") or mask.requires_grad):
         return False
     q, k, v = cast(list[Tensor], tensors)
     return _fit(q, k, v, mask)
@@ -79,13 +83,13 @@ def _fit(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> bool:
     """Return whether `_Attention` covers tensors of these kinds, shapes and places."""
     alike = q.dim() == 4 and q.shape[:-2] == k.shape[:-2] == v.shape[:-2]
     alike = alike and q.shape[-1] == k.shape[-1] and k.shape[-2] == v.shape[-2]
-    kind = q.dtype in (torch.float32, torch.float64) and q.dtype == k.dtype == v.dtype
-    place = q.device.type == k.device.type == v.device.type == "cpu"
+    types_fit = q.dtype in (torch.float32, torch.float64) and q.dtype == k.dtype == v.dtype
+    on_cpu = q.device.type == k.device.type == v.device.type == "cpu"
     if mask is not None:
-        kind = kind and mask.dtype in (torch.bool, q.dtype)
-        place = place and mask.device.type == "cpu"
+        types_fit = types_fit and mask.dtype in (torch.bool, q.dtype)
+        on_cpu = on_cpu and mask.device.type == "cpu"
     graph = q.requires_grad or k.requires_grad or v.requires_grad
-    if not (alike and kind and place and graph):
+    if not (alike and types_fit and on_cpu and graph):
         return False
     return 0 < q.shape[:-1].numel() * k.shape[-2] <= _KEPT_NUMBERS
 

@@ -56,16 +56,16 @@ def lid_curve(
         raise ValueError(f"log_deltas must be a list of increasing scales, got {log_deltas!r}.")
     generators = [generator] if isinstance(generator, torch.Generator) else generator
     starts = [each.get_state() for each in generators]
-    found = []
+    estimates = []
     for scale in scales.tolist():
         for each, start in zip(generators, starts, strict=True):
             each.set_state(start)
-        found.append(estimator(model, x, scale, cond=cond, generator=generator))
+        estimates.append(estimator(model, x, scale, cond=cond, generator=generator))
     return LidCurve(
         scales,
-        torch.stack([each.lid for each in found], dim=1),
-        torch.stack([each.standard_error for each in found], dim=1),
-        sum(each.nfe for each in found),
+        torch.stack([each.lid for each in estimates], dim=1),
+        torch.stack([each.standard_error for each in estimates], dim=1),
+        sum(each.nfe for each in estimates),
     )
 
 

@@ -30,7 +30,7 @@ def dsm_lid(
 
     `x` (B, *shape), `draws` even. Pairs eps and -eps cancel every odd term of the error; the
     standard error is over the pairs, NaN for one. An under-trained network guesses badly
-    everywhere and is overestimated; at a point away from the learned mean the squared pull
+    everywhere and is overestimated; at a point away from the learned mean the squared offset
     `|A (x - mean)|^2 / delta^2` is added.
     """
     points = scaled_points(model, x, log_delta, cond)

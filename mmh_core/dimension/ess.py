@@ -39,16 +39,16 @@ def ess(graph: NeighborGraph) -> LidEstimate:
 
 def _dimension_of(skewness: Tensor) -> Tensor:
     """Invert the mean sine, linearly between integer dimensions; NaN (no directions) gives 0."""
-    known = skewness.nan_to_num(nan=0.0)
-    if not len(known):
-        return known
+    finite = skewness.nan_to_num(nan=0.0)
+    if not len(finite):
+        return finite
     # The mean sine lies in 1 - 1/(2n) - 3/(2n(n+2)) to 1 - 1/(2n): this n is far enough.
-    last = math.ceil(0.5 / (1 - min(float(known.max()), 1 - 1e-6))) + 4
-    sines = _mean_sines(last).to(known.device)
+    last = math.ceil(0.5 / (1 - min(float(finite.max()), 1 - 1e-6))) + 4
+    sines = _mean_sines(last).to(finite.device)
     # sines[n - 1] belongs to n: the count of those not above is the integer part.
-    whole = torch.searchsorted(sines, known, right=True).clamp(max=last - 1)
+    whole = torch.searchsorted(sines, finite, right=True).clamp(max=last - 1)
     below, above = sines[whole - 1], sines[whole]
-    return (whole + (known - below) / (above - below)).where(~skewness.isnan(), 0.0)
+    return (whole + (finite - below) / (above - below)).where(~skewness.isnan(), 0.0)
 
 
 def _mean_sines(last: int) -> Tensor:

@@ -88,20 +88,20 @@ def fit_curve(
     few isolated ones do not decide for all.
     """
     order = torch.randperm(len(train), generator=generator)
-    seen, others = order[:_POINTS], order[:_OTHERS]
-    most = max(len(seen), min(len(held_out), _POINTS))
+    measured, others = order[:_POINTS], order[:_OTHERS]
+    most = max(len(measured), min(len(held_out), _POINTS))
     noise = torch.randn(_DRAWS, most, *model.shape, generator=generator)
     # The rows of a sample may come in order of its parts.
     chosen = torch.randperm(len(held_out), generator=generator)[:_POINTS]
-    x, unseen = train[seen], held_out[chosen]
-    kernel = _LeaveOneOut(train[others].flatten(1), len(seen))
+    x, unseen = train[measured], held_out[chosen]
+    kernel = _LeaveOneOut(train[others].flatten(1), len(measured))
     # Beyond some thousand dimensions the whole set would take minutes.
     affine = _Affine(train[others].flatten(1) if model.ambient_dim > _OTHERS else train.flatten(1))
     rows = []
     for scale in log_delta.tolist():
         delta = math.exp(scale)
-        noisy = [x + delta * draw[: len(x)] for draw in noise]
-        noisy_unseen = [unseen + delta * draw[: len(unseen)] for draw in noise]
+        noisy = [x + delta * eps[: len(x)] for eps in noise]
+        noisy_unseen = [unseen + delta * eps[: len(unseen)] for eps in noise]
         simple = [
             _median_error([guess(n.flatten(1), delta) for n in noisy], x)
             for guess in (kernel, affine, affine.shrunk)

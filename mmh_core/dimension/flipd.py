@@ -59,9 +59,9 @@ def flipd_exact(
     points = scaled_points(model, x, log_delta, cond)
     lids, cost = [], 0.0
     for part in points.split(matrices_at_once(model.ambient_dim)):
-        matrix, at = jacobian(model, part)
-        lids.append(matrix.diagonal(dim1=1, dim2=2).sum(1) + _square(at.eps))
-        cost += at.nfe(model.ambient_dim) * len(part.x)
+        matrix, linearization = jacobian(model, part)
+        lids.append(matrix.diagonal(dim1=1, dim2=2).sum(1) + _square(linearization.eps))
+        cost += linearization.nfe(model.ambient_dim) * len(part.x)
     lid = torch.cat(lids)
     return LidEstimate(lid, torch.zeros_like(lid), cost / len(lid))
 
@@ -87,9 +87,9 @@ def window_flipd(
         raise ValueError(f"log_deltas must be (K,) or (K, {len(x)}), got {tuple(nodes.shape)}.")
     if len(nodes) < 2 or not bool((nodes.diff(dim=0) > 0).all()):
         raise ValueError(f"log_deltas must hold at least 2 increasing scales, got {log_deltas!r}.")
-    windows = [scaled_points(model, x, node.expand(len(x)), cond) for node in nodes]
-    signs = rademacher(windows[0].x, probes, generator)
-    values = torch.stack([_samples(model, points, signs) for points in windows])
+    points_by_node = [scaled_points(model, x, node.expand(len(x)), cond) for node in nodes]
+    signs = rademacher(points_by_node[0].x, probes, generator)
+    values = torch.stack([_samples(model, points, signs) for points in points_by_node])
     weights = _trapezoid(nodes.diff(dim=0)).to(values)[:, :, None]
     lid, error = mean_and_error((weights * values).sum(0))
     return LidEstimate(lid, error, len(nodes) * (1.0 + probes), draws=probes)
@@ -107,5 +107,6 @@ def _square(eps: Tensor) -> Tensor:
 
 def _samples(model: ScoreModel, points: ScaledPoints, signs: Tensor) -> Tensor:
     """Return one value of FLIPD per probe, (B, K), from one forward pass."""
-    at = linearize(model, points.x, points.t, points.cond)
-    return _square(at.eps)[:, None] + (at.pullbacks(signs) * signs).flatten(2).sum(2)
+    linearization = linearize(model, points.x, points.t, points.cond)
+    traces = (linearization.pullbacks(signs) * signs).flatten(2).sum(2)
+    return _square(linearization.eps)[:, None] + traces

@@ -98,11 +98,11 @@ def linearize(
     """
     if copies < 1:
         raise ValueError(f"copies must be at least 1, got {copies!r}.")
-    kind = torch.promote_types(x.dtype, torch.float32)
+    dtype = torch.promote_types(x.dtype, torch.float32)
     with _differentiable(x.device):
         # Copies also turn tensors made in inference mode into ones that a graph may hold.
-        x = x.detach().to(kind).repeat_interleave(copies, 0)
-        t = t.detach().to(kind).repeat_interleave(copies, 0)
+        x = x.detach().to(dtype).repeat_interleave(copies, 0)
+        t = t.detach().to(dtype).repeat_interleave(copies, 0)
         cond = None if cond is None else cond.detach().repeat_interleave(copies, 0)
         sigma = expand(model.schedule.sigma(t), x)
         if not bool((sigma > 0).all()):

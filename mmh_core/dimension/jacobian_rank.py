@@ -79,17 +79,17 @@ def _columns(out: Tensor, latent: Tensor) -> Tensor:
     """Return J' (B, L, D), one column of J at a time."""
     dual = torch.zeros_like(out, requires_grad=True)
     (pulled,) = torch.autograd.grad(out, latent, dual, create_graph=True)
-    found = []
+    columns = []
     for unit in _basis(latent):
         (column,) = torch.autograd.grad(pulled, dual, unit.expand_as(pulled), retain_graph=True)
-        found.append(column.flatten(1))
-    return torch.stack(found, dim=1)
+        columns.append(column.flatten(1))
+    return torch.stack(columns, dim=1)
 
 
 def _rows(out: Tensor, latent: Tensor) -> Tensor:
     """Return J (B, D, L), one row at a time."""
-    found = []
+    rows = []
     for unit in _basis(out):
         (row,) = torch.autograd.grad(out, latent, unit.expand_as(out), retain_graph=True)
-        found.append(row.flatten(1))
-    return torch.stack(found, dim=1)
+        rows.append(row.flatten(1))
+    return torch.stack(rows, dim=1)

@@ -83,8 +83,8 @@ def knn_graph(points: Tensor, k: int, *, queries: Tensor | None = None) -> Neigh
             f"queries have shape {tuple(queries.shape)}: it must be "
             f"(Q, *{tuple(points.shape[1:])}), like that of the points."
         )
-    asked = _flat(queries, "queries")
-    return NeighborGraph(*nearest(flat, asked, k, None), points=flat, queries=asked)
+    query_points = _flat(queries, "queries")
+    return NeighborGraph(*nearest(flat, query_points, k, None), points=flat, queries=query_points)
 
 
 def duplicates(graph: NeighborGraph) -> Tensor:
@@ -124,30 +124,30 @@ def zero_at_copies(graph: NeighborGraph, lid: Tensor, standard_error: Tensor) ->
     return LidEstimate(lid.masked_fill(copied, 0.0), standard_error.masked_fill(copied, 0.0), 0.0)
 
 
-def nearest(points: Tensor, wanted: Tensor, k: int, own: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Return indices and distances (Q, k) of the k points nearest to each row of `wanted`.
+def nearest(points: Tensor, queries: Tensor, k: int, own: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return indices and distances (Q, k) of the k points nearest to each row of `queries`.
 
     Both are flat and float64; `own` (Q,) is the row of `points` that is not a neighbor of its
     own, if any. This is `knn_graph` without its checks.
     """
     center = points.mean(dim=0)
-    centered, shifted = points - center, wanted - center
+    centered, shifted = points - center, queries - center
     lengths, depths = centered.square().sum(dim=1), shifted.square().sum(dim=1)
     # Rounding error of |a|^2 - 2 a.b + |b|^2, standard bound on sums of D products, doubled.
     unit = torch.finfo(torch.float64).eps * (points.shape[1] + 8)
     slack = unit * (depths.sqrt() + lengths.max().sqrt()).square()
     available = len(points) - (own is not None)
     proposed = min(k + SPARE, available)
-    indices = torch.empty(len(wanted), k, dtype=torch.int64, device=points.device)
-    distances = torch.empty(len(wanted), k, dtype=torch.float64, device=points.device)
+    indices = torch.empty(len(queries), k, dtype=torch.int64, device=points.device)
+    distances = torch.empty(len(queries), k, dtype=torch.float64, device=points.device)
     # Fresh memory for every block would cost as much time as the product.
-    block = distances.new_empty(min(SEARCH_ROWS, len(wanted)), len(points))
-    for start in range(0, len(wanted), SEARCH_ROWS):
+    block = distances.new_empty(min(SEARCH_ROWS, len(queries)), len(points))
+    for start in range(0, len(queries), SEARCH_ROWS):
         rows = slice(start, start + SEARCH_ROWS)
         some = shifted[rows]
         squared = torch.addmm(lengths, some, centered.T, alpha=-2, out=block[: len(some)])
         bound, candidates = _smallest(squared, proposed, own, rows)
-        indices[rows], distances[rows] = _exact(points, wanted[rows], candidates, k)
+        indices[rows], distances[rows] = _exact(points, queries[rows], candidates, k)
         if proposed < available:
             # What was not proposed is at least this far; if that is too near, search again.
             outside = bound + depths[rows] - slack[rows]
@@ -155,14 +155,14 @@ def nearest(points: Tensor, wanted: Tensor, k: int, own: Tensor | None) -> tuple
             again = start + doubtful.nonzero().flatten()
             if len(again):
                 kept = None if own is None else own[again]
-                indices[again], distances[again] = _direct(points, wanted[again], k, kept)
+                indices[again], distances[again] = _direct(points, queries[again], k, kept)
     return indices, distances
 
 
-def _direct(points: Tensor, wanted: Tensor, k: int, own: Tensor | None) -> tuple[Tensor, Tensor]:
-    far = torch.cdist(wanted, points, compute_mode="donot_use_mm_for_euclid_dist")
+def _direct(points: Tensor, queries: Tensor, k: int, own: Tensor | None) -> tuple[Tensor, Tensor]:
+    far = torch.cdist(queries, points, compute_mode="donot_use_mm_for_euclid_dist")
     _, candidates = _smallest(far, k, own, slice(None))
-    return _exact(points, wanted, candidates, k)
+    return _exact(points, queries, candidates, k)
 
 
 def _smallest(
@@ -192,11 +192,11 @@ def _smallest_of_rows(
     if rank < sample.shape[1] // 2:
         bound = np.partition(sample, rank, axis=1)[:, rank : rank + 1]
         row, column = np.divmod(np.flatnonzero(values <= bound), columns)
-        found = np.bincount(row, minlength=rows)
-        if found.min() >= count and found.max() < columns // 2:
-            place = np.arange(len(row)) - np.repeat(np.cumsum(found) - found, found)
-            few = np.full((rows, int(found.max())), np.inf)
-            few[row, place] = near = values[row, column]
+        counts = np.bincount(row, minlength=rows)
+        if counts.min() >= count and counts.max() < columns // 2:
+            slot = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
+            few = np.full((rows, int(counts.max())), np.inf)
+            few[row, slot] = near = values[row, column]
             largest = np.partition(few, count - 1, axis=1)[:, count - 1]
             kept = near <= largest[row]
             if np.count_nonzero(kept) == rows * count:
@@ -206,13 +206,13 @@ def _smallest_of_rows(
     return largest, np.sort(order, axis=1)
 
 
-def _exact(points: Tensor, wanted: Tensor, candidates: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def _exact(points: Tensor, queries: Tensor, candidates: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Order candidates by their distance in float64, ties as they come, and keep the first k."""
     distances = torch.empty(candidates.shape, dtype=torch.float64, device=points.device)
     size = max(1, BLOCK_BYTES // (8 * points.shape[1] * candidates.shape[1]))
-    for start in range(0, len(wanted), size):
+    for start in range(0, len(queries), size):
         rows = slice(start, start + size)
-        offsets = _gather(points, candidates[rows]).sub_(wanted[rows, None])
+        offsets = _gather(points, candidates[rows]).sub_(queries[rows, None])
         distances[rows] = torch.linalg.vector_norm(offsets, dim=2)
     distances, order = _sorted(distances)
     return candidates.gather(1, order[:, :k]), distances[:, :k]

@@ -154,12 +154,12 @@ def concordance(estimate: Tensor, truth: Tensor) -> float:
     if estimate.ndim != 1 or estimate.shape != truth.shape:
         shapes = f"{tuple(estimate.shape)} and {tuple(truth.shape)}"
         raise ValueError(f"estimate and truth have shapes {shapes}: both must be (N,).")
-    known = ~truth.isnan()
-    if estimate[known].isnan().any():
+    has_truth = ~truth.isnan()
+    if estimate[has_truth].isnan().any():
         raise ValueError("estimate holds NaN: every point needs a value to be ranked.")
     # Only order counts, and short integers are compared several times faster than floats.
-    ranks = torch.unique(estimate[known], return_inverse=True)[1].to(torch.int32)
-    levels = torch.unique(truth[known], return_inverse=True)[1].to(torch.int32)
+    ranks = torch.unique(estimate[has_truth], return_inverse=True)[1].to(torch.int32)
+    levels = torch.unique(truth[has_truth], return_inverse=True)[1].to(torch.int32)
     pairs = twice_won = 0
     size = max(1, BLOCK_BYTES // max(1, len(ranks)))
     for rank, level in zip(torch.split(ranks, size), torch.split(levels, size), strict=True):
@@ -186,8 +186,8 @@ def _censored(log_ratios: Tensor) -> tuple[Tensor, Tensor]:
     ordered = log_ratios.sort(dim=1).values  # infinity and NaN come last
     valid = ordered.isfinite().sum(dim=1).to(torch.float64)
     kept = (valid * (1 - DISCARDED)).floor()
-    place = torch.arange(ordered.shape[1], device=ordered.device)
-    total = ordered.where(place < kept[:, None], 0.0).sum(dim=1)
+    rank = torch.arange(ordered.shape[1], device=ordered.device)
+    total = ordered.where(rank < kept[:, None], 0.0).sum(dim=1)
     largest = ordered.gather(1, (kept - 1).clamp(min=0).long()[:, None])[:, 0]
     return kept, total + (valid - kept) * largest
 

@@ -94,8 +94,8 @@ def normal_bundle(
 
     The standard error is NaN: one set of draws gives one whole number.
     """
-    seen = normal_bundle_at(model, x, log_delta, cond=cond, draws=draws, generator=generator)
-    return LidEstimate(seen.lid, torch.full_like(seen.lid, torch.nan), seen.nfe)
+    bundle = normal_bundle_at(model, x, log_delta, cond=cond, draws=draws, generator=generator)
+    return LidEstimate(bundle.lid, torch.full_like(bundle.lid, torch.nan), bundle.nfe)
 
 
 def _noise_predictions(
@@ -105,14 +105,14 @@ def _noise_predictions(
     noise = gaussian(points.x, count, generator).flatten(0, 1)
     owner = torch.arange(len(points.x), device=noise.device).repeat_interleave(count)
     size = max(1, _NUMBERS_PER_PASS // model.ambient_dim)
-    found = []
+    predictions = []
     with torch.no_grad():
         for rows in torch.split(torch.arange(len(noise)), size):
             at = owner[rows]
             x, cond = points.x[at], None if points.cond is None else points.cond[at]
             noised = expand(points.alpha[at], x) * x + expand(points.sigma[at], x) * noise[rows]
-            found.append(model.eps(noised, points.t[at], cond).flatten(1))
-    return torch.cat(found).reshape(len(points.x), count, -1)
+            predictions.append(model.eps(noised, points.t[at], cond).flatten(1))
+    return torch.cat(predictions).reshape(len(points.x), count, -1)
 
 
 def _largest_gap(singular: Tensor) -> tuple[Tensor, Tensor]:

@@ -63,12 +63,12 @@ def scaled_points(
     if cond is not None and len(cond) != len(x):
         raise ValueError(f"cond must hold one condition per point, got {len(cond)} for {len(x)}.")
     x = x.detach().to(torch.promote_types(x.dtype, torch.float32))
-    wanted = torch.as_tensor(log_delta, dtype=x.dtype, device=x.device).detach()
-    if wanted.shape not in ((), (len(x),)) or not bool(torch.isfinite(wanted).all()):
+    scales = torch.as_tensor(log_delta, dtype=x.dtype, device=x.device).detach()
+    if scales.shape not in ((), (len(x),)) or not bool(torch.isfinite(scales).all()):
         raise ValueError(
             f"log_delta must be finite, a number or one per point ({len(x)}), got {log_delta!r}."
         )
-    t = _time(model, wanted.expand(len(x)))
+    t = _time(model, scales.expand(len(x)))
     return ScaledPoints(x, t, model.schedule.alpha(t), model.schedule.sigma(t), cond)
 
 

@@ -107,8 +107,8 @@ def spectral_count(
     The reference estimator of this project. It moves in whole steps along the noise scale: a
     direction is counted exactly while its standard deviation exceeds delta. For D up to 4096.
     """
-    seen = spectrum(model, x, log_delta, cond=cond)
-    return _exact(seen, (seen.eigenvalues > 0.5).to(seen.eigenvalues.dtype))
+    full = spectrum(model, x, log_delta, cond=cond)
+    return _exact(full, (full.eigenvalues > 0.5).to(full.eigenvalues.dtype))
 
 
 def soft_spectral_count_exact(
@@ -120,8 +120,8 @@ def soft_spectral_count_exact(
     generator: Randomness | None = None,
 ) -> LidEstimate:
     """Sum `soft_step` over the whole spectrum: what `soft_spectral_count` tends to; D to 4096."""
-    seen = spectrum(model, x, log_delta, cond=cond)
-    return _exact(seen, soft_step(seen.eigenvalues))
+    full = spectrum(model, x, log_delta, cond=cond)
+    return _exact(full, soft_step(full.eigenvalues))
 
 
 def soft_spectral_count(
@@ -210,9 +210,9 @@ def soft_spectral_probes(
     return _probes(model, scaled_points(model, x, log_delta, cond), soft_step, effort, generator)
 
 
-def _exact(seen: Spectrum, counted: Tensor) -> LidEstimate:
+def _exact(full: Spectrum, counted: Tensor) -> LidEstimate:
     lid = counted.sum(1)
-    return LidEstimate(lid, torch.zeros_like(lid), seen.nfe, seen.asymmetry)
+    return LidEstimate(lid, torch.zeros_like(lid), full.nfe, full.asymmetry)
 
 
 def _quadrature(

@@ -114,22 +114,26 @@ def prompt_layout(table: Table, source: str, column: str = "") -> Layout:
 
     def further(role: tuple[tuple[str, ...], ...]) -> int:
         usual = places_of(names, role, source)
-        found = [place for place in usual if place not in taken and place not in table.textless]
-        taken.update(found[:1])
-        return found[0] if found else -1
+        further_columns = [
+            column_index
+            for column_index in usual
+            if column_index not in taken and column_index not in table.textless
+        ]
+        taken.update(further_columns[:1])
+        return further_columns[0] if further_columns else -1
 
     label, name, tags = further(LABEL), further(NAME), further(TAGS)
-    seen, kept, ignored = set[str](), list[int](), list[str]()
-    for place, own in enumerate(names):
-        if place in taken:
+    taken_roles, kept, ignored = set[str](), list[int](), list[str]()
+    for column_index, own in enumerate(names):
+        if column_index in taken:
             continue
         if _UNNAMED.fullmatch(folded(own)):
             ignored.append(own.strip() or "one without a name")
-        elif place in table.textless or place in table.costly or own in seen:
+        elif column_index in table.textless or column_index in table.costly or own in taken_roles:
             ignored.append(own.strip())
         else:
-            seen.add(own)
-            kept.append(place)
+            taken_roles.add(own)
+            kept.append(column_index)
     return Layout(prompts, label, name, tags, tuple(kept), tuple(ignored))
 
 
@@ -140,36 +144,40 @@ def places_of(
 
     Errors: MMHError for a name that is there twice.
     """
-    known = [folded(name) for name in names]
+    folded_names = [folded(name) for name in names]
     for tier in role:
         for name in tier:
-            if known.count(name) > 1:
-                raise MMHError(f"{source} has {known.count(name)} columns {name!r}: keep one.")
-        if found := [known.index(name) for name in tier if name in known]:
-            return tuple(found)
+            if folded_names.count(name) > 1:
+                raise MMHError(
+                    f"{source} has {folded_names.count(name)} columns {name!r}: keep one."
+                )
+        if matches := [folded_names.index(name) for name in tier if name in folded_names]:
+            return tuple(matches)
     return ()
 
 
 def named_column(names: Sequence[str], column: str, source: str) -> int:
     """Return the index of the named column. Errors: MMHError where it is not there."""
     for same in (str, str.strip, folded):
-        if column and (found := [i for i, name in enumerate(names) if same(name) == same(column)]):
-            if len(found) == 1:
-                return found[0]
-            raise MMHError(f"{source} has {len(found)} columns {column!r}: keep one.")
+        if column and (
+            matches := [i for i, name in enumerate(names) if same(name) == same(column)]
+        ):
+            if len(matches) == 1:
+                return matches[0]
+            raise MMHError(f"{source} has {len(matches)} columns {column!r}: keep one.")
     raise MMHError(
         f"{source} has no column {column[:40]!r}; it has {listed(names)}: name one of these by "
         "--column."
     )
 
 
-def check_texts(table: Table, places: Sequence[int], source: str) -> None:
+def check_texts(table: Table, columns: Sequence[int], source: str) -> None:
     """Raise MMHError for a column that holds what has no text form."""
-    for place in places:
-        if place in table.textless:
+    for column in columns:
+        if column in table.textless:
             raise MMHError(
-                f"The column {table.names[place][:40]!r} of {source} holds "
-                f"{table.textless[place]}: save it as text."
+                f"The column {table.names[column][:40]!r} of {source} holds "
+                f"{table.textless[column]}: save it as text."
             )
 
 
@@ -183,8 +191,8 @@ def check_count(names: Sequence[str], source: str) -> None:
 
 def listed(names: Sequence[str]) -> str:
     """Return names of columns as a sentence has them."""
-    shown = ", ".join(repr(name.strip()[:40]) for name in names[:_SHOWN])
-    return f"{shown}, ..." if len(names) > _SHOWN else shown or "nothing"
+    quoted_names = ", ".join(repr(name.strip()[:40]) for name in names[:_SHOWN])
+    return f"{quoted_names}, ..." if len(names) > _SHOWN else quoted_names or "nothing"
 
 
 def by_option(name: str) -> str:
@@ -201,19 +209,19 @@ def _quoted(name: str) -> str:
 
 
 def _without_prompts(table: Table, source: str) -> str:
-    named = [place for place, name in enumerate(table.names) if name.strip()]
+    named = [column for column, name in enumerate(table.names) if name.strip()]
     if not named:
         return (
             f"{source} has no column prompt, for none of its columns has a name: write the names "
             "into its first line, such as prompt."
         )
-    known = [place for place in named if place not in table.textless]
-    if not known:
+    readable = [column for column in named if column not in table.textless]
+    if not readable:
         return (
             f"{source} has no column prompt, and none of its columns ({listed(table.names)}) "
             "has a text form: save the prompts as text in a column prompt."
         )
-    wordy = _wordiest(table, known)
+    wordy = _wordiest(table, readable)
     bare = ""
     if table.first_line and len(table.names) == 1:
         bare = "; a list without a header is read from a file ending in .txt, one prompt a line"
@@ -225,11 +233,11 @@ def _without_prompts(table: Table, source: str) -> str:
     )
 
 
-def _wordiest(table: Table, places: Sequence[int]) -> int:
+def _wordiest(table: Table, columns: Sequence[int]) -> int:
     """Return the column with the longest texts in the first rows, or in the header alone."""
-    cheap = [place for place in places if place not in table.costly] or list(places)
-    read = table.rows([TextColumn(place, _SAMPLED) for place in cheap])
-    rows = [row for row in islice(read, _SAMPLE) if not isinstance(row, str)]
+    cheap = [column for column in columns if column not in table.costly] or list(columns)
+    texts = table.rows([TextColumn(column, _SAMPLED) for column in cheap])
+    rows = [row for row in islice(texts, _SAMPLE) if not isinstance(row, str)]
 
     def letters(index: int) -> int:
         cells = [table.names[cheap[index]], *(row[index] for row in rows)]

@@ -31,13 +31,13 @@ def csv_table(path: Path) -> Table:
     quotation mark is left open, only the line that opens it is lost: reading goes on with the next
     line. Errors: MMHError for a header that cannot be read.
     """
-    given = _SEPARATOR.fullmatch(next(text_lines(path), ""))
+    declared = _SEPARATOR.fullmatch(next(text_lines(path), ""))
 
     def records(delimiter: str, quote: str = '"') -> Iterator[list[str] | str]:
-        lines = islice(text_lines(path), int(given is not None), None)
+        lines = islice(text_lines(path), int(declared is not None), None)
         return (record for record in csv_records(lines, delimiter, quote) if record)
 
-    heads = {d: next(records(d), []) for d in ([given[1]] if given else _DELIMITERS)}
+    heads = {d: next(records(d), []) for d in ([declared[1]] if declared else _DELIMITERS)}
     delimiter = max(heads, key=lambda d: _merit(heads[d]))
     sample = {quote: list(islice(records(delimiter, quote), _SAMPLE)) for quote in ('"', "'")}
     quote = "'" if _in_single_quotes(sample['"'], sample["'"]) else '"'
@@ -45,9 +45,9 @@ def csv_table(path: Path) -> Table:
     if isinstance(head, str):
         raise MMHError(f"The first line of {path.name} cannot be read, since {head}.")
 
-    def rows(places: Sequence[TextColumn]) -> Iterator[tuple[str, ...] | str]:
-        found = islice(records(delimiter, quote), 1, None)
-        for number, record in enumerate(found):
+    def rows(columns: Sequence[TextColumn]) -> Iterator[tuple[str, ...] | str]:
+        body = islice(records(delimiter, quote), 1, None)
+        for number, record in enumerate(body):
             if isinstance(record, str):
                 yield record
             elif not number and delimiter == "|" and _RULE.fullmatch("|".join(record)):
@@ -57,7 +57,7 @@ def csv_table(path: Path) -> Table:
             else:
                 yield tuple(
                     "" if p.column < 0 else _text(record[p.column])[: p.longest + 1]
-                    for p in places
+                    for p in columns
                 )
 
     return Table(tuple(head), rows, first_line=True)

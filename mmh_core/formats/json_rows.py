@@ -59,28 +59,28 @@ def json_table(path: Path) -> Table:
     if not names:
         wrong = wrong or 'its objects are empty: write {"prompt": ...}'
         raise MMHError(f"No row of {path.name} can be read: {wrong}.")
-    known = tuple(names)
+    columns_of_table = tuple(names)
 
-    def rows(places: Sequence[TextColumn]) -> Iterator[tuple[str, ...] | str]:
+    def rows(columns: Sequence[TextColumn]) -> Iterator[tuple[str, ...] | str]:
         for value in values():
-            yield value if isinstance(value, str) else _cells(value, known, places)
+            yield value if isinstance(value, str) else _cells(value, columns_of_table, columns)
 
-    return Table(known, rows)
+    return Table(columns_of_table, rows)
 
 
 def _cells(
-    value: Mapping[str, Any], names: Sequence[str], places: Sequence[TextColumn]
+    value: Mapping[str, Any], names: Sequence[str], columns: Sequence[TextColumn]
 ) -> tuple[str, ...] | str:
-    found = []
-    for place in places:
-        cell = None if place.column < 0 else value.get(names[place.column])
-        if place.plain and isinstance(cell, list | dict):
+    cells = []
+    for column in columns:
+        cell = None if column.column < 0 else value.get(names[column.column])
+        if column.plain and isinstance(cell, list | dict):
             if not (isinstance(cell, list) and len(cell) == 1 and isinstance(cell[0], str)):
-                name = names[place.column][:40]
+                name = names[column.column][:40]
                 return f"its {name} is no text but a list or an object: write text"
             cell = cell[0]
-        found.append(_text(cell)[: place.longest + 1])
-    return tuple(found)
+        cells.append(_text(cell)[: column.longest + 1])
+    return tuple(cells)
 
 
 def _text(value: Any) -> str:
@@ -218,11 +218,11 @@ def _value(
 
 def _more(chunks: Iterator[str], least: int) -> str:
     """Return so many further characters or more, so that no text is read very often."""
-    found, size = list[str](), 0
+    pieces, size = list[str](), 0
     while size <= least and (piece := next(chunks, "")):
-        found.append(piece)
+        pieces.append(piece)
         size += len(piece)
-    return "".join(found)
+    return "".join(pieces)
 
 
 def _chunks(path: Path) -> Iterator[str]:
@@ -257,18 +257,18 @@ def _object(path: Path) -> Iterator[Row]:
     text = "".join(_chunks(path))
     if sum(text.count(sign) for sign in "[{,") > MAX_VALUES:
         raise ValueError(f"one object of more than {MAX_VALUES:,} values")
-    decoder, at, found = _decoder(), 0, list[Any]()
+    decoder, at, values = _decoder(), 0, list[Any]()
     text = text.strip(_BLANK + "\ufeff")
     while at < len(text):
         value, at = decoder.raw_decode(text, at)
-        found.append(value)
+        values.append(value)
         while at < len(text) and text[at] in _BLANK:
             at += 1
-    if len(found) > 1:
+    if len(values) > 1:
         # Values one after the other, of which each may have several lines.
-        yield from map(_row, found)
-    elif found and isinstance(found[0], dict):
-        yield from _rows_of(found[0])
+        yield from map(_row, values)
+    elif values and isinstance(values[0], dict):
+        yield from _rows_of(values[0])
     else:
         raise ValueError("it is no list and no object")
 

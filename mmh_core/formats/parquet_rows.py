@@ -58,14 +58,14 @@ def parquet_table(path: Path, *, most: int) -> Table:
                 raise MMHError(f"{path.name} has more than {most:,} rows: split it.")
             names = tuple(schema.names)
             textless = {
-                place: str(field.type)
-                for place, field in enumerate(schema)
+                column: str(field.type)
+                for column, field in enumerate(schema)
                 if not _has_text(field.type) or names.count(field.name) > 1
             }
 
-    def rows(places: Sequence[TextColumn]) -> Iterator[tuple[str, ...]]:
+    def rows(columns: Sequence[TextColumn]) -> Iterator[tuple[str, ...]]:
         with _damage_in_a_sentence(path):
-            yield from _rows(path, names, places)
+            yield from _rows(path, names, columns)
 
     return Table(names, rows, textless, _costly(metadata, names, textless))
 
@@ -101,12 +101,16 @@ def _check_footer(path: Path) -> None:
 
 
 def _rows(
-    path: Path, known: Sequence[str], places: Sequence[TextColumn]
+    path: Path, all_names: Sequence[str], columns: Sequence[TextColumn]
 ) -> Iterator[tuple[str, ...]]:
     from pyarrow.parquet import ParquetFile
 
-    names = list(dict.fromkeys(known[place.column] for place in places if place.column >= 0))
-    longest = {known[place.column]: place.longest for place in places if place.column >= 0}
+    names = list(
+        dict.fromkeys(all_names[column.column] for column in columns if column.column >= 0)
+    )
+    longest = {
+        all_names[column.column]: column.longest for column in columns if column.column >= 0
+    }
     with ParquetFile(path) as file:
         metadata, schema = file.metadata, file.schema_arrow
         _check_sizes(path.name, metadata, names)
@@ -118,29 +122,31 @@ def _rows(
     rows = _BATCH_ROWS if kept else rows
     with ParquetFile(path, read_dictionary=kept, buffer_size=2**16) as file:
         for batch in file.iter_batches(rows, columns=names, use_threads=False):
-            read = {name: _texts(batch.column(name), longest[name]) for name in names}
+            by_name = {name: _texts(batch.column(name), longest[name]) for name in names}
             nothing = [""] * batch.num_rows
-            wanted = [nothing if p.column < 0 else read[known[p.column]] for p in places]
-            yield from zip(*wanted, strict=True)
+            cells = [nothing if p.column < 0 else by_name[all_names[p.column]] for p in columns]
+            yield from zip(*cells, strict=True)
 
 
-def _is_text(kind: Any) -> bool:
+def _is_text(arrow_type: Any) -> bool:
     from pyarrow import types
 
     tests = (types.is_string, types.is_large_string, types.is_binary, types.is_large_binary)
     views = (types.is_string_view, types.is_binary_view)
-    return any(test(kind) for test in (*tests, *views))
+    return any(test(arrow_type) for test in (*tests, *views))
 
 
-def _has_text(kind: Any) -> bool:
+def _has_text(arrow_type: Any) -> bool:
     """Return whether values of a type of Arrow have a text form."""
     from pyarrow import types
 
-    if types.is_dictionary(kind):
-        return _has_text(kind.value_type)
+    if types.is_dictionary(arrow_type):
+        return _has_text(arrow_type.value_type)
     tests = (types.is_null, types.is_boolean, types.is_integer, types.is_floating)
     more = (types.is_decimal, types.is_date, types.is_time, types.is_timestamp)
-    return _is_text(kind) or any(test(kind) for test in (*tests, *more, types.is_duration))
+    return _is_text(arrow_type) or any(
+        test(arrow_type) for test in (*tests, *more, types.is_duration)
+    )
 
 
 def _costly(metadata: Any, names: Sequence[str], textless: Mapping[int, str]) -> frozenset[int]:
@@ -154,12 +160,12 @@ def _costly(metadata: Any, names: Sequence[str], textless: Mapping[int, str]) ->
                 sizes[name] += part.total_uncompressed_size
                 if _unusual(part):
                     strange.add(name)
-    total, found = 0, set[int]()
+    total, costly = 0, set[int]()
     for name in sorted(sizes, key=lambda name: sizes[name]):
         total += sizes[name]
         if total > MAX_KEPT_BYTES or name in strange:
-            found.add(list(names).index(name))
-    return frozenset(found)
+            costly.add(list(names).index(name))
+    return frozenset(costly)
 
 
 def _unusual(part: Any) -> set[str]:
@@ -202,8 +208,8 @@ def _largest_dictionary(path: Path, metadata: Any, names: list[str]) -> int:
             for part in map(group.column, range(group.num_columns)):
                 if part.path_in_schema in names and part.num_values:
                     file.seek(part.dictionary_page_offset or part.data_page_offset)
-                    kind, size = _page_header(file.read(12))
-                    if kind != _DICTIONARY_PAGE:
+                    page_type, size = _page_header(file.read(12))
+                    if page_type != _DICTIONARY_PAGE:
                         hidden = any("DICTIONARY" in name for name in part.encodings)
                         size = MAX_GROUP_BYTES if hidden else 0
                     largest = max(largest, size)
@@ -254,15 +260,15 @@ def _texts(column: Any, longest: int) -> list[str]:
             written = [_FRACTION.sub("", text or "") for text in written]
         else:
             written = [_text(value) for value in held.to_pylist()]
-        return ["" if place is None else written[place] for place in column.indices.to_pylist()]
+        return ["" if index is None else written[index] for index in column.indices.to_pylist()]
     used = compute.drop_null(compute.unique(column.indices))
     most = 4 * longest + 4  # Bytes; a character takes at most four.
     texts = {None: ""}
-    for place in used.to_pylist():
-        value = column.dictionary[place].as_buffer()
+    for index in used.to_pylist():
+        value = column.dictionary[index].as_buffer()
         data = b"" if value is None else value.slice(0, min(most, value.size)).to_pybytes()
-        texts[place] = data.decode("utf-8", "surrogateescape")[: longest + 1]
-    return [texts[place] for place in column.indices.to_pylist()]
+        texts[index] = data.decode("utf-8", "surrogateescape")[: longest + 1]
+    return [texts[index] for index in column.indices.to_pylist()]
 
 
 _FRACTION = re.compile(r"\.0+(?=[^.]*$)")

@@ -86,8 +86,8 @@ def open_table(path: Path, *, most: int = MAX_ROWS, largest: int = MAX_BYTES) ->
 
     _check_names(table.names, path.name)
 
-    def rows(places: Sequence[TextColumn]) -> Iterator[Cells]:
-        for number, cells in enumerate(table.rows(places), start=1):
+    def rows(columns: Sequence[TextColumn]) -> Iterator[Cells]:
+        for number, cells in enumerate(table.rows(columns), start=1):
             if number > most:
                 raise MMHError(f"{path.name} has more than {most:,} rows: split it.")
             yield cells
@@ -109,8 +109,8 @@ def _check_names(names: Sequence[str], source: str) -> None:
 
 def _inside(folder: Path) -> str:
     """Return which table a folder holds, as a sentence has it, "" for none."""
-    found = sorted(one.name for one in folder.iterdir() if one.suffix.casefold() in SUFFIXES)
-    return f" in it, such as {folder / found[0]}" if found else ""
+    names = sorted(one.name for one in folder.iterdir() if one.suffix.casefold() in SUFFIXES)
+    return f" in it, such as {folder / names[0]}" if names else ""
 
 
 def _opened(path: Path, most: int) -> Table:
@@ -124,14 +124,14 @@ def _opened(path: Path, most: int) -> Table:
     if not any(line.strip("\ufeff \t\r\n") for line in text_lines(path)):
         raise MMHError(f"{path.name} is empty: save the table again, or name another one.")
     if path.suffix.casefold() == ".txt":
-        return Table(("prompt",), lambda places: _lines(path, places))
+        return Table(("prompt",), lambda columns: _lines(path, columns))
     return json_table(path) if is_json(path) else csv_table(path)
 
 
-def _lines(path: Path, places: Sequence[TextColumn]) -> Iterator[Cells]:
+def _lines(path: Path, columns: Sequence[TextColumn]) -> Iterator[Cells]:
     for line in filter(str.strip, text_lines(path)):
         if len(line) >= MAX_LINE:
             yield f"it is longer than {MAX_LINE:,} characters: shorten it"
             continue
         text = line.rstrip("\r\n")
-        yield tuple("" if place.column < 0 else text[: place.longest + 1] for place in places)
+        yield tuple("" if column.column < 0 else text[: column.longest + 1] for column in columns)

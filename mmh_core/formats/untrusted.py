@@ -88,14 +88,14 @@ def json_record(kind: type[Record], tree: object) -> Record:
         raise ValueError(f"it has another field {quoted(min(map(str, strange)))}")
     if missing := needed - set(tree):
         raise ValueError(f"it lacks the field {quoted(min(missing))}")
-    found = {}
+    fields_read = {}
     for name, value in tree.items():
         try:
-            found[name] = typed_value(value, hints[name])
+            fields_read[name] = typed_value(value, hints[name])
         except ValueError as error:
             raise ValueError(f"the field {name} {error}") from None
     try:
-        return kind(**found)
+        return kind(**fields_read)
     # What a record checks of itself when it is made.
     except (TypeError, ArithmeticError, LookupError, AttributeError, MMHError) as error:
         raise ValueError(error_text(error)) from error
@@ -138,8 +138,8 @@ def typed_value(value: Any, hint: Any) -> Any:
 def quoted(value: object, most: int = _MOST_QUOTED) -> str:
     """Return a value in a form that fits into a sentence: in quotes, on one line, not long."""
     text = value if isinstance(value, str) else _written(value)
-    shown = repr(text if len(text) <= most else text[: most - 1] + "…")
-    return shown if isinstance(value, str) else shown[1:-1]
+    short = repr(text if len(text) <= most else text[: most - 1] + "…")
+    return short if isinstance(value, str) else short[1:-1]
 
 
 def error_text(error: BaseException, most: int = 160) -> str:

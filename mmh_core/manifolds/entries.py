@@ -1,4 +1,4 @@
-"""The manifolds of this project by name: what each is called, how it is sampled and drawn."""
+"""The manifolds of this project by name: what each is called, how it is sampled and plotted."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from mmh_core.manifolds.specs import (
     ManifoldSpec,
     affine_in,
     copied,
-    drawn,
     multiscale_with,
     plain,
+    sampled,
 )
 
 
@@ -41,8 +41,8 @@ MANIFOLDS: dict[str, ManifoldSpec] = {
     "circle": ManifoldSpec(
         name="circle",
         label="Circle with isolated points",
-        blurb="A dense arc of a circle and seven lone training points, which a model trained for "
-        "long copies although the truth is the whole circle.",
+        blurb="A dense arc of a circle and seven isolated training points, which a model trained "
+        "for long copies although the truth is the whole circle.",
         ambient_dim=2,
         shape=(2,),
         default_points=47,
@@ -247,7 +247,7 @@ MANIFOLDS: dict[str, ManifoldSpec] = {
         default_duplicates=0,
         max_points=DIGIT_COUNT,
         training=partial(copied, digits),
-        truth=partial(drawn, digits),
+        truth=partial(sampled, digits),
         preset=True,
         plot="images",
     ),

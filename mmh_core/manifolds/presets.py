@@ -1,8 +1,8 @@
 """The cases of the memorization hypothesis as training points and truth.
 
 Six cases on a curved sheet in R^3 (after Ross et al. 2025, Fig. 1) and two on the unit circle.
-`truth` draws the true support evenly rather than by its density: it is there to be drawn and to
-look up true LID (`truth.lid_at`), where thin regions count as much as dense ones.
+`truth` samples the true support evenly rather than by its density: it is there to be plotted and
+to look up true LID (`truth.lid_at`), where thin regions count as much as dense ones.
 
 The places of the isolated points of a sheet are fixed, so that `od-exact` and `dd-exact`, like
 `od-line` and `dd-line`, train on the same points and differ only in what is true.
@@ -71,13 +71,13 @@ def sheet_training(
     left = _left_training(case, count, generator)
     main = _patch(count - len(left.points), RIGHT, generator)
     samples = join(case, [Component("main", main, 2.0), left])
-    places = [0]
+    rows = [0]
     if case == "dd-exact":
-        places = list(range(len(main), count))
-    for i, place in enumerate(places):
+        rows = list(range(len(main), count))
+    for i, row in enumerate(rows):
         # Share as evenly as whole numbers allow, earlier places first.
-        copies = duplicates // len(places) + (i < duplicates % len(places))
-        samples = with_duplicates(samples, copies, place)
+        copies = duplicates // len(rows) + (i < duplicates % len(rows))
+        samples = with_duplicates(samples, copies, row)
     return samples
 
 
@@ -90,10 +90,10 @@ def sheet_truth(case: SheetCase, count: int, generator: torch.Generator) -> Mani
     """
     _check(case, count, 0)
     if case == "dd-exact":
-        places = _isolated(generator.device)
-        share = max(min(len(places), count // 2), count // LEFT_SHARE)
-        rows = torch.arange(share, device=generator.device) % len(places)
-        left = Component(DUPLICATE, places[rows], 0.0)
+        isolated = _isolated(generator.device)
+        share = max(min(len(isolated), count // 2), count // LEFT_SHARE)
+        rows = torch.arange(share, device=generator.device) % len(isolated)
+        left = Component(DUPLICATE, isolated[rows], 0.0)
     elif case == "dd-line":
         left = Component("line", _line(max(1, count // LEFT_SHARE), generator), 1.0)
     else:
@@ -169,11 +169,11 @@ def _check(case: str, count: int, duplicates: int) -> None:
 
 def _left_training(case: SheetCase, count: int, generator: torch.Generator) -> Component:
     if case in ("od-exact", "dd-exact"):
-        places = _isolated(generator.device)[: count // 2]
+        isolated = _isolated(generator.device)[: count // 2]
         return (
-            Component("isolated", places, 2.0)
+            Component("isolated", isolated, 2.0)
             if case == "od-exact"
-            else Component(DUPLICATE, places, 0.0)
+            else Component(DUPLICATE, isolated, 0.0)
         )
     if case in ("od-line", "dd-line"):
         line = _line(max(1, count // LEFT_SHARE), generator)

@@ -68,7 +68,7 @@ def plain(
         default_duplicates=0,
         max_points=20_000,
         training=partial(copied, sampler),
-        truth=partial(drawn, sampler),
+        truth=partial(sampled, sampler),
         preset=False,
         plot=plot,
     )
@@ -84,8 +84,8 @@ def copied(
     return with_duplicates(samples, duplicates, row)
 
 
-def drawn(sampler: Sampler, count: int, generator: torch.Generator) -> ManifoldSamples:
-    """Draw from a sampler; the generator is positional here, as in `ManifoldSpec.truth`."""
+def sampled(sampler: Sampler, count: int, generator: torch.Generator) -> ManifoldSamples:
+    """Return samples; the generator is positional here, as in `ManifoldSpec.truth`."""
     return sampler(count, generator=generator)
 
 

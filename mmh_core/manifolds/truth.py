@@ -30,14 +30,14 @@ def lid_at(points: Tensor, truth: ManifoldSamples, within: float) -> Tensor:
     if len(truth.points) == 0:
         raise ValueError("truth has 0 points; it must have at least 1.")
     # float64, because the fast form of a distance loses small ones to rounding in float32.
-    known = truth.points.flatten(1).to(points.device, torch.float64)
+    true_points = truth.points.flatten(1).to(points.device, torch.float64)
     lid = truth.lid.to(points.device)
-    step = max(1, _BLOCK // len(known))
-    found = [lid.new_empty(0)]
+    step = max(1, _BLOCK // len(true_points))
+    lids = [lid.new_empty(0)]
     for start in range(0, len(points), step):
         block = points[start : start + step].flatten(1).double()
-        nearest = torch.cdist(block, known).argmin(dim=1)
+        nearest = torch.cdist(block, true_points).argmin(dim=1)
         # Recomputed from the difference, exact to rounding; a NaN fails the comparison.
-        close = (block - known[nearest]).norm(dim=1) <= limit
-        found.append(lid[nearest].where(close, torch.nan))
-    return torch.cat(found)
+        close = (block - true_points[nearest]).norm(dim=1) <= limit
+        lids.append(lid[nearest].where(close, torch.nan))
+    return torch.cat(lids)

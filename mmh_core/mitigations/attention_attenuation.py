@@ -68,7 +68,7 @@ class AttentionAttenuation:
             return attenuated(logits.softmax(-1), factor, self.spread)
 
         def mix(branches: Branches) -> Tensor:
-            away = branches.ask(original) - branches.without
+            away = branches.predict(original) - branches.without
             return branches.guided(branches.scale) - repulsion * branches.scale * away
 
         def mixing() -> Mixing:

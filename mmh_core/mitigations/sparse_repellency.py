@@ -129,7 +129,7 @@ class Repellency:
     def mix(self, branches: Branches) -> Tensor:
         """Return the guided output, moved towards the one without padding inside a shield."""
         output = branches.guided(branches.scale)
-        conditional = branches.ask(self.zeroed)
+        conditional = branches.predict(self.zeroed)
         other = branches.without + branches.scale * (conditional - branches.without)
         x0, x0_other = (
             score_model_of_output(self.model, prediction).x0(branches.x_t, branches.t)

@@ -93,24 +93,24 @@ def best_alignment(image: Tensor, candidates: Sequence[Sequence[Tensor]]) -> Ali
     chosen = _leading(dict(enumerate(first)), COMPARED, COARSE_FLOOR)
     second = _placed(image, [others[number] for number in chosen], MIDDLE)
     compared = dict(zip(chosen, second, strict=True))
-    found = []
+    refined = []
     for number in _leading(compared, SETTLED, MIDDLE_FLOOR):
-        [place] = _placed(image, [others[number]], FINE, compared[number])
-        if place is not None:
-            found.append(Alignment(keys[number][0], keys[number][1], *place))
-    return max(found, key=lambda one: one.correlation, default=None)
+        [placement] = _placed(image, [others[number]], FINE, compared[number])
+        if placement is not None:
+            refined.append(Alignment(keys[number][0], keys[number][1], *placement))
+    return max(refined, key=lambda one: one.correlation, default=None)
 
 
 #: Scale, direction, r and residual, in the order of `Alignment`.
 _Place = tuple[float, bool, float, float]
 
 
-def _leading(places: Mapping[int, _Place | None], most: int, floor: float) -> list[int]:
+def _leading(placements: Mapping[int, _Place | None], most: int, floor: float) -> list[int]:
     """Return the indices of the placements that agree best, best first, none below the floor."""
     reached = {
-        number: place[2]
-        for number, place in places.items()
-        if place is not None and place[2] >= floor
+        number: placement[2]
+        for number, placement in placements.items()
+        if placement is not None and placement[2] >= floor
     }
     return sorted(reached, key=lambda number: -reached[number])[:most]
 
@@ -122,15 +122,15 @@ def _placed(
 
     `near` limits scale and direction to those of a coarser grid.
     """
-    found: list[_Place | None] = [None] * len(candidates)
+    placements: list[_Place | None] = [None] * len(candidates)
     shapes: dict[tuple[int, ...], list[int]] = {}
     for number, one in enumerate(candidates):
         shapes.setdefault(tuple(one.shape), []).append(number)
     for numbers in shapes.values():
         stack = torch.stack([candidates[number] for number in numbers])
-        for number, place in zip(numbers, _stacked(image, stack, grid, near), strict=True):
-            found[number] = place
-    return found
+        for number, placement in zip(numbers, _stacked(image, stack, grid, near), strict=True):
+            placements[number] = placement
+    return placements
 
 
 def _stacked(
@@ -161,8 +161,8 @@ def _stacked(
         r, residual = _correlated(wholes, parts, smoothed=grid == FINE)
         most, first = r.max(0)
         for row, (value, at) in enumerate(zip(most.tolist(), first.tolist(), strict=True)):
-            known = best[row]
-            if value > (-1.0 if known is None else known[2]):
+            best_r = best[row]
+            if value > (-1.0 if best_r is None else best_r[2]):
                 scale = min(parts[at].shape[-2:]) / grid
                 best[row] = (scale, cropped, value, float(residual[at, row]))
     return best
@@ -175,14 +175,14 @@ def _correlated(wholes: Tensor, parts: Sequence[Tensor], smoothed: bool) -> tupl
     both are smoothed at the best place, so that what recompression leaves of single pixels does
     not count.
     """
-    r, places = _best(wholes, parts)
+    r, offsets = _best(wholes, parts)
     if smoothed:
         for number, part in enumerate(parts):
             height, width = part.shape[-2:]
             windows = torch.stack(
                 [
                     wholes[row % len(wholes), :, y : y + height, x : x + width]
-                    for row, (y, x) in enumerate(places[number].tolist())
+                    for row, (y, x) in enumerate(offsets[number].tolist())
                 ]
             )
             r[number] = _agreement(F.avg_pool2d(windows, 2), F.avg_pool2d(part, 2))
@@ -200,8 +200,8 @@ def _agreement(windows: Tensor, parts: Tensor) -> Tensor:
 def _ratio(shared: Tensor, first: Tensor, second: Tensor) -> Tensor:
     """Return r of a covariance and two variances, -1 where one of them is too small."""
     r = shared / (first.clamp(min=LEAST_VARIANCE) * second.clamp(min=LEAST_VARIANCE)).sqrt()
-    known = (first >= LEAST_VARIANCE) & (second >= LEAST_VARIANCE)
-    return torch.where(known, r.clamp(max=1.0), -1.0)
+    structured = (first >= LEAST_VARIANCE) & (second >= LEAST_VARIANCE)
+    return torch.where(structured, r.clamp(max=1.0), -1.0)
 
 
 def _best(wholes: Tensor, parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

@@ -80,12 +80,12 @@ class FolderCaptions:
 
     def of_indexed(self, images: Collection[str]) -> FolderCaptions:
         """Return the captions of the images that are in the index; those of others are lost."""
-        known = frozenset(images)
+        indexed = frozenset(images)
         return replace(
             self,
-            texts={image: text for image, text in self.texts.items() if image in known},
-            without_caption=tuple(image for image in self.without_caption if image in known),
-            lost=tuple(image for image in self.texts if image not in known),
+            texts={image: text for image, text in self.texts.items() if image in indexed},
+            without_caption=tuple(image for image in self.without_caption if image in indexed),
+            lost=tuple(image for image in self.texts if image not in indexed),
         )
 
     def sentence(self) -> str:
@@ -97,7 +97,7 @@ class FolderCaptions:
         verb = "has" if filled == 1 else "have"
         source = f", from {self.source}" if self.source else ""
         noun = "image" if images == 1 else "images"
-        said = f"{filled:,} of {images:,} {noun} {verb} a caption{source}."
+        text = f"{filled:,} of {images:,} {noun} {verb} a caption{source}."
         for names, one, many in (
             (self.without_image, "row without an image", "rows without an image"),
             (self.without_caption, "image without a caption", "images without a caption"),
@@ -106,10 +106,10 @@ class FolderCaptions:
             (self.repeated, "row that repeats an image", "rows that repeat an image"),
         ):
             if names:
-                said += f" {_counted(names, one, many)}."
+                text += f" {_counted(names, one, many)}."
         if self.problems:
-            said += f" {len(self.problems):,} not used: {' '.join(self.problems[:SHOWN])}"
-        return said
+            text += f" {len(self.problems):,} not used: {' '.join(self.problems[:SHOWN])}"
+        return text
 
     def record(self) -> dict[str, object]:
         """Return the same for a summary in JSON, every name in it."""
@@ -135,10 +135,10 @@ def read_captions(path: Path, column: str = "") -> CaptionTable:
     MAX_ROWS, lacks a column, or of which two may be the caption and differ.
     """
     table = open_table(path, most=MAX_ROWS, largest=MAX_BYTES)
-    places = _places(table, path.name, column)
+    columns = _places(table, path.name, column)
     captions, repeated, problems = dict[str, str](), list[str](), list[str]()
     row = held = 0
-    for row, cells in enumerate(table.rows(places), start=1):
+    for row, cells in enumerate(table.rows(columns), start=1):
         wrong = cells if isinstance(cells, str) else _wrong(cells)
         if wrong is not None or isinstance(cells, str):
             problems.append(f"Row {row:,} of {path.name} was left out because {wrong}.")
@@ -150,9 +150,9 @@ def read_captions(path: Path, column: str = "") -> CaptionTable:
                 f"{path.name} unpacks to more than {MAX_BYTES // 2**20} MiB: split it and the "
                 "folder."
             )
-        for place, other in zip(places[2:], others, strict=True):
+        for candidate, other in zip(columns[2:], others, strict=True):
             if other and other != text:
-                one, two = (table.names[p.column].strip() for p in (places[1], place))
+                one, two = (table.names[p.column].strip() for p in (columns[1], candidate))
                 raise MMHError(
                     f"{path.name} has the columns {one!r} and {two!r}, which differ in row "
                     f"{row:,}: say which holds the captions by {by_option(one)} or "
@@ -170,14 +170,14 @@ def matched(table: CaptionTable, images: Sequence[str], folder: Path) -> FolderC
 
     Raises MMHError where rows name images, but none of the folder.
     """
-    found = joined(table, images)
-    if found.without_image and not found.texts:
+    captions = joined(table, images)
+    if captions.without_image and not captions.texts:
         raise MMHError(
             f"None of the {table.rows:,} rows of {table.source} names an image in "
-            f"{escaped(str(folder))} (the first names {found.without_image[0][:80]!r}, the folder "
-            f"holds {images[0]!r}): names are paths below the folder."
+            f"{escaped(str(folder))} (the first names {captions.without_image[0][:80]!r}, "
+            f"the folder holds {images[0]!r}): names are paths below the folder."
         )
-    return found
+    return captions
 
 
 def joined(table: CaptionTable, images: Sequence[str]) -> FolderCaptions:
@@ -217,11 +217,13 @@ def captions_beside(folder: Path, images: Sequence[str]) -> FolderCaptions:
     """
     base, tables = _table_beside(folder, images)
     texts, used, problems = dict(base.texts), set[str](), list(base.problems)
-    told = len(problems)
+    problems_before = len(problems)
     for image in base.without_caption:
-        place = folder / unescaped(image)
-        places = [p for e in ENDINGS for p in (place.with_suffix(e), Path(f"{place}{e}"))]
-        beside = next((one for one in places if one.is_file()), None)
+        image_path = folder / unescaped(image)
+        candidates = [
+            p for e in ENDINGS for p in (image_path.with_suffix(e), Path(f"{image_path}{e}"))
+        ]
+        beside = next((one for one in candidates if one.is_file()), None)
         if beside is not None:
             name = escaped(beside.relative_to(folder).as_posix())
             try:
@@ -230,7 +232,7 @@ def captions_beside(folder: Path, images: Sequence[str]) -> FolderCaptions:
             except ValueError as error:
                 problems.append(f"{name} {error}.")
     sources = [base.source] if base.source else []
-    sources += ["texts beside them"] if used or len(problems) > told else []
+    sources += ["texts beside them"] if used or len(problems) > problems_before else []
     return FolderCaptions(
         " and ".join(sources),
         texts,
@@ -257,11 +259,11 @@ def _table_beside(folder: Path, images: Sequence[str]) -> tuple[FolderCaptions, 
             problems.append(f"{name} was not used: {base.source} was.")
             continue
         try:
-            found = joined(read_captions(folder / name), images)
+            captions = joined(read_captions(folder / name), images)
         except MMHError as error:
             problems.append(f"{name} was not used: {error}")
             continue
-        base, used = found, {name}
+        base, used = captions, {name}
     problems += [
         f"{escaped(str(Path(inner) / name))} was not used: it captions a folder below, so index "
         "that folder by itself."
@@ -376,6 +378,6 @@ def _text_of(path: Path) -> str:
 
 
 def _counted(names: Sequence[str], one: str, many: str) -> str:
-    shown = ", ".join(repr(name[:80]) for name in names[:SHOWN])
+    examples = ", ".join(repr(name[:80]) for name in names[:SHOWN])
     more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
-    return f"{len(names):,} {one if len(names) == 1 else many} ({shown}{more})"
+    return f"{len(names):,} {one if len(names) == 1 else many} ({examples}{more})"

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Floats = NDArray[np.float64]
-#: What the search says of an image. "likely": so near that a person has to compare the two;
-#: "unknown": a copy could not have been told from the rest; "flat": it is of one color.
+#: The result of the search for an image. "likely": so near that a person has to compare the two;
+#: "unknown": the distances cannot be calibrated; "flat": it is of one color.
 CopyKind = Literal["exact", "template", "none", "likely", "unknown", "flat"]
 #: The kinds that count as copies.
 COPIES: tuple[CopyKind, ...] = ("exact", "template")
@@ -31,7 +31,7 @@ COPIES: tuple[CopyKind, ...] = ("exact", "template")
 #: Carlini et al. 2023: a distance counts against half the mean distance to the 50 nearest.
 CALIBRATION_NEIGHBORS = 50
 CALIBRATION_SHARE = 0.5
-#: Training images, by descriptor, among which a layout is looked for.
+#: Training images, by descriptor, among which a shared layout is searched.
 LAYOUT_NEIGHBORS = 50
 
 
@@ -52,8 +52,8 @@ def copy_rate(kinds: Iterable[CopyKind]) -> float:
 
     A likely copy counts neither as a copy nor as none before a person has compared the two.
     """
-    known = [value for value in map(copied, kinds) if not math.isnan(value)]
-    return sum(known) / len(known) if known else math.nan
+    decided = [value for value in map(copied, kinds) if not math.isnan(value)]
+    return sum(decided) / len(decided) if decided else math.nan
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class CopyEvidence:
     `pixel_similarity` float64, that of its descriptor, `distance` float64, Euclidean over values
     in [0, 1], and `deviation`, the same as root mean square; `calibrated_l2` and `ratio` float64
     of that distance, NaN with one distinct training image unless the distance is 0. `copies`
-    int64: how often exactly the image `nearest` stands in the training set; `near_duplicates`
+    int64: the number of exact copies of `nearest` in the training set; `near_duplicates`
     int64: how many other distinct training images are versions of it. `agreeing` float64: the
     share of pixels that agree with `nearest`; `family` int64: how many distinct training images
     share the layout, 50 at most. `kind` and `reason`: the verdict and why, in one sentence.
@@ -152,17 +152,17 @@ def copy_evidence(
             f"images have shape {tuple(images.shape)}: the training images have "
             f"{tuple(training.pixels.shape[1:])} each."
         )
-    found = list(_measured(images, embedder, training, thresholds))
-    judged = [_judged(measures, thresholds) for measures in found]
-    whole = ("nearest", "pixel_nearest", "copies", "near_duplicates", "family")
+    measured = list(_measured(images, embedder, training, thresholds))
+    verdicts = [_verdict(measures, thresholds) for measures in measured]
+    integer_columns = ("nearest", "pixel_nearest", "copies", "near_duplicates", "family")
     columns = {
         name: torch.tensor(
-            [getattr(measures, name) for measures in found],
-            dtype=torch.int64 if name in whole else torch.float64,
+            [getattr(measures, name) for measures in measured],
+            dtype=torch.int64 if name in integer_columns else torch.float64,
         )
         for name in _MEASURED
     }
-    kinds, reasons = tuple(kind for kind, _ in judged), tuple(reason for _, reason in judged)
+    kinds, reasons = tuple(kind for kind, _ in verdicts), tuple(reason for _, reason in verdicts)
     return CopyEvidence(**columns, kind=kinds, reason=reasons)
 
 
@@ -176,8 +176,8 @@ def _measured(
     units = unit_rows(vectors.numpy(force=True)).astype(np.float64)
     near, root = neighbors.rows.numpy(), math.sqrt(points.shape[1])
     versions = within(training, training.numbers(near[:, 0]), thresholds.near_duplicate * root)
-    found = nearest(training, points, CALIBRATION_NEIGHBORS)
-    for i, (rows, distances) in enumerate(found):
+    nearest_rows = nearest(training, points, CALIBRATION_NEIGHBORS)
+    for i, (rows, distances) in enumerate(nearest_rows):
         # Neighbors come by similarity; those below the threshold have no part in a layout.
         similar = int((neighbors.similarity[i] >= thresholds.descriptor).sum())
         others = training.numbers(near[i, : max(1, similar)])
@@ -189,8 +189,8 @@ def _measured(
             pixel_similarity=float(similarities(index, units[i], rows[:1])[0]),
             distance=float(distances[0]),
             deviation=float(distances[0]) / root,
-            calibrated_l2=_over(distances[0], CALIBRATION_SHARE * distances.mean(), len(rows)),
-            ratio=_over(distances[0], distances[:2][-1], len(rows)),
+            calibrated_l2=_ratio(distances[0], CALIBRATION_SHARE * distances.mean(), len(rows)),
+            ratio=_ratio(distances[0], distances[:2][-1], len(rows)),
             copies=int(training.copies[near[i, 0]]),
             near_duplicates=len(versions[i]) - 1,
             agreeing=float(agreeing[0]),
@@ -198,7 +198,7 @@ def _measured(
         )
 
 
-def _over(distance: float, scale: float, count: int) -> float:
+def _ratio(distance: float, scale: float, count: int) -> float:
     """Return distance / scale; 0 for a copy, NaN where one training image sets the scale."""
     if distance == 0:
         return 0.0
@@ -216,35 +216,36 @@ def _agreeing(point: Floats, others: Floats, tolerance: float) -> Floats:
     return share
 
 
-def _judged(found: _Measures, limits: CopyThresholds) -> tuple[CopyKind, str]:
+def _verdict(measures: _Measures, limits: CopyThresholds) -> tuple[CopyKind, str]:
     """Return the verdict and the reason, in the order of the rules of `copy_evidence`."""
-    near = f"training image {found.nearest}"
-    if found.similarity < limits.descriptor:
+    near = f"training image {measures.nearest}"
+    if measures.similarity < limits.descriptor:
         return "none", (
-            f"No training image is near: the best similarity, {found.similarity:.3f}, is below "
+            f"No training image is near: the best similarity, {measures.similarity:.3f}, is below "
             f"{limits.descriptor:.3f}."
         )
     # NaN compares as False: what cannot be calibrated confirms nothing.
-    confirmed = found.calibrated_l2 <= limits.calibrated_l2
-    member = found.deviation <= limits.near_duplicate and found.ratio <= limits.ratio
-    apart = member or found.family < limits.template_family
-    if confirmed and apart and found.pixel_similarity >= limits.descriptor:
+    confirmed = measures.calibrated_l2 <= limits.calibrated_l2
+    member = measures.deviation <= limits.near_duplicate and measures.ratio <= limits.ratio
+    apart = member or measures.family < limits.template_family
+    if confirmed and apart and measures.pixel_similarity >= limits.descriptor:
         return "exact", (
-            f"A copy of training image {found.pixel_nearest}: similarity "
-            f"{found.pixel_similarity:.3f} (threshold {limits.descriptor:.3f}), calibrated "
-            f"L2 {found.calibrated_l2:.3f} (threshold {limits.calibrated_l2:.3f})."
+            f"A copy of training image {measures.pixel_nearest}: similarity "
+            f"{measures.pixel_similarity:.3f} (threshold {limits.descriptor:.3f}), calibrated "
+            f"L2 {measures.calibrated_l2:.3f} (threshold {limits.calibrated_l2:.3f})."
         )
-    if found.family:
+    if measures.family:
         return "template", (
-            f"The layout of {near} with a part changed: {found.agreeing:.0%} of its pixels agree, "
-            f"similarity {found.similarity:.3f}, and {found.family} training images share it."
+            f"The layout of {near} with a part changed: {measures.agreeing:.0%} of its "
+            f"pixels agree, similarity {measures.similarity:.3f}, and {measures.family} training "
+            "images share it."
         )
-    if math.isnan(found.calibrated_l2):
+    if math.isnan(measures.calibrated_l2):
         return "unknown", (
-            f"Similar to {near} ({found.similarity:.3f}), but one distinct training image is "
+            f"Similar to {near} ({measures.similarity:.3f}), but one distinct training image is "
             "too few to calibrate distances: compare the two by eye."
         )
     return "none", (
-        f"Similar to {near} ({found.similarity:.3f}), but its pixels do not agree: compare the "
+        f"Similar to {near} ({measures.similarity:.3f}), but its pixels do not agree: compare the "
         "two by eye, since a mirrored, cropped or shifted copy looks like this."
     )

@@ -15,19 +15,19 @@ def load_embedder(choice: str) -> Embedder:
     folder or a name on the Hub; `sscd:FILE`. Raises MMHError for any other words and as the
     loaders do.
     """
-    kind, _, place = choice.partition(":")
+    family, _, location = choice.partition(":")
     if choice == "pixels":
         return PixelEmbedder()
-    if kind == "pocket" and (place or choice == "pocket"):
-        return pocket_embedder(Path(place)) if place else pocket_embedder()
-    if kind in ("clip", "dinov2") and place:
+    if family == "pocket" and (location or choice == "pocket"):
+        return pocket_embedder(Path(location)) if location else pocket_embedder()
+    if family in ("clip", "dinov2") and location:
         from mmh_core.retrieval.vision_models import clip_embedder, dinov2_embedder
 
-        return clip_embedder(place) if kind == "clip" else dinov2_embedder(place)
-    if kind == "sscd" and place:
+        return clip_embedder(location) if family == "clip" else dinov2_embedder(location)
+    if family == "sscd" and location:
         from mmh_core.retrieval.sscd import sscd_embedder
 
-        return sscd_embedder(Path(place))
+        return sscd_embedder(Path(location))
     raise MMHError(
         f"There is no embedder {choice!r}: write pixels, pocket, clip:FOLDER, dinov2:FOLDER or "
         "sscd:FILE."

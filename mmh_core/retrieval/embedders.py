@@ -117,14 +117,14 @@ class Preprocessing:
     def __call__(self, images: Tensor) -> Tensor:
         """Return the prepared images (B, 3, h, w)."""
         height, width = images.shape[-2:]
-        wanted = (self.size, self.size)
+        size = (self.size, self.size)
         if self.fit == "short edge":
             short = min(height, width)
-            wanted = (self.size * height // short, self.size * width // short)
+            size = (self.size * height // short, self.size * width // short)
         resized = images
-        if (height, width) != wanted:
+        if (height, width) != size:
             resized = F.interpolate(
-                images, wanted, mode="bilinear", antialias=True, align_corners=False
+                images, size, mode="bilinear", antialias=True, align_corners=False
             )
         mean, std = (images.new_tensor(values)[:, None, None] for values in (self.mean, self.std))
         return (resized - mean) / std

@@ -87,25 +87,27 @@ def index_folder(
     Raises MMHError for a folder without images, for captions of other images, and where none can
     be read.
     """
-    found: FolderFiles | int = 0
+    files_or_count: FolderFiles | int = 0
     counted = 0
-    for found in folder_files(folder):
-        if isinstance(found, int) and found - counted >= STEP:
-            counted, empty = found, FolderIndex(None, found, 0, 0, 0, ())
-            yield Progress(0.0, f"Looking through the folder: {found:,} files", empty)
-    if isinstance(found, int):
+    for files_or_count in folder_files(folder):
+        if isinstance(files_or_count, int) and files_or_count - counted >= STEP:
+            counted, empty = files_or_count, FolderIndex(None, files_or_count, 0, 0, 0, ())
+            yield Progress(0.0, f"Looking through the folder: {files_or_count:,} files", empty)
+    if isinstance(files_or_count, int):
         raise ValueError("folder_files yielded no list.")
-    yield from _described(folder, found, embedder, _captions(captions, folder, found))
+    yield from _described(
+        folder, files_or_count, embedder, _captions(captions, folder, files_or_count)
+    )
 
 
-def summary(found: FolderIndex) -> str:
+def summary(index: FolderIndex) -> str:
     """Return in a line how many files are indexed, and what else there is, by kind and name."""
-    line = f"{found.read:,} of {found.files:,} files are indexed."
-    if found.left_out:
-        line += f" Not indexed: {by_kind(found.left_out)}."
-    if found.outside:
+    line = f"{index.read:,} of {index.files:,} files are indexed."
+    if index.left_out:
+        line += f" Not indexed: {by_kind(index.left_out)}."
+    if index.outside:
         line += (
-            f" {found.outside:,} of the images {'lies' if found.outside == 1 else 'lie'} outside "
+            f" {index.outside:,} of the images {'lies' if index.outside == 1 else 'lie'} outside "
             "the folder, behind links that no audit follows: copy the images in, or index the "
             "folder that they lie in."
         )
@@ -151,9 +153,9 @@ def _described(
             "folder."
         )
     vectors.append(embedder(torch.stack(batch)))
-    found = torch.cat(vectors)
+    descriptors = torch.cat(vectors)
     # A descriptor that points nowhere would stop the index at its end.
-    usable = (found.isfinite().all(dim=1) & (found != 0).any(dim=1)).tolist()
+    usable = (descriptors.isfinite().all(dim=1) & (descriptors != 0).any(dim=1)).tolist()
     for number, whole in zip(kept, usable, strict=True):
         if not whole:
             name = files.images[number][0]
@@ -167,11 +169,11 @@ def _described(
         )
     kept = list(compress(kept, usable))
     names = [files.images[number][0] for number in kept]
-    index = build_index(found[usable], _labels(kept, names, captions.texts), embedder)
+    index = build_index(descriptors[usable], _labels(kept, names, captions.texts), embedder)
     copies = len(kept) - len(set(compress(digests, usable)))
     listed = tuple(sorted(map(_as_captions(captions), left_out), key=lambda one: one.file))
-    told = captions.of_indexed(names)
-    done = FolderIndex(index, total, len(kept), copies, len(outside), listed, told)
+    caption_summary = captions.of_indexed(names)
+    done = FolderIndex(index, total, len(kept), copies, len(outside), listed, caption_summary)
     yield Progress(1.0, f"{len(index):,} images indexed", done)
 
 

@@ -79,16 +79,16 @@ def folder_files(folder: Path) -> Iterator[FolderFiles | int]:
     """
     _check_folder(folder)
     walk = _Walk(os.path.realpath(folder))
-    places = [""]
-    while places or walk.links:
-        if places:
-            below = places.pop()
+    folders = [""]
+    while folders or walk.links:
+        if folders:
+            below = folders.pop()
             if _enter(walk, folder, below):
-                places += reversed(_entries(walk, folder, below))
+                folders += reversed(_entries(walk, folder, below))
         else:
             walk.links.sort(reverse=True)
             walk.behind_links = True
-            places.append(walk.links.pop())
+            folders.append(walk.links.pop())
         if walk.count > MAX_FILES:
             raise MMHError(
                 f"{printable_path(folder)} holds more than {MAX_FILES:,} files: index its "
@@ -129,38 +129,38 @@ def _check_folder(folder: Path) -> None:
 def _enter(walk: _Walk, folder: Path, below: str) -> bool:
     """Return whether a folder is new, and note it as visited."""
     try:
-        found = os.stat(folder / below)
+        status = os.stat(folder / below)
     except OSError as error:
         walk.leave(below, "unreadable folder", f"cannot be read ({error_text(error)})", True)
         return False
-    if (found.st_dev, found.st_ino) in walk.visited:
+    if (status.st_dev, status.st_ino) in walk.visited:
         walk.leave(below, "repeated folder", "is a folder that stands under another name already")
         return False
     if walk.behind_links and Path(walk.root).is_relative_to(os.path.realpath(folder / below)):
         walk.leave(below, "upward link", "is a link to a folder that holds the one indexed")
         return False
-    walk.visited.add((found.st_dev, found.st_ino))
+    walk.visited.add((status.st_dev, status.st_ino))
     return True
 
 
 def _entries(walk: _Walk, folder: Path, below: str) -> list[str]:
     """Sort the entries of one folder; return the folders below it that are no links."""
-    places = list[str]()
+    folders = list[str]()
     try:
-        with os.scandir(folder / below) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
+        with os.scandir(folder / below) as scanned:
+            entries = sorted(scanned, key=lambda entry: entry.name)
     except OSError as error:
         walk.leave(below, "unreadable folder", f"cannot be read ({error_text(error)})", True)
-        return places
+        return folders
     for entry in entries:
         name = f"{below}/{entry.name}" if below else entry.name
         if entry.name.startswith("."):
             _hide(walk, entry, name)
         elif entry.is_dir(follow_symlinks=False):
-            places.append(name)
+            folders.append(name)
         else:
             _sort_out(walk, entry, name)
-    return places
+    return folders
 
 
 def _sort_out(walk: _Walk, entry: os.DirEntry[str], name: str) -> None:
@@ -208,8 +208,8 @@ def _hide(walk: _Walk, entry: os.DirEntry[str], name: str) -> None:
     if not entry.is_dir(follow_symlinks=False):
         walk.leave(name, "hidden file", reason)
         return
-    for place, _, files in os.walk(entry.path):
-        below = os.path.relpath(place, entry.path)
+    for hidden, _, files in os.walk(entry.path):
+        below = os.path.relpath(hidden, entry.path)
         for file in sorted(files):
             inner = name if below == "." else f"{name}/{Path(below).as_posix()}"
             walk.leave(f"{inner}/{file}", "hidden file", reason)

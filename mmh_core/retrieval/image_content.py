@@ -107,9 +107,9 @@ def content_of(head: bytes, name: str = "") -> FileContent:
     if image:
         return FileContent("", kind, True, f"is {_article(kind)}, {_CONVERT}")
     if promised:
-        what = "is empty" if not head else f"has the name of an image and is {_article(kind)}"
+        problem = "is empty" if not head else f"has the name of an image and is {_article(kind)}"
         step = "fetch it by `git lfs pull`" if kind == "Git LFS pointer" else _ELSE
-        return FileContent("", "damaged image", True, f"{what}: {step}")
+        return FileContent("", "damaged image", True, f"{problem}: {step}")
     if kind in ("archive", "table"):
         return FileContent(
             "", kind, False, f"is {_article(kind)}, which is not looked into: unpack it"
@@ -169,7 +169,7 @@ def _kind(head: bytes, suffix: str) -> tuple[str, bool]:
 def _brands(head: bytes) -> set[bytes]:
     """Return the brands in the first box of an ISO base media file (ISO/IEC 14496-12, 4.3)."""
     end = min(int.from_bytes(head[:4], "big"), len(head))
-    return {head[8:12], *(head[place : place + 4] for place in range(16, end - 3, 4))}
+    return {head[8:12], *(head[at : at + 4] for at in range(16, end - 3, 4))}
 
 
 def _is_preview(head: bytes) -> bool:
@@ -179,15 +179,15 @@ def _is_preview(head: bytes) -> bool:
         return False
     big = order == "big"
 
-    def number(place: int, size: int) -> int:
-        return int.from_bytes(head[place : place + size], "big" if big else "little")
+    def number(at: int, size: int) -> int:
+        return int.from_bytes(head[at : at + size], "big" if big else "little")
 
     start = number(4, 4)
-    for place in range(start + 2, start + 2 + 12 * number(start, 2), 12):
-        if place + 12 > len(head):
+    for at in range(start + 2, start + 2 + 12 * number(start, 2), 12):
+        if at + 12 > len(head):
             return False
-        if number(place, 2) == 254:
-            return number(place + 8, 4) & 1 == 1
+        if number(at, 2) == 254:
+            return number(at + 8, 4) & 1 == 1
     return False
 
 

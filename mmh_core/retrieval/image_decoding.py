@@ -98,11 +98,11 @@ def _draft(image: ImageFile.ImageFile) -> None:
 
 def _orientation(image: ImageFile.ImageFile) -> int:
     try:
-        found = image.getexif().get(_ORIENTATION, 1)
+        value = image.getexif().get(_ORIENTATION, 1)
     # EXIF that is broken in whatever way says nothing.
     except Exception:
         return 1
-    return found if isinstance(found, int) and 1 <= found <= 8 else 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 def _turned(pixels: Pixels, orientation: int) -> Pixels:
@@ -122,8 +122,8 @@ def _bands(image: ImageFile.ImageFile, factor: int) -> Iterator[Pixels]:
         bottom = min(top + rows, image.height)
         whole = bottom - top == image.height
         band = image if whole else image.crop((0, top, image.width, bottom))
-        found = convert(band)
-        yield np.asarray(found.reduce(factor) if factor > 1 else found)
+        rgb = convert(band)
+        yield np.asarray(rgb.reduce(factor) if factor > 1 else rgb)
 
 
 def _conversion(image: ImageFile.ImageFile) -> Callable[[Image.Image], Image.Image]:

@@ -44,40 +44,40 @@ def _png(data: bytes, oriented: bool) -> bytes:
     return b"".join([*parts, data[end:]])
 
 
-def _orients(kind: bytes, content: bytes) -> bool:
+def _orients(chunk_type: bytes, content: bytes) -> bool:
     """Return whether a chunk of PNG may tell the orientation and is small, unpacked too."""
-    if kind == b"eXIf":
+    if chunk_type == b"eXIf":
         return True
-    if kind not in (b"tEXt", b"zTXt", b"iTXt") or not content.startswith(_ORIENTING):
+    if chunk_type not in (b"tEXt", b"zTXt", b"iTXt") or not content.startswith(_ORIENTING):
         return False
-    if kind == b"zTXt":
+    if chunk_type == b"zTXt":
         unpacker = zlib.decompressobj()
         try:
             unpacker.decompress(content[content.find(b"\0") + 2 :], MOST_TEXT)
         except zlib.error:
             return False
         return not unpacker.unconsumed_tail
-    packed = kind == b"iTXt" and content[content.find(b"\0") + 1 :][:1] != b"\0"
+    packed = chunk_type == b"iTXt" and content[content.find(b"\0") + 1 :][:1] != b"\0"
     return len(content) <= MOST_TEXT and not packed
 
 
 def _jpeg(data: bytes, oriented: bool) -> bytes:
     """Drop the segments before the first scan that libjpeg does not need (ITU-T T.81, B.1.1)."""
-    parts, place = [data[:2]], 2
-    while place + 4 <= len(data) and data[place] == 0xFF:
-        marker = data[place + 1]
+    parts, at = [data[:2]], 2
+    while at + 4 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
         if marker == 0xFF:
-            place += 1
+            at += 1
             continue
-        end = place + 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
         if marker in (0x01, *range(0xD0, 0xDB)) or end > len(data):
             break
-        content = data[place + 4 : end]
+        content = data[at + 4 : end]
         application = 0xE0 <= marker <= 0xEF or marker == 0xFE
         if not application or _colors(marker, content) or (oriented and _turns(marker, content)):
-            parts.append(data[place:end])
-        place = end
-    return b"".join([*parts, data[place:]])
+            parts.append(data[at:end])
+        at = end
+    return b"".join([*parts, data[at:]])
 
 
 def _colors(marker: int, content: bytes) -> bool:
@@ -95,20 +95,20 @@ def _gif(data: bytes, oriented: bool) -> bytes:
     """Keep the first frame with its control block; comments and other frames are dropped."""
     if len(data) < 13:
         return data
-    place = 13 + _table(data[10])
-    head, control = data[:place], b""
-    while place + 2 <= len(data):
-        if data[place] == 0x2C and place + 10 <= len(data):
-            end = _blocks(data, place + 11 + _table(data[place + 9]))
-            return data if end is None else head + control + data[place:end] + b";"
-        if data[place] != 0x21:
+    at = 13 + _table(data[10])
+    head, control = data[:at], b""
+    while at + 2 <= len(data):
+        if data[at] == 0x2C and at + 10 <= len(data):
+            end = _blocks(data, at + 11 + _table(data[at + 9]))
+            return data if end is None else head + control + data[at:end] + b";"
+        if data[at] != 0x21:
             return data
-        after = _blocks(data, place + 2)
+        after = _blocks(data, at + 2)
         if after is None:
             return data
-        if data[place + 1] == 0xF9:
-            control = data[place:after]
-        place = after
+        if data[at + 1] == 0xF9:
+            control = data[at:after]
+        at = after
     return data
 
 
@@ -117,12 +117,12 @@ def _table(packed: int) -> int:
     return 3 * 2 ** ((packed & 7) + 1) if packed & 0x80 else 0
 
 
-def _blocks(data: bytes, place: int) -> int | None:
+def _blocks(data: bytes, at: int) -> int | None:
     """Return where a chain of blocks ends, None where it is cut."""
-    while place < len(data):
-        if data[place] == 0:
-            return place + 1
-        place += data[place] + 1
+    while at < len(data):
+        if data[at] == 0:
+            return at + 1
+        at += data[at] + 1
     return None
 
 

@@ -49,12 +49,12 @@ def prompts_in(data: bytes) -> tuple[ForeignPrompt, ...]:
     Several where a graph of ComfyUI has several; none for a file that carries none, and for what
     is damaged or longer than MOST_LETTERS. The pixels are not looked at.
     """
-    found: dict[str, ForeignPrompt] = {}
+    prompts: dict[str, ForeignPrompt] = {}
     for program, text in _prompts(data):
         prompt = _line(text)
-        if 0 < len(prompt) <= MOST_LETTERS and len(found) < MOST_PROMPTS:
-            found.setdefault(prompt, ForeignPrompt(program, prompt))
-    return tuple(found.values())
+        if 0 < len(prompt) <= MOST_LETTERS and len(prompts) < MOST_PROMPTS:
+            prompts.setdefault(prompt, ForeignPrompt(program, prompt))
+    return tuple(prompts.values())
 
 
 def _prompts(data: bytes) -> Iterator[tuple[str, str]]:
@@ -80,10 +80,10 @@ def _prompts(data: bytes) -> Iterator[tuple[str, str]]:
 def _of_text(text: str) -> Iterator[tuple[str, str]]:
     """Yield the prompts of `parameters` or of EXIF: text as AUTOMATIC1111 writes it, or JSON."""
     graph = re.match(r"\s*prompt\s*:\s*(?=\{)", text, re.IGNORECASE)
-    found = _json(text[graph.end() :] if graph else text)
-    if isinstance(found, Mapping):
-        yield from ((_COMFY, prompt) for prompt in _of_graph(found))
-        yield from _of_object(found)
+    tree = _json(text[graph.end() :] if graph else text)
+    if isinstance(tree, Mapping):
+        yield from ((_COMFY, prompt) for prompt in _of_graph(tree))
+        yield from _of_object(tree)
     else:
         settings = re.search(r"^\s*(Negative prompt:|Steps: \d)", text, re.MULTILINE)
         # Any description may stand in EXIF: the settings tell that this is a prompt.
@@ -91,18 +91,18 @@ def _of_text(text: str) -> Iterator[tuple[str, str]]:
             yield _A1111, text[: settings.start()]
 
 
-def _of_object(found: Mapping[str, Any], depth: int = 0) -> Iterator[tuple[str, str]]:
-    prompt = found.get("prompt")
+def _of_object(tree: Mapping[str, Any], depth: int = 0) -> Iterator[tuple[str, str]]:
+    prompt = tree.get("prompt")
     if isinstance(prompt, Mapping):
         yield from ((_COMFY, text) for text in _of_graph(prompt))
     if isinstance(prompt, str):
-        yield ("Fooocus" if "base_model" in found else "another program"), prompt
-    swarm = found.get("sui_image_params")
+        yield ("Fooocus" if "base_model" in tree else "another program"), prompt
+    swarm = tree.get("sui_image_params")
     if isinstance(swarm, Mapping) and isinstance(swarm.get("prompt"), str):
         yield "SwarmUI", swarm["prompt"]
-    if isinstance(found.get("c"), str) and "uc" in found:
-        yield "Draw Things", found["c"]
-    inner = found.get("extraMetadata")
+    if isinstance(tree.get("c"), str) and "uc" in tree:
+        yield "Draw Things", tree["c"]
+    inner = tree.get("extraMetadata")
     if isinstance(inner, str) and depth == 0:
         further = _json(inner)
         if isinstance(further, Mapping):
@@ -111,9 +111,9 @@ def _of_object(found: Mapping[str, Any], depth: int = 0) -> Iterator[tuple[str, 
 
 def _of_invoke(texts: Mapping[str, str]) -> Iterator[str]:
     """Yield the prompts in the three forms that InvokeAI has had."""
-    found = _json(texts.get("invokeai_metadata", ""))
-    if isinstance(found, Mapping) and isinstance(found.get("positive_prompt"), str):
-        yield found["positive_prompt"]
+    tree = _json(texts.get("invokeai_metadata", ""))
+    if isinstance(tree, Mapping) and isinstance(tree.get("positive_prompt"), str):
+        yield tree["positive_prompt"]
     older = _json(texts.get("sd-metadata", ""))
     image = older.get("image") if isinstance(older, Mapping) else None
     prompt = image.get("prompt") if isinstance(image, Mapping) else None

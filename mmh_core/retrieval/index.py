@@ -118,9 +118,9 @@ def build_index(vectors: Tensor, labels: pd.DataFrame, embedder: Embedder) -> In
             f"vectors have shape {tuple(vectors.shape)}: it must be (N, {embedder.dim}), N > 0, "
             f"for the embedder {embedder.name!r}."
         )
-    known = checked_labels(labels, len(vectors))
+    checked = checked_labels(labels, len(vectors))
     units = unit_rows(vectors.numpy(force=True))
-    return Index(units, known, embedder.name, embedder.digest, embedder.preprocessing)
+    return Index(units, checked, embedder.name, embedder.digest, embedder.preprocessing)
 
 
 def search(index: Index, queries: Tensor, k: int = 10) -> Neighbors:
@@ -143,10 +143,12 @@ def search(index: Index, queries: Tensor, k: int = 10) -> Neighbors:
             f"queries have shape {tuple(queries.shape)}: it must be (Q, {index.dim})."
         )
     units = _lengths_one(queries.numpy(force=True))
-    found = [pair for block in _blocks(index, units) for pair in _search_block(index, block, k)]
+    neighbors = [
+        pair for block in _blocks(index, units) for pair in _search_block(index, block, k)
+    ]
     kept = min(k, len(index))
-    rows = np.array([row for row, _ in found], dtype=np.int64).reshape(-1, kept)
-    similarity = np.array([value for _, value in found], dtype=np.float64).reshape(-1, kept)
+    rows = np.array([row for row, _ in neighbors], dtype=np.int64).reshape(-1, kept)
+    similarity = np.array([value for _, value in neighbors], dtype=np.float64).reshape(-1, kept)
     return _neighbors(index, rows, similarity)
 
 
@@ -154,13 +156,13 @@ def similarities(
     index: Index, query: NDArray[np.float64], rows: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """Return the exact inner products (R,) float64 of one query of length 1 with these rows."""
-    found = np.empty(len(rows))
+    products = np.empty(len(rows))
     size = max(1, EXACT_BYTES // (8 * index.dim))
     for start in range(0, len(rows), size):
         some = index.vectors[rows[start : start + size]].astype(np.float64)
         # Not a product of matrices: its order of summation depends on the number of rows.
-        found[start : start + size] = (some * query).sum(axis=1)
-    return found
+        products[start : start + size] = (some * query).sum(axis=1)
+    return products
 
 
 def rows_of(index: Index, rows: NDArray[np.int64]) -> Index:
@@ -200,15 +202,15 @@ def checked_labels(labels: pd.DataFrame, count: int) -> pd.DataFrame:
         )
     if len(labels) != count:
         raise ValueError(f"There are {len(labels)} labels for {count} vectors: one for each.")
-    known = labels[[name for name in allowed if name in labels]].reset_index(drop=True)
-    if known.isna().any(axis=None):
+    checked = labels[[name for name in allowed if name in labels]].reset_index(drop=True)
+    if checked.isna().any(axis=None):
         raise ValueError("labels have missing values: write an empty text or a number.")
-    known = known.astype({name: kind for name, kind in allowed.items() if name in known})
-    if not (known["id"].is_monotonic_increasing and known["id"].is_unique):
+    checked = checked.astype({name: dtype for name, dtype in allowed.items() if name in checked})
+    if not (checked["id"].is_monotonic_increasing and checked["id"].is_unique):
         raise ValueError("The ids in labels must increase from row to row.")
-    if "copies" in known and (known["copies"] < 1).any():
+    if "copies" in checked and (checked["copies"] < 1).any():
         raise ValueError("copies in labels must be at least 1.")
-    return known
+    return checked
 
 
 def _blocks(index: Index, queries: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
@@ -225,8 +227,8 @@ def _search_block(
     slack = sum_error(index.dim, UNIT_32)
     for query, row in zip(queries, scores, strict=True):
         proposed = candidates(row, k, slack)
-        found, negated = ordered(-similarities(index, query, proposed), proposed, k)
-        yield found, -negated
+        rows, negated = ordered(-similarities(index, query, proposed), proposed, k)
+        yield rows, -negated
 
 
 def _neighbors(
@@ -236,8 +238,8 @@ def _neighbors(
         if name not in index.labels:
             return tuple(("",) * rows.shape[1] for _ in rows)
         # Taken once for all queries: pandas needs .1 ms for each time.
-        known = iter(index.labels[name].iloc[rows.ravel()].tolist())
-        return tuple(tuple(islice(known, rows.shape[1])) for _ in rows)
+        texts_in_order = iter(index.labels[name].iloc[rows.ravel()].tolist())
+        return tuple(tuple(islice(texts_in_order, rows.shape[1])) for _ in rows)
 
     return Neighbors(
         ids=torch.from_numpy(index.ids[rows]),

@@ -59,9 +59,11 @@ def save_index(
     """
     if storage not in ("float32", "float16"):
         raise ValueError(f"storage={storage!r}: it must be 'float32' or 'float16'.")
-    with replacing_folder(folder) as place:
-        np.save(place / VECTORS, index.vectors.astype(storage, copy=False), allow_pickle=False)
-        index.labels.to_parquet(place / LABELS, index=False)
+    with replacing_folder(folder) as new_folder:
+        np.save(
+            new_folder / VECTORS, index.vectors.astype(storage, copy=False), allow_pickle=False
+        )
+        index.labels.to_parquet(new_folder / LABELS, index=False)
         meta = {
             "format": FORMAT,
             "embedder": index.embedder,
@@ -70,11 +72,11 @@ def save_index(
             "count": len(index),
             "dim": index.dim,
             "storage": storage,
-            "sha256": {name: _sha256(place / name) for name in (VECTORS, LABELS)},
+            "sha256": {name: _sha256(new_folder / name) for name in (VECTORS, LABELS)},
         }
         if files is not None:
             meta |= {"files": files, "skipped": [asdict(one) for one in left_out]}
-        (place / META).write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
+        (new_folder / META).write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
 
 
 def load_index(folder: Path, *, memory_map: bool = True, verify: bool = True) -> Index:

@@ -33,7 +33,7 @@ MARGIN, LEAST_TRIMMED = 0.06, 0.95
 
 @dataclass(frozen=True)
 class PixelMatch:
-    """The training image that an image copies, and how; `words` begins a sentence with it.
+    """The training image that an image copies, and how; `words` names the transformation.
 
     `symmetry` and `candidate` number what was compared, as in `Alignment`. `difference` is the
     root mean square difference for an exact match, else what the alignment leaves unexplained.
@@ -134,7 +134,9 @@ def pixel_match(image: Tensor, candidates: Sequence[Sequence[Tensor]]) -> PixelM
         if difference <= min(SAME, float(structure(turned[None])[0]) / 2):
             figures = f"root mean square difference {difference:.3f} (threshold {SAME})"
             return PixelMatch(
-                *("exact", best.symmetry, best.candidate, difference), _done(best), figures
+                *("exact", best.symmetry, best.candidate, difference),
+                _transformation(best),
+                figures,
             )
     if best.correlation < LEAST_CORRELATION or best.residual > MOST_RESIDUAL:
         return None
@@ -143,16 +145,18 @@ def pixel_match(image: Tensor, candidates: Sequence[Sequence[Tensor]]) -> PixelM
         f"{best.residual:.3f} (threshold {MOST_RESIDUAL})"
     )
     return PixelMatch(
-        *("likely", best.symmetry, best.candidate, best.residual), _done(best), figures
+        *("likely", best.symmetry, best.candidate, best.residual), _transformation(best), figures
     )
 
 
-def _done(place: Alignment) -> str:
+def _transformation(alignment: Alignment) -> str:
     """Return the transformation between the image and the candidate, "" for nothing."""
-    words = [SYMMETRIES[place.symmetry]] if place.symmetry else []
-    if place.scale < 1:
-        share = f"{place.scale:.0%} of the edge"
-        words.append(f"cropped to about {share}" if place.cropped else f"reduced to about {share}")
+    words = [SYMMETRIES[alignment.symmetry]] if alignment.symmetry else []
+    if alignment.scale < 1:
+        share = f"{alignment.scale:.0%} of the edge"
+        words.append(
+            f"cropped to about {share}" if alignment.cropped else f"reduced to about {share}"
+        )
     return " and ".join(words)
 
 

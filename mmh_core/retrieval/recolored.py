@@ -68,23 +68,23 @@ def recoloring(image: Tensor, training: TrainingImages) -> Recoloring:
     not a copy. Maps that are not monotone lose the shapes; their colors mostly give them away
     (`outside`). Mirrored or cropped images are not fitted.
     """
-    known = _colors(training)
+    colors = _colors(training)
     grid = _on_grid(image[None].float())
     centered = (grid - grid.mean(2, keepdim=True))[0]
     total = centered.square().sum().clamp(min=1e-9)
-    products = torch.einsum("mkp,cp->mkc", known.bases, centered)
+    products = torch.einsum("mkp,cp->mkc", colors.bases, centered)
     fits = (products.square().sum((1, 2)) / total).clamp(max=1).sqrt()
     best = int(fits.argmax())
     ties = int((fits >= max(float(fits[best]) - TIE, LIKELY)).sum()) - 1
-    looks = _color_statistics(grid)[0]
-    outside = (looks < known.low - SLACK) | (looks > known.high + SLACK)
+    statistics = _color_statistics(grid)[0]
+    outside = (statistics < colors.low - SLACK) | (statistics > colors.high + SLACK)
     return Recoloring(best, float(fits[best]), max(0, ties), bool(outside.any()))
 
 
 @lru_cache(maxsize=1)
 def _colors(training: TrainingImages) -> _Colors:
     """Return the bases of all training images, made once; 12 kB for each."""
-    bases, looks = [], []
+    bases, statistics = [], []
     for start in range(0, len(training), _BLOCK):
         grid = _on_grid(training.pixels[start : start + _BLOCK].float() / 255)
         centered = grid - grid.mean(2, keepdim=True)
@@ -93,9 +93,9 @@ def _colors(training: TrainingImages) -> _Colors:
         kept = lengths >= LEAST_DEVIATION * GRID
         scales = torch.where(kept, 1 / lengths.clamp(min=LEAST_DEVIATION), 0.0)
         bases.append(scales[:, :, None] * (directions.mT @ centered))
-        looks.append(_color_statistics(grid))
-    known = torch.cat(looks)
-    return _Colors(torch.cat(bases), known.amin(0), known.amax(0))
+        statistics.append(_color_statistics(grid))
+    all_statistics = torch.cat(statistics)
+    return _Colors(torch.cat(bases), all_statistics.amin(0), all_statistics.amax(0))
 
 
 def _on_grid(images: Tensor) -> Tensor:

@@ -89,8 +89,8 @@ class ResNet50(nn.Module):
         """Return descriptors, not yet of length 1."""
         y = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, 2, 1)
         y = self.layer4(self.layer3(self.layer2(self.layer1(y))))
-        found: Tensor = self.fc(self.avgpool(y))
-        return found
+        descriptors: Tensor = self.fc(self.avgpool(y))
+        return descriptors
 
 
 class Sscd(nn.Module):

@@ -61,11 +61,11 @@ def training_images(pixels: Tensor, index: Index) -> TrainingImages:
     if len(pixels) != len(index):
         raise ValueError(f"There are {len(pixels)} images for {len(index)} rows of the index.")
     first: dict[bytes, int] = {}
-    place = np.empty(len(pixels), dtype=np.int64)
+    position = np.empty(len(pixels), dtype=np.int64)
     for row, image in enumerate(pixels.numpy(force=True)):
         key = hashlib.sha256(image.tobytes()).digest()
-        place[row] = first.setdefault(key, row)
-    rows, group = np.unique(place, return_inverse=True)
+        position[row] = first.setdefault(key, row)
+    rows, group = np.unique(position, return_inverse=True)
     copies = np.zeros(len(rows), dtype=np.int64)
     np.add.at(copies, group, index.copies)
     distinct = pixels.cpu()[torch.from_numpy(rows)]
@@ -82,7 +82,7 @@ def nearest(
     at distance 0. They are computed in the order of their lower bounds, until the next bound is
     above the k-th smallest of them.
     """
-    found = []
+    neighbors = []
     for point, bounds in zip(points, _bounds(training, points), strict=True):
         order, far = np.argsort(bounds), np.empty(0)
         while len(far) < len(order):
@@ -90,18 +90,18 @@ def nearest(
                 break
             some = order[len(far) : len(far) + max(k, BATCH)]
             far = np.append(far, distances(training, some, point))
-        found.append(ordered(far, order[: len(far)], k))
-    return found
+        neighbors.append(ordered(far, order[: len(far)], k))
+    return neighbors
 
 
 def within(training: TrainingImages, points: Floats, radius: float) -> list[NDArray[np.int64]]:
     """Return for each of the points (B, D) the positions of all training images in `radius`."""
-    found = []
+    matches = []
     for point, bounds in zip(points, _bounds(training, points), strict=True):
         proposed = np.flatnonzero(bounds <= radius)
         far = distances(training, proposed, point)
-        found.append(proposed[far <= radius])
-    return found
+        matches.append(proposed[far <= radius])
+    return matches
 
 
 def flat(images: Tensor) -> Floats:

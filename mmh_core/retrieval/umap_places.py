@@ -46,10 +46,12 @@ def placing(vectors: NDArray[np.float32]) -> Iterator[Places | None]:
     Whoever stops listening ends that process. Errors: MMHError where it fails.
     """
     with tempfile.TemporaryDirectory() as folder:
-        given, found, said = (Path(folder) / name for name in ("given.npy", "found.npy", "said"))
-        np.save(given, vectors)
-        command = [sys.executable, "-m", __name__, str(given), str(found)]
-        with said.open("wb") as errors:
+        descriptors_file, positions_file, errors_file = (
+            Path(folder) / name for name in ("given.npy", "found.npy", "said")
+        )
+        np.save(descriptors_file, vectors)
+        command = [sys.executable, "-m", __name__, str(descriptors_file), str(positions_file)]
+        with errors_file.open("wb") as errors:
             process = subprocess.Popen(command, stdout=errors, stderr=errors, cwd=PACKAGE.parent)
             try:
                 while process.poll() is None:
@@ -58,19 +60,21 @@ def placing(vectors: NDArray[np.float32]) -> Iterator[Places | None]:
             finally:
                 process.kill()
                 process.wait()
-        if process.returncode != 0 or not found.exists():
-            last = said.read_text(errors="replace").strip().splitlines()[-1:] or ["no details"]
+        if process.returncode != 0 or not positions_file.exists():
+            last = errors_file.read_text(errors="replace").strip().splitlines()[-1:] or [
+                "no details"
+            ]
             raise MMHError(
                 f"The map could not be computed ({last[0][:200]}): look at the map of principal "
                 "components instead, or try again."
             )
-        yield np.load(found)
+        yield np.load(positions_file)
 
 
 def main() -> None:
     """Place the descriptors of one file and write the places to another."""
-    given, found = sys.argv[1:]
-    np.save(found, umap_places(np.load(given)))
+    descriptors_file, positions_file = sys.argv[1:]
+    np.save(positions_file, umap_places(np.load(descriptors_file)))
 
 
 if __name__ == "__main__":

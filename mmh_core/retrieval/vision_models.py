@@ -55,12 +55,12 @@ class VisionEmbedder:
         )
         first = next(self.model.parameters())
         with torch.no_grad():
-            found = self.model(prepared["pixel_values"].to(first.device, first.dtype))
-        features: Tensor = getattr(found, self.output)
+            output = self.model(prepared["pixel_values"].to(first.device, first.dtype))
+        features: Tensor = getattr(output, self.output)
         return F.normalize(features.to(images.device, torch.float32))
 
 
-def clip_embedder(place: str | Path) -> VisionEmbedder:
+def clip_embedder(location: str | Path) -> VisionEmbedder:
     """Load CLIP's image half (Radford et al. 2021) from a folder or a name on the Hub.
 
     The descriptor is the projected one, which prompt embeddings share. It says what an image is
@@ -68,45 +68,45 @@ def clip_embedder(place: str | Path) -> VisionEmbedder:
     """
     from transformers import CLIPImageProcessorPil, CLIPVisionModelWithProjection
 
-    folder = _folder(place)
+    folder = _folder(location)
     model = _model(CLIPVisionModelWithProjection, folder, "clip")
     processor = _processor(CLIPImageProcessorPil, folder)
     dim = int(model.visual_projection.out_features)
     return VisionEmbedder("clip", model, processor, "image_embeds", dim, _digest(folder))
 
 
-def dinov2_embedder(place: str | Path) -> VisionEmbedder:
+def dinov2_embedder(location: str | Path) -> VisionEmbedder:
     """Load DINOv2 (Oquab et al. 2023) from a folder or a name on the Hub.
 
     The descriptor is the class token after the last normalization.
     """
     from transformers import BitImageProcessorPil, Dinov2Model
 
-    folder = _folder(place)
+    folder = _folder(location)
     model = _model(Dinov2Model, folder, "dinov2")
     processor = _processor(BitImageProcessorPil, folder)
     dim = int(model.config.hidden_size)
     return VisionEmbedder("dinov2", model, processor, "pooler_output", dim, _digest(folder))
 
 
-def _folder(place: str | Path) -> Path:
+def _folder(location: str | Path) -> Path:
     """Return a local folder with a model, fetching it from the Hub where the place names one."""
-    folder = Path(place)
+    folder = Path(location)
     if folder.is_dir():
         return folder
-    if not HUB_NAME.fullmatch(str(place)):
-        raise MMHError(f"There is no folder {place}: name one that holds the model.")
+    if not HUB_NAME.fullmatch(str(location)):
+        raise MMHError(f"There is no folder {location}: name one that holds the model.")
     from huggingface_hub import snapshot_download
 
     try:
-        found = snapshot_download(str(place), allow_patterns=["*.json", "*.safetensors"])
+        snapshot = snapshot_download(str(location), allow_patterns=["*.json", "*.safetensors"])
     # Offline, no such name, no permission: each is another exception of another library.
     except Exception as error:
         raise MMHError(
-            f"There is no folder {place}, and the Hub did not give a model of this name "
+            f"There is no folder {location}, and the Hub did not give a model of this name "
             f"({type(error).__name__}): check name and network, or name a local folder."
         ) from error
-    return Path(found)
+    return Path(snapshot)
 
 
 def _weight_files(folder: Path) -> list[Path]:
@@ -126,7 +126,7 @@ def _model(loader: Any, folder: Path, kind: str) -> Any:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         if not config.model_type.startswith(kind):
             raise MMHError(f"{folder} holds a {config.model_type} model: name a {kind} model.")
-        model, told = loader.from_pretrained(
+        model, report = loader.from_pretrained(
             folder, use_safetensors=True, local_files_only=True, output_loading_info=True
         )
     except MMHError:
@@ -136,7 +136,7 @@ def _model(loader: Any, folder: Path, kind: str) -> Any:
         raise MMHError(
             f"The model in {folder} cannot be loaded ({error}): download it again."
         ) from error
-    if missing := sorted(told["missing_keys"]) + sorted(told["mismatched_keys"]):
+    if missing := sorted(report["missing_keys"]) + sorted(report["mismatched_keys"]):
         raise MMHError(
             f"{folder} lacks parameters of a {kind} model, {missing[0]} among them: download it "
             "again or name another one."
@@ -159,8 +159,8 @@ def _processor(loader: Any, folder: Path) -> Any:
 
 
 def _digest(folder: Path) -> str:
-    known = [folder / "config.json", folder / "preprocessor_config.json"]
-    return files_digest([*known, *_weight_files(folder)])
+    configurations = [folder / "config.json", folder / "preprocessor_config.json"]
+    return files_digest([*configurations, *_weight_files(folder)])
 
 
 def _sizes(size: Any) -> list[tuple[str, int]]:

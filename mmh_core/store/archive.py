@@ -118,16 +118,16 @@ def _unpack(tree: Any, hint: Any, tensors: dict[str, Tensor]) -> Any:
             raise ValueError(f"a tensor stands where {hint} is meant")
         return tensors[typed_value(tree["tensor"], str)].clone()
     if isinstance(tree, dict):
-        wanted = _record_type(hint)
-        if tree["record"] != wanted.__name__:
-            raise ValueError(f"expected {wanted.__name__}, found another record")
-        hints = typing.get_type_hints(wanted, localns={"Tensor": Tensor})
-        names = {f.name for f in dataclasses.fields(wanted)}
-        unknown = {f.name for f in dataclasses.fields(wanted) if _means_unknown(f.default)}
+        record_type = _record_type(hint)
+        if tree["record"] != record_type.__name__:
+            raise ValueError(f"expected {record_type.__name__}, found another record")
+        hints = typing.get_type_hints(record_type, localns={"Tensor": Tensor})
+        names = {f.name for f in dataclasses.fields(record_type)}
+        unknown = {f.name for f in dataclasses.fields(record_type) if _means_unknown(f.default)}
         fields = typed_value(tree["fields"], dict[str, Any])
         if not names - unknown <= set(fields) <= names:
-            raise ValueError(f"the fields of {wanted.__name__} differ")
-        return wanted(**{k: _unpack(v, hints[k], tensors) for k, v in fields.items()})
+            raise ValueError(f"the fields of {record_type.__name__} differ")
+        return record_type(**{k: _unpack(v, hints[k], tensors) for k, v in fields.items()})
     if isinstance(tree, list):
         kinds = _item_kinds(hint, len(tree))
         return tuple(_unpack(*pair, tensors) for pair in zip(tree, kinds, strict=True))

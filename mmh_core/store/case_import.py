@@ -141,12 +141,12 @@ def _check_named(case: CaseArchive, named: set[str]) -> None:
 
 def _version(written: object) -> int:
     """Return the version of a case's format; NewerCase for one that is not known yet."""
-    found = re.fullmatch(r"mmh-case-([1-9][0-9]{0,5})", str(written))
-    if found is None:
+    match = re.fullmatch(r"mmh-case-([1-9][0-9]{0,5})", str(written))
+    if match is None:
         raise ValueError("its format is not that of a case")
-    if int(found[1]) > int(CASE_FORMAT.rsplit("-", 1)[1]):
-        raise NewerCase(f"its format is {found[0]}, and this app knows {CASE_FORMAT}")
-    return int(found[1])
+    if int(match[1]) > int(CASE_FORMAT.rsplit("-", 1)[1]):
+        raise NewerCase(f"its format is {match[0]}, and this app knows {CASE_FORMAT}")
+    return int(match[1])
 
 
 def _record(kind: type[Record], values: dict[str, Any]) -> Record:
@@ -158,16 +158,16 @@ def _record(kind: type[Record], values: dict[str, Any]) -> Record:
 
 def _item(tree: dict[str, Any]) -> ReviewItem:
     """Return the item of a line of items.jsonl, without its thumbnail."""
-    known = {name: math.nan if name in FIGURES and v is None else v for name, v in tree.items()}
+    values = {name: math.nan if name in FIGURES and v is None else v for name, v in tree.items()}
     scores = typed_value(tree.get("scores"), list[tuple[str, float | None]])
-    known["scores"] = [(name, math.nan if value is None else value) for name, value in scores]
-    return _record(ReviewItem, {**known, "thumbnail": b""})
+    values["scores"] = [(name, math.nan if value is None else value) for name, value in scores]
+    return _record(ReviewItem, {**values, "thumbnail": b""})
 
 
 def _has(file: SqliteFile, queue: str) -> bool:
     with file.connection("ro") as connection:
-        found = connection.execute("SELECT 1 FROM queues WHERE id = ?", (queue,)).fetchone()
-    return found is not None
+        row = connection.execute("SELECT 1 FROM queues WHERE id = ?", (queue,)).fetchone()
+    return row is not None
 
 
 @contextmanager

@@ -34,9 +34,9 @@ def queue_frame(file: SqliteFile, queue: str) -> pd.DataFrame:
     rows = [
         _item_columns(view.position, view.item)
         | {
-            f"{what} of {name}": value
+            f"{column} of {name}": value
             for name in names
-            for what, value in _judgement_columns(
+            for column, value in _judgement_columns(
                 judged.get((view.position, name), Judgement())
             ).items()
         }
@@ -74,12 +74,12 @@ def _judgements(file: SqliteFile, queue: str) -> dict[tuple[int, str], Judgement
             "WHERE queue = ?",
             (queue_number(connection, queue),),
         ).fetchall()
-    found = {}
+    judgements = {}
     for row in rows:
         # One that cannot be read takes no other with it; `verify` names it.
         with suppress(ValueError):
-            found[row[0], row[1]] = judgement_from(row[2:])
-    return found
+            judgements[row[0], row[1]] = judgement_from(row[2:])
+    return judgements
 
 
 def _item_columns(position: int, item: ReviewItem) -> dict[str, object]:
@@ -106,10 +106,10 @@ def _item_columns(position: int, item: ReviewItem) -> dict[str, object]:
 
 
 def _judgement_columns(judgement: Judgement) -> dict[str, object]:
-    said = judgement.revision > 0
+    judged = judgement.revision > 0
     return {
         "verdict": judgement.verdict or "",
         "notes": judgement.notes,
         "tags": "; ".join(judgement.tags),
-        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(judgement.time)) if said else "",
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(judgement.time)) if judged else "",
     }

@@ -18,9 +18,14 @@ def code_version(*folders: str, root: Path = PACKAGE) -> str:
     carries inside itself and a checkout has beside it, never does.
     """
     digest = hashlib.sha256()
-    places = [root / folder for folder in folders] or [root]
+    roots = [root / folder for folder in folders] or [root]
     app = root / "_app"
-    files = [path for place in places for path in place.rglob("*.py") if app not in path.parents]
+    files = [
+        path
+        for root_folder in roots
+        for path in root_folder.rglob("*.py")
+        if app not in path.parents
+    ]
     for path in sorted(files, key=lambda path: path.relative_to(root).as_posix()):
         data = path.read_bytes()
         digest.update(f"{path.relative_to(root).as_posix()} {len(data)}\n".encode() + data)

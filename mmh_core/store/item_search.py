@@ -89,16 +89,16 @@ def items_page(
         raise ValueError(f"A page of {limit} items from {offset}: choose 1 to {MOST_ON_A_PAGE}.")
     with file.connection("ro") as connection:
         # Only places first, in one pass that also counts: what is shown is read for them alone.
-        places = _places(connection, queue, chosen, reviewer)
+        positions = _places(connection, queue, chosen, reviewer)
         values = {"queue": queue_number(connection, queue), "reviewer": reviewer}
-        asked = tuple(places[offset : offset + limit])
+        page = tuple(positions[offset : offset + limit])
         views, damaged = [], []
-        for place in asked:
+        for position in page:
             try:
-                views.append(_view(connection, values, place))
+                views.append(_view(connection, values, position))
             except DamagedItem:
-                damaged.append(place)
-    return ItemsPage(tuple(views), len(places), asked, tuple(damaged))
+                damaged.append(position)
+    return ItemsPage(tuple(views), len(positions), page, tuple(damaged))
 
 
 def item_places(file: SqliteFile, queue: str, chosen: ItemFilter, reviewer: str) -> list[int]:
@@ -136,9 +136,9 @@ def next_item(
                 values,
             ).fetchall()
             # One that cannot be read must not stand in the way of those that can.
-            for (place,) in rows:
+            for (position,) in rows:
                 with suppress(DamagedItem):
-                    return _view(connection, values, place)
+                    return _view(connection, values, position)
     return None
 
 
@@ -156,13 +156,13 @@ def filter_choices(file: SqliteFile, queue: str) -> tuple[tuple[str, ...], tuple
     """Return the causes and the kinds of copy that the queue's items have, sorted."""
     with file.connection("ro") as connection:
         number = queue_number(connection, queue)
-        found = [
+        columns = [
             connection.execute(
                 f"SELECT DISTINCT {column} FROM items WHERE queue = ? ORDER BY 1", (number,)
             ).fetchall()
             for column in ("cause", "kind")
         ]
-    causes, kinds = (tuple(v for (v,) in rows if isinstance(v, str)) for rows in found)
+    causes, kinds = (tuple(v for (v,) in rows if isinstance(v, str)) for rows in columns)
     return causes, kinds
 
 
@@ -176,7 +176,7 @@ def _places(
         f"ORDER BY {', '.join(_order(chosen))}",
         values,
     )
-    return [place for (place,) in rows]
+    return [position for (position,) in rows]
 
 
 def _view(connection: sqlite3.Connection, values: dict[str, Any], position: int) -> ItemView:
@@ -215,9 +215,9 @@ def _condition(chosen: ItemFilter, reviewer: str) -> tuple[str, dict[str, Any]]:
             parts.append(f"({column} IN ({listed}){none})")
             values |= marks
     if chosen.text:
-        places = [f"items.{name}" for name in ("prompt", "label", "name", "tags")]
-        places += ["judgements.notes", "judgements.tags"]
-        parts.append(f"({' OR '.join(f'''{p} LIKE :text ESCAPE '!' ''' for p in places)})")
+        columns = [f"items.{name}" for name in ("prompt", "label", "name", "tags")]
+        columns += ["judgements.notes", "judgements.tags"]
+        parts.append(f"({' OR '.join(f'''{p} LIKE :text ESCAPE '!' ''' for p in columns)})")
         escaped = "".join(f"!{letter}" if letter in "!%_" else letter for letter in chosen.text)
         values["text"] = f"%{escaped}%"
     return " AND ".join(parts), values

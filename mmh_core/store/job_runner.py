@@ -134,8 +134,8 @@ class JobRunner:
         """Give a job its place, before the long ones if it is short; inside the lock."""
         self._records[task.id] = record
         waiting = self._waiting.setdefault(record.device, deque())
-        place = sum(one.short for one in waiting) if task.short else len(waiting)
-        waiting.insert(place, task)
+        at = sum(one.short for one in waiting) if task.short else len(waiting)
+        waiting.insert(at, task)
         if record.device not in self._threads:
             thread = Thread(target=self._serve, args=(record.device,), daemon=True)
             self._threads[record.device] = thread

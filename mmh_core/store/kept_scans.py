@@ -50,7 +50,7 @@ def kept_scans(folder: Path, limit: int) -> list[tuple[ScanAbout, int]]:
 
     What is no description of a scan, or a damaged one, is passed over.
     """
-    found = []
+    scans = []
     for path in folder.glob("*.json"):
         if path.name.endswith(_STATE):
             continue
@@ -62,8 +62,8 @@ def kept_scans(folder: Path, limit: int) -> list[tuple[ScanAbout, int]]:
         if about.id != path.stem:
             continue
         results = folder / about.id
-        found.append((about, count_rows(results) if results.is_dir() else 0))
-    return sorted(found, key=lambda one: -one[0].created)[:limit]
+        scans.append((about, count_rows(results) if results.is_dir() else 0))
+    return sorted(scans, key=lambda one: -one[0].created)[:limit]
 
 
 def keep_state(folder: Path, name: str, state: Mapping[str, Any]) -> None:
@@ -74,10 +74,10 @@ def keep_state(folder: Path, name: str, state: Mapping[str, Any]) -> None:
 def read_state(folder: Path, name: str) -> dict[str, Any] | None:
     """Return the progress of a scan, None where it is unknown or damaged."""
     try:
-        found = read_json(
+        content = read_json(
             folder / f"{name}{_STATE}", "state of a scan", "scan again.", python=True
         )
-        state: dict[str, Any] = typed_value(found, dict[str, Any])
+        state: dict[str, Any] = typed_value(content, dict[str, Any])
     except (MMHError, ValueError):
         return None
     return state

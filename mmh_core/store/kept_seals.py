@@ -47,7 +47,7 @@ def read_seals(path: Path) -> list[KeptSeal]:
         raise MMHError(
             f"The file of seals {path} cannot be read ({error_text(error)}): name another one."
         ) from error
-    found = []
+    seals = []
     for number, line in enumerate(lines, start=1):
         match = _LINE.fullmatch(line)
         if match is None:
@@ -56,19 +56,19 @@ def read_seals(path: Path) -> list[KeptSeal]:
                 "that does not exist yet."
             )
         queue, rows, items, seal, date = match.groups()
-        found.append(KeptSeal(queue, int(rows), int(items), seal, date))
-    return found
+        seals.append(KeptSeal(queue, int(rows), int(items), seal, date))
+    return seals
 
 
 def add_seals(path: Path, reports: Mapping[str, ChainReport]) -> int:
     """Add the seals of reports that are not in the file yet, and return how many were new."""
     kept = read_seals(path)
-    known = {(one.queue, one.seal) for one in kept}
+    stored = {(one.queue, one.seal) for one in kept}
     date = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     new = [
         KeptSeal(queue, report.rows, report.items, report.seal, date)
         for queue, report in reports.items()
-        if (queue, report.seal) not in known
+        if (queue, report.seal) not in stored
     ]
     if new:
         write_text(path, "".join(one.line() for one in (*kept, *new)))

@@ -79,7 +79,7 @@ class PromptTable:
 
     def kept(self) -> tuple[str, ...]:
         """Return the names of the columns that are kept beside the prompts."""
-        return tuple(self.table.names[place].strip() for place in self.layout.kept)
+        return tuple(self.table.names[column].strip() for column in self.layout.kept)
 
 
 def open_prompts(path: Path, *, most: int = MAX_ROWS, column: str = "") -> PromptTable:
@@ -109,12 +109,12 @@ def prompt_batches(
     opened = open_prompts(path, most=most, column=column)
     checked = _checked_rows(opened)
     with first_numbers() as first:
-        while found := list(islice(checked, batch_rows)):
-            rows = [entry for entry in found if isinstance(entry, PromptRow)]
+        while batch := list(islice(checked, batch_rows)):
+            rows = [entry for entry in batch if isinstance(entry, PromptRow)]
             numbers = first([(_digest(row.prompt), row.row) for row in rows])
             yield PromptBatch(
                 rows=tuple(row for row, n in zip(rows, numbers, strict=True) if n == row.row),
-                problems=tuple(entry for entry in found if isinstance(entry, RowProblem)),
+                problems=tuple(entry for entry in batch if isinstance(entry, RowProblem)),
                 repeats=tuple(
                     RepeatedRow(row.row, n, row.label, row.name)
                     for row, n in zip(rows, numbers, strict=True)
@@ -126,12 +126,14 @@ def prompt_batches(
 def _checked_rows(opened: PromptTable) -> Iterator[PromptRow | RowProblem]:
     """Yield each row, or what is wrong with it."""
     layout, names = opened.layout, opened.table.names
-    others = [names[place] for place in layout.prompts[1:]]
-    places = [TextColumn(place, MAX_LENGTH, plain=True) for place in layout.prompts]
-    places += [TextColumn(place, MAX_LENGTH) for place in (layout.label, layout.name, layout.tags)]
-    places += [TextColumn(place, MAX_KEPT) for place in layout.kept]
+    others = [names[column] for column in layout.prompts[1:]]
+    columns = [TextColumn(column, MAX_LENGTH, plain=True) for column in layout.prompts]
+    columns += [
+        TextColumn(column, MAX_LENGTH) for column in (layout.label, layout.name, layout.tags)
+    ]
+    columns += [TextColumn(column, MAX_KEPT) for column in layout.kept]
     count, kept = len(layout.prompts), opened.kept()
-    for row, cells in enumerate(opened.table.rows(places), start=1):
+    for row, cells in enumerate(opened.table.rows(columns), start=1):
         if isinstance(cells, str):
             yield _left_out(row, cells)
             continue

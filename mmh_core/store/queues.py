@@ -72,8 +72,8 @@ def create_queue(
 ) -> QueueRecord:
     """Make a queue with its first items, all at once, and return it.
 
-    `settings` say how the items were drawn and scored, as JSON. Errors: MMHError for a name that
-    is empty or too long, and as `add_items`.
+    `settings` say how the items were generated and scored, as JSON. Errors: MMHError for a name
+    that is empty or too long, and as `add_items`.
     """
     kept = json.dumps(dict(settings or {}), sort_keys=True, ensure_ascii=False)
     queue = QueueRecord(
@@ -91,8 +91,8 @@ def create_queue(
     with file.transaction() as connection:
         insert_queue(connection, queue)
         insert_items(connection, queue.id, items)
-        found = connection.execute(f"{QUEUE_SELECT} WHERE id = ?", (queue.id,)).fetchone()
-    return queue_from(found)
+        row = connection.execute(f"{QUEUE_SELECT} WHERE id = ?", (queue.id,)).fetchone()
+    return queue_from(row)
 
 
 def add_items(file: SqliteFile, queue: str, items: Iterable[ReviewItem]) -> int:
@@ -140,22 +140,22 @@ def read_queue(connection: sqlite3.Connection, queue: str) -> QueueRecord:
     row = connection.execute(f"{QUEUE_SELECT} WHERE id = ?", (queue,)).fetchone()
     if row is None:
         raise MMHError(unknown_queue(queue))
-    found = _queue_or_damaged(row)
-    if isinstance(found, DamagedQueue):
+    record = _queue_or_damaged(row)
+    if isinstance(record, DamagedQueue):
         raise MMHError(
-            f"The record of the queue {quoted(queue, 40)} is damaged ({found.reason}): import its "
-            f"case anew into another data folder, or remove it by {PROGRAM} review remove."
+            f"The record of the queue {quoted(queue, 40)} is damaged ({record.reason}): import "
+            f"its case anew into another data folder, or remove it by {PROGRAM} review remove."
         )
-    return found
+    return record
 
 
 def queue_settings(queue: QueueRecord) -> dict[str, Any]:
-    """Return how the items of a queue were drawn and scored, {} where that cannot be read."""
+    """Return how the items of a queue were generated and scored, {} where that cannot be read."""
     try:
-        found = parse_json(queue.settings)
+        settings = parse_json(queue.settings)
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return settings if isinstance(settings, dict) else {}
 
 
 def remove_queue(file: SqliteFile, queue: str) -> None:
@@ -184,14 +184,14 @@ def queue_progress(file: SqliteFile, queue: str, reviewer: str) -> QueueProgress
         (items,) = connection.execute(
             "SELECT COUNT(*) FROM items WHERE queue = ?", (number,)
         ).fetchone()
-        found = dict(
+        counts = dict(
             connection.execute(
                 "SELECT verdict, COUNT(*) FROM judgements WHERE queue = ? AND reviewer = ? "
                 "AND verdict IS NOT NULL GROUP BY verdict",
                 (number, reviewer),
             ).fetchall()
         )
-    return QueueProgress(items, {name: found.get(name, 0) for name in REVIEW_VERDICTS})
+    return QueueProgress(items, {name: counts.get(name, 0) for name in REVIEW_VERDICTS})
 
 
 def judged_items(file: SqliteFile, queue: str) -> int:

@@ -202,16 +202,18 @@ def item_values(item: ReviewItem) -> tuple[Any, ...]:
 
 def item_from(values: tuple[Any, ...], thumbnail: bytes | None) -> ReviewItem:
     """Return the item with these values of ITEM_COLUMNS; ValueError for what no item holds."""
-    found = dict(zip(ITEM_COLUMNS, values, strict=True))
+    columns = dict(zip(ITEM_COLUMNS, values, strict=True))
     for column in FIGURES:
-        found[column] = math.nan if found[column] is None else found[column]
+        columns[column] = math.nan if columns[column] is None else columns[column]
     for column in ("seeds", "tags", "scores"):
-        found[column] = parse_json(typed_value(found[column], str))
-    found["scores"] = [
+        columns[column] = parse_json(typed_value(columns[column], str))
+    columns["scores"] = [
         (name, math.nan if value is None else value)
-        for name, value in typed_value(found["scores"], list[tuple[str, float | None]])
+        for name, value in typed_value(columns["scores"], list[tuple[str, float | None]])
     ]
-    return json_record(ReviewItem, {**found, "thumbnail": b"" if thumbnail is None else thumbnail})
+    return json_record(
+        ReviewItem, {**columns, "thumbnail": b"" if thumbnail is None else thumbnail}
+    )
 
 
 def verdict_values(row: VerdictRow) -> tuple[Any, ...]:
@@ -221,8 +223,8 @@ def verdict_values(row: VerdictRow) -> tuple[Any, ...]:
 
 def verdict_from(values: tuple[Any, ...]) -> VerdictRow:
     """Return the row with these values of VERDICT_COLUMNS; ValueError for what no row holds."""
-    found = dict(zip(VERDICT_COLUMNS, values, strict=True))
-    row = json_record(VerdictRow, {**found, "tags": _tags(found["tags"])})
+    columns = dict(zip(VERDICT_COLUMNS, values, strict=True))
+    row = json_record(VerdictRow, {**columns, "tags": _tags(columns["tags"])})
     _check_time(row.time)
     return row
 
@@ -234,8 +236,8 @@ def judgement_from(values: tuple[Any, ...]) -> Judgement:
     """
     if values[3] is None:
         return Judgement()
-    found = dict(zip(JUDGEMENT_COLUMNS, values, strict=True))
-    judgement = json_record(Judgement, {**found, "tags": _tags(found["tags"])})
+    columns = dict(zip(JUDGEMENT_COLUMNS, values, strict=True))
+    judgement = json_record(Judgement, {**columns, "tags": _tags(columns["tags"])})
     _check_time(judgement.time)
     return judgement
 

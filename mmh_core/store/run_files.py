@@ -32,7 +32,7 @@ class RunFiles:
     def sentence(self) -> str:
         """Return in a sentence the state of the files, "" where no item names one."""
         parts = [f"{self.whole:,} as recorded"] if self.whole else []
-        for names, what in (
+        for names, meaning in (
             (self.changed, "changed or replaced"),
             (self.missing, "missing"),
             (self.unknown, "without a recorded digest"),
@@ -40,7 +40,7 @@ class RunFiles:
             if names:
                 some = ", ".join(quoted(name, 60) for name in names[:_NAMED])
                 more = ", ..." if len(names) > _NAMED else ""
-                parts.append(f"{len(names):,} {what} ({some}{more})")
+                parts.append(f"{len(names):,} {meaning} ({some}{more})")
         return f"Files of runs: {', '.join(parts)}." if parts else ""
 
 
@@ -66,14 +66,14 @@ def check_runs(file: SqliteFile, queue: str, folders: Iterable[Path]) -> RunFile
 
     Errors: MMHError for an unknown queue and a file that cannot be read.
     """
-    places = tuple(folders)
+    all_folders = tuple(folders)
     with file.connection("ro") as connection:
         rows = connection.execute(
             "SELECT DISTINCT run, run_sha256 FROM items WHERE queue = ? AND run <> '' "
             "ORDER BY run, run_sha256",
             (queue_number(connection, queue),),
         ).fetchall()
-    states = [(str(name), _state(str(name), str(sha256), places)) for name, sha256 in rows]
+    states = [(str(name), _state(str(name), str(sha256), all_folders)) for name, sha256 in rows]
 
     def of(state: str) -> tuple[str, ...]:
         return tuple(name for name, found in states if found == state)
@@ -81,12 +81,12 @@ def check_runs(file: SqliteFile, queue: str, folders: Iterable[Path]) -> RunFile
     return RunFiles(len(of("whole")), of("changed"), of("missing"), of("unknown"))
 
 
-def _state(name: str, sha256: str, places: tuple[Path, ...]) -> str:
+def _state(name: str, sha256: str, folders: tuple[Path, ...]) -> str:
     if not RUN_NAME.fullmatch(name):
         return "missing"
-    found = [folder / name for folder in places if (folder / name).is_file()]
-    if not found:
+    paths = [folder / name for folder in folders if (folder / name).is_file()]
+    if not paths:
         return "missing"
     if not sha256:
         return "unknown"
-    return "whole" if any(file_sha256(path) == sha256 for path in found) else "changed"
+    return "whole" if any(file_sha256(path) == sha256 for path in paths) else "changed"

@@ -25,8 +25,8 @@ def remembering() -> Iterator[Callable[[Sequence[bytes]], list[bool]]]:
             nonlocal counted
             own = range(counted, counted + len(digests))
             counted += len(digests)
-            found = first(list(zip(digests, own, strict=True)))
-            return [one == number for one, number in zip(found, own, strict=True)]
+            firsts = first(list(zip(digests, own, strict=True)))
+            return [one == number for one, number in zip(firsts, own, strict=True)]
 
         yield add
 
@@ -52,14 +52,14 @@ def first_numbers() -> Iterator[Callable[[Sequence[tuple[bytes, int]]], list[int
 
             def first(pairs: Sequence[tuple[bytes, int]]) -> list[int]:
                 connection.execute("BEGIN")
-                found = [
+                rows = [
                     pair[1]
                     if connection.execute(insert, pair).rowcount == 1
                     else int(connection.execute(select, pair[:1]).fetchone()[0])
                     for pair in pairs
                 ]
                 connection.execute("COMMIT")
-                return found
+                return rows
 
             yield first
     except sqlite3.Error as error:

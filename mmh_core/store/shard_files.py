@@ -70,7 +70,7 @@ def shard_batches(folder: Path, columns: list[str]) -> Iterator[Any]:
     from pyarrow.parquet import ParquetFile
 
     at, gone = 0, None
-    while shard := next((found for found in _listed(folder) if found[1] >= at), None):
+    while shard := next((shard_at for shard_at in _listed(folder) if shard_at[1] >= at), None):
         first, last, path = shard
         at, skip = max(at, first), max(0, at - first)
         try:
@@ -101,13 +101,13 @@ def _listed(folder: Path) -> list[Shard]:
 
 def _shards(folder: Path) -> list[Shard]:
     """Return the files in order, without those within a larger span."""
-    found = [
+    shards = [
         (int(match[1]), int(match[2]), path)
         for path in folder.iterdir()
         if (match := _NAME.fullmatch(path.name))
     ]
     kept: list[Shard] = []
-    for shard in sorted(found, key=lambda shard: (shard[0], -shard[1])):
+    for shard in sorted(shards, key=lambda shard: (shard[0], -shard[1])):
         if not kept or shard[1] > kept[-1][1]:
             kept.append(shard)
     return kept

@@ -105,8 +105,8 @@ def scan_folder(folder: Path, manifest: ScanManifest) -> Iterator[ScanFolder]:
             done += sum(new)
         following = next_row(folder)
 
-        def missing(asked: Sequence[tuple[str, Sequence[int]]]) -> list[bool]:
-            identities = (manifest.identity(prompt, seeds) for prompt, seeds in asked)
+        def missing(pairs: Sequence[tuple[str, Sequence[int]]]) -> list[bool]:
+            identities = (manifest.identity(prompt, seeds) for prompt, seeds in pairs)
             return add([bytes.fromhex(identity)[:16] for identity in identities])
 
         def write(rows: Sequence[ScanRow]) -> None:
@@ -122,11 +122,11 @@ def scan_folder(folder: Path, manifest: ScanManifest) -> Iterator[ScanFolder]:
 def read_manifest(folder: Path) -> ScanManifest:
     """Return the manifest of the folder's rows. Errors: MMHError where it holds no scan."""
     try:
-        found = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        columns = tuple((str(name), kind) for name, kind in found["columns"])
-        if found.pop("format") != FORMAT:
+        tree = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        columns = tuple((str(name), kind) for name, kind in tree["columns"])
+        if tree.pop("format") != FORMAT:
             raise ValueError("another version")
-        return ScanManifest(**{**found, "columns": columns})
+        return ScanManifest(**{**tree, "columns": columns})
     except FileNotFoundError:
         raise MMHError(f"{folder} holds no scan: start one, or name its folder.") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -214,20 +214,20 @@ def _claim(folder: Path, manifest: ScanManifest) -> None:
             )
         tree = {"format": FORMAT, **asdict(manifest)}
         write_text(folder / MANIFEST, json.dumps(tree, indent=2, ensure_ascii=False) + "\n")
-    found = read_manifest(folder)
-    if _code(found.settings) != _code(manifest.settings):
+    present = read_manifest(folder)
+    if _code(present.settings) != _code(manifest.settings):
         raise MMHError(
-            f"{folder} holds a scan of {found.model!r} with another version of this app: give "
+            f"{folder} holds a scan of {present.model!r} with another version of this app: give "
             "this scan another folder, since their rows do not compare."
         )
     for word, same in (
-        ("another model", manifest.model_sha256 == found.model_sha256),
-        ("other settings", manifest.settings == found.settings),
-        ("other columns", manifest.columns == found.columns),
+        ("another model", manifest.model_sha256 == present.model_sha256),
+        ("other settings", manifest.settings == present.settings),
+        ("other columns", manifest.columns == present.columns),
     ):
         if not same:
             raise MMHError(
-                f"{folder} holds a scan of {found.model!r} with {word}: give this scan another "
+                f"{folder} holds a scan of {present.model!r} with {word}: give this scan another "
                 "folder, or repeat it as that one was."
             )
     remove_leftovers(folder)

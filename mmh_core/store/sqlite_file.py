@@ -55,12 +55,12 @@ class SqliteFile:
         # SQLite does not wait for a file that another process is just switching to WAL.
         with alone_in(self.path.parent):
             # Looked at read-only first: switching would already change a file that is not ours.
-            found = self._found_version() if self.path.exists() else 0
-            if found == 0:
+            version = self._found_version() if self.path.exists() else 0
+            if version == 0:
                 self._create()
-            elif found < self.version:
-                self._copy_to(self.path.with_name(f"{self.path.name}.version-{found}"))
-                self._upgrade(found)
+            elif version < self.version:
+                self._copy_to(self.path.with_name(f"{self.path.name}.version-{version}"))
+                self._upgrade(version)
 
     @contextmanager
     def examined(self, *, writable: bool | None = None) -> Iterator[SqliteFile]:
@@ -83,21 +83,21 @@ class SqliteFile:
             )
         # Without a log nobody has the file open, and nothing need be made beside it to read it.
         file = replace(self, frozen=not waiting)
-        found = file._found_version()
-        if found == self.version:
+        version = file._found_version()
+        if version == self.version:
             yield file
             return
         with TemporaryDirectory() as folder:
             copy = replace(self, path=Path(folder) / self.path.name, frozen=False)
             file._copy_to(copy.path)
-            copy._upgrade(found)
+            copy._upgrade(version)
             yield copy
 
     def check_pages(self) -> None:
         """Raise MMHError where SQLite finds the file damaged; reads all of it."""
         with self.connection("ro") as connection:
-            (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-        if found != "ok":
+            (result,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if result != "ok":
             raise MMHError(self._damaged())
 
     @contextmanager
@@ -148,12 +148,12 @@ class SqliteFile:
             with closing(target):
                 connection.backup(target)
 
-    def _upgrade(self, found: int) -> None:
+    def _upgrade(self, version: int) -> None:
         """Bring a file of an older schema to this one, whole or not at all."""
         if len(self.steps) < self.version - 1:
             raise MMHError(
-                f"{self.path} is a {self.noun} of an older version of this app (schema {found}), "
-                "which this one cannot read any more: choose another folder."
+                f"{self.path} is a {self.noun} of an older version of this app "
+                f"(schema {version}), which this one cannot read any more: choose another folder."
             )
         with self.transaction() as connection:
             # Another process may have done it between the look and the lock.

@@ -37,14 +37,14 @@ class Strays:
     @property
     def warning(self) -> str:
         """Return what is worth knowing and proves nothing, "" for nothing."""
-        said = []
+        sentences = []
         if self.removed:
             were = "queue was" if self.removed == 1 else "queues were"
-            said.append(f"{self.removed:,} {were} removed before the newest one was made")
+            sentences.append(f"{self.removed:,} {were} removed before the newest one was made")
         if self.thumbnails:
             are = "thumbnail is" if self.thumbnails == 1 else "thumbnails are"
-            said.append(f"{self.thumbnails:,} {are} of no item")
-        return "; ".join(said) + "." if said else ""
+            sentences.append(f"{self.thumbnails:,} {are} of no item")
+        return "; ".join(sentences) + "." if sentences else ""
 
 
 def find_strays(file: SqliteFile) -> Strays:

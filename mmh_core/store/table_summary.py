@@ -64,12 +64,12 @@ class TableSummary:
 
     def columns(self) -> str:
         """Return in a sentence or two which columns are read, kept and not read."""
-        said = f"Prompts are in the column {self.column!r}."
+        sentence = f"Prompts are in the column {self.column!r}."
         if self.kept:
-            said += f" Kept beside them: {_names(self.kept)}."
+            sentence += f" Kept beside them: {_names(self.kept)}."
         if self.ignored:
-            said += f" Not read: {_names(self.ignored)}."
-        return said
+            sentence += f" Not read: {_names(self.ignored)}."
+        return sentence
 
     def repeated_lines(self) -> list[str]:
         """Return a line for each row that repeats an earlier one, as far as they are listed."""
@@ -89,8 +89,10 @@ class TableSummary:
 
 def first_lines(lines: Sequence[str], count: int, most: int = _SHOWN) -> list[str]:
     """Return the first lines, indented, and how many more there are of `count`."""
-    shown = [f"  {line}" for line in lines[:most]]
-    return [*shown, f"  and {count - len(shown):,} more"] if count > len(shown) else shown
+    indented = [f"  {line}" for line in lines[:most]]
+    return (
+        [*indented, f"  and {count - len(indented):,} more"] if count > len(indented) else indented
+    )
 
 
 def summarize(path: Path, *, most: int = MAX_ROWS, column: str = "") -> TableSummary:
@@ -113,13 +115,13 @@ def summarize(path: Path, *, most: int = MAX_ROWS, column: str = "") -> TableSum
         tuple(repeats),
         tuple(problems),
         _own(opened, opened.layout.prompts[0]),
-        (*(_own(opened, place) for place in described if place >= 0), *opened.kept()),
-        (*(_own(opened, place) for place in opened.layout.prompts[1:]), *opened.layout.ignored),
+        (*(_own(opened, index) for index in described if index >= 0), *opened.kept()),
+        (*(_own(opened, index) for index in opened.layout.prompts[1:]), *opened.layout.ignored),
     )
 
 
-def _own(opened: PromptTable, place: int) -> str:
-    return opened.table.names[place].strip()
+def _own(opened: PromptTable, column: int) -> str:
+    return opened.table.names[column].strip()
 
 
 def _names(names: Sequence[str]) -> str:

@@ -214,9 +214,9 @@ class ChainCheck:
         before = self.latest or self.queue.created
         self.latest = max(before, row.time)
         if row.time < before - _CLOCK:
-            what = "the row before it" if row.number > 1 else "its queue was made"
+            earlier = "the row before it" if row.number > 1 else "its queue was made"
             self.late.append(
-                f"Row {row.number} is dated {_date(row.time)}, earlier than {what} "
+                f"Row {row.number} is dated {_date(row.time)}, earlier than {earlier} "
                 f"({_date(before)})."
             )
         elif row.time > time.time() + _CLOCK:
@@ -310,8 +310,10 @@ def _with_judgements(
         f"SELECT item, reviewer, {', '.join(JUDGEMENT_COLUMNS)} FROM judgements WHERE queue = ?",
         (number,),
     )
-    shown = {(row[0], row[1]): _judgement(row[2:]) for row in rows}
-    strange = [key for key in shown.keys() | logged.keys() if shown.get(key) != logged.get(key)]
+    judgements = {(row[0], row[1]): _judgement(row[2:]) for row in rows}
+    strange = [
+        key for key in judgements.keys() | logged.keys() if judgements.get(key) != logged.get(key)
+    ]
     if not strange:
         return report
     item, reviewer = min(strange, key=str)

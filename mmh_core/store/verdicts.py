@@ -50,7 +50,7 @@ class ReviewTarget:
     revision: int
 
 
-def judge(file: SqliteFile, place: ReviewTarget, verdict: ReviewVerdict) -> VerdictRow:
+def judge(file: SqliteFile, target: ReviewTarget, verdict: ReviewVerdict) -> VerdictRow:
     """Record a verdict, keep notes and tags as they are, and return the row, safe on the disk.
 
     Errors: ValueError for an unknown verdict; JudgedMeanwhile where the reviewer's judgement is
@@ -60,17 +60,19 @@ def judge(file: SqliteFile, place: ReviewTarget, verdict: ReviewVerdict) -> Verd
     if verdict not in REVIEW_VERDICTS:
         raise ValueError(f"Unknown verdict {verdict!r}; choose from {', '.join(REVIEW_VERDICTS)}.")
     with file.transaction() as connection:
-        row = _next_row(connection, place)
-        return _append(connection, place, replace(row, after=verdict))
+        row = _next_row(connection, target)
+        return _append(connection, target, replace(row, after=verdict))
 
 
-def annotate(file: SqliteFile, place: ReviewTarget, notes: str, tags: Iterable[str]) -> VerdictRow:
+def annotate(
+    file: SqliteFile, target: ReviewTarget, notes: str, tags: Iterable[str]
+) -> VerdictRow:
     """Record new notes and tags, keep the verdict, and return the row; errors as in `judge`."""
     notes = checked_text(notes, "notes", MAX_TEXT, empty=True)
     kept = checked_tags(tags)
     with file.transaction() as connection:
-        row = _next_row(connection, place)
-        return _append(connection, place, replace(row, action="notes", notes=notes, tags=kept))
+        row = _next_row(connection, target)
+        return _append(connection, target, replace(row, action="notes", notes=notes, tags=kept))
 
 
 def undo(file: SqliteFile, queue: str, reviewer: str) -> VerdictRow | None:
@@ -81,21 +83,21 @@ def undo(file: SqliteFile, queue: str, reviewer: str) -> VerdictRow | None:
     """
     with file.transaction() as connection:
         number = queue_number(connection, queue)
-        found = connection.execute(
+        last_row = connection.execute(
             f"{_SELECT} WHERE queue = ? AND reviewer = ? AND action = 'verdict' AND number NOT IN "
             "(SELECT undoes FROM verdicts WHERE queue = ? AND reviewer = ?) "
             "ORDER BY number DESC LIMIT 1",
             (number, reviewer, number, reviewer),
         ).fetchone()
-        if found is None:
+        if last_row is None:
             return None
-        last = _row(found)
+        last = _row(last_row)
         now = _judgement(connection, number, last.item, reviewer)
-        place = ReviewTarget(queue, last.item, reviewer, now.revision)
-        row = _next_row(connection, place)
+        target = ReviewTarget(queue, last.item, reviewer, now.revision)
+        row = _next_row(connection, target)
         return _append(
             connection,
-            place,
+            target,
             replace(row, action="undo", after=last.before, undoes=last.number),
         )
 
@@ -139,40 +141,40 @@ def _judgement(connection: sqlite3.Connection, number: int, item: int, reviewer:
         ) from error
 
 
-def _next_row(connection: sqlite3.Connection, place: ReviewTarget) -> VerdictRow:
+def _next_row(connection: sqlite3.Connection, target: ReviewTarget) -> VerdictRow:
     """Return a row that changes nothing yet; refuse a judgement that is not what was seen."""
-    if checked_text(place.reviewer, "name of the reviewer", MAX_NAME) != place.reviewer:
+    if checked_text(target.reviewer, "name of the reviewer", MAX_NAME) != target.reviewer:
         raise MMHError("The name of the reviewer has white space around it: write it without.")
-    number = queue_number(connection, place.queue)
-    queue = read_queue(connection, place.queue)
+    number = queue_number(connection, target.queue)
+    queue = read_queue(connection, target.queue)
     item = connection.execute(
         "SELECT sha256, model_sha256 FROM items WHERE queue = ? AND position = ?",
-        (number, place.item),
+        (number, target.item),
     ).fetchone()
     if item is None:
-        raise MMHError(f"The queue has no item {place.item}: choose one from its list.")
-    now = _judgement(connection, number, place.item, place.reviewer)
-    if now.revision != place.revision:
-        said = f"as {now.verdict!r}" if now.verdict else "and not judged"
+        raise MMHError(f"The queue has no item {target.item}: choose one from its list.")
+    now = _judgement(connection, number, target.item, target.reviewer)
+    if now.revision != target.revision:
+        present = f"as {now.verdict!r}" if now.verdict else "and not judged"
         clock = (
             "" if math.isnan(now.time) else time.strftime(" at %H:%M UTC", time.gmtime(now.time))
         )
         raise JudgedMeanwhile(
-            f"Item {place.item} was changed under the name {quoted(place.reviewer)}{clock}, "
-            f"after you had opened it, and stands {said} now; your entry was not recorded: look "
-            "at the item again, then repeat it if it still holds."
+            f"Item {target.item} was changed under the name {quoted(target.reviewer)}{clock}, "
+            f"after you had opened it, and stands {present} now; your entry was not recorded: "
+            "look at the item again, then repeat it if it still holds."
         )
     row = VerdictRow(
-        *(queue.rows + 1, place.item, "verdict", now.verdict, now.verdict, now.notes, now.tags),
-        *(0, place.reviewer, time.time(), *item, code_version(), queue.head),
+        *(queue.rows + 1, target.item, "verdict", now.verdict, now.verdict, now.notes, now.tags),
+        *(0, target.reviewer, time.time(), *item, code_version(), queue.head),
     )
     return replace(row, items=queue.items, items_sha256=queue.items_sha256)
 
 
-def _append(connection: sqlite3.Connection, place: ReviewTarget, row: VerdictRow) -> VerdictRow:
+def _append(connection: sqlite3.Connection, target: ReviewTarget, row: VerdictRow) -> VerdictRow:
     """Write the row, what it says of the item now, and the queue's new seal."""
     row = replace(row, sha256=row.computed_sha256())
-    number = queue_number(connection, place.queue)
+    number = queue_number(connection, target.queue)
     insert_verdict(connection, number, row)
     connection.execute(
         "UPDATE queues SET rows = ?, head = ? WHERE number = ?", (row.number, row.sha256, number)

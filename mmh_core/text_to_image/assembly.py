@@ -198,26 +198,26 @@ def _network(
             f"The configuration of {part.source} cannot be used ({str(error)[:200]}): restore it "
             "from where the model came from."
         ) from error
-    wanted = {name: x.shape for name, x in network.state_dict().items()}
-    _check_tensors(part, wanted)
-    tensors = {name: part.tensors[name].to(device, dtype) for name in wanted}
+    expected = {name: x.shape for name, x in network.state_dict().items()}
+    _check_tensors(part, expected)
+    tensors = {name: part.tensors[name].to(device, dtype) for name in expected}
     _check_finite(part, tensors)
     network.load_state_dict(tensors, assign=True)
     return network.requires_grad_(False).eval()
 
 
-def _check_tensors(part: ModelPart, wanted: Mapping[str, tuple[int, ...]]) -> None:
+def _check_tensors(part: ModelPart, expected: Mapping[str, tuple[int, ...]]) -> None:
     """Refuse weights that lack what the network has, saying what there is in its place."""
-    missing = [name for name in wanted if name not in part.tensors]
+    missing = [name for name in expected if name not in part.tensors]
     if missing:
-        extra = [name for name in part.tensors if name not in wanted]
+        extra = [name for name in part.tensors if name not in expected]
         instead = f" and instead {extra[0][:80]}" if extra else ""
         raise MMHError(
             f"{part.source} does not hold the tensor {missing[0]} of shape "
-            f"{tuple(wanted[missing[0]])}{_and_more(len(missing))}{instead}: save the whole "
+            f"{tuple(expected[missing[0]])}{_and_more(len(missing))}{instead}: save the whole "
             "network with save_pretrained(), or copy it from where it came from."
         )
-    for name, shape in wanted.items():
+    for name, shape in expected.items():
         tensor = part.tensors[name]
         if tensor.shape != shape:
             raise MMHError(
@@ -276,10 +276,10 @@ def _text_encoder(part: ModelPart, device: torch.device, dtype: torch.dtype) -> 
 
 def recommended(card: Mapping[str, Any]) -> dict[str, Any]:
     """Return the guidance scale and the number of steps that a model card states, if it does."""
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     guidance, steps = card.get("guidance"), card.get("steps")
     if isinstance(guidance, int | float) and abs(guidance) < _MOST_GUIDANCE:
-        found["guidance"] = float(guidance)
+        values["guidance"] = float(guidance)
     if isinstance(steps, int) and 0 < steps <= MOST_STEPS:
-        found["steps"] = steps
-    return found
+        values["steps"] = steps
+    return values

@@ -310,8 +310,8 @@ def _known(config: Config, checks: Mapping[str, Check], source: Path) -> dict[st
 
 def _fixed(config: Config, fixed: Config, name: str) -> Config:
     for field, value in fixed.items():
-        given = config.get(field, value)
-        if given is not None and given != value:
+        value_in_file = config.get(field, value)
+        if value_in_file is not None and value_in_file != value:
             known = (("time_cond_proj_dim", "an LCM"), ("addition_embed_type", "as in SDXL"))
             hint = f", {dict(known)[field]}" if field in dict(known) else ""
             raise not_stable_diffusion(name, f"its network needs {field}{hint}")
@@ -327,10 +327,10 @@ def _unusable(source: Path, what: str) -> MMHError:
 
 def _short(value: Any) -> str:
     try:
-        shown = repr(value)
+        text = repr(value)
     except (ValueError, RecursionError):  # A number of more digits than Python writes.
         return "a number of too many digits"
-    return shown if len(shown) <= 60 else shown[:57] + "..."
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _at(stated: Any, level: int) -> Any:

@@ -95,8 +95,10 @@ def check_index(index: Mapping[str, Any], name: str) -> None:
     """Refuse pipelines and components of other kinds, custom code above all."""
     pipeline = index.get("_class_name")
     if pipeline not in _PIPELINES:
-        known = [what for mark, what in _KINDS if isinstance(pipeline, str) and mark in pipeline]
-        what = f", {known[0]}" if known else ""
+        kinds_named = [
+            what for mark, what in _KINDS if isinstance(pipeline, str) and mark in pipeline
+        ]
+        what = f", {kinds_named[0]}" if kinds_named else ""
         raise not_stable_diffusion(name, f"its pipeline is {pipeline!r:.80}{what}")
     for part, (library, kinds) in _COMPONENTS.items():
         if index.get(part) in [[library, kind] for kind in kinds]:
@@ -182,20 +184,24 @@ def read_folder(folder: Path, name: str, device: torch.device, dtype: torch.dtyp
     """Check the files of a diffusers folder, cheapest first, and read them. Errors: MMHError."""
     weights = open_folder(folder, name)
     shapes = {part: checked_shapes(part, files) for part, files in weights.items()}
-    places = {part: folder / part / "config.json" for part in STEMS}
+    config_files = {part: folder / part / "config.json" for part in STEMS}
     schedule = folder / SCHEDULE
-    check_memory(sum(counted(found) for found, _ in shapes.values()), dtype, device, name)
-    read = [folder / INDEX, *places.values(), schedule]
-    read += sorted(path for path in (folder / "tokenizer").glob("*") if path.is_file())
-    sha256 = _digest(folder, read, [path for found in weights.values() for path in found.files])
+    check_memory(
+        sum(counted(part_files) for part_files, _ in shapes.values()), dtype, device, name
+    )
+    files_read = [folder / INDEX, *config_files.values(), schedule]
+    files_read += sorted(path for path in (folder / "tokenizer").glob("*") if path.is_file())
+    sha256 = _digest(
+        folder, files_read, [path for part_files in weights.values() for path in part_files.files]
+    )
     scheduler = scheduler_config(read_json(schedule), schedule)
     configs = {
-        part: check_config(part, read_json(place), shapes[part][0], place, name)
-        for part, place in places.items()
+        part: check_config(part, read_json(config_file), shapes[part][0], config_file, name)
+        for part, config_file in config_files.items()
     }
     parts = {
-        part: ModelPart(configs[part], part_tensors(part, found), found.files[0])
-        for part, found in weights.items()
+        part: ModelPart(configs[part], part_tensors(part, part_files), part_files.files[0])
+        for part, part_files in weights.items()
     }
     card = read_json(folder / CARD) if (folder / CARD).exists() else {}
     return ModelParts(
@@ -211,10 +217,10 @@ def read_folder(folder: Path, name: str, device: torch.device, dtype: torch.dtyp
     )
 
 
-def _digest(folder: Path, read: list[Path], files: list[Path]) -> str:
+def _digest(folder: Path, files_read: list[Path], files: list[Path]) -> str:
     """Return the digest of the weights, compared with the manifest where there is one."""
     names = [path.relative_to(folder).as_posix() for path in files]
-    others = [path.relative_to(folder).as_posix() for path in read]
+    others = [path.relative_to(folder).as_posix() for path in files_read]
     checked = check_manifest(folder, [*others, *names])
     return joint_digest({name: checked.get(name) or digest(folder / name) for name in names})
 

@@ -84,20 +84,24 @@ def generate(model: TextToImage, request: Request) -> Iterator[GenerationStep]:
         check_finite(model, output, "denoising network (UNet)")
         scale = request.sampling.scale if steering.guidance_at is None else steering.guidance_at(t)
         without, with_prompt = output.chunk(2) if guided else (None, output)
-        seen = x_t.float()
-        eps_c = score_model_of_output(model, with_prompt).eps(seen, t)
-        eps_u = None if without is None else score_model_of_output(model, without).eps(seen, t)
+        network_input = x_t.float()
+        eps_c = score_model_of_output(model, with_prompt).eps(network_input, t)
+        eps_u = (
+            None
+            if without is None
+            else score_model_of_output(model, without).eps(network_input, t)
+        )
         norm = _norm(eps_c, eps_u)
         if without is None:
             mixed = output
         elif mixing is None:
             mixed = without + scale * (with_prompt - without)
         else:
-            ask = _network_at(model, x_t, step)
-            mixed = mixing(Branches(t, seen, without, with_prompt, norm, scale, ask))
-        x0_hat = score_model_of_output(model, mixed).x0(seen, t)
+            predict = _network_at(model, x_t, step)
+            mixed = mixing(Branches(t, network_input, without, with_prompt, norm, scale, predict))
+        x0_hat = score_model_of_output(model, mixed).x0(network_input, t)
         latents = scheduler.step(mixed, step, latents, return_dict=False)[0]
-        yield GenerationStep(index, steps, t, seen, x0_hat, eps_c, eps_u, norm, latents)
+        yield GenerationStep(index, steps, t, network_input, x0_hat, eps_c, eps_u, norm, latents)
 
 
 def first_input(model: TextToImage, request: Request) -> tuple[Tensor, float]:
@@ -153,12 +157,12 @@ def _attention(steering: Steering, leading: int) -> AbstractContextManager[objec
 def _network_at(model: TextToImage, x_t: Tensor, step: Tensor) -> Callable[[Tensor], Tensor]:
     """Return the network at one step as a function of the embedding."""
 
-    def ask(embedding: Tensor) -> Tensor:
+    def predict(embedding: Tensor) -> Tensor:
         cond = _rows(model, embedding, len(x_t)).contiguous()
         output: Tensor = model.unet(x_t, step, cond, return_dict=False)[0]
         return output[:, : x_t.shape[1]]
 
-    return ask
+    return predict
 
 
 def _scheduler(model: TextToImage, request: Request) -> Any:
@@ -172,8 +176,8 @@ def _scheduler(model: TextToImage, request: Request) -> Any:
     trained = model.schedule.steps
     scheduler: Any = None
     if request.sampling.steps < trained:
-        kind = getattr(diffusers, SCHEDULERS[request.sampling.scheduler])
-        scheduler = kind.from_config(dict(model.scheduler))
+        scheduler_class = getattr(diffusers, SCHEDULERS[request.sampling.scheduler])
+        scheduler = scheduler_class.from_config(dict(model.scheduler))
         _check_knows(scheduler, model, request.sampling.scheduler)
         scheduler.set_timesteps(request.sampling.steps, device=model.device)
     # Schedulers that leave out step 0 need one more than they are asked for.
@@ -196,11 +200,11 @@ def _check_knows(scheduler: Any, model: TextToImage, name: SchedulerName) -> Non
     dropped = _dropped(model, name)
     if apart <= _SAME_TABLE and not dropped:
         return
-    what = f"does not know {dropped[0]}" if dropped else "makes another noise schedule"
+    problem = f"does not know {dropped[0]}" if dropped else "makes another noise schedule"
     others = [other for other in SCHEDULERS if other != name and not _dropped(model, other)]
     raise MMHError(
-        f"The scheduler {name} {what}, with which {model.name} was trained: choose another, such "
-        f"as {' or '.join(others)}."
+        f"The scheduler {name} {problem}, with which {model.name} was trained: choose "
+        f"another, such as {' or '.join(others)}."
     )
 
 
@@ -208,9 +212,9 @@ def _dropped(model: TextToImage, name: SchedulerName) -> list[str]:
     """Return the settings of a model that a scheduler does not know."""
     import diffusers
 
-    known = signature(getattr(diffusers, SCHEDULERS[name]).__init__).parameters
+    parameters = signature(getattr(diffusers, SCHEDULERS[name]).__init__).parameters
     flags = ("rescale_betas_zero_snr", "thresholding")
-    return [flag for flag in flags if model.scheduler.get(flag) and flag not in known]
+    return [flag for flag in flags if model.scheduler.get(flag) and flag not in parameters]
 
 
 def _embeddings(model: TextToImage, request: Request, guided: bool) -> Tensor:

@@ -47,8 +47,8 @@ def fetch(name: str, complete: Callable[[Path], bool]) -> Path:
     try:
         info = HfApi().model_info(name, timeout=_SECONDS)
         names = [str(one.rfilename) for one in info.siblings or ()]
-        wanted = [*_FILES, *weights_of(names)]
-        return Path(snapshot_download(name, allow_patterns=wanted, etag_timeout=_SECONDS))
+        patterns = [*_FILES, *weights_of(names)]
+        return Path(snapshot_download(name, allow_patterns=patterns, etag_timeout=_SECONDS))
     except Exception as error:
         raise _explained(name, error) from error
 
@@ -56,12 +56,12 @@ def fetch(name: str, complete: Callable[[Path], bool]) -> Path:
 def weights_of(names: Iterable[str]) -> list[str]:
     """Return which of a repository's files hold the weights: one version of each part."""
     names = list(names)
-    wanted: list[str] = []
+    files_of_parts: list[str] = []
     for part, stem in STEMS.items():
         inside = [name.removeprefix(f"{part}/") for name in names if name.startswith(f"{part}/")]
         files, index = chosen_names(inside, stem)
-        wanted += [f"{part}/{name}" for name in (*files, index) if name]
-    return wanted
+        files_of_parts += [f"{part}/{name}" for name in (*files, index) if name]
+    return files_of_parts
 
 
 def cached_folder(name: str) -> Path | None:

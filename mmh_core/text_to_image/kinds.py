@@ -169,10 +169,10 @@ def _alone(shapes: Shapes, names: str) -> FileKind:
         0 < len(sizes) <= 2 and all(len(size) in (1, 2) and size[-1] >= 32 for size in sizes)
     ):
         return EMBEDDING
-    shown = ", ".join(name[:60] for name in list(shapes)[:2]) or "none"
+    examples = ", ".join(name[:60] for name in list(shapes)[:2]) or "none"
     return FileKind(
         UNKNOWN,
-        f"something else than a diffusion model (its tensors: {shown})",
+        f"something else than a diffusion model (its tensors: {examples})",
         _CHOOSE,
     )
 

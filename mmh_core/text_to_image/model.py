@@ -94,11 +94,11 @@ class TextToImage:
         Placeholders of textual inversion stand for all their tokens. Errors: MMHError for an
         encoder that gives numbers which are not finite.
         """
-        found = encode_prompts(
+        embeddings = encode_prompts(
             self.tokenizer, self.text_encoder, prompts, self.device, self.windows
         )
-        check_finite(self, found, "text encoder")
-        return found
+        check_finite(self, embeddings, "text encoder")
+        return embeddings
 
     def in_windows(self, windows: int) -> TextToImage:
         """Return the model that reads every prompt, the empty one too, in so many windows.
@@ -164,7 +164,7 @@ def latent_net(unet: nn.Module, schedule: Discrete, unconditional: Tensor) -> Ne
     precision holds no odd number above 2,048. Channels beyond those of the input are a learned
     variance and are dropped.
     """
-    kind = next(unet.parameters()).dtype
+    dtype = next(unet.parameters()).dtype
 
     def net(x_t: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
         step = schedule.step_at(t.double())
@@ -172,7 +172,7 @@ def latent_net(unet: nn.Module, schedule: Discrete, unconditional: Tensor) -> Ne
         step = torch.where((step - whole).abs() < _ON_A_STEP, whole, step).float()
         if cond is None:
             cond = unconditional.expand(len(x_t), -1, -1)
-        output: Tensor = unet(x_t.to(kind), step, cond.to(kind), return_dict=False)[0]
+        output: Tensor = unet(x_t.to(dtype), step, cond.to(dtype), return_dict=False)[0]
         return output[:, : x_t.shape[1]].to(x_t.dtype)
 
     return net

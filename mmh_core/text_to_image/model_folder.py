@@ -98,36 +98,36 @@ def _plural(noun: str) -> str:
 
 def list_models(root: Path) -> ModelListing:
     """Return what lies in a folder of models, by names and by the headers of single files."""
-    found = ModelListing()
+    listing = ModelListing()
     for path, noun in _candidates(root):
         name = path.relative_to(root).as_posix()
         if noun == "folder":
-            place = _snapshot(path)
-            if place is None:
-                found.left_out.append(
+            snapshot = _snapshot(path)
+            if snapshot is None:
+                listing.left_out.append(
                     SkippedEntry(name, "cache entry with several snapshots or none")
                 )
                 continue
-            found.models[name] = str(place)
-            found.models |= _trained(name, path)
+            listing.models[name] = str(snapshot)
+            listing.models |= _trained(name, path)
         elif noun == "file":
-            kind = _kind_of(path)
-            if kind:
-                found.left_out.append(SkippedEntry(name, kind))
+            noun_of_file = _kind_of(path)
+            if noun_of_file:
+                listing.left_out.append(SkippedEntry(name, noun_of_file))
             else:
-                found.models[name] = str(path)
+                listing.models[name] = str(path)
         elif noun == "":
-            found.others += 1
+            listing.others += 1
         elif noun == "more":
-            found.unseen = True
+            listing.unseen = True
         else:
-            found.left_out.append(SkippedEntry(name, noun))
-    return found
+            listing.left_out.append(SkippedEntry(name, noun))
+    return listing
 
 
 def stamps(root: Path) -> tuple[tuple[str, int, int], ...]:
     """Return what changes when the folder does: each entry's name, size and time."""
-    found = []
+    entries = []
     for path, noun in _candidates(root):
         inner = [path / _INDEX, *sorted(path.glob("*/*.safetensors"))] if noun == "folder" else []
         for one in (path, *inner):
@@ -135,8 +135,8 @@ def stamps(root: Path) -> tuple[tuple[str, int, int], ...]:
                 about = one.stat()
             except OSError:
                 continue
-            found.append((str(one), about.st_size, about.st_mtime_ns))
-    return tuple(found)
+            entries.append((str(one), about.st_size, about.st_mtime_ns))
+    return tuple(entries)
 
 
 def holds_models(root: Path) -> bool:
@@ -232,12 +232,12 @@ def _snapshot(folder: Path) -> Path | None:
 
 def _trained(name: str, folder: Path) -> dict[str, str]:
     """Return the checkpoints that training left beside a model, each to be used with it."""
-    found = {}
+    checkpoints = {}
     for step in sorted(folder.glob("checkpoint-*"), key=_number):
         for network in ("unet", "unet_ema"):
             if (step / network).is_dir() and any((step / network).glob("*.safetensors")):
-                found[f"{name}/{step.name}/{network}"] = f"{folder}::unet={step / network}"
-    return found
+                checkpoints[f"{name}/{step.name}/{network}"] = f"{folder}::unet={step / network}"
+    return checkpoints
 
 
 def _number(path: Path) -> int:

@@ -37,8 +37,8 @@ def given_network(path: Path, base: Mapping[str, Any]) -> tuple[ModelPart, str, 
     shapes, note = checked_shapes("unet", files)
     config_file = folder / "config.json"
     label = f"{folder.parent.name}/{folder.name}"
-    given = read_json(config_file) if config_file.is_file() else base
-    config = check_config("unet", given, shapes, config_file, label)
+    own_config = read_json(config_file) if config_file.is_file() else base
+    config = check_config("unet", own_config, shapes, config_file, label)
     return (
         ModelPart(config, part_tensors("unet", files), files.files[0]),
         _digest(files),
@@ -77,14 +77,14 @@ def _network_folder(path: Path) -> Path:
         raise missing(str(path))
     if (path / "config.json").is_file() or _has_weights(path):
         return path.resolve()
-    found = [path / name for name in _UNETS if (path / name).is_dir()]
-    if len(found) > 1:
-        names = " or ".join(f"--unet {one}" for one in found)
+    networks = [path / name for name in _UNETS if (path / name).is_dir()]
+    if len(networks) > 1:
+        names = " or ".join(f"--unet {one}" for one in networks)
         raise MMHError(
-            f"{path} holds {len(found)} networks, the trained one and its average (EMA): name one "
-            f"of them, {names}."
+            f"{path} holds {len(networks)} networks, the trained one and its average (EMA): name "
+            f"one of them, {names}."
         )
-    return (found[0] if found else path).resolve()
+    return (networks[0] if networks else path).resolve()
 
 
 def _has_weights(folder: Path) -> bool:

@@ -48,16 +48,16 @@ class ModelName:
 def parse_model_name(name: str) -> ModelName:
     """Return the parts of a model's name. Errors: MMHError."""
     base, *rest = name.split("::")
-    given: dict[str, str] = {}
+    options: dict[str, str] = {}
     for part in rest:
         key, equals, value = part.partition("=")
-        if key not in ("unet", "vae") or not equals or not value or key in given:
+        if key not in ("unet", "vae") or not equals or not value or key in options:
             raise MMHError(
                 f"{name[:200]!r} names a part in no known way: write MODEL::unet=FOLDER or "
                 "MODEL::vae=FILE."
             )
-        given[key] = value
-    return ModelName(base, given.get("unet", ""), given.get("vae", ""))
+        options[key] = value
+    return ModelName(base, options.get("unet", ""), options.get("vae", ""))
 
 
 def cached(path: Path) -> tuple[Path, str] | None:
@@ -79,19 +79,19 @@ def cached(path: Path) -> tuple[Path, str] | None:
 
 
 def _snapshot(entry: Path) -> Path:
-    known = sorted(path for path in (entry / "snapshots").iterdir() if path.is_dir())
+    snapshots = sorted(path for path in (entry / "snapshots").iterdir() if path.is_dir())
     main = entry / "refs" / "main"
     if main.is_file():
         commit = main.read_text(encoding="utf-8", errors="replace").strip()
-        found = [path for path in known if path.name == commit]
-        if found:
-            return found[0]
-    if len(known) == 1:
-        return known[0]
-    if not known:
+        current = [path for path in snapshots if path.name == commit]
+        if current:
+            return current[0]
+    if len(snapshots) == 1:
+        return snapshots[0]
+    if not snapshots:
         raise MMHError(f"{entry} holds no snapshot: download the model again with `hf download`.")
-    names = ", ".join(str(path) for path in known[:_SHOWN])
-    raise MMHError(f"{entry} holds {len(known)} snapshots: name one of {names}.")
+    names = ", ".join(str(path) for path in snapshots[:_SHOWN])
+    raise MMHError(f"{entry} holds {len(snapshots)} snapshots: name one of {names}.")
 
 
 def existing(named: str) -> Path:
@@ -141,15 +141,15 @@ def check_name(source: str) -> None:
             f"{', '.join(CATALOGUE)}, or {HUB}owner/model."
         )
     address = source.strip().removeprefix(HUB)
-    found = _ADDRESS.match(address)
-    if found is None:
+    match = _ADDRESS.match(address)
+    if match is None:
         if re.match(r"[a-z][a-z0-9+.-]*://", address, re.IGNORECASE):
             raise MMHError(
                 f"{address[:200]!r} is an address and no model on this disk: download its "
                 f"safetensors file and name that, or write {HUB}owner/model for one of the Hub."
             )
         return
-    name, file = found[1], found[2]
+    name, file = match[1], match[2]
     if file:
         raise MMHError(
             f"{address[:200]!r} is the address of one file on the Hub: download it with "
@@ -262,18 +262,21 @@ def _collection(folder: Path, entries: list[Path], names: set[str]) -> tuple[str
         if (path / INDEX).is_file()
     ]
     pickles = [path for path in entries if path.suffix.lower() in PICKLED]
-    found = [*below, *files]
-    if found:
-        shown = ", ".join(str(path.relative_to(folder)) for path in found[:_SHOWN])
-        more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-        return f"it is a folder with {shown}{more}", f"Name one of them, such as {found[0]}"
+    models = [*below, *files]
+    if models:
+        names_listed = ", ".join(str(path.relative_to(folder)) for path in models[:_SHOWN])
+        more = f" and {len(models) - _SHOWN} more" if len(models) > _SHOWN else ""
+        return (
+            f"it is a folder with {names_listed}{more}",
+            f"Name one of them, such as {models[0]}",
+        )
     if pickles:
         return (
             f"it holds pickles ({pickles[0].name}), which can run code when they are opened",
             "Choose a safetensors version of the model",
         )
-    shown = ", ".join(sorted(names)[:_SHOWN])
-    return f"it holds {shown}", f"Choose a folder with {INDEX}, or a safetensors file"
+    names_listed = ", ".join(sorted(names)[:_SHOWN])
+    return f"it holds {names_listed}", f"Choose a folder with {INDEX}, or a safetensors file"
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -68,17 +68,17 @@ def partly_read_prompts(
     model: TextToImage, prompts: Sequence[str]
 ) -> tuple[tuple[str, PromptReading], ...]:
     """Return the prompts that are not read whole, each once, with the parts that are not."""
-    found = ((prompt, read_prompt(model, prompt)) for prompt in dict.fromkeys(prompts))
-    return tuple((prompt, one) for prompt, one in found if not one.whole)
+    readings = ((prompt, read_prompt(model, prompt)) for prompt in dict.fromkeys(prompts))
+    return tuple((prompt, reading) for prompt, reading in readings if not reading.whole)
 
 
 def partly_read_lines(
-    found: Sequence[tuple[str, PromptReading]], most: int = MOST_NAMED
+    readings: Sequence[tuple[str, PromptReading]], most: int = MOST_NAMED
 ) -> list[str]:
     """Return a line for each prompt that is not read whole; beyond `most` they are counted."""
-    lines = [f"“{_short(prompt)}”: {one.words()}" for prompt, one in found[:most]]
-    if len(found) > most:
-        left = len(found) - most
+    lines = [f"“{_short(prompt)}”: {reading.words()}" for prompt, reading in readings[:most]]
+    if len(readings) > most:
+        left = len(readings) - most
         lines.append(f"{left:,} more prompt{' is' if left == 1 else 's are'} not read whole.")
     return lines
 

@@ -1,4 +1,4 @@
-"""How a prompt becomes the numbers that a text encoder reads: placeholders, windows, the cut end.
+"""Tokens of a prompt for a text encoder: placeholders, windows, and the end that is cut.
 
 A text encoder reads a *window* of so many tokens (77 in Stable Diffusion: start, 75 of the prompt,
 end). What is longer is cut, as diffusers does it, or read in several windows, as the web UIs do
@@ -25,8 +25,8 @@ class Tokens:
     """The tokens of a prompt as they go into the encoder: N in all its windows.
 
     `ids` and `mask` (N,): 1 for a start, a token of the prompt and the end of a window, 0 for
-    padding. `spans` are the N places in the prompt as it was written, empty ones for what the
-    prompt does not hold; all tokens of a placeholder have its place. `cut` is the end of the
+    padding. `spans` are the N spans in the prompt as it was written, empty ones for what the
+    prompt does not hold; all tokens of a placeholder have its span. `cut` is the end of the
     prompt that no window has room for, and `needed` the number of windows that would hold it all.
     """
 
@@ -47,27 +47,32 @@ def expanded(tokenizer: Callable[..., Any], prompt: str) -> str:
 
 
 def tokens_of(tokenizer: Callable[..., Any], prompt: str, windows: int = 1) -> Tokens:
-    """Return the tokens of a prompt in so many windows."""
-    words: Any = tokenizer
+    """Return the tokens of a prompt in this number of windows."""
+    hf_tokenizer: Any = tokenizer
     pieces = _pieces(tokenizer, prompt)
-    found = words(
+    encoded = hf_tokenizer(
         "".join(text for text, _ in pieces),
         add_special_tokens=False,
         return_offsets_mapping=True,
         verbose=False,
     )
-    ids, places = found["input_ids"], _written(pieces, found["offset_mapping"])
-    length = int(words.model_max_length)
+    ids, written = encoded["input_ids"], _written(pieces, encoded["offset_mapping"])
+    length = int(hf_tokenizer.model_max_length)
     room = length - 2
     rows, mask, spans = list[int](), list[int](), list[tuple[int, int]]()
     for window in range(windows):
         part = slice(window * room, (window + 1) * room)
-        some, padding = ids[part], room - len(ids[part])
-        rows += [words.bos_token_id, *some, words.eos_token_id, *[words.pad_token_id] * padding]
-        mask += [1] * (len(some) + 2) + [0] * padding
-        spans += [(0, 0), *places[part], *[(0, 0)] * (padding + 1)]
+        ids_in_window, padding = ids[part], room - len(ids[part])
+        rows += [
+            hf_tokenizer.bos_token_id,
+            *ids_in_window,
+            hf_tokenizer.eos_token_id,
+            *[hf_tokenizer.pad_token_id] * padding,
+        ]
+        mask += [1] * (len(ids_in_window) + 2) + [0] * padding
+        spans += [(0, 0), *written[part], *[(0, 0)] * (padding + 1)]
     left = ids[windows * room :]
-    cut = prompt[places[windows * room][0] :].strip() if left else ""
+    cut = prompt[written[windows * room][0] :].strip() if left else ""
     needed = max(1, -(-len(ids) // room))
     return Tokens(torch.tensor(rows), torch.tensor(mask), tuple(spans), cut, needed)
 
@@ -85,17 +90,17 @@ def encode_prompts(
     """
     if isinstance(prompts, str) or not prompts:
         raise ValueError(f"prompts must be a list of at least one text, got {prompts!r}.")
-    words: Any = tokenizer
+    hf_tokenizer: Any = tokenizer
     if windows > 1:
         ids = torch.stack([tokens_of(tokenizer, prompt, windows).ids for prompt in prompts])
         pieces = ids.reshape(len(prompts) * windows, -1)
-        read: Tensor = encoder(pieces.to(device))[0]
-        return read.reshape(len(prompts), ids.shape[1], -1)
+        states: Tensor = encoder(pieces.to(device))[0]
+        return states.reshape(len(prompts), ids.shape[1], -1)
     # The tokenizer's own cut and padding, whose sides its files may state.
-    tokens = words(
+    tokens = hf_tokenizer(
         [expanded(tokenizer, prompt) for prompt in prompts],
         padding="max_length",
-        max_length=words.model_max_length,
+        max_length=hf_tokenizer.model_max_length,
         truncation=True,
         return_tensors="pt",
     )
@@ -106,7 +111,7 @@ def encode_prompts(
 def _pieces(
     tokenizer: Callable[..., Any], prompt: str
 ) -> list[tuple[str, tuple[int, int] | None]]:
-    """Split a prompt at its placeholders: texts to encode, those of placeholders with a place."""
+    """Split a prompt at its placeholders: texts to encode, those of placeholders with a span."""
     numbered = _placeholders(getattr(tokenizer, "added_tokens_encoder", {}))
     if not any(name in prompt for name in numbered):
         return [(prompt, None)]
@@ -118,24 +123,24 @@ def _pieces(
         count = numbered.get(match.group())
         if count is None:
             continue
-        place = (match.start(), match.end())
-        pieces.append((prompt[last : place[0]], None))
+        span = (match.start(), match.end())
+        pieces.append((prompt[last : span[0]], None))
         name = match.group()
-        pieces.append((" ".join([name, *(f"{name}_{i}" for i in range(1, count))]), place))
-        last = place[1]
+        pieces.append((" ".join([name, *(f"{name}_{i}" for i in range(1, count))]), span))
+        last = span[1]
     return [*pieces, (prompt[last:], None)]
 
 
 def _placeholders(added: Mapping[str, int]) -> dict[str, int]:
     """Return the added tokens that stand for several, with how many."""
-    found = {}
+    placeholders = {}
     for name in added:
         count = 1
         while f"{name}_{count}" in added:
             count += 1
         if count > 1:
-            found[name] = count
-    return found
+            placeholders[name] = count
+    return placeholders
 
 
 def _numbers(numbered: Mapping[str, int]) -> list[str]:
@@ -146,14 +151,14 @@ def _numbers(numbered: Mapping[str, int]) -> list[str]:
 def _written(
     pieces: Sequence[tuple[str, tuple[int, int] | None]], offsets: Sequence[tuple[int, int]]
 ) -> list[tuple[int, int]]:
-    """Return the places in the prompt as written for places in its expanded text."""
+    """Return spans in the prompt as written for spans in its expanded text."""
     starts, behind, written = list[tuple[int, int, tuple[int, int] | None]](), 0, 0
-    for text, place in pieces:
-        starts.append((behind, written, place))
+    for text, span in pieces:
+        starts.append((behind, written, span))
         behind += len(text)
-        written += len(text) if place is None else place[1] - place[0]
-    found = []
+        written += len(text) if span is None else span[1] - span[0]
+    spans = []
     for start, end in offsets:
-        before, at, place = next(one for one in reversed(starts) if one[0] <= start)
-        found.append((start - before + at, end - before + at) if place is None else place)
-    return found
+        before, at, span = next(one for one in reversed(starts) if one[0] <= start)
+        spans.append((start - before + at, end - before + at) if span is None else span)
+    return spans

@@ -32,7 +32,7 @@ class Branches:
     `without` and `with_prompt` (B, C, h, w) are its raw outputs, in the type of its weights and in
     whatever it predicts; every prediction is affine in them with the same coefficients, so a
     mixture of outputs with weights of sum 1 is that mixture of predictions. `guidance_norm` (B,)
-    is `|eps_c - eps_u|_2`, `scale` the guidance scale at this time, and `ask(embedding)` the
+    is `|eps_c - eps_u|_2`, `scale` the guidance scale at this time, and `predict(embedding)` the
     network's output for the same `x_t` with another embedding (1 or B, tokens, width).
     """
 
@@ -42,7 +42,7 @@ class Branches:
     with_prompt: Tensor
     guidance_norm: Tensor
     scale: float
-    ask: Callable[[Tensor], Tensor]
+    predict: Callable[[Tensor], Tensor]
 
     def guided(self, scale: float | Tensor) -> Tensor:
         """Return `without + scale (with_prompt - without)`; `scale` a number or (B,)."""
@@ -160,18 +160,18 @@ class Request:
                 f"The seeds are {self.seeds!r}: give at least one, each a whole number from 0 to "
                 "2^63 - 1."
             )
-        wanted = self.sampling
-        pixels = wanted.pixels * len(self.seeds)
-        asked = f"{len(self.seeds)} images of {wanted.height} x {wanted.width}"
+        sampling = self.sampling
+        pixels = sampling.pixels * len(self.seeds)
+        images = f"{len(self.seeds)} images of {sampling.height} x {sampling.width}"
         if pixels > MOST_PIXELS:
             raise MMHError(
-                f"{asked} are more than one request may ask for ({MOST_PIXELS:,} pixels): choose "
+                f"{images} are more than one request may ask for ({MOST_PIXELS:,} pixels): choose "
                 "fewer or smaller images."
             )
-        if pixels * wanted.steps > MOST_WORK:
+        if pixels * sampling.steps > MOST_WORK:
             raise MMHError(
-                f"{asked} in {wanted.steps} steps are more than one request may ask for: choose "
-                "fewer or smaller images, or fewer steps."
+                f"{images} in {sampling.steps} steps are more than one request may ask for: "
+                "choose fewer or smaller images, or fewer steps."
             )
 
 

@@ -102,29 +102,31 @@ def check(path: Path, *, with_autoencoder: bool = False) -> dict[str, int]:
     """
     check_safetensors(path)
     shapes = tensor_shapes(path)
-    found = parted(shapes)
+    checkpoint = parted(shapes)
     kind = identify(without_wrappers(shapes))
     part = kind is None or kind.noun in _ALONE
-    if kind is not None and (not part or not (found.unet or (found.text and found.autoencoder))):
+    if kind is not None and (
+        not part or not (checkpoint.unet or (checkpoint.text and checkpoint.autoencoder))
+    ):
         raise not_stable_diffusion(path.name, f"it is {kind}", _step(path, kind.step))
-    if not found.unet:
+    if not checkpoint.unet:
         raise not_stable_diffusion(path.name, "the file holds no denoising network")
-    if not found.text:
-        what = "no text encoder" if found.autoencoder else "a denoising network alone"
+    if not checkpoint.text:
+        what = "no text encoder" if checkpoint.autoencoder else "a denoising network alone"
         raise MMHError(
             f"{path.name} holds {what}: name the model that it belongs to too, --base MODEL "
             f"--unet {path}."
         )
-    count = {"unet": counted(found.unet), "text_encoder": counted(found.text)}
+    count = {"unet": counted(checkpoint.unet), "text_encoder": counted(checkpoint.text)}
     beside = None if with_autoencoder else beside_it(path)
-    if not found.autoencoder and beside is None and not with_autoencoder:
+    if not checkpoint.autoencoder and beside is None and not with_autoencoder:
         raise MMHError(
             f"{path.name} holds no autoencoder (VAE): put one beside it as "
             f"{path.stem}.vae.safetensors, or name one by --vae."
         )
-    tokenizer_of(path, second=found.open_clip)
-    if found.autoencoder and not with_autoencoder:
-        return {**count, "vae": counted(found.autoencoder)}
+    tokenizer_of(path, second=checkpoint.open_clip)
+    if checkpoint.autoencoder and not with_autoencoder:
+        return {**count, "vae": counted(checkpoint.autoencoder)}
     return count if beside is None else {**count, "vae": counted(tensor_shapes(beside))}
 
 
@@ -135,9 +137,9 @@ def _step(path: Path, step: str) -> str:
 def beside_it(path: Path) -> Path | None:
     """Return the autoencoder that lies beside a single file as NAME.vae.safetensors, or None."""
     for suffix in (".vae.safetensors", ".vae.sft"):
-        found = path.with_name(path.stem + suffix)
-        if found.is_file():
-            return found
+        candidate = path.with_name(path.stem + suffix)
+        if candidate.is_file():
+            return candidate
     return None
 
 
@@ -152,14 +154,18 @@ def read_file(
     """
     numbers = check(path, with_autoencoder=with_autoencoder)
     check_memory(sum(numbers.values()), dtype, device, path.name)
-    found = parted(read_tensors(path))
-    second = _is_second(found)
-    text = _open_clip(path, found.text) if found.open_clip else _clip(path, found.text, second)
+    checkpoint = parted(read_tensors(path))
+    second = _is_second(checkpoint)
+    text = (
+        _open_clip(path, checkpoint.text)
+        if checkpoint.open_clip
+        else _clip(path, checkpoint.text, second)
+    )
     stated = _stated_prediction(read_metadata(path))
-    sha256, notes, beside = digest(path), found.notes, beside_it(path)
+    sha256, notes, beside = digest(path), checkpoint.notes, beside_it(path)
     autoencoder = ModelPart({}, {}, path)
-    if found.autoencoder:
-        autoencoder = _autoencoder(path, found.autoencoder)
+    if checkpoint.autoencoder:
+        autoencoder = _autoencoder(path, checkpoint.autoencoder)
     elif beside is not None and not with_autoencoder:
         autoencoder = read_autoencoder(beside)
         sha256 = joint_digest({path.name: sha256, beside.name: digest(beside)})
@@ -167,7 +173,7 @@ def read_file(
     return ModelParts(
         path.stem,
         sha256,
-        _unet(path, found.unet, second),
+        _unet(path, checkpoint.unet, second),
         autoencoder,
         text,
         tokenizer_of(path, second=second),
@@ -181,15 +187,15 @@ def read_autoencoder(path: Path) -> ModelPart:
     """Return the autoencoder that a file holds, by either names. Errors: MMHError."""
     check_safetensors(path)
     tensors = without_wrappers(read_tensors(path))
-    found = of_part(tensors, _MARKS["vae"])[0]
-    if not found:
+    autoencoder = of_part(tensors, _MARKS["vae"])[0]
+    if not autoencoder:
         kind = identify({name: tuple(x.shape) for name, x in tensors.items()})
         raise MMHError(f"{path} is {kind or 'no autoencoder'}: name an autoencoder (VAE).")
-    if any(name.startswith("encoder.down_blocks.") for name in found):
-        shapes = {name: tuple(x.shape) for name, x in found.items()}
+    if any(name.startswith("encoder.down_blocks.") for name in autoencoder):
+        shapes = {name: tuple(x.shape) for name, x in autoencoder.items()}
         config = autoencoder_config(_autoencoder_shape(shapes), shapes, path, path.name)
-        return ModelPart(config, found, path)
-    return _autoencoder(path, found)
+        return ModelPart(config, autoencoder, path)
+    return _autoencoder(path, autoencoder)
 
 
 def read_network(path: Path) -> tuple[Mapping[str, Any] | None, Tensors, ModelPart | None]:
@@ -199,9 +205,9 @@ def read_network(path: Path) -> tuple[Mapping[str, Any] | None, Tensors, ModelPa
     """
     check_safetensors(path)
     tensors = read_tensors(path)
-    found = parted(tensors)
-    if found.unet:
-        return None, {}, _unet(path, found.unet, _is_second(found))
+    checkpoint = parted(tensors)
+    if checkpoint.unet:
+        return None, {}, _unet(path, checkpoint.unet, _is_second(checkpoint))
     plain = without_wrappers(tensors)
     kind = identify({name: tuple(x.shape) for name, x in plain.items()})
     network, _ = of_part(plain, ("conv_in.weight",))
@@ -256,14 +262,14 @@ def _scheduler(prediction: str) -> dict[str, Any]:
     }
 
 
-def _is_second(found: Checkpoint[Tensor]) -> bool:
+def _is_second(checkpoint: Checkpoint[Tensor]) -> bool:
     """Return whether a checkpoint is of version 2: by its text encoder, or its UNet."""
-    tokens = found.text.get("embeddings.token_embedding.weight")
+    tokens = checkpoint.text.get("embeddings.token_embedding.weight")
     width = _FIRST_WIDTH if tokens is None else tokens.shape[1]
     linear = any(
-        name.endswith(".1.proj_in.weight") and x.dim() == 2 for name, x in found.unet.items()
+        name.endswith(".1.proj_in.weight") and x.dim() == 2 for name, x in checkpoint.unet.items()
     )
-    return found.open_clip or width == _TOWER_WIDTH or (linear and width != _FIRST_WIDTH)
+    return checkpoint.open_clip or width == _TOWER_WIDTH or (linear and width != _FIRST_WIDTH)
 
 
 def _unet(path: Path, tensors: Tensors, second: bool) -> ModelPart:
@@ -298,8 +304,8 @@ def _unet(path: Path, tensors: Tensors, second: bool) -> ModelPart:
         ),
     }
 
-    def convert(given: Tensors) -> Tensors:
-        return _converted("ldm_unet", _under(_UNET, given), config)
+    def convert(originals: Tensors) -> Tensors:
+        return _converted("ldm_unet", _under(_UNET, originals), config)
 
     return ModelPart(config, tensors, path, convert)
 
@@ -324,8 +330,8 @@ def _autoencoder(path: Path, tensors: Tensors) -> ModelPart:
     if not levels or None in widths or not layers:
         raise not_stable_diffusion(path.name, "its autoencoder has other blocks")
 
-    def convert(given: Tensors) -> Tensors:
-        return _converted("ldm_vae", _under(_AUTOENCODER, given), config)
+    def convert(originals: Tensors) -> Tensors:
+        return _converted("ldm_vae", _under(_AUTOENCODER, originals), config)
 
     return ModelPart(config, tensors, path, convert)
 
@@ -377,15 +383,18 @@ def _open_clip(path: Path, tensors: Tensors) -> ModelPart:
         path,
     )
     layers = _layers(tensors, blocks)
-    known = config["hidden_size"] == _TOWER_WIDTH and layers in (_TOWER_BLOCKS - 1, _TOWER_BLOCKS)
-    whole = layers == _TOWER_BLOCKS if known else "text_projection" in tensors
+    is_tower = config["hidden_size"] == _TOWER_WIDTH and layers in (
+        _TOWER_BLOCKS - 1,
+        _TOWER_BLOCKS,
+    )
+    whole = layers == _TOWER_BLOCKS if is_tower else "text_projection" in tensors
     config["num_hidden_layers"] = layers - 1 if whole else layers
     config["hidden_act"] = "gelu"
     sized = SimpleNamespace(config=SimpleNamespace(hidden_size=config["hidden_size"]))
 
-    def convert(given: Tensors) -> Tensors:
+    def convert(originals: Tensors) -> Tensors:
         # Of another size than the tower it would mislead the converter, and it is not read.
-        read = {name: x for name, x in given.items() if name != "text_projection"}
+        read = {name: x for name, x in originals.items() if name != "text_projection"}
         made = _converted("open_clip", sized, _under(_OPEN_CLIP, read), _OPEN_CLIP)
         return {name.removeprefix("text_model."): x for name, x in made.items()}
 

@@ -22,10 +22,10 @@ def matrix_speed(device: torch.device | str) -> float:
     The median of seven, after one that is not counted; in float32 on a CPU, in bfloat16 on a GPU,
     as models are loaded. Takes a fraction of a second.
     """
-    place = torch.device(device)
-    side = _SIDES.get(place.type, 1024)
-    dtype = torch.float32 if place.type == "cpu" else torch.bfloat16
-    values = torch.ones(side, side, device=place, dtype=dtype)
+    torch_device = torch.device(device)
+    side = _SIDES.get(torch_device.type, 1024)
+    dtype = torch.float32 if torch_device.type == "cpu" else torch.bfloat16
+    values = torch.ones(side, side, device=torch_device, dtype=dtype)
     times = []
     for _ in range(8):
         started = time.perf_counter()

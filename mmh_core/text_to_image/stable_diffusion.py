@@ -80,22 +80,22 @@ def read(
     dtype = dtype or default_type(device)
     if dtype not in _TYPES:
         raise ValueError(f"dtype must be one of {_TYPES}, got {dtype!r}.")
-    wanted = parse_model_name(str(name_or_folder))
-    path, name = locate(wanted.base)
+    model_name = parse_model_name(str(name_or_folder))
+    path, name = locate(model_name.base)
     if path.is_file():
-        parts = single_file.read_file(path, device, dtype, with_autoencoder=bool(wanted.vae))
+        parts = single_file.read_file(path, device, dtype, with_autoencoder=bool(model_name.vae))
     else:
         parts = read_folder(path, name, device, dtype)
-    return CheckedModel(_with_given(parts, wanted), device, dtype)
+    return CheckedModel(_with_given(parts, model_name), device, dtype)
 
 
-def _with_given(parts: ModelParts, wanted: ModelName) -> ModelParts:
+def _with_given(parts: ModelParts, model_name: ModelName) -> ModelParts:
     """Put the parts that are named beside the model in place of its own. Errors: MMHError."""
-    if wanted.vae:
-        part, sha256, label = given_autoencoder(existing(wanted.vae))
+    if model_name.vae:
+        part, sha256, label = given_autoencoder(existing(model_name.vae))
         parts = replaced(parts, "autoencoder", part, sha256, label)
-    if wanted.unet:
-        part, sha256, label, note = given_network(existing(wanted.unet), parts.unet.config)
+    if model_name.unet:
+        part, sha256, label, note = given_network(existing(model_name.unet), parts.unet.config)
         parts = replaced(parts, "unet", part, sha256, label)
         parts = replace(parts, notes=(*parts.notes, note) if note else parts.notes)
     return parts
@@ -168,14 +168,14 @@ def parameters(source: str) -> dict[str, int]:
 
     Errors: MMHError for what cannot be loaded, with what it is.
     """
-    wanted = parse_model_name(source)
-    path, name = locate(wanted.base)
+    model_name = parse_model_name(source)
+    path, name = locate(model_name.base)
     if path.is_file():
-        found = single_file.check(path, with_autoencoder=bool(wanted.vae))
+        counts = single_file.check(path, with_autoencoder=bool(model_name.vae))
     else:
         weights = open_folder(path, name)
-        found = {part: counted(checked_shapes(part, files)[0]) for part, files in weights.items()}
-    return found | (network_numbers(existing(wanted.unet)) if wanted.unet else {})
+        counts = {part: counted(checked_shapes(part, files)[0]) for part, files in weights.items()}
+    return counts | (network_numbers(existing(model_name.unet)) if model_name.unet else {})
 
 
 def default_type(device: torch.device) -> torch.dtype:

@@ -54,12 +54,12 @@ def of_part(tensors: Mapping[str, T], marks: tuple[str, ...]) -> tuple[dict[str,
         averaged = {prefix for prefix in prefixes if _AVERAGED.search(prefix)}
         prefix = min(prefixes - averaged or averaged, key=lambda text: (len(text), text))
         note = USED if prefix in averaged else LEFT_OUT if averaged else ""
-        found = {
+        network = {
             name.removeprefix(prefix): tensor
             for name, tensor in tensors.items()
             if name.startswith(prefix)
         }
-        return found, note
+        return network, note
     return {}, ""
 
 
@@ -69,12 +69,12 @@ def from_flat_ema(tensors: Mapping[str, T]) -> dict[str, T]:
     Training stored it without the dots: `model_ema.diffusion_modelinput_blocks00weight` is
     `input_blocks.0.0.weight`. Behind a block stands one digit for the place in it.
     """
-    found = {}
+    averaged = {}
     for name, tensor in tensors.items():
         if not name.startswith(FLAT_EMA):
             continue
         words = _FLAT_WORDS.findall(name[len(FLAT_EMA) :].lstrip("."))
         dotted = ".".join(words)
         dotted = re.sub(r"^((?:in|out)put_blocks)\.(\d+)(\d)\b", r"\1.\2.\3", dotted)
-        found[dotted] = tensor
-    return found
+        averaged[dotted] = tensor
+    return averaged

@@ -63,9 +63,9 @@ def tokenizer_of(path: Path, *, second: bool) -> Path:
         return beside
     for name in _PUBLISHED[second]:
         folder = cached_folder(CATALOGUE[name].source if name in CATALOGUE else name)
-        for place in () if folder is None else (folder, folder / "tokenizer"):
-            if _is_tokenizer(place):
-                return place
+        for candidate in () if folder is None else (folder, folder / "tokenizer"):
+            if _is_tokenizer(candidate):
+                return candidate
     version = "stabilityai/stable-diffusion-2-1" if second else "openai/clip-vit-large-patch14"
     raise MMHError(
         f"The tokenizer is missing: put a folder with vocab.json and merges.txt at {beside}; "
@@ -90,12 +90,12 @@ def read_tokenizer(folder: Path, encoder: nn.Module) -> Callable[..., Any]:
     build: Callable[..., Any] = CLIPTokenizer.from_pretrained
     settings = _settings(folder)
     try:
-        with tempfile.TemporaryDirectory() as place:
+        with tempfile.TemporaryDirectory() as temporary:
             for name in _FILES:
                 if (folder / name).is_file():
-                    shutil.copyfile(folder / name, Path(place, name))
-            Path(place, _CONFIG).write_text(json.dumps(settings), encoding="utf-8")
-            tokenizer: Any = build(place, local_files_only=True)
+                    shutil.copyfile(folder / name, Path(temporary, name))
+            Path(temporary, _CONFIG).write_text(json.dumps(settings), encoding="utf-8")
+            tokenizer: Any = build(temporary, local_files_only=True)
         highest = max(tokenizer.get_vocab().values())
     except Exception as error:  # Whatever transformers makes of a damaged vocabulary.
         raise MMHError(
@@ -103,11 +103,11 @@ def read_tokenizer(folder: Path, encoder: nn.Module) -> Callable[..., Any]:
             "tokenizer of the same model over it."
         ) from error
     positions: Tensor = encoder.get_parameter("embeddings.position_embedding.weight")
-    known = len(encoder.get_parameter("embeddings.token_embedding.weight"))
-    if highest >= known:
+    vocabulary = len(encoder.get_parameter("embeddings.token_embedding.weight"))
+    if highest >= vocabulary:
         raise MMHError(
             f"The tokenizer in {folder} has {highest + 1:,} tokens and the text encoder knows "
-            f"{known:,}: use the one that came with the model."
+            f"{vocabulary:,}: use the one that came with the model."
         )
     tokenizer.model_max_length = min(tokenizer.model_max_length, len(positions))
     ready: Callable[..., Any] = tokenizer
@@ -117,8 +117,8 @@ def read_tokenizer(folder: Path, encoder: nn.Module) -> Callable[..., Any]:
 def _settings(folder: Path) -> dict[str, Any]:
     """Return the settings of a tokenizer that are data. Errors: MMHError."""
     path = folder / _CONFIG
-    given = read_json(path) if path.is_file() else {}
-    kept = {key: given[key] for key in _SETTINGS if given.get(key) is not None}
+    settings = read_json(path) if path.is_file() else {}
+    kept = {key: settings[key] for key in _SETTINGS if settings.get(key) is not None}
     longest = kept.get("model_max_length", _USUAL_LENGTH)
     # Saved without a limit it is 1e30.
     if isinstance(longest, bool) or not isinstance(longest, int | float) or longest < 1:

@@ -42,18 +42,18 @@ class WeightFiles:
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shape of each tensor from the headers. Errors: MMHError."""
-        found: dict[str, tuple[int, ...]] = {}
+        shapes_by_name: dict[str, tuple[int, ...]] = {}
         for path in self.files:
             check_safetensors(path)
-            found |= self._listed(path, tensor_shapes(path))
-        return found
+            shapes_by_name |= self._listed(path, tensor_shapes(path))
+        return shapes_by_name
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the tensors, mapped from their files. Errors: MMHError."""
-        found: dict[str, Tensor] = {}
+        tensors_by_name: dict[str, Tensor] = {}
         for path in self.files:
-            found |= self._listed(path, read_tensors(path))
-        return found
+            tensors_by_name |= self._listed(path, read_tensors(path))
+        return tensors_by_name
 
     def _listed(self, path: Path, tensors: Mapping[str, T]) -> dict[str, T]:
         listed = self.of_tensor
@@ -72,27 +72,27 @@ def chosen_names(names: Iterable[str], stem: str) -> tuple[tuple[str, ...], str]
     """
     names = set(names)
     here = re.compile(re.escape(stem) + r"(?:\.([\w-]+?))?(?:-(\d{5})-of-(\d{5}))?\.safetensors")
-    found: dict[str, dict[str, list[str]]] = {}
+    variants: dict[str, dict[str, list[str]]] = {}
     for name in sorted(names):
         match = here.fullmatch(name)
         if match is not None:
-            kinds = found.setdefault(match[1] or "", {})
-            kinds.setdefault(match[3] or "", []).append(name)
-    for variant in found:
+            layouts = variants.setdefault(match[1] or "", {})
+            layouts.setdefault(match[3] or "", []).append(name)
+    for variant in variants:
         if f"{stem}.safetensors.index{'.' + variant if variant else ''}.json" in names:
-            found[variant].setdefault("index", [])
-    order = [variant for variant in ("", *_VARIANTS) if variant in found]
-    others = [variant for variant in found if variant not in order]
+            variants[variant].setdefault("index", [])
+    order = [variant for variant in ("", *_VARIANTS) if variant in variants]
+    others = [variant for variant in variants if variant not in order]
     if not order and len(others) == 1:
         order = others
     if not order:
         return (), ""
-    kinds = found[order[0]]
-    if "" in kinds:
-        return (kinds[""][0],), ""
+    layouts = variants[order[0]]
+    if "" in layouts:
+        return (layouts[""][0],), ""
     suffix = "." + order[0] if order[0] else ""
     index = f"{stem}.safetensors.index{suffix}.json"
-    shards = [name for count in sorted(kinds) if count != "index" for name in kinds[count]]
+    shards = [name for count in sorted(layouts) if count != "index" for name in layouts[count]]
     return tuple(shards), index if index in names else ""
 
 
