@@ -35,6 +35,8 @@ from mmh_core.subject.copies import CopyFound, NeighborFound
 if TYPE_CHECKING:
     from mmh_core.subject.training_set import TrainingSet
 
+#: What the pixels add to a similarity that has no threshold.
+_UNLIKE = " and the pixels of the nearest do not agree"
 #: Training images that are kept beside each generated one.
 NEIGHBORS = 12
 #: The same in each of the seven other symmetries, whose pixels alone are compared.
@@ -146,7 +148,9 @@ def _without(
     copy, near = row
     kind: CopyKind = "unknown" if copy.kind == "none" else copy.kind
     note = f"{len(refused)} of the nearest training images could not be compared: {refused[0]}"
-    return replace(copy, kind=kind, reason=f"{copy.reason} {note}"), near
+    # It may be the very nearest whose pixels nobody has seen.
+    reason = copy.reason.replace(_UNLIKE, "")
+    return replace(copy, kind=kind, reason=f"{reason} {note}"), near
 
 
 def _by_pixels(
@@ -294,8 +298,8 @@ def _by_descriptor(
         threshold = _NAN
         reason = (
             f"The nearest is image {called}, similarity {value}; {name} has no calibrated "
-            "threshold here and the pixels of the nearest do not agree, so a copy can neither be "
-            "told nor ruled out: compare the two by eye, or build the index with SSCD."
+            f"threshold here{_UNLIKE}, so a copy can neither be told nor ruled out: compare the "
+            "two by eye, or build the index with SSCD."
         )
     elif similarity >= SSCD_STRICT:
         kind, reason = "exact", f"A copy of image {called}: SSCD similarity {value} ({limits})."

@@ -142,7 +142,8 @@ class DetectorCalibration:
         if model.sampling != self.sampling:
             raise MMHError(
                 f"The calibration is for {self.sampling.words} and {model.name} generates with "
-                f"{model.sampling.words}: calibrate it again."
+                f"{model.sampling.words}: calibrate it again, by calibrate --all with the same "
+                "--windows, and name the folder by --calibration."
             )
 
     def early(self) -> EarlyCalibration:

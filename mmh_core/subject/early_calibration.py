@@ -99,9 +99,9 @@ class EarlyCalibration:
             )
         if model.windows != (self.windows or 1):
             raise MMHError(
-                f"The calibration of {self.model} is for prompts read in {self.windows or 1} "
-                f"windows of text and not in {model.windows}: calibrate with --windows "
-                f"{model.windows}."
+                f"The calibration of {self.model} is for --windows {self.windows or 1} and not "
+                f"{model.windows}: calibrate with --windows {model.windows}, then name the folder "
+                "by --calibration."
             )
 
 

@@ -157,8 +157,8 @@ class Request:
         _check_length("prompt", self.prompt)
         if not self.seeds or not all(_is_seed(seed) for seed in self.seeds):
             raise MMHError(
-                f"The seeds are {self.seeds!r}: give at least one, each a whole number from 0 to "
-                "2^63 - 1."
+                f"The seeds are {', '.join(map(str, self.seeds)) or 'none'}: give at least one, "
+                "each a whole number from 0 to 2^63 - 1."
             )
         sampling = self.sampling
         pixels = sampling.pixels * len(self.seeds)

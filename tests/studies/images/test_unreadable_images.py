@@ -43,6 +43,14 @@ def test_what_could_not_be_compared_is_counted_and_is_not_memorized_by_nobody() 
     assert "3 of the nearest training images could not be compared: There is no" in copy.reason
 
 
+def test_nothing_is_said_of_pixels_that_nobody_has_compared() -> None:
+    mine = TRAINED[5:6].float() / 255
+    [(copy, _)] = find_copies(training_set({5}), mine)
+    assert copy.kind == "unknown" and "do not agree" not in copy.reason
+    [(copy, _)] = find_copies(training_set(set()), drawings(1, seed=9).float() / 255)
+    assert copy.kind == "unknown" and "do not agree" in copy.reason
+
+
 def test_a_folder_of_other_images_is_an_error() -> None:
     with pytest.raises(MMHError, match=r"None of the nearest .* There is no file \d+\.png"):
         find_copies(training_set(set(range(14))), TRAINED[:1].float() / 255)
