@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmh_core.text_to_image.model import TextToImage
-from mmh_core.text_to_image.prompt_text import MOST_WINDOWS, tokens_of
+from mmh_core.text_to_image.prompt_text import MOST_WINDOWS, TOKENIZING, tokens_of
 
 #: Prompts that are named one by one where many are not read whole.
 MOST_NAMED = 20
@@ -98,7 +98,8 @@ def _matters(letter: str) -> bool:
 
 def _has_token(tokenizer: Any, letter: str) -> bool:
     """Return whether a letter is one token, alone or within a word, and not a run of bytes."""
-    ids = tokenizer(letter, add_special_tokens=False, verbose=False).input_ids
+    with TOKENIZING:
+        ids = tokenizer(letter, add_special_tokens=False, verbose=False).input_ids
     return len(ids) <= 1
 
 

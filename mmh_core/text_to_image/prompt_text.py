@@ -11,11 +11,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+#: A fast tokenizer keeps cut and padding in itself, so two threads may not ask it at once.
+TOKENIZING = Lock()
 #: More windows than anybody's prompt fills: 600 tokens of Stable Diffusion.
 MOST_WINDOWS = 8
 
@@ -50,12 +53,13 @@ def tokens_of(tokenizer: Callable[..., Any], prompt: str, windows: int = 1) -> T
     """Return the tokens of a prompt in this number of windows."""
     hf_tokenizer: Any = tokenizer
     pieces = _pieces(tokenizer, prompt)
-    encoded = hf_tokenizer(
-        "".join(text for text, _ in pieces),
-        add_special_tokens=False,
-        return_offsets_mapping=True,
-        verbose=False,
-    )
+    with TOKENIZING:
+        encoded = hf_tokenizer(
+            "".join(text for text, _ in pieces),
+            add_special_tokens=False,
+            return_offsets_mapping=True,
+            verbose=False,
+        )
     ids, written = encoded["input_ids"], _written(pieces, encoded["offset_mapping"])
     length = int(hf_tokenizer.model_max_length)
     room = length - 2
@@ -97,13 +101,15 @@ def encode_prompts(
         states: Tensor = encoder(pieces.to(device))[0]
         return states.reshape(len(prompts), ids.shape[1], -1)
     # The tokenizer's own cut and padding, whose sides its files may state.
-    tokens = hf_tokenizer(
-        [expanded(tokenizer, prompt) for prompt in prompts],
-        padding="max_length",
-        max_length=hf_tokenizer.model_max_length,
-        truncation=True,
-        return_tensors="pt",
-    )
+    texts = [expanded(tokenizer, prompt) for prompt in prompts]
+    with TOKENIZING:
+        tokens = hf_tokenizer(
+            texts,
+            padding="max_length",
+            max_length=hf_tokenizer.model_max_length,
+            truncation=True,
+            return_tensors="pt",
+        )
     hidden: Tensor = encoder(tokens.input_ids.to(device))[0]
     return hidden
 

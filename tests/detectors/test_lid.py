@@ -236,7 +236,7 @@ def test_agreement_is_the_mean_over_other_seeds(
 
 
 def test_agreement_needs_two_seeds(model: TextToImage, generated: DetectorInputs) -> None:
-    with pytest.raises(MMHError, match="at least two seeds"):
+    with pytest.raises(MMHError, match="two seeds or more"):
         read(model, generated.rows(torch.tensor([0, 1, 5])), SeedSimilarity())
 
 

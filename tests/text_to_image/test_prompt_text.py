@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -253,3 +255,44 @@ def test_prompts_that_are_not_whole_are_named_once_and_the_rest_counted(
     assert lines[1:] == ["3 more prompts are not read whole."]
     assert partly_read_lines(found[:2], most=1)[1] == "1 more prompt is not read whole."
     assert partly_read_lines(()) == []
+
+
+class OneAtATime:
+    """A tokenizer that counts the calls that come while another one is answered."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer, self.inside, self.overlaps = tokenizer, False, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.tokenizer, name)
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        self.overlaps += self.inside
+        self.inside = True
+        time.sleep(0.001)
+        try:
+            return self.tokenizer(*arguments, **options)
+        finally:
+            self.inside = False
+
+
+def test_threads_that_share_a_tokenizer_ask_it_one_after_another(model_of: ModelOf) -> None:
+    """It keeps cut and padding in itself: a page reads whole prompts, a job encodes cut ones."""
+    shared = OneAtATime(model_of("tiny").tokenizer)
+    model = replace(model_of("tiny"), tokenizer=shared)
+    ended = Event()
+
+    def read() -> None:
+        while not ended.is_set():
+            tokens_of(shared, LONG)
+            read_prompt(model, "кот")
+
+    reader = Thread(target=read)
+    reader.start()
+    try:
+        shapes = {tuple(model.encode_text([LONG]).shape) for _ in range(30)}
+    finally:
+        ended.set()
+        reader.join()
+    assert shared.overlaps == 0
+    assert shapes == {tuple(model.unconditional.shape)}
