@@ -145,8 +145,8 @@ RUN = {
     "docs/how-to/own-prompts.md": {"FOLDER": "scanned"},
     "docs/how-to/several-processes.md": {},
 }
-#: What waits for a browser.
-WAITS = re.compile(r"^\./mmh (app|docs)\b.*\n", re.MULTILINE)
+#: What waits for a browser, and what would run this very test.
+WAITS = re.compile(r"^\./mmh (app|docs|test)\b.*\n", re.MULTILINE)
 
 
 @pytest.mark.slow
