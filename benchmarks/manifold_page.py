@@ -33,7 +33,7 @@ def first_page(page: Page, url: str) -> float:
     """Return the seconds until the precomputed image is on the screen."""
     started = time.perf_counter()
     page.goto(f"{url}/manifolds")
-    drawn = ".st-key-mf_image .js-plotly-plot .scatterlayer .trace"
+    drawn = ".st-key-mf_figure .js-plotly-plot .scatterlayer .trace"
     page.locator(drawn).first.wait_for(timeout=PATIENCE)
     return time.perf_counter() - started
 
@@ -45,7 +45,7 @@ def click_to_finished(page: Page) -> float:
     started = time.perf_counter()
     button.click()
     page.get_by_text("Your run: ").first.wait_for(timeout=PATIENCE)
-    page.locator(".st-key-mf_image .js-plotly-plot .scatterlayer .trace").first.wait_for(
+    page.locator(".st-key-mf_figure .js-plotly-plot .scatterlayer .trace").first.wait_for(
         timeout=PATIENCE
     )
     return time.perf_counter() - started

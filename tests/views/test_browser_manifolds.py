@@ -45,7 +45,7 @@ def test_the_circle_from_a_deep_link_to_a_point_and_a_second_run_cancelled(
     job = link(browser_page)["job"]
     assert re.fullmatch("[0-9a-f]{32}", job)
 
-    chart = browser_page.locator(".st-key-mf_image .js-plotly-plot")
+    chart = browser_page.locator(".st-key-mf_figure .js-plotly-plot")
     expect(chart.locator(".scatterlayer .trace").first).to_be_attached(timeout=PATIENCE)
     wait_for_app(browser_page)
     chart.scroll_into_view_if_needed()

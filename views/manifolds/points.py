@@ -23,7 +23,7 @@ _MOST_ROWS = 500
 def take_selection() -> None:
     """Copy what was selected in the image: Plotly forgets it when the figure changes."""
     state = st.session_state
-    found = selected_ids(state.get("mf_image") or {})
+    found = selected_ids(state.get("mf_figure") or {})
     if len(found) == 1:
         state[key("point")], state[key("many")] = found[0], []
     elif found:
