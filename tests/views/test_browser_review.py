@@ -221,7 +221,7 @@ def test_from_a_table_of_prompts_to_a_case_that_another_server_opens(
     assert get_item(file, opened, 10, "Reviewer 1").judgement.verdict == "unsure"
     # The link of the filtered queue opens as it was, in whatever window.
     other.goto(f"{server.url}/review?queue={opened}&tab=table&verdict=unsure&from=-1000")
-    sees(other, "9 found")
+    sees(other, "9 items")
     assert (float(link(other)["from"]), link(other)["verdict"]) == (-1000, "unsure")
     other.close()
 
@@ -252,7 +252,7 @@ def test_the_overview_leads_to_a_finished_state_and_to_the_queue(
     page = browser_page
     page.set_default_timeout(PATIENCE)
     page.goto(server.url)
-    expect(page.get_by_role("heading", name="Memorization, seen")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_role("heading", name="Copied training images")).to_be_visible(timeout=PATIENCE)
     page.get_by_role("link", name="A case", exact=False).first.click()
     expect(page.get_by_role("heading", name="Review", exact=True)).to_be_visible(timeout=PATIENCE)
     assert link(page)["queue"] == queue.id
