@@ -252,7 +252,9 @@ def test_the_overview_leads_to_a_finished_state_and_to_the_queue(
     page = browser_page
     page.set_default_timeout(PATIENCE)
     page.goto(server.url)
-    expect(page.get_by_role("heading", name="Copied training images")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_role("heading", name="Copied training images")).to_be_visible(
+        timeout=PATIENCE
+    )
     page.get_by_role("link", name="A case", exact=False).first.click()
     expect(page.get_by_role("heading", name="Review", exact=True)).to_be_visible(timeout=PATIENCE)
     assert link(page)["queue"] == queue.id
