@@ -284,3 +284,9 @@ def _lock_here(descriptor: int) -> Callable[[], None]:
         os.close(descriptor)
 
     return unlock
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hexadecimal. Errors: OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmh_core.files import sha256_of
 from mmh_core.installation import PROGRAM, assets
 from mmh_core.records import MMHError
 
@@ -221,7 +222,5 @@ def files_digest(files: Iterable[Path]) -> str:
     """Return one SHA-256 of the names and contents of files, in the order given."""
     digest = hashlib.sha256()
     for path in files:
-        with path.open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
-        digest.update(f"{path.name} {content}\n".encode())
+        digest.update(f"{path.name} {sha256_of(path)}\n".encode())
     return digest.hexdigest()

@@ -20,7 +20,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from mmh_core.files import flush_file, flush_folder, hold, is_held
+from mmh_core.files import flush_file, flush_folder, hold, is_held, sha256_of
 from mmh_core.formats.untrusted import error_text, parse_json
 from mmh_core.installation import PROGRAM
 from mmh_core.records import MMHError
@@ -72,7 +72,7 @@ def save_index(
             "count": len(index),
             "dim": index.dim,
             "storage": storage,
-            "sha256": {name: _sha256(new_folder / name) for name in (VECTORS, LABELS)},
+            "sha256": {name: sha256_of(new_folder / name) for name in (VECTORS, LABELS)},
         }
         if files is not None:
             meta |= {"files": files, "skipped": [asdict(one) for one in left_out]}
@@ -91,7 +91,7 @@ def load_index(folder: Path, *, memory_map: bool = True, verify: bool = True) ->
     try:
         if verify:
             for name in (VECTORS, LABELS):
-                if _sha256(folder / name) != meta["sha256"][name]:
+                if sha256_of(folder / name) != meta["sha256"][name]:
                     raise MMHError(f"{folder / name} does not match its checksum: {AGAIN}")
         index = _assemble(folder, meta, memory_map and meta["storage"] == "float32")
         if verify:
@@ -260,8 +260,3 @@ def _check_lengths(index: Index) -> None:
         # Rounding to float32 moves a length by some 1e-7, and a sum of 10,000 squares by 1e-6.
         if not (np.abs(lengths - 1) < 1e-3).all():
             raise ValueError(f"{VECTORS} holds a vector that does not have length 1")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from mmh_core.files import sha256_of
 from mmh_core.formats.untrusted import error_text, quoted
 from mmh_core.records import MMHError
 from mmh_core.store.queues import queue_number
@@ -47,8 +47,7 @@ class RunFiles:
 def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file's bytes. Raises MMHError for one that cannot be read."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(path)
     except OSError as error:
         raise MMHError(
             f"The file {quoted(path.name, 200)} of a run cannot be read ({error_text(error)}): "

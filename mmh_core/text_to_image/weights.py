@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmh_core.files import sha256_of
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.kinds import Shapes, identify_bytes
 
@@ -146,8 +147,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 def digest(path: Path) -> str:
     """Return the SHA-256 of a file, in hexadecimal."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(path)
     except OSError as error:
         raise MMHError(
             f"{path} is missing or cannot be read ({error.strerror}): copy or download the model "

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import streamlit as st
 
+from views.widgets import link_values
+
 PREFIX = "bm_"
 NAMES = ("detector", "kind", "job")
 
@@ -45,6 +47,5 @@ def remember() -> None:
     """Keep this run's choices for the next one, and write them into the link."""
     state = st.session_state
     state[key("kept")] = {name: state.get(key(name)) for name in NAMES}
-    found = {name: str(value) for name, value in state[key("kept")].items() if value}
-    if dict(st.query_params) != found:
-        st.query_params.from_dict(found)
+    kept = state[key("kept")]
+    link_values.write_link({name: str(value) for name, value in kept.items() if value})

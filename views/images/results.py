@@ -17,6 +17,7 @@ from views.images import reference_prompts as normal
 from views.images.settings import TABS, ImageSettings, form_of
 from views.images.state import choose_image, key
 from views.widgets import layout, words
+from views.widgets.tabs import open_tabs
 
 
 def result(run: ImageRun, settings: ImageSettings, *, precomputed: bool) -> None:
@@ -64,7 +65,7 @@ def _figures(run: ImageRun) -> None:
     lids = sorted(one.lid.conditional for one in images if one.lid is not None)
     lids = [lid for lid in lids if not math.isnan(lid)]
     with st.container(horizontal=True, gap="small"):
-        _figure(
+        layout.metric(
             "Copies",
             f"{copies} of {many}" if run.searched and decided else "unknown",
             _searched(run, kinds, decided),
@@ -72,9 +73,11 @@ def _figures(run: ImageRun) -> None:
             "them share (template copy).",
         )
         middle = (lids[(len(lids) - 1) // 2] + lids[len(lids) // 2]) / 2 if lids else math.nan
-        _figure("LID", words.number(shown_lid(middle), 1), _among(run), f"Median. {phrases.LID}")
+        layout.metric(
+            "LID", words.number(shown_lid(middle), 1), _among(run), f"Median. {phrases.LID}"
+        )
         agreement = run.agreement[0] if run.agreement else math.nan
-        _figure(
+        layout.metric(
             "Seed-to-seed similarity",
             words.number(agreement, 2),
             "1: every seed gives the same image",
@@ -82,7 +85,7 @@ def _figures(run: ImageRun) -> None:
         )
         known = images[0].truth
         if known is not None:
-            _figure(
+            layout.metric(
                 "Ground truth",
                 known.kind,
                 f"data LID {words.number(known.lid, 0)}, {words.plural(known.images, 'image')}",
@@ -119,19 +122,6 @@ def _among(run: ImageRun) -> str:
     return f"above {share_words(middle)} of reference images"
 
 
-def _figure(label: str, value: str, beneath: str, help: str) -> None:
-    st.metric(
-        label,
-        value,
-        beneath,
-        delta_color="off",
-        delta_arrow="off",
-        help=help,
-        border=True,
-        width="stretch",
-    )
-
-
 def _without_reference(run: ImageRun) -> None:
     if run.searched:
         return
@@ -147,32 +137,21 @@ def _without_reference(run: ImageRun) -> None:
 
 def _sections(run: ImageRun, settings: ImageSettings) -> None:
     """Draw the section that is open; the others cost nothing."""
-    short = {label: name for name, label in TABS.items()}
-    name = key("tab_label")
-    st.session_state[name] = TABS[st.session_state[key("tab")]]
-    tabs = st.tabs(list(TABS.values()), key=name, on_change=_take_tab)
-    for tab, label in zip(tabs, TABS.values(), strict=True):
-        if not tab.open:
-            continue
+    for name, tab in open_tabs(TABS, key):
         with tab:
-            if short[label] == "audit":
+            if name == "audit":
                 layout.heading("Audit an image", audit.SENTENCE)
                 audit.section(settings.model)
-            elif short[label] == "data":
+            elif name == "data":
                 data.section(run)
             elif not run.images:
                 st.info("This run was stopped before its first image.")
-            elif short[label] == "images":
+            elif name == "images":
                 _images(run)
-            elif short[label] == "normal":
+            elif name == "normal":
                 normal.section(run)
             else:
                 plane.section(run, settings)
-
-
-def _take_tab() -> None:
-    short = {label: name for name, label in TABS.items()}
-    st.session_state[key("tab")] = short[st.session_state[key("tab_label")]]
 
 
 def _images(run: ImageRun) -> None:

@@ -22,6 +22,7 @@ from views.images.settings import (
     parsed,
     query,
 )
+from views.widgets import link_values
 from views.widgets.link_values import one_of, quoted
 
 #: Everything that is kept under its own name with the prefix, widgets first.
@@ -60,9 +61,7 @@ def restore() -> tuple[ImageSettings, list[str]]:
 def remember() -> None:
     """Keep this run's choices for the next one, and write them into the link."""
     st.session_state[_KEPT] = {name: st.session_state.get(key(name)) for name in NAMES}
-    found = link()
-    if dict(st.query_params) != found:
-        st.query_params.from_dict(found)
+    link_values.write_link(link())
 
 
 def current() -> ImageSettings:

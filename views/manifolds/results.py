@@ -10,11 +10,11 @@ from mmh_core.manifolds.catalogue import MANIFOLDS
 from mmh_core.memorization.hypothesis import VERDICTS
 from mmh_core.plots import theme
 from mmh_core.studies.manifolds.run import ManifoldConfig, ManifoldRun, Snapshot
-from views.manifolds import data, digits, training
-from views.manifolds import figure as image
+from views.manifolds import data, digits, figure, training
 from views.manifolds.settings import NUMBERS, TABS, ManifoldSettings
 from views.manifolds.state import key
-from views.widgets import words
+from views.widgets import layout, words
+from views.widgets.tabs import open_tabs
 
 _SCRUBBER = key("scrubber")
 
@@ -111,32 +111,32 @@ def _figures(run: ManifoldRun, snapshot: Snapshot) -> None:
     many = len(samples.verdict)
     memorized = float(samples.memorized.float().mean())
     with st.container(horizontal=True, gap="small"):
-        _figure(
+        layout.metric(
             "Copy rate of samples",
             words.percent(snapshot.fraction_memorized),
             f"chance {words.percent(run.chance_memorized)}",
             words.COPIES,
         )
-        _figure(
+        layout.metric(
             "Learned LID",
             words.number(float(samples.lid.nanmedian())),
             "median of samples",
             words.LID,
         )
-        _figure(
+        layout.metric(
             "True LID" if theme.truth_known(run) else "LID of the data",
             words.number(run.typical_lid),
             "median of the data" if theme.truth_known(run) else "estimated, median",
             "The median LID of the data: known by construction, or estimated from all known "
             "images.",
         )
-        _figure(
+        layout.metric(
             "Memorized by LID",
             words.percent(memorized),
             f"{round(memorized * many):,} of {many:,} samples",
             f"{words.OD_MEM} {words.DD_MEM}",
         )
-        _figure(
+        layout.metric(
             "Fit",
             "good" if snapshot.fits else "too poor",
             "verdicts are reliable" if snapshot.fits else "no verdict can be given",
@@ -147,43 +147,19 @@ def _figures(run: ManifoldRun, snapshot: Snapshot) -> None:
     st.caption(f"Verdicts on {many:,} generated samples: {' · '.join(said)}.")
 
 
-def _figure(label: str, value: str, beneath: str, help: str) -> None:
-    st.metric(
-        label,
-        value,
-        beneath,
-        delta_color="off",
-        delta_arrow="off",
-        help=help,
-        border=True,
-        width="stretch",
-    )
-
-
 def _sections(run: ManifoldRun, snapshot: Snapshot) -> None:
     """Draw the section that is open; the others cost nothing."""
-    short = {label: name for name, label in TABS.items()}
-    name = key("tab_label")
-    st.session_state[name] = TABS[st.session_state[key("tab")]]
-    tabs = st.tabs(list(TABS.values()), key=name, on_change=_take_tab)
-    for tab, label in zip(tabs, TABS.values(), strict=True):
-        if not tab.open:
-            continue
+    for name, tab in open_tabs(TABS, key):
         with tab:
-            if short[label] == "image" and MANIFOLDS[run.config.manifold].plot == "images":
+            if name == "image" and MANIFOLDS[run.config.manifold].plot == "images":
                 digits.section(run, snapshot)
-            elif short[label] == "image":
-                image.section(run, snapshot)
-            elif short[label] == "training":
+            elif name == "image":
+                figure.section(run, snapshot)
+            elif name == "training":
                 training.progress(run, snapshot)
-            elif short[label] == "estimators":
+            elif name == "estimators":
                 training.estimators(run)
-            elif short[label] == "fit":
+            elif name == "fit":
                 training.fit(run, snapshot)
             else:
                 data.section(run, snapshot)
-
-
-def _take_tab() -> None:
-    short = {label: name for name, label in TABS.items()}
-    st.session_state[key("tab")] = short[st.session_state[key("tab_label")]]

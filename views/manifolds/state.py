@@ -19,6 +19,7 @@ from views.manifolds.settings import (
     parsed,
     query,
 )
+from views.widgets import link_values
 
 #: Everything that is kept under its own name with the prefix, widgets first.
 NAMES = ("manifold", *NUMBERS, "color", "tab", "step", "point", "job", "size")
@@ -58,9 +59,7 @@ def restore() -> tuple[ManifoldSettings, list[str]]:
 def remember() -> None:
     """Keep this run's choices for the next one, and write them into the link."""
     st.session_state[_KEPT] = {name: st.session_state.get(key(name)) for name in NAMES}
-    found = link()
-    if dict(st.query_params) != found:
-        st.query_params.from_dict(found)
+    link_values.write_link(link())
 
 
 def current() -> ManifoldSettings:

@@ -21,6 +21,7 @@ from views.mitigation import reference_prompts as normal
 from views.mitigation.settings import TABS, MitigationSettings, same_request
 from views.mitigation.state import choose_cell, key
 from views.widgets import layout, words
+from views.widgets.tabs import open_tabs
 
 # Five in a row, or two beside one another where there is less room.
 _STYLE = """<style>
@@ -92,7 +93,7 @@ def _figures(found: tuple[TreatmentVerdict, ...]) -> None:
     base, chosen = found[0].row, best(found)
     st.html(_STYLE)
     with st.container(key="mi_figures"):
-        _figure(
+        layout.metric(
             "Copy rate before",
             words.percent(base.copied.mean.value),
             words.plural(base.images, "image"),
@@ -106,14 +107,14 @@ def _figures(found: tuple[TreatmentVerdict, ...]) -> None:
 
 def _best_figures(base: TreatmentRow, chosen: TreatmentVerdict) -> None:
     row, effect = chosen.row, chosen.references.effect
-    _figure(
+    layout.metric(
         "Copy rate after",
         words.percent(row.copied.mean.value),
         phrases.treatment(row.treatment),
         f"{phrases.PASSES} Of those that pass, the one that fits the prompt best. Chosen on these "
         "very seeds, so expect a little less on others.",
     )
-    _figure(
+    layout.metric(
         "Alignment",
         f"{words.number(base.alignment.mean.value)} → {words.number(row.alignment.mean.value)}",
         "before and after",
@@ -121,14 +122,14 @@ def _best_figures(base: TreatmentRow, chosen: TreatmentVerdict) -> None:
     )
     # An estimate may lie a little below 0; no image has a negative number of directions.
     before, after = (max(one.lid.mean.value, 0.0) for one in (base, row))
-    _figure(
+    layout.metric(
         "LID",
         f"{words.number(before, 1)} → {words.number(after, 1)}",
         "before and after",
         "The number of directions in which the image can still change. It has to rise "
         "where copying falls.",
     )
-    _figure(
+    layout.metric(
         "Reference prompts",
         effect.capitalize(),
         _REFERENCES[effect],
@@ -161,50 +162,26 @@ def _none_passes(found: tuple[TreatmentVerdict, ...]) -> None:
     st.warning("\n".join(["None of these passes:", "", *lines]), icon=":material/rule:")
 
 
-def _figure(label: str, value: str, beneath: str, help: str) -> None:
-    st.metric(
-        label,
-        value,
-        beneath,
-        delta_color="off",
-        delta_arrow="off",
-        help=help,
-        border=True,
-        width="stretch",
-    )
-
-
 def _sections(
     run: MitigationRun, found: tuple[TreatmentVerdict, ...], settings: MitigationSettings
 ) -> None:
     """Draw the section that is open; the others cost nothing."""
-    short = {label: name for name, label in TABS.items()}
-    name = key("tab_label")
-    st.session_state[name] = TABS[st.session_state[key("tab")]]
-    tabs = st.tabs(list(TABS.values()), key=name, on_change=_take_tab)
-    for tab, label in zip(tabs, TABS.values(), strict=True):
-        if not tab.open:
-            continue
+    for name, tab in open_tabs(TABS, key):
         with tab:
-            if short[label] == "data":
+            if name == "data":
                 data.section(run)
-            elif short[label] == "training":
+            elif name == "training":
                 training.section(run.model)
             elif not run.cells:
                 st.info("This run was stopped before its first cell.")
-            elif short[label] == "compare":
+            elif name == "compare":
                 _compare(run, found, settings)
-            elif short[label] == "grid":
+            elif name == "grid":
                 _grid(run, found, settings)
-            elif short[label] == "words":
+            elif name == "words":
                 tokens.section(run, settings)
             else:
                 normal.section(run)
-
-
-def _take_tab() -> None:
-    short = {label: name for name, label in TABS.items()}
-    st.session_state[key("tab")] = short[st.session_state[key("tab_label")]]
 
 
 def chosen_cell(

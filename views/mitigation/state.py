@@ -25,6 +25,7 @@ from views.mitigation.settings import (
     parsed,
     query,
 )
+from views.widgets import link_values
 from views.widgets.link_values import one_of
 
 #: Everything that is kept under its own name with the prefix, widgets first.
@@ -59,9 +60,7 @@ def restore() -> tuple[MitigationSettings, list[str]]:
 def remember() -> None:
     """Keep this run's choices for the next one, and write them into the link."""
     st.session_state[_KEPT] = _now()
-    found = link()
-    if dict(st.query_params) != found:
-        st.query_params.from_dict(found)
+    link_values.write_link(link())
 
 
 def current() -> MitigationSettings:

@@ -100,3 +100,17 @@ def chart(
         config=config | {"displayModeBar": True, "modeBarButtons": SELECT_TOOLS},
         alt=alt_text(figure),
     )
+
+
+def metric(label: str, value: str, beneath: str, help: str) -> None:
+    """Draw a key figure with a line beneath it that is no change of it."""
+    st.metric(
+        label,
+        value,
+        beneath,
+        delta_color="off",
+        delta_arrow="off",
+        help=help,
+        border=True,
+        width="stretch",
+    )

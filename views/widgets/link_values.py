@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TypeVar
+
+import streamlit as st
 
 Choice = TypeVar("Choice", bound=str)
 
@@ -75,3 +77,9 @@ def quoted(value: object) -> str:
     """Return a value in quotes, cut where it is long."""
     text = str(value)
     return repr(text if len(text) <= 40 else text[:37] + "...")
+
+
+def write_link(parameters: Mapping[str, str]) -> None:
+    """Make these the parameters of the page's address, where they are not already."""
+    if dict(st.query_params) != parameters:
+        st.query_params.from_dict(parameters)
