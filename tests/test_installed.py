@@ -21,10 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from mmh_core.store.code_version import code_version
-from tests.chromium import sees, wait_for_app
+from tests.chromium import PATIENCE, wait_for_app
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.slow
@@ -186,9 +186,14 @@ def test_users_of_this_folder_meet_the_gate(installed: Installed) -> None:
 @pytest.mark.browser
 def test_the_app_opens_and_keeps_its_data_here(installed: Installed, browser_page: Page) -> None:
     with opened(installed) as url:
-        for path, text in (("", "Memorization"), ("/images", "Images"), ("/review", "Review")):
+        for path, title in (
+            ("", "Copied training images in diffusion models"),
+            ("/images", "Images"),
+            ("/review", "Review"),
+        ):
             browser_page.goto(url + path)
-            sees(browser_page, text)
+            heading = browser_page.get_by_role("heading", name=title, level=1)
+            expect(heading).to_be_visible(timeout=PATIENCE)
             wait_for_app(browser_page)
             assert browser_page.get_by_test_id("stException").count() == 0
     assert (installed.folder / ".mmh" / "jobs.sqlite").is_file()
