@@ -163,10 +163,9 @@ def write_report(
     >>> mmh.write_report(found, "mira").name
     'report.html'
     """
-    from mmh_core.report.bundle import PAGE, run_files
-    from mmh_core.report.command import image_command
-    from mmh_core.report.folder import write_folder
-    from mmh_core.report.mitigations import mitigation_command, mitigation_files
+    from mmh_core.report.command import image_command, mitigation_command
+    from mmh_core.report.folder import PAGE, run_files, write_folder
+    from mmh_core.report.mitigations import mitigation_files
     from mmh_core.studies.images.run import ImageRun
 
     run, more = result.record, () if index is None else index.arguments()

@@ -76,8 +76,9 @@ def mitigate(
     No mitigation and random words are always drawn. The same command gives the same bytes on one
     machine.
     """
+    from mmh_core.report.command import mitigation_command
     from mmh_core.report.folder import check_folder, write_folder
-    from mmh_core.report.mitigations import mitigation_command, mitigation_files
+    from mmh_core.report.mitigations import mitigation_files
     from mmh_core.store.archive import save_record
     from mmh_core.studies.mitigation.run import MitigationConfig
     from mmh_core.studies.mitigation.study import checked, mitigation_study, treatments_of

@@ -5,7 +5,7 @@ eigenvalues near 1 along the manifold that the model learned at this scale and n
 (`P = I - A` with `A = sigma d eps_hat / dy`; for an affine Gaussian they are
 `l / (l + delta^2)`). Trace, count and every function of the spectrum read it through products
 `v'P`: reverse mode works with every attention kernel and normalization, one forward pass serves
-all products, and each costs 1.1-1.3 forward passes.
+all products, and each costs 1.0-1.5 forward passes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 
 from mmh_core.diffusion.score_model import ScoreModel, expand
-from mmh_core.dimension.attention import KeptAttention
 from mmh_core.dimension.scale import ScaledPoints, check_network
 
 # Numbers in flight per pass: below this a pass is bound by overhead, so copies of a point share
@@ -69,7 +68,7 @@ class Linearization:
     def nfe(self, products: int, times: int = 1) -> float:
         """Return the cost per point, in forward passes, of `times` calls of `pullbacks`.
 
-        The forward pass is included, each reverse pass counts as one (measured: 1.1-1.3), and so
+        The forward pass is included, each reverse pass counts as one (measured: 1.0-1.5), and so
         does the padding of the last copies. A guided model counts as one network, and is two.
         """
         return float(self.copies * (1 + times * math.ceil(products / self.copies)))
@@ -108,8 +107,7 @@ def linearize(
         if not bool((sigma > 0).all()):
             raise ValueError(f"t must be above 0, where the score is defined, got {t.min()!r}.")
         y = (expand(model.schedule.alpha(t), x) * x).requires_grad_()
-        with KeptAttention():
-            eps = model.eps(y, t, cond)
+        eps = model.eps(y, t, cond)
     flat = eps.detach()
     check_network(flat, model.name)
     value = y.detach() - sigma * flat

@@ -1,7 +1,7 @@
 """Say what a run found in files that stand alone: a page, a zip, a command, figures as JSON."""
 
-from mmh_core.report.bundle import run_files, run_zip
 from mmh_core.report.command import image_command
+from mmh_core.report.folder import run_files, run_zip
 from mmh_core.report.images import image_report
 from mmh_core.report.queue_case import read_case
 from mmh_core.report.queues import queue_report

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from mmh_core.statistics import Interval
+from mmh_core.studies.mitigation.table import TreatmentRow
+
 WIDTH, HEIGHT = 400, 200
-_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 12, 16, 36
 Point = tuple[float, float]
 
 
@@ -45,8 +47,11 @@ def svg(chart: Chart) -> str:
     known = [point for part in _runs(chart.x, chart.y) for point in part]
     if not known:
         return ""
-    frame = _Frame.around(chart)
-    parts = [*_axes(chart, frame)]
+    frame = _Frame(*_ranges(chart))
+    ticks = chart.ticks or tuple((t, f"{t:g}") for t in round_ticks(*frame.xs, 6))
+    parts = frame.axes(ticks, 4)
+    parts.append(_text((WIDTH + frame.left) / 2, HEIGHT - 4, chart.x_title, "middle"))
+    parts.append(_text(2, 11, chart.y_title, "start"))
     if chart.low:
         parts.append(_area(chart.x, chart.low, chart.high, frame, "band"))
     if chart.error:
@@ -55,11 +60,11 @@ def svg(chart: Chart) -> str:
         parts.append(_area(chart.x, lower, upper, frame, "strip"))
     if math.isfinite(chart.level):
         at = frame.y(chart.level)
-        parts.append(_line("level", (_LEFT, at), (WIDTH - _RIGHT, at)))
-        parts.append(_text(WIDTH - _RIGHT, at - 4, chart.level_name, "end"))
+        parts.append(_line("level", (frame.left, at), (frame.right, at)))
+        parts.append(_text(frame.right, at - 4, chart.level_name, "end"))
     if math.isfinite(chart.upright):
         at = frame.x(chart.upright)
-        parts.append(_line("mark", (at, _TOP), (at, HEIGHT - _BOTTOM)))
+        parts.append(_line("mark", (at, frame.top), (at, frame.bottom)))
     parts += [
         f'<polyline class="line" points="{_points(run, frame)}"/>'
         for run in _runs(chart.x, chart.y)
@@ -70,10 +75,61 @@ def svg(chart: Chart) -> str:
             f'<circle class="dot" cx="{frame.x(x):.1f}" cy="{frame.y(y):.1f}" r="2.5"/>'
             for x, y in known
         ]
-    return (
-        f'<svg class="chart" role="img" aria-label="{escape(chart.alt)}" '
-        f'viewBox="0 0 {WIDTH} {HEIGHT}">{"".join(parts)}</svg>'
+    return frame.svg(chart.alt, parts)
+
+
+def frontier_svg(rows: Sequence[TreatmentRow]) -> str:
+    """Return mitigations as numbered marks with whiskers, "" where nothing is known.
+
+    Across is alignment with the prompt, up similarity to the nearest training image; the number is
+    that of the row in the table. Colors come from the classes `mark`, `base`, `unsolved`,
+    `whisker`, `grid` and `axis` of the surrounding page.
+    """
+    known = [
+        (i + 1, row)
+        for i, row in enumerate(rows)
+        if math.isfinite(row.alignment.mean.value) and math.isfinite(row.similarity.mean.value)
+    ]
+    if not known:
+        return ""
+    frame = _Frame(
+        _ends([row.alignment.mean for _, row in known]),
+        _ends([row.similarity.mean for _, row in known]),
+        width=640,
+        height=320,
+        left=52,
+        right=620,
+        top=22,
+        bottom=280,
     )
+    parts = frame.axes([(t, f"{t + 0.0:g}") for t in round_ticks(*frame.xs, 6)], 5)
+    at_bottom = frame.height - 6
+    parts.append(_text(frame.right, at_bottom, "alignment with the prompt (right)", "end"))
+    parts.append(_text(2, 12, "similarity to the nearest training image (down)", "start"))
+    for place, row in known:
+        across, up = row.alignment.mean, row.similarity.mean
+        x, y = frame.x(across.value), frame.y(up.value)
+        if math.isfinite(across.low) and math.isfinite(up.low):
+            parts.append(_line("whisker", (frame.x(across.low), y), (frame.x(across.high), y)))
+            parts.append(_line("whisker", (x, frame.y(up.low)), (x, frame.y(up.high))))
+        kind = "base" if row.treatment.mitigation in ("none", "random_tokens") else "mark"
+        # Where images only moved off the threshold, the fall of similarity is no success.
+        kind = "unsolved" if row.share("not solved") > 0 else kind
+        name = escape(f"{row.label} {row.treatment.strength:g}")
+        parts.append(
+            f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="9">'
+            f"<title>{name}</title></circle>"
+        )
+        parts.append(_text(x, y + 4, str(place), "middle", "off" if kind == "unsolved" else "on"))
+    alt = f"{len(known)} mitigations by alignment and similarity; down and right is better"
+    return frame.svg(alt, parts)
+
+
+def _ends(figures: Sequence[Interval]) -> tuple[float, float]:
+    ends = [e for one in figures for e in (one.value, one.low, one.high) if math.isfinite(e)]
+    low, high = min(ends), max(ends)
+    room = 0.08 * ((high - low) or 0.1)
+    return low - room, high + room
 
 
 def round_ticks(low: float, high: float, most: int = 5) -> list[float]:
@@ -89,51 +145,60 @@ def round_ticks(low: float, high: float, most: int = 5) -> list[float]:
 
 @dataclass(frozen=True)
 class _Frame:
-    """The ranges of the axes, which turn values into coordinates."""
+    """The ranges of the axes and the edges of the area, which turn values into coordinates."""
 
-    left: float
-    right: float
-    bottom: float
-    top: float
-
-    @classmethod
-    def around(cls, chart: Chart) -> _Frame:
-        """Return the frame that shows everything; heights start at 0 unless some are below."""
-        xs = [x for x in (*chart.x, chart.upright) if math.isfinite(x)]
-        pairs = zip(chart.y, chart.error or (0.0,) * len(chart.y), strict=True)
-        ys = [part for y, e in pairs for part in ((y - e, y + e) if math.isfinite(e) else (y,))]
-        ys = [y for y in (*ys, *chart.low, *chart.high, chart.level, 0.0) if math.isfinite(y)]
-        left, right, bottom, top = min(xs), max(xs), min(ys), max(ys)
-        if left == right:
-            left, right = left - 0.5, right + 0.5
-        spare = 0.06 * (top - bottom) or 1.0
-        return cls(left, right, bottom - (spare if bottom < 0 else 0.0), top + spare)
+    xs: tuple[float, float]
+    ys: tuple[float, float]
+    width: int = WIDTH
+    height: int = HEIGHT
+    left: int = 44
+    right: int = WIDTH - 12
+    top: int = 16
+    bottom: int = HEIGHT - 36
 
     def x(self, value: float) -> float:
         """Return where a value stands from the left."""
-        return _LEFT + (value - self.left) / (self.right - self.left) * (WIDTH - _LEFT - _RIGHT)
+        low, high = self.xs
+        return self.left + (value - low) / (high - low) * (self.right - self.left)
 
     def y(self, value: float) -> float:
         """Return where a value stands from above."""
-        share = (value - self.bottom) / (self.top - self.bottom)
-        return HEIGHT - _BOTTOM - share * (HEIGHT - _TOP - _BOTTOM)
+        low, high = self.ys
+        return self.bottom - (value - low) / (high - low) * (self.bottom - self.top)
+
+    def axes(self, ticks: Iterable[tuple[float, str]], most: int) -> list[str]:
+        """Return the ticks across, and at most `most` + 1 round heights with lines."""
+        parts = []
+        for tick in round_ticks(*self.ys, most):
+            at = self.y(tick)
+            parts.append(_line("grid", (self.left, at), (self.right, at)))
+            parts.append(_text(self.left - 6, at + 4, f"{tick + 0.0:g}", "end"))
+        base = self.bottom
+        for place, words in ticks:
+            parts.append(_line("axis", (self.x(place), base), (self.x(place), base + 4)))
+            parts.append(_text(self.x(place), base + 16, words, "middle"))
+        parts.append(_line("axis", (self.left, base), (self.right, base)))
+        return parts
+
+    def svg(self, alt: str, parts: Sequence[str]) -> str:
+        """Return the parts of a chart as one SVG element."""
+        return (
+            f'<svg class="chart" role="img" aria-label="{escape(alt)}" '
+            f'viewBox="0 0 {self.width} {self.height}">{"".join(parts)}</svg>'
+        )
 
 
-def _axes(chart: Chart, frame: _Frame) -> list[str]:
-    parts = []
-    for tick in round_ticks(frame.bottom, frame.top, 4):
-        at = frame.y(tick)
-        parts.append(_line("grid", (_LEFT, at), (WIDTH - _RIGHT, at)))
-        parts.append(_text(_LEFT - 6, at + 4, f"{tick + 0.0:g}", "end"))
-    ticks = chart.ticks or tuple((t, f"{t:g}") for t in round_ticks(frame.left, frame.right, 6))
-    base = HEIGHT - _BOTTOM
-    for place, words in ticks:
-        parts.append(_line("axis", (frame.x(place), base), (frame.x(place), base + 4)))
-        parts.append(_text(frame.x(place), base + 16, words, "middle"))
-    parts.append(_line("axis", (_LEFT, base), (WIDTH - _RIGHT, base)))
-    parts.append(_text((WIDTH + _LEFT) / 2, HEIGHT - 4, chart.x_title, "middle"))
-    parts.append(_text(2, 11, chart.y_title, "start"))
-    return parts
+def _ranges(chart: Chart) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Return the ranges that show everything; heights start at 0 unless some are below."""
+    xs = [x for x in (*chart.x, chart.upright) if math.isfinite(x)]
+    pairs = zip(chart.y, chart.error or (0.0,) * len(chart.y), strict=True)
+    ys = [part for y, e in pairs for part in ((y - e, y + e) if math.isfinite(e) else (y,))]
+    ys = [y for y in (*ys, *chart.low, *chart.high, chart.level, 0.0) if math.isfinite(y)]
+    left, right, bottom, top = min(xs), max(xs), min(ys), max(ys)
+    if left == right:
+        left, right = left - 0.5, right + 0.5
+    spare = 0.06 * (top - bottom) or 1.0
+    return (left, right), (bottom - (spare if bottom < 0 else 0.0), top + spare)
 
 
 def _area(
@@ -166,5 +231,6 @@ def _line(kind: str, start: Point, end: Point) -> str:
     return f'<line class="{kind}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
 
 
-def _text(x: float, y: float, words: str, anchor: str) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(words)}</text>'
+def _text(x: float, y: float, words: str, anchor: str, kind: str = "") -> str:
+    named = f' class="{kind}"' if kind else ""
+    return f'<text{named} x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(words)}</text>'

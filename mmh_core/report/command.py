@@ -1,4 +1,4 @@
-"""The command line that draws a run again."""
+"""The command lines that repeat a run of images and a comparison of mitigations."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 from mmh_core.installation import PROGRAM
 from mmh_core.studies.images.run import ImageConfig
+from mmh_core.studies.mitigation.run import MitigationConfig
 
-#: The folder that commands are shown with: where somebody really wrote to is not part of a run.
-FOLDER = "images"
+#: The folders that commands are shown with: where somebody really wrote to is not part of a run.
+FOLDER, COMPARISON = "images", "comparison"
 
 
 def image_command(config: ImageConfig, more: Sequence[str] = ()) -> str:
@@ -35,6 +36,25 @@ def image_command(config: ImageConfig, more: Sequence[str] = ()) -> str:
     if not config.curve:
         words.append("--no-curve")
     return shlex.join([*words, *more, "--out", FOLDER])
+
+
+def mitigation_command(config: MitigationConfig, more: Sequence[str] = ()) -> str:
+    """Return `./mmh mitigate ...`, quoted for a POSIX shell; `more` are further options."""
+    words = [PROGRAM, "mitigate", *option("--model", config.model)]
+    words += option("--prompt", config.prompts[0])
+    for prompt in config.prompts[1:]:
+        words += option("--normal", prompt)
+    words += ["--seeds", ",".join(str(seed) for seed in config.seeds)]
+    tried = [f"{one.mitigation}:{one.strength!r}" for one in config.treatments[1:]]
+    words += ["--mitigations", ",".join(tried)] if tried else []
+    words += [
+        "--steps",
+        str(config.sampling.steps),
+        *option("--guidance", repr(float(config.sampling.guidance))),
+    ]
+    if config.sampling.windows > 1:
+        words += ["--windows", str(config.sampling.windows)]
+    return shlex.join([*words, *more, "--out", COMPARISON])
 
 
 def option(name: str, value: str) -> list[str]:

@@ -7,21 +7,24 @@ drawing a run again gives the same page.
 
 from __future__ import annotations
 
-import base64
 import math
-import unicodedata
-from pathlib import Path
 from typing import Any
 
 import torch
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from torch import Tensor
 
 from mmh_core.memorization.hypothesis import shown_lid
 from mmh_core.memorization.verdict import IMAGE_ROWS
 from mmh_core.report.charts import Chart, svg
-from mmh_core.report.image_files import png_bytes
+from mmh_core.report.page import (
+    SMALL,
+    data_url,
+    figure,
+    percentile_words,
+    render,
+    similarity_words,
+)
 from mmh_core.report.summary import model_label, padded, paragraph, versions
 from mmh_core.studies.images.run import ImageResult, ImageRun
 from mmh_core.subject.copies import CopyFound
@@ -29,26 +32,14 @@ from mmh_core.subject.reference_prompts import ReferencePrompts
 
 #: Neighbors that the page lists; run.json has all.
 NEIGHBORS_SHOWN = 6
-#: Images up to this side are enlarged without smoothing.
-SMALL = 160
 #: Side of the images in the list of neighbors, which are reduced to it where they are larger.
 _THUMB = 96
 
 
 def image_report(run: ImageRun, command: str) -> str:
     """Return the page about a run as HTML; `command` is the line that draws the run again."""
-    folder = Path(__file__).parent
-    environment = Environment(
-        loader=FileSystemLoader(folder),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["shown"] = shown
-    environment.filters["figure"] = figure
-    template = environment.get_template("image_report.html")
-    return template.render(
+    return render(
+        "image_report.html",
         run=run,
         config=run.config,
         model=model_label(run),
@@ -59,22 +50,6 @@ def image_report(run: ImageRun, command: str) -> str:
         command=command,
         neighbors_shown=NEIGHBORS_SHOWN,
     )
-
-
-def shown(text: str) -> str:
-    """Return a text with what no page may hold (control characters, lone surrogates) marked."""
-    return "".join(
-        "\N{REPLACEMENT CHARACTER}"
-        if letter not in "\t\n\r" and unicodedata.category(letter) in ("Cc", "Cs")
-        else letter
-        for letter in text
-    )
-
-
-def figure(value: float, digits: int = 1) -> str:
-    """Return a figure as people read it, "unknown" for NaN."""
-    # + 0.0 turns -0.0, a rounded small negative number, into 0.
-    return "unknown" if math.isnan(value) else f"{round(value, digits) + 0.0:,.{digits}f}"
 
 
 def _prompts(run: ImageRun) -> list[dict[str, Any]]:
@@ -105,7 +80,7 @@ def _card(run: ImageRun, one: ImageResult) -> dict[str, Any]:
         "nearest_image": "" if nearest is None else data_url(nearest.image),
         "nearest_small": nearest is not None and max(nearest.image.shape[1:]) <= SMALL,
         "figures": _figures(one),
-        "neighbors": [(n, data_url(_thumb(n.image))) for n in one.neighbors[:NEIGHBORS_SHOWN]],
+        "neighbors": [(n, data_url(n.image, _THUMB)) for n in one.neighbors[:NEIGHBORS_SHOWN]],
         "charts": [Markup(chart) for chart in (_guidance(run, one), _curve(run, one)) if chart],
     }
 
@@ -140,25 +115,6 @@ def _copy_figures(copy: CopyFound) -> list[tuple[str, str]]:
     if copy.nearest >= 0:
         rows.append(("Exact duplicates in training", f"{copy.copies:,}"))
     return rows
-
-
-def similarity_words(copy: CopyFound) -> str:
-    """Return a similarity with the threshold from which on a copy is proposed."""
-    if math.isnan(copy.similarity):
-        return "unknown"
-    value = figure(copy.similarity, 3)
-    if math.isnan(copy.threshold):
-        return f"{value} (no calibrated threshold known)"
-    return f"{value} (a copy is possible from {figure(copy.threshold, 3)})"
-
-
-def percentile_words(percentile: float) -> str:
-    """Say where an image stands among those of reference prompts; `percentile` from 0 to 1."""
-    if percentile == 0:
-        return "not above any"
-    if 0.995 <= percentile < 1:
-        return "above more than 99 %"
-    return f"above {figure(100 * percentile, 0 if percentile >= 0.1 else 1)} %"
 
 
 def _with_error(value: float, error: float) -> str:
@@ -271,20 +227,3 @@ def _band(values: Tensor | None) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 def _floats(values: Tensor) -> tuple[float, ...]:
     return tuple(float(value) for value in values.tolist())
-
-
-def data_url(image: Tensor) -> str:
-    """Return an image, uint8 (3, H, W), as a data URI of a PNG."""
-    return "data:image/png;base64," + base64.b64encode(png_bytes(image, None)).decode()
-
-
-def _thumb(image: Tensor) -> Tensor:
-    """Return an image of at most `_THUMB` pixels along its longer side."""
-    share = _THUMB / max(image.shape[1:])
-    if share >= 1:
-        return image
-    size = [max(1, round(side * share)) for side in image.shape[1:]]
-    small: Tensor = torch.nn.functional.interpolate(
-        image[None].float(), size=size, mode="bilinear", antialias=True
-    )
-    return small[0].round().clamp(0, 255).to(torch.uint8)

@@ -6,33 +6,24 @@ again gives the same bytes on one machine.
 
 from __future__ import annotations
 
-import base64
 import json
 import math
-import shlex
-from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
-from torch import Tensor
 
 from mmh_core.formats.export import frame_csv
-from mmh_core.installation import PROGRAM
 from mmh_core.memorization.verdict import OUTCOME_ROWS
 from mmh_core.mitigations.word_diff import word_diff
-from mmh_core.plots.image_grid import reduced
-from mmh_core.report.bundle import FIGURES, PAGE, TABLE
-from mmh_core.report.command import option
-from mmh_core.report.frontier import frontier_svg
+from mmh_core.report.charts import frontier_svg
+from mmh_core.report.folder import FIGURES, PAGE, TABLE
 from mmh_core.report.image_files import png_bytes
-from mmh_core.report.images import SMALL, figure, shown
+from mmh_core.report.page import SMALL, data_url, figure, render
 from mmh_core.report.summary import MITIGATION_FORMAT, number, numbers, versions
 from mmh_core.statistics import Interval
 from mmh_core.studies.mitigation.outcome import ImageOutcome, image_outcomes
-from mmh_core.studies.mitigation.run import Cell, MitigationConfig, MitigationRun
+from mmh_core.studies.mitigation.run import Cell, MitigationRun
 from mmh_core.studies.mitigation.table import TreatmentRow, treatment_rows
 from mmh_core.studies.mitigation.verdict import (
     TreatmentVerdict,
@@ -42,30 +33,9 @@ from mmh_core.studies.mitigation.verdict import (
     verdicts,
 )
 
-#: The folder that commands are shown with.
-FOLDER = "comparison"
 #: Side of the images on the page, which are reduced to it where they are larger.
 _SIDE = 256
 _FIGURES = ("copied", "similarity", "moved", "alignment", "lid", "percentile")
-
-
-def mitigation_command(config: MitigationConfig, more: Sequence[str] = ()) -> str:
-    """Return `./mmh mitigate ...`, quoted for a POSIX shell; `more` are further options."""
-    words = [PROGRAM, "mitigate", *option("--model", config.model)]
-    words += option("--prompt", config.prompts[0])
-    for prompt in config.prompts[1:]:
-        words += option("--normal", prompt)
-    words += ["--seeds", ",".join(str(seed) for seed in config.seeds)]
-    tried = [f"{one.mitigation}:{one.strength!r}" for one in config.treatments[1:]]
-    words += ["--mitigations", ",".join(tried)] if tried else []
-    words += [
-        "--steps",
-        str(config.sampling.steps),
-        *option("--guidance", repr(float(config.sampling.guidance))),
-    ]
-    if config.sampling.windows > 1:
-        words += ["--windows", str(config.sampling.windows)]
-    return shlex.join([*words, *more, "--out", FOLDER])
 
 
 def mitigation_files(run: MitigationRun, command: str) -> dict[str, bytes]:
@@ -174,19 +144,12 @@ def _interval(value: Interval) -> list[float | None]:
 
 def mitigation_report(run: MitigationRun, command: str) -> str:
     """Return the page about a comparison as HTML; it opens anywhere and loads nothing."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["shown"] = shown
     found = verdicts(run)
     rows = [verdict.row for verdict in found]
     others = range(1, len(run.config.prompts))
     drawn = [prompt for prompt in others if any(cell.prompt == prompt for cell in run.cells)]
-    return environment.get_template("mitigation_report.html").render(
+    return render(
+        "mitigation_report.html",
         run=run,
         config=run.config,
         summary=paragraph(found),
@@ -304,7 +267,7 @@ def _cell(run: MitigationRun, cell: Cell) -> dict[str, Any]:
         "images": [
             {
                 "seed": run.config.seeds[i],
-                "url": _data_url(cell.images[i]),
+                "url": data_url(cell.images[i], _SIDE),
                 "kind": OUTCOME_ROWS[outcomes[i].kind].frame if outcomes else "",
                 "said": outcomes[i].reason if outcomes else "not compared",
                 "alignment": figure(float(cell.alignment[i]), 2),
@@ -314,8 +277,3 @@ def _cell(run: MitigationRun, cell: Cell) -> dict[str, Any]:
             for i in range(len(cell.kinds))
         ],
     }
-
-
-def _data_url(image: Tensor) -> str:
-    data = png_bytes(reduced(image, _SIDE), None)
-    return "data:image/png;base64," + base64.b64encode(data).decode()

@@ -9,23 +9,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from torch import Tensor
 
 from mmh_core.memorization.hypothesis import VERDICTS, shown_lid
 from mmh_core.memorization.verdict import IMAGE_ROWS, POINT_ROWS
-from mmh_core.plots.image_grid import reduced
 from mmh_core.records import LidEstimate
-from mmh_core.report.images import (
+from mmh_core.report.page import (
     SMALL,
     data_url,
     figure,
     percentile_words,
-    shown,
+    render,
     similarity_words,
 )
 from mmh_core.retrieval.folder import FolderIndex, summary
@@ -115,15 +112,7 @@ class View:
 
 def html(record: object) -> str:
     """Return a record as an HTML element. Errors: TypeError for a kind that has no view."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["shown"] = shown
-    return environment.get_template("notebook.html").render(view=view(record))
+    return render("notebook.html", view=view(record))
 
 
 def view(record: object) -> View:
@@ -197,10 +186,10 @@ def _card(one: ImageResult, alt: str) -> Card:
         row.sentence,
         one.reason,
         alt,
-        data_url(reduced(one.image, _SIDE)),
+        data_url(one.image, _SIDE),
         max(one.image.shape[1:]) <= SMALL,
         "" if nearest is None else f"{nearest.called}: {nearest.caption}",
-        "" if nearest is None else data_url(reduced(nearest.image, _SIDE)),
+        "" if nearest is None else data_url(nearest.image, _SIDE),
         nearest is not None and max(nearest.image.shape[1:]) <= SMALL,
         tuple(figures),
     )
@@ -216,7 +205,7 @@ def _mitigations(run: MitigationRun) -> View:
         rows.append(
             (
                 row.label if base else f"{row.label} {row.treatment.strength:g}",
-                tuple(data_url(reduced(image, _THUMB)) for image in images),
+                tuple(data_url(image, _THUMB) for image in images),
                 figure(row.copied.mean.value, 2),
                 figure(row.alignment.mean.value, 2),
                 figure(shown_lid(row.lid.mean.value)),

@@ -6,21 +6,18 @@ foreign content, and escapes every text. Its times are those of the verdicts.
 
 from __future__ import annotations
 
-import base64
 import math
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from mmh_core.installation import PROGRAM
 from mmh_core.memorization.cause import cause_words
 from mmh_core.memorization.verdict import COPY_VERDICTS, REVIEW_ROWS
 from mmh_core.report.charts import Chart, svg
-from mmh_core.report.images import figure, percentile_words, shown
+from mmh_core.report.page import figure, percentile_words, png_url, render
 from mmh_core.report.queue_case import (
     QueueCase,
     ReportItem,
@@ -53,15 +50,6 @@ def queue_report(
     `nearest` returns caption and PNG file of the training image nearest to an item, None where
     it is not at hand.
     """
-    folder = Path(__file__).parent
-    environment = Environment(
-        loader=FileSystemLoader(folder),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["shown"] = shown
     sheets = sorted(
         (
             one
@@ -70,8 +58,8 @@ def queue_report(
         ),
         key=lambda one: (-REVIEW_ROWS[one.verdict].severity, one.position),
     )
-    return environment.get_template("queue_report.html").render(
-        style=Markup(_style(folder)),
+    return render(
+        "queue_report.html",
         program=PROGRAM,
         case=case,
         summary=summary_words(case),
@@ -89,12 +77,6 @@ def queue_report(
         reach=queue_reach(case.queue),
         provenance=_provenance(case),
     )
-
-
-def _style(folder: Path) -> str:
-    """Return the style sheet of the page about an image run: all reports look alike."""
-    page = (folder / "image_report.html").read_text(encoding="utf-8")
-    return page.split("<style>", 1)[1].split("</style>", 1)[0]
 
 
 def _conflict(one: ReportItem) -> tuple[int, str, str, str]:
@@ -117,8 +99,8 @@ def _sheet(one: ReportItem, near: tuple[str, bytes] | None) -> dict[str, Any]:
         "sign": row.sign,
         "color": row.tone,
         "verdict": one.verdict or "not judged yet",
-        "image": _data_url(kept) if (kept := shown_thumbnail(one.item)) else "",
-        "nearest": "" if near is None else _data_url(near[1]),
+        "image": png_url(kept) if (kept := shown_thumbnail(one.item)) else "",
+        "nearest": "" if near is None else png_url(near[1]),
         "nearest_caption": "" if near is None else near[0],
         "figures": _figures(one.item),
         "judgements": [_judged(name, said) for name, said in one.judgements],
@@ -195,7 +177,3 @@ def _provenance(case: QueueCase) -> list[tuple[str, str]]:
 
 def _known(value: float, digits: int) -> str:
     return "" if math.isnan(value) else figure(value, digits)
-
-
-def _data_url(data: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(data).decode()

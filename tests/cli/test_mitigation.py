@@ -14,10 +14,10 @@ import torch
 from mmh_core.cli.app import main
 from mmh_core.cli.mitigation import comparison_table
 from mmh_core.records import MMHError
-from mmh_core.report.bundle import zipped
-from mmh_core.report.frontier import frontier_svg
+from mmh_core.report.charts import frontier_svg
+from mmh_core.report.command import mitigation_command
+from mmh_core.report.folder import zipped
 from mmh_core.report.mitigations import (
-    mitigation_command,
     mitigation_files,
     mitigation_report,
     mitigation_summary,

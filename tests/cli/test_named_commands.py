@@ -13,8 +13,7 @@ import pytest
 
 from mmh_core.cli.output import no_calibration
 from mmh_core.installation import PROGRAM
-from mmh_core.report.command import image_command
-from mmh_core.report.mitigations import mitigation_command
+from mmh_core.report.command import image_command, mitigation_command
 from mmh_core.studies.images.run import ImageConfig
 from mmh_core.studies.manifolds.config import default_config
 from mmh_core.studies.mitigation.run import MitigationConfig, Treatment

@@ -25,7 +25,7 @@ from mmh_core.report import image_command, image_report, run_files, run_summary,
 from mmh_core.report.charts import HEIGHT, WIDTH, Chart, round_ticks, svg
 from mmh_core.report.folder import check_folder, write_folder
 from mmh_core.report.image_files import about_of, png_bytes, read_about
-from mmh_core.report.images import percentile_words
+from mmh_core.report.page import percentile_words
 from mmh_core.report.summary import paragraph
 from mmh_core.studies.images.run import ImageRun, ImageVerdict
 from tests.drawn_runs import HOSTILE, drawn_run, noise, unsearched_run
@@ -239,12 +239,13 @@ def test_a_run_that_was_cut_off_has_a_page_too(run: ImageRun) -> None:
 
 
 def test_percentiles_in_words() -> None:
-    assert [percentile_words(p) for p in (0.0, 0.004, 0.25, 0.995, 1.0)] == [
+    assert [percentile_words(p) for p in (0.0, 0.0001, 0.004, 0.25, 0.995, 1.0)] == [
         "not above any",
+        "above less than 0.1 %",
         "above 0.4 %",
         "above 25 %",
         "above more than 99 %",
-        "above 100 %",
+        "above all",
     ]
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import streamlit as st
 
 from mmh_core.formats.export import frame_csv
-from mmh_core.report.bundle import zipped
+from mmh_core.report.command import mitigation_command
+from mmh_core.report.folder import zipped
 from mmh_core.report.mitigations import (
-    mitigation_command,
     mitigation_files,
     mitigation_report,
 )

@@ -1,0 +1,84 @@
+"""What all HTML reports share: the template engine, figures in words, and images inside the page.
+
+Every text is escaped by the engine, whoever wrote it; the base template forbids scripts and
+foreign content (Content-Security-Policy).
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+import unicodedata
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from torch import Tensor
+
+from mmh_core.plots.image_grid import reduced
+from mmh_core.report.image_files import png_bytes
+from mmh_core.subject.copies import CopyFound
+
+#: Images up to this side are enlarged without smoothing.
+SMALL = 160
+
+
+def render(template: str, **values: object) -> str:
+    """Return a template of this folder filled with values."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"shown": shown, "figure": figure}
+    return environment.get_template(template).render(values)
+
+
+def shown(text: str) -> str:
+    """Return a text with what no page may hold (control characters, lone surrogates) marked."""
+    return "".join(
+        "\N{REPLACEMENT CHARACTER}"
+        if letter not in "\t\n\r" and unicodedata.category(letter) in ("Cc", "Cs")
+        else letter
+        for letter in text
+    )
+
+
+def figure(value: float, digits: int = 1) -> str:
+    """Return a figure as people read it, "unknown" for NaN."""
+    # + 0.0 turns -0.0, a rounded small negative number, into 0.
+    return "unknown" if math.isnan(value) else f"{round(value, digits) + 0.0:,.{digits}f}"
+
+
+def similarity_words(copy: CopyFound) -> str:
+    """Return a similarity with the threshold from which on a copy is proposed."""
+    if math.isnan(copy.similarity):
+        return "unknown"
+    value = figure(copy.similarity, 3)
+    if math.isnan(copy.threshold):
+        return f"{value} (no calibrated threshold known)"
+    return f"{value} (a copy is possible from {figure(copy.threshold, 3)})"
+
+
+def percentile_words(percentile: float) -> str:
+    """Say where a value stands among those of reference prompts; `percentile` from 0 to 1."""
+    if percentile <= 0:
+        return "not above any"
+    if percentile >= 1:
+        return "above all"
+    if percentile >= 0.995:
+        return "above more than 99 %"
+    if percentile < 0.0005:
+        return "above less than 0.1 %"
+    return f"above {figure(100 * percentile, 0 if percentile >= 0.1 else 1)} %"
+
+
+def data_url(image: Tensor, most: int | None = None) -> str:
+    """Return an image, uint8 (3, H, W), as a data URI of a PNG, reduced to sides of `most`."""
+    return png_url(png_bytes(image if most is None else reduced(image, most), None))
+
+
+def png_url(data: bytes) -> str:
+    """Return the bytes of a PNG file as a data URI."""
+    return "data:image/png;base64," + base64.b64encode(data).decode()
