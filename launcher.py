@@ -31,10 +31,12 @@ TEST = "requirements-test.txt"
 DOCS = "requirements-docs.txt"
 #: What a command needs beside what runs.
 MORE = {"test": TEST, "docs": DOCS}
+#: How pytest spreads the tests over processes; `auto` is decided in tests/conftest.py.
+PARALLEL = ("-n", "auto", "--dist", "worksteal")
 CPU_TORCH = "https://download.pytorch.org/whl/cpu"
 USAGE = """\
 Usage: ./mmh app [OPTIONS]      open the app in the browser; app --help lists the options
-       ./mmh test [OPTIONS]     run the tests; OPTIONS go to pytest
+       ./mmh test [OPTIONS]     run the tests that are fast; OPTIONS go to pytest
        ./mmh docs [OPTIONS]     build the documentation and show it; docs --help lists the options
        ./mmh commands           list the commands
        ./mmh COMMAND [OPTIONS]  run one of them; COMMAND --help explains it
@@ -188,7 +190,9 @@ def start(words: Sequence[str]) -> NoReturn:
     os.environ["PYTHONPATH"] = os.pathsep.join(path)
     if words[0] == "test":
         os.chdir(ROOT)
-        command = ["-m", "pytest", *words[1:]]
+        # The numerical libraries, and what the tests start, compute on one thread each.
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+        command = ["-m", "pytest", *PARALLEL, *words[1:]]
     else:
         command = ["-m", "mmh_core", *words]
     os.execv(PYTHON, [str(PYTHON), "-P", *command])

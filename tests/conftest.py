@@ -1,7 +1,8 @@
-"""What all tests share: one thread, and browser tests only where there is a browser."""
+"""What all tests share: one thread, several processes, and a browser where there is one."""
 
 from __future__ import annotations
 
+import joblib
 import pytest
 import torch
 
@@ -19,6 +20,22 @@ def pytest_configure() -> None:
     depend on the number of cores; and the tests' small tensors are no slower on one.
     """
     torch.set_num_threads(1)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Return how many processes `-n auto` starts, 0 for this one alone.
+
+    Only the default choice of tests is spread: those of browsers and the slow ones start servers,
+    fill the memory and wait for a limited time.
+    """
+    spread = config.option.markexpr in config.getini("addopts")
+    return processes(joblib.cpu_count()) if spread else 0
+
+
+def processes(cores: int) -> int:
+    """Return one process per core, at most four: each takes up to two GB of memory."""
+    return min(cores, 4) if cores > 1 else 0
 
 
 @pytest.hookimpl(trylast=True)  # After -m and -k, so that only tests asked for are counted.

@@ -13,12 +13,16 @@ import signal
 import subprocess
 import sys
 import time
+from argparse import Namespace
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 
+import joblib
 import pytest
 
 from launcher import cpu_build
+from tests.conftest import processes, pytest_xdist_auto_num_workers
 
 REPOSITORY = Path(__file__).parents[1]
 TOOLS = ("cp", "dirname", "mkdir", "readlink", "sleep")
@@ -108,6 +112,7 @@ FILES = (
     "requirements-torch.txt",
 )
 LIST = "-P -m mmh_core list"
+TESTS = "-m pytest -n auto --dist worksteal"
 
 
 @pytest.fixture
@@ -270,10 +275,10 @@ def test_tests_add_what_they_need_and_the_app_does_not(launcher: Launcher) -> No
     launcher.call("app")
     assert launcher.calls() == [VENV, PIP, CPU_TORCH, "-P -m mmh_core app"]
     launcher.call("test")
-    assert launcher.calls() == [PIP_TEST, CPU_TORCH, "-P -m pytest"]
+    assert launcher.calls() == [PIP_TEST, CPU_TORCH, f"-P {TESTS}"]
     launcher.call("test")
     launcher.call("app")  # What the tests need includes what runs.
-    assert launcher.calls() == ["-P -m pytest", "-P -m mmh_core app"]
+    assert launcher.calls() == [f"-P {TESTS}", "-P -m mmh_core app"]
 
 
 def test_the_documentation_adds_what_builds_it_once(launcher: Launcher) -> None:
@@ -292,9 +297,29 @@ def test_tests_first_install_once(launcher: Launcher) -> None:
     launcher.call("test", "-x")
     launcher.call("app")
     assert launcher.calls() == [
-        *(VENV, PIP_TEST, CPU_TORCH, "-P -m pytest -x"),
+        *(VENV, PIP_TEST, CPU_TORCH, f"-P {TESTS} -x"),
         "-P -m mmh_core app",
     ]
+
+
+@pytest.mark.parametrize(("cores", "count"), [(1, 0), (2, 2), (4, 4), (64, 4)])
+def test_tests_run_in_a_process_per_core(cores: int, count: int) -> None:
+    assert processes(cores) == count
+
+
+@pytest.mark.parametrize(
+    ("choice", "spread"),
+    [
+        *(("not slow and not gpu and not browser", True), ("browser", False), ("slow", False)),
+        *(("slow or browser", False), ("not gpu", False), ("", False)),
+    ],
+)
+def test_only_the_default_choice_of_tests_is_spread(
+    pytestconfig: pytest.Config, choice: str, spread: bool
+) -> None:
+    config = copy(pytestconfig)
+    config.option = Namespace(markexpr=choice)
+    assert bool(pytest_xdist_auto_num_workers(config)) == (spread and joblib.cpu_count() > 1)
 
 
 def test_a_folder_that_cannot_be_written_is_named(launcher: Launcher) -> None:
@@ -355,7 +380,7 @@ def test_unreachable_cpu_index_is_no_failure(launcher: Launcher) -> None:
     [
         (("app", "--server.port", "8600"), "-m mmh_core app --server.port 8600", False),
         (("app", "--", "--models", "m"), "-m mmh_core app -- --models m", False),
-        (("test", "-k", "lid"), "-m pytest -k lid", True),
+        (("test", "-k", "lid"), f"{TESTS} -k lid", True),
         (("commands",), "-m mmh_core commands", False),
         (("scan", "--note", "two  spaces"), "-m mmh_core scan --note two  spaces", False),
     ],
