@@ -26,7 +26,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, from anywhere
 from mmh_core.dimension.flipd import flipd
-from mmh_core.studies.images.config import default_config
+from mmh_core.studies.images.run import default_config
 from mmh_core.studies.images.study import image_study
 from mmh_core.subject.reference_prompts import read_reference_prompts
 from mmh_core.subject.subject import Calibration, Subject

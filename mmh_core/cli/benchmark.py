@@ -127,8 +127,8 @@ def score(
 ) -> None:
     """Score prompts by every detector, beside what is normal for the model."""
     from mmh_core.studies.detection.scores import score_by_all
-    from mmh_core.studies.images.config import check_prompt
     from mmh_core.subject.subject import open_calibration
+    from mmh_core.text_to_image.requests import check_prompt
     from mmh_core.text_to_image.stable_diffusion import check_model
 
     check_places(json_file)

@@ -79,8 +79,7 @@ def images(
     from mmh_core.report.folder import check_folder, write_folder
     from mmh_core.store.archive import save_record
     from mmh_core.studies.detection.prompt_scan import scanned
-    from mmh_core.studies.images.config import checked
-    from mmh_core.studies.images.run import ImageConfig
+    from mmh_core.studies.images.run import ImageConfig, checked
     from mmh_core.studies.images.study import image_study
 
     check_folder(out)
@@ -140,7 +139,7 @@ def audit(
     from mmh_core.report.summary import image_summary
     from mmh_core.retrieval.images import MAX_BYTES, read_image
     from mmh_core.studies.images.audit import audit_study
-    from mmh_core.studies.images.config import check_prompt
+    from mmh_core.text_to_image.requests import check_prompt
 
     check_places(json_file)
     if caption.strip():
@@ -180,6 +179,7 @@ def _told_by(data: bytes) -> ImageAbout | None:
 def image_table(run: ImageRun) -> str:
     """Return one line per image: LID, place among reference prompts, nearest image, verdict."""
     from mmh_core.memorization.hypothesis import shown_lid
+    from mmh_core.studies.detection.prompt_scan import scan_words
 
     heads = ["image", "seed", "LID", "percentile", "nearest", "similarity", "verdict"]
     rows = [heads]
@@ -197,7 +197,7 @@ def image_table(run: ImageRun) -> str:
     for prompt, unread in zip(run.config.prompts, run.unread(), strict=True):
         lines += [f"{prompt!r}: {unread}"] if unread else []
     for prompt, scan in zip(run.config.prompts, run.scans, strict=False):
-        lines.append(scan.words(copied=run.copied(prompt)))
+        lines.append(scan_words(scan, copied=run.copied(prompt)))
     return "\n".join(line.rstrip() for line in lines)
 
 
@@ -211,8 +211,7 @@ def _nearest(copy: CopyFound) -> list[str]:
 
 def _config(model: str, wanted: dict[str, Any], loaded: TextToImage | None) -> ImageConfig:
     """Return the config; what is not given is the model's own, or while it is unknown, small."""
-    from mmh_core.studies.images.config import default_config
-    from mmh_core.studies.images.run import ImageConfig
+    from mmh_core.studies.images.run import ImageConfig, default_config
     from mmh_core.text_to_image.requests import Sampling
 
     given = {key: value for key, value in wanted.items() if value is not None}

@@ -1,4 +1,4 @@
-"""Read the lines of a text in any encoding of Unicode, in bounded memory."""
+"""The lines of a text in any encoding of Unicode, in bounded memory, and what a text may hold."""
 
 from __future__ import annotations
 
@@ -67,6 +67,20 @@ def is_blank(text: str) -> bool:
 
 
 _UNSEEN = ("Zs", "Zl", "Zp", "Cc", "Cf")
+
+
+def check_text(text: str, name: str) -> None:
+    """Raise MMHError for characters that no tokenizer, file or page can show."""
+    for letter in text:
+        if unicodedata.category(letter) == "Cs":
+            raise MMHError(
+                f"The {name} holds half of a character (U+{ord(letter):04X}): write it whole or "
+                "remove it."
+            )
+        if letter not in "\t\n\r" and unicodedata.category(letter) == "Cc":
+            raise MMHError(
+                f"The {name} holds the control character U+{ord(letter):04X}: remove it."
+            )
 
 
 def half_character(text: str) -> str:

@@ -19,9 +19,9 @@ from typing import Any, cast, get_args
 from torch import Tensor, uint8
 
 from mmh_core.formats.png_chunks import png_chunks
+from mmh_core.formats.texts import check_text
 from mmh_core.records import MMHError
-from mmh_core.studies.images.config import check_text, checked
-from mmh_core.studies.images.run import ImageConfig, ImageResult, ImageRun, ImageVerdict
+from mmh_core.studies.images.run import ImageConfig, ImageResult, ImageRun, ImageVerdict, checked
 from mmh_core.text_to_image.requests import Sampling, SchedulerName
 
 KEYWORD = "manifold-memorization"

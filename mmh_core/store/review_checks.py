@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-import unicodedata
 from collections.abc import Iterable
 from dataclasses import replace
 
+from mmh_core.formats.texts import check_text
 from mmh_core.formats.untrusted import parse_json, quoted
 from mmh_core.records import MMHError
 from mmh_core.store.review_records import (
@@ -47,16 +47,7 @@ def checked_text(text: str, name: str, most: int, *, empty: bool = False) -> str
         raise MMHError(f"The {name} is empty: write one.")
     if len(text) > most:
         raise MMHError(f"The {name} is longer than {most:,} characters: shorten it.")
-    for letter in text:
-        if unicodedata.category(letter) == "Cs":
-            raise MMHError(
-                f"The {name} holds half of a character (U+{ord(letter):04X}): write it whole or "
-                "remove it."
-            )
-        if letter not in "\t\n\r" and unicodedata.category(letter) == "Cc":
-            raise MMHError(
-                f"The {name} holds the control character U+{ord(letter):04X}: remove it."
-            )
+    check_text(text, name)
     return text
 
 

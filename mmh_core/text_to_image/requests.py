@@ -10,6 +10,7 @@ from typing import Literal, get_args
 
 from torch import Tensor
 
+from mmh_core.formats.texts import check_text, is_blank
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.prompt_text import MOST_WINDOWS
 
@@ -173,6 +174,14 @@ class Request:
                 f"{images} in {sampling.steps} steps are more than one request may ask for: "
                 "choose fewer or smaller images, or fewer steps."
             )
+
+
+def check_prompt(prompt: str) -> None:
+    """Raise MMHError for a prompt that is empty, far too long or no text."""
+    check_text(prompt, "prompt")
+    if is_blank(prompt):
+        raise MMHError("The prompt is empty: write what the image should show.")
+    _check_length("prompt", prompt)
 
 
 def _check_length(name: str, text: str) -> None:

@@ -17,7 +17,7 @@ from mmh_core.retrieval.captions import read_captions
 from mmh_core.store.prompt_table import PromptRow, prompt_batches
 from mmh_core.store.table_summary import summarize
 from mmh_core.studies.detection.labelled_prompts import read_calibrating, read_labelled
-from mmh_core.studies.images.config import check_prompt
+from mmh_core.text_to_image.requests import check_prompt
 
 
 def rows(path: Path, **options: Any) -> list[PromptRow]:

@@ -6,8 +6,7 @@ import streamlit as st
 
 from mmh_core.dimension.estimators import ESTIMATORS
 from mmh_core.records import MMHError
-from mmh_core.studies.images.config import check_negative, checked
-from mmh_core.studies.images.run import ImageConfig
+from mmh_core.studies.images.run import ImageConfig, check_negative, checked
 from views import models as model_session
 from views.images import duration, state
 from views.images import session as image_session

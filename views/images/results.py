@@ -11,6 +11,7 @@ import streamlit as st
 from mmh_core.installation import PROGRAM
 from mmh_core.memorization.hypothesis import share_words, shown_lid
 from mmh_core.retrieval.copy_evidence import COPIES, CopyKind, copied
+from mmh_core.studies.detection.prompt_scan import scan_words
 from mmh_core.studies.images.run import ImageResult, ImageRun, most_severe_image
 from views.images import audit, cards, data, detail, phrases, plane, show
 from views.images import reference_prompts as normal
@@ -94,7 +95,7 @@ def _figures(run: ImageRun) -> None:
                 "LID), and how many there are.",
             )
     for prompt, scan in zip(run.config.prompts, run.scans, strict=False):
-        st.caption(layout.plain(scan.words(copied=run.copied(prompt))))
+        st.caption(layout.plain(scan_words(scan, copied=run.copied(prompt))))
     counts = Counter(one.verdict for one in images)
     said = " · ".join(f"{name} ({count})" for name, count in counts.most_common())
     st.caption(f"Verdicts: {said}.")

@@ -127,7 +127,7 @@ def submit_images(config: ImageConfig) -> str:
     Errors: ValueError and MMHError for a config that cannot be run, and for a full queue.
     """
     from mmh_core.store.archive import save_record
-    from mmh_core.studies.images.config import checked
+    from mmh_core.studies.images.run import checked
 
     config = checked(config)
     model_session.source_of(config.model)
@@ -223,9 +223,9 @@ def submit_audit(data: bytes, caption: str, name: str) -> str:
     Nothing of it is written to the disk. Errors: MMHError for what is no image, for control
     characters in the caption, and for a full queue.
     """
+    from mmh_core.formats.texts import check_text
     from mmh_core.retrieval.images import read_image
     from mmh_core.studies.images.audit import audit_study
-    from mmh_core.studies.images.config import check_text
 
     # Refused before anything is loaded for it.
     read_image(data)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 
+from mmh_core.memorization.hypothesis import share_words
 from mmh_core.records import Progress
 from mmh_core.studies.images.run import ImageRun, PromptScan
 from mmh_core.subject.early_calibration import EarlyCalibration, score_prompts
@@ -33,6 +35,28 @@ def prompt_scans(
         )
         for i in range(len(prompts))
     )
+
+
+def scan_words(scan: PromptScan, *, copied: bool) -> str:
+    """Return in a sentence what a scan says of the prompt, whose images may be `copied`."""
+    if math.isnan(scan.score):
+        return "Early scan: cannot be read, since the model takes this prompt for the empty one."
+    sentence = (
+        f"Early scan: {'flagged' if scan.flagged else 'not flagged'}, score {scan.score:.2f} "
+        f"(threshold {scan.threshold:.2f}, above {share_words(scan.percentile)} of the "
+        "reference prompts)"
+    )
+    if scan.flagged or not copied:
+        return f"{sentence}."
+    missed = "how many memorized prompts it misses is not known"
+    if scan.among:
+        missed = f"it finds {scan.found} of {scan.among} memorized prompts"
+    if scan.among and scan.paraphrases:
+        missed = (
+            f"it finds {scan.found} of {scan.among} memorized captions as trained with, and "
+            f"{scan.paraphrases_found} of {scan.paraphrases} paraphrases of such captions"
+        )
+    return f"{sentence}, although images of it are copies: at this threshold {missed}."
 
 
 def scanned(

@@ -9,13 +9,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from mmh_core.formats.texts import check_text
 from mmh_core.records import Progress
 from mmh_core.retrieval.copy_evidence import is_copy
 from mmh_core.retrieval.images import read_image
-from mmh_core.retrieval.pixel_match import bounded, is_flat
+from mmh_core.retrieval.pixel_match import bounded
 from mmh_core.retrieval.pixel_match import fitted as fitted
-from mmh_core.studies.images.config import check_text
-from mmh_core.studies.images.estimates import image_batch
 from mmh_core.studies.images.generation import pixels_of
 from mmh_core.studies.images.lid import (
     LOG_DELTAS,
@@ -25,7 +24,7 @@ from mmh_core.studies.images.lid import (
     scale_for,
 )
 from mmh_core.studies.images.run import ImageResult
-from mmh_core.studies.images.verdict import cause_in, verdict_of
+from mmh_core.studies.images.verdict import judged
 from mmh_core.subject.copies import CopyFound, NeighborFound
 from mmh_core.subject.copy_search import find_copies
 from mmh_core.subject.reference_prompts import ReferencePrompts
@@ -71,14 +70,7 @@ def audit_study(
         region=region,
         frames=pixels_of(model, latents),
         frame_steps=torch.zeros(1, dtype=torch.int64),
-        lids=(),
-        curve=torch.empty(0),
-        curve_error=torch.empty(0),
-        copy=None,
-        neighbors=(),
         truth=truth,
-        verdict="not read yet",
-        reason="",
     )
     if training_set is not None:
         yield Progress(0.2, "Searching the training images", found)
@@ -121,17 +113,7 @@ def _read(
     if known is not None:
         lid = known.placed(lid)
     cut = cut_off(model, found.prompt)
-    verdict, reason = verdict_of(
-        found.copy, lid, guided=True, cut=cut, flat=bool(is_flat(image_batch([found]))[0])
-    )
-    cause = cause_in(training_set, found.prompt, verdict, lid.conditional, found.copy)
-    found = replace(
-        found,
-        lids=(lid,),
-        verdict=verdict,
-        reason=reason if cause is None else f"{reason} {cause.reason}",
-        cause=cause,
-    )
+    found = judged(found, lid, training_set, guided=True, cut=cut)
     for share, curves in estimate_curves(model, (found,), torch.tensor(LOG_DELTAS)):
         for curve, error in curves:
             found = replace(found, curve=curve, curve_error=error)

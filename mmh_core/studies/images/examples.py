@@ -6,8 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmh_core.studies.images.config import DEFAULT_SEEDS
-from mmh_core.studies.images.run import ImageConfig
+from mmh_core.studies.images.run import DEFAULT_SEEDS, ImageConfig
 from mmh_core.text_to_image.assembly import recommended
 from mmh_core.text_to_image.catalogue import CatalogueEntry
 from mmh_core.text_to_image.configuration import image_size

@@ -1,32 +1,39 @@
-"""Records of the image study: its config, and the results so far."""
+"""Records of the image study: its config with what may be asked for, and the results so far."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
+import torch
 from torch import Tensor
 
+from mmh_core.dimension.estimators import ESTIMATORS
+from mmh_core.formats.texts import check_text
 from mmh_core.memorization.cause import Cause
-from mmh_core.memorization.hypothesis import share_words
 from mmh_core.memorization.verdict import IMAGE_ROWS
 from mmh_core.memorization.verdict import ImageVerdict as ImageVerdict
+from mmh_core.records import MMHError
 from mmh_core.retrieval.copy_evidence import is_copy
 from mmh_core.subject.copies import CopyFound, NeighborFound
 from mmh_core.subject.image_lid import ImageLid
 from mmh_core.subject.reference_prompts import ReferencePrompts
 from mmh_core.subject.training_set import PromptTruth
 from mmh_core.text_to_image.prompt_reading import PromptReading
-from mmh_core.text_to_image.requests import Request, Sampling
+from mmh_core.text_to_image.requests import MOST_WORK, Request, Sampling, check_prompt
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from mmh_core.text_to_image.model import TextToImage
+
 RunState = Literal["drawing", "reading", "complete", "stopped"]
 #: The estimator that is always run; others come on request.
 DEFAULT_ESTIMATOR = "soft_spectral_count"
+#: Seeds that a page or a command takes by default.
+DEFAULT_SEEDS = (0, 1, 2, 3)
 #: Longest side of the lists of one run.
 MOST_PROMPTS, MOST_IMAGES, MOST_FRAMES = 64, 256, 64
 
@@ -54,6 +61,59 @@ class ImageConfig:
         return Request(prompt, self.seeds, self.sampling)
 
 
+def default_config(model: TextToImage, source: str, prompt: str) -> ImageConfig:
+    """Return the config that the model's card recommends; `source` is what it was loaded by."""
+    return ImageConfig(source, (prompt,), DEFAULT_SEEDS, model.sampling)
+
+
+def checked(config: ImageConfig) -> ImageConfig:
+    """Return the config, or refuse it in one sentence that names the value and what to do.
+
+    Errors: MMHError for what a person can mistype, ValueError for an unknown choice.
+    """
+    if not 1 <= len(config.prompts) <= MOST_PROMPTS:
+        raise MMHError(f"There are {len(config.prompts)} prompts: give 1 to {MOST_PROMPTS}.")
+    for prompt in config.prompts:
+        check_prompt(prompt)
+    check_text(config.sampling.negative, "negative prompt")
+    for prompt in config.prompts:
+        config.request(prompt)
+    if len(set(config.seeds)) < len(config.seeds):
+        raise MMHError("A seed is given twice: equal seeds draw equal images, so give it once.")
+    count = len(config.prompts) * len(config.seeds)
+    work = count * config.sampling.pixels * config.sampling.steps
+    if count > MOST_IMAGES:
+        raise MMHError(
+            f"{count} images are more than one run may generate ({MOST_IMAGES}): ask for fewer "
+            "prompts or seeds."
+        )
+    if work > MOST_WORK:
+        raise MMHError(
+            f"{count} images of {config.sampling.height} x {config.sampling.width} in "
+            f"{config.sampling.steps} steps are more than one run may generate: ask for fewer "
+            "prompts, seeds or steps, or for smaller images."
+        )
+    for name in config.estimators:
+        if name not in ESTIMATORS:
+            raise ValueError(
+                f"Unknown estimator {name!r}; choose from {', '.join(sorted(ESTIMATORS))}."
+            )
+    if not 0 <= config.frames <= MOST_FRAMES:
+        raise MMHError(f"{config.frames} decoded steps: choose from 0 to {MOST_FRAMES}.")
+    further = tuple(name for name in config.estimators if name != DEFAULT_ESTIMATOR)
+    return replace(config, estimators=tuple(dict.fromkeys(further)))
+
+
+def check_negative(config: ImageConfig) -> None:
+    """Raise MMHError for a negative prompt that no branch of the network uses, as in diffusers."""
+    if config.sampling.negative.strip() and config.sampling.guidance <= 1:
+        raise MMHError(
+            f"At guidance {config.sampling.guidance:g} the network is not asked without the "
+            "prompt, so the negative prompt does nothing: choose a guidance above 1, or leave it "
+            "out."
+        )
+
+
 @dataclass(frozen=True)
 class ImageResult:
     """One generated image with all results.
@@ -64,7 +124,8 @@ class ImageResult:
     Both are NaN without guidance. `frames` uint8 (F, 3, H, W) are decoded `x0_hat` at the steps
     `frame_steps` (F,), empty until they are made. `curve` and `curve_error` (K,) are conditional
     LID over the run's `log_deltas`, empty until read. `index` counts the images of the run.
-    `cause` is there for memorized images of a model whose training set is at hand.
+    `cause` is there for memorized images of a model whose training set is at hand. What has a
+    default is filled in as it is read.
     """
 
     index: int
@@ -76,14 +137,14 @@ class ImageResult:
     region: Tensor
     frames: Tensor
     frame_steps: Tensor
-    lids: tuple[ImageLid, ...]
-    curve: Tensor
-    curve_error: Tensor
-    copy: CopyFound | None
-    neighbors: tuple[NeighborFound, ...]
-    truth: PromptTruth | None
-    verdict: ImageVerdict
-    reason: str
+    lids: tuple[ImageLid, ...] = ()
+    curve: Tensor = field(default_factory=lambda: torch.empty(0))
+    curve_error: Tensor = field(default_factory=lambda: torch.empty(0))
+    copy: CopyFound | None = None
+    neighbors: tuple[NeighborFound, ...] = ()
+    truth: PromptTruth | None = None
+    verdict: ImageVerdict = "not read yet"
+    reason: str = ""
     cause: Cause | None = None
 
     @property
@@ -132,29 +193,6 @@ class PromptScan:
     def flagged(self) -> bool:
         """Return whether a scan of a table would flag the prompt."""
         return self.score > self.threshold
-
-    def words(self, *, copied: bool) -> str:
-        """Return in a sentence what a scan says of the prompt, whose images may be `copied`."""
-        if math.isnan(self.score):
-            return (
-                "Early scan: cannot be read, since the model takes this prompt for the empty one."
-            )
-        sentence = (
-            f"Early scan: {'flagged' if self.flagged else 'not flagged'}, score {self.score:.2f} "
-            f"(threshold {self.threshold:.2f}, above {share_words(self.percentile)} of the "
-            "reference prompts)"
-        )
-        if self.flagged or not copied:
-            return f"{sentence}."
-        missed = "how many memorized prompts it misses is not known"
-        if self.among:
-            missed = f"it finds {self.found} of {self.among} memorized prompts"
-        if self.among and self.paraphrases:
-            missed = (
-                f"it finds {self.found} of {self.among} memorized captions as trained with, and "
-                f"{self.paraphrases_found} of {self.paraphrases} paraphrases of such captions"
-            )
-        return f"{sentence}, although images of it are copies: at this threshold {missed}."
 
 
 @dataclass(frozen=True)
@@ -250,6 +288,11 @@ def _row(image: ImageResult) -> dict[str, object]:
         "true_kind": None if truth is None else truth.kind,
         "true_lid": None if truth is None else truth.lid,
     }
+
+
+def image_batch(found: Sequence[ImageResult]) -> Tensor:
+    """Return the images (B, 3, H, W) in [0, 1]."""
+    return torch.stack([one.image for one in found]).float() / 255
 
 
 def most_severe_image(images: Sequence[ImageResult]) -> ImageResult:

@@ -7,30 +7,39 @@ at the run's own final latents: encoding the image again would move the point.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 
 import torch
 
 from mmh_core.records import Progress
-from mmh_core.studies.images.config import check_negative, checked
-from mmh_core.studies.images.estimates import (
-    FAILURES,
-    add_curves,
-    add_estimator,
-    image_batch,
-    lacking,
-    read_part,
-    since,
-)
+from mmh_core.studies.images.further import FAILURES, counted, further, lacking, since
 from mmh_core.studies.images.generation import (
     GeneratedPart,
     GenerationProgress,
     generate_prompt,
     pixels_of,
 )
-from mmh_core.studies.images.lid import LOG_DELTAS, UNCALIBRATED, check_estimators, scale_for
-from mmh_core.studies.images.run import ImageConfig, ImageResult, ImageRun
+from mmh_core.studies.images.lid import (
+    LOG_DELTAS,
+    UNCALIBRATED,
+    check_estimators,
+    deciding_level,
+    estimate_lids,
+    scale_for,
+)
+from mmh_core.studies.images.run import (
+    ImageConfig,
+    ImageResult,
+    ImageRun,
+    check_negative,
+    checked,
+    image_batch,
+)
+from mmh_core.studies.images.verdict import judged
+from mmh_core.subject.copy_search import find_copies
+from mmh_core.subject.image_lid import ImageLid
 from mmh_core.subject.reference_prompts import ReferencePrompts
 from mmh_core.subject.subject import Subject
 from mmh_core.subject.training_set import TrainingSet, agreement
@@ -89,7 +98,7 @@ def image_study(
         run = replace(run, state="stopped", preview=run.preview[:0])
         yield Progress(1.0, "Stopped", lacking(run, what, failure))
         return
-    yield from _later(run, model, generated, 1 - later)
+    yield from further(run, model, generated, 1 - later)
 
 
 def _prompt(
@@ -108,7 +117,7 @@ def _prompt(
         yield Progress(done, _drawing(seen), run), seen.generated
         if seen.generated is None:
             continue
-        for share, read in read_part(run, len(seen.generated.seeds), model, training_set):
+        for share, read in _read_part(run, len(seen.generated.seeds), model, training_set):
             run = read
             done = (seen.part + _DRAWING + (1 - _DRAWING) * share) / seen.parts
             yield Progress(done, "Reading copies and LID", run), None
@@ -120,27 +129,72 @@ def _drawing(seen: GenerationProgress) -> str:
     return step if seen.parts == 1 else f"{step}, part {seen.part + 1} of {seen.parts}"
 
 
-def _later(
-    run: ImageRun, model: TextToImage, generated: list[GeneratedPart], base: float
-) -> Iterator[Progress[ImageRun]]:
-    """Add what a person looks at after the verdict: curves, further estimators, decoded steps."""
-    config, length = run.config, 1 - base
-    if config.curve:
-        for share, read in add_curves(run, model):
-            run = read
-            yield Progress(base + length * 0.6 * share, "Reading LID over the noise scales", run)
-    for number, name in enumerate(config.estimators):
-        for share, read in add_estimator(run, model, name):
-            run = read
-            done = 0.6 + 0.2 * (number + share) / len(config.estimators)
-            yield Progress(base + length * done, f"Running {name.replace('_', ' ')}", run)
-    if config.frames:
-        yield Progress(base + length * 0.8, "Decoding the steps", run)
-        for share, read in _add_frames(run, model, generated):
-            run = read
-            yield Progress(base + length * (0.8 + 0.2 * share), "Decoding the steps", run)
-    run = replace(run, state="complete", preview=run.preview[:0])
-    yield Progress(1.0, "Finished", run)
+def _read_part(
+    run: ImageRun, count: int, model: TextToImage, training_set: TrainingSet | None
+) -> Iterator[tuple[float, ImageRun]]:
+    """Search for copies of the last `count` images, then estimate their LID and judge them.
+
+    Yields the share done and the run: each pass of the network is a step of its own.
+    """
+    start, before = time.monotonic(), run.seconds_estimating
+    run = _searched(run, count, training_set)
+    yield 0.1, replace(run, seconds_estimating=since(start, before))
+    mine, lids, failed = run.images[-count:], list[ImageLid](), None
+    level = deciding_level(run.normal)
+    try:
+        for lids in estimate_lids(
+            model, mine, run.log_delta, negative=run.config.sampling.negative, level=level
+        ):
+            run = replace(run, seconds_estimating=since(start, before))
+            yield 0.1 + 0.9 * len(lids) / count, run
+    except FAILURES as failure:
+        failed = failure
+    if failed is not None:
+        run = lacking(run, f"LID of {counted(count - len(lids))} could not be read", failed)
+    yield (
+        1.0,
+        replace(
+            run,
+            images=run.images[:-count] + _judged(run, mine, lids, training_set),
+            state="reading",
+            seconds_estimating=since(start, before),
+        ),
+    )
+
+
+def _searched(run: ImageRun, count: int, training_set: TrainingSet | None) -> ImageRun:
+    if training_set is None:
+        return run
+    kept, mine = run.images[:-count], run.images[-count:]
+    try:
+        near = find_copies(training_set, image_batch(mine))
+    except FAILURES as failure:
+        return lacking(run, f"Copies of {counted(count)} could not be searched", failure)
+    mine = tuple(
+        replace(one, copy=copy, neighbors=neighbors)
+        for one, (copy, neighbors) in zip(mine, near, strict=True)
+    )
+    return replace(run, images=kept + mine)
+
+
+def _judged(
+    run: ImageRun,
+    images: Sequence[ImageResult],
+    lids: Sequence[ImageLid],
+    training_set: TrainingSet | None,
+) -> tuple[ImageResult, ...]:
+    """Return images with their estimates, as far as there are, and verdicts."""
+    guided = run.config.sampling.guidance > 1
+    return tuple(
+        judged(
+            one,
+            lid if lid is None or run.normal is None else run.normal.placed(lid),
+            training_set,
+            guided=guided,
+            cut=run.cut[run.config.prompts.index(one.prompt)],
+        )
+        for one, lid in zip_longest(images, lids)
+    )
 
 
 def _with_images(
@@ -166,14 +220,7 @@ def _with_images(
             region=generated.region[i],
             frames=pixels[:0],
             frame_steps=torch.empty(0, dtype=torch.int64),
-            lids=(),
-            curve=torch.empty(0),
-            curve_error=torch.empty(0),
-            copy=None,
-            neighbors=(),
             truth=known,
-            verdict="not read yet",
-            reason="",
         )
         for i, seed in enumerate(generated.seeds)
     )
@@ -188,22 +235,6 @@ def _with_images(
         noise_sha256=run.noise_sha256 or generated.noise,
         preview=run.preview[:0],
     )
-
-
-def _add_frames(
-    run: ImageRun, model: TextToImage, generated: list[GeneratedPart]
-) -> Iterator[tuple[float, ImageRun]]:
-    """Decode the kept steps, image after image; yield the share done and the run."""
-    kept = [(latents, part.kept_steps) for part in generated for latents in part.kept]
-    try:
-        for number, (latents, steps) in enumerate(kept):
-            frames = pixels_of(model, latents)
-            one = replace(run.images[number], frames=frames, frame_steps=torch.tensor(steps))
-            images = (*run.images[:number], one, *run.images[number + 1 :])
-            run = replace(run, images=images)
-            yield (number + 1) / len(kept), run
-    except FAILURES as failure:
-        yield 1.0, lacking(run, "Not all steps could be decoded", failure)
 
 
 def _empty_run(

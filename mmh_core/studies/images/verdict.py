@@ -8,13 +8,15 @@ is usual among reference prompts of the same settings, and a prompt that was rea
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Literal, get_args
 
 from mmh_core.memorization.cause import Cause, cause_by_copies, cause_of, data_freedom
 from mmh_core.memorization.hypothesis import share_words, shown_lid
 from mmh_core.memorization.verdict import COPY_VERDICTS
 from mmh_core.retrieval.copy_evidence import CopyKind
-from mmh_core.studies.images.run import ImageVerdict
+from mmh_core.retrieval.pixel_match import is_flat
+from mmh_core.studies.images.run import ImageResult, ImageVerdict, image_batch
 from mmh_core.subject.copies import CopyFound
 from mmh_core.subject.image_lid import ImageLid
 from mmh_core.subject.reference_prompts import SUSPICIOUS_BELOW
@@ -63,6 +65,31 @@ VERDICTS: dict[tuple[Search, LidState], ImageVerdict] = {
     for search, row in _ROWS.items()
     for state, verdict in zip(_ORDER, row, strict=True)
 }
+
+
+def judged(
+    image: ImageResult,
+    lid: ImageLid | None,
+    training_set: TrainingSet | None,
+    *,
+    guided: bool,
+    cut: str,
+) -> ImageResult:
+    """Return a searched image with its LID, its verdict and, where it is memorized, the cause.
+
+    `guided` and `cut` are those of `verdict_of`.
+    """
+    flat = image.copy is None and bool(is_flat(image_batch([image]))[0])
+    verdict, reason = verdict_of(image.copy, lid, guided=guided, cut=cut, flat=flat)
+    value = math.nan if lid is None else lid.conditional
+    cause = cause_in(training_set, image.prompt, verdict, value, image.copy)
+    return replace(
+        image,
+        lids=() if lid is None else (lid,),
+        verdict=verdict,
+        reason=reason if cause is None else f"{reason} {cause.reason}",
+        cause=cause,
+    )
 
 
 def lid_state(lid: ImageLid | None) -> LidState:

@@ -12,7 +12,7 @@ from typing import TypeVar
 from mmh_core.records import MMHError
 from mmh_core.store.archive import load_record, save_record
 from mmh_core.store.code_version import code_version
-from mmh_core.studies.images.config import default_config
+from mmh_core.studies.images.run import default_config
 from mmh_core.studies.mitigation.benchmark_run import (
     AttributionRecord,
     Caption,

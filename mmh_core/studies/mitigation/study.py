@@ -12,8 +12,8 @@ import torch
 from mmh_core.mitigations.catalogue import MITIGATIONS, mitigation
 from mmh_core.mitigations.strengths import check_strength
 from mmh_core.records import MMHError, Progress
-from mmh_core.studies.images.config import checked as checked_images
 from mmh_core.studies.images.run import ImageConfig
+from mmh_core.studies.images.run import checked as checked_images
 from mmh_core.studies.mitigation.cells import generate_cell
 from mmh_core.studies.mitigation.context import Comparison, lids_of_references
 from mmh_core.studies.mitigation.run import (

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from mmh_core.records import Progress
-from mmh_core.studies.detection.prompt_scan import SHARE, scanned
+from mmh_core.studies.detection.prompt_scan import SHARE, scan_words, scanned
 from mmh_core.studies.images.run import ImageRun, PromptScan
 from mmh_core.subject.early_calibration import (
     EarlyCalibration,
@@ -79,10 +79,10 @@ def test_a_copy_that_the_scan_misses_is_said_to_be_missed(
     score: float, among: int, copied: bool, sentence: str
 ) -> None:
     scan = PromptScan(score, 0.875, 1.89, 0.01, 30 if among else -1, among)
-    said = scan.words(copied=copied)
+    said = scan_words(scan, copied=copied)
     assert sentence in said
     assert ("although" in said) == (copied and score < 1.89)
-    with_others = PromptScan(1.1, 0.5, 1.89, 0.01, 30, 36, 22, 36).words(copied=True)
+    with_others = scan_words(PromptScan(1.1, 0.5, 1.89, 0.01, 30, 36, 22, 36), copied=True)
     assert "30 of 36 memorized captions as trained with, and 22 of 36 paraphrases" in with_others
     nothing = PromptScan(float("nan"), float("nan"), 1.89, 0.01, 30, 36)
-    assert "cannot be read" in nothing.words(copied=True) and not nothing.flagged
+    assert "cannot be read" in scan_words(nothing, copied=True) and not nothing.flagged

@@ -22,10 +22,15 @@ from mmh_core.retrieval.index import build_index
 from mmh_core.retrieval.training_images import training_images
 from mmh_core.studies.detection.reference_prompts import normal_study
 from mmh_core.studies.images.audit import audit_study, fitted
-from mmh_core.studies.images.config import checked
 from mmh_core.studies.images.lid import LOG_DELTAS, UNCALIBRATED
 from mmh_core.studies.images.lid_passes import PROBES, PRODUCTS, probe_generator
-from mmh_core.studies.images.run import DEFAULT_ESTIMATOR, ImageConfig, ImageResult, ImageRun
+from mmh_core.studies.images.run import (
+    DEFAULT_ESTIMATOR,
+    ImageConfig,
+    ImageResult,
+    ImageRun,
+    checked,
+)
 from mmh_core.studies.images.study import image_study
 from mmh_core.studies.images.verdict import cause_in, verdict_of
 from mmh_core.subject.copy_search import find_copies

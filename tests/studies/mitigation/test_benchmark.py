@@ -19,7 +19,7 @@ from mmh_core.retrieval.embedders import PixelEmbedder, embed_all
 from mmh_core.retrieval.index import build_index
 from mmh_core.retrieval.training_images import training_images
 from mmh_core.store.archive import save_record
-from mmh_core.studies.images.config import default_config
+from mmh_core.studies.images.run import default_config
 from mmh_core.studies.mitigation import benchmark as study
 from mmh_core.studies.mitigation import benchmark_inputs
 from mmh_core.studies.mitigation.benchmark import (
