@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 Partial = TypeVar("Partial")
 Split = Literal["calibration", "test"]
-PlateauStatus = Literal["plateau", "edge of the band", "no plateau"]
+PlateauStatus = Literal["plateau", "edge of the band", "no plateau", "several plateaus"]
 
 
 class MMHError(Exception):

@@ -8,7 +8,7 @@ data has several plateaus.
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -18,6 +18,8 @@ from mmh_core.dimension.probes import Randomness
 from mmh_core.records import LidCurve, LidEstimate, Plateau, PlateauStatus
 
 _FEWEST_SCALES = 3
+#: How much higher a finer plateau is at least: half a dimension, as between two whole numbers.
+_HIGHER = 0.5
 
 
 class Estimator(Protocol):
@@ -76,8 +78,9 @@ def plateau(
     absolute: float = 0.25,
     relative: float = 0.05,
     min_width: float = 1.0,
+    prefer: Literal["longest", "finest"] = "longest",
 ) -> Plateau:
-    """Choose the scale of each curve: the longest flat stretch inside a trusted band.
+    """Choose the scale of each curve: a flat stretch inside a trusted band.
 
     `band` is (lowest, highest) log delta, by default the whole curve. After a running median over
     three scales (which keeps the stairs of a count) a stretch is flat while its range is at most
@@ -86,6 +89,12 @@ def plateau(
     end of the band; otherwise "no plateau", with the value at the flattest point and width 0. A
     single direction that leaves the curve stays within a range of .25 for a width of .5, hence the
     default of twice that. Beyond the data's extent every curve is flat at 0: end the band below.
+
+    "several plateaus" where at smaller noise than the longest one there is another, higher by half
+    a dimension at least: directions that are thin and not missing, so that the longest plateau
+    alone does not say what the LID, a limit of small noise, is. `prefer` chooses which of them is
+    returned: the longest, or the finest, which is right where `band` begins above the noise at
+    which the network's own roughness counts.
     """
     for name, value in (("absolute", absolute), ("relative", relative), ("min_width", min_width)):
         if not (math.isfinite(value) and value > 0):
@@ -93,22 +102,66 @@ def plateau(
     scales, lid = _inside(curve, band)
     smooth = _running_median(lid)
     first, last = _longest_flat(scales, smooth, absolute, relative)
-    width = scales[last] - scales[first]
-    at_edge = (first == 0) | (last == len(scales) - 1)
-    full = width >= min_width * (1 - 1e-5)
-    edge = ~full & at_edge & (width >= min_width / 2)
+    full, edge = _wide_enough(scales, first, last, min_width)
     chosen = full | edge
+    finest = _finest_flat(scales, smooth, (first, last), absolute, relative, min_width)
+    several = chosen & (finest[0] < first)
+    if prefer == "finest":
+        first, last = torch.where(several, torch.stack(finest), torch.stack((first, last)))
     point = _flattest(scales, smooth)
     rows = torch.arange(len(lid), device=lid.device)
+    width = scales[last] - scales[first]
     return Plateau(
         torch.where(chosen, _median_between(lid, first, last), smooth[rows, point]),
         torch.where(chosen, (scales[first] + scales[last]) / 2, scales[point]),
         torch.where(chosen, width, torch.zeros_like(width)),
-        tuple(_status(*pair) for pair in zip(full.tolist(), edge.tolist(), strict=True)),
+        tuple(map(_status, several.tolist(), full.tolist(), edge.tolist())),
     )
 
 
-def _status(full: bool, edge: bool) -> PlateauStatus:
+def _finest_flat(
+    scales: Tensor,
+    lid: Tensor,
+    longest: tuple[Tensor, Tensor],
+    absolute: float,
+    relative: float,
+    min_width: float,
+) -> tuple[Tensor, Tensor]:
+    """Return the first and last index (B,) of the finest plateau, stepping up from the longest.
+
+    Each step looks for the longest flat stretch at smaller noise than all before; it counts where
+    it is wide enough and higher.
+    """
+    first, last = longest
+    height = _median_between(lid, first, last)
+    below, none = first, torch.zeros_like(first)
+    index = torch.arange(len(scales), device=lid.device)
+    while bool((below > 0).any()):
+        finer = lid.where(index < below[:, None], torch.nan)
+        start, end = _longest_flat(scales, finer, absolute, relative)
+        value = _median_between(lid, start, end)
+        wide = torch.stack(_wide_enough(scales, start, end, min_width)).any(0)
+        higher = value - height > (relative * value.abs()).clamp(min=_HIGHER)
+        another = (below > 0) & wide & higher
+        first, last = torch.where(another, start, first), torch.where(another, end, last)
+        height = torch.where(another, value, height)
+        below = torch.where(another, start, none)
+    return first, last
+
+
+def _wide_enough(
+    scales: Tensor, first: Tensor, last: Tensor, min_width: float
+) -> tuple[Tensor, Tensor]:
+    """Return which stretches (B,) are plateaus, and which are half of one at the band's edge."""
+    width = scales[last] - scales[first]
+    full = width >= min_width * (1 - 1e-5)
+    at_edge = (first == 0) | (last == len(scales) - 1)
+    return full, ~full & at_edge & (width >= min_width / 2)
+
+
+def _status(several: bool, full: bool, edge: bool) -> PlateauStatus:
+    if several:
+        return "several plateaus"
     if full:
         return "plateau"
     return "edge of the band" if edge else "no plateau"

@@ -104,8 +104,50 @@ def test_the_longer_of_two_plateaus_wins_and_the_finer_of_equal_ones() -> None:
     assert found.lid.tolist() == pytest.approx([2, 2, 9], abs=0.2)
     narrow = plateau(as_curve(torch.stack([fine, coarse])), (-5.0, -3.4))
     assert narrow.status == ("edge of the band", "no plateau")
-    assert found.status == ("plateau",) * 3
+    # The twelve of the first are seen at the edge of the band, those of the second are not.
+    assert found.status == ("several plateaus", "plateau", "plateau")
     assert found.log_delta[2].item() < -2
+
+
+@pytest.mark.parametrize("estimator", [flipd, spectral_count])
+@pytest.mark.parametrize(
+    ("widths", "longest", "finest"),
+    [((1, 0.03), 1, 2), ((3, 3, 0.05, 0.04), 2, 4), ((1, 0.03, 0.03, 0.03), 1, 4)],
+)
+def test_a_thin_direction_is_a_plateau_of_its_own(
+    estimator: Estimator, widths: tuple[float, ...], longest: int, finest: int
+) -> None:
+    """Say so, and give the dimension with it or without it: a perfect model has not lost it."""
+    variances = torch.tensor([w**2 for w in widths] + [0.0] * (6 - len(widths))).double()
+    scales = torch.linspace(-7, 0, 36)
+    curve = lid_curve(
+        estimator, gaussian(variances, rotation(6)), torch.zeros(2, 6), scales, generator=seeded()
+    )
+    noise = float(4 * curve.standard_error.max()) + 0.15
+    for prefer, dimension in (("longest", longest), ("finest", finest)):
+        chosen = plateau(curve, (-5.45, -0.2), prefer=prefer)
+        assert chosen.status == ("several plateaus",) * 2
+        assert chosen.lid.tolist() == pytest.approx([dimension] * 2, abs=noise)
+    assert (chosen.log_delta < math.log(0.03)).all()
+    assert (chosen.width >= 0.5).all()
+
+
+def test_each_finer_plateau_is_found_and_a_lower_one_is_none() -> None:
+    """Step from plateau to finer plateau; a curve that falls towards small noise has one."""
+    index = torch.arange(31)
+    stairs = torch.where(index < 7, 9.0, torch.where(index < 15, 6.0, 2.0))
+    dip = torch.where(index < 12, 1.0, 4.0)
+    step = torch.where(index < 12, 4.4, 4.0)
+    bump = torch.where((index > 3) & (index < 8), 9.0, 4.0)
+    curves = as_curve(torch.stack([stairs, dip, step, bump]))
+    finest, longest = plateau(curves, prefer="finest"), plateau(curves)
+    assert finest.status == ("several plateaus", "plateau", "plateau", "plateau")
+    assert finest.status == longest.status
+    assert finest.lid.tolist() == pytest.approx([9, 4, 4, 4])
+    assert longest.lid.tolist() == pytest.approx([2, 4, 4, 4])
+    for row, lid in enumerate(finest.lid.tolist()):
+        alone = plateau(as_curve(curves.lid[row]), prefer="finest")
+        assert alone.lid.item() == pytest.approx(lid)
 
 
 @pytest.mark.parametrize("fine_first", [True, False])

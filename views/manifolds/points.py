@@ -109,7 +109,8 @@ def detail(
         layout.heading(
             "LID across noise scales",
             "The plateau is the LID. With less noise the network's own roughness counts, with "
-            "more the shape of the whole data; without a plateau the value is uncertain.",
+            "more the shape of the whole data; without a plateau the value is uncertain. "
+            "Of several plateaus the finest is taken: thin directions count too.",
             help=words.PLATEAU,
         )
         layout.chart(curves.lid_curve(run, snapshot, chosen), "mf_curve")

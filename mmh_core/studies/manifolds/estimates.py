@@ -88,7 +88,7 @@ def estimate_points(
     curve = lid_curve(
         ESTIMATORS[context.estimator].run, model, points, context.log_delta, generator=generator
     )
-    chosen = plateau(curve, band)
+    chosen = plateau(curve, band, prefer="finest")
     data = data_lid_at(points, context.truth)
     codes = verdicts(chosen.lid, data, typical_lid=context.typical_lid, fits=band is not None)
     return PointEstimates(

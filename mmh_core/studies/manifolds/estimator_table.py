@@ -41,8 +41,9 @@ def estimator_table(
     """Yield a row per estimator, model side first, at the points `queries` (n, *shape).
 
     Every estimator runs over the same noise scales and takes its own plateau within the band in
-    which the model fits; the truth is used for the error column alone. The data side reads the
-    training points around each query; a query that is a training point is no neighbor of itself.
+    which the model fits, the finest of several; the truth is used for the error column alone. The
+    data side reads the training points around each query; a query that is a training point is no
+    neighbor of itself.
     """
     known = not bool(context.truth.lid.isnan().all())
     truth = data_lid_at(queries, context.truth) if known else None
@@ -54,7 +55,7 @@ def estimator_table(
             continue
         started = time.perf_counter()
         curve = lid_curve(spec.run, model, queries, context.log_delta, generator=generator)
-        chosen = plateau(curve, fit.band())
+        chosen = plateau(curve, fit.band(), prefer="finest")
         error = curve.standard_error.nanmedian(1).values
         found = LidEstimate(chosen.lid, error, curve.nfe)
         yield _row((name, spec.label), found, truth, time.perf_counter() - started)
