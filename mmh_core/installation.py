@@ -1,11 +1,9 @@
-"""Where this installation lies, and what the program is called on the command line.
-
-A checkout has app.py, pages/, views/ and assets/ beside this package; a wheel carries them inside
-it, in `_app`. Nothing else asks where a file of the project lies.
-"""
+"""Where this installation lies, what the program is called, and which version of the code runs."""
 
 from __future__ import annotations
 
+import hashlib
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -40,3 +38,26 @@ def data_folder(called_from: Path) -> Path:
 
 #: What begins every command that a person is told to run.
 PROGRAM = "mmh" if is_installed() else "./mmh"
+
+
+@cache
+def code_version(*folders: str, root: Path = PACKAGE) -> str:
+    """Return the first 16 characters of the SHA-256 of all source files of mmh_core.
+
+    Two installations with equal code agree, wherever they lie; any edit makes another version.
+    With `folders` of mmh_core only what lies in them counts. The app, which an installed package
+    carries inside itself and a checkout has beside it, never does.
+    """
+    digest = hashlib.sha256()
+    roots = [root / folder for folder in folders] or [root]
+    app = root / "_app"
+    sources = [
+        path
+        for root_folder in roots
+        for path in root_folder.rglob("*.py")
+        if app not in path.parents
+    ]
+    for path in sorted(sources, key=lambda path: path.relative_to(root).as_posix()):
+        data = path.read_bytes()
+        digest.update(f"{path.relative_to(root).as_posix()} {len(data)}\n".encode() + data)
+    return digest.hexdigest()[:16]

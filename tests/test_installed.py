@@ -23,7 +23,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from mmh_core.store.code_version import code_version
+from mmh_core.installation import code_version
 from tests.chromium import PATIENCE, wait_for_app
 
 ROOT = Path(__file__).parents[1]
@@ -143,7 +143,7 @@ def test_images_are_generated_into_the_folder_that_was_named(installed: Installe
 
 
 def test_its_code_is_the_checkouts(installed: Installed) -> None:
-    code = "from mmh_core.store.code_version import code_version; print(code_version())"
+    code = "from mmh_core.installation import code_version; print(code_version())"
     assert installed.python(code) == code_version()
 
 

@@ -14,8 +14,14 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from mmh_core.installation import PROGRAM, app_folder, assets, data_folder, is_installed
-from mmh_core.store.code_version import code_version
+from mmh_core.installation import (
+    PROGRAM,
+    app_folder,
+    assets,
+    code_version,
+    data_folder,
+    is_installed,
+)
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

@@ -23,10 +23,9 @@ from mmh_core.cli.output import check_places, followed, seed_numbers, write_json
 from mmh_core.cli.pocket import app as pocket
 from mmh_core.cli.review import app as review
 from mmh_core.cli.scan import TABLE_HELP, calibrate, scan
-from mmh_core.cli.serving import open_app, with_options_kept
+from mmh_core.cli.serving import open_app, user, with_options_kept
 from mmh_core.cli.tables import benchmark_tables, manifold_summary
 from mmh_core.cli.training import training_mitigation
-from mmh_core.cli.user import user
 from mmh_core.installation import PROGRAM
 from mmh_core.records import MMHError
 

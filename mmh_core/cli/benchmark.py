@@ -252,7 +252,7 @@ def _counted(run: BenchmarkRun, first: Separation | None) -> str:
 
 def used_thresholds(run: BenchmarkRun, names: Sequence[str], share: float = 0.01) -> list[str]:
     """Return in sentences what detectors find at the threshold that `score` and `scan` use."""
-    from mmh_core.studies.detection.benchmark_counts import counts
+    from mmh_core.studies.detection.benchmark_run import counts
 
     return [
         f"{row.label}: {counts(run, row, share).words()}" for row in run.rows if row.name in names

@@ -146,7 +146,7 @@ def mitigation_benchmark(
     from mmh_core.studies.detection.labelled_prompts import pocket_labelled
     from mmh_core.studies.mitigation.benchmark import chosen_captions
     from mmh_core.studies.mitigation.benchmark import mitigation_benchmark as benchmark
-    from mmh_core.studies.mitigation.benchmark_inputs import BenchmarkInputs
+    from mmh_core.studies.mitigation.benchmark_run import BenchmarkInputs
 
     check_places(json_file, work / "record")
     numbers = seed_numbers(seeds)

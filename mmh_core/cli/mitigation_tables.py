@@ -9,12 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mmh_core.statistics import Interval
-    from mmh_core.studies.mitigation.benchmark_run import (
-        BenchmarkRow,
-        CaptionRecord,
-        MitigationBenchmark,
-        NormalRow,
-    )
+    from mmh_core.studies.mitigation.benchmark_rows import BenchmarkRow, NormalRow
+    from mmh_core.studies.mitigation.benchmark_run import CaptionRecord, MitigationBenchmark
 
 _MAIN = (
     "mitigation",

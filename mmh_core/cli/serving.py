@@ -1,7 +1,8 @@
-"""The command that opens the app: it starts the app's own server from the app's own folder."""
+"""Start the app, and manage who may sign in to it."""
 
 from __future__ import annotations
 
+import getpass
 import os
 import runpy
 import sys
@@ -11,7 +12,10 @@ from typing import Annotated
 
 import typer
 
+from mmh_core.cli.output import check_places
 from mmh_core.installation import app_folder
+from mmh_core.records import MMHError
+from mmh_core.store.users import read_users, write_user
 
 
 def open_app(
@@ -59,3 +63,24 @@ def with_options_kept(words: Sequence[str]) -> list[str]:
         return list(words)
     own = list(words[1 : words.index("--")]) if "--" in words else list(words[1:])
     return list(words) if "--help" in own else ["app", "--", *words[1:]]
+
+
+def user(
+    name: Annotated[str, typer.Argument(help="The name under which verdicts are recorded.")],
+    users: Annotated[Path, typer.Option(help="The list of users; made if it is missing.")],
+) -> None:
+    """Let a person into a shared server, or give them a new password.
+
+    The password is asked for twice, or read as one line where no terminal is attached.
+    """
+    check_places(users)
+    if users.exists():
+        read_users(users)
+    if sys.stdin.isatty():
+        password = getpass.getpass("Password: ")
+        if getpass.getpass("The same again: ") != password:
+            raise MMHError("The two passwords differ: run the command again.")
+    else:
+        password = sys.stdin.readline().rstrip("\r\n")
+    write_user(users, name, password)
+    typer.echo(f"{name} may sign in where the app is started with `-- --users {users}`.")

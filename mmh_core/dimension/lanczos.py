@@ -53,16 +53,6 @@ class Measure:
         return total
 
 
-def quadrature(
-    pullbacks: Callable[[Tensor], Tensor],
-    probes: Tensor,
-    steps: int,
-    f: Callable[[Tensor], Tensor],
-) -> Tensor:
-    """Return `v' f(M) v` for each probe, (B, K), from `steps` products; see `spectral_measure`."""
-    return spectral_measure(pullbacks, probes, steps).integral(f).to(probes.dtype)
-
-
 def spectral_measure(pullbacks: Callable[[Tensor], Tensor], probes: Tensor, steps: int) -> Measure:
     """Return the measure of each probe, whose integral of f is `v' f(M) v`, from `steps` products.
 

@@ -12,11 +12,11 @@ from mmh_core.mitigations.record import (
     NO_CONTEXT,
     Mitigated,
     MitigationContext,
+    Work,
     branches_per_step,
     steered,
 )
 from mmh_core.mitigations.tokens import padding_rows
-from mmh_core.mitigations.work import Work
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Request
 

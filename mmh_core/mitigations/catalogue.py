@@ -1,9 +1,11 @@
-"""All mitigations by name, with their usual strengths."""
+"""All mitigations by name, with their usual strengths and the range of each."""
 
 from __future__ import annotations
 
+import math
+
 from mmh_core.mitigations.anti_memorization import AntiMemorizationGuidance
-from mmh_core.mitigations.attention_attenuation import AttentionAttenuation
+from mmh_core.mitigations.attention_attenuation import STRONGEST, AttentionAttenuation
 from mmh_core.mitigations.attention_masking import AttentionMasking
 from mmh_core.mitigations.chain import AutomaticChain
 from mmh_core.mitigations.embedding_optimization import EmbeddingOptimization
@@ -16,6 +18,7 @@ from mmh_core.mitigations.random_tokens import RandomTokens
 from mmh_core.mitigations.record import Mitigation
 from mmh_core.mitigations.rewrite import TokenRewrite
 from mmh_core.mitigations.sparse_repellency import SparseRepellency
+from mmh_core.records import MMHError
 
 #: Generated beside the others in every comparison.
 BASELINES = ("none", "random_tokens")
@@ -59,3 +62,34 @@ def mitigation(name: str) -> Mitigation:
     if name not in MITIGATIONS:
         raise ValueError(f"Unknown mitigation {name!r}; choose from {list(MITIGATIONS)}.")
     return MITIGATIONS[name]
+
+
+#: Words, tokens, rounds and weights; the strength of all others is a share or a cosine.
+_MOST = 100.0
+_LIMITS = {
+    "none": math.inf,
+    "random_tokens": _MOST,
+    "rewrite": _MOST,
+    "noise_adjustment": _MOST,
+    "attention_masking": _MOST,
+    "attention_attenuation": STRONGEST,
+    "anti_memorization_guidance": _MOST,
+    "automatic_chain": _MOST,
+}
+
+
+def most_strength(name: str) -> float:
+    """Return the largest strength that a mitigation takes; the least is 0."""
+    return _LIMITS.get(name, 1.0)
+
+
+def check_strength(name: str, strength: float) -> None:
+    """Raise MMHError for a strength out of range, ValueError for an unknown mitigation."""
+    chosen, most = mitigation(name), most_strength(name)
+    if math.isfinite(strength) and 0 <= strength <= most:
+        return
+    wrong = "is out of its range" if math.isfinite(strength) else "is no number"
+    limit = "0 or more" if math.isinf(most) else f"a number from 0 to {most:g}"
+    raise MMHError(
+        f"The strength {strength:g} of {name} {wrong}: choose {limit} ({chosen.strength_label})."
+    )

@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from mmh_core.mitigations.none import NoMitigation
-from mmh_core.mitigations.record import NO_CONTEXT, Mitigated, Mitigation, MitigationContext
+from mmh_core.mitigations.record import NO_CONTEXT, Mitigated, Mitigation, MitigationContext, Work
 from mmh_core.mitigations.rewrite import judge
-from mmh_core.mitigations.work import Work
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Request

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.mitigations.objectives import guidance_norms
-from mmh_core.mitigations.record import Scan
-from mmh_core.mitigations.work import Work
+from mmh_core.mitigations.record import Scan, Work
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.generation import embeddings, first_input, generate
 from mmh_core.text_to_image.model import TextToImage

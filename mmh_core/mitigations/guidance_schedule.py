@@ -16,10 +16,10 @@ from mmh_core.mitigations.record import (
     NO_CONTEXT,
     Mitigated,
     MitigationContext,
+    Work,
     check_share,
     steered,
 )
-from mmh_core.mitigations.work import Work
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Branches, Mixing, Request
 

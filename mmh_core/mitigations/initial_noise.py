@@ -20,11 +20,11 @@ from mmh_core.mitigations.record import (
     NO_CONTEXT,
     Mitigated,
     MitigationContext,
+    Work,
     branches_per_step,
     quantile_of,
     steered,
 )
-from mmh_core.mitigations.work import Work
 from mmh_core.text_to_image.generation import first_input
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Request

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -17,12 +17,10 @@ from mmh_core.mitigations.objectives import (
     noises_for,
     signs_for,
 )
-from mmh_core.mitigations.work import Work
+from mmh_core.mitigations.record import LidBy, Work
 from mmh_core.text_to_image.generation import embeddings, generate
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Request
-
-LidBy = Literal["flipd", "denoising loss"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mmh_core.mitigations.record import NO_CONTEXT, Mitigated, MitigationContext, branches_per_step
-from mmh_core.mitigations.work import Work
+from mmh_core.mitigations.record import (
+    NO_CONTEXT,
+    Mitigated,
+    MitigationContext,
+    Work,
+    branches_per_step,
+)
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Request
 

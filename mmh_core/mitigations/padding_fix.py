@@ -10,12 +10,12 @@ from mmh_core.mitigations.record import (
     NO_CONTEXT,
     Mitigated,
     MitigationContext,
+    Work,
     branches_per_step,
     check_share,
     steered,
 )
 from mmh_core.mitigations.tokens import check_end_padding, padding_rows
-from mmh_core.mitigations.work import Work
 from mmh_core.text_to_image.generation import embeddings
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Request

@@ -7,17 +7,18 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from mmh_core.mitigations.embedding_optimization import behind_the_start
-from mmh_core.mitigations.lid_loss import LidBy, generated_latents, lid_of
+from mmh_core.mitigations.lid_loss import generated_latents, lid_of
 from mmh_core.mitigations.optimization import descend
 from mmh_core.mitigations.record import (
     NO_CONTEXT,
+    LidBy,
     Mitigated,
     MitigationContext,
+    Work,
     branches_per_step,
     quantile_of,
     steered,
 )
-from mmh_core.mitigations.work import Work
 from mmh_core.text_to_image.generation import embeddings
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Request

@@ -11,10 +11,10 @@ from mmh_core.mitigations.record import (
     NO_CONTEXT,
     Mitigated,
     MitigationContext,
+    Work,
     branches_per_step,
     with_prompt,
 )
-from mmh_core.mitigations.work import Work
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Request
 

@@ -4,25 +4,58 @@ A mitigation is a frozen dataclass whose fields are its hyperparameters. One of 
 `strength`; `strength_label` is its meaning, `strengths` are values worth trying, weakest first. A
 mitigation turns a request into a request and generates nothing itself: seeds, size, steps and
 scheduler stay, so the same seed starts from the same noise (unless it is the noise that changes).
+
+`Work` can be stopped: a generator that yields before each evaluation of a network, or before each
+step of a generation, and returns its result. `yield from` passes a stop on to inner work.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
-from mmh_core.mitigations.lid_loss import LidBy
-from mmh_core.mitigations.work import Work
 from mmh_core.records import MMHError
 from mmh_core.retrieval.embedders import Embedder
 from mmh_core.retrieval.index import Index
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Request, Steering
+
+Result = TypeVar("Result")
+Report = TypeVar("Report")
+Work = Generator[None, None, Result]
+LidBy = Literal["flipd", "denoising loss"]
+
+
+def finished(work: Work[Result]) -> Result:
+    """Run work to its end and return what it returns."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
+
+
+def ready(value: Result) -> Work[Result]:
+    """Return a value that needs no work."""
+    yield from ()
+    return value
+
+
+def reporting(work: Work[Result], report: Report) -> Generator[Report, None, Result]:
+    """Yield the same report wherever work can be stopped, and return what the work returns."""
+    while True:
+        yield report
+        try:
+            next(work)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
 
 
 @dataclass(frozen=True)

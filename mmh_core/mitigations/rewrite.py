@@ -15,13 +15,20 @@ from mmh_core.mitigations.record import (
     Mitigated,
     MitigationContext,
     Scan,
+    Work,
     branches_per_step,
     quantile_of,
     with_prompt,
 )
-from mmh_core.mitigations.word_diff import word_diff
-from mmh_core.mitigations.wording import Word, dropped, rephrased, reworded, words_at, words_of
-from mmh_core.mitigations.work import Work
+from mmh_core.mitigations.wording import (
+    Word,
+    dropped,
+    rephrased,
+    reworded,
+    word_diff,
+    words_at,
+    words_of,
+)
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Request
 

@@ -13,12 +13,12 @@ from mmh_core.mitigations.record import (
     NO_CONTEXT,
     Mitigated,
     MitigationContext,
+    Work,
     branches_per_step,
     check_share,
     steered,
 )
 from mmh_core.mitigations.tokens import padding_rows
-from mmh_core.mitigations.work import Work
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.generation import score_model_of_output
 from mmh_core.text_to_image.model import TextToImage

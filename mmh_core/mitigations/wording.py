@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
+from typing import Literal
 
 import torch
 
@@ -131,3 +133,24 @@ def words_at(prompt: str, spans: Sequence[tuple[int, int]]) -> tuple[int, ...]:
         next((i for i, word in enumerate(words) if word.start <= start < word.end), -1)
         for start, _ in spans
     )
+
+
+DiffKind = Literal["kept", "removed", "added"]
+
+
+def word_diff(before: str, after: str) -> tuple[tuple[DiffKind, str], ...]:
+    """Return the runs of words in order, each with what happened to it; removed ones come first.
+
+    The kept and removed runs give `before`, the kept and added ones `after`, spaces aside.
+    """
+    old, new = before.split(), after.split()
+    parts: list[tuple[DiffKind, str]] = []
+    for kind, i1, i2, j1, j2 in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        if kind == "equal":
+            parts.append(("kept", " ".join(old[i1:i2])))
+            continue
+        if i2 > i1:
+            parts.append(("removed", " ".join(old[i1:i2])))
+        if j2 > j1:
+            parts.append(("added", " ".join(new[j1:j2])))
+    return tuple(parts)

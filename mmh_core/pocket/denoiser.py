@@ -166,23 +166,3 @@ def _roots() -> tuple[Tensor, Tensor]:
     """Return alpha and sigma (1000,) in float64."""
     table = alphas_cumprod().double()
     return table.sqrt(), (1 - table).sqrt()
-
-
-@torch.no_grad()
-def losses_at(unet: Any, data: LatentSet, steps: list[int], seed: int) -> list[float]:
-    """Return the loss at each step over all latents, a caption drawn once: the fit."""
-    device = next(iter(unet.parameters())).device
-    generator = torch.Generator().manual_seed(seed)
-    alpha, sigma = (root.float() for root in _roots())
-    everything = torch.arange(len(data.latents))
-    context = data.contexts[data.texts.draw(everything, generator)].float()
-    found = []
-    for step in steps:
-        eps = torch.randn(data.latents.shape, generator=generator)
-        x_t = alpha[step] * data.latents + sigma[step] * eps
-        total = 0.0
-        for part in torch.split(everything, 256):
-            guess = unet(x_t[part].to(device), step, context[part].to(device)).sample.cpu()
-            total += float((guess - eps[part]).square().sum())
-        found.append(total / eps.numel())
-    return found

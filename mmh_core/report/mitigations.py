@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from mmh_core.formats.export import frame_csv
 from mmh_core.memorization.verdict import OUTCOME_ROWS
-from mmh_core.mitigations.word_diff import word_diff
+from mmh_core.mitigations.wording import word_diff
 from mmh_core.report.charts import frontier_svg
 from mmh_core.report.folder import FIGURES, PAGE, TABLE
 from mmh_core.report.image_files import png_bytes

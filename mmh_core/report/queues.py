@@ -13,7 +13,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from mmh_core.installation import PROGRAM
+from mmh_core.installation import PROGRAM, code_version
 from mmh_core.memorization.cause import cause_words
 from mmh_core.memorization.verdict import COPY_VERDICTS, REVIEW_ROWS
 from mmh_core.report.charts import Chart, svg
@@ -28,7 +28,6 @@ from mmh_core.report.queue_case import (
     queue_reach,
     summary_words,
 )
-from mmh_core.store.code_version import code_version
 from mmh_core.store.queues import QueueProgress
 from mmh_core.store.review_records import Judgement, ReviewItem
 from mmh_core.store.thumbnails import shown_thumbnail

@@ -8,14 +8,17 @@ Draw Things and Midjourney.
 
 from __future__ import annotations
 
+import io
 import re
 import unicodedata
+import warnings
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mmh_core.formats.png_chunks import png_chunks
 from mmh_core.formats.untrusted import parse_json
-from mmh_core.retrieval.image_texts import exif_texts, png_texts
 
 #: Letters of a prompt, and prompts of one image.
 MOST_LETTERS = 20_000
@@ -177,3 +180,79 @@ def _line(text: str) -> str:
         letter if unicodedata.category(letter) not in ("Cc", "Cs") else " " for letter in text
     )
     return " ".join(kept.split())
+
+
+#: Bytes of one text, unpacked; graphs of hundreds of nodes have some hundred thousand.
+MOST_TEXT = 2**22
+_DESCRIPTION, _MAKE, _MODEL, _EXIF_PART, _COMMENT = 0x010E, 0x010F, 0x0110, 0x8769, 0x9286
+
+
+def png_texts(data: bytes) -> Iterator[tuple[str, str]]:
+    """Yield keywords and texts of a PNG (ISO/IEC 15948, 11.3.3), checksums not compared."""
+    for chunk in png_chunks(data):
+        text_chunk = chunk.type in (b"tEXt", b"zTXt", b"iTXt")
+        if not text_chunk or chunk.length > MOST_TEXT or not chunk.complete:
+            continue
+        keyword, _, rest = data[chunk.start : chunk.start + chunk.length].partition(b"\0")
+        text = _text_of(chunk.type, rest)
+        if text is not None:
+            yield keyword.decode("latin-1"), text
+
+
+def _text_of(chunk_type: bytes, rest: bytes) -> str | None:
+    """Return the text behind the keyword of a chunk, None where it is damaged or too long."""
+    packed = chunk_type == b"zTXt"
+    if packed:
+        rest = rest[1:]
+    elif chunk_type == b"iTXt":
+        packed = rest[:1] != b"\0"
+        parts = rest[2:].split(b"\0", 2)
+        rest = parts[-1] if len(parts) == 3 else b""
+    if packed:
+        unpacker = zlib.decompressobj()
+        try:
+            rest = unpacker.decompress(rest, MOST_TEXT)
+        except zlib.error:
+            return None
+        if unpacker.unconsumed_tail:
+            return None
+    try:
+        # Many programs write UTF-8 where Latin-1 is meant.
+        return rest.decode("utf-8")
+    except UnicodeDecodeError:
+        return rest.decode("latin-1")
+
+
+def exif_texts(data: bytes) -> list[str]:
+    """Return the texts in the EXIF of a JPEG, WebP or PNG that programs write prompts to."""
+    from PIL import Image
+
+    fields: list[object] = []
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data), formats=("JPEG", "WEBP", "PNG")) as image:
+                # Not `getexif`, which decodes the pixels of a PNG.
+                directory = Image.Exif()
+                directory.load(image.info.get("exif", b""))
+                fields.append(directory.get_ifd(_EXIF_PART).get(_COMMENT))
+                fields += [directory.get(tag) for tag in (_MODEL, _MAKE, _DESCRIPTION)]
+    # On damaged bytes Pillow raises almost anything; there is then no prompt to offer.
+    except Exception:
+        return []
+    return [text for value in fields if (text := _field_text(value)) and len(text) <= MOST_TEXT]
+
+
+def _field_text(value: object) -> str:
+    """Return the text of a field of EXIF; of `UserComment` the first 8 bytes name its code."""
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, bytes):
+        return ""
+    code, rest = value[:8], value[8:]
+    if code.startswith(b"UNICODE"):
+        # The order of bytes is not said: of letters up to U+00FF the first or second is 0.
+        big = rest[::2].count(0) >= rest[1::2].count(0)
+        return rest.decode("utf-16-be" if big else "utf-16-le", "replace")
+    has_code = code in (b"ASCII\0\0\0", bytes(8))
+    return (rest if has_code else value).decode("utf-8", "replace")

@@ -19,8 +19,15 @@ from uuid import uuid4
 import torch
 
 from mmh_core.records import MMHError, Progress
-from mmh_core.store.job_failure import empty_caches, is_out_of_memory, sentence
-from mmh_core.store.job_record import JobRecord, JobState, TimeLeft, time_left
+from mmh_core.store.job_record import (
+    JobRecord,
+    JobState,
+    TimeLeft,
+    empty_caches,
+    is_out_of_memory,
+    sentence,
+    time_left,
+)
 from mmh_core.store.jobs import JobStore
 
 Work = Callable[[], Iterator[Progress[Any]]]

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mmh_core.formats.untrusted import quoted
+from mmh_core.installation import code_version
 from mmh_core.records import MMHError
-from mmh_core.store.code_version import code_version
 from mmh_core.store.queues import queue_number, read_queue
 from mmh_core.store.review_checks import checked_tags, checked_text
 from mmh_core.store.review_records import (

@@ -74,7 +74,7 @@ class Subject:
 
     def score_model(self, request: Request) -> ScoreModel:
         """Return the score model that the request samples from, steering in force."""
-        from mmh_core.text_to_image.steered import steered_model
+        from mmh_core.text_to_image.model import steered_model
 
         return steered_model(self.model, request).score_model
 
@@ -108,7 +108,7 @@ def open_subject(
 
 def open_training_set(name: str, index: IndexedFolder | None = None) -> TrainingSet | None:
     """Return the index of one's own, else the training set beside a model, None without either."""
-    from mmh_core.retrieval.embedder_choice import load_embedder
+    from mmh_core.retrieval.embedders import load_embedder
 
     if index is not None:
         return folder_training_set(index.index, load_embedder(index.embedder), index.images)

@@ -19,7 +19,7 @@ from mmh_core.diffusion.score_model import Net, ScoreModel
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.pixels import check_images
 from mmh_core.text_to_image.prompt_text import MOST_WINDOWS, encode_prompts
-from mmh_core.text_to_image.requests import Sampling
+from mmh_core.text_to_image.requests import Request, Sampling
 
 # A time in float32 gives back its step number within 6e-5 at a thousand steps.
 _ON_A_STEP = 1e-3
@@ -176,3 +176,24 @@ def latent_net(unet: nn.Module, schedule: Discrete, unconditional: Tensor) -> Ne
         return output[:, : x_t.shape[1]].to(x_t.dtype)
 
     return net
+
+
+def steered_model(model: TextToImage, request: Request) -> TextToImage:
+    """Return the model whose predictions use the attention of the request's steering.
+
+    The score model's network with the prompt is `eps_c` of every step of the request's generation,
+    and without one (`cond` None) the model's own. How the branches are mixed, guidance included,
+    is no property of the network and is left out. Without attention it is the very model.
+    """
+    attention = None if request.steering is None else request.steering.attention
+    if attention is None:
+        return model
+    net = model.score_model.net
+
+    def steered(x_t: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
+        if cond is None:
+            return net(x_t, t, cond)
+        with attention(0):
+            return net(x_t, t, cond)
+
+    return replace(model, score_model=replace(model.score_model, net=steered))

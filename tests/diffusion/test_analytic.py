@@ -8,12 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmh_core.diffusion.analytic import (
-    empirical_denoiser,
-    gaussian_flipd,
-    gaussian_mixture,
-    gaussian_on_subspace,
-)
+from mmh_core.diffusion.analytic import gaussian_flipd, gaussian_on_subspace
 from mmh_core.diffusion.schedule import (
     Cosine,
     RectifiedFlow,
@@ -21,6 +16,7 @@ from mmh_core.diffusion.schedule import (
     VarianceExploding,
     VariancePreserving,
 )
+from tests.diffusion.exact_models import empirical_denoiser, gaussian_mixture
 
 SCHEDULES: dict[str, Schedule] = {
     "variance preserving": VariancePreserving(),

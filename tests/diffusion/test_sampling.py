@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmh_core.diffusion.analytic import as_target, empirical_denoiser, gaussian_on_subspace
+from mmh_core.diffusion.analytic import as_target, gaussian_on_subspace
 from mmh_core.diffusion.sampling import SamplingStep, ddim, euler, heun, initial, last, time_grid
 from mmh_core.diffusion.schedule import (
     Cosine,
@@ -20,6 +20,7 @@ from mmh_core.diffusion.schedule import (
     VariancePreserving,
 )
 from mmh_core.diffusion.score_model import ScoreModel, Target
+from tests.diffusion.exact_models import empirical_denoiser
 
 SCHEDULES: dict[str, Schedule] = {
     "variance preserving": VariancePreserving(),

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
-from mmh_core.diffusion.analytic import as_target, gaussian_mixture, gaussian_on_subspace
+from mmh_core.diffusion.analytic import as_target, gaussian_on_subspace
 from mmh_core.diffusion.schedule import (
     Cosine,
     Discrete,
@@ -29,6 +29,7 @@ from mmh_core.diffusion.score_model import (
     expand,
     guided,
 )
+from tests.diffusion.exact_models import gaussian_mixture
 
 SCHEDULES: dict[str, Schedule] = {
     "variance preserving": VariancePreserving(),

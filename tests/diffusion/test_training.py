@@ -13,7 +13,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mmh_core.diffusion.analytic import empirical_denoiser
 from mmh_core.diffusion.sampling import heun, last, time_grid
 from mmh_core.diffusion.schedule import VarianceExploding
 from mmh_core.diffusion.score_model import ScoreModel
@@ -29,6 +28,7 @@ from mmh_core.diffusion.training import (
 from mmh_core.diffusion.training import (
     _loss as training_loss,
 )
+from tests.diffusion.exact_models import empirical_denoiser
 
 PAIR = torch.tensor([[1.0, 2.0], [-1.0, 0.5]])
 

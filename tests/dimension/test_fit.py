@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmh_core.diffusion.analytic import empirical_denoiser
 from mmh_core.diffusion.schedule import VarianceExploding
 from mmh_core.diffusion.training import denoiser
 from mmh_core.dimension.fit import NEGLIGIBLE, FitCurve, _Affine, _LeaveOneOut, fit_curve
+from tests.diffusion.exact_models import empirical_denoiser
 from tests.dimension.closed_forms import gaussian, rotation, seeded
 
 SCALES = torch.linspace(math.log(0.01), 0.0, 8)

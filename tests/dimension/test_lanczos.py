@@ -10,11 +10,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmh_core.dimension.lanczos import Effort, quadrature
+from mmh_core.dimension.lanczos import Effort, spectral_measure
 from mmh_core.records import MMHError
 from tests.dimension.closed_forms import rotation, seeded
 
 DIM = 12
+
+
+def quadrature(
+    pullbacks: Callable[[Tensor], Tensor],
+    probes: Tensor,
+    steps: int,
+    f: Callable[[Tensor], Tensor],
+) -> Tensor:
+    """Return `v' f(M) v` for each probe, (B, K)."""
+    return spectral_measure(pullbacks, probes, steps).integral(f).to(probes.dtype)
 
 
 def symmetric(seed: int = 0) -> Tensor:

@@ -10,8 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from mmh_core.mitigations.record import MitigationContext
-from mmh_core.mitigations.work import ready
+from mmh_core.mitigations.record import MitigationContext, ready
 from mmh_core.retrieval.embedders import PixelEmbedder
 from mmh_core.retrieval.index import build_index
 from mmh_core.text_to_image.model import TextToImage

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.mitigations.anti_memorization import AntiMemorizationGuidance, Dissimilarity
-from mmh_core.mitigations.record import NO_CONTEXT
-from mmh_core.mitigations.work import finished
+from mmh_core.mitigations.record import NO_CONTEXT, finished
 from mmh_core.records import MMHError
 from mmh_core.retrieval.embedders import PixelEmbedder
 from mmh_core.text_to_image.generation import generate, generate_images

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from mmh_core.mitigations.attribution import AttributionBy, attribute
 from mmh_core.mitigations.first_step import first_step
-from mmh_core.mitigations.record import MitigationContext
-from mmh_core.mitigations.work import finished
+from mmh_core.mitigations.record import MitigationContext, finished
 from mmh_core.text_to_image.model import TextToImage
 from tests.mitigations.conftest import ModelOf, request_for
 

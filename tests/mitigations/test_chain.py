@@ -5,19 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import pytest
-import torch
 
 from mmh_core.mitigations.chain import AutomaticChain, chain, cheapest_first, outcome, try_in_turn
-from mmh_core.mitigations.copy_scan import copy_scan
 from mmh_core.mitigations.padding_fix import PaddingFix
-from mmh_core.mitigations.record import NO_CONTEXT, Mitigated, MitigationContext, Scan, with_prompt
-from mmh_core.mitigations.work import Work, finished, ready
+from mmh_core.mitigations.record import (
+    NO_CONTEXT,
+    Mitigated,
+    MitigationContext,
+    Scan,
+    Work,
+    finished,
+    ready,
+    with_prompt,
+)
 from mmh_core.records import MMHError
-from mmh_core.retrieval.index import search
-from mmh_core.text_to_image.generation import generate_images
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Request
-from tests.mitigations.conftest import ModelOf, full_context, request_for
+from tests.mitigations.conftest import ModelOf, request_for
 
 
 @dataclass(frozen=True)
@@ -198,16 +202,3 @@ def test_the_usual_scan_sees_what_changes_the_first_step(model_of: ModelOf) -> N
     )
     assert len({each.score for each in found.tried}) == 2
     assert [each.nfe for each in found.tried] == [2.0, 2.0]
-
-
-def test_the_copy_scan_is_the_largest_similarity_of_what_is_drawn(model_of: ModelOf) -> None:
-    model = model_of("tiny")
-    request, context = request_for(model), full_context(model)
-    assert context.index is not None and context.embedder is not None
-    scan = finished(copy_scan(model, request, context.index, context.embedder))
-    with torch.no_grad():
-        near = search(
-            context.index, context.embedder(generate_images(model, request)), k=1
-        ).similarity
-    assert scan.score == pytest.approx(float(near.max()), abs=1e-6)
-    assert scan.nfe == 8

@@ -13,8 +13,8 @@ from torch.overrides import _get_current_function_mode_stack
 from mmh_core.mitigations.attention_attenuation import AttentionAttenuation, attenuated
 from mmh_core.mitigations.attention_masking import AttentionMasking
 from mmh_core.mitigations.cross_attention import CrossAttention
+from mmh_core.mitigations.record import finished
 from mmh_core.mitigations.tokens import padding_rows
-from mmh_core.mitigations.work import finished
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.generation import generate
 from mmh_core.text_to_image.model import TextToImage

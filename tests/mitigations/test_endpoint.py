@@ -17,9 +17,8 @@ import pytest
 import torch
 
 from mmh_core.mitigations.endpoint import Endpoint, ask
-from mmh_core.mitigations.record import MitigationContext, Scan
+from mmh_core.mitigations.record import MitigationContext, Scan, finished, ready
 from mmh_core.mitigations.rewrite import TokenRewrite
-from mmh_core.mitigations.work import finished, ready
 from mmh_core.records import MMHError
 from tests.mitigations.conftest import ModelOf, request_for
 

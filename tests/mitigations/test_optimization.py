@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.mitigations.optimization import descend
-from mmh_core.mitigations.work import finished
+from mmh_core.mitigations.record import finished
 
 START = torch.tensor([[3.0], [0.2], [5.0]])
 

@@ -23,14 +23,20 @@ from mmh_core.mitigations.first_step import (
 )
 from mmh_core.mitigations.guidance_schedule import DynamicGuidance, GuidanceSchedule
 from mmh_core.mitigations.initial_noise import NoiseAdjustment, NoiseOptimization, first_noise
-from mmh_core.mitigations.lid_loss import LidBy, generated_latents, lid_of, reference_lids
+from mmh_core.mitigations.lid_loss import generated_latents, lid_of, reference_lids
 from mmh_core.mitigations.objectives import guidance_norms
 from mmh_core.mitigations.padding_fix import PaddingFix
 from mmh_core.mitigations.raise_lid import RaiseLid
 from mmh_core.mitigations.random_tokens import RandomTokens
-from mmh_core.mitigations.record import NO_CONTEXT, Mitigated, MitigationContext
+from mmh_core.mitigations.record import (
+    NO_CONTEXT,
+    LidBy,
+    Mitigated,
+    MitigationContext,
+    finished,
+    ready,
+)
 from mmh_core.mitigations.tokens import padding_rows, prompt_tokens
-from mmh_core.mitigations.work import finished, ready
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.generation import first_input, generate, generate_images
 from mmh_core.text_to_image.model import TextToImage

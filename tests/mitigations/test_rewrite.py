@@ -6,10 +6,9 @@ import pytest
 import torch
 
 from mmh_core.mitigations.attribution import Attribution
-from mmh_core.mitigations.record import MitigationContext, Scan
+from mmh_core.mitigations.record import MitigationContext, Scan, Work, finished, ready
 from mmh_core.mitigations.rewrite import TokenRewrite, chosen_words
 from mmh_core.mitigations.wording import words_of
-from mmh_core.mitigations.work import Work, finished, ready
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.requests import Request
 from tests.mitigations.conftest import ModelOf, full_context, request_for

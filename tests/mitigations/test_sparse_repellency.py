@@ -13,14 +13,13 @@ from torch import Tensor
 
 from mmh_core.mitigations.lid_loss import generated_latents
 from mmh_core.mitigations.padding_fix import PaddingFix
-from mmh_core.mitigations.record import NO_CONTEXT, MitigationContext, Scan
+from mmh_core.mitigations.record import NO_CONTEXT, MitigationContext, Scan, finished, ready
 from mmh_core.mitigations.sparse_repellency import (
     Repellency,
     SparseRepellency,
     _roots,
     share_to_leave,
 )
-from mmh_core.mitigations.work import finished, ready
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.generation import generate, generate_images, score_model_of_output
 from mmh_core.text_to_image.model import TextToImage

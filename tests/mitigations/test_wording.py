@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from mmh_core.mitigations.synonyms import COMMON_WORDS, SYNONYMS
-from mmh_core.mitigations.word_diff import word_diff
 from mmh_core.mitigations.wording import (
     Word,
     dropped,
     rephrased,
     reworded,
     tidy,
+    word_diff,
     words_at,
     words_of,
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import pytest
@@ -13,13 +12,20 @@ from torch import nn
 
 from mmh_core.mitigations.attribution import attribute
 from mmh_core.mitigations.catalogue import MITIGATIONS
-from mmh_core.mitigations.copy_scan import copy_scan
-from mmh_core.mitigations.lid_loss import LidBy, reference_lids
+from mmh_core.mitigations.lid_loss import generated_latents, reference_lids
 from mmh_core.mitigations.objectives import DRAWS
 from mmh_core.mitigations.raise_lid import RaiseLid
-from mmh_core.mitigations.record import MitigationContext
-from mmh_core.mitigations.work import Work, finished, ready, reporting
+from mmh_core.mitigations.record import (
+    LidBy,
+    MitigationContext,
+    Scan,
+    Work,
+    finished,
+    ready,
+    reporting,
+)
 from mmh_core.text_to_image.model import TextToImage, latent_net
+from mmh_core.text_to_image.requests import Request
 from tests.mitigations.conftest import ModelOf, full_context, request_for
 
 
@@ -44,7 +50,6 @@ def counted(model: TextToImage) -> tuple[TextToImage, Counted]:
 def everything(model: TextToImage) -> MitigationContext:
     """Return all that a mitigation may use, with scans that generate and never are satisfied."""
     context = full_context(model)
-    assert context.index is not None and context.embedder is not None
     request = request_for(model)
 
     def lids(by: LidBy, log_delta: float) -> Work[torch.Tensor]:
@@ -55,7 +60,10 @@ def everything(model: TextToImage) -> MitigationContext:
         )
         return found + 1e6
 
-    scan = partial(copy_scan, model, index=context.index, embedder=context.embedder)
+    def scan(request: Request) -> Work[Scan]:
+        _, nfe = yield from generated_latents(model, request)
+        return Scan(1.0, nfe)
+
     return replace(context, reference_lids=lids, scan=scan, threshold=-2.0)
 
 

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
+from mmh_core.installation import code_version
 from mmh_core.records import MMHError
 from mmh_core.store import sqlite_file
-from mmh_core.store.code_version import code_version
 from mmh_core.store.item_search import get_item
 from mmh_core.store.queues import create_queue, get_queue, queue_progress, reviewers
 from mmh_core.store.review_records import REVIEW_VERDICTS, ReviewItem, ReviewVerdict, VerdictRow

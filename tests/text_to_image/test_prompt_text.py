@@ -14,9 +14,8 @@ import torch
 from torch import Tensor
 
 from mmh_core.mitigations.attribution import attribute
-from mmh_core.mitigations.record import MitigationContext
+from mmh_core.mitigations.record import MitigationContext, finished
 from mmh_core.mitigations.tokens import padding_rows, prompt_tokens
-from mmh_core.mitigations.work import finished
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.generation import embeddings, generate_images
 from mmh_core.text_to_image.model import TextToImage

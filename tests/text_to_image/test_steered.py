@@ -11,15 +11,13 @@ from torch import Tensor
 
 from mmh_core.mitigations.attention_masking import AttentionMasking
 from mmh_core.mitigations.catalogue import MITIGATIONS
-from mmh_core.mitigations.record import MitigationContext
+from mmh_core.mitigations.record import MitigationContext, finished
 from mmh_core.mitigations.tokens import padding_rows
-from mmh_core.mitigations.work import finished
 from mmh_core.studies.images.lid import estimate_lid
 from mmh_core.studies.images.run import DEFAULT_ESTIMATOR
 from mmh_core.text_to_image.generation import generate
-from mmh_core.text_to_image.model import TextToImage
+from mmh_core.text_to_image.model import TextToImage, steered_model
 from mmh_core.text_to_image.requests import Request, Sampling
-from mmh_core.text_to_image.steered import steered_model
 from tests.text_to_image.conftest import ModelOf
 
 STEERED = ("attention_masking", "attention_attenuation")

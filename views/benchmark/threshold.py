@@ -8,8 +8,12 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from mmh_core.plots import benchmark as plots
-from mmh_core.studies.detection.benchmark_counts import ThresholdCounts, counts
-from mmh_core.studies.detection.benchmark_run import BenchmarkRun, DetectorRow
+from mmh_core.studies.detection.benchmark_run import (
+    BenchmarkRun,
+    DetectorRow,
+    ThresholdCounts,
+    counts,
+)
 from mmh_core.subject.reference_scores import Reach, threshold_words
 from views.benchmark import state
 from views.widgets import layout

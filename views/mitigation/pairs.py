@@ -7,7 +7,7 @@ from html import escape
 import streamlit as st
 from torch import Tensor
 
-from mmh_core.mitigations.word_diff import word_diff
+from mmh_core.mitigations.wording import word_diff
 from mmh_core.plots.image_grid import difference
 from mmh_core.studies.mitigation.outcome import image_outcomes
 from mmh_core.studies.mitigation.run import Cell, MitigationRun

@@ -18,10 +18,16 @@ from torch import Tensor
 from mmh_core.detectors import combined_score
 from mmh_core.detectors.catalogue import DETECTORS
 from mmh_core.detectors.combined_score import FOLDS
+from mmh_core.memorization.cause import cause_of, data_freedom, known_cause
+from mmh_core.memorization.cause_calibration import Corpus, calibrate_cause
 from mmh_core.records import LabelledPrompt, MMHError, Progress
-from mmh_core.statistics import separation
-from mmh_core.studies.detection.benchmark_cause import causes
-from mmh_core.studies.detection.benchmark_run import BenchmarkRun, CombinedRow, DetectorRow
+from mmh_core.statistics import ROC_RESAMPLINGS, balanced_accuracy, percentile_interval, separation
+from mmh_core.studies.detection.benchmark_run import (
+    BenchmarkRun,
+    CauseRow,
+    CombinedRow,
+    DetectorRow,
+)
 from mmh_core.studies.detection.calibrate import calibrate_detectors
 from mmh_core.studies.detection.measured import Measured, measured
 from mmh_core.subject.detector_calibration import DetectorCalibration
@@ -233,4 +239,48 @@ def empty_run(
             partly_read_lines(partly_read_prompts(model, [one.prompt for one in labelled]))
         ),
         notes=model.notes,
+    )
+
+
+def causes(
+    labelled: Sequence[LabelledPrompt],
+    lid: Tensor,
+    corpus: Corpus | None,
+    generator: torch.Generator,
+) -> CauseRow | None:
+    """Return the cause of every memorized test caption of known cause, and the accuracy.
+
+    The threshold is fitted on such captions of the calibration half; `lid` (P,) is the model's at
+    the test prompts. None without images of the captions, and without known causes.
+    """
+    halves = [[one for one in labelled if one.split == half] for half in ("calibration", "test")]
+    fitting, counted = ([one for one in half if one.overfitted is not None] for half in halves)
+    if corpus is None or not fitting or not counted:
+        return None
+    threshold = calibrate_cause(fitting, corpus).threshold
+    places = [i for i, one in enumerate(halves[1]) if one.overfitted is not None]
+    found = [data_freedom(*corpus(one.prompt)) for one in counted]
+    said = [
+        cause_of(True, float(lid[place]), each, threshold).label
+        for place, each in zip(places, found, strict=True)
+    ]
+    data = torch.tensor([each.lid for each in found])
+    truth = torch.tensor([bool(one.overfitted) for one in counted])
+    true = [known_cause(each) for each in truth.tolist()]
+    right = torch.tensor([mine == theirs for mine, theirs in zip(said, true, strict=True)])
+    # Whatever else was said, such as that the cause is not identifiable, is not right.
+    called = torch.where(right, truth, ~truth)
+    draws = torch.randint(len(places), (ROC_RESAMPLINGS, len(places)), generator=generator)
+    again = [balanced_accuracy(called[d], truth[d]) for d in draws if 0 < truth[d].sum() < len(d)]
+    low, high = percentile_interval(torch.stack(again))
+    return CauseRow(
+        prompts=tuple(places),
+        said=tuple(said),
+        true=tuple(true),
+        data_lid=data,
+        model_lid=lid[places],
+        threshold=threshold,
+        accuracy=float(balanced_accuracy(called, truth)),
+        low=low,
+        high=high,
     )

@@ -16,12 +16,7 @@ from mmh_core.statistics import (
     percentile_interval,
     rank_correlation,
 )
-from mmh_core.studies.mitigation.benchmark_run import (
-    BenchmarkRow,
-    CaptionRecord,
-    MitigationBenchmark,
-    NormalRow,
-)
+from mmh_core.studies.mitigation.benchmark_run import CaptionRecord, MitigationBenchmark
 from mmh_core.studies.mitigation.outcome import GOOD
 from mmh_core.studies.mitigation.run import Treatment
 
@@ -36,6 +31,51 @@ _ROUNDING = 1e-6
 #: Smaller losses of alignment are rounding.
 _HARM = 1e-3
 _NAN = float("nan")
+
+
+@dataclass(frozen=True)
+class BenchmarkRow:
+    """One mitigation over the test captions, means with intervals over captions.
+
+    `captions` were generated and `refused` could not be. `solved` is the share of images that are
+    solved or were no copy and are none, `unsolved` that of images moved off the threshold whose
+    LID has not risen; `alignment_before` and `alignment` are means. Costs are per image.
+    """
+
+    treatment: Treatment
+    label: str
+    captions: int
+    refused: int
+    before: Interval
+    copied: Interval
+    solved: Interval
+    unsolved: Interval
+    similarity: Interval
+    alignment_before: Interval
+    alignment: Interval
+    lid_before: Interval
+    lid: Interval
+    seconds: Interval
+    nfe: Interval
+
+
+@dataclass(frozen=True)
+class NormalRow:
+    """A mitigation on reference captions: differences to `none` and their intervals.
+
+    `changed` is the share of images that are not the unmitigated one to the last digit of their
+    descriptors; `spread` are 95 % intervals of `none` over captions, what the differences are to
+    be compared with. `new_copies` is the number of images that are copies and were none.
+    """
+
+    treatment: Treatment
+    captions: int
+    alignment: Interval
+    agreement: Interval
+    changed: float
+    alignment_spread: float
+    agreement_spread: float
+    new_copies: int
 
 
 @dataclass(frozen=True)

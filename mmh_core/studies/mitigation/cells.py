@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.mitigations.catalogue import mitigation
-from mmh_core.mitigations.record import Mitigated, Mitigation
-from mmh_core.mitigations.work import reporting
+from mmh_core.mitigations.record import Mitigated, Mitigation, reporting
 from mmh_core.pocket.grammar import VOTES, content_of
 from mmh_core.records import MMHError
 from mmh_core.retrieval.copy_evidence import CopyKind
@@ -27,7 +26,7 @@ from mmh_core.studies.mitigation.run import Cell, Treatment
 from mmh_core.subject.copy_search import find_copies
 from mmh_core.subject.training_set import TrainingSet, agreement
 from mmh_core.text_to_image.generation import generate
-from mmh_core.text_to_image.steered import steered_model
+from mmh_core.text_to_image.model import steered_model
 
 _PREVIEW_GAP = 0.7
 #: The share of the work that is done when the images are finished.

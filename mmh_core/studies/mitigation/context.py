@@ -9,9 +9,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from mmh_core.mitigations.lid_loss import LidBy, generated_latents, reference_lids
-from mmh_core.mitigations.record import Mitigation, MitigationContext, Scan
-from mmh_core.mitigations.work import Work
+from mmh_core.mitigations.lid_loss import generated_latents, reference_lids
+from mmh_core.mitigations.record import LidBy, Mitigation, MitigationContext, Scan, Work
 from mmh_core.pocket.grammar import VOTES, content_of
 from mmh_core.retrieval.copy_evidence import copy_rate
 from mmh_core.studies.images.generation import pixels_of
@@ -22,9 +21,8 @@ from mmh_core.subject.copy_search import find_copies
 from mmh_core.subject.reference_prompts import ReferencePrompts
 from mmh_core.subject.subject import Subject
 from mmh_core.subject.training_set import TrainingSet
-from mmh_core.text_to_image.model import TextToImage
+from mmh_core.text_to_image.model import TextToImage, steered_model
 from mmh_core.text_to_image.requests import Request
-from mmh_core.text_to_image.steered import steered_model
 
 #: A request passes when fewer of its images than this share are suspicious, that is none.
 _NO_COPY = 1e-3

@@ -9,8 +9,7 @@ from dataclasses import replace
 
 import torch
 
-from mmh_core.mitigations.catalogue import MITIGATIONS, mitigation
-from mmh_core.mitigations.strengths import check_strength
+from mmh_core.mitigations.catalogue import MITIGATIONS, check_strength, mitigation
 from mmh_core.records import MMHError, Progress
 from mmh_core.studies.images.run import ImageConfig
 from mmh_core.studies.images.run import checked as checked_images

@@ -31,8 +31,7 @@ class TreatmentRow:
     `outcomes` are those of all its images, prompt after prompt.
 
     `copied` is the share of copies; the other figures are those of `Cell`. `refused` is the
-    sentence where it could not be applied, "" else; `same_noise` says whether all its images
-    started from the noise of the unmitigated ones. `seconds`, `nfe` and `peak_mb` are means
+    sentence where it could not be applied, "" else. `seconds`, `nfe` and `peak_mb` are means
     per image, without intervals: they are costs of this run.
     """
 
@@ -40,7 +39,6 @@ class TreatmentRow:
     label: str
     images: int
     refused: str
-    same_noise: bool
     copied: Compared
     similarity: Compared
     moved: Compared
@@ -106,7 +104,6 @@ def _row(treatment: Treatment, pairs: Sequence[tuple[Cell, Cell]]) -> TreatmentR
         cells[0].label,
         sum(len(cell.kinds) for cell, _ in applied),
         refused,
-        all(cell.noise_sha256 == base.noise_sha256 for cell, base in applied),
         compared(copies),
         compared(lambda cell: cell.similarity),
         compared(lambda cell: cell.moved),

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from mmh_core.mitigations.attribution import Attribution, AttributionBy, attribute
-from mmh_core.mitigations.record import MitigationContext
+from mmh_core.mitigations.record import MitigationContext, reporting
 from mmh_core.mitigations.synonyms import SYNONYMS
 from mmh_core.mitigations.wording import Word, dropped, replaced, tidy, words_at, words_of
-from mmh_core.mitigations.work import reporting
 from mmh_core.records import MMHError, Progress
 from mmh_core.studies.mitigation.run import MitigationConfig
 from mmh_core.subject.subject import Subject

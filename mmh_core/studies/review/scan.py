@@ -15,9 +15,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mmh_core.installation import code_version
 from mmh_core.records import MMHError, Progress
 from mmh_core.store.archive import save_record
-from mmh_core.store.code_version import code_version
 from mmh_core.store.prompt_table import PromptBatch, PromptRow, prompt_batches
 from mmh_core.store.shards import (
     ScanFolder,

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmh_core.diffusion.analytic import empirical_denoiser, gaussian_on_subspace
+from mmh_core.diffusion.analytic import gaussian_on_subspace
 from mmh_core.diffusion.schedule import VarianceExploding, VariancePreserving
 from mmh_core.diffusion.score_model import ScoreModel
 from mmh_core.dimension.knn import default_k, knn_graph
@@ -25,6 +25,7 @@ from mmh_core.studies.manifolds.estimates import (
     without_itself,
 )
 from mmh_core.studies.manifolds.run import STATUSES
+from tests.diffusion.exact_models import empirical_denoiser
 
 SCHEDULE = VarianceExploding(1e-3, 40.0)
 

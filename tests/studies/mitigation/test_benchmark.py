@@ -21,21 +21,15 @@ from mmh_core.retrieval.training_images import training_images
 from mmh_core.store.archive import save_record
 from mmh_core.studies.images.run import default_config
 from mmh_core.studies.mitigation import benchmark as study
-from mmh_core.studies.mitigation import benchmark_inputs
+from mmh_core.studies.mitigation import benchmark_run
 from mmh_core.studies.mitigation.benchmark import (
+    BY,
     CHAIN,
-    NONE,
     RANDOM,
     chosen_captions,
     mitigation_benchmark,
     share_left,
-)
-from mmh_core.studies.mitigation.benchmark_inputs import (
-    BenchmarkInputs,
-    kept_record,
-    left_out,
-    made_by,
-    record_path,
+    worst_words,
 )
 from mmh_core.studies.mitigation.benchmark_rows import (
     attribution_rows,
@@ -46,13 +40,17 @@ from mmh_core.studies.mitigation.benchmark_rows import (
 )
 from mmh_core.studies.mitigation.benchmark_run import (
     AttributionRecord,
+    BenchmarkInputs,
     Caption,
     CaptionRecord,
     Captions,
     MitigationBenchmark,
+    kept_record,
+    left_out,
+    made_by,
+    record_path,
 )
 from mmh_core.studies.mitigation.run import Treatment
-from mmh_core.studies.mitigation.word_dropping import BY, worst_words
 from mmh_core.subject.subject import Subject
 from mmh_core.subject.training_set import TrainingSet
 from mmh_core.text_to_image.generation import generate_images
@@ -60,6 +58,8 @@ from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Sampling
 from tests.retrieval.drawings import THRESHOLDS, drawings, labels, of_all_colors
 from tests.text_to_image.conftest import ModelOf
+
+NONE = Treatment("none", 0.0)
 
 SEEDS = (3, 4)
 CAT, DOG = Caption("the cat", "duplicate"), Caption("a dog", "varied")
@@ -148,7 +148,7 @@ def test_a_benchmark_chooses_strengths_draws_and_keeps_its_records(
         raise AssertionError("a finished caption was drawn again")
         yield
 
-    monkeypatch.setattr(benchmark_inputs, "mitigation_study", refused)
+    monkeypatch.setattr(benchmark_run, "mitigation_study", refused)
     again, _ = last(replace(inputs, resume=True))
     assert benchmark_tables(again) == tables
     with pytest.raises(AssertionError, match="drawn again"):
@@ -313,7 +313,7 @@ def test_records_of_another_version_are_counted_and_not_mixed_in(
     save_record(path, replace(mine, made_by=""))
     assert kept_record(path, CaptionRecord, inputs) is None
     if what == "code":
-        monkeypatch.setattr(benchmark_inputs, "code_version", lambda: "0" * 16)
+        monkeypatch.setattr(benchmark_run, "code_version", lambda: "0" * 16)
     elif what == "model":
         other = Subject(replace(model, sha256="ab" * 32), planted, name="tiny")
         inputs = replace(inputs, subject=other)

@@ -9,10 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmh_core.mitigations.catalogue import MITIGATIONS, mitigation
+from mmh_core.mitigations.catalogue import MITIGATIONS, check_strength, mitigation, most_strength
 from mmh_core.mitigations.lid_loss import reference_lids
-from mmh_core.mitigations.strengths import check_strength, most_strength
-from mmh_core.mitigations.work import finished
+from mmh_core.mitigations.record import finished
 from mmh_core.records import MMHError
 from mmh_core.retrieval.embedders import PixelEmbedder, embed_all
 from mmh_core.retrieval.index import build_index

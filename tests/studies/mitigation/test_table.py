@@ -24,7 +24,7 @@ def test_rows_hold_the_means_of_the_prompt_in_question_and_differences_to_none()
     assert static.similarity.difference.value == pytest.approx(0.65 - 0.97)
     assert static.alignment.difference.value == pytest.approx(0.39 - 0.42)
     assert static.lid.difference.value == pytest.approx(22 - 3)
-    assert static.images == 2 and static.same_noise and static.nfe == 10
+    assert static.images == 2 and static.nfe == 10
 
 
 def test_the_interval_of_two_pairs_lies_between_their_differences() -> None:
@@ -51,13 +51,6 @@ def test_a_treatment_that_is_not_drawn_for_all_prompts_yet_has_no_row() -> None:
     run = comparison()
     stopped = replace(run, cells=run.cells[:7])
     assert [row.treatment for row in treatment_rows(stopped, (0, 1))] == [NONE, WORDS]
-
-
-def test_a_changed_noise_is_told() -> None:
-    run = comparison()
-    changed = replace(run.cells[2], noise_sha256="cd" * 32)
-    found = treatment_rows(replace(run, cells=(*run.cells[:2], changed, *run.cells[3:])))
-    assert [row.same_noise for row in found[:4]] == [True, True, False, True]
 
 
 def test_without_a_training_set_copies_are_unknown() -> None:
