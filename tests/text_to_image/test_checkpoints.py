@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.model import TextToImage
+from mmh_core.text_to_image.single_file import _open_clip
 from mmh_core.text_to_image.stable_diffusion import load, parameters
 from mmh_core.text_to_image.tensor_names import LEFT_OUT, USED
 from tests.text_to_image.conftest import FolderOf, ModelOf
@@ -436,31 +438,71 @@ def with_text_blocks(folder: Path, *, width: int, blocks: int) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("leave", ["23 blocks", "24 blocks", "23 with projection", "24 without"])
-def test_text_blocks_are_counted_on_the_file(
-    folder_of: FolderOf, tmp_path: Path, leave: str
-) -> None:
-    source = Path(shutil.copytree(folder_of("sd21"), tmp_path / "sd21"))
-    with_text_blocks(source, width=1024, blocks=23)
+@dataclass(frozen=True)
+class Tower:
+    """A version 2 of the real height: its folder, its tensors in one file, and what it reads."""
+
+    folder: Path
+    tensors: Mapping[str, Tensor]
+    cond: Tensor
+
+
+@pytest.fixture(scope="module")
+def tower(folder_of: FolderOf, tmp_path_factory: pytest.TempPathFactory) -> Tower:
+    """Return it, made once: a hundred million weights."""
+    folder = Path(shutil.copytree(folder_of("sd21"), tmp_path_factory.mktemp("tower") / "sd21"))
+    with_text_blocks(folder, width=1024, blocks=23)
     tensors = original_form(
-        *(load_file(source / part / f"{STEMS[part]}.safetensors") for part in STEMS),
+        *(load_file(folder / part / f"{STEMS[part]}.safetensors") for part in STEMS),
         second=True,
         layers=23,
     )
+    return Tower(folder, tensors, load(folder).encode_text(["the cat"]))
+
+
+LEAVE = ["23 blocks", "24 blocks", "23 with projection", "24 without"]
+
+
+def left(tensors: Mapping[str, Tensor], leave: str, prefix: str) -> dict[str, Tensor]:
+    """Return a tower of 24 blocks with a projection without what exporters leave out."""
+    kept = dict(tensors)
     if leave.startswith("23"):
-        tensors = {n: x for n, x in tensors.items() if ".resblocks.23." not in n}
+        kept = {n: x for n, x in tensors.items() if ".resblocks.23." not in n}
     if leave in ("23 blocks", "24 without"):
-        tensors.pop("cond_stage_model.model.text_projection")
-    model = load(written(tmp_path, source, tensors))
-    expected = load(source).encode_text(["the cat"])
+        kept.pop(f"{prefix}text_projection")
+    return kept
+
+
+@pytest.mark.parametrize("leave", LEAVE)
+def test_text_blocks_are_counted_on_the_names(leave: str) -> None:
+    shapes = {"token_embedding.weight": (518, 1024), "positional_embedding": (16, 1024)}
+    for block in range(24):
+        shapes[f"transformer.resblocks.{block}.mlp.c_fc.weight"] = (4096, 1024)
+    shapes["text_projection"] = (1024, 1024)
+    whole = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+    part = _open_clip(Path("tower.safetensors"), left(whole, leave, ""))
+    # Version 2 reads the text before the last of 24 blocks.
+    assert part.config["num_hidden_layers"] == 23
+    other = {n: x for n, x in whole.items() if not re.search(r"\.(1[2-9]|2\d)\.", n)}
+    part = _open_clip(Path("small.safetensors"), other)
+    assert part.config["num_hidden_layers"] == 11
+    other.pop("text_projection")
+    assert _open_clip(Path("small.safetensors"), other).config["num_hidden_layers"] == 12
+
+
+@pytest.mark.slow
+def test_text_blocks_of_a_folder_are_read_as_diffusers_reads_them(tower: Tower) -> None:
+    expected = plain_pipeline(tower.folder).encode_prompt(["the cat"], "cpu", 1, False)[0]
+    torch.testing.assert_close(tower.cond, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("leave", LEAVE)
+def test_text_blocks_are_counted_on_the_file(tower: Tower, tmp_path: Path, leave: str) -> None:
+    tensors = left(tower.tensors, leave, "cond_stage_model.model.")
+    model = load(written(tmp_path, tower.folder, tensors))
     # The same weights at other places in memory.
-    torch.testing.assert_close(model.encode_text(["the cat"]), expected, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(
-        expected,
-        plain_pipeline(source).encode_prompt(["the cat"], "cpu", 1, False)[0],
-        rtol=1e-4,
-        atol=1e-4,
-    )
+    torch.testing.assert_close(model.encode_text(["the cat"]), tower.cond, rtol=1e-4, atol=1e-4)
 
 
 def test_a_network_alone_is_a_part(

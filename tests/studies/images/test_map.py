@@ -114,6 +114,7 @@ def test_without_training_images_the_drawn_ones_are_placed_by_their_pixels() -> 
         component_map(None, None, ())
 
 
+@pytest.mark.slow
 def test_umap_places_a_copy_beside_its_original(index: Index) -> None:
     copy = replace(drawn_run().images[0], image=noise(100))
     *waiting, last = umap_map(index, PixelEmbedder(), (copy,))
