@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from mmh_core.cli.pocket import check_table
+from mmh_core.pocket.assets import read_world
 from mmh_core.pocket.calibration import (
     UNCALIBRATED,
     Calibration,
@@ -22,8 +23,9 @@ from mmh_core.pocket.cast import named_subjects
 from mmh_core.pocket.check import Check
 from mmh_core.pocket.figures import Row, share
 from mmh_core.pocket.trials import open_captions
-from mmh_core.pocket.world import build_world
 from mmh_core.records import MMHError
+
+POCKET = Path(__file__).parents[2] / "assets" / "pocket-sd"
 
 
 def test_a_share_has_wilsons_interval() -> None:
@@ -77,7 +79,7 @@ def test_halves_of_captions_share_no_subject_and_cover_the_cast() -> None:
 
 
 def test_calibration_and_check_hold_out_different_images() -> None:
-    world = build_world(0, share=0.1)
+    world = read_world(POCKET)
     (even, lid), (odd, _) = (held_out_sample(world, parity=p, count=40) for p in (0, 1))
     assert (even % 2 == 0).all()
     assert (odd % 2 == 1).all()

@@ -17,6 +17,7 @@ from benchmarks.recolored import CHANGES, tensors
 from mmh_core.pocket.furnish import open_embedded_data
 from mmh_core.retrieval.images import read_image
 from mmh_core.retrieval.pixel_match import fitted, is_flat
+from mmh_core.subject.copies import CopyFound, NeighborFound
 from mmh_core.subject.copy_search import find_copies
 from mmh_core.subject.training_set import TrainingSet, pocket_training_set
 
@@ -80,12 +81,18 @@ def test_an_altered_training_image_is_a_copy_or_a_likely_one(way: str) -> None:
         assert copy.kind in ("exact", "template", "likely"), (row, copy.reason)
 
 
+@cache
+def recolored(way: str) -> list[tuple[CopyFound, tuple[NeighborFound, ...]]]:
+    """Return what is found of four training images in other colors."""
+    world = open_embedded_data(FOLDER).world
+    images = [CHANGES[way](Image.fromarray(world.images[row])) for row in (0, 777, 2500, 4000)]
+    return find_copies(training_set(), tensors(images))
+
+
 @pytest.mark.parametrize("way", CHANGES)
 def test_an_image_in_other_colors_is_never_called_none(way: str) -> None:
     """What is an affine map of the colors is found; of the rest it is said that nobody knows."""
-    world = open_embedded_data(FOLDER).world
-    images = [CHANGES[way](Image.fromarray(world.images[row])) for row in (0, 777, 2500, 4000)]
-    for copy, near in find_copies(training_set(), tensors(images)):
+    for copy, near in recolored(way):
         assert copy.kind in ("exact", "template", "likely", "unknown"), copy.reason
         assert copy.kind != "likely" or copy.nearest in [one.id for one in near]
 
@@ -95,8 +102,7 @@ def test_an_image_in_other_colors_is_never_called_none(way: str) -> None:
 )
 def test_affine_changes_of_color_are_found_and_held_out_ones_are_not(way: str) -> None:
     world = open_embedded_data(FOLDER).world
-    trained = [CHANGES[way](Image.fromarray(world.images[row])) for row in (0, 777, 2500, 4000)]
-    for copy, _ in find_copies(training_set(), tensors(trained)):
+    for copy, _ in recolored(way):
         assert copy.kind in ("exact", "template", "likely"), copy.reason
     rows = np.flatnonzero(world.held_out_labels.kind.isin(("open", "overfit")))[::60]
     fresh = [CHANGES[way](Image.fromarray(world.held_out[row])) for row in rows]

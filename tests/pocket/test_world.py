@@ -31,11 +31,14 @@ def world() -> World:
 
 
 def test_the_same_seed_draws_the_same_world_and_another_another(world: World) -> None:
-    again, other = build_world(0, share=0.01), build_world(1, share=0.01)
+    again = build_world(0, share=0.01)
     np.testing.assert_array_equal(world.images, again.images)
     np.testing.assert_array_equal(world.held_out, again.held_out)
     assert world.labels.equals(again.labels)
-    assert set(world.labels.subject) != set(other.labels.subject)
+    names, others = ({subject.id for subject in subjects(seed)} for seed in (0, 1))
+    assert set(world.labels.subject) <= names
+    # The open families are those of every seed; of the rest, most bear other names.
+    assert len(names & others) < len(names) / 2
 
 
 def test_a_smaller_share_keeps_the_cast_and_its_images(world: World) -> None:

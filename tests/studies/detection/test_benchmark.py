@@ -78,19 +78,19 @@ def last(labelled: tuple[LabelledPrompt, ...], model: TextToImage) -> BenchmarkR
 def test_scores_are_those_of_the_detectors_fitted_on_normal_calibration_prompts(
     model: TextToImage, run: BenchmarkRun
 ) -> None:
-    halves = {}
+    times = early_times(model, prompts(), SEEDS)
+    detectors = adapted(DETECTORS, log_delta=-0.5, embedder="pixels", early=times)
+    some = {name: detectors[name] for name in ("stability", "early_scan", "region_map")}
+    measured = {}
     for split in ("calibration", "test"):
         texts = [p.prompt for p in prompts() if p.split == split]
         inputs = joined(list(generated_inputs(model, texts, SEEDS, guidance=2.0, steps=4)))
-        times = early_times(model, prompts(), SEEDS)
-        detectors = adapted(DETECTORS, log_delta=-0.5, embedder="pixels", early=times)
-        some = {name: detectors[name] for name in ("stability", "early_scan", "region_map")}
-        halves[split] = some, measure(model, inputs, some.values())
+        measured[split] = measure(model, inputs, some.values())
     # In the calibration half prompts 1, 3, 5 ... are normal, two rows each.
     rows = torch.tensor([2 * i + s for i in range(1, 10, 2) for s in (0, 1)])
-    for name, detector in halves["calibration"][0].items():
-        ready = fit(detector, halves["calibration"][1][name].values[rows])
-        expected = ready.score(halves["test"][1][name].values).reshape(-1, 2).mean(1)
+    for name, detector in some.items():
+        ready = fit(detector, measured["calibration"][name].values[rows])
+        expected = ready.score(measured["test"][name].values).reshape(-1, 2).mean(1)
         found = next(row for row in run.detectors if row.name == name)
         torch.testing.assert_close(found.scores, expected, rtol=1e-4, atol=1e-4)
         memorized = torch.tensor([i % 2 == 0 for i in range(10)])

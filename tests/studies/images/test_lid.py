@@ -68,6 +68,15 @@ def last(
     return found
 
 
+TWO = replace(CONFIG, seeds=(3, 4), curve=True, frames=2, estimators=("flipd",))
+
+
+@pytest.fixture(scope="module")
+def whole(model: TextToImage, training_set: TrainingSet) -> ImageRun:
+    """Return the run of `TWO` in which nothing fails."""
+    return last(TWO, model, training_set)
+
+
 def lids(run: ImageRun) -> dict[tuple[str, int], tuple[float, float]]:
     found = {}
     for one in run.images:
@@ -258,11 +267,13 @@ FAILURES = [
 @pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: type(failure).__name__)
 @pytest.mark.parametrize("after", [0, 1, 3])
 def test_whatever_fails_in_lid_the_images_are_kept_and_it_is_said(
-    model: TextToImage, training_set: TrainingSet, failure: Exception, after: int
+    model: TextToImage,
+    training_set: TrainingSet,
+    whole: ImageRun,
+    failure: Exception,
+    after: int,
 ) -> None:
-    config = replace(CONFIG, seeds=(3, 4), curve=True, frames=2, estimators=("flipd",))
-    run = last(config, failing(model, failure, after), training_set)
-    whole = last(config, model, training_set)
+    run = last(TWO, failing(model, failure, after), training_set)
     assert run.state == "complete" and len(run.images) == 2
     for one, other in zip(run.images, whole.images, strict=True):
         assert torch.equal(one.image, other.image) and len(one.frames) == 2
