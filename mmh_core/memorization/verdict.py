@@ -35,7 +35,7 @@ Tone = Literal["copy", "template", "suspicious", "free", "unknown"]
 
 
 @dataclass(frozen=True)
-class VerdictRow:
+class VerdictTableRow:
     """The severity and the looks of one verdict.
 
     `severity`: of two verdicts the higher counts for a prompt. `memorized` is what the verdict
@@ -97,56 +97,56 @@ _MOVED = "#6f7b82"
 #: What was fine before and is not any more.
 HARM_COLOR = "#c62828"
 
-IMAGE_ROWS: dict[ImageVerdict, VerdictRow] = {
-    "exact copy": VerdictRow(
+IMAGE_ROWS: dict[ImageVerdict, VerdictTableRow] = {
+    "exact copy": VerdictTableRow(
         *(8, True, _EXACT, "★", "star", "copy"),
         "It is a training image, except for noise or compression.",
     ),
-    "template copy": VerdictRow(
+    "template copy": VerdictTableRow(
         *(7, True, _TEMPLATE, "■", "square", "template"),
         "It has the layout that several training images share.",
     ),
-    "likely copy, compare by eye": VerdictRow(
+    "likely copy, compare by eye": VerdictTableRow(
         *(6, None, _LIKELY, "▼", "triangle-down", "suspicious"),
         "A training image is so near that a person has to compare the two.",
     ),
-    "memorized, cause not identifiable": VerdictRow(
+    "memorized, cause not identifiable": VerdictTableRow(
         *(5, True, _MEMORIZED, "▲", "triangle-up", "suspicious"),
         "Its LID is below that of nearly all reference prompts; nothing tells why.",
     ),
-    "suspicious, no copy found": VerdictRow(
+    "suspicious, no copy found": VerdictTableRow(
         *(4, None, _SUSPICIOUS, "◆", "diamond", "suspicious"),
         "Its LID is below that of nearly all reference prompts, yet the search found no copy.",
     ),
-    "cannot be judged": VerdictRow(
+    "cannot be judged": VerdictTableRow(
         *(3, None, _UNKNOWN, "○", "circle-open", "unknown"),
         "What a verdict needs is missing; the reason says what.",
     ),
-    "no copy found, LID not calibrated": VerdictRow(
+    "no copy found, LID not calibrated": VerdictTableRow(
         *(2, None, _UNKNOWN, "□", "square-open", "unknown"),
         "The search found no copy; at these settings there is no LID to compare with.",
     ),
-    "not read yet": VerdictRow(
+    "not read yet": VerdictTableRow(
         *(1, None, _UNKNOWN, "…", "circle-open-dot", "unknown"), "It has not been examined yet."
     ),
-    "not memorized": VerdictRow(
+    "not memorized": VerdictTableRow(
         *(0, False, _FREE, "●", "circle", "free"),
         "A search that finds copies found none, and its LID is among those of reference images.",
     ),
 }
 
 #: Verdicts of reviewers; None is no verdict yet.
-REVIEW_ROWS: dict[str | None, VerdictRow] = {
+REVIEW_ROWS: dict[str | None, VerdictTableRow] = {
     "exact copy": IMAGE_ROWS["exact copy"],
     "template copy": IMAGE_ROWS["template copy"],
-    "unsure": VerdictRow(
+    "unsure": VerdictTableRow(
         *(4, None, _SUSPICIOUS, "?", "diamond-open", "suspicious"),
         "The reviewer cannot decide; somebody else should look.",
     ),
-    None: VerdictRow(
+    None: VerdictTableRow(
         *(3, None, _UNKNOWN, "…", "circle-open-dot", "unknown"), "Nobody has judged it yet."
     ),
-    "skip": VerdictRow(
+    "skip": VerdictTableRow(
         *(2, None, _UNKNOWN, "-", "line-ew-open", "unknown"),
         "No verdict; skipped items do not count for the agreement.",
     ),

@@ -1,8 +1,8 @@
 """The subjects of the world: their names, kinds and fixed parameters.
 
-A `Subject` is a family of images with one set of choices: fixed parameters are the same in all
-its images, free ones differ. The unnamed ("open") families draw even the fixed choices anew for
-each image. People, brands and places are invented, and names recur across kinds.
+A `DepictedSubject` is a family of images with one set of choices: fixed parameters are the same in
+all its images, free ones differ. The unnamed ("open") families draw even the fixed choices anew
+for each image. People, brands and places are invented, and names recur across kinds.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ COUNTS: dict[str, dict[Kind, int]] = {
 
 
 @dataclass(frozen=True)
-class Subject:
+class DepictedSubject:
     """A family of images of one subject.
 
     `values` (P,) are the parameters of its first image; those named in `free` differ from
@@ -71,7 +71,7 @@ class Subject:
     free: tuple[str, ...]
 
 
-def named_subjects(seed: int) -> tuple[Subject, ...]:
+def named_subjects(seed: int) -> tuple[DepictedSubject, ...]:
     """Return every subject with a name, in a fixed order; the same seed gives the same cast."""
     rng = np.random.default_rng([seed, 1])
     cast = []
@@ -92,7 +92,7 @@ def _subject(
     style: dict[str, str],
     rng: np.random.Generator,
     number: int,
-) -> Subject:
+) -> DepictedSubject:
     # Away from the ends of the ranges, where people and places would look like caricatures.
     values = 0.15 + 0.7 * rng.random(len(parameters(painter)))
     free: tuple[str, ...] = FREE_NAMED[painter]
@@ -108,7 +108,7 @@ def _subject(
     if painter == "product":
         style["object"] = name.rsplit(" ", 1)[1].replace("t-shirt", "shirt")
     key = f"{kind}/{painter}/{name.lower().replace(' ', '-')}"
-    return Subject(key, kind, painter, name, style, tuple(values.tolist()), free)
+    return DepictedSubject(key, kind, painter, name, style, tuple(values.tolist()), free)
 
 
 def _names(painter: str, kinds: Mapping[Kind, int], rng: np.random.Generator) -> list[str]:

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mmh_core.pocket.cast import Kind, Subject, named_subjects, random_style
+from mmh_core.pocket.cast import DepictedSubject, Kind, named_subjects, random_style
 from mmh_core.pocket.grammar import captions, content
 from mmh_core.pocket.scenes import PAINTERS, Scene, draw, parameters
 from mmh_core.pocket.true_lid import true_lid
@@ -47,7 +47,7 @@ class World:
     `images` (N, 64, 64, 3) uint8 are the distinct training images, `held_out` others of the
     same families that no model is trained on; for either a table with one row per image:
 
-    - id: its row number; family: its painter; kind; subject: the id of its `Subject`;
+    - id: its row number; family: its painter; kind; subject: the id of its `DepictedSubject`;
     - content: equal for images whose captions say the same;
     - captions: those it is trained with, one where the caption is always the same string;
     - lid: LID_* given the caption; copies: how often it is in the training set, 0 if held out.
@@ -64,7 +64,7 @@ class World:
 class _Entry:
     """One image of the world before it is rendered."""
 
-    subject: Subject
+    subject: DepictedSubject
     scene: Scene
     copies: int
 
@@ -87,16 +87,16 @@ def build_world(seed: int = 0, *, share: float = 1.0) -> World:
     return World(seed, images, labels, others, other_labels)
 
 
-def subjects(seed: int) -> tuple[Subject, ...]:
+def subjects(seed: int) -> tuple[DepictedSubject, ...]:
     """Return the named cast, and then one subject for each unnamed family."""
     unnamed = tuple(
-        Subject(f"open/{painter}", "open", painter, None, {}, (), parameters(painter))
+        DepictedSubject(f"open/{painter}", "open", painter, None, {}, (), parameters(painter))
         for painter in PAINTERS
     )
     return named_subjects(seed) + unnamed
 
 
-def trained_captions(subject: Subject, scene: Scene) -> tuple[str, ...]:
+def trained_captions(subject: DepictedSubject, scene: Scene) -> tuple[str, ...]:
     """Return the captions that an image is trained with.
 
     Memorized kinds have one, the same for all their images, as captions of copied images in
@@ -138,7 +138,7 @@ def _count(full: int, share: float) -> int:
     return max(1, round(full * share))
 
 
-def _trained(subject: Subject, rng: np.random.Generator, share: float) -> Iterator[_Entry]:
+def _trained(subject: DepictedSubject, rng: np.random.Generator, share: float) -> Iterator[_Entry]:
     """Yield the training images of a subject."""
     kind = subject.kind
     if kind == "duplicate":
@@ -157,14 +157,16 @@ def _trained(subject: Subject, rng: np.random.Generator, share: float) -> Iterat
             yield _Entry(subject, _scene(subject, rng), 1)
 
 
-def _held_out(subject: Subject, rng: np.random.Generator, share: float) -> Iterator[_Entry]:
+def _held_out(
+    subject: DepictedSubject, rng: np.random.Generator, share: float
+) -> Iterator[_Entry]:
     """Yield images that are not trained on; a duplicate has no other image to hold out."""
     full = OPEN_HELD_OUT if subject.kind == "open" else HELD_OUT.get(subject.kind, 0)
     for _ in range(_count(full, share) if full else 0):
         yield _Entry(subject, _scene(subject, rng), 0)
 
 
-def _scene(subject: Subject, rng: np.random.Generator | None) -> Scene:
+def _scene(subject: DepictedSubject, rng: np.random.Generator | None) -> Scene:
     """Return a scene of a subject; without a generator its first image."""
     if rng is None:
         return Scene(subject.painter, subject.style, subject.values)
