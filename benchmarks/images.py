@@ -28,8 +28,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script,
 from mmh_core.dimension.flipd import flipd
 from mmh_core.studies.images.run import default_config
 from mmh_core.studies.images.study import image_study
-from mmh_core.subject.reference_prompts import read_reference_prompts
-from mmh_core.subject.subject import Calibration, Subject
+from mmh_core.subject.calibration import calibration_beside
+from mmh_core.subject.subject import Subject
 from mmh_core.subject.training_set import pocket_training_set
 from mmh_core.text_to_image.catalogue import CATALOGUE, threads_for
 from mmh_core.text_to_image.generation import generate_images
@@ -66,13 +66,13 @@ class FullSize:
 def added(pairs: int) -> Added:
     """Time drawing and the study in turns."""
     folder = Path(CATALOGUE["pocket-sd"].source)
-    model, training_set = load("pocket-sd"), pocket_training_set(folder)
-    normal = read_reference_prompts(folder)
+    model, known = load("pocket-sd"), calibration_beside(folder)
+    subject = Subject(model, pocket_training_set(folder, known), known)
     config = replace(default_config(model, "pocket-sd", PROMPT), curve=False, frames=0)
     request = config.request(PROMPT)
 
     def study() -> None:
-        for _ in image_study(config, Subject(model, training_set, Calibration(normal))):
+        for _ in image_study(config, subject):
             pass
 
     generate_images(model, request)

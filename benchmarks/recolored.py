@@ -24,6 +24,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, from anywhere
 
 from mmh_core.pocket.furnish import open_embedded_data
+from mmh_core.subject.calibration import calibration_beside
 from mmh_core.subject.copy_search import find_copies
 from mmh_core.subject.training_set import TrainingSet, pocket_training_set
 
@@ -110,7 +111,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    training_set, world = pocket_training_set(FOLDER), open_embedded_data(FOLDER).world
+    known = calibration_beside(FOLDER)
+    training_set, world = pocket_training_set(FOLDER, known), open_embedded_data(FOLDER).world
     free = np.flatnonzero(world.held_out_labels.kind.to_numpy() != "template")
     draw = np.random.default_rng(2)
     mine_left, free_left = unseen(len(world.images), free)

@@ -31,7 +31,6 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, from anywhere
 
-from mmh_core.pocket.calibration import read_calibration
 from mmh_core.pocket.furnish import open_embedded_data
 from mmh_core.retrieval.copy_evidence import copy_evidence
 from mmh_core.retrieval.copy_thresholds import CopyThresholds
@@ -44,6 +43,7 @@ from mmh_core.retrieval.training_images import (
     flat,
     training_images,
 )
+from mmh_core.subject.calibration import image_calibration
 from mmh_core.text_to_image.generation import generate_images
 from mmh_core.text_to_image.requests import Request
 from mmh_core.text_to_image.stable_diffusion import load
@@ -170,7 +170,7 @@ def weighed(folder: Path, count: int, dim: int, rounds: int) -> Row:
     """Weigh the copy evidence of four images that the embedded model draws."""
     model, embedded = load(MODEL, device=torch.device("cpu")), open_embedded_data(MODEL)
     request = Request("portrait of a person", (0, 1, 2, 3), model.sampling)
-    chosen = read_calibration(MODEL).thresholds
+    chosen = image_calibration(MODEL).copy_thresholds
     return _weighed(
         generate_images(model, request), embedded.embedder, embedded.training, chosen, rounds
     )

@@ -22,7 +22,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, from anywhere
 from mmh_core.studies.detection.labelled_prompts import pocket_labelled
-from mmh_core.subject.early_calibration import read_early, score_prompts
+from mmh_core.subject.calibration import calibration_beside
+from mmh_core.subject.early_calibration import score_prompts
 from mmh_core.text_to_image.catalogue import CATALOGUE
 from mmh_core.text_to_image.generation import generate
 from mmh_core.text_to_image.requests import Request, Sampling
@@ -42,7 +43,7 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     folder = Path(CATALOGUE["pocket-sd"].source)
-    model, calibration = load("pocket-sd"), read_early(folder)
+    model, calibration = load("pocket-sd"), calibration_beside(folder).early
     if calibration is None:
         raise SystemExit(f"{folder} holds no calibration: build it again.")
     known = [one.prompt for one in pocket_labelled(folder)]

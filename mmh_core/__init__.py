@@ -99,7 +99,7 @@ def open_subject(
     `name` is one of the catalogue ("pocket-sd" is the embedded model), a folder in diffusers'
     form, a single safetensors file, "MODEL::unet=FOLDER" or "hub:owner/name". `index` names
     training images of one's own, else those beside the model are searched, if any; `calibration`
-    a folder that `calibrate` wrote. `device` is cpu, cuda or auto; `windows` in how many windows
+    a file that `calibrate` wrote. `device` is cpu, cuda or auto; `windows` in how many windows
     of its text encoder the model reads a prompt. Errors: MMHError for what cannot be opened.
 
     >>> import mmh_core as mmh
@@ -109,8 +109,8 @@ def open_subject(
     """
     from mmh_core.subject import subject
 
-    folder = None if calibration is None else Path(calibration)
-    return subject.open_subject(name, device, index=index, calibration=folder, windows=windows)
+    file = None if calibration is None else Path(calibration)
+    return subject.open_subject(name, device, index=index, calibration=file, windows=windows)
 
 
 def generate(
@@ -356,16 +356,17 @@ def calibrate(
     column: str = "",
     progress: _OnProgress | None = None,
 ) -> Subject:
-    """Return the subject with detectors calibrated on reference prompts, kept in the folder `out`.
+    """Return the subject with detectors calibrated on reference prompts, kept in the file `out`.
 
     The `table` holds 20 or more prompts that the model has not memorized; a column label may call
     others memorized. The early scan is calibrated, which needs no image; `every` detector where
-    asked. `open_subject(..., calibration=out)` opens it again. Errors: MMHError for a table that
-    cannot be used.
+    asked. Other parts that the file holds stay, and what only the maker of a model knows is the
+    subject's own: as `open_subject(..., calibration=out)` opens it again. Errors: MMHError for a
+    table that cannot be used, and for a file with the calibration of another model or sampling.
 
     >>> prompts = [f"a red boat at sea, number {i}" for i in range(20)]
     >>> _ = Path("reference.txt").write_text("\\n".join(prompts))
-    >>> own = mmh.calibrate(subject, "reference.txt", "calibration")
+    >>> own = mmh.calibrate(subject, "reference.txt", "own.safetensors")
     >>> len(own.calibration.early.prompts)
     20
     """
@@ -373,19 +374,17 @@ def calibrate(
 
     from mmh_core.studies.detection.calibrate import calibrate_detectors
     from mmh_core.studies.detection.labelled_prompts import read_calibrating
-    from mmh_core.subject.detector_calibration import write_detectors
-    from mmh_core.subject.early_calibration import calibrate_early, write_early
+    from mmh_core.subject.calibration import empty_calibration, update_calibration
+    from mmh_core.subject.early_calibration import calibrate_early
 
-    folder, prompts = Path(out), read_calibrating(Path(table), column=column)
+    prompts = read_calibrating(Path(table), column=column)
     early = _last(calibrate_early(subject.model, prompts), progress)
-    detectors = subject.calibration.detectors
+    parts = replace(empty_calibration(subject.model), early=early)
     if every:
         steps = calibrate_detectors(prompts, subject, early=early)
-        if (detectors := _last(steps, progress)) is not None:
-            write_detectors(folder, detectors)
-    write_early(folder, early)
-    known = replace(subject.calibration, early=early, detectors=detectors)
-    return replace(subject, calibration=known)
+        parts = replace(parts, detectors=_last(steps, progress))
+    found = update_calibration(Path(out), parts)
+    return replace(subject, calibration=found.completed(subject.calibration))
 
 
 def mitigate(

@@ -1,4 +1,4 @@
-"""Join the early scan's calibrations to Streamlit: which a model has, read once per version."""
+"""The early scan's calibration of a model: which file holds it, read once per version."""
 
 from __future__ import annotations
 
@@ -12,38 +12,47 @@ from views import models as model_session
 from views.session import data_folder
 
 if TYPE_CHECKING:
+    from mmh_core.subject.calibration import Calibration
     from mmh_core.subject.early_calibration import EarlyCalibration
 
 
 def calibration(name: str) -> EarlyCalibration | None:
-    """Return the early scan's calibration of a model, None where nobody made one.
-
-    It lies beside the model, or in the folder `calibrations/NAME` of the data folder.
-    """
+    """Return the early scan's calibration of a model, None where nobody made one."""
     place = calibration_place(name)
-    if place is None:
-        return None
-    return _calibration(str(place), (place / file_name()).stat().st_mtime_ns)
+    return None if place is None else _read(str(place), place.stat().st_mtime_ns).early
 
 
 def calibration_place(name: str) -> Path | None:
-    """Return the folder with the calibration of a model, without reading it."""
-    own = assets() / name if name == model_session.POCKET else None
-    for folder in (data_folder() / "calibrations" / Path(name).name, own):
-        if folder is not None and (folder / file_name()).is_file():
-            return folder
+    """Return the file with the calibration of a model's early scan, None where there is none.
+
+    It is that of the data folder, else the one that came with the embedded model. Errors: MMHError
+    for one that cannot be read.
+    """
+    kept = kept_file(name)
+    own = assets() / name / kept.name if name == model_session.POCKET else None
+    for path in (kept, own):
+        if path is not None and _beside(path).early is not None:
+            return path
     return None
 
 
-def file_name() -> str:
-    """Return the name of a calibration's file."""
-    from mmh_core.subject.early_calibration import FILE
+def kept_file(name: str) -> Path:
+    """Return the file in the data folder that keeps the calibration of a model."""
+    from mmh_core.subject.calibration import FILE
 
-    return FILE
+    return data_folder() / "calibrations" / Path(name).name / FILE
 
 
-@st.cache_resource(show_spinner=False, max_entries=2)
-def _calibration(folder: str, stamp: int) -> EarlyCalibration | None:
-    from mmh_core.subject.early_calibration import read_early
+def _beside(path: Path) -> Calibration:
+    from mmh_core.subject.calibration import calibration_beside
 
-    return read_early(Path(folder))
+    if path.is_file():
+        return _read(str(path), path.stat().st_mtime_ns)
+    return calibration_beside(path.parent)
+
+
+@st.cache_resource(show_spinner=False, max_entries=4)
+def _read(path: str, stamp: int) -> Calibration:
+    from mmh_core.subject.calibration import read_calibration
+
+    return read_calibration(Path(path))

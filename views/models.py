@@ -22,6 +22,7 @@ from views.start_options import start_options
 
 if TYPE_CHECKING:
     from mmh_core.studies.images.run import ImageConfig
+    from mmh_core.subject.calibration import Calibration
     from mmh_core.subject.reference_prompts import ReferencePrompts
     from mmh_core.subject.subject import IndexedFolder
     from mmh_core.subject.training_set import TrainingSet
@@ -328,17 +329,23 @@ def _folder_reference(searched: IndexedFolder) -> TrainingSet:
 
 @st.cache_resource(show_spinner="Reading the training images", max_entries=2)
 def _pocket_reference(folder: str, stamp: int) -> TrainingSet:
+    from mmh_core.subject.calibration import calibration_beside
     from mmh_core.subject.training_set import pocket_training_set
 
-    return pocket_training_set(Path(folder))
+    return pocket_training_set(Path(folder), calibration_beside(Path(folder)))
+
+
+def own_calibration(name: str) -> Calibration:
+    """Return the calibration beside a model, empty where there is none. Errors: MMHError."""
+    from mmh_core.subject.calibration import Calibration, calibration_beside
+
+    folder = folder_of(name)
+    return Calibration() if folder is None else calibration_beside(folder)
 
 
 def normal(name: str) -> ReferencePrompts | None:
     """Return what is normal for a model, None where it was never found out."""
-    from mmh_core.subject.reference_prompts import read_reference_prompts
-
-    folder = folder_of(name)
-    return None if folder is None else read_reference_prompts(folder)
+    return own_calibration(name).reference_prompts
 
 
 def default_settings(name: str) -> ImageConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from views import models as model_session
@@ -13,8 +14,8 @@ if TYPE_CHECKING:
 
 def subject(name: str) -> Subject:
     """Return a model with its training set and its calibrations. Errors: MMHError."""
-    from mmh_core.subject.subject import Calibration, Subject
+    from mmh_core.subject.subject import Subject
 
-    calibrated = Calibration(model_session.normal(name), calibration(name))
+    calibrated = replace(model_session.own_calibration(name), early=calibration(name))
     model, training_set = model_session.model(name), model_session.training_set(name)
     return Subject(model, training_set, calibrated, name)

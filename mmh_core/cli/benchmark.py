@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmh_core.cli.options import (
-    CalibrationFolder,
+    CalibrationFile,
     Column,
     DeviceName,
     EmbedderName,
@@ -29,6 +29,7 @@ from mmh_core.cli.output import (
     index_of,
     no_calibration,
     opened,
+    opened_model,
     seed_numbers,
     warned,
     write_json,
@@ -53,6 +54,7 @@ def benchmark(
         float | None, typer.Option(help="Noise scale of LID; else the model's own, or a plateau.")
     ] = None,
     column: Column = "",
+    calibration: CalibrationFile = None,
     out: RunFile = None,
     json_file: JsonFile = None,
     windows: Windows = 1,
@@ -64,10 +66,12 @@ def benchmark(
     """Compare every detector on labelled prompts, half of them for calibration; print a table.
 
     The embedded model has labelled prompts of its own; another one needs a table of them. The
-    early scan is timed beside the published way.
+    early scan is that of --calibration, else of the embedded model's own calibration, else made
+    here; it is timed beside the published way.
     """
     from dataclasses import fields
 
+    from mmh_core.pocket.assets import world_seed
     from mmh_core.store.archive import save_record
     from mmh_core.store.table_summary import summarize
     from mmh_core.studies.detection.benchmark import benchmark_study, check_labelled
@@ -88,15 +92,21 @@ def benchmark(
         told.check()
         labelled = read_labelled(prompts, column)
     elif own:
-        labelled = pocket_labelled(folder, _seed(folder))
+        labelled = pocket_labelled(folder, world_seed(folder))
     else:
         raise MMHError("This model has no labeled prompts of its own: give a table by --prompts.")
     check_labelled(labelled)
     searched = index_of(index, index_images, embedder)
-    subject = opened(model, device, index=searched, windows=windows)
+    subject = opened(model, device, index=searched, calibration=calibration, windows=windows)
     # The model's early scan may know prompts of a person's own table, so there it is made anew.
-    early = subject.calibration.early if own and prompts is None else None
+    usable = calibration is not None or (own and prompts is None)
+    early = subject.calibration.early if usable else None
     if early is not None and early.seeds != numbers:
+        if calibration is not None:
+            raise MMHError(
+                f"The early scan of {calibration} was calibrated with the seeds "
+                f"{','.join(map(str, early.seeds))}: give them by --seeds."
+            )
         early = None
     found = followed(
         benchmark_study(labelled, subject, seeds=numbers, log_delta=log_delta, early=early)
@@ -116,7 +126,7 @@ def benchmark(
 def score(
     prompts: Annotated[list[str], typer.Argument(help="Prompts to score.")],
     model: ModelName = "pocket-sd",
-    calibration: CalibrationFolder = None,
+    calibration: CalibrationFile = None,
     share: Share = 0.01,
     json_file: JsonFile = None,
     windows: Windows = 1,
@@ -127,7 +137,7 @@ def score(
 ) -> None:
     """Score prompts by every detector, beside what is normal for the model."""
     from mmh_core.studies.detection.scores import score_by_all
-    from mmh_core.subject.subject import open_calibration
+    from mmh_core.subject.subject import open_calibration, open_training_set
     from mmh_core.text_to_image.requests import check_prompt
     from mmh_core.text_to_image.stable_diffusion import check_model
 
@@ -141,8 +151,11 @@ def score(
     known = open_calibration(model, calibration)
     if known.detectors is None:
         raise no_calibration(model, calibration, "calibrate TABLE --all", " of all detectors")
-    subject = opened(model, device, index=searched, calibration=calibration, windows=windows)
-    found = followed(score_by_all(subject.model, known.detectors, prompts, share=share))
+    if searched is not None:
+        # Scores need no training image: a named index is opened so that a wrong one is refused.
+        open_training_set(model, searched)
+    loaded = opened_model(model, device, windows)
+    found = followed(score_by_all(loaded, known.detectors, prompts, share=share))
     if found is None:
         raise ValueError("The prompts gave no scores.")
     typer.echo(score_table(found))
@@ -275,9 +288,3 @@ def _interval(value: float, low: float, high: float) -> str:
     if math.isnan(low):
         return f"{value:.3f} (no interval)"
     return f"{value:.3f} ({low:.3f} to {high:.3f})"
-
-
-def _seed(folder: Path) -> int:
-    import json
-
-    return int(json.loads((folder / "world.json").read_text())["seed"])

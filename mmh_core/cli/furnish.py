@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,6 +18,8 @@ from mmh_core.subject.devices import device_of
 from mmh_core.text_to_image.catalogue import CATALOGUE
 
 if TYPE_CHECKING:
+    from mmh_core.subject.calibration import Calibration
+    from mmh_core.subject.subject import Subject
     from mmh_core.text_to_image.model import TextToImage
 
 _POCKET = Path(CATALOGUE["pocket-sd"].source)
@@ -27,21 +28,27 @@ _SEEDS = "0,1,2,3"
 
 @dataclass(frozen=True)
 class Furnishing:
-    """The inputs of all stages: the folder of all assets, the work folder and the device."""
+    """The inputs of all stages: the folder of all assets, the work folder and the device.
+
+    `name` is that of the model's folder among the assets.
+    """
 
     assets: Path
     work: Path
     device: str
+    name: str = "pocket-sd"
 
     @property
     def folder(self) -> Path:
         """Return the folder of the model."""
-        return self.assets / "pocket-sd"
+        return self.assets / self.name
 
     @cached_property
     def seed(self) -> int:
         """Return the seed of the world."""
-        return int(json.loads((self.folder / "world.json").read_text())["seed"])
+        from mmh_core.pocket.assets import world_seed
+
+        return world_seed(self.folder)
 
     @cached_property
     def model(self) -> TextToImage:
@@ -49,6 +56,29 @@ class Furnishing:
         from mmh_core.text_to_image.stable_diffusion import load
 
         return load(self.folder, device=device_of(self.device))
+
+    def subject(self) -> Subject:
+        """Return the model with its training set, and with what is calibrated so far."""
+        from mmh_core.subject.calibration import calibration_beside
+        from mmh_core.subject.subject import Subject
+        from mmh_core.subject.training_set import pocket_training_set
+
+        known = calibration_beside(self.folder)
+        training_set = pocket_training_set(self.folder, known)
+        return Subject(self.model, training_set, known, self.name)
+
+    def keep(self, parts: Calibration) -> None:
+        """Write parts of the calibration beside the model, and list the digests of the folder.
+
+        A calibration of other weights makes way.
+        """
+        from mmh_core.pocket.assets import write_manifest
+        from mmh_core.subject.calibration import FILE, calibration_beside, write_calibration
+
+        known = calibration_beside(self.folder)
+        found = known.with_parts(parts) if known.sha256 == parts.sha256 else parts
+        write_calibration(self.folder / FILE, found)
+        write_manifest(self.folder)
 
 
 def furnish(
@@ -86,8 +116,9 @@ def run_stages(shared: Furnishing, chosen: Collection[str], restart: bool = Fals
 
 
 def _calibration(at: Furnishing) -> None:
-    from mmh_core.pocket.calibration import calibrate, write_calibration
+    from mmh_core.pocket.calibration import calibrate
     from mmh_core.pocket.furnish import GUIDANCE, STEPS, open_embedded_data
+    from mmh_core.subject.calibration import empty_calibration
 
     embedded = open_embedded_data(at.folder)
     steps = calibrate(
@@ -101,60 +132,57 @@ def _calibration(at: Furnishing) -> None:
     found = followed(steps)
     if found is None:
         raise ValueError("The calibration gave no result.")
-    write_calibration(at.folder, found)
-    _listed(at)
+    at.keep(
+        replace(
+            empty_calibration(at.model),
+            copy_thresholds=found.copy_thresholds,
+            lid_scale=found.lid_scale,
+        )
+    )
 
 
 def _normal(at: Furnishing) -> None:
     from mmh_core.studies.detection.reference_prompts import pocket_reference_prompts
-    from mmh_core.subject.reference_prompts import write_reference_prompts
+    from mmh_core.subject.calibration import empty_calibration, image_calibration
 
-    found = followed(pocket_reference_prompts(at.folder, at.model, at.seed))
+    scale = image_calibration(at.folder).lid_scale.log_delta
+    found = followed(pocket_reference_prompts(at.folder, at.model, scale, at.seed))
     if found is None:
         raise ValueError("The reference prompts gave no figures.")
-    write_reference_prompts(at.folder, found)
-    _listed(at)
+    at.keep(replace(empty_calibration(at.model), reference_prompts=found))
 
 
 def _early(at: Furnishing) -> None:
     from mmh_core.studies.detection.reference_prompts import pocket_early
-    from mmh_core.subject.early_calibration import write_early
+    from mmh_core.subject.calibration import empty_calibration
 
-    write_early(at.folder, followed(pocket_early(at.folder, at.model, at.seed)))
-    _listed(at)
+    early = followed(pocket_early(at.folder, at.model, at.seed))
+    at.keep(replace(empty_calibration(at.model), early=early))
 
 
 def _cause(at: Furnishing) -> None:
-    from mmh_core.memorization.cause_calibration import calibrate_cause, write_cause
+    from mmh_core.memorization.cause_calibration import calibrate_cause
     from mmh_core.pocket.furnish import open_embedded_data
     from mmh_core.studies.detection.labelled_prompts import pocket_labelled
+    from mmh_core.subject.calibration import empty_calibration
     from mmh_core.subject.training_set import captioned_images
 
     images = partial(captioned_images, open_embedded_data(at.folder).world)
-    write_cause(at.folder, calibrate_cause(pocket_labelled(at.folder, at.seed), images))
-    _listed(at)
+    cause = calibrate_cause(pocket_labelled(at.folder, at.seed), images)
+    at.keep(replace(empty_calibration(at.model), cause=cause))
 
 
 def _detectors(at: Furnishing) -> None:
     from mmh_core.studies.detection.calibrate import calibrate_detectors
     from mmh_core.studies.detection.labelled_prompts import pocket_labelled
-    from mmh_core.subject.detector_calibration import write_detectors
-    from mmh_core.subject.early_calibration import read_early
-    from mmh_core.subject.subject import Subject
-    from mmh_core.subject.training_set import pocket_training_set
+    from mmh_core.subject.calibration import empty_calibration
 
-    labelled = pocket_labelled(at.folder, at.seed)
-    found = followed(
-        calibrate_detectors(
-            labelled,
-            Subject(at.model, pocket_training_set(at.folder)),
-            early=read_early(at.folder),
-        )
-    )
+    labelled, subject = pocket_labelled(at.folder, at.seed), at.subject()
+    early = subject.calibration.early
+    found = followed(calibrate_detectors(labelled, subject, early=early))
     if found is None:
         raise ValueError("The detectors gave no calibration.")
-    write_detectors(at.folder, found)
-    _listed(at)
+    at.keep(replace(empty_calibration(at.model), detectors=found))
 
 
 def _figures(at: Furnishing) -> None:
@@ -162,8 +190,10 @@ def _figures(at: Furnishing) -> None:
     from mmh_core.cli.tables import plain
     from mmh_core.pocket.check import check
     from mmh_core.pocket.furnish import add_to_card
+    from mmh_core.subject.calibration import image_calibration
 
-    found = followed(check(at.folder, device=device_of(at.device)))
+    chosen = image_calibration(at.folder)
+    found = followed(check(at.folder, chosen, device=device_of(at.device)))
     add_to_card(at.folder, {"figures": plain(found.rows)})
     write_text(at.work / "figures.md", check_table(found) + "\n")
 
@@ -173,53 +203,38 @@ def _images(at: Furnishing) -> None:
     from mmh_core.studies.detection.prompt_scan import scanned
     from mmh_core.studies.images.run import ImageRun
     from mmh_core.studies.images.study import image_study
-    from mmh_core.subject.early_calibration import read_early
-    from mmh_core.subject.reference_prompts import read_reference_prompts
-    from mmh_core.subject.subject import Calibration, Subject
-    from mmh_core.subject.training_set import pocket_training_set
 
-    training_set, normal = pocket_training_set(at.folder), read_reference_prompts(at.folder)
-    early = read_early(at.folder)
+    subject = at.subject()
     for path in sorted((at.assets / "images").glob("*.safetensors")):
         config = load_record(path, ImageRun).config
-        steps = image_study(config, Subject(at.model, training_set, Calibration(normal)))
-        save_record(path, followed(scanned(steps, at.model, early)))
+        steps = image_study(config, subject)
+        save_record(path, followed(scanned(steps, at.model, subject.calibration.early)))
 
 
 def _mitigation(at: Furnishing) -> None:
-    from dataclasses import replace
-
     from mmh_core.store.archive import load_record, save_record
     from mmh_core.studies.mitigation.run import MitigationRun
     from mmh_core.studies.mitigation.study import mitigation_study
     from mmh_core.studies.mitigation.token_attribution import token_study
-    from mmh_core.subject.reference_prompts import read_reference_prompts
-    from mmh_core.subject.subject import Calibration, Subject
-    from mmh_core.subject.training_set import pocket_training_set
 
-    training_set, normal = pocket_training_set(at.folder), read_reference_prompts(at.folder)
-    folder = at.assets / "mitigation"
+    subject, folder = at.subject(), at.assets / "mitigation"
     for path in sorted(folder.glob("*.safetensors")):
         if path.stem.endswith("-tokens"):
             continue
         config = load_record(path, MitigationRun).config
-        run = followed(
-            mitigation_study(config, Subject(at.model, training_set, Calibration(normal)))
-        )
+        run = followed(mitigation_study(config, subject))
         save_record(path, run)
         words = path.with_name(f"{path.stem}-tokens{path.suffix}")
         if words.exists():
             one = replace(config, prompts=config.prompts[:1])
-            found = followed(
-                token_study(one, Subject(at.model, training_set), run.cells[0].latents)
-            )
+            found = followed(token_study(one, subject, run.cells[0].latents))
             save_record(words, found)
 
 
 def _review(at: Furnishing) -> None:
     from mmh_core.cli.review import demonstration_command
 
-    demonstration_command(at.assets / "review" / "demonstration.zip", at.device)
+    demonstration_command(at.assets / "review" / "demonstration.zip", device=at.device)
 
 
 def _benchmark(at: Furnishing) -> None:
@@ -231,6 +246,7 @@ def _benchmark(at: Furnishing) -> None:
         seeds=_SEEDS,
         log_delta=None,
         column="",
+        calibration=None,
         out=at.assets / "benchmark" / "pocket-sd.safetensors",
         json_file=at.work / "benchmark.json",
         device=at.device,
@@ -251,13 +267,8 @@ def _mitigation_benchmark(at: Furnishing) -> None:
     )
 
 
-def _listed(at: Furnishing) -> None:
-    """List the digests of what stands beside the model."""
-    from mmh_core.pocket.assets import write_manifest
-
-    write_manifest(at.folder)
-
-
+#: The stages of what is calibrated, which the build of the model runs as well.
+CALIBRATIONS = ("calibration", "normal", "early", "cause", "detectors")
 #: In the order in which each uses what those before it made.
 STAGES: dict[str, Callable[[Furnishing], None]] = {
     "calibration": _calibration,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmh_core.cli.options import (
-    CalibrationFolder,
+    CalibrationFile,
     DeviceName,
     EmbedderName,
     IndexFolder,
@@ -63,7 +63,7 @@ def images(
     index: IndexFolder = None,
     index_images: IndexImages = None,
     embedder: EmbedderName = "pixels",
-    calibration: CalibrationFolder = None,
+    calibration: CalibrationFile = None,
     keep: KeepFile = None,
     device: DeviceName = "auto",
 ) -> None:
@@ -126,7 +126,7 @@ def audit(
     index: IndexFolder = None,
     index_images: IndexImages = None,
     embedder: EmbedderName = "pixels",
-    calibration: CalibrationFolder = None,
+    calibration: CalibrationFile = None,
     device: DeviceName = "auto",
     json_file: JsonFile = None,
 ) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mmh_core.cli.options import (
-    CalibrationFolder,
+    CalibrationFile,
     DeviceName,
     EmbedderName,
     IndexFolder,
@@ -68,7 +68,7 @@ def mitigate(
     index: IndexFolder = None,
     index_images: IndexImages = None,
     embedder: EmbedderName = "pixels",
-    calibration: CalibrationFolder = None,
+    calibration: CalibrationFile = None,
     device: DeviceName = "auto",
 ) -> None:
     """Generate a prompt with every mitigation from the same noise; write images and a report.
@@ -143,6 +143,7 @@ def mitigation_benchmark(
     folder, so that a stopped benchmark goes on with --resume.
     """
     from mmh_core.cli.mitigation_tables import benchmark_summary, benchmark_tables
+    from mmh_core.pocket.assets import world_seed
     from mmh_core.studies.detection.labelled_prompts import pocket_labelled
     from mmh_core.studies.mitigation.benchmark import chosen_captions
     from mmh_core.studies.mitigation.benchmark import mitigation_benchmark as benchmark
@@ -158,7 +159,7 @@ def mitigation_benchmark(
             "This model has no captions of its own whose training images are known: choose "
             "pocket-sd, or compare single prompts by `mitigate`."
         )
-    chosen = chosen_captions(pocket_labelled(folder, _world_seed(folder)), captions)
+    chosen = chosen_captions(pocket_labelled(folder, world_seed(folder)), captions)
     subject = opened(model, device)
     if subject.training_set is None:
         raise MMHError("The training images of this model are not at hand.")
@@ -241,10 +242,3 @@ def _folder(model: str) -> Path:
     from mmh_core.text_to_image.places import home
 
     return home(model)
-
-
-def _world_seed(folder: Path) -> int:
-    import json
-
-    found: Any = json.loads((folder / "world.json").read_text())
-    return int(found["seed"])

@@ -58,12 +58,20 @@ Column = Annotated[
         help="The column with the prompts or captions, where its name does not say it.",
     ),
 ]
-CalibrationFolder = Annotated[
+CalibrationFile = Annotated[
     Path | None,
     typer.Option(
         "--calibration",
-        metavar="FOLDER",
-        help=f"Folder that `{PROGRAM} calibrate` wrote; score needs one made with --all.",
+        metavar="FILE",
+        help=f"Calibration that `{PROGRAM} calibrate` wrote, in place of the model's own.",
+    ),
+]
+CalibrationOut = Annotated[
+    Path,
+    typer.Option(
+        "--out",
+        metavar="CALIBRATION",
+        help="Write to this file, such as calibration.safetensors; its other parts stay.",
     ),
 ]
 Share = Annotated[float, typer.Option("--share", help="False-positive rate on reference prompts.")]

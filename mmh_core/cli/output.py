@@ -21,11 +21,11 @@ from mmh_core.installation import PROGRAM, app_folder, is_installed
 from mmh_core.records import MMHError, Progress
 
 if TYPE_CHECKING:
+    from mmh_core.subject.calibration import Calibration
     from mmh_core.subject.subject import IndexedFolder, Subject
     from mmh_core.text_to_image.model import TextToImage
 
 Result = TypeVar("Result")
-_IMAGES = (".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 #: Seconds between two lines of progress within one stage: in a terminal, and in a file.
 LIVE, LOGGED = 0.5, 30.0
 
@@ -50,30 +50,29 @@ def check_places(*paths: Path | None) -> None:
             )
 
 
-def check_calibration_place(folder: Path) -> None:
-    """Refuse a place where no calibration belongs, before the work: a file, a folder of images.
+def kept_calibration(path: Path) -> Calibration | None:
+    """Return what a file holds whose parts a command is to make anew, None where there is none.
 
-    A model's own folder is one where it belongs. Raises MMHError.
+    Refuses, before the work, a folder and a file of another kind. Raises MMHError.
     """
     from mmh_core.retrieval.image_names import printable_path
+    from mmh_core.subject.calibration import FILE, read_calibration
 
-    if folder.exists() and not folder.is_dir():
-        raise MMHError(f"{printable_path(folder)} is a file: name a folder for the calibration.")
-    if not folder.is_dir() or (folder / "model_index.json").is_file():
-        return
-    try:
-        images = [path for path in folder.iterdir() if path.suffix.lower() in _IMAGES]
-    except OSError as error:
+    if path.is_dir():
         raise MMHError(
-            f"{printable_path(folder)} cannot be read ({error.strerror}): name a new folder for "
-            "the calibration."
-        ) from error
-    if images:
-        raise MMHError(
-            f"{printable_path(folder)} holds images, such as "
-            f"{printable_path(Path(images[0].name))}: name a new folder for the "
-            "calibration, so that nothing is mixed with yours."
+            f"{printable_path(path)} is a folder: name a file for the calibration, such as "
+            f"{printable_path(path / FILE)}."
         )
+    check_places(path)
+    if not path.exists():
+        return None
+    try:
+        return read_calibration(path)
+    except MMHError as error:
+        raise MMHError(
+            f"{printable_path(path)} holds no calibration that can be added to: name another "
+            "file, or remove this one."
+        ) from error
 
 
 def followed(progress: Iterator[Progress[Result]]) -> Result:
@@ -158,31 +157,49 @@ def opened(
     device: str,
     *,
     index: IndexedFolder | None = None,
-    calibration: Path | None = None,
+    calibration: Path | Calibration | None = None,
     windows: int = 1,
 ) -> Subject:
     """Open a subject, with its notes on standard error, on as many threads as the pages take.
 
     On fewer where the environment says so.
     """
-    import torch
-
     from mmh_core.subject.subject import open_subject
-    from mmh_core.text_to_image.catalogue import threads_for
 
-    torch.set_num_threads(min(torch.get_num_threads(), threads_for(name)))
+    _take_threads(name)
     subject = open_subject(name, device, index=index, calibration=calibration, windows=windows)
-    for note in subject.model.notes:
-        typer.echo(f"Note: {note}", err=True)
+    _write_notes(subject.model)
     return subject
 
 
+def opened_model(name: str, device: str, windows: int = 1) -> TextToImage:
+    """Open a model alone, likewise, for a command that compares with no training image."""
+    from mmh_core.subject.devices import device_of
+    from mmh_core.text_to_image.stable_diffusion import load
+
+    _take_threads(name)
+    model = load(name, device=device_of(device)).in_windows(windows)
+    _write_notes(model)
+    return model
+
+
+def _take_threads(name: str) -> None:
+    import torch
+
+    from mmh_core.text_to_image.catalogue import threads_for
+
+    torch.set_num_threads(min(torch.get_num_threads(), threads_for(name)))
+
+
+def _write_notes(model: TextToImage) -> None:
+    for note in model.notes:
+        typer.echo(f"Note: {note}", err=True)
+
+
 def no_calibration(model: str, named: Path | None, command: str, of_what: str = "") -> MMHError:
-    """Return what to do where a model, or the folder that was named, has no calibration."""
-    where, out = f"{model} has", "FOLDER"
-    if named is not None:
-        where = f"{named} {'has' if named.is_dir() else 'does not exist, so it has'}"
-        out = shlex.quote(str(named))
+    """Return what to do where a model, or the file that was named, has no such calibration."""
+    where = f"{model} has" if named is None else f"{named} has"
+    out = "FILE" if named is None else shlex.quote(str(named))
     return MMHError(
         f"{where} no calibration{of_what}: make one with `{PROGRAM} {command} --model "
         f"{shlex.quote(model)} --out {out}`, then name it by --calibration."

@@ -55,23 +55,15 @@ def build_command(
     """Generate the training set, train all networks and write the model; resume if stopped."""
     from dataclasses import replace
 
+    from mmh_core.cli.furnish import CALIBRATIONS, STAGES, Furnishing
     from mmh_core.cli.tables import plain
-    from mmh_core.memorization.cause_calibration import calibrate_cause, write_cause
     from mmh_core.pocket.build import BuildConfig, build
     from mmh_core.pocket.check import check
     from mmh_core.pocket.furnish import add_to_card, card_of, furnish
     from mmh_core.pocket.plan import fitted_to
     from mmh_core.pocket.world import build_world
-    from mmh_core.studies.detection.calibrate import calibrate_detectors
-    from mmh_core.studies.detection.labelled_prompts import pocket_labelled
-    from mmh_core.studies.detection.reference_prompts import pocket_early, pocket_reference_prompts
-    from mmh_core.subject.detector_calibration import write_detectors
-    from mmh_core.subject.early_calibration import write_early
-    from mmh_core.subject.reference_prompts import write_reference_prompts
-    from mmh_core.subject.subject import Subject
-    from mmh_core.subject.training_set import captioned_images, pocket_training_set
+    from mmh_core.subject.calibration import image_calibration
     from mmh_core.text_to_image.folder import CARD
-    from mmh_core.text_to_image.stable_diffusion import load
 
     if seed < 0:
         raise ValueError(f"seed must be a whole number from 0, got {seed}.")
@@ -84,24 +76,12 @@ def build_command(
     sys.stderr.write("Generating the training set\n")
     world = build_world(seed, share=config.share)
     built = followed(build(config, out, work, device=place, world=world))
-    followed(furnish(out, world, card_of(config, built), place))
-    model = load(out, device=place)
-    normal = followed(pocket_reference_prompts(out, model, seed))
-    if normal is None:
-        raise ValueError("The reference prompts gave no figures.")
-    write_reference_prompts(out, normal)
-    labelled = pocket_labelled(out, seed)
-    early = followed(pocket_early(out, model, seed))
-    write_early(out, early)
-    write_cause(out, calibrate_cause(labelled, lambda caption: captioned_images(world, caption)))
-    detectors = followed(
-        calibrate_detectors(labelled, Subject(model, pocket_training_set(out)), early=early)
-    )
-    if detectors is None:
-        raise ValueError("The detectors gave no calibration.")
-    write_detectors(out, detectors)
+    followed(furnish(out, world, card_of(config, built)))
+    folder = out.resolve()
+    for stage in CALIBRATIONS:
+        STAGES[stage](Furnishing(folder.parent, work, device, folder.name))
     typer.echo(f"Built into {built.out}.")
-    found = followed(check(out, device=place))
+    found = followed(check(out, image_calibration(out), device=place))
     add_to_card(out, {"figures": plain(found.rows)})
     typer.echo(f"{check_table(found)}\n\n{_SEARCHED}")
 
@@ -116,6 +96,7 @@ def check_command(
 ) -> None:
     """Measure what the model must show and print it beside the bars; exit 1 when one is short."""
     from mmh_core.pocket.check import check
+    from mmh_core.subject.calibration import image_calibration
 
     check_places(json_file)
     if not (folder / "world.json").is_file():
@@ -124,7 +105,8 @@ def check_command(
             f"{printable_path(folder)} {what}: name the folder that `{PROGRAM} pocket build` "
             "wrote, or leave it out for the one that comes with this program."
         )
-    found = followed(check(folder, device=device_of(device)))
+    chosen = image_calibration(folder)
+    found = followed(check(folder, chosen, device=device_of(device)))
     typer.echo(f"{check_table(found)}\n\n{_SEARCHED}")
     if json_file is not None:
         write_json({"figures": found.rows}, json_file)

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmh_core.cli.options import CaseFile, DeviceName
-from mmh_core.cli.output import check_places, followed
+from mmh_core.cli.options import CalibrationFile, CaseFile, DeviceName
+from mmh_core.cli.output import check_places, followed, opened
 from mmh_core.formats.untrusted import quoted
 from mmh_core.installation import PROGRAM, assets
 from mmh_core.records import MMHError
 from mmh_core.store.review_records import MAX_NAME
-from mmh_core.subject.devices import device_of
 
 if TYPE_CHECKING:
     from mmh_core.store.sqlite_file import SqliteFile
@@ -203,6 +202,7 @@ def demonstration_command(
             show_default="assets/review/demonstration.zip",
         ),
     ] = _DEMONSTRATION,
+    calibration: CalibrationFile = None,
     device: DeviceName = "auto",
 ) -> None:
     """Generate and analyze prompts of the embedded model, as the queue that the app opens with."""
@@ -212,14 +212,13 @@ def demonstration_command(
     from mmh_core.store.queues import create_queue
     from mmh_core.studies.review.demonstration import NAME, demonstration_items
     from mmh_core.text_to_image.catalogue import CATALOGUE
-    from mmh_core.text_to_image.stable_diffusion import load
 
     check_places(out)
     folder = Path(CATALOGUE["pocket-sd"].source)
-    model = load("pocket-sd", device=device_of(device))
+    subject = opened("pocket-sd", device, calibration=calibration)
     with TemporaryDirectory() as place:
         runs = Path(place) / "runs"
-        items = followed(demonstration_items(model, folder, runs))
+        items = followed(demonstration_items(subject, folder, runs))
         file = _file(Path(place), make=True)
         queue = create_queue(
             file,

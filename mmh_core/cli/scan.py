@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mmh_core.cli.options import (
-    CalibrationFolder,
+    CalibrationFile,
+    CalibrationOut,
     Column,
     DeviceName,
     EmbedderName,
@@ -20,10 +22,9 @@ from mmh_core.cli.options import (
     Windows,
 )
 from mmh_core.cli.output import (
-    check_calibration_place,
-    check_places,
     followed,
     index_of,
+    kept_calibration,
     no_calibration,
     opened,
     warn_not_whole,
@@ -50,7 +51,7 @@ def scan(
     ],
     out: OutFolder,
     model: ModelName = "pocket-sd",
-    calibration: CalibrationFolder = None,
+    calibration: CalibrationFile = None,
     share: Share = 0.01,
     study: Annotated[
         bool, typer.Option(help="Generate and analyze images of flagged prompts.")
@@ -79,13 +80,14 @@ def scan(
     if calibration is None:
         check_model(model)
     searched = index_of(index, index_images, embedder)
-    if open_calibration(model, calibration).early is None:
-        raise no_calibration(model, calibration, "calibrate NORMAL.txt")
+    known = open_calibration(model, calibration)
+    if known.early is None:
+        raise no_calibration(model, calibration, "calibrate TABLE")
     # Before the model is loaded, which takes its time.
     told = summarize(table, column=column)
     typer.echo(told.text(), err=True)
     told.check()
-    subject = opened(model, device, index=searched, calibration=calibration, windows=windows)
+    subject = opened(model, device, index=searched, calibration=known, windows=windows)
     state = followed(scanned(table, out, subject, ScanConfig(model, share, study), column=column))
     typer.echo(f"{scan_summary(state)}\n{told.sentence()}")
 
@@ -95,8 +97,9 @@ def calibrate(
         Path,
         typer.Argument(help="20 or more reference prompts; others may be labeled as memorized."),
     ],
-    out: OutFolder,
+    out: CalibrationOut,
     model: ModelName = "pocket-sd",
+    calibration: CalibrationFile = None,
     every: Annotated[
         bool,
         typer.Option("--all", help="Calibrate all detectors, for which images are generated."),
@@ -111,35 +114,42 @@ def calibrate(
     """Read what is normal for a model from prompts that it has not memorized.
 
     Prompts labelled memorized choose the times of the early scan, and with --all fit the combined
-    score.
+    score. Parts of --calibration that this command does not make are taken over.
     """
     from mmh_core.store.table_summary import summarize
     from mmh_core.studies.detection.labelled_prompts import read_calibrating
-    from mmh_core.subject.early_calibration import FILE, calibrate_early, write_early
+    from mmh_core.subject.calibration import empty_calibration, update_calibration
+    from mmh_core.subject.early_calibration import calibrate_early
     from mmh_core.subject.early_reach import reach_words
 
-    check_calibration_place(out)
-    check_places(out / FILE)
+    kept = kept_calibration(out)
     told = summarize(table, column=column)
     typer.echo(told.text(), err=True)
     told.check()
     prompts = read_calibrating(table, column=column)
-    subject = opened(model, device, index=index_of(index, index_images, embedder), windows=windows)
+    searched = index_of(index, index_images, embedder)
+    subject = opened(model, device, index=searched, calibration=calibration, windows=windows)
+    made = empty_calibration(subject.model)
+    # Before the work: parts of another model or sampling are not mixed.
+    if kept is not None:
+        kept.with_parts(made)
+    if calibration is not None:
+        made = subject.calibration.with_parts(made)
     warn_not_whole(subject.model, [one.prompt for one in prompts])
     # One calibration of the early scan, by which tables are scanned and prompts are scored.
     early = followed(calibrate_early(subject.model, prompts))
+    parts = replace(empty_calibration(subject.model), early=early)
     if every:
         from mmh_core.studies.detection.calibrate import calibrate_detectors
-        from mmh_core.subject.detector_calibration import write_detectors
 
         full = followed(calibrate_detectors(prompts, subject, early=early))
         if full is None:
             raise ValueError("The calibration gave no result.")
-        write_detectors(out, full)
-    write_early(out, early)
-    kept = "every detector" if every else "the early scan"
+        parts = replace(parts, detectors=full)
+    update_calibration(out, made.with_parts(parts))
+    what = "every detector" if every else "the early scan"
     typer.echo(
-        f"Calibrated {kept} of {early.model} on {len(early.prompts):,} reference prompts into "
+        f"Calibrated {what} of {early.model} on {len(early.prompts):,} reference prompts into "
         f"{out}. {reach_words(early, 0.01)}"
     )
 

@@ -34,6 +34,7 @@ def training_mitigation(
     from mmh_core.studies.mitigation.training import checked
     from mmh_core.studies.mitigation.training import pocket_cure as study
     from mmh_core.studies.mitigation.training_run import TrainingMitigationConfig
+    from mmh_core.subject.calibration import calibration_beside
     from mmh_core.subject.subject import Subject
     from mmh_core.subject.training_set import pocket_training_set
     from mmh_core.text_to_image.stable_diffusion import load
@@ -44,7 +45,9 @@ def training_mitigation(
     looks = tuple(max(1, round(look * wanted / usual.steps)) for look in usual.looks)
     config = checked(replace(usual, steps=wanted, looks=looks))
     model = load(POCKET, device=device_of(device))
-    run = followed(study(config, POCKET, Subject(model, pocket_training_set(POCKET))))
+    known = calibration_beside(POCKET)
+    subject = Subject(model, pocket_training_set(POCKET, known), known)
+    run = followed(study(config, POCKET, subject))
     save_record(out, run)
     typer.echo(training_table(run))
     if json_file is not None:

@@ -1,22 +1,17 @@
-"""Set the threshold of the cause on captions of known cause, and keep it beside the model."""
+"""The threshold of the cause, fitted on captions of known cause."""
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from mmh_core.files import write_text
 from mmh_core.memorization.cause import data_freedom, fitted_threshold
-from mmh_core.records import LabelledPrompt, MMHError
+from mmh_core.records import LabelledPrompt
 from mmh_core.statistics import balanced_accuracy
 
-FILE = "cause.json"
 #: What gives the images of a caption: those trained on, and others.
 Corpus = Callable[[str], tuple[Tensor, Tensor]]
 
@@ -45,25 +40,3 @@ def calibrate_cause(labelled: Iterable[LabelledPrompt], corpus: Corpus) -> Cause
     threshold = fitted_threshold(lids, overfitted)
     accuracy = float(balanced_accuracy(lids > threshold, overfitted))
     return CauseCalibration(threshold, accuracy, len(known))
-
-
-def write_cause(folder: Path, found: CauseCalibration) -> None:
-    """Write a calibration beside a model."""
-    write_text(folder / FILE, json.dumps(asdict(found), indent=1) + "\n")
-
-
-def read_cause(folder: Path) -> CauseCalibration | None:
-    """Return the calibration kept beside a model, None where there is none. Errors: MMHError."""
-    path = folder / FILE
-    if not path.exists():
-        return None
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        found = CauseCalibration(
-            float(raw["threshold"]), float(raw["accuracy"]), int(raw["captions"])
-        )
-        if not math.isfinite(found.threshold):
-            raise ValueError("the threshold is not finite")
-        return found
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise MMHError(f"{path} cannot be read ({error}): build the model again.") from error

@@ -21,6 +21,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mmh_core.files import replacing, write_bytes, write_text
+from mmh_core.formats.untrusted import read_json
 from mmh_core.pocket.paint import SIDE
 from mmh_core.pocket.world import World, prompts
 from mmh_core.records import MMHError
@@ -52,7 +53,7 @@ def write_world(folder: Path, world: World) -> None:
 def read_world(folder: Path) -> World:
     """Return the world that `write_world` wrote. MMHError for a missing or damaged file."""
     try:
-        about = json.loads((folder / "world.json").read_text())
+        seed = world_seed(folder)
         tables = [_table(folder / f"{name}.parquet") for name in ("training", "held_out")]
         images = [
             _read_sheets(folder, name, len(table))
@@ -63,7 +64,17 @@ def read_world(folder: Path) -> World:
             f"The world in {folder} cannot be read ({error}): copy the folder again or build it "
             "with the command pocket build."
         ) from error
-    return World(int(about["seed"]), images[0], tables[0], images[1], tables[1])
+    return World(seed, images[0], tables[0], images[1], tables[1])
+
+
+def world_seed(folder: Path) -> int:
+    """Return the seed of the world beside a model. Errors: MMHError."""
+    remedy = "copy the folder again or build it with the command pocket build."
+    about = read_json(folder / "world.json", "description of the world", remedy)
+    seed = about.get("seed") if isinstance(about, dict) else None
+    if type(seed) is not int:
+        raise MMHError(f"{folder / 'world.json'} names no seed: {remedy}")
+    return seed
 
 
 def read_prompts(folder: Path) -> pd.DataFrame:

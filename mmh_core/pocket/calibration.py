@@ -5,22 +5,19 @@ Everything is measured on images and captions of the calibration half; `check` u
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from mmh_core.files import write_text
 from mmh_core.pocket.batches import as_tensor
 from mmh_core.pocket.trials import MEMORIZED, generate_trials, lid_at, open_captions
 from mmh_core.pocket.world import World, prompts
-from mmh_core.records import MMHError, Progress
+from mmh_core.records import Progress
 from mmh_core.retrieval.copy_evidence import copy_evidence
 from mmh_core.retrieval.copy_thresholds import CopyThresholds, calibrated
 from mmh_core.retrieval.embedders import Embedder
@@ -28,7 +25,6 @@ from mmh_core.retrieval.training_images import TrainingImages
 from mmh_core.statistics import area_under_curve, rank_correlation
 from mmh_core.text_to_image.model import TextToImage
 
-FILE = "calibration.json"
 #: Noise scales, in units of the latents' spread, among which the scale of LID is chosen.
 DELTAS = (0.23, 0.34, 0.5, 0.75, 1.1)
 #: Before calibration, which sets similarity, calibrated L2 and the share of a layout. A pixel
@@ -47,22 +43,28 @@ _OPEN_CAPTIONS, _HELD_OUT, _SEED = 13, 70, 50_000
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """The calibrated copy thresholds and noise scale, and the figures they were chosen by.
+class LidScale:
+    """The noise scale at which a model's LID is estimated, and the figures it was chosen by.
 
-    `log_delta` is the noise scale at which LID is estimated; `auc` and `rank` (K,) over `deltas`
-    are the area under the ROC curve of conditional LID, memorized against varied and open
-    captions, and the rank correlation of LID with LID_* on held-out images: the scale has the
-    largest sum of the two. `normal_lid` are the conditional LIDs of images of varied and open
-    captions there.
+    `log_delta` is the scale; `auc` and `rank` (K,) over `deltas` are the area under the ROC curve
+    of conditional LID, memorized against varied and open captions, and the rank correlation of LID
+    with the true LID on held-out images: the scale has the largest sum of the two. `normal_lid`
+    are the conditional LIDs of images of varied and open captions there.
     """
 
-    thresholds: CopyThresholds
     log_delta: float
     deltas: tuple[float, ...]
     auc: tuple[float, ...]
     rank: tuple[float, ...]
     normal_lid: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class ImageCalibration:
+    """The calibration on images of the embedded world: copy thresholds and the scale of LID."""
+
+    copy_thresholds: CopyThresholds
+    lid_scale: LidScale
 
 
 def calibrate(
@@ -73,7 +75,7 @@ def calibrate(
     *,
     guidance: float,
     steps: int,
-) -> Iterator[Progress[Calibration | None]]:
+) -> Iterator[Progress[ImageCalibration | None]]:
     """Calibrate; the last progress carries the result."""
     yield Progress(0.0, "Calibrating copy thresholds on held-out images", None)
     thresholds = _thresholds(model, world, embedder, training)
@@ -96,8 +98,9 @@ def calibrate(
     yield Progress(
         1.0,
         f"LID is read at noise {DELTAS[best]:g}",
-        Calibration(
-            thresholds, math.log(DELTAS[best]), DELTAS, tuple(auc), tuple(rank), normal[best]
+        ImageCalibration(
+            thresholds,
+            LidScale(math.log(DELTAS[best]), DELTAS, tuple(auc), tuple(rank), normal[best]),
         ),
     )
 
@@ -154,23 +157,3 @@ def _thresholds(
     images = reconstructed(model, as_tensor(world.held_out[wide]).float() / 255)
     found = copy_evidence(images, embedder, training, UNCALIBRATED)
     return calibrated(UNCALIBRATED, found.similarity, found.calibrated_l2, found.agreeing)
-
-
-def write_calibration(folder: Path, found: Calibration) -> None:
-    """Write a calibration beside the model."""
-    write_text(folder / FILE, json.dumps(asdict(found), indent=1) + "\n")
-
-
-def read_calibration(folder: Path) -> Calibration:
-    """Return the calibration of a model. Errors: MMHError for a missing or damaged file."""
-    try:
-        raw = json.loads((folder / FILE).read_text())
-        return Calibration(
-            CopyThresholds(**raw["thresholds"]),
-            float(raw["log_delta"]),
-            *(tuple(raw[name]) for name in ("deltas", "auc", "rank", "normal_lid")),
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise MMHError(
-            f"{folder / FILE} cannot be read ({error}): build the model again."
-        ) from error

@@ -14,7 +14,7 @@ import torch
 from mmh_core.pocket.augmentations import AUGMENTATIONS
 from mmh_core.pocket.autoencoder import psnr
 from mmh_core.pocket.batches import as_tensor
-from mmh_core.pocket.calibration import captions_of, read_calibration
+from mmh_core.pocket.calibration import ImageCalibration, captions_of
 from mmh_core.pocket.clip import embed_captions, embed_images, load_clip, recall_at_1
 from mmh_core.pocket.descriptor import copy_auc, describe, load_descriptor
 from mmh_core.pocket.figures import (
@@ -55,15 +55,13 @@ class Check:
         return pd.DataFrame([asdict(row) for row in self.rows])
 
 
-def check(folder: Path, *, device: torch.device) -> Iterator[Progress[Check]]:
+def check(
+    folder: Path, chosen: ImageCalibration, *, device: torch.device
+) -> Iterator[Progress[Check]]:
     """Check the model in a folder; every progress carries the figures known so far."""
     rows: list[Row] = []
     yield Progress(0.0, "Loading the model", Check(()))
-    model, embedded, chosen = (
-        load(folder, device=device),
-        open_embedded_data(folder),
-        read_calibration(folder),
-    )
+    model, embedded = load(folder, device=device), open_embedded_data(folder)
     yield Progress(0.02, "Drawing images of trained captions", Check(()))
     trials = generate_trials(
         model,

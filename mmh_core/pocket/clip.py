@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmh_core.files import replacing, write_text
+from mmh_core.formats.untrusted import parse_json
 from mmh_core.pocket.augmentations import crop
 from mmh_core.pocket.batches import Precision, as_unit, computing
 from mmh_core.pocket.fit import Fitted, Fitting, Loss, fit
@@ -233,7 +233,7 @@ def load_clip(folder: Path) -> Any:
     from transformers import CLIPConfig, CLIPModel
 
     try:
-        settings = json.loads((folder / "clip" / "config.json").read_text())
+        settings = parse_json((folder / "clip" / "config.json").read_bytes())
         clip: Any = CLIPModel(CLIPConfig(**settings))
         weights = load_file(folder / "clip" / "model.safetensors")
         for name, value in load_file(folder / "text_encoder" / "model.safetensors").items():

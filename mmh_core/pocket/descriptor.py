@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmh_core.files import replacing, write_text
+from mmh_core.formats.untrusted import parse_json
 from mmh_core.pocket.augmentations import view
 from mmh_core.pocket.batches import Precision, as_unit, computing
 from mmh_core.pocket.fit import Fitted, Fitting, Loss, fit
@@ -203,7 +204,7 @@ def load_descriptor(folder: Path) -> Descriptor:
     from safetensors.torch import load_file
 
     try:
-        shape = json.loads((folder / "config.json").read_text())
+        shape = parse_json((folder / "config.json").read_bytes())
         net = Descriptor(tuple(shape["channels"]), shape["width"], shape["size"])
         weights = load_file(folder / "model.safetensors")
         net.load_state_dict({name: value.float() for name, value in weights.items()})

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.pocket.calibration import (
-    Calibration,
+    ImageCalibration,
     captions_of,
     held_out_latents,
     held_out_sample,
@@ -66,8 +66,9 @@ def share(
     return Row(figure, found.value, found.low, found.high, bar, bound, len(hits))
 
 
-def _evidence(trials: Trials, embedded: EmbeddedData, chosen: Calibration) -> CopyEvidence:
-    return copy_evidence(trials.images, embedded.embedder, embedded.training, chosen.thresholds)
+def _evidence(trials: Trials, embedded: EmbeddedData, chosen: ImageCalibration) -> CopyEvidence:
+    thresholds = chosen.copy_thresholds
+    return copy_evidence(trials.images, embedded.embedder, embedded.training, thresholds)
 
 
 def _subjects(found: CopyEvidence, embedded: EmbeddedData) -> np.ndarray:
@@ -78,7 +79,7 @@ def _subjects(found: CopyEvidence, embedded: EmbeddedData) -> np.ndarray:
     return subjects
 
 
-def copy_rows(trials: Trials, embedded: EmbeddedData, chosen: Calibration) -> list[Row]:
+def copy_rows(trials: Trials, embedded: EmbeddedData, chosen: ImageCalibration) -> list[Row]:
     """Count copies and layouts among images of trained captions and of open ones."""
     found = _evidence(trials, embedded, chosen)
     kinds, own = (
@@ -126,7 +127,9 @@ def copy_rows(trials: Trials, embedded: EmbeddedData, chosen: Calibration) -> li
     return rows
 
 
-def paraphrase_rows(model: TextToImage, embedded: EmbeddedData, chosen: Calibration) -> list[Row]:
+def paraphrase_rows(
+    model: TextToImage, embedded: EmbeddedData, chosen: ImageCalibration
+) -> list[Row]:
     """Return the share of copies among images of paraphrases of memorized captions."""
     table = prompts(embedded.world.seed)
     table = table[~table.trained][["caption", "kind", "subject"]]
@@ -142,14 +145,14 @@ def paraphrase_rows(model: TextToImage, embedded: EmbeddedData, chosen: Calibrat
 
 
 def generated_lid_rows(
-    model: TextToImage, trials: Trials, embedded: EmbeddedData, chosen: Calibration
+    model: TextToImage, trials: Trials, embedded: EmbeddedData, chosen: ImageCalibration
 ) -> list[Row]:
     """Return rows of conditional LID on the half of the captions not used for calibration."""
     test = set(captions_of(embedded.world.seed, "test").subject)
     kept = trials.rows(
         (trials.table.subject.isin(test) | (trials.table.kind == "open")).to_numpy()
     )
-    lid = lid_at(model, kept.latents, kept.embeddings, chosen.log_delta, seed=SEED)
+    lid = lid_at(model, kept.latents, kept.embeddings, chosen.lid_scale.log_delta, seed=SEED)
     of = kept.table.kind.to_numpy()
     memorized = torch.from_numpy(np.isin(of, MEMORIZED))
 
@@ -197,11 +200,11 @@ def _median(lid: Tensor) -> tuple[float, float, float, int]:
     return (float(np.median(values)), *percentile_interval(medians), len(values))
 
 
-def held_out_lid_row(model: TextToImage, embedded: EmbeddedData, chosen: Calibration) -> Row:
+def held_out_lid_row(model: TextToImage, embedded: EmbeddedData, chosen: ImageCalibration) -> Row:
     """Rank held-out images by LID and by their true LID; rows are resampled for the interval."""
     rows, true = held_out_sample(embedded.world, parity=1, count=_HELD_OUT)
     latents, embeddings = held_out_latents(model, embedded.world, rows)
-    lid = lid_at(model, latents, embeddings, chosen.log_delta, seed=SEED)
+    lid = lid_at(model, latents, embeddings, chosen.lid_scale.log_delta, seed=SEED)
     rng = np.random.default_rng(0)
     resampled = []
     for _ in range(500):

@@ -1,4 +1,4 @@
-"""The files beside a built model: world, index, map, calibration and card."""
+"""The files beside a built model: world, index, map and card."""
 
 from __future__ import annotations
 
@@ -12,13 +12,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from mmh_core.files import replacing, write_text
 from mmh_core.pocket.assets import read_world, sheet_place, write_manifest, write_world
 from mmh_core.pocket.batches import as_tensor
 from mmh_core.pocket.build import BuildConfig, Built
-from mmh_core.pocket.calibration import calibrate, write_calibration
 from mmh_core.pocket.world import World
 from mmh_core.records import Progress
 from mmh_core.retrieval.embedders import Embedder, embed_all, pocket_embedder
@@ -27,8 +25,7 @@ from mmh_core.retrieval.index_files import load_index, save_index
 from mmh_core.retrieval.training_images import TrainingImages, training_images
 from mmh_core.retrieval.umap_places import umap_places
 from mmh_core.text_to_image.folder import CARD
-from mmh_core.text_to_image.stable_diffusion import load
-from mmh_core.text_to_image.weights import MANIFEST
+from mmh_core.text_to_image.weights import MANIFEST, read_json
 
 #: What the model card recommends: a tiny model wants little guidance.
 GUIDANCE, STEPS = 2.0, 30
@@ -44,29 +41,19 @@ class EmbeddedData:
     training: TrainingImages
 
 
-def furnish(
-    folder: Path, world: World, about: Mapping[str, Any], device: torch.device
-) -> Iterator[Progress[None]]:
-    """Add everything but the networks to a built folder; `about` goes into the card as it is."""
+def furnish(folder: Path, world: World, about: Mapping[str, Any]) -> Iterator[Progress[None]]:
+    """Add the data to a folder of built networks; `about` goes into the card as it is."""
     (folder / MANIFEST).unlink(missing_ok=True)
     yield Progress(0.0, "Writing images and labels", None)
     write_world(folder, world)
     _write_card(folder, about)
-    yield Progress(0.1, "Describing the training images", None)
-    embedder = pocket_embedder(folder / "descriptor")
-    index = _index(world, embedder)
+    yield Progress(0.3, "Describing the training images", None)
+    index = _index(world, pocket_embedder(folder / "descriptor"))
     save_index(index, folder / "index", storage="float16")
-    yield Progress(0.2, "Drawing the map of the training images", None)
+    yield Progress(0.6, "Drawing the map of the training images", None)
     _write_map(folder / "map.parquet", index)
-    model = load(folder, device=device)
-    training = training_images(as_tensor(world.images), index)
-    last = None
-    for last in calibrate(model, world, embedder, training, guidance=GUIDANCE, steps=STEPS):
-        yield Progress(0.3 + 0.7 * last.fraction, last.message, None)
-    if last is None or last.partial is None:
-        raise ValueError("The calibration gave no result.")
-    write_calibration(folder, last.partial)
     write_manifest(folder)
+    yield Progress(1.0, "Furnished", None)
 
 
 def card_of(config: BuildConfig, built: Built) -> dict[str, Any]:
@@ -84,7 +71,7 @@ def open_embedded_data(folder: Path) -> EmbeddedData:
 
 def add_to_card(folder: Path, about: Mapping[str, Any]) -> None:
     """Add entries to the model card, and list its new digest."""
-    card = json.loads((folder / CARD).read_text())
+    card = read_json(folder / CARD)
     write_text(folder / CARD, json.dumps({**card, **about}, indent=1) + "\n")
     write_manifest(folder)
 

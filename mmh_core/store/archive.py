@@ -26,6 +26,7 @@ from mmh_core.records import MMHError
 Record = TypeVar("Record")
 
 FORMAT = "mmh-record-1"
+_REMEDY = "Run the study again, or remove the file."
 
 
 def save_record(path: Path, record: object) -> None:
@@ -47,38 +48,66 @@ def save_record(path: Path, record: object) -> None:
     write_bytes(path, save(tensors, header))
 
 
-def load_record(path: Path, kind: type[Record]) -> Record:
+def load_record(path: Path, kind: type[Record], *, remedy: str = _REMEDY) -> Record:
     """Read a record of this kind back; the inverse of `save_record`.
 
     Errors: MMHError, naming the file, for one that is missing, damaged, changed, or of another
-    kind or version.
+    kind or version; `remedy` is the sentence that says what to do then.
     """
+    tree, tensors = _read(path, kind, remedy)
+    try:
+        # Sealed says only that the file is as somebody made it, not that it holds our types.
+        return typing.cast(Record, _unpack(tree, kind, tensors))
+    # What a record checks of itself when it is made may be any of these.
+    except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as error:
+        raise MMHError(
+            f"The file {path.name!r} holds another kind of record than {kind.__name__}. {remedy}"
+        ) from error
+
+
+def stored_field(path: Path, kind: type[Any], name: str, *, remedy: str = _REMEDY) -> Any:
+    """Return a field of a kept record as JSON has it, None where the record has no such field.
+
+    It can be read from a record whose other fields are those of another version. Errors: those of
+    `load_record`.
+    """
+    tree, _ = _read(path, kind, remedy)
+    try:
+        return typed_value(tree["fields"], dict[str, Any]).get(name)
+    except (ValueError, TypeError, LookupError) as error:
+        raise MMHError(
+            f"The file {path.name!r} holds another kind of record than {kind.__name__}. {remedy}"
+        ) from error
+
+
+def _read(path: Path, kind: type[Any], remedy: str) -> tuple[Any, dict[str, Tensor]]:
+    """Return the JSON tree and the tensors of a file whose digest is right. Errors: MMHError."""
     from safetensors import SafetensorError, safe_open
 
-    again = "Run the study again, or remove the file."
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
             names = set(file.keys()) - {"_"}
             tensors = {name: file.get_tensor(name) for name in names}
     except FileNotFoundError:
-        raise MMHError(f"There is no file {path.name!r}. Run the study to make it.") from None
+        missing = "Run the study to make it." if remedy == _REMEDY else remedy
+        raise MMHError(f"There is no file {path.name!r}. {missing}") from None
     except (SafetensorError, OSError, ValueError, TypeError) as error:
         raise MMHError(
-            f"The file {path.name!r} is damaged ({error_text(error)}). {again}"
+            f"The file {path.name!r} is damaged ({error_text(error)}). {remedy}"
         ) from error
     if FORMAT not in header:
-        raise MMHError(f"The file {path.name!r} holds no {kind.__name__} of this version. {again}")
-    digest, _, tree = header[FORMAT].partition(" ")
-    if digest != _digest(tree, tensors):
-        raise MMHError(f"The file {path.name!r} does not match its own checksum. {again}")
-    try:
-        # Sealed says only that the file is as somebody made it, not that it holds our types.
-        return typing.cast(Record, _unpack(parse_json(tree, python=True), kind, tensors))
-    # What a record checks of itself when it is made may be any of these.
-    except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as error:
         raise MMHError(
-            f"The file {path.name!r} holds another kind of record than {kind.__name__}. {again}"
+            f"The file {path.name!r} holds no {kind.__name__} of this version. {remedy}"
+        )
+    digest, _, text = header[FORMAT].partition(" ")
+    if digest != _digest(text, tensors):
+        raise MMHError(f"The file {path.name!r} does not match its own checksum. {remedy}")
+    try:
+        return parse_json(text, python=True), tensors
+    except ValueError as error:
+        raise MMHError(
+            f"The file {path.name!r} holds another kind of record than {kind.__name__}. {remedy}"
         ) from error
 
 

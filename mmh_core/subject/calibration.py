@@ -226,7 +226,10 @@ def _check_older(folder: Path) -> None:
 
 
 def _remedy(path: Path) -> str:
-    return f"Make a new one with `{PROGRAM} calibrate TABLE --all --out {shlex.quote(str(path))}`."
+    if path.name == FILE and (path.parent / "world.json").is_file():
+        return f"Build the model again with `{PROGRAM} pocket build`, or copy it anew."
+    out = shlex.quote(str(path))
+    return f"Make a new one with `{PROGRAM} calibrate TABLE --all --model MODEL --out {out}`."
 
 
 def _check_parts(found: Calibration) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -21,14 +20,10 @@ from mmh_core.detectors.combined_score import CombinedScore
 from mmh_core.detectors.early_scan import EarlyScan
 from mmh_core.detectors.measurement import Detector, fit
 from mmh_core.records import MMHError
-from mmh_core.store.archive import load_record, save_record
-from mmh_core.subject.early_calibration import EarlyCalibration, read_early
+from mmh_core.subject.early_calibration import EarlyCalibration
 from mmh_core.subject.reference_scores import share_below, threshold_among, usable
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Sampling
-
-#: The file beside the model.
-FILE = "detectors.safetensors"
 
 
 @dataclass(frozen=True)
@@ -143,7 +138,7 @@ class DetectorCalibration:
             raise MMHError(
                 f"The calibration is for {self.sampling.words} and {model.name} generates with "
                 f"{model.sampling.words}: calibrate it again, by calibrate --all with the same "
-                "--windows, and name the folder by --calibration."
+                "--windows, and name the file by --calibration."
             )
 
     def early(self) -> EarlyCalibration:
@@ -187,7 +182,7 @@ class DetectorCalibration:
             "The combined score is left out: it was fitted with another early scan than the one "
             "by which tables are scanned. The command calibrate --all fits it anew."
         )
-        without = () if self.combined is None else (*self.left_out, sentence)
+        without = self.left_out if self.combined is None else (*self.left_out, sentence)
         return replace(self, early_scan=early, combined=None, left_out=without)
 
 
@@ -196,20 +191,3 @@ def _same(one: EarlyCalibration, other: EarlyCalibration) -> bool:
     return (one.high, one.low) == (other.high, other.low) and torch.equal(
         one.columns, other.columns
     )
-
-
-def write_detectors(folder: Path, found: DetectorCalibration) -> None:
-    """Write a calibration into a folder."""
-    save_record(folder / FILE, found)
-
-
-def read_detectors(folder: Path) -> DetectorCalibration | None:
-    """Return the calibration kept in a folder, None where there is none.
-
-    Its early scan is the one kept beside it, by which tables are scanned. Errors: MMHError.
-    """
-    path = folder / FILE
-    if not path.exists():
-        return None
-    found, early = load_record(path, DetectorCalibration), read_early(folder)
-    return found if early is None else found.scanning_by(early)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -18,13 +17,10 @@ from mmh_core.detectors.early_times import choose_times
 from mmh_core.detectors.inputs import changes_nothing, encode, noise_inputs
 from mmh_core.detectors.measurement import measure
 from mmh_core.records import LabelledPrompt, MMHError, Progress
-from mmh_core.store.archive import load_record, save_record
 from mmh_core.subject.alike import alike_groups
 from mmh_core.subject.reference_scores import Reach, share_below, threshold_among, usable
 from mmh_core.text_to_image.model import TextToImage
 
-#: The file beside the embedded model.
-FILE = "early_scan.safetensors"
 #: Seeds of every scan by default, and prompts of one batch.
 SEEDS, BATCH = (0, 1, 2, 3), 48
 #: Memorized prompts from which on some are kept to count what the scan finds.
@@ -100,7 +96,7 @@ class EarlyCalibration:
         if model.windows != (self.windows or 1):
             raise MMHError(
                 f"The calibration of {self.model} is for --windows {self.windows or 1} and not "
-                f"{model.windows}: calibrate with --windows {model.windows}, then name the folder "
+                f"{model.windows}: calibrate with --windows {model.windows}, then name the file "
                 "by --calibration."
             )
 
@@ -227,17 +223,6 @@ def calibrate_early(
         times=times,
         memorized=[one.prompt for one in kept],
     )
-
-
-def write_early(folder: Path, found: EarlyCalibration) -> None:
-    """Write a calibration into a folder."""
-    save_record(folder / FILE, found)
-
-
-def read_early(folder: Path) -> EarlyCalibration | None:
-    """Return the calibration kept in a folder, None where there is none. Errors: MMHError."""
-    path = folder / FILE
-    return load_record(path, EarlyCalibration) if path.exists() else None
 
 
 def _read(

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from torch import Tensor
 
-from mmh_core.records import MMHError
-from mmh_core.store.archive import load_record, save_record
 from mmh_core.subject.image_lid import ImageLid
 from mmh_core.text_to_image.requests import Sampling
 
-#: The file beside a model.
-FILE = "normal_prompts.safetensors"
 #: Share of reference images that may be called suspicious by their LID alone.
 SUSPICIOUS_BELOW = 0.01
 
@@ -82,24 +77,3 @@ class ReferencePrompts:
             level=self.level(),
             highest=float(known.max()) if len(known) else math.nan,
         )
-
-
-def write_reference_prompts(folder: Path, found: ReferencePrompts) -> None:
-    """Write the reference prompts beside a model."""
-    save_record(folder / FILE, found)
-
-
-def read_reference_prompts(folder: Path) -> ReferencePrompts | None:
-    """Return the reference prompts kept beside a model, None where there are none.
-
-    Errors: MMHError for a damaged file.
-    """
-    path = folder / FILE
-    if not path.exists():
-        return None
-    try:
-        return load_record(path, ReferencePrompts)
-    except MMHError as error:
-        raise MMHError(
-            f"The reference prompts of {folder.name} cannot be read ({error}) Remove {path}."
-        ) from error

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmh_core.subject.detector_calibration import DetectorCalibration, read_detectors
+from mmh_core.subject.calibration import Calibration, calibration_beside, read_calibration
 from mmh_core.subject.devices import device_of
-from mmh_core.subject.early_calibration import EarlyCalibration, read_early
-from mmh_core.subject.reference_prompts import ReferencePrompts, read_reference_prompts
+from mmh_core.subject.reference_prompts import ReferencePrompts
 from mmh_core.subject.training_set import TrainingSet, folder_training_set, pocket_training_set
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Sampling
@@ -36,19 +35,6 @@ class IndexedFolder:
         return (*named, "--embedder", self.embedder)
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """What is known of a model's scores on reference prompts, None where nobody measured.
-
-    `reference_prompts` give percentiles of LID and guidance norm, `early` the threshold of the
-    early scan, `detectors` those of every detector.
-    """
-
-    reference_prompts: ReferencePrompts | None = None
-    early: EarlyCalibration | None = None
-    detectors: DetectorCalibration | None = None
-
-
 @dataclass(frozen=True, eq=False)
 class Subject:
     """A model with its training set and its calibration, either None or empty where unknown.
@@ -58,7 +44,7 @@ class Subject:
 
     model: TextToImage
     training_set: TrainingSet | None = None
-    calibration: Calibration = Calibration()
+    calibration: Calibration = field(default_factory=Calibration)
     name: str = ""
 
     @property
@@ -88,45 +74,57 @@ def open_subject(
     device: str | torch.device = "auto",
     *,
     index: IndexedFolder | None = None,
-    calibration: Path | None = None,
+    calibration: Path | Calibration | None = None,
     windows: int = 1,
 ) -> Subject:
     """Open a model by a name of the catalogue, a folder, a file, its parts or `hub:owner/name`.
 
-    The training set is the `index` that is named, else the one beside the model. Calibrations are
-    those of the folder `calibration`, else of the model's own. `device` is cpu, cuda or auto, a
-    GPU where there is one. Errors: MMHError for what cannot be opened, with what to do.
+    The training set is the `index` that is named, else the one beside the model. The calibration
+    is that of the file that is named (or one that `open_calibration` opened), else the model's
+    own. `device` is cpu, cuda or auto, a GPU where there is one. Errors: MMHError for what cannot
+    be opened, and for the calibration of another model, with what to do.
     """
     from mmh_core.text_to_image.stable_diffusion import load
 
     # What is small is looked at first: loading takes its time.
-    calibrated = open_calibration(name, calibration)
-    training_set = open_training_set(name, index)
+    calibrated = (
+        calibration
+        if isinstance(calibration, Calibration)
+        else open_calibration(name, calibration)
+    )
+    training_set = open_training_set(name, index, calibrated)
     model = load(name, device=device_of(device)).in_windows(windows)
+    if calibration is not None:
+        calibrated.check(model)
     return Subject(model, training_set, calibrated, name)
 
 
-def open_training_set(name: str, index: IndexedFolder | None = None) -> TrainingSet | None:
-    """Return the index of one's own, else the training set beside a model, None without either."""
+def open_training_set(
+    name: str, index: IndexedFolder | None = None, calibration: Calibration | None = None
+) -> TrainingSet | None:
+    """Return the index of one's own, else the training set beside a model, None without either.
+
+    The model's own is compared by the calibration that is given, else by the one beside it.
+    """
     from mmh_core.retrieval.embedders import load_embedder
 
     if index is not None:
         return folder_training_set(index.index, load_embedder(index.embedder), index.images)
     folder = model_folder(name)
-    known = folder is not None and (folder / "world.json").exists()
-    return pocket_training_set(folder) if known and folder is not None else None
+    if folder is None or not (folder / "world.json").exists():
+        return None
+    return pocket_training_set(folder, calibration or calibration_beside(folder))
 
 
 def open_calibration(name: str, named: Path | None = None) -> Calibration:
-    """Return the calibrations in the folder that is named, else those beside a model."""
-    beside = model_folder(name)
-    folder = named or beside
-    if folder is None:
-        return Calibration()
-    reference_prompts = read_reference_prompts(folder)
-    if reference_prompts is None and beside is not None:
-        reference_prompts = read_reference_prompts(beside)
-    return Calibration(reference_prompts, read_early(folder), read_detectors(folder))
+    """Return the calibration in the file that is named, else the one beside a model.
+
+    What only the maker of a model knows is taken from beside it, where the file has none. Errors:
+    MMHError.
+    """
+    folder = model_folder(name)
+    own = Calibration() if folder is None else calibration_beside(folder)
+    return own if named is None else read_calibration(named).completed(own)
 
 
 def model_folder(name: str) -> Path | None:

@@ -13,9 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mmh_core.memorization.cause_calibration import CauseCalibration, read_cause
+from mmh_core.memorization.cause_calibration import CauseCalibration
 from mmh_core.pocket.assets import read_prompts
-from mmh_core.pocket.calibration import read_calibration
 from mmh_core.pocket.clip import embed_captions, embed_images, load_clip
 from mmh_core.pocket.furnish import open_embedded_data
 from mmh_core.pocket.tokenizer import load_tokenizer, token_ids
@@ -28,6 +27,7 @@ from mmh_core.retrieval.images import read_image
 from mmh_core.retrieval.index import Index
 from mmh_core.retrieval.index_files import load_index
 from mmh_core.retrieval.training_images import TrainingImages
+from mmh_core.subject.calibration import Calibration
 
 _NAN = float("nan")
 
@@ -75,9 +75,12 @@ class TrainingSet:
     cause: CauseCalibration | None = None
 
 
-def pocket_training_set(folder: Path) -> TrainingSet:
-    """Return what the embedded model in a folder was trained on. Errors: MMHError."""
-    embedded, calibration = open_embedded_data(folder), read_calibration(folder)
+def pocket_training_set(folder: Path, calibration: Calibration) -> TrainingSet:
+    """Return what the embedded model in a folder was trained on, compared by a calibration.
+
+    Errors: MMHError for missing or damaged files.
+    """
+    embedded = open_embedded_data(folder)
     images = torch.from_numpy(embedded.world.images).permute(0, 3, 1, 2)
     index = load_index(folder / "index", memory_map=False, verify=False)
     truth = truth_table(embedded.world.labels, read_prompts(folder))
@@ -87,12 +90,12 @@ def pocket_training_set(folder: Path) -> TrainingSet:
         embedded.embedder,
         lambda row: images[int(index.ids[row])].contiguous(),
         embedded.training,
-        calibration.thresholds,
+        calibration.copy_thresholds,
         truth.get,
-        calibration.log_delta,
+        None if calibration.lid_scale is None else calibration.lid_scale.log_delta,
         lambda caption: captioned_images(embedded.world, caption),
         pocket_alignment(folder),
-        read_cause(folder),
+        calibration.cause,
     )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmh_core.files import sha256_of
+from mmh_core.files import sha256_of, write_text
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.kinds import Shapes, identify_bytes
 
@@ -190,6 +190,16 @@ def check_manifest(folder: Path, needed: Iterable[str]) -> dict[str, str]:
                 "copy or download the model again."
             )
     return dict(listed)
+
+
+def list_anew(path: Path) -> None:
+    """Write the digest of a file into the manifest beside it, where one lists the file."""
+    manifest = path.with_name(MANIFEST)
+    content = read_json(manifest) if manifest.is_file() else {}
+    listed = content.get("files")
+    if isinstance(listed, dict) and path.name in listed:
+        content["files"] = {**listed, path.name: digest(path)}
+        write_text(manifest, json.dumps(content, indent=1) + "\n")
 
 
 def _inside(name: str) -> bool:

@@ -144,9 +144,10 @@ def test_commands_that_are_made_exist(line: str) -> None:
     assert missing_from_cli(words[1:]) == ""
 
 
-def test_a_calibration_that_was_named_is_told_from_none(tmp_path: Path) -> None:
-    missing = str(no_calibration("m", tmp_path / "none", "calibrate NORMAL.txt"))
-    assert f"{tmp_path / 'none'} does not exist, so it has no calibration: make one" in missing
-    assert f"--out {tmp_path / 'none'}`" in missing
-    assert str(no_calibration("m", tmp_path, "calibrate NORMAL.txt")).startswith(f"{tmp_path} has")
-    assert str(no_calibration("m", None, "calibrate NORMAL.txt")).startswith("m has no calib")
+def test_a_calibration_that_was_named_is_told_from_none() -> None:
+    named = str(no_calibration("m", Path("a b.safetensors"), "calibrate TABLE"))
+    assert named.startswith("a b.safetensors has no calibration: make one with")
+    assert "--model m --out 'a b.safetensors'`" in named
+    unnamed = str(no_calibration("m", None, "calibrate TABLE", " of all detectors"))
+    assert unnamed.startswith("m has no calibration of all detectors: make one with")
+    assert "--model m --out FILE`" in unnamed

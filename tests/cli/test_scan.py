@@ -8,13 +8,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from mmh_core.cli.app import main
 from mmh_core.cli.benchmark import cause_table, detector_table, score_table, throughput_line
 from mmh_core.store.shards import read_rows
 from mmh_core.studies.detection.scores import DetectorScores
 from mmh_core.studies.detection.throughput import Throughput
+from mmh_core.subject.calibration import Calibration, read_calibration, write_calibration
+from mmh_core.text_to_image.catalogue import CATALOGUE
 from tests.views.test_app_benchmark import made_up
+
+SHIPPED = Path(CATALOGUE["pocket-sd"].source) / "calibration.safetensors"
 
 
 def said(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
@@ -64,7 +69,7 @@ def test_too_few_normal_prompts_do_not_calibrate(
 ) -> None:
     table = tmp_path / "normal.txt"
     table.write_text("one\ntwo\n")
-    found = said(["calibrate", str(table), "--out", str(tmp_path / "kept")], capsys)
+    found = said(["calibrate", str(table), "--out", str(tmp_path / "c.safetensors")], capsys)
     assert "2 different reference prompts are too few" in found
 
 
@@ -97,11 +102,54 @@ def test_a_benchmark_that_cannot_run_is_refused(
     assert sentence in said(["benchmark", *arguments], capsys)
 
 
-def test_scoring_without_a_calibration_says_how_to_make_one(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("command", "part", "made_by"),
+    [("score", " of all detectors", "calibrate TABLE --all"), ("scan", "", "calibrate TABLE")],
+)
+def test_a_part_that_a_command_needs_is_named_with_what_makes_it(
+    command: str, part: str, made_by: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = said(["score", "a cat", "--calibration", str(tmp_path)], capsys)
-    assert "calibration of all detectors" in found and "calibrate TABLE --all" in found
+    path, table = tmp_path / "c.safetensors", tmp_path / "t.txt"
+    shipped = read_calibration(SHIPPED)
+    write_calibration(path, replace(shipped, early=None, detectors=None))
+    table.write_text("a cat\n")
+    given = ["a cat"] if command == "score" else [str(table), "--out", str(tmp_path / "o")]
+    found = said([command, *given, "--calibration", str(path)], capsys)
+    assert f"{path} has no calibration{part}: make one with" in found
+    assert f"{made_by} --model pocket-sd --out {path}`" in found
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("none.safetensors", "There is no file 'none.safetensors'. Make a new one with"),
+        ("folder", "is a folder: name the file of the calibration in it"),
+        ("older", "an earlier version in early_scan.safetensors"),
+        ("run.safetensors", "Make a new one with"),
+    ],
+)
+@pytest.mark.parametrize("command", ["images", "audit", "scan", "score", "benchmark", "mitigate"])
+def test_calibration_means_the_same_file_everywhere(
+    command: str, name: str, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "older").mkdir()
+    (tmp_path / "older" / "early_scan.safetensors").write_bytes(b"x")
+    (tmp_path / "run.safetensors").write_bytes(b"x" * 100)
+    (tmp_path / "t.txt").write_text("a cat\n")
+    Image.new("RGB", (8, 8)).save(tmp_path / "i.png")
+    out = ["--out", str(tmp_path / "o")]
+    given = {
+        "images": ["--prompt", "a cat", *out],
+        "audit": [str(tmp_path / "i.png")],
+        "scan": [str(tmp_path / "t.txt"), *out],
+        "score": ["a cat"],
+        "benchmark": [],
+        "mitigate": ["--prompt", "a cat", *out],
+    }[command]
+    told = said([command, *given, "--calibration", str(tmp_path / name)], capsys)
+    assert sentence in told
+    assert name == "folder" or "calibrate TABLE --all --model MODEL --out" in told
 
 
 def test_a_table_of_scores_says_what_its_thresholds_flag() -> None:
@@ -147,9 +195,10 @@ def test_tables_are_refused_before_a_model_is_loaded(
     path.write_text(table)
     # A folder in which there is nothing to load.
     (tmp_path / "model").mkdir()
-    more = {"scan": ["--calibration", "assets/pocket-sd"], "calibrate": [], "benchmark": []}
+    more = {"scan": ["--calibration", str(SHIPPED)], "calibrate": [], "benchmark": []}
     given = ["--prompts", str(path)] if command == "benchmark" else [str(path)]
-    arguments = [command, *given, "--out", str(tmp_path / "o"), "--model", str(tmp_path / "model")]
+    out = str(tmp_path / "o")
+    arguments = [command, *given, "--out", out, "--model", str(tmp_path / "model")]
     assert re.search(sentence, said([*arguments, *more[command]], capsys))
 
 
@@ -204,15 +253,37 @@ def test_a_column_is_chosen_and_further_ones_are_kept_in_the_results(
     assert row.values["more"] == '{"prompt": "no", "source": "web"}'
 
 
-@pytest.mark.parametrize("name", ["a.png", "b.JPG", "c.webp", "file", "file/below"])
-def test_a_calibration_is_not_written_among_images_or_onto_a_file(
-    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("folder", "is a folder: name a file for the calibration, such as"),
+        ("photo.png", "holds no calibration that can be added to: name another file"),
+        ("photo.png/below", "cannot be written"),
+    ],
+)
+def test_a_calibration_is_not_written_onto_a_folder_or_another_file(
+    tmp_path: Path, name: str, sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "file").write_text("x")
-    (tmp_path / "images").mkdir()
-    (tmp_path / "images" / name.split("/")[0]).write_bytes(b"x")
-    out = tmp_path / (name if name.startswith("file") else "images")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "photo.png").write_text("x")
+    out = tmp_path / name
     # The table is missing too: the place is looked at first.
     told = said(["calibrate", str(tmp_path / "none.txt"), "--out", str(out)], capsys)
-    assert str(out) in told and "name a" in told
-    assert "no file" not in told and "folder" in told
+    assert str(out) in told and sentence in told and "no file" not in told
+
+
+def test_a_calibration_is_not_added_to_that_of_another_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, table = tmp_path / "c.safetensors", tmp_path / "t.txt"
+    table.write_text("\n".join(f"a boat, number {i}" for i in range(20)))
+    shipped = read_calibration(SHIPPED)
+    for change, sentence in (
+        ({"sha256": "0" * 64}, "with other weights than pocket-sd: name another file"),
+        ({"sampling": None}, "for an unknown sampling and the new part for 30 steps"),
+    ):
+        other = Calibration(lid_scale=shipped.lid_scale, model="other", sha256=shipped.sha256)
+        write_calibration(path, replace(other, **change))
+        before = path.read_bytes()
+        assert sentence in said(["calibrate", str(table), "--out", str(path)], capsys)
+        assert path.read_bytes() == before

@@ -1,20 +1,15 @@
-"""The threshold of the cause, fitted on captions of known cause and kept in a file."""
+"""The threshold of the cause, fitted on captions of known cause."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import pytest
 from torch import Tensor
 
 from mmh_core.memorization.cause_calibration import (
-    FILE,
     CauseCalibration,
     calibrate_cause,
-    read_cause,
-    write_cause,
 )
-from mmh_core.records import LabelledPrompt, MMHError
+from mmh_core.records import LabelledPrompt
 from tests.memorization.test_cause import varying
 
 LABELLED = tuple(
@@ -47,14 +42,3 @@ def test_the_threshold_parts_the_calibration_half() -> None:
 def test_one_cause_alone_fits_nothing() -> None:
     with pytest.raises(ValueError, match="needs overfitted captions"):
         calibrate_cause(LABELLED[:3], corpus)
-
-
-def test_it_is_kept_and_a_damaged_file_is_refused(tmp_path: Path) -> None:
-    assert read_cause(tmp_path) is None
-    found = CauseCalibration(4.0, 0.95, 36)
-    write_cause(tmp_path, found)
-    assert read_cause(tmp_path) == found
-    for damaged in ("{", '{"threshold": NaN, "accuracy": 1, "captions": 3}', "[]"):
-        (tmp_path / FILE).write_text(damaged)
-        with pytest.raises(MMHError, match="build the model again"):
-            read_cause(tmp_path)

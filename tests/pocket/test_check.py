@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 
@@ -11,19 +10,11 @@ import pytest
 
 from mmh_core.cli.pocket import check_table
 from mmh_core.pocket.assets import read_world
-from mmh_core.pocket.calibration import (
-    UNCALIBRATED,
-    Calibration,
-    captions_of,
-    held_out_sample,
-    read_calibration,
-    write_calibration,
-)
+from mmh_core.pocket.calibration import captions_of, held_out_sample
 from mmh_core.pocket.cast import named_subjects
 from mmh_core.pocket.check import Check
 from mmh_core.pocket.figures import Row, share
 from mmh_core.pocket.trials import open_captions
-from mmh_core.records import MMHError
 
 POCKET = Path(__file__).parents[2] / "assets" / "pocket-sd"
 
@@ -92,14 +83,3 @@ def test_open_captions_are_drawn_anew_for_each_seed() -> None:
     assert open_captions(20, 1).equals(open_captions(20, 1))
     assert set(open_captions(20, 1).caption) != set(open_captions(20, 2).caption)
     assert open_captions(20, 1).subject.nunique() == 5
-
-
-def test_a_calibration_comes_back(tmp_path: Path) -> None:
-    wanted = Calibration(UNCALIBRATED, -0.3, (0.1, 0.2), (0.9, 0.8), (0.5, 0.6), (7.0, 8.5))
-    write_calibration(tmp_path, wanted)
-    assert read_calibration(tmp_path) == wanted
-    raw = json.loads((tmp_path / "calibration.json").read_text())
-    del raw["auc"]
-    (tmp_path / "calibration.json").write_text(json.dumps(raw))
-    with pytest.raises(MMHError, match="build the model again"):
-        read_calibration(tmp_path)

@@ -13,13 +13,14 @@ import torch
 
 from mmh_core.dimension.spectral import soft_spectral_count
 from mmh_core.pocket.assets import read_world
-from mmh_core.pocket.calibration import captions_of, read_calibration
+from mmh_core.pocket.calibration import captions_of
 from mmh_core.pocket.cast import named_subjects
 from mmh_core.pocket.furnish import EmbeddedData, open_embedded_data
 from mmh_core.pocket.scenes import Scene, draw
 from mmh_core.pocket.trials import generate_trials, lid_at, open_captions
 from mmh_core.pocket.true_lid import true_lid
 from mmh_core.retrieval.copy_evidence import copy_evidence
+from mmh_core.subject.calibration import image_calibration
 from mmh_core.text_to_image import generation
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Request, Sampling
@@ -128,15 +129,17 @@ def test_a_caption_of_many_copies_gives_its_copy_and_a_lower_lid(
     captions = captions_of(embedded.world.seed, None)
     wanted = captions[captions.subject.isin(most.subject)]
     free = open_captions(3, _SEED)
-    chosen = read_calibration(FOLDER)
+    chosen = image_calibration(FOLDER)
     lids = []
     for table in (wanted, free):
         trials = generate_trials(model, table, [_SEED], guidance=model.guidance, steps=model.steps)
         found = copy_evidence(
-            trials.images, embedded.embedder, embedded.training, chosen.thresholds
+            trials.images, embedded.embedder, embedded.training, chosen.copy_thresholds
         )
         lids.append(
-            lid_at(model, trials.latents, trials.embeddings, chosen.log_delta, seed=0).median()
+            lid_at(
+                model, trials.latents, trials.embeddings, chosen.lid_scale.log_delta, seed=0
+            ).median()
         )
         if table is wanted:
             subjects = labels.subject.to_numpy()[found.nearest.numpy()]

@@ -17,6 +17,7 @@ from benchmarks.recolored import CHANGES, tensors
 from mmh_core.pocket.furnish import open_embedded_data
 from mmh_core.retrieval.images import read_image
 from mmh_core.retrieval.pixel_match import fitted, is_flat
+from mmh_core.subject.calibration import calibration_beside
 from mmh_core.subject.copies import CopyFound, NeighborFound
 from mmh_core.subject.copy_search import find_copies
 from mmh_core.subject.training_set import TrainingSet, pocket_training_set
@@ -27,7 +28,7 @@ Alteration = Callable[[Image.Image], tuple[Image.Image, str, dict[str, int]]]
 
 @cache
 def training_set() -> TrainingSet:
-    return pocket_training_set(FOLDER)
+    return pocket_training_set(FOLDER, calibration_beside(FOLDER))
 
 
 def margins(image: Image.Image) -> Image.Image:

@@ -18,12 +18,9 @@ from mmh_core.dimension.spectral import soft_spectral_count_exact
 from mmh_core.records import LabelledPrompt, MMHError
 from mmh_core.studies.detection.calibrate import calibrate_detectors, lid_scale
 from mmh_core.studies.detection.scores import DetectorScores, score_by_all
-from mmh_core.subject.detector_calibration import (
-    DetectorCalibration,
-    read_detectors,
-    write_detectors,
-)
-from mmh_core.subject.early_calibration import early_calibration, score_prompts, write_early
+from mmh_core.subject.calibration import empty_calibration, read_calibration, update_calibration
+from mmh_core.subject.detector_calibration import DetectorCalibration
+from mmh_core.subject.early_calibration import early_calibration, score_prompts
 from mmh_core.subject.subject import Subject
 from mmh_core.text_to_image.model import TextToImage
 from tests.detectors.worlds import DIM, world
@@ -173,10 +170,10 @@ def test_another_model_and_other_settings_are_refused(
         scored(replace(model, **change), known, "the cat")  # type: ignore[arg-type]
 
 
-def test_it_is_kept_whole(known: DetectorCalibration, tmp_path: Path) -> None:
-    assert read_detectors(tmp_path) is None
-    write_detectors(tmp_path, known)
-    again = read_detectors(tmp_path)
+def test_it_is_kept_whole(model: TextToImage, known: DetectorCalibration, tmp_path: Path) -> None:
+    path = tmp_path / "c.safetensors"
+    update_calibration(path, replace(empty_calibration(model), detectors=known))
+    again = read_calibration(path).detectors
     assert again is not None and again.names == known.names
     for name in known.names:
         assert torch.equal(again.normal(name), known.normal(name))
@@ -213,9 +210,10 @@ def test_one_early_scan_serves_scores_scans_and_the_combined_score(
     place = found.combined.names.index("early_scan")
     assert float(found.combined.mean[place]) == pytest.approx(float(mine.mean()), abs=1e-3)
     # Kept beside one another they are one; with another early scan the combined score is dropped.
-    write_detectors(tmp_path, plain)
-    write_early(tmp_path, early)
-    again = read_detectors(tmp_path)
+    path, empty = tmp_path / "c.safetensors", empty_calibration(model)
+    update_calibration(path, replace(empty, detectors=plain))
+    update_calibration(path, replace(empty, early=early))
+    again = read_calibration(path).detectors
     assert again is not None and torch.equal(again.normal("early_scan"), early.normal())
     assert again.left_out == ()
     other = replace(found, early_scan=None, high=early.high, low=early.low)

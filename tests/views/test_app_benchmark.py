@@ -24,7 +24,7 @@ from mmh_core.studies.detection.benchmark_run import (
     CombinedRow,
     DetectorRow,
 )
-from mmh_core.subject.detector_calibration import read_detectors
+from mmh_core.subject.calibration import read_calibration
 from mmh_core.text_to_image.requests import Sampling
 from tests.text_to_image.conftest import FolderOf, folder_of
 from views import calibration as calibration_session
@@ -245,17 +245,23 @@ def test_a_table_runs_as_a_job_that_calibrates_another_model(
     assert shown["Flagged"].endswith("of 10") and shown["Cause attribution"] == "not identifiable"
     assert {row.name for row in found.detectors} == set(DETECTORS) - {"guidance_norm_10"}
     # What is normal for the model is kept; too little to scan with, and never that of pocket-sd.
-    folder = benchmark_session.calibration_folder("tiny")
-    known = read_detectors(folder)
+    kept = calibration_session.kept_file("tiny")
+    known = read_calibration(kept).detectors
     assert known is not None and len(known.prompts) == 5
     known.check(quick)
     for row in found.rows:
         assert torch.equal(known.normal(row.name), row.normal)
     assert calibration_session.calibration_place("tiny") is None
-    benchmark_session.keep_calibration("tiny", replace(known, prompts=("p",) * 20))
-    assert calibration_session.calibration_place("tiny") == folder
+    enough = tuple(replace(each, columns=each.columns.repeat(4, 1, 1)) for each in known.estimates)
+    many = replace(known, prompts=("p",) * 20, estimates=enough)
+    benchmark_session.keep_calibration("tiny", many)
+    assert calibration_session.calibration_place("tiny") == kept
+    # Fewer do not take their place.
+    benchmark_session.keep_calibration("tiny", known)
+    early = calibration_session.calibration("tiny")
+    assert early is not None and len(early.prompts) == 20
     benchmark_session.keep_calibration("pocket-sd", known)
-    assert not benchmark_session.calibration_folder("pocket-sd").exists()
+    assert not calibration_session.kept_file("pocket-sd").exists()
 
 
 def test_a_link_in_a_row_holds_model_and_prompt(app: AppTest, run: BenchmarkRun) -> None:

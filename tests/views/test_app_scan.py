@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,8 @@ from mmh_core.store.item_search import ItemFilter, items_page
 from mmh_core.store.queues import get_queue
 from mmh_core.store.shards import read_rows
 from mmh_core.studies.detection.labelled_prompts import pocket_normal_captions
-from mmh_core.subject.early_calibration import FILE, early_calibration, write_early
+from mmh_core.subject.calibration import FILE, empty_calibration, write_calibration
+from mmh_core.subject.early_calibration import early_calibration
 from tests.views.test_app_review import captions, opened, said, sound
 from views import calibration as calibration_session
 from views import models as model_session
@@ -38,7 +40,8 @@ def calibration(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("calibration")
     model = model_session.model("pocket-sd")
     [*_, last] = early_calibration(model, pocket_normal_captions()[:20], (0,))
-    write_early(folder, last.partial)
+    early = replace(empty_calibration(model), early=last.partial)
+    write_calibration(folder / FILE, early)
     return folder
 
 

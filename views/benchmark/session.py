@@ -16,6 +16,7 @@ from mmh_core.records import MMHError, Progress
 from mmh_core.store.table_summary import TableSummary, summarize
 from views import models as model_session
 from views import subjects
+from views.calibration import calibration_place, kept_file
 from views.session import data_folder, jobs
 
 if TYPE_CHECKING:
@@ -118,20 +119,22 @@ def _study(prompts: tuple[LabelledPrompt, ...], model: str) -> Iterator[Progress
 
 def keep_calibration(model: str, found: DetectorCalibration) -> None:
     """Keep a calibration where scans look for it; that of the shipped model stays as it is."""
-    from mmh_core.subject.detector_calibration import write_detectors
-    from mmh_core.subject.early_calibration import write_early
+    from mmh_core.subject.calibration import Calibration, write_calibration
 
     if model == model_session.POCKET:
         return
-    folder = calibration_folder(model)
-    write_detectors(folder, found)
-    if len(found.prompts) >= FEWEST_NORMAL:
-        write_early(folder, found.early())
-
-
-def calibration_folder(model: str) -> Path:
-    """Return where the calibration of a model is kept that did not ship with one."""
-    return data_folder() / "calibrations" / Path(model).name
+    early = found.early() if len(found.prompts) >= FEWEST_NORMAL else None
+    if early is None and calibration_place(model) is not None:
+        # Too few prompts to scan by do not take the place of enough.
+        return
+    parts = Calibration(
+        early=early,
+        detectors=found,
+        model=found.model,
+        sha256=found.sha256,
+        sampling=found.sampling,
+    )
+    write_calibration(kept_file(model), parts)
 
 
 def benchmark_job(job: str) -> BenchmarkJob:

@@ -128,9 +128,9 @@ def submit_scan(table: UploadedTable, model: str, *, share: float, study: bool) 
     if place is None:
         raise MMHError(
             f"{model} has no calibration: make one with `{PROGRAM} calibrate NORMAL.txt --model "
-            f"{model} --out {data_folder() / 'calibrations' / Path(model).name}`, then scan."
+            f"{model} --out {calibration_session.kept_file(model)}`, then scan."
         )
-    seal = hashlib.sha256((place / calibration_session.file_name()).read_bytes()).hexdigest()
+    seal = hashlib.sha256(place.read_bytes()).hexdigest()
     what = json.dumps([table.file, model, seal, share, study, *filter(None, [table.column])])
     name = hashlib.sha256(what.encode()).hexdigest()[:32]
     about = ScanAbout(

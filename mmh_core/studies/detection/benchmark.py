@@ -55,13 +55,16 @@ def benchmark_study(
     `names` are the detectors to run. LID is estimated at `log_delta`, unless given where
     `calibrate_detectors` reads it. `early` is the early scan by which the model's tables are
     scanned, which must know nothing of the test half; else it is calibrated here. Errors: MMHError
-    where a half lacks memorized or reference prompts, and ValueError for an unknown detector.
+    where a half lacks memorized or reference prompts and for an early scan that was calibrated on
+    reference prompts of the test half, ValueError for an unknown detector.
     """
     check_labelled(labelled)
     model = subject.model
     for name in names:
         if name not in DETECTORS:
             raise ValueError(f"Unknown detector {name!r}; choose from {', '.join(DETECTORS)}.")
+    if early is not None:
+        _check_unseen(labelled, early)
     run, found = empty_run(labelled, model, seeds), None
     started = time.monotonic()
     for step in calibrate_detectors(
@@ -116,6 +119,16 @@ def check_labelled(labelled: Sequence[LabelledPrompt]) -> None:
                 f"{split} half has {labels.count(True)} and {labels.count(False)}: label at least "
                 f"{2 * FOLDS} prompts of both."
             )
+
+
+def _check_unseen(labelled: Sequence[LabelledPrompt], early: EarlyCalibration) -> None:
+    """Raise MMHError for an early scan that was calibrated on prompts of the test half."""
+    seen = {one.prompt for one in labelled if one.split == "test"} & set(early.prompts)
+    if seen:
+        raise MMHError(
+            f"The early scan was calibrated on {len(seen)} of the prompts to test it on: leave "
+            "out --calibration, and it is calibrated on the other half."
+        )
 
 
 def _compared(

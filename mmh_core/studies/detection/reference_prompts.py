@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from mmh_core.pocket.calibration import calibration_captions, read_calibration
+from mmh_core.pocket.calibration import calibration_captions
 from mmh_core.records import Progress
 from mmh_core.studies.detection.labelled_prompts import pocket_labelled, pocket_normal_captions
 from mmh_core.studies.images.run import ImageConfig, ImageResult
@@ -83,16 +83,16 @@ def normal_study(
 
 
 def pocket_reference_prompts(
-    folder: Path, model: TextToImage, seed: int = 0
+    folder: Path, model: TextToImage, log_delta: float, seed: int = 0
 ) -> Iterator[Progress[ReferencePrompts | None]]:
-    """Run `normal_study` for the embedded model, at its card's settings and calibrated scale."""
+    """Run `normal_study` for the embedded model, at its card's settings."""
     config = ImageConfig(
         str(folder),
         pocket_prompts(seed),
         SEEDS,
         model.sampling,
     )
-    yield from normal_study(config, model, read_calibration(folder).log_delta)
+    yield from normal_study(config, model, log_delta)
 
 
 def pocket_early(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +34,7 @@ def pocket_examples(folder: Path) -> tuple[PromptExample, ...]:
     import pandas as pd
 
     # Here, because this reaches everything that building the world needs.
-    from mmh_core.pocket.assets import read_prompts
+    from mmh_core.pocket.assets import read_prompts, world_seed
     from mmh_core.pocket.calibration import calibration_captions
 
     named = read_prompts(folder)
@@ -43,8 +42,7 @@ def pocket_examples(folder: Path) -> tuple[PromptExample, ...]:
     named = named.sort_values("trained", ascending=False, kind="stable")
     order = {subject: i for i, subject in enumerate(dict.fromkeys(named.sort_index().subject))}
     named = named.assign(order=named.subject.map(order)).sort_values("order", kind="stable")
-    seed = int(json.loads((folder / "world.json").read_text())["seed"])
-    unnamed = calibration_captions(seed)
+    unnamed = calibration_captions(world_seed(folder))
     unnamed = unnamed[unnamed.kind == "open"].assign(trained=True)
     table = pd.concat([named, unnamed])
     return tuple(

@@ -15,11 +15,8 @@ from mmh_core.studies.images.examples import PromptExample, pocket_examples
 from mmh_core.studies.images.run import ImageConfig
 from mmh_core.studies.images.study import image_study
 from mmh_core.studies.review.items import run_item
-from mmh_core.subject.early_calibration import read_early, score_prompts
-from mmh_core.subject.reference_prompts import read_reference_prompts
-from mmh_core.subject.subject import Calibration, Subject
-from mmh_core.subject.training_set import pocket_training_set
-from mmh_core.text_to_image.model import TextToImage
+from mmh_core.subject.early_calibration import score_prompts
+from mmh_core.subject.subject import Subject
 
 NAME = "Demonstration: prompts of the embedded model"
 SEEDS = (0, 1, 2, 3)
@@ -62,19 +59,15 @@ def kept_prompts(prompts: list[PromptExample]) -> set[str]:
 
 
 def demonstration_items(
-    model: TextToImage, folder: Path, runs: Path
+    subject: Subject, folder: Path, runs: Path
 ) -> Iterator[Progress[list[ReviewItem]]]:
     """Study the prompts; the last progress has all items, the most suspicious ones first.
 
-    The full studies of `kept_prompts` go into the folder `runs`. The score is that of the early
-    scan where the model's folder has its calibration. Labels do not say what is known of a prompt:
-    a reviewer is to find out.
+    `folder` is that of the embedded model. The full studies of `kept_prompts` go into the folder
+    `runs`. The score is that of the early scan where the subject's is calibrated. Labels do not
+    say what is known of a prompt: a reviewer is to find out.
     """
-    training_set, normal, early = (
-        pocket_training_set(folder),
-        read_reference_prompts(folder),
-        read_early(folder),
-    )
+    model, early = subject.model, subject.calibration.early
     prompts = demonstration_prompts(folder)
     kept = kept_prompts(prompts)
     items: list[ReviewItem] = []
@@ -87,7 +80,7 @@ def demonstration_items(
             curve=False,
             frames=0,
         )
-        *_, last = image_study(config, Subject(model, training_set, Calibration(normal)))
+        *_, last = image_study(config, subject)
         name = sha256 = ""
         if one.caption in kept:
             name = f"demonstration-{number:02d}.safetensors"

@@ -23,8 +23,9 @@ from mmh_core.studies.images.lid import LOG_DELTAS, deciding_level, estimate_lid
 from mmh_core.studies.images.lid_passes import FIRST, PROBES, probe_generator
 from mmh_core.studies.images.run import DEFAULT_ESTIMATOR, ImageConfig, ImageRun
 from mmh_core.studies.images.study import image_study
+from mmh_core.subject.calibration import Calibration
 from mmh_core.subject.reference_prompts import ReferencePrompts
-from mmh_core.subject.subject import Calibration, Subject
+from mmh_core.subject.subject import Subject
 from mmh_core.subject.training_set import TrainingSet
 from mmh_core.text_to_image.model import TextToImage, latent_net
 from mmh_core.text_to_image.requests import Sampling

@@ -33,14 +33,16 @@ from mmh_core.studies.images.run import (
 )
 from mmh_core.studies.images.study import image_study
 from mmh_core.studies.images.verdict import cause_in, verdict_of
+from mmh_core.subject.calibration import (
+    Calibration,
+    empty_calibration,
+    read_calibration,
+    update_calibration,
+)
 from mmh_core.subject.copy_search import find_copies
 from mmh_core.subject.image_lid import ImageLid
-from mmh_core.subject.reference_prompts import (
-    ReferencePrompts,
-    read_reference_prompts,
-    write_reference_prompts,
-)
-from mmh_core.subject.subject import Calibration, Subject
+from mmh_core.subject.reference_prompts import ReferencePrompts
+from mmh_core.subject.subject import Subject
 from mmh_core.subject.training_set import PromptTruth, TrainingSet
 from mmh_core.text_to_image.generation import generate, generate_images
 from mmh_core.text_to_image.model import TextToImage
@@ -489,10 +491,10 @@ def test_normal_prompts_hold_what_the_study_reads_and_are_kept(
     assert found.conditional.tolist() == pytest.approx(lids, abs=1e-5)
     assert found.guidance_norm.shape == (4, 5) and found.curve.shape == (4, len(LOG_DELTAS))
     assert found.fits(model.sha256, CONFIG.sampling)
-    assert read_reference_prompts(tmp_path) is None
-    write_reference_prompts(tmp_path, found)
-    again = read_reference_prompts(tmp_path)
-    assert again is not None and torch.equal(again.conditional, found.conditional)
+    path = tmp_path / "calibration.safetensors"
+    parts = replace(empty_calibration(model), reference_prompts=found)
+    again = update_calibration(path, parts).reference_prompts
+    assert again is not None and read_calibration(path).reference_prompts is not None
     assert again.percentile(float(found.conditional.median()) + 1e-3) == 0.5
 
 

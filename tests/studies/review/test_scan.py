@@ -21,18 +21,17 @@ from mmh_core.studies.images.run import ImageRun
 from mmh_core.studies.review.items import scan_items
 from mmh_core.studies.review.scan import ScanConfig, ScanState, scan
 from mmh_core.studies.review.scan_rows import RUNS
+from mmh_core.subject.calibration import Calibration
 from mmh_core.subject.early_calibration import (
     EarlyCalibration,
     calibrate_early,
     early_calibration,
-    read_early,
     score_prompts,
-    write_early,
 )
 from mmh_core.subject.early_reach import reach_words
 from mmh_core.subject.reference_prompts import ReferencePrompts
 from mmh_core.subject.reference_scores import Reach
-from mmh_core.subject.subject import Calibration, Subject
+from mmh_core.subject.subject import Subject
 from mmh_core.subject.training_set import TrainingSet
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Sampling
@@ -114,13 +113,9 @@ def test_the_threshold_lets_its_share_of_normal_prompts_pass(
         calibration.threshold(1.0)
 
 
-def test_a_calibration_is_kept_and_refused_for_another_model(
-    model: TextToImage, calibration: EarlyCalibration, tmp_path: Path
+def test_a_calibration_is_refused_for_another_model(
+    model: TextToImage, calibration: EarlyCalibration
 ) -> None:
-    assert read_early(tmp_path) is None
-    write_early(tmp_path, calibration)
-    again = read_early(tmp_path)
-    assert again is not None and torch.equal(again.columns, calibration.columns)
     other = replace(model, sha256="0" * 64)
     with pytest.raises(MMHError, match="calibrate this model first"):
         score_prompts(other, calibration, PROMPTS[:1])
@@ -287,16 +282,6 @@ def test_the_share_found_has_the_exact_interval(
     found: int, among: int, low: float, high: float
 ) -> None:
     assert Reach(found, among).interval == pytest.approx((low, high), abs=5e-4)
-
-
-def test_a_calibration_from_before_is_read_without_what_it_finds(
-    calibration: EarlyCalibration, tmp_path: Path
-) -> None:
-    write_early(tmp_path, replace(calibration, memorized=torch.zeros(2, 2, 2)))
-    again = read_early(tmp_path)
-    assert again is not None and again.memorized is not None
-    shipped = read_early(Path("assets/pocket-sd"))
-    assert shipped is not None and len(shipped.prompts) == 200
 
 
 class Broken(torch.nn.Module):
