@@ -14,12 +14,13 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
-from typing import Any, cast, get_args
+from typing import cast, get_args
 
 from torch import Tensor, uint8
 
 from mmh_core.formats.png_chunks import png_chunks
 from mmh_core.formats.texts import check_text
+from mmh_core.formats.untrusted import error_text, json_record, parse_json
 from mmh_core.records import MMHError
 from mmh_core.studies.images.run import ImageConfig, ImageResult, ImageRun, ImageVerdict, checked
 from mmh_core.text_to_image.requests import Sampling, SchedulerName
@@ -42,7 +43,7 @@ class ImageAbout:
     `lid_unconditional` are those of the default estimator at `log_delta`, with standard errors;
     `percentile` is from 0 to 1. NaN stands for what is not known. `missing` are sentences on what
     the run lacks.
-    Errors: MMHError for a value that no run of this app has.
+    Errors: ValueError and MMHError for a value that no run of this app has.
     """
 
     prompt: str
@@ -68,9 +69,7 @@ class ImageAbout:
     missing: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Check the type and the range of every field."""
-        for field in fields(self):
-            _check_type(field.name, field.type, getattr(self, field.name))
+        """Check the range of every field."""
         if self.version != VERSION:
             raise MMHError(
                 f"The settings in this image have format {self.version} and this app reads "
@@ -84,10 +83,7 @@ class ImageAbout:
         _require(math.isnan(self.percentile) or 0 <= self.percentile <= 1, "percentile")
         for name in ("lid_error", "lid_unconditional_error"):
             _require(not getattr(self, name) < 0, name)
-        try:
-            checked(settings_of(self))
-        except ValueError as error:
-            raise MMHError(f"The settings in this image do not fit: {error}") from error
+        checked(settings_of(self))
 
 
 def about_of(run: ImageRun, image: ImageResult) -> ImageAbout:
@@ -209,44 +205,20 @@ def _as_json(about: ImageAbout) -> str:
 
 
 def _from_json(text: str) -> ImageAbout:
-    """Return the record; `_check_type` has looked at every field before anything is made of it."""
+    """Return the record of a text in which null stands for NaN."""
     try:
-        values = json.loads(text, parse_constant=_refused)
-    # RecursionError: thousands of opening brackets.
-    except (ValueError, RecursionError):
-        raise MMHError(f"The settings in this image cannot be read: {_AGAIN}") from None
-    known = {field.name: str(field.type) for field in fields(ImageAbout)}
-    # Images from before there was a choice of windows name neither.
-    later = {"windows", "missing"}
-    if not isinstance(values, dict) or not set(known) - later <= set(values) <= set(known):
-        raise MMHError(f"The settings in this image are not complete: {_AGAIN}")
-    return ImageAbout(**{name: _value(known[name], found) for name, found in values.items()})
-
-
-def _value(kind: str, found: Any) -> Any:
-    """Return a JSON value as a field of this kind holds it: null is NaN, 7 may be a float."""
-    if kind == "float" and found is None:
-        return math.nan
-    if kind == "float" and type(found) is int and abs(found) < 2**53:
-        return float(found)
-    return tuple(found) if kind.startswith("tuple") and isinstance(found, list) else found
-
-
-def _refused(word: str) -> None:
-    raise ValueError(word)
-
-
-def _check_type(name: str, kind: object, value: object) -> None:
-    if str(kind).startswith("tuple"):
-        texts = value if isinstance(value, tuple) else (None,)
-        _require(all(type(one) is str for one in texts), name)
-        return
-    kinds = {"str": str, "int": int, "float": float}
-    # An infinity comes of 1e999; of bool, int is the base class.
-    wrong = type(value) is not kinds[str(kind)] or (isinstance(value, float) and math.isinf(value))
-    _require(not wrong, name)
+        values = parse_json(text)
+        if not isinstance(values, dict) or "version" not in values:
+            raise ValueError("they are not complete")
+        unknown = [field.name for field in fields(ImageAbout) if field.type == "float"]
+        values |= {name: math.nan for name in unknown if values.get(name, 0) is None}
+        return json_record(ImageAbout, values)
+    except ValueError as error:
+        raise MMHError(
+            f"The settings in this image cannot be read ({error_text(error)}): {_AGAIN}"
+        ) from error
 
 
 def _require(holds: bool, name: str) -> None:
     if not holds:
-        raise MMHError(f"The settings in this image hold an impossible {name!r}: {_AGAIN}")
+        raise ValueError(f"an impossible {name!r}")
