@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from mmh_core.detectors.inputs import DetectorInputs, rows_at_once
+from mmh_core.detectors.inputs import DetectorInputs, row_parts
 from mmh_core.detectors.measurement import Measurement, Need
 from mmh_core.dimension.scale import check_network
 from mmh_core.records import MMHError
@@ -43,18 +43,15 @@ class AttentionEntropy:
     @torch.no_grad()
     def measure(self, model: TextToImage, inputs: DetectorInputs) -> Measurement:
         """Return the entropies (B, 1). Raises MMHError for a network without cross-attention."""
-        values, rows = [], 0
-        for part in torch.split(torch.arange(len(inputs)), rows_at_once(model)):
-            noise = inputs.noise[inputs.start[part]].to(model.device)
-            cond = inputs.embeddings[inputs.prompt[part]].to(model.device)
+        values = []
+        for noise, cond in row_parts(model, inputs):
             with recorded_attention(model) as layers:
                 model.score_model.eps(noise, self.t, cond)
             share = torch.stack(layers).mean(0)
             values.append(torch.special.entr(share).sum(1, keepdim=True).cpu())
-            rows += len(part)
         entropy = torch.cat(values)
         check_network(entropy, model.name)
-        return Measurement(entropy, rows / len(inputs))
+        return Measurement(entropy, 1.0)
 
     def score(self, values: Tensor) -> Tensor:
         """Return the entropy."""

@@ -120,6 +120,18 @@ def encode(model: TextToImage, prompts: Sequence[str]) -> Tensor:
         return torch.cat([model.encode_text([text]).float().cpu() for text in prompts])
 
 
+def row_parts(
+    model: TextToImage, inputs: DetectorInputs, size: int | None = None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield starting noise and embedding (b, ...) of all rows on the device, a part at a time.
+
+    A part has `size` rows, `rows_at_once` of the model unless given.
+    """
+    for part in torch.split(torch.arange(len(inputs)), size or rows_at_once(model)):
+        noise = inputs.noise[inputs.start[part]].to(model.device)
+        yield noise, inputs.embeddings[inputs.prompt[part]].to(model.device)
+
+
 def changes_nothing(model: TextToImage, embeddings: Tensor) -> Tensor:
     """Return which of the embeddings (P, tokens, width) are that of the empty prompt, (P,) bool.
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from mmh_core.detectors.inputs import DetectorInputs, rows_at_once
+from mmh_core.detectors.inputs import DetectorInputs, row_parts
 from mmh_core.detectors.measurement import Measurement, Need
 from mmh_core.dimension.scale import check_network
 from mmh_core.text_to_image.model import TextToImage
@@ -39,16 +39,13 @@ class ScoreNorm:
     @torch.no_grad()
     def measure(self, model: TextToImage, inputs: DetectorInputs) -> Measurement:
         """Return the norms (B, 1)."""
-        values, rows = [], 0
-        for part in torch.split(torch.arange(len(inputs)), rows_at_once(model)):
-            noise = inputs.noise[inputs.start[part]].to(model.device)
-            cond = inputs.embeddings[inputs.prompt[part]].to(model.device)
-            eps_c = model.score_model.eps(noise, self.t, cond)
-            rows += len(eps_c)
-            values.append(torch.linalg.vector_norm(eps_c.flatten(1), dim=1, keepdim=True).cpu())
-        norm = torch.cat(values)
+        predictions = (
+            model.score_model.eps(noise, self.t, cond).flatten(1)
+            for noise, cond in row_parts(model, inputs)
+        )
+        norm = torch.cat([eps_c.norm(dim=1, keepdim=True).cpu() for eps_c in predictions])
         check_network(norm, model.name)
-        return Measurement(norm, rows / len(inputs))
+        return Measurement(norm, 1.0)
 
     def score(self, values: Tensor) -> Tensor:
         """Return the norm."""

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from mmh_core.detectors.inputs import DetectorInputs, rows_at_once
+from mmh_core.detectors.inputs import DetectorInputs, row_parts, rows_at_once
 from mmh_core.detectors.measurement import Measurement, Need
 from mmh_core.diffusion.score_model import expand
 from mmh_core.dimension.jacobian import linearize
@@ -45,12 +45,10 @@ class Sharpness:
         """Return the sharpness (B, 1)."""
         values, cost = [], 0.0
         # A graph keeps the activations: half the rows.
-        for part in torch.split(torch.arange(len(inputs)), max(1, rows_at_once(model) // 2)):
-            noise = inputs.noise[inputs.start[part]].to(model.device)
-            cond = inputs.embeddings[inputs.prompt[part]].to(model.device)
+        for noise, cond in row_parts(model, inputs, max(1, rows_at_once(model) // 2)):
             norms, nfe = self._sharpness(model, noise, cond)
             values.append(norms.float().cpu())
-            cost += nfe * len(part)
+            cost += nfe * len(noise)
         sharpness = torch.cat(values)[:, None]
         check_network(sharpness, model.name)
         return Measurement(sharpness, cost / len(inputs))

@@ -193,27 +193,28 @@ def read_autoencoder(path: Path) -> ModelPart:
         raise MMHError(f"{path} is {kind or 'no autoencoder'}: name an autoencoder (VAE).")
     if any(name.startswith("encoder.down_blocks.") for name in autoencoder):
         shapes = {name: tuple(x.shape) for name, x in autoencoder.items()}
-        config = autoencoder_config(_autoencoder_shape(shapes), shapes, path, path.name)
+        config = _autoencoder_shape(shapes, "encoder.down_blocks.", "resnets.")
+        config = autoencoder_config(config, shapes, path, path.name)
         return ModelPart(config, autoencoder, path)
     return _autoencoder(path, autoencoder)
 
 
-def read_network(path: Path) -> tuple[Mapping[str, Any] | None, Tensors, ModelPart | None]:
-    """Return a denoising network alone: its tensors in diffusers' names, or a whole part.
+def read_network(path: Path, base: Mapping[str, Any]) -> ModelPart:
+    """Return the denoising network alone in a file, by either names. Errors: MMHError.
 
-    Of the three values the last is set for a file in original form. Errors: MMHError.
+    In diffusers' names it has the configuration `base`, that of the model it belongs to.
     """
     check_safetensors(path)
     tensors = read_tensors(path)
     checkpoint = parted(tensors)
     if checkpoint.unet:
-        return None, {}, _unet(path, checkpoint.unet, _is_second(checkpoint))
+        return _unet(path, checkpoint.unet, _is_second(checkpoint))
     plain = without_wrappers(tensors)
     kind = identify({name: tuple(x.shape) for name, x in plain.items()})
     network, _ = of_part(plain, ("conv_in.weight",))
     if kind is None or kind.noun != UNET.noun or not network:
         raise MMHError(f"{path} is {kind or 'no denoising network'}: name a network (UNet).")
-    return None, network, None
+    return ModelPart(base, network, path)
 
 
 def settle_prediction(model: TextToImage) -> TextToImage:
@@ -266,10 +267,13 @@ def _is_second(checkpoint: Checkpoint[Tensor]) -> bool:
     """Return whether a checkpoint is of version 2: by its text encoder, or its UNet."""
     tokens = checkpoint.text.get("embeddings.token_embedding.weight")
     width = _FIRST_WIDTH if tokens is None else tokens.shape[1]
-    linear = any(
-        name.endswith(".1.proj_in.weight") and x.dim() == 2 for name, x in checkpoint.unet.items()
-    )
-    return checkpoint.open_clip or width == _TOWER_WIDTH or (linear and width != _FIRST_WIDTH)
+    linear = _is_linear(checkpoint.unet) and width != _FIRST_WIDTH
+    return checkpoint.open_clip or width == _TOWER_WIDTH or linear
+
+
+def _is_linear(unet: Tensors) -> bool:
+    """Return whether a UNet projects to and from its attention by matrices, as version 2 does."""
+    return any(name.endswith(".1.proj_in.weight") and x.dim() == 2 for name, x in unet.items())
 
 
 def _unet(path: Path, tensors: Tensors, second: bool) -> ModelPart:
@@ -299,9 +303,7 @@ def _unet(path: Path, tensors: Tensors, second: bool) -> ModelPart:
         "out_channels": len(tensors["out.2.weight"]) if "out.2.weight" in tensors else 4,
         "sample_size": 96 if second else 64,
         "up_block_types": [_CROSS[1] if one else "UpBlock2D" for one in reversed(attends)],
-        "use_linear_projection": any(
-            name.endswith(".1.proj_in.weight") and x.dim() == 2 for name, x in tensors.items()
-        ),
+        "use_linear_projection": _is_linear(tensors),
     }
 
     def convert(originals: Tensors) -> Tensors:
@@ -316,18 +318,10 @@ _CROSS = ("CrossAttnDownBlock2D", "CrossAttnUpBlock2D")
 
 def _autoencoder(path: Path, tensors: Tensors) -> ModelPart:
     """Read an autoencoder's shape off its tensors."""
-    levels = _layers(tensors, "encoder.down.")
-    layers = _layers(tensors, "encoder.down.0.block.")
-    widths = [tensors.get(f"encoder.down.{i}.block.0.conv1.weight") for i in range(levels)]
-    config = {
-        "block_out_channels": [len(x) for x in widths if x is not None],
-        "down_block_types": ["DownEncoderBlock2D"] * levels,
-        "latent_channels": tensors["decoder.conv_in.weight"].shape[1],
-        "layers_per_block": layers,
-        "scaling_factor": 0.18215,
-        "up_block_types": ["UpDecoderBlock2D"] * levels,
-    }
-    if not levels or None in widths or not layers:
+    shapes = {name: tuple(x.shape) for name, x in tensors.items()}
+    config = _autoencoder_shape(shapes, "encoder.down.", "block.")
+    levels = len(config["down_block_types"])
+    if not levels or len(config["block_out_channels"]) < levels or not config["layers_per_block"]:
         raise not_stable_diffusion(path.name, "its autoencoder has other blocks")
 
     def convert(originals: Tensors) -> Tensors:
@@ -336,15 +330,18 @@ def _autoencoder(path: Path, tensors: Tensors) -> ModelPart:
     return ModelPart(config, tensors, path, convert)
 
 
-def _autoencoder_shape(shapes: Shapes) -> dict[str, Any]:
-    """Return an autoencoder's configuration from the shapes of its tensors in diffusers' names."""
-    levels = _layers(shapes, "encoder.down_blocks.")
-    firsts = [shapes.get(f"encoder.down_blocks.{i}.resnets.0.conv1.weight") for i in range(levels)]
+def _autoencoder_shape(shapes: Shapes, downs: str, blocks: str) -> dict[str, Any]:
+    """Return an autoencoder's configuration from the shapes of its tensors.
+
+    `downs` is how the names of its levels begin, `blocks` those of the layers in each.
+    """
+    levels = _layers(shapes, downs)
+    firsts = [shapes.get(f"{downs}{i}.{blocks}0.conv1.weight") for i in range(levels)]
     return {
         "block_out_channels": [shape[0] for shape in firsts if shape],
         "down_block_types": ["DownEncoderBlock2D"] * levels,
         "latent_channels": shapes["decoder.conv_in.weight"][1],
-        "layers_per_block": _layers(shapes, "encoder.down_blocks.0.resnets."),
+        "layers_per_block": _layers(shapes, f"{downs}0.{blocks}"),
         "scaling_factor": 0.18215,
         "up_block_types": ["UpDecoderBlock2D"] * levels,
     }
@@ -360,7 +357,6 @@ def _clip(path: Path, tensors: Tensors, second: bool) -> ModelPart:
         path,
     )
     layers = _layers(tensors, "encoder.layers.")
-    _ALONE = (AUTOENCODER.noun, TEXT_ENCODER.noun, UNET.noun)
     # The text tower of version 2 under other names.
     config["num_hidden_layers"] = layers - 1 if second and layers == _TOWER_BLOCKS else layers
     config["hidden_act"] = "gelu" if second else "quick_gelu"

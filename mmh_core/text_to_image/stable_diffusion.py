@@ -216,9 +216,7 @@ def given_network(path: Path, base: Mapping[str, Any]) -> tuple[ModelPart, str, 
     configuration of its own it has that of the model it belongs to, `base`.
     """
     if path.is_file():
-        config, tensors, whole = single_file.read_network(path)
-        part = whole or ModelPart(config or base, tensors, path)
-        return part, digest(path), path.stem, ""
+        return single_file.read_network(path, base), digest(path), path.stem, ""
     folder = _network_folder(path)
     files = _weights(folder)
     shapes, note = checked_shapes("unet", files)
