@@ -32,7 +32,7 @@ def training_mitigation(
     """
     from mmh_core.store.archive import save_record
     from mmh_core.studies.mitigation.training import checked
-    from mmh_core.studies.mitigation.training import pocket_cure as study
+    from mmh_core.studies.mitigation.training import training_mitigation as study
     from mmh_core.studies.mitigation.training_run import TrainingMitigationConfig
     from mmh_core.subject.calibration import calibration_beside
     from mmh_core.subject.subject import Subject

@@ -1,13 +1,12 @@
 """The one convention for images, and its conversions.
 
 A batch of images is a float32 tensor (B, 3, H, W) with values from 0 to 1. Eight bits keep
-256 of them: `to_uint8(from_uint8(x)) == x`, the other way round moves a value by up to 1 / 510.
+256 of them: `to_uint8(x) / 255` moves a value by up to 1 / 510.
 """
 
 from __future__ import annotations
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
@@ -21,13 +20,6 @@ def check_images(images: Tensor) -> None:
     # Written so that a NaN is refused too.
     if not bool(((images >= 0) & (images <= 1)).all()):
         raise ValueError("Images must hold numbers from 0 to 1.")
-
-
-def from_uint8(pixels: np.ndarray) -> Tensor:
-    """Return images for pixels (B, H, W, 3) of 8 bits: `pixel / 255`."""
-    if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[3] != 3:
-        raise ValueError(f"Pixels must be (B, H, W, 3) uint8, got {pixels.shape} {pixels.dtype}.")
-    return torch.from_numpy(pixels.copy()).permute(0, 3, 1, 2).float().div(255).contiguous()
 
 
 def to_uint8(images: Tensor) -> np.ndarray:

@@ -23,7 +23,6 @@ from mmh_core.records import MMHError
 from mmh_core.text_to_image import weights
 from mmh_core.text_to_image.catalogue import CATALOGUE
 from mmh_core.text_to_image.model import TextToImage, latent_net
-from mmh_core.text_to_image.pixels import from_uint8
 from mmh_core.text_to_image.stable_diffusion import check_model, load
 from tests.text_to_image.conftest import FolderOf, ModelOf
 from tests.text_to_image.pipelines import plain_pipeline, write_tokenizer
@@ -127,7 +126,7 @@ def test_the_same_image_encodes_to_the_same_latents(
     pipeline, model = plain_pipeline(folder_of("tiny")), model_of("tiny")
     pixels = torch.randint(0, 256, (40, 48, 3), generator=torch.Generator().manual_seed(0))
     shades = pixels.to(torch.uint8).numpy()
-    image, images = Image.fromarray(shades), from_uint8(shades[None])
+    image, images = Image.fromarray(shades), pixels[None].permute(0, 3, 1, 2) / 255
     for given in (images, image):
         with torch.no_grad():
             posterior = pipeline.vae.encode(pipeline.image_processor.preprocess(given)).latent_dist

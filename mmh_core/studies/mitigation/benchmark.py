@@ -105,7 +105,7 @@ def mitigation_benchmark(
         code_version(),
         left_out(inputs),
     )
-    for stage in (_calibrated, _tested, _normal, _attributed):
+    for stage in (_calibrated, _generated, _attributed):
         for share, message, latest in stage(found, inputs):
             found = replace(latest, seconds=time.monotonic() - started)
             yield Progress(share, message, found)
@@ -165,32 +165,25 @@ def _left(record: CaptionRecord, row: int) -> float:
     return float(record.copied[row].mean()) if math.isnan(share) else share
 
 
-def _tested(found: MitigationBenchmark, inputs: BenchmarkInputs) -> _Stage:
-    captions = found.captions.test
-    for place, caption in enumerate(captions):
-        for share, record in generated_record(caption, _counted(found), inputs):
-            part = _PARTS["test"] * (place + share) / len(captions)
-            message = f"Memorized captions, {place + 1} of {len(captions)}"
-            if record is not None:
-                found = replace(found, test=(*found.test, record))
-            yield _PARTS["calibration"] + part, message, found
+def _generated(found: MitigationBenchmark, inputs: BenchmarkInputs) -> _Stage:
+    """Generate the memorized captions of the test half, then the reference captions."""
+    before, every = _PARTS["calibration"], found.captions
+    for half, captions in (("test", every.test), ("normal", every.normal)):
+        what = "Memorized" if half == "test" else "Reference"
+        for place, caption in enumerate(captions):
+            for share, record in generated_record(caption, _counted(found), inputs):
+                if record is not None and half == "test":
+                    found = replace(found, test=(*found.test, record))
+                elif record is not None:
+                    found = replace(found, normal=(*found.normal, record))
+                done = before + _PARTS[half] * (place + share) / len(captions)
+                yield done, f"{what} captions, {place + 1} of {len(captions)}", found
+        before += _PARTS[half]
 
 
 def _counted(found: MitigationBenchmark) -> list[Treatment]:
     """Return what is generated of every caption that is counted."""
     return [RANDOM, *found.chosen, CHAIN]
-
-
-def _normal(found: MitigationBenchmark, inputs: BenchmarkInputs) -> _Stage:
-    captions = found.captions.normal
-    before = _PARTS["calibration"] + _PARTS["test"]
-    for place, caption in enumerate(captions):
-        for share, record in generated_record(caption, _counted(found), inputs):
-            part = _PARTS["normal"] * (place + share) / len(captions)
-            message = f"Reference captions, {place + 1} of {len(captions)}"
-            if record is not None:
-                found = replace(found, normal=(*found.normal, record))
-            yield before + part, message, found
 
 
 def _attributed(found: MitigationBenchmark, inputs: BenchmarkInputs) -> _Stage:

@@ -58,7 +58,7 @@ def checked(config: TrainingMitigationConfig) -> TrainingMitigationConfig:
     return replace(config, looks=tuple(sorted(set(config.looks))))
 
 
-def pocket_cure(
+def training_mitigation(
     config: TrainingMitigationConfig, folder: Path, subject: Subject
 ) -> Iterator[Progress[TrainingMitigationRun]]:
     """Train both arms of `ARMS` and look at them at the steps asked for.

@@ -23,7 +23,7 @@ from mmh_core.retrieval.index import build_index
 from mmh_core.retrieval.training_images import training_images
 from mmh_core.store.archive import load_record, save_record
 from mmh_core.studies.mitigation import training as study
-from mmh_core.studies.mitigation.training import checked, pocket_cure
+from mmh_core.studies.mitigation.training import checked, training_mitigation
 from mmh_core.studies.mitigation.training_run import (
     GROUPS,
     TrainingMitigationConfig,
@@ -78,7 +78,7 @@ def run(seen: list[LatentSet]) -> Iterator[TrainingMitigationRun]:
         patch.setattr(study, "read_world", lambda folder: small)
         patch.setattr(study, "train_denoiser", watched)
         found, fractions = None, []
-        for progress in pocket_cure(CONFIG, POCKET, Subject(load(POCKET), training_set)):
+        for progress in training_mitigation(CONFIG, POCKET, Subject(load(POCKET), training_set)):
             found = progress.partial
             fractions.append(progress.fraction)
     assert found is not None
