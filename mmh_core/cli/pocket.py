@@ -10,6 +10,7 @@ import typer
 
 from mmh_core.cli.options import DeviceName, JsonFile, Seed, WorkFolder
 from mmh_core.cli.output import check_places, followed, write_json
+from mmh_core.cli.pocket_second import build_second, check_second_world
 from mmh_core.installation import PROGRAM
 from mmh_core.records import MMHError
 from mmh_core.retrieval.image_names import printable_path
@@ -28,6 +29,13 @@ app = typer.Typer(
 )
 # Where it lies, wherever this is called.
 _POCKET = Path(CATALOGUE["pocket-sd"].source)
+_WORK = Path(".mmh/pocket-build")
+#: Folder of the second world's build, in that of the first.
+SECOND = "second"
+WorldNumber = Annotated[
+    int,
+    typer.Option("--world", min=1, max=2, help="1: the shipped world; 2: the next one."),
+]
 
 
 @app.callback()
@@ -49,10 +57,19 @@ def build_command(
             show_default="assets/pocket-sd",
         ),
     ] = _POCKET,
-    work: WorkFolder = Path(".mmh/pocket-build"),
+    work: WorkFolder = _WORK,
     seed: Seed = 0,
+    which: WorldNumber = 1,
+    stage: Annotated[
+        str | None,
+        typer.Option(help="Of the second world: the one stage to run, else all in order."),
+    ] = None,
 ) -> None:
-    """Generate the training set, train all networks and write the model; resume if stopped."""
+    """Generate the training set, train all networks and write the model; resume if stopped.
+
+    Of the second world the stages are run in the work folder, each until it is finished or, with
+    --minutes, until the time is up.
+    """
     from dataclasses import replace
 
     from mmh_core.cli.furnish import CALIBRATIONS, STAGES, Furnishing
@@ -67,6 +84,14 @@ def build_command(
 
     if seed < 0:
         raise ValueError(f"seed must be a whole number from 0, got {seed}.")
+    if which == 2:
+        check_places(work / SECOND / CARD)
+        build_second(stage, work / SECOND, seed=seed, minutes=minutes, device=device)
+        return
+    if stage is not None:
+        raise MMHError(
+            "Stages are those of the second world: add --world 2, or leave --stage out."
+        )
     # Before hours of work, and not after them.
     check_places(out / CARD, work / CARD)
     place = device_of(device)
@@ -93,12 +118,20 @@ def check_command(
     ] = _POCKET,
     device: DeviceName = "auto",
     json_file: JsonFile = None,
+    which: WorldNumber = 1,
+    work: WorkFolder = _WORK,
 ) -> None:
-    """Measure what the model must show and print it beside the bars; exit 1 when one is short."""
+    """Measure what the model must show and print it beside the bars; exit 1 when one is short.
+
+    Of the second world, what is not built in the work folder counts as short.
+    """
     from mmh_core.pocket.check import check
     from mmh_core.subject.calibration import image_calibration
 
     check_places(json_file)
+    if which == 2:
+        check_second_world(folder, work / SECOND, device=device, json_file=json_file)
+        return
     if not (folder / "world.json").is_file():
         what = "holds no embedded model" if folder.is_dir() else "is no folder"
         raise MMHError(

@@ -75,13 +75,12 @@ class Built:
 
 @dataclass(frozen=True)
 class Models:
-    """The trained networks of a build, and the data they were trained on."""
+    """The trained networks of a build."""
 
     vae: Any
     clip: Any
     descriptor: Any
     unet: Any
-    data: LatentSet
 
 
 def build(
@@ -129,7 +128,7 @@ class _Run:
         data = self._latent_set(vae, clip, texts, tokenizer)
         unet = yield from self._denoiser(data)
         yield Progress(0.99, "Writing the models", self._built("assembly"))
-        models = Models(vae, clip, descriptor, unet, data)
+        models = Models(vae, clip, descriptor, unet)
         assemble(models, tokenizer, self.out, self.work)
         yield Progress(1.0, f"Built into {self.out}", self._built("done"))
 

@@ -1,0 +1,247 @@
+"""The check of the second world: each demand beside its bar; what needs weights is not built."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from mmh_core.pocket.autoencoder import psnr
+from mmh_core.pocket.batches import as_tensor
+from mmh_core.pocket.figures import Row
+from mmh_core.pocket.second.doses import COPIES, TRANSFORMS, Dose, one_sided
+from mmh_core.pocket.second.families import GRAMMARS, Caption
+from mmh_core.pocket.second.finish import draw_all
+from mmh_core.pocket.second.images import open_images
+from mmh_core.pocket.second.perfect import perfect_rows
+from mmh_core.pocket.second.plan import (
+    ALL_MINUTES,
+    NETWORKS,
+    STAGE_MINUTES,
+    SecondConfig,
+    planned_minutes,
+)
+from mmh_core.pocket.second.tables import GROUPS, SMALL_SETS, Tables
+from mmh_core.pocket.second.text_baseline import FEATURES, text_baseline
+from mmh_core.pocket.second.training import Workshop
+from mmh_core.pocket.second.truth import WIDE, explained_by_cells
+from mmh_core.records import Progress
+
+_NONE = math.nan
+#: Open images whose speed is timed and that are held out; their numbers are no network's.
+_HELD_OUT_START, _HELD_OUT = 900_000_000, 200
+_PERMUTATIONS = 20
+#: LID* from which a painter's range counts as reaching "about 20".
+ABOUT_TWENTY = 18.0
+
+#: Demands that need trained networks: words, bar, and what the bar is.
+NOT_BUILT = (
+    ("copies of training images, captions with 1 copy", 0.05, "most"),
+    ("copies of training images, captions with 128 copies", 0.95, "least"),
+    ("disagreement of search and eye on 200 pairs", 0.02, "most"),
+    ("cause from the training set and the model, balanced accuracy", 0.9, "least"),
+    ("partial rank correlation of LID with LID* within kind and painter", 0.7, "least"),
+    ("mean error of LID on open held-out images, absolute", 5.0, "most"),
+    ("denoising error over the Bayes error at the calibrated scale", 2.0, "most"),
+)
+
+
+@dataclass(frozen=True)
+class SecondCheck:
+    """All figures of a check so far; a figure that is not there yet is NaN and counts as short."""
+
+    rows: tuple[Row, ...]
+
+    @property
+    def short(self) -> tuple[Row, ...]:
+        """Return the rows whose bar is missed."""
+        return tuple(row for row in self.rows if row.short)
+
+
+def check_second(
+    config: SecondConfig, work: Path, first: Path, *, device: torch.device
+) -> Iterator[Progress[SecondCheck]]:
+    """Check the world, and what is built of it in `work`; every progress has the rows so far.
+
+    `first` is the folder of the first world's model, whose autoencoder stands in until the second
+    one is built.
+    """
+    shop = Workshop(config, work, device)
+    rows: list[Row] = []
+    parts: dict[str, Callable[[], list[Row]]] = {
+        "Reading captions by their words": lambda: text_rows(shop.tables),
+        "Counting doses and groups": lambda: table_rows(shop.tables, shop.truth()),
+        "Comparing LID* of captions": lambda: lid_rows(shop.tables, shop.truth()),
+        "Timing the renderer": lambda: renderer_rows(shop),
+        "Reconstructing held-out images": lambda: autoencoder_rows(shop),
+        "Sampling perfect denoisers": lambda: perfect_rows(shop, first),
+        "Adding what needs networks": lambda: network_rows(shop),
+    }
+    for number, (words, measure) in enumerate(parts.items()):
+        yield Progress(number / len(parts), words, SecondCheck(tuple(rows)))
+        rows += measure()
+    yield Progress(1.0, "Checked", SecondCheck(tuple(rows)))
+
+
+def _counted(figure: str, value: float, count: int) -> Row:
+    """Return a figure without interval and without bar."""
+    return Row(figure, value, _NONE, _NONE, 0.0, "none", count)
+
+
+def text_rows(tables: Tables) -> list[Row]:
+    """Return how well words alone tell what is duplicated, and what the cause is."""
+    captions = tables.captions
+    trained = captions[captions.group == "trained"]
+    yes, no = (trained[trained.repeated == side] for side in ("yes", "no"))
+    small = captions[(captions.group == "small") & (captions.small_rank < SMALL_SETS[1])]
+    rows = []
+    for target, other in (("duplicated or not", no), ("duplicated or overfitted", small)):
+        texts, labels = [*yes.text, *other.text], np.repeat([True, False], [len(yes), len(other)])
+        count, highest = len(texts), 0.0
+        for features, words in FEATURES.items():
+            permutations = _PERMUTATIONS if features == "words" else 0
+            found = text_baseline(texts, labels, features, permutations=permutations)
+            figure = f"text alone, {target}: AUC of {words}"
+            rows.append(Row(figure, found.auc, found.low, found.high, 0.60, "most", count))
+            highest = max(highest, found.high)
+            if permutations:
+                null = f"the same with labels permuted {permutations} times, 97.5 % quantile"
+                rows.append(_counted(null, found.permuted[1], count))
+        figure = f"text alone, {target}: greatest upper end of an interval"
+        rows.append(Row(figure, highest, _NONE, _NONE, 0.65, "most", count))
+    return rows
+
+
+def table_rows(tables: Tables, truth: pd.DataFrame) -> list[Row]:
+    """Return the counts of doses, sides and groups."""
+    trained = tables.captions[tables.captions.group == "trained"]
+    sides = trained.groupby(["repeated", "named"]).size()
+    gap = float(abs(sides.get(("no", True), 0) - sides.get(("no", False), 0)))
+    chance = dict(zip(truth.caption, truth.chance, strict=True))
+    wide = trained[[chance.get(number, 1.0) <= WIDE for number in trained.id]]
+    known = not wide.empty
+    exact, near = wide[wide.role == "exact"], trained[trained.role == "near"]
+    least = min(int((exact.copies == copies).sum()) for copies in COPIES) if known else _NONE
+    levels = near.groupby("transform").size()
+    words = f"least captions at a level of exact copies, copies by chance at most {WIDE:g}"
+    return [
+        Row(words, least, _NONE, _NONE, 20.0, "least", len(exact)),
+        Row(
+            "least captions at a level of near-duplicates",
+            float(min(levels.get(name, 0) for name in TRANSFORMS)),
+            _NONE, _NONE, 20.0, "least", len(near),
+        ),
+        Row(
+            "captions not duplicated: with a name minus without, absolute",
+            gap, _NONE, _NONE, 0.0, "most", len(trained),
+        ),
+        Row(
+            "phrases and names of two captions or more that stand on one side only",
+            float(len(_one_sided(tables))), _NONE, _NONE, 0.0, "most", len(trained),
+        ),
+        Row(
+            "groups of captions without a calibration or a test half",
+            float(_halves_missing(tables)), _NONE, _NONE, 0.0, "most", len(tables.captions),
+        ),
+        _counted("rows of the training table, copies counted",
+                 float(tables.rows.copies.sum()), len(tables.rows)),
+    ]  # fmt: skip
+
+
+def _one_sided(tables: Tables) -> list[str]:
+    found: list[str] = []
+    for painter in GRAMMARS:
+        captions: list[Caption] = []
+        doses: list[Dose] = []
+        part = tables.captions[
+            (tables.captions.group == "trained") & (tables.captions.painter == painter)
+        ]
+        for each in part.to_dict("records"):
+            caption = tables.grammar[int(each["id"])]
+            if caption is not None:
+                captions.append(caption)
+                doses.append(Dose(each["role"], int(each["copies"]), int(each["images"])))
+        found += one_sided(captions, doses)
+    return found
+
+
+def _halves_missing(tables: Tables) -> int:
+    halves = tables.captions.groupby("group").split.nunique()
+    return sum(int(halves.get(group, 0)) < 2 for group in GROUPS)
+
+
+def lid_rows(tables: Tables, truth: pd.DataFrame) -> list[Row]:
+    """Return how LID* of the trained captions spreads within painters and roles."""
+    trained = tables.captions[tables.captions.group == "trained"]
+    table = trained.merge(truth, left_on="id", right_on="caption")
+    if len(table) < len(trained):
+        words = "LID* of trained captions (run the stage world first)"
+        return [Row(words, _NONE, _NONE, _NONE, ABOUT_TWENTY, "least", len(table))]
+    rows = []
+    for painter, part in table.groupby("painter"):
+        rows += [
+            Row(f"LID* of {painter} captions: least", float(part.lid.min()),
+                _NONE, _NONE, 0.0, "most", len(part)),
+            Row(f"LID* of {painter} captions: greatest", float(part.lid.max()),
+                _NONE, _NONE, ABOUT_TWENTY, "least", len(part)),
+        ]  # fmt: skip
+    cells = table.groupby(["painter", "role"]).lid
+    rows += [
+        _counted("least interquartile range of LID* in a cell of kind and painter",
+                 float((cells.quantile(0.75) - cells.quantile(0.25)).min()), len(table)),
+        _counted("share of LID*'s variance that a constant of each cell explains",
+                 explained_by_cells(table), len(table)),
+    ]  # fmt: skip
+    return rows
+
+
+def held_out_images(tables: Tables, count: int) -> np.ndarray:
+    """Return open images that no network is trained on."""
+    return draw_all([each.scene for each in open_images(tables, _HELD_OUT_START, count)])
+
+
+def renderer_rows(shop: Workshop) -> list[Row]:
+    """Return how many open images are rendered in a second, and how long the plan takes."""
+    scenes = [each.scene for each in open_images(shop.tables, _HELD_OUT_START, _HELD_OUT)]
+    start = time.perf_counter()
+    draw_all(scenes)
+    speed = len(scenes) / (time.perf_counter() - start)
+    minutes = list(planned_minutes(shop.config).values())
+    count = len(minutes)
+    return [
+        _counted("renderer, open images a second", speed, len(scenes)),
+        Row("longest stage as planned, minutes of two idle cores", max(minutes),
+            _NONE, _NONE, STAGE_MINUTES, "most", count),
+        Row("all stages as planned, minutes", sum(minutes),
+            _NONE, _NONE, ALL_MINUTES, "most", count),
+    ]  # fmt: skip
+
+
+def autoencoder_rows(shop: Workshop) -> list[Row]:
+    """Return the error of reconstructions, once the autoencoder is built."""
+    value = _NONE
+    if shop.finished("autoencoder"):
+        held_out = as_tensor(held_out_images(shop.tables, _HELD_OUT))
+        value = psnr(shop.scaled_autoencoder(), held_out)
+    name = "autoencoder on held-out images, PSNR in dB"
+    return [Row(name, value, _NONE, _NONE, 26.0, "least", _HELD_OUT)]
+
+
+def network_rows(shop: Workshop) -> list[Row]:
+    """Return the demands that need denoisers, none of which is measured yet."""
+    built = sum(shop.finished(f"denoiser-{number}") for number in range(NETWORKS))
+    rows = [
+        Row("denoisers trained on the whole set", float(built), _NONE, _NONE, NETWORKS, "least",
+            built)
+    ]  # fmt: skip
+    for words, bar, bound in NOT_BUILT:
+        rows.append(
+            Row(words, _NONE, _NONE, _NONE, bar, "least" if bound == "least" else "most", 0)
+        )
+    return rows
