@@ -8,15 +8,16 @@ from views.access.addresses import ask_nobody
 
 # By the launcher already, but not by `streamlit run app.py`.
 ask_nobody()
+NAME = "Manifold memorization"
 st.set_page_config(
-    page_title="Manifold memorization",
+    page_title=NAME,
     # A file of our own: the browser would fetch a named icon from the internet.
     page_icon=str(assets() / "icon.svg"),
     layout="wide",
     initial_sidebar_state="auto",
 )
 person.check()
-st.navigation(
+page = st.navigation(
     [
         st.Page(
             "pages/overview.py",
@@ -61,4 +62,7 @@ st.navigation(
             url_path="glossary",
         ),
     ]
-).run()
+)
+# The first words tell the tabs of a browser apart.
+st.set_page_config(page_title=f"{page.title} · {NAME}")
+page.run()

@@ -6,22 +6,25 @@ from views import session
 from views.widgets import layout
 
 session.guard()
-st.title("Benchmark", anchor=False)
-st.markdown(
+layout.title(
+    "Benchmark",
     "Every detector scores the same prompts, whose labels are known. Whatever was fitted was "
-    "fitted on other prompts."
+    "fitted on other prompts.",
+    term="detector",
 )
 layout.load_chart_library()
 
 
 def main() -> None:
-    """Draw the page; the imports wait until the title stands."""
+    """Show the page; the imports wait until the title stands."""
     from views.benchmark import form, results, state
 
-    settings = state.restore()
+    settings, refused = state.restore()
+    for sentence in refused:
+        st.warning(layout.plain(sentence), icon=":material/warning:")
     with st.sidebar, session.errors_as_messages():
         form.sidebar()
-    run = form.shown(settings.job)
+    run = form.run_of_page(settings.job)
     if run is None:
         results.nothing()
     else:

@@ -1,4 +1,4 @@
-"""Explain the words of the app, as the documentation does."""
+"""The words of the app, explained as in the documentation."""
 
 import streamlit as st
 
@@ -10,7 +10,7 @@ st.markdown("The words of this app, which are those of the field.")
 
 
 def main() -> None:
-    """Draw the page, without torch and without a model."""
+    """Show the page, without torch and without a model."""
     from views import glossary
 
     glossary.section()

@@ -3,38 +3,65 @@
 import streamlit as st
 
 from mmh_core.installation import PROGRAM
+from mmh_core.store.review_records import QueueRecord
 from views import session
 from views.widgets import layout
 
 session.guard()
-st.title("Review", anchor=False)
-st.markdown(
+layout.title(
+    "Review",
     "A reviewer gives each flagged prompt a verdict. Every verdict is kept with its reviewer, "
     "time and earlier value in a tamper-evident (hash-chained) log, whose integrity is checked "
-    "under Export & audit log."
+    "under Export & audit log.",
+    term="verdict",
 )
 layout.load_chart_library()
 
 
 def main() -> None:
-    """Draw the page; the imports wait until the title stands, because torch takes its time."""
-    from views.review import sections, sidebar, state
+    """Show the page; the imports wait until the title stands, because torch takes its time."""
     from views.review import session as review_session
+    from views.review import sidebar, state
 
-    known = review_session.all_queues()
-    for sentence in state.restore(known):
+    queues = review_session.all_queues()
+    for sentence in state.restore(queues):
         st.warning(layout.plain(sentence), icon=":material/warning:")
-    for one in review_session.unreadable_queues():
+    for damaged in review_session.unreadable_queues():
         sentence = (
-            f"The record of the queue {one.id[:64]!r} cannot be read ({one.reason}); the others "
-            f"can. Restore review.sqlite from a backup, or remove it by {PROGRAM} review remove."
+            f"The record of the queue {damaged.id[:64]!r} cannot be read ({damaged.reason}); "
+            f"the others can. Restore review.sqlite from a backup, or remove it by {PROGRAM} "
+            "review remove."
         )
         st.warning(layout.plain(sentence), icon=":material/warning:")
-    if known:
+    if queues:
         with st.sidebar, session.errors_as_messages():
-            sidebar.sidebar(known)
-    sections.sections(known)
+            sidebar.sidebar(queues)
+    _sections(queues)
     state.remember()
+
+
+def _sections(queues: list[QueueRecord]) -> None:
+    """Show the tabs; without any queue those that can make one. Only the open one is computed."""
+    from views.review import agree, hand, judge, scan, table
+    from views.review.links import TABS
+    from views.review.state import key
+    from views.widgets.tabs import open_tabs
+
+    tabs = {name: label for name, label in TABS.items() if queues or name in ("scan", "hand")}
+    if st.session_state[key("tab")] not in tabs:
+        st.session_state[key("tab")] = "scan"
+    for name, tab in open_tabs(tabs, key):
+        with tab, session.errors_as_messages():
+            if name == "judge":
+                judge.section()
+            elif name == "table":
+                table.section()
+            elif name == "scan":
+                scan.section()
+            elif name == "agree":
+                agree.section()
+            else:
+                hand.section(queues)
 
 
 with session.errors_as_messages():

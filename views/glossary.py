@@ -38,18 +38,18 @@ def terms(path: Path | None = None) -> tuple[Term, ...]:
         raise MMHError(
             f"The glossary cannot be read ({error.strerror}): restore {path} or install anew."
         ) from error
-    group, found = "", []
+    group, entries = "", []
     for mark, name, text in zip(parts[1::3], parts[2::3], parts[3::3], strict=True):
         if mark == "##":
             group = name
         else:
-            found.append(Term(group, name, text.strip()))
-    return tuple(found)
+            entries.append(Term(group, name, text.strip()))
+    return tuple(entries)
 
 
 def section() -> None:
-    """Draw the search and the terms; a link `?term=LID` opens with the word in the search."""
-    known = terms()
+    """Show the search and the terms; a link `?term=LID` opens with the word in the search."""
+    entries = terms()
     sought = st.text_input(
         "Search",
         value=str(st.query_params.get("term", ""))[:80],
@@ -58,22 +58,22 @@ def section() -> None:
         max_chars=80,
         icon=":material/search:",
     ).strip()
-    fits = [one for one in known if one.speaks_of(sought)]
+    fits = [term for term in entries if term.speaks_of(sought)]
     # A word's own entry before those that mention it.
-    named = [one for one in fits if sought and sought.casefold() in one.name.casefold()]
+    named = [term for term in fits if sought and sought.casefold() in term.name.casefold()]
     if not fits:
         st.info(
             layout.plain(f"No entry has {sought!r} in it: try a shorter word."),
             icon=":material/search_off:",
         )
     _entries(named)
-    for group in dict.fromkeys(one.group for one in known):
-        members = [one for one in fits if one.group == group and one not in named]
+    for group in dict.fromkeys(term.group for term in entries):
+        members = [term for term in fits if term.group == group and term not in named]
         if members:
             st.subheader(group, anchor=False)
             _entries(members)
 
 
 def _entries(members: list[Term]) -> None:
-    for one in members:
-        st.markdown(f"**{one.name}**  \n{one.text}")
+    for term in members:
+        st.markdown(f"**{term.name}**  \n{term.text}")

@@ -1,39 +1,28 @@
-"""Join models to Streamlit: which may be chosen, loading them, and what they are compared with.
+"""The models that may be chosen, without loading one: what they are, need and are set to.
 
-Like `session`, of which it is a part: whatever needs torch is imported inside the functions.
+Whatever needs torch is imported inside the functions.
 """
 
 from __future__ import annotations
 
-import gc
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from threading import Thread
 from typing import TYPE_CHECKING
-from weakref import WeakValueDictionary
 
 import streamlit as st
 
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.catalogue import threads_for as threads_for
-from views import importing
 from views.start_options import start_options
+from views.widgets.link_values import quoted
 
 if TYPE_CHECKING:
     from mmh_core.studies.images.run import ImageConfig
-    from mmh_core.subject.calibration import Calibration
-    from mmh_core.subject.reference_prompts import ReferencePrompts
     from mmh_core.subject.subject import IndexedFolder
-    from mmh_core.subject.training_set import TrainingSet
-    from mmh_core.text_to_image.model import TextToImage
     from mmh_core.text_to_image.model_folder import ModelListing
 
 #: The model that ships with the app.
 POCKET = "pocket-sd"
-#: Held by whoever loads: transformers and diffusers import their parts on first use. Nothing
-#: cached may be asked for inside: the cache has locks of its own.
-_LOADING = importing.LOCK
 
 
 @dataclass(frozen=True)
@@ -59,6 +48,11 @@ def device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def device_name() -> str:
+    """Return what the device of this server is called in a sentence."""
+    return "the CPU" if device() == "cpu" else "the GPU"
+
+
 def models_folder() -> Path | None:
     """Return the folder named after `-- --models`, in which a person may choose, None without."""
     models = start_options().models
@@ -79,8 +73,8 @@ def choices() -> list[ModelChoice]:
     """Return all models that may be chosen: the catalogue, then what `--models` holds."""
     from mmh_core.text_to_image.catalogue import CATALOGUE
 
-    found = [_choice_of(name) for name in CATALOGUE]
-    return found + [_choice_in(source, name) for name, source in _listing().models.items()]
+    catalogued = [_choice_of(name) for name in CATALOGUE]
+    return catalogued + [_choice_in(source, name) for name, source in _listing().models.items()]
 
 
 def left_out() -> tuple[str, bool]:
@@ -121,16 +115,16 @@ def _choice_in(source: str, name: str) -> ModelChoice:
     from mmh_core.text_to_image.stable_diffusion import default_type
     from mmh_core.text_to_image.weights import free_memory, needed_memory
 
-    place, licence = torch.device(device()), "unknown to this app"
+    target, licence = torch.device(device()), "unknown to this app"
     try:
         weights = sum(_parameters(source).values())
     except MMHError as error:
         return ModelChoice(name, name, licence, False, str(error), "")
-    need, free = needed_memory(weights, default_type(place)) / 1e9, free_memory(place)
+    need, free = needed_memory(weights, default_type(target)) / 1e9, free_memory(target)
     why = ""
     if free is not None and free < need * 1e9:
         why = f"It needs {need:.1f} GB of memory and {free / 1e9:.1f} GB are free."
-    needs = f"about {max(need, 0.1):.1f} GB of memory on {place}"
+    needs = f"about {max(need, 0.1):.1f} GB of memory on {device_name()}"
     return ModelChoice(name, name, licence, not why, why, needs)
 
 
@@ -142,9 +136,9 @@ def _choice_of(name: str) -> ModelChoice:
     from mmh_core.text_to_image.weights import free_memory
 
     entry = CATALOGUE[name]
-    place = device()
-    need = entry.memory_gb if place == "cpu" else entry.memory_gb / 2
-    free = free_memory(torch.device(place))
+    target = device()
+    need = entry.memory_gb if target == "cpu" else entry.memory_gb / 2
+    free = free_memory(torch.device(target))
     why = ""
     if not entry.shipped and not on_this_disk(entry.source):
         why = (
@@ -154,7 +148,12 @@ def _choice_of(name: str) -> ModelChoice:
     elif free is not None and free < need * 1e9:
         why = f"It needs {need:g} GB of memory and {free / 1e9:.1f} GB are free."
     return ModelChoice(
-        name, entry.label, entry.licence, not why, why, f"about {need:g} GB of memory on {place}"
+        name,
+        entry.label,
+        entry.licence,
+        not why,
+        why,
+        f"about {need:g} GB of memory on {device_name()}",
     )
 
 
@@ -181,13 +180,13 @@ def _parameters(source: str) -> dict[str, int]:
     """Return `parameters`, read once per version of the files: every rerun asks for it."""
     from mmh_core.text_to_image.places import parse_model_name
 
-    wanted = parse_model_name(source)
+    parsed_name = parse_model_name(source)
     stamped = []
-    for named in filter(None, (wanted.base, wanted.unet)):
-        place = Path(named)
-        inner = [place / "model_index.json", *place.glob("**/*.safetensors")]
-        beside = place.with_suffix(".vae.safetensors")
-        stamped += [(str(x), x.stat().st_mtime_ns) for x in (place, beside, *inner) if x.exists()]
+    for named in filter(None, (parsed_name.base, parsed_name.unet)):
+        path = Path(named)
+        inner = [path / "model_index.json", *path.glob("**/*.safetensors")]
+        beside = path.with_suffix(".vae.safetensors")
+        stamped += [(str(x), x.stat().st_mtime_ns) for x in (path, beside, *inner) if x.exists()]
     return _read_parameters(source, str(sorted(stamped)))
 
 
@@ -199,10 +198,10 @@ def _read_parameters(source: str, stamps: str) -> dict[str, int]:
 
 
 @st.cache_resource(show_spinner=False)
-def _speed(place: str) -> float:
+def _speed(target: str) -> float:
     from mmh_core.text_to_image.speed import matrix_speed
 
-    return matrix_speed(place)
+    return matrix_speed(target)
 
 
 def source_of(name: str) -> str:
@@ -221,135 +220,23 @@ def source_of(name: str) -> str:
     )
 
 
-def model(name: str) -> TextToImage:
-    """Return a loaded model, kept for all pages. Errors: MMHError with what to do."""
-    return _model(source_of(name), device())
-
-
-@st.cache_resource(show_spinner="Loading the model", max_entries=2)
-def _model(source: str, place: str) -> TextToImage:
-    # What a bad file can cost is paid before the lock, and by its own caller alone.
-    with _LOADING:
-        from mmh_core.text_to_image.stable_diffusion import read
-    files = read(source, device=place)
-    with _LOADING:
-        found = files.build()
-    _loaded()[source] = found
-    _freeze()
-    return found
-
-
-def _freeze() -> None:
-    """Leave what is loaded by now, half a million objects, out of later garbage collections.
-
-    Thawed first, so that a model that nobody holds any more goes.
-    """
-    gc.unfreeze()
-    gc.collect()
-    gc.freeze()
-
-
-@st.cache_resource(show_spinner=False)
-def _loaded() -> WeakValueDictionary[str, TextToImage]:
-    """Return the models that are in memory now; the cache cannot be asked without loading."""
-    return WeakValueDictionary()
-
-
-@st.cache_resource(show_spinner=False)
-def prepare() -> Thread:
-    """Load the embedded model beside the page, so that the first run does not wait for it.
-
-    Once per server; the thread is there for those who want to wait. Other models are loaded by
-    their first run: they take memory that nobody has asked for yet.
-    """
-    # Not a daemon: the interpreter must not end in the middle of an import.
-    thread = Thread(target=_warm, name="load the embedded model")
-    thread.start()
-    return thread
-
-
-def _warm() -> None:
-    """Load the model and its reference side by side, and let the model make one step."""
-    from mmh_core.text_to_image.generation import generate
-
-    beside = Thread(target=_warm_reference, name="load the embedded reference")
-    beside.start()
-    # What is wrong with the files is said by the run that needs them.
-    with suppress(MMHError):
-        config = replace(default_settings(POCKET), prompts=("",), seeds=(0,))
-        found = model(POCKET)
-        with _LOADING:
-            next(generate(found, config.request("")))
-    beside.join()
-
-
-def _warm_reference() -> None:
-    with suppress(MMHError):
-        training_set(POCKET)
-
-
-def not_read(name: str, prompt: str, windows: int = 1) -> str:
-    """Say in a sentence what of a prompt the model's text encoder does not read in these windows.
-
-    "" where it reads all, and while the model is not in memory.
-    """
-    from mmh_core.text_to_image.prompt_reading import read_prompt
-
-    found = _loaded().get(source_of(name))
-    return "" if found is None else read_prompt(found.in_windows(windows), prompt).words()
-
-
-def notes(name: str) -> tuple[str, ...]:
-    """Return what was chosen while a model was read, none while it is not in memory."""
-    found = _loaded().get(source_of(name))
-    return () if found is None else found.notes
-
-
-def training_set(name: str) -> TrainingSet | None:
-    """Return the training set that belongs to a model, None where nobody has it.
-
-    For a model without its own that is the index the app was started with. Errors: MMHError.
-    """
-    folder = folder_of(name)
-    if folder is not None and (folder / "world.json").exists():
-        return _pocket_reference(str(folder), (folder / "manifest.json").stat().st_mtime_ns)
-    searched = searched_folder()
-    return None if searched is None else _folder_reference(searched)
-
-
-@st.cache_resource(show_spinner="Opening the index", max_entries=1)
-def _folder_reference(searched: IndexedFolder) -> TrainingSet:
-    from mmh_core.retrieval.embedders import load_embedder
-    from mmh_core.subject.training_set import folder_training_set
-
-    with _LOADING:
-        embedder = load_embedder(searched.embedder)
-        return folder_training_set(searched.index, embedder, searched.images)
-
-
-@st.cache_resource(show_spinner="Reading the training images", max_entries=2)
-def _pocket_reference(folder: str, stamp: int) -> TrainingSet:
-    from mmh_core.subject.calibration import calibration_beside
-    from mmh_core.subject.training_set import pocket_training_set
-
-    return pocket_training_set(Path(folder), calibration_beside(Path(folder)))
-
-
-def own_calibration(name: str) -> Calibration:
-    """Return the calibration beside a model, empty where there is none. Errors: MMHError."""
-    from mmh_core.subject.calibration import Calibration, calibration_beside
-
-    folder = folder_of(name)
-    return Calibration() if folder is None else calibration_beside(folder)
-
-
-def normal(name: str) -> ReferencePrompts | None:
-    """Return what is normal for a model, None where it was never found out."""
-    return own_calibration(name).reference_prompts
+def model_of(value: object, messages: list[str]) -> str:
+    """Return the model named, or the embedded one and a sentence where it may not be chosen."""
+    if value is None:
+        return POCKET
+    try:
+        source_of(str(value))
+    except (MMHError, ValueError):
+        names = ", ".join(choice.name for choice in choices())
+        messages.append(
+            f"model is {quoted(value)}; choose from {names}. Shown instead: the embedded."
+        )
+        return POCKET
+    return str(value)
 
 
 def default_settings(name: str) -> ImageConfig:
-    """Return what a model is drawn with unless told otherwise; it is not loaded for that.
+    """Return what a model generates with unless told otherwise; it is not loaded for that.
 
     Errors: MMHError for what may not be chosen.
     """

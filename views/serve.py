@@ -71,7 +71,7 @@ def prepared(arguments: list[str]) -> tuple[list[str], list[str]]:
     """
     middle = arguments.index("--") if "--" in arguments else len(arguments)
     ours, theirs = arguments[:middle], arguments[middle + 1 :]
-    options, said = checked(theirs), []
+    options, sentences = checked(theirs), []
     address = _value(ours, "server.address") or "127.0.0.1"
     port = _value(ours, "server.port")
     with suppress(ValueError):  # What is no number Streamlit refuses itself.
@@ -80,7 +80,7 @@ def prepared(arguments: list[str]) -> tuple[list[str], list[str]]:
         read_users(options.users)
         ours = [str(GUARDED) if part == "app.py" else part for part in ours]
     if options.models is not None and not holds_models(options.models):
-        said.append(
+        sentences.append(
             f"No model was found in {options.models}: --models takes a folder with folders in "
             "diffusers' form or safetensors files."
         )
@@ -91,8 +91,8 @@ def prepared(arguments: list[str]) -> tuple[list[str], list[str]]:
         if _value(ours, "server.allowedHosts") is None:
             for name in reachable_names(address):
                 ours += ["--server.allowedHosts", name]
-        said.append(_reached(address, guarded=options.users is not None))
-    return [*ours, *(["--", *theirs] if theirs else [])], said
+        sentences.append(_reached(address, guarded=options.users is not None))
+    return [*ours, *(["--", *theirs] if theirs else [])], sentences
 
 
 def reachable_names(address: str) -> list[str]:
@@ -110,24 +110,24 @@ def reachable_names(address: str) -> list[str]:
 
 def _own_addresses() -> list[str]:
     """Return the numeric addresses of this machine, as far as it tells them."""
-    found: list[str] = []
+    addresses: list[str] = []
     with suppress(OSError):
-        found += [str(row[4][0]) for row in socket.getaddrinfo(socket.gethostname(), None)]
+        addresses += [str(row[4][0]) for row in socket.getaddrinfo(socket.gethostname(), None)]
     # The address that a packet to the outside would bear; a datagram socket sends none by this.
     for family, outside in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
         with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
             probe.connect((outside, 9))
-            found.append(str(probe.getsockname()[0]))
+            addresses.append(str(probe.getsockname()[0]))
     with suppress(OSError):  # Linux lists those of all its interfaces.
         table = Path("/proc/net/fib_trie").read_text()
-        found += re.findall(r"\|-- (\S+)\n\s+/32 host LOCAL", table)
-    return [name.partition("%")[0] for name in found]
+        addresses += re.findall(r"\|-- (\S+)\n\s+/32 host LOCAL", table)
+    return [name.partition("%")[0] for name in addresses]
 
 
 def _reached(address: str, *, guarded: bool) -> str:
     if address in _WILD:
-        found = [name for name in _own_addresses() if not _loopback(name)]
-        address += f" ({', '.join(dict.fromkeys(found))})" if found else ""
+        addresses = [name for name in _own_addresses() if not _loopback(name)]
+        address += f" ({', '.join(dict.fromkeys(addresses))})" if addresses else ""
     if guarded:
         return (
             f"mmh: listening on {address}. Who reaches this machine over the network finds a "
@@ -143,10 +143,10 @@ def _reached(address: str, *, guarded: bool) -> str:
 
 def _value(arguments: list[str], name: str) -> str | None:
     """Return the value of an option of Streamlit on the command line, None where it is absent."""
-    for place, part in enumerate(arguments):
+    for position, part in enumerate(arguments):
         option, equals, value = part.partition("=")
         if option == f"--{name}":
-            return value if equals else next(iter(arguments[place + 1 :]), None)
+            return value if equals else next(iter(arguments[position + 1 :]), None)
     return None
 
 
@@ -190,11 +190,11 @@ def _check_listening(address: str, port: int) -> None:
 def main() -> None:
     """Start the server, or say in one sentence why not."""
     try:
-        sys.argv[1:], said = prepared(sys.argv[1:])
+        sys.argv[1:], sentences = prepared(sys.argv[1:])
     except MMHError as error:
         sys.stderr.write(f"Error: {error}\n")
         sys.exit(2)
-    for sentence in said:
+    for sentence in sentences:
         sys.stderr.write(f"{sentence}\n")
     ask_nobody()
     load_beside()

@@ -60,14 +60,14 @@ def checked(arguments: Sequence[str]) -> StartOptions:
     Errors: MMHError for an option that does not exist or lacks its value, for a folder or file
     that is not there, and for a data folder that cannot be written to.
     """
-    known = [option for action in _parser()._actions for option in action.option_strings]
+    options_known = [option for action in _parser()._actions for option in action.option_strings]
     left = list(arguments)
     while left:
         option, _, value = left.pop(0).partition("=")
-        if option not in known:
-            near = difflib.get_close_matches(option, known, n=1)
+        if option not in options_known:
+            near = difflib.get_close_matches(option, options_known, n=1)
             meant = f" Did you mean {near[0]}?" if near else ""
-            named = ", ".join(one for one in known if one != _CALLED_FROM)
+            named = ", ".join(flag for flag in options_known if flag != _CALLED_FROM)
             raise MMHError(
                 f"The app has no option {option[:80]!r} after `--`.{meant} There are "
                 f"{named}; options of Streamlit stand before `--`."
@@ -75,9 +75,9 @@ def checked(arguments: Sequence[str]) -> StartOptions:
         if not value and (not left or left.pop(0).startswith("--")):
             raise MMHError(f"{option} needs a value after it.")
     options = start_options(arguments)
-    for name, place in (("--models", options.models), ("--index", options.index)):
-        if place is not None and not place.is_dir():
-            raise MMHError(f"{name}: there is no folder {place}. Check its name.")
+    for name, folder in (("--models", options.models), ("--index", options.index)):
+        if folder is not None and not folder.is_dir():
+            raise MMHError(f"{name}: there is no folder {folder}. Check its name.")
     if options.index_images is not None and not options.index_images.is_dir():
         raise MMHError(
             f"--index-images: there is no folder {options.index_images}. Check its name."
@@ -90,7 +90,7 @@ def checked(arguments: Sequence[str]) -> StartOptions:
 
 def _check_kept(data: Path) -> None:
     """Raise MMHError where the folder of what the app keeps can be neither made nor written to."""
-    there = next(place for place in (data, *data.parents) if place.exists())
+    there = next(folder for folder in (data, *data.parents) if folder.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         raise MMHError(
             f"The app keeps what it makes in {data}, which cannot be written to: start it in a "

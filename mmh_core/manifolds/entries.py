@@ -158,14 +158,14 @@ MANIFOLDS: dict[str, ManifoldSpec] = {
     "lollipop": plain(
         "lollipop",
         "Lollipop",
-        "A disc, a stick and a dot: dimensions 2, 1 and 0 in one image.",
+        "A disc, a stick and a dot: dimensions 2, 1 and 0.",
         ambient_dim=2,
         plot="plane",
         sampler=surfaces.lollipop,
     ),
     "doughnut": plain(
         "doughnut",
-        "String within a doughnut",
+        "Circle inside a torus",
         "A torus of dimension 2 with a circle of dimension 1 in its middle.",
         ambient_dim=3,
         plot="space",
@@ -173,7 +173,7 @@ MANIFOLDS: dict[str, ManifoldSpec] = {
     ),
     "affine-10": plain(
         "affine-10",
-        "Flat pieces 2, 4, 8 in 10-D",
+        "Affine subspaces (2, 4, 8 in R^10), uniform",
         "Three flat uniform pieces of dimensions 2, 4 and 8 in ten dimensions.",
         ambient_dim=10,
         plot="projection",
@@ -181,7 +181,7 @@ MANIFOLDS: dict[str, ManifoldSpec] = {
     ),
     "affine-10-gaussian": plain(
         "affine-10-gaussian",
-        "Gaussian pieces 2, 4, 8 in 10-D",
+        "Affine subspaces (2, 4, 8 in R^10), Gaussian",
         "Three flat Gaussian pieces of dimensions 2, 4 and 8 in ten dimensions.",
         ambient_dim=10,
         plot="projection",
@@ -189,7 +189,7 @@ MANIFOLDS: dict[str, ManifoldSpec] = {
     ),
     "affine-10-laplace": plain(
         "affine-10-laplace",
-        "Laplace pieces 2, 4, 8 in 10-D",
+        "Affine subspaces (2, 4, 8 in R^10), Laplace",
         "Three flat heavy-tailed pieces of dimensions 2, 4 and 8 in ten dimensions.",
         ambient_dim=10,
         plot="projection",
@@ -197,7 +197,7 @@ MANIFOLDS: dict[str, ManifoldSpec] = {
     ),
     "affine-100": plain(
         "affine-100",
-        "Flat pieces 10, 30, 90 in 100-D",
+        "Affine subspaces (10, 30, 90 in R^100), uniform",
         "Three flat uniform pieces of dimensions 10, 30 and 90 in a hundred dimensions.",
         ambient_dim=100,
         plot="projection",
@@ -205,7 +205,7 @@ MANIFOLDS: dict[str, ManifoldSpec] = {
     ),
     "affine-100-mid": plain(
         "affine-100-mid",
-        "Flat pieces 10, 25, 50 in 100-D",
+        "Affine subspaces (10, 25, 50 in R^100), uniform",
         "Three flat uniform pieces of dimensions 10, 25 and 50 in a hundred dimensions.",
         ambient_dim=100,
         plot="projection",
@@ -213,7 +213,7 @@ MANIFOLDS: dict[str, ManifoldSpec] = {
     ),
     "affine-800": plain(
         "affine-800",
-        "Flat pieces 10, 80, 200 in 800-D",
+        "Affine subspaces (10, 80, 200 in R^800), uniform",
         "Three flat uniform pieces of dimensions 10, 80 and 200 in eight hundred dimensions.",
         ambient_dim=800,
         plot="projection",
@@ -221,7 +221,7 @@ MANIFOLDS: dict[str, ManifoldSpec] = {
     ),
     "squiggly-10": plain(
         "squiggly-10",
-        "Bent pieces 2, 4, 8 in 10-D",
+        "Curved manifolds (2, 4, 8 in R^10)",
         "The pieces of dimensions 2, 4 and 8 in ten dimensions, bent by a smooth map.",
         ambient_dim=10,
         plot="projection",

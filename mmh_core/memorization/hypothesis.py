@@ -110,19 +110,20 @@ def explain(label: VerdictLabel, model_lid: float, data_lid: float, typical_lid:
     model, data, typical = (_dimensions(v) for v in (model_lid, data_lid, typical_lid))
     reasons: dict[VerdictLabel, str] = {
         "fit too poor to say": "The model does not denoise its own training data better than "
-        "simple yardsticks do, so its dimension here has no meaning yet.",
+        "simple baselines do, so its LID here has no meaning yet.",
         "not memorized": f"The model moves freely here, in {model}"
         + ("." if math.isnan(data_lid) else f"; the data has {data}."),
         "OD-Mem": f"The data has {data} here, the model only {model}: it has "
-        "overfitted and copies a part. More data or a better model would prevent it.",
-        "OD-Mem, exact": f"The data has {data} here, the model none: it has "
-        "overfitted and copies this point. More data or a better model would prevent it.",
+        "overfitted and reproduces a part of its training data. More data or a better model would "
+        "prevent it.",
+        "OD-Mem, exact": f"The data has {data} here, the model 0: it has overfitted "
+        "and reproduces this training point. More data or a better model would prevent it.",
         "DD-Mem": f"The data itself has only {data} here, the model {model}, and {typical} would "
         "be usual: the model has learned what the data lacks. Only other data would prevent it.",
         "DD-Mem, exact": "The data itself repeats this point, and the model has learned that. "
         "Only other data, without the copies, would prevent it.",
         "memorized, cause not identifiable": f"The model has only {model} here, but those of the "
-        "data are unknown, so the cause cannot be told.",
+        "data are unknown, so the cause is not identifiable.",
     }
     return Verdict(label, reasons[label])
 

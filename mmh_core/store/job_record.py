@@ -8,8 +8,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
-import torch
-
 from mmh_core.records import MMHError
 
 JobState = Literal["queued", "running", "done", "cancelled", "failed", "interrupted"]
@@ -80,6 +78,8 @@ def time_left(record: JobRecord, now: float, before: TimeLeft | None = None) -> 
 
 def is_out_of_memory(failure: BaseException) -> bool:
     """Return whether work ended because the memory of a device did."""
+    import torch  # Here: the first page of the app lists jobs without it.
+
     if isinstance(failure, (MemoryError, torch.OutOfMemoryError)):
         return True
     # Torch raises a bare RuntimeError for the memory of the CPU and of some accelerators.
@@ -102,6 +102,8 @@ def sentence(record: JobRecord, failure: BaseException) -> str:
 
 def empty_caches() -> None:
     """Empty the caches of the devices, so that the next job has all memory."""
+    import torch
+
     gc.collect()
     # A device in a bad state refuses even this, and then there is nothing more to do about it.
     with suppress(RuntimeError):

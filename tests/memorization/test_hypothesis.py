@@ -165,8 +165,8 @@ def test_memorized_are_the_five_verdicts_that_say_so() -> None:
         ("OD-Mem, exact", ("4.57 dimensions", "overfitted")),
         ("DD-Mem", ("1.23 dimensions", "4.57 dimensions", "8.91 dimensions", "other data")),
         ("DD-Mem, exact", ("repeats", "other data")),
-        ("memorized, cause not identifiable", ("1.23 dimensions", "cannot be told")),
-        ("fit too poor to say", ("yardsticks",)),
+        ("memorized, cause not identifiable", ("1.23 dimensions", "not identifiable")),
+        ("fit too poor to say", ("baselines",)),
     ],
 )
 def test_a_reason_holds_the_numbers(label: VerdictLabel, held: tuple[str, ...]) -> None:

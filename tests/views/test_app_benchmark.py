@@ -27,9 +27,7 @@ from mmh_core.studies.detection.benchmark_run import (
 from mmh_core.subject.calibration import read_calibration
 from mmh_core.text_to_image.requests import Sampling
 from tests.text_to_image.conftest import FolderOf, folder_of
-from views import calibration as calibration_session
-from views import models as model_session
-from views import session
+from views import session, subjects
 from views.benchmark import session as benchmark_session
 
 __all__ = ["folder_of"]
@@ -227,8 +225,8 @@ def test_a_table_runs_as_a_job_that_calibrates_another_model(
     arguments = ["app.py", "--data", str(tmp_path), "--models", str(models)]
     monkeypatch.setattr(sys, "argv", arguments)
     monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
-    quick = replace(model_session.model("tiny"), steps=2, guidance=2.0)
-    monkeypatch.setattr(model_session, "model", lambda name: quick)
+    quick = replace(subjects.model("tiny"), steps=2, guidance=2.0)
+    monkeypatch.setattr(subjects, "model", lambda name: quick)
     app.run()
     app.file_uploader(key="bm_table").upload("mine.csv", table()).run()
     assert not app.exception and not app.error
@@ -245,23 +243,23 @@ def test_a_table_runs_as_a_job_that_calibrates_another_model(
     assert shown["Flagged"].endswith("of 10") and shown["Cause attribution"] == "not identifiable"
     assert {row.name for row in found.detectors} == set(DETECTORS) - {"guidance_norm_10"}
     # What is normal for the model is kept; too little to scan with, and never that of pocket-sd.
-    kept = calibration_session.kept_file("tiny")
+    kept = subjects.kept_calibration_file("tiny")
     known = read_calibration(kept).detectors
     assert known is not None and len(known.prompts) == 5
     known.check(quick)
     for row in found.rows:
         assert torch.equal(known.normal(row.name), row.normal)
-    assert calibration_session.calibration_place("tiny") is None
+    assert subjects.calibration_file("tiny") is None
     enough = tuple(replace(each, columns=each.columns.repeat(4, 1, 1)) for each in known.estimates)
     many = replace(known, prompts=("p",) * 20, estimates=enough)
     benchmark_session.keep_calibration("tiny", many)
-    assert calibration_session.calibration_place("tiny") == kept
+    assert subjects.calibration_file("tiny") == kept
     # Fewer do not take their place.
     benchmark_session.keep_calibration("tiny", known)
-    early = calibration_session.calibration("tiny")
+    early = subjects.calibration("tiny")
     assert early is not None and len(early.prompts) == 20
     benchmark_session.keep_calibration("pocket-sd", known)
-    assert not calibration_session.kept_file("pocket-sd").exists()
+    assert not subjects.kept_calibration_file("pocket-sd").exists()
 
 
 def test_a_link_in_a_row_holds_model_and_prompt(app: AppTest, run: BenchmarkRun) -> None:

@@ -31,7 +31,7 @@ from mmh_core.text_to_image.speed import ACHIEVED
 from tests.retrieval.drawings import drawings
 from tests.text_to_image.pipelines import write_pipeline
 from views import models as model_session
-from views import session
+from views import session, subjects
 from views.images import session as image_session
 from views.images.phrases import percentile
 from views.images.session import EXAMPLES
@@ -243,7 +243,7 @@ def test_what_is_selected_on_the_map_becomes_a_table_with_images(app: AppTest) -
     app.session_state["im_many"] = [-1, near.id, 10**9]
     sound(app.run())
     table = app.dataframe[0].value
-    assert table["where"].tolist() == ["drawn", "training"]
+    assert table["where"].tolist() == ["generated", "training"]
     assert table["image"].tolist() == [0, near.id]
     assert table["copies"].tolist() == [0, near.copies]
     assert table["caption"].tolist()[1] == near.caption
@@ -334,7 +334,7 @@ def test_an_audit_is_found_again_after_a_reload_and_gone_after_a_restart(app: Ap
     assert "its file is not kept" in captions(again)
     assert runner.wait(job, timeout=120).state == "done"
     sound(again.run())
-    found = image_session.audit_job(job)[1]
+    found = image_session.audit_job(job).run
     assert found is not None and found.reason in [text.value for text in again.text]
     sound(again.button(key="im_audit_close").click().run())
     assert "No image uploaded yet" in captions(again)
@@ -484,22 +484,22 @@ def test_a_short_run_with_a_hostile_prompt_ends_as_a_result_that_is_kept(app: Ap
 
 def test_opening_the_page_loads_the_embedded_model_once_and_beside_it(app: AppTest) -> None:
     sound(app.run())
-    loading = model_session.prepare()
+    loading = subjects.prepare()
     loading.join(timeout=120)
     assert not loading.is_alive()
     # In memory now: nothing is read again, and whoever opens the page later starts no thread.
-    assert model_session.model(POCKET).name == POCKET
+    assert subjects.model(POCKET).name == POCKET
     sound(opened().run())
-    assert model_session.prepare() is loading
+    assert subjects.prepare() is loading
 
 
 def test_what_the_text_encoder_will_not_read_is_said_before_the_click(app: AppTest) -> None:
     sound(app.run())
-    model_session.prepare().join(timeout=120)
+    subjects.prepare().join(timeout=120)
     words = "a red dog sleeping on a green sofa " * 4
     app.text_area(key="im_prompt").set_value(words)
     sound(app.run())
-    sentence = model_session.not_read(POCKET, words)
+    sentence = subjects.not_read(POCKET, words)
     assert "--windows" in sentence and sentence in unmarked(said(app))
     assert not app.button(key="im_draw").disabled
     app.text_area(key="im_prompt").set_value("a red dog")
@@ -553,7 +553,7 @@ def test_a_image_of_ours_is_audited_and_restores_its_settings(app: AppTest) -> N
     assert runner.record(job).kind == "audit" and runner.wait(job, timeout=120).state == "done"
     sound(app.run())
     # The same image as the one drawn: its own nearest training image, the same verdict.
-    found = image_session.audit_job(job)[1]
+    found = image_session.audit_job(job).run
     assert found is not None
     assert found.verdict == run.images[1].verdict
     assert found.neighbors[0].id == run.images[1].neighbors[0].id
@@ -720,7 +720,7 @@ def test_a_model_of_the_folder_is_compared_with_the_index_the_app_was_started_wi
     assert refused.button(key="im_draw").disabled
     # Before the first run its time is guessed, and its memory is that of its weights.
     assert "estimated from this machine's speed" in captions(page)
-    assert "Needs about 0.1 GB of memory on cpu" in unmarked(captions(page))
+    assert "Needs about 0.1 GB of memory on the CPU" in unmarked(captions(page))
     run = finished(page, start(page, images=2, steps=2))
     assert run.searched == 5 and run.embedder == "pixels"
     # Nobody calibrated a threshold here, and the page says what is known all the same.

@@ -20,7 +20,8 @@ from mmh_core.memorization.hypothesis import VERDICTS
 from mmh_core.store.archive import load_record
 from mmh_core.studies.manifolds.config import default_config
 from mmh_core.studies.manifolds.run import ManifoldConfig, ManifoldRun
-from views import session
+from views import kept_runs, session
+from views.manifolds import session as manifold_session
 from views.manifolds.points import selected_ids
 from views.manifolds.settings import ManifoldSettings, command, parsed, query
 from views.widgets.words import in_words, number, percent
@@ -91,7 +92,7 @@ def test_the_page_opens_on_the_finished_circle_with_the_figures_of_its_record(
     }
     assert f"chance {percent(circle.chance_memorized)}" in [m.delta for m in app.metric]
     exact = int((last.generated.verdict == VERDICTS.index("OD-Mem, exact")).sum())
-    assert f"{exact} OD-Mem, exact" in captions(app)
+    assert f"{exact} overfitting-driven (OD-Mem), exact copy" in captions(app)
     assert app.title[0].value == "Synthetic manifolds"
     assert not said(app)
 
@@ -126,7 +127,7 @@ def test_a_selected_point_stays_when_the_snapshot_changes_and_can_be_stepped(
 def test_a_point_that_is_memorized_is_shown_when_none_was_chosen(app: AppTest) -> None:
     sound(app.run())
     # The reason is that of the verdict "OD-Mem, exact" in mmh_core.memorization.hypothesis.
-    assert any("copies this point" in text.value for text in app.text)
+    assert any("reproduces this training point" in text.value for text in app.text)
 
 
 @pytest.mark.parametrize("tab", ["training", "estimators", "fit", "data"])
@@ -262,7 +263,7 @@ def test_a_short_training_ends_as_a_result_that_is_kept(app: AppTest) -> None:
     third = sound(AppTest.from_file(str(PAGE), default_timeout=60).run())
     assert "Precomputed run" in captions(third)
     # From there the list of past runs leads to it.
-    sound(third.button(key=f"mf_past_{job}").click().run())
+    sound(third.selectbox(key="mf_past").set_value(job).run())
     assert "Your run: 40 training points" in captions(third)
     _damage(session.data_folder() / "runs")
     sound(app.run())
@@ -335,7 +336,7 @@ def test_downloads_hold_the_config(app: AppTest, circle: ManifoldRun) -> None:
 
 def test_a_run_comes_back_from_its_bytes(circle: ManifoldRun, tmp_path: Path) -> None:
     path = tmp_path / "run.safetensors"
-    path.write_bytes(session.run_bytes(circle))
+    path.write_bytes(kept_runs.run_bytes(circle))
     assert load_record(path, ManifoldRun).config == circle.config
 
 
@@ -378,12 +379,9 @@ def test_numbers_are_said_without_a_negative_zero() -> None:
     assert (number(-0.001), number(float("nan")), number(1234.5)) == ("0.00", "n/a", "1,234.50")
 
 
-def test_digits_are_expected_to_take_as_long_as_the_shipped_digits(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(session, "past_runs", lambda limit=12: [])
-    found = session.expected_seconds(default_config("digits"))
-    shipped = session.preset_run("digits-100")
+def test_digits_are_expected_to_take_as_long_as_the_shipped_digits() -> None:
+    found = manifold_session.expected_seconds(default_config("digits"), past=())
+    shipped = manifold_session.preset_run("digits-100")
     # The same steps at the same width, to a step that rounding to whole epochs adds or takes.
     assert found is not None and shipped is not None
     assert found == (pytest.approx(shipped.seconds, rel=0.01), False)

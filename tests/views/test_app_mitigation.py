@@ -30,7 +30,7 @@ from tests.mitigation_runs import HOSTILE, PROMPT, REFUSAL, REWRITE, STATIC, com
 from tests.retrieval.drawings import THRESHOLDS, drawings, labels, of_all_colors
 from tests.text_to_image.conftest import ModelOf, folder_of, model_of
 from views import models as model_session
-from views import session
+from views import session, subjects
 from views.images import session as image_session
 from views.mitigation import session as mitigation_session
 from views.mitigation.settings import (
@@ -79,13 +79,13 @@ def small(model_of: ModelOf, monkeypatch: pytest.MonkeyPatch) -> TextToImage:
         log_delta=-0.5,
         alignment=lambda shown, text: shown.mean((1, 2, 3)),
     )
-    monkeypatch.setattr(model_session, "model", lambda name: model)
-    monkeypatch.setattr(model_session, "training_set", lambda name: known)
-    monkeypatch.setattr(model_session, "normal", lambda name: None)
+    monkeypatch.setattr(subjects, "model", lambda name: model)
+    monkeypatch.setattr(subjects, "training_set", lambda name: known)
+    monkeypatch.setattr(subjects, "normal", lambda name: None)
     monkeypatch.setattr(model_session, "default_settings", lambda name: SETTINGS)
     monkeypatch.setattr(mitigation_session, "example_names", lambda: [])
     # One thread, as all tests: a second one only waits where the machine is busy.
-    monkeypatch.setattr(mitigation_session, "_use_cores", lambda model: None)
+    monkeypatch.setattr(subjects, "use_threads", lambda model: None)
     return model
 
 
@@ -331,9 +331,9 @@ def test_normal_prompts_have_their_images_and_the_data_their_command(app: AppTes
     assert any("Over 1 reference prompt with 2 seeds each" in c.value for c in app.caption)
     open_tab(app, "data")
     codes = [c.value for c in app.code]
-    assert codes[0].startswith("http://") and "tab=data" in codes[0]
-    assert codes[1].startswith("./mmh mitigate --model pocket-sd --prompt 'a red fox")
-    assert "--normal 'a blue bird'" in codes[1] and "static_guidance:0.5" in codes[1]
+    assert codes[1].startswith("http://") and "tab=data" in codes[1]
+    assert codes[0].startswith("./mmh mitigate --model pocket-sd --prompt 'a red fox")
+    assert "--normal 'a blue bird'" in codes[0] and "static_guidance:0.5" in codes[0]
 
 
 def test_cures_in_training_are_switched_on_and_off(app: AppTest) -> None:
@@ -343,22 +343,20 @@ def test_cures_in_training_are_switched_on_and_off(app: AppTest) -> None:
         frame = app.dataframe[0].value
         return {str(row.iloc[0]): [str(v) for v in row.iloc[1:]] for _, row in frame.iterrows()}
 
+    # Both at first: without duplicates no earlier step is better, and the page says so.
+    assert list(app.dataframe[0].value.columns)[1:] == ["as trained", "deduplicated"]
+    assert table()["Overfit captions: LID, median"] == ["4.0", "22.0"]
+    assert any("early stopping does not help here" in c.value for c in app.caption)
+    app.toggle(key="mi_deduplicated").set_value(False)
+    sound(app.run())
+    assert table()["Training step"] == ["400", "200"]
+    assert table()["Duplicated captions: LID, median"] == ["2.0", "12.0"]
+    app.toggle(key="mi_stopped_early").set_value(False)
+    sound(app.run())
     found = table()
     assert found["Duplicated captions: copies"] == ["100%"]
     assert found["Duplicated captions: LID, median"] == ["2.0"]
     assert "a copy, LID 2.0" in pages_html(app)
-    app.toggle(key="mi_cure_single").set_value(True)
-    sound(app.run())
-    assert list(app.dataframe[0].value.columns)[1:] == ["as trained", "deduplicated"]
-    assert table()["Overfit captions: LID, median"] == ["4.0", "22.0"]
-    # Both: without duplicates no earlier step is better, and the page says so.
-    app.toggle(key="mi_cure_early").set_value(True)
-    sound(app.run())
-    assert any("early stopping does not help here" in c.value for c in app.caption)
-    app.toggle(key="mi_cure_single").set_value(False)
-    sound(app.run())
-    assert table()["Training step"] == ["400", "200"]
-    assert table()["Duplicated captions: LID, median"] == ["2.0", "12.0"]
     assert dict(app.query_params)["tab"] == "training"
 
 
@@ -532,7 +530,7 @@ def test_a_service_rewords_once_for_each_consent(
     monkeypatch.setattr("mmh_core.mitigations.endpoint._post", post)
     monkeypatch.setattr(mitigation_session, "example_names", lambda: ["fox"])
     # The example is of a size that the training set of drawings does not have.
-    monkeypatch.setattr(model_session, "training_set", lambda name: None)
+    monkeypatch.setattr(subjects, "training_set", lambda name: None)
     open_tab(app, "words")
     app.selectbox(key="mi_token").set_value(1)
     sound(app.run())

@@ -54,7 +54,8 @@ def links(app: AppTest) -> list[tuple[str, dict[str, str]]]:
 
 
 def test_three_doors_and_a_tour_through_finished_states() -> None:
-    found = links(opened())
+    help, *found = links(opened())
+    assert help == ("glossary", {"term": "memorization"})
     assert [page for page, values in found[:5] if not values] == [
         "manifolds",
         "images",
@@ -82,7 +83,7 @@ def test_the_images_of_the_tour_are_those_of_the_precomputed_runs() -> None:
 
     found = overview_session.tour_images()
     for path, name, png in (
-        (overview_session.IMAGES, "/images/0/image", found.drawn),
+        (overview_session.IMAGES, "/images/0/image", found.generated),
         (overview_session.IMAGES, "/images/0/neighbors/0/image", found.training),
         (overview_session.MITIGATION, "/cells/0/images", found.copied),
     ):

@@ -24,8 +24,7 @@ from mmh_core.store.verdict_chain import verify
 from mmh_core.store.verdicts import ReviewTarget, judge, verdict_rows
 from mmh_core.studies.review.items import run_item
 from tests.drawn_runs import HOSTILE, drawn_run
-from views import calibration as calibration_session
-from views import session
+from views import kept_runs, session, subjects
 from views.review import session as review_session
 from views.review.reviewer import digest
 
@@ -354,7 +353,7 @@ def test_without_an_image_a_verdict_needs_a_reason_and_a_run_made_here_comes_bac
     made = replace(run, images=tuple(replace(p, prompt="plain prompt 1") for p in run.images))
     save_record(review_session.runs_folder() / "made.safetensors", made)
     record = JobRecord("1", "images", "x", "cpu", "done", result="made.safetensors")
-    monkeypatch.setattr(review_session.image_session, "past_images", lambda limit: [record])
+    monkeypatch.setattr(kept_runs, "past_jobs", lambda kind, limit: [record])
     assert not verdict_button(opened(item="4"), "e").disabled
     assert verdict_button(opened(item="5"), "e").disabled
 
@@ -493,7 +492,7 @@ def test_a_table_that_cannot_be_used_is_refused_by_its_name(
 def test_rows_left_out_are_listed_and_a_model_without_calibration_is_told(
     queue: QueueRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calibration_session, "calibration_place", lambda name: None)
+    monkeypatch.setattr(subjects, "calibration_file", lambda name: None)
     app = opened(tab="scan")
     data = b"prompt,label\na fox,1\n,2\na fox,3\n\x00bad,4\n"
     sound(app.file_uploader(key="rv_prompts").upload("../../table.csv", data).run())

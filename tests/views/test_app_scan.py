@@ -20,9 +20,7 @@ from mmh_core.studies.detection.labelled_prompts import pocket_normal_captions
 from mmh_core.subject.calibration import FILE, empty_calibration, write_calibration
 from mmh_core.subject.early_calibration import early_calibration
 from tests.views.test_app_review import captions, opened, said, sound
-from views import calibration as calibration_session
-from views import models as model_session
-from views import session
+from views import session, subjects
 from views.review import scan_session
 from views.review import session as review_session
 
@@ -38,7 +36,7 @@ PROMPTS = (
 def calibration(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of an early scan calibrated on twenty reference captions and one seed."""
     folder = tmp_path_factory.mktemp("calibration")
-    model = model_session.model("pocket-sd")
+    model = subjects.model("pocket-sd")
     [*_, last] = early_calibration(model, pocket_normal_captions()[:20], (0,))
     early = replace(empty_calibration(model), early=last.partial)
     write_calibration(folder / FILE, early)
@@ -110,7 +108,7 @@ def test_a_scan_asked_for_again_repeats_nothing() -> None:
     for known in (0, 4):
         job = scan_session.submit_scan(kept, "pocket-sd", share=0.1, study=False)
         assert runner.wait(job, timeout=110).state == "done"
-        state = scan_session.scan_job(job).state
+        state = scan_session.scan_job(job).run
         assert state is not None
         assert (state.done, state.known, state.scored) == (4, known, 4 - known)
     [(about, done)] = scan_session.kept_scans()
@@ -133,7 +131,7 @@ def test_a_cancelled_scan_keeps_what_it_has_and_goes_on_from_the_page() -> None:
     runner.cancel(job)
     assert runner.wait(job, timeout=110).state in ("cancelled", "done")
     app = opened(tab="scan", job=job)
-    state = scan_session.scan_job(job).state
+    state = scan_session.scan_job(job).run
     assert state is not None and 0 < state.done <= 60
     assert f"{state.done} of {state.total}" in [metric.value for metric in app.metric]
     [(about, _)] = scan_session.kept_scans()
@@ -142,7 +140,7 @@ def test_a_cancelled_scan_keeps_what_it_has_and_goes_on_from_the_page() -> None:
     assert again != job
     assert runner.wait(again, timeout=110).state == "done"
     sound(app.run())
-    ended = scan_session.scan_job(again).state
+    ended = scan_session.scan_job(again).run
     assert ended is not None and (ended.done, ended.known) == (60, state.done)
     assert "Scanned 60 prompts" in said(app) and captions(app)
 
@@ -179,7 +177,7 @@ def test_a_flagged_prompt_brings_its_run_into_the_queue(monkeypatch: pytest.Monk
 
     lines = "Jonas Okonjo in a red coat, head and shoulders, warm light"
     kept = scan_session.keep_table("one.txt", lines.encode())
-    found = calibration_session.calibration("pocket-sd")
+    found = subjects.calibration("pocket-sd")
     assert found is not None
     # Below every score: the prompt is flagged, whatever the model is.
     monkeypatch.setattr(type(found), "threshold", lambda self, share: -1e9)

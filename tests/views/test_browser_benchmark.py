@@ -56,7 +56,7 @@ def test_it_opens_on_the_result_and_the_threshold_moves_its_consequences(
     row = next(each for each in run.rows if each.name == "early_scan")
     # The first request of a fresh server, where Streamlit would serve the page without app.py.
     open_page(browser_page, f"{app_server.url}/benchmark?detector=early_scan")
-    expect(browser_page).to_have_title("Manifold memorization", timeout=PATIENCE)
+    expect(browser_page).to_have_title("Benchmark · Manifold memorization", timeout=PATIENCE)
     assert figure(browser_page, "Early scan (AUC)") == f"{row.all.auc:.3f}"
     for chart in ("bm_separations", "bm_roc", "bm_scores", "bm_truth", "bm_causes"):
         drawn = browser_page.locator(f".st-key-{chart} svg.main-svg").first

@@ -34,7 +34,7 @@ def test_from_a_deep_link_to_a_run_a_image_and_its_neighbors_and_a_run_cancelled
 ) -> None:
     # The first request of a fresh server, where Streamlit would serve the page without app.py.
     open_page(browser_page, f"{app_server.url}/images?example=overfit&image=1")
-    expect(browser_page).to_have_title("Manifold memorization", timeout=PATIENCE)
+    expect(browser_page).to_have_title("Images · Manifold memorization", timeout=PATIENCE)
     sees(browser_page, re.compile("^Finished example: 4 images by pocket-sd"))
     sees(browser_page, "Image 1, seed 1")
     expect(browser_page.locator(".st-key-im_cards .im-pair")).to_have_count(4)

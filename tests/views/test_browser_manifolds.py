@@ -34,7 +34,9 @@ def test_the_circle_from_a_deep_link_to_a_point_and_a_second_run_cancelled(
 ) -> None:
     # The first request of a fresh server, where Streamlit would serve the page without app.py.
     open_page(browser_page, f"{app_server.url}/manifolds?points=60&width=16&epochs=30&seed=5")
-    expect(browser_page).to_have_title("Manifold memorization", timeout=PATIENCE)
+    expect(browser_page).to_have_title(
+        "Synthetic manifolds · Manifold memorization", timeout=PATIENCE
+    )
     expect(browser_page.get_by_role("spinbutton", name="Training points")).to_have_value(
         "60", timeout=PATIENCE
     )

@@ -148,7 +148,7 @@ def test_the_finished_comparison_is_explored_to_another_wording(
     # Everything as one file, with a page that opens by itself.
     page.get_by_role("tab", name="Data & reproduce").click()
     with page.expect_download(timeout=PATIENCE) as download:
-        press(page, "Everything (zip)")
+        press(page, "Whole comparison (zip)")
     kept = tmp_path / "all.zip"
     download.value.save_as(kept)
     with zipfile.ZipFile(kept) as archive:

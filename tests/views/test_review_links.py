@@ -12,7 +12,7 @@ from mmh_core.store.item_search import ItemFilter
 from mmh_core.store.review_records import REVIEW_VERDICTS
 from tests.views.test_app_review import captions, opened, said, shown, sound
 from tests.views.test_app_review import queue as queue
-from views.review.filters import DEFAULTS, ORDERS, UNJUDGED, filter_link, item_filter, read_filter
+from views.review.links import DEFAULTS, ORDERS, UNJUDGED, filter_link, item_filter, read_filter
 
 CAUSES = ("", "DD-Mem", "a, b & c=d")
 KINDS = ("exact copy", "no copy found", "ä ~ #")

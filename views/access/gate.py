@@ -125,9 +125,9 @@ class Gate:
 
     def _too_many(self, name: str) -> bool:
         now = time.monotonic()
-        for known, times in list(self._tries.items()):
+        for attempts_key, times in list(self._tries.items()):
             if not times or now - times[-1] > 60:
-                del self._tries[known]
+                del self._tries[attempts_key]
         times = self._tries.get(name, deque())
         return len(times) == TRIES and now - times[0] < 60
 
@@ -219,7 +219,7 @@ def _sent_from_here(scope: Scope, proxies: Collection[str]) -> bool:
     try:
         sent = urlsplit(origin)
         port = sent.port or (443 if sent.scheme == "https" else 80)
-        places = [(here.hostname, here.port) for here in (urlsplit(f"//{one}") for one in named)]
+        places = [(here.hostname, here.port) for here in (urlsplit(f"//{name}") for name in named)]
     except ValueError:
         return False
     if not sent.hostname:
@@ -254,8 +254,8 @@ def _cookie(value: str, lifetime: float, scope: Scope) -> tuple[bytes, bytes]:
     return b"set-cookie", (text + ("; Secure" if secure else "")).encode("latin-1")
 
 
-def _page(said: str) -> bytes:
-    return _PAGE.replace("{{message}}", escape(said)).encode()
+def _page(sentence: str) -> bytes:
+    return _PAGE.replace("{{message}}", escape(sentence)).encode()
 
 
 async def _answer(

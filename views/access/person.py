@@ -1,4 +1,4 @@
-"""Tell pages who is signed in, and keep them shut where nobody checks it."""
+"""Who is signed in; pages are kept shut where nobody checks it."""
 
 from __future__ import annotations
 

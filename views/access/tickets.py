@@ -62,8 +62,8 @@ class Tickets:
         held = {_digest(ticket): now + LIFETIME for _, ticket in self.holders(tickets)}
         if not held:
             return
-        self._ended = {one: until for one, until in self._ended.items() if until > now} | held
-        lines = "".join(f"{one} {until:.0f}\n" for one, until in self._ended.items())
+        self._ended = {ended: until for ended, until in self._ended.items() if until > now} | held
+        lines = "".join(f"{ended} {until:.0f}\n" for ended, until in self._ended.items())
         # Where the disk refuses they have ended all the same, for as long as this server runs.
         with suppress(MMHError), _owner_only():
             write_bytes(self._file, lines.encode())
@@ -79,12 +79,12 @@ def _digest(ticket: str) -> str:
 
 def _read_ended(path: Path) -> dict[str, float]:
     """Return what `end` has written; nothing where that cannot be read."""
-    found = {}
+    ended = {}
     with suppress(OSError, ValueError):
         for line in path.read_text("ascii").splitlines():
             digest, until = line.split()
-            found[digest] = float(until)
-    return found
+            ended[digest] = float(until)
+    return ended
 
 
 def _secret(path: Path) -> bytes:

@@ -1,1 +1,1 @@
-"""Draw the comparison of detectors."""
+"""The comparison of detectors."""

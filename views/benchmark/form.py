@@ -1,4 +1,4 @@
-"""Draw the sidebar of the benchmark page, and find the result to show."""
+"""The sidebar of the benchmark page, and find the result to show."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SECONDS_A_PROMPT = 6
 
 
 def sidebar() -> None:
-    """Offer a table of one's own; the result that ships needs nothing."""
+    """Show the upload of a table of one's own; the result that ships needs nothing."""
     st.markdown("**Your own labeled prompts**")
     st.caption(
         "A table (CSV, JSON, Parquet) with the columns prompt and label (memorized or normal), "
@@ -58,17 +58,17 @@ def sidebar() -> None:
 
 def _model() -> str:
     """Return the model to compare on; there is a choice only where several can be loaded."""
-    ready = [each for each in model_session.choices() if each.ready]
+    ready = [choice for choice in model_session.choices() if choice.ready]
     if len(ready) == 1:
         return ready[0].name
-    labels = {each.name: each.label for each in ready}
+    labels = {choice.name: choice.label for choice in ready}
     return st.selectbox(
         "Model", list(labels), format_func=lambda name: labels[name], key=state.key("model")
     )
 
 
-def shown(job: str | None) -> BenchmarkRun | None:
-    """Return the result of a job, or the precomputed one; draw the job while it runs."""
+def run_of_page(job: str | None) -> BenchmarkRun | None:
+    """Return the result of a job, or the precomputed one; show the job while it runs."""
     if job is None:
         return benchmark_session.precomputed()
     try:
@@ -81,7 +81,7 @@ def shown(job: str | None) -> BenchmarkRun | None:
         return benchmark_session.precomputed()
     if view.record.is_active:
         job_panel.live(
-            job,
+            lambda: benchmark_session.benchmark_job(job),
             "Nothing is kept of a comparison that is not finished.",
             _STOP,
             every=_POLL_SECONDS,

@@ -1,4 +1,4 @@
-"""Draw a comparison of detectors: the short answer, then each figure with what it means."""
+"""A comparison of detectors: the short answer, then each figure with what it means."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from mmh_core.installation import PROGRAM
 from mmh_core.plots import benchmark as plots
 from mmh_core.studies.detection.benchmark_run import BenchmarkRun, DetectorRow
 from views.benchmark import state
-from views.benchmark.combined import combined
-from views.benchmark.published import published
 from views.benchmark.threshold import threshold
 from views.images import show
 from views.widgets import downloads, layout, words
@@ -22,7 +20,7 @@ _FIRST = ("combined", "lid_unconditional_count", "early_scan", "sharpness", "see
 
 
 def nothing() -> None:
-    """Say what to do where nothing is precomputed."""
+    """Show what to do where nothing is precomputed."""
     st.info(
         "This copy holds no precomputed comparison. Make it with the command below, or upload "
         "a table of labeled prompts in the sidebar.",
@@ -32,7 +30,7 @@ def nothing() -> None:
 
 
 def result(run: BenchmarkRun, settings: state.BenchmarkSettings) -> None:
-    """Draw everything about one comparison."""
+    """Show everything about one comparison."""
     show.lacking(run.missing, run.notes)
     _answer(run)
     layout.heading(
@@ -46,17 +44,17 @@ def result(run: BenchmarkRun, settings: state.BenchmarkSettings) -> None:
     layout.chart(plots.separations(run.rows), "bm_separations")
     _wrong_way(run)
     _table(run)
-    combined(run)
+    _combined(run)
     _curves(run)
     threshold(run, settings)
     _truth(run)
     _causes(run)
-    published()
+    _published()
     _limits(run)
 
 
 def _answer(run: BenchmarkRun) -> None:
-    """Say the most important figures in one row."""
+    """Show the most important figures in one row."""
     by_name = {row.name: row for row in run.rows}
     best = max(run.rows, key=lambda row: (row.all.auc, row.all.tpr))
     counted = best.all
@@ -77,21 +75,23 @@ def _answer(run: BenchmarkRun) -> None:
     columns[3].metric(
         "Cause attribution",
         "not identifiable" if cause is None else f"{cause.accuracy:.0%}",
-        None if cause is None else f"{cause.low:.0%} to {cause.high:.0%}",
+        None if cause is None else f"95 % interval {cause.low:.0%} to {cause.high:.0%}",
         delta_color="off",
         delta_arrow="off",
+        border=True,
         help="Balanced accuracy, overfitting against the data as the cause, with its 95 % "
         "interval.",
     )
 
 
-def _measured(place: st.delta_generator.DeltaGenerator, label: str, row: DetectorRow) -> None:
-    place.metric(
+def _measured(column: st.delta_generator.DeltaGenerator, label: str, row: DetectorRow) -> None:
+    column.metric(
         label,
         f"{row.all.auc:.3f}",
         f"{row.all.tpr:.0%} at 1 % FPR",
         delta_color="off",
         delta_arrow="off",
+        border=True,
         help=f"{row.label}: area under the ROC curve, 95 % interval {row.all.auc_low:.3f} to "
         f"{row.all.auc_high:.3f}; below it the share of memorized prompts detected while 1 "
         "% of the reference prompts are flagged.",
@@ -99,7 +99,7 @@ def _measured(place: st.delta_generator.DeltaGenerator, label: str, row: Detecto
 
 
 def _wrong_way(run: BenchmarkRun) -> None:
-    """Say of detectors below chance that their signs are left as published."""
+    """Show that the signs of detectors below chance are left as published."""
     below = [row.label for row in run.rows if row.all.auc_high < 0.5]
     if below:
         st.caption(
@@ -119,7 +119,7 @@ def _table(run: BenchmarkRun) -> None:
                     "TPR at 1 % FPR": row.all.tpr,
                     "NFE": row.nfe,
                     "Generation NFE": row.generation or None,
-                    **{f"AUC {kind}": found.auc for kind, found in row.kinds},
+                    **{f"AUC {kind}": separation.auc for kind, separation in row.kinds},
                     "Recipe": row.reference,
                 }
                 for row in rows
@@ -223,7 +223,7 @@ def _causes(run: BenchmarkRun) -> None:
 
 
 def _limits(run: BenchmarkRun) -> None:
-    with st.expander("Limits", icon=":material/info:"):
+    with st.expander("Limits", icon=":material/info:", expanded=True):
         st.markdown(
             "- The labels say what the training set was built for, not what the model does: a "
             "duplicated caption counts as memorized even where the model failed to learn "
@@ -232,4 +232,62 @@ def _limits(run: BenchmarkRun) -> None:
             f"prompts is {int(0.01 * run.rows[0].all.negatives)} prompt(s): read the strict "
             "rate with its interval.\n- Prompts of one subject resemble one another, which the "
             "intervals do not see."
+        )
+
+
+#: Detector, AUC and TPR at 1 % FPR with one seed, as _published.
+FIGURES = (
+    ("Guidance norm, 1 step", ".976", ".896", "Wen et al. 2024"),
+    ("Guidance norm, 50 steps", ".983", ".948", "Wen et al. 2024"),
+    ("Anisotropy", ".994", ".935", "Asthana & Belagiannis 2026, arXiv 2601.20642"),
+    ("Sharpness", ".987", ".908", "Jeon et al. 2025, arXiv 2412.04140"),
+    ("Stability", ".9995", "-", "Huang et al. 2026, arXiv 2605.22050"),
+    ("Attention entropy", ".846", ".116", "Ren et al. 2024"),
+    ("Guidance norm, four seeds", ".996", ".982", "as compared by later work"),
+    ("Sharpness, four seeds", ".998", ".982", "as compared by later work"),
+)
+
+
+def _published() -> None:
+    """Show the table; nothing in it was measured by this project."""
+    with st.expander("Published figures on Stable Diffusion 1.4", icon=":material/menu_book:"):
+        layout.heading(
+            "Not measured here",
+            "500 memorized and 500 reference prompts, as their authors report them. Evaluation "
+            "protocols differ more than methods do, so these are for orientation and not for "
+            "comparison with the figures above.",
+        )
+        st.dataframe(
+            [
+                {"Detector": name, "AUC": auc, "TPR at 1 % FPR": tpr, "Source": source}
+                for name, auc, tpr, source in FIGURES
+            ],
+            hide_index=True,
+            height="content",
+        )
+
+
+def _combined(run: BenchmarkRun) -> None:
+    """Show the weights of the logistic regression; nothing where none was fitted."""
+    combined = run.combined
+    if combined is None:
+        return
+    labels = {row.name: row.label for row in run.detectors}
+    with st.expander("Weights of the combined score", icon=":material/functions:"):
+        layout.heading(
+            "A logistic regression, fitted on the calibration half",
+            f"Five-fold cross-validation within that half gives an AUC of {combined.cv_auc:.3f}; "
+            f"on the test half it is {combined.row.all.auc:.3f}. Each score enters in units of "
+            "its spread over reference prompts. Detectors that go together share their weight, so "
+            "a small one does not mean that a detector is useless.",
+        )
+        order = sorted(range(len(combined.names)), key=lambda k: -abs(float(combined.weights[k])))
+        st.dataframe(
+            [
+                {"Detector": labels[combined.names[k]], "Weight": float(combined.weights[k])}
+                for k in order
+            ],
+            hide_index=True,
+            height="content",
+            column_config={"Weight": st.column_config.NumberColumn(format="%+.2f")},
         )

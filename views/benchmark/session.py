@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
-
-import streamlit as st
 
 from mmh_core.formats.tables import SUFFIXES
 from mmh_core.installation import assets
 from mmh_core.records import MMHError, Progress
 from mmh_core.store.table_summary import TableSummary, summarize
+from views import kept_runs, subjects
 from views import models as model_session
-from views import subjects
-from views.calibration import calibration_place, kept_file
 from views.session import data_folder, jobs
 
 if TYPE_CHECKING:
     from mmh_core.records import LabelledPrompt
-    from mmh_core.store.job_record import JobRecord
     from mmh_core.studies.detection.benchmark_run import BenchmarkRun
     from mmh_core.subject.detector_calibration import DetectorCalibration
 
@@ -31,14 +27,6 @@ PRECOMPUTED = assets() / "benchmark" / "pocket-sd.safetensors"
 SEEDS = (0, 1)
 #: With fewer reference prompts than this nothing can be said of rare scores, so no scan uses them.
 FEWEST_NORMAL = 20
-
-
-@dataclass(frozen=True)
-class BenchmarkJob:
-    """A benchmark job: its record, and its result once it is complete."""
-
-    record: JobRecord
-    run: BenchmarkRun | None
 
 
 def precomputed() -> BenchmarkRun | None:
@@ -64,100 +52,85 @@ def labelled(data: bytes, name: str) -> tuple[tuple[LabelledPrompt, ...], TableS
     try:
         path.write_bytes(data)
         summary = replace(summarize(path), name=Path(name).name[:80])
-        found = read_labelled(path)
+        prompts = read_labelled(path)
     except MMHError as error:
         # What the person knows is the name of the file, not the one it is kept under.
         raise MMHError(str(error).replace(path.name, Path(name).name[:80])) from error
     finally:
         path.unlink(missing_ok=True)
-    check_labelled(found)
-    return found, summary
+    check_labelled(prompts)
+    return prompts, summary
 
 
 def submit(prompts: tuple[LabelledPrompt, ...], model: str) -> str:
     """Queue a comparison on a person's prompts and return the id of the job."""
-    from mmh_core.store.archive import save_record
-
     model_session.source_of(model)
-    folder, name = data_folder() / "runs", f"{uuid4().hex}.safetensors"
-
-    def keep(run: BenchmarkRun) -> str:
-        if run.state != "complete":
-            raise MMHError("The comparison was stopped before it had a result: start it again.")
-        save_record(folder / name, run)
-        return name
-
     return jobs().runner.submit(
         BENCHMARK_JOB,
         f"{len(prompts):,} labeled prompts, {model[:40]}",
         lambda: _study(prompts, model),
         device=model_session.device(),
-        finish=keep,
+        finish=_keep,
     )
+
+
+def _keep(run: BenchmarkRun) -> str:
+    if run.state != "complete":
+        raise MMHError("The comparison was stopped before it had a result: start it again.")
+    return kept_runs.keep(run)
 
 
 def _study(prompts: tuple[LabelledPrompt, ...], model: str) -> Iterator[Progress[BenchmarkRun]]:
     """Calibrate on one half, keep that for other pages, and compare on the other half."""
-    import torch
-
     from mmh_core.studies.detection.benchmark import compare, empty_run
     from mmh_core.studies.detection.calibrate import calibrate_detectors
 
-    torch.set_num_threads(model_session.threads_for(model))
-    subject, found = subjects.subject(model), None
+    subjects.use_threads(model)
+    subject, calibration = subjects.subject(model), None
     run = empty_run(prompts, subject.model, SEEDS)
     yield Progress(0.0, "Calibrating", run)
     for step in calibrate_detectors(prompts, subject, seeds=SEEDS):
-        found = step.partial
+        calibration = step.partial
         yield Progress(step.fraction / 2, step.message, run)
-    if found is None:
+    if calibration is None:
         raise ValueError("The calibration gave no result.")
-    keep_calibration(model, found)
-    for last in compare(prompts, subject, found):
+    keep_calibration(model, calibration)
+    for last in compare(prompts, subject, calibration):
         yield Progress((1 + last.fraction) / 2, last.message, last.partial)
 
 
-def keep_calibration(model: str, found: DetectorCalibration) -> None:
+def keep_calibration(model: str, calibration: DetectorCalibration) -> None:
     """Keep a calibration where scans look for it; that of the shipped model stays as it is."""
     from mmh_core.subject.calibration import Calibration, write_calibration
 
     if model == model_session.POCKET:
         return
-    early = found.early() if len(found.prompts) >= FEWEST_NORMAL else None
-    if early is None and calibration_place(model) is not None:
+    early = calibration.early() if len(calibration.prompts) >= FEWEST_NORMAL else None
+    if early is None and subjects.calibration_file(model) is not None:
         # Too few prompts to scan by do not take the place of enough.
         return
     parts = Calibration(
         early=early,
-        detectors=found,
-        model=found.model,
-        sha256=found.sha256,
-        sampling=found.sampling,
+        detectors=calibration,
+        model=calibration.model,
+        sha256=calibration.sha256,
+        sampling=calibration.sampling,
     )
-    write_calibration(kept_file(model), parts)
+    write_calibration(subjects.kept_calibration_file(model), parts)
 
 
-def benchmark_job(job: str) -> BenchmarkJob:
-    """Return a job and its result. Errors: MMHError for an unknown id or another kind of job."""
-    record = jobs().runner.record(job)
-    if record.kind != BENCHMARK_JOB:
-        raise MMHError("This link names a job of another page: open it there.")
+def benchmark_job(job: str) -> kept_runs.JobView[BenchmarkRun]:
+    """Return a job and its result once it is complete.
+
+    Errors: MMHError for an unknown id or another kind of job.
+    """
+    record = kept_runs.record_of(job, BENCHMARK_JOB)
     if record.result is None:
-        return BenchmarkJob(record, None)
-    return BenchmarkJob(record, _read(data_folder() / "runs" / Path(record.result).name))
+        return kept_runs.JobView(record, None)
+    return kept_runs.JobView(record, _read(kept_runs.runs_folder() / Path(record.result).name))
 
 
 def _read(path: Path) -> BenchmarkRun:
-    try:
-        stamp = path.stat().st_mtime_ns
-    except OSError:
-        raise MMHError(f"The result {path.name!r} is gone: run the comparison again.") from None
-    return _cached(str(path), stamp)
-
-
-@st.cache_resource(show_spinner=False, max_entries=8)
-def _cached(path: str, stamp: int) -> BenchmarkRun:
-    from mmh_core.store.archive import load_record
     from mmh_core.studies.detection.benchmark_run import BenchmarkRun
 
-    return load_record(Path(path), BenchmarkRun)
+    return kept_runs.read(path, BenchmarkRun, again="run the comparison again")

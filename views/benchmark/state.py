@@ -1,16 +1,16 @@
-"""Carry the choices of the benchmark page between the link, the session and the widgets."""
+"""The choices of the benchmark page, between its link, the session and the widgets."""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import streamlit as st
 
-from views.widgets import link_values
+from views.widgets.link_values import job_id
+from views.widgets.linked_state import LinkedState
 
-PREFIX = "bm_"
-NAMES = ("detector", "kind", "job")
+NAMES = ("detector", "job")
 
 
 @dataclass(frozen=True)
@@ -18,34 +18,25 @@ class BenchmarkSettings:
     """The choices in the link or the session; None where the page chooses."""
 
     detector: str | None
-    kind: str | None
     job: str | None
 
 
-def key(name: str) -> str:
-    """Return the session key of a choice."""
-    return PREFIX + name
+def _read(source: Mapping[str, object]) -> tuple[BenchmarkSettings, list[str]]:
+    messages: list[str] = []
+    detector, job = source.get("detector"), job_id("job", source.get("job"), messages)
+    return BenchmarkSettings(None if detector is None else str(detector), job), messages
 
 
-def restore() -> BenchmarkSettings:
-    """Return the choices: the link counts once, when the page opens."""
-    state = st.session_state
-    if key("kept") not in state:
-        for name in NAMES:
-            state[key(name)] = st.query_params.get(name)
-    else:
-        # A widget that was not drawn in the last run has lost its key; the copy has not.
-        for name in NAMES:
-            state[key(name)] = state.get(key(name), state[key("kept")].get(name))
-    job = state[key("job")]
-    if not (isinstance(job, str) and re.fullmatch("[0-9a-f]{32}", job)):
-        state[key("job")] = None
-    return BenchmarkSettings(state[key("detector")], state[key("kind")], state[key("job")])
+def _place(settings: BenchmarkSettings, first: bool) -> BenchmarkSettings:
+    for name in NAMES:
+        st.session_state[key(name)] = getattr(settings, name)
+    return settings
 
 
-def remember() -> None:
-    """Keep this run's choices for the next one, and write them into the link."""
-    state = st.session_state
-    state[key("kept")] = {name: state.get(key(name)) for name in NAMES}
-    kept = state[key("kept")]
-    link_values.write_link({name: str(value) for name, value in kept.items() if value})
+def _query(settings: BenchmarkSettings) -> dict[str, str]:
+    values = ((name, getattr(settings, name)) for name in NAMES)
+    return {name: value for name, value in values if value is not None}
+
+
+STATE = LinkedState("benchmark", "bm_", NAMES, _read, _place, _query)
+key, restore, remember = STATE.key, STATE.restore, STATE.remember

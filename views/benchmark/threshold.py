@@ -1,4 +1,4 @@
-"""Draw one detector's scores with a threshold to move, and list the prompts behind them."""
+"""One detector's scores with a threshold to move, and list the prompts behind them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from views.widgets import layout
 
 
 def threshold(run: BenchmarkRun, settings: state.BenchmarkSettings) -> None:
-    """Let the person choose a detector and a threshold, and see what they cost."""
+    """Show the choice of a detector and a threshold, and the errors that follow."""
     layout.heading(
         "Detection threshold",
         "Prompts right of the line are flagged. Moving it left detects more copies and flags "
@@ -33,9 +33,12 @@ def threshold(run: BenchmarkRun, settings: state.BenchmarkSettings) -> None:
     left, right = layout.side_by_side("bm_threshold")
     with left:
         name = st.selectbox(
-            "Detector", names, format_func=lambda each: labels[each], key=state.key("detector")
+            "Detector",
+            names,
+            format_func=lambda candidate: labels[candidate],
+            key=state.key("detector"),
         )
-    row = next(each for each in run.rows if each.name == name)
+    row = next(candidate for candidate in run.rows if candidate.name == name)
     with right:
         share = st.slider(
             "Target false-positive rate",
@@ -47,22 +50,22 @@ def threshold(run: BenchmarkRun, settings: state.BenchmarkSettings) -> None:
             key=state.key("share"),
             help="The threshold is set on the calibration half's reference prompts, not on these.",
         )
-    found = counts(run, row, share / 100)
-    value = found.threshold
+    flagged = counts(run, row, share / 100)
+    value = flagged.threshold
     st.caption(
         f"A threshold of {value:.3g}, {threshold_words(share / 100, len(row.normal))}. It is "
         "set on reference prompts of the calibration; with few of them a single outlier moves "
         "it far."
     )
     layout.chart(plots.scores(run, row, value), "bm_scores")
-    _consequences(run, row, found)
+    _consequences(run, row, flagged)
     _prompts(run, row, value)
 
 
-def _consequences(run: BenchmarkRun, row: DetectorRow, found: ThresholdCounts) -> None:
-    flagged = [i for i in range(len(run.prompts)) if float(row.scores[i]) > found.threshold]
+def _consequences(run: BenchmarkRun, row: DetectorRow, counted: ThresholdCounts) -> None:
+    flagged = [i for i in range(len(run.prompts)) if float(row.scores[i]) > counted.threshold]
     memorized = sum(run.prompts[i].memorized for i in flagged)
-    columns = st.columns(5 if found.rephrased.among else 4)
+    columns = st.columns(5 if counted.rephrased.among else 4)
     columns[0].metric("Flagged", f"{len(flagged)} of {len(run.prompts)}")
     columns[1].metric(
         "Precision",
@@ -71,29 +74,29 @@ def _consequences(run: BenchmarkRun, row: DetectorRow, found: ThresholdCounts) -
     )
     _reached(
         columns[2],
-        "Detected, training captions" if found.rephrased.among else "Detected",
-        found.found,
+        "Detected, training captions" if counted.rephrased.among else "Detected",
+        counted.found,
         "Memorized prompts that are flagged, paraphrases not counted",
     )
-    if found.rephrased.among:
+    if counted.rephrased.among:
         _reached(
             columns[3],
             "Detected, paraphrases",
-            found.rephrased,
+            counted.rephrased,
             "Paraphrases of memorized captions that are flagged",
         )
     columns[-1].metric(
         "False positives",
-        f"{found.alarms.found} of {found.alarms.among}",
+        f"{counted.alarms.found} of {counted.alarms.among}",
         help="Reference prompts of the test half that are flagged; the threshold comes from the "
         "calibration half.",
     )
 
 
-def _reached(column: DeltaGenerator, label: str, found: Reach, said: str) -> None:
+def _reached(column: DeltaGenerator, label: str, reach: Reach, about: str) -> None:
     """Show how many of so many a threshold finds."""
-    known = f": {found.words()}." if found.among else ": there are none."
-    column.metric(label, f"{found.found} of {found.among}", help=said + known)
+    numbers = f": {reach.words()}." if reach.among else ": there are none."
+    column.metric(label, f"{reach.found} of {reach.among}", help=about + numbers)
 
 
 def _prompts(run: BenchmarkRun, row: DetectorRow, value: float) -> None:

@@ -1,4 +1,4 @@
-"""Let a person bring an image from anywhere: its LID, neighbors and region map."""
+"""The audit of an uploaded image: its LID, neighbors and region map."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from mmh_core.retrieval.image_prompts import prompts_in
 from mmh_core.studies.images.lid import LOG_DELTAS
 from mmh_core.studies.images.run import ImageResult
 from views import models as model_session
+from views import subjects
 from views.images import detail, state
 from views.images import session as image_session
+from views.images.settings import SCHEDULERS
 from views.widgets import job_panel, layout
 
 SENTENCE = (
@@ -27,7 +29,7 @@ SENTENCE = (
 
 
 def section(model: str) -> None:
-    """Draw the place to drop an image, and what is found out about it."""
+    """Show the upload of an image, and its audit."""
     file = st.file_uploader(
         "Image",
         key="im_file",
@@ -65,7 +67,7 @@ def section(model: str) -> None:
 
 
 def _earlier(model: str) -> None:
-    """Draw the audit that the link names; the image itself was not kept."""
+    """Show the audit that the link names; the image itself was not kept."""
     job = st.session_state[state.key("audit")]
     if job is None:
         st.caption("No image uploaded yet.")
@@ -83,16 +85,19 @@ def _close() -> None:
 
 
 def _audit(job: str, model: str) -> None:
-    """Draw an audit while it runs and when it has ended, or say what became of it."""
+    """Show an audit: its progress, its result, or why there is none."""
     try:
-        record, found = image_session.audit_job(job)
+        view = image_session.audit_job(job)
     except MMHError as error:
         st.error(layout.plain(str(error)), icon=":material/error:")
         return
+    record, result = view.record, view.run
     if record.is_active:
-        job_panel.live(record.id, "Stop this audit", "im_audit_cancel", every=0.5)
-    elif record.state == "done" and found is not None:
-        detail.section(found, _context(model, found), "audit")
+        job_panel.live(
+            lambda: image_session.audit_job(job), "Stop this audit", "im_audit_cancel", every=0.5
+        )
+    elif record.state == "done" and result is not None:
+        detail.section(result, _context(model, result), "audit")
     elif record.state in ("done", "interrupted"):
         st.info(
             "The server that made this audit was restarted, and neither uploaded images nor "
@@ -100,8 +105,8 @@ def _audit(job: str, model: str) -> None:
             icon=":material/info:",
         )
     else:
-        said = record.error or "This audit was stopped."
-        st.info(layout.plain(said), icon=":material/stop_circle:")
+        reason = record.error or "This audit was stopped."
+        st.info(layout.plain(reason), icon=":material/stop_circle:")
         st.button(
             "Repeat the audit", key="im_audit_again", icon=":material/replay:", on_click=_forget
         )
@@ -109,17 +114,17 @@ def _audit(job: str, model: str) -> None:
 
 def _job_of(data: bytes, caption: str, model: str) -> str:
     """Return the job that reads this image with this caption, submitted when it is new."""
-    asked = (hashlib.sha256(data).hexdigest(), caption, model)
+    request = (hashlib.sha256(data).hexdigest(), caption, model)
     jobs = st.session_state.setdefault(state.key("audits"), {})
     # A server remembers its latest jobs only.
-    if asked not in jobs or not _remembered(jobs[asked]):
-        jobs[asked] = image_session.submit_audit(data, caption, model)
-    return str(jobs[asked])
+    if request not in jobs or not _remembered(jobs[request]):
+        jobs[request] = image_session.submit_audit(data, caption, model)
+    return str(jobs[request])
 
 
 def _remembered(job: str) -> bool:
-    record, found = image_session.audit_job(job)
-    return record.state != "done" or found is not None
+    view = image_session.audit_job(job)
+    return view.record.state != "done" or view.run is not None
 
 
 def _forget() -> None:
@@ -127,15 +132,15 @@ def _forget() -> None:
 
 
 def _ready(model: str) -> bool:
-    """Say what is missing where the chosen model cannot read the image."""
-    choice = next(one for one in model_session.choices() if one.name == model)
+    """Return whether the model can be loaded, and show what is missing where not."""
+    choice = next(candidate for candidate in model_session.choices() if candidate.name == model)
     if not choice.ready:
         st.warning(layout.plain(choice.why), icon=":material/download:")
     return choice.ready
 
 
 def _ours(about: ImageAbout) -> None:
-    """Say that an image carries its settings, and offer them."""
+    """Show the settings that an image carries, with the way to restore them."""
     with st.container(border=True):
         st.markdown("**This image was generated here and carries its settings**")
         st.text(about.prompt)
@@ -145,7 +150,10 @@ def _ours(about: ImageAbout) -> None:
                 ("Model", about.model),
                 ("Seed", str(about.seed)),
                 ("Steps, guidance", f"{about.steps}, {about.guidance:g}"),
-                ("Scheduler, size", f"{about.scheduler}, {about.height} x {about.width}"),
+                (
+                    "Scheduler, size",
+                    f"{SCHEDULERS[config.sampling.scheduler]}, {about.height} x {about.width}",
+                ),
             ]
         )
         with st.container(horizontal=True):
@@ -169,16 +177,16 @@ def _ours(about: ImageAbout) -> None:
 
 def _foreign(data: bytes) -> None:
     """Offer the prompts that other programs wrote into an image, as plain text."""
-    for number, found in enumerate(prompts_in(data)):
+    for number, prompt in enumerate(prompts_in(data)):
         with st.container(border=True):
-            st.markdown(f"**This image carries a prompt of {found.program}**")
-            st.text(found.prompt)
+            st.markdown(f"**This image carries a prompt of {prompt.program}**")
+            st.text(prompt.prompt)
             st.button(
                 "Use as caption",
                 key=f"im_take_foreign_{number}",
                 icon=":material/short_text:",
                 on_click=_take_caption,
-                args=(found.prompt,),
+                args=(prompt.prompt,),
             )
 
 
@@ -186,12 +194,12 @@ def _take_caption(prompt: str) -> None:
     st.session_state["im_caption"] = prompt
 
 
-def _context(model: str, found: ImageResult) -> detail.ImageContext:
-    known, lid = model_session.training_set(model), found.lid
+def _context(model: str, result: ImageResult) -> detail.ImageContext:
+    training, lid = subjects.training_set(model), result.lid
     scale = LOG_DELTAS[0] if lid is None else lid.log_delta
     # Without a percentile the reference prompts are those of other weights.
     usable = lid is not None and not math.isnan(lid.percentile)
-    normal = model_session.normal(model) if usable else None
+    normal = subjects.normal(model) if usable else None
     return detail.ImageContext(
-        torch.tensor(LOG_DELTAS), scale, normal, 0 if known is None else len(known.index)
+        torch.tensor(LOG_DELTAS), scale, normal, 0 if training is None else len(training.index)
     )

@@ -1,4 +1,4 @@
-"""Draw the images of a run as cards: image, nearest training image, LID, verdict."""
+"""The images of a run as cards, of one that has ended and of one that still runs."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import streamlit as st
 
 from mmh_core.studies.images.run import ImageResult, ImageRun
 from views.images import phrases, show, state
-from views.widgets import layout
+from views.images import session as image_session
+from views.widgets import job_panel, layout
 
 
 def section(run: ImageRun, chosen: int | None) -> None:
-    """Draw a card for each image, with buttons to look closer."""
+    """Show a card for each image, with buttons to look closer."""
     layout.heading(
         "Generated images and their nearest training images",
         "A close match with low LID is memorized; a close match alone can be a common subject, "
@@ -27,7 +28,7 @@ def section(run: ImageRun, chosen: int | None) -> None:
 
 
 def so_far(run: ImageRun) -> None:
-    """Draw the cards of a run that still goes on, without buttons."""
+    """Show the cards of a run that still goes on, without buttons."""
     with st.container(key="im_cards_live"):
         for image in run.images:
             with st.container(border=True):
@@ -90,3 +91,37 @@ def _buttons(image: ImageResult, chosen: int | None) -> None:
             on_click=state.reuse_seed,
             args=(image.seed,),
         )
+
+
+def live(job: str) -> None:
+    """Show a job again and again until it has ended, then the page once more."""
+    job_panel.live(
+        lambda: image_session.image_job(job),
+        "Stop here and keep the images that are finished",
+        "im_cancel",
+        so_far=_running,
+    )
+
+
+def _running(run: ImageRun) -> None:
+    """Show the preview of the running step, and the images that are finished."""
+    show.not_read(run)
+    if len(run.preview):
+        layout.heading(
+            "Predicted image at the current step",
+            "The model's prediction of the final image; it sharpens with every step and can "
+            "still change.",
+        )
+        # Those of a prompt that are finished come first in its seeds.
+        seeds = run.config.seeds[len(run.images) % len(run.config.seeds) :]
+        figures = "".join(
+            show.figure(image, f"Preview, seed {seed}", f"seed {seed}", most=show.CARD)
+            for image, seed in zip(run.preview, seeds, strict=False)
+        )
+        show.html(f'<div class="im-grid wide">{figures}</div>')
+    if run.images:
+        layout.heading(
+            "Finished images",
+            "Copy search and LID follow, then the curves; cancelling keeps these.",
+        )
+        so_far(run)

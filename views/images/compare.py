@@ -1,11 +1,14 @@
-"""Draw one image against another, under its region map, and as it came about."""
+"""An image beside a training image, under its region map, and its denoising trajectory."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 
 import streamlit as st
+from torch import Tensor
 
 from mmh_core.plots.image_grid import difference, reduced, region_image
 from mmh_core.studies.images.run import ImageResult
@@ -13,14 +16,71 @@ from mmh_core.subject.copies import NeighborFound
 from views.images import phrases, show
 from views.widgets import layout
 
-WAYS = {"side by side": "Side by side", "flicker": "Flicker", "difference": "Difference"}
+_WAYS = {"side by side": "Side by side", "flicker": "Flicker", "difference": "Difference"}
 _SENTENCES = {
-    "side by side": "This image at left, the training image at right.",
     "flicker": "Both in the same position, in turn: what jumps is different. Pointing at it "
     "stops it; where motion is switched off, pointing at it shows the other.",
     "difference": "The absolute difference of each pixel: black is equal, bright is different.",
 }
 _LARGE = 768
+
+
+@dataclass(frozen=True, eq=False)
+class NamedImage:
+    """An image with its text for screen readers and its caption."""
+
+    image: Tensor
+    alt: str
+    caption: str
+
+
+def choose_way(key: str) -> str:
+    """Show the choice of how two images are compared, and return it."""
+    way = st.segmented_control(
+        "View",
+        list(_WAYS),
+        default="side by side",
+        required=True,
+        key=key,
+        format_func=_WAYS.__getitem__,
+        label_visibility="collapsed",
+    )
+    return str(way)
+
+
+def choose_seed(seeds: Sequence[int], key: str) -> int:
+    """Show the choice of a seed, and return its place among `seeds`."""
+    position = st.segmented_control(
+        "Seed",
+        list(range(len(seeds))),
+        default=0,
+        required=True,
+        key=key,
+        format_func=lambda i: f"seed {seeds[i]}",
+        label_visibility="collapsed",
+    )
+    return int(position or 0)
+
+
+def compared(first: NamedImage, second: NamedImage, way: str) -> str:
+    """Return two images in a way of comparing them, as HTML."""
+    elements = [show.img(named.image, named.alt, most=_LARGE) for named in (first, second)]
+    if way == "flicker":
+        return f'<div class="im-stack im-flicker">{"".join(elements)}</div>'
+    if way == "difference":
+        alt = "Absolute difference of the two images"
+        element = show.img(difference(first.image, second.image), alt, most=_LARGE)
+        return f'<div class="im-stack">{element}</div>'
+    figures = "".join(
+        f"<figure>{element}<figcaption>{escape(named.caption)}</figcaption></figure>"
+        for element, named in zip(elements, (first, second), strict=True)
+    )
+    return f'<div class="im-pair">{figures}</div>'
+
+
+def sentence(way: str, side_by_side: str) -> str:
+    """Return what a way of comparing shows; `side_by_side` says what stands where."""
+    return _SENTENCES.get(way, side_by_side)
 
 
 def neighbor(near: NeighborFound, threshold: float = math.nan) -> str:
@@ -43,26 +103,20 @@ def neighbor(near: NeighborFound, threshold: float = math.nan) -> str:
 
 @st.fragment
 def section(image: ImageResult, name: str) -> None:
-    """Draw the image beside, in turn with, or minus one of its neighbors."""
+    """Show the image beside, in turn with, or minus one of its neighbors."""
     layout.heading(
         "Comparison with a training image",
         "Is it the same image? Equal layout alone is a template, equal subject alone is no copy.",
     )
     if not image.neighbors:
-        show.html(f'<div class="im-stack">{_own(image)}</div>')
+        show.html(
+            f'<div class="im-stack">{show.img(image.image, "Generated image", most=_LARGE)}</div>'
+        )
         st.caption("There are no training images of this model to compare with.")
         return
     ranks = list(range(len(image.neighbors)))
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        way = st.segmented_control(
-            "View",
-            list(WAYS),
-            default="side by side",
-            required=True,
-            key=f"im_way_{name}",
-            format_func=WAYS.__getitem__,
-            label_visibility="collapsed",
-        )
+        way = choose_way(f"im_way_{name}")
         rank = st.selectbox(
             "Training image",
             ranks,
@@ -75,8 +129,13 @@ def section(image: ImageResult, name: str) -> None:
             label_visibility="collapsed",
         )
     near = image.neighbors[rank or 0]
-    show.html(_compared(image, near, str(way)))
-    st.caption(_SENTENCES[str(way)])
+    alt = f"Training image {near.called}: {near.caption}"
+    pair = (
+        NamedImage(image.image, "Generated image", "this image"),
+        NamedImage(near.image, alt, f"training image {_called(near)}"),
+    )
+    show.html(compared(*pair, way))
+    st.caption(sentence(way, "This image at left, the training image at right."))
 
 
 def rank_of(image: ImageResult) -> int:
@@ -88,28 +147,9 @@ def _called(near: NeighborFound) -> str:
     return phrases.called(near.id, near.file)
 
 
-def _own(image: ImageResult) -> str:
-    return show.img(image.image, "Generated image", most=_LARGE)
-
-
-def _compared(image: ImageResult, near: NeighborFound, way: str) -> str:
-    other = show.img(near.image, f"Training image {near.called}: {near.caption}", most=_LARGE)
-    if way == "flicker":
-        return f'<div class="im-stack im-flicker">{_own(image)}{other}</div>'
-    if way == "difference":
-        found = difference(image.image, near.image)
-        alt = "Absolute difference of the two images"
-        return f'<div class="im-stack">{show.img(found, alt, most=_LARGE)}</div>'
-    return (
-        f'<div class="im-pair"><figure>{_own(image)}<figcaption>this image</figcaption>'
-        f"</figure><figure>{other}<figcaption>training image "
-        f"{escape(_called(near))}</figcaption></figure></div>"
-    )
-
-
 @st.fragment
 def region(image: ImageResult, name: str) -> None:
-    """Draw the region map over the image."""
+    """Show the region map over the image."""
     layout.heading(
         "Region map: guidance at the last step",
         "Yellow: the guidance is still large there at the last step, which marks memorized "
@@ -118,15 +158,15 @@ def region(image: ImageResult, name: str) -> None:
     )
     height, width = (int(side) for side in image.image.shape[1:])
     scale = min(1.0, _LARGE / max(height, width))
-    found = region_image(image.region, round(height * scale), round(width * scale))
-    if found is None:
+    heatmap = region_image(image.region, round(height * scale), round(width * scale))
+    if heatmap is None:
         st.caption("A region map needs guidance and a caption.")
         return
     opacity = st.slider("Opacity", 0, 100, 55, step=5, format="%d %%", key=f"im_opacity_{name}")
     below = show.img(reduced(image.image, _LARGE), "The image")
     rows, columns = image.region.shape
     above = show.img(
-        found,
+        heatmap,
         f"Region map of {rows} x {columns} cells",
         style=f"opacity: {opacity / 100:.2f}; background: none",
     )
@@ -138,7 +178,7 @@ def region(image: ImageResult, name: str) -> None:
 
 @st.fragment
 def steps(image: ImageResult, name: str) -> None:
-    """Draw the image as the model saw it coming, step by step."""
+    """Show the predicted final image after each step."""
     if len(image.frames) == 1 and len(image.frame_steps) == 1:
         _reconstruction(image)
         return
@@ -147,18 +187,20 @@ def steps(image: ImageResult, name: str) -> None:
         "The predicted final image after each step. A memorized image often appears after few "
         "steps; an early image alone is no proof.",
     )
-    found = image.frame_steps.tolist()
-    if len(found) < 2 or len(image.frames) != len(found):
+    kept_steps = image.frame_steps.tolist()
+    if len(kept_steps) < 2 or len(image.frames) != len(kept_steps):
         st.caption(
             "No steps were kept: a run that was stopped, or generated from the command "
             "line, has none."
         )
         return
-    step = st.select_slider("Step", found, value=found[0], key=f"im_step_{name}")
-    frame = image.frames[found.index(step)]
+    step = st.select_slider("Step", kept_steps, value=kept_steps[0], key=f"im_step_{name}")
+    frame = image.frames[kept_steps.index(step)]
     strip = "".join(
-        show.figure(one, f"After step {at}", f"<b>{at}</b>" if at == step else str(at), most=64)
-        for one, at in zip(image.frames, found, strict=True)
+        show.figure(
+            thumbnail, f"After step {at}", f"<b>{at}</b>" if at == step else str(at), most=64
+        )
+        for thumbnail, at in zip(image.frames, kept_steps, strict=True)
     )
     large = show.img(frame, f"Predicted image after step {step}", most=_LARGE)
     show.html(f'<div class="im-stack">{large}</div>')

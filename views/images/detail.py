@@ -32,7 +32,7 @@ def context_of(run: ImageRun) -> ImageContext:
 
 
 def stepper(run: ImageRun, chosen: ImageResult) -> None:
-    """Draw which image is shown, with the ways to another and to its file."""
+    """Show the number of the image, with the ways to another and to its file."""
     many = len(run.images)
     refused = st.session_state.pop(state.key("refused"), None)
     if refused is not None:
@@ -53,7 +53,7 @@ def stepper(run: ImageRun, chosen: ImageResult) -> None:
             icon=":material/casino:",
             key="im_another",
             help="Generate one more image of this prompt with a random seed, all else equal",
-            on_click=state.draw_another,
+            on_click=state.generate_another,
             args=(replace(run.config, prompts=(chosen.prompt,)),),
         )
         downloads.offer(
@@ -67,7 +67,7 @@ def stepper(run: ImageRun, chosen: ImageResult) -> None:
 
 
 def section(image: ImageResult, context: ImageContext, name: str) -> None:
-    """Draw verdict, comparison, neighbors, curves, region map and steps of an image.
+    """Show verdict, comparison, neighbors, curves, region map and steps of an image.
 
     `name` keeps the widgets of two images apart.
     """
@@ -110,15 +110,15 @@ def _guidance_norm(image: ImageResult, context: ImageContext, name: str) -> None
         layout.chart(images.guidance_norms(image, context.normal), f"im_norm_{name}")
     elif len(norm) and not math.isnan(float(norm[0])):
         st.caption(
-            f"This image was not drawn step by step. At the least noise its caption pulls with "
-            f"{float(norm[0]):.2g}."
+            "An uploaded image has no sampling steps. At the least noise the guidance norm of its "
+            f"caption is {float(norm[0]):.2g}."
         )
     else:
         st.caption("Guidance needs a caption: enter one above to see its norm and the region map.")
 
 
 def facts(image: ImageResult) -> None:
-    """Draw the verdict with its reason, and the figures behind it."""
+    """Show the verdict with its reason, and the figures behind it."""
     layout.heading(
         "Verdict",
         "From copies and LID together. It speaks of this model and these training images, and "
@@ -134,15 +134,16 @@ def facts(image: ImageResult) -> None:
             ("LID percentile", phrases.percentile(lid)),
             ("LID without prompt", phrases.with_error(lid.unconditional, lid.unconditional_error)),
         ]
-    rows += [(one.label, phrases.lid_with_error(one)) for one in image.lids[1:]]
+    rows += [(estimate.label, phrases.lid_with_error(estimate)) for estimate in image.lids[1:]]
     if image.copy is not None:
-        found = image.copy
+        copy = image.copy
         rows += [
-            ("Nearest training image", phrases.called(found.nearest, found.file)),
+            ("Nearest training image", phrases.called(copy.nearest, copy.file)),
             ("Similarity", phrases.nearest(image)),
-            ("Exact duplicates", phrases.copies(found)),
-            ("Calibrated L2", words.number(found.calibrated_l2)),
-            ("Distance ratio", words.number(found.ratio)),
+            ("Exact duplicates in the training set", f"{copy.copies:,}"),
+            ("Near-duplicates", f"{copy.near_duplicates:,}"),
+            ("Calibrated L2", words.number(copy.calibrated_l2)),
+            ("Distance ratio", words.number(copy.ratio)),
         ]
     if image.truth is not None:
         rows += [

@@ -1,24 +1,22 @@
-"""Say how long a run of the image study will take, judging by runs that ended."""
+"""How long a run of the image study takes, judging by runs that ended."""
 
 from __future__ import annotations
 
-from mmh_core.records import MMHError
 from mmh_core.studies.images.run import ImageConfig, ImageRun
 from views import models as model_session
 from views.images import session as image_session
-from views.session import data_folder
 from views.widgets.words import in_words
 
 
 def sentence(config: ImageConfig) -> str:
     """Return one line on how long a config takes here, or that nobody knows."""
-    found = expected(config)
-    if found is None:
+    expectation = expected(config)
+    if expectation is None:
         return (
             "The duration is unknown before the first run with this model on this machine; on "
             "a CPU a large model needs minutes for each image."
         )
-    seconds, source = found
+    seconds, source = expectation
     return f"About {in_words(seconds)} ({source})."
 
 
@@ -26,13 +24,12 @@ def expected(config: ImageConfig) -> tuple[float, str] | None:
     """Return the seconds that a config takes, and by what that is judged.
 
     From the newest complete run of the same model here, else the precomputed ones, else the speed
-    of this device. Drawing grows with images, steps and pixels; reading with images and
+    of this device. Generating grows with images, steps and pixels; estimating with images and
     pixels. Caveat: further estimators and larger sizes are only roughly covered, so the estimate
     is good to a factor of two, and to one of three where only the device's speed is known.
     """
-    for record in image_session.past_images(6):
-        run = kept_run(record.result)
-        if run is not None and run.config.model == config.model and run.state == "complete":
+    for run in image_session.past_runs(6):
+        if run.config.model == config.model and run.state == "complete":
             return _scaled(run, config), "judging by earlier runs here"
     shipped = _shipped()
     if config.model == model_session.POCKET and shipped is not None:
@@ -43,7 +40,7 @@ def expected(config: ImageConfig) -> tuple[float, str] | None:
     base = model_session.default_settings(config.model)
     nfe = (2 if config.sampling.guidance > 1 else 1) * config.sampling.steps * _pixels(config)
     seconds = forward * nfe / (base.sampling.pixels)
-    # Reading is to drawing what it is for the embedded model.
+    # Estimating is to generating what it is for the embedded model.
     if shipped is not None:
         seconds *= _scaled(shipped, shipped.config) / shipped.seconds_generating
     return seconds, "estimated from this machine's speed, within a factor of three"
@@ -58,23 +55,13 @@ def _shipped() -> ImageRun | None:
     return None
 
 
-def kept_run(result: str | None) -> ImageRun | None:
-    """Return the run in a kept file, None where it is gone or damaged."""
-    from pathlib import Path
-
-    try:
-        return image_session.read_run(data_folder() / "runs" / Path(result or "").name)
-    except MMHError:
-        return None
-
-
 def _scaled(run: ImageRun, config: ImageConfig) -> float:
     images = _pixels(config) / max(1, _pixels(run.config))
-    drawing: float = (
+    generating: float = (
         run.seconds_generating * images * config.sampling.steps / run.config.sampling.steps
     )
     further = 1 + 0.5 * len(config.estimators)
-    return drawing + run.seconds_estimating * images * further
+    return generating + run.seconds_estimating * images * further
 
 
 def _pixels(config: ImageConfig) -> int:

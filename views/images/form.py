@@ -1,40 +1,32 @@
-"""Draw the sidebar of the images page: model, prompt, settings, what they cost, past runs."""
+"""The sidebar of the images page: model, prompt, settings, what they cost, past runs."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import streamlit as st
 
 from mmh_core.dimension.estimators import ESTIMATORS
-from mmh_core.records import MMHError
 from mmh_core.studies.images.run import ImageConfig, check_negative, checked
 from views import models as model_session
+from views import session, subjects
 from views.images import duration, state
 from views.images import session as image_session
-from views.images.settings import FURTHER, KINDS, MOST_GUIDANCE, SCHEDULERS, WHOLE, ImageSettings
+from views.images.settings import FURTHER, KINDS, SCHEDULERS, WHOLE, ImageSettings
 from views.images.state import key
 from views.models import ModelChoice
-from views.widgets import layout
-from views.widgets import past_jobs as past
+from views.widgets import form, layout, linked_state, past_jobs
 
 
 def sidebar(settings: ImageSettings) -> None:
-    """Draw the controls, and submit a job when the button is pressed."""
-    choices = {choice.name: choice for choice in model_session.choices()}
-    st.selectbox(
-        "Model",
-        list(choices),
-        key=key("model"),
-        format_func=lambda name: (
-            choices[name].label + ("" if choices[name].ready else " (not ready)")
-        ),
-        on_change=state.choose_model,
-    )
-    layout.left_out(*model_session.left_out())
-    choice = choices[settings.model]
-    _about(choice)
+    """Show the controls, and submit a job when the button is pressed."""
+    choice = form.model(settings.model, key("model"), state.choose_model)
+    if choice.ready:
+        needs = f"Needs {choice.needs}. " if choice.needs else ""
+        st.caption(layout.plain(f"{needs}License: {choice.licence}."))
     _examples(settings)
     _numbers(choice)
-    past.section(
+    past_jobs.section(
         image_session.past_images(),
         settings.job,
         "run",
@@ -44,16 +36,8 @@ def sidebar(settings: ImageSettings) -> None:
     )
 
 
-def _about(choice: ModelChoice) -> None:
-    if not choice.ready:
-        st.warning(layout.plain(choice.why), icon=":material/download:")
-        return
-    needs = f"Needs {choice.needs}. " if choice.needs else ""
-    st.caption(layout.plain(f"{needs}License: {choice.licence}."))
-
-
 def _examples(settings: ImageSettings) -> None:
-    """Let the person start from a prompt of each kind, or from a paraphrase of it."""
+    """Show the examples, one for each kind of prompt, and the prompts to start from."""
     examples = image_session.prompt_examples(settings.model)
     if not examples:
         return
@@ -67,53 +51,46 @@ def _examples(settings: ImageSettings) -> None:
         on_change=state.choose_kind,
     )
     st.caption(KINDS[settings.example].split(": ")[1].capitalize() + ".")
-    trained = {one.caption: one.trained for one in examples if one.kind == settings.example}
-    if st.session_state.get(key("wording")) not in trained:
-        st.session_state[key("wording")] = None
-    st.selectbox(
-        "Example prompts",
-        list(trained),
-        key=key("wording"),
-        index=None,
-        placeholder="Choose one, or write below",
-        format_func=lambda text: text if trained[text] else f"{text} (paraphrase)",
+    form.example_prompts(
+        {
+            example.caption: example.caption
+            if example.trained
+            else f"{example.caption} (paraphrase)"
+            for example in examples
+            if example.kind == settings.example
+        },
+        key("wording"),
+        key("prompt"),
         help="A paraphrase says the same in words that the model was not trained with: a copy "
         "that is generated all the same is memorized by its subject, not by the wording.",
-        on_change=state.choose_wording,
     )
 
 
 @st.fragment
 def _numbers(choice: ModelChoice) -> None:
-    """Draw prompt, numbers and button; a fragment, so that a new number redraws no chart."""
+    """Show prompt, numbers and button; a fragment, so that a new number redraws no chart."""
     st.text_area("Prompt", key=key("prompt"), height=100)
     left, right = st.columns(2)
     with left:
         _number("Images", "images", "One for each seed, from the first seed on.")
-        st.number_input(
-            "Guidance",
-            min_value=0.0,
-            max_value=MOST_GUIDANCE,
-            step=0.5,
-            key=key("guidance"),
-            help="Classifier-free guidance scale; 1 or less is no guidance.",
-        )
+        form.guidance(key("guidance"))
     with right:
         _number("Steps", "steps", "Sampling steps: more are finer and slower.")
         st.selectbox(
             "Scheduler",
             list(SCHEDULERS),
             key=key("scheduler"),
+            format_func=SCHEDULERS.__getitem__,
             help="Sampling method. Percentiles need the recommended one.",
         )
     _seed()
     with st.expander("More"):
         _more()
-    _draw(choice)
+    _generate(choice)
 
 
 def _seed() -> None:
-    """Draw the choice between seeds that are given and seeds that are new each time."""
+    """Show the choice between seeds that are given and seeds that are new each time."""
     st.segmented_control(
         "Seed",
         ["fixed", "random"],
@@ -125,20 +102,11 @@ def _seed() -> None:
         "each click, shown with its image.",
     )
     if st.session_state.get(key("seeding")) != "random":
-        with st.container(horizontal=True, vertical_alignment="bottom"):
-            _number("First seed", "seed")
-            st.button(
-                "",
-                icon=":material/casino:",
-                help="Take a random seed",
-                key="im_dice",
-                on_click=state.random_seed,
-            )
+        form.seed("First seed", key("seed"), WHOLE["seed"], "im_dice", state.random_seed)
 
 
 def _number(label: str, name: str, help: str | None = None) -> None:
-    low, high = WHOLE[name]
-    st.number_input(label, min_value=low, max_value=high, step=1, key=key(name), help=help)
+    form.number(label, key(name), WHOLE[name], help)
 
 
 def _more() -> None:
@@ -146,9 +114,7 @@ def _more() -> None:
     left, right = st.columns(2)
     for column, label in ((left, "Height"), (right, "Width")):
         with column:
-            st.number_input(
-                label, *WHOLE[label.lower()], step=8, key=key(label.lower()), format="%d"
-            )
+            form.number(label, key(label.lower()), WHOLE[label.lower()], step=8)
     st.caption(
         f"The model was trained at {base.sampling.height} x {base.sampling.width}; other sizes "
         "look poor, and have no reference distribution."
@@ -172,19 +138,15 @@ def _more() -> None:
     )
 
 
-def _draw(choice: ModelChoice) -> None:
-    """Draw the button with what it will cost, or why these values cannot be drawn."""
-    config = _requested()
-    pressed = st.button(
-        "Generate",
-        type="primary",
-        icon=":material/brush:",
-        width="stretch",
-        key="im_draw",
-        disabled=isinstance(config, str) or not choice.ready,
+def _generate(choice: ModelChoice) -> None:
+    """Show the button with what it will cost, or why these values cannot be generated."""
+    settings = state.current()
+    config = form.checked_config(
+        lambda: settings.form.config(settings.model), (checked, check_negative)
     )
+    refused = config if isinstance(config, str) else None
+    pressed = form.submit("Generate", "brush", "im_draw", refused, ready=choice.ready)
     if isinstance(config, str):
-        st.error(layout.plain(config))
         return
     if choice.ready:
         _not_read(config)
@@ -193,40 +155,18 @@ def _draw(choice: ModelChoice) -> None:
     if not pressed:
         return
     if st.session_state.get(key("seeding")) == "random":
-        config = _with_new_seed(config)
-        # The field is not drawn now, so it may be set: it says what was drawn.
-        st.session_state[key("seed")] = config.seeds[0]
-    try:
+        first = linked_state.new_seed()
+        config = replace(config, seeds=tuple(range(first, first + len(config.seeds))))
+        # The field is not shown now, so it may be set: it says what was generated.
+        st.session_state[key("seed")] = first
+    with session.errors_as_messages():
         state.show_job(image_session.submit_images(config))
-    except (MMHError, ValueError) as error:
-        st.error(layout.plain(str(error)), icon=":material/error:")
-        return
-    state.remember()
-    st.rerun()
+        state.remember()
+        st.rerun()
 
 
 def _not_read(config: ImageConfig) -> None:
-    """Say beforehand which end of the prompt the encoder will not read, where that is known."""
-    unread = model_session.not_read(config.model, config.prompts[0], config.sampling.windows)
+    """Show which end of the prompt the text encoder will not read, where that is known."""
+    unread = subjects.not_read(config.model, config.prompts[0], config.sampling.windows)
     if unread:
         st.warning(layout.plain(unread), icon=":material/content_cut:")
-
-
-def _requested() -> ImageConfig | str:
-    """Return the config of the form, or why it is refused."""
-    settings = state.current()
-    try:
-        config = settings.form.config(settings.model)
-        checked(config)
-        check_negative(config)
-    except (MMHError, ValueError) as error:
-        return str(error)
-    return config
-
-
-def _with_new_seed(config: ImageConfig) -> ImageConfig:
-    import secrets
-    from dataclasses import replace
-
-    first = secrets.randbelow(1_000_000_000)
-    return replace(config, seeds=tuple(range(first, first + len(config.seeds))))

@@ -1,4 +1,4 @@
-"""Say what was read of an image the way people do."""
+"""Results of an image in words."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import math
 from mmh_core.memorization.hypothesis import share_words, shown_lid
 from mmh_core.retrieval.image_names import in_words
 from mmh_core.studies.images.run import ImageResult, ImageRun
-from mmh_core.subject.copies import CopyFound
 from mmh_core.subject.image_lid import ImageLid
 from mmh_core.subject.training_set import PromptTruth
+from views.images.settings import SCHEDULERS
 from views.widgets.words import number
 
 LID = (
@@ -79,22 +79,16 @@ def called(id: int, file: str) -> str:
     return in_words(f"{id:,}", file)
 
 
-def truth(known: PromptTruth | None) -> str:
+def truth(prompt: PromptTruth | None) -> str:
     """Return what the embedded world knows of a prompt."""
-    if known is None:
+    if prompt is None:
         return "not a training caption"
-    wording = "training caption" if known.trained else "paraphrase"
-    return f"{known.kind} ({wording}), data LID {number(known.lid, 0)}"
-
-
-def copies(found: CopyFound) -> str:
-    """Return how often the nearest image stands in the training set."""
-    times = "once" if found.copies == 1 else f"{found.copies:,} times"
-    return f"{times}, near-duplicates {found.near_duplicates:,}"
+    wording = "training caption" if prompt.trained else "paraphrase"
+    return f"{prompt.kind} ({wording}), data LID {number(prompt.lid, 0)}"
 
 
 def settings(run: ImageRun) -> str:
-    """Return how a run was drawn, in one line."""
+    """Return how a run was generated, in one line."""
     config = run.config
     seeds = config.seeds
     several = f"seeds {seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"seed {seeds[0]}"
@@ -105,7 +99,7 @@ def settings(run: ImageRun) -> str:
         several,
         f"{config.sampling.steps} steps",
         f"guidance {config.sampling.guidance:g}",
-        config.sampling.scheduler,
+        SCHEDULERS[config.sampling.scheduler],
         f"{config.sampling.height} x {config.sampling.width}",
     ]
     return ", ".join(parts)

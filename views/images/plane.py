@@ -1,4 +1,4 @@
-"""Draw training images and drawn ones as a map, and list what a person selects there."""
+"""Training images and generated ones on a map, and a list of what is selected there."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mmh_core.plots import images
 from mmh_core.records import MMHError
 from mmh_core.studies.images.map import ImageMap
 from mmh_core.studies.images.run import ImageRun
-from views import models as model_session
+from views import subjects
 from views.images import session as image_session
 from views.images import show
 from views.images.settings import ImageSettings
@@ -23,13 +23,13 @@ _THUMB = 48
 
 
 def section(run: ImageRun, settings: ImageSettings) -> None:
-    """Draw the map, and the table of what is selected in it."""
+    """Show the map, and the table of what is selected in it."""
     name, run_key = run.config.model, _run_key(run, settings)
-    found = _together(run)
+    image_map = _together(run)
     placed = "All images are placed together."
-    if found is None:
-        found = image_session.image_map(name, run_key, run.images)
-        if found.axes.startswith("UMAP"):
+    if image_map is None:
+        image_map = image_session.image_map(name, run_key, run.images)
+        if image_map.axes.startswith("UMAP"):
             placed = (
                 "A generated image is placed between its 5 nearest training images, nearer to "
                 "the more similar."
@@ -38,37 +38,41 @@ def section(run: ImageRun, settings: ImageSettings) -> None:
         "Map of generated and training images",
         f"Nearby images are similar. {placed} Distances across the map and empty regions mean "
         "little.",
-        help=f"Plane: {found.axes}.",
+        help=f"Plane: {image_map.axes}.",
     )
     _offer(run)
     st.caption("Draw a lasso or a box to list images; what is selected takes its kind's color.")
-    layout.chart(images.image_map(found, run.images), "im_map", on_select=take_selection)
-    _selection(run, found)
+    layout.chart(images.image_map(image_map, run.images), "im_map", on_select=take_selection)
+    _selection(run, image_map)
 
 
 def _together(run: ImageRun) -> ImageMap | None:
     """Return the map by UMAP that was computed for this run, None where there is none."""
     job = st.session_state[key("plane")]
     try:
-        found = None if job is None else image_session.map_job(job)[1]
+        image_map = None if job is None else image_session.map_job(job).run
     except MMHError:
         return None  # `_offer` says what is wrong with the job.
     # A link may name the map of another run.
-    return found if found is not None and len(found.samples) == len(run.images) else None
+    return (
+        image_map if image_map is not None and len(image_map.samples) == len(run.images) else None
+    )
 
 
 def _offer(run: ImageRun) -> None:
-    """Offer the map by UMAP, or draw where its job stands; nothing once it is done."""
+    """Show the button of the map by UMAP, or the progress of its job; nothing once it is done."""
     job = st.session_state[key("plane")]
     refused = st.session_state.pop(key("map_refused"), None)
     if job is not None:
         try:
-            record, _ = image_session.map_job(job)
+            record = image_session.map_job(job).record
         except MMHError as error:
             st.session_state[key("plane")], refused = None, str(error)
         else:
             if record.is_active:
-                job_panel.live(job, "Keep the map below", "im_map_cancel")
+                job_panel.live(
+                    lambda: image_session.map_job(job), "Keep the map below", "im_map_cancel"
+                )
                 return
             if record.state == "done":
                 return
@@ -103,9 +107,9 @@ def take_selection() -> None:
     st.session_state[key("many")] = selected_ids(st.session_state.get("im_map") or {})
 
 
-def _selection(run: ImageRun, found: ImageMap) -> None:
+def _selection(run: ImageRun, image_map: ImageMap) -> None:
     many = st.session_state.get(key("many")) or []
-    table = _table(run, found, [i for i in many if isinstance(i, int)])
+    table = _table(run, image_map, [i for i in many if isinstance(i, int)])
     if table.empty:
         return
     with st.container(border=True):
@@ -124,22 +128,22 @@ def _selection(run: ImageRun, found: ImageMap) -> None:
 
 
 def _listed(run: ImageRun, table: pd.DataFrame) -> None:
-    """Draw the rows with their images."""
-    known = model_session.training_set(run.config.model)
-    rows = {} if known is None else {int(i): row for row, i in enumerate(known.index.ids)}
+    """Show the rows with their images."""
+    training = subjects.training_set(run.config.model)
+    rows = {} if training is None else {int(i): row for row, i in enumerate(training.index.ids)}
     images = []
     for where, number in zip(table["where"], table["image"], strict=True):
-        if where == "drawn":
+        if where == "generated":
             image = run.images[number].image
-        elif known is not None:
-            image = known.image(rows[number])
+        elif training is not None:
+            image = training.image(rows[number])
         else:
             continue
         images.append(show.data_uri(image, _THUMB))
-    shown = table.copy()
-    shown.insert(0, " ", images)
+    listed = table.copy()
+    listed.insert(0, " ", images)
     st.dataframe(
-        shown,
+        listed,
         hide_index=True,
         height=320,
         row_height=_THUMB,
@@ -150,19 +154,25 @@ def _listed(run: ImageRun, table: pd.DataFrame) -> None:
     )
 
 
-def _table(run: ImageRun, found: ImageMap, many: list[int]) -> pd.DataFrame:
-    """Return one row per selected image, drawn ones first."""
-    place = {number: row for row, number in enumerate(found.ids)}
+def _table(run: ImageRun, image_map: ImageMap, many: list[int]) -> pd.DataFrame:
+    """Return one row per selected image, generated ones first."""
+    row_of = {number: row for row, number in enumerate(image_map.ids)}
     rows: list[dict[str, object]] = []
     for number in many:
         if number < 0 and -1 - number < len(run.images):
-            one = run.images[-1 - number]
-            kind = "" if one.truth is None else one.truth.kind
-            rows.append(_row("drawn", one.index, kind, 0, one.prompt))
-        elif number in place:
-            i = place[number]
+            image = run.images[-1 - number]
+            kind = "" if image.truth is None else image.truth.kind
+            rows.append(_row("generated", image.index, kind, 0, image.prompt))
+        elif number in row_of:
+            i = row_of[number]
             rows.append(
-                _row("training", number, found.kinds[i], found.copies[i], found.captions[i])
+                _row(
+                    "training",
+                    number,
+                    image_map.kinds[i],
+                    image_map.copies[i],
+                    image_map.captions[i],
+                )
             )
     return pd.DataFrame(rows)
 

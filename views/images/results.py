@@ -1,4 +1,4 @@
-"""Draw a run of the image study: what it is, its key figures and its sections."""
+"""A run of the image study: what it is, its key figures and its sections."""
 
 from __future__ import annotations
 
@@ -8,21 +8,25 @@ from html import escape
 
 import streamlit as st
 
+from mmh_core.formats.export import frame_csv
 from mmh_core.installation import PROGRAM
 from mmh_core.memorization.hypothesis import share_words, shown_lid
+from mmh_core.plots import images as image_plots
+from mmh_core.report import image_command, image_report, run_zip
 from mmh_core.retrieval.copy_evidence import COPIES, CopyKind, copied
 from mmh_core.studies.detection.prompt_scan import scan_words
 from mmh_core.studies.images.run import ImageResult, ImageRun, most_severe_image
-from views.images import audit, cards, data, detail, phrases, plane, show
-from views.images import reference_prompts as normal
+from views import models
+from views.images import audit, cards, detail, phrases, plane, show, state
 from views.images.settings import TABS, ImageSettings, form_of
 from views.images.state import choose_image, key
-from views.widgets import layout, words
+from views.widgets import layout, reproduce, words
+from views.widgets.reproduce import RunFile
 from views.widgets.tabs import open_tabs
 
 
 def result(run: ImageRun, settings: ImageSettings, *, precomputed: bool) -> None:
-    """Draw a run that has ended, with everything that can be asked about it."""
+    """Show a run that has ended, with everything that can be asked about it."""
     _headline(run, settings, precomputed=precomputed)
     if run.images:
         _figures(run)
@@ -31,7 +35,7 @@ def result(run: ImageRun, settings: ImageSettings, *, precomputed: bool) -> None
 
 
 def nothing(settings: ImageSettings) -> None:
-    """Say what to do where there is no run to show; an image can be audited all the same."""
+    """Show what to do where there is no run to show; an image can be audited all the same."""
     st.info(
         "There is no run of this model yet. Once it is ready, write a prompt at left and press "
         "**Generate**: images appear while they are generated, and you can stop at any time.",
@@ -42,7 +46,7 @@ def nothing(settings: ImageSettings) -> None:
 
 
 def _headline(run: ImageRun, settings: ImageSettings, *, precomputed: bool) -> None:
-    """Name the run, and say where it differs from the form and what was not read."""
+    """Show prompt and settings of the run, where the form differs, and what was not read."""
     kind = "Finished example" if precomputed else "Your run"
     count = words.plural(len(run.images), "image")
     sentence = f"{kind}: {count} by {phrases.settings(run)}."
@@ -60,10 +64,10 @@ def _headline(run: ImageRun, settings: ImageSettings, *, precomputed: bool) -> N
 
 def _figures(run: ImageRun) -> None:
     images, many = run.images, len(run.images)
-    kinds = Counter(one.copy.kind for one in images if one.copy is not None)
+    kinds = Counter(image.copy.kind for image in images if image.copy is not None)
     copies = sum(kinds[kind] for kind in COPIES)
     decided = any(not math.isnan(copied(kind)) for kind in kinds)
-    lids = sorted(one.lid.conditional for one in images if one.lid is not None)
+    lids = sorted(image.lid.conditional for image in images if image.lid is not None)
     lids = [lid for lid in lids if not math.isnan(lid)]
     with st.container(horizontal=True, gap="small"):
         layout.metric(
@@ -84,21 +88,23 @@ def _figures(run: ImageRun) -> None:
             "1: every seed gives the same image",
             phrases.AGREEMENT,
         )
-        known = images[0].truth
-        if known is not None:
+        truth = images[0].truth
+        if truth is not None:
             layout.metric(
                 "Ground truth",
-                known.kind,
-                f"data LID {words.number(known.lid, 0)}, {words.plural(known.images, 'image')}",
+                truth.kind,
+                f"data LID {words.number(truth.lid, 0)}, {words.plural(truth.images, 'image')}",
                 "Known by construction of this small model's training set: the category of the "
                 "prompt, the number of directions in which its training images vary (data "
                 "LID), and how many there are.",
             )
     for prompt, scan in zip(run.config.prompts, run.scans, strict=False):
         st.caption(layout.plain(scan_words(scan, copied=run.copied(prompt))))
-    counts = Counter(one.verdict for one in images)
-    said = " · ".join(f"{name} ({count})" for name, count in counts.most_common())
-    st.caption(f"Verdicts: {said}.")
+    counts = Counter(image.verdict for image in images)
+    verdicts = " · ".join(
+        f"{words.verdict(name)} ({count})" for name, count in counts.most_common()
+    )
+    st.caption(f"Verdicts: {verdicts}.")
 
 
 def _searched(run: ImageRun, kinds: Counter[CopyKind], decided: bool) -> str:
@@ -113,8 +119,8 @@ def _searched(run: ImageRun, kinds: Counter[CopyKind], decided: bool) -> str:
 
 
 def _among(run: ImageRun) -> str:
-    places = [one.lid.percentile for one in run.images if one.lid is not None]
-    places = sorted(place for place in places if not math.isnan(place))
+    places = [image.lid.percentile for image in run.images if image.lid is not None]
+    places = sorted(percentile for percentile in places if not math.isnan(percentile))
     if not places:
         return "not calibrated for these settings"
     middle = places[len(places) // 2]
@@ -137,20 +143,20 @@ def _without_reference(run: ImageRun) -> None:
 
 
 def _sections(run: ImageRun, settings: ImageSettings) -> None:
-    """Draw the section that is open; the others cost nothing."""
+    """Show the section that is open; the others cost nothing."""
     for name, tab in open_tabs(TABS, key):
         with tab:
             if name == "audit":
                 layout.heading("Audit an image", audit.SENTENCE)
                 audit.section(settings.model)
             elif name == "data":
-                data.section(run)
+                _reproduce(run)
             elif not run.images:
                 st.info("This run was stopped before its first image.")
             elif name == "images":
                 _images(run)
             elif name == "normal":
-                normal.section(run)
+                _distribution(run)
             else:
                 plane.section(run, settings)
 
@@ -165,13 +171,74 @@ def _images(run: ImageRun) -> None:
 
 def chosen_image(run: ImageRun) -> ImageResult:
     """Return the image to show in detail: the chosen one, else the first of the most severe."""
-    wanted = st.session_state.get(key("image"))
-    if isinstance(wanted, int) and 0 <= wanted < len(run.images):
-        return run.images[wanted]
-    if wanted is not None:
+    index = st.session_state.get(key("image"))
+    if isinstance(index, int) and 0 <= index < len(run.images):
+        return run.images[index]
+    if index is not None:
         st.warning(
-            f"image is {wanted}; this run has the images 0 to {len(run.images) - 1}.",
+            f"image is {index}; this run has the images 0 to {len(run.images) - 1}.",
             icon=":material/warning:",
         )
         choose_image(None)
     return most_severe_image(run.images)
+
+
+def _reproduce(run: ImageRun) -> None:
+    """Show the command line, the link and the downloads."""
+    searched = models.searched_folder()
+    own = run.config.model == models.POCKET
+    command = image_command(run.config, () if own or searched is None else searched.arguments())
+    # Named after model and seed alone: a prompt may hold what no file name should.
+    name = f"{run.model.replace('/', '-')}-seed-{run.config.seeds[0]}"
+    files = (
+        RunFile(
+            "Report (HTML)",
+            f"{name}.html",
+            lambda: image_report(run, command).encode(),
+            "im_report",
+            "Images, neighbors, curves and verdicts on one page",
+        ),
+        RunFile(
+            "Whole run (zip)",
+            f"{name}.zip",
+            lambda: run_zip(run, command),
+            "im_zip",
+            "All images as PNG, the figures as JSON and CSV, the report",
+        ),
+        RunFile(
+            "Table (CSV)",
+            f"{name}.csv",
+            lambda: frame_csv(run.frame()),
+            "im_csv",
+            "One row per image: settings, LID, copies, verdict",
+        ),
+    )
+    about = (
+        "The report is one page that opens anywhere without a network; each PNG carries its "
+        "settings."
+    )
+    reproduce.section("run", command, state.address(), about, files)
+
+
+def _distribution(run: ImageRun) -> None:
+    """Show the histogram, or say why there is nothing to compare with."""
+    layout.heading(
+        "LID distribution of reference prompts",
+        "Gray: images of prompts that are not memorized, generated with the same settings. "
+        "Marks far left of them have a low LID; marks among them prove nothing.",
+        help=f"{phrases.LID} {phrases.PERCENTILE}",
+    )
+    layout.chart(image_plots.lid_histogram(run.images, run.normal), "im_histogram")
+    if run.normal is None:
+        st.info(
+            "There are no reference prompts for these settings: percentiles hold only for the "
+            "settings of their calibration. Take the model's recommended steps, guidance, "
+            "scheduler and size, or compare the images with one another.",
+            icon=":material/info:",
+        )
+    else:
+        count = len(set(run.normal.prompts))
+        st.caption(
+            f"{len(run.normal.conditional)} images of {count} reference prompts at "
+            f"{run.normal.sampling.words}."
+        )

@@ -8,13 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, get_args
 
 from mmh_core.dimension.estimators import ESTIMATORS
 from mmh_core.studies.images.run import DEFAULT_ESTIMATOR, ImageConfig
 from mmh_core.text_to_image.prompt_text import MOST_WINDOWS
 from mmh_core.text_to_image.requests import LONGEST_SIDE, MOST_STEPS, Sampling, SchedulerName
-from views.widgets.link_values import decimal, job_id, one_of, quoted, whole
+from views.widgets.link_values import (
+    MOST_SEED,
+    differences,
+    job_id,
+    numbers,
+    one_of,
+    quoted,
+    whole,
+)
 
 PREFIX = "im_"
 #: The kinds of prompts that the embedded model knows, with what each is about.
@@ -32,11 +39,14 @@ TABS = {
     "audit": "Audit an image",
     "data": "Data & reproduce",
 }
-SCHEDULERS: tuple[SchedulerName, ...] = get_args(SchedulerName)
+SCHEDULERS: dict[SchedulerName, str] = {
+    "ddim": "DDIM",
+    "euler": "Euler",
+    "dpm++ 2m": "DPM++ 2M",
+    "pndm": "PNDM",
+}
 #: Estimators that can be run beside the default one.
 FURTHER = tuple(name for name in ESTIMATORS if name != DEFAULT_ESTIMATOR)
-#: Browsers count exactly up to 2^53; the last seed of a run must stay below.
-MOST_SEED = 2**53 - 1_000
 WHOLE = {
     "images": (1, 16),
     "seed": (0, MOST_SEED),
@@ -45,10 +55,7 @@ WHOLE = {
     "width": (8, LONGEST_SIDE),
     "windows": (1, MOST_WINDOWS),
 }
-MOST_GUIDANCE = 30.0
 FORM = ("prompt", *WHOLE, "guidance", "scheduler", "negative", "estimators")
-#: A longer prompt is left out of a link; the link to its job still carries it.
-_LINKED = 1_500
 
 
 @dataclass(frozen=True)
@@ -128,18 +135,11 @@ def parsed(source: Mapping[str, object], base: ImageSettings) -> tuple[ImageSett
     `base` says what counts where nothing is given; its model and example are taken as they are.
     """
     messages: list[str] = []
-    form = base.form
-    for name, between in WHOLE.items():
-        value = whole(name, source.get(name), between, messages)
-        if value is not None:
-            change: dict[str, Any] = {name: value}
-            form = replace(form, **change)
-    guidance = decimal("guidance", source.get("guidance"), (0, MOST_GUIDANCE), messages)
+    form = replace(base.form, **numbers(source, WHOLE, messages))
     form = replace(
         form,
         prompt=_text(source.get("prompt"), form.prompt),
         negative=_text(source.get("negative"), form.negative),
-        guidance=form.guidance if guidance is None else guidance,
         scheduler=one_of(
             "scheduler", source.get("scheduler"), SCHEDULERS, form.scheduler, messages
         ),
@@ -161,20 +161,12 @@ def query(settings: ImageSettings, base: ImageSettings) -> dict[str, str]:
     pairs: dict[str, str] = {"model": settings.model}
     if settings.example != "duplicate":
         pairs["example"] = settings.example
-    for name in FORM:
-        value = getattr(settings.form, name)
-        if value == getattr(base.form, name):
-            continue
-        if isinstance(value, str) and len(value) > _LINKED:
-            continue
-        if isinstance(value, tuple):
-            value = ",".join(value)
-        pairs[name] = f"{value:g}" if isinstance(value, float) else str(value)
-    for name in ("tab", "image", "job", "audit", "plane"):
-        value = getattr(settings, name)
-        if value != getattr(base, name) and value is not None:
-            pairs[name] = str(value)
-    return pairs
+    pairs |= differences(settings.form, base.form, FORM, _written)
+    return pairs | differences(settings, base, ("tab", "image", "job", "audit", "plane"))
+
+
+def _written(value: object) -> str:
+    return ",".join(value) if isinstance(value, tuple) else str(value)
 
 
 def _text(value: object, default: str) -> str:

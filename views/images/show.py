@@ -1,4 +1,4 @@
-"""Turn images into HTML: as data that needs no request, every pixel as it is."""
+"""Images as HTML: data that needs no request, every pixel as it is."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mmh_core.memorization.verdict import IMAGE_ROWS
 from mmh_core.plots.image_grid import reduced
 from mmh_core.report.image_files import png_bytes
 from mmh_core.studies.images.run import ImageRun, ImageVerdict
-from views.widgets import layout
+from views.widgets import layout, words
 
 #: The longest side of an image on a card and of a neighbor, in pixels of its own.
 CARD, THUMB = 256, 128
@@ -52,7 +52,7 @@ STYLE = """<style>
 
 
 def html(body: str) -> None:
-    """Draw HTML of this module with its style."""
+    """Show HTML of this module with its style."""
     st.html(f'{STYLE}<div class="im">{body}</div>')
 
 
@@ -75,7 +75,7 @@ def figure(image: Tensor, alt: str, caption: str, *, most: int | None = None) ->
 
 
 def not_read(run: ImageRun) -> None:
-    """Say which end of a prompt was not read, what is missing, and the notes on the model."""
+    """Show which end of a prompt was not read, what is missing, and the notes on the model."""
     lacking(run.missing, run.notes)
     for unread in run.unread():
         if unread:
@@ -83,7 +83,7 @@ def not_read(run: ImageRun) -> None:
 
 
 def lacking(missing: Sequence[str], notes: Sequence[str]) -> None:
-    """Say what of a run is missing, and what was chosen while its model was read."""
+    """Show what of a run is missing, and what was chosen while its model was read."""
     for sentence in missing:
         st.warning(layout.plain(sentence), icon=":material/warning:")
     for note in notes:
@@ -96,5 +96,6 @@ def verdict(name: ImageVerdict) -> str:
     return (
         f'<p class="im-verdict" style="border-color: {look.color}" '
         f'title="{escape(look.sentence)}">'
-        f'<i style="color: {look.color}" aria-hidden="true">{look.sign}</i>{escape(name)}</p>'
+        f'<i style="color: {look.color}" aria-hidden="true">{look.sign}</i>'
+        f"{escape(words.verdict(name))}</p>"
     )

@@ -1,26 +1,23 @@
-"""Draw the sidebar: what to train on and how, how long that takes, and the runs before."""
+"""The sidebar: what to train on and how, how long that takes, and the runs before."""
 
 from __future__ import annotations
-
-import time
 
 import streamlit as st
 
 from mmh_core.manifolds.catalogue import MANIFOLDS
-from mmh_core.store.job_record import JobRecord
 from mmh_core.studies.manifolds.config import checked
 from mmh_core.studies.manifolds.run import ManifoldConfig
 from views import session
+from views.manifolds import session as manifold_session
 from views.manifolds import state
 from views.manifolds.settings import GROUPS, ManifoldSettings, bounds
 from views.manifolds.state import key
+from views.widgets import form, past_jobs
 from views.widgets.words import in_words
-
-_STATES = {"done": "finished", "cancelled": "stopped"}
 
 
 def sidebar(settings: ManifoldSettings) -> None:
-    """Draw the controls, and submit a job when the button is pressed."""
+    """Show the controls, and submit a job when the button is pressed."""
     st.radio("Dataset", list(GROUPS), key=key("group"), on_change=state.choose_group)
     names = GROUPS[st.session_state[key("group")]]
     if len(names) > 1:
@@ -33,12 +30,19 @@ def sidebar(settings: ManifoldSettings) -> None:
         )
     st.caption(MANIFOLDS[settings.config.manifold].blurb)
     _numbers(settings.config.manifold)
-    _past(settings.job)
+    past_jobs.section(
+        manifold_session.past_manifolds(),
+        settings.job,
+        "run",
+        key(""),
+        on_open=state.open_past,
+        on_back=state.show_job,
+    )
 
 
 @st.fragment
 def _numbers(manifold: str) -> None:
-    """Draw the numbers and the button; a fragment, so that a new number redraws no chart."""
+    """Show the numbers and the button; a fragment, so that a new number redraws no chart."""
     between = bounds(manifold)
     left, right = st.columns(2)
     with left:
@@ -47,15 +51,14 @@ def _numbers(manifold: str) -> None:
     with right:
         _number("Duplicates", "duplicates", between, "Further exact copies of a training point.")
         _number("Epochs", "epochs", between, "Passes over the training points.")
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        _number("Seed", "seed", between, "The same seed gives the same run on one machine.")
-        st.button(
-            "",
-            icon=":material/casino:",
-            help="Take a random seed",
-            key="mf_dice",
-            on_click=state.random_seed,
-        )
+    form.seed(
+        "Seed",
+        key("seed"),
+        between["seed"],
+        "mf_dice",
+        state.random_seed,
+        "The same seed gives the same run on one machine.",
+    )
     if MANIFOLDS[manifold].plot != "images":
         with st.expander("More"):
             _number(
@@ -71,79 +74,31 @@ def _numbers(manifold: str) -> None:
 def _number(
     label: str, name: str, between: dict[str, tuple[int, int]], help: str | None = None
 ) -> None:
-    low, high = between[name]
-    st.number_input(
-        label, min_value=low, max_value=high, step=1, key=key(name), help=help, placeholder="own"
-    )
+    form.number(label, key(name), between[name], help, placeholder="own")
 
 
 def _train(config: ManifoldConfig) -> None:
-    """Draw the button with what it will cost, or why these numbers cannot be trained."""
-    refused = None
-    try:
-        checked(config)
-    except ValueError as error:
-        refused = str(error)
-    pressed = st.button(
-        "Train",
-        type="primary",
-        icon=":material/play_arrow:",
-        width="stretch",
-        key="mf_train",
-        disabled=refused is not None,
-    )
+    """Show the button with what it will cost, or why these numbers cannot be trained."""
+    checked_config = form.checked_config(lambda: config, (checked,))
+    refused = checked_config if isinstance(checked_config, str) else None
+    pressed = form.submit("Train", "play_arrow", "mf_train", refused)
     if refused is not None:
-        st.error(session.plain(refused))
         return
     st.caption(_duration(config))
     state.remember()
     if not pressed:
         return
     with session.errors_as_messages():
-        state.show_job(session.submit_manifold(config))
+        state.show_job(manifold_session.submit_manifold(config))
         state.remember()
         st.rerun()
 
 
 def _duration(config: ManifoldConfig) -> str:
     """Return one line on how long the settings shown take."""
-    found = session.expected_seconds(config)
-    if found is None:
+    expectation = manifold_session.expected_seconds(config)
+    if expectation is None:
         return f"{config.steps:,} steps, roughly a minute or two."
-    seconds, here = found
+    seconds, here = expectation
     source = "judging by earlier runs here" if here else "roughly, measured on two CPU cores"
     return f"{config.steps:,} steps, about {in_words(seconds)} ({source})."
-
-
-def _past(shown: str | None) -> None:
-    records = session.past_runs()
-    with st.expander("Past runs", icon=":material/history:"):
-        if not records:
-            st.caption("Your runs are kept here, also after a restart.")
-        if shown is not None:
-            st.button(
-                "Back to the precomputed run",
-                icon=":material/arrow_back:",
-                type="tertiary",
-                on_click=state.show_job,
-                args=(None,),
-            )
-        for record in records:
-            st.button(
-                record.label,
-                key=f"mf_past_{record.id}",
-                type="tertiary",
-                disabled=record.id == shown,
-                help=_when(record),
-                on_click=state.open_past,
-                args=(record.id,),
-            )
-
-
-def _when(record: JobRecord) -> str:
-    state_ = _STATES.get(record.state, record.state)
-    if record.finished is None:
-        return state_.capitalize()
-    return (
-        f"{state_.capitalize()} {time.strftime('%Y-%m-%d %H:%M', time.localtime(record.finished))}"
-    )

@@ -1,4 +1,4 @@
-"""Draw runs on handwritten digits: what the model drew beside what it was trained on."""
+"""Runs on handwritten digits: generated images beside the training images."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from mmh_core.plots import summaries
 from mmh_core.plots.cards import image_png
 from mmh_core.plots.points import point_of
 from mmh_core.studies.manifolds.run import ManifoldRun, Snapshot
-from views import session
 from views.manifolds import figure as image
 from views.manifolds import points, state
+from views.manifolds import session as manifold_session
+from views.manifolds.settings import ManifoldSettings
 from views.manifolds.state import key
 from views.widgets import layout, words
 
@@ -40,26 +41,26 @@ _STYLE = """<style>
 
 def sizes() -> list[int]:
     """Return the training-set sizes of the precomputed runs, ascending."""
-    names = [name.removeprefix("digits-") for name in session.preset_names()]
+    names = [name.removeprefix("digits-") for name in manifold_session.preset_names()]
     return sorted(int(name) for name in names if name.isdigit())
 
 
 def size_slider() -> int | None:
-    """Let the person choose the size of the training set; None where nothing is precomputed."""
-    known = sizes()
-    if not known:
+    """Return the training-set size chosen on a slider, None where nothing is precomputed."""
+    offered = sizes()
+    if not offered:
         return None
-    wanted = st.session_state.get(key("size"))
-    if wanted not in known:
-        if wanted is not None:
-            names = ", ".join(f"{size:,}" for size in known)
-            st.warning(f"size is {wanted}; precomputed are {names}.", icon=":material/warning:")
-        st.session_state[key("size")] = 1_000 if 1_000 in known else known[-1]
-    if len(known) == 1:
-        return known[0]
+    chosen = st.session_state.get(key("size"))
+    if chosen not in offered:
+        if chosen is not None:
+            names = ", ".join(f"{size:,}" for size in offered)
+            st.warning(f"size is {chosen}; precomputed are {names}.", icon=":material/warning:")
+        st.session_state[key("size")] = 1_000 if 1_000 in offered else offered[-1]
+    if len(offered) == 1:
+        return offered[0]
     return st.select_slider(
         "Training images",
-        known,
+        offered,
         key=key("size"),
         format_func=lambda size: f"{size:,}",
         help="Precomputed runs: few images are memorized, many are generalized from.",
@@ -68,16 +69,23 @@ def size_slider() -> int | None:
 
 
 def _new_size() -> None:
-    """Let the form follow the run, and forget what was chosen in the one before."""
-    run = session.preset_run(f"digits-{st.session_state[key('size')]}")
+    """Put the run into the form, and forget what was chosen in the one before."""
+    run = manifold_session.preset_run(f"digits-{st.session_state[key('size')]}")
     if run is not None:
         state.use_config(run.config)
     state.show_job(None)
 
 
+def precomputed(settings: ManifoldSettings) -> ManifoldRun | None:
+    """Return the precomputed run of the manifold chosen, of the size chosen for digits."""
+    name = settings.config.manifold
+    size = size_slider() if name == "digits" else None
+    return manifold_session.preset_run(name if size is None else f"{name}-{size}")
+
+
 def section(run: ManifoldRun, snapshot: Snapshot) -> None:
-    """Draw the images as cards or in projection, then one image in detail."""
-    shown = st.segmented_control(
+    """Show the images as cards or in projection, then one image in detail."""
+    view = st.segmented_control(
         "View",
         ["Images", "Projection"],
         default="Images",
@@ -86,7 +94,7 @@ def section(run: ManifoldRun, snapshot: Snapshot) -> None:
         label_visibility="collapsed",
     )
     chosen = points.current(run, snapshot)
-    if shown == "Projection":
+    if view == "Projection":
         image.charts(run, snapshot, chosen)
         points.selection(run, snapshot)
     else:
@@ -137,7 +145,8 @@ def _card(run: ManifoldRun, snapshot: Snapshot, row: int) -> str:
         f'<div class="mf-card"><div class="pair">{pair}</div>'
         f"<p>LID {words.number(lid, 1)} · percentile {below:.0%}".replace("%", "")
         + f"<br>distance ratio {ratio:.2f}, {copy}</p>"
-        f'<p class="{look}" style="border-left-color: {color}">{escape(label)}</p></div>'
+        f'<p class="{look}" style="border-left-color: {color}">'
+        f"{escape(words.verdict(label))}</p></div>"
     )
 
 
@@ -150,21 +159,25 @@ def _image(point: Tensor, caption: str, alt: str) -> str:
 
 
 def _pair(run: ManifoldRun, snapshot: Snapshot, chosen: int) -> None:
-    """Draw one image large, with its nearest training image where it is a generated one."""
-    place = point_of(run, snapshot, chosen)
-    image = place.estimates(snapshot).points[place.index]
-    parts = _image(image, place.kind, f"{place.kind} {place.index}")
-    if place.kind == "generated sample":
-        row = int(snapshot.nearest[place.index])
+    """Show one image large, with its nearest training image where it is a generated one."""
+    point = point_of(run, snapshot, chosen)
+    image = point.estimates(snapshot).points[point.index]
+    parts = _image(image, point.kind, f"{point.kind} {point.index}")
+    if point.kind == "generated sample":
+        row = int(snapshot.nearest[point.index])
         parts += _image(run.train.points[row], "nearest training image", f"Training image {row}")
     st.html(f'{_STYLE}<div class="mf-card one"><div class="pair">{parts}</div></div>')
 
 
 def _passage() -> None:
-    known = sizes()
-    if len(known) < 2:
+    offered = sizes()
+    if len(offered) < 2:
         return
-    runs = [run for size in known if (run := session.preset_run(f"digits-{size}")) is not None]
+    runs = [
+        run
+        for size in offered
+        if (run := manifold_session.preset_run(f"digits-{size}")) is not None
+    ]
     layout.heading(
         "From memorizing to generalizing",
         "Each mark is one precomputed run. With few training images the model copies, with "

@@ -1,4 +1,4 @@
-"""Draw the figure of a run: a plane to select in, beside it a view to look at."""
+"""The figure of a run: a plane to select in, beside it a view to look at."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SCALE_NAMES = ("little noise", "medium", "much noise")
 
 
 def section(run: ManifoldRun, snapshot: Snapshot) -> None:
-    """Draw the figure and what is beside and below it."""
+    """Show the figure and what is beside and below it."""
     chosen = points.current(run, snapshot)
     charts(run, snapshot, chosen)
     points.selection(run, snapshot)
@@ -25,7 +25,7 @@ def section(run: ManifoldRun, snapshot: Snapshot) -> None:
 
 
 def charts(run: ManifoldRun, snapshot: Snapshot, chosen: int) -> None:
-    """Draw the selectable plane, and beside it the same in space or the score field."""
+    """Show the selectable plane, and beside it the same in space or the score field."""
     left, right = layout.side_by_side("figure")
     with left:
         coloring = _coloring(run)
@@ -40,7 +40,7 @@ def charts(run: ManifoldRun, snapshot: Snapshot, chosen: int) -> None:
 
 
 def _coloring(run: ManifoldRun) -> Coloring:
-    """Draw the title of the figure and the choice of colors."""
+    """Show the title of the figure and the choice of colors."""
     color = st.session_state[key("color")]
     layout.heading("Data and samples", _figure_words(run, color), help=words.LID)
     st.segmented_control(
@@ -55,7 +55,7 @@ def _coloring(run: ManifoldRun) -> Coloring:
 
 
 def _figure_words(run: ManifoldRun, color: str) -> str:
-    said = {
+    sentence = {
         "learned": "Dots are generated samples, crosses training points. Violet (LID 0) is a "
         "point that the model can only reproduce; a low LID alone proves no copy.",
         "true": "The true LID of the data at each point, which a perfect model would have "
@@ -64,7 +64,7 @@ def _figure_words(run: ManifoldRun, color: str) -> str:
         "about whether a copy does harm.",
     }[color]
     wide = run.train.ambient_dim > 3
-    return f"{said} The plot has the two directions of largest variance." if wide else said
+    return f"{sentence} The plot has the two directions of largest variance." if wide else sentence
 
 
 def _field(run: ManifoldRun, snapshot: Snapshot) -> None:

@@ -23,17 +23,17 @@ _MOST_ROWS = 500
 def take_selection() -> None:
     """Copy what was selected in the image: Plotly forgets it when the figure changes."""
     state = st.session_state
-    found = selected_ids(state.get("mf_figure") or {})
-    if len(found) == 1:
-        state[key("point")], state[key("many")] = found[0], []
-    elif found:
-        state[key("many")] = found
+    ids = selected_ids(state.get("mf_figure") or {})
+    if len(ids) == 1:
+        state[key("point")], state[key("many")] = ids[0], []
+    elif ids:
+        state[key("many")] = ids
 
 
 def selected_ids(event: Mapping[str, Any]) -> list[int]:
     """Return the ids in a selection of the image, ascending, each once."""
-    found = (_id(point) for point in (event.get("selection") or {}).get("points", []))
-    return sorted({i for i in found if i is not None})
+    ids = (_id(point) for point in (event.get("selection") or {}).get("points", []))
+    return sorted({i for i in ids if i is not None})
 
 
 def _id(point: dict[str, object]) -> int | None:
@@ -53,13 +53,13 @@ def count(run: ManifoldRun, snapshot: Snapshot) -> int:
 
 def current(run: ManifoldRun, snapshot: Snapshot) -> int:
     """Return the id of the point to show: the chosen one, else one that is memorized."""
-    wanted = st.session_state.get(key("point"))
+    point = st.session_state.get(key("point"))
     total = count(run, snapshot)
-    if isinstance(wanted, int) and 0 <= wanted < total:
-        return wanted
-    if wanted is not None:
+    if isinstance(point, int) and 0 <= point < total:
+        return point
+    if point is not None:
         st.warning(
-            f"point is {wanted}; this run has the points 0 to {total - 1:,}.",
+            f"point is {point}; this run has the points 0 to {total - 1:,}.",
             icon=":material/warning:",
         )
         st.session_state[key("point")] = None
@@ -77,13 +77,13 @@ def default_point(snapshot: Snapshot) -> int:
 def _memorized(snapshot: Snapshot) -> list[int]:
     """Return the ids of memorized points, most severe verdict and lowest LID first."""
     first = len(snapshot.trained.lid)
-    found = []
+    ranked = []
     for offset, estimates in ((0, snapshot.trained), (first, snapshot.generated)):
         pairs = zip(estimates.verdict.tolist(), estimates.lid.tolist(), strict=True)
         for i, (code, lid) in enumerate(pairs):
             if VERDICTS[code] in MEMORIZED:
-                found.append((-POINT_ROWS[VERDICTS[code]].severity, lid, offset + i))
-    return [i for _, _, i in sorted(found)]
+                ranked.append((-POINT_ROWS[VERDICTS[code]].severity, lid, offset + i))
+    return [i for _, _, i in sorted(ranked)]
 
 
 def detail(
@@ -93,18 +93,18 @@ def detail(
     *,
     above: Callable[[ManifoldRun, Snapshot, int], None] | None = None,
 ) -> None:
-    """Draw what is known about one point: LID, verdict with its reason, neighbor, LID curve.
+    """Show the results of one point: LID, verdict with its reason, neighbor, LID curve.
 
     `above` draws what only this kind of data has, such as the image itself.
     """
     st.divider()
-    place = point_of(run, snapshot, chosen)
+    point = point_of(run, snapshot, chosen)
     _stepper(snapshot, chosen, count(run, snapshot))
     left, right = layout.side_by_side("point", (2, 3))
     with left:
         if above is not None:
             above(run, snapshot, chosen)
-        _facts(run, snapshot, place)
+        _facts(run, snapshot, point)
     with right:
         layout.heading(
             "LID across noise scales",
@@ -140,23 +140,23 @@ def _choose(point: int) -> None:
     st.session_state[key("point")] = point
 
 
-def _facts(run: ManifoldRun, snapshot: Snapshot, place: PointPlace) -> None:
-    of, i = place.estimates(snapshot), place.index
+def _facts(run: ManifoldRun, snapshot: Snapshot, point: PointPlace) -> None:
+    of, i = point.estimates(snapshot), point.index
     lid, true = float(of.lid[i]), float(of.true_lid[i])
     verdict = explain(VERDICTS[int(of.verdict[i])], lid, true, run.typical_lid)
     st.badge(
-        verdict.label,
+        words.verdict(verdict.label),
         color="orange" if verdict.memorized else "gray",
         help=f"{words.OD_MEM} {words.DD_MEM}",
     )
     st.text(verdict.reason)
     plateau = STATUSES[int(of.status[i])]
     rows = [
-        ("Kind", place.kind),
+        ("Kind", point.kind),
         ("Learned LID", f"{words.number(lid)} ({plateau})"),
         ("True LID" if theme.truth_known(run) else "LID of the data", words.number(true)),
     ]
-    if place.kind == "generated sample":
+    if point.kind == "generated sample":
         row, ratio = int(snapshot.nearest[i]), float(snapshot.distance_ratio[i])
         rows += [("Nearest training point", f"row {row:,}"), ("Distance ratio", how_close(ratio))]
     if run.train.ambient_dim <= 3:
@@ -173,7 +173,7 @@ def how_close(ratio: float) -> str:
 
 
 def selection(run: ManifoldRun, snapshot: Snapshot) -> None:
-    """Draw the table of the points selected with the box or the lasso, with its export."""
+    """Show the table of the points selected with the box or the lasso, with its export."""
     many = [i for i in st.session_state.get(key("many")) or [] if i < count(run, snapshot)]
     if not many:
         return

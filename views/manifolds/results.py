@@ -1,26 +1,31 @@
-"""Draw a run: which one it is, how far it came, its key figures and its sections."""
+"""A run: which one it is, how far it came, its key figures and its sections."""
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from dataclasses import asdict
 
 import streamlit as st
 
+from mmh_core.formats.export import frame_csv
 from mmh_core.manifolds.catalogue import MANIFOLDS
 from mmh_core.memorization.hypothesis import VERDICTS
 from mmh_core.plots import theme
 from mmh_core.studies.manifolds.run import ManifoldConfig, ManifoldRun, Snapshot
-from views.manifolds import data, digits, figure, training
-from views.manifolds.settings import NUMBERS, TABS, ManifoldSettings
+from views import kept_runs
+from views.manifolds import digits, figure, state, training
+from views.manifolds.settings import NUMBERS, TABS, ManifoldSettings, command
 from views.manifolds.state import key
-from views.widgets import layout, words
+from views.widgets import layout, reproduce, words
+from views.widgets.reproduce import RunFile
 from views.widgets.tabs import open_tabs
 
 _SCRUBBER = key("scrubber")
 
 
 def result(run: ManifoldRun, settings: ManifoldSettings, *, precomputed: bool) -> None:
-    """Draw a run that has ended, with everything that can be asked about it."""
+    """Show a run that has ended, with everything that can be asked about it."""
     _headline(run, settings.config, precomputed=precomputed)
     if not run.snapshots:
         st.info(
@@ -35,7 +40,7 @@ def result(run: ManifoldRun, settings: ManifoldSettings, *, precomputed: bool) -
 
 
 def nothing(settings: ManifoldSettings) -> None:
-    """Say what to do where no run of a manifold exists yet."""
+    """Show what to do where no run of a manifold exists yet."""
     spec = MANIFOLDS[settings.config.manifold]
     st.subheader(spec.label, anchor=False)
     st.info(
@@ -45,8 +50,8 @@ def nothing(settings: ManifoldSettings) -> None:
     )
 
 
-def _headline(run: ManifoldRun, asked: ManifoldConfig, *, precomputed: bool) -> None:
-    """Name the run, and say where it differs from the form."""
+def _headline(run: ManifoldRun, form: ManifoldConfig, *, precomputed: bool) -> None:
+    """Show dataset and settings of the run, and where the form differs."""
     config = run.config
     facts = [
         words.plural(config.points, "training point"),
@@ -58,8 +63,10 @@ def _headline(run: ManifoldRun, asked: ManifoldConfig, *, precomputed: bool) -> 
     ]
     kind = "Precomputed run" if precomputed else "Your run"
     sentence = f"{kind}: {', '.join(fact for fact in facts if fact)}."
-    differing = [n for n in NUMBERS if getattr(asked, n) != getattr(config, n)]
-    if differing and config.manifold == asked.manifold:
+    differing = [n for n in NUMBERS if getattr(form, n) != getattr(config, n)]
+    # Precomputed runs of digits are chosen by their size, and not by the form.
+    chosen_by_form = not precomputed or config.manifold != "digits"
+    if differing and chosen_by_form and config.manifold == form.manifold:
         names = ", ".join(name.replace("_", " ") for name in differing)
         sentence += f" The form at left differs in {names}: press **Train** to run that."
     with st.container(gap="xxsmall"):
@@ -74,20 +81,20 @@ def _headline(run: ManifoldRun, asked: ManifoldConfig, *, precomputed: bool) -> 
 
 
 def _scrubber(run: ManifoldRun) -> Snapshot:
-    """Let the person move through training; return the snapshot to show."""
+    """Return the snapshot chosen on the slider of training steps."""
     by_step = {s.step: s for s in run.snapshots}
     last = run.snapshots[-1]
-    wanted = st.session_state.get(key("step"))
-    if wanted is not None and wanted not in by_step:
+    chosen = st.session_state.get(key("step"))
+    if chosen is not None and chosen not in by_step:
         steps = ", ".join(f"{step:,}" for step in by_step)
         st.warning(
-            f"step is {wanted}; this run has the steps {steps}. Shown instead: the last.",
+            f"step is {chosen}; this run has the steps {steps}. Shown instead: the last.",
             icon=":material/warning:",
         )
-        st.session_state[key("step")] = wanted = None
+        st.session_state[key("step")] = chosen = None
     if len(by_step) == 1:
         return last
-    st.session_state[_SCRUBBER] = last.step if wanted is None else wanted
+    st.session_state[_SCRUBBER] = last.step if chosen is None else chosen
     step = st.select_slider(
         "Training step",
         list(by_step),
@@ -134,21 +141,24 @@ def _figures(run: ManifoldRun, snapshot: Snapshot) -> None:
             "Memorized by LID",
             words.percent(memorized),
             f"{round(memorized * many):,} of {many:,} samples",
-            f"{words.OD_MEM} {words.DD_MEM}",
+            "Samples whose LID is too low, near a training point or not; the copy rate goes by "
+            f"distances instead, so the two differ. {words.OD_MEM} {words.DD_MEM}",
         )
         layout.metric(
             "Fit",
             "good" if snapshot.fits else "too poor",
-            "verdicts are reliable" if snapshot.fits else "no verdict can be given",
+            "LID is trusted" if snapshot.fits else "no verdicts",
             "Whether the model denoises its own training data as well as simple baselines do.",
         )
     counts = Counter(samples.verdict.tolist())
-    said = [f"{counts[i]:,} {label}" for i, label in enumerate(VERDICTS) if counts[i]]
-    st.caption(f"Verdicts on {many:,} generated samples: {' · '.join(said)}.")
+    verdicts = [
+        f"{counts[i]:,} {words.verdict(label)}" for i, label in enumerate(VERDICTS) if counts[i]
+    ]
+    st.caption(f"Verdicts on {many:,} generated samples: {' · '.join(verdicts)}.")
 
 
 def _sections(run: ManifoldRun, snapshot: Snapshot) -> None:
-    """Draw the section that is open; the others cost nothing."""
+    """Show the section that is open; the others cost nothing."""
     for name, tab in open_tabs(TABS, key):
         with tab:
             if name == "image" and MANIFOLDS[run.config.manifold].plot == "images":
@@ -162,4 +172,51 @@ def _sections(run: ManifoldRun, snapshot: Snapshot) -> None:
             elif name == "fit":
                 training.fit(run, snapshot)
             else:
-                data.section(run, snapshot)
+                _reproduce(run, snapshot)
+
+
+def _reproduce(run: ManifoldRun, snapshot: Snapshot) -> None:
+    """Show the command line, the link and the downloads."""
+    name = f"{run.config.manifold}-seed-{run.config.seed}"
+    files = (
+        RunFile(
+            "Points (CSV)",
+            f"{name}-step-{snapshot.step}.csv",
+            lambda: _points(run, snapshot),
+            "mf_csv",
+            "Training points and samples of this training step, with LID and verdict",
+        ),
+        RunFile(
+            "Whole run (safetensors)",
+            f"{name}.safetensors",
+            lambda: kept_runs.run_bytes(run),
+            "mf_run",
+            "Everything on this page, to open in Python with mmh_core.store.archive",
+        ),
+        RunFile(
+            "Settings (JSON)",
+            f"{name}.json",
+            lambda: json.dumps(asdict(run.config), indent=2).encode(),
+            "mf_json",
+        ),
+    )
+    about = "Points, run and settings as files."
+    reproduce.section("run", command(run.config), state.address(), about, files)
+
+
+def _points(run: ManifoldRun, snapshot: Snapshot) -> bytes:
+    import pandas as pd
+
+    parts = []
+    for kind, estimates in (
+        ("training point", snapshot.trained),
+        ("generated sample", snapshot.generated),
+    ):
+        table = estimates.frame()
+        table.insert(0, "kind", kind)
+        parts.append(table)
+    table = pd.concat(parts, ignore_index=True)
+    table.insert(0, "point", list(range(len(table))))
+    table.insert(1, "manifold", run.config.manifold)
+    table.insert(2, "step", snapshot.step)
+    return frame_csv(table)

@@ -6,7 +6,6 @@ the default and is named in one sentence.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -15,7 +14,7 @@ from mmh_core.manifolds.catalogue import MANIFOLDS
 from mmh_core.plots.points import Coloring
 from mmh_core.studies.manifolds.config import MOST_SEED, MOST_WIDTH, default_config
 from mmh_core.studies.manifolds.run import ManifoldConfig
-from views.widgets.link_values import job_id, one_of, quoted
+from views.widgets.link_values import job_id, one_of, whole
 
 PREFIX = "mf_"
 FIRST = "circle"
@@ -81,7 +80,7 @@ def parsed(source: Mapping[str, object]) -> tuple[ManifoldSettings, list[str]]:
     manifold = one_of("manifold", source.get("manifold"), MANIFOLDS, FIRST, messages)
     base = default_config(manifold)
     numbers = {
-        name: _whole(name, source.get(name), between, getattr(base, name), messages)
+        name: whole(name, source.get(name), between, messages, getattr(base, name))
         for name, between in bounds(manifold).items()
     }
     config = config_of(manifold, numbers)
@@ -89,10 +88,10 @@ def parsed(source: Mapping[str, object]) -> tuple[ManifoldSettings, list[str]]:
         config,
         color=one_of("color", source.get("color"), COLORS, "learned", messages),
         tab=one_of("tab", source.get("tab"), TABS, "image", messages),
-        step=_whole("step", source.get("step"), (0, 10**9), None, messages),
-        point=_whole("point", source.get("point"), (0, 10**6), None, messages),
+        step=whole("step", source.get("step"), (0, 10**9), messages),
+        point=whole("point", source.get("point"), (0, 10**6), messages),
         job=job_id("job", source.get("job"), messages),
-        size=_whole("size", source.get("size"), (2, 10**6), None, messages),
+        size=whole("size", source.get("size"), (2, 10**6), messages),
     ), messages
 
 
@@ -137,22 +136,3 @@ def command(config: ManifoldConfig) -> str:
         if getattr(config, name) is not None
     ]
     return " ".join(words)
-
-
-def _whole(
-    name: str, value: object, between: tuple[int, int], default: int | None, messages: list[str]
-) -> int | None:
-    if value is None or value == "":
-        return default
-    low, high = between
-    number = value if isinstance(value, int) and not isinstance(value, bool) else None
-    if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,12}", value):
-        number = int(value)
-    if number is None or not low <= number <= high:
-        instead = "left out" if default is None else f"{default:,}"
-        messages.append(
-            f"{name} is {quoted(value)}; it must be a whole number from {low:,} to {high:,}. "
-            f"Used instead: {instead}."
-        )
-        return default
-    return number

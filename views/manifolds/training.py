@@ -1,4 +1,4 @@
-"""Draw how a run trained, how the estimators compare on it, and how well it fits."""
+"""How a run trained, how the estimators compare on it, and how well it fits."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import streamlit as st
 
 from mmh_core.plots import curves, summaries, theme
 from mmh_core.studies.manifolds.run import EstimatorRow, ManifoldRun, Snapshot
-from views.manifolds import training_mitigation as cure
+from views.manifolds import training_mitigation
 from views.widgets import layout, words
 
 
 def progress(run: ManifoldRun, snapshot: Snapshot) -> None:
-    """Draw loss, LID and copies over training, and the distribution of LID now."""
+    """Show loss, LID and copies over training, and the distribution of LID now."""
     layout.heading(
         "Training curves",
         "The loss should level off. Memorization begins where learned LID falls below the true "
@@ -27,27 +27,27 @@ def progress(run: ManifoldRun, snapshot: Snapshot) -> None:
         help=words.LID,
     )
     layout.chart(summaries.lid_histogram(run, snapshot), "mf_histogram")
-    cure.section(run)
+    training_mitigation.section(run)
 
 
 def estimators(run: ManifoldRun) -> None:
-    """Draw all estimators side by side, with a sentence on what to conclude."""
+    """Show all estimators side by side, with a sentence on what to conclude."""
     if not run.estimators:
         st.info(
             "The estimators are compared at the end of a run; this one was stopped before.",
             icon=":material/info:",
         )
         return
-    known = theme.truth_known(run)
+    truth_known = theme.truth_known(run)
     layout.heading(
         "Comparison of LID estimators",
         "Each chooses its own noise scale; the true LID is used for this comparison only. On "
         "another manifold the ranking can differ.",
     )
-    st.text(_conclusion(run.estimators, known))
+    st.text(_conclusion(run.estimators, truth_known))
     layout.chart(summaries.estimator_errors(run), "mf_estimators")
     st.dataframe(
-        [_row(row, known) for row in run.estimators],
+        [_row(row, truth_known) for row in run.estimators],
         hide_index=True,
         height="content",
         placeholder="",
@@ -83,13 +83,13 @@ def estimators(run: ManifoldRun) -> None:
     )
 
 
-def _row(row: EstimatorRow, known: bool) -> dict[str, object]:
+def _row(row: EstimatorRow, truth_known: bool) -> dict[str, object]:
     cells: dict[str, object] = {
         "Estimator": row.label,
         "Input": "the model" if row.side == "model" else "the data",
         "Median LID": _told(float(row.lid.nanmedian())),
     }
-    if known:
+    if truth_known:
         cells["Mean error"] = _told(row.mean_abs_error)
         if not math.isnan(row.concordance):
             cells["Order"] = row.concordance
@@ -104,10 +104,10 @@ def _told(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-def _conclusion(rows: tuple[EstimatorRow, ...], known: bool) -> str:
-    """Say in one sentence what the comparison shows."""
+def _conclusion(rows: tuple[EstimatorRow, ...], truth_known: bool) -> str:
+    """Return in one sentence what the comparison shows."""
     model = [row for row in rows if row.side == "model"]
-    if not known:
+    if not truth_known:
         low, high = (f(float(r.lid.nanmedian()) for r in model) for f in (min, max))
         return (
             f"The true dimension is unknown; the estimators' medians range from {low:.1f} to "
@@ -128,7 +128,7 @@ def _conclusion(rows: tuple[EstimatorRow, ...], known: bool) -> str:
 
 
 def fit(run: ManifoldRun, snapshot: Snapshot) -> None:
-    """Draw the gate of fit, which stands before every verdict."""
+    """Show the gate of fit, which stands before every verdict."""
     layout.heading(
         "Denoising error and fit",
         "Where the denoising error is no larger than that of two simple baselines, LID is "

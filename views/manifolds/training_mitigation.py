@@ -1,24 +1,20 @@
-"""Draw what removing duplicates and stopping early would do, beside the run as it was trained."""
+"""Deduplication and early stopping beside the run as it was trained."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import streamlit as st
 
-from mmh_core.records import MMHError
 from mmh_core.studies.manifolds.run import ManifoldConfig, ManifoldRun, Snapshot
 from mmh_core.studies.manifolds.training_mitigation import Effect, deduplicated, early_stop, effect
-from views import session
+from views.manifolds import session as manifold_session
 from views.manifolds.state import key
-from views.widgets import layout, words
+from views.widgets import job_panel, layout, words
 
-POLL_SECONDS = 1.0
-_JOB = key("cure_job")
+_JOB = key("deduplicated_job")
 
 
 def section(run: ManifoldRun) -> None:
-    """Draw the two toggles and, for what is switched on, the figures side by side."""
+    """Show the two toggles and, for what is switched on, the figures side by side."""
     layout.heading(
         "Training-time mitigation",
         "Deduplication acts on memorization that the data causes (DD-Mem), early stopping on "
@@ -29,7 +25,7 @@ def section(run: ManifoldRun) -> None:
     with st.container(horizontal=True):
         alone = st.toggle(
             "Deduplication",
-            key="mf_cure_duplicates",
+            key="mf_deduplicated",
             disabled=not run.config.duplicates,
             help="Train with every point once, all else equal."
             if run.config.duplicates
@@ -37,17 +33,17 @@ def section(run: ManifoldRun) -> None:
         )
         early = st.toggle(
             "Early stopping",
-            key="mf_cure_early",
+            key="mf_stopped_early",
             help="Take the step with the fewest samples memorized by LID among those that fit.",
         )
     columns = [("as trained", run.snapshots[-1])]
     other = run
     if alone and run.config.duplicates:
-        found = _without(run.config)
-        if found is None:
+        without = _without(run.config)
+        if without is None:
             return
-        other = found
-        columns.append(("deduplicated", found.snapshots[-1]))
+        other = without
+        columns.append(("deduplicated", without.snapshots[-1]))
     if early:
         stopped = early_stop(other)
         name = "early stopping" if other is run else "deduplicated, early stopping"
@@ -66,15 +62,15 @@ def _table(columns: list[tuple[str, Snapshot]]) -> None:
         return {"": label} | dict(zip([name for name, _ in effects], values, strict=True))
 
     def shares(name: str) -> list[str]:
-        return [words.percent(getattr(one, name)) for _, one in effects]
+        return [words.percent(getattr(outcome, name)) for _, outcome in effects]
 
     def lids(name: str) -> list[str]:
-        return [words.number(getattr(one, name)) for _, one in effects]
+        return [words.number(getattr(outcome, name)) for _, outcome in effects]
 
-    found: list[Effect] = [one for _, one in effects]
+    measured: list[Effect] = [outcome for _, outcome in effects]
     st.dataframe(
         [
-            row("Training step", [f"{one.step:,}" for one in found]),
+            row("Training step", [f"{outcome.step:,}" for outcome in measured]),
             row("Learned LID, median of samples", lids("lid_generated")),
             row("Learned LID, median of training points", lids("lid_trained")),
             row("Samples memorized by LID", shares("memorized_generated")),
@@ -87,37 +83,32 @@ def _table(columns: list[tuple[str, Snapshot]]) -> None:
 
 
 def _without(config: ManifoldConfig) -> ManifoldRun | None:
-    """Return the run without duplicates, or draw the way to it."""
-    wanted = deduplicated(config)
-    for record in session.past_runs(30):
-        try:
-            run = session.read_run(session.data_folder() / "runs" / Path(record.result or "").name)
-        except MMHError:
-            continue
-        if run.config == wanted and run.state == "complete":
+    """Return the run without duplicates, or show the way to it."""
+    deduplicated_config = deduplicated(config)
+    for run in manifold_session.past_runs(30):
+        if run.config == deduplicated_config and run.state == "complete":
             return run
     job = st.session_state.get(_JOB)
-    if job is not None and session.job_view(job).record.is_active:
-        st.fragment(_progress, run_every=POLL_SECONDS)(job)
-    elif st.button("Train deduplicated", key="mf_cure_train", icon=":material/model_training:"):
-        st.session_state[_JOB] = session.submit_manifold(wanted)
+    if job is not None and manifold_session.manifold_job(job).record.is_active:
+        job_panel.live(
+            lambda: manifold_session.manifold_job(job),
+            "Stop here; the run is kept among your past runs",
+            "mf_dedup_cancel",
+            starting="starting",
+        )
+    elif st.button(
+        "Train deduplicated", key="mf_train_deduplicated", icon=":material/model_training:"
+    ):
+        st.session_state[_JOB] = manifold_session.submit_manifold(deduplicated_config)
         st.rerun()
     else:
-        _cost(wanted)
+        _cost(deduplicated_config)
     return None
 
 
 def _cost(config: ManifoldConfig) -> None:
-    found = session.expected_seconds(config)
-    if found is not None:
+    expectation = manifold_session.expected_seconds(config)
+    if expectation is not None:
         st.caption(
-            f"Takes about {words.in_words(found[0])}; the run is kept among your past runs."
+            f"Takes about {words.in_words(expectation[0])}; the run is kept among your past runs."
         )
-
-
-def _progress(job: str) -> None:
-    with session.errors_as_messages():
-        record = session.job_view(job).record
-        if not record.is_active:
-            st.rerun()
-        st.progress(record.fraction, text="Training with deduplication")

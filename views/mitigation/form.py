@@ -1,24 +1,22 @@
-"""Draw the sidebar of the mitigation page: prompt, what to try, what it costs, past runs."""
+"""The sidebar of the mitigation page: prompt, what to try, what it costs, past runs."""
 
 from __future__ import annotations
 
 import streamlit as st
 
 from mmh_core.mitigations.catalogue import mitigation
-from mmh_core.records import MMHError
 from mmh_core.studies.mitigation.run import MitigationConfig
 from mmh_core.studies.mitigation.study import checked
 from views import models as model_session
 from views import session
 from views.images import session as image_session
-from views.images.settings import MOST_GUIDANCE
-from views.mitigation import duration, phrases, state
+from views.mitigation import phrases, state
 from views.mitigation import session as mitigation_session
 from views.mitigation.settings import OFFERED, WHOLE, MitigationSettings
 from views.mitigation.state import key
 from views.models import ModelChoice
-from views.widgets import layout
-from views.widgets import past_jobs as past
+from views.widgets import form, past_jobs
+from views.widgets.words import in_words, plural
 
 # The accent marks by line and fill; as small text on dark its contrast would be too low.
 _STYLE = """<style>
@@ -28,22 +26,9 @@ _STYLE = """<style>
 
 
 def sidebar(settings: MitigationSettings) -> None:
-    """Draw the controls, and submit a job when the button is pressed."""
+    """Show the controls, and submit a job when the button is pressed."""
     st.html(_STYLE)
-    choices = {choice.name: choice for choice in model_session.choices()}
-    st.selectbox(
-        "Model",
-        list(choices),
-        key=key("model"),
-        format_func=lambda name: (
-            choices[name].label + ("" if choices[name].ready else " (not ready)")
-        ),
-        on_change=state.choose_model,
-    )
-    layout.left_out(*model_session.left_out())
-    choice = choices[settings.model]
-    if not choice.ready:
-        st.warning(layout.plain(choice.why), icon=":material/download:")
+    choice = form.model(settings.model, key("model"), state.choose_model)
     names = mitigation_session.example_names() if choice.name == model_session.POCKET else []
     if len(names) > 1:
         st.selectbox(
@@ -53,9 +38,14 @@ def sidebar(settings: MitigationSettings) -> None:
             format_func=lambda name: name.replace("-", " ").capitalize(),
             on_change=state.choose_example,
         )
-    _wording(settings)
+    trained = [
+        prompt for prompt in image_session.prompt_examples(settings.model) if prompt.trained
+    ]
+    if trained:
+        labels = {prompt.caption: f"{prompt.kind}: {prompt.caption}" for prompt in trained}
+        form.example_prompts(labels, key("wording"), key("prompt"))
     _asking(choice)
-    past.section(
+    past_jobs.section(
         mitigation_session.past_mitigations(),
         settings.job,
         "comparison",
@@ -65,33 +55,12 @@ def sidebar(settings: MitigationSettings) -> None:
     )
 
 
-def _wording(settings: MitigationSettings) -> None:
-    examples = image_session.prompt_examples(settings.model)
-    if not examples:
-        return
-    kinds = {one.caption: one.kind for one in examples if one.trained}
-    if st.session_state.get(key("wording")) not in kinds:
-        st.session_state[key("wording")] = None
-    st.selectbox(
-        "Example prompts",
-        list(kinds),
-        key=key("wording"),
-        index=None,
-        placeholder="Choose one, or write below",
-        format_func=lambda text: f"{kinds[text]}: {text}",
-        on_change=state.choose_wording,
-    )
-
-
 @st.fragment
 def _asking(choice: ModelChoice) -> None:
-    """Draw prompt, toggles and button; a fragment, so that a new number redraws no chart."""
+    """Show prompt, toggles and button; a fragment, so that a new number redraws no chart."""
     st.text_area("Prompt", key=key("prompt"), height=90)
-    left, right = st.columns(2)
-    with left:
-        _number("Seeds", "images", "Number of seeds; intervals need at least two, better four.")
-    with right, st.container(horizontal=True, vertical_alignment="bottom"):
-        _number("First seed", "seed")
+    _number("Seeds", "images", "Number of seeds; intervals need at least two, better four.")
+    form.seed("First seed", key("seed"), WHOLE["seed"], "mi_dice", state.random_seed)
     st.markdown(
         "**Mitigations**",
         help="No mitigation and random token insertion are always included, as the baseline "
@@ -117,15 +86,15 @@ def _asking(choice: ModelChoice) -> None:
 
 
 def _toggle(name: str, steps: int) -> None:
-    """Draw the switch of a mitigation and, if it is on, its strengths."""
-    found = mitigation(name)
-    st.toggle(found.label, key=key(f"on_{name}"), help=phrases.about(name, steps))
+    """Show the switch of a mitigation and, if it is on, its strengths."""
+    chosen = mitigation(name)
+    st.toggle(chosen.label, key=key(f"on_{name}"), help=phrases.about(name, steps))
     if not st.session_state.get(key(f"on_{name}")):
         return
     with st.container(gap="xxsmall"):
-        st.caption(f"{found.summary} {phrases.cost(name, steps)}")
+        st.caption(f"{chosen.summary} {phrases.cost(name, steps)}")
         st.pills(
-            found.strength_label.capitalize(),
+            chosen.strength_label.capitalize(),
             state.chosen_strengths(name),
             selection_mode="multi",
             key=key(f"at_{name}"),
@@ -134,8 +103,7 @@ def _toggle(name: str, steps: int) -> None:
 
 
 def _number(label: str, name: str, help: str | None = None) -> None:
-    low, high = WHOLE[name]
-    st.number_input(label, min_value=low, max_value=high, step=1, key=key(name), help=help)
+    form.number(label, key(name), WHOLE[name], help)
 
 
 def _more() -> None:
@@ -143,38 +111,19 @@ def _more() -> None:
     with left:
         _number("Steps", "steps", "Sampling steps: more are finer and slower.")
     with right:
-        st.number_input(
-            "Guidance",
-            min_value=0.0,
-            max_value=MOST_GUIDANCE,
-            step=0.5,
-            key=key("guidance"),
-            help="Classifier-free guidance scale; 1 is no guidance.",
-        )
-    st.button(
-        "Random seed",
-        icon=":material/casino:",
-        key="mi_dice",
-        on_click=state.random_seed,
-    )
+        form.guidance(key("guidance"))
 
 
 def _compare(choice: ModelChoice) -> None:
-    """Draw the button with what it will cost, or why these values cannot be drawn."""
-    config = _requested()
-    pressed = st.button(
-        "Compare",
-        type="primary",
-        icon=":material/compare:",
-        width="stretch",
-        key="mi_compare",
-        disabled=isinstance(config, str) or not choice.ready,
-    )
+    """Show the button with what it will cost, or why these values cannot be compared."""
+    settings = state.current()
+    config = form.checked_config(lambda: settings.form.config(settings.model), (checked,))
+    refused = config if isinstance(config, str) else None
+    pressed = form.submit("Compare", "compare", "mi_compare", refused, ready=choice.ready)
     if isinstance(config, str):
-        st.error(layout.plain(config))
         return
     if choice.ready:
-        st.caption(duration.sentence(config))
+        st.caption(_duration(config))
     state.remember()
     if not pressed:
         return
@@ -184,12 +133,16 @@ def _compare(choice: ModelChoice) -> None:
         st.rerun()
 
 
-def _requested() -> MitigationConfig | str:
-    """Return the config of the form, or why it is refused."""
-    settings = state.current()
-    try:
-        config = settings.form.config(settings.model)
-        checked(config)
-    except (MMHError, ValueError) as error:
-        return str(error)
-    return config
+def _duration(config: MitigationConfig) -> str:
+    """Return one line on how much is generated and how long it takes, or that nobody knows."""
+    count = len(config.treatments) * len(config.prompts) * len(config.seeds)
+    expectation = mitigation_session.expected_seconds(config)
+    images = plural(count, "image")
+    if expectation is None:
+        return (
+            f"{images}. The duration is unknown before the first comparison with this model on "
+            "this machine; on a CPU a large model needs minutes for each image."
+        )
+    seconds, here = expectation
+    source = "judging by earlier runs here" if here else "roughly, measured on two CPU cores"
+    return f"{images}, about {in_words(seconds)} ({source})."

@@ -1,4 +1,4 @@
-"""Draw all images of a comparison: mitigation by strength by seed, each a way to the detail."""
+"""All images of a comparison: mitigation by strength by seed, each a way to the detail."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from html import escape
 
 import streamlit as st
 
+from mmh_core.memorization.hypothesis import shown_lid
 from mmh_core.memorization.verdict import HARM_COLOR, OUTCOME_ROWS
+from mmh_core.plots import mitigation as plots
 from mmh_core.plots.mitigation import FAMILIES
 from mmh_core.studies.mitigation.outcome import (
     NEW_COPY,
@@ -17,10 +19,13 @@ from mmh_core.studies.mitigation.outcome import (
     image_outcomes,
 )
 from mmh_core.studies.mitigation.run import Cell, MitigationRun, Treatment
+from mmh_core.studies.mitigation.table import treatment_rows
+from mmh_core.studies.mitigation.verdict import harm, verdicts
 from views.images import show
 from views.mitigation import phrases, state
-from views.widgets import layout
-from views.widgets.words import number, percent
+from views.mitigation import session as mitigation_session
+from views.widgets import job_panel, layout
+from views.widgets.words import number, percent, plural
 
 STYLE = """<style>
 .mi-cells {display: grid; gap: .75rem;
@@ -51,7 +56,7 @@ STYLE += f""".mi-red {{color: {HARM_COLOR}; font-weight: 600;}}
 
 
 def section(run: MitigationRun, chosen: Treatment | None) -> None:
-    """Draw a card for each treatment of the prompt in question, with a way to look closer."""
+    """Show a card for each mitigation of the prompt in question, with a way to look closer."""
     layout.heading(
         "Images by mitigation and seed",
         "Orange frame: a copy of a training image. Hatched gray: below the copy threshold with "
@@ -74,32 +79,32 @@ def section(run: MitigationRun, chosen: Treatment | None) -> None:
 
 
 def so_far(run: MitigationRun) -> None:
-    """Draw the cards of all prompts of a run that still goes on, without buttons."""
+    """Show the cards of all prompts of a run that still goes on, without buttons."""
     with st.container(key="mi_grid_live"):
         for cell in run.cells:
             with st.container(border=True):
-                show.html(STYLE + body(run, cell, asked=True))
+                show.html(STYLE + body(run, cell, with_prompt=True))
 
 
 def cells_of(run: MitigationRun, prompt: int) -> list[Cell]:
-    """Return the cells of a prompt, in the order in which they were drawn."""
+    """Return the cells of a prompt, in the order in which they were generated."""
     return [cell for cell in run.cells if cell.prompt == prompt]
 
 
-def body(run: MitigationRun, cell: Cell, *, asked: bool = False) -> str:
-    """Return the HTML of a card, with the prompt if `asked`."""
+def body(run: MitigationRun, cell: Cell, *, with_prompt: bool = False) -> str:
+    """Return the HTML of a card, with the prompt if `with_prompt`."""
     color = FAMILIES[cell.treatment.mitigation].color
     strength = phrases.strength(cell.treatment)
     below = f"<small>{escape(strength)}</small>" if strength else ""
     parts = [f'<p class="mi-name" style="border-color: {color}">{escape(cell.label)}{below}</p>']
-    if asked and len(run.config.prompts) > 1:
+    if with_prompt and len(run.config.prompts) > 1:
         parts.append(f'<p class="im-quiet">{escape(run.config.prompts[cell.prompt][:120])}</p>')
     if cell.refused:
         parts.append(f'<p class="mi-refused">{escape(cell.refused)}</p>')
         return "".join(parts)
     base = run.cell(cell.prompt, run.config.treatments[0])
     outcomes = () if base is None else image_outcomes(cell, base)
-    figures = "".join(_figure(run, cell, i, one) for i, one in enumerate(outcomes))
+    figures = "".join(_figure(run, cell, i, outcome) for i, outcome in enumerate(outcomes))
     parts.append(f'<div class="mi-seeds">{figures}</div>')
     parts.append(f"<p>{escape(_line(cell))}</p>")
     parts += [f'<p class="mi-refused">{text}</p>' for text in _flags(run, outcomes)]
@@ -121,13 +126,15 @@ def _figure(run: MitigationRun, cell: Cell, seed: int, outcome: ImageOutcome) ->
 def _flags(run: MitigationRun, outcomes: Sequence[ImageOutcome]) -> list[str]:
     """Return a line of HTML for each image that is flagged, with its seed and the reason."""
     seeds = run.config.seeds
-    unsolved = [str(seeds[i]) for i, one in enumerate(outcomes) if one.kind == "not solved"]
+    unsolved = [
+        str(seeds[i]) for i, outcome in enumerate(outcomes) if outcome.kind == "not solved"
+    ]
     lines = []
     if unsolved:
         lines.append(f"Seeds {', '.join(unsolved)}: {NOT_SOLVED}")
-    for i, one in enumerate(outcomes):
-        if one.kind == "subject lost" or one.reason == NEW_COPY:
-            lines.append(f'<span class="mi-red">Seed {seeds[i]}: {escape(one.reason)}</span>')
+    for i, outcome in enumerate(outcomes):
+        if outcome.kind == "subject lost" or outcome.reason == NEW_COPY:
+            lines.append(f'<span class="mi-red">Seed {seeds[i]}: {escape(outcome.reason)}</span>')
     return lines
 
 
@@ -139,5 +146,75 @@ def _line(cell: Cell) -> str:
         ("LID", cell.lid, 1),
     ):
         if not bool(values.isnan().all()):
-            parts.append(f"{name} {number(float(values.nanmean()), digits)}")
+            parts.append(f"{name} {number(shown_lid(float(values.nanmean())), digits)}")
     return " · ".join(parts)
+
+
+def live(job: str) -> None:
+    """Show a comparison again and again until it has ended, then the page once more."""
+    job_panel.live(
+        lambda: mitigation_session.mitigation_job(job),
+        "Stop here and keep the cells that are finished",
+        "mi_cancel_run",
+        so_far=_running,
+    )
+
+
+def _running(run: MitigationRun) -> None:
+    """Show the preview of the running step, and the cells that are finished."""
+    if len(run.preview):
+        layout.heading(
+            "Predicted image at the current step",
+            "Predictions of the final images under this mitigation; they sharpen with every "
+            "step and can still change.",
+        )
+        figures = "".join(
+            show.figure(image, f"Preview, seed {seed}", f"seed {seed}", most=show.CARD)
+            for image, seed in zip(run.preview, run.config.seeds, strict=False)
+        )
+        show.html(f'<div class="im-grid">{figures}</div>')
+    if run.cells:
+        layout.heading(
+            "Finished images",
+            "One card for each mitigation, all from the same starting noise; cancelling keeps "
+            "them. Few seeds show what can happen, not how often.",
+        )
+        so_far(run)
+
+
+def side_effects(run: MitigationRun) -> None:
+    """Show the change of alignment of reference prompts, and their images."""
+    layout.heading(
+        "Side effects on reference prompts",
+        "The same mitigations on prompts that are not memorized: a good one leaves their "
+        "alignment unchanged and makes no copies. The image itself may change.",
+        help=f"{phrases.ALIGNMENT} {phrases.INTERVAL}",
+    )
+    others = range(1, len(run.config.prompts))
+    if not others:
+        st.info(
+            "This comparison has no reference prompts: switch on “Check side effects on "
+            "reference prompts” at left and compare again.",
+            icon=":material/info:",
+        )
+        return
+    finished = [prompt for prompt in others if cells_of(run, prompt)]
+    layout.chart(plots.must_not_move(treatment_rows(run, finished)), "mi_must_not_move")
+    seeds = plural(len(run.config.seeds), "seed")
+    st.caption(f"Over {plural(len(finished), 'reference prompt')} with {seeds} each.")
+    _harm(run)
+    for prompt in finished:
+        st.text(run.config.prompts[prompt])
+        bodies = "".join(f"<div>{body(run, cell)}</div>" for cell in cells_of(run, prompt))
+        show.html(f'{STYLE}<div class="mi-cells">{bodies}</div>')
+
+
+def _harm(run: MitigationRun) -> None:
+    """Show in words which mitigations harm reference prompts, and how."""
+    harmed = [
+        "- " + layout.plain(f"{phrases.named(verdict.treatment)}: {harm(verdict.references)}")
+        for verdict in verdicts(run)
+        if verdict.references.effect == "harmed"
+    ]
+    if harmed:
+        st.error("\n".join(harmed), icon=":material/warning:")

@@ -39,33 +39,33 @@ INTERVAL = (
 )
 
 
-def treatment(chosen: Treatment) -> str:
-    """Return the name of a treatment with its strength."""
-    found = mitigation(chosen.mitigation)
-    if len(found.strengths) == 1:
-        return found.label
-    return f"{found.label} {chosen.strength:g}"
+def named(chosen: Treatment) -> str:
+    """Return the name of a mitigation with its strength."""
+    record = mitigation(chosen.mitigation)
+    if len(record.strengths) == 1:
+        return record.label
+    return f"{record.label} {chosen.strength:g}"
 
 
 def strength(chosen: Treatment) -> str:
     """Return a strength with what it counts."""
-    found = mitigation(chosen.mitigation)
-    if len(found.strengths) == 1:
+    record = mitigation(chosen.mitigation)
+    if len(record.strengths) == 1:
         return ""
-    return f"{chosen.strength:g} {found.strength_label}"
+    return f"{chosen.strength:g} {record.strength_label}"
 
 
 def about(name: str, steps: int) -> str:
     """Return what a mitigation does, what its strength is, what it costs and where it is from."""
-    found = mitigation(name)
+    record = mitigation(name)
     return (
-        f"{found.summary} Strength: {found.strength_label}. {cost(name, steps)} "
-        f"Source: {found.reference}."
+        f"{record.summary} Strength: {record.strength_label}. {cost(name, steps)} "
+        f"Source: {record.reference}."
     )
 
 
 def cost(name: str, steps: int) -> str:
-    """Return the expected cost beside plain drawing."""
+    """Return the expected cost beside plain generation."""
     more = mitigation(name).cost(steps)
     if more == 0:
         return "No extra cost."

@@ -1,4 +1,4 @@
-"""Draw a comparison: what it is, its key figures and its sections."""
+"""A comparison: what it is, its key figures and its sections."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ from html import escape
 
 import streamlit as st
 
+from mmh_core.formats.export import frame_csv
+from mmh_core.report.command import mitigation_command
+from mmh_core.report.folder import zipped
+from mmh_core.report.mitigations import mitigation_files, mitigation_report
 from mmh_core.studies.mitigation.outcome import GOOD
 from mmh_core.studies.mitigation.run import Cell, MitigationRun
 from mmh_core.studies.mitigation.table import TreatmentRow
@@ -16,11 +20,11 @@ from mmh_core.studies.mitigation.verdict import (
     verdicts,
 )
 from views.images import show
-from views.mitigation import data, grid, pairs, phrases, table, tokens, training
-from views.mitigation import reference_prompts as normal
+from views.mitigation import grid, pairs, phrases, state, table, tokens, training
 from views.mitigation.settings import TABS, MitigationSettings, same_request
 from views.mitigation.state import choose_cell, key
-from views.widgets import layout, words
+from views.widgets import layout, reproduce, words
+from views.widgets.reproduce import RunFile
 from views.widgets.tabs import open_tabs
 
 # Five in a row, or two beside one another where there is less room.
@@ -32,16 +36,16 @@ _STYLE = """<style>
 
 
 def result(run: MitigationRun, settings: MitigationSettings, *, precomputed: bool) -> None:
-    """Draw a run that has ended, with everything that can be asked about it."""
+    """Show a run that has ended, with everything that can be asked about it."""
     _headline(run, settings, precomputed=precomputed)
-    found = verdicts(run)
-    if found:
-        _figures(found)
-    _sections(run, found, settings)
+    results = verdicts(run)
+    if results:
+        _figures(results)
+    _sections(run, results, settings)
 
 
-def nothing() -> None:
-    """Say what to do where there is no comparison to show."""
+def nothing(settings: MitigationSettings) -> None:
+    """Show what to do where there is no comparison to show."""
     st.info(
         "There is no comparison of this model yet. Write a prompt at left, choose mitigations, "
         "and press **Compare**: images appear while they are generated, and you can stop at "
@@ -77,7 +81,7 @@ def _headline(run: MitigationRun, settings: MitigationSettings, *, precomputed: 
 
 
 def _unfinished(run: MitigationRun) -> None:
-    """Draw the images that stood on the screen when the run was stopped."""
+    """Show the images that stood on the screen when the run was stopped."""
     if not len(run.preview):
         return
     figures = "".join(
@@ -88,9 +92,9 @@ def _unfinished(run: MitigationRun) -> None:
     show.html(f'<div class="im-grid">{figures}</div>')
 
 
-def _figures(found: tuple[TreatmentVerdict, ...]) -> None:
-    """Draw five figures of the best mitigation, or say why none passes."""
-    base, chosen = found[0].row, best(found)
+def _figures(results: tuple[TreatmentVerdict, ...]) -> None:
+    """Show five figures of the best mitigation, or say why none passes."""
+    base, chosen = results[0].row, best(results)
     st.html(_STYLE)
     with st.container(key="mi_figures"):
         layout.metric(
@@ -101,8 +105,8 @@ def _figures(found: tuple[TreatmentVerdict, ...]) -> None:
         )
         if chosen is not None:
             _best_figures(base, chosen)
-    if chosen is None and len(found) > 1:
-        _none_passes(found)
+    if chosen is None and len(results) > 1:
+        _none_passes(results)
 
 
 def _best_figures(base: TreatmentRow, chosen: TreatmentVerdict) -> None:
@@ -110,7 +114,7 @@ def _best_figures(base: TreatmentRow, chosen: TreatmentVerdict) -> None:
     layout.metric(
         "Copy rate after",
         words.percent(row.copied.mean.value),
-        phrases.treatment(row.treatment),
+        phrases.named(row.treatment),
         f"{phrases.PASSES} Of those that pass, the one that fits the prompt best. Chosen on these "
         "very seeds, so expect a little less on others.",
     )
@@ -121,7 +125,7 @@ def _best_figures(base: TreatmentRow, chosen: TreatmentVerdict) -> None:
         f"{phrases.ALIGNMENT} {phrases.WEAK}",
     )
     # An estimate may lie a little below 0; no image has a negative number of directions.
-    before, after = (max(one.lid.mean.value, 0.0) for one in (base, row))
+    before, after = (max(of.lid.mean.value, 0.0) for of in (base, row))
     layout.metric(
         "LID",
         f"{words.number(before, 1)} → {words.number(after, 1)}",
@@ -139,75 +143,79 @@ def _best_figures(base: TreatmentRow, chosen: TreatmentVerdict) -> None:
 
 
 _REFERENCES = {
-    "unchanged": "the interval of the change holds 0",
+    "unchanged": "95 % interval holds 0",
     "harmed": "see Reference prompts",
     "not checked": "too few were generated",
 }
 
 
-def _none_passes(found: tuple[TreatmentVerdict, ...]) -> None:
-    """Say that none passes, and of each mitigation why."""
-    if nothing_to_solve(found):
+def _none_passes(results: tuple[TreatmentVerdict, ...]) -> None:
+    """Show that none passes, and of each mitigation why."""
+    if nothing_to_solve(results):
         st.info(
             "No image is a copy without mitigation, on these seeds: there is nothing to solve.",
             icon=":material/info:",
         )
         return
-    tried = [one for one in found if one.treatment.mitigation != "none"]
+    tried = [verdict for verdict in results if verdict.treatment.mitigation != "none"]
     lines = [
-        layout.plain(f"{phrases.treatment(one.treatment)}: {'; '.join(one.reasons)}")
-        for one in tried
+        layout.plain(f"{phrases.named(verdict.treatment)}: {'; '.join(verdict.reasons)}")
+        for verdict in tried
     ]
     lines = [f"- {line}" for line in lines]
     st.warning("\n".join(["None of these passes:", "", *lines]), icon=":material/rule:")
 
 
 def _sections(
-    run: MitigationRun, found: tuple[TreatmentVerdict, ...], settings: MitigationSettings
+    run: MitigationRun, results: tuple[TreatmentVerdict, ...], settings: MitigationSettings
 ) -> None:
-    """Draw the section that is open; the others cost nothing."""
+    """Show the section that is open; the others cost nothing."""
     for name, tab in open_tabs(TABS, key):
         with tab:
             if name == "data":
-                data.section(run)
+                _reproduce(run)
             elif name == "training":
                 training.section(run.model)
             elif not run.cells:
                 st.info("This run was stopped before its first cell.")
             elif name == "compare":
-                _compare(run, found, settings)
+                _compare(run, results, settings)
             elif name == "grid":
-                _grid(run, found, settings)
+                _grid(run, results, settings)
             elif name == "words":
                 tokens.section(run, settings)
             else:
-                normal.section(run)
+                grid.side_effects(run)
 
 
 def chosen_cell(
-    run: MitigationRun, found: tuple[TreatmentVerdict, ...], settings: MitigationSettings
+    run: MitigationRun, results: tuple[TreatmentVerdict, ...], settings: MitigationSettings
 ) -> Cell:
     """Return the cell to show in detail: the chosen one, else the best, else the best so far.
 
     Where none passes, that is the one with the largest share of good images.
     """
     cells = grid.cells_of(run, 0)
-    chosen = best(found)
-    tried = [one for one in found if one.row.outcomes and one.treatment.mitigation != "none"]
-    most = max(tried, key=lambda one: one.row.share(*GOOD), default=None)
-    others = [one.treatment for one in (chosen, most) if one is not None]
-    for wanted in (settings.cell, *others):
+    chosen = best(results)
+    tried = [
+        verdict
+        for verdict in results
+        if verdict.row.outcomes and verdict.treatment.mitigation != "none"
+    ]
+    most = max(tried, key=lambda verdict: verdict.row.share(*GOOD), default=None)
+    others = [verdict.treatment for verdict in (chosen, most) if verdict is not None]
+    for treatment in (settings.cell, *others):
         for cell in cells:
-            if cell.treatment == wanted:
+            if cell.treatment == treatment:
                 return cell
     return cells[-1]
 
 
 def _compare(
-    run: MitigationRun, found: tuple[TreatmentVerdict, ...], settings: MitigationSettings
+    run: MitigationRun, results: tuple[TreatmentVerdict, ...], settings: MitigationSettings
 ) -> None:
-    cell = chosen_cell(run, found, settings)
-    treatments = [one.treatment for one in grid.cells_of(run, 0)]
+    cell = chosen_cell(run, results, settings)
+    treatments = [other_cell.treatment for other_cell in grid.cells_of(run, 0)]
     layout.heading(
         "Before and after",
         "The same seed and the same starting noise on both sides, so every difference comes "
@@ -218,14 +226,14 @@ def _compare(
         "Mitigation",
         treatments,
         key=key("pick"),
-        format_func=phrases.treatment,
+        format_func=phrases.named,
         on_change=_take_pick,
         label_visibility="collapsed",
     )
     pairs.section(run, grid.cells_of(run, 0)[0], cell, "compare")
     st.divider()
     table.frontier(run, cell.treatment)
-    table.section(found, cell.treatment)
+    table.section(results, cell.treatment)
 
 
 def _take_pick() -> None:
@@ -233,10 +241,41 @@ def _take_pick() -> None:
 
 
 def _grid(
-    run: MitigationRun, found: tuple[TreatmentVerdict, ...], settings: MitigationSettings
+    run: MitigationRun, results: tuple[TreatmentVerdict, ...], settings: MitigationSettings
 ) -> None:
-    cell = chosen_cell(run, found, settings)
+    cell = chosen_cell(run, results, settings)
     grid.section(run, cell.treatment)
     st.divider()
-    st.subheader(layout.plain(phrases.treatment(cell.treatment)), anchor=False)
+    st.subheader(layout.plain(phrases.named(cell.treatment)), anchor=False)
     pairs.section(run, grid.cells_of(run, 0)[0], cell, "grid")
+
+
+def _reproduce(run: MitigationRun) -> None:
+    """Show the command line, the link and the downloads."""
+    name = f"{run.model.replace('/', '-')}-mitigation-seed-{run.config.seeds[0]}"
+    command = mitigation_command(run.config)
+    files = (
+        RunFile(
+            "Report (HTML)",
+            f"{name}.html",
+            lambda: mitigation_report(run, command).encode(errors="replace"),
+            "mi_html",
+            "One page, readable without a network",
+        ),
+        RunFile(
+            "Whole comparison (zip)",
+            f"{name}.zip",
+            lambda: zipped(mitigation_files(run, command)),
+            "mi_zip",
+            "All images as PNG, all figures as JSON, the table and the page",
+        ),
+        RunFile(
+            "Table (CSV)",
+            f"{name}.csv",
+            lambda: frame_csv(run.frame()),
+            "mi_csv",
+            "One row per image: mitigation, prompt in force, copies, alignment, LID",
+        ),
+    )
+    about = "The report is one page that opens anywhere without a network."
+    reproduce.section("comparison", command, state.address(), about, files)

@@ -9,13 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from mmh_core.mitigations.catalogue import MITIGATIONS, mitigation
 from mmh_core.studies.mitigation.run import MitigationConfig, Treatment
 from mmh_core.text_to_image.requests import Sampling
-from views.images.settings import MOST_GUIDANCE, MOST_SEED
-from views.widgets.link_values import decimal, job_id, one_of, quoted, whole
+from views.widgets.link_values import MOST_SEED, differences, job_id, numbers, one_of, quoted
 
 PREFIX = "mi_"
 TABS = {
@@ -27,7 +25,7 @@ TABS = {
     "data": "Data & reproduce",
 }
 WHOLE = {"images": (1, 8), "seed": (0, MOST_SEED), "steps": (1, 1_000)}
-#: What is drawn in every comparison, whatever is asked for.
+#: What is generated in every comparison, whatever is asked for.
 RANDOM = Treatment("random_tokens", MITIGATIONS["random_tokens"].strength)
 #: What a person may switch on, cheap ones first.
 OFFERED = tuple(name for name in MITIGATIONS if name not in ("none", "random_tokens"))
@@ -36,7 +34,6 @@ DEFAULT = tuple(
     for name in ("sparse_repellency", "padding_fix", "attention_attenuation")
 )
 FORM = ("prompt", *WHOLE, "guidance", "treatments", "with_normal", "normal")
-_LINKED = 1_500
 _MOST_NORMAL = 8
 
 
@@ -96,8 +93,15 @@ def with_baselines(treatments: Sequence[Treatment]) -> tuple[Treatment, ...]:
 
 def in_order(treatments: Iterable[Treatment]) -> tuple[Treatment, ...]:
     """Return the treatments that a person may choose, in the order of the form."""
-    offered = [one for one in dict.fromkeys(treatments) if one.mitigation in OFFERED]
-    return tuple(sorted(offered, key=lambda one: (OFFERED.index(one.mitigation), one.strength)))
+    offered = [
+        treatment for treatment in dict.fromkeys(treatments) if treatment.mitigation in OFFERED
+    ]
+    return tuple(
+        sorted(
+            offered,
+            key=lambda treatment: (OFFERED.index(treatment.mitigation), treatment.strength),
+        )
+    )
 
 
 def form_of(config: MitigationConfig) -> MitigationForm:
@@ -133,19 +137,12 @@ def parsed(
 ) -> tuple[MitigationSettings, list[str]]:
     """Return the settings in a link or session, and a sentence for each value not usable."""
     messages: list[str] = []
-    form = base.form
-    for name, between in WHOLE.items():
-        value = whole(name, source.get(name), between, messages)
-        if value is not None:
-            changed: dict[str, Any] = {name: value}
-            form = replace(form, **changed)
-    guidance = decimal("guidance", source.get("guidance"), (0, MOST_GUIDANCE), messages)
+    form = replace(base.form, **numbers(source, WHOLE, messages))
     treatments = source.get("treatments")
     given = source.get("prompt")
     form = replace(
         form,
         prompt=given if isinstance(given, str) else form.prompt,
-        guidance=form.guidance if guidance is None else guidance,
         treatments=form.treatments
         if treatments is None
         else in_order(read_treatments(treatments, messages)),
@@ -170,38 +167,32 @@ def query(settings: MitigationSettings, base: MitigationSettings) -> dict[str, s
     pairs: dict[str, str] = {"model": settings.model}
     if settings.example:
         pairs["example"] = settings.example
-    for name in FORM:
-        value = getattr(settings.form, name)
-        if value == getattr(base.form, name):
-            continue
-        if name == "treatments":
-            value = write_treatments(value)
-        elif name == "normal":
-            value = "\n".join(value)
-        text = f"{value:g}" if isinstance(value, float) else str(value)
-        if len(text) <= _LINKED:
-            pairs[name] = text
-    for name in ("tab", "job", "trial", "tokens"):
-        value = getattr(settings, name)
-        if value != getattr(base, name) and value is not None:
-            pairs[name] = str(value)
+    pairs |= differences(settings.form, base.form, FORM, _written)
+    pairs |= differences(settings, base, ("tab", "job", "trial", "tokens"))
     if settings.cell is not None:
         pairs["cell"] = write_treatments((settings.cell,))
     return pairs
 
 
+def _written(value: object) -> str:
+    if not isinstance(value, tuple):
+        return str(value)
+    treatments = [item for item in value if isinstance(item, Treatment)]
+    return write_treatments(treatments) if treatments else "\n".join(map(str, value))
+
+
 def write_treatments(treatments: Iterable[Treatment]) -> str:
     """Return treatments as the command line and links say them: name:strength, with commas."""
-    return ",".join(f"{one.mitigation}:{one.strength:g}" for one in treatments)
+    return ",".join(f"{treatment.mitigation}:{treatment.strength:g}" for treatment in treatments)
 
 
 def read_treatments(value: object, messages: list[str]) -> tuple[Treatment, ...]:
     """Return the treatments in a text or tuple; what is unknown is left out and named."""
     if isinstance(value, tuple | list):
-        return tuple(one for one in value if isinstance(one, Treatment))
+        return tuple(item for item in value if isinstance(item, Treatment))
     if isinstance(value, Treatment):
         return (value,)
-    found: list[Treatment] = []
+    treatments: list[Treatment] = []
     for part in str(value).split(","):
         name, _, strength = part.strip().partition(":")
         if not part.strip():
@@ -209,12 +200,14 @@ def read_treatments(value: object, messages: list[str]) -> tuple[Treatment, ...]
         if name not in MITIGATIONS:
             messages.append(f"mitigation is {quoted(name)}; choose from {', '.join(MITIGATIONS)}.")
             continue
-        known = re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,6})?", strength or "0")
-        if not known:
+        is_number = re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,6})?", strength or "0")
+        if not is_number:
             messages.append(f"strength is {quoted(strength)}; it must be a number, such as 0.5.")
             continue
-        found.append(Treatment(name, float(strength) if strength else mitigation(name).strength))
-    return tuple(dict.fromkeys(found))
+        treatments.append(
+            Treatment(name, float(strength) if strength else mitigation(name).strength)
+        )
+    return tuple(dict.fromkeys(treatments))
 
 
 def _truth(value: object, default: bool, messages: list[str]) -> bool:
@@ -231,7 +224,7 @@ def _truth(value: object, default: bool, messages: list[str]) -> bool:
 def _lines(value: object, default: tuple[str, ...]) -> tuple[str, ...]:
     """Return the lines of a text that are not empty; the first few of too many."""
     if isinstance(value, tuple | list):
-        value = "\n".join(str(one) for one in value)
+        value = "\n".join(str(item) for item in value)
     if not isinstance(value, str):
         return default
     lines = dict.fromkeys(" ".join(line.split()) for line in value.splitlines())

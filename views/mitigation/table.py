@@ -1,13 +1,14 @@
-"""Draw the figures of all treatments as a table of differences to none, and as a frontier."""
+"""The figures of all mitigations as a table of differences to none, and as a frontier."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any
 
 import streamlit as st
 
+from mmh_core.memorization.hypothesis import shown_lid
 from mmh_core.memorization.verdict import HARM_COLOR, OUTCOME_ROWS
 from mmh_core.plots import mitigation as plots
 from mmh_core.studies.mitigation.outcome import GOOD
@@ -41,7 +42,7 @@ _STYLE += f""".mi-table .mi-bad {{color: {HARM_COLOR};}}
 
 
 def frontier(run: MitigationRun, chosen: Treatment | None) -> None:
-    """Draw copies against prompt alignment; clicking a mark chooses its treatment."""
+    """Show copies against prompt alignment; clicking a mark chooses its mitigation."""
     rows = treatment_rows(run)
     layout.heading(
         "Copying against prompt alignment",
@@ -57,7 +58,7 @@ def frontier(run: MitigationRun, chosen: Treatment | None) -> None:
 
 
 def _take_mark() -> None:
-    """Choose the treatment whose mark was clicked."""
+    """Choose the mitigation whose mark was clicked."""
     event: Any = st.session_state.get(_CHART) or {}
     points = event.get("selection", {}).get("points", [])
     rows = st.session_state.get("mi_rows", ())
@@ -69,8 +70,8 @@ def _take_mark() -> None:
             return
 
 
-def section(found: Sequence[TreatmentVerdict], chosen: Treatment | None) -> None:
-    """Draw the table of differences to none."""
+def section(results: Sequence[TreatmentVerdict], chosen: Treatment | None) -> None:
+    """Show the table of differences to none."""
     layout.heading(
         "Results, as differences to no mitigation",
         "Large: the mean over the seeds; small: its difference to no mitigation with a 95 % "
@@ -89,7 +90,7 @@ def section(found: Sequence[TreatmentVerdict], chosen: Treatment | None) -> None
         "Time, NFE per image",
     )
     head = "".join(f"<th>{escape(name)}</th>" for name in heads)
-    body = "".join(_row(one, one.treatment == chosen) for one in found)
+    body = "".join(_row(verdict, verdict.treatment == chosen) for verdict in results)
     show.html(
         f'{_STYLE}<div class="mi-scroll"><table class="mi-table"><thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
@@ -105,22 +106,22 @@ def _row(verdict: TreatmentVerdict, chosen: bool) -> str:
         )
     base = row.treatment.mitigation == "none"
 
-    def figure(compared: Compared, digits: int) -> str:
+    def figure(compared: Compared, digits: int, shown: Callable[[float], float] = float) -> str:
         below = "" if base else phrases.change(compared.difference, digits)
-        return _two(number(compared.mean.value, digits), below)
+        return _two(number(shown(compared.mean.value), digits), below)
 
     cells = [
         name,
         "" if base else _solved(row),
         _two(percent(row.copied.mean.value), "" if base else _points(row.copied)),
         figure(row.alignment, 3),
-        figure(row.lid, 1),
+        figure(row.lid, 1, shown_lid),
         "" if base else _references(verdict.references),
         figure(row.similarity, 3),
         _two(phrases.seconds(row.seconds), f"{row.nfe:,.0f} NFE"),
     ]
-    drawn = "".join(f"<td>{cell}</td>" for cell in cells)
-    return f"<tr{' class=chosen' if chosen else ''}>{drawn}</tr>"
+    columns = "".join(f"<td>{cell}</td>" for cell in cells)
+    return f"<tr{' class=chosen' if chosen else ''}>{columns}</tr>"
 
 
 def _solved(row: TreatmentRow) -> str:
@@ -133,15 +134,19 @@ def _solved(row: TreatmentRow) -> str:
     return _two(percent(row.share(*GOOD)), ", ".join(others))
 
 
-def _references(found: ReferenceRow) -> str:
+def _references(references: ReferenceRow) -> str:
     """Return what happens to reference prompts, in red where they are harmed."""
-    if found.effect == "not checked":
+    if references.effect == "not checked":
         return _two("not checked", "")
-    copies = f"{found.new_copies} of {found.images} new copies" if found.new_copies else ""
-    change = phrases.change(found.alignment, 3)
+    copies = (
+        f"{references.new_copies} of {references.images} new copies"
+        if references.new_copies
+        else ""
+    )
+    change = phrases.change(references.alignment, 3)
     below = ", ".join(part for part in (copies, f"alignment {change}") if part)
-    look = ' class="mi-bad"' if found.effect == "harmed" else ""
-    return f"<span{look}>{escape(found.effect)}<small>{escape(below)}</small></span>"
+    look = ' class="mi-bad"' if references.effect == "harmed" else ""
+    return f"<span{look}>{escape(references.effect)}<small>{escape(below)}</small></span>"
 
 
 def _points(figure: Compared) -> str:

@@ -1,4 +1,4 @@
-"""Draw which words are to blame, and let a person drop or replace one and draw again."""
+"""Token attribution, and the prompt generated again without a word or with another one."""
 
 from __future__ import annotations
 
@@ -22,41 +22,41 @@ from mmh_core.studies.mitigation.token_attribution import (
     word_at,
 )
 from views import session
-from views.mitigation import jobs, state, wording
 from views.mitigation import session as mitigation_session
+from views.mitigation import state, wording
 from views.mitigation.settings import MitigationSettings
 from views.mitigation.state import key
-from views.widgets import layout
+from views.widgets import job_panel, layout
 
 _CHART = "mi_bars"
 
 
 def section(run: MitigationRun, settings: MitigationSettings) -> None:
-    """Draw the bars, the choice of a word, and what came of another wording."""
+    """Show the bars, the choice of a word, and the result of another wording."""
     layout.heading(
         "Token attribution",
         "How much each detector changes with each token; the largest of each is 1. Gray is the "
         "control: random scores. A high bar is a hint and no proof; the score can also fall on "
         "the token after the one that caused it.",
     )
-    found = _scores(run, settings)
-    if found is None or not found.found:
+    scores = _scores(run, settings)
+    if scores is None or not scores.found:
         return
-    first = found.found[0]
+    first = scores.found[0]
     if first.prompt != run.config.prompts[0]:
         st.warning("These scores belong to another prompt: score the tokens again.")
         return
     chosen = st.session_state.get(key("token"))
     chosen = chosen if isinstance(chosen, int) and 0 <= chosen < len(first.tokens) else None
-    layout.chart(token_bars(found.found, chosen), _CHART, on_select=_take_bar)
-    for sentence in found.left_out:
+    layout.chart(token_bars(scores.found, chosen), _CHART, on_select=_take_bar)
+    for sentence in scores.left_out:
         st.caption(layout.plain(sentence))
     _edit(run, first, chosen)
     wording.section(settings)
 
 
 def _scores(run: MitigationRun, settings: MitigationSettings) -> TokenRun | None:
-    """Return the scores that are there, and draw the way to them where they are not."""
+    """Return the scores that are there, and show the way to them where they are not."""
     job = settings.tokens
     if job is not None:
         try:
@@ -65,7 +65,9 @@ def _scores(run: MitigationRun, settings: MitigationSettings) -> TokenRun | None
             st.error(layout.plain(str(error)), icon=":material/error:")
             view = None
         if view is not None and view.record.is_active:
-            jobs.small(lambda: mitigation_session.token_job(job).record, "tokens")
+            job_panel.live(
+                lambda: mitigation_session.token_job(job), "Stop here", "mi_cancel_tokens"
+            )
             return view.run
         if view is not None:
             if view.record.error is not None:
@@ -93,10 +95,10 @@ def _take_bar() -> None:
     """Choose the token whose bar was clicked."""
     event: Any = st.session_state.get(_CHART) or {}
     for point in event.get("selection", {}).get("points", []):
-        found = point.get("customdata")
-        found = found[0] if isinstance(found, list) else found
-        if isinstance(found, int | float):
-            st.session_state[key("token")] = int(found)
+        token = point.get("customdata")
+        token = token[0] if isinstance(token, list) else token
+        if isinstance(token, int | float):
+            st.session_state[key("token")] = int(token)
             st.session_state.pop(key("new"), None)
             return
 
@@ -106,7 +108,7 @@ def _take_token() -> None:
 
 
 def _edit(run: MitigationRun, first: Attribution, chosen: int | None) -> None:
-    """Draw the choice of a word, and what can be done with it."""
+    """Show the choice of a word, and what can be done with it."""
     st.session_state[key("token")] = chosen
     token = st.selectbox(
         "Token (or click its bar)",
@@ -126,7 +128,7 @@ def _edit(run: MitigationRun, first: Attribution, chosen: int | None) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         if st.button("Drop the word and generate", icon=":material/backspace:", key="mi_drop"):
             with session.errors_as_messages():
-                _draw(run, without_word(first.prompt, word))
+                _generate(run, without_word(first.prompt, word))
         if key("new") not in st.session_state:
             st.session_state[key("new")] = suggestion(word)
         new = st.text_input("Replacement", key=key("new"), placeholder="another word")
@@ -134,12 +136,12 @@ def _edit(run: MitigationRun, first: Attribution, chosen: int | None) -> None:
             "Replace the word and generate", icon=":material/swap_horiz:", key="mi_replace"
         ):
             with session.errors_as_messages():
-                _draw(run, with_word(first.prompt, word, new))
+                _generate(run, with_word(first.prompt, word, new))
     _service(run, first.prompt, word)
 
 
 def _service(run: MitigationRun, prompt: str, word: Word) -> None:
-    """Let a service elsewhere reword the prompt, with consent for this one call."""
+    """Show the rewording by a service elsewhere, with consent for this one call."""
     with st.expander("Rewording by a service", icon=":material/cloud:"):
         address = mitigation_session.service()
         if address is None:
@@ -183,8 +185,8 @@ def _ask(run: MitigationRun, name: str, prompt: str, word: str) -> None:
         st.session_state["mi_service_refused"] = str(error)
 
 
-def _draw(run: MitigationRun, prompt: str) -> None:
-    """Draw the old and the new wording side by side."""
+def _generate(run: MitigationRun, prompt: str) -> None:
+    """Queue the comparison of the old and the new wording."""
     config = replace(run.config, prompts=(run.config.prompts[0], prompt), treatments=())
     st.session_state[key("trial")] = mitigation_session.submit_mitigation(config, trial=True)
     state.remember()

@@ -29,7 +29,7 @@ _COMMAND = f"{PROGRAM} pocket training-mitigation --out FILE"
 
 
 def section(model: str) -> None:
-    """Draw the two toggles, what they do to copies and LID, and the images they lead to."""
+    """Show deduplication and early stopping: copies, LID and images."""
     layout.heading(
         "Training-time mitigation",
         "All other mitigations leave the model as it is; these two change its training. A "
@@ -38,7 +38,7 @@ def section(model: str) -> None:
         "effect size.",
         help=f"{words.DD_MEM} {words.OD_MEM}",
     )
-    run = mitigation_session.training_cure() if model == model_session.POCKET else None
+    run = mitigation_session.training_run() if model == model_session.POCKET else None
     if run is None or not run.snapshots:
         st.info(
             "There is no training run for this model: only that of the embedded one can be "
@@ -52,18 +52,20 @@ def section(model: str) -> None:
             list(_GROUPS),
             default="duplicate",
             required=True,
-            key=key("cure_group"),
+            key=key("training_group"),
             format_func=_GROUPS.__getitem__,
             label_visibility="collapsed",
         )
         single = st.toggle(
             "Deduplication",
-            key=key("cure_single"),
+            True,
+            key=key("deduplicated"),
             help="Train with every distinct image once.",
         )
         early = st.toggle(
             "Early stopping",
-            key=key("cure_early"),
+            True,
+            key=key("stopped_early"),
             help="Take, of the steps whose reference images fit their captions nearly as well "
             "as at the end, the one with the fewest copies. It is chosen on these same "
             "images.",
@@ -73,7 +75,7 @@ def section(model: str) -> None:
         st.caption("No earlier step was better: early stopping does not help here.")
     _table(columns)
     arms = (_AS_IS, _SINGLE) if single else (_AS_IS,)
-    layout.chart(cure_curves(run, str(group), arms, stopped), "mi_cure_curves")
+    layout.chart(cure_curves(run, str(group), arms, stopped), "mi_training_curves")
     _images(columns, str(group))
     st.caption(
         f"{run.config.steps:,} steps of {run.config.batch} images. Train it again by "
@@ -99,49 +101,54 @@ def _columns(
 
 
 def _table(columns: list[tuple[str, TrainingMitigationSnapshot]]) -> None:
-    """Draw the figures of what is compared side by side."""
+    """Show the figures of what is compared side by side."""
 
     def row(label: str, values: list[str]) -> dict[str, str]:
         return {"": label} | dict(zip([name for name, _ in columns], values, strict=True))
 
-    found = [one for _, one in columns]
-    rows = [row("Training step", [f"{one.step:,}" for one in found])]
+    snapshots = [snapshot for _, snapshot in columns]
+    rows = [row("Training step", [f"{snapshot.step:,}" for snapshot in snapshots])]
     for group in GROUPS:
         name = _GROUPS.get(group, "Reference captions")
-        rows.append(row(f"{name}: copies", [words.percent(_copied(one, group)) for one in found]))
+        rows.append(
+            row(
+                f"{name}: copies",
+                [words.percent(_copied(snapshot, group)) for snapshot in snapshots],
+            )
+        )
         rows.append(
             row(
                 f"{name}: LID, median",
-                [words.number(one.median_lid(group), 1) for one in found],
+                [words.number(snapshot.median_lid(group), 1) for snapshot in snapshots],
             )
         )
-    fits = [words.number(one.mean("alignment", "normal"), 3) for one in found]
+    fits = [words.number(snapshot.mean("alignment", "normal"), 3) for snapshot in snapshots]
     rows.append(row("Reference captions: alignment", fits))
     st.dataframe(rows, hide_index=True, height="content")
 
 
-def _copied(one: TrainingMitigationSnapshot, group: str) -> float:
-    return one.mean("copied", group)
+def _copied(snapshot: TrainingMitigationSnapshot, group: str) -> float:
+    return snapshot.mean("copied", group)
 
 
 def _images(columns: list[tuple[str, TrainingMitigationSnapshot]], group: str) -> None:
-    """Draw the first images of a group, from the same noise in every column."""
+    """Show the first images of a group, from the same noise in every column."""
     layout.heading(
         f"The same captions and noise: {_GROUPS[group].lower()}",
         "One row for each way of training; framed in orange: copies of a training image.",
     )
-    place = GROUPS.index(group)
-    for name, one in columns:
+    row = GROUPS.index(group)
+    for name, snapshot in columns:
         figures = []
-        for i, image in enumerate(one.images[place]):
-            copied = bool(one.copied[place][i])
-            said = "a copy" if copied else "no copy"
-            lid = words.number(float(one.lid[place][i]), 1)
-            drawn = show.img(image, f"{name}: {said}", most=show.THUMB)
+        for i, image in enumerate(snapshot.images[row]):
+            copied = bool(snapshot.copied[row][i])
+            verdict = "a copy" if copied else "no copy"
+            lid = words.number(float(snapshot.lid[row][i]), 1)
+            element = show.img(image, f"{name}: {verdict}", most=show.THUMB)
             frame = OUTCOME_ROWS["copy"].outline if copied else ""
             figures.append(
-                f'<figure style="margin: 0"><div style="{frame}">{drawn}</div>'
-                f"<figcaption>{said}, LID {lid}</figcaption></figure>"
+                f'<figure style="margin: 0"><div style="{frame}">{element}</div>'
+                f"<figcaption>{verdict}, LID {lid}</figcaption></figure>"
             )
         show.html(
             f'<p style="margin: .2rem 0; font-weight: 600">{escape(name)}</p>'

@@ -1,4 +1,4 @@
-"""Draw the doors to the three tasks and the guided tour, as links that load no library."""
+"""The doors to the three tasks and the guided tour, as links that load no library."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ _FURTHER = (
 
 
 def section() -> None:
-    """Draw the three doors, and the two smaller ones."""
+    """Show the three doors, and the two smaller ones."""
     cards = "".join(card(page, "", escape(title), text, go) for page, title, text, go in _TASKS)
     further = " &ensp;·&ensp; ".join(
         f'<a href="{page}">{escape(title)}</a>: {escape(text)}' for page, title, text in _FURTHER
@@ -83,12 +83,12 @@ def section() -> None:
 
 
 def tour() -> None:
-    """Draw the three steps of the guided tour, each a finished state of a page."""
+    """Show the three steps of the guided tour, each a finished state of a page."""
     layout.heading(
         "Guided tour, three precomputed steps",
         "Nothing has to be computed: each step opens a finished result.",
     )
-    found = overview_session.tour_images()
+    images = overview_session.tour_images()
     steps = (
         (
             {"manifold": "circle"},
@@ -101,15 +101,15 @@ def tour() -> None:
         (
             {"example": "duplicate"},
             "images",
-            _pair(found.drawn, "=", found.training, "Generated", "Training image"),
+            _pair(images.generated, "=", images.training, "Generated", "Training image"),
             "A portrait, copied",
             "The training set holds this image dozens of times. Most seeds reproduce it, and "
             "the LID is far below that of reference prompts.",
         ),
         (
-            {"example": "duplicate"} | ({"cell": found.cell} if found.cell else {}),
+            {"example": "duplicate"} | ({"cell": images.cell} if images.cell else {}),
             "mitigation",
-            _pair(found.copied, "→", found.mitigated, "Without", f"With {found.label}"),
+            _pair(images.copied, "→", images.mitigated, "Without", f"With {images.label}"),
             "The copy, mitigated",
             "The same prompt from the same starting noise, with a mitigation: no training "
             "image is reproduced. The effect on prompt alignment stands beside it.",

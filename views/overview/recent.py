@@ -1,4 +1,4 @@
-"""Draw model and device in use, and the jobs and queues that were worked on last."""
+"""Model and device in use, and the jobs and queues that were worked on last."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _STYLE = """<style>
 
 
 def section() -> None:
-    """Draw the three lists."""
+    """Show the three lists."""
     with st.container(key="pair_overview"):
         left, middle, right = st.columns(3, gap="medium")
     with left:
@@ -53,16 +53,16 @@ def section() -> None:
 
 def _in_use() -> None:
     st.markdown("**System**")
-    found = overview_session.system_info()
-    rows = [("Model", found.model), ("Device", found.device)]
-    if found.training is not None:
-        rows.append(("Training images", f"{found.training:,}"))
-    rows.append(("Data folder", found.data))
+    system = overview_session.system_info()
+    rows = [("Model", system.model), ("Device", system.device)]
+    if system.training is not None:
+        rows.append(("Training images", f"{system.training:,}"))
+    rows.append(("Data folder", system.data))
     layout.facts(rows)
 
 
 def _active() -> None:
-    """Draw what runs and waits, whoever started it, with the way to open and to cancel it."""
+    """Show what runs and waits, whoever started it, with the way to open and to cancel it."""
     records = overview_session.active_jobs()
     if not records:
         st.rerun()
@@ -93,7 +93,7 @@ def _cancel(job: str) -> None:
 def _jobs() -> None:
     st.markdown("**Recent jobs**")
     active = {record.id for record in overview_session.active_jobs()}
-    records = [one for one in overview_session.last_jobs() if one.id not in active]
+    records = [job for job in overview_session.last_jobs() if job.id not in active]
     if not records and active:
         st.caption("No job has finished yet.")
         return
@@ -104,18 +104,18 @@ def _jobs() -> None:
 
 
 def _job(record: JobRecord) -> tuple[str, str, str]:
-    place = _PAGES.get(record.kind)
+    page_of = _PAGES.get(record.kind)
     address = ""
-    if place is not None:
-        page, said_too, name = place
+    if page_of is not None:
+        page, said_too, name = page_of
         address = f"{page}?{urlencode(said_too | {name: record.id})}"
     ended = time.localtime(record.finished or record.created)
-    said = _STATES.get(record.state, record.state)
+    status = _STATES.get(record.state, record.state)
     if record.state == "running":
-        said = f"running, {record.fraction:.0%}, since"
+        status = f"running, {record.fraction:.0%}, since"
     if record.state == "queued":
-        said = "waiting since"
-    return record.label, address, f"{said} {time.strftime('%Y-%m-%d %H:%M', ended)}"
+        status = "waiting since"
+    return record.label, address, f"{status} {time.strftime('%Y-%m-%d %H:%M', ended)}"
 
 
 def _queues() -> None:
@@ -140,11 +140,11 @@ def _queues() -> None:
 
 
 def _list(rows: list[tuple[str, str, str]]) -> None:
-    """Draw names as links with a line below; names are text, whoever wrote them."""
+    """Show names as links with a line below; names are text, whoever wrote them."""
     items = ""
     for name, address, beneath in rows:
-        shown = escape(name)
+        label = escape(name)
         if address:
-            shown = f'<a href="{escape(address)}">{shown}</a>'
-        items += f"<li>{shown}<small>{escape(beneath)}</small></li>"
+            label = f'<a href="{escape(address)}">{label}</a>'
+        items += f"<li>{label}<small>{escape(beneath)}</small></li>"
     st.html(f'{_STYLE}<ul class="ov-list">{items}</ul>')

@@ -1,4 +1,4 @@
-"""Say what the first page shows: model and device in use, last jobs and queues.
+"""What the first page shows: model and device in use, last jobs and queues.
 
 Nothing here loads torch or a model, so that the first page never waits.
 """
@@ -86,11 +86,11 @@ def judged(queue: QueueRecord) -> int:
 class TourImages:
     """The images of the guided tour as PNG files, b"" for what is not there.
 
-    `mitigated` was drawn from the starting noise of `copied`, under `label`; `cell` names the
-    treatment in links.
+    `mitigated` was generated from the starting noise of `copied`, under `label`; `cell` names the
+    mitigation in links.
     """
 
-    drawn: bytes
+    generated: bytes
     training: bytes
     copied: bytes
     mitigated: bytes
@@ -100,7 +100,7 @@ class TourImages:
 
 def tour_images() -> TourImages:
     """Return the images of the guided tour, read without torch."""
-    images, mitigation = (place / "duplicate.safetensors" for place in (IMAGES, MITIGATION))
+    images, mitigation = (folder / "duplicate.safetensors" for folder in (IMAGES, MITIGATION))
     return _tour(str(images), str(mitigation), (_stamp(images), _stamp(mitigation)))
 
 
@@ -110,34 +110,34 @@ def _stamp(path: Path) -> int:
 
 @st.cache_resource(show_spinner=False, max_entries=1)
 def _tour(images: str, mitigation: str, stamps: tuple[int, ...]) -> TourImages:
-    drawn = _pixels(images, "/images/0/image")
+    generated = _pixels(images, "/images/0/image")
     training = _pixels(images, "/images/0/neighbors/0/image")
-    number, label, cell = _cured(mitigation)
+    number, label, cell = _mitigated(mitigation)
     copied = _pixels(mitigation, "/cells/0/images")
     mitigated = _pixels(mitigation, f"/cells/{number}/images") if cell else b""
-    return TourImages(drawn, training, copied, mitigated, label, cell)
+    return TourImages(generated, training, copied, mitigated, label, cell)
 
 
-def _cured(path: str) -> tuple[int, str, str]:
-    """Return number, label and link of the treatment to show: no copies, and most as asked."""
+def _mitigated(path: str) -> tuple[int, str, str]:
+    """Return number, label and link of the mitigation to show: no copies, best aligned."""
     from safetensors import SafetensorError, safe_open
 
-    best, shown = -math.inf, (0, "", "")
+    best, chosen_cell = -math.inf, (0, "", "")
     try:
         with safe_open(path, framework="numpy") as file:
             header = (file.metadata() or {})["mmh-record-1"]
-            for number, one in enumerate(json.loads(header.partition(" ")[2])["fields"]["cells"]):
-                found, chosen = one["fields"], one["fields"]["treatment"]["fields"]
+            for number, cell in enumerate(json.loads(header.partition(" ")[2])["fields"]["cells"]):
+                fields, chosen = cell["fields"], cell["fields"]["treatment"]["fields"]
                 control = chosen["mitigation"] in ("none", "random_tokens")
-                if control or found["prompt"] != 0 or set(found["kinds"]) != {"none"}:
+                if control or fields["prompt"] != 0 or set(fields["kinds"]) != {"none"}:
                     continue
                 aligned = float(file.get_tensor(f"/cells/{number}/alignment").mean())
                 if aligned > best:
                     link = f"{chosen['mitigation']}:{chosen['strength']:g}"
-                    best, shown = aligned, (number, str(found["label"]), link)
+                    best, chosen_cell = aligned, (number, str(fields["label"]), link)
     except (OSError, SafetensorError, ValueError, KeyError, TypeError):
         return 0, "", ""
-    return shown
+    return chosen_cell
 
 
 def _pixels(path: str, name: str) -> bytes:
@@ -149,10 +149,10 @@ def _pixels(path: str, name: str) -> bytes:
 
     try:
         with safe_open(path, framework="numpy") as file:
-            found = file.get_tensor(name)
+            pixels = file.get_tensor(name)
     except (OSError, SafetensorError):
         return b""
-    image = found[0] if found.ndim == 4 else found
+    image = pixels[0] if pixels.ndim == 4 else pixels
     out = io.BytesIO()
     Image.fromarray(image.transpose(1, 2, 0)).save(out, "PNG")
     return out.getvalue()

@@ -1,4 +1,4 @@
-"""Draw how far two reviewers agree, and where they do not."""
+"""How far two reviewers agree, and where they do not."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MOST = 20
 
 
 def section() -> None:
-    """Draw progress of each reviewer, the agreement of two, and the items they differ on."""
+    """Show progress of each reviewer, the agreement of two, and the items they differ on."""
     layout.heading(
         "Agreement of two reviewers",
         "Cohen's kappa is their agreement beyond chance: 1 is full, 0 what chance alone gives. "
@@ -47,34 +47,34 @@ def section() -> None:
     with right:
         others = [name for name in names if name != first]
         second = st.selectbox("Second", others, key="rv_second")
-    found = agreement(file, queue, str(first), str(second))
-    if not found.items:
+    measured = agreement(file, queue, str(first), str(second))
+    if not measured.items:
         st.info("They have judged no item in common yet.")
         return
-    _figures(found)
-    _crossed(found, str(first), str(second))
+    _figures(measured)
+    _crossed(measured, str(first), str(second))
     _differences(str(first), str(second))
 
 
-def _figures(found: Agreement) -> None:
+def _figures(measured: Agreement) -> None:
     with st.container(horizontal=True, gap="small"):
-        kappa = "n/a" if math.isnan(found.kappa) else words.number(found.kappa)
+        kappa = "n/a" if math.isnan(measured.kappa) else words.number(measured.kappa)
         for label, value in (
             ("Kappa", kappa),
-            ("Judged by both", f"{found.items:,}"),
-            ("Same verdict", words.percent(found.observed)),
-            ("Expected by chance", words.percent(found.expected)),
+            ("Judged by both", f"{measured.items:,}"),
+            ("Same verdict", words.percent(measured.observed)),
+            ("Expected by chance", words.percent(measured.expected)),
         ):
             st.metric(label, value, border=True, width="stretch")
-    if math.isnan(found.kappa):
+    if math.isnan(measured.kappa):
         st.caption(
             "Both gave one and the same verdict throughout, so chance alone would agree as well: "
             "kappa says nothing then."
         )
 
 
-def _crossed(found: Agreement, first: str, second: str) -> None:
-    """Draw how often the first gave one verdict and the second another, as a table."""
+def _crossed(measured: Agreement, first: str, second: str) -> None:
+    """Show the confusion matrix of two reviewers."""
     import pandas as pd
 
     layout.heading(
@@ -83,11 +83,11 @@ def _crossed(found: Agreement, first: str, second: str) -> None:
             f"Verdicts of {first} in rows, of {second} in columns; on the diagonal they agree."
         ),
     )
-    named = [one for one in REVIEW_VERDICTS if one != "skip"]
-    counts = {(one, other): count for one, other, count in found.counts}
+    named = [verdict for verdict in REVIEW_VERDICTS if verdict != "skip"]
+    counts = {(verdict, other): count for verdict, other, count in measured.counts}
     st.table(
         pd.DataFrame(
-            [[f"{counts.get((one, other), 0):,}" for other in named] for one in named],
+            [[f"{counts.get((verdict, other), 0):,}" for other in named] for verdict in named],
             index=named,
             columns=named,
         )
@@ -95,13 +95,15 @@ def _crossed(found: Agreement, first: str, second: str) -> None:
 
 
 def _differences(first: str, second: str) -> None:
-    said: dict[int, dict[str, str]] = {}
+    verdicts: dict[int, dict[str, str]] = {}
     for row in verdict_rows(review_session.queues(), state.queue()):
-        said.setdefault(row.item, {})[row.reviewer] = row.after or ""
+        verdicts.setdefault(row.item, {})[row.reviewer] = row.after or ""
     apart = [
-        (item, one[first], one[second])
-        for item, one in sorted(said.items())
-        if one.get(first) and one.get(second) and one[first] != one[second]
+        (item, first_verdict[first], first_verdict[second])
+        for item, first_verdict in sorted(verdicts.items())
+        if first_verdict.get(first)
+        and first_verdict.get(second)
+        and first_verdict[first] != first_verdict[second]
     ]
     if not apart:
         st.caption("No item has different verdicts.")
@@ -113,7 +115,7 @@ def _differences(first: str, second: str) -> None:
             "changed verdict is a new row of the log."
         ),
     )
-    for item, one, other in apart[:_MOST]:
+    for item, first_verdict, second_verdict in apart[:_MOST]:
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             st.button(
                 f"Item {item}",
@@ -121,6 +123,6 @@ def _differences(first: str, second: str) -> None:
                 on_click=state.show_item,
                 args=(item,),
             )
-            st.text(f"{one} / {other}")
+            st.text(f"{first_verdict} / {second_verdict}")
     if len(apart) > _MOST:
         st.caption(f"and {len(apart) - _MOST:,} more; the exported tables list all.")

@@ -1,4 +1,4 @@
-"""Draw what is known of an item: images, figures, and everything that its run holds."""
+"""The evidence on an item: images, figures, and everything that its run holds."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LINKED = 1_500
 
 
 def section(view: ItemView, *, hidden: bool) -> bool:
-    """Draw images and figures of an item, and return whether there is an image to judge.
+    """Show images and figures of an item, and return whether there is an image to judge.
 
     `hidden` keeps all figures back.
     """
@@ -37,18 +37,18 @@ def section(view: ItemView, *, hidden: bool) -> bool:
         st.warning(layout.plain(str(error)), icon=":material/warning:")
         run = None
     images = () if run is None else _images(run, item)
-    shown = None if hidden or not images else _one_of(images, view.position)
-    if run is not None and shown is not None and _all_wanted():
-        detail.section(shown, detail.context_of(run), f"rv_all_{view.position}_{shown.index}")
+    chosen = None if hidden or not images else _one_of(images, view.position)
+    if run is not None and chosen is not None and _all_wanted():
+        detail.section(chosen, detail.context_of(run), f"rv_all_{view.position}_{chosen.index}")
         _figures(item)
         _elsewhere(item)
         return True
     left, right = layout.side_by_side("rv_evidence", (3, 2))
     with left:
-        if shown is None:
+        if chosen is None:
             _pair(item, images)
         else:
-            compare.section(shown, f"rv_{view.position}_{shown.seed}")
+            compare.section(chosen, f"rv_{view.position}_{chosen.seed}")
     with right:
         if hidden:
             layout.heading("Measurements", "Blind: hidden until your verdict.")
@@ -62,14 +62,14 @@ def _one_of(images: tuple[ImageResult, ...], position: int) -> ImageResult:
     """Return the image to show: the seed chosen, at first that of the most severe verdict."""
     if len(images) == 1:
         return images[0]
-    seeds = {one.seed: one for one in images}
+    seeds = {image.seed: image for image in images}
     chosen = st.segmented_control(
         "Seed",
         list(seeds),
         default=most_severe_image(images).seed,
         required=True,
         key=f"rv_seed_{position}",
-        format_func=lambda seed: f"seed {seed}: {seeds[seed].verdict}",
+        format_func=lambda seed: f"seed {seed}: {words.verdict(seeds[seed].verdict)}",
         label_visibility="collapsed",
     )
     return seeds.get(chosen, images[0]) if chosen is not None else most_severe_image(images)
@@ -77,21 +77,21 @@ def _one_of(images: tuple[ImageResult, ...], position: int) -> ImageResult:
 
 def in_short(item: ReviewItem) -> str:
     """Return the figures of an item in one line."""
-    said = []
+    figures = []
     if not math.isnan(item.score):
-        said.append(f"score {words.number(item.score)}")
+        figures.append(f"score {words.number(item.score)}")
     if not math.isnan(item.similarity):
-        said.append(f"similarity {words.number(item.similarity, 3)}")
+        figures.append(f"similarity {words.number(item.similarity, 3)}")
     if not math.isnan(item.lid):
-        place = "" if math.isnan(item.lid_percentile) else f", {percentile(item.lid_percentile)}"
-        said.append(f"LID {words.number(item.lid, 1)}{place}")
+        rank = "" if math.isnan(item.lid_percentile) else f", {percentile(item.lid_percentile)}"
+        figures.append(f"LID {words.number(item.lid, 1)}{rank}")
     if item.kind:
-        said.append(item.kind)
-    return "; ".join(said) or "no result, it was not analyzed"
+        figures.append(item.kind)
+    return "; ".join(figures) or "no result, it was not analyzed"
 
 
 def percentile(share: float) -> str:
-    """Say where a LID stands among the reference prompts."""
+    """Return where a LID stands among the reference prompts."""
     if math.isnan(share):
         return "no reference distribution for these settings"
     return (
@@ -103,19 +103,21 @@ def percentile(share: float) -> str:
 
 def _images(run: ImageRun, item: ReviewItem) -> tuple[ImageResult, ...]:
     # A run that was made here afterwards has seeds of its own.
-    seeds = item.seeds if item.run else tuple(one.seed for one in run.images)
-    return tuple(one for one in run.images if one.prompt == item.prompt and one.seed in seeds)
+    seeds = item.seeds if item.run else tuple(image.seed for image in run.images)
+    return tuple(
+        image for image in run.images if image.prompt == item.prompt and image.seed in seeds
+    )
 
 
 def _pair(item: ReviewItem, images: tuple[ImageResult, ...]) -> None:
-    """Draw the image beside the nearest training image, without any figure."""
+    """Show the image beside the nearest training image, without any figure."""
     layout.heading(
         "Generated image and nearest training image",
         "Is it the same image? Equal layout alone is a template, equal subject alone no copy.",
     )
     near = review_session.nearest_image(item)
     kept = shown_thumbnail(item)
-    drawn = _png(kept, "Generated image", "drawn") if kept else ""
+    generated = _png(kept, "Generated image", "generated") if kept else ""
     if item.thumbnail and not kept and not images:
         st.warning(
             "The stored image of this item is damaged: generate it again, in a new tab, before "
@@ -124,15 +126,15 @@ def _pair(item: ReviewItem, images: tuple[ImageResult, ...]) -> None:
         )
     other = ""
     if images and images[0].neighbors:
-        found = most_severe_image(images).neighbors[0]
-        drawn = show.figure(most_severe_image(images).image, "Generated image", "drawn")
+        neighbor = most_severe_image(images).neighbors[0]
+        generated = show.figure(most_severe_image(images).image, "Generated image", "generated")
         other = show.figure(
-            found.image, f"Training image {found.id}", f"training image {found.id:,}"
+            neighbor.image, f"Training image {neighbor.id}", f"training image {neighbor.id:,}"
         )
     elif near is not None:
         caption = f"training image {near.id:,}: {near.caption}"
         other = _png(near.png, f"Training image {near.id}", caption)
-    if not drawn and not other:
+    if not generated and not other:
         if item.thumbnail:
             return
         st.info(
@@ -141,7 +143,7 @@ def _pair(item: ReviewItem, images: tuple[ImageResult, ...]) -> None:
             icon=":material/image_not_supported:",
         )
         return
-    show.html(f'<div class="im-pair">{drawn}{other}</div>')
+    show.html(f'<div class="im-pair">{generated}{other}</div>')
 
 
 def _png(data: bytes, alt: str, caption: str) -> str:
@@ -187,33 +189,33 @@ def _known(value: float) -> bool:
 
 
 def _elsewhere(item: ReviewItem) -> None:
-    """Draw the ways to the other pages; they open beside this one, which keeps its place."""
+    """Show the ways to the other pages; they open beside this one, which keeps its place."""
     try:
         model_session.source_of(item.model)
     except MMHError:
         return
     if len(item.prompt) > _LINKED:
         return
-    asked = {"model": item.model, "prompt": item.prompt}
+    parameters = {"model": item.model, "prompt": item.prompt}
     if item.seeds:
-        asked["seed"] = str(item.seeds[0])
+        parameters["seed"] = str(item.seeds[0])
     with st.container(horizontal=True, gap="small"):
         st.link_button(
             "Try mitigations",
-            state.address("mitigation", **asked),
+            state.address("mitigation", **parameters),
             icon=":material/healing:",
             help="Opens the prompt on the mitigation page, beside this one",
         )
         st.link_button(
             "Generate now",
-            state.address("images", **asked),
+            state.address("images", **parameters),
             icon=":material/brush:",
             help="Opens the prompt on the images page, beside this one; its images come back here",
         )
 
 
 def _all_wanted() -> bool:
-    """Draw the switch for everything that the run holds, and tell whether it is on."""
+    """Show the switch for everything that the run holds, and tell whether it is on."""
     return st.toggle(
         "All evidence: neighbors, curves, region map, steps",
         key=key("all"),

@@ -20,9 +20,11 @@ from views.widgets import downloads, layout
 MOST_MEGABYTES = 200
 
 
-def section(known: list[QueueRecord]) -> None:
-    """Draw what can be taken away, and the place to bring a case."""
-    queue = next((one for one in known if one.id == st.session_state[key("queue")]), None)
+def section(queues: list[QueueRecord]) -> None:
+    """Show the exports, the integrity of the log, and the import of a case."""
+    queue = next(
+        (candidate for candidate in queues if candidate.id == st.session_state[key("queue")]), None
+    )
     if queue is not None:
         left, right = layout.side_by_side("rv_hand")
         with left:
@@ -61,10 +63,10 @@ def _prepare(queue: QueueRecord) -> None:
         f"{stem}.parquet": review_session.parquet_bytes(queue.id),
         f"{stem}.zip": case,
     }
-    said = ["The zip is the whole case: another installation can import it and verify its log."]
+    sentences = ["The zip is the whole case, which another installation can import and verify."]
     if missing:
-        said.append(f"{len(missing):,} full studies are not here and not in the zip.")
-    st.session_state[key("files")] = (queue.id, files, said)
+        sentences.append(f"{len(missing):,} full studies are not here and not in the zip.")
+    st.session_state[key("files")] = (queue.id, files, sentences)
 
 
 def _chain(queue: QueueRecord) -> None:
@@ -93,7 +95,7 @@ def _chain(queue: QueueRecord) -> None:
 
 
 def _verify(queue: QueueRecord, kept: str | None) -> None:
-    """Draw what verifying the log finds."""
+    """Show the result of verifying the log."""
     try:
         report = verify(review_session.queues(), queue.id, kept=kept)
     except MMHError as error:
@@ -129,10 +131,10 @@ def _import() -> None:
 def _take() -> None:
     """Import the uploaded case and open it; in a callback, before the sidebar is drawn."""
     try:
-        found = review_session.import_bytes(st.session_state["rv_case"].getvalue())
+        imported = review_session.import_bytes(st.session_state["rv_case"].getvalue())
     except MMHError as error:
         st.session_state[key("refused_case")] = str(error)
         return
-    state.open_queue(found.id)
+    state.open_queue(imported.id)
     st.session_state[key("tab")] = "judge"
-    st.session_state[key("moved")] = f"Imported {found.name}: {found.items:,} items."
+    st.session_state[key("moved")] = f"Imported {imported.name}: {imported.items:,} items."

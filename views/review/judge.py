@@ -1,4 +1,4 @@
-"""Draw one item to judge: prompt, images, figures, and one key for verdict and next."""
+"""One item to judge: prompt, images, figures, and one key for verdict and next."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _NO_EVIDENCE = (
 
 
 def section() -> None:
-    """Draw the item, or say that all are judged."""
+    """Show the item, or say that all are judged."""
     _progress()
     _messages()
     if refusal := reviewer.why_not():
@@ -71,19 +71,20 @@ def _current() -> ItemView | None:
 
 
 def _progress() -> None:
-    found = queue_progress(review_session.queues(), state.queue(), state.reviewer())
-    said = " · ".join(
-        f"{count:,} {name}" for name, count in found.counts.items() if count and name != "skip"
+    progress = queue_progress(review_session.queues(), state.queue(), state.reviewer())
+    counts = " · ".join(
+        f"{count:,} {name}" for name, count in progress.counts.items() if count and name != "skip"
     )
-    if found.skipped:
-        said += f"{' · ' if said else ''}{found.skipped:,} skipped, not counted"
-    share = found.judged / found.items if found.items else 0.0
+    if progress.skipped:
+        counts += f"{' · ' if counts else ''}{progress.skipped:,} skipped, not counted"
+    share = progress.judged / progress.items if progress.items else 0.0
     st.progress(
         share,
         layout.plain(
-            f"{found.judged:,} of {found.items:,} judged by {state.reviewer() or 'nobody yet'}"
+            f"{progress.judged:,} of {progress.items:,} judged"
+            + (f" by {state.reviewer()}" if state.reviewer() else "")
         )
-        + (f" · {said}" if said else ""),
+        + (f" · {counts}" if counts else ""),
     )
 
 
@@ -105,7 +106,7 @@ def _messages() -> None:
 
 
 def _last(position: int, verdict: str) -> None:
-    """Say what was recorded last and, in blind mode, what the figures said of it."""
+    """Show what was recorded last and, in blind mode, the measurements of it."""
     from mmh_core.store.item_search import get_item
 
     sentence = f"Item {position}: {verdict}, recorded."
@@ -116,7 +117,7 @@ def _last(position: int, verdict: str) -> None:
 
 
 def _steps(view: ItemView, mark: str) -> None:
-    """Draw where the item stands, and the ways to others."""
+    """Show the item's number, its place in the filter, and the ways to others."""
     places = item_places(review_session.queues(), state.queue(), state.chosen(), state.reviewer())
     at = places.index(view.position) if view.position in places else None
     before = places[at - 1] if at else None
@@ -127,7 +128,7 @@ def _steps(view: ItemView, mark: str) -> None:
         st.subheader(f"Item {view.position}", anchor=False, width="content")
         where = "outside the filter" if at is None else f"{at + 1:,} of {len(places):,}"
         st.caption(where, width="content")
-        for label, icon, place, press in (
+        for label, icon, item, press in (
             ("Previous", "arrow_back", before, "left"),
             ("Next", "arrow_forward", after, "right"),
         ):
@@ -136,10 +137,10 @@ def _steps(view: ItemView, mark: str) -> None:
                 key=f"rv_{label}",
                 icon=f":material/{icon}:",
                 type="tertiary",
-                disabled=place is None,
+                disabled=item is None,
                 shortcut=press,
                 on_click=state.show_item,
-                args=(place,),
+                args=(item,),
             )
         _undo(mark)
 
@@ -159,7 +160,7 @@ def _undo(mark: str) -> None:
 
 
 def _verdicts(view: ItemView, mark: str, *, is_there: bool) -> None:
-    """Draw the buttons that the keys press; what speaks of an image needs one, or a reason."""
+    """Show the buttons that the keys press; what speaks of an image needs one, or a reason."""
     given, name = view.judgement.verdict, state.reviewer()
     open_to_all = is_there or bool(view.judgement.notes)
     with st.container(horizontal=True, gap="small", vertical_alignment="center", key="rv_buttons"):

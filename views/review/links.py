@@ -1,10 +1,13 @@
-"""Read what a link to the review page says; links are not believed."""
+"""What a link to the review page says, and the filter of a queue; links are not believed."""
 
 from __future__ import annotations
 
-import re
+import math
+from collections.abc import Mapping, Sequence
 
-from mmh_core.store.review_records import QueueRecord
+from mmh_core.store.item_search import ItemFilter, ItemOrder
+from mmh_core.store.review_records import REVIEW_VERDICTS, QueueRecord, ReviewVerdict
+from views.widgets.link_values import quoted
 
 TABS = {
     "judge": "Review",
@@ -13,45 +16,137 @@ TABS = {
     "agree": "Agreement",
     "hand": "Export & audit log",
 }
+#: The last item that a link may name.
+LAST_ITEM = 999_999
+ORDERS: dict[ItemOrder, str] = {
+    "position": "import order",
+    "score": "early-scan score",
+    "similarity": "similarity",
+    "lid_percentile": "LID percentile",
+    "lid": "LID",
+}
+#: What the widget shows for items without a verdict.
+UNJUDGED = "not judged yet"
+MAX_SEARCH = 200
+#: The widgets of the filter with their values when nothing is filtered.
+DEFAULTS: dict[str, object] = {
+    "text": "",
+    "verdicts": [],
+    "kinds": [],
+    "causes": [],
+    "least": None,
+    "most": None,
+    "order": "position",
+    "descending": False,
+}
+#: What a link calls them.
+_NAMES = {
+    "verdicts": "verdict",
+    "kinds": "kind",
+    "causes": "cause",
+    "least": "from",
+    "most": "to",
+}
+_VERDICTS: tuple[ReviewVerdict | None, ...] = (None, *REVIEW_VERDICTS)
+_MOST_QUOTED = 40
+
+Link = Mapping[str, Sequence[str]]
 
 
-def link_queue(value: object, known: list[QueueRecord], said: list[str]) -> str | None:
+def link_queue(value: object, queues: Sequence[QueueRecord], messages: list[str]) -> str | None:
     """Return the id of a queue that is there, the newest without one, and say what is not."""
-    ids = [one.id for one in known]
-    if value is not None and value not in ids:
-        said.append(
-            f"There is no queue {str(value)[:40]!r} here: choose one at left, or import its case."
-        )
+    ids = [queue.id for queue in queues]
     if value in ids:
         return str(value)
+    if value is not None:
+        messages.append(
+            f"There is no queue {quoted(value)} here: choose one at left, or import its case."
+        )
     return ids[0] if ids else None
 
 
-def link_item(value: object, said: list[str]) -> int | None:
-    """Return the position of an item, None where the link has none, and say what is none."""
-    if value is None or value == "":
+def item_filter(values: Mapping[str, object]) -> ItemFilter:
+    """Return the search that the widgets' values ask for."""
+    least, most = _number(values["least"]), _number(values["most"])
+    verdicts = _texts(values["verdicts"])
+    return ItemFilter(
+        -math.inf if least is None else least,
+        math.inf if most is None else most,
+        tuple(_texts(values["causes"])),
+        tuple(_texts(values["kinds"])),
+        tuple(verdict for verdict in _VERDICTS if (verdict or UNJUDGED) in verdicts),
+        str(values["text"] or "").strip(),
+        next(name for name in ORDERS if name == values["order"]),
+        bool(values["descending"]),
+    )
+
+
+def filter_link(values: Mapping[str, object]) -> dict[str, list[str]]:
+    """Return the parameters of a link that restores the widgets' values, without defaults."""
+    parameters: dict[str, list[str]] = {}
+    for name, default in DEFAULTS.items():
+        value = values.get(name, default)
+        if value == default or value is None:
+            continue
+        if isinstance(value, list):
+            written = [str(item) for item in value]
+        elif isinstance(value, bool):
+            written = ["1"]
+        else:
+            written = [str(value)]
+        parameters[_NAMES.get(name, name)] = written
+    return parameters
+
+
+def read_filter(
+    link: Link, causes: Sequence[str], kinds: Sequence[str], messages: list[str]
+) -> dict[str, object]:
+    """Return the widgets' values that a link asks for, and say what of it cannot be had.
+
+    `causes` and `kinds` are those that the queue has. Links are not believed.
+    """
+    values = dict(DEFAULTS)
+    values["text"] = _last(link, "text")[:MAX_SEARCH]
+    for name, choices in (
+        ("verdicts", (UNJUDGED, *REVIEW_VERDICTS)),
+        ("kinds", kinds),
+        ("causes", causes),
+    ):
+        given = dict.fromkeys(link.get(_NAMES[name], ()))
+        values[name] = [choice for choice in given if choice in choices]
+        for choice in given:
+            if choice not in choices:
+                messages.append(
+                    f"No item here has the {_NAMES[name]} {choice[:_MOST_QUOTED]!r}: it is left "
+                    "out of the filter."
+                )
+    for name in ("least", "most"):
+        written = _last(link, _NAMES[name])
+        values[name] = _number(written)
+        if written and values[name] is None:
+            messages.append(f"{_NAMES[name]} is {written[:_MOST_QUOTED]!r}; it must be a number.")
+    order = _last(link, "order") or "position"
+    if order not in ORDERS:
+        messages.append(f"order is {order[:_MOST_QUOTED]!r}; choose from {', '.join(ORDERS)}.")
+        order = "position"
+    values["order"] = order
+    values["descending"] = _last(link, "descending") == "1"
+    return values
+
+
+def _last(link: Link, name: str) -> str:
+    """Return the last value of a parameter, "" without any."""
+    return next(reversed(link.get(name, ())), "")
+
+
+def _texts(value: object) -> list[str]:
+    return [str(item) for item in value] if isinstance(value, list | tuple) else []
+
+
+def _number(value: object) -> float | None:
+    """Return a finite number, None for what is none."""
+    try:
+        number = float(value) if isinstance(value, int | float | str) and value != "" else None
+    except ValueError:
         return None
-    if isinstance(value, int):
-        return value
-    if re.fullmatch(r"[0-9]{1,6}", str(value)):
-        return int(str(value))
-    said.append(f"item is {str(value)[:40]!r}; it must be the number of an item.")
-    return None
-
-
-def link_tab(value: object, said: list[str]) -> str:
-    """Return the name of a section, and say what is none."""
-    if value is None or value in TABS:
-        return "judge" if value is None else str(value)
-    said.append(f"tab is {str(value)[:40]!r}; choose from {', '.join(TABS)}.")
-    return "judge"
-
-
-def link_job(value: object, said: list[str]) -> str | None:
-    """Return the id of a job, None where the link has none, and say what is none."""
-    if value is None or value == "":
-        return None
-    if re.fullmatch(r"[0-9a-f]{32}", str(value)):
-        return str(value)
-    said.append(f"job is {str(value)[:40]!r}; it must be the id of a scan of this app.")
-    return None
+    return number if number is not None and math.isfinite(number) else None

@@ -1,4 +1,4 @@
-"""Draw the notes and tags of an item, and record what somebody changed in them.
+"""The notes and tags of an item, and record what somebody changed in them.
 
 A field carries what is recorded as the text that it begins with. Text that is put into a field
 by way of the session reaches the browser with one run only; where the next key cuts that run
@@ -29,7 +29,7 @@ _NOTHING = (None, None, 0)
 
 
 def section(view: ItemView) -> None:
-    """Draw both fields, which are recorded when they are left."""
+    """Show both fields, which are recorded when they are left."""
     drawn = _drawn(view)
     blocked = not state.reviewer()
     left, right = layout.side_by_side("rv_notes", (3, 2))
@@ -70,11 +70,11 @@ def _place(view: ItemView) -> ReviewTarget:
 
 def _drawn(view: ItemView) -> int:
     """Return the number of these fields: a new one for another item, and for other notes."""
-    place, texts = _place(view), _texts(view.judgement)
+    target, texts = _place(view), _texts(view.judgement)
     who, before, number = st.session_state.get(_DRAWN, _NOTHING)
-    if (who, before) != ((place.queue, place.item, place.reviewer), texts):
+    if (who, before) != ((target.queue, target.item, target.reviewer), texts):
         number += 1
-    st.session_state[_DRAWN] = ((place.queue, place.item, place.reviewer), texts, number)
+    st.session_state[_DRAWN] = ((target.queue, target.item, target.reviewer), texts, number)
     return int(number)
 
 
@@ -82,20 +82,20 @@ def _texts(judgement: Judgement) -> _Texts:
     return judgement.notes, judgement.tags
 
 
-def _note(name: str, place: ReviewTarget, drawn: Judgement) -> None:
+def _note(name: str, target: ReviewTarget, drawn: Judgement) -> None:
     """Record the notes; for a callback."""
     if (text := st.session_state.get(name)) is not None:
-        _record(place, drawn, notes=str(text))
+        _record(target, drawn, notes=str(text))
 
 
-def _tag(name: str, place: ReviewTarget, drawn: Judgement) -> None:
+def _tag(name: str, target: ReviewTarget, drawn: Judgement) -> None:
     """Record the tags; for a callback."""
     if (text := st.session_state.get(name)) is not None:
-        _record(place, drawn, tags=[tag.strip() for tag in str(text).split(",") if tag.strip()])
+        _record(target, drawn, tags=[tag.strip() for tag in str(text).split(",") if tag.strip()])
 
 
 def _record(
-    place: ReviewTarget,
+    target: ReviewTarget,
     drawn: Judgement,
     *,
     notes: str | None = None,
@@ -103,17 +103,17 @@ def _record(
 ) -> None:
     """Record one of the two where it differs from what was drawn, and leave the other."""
     file = review_session.queues()
-    before = _agreed(place) or _texts(drawn)
+    before = _agreed(target) or _texts(drawn)
     try:
         kept = None if tags is None else checked_tags(tags)
         if notes in (None, before[0]) and kept in (None, before[1]):
             return  # A field that was drawn twice says its text again.
-        now = get_item(file, place.queue, place.item, place.reviewer).judgement
+        now = get_item(file, target.queue, target.item, target.reviewer).judgement
         # A verdict, or the other field, is nothing that this one could overwrite.
         same = now.notes == before[0] if kept is None else now.tags == before[1]
         row = annotate(
             file,
-            replace(place, revision=now.revision) if same else place,
+            replace(target, revision=now.revision) if same else target,
             now.notes if notes is None else notes,
             now.tags if kept is None else kept,
         )
@@ -122,22 +122,22 @@ def _record(
         if isinstance(error, JudgedMeanwhile):
             _draw_anew()
         return
-    state.noted(place, row.number)
-    if _agreed(place) is not None:
-        _agree(place, (row.notes, row.tags))
+    state.noted(target, row.number)
+    if _agreed(target) is not None:
+        _agree(target, (row.notes, row.tags))
 
 
-def _agreed(place: ReviewTarget) -> _Texts | None:
+def _agreed(target: ReviewTarget) -> _Texts | None:
     """Return what the fields on the screen agree with, None where they are another item's."""
     who, texts, _ = st.session_state.get(_DRAWN, _NOTHING)
-    return texts if who == (place.queue, place.item, place.reviewer) else None
+    return texts if who == (target.queue, target.item, target.reviewer) else None
 
 
-def _agree(place: ReviewTarget, texts: _Texts) -> None:
+def _agree(target: ReviewTarget, texts: _Texts) -> None:
     number = st.session_state.get(_DRAWN, _NOTHING)[2]
-    st.session_state[_DRAWN] = ((place.queue, place.item, place.reviewer), texts, number)
+    st.session_state[_DRAWN] = ((target.queue, target.item, target.reviewer), texts, number)
 
 
 def _draw_anew() -> None:
-    """Let the fields begin with what is recorded."""
+    """Make the fields begin with what is recorded."""
     st.session_state[_DRAWN] = (None, None, st.session_state.get(_DRAWN, _NOTHING)[2])

@@ -63,7 +63,7 @@ def digest(name: str) -> str | None:
 
 
 def field(changed: str = "rv_item") -> None:
-    """Draw the field for the name, and the question where it changes.
+    """Show the field for the name, and the question where it changes.
 
     With another name the choice `changed` is forgotten: it was the item of somebody else.
     """

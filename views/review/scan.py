@@ -1,4 +1,4 @@
-"""Draw the scan of a table of prompts: the running one, the upload, and those of before."""
+"""The scan of a table of prompts: the running one, the upload, and those of before."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from mmh_core.installation import PROGRAM
 from mmh_core.records import MMHError
 from mmh_core.store.kept_scans import ScanAbout
 from views import models as model_session
-from views.review import scan_job, scan_session, scan_table, state
+from views.review import scan_job, scan_session, state
 from views.review.scan_session import MOST_ROWS, UploadedTable
 from views.review.state import key
 from views.widgets import layout
 
 
 def section() -> None:
-    """Draw the running scan, or the place to bring a table, and the scans that are kept."""
+    """Show the running scan, the upload of a table, and the past scans."""
     job = st.session_state[key("job")]
     if job is not None:
         scan_job.section(job)
@@ -51,14 +51,14 @@ def _upload() -> None:
         return
     if table.column:
         _choose_column(uploaded)
-    scan_table.found(table)
+    scan_job.table_words(table)
     if table.summary.prompts:
         _start(table)
-    scan_table.listed(table)
+    scan_job.left_out_rows(table)
 
 
 def _choose_column(uploaded: tuple[str, bytes] | None) -> None:
-    """Offer the columns of a table that leaves open which has the prompts."""
+    """Show the columns of a table that leaves open which has the prompts."""
     names = () if uploaded is None else scan_session.column_names(*uploaded)
     if names:
         st.selectbox(
@@ -142,7 +142,7 @@ def _follow(job: str) -> None:
 
 
 def _kept() -> None:
-    """Draw the scans of before, to go on with or to make a queue of."""
+    """Show the past scans, to resume or to make a queue of."""
     kept = scan_session.kept_scans()
     if not kept:
         return

@@ -1,4 +1,4 @@
-"""Draw a scan while it waits and runs, and what it found, with the ways to a queue."""
+"""A scan while it waits and runs, and what it found, with the ways to a queue."""
 
 from __future__ import annotations
 
@@ -7,84 +7,71 @@ import streamlit as st
 from mmh_core.records import MMHError
 from mmh_core.store.kept_scans import ScanAbout
 from mmh_core.studies.review.scan import ScanState
-from views import session
+from views.kept_runs import JobView
 from views.review import scan_session, state
-from views.review.scan_session import ScanJob
-from views.review.scan_table import problems
+from views.review.scan_session import UploadedTable
 from views.review.state import key
-from views.widgets import job_panel, layout
-
-POLL_SECONDS = 1.0
+from views.widgets import job_panel, layout, words
 
 
 def section(job: str) -> None:
-    """Draw a job: live while it runs, then what it found."""
+    """Show a job: live while it runs, then what it found."""
     try:
         view = scan_session.scan_job(job)
     except MMHError as error:
         st.error(layout.plain(str(error)), icon=":material/error:")
         return
     if view.record.is_active:
-        st.fragment(_live, run_every=POLL_SECONDS)(job)
+        job_panel.live(
+            lambda: scan_session.scan_job(job),
+            "Stop here; finished results are kept, and the scan can be resumed later",
+            "rv_cancel",
+            so_far=_figures,
+        )
         return
     if view.record.error is not None:
         st.error(layout.plain(view.record.error), icon=":material/error:")
     _ended(view)
 
 
-def _live(job: str) -> None:
-    """Draw a job again and again until it has ended, then the page once more."""
-    with session.errors_as_messages():
-        view = scan_session.scan_job(job)
-        if not view.record.is_active:
-            st.rerun()
-        job_panel.progress(
-            view.record,
-            "Stop here; finished results are kept, and the scan can be resumed later",
-            "rv_cancel",
-        )
-        if view.state is not None:
-            _figures(view.state)
-
-
-def _ended(view: ScanJob) -> None:
-    """Draw what a scan found, with the ways on."""
-    found = view.state
-    if found is None:
+def _ended(view: JobView[ScanState]) -> None:
+    """Show the results of a scan, with the ways to a queue."""
+    scan = view.run
+    if scan is None:
         st.info("This scan ended before its first prompt.")
         return
     if view.record.state == "done":
         st.success(
-            f"Scanned {found.done:,} prompts: {found.flagged:,} are flagged.",
+            f"Scanned {scan.done:,} prompts: {scan.flagged:,} are flagged.",
             icon=":material/task_alt:",
         )
     else:
         st.info(
-            f"Stopped at {found.done:,} of {found.total:,} prompts, {found.flagged:,} flagged. "
+            f"Stopped at {scan.done:,} of {scan.total:,} prompts, {scan.flagged:,} flagged. "
             "They are kept: resume the scan below at any time.",
             icon=":material/stop_circle:",
         )
-    _figures(found)
-    for sentence in found.not_read():
+    _figures(scan)
+    for sentence in scan.not_read():
         st.warning(sentence, icon=":material/hearing_disabled:")
-    if found.reach:
-        st.caption(found.reach)
+    if scan.reach:
+        st.caption(scan.reach)
     about = next(
-        (one for one, _ in scan_session.kept_scans(1_000) if one.id == view.record.result), None
+        (past for past, _ in scan_session.kept_scans(1_000) if past.id == view.record.result), None
     )
-    if about is not None and found.done:
-        _queue_buttons(about, found.flagged)
-    problems(found.problems, found.problem_count)
+    if about is not None and scan.done:
+        _queue_buttons(about, scan.flagged)
+    problems(scan.problems, scan.problem_count)
 
 
-def _figures(found: ScanState) -> None:
-    pace = "n/a" if found.seconds <= 0 else f"{found.scored / found.seconds:,.0f} per s"
+def _figures(scan: ScanState) -> None:
+    pace = "n/a" if scan.seconds <= 0 else f"{scan.scored / scan.seconds:,.0f} per s"
     with st.container(horizontal=True, gap="small"):
         for label, value in (
-            ("Prompts", f"{found.done:,} of {found.total:,}"),
-            ("Flagged", f"{found.flagged:,}"),
-            ("Reused from cache", f"{found.known:,}"),
-            ("Early scan (AUC)", pace),
+            ("Prompts", f"{scan.done:,} of {scan.total:,}"),
+            ("Flagged", f"{scan.flagged:,}"),
+            ("Reused from cache", f"{scan.known:,}"),
+            ("Speed", pace),
         ):
             st.metric(label, value, border=True, width="stretch")
 
@@ -111,9 +98,42 @@ def _queue_buttons(about: ScanAbout, flagged: int) -> None:
 
 def _make(about: ScanAbout, flagged: bool) -> None:
     try:
-        found = scan_session.queue_of_scan(about, flagged=flagged)
+        queue = scan_session.queue_of_scan(about, flagged=flagged)
     except (MMHError, ValueError) as error:
         st.session_state[key("refused_scan")] = str(error)
         return
-    state.open_queue(found.id)
+    state.open_queue(queue.id)
     st.session_state[key("tab")] = "judge"
+
+
+_MOST_PROBLEMS = 200
+
+
+def table_words(table: UploadedTable) -> None:
+    """Show how many rows of a table are used, repeat others or are left out, and its columns."""
+    st.text(f"{table.summary.sentence()} {table.summary.columns()}")
+
+
+def left_out_rows(table: UploadedTable) -> None:
+    """List the rows that were left out, and those that repeat an earlier one."""
+    summary = table.summary
+    problems(
+        tuple((problem.row, problem.message) for problem in summary.problems), summary.left_out
+    )
+    if summary.repeated:
+        verb = "repeats" if summary.repeated == 1 else "repeat"
+        with st.expander(f"{words.plural(summary.repeated, 'row')} {verb} an earlier one"):
+            st.text("\n".join(summary.repeated_lines()[:_MOST_PROBLEMS]))
+            if summary.repeated > _MOST_PROBLEMS:
+                st.caption(f"and {summary.repeated - _MOST_PROBLEMS:,} more")
+
+
+def problems(rows: tuple[tuple[int, str], ...], count: int) -> None:
+    """List rows that were left out, of `count` in all, with the reason."""
+    if not rows:
+        return
+    with st.expander(f"{words.plural(count, 'row')} left out", expanded=True):
+        # Plain text: messages quote what the table says.
+        st.text("\n".join(message for _, message in rows[:_MOST_PROBLEMS]))
+        if count > _MOST_PROBLEMS:
+            st.caption(f"and {count - _MOST_PROBLEMS:,} more")

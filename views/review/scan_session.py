@@ -27,14 +27,13 @@ from mmh_core.store import kept_scans as kept
 from mmh_core.store.kept_scans import ScanAbout
 from mmh_core.store.review_records import QueueRecord
 from mmh_core.store.table_summary import TableSummary, summarize
-from views import calibration as calibration_session
 from views import models as model_session
 from views import subjects
+from views.kept_runs import JobView, record_of
 from views.review import session as review_session
 from views.session import data_folder, jobs
 
 if TYPE_CHECKING:
-    from mmh_core.store.job_record import JobRecord
     from mmh_core.studies.review.scan import ScanState
 
 SCAN_JOB = "scan"
@@ -55,14 +54,6 @@ class UploadedTable:
     summary: TableSummary
 
 
-@dataclass(frozen=True)
-class ScanJob:
-    """A scan: the record of its job, and its state."""
-
-    record: JobRecord
-    state: ScanState | None
-
-
 def keep_table(name: str, data: bytes, column: str = "") -> UploadedTable:
     """Keep an uploaded table and read it. Errors: MMHError for one that cannot be used."""
     path = _kept_upload(name, data)
@@ -76,10 +67,10 @@ def keep_table(name: str, data: bytes, column: str = "") -> UploadedTable:
 def column_names(name: str, data: bytes) -> tuple[str, ...]:
     """Return the columns of an uploaded table to choose from, none for what is no table."""
     try:
-        found = open_table(_kept_upload(name, data), most=MOST_ROWS).names
+        names = open_table(_kept_upload(name, data), most=MOST_ROWS).names
     except MMHError:
         return ()
-    return tuple(dict.fromkeys(own.strip() for own in found if own.strip()))[:MAX_COLUMNS]
+    return tuple(dict.fromkeys(own.strip() for own in names if own.strip()))[:MAX_COLUMNS]
 
 
 def _kept_upload(name: str, data: bytes) -> Path:
@@ -105,16 +96,16 @@ def example_table() -> tuple[str, bytes]:
 
 @st.cache_resource(show_spinner="Reading the table", max_entries=4)
 def _table(path: str, name: str, column: str) -> UploadedTable:
-    found = summarize(Path(path), most=MOST_ROWS, column=column)
-    return UploadedTable(name, Path(path).name, column, replace(found, name=name))
+    summary = summarize(Path(path), most=MOST_ROWS, column=column)
+    return UploadedTable(name, Path(path).name, column, replace(summary, name=name))
 
 
 def reach(name: str, share: float) -> str:
     """Return in a sentence what the early scan of a model misses, "" without a calibration."""
     from mmh_core.subject.early_reach import reach_words
 
-    found = calibration_session.calibration(name)
-    return "" if found is None else reach_words(found, share)
+    calibration = subjects.calibration(name)
+    return "" if calibration is None else reach_words(calibration, share)
 
 
 def submit_scan(table: UploadedTable, model: str, *, share: float, study: bool) -> str:
@@ -123,14 +114,14 @@ def submit_scan(table: UploadedTable, model: str, *, share: float, study: bool) 
     Errors: MMHError without a calibration of the model, for one that may not be chosen, and for a
     full queue.
     """
-    place = calibration_session.calibration_place(model)
+    file = subjects.calibration_file(model)
     model_session.source_of(model)
-    if place is None:
+    if file is None:
         raise MMHError(
             f"{model} has no calibration: make one with `{PROGRAM} calibrate NORMAL.txt --model "
-            f"{model} --out {calibration_session.kept_file(model)}`, then scan."
+            f"{model} --out {subjects.kept_calibration_file(model)}`, then scan."
         )
-    seal = hashlib.sha256(place.read_bytes()).hexdigest()
+    seal = hashlib.sha256(file.read_bytes()).hexdigest()
     what = json.dumps([table.file, model, seal, share, study, *filter(None, [table.column])])
     name = hashlib.sha256(what.encode()).hexdigest()[:32]
     about = ScanAbout(
@@ -163,11 +154,9 @@ def go_on(about: ScanAbout) -> str:
 
 def _scan(about: ScanAbout) -> Iterator[Progress[ScanState]]:
     """Scan with as many threads as the model takes."""
-    import torch
-
     from mmh_core.studies.review.scan import ScanConfig, scan
 
-    torch.set_num_threads(model_session.threads_for(about.model))
+    subjects.use_threads(about.model)
     subject = subjects.subject(about.model)
     if subject.calibration.early is None:
         raise MMHError(f"The calibration of {about.model} is gone: make it again, then scan.")
@@ -182,30 +171,29 @@ def _scan(about: ScanAbout) -> Iterator[Progress[ScanState]]:
     )
 
 
-def scan_job(job: str) -> ScanJob:
+def scan_job(job: str) -> JobView[ScanState]:
     """Return a job and how far it is: live while it runs, from the disk once it has ended.
 
     Errors: MMHError for an unknown id and another kind of job.
     """
-    runner = jobs().runner
-    record = runner.record(job)
-    if record.kind != SCAN_JOB:
-        raise MMHError("This link names a job of another page: open it there.")
+    record = record_of(job, SCAN_JOB)
     if record.result is not None:
-        return ScanJob(record, scan_state(record.result))
-    latest = runner.latest(job)
-    return ScanJob(record, None if latest is None else latest.partial)
+        return JobView(record, scan_state(record.result))
+    latest = jobs().runner.latest(job)
+    return JobView(record, None if latest is None else latest.partial)
 
 
 def scan_state(name: str) -> ScanState | None:
     """Return how far a kept scan was when it last ended, None where that is not known."""
     from mmh_core.studies.review.scan import ScanState
 
-    found = kept.read_state(_scans(), name)
-    if found is None:
+    fields = kept.read_state(_scans(), name)
+    if fields is None:
         return None
     try:
-        return ScanState(**found | {"problems": tuple((r, said) for r, said in found["problems"])})
+        return ScanState(
+            **fields | {"problems": tuple((r, message) for r, message in fields["problems"])}
+        )
     except (ValueError, KeyError, TypeError):
         return None
 

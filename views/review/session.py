@@ -32,6 +32,7 @@ from mmh_core.store.run_files import file_sha256
 from mmh_core.store.sqlite_file import SqliteFile
 from views import models as model_session
 from views.images import session as image_session
+from views.kept_runs import runs_folder as runs_folder
 from views.session import data_folder
 
 if TYPE_CHECKING:
@@ -65,14 +66,9 @@ def queues() -> SqliteFile:
 @st.cache_resource(show_spinner=False)
 def _queues(folder: str) -> SqliteFile:
     file = open_queues(Path(folder) / "review.sqlite")
-    for place in (Path(folder), Path(folder) / "runs"):
-        remove_leftovers(place)
+    for cleaned in (Path(folder), Path(folder) / "runs"):
+        remove_leftovers(cleaned)
     return file
-
-
-def runs_folder() -> Path:
-    """Return the folder with the runs that items name."""
-    return data_folder() / "runs"
 
 
 def all_queues() -> list[QueueRecord]:
@@ -90,7 +86,7 @@ def unreadable_queues() -> list[DamagedQueue]:
 
 
 def is_demonstration(queue: QueueRecord) -> bool:
-    """Tell whether a queue is the one that ships with the app."""
+    """Return whether a queue is the one that ships with the app."""
     return queue_settings(queue).get("demonstration") is True
 
 
@@ -98,7 +94,7 @@ def is_demonstration(queue: QueueRecord) -> bool:
 @st.cache_resource(show_spinner=False)
 def _demonstrated(folder: str) -> None:
     """Import the shipped case, or make a queue of the precomputed runs; nothing is computed."""
-    if any(is_demonstration(one) for one in list_queues(queues())):
+    if any(is_demonstration(queue) for queue in list_queues(queues())):
         return
     if DEMONSTRATION.is_file():
         from mmh_core.store.case_import import import_case
@@ -136,8 +132,8 @@ def _example_items() -> Iterator[ReviewItem]:
             continue  # Of another version: the images page says so.
         if run is None:
             continue
-        for one in run.images:
-            alone = replace(run, images=(one,))
+        for image in run.images:
+            alone = replace(run, images=(image,))
             file = f"{name}.safetensors"
             yield run_item(alone, file=file, sha256=file_sha256(image_session.EXAMPLES / file))
 
@@ -176,13 +172,9 @@ def _file_sha256(path: str, stamp: int) -> str:
 
 def _run_here(item: ReviewItem) -> ImageRun | None:
     """Return the newest run of an item's prompt that was made here, None without any."""
-    for record in image_session.past_images(_NEWEST):
-        try:
-            run = image_session.read_run(runs_folder() / Path(record.result or "").name)
-        except MMHError:
-            continue
-        made = {one.prompt for one in run.images}
-        if item.prompt in made and run.sha256 == item.model_sha256:
+    for run in image_session.past_runs(_NEWEST):
+        generated = {image.prompt for image in run.images}
+        if item.prompt in generated and run.sha256 == item.model_sha256:
             return run
     return None
 
@@ -208,8 +200,8 @@ def _image(folder: str, number: int, stamp: int) -> NearestImage | None:
     table = _labels(folder, stamp)
     if not 0 <= number < len(table):
         return None
-    place, row = sheet_place(number).split("#")
-    sheet = _sheet(str(Path(folder) / place), stamp)
+    sheet_name, row = sheet_place(number).split("#")
+    sheet = _sheet(str(Path(folder) / sheet_name), stamp)
     side, top = sheet.width, sheet.width * int(row)
     file = io.BytesIO()
     sheet.crop((0, top, side, top + side)).save(file, "PNG")
@@ -248,8 +240,8 @@ def report_page(queue: str) -> str:
     from mmh_core.report import queue_report, read_case
 
     def nearest(item: ReviewItem) -> tuple[str, bytes] | None:
-        found = nearest_image(item)
-        return None if found is None else (f"{found.id:,}, {found.caption}", found.png)
+        near = nearest_image(item)
+        return None if near is None else (f"{near.id:,}, {near.caption}", near.png)
 
     return queue_report(read_case(queues(), queue), nearest)
 

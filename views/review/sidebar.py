@@ -1,4 +1,4 @@
-"""Draw the sidebar of the review page: queue, reviewer, blind mode and filters."""
+"""The sidebar of the review page: queue, reviewer, blind mode and filters."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mmh_core.store.item_search import filter_choices
 from mmh_core.store.review_records import REVIEW_VERDICTS, QueueRecord
 from views.review import reviewer, state
 from views.review import session as review_session
-from views.review.filters import MAX_SEARCH, ORDERS, UNJUDGED
+from views.review.links import MAX_SEARCH, ORDERS, UNJUDGED
 from views.review.state import key
 from views.widgets import layout
 
@@ -18,9 +18,9 @@ from views.widgets import layout
 _FILTERED = ("judge", "table")
 
 
-def sidebar(known: list[QueueRecord]) -> None:
-    """Draw the controls."""
-    by_id = {one.id: one for one in known}
+def sidebar(queues: list[QueueRecord]) -> None:
+    """Show the controls."""
+    by_id = {queue.id: queue for queue in queues}
     # A select box shows its options as they are, whatever a queue is called.
     st.selectbox(
         "Queue",
@@ -42,7 +42,7 @@ def sidebar(known: list[QueueRecord]) -> None:
 
 
 def _about(queue: QueueRecord) -> None:
-    """Say which queue it is in full, because the box above cuts long names."""
+    """Show the name of the queue in full, because the box above cuts long names."""
     made = time.strftime("%Y-%m-%d %H:%M", time.localtime(queue.created))
     st.caption(layout.plain(f"{queue.name}. Model {queue.model}, made {made}."))
 
@@ -70,11 +70,11 @@ def _filters() -> None:
 
 def _several(label: str, name: str, options: list[str]) -> None:
     held = st.session_state[key(name)]
-    st.session_state[key(name)] = [one for one in held if one in options]
+    st.session_state[key(name)] = [option for option in held if option in options]
     st.multiselect(
         label,
         options,
         key=key(name),
-        format_func=lambda one: one or "not analyzed",
+        format_func=lambda option: option or "not analyzed",
         placeholder="any",
     )

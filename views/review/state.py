@@ -1,4 +1,4 @@
-"""Carry the choices of the review page between the link, the session and the widgets."""
+"""The choices of the review page, between its link, the session and the widgets."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from mmh_core.records import MMHError
 from mmh_core.store.item_search import ItemFilter, filter_choices, get_item, next_item
 from mmh_core.store.review_records import REVIEW_VERDICTS, ItemView, QueueRecord, ReviewVerdict
 from mmh_core.store.verdicts import ReviewTarget, judge, undo
-from views.review import filters
+from views.review import links
 from views.review import reviewer as who
 from views.review import session as review_session
-from views.review.links import link_item, link_job, link_queue, link_tab
+from views.review.links import LAST_ITEM, TABS, link_queue
+from views.widgets.link_values import job_id, one_of, whole
 
 PREFIX = "rv_"
 #: Keys that judge: one key is verdict and next.
@@ -25,7 +26,7 @@ _LINKED = ("queue", "item", "tab", "job")
 _WIDGETS = {
     "blind": False,
     "all": False,
-    **filters.DEFAULTS,
+    **links.DEFAULTS,
 }
 _KEPT = PREFIX + "kept"
 
@@ -35,27 +36,27 @@ def key(name: str) -> str:
     return PREFIX + name
 
 
-def restore(known: list[QueueRecord]) -> list[str]:
+def restore(queues: list[QueueRecord]) -> list[str]:
     """Put this run's choices where widgets look, and return what of the link was refused."""
     state = st.session_state
     first = _KEPT not in state
-    asked = {name: st.query_params.get_all(name) for name in st.query_params}
+    parameters = {name: st.query_params.get_all(name) for name in st.query_params}
     source: dict[str, object] = (
-        {n: v[-1] for n, v in asked.items()} if first else dict(state[_KEPT])
+        {n: v[-1] for n, v in parameters.items()} if first else dict(state[_KEPT])
     )
     if not first:
         source |= {n: state[key(n)] for n in (*_LINKED, *_WIDGETS) if key(n) in state}
     messages: list[str] = []
-    who.restore(asked.get(who.LINKED, [None])[-1])
-    state[key("queue")] = link_queue(source.get("queue"), known, messages)
-    state[key("item")] = link_item(source.get("item"), messages)
-    state[key("tab")] = link_tab(source.get("tab"), messages)
-    state[key("job")] = link_job(source.get("job"), messages)
+    who.restore(parameters.get(who.LINKED, [None])[-1])
+    state[key("queue")] = link_queue(source.get("queue"), queues, messages)
+    state[key("item")] = whole("item", source.get("item"), (0, LAST_ITEM), messages)
+    state[key("tab")] = one_of("tab", source.get("tab"), TABS, "judge", messages)
+    state[key("job")] = job_id("job", source.get("job"), messages)
     if first:
         source = _WIDGETS | {"blind": source.get("blind") == "1"}
-        if known:
+        if queues:
             choices = filter_choices(review_session.queues(), queue())
-            source |= filters.read_filter(asked, *choices, messages)
+            source |= links.read_filter(parameters, *choices, messages)
     for name, default in _WIDGETS.items():
         state[key(name)] = source.get(name, default)
     return messages
@@ -65,9 +66,9 @@ def remember() -> None:
     """Keep this run's choices for the next one, and write the link."""
     state = st.session_state
     state[_KEPT] = {name: state.get(key(name)) for name in (*_LINKED, *_WIDGETS)}
-    found = link()
-    if {name: st.query_params.get_all(name) for name in st.query_params} != found:
-        st.query_params.from_dict(found)
+    parameters = link()
+    if {name: st.query_params.get_all(name) for name in st.query_params} != parameters:
+        st.query_params.from_dict(parameters)
 
 
 def link() -> dict[str, list[str]]:
@@ -80,8 +81,8 @@ def link() -> dict[str, list[str]]:
         pairs["tab"] = None
     pairs["blind"] = "1" if st.session_state.get(key("blind")) else None
     pairs[who.LINKED] = who.digest(reviewer())
-    found = {name: [str(value)] for name, value in pairs.items() if value is not None}
-    return found | filters.filter_link(_filtered())
+    parameters = {name: [str(value)] for name, value in pairs.items() if value is not None}
+    return parameters | links.filter_link(_filtered())
 
 
 def address(page: str, **values: str) -> str:
@@ -101,13 +102,11 @@ def reviewer() -> str:
 
 def chosen() -> ItemFilter:
     """Return the filter of the sidebar."""
-    return filters.item_filter(_filtered())
+    return links.item_filter(_filtered())
 
 
 def _filtered() -> dict[str, object]:
-    return {
-        name: st.session_state.get(key(name), filters.DEFAULTS[name]) for name in filters.DEFAULTS
-    }
+    return {name: st.session_state.get(key(name), links.DEFAULTS[name]) for name in links.DEFAULTS}
 
 
 def open_queue(name: str | None = None) -> None:
@@ -116,7 +115,7 @@ def open_queue(name: str | None = None) -> None:
     if name is not None:
         state[key("queue")] = name
     state[key("item")] = None
-    for name_of, default in filters.DEFAULTS.items():
+    for name_of, default in links.DEFAULTS.items():
         if name_of not in ("order", "descending"):
             state[key(name_of)] = default
 
@@ -132,10 +131,10 @@ def current() -> ItemView | None:
     file, position = review_session.queues(), st.session_state[key("item")]
     if position is not None:
         return get_item(file, queue(), int(position), reviewer())
-    found = next_item(file, queue(), chosen(), reviewer())
-    if found is not None:
-        st.session_state[key("item")] = found.position
-    return found
+    view = next_item(file, queue(), chosen(), reviewer())
+    if view is not None:
+        st.session_state[key("item")] = view.position
+    return view
 
 
 def see(view: ItemView | None) -> str:
@@ -157,7 +156,7 @@ def _mark(view: ItemView | None) -> str:
 
 
 def _is_painted(mark: str) -> bool:
-    """Tell whether a key was pressed at what stands on the screen; say so where it was not."""
+    """Return whether a key was pressed at the item on the screen; keep a message where not."""
     if st.session_state.get(key("painted")) == mark:
         return True
     st.session_state[key("refused")] = (
@@ -169,18 +168,18 @@ def _is_painted(mark: str) -> bool:
 
 def give(verdict: ReviewVerdict, mark: str) -> None:
     """Record a verdict on the item shown and go to the next; for a callback."""
-    place = _place()
-    if not _is_painted(mark) or place is None:
+    target = _place()
+    if not _is_painted(mark) or target is None:
         return
     try:
-        row = judge(review_session.queues(), place, verdict)
+        row = judge(review_session.queues(), target, verdict)
     except (MMHError, ValueError) as error:
         refuse(error)
         return
     _forget_paint()
-    st.session_state[key("last")] = (place.item, verdict)
+    st.session_state[key("last")] = (target.item, verdict)
     following = next_item(
-        review_session.queues(), place.queue, chosen(), place.reviewer, after=row.item
+        review_session.queues(), target.queue, chosen(), target.reviewer, after=row.item
     )
     st.session_state[key("item")] = row.item if following is None else following.position
     st.session_state[key("ended")] = following is None
@@ -203,10 +202,10 @@ def take_back(mark: str) -> None:
     st.session_state[key("item")] = row.item
 
 
-def noted(place: ReviewTarget, revision: int) -> None:
-    """Know that notes of the item shown were recorded, by the person who looks at it."""
+def noted(target: ReviewTarget, revision: int) -> None:
+    """Keep that notes of the item shown were recorded, by the person who looks at it."""
     seen = st.session_state.get(key("seen"))
-    if seen is not None and seen[:3] == (place.queue, place.item, place.reviewer):
+    if seen is not None and seen[:3] == (target.queue, target.item, target.reviewer):
         st.session_state[key("seen")] = (*seen[:3], revision)
 
 
@@ -228,5 +227,5 @@ def _place() -> ReviewTarget | None:
 
 
 def refuse(error: Exception) -> None:
-    """Have the page say why nothing was recorded; for a callback."""
+    """Keep why nothing was recorded, for the page to show; for a callback."""
     st.session_state[key("refused")] = str(error)

@@ -1,4 +1,4 @@
-"""Draw the items that the filter finds as a table, page by page."""
+"""The items that the filter finds as a table, page by page."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _TABLE = "rv_table"
 
 
 def section() -> None:
-    """Draw the table; a click on a row opens its item."""
+    """Show the table; a click on a row opens its item."""
     layout.heading(
         "Filtered items",
         "Select a row at its left edge to judge the item. Images, similarity and LID "
         "percentile are empty where no image was generated.",
     )
     offset = PAGE * (int(st.session_state.get(key("page")) or 1) - 1)
-    found = items_page(
+    page = items_page(
         review_session.queues(),
         state.queue(),
         state.chosen(),
@@ -37,23 +37,23 @@ def section() -> None:
         offset=offset,
         limit=PAGE,
     )
-    if not found.total:
+    if not page.total:
         st.info("No item passes the filter at left: loosen it.", icon=":material/filter_alt_off:")
         return
-    if found.damaged:
-        listed = ", ".join(map(str, found.damaged))
+    if page.damaged:
+        listed = ", ".join(map(str, page.damaged))
         st.warning(
             f"Damaged, and left out: item {listed}. Verify the log under Export & audit log, "
             "and restore the file of queues from a backup.",
             icon=":material/warning:",
         )
-    if not found.places:
+    if not page.places:
         st.session_state[key("page")] = 1
         st.rerun()
-    _pages(found.total)
+    _pages(page.total)
     blind = bool(st.session_state[key("blind")])
-    rows = [_row(view, hidden=blind and view.judgement.verdict is None) for view in found.items]
-    st.session_state[key("listed")] = [view.position for view in found.items]
+    rows = [_row(view, hidden=blind and view.judgement.verdict is None) for view in page.items]
+    st.session_state[key("listed")] = [view.position for view in page.items]
     st.dataframe(
         _frame(rows),
         key=_TABLE,

@@ -1,4 +1,4 @@
-"""Offer a file to take away."""
+"""A button that downloads a file."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def offer(
     *,
     help: str | None = None,
 ) -> None:
-    """Draw a button that saves `data` as `file`; a function is called when it is pressed.
+    """Show a button that saves `data` as `file`; a function is called when it is pressed.
 
     A click does not run the page again. ValueError for an ending that is not known.
     """

@@ -1,41 +1,58 @@
-"""Draw where a job stands, with the button that stops it."""
+"""The progress of a job, with the button that stops it."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from typing import TypeVar
 
 import streamlit as st
 
 from mmh_core.store.job_record import JobRecord
 from views import session
+from views.kept_runs import JobView
 from views.widgets.words import in_words
 
+RunT = TypeVar("RunT")
 _STOPPING = "job_stopping"
 _LOADING = "loading the model, at the first run after a start only"
 
 
-def live(job: str, help: str, key: str, *, every: float = 1.0) -> None:
-    """Draw a job's standing every so many seconds until it has ended, then the page once more."""
-    st.fragment(_live, run_every=every)(job, help, key)
+def live(
+    find: Callable[[], JobView[RunT]],
+    help: str,
+    key: str,
+    *,
+    so_far: Callable[[RunT], None] | None = None,
+    every: float = 1.0,
+    starting: str = _LOADING,
+) -> None:
+    """Show a job's progress every so many seconds until it has ended, then the page once more.
 
+    `so_far` shows its run as far as it is known.
+    """
 
-def _live(job: str, help: str, key: str) -> None:
-    with session.errors_as_messages():
-        record = session.jobs().runner.record(job)
-        if not record.is_active:
-            st.rerun()
-        progress(record, help, key)
+    def panel() -> None:
+        with session.errors_as_messages():
+            view = find()
+            if not view.record.is_active:
+                st.rerun()
+            progress(view.record, help, key, starting=starting)
+            if so_far is not None and view.run is not None:
+                so_far(view.run)
+
+    st.fragment(panel, run_every=every)()
 
 
 def progress(record: JobRecord, help: str, key: str, *, starting: str = _LOADING) -> None:
-    """Draw a job's standing; `help` says what stopping keeps, `key` names the button.
+    """Show a job's progress; `help` says what stopping keeps, `key` names the button.
 
     `starting` stands there until the job has said something.
     """
     with st.container(border=True):
         words, button = st.columns([5, 1], vertical_alignment="center")
         # Plain text: the label quotes the prompt.
-        words.text(f"{record.label}: {_standing(record, starting)}")
+        words.text(f"{record.label}: {_status(record, starting)}")
         button.button(
             "Cancel",
             key=key,
@@ -54,8 +71,8 @@ def _cancel(job: str) -> None:
     session.jobs().runner.cancel(job)
 
 
-def _standing(record: JobRecord, starting: str) -> str:
-    """Return in words where a job stands."""
+def _status(record: JobRecord, starting: str) -> str:
+    """Return in words what a job is doing."""
     if record.state == "queued":
         ahead = record.position or 1
         return f"waiting, {ahead} {'job' if ahead == 1 else 'jobs'} ahead"

@@ -1,10 +1,11 @@
-"""Give headings, facts and charts of all views one look."""
+"""The look of titles, headings, facts and charts of all views."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from html import escape
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -33,9 +34,34 @@ _FACTS = """<style>
 .mf-facts span {font-variant-numeric: tabular-nums; overflow-wrap: anywhere; min-width: 0;}
 </style>"""
 
+_HELP = """<style>
+.mf-help {display: inline-flex; align-items: center; justify-content: center; width: 1.6rem;
+  height: 1.6rem; border: 1px solid rgba(128,140,146,.7); border-radius: 50%; font-size: .95rem;
+  font-weight: 600; color: inherit !important; text-decoration: none !important;}
+.mf-help:hover, .mf-help:focus-visible {border-color: #0b8fb3; outline: none;
+  box-shadow: 0 0 0 1px #0b8fb3;}
+</style>"""
+
+
+def title(name: str, sentence: str, *, term: str = "") -> None:
+    """Show the title of a page, the sentence on it, and a "?" that leads to the glossary.
+
+    The glossary opens at `term`, in a tab of its own, so that nothing on this page is lost.
+    """
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.title(name, anchor=False, width="content")
+        address = f"glossary?{urlencode({'term': term})}" if term else "glossary"
+        about = f"{term} in the glossary" if term else "Glossary"
+        st.html(
+            f'{_HELP}<a class="mf-help" href="{escape(address)}" target="_blank" '
+            f'title="{escape(about)}" aria-label="{escape(about)}">?</a>',
+            width="content",
+        )
+    st.markdown(sentence)
+
 
 def load_chart_library() -> None:
-    """Let the browser load its chart library, a second's work, while the server reads the run.
+    """Show an invisible chart, so that the browser loads its library while the run is read.
 
     An empty chart, out of sight: the browser asks for the library when it meets the first chart.
     """
@@ -45,14 +71,14 @@ def load_chart_library() -> None:
 
 
 def heading(title: str, sentence: str, *, help: str | None = None) -> None:
-    """Draw the title of a chart with the one sentence on what it shows and what it does not."""
+    """Show the title of a chart with the one sentence on what it shows and what it does not."""
     with st.container(gap="xxsmall"):
         st.markdown(f"**{title}**", help=help)
         st.caption(sentence)
 
 
 def left_out(sentence: str, nothing: bool) -> None:
-    """Draw what of the folder of models cannot be chosen, as a warning where nothing can be."""
+    """Show what of the folder of models cannot be chosen, as a warning where nothing can be."""
     if nothing:
         st.warning(plain(sentence), icon=":material/folder_off:")
     elif sentence:
@@ -67,7 +93,7 @@ def side_by_side(name: str, shares: tuple[int, int] = (1, 1)) -> list[DeltaGener
 
 
 def facts(pairs: list[tuple[str, str]]) -> None:
-    """Draw names with their values, one below the other."""
+    """Show names with their values, one below the other."""
     rows = "".join(
         f"<span>{escape(name)}</span><span>{escape(value)}</span>" for name, value in pairs
     )
@@ -80,7 +106,7 @@ def chart(
     *,
     on_select: Callable[[], None] | None = None,
 ) -> None:
-    """Draw a figure of mmh_core.plots, with its sentence for screen readers.
+    """Show a figure of mmh_core.plots, with its sentence for screen readers.
 
     With `on_select` points can be selected, and the bar with the tools for it is there.
     """
@@ -103,7 +129,7 @@ def chart(
 
 
 def metric(label: str, value: str, beneath: str, help: str) -> None:
-    """Draw a key figure with a line beneath it that is no change of it."""
+    """Show a key figure with a line beneath it that is no change of it."""
     st.metric(
         label,
         value,

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
 import streamlit as st
 
 Choice = TypeVar("Choice", bound=str)
+#: Browsers count exactly up to 2^53; the last seed of a run must stay below.
+MOST_SEED = 2**53 - 1_000
+MOST_GUIDANCE = 30.0
+#: A longer text is left out of a link; the link to its job still carries it.
+_LONGEST = 1_500
 
 
 def one_of(
@@ -25,20 +30,26 @@ def one_of(
     return default
 
 
-def whole(name: str, value: object, between: tuple[int, int], messages: list[str]) -> int | None:
-    """Return a whole number within bounds, None where there is none or it is refused."""
+def whole(
+    name: str,
+    value: object,
+    between: tuple[int, int],
+    messages: list[str],
+    default: int | None = None,
+) -> int | None:
+    """Return a whole number within bounds, the default where there is none or it is refused."""
     if value is None or value == "":
-        return None
+        return default
     low, high = between
     number = value if isinstance(value, int) and not isinstance(value, bool) else None
     if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,20}", value):
         number = int(value)
     if number is None or not low <= number <= high:
         messages.append(
-            f"{name} is {quoted(value)}; it must be a whole number from {low:,} to {high:,}, "
-            "so it is left out."
+            f"{name} is {quoted(value)}; it must be a whole number from {low:,} to {high:,}"
+            + (", so it is left out." if default is None else f". Used instead: {default:,}.")
         )
-        return None
+        return default
     return number
 
 
@@ -61,6 +72,39 @@ def decimal(
         )
         return None
     return number
+
+
+def numbers(
+    source: Mapping[str, object], whole_numbers: Mapping[str, tuple[int, int]], messages: list[str]
+) -> dict[str, Any]:
+    """Return the whole numbers and the guidance that a link or session gives, as far as usable."""
+    values: dict[str, float | None] = {
+        name: whole(name, source.get(name), between, messages)
+        for name, between in whole_numbers.items()
+    }
+    values["guidance"] = decimal("guidance", source.get("guidance"), (0, MOST_GUIDANCE), messages)
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def differences(
+    form: object,
+    base: object,
+    names: Iterable[str],
+    text: Callable[[object], str] = str,
+) -> dict[str, str]:
+    """Return the parameters of a link for the fields in which a form differs from its base.
+
+    `text` writes what is no number; what is too long for a link is left out.
+    """
+    pairs: dict[str, str] = {}
+    for name in names:
+        value = getattr(form, name)
+        if value is None or value == getattr(base, name):
+            continue
+        written = f"{value:g}" if isinstance(value, float) else text(value)
+        if len(written) <= _LONGEST:
+            pairs[name] = written
+    return pairs
 
 
 def job_id(name: str, value: object, messages: list[str]) -> str | None:

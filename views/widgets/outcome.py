@@ -8,38 +8,83 @@ from typing import Protocol, TypeVar
 import streamlit as st
 
 from mmh_core.records import MMHError
-from mmh_core.store.job_record import JobRecord
+from views import session
+from views.kept_runs import JobView
 from views.widgets import layout
+from views.widgets.linked_state import LinkedState
 
-RunT_co = TypeVar("RunT_co", covariant=True)
 RunT = TypeVar("RunT")
+SettingsT = TypeVar("SettingsT")
+RunT_contra = TypeVar("RunT_contra", contravariant=True)
+SettingsT_contra = TypeVar("SettingsT_contra", contravariant=True)
 
 
-class StudyJob(Protocol[RunT_co]):
-    """The record of a job, and its run as far as it is known."""
+class ResultView(Protocol[RunT_contra, SettingsT_contra]):
+    """Shows a run that has ended, beside the settings of the form."""
 
-    @property
-    def record(self) -> JobRecord:
-        """Return the record with the job's status."""
-
-    @property
-    def run(self) -> RunT_co | None:
-        """Return the result so far, None before there is any."""
+    def __call__(
+        self, run: RunT_contra, settings: SettingsT_contra, /, *, precomputed: bool
+    ) -> None:
+        """Show the run; `precomputed` tells an example from a run of this server."""
 
 
-def draw(
-    job: str,
-    find: Callable[[str], StudyJob[RunT]],
+def page(
+    state: LinkedState[SettingsT],
+    sidebar: Callable[[SettingsT], None],
+    find: Callable[[str], JobView[RunT]],
+    *,
+    noun: str,
+    live: Callable[[str], None],
+    result: ResultView[RunT, SettingsT],
+    example: Callable[[SettingsT], RunT | None],
+    nothing: Callable[[SettingsT], None],
+) -> None:
+    """Show a page whose sidebar holds a form that starts jobs, each called `noun`.
+
+    The page shows the job that its link names, else the `example` of the settings, else `nothing`.
+    """
+    settings, refused = state.restore()
+    for sentence in refused:
+        st.warning(layout.plain(sentence), icon=":material/warning:")
+    with st.sidebar, session.errors_as_messages():
+        sidebar(settings)
+    # Forms and callbacks have had their say; this is what counts now.
+    job, settings = st.session_state[state.key("job")], state.current()
+
+    def show_example() -> None:
+        run = example(settings)
+        if run is None:
+            nothing(settings)
+        else:
+            result(run, settings, precomputed=True)
+
+    show(
+        job,
+        find,
+        noun=noun,
+        live=live,
+        result=lambda run: result(run, settings, precomputed=False),
+        example=show_example,
+    )
+    state.remember()
+
+
+def show(
+    job: str | None,
+    find: Callable[[str], JobView[RunT]],
     *,
     noun: str,
     live: Callable[[str], None],
     result: Callable[[RunT], None],
     example: Callable[[], None],
 ) -> None:
-    """Draw a job of this server, called `noun`: live while it runs, as a result afterwards.
+    """Show a job of this server, called `noun`: live while it runs, as a result afterwards.
 
-    Without a result the example stands there, below the reason.
+    Without a job or a result the example stands there, below the reason.
     """
+    if job is None:
+        example()
+        return
     try:
         view = find(job)
     except MMHError as error:

@@ -14,20 +14,25 @@ _STATES = {"done": "finished", "cancelled": "stopped"}
 
 def section(
     jobs: Sequence[JobRecord],
-    shown: str | None,
+    current: str | None,
     noun: str,
     prefix: str,
     *,
-    on_open: Callable[[], None],
+    on_open: Callable[[str], None],
     on_back: Callable[[None], None],
 ) -> None:
-    """Draw the list of past jobs, which are called `noun`; `shown` is the one on the page.
+    """Show the list of past jobs, which are called `noun`; `shown` is the one on the page.
 
-    `on_open` finds the chosen job under the session key `prefix` + "past".
+    `on_open` gets the id of the job that is chosen.
     """
+
+    def take() -> None:
+        if st.session_state[f"{prefix}past"] is not None:
+            on_open(st.session_state[f"{prefix}past"])
+
     records = {record.id: record for record in jobs}
     with st.expander(f"Past {noun}s", icon=":material/history:"):
-        if shown is not None:
+        if current is not None:
             st.button(
                 "Back to the finished example",
                 icon=":material/arrow_back:",
@@ -39,7 +44,7 @@ def section(
         if not records:
             st.caption(f"Your {noun}s are kept here, also after a restart.")
             return
-        st.session_state[f"{prefix}past"] = shown if shown in records else None
+        st.session_state[f"{prefix}past"] = current if current in records else None
         # A select box shows its options as they are; labels of buttons would be set as Markdown.
         st.selectbox(
             f"Open a past {noun}",
@@ -48,7 +53,7 @@ def section(
             index=None,
             placeholder=f"Choose a {noun}",
             format_func=lambda job: f"{records[job].label} ({_when(records[job])})",
-            on_change=on_open,
+            on_change=take,
             label_visibility="collapsed",
         )
 

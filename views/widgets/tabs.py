@@ -22,7 +22,7 @@ def open_tabs(
         st.session_state[key("tab")] = names[st.session_state[widget]]
 
     st.session_state[widget] = tabs[st.session_state[key("tab")]]
-    shown = st.tabs(list(tabs.values()), key=widget, on_change=take)
-    for name, tab in zip(tabs, shown, strict=True):
+    containers = st.tabs(list(tabs.values()), key=widget, on_change=take)
+    for name, tab in zip(tabs, containers, strict=True):
         if tab.open:
             yield name, tab

@@ -1,4 +1,4 @@
-"""Say numbers and terms the way people do, in one place for all views."""
+"""Numbers and terms in words, in one place for all views."""
 
 from __future__ import annotations
 
@@ -51,6 +51,22 @@ def percent(share: float) -> str:
     return f"{share:.1%}" if 0 < share < 0.0995 else f"{share:.0%}"
 
 
-def plural(count: int, one: str) -> str:
+#: Verdicts as the app shows them; the others stand as they are kept.
+_VERDICTS = {
+    "OD-Mem": "overfitting-driven (OD-Mem)",
+    "OD-Mem, exact": "overfitting-driven (OD-Mem), exact copy",
+    "DD-Mem": "data-driven (DD-Mem)",
+    "DD-Mem, exact": "data-driven (DD-Mem), exact copy",
+    "fit too poor to say": "no verdict: poor fit",
+    "not read yet": "not examined yet",
+}
+
+
+def verdict(name: str) -> str:
+    """Return a verdict in words, with the terms of the literature spelled out."""
+    return _VERDICTS.get(name, name)
+
+
+def plural(count: int, noun: str) -> str:
     """Return a count with its noun."""
-    return f"{count:,} {one}" if count == 1 else f"{count:,} {one}s"
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

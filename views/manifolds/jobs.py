@@ -1,4 +1,4 @@
-"""Draw a job while it waits and runs, and stop asking about it when it has ended."""
+"""A training run while it waits and runs: progress, samples and curves so far."""
 
 from __future__ import annotations
 
@@ -7,39 +7,29 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from mmh_core.studies.manifolds.run import ManifoldRun
-from views import session
+from views.manifolds import session as manifold_session
 from views.widgets import job_panel, layout, words
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-POLL_SECONDS = 1.0
 #: A run notes about 200 losses; the curve is drawn anew after so many.
 _LOSSES_A_FIGURE = 40
 
 
 def live(job: str) -> None:
-    """Draw the progress of a job again and again until it has ended, then the page once more."""
-    st.fragment(_panel, run_every=POLL_SECONDS)(job)
-
-
-def _panel(job: str) -> None:
-    with session.errors_as_messages():
-        view = session.job_view(job)
-        if not view.record.is_active:
-            st.rerun()
-        job_panel.progress(
-            view.record,
-            "Stop here and keep everything up to now",
-            "mf_cancel",
-            starting="starting",
-        )
-        if view.run is not None:
-            _so_far(job, view.run)
+    """Show the progress of a job again and again until it has ended, then the page once more."""
+    job_panel.live(
+        lambda: manifold_session.manifold_job(job),
+        "Stop here and keep everything up to now",
+        "mf_cancel",
+        so_far=lambda run: _so_far(job, run),
+        starting="starting",
+    )
 
 
 def _so_far(job: str, run: ManifoldRun) -> None:
-    """Draw the run as far as it is known."""
+    """Show the run as far as it is known."""
     snapshot = run.snapshots[-1] if run.snapshots else None
     image, curve = _figures(job, run)
     seen, learned = layout.side_by_side("live")

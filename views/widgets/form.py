@@ -1,0 +1,146 @@
+"""The parts that the forms of several pages have: model, example prompts, numbers, button."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
+import streamlit as st
+
+from mmh_core.records import MMHError
+from views import models, subjects
+from views.models import ModelChoice
+from views.widgets import layout
+from views.widgets.link_values import MOST_GUIDANCE
+
+ConfigT = TypeVar("ConfigT")
+
+
+def model(name: str, key: str, on_change: Callable[[], None]) -> ModelChoice:
+    """Show the choice of a model, and return what is known of the one called `name`.
+
+    What in the folder of models cannot be chosen, or not be loaded, is said below. The embedded
+    model is loaded beside the page as soon as it is chosen.
+    """
+    if name == models.POCKET:
+        subjects.prepare()
+    choices = {choice.name: choice for choice in models.choices()}
+    st.selectbox(
+        "Model",
+        list(choices),
+        key=key,
+        format_func=lambda name: (
+            choices[name].label + ("" if choices[name].ready else " (not ready)")
+        ),
+        on_change=on_change,
+    )
+    layout.left_out(*models.left_out())
+    choice = choices[name]
+    if not choice.ready:
+        st.warning(layout.plain(choice.why), icon=":material/download:")
+    return choice
+
+
+def example_prompts(
+    labels: Mapping[str, str], key: str, field: str, *, help: str | None = None
+) -> None:
+    """Show example prompts by their labels; the one chosen goes into the `field` of the form."""
+    if st.session_state.get(key) not in labels:
+        st.session_state[key] = None
+
+    def take() -> None:
+        if st.session_state[key] is not None:
+            st.session_state[field] = st.session_state[key]
+
+    st.selectbox(
+        "Example prompts",
+        list(labels),
+        key=key,
+        index=None,
+        placeholder="Choose one, or write below",
+        format_func=labels.__getitem__,
+        help=help,
+        on_change=take,
+    )
+
+
+def number(
+    label: str,
+    key: str,
+    between: tuple[int, int],
+    help: str | None = None,
+    *,
+    step: int = 1,
+    placeholder: str | None = None,
+) -> None:
+    """Show the field of a whole number within bounds."""
+    low, high = between
+    st.number_input(
+        label,
+        min_value=low,
+        max_value=high,
+        step=step,
+        key=key,
+        help=help,
+        placeholder=placeholder,
+    )
+
+
+def guidance(key: str) -> None:
+    """Show the field of the guidance scale."""
+    st.number_input(
+        "Guidance",
+        min_value=0.0,
+        max_value=MOST_GUIDANCE,
+        step=0.5,
+        key=key,
+        help="Classifier-free guidance scale; 1 or less is no guidance.",
+    )
+
+
+def seed(
+    label: str,
+    key: str,
+    between: tuple[int, int],
+    dice: str,
+    on_dice: Callable[[], None],
+    help: str | None = None,
+) -> None:
+    """Show the field of a seed, and beside it the button that takes a random one."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        number(label, key, between, help)
+        st.button(
+            "",
+            icon=":material/casino:",
+            help="Take a random seed",
+            key=dice,
+            on_click=on_dice,
+        )
+
+
+def checked_config(
+    make: Callable[[], ConfigT], checks: Sequence[Callable[[ConfigT], object]]
+) -> ConfigT | str:
+    """Return the config of a form, or the sentence by which it or a check refuses it."""
+    try:
+        config = make()
+        for check in checks:
+            check(config)
+    except (MMHError, ValueError) as error:
+        return str(error)
+    return config
+
+
+def submit(label: str, icon: str, key: str, refused: str | None, *, ready: bool = True) -> bool:
+    """Show the button of a form and return whether it was pressed; a refusal stands below it."""
+    pressed = st.button(
+        label,
+        type="primary",
+        icon=f":material/{icon}:",
+        width="stretch",
+        key=key,
+        disabled=refused is not None or not ready,
+    )
+    if refused is not None:
+        st.error(layout.plain(refused))
+    return pressed
