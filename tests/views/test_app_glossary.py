@@ -58,6 +58,12 @@ def test_a_link_opens_with_its_word() -> None:
     assert names(opened(term="NFE"))[0] == "NFE"
 
 
+@pytest.mark.parametrize("page", [p for p in sorted(PAGE.parent.glob("*.py")) if p != PAGE])
+def test_every_page_leads_to_the_entry_of_its_term(page: Path) -> None:
+    [term] = re.findall(r'^    term="(.+)",$', page.read_text(), re.MULTILINE)
+    assert term.casefold() in names(opened(term=term))[0].casefold()
+
+
 @pytest.mark.parametrize("sought", ["zebra", "![](http://example.com/x.png)", "*" * 80, "\\("])
 def test_what_is_not_there_is_said_letter_by_letter(sought: str) -> None:
     app = opened(term=sought)
