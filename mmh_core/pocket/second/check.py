@@ -123,15 +123,19 @@ def table_rows(tables: Tables, truth: pd.DataFrame) -> list[Row]:
     trained = tables.captions[tables.captions.group == "trained"]
     sides = trained.groupby(["repeated", "named"]).size()
     gap = float(abs(sides.get(("no", True), 0) - sides.get(("no", False), 0)))
-    chance = dict(zip(truth.caption, truth.chance, strict=True))
-    wide = trained[[chance.get(number, 1.0) <= WIDE for number in trained.id]]
+    wide = trained.merge(truth[truth.lid >= WIDE], left_on="id", right_on="caption")
     known = not wide.empty
     exact, near = wide[wide.role == "exact"], trained[trained.role == "near"]
     least = min(int((exact.copies == copies).sum()) for copies in COPIES) if known else _NONE
     levels = near.groupby("transform").size()
-    words = f"least captions at a level of exact copies, copies by chance at most {WIDE:g}"
+    words = f"least captions at a level of exact copies, LID* at least {WIDE:g}"
     return [
         Row(words, least, _NONE, _NONE, 20.0, "least", len(exact)),
+        Row(
+            "copies by chance of these, mean share of the family",
+            float(exact.chance.mean()) if known else _NONE,
+            _NONE, _NONE, 0.05, "most", len(exact),
+        ),
         Row(
             "least captions at a level of near-duplicates",
             float(min(levels.get(name, 0) for name in TRANSFORMS)),

@@ -26,8 +26,9 @@ STEP = 1e-4
 COPY_RMS = 0.04
 #: Held-out images behind LID* and the chance of a copy of one caption.
 LID_IMAGES, CHANCE_IMAGES = 3, 24
-#: A caption is wide when at most this share of its family equals a training image by chance.
-WIDE = 0.05
+#: LID* from which a caption is wide: copies by chance are rare. A property of the family alone, so
+#: that choosing wide captions cannot bring back what their doses were dealt apart from.
+WIDE = 5.0
 
 
 def jacobian(scene: Scene, free: Sequence[str]) -> np.ndarray:

@@ -37,11 +37,11 @@ def tables() -> Tables:
     return build_tables(0)
 
 
-def truth_of(tables: Tables, chance: float) -> pd.DataFrame:
-    """Return a truth in which LID* is the number of free parameters."""
+def truth_of(tables: Tables, lid: float | None = None) -> pd.DataFrame:
+    """Return a truth with one LID*, or with the number of free parameters for it."""
     captions = tables.captions
-    return pd.DataFrame({"caption": captions.id, "lid": captions.free.astype(float),
-                         "chance": chance})  # fmt: skip
+    free = captions.free.astype(float) if lid is None else lid
+    return pd.DataFrame({"caption": captions.id, "lid": free, "chance": 0.0})  # fmt: skip
 
 
 def by_figure(rows: list[Row]) -> dict[str, Row]:
@@ -50,17 +50,20 @@ def by_figure(rows: list[Row]) -> dict[str, Row]:
 
 
 def test_counts_of_the_world_hold_their_bars(tables: Tables) -> None:
-    rows = table_rows(tables, truth_of(tables, 0.0))
+    rows = table_rows(tables, truth_of(tables, 5.0))
     assert [row.figure for row in rows if row.short] == []
     assert rows[0].value == 40
 
 
-def test_captions_that_copy_by_chance_do_not_count(tables: Tables) -> None:
-    truth = truth_of(tables, 0.0)
+def test_narrow_captions_do_not_count_and_copies_by_chance_are_bounded(tables: Tables) -> None:
+    truth = truth_of(tables, 5.0)
     exact = tables.captions[(tables.captions.role == "exact") & (tables.captions.copies == 64)]
-    truth.loc[exact.id.to_numpy()[:25], "chance"] = 0.5
+    truth.loc[exact.id.to_numpy()[:25], "lid"] = 4.9
     rows = table_rows(tables, truth)
     assert (rows[0].value, rows[0].short) == (15, True)
+    assert (rows[1].value, rows[1].short) == (0, False)
+    truth["chance"] = 0.06
+    assert table_rows(tables, truth)[1].short
     # Without a truth nothing is known of them.
     assert math.isnan(table_rows(tables, truth.iloc[:0])[0].value)
 
@@ -69,24 +72,24 @@ def test_a_phrase_moved_to_one_side_is_short(tables: Tables) -> None:
     changed = tables.captions.copy()
     portraits = (changed.painter == "portrait") & (changed.opening == 0)
     changed.loc[portraits & (changed.role != ""), ["role", "copies"]] = ["exact", 128]
-    rows = table_rows(replace(tables, captions=changed), truth_of(tables, 0.0))
-    assert rows[3].short
-    assert rows[3].value >= 1
+    rows = table_rows(replace(tables, captions=changed), truth_of(tables))
+    assert rows[4].short
+    assert rows[4].value >= 1
 
 
 def test_lid_is_not_built_before_its_stage(tables: Tables) -> None:
-    [row] = lid_rows(tables, truth_of(tables, 0.0).iloc[:0])
+    [row] = lid_rows(tables, truth_of(tables).iloc[:0])
     assert math.isnan(row.value)
     assert row.short
 
 
 def test_lid_varies_within_kind_and_painter(tables: Tables) -> None:
-    rows = lid_rows(tables, truth_of(tables, 0.0))
+    rows = lid_rows(tables, truth_of(tables))
     found = by_figure(rows)
     # A constant of each cell explains next to nothing.
     assert found["share of LID*'s variance that a constant of each cell explains"].value < 0.15
     assert found["least interquartile range of LID* in a cell of kind and painter"].value > 3
-    constant = truth_of(tables, 0.0)
+    constant = truth_of(tables)
     constant["lid"] = pd.factorize(tables.captions.painter)[0].astype(float)
     share = by_figure(lid_rows(tables, constant))
     assert share["share of LID*'s variance that a constant of each cell explains"].value == (
