@@ -231,6 +231,7 @@ def main() -> int:
             "points": POINTS,
             "neighbors": NEIGHBORS,
             "threads": 1,
+            "bar": FASTER,
             "rounds": arguments.rounds,
             "torch": torch.__version__,
             "scikit-dimension": version("scikit-dimension"),

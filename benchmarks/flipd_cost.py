@@ -250,6 +250,7 @@ def main() -> int:
         figures = {
             "torch": torch.__version__,
             "threads": torch.get_num_threads(),
+            "bars": {"one_probe": ONE_PROBE_BAR, "further_probe": FURTHER_PROBE_BAR},
             "cost": [asdict(each) for each in costs],
             "soft_count": [asdict(each) for each in accuracies],
         }

@@ -151,7 +151,8 @@ def main() -> None:
         f"{found.threads} threads."
     )
     if given.json is not None:
-        given.json.write_text(json.dumps(asdict(found), indent=2) + "\n")
+        written = asdict(found) | {"pairs": given.pairs, "bar": RATIO_BAR}
+        given.json.write_text(json.dumps(written, indent=2) + "\n")
     raise SystemExit(found.ratio > RATIO_BAR)
 
 

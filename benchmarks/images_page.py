@@ -32,14 +32,14 @@ BAR = 6.0
 
 
 def click(page: Page, seed: int) -> tuple[float, float]:
-    """Press Draw and return the seconds until the first images, and until the finished run."""
+    """Press Generate and return the seconds until the first images, and until the finished run."""
     field = page.get_by_role("spinbutton", name="First seed", exact=True)
     field.fill(str(seed))
     field.press("Enter")
     wait_for_app(page)
     before = page.url
     started = time.perf_counter()
-    page.get_by_role("button", name="Draw", exact=True).click()
+    page.get_by_role("button", name="Generate", exact=True).click()
     either = page.get_by_text("Finished so far").or_(page.get_by_text(f"seeds {seed} to"))
     either.first.wait_for(timeout=PATIENCE)
     first = time.perf_counter() - started

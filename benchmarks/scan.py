@@ -78,6 +78,7 @@ def main() -> None:
         "times_the_published_way": statistics.median(ways),
         "memory_grown_mb": grown,
         "threads": given.threads,
+        "bars": {"times_a_loop": LOOP_BAR, "times_the_published_way": PUBLISHED_BAR},
     }
     print("| scan | measured | bar |")
     print("|---|---|---|")

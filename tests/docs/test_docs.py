@@ -1,21 +1,16 @@
-"""What README and the documentation tell people to run is there, parses, and runs."""
+"""What README and the documentation name is there, and what they tell people to run parses."""
 
 from __future__ import annotations
 
 import ast
-import os
 import re
-import shutil
 import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
 
-import pandas as pd
 import pytest
-from PIL import Image
 
-from mmh_core.pocket.assets import read_world
 from mmh_core.studies.review.scan_rows import COLUMNS
 from tests.commands import missing_from_cli
 
@@ -65,112 +60,6 @@ def test_every_python_block_parses_and_imports_what_is_there(where: str, block: 
     imports = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
     if not any("diffusers" in ast.unparse(node) for node in imports):
         exec(compile(ast.Module(imports, []), where, "exec"), {})
-
-
-def scan_rows(folder: Path) -> None:
-    """Write two shards as a scan leaves them."""
-    folder.mkdir(parents=True)
-    for row, score in enumerate((0.5, 2.5)):
-        frame = pd.DataFrame({"identity": [str(row)], "score": [score], "flagged": [score > 1]})
-        frame.to_parquet(folder / f"rows-{row:09}-{row:09}.parquet", index=False)
-
-
-@pytest.mark.parametrize(
-    ("page", "below"), [("own-prompts", "."), ("several-processes", "part-00")]
-)
-def test_the_results_of_a_scan_are_read_as_described(
-    page: str, below: str, tmp_path: Path
-) -> None:
-    scan_rows(tmp_path / "scan" / below)
-    block = dict(blocks("python"))[f"docs/how-to/{page}.md-0"]
-    names: dict[str, object] = {"FOLDER": tmp_path / "scan"}
-    exec(compile(block, page, "exec"), names)
-    rows = names["rows"]
-    assert isinstance(rows, pd.DataFrame)
-    assert rows.score.tolist() == [0.5, 2.5]
-    if page == "own-prompts":
-        flagged = names["flagged"]
-        assert isinstance(flagged, pd.DataFrame)
-        assert flagged.identity.tolist() == ["1"]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("where", "block"),
-    [one for one in blocks("python") if not one[0].startswith("docs/how-to/")],
-)
-def test_every_other_python_block_runs(where: str, block: str, tmp_path: Path) -> None:
-    # Of its own process and folder, as a person runs it.
-    (tmp_path / "assets").symlink_to(ROOT / "assets")
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    ended = subprocess.run(
-        [sys.executable, "-c", block],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        timeout=600,
-    )
-    assert ended.returncode == 0, f"{where}: {ended.stderr.decode()}"
-
-
-def given(place: Path) -> None:
-    """Write what the pages take for granted: the program, prompts, images, and a queue."""
-    program = place / "mmh"
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m mmh_core "$@"\n')
-    program.chmod(0o755)
-    world = read_world(ROOT / "assets" / "pocket-sd")
-    (place / "IMAGES").mkdir()
-    lines = ["file_name,text"]
-    for number, image in enumerate(world.images[:12]):
-        Image.fromarray(image).save(place / "IMAGES" / f"{number}.png")
-        lines.append(f"{number}.png,a caption")
-    (place / "captions.csv").write_text("\n".join(lines) + "\n")
-    shutil.copy(place / "IMAGES" / "0.png", place / "image.png")
-    prompts = [
-        "portrait of Jonas Okonjo",
-        *(f"a red boat at sea, {number}" for number in range(7)),
-    ]
-    (place / "prompts.txt").write_text("\n".join(prompts) + "\n")
-    (place / "prompts.csv").write_text("\n".join(["prompt", *(f'"{one}"' for one in prompts)]))
-    shutil.copy(ROOT / "assets" / "review" / "demonstration.zip", place / "case.zip")
-
-
-#: Pages whose commands run as they stand, with words in capitals replaced.
-RUN = {
-    "README.md": {},
-    "docs/tutorials/circle.md": {},
-    "docs/tutorials/image.md": {},
-    "docs/tutorials/review.md": {},
-    "docs/how-to/own-training-set.md": {"FOLDER": "IMAGES", "MODEL": "pocket-sd"},
-    "docs/how-to/own-prompts.md": {"FOLDER": "scanned"},
-    "docs/how-to/several-processes.md": {},
-}
-#: What waits for a browser, and what would run this very test.
-WAITS = re.compile(r"^\./mmh (app|docs|test)\b.*\n", re.MULTILINE)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("page", RUN)
-def test_every_command_of_a_page_runs_in_its_order(page: str, tmp_path: Path) -> None:
-    given(tmp_path)
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    found = re.findall(r"^```sh\n(.*?)^```", TEXT[ROOT / page], re.DOTALL | re.MULTILINE)
-    if page.endswith("tutorials/review.md"):
-        found.insert(0, "./mmh review import case.zip")
-    for block in found:
-        for word, value in RUN[page].items():
-            block = re.sub(rf"\b{word}\b", value, block)
-        ended = subprocess.run(
-            ["sh", "-e", "-c", WAITS.sub("", block)],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            timeout=900,
-        )
-        assert ended.returncode == 0, f"{block}: {ended.stderr.decode()}"
-    if page.endswith("several-processes.md"):
-        rows = pd.concat(map(pd.read_parquet, tmp_path.glob("scanned/*/rows-*.parquet")))
-        assert len(rows) == 8
 
 
 SCRIPTS = sorted({s for t in TEXT.values() for s in re.findall(r"python (benchmarks/\w+\.py)", t)})

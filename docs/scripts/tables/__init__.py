@@ -1,0 +1,34 @@
+"""The tables of `docs/results/`, made from the JSON that benchmarks wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from docs.scripts.tables import detectors, lid, mitigations, speed
+
+TABLES: dict[str, Callable[[Path], str]] = {
+    "closed-forms": lid.closed_forms,
+    "trained-networks": lid.trained_networks,
+    "circle-seeds": lid.circle_seeds,
+    "exact-copies": lid.exact_copies,
+    "digits": lid.digits,
+    "embedded-model": lid.embedded_model,
+    "recolored": lid.recolored,
+    "detectors": detectors.detectors,
+    "cause": detectors.cause,
+    "mitigations": mitigations.mitigations,
+    "reference-captions": mitigations.reference_captions,
+    "rank-correlation": mitigations.rank_correlation,
+    "dropped-tokens": mitigations.dropped_tokens,
+    "training-mitigation": mitigations.training_mitigation,
+    "ten-windows": speed.ten_windows,
+    "flipd-cost": speed.flipd_cost,
+    "soft-count": speed.soft_count,
+    "data-lid": speed.data_lid,
+    "generation": speed.generation,
+    "retrieval": speed.retrieval,
+    "review": speed.review,
+    "review-memory": speed.review_memory,
+    "pages": speed.pages,
+}
