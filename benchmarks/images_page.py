@@ -40,7 +40,7 @@ def click(page: Page, seed: int) -> tuple[float, float]:
     before = page.url
     started = time.perf_counter()
     page.get_by_role("button", name="Generate", exact=True).click()
-    either = page.get_by_text("Finished so far").or_(page.get_by_text(f"seeds {seed} to"))
+    either = page.get_by_text("Finished images").or_(page.get_by_text(f"seeds {seed} to"))
     either.first.wait_for(timeout=PATIENCE)
     first = time.perf_counter() - started
     page.get_by_text(f"seeds {seed} to").first.wait_for(timeout=PATIENCE)

@@ -141,14 +141,20 @@ def page_rows(folder: Path, count: int) -> Iterator[Row]:
 
     def opened(**link: str) -> AppTest:
         app = AppTest.from_file(str(ROOT / "pages" / "review.py"), default_timeout=120)
+        app.session_state["rv_name"] = "ann"  # Nobody judges without a name.
         for name, value in link.items():
             app.query_params[name] = value
         return app.run()
 
+    def judge_next() -> AppTest:
+        # The key holds the item, so that a verdict goes to the one on the screen.
+        button = next(one for one in judging.button if str(one.key).startswith("rv_give_n_"))
+        return button.click().run()
+
     judging, listing = opened(item="5"), opened(tab="table")
     texts = ("thing", "number 77", "")
     calls: dict[str, Callable[[int], AppTest]] = {
-        "page: verdict and next item": lambda _: judging.button(key="rv_give_n").click().run(),
+        "page: verdict and next item": lambda _: judge_next(),
         "page: next item": lambda _: judging.button(key="rv_Next").click().run(),
         "page: filter of the table": lambda turn: (
             listing.text_input(key="rv_text").set_value(texts[turn % 3]).run()

@@ -52,6 +52,8 @@ def spaced(text: str) -> str:
 
 def magnitude(value: float) -> str:
     """Return the least number with one digit that is not below a small one, such as 2e-6."""
+    if value == 0:
+        return "0"
     power = math.floor(math.log10(value))
     digit = math.ceil(value / 10.0**power - 1e-9)
     return f"{digit}e{power}" if digit < 10 else f"1e{power + 1}"

@@ -1,4 +1,4 @@
-"""Fill the tables and sentences of `docs/results/` from the JSON that the benchmarks wrote.
+"""Fill the tables and sentences of the documentation from the JSON that the benchmarks wrote.
 
     python docs/scripts/results.py
 
@@ -20,6 +20,7 @@ from docs.scripts.tables import TABLES
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 DATA = RESULTS / "data"
+PAGES = (*sorted(RESULTS.glob("*.md")), RESULTS.parent / "explanation" / "embedded-model.md")
 _BLOCK = re.compile(r"(<!-- (table|sentences) ([a-z0-9-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -44,8 +45,8 @@ def typed(text: str) -> str:
 
 
 def main() -> None:
-    """Fill every page of results."""
-    for page in sorted(RESULTS.glob("*.md")):
+    """Fill every page."""
+    for page in PAGES:
         page.write_text(filled(page.read_text()))
 
 

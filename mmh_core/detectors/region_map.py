@@ -16,8 +16,8 @@ from mmh_core.text_to_image.model import TextToImage
 class RegionMap:
     """The mean over the image of `sum_channels (s_c - s_u)^2` at the last step.
 
-    Kim & Lee 2026. The map itself is `Trace.region`. Its mean is the squared guidance norm there
-    over `sigma^2 h w`. Free while generating.
+    Kim & Lee 2026 (arXiv 2605.26756), their score difference. The map itself is `Trace.region`.
+    Its mean is the squared guidance norm there over `sigma^2 h w`. Free while generating.
     """
 
     name: ClassVar[str] = "region_map"
@@ -25,7 +25,7 @@ class RegionMap:
     summary: ClassVar[str] = (
         "The mean squared difference of conditional and unconditional score at the last step."
     )
-    reference: ClassVar[str] = "Kim & Lee 2026"
+    reference: ClassVar[str] = "Kim & Lee 2026, arXiv 2605.26756"
     needs: ClassVar[Need] = "trace"
 
     @property

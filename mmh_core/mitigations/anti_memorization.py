@@ -28,14 +28,16 @@ _CORRECTION_NFE = 5.0
 class AntiMemorizationGuidance:
     """A correction of `x0_hat` at every step while its nearest training image is too similar.
 
-    Chen et al. 2024 (arXiv 2404.00922), of whose three guidance terms this variant has the
-    dissimilarity one. With s the cosine of the descriptors of the decoded `x0_hat` and its nearest
-    training image, and g the gradient of s with respect to the latents,
-    `x0_hat <- x0_hat - strength (s - threshold) g / |g|^2` where s exceeds `threshold`: after a
-    step of strength 1, s would equal the threshold if it were linear. `threshold` None is a margin
-    below the similarity at which an image counts as a copy. Works for any guidance scale, and
-    without a prompt. Caveat: the image is moved, the model is not: the conditional distribution
-    around it stays concentrated on the copy, so the LID of the image stays low.
+    Chen et al. 2024 (arXiv 2404.00922). The paper has three guidance terms (despecification,
+    caption deduplication, dissimilarity) and a threshold that follows a schedule; this variant
+    has the dissimilarity term and one threshold. With s the cosine of the descriptors of the
+    decoded `x0_hat` and its nearest training image, and g the gradient of s with respect to
+    the latents, `x0_hat <- x0_hat - strength (s - threshold) g / |g|^2` where s exceeds
+    `threshold`: after a step of strength 1, s would equal the threshold if it were linear.
+    `threshold` None is a margin below the similarity at which an image counts as a copy. Works
+    for any guidance scale, and without a prompt. Caveat: the image is moved, the model is not:
+    the conditional distribution around it stays concentrated on the copy, so the LID of the
+    image stays low.
     """
 
     strength: float = 1.0

@@ -25,16 +25,17 @@ from mmh_core.text_to_image.requests import Request
 class PaddingFix:
     """The prompt's embedding with the first `strength` (a share) of its padding rows at zero.
 
-    Kim & No 2026. The unconditional embedding is unchanged. In encoders padded with the end
-    token every padding row has attended to the whole prompt and repeats its summary. Caveat: that
-    holds for reference prompts too, which lose alignment where all of it is zeroed.
+    Kim & No 2026 (arXiv 2605.02908), the second of their two mitigations. The unconditional
+    embedding is unchanged. In encoders padded with the end token every padding row has
+    attended to the whole prompt and repeats its summary. Caveat: that holds for reference
+    prompts too, which lose alignment where all of it is zeroed.
     """
 
     strength: float = 0.7
     name: str = "padding_fix"
     label: str = "Padding zeroing"
     summary: str = "Sets a share of the prompt's padding embeddings to zero."
-    reference: str = "Kim & No 2026"
+    reference: str = "Kim & No 2026, arXiv 2605.02908"
     strength_label: str = "share of the padding"
     strengths: tuple[float, ...] = (0.35, 0.7, 0.85, 1.0)
 

@@ -35,9 +35,10 @@ class SparseRepellency:
     """A second generation that is kept out of shields around the images of the first.
 
     After Kirchhof et al. 2025 (SPELL, arXiv 2410.06025): at every step, an `x0_hat` inside a
-    shield around a reference moves out of it, and everything else is unchanged. The references are
-    the request's own unmitigated images, of all its seeds, since a memorized prompt leads to one
-    image from every noise: no training image is needed. Two things differ from the paper. Shields
+    shield around a reference moves out of it, and everything else is unchanged. References may be
+    protected images or, as here, images generated before: the request's own unmitigated ones, of
+    all its seeds, since a memorized prompt leads to one image from every noise. No training image
+    is needed. Two things differ from the paper. Shields
     are cones around centered latents, since a change of brightness alone would leave a ball;
     `strength` is 1 minus the cosine allowed. And `x0_hat` does not leave along the radius, which
     gives a degraded copy, but towards the prediction with the prompt's padding at zero (Kim & No
@@ -53,10 +54,12 @@ class SparseRepellency:
     name: str = "sparse_repellency"
     label: str = "Sparse repellency (SPELL), variant"
     summary: str = (
-        "Generates once, then again away from the first images: by zeroing the padding where the "
-        "paper moves radially, so that no training images are needed."
+        "Generates once, then again outside shields around the first images, which it leaves by "
+        "zeroing the padding where the paper moves radially."
     )
-    reference: str = "after Kirchhof et al. 2025, arXiv 2410.06025, and Kim & No 2026"
+    reference: str = (
+        "after Kirchhof et al. 2025, arXiv 2410.06025, and Kim & No 2026, arXiv 2605.02908"
+    )
     strength_label: str = "dissimilarity to the first image (1 - cosine)"
     strengths: tuple[float, ...] = (0.05, 0.1, 0.15, 0.2)
 

@@ -113,10 +113,24 @@ def test_every_button_that_is_to_be_pressed_is_there() -> None:
     assert [word for word in named if f'"{word}"' not in code] == []
 
 
+#: Names that stand for others: the word in capitals is to be replaced.
+STANDS_FOR = ("docs/results/data/FILE", "docs/results/data/digits-N.json")
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_every_file_that_is_named_is_there(page: Path) -> None:
-    named = re.findall(r"`((?:mmh_core|views|pages|docs|tests|assets)/[\w./-]*)`", TEXT[page])
-    assert [path for path in named if not (ROOT / path).exists()] == []
+    rooms = "mmh_core|views|pages|docs|tests|assets|benchmarks"
+    named = {one.rstrip(".") for one in re.findall(rf"(?<![\w/])(?:{rooms})/[\w./-]+", TEXT[page])}
+    assert [path for path in sorted(named - {*STANDS_FOR}) if not (ROOT / path).exists()] == []
+
+
+def test_every_name_of_code_in_the_architecture_is_there() -> None:
+    rooms = ("mmh_core", "views", "pages", "tests")
+    code = "\n".join(p.read_text() for room in rooms for p in (ROOT / room).rglob("*.py"))
+    known = set(re.findall(r"\w+", code))
+    named = re.findall(r"`(\w+)(?:\([^`]*\))?`", TEXT[DOCS / "architecture.md"])
+    assert len(named) > 60
+    assert [word for word in named if word not in known] == []
 
 
 def test_every_column_of_a_scan_is_explained() -> None:

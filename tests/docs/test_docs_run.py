@@ -58,7 +58,7 @@ NOT_RUN = {
     "ssh -L": "needs a second machine",
     "./mmh pocket check": "takes minutes; `tests/pocket` checks the shipped model's figures",
     "./mmh pocket build": "takes hours; `tests/pocket` builds a small one",
-    "./mmh pocket furnish": "takes an hour; `tests/pocket` runs its stages on a small one",
+    "./mmh pocket furnish": "takes an hour; `tests/cli/test_furnish.py` runs its stages",
 }
 
 
@@ -111,7 +111,7 @@ def given(place: Path) -> None:
     (place / "captions.csv").write_text("\n".join(lines) + "\n")
     shutil.copy(place / "IMAGES" / "0.png", place / "image.png")
     reference = [f"a red boat at sea, {number}" for number in range(20)]
-    prompts = ["portrait of Jonas Okonjo", *reference[:7]]
+    prompts = ["Mira Verhage in a green coat, head and shoulders, warm light", *reference[:7]]
     labelled = [f'"{prompts[0]}",memorized', *(f'"{one}",normal' for one in prompts[1:])]
     (place / "prompts.txt").write_text("\n".join(prompts) + "\n")
     (place / "reference.txt").write_text("\n".join(reference) + "\n")
@@ -142,9 +142,9 @@ def names_of_the_queue(place: Path) -> dict[str, str]:
     """Return a queue that the case makes, and its seal."""
     run("./mmh review import case.zip", place)
     queue = run("./mmh review list", place).split()[0]
-    seal = re.search(r"\b[0-9a-f]{64}\b", run("./mmh review verify --kept other.txt", place))
-    kept = re.findall(r"\b[0-9a-f]{64}\b", (place / "other.txt").read_text())
-    return {"QUEUE": queue, "SEAL": kept[-1] if kept else str(seal and seal[0])}
+    seal = re.search(r"seal ([0-9a-f]{64})", run("./mmh review verify", place))
+    assert seal is not None
+    return {"QUEUE": queue, "SEAL": seal[1]}
 
 
 @pytest.mark.slow

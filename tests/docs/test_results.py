@@ -13,6 +13,7 @@ import pytest
 from docs.scripts import figures, sentences
 from docs.scripts.pages import PAGES
 from docs.scripts.results import DATA, RESULTS, blocks_of, filled, typed
+from docs.scripts.results import PAGES as FILLED
 from docs.scripts.sentences import SENTENCES
 from docs.scripts.tables import TABLES
 from mmh_core.detectors.catalogue import DETECTORS
@@ -26,7 +27,7 @@ RESULT_PAGES = sorted(RESULTS.glob("*.md"))
 NAMES = re.compile(r"`[^`]*`|\]\([^)]*\)|https?://\S+")
 
 
-@pytest.mark.parametrize("page", RESULT_PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", FILLED, ids=lambda page: page.stem)
 def test_tables_and_sentences_are_made_from_the_data(page: Path) -> None:
     # To renew them: python docs/scripts/results.py
     assert filled(page.read_text()) == page.read_text()
@@ -75,7 +76,7 @@ def test_a_number_typed_into_a_sentence_is_found() -> None:
 
 
 def test_everything_made_stands_on_one_page() -> None:
-    there = [block for page in RESULT_PAGES for block in blocks_of(page.read_text())]
+    there = [block for page in FILLED for block in blocks_of(page.read_text())]
     makers = [("table", name) for name in TABLES] + [("sentences", name) for name in SENTENCES]
     assert sorted(there) == sorted(makers)
 
@@ -178,6 +179,22 @@ def test_every_paper_of_a_detector_is_named() -> None:
     named = {one for detector in DETECTORS.values() for one in authors(detector.reference)}
     assert len(named) > 5
     assert [one for one in named if one not in text] == []
+
+
+def test_every_paper_that_is_cited_is_on_the_page_of_papers() -> None:
+    text = (DOCS / "reference" / "papers.md").read_text()
+    files = [*DOCS.rglob("*.md"), *(DOCS.parent / "mmh_core").rglob("*.py")]
+    numbers = {
+        one for path in files for one in re.findall(r"arXiv:? (\d{4}\.\d{5})", path.read_text())
+    }
+    assert len(numbers) > 15
+    assert [
+        one for one in sorted(numbers) if f"[arXiv {one}](https://arxiv.org/abs/{one})" not in text
+    ] == []
+    cited = [one.reference for one in (*DETECTORS.values(), *MITIGATIONS.values())]
+    for reference in cited:
+        papers = re.findall(r"(?:[A-Z]\w+ )?(?:et al\.|& [A-Z]\w+) \d{4}", reference)
+        assert [one for one in papers if one not in text] == [], reference
 
 
 def test_the_glossary_has_every_detector_and_mitigation_by_name() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from docs.scripts.tables import detectors, lid, mitigations, speed
+from docs.scripts.tables import detectors, lid, mitigations, speed, world
 
 TABLES: dict[str, Callable[[Path], str]] = {
     "closed-forms": lid.closed_forms,
@@ -23,6 +23,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "dropped-tokens": mitigations.dropped_tokens,
     "training-mitigation": mitigations.training_mitigation,
     "ten-windows": speed.ten_windows,
+    "world": world.world,
     "flipd-cost": speed.flipd_cost,
     "soft-count": speed.soft_count,
     "data-lid": speed.data_lid,
@@ -30,5 +31,4 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "retrieval": speed.retrieval,
     "review": speed.review,
     "review-memory": speed.review_memory,
-    "pages": speed.pages,
 }

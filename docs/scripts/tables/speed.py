@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Sequence
 from pathlib import Path
 
 from docs.scripts.figures import figure, magnitude, read, table
@@ -110,15 +108,6 @@ def review_memory(data: Path) -> str:
     return table(("read", "rows", "seconds", "MiB of memory"), rows)
 
 
-def pages(data: Path) -> str:
-    """Return how long a browser waits for each page."""
-    found = read(data / "manifold-page.json") | read(data / "images-page.json")
-    return table(
-        ("figure", "seconds, median", "least", "most"),
-        [[name, *_spread(values)] for name, values in found.items()],
-    )
-
-
 def ten_windows(data: Path) -> str:
     """Return how the server answers ten browser windows at once."""
     rows = []
@@ -137,7 +126,3 @@ def ten_windows(data: Path) -> str:
         )
     heads = ("server", "images, s", "without one after 4 min", "in order", "slowest other page, s")
     return table((*heads, "slowest health check, s", "memory after each round, MiB"), rows)
-
-
-def _spread(values: Sequence[float]) -> list[str]:
-    return [f"{one:.1f}" for one in (statistics.median(values), min(values), max(values))]
