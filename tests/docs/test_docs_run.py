@@ -40,7 +40,10 @@ RUN: dict[str, dict[str, str]] = {
     "docs/tutorials/circle.md": {},
     "docs/tutorials/image.md": {},
     "docs/tutorials/review.md": {},
-    "docs/how-to/own-checkpoint.md": {"FOLDER": MODEL, "MODEL": MODEL, "DIR": "long"},
+    "docs/how-to/own-checkpoint.md": {
+        "--unet FOLDER": f"--unet {MODEL}/unet",
+        **{"FOLDER": MODEL, "MODEL": MODEL, "DIR": "long"},
+    },
     "docs/how-to/own-training-set.md": {"FOLDER": "IMAGES", "MODEL": "pocket-sd", "DIR": "made"},
     "docs/how-to/own-prompts.md": {"FOLDER": "scanned"},
     "docs/how-to/several-processes.md": {},
@@ -158,7 +161,7 @@ def test_every_command_of_a_page_runs_in_its_order(page: str, tmp_path: Path) ->
         run(f"./mmh review remove {words['QUEUE']} --yes", tmp_path)
     for block in shell_blocks(page):
         for word, value in words.items():
-            block = re.sub(rf"\b{word}\b", value, block)
+            block = re.sub(rf"(?<!\w){word}\b", value, block)
         lines = block.splitlines(keepends=True)
         kept = [one for one in lines if not one.startswith("./mmh app") and not is_not_run(one)]
         run("".join(kept), tmp_path)

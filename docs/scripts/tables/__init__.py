@@ -29,6 +29,4 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "data-lid": speed.data_lid,
     "generation": speed.generation,
     "retrieval": speed.retrieval,
-    "review": speed.review,
-    "review-memory": speed.review_memory,
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from docs.scripts.figures import figure, magnitude, read, table
+from docs.scripts.figures import figure, magnitude, read, table, threads
 
 
 def flipd_cost(data: Path) -> str:
@@ -70,7 +70,7 @@ def generation(data: Path) -> str:
         ["load the model, with all imports, s", f"{found['load_with_imports']:.1f}", "-"],
         ["peak memory of the process, MB", f"{found['peak_mb']:,.0f}", "-"],
     ]
-    return table((f"{found['threads']} threads", "measured", "bar"), rows)
+    return table((threads(found["threads"]), "measured", "bar"), rows)
 
 
 def retrieval(data: Path) -> str:
