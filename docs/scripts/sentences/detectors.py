@@ -9,7 +9,8 @@ import torch
 
 from docs.scripts.figures import BARS, PERCENT, figure, holds, percent, read, spaced
 from mmh_core.records import MMHError
-from mmh_core.subject.early_calibration import PUBLISHED_TIMES, EarlyCalibration, read_early
+from mmh_core.subject.calibration import calibration_beside
+from mmh_core.subject.early_calibration import PUBLISHED_TIMES, EarlyCalibration
 from mmh_core.subject.reference_scores import Reach, threshold_among
 
 ASSETS = Path(__file__).resolve().parents[3] / "assets" / "pocket-sd"
@@ -101,7 +102,7 @@ def _found(run: Any, row: Any) -> list[Reach]:
 
 
 def _early() -> EarlyCalibration:
-    early = read_early(ASSETS)
+    early = calibration_beside(ASSETS).early
     if early is None:
         raise MMHError(f"{ASSETS} holds no calibration: build it again.")
     return early

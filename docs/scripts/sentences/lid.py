@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from docs.scripts.figures import BARS, figure, holds, listed, magnitude, percent, read
+from mmh_core.subject.calibration import calibration_beside
 
 ASSETS = Path(__file__).resolve().parents[3] / "assets" / "pocket-sd"
 
@@ -62,7 +63,7 @@ def circle(data: Path) -> str:
     )
     return (
         f"So {near} of the samples near isolated points and {arc} of those on the arc have "
-        "the LID that they should; what is wrong on the arc lies at its thin ends. The setting "
+        "the LID that they should. The setting "
         f"({config['points']} points, {run['steps']:,} steps) was chosen on other seeds, as the "
         "script says; those of the table were counted once, afterwards. The points of the arc are "
         "spaced evenly by its density: with independent angles the outermost ones are isolated "
@@ -95,7 +96,9 @@ def embedded_model(data: Path) -> str:
     """Return how the figures of the embedded model were counted, and how it was built."""
     figures = read(data / "pocket-check.json")["figures"]
     training = read(ASSETS / "model_card.json")["training"]
-    scale = math.exp(read(ASSETS / "calibration.json")["log_delta"])
+    chosen = calibration_beside(ASSETS).lid_scale
+    holds(chosen is not None, "calibration chose a noise scale")
+    scale = math.exp(chosen.log_delta) if chosen is not None else math.nan
     short = [
         one["figure"]
         for one in figures
