@@ -27,8 +27,8 @@ REST = 3_000
 
 
 def images(page: Page, url: str) -> None:
-    """Open the finished example of a duplicated image."""
-    page.goto(f"{url}/images?example=duplicate")
+    """Open the finished example of an overfitted image."""
+    page.goto(f"{url}/images?example=overfit")
     page.locator(".st-key-im_cards img").first.wait_for(timeout=PATIENCE)
 
 

@@ -91,7 +91,7 @@ def test_every_data_file_is_named_beside_its_command() -> None:
 
 def test_another_figure_in_the_data_is_another_figure_on_the_page(tmp_path: Path) -> None:
     rows = json.loads((DATA / "circle-seeds.json").read_text())
-    rows[0]["near_wrong"] += 41
+    rows[0]["near_wrong"] = 41
     (tmp_path / "circle-seeds.json").write_text(json.dumps(rows))
     text = "before\n<!-- table circle-seeds -->\nold\n<!-- end -->\nafter\n"
     page = filled(text, tmp_path)
