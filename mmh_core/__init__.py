@@ -230,7 +230,7 @@ def index_folder(
     from mmh_core.report.notebook import Result
     from mmh_core.retrieval import folder as folders
     from mmh_core.retrieval.captions import read_captions
-    from mmh_core.retrieval.embedders import load_embedder
+    from mmh_core.retrieval.embedder_choice import load_embedder
     from mmh_core.retrieval.index_files import check_place, save_index
 
     check_place(Path(out))

@@ -137,7 +137,7 @@ def training_set(name: str) -> TrainingSet | None:
 
 @st.cache_resource(show_spinner="Opening the index", max_entries=1)
 def _folder_reference(searched: IndexedFolder) -> TrainingSet:
-    from mmh_core.retrieval.embedders import load_embedder
+    from mmh_core.retrieval.embedder_choice import load_embedder
     from mmh_core.subject.training_set import folder_training_set
 
     with _LOADING:

@@ -41,7 +41,7 @@ def index(
     an image could not be indexed; the index of the rest is written then, too.
     """
     from mmh_core.retrieval.captions import read_captions
-    from mmh_core.retrieval.embedders import load_embedder
+    from mmh_core.retrieval.embedder_choice import load_embedder
     from mmh_core.retrieval.folder import index_folder, summary
     from mmh_core.retrieval.index_files import check_place, save_index
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from mmh_core.detectors.inputs import DetectorInputs
 from mmh_core.detectors.measurement import Measurement, Need
 from mmh_core.records import MMHError
-from mmh_core.retrieval.embedders import embed_all, load_embedder
+from mmh_core.retrieval.embedder_choice import load_embedder
+from mmh_core.retrieval.embedders import embed_all
 from mmh_core.text_to_image.model import TextToImage
 
 

@@ -106,7 +106,7 @@ def open_training_set(
 
     The model's own is compared by the calibration that is given, else by the one beside it.
     """
-    from mmh_core.retrieval.embedders import load_embedder
+    from mmh_core.retrieval.embedder_choice import load_embedder
 
     if index is not None:
         return folder_training_set(index.index, load_embedder(index.embedder), index.images)

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from mmh_core.records import MMHError
+from mmh_core.retrieval.embedder_choice import load_embedder
 from mmh_core.retrieval.embedders import (
     NetworkEmbedder,
     PixelEmbedder,
     Preprocessing,
     embed_all,
     files_digest,
-    load_embedder,
 )
 from tests.retrieval.drawings import compressed, cropped, drawings, found_share, mirrored
 

@@ -14,12 +14,8 @@ from mmh_core.pocket.cast import random_style
 from mmh_core.pocket.descriptor import Descriptor, save_descriptor
 from mmh_core.pocket.scenes import PAINTERS, Scene, draw, parameters
 from mmh_core.records import MMHError
-from mmh_core.retrieval.embedders import (
-    POCKET_DESCRIPTOR,
-    PixelEmbedder,
-    load_embedder,
-    pocket_embedder,
-)
+from mmh_core.retrieval.embedder_choice import load_embedder
+from mmh_core.retrieval.embedders import POCKET_DESCRIPTOR, PixelEmbedder, pocket_embedder
 from tests.retrieval.drawings import Alteration, compressed, cropped, found_share, mirrored
 
 

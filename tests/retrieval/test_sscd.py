@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mmh_core.records import MMHError
-from mmh_core.retrieval.embedders import load_embedder
+from mmh_core.retrieval.embedder_choice import load_embedder
 from mmh_core.retrieval.sscd import GeneralizedMean, Sscd, sscd_embedder
 from mmh_core.retrieval.weights import read_weights
 

@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from mmh_core.records import MMHError
-from mmh_core.retrieval.embedders import load_embedder
+from mmh_core.retrieval.embedder_choice import load_embedder
 from mmh_core.retrieval.vision_models import clip_embedder, dinov2_embedder
 from tests.retrieval.drawings import drawings
 
