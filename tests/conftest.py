@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import chdir
+from pathlib import Path
+
 import joblib
 import pytest
 import torch
@@ -20,6 +24,13 @@ def pytest_configure() -> None:
     depend on the number of cores; and the tests' small tensors are no slower on one.
     """
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Iterator[Path]:
+    """Yield an empty folder, the current one until the test ends."""
+    with chdir(tmp_path):
+        yield tmp_path
 
 
 @pytest.hookimpl(optionalhook=True)

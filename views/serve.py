@@ -16,6 +16,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -37,24 +38,31 @@ _PATIENCE = 60.0
 _LAST_PORT = 65_535
 
 
-def load_beside() -> threading.Thread:
-    """Start the thread that imports `LIBRARIES` once Streamlit itself is loaded.
+def load_beside(
+    made: Callable[[], bool] | None = None,
+    imported: Callable[..., object] = load,
+    patience: float = _PATIENCE,
+) -> threading.Thread:
+    """Start the thread that has `LIBRARIES` imported once Streamlit's server is made.
 
-    Not a daemon: the interpreter must not end in the middle of an import of torch.
+    It gives up after so many seconds. Not a daemon: the interpreter must not end in the middle of
+    an import of torch.
     """
-    thread = threading.Thread(target=_load, name="load libraries")
+    thread = threading.Thread(
+        target=_load, args=(made or _server_made, imported, patience), name="load libraries"
+    )
     thread.start()
     return thread
 
 
-def _load() -> None:
-    given_up = time.monotonic() + _PATIENCE
+def _load(made: Callable[[], bool], imported: Callable[..., object], patience: float) -> None:
+    given_up = time.monotonic() + patience
     # Two threads in one library's imports would wait for one another.
-    while not _server_made():
+    while not made():
         if time.monotonic() > given_up or not threading.main_thread().is_alive():
             return
         time.sleep(0.02)
-    load(*LIBRARIES)
+    imported(*LIBRARIES)
 
 
 def _server_made() -> bool:

@@ -143,7 +143,7 @@ def local_pca(graph: NeighborGraph, threshold: float = 0.05) -> LidEstimate:
     return zero_at_copies(graph, lid, torch.full_like(lid, torch.nan))
 
 
-def concordance(estimate: Tensor, truth: Tensor) -> float:
+def concordance(estimate: Tensor, truth: Tensor, *, block_bytes: int = BLOCK_BYTES) -> float:
     """Return the probability that of two points the one of larger true LID is ranked higher.
 
     Harrell's C over all pairs whose truths differ, in 0 to 1; a tie of the two estimates counts
@@ -161,7 +161,7 @@ def concordance(estimate: Tensor, truth: Tensor) -> float:
     ranks = torch.unique(estimate[has_truth], return_inverse=True)[1].to(torch.int32)
     levels = torch.unique(truth[has_truth], return_inverse=True)[1].to(torch.int32)
     pairs = twice_won = 0
-    size = max(1, BLOCK_BYTES // max(1, len(ranks)))
+    size = max(1, block_bytes // max(1, len(ranks)))
     for rank, level in zip(torch.split(ranks, size), torch.split(levels, size), strict=True):
         above = level[:, None] > levels
         pairs += int(above.count_nonzero())

@@ -12,7 +12,9 @@ from mmh_core.records import ManifoldSamples
 _BLOCK = 2**23
 
 
-def lid_at(points: Tensor, truth: ManifoldSamples, within: float) -> Tensor:
+def lid_at(
+    points: Tensor, truth: ManifoldSamples, within: float, *, block: int = _BLOCK
+) -> Tensor:
     """Return the true LID (B,) at `points` (B, *shape): that of the nearest sample of the truth.
 
     NaN where the nearest sample is farther than `within` (in data units) or the point is not
@@ -32,12 +34,12 @@ def lid_at(points: Tensor, truth: ManifoldSamples, within: float) -> Tensor:
     # float64, because the fast form of a distance loses small ones to rounding in float32.
     true_points = truth.points.flatten(1).to(points.device, torch.float64)
     lid = truth.lid.to(points.device)
-    step = max(1, _BLOCK // len(true_points))
+    step = max(1, block // len(true_points))
     lids = [lid.new_empty(0)]
     for start in range(0, len(points), step):
-        block = points[start : start + step].flatten(1).double()
-        nearest = torch.cdist(block, true_points).argmin(dim=1)
+        some = points[start : start + step].flatten(1).double()
+        nearest = torch.cdist(some, true_points).argmin(dim=1)
         # Recomputed from the difference, exact to rounding; a NaN fails the comparison.
-        close = (block - true_points[nearest]).norm(dim=1) <= limit
+        close = (some - true_points[nearest]).norm(dim=1) <= limit
         lids.append(lid[nearest].where(close, torch.nan))
     return torch.cat(lids)

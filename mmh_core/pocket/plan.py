@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,28 +30,6 @@ ASIDE = 0.08
 SIDE, LATENT_SIDE = 64, 8
 
 
-def fitted_to(
-    minutes: float, config: BuildConfig, device: torch.device, work: Path
-) -> BuildConfig:
-    """Return the config with the steps of all stages scaled to this many minutes.
-
-    A few steps of each stage are timed on random images first. The steps found are kept in
-    `work`, so that a build that is started again continues with the same ones.
-    """
-    if not 0 < minutes < math.inf:
-        raise ValueError(f"minutes must be a number above 0, got {minutes!r}.")
-    path, wanted = work / "plan.json", {"minutes": minutes, "config": repr(config)}
-    kept = _kept(path)
-    if kept is None or any(kept.get(key) != value for key, value in wanted.items()):
-        seconds = step_seconds(config, device)
-        needed = sum(fitting_of(config, stage).steps * seconds[stage] for stage in STAGES)
-        factor = minutes * 60 * (1 - ASIDE) / needed
-        steps = {s: max(1, round(fitting_of(config, s).steps * factor)) for s in STAGES}
-        kept = {**wanted, "step_seconds": seconds, "steps": steps}
-        write_text(path, json.dumps(kept, indent=2) + "\n")
-    return with_steps(config, kept["steps"])
-
-
 def with_steps(config: BuildConfig, steps: dict[str, int]) -> BuildConfig:
     """Return the config with other numbers of steps, by stage; warm-ups keep their share."""
     changed = {}
@@ -63,7 +41,20 @@ def with_steps(config: BuildConfig, steps: dict[str, int]) -> BuildConfig:
     return replace(config, **changed)
 
 
-def step_seconds(config: BuildConfig, device: torch.device) -> dict[str, float]:
+def timed(run: Iterator[Fitted], clock: Callable[[], float] = time.monotonic) -> float:
+    """Return the seconds of a step, the first `TIMED` left out."""
+    for _, _ in zip(range(TIMED), run, strict=False):
+        pass
+    start = clock()
+    taken = sum(1 for _ in zip(range(TIMED), run, strict=False))
+    return (clock() - start) / max(1, taken)
+
+
+def step_seconds(
+    config: BuildConfig,
+    device: torch.device,
+    measure: Callable[[Iterator[Fitted]], float] = timed,
+) -> dict[str, float]:
     """Return the seconds that one step of each stage takes here."""
     config = with_steps(config, dict.fromkeys(STAGES, 2 * TIMED))
     generator = torch.Generator().manual_seed(0)
@@ -88,16 +79,34 @@ def step_seconds(config: BuildConfig, device: torch.device) -> dict[str, float]:
         ),
         "denoiser": train_denoiser(data, config.denoiser, place, precision),
     }
-    return {stage: _timed(run) for stage, run in runs.items()}
+    return {stage: measure(run) for stage, run in runs.items()}
 
 
-def _timed(run: Iterator[Fitted]) -> float:
-    """Return the seconds of a step, the first `TIMED` left out."""
-    for _, _ in zip(range(TIMED), run, strict=False):
-        pass
-    start = time.monotonic()
-    taken = sum(1 for _ in zip(range(TIMED), run, strict=False))
-    return (time.monotonic() - start) / max(1, taken)
+def fitted_to(
+    minutes: float,
+    config: BuildConfig,
+    device: torch.device,
+    work: Path,
+    *,
+    measure: Callable[[BuildConfig, torch.device], dict[str, float]] = step_seconds,
+) -> BuildConfig:
+    """Return the config with the steps of all stages scaled to this many minutes.
+
+    A few steps of each stage are timed on random images first. The steps found are kept in
+    `work`, so that a build that is started again continues with the same ones.
+    """
+    if not 0 < minutes < math.inf:
+        raise ValueError(f"minutes must be a number above 0, got {minutes!r}.")
+    path, wanted = work / "plan.json", {"minutes": minutes, "config": repr(config)}
+    kept = _kept(path)
+    if kept is None or any(kept.get(key) != value for key, value in wanted.items()):
+        seconds = measure(config, device)
+        needed = sum(fitting_of(config, stage).steps * seconds[stage] for stage in STAGES)
+        factor = minutes * 60 * (1 - ASIDE) / needed
+        steps = {s: max(1, round(fitting_of(config, s).steps * factor)) for s in STAGES}
+        kept = {**wanted, "step_seconds": seconds, "steps": steps}
+        write_text(path, json.dumps(kept, indent=2) + "\n")
+    return with_steps(config, kept["steps"])
 
 
 def _kept(path: Path) -> dict[str, Any] | None:

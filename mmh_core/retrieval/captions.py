@@ -126,15 +126,17 @@ class FolderCaptions:
         }
 
 
-def read_captions(path: Path, column: str = "") -> CaptionTable:
+def read_captions(
+    path: Path, column: str = "", *, most: int = MAX_ROWS, largest: int = MAX_BYTES
+) -> CaptionTable:
     """Return a table of captions, in any form that `open_table` reads.
 
     The file is in a column such as file_name, file or image, as a path below the folder of images;
     the caption in one such as text, caption or prompt, or in `column`. An empty cell is an empty
-    caption. Raises MMHError for a table that is missing, damaged, larger than MAX_BYTES or
-    MAX_ROWS, lacks a column, or of which two may be the caption and differ.
+    caption. Raises MMHError for a table that is missing, damaged, larger than `largest`
+    bytes or `most` rows, lacks a column, or of which two may be the caption and differ.
     """
-    table = open_table(path, most=MAX_ROWS, largest=MAX_BYTES)
+    table = open_table(path, most=most, largest=largest)
     columns = _places(table, path.name, column)
     captions, repeated, problems = dict[str, str](), list[str](), list[str]()
     row = held = 0
@@ -145,9 +147,9 @@ def read_captions(path: Path, column: str = "") -> CaptionTable:
             continue
         name, text, *others = (cell.strip() for cell in cells)
         held += len(name) + len(text)
-        if held > MAX_BYTES:
+        if held > largest:
             raise MMHError(
-                f"{path.name} unpacks to more than {MAX_BYTES // 2**20} MiB: split it and the "
+                f"{path.name} unpacks to more than {largest // 2**20} MiB: split it and the "
                 "folder."
             )
         for candidate, other in zip(columns[2:], others, strict=True):

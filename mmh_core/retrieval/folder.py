@@ -74,7 +74,11 @@ class FolderIndex:
 
 
 def index_folder(
-    folder: Path, embedder: Embedder, *, captions: CaptionTable | None = None
+    folder: Path,
+    embedder: Embedder,
+    *,
+    captions: CaptionTable | None = None,
+    batch_size: int = BATCH_SIZE,
 ) -> Iterator[Progress[FolderIndex]]:
     """Describe every image in a folder and below it; the last record yielded holds the index.
 
@@ -82,7 +86,7 @@ def index_folder(
     the rest is indexed. Ids count the images in the order of their names, damaged ones included;
     `file` is the name below `folder`, as `image_names.escaped` writes it; `caption` comes from the
     table, or without one from what lies beside the images (see `captions`). Images are held in
-    memory a batch at a time, the descriptors all.
+    memory a batch of at most `batch_size` at a time, the descriptors all.
 
     Raises MMHError for a folder without images, for captions of other images, and where none can
     be read.
@@ -96,7 +100,11 @@ def index_folder(
     if isinstance(files_or_count, int):
         raise ValueError("folder_files yielded no list.")
     yield from _described(
-        folder, files_or_count, embedder, _captions(captions, folder, files_or_count)
+        folder,
+        files_or_count,
+        embedder,
+        _captions(captions, folder, files_or_count),
+        batch_size,
     )
 
 
@@ -125,7 +133,11 @@ def by_kind(left_out: Sequence[SkippedFile]) -> str:
 
 
 def _described(
-    folder: Path, files: FolderFiles, embedder: Embedder, captions: FolderCaptions
+    folder: Path,
+    files: FolderFiles,
+    embedder: Embedder,
+    captions: FolderCaptions,
+    batch_size: int,
 ) -> Iterator[Progress[FolderIndex]]:
     kept, digests, left_out = list[int](), list[bytes](), list(files.left_out)
     vectors, batch = list[Tensor](), list[Tensor]()
@@ -138,7 +150,7 @@ def _described(
             left_out.append(SkippedFile(name, error.kind, str(error), lost=True))
             outside.discard(name)
         else:
-            if batch and not _joins(image, batch):
+            if batch and not (len(batch) < batch_size and _joins(image, batch)):
                 vectors.append(embedder(torch.stack(batch)))
                 batch = []
             batch.append(image)
@@ -209,7 +221,7 @@ def _labels(kept: list[int], names: list[str], texts: dict[str, str]) -> pd.Data
 def _joins(image: Tensor, batch: list[Tensor]) -> bool:
     """Return whether an image may be embedded in the same batch: same size, not too many."""
     pixels = (len(batch) + 1) * image[0].numel()
-    return image.shape == batch[0].shape and pixels <= BATCH_PIXELS and len(batch) < BATCH_SIZE
+    return image.shape == batch[0].shape and pixels <= BATCH_PIXELS
 
 
 def _content(image: Tensor) -> bytes:

@@ -67,7 +67,7 @@ class _Walk:
         return len(self.images) + len(self.left_out) + len(self.links)
 
 
-def folder_files(folder: Path) -> Iterator[FolderFiles | int]:
+def folder_files(folder: Path, *, most: int = MAX_FILES) -> Iterator[FolderFiles | int]:
     """Look at every file in a folder and below it; yield counts on the way and the list at last.
 
     What is an image is decided by content. Names that start with a dot are hidden files and count
@@ -75,7 +75,7 @@ def folder_files(folder: Path) -> Iterator[FolderFiles | int]:
     lead: whoever put them into his folder wants them. But a folder that was walked through already
     or that holds `folder` is left out, which ends loops. Folders and files that cannot be read
     count one each. Errors: MMHError where there is no such folder, it cannot be read, or it holds
-    more than MAX_FILES files.
+    more than `most` files.
     """
     _check_folder(folder)
     walk = _Walk(os.path.realpath(folder))
@@ -89,9 +89,9 @@ def folder_files(folder: Path) -> Iterator[FolderFiles | int]:
             walk.links.sort(reverse=True)
             walk.behind_links = True
             folders.append(walk.links.pop())
-        if walk.count > MAX_FILES:
+        if walk.count > most:
             raise MMHError(
-                f"{printable_path(folder)} holds more than {MAX_FILES:,} files: index its "
+                f"{printable_path(folder)} holds more than {most:,} files: index its "
                 "subfolders singly."
             )
         yield walk.count

@@ -26,20 +26,27 @@ _ORIENTATION = 0x0112
 _BITS = 258
 
 
-def decoded(data: bytes, form: str, check: Callable[[tuple[int, int]], None]) -> Pixels:
+def decoded(
+    data: bytes,
+    form: str,
+    check: Callable[[tuple[int, int]], None],
+    *,
+    largest: int = READ_PIXELS,
+    band: int = BAND_PIXELS,
+) -> Pixels:
     """Return the first frame (H, W, 3) of an image file of this format.
 
     `check` is given the width and the height of the header before anything is decoded, and raises
-    where they are too large. Metadata is not looked at, but for an orientation. Above READ_PIXELS
-    an image is reduced by a whole factor: JPEG by libjpeg while decoding (by 2, 4 or 8), others as
-    means of squares of pixels, band by band; peak memory is the file, its pixels at 4 bytes each
-    (four times that for WebP and AVIF), and the result.
+    where they are too large. Metadata is not looked at, but for an orientation. Above `largest`
+    pixels an image is reduced by a whole factor: JPEG by libjpeg while decoding (by 2, 4 or 8),
+    others as means of squares of pixels, in bands of about `band` pixels; peak memory is the file,
+    its pixels at 4 bytes each (four times that for WebP and AVIF), and the result.
 
     Errors: what `check` raises; on damaged bytes almost anything (OSError, SyntaxError, ...).
     """
     stripped = pixels_only(data, form)
     try:
-        return _decoded(stripped, form, check)
+        return _decoded(stripped, form, check, largest, band)
     except MMHError:
         raise
     except Exception:
@@ -47,18 +54,20 @@ def decoded(data: bytes, form: str, check: Callable[[tuple[int, int]], None]) ->
         bare = pixels_only(data, form, oriented=False)
         if bare == stripped:
             raise
-    return _decoded(bare, form, check)
+    return _decoded(bare, form, check, largest, band)
 
 
-def _decoded(data: bytes, form: str, check: Callable[[tuple[int, int]], None]) -> Pixels:
+def _decoded(
+    data: bytes, form: str, check: Callable[[tuple[int, int]], None], largest: int, band: int
+) -> Pixels:
     with _opened(io.BytesIO(data), form) as image:
         check(image.size)
-        _draft(image)
+        _draft(image, largest)
         image.load()
         # Asked after loading: TIFF has been turned by then.
         orientation = _orientation(image)
-        factor = math.isqrt(math.ceil(image.width * image.height / READ_PIXELS) - 1) + 1
-        return _turned(np.concatenate(list(_bands(image, factor))), orientation)
+        factor = math.isqrt(math.ceil(image.width * image.height / largest) - 1) + 1
+        return _turned(np.concatenate(list(_bands(image, factor, band))), orientation)
 
 
 def _opened(file: io.BytesIO, form: str) -> ImageFile.ImageFile:
@@ -88,11 +97,11 @@ def _opened(file: io.BytesIO, form: str) -> ImageFile.ImageFile:
     return plugins[form](file, "")
 
 
-def _draft(image: ImageFile.ImageFile) -> None:
+def _draft(image: ImageFile.ImageFile, largest: int) -> None:
     """Let libjpeg decode a large JPEG at a half, a quarter or an eighth of its size."""
     pixels = image.width * image.height
-    if image.format == "JPEG" and pixels > READ_PIXELS:
-        scale = next((s for s in (2, 4) if pixels <= READ_PIXELS * s * s), 8)
+    if image.format == "JPEG" and pixels > largest:
+        scale = next((s for s in (2, 4) if pixels <= largest * s * s), 8)
         image.draft(image.mode, (image.width // scale, image.height // scale))
 
 
@@ -114,10 +123,10 @@ def _turned(pixels: Pixels, orientation: int) -> Pixels:
     return np.ascontiguousarray(pixels[:: -1 if upside_down else 1, :: -1 if mirrored else 1])
 
 
-def _bands(image: ImageFile.ImageFile, factor: int) -> Iterator[Pixels]:
-    """Yield an image from top to bottom as RGB, reduced by a factor."""
+def _bands(image: ImageFile.ImageFile, factor: int, pixels: int) -> Iterator[Pixels]:
+    """Yield an image from top to bottom as RGB, reduced by a factor, so many pixels at a time."""
     convert = _conversion(image)
-    rows = max(1, BAND_PIXELS // (image.width * factor)) * factor
+    rows = max(1, pixels // (image.width * factor)) * factor
     for top in range(0, image.height, rows):
         bottom = min(top + rows, image.height)
         whole = bottom - top == image.height

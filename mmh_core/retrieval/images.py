@@ -32,7 +32,9 @@ class RefusedImage(MMHError):
         self.kind = kind
 
 
-def read_image(source: Path | bytes) -> Tensor:
+def read_image(
+    source: Path | bytes, *, most_pixels: int = MAX_PIXELS, most_bytes: int = MAX_BYTES
+) -> Tensor:
     """Read one image as (3, H, W) float32 in [0, 1].
 
     PNG, JPEG, WebP, BMP, GIF, TIFF or AVIF, decided by content and never by name; of an animation
@@ -42,10 +44,10 @@ def read_image(source: Path | bytes) -> Tensor:
     33 million pixels is reduced (`image_decoding.decoded`).
 
     Raises RefusedImage, an MMHError that names the file, for one that is missing, of another kind,
-    truncated, damaged, or beyond MAX_BYTES, MAX_PIXELS (WebP and TIFF: PLUGIN_PIXELS) or
+    truncated, damaged, or beyond `most_bytes`, `most_pixels` (WebP and TIFF: PLUGIN_PIXELS) or
     MAX_RATIO.
     """
-    data, name = _bytes_and_name(source)
+    data, name = _bytes_and_name(source, most_bytes)
     content = content_of(data[:HEAD], "" if isinstance(source, bytes) else source.name)
     if not content.format:
         raise RefusedImage(f"{name} {content.reason}.", content.kind)
@@ -55,7 +57,9 @@ def read_image(source: Path | bytes) -> Tensor:
         # Remarks on odd metadata help nobody here.
         warnings.simplefilter("ignore")
         try:
-            pixels = decoded(data, content.format, lambda size: _check_size(size, name))
+            pixels = decoded(
+                data, content.format, lambda size: _check_size(size, name, most_pixels)
+            )
         except MMHError:
             raise
         except Image.DecompressionBombError:
@@ -69,11 +73,11 @@ def read_image(source: Path | bytes) -> Tensor:
     return torch.from_numpy(pixels).permute(2, 0, 1).to(torch.float32).div_(255)
 
 
-def _bytes_and_name(source: Path | bytes) -> tuple[bytes, str]:
+def _bytes_and_name(source: Path | bytes, most: int) -> tuple[bytes, str]:
     """Return the content and what to call it; bounded, and never from a device or a pipe."""
     if isinstance(source, bytes):
-        if len(source) > MAX_BYTES:
-            raise RefusedImage(_too_large("The image"), "too large image")
+        if len(source) > most:
+            raise RefusedImage(_too_large("The image", size=most), "too large image")
         return source, "The image"
     name = printable_path(source)
     try:
@@ -82,20 +86,20 @@ def _bytes_and_name(source: Path | bytes) -> tuple[bytes, str]:
         if not source.is_file():
             raise RefusedImage(f"{name} is not a file: name an image.", "special file")
         with source.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+            data = file.read(most + 1)
     except OSError as error:
         raise RefusedImage(
             f"{name} cannot be read ({error_text(error)}): let this user read it or leave it out.",
             "unreadable file",
         ) from error
-    if len(data) > MAX_BYTES:
-        raise RefusedImage(_too_large(name), "too large image")
+    if len(data) > most:
+        raise RefusedImage(_too_large(name, size=most), "too large image")
     return data, name
 
 
-def _check_size(size: tuple[int, int], name: str) -> None:
-    if size[0] * size[1] > MAX_PIXELS:
-        raise RefusedImage(_too_large(name), "too large image")
+def _check_size(size: tuple[int, int], name: str, most: int) -> None:
+    if size[0] * size[1] > most:
+        raise RefusedImage(_too_large(name, most), "too large image")
     if max(size) > MAX_RATIO * min(size):
         raise RefusedImage(
             f"{name} is more than {MAX_RATIO} times as long as wide: crop it or leave it out.",
@@ -103,8 +107,8 @@ def _check_size(size: tuple[int, int], name: str) -> None:
         )
 
 
-def _too_large(name: str, pixels: int | None = None) -> str:
+def _too_large(name: str, pixels: int = MAX_PIXELS, size: int = MAX_BYTES) -> str:
     return (
-        f"{name} is larger than {(pixels or MAX_PIXELS) // 10**6} million pixels or "
-        f"{MAX_BYTES // 2**20} MiB: make it smaller or leave it out."
+        f"{name} is larger than {pixels // 10**6} million pixels or "
+        f"{size // 2**20} MiB: make it smaller or leave it out."
     )

@@ -123,7 +123,14 @@ def build_index(vectors: Tensor, labels: pd.DataFrame, embedder: Embedder) -> In
     return Index(units, checked, embedder.name, embedder.digest, embedder.preprocessing)
 
 
-def search(index: Index, queries: Tensor, k: int = 10) -> Neighbors:
+def search(
+    index: Index,
+    queries: Tensor,
+    k: int = 10,
+    *,
+    score_bytes: int = SCORE_BYTES,
+    exact_bytes: int = EXACT_BYTES,
+) -> Neighbors:
     """Find the k training images most similar to each of the queries (Q, dim), exactly.
 
     Similarity is the inner product in float64 of the query, brought to length 1, with the stored
@@ -132,9 +139,9 @@ def search(index: Index, queries: Tensor, k: int = 10) -> Neighbors:
     of a full search in float64, row for row, in whatever batches the queries come. k above N gives
     all N.
 
-    Time is that of the product (`benchmarks/retrieval.py`); memory beyond the index up to 128 MiB.
-    Raises ValueError for k < 1, another dim, or queries that are zero or
-    not finite.
+    Time is that of the product (`benchmarks/retrieval.py`); memory beyond the index up to
+    `score_bytes` and `exact_bytes`. Raises ValueError for k < 1, another dim, or queries that are
+    zero or not finite.
     """
     if k < 1:
         raise ValueError(f"k={k}: it must be at least 1.")
@@ -144,7 +151,9 @@ def search(index: Index, queries: Tensor, k: int = 10) -> Neighbors:
         )
     units = _lengths_one(queries.numpy(force=True))
     neighbors = [
-        pair for block in _blocks(index, units) for pair in _search_block(index, block, k)
+        pair
+        for block in _blocks(index, units, score_bytes)
+        for pair in _search_block(index, block, k, exact_bytes)
     ]
     kept = min(k, len(index))
     rows = np.array([row for row, _ in neighbors], dtype=np.int64).reshape(-1, kept)
@@ -153,11 +162,15 @@ def search(index: Index, queries: Tensor, k: int = 10) -> Neighbors:
 
 
 def similarities(
-    index: Index, query: NDArray[np.float64], rows: NDArray[np.int64]
+    index: Index,
+    query: NDArray[np.float64],
+    rows: NDArray[np.int64],
+    *,
+    exact_bytes: int = EXACT_BYTES,
 ) -> NDArray[np.float64]:
     """Return the exact inner products (R,) float64 of one query of length 1 with these rows."""
     products = np.empty(len(rows))
-    size = max(1, EXACT_BYTES // (8 * index.dim))
+    size = max(1, exact_bytes // (8 * index.dim))
     for start in range(0, len(rows), size):
         some = index.vectors[rows[start : start + size]].astype(np.float64)
         # Not a product of matrices: its order of summation depends on the number of rows.
@@ -213,21 +226,25 @@ def checked_labels(labels: pd.DataFrame, count: int) -> pd.DataFrame:
     return checked
 
 
-def _blocks(index: Index, queries: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
-    size = max(1, SCORE_BYTES // (4 * len(index)))
+def _blocks(
+    index: Index, queries: NDArray[np.float64], score_bytes: int
+) -> Iterator[NDArray[np.float64]]:
+    size = max(1, score_bytes // (4 * len(index)))
     for start in range(0, len(queries), size):
         yield queries[start : start + size]
 
 
 def _search_block(
-    index: Index, queries: NDArray[np.float64], k: int
+    index: Index, queries: NDArray[np.float64], k: int, exact_bytes: int
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
     scores = queries.astype(np.float32) @ index.vectors.T
     # Both vectors have length 1, so the bound on the relative error is one on the error.
     slack = sum_error(index.dim, UNIT_32)
     for query, row in zip(queries, scores, strict=True):
         proposed = candidates(row, k, slack)
-        rows, negated = ordered(-similarities(index, query, proposed), proposed, k)
+        rows, negated = ordered(
+            -similarities(index, query, proposed, exact_bytes=exact_bytes), proposed, k
+        )
         yield rows, -negated
 
 

@@ -49,8 +49,10 @@ class TrainingImages:
         return _numbers(self.pixels.numpy()[rows])
 
 
-def training_images(pixels: Tensor, index: Index) -> TrainingImages:
+def training_images(pixels: Tensor, index: Index, *, block: int = BLOCK_NUMBERS) -> TrainingImages:
     """Join the images (N, 3, H, W) uint8 of an index with it; exact copies become one.
+
+    Sketches are made of as many images at a time as hold `block` numbers.
 
     Raises ValueError for another number of images than the index has, another shape or dtype.
     """
@@ -69,7 +71,7 @@ def training_images(pixels: Tensor, index: Index) -> TrainingImages:
     copies = np.zeros(len(rows), dtype=np.int64)
     np.add.at(copies, group, index.copies)
     distinct = pixels.cpu()[torch.from_numpy(rows)]
-    return TrainingImages(rows_of(index, rows), distinct, copies, _sketches(distinct))
+    return TrainingImages(rows_of(index, rows), distinct, copies, _sketches(distinct, block))
 
 
 def nearest(
@@ -129,12 +131,13 @@ def _numbers(images: NDArray[np.uint8] | NDArray[np.float32]) -> Floats:
     return rows.astype(np.float64)
 
 
-def _sketches(images: Tensor) -> Sketches:
+def _sketches(images: Tensor, block: int) -> Sketches:
     """Return the sketches of all images, made some at a time."""
     shape = images.shape[1:]
     numbers = math.prod(shape)
     parts = [
-        sketched(_numbers(some).reshape(-1, *shape)) for some in _blocks(images.numpy(), numbers)
+        sketched(_numbers(some).reshape(-1, *shape))
+        for some in _blocks(images.numpy(), numbers, block)
     ]
     values, squares = ([getattr(part, name) for part in parts] for name in ("values", "squares"))
     return Sketches(np.concatenate(values), np.concatenate(squares), numbers)
@@ -146,7 +149,7 @@ def _bounds(training: TrainingImages, points: Floats) -> Floats:
     return lower_bounds(sketched(images), training.sketches)
 
 
-def _blocks(rows: NDArray[Any], numbers: int) -> list[NDArray[Any]]:
+def _blocks(rows: NDArray[Any], numbers: int, block: int = BLOCK_NUMBERS) -> list[NDArray[Any]]:
     """Return the rows in blocks, each of images of so many numbers."""
-    size = max(1, BLOCK_NUMBERS // numbers)
+    size = max(1, block // numbers)
     return [rows[start : start + size] for start in range(0, len(rows), size)]

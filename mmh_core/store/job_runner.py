@@ -70,11 +70,19 @@ class JobRunner:
     logged.
     """
 
-    def __init__(self, store: JobStore, *, capacity: int = 8, keep: int = 32) -> None:
+    def __init__(
+        self,
+        store: JobStore,
+        *,
+        capacity: int = 8,
+        keep: int = 32,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
         if capacity < 1 or keep < 1:
             raise ValueError(f"capacity is {capacity} and keep {keep}; both must be at least 1.")
         store.interrupt_running()
         self._store = store
+        self._clock = clock
         self._capacity = capacity
         self._keep = keep
         self._closed = False
@@ -348,12 +356,12 @@ class JobRunner:
             left = time_left(record, time(), self._left.get(id))
             if left is not None:
                 self._left[id] = left
-        if monotonic() - self._written.get(id, 0.0) >= _WRITE_GAP:
+        if self._clock() - self._written.get(id, 0.0) >= _WRITE_GAP:
             self._save(record)
 
     def _save(self, record: JobRecord) -> None:
         """Write a record; a disk that refuses ends neither the job nor the worker."""
-        self._written[record.id] = monotonic()
+        self._written[record.id] = self._clock()
         try:
             self._store.update(record)
         except Exception:

@@ -19,7 +19,7 @@ from uuid import uuid4
 from mmh_core.files import hold, is_held
 from mmh_core.records import MMHError
 from mmh_core.store.job_record import JobRecord
-from mmh_core.store.sqlite_file import SqliteFile
+from mmh_core.store.sqlite_file import BUSY_SECONDS, SqliteFile
 
 _VERSION = 1
 _ACTIVE = "state IN ('queued', 'running')"
@@ -68,19 +68,19 @@ class JobStore:
 
     A class because it owns the lock that marks its jobs as alive: `close` gives it back, and so
     does the end of the object or of the process. All methods may be called from any thread; each
-    opens its own connection (WAL mode, full sync, 10 s of patience with other writers). Several
+    opens its own connection (WAL mode, full sync, `patience` seconds for other writers). Several
     processes of one machine may use one file; WAL does not work on network file systems.
 
     Raises MMHError, and leaves the file as it is, where it is damaged, another program's, of a
     newer version of this schema, busy for too long or not accessible.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, patience: float = BUSY_SECONDS) -> None:
         self.path = path.absolute()
         self._claiming = threading.Lock()
         self._owner: str | None = None
         self._release: weakref.finalize[..., JobStore] | None = None
-        self._file = SqliteFile(self.path, "job list", _VERSION, _SCHEMA)
+        self._file = SqliteFile(self.path, "job list", _VERSION, _SCHEMA, patience=patience)
         self._file.prepare()
         self._file.check_pages()
 

@@ -95,15 +95,17 @@ def create_queue(
     return queue_from(row)
 
 
-def add_items(file: SqliteFile, queue: str, items: Iterable[ReviewItem]) -> int:
+def add_items(
+    file: SqliteFile, queue: str, items: Iterable[ReviewItem], *, most: int = MAX_ITEMS
+) -> int:
     """Add items at the end of a queue, all or none, and return how many were new.
 
     An item that the queue has already, equal in everything, is passed over: whoever was
     interrupted may simply add again. Errors: MMHError for an unknown queue, a text or thumbnail
-    that is too long, and more than MAX_ITEMS.
+    that is too long, and more than `most` items.
     """
     with file.transaction() as connection:
-        return insert_items(connection, queue, items)
+        return insert_items(connection, queue, items, most)
 
 
 def list_queues(file: SqliteFile) -> list[QueueRecord]:
@@ -242,7 +244,12 @@ def insert_queue(connection: sqlite3.Connection, queue: QueueRecord) -> None:
     )
 
 
-def insert_items(connection: sqlite3.Connection, queue: str, items: Iterable[ReviewItem]) -> int:
+def insert_items(
+    connection: sqlite3.Connection,
+    queue: str,
+    items: Iterable[ReviewItem],
+    most: int = MAX_ITEMS,
+) -> int:
     """Insert items after those of the queue, inside a transaction; return how many were new."""
     number = queue_number(connection, queue)
     first, joint = connection.execute(
@@ -266,9 +273,9 @@ def insert_items(connection: sqlite3.Connection, queue: str, items: Iterable[Rev
         values = (number, count + 1, sha256, *item_values(item), image)
         if connection.execute(insert, values).rowcount:
             count, joint = count + 1, joined_sha256(joint, sha256)
-        if count > MAX_ITEMS:
+        if count > most:
             raise MMHError(
-                f"A queue holds {MAX_ITEMS:,} items at most: raise the threshold, or make several."
+                f"A queue holds {most:,} items at most: raise the threshold, or make several."
             )
     connection.execute("UPDATE queues SET items_sha256 = ? WHERE number = ?", (joint, number))
     seal_queue(connection, number)

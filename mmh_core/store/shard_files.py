@@ -20,7 +20,8 @@ from mmh_core.records import MMHError
 #: So many files of about one size are made one, up to so many rows.
 MERGED = 32
 MERGED_ROWS = 2**15
-_BATCH_ROWS = 2_000
+#: Rows that are read at once.
+BATCH_ROWS = 2_000
 _NAME = re.compile(r"rows-(\d{9})-(\d{9})\.parquet")
 
 #: First row, last row, file.
@@ -62,8 +63,8 @@ def remove_leftovers(folder: Path) -> None:
                 path.unlink(missing_ok=True)
 
 
-def shard_batches(folder: Path, columns: list[str]) -> Iterator[Any]:
-    """Yield Arrow batches of all rows in order, also while files are being written and merged.
+def shard_batches(folder: Path, columns: list[str], rows: int = BATCH_ROWS) -> Iterator[Any]:
+    """Yield Arrow batches of at most so many rows, all in order, also while files are merged.
 
     Errors: MMHError, naming the file, for a damaged one.
     """
@@ -77,7 +78,7 @@ def shard_batches(folder: Path, columns: list[str]) -> Iterator[Any]:
             with ParquetFile(path) as file:
                 if file.metadata.num_rows != last - first + 1:
                     raise ValueError(f"it has {file.metadata.num_rows} rows")
-                for batch in file.iter_batches(_BATCH_ROWS, columns=columns, use_threads=False):
+                for batch in file.iter_batches(rows, columns=columns, use_threads=False):
                     if skip < batch.num_rows:
                         yield batch.slice(skip)
                         at += batch.num_rows - skip

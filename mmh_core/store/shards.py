@@ -16,6 +16,7 @@ from mmh_core.records import MMHError
 from mmh_core.store.review_records import digest_of
 from mmh_core.store.seen import remembering
 from mmh_core.store.shard_files import (
+    BATCH_ROWS,
     holds_shards,
     next_row,
     remove_leftovers,
@@ -136,7 +137,9 @@ def read_manifest(folder: Path) -> ScanManifest:
         ) from error
 
 
-def read_rows(folder: Path, *, columns: Sequence[str] | None = None) -> Iterator[list[ScanRow]]:
+def read_rows(
+    folder: Path, *, columns: Sequence[str] | None = None, batch_rows: int = BATCH_ROWS
+) -> Iterator[list[ScanRow]]:
     """Yield the rows of a scan in batches, in the order they were computed; memory is flat.
 
     `columns` limits the values read. A scan may go on meanwhile: its rows come in when they are
@@ -144,7 +147,7 @@ def read_rows(folder: Path, *, columns: Sequence[str] | None = None) -> Iterator
     """
     manifest = read_manifest(folder)
     names = [name for name, _ in manifest.columns if columns is None or name in columns]
-    for batch in shard_batches(folder, ["prompt", "seeds", *names]):
+    for batch in shard_batches(folder, ["prompt", "seeds", *names], batch_rows):
         yield [
             ScanRow(row["prompt"], tuple(row["seeds"]), {name: row[name] for name in names})
             for row in batch.to_pylist()

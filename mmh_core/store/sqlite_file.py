@@ -15,6 +15,7 @@ from mmh_core.files import alone_in
 from mmh_core.formats.untrusted import error_text
 from mmh_core.records import MMHError
 
+#: How long a writer waits for another one.
 BUSY_SECONDS = 10.0
 #: What keeps a connection safe: a commit is on the disk when it returns.
 _SAFE = "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA recursive_triggers = ON;"
@@ -28,7 +29,7 @@ class SqliteFile:
     is `frozen` is read as it lies, without a lock: nobody may be writing to it.
 
     Each use opens its own connection, so any thread and several processes of one machine may use
-    one file (WAL mode, full sync, 10 s of patience with other writers); WAL does not work on
+    one file (WAL mode, full sync, `patience` seconds for other writers); WAL does not work on
     network file systems. All methods raise MMHError, and leave the file as it is, where it is
     damaged, another program's, of a newer schema, busy for too long or not accessible.
     """
@@ -39,6 +40,7 @@ class SqliteFile:
     schema: str
     steps: tuple[Callable[[sqlite3.Connection], None], ...] = ()
     frozen: bool = False
+    patience: float = BUSY_SECONDS
 
     def prepare(self) -> None:
         """Make the file with its folder if missing, bring an older one to this schema.
@@ -108,7 +110,7 @@ class SqliteFile:
         address = f"{self.path.as_uri()}?mode={mode}{'&immutable=1' * self.frozen}"
         try:
             with closing(
-                sqlite3.connect(address, timeout=BUSY_SECONDS, isolation_level=None, uri=True)
+                sqlite3.connect(address, timeout=self.patience, isolation_level=None, uri=True)
             ) as connection:
                 connection.executescript(_SAFE)
                 yield connection

@@ -284,13 +284,13 @@ def test_a_ticket_cannot_be_changed(gate: Gate, inside: Inside) -> None:
     assert ask(gate, headers={"Cookie": both}).status == 200
 
 
-def test_a_ticket_ends_with_its_time(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
-    cookie = ticket(gate)
-    now = time.time()
-    monkeypatch.setattr(time, "time", lambda: now + 11.9 * 3600)
-    assert ask(gate, headers={"Cookie": cookie}).status == 200
-    monkeypatch.setattr(time, "time", lambda: now + 12.1 * 3600)
-    assert ask(gate, headers={"Cookie": cookie}).status == 401
+def test_a_ticket_ends_with_its_time(
+    gate: Gate, inside: Inside, people: Path, tmp_path: Path
+) -> None:
+    cookie, key = ticket(gate), tmp_path / "data" / "session.key"
+    for hours, status in ((11.9, 200), (12.1, 401)):
+        later = Gate(inside, people, key, clock=lambda hours=hours: time.time() + hours * 3600)
+        assert ask(later, headers={"Cookie": cookie}).status == status
 
 
 def test_a_ticket_outlives_the_server_but_not_the_password(
@@ -351,10 +351,8 @@ def test_guesses_that_come_together_wait_as_well(gate: Gate) -> None:
 
 
 @pytest.mark.parametrize("ending", ["sign out", "new password", "taken out", "too late"])
-def test_an_open_socket_ends_with_its_ticket(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
-) -> None:
-    users = tmp_path / "users"
+def test_an_open_socket_ends_with_its_ticket(tmp_path: Path, ending: str) -> None:
+    users, passed = tmp_path / "users", [0.0]
     write_user(users, NAME, PASSWORD)
     write_user(users, "other", "another password")
     heard: list[Message] = []
@@ -364,7 +362,7 @@ def test_an_open_socket_ends_with_its_ticket(
             heard.append(await receive())
             await send({"type": "websocket.send", "text": "answer"})
 
-    gate = Gate(app, users, tmp_path / "session.key")
+    gate = Gate(app, users, tmp_path / "session.key", clock=lambda: time.time() + passed[0])
     Gate.standing = False
     cookie, waiting, sent = ticket(gate), [1, 2, 3], []
 
@@ -374,8 +372,7 @@ def test_an_open_socket_ends_with_its_ticket(
                 out = {"type": "http", "path": "/sign-out", "headers": headers}
                 await gate(out, receive, _to_nobody)
             elif ending == "too late":
-                now = time.time()
-                monkeypatch.setattr(time, "time", lambda: now + 13 * 3600)
+                passed[0] = 13 * 3600
             else:
                 if ending == "new password":
                     write_user(users, NAME, "quite another one")

@@ -22,8 +22,7 @@ def test_every_function_has_an_example_and_names_its_errors() -> None:
 
 
 @pytest.mark.slow
-def test_the_examples_of_the_api_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_the_examples_of_the_api_run(elsewhere: Path) -> None:
     names: dict[str, object] = {}
     parser, runner = doctest.DocTestParser(), doctest.DocTestRunner()
     report: list[str] = []

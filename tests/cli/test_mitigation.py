@@ -95,18 +95,17 @@ def test_the_kept_run_is_the_one_that_was_drawn(drawn: Path) -> None:
 
 
 def test_the_command_in_the_report_gives_the_same_bytes_again(
-    drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    drawn: Path, elsewhere: Path
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     words = shlex.split(figures_of(drawn)["command"])
     assert words[:2] == ["./mmh", "mitigate"]
     assert status(*words[1:]) == 0
-    assert files_of(tmp_path / "comparison") == files_of(drawn)
+    assert files_of(elsewhere / "comparison") == files_of(drawn)
     # An earlier comparison may be replaced, and nothing else.
     assert status(*words[1:]) == 0
-    (tmp_path / "comparison" / "mine.txt").write_text("mine")
+    (elsewhere / "comparison" / "mine.txt").write_text("mine")
     assert status(*words[1:]) == 2
-    assert (tmp_path / "comparison" / "mine.txt").read_text() == "mine"
+    assert (elsewhere / "comparison" / "mine.txt").read_text() == "mine"
 
 
 @pytest.mark.parametrize(

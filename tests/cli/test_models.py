@@ -73,7 +73,7 @@ def test_a_checkpoint_of_training_is_drawn_with_its_model(
 
 
 def test_what_lies_elsewhere_is_never_asked_of_the_hub(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import socket
 
@@ -82,25 +82,23 @@ def test_what_lies_elsewhere_is_never_asked_of_the_hub(
 
     monkeypatch.setattr(socket.socket, "connect", refused)
     monkeypatch.setattr(socket, "getaddrinfo", refused)
-    monkeypatch.chdir(tmp_path)
     for name in ("assets/pocket-sd", "models/anime", "a/b", "./x/y", "~/nomodel", "x" * 300):
         with pytest.raises(SystemExit) as ended:
-            main(["images", "--model", name, *SMALL, "--out", str(tmp_path / "out")])
+            main(["images", "--model", name, *SMALL, "--out", str(elsewhere / "out")])
         assert ended.value.code == 2
         said = capsys.readouterr().err
         assert "does not exist: give a folder" in said
         if not name.startswith(("~", "xx")):
-            assert f"The folder looked in is {tmp_path}." in said
+            assert f"The folder looked in is {elsewhere}." in said
 
 
 def test_the_commands_of_the_embedded_model_work_from_any_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from mmh_core.cli import pocket as cli_pocket
     from mmh_core.cli import review as cli_review
     from mmh_core.cli import training as cli_cure
 
-    monkeypatch.chdir(tmp_path)
     assert (cli_cure.POCKET / "model_index.json").is_file()
     assert (cli_pocket._POCKET / "model_index.json").is_file()
     assert cli_review._DEMONSTRATION.is_file()

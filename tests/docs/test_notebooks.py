@@ -39,10 +39,7 @@ def test_a_notebook_was_run_in_order_and_is_small(path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
-def test_a_notebook_runs_and_shows_what_it_shows(
-    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_a_notebook_runs_and_shows_what_it_shows(path: Path, elsewhere: Path) -> None:
     found = notebooks.executed(READ[path])
     assert list(map(kinds, cells(found))) == list(map(kinds, cells(READ[path])))
 

@@ -30,12 +30,11 @@ def test_every_sample_finds_its_own_lid(generator):
     assert torch.equal(truth.lid_at(samples.points, samples, 0.0), samples.lid)
 
 
-def test_blocks_change_nothing(generator, monkeypatch):
+def test_blocks_change_nothing(generator):
     samples = lollipop(300, generator=generator)
     points = 4 * torch.rand(200, 2, generator=generator)
     whole = truth.lid_at(points, samples, 0.3)
-    monkeypatch.setattr(truth, "_BLOCK", 1000)
-    blocks = truth.lid_at(points, samples, 0.3)
+    blocks = truth.lid_at(points, samples, 0.3, block=1000)
     # Brute force over all pairs, from differences.
     distance = (points[:, None].double() - samples.points[None].double()).norm(dim=-1)
     expected = samples.lid[distance.argmin(dim=1)]

@@ -12,7 +12,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mmh_core.pocket import fit as fitting
 from mmh_core.pocket.fit import Fitted, Fitting, Loss, fit
 from mmh_core.records import MMHError
 
@@ -38,12 +37,18 @@ def random_loss(net: nn.Module) -> Loss:
 
 
 def fitted(checkpoint: Path | None, until: int = STEPS, stamp: str = "one") -> Fitted:
-    """Fit the small network up to a step, and return what is said of it."""
+    """Fit the small network up to a step, keeping each, and return what is said of it."""
     net = small()
     generator = torch.Generator().manual_seed(3)
     config = Fitting(STEPS, 5, 0.05, warm_up=2, weight_decay=0.1)
     steps = fit(
-        net, random_loss(net), config, generator=generator, checkpoint=checkpoint, stamp=stamp
+        net,
+        random_loss(net),
+        config,
+        generator=generator,
+        checkpoint=checkpoint,
+        stamp=stamp,
+        save_every=-1.0,
     )
     last = None
     for last in steps:
@@ -60,10 +65,7 @@ def weights(report: Fitted) -> Tensor:
 
 
 @pytest.mark.parametrize("stop", [1, 3, 5])
-def test_a_resumed_fit_ends_at_the_same_bits(
-    stop: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(fitting, "SAVE_EVERY", -1.0)
+def test_a_resumed_fit_ends_at_the_same_bits(stop: int, tmp_path: Path) -> None:
     whole = fitted(None)
     first = fitted(tmp_path / "a.pt", until=stop)
     assert first.taken == stop
@@ -99,10 +101,7 @@ def test_a_damaged_checkpoint_is_named(other: bytes | None, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_loss_that_is_no_number_stops_before_it_is_kept(
-    value: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(fitting, "SAVE_EVERY", -1.0)
+def test_a_loss_that_is_no_number_stops_before_it_is_kept(value: float, tmp_path: Path) -> None:
     net, path = small(), tmp_path / "a.pt"
     real, calls = random_loss(net), []
 
@@ -116,6 +115,7 @@ def test_a_loss_that_is_no_number_stops_before_it_is_kept(
         Fitting(STEPS, 5, 0.05),
         generator=torch.Generator().manual_seed(3),
         checkpoint=path,
+        save_every=-1.0,
     )
     with pytest.raises(MMHError, match="no longer a number at step 3"):
         list(steps)

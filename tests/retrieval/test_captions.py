@@ -139,21 +139,20 @@ def test_tables_without_the_two_columns_are_sentences(
         read_captions(written(tmp_path / "x.csv", text))
 
 
-def test_bounds_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bounds_hold(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     with pytest.raises(MMHError, match="no file"):
         read_captions(path)
     written(path, b"PAR1 and nothing else")
     with pytest.raises(MMHError, match="cut off or damaged"):
         read_captions(path)
-    monkeypatch.setattr(captions_module, "MAX_ROWS", 1)
     for save in (pd.DataFrame.to_csv, pd.DataFrame.to_parquet):
         save(pd.DataFrame({"file": ["a", "b"], "caption": ["x", "y"]}), path, index=False)
+        assert read_captions(path, most=2).captions == {"a": "x", "b": "y"}
         with pytest.raises(MMHError, match="more than 1 rows"):
-            read_captions(path)
-    monkeypatch.setattr(captions_module, "MAX_BYTES", 10)
+            read_captions(path, most=1)
     with pytest.raises(MMHError, match="larger than"):
-        read_captions(path)
+        read_captions(path, largest=10)
 
 
 @pytest.mark.parametrize("name", captions_module.BESIDE)

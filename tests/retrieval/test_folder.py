@@ -14,8 +14,6 @@ from PIL import Image
 from torch import Tensor
 
 from mmh_core.records import MMHError
-from mmh_core.retrieval import captions as captions_module
-from mmh_core.retrieval import folder as folder_module
 from mmh_core.retrieval.captions import read_captions
 from mmh_core.retrieval.embedders import PixelEmbedder
 from mmh_core.retrieval.folder import FolderIndex, index_folder, summary
@@ -56,10 +54,9 @@ def test_every_image_is_described_and_named(images: Path) -> None:
         assert torch.allclose(torch.from_numpy(found.index.vectors[row]), vector, atol=1e-7)
 
 
-def test_batches_change_nothing(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_change_nothing(images: Path) -> None:
     together = finished(images).index
-    monkeypatch.setattr(folder_module, "BATCH_SIZE", 1)
-    single = finished(images).index
+    single = finished(images, batch_size=1).index
     assert together is not None
     assert single is not None
     assert abs(together.vectors - single.vectors).max() < 1e-7
@@ -91,16 +88,13 @@ def test_captions_arrive_at_their_files(images: Path, tmp_path: Path, form: str)
     assert nearest.frame()[["file", "caption"]].values.tolist() == [["b/c.png", ""]]
 
 
-def test_a_parquet_file_that_unpacks_to_too_much_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_parquet_file_that_unpacks_to_too_much_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.parquet"
     names = [f"{i:06}" for i in range(5_000)]
     table = pd.DataFrame({"file": names, "caption": [f"{name} {'x' * 500}" for name in names]})
     table.to_parquet(path, compression="zstd", use_dictionary=False)
-    monkeypatch.setattr(captions_module, "MAX_BYTES", path.stat().st_size + 1)
     with pytest.raises(MMHError, match="unpacks to more than"):
-        read_captions(path)
+        read_captions(path, largest=path.stat().st_size + 1)
 
 
 def test_of_a_set_half_broken_the_rest_is_kept(images: Path) -> None:

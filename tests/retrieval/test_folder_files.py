@@ -197,8 +197,7 @@ def test_places_that_are_no_folder_are_sentences(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_too_many_files_is_refused(
-    mixed: Path, monkeypatch: pytest.MonkeyPatch
+    mixed: Path,
 ) -> None:
-    monkeypatch.setattr(folder_files_module, "MAX_FILES", 20)
     with pytest.raises(MMHError, match="more than 20 files"):
-        listed(mixed)
+        list(folder_files(mixed, most=20))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
 from mmh_core.records import MMHError
-from mmh_core.retrieval import image_decoding
+from mmh_core.retrieval.image_decoding import decoded
 from mmh_core.retrieval.image_metadata import pixels_only
 from mmh_core.retrieval.images import read_image
 
@@ -36,6 +36,10 @@ def encoded(image: Image.Image, form: str, **options: object) -> bytes:
 def levels(data: bytes) -> Levels:
     """Return an image as (H, W, 3) in 0 to 255."""
     return read_image(data).permute(1, 2, 0).mul(255).numpy()
+
+
+def of_any_size(size: tuple[int, int]) -> None:
+    """Refuse no image for its size."""
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:
@@ -296,15 +300,11 @@ def test_of_a_gif_only_the_first_frame_is_looked_at() -> None:
 
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "AVIF"])
-def test_a_large_image_is_reduced_and_keeps_its_place(
-    form: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_large_image_is_reduced_and_keeps_its_place(form: str) -> None:
     whole = Image.fromarray(CORNERS).resize((480, 320), Image.Resampling.NEAREST)
     options = {"JPEG": {"quality": 98}, "WEBP": {"lossless": True}}
     data = encoded(whole, form, **options.get(form, {}))
-    monkeypatch.setattr(image_decoding, "READ_PIXELS", 480 * 320 // 12)
-    monkeypatch.setattr(image_decoding, "BAND_PIXELS", 480 * 20)
-    found = levels(data)
+    found = decoded(data, form, of_any_size, largest=480 * 320 // 12, band=480 * 20)
     assert found.shape[:2] == (80, 120)
     # Away from the edges of the blocks colors are what they were.
     wanted = np.asarray(whole)[2::4, 2::4].astype(np.float32)
@@ -313,11 +313,10 @@ def test_a_large_image_is_reduced_and_keeps_its_place(
     assert np.abs(found - wanted)[inner].max() <= (10 if form in ("JPEG", "AVIF") else 0.51)
 
 
-def test_means_over_squares_are_means(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_means_over_squares_are_means() -> None:
     random = np.random.default_rng(0).integers(0, 256, (31, 50, 3), dtype=np.uint8)
-    monkeypatch.setattr(image_decoding, "READ_PIXELS", 31 * 50 // 4 + 1)
-    monkeypatch.setattr(image_decoding, "BAND_PIXELS", 50 * 4)
-    found = levels(encoded(Image.fromarray(random), "PNG"))
+    data = encoded(Image.fromarray(random), "PNG")
+    found = decoded(data, "PNG", of_any_size, largest=31 * 50 // 4 + 1, band=50 * 4)
     assert found.shape == (16, 25, 3)
     means = random[:30].reshape(15, 2, 25, 2, 3).mean(axis=(1, 3))
     # Rounded to a level.
@@ -325,7 +324,7 @@ def test_means_over_squares_are_means(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("mode", ["P", "RGBA", "LA", "I;16", "1", "CMYK"])
-def test_bands_are_the_image(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bands_are_the_image(mode: str) -> None:
     random = np.random.default_rng(0).integers(0, 256, (40, 30), dtype=np.uint8)
     if mode == "I;16":
         image = Image.fromarray(random.astype(np.uint16) * 200)
@@ -333,10 +332,10 @@ def test_bands_are_the_image(mode: str, monkeypatch: pytest.MonkeyPatch) -> None
         image = Image.fromarray(random).convert(mode)
     if mode in ("RGBA", "LA"):
         image.putalpha(Image.fromarray(random))
-    data = encoded(image, "TIFF" if mode == "CMYK" else "PNG")
-    whole = levels(data)
-    monkeypatch.setattr(image_decoding, "BAND_PIXELS", 70)
-    assert np.array_equal(levels(data), whole)
+    form = "TIFF" if mode == "CMYK" else "PNG"
+    data = encoded(image, form)
+    whole = decoded(data, form, of_any_size)
+    assert np.array_equal(decoded(data, form, of_any_size, band=70), whole)
     assert whole.std() > 10
 
 

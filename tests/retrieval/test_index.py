@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mmh_core.records import MMHError
-from mmh_core.retrieval import index as index_module
 from mmh_core.retrieval.exact import UNIT_32, candidates, sum_error
 from mmh_core.retrieval.index import (
     Index,
@@ -106,15 +105,14 @@ def test_nearer_than_float32_can_tell_is_still_ordered_exactly() -> None:
     assert np.array_equal(found.similarity, similarity)
 
 
-def test_one_query_at_a_time_gives_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_query_at_a_time_gives_the_same_bits() -> None:
     index, queries = made(drawn(400, 33)), drawn(13, 33, seed=2)
     together = search(index, queries, 6)
     one_by_one = [search(index, query[None], 6) for query in queries]
     assert torch.equal(together.rows, torch.cat([each.rows for each in one_by_one]))
     assert torch.equal(together.similarity, torch.cat([each.similarity for each in one_by_one]))
-    monkeypatch.setattr(index_module, "SCORE_BYTES", 4 * 400 * 3)  # Three queries a block.
-    monkeypatch.setattr(index_module, "EXACT_BYTES", 8 * 33 * 2)  # Two exact products a block.
-    in_blocks = search(index, queries, 6)
+    # Three queries a block, and two exact products.
+    in_blocks = search(index, queries, 6, score_bytes=4 * 400 * 3, exact_bytes=8 * 33 * 2)
     assert torch.equal(in_blocks.rows, together.rows)
     assert torch.equal(in_blocks.similarity, together.similarity)
 

@@ -17,7 +17,6 @@ import pytest
 import torch
 
 from mmh_core.records import MMHError, Progress
-from mmh_core.store import job_runner as module
 from mmh_core.store.job_record import JobRecord
 from mmh_core.store.job_runner import JobRunner
 from mmh_core.store.jobs import JobStore
@@ -232,20 +231,22 @@ def test_a_short_job_inside_a_long_one_is_cancelled_alone(runner: JobRunner) -> 
     assert runner.wait(first, PATIENCE).state == "done"
 
 
-def test_a_slow_disk_keeps_nobody_waiting_who_only_asks(
-    store: JobStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    runner, disk, stuck = JobRunner(store), threading.Event(), threading.Event()
+def test_a_slow_disk_keeps_nobody_waiting_who_only_asks(tmp_path: Path) -> None:
+    disk, stuck = threading.Event(), threading.Event()
+    disk.set()
+
+    class Slow(JobStore):
+        def add(self, record: JobRecord) -> None:
+            stuck.set()
+            assert disk.wait(PATIENCE)
+            super().add(record)
+
+    store = Slow(tmp_path / "slow.sqlite")
+    runner = JobRunner(store)
     held = runner.submit("k", "first", brief())
     assert runner.wait(held, PATIENCE).state == "done"
-    add = JobStore.add
-
-    def slow(self: JobStore, record: JobRecord) -> None:
-        stuck.set()
-        assert disk.wait(PATIENCE)
-        add(self, record)
-
-    monkeypatch.setattr(JobStore, "add", slow)
+    disk.clear()
+    stuck.clear()
     thread = threading.Thread(target=runner.submit, args=("k", "second", brief()))
     thread.start()
     assert stuck.wait(PATIENCE)
@@ -259,6 +260,7 @@ def test_a_slow_disk_keeps_nobody_waiting_who_only_asks(
     thread.join(PATIENCE)
     assert len(answers) == 1
     assert runner.shutdown(PATIENCE)
+    store.close()
 
 
 def test_devices_work_side_by_side(runner: JobRunner) -> None:
@@ -569,16 +571,14 @@ def test_an_idle_worker_does_not_hold_on_to_the_work(runner: JobRunner) -> None:
     assert released.wait(PATIENCE)  # The worker lets go a moment after the end is public.
 
 
-def test_progress_is_written_twice_a_second_and_states_always(
-    runner: JobRunner, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_progress_is_written_twice_a_second_and_states_always(tmp_path: Path) -> None:
     clock = [100.0]
     written = list[tuple[str, float]]()
-    update = JobStore.update
 
-    def recorded(self: JobStore, record: JobRecord) -> None:
-        written.append((record.state, record.fraction))
-        update(self, record)
+    class Recording(JobStore):
+        def update(self, record: JobRecord) -> None:
+            written.append((record.state, record.fraction))
+            super().update(record)
 
     def work() -> Iterator[Progress[None]]:
         for step in range(1, 9):
@@ -587,9 +587,11 @@ def test_progress_is_written_twice_a_second_and_states_always(
         for _ in range(1000):
             yield Progress(1.0, "", None)
 
-    monkeypatch.setattr(module, "monotonic", lambda: clock[0])
-    monkeypatch.setattr(JobStore, "update", recorded)
+    store = Recording(tmp_path / "recording.sqlite")
+    runner = JobRunner(store, clock=lambda: clock[0])
     runner.wait(runner.submit("k", "l", work), PATIENCE)
+    assert runner.shutdown(PATIENCE)
+    store.close()
     assert written == [
         ("running", 0.0),
         *(("running", fraction) for fraction in (0.25, 0.5, 0.75, 1.0)),
@@ -598,19 +600,29 @@ def test_progress_is_written_twice_a_second_and_states_always(
 
 
 def test_a_store_that_fails_refuses_new_jobs_but_ends_no_running_one(
-    runner: JobRunner, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def refuse(self: JobStore, record: JobRecord) -> None:
-        raise MMHError("The disk is full.")
+    taken = list[str]()
 
-    monkeypatch.setattr(JobStore, "update", refuse)
+    class Full(JobStore):
+        def update(self, record: JobRecord) -> None:
+            raise MMHError("The disk is full.")
+
+        def add(self, record: JobRecord) -> None:
+            if taken:
+                raise MMHError("The disk is full.")
+            taken.append(record.id)
+            super().add(record)
+
+    store = Full(tmp_path / "full.sqlite")
+    runner = JobRunner(store)
     id = runner.submit("k", "l", brief("made"))
     assert runner.wait(id, PATIENCE).state == "done"
     assert [entry.levelno for entry in caplog.records] == [logging.ERROR] * 2
-    monkeypatch.setattr(JobStore, "add", refuse)
     with pytest.raises(MMHError, match="The disk is full"):
         runner.submit("k", "refused", brief())
-    assert runner.active() == []
+    assert runner.active() == [] and runner.shutdown(PATIENCE)
+    store.close()
 
 
 def test_wait_gives_up_after_its_timeout(runner: JobRunner) -> None:

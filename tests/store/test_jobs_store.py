@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from mmh_core.records import MMHError
-from mmh_core.store import sqlite_file
 from mmh_core.store.job_record import JobRecord, JobState, TimeLeft, time_left
 from mmh_core.store.jobs import JobStore
 
@@ -268,10 +267,9 @@ def test_a_folder_in_the_way_or_a_file_as_folder_is_a_sentence(tmp_path: Path) -
 
 
 def test_a_busy_file_is_a_sentence_and_readers_do_not_wait(
-    path: Path, monkeypatch: pytest.MonkeyPatch
+    path: Path,
 ) -> None:
-    monkeypatch.setattr(sqlite_file, "BUSY_SECONDS", 0.01)
-    store = JobStore(path)
+    store = JobStore(path, patience=0.01)
     store.add(queued("a"))
     writer = sqlite3.connect(path, isolation_level=None)
     writer.execute("BEGIN IMMEDIATE")

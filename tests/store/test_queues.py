@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmh_core.records import MMHError
-from mmh_core.store import queues as module
 from mmh_core.store.agreement import agreement, agreement_of
 from mmh_core.store.item_search import (
     ItemFilter,
@@ -104,14 +103,14 @@ def test_adding_again_adds_nothing_and_a_failure_leaves_nothing(file: SqliteFile
         add_items(file, queue, [replace(PLAIN, thumbnail=bytes(2**17 + 1))])
 
 
-def test_a_queue_that_is_too_long_is_refused(
-    file: SqliteFile, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "MAX_ITEMS", 3)
+def test_a_queue_that_is_too_long_is_refused(file: SqliteFile) -> None:
     items = [replace(PLAIN, prompt=str(i)) for i in range(4)]
-    make(file, items[:3])
+    queue = make(file, [])
     with pytest.raises(MMHError, match="holds 3 items at most"):
-        make(file, items)
+        add_items(file, queue, items, most=3)
+    # All or none.
+    assert get_queue(file, queue).items == 0
+    assert add_items(file, queue, items[:3], most=3) == 3
 
 
 def test_unknown_queues_and_items_are_sentences(file: SqliteFile) -> None:

@@ -216,7 +216,6 @@ def test_equal_files_are_merged_like_the_digits_of_a_number(
 ) -> None:
     monkeypatch.setattr(shard_files, "MERGED", 4)
     monkeypatch.setattr(shard_files, "MERGED_ROWS", 32)
-    monkeypatch.setattr(os, "fsync", lambda _: None)
     with scan_folder(tmp_path, MANIFEST) as into:
         for number in range(57):
             into.write([row(str(number))])
@@ -239,16 +238,14 @@ def test_a_reader_goes_on_while_files_are_merged(tmp_path: Path) -> None:
     assert seen == [str(i) for i in range(40)]
 
 
-def test_memory_is_flat_in_the_number_of_rows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(shard_files, "_BATCH_ROWS", 200)
+def test_memory_is_flat_in_the_number_of_rows(tmp_path: Path) -> None:
     peaks = []
     for count in (1_000, 4_000):
         with scan_folder(tmp_path / str(count), MANIFEST) as into:
             into.write([row(f"prompt {i}") for i in range(count)])
         tracemalloc.start()
-        assert sum(len(batch) for batch in read_rows(tmp_path / str(count))) == count
+        batches = read_rows(tmp_path / str(count), batch_rows=200)
+        assert sum(len(batch) for batch in batches) == count
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     # Four times the rows in equal batches; 30 % for what the interpreter keeps.

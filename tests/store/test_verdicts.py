@@ -19,7 +19,6 @@ import pytest
 
 from mmh_core.installation import code_version
 from mmh_core.records import MMHError
-from mmh_core.store import sqlite_file
 from mmh_core.store.item_search import get_item
 from mmh_core.store.queues import create_queue, get_queue, queue_progress, reviewers
 from mmh_core.store.review_records import REVIEW_VERDICTS, ReviewItem, ReviewVerdict, VerdictRow
@@ -282,10 +281,9 @@ def test_the_file_itself_refuses_to_change_or_delete_verdicts(
 
 
 def test_a_busy_file_is_a_sentence_and_the_verdict_can_be_repeated(
-    store: tuple[SqliteFile, str], monkeypatch: pytest.MonkeyPatch
+    store: tuple[SqliteFile, str],
 ) -> None:
-    file, queue = store
-    monkeypatch.setattr(sqlite_file, "BUSY_SECONDS", 0.01)
+    file, queue = replace(store[0], patience=0.01), store[1]
     with closing(sqlite3.connect(file.path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(MMHError, match="in use by another process: wait a moment"):

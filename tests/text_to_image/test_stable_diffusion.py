@@ -541,13 +541,9 @@ def test_free_memory_is_read_where_the_system_tells_it() -> None:
     assert free is None or 2**20 < free < 2**50
 
 
-def test_what_does_not_exist_is_said_with_the_choices(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "here").mkdir()
+def test_what_does_not_exist_is_said_with_the_choices(elsewhere: Path) -> None:
     # Not where somebody happens to have a file of one of these names.
-    monkeypatch.chdir(tmp_path / "here")
-    for name in ("no-such-model", "a/b/c", str(tmp_path / "nothing"), "../x", "assets/no-model"):
+    for name in ("no-such-model", "a/b/c", str(elsewhere / "nothing"), "../x", "assets/no-model"):
         with pytest.raises(MMHError, match=r"does not exist: give a folder.*pocket-sd"):
             load(name)
 

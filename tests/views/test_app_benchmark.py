@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -102,8 +101,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BenchmarkRun:
 
 
 @pytest.fixture
-def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AppTest]:
-    monkeypatch.setattr(sys, "argv", ["app.py", "--data", str(tmp_path)])
+def app(tmp_path: Path, started_with: Callable[..., None]) -> Iterator[AppTest]:
+    started_with("--data", tmp_path)
     # As a script of its own: under app.py the harness starts every run of it as if the server
     # were fresh, and the page's guard then starts it again, which loses the click.
     yield AppTest.from_file(str(REPOSITORY / "pages" / "benchmark.py"), default_timeout=60)
@@ -188,18 +187,18 @@ def test_an_unknown_job_leaves_the_precomputed_result(app: AppTest, run: Benchma
     ],
 )
 def test_a_table_that_cannot_be_used_is_refused_in_a_sentence(
-    name: str, data: bytes, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, data: bytes, said: str, tmp_path: Path, started_with: Callable[..., None]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["app.py", "--data", str(tmp_path)])
+    started_with("--data", tmp_path)
     with pytest.raises(MMHError, match=said):
         benchmark_session.labelled(data, name)
     assert not list((tmp_path / "uploads").glob("*"))
 
 
 def test_the_sentence_on_a_row_names_the_persons_own_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, started_with: Callable[..., None]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["app.py", "--data", str(tmp_path)])
+    started_with("--data", tmp_path)
     with pytest.raises(MMHError, match="Row 1 of mine\\.csv has the label 'perhaps'"):
         benchmark_session.labelled(b"prompt,label\ncat,perhaps\n", "../secret/mine.csv")
     few = "".join(f"p{i},{'memorized' if i < 9 else 'normal'}\n" for i in range(30))
@@ -219,12 +218,11 @@ def test_a_table_runs_as_a_job_that_calibrates_another_model(
     tmp_path: Path,
     folder_of: FolderOf,
     monkeypatch: pytest.MonkeyPatch,
+    started_with: Callable[..., None],
 ) -> None:
     models = tmp_path / "models"
     shutil.copytree(folder_of("tiny"), models / "tiny")
-    arguments = ["app.py", "--data", str(tmp_path), "--models", str(models)]
-    monkeypatch.setattr(sys, "argv", arguments)
-    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
+    started_with("--data", tmp_path, "--models", models)
     quick = replace(subjects.model("tiny"), steps=2, guidance=2.0)
     monkeypatch.setattr(subjects, "model", lambda name: quick)
     app.run()

@@ -5,9 +5,8 @@ from __future__ import annotations
 import io
 import re
 import shutil
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,11 +44,9 @@ HOSTILE = "![x](http://example.org/p.png) <img src=http://example.org/q.png> **a
 
 
 @pytest.fixture
-def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AppTest]:
+def app(tmp_path: Path, started_with: Callable[..., None]) -> Iterator[AppTest]:
     """Yield the images page with an empty data folder, not yet run, and end its jobs."""
-    monkeypatch.setattr(sys, "argv", ["app.py", "--data", str(tmp_path)])
-    # One thread, as in all tests: several of them stall where others share the cores.
-    monkeypatch.setattr(model_session, "threads_for", lambda name: 1)
+    started_with("--data", tmp_path)
     yield opened()
     session.jobs().runner.shutdown()
 
@@ -677,7 +674,7 @@ def test_plain_text_holds_nothing_that_markdown_obeys() -> None:
 
 
 def test_a_model_of_the_folder_is_compared_with_the_index_the_app_was_started_with(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, started_with: Callable[..., None]
 ) -> None:
     models, images = tmp_path / "models", tmp_path / "images"
     models.mkdir()
@@ -699,8 +696,7 @@ def test_a_model_of_the_folder_is_compared_with_the_index_the_app_was_started_wi
         main(["index", str(images), "--out", str(tmp_path / "index")])
     options = ["--models", str(models), "--index", str(tmp_path / "index")]
     options += ["--index-images", str(images), "--data", str(tmp_path / "data")]
-    monkeypatch.setattr(sys, "argv", ["app.py", *options])
-    monkeypatch.setattr(model_session, "threads_for", lambda name: 1)
+    started_with(*options)
     page = opened()
     page.query_params["model"] = "tiny"
     page.query_params["prompt"] = "a cat"

@@ -5,9 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import re
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,9 +31,9 @@ CIRCLE = APP.parent / "assets" / "manifolds" / "circle.safetensors"
 
 
 @pytest.fixture
-def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AppTest]:
+def app(tmp_path: Path, started_with: Callable[..., None]) -> Iterator[AppTest]:
     """Yield the app with an empty data folder, not yet run, and end its jobs afterwards."""
-    monkeypatch.setattr(sys, "argv", ["app.py", "--data", str(tmp_path)])
+    started_with("--data", tmp_path)
     yield AppTest.from_file(str(PAGE), default_timeout=60)
     session.jobs().runner.shutdown()
 
@@ -367,11 +366,11 @@ def test_durations_are_rounded_as_people_do(seconds: float, words: str) -> None:
 
 
 def test_the_data_folder_is_named_after_the_dashes(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    started_with: Callable[..., None], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["app.py", "--data", str(tmp_path)])
+    started_with("--data", tmp_path)
     assert session.data_folder() == tmp_path
-    monkeypatch.setattr(sys, "argv", ["app.py", "--dat", str(tmp_path)])
+    started_with("--dat", tmp_path)
     assert session.data_folder() == APP.parent / ".mmh"
 
 

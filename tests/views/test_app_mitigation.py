@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,9 +51,11 @@ SETTINGS = ImageConfig("pocket-sd", ("",), (0, 1, 2, 3), Sampling(3, 2.0, 32, 32
 
 
 @pytest.fixture
-def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AppTest]:
+def app(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started_with: Callable[..., None]
+) -> Iterator[AppTest]:
     """Yield the page with one precomputed comparison and an empty data folder, not yet run."""
-    monkeypatch.setattr(sys, "argv", ["app.py", "--data", str(tmp_path)])
+    started_with("--data", tmp_path)
     shelf = tmp_path / "examples"
     save_record(shelf / "fox.safetensors", comparison())
     save_record(shelf / "fox-tokens.safetensors", token_run())
@@ -84,8 +86,6 @@ def small(model_of: ModelOf, monkeypatch: pytest.MonkeyPatch) -> TextToImage:
     monkeypatch.setattr(subjects, "normal", lambda name: None)
     monkeypatch.setattr(model_session, "default_settings", lambda name: SETTINGS)
     monkeypatch.setattr(mitigation_session, "example_names", lambda: [])
-    # One thread, as all tests: a second one only waits where the machine is busy.
-    monkeypatch.setattr(subjects, "use_threads", lambda model: None)
     return model
 
 
@@ -516,11 +516,15 @@ def test_words_are_dropped_and_replaced_in_the_prompt() -> None:
 
 
 def test_a_service_rewords_once_for_each_consent(
-    app: AppTest, small: TextToImage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    app: AppTest,
+    small: TextToImage,
+    monkeypatch: pytest.MonkeyPatch,
+    started_with: Callable[..., None],
+    tmp_path: Path,
 ) -> None:
     """From the checkbox to the trial: one question, the key nowhere, the consent taken back."""
     monkeypatch.setenv(mitigation_session.KEY, "top-secret")
-    monkeypatch.setattr(sys, "argv", [*sys.argv, "--endpoint", "http://127.0.0.1:9/v1"])
+    started_with(*sys.argv[1:], "--endpoint", "http://127.0.0.1:9/v1")
     asked: list[tuple[str, str, bool]] = []
 
     def post(endpoint: Endpoint, question: str) -> str:
@@ -556,11 +560,11 @@ def test_a_service_rewords_once_for_each_consent(
 
 
 def test_a_service_that_fails_says_so_and_nothing_is_drawn(
-    app: AppTest, monkeypatch: pytest.MonkeyPatch
+    app: AppTest, monkeypatch: pytest.MonkeyPatch, started_with: Callable[..., None]
 ) -> None:
     monkeypatch.setenv(mitigation_session.KEY, "top-secret")
     # Nothing listens at port 9 of this machine.
-    monkeypatch.setattr(sys, "argv", [*sys.argv, "--endpoint", "http://127.0.0.1:9/v1"])
+    started_with(*sys.argv[1:], "--endpoint", "http://127.0.0.1:9/v1")
     open_tab(app, "words")
     app.selectbox(key="mi_token").set_value(1)
     sound(app.run())
@@ -573,26 +577,26 @@ def test_a_service_that_fails_says_so_and_nothing_is_drawn(
 
 
 def test_a_service_is_asked_only_with_consent(
-    app: AppTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    app: AppTest, tmp_path: Path, started_with: Callable[..., None]
 ) -> None:
     sound(app.run())
     with pytest.raises(MMHError, match="started without a service"):
         mitigation_session.reword("m", PROMPT, ("red",), consent=True)
-    monkeypatch.setattr(sys, "argv", [*sys.argv, "--endpoint", "http://127.0.0.1:9/v1"])
+    started_with(*sys.argv[1:], "--endpoint", "http://127.0.0.1:9/v1")
     with pytest.raises(MMHError, match="consent"):
         mitigation_session.reword("m", PROMPT, ("red",), consent=False)
     assert not (tmp_path / "reworded").exists()
 
 
 def test_a_page_names_no_address_that_the_key_could_go_to(
-    app: AppTest, monkeypatch: pytest.MonkeyPatch
+    app: AppTest, started_with: Callable[..., None]
 ) -> None:
     """Without a service there is no field and no button; with one its address is only shown."""
     open_tab(app, "words")
     app.selectbox(key="mi_token").set_value(1)
     sound(app.run())
     assert "mi_service_ask" not in [one.key for one in app.button]
-    monkeypatch.setattr(sys, "argv", [*sys.argv, "--endpoint", "http://127.0.0.1:9/v1"])
+    started_with(*sys.argv[1:], "--endpoint", "http://127.0.0.1:9/v1")
     sound(app.run())
     assert "http://127.0.0.1:9/v1" in pages_html(app)
     assert "mi_service_url" not in [one.key for one in app.text_input]

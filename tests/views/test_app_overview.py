@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -29,8 +29,8 @@ PAGE = ROOT / "pages" / "overview.py"
 
 
 @pytest.fixture(autouse=True)
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(sys, "argv", ["app.py", "--data", str(tmp_path)])
+def data(tmp_path: Path, started_with: Callable[..., None]) -> Path:
+    started_with("--data", tmp_path)
     return tmp_path
 
 

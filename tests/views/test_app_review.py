@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import io
-import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,12 +33,12 @@ RUN = "drawn.safetensors"
 
 
 @pytest.fixture
-def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[QueueRecord]:
+def queue(tmp_path: Path, started_with: Callable[..., None]) -> Iterator[QueueRecord]:
     """Yield a queue of six items in an empty data folder: two of a run, four that only score.
 
     It stands for the demonstration, so that the page makes no other.
     """
-    monkeypatch.setattr(sys, "argv", ["app.py", "--data", str(tmp_path)])
+    started_with("--data", tmp_path)
     yield filled()
     session.jobs().runner.shutdown()
 
@@ -424,7 +423,7 @@ def test_a_second_reviewer_judges_alone_and_their_agreement_is_kappa(queue: Queu
 
 
 def test_what_is_handed_over_is_what_was_judged_and_opens_elsewhere(
-    queue: QueueRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    queue: QueueRecord, tmp_path: Path, started_with: Callable[..., None]
 ) -> None:
     app = opened()
     give(app, "e")
@@ -454,7 +453,7 @@ def test_what_is_handed_over_is_what_was_judged_and_opens_elsewhere(
     sound(app.file_uploader(key="rv_case").upload("case.zip", files["zip"]).run())
     sound(app.button(key="rv_import").click().run())
     assert "is here already" in said(app).replace("\\", "")
-    monkeypatch.setattr(sys, "argv", ["app.py", "--data", str(tmp_path / "elsewhere")])
+    started_with("--data", tmp_path / "elsewhere")
     filled()
     app = opened(tab="hand")
     assert app.query_params["queue"] != queue.id
@@ -540,9 +539,9 @@ def test_the_nearest_training_image_is_read_from_its_sheet(queue: QueueRecord) -
 
 
 def test_the_demonstration_is_made_of_what_is_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, started_with: Callable[..., None]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["app.py", "--data", str(tmp_path)])
+    started_with("--data", tmp_path)
     [made] = review_session.all_queues()
     assert review_session.is_demonstration(made) and made.items > 0
     page = items_page(review_session.queues(), made.id, ItemFilter(), "", limit=500)

@@ -5,13 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
 from mmh_core.store.item_search import ItemFilter, items_page
 from mmh_core.store.queues import get_queue
@@ -44,10 +42,8 @@ def calibration(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calibration: Path) -> Iterator[Path]:
-    monkeypatch.setattr(sys, "argv", ["app.py", "--data", str(tmp_path)])
-    # One thread, as in all tests: on a busy machine several would wait for one another.
-    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
+def data(tmp_path: Path, started_with: Callable[..., None], calibration: Path) -> Iterator[Path]:
+    started_with("--data", tmp_path)
     (tmp_path / "calibrations" / "pocket-sd").mkdir(parents=True)
     shutil.copy(calibration / FILE, tmp_path / "calibrations" / "pocket-sd" / FILE)
     yield tmp_path

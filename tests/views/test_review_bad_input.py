@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import random
 import resource
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -129,12 +128,12 @@ def test_files_that_do_not_fit_are_told_and_nothing_half_is_offered(heavy: Queue
 
 
 def test_a_case_that_does_not_fit_is_told_and_imported_in_full_or_not_at_all(
-    heavy: QueueRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    heavy: QueueRecord, tmp_path: Path, started_with: Callable[..., None]
 ) -> None:
     app = opened(tab="hand")
     sound(app.button(key="rv_prepare").click().run())
     [case] = [data for name, data in kept_files(app).items() if name.endswith(".zip")]
-    monkeypatch.setattr(sys, "argv", ["app.py", "--data", str(tmp_path / "elsewhere")])
+    started_with("--data", tmp_path / "elsewhere")
     filled()
     before = list_queues(review_session.queues())
     app = opened(tab="hand")

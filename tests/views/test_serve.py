@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import sys
 import tomllib
-from types import SimpleNamespace
 
 import pytest
 
@@ -13,35 +11,29 @@ from tests.chromium import REPOSITORY
 from views import serve
 
 
-@pytest.fixture
-def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    names: list[str] = []
-    monkeypatch.setattr(serve, "load", lambda *given: names.extend(given))
-    return names
+def test_libraries_wait_until_the_server_is_made() -> None:
+    seen, loaded = list[list[str]](), list[str]()
 
-
-def test_libraries_wait_until_the_server_is_made(
-    monkeypatch: pytest.MonkeyPatch, loaded: list[str]
-) -> None:
-    seen: list[list[str]] = []
-
-    def exists() -> bool:
+    def made() -> bool:
         seen.append(list(loaded))
         return len(seen) == 3
 
-    monkeypatch.setitem(sys.modules, "streamlit.runtime", SimpleNamespace(exists=exists))
-    serve.load_beside().join(timeout=10)
+    serve.load_beside(made, lambda *names: loaded.extend(names)).join(timeout=10)
     assert seen == [[], [], []]
     assert loaded == list(serve.LIBRARIES)
 
 
-def test_a_server_that_never_comes_loads_nothing(
-    monkeypatch: pytest.MonkeyPatch, loaded: list[str]
-) -> None:
-    monkeypatch.delitem(sys.modules, "streamlit.runtime", raising=False)
-    monkeypatch.setattr(serve, "_PATIENCE", 0.05)
-    serve.load_beside().join(timeout=10)
-    assert loaded == []
+def test_a_server_that_never_comes_loads_nothing() -> None:
+    loaded: list[str] = []
+    waiting = serve.load_beside(lambda: False, lambda *names: loaded.extend(names), 0.05)
+    waiting.join(timeout=10)
+    assert loaded == [] and not waiting.is_alive()
+
+
+def test_a_server_is_made_where_streamlit_says_so() -> None:
+    from streamlit import runtime
+
+    assert serve._server_made() == runtime.exists()
 
 
 def test_streamlit_asks_nobody_for_the_address_of_this_machine(

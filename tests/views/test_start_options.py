@@ -17,13 +17,10 @@ from views import serve
 from views.start_options import checked, start_options
 
 
-def test_options_are_absolute_and_others_are_left_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_options_are_absolute_and_others_are_left_alone(elsewhere: Path) -> None:
     found = start_options(["-q", "--data", "kept", "--models=m", "tests/x.py", "--endpoint", "u"])
-    assert found.data == tmp_path / "kept"
-    assert found.models == tmp_path / "m"
+    assert found.data == elsewhere / "kept"
+    assert found.models == elsewhere / "m"
     assert (found.endpoint, found.embedder, found.users) == ("u", "pixels", None)
     assert start_options([]).data.name == ".mmh"
 

@@ -41,21 +41,29 @@ class Gate:
     `users` is the file of `./mmh user`, read again whenever it changes: who is taken out of it or
     gets another password has to sign in again. `key` is the file of the secret that seals
     tickets. Only the health check is open to all. `base` is the path below which the app is
-    served, and `hosts` are further names under which it is asked for, those of a proxy.
+    served, and `hosts` are further names under which it is asked for, those of a proxy. Tickets
+    end by `clock`.
     """
 
     #: Whether one stands in this process; a page that asks for users refuses to be without.
     standing = False
 
     def __init__(
-        self, app: ASGIApp, users: Path, key: Path, base: str = "", hosts: Iterable[str] = ()
+        self,
+        app: ASGIApp,
+        users: Path,
+        key: Path,
+        base: str = "",
+        hosts: Iterable[str] = (),
+        *,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._app = app
         self._health = f"/{base.strip('/')}/_stcore/health".replace("//", "/")
         self._hosts = frozenset(host.lower() for host in hosts)
         self._path = users
         self._read = (0, read_users(users))
-        self._tickets = Tickets(key, self._users)
+        self._tickets = Tickets(key, self._users, clock)
         self._tries: dict[str, deque[float]] = {}
         # Each check of a password takes 16 MiB: a few at a time.
         self._checking = asyncio.Semaphore(4)

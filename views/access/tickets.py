@@ -27,8 +27,14 @@ class Tickets:
     password record: who is taken out of it or gets another password holds no ticket any more.
     """
 
-    def __init__(self, key: Path, users: Callable[[], Mapping[str, str]]) -> None:
+    def __init__(
+        self,
+        key: Path,
+        users: Callable[[], Mapping[str, str]],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._key = _secret(key)
+        self._clock = clock
         self._users = users
         self._file = key.with_suffix(".ended")
         # Digests of tickets that were handed back, until the moment at which they end anyway.
@@ -36,7 +42,7 @@ class Tickets:
 
     def issue(self, name: str) -> str:
         """Return a new ticket: the name, until when, and the seal of both."""
-        until = int(time.time() + LIFETIME)
+        until = int(self._clock() + LIFETIME)
         words = f"{base64.urlsafe_b64encode(name.encode()).decode()}.{until}"
         return f"{words}.{self._seal(words, self._users()[name])}"
 
@@ -47,7 +53,7 @@ class Tickets:
             coded, _, until = words.partition(".")
             try:
                 name = base64.urlsafe_b64decode(coded).decode()
-                late = float(until) < time.time()
+                late = float(until) < self._clock()
             except ValueError:
                 continue
             record = self._users().get(name)
@@ -58,7 +64,7 @@ class Tickets:
 
     def end(self, tickets: Iterable[str]) -> None:
         """Take tickets back, wherever else they are kept."""
-        now = time.time()
+        now = self._clock()
         held = {_digest(ticket): now + LIFETIME for _, ticket in self.holders(tickets)}
         if not held:
             return
