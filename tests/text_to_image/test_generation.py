@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+from copy import copy
 from dataclasses import fields, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,19 @@ def request_for(model: TextToImage, **changes: Any) -> Request:
     return Request(
         **{"prompt": "the cat", "seeds": SEEDS, "sampling": Sampling(**sampling), **rest}
     )
+
+
+@cache
+def loaded(folder: Path) -> Any:
+    """Return diffusers' pipeline of a folder that no test writes to, read once."""
+    return plain_pipeline(folder)
+
+
+def pipeline_of(folder: Path) -> Any:
+    """Return a pipeline of the same networks with the folder's own scheduler."""
+    pipeline = copy(loaded(folder))
+    pipeline.scheduler = type(pipeline.scheduler).from_pretrained(folder, subfolder="scheduler")
+    return pipeline
 
 
 def plain_images(pipeline: Any, request: Request, output: str = "pt") -> Any:
@@ -77,7 +92,7 @@ def assert_apart(one: Tensor, other: Tensor) -> None:
 def test_images_are_those_of_diffusers(
     folder_of: FolderOf, model_of: ModelOf, kind: str, scheduler: SchedulerName
 ) -> None:
-    model, pipeline = model_of(kind), plain_pipeline(folder_of(kind))
+    model, pipeline = model_of(kind), pipeline_of(folder_of(kind))
     request = request_for(model, scheduler=scheduler)
     expected = plain_images(pipeline, request)
     assert expected.std() > 0.05
@@ -106,7 +121,7 @@ def test_images_of_other_requests_are_those_of_diffusers(
 ) -> None:
     model = model_of("tiny")
     request = request_for(model, **changes)
-    expected = plain_images(plain_pipeline(folder_of("tiny")), request)
+    expected = plain_images(pipeline_of(folder_of("tiny")), request)
     assert_alike(generate_images(model, request), expected)
 
 
@@ -134,7 +149,7 @@ def test_the_tolerance_tells_requests_apart(model_of: ModelOf, changes: dict[str
 def test_saved_images_are_those_of_diffusers(folder_of: FolderOf, model_of: ModelOf) -> None:
     model = model_of("tiny")
     request = request_for(model)
-    theirs = plain_images(plain_pipeline(folder_of("tiny")), request, output="pil")
+    theirs = plain_images(pipeline_of(folder_of("tiny")), request, output="pil")
     for ours, image in zip(to_pil(generate_images(model, request)), theirs, strict=True):
         apart = np.abs(np.asarray(ours, dtype=int) - np.asarray(image, dtype=int))
         # A value halfway between two levels may fall to either side.
