@@ -35,11 +35,13 @@ def replacing(path: Path) -> Iterator[Path]:
     libraries choose a format by it. The last of several writers at once wins, whole.
 
     Raises MMHError where the operating system refuses (disk full, no permission, `path` is a
-    folder); keep only the writing in the block, since any OSError in it is reported as such.
+    folder), and for a device or a pipe, which would be gone; keep only the writing in the block,
+    since any OSError in it is reported as such.
 
     Caveat: a process killed inside the block leaves its ".writing-" file behind, and a `path` that
     is a symbolic link is itself replaced, not what it points to.
     """
+    check_replaceable(path)
     temporary = path.with_name(f".writing-{uuid4().hex}{path.suffix}")
     try:
         _make_folder(path.parent)
@@ -58,6 +60,20 @@ def replacing(path: Path) -> Iterator[Path]:
         # Gone already when all went well; a second failure must not hide the first.
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def check_replaceable(path: Path) -> None:
+    """Refuse a device, a pipe or a link to what a process has open: a file would take its place.
+
+    Whoever may write to /dev would lose /dev/null or /dev/stdout for good. Raises MMHError.
+    """
+    try:
+        to_open = path.is_symlink() and os.readlink(path).startswith("/proc/")
+        special = to_open or (path.exists() and not path.is_file() and not path.is_dir())
+    except OSError:
+        return  # Writing says what is wrong with it.
+    if special:
+        raise MMHError(f"{path} is a device or a pipe, which a file would replace: name a file.")
 
 
 def write_bytes(path: Path, data: bytes) -> None:

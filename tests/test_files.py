@@ -47,6 +47,21 @@ def test_readers_see_the_old_content_until_the_block_ends(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_device_or_a_pipe_is_never_replaced(tmp_path: Path) -> None:
+    # A user who may write to /dev would lose /dev/null to `--json /dev/null` for good.
+    pipe, link, opened = tmp_path / "pipe", tmp_path / "link", tmp_path / "stdout"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    opened.symlink_to("/proc/self/fd/1")
+    for path in (pipe, link, opened):
+        with pytest.raises(MMHError, match="device or a pipe"):
+            write_text(path, "new")
+    assert pipe.is_fifo()
+    assert link.readlink() == pipe
+    assert opened.readlink() == Path("/proc/self/fd/1")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "pipe", "stdout"]
+
+
 def test_a_failing_block_changes_nothing_and_leaves_nothing(tmp_path: Path) -> None:
     path = tmp_path / "kept.txt"
     write_text(path, "old")

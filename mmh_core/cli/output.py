@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 import typer
 
 from mmh_core.cli.tables import plain
-from mmh_core.files import write_text
+from mmh_core.files import check_replaceable, write_text
 from mmh_core.installation import PROGRAM, app_folder, is_installed
 from mmh_core.records import MMHError, Progress
 
@@ -38,6 +38,7 @@ def check_places(*paths: Path | None) -> None:
     for path in paths:
         if path is None:
             continue
+        check_replaceable(path)
         if is_installed() and path.resolve().is_relative_to(app_folder().resolve()):
             raise MMHError(
                 f"{path} belongs to the installed program: name another place, or work in a "

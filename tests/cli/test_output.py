@@ -119,6 +119,12 @@ def test_places_that_cannot_be_written_are_refused(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+def test_a_device_is_refused_before_the_work() -> None:
+    for path in (Path("/dev/zero"), Path("/dev/stdout")):
+        with pytest.raises(MMHError, match="device or a pipe"):
+            check_places(None, path)
+
+
 def test_json_is_the_same_printed_and_written_and_holds_no_nan(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
