@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -17,6 +16,8 @@ from mmh_core.text_to_image.prompt_text import MOST_WINDOWS
 SchedulerName = Literal["ddim", "euler", "dpm++ 2m", "pndm"]
 
 MOST_STEPS = 1000
+#: Far beyond any in use. Numbers without bound overflow, as those of broken weights do.
+MOST_GUIDANCE = 1000
 #: Longest side of an image in pixels: no model of today is trained on longer ones.
 LONGEST_SIDE = 2048
 # Images are computed side by side: this many pixels are 32 images of 512 x 512.
@@ -105,8 +106,10 @@ class Sampling:
         _check_length("negative prompt", self.negative)
         if not 1 <= self.steps <= MOST_STEPS:
             raise MMHError(f"{self.steps} steps: choose from 1 to {MOST_STEPS:,}.")
-        if not math.isfinite(self.guidance):
-            raise MMHError(f"The guidance scale is {self.guidance}: choose a finite number.")
+        if not -MOST_GUIDANCE <= self.guidance <= MOST_GUIDANCE:
+            raise MMHError(
+                f"The guidance scale is {self.guidance:g}: choose one up to {MOST_GUIDANCE:,}."
+            )
         if not 1 <= self.windows <= MOST_WINDOWS:
             raise MMHError(f"{self.windows} windows of text: choose from 1 to {MOST_WINDOWS}.")
         for name, side in (("height", self.height), ("width", self.width)):
