@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import compress
@@ -181,8 +182,10 @@ def _described(
         )
     kept = list(compress(kept, usable))
     names = [files.images[number][0] for number in kept]
-    index = build_index(descriptors[usable], _labels(kept, names, captions.texts), embedder)
-    copies = len(kept) - len(set(compress(digests, usable)))
+    contents = list(compress(digests, usable))
+    labels = _labels(kept, names, captions.texts, contents)
+    index = build_index(descriptors[usable], labels, embedder)
+    copies = len(kept) - len(set(contents))
     listed = tuple(sorted(map(_as_captions(captions), left_out), key=lambda one: one.file))
     caption_summary = captions.of_indexed(names)
     done = FolderIndex(index, total, len(kept), copies, len(outside), listed, caption_summary)
@@ -210,11 +213,20 @@ def _captions(captions: CaptionTable | None, folder: Path, files: FolderFiles) -
     return captions_beside(folder, names) if captions is None else matched(captions, names, folder)
 
 
-def _labels(kept: list[int], names: list[str], texts: dict[str, str]) -> pd.DataFrame:
+def _labels(
+    kept: list[int], names: list[str], texts: dict[str, str], contents: list[bytes]
+) -> pd.DataFrame:
+    """Return the labels of images; `copies` counts the files with the same pixels."""
     import pandas as pd
 
+    times = Counter(contents)
     return pd.DataFrame(
-        {"id": kept, "caption": [texts.get(name, "") for name in names], "file": names}
+        {
+            "id": kept,
+            "caption": [texts.get(name, "") for name in names],
+            "file": names,
+            "copies": [times[content] for content in contents],
+        }
     )
 
 
