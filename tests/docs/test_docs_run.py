@@ -115,7 +115,9 @@ def given(place: Path) -> None:
     shutil.copy(place / "IMAGES" / "0.png", place / "image.png")
     reference = [f"a red boat at sea, {number}" for number in range(20)]
     prompts = ["Mira Verhage in a green coat, head and shoulders, warm light", *reference[:7]]
-    labelled = [f'"{prompts[0]}",memorized', *(f'"{one}",normal' for one in prompts[1:])]
+    # A benchmark needs ten of both.
+    labelled = [f'"{prompts[0]}, {number}",memorized' for number in range(10)]
+    labelled += [f'"{one}",normal' for one in reference]
     (place / "prompts.txt").write_text("\n".join(prompts) + "\n")
     (place / "reference.txt").write_text("\n".join(reference) + "\n")
     (place / "prompts.csv").write_text("\n".join(["prompt", *(f'"{one}"' for one in prompts)]))
