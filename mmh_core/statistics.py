@@ -6,8 +6,9 @@ where they are used, since loading them takes longer than most commands do.
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,19 +17,18 @@ from torch import Tensor
 
 #: The share of cases in which an interval is meant to hold the true value.
 LEVEL = 0.95
-#: Resamplings behind the interval of a mean, with one seed: equal values have equal intervals.
-MEAN_RESAMPLINGS, _MEAN_SEED = 2000, 1_117
-#: Resamplings behind the intervals of an ROC curve, and its false-positive rate that is strict.
-ROC_RESAMPLINGS, STRICT = 1000, 0.01
-#: Values of a group below which the bootstrap's intervals are clearly too narrow.
-FEW = 30
+#: Draws of weights behind the interval of a mean share, with one seed: equal values have equal
+#: intervals.
+SHARE_DRAWS, _SHARE_SEED = 4000, 1_117
+#: The false-positive rate that is strict.
+STRICT = 0.01
 #: A share of a count that misses a whole number by less is that number.
 _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
 class Interval:
-    """Hold a figure with the ends of its 95 % interval, NaN where unknown or of one value only."""
+    """A figure with the ends of its 95 % interval, NaN where unknown or of one value only."""
 
     value: float
     low: float
@@ -37,12 +37,12 @@ class Interval:
 
 @dataclass(frozen=True)
 class Separation:
-    """Hold the area under the ROC curve and the true-positive rate at 1 % false positives.
+    """The area under the ROC curve and the true-positive rate at 1 % false positives.
 
-    Each with a 95 % interval (percentile bootstrap over prompts, both groups resampled), counted
-    on `positives` and `negatives` prompts: too narrow for groups below about `FEW`, and NaN for a
-    group of one, which can only be drawn as it is. With fewer than 100 negatives the strict rate
-    allows no false positive at all.
+    Counted on `positives` and `negatives` prompts, each with a 95 % interval: of the area see
+    `area_interval`; that of the rate is Clopper and Pearson's over the positives, at the threshold
+    as the negatives set it. With fewer than 100 negatives the strict rate allows no false positive
+    at all.
     """
 
     auc: float
@@ -95,23 +95,76 @@ def percentile_interval(resampled: Tensor | Sequence[float]) -> tuple[float, flo
 
 
 def mean_interval(values: Tensor) -> Interval:
-    """Return the mean of values (N,) with a 95 % interval, percentile bootstrap over the N.
+    """Return the mean of values (N,) with a 95 % interval that allows for skewness.
 
-    NaN values are left out. Caveat: over few values, such as four seeds, the interval is too
-    narrow, and values that agree give an interval of no width.
+    The wider at each end of Student's t and of t through Hall's cubic transformation (Hall 1992,
+    "On the removal of skewness by transformation", J. R. Stat. Soc. B 54). NaN values are left
+    out. Caveat: a few values say nothing of a tail that none of them is in; for values of a known
+    range, such as shares, `mean_share_interval` holds whatever the distribution.
     """
     known = values[~values.isnan()].double()
     count = len(known)
     if count < 2:
         return Interval(float(known[0]) if count else math.nan, math.nan, math.nan)
-    generator = torch.Generator().manual_seed(_MEAN_SEED)
-    rows = torch.randint(count, (MEAN_RESAMPLINGS, count), generator=generator)
-    return Interval(float(known.mean()), *percentile_interval(known[rows].mean(-1)))
+    mean, spread = float(known.mean()), float(known.std())
+    half = half_width(spread / math.sqrt(count), count)
+    if spread == 0:
+        return Interval(mean, mean, mean)
+    skewness = float(((known - mean) / spread).pow(3).mean())
+    low, high = (
+        mean - spread * _without_skewness(sign * half / spread, skewness, count)
+        for sign in (1, -1)
+    )
+    return Interval(mean, min(mean - half, low), max(mean + half, high))
+
+
+def _without_skewness(value: float, skewness: float, count: int) -> float:
+    """Return the inverse of Hall's `g(w) = w + s w^2 / 3 + s^2 w^3 / 27 + s / 6 n` at a value."""
+    if abs(skewness) < _ROUNDING:
+        return value
+    inside = 1 + skewness * (value - skewness / (6 * count))
+    return 3 / skewness * (math.copysign(abs(inside) ** (1 / 3), inside) - 1)
+
+
+def mean_share_interval(values: Tensor, low: float = 0.0, high: float = 1.0) -> Interval:
+    """Return the mean of values (N,) in [low, high] with Gaffke's 95 % interval.
+
+    Each end is a quantile of means under uniformly distributed weights, with one more value at
+    `low` or `high` (Gaffke 2005; Learned-Miller and Thomas 2019, arXiv 1905.06208): it holds for
+    any distribution over the range and any N, and is Clopper and Pearson's for values that are 0
+    or 1. Four shares of 0 say at most .60. NaN values are left out. Errors: ValueError for a value
+    outside the range.
+    """
+    known = values[~values.isnan()].double()
+    if not len(known):
+        return Interval(math.nan, math.nan, math.nan)
+    if float(known.min()) < low - _ROUNDING or float(known.max()) > high + _ROUNDING:
+        raise ValueError(f"Values must lie from {low:g} to {high:g}, got {known.tolist()}.")
+    weights = _uniform_weights(len(known) + 1)
+    others = weights[:, :-1] @ known.sort().values
+    lower, _ = percentile_interval(others + low * weights[:, -1])
+    _, upper = percentile_interval(others + high * weights[:, -1])
+    mean = float(known.mean())
+    return Interval(mean, max(low, min(lower, mean)), min(high, max(upper, mean)))
+
+
+@functools.lru_cache(maxsize=8)
+def _uniform_weights(count: int) -> Tensor:
+    """Return weights (draws, count) that are uniform among all that add up to 1."""
+    generator = torch.Generator().manual_seed(_SHARE_SEED)
+    draws = torch.rand(SHARE_DRAWS, count, dtype=torch.float64, generator=generator)
+    weights = -torch.log1p(-draws)
+    return weights / weights.sum(1, keepdim=True)
 
 
 def paired_interval(after: Tensor, before: Tensor) -> Interval:
-    """Return the mean of `after - before` (N,), with a bootstrap over the N pairs."""
+    """Return the mean of `after - before` (N,) with the interval of a mean over the N pairs."""
     return mean_interval(after.double() - before.double())
+
+
+def paired_share_interval(after: Tensor, before: Tensor) -> Interval:
+    """Return the mean change of shares (N,), which lies from -1 to 1, with Gaffke's interval."""
+    return mean_share_interval(after.double() - before.double(), -1.0, 1.0)
 
 
 def area_under_curve(positive: Tensor, negative: Tensor) -> Tensor:
@@ -141,7 +194,62 @@ def true_positive_rate(positive: Tensor, negative: Tensor, rate: float = STRICT)
     return (positive > threshold[..., None]).double().mean(-1)
 
 
-def separation(scores: Tensor, positive: Tensor, *, generator: torch.Generator) -> Separation:
+def area_interval(positive: Tensor, negative: Tensor) -> Interval:
+    """Return the area of scores (P,) and (N,) with a 95 % interval, wide enough near 1 as well.
+
+    The wider at each end of two: Newcombe's method 5 (2006, "Confidence intervals for an effect
+    size measure based on the Mann-Whitney statistic", Stat. Med. 25), which turns Hanley and
+    McNeil's variance into a test as Wilson does, and DeLong's (1988) on the logit, which holds
+    where the groups differ in spread. An area of exactly 1 has the end `.05^(1 / n)`, one-sided,
+    `n` the smaller group: that many independent pairs were all in order. NaN ends where a group
+    has one score. Errors: ValueError where a group is empty or a score is NaN.
+    """
+    area = float(area_under_curve(positive, negative))
+    pairs = min(len(positive), len(negative))
+    if pairs < 2:
+        return Interval(area, math.nan, math.nan)
+    low, high = _newcombe(area, len(positive), len(negative))
+    if area in (0.0, 1.0):
+        end = (1 - LEVEL) ** (1 / pairs)
+        return Interval(area, *((min(low, end), 1.0) if area else (0.0, max(high, 1 - end))))
+    half = half_width_normal(_delong(positive, negative)) / (area * (1 - area))
+    center = math.log(area / (1 - area))
+    ends = [1 / (1 + math.exp(-(center + sign * half))) for sign in (-1, 1)]
+    return Interval(area, min(low, ends[0]), max(high, ends[1]))
+
+
+def _newcombe(area: float, positives: int, negatives: int) -> tuple[float, float]:
+    """Return the areas that differ from the measured one by just the normal quantile."""
+    from scipy.optimize import brentq
+
+    half = (positives + negatives) / 2 - 1
+
+    def excess(true: float) -> float:
+        ties = (1 - true) / (2 - true) + true / (1 + true)
+        variance = true * (1 - true) * (1 + half * ties) / (positives * negatives)
+        return abs(true - area) - half_width_normal(math.sqrt(variance))
+
+    # At the measured area itself the excess is below 0, at 0 and at 1 it is not.
+    low = 0.0 if area <= 0 else brentq(excess, 0.0, min(area, 1 - _ROUNDING))
+    high = 1.0 if area >= 1 else brentq(excess, max(area, _ROUNDING), 1.0)
+    return float(low), float(high)
+
+
+def _delong(positive: Tensor, negative: Tensor) -> float:
+    """Return DeLong's standard error of the area, from each score's own share of pairs."""
+    above = (positive[:, None] > negative).double() + (positive[:, None] == negative).double() / 2
+    sides = (above.mean(1), above.mean(0))
+    return math.sqrt(sum(float(side.var()) / len(side) for side in sides))
+
+
+def half_width_normal(standard_error: float) -> float:
+    """Return half the interval of an estimate with a known, normal error."""
+    from scipy.special import ndtri
+
+    return float(ndtri(0.5 + LEVEL / 2)) * standard_error
+
+
+def separation(scores: Tensor, positive: Tensor) -> Separation:
     """Return the figures of scores (P,) with `positive` (P,) bool; higher = positive.
 
     Errors: ValueError where a group is empty or a score is NaN.
@@ -152,17 +260,17 @@ def separation(scores: Tensor, positive: Tensor, *, generator: torch.Generator) 
             f"Separation needs both groups and finite scores: {len(yes)} positives, {len(no)} "
             f"negatives, {int(scores.isnan().sum())} without a score."
         )
-    again = [
-        group[torch.randint(len(group), (ROC_RESAMPLINGS, len(group)), generator=generator)]
-        for group in (yes, no)
-    ]
-
-    def figure(read: Callable[[Tensor, Tensor], Tensor]) -> tuple[float, float, float]:
-        known = min(len(yes), len(no)) >= 2
-        ends = percentile_interval(read(*again)) if known else (math.nan, math.nan)
-        return float(read(yes, no)), *ends
-
-    return Separation(*figure(area_under_curve), *figure(true_positive_rate), len(yes), len(no))
+    area = area_interval(yes, no)
+    caught = round(float(true_positive_rate(yes, no)) * len(yes))
+    rate = share_interval(caught, len(yes))
+    if min(len(yes), len(no)) < 2:
+        rate = Interval(rate.value, math.nan, math.nan)
+    return Separation(
+        *(area.value, area.low, area.high),
+        *(rate.value, rate.low, rate.high),
+        len(yes),
+        len(no),
+    )
 
 
 def roc_points(scores: Tensor, positive: Tensor) -> tuple[list[float], list[float]]:
@@ -190,6 +298,23 @@ def rank_correlation(one: Tensor, other: Tensor) -> float:
     return float(spearmanr(*lists).statistic)
 
 
+def correlation_interval(value: float, without_each: Tensor) -> Interval:
+    """Return a correlation with a 95 % interval over independent groups of pairs.
+
+    `without_each` (G,) is the correlation without each of the groups: the jackknife's error on
+    Fisher's scale, and Student's t with G - 1 degrees of freedom. NaN ends for fewer than three
+    groups, and where a correlation is NaN or of size 1.
+    """
+    every = torch.cat([torch.tensor([value]).double(), without_each.double()])
+    groups = len(without_each)
+    if groups < 3 or not bool((every.abs() < 1).all()):
+        return Interval(value, math.nan, math.nan)
+    scale = every.atanh()
+    error = math.sqrt((groups - 1) ** 2 / groups * float(scale[1:].var()))
+    half = half_width(error, groups)
+    return Interval(value, *(math.tanh(float(scale[0]) + sign * half) for sign in (-1, 1)))
+
+
 def cohen_kappa(first: Sequence[Hashable], second: Sequence[Hashable]) -> float:
     """Return the agreement of two raters beyond chance, `(p_o - p_e) / (1 - p_e)`.
 
@@ -212,3 +337,19 @@ def cohen_kappa(first: Sequence[Hashable], second: Sequence[Hashable]) -> float:
 def balanced_accuracy(called: Tensor, true: Tensor) -> Tensor:
     """Return the mean of the shares (N,) bool called right in both groups; NaN without one."""
     return (called[true].double().mean() + (~called[~true]).double().mean()) / 2
+
+
+def balanced_accuracy_interval(called: Tensor, true: Tensor) -> Interval:
+    """Return the balanced accuracy with a 95 % interval, NaN without one of the groups.
+
+    Wilson's intervals of the two shares, put together by MOVER (Zou and Donner 2008, Stat. Med.
+    27): the distances to their ends add up as squares.
+    """
+    right = (called[true], ~called[~true])
+    if not all(len(group) for group in right):
+        return Interval(math.nan, math.nan, math.nan)
+    shares = [share_interval(int(group.sum()), len(group), "wilson") for group in right]
+    mean = sum(one.value for one in shares) / 2
+    low = math.hypot(*(one.value - one.low for one in shares)) / 2
+    high = math.hypot(*(one.high - one.value for one in shares)) / 2
+    return Interval(mean, mean - low, mean + high)

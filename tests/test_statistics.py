@@ -13,12 +13,17 @@ from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from mmh_core.statistics import (
+    area_interval,
     area_under_curve,
     balanced_accuracy,
+    balanced_accuracy_interval,
     cohen_kappa,
+    correlation_interval,
     half_width,
     mean_interval,
+    mean_share_interval,
     paired_interval,
+    paired_share_interval,
     percentile_interval,
     rank_correlation,
     roc_points,
@@ -69,7 +74,7 @@ def test_intervals_hold_the_value_and_shrink_with_the_count() -> None:
     def found(count: int) -> tuple[float, float, float]:
         scores = torch.cat([torch.randn(count, generator=seeded()) + 1, torch.randn(count)])
         labels = torch.arange(2 * count) < count
-        result = separation(scores, labels, generator=seeded(1))
+        result = separation(scores, labels)
         assert result.auc_low <= result.auc <= result.auc_high
         assert (result.positives, result.negatives) == (count, count)
         return result.auc_low, result.auc, result.auc_high
@@ -84,16 +89,24 @@ def test_intervals_hold_the_value_and_shrink_with_the_count() -> None:
 @pytest.mark.parametrize(("yes", "no"), [(1, 1), (1, 20), (20, 1)])
 def test_a_group_of_one_has_no_interval(yes: int, no: int) -> None:
     labels = torch.arange(yes + no) < yes
-    found = separation(labels.float(), labels, generator=seeded())
+    found = separation(labels.float(), labels)
     assert (found.auc, found.tpr) == (1.0, 1.0)
     ends = torch.tensor([found.auc_low, found.auc_high, found.tpr_low, found.tpr_high])
     assert bool(ends.isnan().all())
 
 
-def test_perfect_scores_have_no_spread() -> None:
-    labels = torch.tensor([True] * 5 + [False] * 5)
-    result = separation(labels.float(), labels, generator=seeded())
-    assert (result.auc, result.auc_low, result.tpr, result.tpr_low) == (1, 1, 1, 1)
+def test_perfect_scores_promise_what_their_number_allows() -> None:
+    """36 of 36 in order: at least .05^(1/36) = .920, one-sided; 5 of 5: at least .549."""
+    labels = torch.arange(149) < 36
+    result = separation(labels.float(), labels)
+    assert (result.auc, result.auc_high, result.tpr, result.tpr_high) == (1, 1, 1, 1)
+    assert result.auc_low == pytest.approx(0.05 ** (1 / 36), abs=5e-4)
+    # Clopper and Pearson's lower end of n of n is .025^(1 / n).
+    assert result.tpr_low == pytest.approx(0.025 ** (1 / 36))
+    few = torch.arange(10) < 5
+    assert separation(few.float(), few).auc_low == pytest.approx(0.05 ** (1 / 5))
+    worst = area_interval(-few[few].double(), -few[~few].double())
+    assert (worst.value, worst.low) == (0, 0) and worst.high == pytest.approx(1 - 0.05 ** (1 / 5))
 
 
 @pytest.mark.parametrize(
@@ -106,17 +119,62 @@ def test_perfect_scores_have_no_spread() -> None:
 )
 def test_what_cannot_be_separated_is_refused(scores: list[float], labels: list[bool]) -> None:
     with pytest.raises(ValueError, match="needs both groups and finite scores"):
-        separation(torch.tensor(scores), torch.tensor(labels), generator=seeded())
+        separation(torch.tensor(scores), torch.tensor(labels))
 
 
-def test_intervals_have_the_width_of_the_standard_error() -> None:
-    # 400 normal values: the bootstrap's interval is 2 x 1.96 / 20 standard deviations wide, to a
-    # tenth, which covers the noise of 2,000 resamplings (2 %) and of the estimated spread (4 %).
-    values = torch.randn(400, generator=torch.Generator().manual_seed(1)) * 3 + 5
+def test_intervals_of_means_have_the_width_of_students_t() -> None:
+    """Equal t's interval for values without skewness, and reach further on the skewed side."""
+    values = torch.tensor([1.0, 2, 3, 4, 5])
     found = mean_interval(values)
-    assert found.value == pytest.approx(float(values.mean()), abs=1e-5)
-    assert found.high - found.low == pytest.approx(2 * 1.96 * 3 / 20, rel=0.1)
-    assert found.low < found.value < found.high
+    assert (found.low, found.high) == pytest.approx((3 - 1.9632, 3 + 1.9632), abs=1e-4)
+    skewed = mean_interval(torch.tensor([1.0, 1.1, 1.2, 1.3, 6]))
+    assert skewed.high - skewed.value > skewed.value - skewed.low
+    same = mean_interval(torch.full((4,), 2.5))
+    assert (same.low, same.high) == (2.5, 2.5)
+
+
+@pytest.mark.parametrize(("hits", "among"), [(0, 4), (4, 4), (1, 8), (0, 36), (7, 12)])
+def test_a_mean_of_zeros_and_ones_has_clopper_and_pearsons_interval(hits: int, among: int) -> None:
+    found = mean_share_interval((torch.arange(among) < hits).double())
+    exact = share_interval(hits, among)
+    assert found.value == exact.value
+    # Quantiles of 4,000 drawn weights.
+    assert (found.low, found.high) == pytest.approx((exact.low, exact.high), abs=0.015)
+
+
+def test_a_mean_share_stays_in_its_range_and_needs_one_value() -> None:
+    found = mean_share_interval(torch.tensor([0.25, 0.5, math.nan, 0.25]))
+    assert found.value == pytest.approx(1 / 3)
+    assert 0 <= found.low < found.value < found.high <= 1
+    changed = paired_share_interval(torch.zeros(4), torch.ones(4))
+    assert changed.value == changed.low == -1 and changed.high == pytest.approx(0.2, abs=0.03)
+    assert math.isnan(mean_share_interval(torch.tensor([math.nan])).low)
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        mean_share_interval(torch.tensor([0.2, 1.2]))
+
+
+def test_correlations_over_groups_use_students_t_of_their_number() -> None:
+    """Equal Fisher's scale with the jackknife's error, worked out for three groups."""
+    scale = torch.tensor([0.4, 0.5, 0.6], dtype=torch.float64)
+    found = correlation_interval(math.tanh(0.5), scale.tanh())
+    error = math.sqrt(2 / 3 * float((scale - 0.5).pow(2).sum()))
+    ends = (math.tanh(0.5 - 4.302653 * error), math.tanh(0.5 + 4.302653 * error))
+    assert (found.low, found.high) == pytest.approx(ends, abs=1e-6)
+    for value, others in ((0.5, [0.5, 0.4]), (0.5, [0.5, 1.0, 0.4]), (math.nan, [0.1] * 4)):
+        assert math.isnan(correlation_interval(value, torch.tensor(others)).low)
+
+
+def test_balanced_accuracies_put_two_shares_together() -> None:
+    """Equal the half of the root of the squared distances to Wilson's ends."""
+    true = torch.arange(24) < 12
+    called = true.clone()
+    called[:3] = False
+    found = balanced_accuracy_interval(called, true)
+    shares = share_interval(9, 12, "wilson"), share_interval(12, 12, "wilson")
+    assert found.value == pytest.approx(float(balanced_accuracy(called, true))) == 0.875
+    low = math.hypot(*(one.value - one.low for one in shares)) / 2
+    assert found.low == pytest.approx(0.875 - low) and found.high <= 1
+    assert math.isnan(balanced_accuracy_interval(called[:12], true[:12]).value)
 
 
 def test_pairing_takes_out_what_pairs_share() -> None:

@@ -257,8 +257,8 @@ def _counted(run: BenchmarkRun, first: Separation | None) -> str:
         return ""
     return (
         f"{first.positives} memorized and {first.negatives} reference prompts of the test half, "
-        f"{len(run.seeds)} seeds each; 95 % intervals by bootstrap over "
-        f"prompts{_narrow(first)}. TPR at 1 % FPR is cut on these reference prompts. NFE "
+        f"{len(run.seeds)} seeds each; 95 % intervals over prompts, of "
+        "the TPR at the threshold as it is. TPR at 1 % FPR is cut on these reference prompts. NFE "
         "(network evaluations) per image, in brackets those of the generation that is scored."
     )
 
@@ -270,13 +270,6 @@ def used_thresholds(run: BenchmarkRun, names: Sequence[str], share: float = 0.01
     return [
         f"{row.label}: {counts(run, row, share).words()}" for row in run.rows if row.name in names
     ]
-
-
-def _narrow(first: Separation) -> str:
-    from mmh_core.statistics import FEW
-
-    few = min(first.positives, first.negatives) < FEW
-    return f", too narrow for fewer than {FEW} prompts of a kind" if few else ""
 
 
 def _cost(row: DetectorRow) -> str:

@@ -55,7 +55,7 @@ def benchmark_tables(found: MitigationBenchmark) -> str:
         _table(_MAIN, [_main_cells(row, normal.get(row.treatment)) for row in rows]),
         f"{len(found.test)} memorized captions of the test half ({kinds}), {len(found.seeds)} "
         f"seeds each, {found.sampling.steps} steps, guidance {found.sampling.guidance:g}; 95 % "
-        "intervals by bootstrap over captions. Each strength is the smallest that left at most "
+        "intervals over captions. Each strength is the smallest that left at most "
         f"10 % of the images a copy or not solved on {len(found.captions.calibration)} captions "
         "of the other half, else the strongest. Solved: no copy by the search, LID risen "
         "beyond its error, alignment at least nine tenths of that without mitigation, the "

@@ -49,7 +49,7 @@ def made_up() -> BenchmarkRun:
         scores = torch.randn(40, generator=generator) + memorized * (1.0 + number)
         duplicates = torch.tensor([one.kind == "duplicate" for one in prompts])
         kept = duplicates | ~memorized
-        parts = (("duplicate", separation(scores[kept], duplicates[kept], generator=generator)),)
+        parts = (("duplicate", separation(scores[kept], duplicates[kept])),)
         rows.append(
             DetectorRow(
                 name,
@@ -59,7 +59,7 @@ def made_up() -> BenchmarkRun:
                 0.0,
                 scores,
                 torch.randn(200, generator=generator).sort().values,
-                separation(scores[plain], memorized[plain], generator=generator),
+                separation(scores[plain], memorized[plain]),
                 parts,
             )
         )

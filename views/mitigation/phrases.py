@@ -34,8 +34,7 @@ WEAK = (
     "images."
 )
 INTERVAL = (
-    "Behind ±: 95 % intervals over seeds, by bootstrap of pairs with equal seeds. With few seeds "
-    "they are narrower than they should be."
+    "Behind ±: 95 % intervals over seeds, of pairs with equal seeds. A few seeds leave them wide."
 )
 
 

@@ -21,7 +21,7 @@ from mmh_core.detectors.combined_score import FOLDS
 from mmh_core.memorization.cause import cause_of, data_freedom, known_cause
 from mmh_core.memorization.cause_calibration import Corpus, calibrate_cause
 from mmh_core.records import LabelledPrompt, MMHError, Progress
-from mmh_core.statistics import ROC_RESAMPLINGS, balanced_accuracy, percentile_interval, separation
+from mmh_core.statistics import balanced_accuracy_interval, separation
 from mmh_core.studies.detection.benchmark_run import (
     BenchmarkRun,
     CauseRow,
@@ -139,12 +139,11 @@ def _compared(
     training_set: TrainingSet | None,
 ) -> BenchmarkRun:
     """Count on the test half; nothing is fitted to it."""
-    generator = torch.Generator().manual_seed(20)
     scores = calibration.scores({name: found.values for name, found in half.found.items()})
 
     def row(name: str, label: str, source: str, cost: tuple[float, float]) -> DetectorRow:
         normal = calibration.normal(name)
-        return _row((name, label, source), cost, scores[name], normal, prompts, generator)
+        return _row((name, label, source), cost, scores[name], normal, prompts)
 
     rows = tuple(
         row(name, detector.label, detector.reference, (cost.nfe, cost.generation))
@@ -176,7 +175,7 @@ def _compared(
         true_lid=_true_lids(prompts, training_set),
         detectors=rows,
         combined=combined,
-        cause=causes(run.prompts, lid, corpus, generator),
+        cause=causes(run.prompts, lid, corpus),
     )
 
 
@@ -186,7 +185,6 @@ def _row(
     scores: Tensor,
     normal: Tensor,
     prompts: tuple[LabelledPrompt, ...],
-    generator: torch.Generator,
 ) -> DetectorRow:
     """Separate memorized from reference prompts; paraphrases are counted apart."""
     kinds = [one.kind for one in prompts]
@@ -198,14 +196,14 @@ def _row(
         if not bool((mine & read).any()):
             continue
         kept = (mine | ~memorized) & read
-        parts.append((kind, separation(scores[kept], mine[kept], generator=generator)))
+        parts.append((kind, separation(scores[kept], mine[kept])))
     plain = torch.tensor([kind != _PARAPHRASE for kind in kinds]) & read
     return DetectorRow(
         *named,
         *cost,
         scores=scores,
         normal=normal,
-        all=separation(scores[plain], memorized[plain], generator=generator),
+        all=separation(scores[plain], memorized[plain]),
         kinds=tuple(parts),
     )
 
@@ -259,7 +257,6 @@ def causes(
     labelled: Sequence[LabelledPrompt],
     lid: Tensor,
     corpus: Corpus | None,
-    generator: torch.Generator,
 ) -> CauseRow | None:
     """Return the cause of every memorized test caption of known cause, and the accuracy.
 
@@ -283,9 +280,7 @@ def causes(
     right = torch.tensor([mine == theirs for mine, theirs in zip(said, true, strict=True)])
     # Whatever else was said, such as that the cause is not identifiable, is not right.
     called = torch.where(right, truth, ~truth)
-    draws = torch.randint(len(places), (ROC_RESAMPLINGS, len(places)), generator=generator)
-    again = [balanced_accuracy(called[d], truth[d]) for d in draws if 0 < truth[d].sum() < len(d)]
-    low, high = percentile_interval(torch.stack(again))
+    accuracy = balanced_accuracy_interval(called, truth)
     return CauseRow(
         prompts=tuple(places),
         said=tuple(said),
@@ -293,7 +288,7 @@ def causes(
         data_lid=data,
         model_lid=lid[places],
         threshold=threshold,
-        accuracy=float(balanced_accuracy(called, truth)),
-        low=low,
-        high=high,
+        accuracy=accuracy.value,
+        low=accuracy.low,
+        high=accuracy.high,
     )

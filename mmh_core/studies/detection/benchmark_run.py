@@ -60,7 +60,7 @@ class CauseRow:
 
     `prompts` are their positions in the run's prompts; `said` and `true` are labels of
     `memorization.cause`, the true one of `CAUSES`; `data_lid` and `model_lid` (Q,) are what
-    decides. `accuracy` is balanced, with a 95 % bootstrap interval.
+    decides. `accuracy` is balanced, with its 95 % interval.
     """
 
     prompts: tuple[int, ...]

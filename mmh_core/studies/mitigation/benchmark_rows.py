@@ -11,9 +11,10 @@ from torch import Tensor
 from mmh_core.memorization.verdict import OutcomeKind
 from mmh_core.statistics import (
     Interval,
+    correlation_interval,
     mean_interval,
+    mean_share_interval,
     paired_interval,
-    percentile_interval,
     rank_correlation,
 )
 from mmh_core.studies.mitigation.benchmark_run import CaptionRecord, MitigationBenchmark
@@ -80,7 +81,7 @@ class NormalRow:
 
 @dataclass(frozen=True)
 class Correlation:
-    """The rank correlation over cells with its 95 % interval (bootstrap over captions).
+    """The rank correlation over cells with its 95 % interval (jackknife over captions).
 
     A cell is a caption under a mitigation; `cells` were counted. `share` correlates the fall of
     the share of copies with the rise of LID, `similarity` the fall of similarity with it.
@@ -124,10 +125,10 @@ def _row(records: Sequence[CaptionRecord], treatment: Treatment) -> BenchmarkRow
         rows[0][0].labels[rows[0][1]],
         len(applied),
         len(rows) - len(applied),
-        mean_interval(means(lambda r: r.copied, before=True)),
-        mean_interval(means(lambda r: r.copied)),
-        mean_interval(shares(*GOOD)),
-        mean_interval(shares("not solved")),
+        mean_share_interval(means(lambda r: r.copied, before=True)),
+        mean_share_interval(means(lambda r: r.copied)),
+        mean_share_interval(shares(*GOOD)),
+        mean_share_interval(shares("not solved")),
         mean_interval(means(lambda r: r.similarity)),
         mean_interval(means(lambda r: r.alignment, before=True)),
         mean_interval(means(lambda r: r.alignment)),
@@ -160,19 +161,16 @@ def correlation(
     parts = [_falls(record, left_out) for record in records]
     cells = torch.cat(parts) if parts else torch.empty(0, 3)
 
-    def spearman(sample: Tensor, column: int) -> float:
-        return rank_correlation(sample[:, column], sample[:, 2])
-
     def interval(column: int) -> Interval:
-        value = spearman(cells, column)
-        if len(parts) < 2:
-            return Interval(value, _NAN, _NAN)
-        generator = torch.Generator().manual_seed(7)
-        again = []
-        for _ in range(500):
-            places = torch.randint(len(parts), (len(parts),), generator=generator).tolist()
-            again.append(spearman(torch.cat([parts[i] for i in places]), column))
-        return Interval(value, *percentile_interval(again))
+        def spearman(chosen: Tensor) -> float:
+            return rank_correlation(chosen[:, column], chosen[:, 2])
+
+        without = [
+            spearman(torch.cat([*parts[:i], *parts[i + 1 :]]))
+            for i in range(len(parts))
+            if len(parts) > 1
+        ]
+        return correlation_interval(spearman(cells), torch.tensor(without))
 
     return Correlation(interval(0), interval(1), len(cells))
 

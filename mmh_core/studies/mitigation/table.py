@@ -1,4 +1,4 @@
-"""The table of a comparison: a row per mitigation, with intervals by bootstrap."""
+"""The table of a comparison: a row per mitigation, with intervals over images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ import torch
 from torch import Tensor
 
 from mmh_core.memorization.verdict import OutcomeKind
-from mmh_core.statistics import Interval, mean_interval, paired_interval
+from mmh_core.statistics import (
+    Interval,
+    mean_interval,
+    mean_share_interval,
+    paired_interval,
+    paired_share_interval,
+)
 from mmh_core.studies.mitigation.outcome import ImageOutcome, image_outcomes
 from mmh_core.studies.mitigation.run import Cell, MitigationRun, Treatment
 
@@ -63,8 +69,8 @@ def treatment_rows(
 ) -> tuple[TreatmentRow, ...]:
     """Return a row per mitigation that was generated for these prompts, by default the first one.
 
-    An image is compared with the unmitigated one of its own prompt and seed; the bootstrap
-    resamples images. A mitigation that is not generated for all of the prompts yet has no row.
+    An image is compared with the unmitigated one of its own prompt and seed; the intervals
+    are over images. A mitigation that is not generated for all of the prompts yet has no row.
     """
     chosen = (0,) if prompts is None else tuple(prompts)
     none = run.config.treatments[0]
@@ -89,11 +95,13 @@ def _row(treatment: Treatment, pairs: Sequence[tuple[Cell, Cell]]) -> TreatmentR
     applied = [(cell, base) for cell, base in pairs if not cell.refused and not base.refused]
     refused = next((cell.refused for cell in cells if cell.refused), "")
 
-    def compared(read: Callable[[Cell], Tensor]) -> Compared:
+    def compared(read: Callable[[Cell], Tensor], *, shares: bool = False) -> Compared:
         if not applied:
             return Compared(*(Interval(_NAN, _NAN, _NAN),) * 2)
         after = torch.cat([read(cell) for cell, _ in applied])
         before = torch.cat([read(base) for _, base in applied])
+        if shares:
+            return Compared(mean_share_interval(after), paired_share_interval(after, before))
         return Compared(mean_interval(after), paired_interval(after, before))
 
     def mean(read: Callable[[Cell], float]) -> float:
@@ -104,7 +112,7 @@ def _row(treatment: Treatment, pairs: Sequence[tuple[Cell, Cell]]) -> TreatmentR
         cells[0].label,
         sum(len(cell.kinds) for cell, _ in applied),
         refused,
-        compared(copies),
+        compared(copies, shares=True),
         compared(lambda cell: cell.similarity),
         compared(lambda cell: cell.moved),
         compared(lambda cell: cell.alignment),
