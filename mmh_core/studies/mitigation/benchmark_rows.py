@@ -15,6 +15,7 @@ from mmh_core.statistics import (
     mean_interval,
     mean_share_interval,
     paired_interval,
+    paired_share_interval,
     rank_correlation,
 )
 from mmh_core.studies.mitigation.benchmark_run import CaptionRecord, MitigationBenchmark
@@ -242,6 +243,6 @@ def attribution_rows(found: MitigationBenchmark) -> tuple[AttributionRow, ...]:
     left = torch.stack([one.copied for one in records])
     control = records[0].by.index("random")
     return tuple(
-        AttributionRow(by, mean_interval(mine), paired_interval(mine, left[:, control]))
+        AttributionRow(by, mean_share_interval(mine), paired_share_interval(mine, left[:, control]))
         for by, mine in zip(records[0].by, left.unbind(1), strict=True)
     )
