@@ -130,7 +130,8 @@ def _finest_flat(
     """Return the first and last index (B,) of the finest plateau, stepping up from the longest.
 
     Each step looks for the longest flat stretch at smaller noise than all before; it counts where
-    it is wide enough and higher.
+    it is higher and of full width, since half a plateau at the edge of small noise may be no more
+    than the network's roughness.
     """
     first, last = longest
     height = _median_between(lid, first, last)
@@ -140,7 +141,7 @@ def _finest_flat(
         finer = lid.where(index < below[:, None], torch.nan)
         start, end = _longest_flat(scales, finer, absolute, relative)
         value = _median_between(lid, start, end)
-        wide = torch.stack(_wide_enough(scales, start, end, min_width)).any(0)
+        wide, _ = _wide_enough(scales, start, end, min_width)
         higher = value - height > (relative * value.abs()).clamp(min=_HIGHER)
         another = (below > 0) & wide & higher
         first, last = torch.where(another, start, first), torch.where(another, end, last)

@@ -243,6 +243,8 @@ def attribution_rows(found: MitigationBenchmark) -> tuple[AttributionRow, ...]:
     left = torch.stack([one.copied for one in records])
     control = records[0].by.index("random")
     return tuple(
-        AttributionRow(by, mean_share_interval(mine), paired_share_interval(mine, left[:, control]))
+        AttributionRow(
+            by, mean_share_interval(mine), paired_share_interval(mine, left[:, control])
+        )
         for by, mine in zip(records[0].by, left.unbind(1), strict=True)
     )
