@@ -81,7 +81,7 @@ def test_the_table_of_detectors_has_the_best_first_with_interval_and_cost() -> N
     assert lines[2].startswith(f"| {best.label} | 4 | {best.all.auc:.3f} (")
     assert len(lines) == 2 + len(run.rows) + 4
     assert "Early scan: at a threshold of" in lines[-2] and "test half it flags" in lines[-2]
-    assert "too narrow for fewer than 30" in lines[-3] and "before the folds" in lines[-1]
+    assert "95 % intervals over prompts" in lines[-3] and "before the folds" in lines[-1]
     assert "AUC of 0.900, by five-fold cross-validation" in lines[-1]
     causes = cause_table(run).splitlines()
     assert causes[2] == "| OD-Mem | 2 | 1 | 0 |" and causes[3] == "| DD-Mem | 0 | 1 | 0 |"

@@ -31,7 +31,7 @@ def counted(data: Path) -> str:
     return (
         f"On the embedded model: {part['positives']} memorized and {part['negatives']} reference "
         f"prompts of the test half, on which nothing was fitted, {len(run['seeds'])} seeds each; "
-        f"{PERCENT} intervals by bootstrap over prompts. NFE is for each image, in brackets that "
+        f"{PERCENT} intervals over prompts. NFE is for each image, in brackets that "
         "of the generation from which the score is computed. Paraphrases are counted apart. The "
         "threshold of the true-positive rate (TPR) is set on these reference prompts. Bars for "
         f"AUC and TPR: best detector {auc} and {rate}, early scan {early} and {early_rate}; for "

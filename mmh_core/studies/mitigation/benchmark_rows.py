@@ -19,7 +19,7 @@ from mmh_core.statistics import (
     rank_correlation,
 )
 from mmh_core.studies.mitigation.benchmark_run import CaptionRecord, MitigationBenchmark
-from mmh_core.studies.mitigation.outcome import GOOD
+from mmh_core.studies.mitigation.outcome import ALIGNMENT_KEPT, GOOD
 from mmh_core.studies.mitigation.run import Treatment
 
 #: What a mitigation has to do: copies before at least, images solved at least.
@@ -67,7 +67,8 @@ class NormalRow:
 
     `changed` is the share of images that are not the unmitigated one to the last digit of their
     descriptors; `spread` are 95 % intervals of `none` over captions, what the differences are to
-    be compared with. `new_copies` is the number of images that are copies and were none.
+    be compared with. `new_copies` is the number of images that are copies and were none,
+    `alignment_before` the mean alignment of `none`.
     """
 
     treatment: Treatment
@@ -78,6 +79,7 @@ class NormalRow:
     alignment_spread: float
     agreement_spread: float
     new_copies: int
+    alignment_before: float
 
 
 @dataclass(frozen=True)
@@ -151,8 +153,12 @@ def meets(row: BenchmarkRow, normal: NormalRow | None) -> bool:
 
 
 def harms(row: NormalRow) -> bool:
-    """Return whether reference captions lose alignment, beyond the interval, or become copies."""
-    return row.new_copies > 0 or row.alignment.high < -_HARM
+    """Return whether reference captions become copies, or lose alignment.
+
+    Beyond the interval, or more than a solved image may lose.
+    """
+    lost = -row.alignment.value > (1 - ALIGNMENT_KEPT) * row.alignment_before + _HARM
+    return row.new_copies > 0 or row.alignment.high < -_HARM or lost
 
 
 def correlation(
@@ -221,6 +227,7 @@ def _normal_row(records: Sequence[CaptionRecord], treatment: Treatment) -> Norma
         _half(mean_interval(alignment[1])),
         _half(mean_interval(agreement[1])),
         sum(_new_copies(record, row) for record, row in rows),
+        float(alignment[1].mean()),
     )
 
 

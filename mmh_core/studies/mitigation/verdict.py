@@ -10,9 +10,9 @@ from typing import Literal
 
 from mmh_core.memorization.verdict import OUTCOME_ROWS
 from mmh_core.statistics import Interval
-from mmh_core.studies.mitigation.outcome import NEW_COPY, ImageOutcome
+from mmh_core.studies.mitigation.outcome import ALIGNMENT_KEPT, NEW_COPY, ImageOutcome
 from mmh_core.studies.mitigation.run import MitigationRun, Treatment
-from mmh_core.studies.mitigation.table import TreatmentRow, treatment_rows
+from mmh_core.studies.mitigation.table import Compared, TreatmentRow, treatment_rows
 
 ReferenceEffect = Literal["unchanged", "harmed", "not checked"]
 #: Changes of alignment below it are rounding.
@@ -25,14 +25,15 @@ class ReferenceRow:
     """What a mitigation does to the reference prompts, over `images` images.
 
     `alignment` is the change against no mitigation with its 95 % interval, `new_copies` the number
-    of images that are copies and were none without it. It is harmed where the interval lies below
-    0, or where there is a new copy.
+    of images that are copies and were none without it. They are harmed by a new copy, and where
+    `loses_alignment`: the interval lies below 0, or more than a tenth is lost.
     """
 
     effect: ReferenceEffect
     alignment: Interval
     new_copies: int
     images: int
+    loses_alignment: bool = False
 
 
 @dataclass(frozen=True)
@@ -91,12 +92,19 @@ def _reference(row: TreatmentRow) -> ReferenceRow:
     change = row.alignment.difference
     new = sum(one.reason == NEW_COPY for one in row.outcomes)
     effect: ReferenceEffect = "unchanged"
-    if new or change.high < -_ROUNDING:
+    if new or _loses_alignment(row.alignment):
         effect = "harmed"
     elif math.isnan(change.low) or any(one.kind == "unknown" for one in row.outcomes):
         # One image has no interval, and a figure that is missing shows no harm.
         effect = "not checked"
-    return ReferenceRow(effect, change, new, row.images)
+    return ReferenceRow(effect, change, new, row.images, _loses_alignment(row.alignment))
+
+
+def _loses_alignment(alignment: Compared) -> bool:
+    """Return whether it falls beyond its interval, or by more than a solved image may lose."""
+    before = alignment.mean.value - alignment.difference.value
+    kept = alignment.mean.value >= ALIGNMENT_KEPT * before - _ROUNDING
+    return alignment.difference.high < -_ROUNDING or not (kept or math.isnan(before))
 
 
 def _verdict(row: TreatmentRow, base: TreatmentRow, references: ReferenceRow) -> TreatmentVerdict:
@@ -120,7 +128,7 @@ def harm(references: ReferenceRow) -> str:
     if references.new_copies:
         parts.append(f"{references.new_copies} of {references.images} become copies")
     change = references.alignment
-    if change.high < -_ROUNDING:
+    if references.loses_alignment:
         parts.append(f"alignment {change.value:+.2f} [{change.low:+.2f}, {change.high:+.2f}]")
     return f"harms reference prompts: {' and '.join(parts)}"
 

@@ -232,7 +232,8 @@ def test_rows_are_means_over_captions_and_count_refusals() -> None:
     assert row.before.value == pytest.approx(0.9) and row.copied.value == pytest.approx(0.1)
     assert row.alignment.value == pytest.approx(0.95 * 0.4) and row.lid.value == pytest.approx(15)
     assert row.lid_before.value == 3 and row.nfe.value == 90
-    assert (row.copied.low, row.copied.high) == (pytest.approx(0), pytest.approx(0.2))
+    # Two captions of shares 0 and .2 say little of captions.
+    assert 0 <= row.copied.low < 0.01 and 0.8 < row.copied.high < 0.95
 
 
 OUTCOMES = (

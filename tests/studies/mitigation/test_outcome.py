@@ -161,7 +161,7 @@ def test_a_mitigation_that_only_moves_off_the_threshold_is_never_the_best() -> N
     ("alignment", "kinds", "effect", "said"),
     [
         ([0.41, 0.43], ("none", "none"), "unchanged", ""),
-        # Both pairs lose, so the interval lies below 0.
+        # More than a tenth of .42 is lost, though two pairs have a wide interval.
         ([0.30, 0.30], ("none", "none"), "harmed", "alignment -0.12"),
         ([0.41, 0.43], ("none", "exact"), "harmed", "1 of 2 become copies"),
         ([0.30, 0.30], ("exact", "exact"), "harmed", "2 of 2 become copies and alignment"),

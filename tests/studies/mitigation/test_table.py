@@ -27,10 +27,10 @@ def test_rows_hold_the_means_of_the_prompt_in_question_and_differences_to_none()
     assert static.images == 2 and static.nfe == 10
 
 
-def test_the_interval_of_two_pairs_lies_between_their_differences() -> None:
-    # Resampled means of two pairs are either difference or their mean, each end with chance 1/4.
+def test_the_interval_of_two_pairs_is_students() -> None:
+    """Two differences, .12 apart, have t of one degree of freedom, 12.7, times .06 each way."""
     row = treatment_rows(comparison())[2].similarity.difference
-    assert (row.low, row.high) == (pytest.approx(-0.38), pytest.approx(-0.26))
+    assert (row.low, row.high) == pytest.approx((-0.32 - 0.7624, -0.32 + 0.7624), abs=1e-3)
     assert row.value == pytest.approx(-0.32)
 
 
