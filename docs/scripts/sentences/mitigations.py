@@ -51,16 +51,17 @@ def outcome(data: Path) -> str:
     kept = padding["alignment"]["value"] / padding["alignment_before"]["value"]
     holds(not any(row["meets"] for row in rows.values()), "no mitigation passes")
     holds(
-        set(best) == unharmed == {"sparse_repellency", "automatic_chain"},
-        "the two nearest alone leave reference captions unharmed",
+        set(best) == {"sparse_repellency", "automatic_chain"}
+        and unharmed == {*best, "noise_optimization"},
+        "the two nearest and one more leave reference captions unharmed",
     )
     holds(repelled["copied"]["value"] == 0, "sparse repellency ends copying everywhere")
     holds(pushed["solved"]["value"] == 0, "the push off training images solves nothing")
     return (
         "**None** of the three asked for passes. The nearest are `sparse_repellency` (solves "
         f"{_share(repelled, 'solved')} of the images) and the automatic chain "
-        f"({_share(chain, 'solved')}); both leave reference captions unharmed, no other "
-        "mitigation does. What they do not solve they fail in different ways.\n\n"
+        f"({_share(chain, 'solved')}); both leave reference captions unharmed, of the others "
+        "`noise_optimization` alone does. What they do not solve they fail in different ways.\n\n"
         "- `sparse_repellency` ends copying everywhere, at a mean LID of "
         f"{repelled['lid']['value']:.1f}; where an image is not counted as solved it shows too "
         f"little of what was asked. This LID is far from the medians of {medians[0]:.0f} and "
