@@ -130,10 +130,10 @@ def mean_share_interval(values: Tensor, low: float = 0.0, high: float = 1.0) -> 
     """Return the mean of values (N,) in [low, high] with Gaffke's 95 % interval.
 
     Each end is a quantile of means under uniformly distributed weights, with one more value at
-    `low` or `high` (Gaffke 2005; Learned-Miller and Thomas 2019, arXiv 1905.06208): it holds for
-    any distribution over the range and any N, and is Clopper and Pearson's for values that are 0
-    or 1. Four shares of 0 say at most .60. NaN values are left out. Errors: ValueError for a value
-    outside the range.
+    `low` or `high` (Gaffke 2005; Learned-Miller and Thomas 2019, arXiv 1905.06208): it is
+    conjectured to hold for any distribution over the range and any N, and is Clopper and Pearson's
+    for values that are 0 or 1. Four shares of 0 say at most .60. NaN values are left out. Errors:
+    ValueError for a value outside the range.
     """
     known = values[~values.isnan()].double()
     if not len(known):
