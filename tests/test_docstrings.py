@@ -40,3 +40,13 @@ def test_a_class_docstring_names_the_thing(path: Path) -> None:
     classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
     first = {node.name: (ast.get_docstring(node) or "").split(" ")[0] for node in classes}
     assert {name: word for name, word in first.items() if word in ACTIONS or not word} == {}
+
+
+def test_one_class_name_names_one_class() -> None:
+    homes: dict[str, list[str]] = {}
+    for path in [*CORE.rglob("*.py"), *CORE.with_name("views").rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                homes.setdefault(node.name, []).append(f"{path.name}:{node.lineno}")
+    assert len(homes) > 200
+    assert {name: found for name, found in homes.items() if len(found) > 1} == {}

@@ -12,10 +12,16 @@ from PIL import Image
 
 from mmh_core.cli.app import main
 from mmh_core.cli.benchmark import cause_table, detector_table, score_table, throughput_line
+from mmh_core.memorization.cause_calibration import CauseCalibration
 from mmh_core.store.shards import read_rows
 from mmh_core.studies.detection.scores import DetectorScores
 from mmh_core.studies.detection.throughput import Throughput
-from mmh_core.subject.calibration import Calibration, read_calibration, write_calibration
+from mmh_core.subject.calibration import (
+    Calibration,
+    read_calibration,
+    update_calibration,
+    write_calibration,
+)
 from mmh_core.text_to_image.catalogue import CATALOGUE
 from tests.views.test_app_benchmark import made_up
 
@@ -270,6 +276,35 @@ def test_a_calibration_is_not_written_onto_a_folder_or_another_file(
     # The table is missing too: the place is looked at first.
     told = said(["calibrate", str(tmp_path / "none.txt"), "--out", str(out)], capsys)
     assert str(out) in told and sentence in told and "no file" not in told
+
+
+def test_a_calibration_is_made_in_a_file_and_scanned_by(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, table = tmp_path / "own.safetensors", tmp_path / "t.txt"
+    table.write_text("\n".join(f"a boat, number {i}" for i in range(20)))
+    # A part that was there stays.
+    cause = CauseCalibration(2.5, 0.9, 8)
+    write_calibration(path, replace(read_calibration(SHIPPED), early=None, detectors=None))
+    update_calibration(path, replace(read_calibration(path), cause=cause))
+    arguments = [str(table), "--out"]
+    with pytest.raises(SystemExit) as caught:
+        main(["calibrate", *arguments, str(path)])
+    assert caught.value.code == 0
+    assert f"on 20 reference prompts into {path}." in capsys.readouterr().out
+    found = read_calibration(path)
+    assert found.early is not None and len(found.early.prompts) == 20
+    assert (found.cause, found.detectors) == (cause, None)
+    with pytest.raises(SystemExit) as caught:
+        given = ["--no-study", "--share", "0.1", "--calibration", str(path)]
+        main(["scan", *arguments, str(tmp_path / "o"), *given])
+    assert caught.value.code == 0
+    # The prompts that it was calibrated on: two of them may be flagged.
+    assert "2 flagged" in capsys.readouterr().out
+    # Detectors that were calibrated with another early scan are not taken over.
+    other = str(tmp_path / "other.safetensors")
+    told = said(["calibrate", *arguments, other, "--calibration", str(SHIPPED)], capsys)
+    assert "make both anew, with calibrate --all" in told and not Path(other).exists()
 
 
 def test_a_calibration_is_not_added_to_that_of_another_model(
