@@ -16,7 +16,7 @@ from mmh_core.pocket.autoencoder import psnr
 from mmh_core.pocket.batches import as_tensor
 from mmh_core.pocket.figures import Row
 from mmh_core.pocket.second.doses import COPIES, TRANSFORMS, Dose, one_sided
-from mmh_core.pocket.second.families import GRAMMARS, Caption
+from mmh_core.pocket.second.families import GRAMMARS, GrammarCaption
 from mmh_core.pocket.second.finish import draw_all
 from mmh_core.pocket.second.images import open_images
 from mmh_core.pocket.second.perfect import perfect_rows
@@ -161,7 +161,7 @@ def table_rows(tables: Tables, truth: pd.DataFrame) -> list[Row]:
 def _one_sided(tables: Tables) -> list[str]:
     found: list[str] = []
     for painter in GRAMMARS:
-        captions: list[Caption] = []
+        captions: list[GrammarCaption] = []
         doses: list[Dose] = []
         part = tables.captions[
             (tables.captions.group == "trained") & (tables.captions.painter == painter)

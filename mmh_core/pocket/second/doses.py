@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from mmh_core.pocket.second.drawing import CELLS
-from mmh_core.pocket.second.families import Caption
+from mmh_core.pocket.second.families import GrammarCaption
 
 Role = Literal["exact", "near", "template", "unique", "fresh"]
 
@@ -102,7 +102,7 @@ def _dealt(count: int, rng: np.random.Generator) -> list[int]:
 
 
 def assigned(
-    captions: Sequence[Sequence[Caption]], sizes: Sizes, rng: np.random.Generator
+    captions: Sequence[Sequence[GrammarCaption]], sizes: Sizes, rng: np.random.Generator
 ) -> list[list[Dose]]:
     """Return a dose for each caption of each cell, independent of what the captions say.
 
@@ -135,7 +135,7 @@ def duplicated(dose: Dose) -> bool | None:
     return True if dose.copies >= DUPLICATED else None
 
 
-def one_sided(captions: Sequence[Caption], doses: Sequence[Dose]) -> tuple[str, ...]:
+def one_sided(captions: Sequence[GrammarCaption], doses: Sequence[Dose]) -> tuple[str, ...]:
     """Return the openings, subjects and phrases of one side only, among the common ones."""
     sides: dict[bool, Counter[str]] = {True: Counter(), False: Counter()}
     for caption, dose in zip(captions, doses, strict=True):

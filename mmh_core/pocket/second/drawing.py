@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmh_core.pocket.second.families import GRAMMARS, Caption, names
+from mmh_core.pocket.second.families import GRAMMARS, GrammarCaption, names
 
 #: A phrase: its attribute and the number of the choice.
 Phrase = tuple[str, int]
@@ -17,14 +17,14 @@ _TRIES = 400
 
 
 @dataclass(frozen=True)
-class Cell:
+class DesignCell:
     """One cell of the design: a painter, and whether its captions have a name."""
 
     painter: str
     named: bool
 
 
-CELLS = tuple(Cell(painter, named) for painter in GRAMMARS for named in (False, True))
+CELLS = tuple(DesignCell(painter, named) for painter in GRAMMARS for named in (False, True))
 
 
 def held_out_pairs(painter: str, seed: int) -> frozenset[frozenset[Phrase]]:
@@ -41,13 +41,13 @@ def held_out_pairs(painter: str, seed: int) -> frozenset[frozenset[Phrase]]:
 
 
 def random_caption(
-    cell: Cell,
+    cell: DesignCell,
     freedom: float,
     rng: np.random.Generator,
     *,
     name: str | None = None,
     start: Sequence[Phrase] = (),
-) -> Caption:
+) -> GrammarCaption:
     """Return a caption of a cell that leaves about the share `freedom` of its parameters free.
 
     Attributes in random order are fixed as long as that brings the number of free parameters
@@ -79,16 +79,16 @@ def random_caption(
     said = list(chosen.items())
     fixed = tuple(said[i] for i in rng.permutation(len(said)))
     opening = int(rng.integers(len(grammar.openings)))
-    return Caption(cell.painter, opening, subject, cell.named, fixed)
+    return GrammarCaption(cell.painter, opening, subject, cell.named, fixed)
 
 
-def has_held_out_pair(caption: Caption, seed: int) -> bool:
+def has_held_out_pair(caption: GrammarCaption, seed: int) -> bool:
     """Return whether a caption has a pair of phrases that is kept out of training."""
     said = frozenset(caption.fixed)
     return any(pair <= said for pair in held_out_pairs(caption.painter, seed))
 
 
-class Captions:
+class CaptionWriter:
     """Draws captions of one world, no text twice."""
 
     def __init__(self, seed: int, used: set[str] | None = None) -> None:
@@ -97,8 +97,13 @@ class Captions:
         self.pairs = {painter: held_out_pairs(painter, seed) for painter in GRAMMARS}
 
     def fresh(
-        self, cell: Cell, freedom: float, rng: np.random.Generator, *, name: str | None = None
-    ) -> Caption:
+        self,
+        cell: DesignCell,
+        freedom: float,
+        rng: np.random.Generator,
+        *,
+        name: str | None = None,
+    ) -> GrammarCaption:
         """Return a caption without a held-out pair, whose text no other caption has."""
         for attempt in range(_TRIES):
             # Few captions leave everything free: after some tries a little more is fixed.
@@ -112,7 +117,9 @@ class Captions:
                 return caption
         raise ValueError(f"No further caption of {cell!r}: ask for fewer.")
 
-    def spread(self, cell: Cell, count: int, rng: np.random.Generator) -> list[Caption]:
+    def spread(
+        self, cell: DesignCell, count: int, rng: np.random.Generator
+    ) -> list[GrammarCaption]:
         """Return captions whose freedom is spread evenly from 0 to 1, their names in turn."""
         freedom = (np.arange(count) + rng.random(count)) / count
         known = [names(cell.painter)[i] for i in rng.permutation(len(names(cell.painter)))]

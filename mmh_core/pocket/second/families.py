@@ -54,7 +54,7 @@ _NEUTRAL = 0.5
 
 
 @dataclass(frozen=True)
-class Caption:
+class GrammarCaption:
     """A caption of the grammar.
 
     `subject` is a noun of the grammar, a name, or None where the subject is left free; `fixed` are
@@ -83,7 +83,7 @@ class Caption:
 
 
 @dataclass(frozen=True)
-class Family:
+class ImageFamily:
     """The images that a caption describes: what is fixed, and what is free.
 
     Free parameters are uniform in [0, 1], free style keys uniform among `options`.
@@ -109,7 +109,7 @@ class Family:
         return Scene(self.painter, style, tuple(values.get(name, _NEUTRAL) for name in names))
 
 
-def family_of(caption: Caption, seed: int) -> Family:
+def family_of(caption: GrammarCaption, seed: int) -> ImageFamily:
     """Return the family of a caption in the world of a seed."""
     grammar = GRAMMARS[caption.painter]
     chosen = {name: number for name, number in caption.fixed}
@@ -128,11 +128,11 @@ def family_of(caption: Caption, seed: int) -> Family:
     for key in set(grammar.options) - set(style) - set(options):
         options[key] = grammar.options[key]
     ordered = {key: options[key] for key in sorted(options)}
-    return Family(caption.painter, values, style, tuple(free), ordered)
+    return ImageFamily(caption.painter, values, style, tuple(free), ordered)
 
 
 def _choice(
-    caption: Caption,
+    caption: GrammarCaption,
     each: Attribute,
     grammar: Grammar,
     chosen: Mapping[str, int],

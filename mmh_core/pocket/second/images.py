@@ -13,8 +13,8 @@ from torch import Tensor
 
 from mmh_core.pocket.augmentations import color_shift, crop, flip, jpeg, uniform
 from mmh_core.pocket.scenes import Scene
-from mmh_core.pocket.second.drawing import CELLS, Captions, random_caption
-from mmh_core.pocket.second.families import GRAMMARS, Caption, Family, family_of
+from mmh_core.pocket.second.drawing import CELLS, CaptionWriter, random_caption
+from mmh_core.pocket.second.families import GRAMMARS, GrammarCaption, ImageFamily, family_of
 from mmh_core.pocket.second.finish import draw_all, parameters
 from mmh_core.pocket.second.tables import Tables
 
@@ -60,7 +60,7 @@ NEAR: Mapping[str, Callable[[Tensor, torch.Generator], Tensor]] = {
 }
 
 
-def caption_of(tables: Tables, number: int) -> Caption:
+def caption_of(tables: Tables, number: int) -> GrammarCaption:
     """Return a caption of the table. Errors: ValueError for one outside of the world."""
     caption = tables.grammar[number]
     if caption is None:
@@ -68,7 +68,7 @@ def caption_of(tables: Tables, number: int) -> Caption:
     return caption
 
 
-def family(tables: Tables, number: int) -> Family:
+def family(tables: Tables, number: int) -> ImageFamily:
     """Return the family of a caption of the table."""
     return family_of(caption_of(tables, number), tables.seed)
 
@@ -88,7 +88,7 @@ def trained_scene(tables: Tables, number: int, image: int) -> Scene:
     return _mixed(made, first, scene, [n for each in changed for n in each.parameters])
 
 
-def _mixed(made: Family, first: Scene, other: Scene, varied: Sequence[str]) -> Scene:
+def _mixed(made: ImageFamily, first: Scene, other: Scene, varied: Sequence[str]) -> Scene:
     """Return the first scene with the varied parameters of another."""
     names = parameters(made.painter)
     pairs = zip(names, first.values, other.values, strict=True)
@@ -112,13 +112,13 @@ def fresh_scene(tables: Tables, number: int, image: int) -> Scene:
 class OpenImage:
     """An image of an open caption: both are drawn once and never again."""
 
-    caption: Caption
+    caption: GrammarCaption
     scene: Scene
 
 
 def open_images(tables: Tables, start: int, count: int) -> Iterator[OpenImage]:
     """Yield open images by number: without end, each with a caption outside of the tables."""
-    taken = Captions(tables.seed, set(tables.captions.text))
+    taken = CaptionWriter(tables.seed, set(tables.captions.text))
     for number in range(start, start + count):
         rng = np.random.default_rng([tables.seed, _OPEN, number])
         cell = CELLS[int(rng.integers(len(CELLS)))]

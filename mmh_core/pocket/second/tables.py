@@ -9,8 +9,14 @@ import numpy as np
 import pandas as pd
 
 from mmh_core.pocket.second.doses import Dose, Sizes, assigned, duplicated
-from mmh_core.pocket.second.drawing import CELLS, Captions, Cell, held_out_pairs, random_caption
-from mmh_core.pocket.second.families import GRAMMARS, Caption, family_of, unseen_names
+from mmh_core.pocket.second.drawing import (
+    CELLS,
+    CaptionWriter,
+    DesignCell,
+    held_out_pairs,
+    random_caption,
+)
+from mmh_core.pocket.second.families import GRAMMARS, GrammarCaption, family_of, unseen_names
 
 #: Groups of captions. Only `trained` is in the training set of the first denoiser, and only
 #: `small` in those of the denoisers of few images.
@@ -63,13 +69,13 @@ class Tables:
     sizes: Sizes
     captions: pd.DataFrame
     rows: pd.DataFrame
-    grammar: tuple[Caption | None, ...]
+    grammar: tuple[GrammarCaption | None, ...]
 
 
 def build_tables(seed: int = 0, sizes: Sizes | None = None) -> Tables:
     """Return the tables of a seed: captions first, then doses by a generator of their own."""
     sizes = Sizes() if sizes is None else sizes
-    drawn, words = Captions(seed), np.random.default_rng([seed, 2])
+    drawn, words = CaptionWriter(seed), np.random.default_rng([seed, 2])
     cells, small, held_out = _dealt(drawn, sizes, words, np.random.default_rng([seed, 3, 0]))
     doses = assigned(cells, sizes, np.random.default_rng([seed, 3]))
     trained = [caption for cell in cells for caption in cell]
@@ -79,10 +85,10 @@ def build_tables(seed: int = 0, sizes: Sizes | None = None) -> Tables:
             zip(trained, (dose for cell in doses for dose in cell), strict=True)
         )
     ]
-    grammar: list[Caption | None] = [*trained]
+    grammar: list[GrammarCaption | None] = [*trained]
     rows += _small(small, seed)
     grammar += small
-    others: dict[str, list[Caption]] = {
+    others: dict[str, list[GrammarCaption]] = {
         "held-out": held_out,
         "unseen names": _unseen_names(drawn, sizes, words),
         "unseen combinations": _unseen_pairs(drawn, sizes, words),
@@ -103,15 +109,15 @@ def build_tables(seed: int = 0, sizes: Sizes | None = None) -> Tables:
 
 
 def _dealt(
-    drawn: Captions, sizes: Sizes, words: np.random.Generator, deal: np.random.Generator
-) -> tuple[list[list[Caption]], list[Caption], list[Caption]]:
+    drawn: CaptionWriter, sizes: Sizes, words: np.random.Generator, deal: np.random.Generator
+) -> tuple[list[list[GrammarCaption]], list[GrammarCaption], list[GrammarCaption]]:
     """Return the captions to train with, by cell, those of the small sets, and the held out.
 
     They are generated together and dealt at random, so that no word can tell one from another.
     """
-    cells: list[list[Caption]] = []
-    small: list[Caption] = []
-    held_out: list[Caption] = []
+    cells: list[list[GrammarCaption]] = []
+    small: list[GrammarCaption] = []
+    held_out: list[GrammarCaption] = []
     for cell in CELLS:
         made = drawn.spread(cell, sizes.in_cell + sizes.small + sizes.held_out, words)
         made = [made[i] for i in deal.permutation(len(made))]
@@ -134,7 +140,7 @@ def training_rows(captions: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def _described(caption: Caption, seed: int, group: str) -> dict[str, object]:
+def _described(caption: GrammarCaption, seed: int, group: str) -> dict[str, object]:
     fixed = ";".join(f"{name}={number}" for name, number in caption.fixed)
     return _blank(caption.text) | {
         "painter": caption.painter,
@@ -170,7 +176,7 @@ def _blank(text: str) -> dict[str, object]:
     }
 
 
-def _dosed(caption: Caption, dose: Dose, seed: int, number: int) -> dict[str, object]:
+def _dosed(caption: GrammarCaption, dose: Dose, seed: int, number: int) -> dict[str, object]:
     side = duplicated(dose)
     varied = ""
     if dose.role == "template":
@@ -190,7 +196,7 @@ def _dosed(caption: Caption, dose: Dose, seed: int, number: int) -> dict[str, ob
     }
 
 
-def _small(captions: Sequence[Caption], seed: int) -> list[dict[str, object]]:
+def _small(captions: Sequence[GrammarCaption], seed: int) -> list[dict[str, object]]:
     """Return the captions of the small sets: their order, and which are copied, at random."""
     rng = np.random.default_rng([seed, 3, 1])
     ranks = rng.permutation(len(captions))
@@ -203,20 +209,24 @@ def _small(captions: Sequence[Caption], seed: int) -> list[dict[str, object]]:
     ]
 
 
-def _unseen_names(drawn: Captions, sizes: Sizes, rng: np.random.Generator) -> list[Caption]:
+def _unseen_names(
+    drawn: CaptionWriter, sizes: Sizes, rng: np.random.Generator
+) -> list[GrammarCaption]:
     """Return captions with names that nothing was trained with, their words all known."""
     found = []
     for painter in GRAMMARS:
-        cell, names = Cell(painter, True), unseen_names(painter)
+        cell, names = DesignCell(painter, True), unseen_names(painter)
         for i in range(2 * sizes.other):
             name = names[i % len(names)]
             found.append(drawn.fresh(cell, float(rng.random()), rng, name=name))
     return found
 
 
-def _unseen_pairs(drawn: Captions, sizes: Sizes, rng: np.random.Generator) -> list[Caption]:
+def _unseen_pairs(
+    drawn: CaptionWriter, sizes: Sizes, rng: np.random.Generator
+) -> list[GrammarCaption]:
     """Return captions with one of the pairs of phrases that are kept out of training."""
-    found: list[Caption] = []
+    found: list[GrammarCaption] = []
     for cell in CELLS:
         pairs = sorted(sorted(pair) for pair in held_out_pairs(cell.painter, drawn.seed))
         kept = 0
@@ -230,14 +240,16 @@ def _unseen_pairs(drawn: Captions, sizes: Sizes, rng: np.random.Generator) -> li
     return found
 
 
-def _paraphrase(caption: Caption, drawn: Captions, rng: np.random.Generator) -> Caption:
+def _paraphrase(
+    caption: GrammarCaption, drawn: CaptionWriter, rng: np.random.Generator
+) -> GrammarCaption:
     """Return the same content in words that no caption has: another opening and order."""
     openings = len(GRAMMARS[caption.painter].openings)
     for _ in range(1_000):
         order = rng.permutation(len(caption.fixed))
         fixed = tuple(caption.fixed[i] for i in order)
         opening = int(rng.integers(openings))
-        other = Caption(caption.painter, opening, caption.subject, caption.named, fixed)
+        other = GrammarCaption(caption.painter, opening, caption.subject, caption.named, fixed)
         if other.text not in drawn.used:
             drawn.used.add(other.text)
             return other

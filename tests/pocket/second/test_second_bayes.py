@@ -8,7 +8,7 @@ from scipy.special import ndtr, ndtri
 from scipy.stats import truncnorm
 
 from mmh_core.pocket.second.bayes import Array, Renderer, posterior, slopes_of, wider_than
-from mmh_core.pocket.second.families import GRAMMARS, Caption, family_of
+from mmh_core.pocket.second.families import GRAMMARS, GrammarCaption, family_of
 from mmh_core.pocket.second.finish import parameters, render
 
 WIDTHS = np.array([2.0, 1.0, 0.5, 0.3, 0.1, 0.02])
@@ -68,7 +68,7 @@ def pooled(painter: str, free: tuple[str, ...], seed: int) -> tuple[Renderer, Ar
     """Return a renderer of a family averaged over 16 x 16 pixels, and true parameters."""
     grammar = GRAMMARS[painter]
     said = tuple((each.name, 0) for each in grammar.details if each.parameters != free)
-    caption = Caption(painter, 0, grammar.subject.choices[0].phrase, False, said)
+    caption = GrammarCaption(painter, 0, grammar.subject.choices[0].phrase, False, said)
     family = family_of(caption, 0)
     assert family.free == free
     scene = family.scene(np.random.default_rng(seed))

@@ -8,7 +8,7 @@ import pytest
 
 from mmh_core.pocket.paint import SIDE
 from mmh_core.pocket.second.doses import Sizes
-from mmh_core.pocket.second.families import GRAMMARS, Caption, Family, family_of, names
+from mmh_core.pocket.second.families import GRAMMARS, GrammarCaption, ImageFamily, family_of, names
 from mmh_core.pocket.second.finish import FINISH, draw_all, parameters, render
 from mmh_core.pocket.second.images import (
     NEAR,
@@ -37,9 +37,11 @@ def tables() -> Tables:
     return build_tables(0, SMALLER)
 
 
-def caption(painter: str, fixed: tuple[tuple[str, int], ...], subject: str | None) -> Caption:
+def caption(
+    painter: str, fixed: tuple[tuple[str, int], ...], subject: str | None
+) -> GrammarCaption:
     """Return a caption with a name or without."""
-    return Caption(painter, 0, subject, subject in names(painter), fixed)
+    return GrammarCaption(painter, 0, subject, subject in names(painter), fixed)
 
 
 def everything(painter: str) -> tuple[tuple[str, int], ...]:
@@ -47,7 +49,7 @@ def everything(painter: str) -> tuple[tuple[str, int], ...]:
     return tuple((each.name, 1) for each in GRAMMARS[painter].details)
 
 
-def middle(family: Family, seed: int = 0) -> np.ndarray:
+def middle(family: ImageFamily, seed: int = 0) -> np.ndarray:
     """Return free values away from the ends and from symmetric places."""
     return np.random.default_rng(seed).uniform(0.3, 0.7, len(family.free))
 
