@@ -64,7 +64,7 @@ def fit(
     generator: torch.Generator,
     checkpoint: Path | None = None,
     stamp: str = "",
-    save_every: float = SAVE_EVERY,
+    save_every: float | None = None,
 ) -> Iterator[Fitted]:
     """Minimize the loss by AdamW, one yield a step; rate: a warm-up, then a cosine to 0.
 
@@ -72,10 +72,11 @@ def fit(
     done, at most 1,000: a long horizon early in training makes results worse.
 
     With a `checkpoint` the state (weights, averages, optimizer, generator) is written there every
-    `save_every` seconds and at the end, and a later call with an equal `stamp` resumes from it, on
-    one machine to the same weights as without the interruption. A finished fit yields its last
-    step again. A checkpoint of another stamp is passed over, and replaced in time.
+    `save_every` (else `SAVE_EVERY`) seconds and at the end, and a later call with an equal `stamp`
+    resumes from it, on one machine to the same weights as without the interruption. A finished fit
+    yields its last step again. A checkpoint of another stamp is passed over, and replaced in time.
     """
+    every = SAVE_EVERY if save_every is None else save_every
     state = _State(model, fitting, generator, stamp)
     if checkpoint is not None and checkpoint.exists():
         state.read(checkpoint)
@@ -85,7 +86,7 @@ def fit(
     while state.step < fitting.steps:
         state.advance(loss)
         done = state.step == fitting.steps
-        if checkpoint is not None and (done or time.monotonic() - saved > save_every):
+        if checkpoint is not None and (done or time.monotonic() - saved > every):
             state.write(checkpoint)
             saved = time.monotonic()
         yield Fitted(
