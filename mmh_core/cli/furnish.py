@@ -186,8 +186,7 @@ def _detectors(at: Furnishing) -> None:
 
 
 def _figures(at: Furnishing) -> None:
-    from mmh_core.cli.pocket import check_table
-    from mmh_core.cli.tables import plain
+    from mmh_core.cli.tables import check_table, plain
     from mmh_core.pocket.check import check
     from mmh_core.pocket.furnish import add_to_card
     from mmh_core.subject.calibration import image_calibration

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from mmh_core.cli.options import DeviceName, JsonFile, Seed, WorkFolder
 from mmh_core.cli.output import check_places, followed, write_json
 from mmh_core.cli.pocket_second import build_second, check_second_world
+from mmh_core.cli.tables import check_table
 from mmh_core.installation import PROGRAM
 from mmh_core.records import MMHError
 from mmh_core.retrieval.image_names import printable_path
 from mmh_core.subject.devices import device_of
 from mmh_core.text_to_image.catalogue import CATALOGUE
-
-if TYPE_CHECKING:
-    from mmh_core.pocket.check import Check
-    from mmh_core.pocket.figures import Row
 
 app = typer.Typer(
     add_completion=False,
@@ -152,26 +149,3 @@ _SEARCHED = (
     "Copies are counted by similarity and pixels of the images as they are; mirrored, turned, "
     "cropped and recolored copies, for which the pages search as well, are not counted here."
 )
-
-
-def check_table(found: Check) -> str:
-    """Return the figures as a Markdown table."""
-    lines = [
-        "| figure | bar | measured | 95 % interval | counted on | |",
-        "|---|---|---|---|---|---|",
-    ]
-    lines += [f"| {' | '.join(_cells(row))} |" for row in found.rows]
-    return "\n".join(lines)
-
-
-def _cells(row: Row) -> list[str]:
-    bar = {"least": "at least ", "most": "at most ", "none": ""}[row.bound]
-    interval = f"{row.low:.3f} to {row.high:.3f}" if row.low == row.low else "-"
-    return [
-        row.figure,
-        "-" if row.bound == "none" else f"{bar}{row.bar:.3g}",
-        f"{row.value:.3f}",
-        interval,
-        f"{row.count:,}",
-        "" if row.bound == "none" else "SHORT" if row.short else "holds",
-    ]

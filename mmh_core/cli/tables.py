@@ -6,6 +6,8 @@ import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mmh_core.pocket.check import Check
+    from mmh_core.pocket.figures import Row
     from mmh_core.studies.manifolds.closed_forms import AnalyticRow
     from mmh_core.studies.manifolds.lid_benchmark import LidBenchmark
     from mmh_core.studies.manifolds.run import EstimatorRow, ManifoldRun
@@ -153,3 +155,26 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def check_table(found: Check) -> str:
+    """Return the figures as a Markdown table."""
+    lines = [
+        "| figure | bar | measured | 95 % interval | counted on | |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [f"| {' | '.join(_check_cells(row))} |" for row in found.rows]
+    return "\n".join(lines)
+
+
+def _check_cells(row: Row) -> list[str]:
+    bar = {"least": "at least ", "most": "at most ", "none": ""}[row.bound]
+    interval = f"{row.low:.3f} to {row.high:.3f}" if row.low == row.low else "-"
+    return [
+        row.figure,
+        "-" if row.bound == "none" else f"{bar}{row.bar:.3g}",
+        f"{row.value:.3f}",
+        interval,
+        f"{row.count:,}",
+        "" if row.bound == "none" else "SHORT" if row.short else "holds",
+    ]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmh_core.cli.pocket import check_table
+from mmh_core.cli.tables import check_table
 from mmh_core.pocket.assets import read_world
 from mmh_core.pocket.calibration import captions_of, held_out_sample
 from mmh_core.pocket.cast import named_subjects
