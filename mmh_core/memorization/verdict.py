@@ -189,3 +189,19 @@ COPY_VERDICTS: tuple[ImageVerdict, ...] = tuple(
 def most_severe(verdicts: Iterable[ImageVerdict]) -> ImageVerdict:
     """Return the most severe of some verdicts on images. Errors: ValueError for none."""
     return max(verdicts, key=lambda verdict: IMAGE_ROWS[verdict].severity)
+
+
+#: Verdicts whose terms are spelled out where they are shown; the others stand as they are kept.
+_WORDS = {
+    "OD-Mem": "overfitting-driven (OD-Mem)",
+    "OD-Mem, exact": "overfitting-driven (OD-Mem), exact copy",
+    "DD-Mem": "data-driven (DD-Mem)",
+    "DD-Mem, exact": "data-driven (DD-Mem), exact copy",
+    "fit too poor to say": "no verdict: poor fit",
+    "not read yet": "not examined yet",
+}
+
+
+def verdict_words(name: str) -> str:
+    """Return a verdict as it is shown, with the terms of the literature spelled out."""
+    return _WORDS.get(name, name)

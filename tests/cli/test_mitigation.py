@@ -166,7 +166,7 @@ def test_the_table_has_a_line_per_treatment() -> None:
     assert lines[10].startswith(
         "- Random token insertion 2: 1 of 2: copies; 1 of 2: alignment 0.36 is below"
     )
-    assert "; harms reference prompts: alignment -0.06 [-0.08, -0.04]" in lines[10]
+    assert "; harms reference prompts: alignment -0.06 [-0.31, +0.19]" in lines[10]
     assert len(lines) == 13
 
 

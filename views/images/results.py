@@ -11,6 +11,7 @@ import streamlit as st
 from mmh_core.formats.export import frame_csv
 from mmh_core.installation import PROGRAM
 from mmh_core.memorization.hypothesis import share_words, shown_lid
+from mmh_core.memorization.verdict import verdict_words
 from mmh_core.plots import images as image_plots
 from mmh_core.report import image_command, image_report, run_zip
 from mmh_core.retrieval.copy_evidence import COPIES, CopyKind, copied
@@ -102,7 +103,7 @@ def _figures(run: ImageRun) -> None:
         st.caption(layout.plain(scan_words(scan, copied=run.copied(prompt))))
     counts = Counter(image.verdict for image in images)
     verdicts = " · ".join(
-        f"{words.verdict(name)} ({count})" for name, count in counts.most_common()
+        f"{verdict_words(name)} ({count})" for name, count in counts.most_common()
     )
     st.caption(f"Verdicts: {verdicts}.")
 

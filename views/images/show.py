@@ -9,11 +9,11 @@ from html import escape
 import streamlit as st
 from torch import Tensor
 
-from mmh_core.memorization.verdict import IMAGE_ROWS
+from mmh_core.memorization.verdict import IMAGE_ROWS, verdict_words
 from mmh_core.plots.image_grid import reduced
 from mmh_core.report.image_files import png_bytes
 from mmh_core.studies.images.run import ImageRun, ImageVerdict
-from views.widgets import layout, words
+from views.widgets import layout
 
 #: The longest side of an image on a card and of a neighbor, in pixels of its own.
 CARD, THUMB = 256, 128
@@ -97,5 +97,5 @@ def verdict(name: ImageVerdict) -> str:
         f'<p class="im-verdict" style="border-color: {look.color}" '
         f'title="{escape(look.sentence)}">'
         f'<i style="color: {look.color}" aria-hidden="true">{look.sign}</i>'
-        f"{escape(words.verdict(name))}</p>"
+        f"{escape(verdict_words(name))}</p>"
     )

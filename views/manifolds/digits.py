@@ -9,7 +9,7 @@ import streamlit as st
 from torch import Tensor
 
 from mmh_core.memorization.hypothesis import MEMORIZED, VERDICTS
-from mmh_core.memorization.verdict import POINT_ROWS
+from mmh_core.memorization.verdict import POINT_ROWS, verdict_words
 from mmh_core.plots import summaries
 from mmh_core.plots.cards import image_png
 from mmh_core.plots.points import point_of
@@ -146,7 +146,7 @@ def _card(run: ManifoldRun, snapshot: Snapshot, row: int) -> str:
         f"<p>LID {words.number(lid, 1)} · percentile {below:.0%}".replace("%", "")
         + f"<br>distance ratio {ratio:.2f}, {copy}</p>"
         f'<p class="{look}" style="border-left-color: {color}">'
-        f"{escape(words.verdict(label))}</p></div>"
+        f"{escape(verdict_words(label))}</p></div>"
     )
 
 

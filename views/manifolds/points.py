@@ -10,7 +10,7 @@ import streamlit as st
 
 from mmh_core.formats.export import frame_csv
 from mmh_core.memorization.hypothesis import MEMORIZED, VERDICTS, explain
-from mmh_core.memorization.verdict import POINT_ROWS
+from mmh_core.memorization.verdict import POINT_ROWS, verdict_words
 from mmh_core.plots import curves, theme
 from mmh_core.plots.points import PointPlace, point_of
 from mmh_core.studies.manifolds.run import STATUSES, ManifoldRun, Snapshot
@@ -145,7 +145,7 @@ def _facts(run: ManifoldRun, snapshot: Snapshot, point: PointPlace) -> None:
     lid, true = float(of.lid[i]), float(of.true_lid[i])
     verdict = explain(VERDICTS[int(of.verdict[i])], lid, true, run.typical_lid)
     st.badge(
-        words.verdict(verdict.label),
+        verdict_words(verdict.label),
         color="orange" if verdict.memorized else "gray",
         help=f"{words.OD_MEM} {words.DD_MEM}",
     )

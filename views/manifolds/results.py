@@ -11,6 +11,7 @@ import streamlit as st
 from mmh_core.formats.export import frame_csv
 from mmh_core.manifolds.catalogue import MANIFOLDS
 from mmh_core.memorization.hypothesis import VERDICTS
+from mmh_core.memorization.verdict import verdict_words
 from mmh_core.plots import theme
 from mmh_core.studies.manifolds.run import ManifoldConfig, ManifoldRun, Snapshot
 from views import kept_runs
@@ -152,7 +153,7 @@ def _figures(run: ManifoldRun, snapshot: Snapshot) -> None:
         )
     counts = Counter(samples.verdict.tolist())
     verdicts = [
-        f"{counts[i]:,} {words.verdict(label)}" for i, label in enumerate(VERDICTS) if counts[i]
+        f"{counts[i]:,} {verdict_words(label)}" for i, label in enumerate(VERDICTS) if counts[i]
     ]
     st.caption(f"Verdicts on {many:,} generated samples: {' · '.join(verdicts)}.")
 

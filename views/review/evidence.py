@@ -9,6 +9,7 @@ from html import escape
 import streamlit as st
 
 from mmh_core.memorization.cause import cause_words
+from mmh_core.memorization.verdict import verdict_words
 from mmh_core.records import MMHError
 from mmh_core.store.review_records import ItemView, ReviewItem
 from mmh_core.store.thumbnails import shown_thumbnail
@@ -69,7 +70,7 @@ def _one_of(images: tuple[ImageResult, ...], position: int) -> ImageResult:
         default=most_severe_image(images).seed,
         required=True,
         key=f"rv_seed_{position}",
-        format_func=lambda seed: f"seed {seed}: {words.verdict(seeds[seed].verdict)}",
+        format_func=lambda seed: f"seed {seed}: {verdict_words(seeds[seed].verdict)}",
         label_visibility="collapsed",
     )
     return seeds.get(chosen, images[0]) if chosen is not None else most_severe_image(images)

@@ -51,22 +51,6 @@ def percent(share: float) -> str:
     return f"{share:.1%}" if 0 < share < 0.0995 else f"{share:.0%}"
 
 
-#: Verdicts as the app shows them; the others stand as they are kept.
-_VERDICTS = {
-    "OD-Mem": "overfitting-driven (OD-Mem)",
-    "OD-Mem, exact": "overfitting-driven (OD-Mem), exact copy",
-    "DD-Mem": "data-driven (DD-Mem)",
-    "DD-Mem, exact": "data-driven (DD-Mem), exact copy",
-    "fit too poor to say": "no verdict: poor fit",
-    "not read yet": "not examined yet",
-}
-
-
-def verdict(name: str) -> str:
-    """Return a verdict in words, with the terms of the literature spelled out."""
-    return _VERDICTS.get(name, name)
-
-
 def plural(count: int, noun: str) -> str:
     """Return a count with its noun."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
