@@ -116,7 +116,9 @@ def bounded(image: Tensor, short: int) -> Tensor:
     return smaller[0].clamp(0, 1)
 
 
-def pixel_match(image: Tensor, candidates: Sequence[Sequence[Tensor]]) -> PixelMatch | None:
+def pixel_match(
+    image: Tensor, candidates: Sequence[Sequence[Tensor]], most_residual: float = MOST_RESIDUAL
+) -> PixelMatch | None:
     """Return the candidate that an image (3, H, W) in [0, 1] copies, None for none of them.
 
     `candidates` are those of `best_alignment`. *exact*: in one of the eight symmetries, at the
@@ -138,11 +140,11 @@ def pixel_match(image: Tensor, candidates: Sequence[Sequence[Tensor]]) -> PixelM
                 _transformation(best),
                 figures,
             )
-    if best.correlation < LEAST_CORRELATION or best.residual > MOST_RESIDUAL:
+    if best.correlation < LEAST_CORRELATION or best.residual > most_residual:
         return None
     figures = (
         f"correlation {best.correlation:.3f} (threshold {LEAST_CORRELATION}), unexplained "
-        f"{best.residual:.3f} (threshold {MOST_RESIDUAL})"
+        f"{best.residual:.3f} (threshold {most_residual})"
     )
     return PixelMatch(
         *("likely", best.symmetry, best.candidate, best.residual), _transformation(best), figures

@@ -56,7 +56,21 @@ def in_other_colors(training_set: TrainingSet, image: Tensor, row: _Row) -> _Row
 def _likely(
     training_set: TrainingSet, image: Tensor, row: _Row, found: Recoloring, named: int
 ) -> _Row:
-    """Return evidence that names the training image, now one of the near."""
+    as_well = f" {found.ties:,} more fit as well, apart from color." if found.ties else ""
+    reason = (
+        f"Likely a copy of training image {named} in other colors or another brightness: "
+        f"correlation {found.correlation:.4f} (threshold {LIKELY}).{as_well} Compare by eye."
+    )
+    return likely_copy(training_set, image, row, named, reason)
+
+
+def likely_copy(
+    training_set: TrainingSet, image: Tensor, row: _Row, named: int, reason: str
+) -> _Row:
+    """Return evidence of a likely copy of the training image of an id, now one of the near.
+
+    For what no descriptor has proposed: its similarity to the image (3, H, W) is computed here.
+    """
     copy, near = row
     index = training_set.index
     place = int(np.searchsorted(index.ids, named))
@@ -72,11 +86,6 @@ def _likely(
         training_set.image(place),
     )
     others = tuple(one for one in near if one.id != named)
-    as_well = f" {found.ties:,} more fit as well, apart from color." if found.ties else ""
-    reason = (
-        f"Likely a copy of training image {named} in other colors or another brightness: "
-        f"correlation {found.correlation:.4f} (threshold {LIKELY}).{as_well} Compare by eye."
-    )
     likely = replace(
         copy,
         kind="likely",

@@ -231,7 +231,7 @@ def _searched_all(copy: CopyFound) -> CopyFound:
         copy,
         reason=f"Similar to training image {copy.called} ({copy.similarity:.3f}, a copy is "
         f"possible from {copy.threshold:.3f}), but its pixels do not agree, nor do they mirrored, "
-        "turned or cropped.",
+        "turned or cropped a little; smaller parts can be missed.",
     )
 
 

@@ -20,6 +20,7 @@ from mmh_core.retrieval.pixel_match import fitted, is_flat
 from mmh_core.subject.calibration import calibration_beside
 from mmh_core.subject.copies import CopyFound, NeighborFound
 from mmh_core.subject.copy_search import find_copies
+from mmh_core.subject.part_search import as_a_part
 from mmh_core.subject.training_set import TrainingSet, pocket_training_set
 
 FOLDER = Path(__file__).parents[2] / "assets" / "pocket-sd"
@@ -109,6 +110,24 @@ def test_affine_changes_of_color_are_found_and_held_out_ones_are_not(way: str) -
     fresh = [CHANGES[way](Image.fromarray(world.held_out[row])) for row in rows]
     for copy, _ in find_copies(training_set(), tensors(fresh)):
         assert copy.kind in ("none", "unknown"), copy.reason
+
+
+def test_a_crop_that_the_descriptor_takes_for_another_image_is_not_called_none() -> None:
+    world = open_embedded_data(FOLDER).world
+    # An emblem and two landscapes, of which a descriptor named others or nothing.
+    crops = [
+        cropped(Image.fromarray(world.images[row]), box)
+        for row, box in ((3366, (6, 6, 57, 57)), (1033, (6, 6, 57, 57)), (2048, (0, 0, 51, 51)))
+    ]
+    images = tensors(crops)
+    for row, image, found in zip(
+        (3366, 1033, 2048), images, find_copies(training_set(), images), strict=True
+    ):
+        copy, _ = as_a_part(training_set(), image, found)
+        assert copy.kind in ("likely", "unknown") and str(row) in copy.reason, copy.reason
+    held_out = torch.from_numpy(world.held_out[[504, 252]]).permute(0, 3, 1, 2).float() / 255
+    for image, found in zip(held_out, find_copies(training_set(), held_out), strict=True):
+        assert as_a_part(training_set(), image, found)[0] == found[0]
 
 
 def test_held_out_images_of_wide_families_are_no_copies_and_not_flat() -> None:

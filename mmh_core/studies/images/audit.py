@@ -27,6 +27,7 @@ from mmh_core.studies.images.run import ImageResult
 from mmh_core.studies.images.verdict import judged
 from mmh_core.subject.copies import CopyFound, NeighborFound
 from mmh_core.subject.copy_search import find_copies
+from mmh_core.subject.part_search import as_a_part
 from mmh_core.subject.reference_prompts import ReferencePrompts
 from mmh_core.subject.subject import Subject
 from mmh_core.subject.training_set import TrainingSet
@@ -86,10 +87,12 @@ def _searched(
 ) -> tuple[CopyFound, tuple[NeighborFound, ...]]:
     """Return the evidence for the image as the model sees it, or as it was brought.
 
+    Nobody knows what was done to an image from anywhere, so that its parts are searched for, too.
     Where the file has another shape than the model, the model sees only its middle, while the
     training set holds it whole. A training set whose images all have the model's size does not.
     """
     [found] = find_copies(training_set, image[None])
+    found = as_a_part(training_set, image, found)
     if training_set.training is not None or whole.shape == image.shape or is_copy(found[0].kind):
         return found
     [other] = find_copies(training_set, bounded(whole, WHOLE)[None])

@@ -1,0 +1,65 @@
+"""The search for the training image of which an image is a part, for an image without a copy."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from mmh_core.retrieval.parts import STRETCHES, Part, proposed_parts, unstretched
+from mmh_core.retrieval.pixel_match import MOST_RESIDUAL, PixelMatch, pixel_match
+from mmh_core.subject.color_search import likely_copy
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mmh_core.subject.copies import CopyFound, NeighborFound
+    from mmh_core.subject.training_set import TrainingSet
+
+_Row = tuple["CopyFound", tuple["NeighborFound", ...]]
+#: Proposals whose pixels are compared.
+COMPARED = 12
+#: A residual up to which nobody can tell a copy from another image of the same shapes.
+UNDECIDED = 0.04
+
+
+def as_a_part(training_set: TrainingSet, image: Tensor, row: _Row) -> _Row:
+    """Return evidence of an image (3, H, W) in [0, 1] that was "none", compared as a part.
+
+    Of every training image, in place of the few that a descriptor proposes: what was cropped,
+    stretched to another shape or inverted is another image to a descriptor. Only where the
+    training images are at hand; what was found already stays. Some seconds for an image, so that
+    only images that somebody brought are searched for so. *likely*: its pixels are a part of a
+    training image; *unknown*: nearly so.
+    """
+    copy, near = row
+    training = training_set.training
+    if training is None or copy.kind != "none":
+        return row
+    found = list[tuple[PixelMatch, Part]]()
+    # One by one: the symmetries of one shape would crowd out each other and all else.
+    for part in proposed_parts(image, training, COMPARED):
+        ways: list[list[Tensor]] = [[] for _ in range(8)]
+        ways[part.symmetry] = [training.pixels[part.row]]
+        match = pixel_match(unstretched(image, part), ways, UNDECIDED)
+        if match is not None:
+            found.append((match, part))
+    if not found:
+        return row
+    match, part = min(found, key=lambda one: one[0].difference)
+    named = int(training.index.ids[part.row])
+    how = ", ".join(word for word in (_changed(part), match.words) if word)
+    called = f"training image {named}{f', {how},' if how else ''}"
+    if match.difference > MOST_RESIDUAL:
+        reason = (
+            f"It nearly fits {called} by its pixels: {match.figures}. A copy looks like this, and "
+            "so does another image of the same shapes: compare the two by eye."
+        )
+        return replace(copy, kind="unknown", reason=f"{copy.reason} {reason}"), near
+    reason = f"Likely a copy of {called} by its pixels: {match.figures}. Compare the two by eye."
+    return likely_copy(training_set, image, row, named, reason)
+
+
+def _changed(part: Part) -> str:
+    """Return what was done to a part besides turning and cropping it, "" for nothing."""
+    words = ["stretched to another shape"] if STRETCHES[part.stretch] != (1.0, 1.0) else []
+    return " and ".join([*words, *(["inverted in its colors"] if part.inverted else [])])
