@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 
-from mmh_core.pocket.paint import SIDE
-from mmh_core.pocket.scenes import Scene, parameters, render
+from mmh_core.pocket.paint import SIDE, Array
+from mmh_core.pocket.scenes import Scene, Style, parameters, render
+
+#: Renders (B, P) parameter vectors of a painter in one style as images (B, 64, 64, 3).
+Renderer = Callable[[str, Style, Array], Array]
 
 #: Step of the finite difference, in units of a parameter's whole range.
 _STEP = 1e-4
@@ -14,14 +19,23 @@ _STEP = 1e-4
 VISIBLE = 1 / 255
 
 
-def singular_values(scene: Scene, free: tuple[str, ...]) -> np.ndarray:
+def singular_values(scene: Scene, free: Sequence[str]) -> Array:
     """Return the singular values, falling, of d image / d free parameters, over sqrt(D).
+
+    See `values_of_slopes`. Errors: ValueError for an unknown name.
+    """
+    return values_of_slopes(scene, free, parameters(scene.painter), render)
+
+
+def values_of_slopes(
+    scene: Scene, free: Sequence[str], names: Sequence[str], rendered: Renderer
+) -> Array:
+    """Return the singular values of a renderer's Jacobian, whose parameters are `names`.
 
     Parameters are in units of their range [0, 1], so a value is the change of the image, root
     mean square per channel value, along the direction over a whole range. Forward differences of
     step 1e-4 (backward near the upper end), in float64. Errors: ValueError for an unknown name.
     """
-    names = parameters(scene.painter)
     for name in free:
         if name not in names:
             raise ValueError(f"Unknown parameter {name!r}; choose from {', '.join(names)}.")
@@ -31,16 +45,16 @@ def singular_values(scene: Scene, free: tuple[str, ...]) -> np.ndarray:
     points = np.repeat(base[None], len(free) + 1, axis=0)
     steps = np.empty(len(free))
     for row, name in enumerate(free, start=1):
-        place = names.index(name)
-        steps[row - 1] = _STEP if base[place] + _STEP <= 1 else -_STEP
-        points[row, place] += steps[row - 1]
-    rendered = render(scene.painter, scene.style, points).reshape(len(points), -1)
-    slopes = (rendered[1:] - rendered[0]) / steps[:, None]
-    values: np.ndarray = np.linalg.svd(slopes, compute_uv=False) / np.sqrt(3 * SIDE * SIDE)
+        column = names.index(name)
+        steps[row - 1] = _STEP if base[column] + _STEP <= 1 else -_STEP
+        points[row, column] += steps[row - 1]
+    images = rendered(scene.painter, scene.style, points).reshape(len(points), -1)
+    slopes = (images[1:] - images[0]) / steps[:, None]
+    values: Array = np.linalg.svd(slopes, compute_uv=False) / np.sqrt(3 * SIDE * SIDE)
     return values
 
 
-def true_lid(scene: Scene, free: tuple[str, ...]) -> int:
+def true_lid(scene: Scene, free: Sequence[str]) -> int:
     """Return LID_* of a scene over its free parameters: the visible directions of its Jacobian.
 
     Those are the singular values of at least `VISIBLE`. 0 where nothing is free, which is the

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmh_core.pocket.paint import SIDE, Array, X, Y, color, glow, over
-from mmh_core.pocket.scenes import PAINTERS, Scene, quantized
+from mmh_core.pocket.scenes import PAINTERS, Scene, Style, quantized
 from mmh_core.pocket.scenes import parameters as painted_parameters
 from mmh_core.pocket.scenes import render as render_painted
 
@@ -35,7 +35,7 @@ def parameters(painter: str) -> tuple[str, ...]:
     return (*painted_parameters(painter), *FINISH)
 
 
-def render(painter: str, style: dict[str, str], values: Array) -> Array:
+def render(painter: str, style: Style, values: Array) -> Array:
     """Render (B, P) parameter vectors of one style as (B, 64, 64, 3) in [0, 1], float64."""
     names = parameters(painter)
     values = np.asarray(values, np.float64)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from mmh_core.pocket.paint import SIDE
 from mmh_core.pocket.scenes import Scene
 from mmh_core.pocket.second.finish import draw_all, parameters, render
 from mmh_core.pocket.second.images import (
@@ -18,10 +17,8 @@ from mmh_core.pocket.second.images import (
     trained_scene,
 )
 from mmh_core.pocket.second.tables import Tables
-from mmh_core.pocket.true_lid import VISIBLE
+from mmh_core.pocket.true_lid import VISIBLE, values_of_slopes
 
-#: Step of the finite difference, in units of a parameter's whole range.
-STEP = 1e-4
 #: Two images are the same to the eye when they differ by less, root mean square over values.
 COPY_RMS = 0.04
 #: Held-out images behind LID* and the chance of a copy of one caption.
@@ -31,31 +28,9 @@ LID_IMAGES, CHANCE_IMAGES = 3, 24
 WIDE = 5.0
 
 
-def jacobian(scene: Scene, free: Sequence[str]) -> np.ndarray:
-    """Return d image / d free parameters (F, D) in float64, parameters in units of their range.
-
-    Forward differences of step 1e-4, backward near the upper end.
-    """
-    names = parameters(scene.painter)
-    base = np.asarray(scene.values, np.float64)
-    points = np.repeat(base[None], len(free) + 1, axis=0)
-    steps = np.empty(len(free))
-    for row, name in enumerate(free, start=1):
-        place = names.index(name)
-        steps[row - 1] = STEP if base[place] + STEP <= 1 else -STEP
-        points[row, place] += steps[row - 1]
-    images = render(scene.painter, dict(scene.style), points).reshape(len(points), -1)
-    slopes: np.ndarray = (images[1:] - images[0]) / steps[:, None]
-    return slopes
-
-
 def singular_values(scene: Scene, free: Sequence[str]) -> np.ndarray:
-    """Return the singular values, falling, of the Jacobian over sqrt(D)."""
-    if not free:
-        return np.zeros(0)
-    values: np.ndarray = np.linalg.svd(jacobian(scene, free), compute_uv=False)
-    values /= np.sqrt(3 * SIDE * SIDE)
-    return values
+    """Return the singular values, falling, of the Jacobian of painter and finish over sqrt(D)."""
+    return values_of_slopes(scene, free, parameters(scene.painter), render)
 
 
 def lid_star(scene: Scene, free: Sequence[str]) -> int:
