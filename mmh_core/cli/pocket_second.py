@@ -5,16 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 
 from mmh_core.cli.output import followed, write_json
+from mmh_core.cli.tables import check_table
 from mmh_core.records import MMHError
 from mmh_core.subject.devices import device_of
-
-if TYPE_CHECKING:
-    from mmh_core.pocket.figures import Row
 
 
 def build_second(
@@ -46,31 +43,9 @@ def check_second_world(first: Path, work: Path, *, device: str, json_file: Path 
 
     place = device_of(device)
     found = followed(check_second(SecondConfig(), work, first, device=place))
-    typer.echo(second_table(found.rows))
+    typer.echo(check_table(found, ".4g"))
     if json_file is not None:
         write_json({"figures": found.rows}, json_file)
     if found.short:
         typer.echo(f"\n{len(found.short)} of {len(found.rows)} figures are short.")
         raise SystemExit(1)
-
-
-def second_table(rows: tuple[Row, ...]) -> str:
-    """Return the figures as a Markdown table; a figure that is not measured is "not built"."""
-    lines = [
-        "| figure | bar | measured | 95 % interval | counted on | |",
-        "|---|---|---|---|---|---|",
-    ]
-    return "\n".join([*lines, *(f"| {' | '.join(_cells(row))} |" for row in rows)])
-
-
-def _cells(row: Row) -> list[str]:
-    bar = {"least": "at least ", "most": "at most ", "none": ""}[row.bound]
-    interval = "-" if math.isnan(row.low) else f"{row.low:.3f} to {row.high:.3f}"
-    return [
-        row.figure,
-        "-" if row.bound == "none" else f"{bar}{row.bar:.3g}",
-        "not built" if math.isnan(row.value) else f"{row.value:.4g}",
-        interval,
-        f"{row.count:,}",
-        "" if row.bound == "none" else "SHORT" if row.short else "holds",
-    ]

@@ -6,8 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mmh_core.pocket.check import Check
-    from mmh_core.pocket.figures import Row
+    from mmh_core.pocket.figures import Check, Row
     from mmh_core.studies.manifolds.closed_forms import AnalyticRow
     from mmh_core.studies.manifolds.lid_benchmark import LidBenchmark
     from mmh_core.studies.manifolds.run import EstimatorRow, ManifoldRun
@@ -157,23 +156,23 @@ def plain(value: Any) -> Any:
     return value
 
 
-def check_table(found: Check) -> str:
-    """Return the figures as a Markdown table."""
+def check_table(found: Check, form: str = ".3f") -> str:
+    """Return the figures as a Markdown table; one that is not measured is "not built"."""
     lines = [
         "| figure | bar | measured | 95 % interval | counted on | |",
         "|---|---|---|---|---|---|",
     ]
-    lines += [f"| {' | '.join(_check_cells(row))} |" for row in found.rows]
+    lines += [f"| {' | '.join(_check_cells(row, form))} |" for row in found.rows]
     return "\n".join(lines)
 
 
-def _check_cells(row: Row) -> list[str]:
+def _check_cells(row: Row, form: str) -> list[str]:
     bar = {"least": "at least ", "most": "at most ", "none": ""}[row.bound]
     interval = f"{row.low:.3f} to {row.high:.3f}" if row.low == row.low else "-"
     return [
         row.figure,
         "-" if row.bound == "none" else f"{bar}{row.bar:.3g}",
-        f"{row.value:.3f}",
+        "not built" if math.isnan(row.value) else format(row.value, form),
         interval,
         f"{row.count:,}",
         "" if row.bound == "none" else "SHORT" if row.short else "holds",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from mmh_core.pocket.clip import embed_captions, embed_images, load_clip, recall
 from mmh_core.pocket.descriptor import copy_auc, describe, load_descriptor
 from mmh_core.pocket.figures import (
     SEED,
+    Check,
     Row,
     copy_rows,
     generated_lid_rows,
@@ -37,22 +37,6 @@ from mmh_core.text_to_image.stable_diffusion import load
 
 IMAGES = 4
 _OPEN, _DESCRIBED = 26, 300
-
-
-@dataclass(frozen=True)
-class Check:
-    """All figures of a check measured so far."""
-
-    rows: tuple[Row, ...]
-
-    @property
-    def short(self) -> tuple[Row, ...]:
-        """Return the rows whose bar is missed."""
-        return tuple(row for row in self.rows if row.short)
-
-    def frame(self) -> pd.DataFrame:
-        """Return one row per figure."""
-        return pd.DataFrame([asdict(row) for row in self.rows])
 
 
 def check(

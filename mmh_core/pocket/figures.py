@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -53,6 +54,22 @@ class Row:
         if self.bound == "least":
             return not self.value >= self.bar
         return self.bound == "most" and not self.value <= self.bar
+
+
+@dataclass(frozen=True)
+class Check:
+    """All figures of a check so far; one that is not measured yet is NaN and counts as short."""
+
+    rows: tuple[Row, ...]
+
+    @property
+    def short(self) -> tuple[Row, ...]:
+        """Return the rows whose bar is missed."""
+        return tuple(row for row in self.rows if row.short)
+
+    def frame(self) -> pd.DataFrame:
+        """Return one row per figure."""
+        return pd.DataFrame([asdict(row) for row in self.rows])
 
 
 def share(

@@ -12,8 +12,7 @@ from mmh_core.cli.tables import check_table
 from mmh_core.pocket.assets import read_world
 from mmh_core.pocket.calibration import captions_of, held_out_sample
 from mmh_core.pocket.cast import named_subjects
-from mmh_core.pocket.check import Check
-from mmh_core.pocket.figures import Row, share
+from mmh_core.pocket.figures import Check, Row, share
 from mmh_core.pocket.trials import open_captions
 
 POCKET = Path(__file__).parents[2] / "assets" / "pocket-sd"

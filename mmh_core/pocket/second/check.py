@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ import torch
 
 from mmh_core.pocket.autoencoder import psnr
 from mmh_core.pocket.batches import as_tensor
-from mmh_core.pocket.figures import Row
+from mmh_core.pocket.figures import Check, Row
 from mmh_core.pocket.second.doses import COPIES, TRANSFORMS, Dose, one_sided
 from mmh_core.pocket.second.families import GRAMMARS, GrammarCaption
 from mmh_core.pocket.second.finish import draw_all
@@ -52,21 +51,9 @@ NOT_BUILT = (
 )
 
 
-@dataclass(frozen=True)
-class SecondCheck:
-    """All figures of a check so far; a figure that is not there yet is NaN and counts as short."""
-
-    rows: tuple[Row, ...]
-
-    @property
-    def short(self) -> tuple[Row, ...]:
-        """Return the rows whose bar is missed."""
-        return tuple(row for row in self.rows if row.short)
-
-
 def check_second(
     config: SecondConfig, work: Path, first: Path, *, device: torch.device
-) -> Iterator[Progress[SecondCheck]]:
+) -> Iterator[Progress[Check]]:
     """Check the world, and what is built of it in `work`; every progress has the rows so far.
 
     `first` is the folder of the first world's model, whose autoencoder stands in until the second
@@ -84,9 +71,9 @@ def check_second(
         "Adding what needs networks": lambda: network_rows(shop),
     }
     for number, (words, measure) in enumerate(parts.items()):
-        yield Progress(number / len(parts), words, SecondCheck(tuple(rows)))
+        yield Progress(number / len(parts), words, Check(tuple(rows)))
         rows += measure()
-    yield Progress(1.0, "Checked", SecondCheck(tuple(rows)))
+    yield Progress(1.0, "Checked", Check(tuple(rows)))
 
 
 def _counted(figure: str, value: float, count: int) -> Row:

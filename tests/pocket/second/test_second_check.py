@@ -12,11 +12,10 @@ import pytest
 import torch
 
 from mmh_core.cli.app import main
-from mmh_core.cli.pocket_second import second_table
-from mmh_core.pocket.figures import Row
+from mmh_core.cli.tables import check_table
+from mmh_core.pocket.figures import Check, Row
 from mmh_core.pocket.second.check import (
     NOT_BUILT,
-    SecondCheck,
     autoencoder_rows,
     lid_rows,
     network_rows,
@@ -101,16 +100,18 @@ def test_what_needs_networks_is_short_until_it_is_built(tmp_path: Path) -> None:
     shop = Workshop(SecondConfig(), tmp_path, torch.device("cpu"))
     rows = [*network_rows(shop), *autoencoder_rows(shop)]
     assert len(rows) == len(NOT_BUILT) + 2
-    check = SecondCheck(tuple(rows))
+    check = Check(tuple(rows))
     assert check.short == check.rows
-    table = second_table(check.rows)
+    table = check_table(check, ".4g")
     assert table.count("not built") == len(NOT_BUILT) + 1
     assert table.count("SHORT") == len(rows)
 
 
 def test_a_figure_that_holds_is_printed_with_its_interval() -> None:
     row = Row("text", 0.512, 0.46, 0.55, 0.6, "most", 620)
-    assert "| text | at most 0.6 | 0.512 | 0.460 to 0.550 | 620 | holds |" in second_table((row,))
+    assert "| text | at most 0.6 | 0.512 | 0.460 to 0.550 | 620 | holds |" in check_table(
+        Check((row,)), ".4g"
+    )
 
 
 @pytest.mark.parametrize(
