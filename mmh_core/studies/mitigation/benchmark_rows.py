@@ -19,7 +19,7 @@ from mmh_core.statistics import (
     rank_correlation,
 )
 from mmh_core.studies.mitigation.benchmark_run import CaptionRecord, MitigationBenchmark
-from mmh_core.studies.mitigation.outcome import ALIGNMENT_KEPT, GOOD
+from mmh_core.studies.mitigation.outcome import GOOD, loses_alignment
 from mmh_core.studies.mitigation.run import Treatment
 
 #: What a mitigation has to do: copies before at least, images solved at least.
@@ -30,8 +30,6 @@ MOVERS = ("anti_memorization_guidance", "sparse_repellency")
 _SAME = 1 - 1e-5
 #: Means of shares in float32 miss a tenth by less.
 _ROUNDING = 1e-6
-#: Smaller losses of alignment are rounding.
-_HARM = 1e-3
 _NAN = float("nan")
 
 
@@ -153,12 +151,8 @@ def meets(row: BenchmarkRow, normal: NormalRow | None) -> bool:
 
 
 def harms(row: NormalRow) -> bool:
-    """Return whether reference captions become copies, or lose alignment.
-
-    Beyond the interval, or more than a solved image may lose.
-    """
-    lost = -row.alignment.value > (1 - ALIGNMENT_KEPT) * row.alignment_before + _HARM
-    return row.new_copies > 0 or row.alignment.high < -_HARM or lost
+    """Return whether reference captions become copies, or lose alignment."""
+    return row.new_copies > 0 or loses_alignment(row.alignment, row.alignment_before)
 
 
 def correlation(

@@ -12,12 +12,15 @@ import math
 from dataclasses import dataclass
 
 from mmh_core.memorization.verdict import OUTCOME_ROWS, OutcomeKind
+from mmh_core.statistics import Interval
 from mmh_core.studies.mitigation.run import Cell
 
 #: Outcomes that a mitigation may have and pass.
 GOOD: tuple[OutcomeKind, ...] = tuple(kind for kind, row in OUTCOME_ROWS.items() if row.good)
 #: An image whose alignment is lower than this share of the mean without mitigation is flagged.
 ALIGNMENT_KEPT = 0.9
+#: Smaller losses of a mean alignment are rounding.
+_ROUNDING = 1e-3
 #: LID has risen when by more than this many standard errors of the difference, at least by one.
 RISE_ERRORS, RISE_LEAST = 2.0, 1.0
 NEW_COPY = "a new copy"
@@ -41,8 +44,20 @@ def image_outcomes(cell: Cell, base: Cell) -> tuple[ImageOutcome, ...]:
 
 def alignment_bound(base: Cell) -> float:
     """Return the alignment below which an image is flagged, NaN where it is unknown."""
-    mean = float(base.alignment.nanmean()) if len(base.alignment) else math.nan
-    return mean - (1 - ALIGNMENT_KEPT) * abs(mean)
+    return _least_kept(float(base.alignment.nanmean()) if len(base.alignment) else math.nan)
+
+
+def loses_alignment(change: Interval, before: float) -> bool:
+    """Return whether a mean alignment falls beyond the interval of its change, or below the bound.
+
+    `before` is the mean without mitigation. What is unknown shows no loss.
+    """
+    below = before + change.value < _least_kept(before) - _ROUNDING
+    return change.high < -_ROUNDING or below
+
+
+def _least_kept(alignment: float) -> float:
+    return alignment - (1 - ALIGNMENT_KEPT) * abs(alignment)
 
 
 def lid_rise(cell: Cell, base: Cell, seed: int) -> bool | None:

@@ -10,13 +10,11 @@ from typing import Literal
 
 from mmh_core.memorization.verdict import OUTCOME_ROWS
 from mmh_core.statistics import Interval
-from mmh_core.studies.mitigation.outcome import ALIGNMENT_KEPT, NEW_COPY, ImageOutcome
+from mmh_core.studies.mitigation.outcome import NEW_COPY, ImageOutcome, loses_alignment
 from mmh_core.studies.mitigation.run import MitigationRun, Treatment
-from mmh_core.studies.mitigation.table import Compared, TreatmentRow, treatment_rows
+from mmh_core.studies.mitigation.table import TreatmentRow, treatment_rows
 
 ReferenceEffect = Literal["unchanged", "harmed", "not checked"]
-#: Changes of alignment below it are rounding.
-_ROUNDING = 1e-3
 _FIGURE = re.compile(r"(-?\d+\.\d+|-?\d+)")
 
 
@@ -90,21 +88,15 @@ def reference_rows(run: MitigationRun) -> dict[Treatment, ReferenceRow]:
 
 def _reference(row: TreatmentRow) -> ReferenceRow:
     change = row.alignment.difference
+    lost = loses_alignment(change, row.alignment.mean.value - change.value)
     new = sum(one.reason == NEW_COPY for one in row.outcomes)
     effect: ReferenceEffect = "unchanged"
-    if new or _loses_alignment(row.alignment):
+    if new or lost:
         effect = "harmed"
     elif math.isnan(change.low) or any(one.kind == "unknown" for one in row.outcomes):
         # One image has no interval, and a figure that is missing shows no harm.
         effect = "not checked"
-    return ReferenceRow(effect, change, new, row.images, _loses_alignment(row.alignment))
-
-
-def _loses_alignment(alignment: Compared) -> bool:
-    """Return whether it falls beyond its interval, or by more than a solved image may lose."""
-    before = alignment.mean.value - alignment.difference.value
-    kept = alignment.mean.value >= ALIGNMENT_KEPT * before - _ROUNDING
-    return alignment.difference.high < -_ROUNDING or not (kept or math.isnan(before))
+    return ReferenceRow(effect, change, new, row.images, lost)
 
 
 def _verdict(row: TreatmentRow, base: TreatmentRow, references: ReferenceRow) -> TreatmentVerdict:

@@ -10,12 +10,14 @@ import pytest
 import torch
 
 from mmh_core.pocket.grammar import content_of
+from mmh_core.statistics import Interval
 from mmh_core.studies.mitigation.outcome import (
     NOT_SOLVED,
     ImageOutcome,
     alignment_bound,
     image_outcomes,
     lid_rise,
+    loses_alignment,
 )
 from mmh_core.studies.mitigation.run import Cell, MitigationRun, Treatment
 from mmh_core.studies.mitigation.table import treatment_rows
@@ -177,6 +179,26 @@ def test_what_harms_reference_prompts_does_not_pass(
     (static,) = [one for one in verdicts(run) if one.treatment == STATIC]
     assert static.references.effect == effect and static.passes == (effect != "harmed")
     assert said in " ".join(static.reasons)
+
+
+@pytest.mark.parametrize(
+    ("before", "change", "high", "lost"),
+    [
+        (0.5, -0.04, 0.1, False),
+        (0.5, -0.06, 0.1, True),
+        (0.5, -0.01, -0.005, True),
+        (0.5, 0.2, 0.4, False),
+        # A tenth of the size is kept below 0 as well: no change is no loss.
+        (-0.1, 0.0, 0.1, False),
+        (-0.1, -0.02, 0.1, True),
+        (NAN, NAN, NAN, False),
+        (0.5, NAN, NAN, False),
+    ],
+)
+def test_alignment_is_lost_beyond_its_interval_or_by_more_than_a_tenth(
+    before: float, change: float, high: float, lost: bool
+) -> None:
+    assert loses_alignment(Interval(change, -1.0, high), before) is lost
 
 
 def test_reference_prompts_that_were_not_generated_are_not_checked() -> None:
