@@ -212,7 +212,7 @@ def area_interval(positive: Tensor, negative: Tensor) -> Interval:
     if area in (0.0, 1.0):
         end = (1 - LEVEL) ** (1 / pairs)
         return Interval(area, *((min(low, end), 1.0) if area else (0.0, max(high, 1 - end))))
-    half = half_width_normal(_delong(positive, negative)) / (area * (1 - area))
+    half = _half_width_normal(_delong(positive, negative)) / (area * (1 - area))
     center = math.log(area / (1 - area))
     ends = [1 / (1 + math.exp(-(center + sign * half))) for sign in (-1, 1)]
     return Interval(area, min(low, ends[0]), max(high, ends[1]))
@@ -227,7 +227,7 @@ def _newcombe(area: float, positives: int, negatives: int) -> tuple[float, float
     def excess(true: float) -> float:
         ties = (1 - true) / (2 - true) + true / (1 + true)
         variance = true * (1 - true) * (1 + half * ties) / (positives * negatives)
-        return abs(true - area) - half_width_normal(math.sqrt(variance))
+        return abs(true - area) - _half_width_normal(math.sqrt(variance))
 
     # At the measured area itself the excess is below 0, at 0 and at 1 it is not.
     low = 0.0 if area <= 0 else brentq(excess, 0.0, min(area, 1 - _ROUNDING))
@@ -242,7 +242,7 @@ def _delong(positive: Tensor, negative: Tensor) -> float:
     return math.sqrt(sum(float(side.var()) / len(side) for side in sides))
 
 
-def half_width_normal(standard_error: float) -> float:
+def _half_width_normal(standard_error: float) -> float:
     """Return half the interval of an estimate with a known, normal error."""
     from scipy.special import ndtri
 

@@ -66,7 +66,7 @@ def perfect_rows(shop: Workshop, first: Path) -> list[Row]:
     rows = [_mean(f"open images, latents of the {whose}: LID*", [float(value) for value in lid])]
     for delta in SCALES:
         found = [_sampled(each, shop.tables.seed, encoded, delta) for each in images]
-        traces = [each.trace for each, _ in found if each.effective >= ENOUGH]
+        traces = [each.trace for each, _ in found if each.enough]
         left_out = len(found) - len(traces)
         rows += [
             _mean(f"directions wider than {delta:g}", [float(wider) for _, wider in found]),

@@ -187,14 +187,11 @@ class Workshop:
     def _latents(self) -> Iterator[Step]:
         """Render and encode all images of the denoisers, part after part."""
         vae = self.scaled_autoencoder()
-        entries = denoiser_entries(self.tables, self.config)
-        small = small_entries(self.tables)
-        everything = Entries.joined(entries, small)
-        parts = range(0, len(everything), _PART)
+        parts = range(0, len(self._entries), _PART)
         for number, start in enumerate(parts):
             path = self._part(number)
             if not path.is_file():
-                images = draw_entries(self.tables, everything.part(start, start + _PART))
+                images = draw_entries(self.tables, self._entries.part(start, start + _PART))
                 with replacing(path) as temporary:
                     torch.save(encode(vae, as_tensor(images)).half(), temporary)
             yield number + 1, len(parts)
@@ -216,11 +213,16 @@ class Workshop:
 
     # --- what the stages use ------------------------------------------------------------------
 
-    def _latent_set(self, stage: str) -> LatentSet:
-        """Return the training set of one of the denoisers."""
-        entries = Entries.joined(
+    @cached_property
+    def _entries(self) -> Entries:
+        """Return the images of all denoisers."""
+        return Entries.joined(
             denoiser_entries(self.tables, self.config), small_entries(self.tables)
         )
+
+    def _latent_set(self, stage: str) -> LatentSet:
+        """Return the training set of one of the denoisers."""
+        entries = self._entries
         chosen, copies = entries.of(stage)
         latents = self._all_latents(len(entries))[torch.from_numpy(chosen)].float()
         texts = [entries.texts[i] for i in chosen.tolist()]
