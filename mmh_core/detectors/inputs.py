@@ -194,19 +194,19 @@ def joined(parts: Sequence[DetectorInputs]) -> DetectorInputs:
 def joined_traces(traces: Sequence[Trace]) -> Trace:
     """Return several traces as one; NFE are averaged over the images."""
     first = traces[0]
-    for each in traces[1:]:
-        if not torch.equal(each.times, first.times) or each.guidance != first.guidance:
+    for trace in traces[1:]:
+        if not torch.equal(trace.times, first.times) or trace.guidance != first.guidance:
             raise ValueError("Traces of different steps or guidance do not compare.")
-    images = sum(len(each.latents) for each in traces)
+    images = sum(len(trace.latents) for trace in traces)
     return Trace(
         first.times,
-        torch.cat([each.guidance_norm for each in traces]),
-        torch.cat([each.movement for each in traces]),
-        torch.cat([each.region for each in traces]),
-        torch.cat([each.latents for each in traces]),
-        torch.cat([each.images for each in traces]),
+        torch.cat([trace.guidance_norm for trace in traces]),
+        torch.cat([trace.movement for trace in traces]),
+        torch.cat([trace.region for trace in traces]),
+        torch.cat([trace.latents for trace in traces]),
+        torch.cat([trace.images for trace in traces]),
         first.guidance,
-        sum(each.nfe * len(each.latents) for each in traces) / images,
+        sum(trace.nfe * len(trace.latents) for trace in traces) / images,
     )
 
 

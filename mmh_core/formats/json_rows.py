@@ -89,7 +89,7 @@ def _text(value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return "; ".join(value)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
@@ -240,7 +240,7 @@ def _listed(values: Iterator[Any]) -> Iterator[Row]:
     for value in values:
         if not isinstance(value, list):
             yield _row(value)
-        elif head is None and all(isinstance(one, str) for one in value):
+        elif head is None and all(isinstance(item, str) for item in value):
             head = value
             if not any(map(is_usual, head[:MAX_COLUMNS])):
                 raise ValueError("its rows are lists, and the first one has no names of columns")

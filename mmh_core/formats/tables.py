@@ -98,7 +98,7 @@ def open_table(path: Path, *, most: int = MAX_ROWS, largest: int = MAX_BYTES) ->
 def _check_names(names: Sequence[str], source: str) -> None:
     """Refuse names of columns that are no text, as the first line of any other file is."""
     letters = "".join(names)
-    if any(unicodedata.category(one) == "Cc" and one not in "\t\r\n" for one in letters):
+    if any(unicodedata.category(letter) == "Cc" and letter not in "\t\r\n" for letter in letters):
         raise MMHError(
             f"{source} is no table of text (its first line holds control characters): save it as "
             "CSV in UTF-8, JSON or Parquet."
@@ -109,7 +109,7 @@ def _check_names(names: Sequence[str], source: str) -> None:
 
 def _inside(folder: Path) -> str:
     """Return which table a folder holds, as a sentence has it, "" for none."""
-    names = sorted(one.name for one in folder.iterdir() if one.suffix.casefold() in SUFFIXES)
+    names = sorted(entry.name for entry in folder.iterdir() if entry.suffix.casefold() in SUFFIXES)
     return f" in it, such as {folder / names[0]}" if names else ""
 
 

@@ -122,7 +122,7 @@ def typed_value(value: Any, hint: Any) -> Any:
         if not isinstance(value, Mapping):
             raise ValueError(f"is {_type_name(value)}, no object")
         inner = typing.get_args(hint)[1]
-        return {str(key): typed_value(one, inner) for key, one in value.items()}
+        return {str(key): typed_value(item, inner) for key, item in value.items()}
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return json_record(hint, value)
     if hint is float and type(value) is int:
@@ -172,13 +172,13 @@ def _check(value: Any, depth: int, *, surrogates: bool) -> None:
     level: list[Any] = [value]
     for _ in range(depth + 1):
         inner: list[Any] = []
-        for one in level:
-            if isinstance(one, dict):
-                inner += one.keys()
-                inner += one.values()
-            elif isinstance(one, list):
-                inner += one
-            elif isinstance(one, str) and not surrogates and not _encodes(one):
+        for item in level:
+            if isinstance(item, dict):
+                inner += item.keys()
+                inner += item.values()
+            elif isinstance(item, list):
+                inner += item
+            elif isinstance(item, str) and not surrogates and not _encodes(item):
                 raise ValueError("it holds half a character (a lone surrogate)")
         if not inner:
             return
@@ -226,7 +226,7 @@ def _items(value: Any, origin: Any, hints: tuple[Any, ...]) -> Any:
             raise ValueError(f"has {len(value)} entries, not {len(hints)}")
     else:
         hints = (hints[0],) * len(value)
-    return origin(typed_value(one, hint) for one, hint in zip(value, hints, strict=True))
+    return origin(typed_value(item, hint) for item, hint in zip(value, hints, strict=True))
 
 
 def _type_name(value: object) -> str:

@@ -58,7 +58,7 @@ class ChainOutcome:
     @property
     def nfe(self) -> float:
         """Return the NFE of all trials together, per image."""
-        return sum(each.nfe for each in self.tried)
+        return sum(attempt.nfe for attempt in self.tried)
 
     def frame(self) -> pd.DataFrame:
         """Return one row per mitigation tried."""
@@ -73,7 +73,7 @@ class ChainOutcome:
 
 def cheapest_first(mitigations: Sequence[Mitigation], steps: int) -> tuple[Mitigation, ...]:
     """Return mitigations sorted by expected cost; equal ones keep their order."""
-    return tuple(sorted(mitigations, key=lambda each: each.cost(steps)))
+    return tuple(sorted(mitigations, key=lambda mitigation: mitigation.cost(steps)))
 
 
 def try_in_turn(
@@ -97,15 +97,23 @@ def try_in_turn(
     scan, threshold = judge(model, context)
     queue = [NoMitigation(), *cheapest_first(mitigations, request.sampling.steps)]
     before = math.nan
-    for number, each in enumerate(queue):
-        if number and each.name == "none":
+    for number, mitigation in enumerate(queue):
+        if number and mitigation.name == "none":
             continue
         try:
-            mitigated = yield from each.apply(model, request, context=context)
+            mitigated = yield from mitigation.apply(model, request, context=context)
         except MMHError as error:
             nan = math.nan
             yield Tried(
-                each.name, each.label, each.strength, nan, nan, False, None, str(error), 0.0
+                mitigation.name,
+                mitigation.label,
+                mitigation.strength,
+                nan,
+                nan,
+                False,
+                None,
+                str(error),
+                0.0,
             )
             continue
         scanned = yield from scan(mitigated.request)
@@ -113,9 +121,9 @@ def try_in_turn(
         kept = scanned.alignment / before if before > 0 else math.nan
         passed = scanned.score < threshold and not kept < keep and not scanned.astray
         yield Tried(
-            each.name,
-            each.label,
-            each.strength,
+            mitigation.name,
+            mitigation.label,
+            mitigation.strength,
             scanned.score,
             kept,
             passed,
@@ -137,22 +145,22 @@ def chain(
 ) -> Work[ChainOutcome]:
     """Run `try_in_turn` to its end and return its outcome."""
     tried = []
-    for each in try_in_turn(model, request, mitigations, keep=keep, context=context):
-        if each is None:
+    for attempt in try_in_turn(model, request, mitigations, keep=keep, context=context):
+        if attempt is None:
             yield
         else:
-            tried.append(each)
+            tried.append(attempt)
     return outcome(tried, judge(model, context)[1])
 
 
 def outcome(tried: Sequence[Tried], threshold: float) -> ChainOutcome:
     """Return the outcome of the mitigations tried so far."""
 
-    def rank(each: Tried) -> tuple[bool, float, float]:
-        lost = 0.0 if math.isnan(each.kept) else -each.kept
-        return not each.passed, max(each.score, threshold), lost
+    def rank(attempt: Tried) -> tuple[bool, float, float]:
+        lost = 0.0 if math.isnan(attempt.kept) else -attempt.kept
+        return not attempt.passed, max(attempt.score, threshold), lost
 
-    applied = [each for each in tried if each.mitigated is not None]
+    applied = [attempt for attempt in tried if attempt.mitigated is not None]
     best = min(applied, key=rank, default=None)
     if best is None or best.mitigated is None:
         raise ValueError("Nothing was tried: a chain starts with the request as it is.")
@@ -183,7 +191,7 @@ class AutomaticChain:
     def cost(self, steps: int) -> float:
         """Return the cost of the cheaper half of the candidates, with a generation after each."""
         tried = cheapest_first(self.candidates, steps)[: -(-round(self.strength) // 2)]
-        return sum(each.cost(steps) + 2.0 * steps for each in tried) + 2.0 * steps
+        return sum(attempt.cost(steps) + 2.0 * steps for attempt in tried) + 2.0 * steps
 
     def apply(
         self, model: TextToImage, request: Request, *, context: MitigationContext = NO_CONTEXT
@@ -201,7 +209,7 @@ class AutomaticChain:
 
 def _sentence(chained: ChainOutcome) -> str:
     """Return a sentence on which mitigation is used, and why that one."""
-    used = next(each for each in chained.tried if each.mitigated is chained.mitigated)
+    used = next(attempt for attempt in chained.tried if attempt.mitigated is chained.mitigated)
     details = f"score {used.score:.3g}; it passes below {chained.threshold:.3g}"
     if not math.isnan(used.kept):
         fell = f"fell to {used.kept:.0%} of what it was" if used.kept < 1 else "did not fall"

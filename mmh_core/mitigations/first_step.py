@@ -49,8 +49,8 @@ def first_step(model: TextToImage, request: Request) -> FirstStep:
         x_t, t = first_input(model, request)
         check_first_step(model, t)
         cond, without = (
-            each.to(model.device, torch.float32).expand(len(x_t), -1, -1)
-            for each in embeddings(model, request)
+            embedding.to(model.device, torch.float32).expand(len(x_t), -1, -1)
+            for embedding in embeddings(model, request)
         )
     return FirstStep(model, x_t, t, cond, without)
 

@@ -195,12 +195,12 @@ def check_share(share: float) -> None:
         raise ValueError(f"The share must be from 0 to 1, got {share!r}.")
 
 
-def quantile_of(values: Tensor | None, share: float, what: str) -> float:
+def quantile_of(values: Tensor | None, share: float, label: str) -> float:
     """Return a quantile of reference values; MMHError without any, ValueError for the share."""
     check_share(share)
     if values is None or not len(values):
         raise MMHError(
-            f"There are no {what} of reference prompts to aim at: measure some reference prompts "
+            f"There are no {label} of reference prompts to aim at: measure some reference prompts "
             "with this model first."
         )
     return float(values.float().quantile(share))

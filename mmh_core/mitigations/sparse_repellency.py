@@ -161,7 +161,7 @@ def share_to_leave(
     """
     if not 0 <= cosine <= 1:
         raise ValueError(f"The cosine must be from 0 to 1, got {cosine!r}.")
-    rows, ways, axes = (_centered(each) for each in (x, towards - x, references))
+    rows, ways, axes = (_centered(vectors) for vectors in (x, towards - x, references))
     enters, leaves = _stretches(rows, ways, axes, cosine)
     zero = rows.new_zeros(len(rows))
     least = _behind(enters, leaves, zero)

@@ -44,11 +44,11 @@ def padding_rows(model: TextToImage, prompt: str) -> Tensor:
     return torch.nonzero(mask == 0).flatten()
 
 
-def check_end_padding(model: TextToImage, what: str) -> None:
+def check_end_padding(model: TextToImage, label: str) -> None:
     """Raise MMHError unless the encoder pads prompts with the end token, as in SD 1.x."""
     tokenizer: Any = model.tokenizer
     if tokenizer.pad_token_id != tokenizer.eos_token_id:
         raise MMHError(
-            f"{what} needs a text encoder whose prompts are padded with the end token, and "
+            f"{label} needs a text encoder whose prompts are padded with the end token, and "
             f"{model.name} pads with {tokenizer.pad_token!r}: choose another mitigation."
         )

@@ -68,7 +68,7 @@ def separations(rows: Sequence[DetectorRow]) -> go.Figure:
         figure.add_trace(
             go.Scatter(
                 x=[value for value, _, _ in values],
-                y=[place + lift for place in range(len(order))],
+                y=[row + lift for row in range(len(order))],
                 text=labels,
                 mode="markers",
                 name=name,
@@ -103,8 +103,8 @@ def roc(run: BenchmarkRun, names: Sequence[str]) -> go.Figure:
         + ".",
         height=380,
     )
-    plain = torch.tensor([one.kind != "paraphrase" for one in run.prompts])
-    memorized = torch.tensor([one.memorized for one in run.prompts])
+    plain = torch.tensor([prompt.kind != "paraphrase" for prompt in run.prompts])
+    memorized = torch.tensor([prompt.memorized for prompt in run.prompts])
     line = {"color": theme.NEUTRAL, "dash": "dash", "width": 1}
     figure.add_shape(type="line", x0=0, y0=0, x1=1, y1=1, line=line)
     for number, row in enumerate(rows):
@@ -142,7 +142,7 @@ def roc(run: BenchmarkRun, names: Sequence[str]) -> go.Figure:
 
 def scores(run: BenchmarkRun, row: DetectorRow, threshold: float) -> go.Figure:
     """Draw a detector's scores by kind, one mark per prompt, and the threshold."""
-    kinds = list(dict.fromkeys(one.kind for one in run.prompts))[::-1]
+    kinds = list(dict.fromkeys(prompt.kind for prompt in run.prompts))[::-1]
     flagged = int((row.scores > threshold).sum())
     figure = theme.base(
         f"Scores of {row.label} by kind of prompt; {flagged} of {len(run.prompts)} are above "
@@ -151,7 +151,7 @@ def scores(run: BenchmarkRun, row: DetectorRow, threshold: float) -> go.Figure:
         legend=False,
     )
     for kind in kinds:
-        places = [i for i, one in enumerate(run.prompts) if one.kind == kind]
+        places = [i for i, prompt in enumerate(run.prompts) if prompt.kind == kind]
         # Spread by place and not at random: the same figure each time.
         heights = [kinds.index(kind) + 0.5 * ((7 * n) % 11 / 10 - 0.5) for n in range(len(places))]
         figure.add_trace(
@@ -187,14 +187,16 @@ def scores(run: BenchmarkRun, row: DetectorRow, threshold: float) -> go.Figure:
 
 def lid_against_truth(run: BenchmarkRun) -> go.Figure:
     """Draw each prompt's mean conditional LID against LID_* of its caption."""
-    known = ~run.true_lid.isnan()
+    has_true_lid = ~run.true_lid.isnan()
     figure = theme.base(
-        f"Model LID against the true LID of {int(known.sum())} captions: memorized ones lie "
-        "near 0 whatever the true LID is.",
+        f"Model LID against the true LID of {int(has_true_lid.sum())} captions: memorized ones "
+        "lie near 0 whatever the true LID is.",
         height=380,
     )
-    for kind in dict.fromkeys(one.kind for one in run.prompts):
-        places = [i for i, one in enumerate(run.prompts) if one.kind == kind and known[i]]
+    for kind in dict.fromkeys(prompt.kind for prompt in run.prompts):
+        places = [
+            i for i, prompt in enumerate(run.prompts) if prompt.kind == kind and has_true_lid[i]
+        ]
         if not places:
             continue
         figure.add_trace(
@@ -212,7 +214,7 @@ def lid_against_truth(run: BenchmarkRun) -> go.Figure:
                 hovertemplate="%{text}<br>true %{x}, model %{y:.1f}" + _aside(kind),
             )
         )
-    top = float(run.true_lid[known].max()) if bool(known.any()) else 1.0
+    top = float(run.true_lid[has_true_lid].max()) if bool(has_true_lid.any()) else 1.0
     line = {"color": theme.NEUTRAL, "dash": "dash", "width": 1}
     figure.add_shape(type="line", x0=0, y0=0, x1=top, y1=top, line=line)
     figure.update_xaxes(theme.axis("true LID of the caption", range=[-0.8, top + 1]))
@@ -228,9 +230,9 @@ def _aside(name: str) -> str:
 def causes(cause: CauseRow) -> go.Figure:
     """Draw the confusion matrix of the cause."""
     names: list[str] = list(CAUSES)
-    said = [*names, *([UNIDENTIFIED] if UNIDENTIFIED in cause.said else [])]
+    predictions = [*names, *([UNIDENTIFIED] if UNIDENTIFIED in cause.said else [])]
     pairs = list(zip(cause.true, cause.said, strict=True))
-    counts = [[pairs.count((true, each)) for each in said] for true in names]
+    counts = [[pairs.count((true, predicted)) for predicted in predictions] for true in names]
     largest = max(1, *(count for row in counts for count in row))
     figure = theme.base(
         f"Confusion matrix of the cause: balanced accuracy {cause.accuracy:.3f}.",
@@ -240,7 +242,7 @@ def causes(cause: CauseRow) -> go.Figure:
     figure.add_trace(
         go.Heatmap(
             z=counts,
-            x=said,
+            x=predictions,
             y=names,
             colorscale=[
                 [0, "rgba(11,143,179,0.08)"],
@@ -258,12 +260,12 @@ def causes(cause: CauseRow) -> go.Figure:
     )
     # White on what is dark on every page; elsewhere the theme's own color.
     for row, true in enumerate(names):
-        for column, each in enumerate(said):
+        for column, predicted in enumerate(predictions):
             dark = counts[row][column] > _DARK * largest
             theme.label(
                 figure,
                 str(counts[row][column]),
-                x=each,
+                x=predicted,
                 y=true,
                 xanchor="center",
                 font={"size": 18} | ({"color": "#ffffff"} if dark else {}),

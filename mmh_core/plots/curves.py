@@ -24,12 +24,12 @@ def lid_curve(run: ManifoldRun, snapshot: Snapshot, point_id: int) -> go.Figure:
     band shaded, the chosen plateau as a thick segment, the data's LID dashed, and the median curve
     of the training points faint behind. Errors: ValueError for an id of no point.
     """
-    place = point_of(run, snapshot, point_id)
-    estimates, row = place.estimates(snapshot), place.index
+    point = point_of(run, snapshot, point_id)
+    estimates, row = point.estimates(snapshot), point.index
     lid, data = float(estimates.lid[row]), float(estimates.true_lid[row])
     status = STATUSES[int(estimates.status[row])]
     figure = theme.base(
-        f"LID over the noise scale at {place.kind} {_own_number(run, point_id)}: "
+        f"LID over the noise scale at {point.kind} {_own_number(run, point_id)}: "
         f"{theme.said(lid)} at δ = {math.exp(float(estimates.log_delta[row])):.2g} ({status}); "
         f"{theme.data_lid_name(run)} {theme.said(data)}.",
         height=_HEIGHT,
@@ -41,7 +41,7 @@ def lid_curve(run: ManifoldRun, snapshot: Snapshot, point_id: int) -> go.Figure:
     look: dict[str, object] = {"color": theme.FAINT, "width": 1.5}
     noise.line(figure, run, middle, "median of the training points", look)
     curve = estimates.curve[row]
-    name = f"this {place.kind}"
+    name = f"this {point.kind}"
     if estimates.curve_error.shape[1]:
         noise.ribbon(figure, run, curve, estimates.curve_error[row])
         name += " (± 1 standard error)"
@@ -70,9 +70,9 @@ def fit(run: ManifoldRun, snapshot: Snapshot) -> go.Figure:
     that has memorized errs a hundred times more on points that it has not seen.
     """
     low, high = math.exp(snapshot.band_low), math.exp(snapshot.band_high)
-    said = f"trusted from {low:.2g} to {high:.2g}" if snapshot.fits else "trusted nowhere"
+    trust = f"trusted from {low:.2g} to {high:.2g}" if snapshot.fits else "trusted nowhere"
     figure = theme.base(
-        f"Denoising error over the noise scale after {snapshot.step:,} steps: {said}.",
+        f"Denoising error over the noise scale after {snapshot.step:,} steps: {trust}.",
         height=_HEIGHT,
     )
     noise.shade_band(figure, snapshot)
@@ -90,10 +90,10 @@ def fit(run: ManifoldRun, snapshot: Snapshot) -> go.Figure:
 
 def _error_axis(errors: Tensor) -> dict[str, object]:
     """Return a linear axis from 0, or a logarithmic one where errors differ a hundredfold."""
-    known = errors[errors.isfinite() & (errors > 0)]
-    if not len(known):
+    positive = errors[errors.isfinite() & (errors > 0)]
+    if not len(positive):
         return theme.axis("error / δ²")
-    low, high = float(known.min()), float(known.max())
+    low, high = float(positive.min()), float(positive.max())
     if high > 100 * low:
         return theme.log_axis("error / δ²", low / 1.5, high * 1.5)
     return theme.axis("error / δ²", range=[0, 1.22 * high])
@@ -184,5 +184,5 @@ def _training_alt(run: ManifoldRun) -> str:
 
 def _own_number(run: ManifoldRun, point_id: int) -> int:
     """Return the row of the training set, or the number of the sample."""
-    shown = len(run.shown)
-    return int(run.shown[point_id]) if point_id < shown else point_id - shown
+    training = len(run.shown)
+    return int(run.shown[point_id]) if point_id < training else point_id - training

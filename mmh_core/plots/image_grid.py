@@ -65,9 +65,9 @@ def region_image(region: Tensor, height: int, width: int) -> Tensor | None:
         share[None, None].float(), (height, width), mode="bilinear", align_corners=False
     )[0, 0]
     scale = torch.tensor(_SCALE, dtype=torch.float32)
-    place = smooth.clamp(0, 1) * (len(scale) - 1)
-    low = place.floor().long().clamp_max(len(scale) - 2)
-    part = (place - low)[..., None]
+    position = smooth.clamp(0, 1) * (len(scale) - 1)
+    low = position.floor().long().clamp_max(len(scale) - 2)
+    part = (position - low)[..., None]
     return _as_uint8((scale[low] * (1 - part) + scale[low + 1] * part).permute(2, 0, 1))
 
 

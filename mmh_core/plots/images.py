@@ -64,8 +64,8 @@ def lid_curve(
         )
     )
     noise.mark_chosen(figure, lid, (log_delta, log_delta), "plateau")
-    known = [value for value in tops if math.isfinite(value)] or [1.0]
-    low, high = min(*known, 0.0), max(*known, 1.0)
+    finite = [value for value in tops if math.isfinite(value)] or [1.0]
+    low, high = min(*finite, 0.0), max(*finite, 1.0)
     figure.update_xaxes(
         theme.log_axis("noise scale δ (units of the latents)", min(x) / 1.05, max(x) * 1.05)
     )
@@ -106,8 +106,8 @@ def guidance_norms(image: ImageResult, normal: ReferencePrompts | None) -> go.Fi
 
 def lid_histogram(images: Sequence[ImageResult], normal: ReferencePrompts | None) -> go.Figure:
     """Draw the LID of these images as marks above the distribution of the reference prompts."""
-    read = [(one, one.lid.conditional) for one in images if one.lid is not None]
-    read = [(one, lid) for one, lid in read if math.isfinite(lid)]
+    read = [(image, image.lid.conditional) for image in images if image.lid is not None]
+    read = [(image, lid) for image, lid in read if math.isfinite(lid)]
     if not read:
         return theme.empty("No LID was estimated yet.", height=_HEIGHT)
     median = torch.tensor([lid for _, lid in read]).median()
@@ -130,42 +130,42 @@ def lid_histogram(images: Sequence[ImageResult], normal: ReferencePrompts | None
     return figure
 
 
-def image_map(found: ImageMap, images: Sequence[ImageResult]) -> go.Figure:
+def image_map(layout: ImageMap, images: Sequence[ImageResult]) -> go.Figure:
     """Draw training images and samples on a plane; `customdata` leads back to them.
 
     An id of a training image is its own number, one of a sample is -1 - its index. Training
     images are grey until they are selected, then they take the color of their kind.
     """
     figure = theme.base(
-        f"Map of {len(found.ids)} training images and {len(images)} generated ones; images with "
+        f"Map of {len(layout.ids)} training images and {len(images)} generated ones; images with "
         "similar descriptors lie close together.",
         height=520,
     )
-    kinds = list(dict.fromkeys(found.kinds))
+    kinds = list(dict.fromkeys(layout.kinds))
     for kind in kinds:
-        rows = [i for i, name in enumerate(found.kinds) if name == kind]
-        _cloud(figure, found, rows, kind)
-    for i, one in enumerate(images):
-        look = IMAGE_ROWS[one.verdict]
+        rows = [i for i, name in enumerate(layout.kinds) if name == kind]
+        _cloud(figure, layout, rows, kind)
+    for i, image in enumerate(images):
+        look = IMAGE_ROWS[image.verdict]
         figure.add_trace(
             go.Scatter(
-                x=[float(found.samples[i, 0])],
-                y=[float(found.samples[i, 1])],
+                x=[float(layout.samples[i, 0])],
+                y=[float(layout.samples[i, 1])],
                 mode="markers+text",
-                text=[str(one.seed)],
+                text=[str(image.seed)],
                 textposition="top center",
                 textfont={"size": 12, "color": theme.RING},
                 name="generated images, by seed",
                 legendgroup="samples",
                 showlegend=i == 0,
-                customdata=[-1 - one.index],
+                customdata=[-1 - image.index],
                 marker={
                     "symbol": look.symbol,
                     "size": 14,
                     "color": look.color,
                     "line": {"width": 1.5, "color": theme.RING},
                 },
-                hovertemplate=f"seed {one.seed}: {theme.letters(one.verdict)}<extra></extra>",
+                hovertemplate=f"seed {image.seed}: {theme.letters(image.verdict)}<extra></extra>",
             )
         )
     for kind in kinds:
@@ -182,18 +182,18 @@ def image_map(found: ImageMap, images: Sequence[ImageResult]) -> go.Figure:
     return figure
 
 
-def _cloud(figure: go.Figure, found: ImageMap, rows: list[int], kind: str) -> None:
+def _cloud(figure: go.Figure, layout: ImageMap, rows: list[int], kind: str) -> None:
     """Draw the training images of one kind."""
     color = KIND_COLORS.get(kind, theme.ACCENT)
     figure.add_trace(
         go.Scatter(
-            x=[float(found.places[i, 0]) for i in rows],
-            y=[float(found.places[i, 1]) for i in rows],
+            x=[float(layout.places[i, 0]) for i in rows],
+            y=[float(layout.places[i, 1]) for i in rows],
             mode="markers",
             name=theme.letters(kind) or "training images",
             showlegend=False,
-            customdata=[found.ids[i] for i in rows],
-            text=[theme.letters(found.captions[i], 70) for i in rows],
+            customdata=[layout.ids[i] for i in rows],
+            text=[theme.letters(layout.captions[i], 70) for i in rows],
             marker={"size": 4, "color": theme.NEUTRAL, "opacity": 0.55},
             selected={"marker": {"color": color, "opacity": 1, "size": 6}},
             unselected={"marker": {"opacity": 0.3}},
@@ -223,18 +223,18 @@ def _bars(figure: go.Figure, normal: Tensor, lids: list[float]) -> float:
 
 def _marks(figure: go.Figure, read: list[tuple[ImageResult, float]], height: float) -> None:
     """Draw one mark per image, with its standard error, in the look of its verdict."""
-    for verdict in dict.fromkeys(one.verdict for one, _ in read):
-        mine = [(one, lid) for one, lid in read if one.verdict == verdict]
-        errors = [one.lid.conditional_error if one.lid else math.nan for one, _ in mine]
+    for verdict in dict.fromkeys(image.verdict for image, _ in read):
+        matching = [(image, lid) for image, lid in read if image.verdict == verdict]
+        errors = [image.lid.conditional_error if image.lid else math.nan for image, _ in matching]
         look = IMAGE_ROWS[verdict]
         figure.add_trace(
             go.Scatter(
-                x=[lid for _, lid in mine],
+                x=[lid for _, lid in matching],
                 # One above the other, so that their errors stay apart.
-                y=[height * (1 + 0.09 * (one.index % 4)) for one, _ in mine],
+                y=[height * (1 + 0.09 * (image.index % 4)) for image, _ in matching],
                 mode="markers",
                 name=verdict,
-                text=[f"seed {one.seed}" for one, _ in mine],
+                text=[f"seed {image.seed}" for image, _ in matching],
                 error_x={"array": [0 if math.isnan(e) else e for e in errors], "width": 4},
                 marker={"symbol": look.symbol, "size": 13, "color": look.color},
                 hovertemplate="%{text}: LID %{x:.1f}<extra></extra>",

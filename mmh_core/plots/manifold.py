@@ -119,8 +119,8 @@ def _points(
     for name, marker in legend(drawn, dimensions).items():
         figure.add_trace(stage.legend_entry(name, marker, dimensions))
     if chosen is not None:
-        place = point_of(run, snapshot, chosen)
-        at = run.projected(place.points(run, snapshot)[place.index, None])
+        point = point_of(run, snapshot, chosen)
+        at = run.projected(point.points(run, snapshot)[point.index, None])
         figure.add_trace(stage.ring(at, dimensions))
     return figure
 
@@ -144,7 +144,7 @@ def _trace(
         showlegend=False,
         marker=marker,
         customdata=ids(run, group),
-        hovertext=[hover_text(run, snapshot, place) for place in places],
+        hovertext=[hover_text(run, snapshot, point) for point in places],
         hoverinfo="text",
         **more,
     )
@@ -155,16 +155,16 @@ def _alt(run: ManifoldRun, snapshot: Snapshot | None, color: Coloring) -> str:
     if snapshot is None:
         return f"{len(run.shown)} training points before training, with the true manifold."
     samples, trained = snapshot.generated, snapshot.trained
-    said = theme.said
-    what = {
-        "learned LID": f"learned LID: median {said(float(samples.lid.nanmedian()))} at the "
-        f"samples and {said(float(trained.lid.nanmedian()))} at the training points",
+    text = theme.said
+    descriptions = {
+        "learned LID": f"learned LID: median {text(float(samples.lid.nanmedian()))} at the "
+        f"samples and {text(float(trained.lid.nanmedian()))} at the training points",
         "true LID": f"{theme.data_lid_name(run)}: median "
-        f"{said(float(trained.true_lid.nanmedian()))} at the training points",
+        f"{text(float(trained.true_lid.nanmedian()))} at the training points",
         "verdict": f"verdict: {float(samples.memorized.float().mean()):.0%} of the samples and "
         f"{float(trained.memorized.float().mean()):.0%} of the training points are memorized",
     }[color]
     return (
         f"{len(samples.points)} generated samples and {len(trained.points)} training points after "
-        f"{snapshot.step:,} training steps, colored by {what}."
+        f"{snapshot.step:,} training steps, colored by {descriptions}."
     )

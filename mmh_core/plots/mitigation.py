@@ -64,35 +64,35 @@ def frontier(rows: Sequence[TreatmentRow], chosen: Treatment | None = None) -> g
     `chosen` has a ring, and `customdata` holds its number in `rows`. Where images only moved off
     the threshold the mark is hollow and gray: their lower similarity is no success.
     """
-    shown = [(i, row) for i, row in enumerate(rows) if _known(row)]
-    if not shown:
+    plotted = [(i, row) for i, row in enumerate(rows) if _known(row)]
+    if not plotted:
         return theme.empty(
             "No data: without training images there is no copy search.",
             height=_HEIGHT,
         )
     figure = theme.base(
-        f"{len(shown)} mitigations by alignment with the prompt and similarity to the nearest "
+        f"{len(plotted)} mitigations by alignment with the prompt and similarity to the nearest "
         "training image; down and right is better.",
         height=_HEIGHT,
     )
-    xs = _range([row.alignment.mean for _, row in shown])
-    ys = _range([row.similarity.mean for _, row in shown])
-    names = [short_name(row) for _, row in shown]
+    xs = _range([row.alignment.mean for _, row in plotted])
+    ys = _range([row.similarity.mean for _, row in plotted])
+    names = [short_name(row) for _, row in plotted]
     crosses = [
         (_pixels(row.alignment.mean, xs, _PLANE[0]), _pixels(row.similarity.mean, ys, _PLANE[1]))
-        for _, row in shown
+        for _, row in plotted
     ]
     places = label_places(crosses, names, _PLANE[0])
     _dotted_none(figure, rows, xs)
-    families = list(dict.fromkeys(FAMILIES[row.treatment.mitigation] for _, row in shown))
+    families = list(dict.fromkeys(FAMILIES[row.treatment.mitigation] for _, row in plotted))
     for family in families:
-        mine = [
-            (i, row, name, place)
-            for (i, row), name, place in zip(shown, names, places, strict=True)
+        members = [
+            (i, row, name, position)
+            for (i, row), name, position in zip(plotted, names, places, strict=True)
             if FAMILIES[row.treatment.mitigation] == family
         ]
-        figure.add_trace(_marks(family, mine))
-    _ring(figure, [row for _, row in shown if row.treatment == chosen])
+        figure.add_trace(_marks(family, members))
+    _ring(figure, [row for _, row in plotted if row.treatment == chosen])
     figure.update_xaxes(theme.axis("alignment with the prompt (right is better)", range=xs))
     figure.update_yaxes(
         theme.axis("similarity to nearest training image (down is better)", range=ys)
@@ -106,22 +106,22 @@ def must_not_move(rows: Sequence[TreatmentRow]) -> go.Figure:
     A dot per treatment with its interval over images; 0 is the unmitigated image. A red cross
     is one under which an image becomes a copy.
     """
-    shown = [row for row in rows if not math.isnan(row.alignment.difference.value)]
-    shown = [row for row in shown if row.treatment.mitigation != "none"]
-    if not shown:
+    measured = [row for row in rows if not math.isnan(row.alignment.difference.value)]
+    measured = [row for row in measured if row.treatment.mitigation != "none"]
+    if not measured:
         return theme.empty("No reference prompts were generated.", height=160)
     figure = theme.base(
-        f"Change of alignment of reference prompts under {len(shown)} mitigations; 0 is "
+        f"Change of alignment of reference prompts under {len(measured)} mitigations; 0 is "
         "unchanged.",
-        height=80 + 26 * len(shown),
+        height=80 + 26 * len(measured),
         legend=False,
     )
     figure.add_shape(
         type="line", x0=0, x1=0, y0=0, y1=1, yref="paper", line={"color": theme.NEUTRAL}
     )
-    for row in reversed(shown):
+    for row in reversed(measured):
         family, change = FAMILIES[row.treatment.mitigation], row.alignment.difference
-        new = sum(one.reason == NEW_COPY for one in row.outcomes)
+        new = sum(outcome.reason == NEW_COPY for outcome in row.outcomes)
         copies = f"<br>{new} of {len(row.outcomes)} images become copies" if new else ""
         figure.add_trace(
             go.Scatter(
@@ -138,7 +138,7 @@ def must_not_move(rows: Sequence[TreatmentRow]) -> go.Figure:
             )
         )
     figure.update_xaxes(theme.axis("change of alignment with the prompt"))
-    names = [short_name(row) for row in reversed(shown)]
+    names = [short_name(row) for row in reversed(measured)]
     figure.update_yaxes(theme.axis(showgrid=False, tickvals=names, ticks=""))
     return figure
 
@@ -155,34 +155,34 @@ def _known(row: TreatmentRow) -> bool:
     return math.isfinite(row.alignment.mean.value) and math.isfinite(row.similarity.mean.value)
 
 
-def _marks(family: Family, mine: Sequence[tuple[int, TreatmentRow, str, str]]) -> go.Scatter:
-    def said(figure: Compared) -> str:
+def _marks(family: Family, points: Sequence[tuple[int, TreatmentRow, str, str]]) -> go.Scatter:
+    def figure_text(figure: Compared) -> str:
         return f"{figure.mean.value:.3f}"
 
-    unsolved = [row.share("not solved") > 0 for _, row, _, _ in mine]
+    unsolved = [row.share("not solved") > 0 for _, row, _, _ in points]
     hover = [
-        f"{theme.letters(name)}{_not_solved(row)}<br>similarity {said(row.similarity)}"
-        f", alignment {said(row.alignment)}"
+        f"{theme.letters(name)}{_not_solved(row)}<br>similarity {figure_text(row.similarity)}"
+        f", alignment {figure_text(row.alignment)}"
         f"<br>copies {row.copied.mean.value:.0%}, LID {row.lid.mean.value:.1f}"
-        for _, row, name, _ in mine
+        for _, row, name, _ in points
     ]
     return go.Scatter(
-        x=[row.alignment.mean.value for _, row, _, _ in mine],
-        y=[row.similarity.mean.value for _, row, _, _ in mine],
+        x=[row.alignment.mean.value for _, row, _, _ in points],
+        y=[row.similarity.mean.value for _, row, _, _ in points],
         mode="markers+text",
         name=family.label,
-        text=[theme.letters(name) for _, _, name, _ in mine],
-        textposition=[place for _, _, _, place in mine],
+        text=[theme.letters(name) for _, _, name, _ in points],
+        textposition=[position for _, _, _, position in points],
         textfont={"size": 11},
         marker={
-            "color": [theme.NEUTRAL if one else family.color for one in unsolved],
-            "symbol": [_hollow(family.symbol) if one else family.symbol for one in unsolved],
+            "color": [theme.NEUTRAL if flag else family.color for flag in unsolved],
+            "symbol": [_hollow(family.symbol) if flag else family.symbol for flag in unsolved],
             "size": 11,
-            "line": {"width": [2 if one else 0 for one in unsolved]},
+            "line": {"width": [2 if flag else 0 for flag in unsolved]},
         },
-        error_x=_whisker([row.alignment.mean for _, row, _, _ in mine], family.color),
-        error_y=_whisker([row.similarity.mean for _, row, _, _ in mine], family.color),
-        customdata=[i for i, _, _, _ in mine],
+        error_x=_whisker([row.alignment.mean for _, row, _, _ in points], family.color),
+        error_y=_whisker([row.similarity.mean for _, row, _, _ in points], family.color),
+        customdata=[i for i, _, _, _ in points],
         hovertext=hover,
         hovertemplate="%{hovertext}<extra></extra>",
         cliponaxis=False,
@@ -195,13 +195,19 @@ def _hollow(symbol: str) -> str:
 
 def _not_solved(row: TreatmentRow) -> str:
     """Return a line on the images that only moved off the threshold, "" where there are none."""
-    count = sum(one.kind == "not solved" for one in row.outcomes)
+    count = sum(outcome.kind == "not solved" for outcome in row.outcomes)
     return f"<br>{count} of {len(row.outcomes)} {NOT_SOLVED}" if count else ""
 
 
 def _whisker(figures: Sequence[Interval], color: str) -> dict[str, object]:
-    up = [one.high - one.value if math.isfinite(one.high) else 0.0 for one in figures]
-    down = [one.value - one.low if math.isfinite(one.low) else 0.0 for one in figures]
+    up = [
+        compared.high - compared.value if math.isfinite(compared.high) else 0.0
+        for compared in figures
+    ]
+    down = [
+        compared.value - compared.low if math.isfinite(compared.low) else 0.0
+        for compared in figures
+    ]
     return {
         "type": "data",
         "symmetric": False,
@@ -214,7 +220,12 @@ def _whisker(figures: Sequence[Interval], color: str) -> dict[str, object]:
 
 
 def _range(figures: Sequence[Interval]) -> list[float]:
-    ends = [end for one in figures for end in (one.value, one.low, one.high) if math.isfinite(end)]
+    ends = [
+        end
+        for compared in figures
+        for end in (compared.value, compared.low, compared.high)
+        if math.isfinite(end)
+    ]
     low, high = min(ends), max(ends)
     room = 0.12 * ((high - low) or 0.1)
     return [low - room, high + room]
@@ -222,8 +233,8 @@ def _range(figures: Sequence[Interval]) -> list[float]:
 
 def _dotted_none(figure: go.Figure, rows: Sequence[TreatmentRow], xs: Sequence[float]) -> None:
     """Draw the level of the unmitigated images from side to side."""
-    found = [row for row in rows if row.treatment.mitigation == "none" and _known(row)]
-    for row in found:
+    baselines = [row for row in rows if row.treatment.mitigation == "none" and _known(row)]
+    for row in baselines:
         y = row.similarity.mean.value
         line = {"color": theme.FAINT, "dash": "dot", "width": 1}
         figure.add_shape(type="line", x0=xs[0], x1=xs[1], y0=y, y1=y, line=line)

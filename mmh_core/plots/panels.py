@@ -66,8 +66,8 @@ def stack(figure: go.Figure, headings: Sequence[str], x_axis: dict[str, object])
     for i, heading in enumerate(headings):
         high = 1 - i * (share + _GAP)
         panel = Panel(i + 1, max(0.0, high - share), high, share * inner)
-        place = {"xref": "paper", "x": 0, "yref": "paper", "y": high, "yanchor": "bottom"}
-        theme.label(figure, f"<b>{heading}</b>", yshift=3, **place)
+        anchor = {"xref": "paper", "x": 0, "yref": "paper", "y": high, "yanchor": "bottom"}
+        theme.label(figure, f"<b>{heading}</b>", yshift=3, **anchor)
         made.append(panel)
     figure.update_layout(xaxis={**x_axis, "anchor": made[-1].axis})
     return made
@@ -154,5 +154,5 @@ def _name_ends(
     for line, at, to in zip(
         named, heights, spread(heights, _LABEL_HEIGHT, panel.pixels), strict=True
     ):
-        place = {"xref": "paper", "x": 1, "yref": panel.axis, "y": line.y[-1]}
-        theme.label(figure, line.name, xshift=6, yshift=round(to - at, 1), **place)
+        anchor = {"xref": "paper", "x": 1, "yref": panel.axis, "y": line.y[-1]}
+        theme.label(figure, line.name, xshift=6, yshift=round(to - at, 1), **anchor)

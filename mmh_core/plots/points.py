@@ -68,15 +68,15 @@ def point_of(run: ManifoldRun, snapshot: Snapshot | None, point_id: int) -> Poin
     Row `index` of `snapshot.trained` is row `run.shown[index]` of `run.train`. Errors: ValueError
     for an id that no point of this snapshot has.
     """
-    shown = len(run.shown)
-    count = shown + (len(snapshot.generated.points) if snapshot else 0)
+    training = len(run.shown)
+    count = training + (len(snapshot.generated.points) if snapshot else 0)
     if isinstance(point_id, bool) or not isinstance(point_id, int) or not 0 <= point_id < count:
         raise ValueError(
             f"point_id must be a whole number from 0 to {count - 1}, got {point_id!r}."
         )
-    if point_id < shown:
+    if point_id < training:
         return PointPlace("training point", point_id)
-    return PointPlace("generated sample", point_id - shown)
+    return PointPlace("generated sample", point_id - training)
 
 
 def ids(run: ManifoldRun, group: Group) -> list[int]:
@@ -101,9 +101,9 @@ def groups(run: ManifoldRun, snapshot: Snapshot | None, color: Coloring) -> Iter
         return
     estimates = {kind: PointPlace(kind, 0).estimates(snapshot) for kind in kinds}
     if color == "verdict":
-        found = [g for kind, r in estimates.items() for g in _by_verdict(kind, r.verdict)]
+        grouped = [g for kind, r in estimates.items() for g in _by_verdict(kind, r.verdict)]
         # What is memorized lies on top, whichever kind it is.
-        yield from sorted(found, key=lambda group: group.rank)
+        yield from sorted(grouped, key=lambda group: group.rank)
         return
     for kind, read in estimates.items():
         yield from _by_lid(kind, read.lid if color == "learned LID" else read.true_lid)
@@ -116,8 +116,8 @@ def _by_lid(kind: PointKind, lid: Tensor) -> Iterator[Group]:
         shape = {"symbol": "x", "size": 7.5}
         spatial = {"symbol": "circle-open", "size": 5}
     shape["line"] = {"width": 0.7, "color": theme.OUTLINE}
-    known = ~lid.isnan()
-    rows, others = known.nonzero()[:, 0], (~known).nonzero()[:, 0]
+    has_lid = ~lid.isnan()
+    rows, others = has_lid.nonzero()[:, 0], (~has_lid).nonzero()[:, 0]
     scale = {"color": theme.numbers(lid[rows]), "coloraxis": "coloraxis"}
     yield Group(kind, rows, kind, shape | scale, spatial)
     if len(others):
@@ -160,23 +160,23 @@ def legend(drawn: Sequence[Group], dimensions: int) -> dict[str, dict[str, Any]]
     return entries
 
 
-def hover_text(run: ManifoldRun, snapshot: Snapshot | None, place: PointPlace) -> str:
+def hover_text(run: ManifoldRun, snapshot: Snapshot | None, point: PointPlace) -> str:
     """Say in a few short lines what is known about a point."""
     data_lid = theme.data_lid_name(run)
     if snapshot is None:
-        row = int(run.shown[place.index])
+        row = int(run.shown[point.index])
         return f"<b>training point {row}</b><br>{data_lid} {theme.said(float(run.train.lid[row]))}"
-    estimates = place.estimates(snapshot)
-    own = int(run.shown[place.index]) if place.kind == "training point" else place.index
+    estimates = point.estimates(snapshot)
+    own = int(run.shown[point.index]) if point.kind == "training point" else point.index
     lines = [
-        f"<b>{place.kind} {own}</b>",
-        f"learned LID {theme.said(float(estimates.lid[place.index]))}",
-        f"{data_lid} {theme.said(float(estimates.true_lid[place.index]))}",
-        VERDICTS[int(estimates.verdict[place.index])],
+        f"<b>{point.kind} {own}</b>",
+        f"learned LID {theme.said(float(estimates.lid[point.index]))}",
+        f"{data_lid} {theme.said(float(estimates.true_lid[point.index]))}",
+        VERDICTS[int(estimates.verdict[point.index])],
     ]
-    if place.kind == "generated sample":
+    if point.kind == "generated sample":
         ratio, nearest = (
-            float(x[place.index]) for x in (snapshot.distance_ratio, snapshot.nearest)
+            float(x[point.index]) for x in (snapshot.distance_ratio, snapshot.nearest)
         )
         near = (
             "" if math.isnan(ratio) else f", at {ratio:.2f} of the distance to the second nearest"

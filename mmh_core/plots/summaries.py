@@ -109,21 +109,23 @@ def estimator_errors(run: ManifoldRun) -> go.Figure:
     dots = _dots(run)
     if not dots:
         return theme.empty("The estimators are compared after training.", height=300)
-    known = theme.truth_known(run)
-    said = f"the true LID is unknown and {theme.said(run.typical_lid)} is the median of the data."
+    truth_known = theme.truth_known(run)
+    reference = (
+        f"the true LID is unknown and {theme.said(run.typical_lid)} is the median of the data."
+    )
     best = min(dots, key=lambda dot: dot.value)
     figure = theme.base(
         f"Mean absolute error of {len(dots)} LID estimators against the true LID; "
         f"{best.row.label} has the smallest, {best.value:.2g}."
-        if known
-        else f"Median LID by {len(dots)} estimators, with quartiles; {said}",
+        if truth_known
+        else f"Median LID by {len(dots)} estimators, with quartiles; {reference}",
         height=110 + 24 * len(dots),
     )
     for side, look in _SIDES.items():
-        if mine := [dot for dot in dots if dot.row.side == side]:
-            figure.add_trace(_group(mine, look, known))
+        if members := [dot for dot in dots if dot.row.side == side]:
+            figure.add_trace(_group(members, look, truth_known))
     for dot in dots:
-        text = f"{dot.value:.2f}" if known else theme.said(dot.value)
+        text = f"{dot.value:.2f}" if truth_known else theme.said(dot.value)
         theme.label(figure, text, x=dot.high, y=dot.height, xshift=8)
     lowest = dots[-1].height
     bare: dict[str, Any] = {
@@ -135,13 +137,15 @@ def estimator_errors(run: ManifoldRun) -> go.Figure:
     names = [_name(run, dot.row) for dot in dots]
     heights = [dot.height for dot in dots]
     figure.update_yaxes(theme.axis(tickvals=heights, ticktext=names, **bare))
-    title = "mean absolute error (dimensions)" if known else "median LID, quartile to quartile"
-    typical = [] if known or math.isnan(run.typical_lid) else [run.typical_lid]
+    title = (
+        "mean absolute error (dimensions)" if truth_known else "median LID, quartile to quartile"
+    )
+    typical = [] if truth_known or math.isnan(run.typical_lid) else [run.typical_lid]
     low = min([0.0, *(dot.low for dot in dots)])
     high = max([*typical, *(dot.high for dot in dots)])
     room = (high - low) or 1.0
     figure.update_xaxes(theme.axis(title, range=[low - 0.03 * room, high + 0.15 * room]))
-    if not known:
+    if not truth_known:
         theme.upright(figure, run.typical_lid, "median data LID")
         figure.update_layout(margin={"t": 34})
     return figure
@@ -160,23 +164,23 @@ class _Dot:
 
 def _dots(run: ManifoldRun) -> list[_Dot]:
     """Return the dots from top to bottom: the model's side first, a gap, best or lowest first."""
-    known, found = theme.truth_known(run), []
+    truth_known, dots = theme.truth_known(run), []
     for row in run.estimators:
         low, middle, high = (float(row.lid.float().nanquantile(q)) for q in (0.25, 0.5, 0.75))
-        if known:
+        if truth_known:
             low = middle = high = row.mean_abs_error
         if math.isfinite(low + middle + high):
-            found.append(_Dot(row, middle, low, high, 0.0))
-    found.sort(key=lambda dot: (dot.row.side == "data", dot.value))
+            dots.append(_Dot(row, middle, low, high, 0.0))
+    dots.sort(key=lambda dot: (dot.row.side == "data", dot.value))
     gap = {"model": 0.0, "data": 0.6}
-    return [replace(dot, height=-i - gap[dot.row.side]) for i, dot in enumerate(found)]
+    return [replace(dot, height=-i - gap[dot.row.side]) for i, dot in enumerate(dots)]
 
 
 def _name(run: ManifoldRun, row: EstimatorRow) -> str:
     return f"{row.label} · used by this app" if row.name == run.lid_estimator else row.label
 
 
-def _group(dots: list[_Dot], look: tuple[str, str, str], known: bool) -> go.Scatter:
+def _group(dots: list[_Dot], look: tuple[str, str, str], truth_known: bool) -> go.Scatter:
     name, symbol, color = look
     bars = {
         "type": "data",
@@ -186,14 +190,14 @@ def _group(dots: list[_Dot], look: tuple[str, str, str], known: bool) -> go.Scat
         "thickness": 1.5,
         "width": 0,
     }
-    word = "mean absolute error" if known else "median LID"
+    word = "mean absolute error" if truth_known else "median LID"
     return go.Scatter(
         x=[dot.value for dot in dots],
         y=[dot.height for dot in dots],
         mode="markers",
         name=name,
         marker={"symbol": symbol, "size": 10, "color": color},
-        error_x=None if known else bars,
+        error_x=None if truth_known else bars,
         customdata=[[dot.row.label, dot.row.seconds] for dot in dots],
         hovertemplate=f"%{{customdata[0]}}: {word} %{{x:.3g}}<br>%{{customdata[1]:.2g}} s"
         "<extra></extra>",
@@ -207,16 +211,17 @@ def digits_passage(runs: Sequence[ManifoldRun]) -> go.Figure:
     own dashed; below the share of them whose distance ratio is below 1 / 3 and the share that held
     out images reach by chance. Runs without a snapshot are left out.
     """
-    told = sorted((run for run in runs if run.snapshots), key=lambda run: run.config.points)
-    if not told:
+    ordered = sorted((run for run in runs if run.snapshots), key=lambda run: run.config.points)
+    if not ordered:
         return theme.empty("No run has been opened yet.", height=360)
-    sizes = [float(run.config.points) for run in told]
-    lids = [float(run.snapshots[-1].generated.lid.nanmedian()) for run in told]
-    copies = [run.snapshots[-1].fraction_memorized for run in told]
+    sizes = [float(run.config.points) for run in ordered]
+    lids = [float(run.snapshots[-1].generated.lid.nanmedian()) for run in ordered]
+    copies = [run.snapshots[-1].fraction_memorized for run in ordered]
     figure = theme.base(
-        f"From {told[0].config.points:,} to {told[-1].config.points:,} training images the median "
-        f"LID of generated images goes from {theme.said(lids[0])} to {theme.said(lids[-1])} and "
-        f"the share with d1 / d2 below 1 / 3 from {copies[0]:.0%} to {copies[-1]:.0%}.",
+        f"From {ordered[0].config.points:,} to {ordered[-1].config.points:,} training images the "
+        f"median LID of generated images goes from {theme.said(lids[0])} to "
+        f"{theme.said(lids[-1])} and the share with d1 / d2 below 1 / 3 from {copies[0]:.0%} to "
+        f"{copies[-1]:.0%}.",
         height=360,
         legend=False,
     )
@@ -225,8 +230,8 @@ def digits_passage(runs: Sequence[ManifoldRun]) -> go.Figure:
     headings = ("median LID of generated images", "share of generated images")
     lid, share = panels.stack(figure, headings, axis)
     hover = "%{x:,} training images: "
-    typical = [run.typical_lid for run in told]
-    chance = [run.chance_memorized for run in told]
+    typical = [run.typical_lid for run in ordered]
+    chance = [run.chance_memorized for run in ordered]
     panels.draw(
         figure,
         lid,

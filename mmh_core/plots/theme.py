@@ -125,8 +125,8 @@ def lid_top(run: ManifoldRun) -> int:
     The largest true LID, or the typical one where the truth is unknown: it depends on the data
     alone, so that a color means the same LID at every snapshot.
     """
-    known = run.truth.lid[~run.truth.lid.isnan()]
-    top = float(known.max()) if len(known) else run.typical_lid
+    finite = run.truth.lid[~run.truth.lid.isnan()]
+    top = float(finite.max()) if len(finite) else run.typical_lid
     return max(1, math.ceil(top - 1e-3)) if math.isfinite(top) else 1
 
 
@@ -161,7 +161,7 @@ def letters(text: str, most: int = 200) -> str:
     return escape(short, quote=False).replace("%{", "%&#123;")
 
 
-def label(figure: go.Figure, text: str, **place: object) -> None:
+def label(figure: go.Figure, text: str, **placement: object) -> None:
     """Write a short text into a figure, in the theme's own color."""
     style: dict[str, object] = {
         "text": text,
@@ -169,7 +169,7 @@ def label(figure: go.Figure, text: str, **place: object) -> None:
         "xanchor": "left",
         "font": {"size": 12},
     }
-    figure.add_annotation(style | place)
+    figure.add_annotation(style | placement)
 
 
 def upright(figure: go.Figure, x: float, name: str) -> None:

@@ -28,11 +28,11 @@ def token_bars(attributions: Sequence[Attribution], chosen: int | None = None) -
     # Prompts repeat words, so places are numbers and words stand at the ticks.
     style = theme.axis(tickvals=numbers, ticktext=tokens, range=[-0.6, count - 0.4])
     style["showgrid"] = False
-    made = panels.stack(figure, [each.by for each in attributions], style)
-    for panel, each in zip(made, attributions, strict=True):
-        top = float(each.scores.max()) or 1.0
-        values = [float(score) / top for score in each.scores]
-        color = theme.NEUTRAL if each.by == "random" else theme.ACCENT
+    made = panels.stack(figure, [attribution.by for attribution in attributions], style)
+    for panel, attribution in zip(made, attributions, strict=True):
+        top = float(attribution.scores.max()) or 1.0
+        values = [float(score) / top for score in attribution.scores]
+        color = theme.NEUTRAL if attribution.by == "random" else theme.ACCENT
         figure.add_trace(
             go.Bar(
                 x=numbers,
@@ -48,7 +48,7 @@ def token_bars(attributions: Sequence[Attribution], chosen: int | None = None) -
                 hovertemplate="%{text}: %{y:.2f} of the largest<extra></extra>",
             )
         )
-        place = theme.axis(range=[0, 1.1], domain=[panel.low, panel.high], nticks=3)
-        figure.update_layout({f"yaxis{panel.number}": place | {"anchor": "x"}})
+        axis = theme.axis(range=[0, 1.1], domain=[panel.low, panel.high], nticks=3)
+        figure.update_layout({f"yaxis{panel.number}": axis | {"anchor": "x"}})
     figure.update_layout(bargap=0.25)
     return figure

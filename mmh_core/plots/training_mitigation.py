@@ -38,7 +38,7 @@ def cure_curves(
         legend=False,
     )
     figure.update_layout(margin={"r": 130, "t": 26})
-    looks = sorted({one.step for one in run.snapshots})
+    looks = sorted({snapshot.step for snapshot in run.snapshots})
     ends = [math.log10(looks[0] / 1.15), math.log10(looks[-1] * 1.15)]
     style = theme.axis(
         "training step", type="log", range=ends, tickvals=looks, ticktext=[f"{s:,}" for s in looks]
@@ -59,14 +59,21 @@ def _lines(
 ) -> list[Line]:
     """Return a line per arm, and the normal one of the first arm for comparison."""
     labels = {arm.name: arm.label for arm in ARMS}
-    wanted = [(arm, group, labels[arm], False) for arm in arms]
+    series = [(arm, group, labels[arm], False) for arm in arms]
     if group != "normal":
-        wanted.append((arms[0], "normal", "reference captions", True))
+        series.append((arms[0], "normal", "reference captions", True))
     lines = []
-    for arm, of, name, reference in wanted:
-        found = run.arm(arm)
-        values = [one.mean("copied", of) if copies else one.median_lid(of) for one in found]
-        said = "%{y:.0%} copies" if copies else "LID %{y:.1f}"
-        hover = f"{name}, step %{{x:,}}: {said}"
-        lines.append(Line(name, [one.step for one in found], values, hover, reference=reference))
+    for arm, of, name, reference in series:
+        snapshots = run.arm(arm)
+        values = [
+            snapshot.mean("copied", of) if copies else snapshot.median_lid(of)
+            for snapshot in snapshots
+        ]
+        value_text = "%{y:.0%} copies" if copies else "LID %{y:.1f}"
+        hover = f"{name}, step %{{x:,}}: {value_text}"
+        lines.append(
+            Line(
+                name, [snapshot.step for snapshot in snapshots], values, hover, reference=reference
+            )
+        )
     return lines

@@ -44,8 +44,8 @@ def svg(chart: Chart) -> str:
     Colors come from the classes `band`, `strip`, `line`, `mark`, `level`, `grid` and `axis` of the
     surrounding page. All text is escaped.
     """
-    known = [point for part in _runs(chart.x, chart.y) for point in part]
-    if not known:
+    points = [point for part in _runs(chart.x, chart.y) for point in part]
+    if not points:
         return ""
     frame = _Frame(*_ranges(chart))
     ticks = chart.ticks or tuple((t, f"{t:g}") for t in round_ticks(*frame.xs, 6))
@@ -70,10 +70,10 @@ def svg(chart: Chart) -> str:
         for run in _runs(chart.x, chart.y)
         if len(run) > 1
     ]
-    if len(known) <= 12:
+    if len(points) <= 12:
         parts += [
             f'<circle class="dot" cx="{frame.x(x):.1f}" cy="{frame.y(y):.1f}" r="2.5"/>'
-            for x, y in known
+            for x, y in points
         ]
     return frame.svg(chart.alt, parts)
 
@@ -85,16 +85,16 @@ def frontier_svg(rows: Sequence[TreatmentRow]) -> str:
     that of the row in the table. Colors come from the classes `mark`, `base`, `unsolved`,
     `whisker`, `grid` and `axis` of the surrounding page.
     """
-    known = [
+    plotted = [
         (i + 1, row)
         for i, row in enumerate(rows)
         if math.isfinite(row.alignment.mean.value) and math.isfinite(row.similarity.mean.value)
     ]
-    if not known:
+    if not plotted:
         return ""
     frame = _Frame(
-        _ends([row.alignment.mean for _, row in known]),
-        _ends([row.similarity.mean for _, row in known]),
+        _ends([row.alignment.mean for _, row in plotted]),
+        _ends([row.similarity.mean for _, row in plotted]),
         width=640,
         height=320,
         left=52,
@@ -106,7 +106,7 @@ def frontier_svg(rows: Sequence[TreatmentRow]) -> str:
     at_bottom = frame.height - 6
     parts.append(_text(frame.right, at_bottom, "alignment with the prompt (right)", "end"))
     parts.append(_text(2, 12, "similarity to the nearest training image (down)", "start"))
-    for place, row in known:
+    for number, row in plotted:
         across, up = row.alignment.mean, row.similarity.mean
         x, y = frame.x(across.value), frame.y(up.value)
         if math.isfinite(across.low) and math.isfinite(up.low):
@@ -120,13 +120,18 @@ def frontier_svg(rows: Sequence[TreatmentRow]) -> str:
             f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="9">'
             f"<title>{name}</title></circle>"
         )
-        parts.append(_text(x, y + 4, str(place), "middle", "off" if kind == "unsolved" else "on"))
-    alt = f"{len(known)} mitigations by alignment and similarity; down and right is better"
+        parts.append(_text(x, y + 4, str(number), "middle", "off" if kind == "unsolved" else "on"))
+    alt = f"{len(plotted)} mitigations by alignment and similarity; down and right is better"
     return frame.svg(alt, parts)
 
 
 def _ends(figures: Sequence[Interval]) -> tuple[float, float]:
-    ends = [e for one in figures for e in (one.value, one.low, one.high) if math.isfinite(e)]
+    ends = [
+        e
+        for compared in figures
+        for e in (compared.value, compared.low, compared.high)
+        if math.isfinite(e)
+    ]
     low, high = min(ends), max(ends)
     room = 0.08 * ((high - low) or 0.1)
     return low - room, high + room
@@ -174,9 +179,9 @@ class _Frame:
             parts.append(_line("grid", (self.left, at), (self.right, at)))
             parts.append(_text(self.left - 6, at + 4, f"{tick + 0.0:g}", "end"))
         base = self.bottom
-        for place, words in ticks:
-            parts.append(_line("axis", (self.x(place), base), (self.x(place), base + 4)))
-            parts.append(_text(self.x(place), base + 16, words, "middle"))
+        for position, words in ticks:
+            parts.append(_line("axis", (self.x(position), base), (self.x(position), base + 4)))
+            parts.append(_text(self.x(position), base + 16, words, "middle"))
         parts.append(_line("axis", (self.left, base), (self.right, base)))
         return parts
 
@@ -206,9 +211,9 @@ def _area(
 ) -> str:
     """Return the area between two curves, gaps left out."""
     rows = zip(x, low, high, strict=True)
-    known = [(at, a, b) for at, a, b in rows if math.isfinite(at + a + b)]
-    edge = [(at, b) for at, _, b in known] + [(at, a) for at, a, _ in reversed(known)]
-    return f'<polygon class="{kind}" points="{_points(edge, frame)}"/>' if len(known) > 1 else ""
+    finite = [(at, a, b) for at, a, b in rows if math.isfinite(at + a + b)]
+    edge = [(at, b) for at, _, b in finite] + [(at, a) for at, a, _ in reversed(finite)]
+    return f'<polygon class="{kind}" points="{_points(edge, frame)}"/>' if len(finite) > 1 else ""
 
 
 def _runs(x: Sequence[float], y: Sequence[float]) -> list[list[Point]]:

@@ -45,7 +45,9 @@ def mitigation_command(config: MitigationConfig, more: Sequence[str] = ()) -> st
     for prompt in config.prompts[1:]:
         words += option("--normal", prompt)
     words += ["--seeds", ",".join(str(seed) for seed in config.seeds)]
-    tried = [f"{one.mitigation}:{one.strength!r}" for one in config.treatments[1:]]
+    tried = [
+        f"{treatment.mitigation}:{treatment.strength!r}" for treatment in config.treatments[1:]
+    ]
     words += ["--mitigations", ",".join(tried)] if tried else []
     words += [
         "--steps",

@@ -35,8 +35,8 @@ def run_files(run: ImageRun, command: str) -> dict[str, bytes]:
     run again.
     """
     files = {
-        f"{one.index:03d}-seed-{one.seed}.png": png_bytes(one.image, about_of(run, one))
-        for one in run.images
+        f"{image.index:03d}-seed-{image.seed}.png": png_bytes(image.image, about_of(run, image))
+        for image in run.images
     }
     # ASCII escapes keep whatever a caption of somebody's index may hold.
     figures = json.dumps(run_summary(run) | {"command": command}, indent=2, allow_nan=False)
@@ -134,7 +134,7 @@ def _is_run(path: Path) -> bool:
     try:
         if not path.is_file() or path.stat().st_size > _LONGEST:
             return False
-        found = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return False
-    return isinstance(found, dict) and found.get("format") in _FORMATS
+    return isinstance(content, dict) and content.get("format") in _FORMATS

@@ -60,47 +60,49 @@ def _prompts(run: ImageRun) -> list[dict[str, Any]]:
             "text": prompt,
             "unread": unread[number],
             "agreement": agreement[number],
-            "cards": [_card(run, one) for one in run.images if one.index // seeds == number],
+            "cards": [_card(run, image) for image in run.images if image.index // seeds == number],
         }
         for seeds in (len(run.config.seeds),)
         for number, prompt in enumerate(run.config.prompts)
     ]
 
 
-def _card(run: ImageRun, one: ImageResult) -> dict[str, Any]:
-    row = IMAGE_ROWS[one.verdict]
-    nearest = one.nearest
+def _card(run: ImageRun, image: ImageResult) -> dict[str, Any]:
+    row = IMAGE_ROWS[image.verdict]
+    nearest = image.nearest
     return {
-        "one": one,
+        "one": image,
         "sign": row.sign,
         "color": row.tone,
-        "image": data_url(one.image),
-        "small": max(one.image.shape[1:]) <= SMALL,
+        "image": data_url(image.image),
+        "small": max(image.image.shape[1:]) <= SMALL,
         "nearest": nearest,
         "nearest_image": "" if nearest is None else data_url(nearest.image),
         "nearest_small": nearest is not None and max(nearest.image.shape[1:]) <= SMALL,
-        "figures": _figures(one),
-        "neighbors": [(n, data_url(n.image, _THUMB)) for n in one.neighbors[:NEIGHBORS_SHOWN]],
-        "charts": [Markup(chart) for chart in (_guidance(run, one), _curve(run, one)) if chart],
+        "figures": _figures(image),
+        "neighbors": [(n, data_url(n.image, _THUMB)) for n in image.neighbors[:NEIGHBORS_SHOWN]],
+        "charts": [
+            Markup(chart) for chart in (_guidance(run, image), _curve(run, image)) if chart
+        ],
     }
 
 
-def _figures(one: ImageResult) -> list[tuple[str, str]]:
+def _figures(image: ImageResult) -> list[tuple[str, str]]:
     """Return the figures of an image with their names, what is unknown left out."""
     rows = []
-    for lid in one.lids:
+    for lid in image.lids:
         rows.append((f"LID, {lid.label}", _with_error(lid.conditional, lid.conditional_error)))
         without = _with_error(lid.unconditional, lid.unconditional_error)
         rows.append(("without the prompt", without))
         if not math.isnan(lid.percentile):
             rows.append(("LID percentile", percentile_words(lid.percentile)))
-    if one.copy is not None:
-        rows += _copy_figures(one.copy)
-    if one.truth is not None:
-        trained = "a training caption" if one.truth.trained else "not itself a training caption"
-        rows.append(("Ground truth of the prompt", f"{one.truth.kind}, {trained}"))
-        rows.append(("Data LID", figure(one.truth.lid)))
-        rows.append(("Training images of the caption", f"{one.truth.copies:,}"))
+    if image.copy is not None:
+        rows += _copy_figures(image.copy)
+    if image.truth is not None:
+        trained = "a training caption" if image.truth.trained else "not itself a training caption"
+        rows.append(("Ground truth of the prompt", f"{image.truth.kind}, {trained}"))
+        rows.append(("Data LID", figure(image.truth.lid)))
+        rows.append(("Training images of the caption", f"{image.truth.copies:,}"))
     return rows
 
 
@@ -163,46 +165,46 @@ def _provenance(run: ImageRun) -> list[tuple[str, str]]:
     return rows + [(name, number) for name, number in versions().items()]
 
 
-def _guidance(run: ImageRun, one: ImageResult) -> str:
+def _guidance(run: ImageRun, image: ImageResult) -> str:
     """Draw the guidance norm over the steps against the reference prompts."""
     low, high = _band(None if run.normal is None else run.normal.guidance_norm)
-    steps = tuple(float(step + 1) for step in range(len(one.guidance_norm)))
+    steps = tuple(float(step + 1) for step in range(len(image.guidance_norm)))
     words = "" if not low else ", against the middle 90 % of the reference prompts"
     return svg(
         Chart(
-            alt=f"Guidance norm of image {one.index} over the steps{words}",
+            alt=f"Guidance norm of image {image.index} over the steps{words}",
             x_title="step",
             y_title="guidance norm",
             x=steps,
-            y=_floats(one.guidance_norm),
+            y=_floats(image.guidance_norm),
             low=low if len(low) == len(steps) else (),
             high=high if len(low) == len(steps) else (),
         )
     )
 
 
-def _curve(run: ImageRun, one: ImageResult) -> str:
+def _curve(run: ImageRun, image: ImageResult) -> str:
     """Draw LID over the noise scale, with the scale at which it is read."""
-    if len(one.curve) != len(run.log_deltas):
+    if len(image.curve) != len(run.log_deltas):
         return ""
     low, high = _band(_comparable(run.normal, run.log_deltas))
-    known = one.truth is not None
+    has_truth = image.truth is not None
     return svg(
         Chart(
             alt=(
-                f"LID of image {one.index} over the noise scale; dashed at the noise scale of "
+                f"LID of image {image.index} over the noise scale; dashed at the noise scale of "
                 "the estimate"
             ),
             x_title="noise scale, in units of the latents' spread",
             y_title="LID with the prompt",
             x=_floats(run.log_deltas),
-            y=_floats(one.curve),
-            error=_floats(one.curve_error),
+            y=_floats(image.curve),
+            error=_floats(image.curve_error),
             low=low,
             high=high,
             upright=run.log_delta,
-            level=one.truth.lid if one.truth is not None else math.nan,
-            level_name="true LID" if known else "",
+            level=image.truth.lid if image.truth is not None else math.nan,
+            level_name="true LID" if has_truth else "",
             ticks=tuple(
                 (float(at), f"{math.exp(float(at)):.2g}") for at in run.log_deltas[::2].tolist()
             ),

@@ -44,8 +44,8 @@ def mitigation_files(run: MitigationRun, command: str) -> dict[str, bytes]:
     Images are `NNN-seed-S.png`; run.json says which treatment and prompt a number belongs to.
     """
     files = {}
-    for place, (cell, seed) in enumerate(_images(run)):
-        name = f"{place:03d}-seed-{run.config.seeds[seed]}.png"
+    for index, (cell, seed) in enumerate(_images(run)):
+        name = f"{index:03d}-seed-{run.config.seeds[seed]}.png"
         files[name] = png_bytes(cell.images[seed], None)
     figures = mitigation_summary(run) | {"command": command}
     files[FIGURES] = (json.dumps(figures, indent=2, allow_nan=False) + "\n").encode()
@@ -86,8 +86,8 @@ def mitigation_summary(run: MitigationRun) -> dict[str, Any]:
                 "nfe": number(cell.nfe),
                 "agreement": number(cell.agreement),
                 "copies": list(cell.kinds),
-                "outcomes": [one.kind for one in _outcomes(run, cell)],
-                "reasons": [one.reason for one in _outcomes(run, cell)],
+                "outcomes": [outcome.kind for outcome in _outcomes(run, cell)],
+                "reasons": [outcome.reason for outcome in _outcomes(run, cell)],
                 "contents": list(cell.contents),
                 "nearest": cell.nearest.tolist(),
                 "similarity": numbers(cell.similarity),
@@ -100,8 +100,8 @@ def mitigation_summary(run: MitigationRun) -> dict[str, Any]:
             for i, cell in enumerate(run.cells)
         ],
         "images": [
-            {"image": place, "cell": names[id(cell)], "seed": run.config.seeds[seed]}
-            for place, (cell, seed) in enumerate(_images(run))
+            {"image": number, "cell": names[id(cell)], "seed": run.config.seeds[seed]}
+            for number, (cell, seed) in enumerate(_images(run))
         ],
     }
 
@@ -114,7 +114,7 @@ def _outcomes(run: MitigationRun, cell: Cell) -> tuple[ImageOutcome, ...]:
 
 def _treatment(verdict: TreatmentVerdict) -> dict[str, Any]:
     row, references = verdict.row, verdict.references
-    found: dict[str, Any] = {
+    record: dict[str, Any] = {
         "mitigation": row.treatment.mitigation,
         "strength": row.treatment.strength,
         "label": row.label,
@@ -133,9 +133,9 @@ def _treatment(verdict: TreatmentVerdict) -> dict[str, Any]:
     }
     for name in _FIGURES:
         compared = getattr(row, name)
-        found[name] = _interval(compared.mean)
-        found[f"{name}_difference"] = _interval(compared.difference)
-    return found
+        record[name] = _interval(compared.mean)
+        record[f"{name}_difference"] = _interval(compared.difference)
+    return record
 
 
 def _interval(value: Interval) -> list[float | None]:
@@ -144,18 +144,20 @@ def _interval(value: Interval) -> list[float | None]:
 
 def mitigation_report(run: MitigationRun, command: str) -> str:
     """Return the page about a comparison as HTML; it opens anywhere and loads nothing."""
-    found = verdicts(run)
-    rows = [verdict.row for verdict in found]
+    judged = verdicts(run)
+    rows = [verdict.row for verdict in judged]
     others = range(1, len(run.config.prompts))
     drawn = [prompt for prompt in others if any(cell.prompt == prompt for cell in run.cells)]
     return render(
         "mitigation_report.html",
         run=run,
         config=run.config,
-        summary=paragraph(found),
-        failed=_failed(found),
+        summary=paragraph(judged),
+        failed=_failed(judged),
         chart=Markup(frontier_svg(rows)),
-        rows=[_row(i + 1, one.row) | _outcome_cells(one) for i, one in enumerate(found)],
+        rows=[
+            _row(i + 1, verdict.row) | _outcome_cells(verdict) for i, verdict in enumerate(judged)
+        ],
         normal=[_row(i + 1, row) for i, row in enumerate(treatment_rows(run, drawn))]
         if drawn
         else [],
@@ -165,9 +167,9 @@ def mitigation_report(run: MitigationRun, command: str) -> str:
     )
 
 
-def paragraph(found: tuple[TreatmentVerdict, ...]) -> str:
+def paragraph(judged: tuple[TreatmentVerdict, ...]) -> str:
     """Return what a comparison found, in words for somebody who knows nothing of the method."""
-    base = found[0].row if found else None
+    base = judged[0].row if judged else None
     if base is None or math.isnan(base.copied.mean.value):
         return (
             "No training images were searched, so it is unknown which mitigation stops "
@@ -177,11 +179,11 @@ def paragraph(found: tuple[TreatmentVerdict, ...]) -> str:
         f"Without mitigation {base.copied.mean.value:.0%} of {base.images} images are copies of "
         "training images."
     )
-    if len(found) == 1:
+    if len(judged) == 1:
         return text
-    if nothing_to_solve(found):
+    if nothing_to_solve(judged):
         return f"{text} So there is nothing for a mitigation to solve."
-    chosen = best(found)
+    chosen = best(judged)
     if chosen is None:
         text += " None of the mitigations passes; the reason of each is below."
     else:
@@ -207,12 +209,12 @@ def _name(row: TreatmentRow) -> str:
     return f"{row.label} {row.treatment.strength:g}"
 
 
-def _failed(found: tuple[TreatmentVerdict, ...]) -> list[dict[str, str]]:
+def _failed(judged: tuple[TreatmentVerdict, ...]) -> list[dict[str, str]]:
     """Return the mitigations that do not pass, each with its reasons."""
     return [
-        {"name": _name(one.row), "why": "; ".join(one.reasons)}
-        for one in found
-        if not one.passes and one.treatment.mitigation != "none"
+        {"name": _name(verdict.row), "why": "; ".join(verdict.reasons)}
+        for verdict in judged
+        if not verdict.passes and verdict.treatment.mitigation != "none"
     ]
 
 
@@ -228,10 +230,10 @@ def _outcome_cells(verdict: TreatmentVerdict) -> dict[str, str]:
     }
 
 
-def _row(place: int, row: TreatmentRow) -> dict[str, str]:
+def _row(number: int, row: TreatmentRow) -> dict[str, str]:
     base = row.treatment.mitigation == "none"
 
-    def said(name: str, digits: int) -> str:
+    def figure_text(name: str, digits: int) -> str:
         compared = getattr(row, name)
         text = figure(compared.mean.value, digits)
         change = compared.difference
@@ -243,26 +245,26 @@ def _row(place: int, row: TreatmentRow) -> dict[str, str]:
         return f"{text}, {change.value:+.{digits}f}{ends}"
 
     return {
-        "place": str(place),
+        "place": str(number),
         "name": row.label if base else f"{row.label} {row.treatment.strength:g}",
         "refused": "" if row.images else row.refused,
-        "copied": said("copied", 2),
-        "similarity": said("similarity", 3),
-        "alignment": said("alignment", 3),
-        "lid": said("lid", 1),
+        "copied": figure_text("copied", 2),
+        "similarity": figure_text("similarity", 3),
+        "alignment": figure_text("alignment", 3),
+        "lid": figure_text("lid", 1),
         "nfe": "" if math.isnan(row.nfe) else f"{row.nfe:,.0f}",
     }
 
 
 def _cell(run: MitigationRun, cell: Cell) -> dict[str, Any]:
-    asked = run.config.prompts[cell.prompt]
+    prompt = run.config.prompts[cell.prompt]
     outcomes = _outcomes(run, cell)
     base = cell.treatment.mitigation == "none"
     return {
         "cell": cell,
-        "asked": asked,
+        "asked": prompt,
         "name": cell.label if base else f"{cell.label} {cell.treatment.strength:g}",
-        "diff": word_diff(asked, cell.used) if cell.used != asked else (),
+        "diff": word_diff(prompt, cell.used) if cell.used != prompt else (),
         "small": max(cell.images.shape[2:]) <= SMALL,
         "images": [
             {

@@ -131,7 +131,7 @@ def view(record: object) -> View:
         case ManifoldRun():
             return _manifold(record)
         case FolderIndex():
-            rows = tuple((one.file, one.kind, one.reason) for one in record.left_out)
+            rows = tuple((entry.file, entry.kind, entry.reason) for entry in record.left_out)
             return _table(summary(record), ("file", "what it is", "why it is not indexed"), rows)
         case LidEstimate():
             return _estimate(record)
@@ -154,8 +154,8 @@ def interval_words(lid: ImageLid) -> str:
 def _images(run: ImageRun) -> View:
     several = len(run.config.prompts) > 1
     cards = tuple(
-        _card(one, f"{one.prompt}, seed {one.seed}" if several else f"seed {one.seed}")
-        for one in run.images[:MOST_CARDS]
+        _card(image, f"{image.prompt}, seed {image.seed}" if several else f"seed {image.seed}")
+        for image in run.images[:MOST_CARDS]
     )
     images = "1 image" if len(run.images) == 1 else f"{len(run.images):,} images"
     searched = f"{run.searched:,} training images searched" if run.searched else "nothing searched"
@@ -168,26 +168,26 @@ def _images(run: ImageRun) -> View:
     )
 
 
-def _card(one: ImageResult, alt: str) -> Card:
-    row, nearest = IMAGE_ROWS[one.verdict], one.nearest
+def _card(image: ImageResult, alt: str) -> Card:
+    row, nearest = IMAGE_ROWS[image.verdict], image.nearest
     figures = []
-    if one.lid is not None:
-        figures.append(("LID", interval_words(one.lid)))
-        if not math.isnan(one.lid.percentile):
-            figures.append(("among reference prompts", percentile_words(one.lid.percentile)))
-    if one.copy is not None:
-        figures.append(("similarity", similarity_words(one.copy)))
-    if one.truth is not None:
-        figures.append(("true LID", figure(one.truth.lid)))
+    if image.lid is not None:
+        figures.append(("LID", interval_words(image.lid)))
+        if not math.isnan(image.lid.percentile):
+            figures.append(("among reference prompts", percentile_words(image.lid.percentile)))
+    if image.copy is not None:
+        figures.append(("similarity", similarity_words(image.copy)))
+    if image.truth is not None:
+        figures.append(("true LID", figure(image.truth.lid)))
     return Card(
-        one.verdict,
+        image.verdict,
         row.sign,
         row.color,
         row.sentence,
-        one.reason,
+        image.reason,
         alt,
-        data_url(one.image, _SIDE),
-        max(one.image.shape[1:]) <= SMALL,
+        data_url(image.image, _SIDE),
+        max(image.image.shape[1:]) <= SMALL,
         "" if nearest is None else f"{nearest.called}: {nearest.caption}",
         "" if nearest is None else data_url(nearest.image, _SIDE),
         nearest is not None and max(nearest.image.shape[1:]) <= SMALL,
@@ -197,11 +197,11 @@ def _card(one: ImageResult, alt: str) -> Card:
 
 def _mitigations(run: MitigationRun) -> View:
     rows: list[Row] = []
-    for found in verdicts(run):
-        row, base = found.row, found.treatment.mitigation == "none"
-        cell = run.cell(0, found.treatment)
+    for verdict in verdicts(run):
+        row, base = verdict.row, verdict.treatment.mitigation == "none"
+        cell = run.cell(0, verdict.treatment)
         images = () if cell is None else tuple(cell.images[:MOST_IMAGES])
-        passes = "passes" if found.passes else "; ".join(found.reasons)
+        passes = "passes" if verdict.passes else "; ".join(verdict.reasons)
         rows.append(
             (
                 row.label if base else f"{row.label} {row.treatment.strength:g}",
@@ -220,26 +220,26 @@ def _mitigations(run: MitigationRun) -> View:
     return View(table.head, table.notes, columns=columns, rows=table.rows, after=(seeds,))
 
 
-def _scores(found: DetectorScores) -> View:
+def _scores(scores: DetectorScores) -> View:
     rows: list[Row] = [
         (
             "" if k else prompt,
             label,
-            figure(float(found.score[i, k]), 3),
+            figure(float(scores.score[i, k]), 3),
             percentile_words(share) if math.isfinite(share) else "unknown",
-            figure(float(found.threshold[k]), 3),
-            "flagged" if found.flagged[i, k] else "",
+            figure(float(scores.threshold[k]), 3),
+            "flagged" if scores.flagged[i, k] else "",
         )
-        for i, prompt in enumerate(found.prompts)
-        for k, label in enumerate(found.labels)
-        for share in (float(found.percentile[i, k]),)
+        for i, prompt in enumerate(scores.prompts)
+        for k, label in enumerate(scores.labels)
+        for share in (float(scores.percentile[i, k]),)
     ]
     columns = ("prompt", "detector", "score", "among reference prompts", "threshold", "")
-    head = f"Scores by {found.model}; higher is more memorized"
+    head = f"Scores by {scores.model}; higher is more memorized"
     notes = (
-        *(one.words() for one in found.readings if not one.whole),
-        *found.left_out,
-        found.reach,
+        *(reading.words() for reading in scores.readings if not reading.whole),
+        *scores.left_out,
+        scores.reach,
     )
     return _table(head, columns, rows, notes=tuple(note for note in notes if note))
 
@@ -264,12 +264,12 @@ def _scan(state: ScanState) -> View:
     return _table(head, ("prompt", "score", "verdict"), rows, notes=(*left_out, *notes))
 
 
-def _estimate(found: LidEstimate) -> View:
-    pairs = zip(found.lid.tolist(), found.standard_error.tolist(), strict=True)
+def _estimate(estimate: LidEstimate) -> View:
+    pairs = zip(estimate.lid.tolist(), estimate.standard_error.tolist(), strict=True)
     rows: list[Row] = [
         (f"{i}", figure(lid, 2), figure(error, 2)) for i, (lid, error) in enumerate(pairs)
     ]
-    head = f"LID of {len(rows):,} points, {found.nfe:.0f} network evaluations each"
+    head = f"LID of {len(rows):,} points, {estimate.nfe:.0f} network evaluations each"
     return _table(head, ("point", "LID", "standard error"), rows)
 
 
@@ -330,6 +330,6 @@ def _table(
     return View(head, notes, columns=columns, rows=tuple(rows[:MOST_ROWS]), after=after)
 
 
-def _further(count: int, most: int, what: str) -> tuple[str, ...]:
+def _further(count: int, most: int, noun: str) -> tuple[str, ...]:
     """Return a sentence that counts what is not shown, nothing where all is."""
-    return (f"{count - most:,} more {what}: see .frame().",) if count > most else ()
+    return (f"{count - most:,} more {noun}: see .frame().",) if count > most else ()

@@ -40,7 +40,7 @@ class ReportItem:
     def verdict(self) -> ReviewVerdict | None:
         """Return the most severe verdict that anybody gave, None for no verdict yet."""
         return max(
-            (one.verdict for _, one in self.judgements),
+            (judgement.verdict for _, judgement in self.judgements),
             key=lambda verdict: REVIEW_ROWS[verdict].severity,
             default=None,
         )
@@ -48,8 +48,8 @@ class ReportItem:
     @property
     def verdicts(self) -> tuple[ReviewVerdict, ...]:
         """Return the verdicts that were given, without skips, in the order of the reviewers."""
-        given = (one.verdict for _, one in self.judgements)
-        return tuple(one for one in given if one is not None and one != "skip")
+        values = (judgement.verdict for _, judgement in self.judgements)
+        return tuple(verdict for verdict in values if verdict is not None and verdict != "skip")
 
     @property
     def agreed(self) -> ReviewVerdict | None:
@@ -89,9 +89,9 @@ def read_case(file: SqliteFile, queue: str) -> QueueCase:
     """Read a queue with everybody's verdicts, and verify its log. Errors: MMHError."""
     names = reviewers(file, queue)
     progress = tuple((name, queue_progress(file, queue, name)) for name in names)
-    most = sorted(progress, key=lambda one: -one[1].judged)[:2]
+    most = sorted(progress, key=lambda entry: -entry[1].judged)[:2]
     pair = (most[0][0], most[1][0]) if len(most) == 2 else None
-    found: dict[int, ReportItem] = {}
+    items: dict[int, ReportItem] = {}
     damaged: set[int] = set()
     for name in names or [""]:
         start = 0
@@ -100,15 +100,15 @@ def read_case(file: SqliteFile, queue: str) -> QueueCase:
         ).places:
             damaged |= set(page.damaged)
             for view in page.items:
-                before = found.get(view.position, ReportItem(view.position, view.item, ()))
-                said = ((name, view.judgement),) if view.judgement.revision else ()
-                found[view.position] = ReportItem(
-                    view.position, view.item, before.judgements + said
+                before = items.get(view.position, ReportItem(view.position, view.item, ()))
+                latest = ((name, view.judgement),) if view.judgement.revision else ()
+                items[view.position] = ReportItem(
+                    view.position, view.item, before.judgements + latest
                 )
             start += len(page.places)
     return QueueCase(
         get_queue(file, queue),
-        tuple(found[position] for position in sorted(found.keys() - damaged)),
+        tuple(items[position] for position in sorted(items.keys() - damaged)),
         progress,
         pair,
         None if pair is None else agreement(file, queue, *pair),
@@ -123,25 +123,25 @@ def summary_words(case: QueueCase) -> str:
     Counted are verdicts on which all who judged an item agree; where they differ nothing is.
     """
     total, who = len(case.items), len(case.progress)
-    judged = [one for one in case.items if one.verdicts]
+    judged = [item for item in case.items if item.verdicts]
     start = f"{many(total, 'prompt')} of the model {case.queue.model} {_were(total)} put before "
     start += "a person." if who <= 1 else f"{who} reviewers."
     if case.damaged:
         start += f" {many(len(case.damaged), 'more item')} cannot be read and is in no count."
     if not judged:
         return f"{start} Nobody has judged any of them yet, so nothing is decided."
-    agreed = [one.agreed for one in judged]
+    agreed = [item.agreed for item in judged]
     sentences = [start, f"{len(judged):,} {_were(len(judged))} judged."]
     if who > 1:
-        alone = sum(len(one.verdicts) == 1 for one in judged)
+        alone = sum(len(item.verdicts) == 1 for item in judged)
         sentences.append(
             f"Of these, {alone:,} by one reviewer only, whose verdict is counted as it is."
         )
     sentences.append(_copies_words(agreed.count("exact copy"), agreed.count("template copy")))
     for count, words in (
         (agreed.count("unsure"), "nobody was sure"),
-        (sum(one.disputed for one in judged), "the reviewers contradict one another"),
-        (sum(one.contradicted for one in judged), "verdict and measurement disagree"),
+        (sum(item.disputed for item in judged), "the reviewers contradict one another"),
+        (sum(item.contradicted for item in judged), "verdict and measurement disagree"),
     ):
         if count:
             sentences.append(f"At {count:,} {words}{'' if words[0] == 'n' else ': listed below'}.")
@@ -167,11 +167,11 @@ def _copies_words(exact: int, template: int) -> str:
 
 def conflicts(case: QueueCase) -> tuple[tuple[str, tuple[ReportItem, ...]], ...]:
     """Return the items to look at again, under what is in conflict; only what there is."""
-    found = (
-        ("Verdict and measurement disagree", [one for one in case.items if one.contradicted]),
-        ("Reviewers disagree", [one for one in case.items if one.disputed]),
+    groups = (
+        ("Verdict and measurement disagree", [item for item in case.items if item.contradicted]),
+        ("Reviewers disagree", [item for item in case.items if item.disputed]),
     )
-    return tuple((title, tuple(items)) for title, items in found if items)
+    return tuple((title, tuple(items)) for title, items in groups if items)
 
 
 def queue_command(queue: QueueRecord) -> str:
@@ -187,8 +187,8 @@ def queue_command(queue: QueueRecord) -> str:
 
 def queue_reach(queue: QueueRecord) -> str:
     """Return what the scan behind a queue misses, in its own words; "" where that is not known."""
-    found = queue_settings(queue).get("reach")
-    return found if isinstance(found, str) else ""
+    reach = queue_settings(queue).get("reach")
+    return reach if isinstance(reach, str) else ""
 
 
 def item_command(item: ReviewItem) -> str:
@@ -202,12 +202,13 @@ def agreement_words(case: QueueCase) -> str:
     """Return how far the two reviewers with the most verdicts agree, "" for less than two."""
     if case.agreed is None or case.pair is None or not case.agreed.items:
         return ""
-    found = case.agreed
-    kappa = "cannot be told" if math.isnan(found.kappa) else f"is {found.kappa:.2f}"
+    agreement = case.agreed
+    kappa = "cannot be told" if math.isnan(agreement.kappa) else f"is {agreement.kappa:.2f}"
     return (
-        f"{case.pair[0]} and {case.pair[1]} both judged {many(found.items, 'item')} and gave "
-        f"the same verdict to {found.observed:.0%}; by chance it would be {found.expected:.0%}. "
-        f"Cohen's kappa {kappa} (1 is full agreement, 0 what chance gives)."
+        f"{case.pair[0]} and {case.pair[1]} both judged {many(agreement.items, 'item')} and gave "
+        f"the same verdict to {agreement.observed:.0%}; by chance it would be "
+        f"{agreement.expected:.0%}. Cohen's kappa {kappa} (1 is full agreement, 0 what chance "
+        "gives)."
     )
 
 

@@ -51,21 +51,21 @@ def queue_report(
     """
     sheets = sorted(
         (
-            one
-            for one in case.items
-            if one.verdict != "not memorized" or one.disputed or _suspected(one.item)
+            item
+            for item in case.items
+            if item.verdict != "not memorized" or item.disputed or _suspected(item.item)
         ),
-        key=lambda one: (-REVIEW_ROWS[one.verdict].severity, one.position),
+        key=lambda item: (-REVIEW_ROWS[item.verdict].severity, item.position),
     )
     return render(
         "queue_report.html",
         program=PROGRAM,
         case=case,
         summary=summary_words(case),
-        sheets=[_sheet(one, nearest(one.item)) for one in sheets[:MOST_SHEETS]],
+        sheets=[_sheet(item, nearest(item.item)) for item in sheets[:MOST_SHEETS]],
         left_out=max(0, len(sheets) - MOST_SHEETS),
         conflicts=[
-            (title, [_conflict(one) for one in items[:_MOST_LISTED]], len(items))
+            (title, [_conflict(item) for item in items[:_MOST_LISTED]], len(items))
             for title, items in conflicts(case)
         ],
         most_listed=_MOST_LISTED,
@@ -78,32 +78,32 @@ def queue_report(
     )
 
 
-def _conflict(one: ReportItem) -> tuple[int, str, str, str]:
+def _conflict(item: ReportItem) -> tuple[int, str, str, str]:
     """Return position, prompt, what people said, and what was measured."""
-    people = "; ".join(f"{name}: {judged.verdict}" for name, judged in one.judgements)
-    measured = one.item.kind or "not analyzed"
-    if not math.isnan(one.item.similarity):
-        measured += f", similarity {figure(one.item.similarity, 3)}"
-    return one.position, one.item.prompt, people, measured
+    people = "; ".join(f"{name}: {judged.verdict}" for name, judged in item.judgements)
+    measured = item.item.kind or "not analyzed"
+    if not math.isnan(item.item.similarity):
+        measured += f", similarity {figure(item.item.similarity, 3)}"
+    return item.position, item.item.prompt, people, measured
 
 
 def _suspected(item: ReviewItem) -> bool:
     return item.kind in (*COPY_VERDICTS, KINDS["likely"])
 
 
-def _sheet(one: ReportItem, near: tuple[str, bytes] | None) -> dict[str, Any]:
-    row = REVIEW_ROWS[one.verdict]
+def _sheet(item: ReportItem, near: tuple[str, bytes] | None) -> dict[str, Any]:
+    row = REVIEW_ROWS[item.verdict]
     return {
-        "one": one,
+        "one": item,
         "sign": row.sign,
         "color": row.tone,
-        "verdict": one.verdict or "not judged yet",
-        "image": png_url(kept) if (kept := shown_thumbnail(one.item)) else "",
+        "verdict": item.verdict or "not judged yet",
+        "image": png_url(kept) if (kept := shown_thumbnail(item.item)) else "",
         "nearest": "" if near is None else png_url(near[1]),
         "nearest_caption": "" if near is None else near[0],
-        "figures": _figures(one.item),
-        "judgements": [_judged(name, said) for name, said in one.judgements],
-        "command": item_command(one.item),
+        "figures": _figures(item.item),
+        "judgements": [_judged(name, judgement) for name, judgement in item.judgements],
+        "command": item_command(item.item),
     }
 
 
@@ -130,36 +130,42 @@ def _figures(item: ReviewItem) -> list[tuple[str, str]]:
     return [(name, value) for name, value in rows if value]
 
 
-def _judged(name: str, said: Judgement) -> tuple[str, str, str, str, str]:
-    when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(said.time))
-    return name, said.verdict or "no verdict", when, said.notes, "; ".join(said.tags)
+def _judged(name: str, judgement: Judgement) -> tuple[str, str, str, str, str]:
+    when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(judgement.time))
+    return (
+        name,
+        judgement.verdict or "no verdict",
+        when,
+        judgement.notes,
+        "; ".join(judgement.tags),
+    )
 
 
 def _progress(name: str, done: QueueProgress) -> tuple[str, str, str]:
-    counts = ", ".join(f"{count:,} {what}" for what, count in done.counts.items() if count)
+    counts = ", ".join(f"{count:,} {noun}" for noun, count in done.counts.items() if count)
     return name, f"{done.judged:,} of {done.items:,}", counts
 
 
 def _charts(case: QueueCase) -> list[str]:
     """Draw similarity and LID percentile of all items, each in descending order."""
-    found = []
+    charts = []
     for name, title in (("similarity", "similarity"), ("lid_percentile", "LID percentile")):
-        values = [float(getattr(one.item, name)) for one in case.items]
+        values = [float(getattr(item.item, name)) for item in case.items]
         values = sorted((v for v in values if not math.isnan(v)), reverse=True)
         step = max(1, math.ceil(len(values) / _MOST_POINTS))
         places = range(0, len(values), step)
-        found.append(
+        charts.append(
             svg(
                 Chart(
                     alt=f"{title} of {len(values):,} items, highest first",
                     x_title="items, highest first",
                     y_title=title,
-                    x=tuple(float(place + 1) for place in places),
-                    y=tuple(values[place] for place in places),
+                    x=tuple(float(index + 1) for index in places),
+                    y=tuple(values[index] for index in places),
                 )
             )
         )
-    return found
+    return charts
 
 
 def _provenance(case: QueueCase) -> list[tuple[str, str]]:

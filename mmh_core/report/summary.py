@@ -64,7 +64,7 @@ def run_summary(run: ImageRun) -> dict[str, Any]:
         ],
         "reference_images": None if normal is None else len(normal.conditional),
         "verdicts": counted(run),
-        "images": [image_summary(one) for one in run.images],
+        "images": [image_summary(image) for image in run.images],
     }
 
 
@@ -76,10 +76,10 @@ def versions() -> dict[str, str]:
 
 def counted(run: ImageRun) -> dict[str, int]:
     """Return how many images got each verdict, those that occur."""
-    found: dict[str, int] = {}
-    for one in run.images:
-        found[one.verdict] = found.get(one.verdict, 0) + 1
-    return dict(sorted(found.items()))
+    counts: dict[str, int] = {}
+    for image in run.images:
+        counts[image.verdict] = counts.get(image.verdict, 0) + 1
+    return dict(sorted(counts.items()))
 
 
 def model_label(run: ImageRun) -> str:
@@ -90,20 +90,20 @@ def model_label(run: ImageRun) -> str:
 
 def paragraph(run: ImageRun) -> str:
     """Return what a run found, in words for somebody who knows nothing of the method."""
-    total, found = len(run.images), counted(run)
+    total, counts = len(run.images), counted(run)
     if not total:
         return f"{model_label(run)} has generated no image in this run yet."
-    asked = len(run.config.prompts) * len(run.config.seeds)
-    of = "" if asked == total else f" of the {asked} requested"
+    requested = len(run.config.prompts) * len(run.config.seeds)
+    of = "" if requested == total else f" of the {requested} requested"
     prompts = many(len(run.config.prompts), "prompt")
     sentences = [f"{model_label(run)} generated {many(total, 'image')}{of} from {prompts}."]
-    unread = found.get("not read yet", 0)
+    unread = counts.get("not read yet", 0)
     if unread:
         sentences.append(f"{unread} of them {_is(unread)} not judged, since the run ended before.")
     if run.searched:
-        sentences += _searched(run, found, total - unread)
+        sentences += _searched(run, counts, total - unread)
     else:
-        sentences += _unsearched(found, total - unread)
+        sentences += _unsearched(counts, total - unread)
     return " ".join(sentences)
 
 
@@ -119,16 +119,16 @@ def numbers(values: Tensor) -> list[float | None]:
 
 def padded(values: Iterable[float], count: int) -> list[float]:
     """Return `count` values, NaN for those that are not known yet."""
-    known = list(values)[:count]
-    return known + [math.nan] * (count - len(known))
+    first = list(values)[:count]
+    return first + [math.nan] * (count - len(first))
 
 
-def _searched(run: ImageRun, found: dict[str, int], judged: int) -> list[str]:
-    exact, template = found.get("exact copy", 0), found.get("template copy", 0)
-    suspicious = found.get("suspicious, no copy found", 0)
-    likely = found.get("likely copy, compare by eye", 0)
-    low = found.get("memorized, cause not identifiable", 0)
-    unjudged = found.get("cannot be judged", 0) + low
+def _searched(run: ImageRun, counts: dict[str, int], judged: int) -> list[str]:
+    exact, template = counts.get("exact copy", 0), counts.get("template copy", 0)
+    suspicious = counts.get("suspicious, no copy found", 0)
+    likely = counts.get("likely copy, compare by eye", 0)
+    low = counts.get("memorized, cause not identifiable", 0)
+    unjudged = counts.get("cannot be judged", 0) + low
     copies, searched = exact + template, f"{run.searched:,} training images that were searched"
     parts = []
     if exact:
@@ -182,8 +182,8 @@ def _searched(run: ImageRun, found: dict[str, int], judged: int) -> list[str]:
     return sentences
 
 
-def _unsearched(found: dict[str, int], judged: int) -> list[str]:
-    low = found.get("memorized, cause not identifiable", 0)
+def _unsearched(counts: dict[str, int], judged: int) -> list[str]:
+    low = counts.get("memorized, cause not identifiable", 0)
     sentences = [
         "No training images were searched, so it is unknown whether any of them is a copy."
     ]
@@ -209,21 +209,21 @@ def many(count: int, name: str) -> str:
     return f"{count:,} {name}" + ("" if count == 1 else "s")
 
 
-def image_summary(one: ImageResult) -> dict[str, Any]:
+def image_summary(image: ImageResult) -> dict[str, Any]:
     """Return all figures of one image as JSON types, unknown ones as None."""
-    truth = one.truth
+    truth = image.truth
     return {
-        "image": one.index,
-        "prompt": one.prompt,
-        "seed": one.seed,
-        "verdict": one.verdict,
-        "reason": one.reason,
-        "lids": [_lid(lid) for lid in one.lids],
-        "guidance_norm": numbers(one.guidance_norm),
-        "curve": numbers(one.curve),
-        "curve_standard_error": numbers(one.curve_error),
-        "copy": None if one.copy is None else _copy(one.copy),
-        "neighbors": [_neighbor(near) for near in one.neighbors],
+        "image": image.index,
+        "prompt": image.prompt,
+        "seed": image.seed,
+        "verdict": image.verdict,
+        "reason": image.reason,
+        "lids": [_lid(lid) for lid in image.lids],
+        "guidance_norm": numbers(image.guidance_norm),
+        "curve": numbers(image.curve),
+        "curve_standard_error": numbers(image.curve_error),
+        "copy": None if image.copy is None else _copy(image.copy),
+        "neighbors": [_neighbor(near) for near in image.neighbors],
         "truth": None if truth is None else asdict(truth) | {"lid": number(truth.lid)},
     }
 
