@@ -65,7 +65,7 @@ class Alignment:
 def symmetries(images: Tensor) -> tuple[Tensor, ...]:
     """Return images (..., H, W) turned by 0, 90, 180 and 270 degrees, then mirrored and turned."""
     both = (images, images.flip(-1))
-    return tuple(one.rot90(turn, (-2, -1)).contiguous() for one in both for turn in range(4))
+    return tuple(image.rot90(turn, (-2, -1)).contiguous() for image in both for turn in range(4))
 
 
 def _turned_back(image: Tensor, symmetry: int) -> Tensor:
@@ -83,8 +83,8 @@ def best_alignment(image: Tensor, candidates: Sequence[Sequence[Tensor]]) -> Ali
     """
     keys = [(symmetry, i) for symmetry, some in enumerate(candidates) for i in range(len(some))]
     image, *others = (
-        _turned_back(_bounded(_floats(one)[None], LONGEST)[0], symmetry)
-        for symmetry, one in (
+        _turned_back(_bounded(_floats(variant)[None], LONGEST)[0], symmetry)
+        for symmetry, variant in (
             (0, image),
             *((symmetry, candidates[symmetry][i]) for symmetry, i in keys),
         )
@@ -98,7 +98,7 @@ def best_alignment(image: Tensor, candidates: Sequence[Sequence[Tensor]]) -> Ali
         [placement] = _placed(image, [others[number]], FINE, compared[number])
         if placement is not None:
             refined.append(Alignment(keys[number][0], keys[number][1], *placement))
-    return max(refined, key=lambda one: one.correlation, default=None)
+    return max(refined, key=lambda match: match.correlation, default=None)
 
 
 #: Scale, direction, r and residual, in the order of `Alignment`.
@@ -124,8 +124,8 @@ def _placed(
     """
     placements: list[_Place | None] = [None] * len(candidates)
     shapes: dict[tuple[int, ...], list[int]] = {}
-    for number, one in enumerate(candidates):
-        shapes.setdefault(tuple(one.shape), []).append(number)
+    for number, candidate in enumerate(candidates):
+        shapes.setdefault(tuple(candidate.shape), []).append(number)
     for numbers in shapes.values():
         stack = torch.stack([candidates[number] for number in numbers])
         for number, placement in zip(numbers, _stacked(image, stack, grid, near), strict=True):
@@ -192,9 +192,9 @@ def _correlated(wholes: Tensor, parts: Sequence[Tensor], smoothed: bool) -> tupl
 
 def _agreement(windows: Tensor, parts: Tensor) -> Tensor:
     """Return r (C,) of windows and parts of one size, -1 where there is no structure."""
-    one, other = (values - values.mean((1, 2, 3), keepdim=True) for values in (windows, parts))
-    first, second = (values.square().mean((1, 2, 3)) for values in (one, other))
-    return _ratio((one * other).mean((1, 2, 3)), first, second)
+    window, other = (values - values.mean((1, 2, 3), keepdim=True) for values in (windows, parts))
+    first, second = (values.square().mean((1, 2, 3)) for values in (window, other))
+    return _ratio((window * other).mean((1, 2, 3)), first, second)
 
 
 def _ratio(shared: Tensor, first: Tensor, second: Tensor) -> Tensor:

@@ -98,7 +98,7 @@ class FolderCaptions:
         source = f", from {self.source}" if self.source else ""
         noun = "image" if images == 1 else "images"
         text = f"{filled:,} of {images:,} {noun} {verb} a caption{source}."
-        for names, one, many in (
+        for names, singular, many in (
             (self.without_image, "row without an image", "rows without an image"),
             (self.without_caption, "image without a caption", "images without a caption"),
             (self.empty, "image with an empty caption", "images with an empty caption"),
@@ -106,7 +106,7 @@ class FolderCaptions:
             (self.repeated, "row that repeats an image", "rows that repeat an image"),
         ):
             if names:
-                text += f" {_counted(names, one, many)}."
+                text += f" {_counted(names, singular, many)}."
         if self.problems:
             text += f" {len(self.problems):,} not used: {' '.join(self.problems[:SHOWN])}"
         return text
@@ -154,10 +154,10 @@ def read_captions(
             )
         for candidate, other in zip(columns[2:], others, strict=True):
             if other and other != text:
-                one, two = (table.names[p.column].strip() for p in (columns[1], candidate))
+                first, two = (table.names[p.column].strip() for p in (columns[1], candidate))
                 raise MMHError(
-                    f"{path.name} has the columns {one!r} and {two!r}, which differ in row "
-                    f"{row:,}: say which holds the captions by {by_option(one)} or "
+                    f"{path.name} has the columns {first!r} and {two!r}, which differ in row "
+                    f"{row:,}: say which holds the captions by {by_option(first)} or "
                     f"{by_option(two)}."
                 )
         if name in captions:
@@ -225,7 +225,7 @@ def captions_beside(folder: Path, images: Sequence[str]) -> FolderCaptions:
         candidates = [
             p for e in ENDINGS for p in (image_path.with_suffix(e), Path(f"{image_path}{e}"))
         ]
-        beside = next((one for one in candidates if one.is_file()), None)
+        beside = next((path for path in candidates if path.is_file()), None)
         if beside is not None:
             name = escaped(beside.relative_to(folder).as_posix())
             try:
@@ -284,8 +284,8 @@ def _places(table: Table, source: str, column: str) -> list[TextColumn]:
     captions = places_of(names, PROMPT, source)
     if column:
         captions = (named_column(names, column, source),)
-    for found, usual in ((files, "file_name, file or image"), (captions, "text or caption")):
-        if not found:
+    for columns, usual in ((files, "file_name, file or image"), (captions, "text or caption")):
+        if not columns:
             raise MMHError(
                 f"{source} has no column {usual} (it has {listed(names)}): give it "
                 "the two columns file_name and text."
@@ -293,7 +293,7 @@ def _places(table: Table, source: str, column: str) -> list[TextColumn]:
     check_texts(table, (files[0], *captions), source)
     return [
         TextColumn(files[0], MAX_NAME, plain=True),
-        *(TextColumn(place, MAX_LENGTH, plain=True) for place in captions),
+        *(TextColumn(column, MAX_LENGTH, plain=True) for column in captions),
     ]
 
 
@@ -331,12 +331,12 @@ class _Finder:
     loose: dict[str, list[str]]
 
     def __call__(self, name: str) -> str | None:
-        for known, key in ((self.exact, name), (self.plain, _plain(name))):
-            if key in known:
-                return known[key]
+        for captions, key in ((self.exact, name), (self.plain, _plain(name))):
+            if key in captions:
+                return captions[key]
         for key in (_plain(name).casefold(), _plain(name)):
-            if len(found := self.loose.get(key, [])) == 1:
-                return found[0]
+            if len(matches := self.loose.get(key, [])) == 1:
+                return matches[0]
         return None
 
 
@@ -379,7 +379,7 @@ def _text_of(path: Path) -> str:
     return text
 
 
-def _counted(names: Sequence[str], one: str, many: str) -> str:
+def _counted(names: Sequence[str], singular: str, many: str) -> str:
     examples = ", ".join(repr(name[:80]) for name in names[:SHOWN])
     more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
-    return f"{len(names):,} {one if len(names) == 1 else many} ({examples}{more})"
+    return f"{len(names):,} {singular if len(names) == 1 else many} ({examples}{more})"

@@ -58,13 +58,15 @@ class FolderIndex:
     @property
     def lost(self) -> tuple[SkippedFile, ...]:
         """Return the images of the set that are not indexed: damaged ones, other formats, ..."""
-        return tuple(one for one in self.left_out if one.lost)
+        return tuple(entry for entry in self.left_out if entry.lost)
 
     def frame(self) -> pd.DataFrame:
         """Return one row per file: its caption where it is indexed, else the reason why not."""
         import pandas as pd
 
-        rows = [{"file": one.file, "caption": "", "reason": one.reason} for one in self.left_out]
+        rows = [
+            {"file": entry.file, "caption": "", "reason": entry.reason} for entry in self.left_out
+        ]
         if self.index is not None:
             labels = self.index.labels
             pairs = zip(labels["file"], labels["caption"], strict=True)
@@ -126,8 +128,8 @@ def summary(index: FolderIndex) -> str:
 def by_kind(left_out: Sequence[SkippedFile]) -> str:
     """Return the kinds of files with their counts and first names, lost images first."""
     kinds: dict[str, list[str]] = {}
-    for one in sorted(left_out, key=lambda one: not one.lost):
-        kinds.setdefault(one.kind, []).append(one.file)
+    for entry in sorted(left_out, key=lambda entry: not entry.lost):
+        kinds.setdefault(entry.kind, []).append(entry.file)
     return "; ".join(
         f"{_counted(kind, len(names))} ({named(names)})" for kind, names in kinds.items()
     )
@@ -186,7 +188,7 @@ def _described(
     labels = _labels(kept, names, captions.texts, contents)
     index = build_index(descriptors[usable], labels, embedder)
     copies = len(kept) - len(set(contents))
-    listed = tuple(sorted(map(_as_captions(captions), left_out), key=lambda one: one.file))
+    listed = tuple(sorted(map(_as_captions(captions), left_out), key=lambda entry: entry.file))
     caption_summary = captions.of_indexed(names)
     done = FolderIndex(index, total, len(kept), copies, len(outside), listed, caption_summary)
     yield Progress(1.0, f"{len(index):,} images indexed", done)
@@ -194,10 +196,10 @@ def _described(
 
 def _as_captions(captions: FolderCaptions) -> Callable[[SkippedFile], SkippedFile]:
     """Return a function that names a left-out file of captions as such."""
-    return lambda one: (
-        replace(one, kind="caption file", reason=f"{one.file} was read for its captions.")
-        if one.file in captions.used
-        else one
+    return lambda entry: (
+        replace(entry, kind="caption file", reason=f"{entry.file} was read for its captions.")
+        if entry.file in captions.used
+        else entry
     )
 
 

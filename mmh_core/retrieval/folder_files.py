@@ -97,7 +97,7 @@ def folder_files(folder: Path, *, most: int = MAX_FILES) -> Iterator[FolderFiles
         yield walk.count
     yield FolderFiles(
         tuple(sorted(walk.images)),
-        tuple(sorted(walk.left_out, key=lambda one: one.file)),
+        tuple(sorted(walk.left_out, key=lambda entry: entry.file)),
         tuple(sorted(walk.outside)),
     )
 

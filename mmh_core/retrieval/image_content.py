@@ -148,8 +148,8 @@ def _kind(head: bytes, suffix: str) -> tuple[str, bool]:
         return ("HEIC image", True) if _HEIF & _brands(head) else ("video", False)
     if _is_preview(head):
         return "camera raw image", True
-    for start, place, kind, image in _OTHER:
-        if head.startswith(start, place):
+    for start, offset, kind, image in _OTHER:
+        if head.startswith(start, offset):
             return kind, image
     if re.match(rb"P[1-7]\s", head):
         return "Netpbm image", True

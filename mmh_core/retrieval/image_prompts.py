@@ -139,7 +139,7 @@ def _of_graph(nodes: Mapping[str, Any]) -> Iterator[str]:
     }
     guiders = {name for name in whole if "Guider" in nodes[name]["class_type"]}
     # 10 comes after 9; names of nodes in groups, such as 4:2, come last.
-    for name in sorted(whole, key=lambda one: (not one.isdigit(), len(one), one)):
+    for name in sorted(whole, key=lambda number: (not number.isdigit(), len(number), number)):
         start = whole[name].get("positive")
         if start is None and name in guiders:
             start = whole[name].get("conditioning")

@@ -75,7 +75,7 @@ def save_index(
             "sha256": {name: sha256_of(new_folder / name) for name in (VECTORS, LABELS)},
         }
         if files is not None:
-            meta |= {"files": files, "skipped": [asdict(one) for one in left_out]}
+            meta |= {"files": files, "skipped": [asdict(entry) for entry in left_out]}
         (new_folder / META).write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
 
 

@@ -106,5 +106,12 @@ def _color_statistics(grid: Tensor) -> Tensor:
     """Return color statistics of images (B, 3, P): brightness, contrast, saturation."""
     light = torch.einsum("c,bcp->bp", grid.new_tensor(_LUMINANCE), grid)
     vivid = grid.amax(1) - grid.amin(1)
-    one = [light.mean(1), light.std(1), light.amin(1), light.amax(1), vivid.mean(1), vivid.amax(1)]
-    return torch.cat([torch.stack(one, 1), grid.mean(2), grid.std(2)], dim=1)
+    statistics = [
+        light.mean(1),
+        light.std(1),
+        light.amin(1),
+        light.amax(1),
+        vivid.mean(1),
+        vivid.amax(1),
+    ]
+    return torch.cat([torch.stack(statistics, 1), grid.mean(2), grid.std(2)], dim=1)

@@ -159,13 +159,13 @@ _CLASSY_ENDS = {
 def _native(name: str) -> str:
     """Return the name used here for a parameter named in Classy Vision's way or in ours."""
     plain = name.replace("._module.", ".")
-    for theirs, ours in _CLASSY_ENDS.items():
-        if plain.startswith(theirs):
-            return ours + plain.removeprefix(theirs)
+    for old, new in _CLASSY_ENDS.items():
+        if plain.startswith(old):
+            return new + plain.removeprefix(old)
     if block := _CLASSY_BLOCK.fullmatch(plain):
         stage, number, rest = block.groups()
-        for theirs, ours in _CLASSY_PARTS.items():
-            if rest.startswith(theirs):
-                ending = rest.removeprefix(theirs)
-                return f"backbone.layer{int(stage) + 1}.{number}.{ours}{ending}"
+        for old, new in _CLASSY_PARTS.items():
+            if rest.startswith(old):
+                ending = rest.removeprefix(old)
+                return f"backbone.layer{int(stage) + 1}.{number}.{new}{ending}"
     return name

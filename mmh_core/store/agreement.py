@@ -36,10 +36,10 @@ def agreement_of(first: Sequence[ReviewVerdict], second: Sequence[ReviewVerdict]
     """
     pairs = Counter(zip(first, second, strict=True))
     count = len(first)
-    counts = tuple((one, other, number) for (one, other), number in sorted(pairs.items()))
+    counts = tuple((first, other, number) for (first, other), number in sorted(pairs.items()))
     if not count:
         return Agreement(0, math.nan, math.nan, math.nan, counts)
-    equal = sum(number for one, other, number in counts if one == other)
+    equal = sum(number for first, other, number in counts if first == other)
     rows, columns = Counter(first), Counter(second)
     chance = sum(rows[verdict] * columns[verdict] for verdict in rows)
     kappa = cohen_kappa(first, second)
@@ -59,4 +59,4 @@ def agreement(file: SqliteFile, queue: str, first: str, second: str) -> Agreemen
             "AND other.verdict <> 'skip' ORDER BY one.item",
             (second, queue_number(connection, queue), first),
         ).fetchall()
-    return agreement_of([one for one, _ in rows], [other for _, other in rows])
+    return agreement_of([first for first, _ in rows], [other for _, other in rows])

@@ -149,7 +149,7 @@ class JobRunner:
         """Give a job its place, before the long ones if it is short; inside the lock."""
         self._records[task.id] = record
         waiting = self._waiting.setdefault(record.device, deque())
-        at = sum(one.short for one in waiting) if task.short else len(waiting)
+        at = sum(entry.short for entry in waiting) if task.short else len(waiting)
         waiting.insert(at, task)
         if record.device not in self._threads:
             thread = Thread(target=self._serve, args=(record.device,), daemon=True)
@@ -222,7 +222,9 @@ class JobRunner:
         self._save(ended)
         with self._changed:
             waiting = self._waiting[record.device]
-            self._waiting[record.device] = deque(one for one in waiting if one.id != record.id)
+            self._waiting[record.device] = deque(
+                entry for entry in waiting if entry.id != record.id
+            )
             # Another thread may have cancelled it at the same time.
             if self._records.get(record.id) == record:
                 self._settle(ended)
@@ -268,7 +270,7 @@ class JobRunner:
 
         One that was cancelled while it waited is skipped: who cancelled it ends it.
         """
-        ready = (one for one in self._waiting[device] if not one.stop.is_set())
+        ready = (entry for entry in self._waiting[device] if not entry.stop.is_set())
         task = next(ready, None)
         return None if task is None or (short and not task.short) else task
 

@@ -63,7 +63,7 @@ def kept_scans(folder: Path, limit: int) -> list[tuple[ScanAbout, int]]:
             continue
         results = folder / about.id
         scans.append((about, count_rows(results) if results.is_dir() else 0))
-    return sorted(scans, key=lambda one: -one[0].created)[:limit]
+    return sorted(scans, key=lambda scan: -scan[0].created)[:limit]
 
 
 def keep_state(folder: Path, name: str, state: Mapping[str, Any]) -> None:

@@ -63,7 +63,7 @@ def read_seals(path: Path) -> list[KeptSeal]:
 def add_seals(path: Path, reports: Mapping[str, ChainReport]) -> int:
     """Add the seals of reports that are not in the file yet, and return how many were new."""
     kept = read_seals(path)
-    stored = {(one.queue, one.seal) for one in kept}
+    stored = {(entry.queue, entry.seal) for entry in kept}
     date = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     new = [
         KeptSeal(queue, report.rows, report.items, report.seal, date)
@@ -71,5 +71,5 @@ def add_seals(path: Path, reports: Mapping[str, ChainReport]) -> int:
         if (queue, report.seal) not in stored
     ]
     if new:
-        write_text(path, "".join(one.line() for one in (*kept, *new)))
+        write_text(path, "".join(entry.line() for entry in (*kept, *new)))
     return len(new)

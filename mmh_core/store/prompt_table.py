@@ -143,12 +143,12 @@ def _checked_rows(opened: PromptTable) -> Iterator[PromptRow | RowProblem]:
         yield _checked(row, (cells[0], *cells[count : count + 3]), kept, cells[count + 3 :])
 
 
-def _unclear(source: str, one: str, other: str, row: int) -> str:
+def _unclear(source: str, first: str, other: str, row: int) -> str:
     """Return the question which of two columns holds the prompts."""
-    one, other = one.strip(), other.strip()
+    first, other = first.strip(), other.strip()
     return (
-        f"{source} has the columns {one!r} and {other!r}, which differ in row {row:,}: say which "
-        f"holds the prompts, in a command by {by_option(one)} or {by_option(other)}."
+        f"{source} has the columns {first!r} and {other!r}, which differ in row {row:,}: say "
+        f"which holds the prompts, in a command by {by_option(first)} or {by_option(other)}."
     )
 
 

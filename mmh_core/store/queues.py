@@ -110,12 +110,12 @@ def add_items(
 
 def list_queues(file: SqliteFile) -> list[QueueRecord]:
     """Return all queues that can be read, newest first; `damaged_queues` has the others."""
-    return [one for one in _all_queues(file) if isinstance(one, QueueRecord)]
+    return [record for record in _all_queues(file) if isinstance(record, QueueRecord)]
 
 
 def damaged_queues(file: SqliteFile) -> list[DamagedQueue]:
     """Return the queues whose record cannot be read, newest first."""
-    return [one for one in _all_queues(file) if isinstance(one, DamagedQueue)]
+    return [record for record in _all_queues(file) if isinstance(record, DamagedQueue)]
 
 
 def _all_queues(file: SqliteFile) -> list[QueueRecord | DamagedQueue]:

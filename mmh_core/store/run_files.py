@@ -75,7 +75,7 @@ def check_runs(file: SqliteFile, queue: str, folders: Iterable[Path]) -> RunFile
     states = [(str(name), _state(str(name), str(sha256), all_folders)) for name, sha256 in rows]
 
     def of(state: str) -> tuple[str, ...]:
-        return tuple(name for name, found in states if found == state)
+        return tuple(name for name, current in states if current == state)
 
     return RunFiles(len(of("whole")), of("changed"), of("missing"), of("unknown"))
 

@@ -26,7 +26,7 @@ def remembering() -> Iterator[Callable[[Sequence[bytes]], list[bool]]]:
             own = range(counted, counted + len(digests))
             counted += len(digests)
             firsts = first(list(zip(digests, own, strict=True)))
-            return [one == number for one, number in zip(firsts, own, strict=True)]
+            return [first == number for first, number in zip(firsts, own, strict=True)]
 
         yield add
 

@@ -118,7 +118,7 @@ def _mergeable(shards: list[Shard]) -> list[Shard]:
     """Return the last MERGED files if they follow one another and are of about one size."""
     last = shards[-MERGED:]
     sizes = [end - start + 1 for start, end, _ in last]
-    joined = all(one[1] + 1 == other[0] for one, other in pairwise(last))
+    joined = all(previous[1] + 1 == other[0] for previous, other in pairwise(last))
     # One that outweighs the rest was merged before and stays.
     even = bool(sizes) and max(sizes) * 4 <= sum(sizes) <= MERGED_ROWS
     return last if len(last) == MERGED and joined and even else []

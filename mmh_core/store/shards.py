@@ -239,7 +239,7 @@ def _claim(folder: Path, manifest: ScanManifest) -> None:
 def _code(settings: str) -> object:
     """Return the version of the code that settings (JSON text) name, None for none."""
     try:
-        found = json.loads(settings)
+        values = json.loads(settings)
     except ValueError:
         return None
-    return found.get("code") if isinstance(found, dict) else None
+    return values.get("code") if isinstance(values, dict) else None

@@ -74,16 +74,16 @@ class TableSummary:
     def repeated_lines(self) -> list[str]:
         """Return a line for each row that repeats an earlier one, as far as they are listed."""
         return [
-            f"Row {one.row:,}{f' ({one.name[:60]})' if one.name else ''} repeats the prompt of "
-            f"row {one.first:,}."
-            for one in self.repeats
+            f"Row {row.row:,}{f' ({row.name[:60]})' if row.name else ''} repeats the prompt of "
+            f"row {row.first:,}."
+            for row in self.repeats
         ]
 
     def text(self) -> str:
         """Return all of it in lines, of the rows the first twenty of a kind."""
         lines = [self.sentence(), self.columns()]
         lines += first_lines(self.repeated_lines(), self.repeated)
-        lines += first_lines([one.message for one in self.problems], self.left_out)
+        lines += first_lines([problem.message for problem in self.problems], self.left_out)
         return "\n".join(lines)
 
 
