@@ -140,9 +140,9 @@ def generate(
     from mmh_core.studies.images.run import ImageConfig
     from mmh_core.studies.images.study import image_study
 
-    wanted = sampling or subject.sampling
+    used_sampling = sampling or subject.sampling
     config = ImageConfig(
-        _name(subject), _texts(prompts), tuple(seeds), wanted, curve=curve, frames=0
+        _name(subject), _texts(prompts), tuple(seeds), used_sampling, curve=curve, frames=0
     )
     study = image_study(config, subject)
     return Result(_last(scanned(study, subject.model, subject.calibration.early), progress))
@@ -236,11 +236,11 @@ def index_folder(
     check_place(Path(out))
     table = None if captions is None else read_captions(Path(captions))
     steps = folders.index_folder(Path(folder), load_embedder(embedder), captions=table)
-    found = _last(steps, progress)
-    if found.index is None:
+    indexed = _last(steps, progress)
+    if indexed.index is None:
         raise ValueError(f"{folder} gave no index.")
-    save_index(found.index, Path(out), files=found.files, left_out=found.left_out)
-    return Result(found)
+    save_index(indexed.index, Path(out), files=indexed.files, left_out=indexed.left_out)
+    return Result(indexed)
 
 
 def lid(
@@ -302,16 +302,18 @@ def detect(
     from mmh_core.report.notebook import Result
     from mmh_core.studies.detection.scores import score_by_all
 
-    known = subject.calibration.detectors
-    if known is None:
+    calibration = subject.calibration.detectors
+    if calibration is None:
         raise MMHError(
             f"{_name(subject)} has no calibration of its detectors: make one with "
             "calibrate(subject, prompts, folder, every=True), and score with what it returns."
         )
-    found = _last(score_by_all(subject.model, known, _texts(prompts), share=share), progress)
-    if found is None:
+    scores = _last(
+        score_by_all(subject.model, calibration, _texts(prompts), share=share), progress
+    )
+    if scores is None:
         raise ValueError("The prompts gave no scores.")
-    return Result(found)
+    return Result(scores)
 
 
 def scan(
@@ -383,8 +385,8 @@ def calibrate(
     if every:
         steps = calibrate_detectors(prompts, subject, early=early)
         parts = replace(parts, detectors=_last(steps, progress))
-    found = update_calibration(Path(out), parts)
-    return replace(subject, calibration=found.completed(subject.calibration))
+    calibration = update_calibration(Path(out), parts)
+    return replace(subject, calibration=calibration.completed(subject.calibration))
 
 
 def mitigate(
@@ -411,10 +413,10 @@ def mitigate(
     from mmh_core.studies.mitigation.run import MitigationConfig
     from mmh_core.studies.mitigation.study import mitigation_study, treatments_of
 
-    given = mitigations
-    chosen = treatments_of(given) if isinstance(given, str) else tuple(given)
-    wanted = sampling or subject.sampling
-    config = MitigationConfig(_name(subject), _texts(prompts), tuple(seeds), chosen, wanted)
+    selection = mitigations
+    chosen = treatments_of(selection) if isinstance(selection, str) else tuple(selection)
+    used_sampling = sampling or subject.sampling
+    config = MitigationConfig(_name(subject), _texts(prompts), tuple(seeds), chosen, used_sampling)
     return Result(_last(mitigation_study(config, subject), progress))
 
 

@@ -145,7 +145,7 @@ def remove_leftovers(folder: Path, age: float = 86_400.0) -> int:
                 continue
             with suppress(OSError):
                 inner = [path, *path.iterdir()] if path.is_dir() else [path]
-                if max(one.lstat().st_mtime for one in inner) > newest:
+                if max(entry.lstat().st_mtime for entry in inner) > newest:
                     continue
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
                 removed += 1
@@ -178,10 +178,10 @@ def hold(path: Path) -> Callable[[], None]:
 
     def release() -> None:
         # A forked child that ends normally runs this too, and must not remove its parent's file.
-        ours = os.getpid() == process
-        gone = ours and _remove(path)
+        own_process = os.getpid() == process
+        gone = own_process and _remove(path)
         unlock()
-        if ours and not gone:  # Windows removes no file that is open.
+        if own_process and not gone:  # Windows removes no file that is open.
             _remove(path)
 
     return release
@@ -216,8 +216,8 @@ def flush_folder(path: Path) -> None:
         _flush(path, os.O_RDONLY)
 
 
-def _flush(path: Path, how: int) -> None:
-    descriptor = os.open(path, how)
+def _flush(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
     try:
         os.fsync(descriptor)
     finally:

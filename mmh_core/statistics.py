@@ -102,15 +102,15 @@ def mean_interval(values: Tensor) -> Interval:
     out. Caveat: a few values say nothing of a tail that none of them is in; for values of a known
     range, such as shares, `mean_share_interval` holds whatever the distribution.
     """
-    known = values[~values.isnan()].double()
-    count = len(known)
+    present = values[~values.isnan()].double()
+    count = len(present)
     if count < 2:
-        return Interval(float(known[0]) if count else math.nan, math.nan, math.nan)
-    mean, spread = float(known.mean()), float(known.std())
+        return Interval(float(present[0]) if count else math.nan, math.nan, math.nan)
+    mean, spread = float(present.mean()), float(present.std())
     half = half_width(spread / math.sqrt(count), count)
     if spread == 0:
         return Interval(mean, mean, mean)
-    skewness = float(((known - mean) / spread).pow(3).mean())
+    skewness = float(((present - mean) / spread).pow(3).mean())
     low, high = (
         mean - spread * _without_skewness(sign * half / spread, skewness, count)
         for sign in (1, -1)
@@ -135,16 +135,16 @@ def mean_share_interval(values: Tensor, low: float = 0.0, high: float = 1.0) -> 
     for values that are 0 or 1. Four shares of 0 say at most .60. NaN values are left out. Errors:
     ValueError for a value outside the range.
     """
-    known = values[~values.isnan()].double()
-    if not len(known):
+    measured = values[~values.isnan()].double()
+    if not len(measured):
         return Interval(math.nan, math.nan, math.nan)
-    if float(known.min()) < low - _ROUNDING or float(known.max()) > high + _ROUNDING:
-        raise ValueError(f"Values must lie from {low:g} to {high:g}, got {known.tolist()}.")
-    weights = _uniform_weights(len(known) + 1)
-    others = weights[:, :-1] @ known.sort().values
+    if float(measured.min()) < low - _ROUNDING or float(measured.max()) > high + _ROUNDING:
+        raise ValueError(f"Values must lie from {low:g} to {high:g}, got {measured.tolist()}.")
+    weights = _uniform_weights(len(measured) + 1)
+    others = weights[:, :-1] @ measured.sort().values
     lower, _ = percentile_interval(others + low * weights[:, -1])
     _, upper = percentile_interval(others + high * weights[:, -1])
-    mean = float(known.mean())
+    mean = float(measured.mean())
     return Interval(mean, max(low, min(lower, mean)), min(high, max(upper, mean)))
 
 
@@ -178,7 +178,7 @@ def area_under_curve(positive: Tensor, negative: Tensor) -> Tensor:
     pairs = positive.shape[-1] * negative.shape[-1]
     if not pairs or bool(positive.isnan().any()) or bool(negative.isnan().any()):
         raise ValueError("An area under the curve needs scores of both groups, none of them NaN.")
-    sides = (each.double().numpy(force=True) for each in (positive, negative))
+    sides = (scores.double().numpy(force=True) for scores in (positive, negative))
     # The method concerns the p-value, which is not read: "exact" would take long.
     return torch.as_tensor(mannwhitneyu(*sides, axis=-1, method="asymptotic").statistic / pairs)
 
@@ -284,16 +284,16 @@ def roc_points(scores: Tensor, positive: Tensor) -> tuple[list[float], list[floa
     return false.tolist(), true.tolist()
 
 
-def rank_correlation(one: Tensor, other: Tensor) -> float:
+def rank_correlation(first: Tensor, other: Tensor) -> float:
     """Return Spearman's correlation of two lists (N,), ties at mean ranks.
 
     Pairs with a NaN are left out. NaN for fewer than three pairs, and for a list of equal values.
     """
     from scipy.stats import spearmanr
 
-    kept = ~(one.isnan() | other.isnan())
-    lists = [each[kept].double().numpy(force=True) for each in (one, other)]
-    if int(kept.sum()) < 3 or any(bool((each == each[0]).all()) for each in lists):
+    kept = ~(first.isnan() | other.isnan())
+    lists = [values[kept].double().numpy(force=True) for values in (first, other)]
+    if int(kept.sum()) < 3 or any(bool((values == values[0]).all()) for values in lists):
         return math.nan
     return float(spearmanr(*lists).statistic)
 
@@ -327,10 +327,10 @@ def cohen_kappa(first: Sequence[Hashable], second: Sequence[Hashable]) -> float:
     if len(first) != len(second):
         raise ValueError(f"{len(first)} ratings cannot be compared with {len(second)}.")
     # Ratings by number, in order of appearance: scikit-learn sorts labels, which may not mix.
-    places = {rating: place for place, rating in enumerate(dict.fromkeys([*first, *second]))}
+    places = {rating: rank for rank, rating in enumerate(dict.fromkeys([*first, *second]))}
     if len(places) < 2:
         return math.nan
-    numbers = [[places[rating] for rating in each] for each in (first, second)]
+    numbers = [[places[rating] for rating in ratings] for ratings in (first, second)]
     return float(cohen_kappa_score(*numbers))
 
 

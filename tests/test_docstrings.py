@@ -50,3 +50,41 @@ def test_one_class_name_names_one_class() -> None:
                 homes.setdefault(node.name, []).append(f"{path.name}:{node.lineno}")
     assert len(homes) > 200
     assert {name: found for name, found in homes.items() if len(found) > 1} == {}
+
+
+#: Names that say nothing of what a value is.
+VAGUE = frozenset(
+    ["found", "said", "known", "told", "asked", "wanted", "mine", "theirs", "heard", "thing"]
+)
+#: Fields of records in files that older versions wrote.
+STORED = frozenset(
+    [
+        ("ThresholdCounts", "found"),
+        ("CauseRow", "said"),
+        ("Measured", "found"),
+        ("PromptScan", "found"),
+        ("TokenRun", "found"),
+        ("ScanState", "known"),
+        ("Reach", "found"),
+    ]
+)
+
+
+@pytest.mark.parametrize("folder", ["mmh_core", "views", "pages"])
+def test_a_name_says_what_its_value_is(folder: str) -> None:
+    vague = []
+    for path in CORE.with_name(folder).rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        fields = {
+            id(line.target): (node.name, line.target.id)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ClassDef)
+            for line in node.body
+            if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name)
+        }
+        for node in ast.walk(tree):
+            is_bound = isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+            name = node.arg if isinstance(node, ast.arg) else node.id if is_bound else ""
+            if name in VAGUE and fields.get(id(node)) not in STORED:
+                vague.append(f"{path.name}:{node.lineno} {name}")
+    assert vague == []

@@ -78,8 +78,8 @@ def prepared(arguments: list[str]) -> tuple[list[str], list[str]]:
     nothing can listen, a list of users that cannot be read.
     """
     middle = arguments.index("--") if "--" in arguments else len(arguments)
-    ours, theirs = arguments[:middle], arguments[middle + 1 :]
-    options, sentences = checked(theirs), []
+    ours, second_part = arguments[:middle], arguments[middle + 1 :]
+    options, sentences = checked(second_part), []
     address = _value(ours, "server.address") or "127.0.0.1"
     port = _value(ours, "server.port")
     with suppress(ValueError):  # What is no number Streamlit refuses itself.
@@ -100,7 +100,7 @@ def prepared(arguments: list[str]) -> tuple[list[str], list[str]]:
             for name in reachable_names(address):
                 ours += ["--server.allowedHosts", name]
         sentences.append(_reached(address, guarded=options.users is not None))
-    return [*ours, *(["--", *theirs] if theirs else [])], sentences
+    return [*ours, *(["--", *second_part] if second_part else [])], sentences
 
 
 def reachable_names(address: str) -> list[str]:

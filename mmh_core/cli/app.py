@@ -30,7 +30,7 @@ from mmh_core.installation import PROGRAM
 from mmh_core.records import MMHError
 
 _WITH_MODEL = (images, audit, benchmark, calibrate, scan, score, mitigate, mitigation_benchmark)
-_NAMES = {each.__name__.replace("_", "-") for each in _WITH_MODEL}
+_NAMES = {function.__name__.replace("_", "-") for function in _WITH_MODEL}
 _PARTS = ("--base", "--model", "--unet", "--vae")
 
 app = typer.Typer(
@@ -78,13 +78,13 @@ def manifold(
 
     check_places(out, json_file)
     config = default_config(name, points=points, seed=seed)
-    given: dict[str, Any] = {
+    options: dict[str, Any] = {
         "duplicates": duplicates,
         "width": width,
         "epochs": epochs,
         "ambient_dim": ambient_dim,
     }
-    chosen = {key: value for key, value in given.items() if value is not None}
+    chosen = {key: value for key, value in options.items() if value is not None}
     _one_thread()
     run = followed(manifold_study(checked(replace(config, **chosen))))
     if out is not None:
@@ -110,10 +110,10 @@ def lid_benchmark(
         names = tuple(case.strip() for case in cases.split(",") if case.strip())
     numbers = seed_numbers(seeds)
     _one_thread()
-    found = followed(lid_benchmark(names, seeds=numbers, steps=steps))
-    typer.echo(benchmark_tables(found))
+    result = followed(lid_benchmark(names, seeds=numbers, steps=steps))
+    typer.echo(benchmark_tables(result))
     if json_file is not None:
-        write_json(found, json_file)
+        write_json(result, json_file)
 
 
 def _one_thread() -> None:
@@ -133,7 +133,7 @@ def with_parts(arguments: Sequence[str]) -> list[str]:
     if not words or words[0] not in _NAMES:
         return words
     end = words.index("--") if "--" in words else len(words)
-    given: dict[str, str] = {}
+    values: dict[str, str] = {}
     rest: list[str] = []
     left = words[:end]
     while left:
@@ -143,19 +143,20 @@ def with_parts(arguments: Sequence[str]) -> list[str]:
             continue
         if not (equals or left):
             raise MMHError(f"{option} needs a value: name a model, a folder or a file after it.")
-        given[option] = value if equals else left.pop(0)
-    if not given.keys() - {"--model"}:
+        values[option] = value if equals else left.pop(0)
+    if not values.keys() - {"--model"}:
         return words
     from mmh_core.text_to_image.places import ModelName
 
-    model = given.get("--base", given.get("--model"))
-    if "--base" in given and "--model" in given:
+    model = values.get("--base", values.get("--model"))
+    if "--base" in values and "--model" in values:
         raise MMHError("--base and --model both name the model: give one of them.")
     if model is None:
         raise MMHError(
-            f"{next(iter(given))} names a part: name the model that it belongs to by --base MODEL."
+            f"{next(iter(values))} names a part: name the model that it belongs to by --base "
+            "MODEL."
         )
-    name = ModelName(model, given.get("--unet", ""), given.get("--vae", ""))
+    name = ModelName(model, values.get("--unet", ""), values.get("--vae", ""))
     return [*rest, "--model", str(name), *words[end:]]
 
 

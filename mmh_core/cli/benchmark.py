@@ -87,9 +87,9 @@ def benchmark(
     folder = home(model)
     own = (folder / "world.json").exists()
     if prompts is not None:
-        told = summarize(prompts, column=column)
-        typer.echo(told.text(), err=True)
-        told.check()
+        summary = summarize(prompts, column=column)
+        typer.echo(summary.text(), err=True)
+        summary.check()
         labelled = read_labelled(prompts, column)
     elif own:
         labelled = pocket_labelled(folder, world_seed(folder))
@@ -108,19 +108,19 @@ def benchmark(
                 f"{','.join(map(str, early.seeds))}: give them by --seeds."
             )
         early = None
-    found = followed(
+    run = followed(
         benchmark_study(labelled, subject, seeds=numbers, log_delta=log_delta, early=early)
     )
-    pace = followed(throughput(subject.model, [one.prompt for one in found.prompts]))
-    typer.echo(detector_table(found))
-    typer.echo("\n" + cause_table(found))
+    pace = followed(throughput(subject.model, [prompt.prompt for prompt in run.prompts]))
+    typer.echo(detector_table(run))
+    typer.echo("\n" + cause_table(run))
     typer.echo("\n" + throughput_line(pace))
-    warned(found.missing)
+    warned(run.missing)
     if out is not None:
-        save_record(out, found)
+        save_record(out, run)
     if json_file is not None:
-        known = {field.name: getattr(found, field.name) for field in fields(found)}
-        write_json({**known, "throughput": pace}, json_file)
+        run_fields = {field.name: getattr(run, field.name) for field in fields(run)}
+        write_json({**run_fields, "throughput": pace}, json_file)
 
 
 def score(
@@ -148,53 +148,53 @@ def score(
     if calibration is None:
         check_model(model)
     searched = index_of(index, index_images, embedder)
-    known = open_calibration(model, calibration)
-    if known.detectors is None:
+    opened = open_calibration(model, calibration)
+    if opened.detectors is None:
         raise no_calibration(model, calibration, "calibrate TABLE --all", " of all detectors")
     if searched is not None:
         # Scores need no training image: a named index is opened so that a wrong one is refused.
         open_training_set(model, searched)
     loaded = opened_model(model, device, windows)
-    found = followed(score_by_all(loaded, known.detectors, prompts, share=share))
-    if found is None:
+    scores = followed(score_by_all(loaded, opened.detectors, prompts, share=share))
+    if scores is None:
         raise ValueError("The prompts gave no scores.")
-    typer.echo(score_table(found))
+    typer.echo(score_table(scores))
     if json_file is not None:
-        write_json(found, json_file)
+        write_json(scores, json_file)
 
 
-def score_table(found: DetectorScores) -> str:
+def score_table(scores: DetectorScores) -> str:
     """Return one table per prompt as Markdown, detectors in the order of the calibration."""
     from mmh_core.subject.reference_scores import threshold_words
 
     parts = []
-    for i, prompt in enumerate(found.prompts):
+    for i, prompt in enumerate(scores.prompts):
         lines = [prompt, ""]
-        if found.readings and not found.readings[i].whole:
-            lines += [found.readings[i].words(), ""]
+        if scores.readings and not scores.readings[i].whole:
+            lines += [scores.readings[i].words(), ""]
         lines.append("| detector | score | percentile among reference prompts | threshold | |")
         lines.append("|---|---|---|---|---|")
         lines += [
-            f"| {label} | {' | '.join(_score_cells(found, i, k))} |"
-            for k, label in enumerate(found.labels)
+            f"| {label} | {' | '.join(_score_cells(scores, i, k))} |"
+            for k, label in enumerate(scores.labels)
         ]
         parts.append("\n".join(lines))
-    parts += found.left_out
-    others = "threshold but that of the early scan" if found.scan_normal else "threshold"
+    parts += scores.left_out
+    others = "threshold but that of the early scan" if scores.scan_normal else "threshold"
     parts.append(
-        f"At {found.share:.1%} each {others} of {found.model} is "
-        f"{threshold_words(found.share, found.normal)}. {found.reach}".rstrip()
+        f"At {scores.share:.1%} each {others} of {scores.model} is "
+        f"{threshold_words(scores.share, scores.normal)}. {scores.reach}".rstrip()
     )
     return "\n\n".join(parts)
 
 
-def _score_cells(found: DetectorScores, i: int, k: int) -> list[str]:
+def _score_cells(scores: DetectorScores, i: int, k: int) -> list[str]:
     """Return score, percentile, threshold and what they say of a prompt by a detector."""
-    score, share = float(found.score[i, k]), float(found.percentile[i, k])
-    threshold = f"{float(found.threshold[k]):.3g}"
+    score, share = float(scores.score[i, k]), float(scores.percentile[i, k])
+    threshold = f"{float(scores.threshold[k]):.3g}"
     if math.isnan(score):
         return ["-", "-", threshold, "undefined: the prompt changes nothing"]
-    flag = "flagged" if found.flagged[i, k] else ""
+    flag = "flagged" if scores.flagged[i, k] else ""
     return [f"{score:.3g}", f"{share:.0%}", threshold, flag]
 
 
@@ -240,14 +240,17 @@ def cause_table(run: BenchmarkRun) -> str:
     cause = run.cause
     if cause is None:
         return "The cause is not identifiable: there are no held-out images of the captions."
-    said = (*CAUSES, UNIDENTIFIED)
+    predictions = (*CAUSES, UNIDENTIFIED)
     lines = [
-        f"| true cause | {' | '.join(f'predicted {each}' for each in said)} |",
+        f"| true cause | {' | '.join(f'predicted {predicted}' for predicted in predictions)} |",
         "|---|---|---|---|",
     ]
     pairs = list(zip(cause.true, cause.said, strict=True))
     for true in CAUSES:
-        lines.append(f"| {true} | {' | '.join(str(pairs.count((true, each))) for each in said)} |")
+        lines.append(
+            f"| {true} | "
+            f"{' | '.join(str(pairs.count((true, predicted))) for predicted in predictions)} |"
+        )
     accuracy = _interval(cause.accuracy, cause.low, cause.high)
     return "\n".join([*lines, "", f"Balanced accuracy {accuracy}."])
 

@@ -63,9 +63,9 @@ class Furnishing:
         from mmh_core.subject.subject import Subject
         from mmh_core.subject.training_set import pocket_training_set
 
-        known = calibration_beside(self.folder)
-        training_set = pocket_training_set(self.folder, known)
-        return Subject(self.model, training_set, known, self.name)
+        calibration = calibration_beside(self.folder)
+        training_set = pocket_training_set(self.folder, calibration)
+        return Subject(self.model, training_set, calibration, self.name)
 
     def keep(self, parts: Calibration) -> None:
         """Write parts of the calibration beside the model, and list the digests of the folder.
@@ -75,9 +75,9 @@ class Furnishing:
         from mmh_core.pocket.assets import write_manifest
         from mmh_core.subject.calibration import FILE, calibration_beside, write_calibration
 
-        known = calibration_beside(self.folder)
-        found = known.with_parts(parts) if known.sha256 == parts.sha256 else parts
-        write_calibration(self.folder / FILE, found)
+        beside = calibration_beside(self.folder)
+        calibration = beside.with_parts(parts) if beside.sha256 == parts.sha256 else parts
+        write_calibration(self.folder / FILE, calibration)
         write_manifest(self.folder)
 
 
@@ -129,14 +129,14 @@ def _calibration(at: Furnishing) -> None:
         guidance=GUIDANCE,
         steps=STEPS,
     )
-    found = followed(steps)
-    if found is None:
+    calibration = followed(steps)
+    if calibration is None:
         raise ValueError("The calibration gave no result.")
     at.keep(
         replace(
             empty_calibration(at.model),
-            copy_thresholds=found.copy_thresholds,
-            lid_scale=found.lid_scale,
+            copy_thresholds=calibration.copy_thresholds,
+            lid_scale=calibration.lid_scale,
         )
     )
 
@@ -146,10 +146,10 @@ def _normal(at: Furnishing) -> None:
     from mmh_core.subject.calibration import empty_calibration, image_calibration
 
     scale = image_calibration(at.folder).lid_scale.log_delta
-    found = followed(pocket_reference_prompts(at.folder, at.model, scale, at.seed))
-    if found is None:
+    references = followed(pocket_reference_prompts(at.folder, at.model, scale, at.seed))
+    if references is None:
         raise ValueError("The reference prompts gave no figures.")
-    at.keep(replace(empty_calibration(at.model), reference_prompts=found))
+    at.keep(replace(empty_calibration(at.model), reference_prompts=references))
 
 
 def _early(at: Furnishing) -> None:
@@ -179,10 +179,10 @@ def _detectors(at: Furnishing) -> None:
 
     labelled, subject = pocket_labelled(at.folder, at.seed), at.subject()
     early = subject.calibration.early
-    found = followed(calibrate_detectors(labelled, subject, early=early))
-    if found is None:
+    detectors = followed(calibrate_detectors(labelled, subject, early=early))
+    if detectors is None:
         raise ValueError("The detectors gave no calibration.")
-    at.keep(replace(empty_calibration(at.model), detectors=found))
+    at.keep(replace(empty_calibration(at.model), detectors=detectors))
 
 
 def _figures(at: Furnishing) -> None:
@@ -192,9 +192,9 @@ def _figures(at: Furnishing) -> None:
     from mmh_core.subject.calibration import image_calibration
 
     chosen = image_calibration(at.folder)
-    found = followed(check(at.folder, chosen, device=device_of(at.device)))
-    add_to_card(at.folder, {"figures": plain(found.rows)})
-    write_text(at.work / "figures.md", check_table(found) + "\n")
+    figures = followed(check(at.folder, chosen, device=device_of(at.device)))
+    add_to_card(at.folder, {"figures": plain(figures.rows)})
+    write_text(at.work / "figures.md", check_table(figures) + "\n")
 
 
 def _images(at: Furnishing) -> None:
@@ -225,9 +225,9 @@ def _mitigation(at: Furnishing) -> None:
         save_record(path, run)
         words = path.with_name(f"{path.stem}-tokens{path.suffix}")
         if words.exists():
-            one = replace(config, prompts=config.prompts[:1])
-            found = followed(token_study(one, subject, run.cells[0].latents))
-            save_record(words, found)
+            first_config = replace(config, prompts=config.prompts[:1])
+            attributions = followed(token_study(first_config, subject, run.cells[0].latents))
+            save_record(words, attributions)
 
 
 def _review(at: Furnishing) -> None:

@@ -84,7 +84,7 @@ def images(
 
     check_folder(out)
     check_places(keep)
-    wanted: dict[str, Any] = {
+    options: dict[str, Any] = {
         "prompts": tuple(prompt),
         "seeds": seed_numbers(seeds),
         "steps": steps,
@@ -98,10 +98,10 @@ def images(
         "curve": curve,
     }
     # Before the model is loaded, which takes its time, and again with what the model recommends.
-    checked(_config(model, wanted, None))
+    checked(_config(model, options, None))
     searched = index_of(index, index_images, embedder)
     subject = opened(model, device, index=searched, calibration=calibration)
-    config = checked(_config(model, wanted, subject.model))
+    config = checked(_config(model, options, subject.model))
     if keep is not None:
         # The page scrubs through decoded steps; the folder does without.
         config = replace(config, frames=ImageConfig.frames)
@@ -151,15 +151,15 @@ def audit(
     about = _told_by(data)
     searched = index_of(index, index_images, embedder)
     subject = opened(model, device, index=searched, calibration=calibration)
-    found = image_summary(followed(audit_study(data, caption, subject)))
+    summary = image_summary(followed(audit_study(data, caption, subject)))
     # It was not drawn here: a seed and steps would say nothing.
     for name in ("image", "seed", "guidance_norm"):
-        del found[name]
-    found["caption"] = found.pop("prompt")
+        del summary[name]
+    summary["caption"] = summary.pop("prompt")
     settings = None if about is None else asdict(about)
     write_json(
         {"file": image.name, "model": subject.model.name, "model_sha256": subject.model.sha256}
-        | found
+        | summary
         | {"settings": settings},
         json_file,
     )
@@ -183,15 +183,15 @@ def image_table(run: ImageRun) -> str:
 
     heads = ["image", "seed", "LID", "percentile", "nearest", "similarity", "verdict"]
     rows = [heads]
-    for one in run.images:
-        lid, copy = one.lid, one.copy
+    for image in run.images:
+        lid, copy = image.lid, image.copy
         value = ""
         if lid is not None:
             value = f"{shown_lid(lid.conditional):.1f} +- {lid.conditional_error:.1f}"
-        known = lid is not None and lid.percentile == lid.percentile
-        share = f"{100 * lid.percentile:.1f} %" if lid is not None and known else ""
+        has_percentile = lid is not None and lid.percentile == lid.percentile
+        share = f"{100 * lid.percentile:.1f} %" if lid is not None and has_percentile else ""
         nearest = ["", ""] if copy is None else _nearest(copy)
-        rows.append([f"{one.index:03d}", str(one.seed), value, share, *nearest, one.verdict])
+        rows.append([f"{image.index:03d}", str(image.seed), value, share, *nearest, image.verdict])
     widths = [max(len(row[i]) for row in rows) for i in range(len(heads))]
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
     for prompt, unread in zip(run.config.prompts, run.unread(), strict=True):
@@ -209,19 +209,19 @@ def _nearest(copy: CopyFound) -> list[str]:
     return [copy.called, f"{copy.similarity:.3f}{limit}"]
 
 
-def _config(model: str, wanted: dict[str, Any], loaded: TextToImage | None) -> ImageConfig:
+def _config(model: str, values: dict[str, Any], loaded: TextToImage | None) -> ImageConfig:
     """Return the config; what is not given is the model's own, or while it is unknown, small."""
     from mmh_core.studies.images.run import ImageConfig, default_config
     from mmh_core.text_to_image.requests import Sampling
 
-    given = {key: value for key, value in wanted.items() if value is not None}
+    options = {key: value for key, value in values.items() if value is not None}
     if loaded is None:
         base = ImageConfig(model, ("",), (0,), Sampling(1, 1.0, 8, 8), frames=0)
     else:
         base = replace(default_config(loaded, model, ""), frames=0)
     names = {field.name for field in fields(Sampling)}
-    sampling = replace(base.sampling, **{k: v for k, v in given.items() if k in names})
-    return replace(base, sampling=sampling, **{k: v for k, v in given.items() if k not in names})
+    sampling = replace(base.sampling, **{k: v for k, v in options.items() if k in names})
+    return replace(base, sampling=sampling, **{k: v for k, v in options.items() if k not in names})
 
 
 def _names(text: str) -> tuple[str, ...]:

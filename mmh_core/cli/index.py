@@ -48,34 +48,34 @@ def index(
     check_place(out)
     # Before the embedder is loaded, which takes its time.
     table = None if captions is None else read_captions(captions, column)
-    found = followed(index_folder(folder, load_embedder(embedder), captions=table))
-    if found.index is None:
+    indexed = followed(index_folder(folder, load_embedder(embedder), captions=table))
+    if indexed.index is None:
         raise ValueError(f"{folder} gave no index.")
-    save_index(found.index, out, files=found.files, left_out=found.left_out)
+    save_index(indexed.index, out, files=indexed.files, left_out=indexed.left_out)
     write_json(
         {
             "folder": printable_path(folder),
             "index": printable_path(out),
-            "files": found.files,
-            "images": len(found.index),
-            "exact_copies": found.exact_copies,
-            "outside_folder": found.outside,
-            "captions": int((found.index.labels["caption"] != "").sum()),
-            "captions_from": found.captions.record(),
-            "skipped": [asdict(one) for one in found.left_out],
-            "embedder": found.index.embedder,
-            "preprocessing": found.index.preprocessing,
-            "digest": found.index.digest,
-            "dim": found.index.dim,
+            "files": indexed.files,
+            "images": len(indexed.index),
+            "exact_copies": indexed.exact_copies,
+            "outside_folder": indexed.outside,
+            "captions": int((indexed.index.labels["caption"] != "").sum()),
+            "captions_from": indexed.captions.record(),
+            "skipped": [asdict(entry) for entry in indexed.left_out],
+            "embedder": indexed.index.embedder,
+            "preprocessing": indexed.index.preprocessing,
+            "digest": indexed.index.digest,
+            "dim": indexed.index.dim,
         },
         None,
     )
-    typer.echo(summary(found), err=True)
-    if told := found.captions.sentence():
-        typer.echo(told, err=True)
-    if found.lost and not skip_damaged:
-        lost = "1 image" if len(found.lost) == 1 else f"{len(found.lost):,} images"
-        verb = "is" if len(found.lost) == 1 else "are"
+    typer.echo(summary(indexed), err=True)
+    if sentence := indexed.captions.sentence():
+        typer.echo(sentence, err=True)
+    if indexed.lost and not skip_damaged:
+        lost = "1 image" if len(indexed.lost) == 1 else f"{len(indexed.lost):,} images"
+        verb = "is" if len(indexed.lost) == 1 else "are"
         typer.echo(
             f"Exit status {INCOMPLETE}: {lost} of the folder {verb} not in the index. Restore "
             "what is named above and run this again, or accept the gap with --skip-damaged.",

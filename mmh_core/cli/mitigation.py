@@ -124,8 +124,8 @@ def _keep_words(keep: Path, run: MitigationRun, subject: Subject) -> None:
     from mmh_core.studies.mitigation.token_attribution import token_study
 
     config = replace(run.config, prompts=run.config.prompts[:1])
-    found = followed(token_study(config, subject, run.cells[0].latents))
-    save_record(keep.with_name(f"{keep.stem}-tokens{keep.suffix}"), found)
+    attributions = followed(token_study(config, subject, run.cells[0].latents))
+    save_record(keep.with_name(f"{keep.stem}-tokens{keep.suffix}"), attributions)
 
 
 def mitigation_benchmark(
@@ -164,12 +164,12 @@ def mitigation_benchmark(
     if subject.training_set is None:
         raise MMHError("The training images of this model are not at hand.")
     taken = (*chosen.calibration, *chosen.test, *chosen.normal)
-    warn_not_whole(subject.model, [one.text for one in taken])
+    warn_not_whole(subject.model, [caption.text for caption in taken])
     inputs = BenchmarkInputs(subject, numbers, work, resume)
-    found = followed(benchmark(chosen, inputs))
-    typer.echo(benchmark_tables(found))
+    result = followed(benchmark(chosen, inputs))
+    typer.echo(benchmark_tables(result))
     if json_file is not None:
-        write_json(benchmark_summary(found), json_file)
+        write_json(benchmark_summary(result), json_file)
 
 
 def comparison_table(run: MitigationRun) -> str:
@@ -182,8 +182,8 @@ def comparison_table(run: MitigationRun) -> str:
         *("similarity", "alignment", "LID", "NFE"),
     ]
     lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
-    found = verdicts(run)
-    for verdict in found:
+    judged = verdicts(run)
+    for verdict in judged:
         row = verdict.row
         if not row.images:
             empty = "| " * (len(names) - 3)
@@ -204,28 +204,32 @@ def comparison_table(run: MitigationRun) -> str:
         ]
         cells = " | ".join("" if text == "nan" else text for text in figures)
         lines.append(f"| {row.label} | {row.treatment.strength:g} | {cells} |")
-    return "\n".join([*lines, "", *_conclusion(found)])
+    return "\n".join([*lines, "", *_conclusion(judged)])
 
 
 def _counted(row: TreatmentRow, kind: str) -> str:
     """Return how many images of all have an outcome, "" where none can be judged."""
     if not row.outcomes:
         return ""
-    return f"{sum(one.kind == kind for one in row.outcomes)} of {len(row.outcomes)}"
+    return f"{sum(outcome.kind == kind for outcome in row.outcomes)} of {len(row.outcomes)}"
 
 
-def _conclusion(found: tuple[TreatmentVerdict, ...]) -> list[str]:
+def _conclusion(judged: tuple[TreatmentVerdict, ...]) -> list[str]:
     """Say which mitigation is best of those that pass, and why the others do not."""
     from mmh_core.studies.mitigation.verdict import best, nothing_to_solve
 
-    if nothing_to_solve(found):
+    if nothing_to_solve(judged):
         return ["No image is a copy without mitigation: there is nothing to solve."]
-    chosen = best(found)
-    failed = [one for one in found if not one.passes and one.treatment.mitigation != "none"]
+    chosen = best(judged)
+    failed = [
+        verdict
+        for verdict in judged
+        if not verdict.passes and verdict.treatment.mitigation != "none"
+    ]
     if chosen is None:
         lines = ["None of these passes:"]
     else:
-        before, after = found[0].row.alignment.mean.value, chosen.row.alignment.mean.value
+        before, after = judged[0].row.alignment.mean.value, chosen.row.alignment.mean.value
         effect = chosen.references.effect
         step = " (give several by --normal)" if effect == "not checked" else ""
         lines = [
@@ -234,7 +238,8 @@ def _conclusion(found: tuple[TreatmentVerdict, ...]) -> list[str]:
         ]
         lines += ["These mitigations do not pass:"] if failed else []
     return lines + [
-        f"- {one.row.label} {one.treatment.strength:g}: {'; '.join(one.reasons)}" for one in failed
+        f"- {verdict.row.label} {verdict.treatment.strength:g}: {'; '.join(verdict.reasons)}"
+        for verdict in failed
     ]
 
 

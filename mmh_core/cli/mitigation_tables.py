@@ -29,7 +29,7 @@ _MAIN = (
 )
 
 
-def benchmark_tables(found: MitigationBenchmark) -> str:
+def benchmark_tables(result: MitigationBenchmark) -> str:
     """Return the tables of a benchmark as Markdown, each with a sentence on what is counted."""
     from mmh_core.mitigations.catalogue import mitigation
     from mmh_core.studies.mitigation.benchmark_rows import (
@@ -41,34 +41,34 @@ def benchmark_tables(found: MitigationBenchmark) -> str:
         normal_rows,
     )
 
-    rows = benchmark_rows(found)
-    normal = {row.treatment: row for row in normal_rows(found)}
+    rows = benchmark_rows(result)
+    normal = {row.treatment: row for row in normal_rows(result)}
     good = [
         f"{row.label} {row.treatment.strength:g}"
         for row in rows
         if meets(row, normal.get(row.treatment))
     ]
-    link, asked = correlation(found.test), correlation(found.test, ("none", *MOVERS))
+    link, by_prompt = correlation(result.test), correlation(result.test, ("none", *MOVERS))
     movers = " and ".join(mitigation(name).label for name in MOVERS)
-    kinds = ", ".join(sorted({one.kind for one in found.captions.test}))
+    kinds = ", ".join(sorted({caption.kind for caption in result.captions.test}))
     blocks = [
         _table(_MAIN, [_main_cells(row, normal.get(row.treatment)) for row in rows]),
-        f"{len(found.test)} memorized captions of the test half ({kinds}), {len(found.seeds)} "
-        f"seeds each, {found.sampling.steps} steps, guidance {found.sampling.guidance:g}; 95 % "
+        f"{len(result.test)} memorized captions of the test half ({kinds}), {len(result.seeds)} "
+        f"seeds each, {result.sampling.steps} steps, guidance {result.sampling.guidance:g}; 95 % "
         "intervals over captions. Each strength is the smallest that left at most "
-        f"10 % of the images a copy or not solved on {len(found.captions.calibration)} captions "
+        f"10 % of the images a copy or not solved on {len(result.captions.calibration)} captions "
         "of the other half, else the strongest. Solved: no copy by the search, LID risen "
         "beyond its error, alignment at least nine tenths of that without mitigation, the "
         "subject of the prompt kept. Not solved: below the copy threshold, LID unchanged. "
         "Costs are per image.",
         f"At least 90 % copies before, at least 90 % solved, reference captions unharmed: "
         f"{', '.join(good) if good else 'none'} ({len(good)}).",
-        *_left_out(found),
+        *_left_out(result),
         f"Rank correlation over {link.cells} cells between the rise of LID and the fall of the "
         f"share of copies: {_interval(link.share)}; and the fall of similarity to the nearest: "
-        f"{_interval(link.similarity)}. Over the {asked.cells} cells without {movers}, which "
-        f"change the image and not the prompt: {_interval(asked.share)} and "
-        f"{_interval(asked.similarity)}.",
+        f"{_interval(link.similarity)}. Over the {by_prompt.cells} cells without {movers}, which "
+        f"change the image and not the prompt: {_interval(by_prompt.share)} and "
+        f"{_interval(by_prompt.similarity)}.",
         _table(
             (
                 "reference captions",
@@ -79,10 +79,11 @@ def benchmark_tables(found: MitigationBenchmark) -> str:
             ),
             [_normal_cells(row) for row in normal.values()],
         ),
-        f"{len(found.normal)} varied and open captions of the test half, which are not memorized. "
-        "± is half the interval of the unmitigated mean, what a change is to be compared with.",
+        f"{len(result.normal)} varied and open captions of the test half, which are not "
+        "memorized. ± is half the interval of the unmitigated mean, what a change is to be "
+        "compared with.",
     ]
-    left = attribution_rows(found)
+    left = attribution_rows(result)
     blocks += [
         _table(
             ("words dropped by", "copies left", "difference to random"),
@@ -95,13 +96,13 @@ def benchmark_tables(found: MitigationBenchmark) -> str:
                 for row in left
             ],
         ),
-        f"Two words dropped from each of {sum(a.before > 0 for a in found.attributions)} captions "
-        "that are copied; proper names may be among them.",
+        f"Two words dropped from each of {sum(a.before > 0 for a in result.attributions)} "
+        "captions that are copied; proper names may be among them.",
     ]
     return "\n\n".join(blocks)
 
 
-def benchmark_summary(found: MitigationBenchmark) -> dict[str, Any]:
+def benchmark_summary(result: MitigationBenchmark) -> dict[str, Any]:
     """Return all figures of a benchmark as records and plain values."""
     from mmh_core.studies.mitigation.benchmark_rows import (
         MOVERS,
@@ -113,32 +114,32 @@ def benchmark_summary(found: MitigationBenchmark) -> dict[str, Any]:
         normal_rows,
     )
 
-    rows = benchmark_rows(found)
-    normal = {row.treatment: row for row in normal_rows(found)}
+    rows = benchmark_rows(result)
+    normal = {row.treatment: row for row in normal_rows(result)}
     return {
-        "model": found.model,
-        "model_sha256": found.sha256,
-        "seeds": list(found.seeds),
-        "steps": found.sampling.steps,
-        "guidance": found.sampling.guidance,
-        "captions": asdict(found.captions),
-        "chosen": [asdict(one) for one in found.chosen],
-        "code": found.code,
-        "records_left_out": found.left_out,
+        "model": result.model,
+        "model_sha256": result.sha256,
+        "seeds": list(result.seeds),
+        "steps": result.sampling.steps,
+        "guidance": result.sampling.guidance,
+        "captions": asdict(result.captions),
+        "chosen": [asdict(treatment) for treatment in result.chosen],
+        "code": result.code,
+        "records_left_out": result.left_out,
         "rows": [asdict(row) | {"meets": meets(row, normal.get(row.treatment))} for row in rows],
-        "correlation": asdict(correlation(found.test)),
-        "correlation_of_what_is_asked": asdict(correlation(found.test, ("none", *MOVERS))),
+        "correlation": asdict(correlation(result.test)),
+        "correlation_of_what_is_asked": asdict(correlation(result.test, ("none", *MOVERS))),
         "normal": [asdict(row) | {"harmed": harms(row)} for row in normal.values()],
-        "attribution": [asdict(row) for row in attribution_rows(found)],
-        "cells": [cell for record in found.test for cell in _cells(record)],
-        "normal_cells": [cell for record in found.normal for cell in _cells(record)],
-        "calibration_cells": [cell for record in found.calibration for cell in _cells(record)],
+        "attribution": [asdict(row) for row in attribution_rows(result)],
+        "cells": [cell for record in result.test for cell in _cells(record)],
+        "normal_cells": [cell for record in result.normal for cell in _cells(record)],
+        "calibration_cells": [cell for record in result.calibration for cell in _cells(record)],
         "words": [
-            {"caption": one.caption.text, "by": by, "dropped": list(words), "copied": copied}
-            for one in found.attributions
-            for by, words, copied in zip(one.by, one.words, one.copied.tolist(), strict=True)
+            {"caption": row.caption.text, "by": by, "dropped": list(words), "copied": copied}
+            for row in result.attributions
+            for by, words, copied in zip(row.by, row.words, row.copied.tolist(), strict=True)
         ],
-        "seconds": found.seconds,
+        "seconds": result.seconds,
     }
 
 
@@ -166,12 +167,12 @@ def _cells(record: CaptionRecord) -> list[dict[str, Any]]:
     ]
 
 
-def _left_out(found: MitigationBenchmark) -> list[str]:
+def _left_out(result: MitigationBenchmark) -> list[str]:
     """Say how many kept records were not used, where there are any."""
-    if not found.left_out:
+    if not result.left_out:
         return []
-    count = "1 record" if found.left_out == 1 else f"{found.left_out:,} records"
-    verb = "is" if found.left_out == 1 else "are"
+    count = "1 record" if result.left_out == 1 else f"{result.left_out:,} records"
+    verb = "is" if result.left_out == 1 else "are"
     return [f"{count} of another version of the code or another model {verb} left out."]
 
 

@@ -44,7 +44,7 @@ def check_places(*paths: Path | None) -> None:
                 f"{path} belongs to the installed program: name another place, or work in a "
                 "checkout of the project, where these files are made."
             )
-        folder = next((one for one in path.absolute().parents if one.exists()), path)
+        folder = next((parent for parent in path.absolute().parents if parent.exists()), path)
         if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
             raise MMHError(
                 f"{path} cannot be written: name a file in a folder that this user may write to."
@@ -85,12 +85,12 @@ def followed(progress: Iterator[Progress[Result]]) -> Result:
     """
     live = sys.stderr.isatty()
     last: Progress[Result] | None = None
-    shown, stage = -math.inf, ""
+    last_time, stage = -math.inf, ""
     try:
         for last in progress:
             now, current = time.monotonic(), re.sub(r"[\d,.]", "", last.message.split(":")[0])
-            if current != stage or now - shown > (LIVE if live else LOGGED):
-                shown, stage = now, current
+            if current != stage or now - last_time > (LIVE if live else LOGGED):
+                last_time, stage = now, current
                 line = f"{last.fraction:4.0%}  {last.message}"
                 sys.stderr.write(f"\r\x1b[K{line}" if live else f"{line}\n")
                 sys.stderr.flush()

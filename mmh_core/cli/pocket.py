@@ -91,21 +91,21 @@ def build_command(
         )
     # Before hours of work, and not after them.
     check_places(out / CARD, work / CARD)
-    place = device_of(device)
+    torch_device = device_of(device)
     config = replace(BuildConfig(), seed=seed)
     if minutes is not None:
-        config = fitted_to(minutes, config, place, work)
+        config = fitted_to(minutes, config, torch_device, work)
     sys.stderr.write("Generating the training set\n")
     world = build_world(seed, share=config.share)
-    built = followed(build(config, out, work, device=place, world=world))
+    built = followed(build(config, out, work, device=torch_device, world=world))
     followed(furnish(out, world, card_of(config, built)))
     folder = out.resolve()
     for stage in CALIBRATIONS:
         STAGES[stage](Furnishing(folder.parent, work, device, folder.name))
     typer.echo(f"Built into {built.out}.")
-    found = followed(check(out, image_calibration(out), device=place))
-    add_to_card(out, {"figures": plain(found.rows)})
-    typer.echo(f"{check_table(found)}\n\n{_SEARCHED}")
+    result = followed(check(out, image_calibration(out), device=torch_device))
+    add_to_card(out, {"figures": plain(result.rows)})
+    typer.echo(f"{check_table(result)}\n\n{_SEARCHED}")
 
 
 @app.command("check")
@@ -130,17 +130,17 @@ def check_command(
         check_second_world(folder, work / SECOND, device=device, json_file=json_file)
         return
     if not (folder / "world.json").is_file():
-        what = "holds no embedded model" if folder.is_dir() else "is no folder"
+        problem = "holds no embedded model" if folder.is_dir() else "is no folder"
         raise MMHError(
-            f"{printable_path(folder)} {what}: name the folder that `{PROGRAM} pocket build` "
+            f"{printable_path(folder)} {problem}: name the folder that `{PROGRAM} pocket build` "
             "wrote, or leave it out for the one that comes with this program."
         )
     chosen = image_calibration(folder)
-    found = followed(check(folder, chosen, device=device_of(device)))
-    typer.echo(f"{check_table(found)}\n\n{_SEARCHED}")
+    result = followed(check(folder, chosen, device=device_of(device)))
+    typer.echo(f"{check_table(result)}\n\n{_SEARCHED}")
     if json_file is not None:
-        write_json({"figures": found.rows}, json_file)
-    if found.short:
+        write_json({"figures": result.rows}, json_file)
+    if result.short:
         raise SystemExit(1)
 
 

@@ -42,10 +42,10 @@ def check_second_world(first: Path, work: Path, *, device: str, json_file: Path 
     from mmh_core.pocket.second.plan import SecondConfig
 
     place = device_of(device)
-    found = followed(check_second(SecondConfig(), work, first, device=place))
-    typer.echo(check_table(found, ".4g"))
+    result = followed(check_second(SecondConfig(), work, first, device=place))
+    typer.echo(check_table(result, ".4g"))
     if json_file is not None:
-        write_json({"figures": found.rows}, json_file)
-    if found.short:
-        typer.echo(f"\n{len(found.short)} of {len(found.rows)} figures are short.")
+        write_json({"figures": result.rows}, json_file)
+    if result.short:
+        typer.echo(f"\n{len(result.short)} of {len(result.rows)} figures are short.")
         raise SystemExit(1)

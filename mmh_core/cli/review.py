@@ -52,8 +52,8 @@ def list_command(data: Data = _DATA) -> None:
             f"{queue.id}  {queue.items:>7,} items  {queue.rows:>7,} rows  "
             f"{quoted(queue.name, MAX_NAME)}"
         )
-    for one in damaged:
-        typer.echo(f"{quoted(one.id, 64)}  cannot be read: {one.reason}", err=True)
+    for record in damaged:
+        typer.echo(f"{quoted(record.id, 64)}  cannot be read: {record.reason}", err=True)
 
 
 @app.command("verify")
@@ -92,18 +92,18 @@ def verify_command(
     reports = {}
     changed = False
     with _examined(data) as file:
-        names = [queue] if queue else [one.id for one in list_queues(file)]
+        names = [queue] if queue else [record.id for record in list_queues(file)]
         for name in names:
-            asked = [one.seal for one in seals if one.queue == name]
+            kept_here = [seal.seal for seal in seals if seal.queue == name]
             runs = check_runs(file, name, (data / "runs", _EXAMPLES))
-            seals_of = [*asked, *([] if seal is None else [seal])]
+            seals_of = [*kept_here, *([] if seal is None else [seal])]
             reports[name] = _verified(file, name, seals_of, runs.sentence)
             changed |= bool(runs.changed)
         damaged = [] if queue else damaged_queues(file)
         strays = find_strays(file)
-    gone = sorted({one.queue for one in seals} - set(names)) if queue is None else []
-    for one in damaged:
-        typer.echo(f"{quoted(one.id, 64)}: its record is damaged ({one.reason}).")
+    gone = sorted({seal.queue for seal in seals} - set(names)) if queue is None else []
+    for record in damaged:
+        typer.echo(f"{quoted(record.id, 64)}: its record is damaged ({record.reason}).")
     for name in gone:
         typer.echo(f"{name}: {kept} has seals of this queue, and it is not here any more.")
     if strays.sentence:
@@ -117,7 +117,7 @@ def verify_command(
         or gone
         or changed
         or strays.sentence
-        or not all(one.whole for one in reports.values())
+        or not all(report.whole for report in reports.values())
     ):
         raise SystemExit(1)
     if kept is not None:
@@ -152,8 +152,8 @@ def remove_command(
     from mmh_core.store.queues import damaged_queues, list_queues, remove_queue, unknown_queue
 
     file = _file(data)
-    rows = {one.id: one.rows for one in list_queues(file)}
-    if queue not in rows and queue not in [one.id for one in damaged_queues(file)]:
+    rows = {record.id: record.rows for record in list_queues(file)}
+    if queue not in rows and queue not in [record.id for record in damaged_queues(file)]:
         raise MMHError(unknown_queue(queue))
     if rows.get(queue, 1) and not yes:
         raise MMHError(
@@ -188,8 +188,8 @@ def import_command(
     """Take a case over; it is checked in full before anything is kept."""
     from mmh_core.store.case_import import import_case
 
-    found = import_case(_file(data, make=True), case, data / "runs")
-    typer.echo(f"Imported {quoted(found.name)} as {found.id}: {found.items:,} items.")
+    imported = import_case(_file(data, make=True), case, data / "runs")
+    typer.echo(f"Imported {quoted(imported.name)} as {imported.id}: {imported.items:,} items.")
 
 
 @app.command("demonstration")
@@ -216,10 +216,10 @@ def demonstration_command(
     check_places(out)
     folder = Path(CATALOGUE["pocket-sd"].source)
     subject = opened("pocket-sd", device, calibration=calibration)
-    with TemporaryDirectory() as place:
-        runs = Path(place) / "runs"
+    with TemporaryDirectory() as temporary:
+        runs = Path(temporary) / "runs"
         items = followed(demonstration_items(subject, folder, runs))
-        file = _file(Path(place), make=True)
+        file = _file(Path(temporary), make=True)
         queue = create_queue(
             file,
             NAME,

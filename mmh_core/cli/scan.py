@@ -80,16 +80,16 @@ def scan(
     if calibration is None:
         check_model(model)
     searched = index_of(index, index_images, embedder)
-    known = open_calibration(model, calibration)
-    if known.early is None:
+    calibration_kept = open_calibration(model, calibration)
+    if calibration_kept.early is None:
         raise no_calibration(model, calibration, "calibrate TABLE")
     # Before the model is loaded, which takes its time.
-    told = summarize(table, column=column)
-    typer.echo(told.text(), err=True)
-    told.check()
-    subject = opened(model, device, index=searched, calibration=known, windows=windows)
+    summary = summarize(table, column=column)
+    typer.echo(summary.text(), err=True)
+    summary.check()
+    subject = opened(model, device, index=searched, calibration=calibration_kept, windows=windows)
     state = followed(scanned(table, out, subject, ScanConfig(model, share, study), column=column))
-    typer.echo(f"{scan_summary(state)}\n{told.sentence()}")
+    typer.echo(f"{scan_summary(state)}\n{summary.sentence()}")
 
 
 def calibrate(
@@ -123,9 +123,9 @@ def calibrate(
     from mmh_core.subject.early_reach import reach_words
 
     kept = kept_calibration(out)
-    told = summarize(table, column=column)
-    typer.echo(told.text(), err=True)
-    told.check()
+    summary = summarize(table, column=column)
+    typer.echo(summary.text(), err=True)
+    summary.check()
     prompts = read_calibrating(table, column=column)
     searched = index_of(index, index_images, embedder)
     subject = opened(model, device, index=searched, calibration=calibration, windows=windows)
@@ -135,7 +135,7 @@ def calibrate(
         kept.with_parts(made)
     if calibration is not None:
         made = subject.calibration.with_parts(made)
-    warn_not_whole(subject.model, [one.prompt for one in prompts])
+    warn_not_whole(subject.model, [row.prompt for row in prompts])
     # One calibration of the early scan, by which tables are scanned and prompts are scored.
     early = followed(calibrate_early(subject.model, prompts))
     parts = replace(empty_calibration(subject.model), early=early)

@@ -48,12 +48,14 @@ def manifold_summary(run: ManifoldRun) -> dict[str, Any]:
     }
 
 
-def benchmark_tables(found: LidBenchmark) -> str:
+def benchmark_tables(benchmark: LidBenchmark) -> str:
     """Return the tables of the benchmark as Markdown."""
     from mmh_core.studies.manifolds.lid_benchmark import MODEL_FREE
 
-    blocks = [_table("Closed forms", _ANALYTIC, [_analytic_cells(row) for row in found.analytic])]
-    for result in found.trained:
+    blocks = [
+        _table("Closed forms", _ANALYTIC, [_analytic_cells(row) for row in benchmark.analytic])
+    ]
+    for result in benchmark.trained:
         title = (
             f"{result.manifold}, seed {result.seed}: {result.points:,} points, width "
             f"{result.width}, {result.steps:,} steps, {result.queries} held-out queries"
@@ -63,13 +65,13 @@ def benchmark_tables(found: LidBenchmark) -> str:
         blocks.append(_table(title, _TRAINED, cells))
     ranks = [
         [
-            each.manifold,
-            f"{each.latent_dim}",
-            f"{each.noise:.3f}",
-            f"{each.mean_abs_error_count:.3f}",
-            f"{each.mean_abs_error_soft:.3f}",
+            row.manifold,
+            f"{row.latent_dim}",
+            f"{row.noise:.3f}",
+            f"{row.mean_abs_error_count:.3f}",
+            f"{row.mean_abs_error_soft:.3f}",
         ]
-        for each in found.generators
+        for row in benchmark.generators
     ]
     blocks.append(_table("Jacobian rank of a small VAE", _RANKS, ranks))
     return "\n\n".join(blocks)
@@ -156,13 +158,13 @@ def plain(value: Any) -> Any:
     return value
 
 
-def check_table(found: Check, form: str = ".3f") -> str:
+def check_table(result: Check, form: str = ".3f") -> str:
     """Return the figures as a Markdown table; one that is not measured is "not built"."""
     lines = [
         "| figure | bar | measured | 95 % interval | counted on | |",
         "|---|---|---|---|---|---|",
     ]
-    lines += [f"| {' | '.join(_check_cells(row, form))} |" for row in found.rows]
+    lines += [f"| {' | '.join(_check_cells(row, form))} |" for row in result.rows]
     return "\n".join(lines)
 
 

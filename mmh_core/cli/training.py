@@ -41,12 +41,12 @@ def training_mitigation(
 
     check_places(out, json_file)
     usual = TrainingMitigationConfig(seed=seed)
-    wanted = usual.steps if steps is None else steps
-    looks = tuple(max(1, round(look * wanted / usual.steps)) for look in usual.looks)
-    config = checked(replace(usual, steps=wanted, looks=looks))
+    total = usual.steps if steps is None else steps
+    looks = tuple(max(1, round(look * total / usual.steps)) for look in usual.looks)
+    config = checked(replace(usual, steps=total, looks=looks))
     model = load(POCKET, device=device_of(device))
-    known = calibration_beside(POCKET)
-    subject = Subject(model, pocket_training_set(POCKET, known), known)
+    calibration = calibration_beside(POCKET)
+    subject = Subject(model, pocket_training_set(POCKET, calibration), calibration)
     run = followed(study(config, POCKET, subject))
     save_record(out, run)
     typer.echo(training_table(run))
@@ -58,22 +58,24 @@ def training_table(run: TrainingMitigationRun) -> str:
     """Return one row per snapshot as Markdown, and where each arm had better ended."""
     from mmh_core.studies.mitigation.training_run import GROUPS, early_stop
 
-    heads = [f"{group}: {what}" for group in GROUPS for what in ("copies", "LID")]
+    heads = [f"{group}: {figure}" for group in GROUPS for figure in ("copies", "LID")]
     lines = [
         f"| training set | step | {' | '.join(heads)} | reference: alignment |",
         "|---" * (len(heads) + 3) + "|",
     ]
-    for one in run.snapshots:
+    for snapshot in run.snapshots:
         cells = []
         for group in GROUPS:
-            cells += [f"{one.mean('copied', group):.2f}", f"{one.median_lid(group):.1f}"]
-        fit = f"{one.mean('alignment', 'normal'):.3f}"
-        lines.append(f"| {one.arm} | {one.step} | {' | '.join(cells)} | {fit} |")
+            cells += [f"{snapshot.mean('copied', group):.2f}", f"{snapshot.median_lid(group):.1f}"]
+        fit = f"{snapshot.mean('alignment', 'normal'):.3f}"
+        lines.append(f"| {snapshot.arm} | {snapshot.step} | {' | '.join(cells)} | {fit} |")
     lines.append("")
-    for arm in dict.fromkeys(one.arm for one in run.snapshots):
+    for arm in dict.fromkeys(snapshot.arm for snapshot in run.snapshots):
         stopped = early_stop(run.arm(arm))
-        said = "the last step is the best" if stopped is None else f"step {stopped.step} is better"
-        lines.append(f"Early stopping, {arm}: {said}.")
+        advice = (
+            "the last step is the best" if stopped is None else f"step {stopped.step} is better"
+        )
+        lines.append(f"Early stopping, {arm}: {advice}.")
     return "\n".join(lines)
 
 
@@ -86,22 +88,22 @@ def training_summary(run: TrainingMitigationRun) -> dict[str, object]:
         "steps": run.config.steps,
         "batch": run.config.batch,
         "seed": run.config.seed,
-        "captions": [list(one) for one in run.captions],
+        "captions": [list(row) for row in run.captions],
         "snapshots": [
             {
-                "training_set": one.arm,
-                "step": one.step,
-                "loss": one.loss,
+                "training_set": snapshot.arm,
+                "step": snapshot.step,
+                "loss": snapshot.loss,
                 "groups": {
                     group: {
-                        "copied": one.mean("copied", group),
-                        "similarity": one.mean("similarity", group),
-                        "alignment": one.mean("alignment", group),
-                        "lid_median": one.median_lid(group),
+                        "copied": snapshot.mean("copied", group),
+                        "similarity": snapshot.mean("similarity", group),
+                        "alignment": snapshot.mean("alignment", group),
+                        "lid_median": snapshot.median_lid(group),
                     }
                     for group in GROUPS
                 },
             }
-            for one in run.snapshots
+            for snapshot in run.snapshots
         ],
     }

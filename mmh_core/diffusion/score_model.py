@@ -86,15 +86,15 @@ class ScoreModel:
 
     def mixture(self, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         """Return (p, q) of this model's target at the given kernel."""
-        zero, one = torch.zeros_like(alpha), torch.ones_like(alpha)
+        zero, unit = torch.zeros_like(alpha), torch.ones_like(alpha)
         if self.target == "eps":
-            return zero, one
+            return zero, unit
         if self.target == "x0":
-            return one, zero
+            return unit, zero
         if self.target == "v":
             return -sigma, alpha
         if self.target == "flow":
-            return -one, one
+            return -unit, unit
         return edm_mixture(alpha, sigma, self.data_scale)
 
     def eps(self, x_t: Tensor, t: Tensor | float, cond: Tensor | None = None) -> Tensor:

@@ -57,17 +57,17 @@ def lid_curve(
     if scales.dim() != 1 or not len(scales) or not bool((scales.diff() > 0).all()):
         raise ValueError(f"log_deltas must be a list of increasing scales, got {log_deltas!r}.")
     generators = [generator] if isinstance(generator, torch.Generator) else generator
-    starts = [each.get_state() for each in generators]
+    starts = [generator.get_state() for generator in generators]
     estimates = []
     for scale in scales.tolist():
-        for each, start in zip(generators, starts, strict=True):
-            each.set_state(start)
+        for source, start in zip(generators, starts, strict=True):
+            source.set_state(start)
         estimates.append(estimator(model, x, scale, cond=cond, generator=generator))
     return LidCurve(
         scales,
-        torch.stack([each.lid for each in estimates], dim=1),
-        torch.stack([each.standard_error for each in estimates], dim=1),
-        sum(each.nfe for each in estimates),
+        torch.stack([part.lid for part in estimates], dim=1),
+        torch.stack([part.standard_error for part in estimates], dim=1),
+        sum(part.nfe for part in estimates),
     )
 
 

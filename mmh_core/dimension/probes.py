@@ -30,7 +30,7 @@ def rademacher(x: Tensor, probes: int, generator: Randomness) -> Tensor:
     check_count("probes", probes)
     if not isinstance(generator, torch.Generator):
         parts = zip(torch.split(x, 1), generator, strict=True)
-        return torch.cat([rademacher(one, probes, own) for one, own in parts])
+        return torch.cat([rademacher(points, probes, own) for points, own in parts])
     size, device = (len(x), probes, *x.shape[1:]), generator.device
     # Whole numbers are drawn one after the other: no loop is needed to match one.
     return (2 * torch.randint(2, size, generator=generator, device=device) - 1).to(x)
@@ -41,7 +41,7 @@ def gaussian(x: Tensor, draws: int, generator: Randomness) -> Tensor:
     check_count("draws", draws)
     if not isinstance(generator, torch.Generator):
         parts = zip(torch.split(x, 1), generator, strict=True)
-        return torch.cat([gaussian(one, draws, own) for one, own in parts])
+        return torch.cat([gaussian(points, draws, own) for points, own in parts])
     size, device = (draws, *x.shape[1:]), generator.device
     noise = [
         torch.randn(size, generator=generator, device=device, dtype=x.dtype) for _ in range(len(x))

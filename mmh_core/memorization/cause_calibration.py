@@ -34,9 +34,9 @@ def calibrate_cause(labelled: Iterable[LabelledPrompt], corpus: Corpus) -> Cause
 
     Errors: ValueError where one of the two causes is missing.
     """
-    known = [p for p in labelled if p.split == "calibration" and p.overfitted is not None]
-    lids = torch.tensor([data_freedom(*corpus(one.prompt)).lid for one in known])
-    overfitted = torch.tensor([bool(one.overfitted) for one in known])
+    fitting = [p for p in labelled if p.split == "calibration" and p.overfitted is not None]
+    lids = torch.tensor([data_freedom(*corpus(row.prompt)).lid for row in fitting])
+    overfitted = torch.tensor([bool(row.overfitted) for row in fitting])
     threshold = fitted_threshold(lids, overfitted)
     accuracy = float(balanced_accuracy(lids > threshold, overfitted))
-    return CauseCalibration(threshold, accuracy, len(known))
+    return CauseCalibration(threshold, accuracy, len(fitting))

@@ -63,20 +63,20 @@ def verdicts(
             f"{tuple(data_lid.shape)}."
         )
     typical = torch.full_like(model_lid, typical_lid)
-    known = ~data_lid.isnan()
+    has_data_lid = ~data_lid.isnan()
     exact = model_lid < EXACT_BELOW
     low = model_lid < typical - margin(typical)
-    overfit = known & (model_lid < data_lid - margin(data_lid))
+    overfit = has_data_lid & (model_lid < data_lid - margin(data_lid))
     poor = (data_lid < typical - margin(typical)) & (low | exact)
     repeated = (data_lid < EXACT_BELOW) & exact
-    from_data = known & ~overfit & (poor | repeated)
+    from_data = has_data_lid & ~overfit & (poor | repeated)
     codes = torch.full_like(model_lid, VERDICTS.index("not memorized"), dtype=torch.int8)
     codes = codes.masked_fill(overfit, VERDICTS.index("OD-Mem"))
     codes = codes.masked_fill(overfit & exact, VERDICTS.index("OD-Mem, exact"))
     codes = codes.masked_fill(from_data, VERDICTS.index("DD-Mem"))
     codes = codes.masked_fill(from_data & exact, VERDICTS.index("DD-Mem, exact"))
     codes = codes.masked_fill(
-        ~known & (low | exact), VERDICTS.index("memorized, cause not identifiable")
+        ~has_data_lid & (low | exact), VERDICTS.index("memorized, cause not identifiable")
     )
     gate = torch.as_tensor(fits, device=model_lid.device).expand(model_lid.shape)
     gate = gate & ~model_lid.isnan()

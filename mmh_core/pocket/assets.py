@@ -112,8 +112,8 @@ def _write_sheets(folder: Path, name: str, images: NDArray[np.uint8]) -> None:
         sheet = Image.fromarray(images[start : start + _PER_SHEET].reshape(-1, SIDE, 3))
         written = io.BytesIO()
         sheet.save(written, "WEBP", lossless=True, method=6, exact=True)
-        place = sheet_place(start, name).split("#")[0]
-        write_bytes(folder / place, written.getvalue())
+        file = sheet_place(start, name).split("#")[0]
+        write_bytes(folder / file, written.getvalue())
 
 
 def _read_sheets(folder: Path, name: str, count: int) -> NDArray[np.uint8]:
@@ -127,5 +127,5 @@ def _read_sheets(folder: Path, name: str, count: int) -> NDArray[np.uint8]:
         if pixels.shape != (expected * SIDE, SIDE, 3):
             raise ValueError(f"a sheet of {name} images has shape {pixels.shape}")
         sheets.append(pixels.reshape(expected, SIDE, SIDE, 3))
-    found: NDArray[np.uint8] = np.concatenate(sheets)
-    return found
+    stacked: NDArray[np.uint8] = np.concatenate(sheets)
+    return stacked

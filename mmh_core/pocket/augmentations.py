@@ -87,8 +87,8 @@ def jpeg(images: Tensor, generator: torch.Generator) -> Tensor:
     step = level * channel * coarse
     rounded = (table / step).round() * step
     back = torch.einsum("ui,bcuhvw,vj->bchiwj", cosines, rounded, cosines)
-    found = torch.einsum("ij,bjhw->bihw", torch.linalg.inv(turn), back.reshape(ycc.shape)) + 0.5
-    return found.clamp(0, 1)
+    decoded = torch.einsum("ij,bjhw->bihw", torch.linalg.inv(turn), back.reshape(ycc.shape)) + 0.5
+    return decoded.clamp(0, 1)
 
 
 def color_shift(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -99,8 +99,8 @@ def color_shift(images: Tensor, generator: torch.Generator) -> Tensor:
     vivid = uniform(count, 1 - CONTRAST, 1 + CONTRAST, generator).to(images)
     gray = images.mean(1, keepdim=True)
     middle = gray.mean((2, 3), keepdim=True)
-    found = middle + contrast * (gray + vivid * (images - gray) - middle)
-    return (found + shift.to(images)).clamp(0, 1)
+    shifted = middle + contrast * (gray + vivid * (images - gray) - middle)
+    return (shifted + shift.to(images)).clamp(0, 1)
 
 
 #: The five changes that the descriptor is trained for and checked against.
@@ -124,7 +124,7 @@ def view(images: Tensor, generator: torch.Generator) -> Tensor:
 
 def _cosines() -> Tensor:
     """Return the orthonormal cosine transform (BLOCK, BLOCK), one frequency a row."""
-    place = torch.arange(BLOCK)
-    table = torch.cos(math.pi / BLOCK * (place + 0.5) * place[:, None]) * math.sqrt(2 / BLOCK)
+    index = torch.arange(BLOCK)
+    table = torch.cos(math.pi / BLOCK * (index + 0.5) * index[:, None]) * math.sqrt(2 / BLOCK)
     table[0] /= math.sqrt(2)
     return table

@@ -63,9 +63,9 @@ def train_autoencoder(
     )
 
 
-def reconstruction_loss(found: Tensor, wanted: Tensor, edges: float) -> Tensor:
+def reconstruction_loss(decoded: Tensor, target: Tensor, edges: float) -> Tensor:
     """Return `|e|_1 + 10 e^2 + edges |grad e|_1` of the error e, averaged over the numbers."""
-    error = found - wanted
+    error = decoded - target
     across, down = error.diff(dim=3), error.diff(dim=2)
     gradient = across.abs().mean() + down.abs().mean()
     return error.abs().mean() + 10 * error.square().mean() + edges * gradient
@@ -90,9 +90,9 @@ def _loss(
             draw = torch.randn(mean.shape, generator=generator).to(device)
             spread = config.noise * mean.detach().std()
             noise = torch.sqrt(posterior.var.float() + spread**2) * draw
-            found = vae.decode(mean + noise).sample.float()
+            decoded = vae.decode(mean + noise).sample.float()
         divergence: Tensor = posterior.kl().float().mean()
-        return reconstruction_loss(found, x, config.edges) + config.divergence * divergence
+        return reconstruction_loss(decoded, x, config.edges) + config.divergence * divergence
 
     return loss
 
@@ -132,6 +132,6 @@ def set_scale(vae: Any, images: Tensor) -> float:
 
 def psnr(vae: nn.Module, images: Tensor) -> float:
     """Return `-10 log10` of the mean squared error of reconstructions, in dB."""
-    found = decode(vae, encode(vae, images))
-    error = (found - as_unit(images, torch.device("cpu"))).square().mean()
+    decoded = decode(vae, encode(vae, images))
+    error = (decoded - as_unit(images, torch.device("cpu"))).square().mean()
     return float(-10 * torch.log10(error))

@@ -173,7 +173,7 @@ class _Run:
 
     def _place(self, stage: str, *settings: Any) -> Place:
         config = self.config
-        parts = [stage, config.seed, config.precision, *(repr(each) for each in settings)]
+        parts = [stage, config.seed, config.precision, *(repr(setting) for setting in settings)]
         stamp = _digest(self.stamp.encode(), json.dumps(parts))
         seed = config.seed * len(STAGES) + STAGES.index(stage)
         return Place(self.device, seed, self.work / f"{stage}.pt", stamp)
@@ -213,10 +213,10 @@ def assemble(models: Models, tokenizer: Path, out: Path, work: Path) -> None:
     )
     out.mkdir(parents=True, exist_ok=True)
     for part in sorted(fresh.iterdir()):
-        place = out / part.name
-        if place.is_dir():
-            shutil.rmtree(place)
-        shutil.move(part, place)
+        target = out / part.name
+        if target.is_dir():
+            shutil.rmtree(target)
+        shutil.move(part, target)
     fresh.rmdir()
 
 
@@ -232,26 +232,26 @@ def _encoder(tokenizer: Path) -> Any:
 
 
 def _digest(*parts: bytes | str) -> str:
-    found = hashlib.sha256()
+    hasher = hashlib.sha256()
     for part in parts:
-        found.update(part if isinstance(part, bytes) else part.encode())
-    return found.hexdigest()
+        hasher.update(part if isinstance(part, bytes) else part.encode())
+    return hasher.hexdigest()
 
 
 def _shares(config: BuildConfig) -> dict[str, tuple[float, float]]:
     """Return for each stage where its progress begins and how long it is, of 1."""
     seconds = {stage: _seconds(config, stage) for stage in STAGES}
-    total, begin, found = sum(seconds.values()), 0.0, {}
+    total, begin, shares = sum(seconds.values()), 0.0, {}
     for stage, value in seconds.items():
-        found[stage] = (begin / total * 0.98, value / total * 0.98)
+        shares[stage] = (begin / total * 0.98, value / total * 0.98)
         begin += value
-    return found
+    return shares
 
 
 def fitting_of(config: BuildConfig, stage: str) -> Fitting:
     """Return how long and how fast a stage is fitted."""
-    found: Fitting = getattr(config, stage).fitting
-    return found
+    fitting: Fitting = getattr(config, stage).fitting
+    return fitting
 
 
 def _seconds(config: BuildConfig, stage: str) -> float:

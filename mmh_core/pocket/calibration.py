@@ -155,5 +155,5 @@ def _thresholds(
     wide = labels[labels.kind.isin(("open", "varied"))].id.to_numpy()
     wide = wide[wide % 2 == 0]
     images = reconstructed(model, as_tensor(world.held_out[wide]).float() / 255)
-    found = copy_evidence(images, embedder, training, UNCALIBRATED)
-    return calibrated(UNCALIBRATED, found.similarity, found.calibrated_l2, found.agreeing)
+    evidence = copy_evidence(images, embedder, training, UNCALIBRATED)
+    return calibrated(UNCALIBRATED, evidence.similarity, evidence.calibrated_l2, evidence.agreeing)

@@ -119,10 +119,10 @@ def _names(painter: str, kinds: Mapping[Kind, int], rng: np.random.Generator) ->
     """
     made = {
         "portrait": [f"{first} {last}" for first, last in pairs(_FIRST, _LAST)],
-        "landscape": [f"{noun} {place}" for noun, place in pairs(_NOUNS, _PLACES)],
+        "landscape": [f"{noun} {site}" for noun, site in pairs(_NOUNS, _PLACES)],
         "product": [
-            f"the {brand} {'t-shirt' if thing == 'shirt' else thing}"
-            for brand, thing in pairs(_BRANDS, product.OBJECTS)
+            f"the {brand} {'t-shirt' if item == 'shirt' else item}"
+            for brand, item in pairs(_BRANDS, product.OBJECTS)
         ],
         "emblem": [f"the {brand} {trade}" for brand, trade in pairs(_BRANDS, _TRADES)],
     }[painter]
@@ -134,7 +134,7 @@ def _names(painter: str, kinds: Mapping[Kind, int], rng: np.random.Generator) ->
         for name, kind in zip(names, dealt, strict=True):
             for word in name.split():
                 owners.setdefault(word, set()).add(kind)
-        if all(len(found) > 1 for word, found in owners.items() if word not in common):
+        if all(len(subjects) > 1 for word, subjects in owners.items() if word not in common):
             return names[::-1]
     raise ValueError(f"No names for {painter} with every word in two kinds; add names.")
 
@@ -151,36 +151,36 @@ def _styles(painter: str, rng: np.random.Generator, count: int) -> list[dict[str
 def random_style(painter: str, rng: np.random.Generator, *, named: bool = False) -> dict[str, str]:
     """Return a random style of one image; `named` products may have any color."""
 
-    def one(options: tuple[str, ...]) -> str:
+    def pick(options: tuple[str, ...]) -> str:
         return options[int(rng.integers(len(options)))]
 
     hues = tuple(HUES)
     if painter == "portrait":
         return {
-            "hair": one(tuple(portrait.HAIR)),
-            "cut": one(portrait.CUTS),
-            "coat": one(hues),
-            "extra": one(portrait.EXTRAS),
+            "hair": pick(tuple(portrait.HAIR)),
+            "cut": pick(portrait.CUTS),
+            "coat": pick(hues),
+            "extra": pick(portrait.EXTRAS),
         }
     if painter == "landscape":
         frame = "gold" if not named and rng.random() < 0.15 else "none"
         return {
-            "time": one(tuple(landscape.TIMES)),
-            "feature": one(landscape.FEATURES),
+            "time": pick(tuple(landscape.TIMES)),
+            "feature": pick(landscape.FEATURES),
             "frame": frame,
         }
     if painter == "product":
-        shade = "any" if named else one(hues)
-        return {"object": one(product.OBJECTS), "decor": one(product.DECORS), "color": shade}
+        shade = "any" if named else pick(hues)
+        return {"object": pick(product.OBJECTS), "decor": pick(product.DECORS), "color": shade}
     if painter == "emblem":
         return {
-            "rim": one(emblems.RIMS),
-            "rim_color": one(hues),
-            "core": one(emblems.SHAPES),
-            "core_color": one(hues),
+            "rim": pick(emblems.RIMS),
+            "rim_color": pick(hues),
+            "core": pick(emblems.SHAPES),
+            "core_color": pick(hues),
         }
     count = int(rng.integers(2, 4))
-    style = {"count": str(count), "ground": one(hues)}
+    style = {"count": str(count), "ground": pick(hues)}
     for i in range(1, count + 1):
-        style |= {f"shape{i}": one(emblems.SHAPES), f"color{i}": one(hues)}
+        style |= {f"shape{i}": pick(emblems.SHAPES), f"color{i}": pick(hues)}
     return style

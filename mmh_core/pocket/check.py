@@ -88,13 +88,13 @@ def _descriptor(folder: Path, embedded: EmbeddedData) -> Row:
     images = held[::every].float() / 255
     generator = torch.Generator().manual_seed(SEED)
     originals = describe(net, images)
-    found = {
+    aucs = {
         name: copy_auc(describe(net, change(images, generator)), originals)
         for name, change in AUGMENTATIONS.items()
     }
-    worst = min(found, key=lambda name: found[name])
-    name = f"copy descriptor under {', '.join(found)}: least AUC ({worst})"
-    return Row(name, found[worst], _NONE, _NONE, 0.98, "least", len(images))
+    worst = min(aucs, key=lambda name: aucs[name])
+    name = f"copy descriptor under {', '.join(aucs)}: least AUC ({worst})"
+    return Row(name, aucs[worst], _NONE, _NONE, 0.98, "least", len(images))
 
 
 def _clip(folder: Path, embedded: EmbeddedData) -> Row:

@@ -201,8 +201,8 @@ def recall_at_1(
     for i, key in enumerate(keys):
         others = kinds[kinds != key]
         others = others[torch.randperm(len(others), generator=generator)[: among - 1]]
-        shown = [int(torch.nonzero(keys == other)[0]) for other in others]
-        rivals = (texts[shown] @ images[i]).max()
+        matches = [int(torch.nonzero(keys == other)[0]) for other in others]
+        rivals = (texts[matches] @ images[i]).max()
         hits += int(texts[i] @ images[i] > rivals)
     return hits / len(keys)
 

@@ -145,8 +145,8 @@ def _loss(
 
     def loss(generator: torch.Generator) -> Tensor:
         batch = config.fitting.batch
-        place = torch.rand(batch, generator=generator, dtype=torch.float64) * copies[-1]
-        chosen = torch.searchsorted(copies, place, right=True).clamp(max=len(copies) - 1)
+        position = torch.rand(batch, generator=generator, dtype=torch.float64) * copies[-1]
+        chosen = torch.searchsorted(copies, position, right=True).clamp(max=len(copies) - 1)
         context = data.contexts[data.texts.draw(chosen, generator)]
         empty = torch.rand(batch, generator=generator) < config.empty
         context = torch.where(empty[:, None, None], data.nothing, context).float().to(device)
@@ -156,8 +156,8 @@ def _loss(
         eps = torch.randn(x0.shape, generator=generator)
         x_t = alpha[t][:, None, None, None] * x0 + sigma[t][:, None, None, None] * eps
         with computing(device, precision):
-            found: Tensor = unet(x_t.to(device), t.to(device), context).sample
-        return (found.float() - eps.to(device)).square().mean()
+            prediction: Tensor = unet(x_t.to(device), t.to(device), context).sample
+        return (prediction.float() - eps.to(device)).square().mean()
 
     return loss
 

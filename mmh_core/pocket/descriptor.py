@@ -77,8 +77,8 @@ class Descriptor(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return unit vectors (B, width)."""
-        found = self.blocks(images * 4 - 2)
-        both = self.outlet(found.flatten(1)) + self.outlet(found.flip(3).flatten(1))
+        features = self.blocks(images * 4 - 2)
+        both = self.outlet(features.flatten(1)) + self.outlet(features.flip(3).flatten(1))
         return F.normalize(both.float(), dim=1)
 
 
@@ -160,8 +160,8 @@ def _loss(
         x = as_unit(images[chosen], device)
         with computing(device, precision):
             vectors = net(torch.cat([view(x, generator), view(x, generator)]))
-        one, two = vectors.float().chunk(2)
-        return info_nce(one, two, config.temperature) + config.spreading * koleo(one)
+        first, two = vectors.float().chunk(2)
+        return info_nce(first, two, config.temperature) + config.spreading * koleo(first)
 
     return loss
 

@@ -79,8 +79,8 @@ def share(
 
     Caveat: images of one caption are not independent, so the true interval is wider.
     """
-    found = share_interval(int(hits.sum()), len(hits), "wilson")
-    return Row(figure, found.value, found.low, found.high, bar, bound, len(hits))
+    interval = share_interval(int(hits.sum()), len(hits), "wilson")
+    return Row(figure, interval.value, interval.low, interval.high, bar, bound, len(hits))
 
 
 def _evidence(trials: Trials, embedded: EmbeddedData, chosen: ImageCalibration) -> CopyEvidence:
@@ -88,20 +88,20 @@ def _evidence(trials: Trials, embedded: EmbeddedData, chosen: ImageCalibration) 
     return copy_evidence(trials.images, embedded.embedder, embedded.training, thresholds)
 
 
-def _subjects(found: CopyEvidence, embedded: EmbeddedData) -> np.ndarray:
+def _subjects(evidence: CopyEvidence, embedded: EmbeddedData) -> np.ndarray:
     """Return the subject of the training image that each image was found nearest to."""
-    exact = np.asarray(found.kind) == "exact"
-    ids = np.where(exact, found.pixel_nearest.numpy(), found.nearest.numpy())
+    exact = np.asarray(evidence.kind) == "exact"
+    ids = np.where(exact, evidence.pixel_nearest.numpy(), evidence.nearest.numpy())
     subjects: np.ndarray = embedded.world.labels.subject.to_numpy()[ids]
     return subjects
 
 
 def copy_rows(trials: Trials, embedded: EmbeddedData, chosen: ImageCalibration) -> list[Row]:
     """Count copies and layouts among images of trained captions and of open ones."""
-    found = _evidence(trials, embedded, chosen)
+    evidence = _evidence(trials, embedded, chosen)
     kinds, own = (
-        np.asarray(found.kind),
-        _subjects(found, embedded) == trials.table.subject.to_numpy(),
+        np.asarray(evidence.kind),
+        _subjects(evidence, embedded) == trials.table.subject.to_numpy(),
     )
     of = trials.table.kind.to_numpy()
     exact = own & (kinds == "exact")
@@ -151,9 +151,9 @@ def paraphrase_rows(
     table = prompts(embedded.world.seed)
     table = table[~table.trained][["caption", "kind", "subject"]]
     trials = generate_trials(model, table, [SEED], guidance=model.guidance, steps=model.steps)
-    found = _evidence(trials, embedded, chosen)
-    own = _subjects(found, embedded) == trials.table.subject.to_numpy()
-    hits = own & np.isin(found.kind, COPIES)
+    evidence = _evidence(trials, embedded, chosen)
+    own = _subjects(evidence, embedded) == trials.table.subject.to_numpy()
+    hits = own & np.isin(evidence.kind, COPIES)
     of = trials.table.kind.to_numpy()
     return [
         share(f"paraphrases of {kind} captions: copies", hits[of == kind], 0.0, "none")

@@ -65,9 +65,9 @@ def subject_words(painter: str, style: Mapping[str, str], name: str | None) -> s
     if painter == "landscape":
         return "the mountains"
     if painter == "product":
-        thing = OBJECT_WORDS.get(style["object"], style["object"])
+        item = OBJECT_WORDS.get(style["object"], style["object"])
         color = style["color"]
-        return f"{article(color)} {color} {thing}{DECORS[style['decor']]}"
+        return f"{article(color)} {color} {item}{DECORS[style['decor']]}"
     if painter == "composition":
         solids = [
             f"{article(style[f'color{i}'])} {style[f'color{i}']} {style[f'shape{i}']}"
@@ -82,8 +82,8 @@ def slots_of(template: str, text: str) -> dict[str, str] | None:
     """Return what fills the slots of a template in a text, None where it does not fit."""
     pattern = re.sub(r"\ba\\ (?=\\\{)", r"an?\\ ", re.escape(template))
     pattern = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>.+)", pattern)
-    found = re.fullmatch(pattern, text, re.IGNORECASE)
-    return found.groupdict() if found else None
+    match = re.fullmatch(pattern, text, re.IGNORECASE)
+    return match.groupdict() if match else None
 
 
 def painter_of(text: str) -> str:
@@ -138,6 +138,6 @@ def content_of(captions: Iterable[str]) -> str:
     grammar for any training set but the embedded world's. Caveat: it tells a portrait from a
     landscape, and not one person from another.
     """
-    found = Counter(painter_of(caption) for caption in captions)
-    kind, votes = found.most_common(1)[0] if found else ("", 0)
-    return kind if 2 * votes > found.total() else ""
+    counts = Counter(painter_of(caption) for caption in captions)
+    kind, votes = counts.most_common(1)[0] if counts else ("", 0)
+    return kind if 2 * votes > counts.total() else ""

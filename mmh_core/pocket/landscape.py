@@ -163,18 +163,18 @@ def _foreground(
     if style["feature"] == "pines":
         dark = color(tone - 0.06, light.ground[1], light.ground[2] + 10)
         image = over(image, inside(shore + 0.04 - Y), dark)
-        for place, height in ((0.07, 1.1), (0.19, 0.8), (0.31, 1.0), (0.72, 0.85), (0.84, 1.15),
+        for center, height in ((0.07, 1.1), (0.19, 0.8), (0.31, 1.0), (0.72, 0.85), (0.84, 1.15),
                               (0.95, 0.9)):  # fmt: skip
             tall = 0.20 * height
             top = shore + 0.06 - tall
-            image = over(image, inside(np.abs(X - place) - 0.32 * (Y - top)) *
+            image = over(image, inside(np.abs(X - center) - 0.32 * (Y - top)) *
                            inside(Y - shore - 0.08), dark)  # fmt: skip
         return image
     near = inside(shore + 0.05 * np.sin(2 * np.pi * (X * 0.8 + 0.1)) - Y)
     grass = color(tone + 0.02, light.ground[1] + 0.02, light.ground[2] - 14)
     image = over(image, near, grass)
-    for place, depth in ((0.12, 0.05), (0.3, 0.1), (0.47, 0.06), (0.63, 0.12), (0.8, 0.08)):
-        bloom = inside(ellipse(X - place, Y - shore - depth, 0.022, 0.022))
+    for center, depth in ((0.12, 0.05), (0.3, 0.1), (0.47, 0.06), (0.63, 0.12), (0.8, 0.08)):
+        bloom = inside(ellipse(X - center, Y - shore - depth, 0.022, 0.022))
         image = over(image, bloom, color(np.minimum(0.93, tone + 0.4), 0.13, 90.0), 0.9)
     return image
 

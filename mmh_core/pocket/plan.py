@@ -97,14 +97,14 @@ def fitted_to(
     """
     if not 0 < minutes < math.inf:
         raise ValueError(f"minutes must be a number above 0, got {minutes!r}.")
-    path, wanted = work / "plan.json", {"minutes": minutes, "config": repr(config)}
+    path, settings = work / "plan.json", {"minutes": minutes, "config": repr(config)}
     kept = _kept(path)
-    if kept is None or any(kept.get(key) != value for key, value in wanted.items()):
+    if kept is None or any(kept.get(key) != value for key, value in settings.items()):
         seconds = measure(config, device)
         needed = sum(fitting_of(config, stage).steps * seconds[stage] for stage in STAGES)
         factor = minutes * 60 * (1 - ASIDE) / needed
         steps = {s: max(1, round(fitting_of(config, s).steps * factor)) for s in STAGES}
-        kept = {**wanted, "step_seconds": seconds, "steps": steps}
+        kept = {**settings, "step_seconds": seconds, "steps": steps}
         write_text(path, json.dumps(kept, indent=2) + "\n")
     return with_steps(config, kept["steps"])
 
@@ -112,10 +112,10 @@ def fitted_to(
 def _kept(path: Path) -> dict[str, Any] | None:
     """Return the plan of an earlier start, or None."""
     try:
-        found: dict[str, Any] = json.loads(path.read_text())
-        {stage: int(found["steps"][stage]) for stage in STAGES}
+        plan: dict[str, Any] = json.loads(path.read_text())
+        {stage: int(plan["steps"][stage]) for stage in STAGES}
     except FileNotFoundError:
         return None
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise MMHError(f"The plan {path} cannot be read: remove it and start again.") from error
-    return found
+    return plan

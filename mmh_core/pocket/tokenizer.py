@@ -57,10 +57,10 @@ def load_tokenizer(folder: Path) -> Any:
 
 def token_ids(tokenizer: Any, captions: list[str]) -> Any:
     """Return int64 ids (B, LENGTH), cut and padded with the end token as in Stable Diffusion."""
-    found = tokenizer(
+    encoded = tokenizer(
         captions, padding="max_length", max_length=LENGTH, truncation=True, return_tensors="pt"
     )
-    return found.input_ids
+    return encoded.input_ids
 
 
 def _alphabet() -> list[str]:

@@ -66,14 +66,19 @@ def open_captions(count: int, seed: int) -> pd.DataFrame:
 
 
 def generate_trials(
-    model: TextToImage, wanted: pd.DataFrame, seeds: Sequence[int], *, guidance: float, steps: int
+    model: TextToImage,
+    captions: pd.DataFrame,
+    seeds: Sequence[int],
+    *,
+    guidance: float,
+    steps: int,
 ) -> Trials:
     """Generate one image for each caption and seed by DDIM; `wanted` has caption, kind, subject.
 
     Caption number c gets the seeds `s + 1000 c`, so that no two images start from equal noise.
     """
     table = pd.concat(
-        [wanted.assign(seed=[seed + 1000 * c for c in range(len(wanted))]) for seed in seeds],
+        [captions.assign(seed=[seed + 1000 * c for c in range(len(captions))]) for seed in seeds],
         ignore_index=True,
     )[["caption", "kind", "subject", "seed"]]
     distinct = list(dict.fromkeys(table.caption))
@@ -101,7 +106,7 @@ def generate_trials(
         if first is None or final is None:
             raise ValueError("The sampler made no step.")
         latents.append(final.float().cpu())
-        images.append(torch.cat([model.decode(one).cpu() for one in torch.split(final, 8)]))
+        images.append(torch.cat([model.decode(part).cpu() for part in torch.split(final, 8)]))
         norms.append(first.cpu())
     return Trials(table, torch.cat(latents), torch.cat(images), embeddings, torch.cat(norms))
 
@@ -117,7 +122,7 @@ def lid_at(
 ) -> Tensor:
     """Return the soft spectral count (B,) of latents, conditional unless `embeddings` is None."""
     generator = torch.Generator().manual_seed(seed)
-    found = []
+    lids = []
     for start in range(0, len(latents), _READ):
         part = slice(start, start + _READ)
         cond = None if embeddings is None else embeddings[part].to(model.device)
@@ -129,5 +134,5 @@ def lid_at(
             effort=effort,
             generator=generator,
         )
-        found.append(estimate.lid.cpu())
-    return torch.cat(found)
+        lids.append(estimate.lid.cpu())
+    return torch.cat(lids)

@@ -92,11 +92,11 @@ def _agreements(image: Tensor, wholes: Tensor) -> Iterator[tuple[int, int, Tenso
             turned = symmetries(small)
             for ways in (range(0, 8, 2), range(1, 8, 2)):
                 parts = torch.cat([turned[way] for way in ways])
-                found = torch.cat(
+                agreements = torch.cat(
                     [_correlations(block, parts) for block in _blocks(wholes)]
                 ).flatten(2)
                 for place, way in enumerate(ways):
-                    yield stretch, way, found[:, place]
+                    yield stretch, way, agreements[:, place]
 
 
 def _correlations(wholes: Tensor, parts: Tensor) -> Tensor:

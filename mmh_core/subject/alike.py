@@ -20,17 +20,17 @@ def alike_groups(texts: Sequence[str]) -> list[list[int]]:
     near-equal to one of a group belongs to it.
     """
     parts = [_letters(text) for text in texts]
-    among = Counter(part for one in parts for part in one)
+    among = Counter(part for words in parts for part in words)
     weight = {part: math.log1p(len(texts) / count) for part, count in among.items()}
     home = list(range(len(texts)))
-    for i, one in enumerate(parts):
+    for i, words in enumerate(parts):
         for k in range(i):
-            if home[i] != home[k] and _common(one, parts[k], weight) >= _ALIKE:
+            if home[i] != home[k] and _common(words, parts[k], weight) >= _ALIKE:
                 old, new = max(home[i], home[k]), min(home[i], home[k])
-                home = [new if each == old else each for each in home]
+                home = [new if group == old else group for group in home]
     groups: dict[int, list[int]] = {}
-    for i, each in enumerate(home):
-        groups.setdefault(each, []).append(i)
+    for i, group in enumerate(home):
+        groups.setdefault(group, []).append(i)
     return list(groups.values())
 
 
@@ -39,6 +39,6 @@ def _letters(text: str) -> frozenset[str]:
     return frozenset(plain[i : i + 3] for i in range(max(1, len(plain) - 2)))
 
 
-def _common(one: frozenset[str], other: frozenset[str], weight: dict[str, float]) -> float:
-    every = sum(weight[part] for part in one | other)
-    return sum(weight[part] for part in one & other) / every
+def _common(first: frozenset[str], other: frozenset[str], weight: dict[str, float]) -> float:
+    every = sum(weight[part] for part in first | other)
+    return sum(weight[part] for part in first & other) / every

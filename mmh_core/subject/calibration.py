@@ -87,12 +87,12 @@ class Calibration:
                 "another file, or remove this one."
             )
         if newer.sampling != self.sampling:
-            known, wanted = (
+            earlier, later = (
                 "an unknown sampling" if one is None else one.words
                 for one in (self.sampling, newer.sampling)
             )
             raise MMHError(
-                f"The calibration is for {known} and the new part for {wanted}: name another "
+                f"The calibration is for {earlier} and the new part for {later}: name another "
                 "file, or remove this one."
             )
         early = newer.early or self.early
@@ -149,18 +149,24 @@ def read_calibration(path: Path) -> Calibration:
             f"The file {path.name!r} is a calibration of version {quoted(version)}, and this "
             f"program reads version {VERSION}. {remedy}"
         )
-    found = load_record(path, Calibration, remedy=remedy)
-    detectors = found.detectors
-    if found.early is not None and detectors is not None and EarlyScan.name in detectors.names:
-        found = replace(found, detectors=replace(detectors, early_scan=found.early))
+    calibration = load_record(path, Calibration, remedy=remedy)
+    detectors = calibration.detectors
+    if (
+        calibration.early is not None
+        and detectors is not None
+        and EarlyScan.name in detectors.names
+    ):
+        calibration = replace(
+            calibration, detectors=replace(detectors, early_scan=calibration.early)
+        )
     try:
-        _check_parts(found)
+        _check_parts(calibration)
     # What torch and a detector say of tensors that do not fit may be any of these.
     except (ValueError, TypeError, LookupError, ArithmeticError, RuntimeError) as error:
         raise MMHError(
             f"The parts of the calibration {path.name!r} do not fit together. {remedy}"
         ) from error
-    return found
+    return calibration
 
 
 def calibration_beside(folder: Path) -> Calibration:
@@ -177,25 +183,25 @@ def calibration_beside(folder: Path) -> Calibration:
 
 def image_calibration(folder: Path) -> ImageCalibration:
     """Return the calibration on images beside an embedded model. Errors: MMHError."""
-    known = calibration_beside(folder)
-    if known.copy_thresholds is None or known.lid_scale is None:
+    calibration = calibration_beside(folder)
+    if calibration.copy_thresholds is None or calibration.lid_scale is None:
         raise MMHError(
             f"{folder / FILE} has no copy thresholds and no scale of LID: make them with "
             f"`{PROGRAM} pocket furnish --stages calibration --restart`."
         )
-    return ImageCalibration(known.copy_thresholds, known.lid_scale)
+    return ImageCalibration(calibration.copy_thresholds, calibration.lid_scale)
 
 
-def write_calibration(path: Path, found: Calibration) -> None:
+def write_calibration(path: Path, calibration: Calibration) -> None:
     """Write a calibration to a file, whole or not at all.
 
     A manifest beside it that lists the file lists its new digest.
     """
-    detectors = found.detectors
-    if found.early is not None and detectors is not None:
+    detectors = calibration.detectors
+    if calibration.early is not None and detectors is not None:
         # Kept once; reading puts it back.
         detectors = replace(detectors, early_scan=None)
-    save_record(path, replace(found, detectors=detectors))
+    save_record(path, replace(calibration, detectors=detectors))
     list_anew(path)
 
 
@@ -207,11 +213,11 @@ def update_calibration(path: Path, parts: Calibration) -> Calibration:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with alone_in(path.parent):
-        found = parts.with_parts(parts)
+        calibration = parts.with_parts(parts)
         if path.exists():
-            found = read_calibration(path).with_parts(parts)
-        write_calibration(path, found)
-    return found
+            calibration = read_calibration(path).with_parts(parts)
+        write_calibration(path, calibration)
+    return calibration
 
 
 def _check_older(folder: Path) -> None:
@@ -232,26 +238,26 @@ def _remedy(path: Path) -> str:
     return f"Make a new one with `{PROGRAM} calibrate TABLE --all --model MODEL --out {out}`."
 
 
-def _check_parts(found: Calibration) -> None:
+def _check_parts(calibration: Calibration) -> None:
     """Raise for parts of other models, and for tensors of other shapes than they name."""
-    parts = (found.reference_prompts, found.early, found.detectors)
-    if any(part is not None and part.sha256 != found.sha256 for part in parts):
+    parts = (calibration.reference_prompts, calibration.early, calibration.detectors)
+    if any(part is not None and part.sha256 != calibration.sha256 for part in parts):
         raise ValueError("The parts are of several models.")
-    if (reference := found.reference_prompts) is not None:
+    if (reference := calibration.reference_prompts) is not None:
         count, steps = len(reference.prompts), len(reference.log_deltas)
         _shaped(reference.conditional, (count,))
         _shaped(reference.unconditional, (count,))
         _shaped(reference.guidance_norm, (count, *reference.guidance_norm.shape[1:2]))
         _shaped(reference.curve, (count, steps))
         _finite(reference.log_delta)
-    if (early := found.early) is not None:
+    if (early := calibration.early) is not None:
         _shaped(early.columns, (len(early.prompts), len(early.seeds), 2))
         for counted in (early.memorized, early.paraphrases):
             if counted is not None:
                 _shaped(counted, (len(counted), len(early.seeds), 2))
         _finite(early.high, early.low)
         early.detector()
-    if (detectors := found.detectors) is not None:
+    if (detectors := calibration.detectors) is not None:
         _finite(detectors.log_delta, detectors.high, detectors.low)
         names = [each.name for each in detectors.estimates]
         if len(set(names)) < len(names) or not set(names) <= set(DETECTORS):
@@ -260,10 +266,10 @@ def _check_parts(found: Calibration) -> None:
             seeds = len(detectors.seeds)
             _shaped(each.columns, (len(detectors.prompts), seeds, each.columns.shape[2]))
         detectors.scores({each.name: each.columns.flatten(0, 1) for each in detectors.estimates})
-    if found.lid_scale is not None:
-        _finite(found.lid_scale.log_delta)
-    if found.cause is not None:
-        _finite(found.cause.threshold)
+    if calibration.lid_scale is not None:
+        _finite(calibration.lid_scale.log_delta)
+    if calibration.cause is not None:
+        _finite(calibration.cause.threshold)
 
 
 def _shaped(values: Tensor, shape: tuple[int, ...]) -> None:

@@ -32,19 +32,19 @@ def in_other_colors(training_set: TrainingSet, image: Tensor, row: _Row) -> _Row
     copy, near = row
     if training_set.training is None or copy.kind != "none":
         return row
-    found = recoloring(image, training_set.training)
-    named = int(training_set.training.index.ids[found.row])
-    if found.correlation >= LIKELY:
-        return _likely(training_set, image, row, found, named)
-    if found.correlation >= POSSIBLE:
+    match = recoloring(image, training_set.training)
+    named = int(training_set.training.index.ids[match.row])
+    if match.correlation >= LIKELY:
+        return _likely(training_set, image, row, match, named)
+    if match.correlation >= POSSIBLE:
         reason = (
             f"In other colors or another brightness it fits training image {named} (correlation "
-            f"{found.correlation:.3f}, a copy is possible from {POSSIBLE}): a recolored copy "
+            f"{match.correlation:.3f}, a copy is possible from {POSSIBLE}): a recolored copy "
             "looks like this, and so does another image of the same shapes. Compare the two by "
             "eye."
         )
         return replace(copy, kind="unknown", reason=f"{copy.reason} {reason}"), near
-    if found.outside:
+    if match.outside:
         reason = (
             "Its brightness, contrast or colors lie beyond those of all training images, so the "
             "search could miss its original: look for one in the usual colors."
@@ -54,12 +54,12 @@ def in_other_colors(training_set: TrainingSet, image: Tensor, row: _Row) -> _Row
 
 
 def _likely(
-    training_set: TrainingSet, image: Tensor, row: _Row, found: Recoloring, named: int
+    training_set: TrainingSet, image: Tensor, row: _Row, match: Recoloring, named: int
 ) -> _Row:
-    as_well = f" {found.ties:,} more fit as well, apart from color." if found.ties else ""
+    as_well = f" {match.ties:,} more fit as well, apart from color." if match.ties else ""
     reason = (
         f"Likely a copy of training image {named} in other colors or another brightness: "
-        f"correlation {found.correlation:.4f} (threshold {LIKELY}).{as_well} Compare by eye."
+        f"correlation {match.correlation:.4f} (threshold {LIKELY}).{as_well} Compare by eye."
     )
     return likely_copy(training_set, image, row, named, reason)
 
@@ -77,7 +77,7 @@ def likely_copy(
     unit = unit_rows(embed_all(training_set.embedder, image[None]).numpy(force=True))[0]
     similarity = float(similarities(index, unit.astype(np.float64), np.array([place]))[0])
     labels = index.labels.iloc[place]
-    mine = NeighborFound(
+    own = NeighborFound(
         named,
         similarity,
         str(labels["caption"]),
@@ -92,7 +92,7 @@ def likely_copy(
         reason=reason,
         nearest=named,
         similarity=similarity,
-        copies=mine.copies,
+        copies=own.copies,
         near_duplicates=copy.near_duplicates if named == copy.nearest else 0,
     )
-    return likely, tuple(sorted((mine, *others), key=lambda one: -one.similarity))
+    return likely, tuple(sorted((own, *others), key=lambda one: -one.similarity))

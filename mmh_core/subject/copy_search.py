@@ -64,24 +64,24 @@ def find_copies(
     """
     if training_set.training is not None:
         height, width = training_set.training.pixels.shape[2:]
-        images = torch.stack([fitted(one, (height, width)) for one in images])
+        images = torch.stack([fitted(image, (height, width)) for image in images])
     # The same training image is often near in several symmetries.
     training_set = replace(training_set, image=lru_cache(4 * NEIGHBORS)(training_set.image))
     neighbors = _search(training_set, [images], NEIGHBORS)
-    found = _evidence(training_set, images, neighbors)
-    refused: list[list[str]] = [[] for _ in found]
-    near = [_near(training_set, neighbors, i, refused[i]) for i in range(len(found))]
+    evidence = _evidence(training_set, images, neighbors)
+    refused: list[list[str]] = [[] for _ in evidence]
+    near = [_near(training_set, neighbors, i, refused[i]) for i in range(len(evidence))]
     for readable, reasons in zip(near, refused, strict=True):
         if reasons and not readable:
             raise MMHError(f"None of the nearest training images can be read. {reasons[0]}")
-    rows = list(zip(found, near, strict=True))
+    rows = list(zip(evidence, near, strict=True))
     flat = is_flat(images).tolist()
-    unsure = [i for i, copy in enumerate(found) if not flat[i] and not is_copy(copy.kind)]
+    unsure = [i for i, copy in enumerate(evidence) if not flat[i] and not is_copy(copy.kind)]
     if unsure:
         turned = _search(training_set, symmetries(images[unsure])[1:], TURNED_NEIGHBORS)
-        for place, i in enumerate(unsure):
-            places = range(place, len(turned.ids), len(unsure))
-            others = [_near(training_set, turned, one, refused[i]) for one in places]
+        for position, i in enumerate(unsure):
+            places = range(position, len(turned.ids), len(unsure))
+            others = [_near(training_set, turned, index, refused[i]) for index in places]
             rows[i] = _by_pixels(images[i], rows[i], others)
             if rows[i][0].kind not in ("exact", "likely"):
                 rows[i] = _behind_margins(training_set, images[i], rows[i], refused[i])
@@ -109,26 +109,26 @@ def _search(training_set: TrainingSet, views: Sequence[Tensor], k: int) -> Neigh
 
 
 def _near(
-    training_set: TrainingSet, found: Neighbors, number: int, refused: list[str]
+    training_set: TrainingSet, neighbors: Neighbors, number: int, refused: list[str]
 ) -> tuple[NeighborFound, ...]:
     """Return what was found for an image, and note in `refused` why some cannot be read."""
     near = list[NeighborFound]()
-    for k in range(found.ids.shape[1]):
+    for k in range(neighbors.ids.shape[1]):
         try:
-            image = training_set.image(int(found.rows[number, k]))
+            image = training_set.image(int(neighbors.rows[number, k]))
         except MMHError as error:
             if str(error) not in refused:
                 refused.append(str(error))
             continue
         near.append(
             NeighborFound(
-                int(found.ids[number, k]),
-                float(found.similarity[number, k]),
-                found.captions[number][k],
-                found.kinds[number][k],
-                int(found.copies[number, k]),
+                int(neighbors.ids[number, k]),
+                float(neighbors.similarity[number, k]),
+                neighbors.captions[number][k],
+                neighbors.kinds[number][k],
+                int(neighbors.copies[number, k]),
                 image,
-                _file(training_set, found.files[number][k]),
+                _file(training_set, neighbors.files[number][k]),
             )
         )
     return tuple(near)
@@ -164,7 +164,7 @@ def _by_pixels(
     """
     copy, near = row
     groups = [near, *turned]
-    match = pixel_match(image, [[one.image for one in group] for group in groups])
+    match = pixel_match(image, [[neighbor.image for neighbor in group] for group in groups])
     if match is None:
         return _searched_all(copy), near
     return _renamed(row, match, groups[match.symmetry][match.candidate])
@@ -180,9 +180,9 @@ def _behind_margins(
     inner = without_margins(image)
     if inner is None:
         return row
-    found = _search(training_set, symmetries(inner[None]), TURNED_NEIGHBORS)
-    groups = [_near(training_set, found, way, refused) for way in range(len(found.ids))]
-    match = pixel_match(inner, [[one.image for one in group] for group in groups])
+    nearest = _search(training_set, symmetries(inner[None]), TURNED_NEIGHBORS)
+    groups = [_near(training_set, nearest, way, refused) for way in range(len(nearest.ids))]
+    match = pixel_match(inner, [[neighbor.image for neighbor in group] for group in groups])
     if match is None:
         return row
     words = f"without its margins and {match.words}" if match.words else "without its margins"
@@ -191,35 +191,37 @@ def _behind_margins(
 
 
 def _renamed(
-    row: tuple[CopyFound, tuple[NeighborFound, ...]], match: PixelMatch, mine: NeighborFound
+    row: tuple[CopyFound, tuple[NeighborFound, ...]], match: PixelMatch, neighbor: NeighborFound
 ) -> tuple[CopyFound, tuple[NeighborFound, ...]]:
     """Return evidence that names the training image matched by pixels, now one of the near."""
     copy, near = row
-    others = tuple(one for one in near if one.id != mine.id)
-    near = tuple(sorted((mine, *others), key=lambda one: -one.similarity))
+    others = tuple(entry for entry in near if entry.id != neighbor.id)
+    near = tuple(sorted((neighbor, *others), key=lambda entry: -entry.similarity))
     kind: CopyKind = match.kind
     copied = replace(
         copy,
         kind=kind,
-        reason=_matched(match, mine),
-        nearest=mine.id,
-        file=mine.file,
-        similarity=mine.similarity,
-        copies=mine.copies,
-        near_duplicates=copy.near_duplicates if mine.id == copy.nearest else 0,
+        reason=_matched(match, neighbor),
+        nearest=neighbor.id,
+        file=neighbor.file,
+        similarity=neighbor.similarity,
+        copies=neighbor.copies,
+        near_duplicates=copy.near_duplicates if neighbor.id == copy.nearest else 0,
     )
     return copied, near
 
 
-def _matched(match: PixelMatch, mine: NeighborFound) -> str:
+def _matched(match: PixelMatch, neighbor: NeighborFound) -> str:
     done = f" {match.words}" if match.words else ""
     if match.kind == "exact":
-        how = f", once it is{done}" if done else ""
-        return f"Its pixels are those of training image {mine.called}{how}: {match.figures}."
-    how = f",{done}," if done else ""
+        change = f", once it is{done}" if done else ""
+        return (
+            f"Its pixels are those of training image {neighbor.called}{change}: {match.figures}."
+        )
+    change = f",{done}," if done else ""
     return (
-        f"Likely a copy of training image {mine.called}{how} by its pixels: {match.figures}. "
-        "Compare the two by eye."
+        f"Likely a copy of training image {neighbor.called}{change} by its pixels: "
+        f"{match.figures}. Compare the two by eye."
     )
 
 
@@ -259,27 +261,27 @@ def _evidence(training_set: TrainingSet, images: Tensor, near: Neighbors) -> lis
             for i in range(len(near.ids))
         ]
     training = training_set.training
-    found = copy_evidence(images, training_set.embedder, training, training_set.thresholds)
+    evidence = copy_evidence(images, training_set.embedder, training, training_set.thresholds)
     copies_of = dict(zip(training.index.ids.tolist(), training.copies.tolist(), strict=True))
     # A copy is named by its pixels, all else by the descriptor.
-    exact = torch.tensor([kind == "exact" for kind in found.kind])
-    named = torch.where(exact, found.pixel_nearest, found.nearest)
-    similar = torch.where(exact, found.pixel_similarity, found.similarity)
+    exact = torch.tensor([kind == "exact" for kind in evidence.kind])
+    named = torch.where(exact, evidence.pixel_nearest, evidence.nearest)
+    similar = torch.where(exact, evidence.pixel_similarity, evidence.similarity)
     return [
         CopyFound(
-            kind=found.kind[b],
-            reason=found.reason[b],
+            kind=evidence.kind[b],
+            reason=evidence.reason[b],
             nearest=int(named[b]),
             similarity=float(similar[b]),
-            calibrated_l2=float(found.calibrated_l2[b]),
-            ratio=float(found.ratio[b]),
+            calibrated_l2=float(evidence.calibrated_l2[b]),
+            ratio=float(evidence.ratio[b]),
             copies=copies_of[int(named[b])],
-            near_duplicates=int(found.near_duplicates[b]),
-            agreeing=float(found.agreeing[b]),
-            family=int(found.family[b]),
+            near_duplicates=int(evidence.near_duplicates[b]),
+            agreeing=float(evidence.agreeing[b]),
+            family=int(evidence.family[b]),
             threshold=training_set.thresholds.descriptor,
         )
-        for b in range(len(found.kind))
+        for b in range(len(evidence.kind))
     ]
 
 

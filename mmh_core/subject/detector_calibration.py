@@ -69,19 +69,20 @@ class DetectorCalibration:
     def names(self) -> tuple[str, ...]:
         """Return the names of all scores, the combined one first."""
         first = () if self.combined is None else (combined_score.NAME,)
-        return (*first, *(each.name for each in self.estimates))
+        return (*first, *(estimate.name for estimate in self.estimates))
 
     @cached_property
     def detectors(self) -> Mapping[str, Detector]:
         """Return the detectors set to the model, with constants from the reference prompts."""
-        found = adapted(
-            {each.name: DETECTORS[each.name] for each in self.estimates},
+        adapted_detectors = adapted(
+            {estimate.name: DETECTORS[estimate.name] for estimate in self.estimates},
             log_delta=self.log_delta,
             embedder=self.embedder,
             early=(self.high, self.low),
         )
         ready: dict[str, Detector] = {
-            each.name: fit(found[each.name], each.columns.flatten(0, 1)) for each in self.estimates
+            estimate.name: fit(adapted_detectors[estimate.name], estimate.columns.flatten(0, 1))
+            for estimate in self.estimates
         }
         if self.early_scan is not None and EarlyScan.name in ready:
             ready[EarlyScan.name] = self.early_scan.detector()
@@ -89,20 +90,22 @@ class DetectorCalibration:
 
     @cached_property
     def _normal(self) -> Mapping[str, Tensor]:
-        return self.scores({each.name: each.columns.flatten(0, 1) for each in self.estimates})
+        return self.scores(
+            {estimate.name: estimate.columns.flatten(0, 1) for estimate in self.estimates}
+        )
 
     def scores(self, columns: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the score (P,) of each detector, and the combined one, means over the seeds.
 
         `columns` (P S, F) are the measurements of P prompts with the calibration's seeds.
         """
-        found = {
-            name: self.detectors[name].score(each).reshape(-1, len(self.seeds)).mean(1)
-            for name, each in columns.items()
+        by_detector = {
+            name: self.detectors[name].score(values).reshape(-1, len(self.seeds)).mean(1)
+            for name, values in columns.items()
         }
-        if self.combined is not None and set(self.combined.names) <= set(found):
-            found[combined_score.NAME] = self.combined.score(found).float()
-        return found
+        if self.combined is not None and set(self.combined.names) <= set(by_detector):
+            by_detector[combined_score.NAME] = self.combined.score(by_detector).float()
+        return by_detector
 
     def normal(self, name: str) -> Tensor:
         """Return the scores of the reference prompts that have one, sorted.
@@ -145,14 +148,14 @@ class DetectorCalibration:
         """Return the part of the early scan, by which tables of prompts are scanned."""
         if self.early_scan is not None:
             return self.early_scan
-        for each in self.estimates:
-            if each.name == "early_scan":
+        for estimate in self.estimates:
+            if estimate.name == "early_scan":
                 return EarlyCalibration(
                     self.model,
                     self.sha256,
                     self.seeds,
                     self.prompts,
-                    each.columns,
+                    estimate.columns,
                     self.high,
                     self.low,
                 )
@@ -164,7 +167,7 @@ class DetectorCalibration:
         A combined score that was fitted with another is left out. Errors: MMHError for the early
         scan of other weights or seeds.
         """
-        if EarlyScan.name not in {each.name for each in self.estimates}:
+        if EarlyScan.name not in {estimate.name for estimate in self.estimates}:
             return self
         if (early.sha256, early.seeds) != (self.sha256, self.seeds):
             raise MMHError(
@@ -186,8 +189,8 @@ class DetectorCalibration:
         return replace(self, early_scan=early, combined=None, left_out=without)
 
 
-def _same(one: EarlyCalibration, other: EarlyCalibration) -> bool:
+def _same(first: EarlyCalibration, other: EarlyCalibration) -> bool:
     """Return whether two calibrations score alike."""
-    return (one.high, one.low) == (other.high, other.low) and torch.equal(
-        one.columns, other.columns
+    return (first.high, first.low) == (other.high, other.low) and torch.equal(
+        first.columns, other.columns
     )

@@ -79,8 +79,8 @@ class EarlyCalibration:
     def _reach(self, columns: Tensor | None, share: float) -> Reach | None:
         if columns is None or not len(columns):
             return None
-        found = self._scores(columns) > self.threshold(share)
-        return Reach(int(found.sum()), len(found))
+        above = self._scores(columns) > self.threshold(share)
+        return Reach(int(above.sum()), len(above))
 
     def threshold(self, share: float) -> float:
         """Return the score that at most this share of the reference prompts exceeds."""
@@ -140,11 +140,11 @@ def early_times(
     Published times are for latents of 64 x 64: see `detectors.early_times`. Errors: MMHError where
     one label is missing.
     """
-    known = [p for p in labelled if p.split == "calibration" and p.kind != "paraphrase"]
-    if not known:
+    calibrating = [p for p in labelled if p.split == "calibration" and p.kind != "paraphrase"]
+    if not calibrating:
         raise MMHError("There are no labelled prompts to choose the scan's times on: add some.")
-    inputs = noise_inputs(model, encode(model, [one.prompt for one in known]), seeds)
-    return choose_times(model, inputs, torch.tensor([one.memorized for one in known]))
+    inputs = noise_inputs(model, encode(model, [row.prompt for row in calibrating]), seeds)
+    return choose_times(model, inputs, torch.tensor([row.memorized for row in calibrating]))
 
 
 def early_calibration(
@@ -188,15 +188,17 @@ def early_calibration(
         )
     counted = len(memorized) + len(paraphrases)
     if counted:
-        found = EarlyCalibration(
+        calibration = EarlyCalibration(
             model.name, model.sha256, seeds, tuple(distinct), torch.cat(parts), *times
         )
-        found = replace(
-            found,
+        calibration = replace(
+            calibration,
             memorized=_read_all(model, EarlyScan(*times), memorized, seeds),
             paraphrases=_read_all(model, EarlyScan(*times), paraphrases, seeds),
         )
-        yield Progress(1.0, f"Counted what the scan finds of {counted} memorized prompts", found)
+        yield Progress(
+            1.0, f"Counted what the scan finds of {counted} memorized prompts", calibration
+        )
 
 
 def calibrate_early(
@@ -209,19 +211,19 @@ def calibrate_early(
     different ones all choose.
     Errors: those of `early_calibration`.
     """
-    normal = [one for one in labelled if not one.memorized]
-    memorized = [one for one in labelled if one.memorized]
-    groups = alike_groups([one.prompt for one in memorized])
+    normal = [row for row in labelled if not row.memorized]
+    memorized = [row for row in labelled if row.memorized]
+    groups = alike_groups([row.prompt for row in memorized])
     unseen = groups[1::2] if len(groups) >= FEWEST else []
-    kept = [memorized[place] for group in unseen for place in group]
-    choosing = [one for one in memorized if one not in kept]
+    kept = [memorized[index] for group in unseen for index in group]
+    choosing = [row for row in memorized if row not in kept]
     times = early_times(model, [*normal, *choosing]) if choosing else PUBLISHED_TIMES
     yield from early_calibration(
         model,
-        [one.prompt for one in normal],
+        [row.prompt for row in normal],
         seeds,
         times=times,
-        memorized=[one.prompt for one in kept],
+        memorized=[row.prompt for row in kept],
     )
 
 
@@ -231,16 +233,16 @@ def _read(
     """Return the columns (P, S, 2) of prompts, and the network evaluations per row."""
     embeddings = encode(model, prompts)
     inputs = noise_inputs(model, embeddings, seeds)
-    found = measure(model, inputs, [detector])[detector.name]
-    if not bool(found.values[:, 0].isfinite().all()):
+    measurement = measure(model, inputs, [detector])[detector.name]
+    if not bool(measurement.values[:, 0].isfinite().all()):
         raise MMHError(
             f"The network of {model.name} gave numbers that are not finite, so nothing can be "
             "said of its prompts: its weights are damaged or do not bear half precision; load "
             "them in float32 or take another checkpoint."
         )
-    columns = found.values.reshape(len(prompts), len(seeds), -1).clone()
+    columns = measurement.values.reshape(len(prompts), len(seeds), -1).clone()
     columns[changes_nothing(model, embeddings), :, 1] = torch.nan
-    return columns, found.nfe
+    return columns, measurement.nfe
 
 
 def _read_all(

@@ -35,17 +35,17 @@ def as_a_part(training_set: TrainingSet, image: Tensor, row: _Row) -> _Row:
     training = training_set.training
     if training is None or copy.kind != "none":
         return row
-    found = list[tuple[PixelMatch, Part]]()
+    matches = list[tuple[PixelMatch, Part]]()
     # One by one: the symmetries of one shape would crowd out each other and all else.
     for part in proposed_parts(image, training, COMPARED):
         ways: list[list[Tensor]] = [[] for _ in range(8)]
         ways[part.symmetry] = [training.pixels[part.row]]
         match = pixel_match(unstretched(image, part), ways, UNDECIDED)
         if match is not None:
-            found.append((match, part))
-    if not found:
+            matches.append((match, part))
+    if not matches:
         return row
-    match, part = min(found, key=lambda one: one[0].difference)
+    match, part = min(matches, key=lambda one: one[0].difference)
     named = int(training.index.ids[part.row])
     how = ", ".join(word for word in (_changed(part), match.words) if word)
     called = f"training image {named}{f', {how},' if how else ''}"

@@ -44,26 +44,26 @@ class ReferencePrompts:
 
         Only those whose LID is finite count; NaN without any.
         """
-        known = self.finite()
-        if math.isnan(lid) or not len(known):
+        lids = self.finite()
+        if math.isnan(lid) or not len(lids):
             return math.nan
-        return float((known < lid).double().mean())
+        return float((lids < lid).double().mean())
 
     def finite(self) -> Tensor:
         """Return the conditional LIDs that are finite, float64."""
-        known = self.conditional.double()
-        return known[known.isfinite()]
+        lids = self.conditional.double()
+        return lids[lids.isfinite()]
 
     def level(self) -> float:
         """Return the LID below which an image is suspicious, NaN where none is finite."""
-        known = self.finite()
-        if not len(known):
+        lids = self.finite()
+        if not len(lids):
             return math.nan
-        return float(known.quantile(SUSPICIOUS_BELOW, interpolation="lower"))
+        return float(lids.quantile(SUSPICIOUS_BELOW, interpolation="lower"))
 
     def placed(self, lid: ImageLid) -> ImageLid:
         """Return the LID with its percentile among the reference images."""
-        known = self.finite()
+        lids = self.finite()
         read = [
             prompt
             for prompt, finite in zip(self.prompts, self.conditional.isfinite(), strict=False)
@@ -72,8 +72,8 @@ class ReferencePrompts:
         return replace(
             lid,
             percentile=self.percentile(lid.conditional),
-            normals=len(known),
+            normals=len(lids),
             reference_prompts=len(set(read)),
             level=self.level(),
-            highest=float(known.max()) if len(known) else math.nan,
+            highest=float(lids.max()) if len(lids) else math.nan,
         )

@@ -19,13 +19,13 @@ def usable(scores: Tensor, label: str) -> Tensor:
 
     Errors: MMHError where fewer than half are finite: the rest are no sample of what is normal.
     """
-    found = scores[scores.isfinite()]
-    if not len(found) or len(found) < _USABLE * len(scores):
+    finite = scores[scores.isfinite()]
+    if not len(finite) or len(finite) < _USABLE * len(scores):
         raise MMHError(
-            f"{label} gave no number for {len(scores) - len(found)} of {len(scores)} reference "
+            f"{label} gave no number for {len(scores) - len(finite)} of {len(scores)} reference "
             "prompts, so nothing can be compared with them: calibrate again with other prompts."
         )
-    return found.sort().values
+    return finite.sort().values
 
 
 def threshold_among(ordered: Tensor, share: float) -> float:
@@ -37,8 +37,8 @@ def threshold_among(ordered: Tensor, share: float) -> float:
 
 def share_below(ordered: Tensor, scores: Tensor) -> Tensor:
     """Return the shares (P,), 0 to 1, of sorted scores below `scores` (P,); NaN stays NaN."""
-    found = torch.searchsorted(ordered, scores.contiguous()) / len(ordered)
-    return torch.where(scores.isnan(), torch.nan, found)
+    shares = torch.searchsorted(ordered, scores.contiguous()) / len(ordered)
+    return torch.where(scores.isnan(), torch.nan, shares)
 
 
 def threshold_words(share: float, count: int) -> str:
@@ -67,8 +67,8 @@ class Reach:
     @property
     def interval(self) -> tuple[float, float]:
         """Return the exact 95 % interval of the share found (Clopper & Pearson 1934)."""
-        found = share_interval(self.found, self.among)
-        return found.low, found.high
+        ends = share_interval(self.found, self.among)
+        return ends.low, ends.high
 
     def words(self) -> str:
         """Return the share in percent with its interval."""

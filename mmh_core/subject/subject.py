@@ -54,9 +54,9 @@ class Subject:
 
     def reference_prompts(self, sampling: Sampling) -> ReferencePrompts | None:
         """Return the reference prompts that images of this sampling may be compared with."""
-        found = self.calibration.reference_prompts
-        fits = found is not None and found.fits(self.model.sha256, sampling)
-        return found if fits else None
+        references = self.calibration.reference_prompts
+        fits = references is not None and references.fits(self.model.sha256, sampling)
+        return references if fits else None
 
     def score_model(self, request: Request) -> ScoreModel:
         """Return the score model that the request samples from, steering in force."""

@@ -139,8 +139,8 @@ def folder_training_set(index_folder: Path, embedder: Embedder, images: Path) ->
         )
 
     def image(row: int) -> Tensor:
-        found = read_image(path_below(images, str(index.labels["file"].iloc[row])))
-        return (found * 255).round().to(torch.uint8)
+        pixels = read_image(path_below(images, str(index.labels["file"].iloc[row])))
+        return (pixels * 255).round().to(torch.uint8)
 
     return TrainingSet(f"the index {index_folder.name}", index, embedder, image)
 
@@ -148,15 +148,15 @@ def folder_training_set(index_folder: Path, embedder: Embedder, images: Path) ->
 def truth_table(labels: pd.DataFrame, prompts: pd.DataFrame) -> dict[str, PromptTruth]:
     """Return what is known of every caption of the embedded world, paraphrases included."""
     by_subject = _truths(labels, "subject")
-    found = {}
+    truths = {}
     for caption, subject, trained in zip(
         prompts.caption, prompts.subject, prompts.trained, strict=True
     ):
-        known = by_subject.get(str(subject))
-        if known is not None:
-            found[str(caption)] = replace(known, trained=bool(trained))
+        truth = by_subject.get(str(subject))
+        if truth is not None:
+            truths[str(caption)] = replace(truth, trained=bool(trained))
     unnamed = labels[labels.kind == "open"].explode("captions", ignore_index=True)
-    return found | _truths(unnamed, "captions")
+    return truths | _truths(unnamed, "captions")
 
 
 def agreement(training_set: TrainingSet | None, images: Tensor) -> float:

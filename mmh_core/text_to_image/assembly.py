@@ -174,7 +174,7 @@ def _renamed_attention(part: ModelPart) -> ModelPart:
     def renamed(name: str) -> str:
         return re.sub(
             r"(attentions\.\d+\.)(query|key|value|proj_attn)\.",
-            lambda found: f"{found[1]}{_OLD_ATTENTION[found[2]]}.",
+            lambda match: f"{match[1]}{_OLD_ATTENTION[match[2]]}.",
             name,
         )
 

@@ -52,7 +52,7 @@ def _one_of(*names: str | None) -> Check:
 
 def _listed(item: Check, most: int = _MOST_LEVELS) -> Check:
     return lambda x: (
-        isinstance(x, list | tuple) and 0 < len(x) <= most and all(item(each) for each in x)
+        isinstance(x, list | tuple) and 0 < len(x) <= most and all(item(entry) for entry in x)
     )
 
 
@@ -312,16 +312,16 @@ def _fixed(config: Config, fixed: Config, name: str) -> Config:
     for field, value in fixed.items():
         value_in_file = config.get(field, value)
         if value_in_file is not None and value_in_file != value:
-            known = (("time_cond_proj_dim", "an LCM"), ("addition_embed_type", "as in SDXL"))
-            hint = f", {dict(known)[field]}" if field in dict(known) else ""
+            families = (("time_cond_proj_dim", "an LCM"), ("addition_embed_type", "as in SDXL"))
+            hint = f", {dict(families)[field]}" if field in dict(families) else ""
             raise not_stable_diffusion(name, f"its network needs {field}{hint}")
     return config
 
 
-def _unusable(source: Path, what: str) -> MMHError:
+def _unusable(source: Path, problem: str) -> MMHError:
     return MMHError(
-        f"The configuration of {source} cannot be used ({what}): restore it from where the model "
-        "came from."
+        f"The configuration of {source} cannot be used ({problem}): restore it from where the "
+        "model came from."
     )
 
 
@@ -344,8 +344,8 @@ def _same(source: Path, field: str, stated: int, there: int) -> None:
 
 def _matching(source: Path, shapes: Shapes, pattern: str, lengths: Mapping[str, int]) -> int:
     """Return the number of levels; MMHError where a list has another length than the weights."""
-    found = [match[2] for name in shapes if (match := re.match(pattern, name))]
-    there = len(set(found))
+    matched = [match[2] for name in shapes if (match := re.match(pattern, name))]
+    there = len(set(matched))
     for field, length in lengths.items():
         if length != there:
             raise _unusable(source, f"{field} has {length} levels and the weights hold {there}")

@@ -96,10 +96,10 @@ def check_index(index: Mapping[str, Any], name: str) -> None:
     pipeline = index.get("_class_name")
     if pipeline not in _PIPELINES:
         kinds_named = [
-            what for mark, what in _KINDS if isinstance(pipeline, str) and mark in pipeline
+            family for mark, family in _KINDS if isinstance(pipeline, str) and mark in pipeline
         ]
-        what = f", {kinds_named[0]}" if kinds_named else ""
-        raise not_stable_diffusion(name, f"its pipeline is {pipeline!r:.80}{what}")
+        family = f", {kinds_named[0]}" if kinds_named else ""
+        raise not_stable_diffusion(name, f"its pipeline is {pipeline!r:.80}{family}")
     for part, (library, kinds) in _COMPONENTS.items():
         if index.get(part) in [[library, kind] for kind in kinds]:
             continue

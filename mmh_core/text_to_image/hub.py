@@ -46,7 +46,7 @@ def fetch(name: str, complete: Callable[[Path], bool]) -> Path:
         return folder
     try:
         info = HfApi().model_info(name, timeout=_SECONDS)
-        names = [str(one.rfilename) for one in info.siblings or ()]
+        names = [str(sibling.rfilename) for sibling in info.siblings or ()]
         patterns = [*_FILES, *weights_of(names)]
         return Path(snapshot_download(name, allow_patterns=patterns, etag_timeout=_SECONDS))
     except Exception as error:

@@ -109,8 +109,8 @@ class TextToImage:
             return self
         if not 1 <= windows <= MOST_WINDOWS:
             raise MMHError(f"{windows} windows of text: choose from 1 to {MOST_WINDOWS}.")
-        one = self.unconditional[:, : self.unconditional.shape[1] // self.windows]
-        empty = one.repeat(1, windows, 1)
+        window = self.unconditional[:, : self.unconditional.shape[1] // self.windows]
+        empty = window.repeat(1, windows, 1)
         net = latent_net(self.unet, self.schedule, empty)
         return replace(
             self,

@@ -68,11 +68,11 @@ class ModelListing:
     def sentence(self, root: Path) -> str:
         """Return what was left out with the reasons, "" where nothing was."""
         parts = []
-        for noun, count in Counter(one.noun for one in self.left_out).items():
-            names = [one.name for one in self.left_out if one.noun == noun]
-            shown = ", ".join(names[:_SHOWN]) + (", ..." if count > _SHOWN else "")
+        for noun, count in Counter(entry.noun for entry in self.left_out).items():
+            names = [entry.name for entry in self.left_out if entry.noun == noun]
+            listed = ", ".join(names[:_SHOWN]) + (", ..." if count > _SHOWN else "")
             step = f"; {_STEPS[noun]}" if noun in _STEPS else ""
-            parts.append(f"{count} {noun if count == 1 else _plural(noun)} ({shown}{step})")
+            parts.append(f"{count} {noun if count == 1 else _plural(noun)} ({listed}{step})")
         if self.others:
             parts.append(f"{self.others} other file{'s' if self.others > 1 else ''}")
         if self.unseen:
@@ -80,8 +80,8 @@ class ModelListing:
         if not parts and self.models:
             return ""
         if not self.models:
-            what = f": {'; '.join(parts)}" if parts else ", it is empty"
-            return f"No model was found in {root}{what}."
+            contents = f": {'; '.join(parts)}" if parts else ", it is empty"
+            return f"No model was found in {root}{contents}."
         return f"Left out of {root}: {'; '.join(parts)}."
 
 
@@ -130,12 +130,12 @@ def stamps(root: Path) -> tuple[tuple[str, int, int], ...]:
     entries = []
     for path, noun in _candidates(root):
         inner = [path / _INDEX, *sorted(path.glob("*/*.safetensors"))] if noun == "folder" else []
-        for one in (path, *inner):
+        for entry in (path, *inner):
             try:
-                about = one.stat()
+                about = entry.stat()
             except OSError:
                 continue
-            entries.append((str(one), about.st_size, about.st_mtime_ns))
+            entries.append((str(entry), about.st_size, about.st_mtime_ns))
     return tuple(entries)
 
 
@@ -147,11 +147,11 @@ def holds_models(root: Path) -> bool:
 def _candidates(root: Path) -> Iterator[tuple[Path, str]]:
     """Yield entries with "folder" or "file" for what may be a model, else a noun or ""."""
     seen = {root.resolve()}
-    for count, one in enumerate(_below(root, 0, seen)):
+    for count, path in enumerate(_below(root, 0, seen)):
         if count >= _MOST:
             yield root, "more"
             return
-        yield one
+        yield path
 
 
 def _below(folder: Path, level: int, seen: set[Path]) -> Iterator[tuple[Path, str]]:
@@ -213,8 +213,8 @@ def _kind_of(path: Path) -> str:
         shapes = without_wrappers(tensor_shapes(path))
     except (MMHError, OSError):
         return ""
-    kind, found = identify(shapes), parted(shapes)
-    return "" if kind is None or (found.unet and found.text) else kind.noun
+    kind, parts = identify(shapes), parted(shapes)
+    return "" if kind is None or (parts.unet and parts.text) else kind.noun
 
 
 def _snapshot(folder: Path) -> Path | None:
@@ -224,10 +224,10 @@ def _snapshot(folder: Path) -> Path | None:
     if (folder / _INDEX).is_file():
         return folder
     try:
-        found = cached(folder.resolve())
+        snapshot = cached(folder.resolve())
     except MMHError:
         return None
-    return None if found is None else found[0]
+    return None if snapshot is None else snapshot[0]
 
 
 def _trained(name: str, folder: Path) -> dict[str, str]:

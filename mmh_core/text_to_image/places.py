@@ -118,10 +118,10 @@ def missing(source: str) -> MMHError:
     hub = source if _could(source) else "owner/model"
     near = _near(path)
     like = f" Beside it there is {' and '.join(near)}." if near else ""
-    where = "" if path.is_absolute() else f" The folder looked in is {Path.cwd()}."
+    note = "" if path.is_absolute() else f" The folder looked in is {Path.cwd()}."
     return MMHError(
         f"{path} does not exist: give a folder, a safetensors file, one of "
-        f"{', '.join(CATALOGUE)}, or {HUB}{hub} to download a model from the Hub.{like}{where}"
+        f"{', '.join(CATALOGUE)}, or {HUB}{hub} to download a model from the Hub.{like}{note}"
     )
 
 
@@ -178,10 +178,10 @@ def not_a_model(folder: Path) -> MMHError:
     """Return the error for a folder without an index: what it is, and what can be named."""
     entries = sorted(folder.iterdir())[:_MOST_ENTRIES]
     names = {path.name for path in entries}
-    what, step = (
+    problem, step = (
         _training(folder, names) or _part(folder, names) or _collection(folder, entries, names)
     )
-    return MMHError(f"{folder} holds no whole model ({INDEX} is missing): {what}. {step}.")
+    return MMHError(f"{folder} holds no whole model ({INDEX} is missing): {problem}. {step}.")
 
 
 def _training(folder: Path, names: set[str]) -> tuple[str, str] | None:
@@ -229,10 +229,10 @@ def _part(folder: Path, names: set[str]) -> tuple[str, str] | None:
         config = read_json(folder / "config.json")
         kind = config.get("_class_name") or next(iter(_texts(config.get("architectures"))), "")
         if isinstance(kind, str) and kind in _CLASSES:
-            what, _, how = _CLASSES[kind].format(folder=folder).partition(": ")
+            problem, _, how = _CLASSES[kind].format(folder=folder).partition(": ")
             if whole.exists():
                 how = f"name the whole model, {folder.parent}, or {how.removeprefix('name ')}"
-            return f"it is a part of a pipeline, {what}", how[:1].upper() + how[1:]
+            return f"it is a part of a pipeline, {problem}", how[:1].upper() + how[1:]
         if kind:
             return f"it is a part of a pipeline, its {str(kind)[:60]}", step
         return "it is a part of a model", step
@@ -256,9 +256,9 @@ def _collection(folder: Path, entries: list[Path], names: set[str]) -> tuple[str
     below = [path for path in inner if (path / INDEX).is_file() or cached(path) is not None]
     below += [
         path
-        for one in inner
-        if one not in below
-        for path in sorted(_folders(one))
+        for entry in inner
+        if entry not in below
+        for path in sorted(_folders(entry))
         if (path / INDEX).is_file()
     ]
     pickles = [path for path in entries if path.suffix.lower() in PICKLED]

@@ -165,6 +165,6 @@ def _written(
         written += len(text) if span is None else span[1] - span[0]
     spans = []
     for start, end in offsets:
-        before, at, span = next(one for one in reversed(starts) if one[0] <= start)
+        before, at, span = next(entry for entry in reversed(starts) if entry[0] <= start)
         spans.append((start - before + at, end - before + at) if span is None else span)
     return spans

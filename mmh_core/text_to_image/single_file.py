@@ -112,9 +112,9 @@ def check(path: Path, *, with_autoencoder: bool = False) -> dict[str, int]:
     if not checkpoint.unet:
         raise not_stable_diffusion(path.name, "the file holds no denoising network")
     if not checkpoint.text:
-        what = "no text encoder" if checkpoint.autoencoder else "a denoising network alone"
+        problem = "no text encoder" if checkpoint.autoencoder else "a denoising network alone"
         raise MMHError(
-            f"{path.name} holds {what}: name the model that it belongs to too, --base MODEL "
+            f"{path.name} holds {problem}: name the model that it belongs to too, --base MODEL "
             f"--unet {path}."
         )
     count = {"unet": counted(checkpoint.unet), "text_encoder": counted(checkpoint.text)}
@@ -297,12 +297,12 @@ def _unet(path: Path, tensors: Tensors, second: bool) -> ModelPart:
         "attention_head_dim": [max(1, width // 64) for width in widths] if second else 8,
         "block_out_channels": widths,
         "cross_attention_dim": text[0].shape[1],
-        "down_block_types": [_CROSS[0] if one else "DownBlock2D" for one in attends],
+        "down_block_types": [_CROSS[0] if crossed else "DownBlock2D" for crossed in attends],
         "in_channels": first.shape[1],
         "layers_per_block": layers,
         "out_channels": len(tensors["out.2.weight"]) if "out.2.weight" in tensors else 4,
         "sample_size": 96 if second else 64,
-        "up_block_types": [_CROSS[1] if one else "UpBlock2D" for one in reversed(attends)],
+        "up_block_types": [_CROSS[1] if crossed else "UpBlock2D" for crossed in reversed(attends)],
         "use_linear_projection": _is_linear(tensors),
     }
 
@@ -424,9 +424,11 @@ def _under(prefix: str, tensors: Tensors) -> dict[str, Tensor]:
     return {prefix + name: x for name, x in tensors.items()}
 
 
-def _converted(kind: str, *given: object) -> dict[str, Tensor]:
+def _converted(kind: str, *arguments: object) -> dict[str, Tensor]:
     """Run one of diffusers' converters, which carry no types."""
     from diffusers.loaders import single_file_utils
 
-    tensors: dict[str, Tensor] = getattr(single_file_utils, f"convert_{kind}_checkpoint")(*given)
+    tensors: dict[str, Tensor] = getattr(single_file_utils, f"convert_{kind}_checkpoint")(
+        *arguments
+    )
     return tensors

@@ -202,7 +202,7 @@ def complete(folder: Path) -> bool:
         weights = [find_weights(folder / part, stem) for part, stem in STEMS.items()]
     except MMHError:
         return False
-    return all(path.exists() for found in weights for path in found.files)
+    return all(path.exists() for part in weights for path in part.files)
 
 
 _UNETS = ("unet", "unet_ema", "ema_unet")
@@ -264,7 +264,7 @@ def _network_folder(path: Path) -> Path:
         return path.resolve()
     networks = [path / name for name in _UNETS if (path / name).is_dir()]
     if len(networks) > 1:
-        names = " or ".join(f"--unet {one}" for one in networks)
+        names = " or ".join(f"--unet {network}" for network in networks)
         raise MMHError(
             f"{path} holds {len(networks)} networks, the trained one and its average (EMA): name "
             f"one of them, {names}."

@@ -126,9 +126,9 @@ def same_request(form: MitigationForm, config: MitigationConfig) -> bool:
     What the form holds and does not ask for, as reference prompts that are switched off, counts
     for nothing, and so does the order of the mitigations.
     """
-    ours, theirs = form.config(config.model), form_of(config).config(config.model)
-    return in_order(ours.treatments) == in_order(theirs.treatments) and (
-        replace(ours, treatments=()) == replace(theirs, treatments=())
+    ours, stored = form.config(config.model), form_of(config).config(config.model)
+    return in_order(ours.treatments) == in_order(stored.treatments) and (
+        replace(ours, treatments=()) == replace(stored, treatments=())
     )
 
 

@@ -119,8 +119,8 @@ class _Problem:
     def log_target(self, points: Array, images: Array) -> Array:
         """Return the logarithm of prior times likelihood, but for a constant."""
         misfit = ((images - self.observed) ** 2).sum(1)
-        found: Array = -misfit / (2 * self.delta**2) - (points**2).sum(1) / 2
-        return found
+        density: Array = -misfit / (2 * self.delta**2) - (points**2).sum(1) / 2
+        return density
 
     def approximation(self, point: Array) -> tuple[Array, Array]:
         """Return mean and covariance of the normal approximation at the mode.
@@ -186,8 +186,8 @@ class _Problem:
 def _log_normal(points: Array, center: Array, root: Array) -> Array:
     """Return the log density of a normal distribution, but for the same constant for all."""
     standard = np.linalg.solve(root, (points - center).T)
-    found: Array = -(standard**2).sum(0) / 2 - np.log(np.diag(root)).sum()
-    return found
+    density: Array = -(standard**2).sum(0) / 2 - np.log(np.diag(root)).sum()
+    return density
 
 
 def _adapted(points: Array, weights: Array, mean: Array, covariance: Array) -> tuple[Array, Array]:
@@ -200,21 +200,21 @@ def _adapted(points: Array, weights: Array, mean: Array, covariance: Array) -> t
         tempered = tempered / tempered.sum()
     center = tempered @ points
     away = points - center
-    found = (tempered[:, None] * away).T @ away
+    spread = (tempered[:, None] * away).T @ away
     # Weights tempered much say little of the target's shape: they move it less.
-    mixed = covariance + _MOVE * power * (found - covariance)
+    mixed = covariance + _MOVE * power * (spread - covariance)
     return mean + _MOVE * (center - mean), mixed
 
 
 def _probit(theta: Array) -> Array:
     from scipy.special import ndtri
 
-    found: Array = ndtri(theta.clip(_MARGIN, 1 - _MARGIN))
-    return found
+    normal: Array = ndtri(theta.clip(_MARGIN, 1 - _MARGIN))
+    return normal
 
 
 def _uniform(points: Array) -> Array:
     from scipy.special import ndtr
 
-    found: Array = ndtr(points).clip(1e-15, 1 - 1e-15)
-    return found
+    uniform: Array = ndtr(points).clip(1e-15, 1 - 1e-15)
+    return uniform

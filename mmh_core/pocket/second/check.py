@@ -93,13 +93,15 @@ def text_rows(tables: Tables) -> list[Row]:
         count, highest = len(texts), 0.0
         for features, words in FEATURES.items():
             permutations = _PERMUTATIONS if features == "words" else 0
-            found = text_baseline(texts, labels, features, permutations=permutations)
+            baseline = text_baseline(texts, labels, features, permutations=permutations)
             figure = f"text alone, {target}: AUC of {words}"
-            rows.append(Row(figure, found.auc, found.low, found.high, 0.60, "most", count))
-            highest = max(highest, found.high)
+            rows.append(
+                Row(figure, baseline.auc, baseline.low, baseline.high, 0.60, "most", count)
+            )
+            highest = max(highest, baseline.high)
             if permutations:
                 null = f"the same with labels permuted {permutations} times, 97.5 % quantile"
-                rows.append(_counted(null, found.permuted[1], count))
+                rows.append(_counted(null, baseline.permuted[1], count))
         figure = f"text alone, {target}: greatest upper end of an interval"
         rows.append(Row(figure, highest, _NONE, _NONE, 0.65, "most", count))
     return rows
@@ -111,16 +113,16 @@ def table_rows(tables: Tables, truth: pd.DataFrame) -> list[Row]:
     sides = trained.groupby(["repeated", "named"]).size()
     gap = float(abs(sides.get(("no", True), 0) - sides.get(("no", False), 0)))
     wide = trained.merge(truth[truth.lid >= WIDE], left_on="id", right_on="caption")
-    known = not wide.empty
+    measured = not wide.empty
     exact, near = wide[wide.role == "exact"], trained[trained.role == "near"]
-    least = min(int((exact.copies == copies).sum()) for copies in COPIES) if known else _NONE
+    least = min(int((exact.copies == copies).sum()) for copies in COPIES) if measured else _NONE
     levels = near.groupby("transform").size()
     words = f"least captions at a level of exact copies, LID* at least {WIDE:g}"
     return [
         Row(words, least, _NONE, _NONE, 20.0, "least", len(exact)),
         Row(
             "copies by chance of these, mean share of the family",
-            float(exact.chance.mean()) if known else _NONE,
+            float(exact.chance.mean()) if measured else _NONE,
             _NONE, _NONE, 0.05, "most", len(exact),
         ),
         Row(
@@ -146,7 +148,7 @@ def table_rows(tables: Tables, truth: pd.DataFrame) -> list[Row]:
 
 
 def _one_sided(tables: Tables) -> list[str]:
-    found: list[str] = []
+    marks: list[str] = []
     for painter in GRAMMARS:
         captions: list[GrammarCaption] = []
         doses: list[Dose] = []
@@ -158,8 +160,8 @@ def _one_sided(tables: Tables) -> list[str]:
             if caption is not None:
                 captions.append(caption)
                 doses.append(Dose(each["role"], int(each["copies"]), int(each["images"])))
-        found += one_sided(captions, doses)
-    return found
+        marks += one_sided(captions, doses)
+    return marks
 
 
 def _halves_missing(tables: Tables) -> int:

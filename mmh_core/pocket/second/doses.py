@@ -94,11 +94,11 @@ def slots(sizes: Sizes, rng: np.random.Generator) -> list[list[Dose]]:
 
 def _dealt(count: int, rng: np.random.Generator) -> list[int]:
     """Return numbers of distinct images, in the shares of `IMAGES`, in random order."""
-    found: list[int] = []
+    doses: list[int] = []
     for images, share in IMAGES.items():
-        found += [images] * round(share * count)
-    found = (found + [1] * count)[:count]
-    return [found[i] for i in rng.permutation(count)]
+        doses += [images] * round(share * count)
+    doses = (doses + [1] * count)[:count]
+    return [doses[i] for i in rng.permutation(count)]
 
 
 def assigned(

@@ -58,8 +58,8 @@ def random_caption(
     free, subject = len(grammar.parameters()), None
     chosen = dict(start)
     if cell.named:
-        known = names(cell.painter)
-        subject = name or known[int(rng.integers(len(known)))]
+        known_names = names(cell.painter)
+        subject = name or known_names[int(rng.integers(len(known_names)))]
         free -= len(grammar.subject.parameters)
     target = freedom * free
     free -= sum(len(details[each].parameters) for each in chosen)
@@ -76,16 +76,16 @@ def random_caption(
             subject = each.choices[number].phrase
         else:
             chosen[each.name] = number
-    said = list(chosen.items())
-    fixed = tuple(said[i] for i in rng.permutation(len(said)))
+    fixed_items = list(chosen.items())
+    fixed = tuple(fixed_items[i] for i in rng.permutation(len(fixed_items)))
     opening = int(rng.integers(len(grammar.openings)))
     return GrammarCaption(cell.painter, opening, subject, cell.named, fixed)
 
 
 def has_held_out_pair(caption: GrammarCaption, seed: int) -> bool:
     """Return whether a caption has a pair of phrases that is kept out of training."""
-    said = frozenset(caption.fixed)
-    return any(pair <= said for pair in held_out_pairs(caption.painter, seed))
+    fixed = frozenset(caption.fixed)
+    return any(pair <= fixed for pair in held_out_pairs(caption.painter, seed))
 
 
 class CaptionWriter:
@@ -109,8 +109,8 @@ class CaptionWriter:
             # Few captions leave everything free: after some tries a little more is fixed.
             share = freedom * (1 - attempt / (2 * _TRIES))
             caption = random_caption(cell, share, rng, name=name)
-            said = frozenset(caption.fixed)
-            if any(pair <= said for pair in self.pairs[cell.painter]):
+            fixed = frozenset(caption.fixed)
+            if any(pair <= fixed for pair in self.pairs[cell.painter]):
                 continue
             if caption.text not in self.used:
                 self.used.add(caption.text)
@@ -122,14 +122,14 @@ class CaptionWriter:
     ) -> list[GrammarCaption]:
         """Return captions whose freedom is spread evenly from 0 to 1, their names in turn."""
         freedom = (np.arange(count) + rng.random(count)) / count
-        known = [names(cell.painter)[i] for i in rng.permutation(len(names(cell.painter)))]
+        free_names = [names(cell.painter)[i] for i in rng.permutation(len(names(cell.painter)))]
         turns = rng.permutation(count)
         return [
             self.fresh(
                 cell,
                 float(share),
                 rng,
-                name=known[int(turn) % len(known)] if cell.named else None,
+                name=free_names[int(turn) % len(free_names)] if cell.named else None,
             )
             for share, turn in zip(freedom, turns, strict=True)
         ]

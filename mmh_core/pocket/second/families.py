@@ -72,9 +72,9 @@ class GrammarCaption:
         """Return the opening, the subject and the phrases."""
         grammar = GRAMMARS[self.painter]
         details = {each.name: each for each in grammar.details}
-        said = [details[name].choices[number].phrase for name, number in self.fixed]
+        phrases = [details[name].choices[number].phrase for name, number in self.fixed]
         subject = grammar.anything if self.subject is None else self.subject
-        return (grammar.openings[self.opening], subject, *said)
+        return (grammar.openings[self.opening], subject, *phrases)
 
     @property
     def text(self) -> str:
@@ -176,6 +176,6 @@ def names(painter: str) -> tuple[str, ...]:
 def unseen_names(painter: str) -> tuple[str, ...]:
     """Return the pairs of the same words that are no names of the world."""
     first, second = WORDS[painter]
-    known = set(names(painter))
+    trained_names = set(names(painter))
     pairs = (f"{one} {other}" for one in first for other in second)
-    return tuple(pair for pair in pairs if pair not in known)
+    return tuple(pair for pair in pairs if pair not in trained_names)

@@ -45,8 +45,8 @@ PRODUCT = Grammar(
             "a yellow clock": (0.26, 0.90),
         },
         {
-            f"{color} {thing}": {"object": thing, "decor": decor}
-            for color, thing, decor in (
+            f"{color} {item}": {"object": item, "decor": decor}
+            for color, item, decor in (
                 ("a red", "mug", "plain"),
                 ("a green", "bottle", "dot"),
                 ("an orange", "lamp", "plain"),

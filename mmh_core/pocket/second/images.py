@@ -124,8 +124,8 @@ def open_images(tables: Tables, start: int, count: int) -> Iterator[OpenImage]:
         cell = CELLS[int(rng.integers(len(CELLS)))]
         while True:
             caption = random_caption(cell, float(rng.random()), rng)
-            said = frozenset(caption.fixed)
-            if caption.text in taken.used or any(p <= said for p in taken.pairs[cell.painter]):
+            fixed = frozenset(caption.fixed)
+            if caption.text in taken.used or any(p <= fixed for p in taken.pairs[cell.painter]):
                 continue
             break
         yield OpenImage(caption, family_of(caption, tables.seed).scene(rng))
@@ -146,6 +146,6 @@ def changed(image: Images, name: str, caption: int, seed: int) -> Images:
     """Return a near-duplicate (64, 64, 3) of an image: number `seed` of this caption."""
     generator = torch.Generator().manual_seed(1_000_003 * caption + seed)
     unit = torch.from_numpy(image.transpose(2, 0, 1).copy()).float()[None] / 255
-    found = NEAR[name](unit, generator)[0].clamp(0, 1)
-    rounded: Images = (found * 255).round().byte().numpy().transpose(1, 2, 0)
+    change = NEAR[name](unit, generator)[0].clamp(0, 1)
+    rounded: Images = (change * 255).round().byte().numpy().transpose(1, 2, 0)
     return rounded

@@ -43,8 +43,8 @@ def encoder(vae: Any) -> Callable[[np.ndarray], Array]:
     """Return the encoder of an autoencoder, from bytes to latents (N, D) of unit spread."""
 
     def encoded(images: np.ndarray) -> Array:
-        found: Array = encode(vae, as_tensor(images)).flatten(1).double().numpy()
-        return found
+        latents: Array = encode(vae, as_tensor(images)).flatten(1).double().numpy()
+        return latents
 
     return encoded
 
@@ -65,11 +65,11 @@ def perfect_rows(shop: Workshop, first: Path) -> list[Row]:
     lid = [lid_star(each.scene, family_of(each.caption, shop.tables.seed).free) for each in images]
     rows = [_mean(f"open images, latents of the {whose}: LID*", [float(value) for value in lid])]
     for delta in SCALES:
-        found = [_sampled(each, shop.tables.seed, encoded, delta) for each in images]
-        traces = [each.trace for each, _ in found if each.enough]
-        left_out = len(found) - len(traces)
+        sampled = [_sampled(each, shop.tables.seed, encoded, delta) for each in images]
+        traces = [each.trace for each, _ in sampled if each.enough]
+        left_out = len(sampled) - len(traces)
         rows += [
-            _mean(f"directions wider than {delta:g}", [float(wider) for _, wider in found]),
+            _mean(f"directions wider than {delta:g}", [float(wider) for _, wider in sampled]),
             _mean(f"trace of the perfect denoiser at {delta:g}, which is its squared error over "
                   f"{delta:g}^2 ({left_out} images with fewer than {ENOUGH:g} effective draws "
                   "left out)", traces),
@@ -89,9 +89,9 @@ def _sampled(
     rng = np.random.default_rng([seed, 20, len(free), round(1_000 * delta)])
     clean = mapped(theta[None])[0]
     observed = clean + delta * rng.standard_normal(clean.shape)
-    found = posterior(mapped, observed, delta, theta, rng, draws=DRAWS)
+    draw = posterior(mapped, observed, delta, theta, rng, draws=DRAWS)
     slopes = slopes_of(mapped, theta) if len(free) else np.zeros((0, len(clean)))
-    return found, wider_than(slopes, delta)
+    return draw, wider_than(slopes, delta)
 
 
 def _mean(figure: str, values: list[float]) -> Row:

@@ -91,7 +91,7 @@ def denoiser_entries(tables: Tables, config: SecondConfig) -> Entries:
     """Return the training set of the first denoisers: rows, fresh captions, open images."""
     rows = tables.rows.iloc[: config.rows]
     texts = tables.captions.text.tolist()
-    found: list[tuple[int, int, int, float, str]] = [
+    images_listed: list[tuple[int, int, int, float, str]] = [
         (ROW, caption, row, float(copies), texts[caption])
         for row, (caption, copies) in enumerate(
             zip(rows.caption.tolist(), rows.copies.tolist(), strict=True)
@@ -100,27 +100,29 @@ def denoiser_entries(tables: Tables, config: SecondConfig) -> Entries:
     fresh = tables.captions[tables.captions.role == "fresh"]
     for caption, copies in zip(fresh.id.tolist(), fresh.copies.tolist(), strict=True):
         images = min(config.most_fresh, config.refresh * copies)
-        found += [(FRESH, caption, i, copies / images, texts[caption]) for i in range(images)]
+        images_listed += [
+            (FRESH, caption, i, copies / images, texts[caption]) for i in range(images)
+        ]
     weight = config.open_rows / config.open
     for number, each in enumerate(open_images(tables, 0, config.open)):
-        found.append((OPEN, -1, number, weight, each.caption.text))
-    return _entries(found, [-1] * len(found), [0] * len(found))
+        images_listed.append((OPEN, -1, number, weight, each.caption.text))
+    return _entries(images_listed, [-1] * len(images_listed), [0] * len(images_listed))
 
 
 def small_entries(tables: Tables) -> Entries:
     """Return the images of the small sets, in the order of their rank."""
     small = tables.captions[tables.captions.group == "small"].sort_values("small_rank")
-    found = [
+    rows = [
         (SMALL, int(caption), 0, 1.0, str(text))
         for caption, text in zip(small.id, small.text, strict=True)
     ]
-    return _entries(found, small.small_rank.tolist(), small.small_copies.tolist())
+    return _entries(rows, small.small_rank.tolist(), small.small_copies.tolist())
 
 
 def _entries(
-    found: list[tuple[int, int, int, float, str]], rank: list[int], copies: list[int]
+    rows: list[tuple[int, int, int, float, str]], rank: list[int], copies: list[int]
 ) -> Entries:
-    kind, caption, number, weight, texts = zip(*found, strict=True)
+    kind, caption, number, weight, texts = zip(*rows, strict=True)
     return Entries(
         np.array(kind), np.array(caption), np.array(number), np.array(weight, np.float64),
         np.array(rank), np.array(copies), texts,
@@ -141,15 +143,15 @@ def draw_entries(tables: Tables, entries: Entries) -> NDArray[np.uint8]:
 
 def _scenes(tables: Tables, entries: Entries, numbers: list[int]) -> Iterator[Scene]:
     open_ones = [n for n in numbers if entries.kind[n] == OPEN]
-    found: dict[int, Scene] = {}
+    scenes: dict[int, Scene] = {}
     if open_ones:
         first = int(entries.number[open_ones[0]])
         made = open_images(tables, first, len(open_ones))
-        found = {n: each.scene for n, each in zip(open_ones, made, strict=True)}
+        scenes = {n: each.scene for n, each in zip(open_ones, made, strict=True)}
     for n in numbers:
         caption, number = int(entries.caption[n]), int(entries.number[n])
         if entries.kind[n] == OPEN:
-            yield found[n]
+            yield scenes[n]
         elif entries.kind[n] == FRESH:
             yield fresh_scene(tables, caption, number)
         else:

@@ -181,9 +181,9 @@ def _dosed(caption: GrammarCaption, dose: Dose, seed: int, number: int) -> dict[
     varied = ""
     if dose.role == "template":
         # Attributes of up to three parameters: what the images of a template differ in.
-        said = {name for name, _ in caption.fixed}
+        fixed_names = {name for name, _ in caption.fixed}
         details = GRAMMARS[caption.painter].details
-        free = [e.name for e in details if e.name not in said and len(e.parameters) <= 3]
+        free = [e.name for e in details if e.name not in fixed_names and len(e.parameters) <= 3]
         rng = np.random.default_rng([seed, 9, number])
         varied = free[int(rng.integers(len(free)))] if free else ""
     return {
@@ -213,20 +213,20 @@ def _unseen_names(
     drawn: CaptionWriter, sizes: Sizes, rng: np.random.Generator
 ) -> list[GrammarCaption]:
     """Return captions with names that nothing was trained with, their words all known."""
-    found = []
+    captions_made = []
     for painter in GRAMMARS:
         cell, names = DesignCell(painter, True), unseen_names(painter)
         for i in range(2 * sizes.other):
             name = names[i % len(names)]
-            found.append(drawn.fresh(cell, float(rng.random()), rng, name=name))
-    return found
+            captions_made.append(drawn.fresh(cell, float(rng.random()), rng, name=name))
+    return captions_made
 
 
 def _unseen_pairs(
     drawn: CaptionWriter, sizes: Sizes, rng: np.random.Generator
 ) -> list[GrammarCaption]:
     """Return captions with one of the pairs of phrases that are kept out of training."""
-    found: list[GrammarCaption] = []
+    captions_made: list[GrammarCaption] = []
     for cell in CELLS:
         pairs = sorted(sorted(pair) for pair in held_out_pairs(cell.painter, drawn.seed))
         kept = 0
@@ -235,9 +235,9 @@ def _unseen_pairs(
             caption = random_caption(cell, float(rng.random()), rng, start=pair)
             if caption.text not in drawn.used:
                 drawn.used.add(caption.text)
-                found.append(caption)
+                captions_made.append(caption)
                 kept += 1
-    return found
+    return captions_made
 
 
 def _paraphrase(
@@ -259,9 +259,9 @@ def _paraphrase(
 
 def _split(captions: pd.DataFrame, rng: np.random.Generator) -> list[str]:
     """Halve every group, and the trained captions within each dose, at random."""
-    found = np.full(len(captions), SPLITS[0], dtype=object)
+    splits = np.full(len(captions), SPLITS[0], dtype=object)
     keys = ["group", "role", "copies", "transform"]
     for _, part in captions.groupby(keys, sort=True):
         order = rng.permutation(part["id"].to_numpy())
-        found[order[int(rng.integers(2)) :: 2]] = SPLITS[1]
-    return found.tolist()
+        splits[order[int(rng.integers(2)) :: 2]] = SPLITS[1]
+    return splits.tolist()

@@ -81,8 +81,8 @@ def _held_out_scores(
         model = _classifier(features, int(rng.integers(2**31)))
         model.fit([texts[i] for i in fitted], positive[fitted])
         # Log odds within a fold: their center depends on the fold's labels, which pooling shows.
-        found = model.predict_proba([texts[i] for i in left])[:, 1]
-        scores[left] = found - found.mean()
+        probabilities = model.predict_proba([texts[i] for i in left])[:, 1]
+        scores[left] = probabilities - probabilities.mean()
     return scores
 
 

@@ -127,18 +127,18 @@ class Workshop:
         train_tokenizer(
             [*inside.text, *texts], self.work / "tokenizer", vocabulary=self.config.vocabulary
         )
-        wanted = captions[~captions.group.isin(("paraphrases", "outside"))].id.tolist()
-        wanted = wanted[: self.config.measured]
-        known = self.truth()
-        left = [number for number in wanted if number not in set(known.caption)]
+        numbers = captions[~captions.group.isin(("paraphrases", "outside"))].id.tolist()
+        numbers = numbers[: self.config.measured]
+        measured = self.truth()
+        left = [number for number in numbers if number not in set(measured.caption)]
         stamp = self._stamp("")
         for start in range(0, len(left), _TRUTHS):
             truths = caption_truths(tables, left[start : start + _TRUTHS])
             lines = [json.dumps({**vars(truth), "stamp": stamp}) for truth in truths]
-            kept = [json.dumps({**row, "stamp": stamp}) for row in known.to_dict("records")]
+            kept = [json.dumps({**row, "stamp": stamp}) for row in measured.to_dict("records")]
             write_text(self.work / "truth.jsonl", "\n".join([*kept, *lines]) + "\n")
-            known = self.truth()
-            yield len(known), len(wanted)
+            measured = self.truth()
+            yield len(measured), len(numbers)
 
     def _autoencoder(self) -> Iterator[Fitted]:
         config = self.config.autoencoder
@@ -173,14 +173,16 @@ class Workshop:
         Open images, and each image of the training set once, near-duplicates left out.
         """
         tables = self.tables
-        found = list(open_images(tables, _POOL_START, self.config.pool))
+        opened = list(open_images(tables, _POOL_START, self.config.pool))
         rows = tables.rows.iloc[: self.config.rows]
         rows = rows[rows["transform"] == ""]
         numbers = list(zip(rows.caption.tolist(), rows.image.tolist(), strict=True))
-        scenes = [each.scene for each in found]
+        scenes = [each.scene for each in opened]
         scenes += [trained_scene(tables, caption, image) for caption, image in numbers]
-        known = [tables.grammar[caption] for caption, _ in numbers]
-        captions = [each.caption for each in found] + [each for each in known if each is not None]
+        row_captions = [tables.grammar[caption] for caption, _ in numbers]
+        captions = [each.caption for each in opened] + [
+            each for each in row_captions if each is not None
+        ]
         keys = [f"{c.painter}/{c.subject}/{sorted(c.fixed)}" for c in captions]
         return as_tensor(draw_all(scenes)), [caption.text for caption in captions], keys
 
@@ -238,8 +240,8 @@ class Workshop:
 
     def _all_latents(self, count: int) -> Tensor:
         parts = range((count + _PART - 1) // _PART)
-        found = [torch.load(self._part(number), weights_only=True) for number in parts]
-        return torch.cat(found)
+        latents_kept = [torch.load(self._part(number), weights_only=True) for number in parts]
+        return torch.cat(latents_kept)
 
     def _part(self, number: int) -> Path:
         return self.work / f"latents-{self._stamp('latents')[:12]}" / f"{number:04d}.pt"
@@ -264,10 +266,10 @@ class Workshop:
         """Return a digest of the tables and of some images: another renderer, another world."""
         tables = self.tables
         drawn = draw_all([each.scene for each in open_images(tables, 0, _FINGERPRINTED)])
-        found = hashlib.sha256(drawn.tobytes())
-        found.update("\n".join(tables.captions.text).encode())
-        found.update(tables.rows.to_json().encode())
-        return found.hexdigest()
+        digest = hashlib.sha256(drawn.tobytes())
+        digest.update("\n".join(tables.captions.text).encode())
+        digest.update(tables.rows.to_json().encode())
+        return digest.hexdigest()
 
     def _stamp(self, stage: str) -> str:
         """Return what is equal for two builds exactly when a stage of theirs is the same."""

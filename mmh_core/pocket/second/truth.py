@@ -46,8 +46,8 @@ def distances(images: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Return the root mean square difference (N, M) of uint8 images, in units of 255."""
     one, two = (each.reshape(len(each), -1).astype(np.float32) / 255 for each in (images, others))
     square = (one**2).sum(1)[:, None] + (two**2).sum(1) - 2 * one @ two.T
-    found: np.ndarray = np.sqrt(square.clip(0) / one.shape[1])
-    return found
+    root: np.ndarray = np.sqrt(square.clip(0) / one.shape[1])
+    return root
 
 
 def chance_of_copy(scenes: Sequence[Scene], images: np.ndarray) -> float:

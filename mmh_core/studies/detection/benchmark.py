@@ -65,7 +65,7 @@ def benchmark_study(
             raise ValueError(f"Unknown detector {name!r}; choose from {', '.join(DETECTORS)}.")
     if early is not None:
         _check_unseen(labelled, early)
-    run, found = empty_run(labelled, model, seeds), None
+    run, calibration = empty_run(labelled, model, seeds), None
     started = time.monotonic()
     for step in calibrate_detectors(
         labelled,
@@ -75,11 +75,11 @@ def benchmark_study(
         names=(_LID, *names),
         early=early,
     ):
-        found = step.partial
+        calibration = step.partial
         yield Progress(0.49 * step.fraction, step.message, run)
-    if found is None:
+    if calibration is None:
         raise ValueError("The calibration gave no result.")
-    for last in compare(labelled, subject, found):
+    for last in compare(labelled, subject, calibration):
         seconds = time.monotonic() - started
         done = 0.49 + 0.51 * last.fraction
         yield Progress(done, last.message, replace(last.partial, seconds=seconds))
@@ -96,23 +96,23 @@ def compare(
     """
     model, training_set = subject.model, subject.training_set
     calibration.check(model)
-    mine = tuple(one for one in labelled if one.split == "test")
+    tested = tuple(row for row in labelled if row.split == "test")
     run, half = empty_run(labelled, model, calibration.seeds), None
-    texts = [one.prompt for one in mine]
+    texts = [row.prompt for row in tested]
     for half in measured(model, texts, calibration.detectors, calibration.seeds, training_set):
         done = len(half.prompts)
-        message = f"Measuring the test prompts, {done} of {len(mine)}"
-        yield Progress(0.98 * done / len(mine), message, run)
+        message = f"Measuring the test prompts, {done} of {len(tested)}"
+        yield Progress(0.98 * done / len(tested), message, run)
     if half is None:
         raise ValueError("No prompt was measured.")
     yield Progress(0.98, "Comparing the detectors", run)
-    yield Progress(1.0, "Finished", _compared(run, calibration, mine, half, training_set))
+    yield Progress(1.0, "Finished", _compared(run, calibration, tested, half, training_set))
 
 
 def check_labelled(labelled: Sequence[LabelledPrompt]) -> None:
     """Raise MMHError for labelled prompts that cannot be compared on, before the work."""
     for split in ("calibration", "test"):
-        labels = [one.memorized for one in labelled if one.split == split]
+        labels = [row.memorized for row in labelled if row.split == split]
         if min(labels.count(True), labels.count(False)) < FOLDS:
             raise MMHError(
                 f"Each half needs at least {FOLDS} memorized and reference prompts, and the "
@@ -139,7 +139,9 @@ def _compared(
     training_set: TrainingSet | None,
 ) -> BenchmarkRun:
     """Count on the test half; nothing is fitted to it."""
-    scores = calibration.scores({name: found.values for name, found in half.found.items()})
+    scores = calibration.scores(
+        {name: measurement.values for name, measurement in half.found.items()}
+    )
 
     def row(name: str, label: str, source: str, cost: tuple[float, float]) -> DetectorRow:
         normal = calibration.normal(name)
@@ -153,7 +155,7 @@ def _compared(
     combined = None
     if (fitted := calibration.combined) is not None:
         costs = [half.found[name] for name in fitted.names]
-        total = sum(each.nfe for each in costs), max(each.generation for each in costs)
+        total = sum(cost.nfe for cost in costs), max(cost.generation for cost in costs)
         combined = CombinedRow(
             fitted.names,
             fitted.weights,
@@ -187,16 +189,16 @@ def _row(
     prompts: tuple[LabelledPrompt, ...],
 ) -> DetectorRow:
     """Separate memorized from reference prompts; paraphrases are counted apart."""
-    kinds = [one.kind for one in prompts]
-    memorized = torch.tensor([one.memorized for one in prompts])
+    kinds = [row.kind for row in prompts]
+    memorized = torch.tensor([row.memorized for row in prompts])
     read = scores.isfinite()
     parts = []
-    for kind in dict.fromkeys(k for k, one in zip(kinds, prompts, strict=True) if one.memorized):
-        mine = torch.tensor([k == kind for k in kinds])
-        if not bool((mine & read).any()):
+    for kind in dict.fromkeys(k for k, row in zip(kinds, prompts, strict=True) if row.memorized):
+        of_kind = torch.tensor([k == kind for k in kinds])
+        if not bool((of_kind & read).any()):
             continue
-        kept = (mine | ~memorized) & read
-        parts.append((kind, separation(scores[kept], mine[kept])))
+        kept = (of_kind | ~memorized) & read
+        parts.append((kind, separation(scores[kept], of_kind[kept])))
     plain = torch.tensor([kind != _PARAPHRASE for kind in kinds]) & read
     return DetectorRow(
         *named,
@@ -212,19 +214,21 @@ def _without_score(
     rows: tuple[DetectorRow, ...], prompts: tuple[LabelledPrompt, ...]
 ) -> tuple[str, ...]:
     """Return a sentence on the prompts that a detector could not score."""
-    found = []
+    sentences = []
     for row in rows:
         lost = [f"“{prompts[int(i)].prompt[:80]}”" for i in (~row.scores.isfinite()).nonzero()]
         if lost:
             named = ", ".join(lost[:3]) + (f" and {len(lost) - 3} more" if len(lost) > 3 else "")
-            found.append(f"{row.label} has no score for {named}, which it does not count.")
-    return tuple(found)
+            sentences.append(f"{row.label} has no score for {named}, which it does not count.")
+    return tuple(sentences)
 
 
 def _true_lids(prompts: tuple[LabelledPrompt, ...], training_set: TrainingSet | None) -> Tensor:
     truth = None if training_set is None else training_set.truth
-    found = [None if truth is None else truth(one.prompt) for one in prompts]
-    return torch.tensor([math.nan if each is None else each.lid for each in found])
+    truths = [None if truth is None else truth(row.prompt) for row in prompts]
+    return torch.tensor(
+        [math.nan if prompt_truth is None else prompt_truth.lid for prompt_truth in truths]
+    )
 
 
 def empty_run(
@@ -247,7 +251,7 @@ def empty_run(
         cause=None,
         seconds=0.0,
         missing=tuple(
-            partly_read_lines(partly_read_prompts(model, [one.prompt for one in labelled]))
+            partly_read_lines(partly_read_prompts(model, [row.prompt for row in labelled]))
         ),
         notes=model.notes,
     )
@@ -263,27 +267,27 @@ def causes(
     The threshold is fitted on such captions of the calibration half; `lid` (P,) is the model's at
     the test prompts. None without images of the captions, and without known causes.
     """
-    halves = [[one for one in labelled if one.split == half] for half in ("calibration", "test")]
-    fitting, counted = ([one for one in half if one.overfitted is not None] for half in halves)
+    halves = [[row for row in labelled if row.split == half] for half in ("calibration", "test")]
+    fitting, counted = ([row for row in half if row.overfitted is not None] for half in halves)
     if corpus is None or not fitting or not counted:
         return None
     threshold = calibrate_cause(fitting, corpus).threshold
-    places = [i for i, one in enumerate(halves[1]) if one.overfitted is not None]
-    found = [data_freedom(*corpus(one.prompt)) for one in counted]
-    said = [
-        cause_of(True, float(lid[place]), each, threshold).label
-        for place, each in zip(places, found, strict=True)
+    places = [i for i, row in enumerate(halves[1]) if row.overfitted is not None]
+    truths = [data_freedom(*corpus(row.prompt)) for row in counted]
+    predicted = [
+        cause_of(True, float(lid[index]), freedom, threshold).label
+        for index, freedom in zip(places, truths, strict=True)
     ]
-    data = torch.tensor([each.lid for each in found])
-    truth = torch.tensor([bool(one.overfitted) for one in counted])
-    true = [known_cause(each) for each in truth.tolist()]
-    right = torch.tensor([mine == theirs for mine, theirs in zip(said, true, strict=True)])
+    data = torch.tensor([freedom.lid for freedom in truths])
+    truth = torch.tensor([bool(row.overfitted) for row in counted])
+    true = [known_cause(flag) for flag in truth.tolist()]
+    right = torch.tensor([guess == truth for guess, truth in zip(predicted, true, strict=True)])
     # Whatever else was said, such as that the cause is not identifiable, is not right.
     called = torch.where(right, truth, ~truth)
     accuracy = balanced_accuracy_interval(called, truth)
     return CauseRow(
         prompts=tuple(places),
-        said=tuple(said),
+        said=tuple(predicted),
         true=tuple(true),
         data_lid=data,
         model_lid=lid[places],

@@ -122,7 +122,7 @@ class BenchmarkRun:
                     "tpr_high": row.all.tpr_high,
                     "nfe": row.nfe,
                     "generation": row.generation,
-                    **{f"auc_{kind}": found.auc for kind, found in row.kinds},
+                    **{f"auc_{kind}": figures.auc for kind, figures in row.kinds},
                 }
                 for row in self.rows
             ]
@@ -173,12 +173,12 @@ def counts(run: BenchmarkRun, row: DetectorRow, share: float) -> ThresholdCounts
     above = (row.scores > value).tolist()
 
     def reach(*, memorized: bool, paraphrase: bool) -> Reach:
-        mine = [
+        flags = [
             flag
-            for flag, one in zip(above, run.prompts, strict=True)
-            if one.memorized == memorized and (one.kind == _PARAPHRASE) == paraphrase
+            for flag, row in zip(above, run.prompts, strict=True)
+            if row.memorized == memorized and (row.kind == _PARAPHRASE) == paraphrase
         ]
-        return Reach(sum(mine), len(mine))
+        return Reach(sum(flags), len(flags))
 
     return ThresholdCounts(
         value,

@@ -57,8 +57,8 @@ def calibrate_detectors(
     Errors: MMHError without reference prompts, or with too few memorized ones.
     """
     model, training_set = subject.model, subject.training_set
-    mine = [p for p in labelled if p.split == "calibration" and p.kind != "paraphrase"]
-    normal = torch.tensor([not one.memorized for one in mine])
+    calibrating = [p for p in labelled if p.split == "calibration" and p.kind != "paraphrase"]
+    normal = torch.tensor([not row.memorized for row in calibrating])
     if not bool(normal.any()):
         raise MMHError("There are no reference prompts to calibrate on: add some.")
     if not bool(normal.all()):
@@ -71,7 +71,9 @@ def calibrate_detectors(
         times = PUBLISHED_TIMES if bool(normal.all()) else early_times(model, labelled, seeds[:2])
     scale = training_set.log_delta if log_delta is None and training_set is not None else log_delta
     if scale is None:
-        scale = lid_scale(model, [one.prompt for one in mine if not one.memorized], seeds[0])
+        scale = lid_scale(
+            model, [row.prompt for row in calibrating if not row.memorized], seeds[0]
+        )
     embedder = embedder_of(training_set)
     chosen = _usable(names, model.steps, len(seeds))
     detectors = adapted(chosen, log_delta=scale, embedder=embedder, early=times)
@@ -83,17 +85,17 @@ def calibrate_detectors(
         scale,
         embedder,
         *times,
-        tuple(one.prompt for one in mine if not one.memorized),
+        tuple(row.prompt for row in calibrating if not row.memorized),
         (),
         None,
     )
     half = None
-    yield Progress(0.01, f"Measuring calibration prompts, 0 of {len(mine)}", None)
-    for half in measured(model, [one.prompt for one in mine], detectors, seeds):
+    yield Progress(0.01, f"Measuring calibration prompts, 0 of {len(calibrating)}", None)
+    for half in measured(model, [row.prompt for row in calibrating], detectors, seeds):
         done = len(half.prompts)
         yield Progress(
-            0.01 + 0.98 * done / len(mine),
-            f"Measuring calibration prompts, {done} of {len(mine)}",
+            0.01 + 0.98 * done / len(calibrating),
+            f"Measuring calibration prompts, {done} of {len(calibrating)}",
             None,
         )
     if half is None:
@@ -105,10 +107,10 @@ def _usable(names: Sequence[str], steps: int, seeds: int) -> dict[str, Detector]
     """Return the detectors by these names that so many steps and seeds suffice for."""
     chosen = {name: DETECTORS[name] for name in dict.fromkeys(names)}
     return {
-        name: each
-        for name, each in chosen.items()
-        if not (isinstance(each, GuidanceTrace) and (each.steps or 0) > steps)
-        and not (isinstance(each, SeedSimilarity) and seeds < 2)
+        name: detector
+        for name, detector in chosen.items()
+        if not (isinstance(detector, GuidanceTrace) and (detector.steps or 0) > steps)
+        and not (isinstance(detector, SeedSimilarity) and seeds < 2)
     }
 
 
@@ -120,9 +122,11 @@ def _calibrated(
 ) -> DetectorCalibration:
     """Return the scores of reference prompts, and the combined score where there are others."""
     estimates = []
-    for name, found in half.found.items():
-        columns = found.values.reshape(len(normal), len(empty.seeds), -1)
-        estimates.append(ReferenceLids(name, columns[normal], found.nfe, found.generation))
+    for name, measurement in half.found.items():
+        columns = measurement.values.reshape(len(normal), len(empty.seeds), -1)
+        estimates.append(
+            ReferenceLids(name, columns[normal], measurement.nfe, measurement.generation)
+        )
     alone = replace(empty, estimates=tuple(estimates))
     if early is not None:
         alone = alone.scanning_by(early)
@@ -130,7 +134,7 @@ def _calibrated(
         alone.normal(name)  # Refused here, where the person can calibrate anew.
     if bool(normal.all()) or not set(combined_score.COMBINED) & set(half.found):
         return alone
-    scores = alone.scores({name: found.values for name, found in half.found.items()})
+    scores = alone.scores({name: measurement.values for name, measurement in half.found.items()})
     return replace(alone, combined=fit_combined(scores, ~normal))
 
 
@@ -141,7 +145,7 @@ def lid_scale(model: TextToImage, prompts: Sequence[str], seed: int) -> float:
     their flattest point where there is none.
     """
     scales, estimator = torch.tensor(LOG_DELTAS), partial(soft_spectral_count, effort=EFFORT)
-    found = []
+    deltas = []
     for inputs in generated_inputs(
         model, prompts[:_FOR_SCALE], (seed,), guidance=model.guidance, steps=model.steps
     ):
@@ -154,8 +158,8 @@ def lid_scale(model: TextToImage, prompts: Sequence[str], seed: int) -> float:
                 cond=inputs.embeddings[row : row + 1].to(model.device),
                 generator=torch.Generator().manual_seed(seed),
             )
-            found.append(plateau(curve, absolute=1.0, relative=0.1).log_delta.cpu())
-    return float(torch.cat(found).median())
+            deltas.append(plateau(curve, absolute=1.0, relative=0.1).log_delta.cpu())
+    return float(torch.cat(deltas).median())
 
 
 def embedder_of(training_set: TrainingSet | None) -> str:

@@ -31,29 +31,29 @@ def pocket_labelled(folder: Path, seed: int = 0) -> tuple[LabelledPrompt, ...]:
     memorized is what the world was built for, not what the model does with it.
     """
     table = read_prompts(folder)
-    found = []
+    rows = []
     for split in _SPLITS:
-        mine = table[table.split == split]
+        part = table[table.split == split]
         for kind in (*MEMORIZED, "varied"):
-            first = mine[(mine.kind == kind) & mine.trained].groupby("subject", sort=False).head(1)
+            first = part[(part.kind == kind) & part.trained].groupby("subject", sort=False).head(1)
             cause = {"duplicate": False, "template": False, "overfit": True}.get(kind)
-            found += [
+            rows += [
                 LabelledPrompt(str(text), kind in MEMORIZED, kind, split, cause)
                 for text in first.caption
             ]
         if split == "test":
             # Nothing is fitted on paraphrases, so the calibration half does without.
-            others = mine[mine.kind.isin(MEMORIZED) & ~mine.trained]
+            others = part[part.kind.isin(MEMORIZED) & ~part.trained]
             others = others.groupby("subject", sort=False).head(1)
-            found += [LabelledPrompt(str(t), True, "paraphrase", split) for t in others.caption]
+            rows += [LabelledPrompt(str(t), True, "paraphrase", split) for t in others.caption]
         count = OPEN_CAPTIONS[split]
         captions = open_captions(2 * count, _OPEN_SEEDS[split] + seed).caption.drop_duplicates()
-        known = {one.prompt for one in found}
-        found += [
+        listed = {row.prompt for row in rows}
+        rows += [
             LabelledPrompt(str(text), False, "open", split)
-            for text in [text for text in captions if text not in known][:count]
+            for text in [text for text in captions if text not in listed][:count]
         ]
-    return tuple(found)
+    return tuple(rows)
 
 
 def pocket_normal_captions(seed: int = 0) -> tuple[str, ...]:
@@ -64,10 +64,10 @@ def pocket_normal_captions(seed: int = 0) -> tuple[str, ...]:
     from mmh_core.pocket.calibration import captions_of
 
     varied = captions_of(seed, "calibration")
-    found = [str(text) for text in varied[varied.kind == "varied"].caption]
+    texts = [str(text) for text in varied[varied.kind == "varied"].caption]
     tested = set(_open(OPEN_CAPTIONS["test"], _OPEN_SEEDS["test"] + seed))
     others = _open(_NORMAL, _OPEN_SEEDS["scan"] + seed)
-    return tuple([*found, *(text for text in others if text not in tested)][:_NORMAL])
+    return tuple([*texts, *(text for text in others if text not in tested)][:_NORMAL])
 
 
 def _open(count: int, seed: int) -> list[str]:
@@ -89,11 +89,11 @@ def split_labelled(rows: Iterable[tuple[str, bool, str]]) -> tuple[LabelledPromp
                 f"The prompt {prompt[:80]!r} is labelled memorized and normal: keep one label."
             )
     counts: dict[tuple[bool, str], int] = {}
-    found = []
+    labelled = []
     for prompt, group in labels.items():
         counts[group] = counts.get(group, -1) + 1
-        found.append(LabelledPrompt(prompt, *group, _SPLITS[counts[group] % 2]))
-    return tuple(found)
+        labelled.append(LabelledPrompt(prompt, *group, _SPLITS[counts[group] % 2]))
+    return tuple(labelled)
 
 
 def read_labelled(path: Path, column: str = "") -> tuple[LabelledPrompt, ...]:
@@ -111,17 +111,17 @@ def read_calibrating(path: Path, fewest: int = 20, column: str = "") -> tuple[La
     A row without a label is normal. Errors: MMHError as for `read_labelled`, and for fewer normal
     prompts than `fewest`, which say nothing of rare scores.
     """
-    found = tuple(
+    rows = tuple(
         LabelledPrompt(prompt, memorized, kind, "calibration")
         for prompt, memorized, kind in _rows(path, column, blank="normal")
     )
-    normal = sum(not one.memorized for one in found)
+    normal = sum(not row.memorized for row in rows)
     if normal < fewest:
         raise MMHError(
             f"{normal} different reference prompts are too few to calibrate: give at least "
             f"{fewest}."
         )
-    return found
+    return rows
 
 
 def _rows(path: Path, column: str, blank: str = "") -> Iterator[tuple[str, bool, str]]:

@@ -51,8 +51,8 @@ def measured(
     for inputs in generated_inputs(
         model, prompts, seeds, guidance=model.guidance, steps=model.steps
     ):
-        for name, found in measure(model, inputs, detectors.values()).items():
-            parts[name].append(found)
+        for name, measurement in measure(model, inputs, detectors.values()).items():
+            parts[name].append(measurement)
         done += len(inputs.embeddings)
         share = torch.full((len(inputs.embeddings),), math.nan)
         if training_set is not None and training_set.training is not None:
@@ -60,5 +60,5 @@ def measured(
             kinds = torch.tensor([kind_value(copy.kind) for copy, _ in near])
             share = kinds.reshape(-1, len(seeds)).nanmean(1)
         copied.append(share)
-        joined = {name: joined_measurements(each) for name, each in parts.items()}
+        joined = {name: joined_measurements(measurements) for name, measurements in parts.items()}
         yield Measured(tuple(prompts[:done]), joined, torch.cat(copied))

@@ -20,12 +20,12 @@ def prompt_scans(
     model: TextToImage, calibration: EarlyCalibration, prompts: tuple[str, ...]
 ) -> tuple[PromptScan, ...]:
     """Return the early scan of each prompt. Errors: MMHError for another model's calibration."""
-    found, threshold = score_prompts(model, calibration, prompts), calibration.threshold(SHARE)
+    scores, threshold = score_prompts(model, calibration, prompts), calibration.threshold(SHARE)
     reach, rephrased = calibration.reach(SHARE), calibration.paraphrase_reach(SHARE)
     return tuple(
         PromptScan(
-            score=float(found.score[i]),
-            percentile=float(found.percentile[i]),
+            score=float(scores.score[i]),
+            percentile=float(scores.percentile[i]),
             threshold=threshold,
             share=SHARE,
             found=-1 if reach is None else reach.found,

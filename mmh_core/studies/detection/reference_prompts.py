@@ -43,7 +43,7 @@ def normal_study(
     run.
     """
     plain = replace(config, frames=0, curve=True, estimators=())
-    found: list[ImageResult] = []
+    images: list[ImageResult] = []
     log_deltas = torch.empty(0)
     for number, prompt in enumerate(config.prompts):
         run = None
@@ -53,11 +53,11 @@ def normal_study(
             run = step.partial
         if run is None:
             raise ValueError("The image study yielded nothing.")
-        found += run.images
+        images += run.images
         log_deltas = run.log_deltas
         message = f"Reference prompt {number + 1} of {len(config.prompts)}"
         yield Progress((number + 1) / (len(config.prompts) + 1), message, None)
-    lids = [one.lid for one in found if one.lid is not None]
+    lids = [image.lid for image in images if image.lid is not None]
     yield Progress(
         1.0,
         "Finished",
@@ -66,11 +66,11 @@ def normal_study(
             sha256=model.sha256,
             log_delta=log_delta,
             log_deltas=log_deltas,
-            prompts=tuple(one.prompt for one in found),
+            prompts=tuple(image.prompt for image in images),
             conditional=torch.tensor([lid.conditional for lid in lids]),
             unconditional=torch.tensor([lid.unconditional for lid in lids]),
-            guidance_norm=torch.stack([one.guidance_norm for one in found]),
-            curve=torch.stack([one.curve for one in found]),
+            guidance_norm=torch.stack([image.guidance_norm for image in images]),
+            curve=torch.stack([image.curve for image in images]),
             sampling=Sampling(
                 scheduler=config.sampling.scheduler,
                 steps=config.sampling.steps,
@@ -104,11 +104,11 @@ def pocket_early(
     counted, as trained with and paraphrased.
     """
     labelled = pocket_labelled(folder, seed)
-    tested = [one for one in labelled if one.split == "test" and one.memorized]
+    tested = [row for row in labelled if row.split == "test" and row.memorized]
     yield from early_calibration(
         model,
         pocket_normal_captions(seed),
         times=early_times(model, labelled),
-        memorized=[one.prompt for one in tested if one.kind != "paraphrase"],
-        paraphrases=[one.prompt for one in tested if one.kind == "paraphrase"],
+        memorized=[row.prompt for row in tested if row.kind != "paraphrase"],
+        paraphrases=[row.prompt for row in tested if row.kind == "paraphrase"],
     )

@@ -95,18 +95,20 @@ def score_by_all(
         yield Progress(0.99 * done / len(prompts), message, None)
     if half is None:
         raise ValueError("No prompt was measured.")
-    scores = calibration.scores({name: found.values for name, found in half.found.items()})
+    scores = calibration.scores(
+        {name: measurement.values for name, measurement in half.found.items()}
+    )
     names = calibration.names
-    known = {combined_score.NAME: combined_score.LABEL}
-    known |= {name: each.label for name, each in calibration.detectors.items()}
+    labels = {combined_score.NAME: combined_score.LABEL}
+    labels |= {name: detector.label for name, detector in calibration.detectors.items()}
     silent = changes_nothing(model, encode(model, prompts))
     every = torch.stack([scores[name] for name in names], dim=1)
     every[silent] = torch.nan
-    found = DetectorScores(
+    result = DetectorScores(
         model.name,
         tuple(prompts),
         names,
-        tuple(known[name] for name in names),
+        tuple(labels[name] for name in names),
         every,
         torch.stack(
             [calibration.percentile(name, every[:, k]) for k, name in enumerate(names)], dim=1
@@ -118,21 +120,21 @@ def score_by_all(
         left_out=calibration.left_out,
     )
     if EarlyScan.name in names:
-        found = _as_scanned(model, found, calibration.early())
-    yield Progress(1.0, "Finished", found)
+        result = _as_scanned(model, result, calibration.early())
+    yield Progress(1.0, "Finished", result)
 
 
 def _as_scanned(
-    model: TextToImage, found: DetectorScores, early: EarlyCalibration
+    model: TextToImage, scores: DetectorScores, early: EarlyCalibration
 ) -> DetectorScores:
     """Return the early scan exactly as the scan of a table has it."""
-    scan, k = score_prompts(model, early, found.prompts), found.names.index(EarlyScan.name)
-    score, percentile = found.score.clone(), found.percentile.clone()
+    scan, k = score_prompts(model, early, scores.prompts), scores.names.index(EarlyScan.name)
+    score, percentile = scores.score.clone(), scores.percentile.clone()
     score[:, k], percentile[:, k] = scan.score.to(score), scan.percentile.to(percentile)
     return replace(
-        found,
+        scores,
         score=score,
         percentile=percentile,
         scan_normal=len(early.prompts),
-        reach=reach_words(early, found.share),
+        reach=reach_words(early, scores.share),
     )

@@ -60,8 +60,8 @@ def throughput(model: TextToImage, prompts: Sequence[str]) -> Iterator[Progress[
             (number + 1) / _ROUNDS,
             f"Timing the early scan, round {number + 1} of {_ROUNDS}",
             Throughput(
-                statistics.median(each for each, _ in paces),
-                statistics.median(each for _, each in paces),
+                statistics.median(pace for pace, _ in paces),
+                statistics.median(pace for _, pace in paces),
                 statistics.median(fast / slow for fast, slow in paces),
             ),
         )

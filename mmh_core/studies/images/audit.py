@@ -61,7 +61,7 @@ def audit_study(
     if caption and training_set is not None and training_set.truth is not None:
         truth = training_set.truth(caption)
     norm, region = _guidance(model, latents, caption)
-    found = ImageResult(
+    result = ImageResult(
         index=0,
         prompt=caption,
         seed=0,
@@ -74,12 +74,12 @@ def audit_study(
         truth=truth,
     )
     if training_set is not None:
-        yield Progress(0.2, "Searching the training images", found)
+        yield Progress(0.2, "Searching the training images", result)
         copy, near = _searched(training_set, read, image)
-        found = replace(found, copy=copy, neighbors=near)
-    yield Progress(0.4, "Reading the local intrinsic dimension", found)
-    known = subject.reference_prompts(subject.sampling)
-    yield from _read(found, model, training_set, known)
+        result = replace(result, copy=copy, neighbors=near)
+    yield Progress(0.4, "Reading the local intrinsic dimension", result)
+    reference = subject.reference_prompts(subject.sampling)
+    yield from _read(result, model, training_set, reference)
 
 
 def _searched(
@@ -91,37 +91,37 @@ def _searched(
     Where the file has another shape than the model, the model sees only its middle, while the
     training set holds it whole. A training set whose images all have the model's size does not.
     """
-    [found] = find_copies(training_set, image[None])
-    found = as_a_part(training_set, image, found)
-    if training_set.training is not None or whole.shape == image.shape or is_copy(found[0].kind):
-        return found
+    [match] = find_copies(training_set, image[None])
+    match = as_a_part(training_set, image, match)
+    if training_set.training is not None or whole.shape == image.shape or is_copy(match[0].kind):
+        return match
     [other] = find_copies(training_set, bounded(whole, WHOLE)[None])
     ranked = ("exact", "template", "likely")
-    kinds = [kind for kind in ranked if kind in (found[0].kind, other[0].kind)]
-    return other if kinds and other[0].kind == kinds[0] else found
+    kinds = [kind for kind in ranked if kind in (match[0].kind, other[0].kind)]
+    return other if kinds and other[0].kind == kinds[0] else match
 
 
 def _read(
-    found: ImageResult,
+    image: ImageResult,
     model: TextToImage,
     training_set: TrainingSet | None,
-    known: ReferencePrompts | None,
+    reference: ReferencePrompts | None,
 ) -> Iterator[Progress[ImageResult]]:
-    scale, level, lid = scale_for(training_set, known), deciding_level(known), None
-    for lids in estimate_lids(model, (found,), scale, level=level):
+    scale, level, lid = scale_for(training_set, reference), deciding_level(reference), None
+    for lids in estimate_lids(model, (image,), scale, level=level):
         lid = next(iter(lids), None)
-        yield Progress(0.5, "Reading the local intrinsic dimension", found)
+        yield Progress(0.5, "Reading the local intrinsic dimension", image)
     if lid is None:
         raise ValueError("No LID was read.")
-    if known is not None:
-        lid = known.placed(lid)
-    cut = cut_off(model, found.prompt)
-    found = judged(found, lid, training_set, guided=True, cut=cut)
-    for share, curves in estimate_curves(model, (found,), torch.tensor(LOG_DELTAS)):
+    if reference is not None:
+        lid = reference.placed(lid)
+    cut = cut_off(model, image.prompt)
+    image = judged(image, lid, training_set, guided=True, cut=cut)
+    for share, curves in estimate_curves(model, (image,), torch.tensor(LOG_DELTAS)):
         for curve, error in curves:
-            found = replace(found, curve=curve, curve_error=error)
-        yield Progress(0.6 + 0.4 * share, "Reading LID over the noise scales", found)
-    yield Progress(1.0, "Finished", found)
+            image = replace(image, curve=curve, curve_error=error)
+        yield Progress(0.6 + 0.4 * share, "Reading LID over the noise scales", image)
+    yield Progress(1.0, "Finished", image)
 
 
 @torch.no_grad()

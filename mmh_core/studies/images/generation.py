@@ -93,7 +93,7 @@ def _generate_part(
     config: ImageConfig, model: TextToImage, request: Request, noise: str
 ) -> Iterator[tuple[GenerationStep, Tensor | None, GeneratedPart | None]]:
     norms, times, kept, kept_steps = [], [], [], []
-    shown, gap = time.monotonic(), _PREVIEW_GAP
+    last_preview, gap = time.monotonic(), _PREVIEW_GAP
     for step in generate(model, request):
         norms.append(step.guidance_norm.float().cpu())
         times.append(step.t)
@@ -102,11 +102,11 @@ def _generate_part(
             kept_steps.append(step.index)
         last = step.index == step.steps
         preview = None
-        if not last and time.monotonic() - shown > gap:
+        if not last and time.monotonic() - last_preview > gap:
             begun = time.monotonic()
             preview = pixels_of(model, step.x0_hat)
-            shown = time.monotonic()
-            gap = max(_PREVIEW_GAP, _PREVIEW_SHARE * (shown - begun))
+            last_preview = time.monotonic()
+            gap = max(_PREVIEW_GAP, _PREVIEW_SHARE * (last_preview - begun))
         if not last:
             yield step, preview, None
     generated = GeneratedPart(

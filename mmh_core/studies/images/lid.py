@@ -75,19 +75,19 @@ def estimate_lids(
     """
     done: list[ImageLid] = []
     without = model.encode_text([negative]) if negative else model.unconditional
-    for part in _chunks([one.latents for one in images]):
-        latents = torch.stack([one.latents for one in images[part]])
-        prompts = [one.prompt for one in images[part]]
-        found = list[Lids]()
+    for part in _chunks([image.latents for image in images]):
+        latents = torch.stack([image.latents for image in images[part]])
+        prompts = [image.prompt for image in images[part]]
+        estimates = list[Lids]()
         for cond in (_embeddings(model, prompts), without.expand(len(prompts), -1, -1)):
             # The same probes without the prompt as with it.
-            draws = [count or 0 for count in found[0].draws] if found else None
+            draws = [count or 0 for count in estimates[0].draws] if estimates else None
             for answer in lid_passes(
                 model, latents, cond, log_delta, estimator, level=level, draws=draws
             ):
-                found += [] if answer is None else [answer]
+                estimates += [] if answer is None else [answer]
                 yield list(done)
-        done += _paired(estimator, log_delta, *found)
+        done += _paired(estimator, log_delta, *estimates)
         yield list(done)
 
 
@@ -99,17 +99,17 @@ def estimate_curves(
     All scales of an image share its probes, so that their noise does not roughen its curve.
     """
     done: list[tuple[Tensor, Tensor]] = []
-    for part in _chunks([one.latents for one in images]):
-        latents = torch.stack([one.latents for one in images[part]])
-        prompts = [one.prompt for one in images[part]]
-        cond, found, few = _embeddings(model, prompts), list[Lids](), [FIRST] * len(prompts)
+    for part in _chunks([image.latents for image in images]):
+        latents = torch.stack([image.latents for image in images[part]])
+        prompts = [image.prompt for image in images[part]]
+        cond, estimates, few = _embeddings(model, prompts), list[Lids](), [FIRST] * len(prompts)
         for scale in log_deltas.tolist():
             for answer in lid_passes(model, latents, cond, scale, DEFAULT_ESTIMATOR, draws=few):
-                found += [] if answer is None else [answer]
-                share = len(found) / len(log_deltas) * len(prompts)
+                estimates += [] if answer is None else [answer]
+                share = len(estimates) / len(log_deltas) * len(prompts)
                 yield (len(done) + share) / len(images), list(done)
-        lid = torch.stack([each.lid for each in found], dim=1)
-        error = torch.stack([each.standard_error for each in found], dim=1)
+        lid = torch.stack([estimate.lid for estimate in estimates], dim=1)
+        error = torch.stack([estimate.standard_error for estimate in estimates], dim=1)
         done += list(zip(lid, error, strict=True))
         yield len(done) / len(images), list(done)
 

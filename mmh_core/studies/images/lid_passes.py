@@ -99,8 +99,8 @@ def _counted(
     more = yield from _probed(
         model, x[rows], log_delta, cond[rows], [own[i] for i in rows], PROBES - first
     )
-    mine = ProbeValues(begun.counts[rows], begun.squares[rows], begun.nfe)
-    yield _replaced(lids, rows, _lids(joined_probes([mine, more]).estimate(model.ambient_dim)))
+    previous = ProbeValues(begun.counts[rows], begun.squares[rows], begun.nfe)
+    yield _replaced(lids, rows, _lids(joined_probes([previous, more]).estimate(model.ambient_dim)))
 
 
 def _probed(
@@ -121,13 +121,13 @@ def _probed(
     return joined_probes(parts)
 
 
-def _lids(found: LidEstimate) -> Lids:
-    count = len(found.lid)
+def _lids(estimate: LidEstimate) -> Lids:
+    count = len(estimate.lid)
     return Lids(
-        found.lid.cpu(),
-        found.standard_error.cpu(),
-        torch.full((count,), found.nfe),
-        (found.draws,) * count,
+        estimate.lid.cpu(),
+        estimate.standard_error.cpu(),
+        torch.full((count,), estimate.nfe),
+        (estimate.draws,) * count,
     )
 
 
@@ -168,5 +168,5 @@ def check_limit(model: TextToImage, name: str, dim: int) -> None:
 
 def last_of(passes: Iterator[Lids | None]) -> Lids:
     """Run all passes and return what they gave."""
-    [found] = [answer for answer in passes if answer is not None]
-    return found
+    [last] = [answer for answer in passes if answer is not None]
+    return last

@@ -62,7 +62,7 @@ def precomputed_map(folder: Path, images: Sequence[ImageResult]) -> ImageMap | N
     except (OSError, ValueError, KeyError) as error:
         raise MMHError(f"The map {path} cannot be read: build the model again.") from error
     by_id = dict(zip(index.ids.tolist(), places, strict=True))
-    samples = [_between(one, by_id) for one in images]
+    samples = [_between(image, by_id) for image in images]
     return _map(index, places, _stacked(samples), "UMAP, computed when the model was built")
 
 
@@ -95,25 +95,25 @@ def umap_map(
     vectors = _descriptors(index, embedder, images)
     if len(vectors) < FEWEST:
         raise ValueError(f"{len(vectors)} images are too few for UMAP: {FEWEST} are needed.")
-    found = component_map(index, embedder, images)
+    layout = component_map(index, embedder, images)
     started, expected = time.monotonic(), 20 + len(vectors) / 150
     for places in placing(vectors.float().numpy()):
         seconds = time.monotonic() - started
         if places is None:
             share = 1 - math.exp(-2 * seconds / expected)
-            yield Progress(share, f"Placing {len(vectors):,} images", found)
+            yield Progress(share, f"Placing {len(vectors):,} images", layout)
             continue
-        count, all_places = len(found.ids), torch.from_numpy(places).double()
+        count, all_places = len(layout.ids), torch.from_numpy(places).double()
         axes = "UMAP of training images and drawn ones together"
-        found = replace(found, places=all_places[:count], samples=all_places[count:], axes=axes)
-    yield Progress(1.0, "Placed", found)
+        layout = replace(layout, places=all_places[:count], samples=all_places[count:], axes=axes)
+    yield Progress(1.0, "Placed", layout)
 
 
 def _descriptors(
     index: Index | None, embedder: Embedder | None, images: Sequence[ImageResult]
 ) -> Tensor:
     """Return unit descriptors (N + M, D) of training images and generated ones, in float64."""
-    generated = torch.stack([one.image for one in images]).float() / 255 if images else None
+    generated = torch.stack([image.image for image in images]).float() / 255 if images else None
     parts = [] if index is None else [torch.from_numpy(np.asarray(index.vectors)).double()]
     if generated is not None:
         parts.append(embed_all(embedder or PixelEmbedder(), generated).double())
@@ -123,11 +123,13 @@ def _descriptors(
 
 
 def _between(image: ImageResult, places: dict[int, Tensor]) -> Tensor:
-    near = [one for one in image.neighbors if one.id in places][:BETWEEN]
+    near = [neighbor for neighbor in image.neighbors if neighbor.id in places][:BETWEEN]
     if not near:
         return torch.full((2,), torch.nan, dtype=torch.float64)
-    weights = torch.tensor([max(one.similarity, 1e-6) for one in near], dtype=torch.float64)
-    stacked = torch.stack([places[one.id] for one in near])
+    weights = torch.tensor(
+        [max(neighbor.similarity, 1e-6) for neighbor in near], dtype=torch.float64
+    )
+    stacked = torch.stack([places[neighbor.id] for neighbor in near])
     mean: Tensor = (weights[:, None] * stacked).sum(0) / weights.sum()
     return mean
 

@@ -248,8 +248,8 @@ class ImageRun:
 
     def copied(self, prompt: str) -> bool:
         """Return whether an image of a prompt is a copy by the evidence."""
-        mine = [one.copy for one in self.images if one.prompt == prompt]
-        return any(copy is not None and is_copy(copy.kind) for copy in mine)
+        copies = [image.copy for image in self.images if image.prompt == prompt]
+        return any(copy is not None and is_copy(copy.kind) for copy in copies)
 
     def frame(self) -> pd.DataFrame:
         """Return one row per image: settings, LID, evidence and verdict."""
@@ -290,9 +290,9 @@ def _row(image: ImageResult) -> dict[str, object]:
     }
 
 
-def image_batch(found: Sequence[ImageResult]) -> Tensor:
+def image_batch(results: Sequence[ImageResult]) -> Tensor:
     """Return the images (B, 3, H, W) in [0, 1]."""
-    return torch.stack([one.image for one in found]).float() / 255
+    return torch.stack([one.image for one in results]).float() / 255
 
 
 def most_severe_image(images: Sequence[ImageResult]) -> ImageResult:
@@ -301,8 +301,8 @@ def most_severe_image(images: Sequence[ImageResult]) -> ImageResult:
     Errors: ValueError for none.
     """
 
-    def severity(one: ImageResult) -> tuple[int, float]:
-        similarity = math.nan if one.copy is None else one.copy.similarity
-        return IMAGE_ROWS[one.verdict].severity, 0.0 if math.isnan(similarity) else similarity
+    def severity(image: ImageResult) -> tuple[int, float]:
+        similarity = math.nan if image.copy is None else image.copy.similarity
+        return IMAGE_ROWS[image.verdict].severity, 0.0 if math.isnan(similarity) else similarity
 
     return max(images, key=severity)

@@ -93,10 +93,10 @@ def image_study(
     except FAILURES as failure:
         if not run.images:
             raise
-        wanted = len(config.prompts) * len(config.seeds)
-        what = f"Only {len(run.images)} of {wanted} images could be generated"
+        requested = len(config.prompts) * len(config.seeds)
+        problem = f"Only {len(run.images)} of {requested} images could be generated"
         run = replace(run, state="stopped", preview=run.preview[:0])
-        yield Progress(1.0, "Stopped", lacking(run, what, failure))
+        yield Progress(1.0, "Stopped", lacking(run, problem, failure))
         return
     yield from further(run, model, generated, 1 - later)
 
@@ -139,11 +139,11 @@ def _read_part(
     start, before = time.monotonic(), run.seconds_estimating
     run = _searched(run, count, training_set)
     yield 0.1, replace(run, seconds_estimating=since(start, before))
-    mine, lids, failed = run.images[-count:], list[ImageLid](), None
+    added, lids, failed = run.images[-count:], list[ImageLid](), None
     level = deciding_level(run.normal)
     try:
         for lids in estimate_lids(
-            model, mine, run.log_delta, negative=run.config.sampling.negative, level=level
+            model, added, run.log_delta, negative=run.config.sampling.negative, level=level
         ):
             run = replace(run, seconds_estimating=since(start, before))
             yield 0.1 + 0.9 * len(lids) / count, run
@@ -155,7 +155,7 @@ def _read_part(
         1.0,
         replace(
             run,
-            images=run.images[:-count] + _judged(run, mine, lids, training_set),
+            images=run.images[:-count] + _judged(run, added, lids, training_set),
             state="reading",
             seconds_estimating=since(start, before),
         ),
@@ -165,16 +165,16 @@ def _read_part(
 def _searched(run: ImageRun, count: int, training_set: TrainingSet | None) -> ImageRun:
     if training_set is None:
         return run
-    kept, mine = run.images[:-count], run.images[-count:]
+    kept, added = run.images[:-count], run.images[-count:]
     try:
-        near = find_copies(training_set, image_batch(mine))
+        near = find_copies(training_set, image_batch(added))
     except FAILURES as failure:
         return lacking(run, f"Copies of {counted(count)} could not be searched", failure)
-    mine = tuple(
+    added = tuple(
         replace(one, copy=copy, neighbors=neighbors)
-        for one, (copy, neighbors) in zip(mine, near, strict=True)
+        for one, (copy, neighbors) in zip(added, near, strict=True)
     )
-    return replace(run, images=kept + mine)
+    return replace(run, images=kept + added)
 
 
 def _judged(
@@ -206,10 +206,10 @@ def _with_images(
 ) -> ImageRun:
     """Decode a part of the images of a prompt, and add them to the run."""
     pixels = pixels_of(model, generated.latents)
-    known = (
+    truth = (
         None if training_set is None or training_set.truth is None else training_set.truth(prompt)
     )
-    found = tuple(
+    new = tuple(
         ImageResult(
             index=len(run.images) + i,
             prompt=prompt,
@@ -220,11 +220,11 @@ def _with_images(
             region=generated.region[i],
             frames=pixels[:0],
             frame_steps=torch.empty(0, dtype=torch.int64),
-            truth=known,
+            truth=truth,
         )
         for i, seed in enumerate(generated.seeds)
     )
-    images = run.images + found
+    images = run.images + new
     done = (len(images) - 1) // len(run.config.seeds)
     same = agreement(training_set, image_batch(images[done * len(run.config.seeds) :]))
     return replace(
@@ -259,7 +259,7 @@ def _empty_run(
         preview=empty,
         preview_prompt=0,
         images=(),
-        cut=tuple(one.cut for one in read),
+        cut=tuple(reading.cut for reading in read),
         agreement=(),
         searched=0 if training_set is None else len(training_set.index),
         embedder="pixels" if training_set is None else training_set.embedder.name,
@@ -267,7 +267,7 @@ def _empty_run(
         seconds_generating=0.0,
         seconds_estimating=0.0,
         missing=_uncalibrated(config, model, scale),
-        needed=tuple(one.windows for one in read),
+        needed=tuple(reading.windows for reading in read),
         notes=model.notes,
     )
 

@@ -188,9 +188,9 @@ def cause_in(
     trained, unseen = training_set.corpus(prompt)
     if not len(trained):
         return None
-    known = training_set.cause
+    calibration = training_set.cause
     freedom = data_freedom(trained, unseen)
-    return cause_of(True, lid, freedom, known.threshold, known.accuracy)
+    return cause_of(True, lid, freedom, calibration.threshold, calibration.accuracy)
 
 
 def _unread(cut: str) -> str:
@@ -211,16 +211,16 @@ def _lid_words(lid: ImageLid | None) -> str:
         if lid.normals:
             why = f"{_normals(lid)} are too few to compare it with: {LEAST_NORMAL} are needed"
         return f"Its LID is {value}; LID is not calibrated for these settings: {why}."
-    place = f"Its LID, {value}, {_place(lid)}."
+    sentence = f"Its LID, {value}, {_place(lid)}."
     if state == "edge":
         low, high = lid.interval
         return (
-            f"{place} Its 95 % interval, {shown_lid(low):.1f} to {high:.1f}, holds the level "
+            f"{sentence} Its 95 % interval, {shown_lid(low):.1f} to {high:.1f}, holds the level "
             f"below which an image is suspicious, {lid.level:.1f}, so its LID decides nothing."
         )
     if state == "above":
-        return f"{place} The model generates no such images, so its LID says nothing."
-    return place
+        return f"{sentence} The model generates no such images, so its LID says nothing."
+    return sentence
 
 
 def _place(lid: ImageLid) -> str:

@@ -62,13 +62,13 @@ def _analytic(label: str, base: ScoreModel, variances: Tensor, seed: int) -> Ite
     for name, spec in ESTIMATORS.items():
         means, expected = [], expected_lid(name, variances, log_delta)
         for target in TARGETS:
-            found = spec.run(
+            estimate = spec.run(
                 as_target(base, target),
                 points,
                 log_delta,
                 generator=torch.Generator().manual_seed(seed),
             )
-            means.append(found.lid)
+            means.append(estimate.lid)
         first = means[TARGETS.index("x0")]
         # The standard error of the mean over independent points, from the points themselves.
         error = float(first.std()) / math.sqrt(len(first))

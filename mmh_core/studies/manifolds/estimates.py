@@ -67,13 +67,13 @@ def data_lid_at(points: Tensor, truth: ManifoldSamples) -> Tensor:
     return lid_at(points, truth, 1e9).to(points.dtype)
 
 
-def without_itself(known: Tensor, points: Tensor, k: int) -> NeighborGraph:
+def without_itself(references: Tensor, points: Tensor, k: int) -> NeighborGraph:
     """Return the k nearest of `known` to each point, leaving one exact match out.
 
     A point that is itself among the known ones is no neighbor of its own; a second copy of it is,
     and makes its data LID 0.
     """
-    graph = knn_graph(known, k + 1, queries=points)
+    graph = knn_graph(references, k + 1, queries=points)
     itself = graph.distances[:, :1] == 0
     indices = torch.where(itself, graph.indices[:, 1:], graph.indices[:, :-1])
     distances = torch.where(itself, graph.distances[:, 1:], graph.distances[:, :-1])

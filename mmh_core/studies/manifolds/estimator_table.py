@@ -45,8 +45,8 @@ def estimator_table(
     data side reads the training points around each query; a query that is a training point is no
     neighbor of itself.
     """
-    known = not bool(context.truth.lid.isnan().all())
-    truth = data_lid_at(queries, context.truth) if known else None
+    has_truth = not bool(context.truth.lid.isnan().all())
+    truth = data_lid_at(queries, context.truth) if has_truth else None
     fit = fit_curve(
         model, context.train.points, context.held_out, context.log_delta, generator=generator
     )
@@ -57,8 +57,8 @@ def estimator_table(
         curve = lid_curve(spec.run, model, queries, context.log_delta, generator=generator)
         chosen = plateau(curve, fit.band(), prefer="finest")
         error = curve.standard_error.nanmedian(1).values
-        found = LidEstimate(chosen.lid, error, curve.nfe)
-        yield _row((name, spec.label), found, truth, time.perf_counter() - started)
+        estimated = LidEstimate(chosen.lid, error, curve.nfe)
+        yield _row((name, spec.label), estimated, truth, time.perf_counter() - started)
     yield from _data_rows(context.train.points, queries, truth)
 
 
@@ -70,20 +70,20 @@ def _data_rows(train: Tensor, queries: Tensor, truth: Tensor | None) -> Iterator
     shared = time.perf_counter() - started
     for name, (label, estimate) in _DATA.items():
         started = time.perf_counter()
-        found = estimate(graph)
+        estimated = estimate(graph)
         seconds = shared + time.perf_counter() - started
-        yield _row((name, label), found, truth, seconds, data=True)
+        yield _row((name, label), estimated, truth, seconds, data=True)
 
 
 def _row(
     name: tuple[str, str],
-    found: LidEstimate,
+    estimate: LidEstimate,
     truth: Tensor | None,
     seconds: float,
     *,
     data: bool = False,
 ) -> EstimatorRow:
-    lid = found.lid.float()
+    lid = estimate.lid.float()
     error = concord = float("nan")
     if truth is not None:
         error = float((lid - truth).abs().mean())
@@ -96,7 +96,7 @@ def _row(
         lid=lid,
         mean_abs_error=error,
         concordance=concord,
-        standard_error=float(found.standard_error.float().nanmedian()),
-        nfe=found.nfe,
+        standard_error=float(estimate.standard_error.float().nanmedian()),
+        nfe=estimate.nfe,
         seconds=seconds,
     )

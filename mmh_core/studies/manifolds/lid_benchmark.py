@@ -101,23 +101,23 @@ def lid_benchmark(
         raise ValueError(f"seeds must be whole numbers from 0 to {MOST_SEED:,}, got {seeds!r}.")
     if steps is not None and steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps!r}.")
-    found = LidBenchmark()
+    benchmark = LidBenchmark()
     for row in analytic_rows():
-        found = replace(found, analytic=(*found.analytic, row))
-        yield Progress(0.01, "Closed forms", found)
+        benchmark = replace(benchmark, analytic=(*benchmark.analytic, row))
+        yield Progress(0.01, "Closed forms", benchmark)
     jobs = [(name, seed) for name in cases for seed in seeds]
     for i, (name, seed) in enumerate(jobs):
         case = CASES[name] if steps is None else replace(CASES[name], steps=steps)
         for share, result in _trained(case, seed):
             fraction = 0.02 + 0.93 * (i + share) / len(jobs)
             if result is not None:
-                found = replace(found, trained=(*found.trained, result))
-            yield Progress(fraction, f"{MANIFOLDS[name].label}, seed {seed}", found)
+                benchmark = replace(benchmark, trained=(*benchmark.trained, result))
+            yield Progress(fraction, f"{MANIFOLDS[name].label}, seed {seed}", benchmark)
     for name, latent in (("sphere", 4), ("affine-10", 8)):
         result_vae = vae_rank(name, latent, seed=seeds[0], steps=steps or 3_000)
-        found = replace(found, generators=(*found.generators, result_vae))
-        yield Progress(0.97, "Small VAE", found)
-    yield Progress(1.0, "Finished", found)
+        benchmark = replace(benchmark, generators=(*benchmark.generators, result_vae))
+        yield Progress(0.97, "Small VAE", benchmark)
+    yield Progress(1.0, "Finished", benchmark)
 
 
 def _trained(case: TrainedCase, seed: int) -> Iterator[tuple[float, TrainedResult | None]]:

@@ -107,7 +107,7 @@ def _context(config: ManifoldConfig, data: StudyData, model: ScoreModel) -> Eval
     """Return what every snapshot of the run is evaluated with."""
     many = 500 if model.ambient_dim <= 16 else 100
     order = torch.randperm(len(data.train.points), generator=stream(config.seed, 3))
-    shown = order[:many].sort().values
+    rows = order[:many].sort().values
     # Places and not rows: many copies of one point must not make its LID the usual one.
     places = torch.unique(data.train.points, dim=0)
     some = torch.randperm(len(places), generator=stream(config.seed, 10))[:TRUTH_POINTS]
@@ -116,7 +116,7 @@ def _context(config: ManifoldConfig, data: StudyData, model: ScoreModel) -> Eval
         train=data.train,
         held_out=data.held_out,
         truth=data.truth,
-        shown=shown,
+        shown=rows,
         generated=many,
         log_delta=scales_for(model),
         typical_lid=float(typical.nanmedian()),

@@ -47,7 +47,7 @@ def early_stop(run: ManifoldRun) -> Snapshot | None:
     Of those that fit their data the one with the fewest samples memorized by LID, the latest among
     equals. Caveat: it is chosen with the very estimates it is then judged by.
     """
-    fitting = [one for one in run.snapshots if one.fits]
+    fitting = [snapshot for snapshot in run.snapshots if snapshot.fits]
     if not fitting:
         return None
     best = min(fitting, key=lambda s: (float(s.generated.memorized.float().mean()), -s.step))

@@ -57,13 +57,15 @@ def chosen_captions(labelled: Sequence[LabelledPrompt], count: int) -> Captions:
     Kinds take turns: duplicate and overfit, varied and open. Errors: MMHError where one is empty.
     """
 
-    def turns(split: str, kinds: Iterable[str], wanted: int) -> tuple[Caption, ...]:
+    def turns(split: str, kinds: Iterable[str], count: int) -> tuple[Caption, ...]:
         lists = [
             [Caption(o.prompt, kind) for o in labelled if (o.kind, o.split) == (kind, split)]
             for kind in kinds
         ]
-        found = [one for one in joined.from_iterable(zip_longest(*lists)) if one is not None]
-        return tuple(found[:wanted])
+        chosen = [
+            caption for caption in joined.from_iterable(zip_longest(*lists)) if caption is not None
+        ]
+        return tuple(chosen[:count])
 
     captions = Captions(
         turns("calibration", _MEMORIZED, max(2, -(-count // 3))),
@@ -89,7 +91,7 @@ def mitigation_benchmark(
     MMHError.
     """
     started = time.monotonic()
-    found = MitigationBenchmark(
+    result = MitigationBenchmark(
         inputs.subject.model.name,
         inputs.subject.model.sha256,
         inputs.seeds,
@@ -106,21 +108,21 @@ def mitigation_benchmark(
         left_out(inputs),
     )
     for stage in (_calibrated, _generated, _attributed):
-        for share, message, latest in stage(found, inputs):
-            found = replace(latest, seconds=time.monotonic() - started)
-            yield Progress(share, message, found)
-    yield Progress(1.0, "Finished", replace(found, state="complete"))
+        for share, message, latest in stage(result, inputs):
+            result = replace(latest, seconds=time.monotonic() - started)
+            yield Progress(share, message, result)
+    yield Progress(1.0, "Finished", replace(result, state="complete"))
 
 
 _Stage = Iterator[tuple[float, str, MitigationBenchmark]]
 
 
-def _calibrated(found: MitigationBenchmark, inputs: BenchmarkInputs) -> _Stage:
+def _calibrated(result: MitigationBenchmark, inputs: BenchmarkInputs) -> _Stage:
     """Try ever stronger mitigations until each is enough."""
     names = [name for name in MITIGATIONS if name not in (*BASELINES, AUTOMATIC)]
     open_ = {name: mitigation(name).strengths for name in names}
     chosen: dict[str, Treatment] = {}
-    captions, rounds = found.captions.calibration, max(len(each) for each in open_.values())
+    captions, rounds = result.captions.calibration, max(len(group) for group in open_.values())
     for number in range(rounds):
         tried = [
             Treatment(n, s[number])
@@ -128,23 +130,23 @@ def _calibrated(found: MitigationBenchmark, inputs: BenchmarkInputs) -> _Stage:
             if n not in chosen and number < len(s)
         ]
         records: list[CaptionRecord] = []
-        for place, caption in enumerate(captions):
+        for index, caption in enumerate(captions):
             if not tried:
                 break
-            done = (number + place / len(captions)) / rounds
+            done = (number + index / len(captions)) / rounds
             for share, record in generated_record(caption, tried, inputs):
                 at = _PARTS["calibration"] * (done + share / len(captions) / rounds)
-                message = f"Choosing strengths, round {number + 1}, caption {place + 1}"
-                yield at, message, found
+                message = f"Choosing strengths, round {number + 1}, caption {index + 1}"
+                yield at, message, result
                 if record is not None:
                     records.append(record)
-                    found = replace(found, calibration=(*found.calibration, record))
+                    result = replace(result, calibration=(*result.calibration, record))
         for treatment in tried:
             last = number == len(open_[treatment.mitigation]) - 1
             if last or share_left(records, treatment) <= ENOUGH + 1e-6:
                 chosen[treatment.mitigation] = treatment
-    found = replace(found, chosen=tuple(chosen[name] for name in names))
-    yield _PARTS["calibration"], "Strengths are chosen", found
+    result = replace(result, chosen=tuple(chosen[name] for name in names))
+    yield _PARTS["calibration"], "Strengths are chosen", result
 
 
 def share_left(records: Sequence[CaptionRecord], treatment: Treatment) -> float:
@@ -155,8 +157,8 @@ def share_left(records: Sequence[CaptionRecord], treatment: Treatment) -> float:
     shares = []
     for record in records:
         row = record.row(treatment)
-        known = row is not None and not record.refused[row]
-        shares.append(_left(record, row) if known and row is not None else 1.0)
+        measured = row is not None and not record.refused[row]
+        shares.append(_left(record, row) if measured and row is not None else 1.0)
     return sum(shares) / len(shares) if shares else 1.0
 
 
@@ -165,44 +167,44 @@ def _left(record: CaptionRecord, row: int) -> float:
     return float(record.copied[row].mean()) if math.isnan(share) else share
 
 
-def _generated(found: MitigationBenchmark, inputs: BenchmarkInputs) -> _Stage:
+def _generated(result: MitigationBenchmark, inputs: BenchmarkInputs) -> _Stage:
     """Generate the memorized captions of the test half, then the reference captions."""
-    before, every = _PARTS["calibration"], found.captions
+    before, every = _PARTS["calibration"], result.captions
     for half, captions in (("test", every.test), ("normal", every.normal)):
         what = "Memorized" if half == "test" else "Reference"
         for place, caption in enumerate(captions):
-            for share, record in generated_record(caption, _counted(found), inputs):
+            for share, record in generated_record(caption, _counted(result), inputs):
                 if record is not None and half == "test":
-                    found = replace(found, test=(*found.test, record))
+                    result = replace(result, test=(*result.test, record))
                 elif record is not None:
-                    found = replace(found, normal=(*found.normal, record))
+                    result = replace(result, normal=(*result.normal, record))
                 done = before + _PARTS[half] * (place + share) / len(captions)
-                yield done, f"{what} captions, {place + 1} of {len(captions)}", found
+                yield done, f"{what} captions, {place + 1} of {len(captions)}", result
         before += _PARTS[half]
 
 
-def _counted(found: MitigationBenchmark) -> list[Treatment]:
+def _counted(result: MitigationBenchmark) -> list[Treatment]:
     """Return what is generated of every caption that is counted."""
-    return [RANDOM, *found.chosen, CHAIN]
+    return [RANDOM, *result.chosen, CHAIN]
 
 
-def _attributed(found: MitigationBenchmark, inputs: BenchmarkInputs) -> _Stage:
-    captions = found.captions.test
+def _attributed(result: MitigationBenchmark, inputs: BenchmarkInputs) -> _Stage:
+    captions = result.captions.test
     before = 1 - _PARTS["attribution"]
-    for place, caption in enumerate(captions):
+    for index, caption in enumerate(captions):
         path = record_path(inputs, "words", caption, ())
         record = kept_record(path, AttributionRecord, inputs)
         if record is None:
-            base = next(r for r in found.test if r.caption == caption)
+            base = next(r for r in result.test if r.caption == caption)
             config = caption_config(caption, (), inputs)
             work = drop_words(config, caption, inputs.subject, float(base.copied[0].mean()))
-            at = before + _PARTS["attribution"] * place / len(captions)
-            record = yield from reporting(work, (at, "Dropping words", found))
+            at = before + _PARTS["attribution"] * index / len(captions)
+            record = yield from reporting(work, (at, "Dropping words", result))
             record = replace(record, made_by=made_by(inputs))
             save_record(path, record)
-        found = replace(found, attributions=(*found.attributions, record))
-        part = _PARTS["attribution"] * (place + 1) / len(captions)
-        yield before + part, f"Dropping words, {place + 1} of {len(captions)}", found
+        result = replace(result, attributions=(*result.attributions, record))
+        part = _PARTS["attribution"] * (index + 1) / len(captions)
+        yield before + part, f"Dropping words, {index + 1} of {len(captions)}", result
 
 
 #: What is compared; the last one is the control.
@@ -232,8 +234,8 @@ def drop_words(
         generator = torch.Generator().manual_seed(config.seeds[0] % 2**63)
         context = MitigationContext(generator=generator, latents=latents)
         scale = -0.2 if training_set.log_delta is None else training_set.log_delta
-        found = yield from attribute(model, request, by, log_delta=scale, context=context)
-        worst = worst_words(found, DROPPED)
+        attribution = yield from attribute(model, request, by, log_delta=scale, context=context)
+        worst = worst_words(attribution, DROPPED)
         changed = with_prompt(request, dropped(caption.text, worst))
         words.append(tuple(word.text for word in worst))
         scan = yield from copy_share(model, training_set, None, changed)
@@ -241,10 +243,10 @@ def drop_words(
     return AttributionRecord(caption, BY, tuple(words), torch.tensor(left), before)
 
 
-def worst_words(found: Attribution, count: int) -> tuple[Word, ...]:
+def worst_words(attribution: Attribution, count: int) -> tuple[Word, ...]:
     """Return the `count` words with the highest-scoring tokens, the worst first."""
-    words = words_of(found.prompt)
-    places = words_at(found.prompt, found.spans)
-    order = found.scores.argsort(descending=True, stable=True).tolist()
+    words = words_of(attribution.prompt)
+    places = words_at(attribution.prompt, attribution.spans)
+    order = attribution.scores.argsort(descending=True, stable=True).tolist()
     ranked = dict.fromkeys(places[i] for i in order if places[i] >= 0)
-    return tuple(words[place] for place in list(ranked)[:count])
+    return tuple(words[index] for index in list(ranked)[:count])

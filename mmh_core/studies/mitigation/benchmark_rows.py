@@ -102,11 +102,11 @@ class AttributionRow:
     difference: Interval
 
 
-def benchmark_rows(found: MitigationBenchmark) -> tuple[BenchmarkRow, ...]:
+def benchmark_rows(result: MitigationBenchmark) -> tuple[BenchmarkRow, ...]:
     """Return a row per mitigation of the test captions, in the order of generation."""
-    if not found.test:
+    if not result.test:
         return ()
-    return tuple(_row(found.test, treatment) for treatment in found.test[0].treatments)
+    return tuple(_row(result.test, treatment) for treatment in result.test[0].treatments)
 
 
 def _row(records: Sequence[CaptionRecord], treatment: Treatment) -> BenchmarkRow:
@@ -183,7 +183,7 @@ def _falls(record: CaptionRecord, left_out: Collection[str]) -> Tensor:
         for i, treatment in enumerate(record.treatments)
         if treatment.mitigation not in left_out and not record.refused[i]
     ]
-    found = [
+    falls = [
         [
             float(record.copied[0].mean() - record.copied[i].mean()),
             float(record.similarity[0].mean() - record.similarity[i].mean()),
@@ -191,14 +191,14 @@ def _falls(record: CaptionRecord, left_out: Collection[str]) -> Tensor:
         ]
         for i in rows
     ]
-    return torch.tensor(found).reshape(-1, 3)
+    return torch.tensor(falls).reshape(-1, 3)
 
 
-def normal_rows(found: MitigationBenchmark) -> tuple[NormalRow, ...]:
+def normal_rows(result: MitigationBenchmark) -> tuple[NormalRow, ...]:
     """Return what each mitigation does to the reference captions."""
-    if not found.normal:
+    if not result.normal:
         return ()
-    return tuple(_normal_row(found.normal, t) for t in found.normal[0].treatments[1:])
+    return tuple(_normal_row(result.normal, t) for t in result.normal[0].treatments[1:])
 
 
 def _normal_row(records: Sequence[CaptionRecord], treatment: Treatment) -> NormalRow:
@@ -233,19 +233,19 @@ def _half(interval: Interval) -> float:
     return (interval.high - interval.low) / 2
 
 
-def attribution_rows(found: MitigationBenchmark) -> tuple[AttributionRow, ...]:
+def attribution_rows(result: MitigationBenchmark) -> tuple[AttributionRow, ...]:
     """Return what is left of copying when the words with the highest attribution are dropped.
 
     Over captions that are copied at all; differences are to random words.
     """
-    records = [one for one in found.attributions if one.before > 0]
+    records = [record for record in result.attributions if record.before > 0]
     if not records:
         return ()
-    left = torch.stack([one.copied for one in records])
+    left = torch.stack([record.copied for record in records])
     control = records[0].by.index("random")
     return tuple(
         AttributionRow(
-            by, mean_share_interval(mine), paired_share_interval(mine, left[:, control])
+            by, mean_share_interval(shares), paired_share_interval(shares, left[:, control])
         )
-        for by, mine in zip(records[0].by, left.unbind(1), strict=True)
+        for by, shares in zip(records[0].by, left.unbind(1), strict=True)
     )

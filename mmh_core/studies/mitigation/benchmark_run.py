@@ -71,8 +71,10 @@ class CaptionRecord:
 
     def share(self, row: int, *kinds: OutcomeKind) -> float:
         """Return the share of a mitigation's images with one of these outcomes, NaN if unknown."""
-        found = self.outcomes[row] if self.outcomes else ()
-        return sum(one in kinds for one in found) / len(found) if found else math.nan
+        outcomes = self.outcomes[row] if self.outcomes else ()
+        return (
+            sum(outcome in kinds for outcome in outcomes) / len(outcomes) if outcomes else math.nan
+        )
 
     def row(self, treatment: Treatment) -> int | None:
         """Return the place of a mitigation, None where it was not generated."""
@@ -126,11 +128,11 @@ def caption_record(run: MitigationRun, caption: Caption, made_by: str = "") -> C
 
     def stacked(values: list[Tensor]) -> Tensor:
         unknown = torch.full((seeds,), math.nan)
-        return torch.stack([each.float() if len(each) else unknown for each in values])
+        return torch.stack([row.float() if len(row) else unknown for row in values])
 
     def listed(values: list[float]) -> Tensor:
-        known = [math.nan if cell.refused else v for cell, v in zip(cells, values, strict=True)]
-        return torch.tensor(known)
+        numbers = [math.nan if cell.refused else v for cell, v in zip(cells, values, strict=True)]
+        return torch.tensor(numbers)
 
     return CaptionRecord(
         caption,
@@ -146,7 +148,7 @@ def caption_record(run: MitigationRun, caption: Caption, made_by: str = "") -> C
         listed([cell.agreement for cell in cells]),
         listed([cell.seconds for cell in cells]),
         listed([cell.nfe for cell in cells]),
-        tuple(tuple(one.kind for one in image_outcomes(cell, cells[0])) for cell in cells),
+        tuple(tuple(outcome.kind for outcome in image_outcomes(cell, cells[0])) for cell in cells),
         made_by,
     )
 
@@ -203,11 +205,11 @@ def caption_config(
 
 
 def record_path(
-    inputs: BenchmarkInputs, what: str, caption: Caption, treatments: Sequence[Treatment]
+    inputs: BenchmarkInputs, stage: str, caption: Caption, treatments: Sequence[Treatment]
 ) -> Path:
     """Return where a record is kept: by everything that it depends on, the code included."""
-    names = [[one.mitigation, one.strength] for one in treatments]
-    key = [what, made_by(inputs), caption.text, caption.kind, names]
+    names = [[treatment.mitigation, treatment.strength] for treatment in treatments]
+    key = [stage, made_by(inputs), caption.text, caption.kind, names]
     digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()
     return inputs.work / f"{_version(inputs)}-{digest[:32]}.safetensors"
 

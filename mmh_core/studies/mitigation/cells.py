@@ -54,15 +54,18 @@ def generate_cell(
         except MMHError as error:
             yield 1.0, None, _refused(comparison, number, treatment, chosen, str(error))
             return
-        latents, first, noise, shown = None, None, "", time.monotonic()
+        latents, first, noise, last_preview = None, None, "", time.monotonic()
         yield _NOTHING_YET
         for step in generate(comparison.subject.model, mitigated.request):
             if first is None:
                 first, noise = step.guidance_norm.float().cpu(), digest(step.x_t)
             latents = step.latents
             preview = None
-            if time.monotonic() - shown > _PREVIEW_GAP:
-                preview, shown = pixels_of(comparison.subject.model, step.x0_hat), time.monotonic()
+            if time.monotonic() - last_preview > _PREVIEW_GAP:
+                preview, last_preview = (
+                    pixels_of(comparison.subject.model, step.x0_hat),
+                    time.monotonic(),
+                )
             yield _DRAWN * step.index / step.steps, preview, None
     if latents is None or first is None:
         raise ValueError("The scheduler made no step.")
@@ -100,18 +103,18 @@ def _read(
     cell = replace(cell, moved=_similar(training_set, images, before.float() / 255))
     if training_set is not None:
         near = find_copies(training_set, images)
-        asked = comparison.config.prompts[number]
+        prompt = comparison.config.prompts[number]
         align = training_set.alignment
         cell = replace(
             cell,
             similarity=torch.tensor([copy.similarity for copy, _ in near]),
             nearest=torch.tensor([copy.nearest for copy, _ in near]),
             kinds=tuple(copy.kind for copy, _ in near),
-            alignment=unknown if align is None else align(images, asked).float().cpu(),
+            alignment=unknown if align is None else align(images, prompt).float().cpu(),
             contents=tuple(
-                content_of(one.caption for one in around[:VOTES]) for _, around in near
+                content_of(neighbor.caption for neighbor in around[:VOTES]) for _, around in near
             ),
-            content_asked=content_of([asked]),
+            content_asked=content_of([prompt]),
         )
     return cell
 
@@ -120,7 +123,7 @@ def _with_lid(comparison: Comparison, cell: Cell, mitigated: Mitigated) -> Cell:
     """Estimate the LID of the images, given the embedding and the attention in force."""
     model, request = comparison.subject.model, mitigated.request
     cond = in_force(model, request).expand(len(cell.latents), -1, -1)
-    found = estimate_lid(
+    estimate = estimate_lid(
         steered_model(model, request),
         cell.latents,
         cond,
@@ -128,7 +131,7 @@ def _with_lid(comparison: Comparison, cell: Cell, mitigated: Mitigated) -> Cell:
         DEFAULT_ESTIMATOR,
         level=deciding_level(comparison.normal),
     )
-    return replace(cell, lid=found.lid, lid_error=found.standard_error)
+    return replace(cell, lid=estimate.lid, lid_error=estimate.standard_error)
 
 
 def _with_strength(chosen: Mitigation, strength: float) -> Mitigation:
@@ -140,9 +143,9 @@ def _similar(training_set: TrainingSet | None, images: Tensor, others: Tensor) -
     """Return the cosine (B,) of the descriptors of pairs of images, NaN without a descriptor."""
     if training_set is None:
         return torch.full((len(images),), math.nan)
-    found = embed_all(training_set.embedder, torch.cat([images, others])).double()
-    ours, theirs = torch.nn.functional.normalize(found, dim=1).chunk(2)
-    return (ours * theirs).sum(1).float()
+    vectors = embed_all(training_set.embedder, torch.cat([images, others])).double()
+    own, baseline = torch.nn.functional.normalize(vectors, dim=1).chunk(2)
+    return (own * baseline).sum(1).float()
 
 
 def _percentiles(comparison: Comparison, norms: Tensor) -> Tensor:

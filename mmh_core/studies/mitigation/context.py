@@ -59,15 +59,15 @@ def lids_of_references(
     prompts = tuple(distinct[i * len(distinct) // count] for i in range(count))
     request = replace(config.request(""), seeds=config.seeds[:1])
 
-    known: dict[tuple[LidBy, float], Tensor] = {}
+    cached: dict[tuple[LidBy, float], Tensor] = {}
 
     def lids(by: LidBy, log_delta: float) -> Work[Tensor]:
-        if (by, log_delta) not in known:
+        if (by, log_delta) not in cached:
             generator = torch.Generator().manual_seed(config.seeds[0] % 2**63)
-            known[by, log_delta] = yield from reference_lids(
+            cached[by, log_delta] = yield from reference_lids(
                 model, request, prompts, by=by, log_delta=log_delta, generator=generator
             )
-        return known[by, log_delta]
+        return cached[by, log_delta]
 
     return lids
 
@@ -82,11 +82,11 @@ def context_for(
     what is normal, and by default the guidance norm.
     """
     normal, training_set = comparison.normal, comparison.subject.training_set
-    seed, asked = comparison.config.seeds[0], comparison.config.prompts[number]
+    seed, prompt = comparison.config.seeds[0], comparison.config.prompts[number]
     scan, threshold = None, None
     if training_set is not None and (chosen.name == "automatic_chain" or normal is None):
         scan, threshold = (
-            partial(copy_share, comparison.subject.model, training_set, asked),
+            partial(copy_share, comparison.subject.model, training_set, prompt),
             _NO_COPY,
         )
     elif normal is not None:
@@ -95,7 +95,7 @@ def context_for(
             partial(low_lids, comparison.subject.model, normal.log_delta, low),
             _NO_COPY,
         )
-    known = None if training_set is None else training_set.thresholds
+    thresholds = None if training_set is None else training_set.thresholds
     return MitigationContext(
         generator=torch.Generator().manual_seed((seed * 7_919 + 13) % 2**63),
         scan=scan,
@@ -105,7 +105,9 @@ def context_for(
         latents=None if base is None else base.latents,
         index=None if training_set is None else training_set.index,
         embedder=None if training_set is None else training_set.embedder,
-        copy_similarity=MitigationContext().copy_similarity if known is None else known.descriptor,
+        copy_similarity=MitigationContext().copy_similarity
+        if thresholds is None
+        else thresholds.descriptor,
     )
 
 
@@ -119,8 +121,8 @@ def low_lids(model: TextToImage, log_delta: float, low: float, request: Request)
     latents, nfe = yield from generated_latents(model, request)
     cond = in_force(model, request).expand(len(latents), -1, -1)
     steered = steered_model(model, request)
-    found = estimate_lid(steered, latents, cond, log_delta, DEFAULT_ESTIMATOR, level=low)
-    return Scan(float((found.lid < low).float().mean()), nfe + found.nfe)
+    estimate = estimate_lid(steered, latents, cond, log_delta, DEFAULT_ESTIMATOR, level=low)
+    return Scan(float((estimate.lid < low).float().mean()), nfe + estimate.nfe)
 
 
 def in_force(model: TextToImage, request: Request) -> Tensor:
@@ -133,7 +135,7 @@ def in_force(model: TextToImage, request: Request) -> Tensor:
 
 @torch.no_grad()
 def copy_share(
-    model: TextToImage, training_set: TrainingSet, asked: str | None, request: Request
+    model: TextToImage, training_set: TrainingSet, prompt: str | None, request: Request
 ) -> Work[Scan]:
     """Generate a request and score it by the share of its images that are copies.
 
@@ -142,14 +144,14 @@ def copy_share(
     """
     latents, nfe = yield from generated_latents(model, request)
     images = pixels_of(model, latents).float() / 255
-    found = find_copies(training_set, images)
-    scan = Scan(copy_rate(copy.kind for copy, _ in found), nfe)
-    if asked is None:
+    copies = find_copies(training_set, images)
+    scan = Scan(copy_rate(copy.kind for copy, _ in copies), nfe)
+    if prompt is None:
         return scan
-    wanted = content_of([asked])
-    shown = [content_of(one.caption for one in near[:VOTES]) for _, near in found]
-    astray = [bool(wanted and content and content != wanted) for content in shown]
+    intended = content_of([prompt])
+    contents = [content_of(neighbor.caption for neighbor in near[:VOTES]) for _, near in copies]
+    astray = [bool(intended and content and content != intended) for content in contents]
     scan = replace(scan, astray=sum(astray) / len(astray))
     if training_set.alignment is None:
         return scan
-    return replace(scan, alignment=float(training_set.alignment(images, asked).mean()))
+    return replace(scan, alignment=float(training_set.alignment(images, prompt).mean()))

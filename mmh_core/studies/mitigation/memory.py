@@ -45,7 +45,7 @@ class _Marks:
         """Close a block."""
         with self._lock:
             self._note()
-            self._open = [each for each in self._open if each is not block]
+            self._open = [entry for entry in self._open if entry is not block]
 
     def _note(self) -> None:
         if self._open:

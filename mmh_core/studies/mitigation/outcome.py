@@ -75,9 +75,9 @@ def lost_subject(cell: Cell, base: Cell, seed: int) -> str | None:
     Alignment alone does not notice a wrong subject where CLIP is small, so the kind of image is
     compared too, where the training set tells kinds apart.
     """
-    shown = cell.contents[seed] if cell.contents else ""
-    if shown and cell.content_asked and shown != cell.content_asked:
-        return f"shows another kind of image ({shown}, not {cell.content_asked})"
+    content = cell.contents[seed] if cell.contents else ""
+    if content and cell.content_asked and content != cell.content_asked:
+        return f"shows another kind of image ({content}, not {cell.content_asked})"
     alignment, bound = float(cell.alignment[seed]), alignment_bound(base)
     if math.isnan(alignment) or math.isnan(bound):
         return None

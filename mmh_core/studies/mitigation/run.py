@@ -87,8 +87,8 @@ class Cell:
     @property
     def copied(self) -> float:
         """Return the share of copies of any kind among the images that can be judged, or NaN."""
-        known = [one for i in range(len(self.kinds)) if (one := self.copy_of(i)) is not None]
-        return sum(known) / len(known) if known else math.nan
+        copies = [value for i in range(len(self.kinds)) if (value := self.copy_of(i)) is not None]
+        return sum(copies) / len(copies) if copies else math.nan
 
     def copy_of(self, seed: int) -> bool | None:
         """Return whether an image is a copy of any kind, None where that cannot be judged."""

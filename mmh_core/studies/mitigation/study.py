@@ -33,8 +33,10 @@ def checked(config: MitigationConfig) -> MitigationConfig:
     for treatment in config.treatments:
         check_strength(treatment.mitigation, treatment.strength)
     none = Treatment("none", MITIGATIONS["none"].strength)
-    wanted = dict.fromkeys((none, *config.treatments))
-    treatments = tuple(one for one in wanted if one == none or one.mitigation != "none")
+    distinct = dict.fromkeys((none, *config.treatments))
+    treatments = tuple(
+        treatment for treatment in distinct if treatment == none or treatment.mitigation != "none"
+    )
     cells = len(treatments) * len(config.prompts) * len(config.seeds)
     if cells > MOST_CELLS:
         raise MMHError(
@@ -46,7 +48,9 @@ def checked(config: MitigationConfig) -> MitigationConfig:
 
 def treatments_of(text: str) -> tuple[Treatment, ...]:
     """Return the mitigations in name:strength pairs, the baselines first. Errors: MMHError."""
-    found = [Treatment(name, MITIGATIONS[name].strength) for name in ("none", "random_tokens")]
+    treatments = [
+        Treatment(name, MITIGATIONS[name].strength) for name in ("none", "random_tokens")
+    ]
     for part in text.split(","):
         name, _, strength = (word.strip() for word in part.partition(":"))
         if name not in MITIGATIONS:
@@ -60,8 +64,8 @@ def treatments_of(text: str) -> tuple[Treatment, ...]:
                 f"The strength {strength!r} of {name} is no number: write {name}:"
                 f"{MITIGATIONS[name].strength:g}, for example."
             ) from None
-        found.append(Treatment(name, value))
-    return tuple(dict.fromkeys(found))
+        treatments.append(Treatment(name, value))
+    return tuple(dict.fromkeys(treatments))
 
 
 def mitigation_study(
@@ -116,25 +120,25 @@ def mitigation_study(
 
 def expected_nfe(config: MitigationConfig) -> float:
     """Return about how many NFE of one branch a config takes, all images together."""
-    each: float = sum(
-        2.0 * config.sampling.steps + mitigation(one.mitigation).cost(config.sampling.steps)
-        for one in checked(config).treatments
+    per_image: float = sum(
+        2.0 * config.sampling.steps + mitigation(treatment.mitigation).cost(config.sampling.steps)
+        for treatment in checked(config).treatments
     )
-    return each * len(config.prompts) * len(config.seeds)
+    return per_image * len(config.prompts) * len(config.seeds)
 
 
 def _with_cell(run: MitigationRun, cell: Cell, training_set: TrainingSet | None) -> MitigationRun:
     """Add a cell, and the training images that its own are nearest to; no preview is left."""
-    known = dict(run.nearest_images)
+    stored = dict(run.nearest_images)
     if training_set is not None:
         rows = {int(id): row for row, id in enumerate(training_set.index.ids)}
         for id in cell.nearest.tolist():
-            if id >= 0 and id not in known:
-                known[id] = training_set.image(rows[id])
+            if id >= 0 and id not in stored:
+                stored[id] = training_set.image(rows[id])
     return replace(
         run,
         cells=(*run.cells, cell),
-        nearest_images=tuple(known.items()),
+        nearest_images=tuple(stored.items()),
         preview=run.preview[:0],
         preview_of="",
     )

@@ -61,7 +61,7 @@ class TreatmentRow:
         """Return the share of images with one of these outcomes, NaN without any image."""
         if not self.outcomes:
             return _NAN
-        return sum(one.kind in kinds for one in self.outcomes) / len(self.outcomes)
+        return sum(outcome.kind in kinds for outcome in self.outcomes) / len(self.outcomes)
 
 
 def treatment_rows(
@@ -86,8 +86,8 @@ def treatment_rows(
 
 def copies(cell: Cell) -> Tensor:
     """Return 1 for every image that is a copy, else 0 (B,), NaN where nobody can tell."""
-    known = [cell.copy_of(i) for i in range(len(cell.kinds))]
-    return torch.tensor([_NAN if one is None else float(one) for one in known])
+    values = [cell.copy_of(i) for i in range(len(cell.kinds))]
+    return torch.tensor([_NAN if value is None else float(value) for value in values])
 
 
 def _row(treatment: Treatment, pairs: Sequence[tuple[Cell, Cell]]) -> TreatmentRow:
@@ -122,5 +122,5 @@ def _row(treatment: Treatment, pairs: Sequence[tuple[Cell, Cell]]) -> TreatmentR
         mean(lambda cell: cell.seconds),
         mean(lambda cell: cell.nfe),
         mean(lambda cell: cell.peak_mb),
-        tuple(one for cell, base in applied for one in image_outcomes(cell, base)),
+        tuple(outcome for cell, base in applied for outcome in image_outcomes(cell, base)),
     )

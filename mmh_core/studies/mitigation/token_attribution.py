@@ -56,11 +56,11 @@ def token_study(
         context = MitigationContext(generator=generator, latents=latents)
         try:
             work = attribute(model, request, by, log_delta=scale, context=context)
-            found = yield from reporting(work, Progress(number / len(ASKED), message, run))
+            attribution = yield from reporting(work, Progress(number / len(ASKED), message, run))
         except MMHError as error:
             run = replace(run, left_out=(*run.left_out, f"Attribution by {by}: {error}"))
             continue
-        run = replace(run, found=(*run.found, found))
+        run = replace(run, found=(*run.found, attribution))
     yield Progress(1.0, "Finished", run)
 
 
@@ -71,16 +71,16 @@ def word_at(attribution: Attribution, token: int) -> Word | None:
     """
     if not 0 <= token < len(attribution.tokens):
         raise ValueError(f"There is no token {token}: choose from 0 to {len(attribution.tokens)}.")
-    place = words_at(attribution.prompt, attribution.spans)[token]
-    return None if place < 0 else words_of(attribution.prompt)[place]
+    position = words_at(attribution.prompt, attribution.spans)[token]
+    return None if position < 0 else words_of(attribution.prompt)[position]
 
 
 def without_word(prompt: str, word: Word) -> str:
     """Return the prompt without a word. Errors: MMHError for the only one."""
-    found = dropped(prompt, (word,))
-    if found == prompt:
+    shortened = dropped(prompt, (word,))
+    if shortened == prompt:
         raise MMHError(f"{word.text!r} is the only word: replace it instead of dropping it.")
-    return found
+    return shortened
 
 
 def with_word(prompt: str, word: Word, new: str) -> str:

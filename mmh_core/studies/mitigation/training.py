@@ -72,23 +72,23 @@ def training_mitigation(
     started = time.monotonic()
     run = TrainingMitigationRun(config, model.sha256, "training", (), (), 0.0)
     yield Progress(0.0, "Encoding the world", run)
-    data, wanted = _materials(config, folder, model)
-    run = replace(run, captions=tuple(zip(wanted.caption, wanted.group, strict=True)))
+    data, memorized = _materials(config, folder, model)
+    run = replace(run, captions=tuple(zip(memorized.caption, memorized.group, strict=True)))
     total = len(ARMS) * config.steps
     for number, arm in enumerate(ARMS):
-        mine = replace(data, copies=torch.ones_like(data.copies)) if arm.single else data
+        arm_data = replace(data, copies=torch.ones_like(data.copies)) if arm.single else data
         place = Place(model.device, config.seed)
         network = DenoiserConfig(
             Fitting(config.steps, config.batch, 1e-3, max(1, config.steps // 16)),
             channels=config.channels,
             groups=config.groups,
         )
-        for fitted in train_denoiser(mine, network, place, config.precision):
+        for fitted in train_denoiser(arm_data, network, place, config.precision):
             share = (number * config.steps + fitted.step) / total
             if fitted.step in config.looks:
                 trained = _with_network(model, fitted.model)
                 look = _look(
-                    config, arm.name, fitted.step, fitted.loss, trained, training_set, wanted
+                    config, arm.name, fitted.step, fitted.loss, trained, training_set, memorized
                 )
                 run = replace(run, snapshots=(*run.snapshots, look))
             run = replace(run, seconds=time.monotonic() - started)
@@ -121,13 +121,13 @@ def _materials(
 
 def _chosen(labels: pd.DataFrame, wide: float) -> list[int]:
     """Return the rows that are trained on: all memorized ones, and a share of the normal ones."""
-    found = []
+    chosen = []
     for kinds in _KINDS.values():
         for kind in kinds:
             rows = labels.index[labels.kind == kind].tolist()
             count = len(rows) if len(kinds) == 1 else max(1, round(wide * len(rows)))
-            found += [rows[i * len(rows) // count] for i in range(count)]
-    return sorted(found)
+            chosen += [rows[i * len(rows) // count] for i in range(count)]
+    return sorted(chosen)
 
 
 def _wanted(labels: pd.DataFrame, count: int) -> pd.DataFrame:
@@ -136,8 +136,8 @@ def _wanted(labels: pd.DataFrame, count: int) -> pd.DataFrame:
     for group, kinds in _KINDS.items():
         lists = []
         for kind in kinds:
-            one = labels[labels.kind == kind].drop_duplicates("subject")
-            lists.append(one if len(one) >= count else labels[labels.kind == kind])
+            distinct = labels[labels.kind == kind].drop_duplicates("subject")
+            lists.append(distinct if len(distinct) >= count else labels[labels.kind == kind])
         for i in range(count):
             table = lists[i % len(lists)]
             row = table.iloc[i * len(table) // count]
@@ -159,12 +159,12 @@ def _look(
     loss: float,
     model: TextToImage,
     training_set: TrainingSet,
-    wanted: pd.DataFrame,
+    captions: pd.DataFrame,
 ) -> TrainingMitigationSnapshot:
     """Generate every caption with every seed; return copies, alignment and LID of each group."""
     trials = generate_trials(
         model,
-        wanted.rename(columns={"group": "kind"}),
+        captions.rename(columns={"group": "kind"}),
         tuple(_DRAWING_SEED + i for i in range(config.seeds)),
         guidance=model.guidance,
         steps=config.sampling_steps,
@@ -173,7 +173,7 @@ def _look(
         raise MMHError("This model has no calibrated scale: choose the embedded model.")
     pixels = torch.cat([pixels_of(model, part) for part in torch.split(trials.latents, 8)])
     images = pixels.float() / 255
-    found = [copy for copy, _ in find_copies(training_set, images)]
+    copies = [copy for copy, _ in find_copies(training_set, images)]
     lid = lid_at(
         model, trials.latents, trials.embeddings, training_set.log_delta, seed=config.seed
     )
@@ -190,8 +190,8 @@ def _look(
         arm,
         step,
         loss,
-        by_group(torch.tensor([float(is_copy(copy.kind)) for copy in found])),
-        by_group(torch.tensor([copy.similarity for copy in found])),
+        by_group(torch.tensor([float(is_copy(copy.kind)) for copy in copies])),
+        by_group(torch.tensor([copy.similarity for copy in copies])),
         by_group(torch.tensor(fits)),
         by_group(lid.float()),
         by_group(pixels)[:, : config.kept],

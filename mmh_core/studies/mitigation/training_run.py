@@ -103,7 +103,7 @@ class TrainingMitigationRun:
 
     def arm(self, name: str) -> tuple[TrainingMitigationSnapshot, ...]:
         """Return the snapshots of an arm, earliest first."""
-        return tuple(one for one in self.snapshots if one.arm == name)
+        return tuple(snapshot for snapshot in self.snapshots if snapshot.arm == name)
 
 
 #: A snapshot shows what is asked if its reference images keep this share of the last one's fit.
@@ -123,6 +123,6 @@ def early_stop(
         return None
     last = snapshots[-1]
     least = _FITTING * last.mean("alignment", "normal")
-    fitting = [one for one in snapshots if one.mean("alignment", "normal") >= least]
-    best = min(fitting, key=lambda one: (one.memorized, -one.step))
+    fitting = [snapshot for snapshot in snapshots if snapshot.mean("alignment", "normal") >= least]
+    best = min(fitting, key=lambda snapshot: (snapshot.memorized, -snapshot.step))
     return None if best is last else best

@@ -62,18 +62,18 @@ def verdicts(run: MitigationRun) -> tuple[TreatmentVerdict, ...]:
     return tuple(_verdict(row, rows[0], others.get(row.treatment, _UNCHECKED)) for row in rows)
 
 
-def best(found: Sequence[TreatmentVerdict]) -> TreatmentVerdict | None:
+def best(judged: Sequence[TreatmentVerdict]) -> TreatmentVerdict | None:
     """Return of those that pass the one with the best alignment, among equals the cheapest."""
 
-    def rank(one: TreatmentVerdict) -> tuple[float, float]:
-        return -one.row.alignment.mean.value, one.row.nfe
+    def rank(verdict: TreatmentVerdict) -> tuple[float, float]:
+        return -verdict.row.alignment.mean.value, verdict.row.nfe
 
-    return min((one for one in found if one.passes), key=rank, default=None)
+    return min((verdict for verdict in judged if verdict.passes), key=rank, default=None)
 
 
-def nothing_to_solve(found: Sequence[TreatmentVerdict]) -> bool:
+def nothing_to_solve(judged: Sequence[TreatmentVerdict]) -> bool:
     """Return whether no image is a copy without mitigation, so that nothing can be solved."""
-    return bool(found) and all(one.kind == "no copy" for one in found[0].row.outcomes)
+    return bool(judged) and all(outcome.kind == "no copy" for outcome in judged[0].row.outcomes)
 
 
 def reference_rows(run: MitigationRun) -> dict[Treatment, ReferenceRow]:
@@ -89,11 +89,11 @@ def reference_rows(run: MitigationRun) -> dict[Treatment, ReferenceRow]:
 def _reference(row: TreatmentRow) -> ReferenceRow:
     change = row.alignment.difference
     lost = loses_alignment(change, row.alignment.mean.value - change.value)
-    new = sum(one.reason == NEW_COPY for one in row.outcomes)
+    new = sum(outcome.reason == NEW_COPY for outcome in row.outcomes)
     effect: ReferenceEffect = "unchanged"
     if new or lost:
         effect = "harmed"
-    elif math.isnan(change.low) or any(one.kind == "unknown" for one in row.outcomes):
+    elif math.isnan(change.low) or any(outcome.kind == "unknown" for outcome in row.outcomes):
         # One image has no interval, and a figure that is missing shows no harm.
         effect = "not checked"
     return ReferenceRow(effect, change, new, row.images, lost)
@@ -105,7 +105,7 @@ def _verdict(row: TreatmentRow, base: TreatmentRow, references: ReferenceRow) ->
     reasons = reasons_of(row.outcomes)
     if not row.images:
         reasons = (row.refused or "nothing was generated",)
-    elif all(one.kind == "no copy" for one in base.outcomes):
+    elif all(outcome.kind == "no copy" for outcome in base.outcomes):
         reasons = (*reasons, "no image is a copy without mitigation")
     if references.effect == "harmed":
         reasons = (*reasons, harm(references))
@@ -128,13 +128,13 @@ def harm(references: ReferenceRow) -> str:
 def reasons_of(outcomes: Sequence[ImageOutcome]) -> tuple[str, ...]:
     """Count the images that are not good, the most severe outcome first."""
     bad = [kind for kind, row in OUTCOME_ROWS.items() if not row.good]
-    found = []
+    reasons = []
     for kind in sorted(bad, key=lambda kind: -OUTCOME_ROWS[kind].severity):
-        mine = [one.reason for one in outcomes if one.kind == kind]
-        if mine:
-            text = "copies" if kind == "copy" else "; ".join(_merged(mine))
-            found.append(f"{len(mine)} of {len(outcomes)}: {text}")
-    return tuple(found)
+        texts = [outcome.reason for outcome in outcomes if outcome.kind == kind]
+        if texts:
+            text = "copies" if kind == "copy" else "; ".join(_merged(texts))
+            reasons.append(f"{len(texts)} of {len(outcomes)}: {text}")
+    return tuple(reasons)
 
 
 def _merged(reasons: Sequence[str]) -> list[str]:
@@ -143,9 +143,11 @@ def _merged(reasons: Sequence[str]) -> list[str]:
     for reason in reasons:
         pieces = _FIGURE.split(reason)
         groups.setdefault(tuple(pieces[::2]), []).append(pieces[1::2])
-    found = []
+    merged = []
     for words, figures in groups.items():
-        ranges = [sorted(set(each), key=float) for each in zip(*figures, strict=True)]
-        shown = [each[0] if len(each) == 1 else f"{each[0]} to {each[-1]}" for each in ranges]
-        found.append("".join(a + b for a, b in zip(words, [*shown, ""], strict=True)))
-    return found
+        ranges = [sorted(set(values), key=float) for values in zip(*figures, strict=True)]
+        spans = [
+            values[0] if len(values) == 1 else f"{values[0]} to {values[-1]}" for values in ranges
+        ]
+        merged.append("".join(a + b for a, b in zip(words, [*spans, ""], strict=True)))
+    return merged

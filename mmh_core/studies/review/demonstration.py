@@ -28,33 +28,33 @@ KEPT = 2
 
 def demonstration_prompts(folder: Path) -> list[PromptExample]:
     """Return prompts of every kind of the calibration half: trained ones, and some paraphrases."""
-    found: list[PromptExample] = []
-    known = pocket_examples(folder)
-    for kind in dict.fromkeys(one.kind for one in known):
-        mine = [one for one in known if one.kind == kind]
-        first = {one.subject: one for one in reversed(mine) if one.trained}
-        subjects = [one.subject for one in mine if one.subject in first]
+    demonstration: list[PromptExample] = []
+    examples = pocket_examples(folder)
+    for kind in dict.fromkeys(example.kind for example in examples):
+        of_kind = [example for example in examples if example.kind == kind]
+        first = {example.subject: example for example in reversed(of_kind) if example.trained}
+        subjects = [example.subject for example in of_kind if example.subject in first]
         chosen = list(dict.fromkeys(subjects))[:SUBJECTS]
-        found += [first[subject] for subject in chosen]
-        others = {one.subject: one for one in reversed(mine) if not one.trained}
-        found += [others[subject] for subject in chosen if subject in others][:PARAPHRASES]
-    return found
+        demonstration += [first[subject] for subject in chosen]
+        others = {example.subject: example for example in reversed(of_kind) if not example.trained}
+        demonstration += [others[subject] for subject in chosen if subject in others][:PARAPHRASES]
+    return demonstration
 
 
 def example_csv(folder: Path) -> bytes:
     """Return every second prompt of the demonstration as a table to scan."""
     prompts = demonstration_prompts(folder)[::2]
-    rows = ((one.caption, f"row {number}") for number, one in enumerate(prompts, start=1))
+    rows = ((example.caption, f"row {number}") for number, example in enumerate(prompts, start=1))
     return csv_bytes(["prompt", "id"], rows)
 
 
 def kept_prompts(prompts: list[PromptExample]) -> set[str]:
     """Return the captions whose full study is kept: the first `KEPT` of each kind."""
-    kinds = dict.fromkeys(one.kind for one in prompts)
+    kinds = dict.fromkeys(example.kind for example in prompts)
     return {
-        one.caption
+        example.caption
         for kind in kinds
-        for one in [each for each in prompts if each.kind == kind][:KEPT]
+        for example in [example for example in prompts if example.kind == kind][:KEPT]
     }
 
 
@@ -71,10 +71,10 @@ def demonstration_items(
     prompts = demonstration_prompts(folder)
     kept = kept_prompts(prompts)
     items: list[ReviewItem] = []
-    for number, one in enumerate(prompts, start=1):
+    for number, example in enumerate(prompts, start=1):
         config = ImageConfig(
             model.name,
-            (one.caption,),
+            (example.caption,),
             SEEDS,
             model.sampling,
             curve=False,
@@ -82,14 +82,14 @@ def demonstration_items(
         )
         *_, last = image_study(config, subject)
         name = sha256 = ""
-        if one.caption in kept:
+        if example.caption in kept:
             name = f"demonstration-{number:02d}.safetensors"
             save_record(runs / name, last.partial)
             sha256 = file_sha256(runs / name)
         item = run_item(last.partial, file=name, sha256=sha256)
         if early is not None:
-            score = float(score_prompts(model, early, [one.caption]).score[0])
+            score = float(score_prompts(model, early, [example.caption]).score[0])
             item = replace(item, score=score)
-        items.append(replace(item, label="" if one.trained else "paraphrase"))
+        items.append(replace(item, label="" if example.trained else "paraphrase"))
         done = sorted(items, key=lambda item: (item.lid_percentile, -item.similarity))
         yield Progress(number / len(prompts), f"Studied {number} of {len(prompts)} prompts", done)

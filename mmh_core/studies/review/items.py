@@ -62,15 +62,15 @@ def run_item(run: ImageRun, prompt: int = 0, *, file: str = "", sha256: str = ""
     Figures are those of `run_figures`; the score is unknown. Errors: ValueError for a prompt
     that has no image yet.
     """
-    asked = run.config.prompts[prompt]
-    images = tuple(one for one in run.images if one.prompt == asked)
+    text = run.config.prompts[prompt]
+    images = tuple(image for image in run.images if image.prompt == text)
     if not images:
         raise ValueError(f"Prompt {prompt} has no image yet.")
     figures = run_figures(replace(run, images=images))
     worst = most_severe_image(images)
-    seeds = tuple(one.seed for one in images)
+    seeds = tuple(image.seed for image in images)
     item = ReviewItem(
-        asked, seeds, run.model, run.sha256, run=file, run_sha256=sha256, **kinds(worst)
+        text, seeds, run.model, run.sha256, run=file, run_sha256=sha256, **kinds(worst)
     )
     return replace(
         item,
@@ -142,7 +142,7 @@ def _not_read(row: ScanRow) -> Iterator[str]:
 def _scores(images: tuple[ImageResult, ...], copied: float) -> Iterator[tuple[str, float]]:
     """Yield further figures of a prompt by name."""
     yield "share of images copied", copied
-    first = [float(one.guidance_norm[0]) for one in images if len(one.guidance_norm)]
+    first = [float(image.guidance_norm[0]) for image in images if len(image.guidance_norm)]
     if first:
         yield "guidance norm, first step", sum(first) / len(first)
     worst = most_severe_image(images)

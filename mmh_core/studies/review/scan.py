@@ -171,33 +171,33 @@ def _scanned(
 ) -> Iterator[ScanState]:
     """Score rows, study the flagged among them, and write every row once it is complete."""
     seeds = _early(subject).seeds
-    wanted = folder.missing([(row.prompt, seeds) for row in rows])
-    fresh = [row for row, new in zip(rows, wanted, strict=True) if new]
+    absent = folder.missing([(row.prompt, seeds) for row in rows])
+    fresh = [row for row, new in zip(rows, absent, strict=True) if new]
     state = replace(state, done=state.done + len(rows) - len(fresh))
     if not fresh:
         yield state
         return
     started = time.monotonic()
-    found = score_prompts(subject.model, _early(subject), [row.prompt for row in fresh])
+    scores = score_prompts(subject.model, _early(subject), [row.prompt for row in fresh])
     state = replace(
         state,
         scored=state.scored + len(fresh),
         seconds=state.seconds + time.monotonic() - started,
     )
     readings = [read_prompt(subject.model, row.prompt) for row in fresh]
-    flagged = [i for i in range(len(fresh)) if float(found.score[i]) > state.threshold]
+    flagged = [i for i in range(len(fresh)) if float(scores.score[i]) > state.threshold]
     plain = [i for i in range(len(fresh)) if i not in flagged]
     folder.write(
         [
-            scan_row(fresh[i], seeds, early_figures(found, i, flagged=False), readings[i])
+            scan_row(fresh[i], seeds, early_figures(scores, i, flagged=False), readings[i])
             for i in plain
         ]
     )
-    silent = state.silent + int(found.score.isnan().sum())
+    silent = state.silent + int(scores.score.isnan().sum())
     state = _counted(replace(state, silent=silent), [readings[i] for i in plain])
     yield state
     for i in flagged:
-        values = early_figures(found, i, flagged=True)
+        values = early_figures(scores, i, flagged=True)
         if config.study:
             last: ImageRun | None = None
             for run in _study(fresh[i].prompt, seeds, subject):
@@ -214,8 +214,8 @@ def _counted(state: ScanState, readings: list[PromptReading]) -> ScanState:
     return replace(
         state,
         done=state.done + len(readings),
-        cut=state.cut + sum(bool(one.cut) for one in readings),
-        unread=state.unread + sum(bool(one.unread) for one in readings),
+        cut=state.cut + sum(bool(reading.cut) for reading in readings),
+        unread=state.unread + sum(bool(reading.unread) for reading in readings),
     )
 
 
@@ -288,8 +288,8 @@ def _prompts(count: int) -> str:
 
 
 def _chunks(rows: tuple[PromptRow, ...]) -> Iterator[list[PromptRow]]:
-    each = iter(rows)
-    while chunk := list(islice(each, BATCH)):
+    remaining = iter(rows)
+    while chunk := list(islice(remaining, BATCH)):
         yield chunk
 
 
@@ -299,9 +299,9 @@ def _line(state: ScanState) -> str:
 
 def _early(subject: Subject) -> EarlyCalibration:
     """Return the calibration of the early scan. Errors: MMHError where there is none."""
-    found = subject.calibration.early
-    if found is None:
+    calibration = subject.calibration.early
+    if calibration is None:
         raise MMHError(
             f"The early scan is not calibrated for {subject.model.name}: calibrate it first."
         )
-    return found
+    return calibration

@@ -60,13 +60,13 @@ def scan_row(
     return ScanRow(row.prompt, seeds, {**about, **values})
 
 
-def early_figures(found: EarlyScores, i: int, *, flagged: bool) -> dict[str, Value]:
+def early_figures(scores: EarlyScores, i: int, *, flagged: bool) -> dict[str, Value]:
     """Return the scores of prompt `i`, with the study's columns empty."""
     return {
-        "score": float(found.score[i]),
-        "guidance_norm": float(found.guidance_norm[i]),
-        "cosine": float(found.cosine[i]),
-        "percentile": float(found.percentile[i]),
+        "score": float(scores.score[i]),
+        "guidance_norm": float(scores.guidance_norm[i]),
+        "cosine": float(scores.cosine[i]),
+        "percentile": float(scores.percentile[i]),
         "flagged": flagged,
         "verdict": "",
         "copies": math.nan,
@@ -80,12 +80,12 @@ def early_figures(found: EarlyScores, i: int, *, flagged: bool) -> dict[str, Val
 
 def run_figures(run: ImageRun) -> dict[str, Value]:
     """Return the figures of a prompt's images: the worst verdict, means, the nearest copy."""
-    copies = [one.copy for one in run.images if one.copy is not None]
-    lids = [one.lid for one in run.images if one.lid is not None]
+    copies = [image.copy for image in run.images if image.copy is not None]
+    lids = [image.lid for image in run.images if image.lid is not None]
     near = [copy for copy in copies if not math.isnan(copy.similarity)]
     nearest = max(near, key=lambda copy: copy.similarity, default=None)
     return {
-        "verdict": most_severe(one.verdict for one in run.images),
+        "verdict": most_severe(image.verdict for image in run.images),
         "copies": copy_rate(copy.kind for copy in copies),
         "similarity": math.nan if nearest is None else nearest.similarity,
         "nearest": -1 if nearest is None else nearest.nearest,
