@@ -152,16 +152,22 @@ _TEXT: Mapping[str, Check] = {
     "projection_dim": _COUNT,
     "vocab_size": _COUNT,
 }
-_BETAS = _listed(_number, 100_000)
+
+
+def _beta(x: Any) -> bool:
+    return _number(x) and 0 <= x <= 1
+
+
+_BETAS = _listed(_beta, 100_000)
 _OPTIONAL_NUMBER = _either(_nothing, _number)
 _SCHEDULER: Mapping[str, Check] = {
     "_class_name": lambda x: isinstance(x, str) and len(x) < 100,
     "algorithm_type": _one_of(
         "deis", "dpmsolver", "dpmsolver++", "sde-dpmsolver", "sde-dpmsolver++"
     ),
-    "beta_end": _number,
+    "beta_end": _beta,
     "beta_schedule": _one_of("linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid", "laplace"),
-    "beta_start": _number,
+    "beta_start": _beta,
     "clip_sample": _flag,
     "clip_sample_range": _number,
     "disable_corrector": _either(lambda x: x == [], _listed(_whole(0), 1000)),

@@ -125,8 +125,9 @@ def _more() -> None:
     _number(
         "Text-encoder windows",
         "windows",
-        "A text encoder takes 77 tokens and truncates the rest. With several windows a longer "
-        "prompt is encoded in pieces, as web UIs do; models are not trained so.",
+        "A text encoder takes so many tokens (77 in Stable Diffusion) and truncates the rest. "
+        "With several windows a longer prompt is encoded in pieces, as web UIs do; models are not "
+        "trained so.",
     )
     st.multiselect(
         "Further LID estimators",

@@ -78,6 +78,10 @@ def checked(config: ImageConfig) -> ImageConfig:
     check_text(config.sampling.negative, "negative prompt")
     for prompt in config.prompts:
         config.request(prompt)
+    if len(set(config.prompts)) < len(config.prompts):
+        raise MMHError(
+            "A prompt is given twice: equal prompts draw equal images, so give it once."
+        )
     if len(set(config.seeds)) < len(config.seeds):
         raise MMHError("A seed is given twice: equal seeds draw equal images, so give it once.")
     count = len(config.prompts) * len(config.seeds)

@@ -370,9 +370,13 @@ def test_what_exceeds_the_text_encoder_is_shown(model: TextToImage) -> None:
         ({"prompts": ()}, "0 prompts"),
         ({"prompts": ("x" * 10_001,)}, "too long"),
         ({"seeds": (1, 1)}, "seed is given twice"),
+        ({"prompts": ("a cat", "a cat")}, "prompt is given twice"),
         ({"seeds": ()}, "seeds are"),
         ({"seeds": (-1,)}, "seeds are"),
-        ({"prompts": ("a",) * 20, "seeds": tuple(range(20))}, "more than one run may generate"),
+        (
+            {"prompts": tuple("abcdefghijklmnopqrst"), "seeds": tuple(range(20))},
+            "more than one run may generate",
+        ),
         ({"frames": -1}, "decoded steps"),
     ],
 )
