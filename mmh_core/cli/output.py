@@ -150,6 +150,11 @@ def index_of(
         raise MMHError(
             "--index needs --index-images: name the folder that the index was built from."
         )
+    # Before a model is loaded, which takes seconds.
+    if not index.exists():
+        raise MMHError(f"There is no index {index}: name the folder that `{PROGRAM} index` wrote.")
+    if not images.is_dir():
+        raise MMHError(f"There is no folder {images}: name the one that the index was built from.")
     return IndexedFolder(index, images, embedder)
 
 

@@ -196,6 +196,8 @@ def test_an_index_is_searched(
         (["--model", "sd-9"], "does not exist"),
         (["--index", "nowhere"], "--index-images"),
         (["--index-images", "nowhere"], "--index"),
+        (["--index", "nowhere", "--index-images", "."], "There is no index nowhere"),
+        (["--index", ".", "--index-images", "nowhere"], "There is no folder nowhere"),
     ],
 )
 def test_bad_input_ends_with_a_sentence_and_writes_nothing(
