@@ -28,7 +28,7 @@ def build_second(
     config = replace(SecondConfig(), seed=seed)
     planned = planned_minutes(config)
     for name in STAGES if stage is None else (stage,):
-        typer.echo(f"{name}: about {planned[name]:.0f} minutes on two idle cores", err=True)
+        typer.echo(f"{name}: about {planned[name]:.0f} minutes on one idle core", err=True)
         report = followed(run_stage(config, name, work, device=device_of(device), minutes=minutes))
         if not report.finished:
             typer.echo(f"{name}: not finished; the same command resumes it.")

@@ -72,9 +72,11 @@ def fit(
     done, at most 1,000: a long horizon early in training makes results worse.
 
     With a `checkpoint` the state (weights, averages, optimizer, generator) is written there every
-    `save_every` (else `SAVE_EVERY`) seconds and at the end, and a later call with an equal `stamp`
-    resumes from it, on one machine to the same weights as without the interruption. A finished fit
-    yields its last step again. A checkpoint of another stamp is passed over, and replaced in time.
+    `save_every` (else `SAVE_EVERY`) seconds, and a later call with an equal `stamp` resumes from
+    it, on one machine to the same weights as without the interruption. At the end the averaged
+    weights are rounded to float16, as they are shipped, and the checkpoint holds nothing else, a
+    tenth of its size; a finished fit yields its last step again. A checkpoint of another stamp is
+    passed over, and replaced in time.
     """
     every = SAVE_EVERY if save_every is None else save_every
     state = _State(model, fitting, generator, stamp)
@@ -86,6 +88,8 @@ def fit(
     while state.step < fitting.steps:
         state.advance(loss)
         done = state.step == fitting.steps
+        if done:
+            state.round()
         if checkpoint is not None and (done or time.monotonic() - saved > every):
             state.write(checkpoint)
             saved = time.monotonic()
@@ -144,16 +148,27 @@ class _State:
         self.loss += max(FORGET, 1 / step) * (number - self.loss)
         self.step = step
 
+    def round(self) -> None:
+        """Round the averaged weights to the nearest of float16."""
+        for value in self.averaged.state_dict().values():
+            if value.is_floating_point():
+                value.copy_(value.half())
+
     def write(self, path: Path) -> None:
-        state = {
-            "stamp": self.stamp,
-            "step": self.step,
-            "loss": self.loss,
-            "model": self.model.state_dict(),
-            "averaged": self.averaged.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "generator": self.generator.get_state(),
-        }
+        state: dict[str, Any] = {"stamp": self.stamp, "step": self.step, "loss": self.loss}
+        averaged = self.averaged.state_dict()
+        if self.step == self.fitting.steps:
+            state["averaged"] = {
+                name: value.half() if value.is_floating_point() else value
+                for name, value in averaged.items()
+            }
+        else:
+            state |= {
+                "model": self.model.state_dict(),
+                "averaged": averaged,
+                "optimizer": self.optimizer.state_dict(),
+                "generator": self.generator.get_state(),
+            }
         with replacing(path) as temporary:
             torch.save(state, temporary)
 
@@ -169,7 +184,9 @@ class _State:
         if stamp != self.stamp:
             return
         self.step, self.loss = state["step"], state["loss"]
-        self.model.load_state_dict(state["model"])
         self.averaged.load_state_dict(state["averaged"])
+        if self.step == self.fitting.steps:
+            return
+        self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"])

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.files import replacing, write_text
+from mmh_core.installation import assets
 from mmh_core.pocket.autoencoder import encode, set_scale, train_autoencoder
 from mmh_core.pocket.batches import as_tensor
 from mmh_core.pocket.build import Models, assemble
@@ -38,6 +39,8 @@ from mmh_core.pocket.second.truth import caption_truths
 from mmh_core.pocket.tokenizer import load_tokenizer, token_ids, train_tokenizer
 from mmh_core.records import MMHError
 
+#: Networks of stages that somebody has finished.
+SHIPPED = assets() / "second-world"
 #: Captions of which the truth is kept at once, and images of one file of latents.
 _TRUTHS, _PART = 10, 2_048
 #: Open images from which the scale of the latents is taken, and that stand for the renderer.
@@ -51,9 +54,14 @@ Step = Fitted | tuple[int, int]
 class Workshop:
     """One build: its settings, its folder, and what its finished stages left there."""
 
-    def __init__(self, config: SecondConfig, work: Path, device: torch.device) -> None:
-        """Start in a folder, which is made when something is written."""
-        self.config, self.work, self.device = config, work, device
+    def __init__(
+        self, config: SecondConfig, work: Path, device: torch.device, shipped: Path = SHIPPED
+    ) -> None:
+        """Start in a folder, which is made when something is written.
+
+        Networks of finished stages may also lie in the folder `shipped`, where nothing is written.
+        """
+        self.config, self.work, self.device, self.shipped = config, work, device, shipped
 
     @cached_property
     def tables(self) -> Tables:
@@ -61,13 +69,21 @@ class Workshop:
         return build_tables(self.config.seed, self.config.sizes)
 
     def finished(self, stage: str) -> bool:
-        """Return whether a stage with these settings was finished here."""
-        path = self._mark(stage)
-        return path.is_file() and path.read_text() == self._stamp(stage)
+        """Return whether a stage with these settings was finished here, or is shipped finished."""
+        return self._home(stage) is not None
 
     def finish(self, stage: str) -> None:
         """Mark a stage as finished."""
-        write_text(self._mark(stage), self._stamp(stage))
+        if not self.finished(stage):
+            write_text(self.work / f"{stage}.finished", self._stamp(stage))
+
+    def _home(self, stage: str) -> Path | None:
+        """Return the folder of a finished stage, None where it is not finished."""
+        marks = [folder / f"{stage}.finished" for folder in (self.work, self.shipped)]
+        stamp = self._stamp(stage)
+        return next(
+            (path.parent for path in marks if path.is_file() and path.read_text() == stamp), None
+        )
 
     def steps(self, stage: str) -> Iterator[Step]:
         """Run a stage from where it was, one yield a step."""
@@ -254,12 +270,10 @@ class Workshop:
         ids: Tensor = token_ids(load_tokenizer(self.work / "tokenizer"), list(captions))
         return ids
 
-    def _mark(self, stage: str) -> Path:
-        return self.work / f"{stage}.finished"
-
     def _place(self, stage: str) -> Place:
         seed = self.config.seed * len(STAGES) + STAGES.index(stage)
-        return Place(self.device, seed, self.work / f"{stage}.pt", self._stamp(stage))
+        folder = self._home(stage) or self.work
+        return Place(self.device, seed, folder / f"{stage}.pt", self._stamp(stage))
 
     @cached_property
     def _fingerprint(self) -> str:
