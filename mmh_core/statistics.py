@@ -298,6 +298,28 @@ def rank_correlation(first: Tensor, other: Tensor) -> float:
     return float(spearmanr(*lists).statistic)
 
 
+def partial_rank_correlation(first: Tensor, other: Tensor, cells: Tensor) -> float:
+    """Return Spearman's partial correlation of two lists (N,) given their cells (N,).
+
+    Pearson's correlation of the ranks (ties at mean ranks) after the mean of each cell is taken
+    off, which is the partial correlation given indicators of the cells: a constant for each cell
+    explains nothing of it. NaN where nothing varies within a cell.
+    """
+    from scipy.stats import rankdata
+
+    numbers = torch.unique(cells, return_inverse=True)[1]
+    counts = torch.bincount(numbers).double()
+    left = []
+    for values in (first, other):
+        ranks = torch.from_numpy(rankdata(values.double().numpy(force=True)))
+        means = torch.bincount(numbers, ranks) / counts
+        left.append(ranks - means[numbers])
+    spread = float(left[0].norm() * left[1].norm())
+    if spread <= _ROUNDING * len(first):
+        return math.nan
+    return float(left[0] @ left[1]) / spread
+
+
 def correlation_interval(value: float, without_each: Tensor) -> Interval:
     """Return a correlation with a 95 % interval over independent groups of pairs.
 

@@ -10,7 +10,12 @@ import typer
 
 from mmh_core.cli.options import DeviceName, JsonFile, Seed, WorkFolder
 from mmh_core.cli.output import check_places, followed, write_json
-from mmh_core.cli.pocket_second import build_second, check_second_world
+from mmh_core.cli.pocket_second import (
+    build_second,
+    check_second_world,
+    judge_second_pairs,
+    write_second_pairs,
+)
 from mmh_core.cli.tables import check_table
 from mmh_core.installation import PROGRAM
 from mmh_core.records import MMHError
@@ -117,18 +122,45 @@ def check_command(
     json_file: JsonFile = None,
     which: WorldNumber = 1,
     work: WorkFolder = _WORK,
+    minutes: Annotated[
+        float | None,
+        typer.Option(help="Of the second world: measure so long; the next check resumes."),
+    ] = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Of the second world: write pairs to compare by eye, and stop."
+        ),
+    ] = None,
+    answers: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CSV", help="Of the second world: compare the answers to the pairs, and stop."
+        ),
+    ] = None,
 ) -> None:
     """Measure what the model must show and print it beside the bars; exit 1 when one is short.
 
-    Of the second world, what is not built in the work folder counts as short.
+    Of the second world, what is not built in the work folder, or not all measured, counts as
+    short; what is measured is kept there, so that a stopped check resumes.
     """
     from mmh_core.pocket.check import check
     from mmh_core.subject.calibration import image_calibration
 
     check_places(json_file)
     if which == 2:
-        check_second_world(folder, work / SECOND, device=device, json_file=json_file)
+        if pairs is not None:
+            write_second_pairs(work / SECOND, pairs, device=device)
+        elif answers is not None:
+            judge_second_pairs(work / SECOND, answers)
+        else:
+            check_second_world(work / SECOND, device=device, json_file=json_file, minutes=minutes)
         return
+    if minutes is not None or pairs is not None or answers is not None:
+        raise MMHError(
+            "--minutes, --pairs and --answers are of the second world: add --world 2, or leave "
+            "them out."
+        )
     if not (folder / "world.json").is_file():
         problem = "holds no embedded model" if folder.is_dir() else "is no folder"
         raise MMHError(

@@ -36,16 +36,49 @@ def build_second(
         typer.echo(f"{name}: finished.")
 
 
-def check_second_world(first: Path, work: Path, *, device: str, json_file: Path | None) -> None:
+def check_second_world(
+    work: Path, *, device: str, json_file: Path | None, minutes: float | None
+) -> None:
     """Print every demand on the second world beside its bar; exit 1 when one is short."""
     from mmh_core.pocket.second.check import check_second
     from mmh_core.pocket.second.plan import SecondConfig
 
+    if minutes is not None and not 0 <= minutes < math.inf:
+        raise MMHError(f"minutes must be a number from 0, got {minutes!r}.")
     place = device_of(device)
-    result = followed(check_second(SecondConfig(), work, first, device=place))
+    result = followed(check_second(SecondConfig(), work, device=place, minutes=minutes))
     typer.echo(check_table(result, ".4g"))
     if json_file is not None:
         write_json({"figures": result.rows}, json_file)
     if result.short:
         typer.echo(f"\n{len(result.short)} of {len(result.rows)} figures are short.")
         raise SystemExit(1)
+
+
+def write_second_pairs(work: Path, folder: Path, *, device: str) -> None:
+    """Write pairs of a generated image and its nearest training image, to be compared by eye."""
+    from mmh_core.pocket.second.inspection import Inspection
+    from mmh_core.pocket.second.pairs import write_pairs
+    from mmh_core.pocket.second.plan import SecondConfig
+    from mmh_core.pocket.second.training import Workshop
+
+    inspection = Inspection(Workshop(SecondConfig(), work, device_of(device)))
+    *sheets, answers = write_pairs(inspection, folder)
+    typer.echo(
+        f"Wrote {len(sheets)} sheets. Fill in {answers}: yes where the two images of a pair are "
+        "the same but for details, no where they are not."
+    )
+
+
+def judge_second_pairs(work: Path, answers: Path) -> None:
+    """Print how often the answers in a file disagree with the copy search."""
+    from mmh_core.pocket.second.pairs import judged
+
+    result = judged(work, answers)
+    share = result.disagreement
+    typer.echo(
+        f"Search and eye disagree on {result.missed + result.wrong} of {result.answered} pairs: "
+        f"{share.value:.1%}, 95 % interval {share.low:.1%} to {share.high:.1%}. "
+        f"{result.missed} copies missed, {result.wrong} called copies wrongly, "
+        f"{result.unanswered} unanswered and left out."
+    )

@@ -1,4 +1,4 @@
-"""The check of the second world: each demand beside its bar; what needs weights is not built."""
+"""The check of the second world: each demand beside its bar; what is not measured is short."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from mmh_core.pocket.figures import Check, Row
 from mmh_core.pocket.second.doses import COPIES, TRANSFORMS, Dose, one_sided
 from mmh_core.pocket.second.families import GRAMMARS, GrammarCaption
 from mmh_core.pocket.second.finish import draw_all
+from mmh_core.pocket.second.generated import ImageCounts
 from mmh_core.pocket.second.images import open_images
-from mmh_core.pocket.second.perfect import perfect_rows
+from mmh_core.pocket.second.inspection import Inspection
+from mmh_core.pocket.second.network_figures import network_rows, part_rows
 from mmh_core.pocket.second.plan import (
     ALL_MINUTES,
-    NETWORKS,
     STAGE_MINUTES,
     SecondConfig,
     planned_minutes,
@@ -39,36 +40,36 @@ _PERMUTATIONS = 20
 #: LID* from which a painter's range counts as reaching "about 20".
 ABOUT_TWENTY = 18.0
 
-#: Demands that need trained networks: words, bar, and what the bar is.
-NOT_BUILT = (
-    ("copies of training images, captions with 1 copy", 0.05, "most"),
-    ("copies of training images, captions with 128 copies", 0.95, "least"),
-    ("disagreement of search and eye on 200 pairs", 0.02, "most"),
-    ("cause from the training set and the model, balanced accuracy", 0.9, "least"),
-    ("partial rank correlation of LID with LID* within kind and painter", 0.7, "least"),
-    ("mean error of LID on open held-out images, absolute", 5.0, "most"),
-    ("denoising error over the Bayes error at the calibrated scale", 2.0, "most"),
-)
-
 
 def check_second(
-    config: SecondConfig, work: Path, first: Path, *, device: torch.device
+    config: SecondConfig,
+    work: Path,
+    *,
+    device: torch.device,
+    minutes: float | None = None,
+    counts: ImageCounts | None = None,
 ) -> Iterator[Progress[Check]]:
     """Check the world, and what is built of it in `work`; every progress has the rows so far.
 
-    `first` is the folder of the first world's model, whose autoencoder stands in until the second
-    one is built.
+    What the networks show is measured item by item and kept in `work`; after `minutes` the check
+    stops measuring, prints what there is, and the next one goes on behind it.
     """
     shop = Workshop(config, work, device)
     rows: list[Row] = []
+    inspection = Inspection(shop, counts)
+    yield Progress(0.0, "Measuring networks", Check(()))
+    for words, done, of in inspection.run(minutes):
+        yield Progress(0.0, f"{words}: {done:,} of {of:,}", Check(()))
     parts: dict[str, Callable[[], list[Row]]] = {
         "Reading captions by their words": lambda: text_rows(shop.tables),
         "Counting doses and groups": lambda: table_rows(shop.tables, shop.truth()),
         "Comparing LID* of captions": lambda: lid_rows(shop.tables, shop.truth()),
         "Timing the renderer": lambda: renderer_rows(shop),
         "Reconstructing held-out images": lambda: autoencoder_rows(shop),
-        "Sampling perfect denoisers": lambda: perfect_rows(shop, first),
-        "Adding what needs networks": lambda: network_rows(shop),
+        "Checking descriptor and CLIP": lambda: part_rows(
+            shop, held_out_images(shop.tables, _HELD_OUT)
+        ),
+        "Counting what networks show": lambda: network_rows(inspection),
     }
     for number, (words, measure) in enumerate(parts.items()):
         yield Progress(number / len(parts), words, Check(tuple(rows)))
@@ -224,17 +225,3 @@ def autoencoder_rows(shop: Workshop) -> list[Row]:
         value = psnr(shop.scaled_autoencoder(), held_out)
     name = "autoencoder on held-out images, PSNR in dB"
     return [Row(name, value, _NONE, _NONE, 26.0, "least", _HELD_OUT)]
-
-
-def network_rows(shop: Workshop) -> list[Row]:
-    """Return the demands that need denoisers, none of which is measured yet."""
-    built = sum(shop.finished(f"denoiser-{number}") for number in range(NETWORKS))
-    rows = [
-        Row("denoisers trained on the whole set", float(built), _NONE, _NONE, NETWORKS, "least",
-            built)
-    ]  # fmt: skip
-    for words, bar, bound in NOT_BUILT:
-        rows.append(
-            Row(words, _NONE, _NONE, _NONE, bar, "least" if bound == "least" else "most", 0)
-        )
-    return rows

@@ -1,28 +1,51 @@
-"""What a perfect denoiser of the second world would show, on open images of its own."""
+"""The perfect denoiser of open images of the second world, and the trained ones beside it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import torch
 
+from mmh_core.dimension.scale import scaled_points
 from mmh_core.pocket.autoencoder import encode
 from mmh_core.pocket.batches import as_tensor
+from mmh_core.pocket.calibration import DELTAS
 from mmh_core.pocket.figures import Row
 from mmh_core.pocket.scenes import Scene, quantized
-from mmh_core.pocket.second.bayes import ENOUGH, Array, Posterior, posterior, slopes_of, wider_than
+from mmh_core.pocket.second.bayes import ENOUGH, Array, posterior, slopes_of, wider_than
 from mmh_core.pocket.second.families import family_of
-from mmh_core.pocket.second.finish import parameters, render
+from mmh_core.pocket.second.finish import draw_all, parameters, render
 from mmh_core.pocket.second.images import OpenImage, open_images
-from mmh_core.pocket.second.training import Workshop
+from mmh_core.pocket.second.kept import Record
+from mmh_core.pocket.second.tables import Tables
 from mmh_core.pocket.second.truth import lid_star
+from mmh_core.statistics import Interval, half_width, mean_interval
+from mmh_core.text_to_image.model import TextToImage
 
-#: Noise scales in units of the latents' spread, and open images, by number, that are sampled.
-SCALES = (0.34, 0.1)
-_START, IMAGES, DRAWS = 910_000_000, 4, 800
+#: Noise scales in units of the latents' spread: those among which LID's is chosen, and a finer.
+SCALES = (*DELTAS, 0.1)
+#: The first open image that is sampled; draws of the posterior, and of noise for the network.
+START, DRAWS, NOISE_DRAWS = 910_000_000, 800, 8
+#: The largest denoising error in units of the Bayes error.
+RATIO = 2.0
+_NONE = math.nan
+
+
+def items(images: int) -> tuple[str, ...]:
+    """Return the names of what is sampled: each image at each scale, all images of a scale first.
+
+    `0.34-2` is image 2 at the scale .34.
+    """
+    return tuple(f"{delta:g}-{number}" for delta in SCALES for number in range(images))
+
+
+def _parts(item: str) -> tuple[float, int]:
+    delta, number = item.split("-")
+    return float(delta), int(number)
 
 
 def latent_map(
@@ -49,62 +72,142 @@ def encoder(vae: Any) -> Callable[[np.ndarray], Array]:
     return encoded
 
 
-def perfect_rows(shop: Workshop, first: Path) -> list[Row]:
-    """Return LID*, directions wider than the noise, and the trace of the perfect denoiser.
+def bayes_records(tables: Tables, vae: Any, item: str, draws: int = DRAWS) -> list[Record]:
+    """Return LID*, the directions wider than the noise, and the Bayes error of one noisy image.
 
-    Means over a few open images, at each noise scale, in latents of the second autoencoder, or of
-    the first where that is not built. Images whose effective sample is too small are left out of
-    the trace, and counted.
+    The Bayes error is the perfect denoiser's mean squared error over delta^2, which is the trace
+    of its Jacobian. Caveat: it is given the style of the image (such as the kind of hat), which a
+    caption may leave open, so it is a lower bound.
     """
-    vae, whose = _autoencoder(shop, first)
-    if vae is None:
-        words = "perfect denoiser (needs an autoencoder): trace"
-        return [Row(words, math.nan, math.nan, math.nan, 0.0, "none", 0)]
-    encoded = encoder(vae)
-    images = list(open_images(shop.tables, _START, IMAGES))
-    lid = [lid_star(each.scene, family_of(each.caption, shop.tables.seed).free) for each in images]
-    rows = [_mean(f"open images, latents of the {whose}: LID*", [float(value) for value in lid])]
-    for delta in SCALES:
-        sampled = [_sampled(each, shop.tables.seed, encoded, delta) for each in images]
-        traces = [each.trace for each, _ in sampled if each.enough]
-        left_out = len(sampled) - len(traces)
+    delta, number = _parts(item)
+    image = _image(tables, number)
+    free = family_of(image.caption, tables.seed).free
+    mapped = latent_map(image.scene, free, encoder(vae))
+    names = parameters(image.scene.painter)
+    theta = np.array([image.scene.values[names.index(name)] for name in free])
+    clean = mapped(theta[None])[0]
+    noise = _noise(tables, number, delta, clean.shape)
+    rng = np.random.default_rng([tables.seed, 20, number, round(1_000 * delta)])
+    sampled = posterior(mapped, clean + delta * noise[0], delta, theta, rng, draws=draws)
+    slopes = slopes_of(mapped, theta) if len(free) else np.zeros((0, len(clean)))
+    return [
+        {
+            "delta": delta,
+            "image": number,
+            "lid_star": lid_star(image.scene, free),
+            "wider": wider_than(slopes, delta),
+            "bayes": sampled.trace,
+            "effective": sampled.effective,
+        }
+    ]
+
+
+def denoising_records(model: TextToImage, tables: Tables, vae: Any, item: str) -> list[Record]:
+    """Return the denoising error of a network on the same image, `|D(z) - x|^2 / delta^2`.
+
+    A mean over several draws of noise, the first of them that of `bayes_records`.
+    """
+    delta, number = _parts(item)
+    image = _image(tables, number)
+    clean = encode(vae, as_tensor(draw_all([image.scene])))
+    noise = _noise(tables, number, delta, (*clean.shape[1:],))
+    latents = clean + delta * torch.from_numpy(noise).float()
+    cond = model.encode_text([image.caption.text]).expand(len(latents), -1, -1)
+    points = scaled_points(model.score_model, latents.to(model.device), math.log(delta), cond)
+    alpha = points.alpha.reshape(-1, 1, 1, 1)
+    with torch.no_grad():
+        denoised = model.score_model.x0(alpha * points.x, points.t, cond).cpu()
+    errors = (denoised - clean).flatten(1).double().square().sum(1) / delta**2
+    return [{"delta": delta, "image": number, "error": float(errors.mean())}]
+
+
+def _image(tables: Tables, number: int) -> OpenImage:
+    [image] = open_images(tables, START + number, 1)
+    return image
+
+
+def _noise(tables: Tables, number: int, delta: float, shape: tuple[int, ...]) -> Array:
+    """Return the noise (draws, *shape) of one image at one scale."""
+    rng = np.random.default_rng([tables.seed, 21, number, round(1_000 * delta)])
+    noise: Array = rng.standard_normal((NOISE_DRAWS, int(np.prod(shape))))
+    return noise.reshape(NOISE_DRAWS, *shape)
+
+
+def fit_rows(
+    bayes: pd.DataFrame, errors: pd.DataFrame, log_delta: float, complete: bool
+) -> list[Row]:
+    """Return Bayes error, denoising error and their ratio at each noise scale.
+
+    `bayes` as of `bayes_records`, `errors` with network, delta, image and error. Images whose
+    effective sample is too small are left out, and counted. The bar stands at the calibrated scale
+    `log_delta`, NaN before there is one.
+    """
+    rows: list[Row] = []
+    figure = "denoising error over the Bayes error at the calibrated scale"
+    barred = Row(figure, _NONE, _NONE, _NONE, RATIO, "most", 0)
+    if not bayes.empty:
+        one_each = bayes.groupby("image").lid_star.first()
+        rows.append(_mean("open images of the perfect denoiser: LID*", one_each))
+    for delta in sorted(set(bayes.delta.tolist())) if len(bayes) else []:
+        part = bayes[bayes.delta == delta]
+        enough = part[part.effective >= ENOUGH]
+        left_out = len(part) - len(enough)
         rows += [
-            _mean(f"directions wider than {delta:g}", [float(wider) for _, wider in sampled]),
-            _mean(f"trace of the perfect denoiser at {delta:g}, which is its squared error over "
-                  f"{delta:g}^2 ({left_out} images with fewer than {ENOUGH:g} effective draws "
-                  "left out)", traces),
-            _mean(f"trace of our denoiser at {delta:g}", []),
-        ]  # fmt: skip
+            _mean(f"directions wider than {delta:g}", part.wider),
+            _mean(
+                f"Bayes error over {delta:g}^2, trace of the perfect denoiser ({left_out} images "
+                f"with fewer than {ENOUGH:g} effective draws left out)",
+                enough.bayes,
+            ),
+        ]
+        if errors.empty:
+            continue
+        own = errors[errors.delta == delta]
+        means = own.groupby("image").error.mean().reset_index()
+        both = enough.merge(means, on="image")
+        rows.append(_mean(f"denoising error over {delta:g}^2, all networks", both.error))
+        ratio = ratio_interval(both.error.to_numpy(), both.bayes.to_numpy())
+        words = f"denoising error over the Bayes error at {delta:g}"
+        rows.append(Row(words, ratio.value, ratio.low, ratio.high, 0.0, "none", len(both)))
+        rows += _by_network(own, enough)
+        if math.isclose(delta, math.exp(log_delta), rel_tol=1e-3):
+            ends = (ratio.value, ratio.low, ratio.high) if complete else (_NONE,) * 3
+            barred = Row(figure, *ends, RATIO, "most", len(both))
+    return [barred, *rows]
+
+
+def _by_network(errors: pd.DataFrame, bayes: pd.DataFrame) -> list[Row]:
+    """Return the ratio of each network, where there are several."""
+    rows = []
+    parts = list(errors.groupby("network"))
+    for name, part in parts if len(parts) > 1 else []:
+        both = bayes.merge(part, on="image")
+        ratio = ratio_interval(both.error.to_numpy(), both.bayes.to_numpy())
+        words = f"of these, network {name}"
+        rows.append(Row(words, ratio.value, ratio.low, ratio.high, 0.0, "none", len(both)))
     return rows
 
 
-def _sampled(
-    image: OpenImage, seed: int, encoded: Callable[[np.ndarray], Array], delta: float
-) -> tuple[Posterior, int]:
-    """Return the posterior of one noisy image, and its directions wider than the noise."""
-    free = family_of(image.caption, seed).free
-    mapped = latent_map(image.scene, free, encoded)
-    names = parameters(image.scene.painter)
-    theta = np.array([image.scene.values[names.index(name)] for name in free])
-    rng = np.random.default_rng([seed, 20, len(free), round(1_000 * delta)])
-    clean = mapped(theta[None])[0]
-    observed = clean + delta * rng.standard_normal(clean.shape)
-    draw = posterior(mapped, observed, delta, theta, rng, draws=DRAWS)
-    slopes = slopes_of(mapped, theta) if len(free) else np.zeros((0, len(clean)))
-    return draw, wider_than(slopes, delta)
+def ratio_interval(over: np.ndarray, under: np.ndarray) -> Interval:
+    """Return the ratio of two means of pairs (N,) with a 95 % interval.
+
+    The jackknife's error of its logarithm, and Student's t with N - 1 degrees of freedom. NaN
+    ends for fewer than three pairs, NaN for a mean that is not positive.
+    """
+    count = len(over)
+    if not count or over.sum() <= 0 or under.sum() <= 0:
+        return Interval(_NONE, _NONE, _NONE)
+    value = float(over.sum() / under.sum())
+    left_over, left_under = over.sum() - over, under.sum() - under
+    if count < 3 or left_over.min() <= 0 or left_under.min() <= 0:
+        return Interval(value, _NONE, _NONE)
+    without = np.log(left_over / left_under)
+    error = math.sqrt((count - 1) / count * float(((without - without.mean()) ** 2).sum()))
+    factor = math.exp(half_width(error, count))
+    return Interval(value, value / factor, value * factor)
 
 
-def _mean(figure: str, values: list[float]) -> Row:
-    mean = float(np.mean(values)) if values else math.nan
-    return Row(figure, mean, math.nan, math.nan, 0.0, "none", len(values))
-
-
-def _autoencoder(shop: Workshop, first: Path) -> tuple[Any, str]:
-    """Return the second autoencoder, else the first one, and whose it is."""
-    if shop.finished("autoencoder"):
-        return shop.scaled_autoencoder(), "second autoencoder"
-    if (first / "vae").is_dir():
-        from mmh_core.text_to_image.stable_diffusion import load
-
-        return load(first, device=shop.device).autoencoder, "first autoencoder"
-    return None, ""
+def _mean(figure: str, values: Sequence[float] | pd.Series) -> Row:
+    interval = mean_interval(torch.tensor(list(values), dtype=torch.float64))
+    ends = (interval.value, interval.low, interval.high)
+    return Row(figure, *ends, 0.0, "none", len(values))

@@ -36,7 +36,7 @@ from mmh_core.pocket.second.sets import (
 )
 from mmh_core.pocket.second.tables import Tables, build_tables
 from mmh_core.pocket.second.truth import caption_truths
-from mmh_core.pocket.tokenizer import load_tokenizer, token_ids, train_tokenizer
+from mmh_core.pocket.tokenizer import LENGTH, load_tokenizer, token_ids, train_tokenizer
 from mmh_core.records import MMHError
 
 #: Networks of stages that somebody has finished.
@@ -75,12 +75,12 @@ class Workshop:
     def finish(self, stage: str) -> None:
         """Mark a stage as finished."""
         if not self.finished(stage):
-            write_text(self.work / f"{stage}.finished", self._stamp(stage))
+            write_text(self.work / f"{stage}.finished", self.stamp(stage))
 
     def _home(self, stage: str) -> Path | None:
         """Return the folder of a finished stage, None where it is not finished."""
         marks = [folder / f"{stage}.finished" for folder in (self.work, self.shipped)]
-        stamp = self._stamp(stage)
+        stamp = self.stamp(stage)
         return next(
             (path.parent for path in marks if path.is_file() and path.read_text() == stamp), None
         )
@@ -125,7 +125,7 @@ class Workshop:
         columns = ["caption", "lid", "chance"]
         path = self.work / "truth.jsonl"
         lines = path.read_text().splitlines() if path.is_file() else []
-        kept = [each for each in map(json.loads, lines) if each.pop("stamp") == self._stamp("")]
+        kept = [each for each in map(json.loads, lines) if each.pop("stamp") == self.stamp("")]
         return pd.DataFrame(kept, columns=columns)
 
     # --- stages -------------------------------------------------------------------------------
@@ -147,7 +147,7 @@ class Workshop:
         numbers = numbers[: self.config.measured]
         measured = self.truth()
         left = [number for number in numbers if number not in set(measured.caption)]
-        stamp = self._stamp("")
+        stamp = self.stamp("")
         for start in range(0, len(left), _TRUTHS):
             truths = caption_truths(tables, left[start : start + _TRUTHS])
             lines = [json.dumps({**vars(truth), "stamp": stamp}) for truth in truths]
@@ -223,7 +223,7 @@ class Workshop:
         yield 1, 1
 
     def _denoiser(self, stage: str) -> Iterator[Fitted]:
-        data = self._latent_set(stage)
+        data = self._no_latents() if self.finished(stage) else self._latent_set(stage)
         config = self.config.denoiser
         if not stage.startswith("denoiser"):
             config = replace(config, fitting=self.config.small)
@@ -254,17 +254,25 @@ class Workshop:
             contexts(text_model, self._ids([""])).half(),
         )
 
+    def _no_latents(self) -> LatentSet:
+        """Return a set in place of the training set, where a finished stage loads its network."""
+        side = SIDE // 8
+        latents = torch.randn(1, 4, side, side, generator=torch.Generator().manual_seed(0))
+        context = torch.zeros(1, LENGTH, self.config.clip.text_width)
+        texts = captioned([("",)], [""], self._ids)
+        return LatentSet(latents, torch.ones(1), texts, context, context)
+
     def _all_latents(self, count: int) -> Tensor:
         parts = range((count + _PART - 1) // _PART)
         latents_kept = [torch.load(self._part(number), weights_only=True) for number in parts]
         return torch.cat(latents_kept)
 
     def _part(self, number: int) -> Path:
-        return self.work / f"latents-{self._stamp('latents')[:12]}" / f"{number:04d}.pt"
+        return self.work / f"latents-{self.stamp('latents')[:12]}" / f"{number:04d}.pt"
 
     @property
     def _scale_path(self) -> Path:
-        return self.work / f"scale-{self._stamp('autoencoder')[:12]}.json"
+        return self.work / f"scale-{self.stamp('autoencoder')[:12]}.json"
 
     def _ids(self, captions: Sequence[str]) -> Tensor:
         ids: Tensor = token_ids(load_tokenizer(self.work / "tokenizer"), list(captions))
@@ -273,7 +281,7 @@ class Workshop:
     def _place(self, stage: str) -> Place:
         seed = self.config.seed * len(STAGES) + STAGES.index(stage)
         folder = self._home(stage) or self.work
-        return Place(self.device, seed, folder / f"{stage}.pt", self._stamp(stage))
+        return Place(self.device, seed, folder / f"{stage}.pt", self.stamp(stage))
 
     @cached_property
     def _fingerprint(self) -> str:
@@ -285,7 +293,7 @@ class Workshop:
         digest.update(tables.rows.to_json().encode())
         return digest.hexdigest()
 
-    def _stamp(self, stage: str) -> str:
+    def stamp(self, stage: str) -> str:
         """Return what is equal for two builds exactly when a stage of theirs is the same."""
         config = self.config
         world = (config.seed, config.sizes, config.rows, self._fingerprint)

@@ -15,16 +15,16 @@ from mmh_core.cli.app import main
 from mmh_core.cli.tables import check_table
 from mmh_core.pocket.figures import Check, Row
 from mmh_core.pocket.second.check import (
-    NOT_BUILT,
     autoencoder_rows,
     lid_rows,
-    network_rows,
     table_rows,
 )
 from mmh_core.pocket.second.families import family_of
 from mmh_core.pocket.second.finish import draw_all, parameters
 from mmh_core.pocket.second.images import open_images
-from mmh_core.pocket.second.perfect import latent_map, perfect_rows
+from mmh_core.pocket.second.inspection import Inspection
+from mmh_core.pocket.second.network_figures import network_rows, part_rows
+from mmh_core.pocket.second.perfect import latent_map
 from mmh_core.pocket.second.plan import SecondConfig
 from mmh_core.pocket.second.tables import Tables, build_tables
 from mmh_core.pocket.second.training import Workshop
@@ -97,14 +97,17 @@ def test_lid_varies_within_kind_and_painter(tables: Tables) -> None:
 
 
 def test_what_needs_networks_is_short_until_it_is_built(tmp_path: Path) -> None:
-    shop = Workshop(SecondConfig(), tmp_path, torch.device("cpu"))
-    rows = [*network_rows(shop), *autoencoder_rows(shop)]
-    assert len(rows) == len(NOT_BUILT) + 2
+    shop = Workshop(SecondConfig(), tmp_path, torch.device("cpu"), tmp_path)
+    rows = [
+        *network_rows(Inspection(shop)),
+        *autoencoder_rows(shop),
+        *part_rows(shop, np.zeros((1, 64, 64, 3), np.uint8)),
+    ]
     check = Check(tuple(rows))
     assert check.short == check.rows
     table = check_table(check, ".4g")
-    assert table.count("not built") == len(NOT_BUILT) + 1
-    assert table.count("SHORT") == len(rows)
+    assert table.count("not built") == 10
+    assert table.count("SHORT") == len(rows) == 11
 
 
 def test_a_figure_that_holds_is_printed_with_its_interval() -> None:
@@ -133,13 +136,6 @@ def test_wrong_calls_are_refused_before_any_work(
     said = capsys.readouterr()
     assert sentence in " ".join(said.err.split())
     assert list(tmp_path.iterdir()) == []
-
-
-def test_without_any_autoencoder_no_perfect_denoiser_is_sampled(tmp_path: Path) -> None:
-    shop = Workshop(SecondConfig(), tmp_path, torch.device("cpu"))
-    [row] = perfect_rows(shop, tmp_path / "nothing")
-    assert math.isnan(row.value)
-    assert not row.short
 
 
 def test_the_map_to_latents_moves_the_free_parameters_alone(tables: Tables) -> None:

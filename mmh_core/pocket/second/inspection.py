@@ -1,0 +1,298 @@
+"""The measurements of the second world's networks, kept beside the build and resumed."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from mmh_core.pocket.calibration import LidScale
+from mmh_core.pocket.second.dimensions import (
+    GeneratedSides,
+    caption_lids,
+    chosen_scale,
+    lid_captions,
+    open_lids,
+)
+from mmh_core.pocket.second.generated import (
+    ImageCounts,
+    generated_records,
+    others_to_generate,
+    trained_to_generate,
+)
+from mmh_core.pocket.second.kept import KeptMeasurement, Record
+from mmh_core.pocket.second.networks import open_network
+from mmh_core.pocket.second.perfect import bayes_records, denoising_records, items
+from mmh_core.pocket.second.plan import NETWORKS
+from mmh_core.pocket.second.searched import (
+    SearchedRows,
+    calibrated_thresholds,
+    negative_captions,
+    searched_rows,
+    threshold_record,
+    thresholds_of,
+)
+from mmh_core.pocket.second.training import Workshop
+from mmh_core.pocket.second.truth import WIDE
+from mmh_core.pocket.trials import Trials, generate_trials
+from mmh_core.retrieval.copy_evidence import copy_evidence
+from mmh_core.retrieval.copy_thresholds import CopyThresholds
+from mmh_core.text_to_image.model import TextToImage
+
+#: Seed of the generated images among which the scale of LID is chosen; the check has others.
+_SCALE_SEED = 700_000_000
+_COMPARED = 32
+
+
+class Inspection:
+    """What a check measures of one build: which items, and what they use.
+
+    Networks, thresholds and the training set are opened when a measurement first needs them.
+    """
+
+    def __init__(self, shop: Workshop, counts: ImageCounts | None = None) -> None:
+        """Take the build, and how many images are measured."""
+        self.shop = shop
+        self.counts = ImageCounts() if counts is None else counts
+        self.networks = [n for n in range(NETWORKS) if shop.finished(f"denoiser-{n}")]
+        self._opened: dict[int, TextToImage] = {}
+
+    def run(self, minutes: float | None = None) -> Iterator[tuple[str, int, int]]:
+        """Measure what is left; yield the words of a measurement, items done, of how many.
+
+        Ends after `minutes`; what is measured is kept, and the next run goes on behind it.
+        """
+        deadline = None if minutes is None else time.monotonic() + 60 * minutes
+        for measurement in self.measurements():
+            for done, of in measurement.run(deadline):
+                yield measurement.words, done, of
+
+    def measurements(self) -> Iterator[KeptMeasurement]:
+        """Yield the measurements that can be made of what is built, in order.
+
+        Some need results of those before them, and come only when these are complete.
+        """
+        shop = self.shop
+        if not all(shop.finished(name) for name in ("world", "autoencoder", "descriptor")):
+            return
+        yield self.threshold_measurement
+        if self.threshold_measurement.complete:
+            for number in self.networks:
+                yield self.generated(number)
+        if self.networks and self.threshold_measurement.complete:
+            yield self.scale_measurement
+        if self.networks and self.scale_measurement.complete:
+            for number in self.networks:
+                yield self.held_out(number)
+                yield self.opened(number)
+        yield self.bayes
+        for number in self.networks:
+            yield self.denoising(number)
+
+    # --- measurements -------------------------------------------------------------------------
+
+    @cached_property
+    def threshold_measurement(self) -> KeptMeasurement:
+        """Return the calibration of the copy thresholds."""
+        folder = self._folder("thresholds", ("autoencoder", "descriptor"), self.counts.innocent)
+        words = "Calibrating copy thresholds"
+        return KeptMeasurement(words, folder, ("thresholds",), self._thresholds)
+
+    @cached_property
+    def scale_measurement(self) -> KeptMeasurement:
+        """Return the choice of the noise scale of LID, by the first network."""
+        settings = (self.counts.innocent, self.counts.scale_captions)
+        stages = ("descriptor", f"denoiser-{self.networks[0]}")
+        folder = self._folder("scale", stages, settings)
+        return KeptMeasurement("Choosing the scale of LID", folder, ("scale",), self._scale)
+
+    def generated(self, number: int) -> KeptMeasurement:
+        """Return the images of one network, with the copy evidence of each."""
+        stage = f"denoiser-{number}"
+        seeds = self.counts.seeds, self.counts.other_seeds
+        folder = self._folder("images", (stage, "descriptor"), (seeds, self.counts.innocent))
+        captions = trained_to_generate(self.shop.tables, self.shop.truth())
+        captions = captions[: self.counts.captions]
+        trained = frozenset(captions)
+        if number == 0:
+            captions += others_to_generate(self.shop.tables, self.counts.other_captions)
+
+        def measure(item: str) -> list[Record]:
+            caption = int(item)
+            count = seeds[0] if caption in trained else seeds[1]
+            text = str(self.shop.tables.captions.text[caption])
+            model, sheet = self.network(number), folder / f"{item}.webp"
+            return generated_records(
+                model, text, caption, count, self.rows, self.thresholds, sheet
+            )
+
+        words = f"Generating images of captions, network {number}"
+        return KeptMeasurement(words, folder, tuple(map(str, captions)), measure)
+
+    def held_out(self, number: int) -> KeptMeasurement:
+        """Return LID and LID* of held-out images of captions."""
+        count = self.counts.held_out
+        stages = (f"denoiser-{number}", "descriptor")
+        folder = self._folder("held-out", stages, (count, self._scale_settings))
+        numbers = lid_captions(self.shop.tables, "test")[: self.counts.captions]
+        captions = tuple(map(str, numbers))
+
+        def measure(item: str) -> list[Record]:
+            tables, log_delta = self.shop.tables, self.scale.log_delta
+            return caption_lids(self.network(number), tables, int(item), count, log_delta)
+
+        words = f"Estimating LID of held-out images, network {number}"
+        return KeptMeasurement(words, folder, captions, measure)
+
+    def opened(self, number: int) -> KeptMeasurement:
+        """Return LID and LID* of open images."""
+        stages = (f"denoiser-{number}", "descriptor")
+        folder = self._folder("open", stages, self._scale_settings)
+
+        def measure(item: str) -> list[Record]:
+            tables, log_delta = self.shop.tables, self.scale.log_delta
+            return open_lids(self.network(number), tables, int(item), log_delta)
+
+        words = f"Estimating LID of open images, network {number}"
+        return KeptMeasurement(words, folder, _numbers(self.counts.open_images), measure)
+
+    @cached_property
+    def bayes(self) -> KeptMeasurement:
+        """Return the Bayes errors of open images over noise scales."""
+
+        def measure(item: str) -> list[Record]:
+            return bayes_records(self.shop.tables, self.autoencoder, item)
+
+        folder = self._folder("bayes", ("autoencoder",), None)
+        words = "Sampling perfect denoisers"
+        return KeptMeasurement(words, folder, items(self.counts.bayes_images), measure)
+
+    def denoising(self, number: int) -> KeptMeasurement:
+        """Return the denoising errors of one network on the images of `bayes`."""
+
+        def measure(item: str) -> list[Record]:
+            model = self.network(number)
+            return denoising_records(model, self.shop.tables, self.autoencoder, item)
+
+        folder = self._folder("denoising", (f"denoiser-{number}",), None)
+        words = f"Denoising open images, network {number}"
+        return KeptMeasurement(words, folder, items(self.counts.bayes_images), measure)
+
+    def over_networks(self, measure: str) -> tuple[pd.DataFrame, bool]:
+        """Return the records of all networks, and whether these are complete.
+
+        `measure` is the name of one of the methods `generated`, `held_out`, `opened` and
+        `denoising`.
+        """
+        methods = {
+            "generated": self.generated,
+            "held_out": self.held_out,
+            "opened": self.opened,
+            "denoising": self.denoising,
+        }
+        parts = [(number, methods[measure](number)) for number in self.networks]
+        tables = [part.table().assign(network=number) for number, part in parts]
+        complete = bool(parts) and all(part.complete for _, part in parts)
+        return (pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()), complete
+
+    # --- what measurements use ----------------------------------------------------------------
+
+    def network(self, number: int) -> TextToImage:
+        """Return one of the denoisers as a model."""
+        if number not in self._opened:
+            self._opened[number] = open_network(self.shop, f"denoiser-{number}")
+        return self._opened[number]
+
+    @cached_property
+    def autoencoder(self) -> object:
+        """Return the autoencoder with its scale."""
+        return self.shop.scaled_autoencoder()
+
+    @cached_property
+    def rows(self) -> SearchedRows:
+        """Return the training set as it is searched."""
+        return searched_rows(self.shop)
+
+    @property
+    def thresholds(self) -> CopyThresholds:
+        """Return the calibrated copy thresholds."""
+        [record] = self.threshold_measurement.table().to_dict("records")[:1]
+        return thresholds_of({str(name): value for name, value in record.items()})
+
+    @property
+    def scale(self) -> LidScale:
+        """Return the chosen scale of LID."""
+        [record] = self.scale_measurement.table().to_dict("records")
+        parts = {name: tuple(record[name]) for name in ("deltas", "auc", "rank", "normal_lid")}
+        return LidScale(
+            float(record["log_delta"]),
+            parts["deltas"],
+            parts["auc"],
+            parts["rank"],
+            parts["normal_lid"],
+        )
+
+    @property
+    def log_delta(self) -> float:
+        """Return the calibrated noise scale, NaN before there is one."""
+        chosen = bool(self.networks) and self.scale_measurement.complete
+        return self.scale.log_delta if chosen else math.nan
+
+    def _thresholds(self, _item: str) -> Sequence[Record]:
+        thresholds, recognized = calibrated_thresholds(
+            self.shop, self.rows, self.counts.innocent, self.counts.recognized
+        )
+        return [threshold_record(thresholds), *recognized]
+
+    def _scale(self, _item: str) -> Sequence[Record]:
+        model, tables = self.network(self.networks[0]), self.shop.tables
+        captions = lid_captions(tables, "calibration")[: self.counts.scale_captions]
+        return [vars(chosen_scale(model, tables, captions, self._sides(model)))]
+
+    def _sides(self, model: TextToImage) -> GeneratedSides:
+        """Return generated copies of duplicated captions, and images of other captions.
+
+        Of the calibration half, one image of each caption.
+        """
+        captions, truth = self.shop.tables.captions, self.shop.truth()
+        wide = captions.id.isin(truth[truth.lid >= WIDE].caption)
+        duplicated = (captions.repeated == "yes") & (captions.split == "calibration") & wide
+        most = self.counts.scale_captions // 2
+        copies = self._trials(model, captions[duplicated].id.tolist()[:most])
+        parts = [
+            copy_evidence(part, self.rows.embedder, self.rows.training, self.thresholds)
+            for part in torch.split(copies.images, _COMPARED)
+        ]
+        copied = torch.tensor([kind == "exact" for part in parts for kind in part.kind])
+        others = self._trials(model, negative_captions(self.shop)[:most])
+        return (
+            (copies.latents[copied], copies.embeddings[copied]),
+            (others.latents, others.embeddings),
+        )
+
+    def _trials(self, model: TextToImage, numbers: Sequence[int]) -> Trials:
+        table = self.shop.tables.captions.iloc[list(numbers)]
+        captions = pd.DataFrame({"caption": table.text, "kind": "", "subject": ""})
+        return generate_trials(
+            model, captions, [_SCALE_SEED], guidance=model.guidance, steps=model.steps
+        )
+
+    @property
+    def _scale_settings(self) -> object:
+        return self.counts.innocent, self.counts.scale_captions, self.networks[:1]
+
+    def _folder(self, name: str, stages: Sequence[str], settings: object) -> Path:
+        """Return the folder of a measurement: another one for other stages or settings."""
+        stamps = [self.shop.stamp(stage) for stage in ("world", *stages)]
+        digest = hashlib.sha256(repr((stamps, settings)).encode()).hexdigest()[:12]
+        return self.shop.work / "check" / f"{name}-{digest}"
+
+
+def _numbers(count: int) -> tuple[str, ...]:
+    return tuple(str(number) for number in range(count))

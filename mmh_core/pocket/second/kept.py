@@ -1,0 +1,63 @@
+"""Measurements of many items, each kept in a file of its own, so that a check resumes."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from mmh_core.files import write_text
+
+Record = Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class KeptMeasurement:
+    """The measurement of a list of items, such as captions or images.
+
+    `measure` returns the records of one item; they are kept as JSON in `folder`, one file for each
+    item, whole or not at all. The folder's name has to change with whatever the records depend on.
+    """
+
+    words: str
+    folder: Path
+    items: tuple[str, ...]
+    measure: Callable[[str], Sequence[Record]]
+
+    @property
+    def left(self) -> tuple[str, ...]:
+        """Return the items that are not measured yet."""
+        return tuple(item for item in self.items if not self._path(item).is_file())
+
+    @property
+    def complete(self) -> bool:
+        """Return whether all items are measured."""
+        return not self.left
+
+    def run(self, deadline: float | None = None) -> Iterator[tuple[int, int]]:
+        """Measure what is left; yield how many items are done, of how many.
+
+        Stops before the next item when `time.monotonic()` is beyond the deadline.
+        """
+        for number, item in enumerate(left := self.left, start=1):
+            if deadline is not None and time.monotonic() > deadline:
+                return
+            records = [dict(record) for record in self.measure(item)]
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_text(self._path(item), json.dumps(records) + "\n")
+            yield len(self.items) - len(left) + number, len(self.items)
+
+    def table(self) -> pd.DataFrame:
+        """Return the records of all items that are measured, one row each."""
+        rows = []
+        for item in self.items:
+            if (path := self._path(item)).is_file():
+                rows += json.loads(path.read_text())
+        return pd.DataFrame(rows)
+
+    def _path(self, item: str) -> Path:
+        return self.folder / f"{item}.json"

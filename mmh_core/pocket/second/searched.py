@@ -1,0 +1,233 @@
+"""The training images of the second world for the copy search, and its calibrated thresholds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mmh_core.files import replacing
+from mmh_core.pocket.assets import sheet_place
+from mmh_core.pocket.augmentations import AUGMENTATIONS
+from mmh_core.pocket.autoencoder import decode, encode
+from mmh_core.pocket.batches import as_tensor, as_unit
+from mmh_core.pocket.calibration import UNCALIBRATED
+from mmh_core.pocket.descriptor import Descriptor, save_descriptor
+from mmh_core.pocket.second.finish import draw_all
+from mmh_core.pocket.second.images import held_out_scene, row_images
+from mmh_core.pocket.second.kept import Record
+from mmh_core.pocket.second.training import Workshop
+from mmh_core.pocket.second.truth import COPY_RMS, WIDE
+from mmh_core.records import MMHError
+from mmh_core.retrieval.copy_evidence import COPIES, CopyEvidence, copy_evidence
+from mmh_core.retrieval.copy_thresholds import CopyThresholds, calibrated
+from mmh_core.retrieval.embedders import Embedder, embed_all, pocket_embedder
+from mmh_core.retrieval.index import build_index
+from mmh_core.retrieval.training_images import TrainingImages, flat, nearest, training_images
+
+#: Rows rendered at once, and images compared at once.
+_ROWS, _COMPARED = 1_024, 32
+_PLAIN = "unchanged"
+#: Noise of the calibration's changes.
+_SEED = 60_000
+
+
+@dataclass(frozen=True, eq=False)
+class SearchedRows:
+    """The distinct images of the training table, described for the search.
+
+    Ids are row numbers of the table; `captions` (R,) is the caption's number of each. Open and
+    fresh images are in no index: they come up once or never again, are drawn anew at every use,
+    and copies of them cannot be detected.
+    """
+
+    embedder: Embedder
+    training: TrainingImages
+    captions: NDArray[np.int64]
+
+    def own(self, evidence: CopyEvidence, caption: int) -> NDArray[np.bool_]:
+        """Return which images (B,) copy an image of this caption, exactly or in layout."""
+        kinds = np.asarray(evidence.kind)
+        ids = np.where(kinds == "exact", evidence.pixel_nearest.numpy(), evidence.nearest.numpy())
+        chosen: NDArray[np.bool_] = np.isin(kinds, COPIES) & (self.captions[ids] == caption)
+        return chosen
+
+
+def kind_of(role: str, copies: int) -> str:
+    """Return what a training image is called by how it is in the training set."""
+    if role == "exact":
+        return "unique" if copies == 1 else "duplicate"
+    return {"near": "near-duplicate"}.get(role, role)
+
+
+def rendered_rows(shop: Workshop) -> NDArray[np.uint8]:
+    """Return the images (R, 64, 64, 3) of all rows of the training table.
+
+    They are kept beside the build, 12 KB each, since rendering takes half a minute.
+    """
+    path = shop.work / "check" / f"rows-{shop.stamp('')[:12]}.npy"
+    if path.is_file():
+        kept: NDArray[np.uint8] = np.load(path)
+        return kept
+    count = len(shop.tables.rows.iloc[: shop.config.rows])
+    parts = [
+        row_images(shop.tables, range(start, min(start + _ROWS, count)))
+        for start in range(0, count, _ROWS)
+    ]
+    images = np.concatenate(parts)
+    with replacing(path) as temporary:
+        np.save(temporary, images)
+    return images
+
+
+def row_labels(shop: Workshop) -> pd.DataFrame:
+    """Return the labels of the index: id, caption, file, kind and copies of every row."""
+    rows = shop.tables.rows.iloc[: shop.config.rows]
+    captions = shop.tables.captions.iloc[rows.caption.to_numpy()]
+    kinds = [
+        kind_of(role, copies) for role, copies in zip(captions.role, captions.copies, strict=True)
+    ]
+    return pd.DataFrame(
+        {
+            "id": np.arange(len(rows)),
+            "caption": captions.text.to_numpy(),
+            "file": [sheet_place(number) for number in range(len(rows))],
+            "kind": kinds,
+            "copies": rows.copies.to_numpy(),
+        }
+    )
+
+
+def searched_rows(shop: Workshop) -> SearchedRows:
+    """Return the training set as it is searched, once the descriptor is finished."""
+    folder = shop.work / "check" / f"descriptor-{shop.stamp('descriptor')[:12]}"
+    if not folder.is_dir():
+        network = shop.model("descriptor")
+        if not isinstance(network, Descriptor):
+            raise ValueError("The stage descriptor trains a Descriptor.")
+        save_descriptor(network, folder)
+    embedder = pocket_embedder(folder)
+    pixels = as_tensor(rendered_rows(shop))
+    index = build_index(embed_all(embedder, pixels), row_labels(shop), embedder)
+    captions = shop.tables.rows.caption.to_numpy()[: len(pixels)].astype(np.int64)
+    return SearchedRows(embedder, training_images(pixels, index), captions)
+
+
+def negative_captions(shop: Workshop) -> list[int]:
+    """Return wide captions of the calibration half of whose images none should be a copy.
+
+    Held out, or trained on many different images, each once or always drawn anew. Captions with
+    duplicates are not among them, so that nothing is fitted on these.
+    """
+    captions = shop.tables.captions
+    innocent = (captions.group == "held-out") | captions.role.isin(("unique", "fresh"))
+    truth = shop.truth()
+    wide = set(truth[truth.lid >= WIDE].caption)
+    chosen = captions[innocent & (captions.split == "calibration")].id
+    return [int(number) for number in chosen if number in wide]
+
+
+def calibrated_thresholds(
+    shop: Workshop, rows: SearchedRows, images: int, positives: int
+) -> tuple[CopyThresholds, list[Record]]:
+    """Return thresholds that 1 % of held-out images pass, and how many copies they recognize.
+
+    Negatives are `images` held-out images of each of `negative_captions`, as the autoencoder gives
+    them back, without those whose own rendering equals a training image to the eye: those are
+    copies by chance. The records count which of `positives` training images are recognized,
+    through the autoencoder, unchanged and under each change of the descriptor's training; of
+    changed ones by the descriptor alone, since no pixels agree. Errors: MMHError for too few
+    negatives.
+    """
+    vae = shop.scaled_autoencoder()
+    scenes = [
+        held_out_scene(shop.tables, caption, number)
+        for caption in negative_captions(shop)
+        for number in range(images)
+    ]
+    if not scenes:
+        raise MMHError(
+            "There are no held-out captions of measured LID*: run pocket build --world 2 "
+            "--stage world first."
+        )
+    pixels = as_tensor(draw_all(scenes))
+    pixels = pixels[~chance_copies(rows.training, pixels)]
+    parts = [
+        copy_evidence(part, rows.embedder, rows.training, UNCALIBRATED)
+        for part in torch.split(through(vae, pixels), _COMPARED)
+    ]
+    similarity, distance, agreeing = (
+        torch.cat([getattr(part, name) for part in parts])
+        for name in ("similarity", "calibrated_l2", "agreeing")
+    )
+    try:
+        thresholds = calibrated(UNCALIBRATED, similarity, distance, agreeing)
+    except ValueError as error:
+        raise MMHError(
+            f"The copy thresholds cannot be calibrated ({error}): measure more held-out images."
+        ) from error
+    return thresholds, list(_recognized(vae, rows, thresholds, positives))
+
+
+def chance_copies(training: TrainingImages, pixels: Tensor) -> Tensor:
+    """Return which images (B, 3, H, W) uint8 equal a training image to the eye."""
+    root = np.sqrt(pixels[0].numel())
+    neighbors = nearest(training, flat(pixels), 1)
+    return torch.tensor([bool(far[0] / root < COPY_RMS) for _, far in neighbors])
+
+
+def through(vae: object, pixels: Tensor) -> Tensor:
+    """Return images uint8 in [0, 1] as an autoencoder gives them back."""
+    return decode(vae, encode(vae, pixels))
+
+
+def _recognized(
+    vae: object, rows: SearchedRows, thresholds: CopyThresholds, positives: int
+) -> Iterator[Record]:
+    """Yield for each change how many training images are recognized behind it, of how many."""
+    count = len(rows.training)
+    chosen = np.linspace(0, count - 1, min(positives, count)).round().astype(int)
+    images = as_unit(rows.training.pixels[torch.from_numpy(chosen)], torch.device("cpu"))
+    generator = torch.Generator().manual_seed(_SEED)
+    changes = {_PLAIN: images}
+    changes |= {name: change(images, generator) for name, change in AUGMENTATIONS.items()}
+    for name, changed in changes.items():
+        pixels = (changed.clamp(0, 1) * 255).round().to(torch.uint8)
+        hits = 0
+        for part in torch.split(through(vae, pixels), _COMPARED):
+            evidence = copy_evidence(part, rows.embedder, rows.training, thresholds)
+            if name == _PLAIN:
+                hits += sum(kind in COPIES for kind in evidence.kind)
+            else:
+                hits += int((evidence.similarity >= thresholds.descriptor).sum())
+        yield {"change": name, "hits": hits, "of": len(pixels)}
+
+
+def thresholds_of(record: Record) -> CopyThresholds:
+    """Return thresholds from the record that `threshold_record` made."""
+    return CopyThresholds(
+        descriptor=_number(record, "descriptor"),
+        calibrated_l2=_number(record, "calibrated_l2"),
+        ratio=_number(record, "ratio"),
+        near_duplicate=_number(record, "near_duplicate"),
+        pixel_tolerance=_number(record, "pixel_tolerance"),
+        template_share=_number(record, "template_share"),
+        template_family=round(_number(record, "template_family")),
+    )
+
+
+def _number(record: Record, name: str) -> float:
+    value = record[name]
+    if not isinstance(value, int | float):
+        raise ValueError(f"{name} must be a number, got {value!r}.")
+    return float(value)
+
+
+def threshold_record(thresholds: CopyThresholds) -> Record:
+    """Return thresholds as a record that JSON keeps."""
+    return asdict(thresholds)

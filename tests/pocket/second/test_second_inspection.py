@@ -1,0 +1,240 @@
+"""A check of a tiny build: measured item by item, resumed, and printed beside its bars."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from mmh_core.pocket.figures import Row
+from mmh_core.pocket.second.check import check_second
+from mmh_core.pocket.second.generated import ImageCounts, read_sheet, write_sheet
+from mmh_core.pocket.second.inspection import Inspection
+from mmh_core.pocket.second.kept import KeptMeasurement
+from mmh_core.pocket.second.network_figures import network_rows, own_shares, part_rows
+from mmh_core.pocket.second.pairs import (
+    agreement_of,
+    chosen_pairs,
+    disagreement_row,
+    judged,
+    write_pairs,
+)
+from mmh_core.pocket.second.plan import STAGES, TINY
+from mmh_core.pocket.second.stages import run_stage
+from mmh_core.pocket.second.training import Workshop
+from mmh_core.records import MMHError
+
+CPU = torch.device("cpu")
+CONFIG = replace(TINY, measured=0, rows=400)
+COUNTS = ImageCounts(
+    seeds=2, other_seeds=1, other_captions=1, innocent=2, recognized=8, scale_captions=4,
+    held_out=1, open_images=2, bayes_images=0, captions=12,
+)  # fmt: skip
+
+
+def with_truth(work: Path) -> None:
+    """Write a truth for every caption, LID* the number of free parameters."""
+    shop = Workshop(CONFIG, work, CPU)
+    captions = shop.tables.captions
+    lines = [
+        json.dumps({"caption": i, "lid": float(free), "chance": 0.0, "stamp": shop.stamp("")})
+        for i, free in zip(captions.id.tolist(), captions.free.tolist(), strict=True)
+    ]
+    (work / "truth.jsonl").write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a tiny build with two denoisers."""
+    work = tmp_path_factory.mktemp("build") / "work"
+    for stage in STAGES:
+        if not stage.startswith("small") and stage not in ("denoiser-2", "assembly"):
+            for _ in run_stage(CONFIG, stage, work, device=CPU):
+                pass
+    with_truth(work)
+    return work
+
+
+def inspected(work: Path) -> Inspection:
+    """Return the inspection of a tiny build."""
+    return Inspection(Workshop(CONFIG, work, CPU), COUNTS)
+
+
+def rows_of(work: Path) -> dict[str, Row]:
+    """Return the rows of networks, descriptor and CLIP by figure, the first of equal ones."""
+    inspection = inspected(work)
+    held_out = np.random.default_rng(0).integers(0, 256, (20, 64, 64, 3), dtype=np.uint8)
+    rows = [*network_rows(inspection), *part_rows(inspection.shop, held_out)]
+    return {row.figure: row for row in reversed(rows)}
+
+
+def times(work: Path) -> list[int]:
+    """Return when the records of generated images were written, in order."""
+    return sorted(path.stat().st_mtime_ns for path in work.glob("check/images-*/*.json"))
+
+
+BARRED = (
+    "copies of training images, captions with 1 copy",
+    "copies of training images, captions with 128 copies",
+    "disagreement of search and eye on 200 pairs",
+    "cause from the training set and the model, balanced accuracy",
+    "partial rank correlation of LID with LID* within kind and painter",
+    "mean error of LID on open held-out images, absolute",
+    "denoising error over the Bayes error at the calibrated scale",
+)
+
+
+def test_a_stopped_check_goes_on_where_it_was_and_prints_every_bar(built: Path) -> None:
+    steps = check_second(CONFIG, built, device=CPU, minutes=0.0, counts=COUNTS)
+    # Without time nothing is measured, and the rows begin.
+    assert [next(steps).message for _ in range(2)] == [
+        "Measuring networks", "Reading captions by their words",
+    ]  # fmt: skip
+    first = rows_of(built)
+    # Nothing but the seven demands on networks, and that there is one network too few.
+    assert {figure for figure in BARRED if first[figure].short} == set(BARRED)
+    assert first["denoisers trained on the whole set"].value == 2
+    inspection = inspected(built)
+    for words, done, _ in inspection.run():
+        if words.startswith("Generating") and done == 3:
+            break
+    kept = times(built)
+    assert len(kept) == 3
+    rest = list(inspected(built).run())
+    assert rest[0][1:] == (4, 17)
+    assert times(built)[:3] == kept
+    # All is measured: nothing is left to run.
+    assert list(inspected(built).run()) == []
+    rows = rows_of(built)
+    for figure in BARRED[4:6]:
+        assert not math.isnan(rows[figure].value), figure
+    assert rows[BARRED[4]].count == 12
+    assert rows["search: training images recognized through the autoencoder, flip"].count == 8
+    assert rows["calibrated noise scale of LID"].value in (
+        pytest.approx(0.23), pytest.approx(0.34), pytest.approx(0.5), pytest.approx(0.75),
+        pytest.approx(1.1),
+    )  # fmt: skip
+    assert rows["tiny CLIP: held-out caption among 50, recall at 1"].count == 400
+    assert rows["copy descriptor: least AUC"].value == min(
+        row.value for figure, row in rows.items() if figure.startswith("copy descriptor under")
+    )
+
+
+def test_pairs_are_written_blind_answered_and_judged(built: Path, tmp_path: Path) -> None:
+    inspection = inspected(built)
+    list(inspection.run())
+    *sheets, answers = write_pairs(inspection, tmp_path / "pairs", 10)
+    lines = answers.read_text().splitlines()
+    assert [path.name for path in sheets] == ["pairs-01.png"]
+    assert lines[0] == "pairs,pair,same"
+    assert len(lines) == 11
+    key = json.loads((built / "check" / "pairs.json").read_text())
+    assert not any(word in answers.read_text() for word in ("copy", "True", "False"))
+    row = disagreement_row(inspection)
+    assert row.short
+    assert math.isnan(row.value)
+    # The person disagrees with the search on the first two pairs.
+    texts = [verdict != (i < 2) for i, verdict in enumerate(key["copied"])]
+    filled = [
+        f"{line}{'Yes' if same else 'no'}" for line, same in zip(lines[1:], texts, strict=True)
+    ]
+    answers.write_text("\n".join([lines[0], *filled[:9], lines[10]]) + "\n")
+    result = judged(built, answers)
+    assert (result.answered, result.unanswered) == (9, 1)
+    assert result.missed + result.wrong == 2
+    assert disagreement_row(inspection).short
+    answers.write_text("\n".join([lines[0], *filled]) + "\n")
+    judged(built, answers)
+    row = disagreement_row(inspection)
+    assert (row.value, row.count) == (0.2, 10)
+    assert row.low == pytest.approx(0.02521, abs=1e-5)
+    assert row.high == pytest.approx(0.55610, abs=1e-5)
+    for text, sentence in (
+        (answers.read_text().replace("Yes", "maybe"), "write yes or no"),
+        (answers.read_text().replace(key["name"], "00000000"), "other pairs"),
+        ("pair\n1\n", "cannot be read as answers"),
+        (lines[0] + "\n", "one set of pairs"),
+    ):
+        if "maybe" in sentence or text != answers.read_text():
+            wrong = tmp_path / "wrong.csv"
+            wrong.write_text(text)
+            with pytest.raises(MMHError, match=sentence):
+                judged(built, wrong)
+
+
+def test_pairs_need_generated_images(tmp_path: Path) -> None:
+    with pytest.raises(MMHError, match="No images are generated yet"):
+        write_pairs(inspected(tmp_path), tmp_path / "pairs")
+
+
+def test_half_of_the_pairs_stand_near_the_threshold_and_captions_come_once() -> None:
+    rng = np.random.default_rng(0)
+    similarity = rng.random(3_000)
+    images = pd.DataFrame(
+        {"caption": np.arange(3_000) // 4, "similarity": similarity, "copied": similarity > 0.6}
+    )
+    table = chosen_pairs(images, 200)
+    assert len(table) == 200
+    assert table.caption.is_unique
+    assert table.copied.sum() == 100
+    sides = table.groupby("stratum").similarity.agg(["min", "max", "size"])
+    assert set(sides["size"]) == {50}
+    assert sides["max"]["copy-True"] < sides["min"]["copy-False"]
+    assert sides["min"]["other-False"] > sides["max"]["other-True"]
+    assert not table.similarity.is_monotonic_increasing
+    assert chosen_pairs(images, 200).equals(table)
+    # Without copies all pairs are of the other side, all different.
+    rest = chosen_pairs(images[~images.copied], 40)
+    assert (len(rest), rest.copied.sum(), rest.caption.is_unique) == (40, 0, True)
+
+
+def test_the_agreement_counts_both_kinds_of_error() -> None:
+    result = agreement_of(
+        [True, True, False, False, True], {1: True, 2: False, 3: True, 4: True, 5: None}
+    )
+    assert (result.missed, result.wrong, result.answered, result.unanswered) == (2, 1, 4, 1)
+    assert result.disagreement.value == 0.75
+
+
+def test_a_measurement_keeps_each_item_once(tmp_path: Path) -> None:
+    measured: list[str] = []
+
+    def measure(item: str) -> list[dict[str, object]]:
+        measured.append(item)
+        return [{"item": item, "value": float("nan")}]
+
+    three = KeptMeasurement("", tmp_path / "m", ("a", "b", "c"), measure)
+    assert list(three.run(deadline=0.0)) == []
+    assert next(three.run()) == (1, 3)
+    assert three.left == ("b", "c")
+    assert list(three.run()) == [(2, 3), (3, 3)]
+    assert measured == ["a", "b", "c"]
+    assert three.table().item.tolist() == ["a", "b", "c"]
+    assert three.complete
+
+
+def test_sheets_give_images_back(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), dtype=np.uint8)
+    write_sheet(tmp_path / "sheet.webp", images)
+    np.testing.assert_array_equal(read_sheet(tmp_path / "sheet.webp", [4, 0]), images[[4, 0]])
+
+
+def test_the_descriptor_s_shares_average_to_its_auc() -> None:
+    from mmh_core.pocket.descriptor import copy_auc
+
+    generator = torch.Generator().manual_seed(0)
+    originals = torch.nn.functional.normalize(torch.randn(30, 4, generator=generator), dim=1)
+    noise = torch.randn(30, 4, generator=generator)
+    copies = torch.nn.functional.normalize(originals + 0.5 * noise, dim=1)
+    shares = own_shares(copies, originals)
+    # Not the pooled area: each image is compared with the others by its own similarity.
+    assert 0.8 < float(shares.mean()) < 1
+    assert abs(float(shares.mean()) - copy_auc(copies, originals)) < 0.05
+    assert own_shares(originals, originals).tolist() == [1.0] * 30
+    assert own_shares(torch.zeros(3, 4), originals[:3]).tolist() == [0.5] * 3
