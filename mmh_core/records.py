@@ -156,7 +156,8 @@ class ManifoldSamples:
 class LabelledPrompt:
     """One prompt of known truth; `kind` is "memorized" or "normal" where no more is known.
 
-    `overfitted` is the cause where it is known: True for overfitting, False for the data.
+    `overfitted` is the cause where it is known: True for overfitting, False for the data. `group`
+    is whatever the list tells apart, such as a dose of duplication or a template; "" for nothing.
     """
 
     prompt: str
@@ -164,3 +165,4 @@ class LabelledPrompt:
     kind: str
     split: Split
     overfitted: bool | None = None
+    group: str = ""

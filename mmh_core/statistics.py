@@ -73,6 +73,20 @@ def share_interval(
     return Interval(count / among, float(ends.low), float(ends.high))
 
 
+def rate_interval(count: int, among: int) -> Interval:
+    """Return a rate with Clopper and Pearson's interval, one-sided where the count is 0 or all.
+
+    There the other end is no question, and the 95 % go to one: 0 of n says at most
+    `1 - .05^(1 / n)`, n of n at least `.05^(1 / n)` (Hanley and Lippman-Hand 1983). NaN without
+    any case. Errors: those of `share_interval`.
+    """
+    both = share_interval(count, among)
+    if not among or count not in (0, among):
+        return both
+    end = (1 - LEVEL) ** (1 / among)
+    return Interval(both.value, *((end, 1.0) if count else (0.0, 1 - end)))
+
+
 def half_width(standard_error: float, draws: int | None, level: float = LEVEL) -> float:
     """Return half the interval of a mean of `draws` independent values, by Student's t.
 
@@ -216,6 +230,59 @@ def area_interval(positive: Tensor, negative: Tensor) -> Interval:
     center = math.log(area / (1 - area))
     ends = [1 / (1 + math.exp(-(center + sign * half))) for sign in (-1, 1)]
     return Interval(area, min(low, ends[0]), max(high, ends[1]))
+
+
+def clustered_area_interval(scores: Tensor, positive: Tensor, cluster: Tensor) -> Interval:
+    """Return the area of scores (N,) whose rows come in clusters, with a 95 % interval.
+
+    `positive` (N,) bool, `cluster` (N,) the number of each row's cluster, such as the prompt of
+    an image: images of one prompt are no independent cases. Obuchowski's variance (1997,
+    "Nonparametric analysis of clustered ROC curve data", Biometrics 53), which adds up the
+    components of DeLong over clusters, on the logit with Student's t; the wider at each end of
+    this and of Newcombe's interval for as many cases as clusters hold a case. NaN ends where
+    fewer than two clusters do. Errors: those of `area_under_curve`.
+    """
+    yes, no = scores[positive].double(), scores[~positive].double()
+    area = float(area_under_curve(yes, no))
+    counts = [len(set(cluster[side].tolist())) for side in (positive, ~positive)]
+    pairs = min(counts)
+    if pairs < 2:
+        return Interval(area, math.nan, math.nan)
+    low, high = _newcombe(area, *counts)
+    if area in (0.0, 1.0):
+        end = (1 - LEVEL) ** (1 / pairs)
+        return Interval(area, *((min(low, end), 1.0) if area else (0.0, max(high, 1 - end))))
+    error = _obuchowski(scores.double(), positive, cluster, area)
+    half = half_width(error, pairs) / (area * (1 - area))
+    center = math.log(area / (1 - area))
+    ends = [1 / (1 + math.exp(-(center + sign * half))) for sign in (-1, 1)]
+    return Interval(area, min(low, ends[0]), max(high, ends[1]))
+
+
+def _obuchowski(scores: Tensor, positive: Tensor, cluster: Tensor, area: float) -> float:
+    """Return the standard error of the area of clustered scores."""
+    yes, no = scores[positive], scores[~positive]
+    above = (yes[:, None] > no).double() + (yes[:, None] == no).double() / 2
+    numbers = {number: rank for rank, number in enumerate(dict.fromkeys(cluster.tolist()))}
+    place = torch.tensor([numbers[number] for number in cluster.tolist()])
+    sums = []
+    for shares, side in ((above.mean(1), positive), (above.mean(0), ~positive)):
+        total = torch.zeros(len(numbers), dtype=torch.float64)
+        count = total.clone()
+        total.index_add_(0, place[side], shares)
+        count.index_add_(0, place[side], torch.ones_like(shares))
+        sums.append((total - count * area, count))
+    (first, ones), (other, zeros) = sums
+    parts = [
+        int((count > 0).sum()) / (int((count > 0).sum()) - 1) * float(residual.square().sum())
+        for residual, count in sums
+    ]
+    clusters = len(first)
+    shared = clusters / (clusters - 1) * float((first * other).sum())
+    positives, negatives = float(ones.sum()), float(zeros.sum())
+    variance = parts[0] / positives**2 + parts[1] / negatives**2
+    variance += 2 * shared / (positives * negatives)
+    return math.sqrt(max(variance, 0.0))
 
 
 def _newcombe(area: float, positives: int, negatives: int) -> tuple[float, float]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mmh_core.cli.benchmark_tables import fact_table, group_table, rate_table
 from mmh_core.cli.options import (
     CalibrationFile,
     Column,
@@ -75,6 +76,7 @@ def benchmark(
     from mmh_core.store.archive import save_record
     from mmh_core.store.table_summary import summarize
     from mmh_core.studies.detection.benchmark import benchmark_study, check_labelled
+    from mmh_core.studies.detection.figures import row_figures
     from mmh_core.studies.detection.labelled_prompts import pocket_labelled, read_labelled
     from mmh_core.studies.detection.throughput import throughput
     from mmh_core.text_to_image.places import home
@@ -112,7 +114,10 @@ def benchmark(
         benchmark_study(labelled, subject, seeds=numbers, log_delta=log_delta, early=early)
     )
     pace = followed(throughput(subject.model, [prompt.prompt for prompt in run.prompts]))
+    figures = row_figures(run)
     typer.echo(detector_table(run))
+    for table in (rate_table, group_table, fact_table):
+        typer.echo("\n" + table(run, figures))
     typer.echo("\n" + cause_table(run))
     typer.echo("\n" + throughput_line(pace))
     warned(run.missing)
@@ -120,7 +125,7 @@ def benchmark(
         save_record(out, run)
     if json_file is not None:
         run_fields = {field.name: getattr(run, field.name) for field in fields(run)}
-        write_json({**run_fields, "throughput": pace}, json_file)
+        write_json({**run_fields, "figures": figures, "throughput": pace}, json_file)
 
 
 def score(

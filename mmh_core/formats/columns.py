@@ -18,7 +18,11 @@ PROMPT = (
     ("positiveprompt", "prompttext", "textprompt", "captiontext", "description", "alttext"),
     ("sentence", "title"),
 )
-LABEL = (("label", "labels"), ("memorized", "memorised", "ismemorized", "ismemorised"), ("type",))
+LABEL = (
+    ("label", "labels"),
+    ("memorized", "memorised", "ismemorized", "ismemorised"),
+    ("type", "overfittype"),
+)
 NAME = (("id", "ids"), ("caseid", "promptid", "itemid", "case", "uid", "uuid", "key"))
 TAGS = (("tags", "tag"),)
 FILE = (

@@ -103,6 +103,21 @@ class DetectorCalibration:
             name: self.detectors[name].score(values).reshape(-1, len(self.seeds)).mean(1)
             for name, values in columns.items()
         }
+        return self._with_combined(by_detector)
+
+    def image_scores(self, columns: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the score (P, S) of each detector at every image, and the combined one.
+
+        `columns` (P S, F) are those of `scores`. The combined score of an image is the regression
+        that was fitted on prompts, at the image's own scores.
+        """
+        by_detector = {name: self.detectors[name].score(each) for name, each in columns.items()}
+        return {
+            name: each.reshape(-1, len(self.seeds))
+            for name, each in self._with_combined(by_detector).items()
+        }
+
+    def _with_combined(self, by_detector: dict[str, Tensor]) -> dict[str, Tensor]:
         if self.combined is not None and set(self.combined.names) <= set(by_detector):
             by_detector[combined_score.NAME] = self.combined.score(by_detector).float()
         return by_detector

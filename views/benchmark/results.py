@@ -56,7 +56,7 @@ def result(run: BenchmarkRun, settings: state.BenchmarkSettings) -> None:
 def _answer(run: BenchmarkRun) -> None:
     """Show the most important figures in one row."""
     by_name = {row.name: row for row in run.rows}
-    best = max(run.rows, key=lambda row: (row.all.auc, row.all.tpr))
+    best = max(run.of_model, key=lambda row: (row.all.auc, row.all.tpr))
     counted = best.all
     st.caption(
         f"{run.model}, {counted.positives} memorized and {counted.negatives} reference prompts "

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from mmh_core.memorization.text_baseline import FEATURES, text_baseline
 from mmh_core.pocket.autoencoder import psnr
 from mmh_core.pocket.batches import as_tensor
 from mmh_core.pocket.figures import Check, Row
@@ -28,7 +29,6 @@ from mmh_core.pocket.second.plan import (
     planned_minutes,
 )
 from mmh_core.pocket.second.tables import GROUPS, SMALL_SETS, Tables
-from mmh_core.pocket.second.text_baseline import FEATURES, text_baseline
 from mmh_core.pocket.second.training import Workshop
 from mmh_core.pocket.second.truth import WIDE, explained_by_cells
 from mmh_core.records import Progress

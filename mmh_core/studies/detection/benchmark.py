@@ -21,7 +21,7 @@ from mmh_core.detectors.combined_score import FOLDS
 from mmh_core.memorization.cause import cause_of, data_freedom, known_cause
 from mmh_core.memorization.cause_calibration import Corpus, calibrate_cause
 from mmh_core.records import LabelledPrompt, MMHError, Progress
-from mmh_core.statistics import balanced_accuracy_interval, separation
+from mmh_core.statistics import balanced_accuracy_interval
 from mmh_core.studies.detection.benchmark_run import (
     BenchmarkRun,
     CauseRow,
@@ -29,6 +29,7 @@ from mmh_core.studies.detection.benchmark_run import (
     DetectorRow,
 )
 from mmh_core.studies.detection.calibrate import calibrate_detectors
+from mmh_core.studies.detection.counted_rows import separated_row, text_rows
 from mmh_core.studies.detection.measured import Measured, measured
 from mmh_core.subject.detector_calibration import DetectorCalibration
 from mmh_core.subject.early_calibration import SEEDS, EarlyCalibration
@@ -38,7 +39,6 @@ from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.prompt_reading import partly_read_lines, partly_read_prompts
 
 _LID = "lid_conditional_count"
-_PARAPHRASE = "paraphrase"
 
 
 def benchmark_study(
@@ -139,13 +139,13 @@ def _compared(
     training_set: TrainingSet | None,
 ) -> BenchmarkRun:
     """Count on the test half; nothing is fitted to it."""
-    scores = calibration.scores(
-        {name: measurement.values for name, measurement in half.found.items()}
-    )
+    columns = {name: measurement.values for name, measurement in half.found.items()}
+    scores, images = calibration.scores(columns), calibration.image_scores(columns)
 
     def row(name: str, label: str, source: str, cost: tuple[float, float]) -> DetectorRow:
         normal = calibration.normal(name)
-        return _row((name, label, source), cost, scores[name], normal, prompts)
+        counted = separated_row((name, label, source), cost, scores[name], normal, prompts)
+        return replace(counted, images=images[name])
 
     rows = tuple(
         row(name, detector.label, detector.reference, (cost.nfe, cost.generation))
@@ -167,10 +167,11 @@ def _compared(
         )
     lid = half.per_prompt(half.found[_LID].values)[:, 0]
     corpus = None if training_set is None else training_set.corpus
+    words, wordless = text_rows(run.prompts)
     return replace(
         run,
         state="complete",
-        missing=(*run.missing, *calibration.left_out, *_without_score(rows, prompts)),
+        missing=(*run.missing, *calibration.left_out, *_without_score(rows, prompts), *wordless),
         prompts=prompts,
         copied=half.copied,
         lid=lid,
@@ -178,35 +179,8 @@ def _compared(
         detectors=rows,
         combined=combined,
         cause=causes(run.prompts, lid, corpus),
-    )
-
-
-def _row(
-    named: tuple[str, str, str],
-    cost: tuple[float, float],
-    scores: Tensor,
-    normal: Tensor,
-    prompts: tuple[LabelledPrompt, ...],
-) -> DetectorRow:
-    """Separate memorized from reference prompts; paraphrases are counted apart."""
-    kinds = [row.kind for row in prompts]
-    memorized = torch.tensor([row.memorized for row in prompts])
-    read = scores.isfinite()
-    parts = []
-    for kind in dict.fromkeys(k for k, row in zip(kinds, prompts, strict=True) if row.memorized):
-        of_kind = torch.tensor([k == kind for k in kinds])
-        if not bool((of_kind & read).any()):
-            continue
-        kept = (of_kind | ~memorized) & read
-        parts.append((kind, separation(scores[kept], of_kind[kept])))
-    plain = torch.tensor([kind != _PARAPHRASE for kind in kinds]) & read
-    return DetectorRow(
-        *named,
-        *cost,
-        scores=scores,
-        normal=normal,
-        all=separation(scores[plain], memorized[plain]),
-        kinds=tuple(parts),
+        text=words,
+        copies=half.copies,
     )
 
 

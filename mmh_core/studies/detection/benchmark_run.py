@@ -15,6 +15,9 @@ from mmh_core.text_to_image.requests import Sampling
 if TYPE_CHECKING:
     import pandas as pd
 
+#: The kind of prompts that are other wordings of memorized captions, counted apart.
+PARAPHRASE = "paraphrase"
+
 
 @dataclass(frozen=True)
 class DetectorRow:
@@ -23,7 +26,9 @@ class DetectorRow:
     `scores` (P,) are means over the seeds, higher = more memorized; `normal` (N,) those of the
     calibration half's reference prompts, sorted. `nfe` counts network evaluations per image,
     `generation` those of the generation it needs, 0 where it needs none. `kinds` separates
-    each memorized kind from the reference prompts.
+    each memorized kind from the reference prompts. `images` (P, S) are the scores of every image,
+    None where unknown; `settings` says which free settings it has and how they were set, "" where
+    unknown.
     """
 
     name: str
@@ -35,6 +40,8 @@ class DetectorRow:
     normal: Tensor
     all: Separation
     kinds: tuple[tuple[str, Separation], ...]
+    images: Tensor | None = None
+    settings: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,6 +89,8 @@ class BenchmarkRun:
     without a reference; `lid` and `true_lid` (P,) are mean conditional LID and LID_*, NaN where
     unknown. Finished when `state` is "complete". `missing` says in sentences what could not be
     done, such as prompts of either half that exceed the text encoder; `notes` are the model's.
+    `text` are the rows of words alone, which see no model; `copies` (P, S) is of every image 1 for
+    a copy of a training image, 0 for none and NaN where unknown, None where it was not kept.
     """
 
     model: str
@@ -99,11 +108,19 @@ class BenchmarkRun:
     seconds: float
     missing: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    text: tuple[DetectorRow, ...] = ()
+    copies: Tensor | None = None
 
     @property
     def rows(self) -> tuple[DetectorRow, ...]:
-        """Return all rows, the combined score first."""
-        return (*(() if self.combined is None else (self.combined.row,)), *self.detectors)
+        """Return all rows, the combined score first, words alone last."""
+        combined = () if self.combined is None else (self.combined.row,)
+        return (*combined, *self.detectors, *self.text)
+
+    @property
+    def of_model(self) -> tuple[DetectorRow, ...]:
+        """Return the rows of scores that look at the model, the combined one first."""
+        return self.rows[: len(self.rows) - len(self.text)]
 
     def frame(self) -> pd.DataFrame:
         """Return one row per detector: areas, strict rates, intervals and cost."""
@@ -127,9 +144,6 @@ class BenchmarkRun:
                 for row in self.rows
             ]
         )
-
-
-_PARAPHRASE = "paraphrase"
 
 
 @dataclass(frozen=True)
@@ -176,7 +190,7 @@ def counts(run: BenchmarkRun, row: DetectorRow, share: float) -> ThresholdCounts
         flags = [
             flag
             for flag, row in zip(above, run.prompts, strict=True)
-            if row.memorized == memorized and (row.kind == _PARAPHRASE) == paraphrase
+            if row.memorized == memorized and (row.kind == PARAPHRASE) == paraphrase
         ]
         return Reach(sum(flags), len(flags))
 

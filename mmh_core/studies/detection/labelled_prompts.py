@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from mmh_core.formats.columns import folded
 from mmh_core.pocket.assets import read_prompts
 from mmh_core.pocket.trials import MEMORIZED, open_captions
 from mmh_core.records import LabelledPrompt, MMHError, Split
@@ -20,6 +21,14 @@ _YES = {"1", "10", "true", "yes", "y", "memorized", "memorised", "copy", "copied
 _YES |= {"mem", "mv", "rv", "tv", "vm"}
 _NO = {"0", "00", "false", "no", "normal", "notmemorized", "notmemorised", "unmemorized"}
 _NO |= {"nonmemorized", "nonmemorised", "nonmem", "none", "reference", "n"}
+#: Types of extraction in published lists (Webster 2023, arXiv 2305.08694), and their column.
+TYPES = {
+    "MV": "matching verbatim",
+    "RV": "retrieval verbatim",
+    "TV": "template verbatim",
+    "N": "none",
+}
+_TYPE = "overfittype"
 _SPLITS: tuple[Split, ...] = ("calibration", "test")
 
 
@@ -76,31 +85,42 @@ def _open(count: int, seed: int) -> list[str]:
     return [str(text) for text in captions][:count]
 
 
-def split_labelled(rows: Iterable[tuple[str, bool, str]]) -> tuple[LabelledPrompt, ...]:
-    """Return (prompt, memorized, kind) rows as labelled prompts, halved within each kind.
+#: A row of a table: prompt, whether it is memorized, its kind and its group.
+_Row = tuple[str, bool, str, str]
 
-    Equal prompts are kept once. Errors: MMHError for a prompt with both labels.
+
+def split_labelled(
+    rows: Iterable[tuple[str, bool, str] | _Row],
+) -> tuple[LabelledPrompt, ...]:
+    """Return (prompt, memorized, kind, group) rows as labelled prompts, halved within each group.
+
+    The group may be left out. Equal prompts are kept once, in the group of the first. Errors:
+    MMHError for a prompt with both labels.
     """
-    labels: dict[str, tuple[bool, str]] = {}
-    for prompt, memorized, kind in rows:
-        before = labels.setdefault(prompt, (memorized, kind))
+    labels: dict[str, tuple[bool, str, str]] = {}
+    for prompt, memorized, kind, *group_name in rows:
+        before = labels.setdefault(prompt, (memorized, kind, "".join(group_name)))
         if before[0] != memorized:
             raise MMHError(
                 f"The prompt {prompt[:80]!r} is labelled memorized and normal: keep one label."
             )
-    counts: dict[tuple[bool, str], int] = {}
+    counts: dict[tuple[bool, str, str], int] = {}
     labelled = []
-    for prompt, group in labels.items():
-        counts[group] = counts.get(group, -1) + 1
-        labelled.append(LabelledPrompt(prompt, *group, _SPLITS[counts[group] % 2]))
+    for prompt, label in labels.items():
+        counts[label] = counts.get(label, -1) + 1
+        memorized, kind, group = label
+        split = _SPLITS[counts[label] % 2]
+        labelled.append(LabelledPrompt(prompt, memorized, kind, split, group=group))
     return tuple(labelled)
 
 
 def read_labelled(path: Path, column: str = "") -> tuple[LabelledPrompt, ...]:
     """Return the prompts of a table with the columns prompt and label, halved.
 
-    Rows that cannot be read are left out; `summarize` counts them. Errors: MMHError naming the
-    first row whose label says neither memorized nor normal, or another than an equal prompt's.
+    A column group, such as the dose of duplication, is kept; without one the published types of
+    extraction (MV, RV, TV, N) are the groups. Rows that cannot be read are left out; `summarize`
+    counts them. Errors: MMHError naming the first row whose label says neither memorized nor
+    normal, or another than an equal prompt's.
     """
     return split_labelled(_rows(path, column))
 
@@ -112,8 +132,8 @@ def read_calibrating(path: Path, fewest: int = 20, column: str = "") -> tuple[La
     prompts than `fewest`, which say nothing of rare scores.
     """
     rows = tuple(
-        LabelledPrompt(prompt, memorized, kind, "calibration")
-        for prompt, memorized, kind in _rows(path, column, blank="normal")
+        LabelledPrompt(prompt, memorized, kind, "calibration", group=group)
+        for prompt, memorized, kind, group in _rows(path, column, blank="normal")
     )
     normal = sum(not row.memorized for row in rows)
     if normal < fewest:
@@ -124,20 +144,28 @@ def read_calibrating(path: Path, fewest: int = 20, column: str = "") -> tuple[La
     return rows
 
 
-def _rows(path: Path, column: str, blank: str = "") -> Iterator[tuple[str, bool, str]]:
-    """Yield (prompt, memorized, kind) of a table; `blank` is what an empty label says."""
+def _rows(path: Path, column: str, blank: str = "") -> Iterator[_Row]:
+    """Yield the rows of a table; `blank` is what an empty label says."""
     labels = dict[int, bool]()
     for batch in prompt_batches(path, column=column):
         for row in batch.rows:
+            more = {folded(name): cell for name, cell in row.more}
             memorized = _memorized(row.label or blank, row.row, path.name)
             labels[row.row] = memorized
-            yield row.prompt, memorized, "memorized" if memorized else "normal"
+            kind = "memorized" if memorized else "normal"
+            yield row.prompt, memorized, kind, more.get("group") or _type_of(row.label, more)
         for repeat in batch.repeats:
             if _memorized(repeat.label or blank, repeat.row, path.name) != labels[repeat.first]:
                 raise MMHError(
                     f"Rows {repeat.first} and {repeat.row} of {path.name} have the same prompt, "
                     "labelled memorized in one and normal in the other: keep one label."
                 )
+
+
+def _type_of(label: str, more: Mapping[str, str]) -> str:
+    """Return a published type of extraction in its own spelling, "" for any other label."""
+    kind = (more.get(_TYPE) or label).strip().upper()
+    return kind if kind in TYPES else ""
 
 
 def _memorized(label: str, row: int, source: str) -> bool:

@@ -22,12 +22,14 @@ class Measured:
     """The measurements of P prompts, S seeds each, prompt after prompt.
 
     `found` has a measurement of P S rows by the name of each detector; `copied` (P,) is the share
-    of each prompt's images that copy a training image, NaN without training images.
+    of each prompt's images that copy a training image, NaN without training images. `copies`
+    (P, S) is of every image 1 for a copy and 0 for none.
     """
 
     prompts: tuple[str, ...]
     found: Mapping[str, Measurement]
     copied: Tensor
+    copies: Tensor
 
     def per_prompt(self, values: Tensor) -> Tensor:
         """Return means (P, ...) of row values (P S, ...)."""
@@ -46,7 +48,7 @@ def measured(
     Labels have no place here: the detectors see prompts and seeds.
     """
     parts: dict[str, list[Measurement]] = {name: [] for name in detectors}
-    copied: list[Tensor] = []
+    copies: list[Tensor] = []
     done = 0
     for inputs in generated_inputs(
         model, prompts, seeds, guidance=model.guidance, steps=model.steps
@@ -54,11 +56,11 @@ def measured(
         for name, measurement in measure(model, inputs, detectors.values()).items():
             parts[name].append(measurement)
         done += len(inputs.embeddings)
-        share = torch.full((len(inputs.embeddings),), math.nan)
+        kinds = torch.full((len(inputs.embeddings), len(seeds)), math.nan)
         if training_set is not None and training_set.training is not None:
             near = find_copies(training_set, inputs.generated().images)
-            kinds = torch.tensor([kind_value(copy.kind) for copy, _ in near])
-            share = kinds.reshape(-1, len(seeds)).nanmean(1)
-        copied.append(share)
+            kinds = torch.tensor([kind_value(copy.kind) for copy, _ in near]).reshape(kinds.shape)
+        copies.append(kinds)
         joined = {name: joined_measurements(measurements) for name, measurements in parts.items()}
-        yield Measured(tuple(prompts[:done]), joined, torch.cat(copied))
+        every = torch.cat(copies)
+        yield Measured(tuple(prompts[:done]), joined, every.nanmean(1), every)

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mmh_core.memorization.text_baseline import FEATURES, Features, text_baseline
 from mmh_core.pocket.second.doses import COPIES, TRANSFORMS, one_sided, slots
 from mmh_core.pocket.second.doses import Sizes as Counts
 from mmh_core.pocket.second.drawing import CELLS, has_held_out_pair
 from mmh_core.pocket.second.families import GRAMMARS, names, unseen_names
 from mmh_core.pocket.second.tables import GROUPS, SMALL_COPIES, Tables, build_tables
-from mmh_core.pocket.second.text_baseline import FEATURES, Features, text_baseline
 
 SMALLER = Counts(exact=1, near=1, template=1, unique=6, fresh=6, small=12, held_out=2, other=3)
 

@@ -10,10 +10,9 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from mmh_core.statistics import area_under_curve, percentile_interval
+from mmh_core.statistics import area_interval, area_under_curve, percentile_interval
 
 FOLDS = 5
-_RESAMPLINGS = 1_000
 #: Words and pairs that the trees choose from.
 _COMMONEST = 400
 Features = Literal["words", "characters", "trees"]
@@ -28,8 +27,8 @@ FEATURES: Mapping[Features, str] = {
 class TextBaseline:
     """How well words alone separate two groups of captions.
 
-    `auc` with a 95 % interval (percentile bootstrap over the captions of both groups), of scores
-    that each caption gets from classifiers fitted on the other folds. `permuted` (2) are the 2.5
+    `auc` with its 95 % interval (`statistics.area_interval` over the captions), of scores that
+    each caption gets from classifiers fitted on the other folds. `permuted` (2) are the 2.5
     and 97.5 % quantiles of the same figure with labels shuffled, NaN where none were.
     """
 
@@ -54,19 +53,52 @@ def text_baseline(
     positive = np.asarray(positive, bool)
     rng = np.random.default_rng([seed, 8])
     scores = _held_out_scores(texts, positive, features, rng)
-    auc = _auc(scores, positive)
-    yes, no = np.flatnonzero(positive), np.flatnonzero(~positive)
-    resampled = []
-    for _ in range(_RESAMPLINGS):
-        rows = np.concatenate([rng.choice(yes, len(yes)), rng.choice(no, len(no))])
-        resampled.append(_auc(scores[rows], positive[rows]))
-    low, high = percentile_interval(resampled)
+    area = area_interval(*_sides(scores, positive))
     shuffled = []
     for _ in range(permutations):
         labels = positive[rng.permutation(len(positive))]
-        shuffled.append(_auc(_held_out_scores(texts, labels, features, rng), labels))
+        chance = _held_out_scores(texts, labels, features, rng)
+        shuffled.append(float(area_under_curve(*_sides(chance, labels))))
     null = percentile_interval(shuffled) if shuffled else (math.nan, math.nan)
-    return TextBaseline(features, auc, low, high, null, len(yes), len(no))
+    counts = int(positive.sum()), int((~positive).sum())
+    return TextBaseline(features, area.value, area.low, area.high, null, *counts)
+
+
+@dataclass(frozen=True)
+class TextScores:
+    """Log odds by words alone: of texts that a classifier was fitted on, and of others.
+
+    `held_out` (N,) are those of the fitted texts, each from classifiers of the other folds;
+    `others` (M,) come from the classifier of all N.
+    """
+
+    held_out: torch.Tensor
+    others: torch.Tensor
+
+
+def text_scores(
+    texts: Sequence[str], positive: Sequence[bool], others: Sequence[str], features: Features
+) -> TextScores:
+    """Return the log odds of texts by a logistic regression fitted on labelled ones alone.
+
+    Errors: ValueError for fewer than five texts of a label, and for features without log odds.
+    """
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+
+    labels = np.asarray(positive, bool)
+    if features == "trees":
+        raise ValueError("Log odds come from a logistic regression: words or characters.")
+    if min(labels.sum(), (~labels).sum()) < FOLDS:
+        raise ValueError(f"A text classifier needs {FOLDS} texts of each label.")
+    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
+    held_out = cross_val_predict(
+        _classifier(features, 0), list(texts), labels, cv=folds, method="decision_function"
+    )
+    fitted = _classifier(features, 0).fit(list(texts), labels)
+    return TextScores(
+        torch.from_numpy(held_out).float(),
+        torch.from_numpy(fitted.decision_function(list(others))).float(),
+    )
 
 
 def _held_out_scores(
@@ -111,6 +143,5 @@ def _dense(counts: Any) -> np.ndarray:
     return dense
 
 
-def _auc(scores: np.ndarray, positive: np.ndarray) -> float:
-    sides = (torch.from_numpy(scores[side]) for side in (positive, ~positive))
-    return float(area_under_curve(*sides))
+def _sides(scores: np.ndarray, positive: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.from_numpy(scores[positive]), torch.from_numpy(scores[~positive])

@@ -1,0 +1,82 @@
+"""Rows of the benchmark's table from scores: those of detectors, and those of words alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from mmh_core.memorization.text_baseline import FEATURES, Features, text_scores
+from mmh_core.records import LabelledPrompt
+from mmh_core.statistics import separation
+from mmh_core.studies.detection.benchmark_run import PARAPHRASE, DetectorRow
+
+#: Features of words, the name of their row, and its label.
+TEXT: tuple[tuple[Features, str, str], ...] = (
+    ("words", "text_words", "Text alone, words and pairs"),
+    ("characters", "text_characters", "Text alone, characters 3 to 5"),
+)
+
+
+def text_rows(
+    labelled: Sequence[LabelledPrompt],
+) -> tuple[tuple[DetectorRow, ...], tuple[str, ...]]:
+    """Return the rows of words alone, and in sentences why one is missing.
+
+    A logistic regression of scikit-learn is fitted on the prompts of the calibration half and
+    scores those of the test half: no model and no image. What a detector adds is what it does
+    better than these. Thresholds come from reference prompts of the calibration half, each scored
+    by classifiers of the other folds.
+    """
+    fitted, tested = (
+        [row for row in labelled if row.split == half] for half in ("calibration", "test")
+    )
+    fitted = [row for row in fitted if row.kind != PARAPHRASE]
+    rows, missing = [], []
+    for features, name, label in TEXT:
+        labels = [row.memorized for row in fitted]
+        texts = [row.prompt for row in fitted]
+        try:
+            scores = text_scores(texts, labels, [row.prompt for row in tested], features)
+        except ValueError:
+            missing.append(
+                f"{label} has no row: the prompts of the calibration half are too few or share "
+                "no words. Label more prompts."
+            )
+            continue
+        normal = scores.held_out[~torch.tensor(labels)].sort().values
+        source = f"this project: {FEATURES[features]} (scikit-learn)"
+        rows.append(
+            separated_row((name, label, source), (0.0, 0.0), scores.others, normal, tuple(tested))
+        )
+    return tuple(rows), tuple(missing)
+
+
+def separated_row(
+    named: tuple[str, str, str],
+    cost: tuple[float, float],
+    scores: Tensor,
+    normal: Tensor,
+    prompts: tuple[LabelledPrompt, ...],
+) -> DetectorRow:
+    """Separate memorized from reference prompts; paraphrases are counted apart."""
+    kinds = [row.kind for row in prompts]
+    memorized = torch.tensor([row.memorized for row in prompts])
+    read = scores.isfinite()
+    parts = []
+    for kind in dict.fromkeys(k for k, row in zip(kinds, prompts, strict=True) if row.memorized):
+        of_kind = torch.tensor([k == kind for k in kinds]) & memorized
+        if not bool((of_kind & read).any()):
+            continue
+        kept = (of_kind | ~memorized) & read
+        parts.append((kind, separation(scores[kept], of_kind[kept])))
+    plain = torch.tensor([kind != PARAPHRASE for kind in kinds]) & read
+    return DetectorRow(
+        *named,
+        *cost,
+        scores=scores,
+        normal=normal,
+        all=separation(scores[plain], memorized[plain]),
+        kinds=tuple(parts),
+    )

@@ -1,0 +1,200 @@
+"""Figures of one row of a benchmark: realized rates, groups of prompts, and the truth by fact.
+
+All are counted from the scores that a run keeps, so none can disagree with another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mmh_core.statistics import Interval, area_interval, clustered_area_interval, rate_interval
+from mmh_core.studies.detection.benchmark_run import PARAPHRASE, BenchmarkRun, DetectorRow
+from mmh_core.subject.reference_scores import threshold_among
+
+#: False-positive rates at which thresholds are set beforehand.
+SHARES = (0.01, 0.05, 0.1)
+
+
+@dataclass(frozen=True)
+class Rate:
+    """How many prompts of how many exceed a threshold, with the exact 95 % interval."""
+
+    count: int
+    among: int
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class RealizedRates:
+    """What a threshold does that was set beforehand to flag the share `share`.
+
+    It was set on `reference` prompts of the calibration half; `false` are the reference and `true`
+    the memorized prompts of the test half that exceed it, paraphrases left out.
+    """
+
+    share: float
+    threshold: float
+    reference: int
+    false: Rate
+    true: Rate
+
+
+@dataclass(frozen=True)
+class GroupFigures:
+    """One group of prompts: its area, and the rates at each of `SHARES`.
+
+    The area of a group with memorized and reference prompts is within it; memorized prompts alone
+    stand against all reference prompts, reference prompts alone against all memorized ones, which
+    `against` says. `true` are rates of its memorized, `false` of its reference prompts.
+    """
+
+    group: str
+    memorized: int
+    reference: int
+    against: str
+    area: Interval
+    true: tuple[Rate, ...]
+    false: tuple[Rate, ...]
+
+
+@dataclass(frozen=True)
+class FactFigures:
+    """How well scores of images tell copies of training images from other images.
+
+    `area` is over the images of `captions` prompts, of which `copies` are copies and `others` are
+    not; the interval is over prompts, since images of one prompt are alike.
+    """
+
+    copies: int
+    others: int
+    captions: int
+    area: Interval
+
+
+def realized(
+    run: BenchmarkRun, row: DetectorRow, shares: Sequence[float] = SHARES
+) -> tuple[RealizedRates, ...]:
+    """Return the rates on the test half at thresholds of the calibration half."""
+    counted = torch.tensor([prompt.kind != PARAPHRASE for prompt in run.prompts])
+    memorized = _memorized(run)
+    thresholds = [threshold_among(row.normal, share) for share in shares]
+    return tuple(
+        RealizedRates(
+            share,
+            threshold,
+            len(row.normal),
+            _rate(row.scores[counted & ~memorized], threshold),
+            _rate(row.scores[counted & memorized], threshold),
+        )
+        for share, threshold in zip(shares, thresholds, strict=True)
+    )
+
+
+def group_figures(
+    run: BenchmarkRun, row: DetectorRow, shares: Sequence[float] = SHARES
+) -> tuple[GroupFigures, ...]:
+    """Return the figures of every group of the test prompts, in the order of the list.
+
+    A prompt without a group is counted by its kind. A group without a score has no area, NaN.
+    """
+    names = [prompt.group or prompt.kind for prompt in run.prompts]
+    memorized, read = _memorized(run), row.scores.isfinite()
+    counted = torch.tensor([prompt.kind != PARAPHRASE for prompt in run.prompts])
+    thresholds = [threshold_among(row.normal, share) for share in shares]
+    figures = []
+    for name in dict.fromkeys(names):
+        inside = torch.tensor([other == name for other in names])
+        yes, no, against = inside & memorized, inside & ~memorized, "within the group"
+        sides = yes, no
+        if not bool(no.any()):
+            sides, against = (yes, ~memorized), "all reference prompts"
+        elif not bool(yes.any()):
+            sides, against = (counted & memorized, no), "all memorized prompts"
+        figures.append(
+            GroupFigures(
+                name,
+                int(yes.sum()),
+                int(no.sum()),
+                against,
+                _area(*(row.scores[side & read] for side in sides)),
+                tuple(_rate(row.scores[yes], threshold) for threshold in thresholds),
+                tuple(_rate(row.scores[no], threshold) for threshold in thresholds),
+            )
+        )
+    return tuple(figures)
+
+
+def fact_figures(
+    run: BenchmarkRun, row: DetectorRow, *, memorized_only: bool = False
+) -> FactFigures | None:
+    """Return how well a row tells copies from other images, None where no copy can be told.
+
+    That takes a training set to search. `memorized_only` counts the images of memorized captions
+    alone: there the prompt cannot give the answer away, only the image can. A score that is one
+    for all images of a prompt (words alone) counts for each of them.
+    """
+    if run.copies is None or bool(run.copies.isnan().all()):
+        return None
+    images = row.images
+    if images is None:
+        images = row.scores[:, None].expand(run.copies.shape)
+    prompt = torch.arange(len(run.prompts))[:, None].expand(run.copies.shape)
+    kept = run.copies.isfinite() & images.isfinite()
+    if memorized_only:
+        counted = torch.tensor([one.memorized and one.kind != PARAPHRASE for one in run.prompts])
+        kept = kept & counted[:, None]
+    scores, positive, cluster = images[kept], run.copies[kept] > 0, prompt[kept]
+    nan = float("nan")
+    area = Interval(nan, nan, nan)
+    if bool(positive.any()) and not bool(positive.all()):
+        area = clustered_area_interval(scores, positive, cluster)
+    return FactFigures(
+        int(positive.sum()), int((~positive).sum()), len(set(cluster.tolist())), area
+    )
+
+
+@dataclass(frozen=True)
+class RowFigures:
+    """All figures of one row beyond its areas; the facts are None without a training set."""
+
+    name: str
+    realized: tuple[RealizedRates, ...]
+    groups: tuple[GroupFigures, ...]
+    by_fact: FactFigures | None
+    within_memorized: FactFigures | None
+
+
+def row_figures(run: BenchmarkRun) -> tuple[RowFigures, ...]:
+    """Return the figures of every row of a run."""
+    return tuple(
+        RowFigures(
+            row.name,
+            realized(run, row),
+            group_figures(run, row),
+            fact_figures(run, row),
+            fact_figures(run, row, memorized_only=True),
+        )
+        for row in run.rows
+    )
+
+
+def _memorized(run: BenchmarkRun) -> Tensor:
+    return torch.tensor([prompt.memorized for prompt in run.prompts])
+
+
+def _rate(scores: Tensor, threshold: float) -> Rate:
+    """Return how many scores exceed a threshold; one that is no number does not."""
+    count, among = int((scores > threshold).sum()), len(scores)
+    interval = rate_interval(count, among)
+    return Rate(count, among, interval.low, interval.high)
+
+
+def _area(yes: Tensor, no: Tensor) -> Interval:
+    if not len(yes) or not len(no):
+        return Interval(*(float("nan"),) * 3)
+    return area_interval(yes, no)
