@@ -62,7 +62,7 @@ def generated_inputs(
                 ),
             )
             traces.append(trace(model, request))
-        yield replace(inputs, trace=joined_traces(traces))
+        yield replace(inputs, trace=joined_traces(traces), prompts=tuple(texts))
 
 
 def trace(model: TextToImage, request: Request) -> Trace:

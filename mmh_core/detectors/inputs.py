@@ -56,7 +56,8 @@ class DetectorInputs:
 
     `embeddings` (P, tokens, width), `noise` (S, *shape), standard normal; `prompt` and `start`
     (B,) int64. Rows that share a start share the unconditional branch. `trace` is None until
-    images have been generated. Raises ValueError where the parts do not fit together.
+    images have been generated. `prompts` are the P texts, empty where they are unknown. Raises
+    ValueError where the parts do not fit together.
     """
 
     embeddings: Tensor
@@ -64,6 +65,7 @@ class DetectorInputs:
     prompt: Tensor
     start: Tensor
     trace: Trace | None = None
+    prompts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Raise ValueError for no rows, rows of unequal number, and indices out of range."""
@@ -80,10 +82,18 @@ class DetectorInputs:
                 raise ValueError(f"{name} must lie below {len(tensor)}, got {index.tolist()!r}.")
         if self.trace is not None and len(self.trace.latents) != count:
             raise ValueError(f"The trace holds {len(self.trace.latents)} images for {count} rows.")
+        if self.prompts and len(self.prompts) != len(self.embeddings):
+            raise ValueError(
+                f"There are {len(self.prompts)} prompts for {len(self.embeddings)} embeddings."
+            )
 
     def __len__(self) -> int:
         """Return B."""
         return len(self.prompt)
+
+    def text(self, row: int) -> str:
+        """Return the prompt of a row, "" where it is unknown."""
+        return self.prompts[int(self.prompt[row])] if self.prompts else ""
 
     def rows(self, index: Tensor) -> DetectorInputs:
         """Return some of the rows, by their numbers; embeddings and noise are kept whole."""
@@ -178,6 +188,7 @@ def joined(parts: Sequence[DetectorInputs]) -> DetectorInputs:
     first = parts[0]
     shared = all(torch.equal(part.noise, first.noise) for part in parts)
     prompts = _offsets([len(part.embeddings) for part in parts])
+    texts = tuple(text for part in parts for text in part.prompts)
     starts = [0] * len(parts) if shared else _offsets([len(part.noise) for part in parts])
     traces = [part.trace for part in parts if part.trace is not None]
     if traces and len(traces) < len(parts):
@@ -188,6 +199,7 @@ def joined(parts: Sequence[DetectorInputs]) -> DetectorInputs:
         torch.cat([part.prompt + by for part, by in zip(parts, prompts, strict=True)]),
         torch.cat([part.start + by for part, by in zip(parts, starts, strict=True)]),
         joined_traces(traces) if traces else None,
+        prompts=texts if len(texts) == sum(len(part.embeddings) for part in parts) else (),
     )
 
 

@@ -13,6 +13,7 @@ from mmh_core.detectors.inputs import DetectorInputs, rows_at_once
 from mmh_core.detectors.measurement import Measurement, Need
 from mmh_core.diffusion.score_model import guided
 from mmh_core.dimension.estimators import ESTIMATORS
+from mmh_core.text_to_image.image_probes import probe_generators
 from mmh_core.text_to_image.model import TextToImage
 
 LidEstimator = Literal["soft_spectral_count", "flipd", "dsm"]
@@ -35,15 +36,14 @@ class Lid:
 
     Ross et al. 2025 (arXiv 2411.00113): an image is memorized where LID is too small. `branch`
     is the distribution: that of images given the prompt, that of all images (no caption is used),
-    or the guided score, which is the score of no density. Each prompt samples its probes anew
-    from `seed`, so its value does not depend on the other prompts. The cost is the estimator's,
-    twice for the guided score.
+    or the guided score, which is the score of no density. Each image has its own probes, drawn
+    from the model, the prompt and the image (`text_to_image.image_probes`), so that its value does
+    not depend on its company. The cost is the estimator's, twice for the guided score.
     """
 
     estimator: LidEstimator = "soft_spectral_count"
     branch: Branch = "conditional"
     log_delta: float = LOG_DELTA
-    seed: int = 0
     needs: ClassVar[Need] = "image"
 
     @property
@@ -81,7 +81,6 @@ class Lid:
         lid = torch.empty(len(inputs), 1)
         cost = 0.0
         for group in inputs.groups():
-            generator = torch.Generator().manual_seed(self.seed)
             for rows in torch.split(group, max(1, rows_at_once(model) // 2)):
                 cond = inputs.embeddings[inputs.prompt[rows]].to(model.device)
                 estimate = run(
@@ -89,7 +88,11 @@ class Lid:
                     trace.latents[rows].to(model.device),
                     self.log_delta,
                     cond=None if self.branch == "unconditional" else cond,
-                    generator=generator,
+                    generator=probe_generators(
+                        *(model, self.estimator),
+                        [inputs.text(row) for row in rows.tolist()],
+                        trace.images[rows],
+                    ),
                 )
                 lid[rows, 0] = estimate.lid.float().cpu()
                 cost += networks * estimate.nfe * len(rows)

@@ -28,7 +28,6 @@ class LidCorrected:
 
     estimator: LidEstimator = "soft_spectral_count"
     log_delta: float = LOG_DELTA
-    seed: int = 0
     intercept: float | None = None
     slope: float = 0.0
     needs: ClassVar[Need] = "image"
@@ -52,7 +51,7 @@ class LidCorrected:
     @property
     def estimates(self) -> tuple[Lid, Complexity]:
         """Return the LID and the complexity: two columns."""
-        return Lid(self.estimator, "conditional", self.log_delta, self.seed), Complexity()
+        return Lid(self.estimator, "conditional", self.log_delta), Complexity()
 
     def fitted(self, values: Tensor) -> LidCorrected:
         """Return the detector with the least-squares line through reference prompts."""

@@ -23,7 +23,6 @@ class LidDifference:
 
     estimator: LidEstimator = "soft_spectral_count"
     log_delta: float = LOG_DELTA
-    seed: int = 0
     needs: ClassVar[Need] = "image"
     summary: ClassVar[str] = "The unconditional minus the conditional LID at the generated image."
 
@@ -45,8 +44,8 @@ class LidDifference:
     @property
     def estimates(self) -> tuple[Lid, Lid]:
         """Return the conditional and the unconditional LID: two columns."""
-        conditional = Lid(self.estimator, "conditional", self.log_delta, self.seed)
-        unconditional = Lid(self.estimator, "unconditional", self.log_delta, self.seed)
+        conditional = Lid(self.estimator, "conditional", self.log_delta)
+        unconditional = Lid(self.estimator, "unconditional", self.log_delta)
         return conditional, unconditional
 
     def score(self, values: Tensor) -> Tensor:

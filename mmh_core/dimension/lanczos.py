@@ -42,15 +42,29 @@ class Effort:
 
 @dataclass(frozen=True, eq=False)
 class Measure:
-    """The spectral measures of K vectors at B points: weights on nodes, both (B, K, N)."""
+    """The spectral measures of K vectors at B points: weights on nodes, both (B, K, N).
+
+    `basis` (B, K, m, D) is that of the Krylov space, `small` (B, K, m, m) the compression of M to
+    it, symmetrized, and `norm` (B, K) the vectors' length.
+    """
 
     nodes: Tensor
     weights: Tensor
+    basis: Tensor
+    small: Tensor
+    norm: Tensor
 
     def integral(self, f: Callable[[Tensor], Tensor]) -> Tensor:
         """Return `v' f(M) v` (B, K), with f acting on eigenvalues elementwise."""
         total: Tensor = (f(self.nodes).to(self.weights) * self.weights).sum(-1)
         return total
+
+    def applied(self, f: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return `f(M) v` (B, K, D), `|v| Q f(Q' M Q) e_1`, exact where the basis is complete."""
+        values, vectors = torch.linalg.eigh(self.small)
+        heights = f(values) * vectors[..., 0, :] * self.norm[..., None]
+        parts = (vectors @ heights[..., None]).squeeze(-1).to(self.basis)
+        return torch.einsum("bkm,bkmd->bkd", parts, self.basis)
 
 
 def spectral_measure(pullbacks: Callable[[Tensor], Tensor], probes: Tensor, steps: int) -> Measure:
@@ -73,23 +87,25 @@ def spectral_measure(pullbacks: Callable[[Tensor], Tensor], probes: Tensor, step
         basis[:, :, j] = vector
         product = pullbacks(vector)
         weights, rest = _orthogonalized(product, basis)
-        length = rest.norm(dim=-1, keepdim=True)
+        remainder = rest.norm(dim=-1, keepdim=True)
         # A zero vector ends the chain: its rows of the compression decouple from the first.
-        more = length > _COMPLETE * product.norm(dim=-1, keepdim=True)
+        more = remainder > _COMPLETE * product.norm(dim=-1, keepdim=True)
         complete |= ~more.squeeze(-1)
-        vector = torch.where(more, rest / length.where(more, torch.ones_like(length)), 0.0)
+        vector = torch.where(more, rest / remainder.where(more, torch.ones_like(remainder)), 0.0)
         small[:, :, :, j] = weights
         if j + 1 < steps:
-            small[:, :, j + 1, j] = (length * more).squeeze(-1)
+            small[:, :, j + 1, j] = (remainder * more).squeeze(-1)
     check_network(small)
     symmetric = (small + small.mT).double() / 2
-    return _averaged(symmetric, complete, norm.squeeze(-1).double().square())
+    length = norm.squeeze(-1).double()
+    nodes, weights = _averaged(symmetric, complete, length.square())
+    return Measure(nodes, weights, basis, symmetric, length)
 
 
-def _averaged(small: Tensor, complete: Tensor, square: Tensor) -> Measure:
-    """Return the mean of the two rules of a compression (B, K, m, m), Gauss where it is complete.
+def _averaged(small: Tensor, complete: Tensor, square: Tensor) -> tuple[Tensor, Tensor]:
+    """Return nodes and weights of the mean of the two rules of a compression (B, K, m, m).
 
-    Where the basis is complete Gauss quadrature is exact.
+    Where the basis is complete Gauss quadrature is exact, and is taken alone.
     """
     steps = small.shape[-1]
     if steps == 1:
@@ -100,16 +116,16 @@ def _averaged(small: Tensor, complete: Tensor, square: Tensor) -> Measure:
     last = _rule(torch.where(full, small, small * scale), square)
     first = _rule(small[..., :-1, :-1], square)
     share = torch.where(complete, 1.0, 0.5).to(square)[..., None]
-    return Measure(
-        torch.cat([first.nodes, last.nodes], dim=-1),
-        torch.cat([(1 - share) * first.weights, share * last.weights], dim=-1),
+    return (
+        torch.cat([first[0], last[0]], dim=-1),
+        torch.cat([(1 - share) * first[1], share * last[1]], dim=-1),
     )
 
 
-def _rule(small: Tensor, square: Tensor) -> Measure:
+def _rule(small: Tensor, square: Tensor) -> tuple[Tensor, Tensor]:
     """Return nodes and weights of the first unit vector's measure under symmetric matrices."""
     values, vectors = torch.linalg.eigh(small)
-    return Measure(values, vectors[..., 0, :].square() * square[..., None])
+    return values, vectors[..., 0, :].square() * square[..., None]
 
 
 def _orthogonalized(product: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:

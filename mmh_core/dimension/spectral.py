@@ -166,12 +166,18 @@ def lhsd(
 class ProbeValues:
     """The quadratic forms of K probes v at B points: `v' f(P) v` and `v' f(P)^2 v`, both (B, K).
 
-    `nfe` is the cost per point.
+    `products` (B, K, D) are `f(P) v`; `nfe` is the cost per point.
     """
 
     counts: Tensor
     squares: Tensor
+    products: Tensor
     nfe: float
+
+    def point(self, index: int) -> ProbeValues:
+        """Return those at one of the points."""
+        at = slice(index, index + 1)
+        return ProbeValues(self.counts[at], self.squares[at], self.products[at], self.nfe)
 
     def estimate(self, dim: int) -> LidEstimate:
         """Return the trace of f(P) for P of `dim` rows, with the standard error of its mean.
@@ -184,12 +190,31 @@ class ProbeValues:
         variance = 2 * (self.squares.mean(1) - lid.square() / dim).clamp(min=0)
         return LidEstimate(lid, (variance / count).sqrt(), self.nfe, draws=count)
 
+    def estimate_beside(self, control: ProbeValues, dim: int) -> LidEstimate:
+        """Estimate the trace from few probes by its difference to another one that has more.
+
+        `control` holds `v' f(P) v` for another P at the same points, its first K probes being
+        these ones. Control variates with the coefficient 1 (Hammersley and Handscomb 1964,
+        "Monte Carlo Methods", 5.5): the mean of all N probes of `control` plus the mean
+        difference over the K that both have, of the variance
+        `V / N + V_difference (1 / K - 1 / N)`. `V`, for this trace, and that of the difference
+        are the upper bounds of `estimate`. `draws` is K.
+        """
+        few, many = self.counts.shape[1], control.counts.shape[1]
+        change = (self.counts - control.counts[:, :few]).mean(1)
+        lid = control.counts.mean(1) + change
+        apart = (self.products - control.products[:, :few]).square().sum(2).mean(1)
+        variance = 2 * (self.squares.mean(1) - lid.square() / dim).clamp(min=0) / many
+        variance += 2 * (apart - change.square() / dim).clamp(min=0) * (1 / few - 1 / many)
+        return LidEstimate(lid, variance.sqrt(), self.nfe, draws=few)
+
 
 def joined_probes(parts: Sequence[ProbeValues]) -> ProbeValues:
     """Put the probes of the same points together."""
     return ProbeValues(
         torch.cat([part.counts for part in parts], dim=1),
         torch.cat([part.squares for part in parts], dim=1),
+        torch.cat([part.products for part in parts], dim=1),
         sum(part.nfe for part in parts),
     )
 
@@ -250,5 +275,6 @@ def _probes(
         yield ProbeValues(
             measure.integral(f).to(points.x.dtype),
             measure.integral(lambda e: f(e).square()).to(points.x.dtype),
+            measure.applied(f).to(points.x.dtype),
             cost,
         )

@@ -115,7 +115,7 @@ def _lid_gradient(
     if latents is None:
         latents, generation_nfe = yield from generated_latents(model, request)
     yield
-    lid = lid_of(model, latents, log_delta, by, context.random())
+    lid = lid_of(model, latents, log_delta, by, request.prompt)
     start = embeddings(model, request)[0].detach().float().to(model.device)
     with torch.enable_grad():
         cond = start.repeat(len(latents) // len(start), 1, 1).requires_grad_()

@@ -19,6 +19,7 @@ from mmh_core.mitigations.objectives import (
 )
 from mmh_core.mitigations.record import LidBy, Work
 from mmh_core.text_to_image.generation import embeddings, generate
+from mmh_core.text_to_image.image_probes import decoded_generators
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Request
 
@@ -35,20 +36,25 @@ class LidLoss:
 
 
 def lid_of(
-    model: TextToImage, latents: Tensor, log_delta: float, by: LidBy, generator: torch.Generator
+    model: TextToImage, latents: Tensor, log_delta: float, by: LidBy, prompt: str
 ) -> LidLoss:
-    """Return the LID at latents (B, C, h, w) by one estimator at the scale `log_delta`."""
+    """Return the LID at latents (B, C, h, w) by one estimator at the scale `log_delta`.
+
+    Probes and noises are the images' own, as everywhere else (`text_to_image.image_probes`).
+    """
     if by not in get_args(LidBy):
         raise ValueError(f"Unknown estimator {by!r}; choose from {get_args(LidBy)}.")
     score_model = replace(model.score_model, shape=tuple(latents.shape[1:]))
     x = latents.float()
+    with torch.no_grad():
+        own = decoded_generators(model, by, prompt, x)
     if by == "flipd":
-        signs = signs_for(x, generator)
+        signs = signs_for(x, own)
         # Every probe is a reverse pass within the graph, and is differentiated again.
         return LidLoss(
             lambda cond: flipd_values(score_model, x, log_delta, cond, signs), 2.0 * (1 + PROBES)
         )
-    noises = noises_for(x, generator)
+    noises = noises_for(x, own)
     return LidLoss(lambda cond: dsm_values(score_model, x, log_delta, cond, noises), 2.0 * DRAWS)
 
 
@@ -72,7 +78,6 @@ def reference_lids(
     *,
     by: LidBy,
     log_delta: float,
-    generator: torch.Generator,
 ) -> Work[Tensor]:
     """Estimate the LIDs (N * B,) of reference prompts' images at the request's seeds.
 
@@ -84,6 +89,6 @@ def reference_lids(
         latents, _ = yield from generated_latents(model, plain)
         cond = embeddings(model, plain)[0].float().expand(len(latents), -1, -1)
         with torch.no_grad():
-            lid = lid_of(model, latents, log_delta, by, generator).values(cond)
+            lid = lid_of(model, latents, log_delta, by, prompt).values(cond)
         lids.append(lid.detach())
     return torch.cat(lids)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mmh_core.diffusion.score_model import ScoreModel, expand
-from mmh_core.dimension.probes import gaussian, rademacher
+from mmh_core.dimension.probes import Randomness, gaussian, rademacher
 from mmh_core.dimension.scale import scaled_points
 
 #: Network evaluations of one branch that one evaluation takes, and its gradient as many again.
@@ -73,11 +73,11 @@ def dsm_values(
     return loss / (2 * noises.shape[1])
 
 
-def signs_for(x: Tensor, generator: torch.Generator) -> Tensor:
+def signs_for(x: Tensor, generator: Randomness) -> Tensor:
     """Return the random probes of `flipd_values`."""
     return rademacher(x, PROBES, generator)
 
 
-def noises_for(x: Tensor, generator: torch.Generator) -> Tensor:
+def noises_for(x: Tensor, generator: Randomness) -> Tensor:
     """Return the random noises of `dsm_values`: with their negatives as many as `DRAWS`."""
     return gaussian(x, DRAWS // 2, generator)

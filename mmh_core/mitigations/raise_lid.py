@@ -69,7 +69,7 @@ class RaiseLid:
         if latents is None:
             latents, generation_nfe = yield from generated_latents(model, request)
         cond = embeddings(model, request)[0].float().expand(len(latents), -1, -1)
-        lid = lid_of(model, latents, self.log_delta, self.by, context.random())
+        lid = lid_of(model, latents, self.log_delta, self.by, request.prompt)
 
         def loss(rows: Tensor) -> Tensor:
             return -lid.values(behind_the_start(cond, rows))

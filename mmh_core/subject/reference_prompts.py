@@ -61,6 +61,11 @@ class ReferencePrompts:
             return math.nan
         return float(lids.quantile(SUSPICIOUS_BELOW, interpolation="lower"))
 
+    def highest(self) -> float:
+        """Return the highest LID of a reference image, NaN where none is finite."""
+        lids = self.finite()
+        return float(lids.max()) if len(lids) else math.nan
+
     def placed(self, lid: ImageLid) -> ImageLid:
         """Return the LID with its percentile among the reference images."""
         lids = self.finite()
@@ -75,5 +80,5 @@ class ReferencePrompts:
             normals=len(lids),
             reference_prompts=len(set(read)),
             level=self.level(),
-            highest=float(lids.max()) if len(lids) else math.nan,
+            highest=self.highest(),
         )

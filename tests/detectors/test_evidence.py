@@ -50,7 +50,7 @@ def test_noise_is_that_of_a_generation(model: TextToImage) -> None:
 def test_evidence_holds_no_label() -> None:
     """Whoever adds a field has to say here what a detector may see."""
     assert {field.name for field in fields(DetectorInputs)} == {
-        *("embeddings", "noise", "prompt", "start", "trace"),
+        *("embeddings", "noise", "prompt", "prompts", "start", "trace"),
     }
     assert {field.name for field in fields(Trace)} == {
         *("times", "guidance_norm", "movement", "region", "latents", "images"),

@@ -21,6 +21,7 @@ from mmh_core.detectors.seed_similarity import SeedSimilarity
 from mmh_core.dimension.probes import rademacher
 from mmh_core.dimension.spectral import soft_step
 from mmh_core.records import MMHError
+from mmh_core.text_to_image.image_probes import probe_generators
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.pixels import to_pil
 from tests.detectors.worlds import BROAD, DIM, means, unet_of, variances, world
@@ -95,6 +96,10 @@ def test_the_guided_trace_holds_both_jacobians(
     y = model.schedule.alpha(time).item() * inputs.generated().latents
     scale = inputs.generated().guidance
 
+    def probes() -> list[torch.Generator]:
+        texts, images = [inputs.text(0)] * 2, inputs.generated().images
+        return probe_generators(model, "flipd", texts, images)
+
     def branches(y: Tensor) -> tuple[Tensor, Tensor]:
         eps_u = model.score_model.eps(y, t)
         return model.score_model.eps(y, t, inputs.embeddings[inputs.prompt]), eps_u
@@ -104,7 +109,7 @@ def test_the_guided_trace_holds_both_jacobians(
         eps_c, eps_u = branches(y)
         square = (eps_u + scale * (eps_c - eps_u)).flatten(1).square().sum(1)
         traces = []
-        for signs in rademacher(y, 8, torch.Generator().manual_seed(0)).unbind(1):
+        for signs in rademacher(y, 8, probes()).unbind(1):
             ahead, behind = (branches(y + side * 1e-2 * signs) for side in (1, -1))
             slope = scale * (ahead[0] - behind[0]) + scale_u * (ahead[1] - behind[1])
             traces.append((slope / 2e-2 * signs).flatten(1).sum(1))
@@ -113,8 +118,8 @@ def test_the_guided_trace_holds_both_jacobians(
     found = read(model, inputs, Lid("flipd", "guided", log_delta))[:, 0]
     truth, faulty = flipd_with(1 - scale), flipd_with(0.0)
     # Values of 50 to 120; differences over .02 of float32 numbers.
-    torch.testing.assert_close(found, truth, rtol=5e-4, atol=0.02)
-    assert bool(((faulty - truth).abs() > 4 * (5e-4 * truth.abs() + 0.02)).any())
+    torch.testing.assert_close(found, truth, rtol=1e-3, atol=0.05)
+    assert bool(((faulty - truth).abs() > 2 * (1e-3 * truth.abs() + 0.05)).any())
 
 
 def test_the_difference_is_of_the_two_branches(
@@ -180,7 +185,7 @@ def test_a_network_of_v_is_scored_alike(generated: DetectorInputs, detector: Det
 def test_a_table_of_prompts_is_its_prompts_one_by_one(
     model: TextToImage, generated: DetectorInputs, detector: Detector
 ) -> None:
-    """Probes are drawn per prompt: what else is in the table makes no difference."""
+    """Each image has its own probes: what else is in the table makes no difference."""
     whole = read(model, generated, detector)
     for rows in (torch.tensor([9, 10, 11]), torch.tensor([3])):
         alone = read(model, generated.rows(rows), detector)
@@ -199,14 +204,26 @@ def test_many_seeds_are_read_in_parts(
         )
 
 
-def test_probes_follow_the_seed(model_of: ModelOf) -> None:
-    """Equal seeds agree to the bit; others differ by chance, on a network that is not diagonal."""
+@pytest.mark.parametrize("detector", LIDS, ids=lambda each: each.name)
+def test_an_image_is_scored_alone_as_among_others_in_any_order(
+    model_of: ModelOf, detector: Detector
+) -> None:
+    """On a network that is not diagonal, where other probes give other values."""
     model = model_of("tiny")
-    (inputs,) = generated_inputs(model, ["the cat"], (5, 6), guidance=3.0, steps=4)
-    detector = Lid("flipd")
-    once, again = read(model, inputs, detector), read(model, inputs, detector)
-    assert torch.equal(once, again)
-    assert not torch.allclose(once, read(model, inputs, replace(detector, seed=1)))
+    (inputs,) = generated_inputs(model, ["the cat", "a dog"], (5, 6), guidance=3.0, steps=4)
+    assert inputs.prompts == ("the cat", "a dog")
+    # Where the LID of the tiny network lies well between 0 and all of its 64 dimensions.
+    detector = replace(detector, log_delta=1.5)
+    together = read(model, inputs, detector)
+    assert torch.equal(together, read(model, inputs, detector))
+    for rows in ([0], [1], [3], [2, 1], [3, 2, 1, 0]):
+        index = torch.tensor(rows)
+        apart = read(model, inputs.rows(index), detector)
+        torch.testing.assert_close(apart, together[index], rtol=1e-4, atol=2e-2)
+    # Rounding is three orders below what other probes do.
+    other = read(model, replace(inputs, prompts=("the dog", "a cat")), detector)
+    lids = other.shape[1] if not isinstance(detector, LidCorrected) else 1
+    assert float((other - together)[:, :lids].abs().max()) > 0.1
 
 
 @pytest.mark.parametrize("detector", LIDS, ids=lambda each: each.name)

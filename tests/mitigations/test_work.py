@@ -53,11 +53,8 @@ def everything(model: TextToImage) -> MitigationContext:
     request = request_for(model)
 
     def lids(by: LidBy, log_delta: float) -> Work[torch.Tensor]:
-        generator = torch.Generator().manual_seed(3)
         prompts = ("a dog", "the dog")
-        found = yield from reference_lids(
-            model, request, prompts, by=by, log_delta=log_delta, generator=generator
-        )
+        found = yield from reference_lids(model, request, prompts, by=by, log_delta=log_delta)
         return found + 1e6
 
     def scan(request: Request) -> Work[Scan]:

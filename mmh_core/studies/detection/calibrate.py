@@ -22,6 +22,7 @@ from mmh_core.records import LabelledPrompt, MMHError, Progress
 from mmh_core.studies.detection.measured import Measured, measured
 from mmh_core.studies.images.lid import LOG_DELTAS
 from mmh_core.studies.images.lid_passes import EFFORT
+from mmh_core.studies.images.run import DEFAULT_ESTIMATOR
 from mmh_core.subject.detector_calibration import DetectorCalibration, ReferenceLids
 from mmh_core.subject.early_calibration import (
     PUBLISHED_TIMES,
@@ -31,6 +32,7 @@ from mmh_core.subject.early_calibration import (
 )
 from mmh_core.subject.subject import Subject
 from mmh_core.subject.training_set import TrainingSet
+from mmh_core.text_to_image.image_probes import probe_generators
 from mmh_core.text_to_image.model import TextToImage
 
 #: Reference prompts whose curves choose the scale of LID where none is known.
@@ -156,7 +158,11 @@ def lid_scale(model: TextToImage, prompts: Sequence[str], seed: int) -> float:
                 inputs.generated().latents[row : row + 1].to(model.device),
                 scales.to(model.device),
                 cond=inputs.embeddings[row : row + 1].to(model.device),
-                generator=torch.Generator().manual_seed(seed),
+                generator=probe_generators(
+                    *(model, DEFAULT_ESTIMATOR),
+                    [inputs.text(row)],
+                    inputs.generated().images[row : row + 1],
+                ),
             )
             deltas.append(plateau(curve, absolute=1.0, relative=0.1).log_delta.cpu())
     return float(torch.cat(deltas).median())

@@ -18,7 +18,7 @@ from mmh_core.retrieval.pixel_match import fitted as fitted
 from mmh_core.studies.images.generation import pixels_of
 from mmh_core.studies.images.lid import (
     LOG_DELTAS,
-    deciding_level,
+    deciding_levels,
     estimate_curves,
     estimate_lids,
     scale_for,
@@ -107,8 +107,9 @@ def _read(
     training_set: TrainingSet | None,
     reference: ReferencePrompts | None,
 ) -> Iterator[Progress[ImageResult]]:
-    scale, level, lid = scale_for(training_set, reference), deciding_level(reference), None
-    for lids in estimate_lids(model, (image,), scale, level=level):
+    scale, lid = scale_for(training_set, reference), None
+    levels = deciding_levels(training_set, reference)
+    for lids in estimate_lids(model, (image,), scale, levels=levels):
         lid = next(iter(lids), None)
         yield Progress(0.5, "Reading the local intrinsic dimension", image)
     if lid is None:

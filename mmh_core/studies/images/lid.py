@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -12,15 +13,19 @@ from mmh_core.dimension.estimators import ESTIMATORS
 from mmh_core.records import LidEstimate
 from mmh_core.studies.images.lid_passes import (
     FIRST,
-    Lids,
+    UNPROMPTED,
     check_limit,
-    last_of,
-    lid_passes,
+    deciding_passes,
+    estimator_pass,
+    finished,
+    probe_passes,
+    reporting,
 )
 from mmh_core.studies.images.run import DEFAULT_ESTIMATOR, ImageResult
 from mmh_core.subject.image_lid import ImageLid
 from mmh_core.subject.reference_prompts import ReferencePrompts
 from mmh_core.subject.training_set import TrainingSet
+from mmh_core.text_to_image.image_probes import probe_generators
 from mmh_core.text_to_image.model import TextToImage
 
 #: The scale of LID without a calibrated one, in units of the latents' spread: one scale for
@@ -31,12 +36,24 @@ LOG_DELTAS = tuple(round(math.log(0.12) + 0.3 * k, 4) for k in range(9))
 #: Numbers of one pass: 8 images of the embedded model, or one of Stable Diffusion.
 _NUMBERS = 8 * 256
 
+#: The generators of some images' probes, made anew at each call.
+Generators = Callable[[], list[torch.Generator]]
+#: Passes of the network that return each image's LID with the prompt and without it.
+Pairs = Generator[None, None, list[tuple[LidEstimate, LidEstimate]]]
 
-def deciding_level(normal: ReferencePrompts | None) -> float:
-    """Return the LID below which an image is suspicious, NaN where nobody knows what is normal."""
+
+def deciding_levels(
+    training_set: TrainingSet | None, normal: ReferencePrompts | None
+) -> tuple[float, ...]:
+    """Return the LIDs at which a verdict or a cause turns, none without reference prompts.
+
+    That below which an image is suspicious, that above which the model generates no such images,
+    and that which tells the causes apart.
+    """
     if normal is None:
-        return math.nan
-    return normal.level()
+        return ()
+    cause = None if training_set is None else training_set.cause
+    return normal.level(), normal.highest(), math.nan if cause is None else cause.threshold
 
 
 def scale_for(training_set: TrainingSet | None, normal: ReferencePrompts | None) -> float:
@@ -64,31 +81,66 @@ def estimate_lids(
     *,
     estimator: str = DEFAULT_ESTIMATOR,
     negative: str = "",
-    level: float = math.nan,
+    levels: Sequence[float] = (),
 ) -> Iterator[list[ImageLid]]:
     """Estimate LID with the prompt and without it (or with the negative one), by one estimator.
 
     Yields all estimates so far; between two yields is one pass of the network and its products.
-    Both estimates of an image share their probes, so that their difference has less noise. `level`
-    is the LID that decides a verdict: images that are clearly off it get fewer probes.
+    Both estimates of an image share their probes, so that their difference has less noise. By the
+    default estimator `levels` are the LIDs at which a verdict turns: images that are clearly off
+    them get fewer probes; and without the prompt only the difference is estimated, by few probes.
     Errors: MMHError where D is beyond the estimator's limit.
     """
     done: list[ImageLid] = []
     without = model.encode_text([negative]) if negative else model.unconditional
     for part in _chunks([image.latents for image in images]):
         latents = torch.stack([image.latents for image in images[part]])
-        prompts = [image.prompt for image in images[part]]
-        estimates = list[Lids]()
-        for cond in (_embeddings(model, prompts), without.expand(len(prompts), -1, -1)):
-            # The same probes without the prompt as with it.
-            draws = [count or 0 for count in estimates[0].draws] if estimates else None
-            for answer in lid_passes(
-                model, latents, cond, log_delta, estimator, level=level, draws=draws
-            ):
-                estimates += [] if answer is None else [answer]
-                yield list(done)
-        done += _paired(estimator, log_delta, *estimates)
+        cond = _embeddings(model, [image.prompt for image in images[part]])
+        both = cond, without.expand(len(cond), -1, -1)
+        own = partial(_generators, model, images[part], estimator)
+        if estimator == DEFAULT_ESTIMATOR:
+            passes = _probed_pairs(model, latents, both, log_delta, own, levels)
+        else:
+            passes = _pairs(model, latents, both, log_delta, estimator, own)
+        pairs = yield from reporting(passes, list(done))
+        done += [_image_lid(estimator, log_delta, *pair) for pair in pairs]
         yield list(done)
+
+
+def _probed_pairs(
+    model: TextToImage,
+    latents: Tensor,
+    both: tuple[Tensor, Tensor],
+    log_delta: float,
+    own: Generators,
+    levels: Sequence[float],
+) -> Pairs:
+    """Return each image's LID with the prompt and without it by the default estimator."""
+    (cond, without), dim = both, latents[0].numel()
+    values = yield from deciding_passes(model, latents, cond, log_delta, own(), levels)
+    if torch.equal(cond, without):
+        # Without a prompt both are one and the same.
+        return [(one.estimate(dim), one.estimate(dim)) for one in values]
+    few = yield from probe_passes(model, latents, without, log_delta, own(), UNPROMPTED)
+    return [
+        (prompted.estimate(dim), unprompted.estimate_beside(prompted, dim))
+        for prompted, unprompted in zip(values, few, strict=True)
+    ]
+
+
+def _pairs(
+    model: TextToImage,
+    latents: Tensor,
+    both: tuple[Tensor, Tensor],
+    log_delta: float,
+    estimator: str,
+    own: Generators,
+) -> Pairs:
+    """Return each image's LID with the prompt and without it by any other estimator."""
+    prompted = estimator_pass(model, latents, both[0], log_delta, estimator, own())
+    yield
+    unprompted = estimator_pass(model, latents, both[1], log_delta, estimator, own())
+    return list(zip(prompted, unprompted, strict=True))
 
 
 def estimate_curves(
@@ -101,16 +153,23 @@ def estimate_curves(
     done: list[tuple[Tensor, Tensor]] = []
     for part in _chunks([image.latents for image in images]):
         latents = torch.stack([image.latents for image in images[part]])
-        prompts = [image.prompt for image in images[part]]
-        cond, estimates, few = _embeddings(model, prompts), list[Lids](), [FIRST] * len(prompts)
+        cond = _embeddings(model, [image.prompt for image in images[part]])
+        columns: list[list[LidEstimate]] = []
         for scale in log_deltas.tolist():
-            for answer in lid_passes(model, latents, cond, scale, DEFAULT_ESTIMATOR, draws=few):
-                estimates += [] if answer is None else [answer]
-                share = len(estimates) / len(log_deltas) * len(prompts)
-                yield (len(done) + share) / len(images), list(done)
-        lid = torch.stack([estimate.lid for estimate in estimates], dim=1)
-        error = torch.stack([estimate.standard_error for estimate in estimates], dim=1)
-        done += list(zip(lid, error, strict=True))
+            own = _generators(model, images[part], DEFAULT_ESTIMATOR)
+            share = len(done) + len(columns) / len(log_deltas) * len(cond)
+            values = yield from reporting(
+                probe_passes(model, latents, cond, scale, own, FIRST),
+                (share / len(images), list(done)),
+            )
+            columns.append([one.estimate(latents[0].numel()) for one in values])
+        done += [
+            (
+                torch.cat([estimate.lid for estimate in row]).cpu(),
+                torch.cat([estimate.standard_error for estimate in row]).cpu(),
+            )
+            for row in zip(*columns, strict=True)
+        ]
         yield len(done) / len(images), list(done)
 
 
@@ -119,46 +178,56 @@ def estimate_lid(
     latents: Tensor,
     cond: Tensor,
     log_delta: float,
-    estimator: str,
     *,
-    level: float = math.nan,
+    prompt: str,
+    images: Tensor,
+    levels: Sequence[float] = (),
 ) -> LidEstimate:
-    """Run an estimator at latents (B, C, h, w) given embeddings `cond` (B, tokens, width).
+    """Estimate the LID at latents (B, C, h, w) given embeddings `cond` (B, tokens, width).
 
-    As many at a time as fit into memory. `level` is that of `read_lids`, and so are the numbers.
-    Errors: MMHError where D is beyond the estimator's limit.
+    By the default estimator, as many images at a time as fit into memory. `images` uint8
+    (B, 3, H, W) are those of the latents, all of one `prompt`: probes are drawn from both, and
+    their number follows from `levels` as in `estimate_lids`.
     """
-    parts = []
+    estimates = []
     for part in _chunks(list(latents)):
-        passes = lid_passes(model, latents[part], cond[part], log_delta, estimator, level=level)
-        parts.append(last_of(passes))
-    counts = [count for part in parts for count in part.draws]
-    known_counts = [count for count in counts if count is not None]
+        count = len(latents[part])
+        own = probe_generators(model, DEFAULT_ESTIMATOR, [prompt] * count, images[part])
+        passes = deciding_passes(model, latents[part], cond[part], log_delta, own, levels)
+        estimates += [one.estimate(latents[0].numel()) for one in finished(passes)]
+    counts = [estimate.draws for estimate in estimates if estimate.draws is not None]
     return LidEstimate(
-        torch.cat([part.lid for part in parts]),
-        torch.cat([part.standard_error for part in parts]),
-        float(torch.cat([part.nfe for part in parts]).mean()),
-        draws=min(known_counts) if len(known_counts) == len(counts) else None,
+        torch.cat([estimate.lid for estimate in estimates]).cpu(),
+        torch.cat([estimate.standard_error for estimate in estimates]).cpu(),
+        sum(estimate.nfe for estimate in estimates) / len(estimates),
+        draws=min(counts),
     )
 
 
-def _paired(estimator: str, log_delta: float, with_it: Lids, without: Lids) -> list[ImageLid]:
-    return [
-        ImageLid(
-            estimator=estimator,
-            label=ESTIMATORS[estimator].label,
-            log_delta=log_delta,
-            conditional=float(with_it.lid[i]),
-            conditional_error=float(with_it.standard_error[i]),
-            unconditional=float(without.lid[i]),
-            unconditional_error=float(without.standard_error[i]),
-            percentile=math.nan,
-            nfe=float(with_it.nfe[i] + without.nfe[i]),
-            draws=with_it.draws[i],
-            unconditional_draws=without.draws[i],
-        )
-        for i in range(len(with_it.lid))
-    ]
+def _image_lid(
+    estimator: str, log_delta: float, prompted: LidEstimate, unprompted: LidEstimate
+) -> ImageLid:
+    return ImageLid(
+        estimator=estimator,
+        label=ESTIMATORS[estimator].label,
+        log_delta=log_delta,
+        conditional=float(prompted.lid),
+        conditional_error=float(prompted.standard_error),
+        unconditional=float(unprompted.lid),
+        unconditional_error=float(unprompted.standard_error),
+        percentile=math.nan,
+        nfe=prompted.nfe + unprompted.nfe,
+        draws=prompted.draws,
+        unconditional_draws=unprompted.draws,
+    )
+
+
+def _generators(
+    model: TextToImage, images: Sequence[ImageResult], estimator: str
+) -> list[torch.Generator]:
+    """Return the generators of the images' probes, in their first state."""
+    pixels = torch.stack([image.image for image in images])
+    return probe_generators(model, estimator, [image.prompt for image in images], pixels)
 
 
 def _chunks(latents: Sequence[Tensor]) -> list[slice]:

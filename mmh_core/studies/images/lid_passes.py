@@ -1,20 +1,22 @@
-"""An estimator of LID on images, pass after pass of the network, on the model's probes.
+"""An estimator of LID on images, pass after pass of the network.
 
-LID is a property of an image: its probes are drawn from a digest of the model's weights and the
-estimator's name, anew for each image. So an image has the same estimate alone and among others, on
-every page, by command and from its file, with any caption where none is used, but for what a batch
-of another size changes in the last digits of float32. Pixels and latents are not part of the
-digest: they move in the last digit with the size of a batch, and a file holds eight bits of them.
-Images share their probes, which makes differences between them more certain than each of them; the
-mean over many images is as uncertain as one.
+LID is a property of an image: its probes are drawn from a digest of the model's weights, the
+estimator's name, the prompt and the image (`text_to_image.image_probes`). So an image has the same
+estimate alone and among others, on every page, by command and from its file, but for what a batch
+of another size changes in the last digits of float32.
+
+The default estimator takes `FIRST` probes, and all `PROBES` where a verdict may turn: where the
+`SURE` interval of the first ones holds one of the LIDs at which it does. That look decides by a
+wider interval than the one that is printed, so that looking twice costs nothing: a verdict is
+wrong as rarely as with all probes, and the printed interval holds the LID as often.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Generator, Sequence
+from dataclasses import replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -25,135 +27,108 @@ from mmh_core.dimension.lanczos import Effort
 from mmh_core.dimension.spectral import ProbeValues, joined_probes, soft_spectral_probes
 from mmh_core.records import LidEstimate, MMHError
 from mmh_core.statistics import half_width
-from mmh_core.studies.images.run import DEFAULT_ESTIMATOR
 from mmh_core.text_to_image.model import TextToImage
 
 #: Probes where a verdict may depend on the estimate, and those that it begins with. Four products
 #: each: `dimension.lanczos` says how near that comes.
 PROBES, FIRST, PRODUCTS = 8, 4, 4
-#: Probes of a curve and of an unconditional estimate: no verdict depends on them.
+#: Probes without the prompt, of those with it: of the difference, which varies far less.
+UNPROMPTED = 2
+#: Probes of a curve: no verdict depends on it.
 EFFORT = Effort(FIRST, PRODUCTS)
+#: The level of the interval by which the first probes decide.
+SURE = 0.98
+
+Result = TypeVar("Result")
+Report = TypeVar("Report")
+#: Passes of the network with a yield after each, and what all of them gave for each image.
+ProbePasses = Generator[None, None, list[ProbeValues]]
 
 
-@dataclass(frozen=True, eq=False)
-class Lids:
-    """The LID of B images by one estimator, each with its cost.
+def deciding_passes(
+    model: TextToImage,
+    latents: Tensor,
+    cond: Tensor,
+    log_delta: float,
+    own: Sequence[torch.Generator],
+    levels: Sequence[float],
+) -> ProbePasses:
+    """Return each image's values of `FIRST` or of all `PROBES` probes of the default estimator.
 
-    `lid` and `standard_error` (B,); `nfe` (B,) counts network evaluations; `draws` of each
-    image are the independent values behind its error, None for a deterministic estimator.
+    `levels` are the LIDs at which a verdict turns, NaN where unknown; where all are,
+    every image has all probes. `own` are the generators of the images' probes.
     """
+    present = [level for level in levels if not math.isnan(level)]
+    if not present:
+        return (yield from probe_passes(model, latents, cond, log_delta, own, PROBES))
+    values = yield from probe_passes(model, latents, cond, log_delta, own, FIRST)
+    dim = latents[0].numel()
+    rows = [row for row, first in enumerate(values) if not decided(first.estimate(dim), present)]
+    if rows:
+        more = yield from probe_passes(
+            *(model, latents[rows], cond[rows], log_delta),
+            [own[row] for row in rows],
+            PROBES - FIRST,
+        )
+        for row, added in zip(rows, more, strict=True):
+            values[row] = joined_probes([values[row], added])
+    return values
 
-    lid: Tensor
-    standard_error: Tensor
-    nfe: Tensor
-    draws: tuple[int | None, ...]
+
+def decided(estimate: LidEstimate, levels: Sequence[float]) -> bool:
+    """Return whether the `SURE` interval of the estimate of one image holds none of the levels."""
+    half = half_width(float(estimate.standard_error), estimate.draws, SURE)
+    return all(abs(float(estimate.lid) - level) > half for level in levels)
 
 
-def lid_passes(
+def probe_passes(
+    model: TextToImage,
+    latents: Tensor,
+    cond: Tensor,
+    log_delta: float,
+    own: Sequence[torch.Generator],
+    probes: int,
+) -> ProbePasses:
+    """Return each image's values of so many further probes of the default estimator."""
+    parts = []
+    for part in soft_spectral_probes(
+        shaped(model, latents),
+        latents.to(model.device),
+        log_delta,
+        cond=cond,
+        effort=replace(EFFORT, probes=probes),
+        generator=own,
+    ):
+        parts.append(part)
+        yield
+    values = joined_probes(parts)
+    return [values.point(row) for row in range(len(latents))]
+
+
+def estimator_pass(
     model: TextToImage,
     latents: Tensor,
     cond: Tensor,
     log_delta: float,
     estimator: str,
-    *,
-    level: float = math.nan,
-    draws: Sequence[int] | None = None,
-) -> Iterator[Lids | None]:
-    """Yield None between two passes of the network, and what they gave at last.
+    own: Sequence[torch.Generator],
+) -> list[LidEstimate]:
+    """Return each image's LID by one estimator with its own options.
 
-    The default estimator takes `FIRST` probes, and all `PROBES` for images whose 95 % interval
-    holds `level` (for all of them where that is NaN); given `draws`, as many for each image.
+    Errors: MMHError where D is beyond the estimator's limit.
     """
     check_limit(model, estimator, latents[0].numel())
-    score_model = replace(model.score_model, shape=tuple(latents.shape[1:]))
-    x = latents.to(model.device)
-    own = [probe_generator(model.sha256, estimator) for _ in x]
-    if estimator == DEFAULT_ESTIMATOR:
-        yield from _counted(score_model, x, log_delta, cond, own, level, draws)
-    else:
-        run = ESTIMATORS[estimator].run
-        yield _lids(run(score_model, x, log_delta, cond=cond, generator=own))
+    run, x = ESTIMATORS[estimator].run, latents.to(model.device)
+    estimate = run(shaped(model, latents), x, log_delta, cond=cond, generator=own)
+    return [
+        LidEstimate(lid[None], error[None], estimate.nfe, draws=estimate.draws)
+        for lid, error in zip(estimate.lid, estimate.standard_error, strict=True)
+    ]
 
 
-def _counted(
-    model: ScoreModel,
-    x: Tensor,
-    log_delta: float,
-    cond: Tensor,
-    own: list[torch.Generator],
-    level: float,
-    draws: Sequence[int] | None,
-) -> Iterator[Lids | None]:
-    """Run the default estimator with some probes at all images, and with more where wanted."""
-    everywhere = math.isnan(level) if draws is None else min(draws) >= PROBES
-    first = PROBES if everywhere else FIRST
-    begun = yield from _probed(model, x, log_delta, cond, own, first)
-    lids = _lids(begun.estimate(model.ambient_dim))
-    if draws is None:
-        rows = [i for i in range(len(x)) if not _decided(lids, i, level)]
-    else:
-        rows = [i for i, count in enumerate(draws) if count > first]
-    if everywhere or not rows:
-        yield lids
-        return
-    more = yield from _probed(
-        model, x[rows], log_delta, cond[rows], [own[i] for i in rows], PROBES - first
-    )
-    previous = ProbeValues(begun.counts[rows], begun.squares[rows], begun.nfe)
-    yield _replaced(lids, rows, _lids(joined_probes([previous, more]).estimate(model.ambient_dim)))
-
-
-def _probed(
-    model: ScoreModel,
-    x: Tensor,
-    log_delta: float,
-    cond: Tensor,
-    own: list[torch.Generator],
-    probes: int,
-) -> Generator[None, None, ProbeValues]:
-    """Return what so many further probes of each image say, a yield after each pass."""
-    parts = []
-    for part in soft_spectral_probes(
-        model, x, log_delta, cond=cond, effort=replace(EFFORT, probes=probes), generator=own
-    ):
-        parts.append(part)
-        yield
-    return joined_probes(parts)
-
-
-def _lids(estimate: LidEstimate) -> Lids:
-    count = len(estimate.lid)
-    return Lids(
-        estimate.lid.cpu(),
-        estimate.standard_error.cpu(),
-        torch.full((count,), estimate.nfe),
-        (estimate.draws,) * count,
-    )
-
-
-def _replaced(lids: Lids, rows: list[int], by: Lids) -> Lids:
-    """Return the LIDs with those of some rows replaced."""
-    at, draws = torch.tensor(rows), list(lids.draws)
-    for row, count in zip(rows, by.draws, strict=True):
-        draws[row] = count
-    return Lids(
-        lids.lid.index_copy(0, at, by.lid),
-        lids.standard_error.index_copy(0, at, by.standard_error),
-        lids.nfe.index_copy(0, at, by.nfe),
-        tuple(draws),
-    )
-
-
-def _decided(lids: Lids, row: int, level: float) -> bool:
-    """Return whether the level lies outside the 95 % interval; never where it is unknown."""
-    off = abs(float(lids.lid[row]) - level)
-    return off > half_width(float(lids.standard_error[row]), lids.draws[row])
-
-
-def probe_generator(sha256: str, estimator: str) -> torch.Generator:
-    """Return the generator of the probes of every image of a model."""
-    digest = hashlib.sha256(f"{sha256} {estimator}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+def shaped(model: TextToImage, latents: Tensor) -> ScoreModel:
+    """Return the score model for latents of this size."""
+    return replace(model.score_model, shape=tuple(latents.shape[1:]))
 
 
 def check_limit(model: TextToImage, name: str, dim: int) -> None:
@@ -166,7 +141,25 @@ def check_limit(model: TextToImage, name: str, dim: int) -> None:
         )
 
 
-def last_of(passes: Iterator[Lids | None]) -> Lids:
+def reporting(
+    passes: Generator[None, None, Result], report: Report
+) -> Generator[Report, None, Result]:
+    """Yield the same report between two passes, and return what the passes gave."""
+    while True:
+        try:
+            next(passes)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
+        yield report
+
+
+def finished(passes: Generator[None, None, Result]) -> Result:
     """Run all passes and return what they gave."""
-    [last] = [answer for answer in passes if answer is not None]
-    return last
+    reports = reporting(passes, None)
+    while True:
+        try:
+            next(reports)
+        except StopIteration as end:
+            result: Result = end.value
+            return result

@@ -25,7 +25,7 @@ from mmh_core.studies.images.lid import (
     LOG_DELTAS,
     UNCALIBRATED,
     check_estimators,
-    deciding_level,
+    deciding_levels,
     estimate_lids,
     scale_for,
 )
@@ -140,10 +140,10 @@ def _read_part(
     run = _searched(run, count, training_set)
     yield 0.1, replace(run, seconds_estimating=since(start, before))
     added, lids, failed = run.images[-count:], list[ImageLid](), None
-    level = deciding_level(run.normal)
+    levels = deciding_levels(training_set, run.normal)
     try:
         for lids in estimate_lids(
-            model, added, run.log_delta, negative=run.config.sampling.negative, level=level
+            model, added, run.log_delta, negative=run.config.sampling.negative, levels=levels
         ):
             run = replace(run, seconds_estimating=since(start, before))
             yield 0.1 + 0.9 * len(lids) / count, run

@@ -18,8 +18,7 @@ from mmh_core.records import MMHError
 from mmh_core.retrieval.copy_evidence import CopyKind
 from mmh_core.retrieval.embedders import embed_all
 from mmh_core.studies.images.generation import digest, pixels_of
-from mmh_core.studies.images.lid import deciding_level, estimate_lid
-from mmh_core.studies.images.run import DEFAULT_ESTIMATOR
+from mmh_core.studies.images.lid import estimate_lid
 from mmh_core.studies.mitigation.context import Comparison, context_for, in_force
 from mmh_core.studies.mitigation.memory import peak_memory
 from mmh_core.studies.mitigation.run import Cell, Treatment
@@ -120,7 +119,10 @@ def _read(
 
 
 def _with_lid(comparison: Comparison, cell: Cell, mitigated: Mitigated) -> Cell:
-    """Estimate the LID of the images, given the embedding and the attention in force."""
+    """Estimate the LID of the images, given the embedding and the attention in force.
+
+    With all probes: whether a mitigation raised it hangs on it, wherever it stands.
+    """
     model, request = comparison.subject.model, mitigated.request
     cond = in_force(model, request).expand(len(cell.latents), -1, -1)
     estimate = estimate_lid(
@@ -128,8 +130,8 @@ def _with_lid(comparison: Comparison, cell: Cell, mitigated: Mitigated) -> Cell:
         cell.latents,
         cond,
         comparison.log_delta,
-        DEFAULT_ESTIMATOR,
-        level=deciding_level(comparison.normal),
+        prompt=cell.used,
+        images=cell.images,
     )
     return replace(cell, lid=estimate.lid, lid_error=estimate.standard_error)
 

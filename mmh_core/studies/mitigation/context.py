@@ -15,7 +15,6 @@ from mmh_core.pocket.grammar import VOTES, content_of
 from mmh_core.retrieval.copy_evidence import copy_rate
 from mmh_core.studies.images.generation import pixels_of
 from mmh_core.studies.images.lid import estimate_lid
-from mmh_core.studies.images.run import DEFAULT_ESTIMATOR
 from mmh_core.studies.mitigation.run import Cell, MitigationConfig
 from mmh_core.subject.copy_search import find_copies
 from mmh_core.subject.reference_prompts import ReferencePrompts
@@ -63,9 +62,8 @@ def lids_of_references(
 
     def lids(by: LidBy, log_delta: float) -> Work[Tensor]:
         if (by, log_delta) not in cached:
-            generator = torch.Generator().manual_seed(config.seeds[0] % 2**63)
             cached[by, log_delta] = yield from reference_lids(
-                model, request, prompts, by=by, log_delta=log_delta, generator=generator
+                model, request, prompts, by=by, log_delta=log_delta
             )
         return cached[by, log_delta]
 
@@ -121,7 +119,10 @@ def low_lids(model: TextToImage, log_delta: float, low: float, request: Request)
     latents, nfe = yield from generated_latents(model, request)
     cond = in_force(model, request).expand(len(latents), -1, -1)
     steered = steered_model(model, request)
-    estimate = estimate_lid(steered, latents, cond, log_delta, DEFAULT_ESTIMATOR, level=low)
+    images = pixels_of(model, latents)
+    estimate = estimate_lid(
+        *(steered, latents, cond, log_delta), prompt=request.prompt, images=images, levels=[low]
+    )
     return Scan(float((estimate.lid < low).float().mean()), nfe + estimate.nfe)
 
 

@@ -19,9 +19,9 @@ from mmh_core.retrieval.embedders import PixelEmbedder, embed_all
 from mmh_core.retrieval.index import build_index
 from mmh_core.retrieval.training_images import training_images
 from mmh_core.studies.images.audit import audit_study
-from mmh_core.studies.images.lid import LOG_DELTAS, deciding_level, estimate_lid, estimate_lids
-from mmh_core.studies.images.lid_passes import FIRST, PROBES, probe_generator
-from mmh_core.studies.images.run import DEFAULT_ESTIMATOR, ImageConfig, ImageRun
+from mmh_core.studies.images.lid import LOG_DELTAS, deciding_levels, estimate_lid, estimate_lids
+from mmh_core.studies.images.lid_passes import FIRST, PROBES, UNPROMPTED
+from mmh_core.studies.images.run import ImageConfig, ImageRun
 from mmh_core.studies.images.study import image_study
 from mmh_core.subject.calibration import Calibration
 from mmh_core.subject.reference_prompts import ReferencePrompts
@@ -142,8 +142,9 @@ def test_an_audited_file_is_read_with_the_probes_of_the_run(model: TextToImage) 
         found.latents[None],
         cond,
         LOG_DELTA,
-        DEFAULT_ESTIMATOR,
-        level=deciding_level(normal),
+        prompt="the cat",
+        images=found.image[None],
+        levels=deciding_levels(None, normal),
     )
     assert found.lid.conditional == pytest.approx(float(again.lid[0]), abs=SAME)
     assert found.lid.percentile == 0.5
@@ -172,16 +173,6 @@ def test_an_audit_compares_with_normal_prompts_of_the_models_own_settings_only(
     assert end.partial.verdict == "cannot be judged"
 
 
-def test_probes_differ_between_models_and_estimators_and_are_kept_forever() -> None:
-    def generated(sha256: str, estimator: str) -> int:
-        generator = probe_generator(sha256, estimator)
-        return int(torch.randint(2**40, (1,), generator=generator))
-
-    names = [(a * 64, b) for a in "0f" for b in ("flipd", "dsm", DEFAULT_ESTIMATOR)]
-    assert len({generated(*name) for name in names}) == 6
-    assert all(generated(*name) == generated(*name) for name in names)
-
-
 def test_images_near_the_level_of_a_verdict_have_all_probes_and_others_few(
     model: TextToImage,
 ) -> None:
@@ -189,11 +180,19 @@ def test_images_near_the_level_of_a_verdict_have_all_probes_and_others_few(
     run = last(config, model)
     values = [one.lid.conditional for one in run.images if one.lid is not None]
     assert [one.lid and one.lid.draws for one in run.images] == [PROBES] * 3
-    *_, few = estimate_lids(model, run.images, LOG_DELTA, level=1e3)
+    *_, few = estimate_lids(model, run.images, LOG_DELTA, levels=[1e3])
     near = few[0].conditional
-    for level, draws in ((-1e3, FIRST), (1e3, FIRST), (near, PROBES), (math.nan, PROBES)):
-        *_, found = estimate_lids(model, run.images, LOG_DELTA, level=level)
-        assert (found[0].draws, found[0].unconditional_draws) == (draws, draws)
+    cases = [
+        ([-1e3], FIRST),
+        ([1e3, -1e3, math.nan], FIRST),
+        ([near], PROBES),
+        ([1e3, near], PROBES),
+        ([math.nan], PROBES),
+        ([], PROBES),
+    ]
+    for levels, draws in cases:
+        *_, found = estimate_lids(model, run.images, LOG_DELTA, levels=levels)
+        assert (found[0].draws, found[0].unconditional_draws) == (draws, UNPROMPTED)
         for one, value in zip(found, values, strict=True):
             low, high = one.interval
             assert low < one.conditional < high
@@ -338,7 +337,7 @@ def test_a_stop_reaches_between_the_passes_of_the_network(
     )
     messages = [p.message for p in image_study(config, Subject(model), log_delta=LOG_DELTA)]
     # One probe at a time, with the prompt and without it, and one for each scale and probe.
-    assert messages.count("Reading copies and LID") >= 2 * PROBES
+    assert messages.count("Reading copies and LID") >= PROBES + UNPROMPTED
     assert messages.count("Reading LID over the noise scales") >= FIRST * len(LOG_DELTAS)
 
 
@@ -367,7 +366,10 @@ def test_half_precision_weights_read_nearly_what_float32_reads(
     run = last(replace(CONFIG, seeds=(3, 4)), model)
     latents = torch.stack([one.latents for one in run.images])
     cond = model.encode_text(["the cat"]).expand(2, -1, -1)
-    found = estimate_lid(half(model, kind), latents, cond, LOG_DELTA, DEFAULT_ESTIMATOR)
+    images = torch.stack([one.image for one in run.images])
+    found = estimate_lid(
+        half(model, kind), latents, cond, LOG_DELTA, prompt="the cat", images=images
+    )
     assert found.draws == PROBES
     for i, seed in enumerate((3, 4)):
         # Eight bits of mantissa, averaged over 64 dimensions.
