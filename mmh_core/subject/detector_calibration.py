@@ -19,6 +19,7 @@ from mmh_core.detectors.catalogue import DETECTORS, adapted
 from mmh_core.detectors.combined_score import CombinedScore
 from mmh_core.detectors.early_scan import EarlyScan
 from mmh_core.detectors.measurement import Detector, fit
+from mmh_core.detectors.tuning import TunedSetting, at_setting, signed
 from mmh_core.records import MMHError
 from mmh_core.subject.early_calibration import EarlyCalibration
 from mmh_core.subject.reference_scores import share_below, threshold_among, usable
@@ -48,7 +49,8 @@ class DetectorCalibration:
     `high` and `low`. `combined` is None where no memorized prompts were labelled. `early_scan` is
     the calibration by which this model's tables are scanned: where it is known, constants,
     thresholds and percentiles of the early scan are its, so that a prompt has one early scan.
-    `left_out` says in sentences what is missing, and why.
+    `left_out` says in sentences what is missing, and why. `tuned` are times and signs as labels
+    of the calibration half set them, of the detectors named there; others are as published.
     """
 
     model: str
@@ -64,6 +66,7 @@ class DetectorCalibration:
     combined: CombinedScore | None
     early_scan: EarlyCalibration | None = None
     left_out: tuple[str, ...] = ()
+    tuned: tuple[TunedSetting, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -80,10 +83,13 @@ class DetectorCalibration:
             embedder=self.embedder,
             early=(self.high, self.low),
         )
-        ready: dict[str, Detector] = {
-            estimate.name: fit(adapted_detectors[estimate.name], estimate.columns.flatten(0, 1))
-            for estimate in self.estimates
-        }
+        settings = {setting.name: setting for setting in self.tuned}
+        ready: dict[str, Detector] = {}
+        for estimate in self.estimates:
+            setting = settings.get(estimate.name)
+            at_time = at_setting(adapted_detectors[estimate.name], setting)
+            fitted = fit(at_time, estimate.columns.flatten(0, 1))
+            ready[estimate.name] = signed(fitted, setting)
         if self.early_scan is not None and EarlyScan.name in ready:
             ready[EarlyScan.name] = self.early_scan.detector()
         return ready
@@ -121,6 +127,18 @@ class DetectorCalibration:
         if self.combined is not None and set(self.combined.names) <= set(by_detector):
             by_detector[combined_score.NAME] = self.combined.score(by_detector).float()
         return by_detector
+
+    def settings(self, name: str) -> str:
+        """Return which free settings a detector has, and how they are set."""
+        if name == combined_score.NAME:
+            return "weights fitted on the calibration half"
+        words = {setting.name: setting.words() for setting in self.tuned}
+        own = words.get(name, "as published")
+        if name == EarlyScan.name:
+            return f"t = {self.high:g} and {self.low:g}, sign as published"
+        if name.startswith("lid_"):
+            return f"scale by reference images (log delta {self.log_delta:.2f}), {own}"
+        return own
 
     def normal(self, name: str) -> Tensor:
         """Return the scores of the reference prompts that have one, sorted.

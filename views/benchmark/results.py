@@ -103,8 +103,8 @@ def _wrong_way(run: BenchmarkRun) -> None:
     below = [row.label for row in run.rows if row.all.auc_high < 0.5]
     if below:
         st.caption(
-            f"Below one half, reference prompts score *higher*: {'; '.join(below)}. Their signs "
-            "are as published; on another model they may point the right way."
+            f"Below one half, reference prompts score *higher*: {'; '.join(below)}. On another "
+            "model they may point the right way."
         )
 
 

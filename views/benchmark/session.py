@@ -89,7 +89,7 @@ def _study(prompts: tuple[LabelledPrompt, ...], model: str) -> Iterator[Progress
     subject, calibration = subjects.subject(model), None
     run = empty_run(prompts, subject.model, SEEDS)
     yield Progress(0.0, "Calibrating", run)
-    for step in calibrate_detectors(prompts, subject, seeds=SEEDS):
+    for step in calibrate_detectors(prompts, subject, seeds=SEEDS, tune=True):
         calibration = step.partial
         yield Progress(step.fraction / 2, step.message, run)
     if calibration is None:

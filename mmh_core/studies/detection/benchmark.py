@@ -1,7 +1,8 @@
 """The benchmark of detectors, on the same labelled prompts, seeds and images.
 
 The calibration half fits what has to be fitted: constants of detectors on its reference prompts,
-the times of the early scan and the combined score on all its labels, the threshold of the cause.
+times and signs of all detectors by one rule (`detectors.tuning`) and the combined score on all its
+labels, the threshold of the cause.
 The test half is only counted on.
 """
 
@@ -74,6 +75,7 @@ def benchmark_study(
         log_delta=log_delta,
         names=(_LID, *names),
         early=early,
+        tune=True,
     ):
         calibration = step.partial
         yield Progress(0.49 * step.fraction, step.message, run)
@@ -145,7 +147,7 @@ def _compared(
     def row(name: str, label: str, source: str, cost: tuple[float, float]) -> DetectorRow:
         normal = calibration.normal(name)
         counted = separated_row((name, label, source), cost, scores[name], normal, prompts)
-        return replace(counted, images=images[name])
+        return replace(counted, images=images[name], settings=calibration.settings(name))
 
     rows = tuple(
         row(name, detector.label, detector.reference, (cost.nfe, cost.generation))

@@ -12,10 +12,13 @@ from torch import Tensor
 from mmh_core.detectors import combined_score
 from mmh_core.detectors.catalogue import DETECTORS, adapted
 from mmh_core.detectors.combined_score import check_labels, fit_combined
+from mmh_core.detectors.early_scan import EarlyScan
 from mmh_core.detectors.generation import generated_inputs
 from mmh_core.detectors.guidance_norm import GuidanceTrace
+from mmh_core.detectors.inputs import encode, noise_inputs
 from mmh_core.detectors.measurement import Detector
 from mmh_core.detectors.seed_similarity import SeedSimilarity
+from mmh_core.detectors.tuning import TunedSetting, at_setting, tuned_signs, tuned_times
 from mmh_core.dimension.curve import lid_curve, plateau
 from mmh_core.dimension.spectral import soft_spectral_count
 from mmh_core.records import LabelledPrompt, MMHError, Progress
@@ -47,6 +50,7 @@ def calibrate_detectors(
     log_delta: float | None = None,
     names: Sequence[str] = tuple(DETECTORS),
     early: EarlyCalibration | None = None,
+    tune: bool = False,
 ) -> Iterator[Progress[DetectorCalibration | None]]:
     """Measure the prompts of the calibration half; the last progress has the result.
 
@@ -56,6 +60,8 @@ def calibrate_detectors(
     few reference prompts. Detectors for which the model makes too few steps, or the seeds are too
     few, are left out. `early` is the calibration by which the model's tables are scanned, where
     there is one: the early scan reads at its times and compares with its reference prompts.
+    With `tune` the labels also set time and sign of every other detector, all by the rule of
+    `detectors.tuning`; without, these are as published.
     Errors: MMHError without reference prompts, or with too few memorized ones.
     """
     model, training_set = subject.model, subject.training_set
@@ -91,6 +97,14 @@ def calibrate_detectors(
         (),
         None,
     )
+    memorized, tuned = ~normal, tuple[TunedSetting, ...]()
+    if tune and bool(memorized.any()):
+        yield Progress(0.0, "Setting times and signs on the calibration half", None)
+        texts = [row.prompt for row in calibrating]
+        inputs = noise_inputs(model, encode(model, texts), seeds[:2])
+        tuned = tuned_times(model, inputs, memorized, detectors)
+        for setting in tuned:
+            detectors[setting.name] = at_setting(detectors[setting.name], setting)
     half = None
     yield Progress(0.01, f"Measuring calibration prompts, 0 of {len(calibrating)}", None)
     for half in measured(model, [row.prompt for row in calibrating], detectors, seeds):
@@ -102,6 +116,11 @@ def calibrate_detectors(
         )
     if half is None:
         raise ValueError("No prompt was measured.")
+    if tune and bool(memorized.any()):
+        timed = {setting.name for setting in tuned} | {EarlyScan.name}
+        rest = {name: one for name, one in detectors.items() if name not in timed}
+        tuned += tuned_signs(half.found, memorized, rest)
+    empty = replace(empty, tuned=tuned)
     yield Progress(1.0, "Calibrated", _calibrated(empty, half, normal, early))
 
 

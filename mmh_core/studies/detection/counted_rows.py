@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -47,9 +48,10 @@ def text_rows(
             continue
         normal = scores.held_out[~torch.tensor(labels)].sort().values
         source = f"this project: {FEATURES[features]} (scikit-learn)"
-        rows.append(
-            separated_row((name, label, source), (0.0, 0.0), scores.others, normal, tuple(tested))
+        row = separated_row(
+            (name, label, source), (0.0, 0.0), scores.others, normal, tuple(tested)
         )
+        rows.append(replace(row, settings="nothing to tune"))
     return tuple(rows), tuple(missing)
 
 

@@ -92,6 +92,8 @@ def test_scores_are_those_of_the_detectors_fitted_on_normal_calibration_prompts(
         ready = fit(detector, measured["calibration"][name].values[rows])
         expected = ready.score(measured["test"][name].values).reshape(-1, 2).mean(1)
         found = next(row for row in run.detectors if row.name == name)
+        if "sign reversed" in found.settings:
+            expected = -expected
         torch.testing.assert_close(found.scores, expected, rtol=1e-4, atol=1e-4)
         memorized = torch.tensor([i % 2 == 0 for i in range(10)])
         assert found.all.auc == pytest.approx(
@@ -110,13 +112,24 @@ def test_every_detector_has_a_row_and_every_kind_is_counted(run: BenchmarkRun) -
     assert isinstance(table, pd.DataFrame) and len(table) == len(run.rows)
 
 
+def test_every_row_says_how_its_free_settings_were_set(run: BenchmarkRun) -> None:
+    settings = {row.name: row.settings for row in run.rows}
+    assert all(settings.values())
+    assert "best of 2" in settings["stability"] and "t =" not in settings["region_map"]
+    assert settings["lid_conditional_count"].startswith("scale by reference images")
+    assert run.copies is not None and run.copies.shape == (len(run.prompts), len(SEEDS))
+    for row in run.detectors:
+        assert row.images is not None
+        torch.testing.assert_close(row.images.mean(1), row.scores, rtol=1e-5, atol=1e-5)
+
+
 def test_labels_of_the_test_half_change_no_score(model: TextToImage, run: BenchmarkRun) -> None:
     flipped = tuple(
         other if other.split == "test" else one
         for one, other in zip(prompts(), prompts(flip=True) + prompts()[-1:], strict=False)
     )
     found = last(flipped, model)
-    for before, after in zip(run.rows, found.rows, strict=True):
+    for before, after in zip(run.of_model, found.of_model, strict=True):
         torch.testing.assert_close(before.scores, after.scores, rtol=0, atol=0)
         torch.testing.assert_close(before.normal, after.normal, rtol=0, atol=0)
         assert after.all.auc == pytest.approx(1 - before.all.auc, abs=1e-9)
