@@ -91,8 +91,8 @@ def write_text(path: Path, text: str) -> None:
 
 
 @contextmanager
-def alone_in(folder: Path, patience: float = 10.0) -> Iterator[None]:
-    """Wait until no other thread or process is in such a block for `folder`, then run the block.
+def folder_lock(folder: Path, patience: float = 10.0) -> Iterator[None]:
+    """Hold an exclusive lock on `folder` for the block, once no other thread or process has it.
 
     The lock is on the folder itself, so nothing is left behind; where a folder cannot be opened
     (Windows), on an empty file in the user's temporary folder, which then excludes other processes

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.studies.images.run import ImageConfig, ImageResult, ImageRun
-from mmh_core.subject.copies import CopyFound, NeighborFound
+from mmh_core.subject.copies import ImageCopyEvidence, TrainingNeighbor
 from mmh_core.subject.image_lid import ImageLid
 from mmh_core.subject.reference_prompts import ReferencePrompts
 from mmh_core.subject.training_set import PromptTruth
@@ -115,7 +115,7 @@ def _image(
     lid: float,
     *,
     percentile: float,
-    copy: CopyFound | None = None,
+    copy: ImageCopyEvidence | None = None,
 ) -> ImageResult:
     reading = ImageLid(
         "soft_spectral_count",
@@ -143,7 +143,9 @@ def _image(
         curve_error=torch.tensor([0.5, 0.5, 0.75, 0.5]),
         copy=_copy("none") if copy is None else copy,
         neighbors=tuple(
-            NeighborFound(40 + k, 0.97 - k / 10, f"{HOSTILE} {k}", "overfit", 60, noise(100 + k))
+            TrainingNeighbor(
+                40 + k, 0.97 - k / 10, f"{HOSTILE} {k}", "overfit", 60, noise(100 + k)
+            )
             for k in range(3)
         ),
         truth=PromptTruth("overfit", "portrait/fox", True, 7.0, 2, 120),
@@ -152,6 +154,6 @@ def _image(
     )
 
 
-def _copy(kind: str) -> CopyFound:
-    found = CopyFound("exact", "", 40, 0.97, 0.31, 0.12, 60, 3, 0.9, 8)
+def _copy(kind: str) -> ImageCopyEvidence:
+    found = ImageCopyEvidence("exact", "", 40, 0.97, 0.31, 0.12, 60, 3, 0.9, 8)
     return replace(found, kind=kind)  # type: ignore[arg-type]

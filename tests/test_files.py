@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from mmh_core.files import (
-    alone_in,
+    folder_lock,
     hold,
     is_held,
     remove_leftovers,
@@ -241,7 +241,7 @@ def test_blocks_that_are_alone_in_a_folder_never_overlap(tmp_path: Path) -> None
 
     def enter() -> None:
         for _ in range(50):
-            with alone_in(tmp_path):
+            with folder_lock(tmp_path):
                 inside.append(1)
                 seen.append(len(inside))
                 time.sleep(0)  # Lets another thread run, which may not come in.
@@ -254,18 +254,21 @@ def test_blocks_that_are_alone_in_a_folder_never_overlap(tmp_path: Path) -> None
         thread.join()
     assert seen == [1] * 200
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(MMHError, match="nowhere cannot be used"), alone_in(tmp_path / "nowhere"):
+    with (
+        pytest.raises(MMHError, match="nowhere cannot be used"),
+        folder_lock(tmp_path / "nowhere"),
+    ):
         pass
 
 
 def test_a_folder_that_somebody_keeps_locked_is_told_after_a_while(tmp_path: Path) -> None:
     with (
-        alone_in(tmp_path),
+        folder_lock(tmp_path),
         pytest.raises(MMHError, match=r"kept .* locked for 0\.05 seconds: wait"),
-        alone_in(tmp_path, patience=0.05),
+        folder_lock(tmp_path, patience=0.05),
     ):
         pass
-    with alone_in(tmp_path, patience=0.0):
+    with folder_lock(tmp_path, patience=0.0):
         pass
 
 
@@ -407,7 +410,7 @@ def test_blocks_of_any_system_never_overlap(tmp_path: Path) -> None:
 
     def enter() -> None:
         for _ in range(20):
-            with alone_in(tmp_path):
+            with folder_lock(tmp_path):
                 inside.append(1)
                 seen.append(len(inside))
                 time.sleep(0)
@@ -421,12 +424,15 @@ def test_blocks_of_any_system_never_overlap(tmp_path: Path) -> None:
     assert seen == [1] * 60
     assert list(tmp_path.iterdir()) == []
     with (
-        alone_in(tmp_path),
+        folder_lock(tmp_path),
         pytest.raises(MMHError, match=r"kept .* locked for 0\.05 seconds"),
-        alone_in(tmp_path, patience=0.05),
+        folder_lock(tmp_path, patience=0.05),
     ):
         pass
-    with pytest.raises(MMHError, match="nowhere cannot be used"), alone_in(tmp_path / "nowhere"):
+    with (
+        pytest.raises(MMHError, match="nowhere cannot be used"),
+        folder_lock(tmp_path / "nowhere"),
+    ):
         pass
 
 

@@ -36,7 +36,7 @@ from mmh_core.records import MMHError
 if TYPE_CHECKING:
     from mmh_core.report.image_files import ImageAbout
     from mmh_core.studies.images.run import ImageConfig, ImageRun
-    from mmh_core.subject.copies import CopyFound
+    from mmh_core.subject.copies import ImageCopyEvidence
     from mmh_core.text_to_image.model import TextToImage
 
 
@@ -201,12 +201,12 @@ def image_table(run: ImageRun) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _nearest(copy: CopyFound) -> list[str]:
+def _nearest(copy: ImageCopyEvidence) -> list[str]:
     """Return the nearest training image by id and file, its similarity and the threshold."""
     if copy.nearest < 0:
         return ["", ""]
     limit = "" if math.isnan(copy.threshold) else f" (copy possible from {copy.threshold:.3f})"
-    return [copy.called, f"{copy.similarity:.3f}{limit}"]
+    return [copy.display_name, f"{copy.similarity:.3f}{limit}"]
 
 
 def _config(model: str, values: dict[str, Any], loaded: TextToImage | None) -> ImageConfig:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mmh_core.detectors.anisotropy import Anisotropy
 from mmh_core.detectors.guidance_norm import GuidanceNorm
-from mmh_core.detectors.measurement import Need, location_and_spread, not_fitted
+from mmh_core.detectors.measurement import Need, mean_and_deviation, not_fitted
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class EarlyScan:
 
     def fitted(self, values: Tensor) -> EarlyScan:
         """Return the scan with the mean and spread of reference prompts."""
-        mean, spread = location_and_spread(values)
+        mean, spread = mean_and_deviation(values)
         return replace(self, mean=mean, spread=spread)
 
     def score(self, values: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mmh_core.detectors.inputs import DetectorInputs
 from mmh_core.detectors.lid import LOG_DELTA, REFERENCES, SHORT, Lid, LidEstimator
-from mmh_core.detectors.measurement import Measurement, Need, location_and_spread, not_fitted
+from mmh_core.detectors.measurement import Measurement, Need, mean_and_deviation, not_fitted
 from mmh_core.dimension.estimators import ESTIMATORS
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.pixels import to_pil
@@ -56,7 +56,7 @@ class LidCorrected:
     def fitted(self, values: Tensor) -> LidCorrected:
         """Return the detector with the least-squares line through reference prompts."""
         lid, complexity = values.double().unbind(1)
-        _, (spread,) = location_and_spread(values[:, 1:])
+        _, (spread,) = mean_and_deviation(values[:, 1:])
         slope = ((complexity - complexity.mean()) * lid).sum() / (len(lid) - 1) / spread**2
         return replace(
             self, intercept=(lid.mean() - slope * complexity.mean()).item(), slope=slope.item()

@@ -38,7 +38,7 @@ class Estimate(Protocol):
     """A number computed with a model; a frozen dataclass, equal where its values are."""
 
     def measure(self, model: TextToImage, inputs: DetectorInputs) -> Measurement:
-        """Return the values; those of a row do not depend on the other prompts."""
+        """Return the measurement of all rows; that of a row does not depend on the others."""
 
 
 class Detector(Protocol):
@@ -62,7 +62,7 @@ class Detector(Protocol):
 
     @property
     def needs(self) -> Need:
-        """Return what it is computed from."""
+        """Return the inputs that it is computed from."""
 
     @property
     def estimates(self) -> tuple[Estimate, ...]:
@@ -117,7 +117,7 @@ def fit(detector: AnyDetector, values: Tensor) -> AnyDetector:
     return detector.fitted(values) if isinstance(detector, Fittable) else detector
 
 
-def location_and_spread(values: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def mean_and_deviation(values: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return mean and standard deviation of each column (N, F) of reference prompts.
 
     Rows with a number that is not finite are left out. Raises MMHError for fewer than two others

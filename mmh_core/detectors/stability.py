@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from mmh_core.detectors.inputs import DetectorInputs
-from mmh_core.detectors.measurement import Measurement, Need, location_and_spread, not_fitted
+from mmh_core.detectors.measurement import Measurement, Need, mean_and_deviation, not_fitted
 from mmh_core.text_to_image.model import TextToImage
 
 
@@ -37,7 +37,7 @@ class Stability:
 
     def fitted(self, values: Tensor) -> Stability:
         """Return the detector with the mean and spread of reference prompts at every step."""
-        mean, spread = location_and_spread(values)
+        mean, spread = mean_and_deviation(values)
         return replace(self, mean=mean, spread=spread)
 
     def score(self, values: Tensor) -> Tensor:

@@ -94,7 +94,7 @@ def plateau(
     a dimension at least: directions that are thin and not missing, so that the longest plateau
     alone does not say what the LID, a limit of small noise, is. `prefer` chooses which of them is
     returned: the longest, or the finest, which is right where `band` begins above the noise at
-    which the network's own roughness counts.
+    which the network's approximation error dominates.
     """
     for name, value in (("absolute", absolute), ("relative", relative), ("min_width", min_width)):
         if not (math.isfinite(value) and value > 0):
@@ -131,7 +131,7 @@ def _finest_flat(
 
     Each step looks for the longest flat stretch at smaller noise than all before; it counts where
     it is higher and of full width, since half a plateau at the edge of small noise may be no more
-    than the network's roughness.
+    than the network's approximation error.
     """
     first, last = longest
     height = _median_between(lid, first, last)

@@ -3,11 +3,11 @@
 Ross et al. 2025 (arXiv 2411.00113), Section 3. A point is memorized where the model's local
 intrinsic dimension is too small, and the reason is one of two:
 
-- overfitting (OD-Mem): `LID_model < LID_*`, the model has lost freedom that the data has there;
+- overfitting (OD-Mem): `LID_model < LID_*`, the model has fewer dimensions than the data there;
 - the data (DD-Mem): `LID_model ~ LID_*`, but `LID_*` itself is small beside the rest of the data.
 
-LID 0 is an exact copy, a small positive LID a copy of a template or a part. A model that does not
-fit says nothing, so every verdict passes the gate of fit first.
+LID 0 is an exact copy, a small positive LID a copy of a template or a part. The LID of a
+model that does not fit its data means nothing, so the gate of fit comes before every verdict.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def verdicts(
 
     `model_lid` and `data_lid` (B,), the latter NaN where nobody knows it. `typical_lid` is the LID
     that the data has as a rule (its median over the distinct training points): a point whose true
-    LID is clearly below it has lost freedom in the data itself, and so has one that the data
+    LID is clearly below it has few dimensions in the data itself, and so has one that the data
     repeats exactly, whatever is typical. `fits` is the gate. Without a data LID a model LID
     clearly below the typical one is memorization whose cause is not identifiable; without either,
     only an exact copy can be called. Errors: ValueError where the two LIDs differ in shape.
@@ -111,25 +111,25 @@ def explain(label: VerdictLabel, model_lid: float, data_lid: float, typical_lid:
     reasons: dict[VerdictLabel, str] = {
         "fit too poor to say": "The model does not denoise its own training data better than "
         "simple baselines do, so its LID here has no meaning yet.",
-        "not memorized": f"The model moves freely here, in {model}"
-        + ("." if math.isnan(data_lid) else f"; the data has {data}."),
+        "not memorized": f"The model has {model} here"
+        + ("." if math.isnan(data_lid) else f", the data {data}."),
         "OD-Mem": f"The data has {data} here, the model only {model}: it has "
         "overfitted and reproduces a part of its training data. More data or a better model would "
         "prevent it.",
         "OD-Mem, exact": f"The data has {data} here, the model 0: it has overfitted "
         "and reproduces this training point. More data or a better model would prevent it.",
-        "DD-Mem": f"The data itself has only {data} here, the model {model}, and {typical} would "
-        "be usual: the model has learned what the data lacks. Only other data would prevent it.",
+        "DD-Mem": f"The data itself has only {data} here, the model {model}, where {typical} "
+        "would be typical: the model has learned it. Only other data would prevent it.",
         "DD-Mem, exact": "The data itself repeats this point, and the model has learned that. "
         "Only other data, without the copies, would prevent it.",
-        "memorized, cause not identifiable": f"The model has only {model} here, but those of the "
-        "data are unknown, so the cause is not identifiable.",
+        "memorized, cause not identifiable": f"The model has only {model} here, but the data LID "
+        "is unknown, so the cause is not identifiable.",
     }
     return Verdict(label, reasons[label])
 
 
 def shown_lid(lid: float) -> float:
-    """Return an estimate as it is shown: 0 where it lies up to half a dimension below 0.
+    """Return an LID estimate to display: 0 where it lies up to half a dimension below 0.
 
     No space has a negative dimension, and an estimator's own randomness leads there; what lies
     further below tells of the estimator or the network, and is not hidden.
@@ -138,7 +138,7 @@ def shown_lid(lid: float) -> float:
 
 
 def share_words(share: float) -> str:
-    """Return a share (0 to 1) in whole percent, never rounded to none or to all."""
+    """Return a share (0 to 1) in whole percent, never rounded to 0% or 100%."""
     if 0 < share < 0.01:
         return "less than 1%"
     return "more than 99%" if 0.99 < share < 1 else f"{share:.0%}"

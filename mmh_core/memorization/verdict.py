@@ -70,7 +70,7 @@ class OutcomeRow:
 
     @property
     def outline(self) -> str:
-        """Return the frame of an image as a style sheet says it, "" for none."""
+        """Return the frame of an image as CSS, "" for none."""
         return f"outline: {self.line} {self.color}; outline-offset: 1px;" if self.line else ""
 
 
@@ -94,7 +94,7 @@ _EXACT, _TEMPLATE, _LIKELY = "#d55e00", "#9486e0", "#c9743a"
 _SUSPICIOUS, _MEMORIZED = "#e69f00", "#d17fae"
 _FREE, _UNKNOWN = "#2b8f86", "#8a969c"
 _MOVED = "#6f7b82"
-#: What was fine before and is not any more.
+#: The color of harm by a mitigation: unharmed before, and not any more.
 HARM_COLOR = "#c62828"
 
 IMAGE_ROWS: dict[ImageVerdict, VerdictTableRow] = {
@@ -112,7 +112,7 @@ IMAGE_ROWS: dict[ImageVerdict, VerdictTableRow] = {
     ),
     "memorized, cause not identifiable": VerdictTableRow(
         *(5, True, _MEMORIZED, "▲", "triangle-up", "suspicious"),
-        "Its LID is below that of nearly all reference prompts; nothing tells why.",
+        "Its LID is below that of nearly all reference prompts; the cause is not identifiable.",
     ),
     "suspicious, no copy found": VerdictTableRow(
         *(4, None, _SUSPICIOUS, "◆", "diamond", "suspicious"),
@@ -131,7 +131,7 @@ IMAGE_ROWS: dict[ImageVerdict, VerdictTableRow] = {
     ),
     "not memorized": VerdictTableRow(
         *(0, False, _FREE, "●", "circle", "free"),
-        "A search that finds copies found none, and its LID is among those of reference images.",
+        "A calibrated search found no copy, and its LID is within the reference distribution.",
     ),
 }
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from mmh_core.mitigations.none import NoMitigation
 from mmh_core.mitigations.record import NO_CONTEXT, Mitigated, Mitigation, MitigationContext, Work
-from mmh_core.mitigations.rewrite import judge
+from mmh_core.mitigations.rewrite import scan_and_threshold
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Request
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Tried:
-    """One mitigation that the chain has applied and scanned.
+class ChainAttempt:
+    """The attempt of a chain with one mitigation, applied and scanned.
 
     `score` is the scan's of the mitigated request, and `kept` its prompt alignment as a share of
     that without mitigation (NaN where the scan has none). `passed` is whether the score is below
@@ -49,7 +49,7 @@ class ChainOutcome:
     that keeps most alignment. `passed` is whether it passed.
     """
 
-    tried: tuple[Tried, ...]
+    tried: tuple[ChainAttempt, ...]
     accepted: str
     passed: bool
     mitigated: Mitigated
@@ -83,7 +83,7 @@ def try_in_turn(
     *,
     keep: float = 0.0,
     context: MitigationContext = NO_CONTEXT,
-) -> Iterator[Tried | None]:
+) -> Iterator[ChainAttempt | None]:
     """Yield the outcome without mitigation, then that of each mitigation on its own.
 
     None is yielded wherever the work may be stopped in between.
@@ -94,7 +94,7 @@ def try_in_turn(
     which depends on the first step alone: chains with mitigations that act later need a scan that
     generates.
     """
-    scan, threshold = judge(model, context)
+    scan, threshold = scan_and_threshold(model, context)
     queue = [NoMitigation(), *cheapest_first(mitigations, request.sampling.steps)]
     before = math.nan
     for number, mitigation in enumerate(queue):
@@ -104,7 +104,7 @@ def try_in_turn(
             mitigated = yield from mitigation.apply(model, request, context=context)
         except MMHError as error:
             nan = math.nan
-            yield Tried(
+            yield ChainAttempt(
                 mitigation.name,
                 mitigation.label,
                 mitigation.strength,
@@ -120,7 +120,7 @@ def try_in_turn(
         before = scanned.alignment if not number else before
         kept = scanned.alignment / before if before > 0 else math.nan
         passed = scanned.score < threshold and not kept < keep and not scanned.astray
-        yield Tried(
+        yield ChainAttempt(
             mitigation.name,
             mitigation.label,
             mitigation.strength,
@@ -150,13 +150,13 @@ def chain(
             yield
         else:
             tried.append(attempt)
-    return outcome(tried, judge(model, context)[1])
+    return outcome(tried, scan_and_threshold(model, context)[1])
 
 
-def outcome(tried: Sequence[Tried], threshold: float) -> ChainOutcome:
+def outcome(tried: Sequence[ChainAttempt], threshold: float) -> ChainOutcome:
     """Return the outcome of the mitigations tried so far."""
 
-    def rank(attempt: Tried) -> tuple[bool, float, float]:
+    def rank(attempt: ChainAttempt) -> tuple[bool, float, float]:
         lost = 0.0 if math.isnan(attempt.kept) else -attempt.kept
         return not attempt.passed, max(attempt.score, threshold), lost
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch
 
 from mmh_core.mitigations.attribution import Attribution, AttributionBy, attribute
-from mmh_core.mitigations.endpoint import Endpoint, ask
 from mmh_core.mitigations.first_step import guidance_norm_scan
 from mmh_core.mitigations.record import (
     NO_CONTEXT,
@@ -20,10 +19,11 @@ from mmh_core.mitigations.record import (
     quantile_of,
     with_prompt,
 )
+from mmh_core.mitigations.rewording_service import Endpoint, request_rewording
 from mmh_core.mitigations.wording import (
     Word,
     dropped,
-    rephrased,
+    paraphrases,
     reworded,
     word_diff,
     words_at,
@@ -47,7 +47,7 @@ class TokenRewrite:
     kept. Each attempt samples anew. In this variant offline rules reword in turn (synonyms,
     dropping, another template), or a language model behind `endpoint` as in the paper. A prompt
     passes when its scan is below the threshold; if none does, the one with the lowest score is
-    used, the original among them.
+    used, the prompt as it was among them.
     """
 
     strength: float = 4.0
@@ -79,7 +79,7 @@ class TokenRewrite:
         of reference prompts as its threshold.
         """
         yield
-        scan, threshold = judge(model, context)
+        scan, threshold = scan_and_threshold(model, context)
         attribution = yield from attribute(
             model, request, self.by, log_delta=self.log_delta, context=context
         )
@@ -112,11 +112,13 @@ class TokenRewrite:
         """Yield different prompts, at most one per attempt."""
         prompt = attribution.prompt
         seen = {prompt}
-        others = rephrased(prompt)
+        others = paraphrases(prompt)
         for attempt in range(self.attempts):
             chosen = chosen_words(attribution, round(self.strength), generator)
             if self.endpoint is not None:
-                new = ask(self.endpoint, prompt, [word.text for word in chosen], attempt)
+                new = request_rewording(
+                    self.endpoint, prompt, [word.text for word in chosen], attempt
+                )
             elif attempt % 3 == 0:
                 new = reworded(prompt, chosen, generator)
             elif attempt % 3 == 1:
@@ -128,8 +130,8 @@ class TokenRewrite:
                 yield new
 
 
-def judge(model: TextToImage, context: MitigationContext) -> tuple[_Scanner, float]:
-    """Return the detector that scores a request and the score below which a request passes."""
+def scan_and_threshold(model: TextToImage, context: MitigationContext) -> tuple[_Scanner, float]:
+    """Return the scan that scores a request, and the threshold below which a request passes."""
     if context.scan is not None:
         if context.threshold is None:
             raise ValueError("A scan needs a threshold: pass both.")

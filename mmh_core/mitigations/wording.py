@@ -60,11 +60,11 @@ def reworded(prompt: str, chosen: Collection[Word], generator: torch.Generator) 
     for word in sorted(chosen, key=lambda word: word.start):
         others = SYNONYMS.get(word.text.lower(), ())
         if others:
-            new[word] = others[_below(len(others), generator)]
+            new[word] = others[_random_index(len(others), generator)]
     return tidy(replaced(prompt, new))
 
 
-def rephrased(prompt: str) -> tuple[str, ...]:
+def paraphrases(prompt: str) -> tuple[str, ...]:
     """Return paraphrases of a prompt, by the templates of the caption grammar.
 
     Of a prompt that fits no template, the parts between commas are reordered. Names,
@@ -122,7 +122,7 @@ def _filled(template: str, slots: dict[str, str]) -> str:
     return tidy(_SLOT.sub(fill, template))
 
 
-def _below(limit: int, generator: torch.Generator) -> int:
+def _random_index(limit: int, generator: torch.Generator) -> int:
     return int(torch.randint(limit, (1,), generator=generator, device=generator.device))
 
 

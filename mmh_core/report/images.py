@@ -27,7 +27,7 @@ from mmh_core.report.page import (
 )
 from mmh_core.report.summary import model_label, padded, paragraph, versions
 from mmh_core.studies.images.run import ImageResult, ImageRun
-from mmh_core.subject.copies import CopyFound
+from mmh_core.subject.copies import ImageCopyEvidence
 from mmh_core.subject.reference_prompts import ReferencePrompts
 
 #: Neighbors that the page lists; run.json has all.
@@ -106,7 +106,7 @@ def _figures(image: ImageResult) -> list[tuple[str, str]]:
     return rows
 
 
-def _copy_figures(copy: CopyFound) -> list[tuple[str, str]]:
+def _copy_figures(copy: ImageCopyEvidence) -> list[tuple[str, str]]:
     rows = [("Similarity", similarity_words(copy))]
     if not math.isnan(copy.calibrated_l2):
         rows.append(("Calibrated distance", figure(copy.calibrated_l2, 2)))

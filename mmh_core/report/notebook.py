@@ -188,7 +188,7 @@ def _card(image: ImageResult, alt: str) -> Card:
         alt,
         data_url(image.image, _SIDE),
         max(image.image.shape[1:]) <= SMALL,
-        "" if nearest is None else f"{nearest.called}: {nearest.caption}",
+        "" if nearest is None else f"{nearest.display_name}: {nearest.caption}",
         "" if nearest is None else data_url(nearest.image, _SIDE),
         nearest is not None and max(nearest.image.shape[1:]) <= SMALL,
         tuple(figures),

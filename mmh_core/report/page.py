@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mmh_core.plots.image_grid import reduced
 from mmh_core.report.image_files import png_bytes
-from mmh_core.subject.copies import CopyFound
+from mmh_core.subject.copies import ImageCopyEvidence
 
 #: Images up to this side are enlarged without smoothing.
 SMALL = 160
@@ -51,7 +51,7 @@ def figure(value: float, digits: int = 1) -> str:
     return "unknown" if math.isnan(value) else f"{round(value, digits) + 0.0:,.{digits}f}"
 
 
-def similarity_words(copy: CopyFound) -> str:
+def similarity_words(copy: ImageCopyEvidence) -> str:
     """Return a similarity with the threshold from which on a copy is proposed."""
     if math.isnan(copy.similarity):
         return "unknown"

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from mmh_core.studies.images.run import ImageResult, ImageRun
-from mmh_core.subject.copies import CopyFound, NeighborFound
+from mmh_core.subject.copies import ImageCopyEvidence, TrainingNeighbor
 from mmh_core.subject.image_lid import ImageLid
 from mmh_core.text_to_image.catalogue import CATALOGUE
 
@@ -241,12 +241,12 @@ def _lid(lid: ImageLid) -> dict[str, Any]:
     }
 
 
-def _copy(copy: CopyFound) -> dict[str, Any]:
+def _copy(copy: ImageCopyEvidence) -> dict[str, Any]:
     values = asdict(copy)
     return {k: number(v) if isinstance(v, float) else v for k, v in values.items()}
 
 
-def _neighbor(near: NeighborFound) -> dict[str, Any]:
+def _neighbor(near: TrainingNeighbor) -> dict[str, Any]:
     return {
         "id": near.id,
         "file": near.file,

@@ -26,6 +26,12 @@ from mmh_core.records import MMHError
 Record = TypeVar("Record")
 
 FORMAT = "mmh-record-1"
+#: Earlier names of record classes, under which older files hold them -> the names of today.
+_RENAMED = {
+    "CopyFound": "ImageCopyEvidence",
+    "NeighborFound": "TrainingNeighbor",
+    "ReferenceLids": "ReferenceMeasurements",
+}
 _REMEDY = "Run the study again, or remove the file."
 
 
@@ -148,7 +154,8 @@ def _unpack(tree: Any, hint: Any, tensors: dict[str, Tensor]) -> Any:
         return tensors[typed_value(tree["tensor"], str)].clone()
     if isinstance(tree, dict):
         record_type = _record_type(hint)
-        if tree["record"] != record_type.__name__:
+        stored_name = typed_value(tree["record"], str)
+        if _RENAMED.get(stored_name, stored_name) != record_type.__name__:
             raise ValueError(f"expected {record_type.__name__}, found another record")
         hints = typing.get_type_hints(record_type, localns={"Tensor": Tensor})
         names = {f.name for f in dataclasses.fields(record_type)}

@@ -14,7 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from mmh_core.files import alone_in, replacing
+from mmh_core.files import folder_lock, replacing
 from mmh_core.records import MMHError
 
 #: So many files of about one size are made one, up to so many rows.
@@ -55,7 +55,7 @@ def write_shard(folder: Path, first: int, table: Any) -> None:
 
 def remove_leftovers(folder: Path) -> None:
     """Remove what a writer left that was killed; only for who alone may write to the folder."""
-    with alone_in(folder):
+    with folder_lock(folder):
         kept = {path for _, _, path in _shards(folder)}
         for path in list(folder.iterdir()):
             spanned = _NAME.fullmatch(path.name) and path not in kept
@@ -96,7 +96,7 @@ def shard_batches(folder: Path, columns: list[str], rows: int = BATCH_ROWS) -> I
 
 def _listed(folder: Path) -> list[Shard]:
     # Alone, because a listing made during a merge may miss both the old files and the new one.
-    with alone_in(folder):
+    with folder_lock(folder):
         return _shards(folder)
 
 
@@ -129,7 +129,7 @@ def _merge(folder: Path, small: list[Shard]) -> None:
     from pyarrow import parquet
 
     table = pa.concat_tables([parquet.read_table(path) for _, _, path in small])
-    with alone_in(folder):
+    with folder_lock(folder):
         _write(folder, small[0][0], table)
         for _, _, path in small:
             path.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 from uuid import uuid4
 
-from mmh_core.files import alone_in, hold, is_held, write_text
+from mmh_core.files import folder_lock, hold, is_held, write_text
 from mmh_core.records import MMHError
 from mmh_core.store.review_records import digest_of
 from mmh_core.store.seen import remembering
@@ -193,7 +193,7 @@ def _alone(folder: Path) -> Iterator[None]:
         raise MMHError(
             f"The folder {folder} cannot be made ({error.strerror}): choose another."
         ) from error
-    with alone_in(folder):
+    with folder_lock(folder):
         for other in folder.glob(".writer-*"):
             if is_held(other):
                 raise MMHError(

@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
 
-from mmh_core.files import alone_in
+from mmh_core.files import folder_lock
 from mmh_core.formats.untrusted import error_text
 from mmh_core.records import MMHError
 
@@ -55,7 +55,7 @@ class SqliteFile:
                 f"({error_text(error)}): choose another folder."
             ) from error
         # SQLite does not wait for a file that another process is just switching to WAL.
-        with alone_in(self.path.parent):
+        with folder_lock(self.path.parent):
             # Looked at read-only first: switching would already change a file that is not ours.
             version = self._found_version() if self.path.exists() else 0
             if version == 0:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mmh_core.detectors.catalogue import DETECTORS
 from mmh_core.detectors.early_scan import EarlyScan
-from mmh_core.files import alone_in
+from mmh_core.files import folder_lock
 from mmh_core.formats.untrusted import quoted
 from mmh_core.installation import PROGRAM
 from mmh_core.memorization.cause_calibration import CauseCalibration
@@ -29,14 +29,14 @@ from mmh_core.subject.early_calibration import EarlyCalibration
 from mmh_core.subject.reference_prompts import ReferencePrompts
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Sampling
-from mmh_core.text_to_image.weights import list_anew
+from mmh_core.text_to_image.weights import update_manifest
 
 #: The file beside a model.
 FILE = "calibration.safetensors"
 #: Of the record; a file of another one is refused.
 VERSION = 1
 #: What earlier versions kept in a folder in place of the one file.
-OLDER = ("early_scan.safetensors", "detectors.safetensors", "normal_prompts.safetensors")
+OLDER_FILES = ("early_scan.safetensors", "detectors.safetensors", "normal_prompts.safetensors")
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def read_calibration(path: Path) -> Calibration:
     not fit together, with the command that makes a new one.
     """
     if path.is_dir():
-        _check_older(path)
+        _check_older_version(path)
         raise MMHError(
             f"{path} is a folder: name the file of the calibration in it, such as {path / FILE}."
         )
@@ -177,7 +177,7 @@ def calibration_beside(folder: Path) -> Calibration:
     path = folder / FILE
     if path.exists():
         return read_calibration(path)
-    _check_older(folder)
+    _check_older_version(folder)
     return Calibration()
 
 
@@ -202,7 +202,7 @@ def write_calibration(path: Path, calibration: Calibration) -> None:
         # Kept once; reading puts it back.
         detectors = replace(detectors, early_scan=None)
     save_record(path, replace(calibration, detectors=detectors))
-    list_anew(path)
+    update_manifest(path)
 
 
 def update_calibration(path: Path, parts: Calibration) -> Calibration:
@@ -212,7 +212,7 @@ def update_calibration(path: Path, parts: Calibration) -> Calibration:
     for a file that holds something else, or the calibration of other weights or another sampling.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with alone_in(path.parent):
+    with folder_lock(path.parent):
         calibration = parts.with_parts(parts)
         if path.exists():
             calibration = read_calibration(path).with_parts(parts)
@@ -220,9 +220,9 @@ def update_calibration(path: Path, parts: Calibration) -> Calibration:
     return calibration
 
 
-def _check_older(folder: Path) -> None:
+def _check_older_version(folder: Path) -> None:
     """Raise MMHError for a folder that holds a calibration of an earlier version alone."""
-    older = [name for name in OLDER if (folder / name).is_file()]
+    older = [name for name in OLDER_FILES if (folder / name).is_file()]
     if older and not (folder / FILE).exists():
         raise MMHError(
             f"{folder} holds a calibration of an earlier version in {', '.join(older)}, which is "
@@ -245,38 +245,38 @@ def _check_parts(calibration: Calibration) -> None:
         raise ValueError("The parts are of several models.")
     if (reference := calibration.reference_prompts) is not None:
         count, steps = len(reference.prompts), len(reference.log_deltas)
-        _shaped(reference.conditional, (count,))
-        _shaped(reference.unconditional, (count,))
-        _shaped(reference.guidance_norm, (count, *reference.guidance_norm.shape[1:2]))
-        _shaped(reference.curve, (count, steps))
-        _finite(reference.log_delta)
+        _check_shape(reference.conditional, (count,))
+        _check_shape(reference.unconditional, (count,))
+        _check_shape(reference.guidance_norm, (count, *reference.guidance_norm.shape[1:2]))
+        _check_shape(reference.curve, (count, steps))
+        _check_finite(reference.log_delta)
     if (early := calibration.early) is not None:
-        _shaped(early.columns, (len(early.prompts), len(early.seeds), 2))
+        _check_shape(early.columns, (len(early.prompts), len(early.seeds), 2))
         for counted in (early.memorized, early.paraphrases):
             if counted is not None:
-                _shaped(counted, (len(counted), len(early.seeds), 2))
-        _finite(early.high, early.low)
+                _check_shape(counted, (len(counted), len(early.seeds), 2))
+        _check_finite(early.high, early.low)
         early.detector()
     if (detectors := calibration.detectors) is not None:
-        _finite(detectors.log_delta, detectors.high, detectors.low)
+        _check_finite(detectors.log_delta, detectors.high, detectors.low)
         names = [each.name for each in detectors.estimates]
         if len(set(names)) < len(names) or not set(names) <= set(DETECTORS):
             raise ValueError("There are detectors of other names.")
         for each in detectors.estimates:
             seeds = len(detectors.seeds)
-            _shaped(each.columns, (len(detectors.prompts), seeds, each.columns.shape[2]))
+            _check_shape(each.columns, (len(detectors.prompts), seeds, each.columns.shape[2]))
         detectors.scores({each.name: each.columns.flatten(0, 1) for each in detectors.estimates})
     if calibration.lid_scale is not None:
-        _finite(calibration.lid_scale.log_delta)
+        _check_finite(calibration.lid_scale.log_delta)
     if calibration.cause is not None:
-        _finite(calibration.cause.threshold)
+        _check_finite(calibration.cause.threshold)
 
 
-def _shaped(values: Tensor, shape: tuple[int, ...]) -> None:
+def _check_shape(values: Tensor, shape: tuple[int, ...]) -> None:
     if tuple(values.shape) != shape or not values.is_floating_point():
         raise ValueError(f"A tensor has the shape {tuple(values.shape)} in place of {shape}.")
 
 
-def _finite(*values: float) -> None:
+def _check_finite(*values: float) -> None:
     if not all(math.isfinite(value) for value in values):
         raise ValueError("A number is not finite.")

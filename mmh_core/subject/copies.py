@@ -1,4 +1,4 @@
-"""Records of a search of the training set for one image."""
+"""The result of a copy search for one image: the evidence, and the nearest training images."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _NAN = float("nan")
 
 
 @dataclass(frozen=True)
-class NeighborFound:
-    """One training image near a generated one, by descriptor; `image` is uint8 (3, H, W).
+class TrainingNeighbor:
+    """A training image among the nearest to an image, by descriptor; `image` is uint8 (3, H, W).
 
     `file` is its name below the folder that was indexed, "" where it has none or is unknown.
     """
@@ -29,17 +29,21 @@ class NeighborFound:
     file: str = ""
 
     @property
-    def called(self) -> str:
+    def display_name(self) -> str:
         """Return the id, and the file where there is one."""
         return in_words(str(self.id), self.file)
 
 
 @dataclass(frozen=True)
-class CopyFound:
-    """The evidence that an image is a copy, in the terms of `retrieval.copy_evidence`.
+class ImageCopyEvidence:
+    """What the search says of one image, copy or not, in terms of `retrieval.copy_evidence`.
 
-    `nearest`, with its similarity and copies, is the training image that the reason names.
-    NaN stands for what the training set cannot give: distances in pixels need the images.
+    `kind` is the result, "none" among them, and `reason` says why. `nearest` is the id of the
+    training image that the reason names, with its descriptor's `similarity`, how many exact
+    `copies` of it the training set holds and how many `near_duplicates` it has. In pixels:
+    `calibrated_l2` (Carlini et al. 2023), `ratio` d1 / d2, `agreeing`, the share of pixels that
+    agree with `nearest`, and `family`, how many training images share its layout. NaN stands for
+    what the training set cannot give: distances in pixels need the images.
     `threshold` is the similarity from which on a copy is proposed, NaN where the embedder has no
     calibrated one (or the file is older than this field). `file` is the name of `nearest` below
     the folder that was indexed, "" where it has none or is unknown.
@@ -59,6 +63,10 @@ class CopyFound:
     file: str = ""
 
     @property
-    def called(self) -> str:
+    def display_name(self) -> str:
         """Return the id of `nearest`, and its file where there is one."""
         return in_words(str(self.nearest), self.file)
+
+
+#: The evidence for one image, and its nearest training images, the most similar first.
+CopySearchResult = tuple[ImageCopyEvidence, tuple[TrainingNeighbor, ...]]

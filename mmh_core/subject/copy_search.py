@@ -1,7 +1,7 @@
 """The search of a training set for copies: by descriptor, then by pixels.
 
-A descriptor proposes; whether the proposed is a copy is told by calibrated thresholds, by SSCD's
-published ones, or by pixels, which need no calibration. Where none of these can tell, the kind is
+A descriptor proposes candidates; calibrated thresholds, SSCD's published ones, or pixels, which
+need no calibration, decide whether they are copies. Where none of these can decide, the kind is
 "unknown" and never "none".
 """
 
@@ -29,14 +29,14 @@ from mmh_core.retrieval.pixel_match import (
     pixel_match,
     without_margins,
 )
-from mmh_core.subject.color_search import in_other_colors
-from mmh_core.subject.copies import CopyFound, NeighborFound
+from mmh_core.subject.color_search import search_any_color
+from mmh_core.subject.copies import CopySearchResult, ImageCopyEvidence, TrainingNeighbor
 
 if TYPE_CHECKING:
     from mmh_core.subject.training_set import TrainingSet
 
-#: What the pixels add to a similarity that has no threshold.
-_UNLIKE = " and the pixels of the nearest do not agree"
+#: In the reason of a similarity without a threshold: the pixels were compared as well.
+_PIXELS_DIFFER = " and the pixels of the nearest do not agree"
 #: Training images that are kept beside each generated one.
 NEIGHBORS = 12
 #: The same in each of the seven other symmetries, whose pixels alone are compared.
@@ -47,9 +47,7 @@ SSCD_COPY, SSCD_STRICT = 0.5, 0.75
 _NAN = float("nan")
 
 
-def find_copies(
-    training_set: TrainingSet, images: Tensor
-) -> list[tuple[CopyFound, tuple[NeighborFound, ...]]]:
+def find_copies(training_set: TrainingSet, images: Tensor) -> list[CopySearchResult]:
     """Return the evidence and the nearest training images of images (B, 3, H, W) in [0, 1].
 
     The search is exhaustive and unfiltered. What it does not call a copy is searched for again in
@@ -69,9 +67,9 @@ def find_copies(
     training_set = replace(training_set, image=lru_cache(4 * NEIGHBORS)(training_set.image))
     neighbors = _search(training_set, [images], NEIGHBORS)
     evidence = _evidence(training_set, images, neighbors)
-    refused: list[list[str]] = [[] for _ in evidence]
-    near = [_near(training_set, neighbors, i, refused[i]) for i in range(len(evidence))]
-    for readable, reasons in zip(near, refused, strict=True):
+    unreadable: list[list[str]] = [[] for _ in evidence]
+    near = [_near(training_set, neighbors, i, unreadable[i]) for i in range(len(evidence))]
+    for readable, reasons in zip(near, unreadable, strict=True):
         if reasons and not readable:
             raise MMHError(f"None of the nearest training images can be read. {reasons[0]}")
     rows = list(zip(evidence, near, strict=True))
@@ -81,13 +79,13 @@ def find_copies(
         turned = _search(training_set, symmetries(images[unsure])[1:], TURNED_NEIGHBORS)
         for position, i in enumerate(unsure):
             places = range(position, len(turned.ids), len(unsure))
-            others = [_near(training_set, turned, index, refused[i]) for index in places]
+            others = [_near(training_set, turned, index, unreadable[i]) for index in places]
             rows[i] = _by_pixels(images[i], rows[i], others)
             if rows[i][0].kind not in ("exact", "likely"):
-                rows[i] = _behind_margins(training_set, images[i], rows[i], refused[i])
-            rows[i] = in_other_colors(training_set, images[i], rows[i])
+                rows[i] = _without_margins(training_set, images[i], rows[i], unreadable[i])
+            rows[i] = search_any_color(training_set, images[i], rows[i])
     return [
-        _of_one_color(training_set, row) if flat[i] else _without(row, refused[i])
+        _flat_image(training_set, row) if flat[i] else _noting_unreadable(row, unreadable[i])
         for i, row in enumerate(rows)
     ]
 
@@ -109,19 +107,19 @@ def _search(training_set: TrainingSet, views: Sequence[Tensor], k: int) -> Neigh
 
 
 def _near(
-    training_set: TrainingSet, neighbors: Neighbors, number: int, refused: list[str]
-) -> tuple[NeighborFound, ...]:
-    """Return what was found for an image, and note in `refused` why some cannot be read."""
-    near = list[NeighborFound]()
+    training_set: TrainingSet, neighbors: Neighbors, number: int, unreadable: list[str]
+) -> tuple[TrainingNeighbor, ...]:
+    """Return the nearest training images of an image; errors of reading go to `unreadable`."""
+    near = list[TrainingNeighbor]()
     for k in range(neighbors.ids.shape[1]):
         try:
             image = training_set.image(int(neighbors.rows[number, k]))
         except MMHError as error:
-            if str(error) not in refused:
-                refused.append(str(error))
+            if str(error) not in unreadable:
+                unreadable.append(str(error))
             continue
         near.append(
-            NeighborFound(
+            TrainingNeighbor(
                 int(neighbors.ids[number, k]),
                 float(neighbors.similarity[number, k]),
                 neighbors.captions[number][k],
@@ -135,73 +133,73 @@ def _near(
 
 
 def _file(training_set: TrainingSet, label: str) -> str:
-    """Return the file of a training image: those of the embedded world share sheets."""
+    """Return the file of a training image, "" in the embedded world, where images share files."""
     return label if training_set.training is None else ""
 
 
-def _without(
-    row: tuple[CopyFound, tuple[NeighborFound, ...]], refused: list[str]
-) -> tuple[CopyFound, tuple[NeighborFound, ...]]:
+def _noting_unreadable(result: CopySearchResult, unreadable: list[str]) -> CopySearchResult:
     """Return evidence that says which of the nearest training images could not be compared."""
-    if not refused:
-        return row
-    copy, near = row
+    if not unreadable:
+        return result
+    copy, near = result
     kind: CopyKind = "unknown" if copy.kind == "none" else copy.kind
-    note = f"{len(refused)} of the nearest training images could not be compared: {refused[0]}"
+    note = (
+        f"{len(unreadable)} of the nearest training images could not be compared: {unreadable[0]}"
+    )
     # It may be the very nearest whose pixels nobody has seen.
-    reason = copy.reason.replace(_UNLIKE, "")
+    reason = copy.reason.replace(_PIXELS_DIFFER, "")
     return replace(copy, kind=kind, reason=f"{reason} {note}"), near
 
 
 def _by_pixels(
     image: Tensor,
-    row: tuple[CopyFound, tuple[NeighborFound, ...]],
-    turned: list[tuple[NeighborFound, ...]],
-) -> tuple[CopyFound, tuple[NeighborFound, ...]]:
+    result: CopySearchResult,
+    turned: list[tuple[TrainingNeighbor, ...]],
+) -> CopySearchResult:
     """Return evidence and neighbors of an image after comparing pixels in all symmetries.
 
     `turned` holds what each further symmetry found.
     """
-    copy, near = row
+    copy, near = result
     groups = [near, *turned]
     match = pixel_match(image, [[neighbor.image for neighbor in group] for group in groups])
     if match is None:
-        return _searched_all(copy), near
-    return _renamed(row, match, groups[match.symmetry][match.candidate])
+        return _no_copy_in_symmetries(copy), near
+    return _matched_by_pixels(result, match, groups[match.symmetry][match.candidate])
 
 
-def _behind_margins(
+def _without_margins(
     training_set: TrainingSet,
     image: Tensor,
-    row: tuple[CopyFound, tuple[NeighborFound, ...]],
-    refused: list[str],
-) -> tuple[CopyFound, tuple[NeighborFound, ...]]:
-    """Search for what is left without a border of one color, which hides it from a descriptor."""
+    result: CopySearchResult,
+    unreadable: list[str],
+) -> CopySearchResult:
+    """Return the result for the image without its border, which misleads a descriptor."""
     inner = without_margins(image)
     if inner is None:
-        return row
+        return result
     nearest = _search(training_set, symmetries(inner[None]), TURNED_NEIGHBORS)
-    groups = [_near(training_set, nearest, way, refused) for way in range(len(nearest.ids))]
+    groups = [_near(training_set, nearest, way, unreadable) for way in range(len(nearest.ids))]
     match = pixel_match(inner, [[neighbor.image for neighbor in group] for group in groups])
     if match is None:
-        return row
+        return result
     words = f"without its margins and {match.words}" if match.words else "without its margins"
     match = replace(match, kind="likely", words=words)
-    return _renamed(row, match, groups[match.symmetry][match.candidate])
+    return _matched_by_pixels(result, match, groups[match.symmetry][match.candidate])
 
 
-def _renamed(
-    row: tuple[CopyFound, tuple[NeighborFound, ...]], match: PixelMatch, neighbor: NeighborFound
-) -> tuple[CopyFound, tuple[NeighborFound, ...]]:
+def _matched_by_pixels(
+    result: CopySearchResult, match: PixelMatch, neighbor: TrainingNeighbor
+) -> CopySearchResult:
     """Return evidence that names the training image matched by pixels, now one of the near."""
-    copy, near = row
+    copy, near = result
     others = tuple(entry for entry in near if entry.id != neighbor.id)
     near = tuple(sorted((neighbor, *others), key=lambda entry: -entry.similarity))
     kind: CopyKind = match.kind
     copied = replace(
         copy,
         kind=kind,
-        reason=_matched(match, neighbor),
+        reason=_match_reason(match, neighbor),
         nearest=neighbor.id,
         file=neighbor.file,
         similarity=neighbor.similarity,
@@ -211,47 +209,46 @@ def _renamed(
     return copied, near
 
 
-def _matched(match: PixelMatch, neighbor: NeighborFound) -> str:
+def _match_reason(match: PixelMatch, neighbor: TrainingNeighbor) -> str:
     done = f" {match.words}" if match.words else ""
     if match.kind == "exact":
         change = f", once it is{done}" if done else ""
-        return (
-            f"Its pixels are those of training image {neighbor.called}{change}: {match.figures}."
-        )
+        name = neighbor.display_name
+        return f"Its pixels are those of training image {name}{change}: {match.figures}."
     change = f",{done}," if done else ""
     return (
-        f"Likely a copy of training image {neighbor.called}{change} by its pixels: "
+        f"Likely a copy of training image {neighbor.display_name}{change} by its pixels: "
         f"{match.figures}. Compare the two by eye."
     )
 
 
-def _searched_all(copy: CopyFound) -> CopyFound:
-    """Return evidence of no copy with what else was tried in its reason."""
+def _no_copy_in_symmetries(copy: ImageCopyEvidence) -> ImageCopyEvidence:
+    """Return evidence of no copy whose reason names the symmetries that were searched too."""
     if copy.kind != "none" or not copy.similarity >= copy.threshold:
         return copy
     return replace(
         copy,
-        reason=f"Similar to training image {copy.called} ({copy.similarity:.3f}, a copy is "
+        reason=f"Similar to training image {copy.display_name} ({copy.similarity:.3f}, a copy is "
         f"possible from {copy.threshold:.3f}), but its pixels do not agree, nor do they mirrored, "
         "turned or cropped a little; smaller parts can be missed.",
     )
 
 
-def _of_one_color(
-    training_set: TrainingSet, row: tuple[CopyFound, tuple[NeighborFound, ...]]
-) -> tuple[CopyFound, tuple[NeighborFound, ...]]:
-    """Return that nothing can be said; the similarity stays where its embedder was calibrated."""
-    copy, near = row
+def _flat_image(training_set: TrainingSet, result: CopySearchResult) -> CopySearchResult:
+    """Return the result for an image of one color; its similarity stays where it is calibrated."""
+    copy, near = result
     copy = replace(copy, kind="flat", reason="One color: nothing to compare.")
     if training_set.training is not None:
         return copy, near
     return replace(copy, nearest=-1, file="", similarity=_NAN, copies=0, threshold=_NAN), ()
 
 
-def _evidence(training_set: TrainingSet, images: Tensor, near: Neighbors) -> list[CopyFound]:
+def _evidence(
+    training_set: TrainingSet, images: Tensor, near: Neighbors
+) -> list[ImageCopyEvidence]:
     if training_set.training is None or training_set.thresholds is None:
         return [
-            _by_descriptor(
+            _by_similarity_alone(
                 training_set,
                 float(near.similarity[i, 0]),
                 int(near.ids[i, 0]),
@@ -268,7 +265,7 @@ def _evidence(training_set: TrainingSet, images: Tensor, near: Neighbors) -> lis
     named = torch.where(exact, evidence.pixel_nearest, evidence.nearest)
     similar = torch.where(exact, evidence.pixel_similarity, evidence.similarity)
     return [
-        CopyFound(
+        ImageCopyEvidence(
             kind=evidence.kind[b],
             reason=evidence.reason[b],
             nearest=int(named[b]),
@@ -285,10 +282,10 @@ def _evidence(training_set: TrainingSet, images: Tensor, near: Neighbors) -> lis
     ]
 
 
-def _by_descriptor(
+def _by_similarity_alone(
     training_set: TrainingSet, similarity: float, id: int, copies: int, file: str = ""
-) -> CopyFound:
-    """Return the copies by similarity alone, which only SSCD has a published threshold for."""
+) -> ImageCopyEvidence:
+    """Return the evidence of a similarity alone, for which only SSCD has a published threshold."""
     limits = f"strict copy from {SSCD_STRICT}, likely copy from {SSCD_COPY}"
     name, value, threshold = training_set.embedder.name, f"{similarity:.3f}", SSCD_COPY
     kind: CopyKind = "unknown"
@@ -300,8 +297,8 @@ def _by_descriptor(
         threshold = _NAN
         reason = (
             f"The nearest is image {called}, similarity {value}; {name} has no calibrated "
-            f"threshold here{_UNLIKE}, so a copy can neither be told nor ruled out: compare the "
-            "two by eye, or build the index with SSCD."
+            f"threshold here{_PIXELS_DIFFER}, so a copy can be neither shown nor ruled out: "
+            "compare the two by eye, or build the index with SSCD."
         )
     elif similarity >= SSCD_STRICT:
         kind, reason = "exact", f"A copy of image {called}: SSCD similarity {value} ({limits})."
@@ -314,4 +311,6 @@ def _by_descriptor(
     else:
         kind, reason = "none", f"No image is near: SSCD similarity {value} ({limits})."
     nan = (_NAN, _NAN)
-    return CopyFound(kind, reason, id, similarity, *nan, copies, 0, _NAN, 0, threshold, file)
+    return ImageCopyEvidence(
+        kind, reason, id, similarity, *nan, copies, 0, _NAN, 0, threshold, file
+    )

@@ -28,7 +28,7 @@ from mmh_core.text_to_image.requests import Sampling
 
 
 @dataclass(frozen=True)
-class ReferenceLids:
+class ReferenceMeasurements:
     """One detector's measurements of N reference prompts with S seeds: `columns` (N, S, F).
 
     `nfe` and `generation` are its cost per image, as `detectors.measurement` counts it.
@@ -62,7 +62,7 @@ class DetectorCalibration:
     high: float
     low: float
     prompts: tuple[str, ...]
-    estimates: tuple[ReferenceLids, ...]
+    estimates: tuple[ReferenceMeasurements, ...]
     combined: CombinedScore | None
     early_scan: EarlyCalibration | None = None
     left_out: tuple[str, ...] = ()

@@ -17,13 +17,13 @@ from mmh_core.detectors.early_times import choose_times
 from mmh_core.detectors.inputs import changes_nothing, encode, noise_inputs
 from mmh_core.detectors.measurement import measure
 from mmh_core.records import LabelledPrompt, MMHError, Progress
-from mmh_core.subject.alike import alike_groups
+from mmh_core.subject.near_duplicate_prompts import near_duplicate_groups
 from mmh_core.subject.reference_scores import Reach, share_below, threshold_among, usable
 from mmh_core.text_to_image.model import TextToImage
 
 #: Seeds of every scan by default, and prompts of one batch.
 SEEDS, BATCH = (0, 1, 2, 3), 48
-#: Memorized prompts from which on some are kept to count what the scan finds.
+#: With at least so many memorized prompts, half are held out to count how many are detected.
 FEWEST = 8
 #: Asthana & Belagiannis 2026, for Stable Diffusion.
 PUBLISHED_TIMES = (0.98, 0.04)
@@ -119,14 +119,14 @@ class EarlyScores:
 def score_prompts(
     model: TextToImage, calibration: EarlyCalibration, prompts: Sequence[str]
 ) -> EarlyScores:
-    """Score a batch of prompts: a pure function of its arguments.
+    """Return the early-scan scores of a batch of prompts, a pure function of its arguments.
 
     Errors: MMHError for a calibration of another model, and for a model whose network gives
     numbers that are not finite, which nothing can be said by.
     """
     calibration.check(model)
     detector = calibration.detector()
-    columns, nfe = _read(model, detector, prompts, calibration.seeds)
+    columns, nfe = _measured(model, detector, prompts, calibration.seeds)
     score = detector.score(columns.flatten(0, 1)).reshape(columns.shape[:2]).mean(1)
     below = share_below(calibration.normal(), score)
     return EarlyScores(score, columns[..., 0].mean(1), columns[..., 1].mean(1), below, nfe)
@@ -135,7 +135,7 @@ def score_prompts(
 def early_times(
     model: TextToImage, labelled: Sequence[LabelledPrompt], seeds: tuple[int, ...] = SEEDS[:2]
 ) -> tuple[float, float]:
-    """Choose the times of the early scan on the calibration half's labels, paraphrases left out.
+    """Return the two times of the early scan, chosen on the calibration half without paraphrases.
 
     Published times are for latents of 64 x 64: see `detectors.early_times`. Errors: MMHError where
     one label is missing.
@@ -156,7 +156,7 @@ def early_calibration(
     memorized: Sequence[str] = (),
     paraphrases: Sequence[str] = (),
 ) -> Iterator[Progress[EarlyCalibration]]:
-    """Scan reference prompts at the two times; the last progress has the calibration.
+    """Measure reference prompts at the two times; the last progress has the calibration.
 
     `memorized` are prompts that the times were not chosen on, to count what the scan finds, and
     `paraphrases` other wordings of such, to count the same of them.
@@ -171,11 +171,11 @@ def early_calibration(
     parts = []
     for start in range(0, len(distinct), BATCH):
         texts = distinct[start : start + BATCH]
-        parts.append(_read(model, EarlyScan(*times), texts, seeds)[0])
+        parts.append(_measured(model, EarlyScan(*times), texts, seeds)[0])
         done = start + len(texts)
         yield Progress(
             done / len(distinct),
-            f"Reading reference prompts, {done} of {len(distinct)}",
+            f"Scoring reference prompts, {done} of {len(distinct)}",
             EarlyCalibration(
                 model.name,
                 model.sha256,
@@ -193,8 +193,8 @@ def early_calibration(
         )
         calibration = replace(
             calibration,
-            memorized=_read_all(model, EarlyScan(*times), memorized, seeds),
-            paraphrases=_read_all(model, EarlyScan(*times), paraphrases, seeds),
+            memorized=_measured_batches(model, EarlyScan(*times), memorized, seeds),
+            paraphrases=_measured_batches(model, EarlyScan(*times), paraphrases, seeds),
         )
         yield Progress(
             1.0, f"Counted what the scan finds of {counted} memorized prompts", calibration
@@ -204,16 +204,16 @@ def early_calibration(
 def calibrate_early(
     model: TextToImage, labelled: Sequence[LabelledPrompt], seeds: tuple[int, ...] = SEEDS
 ) -> Iterator[Progress[EarlyCalibration]]:
-    """Calibrate on the reference prompts; memorized ones choose the times and say what is found.
+    """Calibrate on the reference prompts; memorized ones choose the times and are counted.
 
     Of memorized prompts every second one chooses the times and the others are counted, since what
-    the times were chosen on would flatter; near-equal ones go together; fewer than `FEWEST`
+    the times were chosen on would flatter; near-duplicates go together; fewer than `FEWEST`
     different ones all choose.
     Errors: those of `early_calibration`.
     """
     normal = [row for row in labelled if not row.memorized]
     memorized = [row for row in labelled if row.memorized]
-    groups = alike_groups([row.prompt for row in memorized])
+    groups = near_duplicate_groups([row.prompt for row in memorized])
     unseen = groups[1::2] if len(groups) >= FEWEST else []
     kept = [memorized[index] for group in unseen for index in group]
     choosing = [row for row in memorized if row not in kept]
@@ -227,7 +227,7 @@ def calibrate_early(
     )
 
 
-def _read(
+def _measured(
     model: TextToImage, detector: EarlyScan, prompts: Sequence[str], seeds: tuple[int, ...]
 ) -> tuple[Tensor, float]:
     """Return the columns (P, S, 2) of prompts, and the network evaluations per row."""
@@ -245,13 +245,13 @@ def _read(
     return columns, measurement.nfe
 
 
-def _read_all(
+def _measured_batches(
     model: TextToImage, detector: EarlyScan, prompts: Sequence[str], seeds: tuple[int, ...]
 ) -> Tensor | None:
     """Return the columns (P, S, 2) of different prompts, batch by batch, None without any."""
     distinct = list(dict.fromkeys(prompts))
     parts = [
-        _read(model, detector, distinct[start : start + BATCH], seeds)[0]
+        _measured(model, detector, distinct[start : start + BATCH], seeds)[0]
         for start in range(0, len(distinct), BATCH)
     ]
     return torch.cat(parts) if parts else None

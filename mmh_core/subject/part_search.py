@@ -12,29 +12,30 @@ from mmh_core.subject.color_search import likely_copy
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mmh_core.subject.copies import CopyFound, NeighborFound
+    from mmh_core.subject.copies import CopySearchResult
     from mmh_core.subject.training_set import TrainingSet
 
-_Row = tuple["CopyFound", tuple["NeighborFound", ...]]
 #: Proposals whose pixels are compared.
 COMPARED = 12
 #: A residual up to which nobody can tell a copy from another image of the same shapes.
 UNDECIDED = 0.04
 
 
-def as_a_part(training_set: TrainingSet, image: Tensor, row: _Row) -> _Row:
-    """Return evidence of an image (3, H, W) in [0, 1] that was "none", compared as a part.
+def search_parts(
+    training_set: TrainingSet, image: Tensor, result: CopySearchResult
+) -> CopySearchResult:
+    """Return the result for an image (3, H, W) in [0, 1], a "none" compared as a part.
 
-    Of every training image, in place of the few that a descriptor proposes: what was cropped,
-    stretched to another shape or inverted is another image to a descriptor. Only where the
-    training images are at hand; what was found already stays. Some seconds for an image, so that
-    only images that somebody brought are searched for so. *likely*: its pixels are a part of a
-    training image; *unknown*: nearly so.
+    As a part of every training image, in place of the few that a descriptor proposes: what was
+    cropped, stretched to another shape or inverted is another image to a descriptor. Only where
+    the training images are at hand; every other result stays as it is. It takes seconds for an
+    image, so that only images from outside (an audit) are searched like this. *likely*: its pixels
+    are a part of a training image; *unknown*: nearly so.
     """
-    copy, near = row
+    copy, near = result
     training = training_set.training
     if training is None or copy.kind != "none":
-        return row
+        return result
     matches = list[tuple[PixelMatch, Part]]()
     # One by one: the symmetries of one shape would crowd out each other and all else.
     for part in proposed_parts(image, training, COMPARED):
@@ -44,7 +45,7 @@ def as_a_part(training_set: TrainingSet, image: Tensor, row: _Row) -> _Row:
         if match is not None:
             matches.append((match, part))
     if not matches:
-        return row
+        return result
     match, part = min(matches, key=lambda one: one[0].difference)
     named = int(training.index.ids[part.row])
     how = ", ".join(word for word in (_changed(part), match.words) if word)
@@ -56,7 +57,7 @@ def as_a_part(training_set: TrainingSet, image: Tensor, row: _Row) -> _Row:
         )
         return replace(copy, kind="unknown", reason=f"{copy.reason} {reason}"), near
     reason = f"Likely a copy of {called} by its pixels: {match.figures}. Compare the two by eye."
-    return likely_copy(training_set, image, row, named, reason)
+    return likely_copy(training_set, image, result, named, reason)
 
 
 def _changed(part: Part) -> str:

@@ -192,8 +192,8 @@ def check_manifest(folder: Path, needed: Iterable[str]) -> dict[str, str]:
     return dict(listed)
 
 
-def list_anew(path: Path) -> None:
-    """Write the digest of a file into the manifest beside it, where one lists the file."""
+def update_manifest(path: Path) -> None:
+    """Replace the digest of a file in the manifest beside it, where that lists the file."""
     manifest = path.with_name(MANIFEST)
     content = read_json(manifest) if manifest.is_file() else {}
     listed = content.get("files")

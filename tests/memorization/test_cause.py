@@ -21,7 +21,7 @@ from mmh_core.memorization.cause import (
 from mmh_core.retrieval.embedders import Embedder
 from mmh_core.retrieval.index import Index
 from mmh_core.studies.images.verdict import cause_in
-from mmh_core.subject.copies import CopyFound
+from mmh_core.subject.copies import ImageCopyEvidence
 from mmh_core.subject.training_set import TrainingSet
 
 
@@ -137,7 +137,7 @@ def test_copies_point_to_a_cause_and_do_not_tell_it(copies: int, near: int) -> N
 def test_a_set_that_can_only_be_searched_says_where_its_duplicates_point() -> None:
     index = cast(Index, None)
     searched = TrainingSet("an index", index, cast(Embedder, None), lambda row: torch.empty(0))
-    copy = CopyFound("exact", "", 3, 0.9, math.nan, math.nan, 12, 0, math.nan, 0)
+    copy = ImageCopyEvidence("exact", "", 3, 0.9, math.nan, math.nan, 12, 0, math.nan, 0)
     found = cause_in(searched, "a cat", "exact copy", 0.1, copy)
     assert found is not None and found.label == "not identifiable" and "12 times" in found.reason
     single = cause_in(searched, "a cat", "exact copy", 0.1, replace(copy, copies=1))

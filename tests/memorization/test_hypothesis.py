@@ -176,11 +176,13 @@ def test_a_reason_holds_the_numbers(label: VerdictLabel, held: tuple[str, ...]) 
 
 
 def test_reasons_speak_of_one_dimension_and_of_unknown_ones() -> None:
-    assert "in 1 dimension; the data has 2 dimensions." in explain("not memorized", 1, 2, 2).reason
-    assert explain("not memorized", 3.0, NAN, 2.0).reason.endswith("in 3 dimensions.")
+    assert (
+        "has 1 dimension here, the data 2 dimensions." in explain("not memorized", 1, 2, 2).reason
+    )
+    assert explain("not memorized", 3.0, NAN, 2.0).reason.endswith("has 3 dimensions here.")
     assert "nan" not in explain("DD-Mem", 1.0, 1.0, NAN).reason
     # 0.9996 reads as 1 at three digits, and so is followed by the singular.
-    assert "1 dimension;" in explain("not memorized", 0.9996, 2.0, 2.0).reason
+    assert "1 dimension here," in explain("not memorized", 0.9996, 2.0, 2.0).reason
 
 
 def test_codes_stand_on_the_device_of_the_input() -> None:

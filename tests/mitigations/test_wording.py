@@ -9,7 +9,7 @@ from mmh_core.mitigations.synonyms import COMMON_WORDS, SYNONYMS
 from mmh_core.mitigations.wording import (
     Word,
     dropped,
-    rephrased,
+    paraphrases,
     reworded,
     tidy,
     word_diff,
@@ -93,18 +93,18 @@ def test_the_table_is_symmetric_and_known() -> None:
 
 def test_captions_of_the_grammar_are_retold_as_their_paraphrases() -> None:
     """Every template gives the others, slots included; the light is one that was told or soft."""
-    assert rephrased("a photo of Bo wearing an orange coat in soft light")[0] == (
+    assert paraphrases("a photo of Bo wearing an orange coat in soft light")[0] == (
         "portrait of Bo in an orange coat, soft light"
     )
     style = {"hair": "red", "cut": "short", "coat": "blue", "extra": "none"}
-    told = rephrased("portrait of Mira Solano in a blue coat, warm light")
+    told = paraphrases("portrait of Mira Solano in a blue coat, warm light")
     assert told == (
         "a photo of Mira Solano wearing a blue coat in warm light",
         "Mira Solano in a blue coat, head and shoulders, warm light",
         "studio picture of Mira Solano dressed in blue, warm light",
     )
     for text in captions("portrait", style, "Mira Solano"):
-        assert all("Mira Solano" in other and "blue" in other for other in rephrased(text))
+        assert all("Mira Solano" in other and "blue" in other for other in paraphrases(text))
 
 
 BRACES = (
@@ -117,7 +117,7 @@ BRACES = (
 @pytest.mark.parametrize("text", BRACES)
 def test_whatever_stands_in_a_prompt_is_letters_and_no_template(text: str) -> None:
     """In every slot of every template, alone and in a frame: it comes back as it was written."""
-    assert rephrased(f"portrait of {text} in a red coat, warm light") == (
+    assert paraphrases(f"portrait of {text} in a red coat, warm light") == (
         f"a photo of {text} wearing a red coat in warm light",
         f"{text} in a red coat, head and shoulders, warm light",
         f"studio picture of {text} dressed in red, warm light",
@@ -130,17 +130,20 @@ def test_whatever_stands_in_a_prompt_is_letters_and_no_template(text: str) -> No
         text,
     ):
         generator = torch.Generator().manual_seed(1)
-        others = (*rephrased(prompt), reworded(prompt, words_of(prompt), generator))
+        others = (*paraphrases(prompt), reworded(prompt, words_of(prompt), generator))
         # The parts that the table of synonyms does not know are all there.
         assert all(text in other for other in others)
 
 
 def test_frames_stay_and_other_prompts_turn_around_their_commas() -> None:
-    framed = rephrased("framed painting: view of Cape Arven with a lake at dawn")
+    framed = paraphrases("framed painting: view of Cape Arven with a lake at dawn")
     assert all(text.startswith("framed painting: ") for text in framed)
     assert "framed painting: landscape of Cape Arven with a lake, dawn" in framed
-    assert rephrased("an owl, oil, detailed") == ("oil, detailed, an owl", "detailed, an owl, oil")
-    assert rephrased("an owl") == ()
+    assert paraphrases("an owl, oil, detailed") == (
+        "oil, detailed, an owl",
+        "detailed, an owl, oil",
+    )
+    assert paraphrases("an owl") == ()
 
 
 def test_spans_find_their_words() -> None:

@@ -18,6 +18,8 @@ from torch import Tensor
 from mmh_core.records import LidEstimate, ManifoldSamples, MMHError
 from mmh_core.store import archive
 from mmh_core.store.archive import load_record, save_record
+from mmh_core.subject.copies import ImageCopyEvidence, TrainingNeighbor
+from mmh_core.subject.detector_calibration import ReferenceMeasurements
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,6 +131,24 @@ def with_metadata(path: Path, metadata: dict[str, str] | None) -> None:
     text = json.dumps(entries).encode()
     text += b" " * (-len(text) % 8)
     path.write_bytes(len(text).to_bytes(8, "little") + text + data[end:])
+
+
+@pytest.mark.parametrize(
+    ("earlier", "record"),
+    [
+        ("CopyFound", ImageCopyEvidence("none", "", 3, 0.5, 1.0, 1.0, 1, 0, 0.1, 0)),
+        ("NeighborFound", TrainingNeighbor(3, 0.5, "", "", 1, torch.zeros(3, 2, 2))),
+        ("ReferenceLids", ReferenceMeasurements("early_scan", torch.ones(1, 1, 2), 2.0, 0.0)),
+    ],
+)
+def test_a_record_under_an_earlier_class_name_loads(
+    tmp_path: Path, earlier: str, record: Any
+) -> None:
+    """Load the record that a file holds by an earlier name of its class."""
+    names = [field.name for field in fields_of(record)]
+    older = dataclasses.make_dataclass(earlier, names, frozen=True)
+    save_record(tmp_path / "a.safetensors", older(*(getattr(record, name) for name in names)))
+    assert same(load_record(tmp_path / "a.safetensors", type(record)), record)
 
 
 def test_a_record_comes_back_bit_for_bit(tmp_path: Path) -> None:

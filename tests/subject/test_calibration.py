@@ -16,7 +16,7 @@ from mmh_core.records import MMHError
 from mmh_core.store.archive import save_record
 from mmh_core.subject.calibration import (
     FILE,
-    OLDER,
+    OLDER_FILES,
     VERSION,
     Calibration,
     calibration_beside,
@@ -53,7 +53,7 @@ def test_the_shipped_file_has_every_part_of_one_model_and_sampling(shipped: Cali
     assert shipped.detectors.early_scan is shipped.early
     samplings = {one.sampling for one in (shipped, shipped.reference_prompts, shipped.detectors)}
     assert len(samplings) == 1
-    assert {path.name for path in POCKET.iterdir()}.isdisjoint({*OLDER, "cause.json"})
+    assert {path.name for path in POCKET.iterdir()}.isdisjoint({*OLDER_FILES, "cause.json"})
     listed = json.loads((POCKET / "manifest.json").read_text())["files"]
     assert listed[FILE] == digest(POCKET / FILE)
     scale = image_calibration(POCKET).lid_scale
@@ -159,13 +159,13 @@ def test_parts_that_earlier_versions_kept_are_refused(
     shipped: Calibration, tmp_path: Path
 ) -> None:
     assert shipped.early is not None
-    save_record(tmp_path / OLDER[0], shipped.early)
-    for place in (tmp_path, tmp_path / OLDER[0]):
+    save_record(tmp_path / OLDER_FILES[0], shipped.early)
+    for place in (tmp_path, tmp_path / OLDER_FILES[0]):
         with pytest.raises(MMHError, match=r"Make a new one with `.* --model MODEL --out"):
             read_calibration(place)
     with pytest.raises(MMHError, match=r"version in early_scan.safetensors.*: remove it"):
         calibration_beside(tmp_path)
-    save_record(tmp_path / OLDER[1], shipped.early)
+    save_record(tmp_path / OLDER_FILES[1], shipped.early)
     with pytest.raises(MMHError, match=r"early_scan.safetensors, detectors.*: remove them"):
         calibration_beside(tmp_path)
     (tmp_path / "world.json").write_text("{}")

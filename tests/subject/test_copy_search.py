@@ -22,7 +22,7 @@ from mmh_core.retrieval.embedders import Embedder, PixelEmbedder, embed_all
 from mmh_core.retrieval.index import Index, build_index
 from mmh_core.retrieval.pixel_match import FLAT, is_flat, pixel_match, structure
 from mmh_core.studies.images.verdict import verdict_of
-from mmh_core.subject.copy_search import _by_descriptor, find_copies
+from mmh_core.subject.copy_search import _by_similarity_alone, find_copies
 from mmh_core.subject.training_set import TrainingSet
 from tests.retrieval.drawings import drawings, labels
 from tests.studies.images.test_verdict import reading
@@ -198,13 +198,13 @@ def test_sscds_thresholds_are_those_of_its_paper(
     similarity: float, kind: CopyKind, verdict: str
 ) -> None:
     stand_in = TrainingSet("x", cast(Index, None), Named("sscd"), lambda row: TRAINED[row])
-    copy = _by_descriptor(stand_in, similarity, 3, 1)
+    copy = _by_similarity_alone(stand_in, similarity, 3, 1)
     assert copy.kind == kind
     if kind != "unknown":
         assert "0.75" in copy.reason and "0.5" in copy.reason and copy.threshold == 0.5
     assert verdict_of(copy, reading(9.0, 0.5), guided=True)[0] == verdict
     for name in ("pixels", "clip", "dinov2", "pocket"):
-        other = _by_descriptor(replace(stand_in, embedder=Named(name)), similarity, 3, 1)
+        other = _by_similarity_alone(replace(stand_in, embedder=Named(name)), similarity, 3, 1)
         assert other.kind == "unknown"
         assert verdict_of(other, reading(9.0, 0.5), guided=True)[0] == "cannot be judged"
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mmh_core.records import MMHError
-from mmh_core.subject.alike import alike_groups
+from mmh_core.subject.near_duplicate_prompts import near_duplicate_groups
 from mmh_core.subject.reference_scores import (
     share_below,
     threshold_among,
@@ -55,7 +55,7 @@ def test_what_is_not_finite_is_no_normal_score(bad: float) -> None:
 )
 def test_near_equal_texts_are_one_group(one: str, other: str, *, alike: bool) -> None:
     others = ["portrait of Ada Lim", "portrait of Bo Quist", "portrait of Cy Tran", "the the"]
-    groups = alike_groups([one, *others, other])
+    groups = near_duplicate_groups([one, *others, other])
     assert any(0 in group and 5 in group for group in groups) == alike
     assert sorted(place for group in groups for place in group) == list(range(6))
-    assert alike_groups([]) == []
+    assert near_duplicate_groups([]) == []

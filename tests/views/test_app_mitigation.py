@@ -12,7 +12,7 @@ import pytest
 import torch
 from streamlit.testing.v1 import AppTest
 
-from mmh_core.mitigations.endpoint import Endpoint
+from mmh_core.mitigations.rewording_service import Endpoint
 from mmh_core.mitigations.wording import Word
 from mmh_core.records import MMHError
 from mmh_core.retrieval.copy_evidence import CopyKind
@@ -534,7 +534,7 @@ def test_a_service_rewords_once_for_each_consent(
         asked.append((endpoint.url, endpoint.key, endpoint.consent))
         return "the dog"
 
-    monkeypatch.setattr("mmh_core.mitigations.endpoint._post", post)
+    monkeypatch.setattr("mmh_core.mitigations.rewording_service._post", post)
     monkeypatch.setattr(mitigation_session, "example_names", lambda: ["fox"])
     # The example is of a size that the training set of drawings does not have.
     monkeypatch.setattr(subjects, "training_set", lambda name: None)

@@ -65,7 +65,7 @@ def _nearest(run: ImageRun, image: ImageResult) -> str:
     if near is not None:
         return show.figure(
             near.image,
-            f"Nearest training image, {near.called}: {near.caption}",
+            f"Nearest training image, {near.display_name}: {near.caption}",
             f"training image {escape(phrases.called(near.id, near.file))}",
             most=show.CARD,
         )

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mmh_core.plots.image_grid import difference, reduced, region_image
 from mmh_core.studies.images.run import ImageResult
-from mmh_core.subject.copies import NeighborFound
+from mmh_core.subject.copies import TrainingNeighbor
 from views.images import phrases, show
 from views.widgets import layout
 
@@ -83,7 +83,7 @@ def sentence(way: str, side_by_side: str) -> str:
     return _SENTENCES.get(way, side_by_side)
 
 
-def neighbor(near: NeighborFound, threshold: float = math.nan) -> str:
+def neighbor(near: TrainingNeighbor, threshold: float = math.nan) -> str:
     """Return a training image with its similarity, caption and copies, as HTML.
 
     A similarity from `threshold` on is marked: from there on a copy is possible.
@@ -97,7 +97,7 @@ def neighbor(near: NeighborFound, threshold: float = math.nan) -> str:
         f"<b>{near.similarity:.3f}</b>{'' if math.isnan(threshold) else limit}<br>"
         f"{kind}image {near.id:,}{times}{file}<br>{text}"
     )
-    alt = f"Training image {near.called}: {near.caption}"
+    alt = f"Training image {near.display_name}: {near.caption}"
     return show.figure(near.image, alt, caption, most=show.THUMB)
 
 
@@ -129,7 +129,7 @@ def section(image: ImageResult, name: str) -> None:
             label_visibility="collapsed",
         )
     near = image.neighbors[rank or 0]
-    alt = f"Training image {near.called}: {near.caption}"
+    alt = f"Training image {near.display_name}: {near.caption}"
     pair = (
         NamedImage(image.image, "Generated image", "this image"),
         NamedImage(near.image, alt, f"training image {_called(near)}"),
@@ -143,7 +143,7 @@ def rank_of(image: ImageResult) -> int:
     return next(i for i, near in enumerate(image.neighbors) if near is image.nearest)
 
 
-def _called(near: NeighborFound) -> str:
+def _called(near: TrainingNeighbor) -> str:
     return phrases.called(near.id, near.file)
 
 

@@ -108,8 +108,8 @@ def detail(
     with right:
         layout.heading(
             "LID across noise scales",
-            "The plateau is the LID. With less noise the network's own roughness counts, with "
-            "more the shape of the whole data; without a plateau the value is uncertain. "
+            "The plateau is the LID. Below it the network's approximation error dominates, above "
+            "it the shape of the whole data; without a plateau the value is uncertain. "
             "Of several plateaus the finest is taken: thin directions count too.",
             help=words.PLATEAU,
         )

@@ -180,7 +180,7 @@ def reword(name: str, prompt: str, words: tuple[str, ...], *, consent: bool) -> 
     The key comes from the environment. Errors: MMHError without consent, without a service, and
     for one that cannot be asked.
     """
-    from mmh_core.mitigations.endpoint import Endpoint, ask
+    from mmh_core.mitigations.rewording_service import Endpoint, request_rewording
 
     url = service()
     if url is None:
@@ -190,4 +190,4 @@ def reword(name: str, prompt: str, words: tuple[str, ...], *, consent: bool) -> 
         )
     folder = data_folder() / "reworded"
     endpoint = Endpoint(url, name, folder, consent, key=os.environ.get(KEY, ""))
-    return ask(endpoint, prompt, words, 0)
+    return request_rewording(endpoint, prompt, words, 0)

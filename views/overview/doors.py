@@ -94,7 +94,7 @@ def tour() -> None:
             {"manifold": "circle"},
             "manifolds",
             _circle(),
-            "A circle, memorizing",
+            "Isolated points, memorized",
             "Seven isolated training points: there the LID falls from 1 to 0, and the model "
             "reproduces them. Move the training step to see it happen.",
         ),

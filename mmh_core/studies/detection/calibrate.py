@@ -26,7 +26,7 @@ from mmh_core.studies.detection.measured import Measured, measured
 from mmh_core.studies.images.lid import LOG_DELTAS
 from mmh_core.studies.images.lid_passes import EFFORT
 from mmh_core.studies.images.run import DEFAULT_ESTIMATOR
-from mmh_core.subject.detector_calibration import DetectorCalibration, ReferenceLids
+from mmh_core.subject.detector_calibration import DetectorCalibration, ReferenceMeasurements
 from mmh_core.subject.early_calibration import (
     PUBLISHED_TIMES,
     SEEDS,
@@ -146,7 +146,7 @@ def _calibrated(
     for name, measurement in half.found.items():
         columns = measurement.values.reshape(len(normal), len(empty.seeds), -1)
         estimates.append(
-            ReferenceLids(name, columns[normal], measurement.nfe, measurement.generation)
+            ReferenceMeasurements(name, columns[normal], measurement.nfe, measurement.generation)
         )
     alone = replace(empty, estimates=tuple(estimates))
     if early is not None:

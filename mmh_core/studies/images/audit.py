@@ -25,9 +25,9 @@ from mmh_core.studies.images.lid import (
 )
 from mmh_core.studies.images.run import ImageResult
 from mmh_core.studies.images.verdict import judged
-from mmh_core.subject.copies import CopyFound, NeighborFound
+from mmh_core.subject.copies import ImageCopyEvidence, TrainingNeighbor
 from mmh_core.subject.copy_search import find_copies
-from mmh_core.subject.part_search import as_a_part
+from mmh_core.subject.part_search import search_parts
 from mmh_core.subject.reference_prompts import ReferencePrompts
 from mmh_core.subject.subject import Subject
 from mmh_core.subject.training_set import TrainingSet
@@ -84,7 +84,7 @@ def audit_study(
 
 def _searched(
     training_set: TrainingSet, whole: Tensor, image: Tensor
-) -> tuple[CopyFound, tuple[NeighborFound, ...]]:
+) -> tuple[ImageCopyEvidence, tuple[TrainingNeighbor, ...]]:
     """Return the evidence for the image as the model sees it, or as it was brought.
 
     Nobody knows what was done to an image from anywhere, so that its parts are searched for, too.
@@ -92,7 +92,7 @@ def _searched(
     training set holds it whole. A training set whose images all have the model's size does not.
     """
     [match] = find_copies(training_set, image[None])
-    match = as_a_part(training_set, image, match)
+    match = search_parts(training_set, image, match)
     if training_set.training is not None or whole.shape == image.shape or is_copy(match[0].kind):
         return match
     [other] = find_copies(training_set, bounded(whole, WHOLE)[None])

@@ -17,7 +17,7 @@ from mmh_core.memorization.verdict import IMAGE_ROWS
 from mmh_core.memorization.verdict import ImageVerdict as ImageVerdict
 from mmh_core.records import MMHError
 from mmh_core.retrieval.copy_evidence import is_copy
-from mmh_core.subject.copies import CopyFound, NeighborFound
+from mmh_core.subject.copies import ImageCopyEvidence, TrainingNeighbor
 from mmh_core.subject.image_lid import ImageLid
 from mmh_core.subject.reference_prompts import ReferencePrompts
 from mmh_core.subject.training_set import PromptTruth
@@ -144,8 +144,8 @@ class ImageResult:
     lids: tuple[ImageLid, ...] = ()
     curve: Tensor = field(default_factory=lambda: torch.empty(0))
     curve_error: Tensor = field(default_factory=lambda: torch.empty(0))
-    copy: CopyFound | None = None
-    neighbors: tuple[NeighborFound, ...] = ()
+    copy: ImageCopyEvidence | None = None
+    neighbors: tuple[TrainingNeighbor, ...] = ()
     truth: PromptTruth | None = None
     verdict: ImageVerdict = "not read yet"
     reason: str = ""
@@ -157,7 +157,7 @@ class ImageResult:
         return self.lids[0] if self.lids else None
 
     @property
-    def nearest(self) -> NeighborFound | None:
+    def nearest(self) -> TrainingNeighbor | None:
         """Return the training image that the copy evidence names, None where none was searched.
 
         Of a copy that is the one nearest in pixels: of several versions of an image, another may

@@ -17,7 +17,7 @@ from mmh_core.memorization.verdict import COPY_VERDICTS
 from mmh_core.retrieval.copy_evidence import CopyKind
 from mmh_core.retrieval.pixel_match import is_flat
 from mmh_core.studies.images.run import ImageResult, ImageVerdict, image_batch
-from mmh_core.subject.copies import CopyFound
+from mmh_core.subject.copies import ImageCopyEvidence
 from mmh_core.subject.image_lid import ImageLid
 from mmh_core.subject.reference_prompts import SUSPICIOUS_BELOW
 from mmh_core.subject.training_set import TrainingSet
@@ -110,7 +110,7 @@ def lid_state(lid: ImageLid | None) -> LidState:
 
 
 def verdict_of(
-    copy: CopyFound | None,
+    copy: ImageCopyEvidence | None,
     lid: ImageLid | None,
     *,
     guided: bool,
@@ -137,7 +137,7 @@ def verdict_of(
     return verdict, reason
 
 
-def _reason(copy: CopyFound | None, lid: ImageLid | None, *, guided: bool) -> str:
+def _reason(copy: ImageCopyEvidence | None, lid: ImageLid | None, *, guided: bool) -> str:
     state, lid_words = lid_state(lid), _lid_words(lid)
     if copy is not None:
         if copy.kind in ("unknown", "flat"):
@@ -173,7 +173,7 @@ def cause_in(
     prompt: str,
     verdict: ImageVerdict,
     lid: float,
-    copy: CopyFound | None = None,
+    copy: ImageCopyEvidence | None = None,
 ) -> Cause | None:
     """Return the cause of a memorized image, None where nothing is known of its caption.
 

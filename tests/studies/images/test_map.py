@@ -19,7 +19,7 @@ from mmh_core.retrieval.index_files import save_index
 from mmh_core.retrieval.umap_places import placing
 from mmh_core.studies.images.map import BETWEEN, component_map, precomputed_map, umap_map
 from mmh_core.studies.images.run import ImageResult
-from mmh_core.subject.copies import NeighborFound
+from mmh_core.subject.copies import TrainingNeighbor
 from tests.drawn_runs import drawn_run, noise
 
 
@@ -51,7 +51,7 @@ def folder(index: Index, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def near(image: ImageResult, pairs: list[tuple[int, float]]) -> ImageResult:
     """Return an image with these neighbors (id, similarity)."""
-    found = tuple(NeighborFound(i, s, "", "", 1, noise(i)) for i, s in pairs)
+    found = tuple(TrainingNeighbor(i, s, "", "", 1, noise(i)) for i, s in pairs)
     return replace(image, neighbors=found)
 
 

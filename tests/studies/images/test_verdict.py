@@ -13,7 +13,7 @@ from mmh_core.memorization.hypothesis import share_words
 from mmh_core.memorization.verdict import IMAGE_ROWS, ImageVerdict
 from mmh_core.retrieval.copy_evidence import CopyKind
 from mmh_core.studies.images.verdict import VERDICTS, LidState, lid_state, verdict_of
-from mmh_core.subject.copies import CopyFound
+from mmh_core.subject.copies import ImageCopyEvidence
 from mmh_core.subject.image_lid import ImageLid
 from mmh_core.subject.reference_prompts import ReferencePrompts
 from mmh_core.text_to_image.requests import Sampling
@@ -78,10 +78,10 @@ ROWS = [
 ]
 
 
-def copy(kind: CopyKind | None) -> CopyFound | None:
+def copy(kind: CopyKind | None) -> ImageCopyEvidence | None:
     if kind is None:
         return None
-    return CopyFound(kind, f"What was found: {kind}.", 3, 0.5, NAN, NAN, 1, 0, NAN, 0, 0.9)
+    return ImageCopyEvidence(kind, f"What was found: {kind}.", 3, 0.5, NAN, NAN, 1, 0, NAN, 0, 0.9)
 
 
 def test_the_table_has_all_rows() -> None:

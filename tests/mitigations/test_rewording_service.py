@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import torch
 
-from mmh_core.mitigations.endpoint import Endpoint, ask
 from mmh_core.mitigations.record import MitigationContext, Scan, finished, ready
+from mmh_core.mitigations.rewording_service import Endpoint, request_rewording
 from mmh_core.mitigations.rewrite import TokenRewrite
 from mmh_core.records import MMHError
 from tests.mitigations.conftest import ModelOf, request_for
@@ -80,7 +80,7 @@ def at(service: Service, folder: Path, **changes: Any) -> Endpoint:
 
 def test_nothing_is_sent_without_consent(service: Service, tmp_path: Path) -> None:
     with pytest.raises(MMHError, match="give your consent"):
-        ask(at(service, tmp_path, consent=False), "the cat", ["cat"], 0)
+        request_rewording(at(service, tmp_path, consent=False), "the cat", ["cat"], 0)
     assert Endpoint(service.url, "small", tmp_path).consent is False
     assert service.asked == []
 
@@ -88,7 +88,7 @@ def test_nothing_is_sent_without_consent(service: Service, tmp_path: Path) -> No
 def test_prompt_and_words_are_sent_and_the_answer_is_read(
     service: Service, tmp_path: Path
 ) -> None:
-    assert ask(at(service, tmp_path), "the cat", ["cat", "the"], 0) == "a cat"
+    assert request_rewording(at(service, tmp_path), "the cat", ["cat", "the"], 0) == "a cat"
     ((path, headers, body),) = service.asked
     assert path == "/v1/chat/completions"
     assert headers["Authorization"] == "Bearer secret"
@@ -98,18 +98,18 @@ def test_prompt_and_words_are_sent_and_the_answer_is_read(
 
 def test_equal_questions_are_answered_from_the_disk(service: Service, tmp_path: Path) -> None:
     endpoint = at(service, tmp_path)
-    first = ask(endpoint, "the cat", ["cat"], 0)
+    first = request_rewording(endpoint, "the cat", ["cat"], 0)
     service.body = "not asked"
-    assert ask(endpoint, "the cat", ["cat"], 0) == first
+    assert request_rewording(endpoint, "the cat", ["cat"], 0) == first
     assert len(service.asked) == 1
     kept = list(tmp_path.iterdir())
     assert len(kept) == 1
     assert "secret" not in kept[0].read_text() and "secret" not in repr(endpoint)
     # Another attempt is another question; a damaged entry is asked for again.
     service.body = json.dumps({"choices": [{"message": {"content": "one dog"}}]})
-    assert ask(endpoint, "the cat", ["cat"], 1) == "one dog"
+    assert request_rewording(endpoint, "the cat", ["cat"], 1) == "one dog"
     kept[0].write_text("{")
-    assert ask(endpoint, "the cat", ["cat"], 0) == "one dog"
+    assert request_rewording(endpoint, "the cat", ["cat"], 0) == "one dog"
 
 
 NO_TEXT = '{"choices": [{"message": {"content": null}}]}'
@@ -119,20 +119,20 @@ NO_TEXT = '{"choices": [{"message": {"content": null}}]}'
 def test_strange_answers_are_refused(service: Service, tmp_path: Path, body: str) -> None:
     service.body = body
     with pytest.raises(MMHError, match="cannot be read"):
-        ask(at(service, tmp_path), "the cat", [], 0)
+        request_rewording(at(service, tmp_path), "the cat", [], 0)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_empty_answers_errors_and_silence_are_refused(service: Service, tmp_path: Path) -> None:
     service.body = json.dumps({"choices": [{"message": {"content": "  "}}]})
     with pytest.raises(MMHError, match="empty answer"):
-        ask(at(service, tmp_path), "the cat", [], 0)
+        request_rewording(at(service, tmp_path), "the cat", [], 0)
     service.status = 500
     with pytest.raises(MMHError, match=r"did not answer .*500"):
-        ask(at(service, tmp_path), "the cat", [], 1)
+        request_rewording(at(service, tmp_path), "the cat", [], 1)
     service.status, service.delay = 200, 1.0
     with pytest.raises(MMHError, match=r"did not answer .*timed out"):
-        ask(at(service, tmp_path, timeout=0.1), "the cat", [], 2)
+        request_rewording(at(service, tmp_path, timeout=0.1), "the cat", [], 2)
 
 
 def test_an_answer_that_drips_is_given_up(service: Service, tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_an_answer_that_drips_is_given_up(service: Service, tmp_path: Path) -> N
     service.pieces = 40
     start = time.monotonic()
     with pytest.raises(MMHError, match=r"did not answer .*timed out"):
-        ask(at(service, tmp_path, timeout=0.3), "the cat", [], 0)
+        request_rewording(at(service, tmp_path, timeout=0.3), "the cat", [], 0)
     # All pieces would take two seconds.
     assert time.monotonic() - start < 1.5
 
@@ -162,7 +162,9 @@ def test_headers_that_drip_are_given_up(tmp_path: Path) -> None:
     start = time.monotonic()
     url = f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
     with pytest.raises(MMHError, match=r"did not answer .*timed out"):
-        ask(Endpoint(url, "small", tmp_path, consent=True, timeout=0.4), "the cat", [], 0)
+        request_rewording(
+            Endpoint(url, "small", tmp_path, consent=True, timeout=0.4), "the cat", [], 0
+        )
     assert time.monotonic() - start < 5
     done.set()
     thread.join()
@@ -176,7 +178,7 @@ def test_a_proxy_of_the_environment_is_not_asked(
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.delenv("no_proxy", raising=False)
-    assert ask(at(service, tmp_path), "the cat", [], 0) == "a cat"
+    assert request_rewording(at(service, tmp_path), "the cat", [], 0) == "a cat"
 
 
 @pytest.mark.parametrize(
@@ -187,28 +189,28 @@ def test_characters_of_no_text_are_no_prompt(
 ) -> None:
     service.body = json.dumps({"choices": [{"message": {"content": answer}}]})
     with pytest.raises(MMHError, match="characters that no prompt has"):
-        ask(at(service, tmp_path), "the cat", [], 0)
+        request_rewording(at(service, tmp_path), "the cat", [], 0)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("answer", ["eine Kätzchen ☀️", "кот", "猫が座る", "👩‍🚀 on the moon"])
 def test_letters_of_any_script_are_a_prompt(service: Service, tmp_path: Path, answer: str) -> None:
     service.body = json.dumps({"choices": [{"message": {"content": answer}}]})
-    assert ask(at(service, tmp_path), "the cat", [], 0) == answer
+    assert request_rewording(at(service, tmp_path), "the cat", [], 0) == answer
 
 
 def test_the_words_of_an_error_are_not_repeated(service: Service, tmp_path: Path) -> None:
     """A service may put the key that it refuses into its reason."""
     service.status, service.reason = 401, "no such key: secret"
     with pytest.raises(MMHError, match="HTTP status 401") as refused:
-        ask(at(service, tmp_path), "the cat", [], 0)
+        request_rewording(at(service, tmp_path), "the cat", [], 0)
     assert "secret" not in "".join(traceback.format_exception(refused.value))
 
 
 def test_a_speech_is_no_prompt(service: Service, tmp_path: Path) -> None:
     service.body = json.dumps({"choices": [{"message": {"content": "word " * 500}}]})
-    with pytest.raises(MMHError, match=r"2,499 letters, which is no prompt"):
-        ask(at(service, tmp_path), "the cat", [], 0)
+    with pytest.raises(MMHError, match=r"2,499 characters, which is no prompt"):
+        request_rewording(at(service, tmp_path), "the cat", [], 0)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -217,13 +219,13 @@ def test_a_speech_is_no_prompt(service: Service, tmp_path: Path) -> None:
 )
 def test_what_is_no_address_is_refused(tmp_path: Path, url: str) -> None:
     with pytest.raises(MMHError, match="no address of a service"):
-        ask(Endpoint(url, "small", tmp_path, consent=True), "the cat", [], 0)
+        request_rewording(Endpoint(url, "small", tmp_path, consent=True), "the cat", [], 0)
 
 
 @pytest.mark.parametrize("url", ["http://me:secret@host/v1", "http://host/v1?key=secret"])
 def test_an_address_with_a_secret_is_refused_and_not_repeated(tmp_path: Path, url: str) -> None:
     with pytest.raises(MMHError, match="a key in the environment") as refused:
-        ask(Endpoint(url, "small", tmp_path, consent=True), "the cat", [], 0)
+        request_rewording(Endpoint(url, "small", tmp_path, consent=True), "the cat", [], 0)
     assert "secret" not in str(refused.value)
 
 
@@ -231,19 +233,19 @@ def test_a_redirect_is_not_followed(service: Service, tmp_path: Path) -> None:
     """The prompt and the key would go where nobody agreed to."""
     service.status, service.elsewhere = 302, f"{service.url}/elsewhere"
     with pytest.raises(MMHError, match="did not answer"):
-        ask(at(service, tmp_path), "the cat", [], 0)
+        request_rewording(at(service, tmp_path), "the cat", [], 0)
     assert [path for path, _, _ in service.asked] == ["/v1/chat/completions"]
 
 
 def test_no_message_holds_the_key(service: Service, tmp_path: Path) -> None:
-    assert ask(at(service, tmp_path, key=" secret\n"), "the cat", [], 0) == "a cat"
+    assert request_rewording(at(service, tmp_path, key=" secret\n"), "the cat", [], 0) == "a cat"
     assert service.asked[0][1]["Authorization"] == "Bearer secret"
     with pytest.raises(MMHError, match="set it again") as refused:
-        ask(at(service, tmp_path, key="secret\nX: y"), "the cat", [], 1)
+        request_rewording(at(service, tmp_path, key="secret\nX: y"), "the cat", [], 1)
     assert "secret" not in str(refused.value)
     service.status = 401
     with pytest.raises(MMHError, match="401") as refused:
-        ask(at(service, tmp_path), "the cat", [], 2)
+        request_rewording(at(service, tmp_path), "the cat", [], 2)
     assert "secret" not in "".join(traceback.format_exception(refused.value))
     assert len(service.asked) == 2
 

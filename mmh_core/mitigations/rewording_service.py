@@ -19,10 +19,10 @@ from mmh_core.files import write_text
 from mmh_core.records import MMHError
 
 _LARGEST_ANSWER = 2**20
-#: Letters of the longest rewording that is taken for a prompt.
+#: Characters of the longest answer that is taken for a prompt.
 _LONGEST = 1_000
-#: Categories of what no text holds: controls, halves of characters, unassigned, private ones.
-_NO_TEXT = ("Cc", "Cs", "Cn", "Co")
+#: Unicode categories that no prompt has: controls, surrogates, unassigned, private use.
+_NOT_IN_PROMPTS = ("Cc", "Cs", "Cn", "Co")
 _INSTRUCTION = (
     "Rewrite prompts for an image generator. Keep the subject, all proper names and the meaning; "
     "replace or leave out only the words that are listed. Answer with the new prompt and nothing "
@@ -47,13 +47,12 @@ class Endpoint:
     key: str = field(default="", repr=False, compare=False)
 
 
-def ask(endpoint: Endpoint, prompt: str, words: Sequence[str], attempt: int) -> str:
+def request_rewording(endpoint: Endpoint, prompt: str, words: Sequence[str], attempt: int) -> str:
     """Return the service's rewording of a prompt that avoids some words.
 
-    Equal questions are answered from the cache; `attempt` tells apart those that want another
-    answer. Raises MMHError without consent, for an address that is not http(s) or holds more than
-    an address, a service that does not answer in time or points elsewhere, and an answer that is
-    no prompt.
+    Equal requests are answered from the cache; another `attempt` samples another answer. Raises
+    MMHError without consent, for an address that is not http(s) or holds more than an address, a
+    service that does not answer in time or points elsewhere, and an answer that is no prompt.
     """
     if not endpoint.consent:
         raise MMHError(
@@ -116,7 +115,7 @@ def _post(endpoint: Endpoint, question: str) -> str:
     headers = {"Content-Type": "application/json"}
     key = endpoint.key.strip()
     if key and not (key.isascii() and key.isprintable()):
-        raise MMHError("The key of the service holds letters that no key has: set it again.")
+        raise MMHError("The key of the service holds characters that no key has: set it again.")
     if key:
         headers["Authorization"] = f"Bearer {key}"
     host = _host(endpoint)
@@ -144,7 +143,7 @@ def _post(endpoint: Endpoint, question: str) -> str:
     except TimeoutError:
         reason = "timed out"
     except (OSError, http.client.HTTPException, ValueError) as error:
-        # Words of a service, which may repeat the key, stand in a HTTPException only.
+        # The text of an HTTPException is the service's own, which may repeat the key.
         reason = str(error.strerror or "") if isinstance(error, OSError) else ""
         reason = reason or "the connection failed"
     finally:
@@ -180,14 +179,14 @@ def _content(host: str, body: bytes) -> str:
     text = " ".join(content.split()).strip("\"'")
     if not text:
         raise MMHError(f"The service at {host} gave an empty answer: ask again.")
-    if any(unicodedata.category(letter) in _NO_TEXT for letter in text):
+    if any(unicodedata.category(letter) in _NOT_IN_PROMPTS for letter in text):
         raise MMHError(
             f"The answer of the service at {host} holds characters that no prompt has: ask again, "
             "or another model."
         )
     if len(text) > _LONGEST:
         raise MMHError(
-            f"The service at {host} answered with {len(text):,} letters, which is no prompt: ask "
-            "again, or another model."
+            f"The service at {host} answered with {len(text):,} characters, which is no prompt: "
+            "ask again, or another model."
         )
     return text
