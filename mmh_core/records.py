@@ -156,8 +156,10 @@ class ManifoldSamples:
 class LabelledPrompt:
     """One prompt of known truth; `kind` is "memorized" or "normal" where no more is known.
 
-    `overfitted` is the cause where it is known: True for overfitting, False for the data. `group`
-    is whatever the list tells apart, such as a dose of duplication or a template; "" for nothing.
+    `cause` is a label of `memorization.cause`, "" where it is unknown; in older files `overfitted`
+    stands in its place: True for overfitting, False for the data.
+    `group` is whatever the list tells apart, such as a dose of duplication or a template; "" for
+    nothing.
     """
 
     prompt: str
@@ -166,3 +168,4 @@ class LabelledPrompt:
     split: Split
     overfitted: bool | None = None
     group: str = ""
+    cause: str = ""

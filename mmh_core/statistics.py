@@ -108,6 +108,41 @@ def percentile_interval(resampled: Tensor | Sequence[float]) -> tuple[float, flo
     return low, high
 
 
+def median_interval(values: Tensor) -> Interval:
+    """Return the median of values (N,) with the order statistics that hold it in 95 % of cases.
+
+    The ends are those of the sign test (Thompson 1936; Conover, "Practical nonparametric
+    statistics", section 3.2), whatever the distribution: for fewer than six values none reach so
+    far, and they are NaN. NaN values are left out; NaN without any.
+    """
+    from scipy.stats import binom
+
+    present = values[~values.isnan()].double().sort().values
+    count = len(present)
+    if not count:
+        return Interval(math.nan, math.nan, math.nan)
+    middle = float((present[(count - 1) // 2] + present[count // 2]) / 2)
+    outside = int(binom.ppf((1 - LEVEL) / 2, count, 0.5))
+    if float(binom.cdf(outside, count, 0.5)) > (1 - LEVEL) / 2:
+        outside -= 1
+    if outside < 0:
+        return Interval(middle, math.nan, math.nan)
+    return Interval(middle, float(present[outside]), float(present[count - 1 - outside]))
+
+
+def gamma_rate_interval(total: float, terms: int) -> Interval:
+    """Return the rate of `terms` exponential variables from their sum, with a 95 % interval.
+
+    The sum has a Gamma distribution, so the ends are its quantiles over the sum; the value,
+    `(terms - 1) / total`, is without bias.
+    """
+    from scipy.special import gammaincinv
+
+    tail = (1 - LEVEL) / 2
+    low, high = (float(gammaincinv(terms, share)) / total for share in (tail, 1 - tail))
+    return Interval((terms - 1) / total, low, high)
+
+
 def mean_interval(values: Tensor) -> Interval:
     """Return the mean of values (N,) with a 95 % interval that allows for skewness.
 
@@ -442,3 +477,58 @@ def balanced_accuracy_interval(called: Tensor, true: Tensor) -> Interval:
     low = math.hypot(*(one.value - one.low for one in shares)) / 2
     high = math.hypot(*(one.high - one.value for one in shares)) / 2
     return Interval(mean, mean - low, mean + high)
+
+
+def mean_recall(right: Tensor, truths: Sequence[Hashable]) -> Interval:
+    """Return the balanced accuracy over any number of classes, with a 95 % interval.
+
+    `right` (N,) bool is whether an answer is that of its class in `truths`. Wilson's intervals of
+    the shares, put together by MOVER as in `balanced_accuracy_interval`; NaN without any case.
+    """
+    groups = [
+        right[torch.tensor([truth == group for truth in truths])]
+        for group in dict.fromkeys(truths)
+    ]
+    if not groups:
+        return Interval(math.nan, math.nan, math.nan)
+    shares = [share_interval(int(group.sum()), len(group), "wilson") for group in groups]
+    mean = sum(share.value for share in shares) / len(shares)
+    low = math.hypot(*(share.value - share.low for share in shares)) / len(shares)
+    high = math.hypot(*(share.high - share.value for share in shares)) / len(shares)
+    return Interval(mean, mean - low, mean + high)
+
+
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """Answers of like confidence: its mean, the share that was right (Wilson), and how many."""
+
+    confidence: float
+    right: Interval
+    count: int
+
+
+def reliability(
+    confidence: Tensor, right: Tensor, bins: int = 5
+) -> tuple[tuple[ReliabilityBin, ...], float]:
+    """Return answers in bins of like confidence, and the expected calibration error.
+
+    `confidence` (N,) and `right` (N,) bool. Bins hold equal numbers, so that each can be read; the
+    error is the mean over answers of the distance between a bin's confidence and its share right
+    (Naeini et al. 2015, "Obtaining well calibrated probabilities using Bayesian binning"). Answers
+    without a confidence are left out; NaN without any.
+    """
+    kept = ~confidence.isnan()
+    order = confidence[kept].double().argsort(stable=True)
+    values, hits = confidence[kept].double()[order], right[kept][order]
+    if not len(values):
+        return (), math.nan
+    parts = zip(values.tensor_split(bins), hits.tensor_split(bins), strict=True)
+    made = tuple(
+        ReliabilityBin(
+            float(part.mean()), share_interval(int(hit.sum()), len(hit), "wilson"), len(hit)
+        )
+        for part, hit in parts
+        if len(part)
+    )
+    error = sum(each.count * abs(each.confidence - each.right.value) for each in made)
+    return made, error / len(values)

@@ -240,24 +240,35 @@ def detector_table(run: BenchmarkRun) -> str:
 
 def cause_table(run: BenchmarkRun) -> str:
     """Return the confusion matrix of the cause as Markdown, or why there is none."""
-    from mmh_core.memorization.cause import CAUSES, UNIDENTIFIED
+    from mmh_core.memorization.cause import UNIDENTIFIED
+    from mmh_core.statistics import reliability
 
     cause = run.cause
     if cause is None:
-        return "The cause is not identifiable: there are no held-out images of the captions."
-    predictions = (*CAUSES, UNIDENTIFIED)
+        return (
+            "The cause is not identifiable: no caption of known cause is copied, or there are no "
+            "training images to search."
+        )
+    predictions = (*cause.causes, UNIDENTIFIED)
     lines = [
         f"| true cause | {' | '.join(f'predicted {predicted}' for predicted in predictions)} |",
-        "|---|---|---|---|",
+        "|---" * (len(predictions) + 1) + "|",
     ]
     pairs = list(zip(cause.true, cause.said, strict=True))
-    for true in CAUSES:
+    for true in cause.causes:
         lines.append(
             f"| {true} | "
             f"{' | '.join(str(pairs.count((true, predicted))) for predicted in predictions)} |"
         )
     accuracy = _interval(cause.accuracy, cause.low, cause.high)
-    return "\n".join([*lines, "", f"Balanced accuracy {accuracy}."])
+    words = [f"Balanced accuracy {accuracy}."]
+    if len(set(cause.true)) == 1:
+        words.append("Only one cause occurs here, so this does not show that causes are told.")
+    if cause.confidence is not None:
+        bins, error = reliability(cause.confidence, cause.right)
+        if bins:
+            words.append(f"Expected calibration error of the confidence {error:.3f}.")
+    return "\n".join([*lines, "", " ".join(words)])
 
 
 def _counted(run: BenchmarkRun, first: Separation | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -161,14 +161,14 @@ def _early(at: Furnishing) -> None:
 
 
 def _cause(at: Furnishing) -> None:
-    from mmh_core.memorization.cause_calibration import calibrate_cause
-    from mmh_core.pocket.furnish import open_embedded_data
+    from mmh_core.studies.detection.causes import calibrate_causes
     from mmh_core.studies.detection.labelled_prompts import pocket_labelled
-    from mmh_core.subject.calibration import empty_calibration
-    from mmh_core.subject.training_set import captioned_images
+    from mmh_core.subject.calibration import empty_calibration, image_calibration
+    from mmh_core.subject.early_calibration import SEEDS
 
-    images = partial(captioned_images, open_embedded_data(at.folder).world)
-    cause = calibrate_cause(pocket_labelled(at.folder, at.seed), images)
+    scale = image_calibration(at.folder).lid_scale.log_delta
+    labelled = pocket_labelled(at.folder, at.seed)
+    cause = followed(calibrate_causes(labelled, at.subject(), SEEDS, scale))
     at.keep(replace(empty_calibration(at.model), cause=cause))
 
 

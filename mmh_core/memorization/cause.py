@@ -1,9 +1,9 @@
-"""The cause of a memorized image: overfitting or the data, where that is identifiable.
+"""The cause of a memorized image: overfitting, the data, or both, told from the training set.
 
-Ross et al. 2025 (arXiv 2411.00113): overfitting (OD-Mem) where the model has fewer dimensions than
-the data, the data itself (DD-Mem) where both have few. What dimensions the data has for a caption,
-its images in the training set cannot show when there are only a few of them, exactly the case of
-overfitting: it takes images of the same caption that the model was not trained on.
+Ross et al. 2025 (arXiv 2411.00113): the model overfits (OD-Mem) where it has fewer dimensions than
+the data, the data is the cause (DD-Mem) where both have few. `cause_of` is the one rule. It takes
+what a user has: the model's LID of the generated image, its LID on reference prompts, and the
+training set around the training image that was copied.
 """
 
 from __future__ import annotations
@@ -13,46 +13,82 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor
 
 from mmh_core.memorization.hypothesis import margin, shown_lid
-from mmh_core.statistics import balanced_accuracy
+from mmh_core.records import LabelledPrompt
+from mmh_core.statistics import Interval
 
-CauseLabel = Literal["OD-Mem", "DD-Mem", "not memorized", "not identifiable"]
-#: The two causes with plain words for each, and the label of what is memorized for neither.
+CauseLabel = Literal["OD-Mem", "DD-Mem", "both", "not memorized", "not identifiable"]
+#: The causes with plain words for each, and the label of what is memorized for none of them.
 CAUSES: dict[CauseLabel, str] = {
     "OD-Mem": "the model overfitted (OD-Mem)",
     "DD-Mem": "the training data (DD-Mem)",
+    "both": "the training data and overfitting (DD-Mem and OD-Mem)",
 }
+OVERFITTING: CauseLabel = "OD-Mem"
+DATA: CauseLabel = "DD-Mem"
+BOTH: CauseLabel = "both"
 UNIDENTIFIED: CauseLabel = "not identifiable"
-
-#: Images whose root mean square difference is below this are one image (JPEG, rescaling).
-SAME = 0.02
-#: Fewer different images than this say nothing where none is unseen by the model.
+#: Fewest different training images around the copied one from which the data's LID is told.
 FEWEST = 10
-#: Share of the largest variance above which a direction counts (Fukunaga & Olsen's local PCA).
-DIRECTION = 0.05
+#: An image is repeated that stands so many times as often as a training image usually does. One
+#: near-duplicate may be another image of the same subject, so with these it takes more.
+REPEATED, REPEATED_NEARLY = 2.0, 4.0
+UNKNOWN = Interval(math.nan, math.nan, math.nan)
+
+
+@dataclass(frozen=True)
+class ModelFreedom:
+    """The model's LID of a generated image, and `elsewhere`, its usual one on reference prompts.
+
+    `lid` has the 95 % interval of the estimator's randomness, `elsewhere` that of the median over
+    images of reference prompts; NaN where unknown.
+    """
+
+    lid: Interval
+    elsewhere: Interval = UNKNOWN
 
 
 @dataclass(frozen=True)
 class DataFreedom:
-    """The LID of the data for one caption, NaN where it has too few images.
+    """The training set around a training image that was copied.
 
-    `distinct` counts images that differ, `unseen` those among them that the model was not
-    trained on.
+    `copies` counts its exact copies, itself included, `near_duplicates` those that are cropped,
+    mirrored or otherwise changed. `lid` is the data LID with its 95 % interval: 0 for an image
+    that is repeated, else that of its neighbors, NaN with too few of them. `usual_copies` is how
+    often a training image usually stands in the set, and `usual` the data LID that training images
+    usually have, with the interval of this median.
     """
 
-    lid: float
-    distinct: int
-    unseen: int
+    copies: int
+    near_duplicates: int
+    lid: Interval
+    usual_copies: float = 1.0
+    usual: Interval = UNKNOWN
+
+    @property
+    def multiplicity(self) -> int:
+        """Return how often the image stands in the training set, near-duplicates included."""
+        return self.copies + self.near_duplicates
+
+    @property
+    def repeated(self) -> bool:
+        """Return whether the image is a point mass of the training set."""
+        enough = self.copies >= REPEATED * self.usual_copies
+        return enough or self.multiplicity >= REPEATED_NEARLY * self.usual_copies
+
+    @property
+    def narrow(self) -> bool:
+        """Return whether the data has no freedom at the image, or clearly less than usual."""
+        return self.repeated or clearly_below(self.lid, self.usual)
 
 
 @dataclass(frozen=True)
 class Cause:
-    """A cause of memorization, with its reason in one sentence.
+    """A cause of memorization, with its reason in one or two sentences.
 
-    `confidence` (0.5 to 1) is the share of calibration captions with such figures for which the
-    answer was right, NaN without calibration.
+    `confidence` (0 to 1) is the calibrated probability that the label is right, NaN without a
+    calibration, for what is not identifiable, and for causes that no case of it had.
     """
 
     label: CauseLabel
@@ -60,9 +96,18 @@ class Cause:
     confidence: float = math.nan
 
 
-def known_cause(overfitted: bool) -> CauseLabel:
-    """Return the cause of a caption that is known to be memorized by overfitting, or else."""
-    return "OD-Mem" if overfitted else "DD-Mem"
+def true_cause(prompt: LabelledPrompt) -> CauseLabel | None:
+    """Return the cause that is true of a prompt, None where it is unknown.
+
+    Errors: ValueError for a label that is no cause.
+    """
+    if not prompt.cause:
+        by_older_file = {None: None, True: OVERFITTING, False: DATA}
+        return by_older_file[prompt.overfitted]
+    for cause in CAUSES:
+        if prompt.cause == cause:
+            return cause
+    raise ValueError(f"{prompt.cause!r} is no cause: it must be one of {', '.join(CAUSES)}.")
 
 
 def cause_words(label: str) -> str:
@@ -70,129 +115,113 @@ def cause_words(label: str) -> str:
     return {str(cause): words for cause, words in CAUSES.items()}.get(label, label)
 
 
-def data_freedom(trained: Tensor, unseen: Tensor | None) -> DataFreedom:
-    """Return in how many directions images of one caption differ.
+def cause_of(model: ModelFreedom, data: DataFreedom | None) -> Cause:
+    """Return the cause of a memorized image that copies a training image.
 
-    `trained` (N, 3, H, W) and `unseen` (M, 3, H, W) in [0, 1]. Local PCA: the number of principal
-    directions of the distinct images with at least 5 % of the largest variance, at most their
-    number minus one. `unseen` is None where there is no collection of images that the model was
-    not trained on; a few trained images then leave the data's freedom unknown (NaN). With such a
-    collection one distinct image means that the data has no other: LID 0.
+    - *the data* (DD-Mem): the training image is repeated, so that the data LID is 0 there (a point
+      mass, the theorem of Ross et al.), or its neighbors, such as images of one layout, leave
+      clearly fewer dimensions than training images usually have.
+    - *overfitting* (OD-Mem): neither holds, and the model's LID is clearly below that of the data:
+      by `memorization.margin`, and with the two intervals apart.
+    - *both*: the data is a cause, and the model overfits besides. Since nothing is below LID 0,
+      this shows elsewhere: on reference prompts the model has clearly fewer dimensions than
+      training images usually have. Removing the duplicates alone would not be enough.
+    - *not identifiable*: without a training set or the model's LID, with too few neighbors, where
+      the intervals overlap, and where the model is freer than the data usually is.
     """
-    both = trained if unseen is None else torch.cat([trained, unseen])
-    images = both.flatten(1).double()
-    kept = _distinct(images)
-    fresh = sum(1 for row in kept if row >= len(trained))
-    if not kept or (unseen is None and len(kept) < FEWEST):
-        return DataFreedom(math.nan, len(kept), fresh)
-    if len(kept) == 1:
-        return DataFreedom(0.0, 1, fresh)
-    points = images[kept] - images[kept].mean(0)
-    values = torch.linalg.eigvalsh(points @ points.T)
-    return DataFreedom(float((values >= DIRECTION * values[-1]).sum()), len(kept), fresh)
-
-
-def _distinct(images: Tensor) -> list[int]:
-    """Return the rows of the first of each group of equal images."""
-    near = torch.cdist(images, images) <= SAME * math.sqrt(images.shape[1])
-    kept: list[int] = []
-    for row in range(len(images)):
-        if not any(bool(near[row, other]) for other in kept):
-            kept.append(row)
-    return kept
-
-
-def cause_of(
-    memorized: bool,
-    model_lid: float,
-    freedom: DataFreedom,
-    threshold: float,
-    confidence: float = math.nan,
-) -> Cause:
-    """Return the cause of one caption's images, by the LID of the model and of the data.
-
-    `threshold` is the data LID above which a memorized caption has lost freedom that the data has,
-    from calibration. Overfitting needs a model LID clearly below that of the data
-    (`memorization.margin`), the data as the cause a model LID that is small as well: whatever the
-    two say otherwise, and without either of them, the cause is not identifiable.
-    """
-    if not memorized:
-        return Cause("not memorized", "Nothing says that it is memorized.")
-    if not math.isfinite(model_lid):
-        return _unknown("The model's LID could not be estimated, so it has nothing to compare.")
-    if math.isnan(freedom.lid):
-        return _unknown(
-            "Too few images of this caption are at hand to tell the data's dimension: add some "
-            "that the model was not trained on."
+    if data is None:
+        return _unidentified(
+            "Without training images nobody can tell the cause: add a folder of them to search."
         )
-    seen = f"{freedom.distinct} different images of this caption vary in {freedom.lid:.0f}"
-    if freedom.distinct == 1:
-        seen = "The data has one image of this caption, in 0"
-    both = f"{seen} dimensions, the model in {_lid_text(model_lid)}"
-    if freedom.lid > threshold:
-        if not model_lid < freedom.lid - float(margin(torch.tensor(freedom.lid))):
-            return _unknown(f"{both}: the model has not clearly fewer, so this is no overfitting.")
+    if not math.isfinite(model.lid.value):
+        return _unidentified("The model's LID could not be estimated, so the cause is open.")
+    if clearly_below(data.usual, model.lid):
+        return _unidentified(
+            f"{_stands(data)} The model has {_dimensions(model.lid)} here, more than the "
+            f"{_dimensions(data.usual)} that are usual of the training images, so its LID "
+            "supports no cause."
+        )
+    if data.narrow:
+        return _by_the_data(model, data)
+    if math.isnan(data.lid.value):
+        return _unidentified(
+            f"{_stands(data)} Fewer than {FEWEST} different training images are around it, too "
+            "few to tell the data's dimension: search more of the training set."
+        )
+    both = f"the training images vary in {_dimensions(data.lid)} around it, the model in"
+    if clearly_below(model.lid, data.lid):
         return Cause(
-            "OD-Mem",
-            f"{seen} dimensions and the model in {_lid_text(model_lid)}: it has overfitted. More "
-            "data or less training would prevent it.",
-            confidence,
+            OVERFITTING,
+            f"{_stands(data)} The data is free here and the model is not: {both} "
+            f"{_dimensions(model.lid)}. It has overfitted. More data or less training would "
+            "prevent it.",
         )
-    if model_lid > threshold:
-        return _unknown(f"{both}: the data has no freedom here, yet the model has.")
-    return Cause(
-        "DD-Mem",
-        f"{both}: the data itself has no freedom here. Only other data, without the copies, would "
-        "prevent it.",
-        confidence,
+    return _unidentified(
+        f"{_stands(data)} The model has not clearly fewer dimensions than the data: {both} "
+        f"{_dimensions(model.lid)}."
     )
 
 
-def cause_by_copies(copies: int, near_duplicates: int) -> Cause:
-    """Return the cause that the copies of an original point to, which never identify it.
+def clearly_below(low: Interval, high: Interval) -> bool:
+    """Return whether one LID is below another by the margin, with their intervals apart.
 
-    For a set of training images of which nobody knows what others the data holds. An original
-    that occurs often explains the copy by the data, but it also occurs often where a
-    few of many images were trained on too much. Only images that the model was not trained on
-    can tell the two apart, so the cause is never identifiable here.
+    A LID without an interval is taken as it is; NaN is below nothing.
     """
-    times = "once" if copies == 1 else f"{copies:,} times"
-    beside = "" if near_duplicates == 0 else f", beside {_versions(near_duplicates)} of it"
-    points = (
-        "Duplicates point to the data (DD-Mem), and removing them is the first thing to try; "
-        if copies > 1
+    if not (math.isfinite(low.value) and math.isfinite(high.value)):
+        return False
+    top = low.value if math.isnan(low.high) else low.high
+    bottom = high.value if math.isnan(high.low) else high.low
+    apart = low.value < high.value - float(margin(torch.tensor(high.value)))
+    return apart and top < bottom
+
+
+def _by_the_data(model: ModelFreedom, data: DataFreedom) -> Cause:
+    """Return the cause of a copy where the data leaves little freedom or none."""
+    if data.repeated:
+        why, remedy = "The data has LID 0 there", "Removing the duplicates"
+    else:
+        why = (
+            f"Images around it vary in {_dimensions(data.lid)} only, where "
+            f"{_dimensions(data.usual)} are usual"
+        )
+        remedy = "Other data"
+    if clearly_below(model.elsewhere, data.usual):
+        return Cause(
+            BOTH,
+            f"{_stands(data)} {why}, and the model overfits besides: on reference prompts it has "
+            f"{_dimensions(model.elsewhere)}, the training images usually have "
+            f"{_dimensions(data.usual)}. {remedy} alone would not be enough.",
+        )
+    unmeasured = math.isnan(model.elsewhere.value) or math.isnan(data.usual.value)
+    besides = (
+        " Whether the model overfits besides is unknown without reference prompts."
+        if unmeasured
         else ""
     )
-    return _unknown(
-        f"Its original stands {times} in the training images{beside}. {points}"
-        f"{'whether' if points else 'Whether'} the data has others of its kind is not known: add "
-        "some that the model was not trained on."
+    return Cause(
+        DATA,
+        f"{_stands(data)} {why}: the data itself is the cause. {remedy} would prevent it."
+        f"{besides}",
     )
 
 
-def _versions(count: int) -> str:
-    return "one near duplicate" if count == 1 else f"{count:,} near duplicates"
+def _stands(data: DataFreedom) -> str:
+    """Return in a sentence how often the copied image stands in the training set."""
+    times = "once" if data.copies == 1 else f"{data.copies:,} times"
+    beside = ""
+    if data.near_duplicates:
+        word = "near-duplicate" if data.near_duplicates == 1 else "near-duplicates"
+        beside = f", beside {data.near_duplicates:,} {word} of it"
+    usual = ""
+    if data.usual_copies > 1:
+        usual = f" (training images usually stand there {data.usual_copies:g} times)"
+    return f"Its training image stands {times} in the training set{usual}{beside}."
 
 
-def _unknown(reason: str) -> Cause:
+def _dimensions(lid: Interval) -> str:
+    number = f"{shown_lid(lid.value):.1f}"
+    return f"{number} dimension" + ("" if number == "1.0" else "s")
+
+
+def _unidentified(reason: str) -> Cause:
     return Cause(UNIDENTIFIED, reason)
-
-
-def fitted_threshold(lids: Tensor, overfitted: Tensor) -> float:
-    """Return the data LID that best parts overfitted captions (above) from the others.
-
-    `lids` (N,) and `overfitted` (N,) bool, of the calibration half; the middle of the widest gap
-    with the best balanced accuracy. Errors: ValueError where a group is empty.
-    """
-    if bool(overfitted.all()) or not bool(overfitted.any()):
-        raise ValueError("A threshold needs overfitted captions and others.")
-    values = torch.unique(lids)
-    middles = torch.cat([values[:1] - 0.5, (values[1:] + values[:-1]) / 2, values[-1:] + 0.5])
-    gaps = torch.cat([torch.zeros(1), values.diff(), torch.zeros(1)]).to(middles)
-    right = torch.stack([balanced_accuracy(lids > middle, overfitted) for middle in middles])
-    best = right == right.max()
-    return float(middles[best][gaps[best].argmax()])
-
-
-def _lid_text(lid: float) -> str:
-    return f"{shown_lid(lid):.1f}"

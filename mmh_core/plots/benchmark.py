@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 import torch
+from torch import Tensor
 
-from mmh_core.memorization.cause import CAUSES, UNIDENTIFIED
+from mmh_core.memorization.cause import UNIDENTIFIED
 from mmh_core.plots import theme
 from mmh_core.plots.images import KIND_COLORS
+from mmh_core.statistics import reliability as reliability_bins
 from mmh_core.statistics import roc_points
 from mmh_core.studies.detection.benchmark_run import BenchmarkRun, CauseRow, DetectorRow
 
@@ -229,7 +231,7 @@ def _aside(name: str) -> str:
 
 def causes(cause: CauseRow) -> go.Figure:
     """Draw the confusion matrix of the cause."""
-    names: list[str] = list(CAUSES)
+    names = list(cause.causes)
     predictions = [*names, *([UNIDENTIFIED] if UNIDENTIFIED in cause.said else [])]
     pairs = list(zip(cause.true, cause.said, strict=True))
     counts = [[pairs.count((true, predicted)) for predicted in predictions] for true in names]
@@ -272,4 +274,42 @@ def causes(cause: CauseRow) -> go.Figure:
             )
     figure.update_xaxes(theme.axis("called", side="top", showgrid=False, showline=False))
     figure.update_yaxes(theme.axis("truly", autorange="reversed", showgrid=False, showline=False))
+    return figure
+
+
+def reliability(confidence: Tensor, right: Tensor) -> go.Figure:
+    """Draw the share of right answers against their confidence; the dashed diagonal is calibrated.
+
+    `confidence` (N,) and `right` (N,) bool; bins and error are those of `statistics.reliability`.
+    """
+    bins, error = reliability_bins(confidence, right)
+    count = sum(each.count for each in bins)
+    figure = theme.base(
+        f"Share of right causes against their confidence, {count} answers in {len(bins)} groups; "
+        f"expected calibration error {error:.3f}.",
+        height=330,
+        legend=False,
+    )
+    line = {"color": theme.NEUTRAL, "dash": "dash", "width": 1}
+    figure.add_shape(type="line", x0=0, y0=0, x1=1, y1=1, line=line)
+    figure.add_trace(
+        go.Scatter(
+            x=[each.confidence for each in bins],
+            y=[each.right.value for each in bins],
+            mode="markers",
+            customdata=[each.count for each in bins],
+            marker={"size": 9, "color": theme.ACCENT},
+            error_y={
+                "type": "data",
+                "symmetric": False,
+                "array": [each.right.high - each.right.value for each in bins],
+                "arrayminus": [each.right.value - each.right.low for each in bins],
+                "thickness": 1.2,
+                "width": 3,
+            },
+            hovertemplate="confidence %{x:.2f}<br>right %{y:.2f} of %{customdata}<extra></extra>",
+        )
+    )
+    figure.update_xaxes(theme.axis("confidence", range=[-0.02, 1.02]))
+    figure.update_yaxes(theme.axis("share right", range=[-0.02, 1.02]))
     return figure

@@ -19,7 +19,7 @@ from mmh_core.detectors.early_scan import EarlyScan
 from mmh_core.files import folder_lock
 from mmh_core.formats.untrusted import quoted
 from mmh_core.installation import PROGRAM
-from mmh_core.memorization.cause_calibration import CauseCalibration
+from mmh_core.memorization.cause_calibration import FEATURES, CauseCalibration
 from mmh_core.pocket.calibration import ImageCalibration, LidScale
 from mmh_core.records import MMHError
 from mmh_core.retrieval.copy_thresholds import CopyThresholds
@@ -50,7 +50,7 @@ class Calibration:
     | `detectors` | threshold and percentiles of every detector | calibrate --all |
     | `copy_thresholds` | when an image is a copy of a training image | pocket furnish |
     | `lid_scale` | the noise scale at which LID is estimated | pocket furnish |
-    | `cause` | the data LID that separates the two causes | pocket furnish |
+    | `cause` | the confidence of a cause | pocket furnish |
 
     `model` is the name of the model. The detectors take the early scan from `early` where both are
     there, so that a prompt has one early scan. A calibration without a digest is of no model.
@@ -269,7 +269,10 @@ def _check_parts(calibration: Calibration) -> None:
     if calibration.lid_scale is not None:
         _check_finite(calibration.lid_scale.log_delta)
     if calibration.cause is not None:
-        _check_finite(calibration.cause.threshold)
+        weights, causes = calibration.cause.weights, calibration.cause.causes
+        if weights is not None:
+            _check_shape(weights, (len(causes), FEATURES + 1))
+            _check_finite(*weights.flatten().tolist())
 
 
 def _check_shape(values: Tensor, shape: tuple[int, ...]) -> None:

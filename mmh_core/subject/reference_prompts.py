@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
+from mmh_core.statistics import Interval, median_interval
 from mmh_core.subject.image_lid import ImageLid
 from mmh_core.text_to_image.requests import Sampling
 
@@ -60,6 +62,15 @@ class ReferencePrompts:
         if not len(lids):
             return math.nan
         return float(lids.quantile(SUSPICIOUS_BELOW, interpolation="lower"))
+
+    def usual(self) -> Interval:
+        """Return the median LID of prompts, each the mean of its images, with its interval."""
+        lids: dict[str, list[float]] = {}
+        for prompt, lid in zip(self.prompts, self.conditional.tolist(), strict=False):
+            if math.isfinite(lid):
+                lids.setdefault(prompt, []).append(lid)
+        means = [sum(values) / len(values) for values in lids.values()]
+        return median_interval(torch.tensor(means, dtype=torch.float64))
 
     def highest(self) -> float:
         """Return the highest LID of a reference image, NaN where none is finite."""

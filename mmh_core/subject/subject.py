@@ -109,7 +109,8 @@ def open_training_set(
     from mmh_core.retrieval.embedder_choice import load_embedder
 
     if index is not None:
-        return folder_training_set(index.index, load_embedder(index.embedder), index.images)
+        searched = folder_training_set(index.index, load_embedder(index.embedder), index.images)
+        return searched if calibration is None else replace(searched, cause=calibration.cause)
     folder = model_folder(name)
     if folder is None or not (folder / "world.json").exists():
         return None

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from mmh_core.memorization.cause_calibration import CauseCalibration
@@ -18,7 +17,6 @@ from mmh_core.pocket.assets import read_prompts
 from mmh_core.pocket.clip import embed_captions, embed_images, load_clip
 from mmh_core.pocket.furnish import open_embedded_data
 from mmh_core.pocket.tokenizer import load_tokenizer, token_ids
-from mmh_core.pocket.world import World
 from mmh_core.records import MMHError
 from mmh_core.retrieval.copy_thresholds import CopyThresholds
 from mmh_core.retrieval.embedders import Embedder, PixelEmbedder, embed_all
@@ -56,10 +54,9 @@ class TrainingSet:
     `image(row)` returns the training image of a row of the index as uint8 (3, H, W).
     `training` and `thresholds` are None where its images are missing or uncalibrated; `truth`
     returns the truth about a caption, None where it is unknown. `log_delta` is the
-    calibrated scale of LID, None where it has to be chosen. `corpus` returns the images with a
-    caption, in [0, 1]: those trained on, and others that are not. `alignment` returns
+    calibrated scale of LID, None where it has to be chosen. `alignment` returns
     the cosine (B,) of images (B, 3, H, W) in [0, 1] with a text, by a CLIP of the same world.
-    `cause` is the calibration of causes.
+    `cause` is the calibration of the confidence of a cause.
     """
 
     name: str
@@ -70,9 +67,14 @@ class TrainingSet:
     thresholds: CopyThresholds | None = None
     truth: Callable[[str], PromptTruth | None] | None = None
     log_delta: float | None = None
-    corpus: Callable[[str], tuple[Tensor, Tensor]] | None = None
     alignment: Callable[[Tensor, str], Tensor] | None = None
     cause: CauseCalibration | None = None
+
+    def row(self, number: int) -> int | None:
+        """Return the row of the index with an id, None where there is none."""
+        place = int(np.searchsorted(self.index.ids, number))
+        there = place < len(self.index) and int(self.index.ids[place]) == number
+        return place if there else None
 
 
 def pocket_training_set(folder: Path, calibration: Calibration) -> TrainingSet:
@@ -93,7 +95,6 @@ def pocket_training_set(folder: Path, calibration: Calibration) -> TrainingSet:
         calibration.copy_thresholds,
         truth.get,
         None if calibration.lid_scale is None else calibration.lid_scale.log_delta,
-        lambda caption: captioned_images(embedded.world, caption),
         pocket_alignment(folder),
         calibration.cause,
     )
@@ -113,16 +114,6 @@ def pocket_alignment(folder: Path) -> Callable[[Tensor, str], Tensor]:
         return seen @ text_vectors[0]
 
     return alignment
-
-
-def captioned_images(world: World, caption: str) -> tuple[Tensor, Tensor]:
-    """Return the training and the held-out images (N, 3, H, W) in [0, 1] with this caption."""
-
-    def chosen(images: NDArray[np.uint8], labels: pd.DataFrame) -> Tensor:
-        rows = [i for i, texts in enumerate(labels.captions) if caption in texts]
-        return torch.from_numpy(images[rows]).permute(0, 3, 1, 2).float() / 255
-
-    return chosen(world.images, world.labels), chosen(world.held_out, world.held_out_labels)
 
 
 def folder_training_set(index_folder: Path, embedder: Embedder, images: Path) -> TrainingSet:

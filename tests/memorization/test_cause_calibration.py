@@ -1,44 +1,106 @@
-"""The threshold of the cause, fitted on captions of known cause."""
+"""The confidence of a cause: probabilities that are those of the cases, and nothing without."""
 
 from __future__ import annotations
 
+import math
+
 import pytest
-from torch import Tensor
+import torch
 
+from mmh_core.memorization.cause import UNKNOWN, CauseLabel, DataFreedom, ModelFreedom
 from mmh_core.memorization.cause_calibration import (
+    FEATURES,
     CauseCalibration,
+    CauseCase,
     calibrate_cause,
+    features,
+    judged_cause,
 )
-from mmh_core.records import LabelledPrompt
-from tests.memorization.test_cause import varying
+from mmh_core.statistics import Interval, reliability
 
-LABELLED = tuple(
-    LabelledPrompt(f"{kind} {i}", True, kind, split, kind == "overfit")
-    for split in ("calibration", "test")
-    for kind in ("overfit", "duplicate")
-    for i in range(3)
-)
+USUAL = Interval(10.0, 9.0, 11.0)
 
 
-def corpus(caption: str) -> tuple[Tensor, Tensor]:
-    """Return images in 6 directions for overfitted captions, a single one for the others."""
-    if caption.startswith("overfit"):
-        return varying(2, 6), varying(30, 6, seed=5)
-    return varying(1, 1), varying(0, 1)
-
-
-def test_the_threshold_parts_the_calibration_half() -> None:
-    found = calibrate_cause(LABELLED, corpus)
-    assert found == CauseCalibration(3.0, 1.0, 6)
-    # The test half, however odd, changes nothing.
-    odd = tuple(
-        LabelledPrompt(p.prompt, True, p.kind, "test", not p.overfitted)
-        for p in LABELLED
-        if p.split == "test"
+def case(truth: CauseLabel, copies: int, model: float, elsewhere: float) -> CauseCase:
+    lid = Interval(0.0, 0.0, 0.0) if copies > 1 else Interval(10.0, 8.0, 12.0)
+    return CauseCase(
+        ModelFreedom(
+            Interval(model, model - 0.5, model + 0.5),
+            Interval(elsewhere, elsewhere - 1, elsewhere + 1),
+        ),
+        DataFreedom(copies, 0, lid, 1.0, USUAL),
+        truth,
     )
-    assert calibrate_cause((*LABELLED[:6], *odd), corpus) == found
 
 
-def test_one_cause_alone_fits_nothing() -> None:
-    with pytest.raises(ValueError, match="needs overfitted captions"):
-        calibrate_cause(LABELLED[:3], corpus)
+def cases(count: int, seed: int = 0) -> list[CauseCase]:
+    """Return cases of three causes, of which every tenth is labelled with another cause."""
+    generator = torch.Generator().manual_seed(seed)
+    made: list[CauseCase] = []
+    labels: tuple[CauseLabel, ...] = ("OD-Mem", "DD-Mem", "both")
+    for i in range(count):
+        kind = i % 3
+        noise = float(torch.rand(1, generator=generator))
+        swapped = float(torch.rand(1, generator=generator)) < 0.1
+        truth = labels[(kind + swapped) % 3]
+        copies = 1 if kind == 0 else int(2 ** (1 + 6 * noise))
+        made.append(case(truth, copies, 2 * noise, 3 + noise if kind == 2 else 13 + noise))
+    return made
+
+
+def test_the_confidence_is_calibrated_on_cases_that_it_was_not_fitted_on() -> None:
+    calibration = calibrate_cause(cases(300))
+    assert calibration.causes == ("OD-Mem", "DD-Mem", "both") and calibration.captions == 300
+    assert calibration.accuracy == pytest.approx(0.9, abs=0.03)
+    held_out = cases(600, seed=1)
+    causes = [judged_cause(each.model, each.data, calibration) for each in held_out]
+    right = torch.tensor([a.label == b.truth for a, b in zip(causes, held_out, strict=True)])
+    confidence = torch.tensor([cause.confidence for cause in causes])
+    bins, error = reliability(confidence, right)
+    assert (
+        error < 0.06
+        and sum(each.right.low <= each.confidence <= each.right.high + 0.03 for each in bins) >= 4
+    )
+    assert float(confidence.mean()) == pytest.approx(0.9, abs=0.03)
+
+
+def test_probabilities_are_those_of_a_penalized_regression() -> None:
+    calibration = calibrate_cause(cases(90))
+    assert calibration.weights is not None and calibration.weights.shape == (3, FEATURES + 1)
+    rows = torch.stack([features(each.model, each.data) for each in cases(90)])
+    design = torch.cat([rows, torch.ones(90, 1)], dim=1).double()
+    names = ["OD-Mem", "DD-Mem", "both"]
+    truth = torch.tensor([names.index(each.truth) for each in cases(90)])
+    weights = calibration.weights.clone().requires_grad_()
+    penalty = torch.tensor([1.0] * FEATURES + [0.01]).double()
+    loss = torch.nn.functional.cross_entropy(design @ weights.T, truth, reduction="sum")
+    (loss + (penalty * weights.square()).sum() / 2).backward()
+    assert weights.grad is not None
+    # The optimum of a convex loss: its slope is 0.
+    torch.testing.assert_close(weights.grad, torch.zeros_like(weights), atol=1e-6, rtol=0)
+    chances = [calibration.confidence(name, cases(3)[0].model, cases(3)[0].data) for name in names]
+    assert sum(chances) == pytest.approx(1.0)
+
+
+def test_one_cause_alone_gives_no_confidence() -> None:
+    only = [each for each in cases(60) if each.truth == "DD-Mem"]
+    calibration = calibrate_cause(only)
+    assert calibration.weights is None and calibration.captions == len(only)
+    assert math.isnan(judged_cause(only[0].model, only[0].data, calibration).confidence)
+    with pytest.raises(ValueError, match="there are none"):
+        calibrate_cause([])
+
+
+def test_no_confidence_without_a_calibration_or_of_an_earlier_rule() -> None:
+    first = cases(1)[0]
+    for calibration in (None, CauseCalibration(4.0, 0.9, 36)):
+        cause = judged_cause(first.model, first.data, calibration)
+        assert cause.label == "OD-Mem" and math.isnan(cause.confidence)
+    assert judged_cause(first.model, None, calibrate_cause(cases(60))).label == "not identifiable"
+
+
+def test_what_is_unknown_is_no_evidence() -> None:
+    blank = DataFreedom(1, 0, UNKNOWN, 1.0, UNKNOWN)
+    assert torch.equal(features(ModelFreedom(UNKNOWN), blank), torch.zeros(4).double())
+    many = features(ModelFreedom(UNKNOWN), DataFreedom(10**9, 0, UNKNOWN, 1.0, UNKNOWN))
+    assert many.tolist() == [4.0, 0.0, 0.0, 0.0]

@@ -10,7 +10,7 @@ from typing import get_args
 
 import pytest
 
-from mmh_core.memorization.cause import CAUSES, UNIDENTIFIED, cause_words, known_cause
+from mmh_core.memorization.cause import CAUSES, UNIDENTIFIED, cause_words
 from mmh_core.memorization.hypothesis import VERDICTS, VerdictLabel
 from mmh_core.memorization.verdict import (
     COPY_VERDICTS,
@@ -155,8 +155,8 @@ def test_a_mitigation_passes_with_the_mildest_outcomes_only() -> None:
     assert [row.outline for row in OUTCOME_ROWS.values() if not row.frame] == ["", "", ""]
 
 
-def test_both_causes_have_words_and_nothing_else_has() -> None:
-    assert [known_cause(True), known_cause(False)] == list(CAUSES) == ["OD-Mem", "DD-Mem"]
+def test_all_causes_have_words_and_nothing_else_has() -> None:
+    assert list(CAUSES) == ["OD-Mem", "DD-Mem", "both"]
     assert cause_words("DD-Mem") == "the training data (DD-Mem)"
     for label in (UNIDENTIFIED, "not memorized", ""):
         assert cause_words(label) == label

@@ -9,7 +9,7 @@ import streamlit as st
 from mmh_core.formats.export import frame_csv
 from mmh_core.installation import PROGRAM
 from mmh_core.plots import benchmark as plots
-from mmh_core.studies.detection.benchmark_run import BenchmarkRun, DetectorRow
+from mmh_core.studies.detection.benchmark_run import BenchmarkRun, CauseRow, DetectorRow
 from views.benchmark import state
 from views.benchmark.threshold import threshold
 from views.images import show
@@ -79,8 +79,7 @@ def _answer(run: BenchmarkRun) -> None:
         delta_color="off",
         delta_arrow="off",
         border=True,
-        help="Balanced accuracy, overfitting against the data as the cause, with its 95 % "
-        "interval.",
+        help="Balanced accuracy over the causes, with its 95 % interval.",
     )
 
 
@@ -193,15 +192,16 @@ def _truth(run: BenchmarkRun) -> None:
 
 def _causes(run: BenchmarkRun) -> None:
     layout.heading(
-        "Cause: overfitting or data",
-        "Overfitting (OD-Mem) can be reduced by training; a low data LID (DD-Mem) only by "
-        "other data. To distinguish them takes images of the caption that the model was not "
-        "trained on; without these the cause is not identifiable.",
+        "Cause: overfitting, the data, or both",
+        "Of memorized captions that the model copies. The cause is told from the training set "
+        "around the copied image (its copies, near-duplicates, and data LID) and the model's LID. "
+        "Overfitting (OD-Mem) can be reduced by training, the data (DD-Mem) only by other data.",
     )
     cause = run.cause
     if cause is None:
         st.info(
-            "There are no such images for these prompts, so the cause is not identifiable.",
+            "No caption of known cause is copied, or there are no training images to search, so "
+            "the cause is not identifiable.",
             icon=":material/info:",
         )
         return
@@ -210,16 +210,33 @@ def _causes(run: BenchmarkRun) -> None:
         layout.chart(plots.causes(cause), "bm_causes")
     with right:
         spread = "" if math.isnan(cause.low) else f" ({cause.low:.2f} to {cause.high:.2f})"
-        layout.facts(
-            [
-                ("Balanced accuracy", f"{cause.accuracy:.2f}{spread}"),
-                ("Captions", f"{len(cause.prompts)}"),
+        rows = [
+            ("Balanced accuracy", f"{cause.accuracy:.2f}{spread}"),
+            ("Captions", f"{len(cause.prompts)}"),
+        ]
+        if not math.isnan(cause.threshold):
+            rows.append(
                 (
-                    "Decision rule for overfitting: data LID",
+                    "Decision rule for overfitting (of an earlier version): data LID",
                     f"> {cause.threshold:.1f} dimensions",
-                ),
-            ]
-        )
+                )
+            )
+        layout.facts(rows)
+        if len(set(cause.true)) == 1:
+            st.caption("Only one cause occurs here: this does not show that causes are told.")
+    _reliability(cause)
+
+
+def _reliability(cause: CauseRow) -> None:
+    """Show how well the confidence of causes is calibrated; nothing where there is none."""
+    if cause.confidence is None or bool(cause.confidence.isnan().all()):
+        return
+    layout.heading(
+        "Reliability of the confidence",
+        "Answers in groups of like confidence: the share that is right, with its 95 % interval "
+        "(Wilson). A calibrated confidence lies on the dashed line.",
+    )
+    layout.chart(plots.reliability(cause.confidence, cause.right), "bm_reliability")
 
 
 def _limits(run: BenchmarkRun) -> None:

@@ -31,12 +31,14 @@ def detectors(data: Path) -> str:
 def cause(data: Path) -> str:
     """Return the confusion matrix of the cause."""
     found = read(data / "benchmark.json")["cause"]
-    answers = ("OD-Mem", "DD-Mem", "not identifiable")
     pairs = list(zip(found["true"], found["said"], strict=True))
-    rows = [
-        [true, *(str(pairs.count((true, answer))) for answer in answers)]
-        for true in ("OD-Mem", "DD-Mem")
+    causes = [
+        cause
+        for cause in ("OD-Mem", "DD-Mem", "both")
+        if cause in found["true"] or cause in found["said"]
     ]
+    answers = (*causes, "not identifiable")
+    rows = [[true, *(str(pairs.count((true, answer))) for answer in answers)] for true in causes]
     accuracy = f"{found['accuracy']:.2f} ({found['low']:.2f} to {found['high']:.2f})"
     heads = ("true cause", *(f"answer {answer}" for answer in answers))
     return f"{table(heads, rows)}\n\nBalanced accuracy {accuracy}."

@@ -2,7 +2,7 @@
 
 The calibration half fits what has to be fitted: constants of detectors on its reference prompts,
 times and signs of all detectors by one rule (`detectors.tuning`) and the combined score on all its
-labels, the threshold of the cause.
+labels.
 The test half is only counted on.
 """
 
@@ -19,27 +19,23 @@ from torch import Tensor
 from mmh_core.detectors import combined_score
 from mmh_core.detectors.catalogue import DETECTORS
 from mmh_core.detectors.combined_score import FOLDS
-from mmh_core.memorization.cause import cause_of, data_freedom, known_cause
-from mmh_core.memorization.cause_calibration import Corpus, calibrate_cause
 from mmh_core.records import LabelledPrompt, MMHError, Progress
-from mmh_core.statistics import balanced_accuracy_interval
 from mmh_core.studies.detection.benchmark_run import (
     BenchmarkRun,
-    CauseRow,
     CombinedRow,
     DetectorRow,
 )
 from mmh_core.studies.detection.calibrate import calibrate_detectors
+from mmh_core.studies.detection.causes import LID, cause_row
 from mmh_core.studies.detection.counted_rows import separated_row, text_rows
 from mmh_core.studies.detection.measured import Measured, measured
 from mmh_core.subject.detector_calibration import DetectorCalibration
 from mmh_core.subject.early_calibration import SEEDS, EarlyCalibration
+from mmh_core.subject.reference_prompts import ReferencePrompts
 from mmh_core.subject.subject import Subject
 from mmh_core.subject.training_set import TrainingSet
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.prompt_reading import partly_read_lines, partly_read_prompts
-
-_LID = "lid_conditional_count"
 
 
 def benchmark_study(
@@ -73,7 +69,7 @@ def benchmark_study(
         subject,
         seeds=seeds,
         log_delta=log_delta,
-        names=(_LID, *names),
+        names=(LID, *names),
         early=early,
         tune=True,
     ):
@@ -108,7 +104,9 @@ def compare(
     if half is None:
         raise ValueError("No prompt was measured.")
     yield Progress(0.98, "Comparing the detectors", run)
-    yield Progress(1.0, "Finished", _compared(run, calibration, tested, half, training_set))
+    reference = subject.reference_prompts(model.sampling)
+    compared = _compared(run, calibration, tested, half, training_set, reference)
+    yield Progress(1.0, "Finished", compared)
 
 
 def check_labelled(labelled: Sequence[LabelledPrompt]) -> None:
@@ -139,6 +137,7 @@ def _compared(
     prompts: tuple[LabelledPrompt, ...],
     half: Measured,
     training_set: TrainingSet | None,
+    reference: ReferencePrompts | None,
 ) -> BenchmarkRun:
     """Count on the test half; nothing is fitted to it."""
     columns = {name: measurement.values for name, measurement in half.found.items()}
@@ -167,8 +166,7 @@ def _compared(
             fitted.cv_auc,
             row(combined_score.NAME, combined_score.LABEL, "this project", total),
         )
-    lid = half.per_prompt(half.found[_LID].values)[:, 0]
-    corpus = None if training_set is None else training_set.corpus
+    lid = half.per_prompt(half.found[LID].values)[:, 0]
     words, wordless = text_rows(run.prompts)
     return replace(
         run,
@@ -180,7 +178,7 @@ def _compared(
         true_lid=_true_lids(prompts, training_set),
         detectors=rows,
         combined=combined,
-        cause=causes(run.prompts, lid, corpus),
+        cause=cause_row(prompts, half, training_set, reference),
         text=words,
         copies=half.copies,
     )
@@ -230,45 +228,4 @@ def empty_run(
             partly_read_lines(partly_read_prompts(model, [row.prompt for row in labelled]))
         ),
         notes=model.notes,
-    )
-
-
-def causes(
-    labelled: Sequence[LabelledPrompt],
-    lid: Tensor,
-    corpus: Corpus | None,
-) -> CauseRow | None:
-    """Return the cause of every memorized test caption of known cause, and the accuracy.
-
-    The threshold is fitted on such captions of the calibration half; `lid` (P,) is the model's at
-    the test prompts. None without images of the captions, and without known causes.
-    """
-    halves = [[row for row in labelled if row.split == half] for half in ("calibration", "test")]
-    fitting, counted = ([row for row in half if row.overfitted is not None] for half in halves)
-    if corpus is None or not fitting or not counted:
-        return None
-    threshold = calibrate_cause(fitting, corpus).threshold
-    places = [i for i, row in enumerate(halves[1]) if row.overfitted is not None]
-    truths = [data_freedom(*corpus(row.prompt)) for row in counted]
-    predicted = [
-        cause_of(True, float(lid[index]), freedom, threshold).label
-        for index, freedom in zip(places, truths, strict=True)
-    ]
-    data = torch.tensor([freedom.lid for freedom in truths])
-    truth = torch.tensor([bool(row.overfitted) for row in counted])
-    true = [known_cause(flag) for flag in truth.tolist()]
-    right = torch.tensor([guess == truth for guess, truth in zip(predicted, true, strict=True)])
-    # Whatever else was said, such as that the cause is not identifiable, is not right.
-    called = torch.where(right, truth, ~truth)
-    accuracy = balanced_accuracy_interval(called, truth)
-    return CauseRow(
-        prompts=tuple(places),
-        said=tuple(predicted),
-        true=tuple(true),
-        data_lid=data,
-        model_lid=lid[places],
-        threshold=threshold,
-        accuracy=accuracy.value,
-        low=accuracy.low,
-        high=accuracy.high,
     )

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
+from mmh_core.memorization.cause import CAUSES
 from mmh_core.records import LabelledPrompt
 from mmh_core.statistics import Separation
 from mmh_core.subject.reference_scores import Reach, threshold_among, threshold_words
@@ -63,11 +65,14 @@ class CombinedRow:
 
 @dataclass(frozen=True)
 class CauseRow:
-    """The predicted cause of each memorized test caption (Q of them).
+    """The predicted cause of each memorized test caption that is copied (Q of them).
 
     `prompts` are their positions in the run's prompts; `said` and `true` are labels of
     `memorization.cause`, the true one of `CAUSES`; `data_lid` and `model_lid` (Q,) are what
-    decides. `accuracy` is balanced, with its 95 % interval.
+    decides, with `multiplicity` (Q,), how often the copied image stands in the training set, near
+    duplicates included (None in older files). `confidence` (Q,) is calibrated, NaN where it is not
+    (None in older files). `accuracy` is balanced, with its 95 % interval. `threshold` is that of
+    files of an earlier rule, else NaN.
     """
 
     prompts: tuple[int, ...]
@@ -79,6 +84,18 @@ class CauseRow:
     accuracy: float
     low: float
     high: float
+    confidence: Tensor | None = None
+    multiplicity: Tensor | None = None
+
+    @property
+    def causes(self) -> tuple[str, ...]:
+        """Return the causes that are true or predicted here, in the order of `CAUSES`."""
+        return tuple(cause for cause in CAUSES if cause in self.true or cause in self.said)
+
+    @property
+    def right(self) -> Tensor:
+        """Return which predictions are right, (Q,) bool."""
+        return torch.tensor([a == b for a, b in zip(self.said, self.true, strict=True)])
 
 
 @dataclass(frozen=True)

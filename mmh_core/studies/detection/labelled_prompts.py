@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from mmh_core.formats.columns import folded
+from mmh_core.memorization.cause import DATA
 from mmh_core.pocket.assets import read_prompts
 from mmh_core.pocket.trials import MEMORIZED, open_captions
 from mmh_core.records import LabelledPrompt, MMHError, Split
@@ -45,9 +46,10 @@ def pocket_labelled(folder: Path, seed: int = 0) -> tuple[LabelledPrompt, ...]:
         part = table[table.split == split]
         for kind in (*MEMORIZED, "varied"):
             first = part[(part.kind == kind) & part.trained].groupby("subject", sort=False).head(1)
-            cause = {"duplicate": False, "template": False, "overfit": True}.get(kind)
+            memorized = kind in MEMORIZED
             rows += [
-                LabelledPrompt(str(text), kind in MEMORIZED, kind, split, cause)
+                # Images of captions called overfit stand there many times too: duplicates.
+                LabelledPrompt(str(text), memorized, kind, split, cause=DATA if memorized else "")
                 for text in first.caption
             ]
         if split == "test":

@@ -117,7 +117,7 @@ def _read(
     if reference is not None:
         lid = reference.placed(lid)
     cut = cut_off(model, image.prompt)
-    image = judged(image, lid, training_set, guided=True, cut=cut)
+    image = judged(image, lid, training_set, guided=True, cut=cut, reference=reference)
     for share, curves in estimate_curves(model, (image,), torch.tensor(LOG_DELTAS)):
         for curve, error in curves:
             image = replace(image, curve=curve, curve_error=error)

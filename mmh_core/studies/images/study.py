@@ -192,6 +192,7 @@ def _judged(
             training_set,
             guided=guided,
             cut=run.cut[run.config.prompts.index(one.prompt)],
+            reference=run.normal,
         )
         for one, lid in zip_longest(images, lids)
     )

@@ -11,15 +11,18 @@ import math
 from dataclasses import replace
 from typing import Literal, get_args
 
-from mmh_core.memorization.cause import Cause, cause_by_copies, cause_of, data_freedom
+from mmh_core.memorization.cause import Cause, ModelFreedom
+from mmh_core.memorization.cause_calibration import judged_cause
 from mmh_core.memorization.hypothesis import share_words, shown_lid
 from mmh_core.memorization.verdict import COPY_VERDICTS
 from mmh_core.retrieval.copy_evidence import CopyKind
 from mmh_core.retrieval.pixel_match import is_flat
+from mmh_core.statistics import Interval
 from mmh_core.studies.images.run import ImageResult, ImageVerdict, image_batch
 from mmh_core.subject.copies import ImageCopyEvidence
 from mmh_core.subject.image_lid import ImageLid
-from mmh_core.subject.reference_prompts import SUSPICIOUS_BELOW
+from mmh_core.subject.neighborhood import data_freedom
+from mmh_core.subject.reference_prompts import SUSPICIOUS_BELOW, ReferencePrompts
 from mmh_core.subject.training_set import TrainingSet
 
 #: Fewest reference images with which a LID is compared: with fewer, one below them all is no
@@ -74,15 +77,15 @@ def judged(
     *,
     guided: bool,
     cut: str,
+    reference: ReferencePrompts | None = None,
 ) -> ImageResult:
     """Return a searched image with its LID, its verdict and, where it is memorized, the cause.
 
-    `guided` and `cut` are those of `verdict_of`.
+    `guided` and `cut` are those of `verdict_of`, `reference` the reference prompts.
     """
     flat = image.copy is None and bool(is_flat(image_batch([image]))[0])
     verdict, reason = verdict_of(image.copy, lid, guided=guided, cut=cut, flat=flat)
-    value = math.nan if lid is None else lid.conditional
-    cause = cause_in(training_set, image.prompt, verdict, value, image.copy)
+    cause = cause_in(training_set, verdict, lid, image.copy, reference)
     return replace(
         image,
         lids=() if lid is None else (lid,),
@@ -170,27 +173,27 @@ _UNSEARCHED: dict[LidState, str] = {
 
 def cause_in(
     training_set: TrainingSet | None,
-    prompt: str,
     verdict: ImageVerdict,
-    lid: float,
-    copy: ImageCopyEvidence | None = None,
+    lid: ImageLid | None,
+    copy: ImageCopyEvidence | None,
+    reference: ReferencePrompts | None = None,
 ) -> Cause | None:
-    """Return the cause of a memorized image, None where nothing is known of its caption.
+    """Return the cause of an image that copies a training image, None for any other image.
 
-    For a caption that no image bears, such as a rewritten one, nothing is said. Where a training
-    set can only be searched, the reason says how often the original of `copy` is there, and
-    the cause is not identifiable: only images that the model was not trained on can tell.
+    It is told from the training set around the copied image, the model's LID of the image, and
+    that of the images of reference prompts.
     """
-    if training_set is None or verdict not in COPY_VERDICTS:
+    if training_set is None or copy is None or verdict not in COPY_VERDICTS:
         return None
-    if training_set.corpus is None or training_set.cause is None:
-        return None if copy is None else cause_by_copies(copy.copies, copy.near_duplicates)
-    trained, unseen = training_set.corpus(prompt)
-    if not len(trained):
+    row = training_set.row(copy.nearest)
+    if row is None:
         return None
-    calibration = training_set.cause
-    freedom = data_freedom(trained, unseen)
-    return cause_of(True, lid, freedom, calibration.threshold, calibration.accuracy)
+    value, ends = math.nan, (math.nan, math.nan)
+    if lid is not None:
+        value, ends = lid.conditional, lid.interval
+    elsewhere = Interval(*(math.nan,) * 3) if reference is None else reference.usual()
+    model = ModelFreedom(Interval(value, *ends), elsewhere)
+    return judged_cause(model, data_freedom(training_set, row), training_set.cause)
 
 
 def _unread(cut: str) -> str:

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from mmh_core.dimension.lanczos import Effort
 from mmh_core.dimension.spectral import soft_spectral_count
-from mmh_core.memorization.cause_calibration import CauseCalibration
 from mmh_core.records import MMHError
 from mmh_core.retrieval.embedders import PixelEmbedder, embed_all
 from mmh_core.retrieval.index import build_index
@@ -224,26 +223,26 @@ def test_a_copy_names_the_image_nearest_in_pixels_and_shows_that_one(
     assert replace(run.images[0], neighbors=()).nearest is None
 
 
-def test_the_cause_of_a_copy_is_told_from_unseen_images_of_its_caption(
+def test_the_cause_of_a_copy_is_told_from_the_training_set(
     model: TextToImage, planted: TrainingSet
 ) -> None:
-    wide, one = drawings(20, seed=5, size=32).float() / 255, drawings(1, seed=6, size=32)
-    calibration = CauseCalibration(4.0, 0.9, 36)
-    for corpus, label in (
-        ((wide[:2], wide[2:]), "OD-Mem"),
-        ((one.float() / 255, wide[:0]), "DD-Mem"),
-        ((wide[:0], wide[:0]), None),
-    ):
-        training_set = replace(planted, corpus=lambda text, c=corpus: c, cause=calibration)
-        told = cause_in(training_set, PLAIN.prompts[0], "exact copy", 0.1)
-        assert (told and told.label) == label
-        first, second = last(PLAIN, model, training_set).images
-        assert second.cause is None
-        # A network of random weights has all dimensions: neither rule fits that.
-        assert (first.cause and first.cause.label) == (label and "not identifiable")
-        if first.cause is not None:
-            assert first.reason.endswith(first.cause.reason)
-            assert told is not None and told.confidence == 0.9
+    first, second = last(PLAIN, model, planted).images
+    assert first.copy is not None and first.lids and second.cause is None
+    row = planted.row(first.copy.nearest)
+    assert row is not None and planted.row(10**9) is None
+    low = replace(first.lids[0], conditional=0.1, conditional_error=math.nan)
+    once = cause_in(planted, "exact copy", low, first.copy)
+    labels = planted.index.labels.copy()
+    copies = [64 if i == row else 1 for i in range(len(labels))]
+    repeated = replace(planted.index, labels=labels.assign(copies=copies))
+    many = cause_in(replace(planted, index=repeated), "exact copy", low, first.copy)
+    assert many is not None and many.label == "DD-Mem" and "64 times" in many.reason
+    assert once is not None and once.label != "DD-Mem" and "stands once" in once.reason
+    # Nothing is said of what is no copy, nor without a training set.
+    assert cause_in(planted, "not memorized", low, first.copy) is None
+    assert cause_in(None, "exact copy", low, first.copy) is None
+    assert cause_in(planted, "exact copy", low, None) is None
+    assert first.cause is not None and first.reason.endswith(first.cause.reason)
 
 
 def test_agreement_is_the_mean_cosine_of_pairs(model: TextToImage, planted: TrainingSet) -> None:
