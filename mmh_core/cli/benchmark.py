@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmh_core.cli.benchmark_tables import fact_table, group_table, rate_table
+from mmh_core.cli.benchmark_tables import (
+    fact_table,
+    group_table,
+    network_table,
+    published_table,
+    rate_table,
+)
 from mmh_core.cli.options import (
     CalibrationFile,
     Column,
@@ -48,7 +54,24 @@ def benchmark(
     model: ModelName = "pocket-sd",
     prompts: Annotated[
         Path | None,
-        typer.Option(help="Table with the columns prompt and label (memorized or normal)."),
+        typer.Option(
+            help="Table with the columns prompt and label (memorized or normal, or the published "
+            "types MV, RV, TV, N), and group where there is one."
+        ),
+    ] = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            help="Table of reference prompts without labels, where --prompts holds memorized "
+            "ones alone."
+        ),
+    ] = None,
+    merge: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="File of --json of one network; given for each, this prints their mean and "
+            "spread and runs nothing."
+        ),
     ] = None,
     seeds: Seeds = "0,1,2,3",
     log_delta: Annotated[
@@ -83,16 +106,24 @@ def benchmark(
     from mmh_core.text_to_image.stable_diffusion import check_model
 
     check_places(out, json_file)
+    if merge:
+        if prompts is not None or reference is not None or out is not None:
+            raise MMHError("--merge reads finished runs: give --json alone beside it.")
+        print_merged(merge, json_file)
+        return
     numbers = seed_numbers(seeds)
+    if reference is not None and prompts is None:
+        raise MMHError("--reference goes with --prompts, the table of memorized prompts: name it.")
     if prompts is None:
         check_model(model)
     folder = home(model)
     own = (folder / "world.json").exists()
     if prompts is not None:
-        summary = summarize(prompts, column=column)
-        typer.echo(summary.text(), err=True)
-        summary.check()
-        labelled = read_labelled(prompts, column)
+        for table in (prompts, *([] if reference is None else [reference])):
+            summary = summarize(table, column=column)
+            typer.echo(summary.text(), err=True)
+            summary.check()
+        labelled = read_labelled(prompts, column, reference)
     elif own:
         labelled = pocket_labelled(folder, world_seed(folder))
     else:
@@ -116,8 +147,10 @@ def benchmark(
     pace = followed(throughput(subject.model, [prompt.prompt for prompt in run.prompts]))
     figures = row_figures(run)
     typer.echo(detector_table(run))
-    for table in (rate_table, group_table, fact_table):
-        typer.echo("\n" + table(run, figures))
+    for each in (rate_table, group_table, fact_table):
+        typer.echo("\n" + each(run, figures))
+    if prompts is not None:
+        typer.echo("\n" + published_table(run))
     typer.echo("\n" + cause_table(run))
     typer.echo("\n" + throughput_line(pace))
     warned(run.missing)
@@ -126,6 +159,17 @@ def benchmark(
     if json_file is not None:
         run_fields = {field.name: getattr(run, field.name) for field in fields(run)}
         write_json({**run_fields, "figures": figures, "throughput": pace}, json_file)
+
+
+def print_merged(files: Sequence[Path], json_file: Path | None) -> None:
+    """Print figures over networks from files of --json. Errors: those of `over_networks`."""
+    from mmh_core.studies.detection.networks import over_networks, read_network
+
+    rows, missing = over_networks([read_network(path) for path in files])
+    typer.echo(network_table(rows))
+    warned(missing)
+    if json_file is not None:
+        write_json(rows, json_file)
 
 
 def score(

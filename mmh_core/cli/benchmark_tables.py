@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from mmh_core.statistics import Interval
     from mmh_core.studies.detection.benchmark_run import BenchmarkRun
     from mmh_core.studies.detection.figures import FactFigures, Rate, RowFigures
+    from mmh_core.studies.detection.networks import NetworkRow
 
 
 def rate_table(run: BenchmarkRun, figures: Sequence[RowFigures]) -> str:
@@ -92,6 +93,56 @@ def fact_table(run: BenchmarkRun, figures: Sequence[RowFigures]) -> str:
             f"{within.copies} against {within.others}, of {within.captions}. 95 % intervals over "
             "prompts, whose images are alike. A score that is one for all images of a prompt "
             "(words alone) can say nothing within a caption.",
+        ]
+    )
+
+
+def published_table(run: BenchmarkRun) -> str:
+    """Return this run's figures beside the published ones of the same detectors as Markdown."""
+    from mmh_core.studies.detection.published import PUBLISHED, SETTING
+
+    rows = {row.name: row for row in run.rows}
+    heads = ["AUC here", "TPR at 1 % FPR here", "AUC published", "TPR published", "seeds"]
+    lines = _header(["detector", *heads, "published by"])
+    for figure in PUBLISHED:
+        row = rows.get(figure.detector)
+        cells = ["not run", "not run"]
+        if row is not None:
+            cells = [
+                _three(row.all.auc, row.all.auc_low, row.all.auc_high),
+                _three(row.all.tpr, row.all.tpr_low, row.all.tpr_high),
+            ]
+        tpr = "-" if figure.tpr is None else f"{figure.tpr:.3f}"
+        cells += [f"{figure.auc:g}", tpr, str(figure.seeds), figure.source]
+        lines.append(_line([figure.label, *cells]))
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"Published figures are their authors', on {SETTING}, not measured by this project. "
+            f"Here: {run.model}, {len(run.seeds)} seeds, {run.sampling.steps} steps, guidance "
+            f"{run.sampling.guidance:g}, on one half of the list; the other half set times and "
+            "signs. Protocols differ more than methods do.",
+        ]
+    )
+
+
+def network_table(rows: Sequence[NetworkRow]) -> str:
+    """Return the figures of detectors over several networks as Markdown, the best mean first."""
+    heads = ["AUC, mean", "standard deviation", "lowest to highest"]
+    heads += ["FPR, set at 1 %", "TPR, set at 1 %", "AUC by fact within memorized captions"]
+    lines = _header(["detector", *heads])
+    for row in rows:
+        parts = [interval(part) for part in (row.false, row.true, row.within)]
+        ends = f"{row.lowest:.3f} to {row.highest:.3f}"
+        lines.append(_line([row.label, interval(row.auc), f"{row.spread:.3f}", ends, *parts]))
+    count = rows[0].networks if rows else 0
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"Means over {count} networks with 95 % intervals over networks, on the same prompts "
+            "and seeds.",
         ]
     )
 

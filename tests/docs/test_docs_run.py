@@ -61,6 +61,9 @@ NOT_RUN = {
     "ssh -L": "needs a second machine",
     "./mmh pocket check": "takes minutes; `tests/pocket` checks the shipped model's figures",
     "./mmh pocket build": "takes hours; `tests/pocket` builds a small one",
+    "./mmh benchmark --model sd-1.4": "needs weights and lists that are not here; "
+    "`tests/studies/detection` reads such lists",
+    "./mmh benchmark --merge": "needs three networks; `tests/studies/detection` merges files",
     "./mmh pocket furnish": "takes an hour; `tests/cli/test_furnish.py` runs its stages",
 }
 

@@ -10,6 +10,7 @@ from mmh_core.formats.export import frame_csv
 from mmh_core.installation import PROGRAM
 from mmh_core.plots import benchmark as plots
 from mmh_core.studies.detection.benchmark_run import BenchmarkRun, CauseRow, DetectorRow
+from mmh_core.studies.detection.published import PUBLISHED, SETTING
 from views.benchmark import state
 from views.benchmark.threshold import threshold
 from views.images import show
@@ -252,32 +253,25 @@ def _limits(run: BenchmarkRun) -> None:
         )
 
 
-#: Detector, AUC and TPR at 1 % FPR with one seed, as _published.
-FIGURES = (
-    ("Guidance norm, 1 step", ".976", ".896", "Wen et al. 2024"),
-    ("Guidance norm, 50 steps", ".983", ".948", "Wen et al. 2024"),
-    ("Anisotropy", ".994", ".935", "Asthana & Belagiannis 2026, arXiv 2601.20642"),
-    ("Sharpness", ".987", ".908", "Jeon et al. 2025, arXiv 2412.04140"),
-    ("Stability", ".9995", "-", "Huang et al. 2026, arXiv 2605.22050"),
-    ("Attention entropy", ".846", ".116", "Ren et al. 2024"),
-    ("Guidance norm, four seeds", ".996", ".982", "as compared by later work"),
-    ("Sharpness, four seeds", ".998", ".982", "as compared by later work"),
-)
-
-
 def _published() -> None:
     """Show the table; nothing in it was measured by this project."""
     with st.expander("Published figures on Stable Diffusion 1.4", icon=":material/menu_book:"):
         layout.heading(
             "Not measured here",
-            "500 memorized and 500 reference prompts, as their authors report them. Evaluation "
+            f"{SETTING}, as their authors report them. Evaluation "
             "protocols differ more than methods do, so these are for orientation and not for "
             "comparison with the figures above.",
         )
         st.dataframe(
             [
-                {"Detector": name, "AUC": auc, "TPR at 1 % FPR": tpr, "Source": source}
-                for name, auc, tpr, source in FIGURES
+                {
+                    "Detector": figure.label,
+                    "AUC": f"{figure.auc:g}",
+                    "TPR at 1 % FPR": "-" if figure.tpr is None else f"{figure.tpr:g}",
+                    "Seeds": figure.seeds,
+                    "Source": figure.source,
+                }
+                for figure in PUBLISHED
             ],
             hide_index=True,
             height="content",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 
 from mmh_core.formats.columns import folded
@@ -116,15 +117,22 @@ def split_labelled(
     return tuple(labelled)
 
 
-def read_labelled(path: Path, column: str = "") -> tuple[LabelledPrompt, ...]:
+def read_labelled(
+    path: Path, column: str = "", reference: Path | None = None
+) -> tuple[LabelledPrompt, ...]:
     """Return the prompts of a table with the columns prompt and label, halved.
 
     A column group, such as the dose of duplication, is kept; without one the published types of
     extraction (MV, RV, TV, N) are the groups. Rows that cannot be read are left out; `summarize`
     counts them. Errors: MMHError naming the first row whose label says neither memorized nor
-    normal, or another than an equal prompt's.
+    normal, or another than an equal prompt's. Where a second table `reference` holds the
+    reference prompts, as some published lists do, rows without a label are memorized in the first
+    and normal in the second.
     """
-    return split_labelled(_rows(path, column))
+    if reference is None:
+        return split_labelled(_rows(path, column))
+    others = _rows(reference, column, blank="normal")
+    return split_labelled(chain(_rows(path, column, blank="memorized"), others))
 
 
 def read_calibrating(path: Path, fewest: int = 20, column: str = "") -> tuple[LabelledPrompt, ...]:
