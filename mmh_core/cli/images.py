@@ -181,7 +181,7 @@ def image_table(run: ImageRun) -> str:
     from mmh_core.memorization.hypothesis import shown_lid
     from mmh_core.studies.detection.prompt_scan import scan_words
 
-    heads = ["image", "seed", "LID", "percentile", "nearest", "similarity", "verdict"]
+    heads = ["image", "seed", "LID", "probes", "percentile", "nearest", "similarity", "verdict"]
     rows = [heads]
     for image in run.images:
         lid, copy = image.lid, image.copy
@@ -191,7 +191,9 @@ def image_table(run: ImageRun) -> str:
         has_percentile = lid is not None and lid.percentile == lid.percentile
         share = f"{100 * lid.percentile:.1f} %" if lid is not None and has_percentile else ""
         nearest = ["", ""] if copy is None else _nearest(copy)
-        rows.append([f"{image.index:03d}", str(image.seed), value, share, *nearest, image.verdict])
+        probes = "" if lid is None or lid.draws is None else str(lid.draws)
+        figures = [f"{image.index:03d}", str(image.seed), value, probes, share]
+        rows.append([*figures, *nearest, image.verdict])
     widths = [max(len(row[i]) for row in rows) for i in range(len(heads))]
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
     for prompt, unread in zip(run.config.prompts, run.unread(), strict=True):

@@ -40,9 +40,9 @@ class ImageAbout:
 
     `model` is the name by which the model is chosen, without the folders above it; the digests are
     SHA-256 in hexadecimal, of the weights and of the run's starting noise. `lid` and
-    `lid_unconditional` are those of the default estimator at `log_delta`, with standard errors;
-    `percentile` is from 0 to 1. NaN stands for what is not known. `missing` are sentences on what
-    the run lacks.
+    `lid_unconditional` are those of the default estimator at `log_delta`, with standard errors
+    and the number of independent values behind these (None: unknown); `percentile` is from 0 to 1.
+    NaN stands for what is not known. `missing` are sentences on what the run lacks.
     Errors: ValueError and MMHError for a value that no run of this app has.
     """
 
@@ -67,6 +67,8 @@ class ImageAbout:
     version: int = VERSION
     windows: int = 1
     missing: tuple[str, ...] = ()
+    lid_draws: int | None = None
+    lid_unconditional_draws: int | None = None
 
     def __post_init__(self) -> None:
         """Check the range of every field."""
@@ -83,6 +85,8 @@ class ImageAbout:
         _require(math.isnan(self.percentile) or 0 <= self.percentile <= 1, "percentile")
         for name in ("lid_error", "lid_unconditional_error"):
             _require(not getattr(self, name) < 0, name)
+        for draws in (self.lid_draws, self.lid_unconditional_draws):
+            _require(draws is None or draws > 0, "number of draws")
         checked(settings_of(self))
 
 
@@ -110,6 +114,8 @@ def about_of(run: ImageRun, image: ImageResult) -> ImageAbout:
         verdict=image.verdict,
         windows=config.sampling.windows,
         missing=run.missing,
+        lid_draws=None if lid is None else lid.draws,
+        lid_unconditional_draws=None if lid is None else lid.unconditional_draws,
     )
 
 

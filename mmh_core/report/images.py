@@ -94,6 +94,8 @@ def _figures(image: ImageResult) -> list[tuple[str, str]]:
         rows.append((f"LID, {lid.label}", _with_error(lid.conditional, lid.conditional_error)))
         without = _with_error(lid.unconditional, lid.unconditional_error)
         rows.append(("without the prompt", without))
+        if lid.probe_words:
+            rows.append(("Probes", lid.probe_words))
         if not math.isnan(lid.percentile):
             rows.append(("LID percentile", percentile_words(lid.percentile)))
     if image.copy is not None:

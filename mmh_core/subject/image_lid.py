@@ -16,10 +16,12 @@ class ImageLid:
     standard error of the estimator's own randomness (NaN where it has none to tell). `percentile`
     (0 to 1) is the share of the model's reference prompts with a lower conditional LID, NaN
     without a reference for these settings. `nfe` is the cost per image, both estimates together.
-    `draws` and `unconditional_draws` are the independent values behind the standard errors, None
-    where unknown or where there is no randomness. `normals` finite values of images of
-    `reference_prompts` prompts are behind the percentile (None: unknown), whose lowest and highest
-    that count are `level`, below which an image is suspicious, and `highest` (NaN: unknown).
+    `draws` and `unconditional_draws` are the independent values (of probes, or of noises) behind
+    them, None where unknown, as in older files, or where there is no randomness; without the
+    prompt the default estimator has few, of the difference (`ProbeValues.estimate_beside`).
+    `normals` finite values of images of `reference_prompts` prompts are behind the percentile
+    (None: unknown), whose lowest and highest that count are `level`, below which an image is
+    suspicious, and `highest` (NaN: unknown).
     """
 
     estimator: str
@@ -37,6 +39,15 @@ class ImageLid:
     reference_prompts: int | None = None
     level: float = math.nan
     highest: float = math.nan
+
+    @property
+    def probe_words(self) -> str:
+        """Return how many probes both estimates have, "" where that is unknown or none are."""
+        if self.draws is None:
+            return ""
+        if self.unconditional_draws is None:
+            return f"{self.draws} with the prompt"
+        return f"{self.draws} with the prompt, {self.unconditional_draws} without"
 
     @property
     def interval(self) -> tuple[float, float]:

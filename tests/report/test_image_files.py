@@ -73,6 +73,8 @@ abouts = st.builds(
     lid=figures,
     lid_error=errors,
     lid_unconditional=figures,
+    lid_draws=st.one_of(st.integers(1, 99), st.none()),
+    lid_unconditional_draws=st.one_of(st.integers(1, 99), st.none()),
     percentile=st.one_of(st.floats(0, 1), st.just(math.nan)),
     verdict=st.sampled_from(["exact copy", "suspicious, no copy found", "not read yet"]),
 )
@@ -321,3 +323,17 @@ def test_settings_from_before_there_were_windows_are_read_as_one() -> None:
     values = json.loads(TEXT)
     del values["windows"]
     assert same(read_about(with_text(json.dumps(values))), ABOUT)
+
+
+def test_settings_from_before_probes_were_counted_leave_their_number_unknown() -> None:
+    counted = replace(ABOUT, lid_draws=8, lid_unconditional_draws=2)
+    assert same(read_about(png_bytes(IMAGE, counted)), counted)
+    values = json.loads(TEXT)
+    del values["lid_draws"], values["lid_unconditional_draws"]
+    assert same(read_about(with_text(json.dumps(values))), ABOUT)
+
+
+@pytest.mark.parametrize("draws", [0, -1, 2.5, "8"])
+def test_an_impossible_number_of_probes_is_refused(draws: object) -> None:
+    with pytest.raises(MMHError):
+        read_about(changed(lid_draws=draws))

@@ -133,6 +133,7 @@ def facts(image: ImageResult) -> None:
             ("LID with prompt", phrases.lid_with_error(lid)),
             ("LID percentile", phrases.percentile(lid)),
             ("LID without prompt", phrases.with_error(lid.unconditional, lid.unconditional_error)),
+            ("Probes of LID", lid.probe_words or "unknown"),
         ]
     rows += [(estimate.label, phrases.lid_with_error(estimate)) for estimate in image.lids[1:]]
     if image.copy is not None:
