@@ -108,7 +108,7 @@ def _read(
     reference: ReferencePrompts | None,
 ) -> Iterator[Progress[ImageResult]]:
     scale, lid = scale_for(training_set, reference), None
-    levels = deciding_levels(training_set, reference)
+    levels = deciding_levels(reference)
     for lids in estimate_lids(model, (image,), scale, levels=levels):
         lid = next(iter(lids), None)
         yield Progress(0.5, "Reading the local intrinsic dimension", image)

@@ -42,18 +42,13 @@ Generators = Callable[[], list[torch.Generator]]
 Pairs = Generator[None, None, list[tuple[LidEstimate, LidEstimate]]]
 
 
-def deciding_levels(
-    training_set: TrainingSet | None, normal: ReferencePrompts | None
-) -> tuple[float, ...]:
-    """Return the LIDs at which a verdict or a cause turns, none without reference prompts.
+def deciding_levels(normal: ReferencePrompts | None) -> tuple[float, ...]:
+    """Return the LIDs at which a verdict turns, none without reference prompts.
 
-    That below which an image is suspicious, that above which the model generates no such images,
-    and that which tells the causes apart.
+    That below which an image is suspicious, and that above which the model generates no such
+    images.
     """
-    if normal is None:
-        return ()
-    cause = None if training_set is None else training_set.cause
-    return normal.level(), normal.highest(), math.nan if cause is None else cause.threshold
+    return () if normal is None else (normal.level(), normal.highest())
 
 
 def scale_for(training_set: TrainingSet | None, normal: ReferencePrompts | None) -> float:
@@ -88,7 +83,8 @@ def estimate_lids(
     Yields all estimates so far; between two yields is one pass of the network and its products.
     Both estimates of an image share their probes, so that their difference has less noise. By the
     default estimator `levels` are the LIDs at which a verdict turns: images that are clearly off
-    them get fewer probes; and without the prompt only the difference is estimated, by few probes.
+    them get fewer probes, but for copies, whose cause hangs on the LID wherever it stands; and
+    without the prompt only the difference is estimated, by few probes.
     Errors: MMHError where D is beyond the estimator's limit.
     """
     done: list[ImageLid] = []
@@ -99,7 +95,8 @@ def estimate_lids(
         both = cond, without.expand(len(cond), -1, -1)
         own = partial(_generators, model, images[part], estimator)
         if estimator == DEFAULT_ESTIMATOR:
-            passes = _probed_pairs(model, latents, both, log_delta, own, levels)
+            copies = [_is_called_a_copy(image) for image in images[part]]
+            passes = _probed_pairs(model, latents, both, log_delta, own, levels, copies)
         else:
             passes = _pairs(model, latents, both, log_delta, estimator, own)
         pairs = yield from reporting(passes, list(done))
@@ -114,10 +111,13 @@ def _probed_pairs(
     log_delta: float,
     own: Generators,
     levels: Sequence[float],
+    copies: Sequence[bool],
 ) -> Pairs:
     """Return each image's LID with the prompt and without it by the default estimator."""
     (cond, without), dim = both, latents[0].numel()
-    values = yield from deciding_passes(model, latents, cond, log_delta, own(), levels)
+    values = yield from deciding_passes(
+        model, latents, cond, log_delta, own(), levels, certain=copies
+    )
     if torch.equal(cond, without):
         # Without a prompt both are one and the same.
         return [(one.estimate(dim), one.estimate(dim)) for one in values]
@@ -202,6 +202,10 @@ def estimate_lid(
         sum(estimate.nfe for estimate in estimates) / len(estimates),
         draws=min(counts),
     )
+
+
+def _is_called_a_copy(image: ImageResult) -> bool:
+    return image.copy is not None and image.copy.kind in ("exact", "template", "likely")
 
 
 def _image_lid(

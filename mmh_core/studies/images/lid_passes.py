@@ -52,18 +52,26 @@ def deciding_passes(
     log_delta: float,
     own: Sequence[torch.Generator],
     levels: Sequence[float],
+    *,
+    certain: Sequence[bool] = (),
 ) -> ProbePasses:
     """Return each image's values of `FIRST` or of all `PROBES` probes of the default estimator.
 
     `levels` are the LIDs at which a verdict turns, NaN where unknown; where all are,
-    every image has all probes. `own` are the generators of the images' probes.
+    every image has all probes, and so have those marked in `certain`. `own` are the generators of
+    the images' probes.
     """
     present = [level for level in levels if not math.isnan(level)]
     if not present:
         return (yield from probe_passes(model, latents, cond, log_delta, own, PROBES))
     values = yield from probe_passes(model, latents, cond, log_delta, own, FIRST)
     dim = latents[0].numel()
-    rows = [row for row, first in enumerate(values) if not decided(first.estimate(dim), present)]
+    marked = certain or [False] * len(values)
+    rows = [
+        row
+        for row, first in enumerate(values)
+        if marked[row] or not decided(first.estimate(dim), present)
+    ]
     if rows:
         more = yield from probe_passes(
             *(model, latents[rows], cond[rows], log_delta),

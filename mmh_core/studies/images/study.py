@@ -140,7 +140,7 @@ def _read_part(
     run = _searched(run, count, training_set)
     yield 0.1, replace(run, seconds_estimating=since(start, before))
     added, lids, failed = run.images[-count:], list[ImageLid](), None
-    levels = deciding_levels(training_set, run.normal)
+    levels = deciding_levels(run.normal)
     try:
         for lids in estimate_lids(
             model, added, run.log_delta, negative=run.config.sampling.negative, levels=levels

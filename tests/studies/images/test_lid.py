@@ -144,7 +144,7 @@ def test_an_audited_file_is_read_with_the_probes_of_the_run(model: TextToImage) 
         LOG_DELTA,
         prompt="the cat",
         images=found.image[None],
-        levels=deciding_levels(None, normal),
+        levels=deciding_levels(normal),
     )
     assert found.lid.conditional == pytest.approx(float(again.lid[0]), abs=SAME)
     assert found.lid.percentile == 0.5

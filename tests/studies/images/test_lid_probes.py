@@ -12,10 +12,12 @@ from torch import Tensor
 from mmh_core.dimension.estimators import ESTIMATORS
 from mmh_core.dimension.spectral import ProbeValues
 from mmh_core.records import LidEstimate
+from mmh_core.retrieval.copy_evidence import CopyKind
 from mmh_core.statistics import half_width
 from mmh_core.studies.images.lid import estimate_curves, estimate_lid, estimate_lids
 from mmh_core.studies.images.lid_passes import FIRST, PROBES, UNPROMPTED, decided
 from mmh_core.studies.images.run import DEFAULT_ESTIMATOR, ImageResult
+from mmh_core.subject.copies import ImageCopyEvidence
 from mmh_core.text_to_image.model import TextToImage
 from tests.text_to_image.conftest import ModelOf
 
@@ -199,3 +201,17 @@ def test_curves_and_the_estimate_of_a_cell_are_the_same_in_any_company_to_the_bi
     assert cell.draws == PROBES and cell.lid.tolist() == [lid.conditional for lid in lids]
     assert len(set(cell.lid.tolist())) == 5
     assert lids[0].estimator == DEFAULT_ESTIMATOR
+
+
+@pytest.mark.parametrize("kind", ["exact", "template", "likely", "none", "unknown", "flat"])
+def test_copies_have_all_probes_since_their_cause_hangs_on_the_lid(
+    model_of: ModelOf, kind: CopyKind
+) -> None:
+    model = rolling(model_of("tiny"))
+    plain, other = results(model, ["the cat", "a dog"])
+    evidence = ImageCopyEvidence(kind, "", 0, 0.9, 0.5, 0.5, 1, 0, 1.0, 1)
+    *_, lids = estimate_lids(model, [replace(plain, copy=evidence), other], 0.2, levels=[1e3])
+    expected = PROBES if kind in ("exact", "template", "likely") else FIRST
+    assert [lid.draws for lid in lids] == [expected, FIRST]
+    *_, whole = estimate_lids(model, [plain, other], 0.2)
+    assert (lids[0].conditional == whole[0].conditional) == (expected == PROBES)
