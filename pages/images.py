@@ -7,8 +7,8 @@ session.guard()
 layout.title(
     "Images",
     "A text-to-image model generates several images of one prompt. Each is compared with all "
-    "training images, and its local intrinsic dimension (LID) says how much freedom the model "
-    "had there.",
+    "training images, and its local intrinsic dimension (LID) says in how many directions "
+    "the model could still vary it.",
     term="LID",
 )
 layout.load_chart_library()

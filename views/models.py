@@ -157,28 +157,30 @@ def _choice_of(name: str) -> ModelChoice:
     )
 
 
-def guessed_forward(name: str) -> float | None:
+def estimated_forward_seconds(name: str) -> float | None:
     """Return the seconds that one forward pass for one image should take on this device.
 
     From how fast it multiplies matrices; None for a folder that cannot be read.
     """
-    from mmh_core.text_to_image import speed
+    from mmh_core.text_to_image import duration_estimate
     from mmh_core.text_to_image.catalogue import CATALOGUE
 
     if name in CATALOGUE:
-        return speed.guessed_forward(CATALOGUE[name].forward_tflop, _speed(device()))
+        return duration_estimate.estimated_forward_seconds(
+            CATALOGUE[name].forward_tflop, _speed(device())
+        )
     try:
         weights = _parameters(source_of(name))["unet"]
     except MMHError:
         return None
     base = default_settings(name)
-    tflop = speed.guessed_tflop(weights, base.sampling.height, base.sampling.width)
-    return speed.guessed_forward(tflop, _speed(device()))
+    tflop = duration_estimate.estimated_tflop(weights, base.sampling.height, base.sampling.width)
+    return duration_estimate.estimated_forward_seconds(tflop, _speed(device()))
 
 
 def _parameters(source: str) -> dict[str, int]:
     """Return `parameters`, read once per version of the files: every rerun asks for it."""
-    from mmh_core.text_to_image.places import parse_model_name
+    from mmh_core.text_to_image.model_names import parse_model_name
 
     parsed_name = parse_model_name(source)
     stamped = []
@@ -199,7 +201,7 @@ def _read_parameters(source: str, stamps: str) -> dict[str, int]:
 
 @st.cache_resource(show_spinner=False)
 def _speed(target: str) -> float:
-    from mmh_core.text_to_image.speed import matrix_speed
+    from mmh_core.text_to_image.duration_estimate import matrix_speed
 
     return matrix_speed(target)
 
@@ -251,14 +253,14 @@ def folder_of(name: str) -> Path | None:
 
     None too for a model with another network in it: what is kept beside it holds for its own.
     """
-    from mmh_core.text_to_image.places import parse_model_name
+    from mmh_core.text_to_image.model_names import parse_model_name
 
     return None if parse_model_name(source_of(name)).unet else _base_folder(name)
 
 
 def _base_folder(name: str) -> Path | None:
     from mmh_core.text_to_image.catalogue import CATALOGUE
-    from mmh_core.text_to_image.places import parse_model_name
+    from mmh_core.text_to_image.model_names import parse_model_name
 
     source = parse_model_name(source_of(name)).base
     folder = Path(CATALOGUE[source].source if source in CATALOGUE else source)

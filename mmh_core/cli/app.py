@@ -146,7 +146,7 @@ def with_parts(arguments: Sequence[str]) -> list[str]:
         values[option] = value if equals else left.pop(0)
     if not values.keys() - {"--model"}:
         return words
-    from mmh_core.text_to_image.places import ModelName
+    from mmh_core.text_to_image.model_names import ModelName
 
     model = values.get("--base", values.get("--model"))
     if "--base" in values and "--model" in values:

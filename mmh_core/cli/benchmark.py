@@ -102,7 +102,7 @@ def benchmark(
     from mmh_core.studies.detection.figures import row_figures
     from mmh_core.studies.detection.labelled_prompts import pocket_labelled, read_labelled
     from mmh_core.studies.detection.throughput import throughput
-    from mmh_core.text_to_image.places import home
+    from mmh_core.text_to_image.model_names import home
     from mmh_core.text_to_image.stable_diffusion import check_model
 
     check_places(out, json_file)

@@ -244,6 +244,6 @@ def _conclusion(judged: tuple[TreatmentVerdict, ...]) -> list[str]:
 
 
 def _folder(model: str) -> Path:
-    from mmh_core.text_to_image.places import home
+    from mmh_core.text_to_image.model_names import home
 
     return home(model)

@@ -79,10 +79,10 @@ def verify_command(
     computed anew, or an older copy put back, cannot be told from the true one.
     """
     from mmh_core.store.kept_seals import add_seals, read_seals
+    from mmh_core.store.orphaned_rows import find_orphaned_rows
     from mmh_core.store.queues import damaged_queues, list_queues
     from mmh_core.store.review_checks import checked_seal
     from mmh_core.store.run_files import check_runs
-    from mmh_core.store.strays import find_strays
 
     if seal is not None and queue is None:
         raise MMHError("A seal is of one queue: name the queue before --seal.")
@@ -100,7 +100,7 @@ def verify_command(
             reports[name] = _verified(file, name, seals_of, runs.sentence)
             changed |= bool(runs.changed)
         damaged = [] if queue else damaged_queues(file)
-        strays = find_strays(file)
+        strays = find_orphaned_rows(file)
     gone = sorted({seal.queue for seal in seals} - set(names)) if queue is None else []
     for record in damaged:
         typer.echo(f"{quoted(record.id, 64)}: its record is damaged ({record.reason}).")
@@ -171,7 +171,7 @@ def export_command(
     data: Data = _DATA,
 ) -> None:
     """Write a queue with its evidence, verdicts and runs to one zip file."""
-    from mmh_core.store.case_files import export_case
+    from mmh_core.store.case_export import export_case
 
     check_places(out)
     with _examined(data) as file:
@@ -208,7 +208,7 @@ def demonstration_command(
     """Generate and analyze prompts of the embedded model, as the queue that the app opens with."""
     from tempfile import TemporaryDirectory
 
-    from mmh_core.store.case_files import export_case
+    from mmh_core.store.case_export import export_case
     from mmh_core.store.queues import create_queue
     from mmh_core.studies.review.demonstration import NAME, demonstration_items
     from mmh_core.text_to_image.catalogue import CATALOGUE

@@ -1,13 +1,13 @@
-"""The gate of fit: at which noise scales does a model know its data well enough to be believed?
+"""The gate of fit: the noise scales at which a model denoises well enough for its LID to count.
 
-A model's denoising error on its training points is compared with two yardsticks that need no
-network: the best affine denoiser, and the kernel denoiser of the other training points (the
-empirical posterior mean that leaves the point itself out). A model that does not reach the better
-of the two at a scale has learned no manifold there. Below the distances between the points, and
-with few points everywhere, the yardsticks are no better than shrinking towards the mean, and
-neither is an untrained model: a model is believed only where it is. Training points are used
-because a model that has overfitted fits them well and must be judged, not excused; its error on
-held-out points stands beside, and the gap between both is the overfitting.
+A model's denoising error on its training points is compared with two baselines without a network:
+the best affine denoiser, and the kernel denoiser of the other training points (the empirical
+posterior mean that leaves the point itself out). A model that does not reach the better of the two
+at a scale has learned no manifold there. Below the distances between the points, and with few
+points everywhere, the baselines are no better than shrinking towards the mean, and neither is an
+untrained model: a model passes only where it is better than that. Training points are used because
+a model that has overfitted fits them well and must be judged, not excused; its error on held-out
+points stands beside, and the gap between both is the overfitting.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from torch import Tensor
 
 from mmh_core.diffusion.score_model import ScoreModel
 
-#: A model may exceed the yardstick by this factor: sampling noise of the medians.
+#: A model may exceed the baseline (`yardstick`) by this factor: sampling noise of the medians.
 TOLERANCE = 1.15
-#: Errors below this, in dimensions, are as good as none: copies leave the yardstick without any.
+#: Errors below this, in dimensions, are as good as none: copies leave the baseline without any.
 NEGLIGIBLE = 0.1
 #: A model has learned something where its error is at most this share of that of shrinking.
 LEARNED = 0.9
@@ -37,8 +37,8 @@ class FitCurve:
     """Median denoising errors over the noise scales `log_delta` (K,), in units of delta^2.
 
     In these units the error of a perfect model is about its LID. `trained` and `held_out` are the
-    model's on training and held-out points, `yardstick` the better of the two simple denoisers.
-    `shrinking` is the error of one who knows no more of the data than their mean and their
+    model's on training and held-out points, `yardstick` the better of the two baselines.
+    `shrinking` is the error of shrinking towards the mean, given the data's mean and
     variance per coordinate, s^2: `mean + s^2 / (s^2 + delta^2) (noisy - mean)`.
     """
 
@@ -50,7 +50,7 @@ class FitCurve:
 
     @property
     def ratio(self) -> Tensor:
-        """Return trained / yardstick (K,): below 1 the model knows more than the yardstick."""
+        """Return trained / yardstick (K,): below 1 the model is better than the baselines."""
         return self.trained / self.yardstick.clamp(min=NEGLIGIBLE)
 
     def band(self, fewest: int = 3) -> tuple[float, float] | None:
@@ -58,7 +58,7 @@ class FitCurve:
 
         A run counts from `fewest` scales, at two of which the model is better than shrinking by a
         tenth; of equally long ones the larger scales win. Caveat: data that are an isotropic
-        Gaussian in all D dimensions allow no better, so a model of them is never believed.
+        Gaussian in all D dimensions allow no better, so a model of them never passes.
         """
         good = (self.ratio <= TOLERANCE).tolist()
         learned = (self.trained <= LEARNED * self.shrinking).tolist()

@@ -272,8 +272,10 @@ def causes(cause: CauseRow) -> go.Figure:
                 xanchor="center",
                 font={"size": 18} | ({"color": "#ffffff"} if dark else {}),
             )
-    figure.update_xaxes(theme.axis("called", side="top", showgrid=False, showline=False))
-    figure.update_yaxes(theme.axis("truly", autorange="reversed", showgrid=False, showline=False))
+    figure.update_xaxes(theme.axis("predicted cause", side="top", showgrid=False, showline=False))
+    figure.update_yaxes(
+        theme.axis("true cause", autorange="reversed", showgrid=False, showline=False)
+    )
     return figure
 
 

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from mmh_core.memorization.verdict import HARM_COLOR
 from mmh_core.plots import theme
-from mmh_core.plots.label_places import Span, label_places
+from mmh_core.plots.label_positions import Span, label_positions
 from mmh_core.statistics import Interval
 from mmh_core.studies.mitigation.outcome import NEW_COPY, NOT_SOLVED
 from mmh_core.studies.mitigation.run import Treatment
@@ -82,7 +82,7 @@ def frontier(rows: Sequence[TreatmentRow], chosen: Treatment | None = None) -> g
         (_pixels(row.alignment.mean, xs, _PLANE[0]), _pixels(row.similarity.mean, ys, _PLANE[1]))
         for _, row in plotted
     ]
-    places = label_places(crosses, names, _PLANE[0])
+    places = label_positions(crosses, names, _PLANE[0])
     _dotted_none(figure, rows, xs)
     families = list(dict.fromkeys(FAMILIES[row.treatment.mitigation] for _, row in plotted))
     for family in families:

@@ -23,7 +23,7 @@ from mmh_core.retrieval.embedders import Embedder, embed_all, pocket_embedder
 from mmh_core.retrieval.index import Index, build_index
 from mmh_core.retrieval.index_files import load_index, save_index
 from mmh_core.retrieval.training_images import TrainingImages, training_images
-from mmh_core.retrieval.umap_places import umap_places
+from mmh_core.retrieval.umap_layout import umap_layout
 from mmh_core.text_to_image.folder import CARD
 from mmh_core.text_to_image.weights import MANIFEST, read_json
 
@@ -106,7 +106,7 @@ def _index(world: World, embedder: Embedder) -> Index:
 
 def _write_map(path: Path, index: Index) -> None:
     """Write 2-D coordinates of the training images: UMAP of their descriptors, cosine."""
-    places = umap_places(np.asarray(index.vectors))
+    places = umap_layout(np.asarray(index.vectors))
     table = pd.DataFrame({"id": index.ids, "x": places[:, 0], "y": places[:, 1]})
     with replacing(path) as temporary:
         table.astype({"x": "float32", "y": "float32"}).to_parquet(temporary, index=False)

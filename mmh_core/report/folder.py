@@ -31,8 +31,8 @@ _FORMATS = (FORMAT, MITIGATION_FORMAT)
 def run_files(run: ImageRun, command: str) -> dict[str, bytes]:
     """Return the files of a run by name: images, figures, the page, and the table.
 
-    Images are `NNN-seed-S.png` and carry their settings; `command` is the line that draws the
-    run again.
+    Images are `NNN-seed-S.png` and carry their settings; `command` is the command that repeats
+    the run.
     """
     files = {
         f"{image.index:03d}-seed-{image.seed}.png": png_bytes(image.image, about_of(run, image))

@@ -2,7 +2,7 @@
 
 The page forbids itself scripts and foreign content (Content-Security-Policy), and every text is
 escaped by the template engine, whoever wrote it. There is no date and no measured second in it:
-drawing a run again gives the same page.
+repeating a run gives the same page.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _THUMB = 96
 
 
 def image_report(run: ImageRun, command: str) -> str:
-    """Return the page about a run as HTML; `command` is the line that draws the run again."""
+    """Return the page about a run as HTML; `command` is the command that repeats the run."""
     return render(
         "image_report.html",
         run=run,
@@ -186,7 +186,7 @@ def _guidance(run: ImageRun, image: ImageResult) -> str:
 
 
 def _curve(run: ImageRun, image: ImageResult) -> str:
-    """Draw LID over the noise scale, with the scale at which it is read."""
+    """Draw LID over the noise scale, with the scale of the estimate."""
     if len(image.curve) != len(run.log_deltas):
         return ""
     low, high = _band(_comparable(run.normal, run.log_deltas))
@@ -215,7 +215,7 @@ def _curve(run: ImageRun, image: ImageResult) -> str:
 
 
 def _comparable(normal: ReferencePrompts | None, log_deltas: Tensor) -> Tensor | None:
-    """Return the normal curves where they stand at the run's scales."""
+    """Return the reference curves where they stand at the run's scales."""
     if normal is None or normal.log_deltas.shape != log_deltas.shape:
         return None
     return normal.curve if torch.allclose(normal.log_deltas, log_deltas) else None

@@ -64,7 +64,7 @@ def similarity_words(copy: ImageCopyEvidence) -> str:
 def percentile_words(percentile: float) -> str:
     """Say where a value stands among those of reference prompts; `percentile` from 0 to 1."""
     if percentile <= 0:
-        return "not above any"
+        return "at or below all"
     if percentile >= 1:
         return "above all"
     if percentile >= 0.995:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from mmh_core.installation import PROGRAM
 from mmh_core.memorization.verdict import COPY_VERDICTS, REVIEW_ROWS
-from mmh_core.report.summary import many
+from mmh_core.report.summary import counted_noun
 from mmh_core.store.agreement import Agreement, agreement
 from mmh_core.store.item_search import MOST_ON_A_PAGE, ItemFilter, items_page
 from mmh_core.store.queues import (
@@ -52,7 +52,7 @@ class ReportItem:
         return tuple(verdict for verdict in values if verdict is not None and verdict != "skip")
 
     @property
-    def agreed(self) -> ReviewVerdict | None:
+    def agreed_verdict(self) -> ReviewVerdict | None:
         """Return the verdict of all who judged the item, None where they differ or nobody did."""
         return self.verdicts[0] if len(set(self.verdicts)) == 1 else None
 
@@ -64,14 +64,14 @@ class ReportItem:
     @property
     def contradicted(self) -> bool:
         """Return whether the verdict of the people and the copy that was measured disagree."""
-        if self.agreed == "not memorized":
+        if self.agreed_verdict == "not memorized":
             return self.item.kind in COPY_VERDICTS
-        return self.agreed in COPY_VERDICTS and self.item.kind == "no copy found"
+        return self.agreed_verdict in COPY_VERDICTS and self.item.kind == "no copy found"
 
 
 @dataclass(frozen=True)
 class QueueCase:
-    """The contents of a queue's report; `pair` are the two reviewers of `agreed`.
+    """The contents of a queue's report; `pair` are the two reviewers of `agreement`.
 
     `damaged` are the positions of items that cannot be read: they are in no count.
     """
@@ -80,7 +80,7 @@ class QueueCase:
     items: tuple[ReportItem, ...]
     progress: tuple[tuple[str, QueueProgress], ...]
     pair: tuple[str, str] | None
-    agreed: Agreement | None
+    agreement: Agreement | None
     chain: ChainReport
     damaged: tuple[int, ...] = ()
 
@@ -124,13 +124,15 @@ def summary_words(case: QueueCase) -> str:
     """
     total, who = len(case.items), len(case.progress)
     judged = [item for item in case.items if item.verdicts]
-    start = f"{many(total, 'prompt')} of the model {case.queue.model} {_were(total)} put before "
+    prompts = counted_noun(total, "prompt")
+    start = f"{prompts} of the model {case.queue.model} {_were(total)} put before "
     start += "a person." if who <= 1 else f"{who} reviewers."
     if case.damaged:
-        start += f" {many(len(case.damaged), 'more item')} cannot be read and is in no count."
+        damaged = counted_noun(len(case.damaged), "more item")
+        start += f" {damaged} cannot be read and is in no count."
     if not judged:
         return f"{start} Nobody has judged any of them yet, so nothing is decided."
-    agreed = [item.agreed for item in judged]
+    agreed = [item.agreed_verdict for item in judged]
     sentences = [start, f"{len(judged):,} {_were(len(judged))} judged."]
     if who > 1:
         alone = sum(len(item.verdicts) == 1 for item in judged)
@@ -192,7 +194,7 @@ def queue_reach(queue: QueueRecord) -> str:
 
 
 def item_command(item: ReviewItem) -> str:
-    """Return the line that draws an item's images again with the model's own settings."""
+    """Return the command that generates an item's images again with the model's own settings."""
     words = [PROGRAM, "images", f"--model={item.model}"]
     words += [f"--prompt={item.prompt}", "--seeds", ",".join(map(str, item.seeds or (0,)))]
     return shlex.join([*words, "--out", "images"])
@@ -200,13 +202,14 @@ def item_command(item: ReviewItem) -> str:
 
 def agreement_words(case: QueueCase) -> str:
     """Return how far the two reviewers with the most verdicts agree, "" for less than two."""
-    if case.agreed is None or case.pair is None or not case.agreed.items:
+    if case.agreement is None or case.pair is None or not case.agreement.items:
         return ""
-    agreement = case.agreed
+    agreement = case.agreement
     kappa = "cannot be told" if math.isnan(agreement.kappa) else f"is {agreement.kappa:.2f}"
+    items = counted_noun(agreement.items, "item")
     return (
-        f"{case.pair[0]} and {case.pair[1]} both judged {many(agreement.items, 'item')} and gave "
-        f"the same verdict to {agreement.observed:.0%}; by chance it would be "
+        f"{case.pair[0]} and {case.pair[1]} both judged {items} and "
+        f"gave the same verdict to {agreement.observed:.0%}; by chance it would be "
         f"{agreement.expected:.0%}. Cohen's kappa {kappa} (1 is full agreement, 0 what chance "
         "gives)."
     )

@@ -1,4 +1,4 @@
-"""Say what an image run found: as JSON types with all figures, and as a paragraph for anybody."""
+"""The summary of an image run: all figures as JSON types, and a paragraph for anybody."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mmh_core.subject.copies import ImageCopyEvidence, TrainingNeighbor
 from mmh_core.subject.image_lid import ImageLid
 from mmh_core.text_to_image.catalogue import CATALOGUE
 
-#: The first field of a run's JSON file, by which it is known again.
+#: The first field of a run's JSON file, which names the format.
 FORMAT = "mmh-image-run-1"
 #: The same of a comparison of mitigations.
 MITIGATION_FORMAT = "mmh-mitigation-run-1"
@@ -25,7 +25,7 @@ MITIGATION_FORMAT = "mmh-mitigation-run-1"
 def run_summary(run: ImageRun) -> dict[str, Any]:
     """Return all figures of a run as JSON types, unknown ones as None.
 
-    Measured seconds are left out, so that drawing a run again gives the same bytes on one machine.
+    Measured seconds are left out, so that repeating a run gives the same bytes on one machine.
     """
     config = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(run.config).items()}
     # Decoded steps are for looking at while a run is fresh; no figure depends on their number.
@@ -63,7 +63,7 @@ def run_summary(run: ImageRun) -> dict[str, Any]:
             )
         ],
         "reference_images": None if normal is None else len(normal.conditional),
-        "verdicts": counted(run),
+        "verdicts": verdict_counts(run),
         "images": [image_summary(image) for image in run.images],
     }
 
@@ -74,7 +74,7 @@ def versions() -> dict[str, str]:
     return {"python": python_version()} | {name: version(name) for name in names}
 
 
-def counted(run: ImageRun) -> dict[str, int]:
+def verdict_counts(run: ImageRun) -> dict[str, int]:
     """Return how many images got each verdict, those that occur."""
     counts: dict[str, int] = {}
     for image in run.images:
@@ -89,14 +89,16 @@ def model_label(run: ImageRun) -> str:
 
 
 def paragraph(run: ImageRun) -> str:
-    """Return what a run found, in words for somebody who knows nothing of the method."""
-    total, counts = len(run.images), counted(run)
+    """Return the results of a run in words for somebody who knows nothing of the method."""
+    total, counts = len(run.images), verdict_counts(run)
     if not total:
         return f"{model_label(run)} has generated no image in this run yet."
     requested = len(run.config.prompts) * len(run.config.seeds)
     of = "" if requested == total else f" of the {requested} requested"
-    prompts = many(len(run.config.prompts), "prompt")
-    sentences = [f"{model_label(run)} generated {many(total, 'image')}{of} from {prompts}."]
+    prompts = counted_noun(len(run.config.prompts), "prompt")
+    sentences = [
+        f"{model_label(run)} generated {counted_noun(total, 'image')}{of} from {prompts}."
+    ]
     unread = counts.get("not read yet", 0)
     if unread:
         sentences.append(f"{unread} of them {_is(unread)} not judged, since the run ended before.")
@@ -162,12 +164,12 @@ def _searched(run: ImageRun, counts: dict[str, int], judged: int) -> list[str]:
         )
     if suspicious:
         sentences.append(
-            f"{suspicious} {_is(suspicious)} suspicious: LID is lower there than at nearly all "
+            f"{suspicious} {_is(suspicious)} suspicious: LID is lower than for nearly all "
             "reference prompts, yet no copy was found, so a person should look."
         )
     if low:
         sentences.append(
-            f"At {low} of them LID is lower than at nearly all reference prompts, a sign of "
+            f"For {low} of them LID is lower than for nearly all reference prompts, a sign of "
             "memorization."
         )
     more = (
@@ -189,7 +191,7 @@ def _unsearched(counts: dict[str, int], judged: int) -> list[str]:
     ]
     if low:
         sentences.append(
-            f"At {low} of {judged} LID is lower than at nearly all reference prompts, a sign of "
+            f"For {low} of {judged} LID is lower than for nearly all reference prompts, a sign of "
             "memorization; whether overfitting (OD-Mem) or the data (DD-Mem) is the cause is "
             "not identifiable."
         )
@@ -204,7 +206,7 @@ def _is(count: int) -> str:
     return "is" if count == 1 else "are"
 
 
-def many(count: int, name: str) -> str:
+def counted_noun(count: int, name: str) -> str:
     """Return a count with its noun."""
     return f"{count:,} {name}" + ("" if count == 1 else "s")
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mmh_core.retrieval.copy_thresholds import CopyThresholds
 from mmh_core.retrieval.embedders import Embedder
-from mmh_core.retrieval.exact import UNIT_32
+from mmh_core.retrieval.exact_top_k import UNIT_32
 from mmh_core.retrieval.index import check_same_embedder, search, similarities, unit_rows
 from mmh_core.retrieval.training_images import TrainingImages, flat, nearest, within
 

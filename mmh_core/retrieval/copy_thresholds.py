@@ -49,7 +49,7 @@ class CopyThresholds:
                 raise ValueError(f"{name}={value}: it must be from {low} to {high}.")
 
 
-#: Share of innocent images that the descriptor alone may propose; pixels have to confirm them.
+#: Share of the images without a copy that the descriptor may propose; pixels have to confirm.
 PROPOSED = 0.5
 
 
@@ -65,7 +65,7 @@ def calibrated(
     `similarity`, `calibrated_l2` and `agreeing` (B,) are the evidence of images that are no
     copies, such as held-out ones of the same kinds. A copy needs the descriptor and the pixels
     together, so both are set together: the descriptor so that it proposes at most half of
-    the innocent, then calibrated L2, and likewise `template_share`, so that at most `share` of
+    the images, then calibrated L2, and likewise `template_share`, so that at most `share` of
     all of them are proposed and confirmed. Asking so little of each alone would let more pass;
     asking 1 % of each alone misses the blurred copies of a small model. By order statistics
     without interpolation; the other thresholds stay as they are. Raises ValueError unless there

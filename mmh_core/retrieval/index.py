@@ -19,7 +19,7 @@ from torch import Tensor
 
 from mmh_core.records import MMHError
 from mmh_core.retrieval.embedders import Embedder
-from mmh_core.retrieval.exact import UNIT_32, candidates, ordered, sum_error
+from mmh_core.retrieval.exact_top_k import UNIT_32, candidates, ordered, sum_error
 
 if TYPE_CHECKING:
     import pandas as pd

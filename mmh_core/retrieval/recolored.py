@@ -1,7 +1,7 @@
 """Search a training set for an image's copy in other colors or another brightness.
 
-A descriptor proposes no original for an image made grey, dark or inverted, so that its silence
-says nothing of such an image. Here every training image is compared, and nothing has to propose.
+A descriptor does not propose the training image of a copy made grey, dark or inverted, so that a
+search by descriptor alone rules no such copy out. Here every training image is compared.
 """
 
 from __future__ import annotations

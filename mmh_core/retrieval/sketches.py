@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mmh_core.retrieval.exact import UNIT_32, UNIT_64, sum_error
+from mmh_core.retrieval.exact_top_k import UNIT_32, UNIT_64, sum_error
 
 Floats = NDArray[np.float64]
 

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mmh_core.retrieval.exact import ordered
+from mmh_core.retrieval.exact_top_k import ordered
 from mmh_core.retrieval.index import Index, rows_of
 from mmh_core.retrieval.sketches import Sketches, lower_bounds, sketched
 

@@ -18,7 +18,7 @@ from mmh_core.files import flush_folder, remove_leftovers
 from mmh_core.formats.untrusted import json_record, quoted, typed_value
 from mmh_core.records import MMHError
 from mmh_core.store.case_archive import CaseArchive, NewerCase, opened_case
-from mmh_core.store.case_files import CASE_FORMAT
+from mmh_core.store.case_export import CASE_FORMAT
 from mmh_core.store.queues import (
     MAX_ITEMS,
     get_queue,

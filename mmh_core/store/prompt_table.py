@@ -14,7 +14,7 @@ from mmh_core.formats.columns import Cells, Layout, Table, TextColumn, by_option
 from mmh_core.formats.tables import MAX_ROWS, open_table
 from mmh_core.formats.texts import half_character, is_blank
 from mmh_core.records import MMHError
-from mmh_core.store.seen import first_numbers
+from mmh_core.store.digest_deduplication import first_numbers
 
 MAX_LENGTH = 10_000  # characters of a prompt, label, id or tags
 MAX_KEPT = 1_000  # characters of a cell of another column; longer ones are cut

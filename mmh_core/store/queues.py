@@ -1,4 +1,4 @@
-"""Queues of prompts to judge: make them, fill them, remove them, say how far their review is."""
+"""Review queues: create and fill them, remove them, and the progress of their reviewers."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ def remove_queue(file: SqliteFile, queue: str) -> None:
 
 
 def queue_progress(file: SqliteFile, queue: str, reviewer: str) -> QueueProgress:
-    """Return how far a reviewer is."""
+    """Return the progress of a reviewer: how many items have which verdict."""
     with file.connection("ro") as connection:
         number = queue_number(connection, queue)
         (items,) = connection.execute(

@@ -13,8 +13,8 @@ from uuid import uuid4
 
 from mmh_core.files import folder_lock, hold, is_held, write_text
 from mmh_core.records import MMHError
+from mmh_core.store.digest_deduplication import new_digests
 from mmh_core.store.review_records import digest_of
-from mmh_core.store.seen import remembering
 from mmh_core.store.shard_files import (
     BATCH_ROWS,
     holds_shards,
@@ -97,7 +97,7 @@ def scan_folder(folder: Path, manifest: ScanManifest) -> Iterator[ScanFolder]:
     Errors: MMHError where the folder holds a scan of another model, other settings or columns, is
     being written to by somebody else, is damaged, or cannot be written.
     """
-    with _alone(folder), remembering() as add:
+    with _alone(folder), new_digests() as add:
         _claim(folder, manifest)
         done = 0
         for batch in shard_batches(folder, ["identity"]):

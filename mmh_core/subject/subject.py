@@ -130,7 +130,7 @@ def open_calibration(name: str, named: Path | None = None) -> Calibration:
 
 def model_folder(name: str) -> Path | None:
     """Return the folder of a model on this disk, None for a Hub name and for a single file."""
-    from mmh_core.text_to_image.places import home
+    from mmh_core.text_to_image.model_names import home
 
     folder = home(name)
     # A name that is none may be too long for any file.

@@ -26,11 +26,11 @@ from mmh_core.text_to_image.configuration import (
     not_stable_diffusion,
     pixels_a_latent,
 )
-from mmh_core.text_to_image.kinds import QUANTIZED
 from mmh_core.text_to_image.model import TextToImage, latent_net
 from mmh_core.text_to_image.prompt_text import encode_prompts
 from mmh_core.text_to_image.requests import MOST_STEPS
 from mmh_core.text_to_image.tokenizer_files import read_tokenizer
+from mmh_core.text_to_image.weight_file_kinds import QUANTIZED
 
 TARGETS: dict[str, Target] = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
 # Schedules rescaled to end in pure noise reach 0, where log delta is infinite: diffusers' Euler

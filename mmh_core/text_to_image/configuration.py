@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mmh_core.records import MMHError
-from mmh_core.text_to_image.kinds import Shapes
+from mmh_core.text_to_image.weight_file_kinds import Shapes
 
 Config = Mapping[str, Any]
 Check = Callable[[Any], bool]

@@ -19,7 +19,9 @@ from mmh_core.text_to_image.configuration import (
     unet_config,
 )
 from mmh_core.text_to_image.hub import STEMS
-from mmh_core.text_to_image.kinds import (
+from mmh_core.text_to_image.model_names import INDEX, not_a_model
+from mmh_core.text_to_image.tensor_names import of_part, without_wrappers
+from mmh_core.text_to_image.weight_file_kinds import (
     AUTOENCODER,
     TEXT_ENCODER,
     UNET,
@@ -27,8 +29,6 @@ from mmh_core.text_to_image.kinds import (
     Shapes,
     identify,
 )
-from mmh_core.text_to_image.places import INDEX, not_a_model
-from mmh_core.text_to_image.tensor_names import of_part, without_wrappers
 from mmh_core.text_to_image.weight_files import WeightFiles, find_weights
 from mmh_core.text_to_image.weights import (
     check_manifest,

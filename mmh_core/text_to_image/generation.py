@@ -73,7 +73,7 @@ def generate(model: TextToImage, request: Request) -> Iterator[GenerationStep]:
     mixing = None if steering.mixing is None else steering.mixing()
     guided = request.sampling.scale != 1 or steering.guidance_at is not None or mixing is not None
     cond = _embeddings(model, request, guided)
-    latents = _start(model, request, steering) * scheduler.init_noise_sigma
+    latents = _starting_noise(model, request, steering) * scheduler.init_noise_sigma
     steps = len(scheduler.timesteps)
     for index, step in enumerate(scheduler.timesteps, start=1):
         t = _time(model, step)
@@ -91,7 +91,7 @@ def generate(model: TextToImage, request: Request) -> Iterator[GenerationStep]:
             if without is None
             else score_model_of_output(model, without).eps(network_input, t)
         )
-        norm = _norm(eps_c, eps_u)
+        norm = _guidance_norm(eps_c, eps_u)
         if without is None:
             mixed = output
         elif mixing is None:
@@ -111,7 +111,7 @@ def first_input(model: TextToImage, request: Request) -> tuple[Tensor, float]:
     """
     scheduler = _scheduler(model, request)
     step = scheduler.timesteps[0]
-    noise = _start(model, request, request.steering or Steering())
+    noise = _starting_noise(model, request, request.steering or Steering())
     x_t = scheduler.scale_model_input(noise * scheduler.init_noise_sigma, step)
     return x_t.float(), _time(model, step)
 
@@ -178,7 +178,7 @@ def _scheduler(model: TextToImage, request: Request) -> Any:
     if request.sampling.steps < trained:
         scheduler_class = getattr(diffusers, SCHEDULERS[request.sampling.scheduler])
         scheduler = scheduler_class.from_config(dict(model.scheduler))
-        _check_knows(scheduler, model, request.sampling.scheduler)
+        _check_supports(scheduler, model, request.sampling.scheduler)
         scheduler.set_timesteps(request.sampling.steps, device=model.device)
     # Schedulers that leave out step 0 need one more than they are asked for.
     if scheduler is None or float(scheduler.timesteps.max()) > trained - 1:
@@ -189,7 +189,7 @@ def _scheduler(model: TextToImage, request: Request) -> Any:
     return scheduler
 
 
-def _check_knows(scheduler: Any, model: TextToImage, name: SchedulerName) -> None:
+def _check_supports(scheduler: Any, model: TextToImage, name: SchedulerName) -> None:
     """Raise MMHError for a scheduler that drops what the model's configuration asks for.
 
     diffusers drops what a class does not know, here a rescaling to zero terminal SNR or a
@@ -197,18 +197,20 @@ def _check_knows(scheduler: Any, model: TextToImage, name: SchedulerName) -> Non
     """
     table = torch.tensor(model.schedule.alphas_cumprod, dtype=torch.float64)
     apart = float((scheduler.alphas_cumprod.double().cpu() - table).abs().max())
-    dropped = _dropped(model, name)
+    dropped = _unsupported_settings(model, name)
     if apart <= _SAME_TABLE and not dropped:
         return
     problem = f"does not know {dropped[0]}" if dropped else "makes another noise schedule"
-    others = [other for other in SCHEDULERS if other != name and not _dropped(model, other)]
+    others = [
+        other for other in SCHEDULERS if other != name and not _unsupported_settings(model, other)
+    ]
     raise MMHError(
         f"The scheduler {name} {problem}, with which {model.name} was trained: choose "
         f"another, such as {' or '.join(others)}."
     )
 
 
-def _dropped(model: TextToImage, name: SchedulerName) -> list[str]:
+def _unsupported_settings(model: TextToImage, name: SchedulerName) -> list[str]:
     """Return the settings of a model that a scheduler does not know."""
     import diffusers
 
@@ -236,7 +238,7 @@ def _rows(model: TextToImage, embedding: Tensor, images: int) -> Tensor:
     return embedding.to(model.device, model.dtype).expand(images, -1, -1)
 
 
-def _start(model: TextToImage, request: Request, steering: Steering) -> Tensor:
+def _starting_noise(model: TextToImage, request: Request, steering: Steering) -> Tensor:
     """Return standard normal noise, each image's from its own generator on the CPU."""
     if request.sampling.height % model.factor or request.sampling.width % model.factor:
         raise MMHError(
@@ -257,7 +259,7 @@ def _start(model: TextToImage, request: Request, steering: Steering) -> Tensor:
     return torch.cat(noise).to(model.device)
 
 
-def _norm(eps_c: Tensor, eps_u: Tensor | None) -> Tensor:
+def _guidance_norm(eps_c: Tensor, eps_u: Tensor | None) -> Tensor:
     if eps_u is None:
         return eps_c.new_full((len(eps_c),), math.nan)
     norm: Tensor = torch.linalg.vector_norm(eps_c - eps_u, dim=(1, 2, 3))

@@ -200,9 +200,9 @@ def _noun_of(path: Path) -> str:
 
 def _kind_of(path: Path) -> str:
     """Return the noun for a file that is no checkpoint, "" for one, whole or damaged."""
-    from mmh_core.text_to_image.kinds import identify, identify_bytes
     from mmh_core.text_to_image.single_file import parted
     from mmh_core.text_to_image.tensor_names import without_wrappers
+    from mmh_core.text_to_image.weight_file_kinds import identify, identify_bytes
     from mmh_core.text_to_image.weights import check_safetensors, tensor_shapes
 
     try:
@@ -219,7 +219,7 @@ def _kind_of(path: Path) -> str:
 
 def _snapshot(folder: Path) -> Path | None:
     """Return the folder itself, or the snapshot of an entry of the Hub's cache, None if open."""
-    from mmh_core.text_to_image.places import cached
+    from mmh_core.text_to_image.model_names import cached
 
     if (folder / _INDEX).is_file():
         return folder

@@ -21,7 +21,6 @@ from mmh_core.diffusion.score_model import Net
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.assembly import ModelPart, ModelParts, Tensors
 from mmh_core.text_to_image.configuration import autoencoder_config, not_stable_diffusion
-from mmh_core.text_to_image.kinds import AUTOENCODER, TEXT_ENCODER, UNET, Shapes, identify
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.tensor_names import (
     FLAT_EMA,
@@ -32,6 +31,13 @@ from mmh_core.text_to_image.tensor_names import (
     without_wrappers,
 )
 from mmh_core.text_to_image.tokenizer_files import tokenizer_of
+from mmh_core.text_to_image.weight_file_kinds import (
+    AUTOENCODER,
+    TEXT_ENCODER,
+    UNET,
+    Shapes,
+    identify,
+)
 from mmh_core.text_to_image.weights import (
     check_memory,
     check_safetensors,

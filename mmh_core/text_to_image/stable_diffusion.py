@@ -29,7 +29,7 @@ from mmh_core.text_to_image.folder import (
 )
 from mmh_core.text_to_image.hub import STEMS, cached_folder, fetch, is_hub_name
 from mmh_core.text_to_image.model import TextToImage
-from mmh_core.text_to_image.places import (
+from mmh_core.text_to_image.model_names import (
     HUB,
     INDEX,
     ModelName,

@@ -16,7 +16,7 @@ from typing import TypeVar
 from torch import Tensor
 
 from mmh_core.records import MMHError
-from mmh_core.text_to_image.kinds import PICKLE
+from mmh_core.text_to_image.weight_file_kinds import PICKLE
 from mmh_core.text_to_image.weights import (
     check_safetensors,
     read_json,

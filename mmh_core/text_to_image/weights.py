@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mmh_core.files import sha256_of, write_text
 from mmh_core.records import MMHError
-from mmh_core.text_to_image.kinds import Shapes, identify_bytes
+from mmh_core.text_to_image.weight_file_kinds import Shapes, identify_bytes
 
 MANIFEST = "manifest.json"
 # What the networks compute on, beside the weights: a quarter is measured generously.

@@ -186,7 +186,7 @@ def test_what_is_no_model_is_called_what_it_is_before_anything_else_is_asked(
 def test_the_index_of_a_folder_stands_for_the_folder(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from mmh_core.text_to_image.places import home
+    from mmh_core.text_to_image.model_names import home
     from mmh_core.text_to_image.stable_diffusion import check_model, load
 
     folder = write_pipeline(tmp_path, "tiny", size=4)

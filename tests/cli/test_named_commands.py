@@ -98,7 +98,7 @@ def test_no_message_knows_the_program_by_one_name_only() -> None:
 
 
 def test_no_text_names_a_program_that_is_not_there() -> None:
-    allowed = {"mmh_core/__main__.py", "mmh_core/retrieval/umap_places.py"}
+    allowed = {"mmh_core/__main__.py", "mmh_core/retrieval/umap_layout.py"}
     wrong = [
         f"{name}: {text[max(0, match.start() - 30) : match.end() + 30]!r}"
         for name, text in told()

@@ -190,7 +190,7 @@ def test_what_cannot_be_done_is_a_sentence(
     # A case whose log was changed is not handed over.
     tampered(data, "UPDATE verdicts SET notes = 'x' WHERE number = 1")
     status, _, err = ran(capsys, "export", queue.id, "--out", tmp_path / "x.zip", "--data", data)
-    assert status == 2 and "handed over only if" in err
+    assert status == 2 and "exported only if" in err
     assert not (tmp_path / "x.zip").exists()
 
 

@@ -110,7 +110,7 @@ def test_no_other_module_has_an_order_or_signs_of_its_own(path: Path) -> None:
     signs = {row.sign for row in IMAGE_ROWS.values()} - {"…"}
     for line in text.splitlines():
         assert not (any(sign in line for sign in signs) and '"' in line and "copy" in line)
-    searches = ("copy_search.py", "color_search.py", "part_search.py", "copy_evidence.py")
+    searches = ("copy_search.py", "color_search.py", "crop_search.py", "copy_evidence.py")
     if path.name not in (*searches, "verdict.py"):
         # A kind that is not "none" is no copy yet: `is_copy`, `copied` and `copy_rate` tell.
         assert not re.search(r'kinds?(\[\w+\])? != "none"', text)

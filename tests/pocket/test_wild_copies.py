@@ -20,7 +20,7 @@ from mmh_core.retrieval.pixel_match import fitted, is_flat
 from mmh_core.subject.calibration import calibration_beside
 from mmh_core.subject.copies import ImageCopyEvidence, TrainingNeighbor
 from mmh_core.subject.copy_search import find_copies
-from mmh_core.subject.part_search import search_parts
+from mmh_core.subject.crop_search import search_crops
 from mmh_core.subject.training_set import TrainingSet, pocket_training_set
 
 FOLDER = Path(__file__).parents[2] / "assets" / "pocket-sd"
@@ -123,11 +123,11 @@ def test_a_crop_that_the_descriptor_takes_for_another_image_is_not_called_none()
     for row, image, found in zip(
         (3366, 1033, 2048), images, find_copies(training_set(), images), strict=True
     ):
-        copy, _ = search_parts(training_set(), image, found)
+        copy, _ = search_crops(training_set(), image, found)
         assert copy.kind in ("likely", "unknown") and str(row) in copy.reason, copy.reason
     held_out = torch.from_numpy(world.held_out[[504, 252]]).permute(0, 3, 1, 2).float() / 255
     for image, found in zip(held_out, find_copies(training_set(), held_out), strict=True):
-        assert search_parts(training_set(), image, found)[0] == found[0]
+        assert search_crops(training_set(), image, found)[0] == found[0]
 
 
 def test_held_out_images_of_wide_families_are_no_copies_and_not_flat() -> None:

@@ -154,7 +154,7 @@ def test_figures_verdicts_and_reasons_stand_on_the_cards(run: ImageRun, page: Pa
         assert one.verdict in page.text and one.reason in page.text
         assert f"Soft spectral count {one.lids[0].conditional:.1f} ± 0.8" in page.text
     assert "FLIPD -31.5 ± 0.8" in page.text  # the second estimator
-    assert "not above any" in page.text and "above 60 %" in page.text
+    assert "at or below all" in page.text and "above 60 %" in page.text
     assert "above 0.4 %" in page.text
     assert "0.970" in page.text and "mean similarity of 0.875" in page.text
     assert page.text.count("mean similarity") == 1  # of one image there is none
@@ -213,7 +213,7 @@ def test_without_a_training_set_the_summary_calls_nothing_a_copy() -> None:
     assert "it is unknown" in paragraph(run)
     low = replace(run.images[0], verdict="memorized, cause not identifiable")
     text = paragraph(replace(run, images=(low, *run.images[1:])))
-    assert "At 1 of 4" in text and "is the cause is not identifiable" in text
+    assert "For 1 of 4" in text and "is the cause is not identifiable" in text
 
 
 def test_a_run_that_was_cut_off_has_a_page_too(run: ImageRun) -> None:
@@ -240,7 +240,7 @@ def test_a_run_that_was_cut_off_has_a_page_too(run: ImageRun) -> None:
 
 def test_percentiles_in_words() -> None:
     assert [percentile_words(p) for p in (0.0, 0.0001, 0.004, 0.25, 0.995, 1.0)] == [
-        "not above any",
+        "at or below all",
         "above less than 0.1 %",
         "above 0.4 %",
         "above 25 %",

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mmh_core.records import MMHError
-from mmh_core.retrieval.exact import UNIT_32, candidates, sum_error
+from mmh_core.retrieval.exact_top_k import UNIT_32, candidates, sum_error
 from mmh_core.retrieval.index import (
     Index,
     build_index,

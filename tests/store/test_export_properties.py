@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from mmh_core.formats.export import FORMULA_STARTS
 from mmh_core.report import queue_report, read_case
-from mmh_core.store.case_files import export_case
+from mmh_core.store.case_export import export_case
 from mmh_core.store.case_import import import_case
 from mmh_core.store.case_tables import queue_csv, write_queue_parquet
 from mmh_core.store.item_search import get_item

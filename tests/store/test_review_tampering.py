@@ -15,9 +15,10 @@ import pytest
 
 from mmh_core.records import MMHError
 from mmh_core.store import verdicts
-from mmh_core.store.case_files import export_case
+from mmh_core.store.case_export import export_case
 from mmh_core.store.case_tables import queue_frame
 from mmh_core.store.item_search import DamagedItem, ItemFilter, get_item, items_page, next_item
+from mmh_core.store.orphaned_rows import OrphanedRows, find_orphaned_rows
 from mmh_core.store.queues import (
     add_items,
     create_queue,
@@ -31,7 +32,6 @@ from mmh_core.store.queues import (
 from mmh_core.store.review_records import ReviewItem, ReviewVerdict
 from mmh_core.store.review_schema import examined_queues, open_queues, seal_queue
 from mmh_core.store.sqlite_file import SqliteFile
-from mmh_core.store.strays import Strays, find_strays
 from mmh_core.store.verdict_chain import verify
 from mmh_core.store.verdicts import (
     ReviewTarget,
@@ -211,19 +211,19 @@ def test_a_seal_may_be_copied_with_what_stands_around_it(store: tuple[SqliteFile
 
 def test_rows_of_no_queue_are_counted(store: tuple[SqliteFile, str]) -> None:
     file, queue = store
-    assert find_strays(file) == Strays(0, 0, 0, 0, 0)
-    assert find_strays(file).sentence == find_strays(file).warning == ""
+    assert find_orphaned_rows(file) == OrphanedRows(0, 0, 0, 0, 0)
+    assert find_orphaned_rows(file).sentence == find_orphaned_rows(file).warning == ""
     names = [create_queue(file, f"queue {i}", model="m", model_sha256="").id for i in range(3)]
     remove_queue(file, names[0])
     remove_queue(file, names[1])
-    assert find_strays(file) == Strays(0, 0, 0, 0, 2)
-    assert "2 queues were removed before the newest one" in find_strays(file).warning
+    assert find_orphaned_rows(file) == OrphanedRows(0, 0, 0, 0, 2)
+    assert "2 queues were removed before the newest one" in find_orphaned_rows(file).warning
     counts = get_queue(file, queue)
     with closing(sqlite3.connect(file.path)) as connection:
         connection.execute("INSERT INTO thumbnails VALUES ('a', 'b')")
         connection.execute("DELETE FROM queues WHERE id = ?", (queue,))
         connection.commit()
-    found = find_strays(file)
+    found = find_orphaned_rows(file)
     assert (found.items, found.verdicts, found.removed) == (counts.items, counts.rows, 3)
     assert found.judgements > 0 and found.thumbnails == 1
     assert f"{counts.items:,} items, {counts.rows:,} rows of verdicts" in found.sentence

@@ -13,7 +13,7 @@ from zipfile import ZipFile
 import pytest
 
 from mmh_core.records import MMHError
-from mmh_core.store.case_files import export_case
+from mmh_core.store.case_export import export_case
 from mmh_core.store.case_import import import_case
 from mmh_core.store.item_search import get_item
 from mmh_core.store.queues import create_queue, list_queues

@@ -25,8 +25,8 @@ from mmh_core.retrieval.copy_evidence import is_copy
 from mmh_core.store.archive import load_record, save_record
 from mmh_core.studies.images.run import ImageConfig, ImageRun
 from mmh_core.subject.training_set import PromptTruth
+from mmh_core.text_to_image.duration_estimate import ACHIEVED
 from mmh_core.text_to_image.requests import Sampling
-from mmh_core.text_to_image.speed import ACHIEVED
 from tests.retrieval.drawings import drawings
 from tests.text_to_image.pipelines import write_pipeline
 from views import models as model_session

@@ -8,10 +8,10 @@ import math
 import streamlit as st
 import torch
 
+from mmh_core.formats.embedded_prompts import prompts_in
 from mmh_core.records import MMHError
 from mmh_core.report.image_files import ImageAbout, read_about, settings_of
 from mmh_core.retrieval.image_content import NAMED
-from mmh_core.retrieval.image_prompts import prompts_in
 from mmh_core.studies.images.lid import LOG_DELTAS
 from mmh_core.studies.images.run import ImageResult
 from views import models as model_session

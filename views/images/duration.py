@@ -34,7 +34,7 @@ def expected(config: ImageConfig) -> tuple[float, str] | None:
     shipped = _shipped()
     if config.model == model_session.POCKET and shipped is not None:
         return _scaled(shipped, config), "roughly, measured on two CPU cores"
-    forward = model_session.guessed_forward(config.model)
+    forward = model_session.estimated_forward_seconds(config.model)
     if forward is None:
         return None
     base = model_session.default_settings(config.model)

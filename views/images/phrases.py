@@ -61,7 +61,7 @@ def percentile(reading: ImageLid | None) -> str:
     if math.isnan(reading.percentile):
         return "not calibrated for these settings"
     if reading.percentile == 0:
-        return "not above any reference image"
+        return "at or below all reference images"
     return f"above {share_words(reading.percentile)} of reference images"
 
 

@@ -126,7 +126,7 @@ def _among(run: ImageRun) -> str:
         return "not calibrated for these settings"
     middle = places[len(places) // 2]
     if middle == 0:
-        return "not above any reference image"
+        return "at or below all reference images"
     return f"above {share_words(middle)} of reference images"
 
 

@@ -96,7 +96,7 @@ def percentile(share: float) -> str:
     if math.isnan(share):
         return "no reference distribution for these settings"
     return (
-        "not above any reference image"
+        "at or below all reference images"
         if share == 0
         else f"above {words.percent(share)} of reference images"
     )

@@ -227,7 +227,7 @@ def _labels(folder: str, stamp: int) -> pd.DataFrame:
 
 def case_bytes(queue: str) -> tuple[bytes, tuple[str, ...]]:
     """Return the case of a queue as a zip file, and the names of runs that are missing from it."""
-    from mmh_core.store.case_files import export_case
+    from mmh_core.store.case_export import export_case
 
     with TemporaryDirectory() as folder:
         path = Path(folder) / "case.zip"

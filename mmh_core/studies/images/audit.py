@@ -27,7 +27,7 @@ from mmh_core.studies.images.run import ImageResult
 from mmh_core.studies.images.verdict import judged
 from mmh_core.subject.copies import ImageCopyEvidence, TrainingNeighbor
 from mmh_core.subject.copy_search import find_copies
-from mmh_core.subject.part_search import search_parts
+from mmh_core.subject.crop_search import search_crops
 from mmh_core.subject.reference_prompts import ReferencePrompts
 from mmh_core.subject.subject import Subject
 from mmh_core.subject.training_set import TrainingSet
@@ -92,7 +92,7 @@ def _searched(
     training set holds it whole. A training set whose images all have the model's size does not.
     """
     [match] = find_copies(training_set, image[None])
-    match = search_parts(training_set, image, match)
+    match = search_crops(training_set, image, match)
     if training_set.training is not None or whole.shape == image.shape or is_copy(match[0].kind):
         return match
     [other] = find_copies(training_set, bounded(whole, WHOLE)[None])

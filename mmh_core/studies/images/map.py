@@ -17,7 +17,7 @@ from mmh_core.records import MMHError, Progress
 from mmh_core.retrieval.embedders import Embedder, PixelEmbedder, embed_all
 from mmh_core.retrieval.index import Index
 from mmh_core.retrieval.index_files import load_index
-from mmh_core.retrieval.umap_places import placing
+from mmh_core.retrieval.umap_layout import umap_layout_steps
 from mmh_core.studies.images.run import ImageResult
 
 #: The file of precomputed coordinates beside the embedded model.
@@ -97,7 +97,7 @@ def umap_map(
         raise ValueError(f"{len(vectors)} images are too few for UMAP: {FEWEST} are needed.")
     layout = component_map(index, embedder, images)
     started, expected = time.monotonic(), 20 + len(vectors) / 150
-    for places in placing(vectors.float().numpy()):
+    for places in umap_layout_steps(vectors.float().numpy()):
         seconds = time.monotonic() - started
         if places is None:
             share = 1 - math.exp(-2 * seconds / expected)

@@ -229,7 +229,7 @@ def _lid_words(lid: ImageLid | None) -> str:
 def _place(lid: ImageLid) -> str:
     """Return the place of a LID among the reference images, in counts where they are known."""
     if not lid.normals and lid.percentile == 0:
-        return "is not above that of any of the reference images"
+        return "is at or below that of all reference images"
     if not lid.normals:
         return f"is above that of {share_words(lid.percentile)} of the reference images"
     below = round(lid.percentile * lid.normals)
@@ -237,7 +237,7 @@ def _place(lid: ImageLid) -> str:
         return f"is above that of all {_normals(lid)}"
     if below:
         return f"is above that of {below:,} of {_normals(lid)}"
-    return f"is not above that of any of {_normals(lid)}"
+    return f"is at or below that of all {_normals(lid)}"
 
 
 def _normals(lid: ImageLid) -> str:

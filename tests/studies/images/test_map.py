@@ -16,7 +16,7 @@ from mmh_core.records import MMHError
 from mmh_core.retrieval.embedders import PixelEmbedder, embed_all
 from mmh_core.retrieval.index import Index, build_index
 from mmh_core.retrieval.index_files import save_index
-from mmh_core.retrieval.umap_places import placing
+from mmh_core.retrieval.umap_layout import umap_layout_steps
 from mmh_core.studies.images.map import BETWEEN, component_map, precomputed_map, umap_map
 from mmh_core.studies.images.run import ImageResult
 from mmh_core.subject.copies import TrainingNeighbor
@@ -151,4 +151,4 @@ def test_what_umap_cannot_place_is_said(index: Index, monkeypatch: pytest.Monkey
         next(umap_map(None, None, drawn_run().images[:1]))
     broken = [torch.full((8, 4), torch.nan).numpy()]
     with pytest.raises(MMHError, match="The map could not be computed"):
-        list(placing(*broken))
+        list(umap_layout_steps(*broken))

@@ -524,7 +524,7 @@ def reading(lid: float, percentile: float) -> ImageLid:
 def test_the_words_of_a_verdict_carry_the_figures() -> None:
     verdict, reason = verdict_of(None, reading(-0.04, 0.0), guided=True)
     assert verdict == "memorized, cause not identifiable"
-    assert "LID, 0.0, is not above that of any of the reference images" in reason
+    assert "LID, 0.0, is at or below that of all reference images" in reason
     verdict, reason = verdict_of(None, reading(18.27, 0.43), guided=True)
     assert verdict == "cannot be judged" and "18.3, is above that of 43%" in reason
     assert verdict_of(None, reading(5.0, math.nan), guided=True)[0] == "cannot be judged"

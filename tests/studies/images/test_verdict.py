@@ -159,8 +159,8 @@ def test_few_normal_images_calibrate_nothing(count: int) -> None:
 @pytest.mark.parametrize(
     ("lid", "place"),
     [
-        (5.0, "is not above that of any of 200 reference images of 26 prompts"),
-        (10.0, "is not above that of any of 200 reference images of 26 prompts"),
+        (5.0, "is at or below that of all 200 reference images of 26 prompts"),
+        (10.0, "is at or below that of all 200 reference images of 26 prompts"),
         (10.05, "is above that of 1 of 200 reference images of 26 prompts"),
         (29.85, "is above that of 199 of 200 reference images of 26 prompts"),
         (40.0, "is above that of all 200 reference images of 26 prompts"),

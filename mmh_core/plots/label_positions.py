@@ -1,4 +1,4 @@
-"""Find places for the names of marks where they cover least of what is drawn."""
+"""Positions of the labels of marks at which they overlap least with the chart."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SPOTS = {
 }
 
 
-def label_places(
+def label_positions(
     crosses: Sequence[tuple[Span, Span]], names: Sequence[str], width: float
 ) -> list[str]:
     """Choose for each label, in turn, the spot that covers least of what is there and is inside.

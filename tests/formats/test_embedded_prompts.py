@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from mmh_core.retrieval.image_prompts import MOST_LETTERS, ForeignPrompt, prompts_in
+from mmh_core.formats.embedded_prompts import MOST_LETTERS, ForeignPrompt, prompts_in
 
 IMAGE = Image.new("RGB", (8, 8), (9, 99, 199))
 A1111 = (

@@ -1,11 +1,16 @@
-"""The search for the training image of which an image is a part, for an image without a copy."""
+"""The search for the training image that an image is a crop of, for an image without a copy."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mmh_core.retrieval.parts import STRETCHES, Part, proposed_parts, unstretched
+from mmh_core.retrieval.crop_candidates import (
+    STRETCHES,
+    CropCandidate,
+    crop_candidates,
+    unstretched,
+)
 from mmh_core.retrieval.pixel_match import MOST_RESIDUAL, PixelMatch, pixel_match
 from mmh_core.subject.color_search import likely_copy
 
@@ -21,7 +26,7 @@ COMPARED = 12
 UNDECIDED = 0.04
 
 
-def search_parts(
+def search_crops(
     training_set: TrainingSet, image: Tensor, result: CopySearchResult
 ) -> CopySearchResult:
     """Return the result for an image (3, H, W) in [0, 1], a "none" compared as a part.
@@ -36,9 +41,9 @@ def search_parts(
     training = training_set.training
     if training is None or copy.kind != "none":
         return result
-    matches = list[tuple[PixelMatch, Part]]()
+    matches = list[tuple[PixelMatch, CropCandidate]]()
     # One by one: the symmetries of one shape would crowd out each other and all else.
-    for part in proposed_parts(image, training, COMPARED):
+    for part in crop_candidates(image, training, COMPARED):
         ways: list[list[Tensor]] = [[] for _ in range(8)]
         ways[part.symmetry] = [training.pixels[part.row]]
         match = pixel_match(unstretched(image, part), ways, UNDECIDED)
@@ -60,7 +65,7 @@ def search_parts(
     return likely_copy(training_set, image, result, named, reason)
 
 
-def _changed(part: Part) -> str:
+def _changed(part: CropCandidate) -> str:
     """Return what was done to a part besides turning and cropping it, "" for nothing."""
     words = ["stretched to another shape"] if STRETCHES[part.stretch] != (1.0, 1.0) else []
     return " and ".join([*words, *(["inverted in its colors"] if part.inverted else [])])

@@ -1,7 +1,8 @@
-"""Place descriptors on a plane by UMAP, in a process of its own that can be ended at any moment.
+"""The UMAP layout of descriptors, computed in a process of its own that can be ended anytime.
 
-Run as `python -m mmh_core.retrieval.umap_places DESCRIPTORS.npy PLACES.npy`, which `placing` does:
-UMAP is one long call, and what is one call cannot be cancelled within a process.
+Run as `python -m mmh_core.retrieval.umap_layout DESCRIPTORS.npy POSITIONS.npy`, which
+`umap_layout_steps` does: UMAP is one long call, and what is one call cannot be cancelled within a
+process.
 """
 
 from __future__ import annotations
@@ -19,35 +20,35 @@ from numpy.typing import NDArray
 from mmh_core.installation import PACKAGE
 from mmh_core.records import MMHError
 
-Places = NDArray[np.float32]
-#: Points that a point's surroundings are made of, and how close together points may lie.
-NEIGHBORS, APART = 15, 0.15
+Positions = NDArray[np.float32]
+#: `n_neighbors` and `min_dist` of UMAP.
+NEIGHBORS, MIN_DISTANCE = 15, 0.15
 _POLL = 0.2
 
 
-def umap_places(vectors: NDArray[np.float32]) -> Places:
-    """Return places (N, 2) of descriptors (N, D) by UMAP over cosine distances.
+def umap_layout(vectors: NDArray[np.float32]) -> Positions:
+    """Return positions (N, 2) of descriptors (N, D) by UMAP over cosine distances.
 
-    McInnes, Healy & Melville 2018. The same descriptors give the same places on one machine.
+    McInnes, Healy & Melville 2018. The same descriptors give the same positions on one machine.
     Caveat: close together means alike; distances across the plane and gaps mean little.
     """
     import umap
 
     neighbors = min(NEIGHBORS, len(vectors) - 1)
-    places: Places = umap.UMAP(
-        n_neighbors=neighbors, min_dist=APART, metric="cosine", random_state=0, n_jobs=1
+    positions: Positions = umap.UMAP(
+        n_neighbors=neighbors, min_dist=MIN_DISTANCE, metric="cosine", random_state=0, n_jobs=1
     ).fit_transform(vectors)
-    return places.astype(np.float32)
+    return positions.astype(np.float32)
 
 
-def placing(vectors: NDArray[np.float32]) -> Iterator[Places | None]:
-    """Yield None a few times a second while another process places, the places at last.
+def umap_layout_steps(vectors: NDArray[np.float32]) -> Iterator[Positions | None]:
+    """Yield None a few times a second while another process computes, then the positions.
 
     Whoever stops listening ends that process. Errors: MMHError where it fails.
     """
     with tempfile.TemporaryDirectory() as folder:
         descriptors_file, positions_file, errors_file = (
-            Path(folder) / name for name in ("given.npy", "found.npy", "said")
+            Path(folder) / name for name in ("descriptors.npy", "positions.npy", "errors.txt")
         )
         np.save(descriptors_file, vectors)
         command = [sys.executable, "-m", __name__, str(descriptors_file), str(positions_file)]
@@ -72,9 +73,9 @@ def placing(vectors: NDArray[np.float32]) -> Iterator[Places | None]:
 
 
 def main() -> None:
-    """Place the descriptors of one file and write the places to another."""
+    """Write the UMAP positions of the descriptors in one file to another."""
     descriptors_file, positions_file = sys.argv[1:]
-    np.save(positions_file, umap_places(np.load(descriptors_file)))
+    np.save(positions_file, umap_layout(np.load(descriptors_file)))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from mmh_core.retrieval.embedders import PixelEmbedder, embed_all
 from mmh_core.retrieval.index import build_index
 from mmh_core.retrieval.training_images import training_images
 from mmh_core.subject.copies import ImageCopyEvidence
-from mmh_core.subject.part_search import search_parts
+from mmh_core.subject.crop_search import search_crops
 from mmh_core.subject.training_set import TrainingSet
 from tests.retrieval.drawings import drawings, labels
 
@@ -63,7 +63,7 @@ WAYS: dict[str, Callable[[Tensor], Tensor]] = {
 def test_the_original_of_a_part_is_named(way: str) -> None:
     for number in range(4):
         image = WAYS[way](TRAINED[number].float() / 255)
-        copy, near = search_parts(SET, image, (evidence("none"), ()))
+        copy, near = search_crops(SET, image, (evidence("none"), ()))
         assert (copy.kind, copy.nearest) == ("likely", number), copy.reason
         assert number in [one.id for one in near]
         assert "by eye" in copy.reason and "threshold" in copy.reason
@@ -75,13 +75,13 @@ def test_what_nearly_fits_is_undecided_and_never_none() -> None:
     blurred = F.avg_pool2d(
         TRAINED[:4].float() / 255, 3, stride=1, padding=1, count_include_pad=False
     )
-    kinds = [search_parts(SET, image, (evidence("none"), ()))[0].kind for image in blurred]
+    kinds = [search_crops(SET, image, (evidence("none"), ()))[0].kind for image in blurred]
     assert set(kinds) <= {"likely", "unknown"}
 
 
 def test_other_images_stay_none() -> None:
     for image in FRESH:
-        copy, near = search_parts(SET, image, (evidence("none"), ()))
+        copy, near = search_crops(SET, image, (evidence("none"), ()))
         assert (copy, near) == (evidence("none"), ())
 
 
@@ -89,11 +89,11 @@ def test_what_was_found_stays_and_without_training_images_nothing_is_said() -> N
     image = TRAINED[0].float() / 255
     kinds: tuple[CopyKind, ...] = ("exact", "template", "likely", "unknown", "flat")
     for kind in kinds:
-        assert search_parts(SET, image, (evidence(kind), ()))[0] == evidence(kind)
+        assert search_crops(SET, image, (evidence(kind), ()))[0] == evidence(kind)
     bare = replace(SET, training=None)
-    assert search_parts(bare, image, (evidence("none"), ()))[0] == evidence("none")
+    assert search_crops(bare, image, (evidence("none"), ()))[0] == evidence("none")
 
 
 def test_a_plain_image_is_a_part_of_nothing() -> None:
     plain = torch.full((3, 64, 64), 0.5)
-    assert search_parts(SET, plain, (evidence("none"), ()))[0].kind == "none"
+    assert search_crops(SET, plain, (evidence("none"), ()))[0].kind == "none"

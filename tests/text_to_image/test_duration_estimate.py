@@ -1,4 +1,4 @@
-"""The time of a large network, guessed from the speed of matrix products."""
+"""The time of a large network, estimated from the speed of matrix products."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmh_core.text_to_image import speed
+from mmh_core.text_to_image import duration_estimate
 from mmh_core.text_to_image.catalogue import CATALOGUE
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.stable_diffusion import load
@@ -17,13 +17,15 @@ from mmh_core.text_to_image.stable_diffusion import load
 def test_speed_is_operations_per_median_second() -> None:
     # Each product takes two seconds by this clock, the first, which is not counted, a hundred.
     ticks = itertools.chain([0.0, 100.0], itertools.count(100.0, 2.0))
-    assert speed.matrix_speed("cpu", clock=lambda: next(ticks)) == pytest.approx(
+    assert duration_estimate.matrix_speed("cpu", clock=lambda: next(ticks)) == pytest.approx(
         2 * 1024**3 / 2 / 1e12
     )
 
 
 def test_a_forward_takes_its_operations_at_the_speed_that_is_reached() -> None:
-    assert speed.guessed_forward(0.6, 2.0) == pytest.approx(0.3 / speed.ACHIEVED)
+    assert duration_estimate.estimated_forward_seconds(0.6, 2.0) == pytest.approx(
+        0.3 / duration_estimate.ACHIEVED
+    )
 
 
 @pytest.mark.parametrize(
@@ -33,7 +35,7 @@ def test_the_guess_from_weights_is_near_what_torch_counts(
     name: str, weights: int, side: int
 ) -> None:
     # Attention grows faster than the rest, so no one factor fits both sizes.
-    guess = speed.guessed_tflop(weights, side, side)
+    guess = duration_estimate.estimated_tflop(weights, side, side)
     assert guess == pytest.approx(CATALOGUE[name].forward_tflop, rel=0.15)
 
 

@@ -50,7 +50,7 @@ def export_case(file: SqliteFile, queue: str, runs: Path, path: Path) -> CaseExp
     report = verify(file, queue)
     if not report.whole:
         raise MMHError(
-            f"{report.message} A case is handed over only if all is as it was recorded: restore "
+            f"{report.message} A case is exported only if all is as it was recorded: restore "
             "the file of queues from a backup."
         )
     record = get_queue(file, queue)
@@ -78,8 +78,8 @@ def export_case(file: SqliteFile, queue: str, runs: Path, path: Path) -> CaseExp
 
 def item_tree(item: ReviewItem) -> dict[str, Any]:
     """Return an item as JSON values, with the digest of its thumbnail or "" for none."""
-    tree = {name: _known(value) for name, value in asdict(item).items()}
-    tree["scores"] = [[name, _known(value)] for name, value in item.scores]
+    tree = {name: _null_for_nan(value) for name, value in asdict(item).items()}
+    tree["scores"] = [[name, _null_for_nan(value)] for name, value in item.scores]
     tree["thumbnail"] = _sha256(item.thumbnail) if item.thumbnail else ""
     if not item.run_sha256:  # As older versions wrote it, who can read it then.
         del tree["run_sha256"]
@@ -140,7 +140,7 @@ def _line(tree: dict[str, Any]) -> bytes:
     return json.dumps(tree, ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
 
-def _known(value: Any) -> Any:
+def _null_for_nan(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 

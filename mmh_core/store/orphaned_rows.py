@@ -1,4 +1,4 @@
-"""Traces of removed queues in a file of queues."""
+"""Orphaned rows: rows of a file of queues whose queue is gone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mmh_core.store.sqlite_file import SqliteFile
 
 
 @dataclass(frozen=True)
-class Strays:
+class OrphanedRows:
     """The counts of rows that belong to no queue, and of queues that are gone.
 
     `removed` counts queues that `remove_queue`, or somebody with a tool of SQLite, took out; those
@@ -47,13 +47,13 @@ class Strays:
         return "; ".join(sentences) + "." if sentences else ""
 
 
-def find_strays(file: SqliteFile) -> Strays:
-    """Return what of the file belongs to no queue. Raises MMHError for a damaged file."""
-    homeless = "SELECT COUNT(*) FROM {} WHERE queue NOT IN (SELECT number FROM queues)"
+def find_orphaned_rows(file: SqliteFile) -> OrphanedRows:
+    """Return the counts of orphaned rows of a file. Raises MMHError for a damaged file."""
+    orphaned = "SELECT COUNT(*) FROM {} WHERE queue NOT IN (SELECT number FROM queues)"
     with file.connection("ro") as connection:
         connection.execute("BEGIN")  # One moment of the file, whoever writes meanwhile.
         items, verdicts, judgements = (
-            int(connection.execute(homeless.format(table)).fetchone()[0])
+            int(connection.execute(orphaned.format(table)).fetchone()[0])
             for table in ("items", "verdicts", "judgements")
         )
         (thumbnails,) = connection.execute(
@@ -64,4 +64,4 @@ def find_strays(file: SqliteFile) -> Strays:
         (removed,) = connection.execute(
             "SELECT COALESCE(MAX(number), 0) - COUNT(*) FROM queues WHERE number > 0"
         ).fetchone()
-    return Strays(items, verdicts, judgements, int(thumbnails), max(0, int(removed)))
+    return OrphanedRows(items, verdicts, judgements, int(thumbnails), max(0, int(removed)))

@@ -1,4 +1,4 @@
-"""Remember which of very many texts have been seen, in bounded memory."""
+"""Which of very many digests are new and which are duplicates, in bounded memory."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _CACHE = 16 * 1024
 
 
 @contextmanager
-def remembering() -> Iterator[Callable[[Sequence[bytes]], list[bool]]]:
-    """Yield a function that takes digests and returns for each whether it is new, and keeps it.
+def new_digests() -> Iterator[Callable[[Sequence[bytes]], list[bool]]]:
+    """Yield a function that records digests and returns for each whether it is new.
 
     A digest twice in one call is new once. Raises MMHError where the temporary file cannot grow.
     """
@@ -64,6 +64,6 @@ def first_numbers() -> Iterator[Callable[[Sequence[tuple[bytes, int]]], list[int
             yield first
     except sqlite3.Error as error:
         raise MMHError(
-            f"What was read cannot be remembered ({error}): free some space in the folder for "
+            f"Duplicate prompts cannot be counted ({error}): free some space in the folder for "
             "temporary files."
         ) from error

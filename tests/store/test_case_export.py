@@ -25,7 +25,7 @@ from mmh_core.files import write_bytes
 from mmh_core.formats.export import FORMULA_STARTS
 from mmh_core.records import MMHError
 from mmh_core.store import case_archive, case_import, verdicts
-from mmh_core.store.case_files import CaseExport, export_case
+from mmh_core.store.case_export import CaseExport, export_case
 from mmh_core.store.case_import import import_case
 from mmh_core.store.case_tables import queue_csv, queue_frame, write_queue_parquet
 from mmh_core.store.item_search import ItemFilter, items_page

@@ -124,7 +124,7 @@ _CHANNELS = {
     8: "a model that edits images by an instruction (InstructPix2Pix)",
     9: "an inpainting model",
 }
-_ENTRANCE = re.compile(r"(^|\.)(input_blocks\.0\.0|conv_in)\.weight$")
+_FIRST_LAYER = re.compile(r"(^|\.)(input_blocks\.0\.0|conv_in)\.weight$")
 _REFINER_WIDTH = 384
 
 
@@ -138,7 +138,7 @@ def identify(shapes: Shapes) -> FileKind | None:
     for pattern, kind in _MARKS:
         if re.search(pattern, names, re.MULTILINE):
             return kind
-    width, channels = _entrance(shapes)
+    width, channels = _first_layer(shapes)
     if channels in _CHANNELS:
         return FileKind(_CHANNELS[channels].split(maxsplit=1)[1], _CHANNELS[channels], _CHOOSE)
     if re.search(r"^conditioner\.|label_emb\.|add_embedding\.", names, re.MULTILINE):
@@ -152,7 +152,7 @@ def identify(shapes: Shapes) -> FileKind | None:
 
 def _alone(shapes: Shapes, names: str) -> FileKind:
     """Return which part of a model a file holds, or that it is none."""
-    if re.search(r"(input_blocks|down_blocks)\W?\d+", names) and _entrance(shapes)[0]:
+    if re.search(r"(input_blocks|down_blocks)\W?\d+", names) and _first_layer(shapes)[0]:
         return UNET
     if re.search(r"diffusion_modelinput_blocks|diffusion_model\.", names):
         return UNET
@@ -177,11 +177,11 @@ def _alone(shapes: Shapes, names: str) -> FileKind:
     )
 
 
-def _entrance(shapes: Shapes) -> tuple[int, int]:
+def _first_layer(shapes: Shapes) -> tuple[int, int]:
     """Return the width and the number of input channels of a UNet's first layer, 0 without."""
     for name, shape in shapes.items():
         other = re.search(r"(en|de)coder\.|first_stage|control", name)
-        if _ENTRANCE.search(name) and len(shape) == 4 and not other:
+        if _FIRST_LAYER.search(name) and len(shape) == 4 and not other:
             return shape[0], shape[1]
     return 0, 0
 

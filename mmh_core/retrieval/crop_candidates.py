@@ -1,7 +1,7 @@
 """Propose the training images that an image may be a part of, by comparing it with all of them.
 
 A descriptor sees another image in a crop, and another shape in a stretched image, so that it does
-not propose their original. Here nothing has to propose.
+not propose the training image. Here all of them are compared.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _AS_GOOD = 0.02
 
 
 @dataclass(frozen=True)
-class Part:
+class CropCandidate:
     """A training image that an image may be a part of.
 
     `row` is its row in the training images; `symmetry` is what was done to the image (an index
@@ -41,7 +41,7 @@ class Part:
     correlation: float
 
 
-def proposed_parts(image: Tensor, training: TrainingImages, most: int) -> list[Part]:
+def crop_candidates(image: Tensor, training: TrainingImages, most: int) -> list[CropCandidate]:
     """Return the training images that an image (3, H, W) in [0, 1] is most likely a part of.
 
     By the normalized cross-correlation r on grids of 16 means a side, in the eight symmetries of
@@ -63,11 +63,13 @@ def proposed_parts(image: Tensor, training: TrainingImages, most: int) -> list[P
         if row in highest or len(highest) < most:
             highest.setdefault(row, value)
     return [
-        Part(*key, value) for key, value in ranked if value > highest.get(key[0], 2.0) - _AS_GOOD
+        CropCandidate(*key, value)
+        for key, value in ranked
+        if value > highest.get(key[0], 2.0) - _AS_GOOD
     ]
 
 
-def unstretched(image: Tensor, part: Part) -> Tensor:
+def unstretched(image: Tensor, part: CropCandidate) -> Tensor:
     """Return an image (3, H, W) in the shape and the colors of a part, not turned yet."""
     colored = 1 - image if part.inverted else image
     if part.stretch == 0:

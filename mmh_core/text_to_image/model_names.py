@@ -1,4 +1,4 @@
-"""Where a model lies: the ways to name one, and what a folder is that is none.
+"""Names of models, and the folders and files that they stand for.
 
 A model is named by the catalogue, a folder, a single file, an entry of the Hub's cache, or
 `hub:owner/name`. A plain `owner/name` is taken for a path, or for what an earlier download left

@@ -1,4 +1,4 @@
-"""How fast a device multiplies matrices, from which the time of a large network is guessed."""
+"""The expected duration of a forward pass, from how fast a device multiplies matrices."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ def matrix_speed(
     return 2 * side**3 / statistics.median(times[1:]) / 1e12
 
 
-def guessed_tflop(parameters: int, height: int, width: int) -> float:
-    """Return about how many 1e12 operations a network of Stable Diffusion's kind makes.
+def estimated_tflop(parameters: int, height: int, width: int) -> float:
+    """Return about how many 1e12 operations a network like Stable Diffusion's takes.
 
     For one image of height x width pixels, of which a latent spans 8 x 8.
     """
     return _PER_WEIGHT * parameters * (height // 8) * (width // 8)
 
 
-def guessed_forward(tflop: float, speed: float) -> float:
+def estimated_forward_seconds(tflop: float, speed: float) -> float:
     """Return the seconds of one forward pass of `tflop` at a speed of `matrix_speed`.
 
     Good to a factor of two.
