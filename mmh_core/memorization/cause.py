@@ -14,7 +14,7 @@ from typing import Literal
 
 import torch
 
-from mmh_core.memorization.hypothesis import margin, shown_lid
+from mmh_core.memorization.hypothesis import margin, share_words, shown_lid
 from mmh_core.records import LabelledPrompt
 from mmh_core.statistics import Interval
 
@@ -38,7 +38,7 @@ UNKNOWN = Interval(math.nan, math.nan, math.nan)
 
 
 @dataclass(frozen=True)
-class ModelFreedom:
+class ModelLids:
     """The model's LID of a generated image, and `elsewhere`, its usual one on reference prompts.
 
     `lid` has the 95 % interval of the estimator's randomness, `elsewhere` that of the median over
@@ -50,7 +50,7 @@ class ModelFreedom:
 
 
 @dataclass(frozen=True)
-class DataFreedom:
+class TrainingNeighborhood:
     """The training set around a training image that was copied.
 
     `copies` counts its exact copies, itself included, `near_duplicates` those that are cropped,
@@ -79,7 +79,7 @@ class DataFreedom:
 
     @property
     def narrow(self) -> bool:
-        """Return whether the data has no freedom at the image, or clearly less than usual."""
+        """Return whether the data LID is 0 at the image, or clearly below the usual one."""
         return self.repeated or clearly_below(self.lid, self.usual)
 
 
@@ -94,6 +94,13 @@ class Cause:
     label: CauseLabel
     reason: str
     confidence: float = math.nan
+
+    @property
+    def sentence(self) -> str:
+        """Return the reason, with the confidence where there is one."""
+        if math.isnan(self.confidence):
+            return self.reason
+        return f"{self.reason} Confidence in this cause: {share_words(self.confidence)}."
 
 
 def true_cause(prompt: LabelledPrompt) -> CauseLabel | None:
@@ -115,7 +122,7 @@ def cause_words(label: str) -> str:
     return {str(cause): words for cause, words in CAUSES.items()}.get(label, label)
 
 
-def cause_of(model: ModelFreedom, data: DataFreedom | None) -> Cause:
+def cause_of(model: ModelLids, data: TrainingNeighborhood | None) -> Cause:
     """Return the cause of a memorized image that copies a training image.
 
     - *the data* (DD-Mem): the training image is repeated, so that the data LID is 0 there (a point
@@ -127,7 +134,7 @@ def cause_of(model: ModelFreedom, data: DataFreedom | None) -> Cause:
       this shows elsewhere: on reference prompts the model has clearly fewer dimensions than
       training images usually have. Removing the duplicates alone would not be enough.
     - *not identifiable*: without a training set or the model's LID, with too few neighbors, where
-      the intervals overlap, and where the model is freer than the data usually is.
+      the intervals overlap, and where the model's LID is above the usual data LID.
     """
     if data is None:
         return _unidentified(
@@ -152,7 +159,7 @@ def cause_of(model: ModelFreedom, data: DataFreedom | None) -> Cause:
     if clearly_below(model.lid, data.lid):
         return Cause(
             OVERFITTING,
-            f"{_stands(data)} The data is free here and the model is not: {both} "
+            f"{_stands(data)} The model has fewer dimensions than the data: {both} "
             f"{_dimensions(model.lid)}. It has overfitted. More data or less training would "
             "prevent it.",
         )
@@ -175,8 +182,8 @@ def clearly_below(low: Interval, high: Interval) -> bool:
     return apart and top < bottom
 
 
-def _by_the_data(model: ModelFreedom, data: DataFreedom) -> Cause:
-    """Return the cause of a copy where the data leaves little freedom or none."""
+def _by_the_data(model: ModelLids, data: TrainingNeighborhood) -> Cause:
+    """Return the cause of a copy where the data LID is 0 or low."""
     if data.repeated:
         why, remedy = "The data has LID 0 there", "Removing the duplicates"
     else:
@@ -205,7 +212,7 @@ def _by_the_data(model: ModelFreedom, data: DataFreedom) -> Cause:
     )
 
 
-def _stands(data: DataFreedom) -> str:
+def _stands(data: TrainingNeighborhood) -> str:
     """Return in a sentence how often the copied image stands in the training set."""
     times = "once" if data.copies == 1 else f"{data.copies:,} times"
     beside = ""

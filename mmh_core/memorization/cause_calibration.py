@@ -13,8 +13,8 @@ from mmh_core.memorization.cause import (
     CAUSES,
     Cause,
     CauseLabel,
-    DataFreedom,
-    ModelFreedom,
+    ModelLids,
+    TrainingNeighborhood,
     cause_of,
 )
 from mmh_core.statistics import mean_recall
@@ -34,8 +34,8 @@ _DOUBLINGS = 8.0
 class CauseCase:
     """The evidence on one memorized image, and the cause that is true of it."""
 
-    model: ModelFreedom
-    data: DataFreedom
+    model: ModelLids
+    data: TrainingNeighborhood
     truth: CauseLabel
 
 
@@ -54,7 +54,7 @@ class CauseCalibration:
     causes: tuple[str, ...] = ()
     weights: Tensor | None = None
 
-    def confidence(self, label: str, model: ModelFreedom, data: DataFreedom) -> float:
+    def confidence(self, label: str, model: ModelLids, data: TrainingNeighborhood) -> float:
         """Return the probability of a cause, NaN without weights and for one without cases."""
         if self.weights is None or label not in self.causes:
             return math.nan
@@ -64,7 +64,7 @@ class CauseCalibration:
 
 
 def judged_cause(
-    model: ModelFreedom, data: DataFreedom | None, calibration: CauseCalibration | None
+    model: ModelLids, data: TrainingNeighborhood | None, calibration: CauseCalibration | None
 ) -> Cause:
     """Return the cause by the rule, with its calibrated confidence where there is one."""
     cause = cause_of(model, data)
@@ -73,7 +73,7 @@ def judged_cause(
     return replace(cause, confidence=calibration.confidence(cause.label, model, data))
 
 
-def features(model: ModelFreedom, data: DataFreedom) -> Tensor:
+def features(model: ModelLids, data: TrainingNeighborhood) -> Tensor:
     """Return the evidence as numbers (4,) of comparable size.
 
     Doublings of the image in the training set; how far the data's LID, the model's LID here (below

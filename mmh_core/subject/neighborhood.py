@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mmh_core.memorization.cause import FEWEST, UNKNOWN, DataFreedom
+from mmh_core.memorization.cause import FEWEST, UNKNOWN, TrainingNeighborhood
 from mmh_core.records import MMHError
 from mmh_core.retrieval.alignment import best_alignment
 from mmh_core.retrieval.exact_top_k import UNIT_32
@@ -58,7 +58,7 @@ class Usual:
 
 # The images of a prompt often copy one and the same training image.
 @lru_cache(maxsize=256)
-def data_freedom(training_set: TrainingSet, row: int) -> DataFreedom:
+def training_neighborhood(training_set: TrainingSet, row: int) -> TrainingNeighborhood:
     """Return the training set around the training image of a row of its index.
 
     Near-duplicates are proposed by similarity and confirmed by pixels, aligned in all symmetries
@@ -74,9 +74,9 @@ def data_freedom(training_set: TrainingSet, row: int) -> DataFreedom:
     versions = int(index.copies[near.versions].sum())
     others = np.setdiff1d(around.others, [*near.versions, *near.equal], assume_unique=True)
     others = others[np.argsort(-(index.vectors[others] @ index.vectors[row]), kind="stable")]
-    freedom = DataFreedom(copies, versions, UNKNOWN, usual.copies, usual.lid)
+    freedom = TrainingNeighborhood(copies, versions, UNKNOWN, usual.copies, usual.lid)
     lid = Interval(0.0, 0.0, 0.0) if freedom.repeated else neighbor_lid(index, row, others)
-    return DataFreedom(copies, versions, lid, usual.copies, usual.lid)
+    return TrainingNeighborhood(copies, versions, lid, usual.copies, usual.lid)
 
 
 def neighbor_lid(index: Index, row: int, others: Rows) -> Interval:

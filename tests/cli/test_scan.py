@@ -91,7 +91,19 @@ def test_the_table_of_detectors_has_the_best_first_with_interval_and_cost() -> N
     assert "AUC of 0.900, by five-fold cross-validation" in lines[-1]
     causes = cause_table(run).splitlines()
     assert causes[2] == "| OD-Mem | 2 | 1 | 0 |" and causes[3] == "| DD-Mem | 0 | 1 | 0 |"
-    assert "0.833 (0.500 to 1.000)" in causes[-1]
+    assert "0.833 (0.500 to 1.000)" in causes[-1] and "calibration error" not in causes[-1]
+    assert run.cause is not None
+    confidence = torch.tensor([0.9, 0.8, 0.6, 0.7])
+    one = replace(run.cause, true=("both",) * 4, said=("both",) * 4, confidence=confidence)
+    lines = cause_table(replace(run, cause=one)).splitlines()
+    assert lines[:3] == [
+        "| true cause | predicted both | predicted not identifiable |",
+        "|---|---|---|",
+        "| both | 4 | 0 |",
+    ]
+    assert "Only one cause occurs here" in lines[-1]
+    assert "Expected calibration error of the confidence 0.250." in lines[-1]
+    assert "not identifiable" in cause_table(replace(run, cause=None))
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ import pytest
 from mmh_core.memorization.cause import (
     CAUSES,
     UNKNOWN,
-    DataFreedom,
-    ModelFreedom,
+    Cause,
+    ModelLids,
+    TrainingNeighborhood,
     cause_of,
     cause_words,
     clearly_below,
@@ -30,11 +31,11 @@ def about(value: float, half: float = 0.5) -> Interval:
 
 def data(
     copies: int = 1, near: int = 0, lid: Interval | None = None, usual_copies: float = 1.0
-) -> DataFreedom:
-    there = DataFreedom(copies, near, UNKNOWN, usual_copies, USUAL)
+) -> TrainingNeighborhood:
+    there = TrainingNeighborhood(copies, near, UNKNOWN, usual_copies, USUAL)
     if lid is None:
         lid = Interval(0.0, 0.0, 0.0) if there.repeated else about(10.0, 2.0)
-    return DataFreedom(copies, near, lid, usual_copies, USUAL)
+    return TrainingNeighborhood(copies, near, lid, usual_copies, USUAL)
 
 
 @pytest.mark.parametrize(
@@ -76,9 +77,9 @@ def data(
     ],
 )
 def test_the_cause_follows_the_training_set_and_the_model(
-    model: float, elsewhere: Interval, training: DataFreedom | None, label: str
+    model: float, elsewhere: Interval, training: TrainingNeighborhood | None, label: str
 ) -> None:
-    cause = cause_of(ModelFreedom(about(model), elsewhere), training)
+    cause = cause_of(ModelLids(about(model), elsewhere), training)
     assert cause.label == label
     assert math.isnan(cause.confidence)
     assert "nan" not in cause.reason and "1 times" not in cause.reason
@@ -87,14 +88,14 @@ def test_the_cause_follows_the_training_set_and_the_model(
 
 def test_overlapping_intervals_decide_nothing() -> None:
     wide = Interval(4.0, 0.0, 8.5)
-    assert cause_of(ModelFreedom(wide), data()).label == "not identifiable"
-    assert cause_of(ModelFreedom(Interval(4.0, 3.0, 5.0)), data()).label == "OD-Mem"
+    assert cause_of(ModelLids(wide), data()).label == "not identifiable"
+    assert cause_of(ModelLids(Interval(4.0, 3.0, 5.0)), data()).label == "OD-Mem"
     # An estimate without an interval is taken as it is.
-    assert cause_of(ModelFreedom(Interval(4.0, math.nan, math.nan)), data()).label == "OD-Mem"
+    assert cause_of(ModelLids(Interval(4.0, math.nan, math.nan)), data()).label == "OD-Mem"
 
 
 def test_a_reason_says_how_often_the_training_image_stands_there() -> None:
-    model = ModelFreedom(about(0.0), FREE)
+    model = ModelLids(about(0.0), FREE)
     assert "stands once in the training set." in cause_of(model, data()).reason
     assert "12 times in the training set." in cause_of(model, data(copies=12)).reason
     assert (
@@ -102,9 +103,9 @@ def test_a_reason_says_how_often_the_training_image_stands_there() -> None:
     )
     reason = cause_of(model, data(1, 15)).reason
     assert "beside 15 near-duplicates" in reason and "Removing the duplicates would" in reason
-    both = cause_of(ModelFreedom(about(0.0), LOST), data(32)).reason
+    both = cause_of(ModelLids(about(0.0), LOST), data(32)).reason
     assert "on reference prompts it has 2.0 dimensions" in both and "alone would not be" in both
-    unmeasured = cause_of(ModelFreedom(about(0.0)), data(32)).reason
+    unmeasured = cause_of(ModelLids(about(0.0)), data(32)).reason
     assert "unknown without reference prompts" in unmeasured
     assert "usually stand there 2 times" in cause_of(model, data(2, 0, None, 2.0)).reason
 
@@ -134,6 +135,12 @@ def test_a_prompt_has_a_cause_or_that_of_an_older_file(
 def test_a_label_that_is_no_cause_is_refused() -> None:
     with pytest.raises(ValueError, match="is no cause"):
         true_cause(LabelledPrompt("p", True, "k", "test", cause="the moon"))
+
+
+def test_the_sentence_has_the_confidence_where_there_is_one() -> None:
+    assert Cause("DD-Mem", "Why.").sentence == "Why."
+    assert Cause("DD-Mem", "Why.", 0.87).sentence == "Why. Confidence in this cause: 87%."
+    assert "more than 99%" in Cause("DD-Mem", "Why.", 0.999).sentence
 
 
 def test_every_cause_has_plain_words() -> None:

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from mmh_core.memorization.cause import UNKNOWN, CauseLabel, DataFreedom, ModelFreedom
+from mmh_core.memorization.cause import UNKNOWN, CauseLabel, ModelLids, TrainingNeighborhood
 from mmh_core.memorization.cause_calibration import (
     FEATURES,
     CauseCalibration,
@@ -24,11 +24,11 @@ USUAL = Interval(10.0, 9.0, 11.0)
 def case(truth: CauseLabel, copies: int, model: float, elsewhere: float) -> CauseCase:
     lid = Interval(0.0, 0.0, 0.0) if copies > 1 else Interval(10.0, 8.0, 12.0)
     return CauseCase(
-        ModelFreedom(
+        ModelLids(
             Interval(model, model - 0.5, model + 0.5),
             Interval(elsewhere, elsewhere - 1, elsewhere + 1),
         ),
-        DataFreedom(copies, 0, lid, 1.0, USUAL),
+        TrainingNeighborhood(copies, 0, lid, 1.0, USUAL),
         truth,
     )
 
@@ -100,7 +100,7 @@ def test_no_confidence_without_a_calibration_or_of_an_earlier_rule() -> None:
 
 
 def test_what_is_unknown_is_no_evidence() -> None:
-    blank = DataFreedom(1, 0, UNKNOWN, 1.0, UNKNOWN)
-    assert torch.equal(features(ModelFreedom(UNKNOWN), blank), torch.zeros(4).double())
-    many = features(ModelFreedom(UNKNOWN), DataFreedom(10**9, 0, UNKNOWN, 1.0, UNKNOWN))
+    blank = TrainingNeighborhood(1, 0, UNKNOWN, 1.0, UNKNOWN)
+    assert torch.equal(features(ModelLids(UNKNOWN), blank), torch.zeros(4).double())
+    many = features(ModelLids(UNKNOWN), TrainingNeighborhood(10**9, 0, UNKNOWN, 1.0, UNKNOWN))
     assert many.tolist() == [4.0, 0.0, 0.0, 0.0]

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmh_core.memorization.cause import ModelFreedom, cause_of
+from mmh_core.memorization.cause import ModelLids, cause_of
 from mmh_core.pocket.second.doses import Sizes
 from mmh_core.pocket.second.images import row_images
 from mmh_core.pocket.second.tables import build_tables
@@ -18,7 +18,7 @@ from mmh_core.records import MMHError
 from mmh_core.retrieval.embedders import PixelEmbedder, embed_all
 from mmh_core.retrieval.index import Index, build_index
 from mmh_core.statistics import Interval
-from mmh_core.subject.neighborhood import data_freedom, neighbor_lid, same_image, usual_of
+from mmh_core.subject.neighborhood import neighbor_lid, same_image, training_neighborhood, usual_of
 from mmh_core.subject.training_set import TrainingSet
 
 SIZES = Sizes(exact=1, near=1, template=1, unique=1, fresh=1, small=1, held_out=1, other=1)
@@ -53,7 +53,7 @@ def test_the_data_lid_is_the_dimension_and_lies_in_its_interval(dimension: int) 
     index = index_of(manifold(dimension))
     inside = torch.from_numpy(index.vectors[:, 0]).argsort(descending=True)[:60].tolist()
     lids = [
-        data_freedom(TrainingSet("", index, PixelEmbedder(), unreadable), row).lid
+        training_neighborhood(TrainingSet("", index, PixelEmbedder(), unreadable), row).lid
         for row in inside
     ]
     mean = sum(lid.value for lid in lids) / len(lids)
@@ -88,7 +88,7 @@ def test_exact_copies_are_counted_and_are_a_point_mass(copies: int, as_rows: boo
         points = torch.cat([points, points[7:8].expand(copies - 1, -1)])
     else:
         counts[7] = copies
-    freedom = data_freedom(around(points, 7, None if as_rows else counts), 7)
+    freedom = training_neighborhood(around(points, 7, None if as_rows else counts), 7)
     assert (freedom.copies, freedom.near_duplicates, freedom.usual_copies) == (copies, 0, 1.0)
     assert freedom.repeated == (copies > 1)
     assert (freedom.lid.value == 0) == (copies > 1)
@@ -96,15 +96,15 @@ def test_exact_copies_are_counted_and_are_a_point_mass(copies: int, as_rows: boo
 
 def test_copies_of_another_image_do_not_change_the_dimension() -> None:
     points = manifold(5)
-    alone = data_freedom(around(points, 0), 0).lid
+    alone = training_neighborhood(around(points, 0), 0).lid
     nearest = (points - points[0]).norm(dim=1).argsort()[1]
     beside = torch.cat([points, points[nearest][None].expand(200, -1)])
-    assert data_freedom(around(beside, 0), 0).lid == alone
+    assert training_neighborhood(around(beside, 0), 0).lid == alone
 
 
 def test_a_repeated_set_has_nothing_repeated() -> None:
     thrice = manifold(4, 200).repeat(3, 1)
-    freedom = data_freedom(around(thrice, 5), 5)
+    freedom = training_neighborhood(around(thrice, 5), 5)
     assert (freedom.copies, freedom.usual_copies) == (3, 3.0) and not freedom.repeated
     assert freedom.lid.value > 2
 
@@ -112,19 +112,19 @@ def test_a_repeated_set_has_nothing_repeated() -> None:
 def test_images_of_one_layout_leave_few_dimensions_where_many_are_usual() -> None:
     wide = manifold(9, 800)
     line = wide[:1] + 0.01 * torch.linspace(-1, 1, 40)[:, None] * torch.ones(1, 24) / 5
-    freedom = data_freedom(around(torch.cat([wide, line]), 0), 0)
+    freedom = training_neighborhood(around(torch.cat([wide, line]), 0), 0)
     assert not freedom.repeated and freedom.narrow and freedom.lid.value < 1.5
-    model = ModelFreedom(Interval(1.0, 0.5, 1.5))
+    model = ModelLids(Interval(1.0, 0.5, 1.5))
     assert cause_of(model, freedom).label == "DD-Mem"
-    alone = data_freedom(around(wide, 3), 3)
+    alone = training_neighborhood(around(wide, 3), 3)
     assert not alone.narrow and cause_of(model, alone).label == "OD-Mem"
 
 
 def test_too_few_images_tell_no_dimension() -> None:
-    freedom = data_freedom(around(manifold(3, 10), 0), 0)
+    freedom = training_neighborhood(around(manifold(3, 10), 0), 0)
     assert math.isnan(freedom.lid.value)
-    assert cause_of(ModelFreedom(Interval(0.0, 0.0, 0.0)), freedom).label == "not identifiable"
-    pair = data_freedom(around(manifold(3, 1).expand(2, -1), 0), 0)
+    assert cause_of(ModelLids(Interval(0.0, 0.0, 0.0)), freedom).label == "not identifiable"
+    pair = training_neighborhood(around(manifold(3, 1).expand(2, -1), 0), 0)
     assert pair.copies == 2 and pair.usual_copies == 2.0
 
 
@@ -155,11 +155,11 @@ def test_rendered_duplicates_are_repeated_and_what_stands_once_is_not(
     rows, _, training_set = world
     exact = rows[(rows.role == "exact") & (rows.copies >= 8)].index[:6]
     for row in exact:
-        freedom = data_freedom(training_set, int(row))
+        freedom = training_neighborhood(training_set, int(row))
         assert freedom.copies >= rows.copies[row] and freedom.repeated
         assert freedom.lid.value == 0
     once = rows[(rows.role == "exact") & (rows.copies == 1)].groupby("caption").head(1).index[:8]
-    repeated = [data_freedom(training_set, int(row)).repeated for row in once]
+    repeated = [training_neighborhood(training_set, int(row)).repeated for row in once]
     assert sum(repeated) <= 2
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -290,6 +291,50 @@ def test_figures_say_in_words_what_they_show_and_hold_the_values() -> None:
     assert sum(len(trace.x) for trace in marks.data) == 40
     assert run.cause is not None
     assert [list(row) for row in plots.causes(run.cause).data[0].z] == [[2, 1], [0, 1]]
+
+
+def with_confidence() -> BenchmarkRun:
+    """Return a run with three causes and a confidence, as the present rule gives it."""
+    run = made_up()
+    assert run.cause is not None
+    cause = replace(
+        run.cause,
+        said=("OD-Mem", "both", "DD-Mem", "not identifiable"),
+        true=("OD-Mem", "both", "both", "OD-Mem"),
+        threshold=math.nan,
+        confidence=torch.tensor([0.9, 0.8, 0.6, math.nan]),
+        multiplicity=torch.tensor([1.0, 32.0, 64.0, 1.0]),
+    )
+    return replace(run, cause=cause)
+
+
+def test_three_causes_and_their_reliability_are_drawn() -> None:
+    cause = with_confidence().cause
+    assert cause is not None and cause.causes == ("OD-Mem", "DD-Mem", "both")
+    matrix = plots.causes(cause).data[0]
+    assert list(matrix.x) == ["OD-Mem", "DD-Mem", "both", "not identifiable"]
+    assert [list(row) for row in matrix.z] == [[1, 0, 0, 1], [0, 0, 0, 0], [0, 1, 1, 0]]
+    assert cause.confidence is not None
+    drawn = plots.reliability(cause.confidence, cause.right)
+    # One of three answers with a confidence is wrong: .6 off, the others .2 and .1.
+    assert drawn.data[0].x == pytest.approx([0.6, 0.8, 0.9])
+    assert list(drawn.data[0].y) == [0.0, 1.0, 1.0]
+    assert "expected calibration error 0.300" in drawn.layout.meta["alt"]
+
+
+def titles(app: AppTest) -> list[str]:
+    return [each.value for each in app.markdown]
+
+
+def test_the_page_shows_the_reliability_of_a_run_that_has_a_confidence(
+    app: AppTest, tmp_path: Path, run: BenchmarkRun
+) -> None:
+    assert run.cause is not None and run.cause.confidence is None
+    assert not app.run().exception
+    assert not any("Reliability" in text for text in titles(app))
+    save_record(tmp_path / "made-up.safetensors", with_confidence())
+    assert not app.run().exception
+    assert any("Reliability" in text for text in titles(app))
 
 
 def test_the_shipped_result_is_of_the_shipped_model_and_reaches_its_figures() -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.detectors.catalogue import DETECTORS, adapted
-from mmh_core.memorization.cause import DataFreedom, ModelFreedom, true_cause
+from mmh_core.memorization.cause import ModelLids, TrainingNeighborhood, true_cause
 from mmh_core.memorization.cause_calibration import (
     CauseCalibration,
     CauseCase,
@@ -20,7 +20,7 @@ from mmh_core.records import LabelledPrompt, Progress
 from mmh_core.statistics import Interval, half_width, mean_recall
 from mmh_core.studies.detection.benchmark_run import CauseRow
 from mmh_core.studies.detection.measured import Measured, measured
-from mmh_core.subject.neighborhood import data_freedom
+from mmh_core.subject.neighborhood import training_neighborhood
 from mmh_core.subject.reference_prompts import ReferencePrompts
 from mmh_core.subject.subject import Subject
 from mmh_core.subject.training_set import TrainingSet
@@ -108,8 +108,8 @@ def cause_cases(
         row = training_set.row(image)
         if row is not None:
             lid = _mean(lids[place][ids[place] == image])
-            data: DataFreedom = data_freedom(training_set, row)
-            cases.append((place, CauseCase(ModelFreedom(lid, elsewhere), data, truth)))
+            data: TrainingNeighborhood = training_neighborhood(training_set, row)
+            cases.append((place, CauseCase(ModelLids(lid, elsewhere), data, truth)))
     return cases
 
 

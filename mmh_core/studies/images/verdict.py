@@ -11,7 +11,7 @@ import math
 from dataclasses import replace
 from typing import Literal, get_args
 
-from mmh_core.memorization.cause import Cause, ModelFreedom
+from mmh_core.memorization.cause import Cause, ModelLids
 from mmh_core.memorization.cause_calibration import judged_cause
 from mmh_core.memorization.hypothesis import share_words, shown_lid
 from mmh_core.memorization.verdict import COPY_VERDICTS
@@ -21,7 +21,7 @@ from mmh_core.statistics import Interval
 from mmh_core.studies.images.run import ImageResult, ImageVerdict, image_batch
 from mmh_core.subject.copies import ImageCopyEvidence
 from mmh_core.subject.image_lid import ImageLid
-from mmh_core.subject.neighborhood import data_freedom
+from mmh_core.subject.neighborhood import training_neighborhood
 from mmh_core.subject.reference_prompts import SUSPICIOUS_BELOW, ReferencePrompts
 from mmh_core.subject.training_set import TrainingSet
 
@@ -90,7 +90,7 @@ def judged(
         image,
         lids=() if lid is None else (lid,),
         verdict=verdict,
-        reason=reason if cause is None else f"{reason} {cause.reason}",
+        reason=reason if cause is None else f"{reason} {cause.sentence}",
         cause=cause,
     )
 
@@ -192,8 +192,8 @@ def cause_in(
     if lid is not None:
         value, ends = lid.conditional, lid.interval
     elsewhere = Interval(*(math.nan,) * 3) if reference is None else reference.usual()
-    model = ModelFreedom(Interval(value, *ends), elsewhere)
-    return judged_cause(model, data_freedom(training_set, row), training_set.cause)
+    model = ModelLids(Interval(value, *ends), elsewhere)
+    return judged_cause(model, training_neighborhood(training_set, row), training_set.cause)
 
 
 def _unread(cut: str) -> str:

@@ -242,7 +242,7 @@ def test_the_cause_of_a_copy_is_told_from_the_training_set(
     assert cause_in(planted, "not memorized", low, first.copy) is None
     assert cause_in(None, "exact copy", low, first.copy) is None
     assert cause_in(planted, "exact copy", low, None) is None
-    assert first.cause is not None and first.reason.endswith(first.cause.reason)
+    assert first.cause is not None and first.reason.endswith(first.cause.sentence)
 
 
 def test_agreement_is_the_mean_cosine_of_pairs(model: TextToImage, planted: TrainingSet) -> None:
