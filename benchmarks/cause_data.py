@@ -86,7 +86,8 @@ def measured(tables: Tables, each: int) -> list[Group]:
     copies = np.concatenate([rows.copies.to_numpy(), np.ones(OPEN, np.int64)])
     whole = searched(images, copies)
     tested = rows[rows.split == "test"].groupby("caption").sample(1, random_state=0)
-    lids = {truth.caption: truth.lid for truth in caption_truths(tables, tested.caption.tolist())}
+    unique = tested.caption[tested.role == "unique"].tolist()
+    lids = {truth.caption: truth.lid for truth in caption_truths(tables, unique)}
     wide = tested.caption.map(lids) >= WIDE
     chosen = {
         ("exact duplicates", True): (tested.role == "exact") & (tested.copies >= DUPLICATED),
