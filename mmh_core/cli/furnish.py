@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -88,12 +88,31 @@ def furnish(
     restart: Annotated[bool, typer.Option(help="Run finished stages again.")] = False,
     work: WorkFolder = Path(".mmh/pocket-furnish"),
     device: DeviceName = "auto",
+    which: Annotated[
+        int, typer.Option("--world", min=1, max=2, help="1: the shipped world; 2: the next one.")
+    ] = 1,
+    build: Annotated[
+        Path,
+        typer.Option(metavar="FOLDER", help="Of the second world: the work folder of its build."),
+    ] = Path(".mmh/pocket-build"),
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Folder for what the command makes."),
+    ] = None,
 ) -> None:
     """Make all calibrations and finished examples of the embedded model anew, without training.
 
     Takes hours. Each stage is kept when it ends, and the same command goes on behind it; stages of
-    other weights are run again.
+    other weights are run again. Of the second world, the first stage writes the model from its
+    build into --out, in place of what is there.
     """
+    if which == 2:
+        from mmh_core.cli.furnish_second import furnish_second
+
+        furnish_second(stages, restart, work / "second", device, build / "second", out)
+        return
+    if out is not None:
+        raise MMHError("--out is of the second world: add --world 2, or leave --out out.")
     chosen = [name.strip() for name in stages.split(",") if name.strip()] or list(STAGES)
     unknown = [name for name in chosen if name not in STAGES]
     if unknown:
@@ -101,16 +120,25 @@ def furnish(
     run_stages(Furnishing(_POCKET.parent, work, device), chosen, restart)
 
 
-def run_stages(shared: Furnishing, chosen: Collection[str], restart: bool = False) -> None:
-    """Run the chosen stages in their order, but those that these weights have behind them."""
+def run_stages(
+    shared: Furnishing,
+    chosen: Collection[str],
+    restart: bool = False,
+    stages: Mapping[str, Callable[[Furnishing], None]] | None = None,
+) -> None:
+    """Run the chosen stages in their order, but those that these weights have behind them.
+
+    `stages` are those of the first world unless given.
+    """
+    stages = STAGES if stages is None else stages
     check_places(shared.work / "done", shared.folder / "x")
-    for name in [stage for stage in STAGES if stage in chosen]:
+    for name in [stage for stage in stages if stage in chosen]:
         mark = shared.work / f"{name}.done"
         if not restart and mark.exists() and mark.read_text().strip() == shared.model.sha256:
             typer.echo(f"{name}: finished before.")
             continue
         typer.echo(f"{name}: begins.")
-        STAGES[name](shared)
+        stages[name](shared)
         write_text(mark, f"{shared.model.sha256}\n")
     typer.echo(f"Furnished {shared.assets}.")
 

@@ -34,6 +34,13 @@ _POCKET = Path(CATALOGUE["pocket-sd"].source)
 _WORK = Path(".mmh/pocket-build")
 #: Folder of the second world's build, in that of the first.
 SECOND = "second"
+Minutes = Annotated[
+    float | None,
+    typer.Option(
+        help="Time to take: stages of the first world are made to fit, of the second world the "
+        "same command resumes."
+    ),
+]
 WorldNumber = Annotated[
     int,
     typer.Option("--world", min=1, max=2, help="1: the shipped world; 2: the next one."),
@@ -48,9 +55,7 @@ def pocket() -> None:
 @app.command("build")
 def build_command(
     device: DeviceName = "auto",
-    minutes: Annotated[
-        float | None, typer.Option(help="Shorten or lengthen every stage to fit this time.")
-    ] = None,
+    minutes: Minutes = None,
     out: Annotated[
         Path,
         typer.Option(
@@ -122,10 +127,7 @@ def check_command(
     json_file: JsonFile = None,
     which: WorldNumber = 1,
     work: WorkFolder = _WORK,
-    minutes: Annotated[
-        float | None,
-        typer.Option(help="Of the second world: measure so long; the next check resumes."),
-    ] = None,
+    minutes: Minutes = None,
     pairs: Annotated[
         Path | None,
         typer.Option(

@@ -2,7 +2,7 @@
 
 | file | holds |
 |---|---|
-| world.json | seed and counts |
+| world.json | seed, counts, and which world: 1 unless it says 2 |
 | pictures/training-00.webp, ... | training images by id, 240 to a sheet, one below the other |
 | pictures/held-out-00.webp, ... | held-out images likewise |
 | training.parquet, held_out.parquet | the labels of `World` |
@@ -32,22 +32,28 @@ from mmh_core.text_to_image.weights import MANIFEST, digest
 _PER_SHEET = 240
 
 
-def write_world(folder: Path, world: World) -> None:
-    """Write a world's images and tables into a folder; equal worlds make equal bytes."""
+def write_world(
+    folder: Path, world: World, captions: pd.DataFrame | None = None, number: int = 1
+) -> None:
+    """Write a world's images and tables into a folder; equal worlds make equal bytes.
+
+    `captions` is the table of prompts, that of the first world's cast unless given.
+    """
     _write_sheets(folder, "training", world.images)
     _write_sheets(folder, "held-out", world.held_out)
     for name, table in (
         ("training", world.labels),
         ("held_out", world.held_out_labels),
-        ("prompts", prompts(world.seed)),
+        ("prompts", prompts(world.seed) if captions is None else captions),
     ):
         with replacing(folder / f"{name}.parquet") as temporary:
             table.to_parquet(temporary, index=False)
     counts = {"training": len(world.images), "held_out": len(world.held_out)}
-    write_text(
-        folder / "world.json",
-        json.dumps({"seed": world.seed, "pictures": counts}, indent=2, sort_keys=True) + "\n",
-    )
+    about: dict[str, object] = {"seed": world.seed, "pictures": counts}
+    if number != 1:
+        about["world"] = number
+    text = json.dumps(about, indent=2, sort_keys=True)
+    write_text(folder / "world.json", text + "\n")
 
 
 def read_world(folder: Path) -> World:
@@ -75,6 +81,16 @@ def world_seed(folder: Path) -> int:
     if type(seed) is not int:
         raise MMHError(f"{folder / 'world.json'} names no seed: {remedy}")
     return seed
+
+
+def world_number(folder: Path) -> int:
+    """Return which world lies beside a model, 1 or 2. Errors: MMHError."""
+    remedy = "copy the folder again or build it with the command pocket build."
+    about = read_json(folder / "world.json", "description of the world", remedy)
+    number = about.get("world", 1) if isinstance(about, dict) else None
+    if number not in (1, 2):
+        raise MMHError(f"{folder / 'world.json'} names no world that is known here: {remedy}")
+    return int(number)
 
 
 def read_prompts(folder: Path) -> pd.DataFrame:

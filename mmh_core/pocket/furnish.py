@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from mmh_core.files import replacing, write_text
 from mmh_core.pocket.assets import read_world, sheet_place, write_manifest, write_world
@@ -23,12 +24,14 @@ from mmh_core.retrieval.embedders import Embedder, embed_all, pocket_embedder
 from mmh_core.retrieval.index import Index, build_index
 from mmh_core.retrieval.index_files import load_index, save_index
 from mmh_core.retrieval.training_images import TrainingImages, training_images
-from mmh_core.retrieval.umap_layout import umap_layout
+from mmh_core.retrieval.umap_layout import Positions, umap_layout_steps
 from mmh_core.text_to_image.folder import CARD
 from mmh_core.text_to_image.weights import MANIFEST, read_json
 
 #: What the model card recommends: a tiny model wants little guidance.
 GUIDANCE, STEPS = 2.0, 30
+#: Yields None while descriptors (N, D) are placed, the places (N, 2) at last.
+LayoutSteps = Callable[[NDArray[np.float32]], Iterator[Positions | None]]
 _PACKAGES = ("torch", "diffusers", "transformers", "tokenizers", "numpy", "pillow")
 
 
@@ -41,17 +44,31 @@ class EmbeddedData:
     training: TrainingImages
 
 
-def furnish(folder: Path, world: World, about: Mapping[str, Any]) -> Iterator[Progress[None]]:
-    """Add the data to a folder of built networks; `about` goes into the card as it is."""
+def furnish(
+    folder: Path,
+    world: World,
+    about: Mapping[str, Any],
+    captions: pd.DataFrame | None = None,
+    number: int = 1,
+    placed: LayoutSteps = umap_layout_steps,
+) -> Iterator[Progress[None]]:
+    """Add the data to a folder of built networks; `about` goes into the card as it is.
+
+    `captions` is the table of prompts, and `number` the world's. `placed` makes the map, in
+    another process: the threads that UMAP starts slow down every network of this one twentyfold.
+    """
     (folder / MANIFEST).unlink(missing_ok=True)
     yield Progress(0.0, "Writing images and labels", None)
-    write_world(folder, world)
+    write_world(folder, world, captions, number)
     _write_card(folder, about)
     yield Progress(0.3, "Describing the training images", None)
     index = _index(world, pocket_embedder(folder / "descriptor"))
     save_index(index, folder / "index", storage="float16")
     yield Progress(0.6, "Drawing the map of the training images", None)
-    _write_map(folder / "map.parquet", index)
+    [*_, places] = placed(np.asarray(index.vectors))
+    if places is None:
+        raise ValueError("The map has no places.")
+    _write_map(folder / "map.parquet", index, places)
     write_manifest(folder)
     yield Progress(1.0, "Furnished", None)
 
@@ -104,9 +121,8 @@ def _index(world: World, embedder: Embedder) -> Index:
     return build_index(embed_all(embedder, as_tensor(world.images)), rows, embedder)
 
 
-def _write_map(path: Path, index: Index) -> None:
+def _write_map(path: Path, index: Index, places: Positions) -> None:
     """Write 2-D coordinates of the training images: UMAP of their descriptors, cosine."""
-    places = umap_layout(np.asarray(index.vectors))
     table = pd.DataFrame({"id": index.ids, "x": places[:, 0], "y": places[:, 1]})
     with replacing(path) as temporary:
         table.astype({"x": "float32", "y": "float32"}).to_parquet(temporary, index=False)

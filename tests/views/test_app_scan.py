@@ -17,6 +17,7 @@ from mmh_core.store.shards import read_rows
 from mmh_core.studies.detection.labelled_prompts import pocket_normal_captions
 from mmh_core.subject.calibration import FILE, empty_calibration, write_calibration
 from mmh_core.subject.early_calibration import early_calibration
+from mmh_core.text_to_image.catalogue import CATALOGUE
 from tests.views.test_app_review import captions, opened, said, sound
 from views import session, subjects
 from views.review import scan_session
@@ -35,7 +36,9 @@ def calibration(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of an early scan calibrated on twenty reference captions and one seed."""
     folder = tmp_path_factory.mktemp("calibration")
     model = subjects.model("pocket-sd")
-    [*_, last] = early_calibration(model, pocket_normal_captions()[:20], (0,))
+    [*_, last] = early_calibration(
+        model, pocket_normal_captions(Path(CATALOGUE["pocket-sd"].source))[:20], (0,)
+    )
     early = replace(empty_calibration(model), early=last.partial)
     write_calibration(folder / FILE, early)
     return folder

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from mmh_core.formats.columns import folded
 from mmh_core.memorization.cause import DATA
-from mmh_core.pocket.assets import read_prompts
+from mmh_core.pocket.assets import read_prompts, world_number
+from mmh_core.pocket.second.embedded import second_labelled, second_references
 from mmh_core.pocket.trials import MEMORIZED, open_captions
 from mmh_core.records import LabelledPrompt, MMHError, Split
 from mmh_core.store.prompt_table import prompt_batches
@@ -39,8 +40,11 @@ def pocket_labelled(folder: Path, seed: int = 0) -> tuple[LabelledPrompt, ...]:
 
     Of each named subject one caption that was trained with, of each memorized one a paraphrase
     that was not (kind "paraphrase"), and captions of unnamed scenes. Whether a caption is
-    memorized is what the world was built for, not what the model does with it.
+    memorized is what the world was built for, not what the model does with it. Those of the second
+    world are in its table (`second_labelled`).
     """
+    if world_number(folder) == 2:
+        return second_labelled(folder)
     table = read_prompts(folder)
     rows = []
     for split in _SPLITS:
@@ -68,11 +72,14 @@ def pocket_labelled(folder: Path, seed: int = 0) -> tuple[LabelledPrompt, ...]:
     return tuple(rows)
 
 
-def pocket_normal_captions(seed: int = 0) -> tuple[str, ...]:
+def pocket_normal_captions(folder: Path, seed: int = 0) -> tuple[str, ...]:
     """Return 200 reference captions of the embedded world, none of them of the test half.
 
-    Varied ones of the calibration half, and captions of unnamed scenes.
+    Varied ones of the calibration half, and captions of unnamed scenes; of the second world those
+    of its reference kinds.
     """
+    if world_number(folder) == 2:
+        return second_references(folder, _NORMAL)
     from mmh_core.pocket.calibration import captions_of
 
     varied = captions_of(seed, "calibration")

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import torch
 
+from mmh_core.pocket.assets import world_number
 from mmh_core.pocket.calibration import calibration_captions
+from mmh_core.pocket.second.embedded import second_references
 from mmh_core.records import Progress
 from mmh_core.studies.detection.labelled_prompts import pocket_labelled, pocket_normal_captions
 from mmh_core.studies.images.run import ImageConfig, ImageResult
@@ -26,10 +28,17 @@ from mmh_core.text_to_image.requests import Sampling
 #: Seeds that nothing else uses.
 SEEDS = (90_000, 90_001, 90_002)
 _NORMAL = ("open", "varied")
+#: Reference prompts of the second world.
+_SECOND = 40
 
 
-def pocket_prompts(seed: int) -> tuple[str, ...]:
-    """Return the reference prompts of the embedded world: varied and open, calibration half."""
+def pocket_prompts(folder: Path, seed: int) -> tuple[str, ...]:
+    """Return the reference prompts of the embedded world: varied and open, calibration half.
+
+    Of the second world so many of its reference kinds as there are in the first.
+    """
+    if world_number(folder) == 2:
+        return second_references(folder, _SECOND)
     table = calibration_captions(seed)
     return tuple(str(text) for text in table[table.kind.isin(_NORMAL)].caption)
 
@@ -88,7 +97,7 @@ def pocket_reference_prompts(
     """Run `normal_study` for the embedded model, at its card's settings."""
     config = ImageConfig(
         str(folder),
-        pocket_prompts(seed),
+        pocket_prompts(folder, seed),
         SEEDS,
         model.sampling,
     )
@@ -107,7 +116,7 @@ def pocket_early(
     tested = [row for row in labelled if row.split == "test" and row.memorized]
     yield from early_calibration(
         model,
-        pocket_normal_captions(seed),
+        pocket_normal_captions(folder, seed),
         times=early_times(model, labelled),
         memorized=[row.prompt for row in tested if row.kind != "paraphrase"],
         paraphrases=[row.prompt for row in tested if row.kind == "paraphrase"],

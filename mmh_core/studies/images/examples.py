@@ -34,7 +34,7 @@ def pocket_examples(folder: Path) -> tuple[PromptExample, ...]:
     import pandas as pd
 
     # Here, because this reaches everything that building the world needs.
-    from mmh_core.pocket.assets import read_prompts, world_seed
+    from mmh_core.pocket.assets import read_prompts, world_number, world_seed
     from mmh_core.pocket.calibration import calibration_captions
 
     named = read_prompts(folder)
@@ -42,9 +42,14 @@ def pocket_examples(folder: Path) -> tuple[PromptExample, ...]:
     named = named.sort_values("trained", ascending=False, kind="stable")
     order = {subject: i for i, subject in enumerate(dict.fromkeys(named.sort_index().subject))}
     named = named.assign(order=named.subject.map(order)).sort_values("order", kind="stable")
-    unnamed = calibration_captions(world_seed(folder))
-    unnamed = unnamed[unnamed.kind == "open"].assign(trained=True)
-    table = pd.concat([named, unnamed])
+    table = named
+    # The second world has all its captions in the table.
+    if world_number(folder) == 2:
+        table = named[named.group.isin(("trained", "paraphrases"))]
+    else:
+        unnamed = calibration_captions(world_seed(folder))
+        unnamed = unnamed[unnamed.kind == "open"].assign(trained=True)
+        table = pd.concat([named, unnamed])
     return tuple(
         PromptExample(str(row.caption), str(row.kind), str(row.subject), bool(row.trained))
         for row in table.itertuples()

@@ -1,0 +1,173 @@
+"""The second world as the embedded model: written from its build, calibrated, with examples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from mmh_core.cli.furnish import STAGES, Furnishing, run_stages
+from mmh_core.cli.output import check_places, followed
+from mmh_core.files import write_text
+from mmh_core.records import MMHError
+from mmh_core.retrieval.umap_layout import umap_layout_steps
+from mmh_core.subject.devices import device_of
+
+if TYPE_CHECKING:
+    from mmh_core.pocket.furnish import LayoutSteps
+    from mmh_core.pocket.second.inspection import Inspection
+    from mmh_core.studies.images.run import ImageConfig
+
+#: The stage that writes the model; it comes before all others.
+FOLDER = "folder"
+#: Kinds of captions of which a finished example is kept, and those of the comparison.
+_EXAMPLES = ("duplicate", "near-duplicate", "template", "unique", "fresh")
+_COMPARED = ("duplicate", "unique", "fresh")
+
+
+def furnish_second(
+    stages: str, restart: bool, work: Path, device: str, build: Path, out: Path | None
+) -> None:
+    """Write and furnish the model of a finished build; see the command."""
+    from mmh_core.pocket.second.inspection import Inspection
+    from mmh_core.pocket.second.plan import SecondConfig
+    from mmh_core.pocket.second.training import Workshop
+
+    names = (FOLDER, *STAGES)
+    chosen = [name.strip() for name in stages.split(",") if name.strip()] or list(names)
+    unknown = [name for name in chosen if name not in names]
+    if unknown:
+        raise MMHError(f"There is no stage {unknown[0]!r}: choose from {', '.join(names)}.")
+    if out is None:
+        raise MMHError(
+            "Name the folder of the model by --out, such as assets/pocket-sd for the one that "
+            "comes with this program, whose place the second world then takes."
+        )
+    folder = out.resolve()
+    inspection = Inspection(Workshop(SecondConfig(), build, device_of(device)))
+    at = Furnishing(folder.parent, work, device, folder.name)
+    run_second(at, inspection, chosen, restart)
+
+
+def run_second(
+    at: Furnishing,
+    inspection: Inspection,
+    chosen: list[str],
+    restart: bool = False,
+    placed: LayoutSteps = umap_layout_steps,
+) -> None:
+    """Run the chosen stages: the model's folder first, then all that is made of it.
+
+    `placed` makes the map of the training images.
+    Errors: MMHError for a build that is not finished.
+    """
+    from mmh_core.pocket.assets import world_number
+    from mmh_core.pocket.second.embedded import embed_second
+
+    check_places(at.work / "done", at.folder / "x")
+    if FOLDER in chosen:
+        shop, mark = inspection.shop, at.work / f"{FOLDER}.done"
+        stamp = shop.stamp("assembly")
+        written = mark.exists() and mark.read_text().strip() == stamp
+        if restart or not written or not (at.folder / "world.json").is_file():
+            typer.echo(f"{FOLDER}: begins.")
+            followed(embed_second(shop, at.folder, placed))
+            write_text(mark, f"{stamp}\n")
+        else:
+            typer.echo(f"{FOLDER}: finished before.")
+    rest = [name for name in chosen if name != FOLDER]
+    if rest and not (at.folder / "world.json").is_file():
+        raise MMHError(f"{at.folder} holds no model: run the stage {FOLDER} first.")
+    if rest and world_number(at.folder) != 2:
+        raise MMHError(
+            f"{at.folder} holds the first world: run the stage {FOLDER} first, which replaces it."
+        )
+    if rest:
+        run_stages(at, rest, restart, second_stages(inspection))
+
+
+def second_stages(inspection: Inspection) -> dict[str, Callable[[Furnishing], None]]:
+    """Return the stages behind the folder: the first world's, some of them in other ways."""
+    return {
+        **STAGES,
+        "calibration": lambda at: _calibration(at, inspection),
+        "figures": lambda at: _figures(at, inspection),
+        "images": _images,
+        "mitigation": _mitigation,
+    }
+
+
+def _calibration(at: Furnishing, inspection: Inspection) -> None:
+    """Keep the copy thresholds and the scale of LID, measured as for the check and kept there."""
+    from mmh_core.subject.calibration import empty_calibration
+
+    measured = (inspection.threshold_measurement, inspection.scale_measurement)
+    for measurement in measured:
+        for done, of in measurement.run():
+            typer.echo(f"{measurement.words}: {done} of {of}", err=True)
+    at.keep(
+        replace(
+            empty_calibration(at.model),
+            copy_thresholds=inspection.thresholds,
+            lid_scale=inspection.scale,
+        )
+    )
+
+
+def _figures(at: Furnishing, inspection: Inspection) -> None:
+    """Write the figures of the check into the card; what is measured is not measured again."""
+    from mmh_core.cli.tables import check_table, plain
+    from mmh_core.pocket.furnish import add_to_card
+    from mmh_core.pocket.second.check import check_second
+
+    shop = inspection.shop
+    steps = check_second(
+        shop.config, shop.work, device=device_of(at.device), counts=inspection.counts
+    )
+    figures = followed(steps)
+    add_to_card(at.folder, {"figures": plain(figures.rows)})
+    write_text(at.work / "figures.md", check_table(figures, ".4g") + "\n")
+
+
+def _images(at: Furnishing) -> None:
+    """Make one finished example of each kind; those of other kinds make way."""
+    from mmh_core.pocket.second.embedded import second_example
+    from mmh_core.store.archive import load_record, save_record
+    from mmh_core.studies.detection.prompt_scan import scanned
+    from mmh_core.studies.images.run import ImageRun
+    from mmh_core.studies.images.study import image_study
+
+    subject, folder = at.subject(), at.assets / "images"
+    kept = sorted(folder.glob("*.safetensors"))
+    if not kept:
+        raise MMHError(f"{folder} holds no finished example whose settings could be taken.")
+    settings: ImageConfig = load_record(kept[0], ImageRun).config
+    for kind in _EXAMPLES:
+        config = replace(settings, prompts=(second_example(at.folder, kind),))
+        steps = image_study(config, subject)
+        run = followed(scanned(steps, at.model, subject.calibration.early))
+        save_record(folder / f"{kind}.safetensors", run)
+    for path in kept:
+        if path.stem not in _EXAMPLES:
+            path.unlink()
+
+
+def _mitigation(at: Furnishing) -> None:
+    """Make the finished comparison of mitigations with captions of this world."""
+    from mmh_core.pocket.second.embedded import second_example
+    from mmh_core.store.archive import load_record, save_record
+    from mmh_core.studies.mitigation.run import MitigationRun
+    from mmh_core.studies.mitigation.study import mitigation_study
+    from mmh_core.studies.mitigation.token_attribution import token_study
+
+    subject, path = at.subject(), at.assets / "mitigation" / "duplicate.safetensors"
+    prompts = tuple(second_example(at.folder, kind) for kind in _COMPARED)
+    config = replace(load_record(path, MitigationRun).config, prompts=prompts)
+    run = followed(mitigation_study(config, subject))
+    save_record(path, run)
+    first = replace(config, prompts=prompts[:1])
+    attributions = followed(token_study(first, subject, run.cells[0].latents))
+    save_record(path.with_name("duplicate-tokens.safetensors"), attributions)

@@ -1,0 +1,199 @@
+"""The second world as the data beside an embedded model: images, labels and captions."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from mmh_core.pocket.assets import read_prompts
+from mmh_core.pocket.build import Models, assemble
+from mmh_core.pocket.furnish import LayoutSteps, furnish
+from mmh_core.pocket.scenes import Scene
+from mmh_core.pocket.second.families import GrammarCaption, family_of
+from mmh_core.pocket.second.finish import draw_all
+from mmh_core.pocket.second.images import caption_of, held_out_scene, open_images
+from mmh_core.pocket.second.plan import DENOISERS
+from mmh_core.pocket.second.searched import kind_of, rendered_rows
+from mmh_core.pocket.second.training import Workshop
+from mmh_core.pocket.second.truth import lid_star
+from mmh_core.pocket.world import COLUMNS, World
+from mmh_core.records import LabelledPrompt, MMHError, Progress, Split
+from mmh_core.retrieval.umap_layout import umap_layout_steps
+
+#: Open images held out, by number, and the number of a caption's held-out image.
+_OPEN_START, OPEN_HELD_OUT, _HELD_OUT = 940_000_000, 200, 3_000
+#: Kinds of captions that are not memorized, whatever a model does, and reference prompts of them.
+REFERENCES = ("unique", "fresh", "held-out")
+_SPLITS: tuple[Split, ...] = ("calibration", "test")
+
+
+def embed_second(
+    shop: Workshop, out: Path, placed: LayoutSteps = umap_layout_steps
+) -> Iterator[Progress[None]]:
+    """Write the networks of a finished build into `out`, with the world beside them.
+
+    The index of the training set holds every distinct row of the training table with its copies,
+    near-duplicates as rows of their own. Open images and those of fresh captions are not in it:
+    they are drawn anew without end and come up about once, so a copy of one cannot be detected.
+    Errors: MMHError for a stage that is not finished.
+    """
+    needed = ("world", "autoencoder", "clip", "descriptor", DENOISERS[0])
+    for stage in needed:
+        if not shop.finished(stage):
+            raise MMHError(
+                f"The stage {stage} is not finished: run pocket build --world 2 --stage {stage} "
+                "first."
+            )
+    yield Progress(0.0, "Writing the networks", None)
+    networks = Models(
+        shop.scaled_autoencoder(),
+        shop.model("clip"),
+        shop.model("descriptor"),
+        shop.model(DENOISERS[0]),
+    )
+    assemble(networks, shop.work / "tokenizer", out, shop.work)
+    yield Progress(0.1, "Rendering training and held-out images", None)
+    world = second_world(shop)
+    about = {"training": {"world": 2, "config": repr(shop.config)}}
+    for progress in furnish(out, world, about, caption_table(shop), number=2, placed=placed):
+        yield Progress(0.2 + 0.8 * progress.fraction, progress.message, None)
+
+
+def second_world(shop: Workshop, open_held_out: int = OPEN_HELD_OUT) -> World:
+    """Return the distinct training images and others that nothing was trained with, labelled.
+
+    Held out: one image of each trained and each held-out caption, and open images. LID* of a
+    training image is that of its caption, NaN where it is not measured.
+    """
+    rows = shop.tables.rows.iloc[: shop.config.rows]
+    captions = shop.tables.captions
+    lid = dict(zip(shop.truth().caption, shop.truth().lid, strict=True))
+    entries = [
+        _entry(shop, number, caption, float(lid.get(caption, np.nan)), copies)
+        for number, (caption, copies) in enumerate(
+            zip(rows.caption.tolist(), rows.copies.tolist(), strict=True)
+        )
+    ]
+    labels = pd.DataFrame(entries, columns=list(COLUMNS))
+    scenes: list[Scene] = []
+    others = []
+    for caption in captions[captions.group.isin(("trained", "held-out"))].id.tolist():
+        scene = held_out_scene(shop.tables, caption, _HELD_OUT)
+        true = lid_star(scene, _free(caption_of(shop.tables, caption), shop.tables.seed))
+        others.append(_entry(shop, len(scenes), caption, float(true), 0))
+        scenes.append(scene)
+    for each in open_images(shop.tables, _OPEN_START, open_held_out):
+        true = lid_star(each.scene, _free(each.caption, shop.tables.seed))
+        subject, content = f"open/{each.caption.painter}", _content(each.caption)
+        texts = (each.caption.text,)
+        others.append(
+            (len(scenes), each.caption.painter, "open", subject, content, texts, float(true), 0)
+        )
+        scenes.append(each.scene)
+    held_out = pd.DataFrame(others, columns=list(COLUMNS))
+    return World(shop.tables.seed, rendered_rows(shop), labels, draw_all(scenes), held_out)
+
+
+def caption_table(shop: Workshop) -> pd.DataFrame:
+    """Return every caption of the world but those of the small sets, as `read_prompts` reads it.
+
+    caption, subject, kind, family, trained and split as in the first world; and group, role,
+    copies, images, transform, repeated, lid and chance, so that figures can be taken by dose.
+    A paraphrase has kind, subject and dose of the caption that it paraphrases.
+    """
+    captions = shop.tables.captions
+    table = captions[captions.group != "small"].merge(
+        shop.truth(), left_on="id", right_on="caption", how="left"
+    )
+    own = np.where(table.paraphrase_of >= 0, table.paraphrase_of, table.id)
+    doses = captions.iloc[own]
+    made = pd.DataFrame(
+        {
+            "caption": table.text,
+            "subject": [f"caption/{number}" for number in own],
+            "kind": [kind_of_caption(row) for row in doses.to_dict("records")],
+            "family": table.painter,
+            "trained": table.group == "trained",
+            "split": doses.split.to_numpy(),
+            "group": table.group,
+        }
+    )
+    for name in ("role", "copies", "images", "transform", "repeated"):
+        made[name] = doses[name].to_numpy()
+    for name in ("lid", "chance"):
+        made[name] = table[name].to_numpy(np.float64)
+    return made
+
+
+def kind_of_caption(caption: Mapping[Hashable, object]) -> str:
+    """Return what a caption is called: its dose where it is trained, else its group."""
+    if caption["group"] != "trained":
+        return str(caption["group"])
+    return kind_of(str(caption["role"]), int(str(caption["copies"])))
+
+
+def second_labelled(folder: Path) -> tuple[LabelledPrompt, ...]:
+    """Return the labelled prompts of the second world beside a model.
+
+    Labels describe the data: memorized are captions with 8 exact copies or more, near-duplicates
+    and templates, and their paraphrases (kind "paraphrase", test half alone); captions with 2 or 4
+    copies are left out, and prompts of no world count as not memorized.
+    """
+    table = read_prompts(folder)
+    rows = []
+    for split in _SPLITS:
+        part = table[(table.split == split) & (table.repeated != "between")]
+        trained = part[part.group != "paraphrases"]
+        rows += [
+            LabelledPrompt(text, repeated == "yes", kind, split)
+            for text, repeated, kind in zip(
+                trained.caption, trained.repeated, trained.kind, strict=True
+            )
+        ]
+        if split == "test":
+            others = part[(part.group == "paraphrases") & (part.repeated == "yes")]
+            rows += [LabelledPrompt(text, True, "paraphrase", split) for text in others.caption]
+    first: dict[str, LabelledPrompt] = {}
+    for row in rows:
+        # A caption of two or three words may be its own paraphrase.
+        first.setdefault(row.prompt, row)
+    return tuple(first.values())
+
+
+def second_references(folder: Path, count: int) -> tuple[str, ...]:
+    """Return reference prompts of the calibration half, `count` at most, kinds in turn."""
+    table = read_prompts(folder)
+    table = table[(table.split == "calibration") & table.kind.isin(REFERENCES)]
+    table = table[table.group != "paraphrases"]
+    place = table.groupby("kind").cumcount()
+    ordered = table.assign(place=place).sort_values("place", kind="stable")
+    return tuple(str(text) for text in ordered.caption[:count])
+
+
+def second_example(folder: Path, kind: str) -> str:
+    """Return the caption of a kind in the calibration half with the most copies, then images."""
+    table = read_prompts(folder)
+    table = table[(table.split == "calibration") & table.trained & (table.kind == kind)]
+    if table.empty:
+        raise MMHError(f"The world beside {folder} has no caption of the kind {kind}.")
+    return str(table.sort_values(["copies", "images", "lid"], kind="stable").caption.iloc[-1])
+
+
+def _entry(
+    shop: Workshop, number: int, caption: int, lid: float, copies: int
+) -> tuple[object, ...]:
+    row = shop.tables.captions.iloc[caption].to_dict()
+    content = _content(caption_of(shop.tables, caption))
+    kind, subject = kind_of_caption(row), f"caption/{caption}"
+    return (number, row["painter"], kind, subject, content, (row["text"],), lid, copies)
+
+
+def _content(caption: GrammarCaption) -> str:
+    return f"{caption.painter}/{caption.subject}/{sorted(caption.fixed)}"
+
+
+def _free(caption: GrammarCaption, seed: int) -> tuple[str, ...]:
+    return family_of(caption, seed).free
