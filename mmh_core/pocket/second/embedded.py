@@ -140,7 +140,7 @@ def second_labelled(folder: Path) -> tuple[LabelledPrompt, ...]:
 
     Labels describe the data: memorized are captions with 8 exact copies or more, near-duplicates
     and templates, and their paraphrases (kind "paraphrase", test half alone); captions with 2 or 4
-    copies are left out, and prompts of no world count as not memorized.
+    copies are left out, and prompts of no world count as not memorized. The group of a trained caption is its dose.
     """
     table = read_prompts(folder)
     rows = []
@@ -148,19 +148,34 @@ def second_labelled(folder: Path) -> tuple[LabelledPrompt, ...]:
         part = table[(table.split == split) & (table.repeated != "between")]
         trained = part[part.group != "paraphrases"]
         rows += [
-            LabelledPrompt(text, repeated == "yes", kind, split)
-            for text, repeated, kind in zip(
-                trained.caption, trained.repeated, trained.kind, strict=True
+            LabelledPrompt(
+                str(row["caption"]),
+                row["repeated"] == "yes",
+                str(row["kind"]),
+                split,
+                group=_dose(row),
             )
+            for row in trained.to_dict("records")
         ]
         if split == "test":
             others = part[(part.group == "paraphrases") & (part.repeated == "yes")]
-            rows += [LabelledPrompt(text, True, "paraphrase", split) for text in others.caption]
+            rows += [
+                LabelledPrompt(str(text), True, "paraphrase", split) for text in others.caption
+            ]
     first: dict[str, LabelledPrompt] = {}
     for row in rows:
         # A caption of two or three words may be its own paraphrase.
         first.setdefault(row.prompt, row)
     return tuple(first.values())
+
+
+def _dose(row: Mapping[Hashable, object]) -> str:
+    """Return the dose of a caption in words, "" for one that is not duplicated."""
+    if row["role"] == "exact":
+        return "1 exact copy" if row["copies"] == 1 else f"{row['copies']} exact copies"
+    if row["role"] == "near":
+        return f"{row['copies']} near-duplicates by {row['transform']}"
+    return ""
 
 
 def second_references(folder: Path, count: int) -> tuple[str, ...]:

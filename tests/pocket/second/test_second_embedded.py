@@ -156,6 +156,11 @@ def test_labels_describe_the_data_and_halves_share_no_prompt(furnished: Path) ->
     by_kind = pd.DataFrame([vars(row) for row in labelled]).groupby("kind").memorized.mean()
     assert set(by_kind[by_kind == 1].index) >= {"near-duplicate", "template", "paraphrase"}
     assert set(by_kind[by_kind == 0].index) >= {"unique", "fresh", "held-out", "outside"}
+    groups = {row.group for row in labelled if row.kind == "duplicate"}
+    assert groups == {f"{copies} exact copies" for copies in (8, 16, 32, 64, 128)}
+    # Figures of a dose are of captions as they were trained.
+    others = [row for row in labelled if row.kind in ("template", "paraphrase", "unique")]
+    assert {row.group for row in others} == {"", "1 exact copy"}
     # Two or four copies are neither; 8 or more are.
     assert by_kind["duplicate"] == 1
     assert {row.split for row in labelled if row.kind == "paraphrase"} == {"test"}
