@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from mmh_core.memorization.cause import DATA
 from mmh_core.pocket.assets import read_prompts
 from mmh_core.pocket.build import Models, assemble
 from mmh_core.pocket.furnish import LayoutSteps, furnish
@@ -140,7 +141,8 @@ def second_labelled(folder: Path) -> tuple[LabelledPrompt, ...]:
 
     Labels describe the data: memorized are captions with 8 exact copies or more, near-duplicates
     and templates, and their paraphrases (kind "paraphrase", test half alone); captions with 2 or 4
-    copies are left out, and prompts of no world count as not memorized. The group of a trained caption is its dose.
+    copies are left out, and prompts of no world count as not memorized. The group of a trained
+    caption is its dose, and the cause of a memorized one is the data.
     """
     table = read_prompts(folder)
     rows = []
@@ -154,6 +156,7 @@ def second_labelled(folder: Path) -> tuple[LabelledPrompt, ...]:
                 str(row["kind"]),
                 split,
                 group=_dose(row),
+                cause=DATA if row["repeated"] == "yes" else "",
             )
             for row in trained.to_dict("records")
         ]
