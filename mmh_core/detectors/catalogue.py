@@ -13,7 +13,9 @@ from mmh_core.detectors.lid import Lid
 from mmh_core.detectors.lid_corrected import LidCorrected
 from mmh_core.detectors.lid_difference import LidDifference
 from mmh_core.detectors.measurement import Detector
+from mmh_core.detectors.reconstruction_cost import ReconstructionCost
 from mmh_core.detectors.region_map import RegionMap
+from mmh_core.detectors.representation_spread import RepresentationSpread
 from mmh_core.detectors.score_norm import ScoreNorm
 from mmh_core.detectors.seed_similarity import SeedSimilarity
 from mmh_core.detectors.sharpness import Sharpness
@@ -44,6 +46,8 @@ DETECTORS: dict[str, Detector] = {
     "lid_difference_dsm": LidDifference("dsm"),
     "lid_corrected_dsm": LidCorrected("dsm"),
     "seed_agreement": SeedSimilarity(),
+    "representation_spread": RepresentationSpread(),
+    "reconstruction_cost": ReconstructionCost(),
 }
 #: The default detector of every scan.
 DEFAULT = "early_scan"

@@ -17,6 +17,7 @@ from mmh_core.detectors.generation import generated_inputs
 from mmh_core.detectors.guidance_norm import GuidanceTrace
 from mmh_core.detectors.inputs import encode, noise_inputs
 from mmh_core.detectors.measurement import Detector
+from mmh_core.detectors.representation_spread import RepresentationSpread, middle_block
 from mmh_core.detectors.seed_similarity import SeedSimilarity
 from mmh_core.detectors.tuning import TunedSetting, at_setting, tuned_signs, tuned_times
 from mmh_core.dimension.curve import lid_curve, plateau
@@ -83,7 +84,12 @@ def calibrate_detectors(
             model, [row.prompt for row in calibrating if not row.memorized], seeds[0]
         )
     embedder = embedder_of(training_set)
-    chosen = _usable(names, model.steps, len(seeds))
+    chosen, left_out = _usable(names, model.steps, len(seeds)), tuple[str, ...]()
+    if RepresentationSpread.name in chosen and middle_block(model) is None:
+        del chosen[RepresentationSpread.name]
+        left_out = (
+            f"{RepresentationSpread.label} is left out: {model.name} has no middle block.",
+        )
     detectors = adapted(chosen, log_delta=scale, embedder=embedder, early=times)
     empty = DetectorCalibration(
         model.name,
@@ -96,6 +102,7 @@ def calibrate_detectors(
         tuple(row.prompt for row in calibrating if not row.memorized),
         (),
         None,
+        left_out=left_out,
     )
     memorized, tuned = ~normal, tuple[TunedSetting, ...]()
     if tune and bool(memorized.any()):

@@ -38,6 +38,8 @@ NAMES = (
     "lid_unconditional_count",
     "lid_corrected_dsm",
     "seed_agreement",
+    "representation_spread",
+    "reconstruction_cost",
 )
 
 
