@@ -8,7 +8,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from mmh_core.mitigations.none import NoMitigation
-from mmh_core.mitigations.record import NO_CONTEXT, Mitigated, Mitigation, MitigationContext, Work
+from mmh_core.mitigations.record import (
+    NO_CONTEXT,
+    Mitigated,
+    Mitigation,
+    MitigationContext,
+    Work,
+    holds_for_other_seeds,
+)
 from mmh_core.mitigations.rewrite import scan_and_threshold
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.model import TextToImage
@@ -92,9 +99,10 @@ def try_in_turn(
     takes a score below the threshold, and at least the share `keep` of the alignment without
     mitigation where the scan has one. The scan is `context.scan`, or the first-step guidance norm,
     which depends on the first step alone: chains with mitigations that act later need a scan that
-    generates.
+    generates. All of it is done with the selection seeds of the context, where it has any.
     """
     scan, threshold = scan_and_threshold(model, context)
+    request = context.selecting(request)
     queue = [NoMitigation(), *cheapest_first(mitigations, request.sampling.steps)]
     before = math.nan
     for number, mitigation in enumerate(queue):
@@ -200,11 +208,19 @@ class AutomaticChain:
         yield
         tried = cheapest_first(self.candidates, request.sampling.steps)[: round(self.strength)]
         chained = yield from chain(model, request, tried, keep=self.keep, context=context)
-        return replace(
-            chained.mitigated,
-            changed=f"{_sentence(chained)} {chained.mitigated.changed}",
-            nfe=chained.nfe,
-        )
+        accepted, nfe = chained.mitigated, chained.nfe
+        if accepted.request.seeds != request.seeds:
+            if holds_for_other_seeds(accepted.request):
+                accepted = replace(
+                    accepted, request=replace(accepted.request, seeds=request.seeds)
+                )
+            else:
+                # Its embedding or noise is that of each seed: applied anew, and not scanned again.
+                chosen = next(one for one in tried if one.name == chained.accepted)
+                accepted = yield from chosen.apply(model, request, context=context)
+                nfe += accepted.nfe
+        changed = f"{_sentence(chained)} {accepted.changed}"
+        return replace(accepted, changed=changed, nfe=nfe)
 
 
 def _sentence(chained: ChainOutcome) -> str:

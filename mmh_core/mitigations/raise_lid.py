@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from mmh_core.mitigations.embedding_optimization import behind_the_start
@@ -31,7 +32,8 @@ class RaiseLid:
     Ross et al. 2025: the loss is -FLIPD, or in this variant by default minus the denoising-loss
     LID (Yeats et al. 2025), at the noise scale `log_delta` and the image of the unmitigated
     request; the target is the quantile `strength` of reference prompts' LIDs by the same estimator
-    at the same scale. The start token's row is fixed. Caveat: both estimators also grow with the
+    at the same scale. The start token's row is fixed. With selection seeds in the context, each
+    seed takes the embedding of one of their images. Caveat: both estimators also grow with the
     distance of a point from the conditional mode, so the loss can be met by moving the mode away
     from the image instead of widening it: copies disappear, yet the LID of the new image may be as
     low as the old one's.
@@ -67,18 +69,23 @@ class RaiseLid:
         target = quantile_of(lids, self.strength, "LIDs")
         latents, generation_nfe = context.latents, 0.0
         if latents is None:
-            latents, generation_nfe = yield from generated_latents(model, request)
-        cond = embeddings(model, request)[0].float().expand(len(latents), -1, -1)
+            latents, generation_nfe = yield from generated_latents(
+                model, context.selecting(request)
+            )
+        cond = embeddings(model, request)[0].float()
+        if len(cond) != len(latents):
+            cond = cond[:1].expand(len(latents), -1, -1)
         lid = lid_of(model, latents, self.log_delta, self.by, request.prompt)
 
-        def loss(rows: Tensor) -> Tensor:
-            return -lid.values(behind_the_start(cond, rows))
+        def loss(behind: Tensor) -> Tensor:
+            return -lid.values(behind_the_start(cond, behind))
 
         moved = yield from descend(
             loss, cond[:, 1:], -target, rate=self.rate, steps=self.most_steps
         )
+        rows = torch.arange(len(request.seeds)) % len(latents)
         return Mitigated(
-            steered(request, embedding=behind_the_start(cond, moved.values)),
+            steered(request, embedding=behind_the_start(cond, moved.values)[rows]),
             request.prompt,
             f"The embedding moved {moved.steps} steps; the LID of the image went from "
             f"{-moved.before.mean():.3g} to {-moved.after.mean():.3g} (target {target:.3g}).",

@@ -83,6 +83,8 @@ class MitigationContext:
     images by an estimator at a noise scale. `latents` (B, C, h, w) are the final latents of the
     unmitigated request, so that it need not be generated again. `index` has the training images'
     descriptors by `embedder`; at a cosine of `copy_similarity` an image counts as a copy of one.
+    `selection_seeds` are those whose images a mitigation may look at while it searches, apart from
+    the seeds that it is judged by; None where nothing is judged, and the request's own serve.
     """
 
     generator: torch.Generator | None = None
@@ -94,6 +96,13 @@ class MitigationContext:
     index: Index | None = None
     embedder: Embedder | None = None
     copy_similarity: float = 0.65
+    selection_seeds: tuple[int, ...] | None = None
+
+    def selecting(self, request: Request) -> Request:
+        """Return the request with the seeds that a mitigation may look at the images of."""
+        if self.selection_seeds is None:
+            return request
+        return replace(request, seeds=self.selection_seeds)
 
     def random(self) -> torch.Generator:
         """Return the generator; ValueError without one."""
@@ -120,6 +129,15 @@ class Mitigated:
     changed: str
     nfe: float = 0.0
     nfe_per_step: float = 2.0
+
+
+def holds_for_other_seeds(request: Request) -> bool:
+    """Return whether nothing in the request's steering belongs to its seeds one by one."""
+    steering = request.steering
+    if steering is None:
+        return True
+    texts = (steering.embedding, steering.negative_embedding)
+    return steering.noise is None and all(text is None or len(text) == 1 for text in texts)
 
 
 class Mitigation(Protocol):

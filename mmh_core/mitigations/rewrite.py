@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -76,10 +76,11 @@ class TokenRewrite:
         """Return the request with the accepted prompt; MMHError without a threshold.
 
         The scan is the first-step guidance norm where `context` has no other, with the median
-        of reference prompts as its threshold.
+        of reference prompts as its threshold. It scans the context's selection seeds.
         """
         yield
         scan, threshold = scan_and_threshold(model, context)
+        seeds, request = request.seeds, context.selecting(request)
         attribution = yield from attribute(
             model, request, self.by, log_delta=self.log_delta, context=context
         )
@@ -101,7 +102,7 @@ class TokenRewrite:
             if scanned.score <= score:
                 best, score = request, scanned.score
         return Mitigated(
-            best,
+            best if best.seeds == seeds else replace(best, seeds=seeds),
             best.prompt,
             _sentence(request.prompt, best.prompt, score, threshold),
             spent,

@@ -37,8 +37,8 @@ class SparseRepellency:
     After Kirchhof et al. 2025 (SPELL, arXiv 2410.06025): at every step, an `x0_hat` inside a
     shield around a reference moves out of it, and everything else is unchanged. References may be
     protected images or, as here, images generated before: the request's own unmitigated ones, of
-    all its seeds, since a memorized prompt leads to one image from every noise. No training image
-    is needed. Two things differ from the paper. Shields
+    all its seeds, or of the selection seeds of the context, since a memorized prompt leads to one
+    image from every noise. No training image is needed. Two things differ from the paper. Shields
     are cones around centered latents, since a change of brightness alone would leave a ball;
     `strength` is 1 minus the cosine allowed. And `x0_hat` does not leave along the radius, which
     gives a degraded copy, but towards the prediction with the prompt's padding at zero (Kim & No
@@ -81,7 +81,7 @@ class SparseRepellency:
             )
         spent = 0.0
         if context.scan is not None and context.threshold is not None:
-            scanned = yield from context.scan(request)
+            scanned = yield from context.scan(context.selecting(request))
             spent += scanned.nfe
             if scanned.score < context.threshold:
                 reason = (
@@ -96,7 +96,7 @@ class SparseRepellency:
                 )
         first = context.latents
         if first is None:
-            first, generation_nfe = yield from generated_latents(model, request)
+            first, generation_nfe = yield from generated_latents(model, context.selecting(request))
             spent += generation_nfe
         repellency = Repellency(
             model, zeroed, first.float(), 1 - self.strength, self.overshoot, self.farthest

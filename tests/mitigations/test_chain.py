@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import pytest
+import torch
 
 from mmh_core.mitigations.chain import AutomaticChain, chain, cheapest_first, outcome, try_in_turn
 from mmh_core.mitigations.padding_fix import PaddingFix
@@ -16,6 +17,7 @@ from mmh_core.mitigations.record import (
     Work,
     finished,
     ready,
+    steered,
     with_prompt,
 )
 from mmh_core.records import MMHError
@@ -202,3 +204,49 @@ def test_the_usual_scan_sees_what_changes_the_first_step(model_of: ModelOf) -> N
     )
     assert len({each.score for each in found.tried}) == 2
     assert [each.nfe for each in found.tried] == [2.0, 2.0]
+
+
+@pytest.mark.parametrize("selection", [(7, 8), (9,), (1, 2, 5)])
+def test_a_chain_searches_with_selection_seeds_and_answers_for_the_others(
+    model_of: ModelOf, selection: tuple[int, ...]
+) -> None:
+    model = model_of("tiny")
+    request = request_for(model)
+    scanned: list[tuple[int, ...]] = []
+
+    def scan(asking: Request) -> Work[Scan]:
+        scanned.append(asking.seeds)
+        return (yield from ready(Scan(0.9 if asking.prompt == request.prompt else 0.1, 10.0)))
+
+    context = MitigationContext(scan=scan, threshold=0.5, selection_seeds=selection)
+    found = finished(AutomaticChain((CHEAP,)).apply(model, request, context=context))
+    assert set(scanned) == {selection} and len(scanned) == 2
+    assert found.request.prompt == "cheap" and found.request.seeds == request.seeds
+
+
+def test_an_accepted_mitigation_of_single_seeds_is_applied_anew_to_the_others(
+    model_of: ModelOf,
+) -> None:
+    model = model_of("tiny")
+    request = request_for(model)
+
+    @dataclass(frozen=True)
+    class OfEachSeed(Planted):
+        def apply(
+            self, model: TextToImage, request: Request, *, context: MitigationContext = NO_CONTEXT
+        ) -> Work[Mitigated]:
+            noise = torch.tensor(request.seeds).float().reshape(-1, 1, 1, 1).expand(-1, 4, 8, 8)
+            changed = steered(with_prompt(request, "cheap"), noise=noise)
+            return (yield from ready(Mitigated(changed, "cheap", "Planted.", self.price)))
+
+    scores = context_with_scores(plain=0.9, cheap=0.1)
+    context = replace(scores, selection_seeds=(7, 8, 9))
+    found = finished(
+        AutomaticChain((OfEachSeed("cheap", 1.0),)).apply(model, request, context=context)
+    )
+    assert found.request.seeds == request.seeds
+    steering = found.request.steering
+    assert steering is not None and steering.noise is not None
+    assert steering.noise[:, 0, 0, 0].tolist() == [float(seed) for seed in request.seeds]
+    # Two scans, the trial, and the mitigation once more.
+    assert found.nfe == 10 + (1 + 10) + 1

@@ -134,7 +134,7 @@ def _calibrated(result: MitigationBenchmark, inputs: BenchmarkInputs) -> _Stage:
             if not tried:
                 break
             done = (number + index / len(captions)) / rounds
-            for share, record in generated_record(caption, tried, inputs):
+            for share, record in generated_record(caption, tried, inputs, selecting=True):
                 at = _PARTS["calibration"] * (done + share / len(captions) / rounds)
                 message = f"Choosing strengths, round {number + 1}, caption {index + 1}"
                 yield at, message, result

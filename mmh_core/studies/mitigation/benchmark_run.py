@@ -19,7 +19,7 @@ from mmh_core.records import MMHError
 from mmh_core.store.archive import load_record, save_record
 from mmh_core.studies.images.run import default_config
 from mmh_core.studies.mitigation.outcome import image_outcomes
-from mmh_core.studies.mitigation.run import MitigationConfig, MitigationRun, Treatment
+from mmh_core.studies.mitigation.run import MitigationConfig, MitigationRun, Treatment, fresh_seeds
 from mmh_core.studies.mitigation.study import mitigation_study
 from mmh_core.studies.mitigation.table import copies
 from mmh_core.subject.subject import Subject
@@ -160,8 +160,9 @@ _Record = TypeVar("_Record", CaptionRecord, AttributionRecord)
 class BenchmarkInputs:
     """The inputs of the whole benchmark of mitigations.
 
-    `seeds` are those of every caption. Records are written to `work`, and those already there are
-    used again if `resume` and if the same code made them of the same model.
+    `seeds` are those of the figures of every caption; strengths are chosen on `selection_seeds`,
+    and mitigations search with those when figures are made. Records are written to `work`, and
+    those already there are used again if `resume` and if the same code made them of that model.
     """
 
     subject: Subject
@@ -169,18 +170,30 @@ class BenchmarkInputs:
     work: Path
     resume: bool = False
 
+    @property
+    def selection_seeds(self) -> tuple[int, ...]:
+        """Return as many seeds, none of which any figure is made of."""
+        return fresh_seeds(self.seeds, len(self.seeds))
+
 
 def generated_record(
-    caption: Caption, treatments: Sequence[Treatment], inputs: BenchmarkInputs
+    caption: Caption,
+    treatments: Sequence[Treatment],
+    inputs: BenchmarkInputs,
+    *,
+    selecting: bool = False,
 ) -> Iterator[tuple[float, CaptionRecord | None]]:
-    """Generate a caption or load its record; yield the share done, the record at last."""
-    path = record_path(inputs, "caption", caption, treatments)
+    """Generate a caption or load its record; yield the share done, the record at last.
+
+    While `selecting`, of the selection seeds; mitigations then search with others again.
+    """
+    path = record_path(inputs, "selection" if selecting else "caption", caption, treatments)
     record = kept_record(path, CaptionRecord, inputs)
     if record is not None:
         yield 1.0, record
         return
     run: MitigationRun | None = None
-    config = caption_config(caption, treatments, inputs)
+    config = caption_config(caption, treatments, inputs, selecting=selecting)
     for progress in mitigation_study(config, inputs.subject):
         run = progress.partial
         yield 0.999 * progress.fraction, None
@@ -192,15 +205,24 @@ def generated_record(
 
 
 def caption_config(
-    caption: Caption, treatments: Sequence[Treatment], inputs: BenchmarkInputs
+    caption: Caption,
+    treatments: Sequence[Treatment],
+    inputs: BenchmarkInputs,
+    *,
+    selecting: bool = False,
 ) -> MitigationConfig:
+    """Return the config of one caption with the seeds of figures, or of the selection."""
+    seeds, searched = inputs.seeds, inputs.selection_seeds
+    if selecting:
+        seeds, searched = searched, fresh_seeds({*seeds, *searched}, len(seeds))
     base = default_config(inputs.subject.model, inputs.subject.name, caption.text)
     return MitigationConfig(
         inputs.subject.name,
         (caption.text,),
-        inputs.seeds,
+        seeds,
         tuple(treatments),
         base.sampling,
+        searched,
     )
 
 

@@ -11,7 +11,6 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from mmh_core.mitigations.catalogue import mitigation
 from mmh_core.mitigations.record import Mitigated, Mitigation, reporting
 from mmh_core.pocket.grammar import VOTES, content_of
 from mmh_core.records import MMHError
@@ -43,10 +42,10 @@ def generate_cell(
     there is about one network evaluation, or the LID of one image.
     """
     request = comparison.config.request(prompt)
-    chosen = _with_strength(mitigation(treatment.mitigation), treatment.strength)
+    chosen = at_strength(comparison.catalogue[treatment.mitigation], treatment.strength)
     started = time.monotonic()
     with peak_memory(comparison.subject.model.device) as peak:
-        context = context_for(comparison, number, base, chosen)
+        context = context_for(comparison, number, chosen)
         try:
             work = chosen.apply(comparison.subject.model, request, context=context)
             mitigated = yield from reporting(work, _NOTHING_YET)
@@ -136,7 +135,7 @@ def _with_lid(comparison: Comparison, cell: Cell, mitigated: Mitigated) -> Cell:
     return replace(cell, lid=estimate.lid, lid_error=estimate.standard_error)
 
 
-def _with_strength(chosen: Mitigation, strength: float) -> Mitigation:
+def at_strength(chosen: Mitigation, strength: float) -> Mitigation:
     """Return the mitigation with this strength. Errors: ValueError from its own check."""
     return cast(Mitigation, replace(cast(Any, chosen), strength=strength))
 

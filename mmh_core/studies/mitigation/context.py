@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
 from torch import Tensor
 
+from mmh_core.mitigations.catalogue import MITIGATIONS
 from mmh_core.mitigations.lid_loss import generated_latents, reference_lids
 from mmh_core.mitigations.record import LidBy, Mitigation, MitigationContext, Scan, Work
 from mmh_core.pocket.grammar import VOTES, content_of
 from mmh_core.retrieval.copy_evidence import copy_rate
 from mmh_core.studies.images.generation import pixels_of
 from mmh_core.studies.images.lid import estimate_lid
-from mmh_core.studies.mitigation.run import Cell, MitigationConfig
+from mmh_core.studies.mitigation.run import MitigationConfig
 from mmh_core.subject.copy_search import find_copies
 from mmh_core.subject.reference_prompts import ReferencePrompts
 from mmh_core.subject.subject import Subject
@@ -43,6 +44,7 @@ class Comparison:
     normal: ReferencePrompts | None
     log_delta: float
     reference_lids: NormalLids | None = None
+    catalogue: Mapping[str, Mitigation] = field(default_factory=lambda: MITIGATIONS)
 
 
 def lids_of_references(
@@ -51,12 +53,12 @@ def lids_of_references(
     """Return a function that estimates the LID of `ASKED` reference prompts, once per estimator.
 
     The estimates that come with `normal` are by another estimator at another scale, and LIDs
-    compare only where both are equal. One image each, of the first seed.
+    compare only where both are equal. One image each, of the first selection seed.
     """
     distinct = tuple(dict.fromkeys(normal.prompts))
     count = min(ASKED, len(distinct))
     prompts = tuple(distinct[i * len(distinct) // count] for i in range(count))
-    request = replace(config.request(""), seeds=config.seeds[:1])
+    request = replace(config.request(""), seeds=config.searched[:1])
 
     cached: dict[tuple[LidBy, float], Tensor] = {}
 
@@ -70,14 +72,13 @@ def lids_of_references(
     return lids
 
 
-def context_for(
-    comparison: Comparison, number: int, base: Cell | None, chosen: Mitigation
-) -> MitigationContext:
-    """Return what a mitigation may use: the unmitigated latents, what is normal, the index.
+def context_for(comparison: Comparison, number: int, chosen: Mitigation) -> MitigationContext:
+    """Return what a mitigation may use: selection seeds, what is normal, the index.
 
-    Only the chain may look for copies with these very seeds, since that is its recipe. Any other
-    mitigation would be judged by what it was selected with: its detector is LID, where it is known
-    what is normal, and by default the guidance norm.
+    No image of the seeds that are judged is among it, and a scan of them is an error. Only the
+    chain may look for copies, since that is its recipe. Any other mitigation would be judged by
+    what it was selected with: its detector is LID, where it is known what is normal, and by
+    default the guidance norm.
     """
     normal, training_set = comparison.normal, comparison.subject.training_set
     seed, prompt = comparison.config.seeds[0], comparison.config.prompts[number]
@@ -94,19 +95,32 @@ def context_for(
             _NO_COPY,
         )
     thresholds = None if training_set is None else training_set.thresholds
+    if scan is not None:
+        scan = partial(_apart, scan, frozenset(comparison.config.seeds))
     return MitigationContext(
         generator=torch.Generator().manual_seed((seed * 7_919 + 13) % 2**63),
         scan=scan,
         threshold=threshold,
         reference_norms=None if normal is None else normal.guidance_norm[:, 0],
         reference_lids=comparison.reference_lids,
-        latents=None if base is None else base.latents,
         index=None if training_set is None else training_set.index,
         embedder=None if training_set is None else training_set.embedder,
         copy_similarity=MitigationContext().copy_similarity
         if thresholds is None
         else thresholds.descriptor,
+        selection_seeds=comparison.config.searched,
     )
+
+
+def _apart(
+    scan: Callable[[Request], Work[Scan]], judged: frozenset[int], request: Request
+) -> Work[Scan]:
+    """Scan a request, or raise ValueError for one with a seed that is judged."""
+    both = sorted(judged.intersection(request.seeds))
+    if both:
+        raise ValueError(f"A mitigation searches with the seeds {both}, by which it is judged.")
+    scanned = yield from scan(request)
+    return scanned
 
 
 @torch.no_grad()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor
 
+from mmh_core.records import MMHError
 from mmh_core.retrieval.copy_evidence import CopyKind, copied
 from mmh_core.text_to_image.requests import Request, Sampling
 
@@ -15,6 +18,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MOST_CELLS = 400
+
+
+#: The first of the seeds that nobody chose.
+_FRESH = 5_000_011
+
+
+def fresh_seeds(taken: Collection[int], count: int) -> tuple[int, ...]:
+    """Return so many seeds that are none of those taken, the same ones every time."""
+    free = (seed for seed in itertools.count(_FRESH) if seed not in taken)
+    return tuple(itertools.islice(free, count))
 
 
 @dataclass(frozen=True)
@@ -29,7 +42,9 @@ class Treatment:
 class MitigationConfig:
     """The config of a comparison: every prompt with every mitigation, on the same seeds and noise.
 
-    The first prompt is the one in question; the others are reference prompts.
+    The first prompt is the one in question; the others are reference prompts. Figures are those of
+    `seeds`; what a mitigation searches with, such as the images by which it accepts a rewrite, is
+    that of `selection_seeds`, or of `fresh_seeds` where those are empty. No seed is both.
     """
 
     model: str
@@ -37,6 +52,22 @@ class MitigationConfig:
     seeds: tuple[int, ...]
     treatments: tuple[Treatment, ...]
     sampling: Sampling
+    selection_seeds: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse seeds that would be judged and searched with."""
+        both = sorted(set(self.seeds) & set(self.selection_seeds))
+        if both:
+            raise MMHError(
+                f"The seeds {', '.join(map(str, both))} are judged and searched with, so a "
+                "mitigation would be judged by the images that it was chosen on: give other seeds "
+                "for one of the two."
+            )
+
+    @property
+    def searched(self) -> tuple[int, ...]:
+        """Return the seeds that mitigations search with, none of which is judged."""
+        return self.selection_seeds or fresh_seeds(self.seeds, len(self.seeds))
 
     def request(self, prompt: str) -> Request:
         """Return the request for all images of one prompt. Errors: MMHError, ValueError."""
@@ -106,6 +137,8 @@ class MitigationRun:
     `preview` uint8 (B, 3, H, W) are the unfinished images of the mitigation `preview_of`.
     `missing` says in sentences what could not be done of what was asked, such as a prompt that
     exceeds the text encoder; `notes` are the model's, on what was chosen while it was read.
+    `searched` are the seeds that the mitigations searched with, none of those of the figures;
+    empty in a run of an earlier version, which did not keep them apart.
     """
 
     config: MitigationConfig
@@ -122,6 +155,7 @@ class MitigationRun:
     copy_threshold: float = math.nan
     missing: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    searched: tuple[int, ...] = ()
 
     def cell(self, prompt: int, treatment: Treatment) -> Cell | None:
         """Return the cell of a prompt and mitigation, None where it was not generated."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import torch
 
 from mmh_core.mitigations.catalogue import MITIGATIONS, check_strength, mitigation
+from mmh_core.mitigations.record import Mitigation
 from mmh_core.records import MMHError, Progress
 from mmh_core.studies.images.run import ImageConfig
 from mmh_core.studies.images.run import checked as checked_images
@@ -73,6 +74,7 @@ def mitigation_study(
     subject: Subject,
     *,
     log_delta: float | None = None,
+    catalogue: Mapping[str, Mitigation] = MITIGATIONS,
 ) -> Iterator[Progress[MitigationRun]]:
     """Generate every prompt with every mitigation; `none` is always the first.
 
@@ -80,20 +82,13 @@ def mitigation_study(
     unknown are in a cell, and those of a cell that is not finished are the preview.
 
     LID is estimated at `log_delta`, unless given at the scale of `normal` or of the reference, and
-    left out where there is neither. Errors: MMHError and ValueError for a config that cannot be
-    run; a mitigation that cannot be applied leaves a cell that says so.
+    left out where there is neither. `catalogue` has the mitigations by name. Errors: MMHError and
+    ValueError for a config that cannot be run; a mitigation that cannot be applied leaves a cell
+    that says so.
     """
     config = checked(config)
-    subject = subject.in_windows(config.sampling.windows)
-    usable, training_set = subject.reference_prompts(config.sampling), subject.training_set
-    scale = log_delta
-    if scale is None and usable is not None:
-        scale = usable.log_delta
-    if scale is None and training_set is not None:
-        scale = training_set.log_delta
-    scale = math.nan if scale is None else scale
-    lids = None if usable is None else lids_of_references(config, subject.model, usable)
-    comparison = Comparison(config, subject, usable, scale, lids)
+    comparison = comparison_of(config, subject, log_delta=log_delta, catalogue=catalogue)
+    training_set = subject.training_set
     started = time.monotonic()
     run = _empty_run(comparison)
     total = len(config.prompts) * len(config.treatments)
@@ -101,7 +96,7 @@ def mitigation_study(
     for number, prompt in enumerate(config.prompts):
         base: Cell | None = None
         for treatment in config.treatments:
-            label = f"{mitigation(treatment.mitigation).label}, strength {treatment.strength:g}"
+            label = f"{catalogue[treatment.mitigation].label}, strength {treatment.strength:g}"
             before, cell = run, None
             for share, preview, ready in generate_cell(
                 comparison, number, prompt, treatment, base
@@ -116,6 +111,26 @@ def mitigation_study(
                 raise ValueError("A cell was not drawn.")
             base = cell if base is None else base
     yield Progress(1.0, "Finished", replace(run, state="complete"))
+
+
+def comparison_of(
+    config: MitigationConfig,
+    subject: Subject,
+    *,
+    log_delta: float | None = None,
+    catalogue: Mapping[str, Mitigation] = MITIGATIONS,
+) -> Comparison:
+    """Return what all cells of a config share."""
+    subject = subject.in_windows(config.sampling.windows)
+    usable, training_set = subject.reference_prompts(config.sampling), subject.training_set
+    scale = log_delta
+    if scale is None and usable is not None:
+        scale = usable.log_delta
+    if scale is None and training_set is not None:
+        scale = training_set.log_delta
+    scale = math.nan if scale is None else scale
+    lids = None if usable is None else lids_of_references(config, subject.model, usable)
+    return Comparison(config, subject, usable, scale, lids, catalogue)
 
 
 def expected_nfe(config: MitigationConfig) -> float:
@@ -165,4 +180,5 @@ def _empty_run(comparison: Comparison) -> MitigationRun:
             partly_read_lines(partly_read_prompts(comparison.subject.model, config.prompts))
         ),
         notes=comparison.subject.model.notes,
+        searched=config.searched,
     )

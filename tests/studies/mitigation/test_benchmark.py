@@ -50,7 +50,7 @@ from mmh_core.studies.mitigation.benchmark_run import (
     made_by,
     record_path,
 )
-from mmh_core.studies.mitigation.run import Treatment
+from mmh_core.studies.mitigation.run import Treatment, fresh_seeds
 from mmh_core.subject.subject import Subject
 from mmh_core.subject.training_set import TrainingSet
 from mmh_core.text_to_image.generation import generate_images
@@ -75,8 +75,10 @@ def model(model_of: ModelOf) -> TextToImage:
 def planted(model: TextToImage) -> TrainingSet:
     """Return a training set that holds what the cat ends in without mitigation."""
     images = of_all_colors(drawings(60, size=32))
-    request = replace(default_config(model, "tiny", CAT.text), seeds=SEEDS).request(CAT.text)
-    for row, image in zip((7, 8), generate_images(model, request), strict=True):
+    # Of the seeds that are judged and of those that mitigations and strengths are chosen by.
+    seeds = (*SEEDS, *fresh_seeds(SEEDS, 6))
+    request = replace(default_config(model, "tiny", CAT.text), seeds=seeds).request(CAT.text)
+    for row, image in zip(range(7, 15), generate_images(model, request), strict=True):
         images[row] = (image * 255).round().to(torch.uint8)
     embedder = PixelEmbedder()
     index = build_index(embed_all(embedder, images), labels(60), embedder)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -11,7 +11,14 @@ from torch import Tensor
 
 from mmh_core.mitigations.catalogue import MITIGATIONS, check_strength, mitigation, most_strength
 from mmh_core.mitigations.lid_loss import reference_lids
-from mmh_core.mitigations.record import finished
+from mmh_core.mitigations.record import (
+    NO_CONTEXT,
+    Mitigated,
+    MitigationContext,
+    Work,
+    finished,
+    steered,
+)
 from mmh_core.records import MMHError
 from mmh_core.retrieval.embedders import PixelEmbedder, embed_all
 from mmh_core.retrieval.index import build_index
@@ -28,14 +35,20 @@ from mmh_core.studies.mitigation.context import (
     low_lids,
 )
 from mmh_core.studies.mitigation.memory import peak_memory
-from mmh_core.studies.mitigation.run import MitigationConfig, MitigationRun, Treatment
+from mmh_core.studies.mitigation.run import (
+    MitigationConfig,
+    MitigationRun,
+    Treatment,
+    fresh_seeds,
+)
 from mmh_core.studies.mitigation.study import checked, mitigation_study
+from mmh_core.studies.mitigation.verdict import verdicts
 from mmh_core.subject.reference_prompts import ReferencePrompts
 from mmh_core.subject.subject import Subject
 from mmh_core.subject.training_set import TrainingSet
 from mmh_core.text_to_image.generation import generate, generate_images
 from mmh_core.text_to_image.model import TextToImage
-from mmh_core.text_to_image.requests import Sampling
+from mmh_core.text_to_image.requests import Request, Sampling
 from tests.retrieval.drawings import THRESHOLDS, drawings, labels
 from tests.text_to_image.conftest import ModelOf
 
@@ -260,12 +273,14 @@ def test_what_each_mitigation_is_given_to_judge_by(
 ) -> None:
     """The chain may look for copies; a rewording must not know what it is judged by."""
     known = normal(model, [40.0, 50.0])
+    # The copy is among the images of the seeds that may be looked at.
+    config = replace(CONFIG, seeds=(8, 9), selection_seeds=(3, 4))
     comparison = Comparison(
-        CONFIG, Subject(model, planted), known, -0.5, lids_of_references(CONFIG, model, known)
+        config, Subject(model, planted), known, -0.5, lids_of_references(config, model, known)
     )
     request = CONFIG.request(PROMPT)
-    chain = context_for(comparison, 0, None, mitigation("automatic_chain"))
-    rewrite = context_for(comparison, 0, None, mitigation("rewrite"))
+    chain = context_for(comparison, 0, mitigation("automatic_chain"))
+    rewrite = context_for(comparison, 0, mitigation("rewrite"))
     assert chain.scan is not None and rewrite.scan is not None
     assert finished(chain.scan(request)).score == 0.5 and not math.isnan(
         finished(chain.scan(request)).alignment
@@ -276,7 +291,7 @@ def test_what_each_mitigation_is_given_to_judge_by(
     )
     assert math.isnan(finished(rewrite.scan(request)).alignment)
     assert rewrite.copy_similarity == THRESHOLDS.descriptor
-    without = context_for(replace(comparison, normal=None), 0, None, mitigation("rewrite"))
+    without = context_for(replace(comparison, normal=None), 0, mitigation("rewrite"))
     assert without.scan is not None and finished(without.scan(request)).score == 0.5
 
 
@@ -285,7 +300,7 @@ def test_lids_to_aim_at_are_those_of_the_estimator_that_aims(model: TextToImage)
     lids = lids_of_references(CONFIG, model, known)
     found = finished(lids("denoising loss", -0.2))
     assert len(found) == 3 and found is finished(lids("denoising loss", -0.2))
-    request = replace(CONFIG.request("a dog 1"), seeds=CONFIG.seeds[:1])
+    request = replace(CONFIG.request("a dog 1"), seeds=CONFIG.searched[:1])
     expected = finished(
         reference_lids(
             model,
@@ -384,3 +399,77 @@ def test_peak_memory_of_a_block_outlives_those_that_begin_inside() -> None:
         # 160 MB were held before the inner block began; the allocator may have had some already.
         assert math.isnan(outer()) or (80 < outer() < 400 and inner() < 40)
     assert math.isnan(outer()) or outer() > 80
+
+
+@dataclass(frozen=True)
+class Overfitting:
+    """Search one text after another until no image that it may look at is a copy.
+
+    What it accepts works for the seeds `fitted` and no other: a mitigation that is only as good as
+    the images it was chosen by.
+    """
+
+    fitted: tuple[int, ...]
+    strength: float = 1.0
+    name: str = "automatic_chain"
+    label: str = "Overfitting"
+    summary: str = ""
+    reference: str = ""
+    strength_label: str = ""
+    strengths: tuple[float, ...] = (1.0,)
+
+    def cost(self, steps: int) -> float:
+        return 0.0
+
+    def apply(
+        self, model: TextToImage, request: Request, *, context: MitigationContext = NO_CONTEXT
+    ) -> Work[Mitigated]:
+        assert context.scan is not None
+        away = torch.full((len(self.fitted), *model.latent_shape(32, 32)), 3.0)
+        searched = context.selecting(request)
+        candidate = steered(searched, noise=away[: len(searched.seeds)])
+        scanned = yield from context.scan(candidate)
+        assert not scanned.score > 0
+        found = candidate if request.seeds == self.fitted else request
+        return Mitigated(found, request.prompt, "Overfitted.", scanned.nfe)
+
+
+def test_a_mitigation_that_overfits_its_selection_seeds_fails_on_fresh_ones(
+    model: TextToImage, planted: TrainingSet
+) -> None:
+    config = replace(
+        CONFIG,
+        prompts=(PROMPT,),
+        treatments=(Treatment("automatic_chain", 1.0),),
+        selection_seeds=(8, 9),
+    )
+    catalogue = {**MITIGATIONS, "automatic_chain": Overfitting((8, 9))}
+    found = None
+    for progress in mitigation_study(config, Subject(model, planted), catalogue=catalogue):
+        found = progress.partial
+    assert found is not None and found.searched == (8, 9)
+    none, chosen = found.cells
+    # Its own search saw no copy, and the figures show the one that is there.
+    assert chosen.label == "Overfitting" and chosen.kinds == none.kinds == ("exact", "none")
+    row = verdicts(found)[1]
+    assert not row.passes and "1 of 2: copies" in row.reasons
+
+
+def test_a_search_with_a_seed_that_is_judged_is_an_error(
+    model: TextToImage, planted: TrainingSet
+) -> None:
+    comparison = Comparison(CONFIG, Subject(model, planted), None, -0.5)
+    context = context_for(comparison, 0, mitigation("automatic_chain"))
+    request = CONFIG.request(PROMPT)
+    assert context.scan is not None and not set(context.selecting(request).seeds) & {3, 4}
+    with pytest.raises(ValueError, match="by which it is judged"):
+        finished(context.scan(request))
+    assert finished(context.scan(context.selecting(request))).nfe == 10
+
+
+@pytest.mark.parametrize("selection", [(3,), (9, 4), (4, 3)])
+def test_seeds_are_judged_or_searched_with(selection: tuple[int, ...]) -> None:
+    with pytest.raises(MMHError, match="judged and searched with"):
+        replace(CONFIG, selection_seeds=selection)
+    assert not set(CONFIG.searched) & set(CONFIG.seeds) and len(CONFIG.searched) == 2
+    assert fresh_seeds(fresh_seeds((), 3), 2) == fresh_seeds((), 5)[3:]

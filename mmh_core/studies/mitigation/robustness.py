@@ -1,0 +1,187 @@
+"""What comes back of a copy: under paraphrases, other seeds, and an attack on the embedding."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from mmh_core.mitigations.lid_loss import generated_latents
+from mmh_core.mitigations.record import Work, reporting
+from mmh_core.mitigations.retrigger import STEPS, retriggered
+from mmh_core.mitigations.wording import rephrased, reworded, words_of
+from mmh_core.records import MMHError
+from mmh_core.retrieval.copy_evidence import copied
+from mmh_core.studies.images.generation import pixels_of
+from mmh_core.studies.mitigation.cells import at_strength
+from mmh_core.studies.mitigation.context import Comparison, context_for
+from mmh_core.studies.mitigation.run import MitigationConfig, Treatment, fresh_seeds
+from mmh_core.studies.mitigation.study import checked, comparison_of, mitigation_study
+from mmh_core.studies.mitigation.table import copies
+from mmh_core.subject.copies import CopyFound
+from mmh_core.subject.copy_search import find_copies
+from mmh_core.subject.subject import Subject
+from mmh_core.text_to_image.requests import Request
+
+#: Paraphrases of a caption at most, and the seeds of each.
+PARAPHRASES, SEEDS = 3, 2
+#: What the attack takes of the whole, for the progress.
+_ATTACK = 0.5
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """The copies of one caption that T mitigations do not keep away; the first is `none`.
+
+    1 for a copy, 0 for none, NaN where nobody can tell or the mitigation was refused: of images of
+    the `paraphrases` (T, P), of the caption from other seeds (T, S), and after the re-trigger
+    attack (T, B), which is aimed at the training image with the id `target`: -1 where no image is
+    a copy without mitigation, so that there is nothing to trigger. P counts images.
+    """
+
+    treatments: tuple[Treatment, ...]
+    paraphrases: tuple[str, ...]
+    target: int
+    by_paraphrase: Tensor
+    by_seed: Tensor
+    by_attack: Tensor
+
+    def row(self, treatment: Treatment) -> int | None:
+        """Return the place of a mitigation, None where it was not generated."""
+        return self.treatments.index(treatment) if treatment in self.treatments else None
+
+
+def paraphrases_of(prompt: str, listed: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return up to `PARAPHRASES` other texts of a prompt: those listed, else by offline rules.
+
+    The rules are other templates, and synonyms of all words that are no names. None where the
+    rules have nothing for this prompt.
+    """
+    others = list(listed)
+    if not others:
+        words = [word for word in words_of(prompt) if not word.name]
+        generator = torch.Generator().manual_seed(0)
+        others = [*rephrased(prompt), reworded(prompt, words, generator)]
+    return tuple(dict.fromkeys(text for text in others if text != prompt))[:PARAPHRASES]
+
+
+def expected_nfe(config: MitigationConfig, paraphrases: int) -> float:
+    """Return about how many NFE `robustness` takes beyond applying the mitigations."""
+    steps = 2.0 * config.sampling.steps
+    generated = SEEDS * (1 + paraphrases) * steps
+    attacked = len(config.seeds) * (2.0 * STEPS + 1 + steps)
+    return len(config.treatments) * (generated + attacked)
+
+
+def robustness(
+    config: MitigationConfig, subject: Subject, listed: Sequence[str] = ()
+) -> Iterator[tuple[float, Robustness | None]]:
+    """Try to get the copies of the first prompt back from every mitigation of a config.
+
+    Yields the share done, the record at last. The other seeds are neither judged nor searched with
+    in the config; LID is not estimated. Errors: MMHError without a training set to search.
+    """
+    config = checked(config)
+    if subject.training_set is None:
+        raise MMHError(
+            "Whether a copy comes back is searched for among training images: give an index of "
+            "them by --index."
+        )
+    texts = paraphrases_of(config.prompts[0], listed)
+    others = replace(
+        config,
+        prompts=(config.prompts[0], *texts),
+        seeds=fresh_seeds({*config.seeds, *config.searched}, SEEDS),
+        selection_seeds=config.searched,
+    )
+    run = None
+    for progress in mitigation_study(others, subject, log_delta=math.nan):
+        run = progress.partial
+        yield (1 - _ATTACK) * progress.fraction, None
+    if run is None:
+        raise ValueError("The study yielded nothing.")
+    by_text: list[Tensor] = []
+    unknown = torch.full((SEEDS,), math.nan)
+    for number in range(1 + len(texts)):
+        cells = [run.cell(number, treatment) for treatment in config.treatments]
+        by_text.append(
+            torch.stack([unknown if c is None or c.refused else copies(c) for c in cells])
+        )
+    rows = len(config.treatments)
+    record = Robustness(
+        config.treatments,
+        texts,
+        -1,
+        torch.cat([torch.empty(rows, 0), *by_text[1:]], dim=1),
+        by_text[0],
+        torch.full((rows, len(config.seeds)), math.nan),
+    )
+    for share, target, attacked in _attacked(comparison_of(config, subject)):
+        if attacked is not None:
+            record = replace(record, target=target, by_attack=attacked)
+        yield 1 - _ATTACK + 0.999 * _ATTACK * share, None
+    yield 1.0, record
+
+
+def _attacked(comparison: Comparison) -> Iterator[tuple[float, int, Tensor | None]]:
+    """Attack every mitigation; yield the share done, the target, and at last the copies (T, B)."""
+    config = comparison.config
+    request = config.request(config.prompts[0])
+    plain = yield from reporting(_searched(comparison, request), (0.0, -1, None))
+    triggers = [row.nearest for row in plain if copied(row.kind) == 1]
+    if not triggers:
+        return
+    target = max(sorted(set(triggers)), key=triggers.count)
+    image = _latents_of(comparison, target)
+    rows = []
+    for number, treatment in enumerate(config.treatments):
+        at = (number / len(config.treatments), target, None)
+        rows.append((yield from reporting(attack(comparison, treatment, image), at)))
+    yield 1.0, target, torch.stack(rows)
+
+
+def attack(comparison: Comparison, treatment: Treatment, image: Tensor) -> Work[Tensor]:
+    """Return which images (B,) of the first prompt are copies after an attack on a mitigation.
+
+    NaN where the mitigation cannot be applied.
+    """
+    config, model = comparison.config, comparison.subject.model
+    request = config.request(config.prompts[0])
+    chosen = at_strength(comparison.catalogue[treatment.mitigation], treatment.strength)
+    try:
+        context = context_for(comparison, 0, chosen)
+        mitigated = yield from chosen.apply(model, request, context=context)
+    except MMHError:
+        return torch.full((len(config.seeds),), math.nan)
+    generator = torch.Generator().manual_seed(config.seeds[0] % 2**63)
+    triggered = yield from retriggered(model, mitigated.request, image, generator=generator)
+    found = yield from _searched(comparison, triggered.request)
+    return torch.tensor([copied(row.kind) for row in found])
+
+
+def _searched(comparison: Comparison, request: Request) -> Work[list[CopyFound]]:
+    """Generate a request and search its images for copies."""
+    model, training_set = comparison.subject.model, comparison.subject.training_set
+    if training_set is None:
+        raise ValueError("There are no training images to search.")
+    latents, _ = yield from generated_latents(model, request)
+    images = pixels_of(model, latents).float() / 255
+    return [copy for copy, _ in find_copies(training_set, images)]
+
+
+def _latents_of(comparison: Comparison, target: int) -> Tensor:
+    """Return the latents (C, h, w) of a training image at the size of the config."""
+    model, training_set = comparison.subject.model, comparison.subject.training_set
+    if training_set is None:
+        raise ValueError("There are no training images to aim at.")
+    row = training_set.index.ids.tolist().index(target)
+    image = training_set.image(row)[None].float() / 255
+    sampling = comparison.config.sampling
+    size = (sampling.height, sampling.width)
+    if tuple(image.shape[2:]) != size:
+        image = torch.nn.functional.interpolate(image, size, mode="bilinear", antialias=True)
+    with torch.no_grad():
+        return model.encode(image.clamp(0, 1))[0]
