@@ -284,7 +284,8 @@ def _mitigation_benchmark(at: Furnishing) -> None:
     from mmh_core.cli.mitigation import mitigation_benchmark
 
     mitigation_benchmark(
-        captions=8,
+        captions=24,
+        robust=8,
         seeds=_SEEDS,
         json_file=at.work / "mitigation-benchmark.json",
         resume=True,

@@ -129,7 +129,15 @@ def _keep_words(keep: Path, run: MitigationRun, subject: Subject) -> None:
 
 
 def mitigation_benchmark(
-    captions: Annotated[int, typer.Option(help="Number of memorized captions.")] = 8,
+    captions: Annotated[
+        int, typer.Option(help="Number of memorized captions, and of reference captions.")
+    ] = 24,
+    robust: Annotated[
+        int,
+        typer.Option(
+            help="Memorized captions of which is tried whether copies come back; 0 for none."
+        ),
+    ] = 8,
     seeds: Seeds = "0,1,2,3",
     json_file: JsonFile = None,
     resume: Annotated[bool, typer.Option(help="Resume from the work folder.")] = False,
@@ -145,27 +153,38 @@ def mitigation_benchmark(
     from mmh_core.cli.mitigation_tables import benchmark_summary, benchmark_tables
     from mmh_core.pocket.assets import world_seed
     from mmh_core.studies.detection.labelled_prompts import pocket_labelled
-    from mmh_core.studies.mitigation.benchmark import chosen_captions
     from mmh_core.studies.mitigation.benchmark import mitigation_benchmark as benchmark
     from mmh_core.studies.mitigation.benchmark_run import BenchmarkInputs
+    from mmh_core.studies.mitigation.captions import (
+        chosen_captions,
+        listed_doses,
+        listed_paraphrases,
+    )
 
     check_places(json_file, work / "record")
     numbers = seed_numbers(seeds)
     if captions < 1:
         raise MMHError(f"{captions} captions: ask for at least one.")
+    if robust < 0:
+        raise MMHError(f"{robust} captions to bring back copies of: give 0 or more.")
     folder = _folder(model)
     if not (folder / "world.json").exists():
         raise MMHError(
             "This model has no captions of its own whose training images are known: choose "
             "pocket-sd, or compare single prompts by `mitigate`."
         )
-    chosen = chosen_captions(pocket_labelled(folder, world_seed(folder)), captions)
+    chosen = chosen_captions(
+        pocket_labelled(folder, world_seed(folder)),
+        captions,
+        paraphrases=listed_paraphrases(folder),
+        doses=listed_doses(folder),
+    )
     subject = opened(model, device)
     if subject.training_set is None:
         raise MMHError("The training images of this model are not at hand.")
     taken = (*chosen.calibration, *chosen.test, *chosen.normal)
     warn_not_whole(subject.model, [caption.text for caption in taken])
-    inputs = BenchmarkInputs(subject, numbers, work, resume)
+    inputs = BenchmarkInputs(subject, numbers, work, resume, robust)
     result = followed(benchmark(chosen, inputs))
     typer.echo(benchmark_tables(result))
     if json_file is not None:

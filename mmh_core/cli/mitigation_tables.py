@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from mmh_core.statistics import Interval
     from mmh_core.studies.mitigation.benchmark_rows import BenchmarkRow, NormalRow
     from mmh_core.studies.mitigation.benchmark_run import CaptionRecord, MitigationBenchmark
+    from mmh_core.studies.mitigation.robustness_rows import RobustnessRow
+    from mmh_core.studies.mitigation.run import Treatment
 
 _MAIN = (
     "mitigation",
@@ -26,6 +28,9 @@ _MAIN = (
     "LID after",
     "seconds",
     "NFE",
+    "copies of paraphrases",
+    "of other seeds",
+    "after the attack",
 )
 
 
@@ -40,9 +45,11 @@ def benchmark_tables(result: MitigationBenchmark) -> str:
         meets,
         normal_rows,
     )
+    from mmh_core.studies.mitigation.robustness_rows import robustness_rows
 
     rows = benchmark_rows(result)
     normal = {row.treatment: row for row in normal_rows(result)}
+    robust = {row.treatment: row for row in robustness_rows(result)}
     good = [
         f"{row.label} {row.treatment.strength:g}"
         for row in rows
@@ -52,17 +59,26 @@ def benchmark_tables(result: MitigationBenchmark) -> str:
     movers = " and ".join(mitigation(name).label for name in MOVERS)
     kinds = ", ".join(sorted({caption.kind for caption in result.captions.test}))
     blocks = [
-        _table(_MAIN, [_main_cells(row, normal.get(row.treatment)) for row in rows]),
+        _table(
+            _MAIN,
+            [
+                [*_main_cells(row, normal.get(row.treatment)), *_robustness_cells(row, robust)]
+                for row in rows
+            ],
+        ),
         f"{len(result.test)} memorized captions of the test half ({kinds}), {len(result.seeds)} "
         f"seeds each, {result.sampling.steps} steps, guidance {result.sampling.guidance:g}; 95 % "
         "intervals over captions. Each strength is the smallest that left at most "
         f"10 % of the images a copy or not solved on {len(result.captions.calibration)} captions "
         "of the other half, else the strongest. Solved: no copy by the search, LID risen "
-        "beyond its error, alignment at least nine tenths of that without mitigation, the "
-        "subject of the prompt kept. Not solved: below the copy threshold, LID unchanged. "
-        "Costs are per image.",
+        "beyond its error, alignment at least nine tenths of that of the unmitigated image of "
+        "the seed, the subject of the prompt kept. Strengths, rewrites and the chain are chosen "
+        "on other seeds than those of the figures. Not solved: below the copy threshold, LID "
+        "unchanged. Costs are per image.",
         f"At least 90 % copies before, at least 90 % solved, reference captions unharmed: "
         f"{', '.join(good) if good else 'none'} ({len(good)}).",
+        *_robustness_sentences(result),
+        *_criteria_sentences(result, {row.treatment: row.label for row in rows}),
         *_left_out(result),
         f"Rank correlation over {link.cells} cells between the rise of LID and the fall of the "
         f"share of copies: {_interval(link.share)}; and the fall of similarity to the nearest: "
@@ -113,13 +129,17 @@ def benchmark_summary(result: MitigationBenchmark) -> dict[str, Any]:
         meets,
         normal_rows,
     )
+    from mmh_core.studies.mitigation.robustness_rows import judged, robustness_rows
 
     rows = benchmark_rows(result)
     normal = {row.treatment: row for row in normal_rows(result)}
+    judgements = judged(result)
     return {
         "model": result.model,
         "model_sha256": result.sha256,
         "seeds": list(result.seeds),
+        "selection_seeds": list(result.selection_seeds),
+        "rank_bound": result.rank_bound,
         "steps": result.sampling.steps,
         "guidance": result.sampling.guidance,
         "captions": asdict(result.captions),
@@ -127,6 +147,19 @@ def benchmark_summary(result: MitigationBenchmark) -> dict[str, Any]:
         "code": result.code,
         "records_left_out": result.left_out,
         "rows": [asdict(row) | {"meets": meets(row, normal.get(row.treatment))} for row in rows],
+        "criteria": [
+            {"treatment": asdict(treatment)} | asdict(verdict)
+            for treatment, verdict in judgements.items()
+        ],
+        "robustness": [asdict(row) | {"robust": row.robust} for row in robustness_rows(result)],
+        "robustness_captions": [
+            {
+                "caption": record.caption.text,
+                "paraphrases": list(record.robustness.paraphrases),
+                "target": record.robustness.target,
+            }
+            for record in result.robustness
+        ],
         "correlation": asdict(correlation(result.test)),
         "correlation_of_what_is_asked": asdict(correlation(result.test, ("none", *MOVERS))),
         "normal": [asdict(row) | {"harmed": harms(row)} for row in normal.values()],
@@ -165,6 +198,50 @@ def _cells(record: CaptionRecord) -> list[dict[str, Any]]:
         }
         for i, treatment in enumerate(record.treatments)
     ]
+
+
+def _robustness_cells(row: BenchmarkRow, rows: Mapping[Treatment, RobustnessRow]) -> list[str]:
+    robust = rows.get(row.treatment)
+    if robust is None:
+        return ["unknown"] * 3
+    return [_interval(part) for part in (robust.paraphrases, robust.seeds, robust.attack)]
+
+
+def _robustness_sentences(result: MitigationBenchmark) -> list[str]:
+    """Say how it was tried whether copies come back, or that it was not."""
+    from mmh_core.mitigations.retrigger import STEPS
+    from mmh_core.studies.mitigation.robustness import SEEDS
+
+    if not result.robustness:
+        return ["Robustness is unknown: it was not tried whether copies come back."]
+    texts = sum(len(record.robustness.paraphrases) for record in result.robustness)
+    aimed = sum(record.robustness.target >= 0 for record in result.robustness)
+    return [
+        f"Robustness over {len(result.robustness)} of the captions: the share of copies among "
+        f"images of {texts} paraphrases and of the captions themselves from {SEEDS} other seeds, "
+        f"and after an attack of {STEPS} steps on the embedding that the mitigated model is "
+        f"given, aimed at the training image ({aimed} captions have one; after Kowalczuk et al. "
+        "2025, arXiv 2507.16880). The row of no mitigation is what the attack does by itself."
+    ]
+
+
+def _criteria_sentences(result: MitigationBenchmark, labels: Mapping[Treatment, str]) -> list[str]:
+    """Say which mitigations pass all criteria, and which criterion defeats each other one."""
+    from mmh_core.studies.mitigation.robustness_rows import judged
+
+    judgements = judged(result)
+    names = {t: f"{labels[t]} {t.strength:g}" for t in judgements}
+    whole = [names[t] for t, verdict in judgements.items() if verdict.passes_all]
+    lines = [
+        f"No copy, LID risen, subject kept, reference prompts unharmed and robust: "
+        f"{', '.join(whole) if whole else 'none'} ({len(whole)})."
+    ]
+    for treatment, verdict in judgements.items():
+        if verdict.failed:
+            lines.append(f"- {names[treatment]} fails by: {', '.join(verdict.failed)}.")
+        elif not verdict.passes_all:
+            lines.append(f"- {names[treatment]}: not all criteria could be judged.")
+    return ["\n".join(lines)]
 
 
 def _left_out(result: MitigationBenchmark) -> list[str]:

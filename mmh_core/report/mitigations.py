@@ -22,7 +22,7 @@ from mmh_core.report.image_files import png_bytes
 from mmh_core.report.page import SMALL, data_url, figure, render
 from mmh_core.report.summary import MITIGATION_FORMAT, number, numbers, versions
 from mmh_core.statistics import Interval
-from mmh_core.studies.mitigation.outcome import ImageOutcome, image_outcomes
+from mmh_core.studies.mitigation.outcome import ImageOutcome, image_outcomes, rank_bound_of
 from mmh_core.studies.mitigation.run import Cell, MitigationRun
 from mmh_core.studies.mitigation.table import TreatmentRow, treatment_rows
 from mmh_core.studies.mitigation.verdict import (
@@ -109,7 +109,7 @@ def mitigation_summary(run: MitigationRun) -> dict[str, Any]:
 def _outcomes(run: MitigationRun, cell: Cell) -> tuple[ImageOutcome, ...]:
     """Return the outcomes of a cell's images, none where its prompt has no unmitigated ones."""
     base = run.cell(cell.prompt, run.config.treatments[0])
-    return () if base is None else image_outcomes(cell, base)
+    return () if base is None else image_outcomes(cell, base, rank_bound_of(run))
 
 
 def _treatment(verdict: TreatmentVerdict) -> dict[str, Any]:

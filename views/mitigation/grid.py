@@ -17,6 +17,7 @@ from mmh_core.studies.mitigation.outcome import (
     NOT_SOLVED,
     ImageOutcome,
     image_outcomes,
+    rank_bound_of,
 )
 from mmh_core.studies.mitigation.run import Cell, MitigationRun, Treatment
 from mmh_core.studies.mitigation.table import treatment_rows
@@ -103,7 +104,7 @@ def body(run: MitigationRun, cell: Cell, *, with_prompt: bool = False) -> str:
         parts.append(f'<p class="mi-refused">{escape(cell.refused)}</p>')
         return "".join(parts)
     base = run.cell(cell.prompt, run.config.treatments[0])
-    outcomes = () if base is None else image_outcomes(cell, base)
+    outcomes = () if base is None else image_outcomes(cell, base, rank_bound_of(run))
     figures = "".join(_figure(run, cell, i, outcome) for i, outcome in enumerate(outcomes))
     parts.append(f'<div class="mi-seeds">{figures}</div>')
     parts.append(f"<p>{escape(_line(cell))}</p>")

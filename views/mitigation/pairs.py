@@ -8,7 +8,7 @@ import streamlit as st
 from torch import Tensor
 
 from mmh_core.mitigations.wording import word_diff
-from mmh_core.studies.mitigation.outcome import image_outcomes
+from mmh_core.studies.mitigation.outcome import image_outcomes, rank_bound_of
 from mmh_core.studies.mitigation.run import Cell, MitigationRun
 from views.images import compare, show
 from views.images import phrases as image_phrases
@@ -98,7 +98,7 @@ def facts(run: MitigationRun, base: Cell, cell: Cell, seed: int) -> None:
     rows.append(("Cost per image", f"{cell.nfe:.0f} NFE, {phrases.seconds(cell.seconds)}"))
     layout.facts([(name, value) for name, value in rows if value != "n/a"])
     if cell.treatment != base.treatment:
-        outcome = image_outcomes(cell, base)[seed]
+        outcome = image_outcomes(cell, base, rank_bound_of(run))[seed]
         if outcome.kind == "not solved":
             st.warning(phrases.UNSOLVED, icon=":material/visibility:")
         elif outcome.kind in ("subject lost", "unknown"):

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import chain as joined
-from itertools import zip_longest
 
 import torch
 
@@ -21,7 +19,7 @@ from mmh_core.mitigations.catalogue import BASELINES, MITIGATIONS, mitigation
 from mmh_core.mitigations.lid_loss import generated_latents
 from mmh_core.mitigations.record import MitigationContext, Work, reporting, with_prompt
 from mmh_core.mitigations.wording import Word, dropped, words_at, words_of
-from mmh_core.records import LabelledPrompt, MMHError, Progress
+from mmh_core.records import Progress
 from mmh_core.store.archive import save_record
 from mmh_core.studies.mitigation.benchmark_run import (
     AttributionRecord,
@@ -36,9 +34,12 @@ from mmh_core.studies.mitigation.benchmark_run import (
     left_out,
     made_by,
     record_path,
+    robustness_record,
 )
 from mmh_core.studies.mitigation.context import copy_share
+from mmh_core.studies.mitigation.outcome import subject_rank_bound
 from mmh_core.studies.mitigation.run import MitigationConfig, Treatment
+from mmh_core.studies.mitigation.study import checked
 from mmh_core.subject.subject import Subject
 
 #: A strength is enough when at most this share of the calibration images are not solved.
@@ -47,37 +48,16 @@ AUTOMATIC = "automatic_chain"
 RANDOM = Treatment("random_tokens", MITIGATIONS["random_tokens"].strength)
 CHAIN = Treatment(AUTOMATIC, MITIGATIONS[AUTOMATIC].strength)
 #: What each part takes of the whole, for the progress.
-_PARTS = {"calibration": 0.3, "test": 0.35, "normal": 0.25, "attribution": 0.1}
-_MEMORIZED, _NORMAL = ("duplicate", "overfit"), ("varied", "open")
-
-
-def chosen_captions(labelled: Sequence[LabelledPrompt], count: int) -> Captions:
-    """Return `count` memorized and reference captions of the test half, a third to calibrate.
-
-    Kinds take turns: duplicate and overfit, varied and open. Errors: MMHError where one is empty.
-    """
-
-    def turns(split: str, kinds: Iterable[str], count: int) -> tuple[Caption, ...]:
-        lists = [
-            [Caption(o.prompt, kind) for o in labelled if (o.kind, o.split) == (kind, split)]
-            for kind in kinds
-        ]
-        chosen = [
-            caption for caption in joined.from_iterable(zip_longest(*lists)) if caption is not None
-        ]
-        return tuple(chosen[:count])
-
-    captions = Captions(
-        turns("calibration", _MEMORIZED, max(2, -(-count // 3))),
-        turns("test", _MEMORIZED, count),
-        turns("test", _NORMAL, count),
-    )
-    if not (captions.calibration and captions.test and captions.normal):
-        raise MMHError(
-            "The benchmark needs memorized captions in both halves and normal ones: ask for at "
-            "least one caption of a model whose world is known."
-        )
-    return captions
+_PARTS = {
+    "ranks": 0.03,
+    "calibration": 0.22,
+    "test": 0.25,
+    "normal": 0.2,
+    "robustness": 0.25,
+    "attribution": 0.05,
+}
+#: Reference captions whose unmitigated images calibrate the rank of the own prompt.
+_RANKED = 12
 
 
 def mitigation_benchmark(
@@ -106,8 +86,9 @@ def mitigation_benchmark(
         0.0,
         code_version(),
         left_out(inputs),
+        selection_seeds=inputs.selection_seeds,
     )
-    for stage in (_calibrated, _generated, _attributed):
+    for stage in (_ranked, _calibrated, _generated, _hardened, _attributed):
         for share, message, latest in stage(result, inputs):
             result = replace(latest, seconds=time.monotonic() - started)
             yield Progress(share, message, result)
@@ -115,6 +96,19 @@ def mitigation_benchmark(
 
 
 _Stage = Iterator[tuple[float, str, MitigationBenchmark]]
+
+
+def _ranked(result: MitigationBenchmark, inputs: BenchmarkInputs) -> _Stage:
+    """Generate reference captions without mitigation, by which a wrong subject is known."""
+    captions, ranks = result.captions.normal[:_RANKED], list[float]()
+    for index, caption in enumerate(captions):
+        for share, record in generated_record(caption, (), inputs, selecting=True):
+            if record is not None and record.subject_rank:
+                ranks += record.subject_rank[0]
+            done = _PARTS["ranks"] * (index + share) / len(captions)
+            yield done, f"Unmitigated reference captions, {index + 1}", result
+    result = replace(result, rank_bound=subject_rank_bound(ranks))
+    yield _PARTS["ranks"], "The rank of the own prompt is calibrated", result
 
 
 def _calibrated(result: MitigationBenchmark, inputs: BenchmarkInputs) -> _Stage:
@@ -134,8 +128,12 @@ def _calibrated(result: MitigationBenchmark, inputs: BenchmarkInputs) -> _Stage:
             if not tried:
                 break
             done = (number + index / len(captions)) / rounds
-            for share, record in generated_record(caption, tried, inputs, selecting=True):
-                at = _PARTS["calibration"] * (done + share / len(captions) / rounds)
+            for share, record in generated_record(
+                caption, tried, inputs, selecting=True, rank_bound=result.rank_bound
+            ):
+                at = _PARTS["ranks"] + _PARTS["calibration"] * (
+                    done + share / len(captions) / rounds
+                )
                 message = f"Choosing strengths, round {number + 1}, caption {index + 1}"
                 yield at, message, result
                 if record is not None:
@@ -146,7 +144,7 @@ def _calibrated(result: MitigationBenchmark, inputs: BenchmarkInputs) -> _Stage:
             if last or share_left(records, treatment) <= ENOUGH + 1e-6:
                 chosen[treatment.mitigation] = treatment
     result = replace(result, chosen=tuple(chosen[name] for name in names))
-    yield _PARTS["calibration"], "Strengths are chosen", result
+    yield _PARTS["ranks"] + _PARTS["calibration"], "Strengths are chosen", result
 
 
 def share_left(records: Sequence[CaptionRecord], treatment: Treatment) -> float:
@@ -169,11 +167,13 @@ def _left(record: CaptionRecord, row: int) -> float:
 
 def _generated(result: MitigationBenchmark, inputs: BenchmarkInputs) -> _Stage:
     """Generate the memorized captions of the test half, then the reference captions."""
-    before, every = _PARTS["calibration"], result.captions
+    before, every = _PARTS["ranks"] + _PARTS["calibration"], result.captions
     for half, captions in (("test", every.test), ("normal", every.normal)):
         what = "Memorized" if half == "test" else "Reference"
         for place, caption in enumerate(captions):
-            for share, record in generated_record(caption, _counted(result), inputs):
+            for share, record in generated_record(
+                caption, _counted(result), inputs, rank_bound=result.rank_bound
+            ):
                 if record is not None and half == "test":
                     result = replace(result, test=(*result.test, record))
                 elif record is not None:
@@ -186,6 +186,19 @@ def _generated(result: MitigationBenchmark, inputs: BenchmarkInputs) -> _Stage:
 def _counted(result: MitigationBenchmark) -> list[Treatment]:
     """Return what is generated of every caption that is counted."""
     return [RANDOM, *result.chosen, CHAIN]
+
+
+def _hardened(result: MitigationBenchmark, inputs: BenchmarkInputs) -> _Stage:
+    """Try whether the copies of the first test captions, of every group, come back."""
+    captions = result.captions.test[: inputs.robust]
+    before = 1 - _PARTS["attribution"] - _PARTS["robustness"]
+    for index, caption in enumerate(captions):
+        treatments = checked(caption_config(caption, _counted(result), inputs)).treatments
+        for share, record in robustness_record(caption, treatments, inputs):
+            if record is not None:
+                result = replace(result, robustness=(*result.robustness, record))
+            at = before + _PARTS["robustness"] * (index + share) / len(captions)
+            yield at, f"Bringing copies back, caption {index + 1} of {len(captions)}", result
 
 
 def _attributed(result: MitigationBenchmark, inputs: BenchmarkInputs) -> _Stage:

@@ -18,7 +18,8 @@ from mmh_core.memorization.verdict import OutcomeKind
 from mmh_core.records import MMHError
 from mmh_core.store.archive import load_record, save_record
 from mmh_core.studies.images.run import default_config
-from mmh_core.studies.mitigation.outcome import image_outcomes
+from mmh_core.studies.mitigation.outcome import USUAL_RANK, image_outcomes
+from mmh_core.studies.mitigation.robustness import Robustness, robustness
 from mmh_core.studies.mitigation.run import MitigationConfig, MitigationRun, Treatment, fresh_seeds
 from mmh_core.studies.mitigation.study import mitigation_study
 from mmh_core.studies.mitigation.table import copies
@@ -28,10 +29,16 @@ from mmh_core.text_to_image.requests import Sampling
 
 @dataclass(frozen=True)
 class Caption:
-    """A caption of the embedded world and its kind."""
+    """A caption and its kind.
+
+    `paraphrases` are other texts for the same image, where they are listed, and `dose` is how
+    often its image is in the training set; None where it is unknown.
+    """
 
     text: str
     kind: str
+    paraphrases: tuple[str, ...] = ()
+    dose: int | None = None
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,7 @@ class CaptionRecord:
     between the images, and the costs per image. NaN where a mitigation was `refused` (a
     sentence, "" else) or a figure is unknown. `outcomes` are those of every image, none for a
     refusal; `made_by` says by which code, model and settings, "" where it is unknown.
+    `subject_rank` are those of `Cell`.
     """
 
     caption: Caption
@@ -68,6 +76,7 @@ class CaptionRecord:
     nfe: Tensor
     outcomes: tuple[tuple[str, ...], ...] = ()
     made_by: str = ""
+    subject_rank: tuple[tuple[float, ...], ...] = ()
 
     def share(self, row: int, *kinds: OutcomeKind) -> float:
         """Return the share of a mitigation's images with one of these outcomes, NaN if unknown."""
@@ -98,11 +107,22 @@ class AttributionRecord:
 
 
 @dataclass(frozen=True)
+class RobustnessRecord:
+    """What came back of the copies of one caption. `made_by` is as in `CaptionRecord`."""
+
+    caption: Caption
+    robustness: Robustness
+    made_by: str = ""
+
+
+@dataclass(frozen=True)
 class MitigationBenchmark:
     """One benchmark of one model, finished when `state` is "complete".
 
     `chosen` are the strengths that the calibration captions chose. `code` is the version of the
-    code, and `left_out` counts kept records that another version or model made.
+    code, and `left_out` counts kept records that another version or model made. `robustness` is
+    empty where it was not tried, `selection_seeds` where an earlier version did not keep them
+    apart, and `rank_bound` is that of `image_outcomes`.
     """
 
     model: str
@@ -119,9 +139,14 @@ class MitigationBenchmark:
     seconds: float
     code: str = ""
     left_out: int = 0
+    robustness: tuple[RobustnessRecord, ...] = ()
+    selection_seeds: tuple[int, ...] = ()
+    rank_bound: float = math.nan
 
 
-def caption_record(run: MitigationRun, caption: Caption, made_by: str = "") -> CaptionRecord:
+def caption_record(
+    run: MitigationRun, caption: Caption, made_by: str = "", rank_bound: float = USUAL_RANK
+) -> CaptionRecord:
     """Return the figures of a run's first prompt."""
     cells = [cell for cell in run.cells if cell.prompt == 0]
     seeds = len(run.config.seeds)
@@ -148,12 +173,16 @@ def caption_record(run: MitigationRun, caption: Caption, made_by: str = "") -> C
         listed([cell.agreement for cell in cells]),
         listed([cell.seconds for cell in cells]),
         listed([cell.nfe for cell in cells]),
-        tuple(tuple(outcome.kind for outcome in image_outcomes(cell, cells[0])) for cell in cells),
+        tuple(
+            tuple(outcome.kind for outcome in image_outcomes(cell, cells[0], rank_bound))
+            for cell in cells
+        ),
         made_by,
+        tuple(cell.subject_rank for cell in cells),
     )
 
 
-_Record = TypeVar("_Record", CaptionRecord, AttributionRecord)
+_Record = TypeVar("_Record", CaptionRecord, AttributionRecord, RobustnessRecord)
 
 
 @dataclass(frozen=True)
@@ -163,12 +192,14 @@ class BenchmarkInputs:
     `seeds` are those of the figures of every caption; strengths are chosen on `selection_seeds`,
     and mitigations search with those when figures are made. Records are written to `work`, and
     those already there are used again if `resume` and if the same code made them of that model.
+    Of `robust` test captions it is tried whether their copies come back.
     """
 
     subject: Subject
     seeds: tuple[int, ...]
     work: Path
     resume: bool = False
+    robust: int = 0
 
     @property
     def selection_seeds(self) -> tuple[int, ...]:
@@ -182,12 +213,14 @@ def generated_record(
     inputs: BenchmarkInputs,
     *,
     selecting: bool = False,
+    rank_bound: float = USUAL_RANK,
 ) -> Iterator[tuple[float, CaptionRecord | None]]:
     """Generate a caption or load its record; yield the share done, the record at last.
 
     While `selecting`, of the selection seeds; mitigations then search with others again.
     """
-    path = record_path(inputs, "selection" if selecting else "caption", caption, treatments)
+    stage = f"{'selection' if selecting else 'caption'} {rank_bound:.6f}"
+    path = record_path(inputs, stage, caption, treatments)
     record = kept_record(path, CaptionRecord, inputs)
     if record is not None:
         yield 1.0, record
@@ -199,7 +232,7 @@ def generated_record(
         yield 0.999 * progress.fraction, None
     if run is None:
         raise ValueError("The study yielded nothing.")
-    record = caption_record(run, caption, made_by(inputs))
+    record = caption_record(run, caption, made_by(inputs), rank_bound)
     save_record(path, record)
     yield 1.0, record
 
@@ -226,12 +259,28 @@ def caption_config(
     )
 
 
+def robustness_record(
+    caption: Caption, treatments: Sequence[Treatment], inputs: BenchmarkInputs
+) -> Iterator[tuple[float, RobustnessRecord | None]]:
+    """Try to get a caption's copies back, or load the record; yield the share done, it at last."""
+    path = record_path(inputs, "robustness", caption, treatments)
+    record = kept_record(path, RobustnessRecord, inputs)
+    if record is None:
+        config = caption_config(caption, treatments, inputs)
+        for share, outcome in robustness(config, inputs.subject, caption.paraphrases):
+            yield 0.999 * share, None
+            if outcome is not None:
+                record = RobustnessRecord(caption, outcome, made_by(inputs))
+                save_record(path, record)
+    yield 1.0, record
+
+
 def record_path(
     inputs: BenchmarkInputs, stage: str, caption: Caption, treatments: Sequence[Treatment]
 ) -> Path:
     """Return where a record is kept: by everything that it depends on, the code included."""
     names = [[treatment.mitigation, treatment.strength] for treatment in treatments]
-    key = [stage, made_by(inputs), caption.text, caption.kind, names]
+    key = [stage, made_by(inputs), caption.text, caption.kind, caption.paraphrases, names]
     digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()
     return inputs.work / f"{_version(inputs)}-{digest[:32]}.safetensors"
 

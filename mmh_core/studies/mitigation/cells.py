@@ -27,6 +27,8 @@ from mmh_core.text_to_image.generation import generate
 from mmh_core.text_to_image.model import steered_model
 
 _PREVIEW_GAP = 0.7
+#: Other prompts that an image is compared with, at most and at least.
+_OTHERS, _FEWEST_OTHERS = 12, 4
 #: The share of the work that is done when the images are finished.
 _DRAWN = 0.9
 _Step = tuple[float, Tensor | None, Cell | None]
@@ -113,8 +115,27 @@ def _read(
                 content_of(neighbor.caption for neighbor in around[:VOTES]) for _, around in near
             ),
             content_asked=content_of([prompt]),
+            subject_rank=_subject_ranks(comparison, images, prompt),
         )
     return cell
+
+
+def _subject_ranks(comparison: Comparison, images: Tensor, prompt: str) -> tuple[float, ...]:
+    """Return for each image the share of other prompts whose alignment is higher than its own.
+
+    The other prompts are reference prompts, evenly over them. NaN for fewer than `_FEWEST_OTHERS`.
+    """
+    training_set, normal = comparison.subject.training_set, comparison.normal
+    align = None if training_set is None else training_set.alignment
+    listed = comparison.config.prompts if normal is None else normal.prompts
+    distinct = [text for text in dict.fromkeys(listed) if text != prompt]
+    if align is None or len(distinct) < _FEWEST_OTHERS:
+        return (math.nan,) * len(images)
+    count = min(_OTHERS, len(distinct))
+    others = [distinct[i * len(distinct) // count] for i in range(count)]
+    own = align(images, prompt).float().cpu()
+    higher = torch.stack([align(images, text).float().cpu() > own for text in others])
+    return tuple(higher.float().mean(0).tolist())
 
 
 def _with_lid(comparison: Comparison, cell: Cell, mitigated: Mitigated) -> Cell:

@@ -9,21 +9,28 @@ what was asked.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from mmh_core.memorization.verdict import OUTCOME_ROWS, OutcomeKind
 from mmh_core.statistics import Interval
-from mmh_core.studies.mitigation.run import Cell
+from mmh_core.studies.mitigation.run import Cell, MitigationRun
 
 #: Outcomes that a mitigation may have and pass.
 GOOD: tuple[OutcomeKind, ...] = tuple(kind for kind, row in OUTCOME_ROWS.items() if row.good)
-#: An image whose alignment is lower than this share of the mean without mitigation is flagged.
+#: An image whose alignment is lower than this share of the unmitigated image's is flagged.
 ALIGNMENT_KEPT = 0.9
+#: Of the unmitigated images of reference prompts, this share has a rank up to the bound.
+_RANKED = 0.95
+#: The bound where fewer of them are known: half of the other prompts fit better.
+USUAL_RANK, _FEWEST = 0.5, 8
 #: Smaller losses of a mean alignment are rounding.
 _ROUNDING = 1e-3
 #: LID has risen when by more than this many standard errors of the difference, at least by one.
 RISE_ERRORS, RISE_LEAST = 2.0, 1.0
 NEW_COPY = "a new copy"
+WRONG_SUBJECT = "wrong subject"
 NOT_SOLVED = "moved off the threshold, LID unchanged: not solved"
 
 
@@ -35,16 +42,40 @@ class ImageOutcome:
     reason: str
 
 
-def image_outcomes(cell: Cell, base: Cell) -> tuple[ImageOutcome, ...]:
-    """Return the outcome of every image of a cell, against the unmitigated ones of its prompt."""
+def image_outcomes(
+    cell: Cell, base: Cell, rank_bound: float = USUAL_RANK
+) -> tuple[ImageOutcome, ...]:
+    """Return the outcome of every image of a cell, against the unmitigated one of its seed.
+
+    `rank_bound` is that of `subject_rank_bound`.
+    """
     if cell.refused or base.refused:
         return ()
-    return tuple(_outcome(cell, base, i) for i in range(len(cell.kinds)))
+    return tuple(_outcome(cell, base, i, rank_bound) for i in range(len(cell.kinds)))
 
 
-def alignment_bound(base: Cell) -> float:
-    """Return the alignment below which an image is flagged, NaN where it is unknown."""
-    return _least_kept(float(base.alignment.nanmean()) if len(base.alignment) else math.nan)
+def subject_rank_bound(ranks: Iterable[float]) -> float:
+    """Return the rank above which an image shows a wrong subject, from reference prompts.
+
+    `ranks` are `Cell.subject_rank` of their unmitigated images: 95 % of these are not flagged. Of
+    fewer than eight a quantile says nothing, and the bound is `USUAL_RANK`.
+    """
+    known = sorted(rank for rank in ranks if not math.isnan(rank))
+    if len(known) < _FEWEST:
+        return USUAL_RANK
+    return known[math.ceil(_RANKED * len(known)) - 1]
+
+
+def rank_bound_of(run: MitigationRun) -> float:
+    """Return the rank bound by the unmitigated images of a run's own reference prompts."""
+    none = run.config.treatments[0]
+    cells = [cell for cell in run.cells if cell.prompt > 0 and cell.treatment == none]
+    return subject_rank_bound(rank for cell in cells for rank in cell.subject_rank)
+
+
+def alignment_bound(base: Cell, seed: int) -> float:
+    """Return the alignment below which the image of a seed is flagged, NaN where unknown."""
+    return _least_kept(float(base.alignment[seed]))
 
 
 def loses_alignment(change: Interval, before: float) -> bool:
@@ -69,22 +100,32 @@ def lid_rise(cell: Cell, base: Cell, seed: int) -> bool | None:
     return rise > max(RISE_LEAST, RISE_ERRORS * error)
 
 
-def lost_subject(cell: Cell, base: Cell, seed: int) -> str | None:
+def lost_subject(cell: Cell, base: Cell, seed: int, rank_bound: float = USUAL_RANK) -> str | None:
     """Return why an image no longer shows what was asked, "" where it does, None if unknown.
 
-    Alignment alone does not notice a wrong subject where CLIP is small, so the kind of image is
-    compared too, where the training set tells kinds apart.
+    Alignment alone does not notice a wrong subject where CLIP is small, so two things more are
+    looked at: the kind of image, where the training set tells kinds apart, and whether the image
+    fits more of the other prompts better than its own than `rank_bound` and than the unmitigated
+    image of its seed.
     """
     content = cell.contents[seed] if cell.contents else ""
     if content and cell.content_asked and content != cell.content_asked:
         return f"shows another kind of image ({content}, not {cell.content_asked})"
-    alignment, bound = float(cell.alignment[seed]), alignment_bound(base)
+    rank, before = rank_of(cell, seed), rank_of(base, seed)
+    if rank > max(rank_bound, 0.0 if math.isnan(before) else before):
+        return f"{WRONG_SUBJECT}: {rank:.0%} of other prompts fit it better than its own"
+    alignment, bound = float(cell.alignment[seed]), alignment_bound(base, seed)
     if math.isnan(alignment) or math.isnan(bound):
         return None
     return f"alignment {alignment:.2f} is below {bound:.2f}" if alignment < bound else ""
 
 
-def _outcome(cell: Cell, base: Cell, seed: int) -> ImageOutcome:
+def rank_of(cell: Cell, seed: int) -> float:
+    """Return the share of other prompts that an image fits better than its own, or NaN."""
+    return cell.subject_rank[seed] if cell.subject_rank else math.nan
+
+
+def _outcome(cell: Cell, base: Cell, seed: int, rank_bound: float) -> ImageOutcome:
     was, now = base.copy_of(seed), cell.copy_of(seed)
     if now is None or was is None:
         return ImageOutcome("unknown", "whether it is a copy cannot be judged")
@@ -99,9 +140,65 @@ def _outcome(cell: Cell, base: Cell, seed: int) -> ImageOutcome:
         return ImageOutcome("unknown", "no copy found, LID unknown")
     if not rise:
         return ImageOutcome("not solved", NOT_SOLVED)
-    lost = lost_subject(cell, base, seed)
+    lost = lost_subject(cell, base, seed, rank_bound)
     if lost is None:
         return ImageOutcome("unknown", "no copy found, alignment unknown")
     if lost:
         return ImageOutcome("subject lost", lost)
     return ImageOutcome("solved", "solved") if was else ImageOutcome("no copy", "no copy")
+
+
+Criterion = Literal["no copy", "LID risen", "subject kept", "reference prompts unharmed", "robust"]
+#: The outcome by which an image fails a criterion, in the order of `Criterion`.
+_FAILED_BY: dict[Criterion, OutcomeKind] = {
+    "no copy": "copy",
+    "LID risen": "not solved",
+    "subject kept": "subject lost",
+}
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Which criteria a mitigation passes, and which it fails; the others are unknown."""
+
+    passed: tuple[Criterion, ...]
+    failed: tuple[Criterion, ...]
+
+    @property
+    def succeeds(self) -> bool:
+        """Return whether the four criteria of success are passed: all but robustness."""
+        return {*_FAILED_BY, "reference prompts unharmed"} <= set(self.passed)
+
+    @property
+    def passes_all(self) -> bool:
+        """Return whether robustness is passed too."""
+        return self.succeeds and "robust" in self.passed
+
+
+def judgement(
+    outcomes: Sequence[str], *, allowed: float, unharmed: bool | None, robust: bool | None
+) -> Judgement:
+    """Judge a mitigation by the outcomes of its images, for one caption or over many.
+
+    A criterion is failed where more than the share `allowed` of the images fail by it, or most of
+    those of which all together are more, and unknown where images that cannot be judged could
+    change that. An image that is moved off the threshold
+    with its LID unchanged fails by its LID. `unharmed` and `robust` are None where unknown.
+    """
+    counts = {c: sum(o == kind for o in outcomes) for c, kind in _FAILED_BY.items()}
+    total, most = sum(counts.values()), allowed * len(outcomes) + _ROUNDING
+    unknown = sum(outcome == "unknown" for outcome in outcomes)
+    failed = [criterion for criterion, count in counts.items() if count > most]
+    if not failed and total > most:
+        # Each is rare, and together they are too many: the most frequent one is named.
+        failed = [max(counts, key=lambda criterion: counts[criterion])]
+    settled = bool(failed) or (bool(outcomes) and total + unknown <= most)
+    passed = [c for c, n in counts.items() if settled and c not in failed and n + unknown <= most]
+    verdicts: dict[Criterion, bool | None] = {
+        "reference prompts unharmed": unharmed,
+        "robust": robust,
+    }
+    for criterion, held in verdicts.items():
+        if held is not None:
+            (passed if held else failed).append(criterion)
+    return Judgement(tuple(passed), tuple(failed))

@@ -89,6 +89,8 @@ class Cell:
     image: `nfe` of one branch in all, `seconds`, and `peak_mb` of memory above the start.
     `contents` name the kind of image that each is (portrait, landscape, ...), by its nearest
     training images, and `content_asked` the kind that the prompt asks for; empty where unknown.
+    `subject_rank` is for each image the share of other prompts that it fits better than its own,
+    NaN where there are too few; empty where it was not computed.
     """
 
     prompt: int
@@ -114,6 +116,7 @@ class Cell:
     peak_mb: float
     contents: tuple[str, ...] = ()
     content_asked: str = ""
+    subject_rank: tuple[float, ...] = ()
 
     @property
     def copied(self) -> float:

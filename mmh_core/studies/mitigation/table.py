@@ -16,7 +16,7 @@ from mmh_core.statistics import (
     paired_interval,
     paired_share_interval,
 )
-from mmh_core.studies.mitigation.outcome import ImageOutcome, image_outcomes
+from mmh_core.studies.mitigation.outcome import ImageOutcome, image_outcomes, rank_bound_of
 from mmh_core.studies.mitigation.run import Cell, MitigationRun, Treatment
 
 _NAN = float("nan")
@@ -75,12 +75,12 @@ def treatment_rows(
     chosen = (0,) if prompts is None else tuple(prompts)
     none = run.config.treatments[0]
     before = [run.cell(prompt, none) for prompt in chosen]
-    rows = []
+    rows, bound = [], rank_bound_of(run)
     for treatment in run.config.treatments:
         cells = [run.cell(prompt, treatment) for prompt in chosen]
         pairs = [(c, b) for c, b in zip(cells, before, strict=True) if c and b]
         if chosen and len(pairs) == len(chosen):
-            rows.append(_row(treatment, pairs))
+            rows.append(_row(treatment, pairs, bound))
     return tuple(rows)
 
 
@@ -90,7 +90,7 @@ def copies(cell: Cell) -> Tensor:
     return torch.tensor([_NAN if value is None else float(value) for value in values])
 
 
-def _row(treatment: Treatment, pairs: Sequence[tuple[Cell, Cell]]) -> TreatmentRow:
+def _row(treatment: Treatment, pairs: Sequence[tuple[Cell, Cell]], bound: float) -> TreatmentRow:
     cells = [cell for cell, _ in pairs]
     applied = [(cell, base) for cell, base in pairs if not cell.refused and not base.refused]
     refused = next((cell.refused for cell in cells if cell.refused), "")
@@ -122,5 +122,5 @@ def _row(treatment: Treatment, pairs: Sequence[tuple[Cell, Cell]]) -> TreatmentR
         mean(lambda cell: cell.seconds),
         mean(lambda cell: cell.nfe),
         mean(lambda cell: cell.peak_mb),
-        tuple(outcome for cell, base in applied for outcome in image_outcomes(cell, base)),
+        tuple(outcome for cell, base in applied for outcome in image_outcomes(cell, base, bound)),
     )

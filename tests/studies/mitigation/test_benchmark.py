@@ -26,7 +26,6 @@ from mmh_core.studies.mitigation.benchmark import (
     BY,
     CHAIN,
     RANDOM,
-    chosen_captions,
     mitigation_benchmark,
     share_left,
     worst_words,
@@ -35,6 +34,7 @@ from mmh_core.studies.mitigation.benchmark_rows import (
     attribution_rows,
     benchmark_rows,
     correlation,
+    harms,
     meets,
     normal_rows,
 )
@@ -45,11 +45,15 @@ from mmh_core.studies.mitigation.benchmark_run import (
     CaptionRecord,
     Captions,
     MitigationBenchmark,
+    RobustnessRecord,
     kept_record,
     left_out,
     made_by,
     record_path,
 )
+from mmh_core.studies.mitigation.captions import chosen_captions
+from mmh_core.studies.mitigation.robustness import Robustness
+from mmh_core.studies.mitigation.robustness_rows import judged, robustness_rows
 from mmh_core.studies.mitigation.run import Treatment, fresh_seeds
 from mmh_core.subject.subject import Subject
 from mmh_core.subject.training_set import TrainingSet
@@ -120,7 +124,7 @@ def last(inputs: BenchmarkInputs) -> tuple[MitigationBenchmark, list[float]]:
 def test_a_benchmark_chooses_strengths_draws_and_keeps_its_records(
     model: TextToImage, planted: TrainingSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    inputs = BenchmarkInputs(Subject(model, planted, name="tiny"), SEEDS, tmp_path)
+    inputs = BenchmarkInputs(Subject(model, planted, name="tiny"), SEEDS, tmp_path, robust=1)
     found, fractions = last(inputs)
     assert fractions == sorted(fractions) and fractions[-1] == 1 and found.state == "complete"
     # Of three steps none falls into the first quarter of the time; from the half on copies go,
@@ -147,12 +151,29 @@ def test_a_benchmark_chooses_strengths_draws_and_keeps_its_records(
         and "| random |" in tables
     )
     assert len(benchmark_summary(found)["cells"]) == len(found.test[0].treatments)
+    assert not set(found.selection_seeds) & set(found.seeds)
+    (hard,) = found.robustness
+    assert hard.robustness.treatments == found.test[0].treatments
+    # The unmitigated image is one of those planted, and the attack aims at it.
+    assert 7 <= hard.robustness.target < 15
+    texts = len(hard.robustness.paraphrases)
+    assert hard.robustness.by_paraphrase.shape == (len(hard.robustness.treatments), 2 * texts)
+    assert (
+        hard.robustness.by_seed.shape
+        == hard.robustness.by_attack.shape
+        == (
+            len(hard.robustness.treatments),
+            2,
+        )
+    )
+    assert "Robustness over 1 of the captions" in tables and "fails by" in tables
 
     def refused(*_: object, **__: object) -> Iterator[object]:
         raise AssertionError("a finished caption was drawn again")
         yield
 
     monkeypatch.setattr(benchmark_run, "mitigation_study", refused)
+    monkeypatch.setattr(benchmark_run, "robustness", refused)
     again, _ = last(replace(inputs, resume=True))
     assert benchmark_tables(again) == tables
     with pytest.raises(AssertionError, match="drawn again"):
@@ -382,3 +403,101 @@ def test_the_worst_words_are_those_of_the_highest_tokens_each_once() -> None:
     found = Attribution("random", prompt, tuple("abcde"), spans, scores, 0.0)
     # The comma scores highest and is no word; both halves of "foxes" are one.
     assert [word.text for word in worst_words(found, 2)] == ["foxes", "run"]
+
+
+def came_back(*shares: tuple[float, float, float]) -> tuple[RobustnessRecord, ...]:
+    """Return a record for each caption: of the schedule's ten images of every way these shares."""
+    treatments = (NONE, RANDOM, Treatment("static_guidance", 0.5))
+
+    def column(share: float) -> Tensor:
+        count = round(10 * share) if not math.isnan(share) else 0
+        row = torch.tensor([1.0] * count + [0.0] * (10 - count))
+        row = torch.full((10,), math.nan) if math.isnan(share) else row
+        return torch.stack([torch.ones(10), torch.ones(10), row])
+
+    return tuple(
+        RobustnessRecord(CAT, Robustness(treatments, ("a cat",), 7, *map(column, triple)))
+        for triple in shares
+    )
+
+
+@pytest.mark.parametrize(
+    ("shares", "robust", "failed"),
+    [
+        ([(0.0, 0.0, 0.0)] * 3, True, ()),
+        ([(0.1, 0.1, 0.1)] * 3, True, ()),
+        ([(0.2, 0.0, 0.0)] * 3, False, ("robust",)),
+        ([(0.0, 0.2, 0.0)] * 3, False, ("robust",)),
+        ([(0.0, 0.0, 0.2)] * 3, False, ("robust",)),
+        ([(0.0, 0.0, 0.0), (0.0, 0.0, 0.3)], False, ("robust",)),
+        ([(0.0, 0.0, math.nan)], None, ()),
+        ([(0.2, 0.0, math.nan)], False, ("robust",)),
+        ([], None, ()),
+    ],
+)
+def test_a_mitigation_is_robust_where_copies_stay_away_in_all_three_ways(
+    shares: list[tuple[float, float, float]], robust: bool | None, failed: tuple[str, ...]
+) -> None:
+    named = (*OUTCOMES[:2], ("solved", "solved"))
+    records = [
+        replace(record(name, [1, 1, 0], [0.9, 0.9, 0.5], [2, 2, 20]), outcomes=named)
+        for name in "ab"
+    ]
+    found = replace(
+        counted(*records),
+        normal=(normal_record(), normal_record()),
+        robustness=came_back(*shares),
+    )
+    static = Treatment("static_guidance", 0.5)
+    rows = {row.treatment: row for row in robustness_rows(found)}
+    assert (rows[static].robust if rows else None) is robust
+    verdict = judged(found)[static]
+    assert verdict.failed == failed and verdict.passes_all == (robust is True)
+    assert verdict.succeeds
+    tables = benchmark_tables(found)
+    assert ("Robustness is unknown" in tables) == (not shares)
+    assert ("Static transition point 0.5 fails by: robust" in tables) == bool(failed)
+    whole = "and robust: Static transition point 0.5 (1)" if robust else "and robust: none (0)"
+    assert whole in tables
+    summary = benchmark_summary(found)
+    assert len(summary["robustness"]) == len(rows)
+    assert len(summary["criteria"]) == 2
+
+
+def test_intervals_of_what_comes_back_are_exact_for_one_caption_and_over_captions_else() -> None:
+    (one,) = (
+        row
+        for row in robustness_rows(replace(counted(), robustness=came_back((0.0, 0.5, 1.0))))
+        if row.treatment.mitigation == "static_guidance"
+    )
+    # Clopper & Pearson of 0 and of 5 of 10: 1 - .025^(1/10) is .3085.
+    assert (one.paraphrases.low, one.paraphrases.high) == pytest.approx((0, 0.3085), abs=1e-4)
+    assert (one.seeds.low, one.seeds.high) == pytest.approx((0.1871, 0.8129), abs=1e-4)
+    assert (one.returned, one.attacked) == (10, 10)
+
+
+def test_captions_of_every_dose_take_turns_and_bring_their_paraphrases() -> None:
+    labelled = [
+        LabelledPrompt(f"{split} {dose} {i}", True, "copies", split)
+        for split in ("calibration", "test")
+        for dose in (128, 1, 16)
+        for i in range(4)
+    ] + [LabelledPrompt(f"normal {i}", False, "normal", "test") for i in range(4)]
+    doses = {row.prompt: int(row.prompt.split()[1]) for row in labelled if row.memorized}
+    texts = {"test 1 0": ("another text",)}
+    found = chosen_captions(labelled, 4, paraphrases=texts, doses=doses)
+    assert [one.dose for one in found.test] == [1, 16, 128, 1]
+    assert [one.paraphrases for one in found.test] == [("another text",), (), (), ()]
+    assert len(found.normal) == 4 and found.normal[0].dose is None
+
+
+def test_a_reference_caption_that_changes_more_than_from_seed_to_seed_is_harmed() -> None:
+    def harmed(moved: float) -> bool:
+        one = normal_record()
+        shifted = replace(one, moved=torch.full((3, 2), moved))
+        found = replace(counted(), normal=(shifted, shifted))
+        (_, row) = normal_rows(found)
+        return harms(row)
+
+    # Unmitigated images of different seeds agree to .9.
+    assert not harmed(0.95) and not harmed(0.9) and harmed(0.85)

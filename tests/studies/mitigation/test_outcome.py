@@ -16,8 +16,10 @@ from mmh_core.studies.mitigation.outcome import (
     ImageOutcome,
     alignment_bound,
     image_outcomes,
+    judgement,
     lid_rise,
     loses_alignment,
+    subject_rank_bound,
 )
 from mmh_core.studies.mitigation.run import Cell, MitigationRun, Treatment
 from mmh_core.studies.mitigation.table import treatment_rows
@@ -108,15 +110,71 @@ def test_without_mitigation_an_image_is_a_copy_or_none() -> None:
     assert kind(alignment=-0.2, contents=("landscape",), content_asked="portrait") == "no copy"
 
 
-def test_the_bound_is_below_the_mean_for_either_sign_and_unknown_without_one() -> None:
-    def bound(*alignments: float) -> float:
-        one = comparison().cells[0]
-        return alignment_bound(replace(one, alignment=torch.tensor(alignments)))
+def test_the_bound_is_below_the_unmitigated_image_of_the_seed_for_either_sign() -> None:
+    one = replace(comparison().cells[0], alignment=torch.tensor([0.4, 0.6, -0.2, NAN]))
+    bounds = [alignment_bound(one, seed) for seed in range(4)]
+    assert bounds[:3] == pytest.approx([0.36, 0.54, -0.22]) and math.isnan(bounds[3])
 
-    assert bound(0.4, 0.6) == pytest.approx(0.45)
-    assert bound(-0.2, -0.2) == pytest.approx(-0.22)
-    assert bound(0.4, NAN) == pytest.approx(0.36)
-    assert math.isnan(bound(NAN, NAN))
+
+@pytest.mark.parametrize(
+    ("before", "after", "bound", "expected"),
+    [
+        (0.0, 0.4, 0.5, "solved"),
+        (0.0, 0.6, 0.5, "subject lost"),
+        # Reference prompts are aligned as badly.
+        (0.0, 0.6, 0.7, "solved"),
+        (0.0, 0.3, 0.2, "subject lost"),
+        # So was the unmitigated image of the seed.
+        (0.6, 0.6, 0.5, "solved"),
+        (0.6, 0.7, 0.5, "subject lost"),
+        (NAN, 0.6, 0.5, "subject lost"),
+        (0.0, NAN, 0.5, "solved"),
+    ],
+)
+def test_an_image_that_fits_other_prompts_better_shows_a_wrong_subject(
+    before: float, after: float, bound: float, expected: str
+) -> None:
+    """Alignment has risen in all of these."""
+    base = cell(NONE, **COPY, subject_rank=(before,))
+    (found,) = image_outcomes(cell(alignment=0.9, subject_rank=(after,)), base, bound)
+    assert found.kind == expected
+    assert found.reason.startswith("wrong subject") == (expected == "subject lost")
+
+
+def test_the_rank_bound_is_met_by_most_reference_images_and_usual_for_few() -> None:
+    ranks = [i / 100 for i in range(100)]
+    bound = subject_rank_bound(ranks)
+    assert sum(rank > bound for rank in ranks) == 5
+    assert subject_rank_bound([*ranks, NAN]) == bound
+    assert subject_rank_bound([0.0] * 7) == 0.5 and subject_rank_bound([0.0] * 8) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "unharmed", "robust", "passed", "failed"),
+    [
+        (["solved"] * 10, True, True, 5, ()),
+        (["solved"] * 10, True, None, 4, ()),
+        (["solved"] * 9 + ["copy"], True, True, 5, ()),
+        (["solved"] * 8 + ["copy"] * 2, True, True, 4, ("no copy",)),
+        (["solved"] * 8 + ["not solved"] * 2, True, False, 3, ("LID risen", "robust")),
+        (["solved"] * 8 + ["subject lost"] * 2, False, True, 3,
+         ("subject kept", "reference prompts unharmed")),
+        (["solved"] * 8 + ["unknown"] * 2, True, True, 2, ()),
+        (["copy"] * 2 + ["unknown"] * 8, True, True, 2, ("no copy",)),
+        ([], None, None, 0, ()),
+    ],
+)  # fmt: skip
+def test_criteria_are_judged_by_one_rule(
+    outcomes: list[str],
+    unharmed: bool | None,
+    robust: bool | None,
+    passed: int,
+    failed: tuple[str, ...],
+) -> None:
+    found = judgement(outcomes, allowed=0.1, unharmed=unharmed, robust=robust)
+    assert (len(found.passed), found.failed) == (passed, failed)
+    assert found.passes_all == (passed == 5)
+    assert found.succeeds == (passed >= 4 and found.failed in ((), ("robust",)))
 
 
 def test_a_rise_is_unknown_without_an_error() -> None:
@@ -141,7 +199,7 @@ def test_the_best_is_the_only_one_that_passes_and_others_say_why_not() -> None:
     assert chosen is found[STATIC] and chosen.passes and not chosen.reasons
     assert [one.treatment for one in found.values() if one.passes] == [STATIC]
     assert found[WORDS].reasons[0] == "1 of 2: copies"
-    assert found[REWRITE].reasons[:2] == ("1 of 2: copies", "1 of 2: alignment 0.30 is below 0.38")
+    assert found[REWRITE].reasons[:2] == ("1 of 2: copies", "1 of 2: alignment 0.30 is below 0.36")
     assert found[RAISE].reasons == (REFUSAL,)
     assert found[NONE].reasons == ("nothing was done",) and not found[NONE].passes
 

@@ -1,0 +1,84 @@
+"""The captions of a benchmark of mitigations, chosen from a labelled list."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import chain as joined
+from itertools import zip_longest
+from pathlib import Path
+
+from mmh_core.pocket.assets import read_prompts
+from mmh_core.records import LabelledPrompt, MMHError
+from mmh_core.studies.mitigation.benchmark_run import Caption, Captions
+
+#: Kinds that come first where a list has them.
+_FIRST = ("duplicate", "overfit", "varied", "open")
+#: Their images are copied in parts, or they are other texts of listed captions.
+_LEFT_OUT = ("template", "paraphrase")
+
+
+def chosen_captions(
+    labelled: Sequence[LabelledPrompt],
+    count: int,
+    *,
+    paraphrases: Mapping[str, tuple[str, ...]] | None = None,
+    doses: Mapping[str, int] | None = None,
+) -> Captions:
+    """Return `count` memorized and reference captions of the test half, a third to calibrate.
+
+    Groups take turns: kinds, and within a kind the `doses`, the number of copies by caption.
+    Templates are left out. Errors: MMHError where a half has none.
+    """
+    texts, copies = paraphrases or {}, doses or {}
+
+    def turns(split: str, memorized: bool, count: int) -> tuple[Caption, ...]:
+        groups: dict[tuple[str, int], list[Caption]] = {}
+        for row in labelled:
+            if (row.split, row.memorized) == (split, memorized) and row.kind not in _LEFT_OUT:
+                dose = copies.get(row.prompt)
+                caption = Caption(row.prompt, row.kind, texts.get(row.prompt, ()), dose)
+                groups.setdefault((row.kind, dose or 0), []).append(caption)
+        lists = [groups[group] for group in sorted(groups, key=_order)]
+        chosen = joined.from_iterable(zip_longest(*lists))
+        return tuple(caption for caption in chosen if caption is not None)[:count]
+
+    captions = Captions(
+        turns("calibration", True, max(2, -(-count // 3))),
+        turns("test", True, count),
+        turns("test", False, count),
+    )
+    if not (captions.calibration and captions.test and captions.normal):
+        raise MMHError(
+            "The benchmark needs memorized captions in both halves and normal ones: ask for at "
+            "least one caption of a model whose world is known."
+        )
+    return captions
+
+
+def _order(group: tuple[str, int]) -> tuple[int, str, int]:
+    kind, dose = group
+    return (_FIRST.index(kind) if kind in _FIRST else len(_FIRST)), kind, dose
+
+
+def listed_paraphrases(folder: Path) -> dict[str, tuple[str, ...]]:
+    """Return by caption of a model's own world the other captions of its subject, untrained."""
+    table = read_prompts(folder)
+    others = {
+        str(subject): tuple(str(text) for text in rows.caption)
+        for subject, rows in table[~table.trained].groupby("subject", sort=False)
+    }
+    trained = table[table.trained]
+    return {
+        str(text): others.get(str(subject), ())
+        for text, subject in zip(trained.caption, trained.subject, strict=True)
+    }
+
+
+def listed_doses(folder: Path) -> dict[str, int]:
+    """Return by caption how often its image was trained with, empty where the world says not."""
+    table = read_prompts(folder)
+    if "copies" not in table.columns:
+        return {}
+    return {
+        str(text): int(copies) for text, copies in zip(table.caption, table["copies"], strict=True)
+    }
