@@ -26,18 +26,19 @@ def chosen_captions(
 ) -> Captions:
     """Return `count` memorized and reference captions of the test half, a third to calibrate.
 
-    Groups take turns: kinds, and within a kind the `doses`, the number of copies by caption.
+    Groups take turns: kinds, and within a kind the list's own groups and the `doses`, the number
+    of copies by caption.
     Templates are left out. Errors: MMHError where a half has none.
     """
     texts, copies = paraphrases or {}, doses or {}
 
     def turns(split: str, memorized: bool, count: int) -> tuple[Caption, ...]:
-        groups: dict[tuple[str, int], list[Caption]] = {}
+        groups: dict[tuple[str, int, str], list[Caption]] = {}
         for row in labelled:
             if (row.split, row.memorized) == (split, memorized) and row.kind not in _LEFT_OUT:
                 dose = copies.get(row.prompt)
                 caption = Caption(row.prompt, row.kind, texts.get(row.prompt, ()), dose)
-                groups.setdefault((row.kind, dose or 0), []).append(caption)
+                groups.setdefault((row.kind, dose or 0, row.group), []).append(caption)
         lists = [groups[group] for group in sorted(groups, key=_order)]
         chosen = joined.from_iterable(zip_longest(*lists))
         return tuple(caption for caption in chosen if caption is not None)[:count]
@@ -55,9 +56,9 @@ def chosen_captions(
     return captions
 
 
-def _order(group: tuple[str, int]) -> tuple[int, str, int]:
-    kind, dose = group
-    return (_FIRST.index(kind) if kind in _FIRST else len(_FIRST)), kind, dose
+def _order(group: tuple[str, int, str]) -> tuple[int, str, int, str]:
+    kind = group[0]
+    return (_FIRST.index(kind) if kind in _FIRST else len(_FIRST)), *group
 
 
 def listed_paraphrases(folder: Path) -> dict[str, tuple[str, ...]]:

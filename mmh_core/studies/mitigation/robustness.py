@@ -12,7 +12,7 @@ from torch import Tensor
 from mmh_core.mitigations.lid_loss import generated_latents
 from mmh_core.mitigations.record import Work, reporting
 from mmh_core.mitigations.retrigger import STEPS, retriggered
-from mmh_core.mitigations.wording import rephrased, reworded, words_of
+from mmh_core.mitigations.wording import paraphrases, reworded, words_of
 from mmh_core.records import MMHError
 from mmh_core.retrieval.copy_evidence import copied
 from mmh_core.studies.images.generation import pixels_of
@@ -21,7 +21,7 @@ from mmh_core.studies.mitigation.context import Comparison, context_for
 from mmh_core.studies.mitigation.run import MitigationConfig, Treatment, fresh_seeds
 from mmh_core.studies.mitigation.study import checked, comparison_of, mitigation_study
 from mmh_core.studies.mitigation.table import copies
-from mmh_core.subject.copies import CopyFound
+from mmh_core.subject.copies import ImageCopyEvidence
 from mmh_core.subject.copy_search import find_copies
 from mmh_core.subject.subject import Subject
 from mmh_core.text_to_image.requests import Request
@@ -64,7 +64,7 @@ def paraphrases_of(prompt: str, listed: Sequence[str] = ()) -> tuple[str, ...]:
     if not others:
         words = [word for word in words_of(prompt) if not word.name]
         generator = torch.Generator().manual_seed(0)
-        others = [*rephrased(prompt), reworded(prompt, words, generator)]
+        others = [*paraphrases(prompt), reworded(prompt, words, generator)]
     return tuple(dict.fromkeys(text for text in others if text != prompt))[:PARAPHRASES]
 
 
@@ -162,7 +162,7 @@ def attack(comparison: Comparison, treatment: Treatment, image: Tensor) -> Work[
     return torch.tensor([copied(row.kind) for row in found])
 
 
-def _searched(comparison: Comparison, request: Request) -> Work[list[CopyFound]]:
+def _searched(comparison: Comparison, request: Request) -> Work[list[ImageCopyEvidence]]:
     """Generate a request and search its images for copies."""
     model, training_set = comparison.subject.model, comparison.subject.training_set
     if training_set is None:
