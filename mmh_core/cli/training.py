@@ -14,7 +14,10 @@ from mmh_core.subject.devices import device_of
 from mmh_core.text_to_image.catalogue import CATALOGUE
 
 if TYPE_CHECKING:
-    from mmh_core.studies.mitigation.training_run import TrainingMitigationRun
+    from mmh_core.studies.mitigation.training_run import (
+        TrainingMitigationRun,
+        TrainingMitigationSnapshot,
+    )
 
 POCKET = Path(CATALOGUE["pocket-sd"].source)
 
@@ -76,7 +79,19 @@ def training_table(run: TrainingMitigationRun) -> str:
             "the last step is the best" if stopped is None else f"step {stopped.step} is better"
         )
         lines.append(f"Early stopping, {arm}: {advice}.")
+        lines.append(_robustness(run.arm(arm)[-1]))
     return "\n".join(lines)
+
+
+def _robustness(last: TrainingMitigationSnapshot) -> str:
+    """Say what share of copies an attack on the embedding gets back at the end of an arm."""
+    if not last.retriggered:
+        return f"After the re-trigger attack, {last.arm}: robustness unknown, it was not tried."
+    share = last.returned
+    return (
+        f"After the re-trigger attack, {last.arm}: {share.value:.2f} copies ({share.low:.2f} to "
+        f"{share.high:.2f}) over {len(last.retriggered)} memorized captions."
+    )
 
 
 def training_summary(run: TrainingMitigationRun) -> dict[str, object]:
@@ -94,6 +109,10 @@ def training_summary(run: TrainingMitigationRun) -> dict[str, object]:
                 "training_set": snapshot.arm,
                 "step": snapshot.step,
                 "loss": snapshot.loss,
+                "retriggered": [
+                    {"caption": caption, "images": images, "copies": copies}
+                    for caption, images, copies in snapshot.retriggered
+                ],
                 "groups": {
                     group: {
                         "copied": snapshot.mean("copied", group),

@@ -60,10 +60,10 @@ def subject_rank_bound(ranks: Iterable[float]) -> float:
     `ranks` are `Cell.subject_rank` of their unmitigated images: 95 % of these are not flagged. Of
     fewer than eight a quantile says nothing, and the bound is `USUAL_RANK`.
     """
-    known = sorted(rank for rank in ranks if not math.isnan(rank))
-    if len(known) < _FEWEST:
+    ordered = sorted(rank for rank in ranks if not math.isnan(rank))
+    if len(ordered) < _FEWEST:
         return USUAL_RANK
-    return known[math.ceil(_RANKED * len(known)) - 1]
+    return ordered[math.ceil(_RANKED * len(ordered)) - 1]
 
 
 def rank_bound_of(run: MitigationRun) -> float:
@@ -158,7 +158,7 @@ _FAILED_BY: dict[Criterion, OutcomeKind] = {
 
 
 @dataclass(frozen=True)
-class Judgement:
+class CriteriaJudgement:
     """Which criteria a mitigation passes, and which it fails; the others are unknown."""
 
     passed: tuple[Criterion, ...]
@@ -177,7 +177,7 @@ class Judgement:
 
 def judgement(
     outcomes: Sequence[str], *, allowed: float, unharmed: bool | None, robust: bool | None
-) -> Judgement:
+) -> CriteriaJudgement:
     """Judge a mitigation by the outcomes of its images, for one caption or over many.
 
     A criterion is failed where more than the share `allowed` of the images fail by it, or most of
@@ -201,4 +201,4 @@ def judgement(
     for criterion, held in verdicts.items():
         if held is not None:
             (passed if held else failed).append(criterion)
-    return Judgement(tuple(passed), tuple(failed))
+    return CriteriaJudgement(tuple(passed), tuple(failed))

@@ -158,8 +158,8 @@ def attack(comparison: Comparison, treatment: Treatment, image: Tensor) -> Work[
         return torch.full((len(config.seeds),), math.nan)
     generator = torch.Generator().manual_seed(config.seeds[0] % 2**63)
     triggered = yield from retriggered(model, mitigated.request, image, generator=generator)
-    found = yield from _searched(comparison, triggered.request)
-    return torch.tensor([copied(row.kind) for row in found])
+    evidence = yield from _searched(comparison, triggered.request)
+    return torch.tensor([copied(row.kind) for row in evidence])
 
 
 def _searched(comparison: Comparison, request: Request) -> Work[list[ImageCopyEvidence]]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from mmh_core.statistics import Interval, mean_share_interval, share_interval
 from mmh_core.studies.mitigation.benchmark_rows import SOLVED, harms, normal_rows
 from mmh_core.studies.mitigation.benchmark_run import MitigationBenchmark
-from mmh_core.studies.mitigation.outcome import Judgement, judgement
+from mmh_core.studies.mitigation.outcome import CriteriaJudgement, judgement
 from mmh_core.studies.mitigation.robustness import Robustness
 from mmh_core.studies.mitigation.run import Treatment
 
@@ -77,7 +77,7 @@ def _share(images: list[Tensor]) -> Interval:
     return mean_share_interval(torch.tensor([float(values.mean()) for values in decided]))
 
 
-def judged(result: MitigationBenchmark) -> dict[Treatment, Judgement]:
+def judged(result: MitigationBenchmark) -> dict[Treatment, CriteriaJudgement]:
     """Return by mitigation which criteria it passes over the test captions.
 
     A caption that refuses a mitigation counts as copied in all its images.

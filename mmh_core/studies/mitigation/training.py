@@ -16,6 +16,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from mmh_core.mitigations.lid_loss import generated_latents
+from mmh_core.mitigations.record import finished
+from mmh_core.mitigations.retrigger import retriggered
 from mmh_core.pocket.assets import read_world
 from mmh_core.pocket.autoencoder import encode
 from mmh_core.pocket.batches import as_tensor
@@ -39,10 +42,11 @@ from mmh_core.subject.copy_search import find_copies
 from mmh_core.subject.subject import Subject
 from mmh_core.subject.training_set import TrainingSet
 from mmh_core.text_to_image.model import TextToImage, latent_net
+from mmh_core.text_to_image.requests import Request
 
 #: Kinds of captions in each group that is generated.
 _KINDS = {"duplicate": ("duplicate",), "overfit": ("overfit",), "normal": ("varied", "open")}
-_DRAWING_SEED = 70_000
+_DRAWING_SEED, _ATTACK_SEED = 70_000, 90_000
 
 
 def checked(config: TrainingMitigationConfig) -> TrainingMitigationConfig:
@@ -90,6 +94,13 @@ def training_mitigation(
                 look = _look(
                     config, arm.name, fitted.step, fitted.loss, trained, training_set, memorized
                 )
+                if fitted.step == config.looks[-1]:
+                    before = run
+                    for result in _retriggered(config, trained, data, memorized, training_set):
+                        look = replace(look, retriggered=(*look.retriggered, result))
+                        run = replace(before, seconds=time.monotonic() - started)
+                        at = 0.999 * (number * config.steps + fitted.step - 0.5) / total
+                        yield Progress(at, f"Attacking {arm.label}", run)
                 run = replace(run, snapshots=(*run.snapshots, look))
             run = replace(run, seconds=time.monotonic() - started)
             message = f"Training {arm.label}, step {fitted.step:,} of {config.steps:,}"
@@ -119,6 +130,28 @@ def _materials(
     return data, _wanted(labels, config.captions)
 
 
+def _retriggered(
+    config: TrainingMitigationConfig,
+    model: TextToImage,
+    data: LatentSet,
+    captions: pd.DataFrame,
+    training_set: TrainingSet,
+) -> Iterator[tuple[str, int, int]]:
+    """Attack every memorized caption; yield it with its images and how many are copies."""
+    seeds = tuple(_ATTACK_SEED + i for i in range(config.seeds))
+    sampling = replace(model.sampling, steps=config.sampling_steps)
+    table = captions[captions.group != "normal"]
+    for text, row in zip(table.caption, table["row"].tolist(), strict=True):
+        caption = str(text)
+        generator = torch.Generator().manual_seed(config.seed)
+        image = data.latents[int(row)].float()
+        request = Request(caption, seeds, sampling)
+        attack = finished(retriggered(model, request, image, generator=generator))
+        latents, _ = finished(generated_latents(model, attack.request))
+        evidence = find_copies(training_set, pixels_of(model, latents).float() / 255)
+        yield caption, len(evidence), sum(is_copy(copy.kind) for copy, _ in evidence)
+
+
 def _chosen(labels: pd.DataFrame, wide: float) -> list[int]:
     """Return the rows that are trained on: all memorized ones, and a share of the normal ones."""
     chosen = []
@@ -140,9 +173,10 @@ def _wanted(labels: pd.DataFrame, count: int) -> pd.DataFrame:
             lists.append(distinct if len(distinct) >= count else labels[labels.kind == kind])
         for i in range(count):
             table = lists[i % len(lists)]
-            row = table.iloc[i * len(table) // count]
-            rows.append((str(row.captions[0]), group, str(row.subject)))
-    return pd.DataFrame(rows, columns=["caption", "group", "subject"])
+            place = i * len(table) // count
+            row, number = table.iloc[place], table.index.tolist()[place]
+            rows.append((str(row.captions[0]), group, str(row.subject), number))
+    return pd.DataFrame(rows, columns=["caption", "group", "subject", "row"])
 
 
 def _with_network(model: TextToImage, unet: torch.nn.Module) -> TextToImage:

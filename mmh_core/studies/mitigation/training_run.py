@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from mmh_core.pocket.batches import Precision
+from mmh_core.statistics import Interval, mean_share_interval, share_interval
 
 #: Groups of captions, in the order of the first axis of a snapshot's figures.
 GROUPS = ("duplicate", "overfit", "normal")
@@ -60,7 +62,10 @@ class TrainingMitigationSnapshot:
     (G, N) over the groups and their images: `copied` is 1 for a copy and 0 else, `similarity`
     that to the nearest training image, `alignment` with the caption, `lid` conditional, at the
     model's calibrated scale. `images` uint8 (G, P, 3, H, W) are the first ones. `loss` is the
-    running average of the training loss.
+    running average of the training loss. Of the last look of each arm, `retriggered` are (caption,
+    images, copies) after the attack of `mitigations.retrigger` on the embedding of each memorized
+    caption, aimed at its own training image; empty where it was not tried, so that nothing is
+    known of the robustness.
     """
 
     arm: str
@@ -71,6 +76,19 @@ class TrainingMitigationSnapshot:
     alignment: Tensor
     lid: Tensor
     images: Tensor
+    retriggered: tuple[tuple[str, int, int], ...] = ()
+
+    @property
+    def returned(self) -> Interval:
+        """Return the share of images that are copies after the attack, NaN where not tried.
+
+        Its interval is over captions, or the exact one for a single caption.
+        """
+        if len(self.retriggered) == 1:
+            _, images, copies = self.retriggered[0]
+            return share_interval(copies, images)
+        shares = [copies / images for _, images, copies in self.retriggered]
+        return mean_share_interval(torch.tensor(shares))
 
     def mean(self, name: Literal["copied", "similarity", "alignment"], group: str) -> float:
         """Return the mean of a figure over a group."""

@@ -220,3 +220,39 @@ def test_the_shipped_training_shows_what_each_cure_does() -> None:
     ]
     copied, lid = torch.tensor(looks).T
     assert float(lid[copied > 0].max()) < float(lid[copied == 0].min())
+
+
+def test_the_end_of_each_arm_is_attacked_for_every_memorized_caption(
+    run: TrainingMitigationRun,
+) -> None:
+    memorized = [text for text, group in run.captions if group != "normal"]
+    for snapshot in run.snapshots:
+        attacked = [caption for caption, _, _ in snapshot.retriggered]
+        assert attacked == (memorized if snapshot.step == 4 else [])
+        assert all(images == 1 >= copies >= 0 for _, images, copies in snapshot.retriggered)
+
+
+@pytest.mark.parametrize(
+    ("results", "value", "low", "high"),
+    [
+        # Clopper & Pearson: of 0 of 10 the upper end is 1 - .025^(1/10).
+        ((("a", 10, 0),), 0.0, 0.0, 0.3085),
+        ((("a", 10, 10),), 1.0, 0.6915, 1.0),
+    ],
+)
+def test_what_comes_back_has_an_exact_interval(
+    run: TrainingMitigationRun,
+    results: tuple[tuple[str, int, int], ...],
+    value: float,
+    low: float,
+    high: float,
+) -> None:
+    share = replace(run.snapshots[-1], retriggered=results).returned
+    assert (share.value, share.low, share.high) == pytest.approx((value, low, high), abs=1e-4)
+    several = replace(run.snapshots[-1], retriggered=(*results, ("b", 4, 2))).returned
+    assert several.value == pytest.approx((value + 0.5) / 2)
+
+
+def test_an_older_run_says_that_its_robustness_is_unknown() -> None:
+    shipped = load_record(SHIPPED, TrainingMitigationRun)
+    assert "robustness unknown" in training_table(shipped)
