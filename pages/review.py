@@ -42,7 +42,7 @@ def main() -> None:
 
 def _sections(queues: list[QueueRecord]) -> None:
     """Show the tabs; without any queue those that can make one. Only the open one is computed."""
-    from views.review import agree, hand, judge, scan, table
+    from views.review import agreement, export, judge, scan, table
     from views.review.links import TABS
     from views.review.state import key
     from views.widgets.tabs import open_tabs
@@ -59,9 +59,9 @@ def _sections(queues: list[QueueRecord]) -> None:
             elif name == "scan":
                 scan.section()
             elif name == "agree":
-                agree.section()
+                agreement.section()
             else:
-                hand.section(queues)
+                export.section(queues)
 
 
 with session.errors_as_messages():

@@ -102,7 +102,7 @@ def furnish(
 ) -> None:
     """Make all calibrations and finished examples of the embedded model anew, without training.
 
-    Takes hours. Each stage is kept when it ends, and the same command goes on behind it; stages of
+    Takes hours. Each stage is kept when it ends, and the same command resumes behind it; stages of
     other weights are run again. Of the second world, the first stage writes the model from its
     build into --out, in place of what is there.
     """

@@ -130,9 +130,9 @@ def audit(
     device: DeviceName = "auto",
     json_file: JsonFile = None,
 ) -> None:
-    """Say what a model and its training set say of an image; print JSON.
+    """Search an image among the training images and estimate its LID; print JSON.
 
-    An image that this app drew tells how under "settings", null for any other.
+    Under "settings" stand those of an image that this app generated, null for any other.
     """
     from dataclasses import asdict
 
@@ -148,11 +148,11 @@ def audit(
     read_image(image)
     with image.open("rb") as file:
         data = file.read(MAX_BYTES)
-    about = _told_by(data)
+    about = _embedded_settings(data)
     searched = index_of(index, index_images, embedder)
     subject = opened(model, device, index=searched, calibration=calibration)
     summary = image_summary(followed(audit_study(data, caption, subject)))
-    # It was not drawn here: a seed and steps would say nothing.
+    # The audit generates nothing: a seed and steps would say nothing.
     for name in ("image", "seed", "guidance_norm"):
         del summary[name]
     summary["caption"] = summary.pop("prompt")
@@ -165,8 +165,8 @@ def audit(
     )
 
 
-def _told_by(data: bytes) -> ImageAbout | None:
-    """Return what an image says of itself, with a warning where that is damaged."""
+def _embedded_settings(data: bytes) -> ImageAbout | None:
+    """Return the settings in the metadata of an image, with a warning where they are damaged."""
     from mmh_core.report.image_files import read_about
 
     try:
@@ -177,7 +177,7 @@ def _told_by(data: bytes) -> ImageAbout | None:
 
 
 def image_table(run: ImageRun) -> str:
-    """Return one line per image: LID, place among reference prompts, nearest image, verdict."""
+    """Return one line per image: LID, its percentile, nearest image, verdict."""
     from mmh_core.memorization.hypothesis import shown_lid
     from mmh_core.studies.detection.prompt_scan import scan_words
 

@@ -148,7 +148,7 @@ def mitigation_benchmark(
     """Compare all mitigations over held-out captions; print the tables as Markdown.
 
     Strengths are chosen on the other half of the captions. Finished captions are kept in the work
-    folder, so that a stopped benchmark goes on with --resume.
+    folder, so that a stopped benchmark resumes with --resume.
     """
     from mmh_core.cli.mitigation_tables import benchmark_summary, benchmark_tables
     from mmh_core.pocket.assets import world_seed

@@ -37,9 +37,7 @@ JsonFile = Annotated[
 KeepFile = Annotated[Path | None, typer.Option("--keep", metavar="FILE", help=KEEP)]
 #: Of commands that leave nothing but the run.
 RunFile = Annotated[Path | None, typer.Option("--out", "--keep", metavar="FILE", help=KEEP)]
-OutFolder = Annotated[
-    Path, typer.Option("--out", metavar="FOLDER", help="Folder for what the command makes.")
-]
+OutFolder = Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Output folder.")]
 CaseFile = Annotated[
     Path, typer.Option("--out", metavar="ZIP", help="Write the case to this zip file.")
 ]

@@ -126,7 +126,7 @@ def verify_command(
 
 
 def _verified(file: SqliteFile, queue: str, seals: list[str], runs: str) -> ChainReport:
-    """Verify one queue against each of the seals, say what was found, and return the worst.
+    """Verify one queue against each of the seals, print the results, and return the worst.
 
     `runs` is the sentence on its files of runs.
     """
@@ -185,7 +185,7 @@ def export_command(
 def import_command(
     case: Annotated[Path, typer.Argument(help="Zip file of a case.")], data: Data = _DATA
 ) -> None:
-    """Take a case over; it is checked in full before anything is kept."""
+    """Import a case; it is verified in full before anything is kept."""
     from mmh_core.store.case_import import import_case
 
     imported = import_case(_file(data, make=True), case, data / "runs")

@@ -65,7 +65,7 @@ def scan(
 ) -> None:
     """Score every prompt by the early scan, and study those above the threshold.
 
-    Results are Parquet files in the folder; a killed scan goes on where it was.
+    Results are Parquet files in the folder; a killed scan resumes where it was.
     """
     from mmh_core.store.table_summary import summarize
     from mmh_core.studies.review.scan import ScanConfig
@@ -111,7 +111,7 @@ def calibrate(
     embedder: EmbedderName = "pixels",
     device: DeviceName = "auto",
 ) -> None:
-    """Read what is normal for a model from prompts that it has not memorized.
+    """Measure the reference distribution of a model on prompts that it has not memorized.
 
     Prompts labelled memorized choose the times of the early scan, and with --all fit the combined
     score. Parts of --calibration that this command does not make are taken over.

@@ -1,4 +1,4 @@
-"""Draw which tokens of a prompt are to blame, by several detectors one below the other."""
+"""Charts of token attribution, one below the other for several detectors."""
 
 from __future__ import annotations
 

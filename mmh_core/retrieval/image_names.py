@@ -30,7 +30,7 @@ def printable_path(path: Path) -> str:
     return _UNPRINTABLE.sub(_escape, str(path))
 
 
-def in_words(number: str, label: str) -> str:
+def named_training_image(number: str, label: str) -> str:
     """Return a training image's id for use in a sentence, with its file where it has one.
 
     An index may come from anybody: the name comes on one line, and of a long one the end.

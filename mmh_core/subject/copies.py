@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from mmh_core.retrieval.copy_evidence import CopyKind
-from mmh_core.retrieval.image_names import in_words
+from mmh_core.retrieval.image_names import named_training_image
 
 _NAN = float("nan")
 
@@ -31,7 +31,7 @@ class TrainingNeighbor:
     @property
     def display_name(self) -> str:
         """Return the id, and the file where there is one."""
-        return in_words(str(self.id), self.file)
+        return named_training_image(str(self.id), self.file)
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class ImageCopyEvidence:
     @property
     def display_name(self) -> str:
         """Return the id of `nearest`, and its file where there is one."""
-        return in_words(str(self.nearest), self.file)
+        return named_training_image(str(self.nearest), self.file)
 
 
 #: The evidence for one image, and its nearest training images, the most similar first.

@@ -20,7 +20,7 @@ from mmh_core.records import MMHError
 from mmh_core.retrieval.alignment import symmetries
 from mmh_core.retrieval.copy_evidence import CopyKind, copy_evidence, is_copy
 from mmh_core.retrieval.embedders import embed_all
-from mmh_core.retrieval.image_names import in_words
+from mmh_core.retrieval.image_names import named_training_image
 from mmh_core.retrieval.index import Neighbors, search
 from mmh_core.retrieval.pixel_match import (
     PixelMatch,
@@ -289,7 +289,7 @@ def _by_similarity_alone(
     limits = f"strict copy from {SSCD_STRICT}, likely copy from {SSCD_COPY}"
     name, value, threshold = training_set.embedder.name, f"{similarity:.3f}", SSCD_COPY
     kind: CopyKind = "unknown"
-    called = in_words(str(id), file)
+    called = named_training_image(str(id), file)
     if math.isnan(similarity):
         threshold = _NAN
         reason = f"{name} gave a similarity that is no number, so nothing can be compared."

@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 from mmh_core.records import MMHError
-from mmh_core.retrieval.image_names import escaped, in_words, path_below, printable_path, unescaped
+from mmh_core.retrieval.image_names import (
+    escaped,
+    named_training_image,
+    path_below,
+    printable_path,
+    unescaped,
+)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +48,7 @@ def test_names_are_printable_and_come_back(name: str, label: str) -> None:
     ],
 )
 def test_an_id_in_a_sentence_has_its_file_on_one_line(label: str, words: str) -> None:
-    assert in_words("7", label) == words
+    assert named_training_image("7", label) == words
 
 
 def test_any_bytes_come_back() -> None:

@@ -37,7 +37,7 @@ from views.images.session import EXAMPLES
 from views.images.settings import KINDS, ImageForm, ImageSettings, form_of, parsed, query
 from views.models import POCKET
 from views.widgets.layout import plain
-from views.widgets.words import in_words, number
+from views.widgets.words import duration_words, number
 
 APP = Path(__file__).parents[2] / "app.py"
 HOSTILE = "![x](http://example.org/p.png) <img src=http://example.org/q.png> **a** $b$ :red[c]"
@@ -435,8 +435,8 @@ def test_a_model_that_never_ran_here_is_guessed_by_the_speed_of_the_machine(
     whole = (run.seconds_generating + run.seconds_estimating) / run.seconds_generating
     # Four images in fifty steps, with the prompt and without it.
     seconds = 0.8 / (ACHIEVED * 0.1) * 4 * 50 * 2 * whole
-    words = f"About {in_words(seconds)} (estimated from this machine's speed"
-    assert words in captions(app) and " h" in in_words(seconds)
+    words = f"About {duration_words(seconds)} (estimated from this machine's speed"
+    assert words in captions(app) and " h" in duration_words(seconds)
 
 
 def test_a_short_run_with_a_hostile_prompt_ends_as_a_result_that_is_kept(app: AppTest) -> None:

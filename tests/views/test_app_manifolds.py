@@ -23,7 +23,7 @@ from views import kept_runs, session
 from views.manifolds import session as manifold_session
 from views.manifolds.points import selected_ids
 from views.manifolds.settings import ManifoldSettings, command, parsed, query
-from views.widgets.words import in_words, number, percent
+from views.widgets.words import duration_words, number, percent
 
 APP = Path(__file__).parents[2] / "app.py"
 PAGE = APP.parent / "pages" / "manifolds.py"
@@ -362,7 +362,7 @@ def test_rows_of_another_length_are_refused() -> None:
     [(0.2, "1 s"), (7.4, "7 s"), (42, "40 s"), (100, "2 min"), (9000, "2.5 h")],
 )
 def test_durations_are_rounded_as_people_do(seconds: float, words: str) -> None:
-    assert in_words(seconds) == words
+    assert duration_words(seconds) == words
 
 
 def test_the_data_folder_is_named_after_the_dashes(

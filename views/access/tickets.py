@@ -1,4 +1,4 @@
-"""Tickets of those who have signed in: a name and a moment, sealed; some are handed back early."""
+"""Tickets of those who have signed in: a name and a moment, sealed; some are revoked early."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Tickets:
 
     `key` is the file of the secret that seals them, made if missing, so that a restart of the
     server signs nobody out; beside it, under the ending `.ended`, stand the digests of those that
-    were handed back, so that a restart does not bring them back either. `users` returns name ->
+    were revoked, so that a restart does not bring them back either. `users` returns name ->
     password record: who is taken out of it or gets another password holds no ticket any more.
     """
 
@@ -37,7 +37,7 @@ class Tickets:
         self._clock = clock
         self._users = users
         self._file = key.with_suffix(".ended")
-        # Digests of tickets that were handed back, until the moment at which they end anyway.
+        # Digests of tickets that were revoked, until the moment at which they end anyway.
         self._ended = _read_ended(self._file)
 
     def issue(self, name: str) -> str:

@@ -66,7 +66,7 @@ def _nearest(run: ImageRun, image: ImageResult) -> str:
         return show.figure(
             near.image,
             f"Nearest training image, {near.display_name}: {near.caption}",
-            f"training image {escape(phrases.called(near.id, near.file))}",
+            f"training image {escape(phrases.training_image_name(near.id, near.file))}",
             most=show.CARD,
         )
     why = "searching" if run.searched else "no training images to search"

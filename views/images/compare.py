@@ -144,7 +144,7 @@ def rank_of(image: ImageResult) -> int:
 
 
 def _called(near: TrainingNeighbor) -> str:
-    return phrases.called(near.id, near.file)
+    return phrases.training_image_name(near.id, near.file)
 
 
 @st.fragment

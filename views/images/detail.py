@@ -139,7 +139,7 @@ def facts(image: ImageResult) -> None:
     if image.copy is not None:
         copy = image.copy
         rows += [
-            ("Nearest training image", phrases.called(copy.nearest, copy.file)),
+            ("Nearest training image", phrases.training_image_name(copy.nearest, copy.file)),
             ("Similarity", phrases.nearest(image)),
             ("Exact duplicates in the training set", f"{copy.copies:,}"),
             ("Near-duplicates", f"{copy.near_duplicates:,}"),

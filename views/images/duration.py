@@ -5,7 +5,7 @@ from __future__ import annotations
 from mmh_core.studies.images.run import ImageConfig, ImageRun
 from views import models as model_session
 from views.images import session as image_session
-from views.widgets.words import in_words
+from views.widgets.words import duration_words
 
 
 def sentence(config: ImageConfig) -> str:
@@ -17,7 +17,7 @@ def sentence(config: ImageConfig) -> str:
             "a CPU a large model needs minutes for each image."
         )
     seconds, source = expectation
-    return f"About {in_words(seconds)} ({source})."
+    return f"About {duration_words(seconds)} ({source})."
 
 
 def expected(config: ImageConfig) -> tuple[float, str] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from mmh_core.memorization.hypothesis import share_words, shown_lid
-from mmh_core.retrieval.image_names import in_words
+from mmh_core.retrieval.image_names import named_training_image
 from mmh_core.studies.images.run import ImageResult, ImageRun
 from mmh_core.subject.image_lid import ImageLid
 from mmh_core.subject.training_set import PromptTruth
@@ -30,7 +30,7 @@ AGREEMENT = (
 )
 
 
-def likeness(similarity: float, threshold: float = math.nan) -> str:
+def similarity(similarity: float, threshold: float = math.nan) -> str:
     """Return a similarity with the threshold from which on a copy is possible."""
     if math.isnan(similarity):
         return "unknown"
@@ -71,16 +71,16 @@ def nearest(image: ImageResult) -> str:
     if near is None:
         flat = image.copy is not None and image.copy.kind == "flat"
         return "one color: nothing to compare" if flat else "no training images to search"
-    return likeness(near.similarity, math.nan if image.copy is None else image.copy.threshold)
+    return similarity(near.similarity, math.nan if image.copy is None else image.copy.threshold)
 
 
-def called(id: int, file: str) -> str:
+def training_image_name(id: int, file: str) -> str:
     """Return the id of a training image, and its file where it has one."""
-    return in_words(f"{id:,}", file)
+    return named_training_image(f"{id:,}", file)
 
 
 def truth(prompt: PromptTruth | None) -> str:
-    """Return what the embedded world knows of a prompt."""
+    """Return the ground truth of a prompt of the embedded world."""
     if prompt is None:
         return "not a training caption"
     wording = "training caption" if prompt.trained else "paraphrase"

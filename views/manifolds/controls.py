@@ -13,7 +13,7 @@ from views.manifolds import state
 from views.manifolds.settings import GROUPS, ManifoldSettings, bounds
 from views.manifolds.state import key
 from views.widgets import form, past_jobs
-from views.widgets.words import in_words
+from views.widgets.words import duration_words
 
 
 def sidebar(settings: ManifoldSettings) -> None:
@@ -101,4 +101,4 @@ def _duration(config: ManifoldConfig) -> str:
         return f"{config.steps:,} steps, roughly a minute or two."
     seconds, here = expectation
     source = "judging by earlier runs here" if here else "roughly, measured on two CPU cores"
-    return f"{config.steps:,} steps, about {in_words(seconds)} ({source})."
+    return f"{config.steps:,} steps, about {duration_words(seconds)} ({source})."

@@ -110,5 +110,6 @@ def _cost(config: ManifoldConfig) -> None:
     expectation = manifold_session.expected_seconds(config)
     if expectation is not None:
         st.caption(
-            f"Takes about {words.in_words(expectation[0])}; the run is kept among your past runs."
+            f"Takes about {words.duration_words(expectation[0])}; the run is kept among your "
+            "past runs."
         )

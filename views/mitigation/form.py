@@ -16,7 +16,7 @@ from views.mitigation.settings import OFFERED, WHOLE, MitigationSettings
 from views.mitigation.state import key
 from views.models import ModelChoice
 from views.widgets import form, past_jobs
-from views.widgets.words import in_words, plural
+from views.widgets.words import duration_words, plural
 
 # The accent marks by line and fill; as small text on dark its contrast would be too low.
 _STYLE = """<style>
@@ -145,4 +145,4 @@ def _duration(config: MitigationConfig) -> str:
         )
     seconds, here = expectation
     source = "judging by earlier runs here" if here else "roughly, measured on two CPU cores"
-    return f"{images}, about {in_words(seconds)} ({source})."
+    return f"{images}, about {duration_words(seconds)} ({source})."

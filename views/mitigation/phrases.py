@@ -8,7 +8,7 @@ from mmh_core.mitigations.catalogue import mitigation
 from mmh_core.retrieval.copy_evidence import CopyKind
 from mmh_core.statistics import Interval
 from mmh_core.studies.mitigation.run import Cell, Treatment
-from views.widgets.words import in_words, number
+from views.widgets.words import duration_words, number
 
 COPIES = (
     "Share of images that reproduce a training image or a layout that many of them share, by "
@@ -96,7 +96,7 @@ def seconds(value: float) -> str:
     """Return a time, in milliseconds below a second."""
     if math.isnan(value):
         return "n/a"
-    return f"{1000 * value:.0f} ms" if value < 1 else in_words(value)
+    return f"{1000 * value:.0f} ms" if value < 1 else duration_words(value)
 
 
 _KINDS: dict[CopyKind, str] = {

@@ -79,7 +79,7 @@ def section(model: str) -> None:
     _images(columns, str(group))
     st.caption(
         f"{run.config.steps:,} steps of {run.config.batch} images. Train it again by "
-        f"`{_COMMAND}`; it took {words.in_words(run.seconds)} where it was made."
+        f"`{_COMMAND}`; it took {words.duration_words(run.seconds)} where it was made."
     )
 
 

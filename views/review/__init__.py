@@ -1,1 +1,1 @@
-"""The review page in pieces: queue, one item, table, scan, agreement, what is handed over."""
+"""The review page in pieces: queue, one item, table, scan, agreement, export."""

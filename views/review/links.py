@@ -1,4 +1,4 @@
-"""What a link to the review page says, and the filter of a queue; links are not believed."""
+"""The parameters of a link to the review page, all validated, and the filter of a queue."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def link_queue(value: object, queues: Sequence[QueueRecord], messages: list[str]
 
 
 def item_filter(values: Mapping[str, object]) -> ItemFilter:
-    """Return the search that the widgets' values ask for."""
+    """Return the filter that the widgets' values stand for."""
     least, most = _number(values["least"]), _number(values["most"])
     verdicts = _texts(values["verdicts"])
     return ItemFilter(
@@ -103,7 +103,7 @@ def read_filter(
 ) -> dict[str, object]:
     """Return the widgets' values that a link asks for, and say what of it cannot be had.
 
-    `causes` and `kinds` are those that the queue has. Links are not believed.
+    `causes` and `kinds` are those that the queue has. Every value is validated.
     """
     values = dict(DEFAULTS)
     values["text"] = _last(link, "text")[:MAX_SEARCH]

@@ -1,4 +1,4 @@
-"""The notes and tags of an item, and record what somebody changed in them.
+"""The notes and tags of an item: their fields, and the record of changes in them.
 
 A field carries what is recorded as the text that it begins with. Text that is put into a field
 by way of the session reaches the browser with one run only; where the next key cuts that run

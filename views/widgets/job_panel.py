@@ -11,7 +11,7 @@ import streamlit as st
 from mmh_core.store.job_record import JobRecord
 from views import session
 from views.kept_runs import JobView
-from views.widgets.words import in_words
+from views.widgets.words import duration_words
 
 RunT = TypeVar("RunT")
 _STOPPING = "job_stopping"
@@ -92,6 +92,6 @@ def _left(record: JobRecord) -> str:
     now = time.time()
     seconds, elapsed = left.now(now), now - record.started
     if seconds < 0.5 < now - left.at:
-        return f", longer than expected, {in_words(elapsed)} so far"
+        return f", longer than expected, {duration_words(elapsed)} so far"
     slower = ", slower than before" if left.slower else ""
-    return f", about {in_words(seconds)} left{slower}"
+    return f", about {duration_words(seconds)} left{slower}"

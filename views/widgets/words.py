@@ -29,7 +29,7 @@ COPIES = (
 )
 
 
-def in_words(seconds: float) -> str:
+def duration_words(seconds: float) -> str:
     """Return a duration as people say it: 5 s, 40 s, 3 min, 2.5 h."""
     if seconds < 10:
         return f"{max(1, round(seconds))} s"

@@ -77,7 +77,7 @@ def audit_study(
         yield Progress(0.2, "Searching the training images", result)
         copy, near = _searched(training_set, read, image)
         result = replace(result, copy=copy, neighbors=near)
-    yield Progress(0.4, "Reading the local intrinsic dimension", result)
+    yield Progress(0.4, "Estimating the local intrinsic dimension", result)
     reference = subject.reference_prompts(subject.sampling)
     yield from _read(result, model, training_set, reference)
 
@@ -111,9 +111,9 @@ def _read(
     levels = deciding_levels(reference)
     for lids in estimate_lids(model, (image,), scale, levels=levels):
         lid = next(iter(lids), None)
-        yield Progress(0.5, "Reading the local intrinsic dimension", image)
+        yield Progress(0.5, "Estimating the local intrinsic dimension", image)
     if lid is None:
-        raise ValueError("No LID was read.")
+        raise ValueError("No LID was estimated.")
     if reference is not None:
         lid = reference.placed(lid)
     cut = cut_off(model, image.prompt)
@@ -121,7 +121,7 @@ def _read(
     for share, curves in estimate_curves(model, (image,), torch.tensor(LOG_DELTAS)):
         for curve, error in curves:
             image = replace(image, curve=curve, curve_error=error)
-        yield Progress(0.6 + 0.4 * share, "Reading LID over the noise scales", image)
+        yield Progress(0.6 + 0.4 * share, "Estimating LID over the noise scales", image)
     yield Progress(1.0, "Finished", image)
 
 

@@ -1,6 +1,6 @@
-"""What a run shows beside its verdicts: LID curves, further estimators, decoded steps.
+"""What a run has beside its verdicts: LID curves, further estimators, decoded steps.
 
-Whatever fails here takes no image away: the run says in a sentence what it lacks.
+A failure here loses no image: a sentence of the run says what is missing.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LONGEST = 300
 
 
 def lacking(run: ImageRun, what: str, failure: BaseException) -> ImageRun:
-    """Return the run with a sentence of what it lacks and why."""
+    """Return the run with a sentence on what is missing and why."""
     reason = " ".join(str(failure).split()) or type(failure).__name__
     if len(reason) > _LONGEST:
         reason = f"{reason[:_LONGEST]} ..."
@@ -40,12 +40,14 @@ def lacking(run: ImageRun, what: str, failure: BaseException) -> ImageRun:
 def further(
     run: ImageRun, model: TextToImage, generated: list[GeneratedPart], base: float
 ) -> Iterator[Progress[ImageRun]]:
-    """Add what a person looks at after the verdict: curves, further estimators, decoded steps."""
+    """Yield the run as curves, further estimators and decoded steps are added to it."""
     config, length = run.config, 1 - base
     if config.curve:
         for share, read in add_curves(run, model):
             run = read
-            yield Progress(base + length * 0.6 * share, "Reading LID over the noise scales", run)
+            yield Progress(
+                base + length * 0.6 * share, "Estimating LID over the noise scales", run
+            )
     for number, name in enumerate(config.estimators):
         for share, read in add_estimator(run, model, name):
             run = read
@@ -76,7 +78,7 @@ def add_curves(run: ImageRun, model: TextToImage) -> Iterator[tuple[float, Image
             )
             yield done, run
     except FAILURES as failure:
-        yield 1.0, lacking(run, "LID over the noise scales could not be read", failure)
+        yield 1.0, lacking(run, "LID over the noise scales could not be estimated", failure)
 
 
 def add_estimator(
@@ -97,10 +99,12 @@ def add_estimator(
     except FAILURES as failure:
         failed = failure
     if failed is not None:
-        what = f"{ESTIMATORS[name].label} could not be read for "
+        what = f"{ESTIMATORS[name].label} could not be estimated for "
         run = lacking(run, f"{what}{counted(len(run.images) - len(lids))}", failed)
     images = tuple(
-        replace(one, lids=(*one.lids, lids[i] if i < len(lids) else unread(name, run.log_delta)))
+        replace(
+            one, lids=(*one.lids, lids[i] if i < len(lids) else failed_lid(name, run.log_delta))
+        )
         for i, one in enumerate(run.images)
     )
     yield 1.0, replace(run, images=images, seconds_estimating=since(start, before))
@@ -122,8 +126,8 @@ def add_frames(
         yield 1.0, lacking(run, "Not all steps could be decoded", failure)
 
 
-def unread(name: str, log_delta: float) -> ImageLid:
-    """Return an estimate without numbers."""
+def failed_lid(name: str, log_delta: float) -> ImageLid:
+    """Return the LID of an estimator that failed: NaN in all figures."""
     return ImageLid(name, ESTIMATORS[name].label, log_delta, *(math.nan,) * 5, nfe=0.0)
 
 

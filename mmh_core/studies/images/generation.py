@@ -20,7 +20,7 @@ from mmh_core.text_to_image.requests import Request
 
 #: Seconds between two previews, and at least so many times as long as making one.
 _PREVIEW_GAP, _PREVIEW_SHARE = 0.7, 12.0
-#: Weights from which on a network is worth no batch on a processor.
+#: Number of weights from which on a batch saves no time on a CPU.
 LARGE = 50_000_000
 #: Latent numbers in one part of a small network: 8 images of the embedded model.
 _PART = 8 * 256

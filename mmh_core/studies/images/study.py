@@ -120,7 +120,7 @@ def _prompt(
         for share, read in _read_part(run, len(seen.generated.seeds), model, training_set):
             run = read
             done = (seen.part + _DRAWING + (1 - _DRAWING) * share) / seen.parts
-            yield Progress(done, "Reading copies and LID", run), None
+            yield Progress(done, "Searching copies, estimating LID", run), None
         start, before = time.monotonic(), run.seconds_generating
 
 

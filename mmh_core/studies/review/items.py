@@ -22,9 +22,9 @@ from mmh_core.store.shards import ScanManifest, ScanRow, read_manifest, read_row
 from mmh_core.studies.images.run import ImageResult, ImageRun, most_severe_image
 from mmh_core.studies.review.scan_rows import RUNS, run_figures
 
-#: Side of the little images, which are reduced to it where they are larger.
+#: Side of the thumbnails, which are reduced to it where they are larger.
 THUMBNAIL = 128
-#: Tags of prompts that the score says less of than it seems.
+#: Tags of prompts of which the text encoder read a part only.
 CUT, UNREAD = "not read to the end", "letters unknown to the model"
 #: Kinds of copy in the words of the filters.
 KINDS: dict[CopyKind | None, str] = {

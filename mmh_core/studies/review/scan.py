@@ -109,7 +109,7 @@ class ScanState:
         if self.silent:
             lines.append(
                 f"{_prompts(self.silent)} without a score, since the model takes them for the "
-                "empty prompt: whether they are memorized cannot be read from them."
+                "empty prompt: whether they are memorized cannot be determined."
             )
         return lines
 
@@ -152,7 +152,7 @@ def scan(
 
 
 def _resumed(state: ScanState, out: Path) -> ScanState:
-    """Count what earlier starts found."""
+    """Return the state with the counts of earlier starts."""
     flagged = cut = unread = silent = 0
     for batch in read_rows(out, columns=["flagged", "cut", "unread", "score"]):
         silent += sum(_silent(row.values["score"]) for row in batch)

@@ -337,8 +337,8 @@ def test_a_stop_reaches_between_the_passes_of_the_network(
     )
     messages = [p.message for p in image_study(config, Subject(model), log_delta=LOG_DELTA)]
     # One probe at a time, with the prompt and without it, and one for each scale and probe.
-    assert messages.count("Reading copies and LID") >= PROBES + UNPROMPTED
-    assert messages.count("Reading LID over the noise scales") >= FIRST * len(LOG_DELTAS)
+    assert messages.count("Searching copies, estimating LID") >= PROBES + UNPROMPTED
+    assert messages.count("Estimating LID over the noise scales") >= FIRST * len(LOG_DELTAS)
 
 
 @pytest.mark.parametrize("seeds", [9, 16, 20])

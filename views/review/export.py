@@ -1,4 +1,4 @@
-"""Hand a case over: report, tables, the whole case as a zip, and proof that nothing changed."""
+"""Export of a case as report, tables and zip, the integrity of its log, and import of a case."""
 
 from __future__ import annotations
 
