@@ -58,6 +58,13 @@ class AttentionEntropy:
         return values[:, 0]
 
 
+def cross_attention_layers(model: TextToImage) -> list[Any]:
+    """Return the layers in which the network attends to the prompt."""
+    return [
+        module for module in model.unet.modules() if getattr(module, "is_cross_attention", False)
+    ]
+
+
 @contextlib.contextmanager
 def recorded_attention(model: TextToImage) -> Iterator[list[Tensor]]:
     """Yield a list that collects each token's share (B, tokens) of every cross-attention layer.
@@ -65,9 +72,7 @@ def recorded_attention(model: TextToImage) -> Iterator[list[Tensor]]:
     Hooks record the attention in this thread alone, since others may use the same weights. They
     change nothing in the network, and are removed at the end.
     """
-    layers = [
-        module for module in model.unet.modules() if getattr(module, "is_cross_attention", False)
-    ]
+    layers = cross_attention_layers(model)
     if not layers:
         raise MMHError(f"{model.name} has no cross-attention: choose another detector.")
     shares: list[Tensor] = []

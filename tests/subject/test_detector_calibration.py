@@ -330,3 +330,13 @@ def test_cross_validation_does_not_flatter() -> None:
         check_labels(torch.arange(10) < 4)
     with pytest.raises(ValueError, match="none was run"):
         fit_combined({"stability": sure["early_scan"]}, apart)
+
+
+def test_a_detector_that_the_run_does_not_suffice_for_is_named(model: TextToImage) -> None:
+    names = ("guidance_norm", "guidance_norm_10", "seed_agreement", "attention_entropy")
+    calibration = calibrated(model, seeds=(0,), names=names)
+    assert list(calibration.detectors) == ["guidance_norm", "attention_entropy"]
+    assert [sentence.partition(" is left out: ")[2] for sentence in calibration.left_out] == [
+        "it needs 10 sampling steps, and there are 3.",
+        "it needs two seeds.",
+    ]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.detectors import combined_score
+from mmh_core.detectors.attention_entropy import AttentionEntropy, cross_attention_layers
 from mmh_core.detectors.catalogue import DETECTORS, adapted
 from mmh_core.detectors.combined_score import check_labels, fit_combined
 from mmh_core.detectors.early_scan import EarlyScan
@@ -84,12 +85,7 @@ def calibrate_detectors(
             model, [row.prompt for row in calibrating if not row.memorized], seeds[0]
         )
     embedder = embedder_of(training_set)
-    chosen, left_out = _usable(names, model.steps, len(seeds)), tuple[str, ...]()
-    if RepresentationSpread.name in chosen and middle_block(model) is None:
-        del chosen[RepresentationSpread.name]
-        left_out = (
-            f"{RepresentationSpread.label} is left out: {model.name} has no middle block.",
-        )
+    chosen, left_out = _usable(model, names, len(seeds))
     detectors = adapted(chosen, log_delta=scale, embedder=embedder, early=times)
     empty = DetectorCalibration(
         model.name,
@@ -131,15 +127,31 @@ def calibrate_detectors(
     yield Progress(1.0, "Calibrated", _calibrated(empty, half, normal, early))
 
 
-def _usable(names: Sequence[str], steps: int, seeds: int) -> dict[str, Detector]:
-    """Return the detectors by these names that so many steps and seeds suffice for."""
+def _usable(
+    model: TextToImage, names: Sequence[str], seeds: int
+) -> tuple[dict[str, Detector], tuple[str, ...]]:
+    """Return the detectors by these names that the run suffices for, and why others are not."""
     chosen = {name: DETECTORS[name] for name in dict.fromkeys(names)}
-    return {
-        name: detector
+    left_out = {
+        name: f"{detector.label} is left out: {reason}."
         for name, detector in chosen.items()
-        if not (isinstance(detector, GuidanceTrace) and (detector.steps or 0) > steps)
-        and not (isinstance(detector, SeedSimilarity) and seeds < 2)
+        if (reason := _lacking(model, detector, seeds))
     }
+    kept = {name: each for name, each in chosen.items() if name not in left_out}
+    return kept, tuple(left_out.values())
+
+
+def _lacking(model: TextToImage, detector: Detector, seeds: int) -> str:
+    """Return what a detector needs and the run does not have, "" for nothing."""
+    if isinstance(detector, GuidanceTrace) and (detector.steps or 0) > model.steps:
+        return f"it needs {detector.steps} sampling steps, and there are {model.steps}"
+    if isinstance(detector, SeedSimilarity) and seeds < 2:
+        return "it needs two seeds"
+    if isinstance(detector, RepresentationSpread) and middle_block(model) is None:
+        return f"{model.name} has no middle block"
+    if isinstance(detector, AttentionEntropy) and not cross_attention_layers(model):
+        return f"{model.name} has no cross-attention"
+    return ""
 
 
 def _calibrated(

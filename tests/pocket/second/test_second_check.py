@@ -16,6 +16,7 @@ from mmh_core.cli.tables import check_table
 from mmh_core.pocket.figures import Check, Row
 from mmh_core.pocket.second.check import (
     autoencoder_rows,
+    either_way,
     lid_rows,
     table_rows,
 )
@@ -150,3 +151,11 @@ def test_the_map_to_latents_moves_the_free_parameters_alone(tables: Tables) -> N
     np.testing.assert_array_equal(mapped(theta), own)
     assert len(free) > 0
     assert (mapped(1 - theta) != own).any()
+
+
+def test_an_auc_below_chance_counts_as_far_above_it() -> None:
+    above = either_way("AUC", 0.56, 0.52, 0.61, 700)
+    below = either_way("AUC", 0.44, 0.39, 0.48, 700)
+    assert (above.figure, above.value, above.low, above.high) == ("AUC", 0.56, 0.52, 0.61)
+    assert below.figure == "AUC, turned round"
+    assert (below.value, below.low, below.high) == pytest.approx((0.56, 0.52, 0.61))
