@@ -97,7 +97,7 @@ def furnish(
     ] = Path(".mmh/pocket-build"),
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Folder for what the command makes."),
+        typer.Option(metavar="FOLDER", help="Output folder."),
     ] = None,
 ) -> None:
     """Make all calibrations and finished examples of the embedded model anew, without training.

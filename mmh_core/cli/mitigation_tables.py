@@ -221,7 +221,7 @@ def _robustness_sentences(result: MitigationBenchmark) -> list[str]:
         f"images of {texts} paraphrases and of the captions themselves from {SEEDS} other seeds, "
         f"and after an attack of {STEPS} steps on the embedding that the mitigated model is "
         f"given, aimed at the training image ({aimed} captions have one; after Kowalczuk et al. "
-        "2025, arXiv 2507.16880). The row of no mitigation is what the attack does by itself."
+        "2026, arXiv 2507.16880). The row of no mitigation is what the attack does by itself."
     ]
 
 

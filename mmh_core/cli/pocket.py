@@ -60,7 +60,7 @@ def build_command(
         Path,
         typer.Option(
             metavar="FOLDER",
-            help="Folder for what the command makes.",
+            help="Output folder.",
             show_default="assets/pocket-sd",
         ),
     ] = _POCKET,

@@ -1,8 +1,8 @@
 """The re-trigger attack: an embedding for which a mitigated model gives a training image again.
 
 A mitigation that only moves a prompt leaves the image in the model. Whoever knows the image can
-search for another embedding that leads to it (Kowalczuk et al. 2025, "Finding Dori: Memorization
-in Text-to-Image Diffusion Models Is Not Local", arXiv 2507.16880, who do so after pruning).
+search for another embedding that leads to it (Kowalczuk et al. 2026, "Finding DoRI: Discovery of
+Retained Images in Diffusion Models", arXiv 2507.16880, who do so after pruning).
 """
 
 from __future__ import annotations
