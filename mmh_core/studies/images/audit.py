@@ -13,8 +13,7 @@ from mmh_core.formats.texts import check_text
 from mmh_core.records import Progress
 from mmh_core.retrieval.copy_evidence import is_copy
 from mmh_core.retrieval.images import read_image
-from mmh_core.retrieval.pixel_match import bounded
-from mmh_core.retrieval.pixel_match import fitted as fitted
+from mmh_core.retrieval.pixel_match import bounded, fitted
 from mmh_core.studies.images.generation import pixels_of
 from mmh_core.studies.images.lid import (
     LOG_DELTAS,

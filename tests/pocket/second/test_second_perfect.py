@@ -1,4 +1,4 @@
-"""Denoising error over Bayes error: of given errors, and of a denoiser in closed form."""
+"""Denoising error over Bayes error, of given errors."""
 
 from __future__ import annotations
 
