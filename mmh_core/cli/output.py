@@ -152,7 +152,9 @@ def index_of(
         )
     # Before a model is loaded, which takes seconds.
     if not index.exists():
-        raise MMHError(f"There is no index {index}: name the folder that `{PROGRAM} index` wrote.")
+        raise MMHError(
+            f"There is no index {index}: build one with `{PROGRAM} index IMAGES --out INDEX`."
+        )
     if not images.is_dir():
         raise MMHError(f"There is no folder {images}: name the one that the index was built from.")
     return IndexedFolder(index, images, embedder)
