@@ -83,7 +83,7 @@ def rate_interval(count: int, among: int) -> Interval:
     both = share_interval(count, among)
     if not among or count not in (0, among):
         return both
-    end = (1 - LEVEL) ** (1 / among)
+    end = _least_of_all(among)
     return Interval(both.value, *((end, 1.0) if count else (0.0, 1 - end)))
 
 
@@ -259,12 +259,8 @@ def area_interval(positive: Tensor, negative: Tensor) -> Interval:
         return Interval(area, math.nan, math.nan)
     low, high = _newcombe(area, len(positive), len(negative))
     if area in (0.0, 1.0):
-        end = (1 - LEVEL) ** (1 / pairs)
-        return Interval(area, *((min(low, end), 1.0) if area else (0.0, max(high, 1 - end))))
-    half = _half_width_normal(_delong(positive, negative)) / (area * (1 - area))
-    center = math.log(area / (1 - area))
-    ends = [1 / (1 + math.exp(-(center + sign * half))) for sign in (-1, 1)]
-    return Interval(area, min(low, ends[0]), max(high, ends[1]))
+        return _extreme_area(area, low, high, pairs)
+    return _wider_on_logit(area, low, high, _half_width_normal(_delong(positive, negative)))
 
 
 def clustered_area_interval(scores: Tensor, positive: Tensor, cluster: Tensor) -> Interval:
@@ -285,13 +281,30 @@ def clustered_area_interval(scores: Tensor, positive: Tensor, cluster: Tensor) -
         return Interval(area, math.nan, math.nan)
     low, high = _newcombe(area, *counts)
     if area in (0.0, 1.0):
-        end = (1 - LEVEL) ** (1 / pairs)
-        return Interval(area, *((min(low, end), 1.0) if area else (0.0, max(high, 1 - end))))
+        return _extreme_area(area, low, high, pairs)
     error = _obuchowski(scores.double(), positive, cluster, area)
-    half = half_width(error, pairs) / (area * (1 - area))
-    center = math.log(area / (1 - area))
+    return _wider_on_logit(area, low, high, half_width(error, pairs))
+
+
+def _extreme_area(area: float, low: float, high: float, pairs: int) -> Interval:
+    """Return an area of 0 or 1 with the wider end of two: a given one, and that of the pairs."""
+    end = _least_of_all(pairs)
+    return Interval(area, *((min(low, end), 1.0) if area else (0.0, max(high, 1 - end))))
+
+
+def _wider_on_logit(area: float, low: float, high: float, half: float) -> Interval:
+    """Return an area with the wider, at each end, of an interval and of a half width on the logit.
+
+    The half width is that of the area, carried over by the delta method.
+    """
+    center, half = math.log(area / (1 - area)), half / (area * (1 - area))
     ends = [1 / (1 + math.exp(-(center + sign * half))) for sign in (-1, 1)]
     return Interval(area, min(low, ends[0]), max(high, ends[1]))
+
+
+def _least_of_all(count: int) -> float:
+    """Return the rate of which `count` of `count` cases are at least the sign, one-sided."""
+    return float((1 - LEVEL) ** (1 / count))
 
 
 def _obuchowski(scores: Tensor, positive: Tensor, cluster: Tensor, area: float) -> float:
@@ -472,11 +485,7 @@ def balanced_accuracy_interval(called: Tensor, true: Tensor) -> Interval:
     right = (called[true], ~called[~true])
     if not all(len(group) for group in right):
         return Interval(math.nan, math.nan, math.nan)
-    shares = [share_interval(int(group.sum()), len(group), "wilson") for group in right]
-    mean = sum(one.value for one in shares) / 2
-    low = math.hypot(*(one.value - one.low for one in shares)) / 2
-    high = math.hypot(*(one.high - one.value for one in shares)) / 2
-    return Interval(mean, mean - low, mean + high)
+    return _mean_of_shares(right)
 
 
 def mean_recall(right: Tensor, truths: Sequence[Hashable]) -> Interval:
@@ -491,6 +500,11 @@ def mean_recall(right: Tensor, truths: Sequence[Hashable]) -> Interval:
     ]
     if not groups:
         return Interval(math.nan, math.nan, math.nan)
+    return _mean_of_shares(groups)
+
+
+def _mean_of_shares(groups: Sequence[Tensor]) -> Interval:
+    """Return the mean over groups (N,) bool of the share that holds, by Wilson and MOVER."""
     shares = [share_interval(int(group.sum()), len(group), "wilson") for group in groups]
     mean = sum(share.value for share in shares) / len(shares)
     low = math.hypot(*(share.value - share.low for share in shares)) / len(shares)

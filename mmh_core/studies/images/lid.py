@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.dimension.estimators import ESTIMATORS
+from mmh_core.mitigations.record import finished
 from mmh_core.records import LidEstimate
 from mmh_core.studies.images.lid_passes import (
     FIRST,
@@ -17,7 +18,6 @@ from mmh_core.studies.images.lid_passes import (
     check_limit,
     deciding_passes,
     estimator_pass,
-    finished,
     probe_passes,
     reporting,
 )

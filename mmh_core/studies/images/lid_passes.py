@@ -160,14 +160,3 @@ def reporting(
             result: Result = end.value
             return result
         yield report
-
-
-def finished(passes: Generator[None, None, Result]) -> Result:
-    """Run all passes and return what they gave."""
-    reports = reporting(passes, None)
-    while True:
-        try:
-            next(reports)
-        except StopIteration as end:
-            result: Result = end.value
-            return result

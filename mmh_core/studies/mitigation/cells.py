@@ -105,25 +105,29 @@ def _read(
         near = find_copies(training_set, images)
         prompt = comparison.config.prompts[number]
         align = training_set.alignment
+        aligned = unknown if align is None else align(images, prompt).float().cpu()
         cell = replace(
             cell,
             similarity=torch.tensor([copy.similarity for copy, _ in near]),
             nearest=torch.tensor([copy.nearest for copy, _ in near]),
             kinds=tuple(copy.kind for copy, _ in near),
-            alignment=unknown if align is None else align(images, prompt).float().cpu(),
+            alignment=aligned,
             contents=tuple(
                 content_of(neighbor.caption for neighbor in around[:VOTES]) for _, around in near
             ),
             content_asked=content_of([prompt]),
-            subject_rank=_subject_ranks(comparison, images, prompt),
+            subject_rank=_subject_ranks(comparison, images, prompt, aligned),
         )
     return cell
 
 
-def _subject_ranks(comparison: Comparison, images: Tensor, prompt: str) -> tuple[float, ...]:
+def _subject_ranks(
+    comparison: Comparison, images: Tensor, prompt: str, aligned: Tensor
+) -> tuple[float, ...]:
     """Return for each image the share of other prompts whose alignment is higher than its own.
 
-    The other prompts are reference prompts, evenly over them. NaN for fewer than `_FEWEST_OTHERS`.
+    `aligned` (B,) is that with its own prompt. The other prompts are reference prompts, evenly
+    over them. NaN for fewer than `_FEWEST_OTHERS`.
     """
     training_set, normal = comparison.subject.training_set, comparison.normal
     align = None if training_set is None else training_set.alignment
@@ -133,8 +137,7 @@ def _subject_ranks(comparison: Comparison, images: Tensor, prompt: str) -> tuple
         return (math.nan,) * len(images)
     count = min(_OTHERS, len(distinct))
     others = [distinct[i * len(distinct) // count] for i in range(count)]
-    own = align(images, prompt).float().cpu()
-    higher = torch.stack([align(images, text).float().cpu() > own for text in others])
+    higher = torch.stack([align(images, text).float().cpu() > aligned for text in others])
     return tuple(higher.float().mean(0).tolist())
 
 
