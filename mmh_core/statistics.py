@@ -476,23 +476,12 @@ def balanced_accuracy(called: Tensor, true: Tensor) -> Tensor:
     return (called[true].double().mean() + (~called[~true]).double().mean()) / 2
 
 
-def balanced_accuracy_interval(called: Tensor, true: Tensor) -> Interval:
-    """Return the balanced accuracy with a 95 % interval, NaN without one of the groups.
-
-    Wilson's intervals of the two shares, put together by MOVER (Zou and Donner 2008, Stat. Med.
-    27): the distances to their ends add up as squares.
-    """
-    right = (called[true], ~called[~true])
-    if not all(len(group) for group in right):
-        return Interval(math.nan, math.nan, math.nan)
-    return _mean_of_shares(right)
-
-
 def mean_recall(right: Tensor, truths: Sequence[Hashable]) -> Interval:
     """Return the balanced accuracy over any number of classes, with a 95 % interval.
 
     `right` (N,) bool is whether an answer is that of its class in `truths`. Wilson's intervals of
-    the shares, put together by MOVER as in `balanced_accuracy_interval`; NaN without any case.
+    the shares, put together by MOVER (Zou and Donner 2008, Stat. Med. 27): the distances to their
+    ends add up as squares. NaN without any case.
     """
     groups = [
         right[torch.tensor([truth == group for truth in truths])]
@@ -500,11 +489,6 @@ def mean_recall(right: Tensor, truths: Sequence[Hashable]) -> Interval:
     ]
     if not groups:
         return Interval(math.nan, math.nan, math.nan)
-    return _mean_of_shares(groups)
-
-
-def _mean_of_shares(groups: Sequence[Tensor]) -> Interval:
-    """Return the mean over groups (N,) bool of the share that holds, by Wilson and MOVER."""
     shares = [share_interval(int(group.sum()), len(group), "wilson") for group in groups]
     mean = sum(share.value for share in shares) / len(shares)
     low = math.hypot(*(share.value - share.low for share in shares)) / len(shares)

@@ -11,6 +11,7 @@ import typer
 
 from mmh_core.cli.benchmark_tables import (
     fact_table,
+    figure_words,
     group_table,
     network_table,
     published_table,
@@ -41,6 +42,7 @@ from mmh_core.cli.output import (
     warned,
     write_json,
 )
+from mmh_core.formats.markdown import markdown_table
 from mmh_core.records import MMHError
 
 if TYPE_CHECKING:
@@ -221,12 +223,9 @@ def score_table(scores: DetectorScores) -> str:
         lines = [prompt, ""]
         if scores.readings and not scores.readings[i].whole:
             lines += [scores.readings[i].words(), ""]
-        lines.append("| detector | score | percentile among reference prompts | threshold | |")
-        lines.append("|---|---|---|---|---|")
-        lines += [
-            f"| {label} | {' | '.join(_score_cells(scores, i, k))} |"
-            for k, label in enumerate(scores.labels)
-        ]
+        heads = ("detector", "score", "percentile among reference prompts", "threshold", "")
+        rows = [[label, *_score_cells(scores, i, k)] for k, label in enumerate(scores.labels)]
+        lines.append(markdown_table(heads, rows))
         parts.append("\n".join(lines))
     parts += scores.left_out
     others = "threshold but that of the early scan" if scores.scan_normal else "threshold"
@@ -260,19 +259,20 @@ def detector_table(run: BenchmarkRun) -> str:
     """Return one row per detector as Markdown, the best first."""
     kinds = [kind for kind, _ in run.rows[0].kinds] if run.rows else []
     header = ["detector", "NFE", "AUC", "TPR at 1 % FPR", *(f"AUC {kind}" for kind in kinds)]
-    lines = [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
+    rows = []
     for row in sorted(run.rows, key=lambda row: (-row.all.auc, -row.all.tpr)):
         parts = dict(row.kinds)
         cells = [
             row.label,
             _cost(row),
-            _interval(row.all.auc, row.all.auc_low, row.all.auc_high),
-            _interval(row.all.tpr, row.all.tpr_low, row.all.tpr_high),
+            figure_words(row.all.auc, row.all.auc_low, row.all.auc_high),
+            figure_words(row.all.tpr, row.all.tpr_low, row.all.tpr_high),
             *(f"{parts[kind].auc:.3f}" for kind in kinds),
         ]
-        lines.append(f"| {' | '.join(cells)} |")
+        rows.append(cells)
     first = run.rows[0].all if run.rows else None
-    lines += ["", _counted(run, first), *used_thresholds(run, names=("early_scan",))]
+    lines = [markdown_table(header, rows), "", _counted(run, first)]
+    lines += used_thresholds(run, names=("early_scan",))
     if run.combined is not None:
         lines.append(
             f"Within the calibration half the combined score has an AUC of "
@@ -294,17 +294,15 @@ def cause_table(run: BenchmarkRun) -> str:
             "training images to search."
         )
     predictions = (*cause.causes, UNIDENTIFIED)
-    lines = [
-        f"| true cause | {' | '.join(f'predicted {predicted}' for predicted in predictions)} |",
-        "|---" * (len(predictions) + 1) + "|",
-    ]
     pairs = list(zip(cause.true, cause.said, strict=True))
-    for true in cause.causes:
-        lines.append(
-            f"| {true} | "
-            f"{' | '.join(str(pairs.count((true, predicted))) for predicted in predictions)} |"
-        )
-    accuracy = _interval(cause.accuracy, cause.low, cause.high)
+    table = markdown_table(
+        ["true cause", *(f"predicted {predicted}" for predicted in predictions)],
+        [
+            [true, *(str(pairs.count((true, predicted))) for predicted in predictions)]
+            for true in cause.causes
+        ],
+    )
+    accuracy = figure_words(cause.accuracy, cause.low, cause.high)
     words = [f"Balanced accuracy {accuracy}."]
     if len(set(cause.true)) == 1:
         words.append("Only one cause occurs here, so this does not show that causes are told.")
@@ -312,7 +310,7 @@ def cause_table(run: BenchmarkRun) -> str:
         bins, error = reliability(cause.confidence, cause.right)
         if bins:
             words.append(f"Expected calibration error of the confidence {error:.3f}.")
-    return "\n".join([*lines, "", " ".join(words)])
+    return "\n".join([table, "", " ".join(words)])
 
 
 def _counted(run: BenchmarkRun, first: Separation | None) -> str:
@@ -338,9 +336,3 @@ def used_thresholds(run: BenchmarkRun, names: Sequence[str], share: float = 0.01
 def _cost(row: DetectorRow) -> str:
     nfe = f"{row.nfe:.1f}".removesuffix(".0")
     return f"{nfe} (+{row.generation:.0f})" if row.generation else nfe
-
-
-def _interval(value: float, low: float, high: float) -> str:
-    if math.isnan(low):
-        return f"{value:.3f} (no interval)"
-    return f"{value:.3f} ({low:.3f} to {high:.3f})"

@@ -32,6 +32,7 @@ from mmh_core.cli.output import (
     warned,
     write_json,
 )
+from mmh_core.formats.markdown import markdown_table
 from mmh_core.records import MMHError
 
 if TYPE_CHECKING:
@@ -200,13 +201,13 @@ def comparison_table(run: MitigationRun) -> str:
         "reference prompts",
         *("similarity", "alignment", "LID", "NFE"),
     ]
-    lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
+    rows = []
     judged = verdicts(run)
     for verdict in judged:
         row = verdict.row
         if not row.images:
-            empty = "| " * (len(names) - 3)
-            lines.append(f"| {row.label} | {row.treatment.strength:g} | {row.refused} {empty}|")
+            cells = [row.label, f"{row.treatment.strength:g}", row.refused]
+            rows.append([*cells, *[""] * (len(names) - len(cells))])
             continue
         base = row.treatment.mitigation == "none"
         figures = [
@@ -221,9 +222,9 @@ def comparison_table(run: MitigationRun) -> str:
             f"{row.lid.mean.value:.1f}",
             f"{row.nfe:.0f}",
         ]
-        cells = " | ".join("" if text == "nan" else text for text in figures)
-        lines.append(f"| {row.label} | {row.treatment.strength:g} | {cells} |")
-    return "\n".join([*lines, "", *_conclusion(judged)])
+        cells = ["" if text == "nan" else text for text in figures]
+        rows.append([row.label, f"{row.treatment.strength:g}", *cells])
+    return "\n".join([markdown_table(names, rows), "", *_conclusion(judged)])
 
 
 def _counted(row: TreatmentRow, kind: str) -> str:

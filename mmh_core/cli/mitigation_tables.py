@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
+
+from mmh_core.formats.markdown import markdown_table
 
 if TYPE_CHECKING:
     from mmh_core.statistics import Interval
@@ -59,7 +61,7 @@ def benchmark_tables(result: MitigationBenchmark) -> str:
     movers = " and ".join(mitigation(name).label for name in MOVERS)
     kinds = ", ".join(sorted({caption.kind for caption in result.captions.test}))
     blocks = [
-        _table(
+        markdown_table(
             _MAIN,
             [
                 [*_main_cells(row, normal.get(row.treatment)), *_robustness_cells(row, robust)]
@@ -85,7 +87,7 @@ def benchmark_tables(result: MitigationBenchmark) -> str:
         f"{_interval(link.similarity)}. Over the {by_prompt.cells} cells without {movers}, which "
         f"change the image and not the prompt: {_interval(by_prompt.share)} and "
         f"{_interval(by_prompt.similarity)}.",
-        _table(
+        markdown_table(
             (
                 "reference captions",
                 "alignment, change",
@@ -101,7 +103,7 @@ def benchmark_tables(result: MitigationBenchmark) -> str:
     ]
     left = attribution_rows(result)
     blocks += [
-        _table(
+        markdown_table(
             ("words dropped by", "copies left", "difference to random"),
             [
                 [
@@ -284,11 +286,6 @@ def _normal_cells(row: NormalRow) -> list[str]:
         f"{_interval(row.agreement, 3)}, ± {_number(row.agreement_spread, 3)}",
         f"{100 * row.changed:.0f} %",
     ]
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
-    return "\n".join([*lines, *(f"| {' | '.join(cells)} |" for cells in rows)])
 
 
 def _interval(value: Interval, digits: int = 2) -> str:

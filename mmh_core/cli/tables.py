@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from mmh_core.formats.markdown import markdown_table
+
 if TYPE_CHECKING:
     from mmh_core.pocket.figures import Check, Row
     from mmh_core.studies.manifolds.closed_forms import AnalyticRow
@@ -91,8 +93,7 @@ _RANKS = ("manifold", "latent", "decoder noise", "error, count", "error, soft")
 
 
 def _table(title: str, heads: tuple[str, ...], rows: list[list[str]]) -> str:
-    lines = [list(heads), ["---"] * len(heads), *rows]
-    return "\n".join([f"## {title}", "", *(f"| {' | '.join(cells)} |" for cells in lines)])
+    return f"## {title}\n\n{markdown_table(heads, rows)}"
 
 
 def _number(value: float | None) -> str:
@@ -160,12 +161,8 @@ def plain(value: Any) -> Any:
 
 def check_table(result: Check, form: str = ".3f") -> str:
     """Return the figures as a Markdown table; one that is not measured is "not built"."""
-    lines = [
-        "| figure | bar | measured | 95 % interval | counted on | |",
-        "|---|---|---|---|---|---|",
-    ]
-    lines += [f"| {' | '.join(_check_cells(row, form))} |" for row in result.rows]
-    return "\n".join(lines)
+    heads = ("figure", "bar", "measured", "95 % interval", "counted on", "")
+    return markdown_table(heads, [_check_cells(row, form) for row in result.rows])
 
 
 def _check_cells(row: Row, form: str) -> list[str]:

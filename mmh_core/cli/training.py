@@ -10,6 +10,7 @@ import typer
 
 from mmh_core.cli.options import KEEP, DeviceName, JsonFile, Seed
 from mmh_core.cli.output import check_places, followed, write_json
+from mmh_core.formats.markdown import markdown_table
 from mmh_core.subject.devices import device_of
 from mmh_core.text_to_image.catalogue import CATALOGUE
 
@@ -62,17 +63,14 @@ def training_table(run: TrainingMitigationRun) -> str:
     from mmh_core.studies.mitigation.training_run import GROUPS, early_stop
 
     heads = [f"{group}: {figure}" for group in GROUPS for figure in ("copies", "LID")]
-    lines = [
-        f"| training set | step | {' | '.join(heads)} | reference: alignment |",
-        "|---" * (len(heads) + 3) + "|",
-    ]
+    rows = []
     for snapshot in run.snapshots:
-        cells = []
+        cells = [snapshot.arm, str(snapshot.step)]
         for group in GROUPS:
             cells += [f"{snapshot.mean('copied', group):.2f}", f"{snapshot.median_lid(group):.1f}"]
-        fit = f"{snapshot.mean('alignment', 'normal'):.3f}"
-        lines.append(f"| {snapshot.arm} | {snapshot.step} | {' | '.join(cells)} | {fit} |")
-    lines.append("")
+        rows.append([*cells, f"{snapshot.mean('alignment', 'normal'):.3f}"])
+    heads = ["training set", "step", *heads, "reference: alignment"]
+    lines = [markdown_table(heads, rows), ""]
     for arm in dict.fromkeys(snapshot.arm for snapshot in run.snapshots):
         stopped = early_stop(run.arm(arm))
         advice = (

@@ -45,10 +45,9 @@ class CauseCalibration:
 
     `weights` (C, F + 1), the bias last, give the log odds of the C `causes` that had cases; None
     where fewer than two had. `accuracy` is the balanced one of the rule on these cases, `captions`
-    their number. `threshold` is that of files of an earlier rule, and nothing uses it.
+    their number.
     """
 
-    threshold: float
     accuracy: float
     captions: int
     causes: tuple[str, ...] = ()
@@ -108,7 +107,7 @@ def calibrate_cause(cases: Sequence[CauseCase]) -> CauseCalibration:
         fitting = [case for case in cases if case.truth in causes]
         rows = torch.stack([features(case.model, case.data) for case in fitting])
         weights = _fitted(rows, torch.tensor([causes.index(case.truth) for case in fitting]))
-    return CauseCalibration(math.nan, accuracy, len(cases), causes, weights)
+    return CauseCalibration(accuracy, len(cases), causes, weights)
 
 
 def _fitted(rows: Tensor, classes: Tensor) -> Tensor:

@@ -32,6 +32,8 @@ _RENAMED = {
     "NeighborFound": "TrainingNeighbor",
     "ReferenceLids": "ReferenceMeasurements",
 }
+#: Fields that older files hold and that no record has any more.
+_DROPPED = {"CauseCalibration": {"threshold"}}
 _REMEDY = "Run the study again, or remove the file."
 
 
@@ -161,6 +163,8 @@ def _unpack(tree: Any, hint: Any, tensors: dict[str, Tensor]) -> Any:
         names = {f.name for f in dataclasses.fields(record_type)}
         unknown = {f.name for f in dataclasses.fields(record_type) if _means_unknown(f.default)}
         fields = typed_value(tree["fields"], dict[str, Any])
+        for name in _DROPPED.get(record_type.__name__, set()):
+            fields.pop(name, None)
         if not names - unknown <= set(fields) <= names:
             raise ValueError(f"the fields of {record_type.__name__} differ")
         return record_type(**{k: _unpack(v, hints[k], tensors) for k, v in fields.items()})

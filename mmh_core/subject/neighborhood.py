@@ -44,8 +44,8 @@ COMPARED, CORRELATED = 64, 0.95
 PROPOSED = 0.85
 #: The middle of an image by its edge: where two are shifted, the middle of one is in the other.
 MIDDLE = 0.75
-#: Training images from which it is told what is usual.
-SAMPLED = 96
+#: Training images from which it is told what is usual, and bytes of their similarities at a time.
+SAMPLED, BYTES = 96, 2**28
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def training_neighborhood(training_set: TrainingSet, row: int) -> TrainingNeighb
     """
     index = training_set.index
     usual = usual_of(index)
-    around = _around(index, row)
+    around = _around(index, row, index.vectors @ index.vectors[row])
     near = _near_duplicates(training_set, row, around)
     counted = np.array([*around.equal, *near.equal], dtype=np.int64)
     copies = int(index.copies[counted].sum())
@@ -110,8 +110,11 @@ def usual_of(index: Index) -> Usual:
     """
     rows = np.unique(np.linspace(0, len(index) - 1, min(SAMPLED, len(index))).round()).astype(int)
     copies, lids, shares = [], [], []
-    for row in rows.tolist():
-        around = _around(index, row)
+    # The index, which may lie on disk, is read once for each part, not once for each row.
+    parts = np.array_split(rows, math.ceil(len(rows) * len(index) * 4 / BYTES))
+    similarities = (column for part in parts for column in index.vectors[part] @ index.vectors.T)
+    for row, similarity in zip(rows.tolist(), similarities, strict=True):
+        around = _around(index, row, similarity)
         near = index.vectors[around.others] @ index.vectors[row] >= PROPOSED
         copies.append(float(index.copies[around.equal].sum()))
         lids.append(neighbor_lid(index, row, around.others).value)
@@ -149,8 +152,8 @@ class _Versions:
     versions: Rows
 
 
-def _around(index: Index, row: int) -> _Around:
-    similarity = index.vectors @ index.vectors[row]
+def _around(index: Index, row: int, similarity: NDArray[np.float32]) -> _Around:
+    """Return the rows around one, of which `similarity` (N,) is that with all rows."""
     count = min(len(index), LOOKED_AT + 1)
     nearest = np.argpartition(-similarity, count - 1)[:count]
     level = similarity[nearest].min()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -54,8 +54,8 @@ class TrainingSet:
     `image(row)` returns the training image of a row of the index as uint8 (3, H, W).
     `training` and `thresholds` are None where its images are missing or uncalibrated; `truth`
     returns the truth about a caption, None where it is unknown. `log_delta` is the
-    calibrated scale of LID, None where it has to be chosen. `alignment` returns
-    the cosine (B,) of images (B, 3, H, W) in [0, 1] with a text, by a CLIP of the same world.
+    calibrated scale of LID, None where it has to be chosen. `alignment` returns the cosines (B, T)
+    of images (B, 3, H, W) in [0, 1] with T texts, by a CLIP of the same world.
     `cause` is the calibration of the confidence of a cause.
     """
 
@@ -67,7 +67,7 @@ class TrainingSet:
     thresholds: CopyThresholds | None = None
     truth: Callable[[str], PromptTruth | None] | None = None
     log_delta: float | None = None
-    alignment: Callable[[Tensor, str], Tensor] | None = None
+    alignment: Callable[[Tensor, Sequence[str]], Tensor] | None = None
     cause: CauseCalibration | None = None
 
     def row(self, number: int) -> int | None:
@@ -100,18 +100,18 @@ def pocket_training_set(folder: Path, calibration: Calibration) -> TrainingSet:
     )
 
 
-def pocket_alignment(folder: Path) -> Callable[[Tensor, str], Tensor]:
-    """Return the cosine of images with a text by the embedded CLIP, loaded at the first use.
+def pocket_alignment(folder: Path) -> Callable[[Tensor, Sequence[str]], Tensor]:
+    """Return the cosines of images with texts by the embedded CLIP, loaded at the first use.
 
     Copies and verdicts do without it, and transformers takes two seconds to import.
     """
     parts = cache(lambda: (load_clip(folder), load_tokenizer(folder / "tokenizer")))
 
-    def alignment(images: Tensor, text: str) -> Tensor:
+    def alignment(images: Tensor, texts: Sequence[str]) -> Tensor:
         clip, tokenizer = parts()
         seen = embed_images(clip, (images * 255).round().to(torch.uint8))
-        text_vectors: Tensor = embed_captions(clip, token_ids(tokenizer, [text]))
-        return seen @ text_vectors[0]
+        text_vectors: Tensor = embed_captions(clip, token_ids(tokenizer, list(texts)))
+        return seen @ text_vectors.T
 
     return alignment
 

@@ -296,7 +296,7 @@ def test_a_calibration_is_made_in_a_file_and_scanned_by(
     path, table = tmp_path / "own.safetensors", tmp_path / "t.txt"
     table.write_text("\n".join(f"a boat, number {i}" for i in range(20)))
     # A part that was there stays.
-    cause = CauseCalibration(2.5, 0.9, 8)
+    cause = CauseCalibration(0.9, 8)
     write_calibration(path, replace(read_calibration(SHIPPED), early=None, detectors=None))
     update_calibration(path, replace(read_calibration(path), cause=cause))
     arguments = [str(table), "--out"]

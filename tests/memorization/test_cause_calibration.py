@@ -93,7 +93,7 @@ def test_one_cause_alone_gives_no_confidence() -> None:
 
 def test_no_confidence_without_a_calibration_or_of_an_earlier_rule() -> None:
     first = cases(1)[0]
-    for calibration in (None, CauseCalibration(4.0, 0.9, 36)):
+    for calibration in (None, CauseCalibration(0.9, 36)):
         cause = judged_cause(first.model, first.data, calibration)
         assert cause.label == "OD-Mem" and math.isnan(cause.confidence)
     assert judged_cause(first.model, None, calibrate_cause(cases(60))).label == "not identifiable"

@@ -199,9 +199,7 @@ def broken(shipped: Calibration) -> dict[str, Calibration]:
         "lids": replace(shipped, reference_prompts=replace(reference, conditional=torch.zeros(1))),
         "curve": replace(shipped, reference_prompts=replace(reference, log_deltas=torch.ones(2))),
         "scale": replace(shipped, lid_scale=replace(shipped.lid_scale, log_delta=nan)),
-        "cause": replace(
-            shipped, cause=CauseCalibration(nan, 1.0, 3, ("a", "b"), torch.zeros(2, 3))
-        ),
+        "cause": replace(shipped, cause=CauseCalibration(1.0, 3, ("a", "b"), torch.zeros(2, 3))),
     }
 
 

@@ -80,7 +80,7 @@ def small(model_of: ModelOf, monkeypatch: pytest.MonkeyPatch) -> TextToImage:
         training_images(images, index),
         THRESHOLDS,
         log_delta=-0.5,
-        alignment=lambda shown, text: shown.mean((1, 2, 3)),
+        alignment=lambda shown, texts: shown.mean((1, 2, 3))[:, None].expand(-1, len(texts)),
     )
     monkeypatch.setattr(subjects, "model", lambda name: model)
     monkeypatch.setattr(subjects, "training_set", lambda name: known)

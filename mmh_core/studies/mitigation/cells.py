@@ -95,8 +95,7 @@ def _read(
     """Return the cell with all results on its images."""
     model, training_set = comparison.subject.model, comparison.subject.training_set
     pixels = pixels_of(model, latents)
-    images, count = pixels.float() / 255, len(pixels)
-    unknown = torch.full((count,), math.nan)
+    images = pixels.float() / 255
     cell = replace(_blank(number, treatment, pixels, latents), used=mitigated.prompt)
     cell = replace(cell, changed=mitigated.changed, agreement=agreement(training_set, images))
     before = pixels if base is None else base.images
@@ -104,8 +103,7 @@ def _read(
     if training_set is not None:
         near = find_copies(training_set, images)
         prompt = comparison.config.prompts[number]
-        align = training_set.alignment
-        aligned = unknown if align is None else align(images, prompt).float().cpu()
+        aligned, ranks = _aligned(comparison, images, prompt)
         cell = replace(
             cell,
             similarity=torch.tensor([copy.similarity for copy, _ in near]),
@@ -116,29 +114,30 @@ def _read(
                 content_of(neighbor.caption for neighbor in around[:VOTES]) for _, around in near
             ),
             content_asked=content_of([prompt]),
-            subject_rank=_subject_ranks(comparison, images, prompt, aligned),
+            subject_rank=ranks,
         )
     return cell
 
 
-def _subject_ranks(
-    comparison: Comparison, images: Tensor, prompt: str, aligned: Tensor
-) -> tuple[float, ...]:
-    """Return for each image the share of other prompts whose alignment is higher than its own.
+def _aligned(
+    comparison: Comparison, images: Tensor, prompt: str
+) -> tuple[Tensor, tuple[float, ...]]:
+    """Return the alignment (B,) with the prompt, and the share of other prompts that fit better.
 
-    `aligned` (B,) is that with its own prompt. The other prompts are reference prompts, evenly
-    over them. NaN for fewer than `_FEWEST_OTHERS`.
+    The other prompts are reference prompts, evenly over them. NaN for the alignment without a CLIP
+    of this world, and for the shares also with fewer than `_FEWEST_OTHERS`.
     """
     training_set, normal = comparison.subject.training_set, comparison.normal
-    align = None if training_set is None else training_set.alignment
+    unknown = (math.nan,) * len(images)
+    if training_set is None or training_set.alignment is None:
+        return torch.tensor(unknown), unknown
     listed = comparison.config.prompts if normal is None else normal.prompts
     distinct = [text for text in dict.fromkeys(listed) if text != prompt]
-    if align is None or len(distinct) < _FEWEST_OTHERS:
-        return (math.nan,) * len(images)
-    count = min(_OTHERS, len(distinct))
+    count = min(_OTHERS, len(distinct)) if len(distinct) >= _FEWEST_OTHERS else 0
     others = [distinct[i * len(distinct) // count] for i in range(count)]
-    higher = torch.stack([align(images, text).float().cpu() > aligned for text in others])
-    return tuple(higher.float().mean(0).tolist())
+    fits = training_set.alignment(images, [prompt, *others]).float().cpu()
+    higher = (fits[:, 1:] > fits[:, :1]).float().mean(1)
+    return fits[:, 0], tuple(higher.tolist())
 
 
 def _with_lid(comparison: Comparison, cell: Cell, mitigated: Mitigated) -> Cell:

@@ -169,4 +169,4 @@ def copy_share(
     scan = replace(scan, astray=sum(astray) / len(astray))
     if training_set.alignment is None:
         return scan
-    return replace(scan, alignment=float(training_set.alignment(images, prompt).mean()))
+    return replace(scan, alignment=float(training_set.alignment(images, [prompt]).mean()))

@@ -211,10 +211,7 @@ def _look(
     lid = lid_at(
         model, trials.latents, trials.embeddings, training_set.log_delta, seed=config.seed
     )
-    fits = [
-        float(training_set.alignment(images[i : i + 1], text))
-        for i, text in enumerate(trials.table.caption)
-    ]
+    fits = training_set.alignment(images, list(trials.table.caption)).diagonal()
     group = torch.tensor([GROUPS.index(name) for name in trials.table.kind])
 
     def by_group(values: Tensor) -> Tensor:
@@ -226,7 +223,7 @@ def _look(
         loss,
         by_group(torch.tensor([float(is_copy(copy.kind)) for copy in copies])),
         by_group(torch.tensor([copy.similarity for copy in copies])),
-        by_group(torch.tensor(fits)),
+        by_group(fits),
         by_group(lid.float()),
         by_group(pixels)[:, : config.kept],
     )

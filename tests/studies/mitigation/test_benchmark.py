@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -87,8 +87,8 @@ def planted(model: TextToImage) -> TrainingSet:
     embedder = PixelEmbedder()
     index = build_index(embed_all(embedder, images), labels(60), embedder)
 
-    def alignment(shown: Tensor, text: str) -> Tensor:
-        return shown.mean((1, 2, 3))
+    def alignment(shown: Tensor, texts: Sequence[str]) -> Tensor:
+        return shown.mean((1, 2, 3))[:, None].expand(-1, len(texts))
 
     return TrainingSet(
         "drawings",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import pytest
@@ -73,8 +74,8 @@ def planted(model: TextToImage) -> TrainingSet:
     embedder = PixelEmbedder()
     index = build_index(embed_all(embedder, images), labels(60), embedder)
 
-    def alignment(shown: Tensor, text: str) -> Tensor:
-        return shown.mean((1, 2, 3)) * len(text)
+    def alignment(shown: Tensor, texts: Sequence[str]) -> Tensor:
+        return shown.mean((1, 2, 3))[:, None] * torch.tensor([len(text) for text in texts])
 
     return TrainingSet(
         "drawings",

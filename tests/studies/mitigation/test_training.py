@@ -66,7 +66,9 @@ def run(seen: list[LatentSet]) -> Iterator[TrainingMitigationRun]:
         training_images(images, index),
         THRESHOLDS,
         log_delta=-1.0,
-        alignment=lambda shown, text: torch.full((len(shown),), float(len(text))),
+        alignment=lambda shown, texts: torch.tensor([[float(len(text)) for text in texts]]).expand(
+            len(shown), -1
+        ),
     )
     train = study.train_denoiser
 
