@@ -6,21 +6,18 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from mmh_core.records import LidEstimate
 
-# Rows searched at a time: fewer waste the matrix product, more leave the caches.
+# Rows searched again at a time.
 SEARCH_ROWS = 128
-# Neighborhoods are treated in blocks of this size, for the same reasons.
+# Neighborhoods are treated in blocks of this size: smaller ones waste the matrix product, larger
+# ones leave the caches.
 BLOCK_BYTES = 2**21
 # Candidates beyond k: the fast search may misplace near ties, the exact distances put them right.
 SPARE = 16
-# Every eighth column tells how far the neighbors reach, with this factor to spare.
-_SAMPLED, _OVERSHOOT = 8, 2.5
 LARGEST = 1e150  # squares of larger values overflow
 
 
@@ -58,11 +55,10 @@ def knn_graph(points: Tensor, k: int, *, queries: Tensor | None = None) -> Neigh
     """Find the k nearest neighbors of every point, or of every query, exactly.
 
     Euclidean distance over the flattened coordinates, whatever the shape: `points` (N, *shape),
-    `queries` (Q, *shape), any real dtype. A first pass by `|a|^2 - 2 a.b + |b|^2` proposes
-    candidates and their distances are taken again from the differences in float64, so that copies
-    are at distance 0 and close pairs keep every digit. A bound on the rounding error of the first
-    pass says for which rows it cannot be trusted; those are searched without it, up to five times
-    slower. Memory beyond the result is about 2 KB per point.
+    `queries` (Q, *shape), any real dtype. A first pass by `|a|^2 - 2 a.b + |b|^2` (scikit-learn)
+    proposes candidates and their distances are taken again from the differences in float64, so
+    that copies are at distance 0 and close pairs keep every digit. A bound on the rounding error
+    of the first pass says for which rows it cannot be trusted; those are searched without it.
 
     Without `queries` each point is excluded from its own neighborhood by its row number and not
     by its distance: exact copies of it stay, as neighbors at distance 0. Rows of `points` passed
@@ -130,83 +126,45 @@ def nearest(points: Tensor, queries: Tensor, k: int, own: Tensor | None) -> tupl
     Both are flat and float64; `own` (Q,) is the row of `points` that is not a neighbor of its
     own, if any. This is `knn_graph` without its checks.
     """
+    from sklearn.neighbors import NearestNeighbors
+
+    if not len(queries):
+        return torch.empty(0, k, dtype=torch.int64), queries.new_empty(0, k)
     center = points.mean(dim=0)
     centered, shifted = points - center, queries - center
-    lengths, depths = centered.square().sum(dim=1), shifted.square().sum(dim=1)
-    # Rounding error of |a|^2 - 2 a.b + |b|^2, standard bound on sums of D products, doubled.
-    unit = torch.finfo(torch.float64).eps * (points.shape[1] + 8)
-    slack = unit * (depths.sqrt() + lengths.max().sqrt()).square()
-    available = len(points) - (own is not None)
-    proposed = min(k + SPARE, available)
-    indices = torch.empty(len(queries), k, dtype=torch.int64, device=points.device)
-    distances = torch.empty(len(queries), k, dtype=torch.float64, device=points.device)
-    # Fresh memory for every block would cost as much time as the product.
-    block = distances.new_empty(min(SEARCH_ROWS, len(queries)), len(points))
-    for start in range(0, len(queries), SEARCH_ROWS):
-        rows = slice(start, start + SEARCH_ROWS)
-        some = shifted[rows]
-        squared = torch.addmm(lengths, some, centered.T, alpha=-2, out=block[: len(some)])
-        bound, candidates = _smallest(squared, proposed, own, rows)
-        indices[rows], distances[rows] = _exact(points, queries[rows], candidates, k)
-        if proposed < available:
-            # What was not proposed is at least this far; if that is too near, search again.
-            outside = bound + depths[rows] - slack[rows]
-            doubtful = outside < distances[rows, -1].square() * (1 + unit)
-            again = start + doubtful.nonzero().flatten()
-            if len(again):
-                kept = None if own is None else own[again]
-                indices[again], distances[again] = _direct(points, queries[again], k, kept)
+    proposed = min(k + SPARE + (own is not None), len(points))
+    search = NearestNeighbors(n_neighbors=proposed, algorithm="brute")
+    search.fit(centered.numpy(force=True))
+    far, candidates = (
+        torch.from_numpy(rows).to(points.device)
+        for rows in search.kneighbors(shifted.numpy(force=True))
+    )
+    indices, distances = _exact(points, queries, candidates.sort(dim=1).values, k, own)
+    if proposed < len(points):
+        # Rounding error of |a|^2 - 2 a.b + |b|^2, standard bound on sums of D products, doubled.
+        unit = torch.finfo(torch.float64).eps * (points.shape[1] + 8)
+        reach = torch.linalg.vector_norm(shifted, dim=1)
+        reach += torch.linalg.vector_norm(centered, dim=1).max()
+        # What was not proposed is at least this far; if that is too near, search again.
+        outside = far[:, -1].square() - unit * reach.square()
+        doubtful = outside < distances[:, -1].square() * (1 + unit)
+        for again in torch.split(doubtful.nonzero().flatten(), SEARCH_ROWS):
+            kept = None if own is None else own[again]
+            indices[again], distances[again] = _direct(points, queries[again], k, kept)
     return indices, distances
 
 
 def _direct(points: Tensor, queries: Tensor, k: int, own: Tensor | None) -> tuple[Tensor, Tensor]:
     far = torch.cdist(queries, points, compute_mode="donot_use_mm_for_euclid_dist")
-    _, candidates = _smallest(far, k, own, slice(None))
-    return _exact(points, queries, candidates, k)
-
-
-def _smallest(
-    values: Tensor, count: int, own: Tensor | None, rows: slice
-) -> tuple[Tensor, Tensor]:
-    """Return the largest (b,) of the smallest values, and their positions (b, count) in order."""
     if own is not None:
-        values.scatter_(1, own[rows, None], torch.inf)
-    if values.device.type == "cpu":
-        largest, positions = _smallest_of_rows(values.numpy(), count)
-        return torch.from_numpy(largest), torch.from_numpy(positions)
-    smallest = values.topk(count, dim=1, largest=False)
-    return smallest.values[:, -1], smallest.indices.sort(dim=1).values
+        far.scatter_(1, own[:, None], torch.inf)
+    candidates = far.topk(k, dim=1, largest=False).indices
+    return _exact(points, queries, candidates.sort(dim=1).values, k, None)
 
 
-def _smallest_of_rows(
-    values: NDArray[np.float64], count: int
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return the largest (b,) of the smallest values of each row, and their columns, in order.
-
-    Nearly all of a row is far away: a bound from a sample of its columns leaves a few times
-    `count` values to select among. Where the sample misleads, and at ties, all are looked at.
-    """
-    rows, columns = values.shape
-    rank = math.ceil(_OVERSHOOT * count / _SAMPLED) + 2
-    sample = values[:, ::_SAMPLED]
-    if rank < sample.shape[1] // 2:
-        bound = np.partition(sample, rank, axis=1)[:, rank : rank + 1]
-        row, column = np.divmod(np.flatnonzero(values <= bound), columns)
-        counts = np.bincount(row, minlength=rows)
-        if counts.min() >= count and counts.max() < columns // 2:
-            slot = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
-            few = np.full((rows, int(counts.max())), np.inf)
-            few[row, slot] = near = values[row, column]
-            largest = np.partition(few, count - 1, axis=1)[:, count - 1]
-            kept = near <= largest[row]
-            if np.count_nonzero(kept) == rows * count:
-                return largest, column[kept].reshape(rows, count)
-    order = np.argpartition(values, count - 1, axis=1)[:, :count]
-    largest = np.take_along_axis(values, order[:, -1:], axis=1)[:, 0]
-    return largest, np.sort(order, axis=1)
-
-
-def _exact(points: Tensor, queries: Tensor, candidates: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def _exact(
+    points: Tensor, queries: Tensor, candidates: Tensor, k: int, own: Tensor | None
+) -> tuple[Tensor, Tensor]:
     """Order candidates by their distance in float64, ties as they come, and keep the first k."""
     distances = torch.empty(candidates.shape, dtype=torch.float64, device=points.device)
     size = max(1, BLOCK_BYTES // (8 * points.shape[1] * candidates.shape[1]))
@@ -214,20 +172,10 @@ def _exact(points: Tensor, queries: Tensor, candidates: Tensor, k: int) -> tuple
         rows = slice(start, start + size)
         offsets = _gather(points, candidates[rows]).sub_(queries[rows, None])
         distances[rows] = torch.linalg.vector_norm(offsets, dim=2)
-    distances, order = _sorted(distances)
+    if own is not None:
+        distances.masked_fill_(candidates == own[:, None], torch.inf)
+    distances, order = distances.sort(dim=1, stable=True)
     return candidates.gather(1, order[:, :k]), distances[:, :k]
-
-
-def _sorted(distances: Tensor) -> tuple[Tensor, Tensor]:
-    """Sort every row, equal values in their order, and return the positions too."""
-    if distances.device.type == "cpu":
-        # numpy's vectorized sort is not stable, but several times faster where nothing is equal.
-        order = torch.from_numpy(np.argsort(distances.numpy(), axis=1))
-        ordered = distances.gather(1, order)
-        if (ordered[:, 1:] > ordered[:, :-1]).all():
-            return ordered, order
-    ordered, order = distances.sort(dim=1, stable=True)
-    return ordered, order
 
 
 def _gather(points: Tensor, indices: Tensor) -> Tensor:

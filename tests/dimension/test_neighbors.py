@@ -492,19 +492,3 @@ def test_bad_rankings():
         concordance(torch.tensor([1.0, math.nan]), torch.rand(2))
     with pytest.raises(ValueError, match="no two of the 2 known truths differ"):
         concordance(torch.rand(3), torch.tensor([4.0, 4.0, math.nan]))
-
-
-@pytest.mark.parametrize("kind", ["even", "sample is far", "sample is near", "ties", "short rows"])
-def test_the_smallest_of_rows_are_those_of_a_sort(kind):
-    # Every eighth column is sampled for a bound; whatever it suggests, the answer is the sort's.
-    rng = np.random.default_rng(0)
-    values = rng.exponential(size=(6, 40 if kind == "short rows" else 4_000))
-    if kind.startswith("sample"):
-        values[:, ::8] *= 1_000 if kind == "sample is far" else 1e-3
-    if kind == "ties":
-        values = np.round(values, 1)
-    largest, columns = knn._smallest_of_rows(values, 25)
-    assert largest == pytest.approx(np.sort(values, axis=1)[:, 24], rel=0, abs=0)
-    assert columns.shape == (6, 25) and bool((np.diff(columns, axis=1) > 0).all())
-    chosen = np.sort(np.take_along_axis(values, columns, axis=1), axis=1)
-    assert np.array_equal(chosen, np.sort(values, axis=1)[:, :25])
