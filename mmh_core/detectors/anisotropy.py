@@ -11,7 +11,7 @@ from torch.nn.functional import cosine_similarity
 
 from mmh_core.detectors.branches import evaluate_branches
 from mmh_core.detectors.inputs import DetectorInputs
-from mmh_core.detectors.measurement import Measurement, Need
+from mmh_core.detectors.measurement import Measurement, Need, OneColumn
 from mmh_core.text_to_image.model import TextToImage
 
 #: Guidance vectors shorter than this share of the prediction are rounding.
@@ -19,7 +19,7 @@ _ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
-class Anisotropy:
+class Anisotropy(OneColumn):
     """The cosine of `eps_u` and `eps_c - eps_u`, averaged over the latent channels.
 
     The angular half of Asthana & Belagiannis 2026 (arXiv 2601.20642): the network gets pure noise
@@ -36,11 +36,6 @@ class Anisotropy:
     reference: ClassVar[str] = "Asthana & Belagiannis 2026, arXiv 2601.20642"
     needs: ClassVar[Need] = "noise"
 
-    @property
-    def estimates(self) -> tuple[Anisotropy]:
-        """Return itself: one column."""
-        return (self,)
-
     def measure(self, model: TextToImage, inputs: DetectorInputs) -> Measurement:
         """Return the mean cosines (B, 1), NaN where the prompt has no effect."""
 
@@ -53,7 +48,3 @@ class Anisotropy:
         mean, length = both.values.unbind(1)
         values = torch.where(length > _ROUNDING, mean, torch.nan)
         return replace(both, values=values[:, None])
-
-    def score(self, values: Tensor) -> Tensor:
-        """Return the mean cosine."""
-        return values[:, 0]

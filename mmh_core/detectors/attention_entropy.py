@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from mmh_core.detectors.inputs import DetectorInputs, row_parts
-from mmh_core.detectors.measurement import Measurement, Need
+from mmh_core.detectors.measurement import Measurement, Need, OneColumn
 from mmh_core.dimension.scale import check_network
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.model import TextToImage
 
 
 @dataclass(frozen=True)
-class AttentionEntropy:
+class AttentionEntropy(OneColumn):
     """The entropy over tokens, in nats, of the mean cross-attention at the first step.
 
     Ren et al. 2024 (ECCV): `-sum_i a_i log a_i`, a_i the share of token i, averaged over heads,
@@ -35,11 +35,6 @@ class AttentionEntropy:
     reference: ClassVar[str] = "Ren et al. 2024, arXiv 2403.11052"
     needs: ClassVar[Need] = "noise"
 
-    @property
-    def estimates(self) -> tuple[AttentionEntropy]:
-        """Return itself: one column."""
-        return (self,)
-
     @torch.no_grad()
     def measure(self, model: TextToImage, inputs: DetectorInputs) -> Measurement:
         """Return the entropies (B, 1). Raises MMHError for a network without cross-attention."""
@@ -52,10 +47,6 @@ class AttentionEntropy:
         entropy = torch.cat(values)
         check_network(entropy, model.name)
         return Measurement(entropy, 1.0)
-
-    def score(self, values: Tensor) -> Tensor:
-        """Return the entropy."""
-        return values[:, 0]
 
 
 def cross_attention_layers(model: TextToImage) -> list[Any]:

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from mmh_core.detectors.branches import evaluate_branches
 from mmh_core.detectors.inputs import DetectorInputs
-from mmh_core.detectors.measurement import Measurement, Need
+from mmh_core.detectors.measurement import Measurement, Need, OneColumn
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.model import TextToImage
 
 
 @dataclass(frozen=True)
-class GuidanceNorm:
+class GuidanceNorm(OneColumn):
     """The norm `|eps_c - eps_u|_2` on pure noise, at the first step; nothing is generated.
 
     Wen et al. 2024 (ICLR), with one step. A memorized prompt determines its image from noise
@@ -31,11 +31,6 @@ class GuidanceNorm:
     reference: ClassVar[str] = "Wen et al. 2024, arXiv 2407.21720"
     needs: ClassVar[Need] = "noise"
 
-    @property
-    def estimates(self) -> tuple[GuidanceNorm]:
-        """Return itself: one column."""
-        return (self,)
-
     def measure(self, model: TextToImage, inputs: DetectorInputs) -> Measurement:
         """Return the norms (B, 1)."""
 
@@ -45,13 +40,9 @@ class GuidanceNorm:
 
         return evaluate_branches(model, inputs, self.t, norm)
 
-    def score(self, values: Tensor) -> Tensor:
-        """Return the norm."""
-        return values[:, 0]
-
 
 @dataclass(frozen=True)
-class GuidanceTrace:
+class GuidanceTrace(OneColumn):
     """The mean of `|eps_c - eps_u|_2` over the first `steps` steps of a generation.
 
     Wen et al. 2024 (ICLR); None takes all steps. Free while generating.
@@ -80,11 +71,6 @@ class GuidanceTrace:
         steps = "all steps" if self.steps is None else f"first {self.steps} steps"
         return f"Guidance norm, {steps}"
 
-    @property
-    def estimates(self) -> tuple[GuidanceTrace]:
-        """Return itself: one column."""
-        return (self,)
-
     def measure(self, model: TextToImage, inputs: DetectorInputs) -> Measurement:
         """Return the mean norms (B, 1). Raises MMHError where fewer steps were made."""
         trace = inputs.generated()
@@ -93,7 +79,3 @@ class GuidanceTrace:
             raise MMHError(f"{self.label} needs more than {steps} steps: generate with more.")
         mean = trace.guidance_norm[:, : self.steps].mean(1, keepdim=True)
         return Measurement(mean, 0.0, trace.nfe)
-
-    def score(self, values: Tensor) -> Tensor:
-        """Return the mean norm."""
-        return values[:, 0]

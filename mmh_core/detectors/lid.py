@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.detectors.inputs import DetectorInputs, rows_at_once
-from mmh_core.detectors.measurement import Measurement, Need
+from mmh_core.detectors.measurement import Measurement, Need, OneColumn
 from mmh_core.diffusion.score_model import guided
 from mmh_core.dimension.estimators import ESTIMATORS
 from mmh_core.text_to_image.image_probes import probe_generators
@@ -31,7 +31,7 @@ SHORT: dict[LidEstimator, str] = {"soft_spectral_count": "count", "flipd": "flip
 
 
 @dataclass(frozen=True)
-class Lid:
+class Lid(OneColumn):
     """Minus the model's LID at the final latents, at the noise scale `log_delta`.
 
     Ross et al. 2025 (arXiv 2411.00113): an image is memorized where LID is too small. `branch`
@@ -65,11 +65,6 @@ class Lid:
     def reference(self) -> str:
         """Return the citations of hypothesis and estimator."""
         return REFERENCES[self.estimator]
-
-    @property
-    def estimates(self) -> tuple[Lid]:
-        """Return itself: one column."""
-        return (self,)
 
     def measure(self, model: TextToImage, inputs: DetectorInputs) -> Measurement:
         """Return the LID (B, 1)."""

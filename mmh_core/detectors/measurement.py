@@ -72,6 +72,19 @@ class Detector(Protocol):
         """Return one number per row, (B,), from columns (B, F): higher = more memorized."""
 
 
+class OneColumn(Estimate, Protocol):
+    """A detector that is its own only estimate, of one column: its score unless it says else."""
+
+    @property
+    def estimates(self) -> tuple[Self]:
+        """Return itself."""
+        return (self,)
+
+    def score(self, values: Tensor) -> Tensor:
+        """Return the column."""
+        return values[:, 0]
+
+
 @runtime_checkable
 class Fittable(Protocol):
     """A detector with constants that are fitted on reference prompts."""

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from mmh_core.detectors.inputs import DetectorInputs, rows_at_once
-from mmh_core.detectors.measurement import Measurement, Need
+from mmh_core.detectors.measurement import Measurement, Need, OneColumn
 from mmh_core.diffusion.score_model import ScoreModel
 from mmh_core.dimension.scale import check_network
 from mmh_core.text_to_image.model import TextToImage
 
 
 @dataclass(frozen=True)
-class ReconstructionCost:
+class ReconstructionCost(OneColumn):
     """Minus the error `|psi(phi(x_t)) - x_t|_2` of one deterministic step up and down again.
 
     Duan et al. 2023 (SecMI, arXiv 2302.01316), their t-error: the image is taken to `t` by
@@ -37,11 +37,6 @@ class ReconstructionCost:
     )
     reference: ClassVar[str] = "Duan et al. 2023, arXiv 2302.01316"
     needs: ClassVar[Need] = "image"
-
-    @property
-    def estimates(self) -> tuple[ReconstructionCost]:
-        """Return itself: one column."""
-        return (self,)
 
     @torch.no_grad()
     def measure(self, model: TextToImage, inputs: DetectorInputs) -> Measurement:

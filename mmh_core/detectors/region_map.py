@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor
-
 from mmh_core.detectors.inputs import DetectorInputs
-from mmh_core.detectors.measurement import Measurement, Need
+from mmh_core.detectors.measurement import Measurement, Need, OneColumn
 from mmh_core.text_to_image.model import TextToImage
 
 
 @dataclass(frozen=True)
-class RegionMap:
+class RegionMap(OneColumn):
     """The mean over the image of `sum_channels (s_c - s_u)^2` at the last step.
 
     Kim & Lee 2026 (arXiv 2605.26756), their score difference. The map itself is `Trace.region`.
@@ -28,16 +26,7 @@ class RegionMap:
     reference: ClassVar[str] = "Kim & Lee 2026, arXiv 2605.26756"
     needs: ClassVar[Need] = "trace"
 
-    @property
-    def estimates(self) -> tuple[RegionMap]:
-        """Return itself: one column."""
-        return (self,)
-
     def measure(self, model: TextToImage, inputs: DetectorInputs) -> Measurement:
         """Return the means (B, 1)."""
         trace = inputs.generated()
         return Measurement(trace.region.mean((1, 2))[:, None], 0.0, trace.nfe)
-
-    def score(self, values: Tensor) -> Tensor:
-        """Return the mean."""
-        return values[:, 0]

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from mmh_core.detectors.inputs import DetectorInputs, rows_at_once
-from mmh_core.detectors.measurement import Measurement, Need
+from mmh_core.detectors.measurement import Measurement, Need, OneColumn
 from mmh_core.dimension.scale import check_network
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.model import TextToImage
 
 
 @dataclass(frozen=True)
-class RepresentationSpread:
+class RepresentationSpread(OneColumn):
     """The standard deviation of the middle block's output at the noised image, without a prompt.
 
     Zhang et al. 2026 (ICLR, arXiv 2512.20963): a network that stored an image answers it by few
@@ -35,11 +35,6 @@ class RepresentationSpread:
     )
     reference: ClassVar[str] = "Zhang et al. 2026, arXiv 2512.20963"
     needs: ClassVar[Need] = "image"
-
-    @property
-    def estimates(self) -> tuple[RepresentationSpread]:
-        """Return itself: one column."""
-        return (self,)
 
     @torch.no_grad()
     def measure(self, model: TextToImage, inputs: DetectorInputs) -> Measurement:
@@ -69,10 +64,6 @@ class RepresentationSpread:
         spread = torch.cat(outputs)
         check_network(spread, model.name)
         return Measurement(spread, 1.0, trace.nfe)
-
-    def score(self, values: Tensor) -> Tensor:
-        """Return the standard deviation."""
-        return values[:, 0]
 
 
 def middle_block(model: TextToImage) -> nn.Module | None:

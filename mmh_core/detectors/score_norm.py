@@ -6,16 +6,15 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor
 
 from mmh_core.detectors.inputs import DetectorInputs, row_parts
-from mmh_core.detectors.measurement import Measurement, Need
+from mmh_core.detectors.measurement import Measurement, Need, OneColumn
 from mmh_core.dimension.scale import check_network
 from mmh_core.text_to_image.model import TextToImage
 
 
 @dataclass(frozen=True)
-class ScoreNorm:
+class ScoreNorm(OneColumn):
     """The norm `|eps_c|_2 = sigma |s_c|_2` on pure noise.
 
     The denoising loss at noise instead of an image: along directions in which images of the prompt
@@ -31,11 +30,6 @@ class ScoreNorm:
     reference: ClassVar[str] = "this project"
     needs: ClassVar[Need] = "noise"
 
-    @property
-    def estimates(self) -> tuple[ScoreNorm]:
-        """Return itself: one column."""
-        return (self,)
-
     @torch.no_grad()
     def measure(self, model: TextToImage, inputs: DetectorInputs) -> Measurement:
         """Return the norms (B, 1)."""
@@ -46,7 +40,3 @@ class ScoreNorm:
         norm = torch.cat([eps_c.norm(dim=1, keepdim=True).cpu() for eps_c in predictions])
         check_network(norm, model.name)
         return Measurement(norm, 1.0)
-
-    def score(self, values: Tensor) -> Tensor:
-        """Return the norm."""
-        return values[:, 0]

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor
 
 from mmh_core.detectors.inputs import DetectorInputs
-from mmh_core.detectors.measurement import Measurement, Need
+from mmh_core.detectors.measurement import Measurement, Need, OneColumn
 from mmh_core.records import MMHError
 from mmh_core.retrieval.embedder_choice import load_embedder
 from mmh_core.retrieval.embedders import embed_all
@@ -17,7 +16,7 @@ from mmh_core.text_to_image.model import TextToImage
 
 
 @dataclass(frozen=True)
-class SeedSimilarity:
+class SeedSimilarity(OneColumn):
     """The mean cosine of an image's descriptor with those of the prompt's other seeds.
 
     Its mean over a prompt is the mean pairwise similarity. `embedder` is a choice of
@@ -32,11 +31,6 @@ class SeedSimilarity:
     )
     reference: ClassVar[str] = "this project"
     needs: ClassVar[Need] = "image"
-
-    @property
-    def estimates(self) -> tuple[SeedSimilarity]:
-        """Return itself: one column."""
-        return (self,)
 
     @torch.no_grad()
     def measure(self, model: TextToImage, inputs: DetectorInputs) -> Measurement:
@@ -53,7 +47,3 @@ class SeedSimilarity:
             similar = own @ own.T
             values[rows, 0] = (similar.sum(1) - similar.diagonal()) / (len(rows) - 1)
         return Measurement(values, 0.0, trace.nfe)
-
-    def score(self, values: Tensor) -> Tensor:
-        """Return the similarity."""
-        return values[:, 0]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.detectors.inputs import DetectorInputs, row_parts, rows_at_once
-from mmh_core.detectors.measurement import Measurement, Need
+from mmh_core.detectors.measurement import Measurement, Need, OneColumn
 from mmh_core.diffusion.score_model import expand
 from mmh_core.dimension.jacobian import linearize
 from mmh_core.dimension.scale import check_network
@@ -17,7 +17,7 @@ from mmh_core.text_to_image.model import TextToImage
 
 
 @dataclass(frozen=True)
-class Sharpness:
+class Sharpness(OneColumn):
     """The norm `|H_c d - H_u d|_2` on pure noise at the first step, `d = s_c - s_u`.
 
     Jeon et al. 2025 (arXiv 2412.04140), H the Jacobian of the score. With the tangent projector
@@ -36,11 +36,6 @@ class Sharpness:
     reference: ClassVar[str] = "Jeon et al. 2025, arXiv 2412.04140"
     needs: ClassVar[Need] = "noise"
 
-    @property
-    def estimates(self) -> tuple[Sharpness]:
-        """Return itself: one column."""
-        return (self,)
-
     def measure(self, model: TextToImage, inputs: DetectorInputs) -> Measurement:
         """Return the sharpness (B, 1)."""
         values, cost = [], 0.0
@@ -52,10 +47,6 @@ class Sharpness:
         sharpness = torch.cat(values)[:, None]
         check_network(sharpness, model.name)
         return Measurement(sharpness, cost / len(inputs))
-
-    def score(self, values: Tensor) -> Tensor:
-        """Return the sharpness."""
-        return values[:, 0]
 
     def _sharpness(self, model: TextToImage, x_t: Tensor, cond: Tensor) -> tuple[Tensor, float]:
         """Return the sharpness (b,) at x_t (b, *shape), and its cost per row."""

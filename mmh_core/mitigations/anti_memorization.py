@@ -82,7 +82,7 @@ class AntiMemorizationGuidance:
             request.prompt,
             "At every step the image was steered away from its nearest training image while "
             f"their similarity exceeded {threshold:.2g}.",
-            nfe_per_step=2.0 + _CORRECTION_NFE,
+            branches=2.0 + _CORRECTION_NFE,
         )
 
 

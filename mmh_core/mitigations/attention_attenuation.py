@@ -82,7 +82,7 @@ class AttentionAttenuation:
             request.prompt,
             f"Spiky attention was multiplied by {factor:.2g}, and the original prompt "
             f"repelled with scale {repulsion * request.sampling.scale:.2g}.",
-            nfe_per_step=3.0,
+            branches=3.0,
         )
 
 

@@ -11,9 +11,9 @@ from mmh_core.mitigations.cross_attention import CrossAttention
 from mmh_core.mitigations.record import (
     NO_CONTEXT,
     Mitigated,
+    Mitigation,
     MitigationContext,
     Work,
-    branches_per_step,
     steered,
 )
 from mmh_core.mitigations.tokens import padding_rows
@@ -22,7 +22,7 @@ from mmh_core.text_to_image.requests import Request
 
 
 @dataclass(frozen=True)
-class AttentionMasking:
+class AttentionMasking(Mitigation):
     """Cross-attention with padding logits at minus infinity, the start token's times `strength`.
 
     Ren et al. 2024 (arXiv 2403.11052): memorized prompts concentrate their attention on the
@@ -40,10 +40,6 @@ class AttentionMasking:
     reference: str = "Ren et al. 2024, arXiv 2403.11052"
     strength_label: str = "factor on the start token's logit"
     strengths: tuple[float, ...] = (1.0, 1.25, 1.5)
-
-    def cost(self, steps: int) -> float:
-        """Return 0."""
-        return 0.0
 
     def apply(
         self, model: TextToImage, request: Request, *, context: MitigationContext = NO_CONTEXT
@@ -65,5 +61,4 @@ class AttentionMasking:
             request.prompt,
             f"Attention left out the {len(padding)} padding tokens, and the start token's logit "
             f"was multiplied by {factor:g}.",
-            nfe_per_step=branches_per_step(request),
         )

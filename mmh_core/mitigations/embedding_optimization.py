@@ -15,7 +15,6 @@ from mmh_core.mitigations.record import (
     Mitigated,
     MitigationContext,
     Work,
-    branches_per_step,
     quantile_of,
     steered,
 )
@@ -73,7 +72,6 @@ class EmbeddingOptimization:
             f"{moved.before.mean():.3g} to {moved.after.mean():.3g} (target {target:.3g}).",
             # The unconditional branch once, then forward and backward, then the last check.
             1.0 + 2 * moved.steps + 1,
-            branches_per_step(request),
         )
 
 

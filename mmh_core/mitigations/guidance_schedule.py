@@ -15,6 +15,7 @@ from torch import Tensor
 from mmh_core.mitigations.record import (
     NO_CONTEXT,
     Mitigated,
+    Mitigation,
     MitigationContext,
     Work,
     check_share,
@@ -27,7 +28,7 @@ _REFERENCE = "Jain et al. 2025, arXiv 2411.16738"
 
 
 @dataclass(frozen=True)
-class GuidanceSchedule:
+class GuidanceSchedule(Mitigation):
     """Guidance at the scale `early` down to time `1 - strength`, then at the request's own.
 
     `early` 0 is the static transition point; a negative one is opposite guidance, away from the
@@ -43,10 +44,6 @@ class GuidanceSchedule:
     reference: str = _REFERENCE
     strength_label: str = "share of the time without guidance"
     strengths: tuple[float, ...] = (0.25, 0.5, 0.75)
-
-    def cost(self, steps: int) -> float:
-        """Return 0."""
-        return 0.0
 
     def apply(
         self, model: TextToImage, request: Request, *, context: MitigationContext = NO_CONTEXT
@@ -67,7 +64,7 @@ class GuidanceSchedule:
 
 
 @dataclass(frozen=True)
-class DynamicGuidance:
+class DynamicGuidance(Mitigation):
     """Guidance from the first local minimum of `|delta_t|` on, the scale 0 before it.
 
     Each image has its own minimum, detected one step later, when the norm rises after a fall.
@@ -83,10 +80,6 @@ class DynamicGuidance:
     reference: str = _REFERENCE
     strength_label: str = "share of the time without guidance at most"
     strengths: tuple[float, ...] = (0.5, 0.75, 1.0)
-
-    def cost(self, steps: int) -> float:
-        """Return 0."""
-        return 0.0
 
     def apply(
         self, model: TextToImage, request: Request, *, context: MitigationContext = NO_CONTEXT

@@ -21,7 +21,6 @@ from mmh_core.mitigations.record import (
     Mitigated,
     MitigationContext,
     Work,
-    branches_per_step,
     quantile_of,
     steered,
 )
@@ -148,7 +147,6 @@ class NoiseOptimization:
             f"in {moved.steps} steps; the guidance norm went from {moved.before.mean():.3g} to "
             f"{moved.after.mean():.3g} (target {target:.3g}).",
             4.0 * moved.steps + 2,
-            branches_per_step(request),
         )
 
 

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from mmh_core.mitigations.record import (
     NO_CONTEXT,
     Mitigated,
+    Mitigation,
     MitigationContext,
     Work,
-    branches_per_step,
 )
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Request
 
 
 @dataclass(frozen=True)
-class NoMitigation:
+class NoMitigation(Mitigation):
     """The unchanged request."""
 
     strength: float = 0.0
@@ -27,10 +27,6 @@ class NoMitigation:
     strength_label: str = "nothing to set"
     strengths: tuple[float, ...] = (0.0,)
 
-    def cost(self, steps: int) -> float:
-        """Return 0."""
-        return 0.0
-
     def apply(
         self, model: TextToImage, request: Request, *, context: MitigationContext = NO_CONTEXT
     ) -> Work[Mitigated]:
@@ -40,5 +36,4 @@ class NoMitigation:
             request,
             request.prompt,
             "Nothing was changed.",
-            nfe_per_step=branches_per_step(request),
         )

@@ -9,9 +9,9 @@ from torch import Tensor
 from mmh_core.mitigations.record import (
     NO_CONTEXT,
     Mitigated,
+    Mitigation,
     MitigationContext,
     Work,
-    branches_per_step,
     check_share,
     steered,
 )
@@ -22,7 +22,7 @@ from mmh_core.text_to_image.requests import Request
 
 
 @dataclass(frozen=True)
-class PaddingFix:
+class PaddingFix(Mitigation):
     """The prompt's embedding with the first `strength` (a share) of its padding rows at zero.
 
     Kim & No 2026 (arXiv 2605.02908), the second of their two mitigations. The unconditional
@@ -39,10 +39,6 @@ class PaddingFix:
     strength_label: str = "share of the padding"
     strengths: tuple[float, ...] = (0.35, 0.7, 0.85, 1.0)
 
-    def cost(self, steps: int) -> float:
-        """Return 0."""
-        return 0.0
-
     def apply(
         self, model: TextToImage, request: Request, *, context: MitigationContext = NO_CONTEXT
     ) -> Work[Mitigated]:
@@ -56,7 +52,6 @@ class PaddingFix:
             request.prompt,
             f"{round(self.strength * padding)} of the {padding} padding rows of the prompt's "
             "embedding were set to zero.",
-            nfe_per_step=branches_per_step(request),
         )
 
 

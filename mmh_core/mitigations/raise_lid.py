@@ -16,7 +16,6 @@ from mmh_core.mitigations.record import (
     Mitigated,
     MitigationContext,
     Work,
-    branches_per_step,
     quantile_of,
     steered,
 )
@@ -90,5 +89,4 @@ class RaiseLid:
             f"The embedding moved {moved.steps} steps; the LID of the image went from "
             f"{-moved.before.mean():.3g} to {-moved.after.mean():.3g} (target {target:.3g}).",
             generation_nfe + lid.nfe * (moved.steps + 0.5),
-            branches_per_step(request),
         )

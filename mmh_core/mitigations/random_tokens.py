@@ -10,9 +10,9 @@ import torch
 from mmh_core.mitigations.record import (
     NO_CONTEXT,
     Mitigated,
+    Mitigation,
     MitigationContext,
     Work,
-    branches_per_step,
     with_prompt,
 )
 from mmh_core.text_to_image.model import TextToImage
@@ -24,7 +24,7 @@ _SHORTEST = 3
 
 
 @dataclass(frozen=True)
-class RandomTokens:
+class RandomTokens(Mitigation):
     """A prompt with `strength` random words of the vocabulary, or numbers, inserted at random.
 
     Somepalli et al. 2023 (arXiv 2305.20086), random word and random number addition.
@@ -38,10 +38,6 @@ class RandomTokens:
     reference: str = "Somepalli et al. 2023, arXiv 2305.20086"
     strength_label: str = "words inserted"
     strengths: tuple[float, ...] = (1.0, 2.0, 4.0)
-
-    def cost(self, steps: int) -> float:
-        """Return 0."""
-        return 0.0
 
     def apply(
         self, model: TextToImage, request: Request, *, context: MitigationContext = NO_CONTEXT
@@ -69,7 +65,6 @@ class RandomTokens:
             with_prompt(request, prompt),
             prompt,
             f"Inserted at random: {', '.join(added)}." if added else "Nothing was inserted.",
-            nfe_per_step=branches_per_step(request),
         )
 
 

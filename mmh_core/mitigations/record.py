@@ -120,15 +120,20 @@ class Mitigated:
 
     `request` is what to generate now, `prompt` its text, `changed` one sentence on what is
     different. Costs are NFE of one branch per image, a backward pass counting as one more: `nfe`
-    were spent before generating, which takes `nfe_per_step` at every step, 2 being usual under
-    guidance.
+    were spent before generating, `branches` are evaluated at every step, None being those of the
+    request (`branches_per_step`).
     """
 
     request: Request
     prompt: str
     changed: str
     nfe: float = 0.0
-    nfe_per_step: float = 2.0
+    branches: float | None = None
+
+    @property
+    def nfe_per_step(self) -> float:
+        """Return the NFE of every step of the generation."""
+        return branches_per_step(self.request) if self.branches is None else self.branches
 
 
 def holds_for_other_seeds(request: Request) -> bool:
@@ -173,6 +178,7 @@ class Mitigation(Protocol):
 
     def cost(self, steps: int) -> float:
         """Return about how many NFE an image costs beyond plain generation in these steps."""
+        return 0.0
 
     def apply(
         self, model: TextToImage, request: Request, *, context: MitigationContext

@@ -15,7 +15,6 @@ from mmh_core.mitigations.record import (
     MitigationContext,
     Scan,
     Work,
-    branches_per_step,
     quantile_of,
     with_prompt,
 )
@@ -106,7 +105,6 @@ class TokenRewrite:
             best.prompt,
             _sentence(request.prompt, best.prompt, score, threshold),
             spent,
-            branches_per_step(best),
         )
 
     def _candidates(self, attribution: Attribution, generator: torch.Generator) -> Iterator[str]:

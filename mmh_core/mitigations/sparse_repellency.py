@@ -14,7 +14,6 @@ from mmh_core.mitigations.record import (
     Mitigated,
     MitigationContext,
     Work,
-    branches_per_step,
     check_share,
     steered,
 )
@@ -92,7 +91,6 @@ class SparseRepellency:
                     request.prompt,
                     f"Nothing was repelled: {reason}.",
                     spent,
-                    branches_per_step(request),
                 )
         first = context.latents
         if first is None:
