@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mmh_core.mitigations.record import NO_CONTEXT, Mitigated, MitigationContext, Work, steered
+from mmh_core.mitigations.interface import NO_CONTEXT, Mitigated, MitigationContext, Work, steered
 from mmh_core.records import MMHError
 from mmh_core.retrieval.embedders import Embedder
 from mmh_core.retrieval.index import Index, check_same_embedder, search

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.mitigations.cross_attention import CrossAttention
-from mmh_core.mitigations.record import NO_CONTEXT, Mitigated, MitigationContext, Work, steered
+from mmh_core.mitigations.interface import NO_CONTEXT, Mitigated, MitigationContext, Work, steered
 from mmh_core.text_to_image.generation import embeddings
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Branches, Mixing, Request

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.mitigations.cross_attention import CrossAttention
-from mmh_core.mitigations.record import (
+from mmh_core.mitigations.interface import (
     NO_CONTEXT,
     Mitigated,
     Mitigation,

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from mmh_core.mitigations.first_step import first_step
+from mmh_core.mitigations.interface import NO_CONTEXT, LidBy, MitigationContext, Work
 from mmh_core.mitigations.lid_loss import generated_latents, lid_of
 from mmh_core.mitigations.objectives import guidance_norms, guided_score_norms
-from mmh_core.mitigations.record import NO_CONTEXT, LidBy, MitigationContext, Work
 from mmh_core.mitigations.tokens import prompt_tokens
 from mmh_core.text_to_image.generation import embeddings
 from mmh_core.text_to_image.model import TextToImage

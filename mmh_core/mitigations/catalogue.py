@@ -11,11 +11,11 @@ from mmh_core.mitigations.chain import AutomaticChain
 from mmh_core.mitigations.embedding_optimization import EmbeddingOptimization
 from mmh_core.mitigations.guidance_schedule import DynamicGuidance, GuidanceSchedule
 from mmh_core.mitigations.initial_noise import NoiseAdjustment, NoiseOptimization
+from mmh_core.mitigations.interface import Mitigation
+from mmh_core.mitigations.lid_guided_embedding import LidGuidedEmbedding
 from mmh_core.mitigations.none import NoMitigation
 from mmh_core.mitigations.padding_fix import PaddingFix
-from mmh_core.mitigations.raise_lid import RaiseLid
 from mmh_core.mitigations.random_tokens import RandomTokens
-from mmh_core.mitigations.record import Mitigation
 from mmh_core.mitigations.rewrite import TokenRewrite
 from mmh_core.mitigations.sparse_repellency import SparseRepellency
 from mmh_core.records import MMHError
@@ -28,7 +28,7 @@ _SINGLE: dict[str, Mitigation] = {
     "random_tokens": RandomTokens(),
     "rewrite": TokenRewrite(),
     "embedding_optimization": EmbeddingOptimization(),
-    "raise_lid": RaiseLid(),
+    "raise_lid": LidGuidedEmbedding(),
     "static_guidance": GuidanceSchedule(),
     "opposite_guidance": GuidanceSchedule(
         strength=0.35,

@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from mmh_core.mitigations.none import NoMitigation
-from mmh_core.mitigations.record import (
+from mmh_core.mitigations.interface import (
     NO_CONTEXT,
     Mitigated,
     Mitigation,
@@ -16,7 +15,8 @@ from mmh_core.mitigations.record import (
     Work,
     holds_for_other_seeds,
 )
-from mmh_core.mitigations.rewrite import scan_and_threshold
+from mmh_core.mitigations.none import NoMitigation
+from mmh_core.mitigations.rewrite import detector_and_threshold
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Request
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class ChainAttempt:
-    """The attempt of a chain with one mitigation, applied and scanned.
+    """The attempt of a chain with one mitigation, applied and scored.
 
-    `score` is the scan's of the mitigated request, and `kept` its prompt alignment as a share of
-    that without mitigation (NaN where the scan has none). `passed` is whether the score is below
-    the threshold and enough alignment is kept. `refused` is a sentence on why a mitigation could
-    not be applied, "" else; nothing was scanned then, and the score is NaN. `nfe` were spent on it
-    and its scan.
+    `score` is the detector's of the mitigated request, and `kept` its prompt alignment as a share
+    of that without mitigation (NaN where the detector returns none). `passed` is whether the score
+    is below the threshold and enough alignment is kept. `refused` is a sentence on why a
+    mitigation could not be applied, "" else; nothing was scored then, and the score is NaN. `nfe`
+    were spent on it and its detector.
     """
 
     name: str
@@ -97,11 +97,12 @@ def try_in_turn(
 
     Ends after the first that passes, so a request that is not suspicious is left alone. To pass
     takes a score below the threshold, and at least the share `keep` of the alignment without
-    mitigation where the scan has one. The scan is `context.scan`, or the first-step guidance norm,
-    which depends on the first step alone: chains with mitigations that act later need a scan that
-    generates. All of it is done with the selection seeds of the context, where it has any.
+    mitigation where the detector returns one. The detector is `context.detector`, or the
+    first-step guidance norm, which depends on the first step alone: chains with mitigations that
+    act later need a detector that generates. All of it is done with the selection seeds of the
+    context, where it has any.
     """
-    scan, threshold = scan_and_threshold(model, context)
+    detector, threshold = detector_and_threshold(model, context)
     request = context.selecting(request)
     queue = [NoMitigation(), *cheapest_first(mitigations, request.sampling.steps)]
     before = math.nan
@@ -124,20 +125,20 @@ def try_in_turn(
                 0.0,
             )
             continue
-        scanned = yield from scan(mitigated.request)
-        before = scanned.alignment if not number else before
-        kept = scanned.alignment / before if before > 0 else math.nan
-        passed = scanned.score < threshold and not kept < keep and not scanned.astray
+        scored = yield from detector(mitigated.request)
+        before = scored.alignment if not number else before
+        kept = scored.alignment / before if before > 0 else math.nan
+        passed = scored.score < threshold and not kept < keep and not scored.wrong_content
         yield ChainAttempt(
             mitigation.name,
             mitigation.label,
             mitigation.strength,
-            scanned.score,
+            scored.score,
             kept,
             passed,
             mitigated,
             "",
-            mitigated.nfe + scanned.nfe,
+            mitigated.nfe + scored.nfe,
         )
         if passed:
             return
@@ -158,7 +159,7 @@ def chain(
             yield
         else:
             tried.append(attempt)
-    return outcome(tried, scan_and_threshold(model, context)[1])
+    return outcome(tried, detector_and_threshold(model, context)[1])
 
 
 def outcome(tried: Sequence[ChainAttempt], threshold: float) -> ChainOutcome:
@@ -179,8 +180,8 @@ def outcome(tried: Sequence[ChainAttempt], threshold: float) -> ChainOutcome:
 class AutomaticChain:
     """The first of `candidates` that passes, the cheapest first, `strength` of them at most.
 
-    To pass, a candidate must also keep the share `keep` of the prompt alignment, where the scan
-    has one. A request that passes without mitigation stays unchanged.
+    To pass, a candidate must also keep the share `keep` of the prompt alignment, where the
+    detector returns one. A request that passes without mitigation stays unchanged.
     """
 
     candidates: tuple[Mitigation, ...]
@@ -215,7 +216,7 @@ class AutomaticChain:
                     accepted, request=replace(accepted.request, seeds=request.seeds)
                 )
             else:
-                # Its embedding or noise is that of each seed: applied anew, and not scanned again.
+                # Its embedding or noise is that of each seed: applied anew, and not scored again.
                 chosen = next(one for one in tried if one.name == chained.accepted)
                 accepted = yield from chosen.apply(model, request, context=context)
                 nfe += accepted.nfe

@@ -8,9 +8,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.mitigations.first_step import first_step
-from mmh_core.mitigations.objectives import guidance_norms
-from mmh_core.mitigations.optimization import descend
-from mmh_core.mitigations.record import (
+from mmh_core.mitigations.interface import (
     NO_CONTEXT,
     Mitigated,
     MitigationContext,
@@ -18,6 +16,8 @@ from mmh_core.mitigations.record import (
     quantile_of,
     steered,
 )
+from mmh_core.mitigations.objectives import guidance_norms
+from mmh_core.mitigations.optimization import descend
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Request
 
@@ -60,13 +60,13 @@ class EmbeddingOptimization:
         eps_u = at.eps_u()
 
         def loss(rows: Tensor) -> Tensor:
-            return guidance_norms(at.eps_c(behind_the_start(at.cond, rows)), eps_u)
+            return guidance_norms(at.eps_c(with_start_token(at.cond, rows)), eps_u)
 
         moved = yield from descend(
             loss, at.cond[:, 1:], target, rate=self.rate, steps=self.most_steps
         )
         return Mitigated(
-            steered(request, embedding=behind_the_start(at.cond, moved.values)),
+            steered(request, embedding=with_start_token(at.cond, moved.values)),
             request.prompt,
             f"The embedding moved {moved.steps} steps; the guidance norm went from "
             f"{moved.before.mean():.3g} to {moved.after.mean():.3g} (target {target:.3g}).",
@@ -75,6 +75,6 @@ class EmbeddingOptimization:
         )
 
 
-def behind_the_start(cond: Tensor, rows: Tensor) -> Tensor:
+def with_start_token(cond: Tensor, rows: Tensor) -> Tensor:
     """Return embeddings whose first row is that of `cond` and whose others are `rows`."""
     return torch.cat([cond[:, :1], rows], dim=1)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from mmh_core.mitigations.interface import RequestScore, Work
 from mmh_core.mitigations.objectives import guidance_norms
-from mmh_core.mitigations.record import Scan, Work
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.generation import embeddings, first_input, generate
 from mmh_core.text_to_image.model import TextToImage
@@ -83,7 +83,7 @@ def delta_of_noise(model: TextToImage, request: Request) -> Callable[[Tensor], T
     return delta
 
 
-def guidance_norm_scan(model: TextToImage, request: Request) -> Work[Scan]:
+def guidance_norm_score(model: TextToImage, request: Request) -> Work[RequestScore]:
     """Score a request by its first-step guidance norm, averaged over its seeds: 2 NFE.
 
     It depends on prompt, embeddings, noise and attention, not on later steps. Errors:
@@ -95,7 +95,7 @@ def guidance_norm_scan(model: TextToImage, request: Request) -> Work[Scan]:
     steps = generate(model, _guided(request))
     norm = next(steps).guidance_norm
     steps.close()  # type: ignore[attr-defined]
-    return Scan(float(norm.mean()), 2.0)
+    return RequestScore(float(norm.mean()), 2.0)
 
 
 def reference_norms(model: TextToImage, request: Request, prompts: tuple[str, ...]) -> Tensor:

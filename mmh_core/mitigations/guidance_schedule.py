@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mmh_core.mitigations.record import (
+from mmh_core.mitigations.interface import (
     NO_CONTEXT,
     Mitigated,
     Mitigation,

@@ -14,9 +14,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.mitigations.first_step import delta_of_noise
-from mmh_core.mitigations.objectives import guidance_norms
-from mmh_core.mitigations.optimization import descend
-from mmh_core.mitigations.record import (
+from mmh_core.mitigations.interface import (
     NO_CONTEXT,
     Mitigated,
     MitigationContext,
@@ -24,6 +22,8 @@ from mmh_core.mitigations.record import (
     quantile_of,
     steered,
 )
+from mmh_core.mitigations.objectives import guidance_norms
+from mmh_core.mitigations.optimization import descend
 from mmh_core.text_to_image.generation import first_input
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Request

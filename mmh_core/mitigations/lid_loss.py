@@ -9,6 +9,7 @@ from typing import get_args
 import torch
 from torch import Tensor
 
+from mmh_core.mitigations.interface import LidBy, Work
 from mmh_core.mitigations.objectives import (
     DRAWS,
     PROBES,
@@ -17,7 +18,6 @@ from mmh_core.mitigations.objectives import (
     noises_for,
     signs_for,
 )
-from mmh_core.mitigations.record import LidBy, Work
 from mmh_core.text_to_image.generation import embeddings, generate
 from mmh_core.text_to_image.image_probes import decoded_generators
 from mmh_core.text_to_image.model import TextToImage

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mmh_core.mitigations.record import Work
+from mmh_core.mitigations.interface import Work
 
 
 @dataclass(frozen=True, eq=False)

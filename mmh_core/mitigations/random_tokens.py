@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 import torch
 
-from mmh_core.mitigations.record import (
+from mmh_core.mitigations.interface import (
     NO_CONTEXT,
     Mitigated,
     Mitigation,

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from mmh_core.mitigations.interface import Work, steered
 from mmh_core.mitigations.optimization import descend
-from mmh_core.mitigations.record import Work, steered
 from mmh_core.text_to_image.generation import embeddings
 from mmh_core.text_to_image.model import TextToImage, steered_model
 from mmh_core.text_to_image.requests import Request

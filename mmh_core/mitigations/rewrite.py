@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 import torch
 
 from mmh_core.mitigations.attribution import Attribution, AttributionBy, attribute
-from mmh_core.mitigations.first_step import guidance_norm_scan
-from mmh_core.mitigations.record import (
+from mmh_core.mitigations.first_step import guidance_norm_score
+from mmh_core.mitigations.interface import (
     NO_CONTEXT,
     Mitigated,
     MitigationContext,
-    Scan,
+    RequestScore,
     Work,
     quantile_of,
     with_prompt,
@@ -31,7 +31,7 @@ from mmh_core.mitigations.wording import (
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Request
 
-_Scanner = Callable[[Request], Work[Scan]]
+_RequestDetector = Callable[[Request], Work[RequestScore]]
 
 #: Temperature and floor of the choice of tokens, on scores whose largest is 1.
 _TEMPERATURE, _FLOOR = 0.1, 1e-3
@@ -45,7 +45,7 @@ class TokenRewrite:
     `p ~ softmax(a / .1) + 1e-3`, a their scores divided by the largest; those of proper names are
     kept. Each attempt samples anew. In this variant offline rules reword in turn (synonyms,
     dropping, another template), or a language model behind `endpoint` as in the paper. A prompt
-    passes when its scan is below the threshold; if none does, the one with the lowest score is
+    passes when its score is below the threshold; if none does, the one with the lowest score is
     used, the prompt as it was among them.
     """
 
@@ -74,11 +74,11 @@ class TokenRewrite:
     ) -> Work[Mitigated]:
         """Return the request with the accepted prompt; MMHError without a threshold.
 
-        The scan is the first-step guidance norm where `context` has no other, with the median
+        The detector is the first-step guidance norm where `context` has no other, with the median
         of reference prompts as its threshold. It scans the context's selection seeds.
         """
         yield
-        scan, threshold = scan_and_threshold(model, context)
+        detector, threshold = detector_and_threshold(model, context)
         seeds, request = request.seeds, context.selecting(request)
         attribution = yield from attribute(
             model, request, self.by, log_delta=self.log_delta, context=context
@@ -87,19 +87,19 @@ class TokenRewrite:
         passed = False
         for prompt in self._candidates(attribution, context.random()):
             candidate = with_prompt(request, prompt)
-            scanned = yield from scan(candidate)
-            spent += scanned.nfe
-            if scanned.score < score:
-                best, score = candidate, scanned.score
-            passed = scanned.score < threshold
+            scored = yield from detector(candidate)
+            spent += scored.nfe
+            if scored.score < score:
+                best, score = candidate, scored.score
+            passed = scored.score < threshold
             if passed:
                 best = candidate
                 break
         if not passed:
-            scanned = yield from scan(request)
-            spent += scanned.nfe
-            if scanned.score <= score:
-                best, score = request, scanned.score
+            scored = yield from detector(request)
+            spent += scored.nfe
+            if scored.score <= score:
+                best, score = request, scored.score
         return Mitigated(
             best if best.seeds == seeds else replace(best, seeds=seeds),
             best.prompt,
@@ -129,16 +129,18 @@ class TokenRewrite:
                 yield new
 
 
-def scan_and_threshold(model: TextToImage, context: MitigationContext) -> tuple[_Scanner, float]:
-    """Return the scan that scores a request, and the threshold below which a request passes."""
-    if context.scan is not None:
+def detector_and_threshold(
+    model: TextToImage, context: MitigationContext
+) -> tuple[_RequestDetector, float]:
+    """Return the detector that scores a request, and the threshold below which it passes."""
+    if context.detector is not None:
         if context.threshold is None:
-            raise ValueError("A scan needs a threshold: pass both.")
-        return context.scan, context.threshold
+            raise ValueError("A detector needs a threshold: pass both.")
+        return context.detector, context.threshold
     threshold = context.threshold
     if threshold is None:
         threshold = quantile_of(context.reference_norms, 0.5, "guidance norms")
-    return (lambda request: guidance_norm_scan(model, request)), threshold
+    return (lambda request: guidance_norm_score(model, request)), threshold
 
 
 def chosen_words(

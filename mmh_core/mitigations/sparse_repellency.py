@@ -7,9 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mmh_core.mitigations.lid_loss import generated_latents
-from mmh_core.mitigations.padding_fix import without_padding
-from mmh_core.mitigations.record import (
+from mmh_core.mitigations.interface import (
     NO_CONTEXT,
     Mitigated,
     MitigationContext,
@@ -17,6 +15,8 @@ from mmh_core.mitigations.record import (
     check_share,
     steered,
 )
+from mmh_core.mitigations.lid_loss import generated_latents
+from mmh_core.mitigations.padding_fix import without_padding
 from mmh_core.mitigations.tokens import padding_rows
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.generation import score_model_of_output
@@ -44,7 +44,7 @@ class SparseRepellency:
     2026): `overshoot` times as far as leaving takes (`share_to_leave`) and beyond any other cone
     there, at most `farthest` times the difference of the two outputs.
 
-    A request whose first images pass the detector `context.scan` is unchanged.
+    A request whose first images pass the detector `context.detector` is unchanged.
     """
 
     strength: float = 0.1
@@ -79,12 +79,12 @@ class SparseRepellency:
                 "shorten it, or choose another mitigation."
             )
         spent = 0.0
-        if context.scan is not None and context.threshold is not None:
-            scanned = yield from context.scan(context.selecting(request))
-            spent += scanned.nfe
-            if scanned.score < context.threshold:
+        if context.detector is not None and context.threshold is not None:
+            scored = yield from context.detector(context.selecting(request))
+            spent += scored.nfe
+            if scored.score < context.threshold:
                 reason = (
-                    f"the score {scanned.score:.3g} is below the threshold {context.threshold:.3g}"
+                    f"the score {scored.score:.3g} is below the threshold {context.threshold:.3g}"
                 )
                 return Mitigated(
                     request,

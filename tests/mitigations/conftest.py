@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from mmh_core.mitigations.record import MitigationContext, ready
+from mmh_core.mitigations.interface import MitigationContext, without_work
 from mmh_core.retrieval.embedders import PixelEmbedder
 from mmh_core.retrieval.index import build_index
 from mmh_core.text_to_image.model import TextToImage
@@ -56,7 +56,7 @@ def full_context(model: TextToImage) -> MitigationContext:
     return MitigationContext(
         generator=torch.Generator().manual_seed(0),
         reference_norms=torch.tensor([1e-3]),
-        reference_lids=lambda by, log_delta: ready(torch.tensor([1e6])),
+        reference_lids=lambda by, log_delta: without_work(torch.tensor([1e6])),
         index=build_index(embedder(images), labels, embedder),
         embedder=embedder,
     )

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.mitigations.anti_memorization import AntiMemorizationGuidance, Dissimilarity
-from mmh_core.mitigations.record import NO_CONTEXT, finished
+from mmh_core.mitigations.interface import NO_CONTEXT, result_of
 from mmh_core.records import MMHError
 from mmh_core.retrieval.embedders import PixelEmbedder
 from mmh_core.text_to_image.generation import generate, generate_images
@@ -70,7 +70,7 @@ def test_a_push_has_a_longest_length(model_of: ModelOf) -> None:
 def test_nothing_similar_nothing_changed(model_of: ModelOf, kind: str) -> None:
     model = model_of(kind)
     request = request_for(model)
-    out = finished(
+    out = result_of(
         AntiMemorizationGuidance(threshold=1.1).apply(model, request, context=full_context(model))
     )
     assert torch.equal(generate_images(model, out.request), generate_images(model, request))
@@ -83,7 +83,7 @@ def test_each_step_aims_at_the_pushed_image(model_of: ModelOf, kind: str, guidan
     model = model_of(kind)
     request = request_for(model, guidance=guidance)
     push = push_for(model, 1.0, -0.5)
-    out = finished(
+    out = result_of(
         AntiMemorizationGuidance(threshold=-0.5).apply(model, request, context=full_context(model))
     )
     for step in generate(model, out.request):
@@ -101,20 +101,20 @@ def test_without_an_index_or_with_anothers_it_is_refused(model_of: ModelOf) -> N
     model = model_of("tiny")
     request = request_for(model)
     with pytest.raises(MMHError, match="needs an index of the training images"):
-        finished(AntiMemorizationGuidance().apply(model, request, context=NO_CONTEXT))
+        result_of(AntiMemorizationGuidance().apply(model, request, context=NO_CONTEXT))
     context = full_context(model)
     assert context.index is not None
     other = replace(context, index=replace(context.index, digest="other"))
     assert isinstance(context.embedder, PixelEmbedder)
     with pytest.raises(MMHError, match="another embedder"):
-        finished(AntiMemorizationGuidance().apply(model, request, context=other))
+        result_of(AntiMemorizationGuidance().apply(model, request, context=other))
 
 
 def test_the_usual_threshold_is_a_margin_below_a_copy(model_of: ModelOf) -> None:
     model = model_of("tiny")
     context = replace(full_context(model), copy_similarity=-0.5)
-    usual = finished(AntiMemorizationGuidance().apply(model, request_for(model), context=context))
-    stated = finished(
+    usual = result_of(AntiMemorizationGuidance().apply(model, request_for(model), context=context))
+    stated = result_of(
         AntiMemorizationGuidance(threshold=-0.55).apply(
             model, request_for(model), context=full_context(model)
         )

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mmh_core.mitigations.attribution import AttributionBy, attribute
 from mmh_core.mitigations.first_step import first_step
-from mmh_core.mitigations.record import MitigationContext, finished
+from mmh_core.mitigations.interface import MitigationContext, result_of
 from mmh_core.text_to_image.model import TextToImage
 from tests.mitigations.conftest import ModelOf, request_for
 
@@ -39,7 +39,7 @@ def test_the_planted_token_is_found(model_of: ModelOf, kind: str, by: Attributio
         generator=torch.Generator().manual_seed(0),
         latents=torch.randn(2, 4, 4, 4, generator=torch.Generator().manual_seed(1)),
     )
-    found = finished(
+    found = result_of(
         attribute(model, request_for(model, prompt=PROMPT), by, log_delta=0.0, context=context)
     )
     assert found.tokens == ("the", "cat", ",", "a", "d", "o", "g")
@@ -58,7 +58,7 @@ def test_scores_are_norms_of_the_real_gradient(
     """Differences along each token's own gradient have its length for their slope."""
     model = model_of(kind)
     request = request_for(model, seeds=(3,))
-    found = finished(attribute(model, request, by))
+    found = result_of(attribute(model, request, by))
     at = first_step(model, request)
     eps_u, sigma = at.eps_u(), float(model.schedule.sigma(torch.tensor(at.t)))
 
@@ -82,12 +82,12 @@ def test_random_scores_are_the_control(model_of: ModelOf) -> None:
     model = model_of("tiny")
     request = request_for(model)
     context = MitigationContext(generator=torch.Generator().manual_seed(0))
-    found = finished(attribute(model, request, "random", context=context))
+    found = result_of(attribute(model, request, "random", context=context))
     expected = torch.rand(2, generator=torch.Generator().manual_seed(0))
     assert torch.equal(found.scores, expected)
     assert found.nfe == 0
     assert found.frame()["token"].tolist() == ["the", "cat"]
     with pytest.raises(ValueError, match="pass a generator"):
-        finished(attribute(model, request, "random"))
+        result_of(attribute(model, request, "random"))
     with pytest.raises(ValueError, match="Unknown attribution 'taste'"):
-        finished(attribute(model, request, "taste"))  # type: ignore[arg-type]
+        result_of(attribute(model, request, "taste"))  # type: ignore[arg-type]

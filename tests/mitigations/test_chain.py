@@ -8,18 +8,18 @@ import pytest
 import torch
 
 from mmh_core.mitigations.chain import AutomaticChain, chain, cheapest_first, outcome, try_in_turn
-from mmh_core.mitigations.padding_fix import PaddingFix
-from mmh_core.mitigations.record import (
+from mmh_core.mitigations.interface import (
     NO_CONTEXT,
     Mitigated,
     MitigationContext,
-    Scan,
+    RequestScore,
     Work,
-    finished,
-    ready,
+    result_of,
     steered,
     with_prompt,
+    without_work,
 )
+from mmh_core.mitigations.padding_fix import PaddingFix
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Request
@@ -49,7 +49,7 @@ class Planted:
         self, model: TextToImage, request: Request, *, context: MitigationContext = NO_CONTEXT
     ) -> Work[Mitigated]:
         found = Mitigated(with_prompt(request, self.name), self.name, "Planted.", self.price)
-        return (yield from ready(found))
+        return (yield from without_work(found))
 
 
 CHEAP, MIDDLE, DEAR = Planted("cheap", 1.0), Planted("middle", 2.0), Planted("dear", 3.0)
@@ -60,17 +60,17 @@ def context_with_scores(**scores: float) -> MitigationContext:
     """Return a detector that scores a request by its prompt, "plain" where it is no name."""
     known = {"cheap", "middle", "dear"}
 
-    def scan(request: Request) -> Work[Scan]:
+    def detector(request: Request) -> Work[RequestScore]:
         score = scores[request.prompt if request.prompt in known else "plain"]
-        return (yield from ready(Scan(score, 10.0)))
+        return (yield from without_work(RequestScore(score, 10.0)))
 
-    return MitigationContext(scan=scan, threshold=0.5)
+    return MitigationContext(detector=detector, threshold=0.5)
 
 
 def test_the_first_that_passes_ends_the_chain(model_of: ModelOf) -> None:
     model = model_of("tiny")
     context = context_with_scores(plain=0.9, cheap=0.8, middle=0.2, dear=0.0)
-    found = finished(chain(model, request_for(model), ALL, context=context))
+    found = result_of(chain(model, request_for(model), ALL, context=context))
     assert [each.name for each in found.tried] == ["none", "cheap", "middle"]
     assert [each.passed for each in found.tried] == [False, False, True]
     assert (found.accepted, found.passed) == ("middle", True)
@@ -83,7 +83,7 @@ def test_the_first_that_passes_ends_the_chain(model_of: ModelOf) -> None:
 def test_a_request_that_passes_as_it_is_stays_as_it_is(model_of: ModelOf) -> None:
     model = model_of("tiny")
     request = request_for(model)
-    found = finished(chain(model, request, ALL, context=context_with_scores(plain=0.4)))
+    found = result_of(chain(model, request, ALL, context=context_with_scores(plain=0.4)))
     assert (found.accepted, len(found.tried)) == ("none", 1)
     assert found.mitigated.request is request
 
@@ -91,44 +91,44 @@ def test_a_request_that_passes_as_it_is_stays_as_it_is(model_of: ModelOf) -> Non
 def test_the_lowest_score_is_used_when_none_passes(model_of: ModelOf) -> None:
     model = model_of("tiny")
     context = context_with_scores(plain=0.9, cheap=0.7, middle=0.6, dear=0.8)
-    found = finished(chain(model, request_for(model), ALL, context=context))
+    found = result_of(chain(model, request_for(model), ALL, context=context))
     assert (found.accepted, found.passed, len(found.tried)) == ("middle", False, 4)
 
 
 def test_a_threshold_is_passed_only_below_it(model_of: ModelOf) -> None:
     model = model_of("tiny")
     context = context_with_scores(plain=0.5, cheap=0.5, middle=0.4, dear=0.4)
-    assert finished(chain(model, request_for(model), ALL, context=context)).accepted == "middle"
+    assert result_of(chain(model, request_for(model), ALL, context=context)).accepted == "middle"
 
 
 def judged(**found: tuple[float, float]) -> MitigationContext:
     """Return a detector that tells score and alignment of a request by its prompt."""
 
-    def scan(request: Request) -> Work[Scan]:
+    def detector(request: Request) -> Work[RequestScore]:
         score, alignment = found[request.prompt if request.prompt in found else "plain"]
-        return (yield from ready(Scan(score, 10.0, alignment)))
+        return (yield from without_work(RequestScore(score, 10.0, alignment)))
 
-    return MitigationContext(scan=scan, threshold=0.5)
+    return MitigationContext(detector=detector, threshold=0.5)
 
 
 def test_what_loses_the_prompt_does_not_pass(model_of: ModelOf) -> None:
     model = model_of("tiny")
     context = judged(plain=(0.9, 0.8), cheap=(0.1, 0.7), middle=(0.2, 0.74), dear=(0.0, 0.8))
-    found = finished(chain(model, request_for(model), ALL, keep=0.9, context=context))
+    found = result_of(chain(model, request_for(model), ALL, keep=0.9, context=context))
     # 0.7 is less than nine tenths of 0.8, and 0.74 is more.
     assert [each.passed for each in found.tried] == [False, False, True]
     assert found.frame()["kept"].tolist() == pytest.approx([1.0, 0.875, 0.925])
     # Without the demand the first below the threshold is good enough.
-    assert finished(chain(model, request_for(model), ALL, context=context)).accepted == "cheap"
+    assert result_of(chain(model, request_for(model), ALL, context=context)).accepted == "cheap"
 
 
 def test_of_those_that_stop_copying_the_one_that_keeps_most_is_used(model_of: ModelOf) -> None:
     model = model_of("tiny")
     context = judged(plain=(0.9, 0.8), cheap=(0.0, 0.2), middle=(0.4, 0.6), dear=(0.6, 0.7))
-    found = finished(chain(model, request_for(model), ALL, keep=0.9, context=context))
+    found = result_of(chain(model, request_for(model), ALL, keep=0.9, context=context))
     # Both of the cheap ones are below the threshold; how far below counts for nothing.
     assert (found.accepted, found.passed) == ("middle", False)
-    out = finished(AutomaticChain(ALL).apply(model, request_for(model), context=context))
+    out = result_of(AutomaticChain(ALL).apply(model, request_for(model), context=context))
     assert out.changed.startswith("None of the 4 tried passed; “Middle” kept most (score 0.4")
     assert "the alignment with the prompt fell to 75% of what it was" in out.changed
 
@@ -136,7 +136,7 @@ def test_of_those_that_stop_copying_the_one_that_keeps_most_is_used(model_of: Mo
 def test_of_equal_scores_the_one_that_keeps_most_is_used(model_of: ModelOf) -> None:
     model = model_of("tiny")
     context = judged(plain=(0.9, 0.8), cheap=(0.6, 0.2), middle=(0.6, 0.7), dear=(0.6, 0.5))
-    found = finished(chain(model, request_for(model), ALL, keep=0.9, context=context))
+    found = result_of(chain(model, request_for(model), ALL, keep=0.9, context=context))
     assert (found.accepted, found.passed) == ("middle", False)
 
 
@@ -152,7 +152,7 @@ def test_what_is_refused_is_passed_over_and_told(model_of: ModelOf) -> None:
             raise MMHError("Not with this model: choose another.")
 
     context = context_with_scores(plain=0.9, cheap=0.1)
-    found = finished(
+    found = result_of(
         chain(model, request_for(model), (Refusing("broken", 0.5), CHEAP), context=context)
     )
     assert [each.refused for each in found.tried][1] == "Not with this model: choose another."
@@ -180,11 +180,11 @@ def test_the_chain_is_a_mitigation_that_says_which(model_of: ModelOf) -> None:
     model = model_of("tiny")
     context = context_with_scores(plain=0.9, cheap=0.8, middle=0.2, dear=0.1)
     automatic = AutomaticChain(ALL)
-    out = finished(automatic.apply(model, request_for(model), context=context))
+    out = result_of(automatic.apply(model, request_for(model), context=context))
     assert out.changed.startswith("“Middle”, number 3 of those tried, is the first to pass")
     assert out.request.prompt == "middle"
     assert out.nfe == 33
-    short = finished(
+    short = result_of(
         replace(automatic, strength=1.0).apply(model, request_for(model), context=context)
     )
     assert short.changed.startswith("None of the 2 tried passed; “Cheap” scored lowest")
@@ -199,7 +199,7 @@ def test_the_chain_is_expected_to_end_with_the_cheaper_half() -> None:
 def test_the_usual_scan_sees_what_changes_the_first_step(model_of: ModelOf) -> None:
     model = model_of("tiny")
     request = request_for(model)
-    found = finished(
+    found = result_of(
         chain(model, request, (PaddingFix(1.0),), context=MitigationContext(threshold=0.0))
     )
     assert len({each.score for each in found.tried}) == 2
@@ -212,15 +212,19 @@ def test_a_chain_searches_with_selection_seeds_and_answers_for_the_others(
 ) -> None:
     model = model_of("tiny")
     request = request_for(model)
-    scanned: list[tuple[int, ...]] = []
+    scored: list[tuple[int, ...]] = []
 
-    def scan(asking: Request) -> Work[Scan]:
-        scanned.append(asking.seeds)
-        return (yield from ready(Scan(0.9 if asking.prompt == request.prompt else 0.1, 10.0)))
+    def detector(asking: Request) -> Work[RequestScore]:
+        scored.append(asking.seeds)
+        return (
+            yield from without_work(
+                RequestScore(0.9 if asking.prompt == request.prompt else 0.1, 10.0)
+            )
+        )
 
-    context = MitigationContext(scan=scan, threshold=0.5, selection_seeds=selection)
-    found = finished(AutomaticChain((CHEAP,)).apply(model, request, context=context))
-    assert set(scanned) == {selection} and len(scanned) == 2
+    context = MitigationContext(detector=detector, threshold=0.5, selection_seeds=selection)
+    found = result_of(AutomaticChain((CHEAP,)).apply(model, request, context=context))
+    assert set(scored) == {selection} and len(scored) == 2
     assert found.request.prompt == "cheap" and found.request.seeds == request.seeds
 
 
@@ -237,11 +241,11 @@ def test_an_accepted_mitigation_of_single_seeds_is_applied_anew_to_the_others(
         ) -> Work[Mitigated]:
             noise = torch.tensor(request.seeds).float().reshape(-1, 1, 1, 1).expand(-1, 4, 8, 8)
             changed = steered(with_prompt(request, "cheap"), noise=noise)
-            return (yield from ready(Mitigated(changed, "cheap", "Planted.", self.price)))
+            return (yield from without_work(Mitigated(changed, "cheap", "Planted.", self.price)))
 
     scores = context_with_scores(plain=0.9, cheap=0.1)
     context = replace(scores, selection_seeds=(7, 8, 9))
-    found = finished(
+    found = result_of(
         AutomaticChain((OfEachSeed("cheap", 1.0),)).apply(model, request, context=context)
     )
     assert found.request.seeds == request.seeds

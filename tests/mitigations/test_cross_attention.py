@@ -13,7 +13,7 @@ from torch.overrides import _get_current_function_mode_stack
 from mmh_core.mitigations.attention_attenuation import AttentionAttenuation, attenuated
 from mmh_core.mitigations.attention_masking import AttentionMasking
 from mmh_core.mitigations.cross_attention import CrossAttention
-from mmh_core.mitigations.record import finished
+from mmh_core.mitigations.interface import result_of
 from mmh_core.mitigations.tokens import padding_rows
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.generation import generate
@@ -42,7 +42,7 @@ def output_at(model: TextToImage, step: Any, unet: nn.Module, **more: Any) -> Te
 def test_masking_is_diffusers_own_mask(model_of: ModelOf, kind: str) -> None:
     model = model_of(kind)
     request = request_for(model)
-    masked = first(model, finished(AttentionMasking(strength=1.0).apply(model, request)).request)
+    masked = first(model, result_of(AttentionMasking(strength=1.0).apply(model, request)).request)
     plain = first(model, request)
     mask = torch.ones(len(SEEDS), model.unconditional.shape[1])
     mask[:, padding_rows(model, "the cat")] = 0
@@ -68,7 +68,7 @@ def test_the_start_tokens_logit_is_multiplied(model_of: ModelOf) -> None:
     mask = torch.ones(len(SEEDS), model.unconditional.shape[1])
     mask[:, padding_rows(model, "the cat")] = 0
     expected = output_at(model, plain, changed, encoder_attention_mask=mask)
-    found = first(model, finished(AttentionMasking(strength=1.5).apply(model, request)).request)
+    found = first(model, result_of(AttentionMasking(strength=1.5).apply(model, request)).request)
     torch.testing.assert_close(found.eps_c, expected, **CLOSE)
     usual = output_at(model, plain, model.unet, encoder_attention_mask=mask)
     assert (usual - expected).abs().max() > 0.01
@@ -144,7 +144,7 @@ def test_attenuation_finds_the_spike_and_spares_the_start() -> None:
 def test_attenuation_mixes_three_branches(model_of: ModelOf, kind: str) -> None:
     model = model_of(kind)
     request = request_for(model, guidance=7.5)
-    out = finished(AttentionAttenuation(spread=0.0).apply(model, request))
+    out = result_of(AttentionAttenuation(spread=0.0).apply(model, request))
     step, plain = first(model, out.request), first(model, request)
     # Something was attenuated, and only with the prompt.
     assert (step.eps_c - plain.eps_c).abs().max() > 0.01
@@ -163,7 +163,7 @@ def test_above_one_the_prompt_is_repelled_more(model_of: ModelOf) -> None:
     request = request_for(model, guidance=7.5)
     steps = {}
     for strength in (1.0, 2.0):
-        out = finished(AttentionAttenuation(strength, spread=0.0).apply(model, request))
+        out = result_of(AttentionAttenuation(strength, spread=0.0).apply(model, request))
         steps[strength] = first(model, out.request)
     plain = first(model, request)
     # All spiky attention is gone at 1 already; what differs is twice the repulsion.
@@ -174,4 +174,4 @@ def test_above_one_the_prompt_is_repelled_more(model_of: ModelOf) -> None:
     expected = 2 * (plain.eps_c - plain.eps_u)
     torch.testing.assert_close(moved, expected, rtol=1e-2, atol=1e-3)
     with pytest.raises(ValueError, match=r"from 0 to 3\.75, got 4"):
-        finished(AttentionAttenuation(4.0).apply(model, request))
+        result_of(AttentionAttenuation(4.0).apply(model, request))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mmh_core.mitigations.interface import result_of
 from mmh_core.mitigations.optimization import descend
-from mmh_core.mitigations.record import finished
 
 START = torch.tensor([[3.0], [0.2], [5.0]])
 
@@ -16,7 +16,7 @@ def distance(values: Tensor) -> Tensor:
 
 
 def test_each_row_stops_where_it_reaches_the_target() -> None:
-    moved = finished(descend(distance, START, 0.5, rate=0.5, steps=20))
+    moved = result_of(descend(distance, START, 0.5, rate=0.5, steps=20))
     # AdamW moves by its rate while the sign of the gradient stays, and decay adds .5 % of it.
     assert bool((moved.after <= 0.5).all())
     # Row 2 needs four steps more than row 0, which would carry that one across 0.
@@ -26,21 +26,21 @@ def test_each_row_stops_where_it_reaches_the_target() -> None:
 
 
 def test_the_first_step_is_adamws() -> None:
-    moved = finished(descend(distance, START, 0.0, rate=0.05, steps=1))
+    moved = result_of(descend(distance, START, 0.0, rate=0.05, steps=1))
     # Decay by rate * .01, then the rate times the sign of the gradient.
     torch.testing.assert_close(moved.values, START * (1 - 0.05 * 0.01) - 0.05)
     assert (moved.steps, moved.evaluations) == (1, 2)
 
 
 def test_rows_do_not_depend_on_their_company() -> None:
-    together = finished(descend(distance, START, 0.5, rate=0.3, steps=6))
+    together = result_of(descend(distance, START, 0.5, rate=0.3, steps=6))
     for row in range(3):
-        alone = finished(descend(distance, START[row : row + 1], 0.5, rate=0.3, steps=6))
+        alone = result_of(descend(distance, START[row : row + 1], 0.5, rate=0.3, steps=6))
         torch.testing.assert_close(alone.values[0], together.values[row])
 
 
 def test_it_stops_at_the_limit_and_says_how_far_it_came() -> None:
-    moved = finished(descend(distance, START, 0.0, rate=0.05, steps=3))
+    moved = result_of(descend(distance, START, 0.0, rate=0.05, steps=3))
     assert moved.steps == 3
     torch.testing.assert_close(moved.after, distance(moved.values))
     assert bool((moved.after < moved.before).all())
@@ -48,6 +48,6 @@ def test_it_stops_at_the_limit_and_says_how_far_it_came() -> None:
 
 def test_it_works_where_gradients_are_off() -> None:
     with torch.no_grad():
-        moved = finished(descend(distance, START, 0.5, rate=0.5, steps=20))
+        moved = result_of(descend(distance, START, 0.5, rate=0.5, steps=20))
     assert not moved.values.requires_grad
     assert bool((moved.after <= 0.5).all())

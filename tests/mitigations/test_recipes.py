@@ -18,24 +18,24 @@ from mmh_core.mitigations.embedding_optimization import EmbeddingOptimization
 from mmh_core.mitigations.first_step import (
     delta_of_noise,
     first_step,
-    guidance_norm_scan,
+    guidance_norm_score,
     reference_norms,
 )
 from mmh_core.mitigations.guidance_schedule import DynamicGuidance, GuidanceSchedule
 from mmh_core.mitigations.initial_noise import NoiseAdjustment, NoiseOptimization, first_noise
-from mmh_core.mitigations.lid_loss import generated_latents, lid_of, reference_lids
-from mmh_core.mitigations.objectives import guidance_norms
-from mmh_core.mitigations.padding_fix import PaddingFix
-from mmh_core.mitigations.raise_lid import RaiseLid
-from mmh_core.mitigations.random_tokens import RandomTokens
-from mmh_core.mitigations.record import (
+from mmh_core.mitigations.interface import (
     NO_CONTEXT,
     LidBy,
     Mitigated,
     MitigationContext,
-    finished,
-    ready,
+    result_of,
+    without_work,
 )
+from mmh_core.mitigations.lid_guided_embedding import LidGuidedEmbedding
+from mmh_core.mitigations.lid_loss import generated_latents, lid_of, reference_lids
+from mmh_core.mitigations.objectives import guidance_norms
+from mmh_core.mitigations.padding_fix import PaddingFix
+from mmh_core.mitigations.random_tokens import RandomTokens
 from mmh_core.mitigations.tokens import padding_rows, prompt_tokens
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.generation import first_input, generate, generate_images
@@ -77,11 +77,11 @@ def test_the_catalogue_is_complete_and_in_order() -> None:
 def test_none_is_the_plain_request_bit_for_bit(model_of: ModelOf) -> None:
     model = model_of("tiny")
     request = request_for(model)
-    out = finished(MITIGATIONS["none"].apply(model, request, context=NO_CONTEXT))
+    out = result_of(MITIGATIONS["none"].apply(model, request, context=NO_CONTEXT))
     assert out.request is request
     assert torch.equal(generate_images(model, out.request), generate_images(model, request))
     assert (out.nfe, out.prompt) == (0.0, "the cat")
-    alone = finished(
+    alone = result_of(
         MITIGATIONS["none"].apply(
             model,
             replace(
@@ -103,7 +103,7 @@ def test_nothing_stays_behind_even_when_cancelled(model_of: ModelOf, name: str, 
     chosen = MITIGATIONS[name]
     if name == "automatic_chain":
         chosen = replace(chosen, strength=2.0)  # type: ignore[type-var]
-    out = finished(chosen.apply(model, request, context=full_context(model)))
+    out = result_of(chosen.apply(model, request, context=full_context(model)))
     steps = generate(model, out.request)
     next(steps)
     # Between two steps, too, other callers find the network as it was.
@@ -127,7 +127,7 @@ def test_random_words_are_inserted_and_the_rest_stays(model_of: ModelOf) -> None
     request = request_for(model, prompt="a dog, sleeping")
     for strength in (1.0, 4.0):
         context = MitigationContext(generator=torch.Generator().manual_seed(4))
-        out = finished(RandomTokens(strength).apply(model, request, context=context))
+        out = result_of(RandomTokens(strength).apply(model, request, context=context))
         added = [word for word in out.prompt.split() if word in ("the", "cat")]
         kept = [word for word in out.prompt.split() if word not in ("the", "cat")]
         # The vocabulary's only words are "the" and "cat".
@@ -135,21 +135,21 @@ def test_random_words_are_inserted_and_the_rest_stays(model_of: ModelOf) -> None
         assert kept == ["a", "dog,", "sleeping"]
         again = MitigationContext(generator=torch.Generator().manual_seed(4))
         assert (
-            finished(RandomTokens(strength).apply(model, request, context=again)).prompt
+            result_of(RandomTokens(strength).apply(model, request, context=again)).prompt
             == out.prompt
         )
     context = MitigationContext(generator=torch.Generator().manual_seed(4))
-    numbers = finished(RandomTokens(3.0, "numbers").apply(model, request, context=context)).prompt
+    numbers = result_of(RandomTokens(3.0, "numbers").apply(model, request, context=context)).prompt
     assert sum(word.isdigit() for word in numbers.split()) == 3
     with pytest.raises(ValueError, match="pass a generator"):
-        finished(RandomTokens().apply(model, request))
+        result_of(RandomTokens().apply(model, request))
 
 
 def test_random_words_replace_an_embedding_that_was_set(model_of: ModelOf) -> None:
     model = model_of("tiny")
     steering = Steering(embedding=model.unconditional, noise=torch.ones(2, 4, 4, 4))
     request = request_for(model, steering=steering)
-    out = finished(RandomTokens().apply(model, request, context=full_context(model)))
+    out = result_of(RandomTokens().apply(model, request, context=full_context(model)))
     assert out.request.steering is not None
     assert out.request.steering.embedding is None
     assert out.request.steering.noise is steering.noise
@@ -158,7 +158,7 @@ def test_random_words_replace_an_embedding_that_was_set(model_of: ModelOf) -> No
 @KINDS
 def test_padding_rows_are_zeroed_from_the_first(model_of: ModelOf, kind: str) -> None:
     model = model_of(kind)
-    out = finished(PaddingFix(0.7).apply(model, request_for(model)))
+    out = result_of(PaddingFix(0.7).apply(model, request_for(model)))
     assert out.request.steering is not None
     found, plain = out.request.steering.embedding, model.encode_text(["the cat"])
     assert found is not None
@@ -177,7 +177,7 @@ def test_padding_with_another_token_is_refused(model_of: ModelOf) -> None:
     tokenizer.pad_token = "!"
     other = replace(model, tokenizer=tokenizer)
     with pytest.raises(MMHError, match="padded with the end token, and tiny pads with '!'"):
-        finished(PaddingFix().apply(other, request_for(model)))
+        result_of(PaddingFix().apply(other, request_for(model)))
 
 
 def test_tokens_know_their_place_in_the_prompt(model_of: ModelOf) -> None:
@@ -195,7 +195,7 @@ def test_tokens_know_their_place_in_the_prompt(model_of: ModelOf) -> None:
 def test_guidance_begins_late(model_of: ModelOf, kind: str, strength: float, early: float) -> None:
     model = model_of(kind)
     request = request_for(model, steps=6)
-    out = finished(GuidanceSchedule(strength, early).apply(model, request))
+    out = result_of(GuidanceSchedule(strength, early).apply(model, request))
     for step in generate(model, out.request):
         scale = early if step.t > 1 - strength else 3.0
         assert step.eps_u is not None
@@ -216,7 +216,7 @@ def branches(t: float, norms: list[float]) -> Branches:
 
 def test_dynamic_guidance_waits_for_each_images_first_dip(model_of: ModelOf) -> None:
     model = model_of("tiny")
-    out = finished(DynamicGuidance().apply(model, request_for(model)))
+    out = result_of(DynamicGuidance().apply(model, request_for(model)))
     assert out.request.steering is not None and out.request.steering.mixing is not None
     # One falls and rises at once, one rises before it falls and rises, one never dips.
     curves = [[9, 7, 5, 6, 4, 3], [1, 2, 3, 2, 2.5, 1], [1, 2, 3, 4, 5, 6]]
@@ -234,11 +234,11 @@ def test_dynamic_guidance_waits_for_each_images_first_dip(model_of: ModelOf) -> 
 def test_dynamic_guidance_begins_at_the_latest_when_told(model_of: ModelOf) -> None:
     model = model_of("tiny")
     request = request_for(model)
-    never_waits = finished(DynamicGuidance(0.0).apply(model, request))
+    never_waits = result_of(DynamicGuidance(0.0).apply(model, request))
     assert torch.equal(
         generate_images(model, never_waits.request), generate_images(model, request)
     )
-    out = finished(DynamicGuidance(0.4).apply(model, request))
+    out = result_of(DynamicGuidance(0.4).apply(model, request))
     assert out.request.steering is not None and out.request.steering.mixing is not None
     mix = out.request.steering.mixing()
     found = [float(mix(branches(t, [1.0])).flatten()) for t in (0.9, 0.7, 0.5, 0.3)]
@@ -251,11 +251,11 @@ def test_embedding_optimization_reaches_its_target(model_of: ModelOf, kind: str)
     request = request_for(model)
     start = reference_norms(model, request, ("the cat",))
     assert float(start.mean()) == pytest.approx(
-        finished(guidance_norm_scan(model, request)).score, 1e-4
+        result_of(guidance_norm_score(model, request)).score, 1e-4
     )
     target = 0.8 * start.min()
     context = MitigationContext(reference_norms=target[None])
-    out = finished(EmbeddingOptimization(most_steps=60).apply(model, request, context=context))
+    out = result_of(EmbeddingOptimization(most_steps=60).apply(model, request, context=context))
     assert out.request.steering is not None
     embedding, plain = out.request.steering.embedding, model.encode_text(["the cat"])
     assert embedding is not None and embedding.shape[0] == len(SEEDS)
@@ -264,7 +264,7 @@ def test_embedding_optimization_reaches_its_target(model_of: ModelOf, kind: str)
     assert torch.equal(embedding[:, 0], plain[:, 0].expand(2, -1))
     assert bool((embedding[:, 1:] != plain[:, 1:]).any())
     # A seed's embedding is the same in any company, but for sums in another order.
-    alone = finished(
+    alone = result_of(
         EmbeddingOptimization(most_steps=60).apply(
             model, replace(request, seeds=SEEDS[1:]), context=context
         )
@@ -277,7 +277,7 @@ def test_a_request_that_is_normal_already_is_not_moved(model_of: ModelOf) -> Non
     model = model_of("tiny")
     request = request_for(model)
     context = MitigationContext(reference_norms=torch.tensor([1e6]))
-    out = finished(EmbeddingOptimization().apply(model, request, context=context))
+    out = result_of(EmbeddingOptimization().apply(model, request, context=context))
     assert out.nfe == 2
     assert torch.equal(generate_images(model, out.request), generate_images(model, request))
 
@@ -286,23 +286,23 @@ def test_a_request_that_is_normal_already_is_not_moved(model_of: ModelOf) -> Non
 def test_without_normal_prompts_there_is_no_target(model_of: ModelOf, name: str) -> None:
     model = model_of("tiny")
     with pytest.raises(MMHError, match="of reference prompts to aim at: measure some"):
-        finished(MITIGATIONS[name].apply(model, request_for(model), context=NO_CONTEXT))
+        result_of(MITIGATIONS[name].apply(model, request_for(model), context=NO_CONTEXT))
 
 
 @pytest.mark.parametrize(("kind", "by"), [("tiny", "denoising loss"), ("tiny-v", "flipd")])
 def test_raising_lid_raises_it(model_of: ModelOf, kind: str, by: LidBy) -> None:
     model = model_of(kind)
     request = request_for(model)
-    latents, _ = finished(generated_latents(model, request))
-    before = finished(reference_lids(model, request, ("the cat",), by=by, log_delta=0.5))
+    latents, _ = result_of(generated_latents(model, request))
+    before = result_of(reference_lids(model, request, ("the cat",), by=by, log_delta=0.5))
     target = before.max() + 0.5
     context = MitigationContext(
         generator=torch.Generator().manual_seed(0),
-        reference_lids=lambda by, at: ready(target[None]),
+        reference_lids=lambda by, at: without_work(target[None]),
         latents=latents,
     )
-    mitigation = RaiseLid(by=by, log_delta=0.5, most_steps=20)
-    out = finished(mitigation.apply(model, request, context=context))
+    mitigation = LidGuidedEmbedding(by=by, log_delta=0.5, most_steps=20)
+    out = result_of(mitigation.apply(model, request, context=context))
     assert out.request.steering is not None and out.request.steering.embedding is not None
     of = lid_of(model, latents, 0.5, by, request.prompt)
     after = of.values(out.request.steering.embedding).detach()
@@ -313,11 +313,13 @@ def test_raising_lid_raises_it(model_of: ModelOf, kind: str, by: LidBy) -> None:
 def test_a_image_given_in_advance_spares_drawing_it(model_of: ModelOf) -> None:
     model = model_of("tiny")
     request = request_for(model)
-    latents, nfe = finished(generated_latents(model, request))
+    latents, nfe = result_of(generated_latents(model, request))
     found = []
     for known in (None, latents):
         context = replace(full_context(model), latents=known)
-        found.append(finished(RaiseLid(most_steps=1).apply(model, request, context=context)))
+        found.append(
+            result_of(LidGuidedEmbedding(most_steps=1).apply(model, request, context=context))
+        )
     drew, spared = found
     # Two branches in four steps.
     assert nfe == 8 == drew.nfe - spared.nfe
@@ -336,7 +338,7 @@ def steered_noise(out: Mitigated) -> Tensor:
 def test_noise_moves_by_a_finite_difference_along_delta(model_of: ModelOf, kind: str) -> None:
     model = model_of(kind)
     request = request_for(model)
-    out = finished(NoiseAdjustment(strength=1.0).apply(model, request))
+    out = result_of(NoiseAdjustment(strength=1.0).apply(model, request))
 
     def delta(noise: Tensor) -> Tensor:
         step = next(generate(model, replace(request, steering=Steering(noise=noise))))
@@ -392,7 +394,7 @@ def test_noise_optimization_lowers_the_norm(model_of: ModelOf, kind: str, schedu
     start = reference_norms(model, request, ("the cat",))
     target = 0.9 * start.min()
     context = MitigationContext(reference_norms=target[None])
-    out = finished(
+    out = result_of(
         NoiseOptimization(rate=0.05, most_steps=60).apply(model, request, context=context)
     )
     step = next(generate(model, out.request))
@@ -423,15 +425,15 @@ def test_what_goes_by_the_first_guidance_norm_is_refused_where_that_is_0(
     """At zero terminal SNR it would change nothing, and say that it had."""
     model = without_signal(model_of(kind))
     with pytest.raises(MMHError, match=r"is not defined for .*zero terminal SNR"):
-        finished(MITIGATIONS[name].apply(model, request_for(model), context=full_context(model)))
+        result_of(MITIGATIONS[name].apply(model, request_for(model), context=full_context(model)))
     with pytest.raises(MMHError, match="not defined"):
-        finished(guidance_norm_scan(model, request_for(model)))
+        result_of(guidance_norm_score(model, request_for(model)))
     # Sampled from a step that still sees the image, it is defined.
     leading = replace(model, scheduler={**model.scheduler, "timestep_spacing": "leading"})
-    assert finished(guidance_norm_scan(leading, request_for(model))).score > 0.1
+    assert result_of(guidance_norm_score(leading, request_for(model))).score > 0.1
     assert float(reference_norms(leading, request_for(model), ("a dog",)).min()) > 0.1
     # The others do not use it.
-    finished(
+    result_of(
         MITIGATIONS["static_guidance"].apply(
             model, request_for(model), context=full_context(model)
         )
@@ -442,4 +444,4 @@ def test_a_network_that_predicts_noise_has_a_first_guidance_norm_everywhere(
     model_of: ModelOf,
 ) -> None:
     model = without_signal(model_of("tiny"))
-    assert finished(guidance_norm_scan(model, request_for(model))).score > 0.1
+    assert result_of(guidance_norm_score(model, request_for(model))).score > 0.1

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from mmh_core.mitigations.guidance_schedule import GuidanceSchedule
+from mmh_core.mitigations.interface import NO_CONTEXT, Mitigation, result_of, steered
 from mmh_core.mitigations.lid_loss import generated_latents
 from mmh_core.mitigations.none import NoMitigation
 from mmh_core.mitigations.padding_fix import PaddingFix
-from mmh_core.mitigations.record import NO_CONTEXT, Mitigation, finished, steered
 from mmh_core.mitigations.retrigger import STEPS, TIMES, Retriggered, retriggered
 from mmh_core.text_to_image.model import TextToImage, latent_net
 from mmh_core.text_to_image.requests import Request
@@ -68,8 +68,8 @@ def plain(model: TextToImage) -> Request:
 
 def attacked(model: TextToImage, request: Request, image: Tensor) -> tuple[Retriggered, Tensor]:
     generator = torch.Generator().manual_seed(0)
-    found = finished(retriggered(model, request, image, generator=generator))
-    latents, _ = finished(generated_latents(model, found.request))
+    found = result_of(retriggered(model, request, image, generator=generator))
+    latents, _ = result_of(generated_latents(model, found.request))
     return found, latents
 
 
@@ -81,8 +81,8 @@ def near(latents: Tensor, image: Tensor) -> list[bool]:
 def test_an_image_that_the_model_holds_comes_back_and_another_does_not(
     model: TextToImage, mitigation: Mitigation
 ) -> None:
-    mitigated = finished(mitigation.apply(model, plain(model), context=NO_CONTEXT)).request
-    before, _ = finished(generated_latents(model, mitigated))
+    mitigated = result_of(mitigation.apply(model, plain(model), context=NO_CONTEXT)).request
+    before, _ = result_of(generated_latents(model, mitigated))
     assert near(before, HELD) == [False] * len(SEEDS)
     found, latents = attacked(model, mitigated, HELD)
     assert near(latents, HELD) == [True] * len(SEEDS)
@@ -97,7 +97,7 @@ def test_an_image_that_the_model_holds_comes_back_and_another_does_not(
 def test_the_mitigation_stays_in_force(model: TextToImage) -> None:
     """The rows that lead to the image are the last ones of the padding, which are at zero."""
     request = steered(plain(model), embedding=torch.full_like(model.unconditional, 0.1))
-    zeroed = finished(PaddingFix(strength=1.0).apply(model, request, context=NO_CONTEXT)).request
+    zeroed = result_of(PaddingFix(strength=1.0).apply(model, request, context=NO_CONTEXT)).request
     found, latents = attacked(model, zeroed, HELD)
     assert near(latents, HELD) == [False] * len(SEEDS)
     steering = found.request.steering
@@ -114,7 +114,7 @@ def test_the_attack_sees_the_network_with_its_attention(model: TextToImage) -> N
 
     request = steered(plain(model), attention=attention)
     generator = torch.Generator().manual_seed(0)
-    found = finished(retriggered(model, request, HELD, generator=generator, steps=2))
+    found = result_of(retriggered(model, request, HELD, generator=generator, steps=2))
     assert entered == [0] * 3
     assert found.request.steering is not None and found.request.steering.attention is attention
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 
-from mmh_core.mitigations.record import MitigationContext, Scan, finished, ready
+from mmh_core.mitigations.interface import MitigationContext, RequestScore, result_of, without_work
 from mmh_core.mitigations.rewording_service import Endpoint, request_rewording
 from mmh_core.mitigations.rewrite import TokenRewrite
 from mmh_core.records import MMHError
@@ -256,11 +256,11 @@ def test_a_rewrite_asks_the_service_for_its_words(
     model = model_of("tiny")
     context = MitigationContext(
         generator=torch.Generator().manual_seed(0),
-        scan=lambda request: ready(Scan(float(request.prompt != "a cat"), 0.0)),
+        detector=lambda request: without_work(RequestScore(float(request.prompt != "a cat"), 0.0)),
         threshold=0.5,
     )
     mitigation = TokenRewrite(by="random", strength=1.0, endpoint=at(service, tmp_path))
-    out = finished(mitigation.apply(model, request_for(model, prompt="the dog"), context=context))
+    out = result_of(mitigation.apply(model, request_for(model, prompt="the dog"), context=context))
     assert out.prompt == "a cat"
     words = service.asked[0][2]["messages"][-1]["content"].split("Words: ")[1]
     assert words in ("the", "dog")

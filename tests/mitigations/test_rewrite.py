@@ -6,7 +6,13 @@ import pytest
 import torch
 
 from mmh_core.mitigations.attribution import Attribution
-from mmh_core.mitigations.record import MitigationContext, Scan, Work, finished, ready
+from mmh_core.mitigations.interface import (
+    MitigationContext,
+    RequestScore,
+    Work,
+    result_of,
+    without_work,
+)
 from mmh_core.mitigations.rewrite import TokenRewrite, chosen_words
 from mmh_core.mitigations.wording import words_of
 from mmh_core.records import MMHError
@@ -49,20 +55,20 @@ class Judge:
     def __init__(self, *bad: str) -> None:
         self.bad, self.asked = bad, list[str]()
 
-    def __call__(self, request: Request) -> Work[Scan]:
+    def __call__(self, request: Request) -> Work[RequestScore]:
         self.asked.append(request.prompt)
         score = float(sum(word in request.prompt.split() for word in self.bad))
-        return (yield from ready(Scan(score, 3.0)))
+        return (yield from without_work(RequestScore(score, 3.0)))
 
 
 def test_the_first_prompt_that_passes_is_accepted(model_of: ModelOf) -> None:
     model = model_of("tiny")
     judge = Judge("photo")
     context = MitigationContext(
-        generator=torch.Generator().manual_seed(0), scan=judge, threshold=0.5
+        generator=torch.Generator().manual_seed(0), detector=judge, threshold=0.5
     )
     request = request_for(model, prompt="a photo of the cat")
-    out = finished(TokenRewrite(strength=8.0, by="random").apply(model, request, context=context))
+    out = result_of(TokenRewrite(strength=8.0, by="random").apply(model, request, context=context))
     assert out.prompt == judge.asked[-1] != request.prompt
     assert "photo" not in out.prompt.split()
     assert all("photo" in prompt.split() for prompt in judge.asked[:-1])
@@ -74,10 +80,10 @@ def test_the_lowest_score_is_used_when_none_passes(model_of: ModelOf) -> None:
     model = model_of("tiny")
     judge = Judge("photo", "the", "Mira")
     context = MitigationContext(
-        generator=torch.Generator().manual_seed(0), scan=judge, threshold=0.5
+        generator=torch.Generator().manual_seed(0), detector=judge, threshold=0.5
     )
     request = request_for(model, prompt="a photo of Mira the cat")
-    out = finished(TokenRewrite(strength=8.0, by="random").apply(model, request, context=context))
+    out = result_of(TokenRewrite(strength=8.0, by="random").apply(model, request, context=context))
     # The name stays, so nothing passes; dropping everything else leaves it alone.
     assert "Mira" in out.prompt.split() and "photo" not in out.prompt.split()
     assert len(set(judge.asked)) == len(judge.asked)
@@ -88,11 +94,13 @@ def test_a_prompt_that_no_rewording_improves_stays(model_of: ModelOf) -> None:
     model = model_of("tiny")
     context = MitigationContext(
         generator=torch.Generator().manual_seed(0),
-        scan=lambda request: ready(Scan(0.0 if request.prompt == PROMPT else 2.0, 0.0)),
+        detector=lambda request: without_work(
+            RequestScore(0.0 if request.prompt == PROMPT else 2.0, 0.0)
+        ),
         threshold=-1.0,
     )
     request = request_for(model, prompt=PROMPT)
-    out = finished(TokenRewrite(by="random").apply(model, request, context=context))
+    out = result_of(TokenRewrite(by="random").apply(model, request, context=context))
     assert out.request is request
     assert out.changed.startswith("No rewording scored lower")
 
@@ -101,12 +109,12 @@ def test_the_usual_detector_is_the_guidance_norm(model_of: ModelOf) -> None:
     model = model_of("tiny")
     request = request_for(model, prompt="a photo of the cat")
     context = full_context(model)
-    out = finished(TokenRewrite(attempts=3).apply(model, request, context=context))
+    out = result_of(TokenRewrite(attempts=3).apply(model, request, context=context))
     # Attribution 3; two network evaluations for each different prompt and for the original.
     assert (out.nfe - 3) % 2 == 0 and 5 <= out.nfe <= 11
     with pytest.raises(MMHError, match="of reference prompts"):
         bare = MitigationContext(generator=torch.Generator().manual_seed(0))
-        finished(TokenRewrite().apply(model, request, context=bare))
-    with pytest.raises(ValueError, match="A scan needs a threshold"):
-        half = MitigationContext(generator=torch.Generator().manual_seed(0), scan=Judge())
-        finished(TokenRewrite().apply(model, request, context=half))
+        result_of(TokenRewrite().apply(model, request, context=bare))
+    with pytest.raises(ValueError, match="A detector needs a threshold"):
+        half = MitigationContext(generator=torch.Generator().manual_seed(0), detector=Judge())
+        result_of(TokenRewrite().apply(model, request, context=half))

@@ -11,9 +11,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from mmh_core.mitigations.interface import (
+    NO_CONTEXT,
+    MitigationContext,
+    RequestScore,
+    result_of,
+    without_work,
+)
 from mmh_core.mitigations.lid_loss import generated_latents
 from mmh_core.mitigations.padding_fix import PaddingFix
-from mmh_core.mitigations.record import NO_CONTEXT, MitigationContext, Scan, finished, ready
 from mmh_core.mitigations.sparse_repellency import (
     Repellency,
     SparseRepellency,
@@ -229,10 +235,10 @@ def test_each_step_aims_where_the_way_without_padding_leaves_the_cone(
     """In the record of a step, `x0_hat` is what the mixed output aims at."""
     model = model_of(kind)
     request = request_for(model, guidance=guidance)
-    first, _ = finished(generated_latents(model, request))
+    first, _ = result_of(generated_latents(model, request))
     chosen = SparseRepellency(0.3, overshoot=1.0, farthest=1e6)
-    out = finished(chosen.apply(model, request))
-    padded = finished(PaddingFix(1.0).apply(model, request)).request.steering
+    out = result_of(chosen.apply(model, request))
+    padded = result_of(PaddingFix(1.0).apply(model, request)).request.steering
     assert padded is not None and padded.embedding is not None
     left = 0
     for step in generate(model, out.request):
@@ -279,16 +285,16 @@ def test_what_is_unlike_the_first_image_is_left_alone(model_of: ModelOf, kind: s
     model = model_of(kind)
     request = request_for(model)
     # No image has a cosine above 1 with another.
-    out = finished(SparseRepellency(0.0).apply(model, request))
+    out = result_of(SparseRepellency(0.0).apply(model, request))
     assert torch.equal(generate_images(model, out.request), generate_images(model, request))
 
 
 def test_latents_at_hand_spare_the_first_drawing(model_of: ModelOf) -> None:
     model = model_of("tiny")
     request = request_for(model)
-    first, nfe = finished(generated_latents(model, request))
-    alone = finished(SparseRepellency(0.4).apply(model, request, context=NO_CONTEXT))
-    helped = finished(
+    first, nfe = result_of(generated_latents(model, request))
+    alone = result_of(SparseRepellency(0.4).apply(model, request, context=NO_CONTEXT))
+    helped = result_of(
         SparseRepellency(0.4).apply(model, request, context=MitigationContext(latents=first))
     )
     assert (alone.nfe, helped.nfe) == (nfe, 0.0)
@@ -302,19 +308,23 @@ def test_latents_at_hand_spare_the_first_drawing(model_of: ModelOf) -> None:
 def test_a_prompt_without_padding_and_another_padding_are_refused(model_of: ModelOf) -> None:
     model = model_of("tiny")
     with pytest.raises(MMHError, match="no padding to set to zero: shorten it"):
-        finished(SparseRepellency().apply(model, request_for(model, prompt="x" * 40)))
+        result_of(SparseRepellency().apply(model, request_for(model, prompt="x" * 40)))
     tokenizer: Any = copy.deepcopy(model.tokenizer)
     tokenizer.pad_token = "!"
     with pytest.raises(MMHError, match="padded with the end token"):
-        finished(SparseRepellency().apply(replace(model, tokenizer=tokenizer), request_for(model)))
+        result_of(
+            SparseRepellency().apply(replace(model, tokenizer=tokenizer), request_for(model))
+        )
 
 
 def scanned(model: TextToImage, request: Request, score: float) -> tuple[bool, float, str]:
     """Apply it with a detector; return whether the request stays, the NFE, the sentence."""
     context = MitigationContext(
-        scan=lambda asked: ready(Scan(score, 7.0)), threshold=0.5, latents=torch.ones(2, 4, 4, 4)
+        detector=lambda asked: without_work(RequestScore(score, 7.0)),
+        threshold=0.5,
+        latents=torch.ones(2, 4, 4, 4),
     )
-    out = finished(SparseRepellency().apply(model, request, context=context))
+    out = result_of(SparseRepellency().apply(model, request, context=context))
     return out.request is request, out.nfe, out.changed
 
 
@@ -333,6 +343,6 @@ def test_a_strength_outside_its_range_is_refused(model_of: ModelOf) -> None:
     model = model_of("tiny")
     for strength in (-0.1, 1.1):
         with pytest.raises(ValueError, match="from 0 to 1"):
-            finished(
+            result_of(
                 replace(SparseRepellency(), strength=strength).apply(model, request_for(model))
             )

@@ -12,18 +12,18 @@ from torch import nn
 
 from mmh_core.mitigations.attribution import attribute
 from mmh_core.mitigations.catalogue import MITIGATIONS
-from mmh_core.mitigations.lid_loss import generated_latents, reference_lids
-from mmh_core.mitigations.objectives import DRAWS
-from mmh_core.mitigations.raise_lid import RaiseLid
-from mmh_core.mitigations.record import (
+from mmh_core.mitigations.interface import (
     LidBy,
     MitigationContext,
-    Scan,
+    RequestScore,
     Work,
-    finished,
-    ready,
     reporting,
+    result_of,
+    without_work,
 )
+from mmh_core.mitigations.lid_guided_embedding import LidGuidedEmbedding
+from mmh_core.mitigations.lid_loss import generated_latents, reference_lids
+from mmh_core.mitigations.objectives import DRAWS
 from mmh_core.text_to_image.model import TextToImage, latent_net
 from mmh_core.text_to_image.requests import Request
 from tests.mitigations.conftest import ModelOf, full_context, request_for
@@ -57,11 +57,11 @@ def everything(model: TextToImage) -> MitigationContext:
         found = yield from reference_lids(model, request, prompts, by=by, log_delta=log_delta)
         return found + 1e6
 
-    def scan(request: Request) -> Work[Scan]:
+    def detector(request: Request) -> Work[RequestScore]:
         _, nfe = yield from generated_latents(model, request)
-        return Scan(1.0, nfe)
+        return RequestScore(1.0, nfe)
 
-    return replace(context, reference_lids=lids, scan=scan, threshold=-2.0)
+    return replace(context, reference_lids=lids, detector=detector, threshold=-2.0)
 
 
 @pytest.mark.parametrize("name", list(MITIGATIONS))
@@ -110,8 +110,10 @@ def test_stopping_and_going_on_give_what_running_through_gives(model_of: ModelOf
 
     def out(*, grad: bool) -> torch.Tensor:
         with torch.set_grad_enabled(grad):
-            work = RaiseLid(most_steps=2).apply(model, request, context=everything(model))
-            found = finished(work)
+            work = LidGuidedEmbedding(most_steps=2).apply(
+                model, request, context=everything(model)
+            )
+            found = result_of(work)
         assert found.request.steering is not None and found.request.steering.embedding is not None
         return found.request.steering.embedding
 
@@ -130,4 +132,4 @@ def test_what_is_reported_while_work_goes_on_is_the_same() -> None:
         yield found
 
     assert list(outer()) == ["going on"] * 3 + [7]
-    assert (finished(work()), finished(ready("now"))) == (7, "now")
+    assert (result_of(work()), result_of(without_work("now"))) == (7, "now")

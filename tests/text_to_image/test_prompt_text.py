@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.mitigations.attribution import attribute
-from mmh_core.mitigations.record import MitigationContext, finished
+from mmh_core.mitigations.interface import MitigationContext, result_of
 from mmh_core.mitigations.tokens import padding_rows, prompt_tokens
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.generation import embeddings, generate_images
@@ -112,7 +112,7 @@ def test_attribution_shows_a_placeholder_as_one_word(toy: TextToImage, by: Any) 
     assert [prompt[start:end] for start, end in tokens.spans] == list(tokens.texts)
     request = Request(prompt, (3, 7), Sampling(3, 3.0, 32, 32))
     context = MitigationContext(generator=torch.Generator().manual_seed(0))
-    found = finished(attribute(toy, request, by, context=context))
+    found = result_of(attribute(toy, request, by, context=context))
     assert found.tokens == tokens.texts and found.scores.shape == (5,)
     assert bool((found.scores >= 0).all())
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mmh_core.mitigations.attention_masking import AttentionMasking
 from mmh_core.mitigations.catalogue import MITIGATIONS
-from mmh_core.mitigations.record import MitigationContext, finished
+from mmh_core.mitigations.interface import MitigationContext, result_of
 from mmh_core.mitigations.tokens import padding_rows
 from mmh_core.studies.images.generation import pixels_of
 from mmh_core.studies.images.lid import estimate_lid
@@ -28,7 +28,7 @@ def asked(model: TextToImage, name: str) -> Request:
     """Return the request of a mitigation with its usual strength."""
     plain = Request(PROMPT, (3, 7), Sampling(3, 3.0, *model.image_size))
     context = MitigationContext(generator=torch.Generator().manual_seed(0))
-    return finished(MITIGATIONS[name].apply(model, plain, context=context)).request
+    return result_of(MITIGATIONS[name].apply(model, plain, context=context)).request
 
 
 @pytest.mark.parametrize("kind", ["tiny", "tiny-v"])
@@ -56,7 +56,7 @@ def test_lid_is_that_of_a_network_with_the_change_built_in(model_of: ModelOf, ki
     model = model_of(kind)
     plain = Request(PROMPT, (3, 7), Sampling(3, 3.0, *model.image_size))
     # A strength of 1 leaves the start token's logit as it is.
-    request = finished(AttentionMasking(strength=1.0).apply(model, plain)).request
+    request = result_of(AttentionMasking(strength=1.0).apply(model, plain)).request
     mask = torch.ones(1, model.unconditional.shape[1])
     mask[:, padding_rows(model, PROMPT)] = 0
     unet: Any = model.unet

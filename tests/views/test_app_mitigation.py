@@ -22,7 +22,12 @@ from mmh_core.retrieval.training_images import training_images
 from mmh_core.store.archive import load_record, save_record
 from mmh_core.studies.images.run import ImageConfig, ImageRun
 from mmh_core.studies.mitigation.run import MitigationConfig, MitigationRun, Treatment
-from mmh_core.studies.mitigation.token_attribution import ASKED, with_word, without_word, word_at
+from mmh_core.studies.mitigation.token_attribution import (
+    ATTRIBUTION_SCORES,
+    with_word,
+    without_word,
+    word_at,
+)
 from mmh_core.subject.training_set import TrainingSet
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Sampling
@@ -424,7 +429,7 @@ def test_a_comparison_is_drawn_kept_and_opened_again(app: AppTest, small: TextTo
     scored = str(later.session_state["mi_tokens"])
     assert session.jobs().runner.wait(scored, timeout=110).error is None
     found = mitigation_session.token_job(scored).run
-    assert found is not None and [each.by for each in found.found] == list(ASKED)
+    assert found is not None and [each.by for each in found.found] == list(ATTRIBUTION_SCORES)
     sound(later.run())
     later.selectbox(key="mi_token").set_value(0)
     sound(later.run())

@@ -14,7 +14,7 @@ from mmh_core.plots.token_bars import token_bars
 from mmh_core.records import MMHError
 from mmh_core.studies.mitigation.run import MitigationRun
 from mmh_core.studies.mitigation.token_attribution import (
-    ASKED,
+    ATTRIBUTION_SCORES,
     TokenRun,
     suggestion,
     with_word,
@@ -85,8 +85,8 @@ def _scores(run: MitigationRun, settings: MitigationSettings) -> TokenRun | None
             state.remember()
             st.rerun()
     st.caption(
-        f"Evaluates {', '.join(ASKED[:-1])} and a random control; it costs about as much as one "
-        "mitigation."
+        f"Evaluates {', '.join(ATTRIBUTION_SCORES[:-1])} and a random control; it costs about "
+        "as much as one mitigation."
     )
     return None
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.dimension.estimators import ESTIMATORS
-from mmh_core.mitigations.record import finished
+from mmh_core.mitigations.interface import result_of
 from mmh_core.records import LidEstimate
 from mmh_core.studies.images.lid_passes import (
     FIRST,
@@ -194,7 +194,7 @@ def estimate_lid(
         count = len(latents[part])
         own = probe_generators(model, DEFAULT_ESTIMATOR, [prompt] * count, images[part])
         passes = deciding_passes(model, latents[part], cond[part], log_delta, own, levels)
-        estimates += [one.estimate(latents[0].numel()) for one in finished(passes)]
+        estimates += [one.estimate(latents[0].numel()) for one in result_of(passes)]
     counts = [estimate.draws for estimate in estimates if estimate.draws is not None]
     return LidEstimate(
         torch.cat([estimate.lid for estimate in estimates]).cpu(),

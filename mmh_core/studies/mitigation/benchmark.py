@@ -16,8 +16,8 @@ import torch
 from mmh_core.installation import code_version
 from mmh_core.mitigations.attribution import Attribution, AttributionBy, attribute
 from mmh_core.mitigations.catalogue import BASELINES, MITIGATIONS, mitigation
+from mmh_core.mitigations.interface import MitigationContext, Work, reporting, with_prompt
 from mmh_core.mitigations.lid_loss import generated_latents
-from mmh_core.mitigations.record import MitigationContext, Work, reporting, with_prompt
 from mmh_core.mitigations.wording import Word, dropped, words_at, words_of
 from mmh_core.records import Progress
 from mmh_core.store.archive import save_record
@@ -251,8 +251,8 @@ def drop_words(
         worst = worst_words(attribution, DROPPED)
         changed = with_prompt(request, dropped(caption.text, worst))
         words.append(tuple(word.text for word in worst))
-        scan = yield from copy_share(model, training_set, None, changed)
-        left.append(scan.score)
+        copied = yield from copy_share(model, training_set, None, changed)
+        left.append(copied.score)
     return AttributionRecord(caption, BY, tuple(words), torch.tensor(left), before)
 
 

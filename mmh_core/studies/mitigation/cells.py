@@ -11,7 +11,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from mmh_core.mitigations.record import Mitigated, Mitigation, reporting
+from mmh_core.mitigations.interface import Mitigated, Mitigation, reporting
 from mmh_core.pocket.grammar import VOTES, content_of
 from mmh_core.records import MMHError
 from mmh_core.retrieval.copy_evidence import CopyKind
@@ -127,11 +127,11 @@ def _aligned(
     The other prompts are reference prompts, evenly over them. NaN for the alignment without a CLIP
     of this world, and for the shares also with fewer than `_FEWEST_OTHERS`.
     """
-    training_set, normal = comparison.subject.training_set, comparison.normal
+    training_set, reference = comparison.subject.training_set, comparison.reference
     unknown = (math.nan,) * len(images)
     if training_set is None or training_set.alignment is None:
         return torch.tensor(unknown), unknown
-    listed = comparison.config.prompts if normal is None else normal.prompts
+    listed = comparison.config.prompts if reference is None else reference.prompts
     distinct = [text for text in dict.fromkeys(listed) if text != prompt]
     count = min(_OTHERS, len(distinct)) if len(distinct) >= _FEWEST_OTHERS else 0
     others = [distinct[i * len(distinct) // count] for i in range(count)]
@@ -174,9 +174,9 @@ def _similar(training_set: TrainingSet | None, images: Tensor, others: Tensor) -
 
 def _percentiles(comparison: Comparison, norms: Tensor) -> Tensor:
     """Return the share of reference prompts whose first-step guidance norm is lower (B,)."""
-    if comparison.normal is None:
+    if comparison.reference is None:
         return torch.full_like(norms, math.nan)
-    return (comparison.normal.guidance_norm[:, 0] < norms[:, None]).float().mean(1)
+    return (comparison.reference.guidance_norm[:, 0] < norms[:, None]).float().mean(1)
 
 
 def _blank(number: int, treatment: Treatment, pixels: Tensor, latents: Tensor) -> Cell:

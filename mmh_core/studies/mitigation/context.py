@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from mmh_core.mitigations.catalogue import MITIGATIONS
+from mmh_core.mitigations.interface import LidBy, Mitigation, MitigationContext, RequestScore, Work
 from mmh_core.mitigations.lid_loss import generated_latents, reference_lids
-from mmh_core.mitigations.record import LidBy, Mitigation, MitigationContext, Scan, Work
 from mmh_core.pocket.grammar import VOTES, content_of
 from mmh_core.retrieval.copy_evidence import copy_rate
 from mmh_core.studies.images.generation import pixels_of
@@ -29,34 +29,35 @@ _NO_COPY = 1e-3
 #: An image is suspicious whose LID is lower than that of this share of reference images.
 _RARE = 0.05
 #: Reference prompts generated to estimate their LIDs by an estimator other than the usual one.
-ASKED = 12
+REFERENCE_PROMPTS = 12
 
 #: LIDs (N,) of reference prompts' images by an estimator at a scale.
-NormalLids = Callable[[LidBy, float], Work[Tensor]]
+ReferenceLids = Callable[[LidBy, float], Work[Tensor]]
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """What all cells of a run share: `normal` are the reference prompts that fit its sampling."""
+    """What all cells of a run share; `reference` are those prompts that fit its sampling."""
 
     config: MitigationConfig
     subject: Subject
-    normal: ReferencePrompts | None
+    reference: ReferencePrompts | None
     log_delta: float
-    reference_lids: NormalLids | None = None
+    reference_lids: ReferenceLids | None = None
     catalogue: Mapping[str, Mitigation] = field(default_factory=lambda: MITIGATIONS)
 
 
 def lids_of_references(
-    config: MitigationConfig, model: TextToImage, normal: ReferencePrompts
-) -> NormalLids:
-    """Return a function that estimates the LID of `ASKED` reference prompts, once per estimator.
+    config: MitigationConfig, model: TextToImage, reference: ReferencePrompts
+) -> ReferenceLids:
+    """Return a function that estimates reference prompts' LIDs, once per estimator and scale.
 
-    The estimates that come with `normal` are by another estimator at another scale, and LIDs
-    compare only where both are equal. One image each, of the first selection seed.
+    The estimates that come with `reference` are by another estimator at another scale, and LIDs
+    compare only where both are equal. `REFERENCE_PROMPTS` of them, one image each, of the first
+    selection seed.
     """
-    distinct = tuple(dict.fromkeys(normal.prompts))
-    count = min(ASKED, len(distinct))
+    distinct = tuple(dict.fromkeys(reference.prompts))
+    count = min(REFERENCE_PROMPTS, len(distinct))
     prompts = tuple(distinct[i * len(distinct) // count] for i in range(count))
     request = replace(config.request(""), seeds=config.searched[:1])
 
@@ -73,35 +74,35 @@ def lids_of_references(
 
 
 def context_for(comparison: Comparison, number: int, chosen: Mitigation) -> MitigationContext:
-    """Return what a mitigation may use: selection seeds, what is normal, the index.
+    """Return what a mitigation may use: selection seeds, reference values, the index.
 
-    No image of the seeds that are judged is among it, and a scan of them is an error. Only the
+    No image of the seeds that are judged is among it, and scoring them is an error. Only the
     chain may look for copies, since that is its recipe. Any other mitigation would be judged by
-    what it was selected with: its detector is LID, where it is known what is normal, and by
-    default the guidance norm.
+    what it was selected with: its detector is LID where there are reference prompts, else
+    the guidance norm.
     """
-    normal, training_set = comparison.normal, comparison.subject.training_set
+    reference, training_set = comparison.reference, comparison.subject.training_set
     seed, prompt = comparison.config.seeds[0], comparison.config.prompts[number]
-    scan, threshold = None, None
-    if training_set is not None and (chosen.name == "automatic_chain" or normal is None):
-        scan, threshold = (
+    detector, threshold = None, None
+    if training_set is not None and (chosen.name == "automatic_chain" or reference is None):
+        detector, threshold = (
             partial(copy_share, comparison.subject.model, training_set, prompt),
             _NO_COPY,
         )
-    elif normal is not None:
-        low = float(normal.conditional.float().quantile(_RARE))
-        scan, threshold = (
-            partial(low_lids, comparison.subject.model, normal.log_delta, low),
+    elif reference is not None:
+        low = float(reference.conditional.float().quantile(_RARE))
+        detector, threshold = (
+            partial(low_lids, comparison.subject.model, reference.log_delta, low),
             _NO_COPY,
         )
     thresholds = None if training_set is None else training_set.thresholds
-    if scan is not None:
-        scan = partial(_apart, scan, frozenset(comparison.config.seeds))
+    if detector is not None:
+        detector = partial(_apart, detector, frozenset(comparison.config.seeds))
     return MitigationContext(
         generator=torch.Generator().manual_seed((seed * 7_919 + 13) % 2**63),
-        scan=scan,
+        detector=detector,
         threshold=threshold,
-        reference_norms=None if normal is None else normal.guidance_norm[:, 0],
+        reference_norms=None if reference is None else reference.guidance_norm[:, 0],
         reference_lids=comparison.reference_lids,
         index=None if training_set is None else training_set.index,
         embedder=None if training_set is None else training_set.embedder,
@@ -113,18 +114,20 @@ def context_for(comparison: Comparison, number: int, chosen: Mitigation) -> Miti
 
 
 def _apart(
-    scan: Callable[[Request], Work[Scan]], judged: frozenset[int], request: Request
-) -> Work[Scan]:
-    """Scan a request, or raise ValueError for one with a seed that is judged."""
+    detector: Callable[[Request], Work[RequestScore]], judged: frozenset[int], request: Request
+) -> Work[RequestScore]:
+    """Score a request, or raise ValueError for one with a seed that is judged."""
     both = sorted(judged.intersection(request.seeds))
     if both:
         raise ValueError(f"A mitigation searches with the seeds {both}, by which it is judged.")
-    scanned = yield from scan(request)
-    return scanned
+    scored = yield from detector(request)
+    return scored
 
 
 @torch.no_grad()
-def low_lids(model: TextToImage, log_delta: float, low: float, request: Request) -> Work[Scan]:
+def low_lids(
+    model: TextToImage, log_delta: float, low: float, request: Request
+) -> Work[RequestScore]:
     """Generate a request and score it by the share of its images whose LID is below `low`.
 
     By the usual estimator given the embedding and the attention in force, at the scale
@@ -137,7 +140,7 @@ def low_lids(model: TextToImage, log_delta: float, low: float, request: Request)
     estimate = estimate_lid(
         *(steered, latents, cond, log_delta), prompt=request.prompt, images=images, levels=[low]
     )
-    return Scan(float((estimate.lid < low).float().mean()), nfe + estimate.nfe)
+    return RequestScore(float((estimate.lid < low).float().mean()), nfe + estimate.nfe)
 
 
 def in_force(model: TextToImage, request: Request) -> Tensor:
@@ -151,22 +154,22 @@ def in_force(model: TextToImage, request: Request) -> Tensor:
 @torch.no_grad()
 def copy_share(
     model: TextToImage, training_set: TrainingSet, prompt: str | None, request: Request
-) -> Work[Scan]:
+) -> Work[RequestScore]:
     """Generate a request and score it by the share of its images that are copies.
 
-    With the prompt as it was `asked` it also says how well the images fit that, and how many
-    show another kind of image.
+    Given the original prompt, the score also has how well the images fit it, and how many show
+    something else.
     """
     latents, nfe = yield from generated_latents(model, request)
     images = pixels_of(model, latents).float() / 255
     copies = find_copies(training_set, images)
-    scan = Scan(copy_rate(copy.kind for copy, _ in copies), nfe)
+    score = RequestScore(copy_rate(copy.kind for copy, _ in copies), nfe)
     if prompt is None:
-        return scan
+        return score
     intended = content_of([prompt])
     contents = [content_of(neighbor.caption for neighbor in near[:VOTES]) for _, near in copies]
-    astray = [bool(intended and content and content != intended) for content in contents]
-    scan = replace(scan, astray=sum(astray) / len(astray))
+    wrong_content = [bool(intended and content and content != intended) for content in contents]
+    score = replace(score, wrong_content=sum(wrong_content) / len(wrong_content))
     if training_set.alignment is None:
-        return scan
-    return replace(scan, alignment=float(training_set.alignment(images, [prompt]).mean()))
+        return score
+    return replace(score, alignment=float(training_set.alignment(images, [prompt]).mean()))

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from mmh_core.mitigations.interface import Work, reporting
 from mmh_core.mitigations.lid_loss import generated_latents
-from mmh_core.mitigations.record import Work, reporting
 from mmh_core.mitigations.retrigger import STEPS, retriggered
 from mmh_core.mitigations.wording import paraphrases, reworded, words_of
 from mmh_core.records import MMHError

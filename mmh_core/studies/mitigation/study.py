@@ -10,7 +10,7 @@ from dataclasses import replace
 import torch
 
 from mmh_core.mitigations.catalogue import MITIGATIONS, check_strength, mitigation
-from mmh_core.mitigations.record import Mitigation
+from mmh_core.mitigations.interface import Mitigation
 from mmh_core.records import MMHError, Progress
 from mmh_core.studies.images.run import ImageConfig
 from mmh_core.studies.images.run import checked as checked_images
@@ -78,13 +78,13 @@ def mitigation_study(
 ) -> Iterator[Progress[MitigationRun]]:
     """Generate every prompt with every mitigation; `none` is always the first.
 
-    Whoever stops listening keeps what was on the screen: finished images whose LID is still
-    unknown are in a cell, and those of a cell that is not finished are the preview.
+    A run that is stopped keeps what was shown: finished images whose LID is still unknown are in a
+    cell, and those of a cell that is not finished are the preview.
 
-    LID is estimated at `log_delta`, unless given at the scale of `normal` or of the reference, and
-    left out where there is neither. `catalogue` has the mitigations by name. Errors: MMHError and
-    ValueError for a config that cannot be run; a mitigation that cannot be applied leaves a cell
-    that says so.
+    LID is estimated at `log_delta`, unless given at the scale of the reference prompts or of the
+    training set, and left out where there is neither. `catalogue` has the mitigations by name.
+    Errors: MMHError and ValueError for a config that cannot be run; a mitigation that cannot be
+    applied leaves a cell that says so.
     """
     config = checked(config)
     comparison = comparison_of(config, subject, log_delta=log_delta, catalogue=catalogue)

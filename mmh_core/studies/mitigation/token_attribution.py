@@ -9,20 +9,25 @@ import torch
 from torch import Tensor
 
 from mmh_core.mitigations.attribution import Attribution, AttributionBy, attribute
-from mmh_core.mitigations.record import MitigationContext, reporting
+from mmh_core.mitigations.interface import MitigationContext, reporting
 from mmh_core.mitigations.synonyms import SYNONYMS
 from mmh_core.mitigations.wording import Word, dropped, replaced, tidy, words_at, words_of
 from mmh_core.records import MMHError, Progress
 from mmh_core.studies.mitigation.run import MitigationConfig
 from mmh_core.subject.subject import Subject
 
-#: What is asked, in order; the last one is the control.
-ASKED: tuple[AttributionBy, ...] = ("guidance norm", "flipd", "denoising loss", "random")
+#: The scores by which tokens are attributed, in order; the last one is the control.
+ATTRIBUTION_SCORES: tuple[AttributionBy, ...] = (
+    "guidance norm",
+    "flipd",
+    "denoising loss",
+    "random",
+)
 
 
 @dataclass(frozen=True)
 class TokenRun:
-    """The config and the attributions so far, in the order of `ASKED`.
+    """The config and the attributions so far, in the order of `ATTRIBUTION_SCORES`.
 
     `left_out` says in a sentence each why those that are missing are not defined for the model.
     """
@@ -38,7 +43,7 @@ def token_study(
     subject: Subject,
     latents: Tensor | None = None,
 ) -> Iterator[Progress[TokenRun]]:
-    """Score the tokens of the first prompt by every detector of `ASKED`.
+    """Score the tokens of the first prompt by each of `ATTRIBUTION_SCORES`.
 
     `latents` (B, C, h, w) are what the unmitigated prompt ends in, so that it need not be
     generated again. The LIDs are estimated at the reference's scale, or without one at
@@ -50,13 +55,15 @@ def token_study(
         -0.2 if training_set is None or training_set.log_delta is None else training_set.log_delta
     )
     run = TokenRun(config, scale, ())
-    for number, by in enumerate(ASKED):
+    for number, by in enumerate(ATTRIBUTION_SCORES):
         message = f"Scoring the words by {by}"
         generator = torch.Generator().manual_seed(config.seeds[0] % 2**63)
         context = MitigationContext(generator=generator, latents=latents)
         try:
             work = attribute(model, request, by, log_delta=scale, context=context)
-            attribution = yield from reporting(work, Progress(number / len(ASKED), message, run))
+            attribution = yield from reporting(
+                work, Progress(number / len(ATTRIBUTION_SCORES), message, run)
+            )
         except MMHError as error:
             run = replace(run, left_out=(*run.left_out, f"Attribution by {by}: {error}"))
             continue

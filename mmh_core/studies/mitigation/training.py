@@ -16,8 +16,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from mmh_core.mitigations.interface import result_of
 from mmh_core.mitigations.lid_loss import generated_latents
-from mmh_core.mitigations.record import finished
 from mmh_core.mitigations.retrigger import retriggered
 from mmh_core.pocket.assets import read_world
 from mmh_core.pocket.autoencoder import encode
@@ -146,8 +146,8 @@ def _retriggered(
         generator = torch.Generator().manual_seed(config.seed)
         image = data.latents[int(row)].float()
         request = Request(caption, seeds, sampling)
-        attack = finished(retriggered(model, request, image, generator=generator))
-        latents, _ = finished(generated_latents(model, attack.request))
+        attack = result_of(retriggered(model, request, image, generator=generator))
+        latents, _ = result_of(generated_latents(model, attack.request))
         evidence = find_copies(training_set, pixels_of(model, latents).float() / 255)
         yield caption, len(evidence), sum(is_copy(copy.kind) for copy, _ in evidence)
 

@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 
 from mmh_core.mitigations.catalogue import MITIGATIONS, check_strength, mitigation, most_strength
-from mmh_core.mitigations.lid_loss import reference_lids
-from mmh_core.mitigations.record import (
+from mmh_core.mitigations.interface import (
     NO_CONTEXT,
     Mitigated,
     MitigationContext,
     Work,
-    finished,
+    result_of,
     steered,
 )
+from mmh_core.mitigations.lid_loss import reference_lids
 from mmh_core.records import MMHError
 from mmh_core.retrieval.embedders import PixelEmbedder, embed_all
 from mmh_core.retrieval.index import build_index
@@ -147,7 +147,7 @@ def test_a_static_schedule_is_drawn_as_its_recipe_says(
 ) -> None:
     request = CONFIG.request(PROMPT)
     applied = replace(mitigation("static_guidance"), strength=0.5)  # type: ignore[type-var]
-    steps = list(generate(model, finished(applied.apply(model, request)).request))  # type: ignore[attr-defined]
+    steps = list(generate(model, result_of(applied.apply(model, request)).request))  # type: ignore[attr-defined]
     cell = run.cell(0, STATIC)
     assert cell is not None
     assert torch.equal(cell.images, pixels_of(model, steps[-1].latents))
@@ -219,11 +219,11 @@ def test_a_stop_in_the_middle_keeps_the_unfinished_images(
 
 def test_the_scan_of_the_chain_counts_copies(model: TextToImage, planted: TrainingSet) -> None:
     request = CONFIG.request(PROMPT)
-    found = finished(copy_share(model, planted, None, request))
+    found = result_of(copy_share(model, planted, None, request))
     assert (found.score, found.nfe) == (0.5, 10.0)
     assert math.isnan(found.alignment)
     # With the prompt as asked, also when another one is drawn.
-    told = finished(copy_share(model, planted, "the other cat", replace(request, prompt="a dog")))
+    told = result_of(copy_share(model, planted, "the other cat", replace(request, prompt="a dog")))
     images = generate_images(model, replace(request, prompt="a dog"))
     expected = float(images.mean((1, 2, 3)).mean()) * len("the other cat")
     # Images are rounded to 8 bits before they are compared.
@@ -235,8 +235,8 @@ def images_config(config: MitigationConfig) -> ImageConfig:
     return ImageConfig(config.model, config.prompts, config.seeds, config.sampling)
 
 
-def normal(model: TextToImage, lids: list[float]) -> ReferencePrompts:
-    """Return what is normal, as if these LIDs had been read."""
+def reference_of(model: TextToImage, lids: list[float]) -> ReferencePrompts:
+    """Return reference prompts as if their images had these LIDs."""
     count = len(lids)
     return ReferencePrompts(
         "tiny",
@@ -263,7 +263,7 @@ def test_the_scan_of_a_rewording_counts_images_of_low_lid(model: TextToImage) ->
     lids = sorted(one.lid.conditional for one in images.images if one.lid is not None)
     assert lids[1] - lids[0] > 1.0
     shares = [
-        finished(low_lids(model, 1.5, low, request)).score
+        result_of(low_lids(model, 1.5, low, request)).score
         for low in (lids[0] - 0.1, sum(lids) / 2, 1e9)
     ]
     assert shares == [0.0, 0.5, 1.0]
@@ -273,7 +273,7 @@ def test_what_each_mitigation_is_given_to_judge_by(
     model: TextToImage, planted: TrainingSet
 ) -> None:
     """The chain may look for copies; a rewording must not know what it is judged by."""
-    known = normal(model, [40.0, 50.0])
+    known = reference_of(model, [40.0, 50.0])
     # The copy is among the images of the seeds that may be looked at.
     config = replace(CONFIG, seeds=(8, 9), selection_seeds=(3, 4))
     comparison = Comparison(
@@ -282,27 +282,27 @@ def test_what_each_mitigation_is_given_to_judge_by(
     request = CONFIG.request(PROMPT)
     chain = context_for(comparison, 0, mitigation("automatic_chain"))
     rewrite = context_for(comparison, 0, mitigation("rewrite"))
-    assert chain.scan is not None and rewrite.scan is not None
-    assert finished(chain.scan(request)).score == 0.5 and not math.isnan(
-        finished(chain.scan(request)).alignment
+    assert chain.detector is not None and rewrite.detector is not None
+    assert result_of(chain.detector(request)).score == 0.5 and not math.isnan(
+        result_of(chain.detector(request)).alignment
     )
     assert (
-        finished(rewrite.scan(request)).score
-        == finished(low_lids(model, -0.5, 40.5, request)).score
+        result_of(rewrite.detector(request)).score
+        == result_of(low_lids(model, -0.5, 40.5, request)).score
     )
-    assert math.isnan(finished(rewrite.scan(request)).alignment)
+    assert math.isnan(result_of(rewrite.detector(request)).alignment)
     assert rewrite.copy_similarity == THRESHOLDS.descriptor
-    without = context_for(replace(comparison, normal=None), 0, mitigation("rewrite"))
-    assert without.scan is not None and finished(without.scan(request)).score == 0.5
+    without = context_for(replace(comparison, reference=None), 0, mitigation("rewrite"))
+    assert without.detector is not None and result_of(without.detector(request)).score == 0.5
 
 
 def test_lids_to_aim_at_are_those_of_the_estimator_that_aims(model: TextToImage) -> None:
-    known = normal(model, [4.0, 5.0, 6.0])
+    known = reference_of(model, [4.0, 5.0, 6.0])
     lids = lids_of_references(CONFIG, model, known)
-    found = finished(lids("denoising loss", -0.2))
-    assert len(found) == 3 and found is finished(lids("denoising loss", -0.2))
+    found = result_of(lids("denoising loss", -0.2))
+    assert len(found) == 3 and found is result_of(lids("denoising loss", -0.2))
     request = replace(CONFIG.request("a dog 1"), seeds=CONFIG.searched[:1])
-    expected = finished(
+    expected = result_of(
         reference_lids(
             model,
             request,
@@ -425,14 +425,14 @@ class Overfitting:
     def apply(
         self, model: TextToImage, request: Request, *, context: MitigationContext = NO_CONTEXT
     ) -> Work[Mitigated]:
-        assert context.scan is not None
+        assert context.detector is not None
         away = torch.full((len(self.fitted), *model.latent_shape(32, 32)), 3.0)
         searched = context.selecting(request)
         candidate = steered(searched, noise=away[: len(searched.seeds)])
-        scanned = yield from context.scan(candidate)
-        assert not scanned.score > 0
+        scored = yield from context.detector(candidate)
+        assert not scored.score > 0
         found = candidate if request.seeds == self.fitted else request
-        return Mitigated(found, request.prompt, "Overfitted.", scanned.nfe)
+        return Mitigated(found, request.prompt, "Overfitted.", scored.nfe)
 
 
 def test_a_mitigation_that_overfits_its_selection_seeds_fails_on_fresh_ones(
@@ -462,10 +462,10 @@ def test_a_search_with_a_seed_that_is_judged_is_an_error(
     comparison = Comparison(CONFIG, Subject(model, planted), None, -0.5)
     context = context_for(comparison, 0, mitigation("automatic_chain"))
     request = CONFIG.request(PROMPT)
-    assert context.scan is not None and not set(context.selecting(request).seeds) & {3, 4}
+    assert context.detector is not None and not set(context.selecting(request).seeds) & {3, 4}
     with pytest.raises(ValueError, match="by which it is judged"):
-        finished(context.scan(request))
-    assert finished(context.scan(context.selecting(request))).nfe == 10
+        result_of(context.detector(request))
+    assert result_of(context.detector(context.selecting(request))).nfe == 10
 
 
 @pytest.mark.parametrize("selection", [(3,), (9, 4), (4, 3)])

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mmh_core.mitigations.embedding_optimization import behind_the_start
-from mmh_core.mitigations.lid_loss import generated_latents, lid_of
-from mmh_core.mitigations.optimization import descend
-from mmh_core.mitigations.record import (
+from mmh_core.mitigations.embedding_optimization import with_start_token
+from mmh_core.mitigations.interface import (
     NO_CONTEXT,
     LidBy,
     Mitigated,
@@ -19,13 +17,15 @@ from mmh_core.mitigations.record import (
     quantile_of,
     steered,
 )
+from mmh_core.mitigations.lid_loss import generated_latents, lid_of
+from mmh_core.mitigations.optimization import descend
 from mmh_core.text_to_image.generation import embeddings
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Request
 
 
 @dataclass(frozen=True)
-class RaiseLid:
+class LidGuidedEmbedding:
     """AdamW on the prompt's embedding that raises the LID of the unmitigated image.
 
     Ross et al. 2025: the loss is -FLIPD, or in this variant by default minus the denoising-loss
@@ -77,14 +77,14 @@ class RaiseLid:
         lid = lid_of(model, latents, self.log_delta, self.by, request.prompt)
 
         def loss(behind: Tensor) -> Tensor:
-            return -lid.values(behind_the_start(cond, behind))
+            return -lid.values(with_start_token(cond, behind))
 
         moved = yield from descend(
             loss, cond[:, 1:], -target, rate=self.rate, steps=self.most_steps
         )
         rows = torch.arange(len(request.seeds)) % len(latents)
         return Mitigated(
-            steered(request, embedding=behind_the_start(cond, moved.values)[rows]),
+            steered(request, embedding=with_start_token(cond, moved.values)[rows]),
             request.prompt,
             f"The embedding moved {moved.steps} steps; the LID of the image went from "
             f"{-moved.before.mean():.3g} to {-moved.after.mean():.3g} (target {target:.3g}).",

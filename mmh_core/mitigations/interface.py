@@ -31,8 +31,8 @@ Work = Generator[None, None, Result]
 LidBy = Literal["flipd", "denoising loss"]
 
 
-def finished(work: Work[Result]) -> Result:
-    """Run work to its end and return what it returns."""
+def result_of(work: Work[Result]) -> Result:
+    """Run work to its end and return its result."""
     while True:
         try:
             next(work)
@@ -41,8 +41,8 @@ def finished(work: Work[Result]) -> Result:
             return result
 
 
-def ready(value: Result) -> Work[Result]:
-    """Return a value that needs no work."""
+def without_work(value: Result) -> Work[Result]:
+    """Return work without a single step, which returns this value."""
     yield from ()
     return value
 
@@ -59,25 +59,25 @@ def reporting(work: Work[Result], report: Report) -> Generator[Report, None, Res
 
 
 @dataclass(frozen=True)
-class Scan:
+class RequestScore:
     """A detector's score of a request (higher = more memorized), and its NFE.
 
-    A scan that generates may add how well the images fit the original prompt (`alignment`,
-    higher = better); NaN where it is unknown. `astray` is the share of images whose kind of image
-    is not the prompt's, which an alignment may not notice.
+    A detector that generates may add how well the images fit the original prompt (`alignment`,
+    higher = better); NaN where it is unknown. `wrong_content` is the share of images that show
+    something else than the prompt names, which an alignment may not notice.
     """
 
     score: float
     nfe: float
     alignment: float = math.nan
-    astray: float = 0.0
+    wrong_content: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
 class MitigationContext:
     """What some mitigations need besides a model and a request.
 
-    `generator` samples words, probes and noises. `scan` is the detector that scores a rewritten
+    `generator` samples words, probes and noises. `detector` scores a rewritten
     prompt, or a candidate of a chain, which passes below `threshold`. `reference_norms` (N,) are
     first-step guidance norms of reference prompts; `reference_lids` returns LIDs (N,) of their
     images by an estimator at a noise scale. `latents` (B, C, h, w) are the final latents of the
@@ -88,7 +88,7 @@ class MitigationContext:
     """
 
     generator: torch.Generator | None = None
-    scan: Callable[[Request], Work[Scan]] | None = None
+    detector: Callable[[Request], Work[RequestScore]] | None = None
     threshold: float | None = None
     reference_norms: Tensor | None = None
     reference_lids: Callable[[LidBy, float], Work[Tensor]] | None = None
