@@ -35,7 +35,9 @@ def run_files(run: ImageRun, command: str) -> dict[str, bytes]:
     the run.
     """
     files = {
-        f"{image.index:03d}-seed-{image.seed}.png": png_bytes(image.image, about_of(run, image))
+        f"{image.index:03d}-seed-{image.seed}.png": png_bytes(
+            image.image, about_of(run, image), image.latents
+        )
         for image in run.images
     }
     # ASCII escapes keep whatever a caption of somebody's index may hold.

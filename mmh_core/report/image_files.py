@@ -1,7 +1,8 @@
 """Write an image as PNG together with how it was drawn and read, and get that back from a file.
 
 What is known stands in one iTXt chunk of PNG (ISO/IEC 15948, 11.3.3.4) as compact JSON in UTF-8,
-uncompressed. There is no date in it: equal images with equal figures are equal bytes.
+uncompressed. There is no date in it: equal images with equal figures are equal bytes. The latents
+stand in a chunk of their own (`mmh_core.formats.png_latents`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import cast, get_args
 from torch import Tensor, uint8
 
 from mmh_core.formats.png_chunks import png_chunks
+from mmh_core.formats.png_latents import CHUNK, packed_latents
 from mmh_core.formats.texts import check_text
 from mmh_core.formats.untrusted import error_text, json_record, parse_json
 from mmh_core.records import MMHError
@@ -137,9 +139,10 @@ def settings_of(about: ImageAbout) -> ImageConfig:
     )
 
 
-def png_bytes(image: Tensor, about: ImageAbout | None) -> bytes:
+def png_bytes(image: Tensor, about: ImageAbout | None, latents: Tensor | None = None) -> bytes:
     """Return an image, uint8 (3, H, W), as a PNG file; without `about` it holds pixels alone.
 
+    `latents` (C, h, w) are those that it was decoded from: LID can be estimated there again.
     Errors: ValueError for another type or shape.
     """
     if image.dtype != uint8 or image.ndim != 3 or len(image) != 3:
@@ -150,6 +153,8 @@ def png_bytes(image: Tensor, about: ImageAbout | None) -> bytes:
     if about is not None:
         note = PngImagePlugin.PngInfo()
         note.add_itxt(KEYWORD, _as_json(about))
+        if latents is not None:
+            note.add(CHUNK, packed_latents(latents))
     file = io.BytesIO()
     pixels = image.permute(1, 2, 0).numpy(force=True)
     Image.fromarray(pixels).save(file, "PNG", compress_level=_LEVEL, pnginfo=note)

@@ -302,7 +302,7 @@ def test_columns_without_a_text_form_are_not_proposed(tmp_path: Path) -> None:
         ("t.json", b"[]"),
         ("t.jsonl", b"{broken\n"),
         ("t.json", b"{'prompt': 1}"),
-        ("t.csv.gz", gzip.compress(b"prompt\na\n")),
+        ("t.csv.gz", gzip.compress(b"prompt\na\n", mtime=0)),
         ("t.csv", "Schl\u00fcssel\nx\n".encode("cp1252")),
         ("t.parquet", b"PAR1" + bytes(50)),
         ("folder", None),

@@ -59,7 +59,7 @@ def stepper(run: ImageRun, chosen: ImageResult) -> None:
         downloads.offer(
             "PNG",
             f"{run.model.replace('/', '-')}-seed-{chosen.seed}.png",
-            lambda: png_bytes(chosen.image, about_of(run, chosen)),
+            lambda: png_bytes(chosen.image, about_of(run, chosen), chosen.latents),
             "im_png",
             help="The image with prompt, seed, settings, model digest and LID in its metadata; "
             "upload it under Audit an image to restore them",

@@ -9,6 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from mmh_core.formats.png_latents import png_latents
 from mmh_core.formats.texts import check_text
 from mmh_core.records import Progress
 from mmh_core.retrieval.copy_evidence import is_copy
@@ -33,6 +34,9 @@ from mmh_core.subject.training_set import TrainingSet
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.prompt_reading import cut_off
 
+#: Mean difference, in shades of 256, up to which an image counts as decoded from latents. Rounding
+#: makes none on the same machine; half precision, or another machine, less than one.
+_SAME_IMAGE = 1.0
 #: The short edge to which a whole image is reduced before it is searched.
 WHOLE = 512
 
@@ -46,7 +50,9 @@ def audit_study(
 
     It is cut to the model's shape around its middle and resized, then encoded; LID is estimated at
     these latents, so that the LID of an image that the autoencoder reconstructs badly is a little
-    high. With an empty caption both LIDs are the unconditional one. The region map is taken at the
+    high. A PNG that was generated here carries its latents: where the model decodes them to the
+    pixels of the file they are taken, and LID is the one that was estimated when it was generated.
+    With an empty caption both LIDs are the unconditional one. The region map is taken at the
     smallest noise, with one fixed noise. `image` is what was read, at the model's size, and the
     only decoded frame what the autoencoder gives back. The percentile is among reference images of
     the model's recommended settings. Errors: MMHError for what is no image.
@@ -55,7 +61,7 @@ def audit_study(
     model, training_set = subject.model, subject.training_set
     read = read_image(data)
     image = fitted(read, model.image_size)
-    latents = model.encode(image[None]).cpu()
+    latents = _latents(model, data, image)
     truth = None
     if caption and training_set is not None and training_set.truth is not None:
         truth = training_set.truth(caption)
@@ -79,6 +85,16 @@ def audit_study(
     yield Progress(0.4, "Estimating the local intrinsic dimension", result)
     reference = subject.reference_prompts(subject.sampling)
     yield from _read(result, model, training_set, reference)
+
+
+def _latents(model: TextToImage, data: bytes, image: Tensor) -> Tensor:
+    """Return the latents (1, C, h, w) of the file where they are the image's, or encode it."""
+    latents = png_latents(data)
+    if latents is not None and latents.shape == model.score_model.shape:
+        difference = (model.decode(latents[None])[0].cpu() - image).abs().mean()
+        if 255 * float(difference) <= _SAME_IMAGE:
+            return latents[None]
+    return model.encode(image[None]).cpu()
 
 
 def _searched(

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mmh_core.dimension import jacobian
 from mmh_core.records import MMHError
+from mmh_core.report.image_files import about_of, png_bytes
 from mmh_core.retrieval.embedders import PixelEmbedder, embed_all
 from mmh_core.retrieval.index import build_index
 from mmh_core.retrieval.training_images import training_images
@@ -125,6 +126,38 @@ def test_an_image_has_one_lid_in_whatever_company(
     assert among["the cat", 3] == pytest.approx(alone, abs=SAME)
     # Other images have others: it is not the probes that are compared.
     assert len({round(value, 2) for value, _ in among.values()}) == len(among)
+
+
+@pytest.mark.parametrize("seeds", [(3,), (4, 5)])
+def test_the_file_of_an_image_has_the_lid_of_its_run(
+    model: TextToImage, seeds: tuple[int, ...]
+) -> None:
+    own = Sampling(model.steps, model.guidance, 32, 32)
+    subject = Subject(model, None, Calibration(normal_of(model, [0.0, 1e9])))
+    *_, end = image_study(replace(CONFIG, seeds=seeds, sampling=own), subject)
+    for image in end.partial.images:
+        data = png_bytes(image.image, about_of(end.partial, image), image.latents)
+        *_, audit = audit_study(data, "the cat", subject)
+        assert torch.equal(audit.partial.latents, image.latents)
+        read, generated = audit.partial.lid, image.lid
+        assert read is not None and generated is not None
+        assert read.conditional == pytest.approx(generated.conditional, abs=SAME)
+        assert read.unconditional == pytest.approx(generated.unconditional, abs=SAME)
+
+
+@pytest.mark.parametrize("change", ["other image", "turned", "other shape"])
+def test_latents_that_are_not_the_images_are_not_taken(model: TextToImage, change: str) -> None:
+    run = last(replace(CONFIG, seeds=(3, 4)), model)
+    image, other = run.images
+    latents = {
+        "other image": other.latents,
+        "turned": image.latents.flip(2),
+        "other shape": image.latents[:, :2],
+    }[change]
+    data = png_bytes(image.image, about_of(run, image), latents)
+    *_, end = audit_study(data, "the cat", Subject(model))
+    expected = model.encode(image.image[None].float() / 255)[0]
+    torch.testing.assert_close(end.partial.latents, expected)
 
 
 def test_an_audited_file_is_read_with_the_probes_of_the_run(model: TextToImage) -> None:
