@@ -92,8 +92,8 @@ def benchmark(
     """Compare every detector on labelled prompts, half of them for calibration; print a table.
 
     The embedded model has labelled prompts of its own; another one needs a table of them. The
-    early scan is that of --calibration, else of the embedded model's own calibration, else made
-    here; it is timed beside the published way.
+    early scan of --calibration, else of the embedded model's own calibration, has a row of its
+    own; the early scan is timed beside the published way.
     """
     from dataclasses import fields
 
@@ -272,7 +272,7 @@ def detector_table(run: BenchmarkRun) -> str:
         rows.append(cells)
     first = run.rows[0].all if run.rows else None
     lines = [markdown_table(header, rows), "", _counted(run, first)]
-    lines += used_thresholds(run, names=("early_scan",))
+    lines += used_thresholds(run, names=(run.scanning,))
     if run.combined is not None:
         lines.append(
             f"Within the calibration half the combined score has an AUC of "

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from mmh_core.detectors.branches import evaluate_branches
+from mmh_core.detectors.branches import BranchEstimate, BranchPredictions
 from mmh_core.detectors.inputs import DetectorInputs
 from mmh_core.detectors.measurement import Measurement, Need, OneColumn
 from mmh_core.records import MMHError
@@ -16,7 +16,7 @@ from mmh_core.text_to_image.model import TextToImage
 
 
 @dataclass(frozen=True)
-class GuidanceNorm(OneColumn):
+class GuidanceNorm(BranchEstimate):
     """The norm `|eps_c - eps_u|_2` on pure noise, at the first step; nothing is generated.
 
     Wen et al. 2024 (ICLR), with one step. A memorized prompt determines its image from noise
@@ -31,14 +31,11 @@ class GuidanceNorm(OneColumn):
     reference: ClassVar[str] = "Wen et al. 2024, arXiv 2407.21720"
     needs: ClassVar[Need] = "noise"
 
-    def measure(self, model: TextToImage, inputs: DetectorInputs) -> Measurement:
-        """Return the norms (B, 1)."""
-
-        def norm(delta: Tensor, eps_u: Tensor) -> Tensor:
-            length: Tensor = torch.linalg.vector_norm(delta.flatten(1), dim=1, keepdim=True)
-            return length
-
-        return evaluate_branches(model, inputs, self.t, norm)
+    def of_branches(self, branches: BranchPredictions) -> Tensor:
+        """Return the norms (b, 1)."""
+        delta, _ = branches.both()
+        length: Tensor = torch.linalg.vector_norm(delta.flatten(1), dim=1, keepdim=True)
+        return length
 
 
 @dataclass(frozen=True)

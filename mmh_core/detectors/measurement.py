@@ -2,11 +2,12 @@
 
 Several detectors use the same estimate (a LID, a guidance norm): `measure` computes each estimate
 once, whatever the number of detectors, and counts its cost for every detector that uses it.
+Different estimates of the same network evaluations share them (`SharedEstimate`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, Self, TypeVar, runtime_checkable
 
@@ -86,6 +87,24 @@ class OneColumn(Estimate, Protocol):
 
 
 @runtime_checkable
+class SharedEstimate(Estimate, Protocol):
+    """An estimate that uses the same network evaluations as others.
+
+    Estimates with equal `evaluations` are computed together: what they have in common is evaluated
+    once, and charged to each of them.
+    """
+
+    @property
+    def evaluations(self) -> Hashable:
+        """Return what is equal for estimates of the same network evaluations."""
+
+    def measure_together(
+        self, model: TextToImage, inputs: DetectorInputs, estimates: Sequence[Estimate]
+    ) -> list[Measurement]:
+        """Return the measurement of each of these estimates, which have equal evaluations."""
+
+
+@runtime_checkable
 class Fittable(Protocol):
     """A detector with constants that are fitted on reference prompts."""
 
@@ -100,19 +119,45 @@ def measure(
     model: TextToImage, inputs: DetectorInputs, detectors: Iterable[Detector]
 ) -> dict[str, Measurement]:
     """Return the measurement of each detector by its name, computing equal estimates once."""
+    return measure_by_key(model, inputs, {detector.name: detector for detector in detectors})
+
+
+def measure_by_key(
+    model: TextToImage, inputs: DetectorInputs, detectors: Mapping[str, Detector]
+) -> dict[str, Measurement]:
+    """Return the measurement of each detector by its key, such as one detector at many settings.
+
+    Equal estimates are computed once, and estimates of the same evaluations in one pass.
+    """
+    distinct = dict.fromkeys(
+        estimate for detector in detectors.values() for estimate in detector.estimates
+    )
     computed: dict[Estimate, Measurement] = {}
+    for group in _sharing(distinct):
+        first = group[0]
+        if isinstance(first, SharedEstimate):
+            together = first.measure_together(model, inputs, group)
+            computed.update(zip(group, together, strict=True))
+        else:
+            computed[first] = first.measure(model, inputs)
     measurements = {}
-    for detector in detectors:
-        for estimate in detector.estimates:
-            if estimate not in computed:
-                computed[estimate] = estimate.measure(model, inputs)
+    for key, detector in detectors.items():
         parts = [computed[estimate] for estimate in detector.estimates]
-        measurements[detector.name] = Measurement(
+        measurements[key] = Measurement(
             torch.cat([part.values for part in parts], dim=1),
             sum(part.nfe for part in parts),
             max(part.generation for part in parts),
         )
     return measurements
+
+
+def _sharing(estimates: Iterable[Estimate]) -> list[list[Estimate]]:
+    """Return the estimates in groups of the same evaluations."""
+    groups: dict[object, list[Estimate]] = {}
+    for estimate in estimates:
+        key: object = estimate.evaluations if isinstance(estimate, SharedEstimate) else estimate
+        groups.setdefault(key, []).append(estimate)
+    return list(groups.values())
 
 
 def joined_measurements(parts: Sequence[Measurement]) -> Measurement:

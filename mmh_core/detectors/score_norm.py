@@ -6,15 +6,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from torch import Tensor
 
-from mmh_core.detectors.inputs import DetectorInputs, row_parts
-from mmh_core.detectors.measurement import Measurement, Need, OneColumn
-from mmh_core.dimension.scale import check_network
-from mmh_core.text_to_image.model import TextToImage
+from mmh_core.detectors.branches import BranchEstimate, BranchPredictions
+from mmh_core.detectors.measurement import Need
 
 
 @dataclass(frozen=True)
-class ScoreNorm(OneColumn):
+class ScoreNorm(BranchEstimate):
     """The norm `|eps_c|_2 = sigma |s_c|_2` on pure noise.
 
     The denoising loss at noise instead of an image: along directions in which images of the prompt
@@ -29,14 +28,10 @@ class ScoreNorm(OneColumn):
     summary: ClassVar[str] = "The length of the conditional prediction on pure noise."
     reference: ClassVar[str] = "this project"
     needs: ClassVar[Need] = "noise"
+    needs_both: ClassVar[bool] = False
 
-    @torch.no_grad()
-    def measure(self, model: TextToImage, inputs: DetectorInputs) -> Measurement:
-        """Return the norms (B, 1)."""
-        predictions = (
-            model.score_model.eps(noise, self.t, cond).flatten(1)
-            for noise, cond in row_parts(model, inputs)
-        )
-        norm = torch.cat([eps_c.norm(dim=1, keepdim=True).cpu() for eps_c in predictions])
-        check_network(norm, model.name)
-        return Measurement(norm, 1.0)
+    def of_branches(self, branches: BranchPredictions) -> Tensor:
+        """Return the norms (b, 1)."""
+        eps_c = branches.conditional.flatten(1)
+        length: Tensor = torch.linalg.vector_norm(eps_c, dim=1, keepdim=True)
+        return length

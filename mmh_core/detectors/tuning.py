@@ -1,9 +1,10 @@
 """The one rule by which the free settings of all detectors are set on labelled prompts.
 
-Every setting of a detector's grid is scored on the calibration half, each prompt with constants
-that were fitted without its fold; the setting and the sign with the largest area under the ROC
-curve win, of equal ones the first of the grid, which is the published one, and the published sign.
-The test half has no part in it, and neither do paraphrases.
+Times, noise scales and signs: every setting of a detector's grid is scored on the calibration
+half, each prompt with constants that were fitted without its fold; the setting and the sign with
+the largest area under the ROC curve win, of equal ones the first of the grid, which is the
+published one or the model's own, and the published sign. The test half has no part in it, and
+neither do paraphrases.
 """
 
 from __future__ import annotations
@@ -11,14 +12,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 import torch
 from torch import Tensor
 
 from mmh_core.detectors.anisotropy import Anisotropy
 from mmh_core.detectors.attention_entropy import AttentionEntropy
+from mmh_core.detectors.early_scan import EarlyScan
 from mmh_core.detectors.guidance_norm import GuidanceNorm
-from mmh_core.detectors.inputs import DetectorInputs
+from mmh_core.detectors.lid import Lid
+from mmh_core.detectors.lid_corrected import LidCorrected
+from mmh_core.detectors.lid_difference import LidDifference
 from mmh_core.detectors.measurement import (
     Detector,
     Estimate,
@@ -26,24 +31,33 @@ from mmh_core.detectors.measurement import (
     Measurement,
     Need,
     fit,
-    measure,
 )
+from mmh_core.detectors.reconstruction_cost import ReconstructionCost
+from mmh_core.detectors.representation_spread import RepresentationSpread
 from mmh_core.detectors.score_norm import ScoreNorm
 from mmh_core.detectors.sharpness import Sharpness
+from mmh_core.records import MMHError
 from mmh_core.statistics import area_under_curve
-from mmh_core.text_to_image.model import TextToImage
 
 #: Times of detectors that look at pure noise, the published ones first, and folds of the rule.
 TIMES, FOLDS = (0.98, 0.8, 0.6, 0.4, 0.2, 0.04), 5
-_AT_A_TIME = (GuidanceNorm, Anisotropy, ScoreNorm, Sharpness, AttentionEntropy)
+#: Times of detectors that add noise to an image: with more of it little of the image is left.
+IMAGE_TIMES = (0.1, 0.04, 0.2, 0.4)
+#: Noise scales of LID, in units of the latents' spread.
+LOG_DELTAS = tuple(math.log(delta) for delta in (0.23, 0.34, 0.5, 0.75, 1.1, 1.6))
+_AT_NOISE = (GuidanceNorm, Anisotropy, ScoreNorm, Sharpness, AttentionEntropy)
+_AT_IMAGE = (RepresentationSpread, ReconstructionCost)
+_AT_A_TIME = (*_AT_NOISE, *_AT_IMAGE)
+_AT_A_SCALE = (Lid, LidDifference, LidCorrected)
 
 
 @dataclass(frozen=True)
 class TunedSetting:
-    """A detector's time and sign as the rule sets them.
+    """A detector's times, noise scale and sign as the rule sets them.
 
-    `t` is NaN where the detector has no time. `sign` is -1 where reference prompts score higher as
-    published, else 1. `auc` is that of the calibration half, the largest of `choices` settings.
+    `t` is NaN where the detector has no time, `low` where it has no second one, and `log_delta`
+    where it has no noise scale. `sign` is -1 where reference prompts score higher as published,
+    else 1. `auc` is that of the calibration half, the largest of `choices` settings.
     """
 
     name: str
@@ -51,12 +65,20 @@ class TunedSetting:
     sign: int
     auc: float
     choices: int
+    low: float = math.nan
+    log_delta: float = math.nan
 
     def words(self) -> str:
         """Return the settings as a table has them."""
-        sign = "sign as published" if self.sign > 0 else "sign reversed"
-        time = "" if math.isnan(self.t) else f"t = {self.t:g}, "
-        return f"{time}{sign}, best of {self.choices} (AUC {self.auc:.3f} where chosen)"
+        parts = []
+        if not math.isnan(self.t):
+            second = "" if math.isnan(self.low) else f" and {self.low:g}"
+            parts.append(f"t = {self.t:g}{second}")
+        if not math.isnan(self.log_delta):
+            parts.append(f"noise scale {math.exp(self.log_delta):.2g}")
+        parts.append("sign as published" if self.sign > 0 else "sign reversed")
+        where = f"best of {self.choices} (AUC {self.auc:.3f} where chosen)"
+        return ", ".join([*parts, where])
 
 
 @dataclass(frozen=True)
@@ -101,18 +123,30 @@ class ReversedSign:
 
 
 def variants(detector: Detector) -> tuple[Detector, ...]:
-    """Return the detector at every time of its grid, its own time first; itself without one."""
-    if not isinstance(detector, _AT_A_TIME):
-        return (detector,)
-    times = dict.fromkeys((detector.t, *TIMES))
-    return tuple(replace(detector, t=t) for t in times)
+    """Return the detector at every setting of its grid, its own first; itself without one."""
+    if isinstance(detector, EarlyScan):
+        pairs = dict.fromkeys([(detector.high, detector.low), *product(TIMES, TIMES)])
+        return tuple(replace(detector, high=high, low=low) for high, low in pairs)
+    if isinstance(detector, _AT_A_SCALE):
+        scales = dict.fromkeys([detector.log_delta, *LOG_DELTAS])
+        return tuple(replace(detector, log_delta=log_delta) for log_delta in scales)
+    if isinstance(detector, _AT_A_TIME):
+        grid = TIMES if isinstance(detector, _AT_NOISE) else IMAGE_TIMES
+        return tuple(replace(detector, t=t) for t in dict.fromkeys([detector.t, *grid]))
+    return (detector,)
 
 
 def at_setting(detector: Detector, setting: TunedSetting | None) -> Detector:
-    """Return the detector at the time of a setting; its sign is for `signed`, after the fit."""
-    if setting is None or math.isnan(setting.t) or not isinstance(detector, _AT_A_TIME):
+    """Return the detector at a setting; its sign is for `signed`, after the fit."""
+    if setting is None:
         return detector
-    return replace(detector, t=setting.t)
+    if isinstance(detector, EarlyScan) and not math.isnan(setting.low):
+        return replace(detector, high=setting.t, low=setting.low)
+    if isinstance(detector, _AT_A_SCALE) and not math.isnan(setting.log_delta):
+        return replace(detector, log_delta=setting.log_delta)
+    if isinstance(detector, _AT_A_TIME) and not math.isnan(setting.t):
+        return replace(detector, t=setting.t)
+    return detector
 
 
 def signed(detector: Detector, setting: TunedSetting | None) -> Detector:
@@ -120,36 +154,35 @@ def signed(detector: Detector, setting: TunedSetting | None) -> Detector:
     return detector if setting is None or setting.sign > 0 else ReversedSign(detector)
 
 
-def tuned_times(
-    model: TextToImage,
-    inputs: DetectorInputs,
-    memorized: Tensor,
-    detectors: Mapping[str, Detector],
-) -> tuple[TunedSetting, ...]:
-    """Return the settings of the detectors that have a time, on prompts with labels (P,).
-
-    Prompts stand seed by seed in `inputs`, prompt after prompt.
-    """
-    settings = []
-    for name, detector in detectors.items():
-        if not isinstance(detector, _AT_A_TIME):
-            continue
-        at_times = variants(detector)
-        columns = [measure(model, inputs, [one])[name].values for one in at_times]
-        settings.append(best_setting(at_times, columns, memorized))
-    return tuple(settings)
+def keyed(variants_of: Mapping[str, Sequence[Detector]]) -> dict[str, Detector]:
+    """Return all settings of all detectors by keys, for one pass that measures them together."""
+    return {
+        _key(name, number): detector
+        for name, settings in variants_of.items()
+        for number, detector in enumerate(settings)
+    }
 
 
-def tuned_signs(
+def tuned(
     measurements: Mapping[str, Measurement],
     memorized: Tensor,
-    detectors: Mapping[str, Detector],
-) -> tuple[TunedSetting, ...]:
-    """Return the settings of detectors that have a sign alone, from what was measured anyway."""
-    return tuple(
-        best_setting((detector,), [measurements[name].values], memorized)
-        for name, detector in detectors.items()
-    )
+    variants_of: Mapping[str, Sequence[Detector]],
+) -> tuple[tuple[TunedSetting, ...], dict[str, Measurement]]:
+    """Return the setting of every detector, and its measurement at that setting.
+
+    `measurements` of the prompts with labels (P,) are by the keys of `keyed`.
+    """
+    chosen, at_chosen = [], {}
+    for name, settings in variants_of.items():
+        parts = [measurements[_key(name, number)] for number in range(len(settings))]
+        setting = best_setting(settings, [part.values for part in parts], memorized)
+        chosen.append(setting)
+        at_chosen[name] = parts[settings.index(at_setting(settings[0], setting))]
+    return tuple(chosen), at_chosen
+
+
+def _key(name: str, number: int) -> str:
+    return f"{name} {number}"
 
 
 def best_setting(
@@ -157,12 +190,16 @@ def best_setting(
 ) -> TunedSetting:
     """Return the setting and sign with the largest area; `columns` (P S, F) are those of each.
 
-    `memorized` (P,) bool are the labels. A setting without scores of both labels has no area.
+    `memorized` (P,) bool are the labels. A setting without scores of both labels has no area, nor
+    has one whose constants cannot be fitted to the reference prompts.
     """
-    best = TunedSetting(settings[0].name, _time(settings[0]), 1, math.nan, 2 * len(settings))
-    largest = -math.inf
+    choices = 2 * len(settings)
+    best, largest = _setting(settings[0], 1, math.nan, choices), -math.inf
     for detector, values in zip(settings, columns, strict=True):
-        scores = held_out_scores(detector, values, memorized)
+        try:
+            scores = held_out_scores(detector, values, memorized)
+        except MMHError:
+            continue
         read = scores.isfinite()
         sides = scores[read & memorized], scores[read & ~memorized]
         if not all(len(side) for side in sides):
@@ -171,7 +208,7 @@ def best_setting(
         for sign, value in ((1, area), (-1, 1 - area)):
             if value > largest:
                 largest = value
-                best = replace(best, t=_time(detector), sign=sign, auc=value)
+                best = _setting(detector, sign, value, choices)
     return best
 
 
@@ -200,5 +237,12 @@ def held_out_scores(detector: Detector, values: Tensor, memorized: Tensor) -> Te
     return scores
 
 
-def _time(detector: Detector) -> float:
-    return detector.t if isinstance(detector, _AT_A_TIME) else math.nan
+def _setting(detector: Detector, sign: int, auc: float, choices: int) -> TunedSetting:
+    t = low = log_delta = math.nan
+    if isinstance(detector, EarlyScan):
+        t, low = detector.high, detector.low
+    elif isinstance(detector, _AT_A_SCALE):
+        log_delta = detector.log_delta
+    elif isinstance(detector, _AT_A_TIME):
+        t = detector.t
+    return TunedSetting(detector.name, t, sign, auc, choices, low, log_delta)

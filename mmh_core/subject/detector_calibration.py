@@ -7,6 +7,7 @@ settings is refused.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -49,8 +50,9 @@ class DetectorCalibration:
     `high` and `low`. `combined` is None where no memorized prompts were labelled. `early_scan` is
     the calibration by which this model's tables are scanned: where it is known, constants,
     thresholds and percentiles of the early scan are its, so that a prompt has one early scan.
-    `left_out` says in sentences what is missing, and why. `tuned` are times and signs as labels
-    of the calibration half set them, of the detectors named there; others are as published.
+    `left_out` says in sentences what is missing, and why. `tuned` are times, noise scales and
+    signs as labels of the calibration half set them, of the detectors named there; others are as
+    published, LID at `log_delta`.
     """
 
     model: str
@@ -133,11 +135,12 @@ class DetectorCalibration:
         if name == combined_score.NAME:
             return "weights fitted on the calibration half"
         words = {setting.name: setting.words() for setting in self.tuned}
+        scales = {setting.name: setting.log_delta for setting in self.tuned}
         own = words.get(name, "as published")
-        if name == EarlyScan.name:
+        if name == EarlyScan.name and (self.early_scan is not None or name not in words):
             return f"t = {self.high:g} and {self.low:g}, sign as published"
-        if name.startswith("lid_"):
-            return f"scale by reference images (log delta {self.log_delta:.2f}), {own}"
+        if name.startswith("lid_") and math.isnan(scales.get(name, math.nan)):
+            return f"noise scale {math.exp(self.log_delta):.2g}, by reference images, {own}"
         return own
 
     def normal(self, name: str) -> Tensor:
@@ -177,10 +180,15 @@ class DetectorCalibration:
                 "--windows, and name the file by --calibration."
             )
 
-    def early(self) -> EarlyCalibration:
-        """Return the part of the early scan, by which tables of prompts are scanned."""
+    def early(self) -> EarlyCalibration | None:
+        """Return the part of the early scan, by which tables of prompts are scanned.
+
+        None where labels reversed its sign: a scan counts as published.
+        """
         if self.early_scan is not None:
             return self.early_scan
+        if any(one.name == EarlyScan.name and one.sign < 0 for one in self.tuned):
+            return None
         for estimate in self.estimates:
             if estimate.name == "early_scan":
                 return EarlyCalibration(
@@ -207,7 +215,7 @@ class DetectorCalibration:
                 f"The calibrations of the early scan and of the other detectors of {self.model} "
                 "are of different weights or seeds: make both anew, with calibrate --all."
             )
-        if _same(self.early(), early):
+        if (own := self.early()) is not None and _same(own, early):
             return replace(self, early_scan=early)
         if (early.high, early.low) != (self.high, self.low):
             raise MMHError(

@@ -8,23 +8,27 @@ import pytest
 import torch
 
 from mmh_core.detectors.catalogue import DETECTORS
+from mmh_core.detectors.early_scan import EarlyScan
 from mmh_core.detectors.guidance_norm import GuidanceNorm
 from mmh_core.detectors.inputs import DetectorInputs
-from mmh_core.detectors.measurement import fit, measure
+from mmh_core.detectors.lid import Lid
+from mmh_core.detectors.measurement import fit, measure, measure_by_key
 from mmh_core.detectors.region_map import RegionMap
-from mmh_core.detectors.score_norm import ScoreNorm
 from mmh_core.detectors.stability import Stability
 from mmh_core.detectors.tuning import (
+    LOG_DELTAS,
     TIMES,
     at_setting,
     best_setting,
     held_out_scores,
+    keyed,
     signed,
-    tuned_times,
+    tuned,
     variants,
 )
 from mmh_core.statistics import area_under_curve
 from mmh_core.text_to_image.model import TextToImage
+from tests.detectors.worlds import unet_of
 
 MEMORIZED = torch.arange(20) % 2 == 0
 
@@ -82,16 +86,96 @@ def test_prompts_without_a_score_are_left_out_and_no_score_at_all_keeps_the_publ
     assert (nothing.t, nothing.sign) == (0.98, 1) and math.isnan(nothing.auc)
 
 
-def test_a_time_chosen_on_the_analytic_model_separates_best_of_the_grid(
-    model: TextToImage, early: DetectorInputs
+GRIDS = {
+    "early_scan": 36,
+    "guidance_norm": 6,
+    "anisotropy": 6,
+    "score_norm": 6,
+    "sharpness": 6,
+    "attention_entropy": 6,
+    "representation_spread": 4,
+    "reconstruction_cost": 4,
+    "lid_conditional_count": 6,
+    "lid_difference_flipd": 6,
+    "lid_corrected_dsm": 6,
+}
+
+
+@pytest.mark.parametrize("name", sorted(DETECTORS))
+def test_every_free_setting_has_a_grid_that_begins_with_the_detectors_own(name: str) -> None:
+    settings = variants(DETECTORS[name])
+    assert settings[0] == DETECTORS[name] and len(set(settings)) == len(settings)
+    lids = {one: 6 for one in DETECTORS if one.startswith("lid_")}
+    assert len(settings) == (lids | GRIDS).get(name, 1)
+    for number, setting in enumerate(settings):
+        # Columns that separate for this setting alone choose it, and it is found again.
+        width = len(setting.estimates) if name != "stability" else 3
+        columns = [torch.randn(40, width, generator=_seeded(i)) for i in range(len(settings))]
+        columns[number][:, 0] += 50 * MEMORIZED.repeat_interleave(2)
+        if number > 4:
+            break
+        found = best_setting(settings, columns, MEMORIZED)
+        assert at_setting(DETECTORS[name], found) == setting
+        assert found.choices == 2 * len(settings)
+
+
+def _seeded(number: int) -> torch.Generator:
+    return torch.Generator().manual_seed(number)
+
+
+def test_a_scale_of_its_own_outside_the_grid_comes_first() -> None:
+    own = Lid("flipd", "unconditional", math.log(0.6))
+    scales = [one.log_delta for one in variants(own) if isinstance(one, Lid)]
+    assert scales == [math.log(0.6), *LOG_DELTAS]
+    found = best_setting(variants(own), [columns_of(9.0 * (i == 2)) for i in range(7)], MEMORIZED)
+    assert (found.log_delta, found.sign) == (math.log(0.34), -1)
+    assert found.words().startswith("noise scale 0.34, sign reversed, best of 14")
+    assert math.isnan(found.t) and math.isnan(found.low)
+
+
+def test_the_words_of_the_early_scan_name_both_times() -> None:
+    settings = variants(EarlyScan(0.98, 0.04))
+    # Settings that cannot be fitted, since nothing varies, have no area.
+    columns = [torch.zeros(40, 2) for _ in settings]
+    columns[7] = columns_of(9.0).expand(-1, 2)
+    chosen = settings[7]
+    found = best_setting(settings, columns, MEMORIZED)
+    assert isinstance(chosen, EarlyScan) and (found.t, found.low) == (chosen.high, chosen.low)
+    assert found.words().startswith(f"t = {chosen.high:g} and {chosen.low:g}, sign as published")
+
+
+def test_one_pass_measures_every_time_once(model: TextToImage, early: DetectorInputs) -> None:
+    """Norm, cosine, score norm and both times of the early scan share the branches of a time."""
+    names = ("guidance_norm", "anisotropy", "score_norm", "early_scan")
+    grids = {name: variants(DETECTORS[name]) for name in names}
+    unet = unet_of(model)
+    together = measure_by_key(model, early, keyed(grids))
+    # Twelve rows with three noises, at each of six times.
+    assert unet.rows == 6 * (12 + 3)
+    for name, settings in grids.items():
+        for number in (0, len(settings) - 1):
+            [alone] = measure(model, early, [settings[number]]).values()
+            shared = together[f"{name} {number}"]
+            assert torch.equal(shared.values, alone.values)
+            assert shared.nfe == pytest.approx(alone.nfe)
+
+
+def test_settings_chosen_on_the_analytic_model_separate_best_of_the_grid(
+    model: TextToImage, generated: DetectorInputs
 ) -> None:
     memorized = torch.tensor([True, True, False, False])
-    detectors = {"score_norm": ScoreNorm(), "region_map": RegionMap()}
-    (found,) = tuned_times(model, early, memorized, detectors)
-    areas = {}
-    for t in TIMES:
-        values = measure(model, early, [ScoreNorm(t)])["score_norm"].values
-        scores = values.reshape(4, -1).mean(1)
-        area = float(area_under_curve(scores[memorized], scores[~memorized]))
-        areas[t] = max(area, 1 - area)
-    assert found.auc == max(areas.values()) == areas[found.t]
+    names = ("score_norm", "lid_conditional_dsm", "reconstruction_cost", "region_map")
+    grids = {name: variants(DETECTORS[name]) for name in names}
+    measurements = measure_by_key(model, generated, keyed(grids))
+    settings, at_settings = tuned(measurements, memorized, grids)
+    for name, setting in zip(names, settings, strict=True):
+        areas = []
+        for number, detector in enumerate(grids[name]):
+            values = measurements[f"{name} {number}"].values
+            scores = detector.score(values).reshape(4, -1).mean(1)
+            area = float(area_under_curve(scores[memorized], scores[~memorized]))
+            areas.append(max(area, 1 - area))
+        chosen = at_setting(DETECTORS[name], setting)
+        assert setting.auc == max(areas) == areas[grids[name].index(chosen)]
+        expected = measure(model, generated, [chosen])[name].values
+        torch.testing.assert_close(at_settings[name].values, expected)

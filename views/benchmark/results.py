@@ -99,7 +99,7 @@ def _measured(column: st.delta_generator.DeltaGenerator, label: str, row: Detect
 
 
 def _wrong_way(run: BenchmarkRun) -> None:
-    """Show that the signs of detectors below chance are left as published."""
+    """Show which detectors rank the wrong way round on this test half."""
     below = [row.label for row in run.rows if row.all.auc_high < 0.5]
     if below:
         st.caption(

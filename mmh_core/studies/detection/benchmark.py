@@ -1,8 +1,8 @@
 """The benchmark of detectors, on the same labelled prompts, seeds and images.
 
 The calibration half fits what has to be fitted: constants of detectors on its reference prompts,
-times and signs of all detectors by one rule (`detectors.tuning`) and the combined score on all its
-labels.
+times, noise scales and signs of all detectors by one rule (`detectors.tuning`) and the combined
+score on all its labels.
 The test half is only counted on.
 """
 
@@ -19,8 +19,10 @@ from torch import Tensor
 from mmh_core.detectors import combined_score
 from mmh_core.detectors.catalogue import DETECTORS
 from mmh_core.detectors.combined_score import FOLDS
+from mmh_core.detectors.lid import Lid
 from mmh_core.records import LabelledPrompt, MMHError, Progress
 from mmh_core.studies.detection.benchmark_run import (
+    SCAN,
     BenchmarkRun,
     CombinedRow,
     DetectorRow,
@@ -37,6 +39,9 @@ from mmh_core.subject.training_set import TrainingSet
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.prompt_reading import partly_read_lines, partly_read_prompts
 
+#: The key of conditional LID at the model's own scale.
+_OWN_LID = "lid_at_own_scale"
+
 
 def benchmark_study(
     labelled: Sequence[LabelledPrompt],
@@ -49,11 +54,12 @@ def benchmark_study(
 ) -> Iterator[Progress[BenchmarkRun]]:
     """Calibrate on one half, measure the other and compare; the last progress has the result.
 
-    `names` are the detectors to run. LID is estimated at `log_delta`, unless given where
-    `calibrate_detectors` reads it. `early` is the early scan by which the model's tables are
-    scanned, which must know nothing of the test half; else it is calibrated here. Errors: MMHError
-    where a half lacks memorized or reference prompts and for an early scan that was calibrated on
-    reference prompts of the test half, ValueError for an unknown detector.
+    `names` are the detectors to run. The LID of the run is at `log_delta`, unless given where
+    `calibrate_detectors` estimates it, which is also the first scale of the detectors' grid.
+    `early` is the early scan by which the model's tables are scanned, which must know nothing of
+    the test half: it has a row of its own, beside the early scan that is set by the rule of all.
+    Errors: MMHError where a half lacks memorized or reference prompts and for an early scan that
+    was calibrated on reference prompts of the test half, ValueError for an unknown detector.
     """
     check_labelled(labelled)
     model = subject.model
@@ -70,14 +76,13 @@ def benchmark_study(
         seeds=seeds,
         log_delta=log_delta,
         names=(LID, *names),
-        early=early,
         tune=True,
     ):
         calibration = step.partial
         yield Progress(0.49 * step.fraction, step.message, run)
     if calibration is None:
         raise ValueError("The calibration gave no result.")
-    for last in compare(labelled, subject, calibration):
+    for last in compare(labelled, subject, calibration, early):
         seconds = time.monotonic() - started
         done = 0.49 + 0.51 * last.fraction
         yield Progress(done, last.message, replace(last.partial, seconds=seconds))
@@ -87,17 +92,25 @@ def compare(
     labelled: Sequence[LabelledPrompt],
     subject: Subject,
     calibration: DetectorCalibration,
+    early: EarlyCalibration | None = None,
 ) -> Iterator[Progress[BenchmarkRun]]:
     """Measure the test half by a calibration and count; the last progress has the result.
 
-    Errors: MMHError for the calibration of another model or of other settings.
+    `early` is the early scan by which tables are scanned, for a row of its own. Errors: MMHError
+    for the calibration of another model or of other settings.
     """
     model, training_set = subject.model, subject.training_set
     calibration.check(model)
+    detectors = dict(calibration.detectors)
+    # Figures of LID are at the model's own scale, whatever separates best.
+    detectors[_OWN_LID] = Lid(log_delta=calibration.log_delta)
+    if early is not None:
+        early.check(model)
+        detectors[SCAN] = early.detector()
     tested = tuple(row for row in labelled if row.split == "test")
     run, half = empty_run(labelled, model, calibration.seeds), None
     texts = [row.prompt for row in tested]
-    for half in measured(model, texts, calibration.detectors, calibration.seeds, training_set):
+    for half in measured(model, texts, detectors, calibration.seeds, training_set):
         done = len(half.prompts)
         message = f"Measuring the test prompts, {done} of {len(tested)}"
         yield Progress(0.98 * done / len(tested), message, run)
@@ -105,7 +118,7 @@ def compare(
         raise ValueError("No prompt was measured.")
     yield Progress(0.98, "Comparing the detectors", run)
     reference = subject.reference_prompts(model.sampling)
-    compared = _compared(run, calibration, tested, half, training_set, reference)
+    compared = _compared(run, calibration, early, tested, half, training_set, reference)
     yield Progress(1.0, "Finished", compared)
 
 
@@ -134,13 +147,14 @@ def _check_unseen(labelled: Sequence[LabelledPrompt], early: EarlyCalibration) -
 def _compared(
     run: BenchmarkRun,
     calibration: DetectorCalibration,
+    early: EarlyCalibration | None,
     prompts: tuple[LabelledPrompt, ...],
     half: Measured,
     training_set: TrainingSet | None,
     reference: ReferencePrompts | None,
 ) -> BenchmarkRun:
     """Count on the test half; nothing is fitted to it."""
-    columns = {name: measurement.values for name, measurement in half.found.items()}
+    columns = {name: half.found[name].values for name in calibration.detectors}
     scores, images = calibration.scores(columns), calibration.image_scores(columns)
 
     def row(name: str, label: str, source: str, cost: tuple[float, float]) -> DetectorRow:
@@ -153,6 +167,8 @@ def _compared(
         for name, detector in calibration.detectors.items()
         for cost in (half.found[name],)
     )
+    if early is not None:
+        rows += (_scan_row(early, half, prompts),)
     combined = None
     if (fitted := calibration.combined) is not None:
         costs = [half.found[name] for name in fitted.names]
@@ -166,7 +182,8 @@ def _compared(
             fitted.cv_auc,
             row(combined_score.NAME, combined_score.LABEL, "this project", total),
         )
-    lid = half.per_prompt(half.found[LID].values)[:, 0]
+    own = replace(half, found={**half.found, LID: half.found[_OWN_LID]})
+    lid = own.per_prompt(own.found[LID].values)[:, 0]
     words, wordless = text_rows(run.prompts)
     return replace(
         run,
@@ -178,10 +195,33 @@ def _compared(
         true_lid=_true_lids(prompts, training_set),
         detectors=rows,
         combined=combined,
-        cause=cause_row(prompts, half, training_set, reference),
+        cause=cause_row(prompts, own, training_set, reference),
         text=words,
         copies=half.copies,
     )
+
+
+def _scan_row(
+    early: EarlyCalibration, half: Measured, prompts: tuple[LabelledPrompt, ...]
+) -> DetectorRow:
+    """Return the row of the early scan as tables are scanned, with times and threshold of its own.
+
+    It is set on other prompts than the detectors beside it.
+    """
+    measurement, detector = half.found[SCAN], early.detector()
+    images = detector.score(measurement.values).reshape(len(prompts), -1)
+    counted = separated_row(
+        (SCAN, "Early scan, as tables are scanned", detector.reference),
+        (measurement.nfe, measurement.generation),
+        images.mean(1),
+        early.normal(),
+        prompts,
+    )
+    settings = (
+        f"t = {early.high:g} and {early.low:g}, sign as published, all set when the model was "
+        "calibrated"
+    )
+    return replace(counted, images=images, settings=settings)
 
 
 def _without_score(

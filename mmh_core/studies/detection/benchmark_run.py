@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: The kind of prompts that are other wordings of memorized captions, counted apart.
 PARAPHRASE = "paraphrase"
+#: The row of the early scan as tables are scanned, beside the one that is set by the rule of all.
+SCAN = "scan"
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,14 @@ class BenchmarkRun:
         """Return all rows, the combined score first, words alone last."""
         combined = () if self.combined is None else (self.combined.row,)
         return (*combined, *self.detectors, *self.text)
+
+    @property
+    def scanning(self) -> str:
+        """Return the name of the early scan's row with the threshold by which tables are scanned.
+
+        That of older files, and of runs without such a calibration, is the only one.
+        """
+        return SCAN if any(row.name == SCAN for row in self.detectors) else "early_scan"
 
     @property
     def of_model(self) -> tuple[DetectorRow, ...]:

@@ -16,11 +16,10 @@ from mmh_core.detectors.combined_score import check_labels, fit_combined
 from mmh_core.detectors.early_scan import EarlyScan
 from mmh_core.detectors.generation import generated_inputs
 from mmh_core.detectors.guidance_norm import GuidanceTrace
-from mmh_core.detectors.inputs import encode, noise_inputs
 from mmh_core.detectors.measurement import Detector
 from mmh_core.detectors.representation_spread import RepresentationSpread, middle_block
 from mmh_core.detectors.seed_similarity import SeedSimilarity
-from mmh_core.detectors.tuning import TunedSetting, at_setting, tuned_signs, tuned_times
+from mmh_core.detectors.tuning import TunedSetting, keyed, tuned, variants
 from mmh_core.dimension.curve import lid_curve, plateau
 from mmh_core.dimension.spectral import soft_spectral_count
 from mmh_core.records import LabelledPrompt, MMHError, Progress
@@ -62,8 +61,9 @@ def calibrate_detectors(
     few reference prompts. Detectors for which the model makes too few steps, or the seeds are too
     few, are left out. `early` is the calibration by which the model's tables are scanned, where
     there is one: the early scan reads at its times and compares with its reference prompts.
-    With `tune` the labels also set time and sign of every other detector, all by the rule of
-    `detectors.tuning`; without, these are as published.
+    With `tune` the labels set times, noise scales and signs of all detectors by the one rule of
+    `detectors.tuning`, all settings measured in one pass over the same images; without, times and
+    signs of the others are as published, and LID has one scale.
     Errors: MMHError without reference prompts, or with too few memorized ones.
     """
     model, training_set = subject.model, subject.training_set
@@ -78,7 +78,8 @@ def calibrate_detectors(
         early.check(model)
         times = early.high, early.low
     else:
-        times = PUBLISHED_TIMES if bool(normal.all()) else early_times(model, labelled, seeds[:2])
+        published = tune or bool(normal.all())
+        times = PUBLISHED_TIMES if published else early_times(model, labelled, seeds[:2])
     scale = training_set.log_delta if log_delta is None and training_set is not None else log_delta
     if scale is None:
         scale = lid_scale(
@@ -100,17 +101,10 @@ def calibrate_detectors(
         None,
         left_out=left_out,
     )
-    memorized, tuned = ~normal, tuple[TunedSetting, ...]()
-    if tune and bool(memorized.any()):
-        yield Progress(0.0, "Setting times and signs on the calibration half", None)
-        texts = [row.prompt for row in calibrating]
-        inputs = noise_inputs(model, encode(model, texts), seeds[:2])
-        tuned = tuned_times(model, inputs, memorized, detectors)
-        for setting in tuned:
-            detectors[setting.name] = at_setting(detectors[setting.name], setting)
-    half = None
+    tune, half = tune and not bool(normal.all()), None
+    grids = {name: variants(one) if tune else (one,) for name, one in detectors.items()}
     yield Progress(0.01, f"Measuring calibration prompts, 0 of {len(calibrating)}", None)
-    for half in measured(model, [row.prompt for row in calibrating], detectors, seeds):
+    for half in measured(model, [row.prompt for row in calibrating], keyed(grids), seeds):
         done = len(half.prompts)
         yield Progress(
             0.01 + 0.98 * done / len(calibrating),
@@ -119,12 +113,21 @@ def calibrate_detectors(
         )
     if half is None:
         raise ValueError("No prompt was measured.")
-    if tune and bool(memorized.any()):
-        timed = {setting.name for setting in tuned} | {EarlyScan.name}
-        rest = {name: one for name, one in detectors.items() if name not in timed}
-        tuned += tuned_signs(half.found, memorized, rest)
-    empty = replace(empty, tuned=tuned)
+    settings, at_settings = tuned(half.found, ~normal, grids)
+    half = replace(half, found=at_settings)
+    if tune:
+        empty = _at_settings(empty, settings)
     yield Progress(1.0, "Calibrated", _calibrated(empty, half, normal, early))
+
+
+def _at_settings(
+    empty: DetectorCalibration, settings: tuple[TunedSetting, ...]
+) -> DetectorCalibration:
+    """Return the calibration with the settings of the rule, the early scan's times among them."""
+    for setting in settings:
+        if setting.name == EarlyScan.name:
+            empty = replace(empty, high=setting.t, low=setting.low)
+    return replace(empty, tuned=settings)
 
 
 def _usable(

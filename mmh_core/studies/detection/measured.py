@@ -10,7 +10,12 @@ import torch
 from torch import Tensor
 
 from mmh_core.detectors.generation import generated_inputs
-from mmh_core.detectors.measurement import Detector, Measurement, joined_measurements, measure
+from mmh_core.detectors.measurement import (
+    Detector,
+    Measurement,
+    joined_measurements,
+    measure_by_key,
+)
 from mmh_core.retrieval.copy_evidence import copied as kind_value
 from mmh_core.retrieval.copy_evidence import is_copy
 from mmh_core.subject.copy_search import find_copies
@@ -22,7 +27,7 @@ from mmh_core.text_to_image.model import TextToImage
 class Measured:
     """The measurements of P prompts, S seeds each, prompt after prompt.
 
-    `found` has a measurement of P S rows by the name of each detector; `copied` (P,) is the share
+    `found` has a measurement of P S rows by the key of each detector; `copied` (P,) is the share
     of each prompt's images that copy a training image, NaN without training images. `copies`
     (P, S) is of every image 1 for a copy and 0 for none, and `copy_ids` (P S,) int64 the id of
     the training image that it copies, -1 for none.
@@ -57,7 +62,7 @@ def measured(
     for inputs in generated_inputs(
         model, prompts, seeds, guidance=model.guidance, steps=model.steps
     ):
-        for name, measurement in measure(model, inputs, detectors.values()).items():
+        for name, measurement in measure_by_key(model, inputs, detectors).items():
             parts[name].append(measurement)
         done += len(inputs.embeddings)
         named = torch.full((len(inputs.embeddings) * len(seeds),), -1)

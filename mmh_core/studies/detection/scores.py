@@ -119,8 +119,8 @@ def score_by_all(
         tuple(read_prompt(model, prompt) for prompt in prompts),
         left_out=calibration.left_out,
     )
-    if EarlyScan.name in names:
-        result = _as_scanned(model, result, calibration.early())
+    if EarlyScan.name in names and (early := calibration.early()) is not None:
+        result = _as_scanned(model, result, early)
     yield Progress(1.0, "Finished", result)
 
 

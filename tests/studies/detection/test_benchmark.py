@@ -13,6 +13,7 @@ from mmh_core.detectors.catalogue import DETECTORS, adapted
 from mmh_core.detectors.combined_score import COMBINED
 from mmh_core.detectors.generation import generated_inputs
 from mmh_core.detectors.inputs import joined
+from mmh_core.detectors.lid import Lid
 from mmh_core.detectors.measurement import fit, measure
 from mmh_core.memorization.cause import true_cause
 from mmh_core.records import LabelledPrompt, MMHError
@@ -21,7 +22,7 @@ from mmh_core.studies.detection import labelled_prompts
 from mmh_core.studies.detection.benchmark import benchmark_study, empty_run
 from mmh_core.studies.detection.benchmark_run import BenchmarkRun
 from mmh_core.studies.detection.labelled_prompts import pocket_labelled, split_labelled
-from mmh_core.subject.early_calibration import early_times
+from mmh_core.subject.early_calibration import early_calibration, score_prompts
 from mmh_core.subject.subject import Subject
 from mmh_core.text_to_image.model import TextToImage
 from tests.text_to_image.conftest import ModelOf
@@ -81,9 +82,8 @@ def last(labelled: tuple[LabelledPrompt, ...], model: TextToImage) -> BenchmarkR
 def test_scores_are_those_of_the_detectors_fitted_on_normal_calibration_prompts(
     model: TextToImage, run: BenchmarkRun
 ) -> None:
-    times = early_times(model, prompts(), SEEDS)
-    detectors = adapted(DETECTORS, log_delta=-0.5, embedder="pixels", early=times)
-    some = {name: detectors[name] for name in ("stability", "early_scan", "region_map")}
+    detectors = adapted(DETECTORS, log_delta=-0.5, embedder="pixels")
+    some = {name: detectors[name] for name in ("stability", "region_map")}
     measured = {}
     for split in ("calibration", "test"):
         texts = [p.prompt for p in prompts() if p.split == split]
@@ -119,11 +119,51 @@ def test_every_row_says_how_its_free_settings_were_set(run: BenchmarkRun) -> Non
     settings = {row.name: row.settings for row in run.rows}
     assert all(settings.values())
     assert "best of 2" in settings["stability"] and "t =" not in settings["region_map"]
-    assert settings["lid_conditional_count"].startswith("scale by reference images")
+    assert settings["lid_conditional_count"].startswith("noise scale 0.")
+    assert "best of 14" in settings["lid_unconditional_count"]
+    assert "best of 72" in settings["early_scan"] and " and " in settings["early_scan"]
+    assert "t = 0." in settings["reconstruction_cost"]
     assert run.copies is not None and run.copies.shape == (len(run.prompts), len(SEEDS))
     for row in run.detectors:
         assert row.images is not None
         torch.testing.assert_close(row.images.mean(1), row.scores, rtol=1e-5, atol=1e-5)
+
+
+def test_the_early_scan_of_tables_has_a_row_beside_the_one_of_the_rule(
+    model: TextToImage, run: BenchmarkRun
+) -> None:
+    texts = [f"{one} {other}" for one in WORDS[:5] for other in ("y", "z", "w", "v")]
+    [*_, last_step] = early_calibration(model, texts, SEEDS, times=(0.6, 0.3))
+    steps = benchmark_study(
+        prompts(),
+        Subject(model),
+        seeds=SEEDS,
+        log_delta=-0.5,
+        names=("early_scan",),
+        early=last_step.partial,
+    )
+    [*_, finished] = steps
+    rows = {row.name: row for row in finished.partial.detectors}
+    assert finished.partial.scanning == "scan" and run.scanning == "early_scan"
+    early = last_step.partial
+    expected = score_prompts(model, early, [p.prompt for p in prompts() if p.split == "test"])
+    torch.testing.assert_close(rows["scan"].scores, expected.score, rtol=1e-4, atol=1e-4)
+    assert torch.equal(rows["scan"].normal, early.normal()) and len(early.normal()) == 20
+    assert rows["scan"].settings.startswith("t = 0.6 and 0.3, sign as published, all set when")
+    ruled = next(row for row in run.detectors if row.name == "early_scan")
+    torch.testing.assert_close(rows["early_scan"].scores, ruled.scores, rtol=1e-4, atol=1e-4)
+
+
+def test_the_lid_of_a_run_is_at_the_models_own_scale(
+    model: TextToImage, run: BenchmarkRun
+) -> None:
+    texts = [p.prompt for p in run.prompts]
+    inputs = joined(list(generated_inputs(model, texts, SEEDS, guidance=2.0, steps=4)))
+    own = Lid(log_delta=-0.5)
+    values = measure(model, inputs, [own])[own.name].values
+    torch.testing.assert_close(
+        run.lid, values.reshape(len(texts), -1).mean(1), rtol=1e-3, atol=0.1
+    )
 
 
 def test_labels_of_the_test_half_change_no_score(model: TextToImage, run: BenchmarkRun) -> None:
