@@ -83,53 +83,6 @@ class VariancePreserving:
 
 
 @dataclass(frozen=True)
-class Cosine:
-    """The cosine schedule: `alpha = cos u(t) / cos u(0)`.
-
-    `u = (t + offset) / (1 + offset) pi / 2`: Nichol & Dhariwal 2021, Eq. 17, without their bound
-    on the last steps: `alpha(1) = 0` and `log_delta(1)` is infinite.
-    """
-
-    offset: float = 0.008
-
-    def __post_init__(self) -> None:
-        """Refuse an offset that is not positive."""
-        _positive("offset", self.offset)
-
-    @property
-    def _start(self) -> float:
-        return self.offset / (1 + self.offset) * math.pi / 2
-
-    def _angle(self, t: Tensor) -> Tensor:
-        return t / (1 + self.offset) * math.pi / 2
-
-    def alpha(self, t: Tensor) -> Tensor:
-        """Return `cos u(t) / cos u(0)` as the sine of the angle that is left, 0 at t = 1."""
-        return torch.sin(self._angle(1 - t)) / math.cos(self._start)
-
-    def sigma(self, t: Tensor) -> Tensor:
-        """Return `sqrt(sin(u + u0) sin(u - u0)) / cos u0`, which equals `sqrt(1 - alpha^2)`."""
-        angle = self._angle(t)
-        return torch.sqrt(torch.sin(angle + 2 * self._start) * torch.sin(angle)) / math.cos(
-            self._start
-        )
-
-    def log_delta(self, t: Tensor) -> Tensor:
-        """Return `log sigma - log alpha`."""
-        return torch.log(self.sigma(t)) - torch.log(self.alpha(t))
-
-    def time_at(self, log_delta: Tensor) -> Tensor:
-        """Invert `tan(u)^2 = tan(u0)^2 + (delta / cos u0)^2` without a difference of angles."""
-        start = math.tan(self._start)
-        gain = torch.exp(2 * log_delta) / math.cos(self._start) ** 2
-        tangent = torch.sqrt(start**2 + gain)
-        rise = torch.atan2(gain / (tangent + start), 1 + tangent * start)
-        # For delta so large that its square overflows the angle is a right one: alpha is 0 there.
-        rise = torch.where(torch.isfinite(gain), rise, torch.full_like(rise, math.pi / 2))
-        return (rise * (1 + self.offset) * 2 / math.pi).clamp(0, 1)
-
-
-@dataclass(frozen=True)
 class VarianceExploding:
     """The variance-exploding schedule: `alpha = 1`, `sigma = sigma_min (sigma_max / sigma_min)^t`.
 

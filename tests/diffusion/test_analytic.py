@@ -10,7 +10,6 @@ from torch import Tensor
 
 from mmh_core.diffusion.analytic import gaussian_flipd, gaussian_on_subspace
 from mmh_core.diffusion.schedule import (
-    Cosine,
     RectifiedFlow,
     Schedule,
     VarianceExploding,
@@ -20,7 +19,6 @@ from tests.diffusion.exact_models import empirical_denoiser, gaussian_mixture
 
 SCHEDULES: dict[str, Schedule] = {
     "variance preserving": VariancePreserving(),
-    "cosine": Cosine(),
     "variance exploding": VarianceExploding(),
     "rectified flow": RectifiedFlow(),
 }
@@ -70,15 +68,17 @@ def test_a_gaussian_denoises_to_its_subspace_and_shrinks_by_the_wiener_factor(na
 def test_the_empirical_denoiser_is_a_mixture_of_point_masses(name: str) -> None:
     points, log_weights = normal(9, 4), normal(9, seed=1)
     frames = torch.eye(4, dtype=torch.float64).expand(9, 4, 4)
-    mixture = gaussian_mixture(log_weights, points, frames, torch.zeros_like(points), Cosine())
-    empirical = empirical_denoiser(points, Cosine(), log_weights)
+    mixture = gaussian_mixture(
+        log_weights, points, frames, torch.zeros_like(points), RectifiedFlow()
+    )
+    empirical = empirical_denoiser(points, RectifiedFlow(), log_weights)
     x_t = normal(6, 4, seed=2)
     for t in (0.02, 0.2, 0.5, 0.95):
         # Logits of up to 1e4 in float64.
         torch.testing.assert_close(
             empirical.x0(x_t, t), mixture.x0(x_t, t), atol=1e-10, rtol=1e-10
         )
-    images = empirical_denoiser(points.reshape(9, 2, 2), Cosine(), log_weights)
+    images = empirical_denoiser(points.reshape(9, 2, 2), RectifiedFlow(), log_weights)
     assert images.shape == (2, 2)
     assert torch.equal(images.x0(x_t.reshape(6, 2, 2), 0.5).flatten(1), empirical.x0(x_t, 0.5))
 
@@ -86,9 +86,9 @@ def test_the_empirical_denoiser_is_a_mixture_of_point_masses(name: str) -> None:
 def test_duplicates_are_weights() -> None:
     points = normal(4, 3)
     counts = torch.tensor([1, 2, 1, 5])
-    copies = empirical_denoiser(points.repeat_interleave(counts, 0), Cosine())
-    weighted = empirical_denoiser(points, Cosine(), counts.double().log())
-    even = empirical_denoiser(points, Cosine())
+    copies = empirical_denoiser(points.repeat_interleave(counts, 0), RectifiedFlow())
+    weighted = empirical_denoiser(points, RectifiedFlow(), counts.double().log())
+    even = empirical_denoiser(points, RectifiedFlow())
     x_t = normal(6, 3, seed=1)
     torch.testing.assert_close(copies.x0(x_t, 0.5), weighted.x0(x_t, 0.5), atol=1e-12, rtol=0)
     assert (copies.x0(x_t, 0.5) - even.x0(x_t, 0.5)).abs().max() > 0.1
@@ -158,9 +158,9 @@ def test_results_have_the_type_of_the_input() -> None:
     points = normal(4, 3).float()
     frames = torch.eye(3).expand(4, 3, 3)
     for model in (
-        empirical_denoiser(points, Cosine()),
-        gaussian_mixture(torch.zeros(4), points, frames, torch.ones(4, 3), Cosine()),
-        gaussian_on_subspace(points[0], frames[0], torch.ones(3), Cosine()),
+        empirical_denoiser(points, RectifiedFlow()),
+        gaussian_mixture(torch.zeros(4), points, frames, torch.ones(4, 3), RectifiedFlow()),
+        gaussian_on_subspace(points[0], frames[0], torch.ones(3), RectifiedFlow()),
     ):
         assert model.net(points, torch.full((4,), 0.5), None).dtype == torch.float32
 
@@ -172,24 +172,28 @@ BENT = torch.tensor([[1.0, 0.5], [0.0, 1.0]])
     ("make", "sentence"),
     [
         (
-            lambda: gaussian_on_subspace(torch.zeros(2), BENT, torch.ones(2), Cosine()),
+            lambda: gaussian_on_subspace(torch.zeros(2), BENT, torch.ones(2), RectifiedFlow()),
             "columns of a frame must be orthonormal",
         ),
         (
             lambda: gaussian_on_subspace(
-                torch.zeros(2), torch.eye(2), torch.tensor([1.0, -2.0]), Cosine()
+                torch.zeros(2), torch.eye(2), torch.tensor([1.0, -2.0]), RectifiedFlow()
             ),
             "variances must not be negative, got -2.0",
         ),
         (
             lambda: gaussian_mixture(
-                torch.zeros(1), torch.zeros(1, 2), BENT[None], torch.ones(1, 2), Cosine()
+                torch.zeros(1), torch.zeros(1, 2), BENT[None], torch.ones(1, 2), RectifiedFlow()
             ),
             "columns of a frame must be orthonormal",
         ),
         (
             lambda: gaussian_mixture(
-                torch.zeros(1), torch.zeros(1, 2), torch.eye(2)[None], -torch.ones(1, 2), Cosine()
+                torch.zeros(1),
+                torch.zeros(1, 2),
+                torch.eye(2)[None],
+                -torch.ones(1, 2),
+                RectifiedFlow(),
             ),
             "variances must not be negative, got -1.0",
         ),

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from mmh_core.diffusion.schedule import (
-    Cosine,
     Discrete,
     RectifiedFlow,
     Schedule,
@@ -35,13 +34,6 @@ def variance_preserving(t: mpmath.mpf) -> tuple[mpmath.mpf, mpmath.mpf]:
     return mpmath.exp(-total / 2), mpmath.sqrt(1 - mpmath.exp(-total))
 
 
-def cosine(t: mpmath.mpf) -> tuple[mpmath.mpf, mpmath.mpf]:
-    """Follow Nichol & Dhariwal's Eq. 17 as it is printed."""
-    offset = mpmath.mpf("0.008")
-    f = [mpmath.cos((s + offset) / (1 + offset) * mpmath.pi / 2) ** 2 for s in (t, 0)]
-    return mpmath.sqrt(f[0] / f[1]), mpmath.sqrt(1 - f[0] / f[1])
-
-
 def variance_exploding(t: mpmath.mpf) -> tuple[mpmath.mpf, mpmath.mpf]:
     """Interpolate between .002 and 80 geometrically."""
     return mpmath.mpf(1), mpmath.mpf("0.002") ** (1 - t) * mpmath.mpf(80) ** t
@@ -49,7 +41,6 @@ def variance_exploding(t: mpmath.mpf) -> tuple[mpmath.mpf, mpmath.mpf]:
 
 CONTINUOUS: dict[str, tuple[Schedule, TrainingSet]] = {
     "variance preserving": (VariancePreserving(), variance_preserving),
-    "cosine": (Cosine(), cosine),
     "variance exploding": (VarianceExploding(), variance_exploding),
     "rectified flow": (RectifiedFlow(), lambda t: (1 - t, t)),
 }
@@ -84,7 +75,7 @@ def test_the_naive_formula_loses_digits_that_ours_keeps() -> None:
     assert abs(VariancePreserving().sigma(t).item() / truth - 1) < 1e-6
 
 
-@pytest.mark.parametrize("name", ["variance preserving", "cosine", "discrete"])
+@pytest.mark.parametrize("name", ["variance preserving", "discrete"])
 def test_the_variance_stays_1(name: str) -> None:
     t = torch.linspace(0, 1, 1001)
     total = SCHEDULES[name].alpha(t).square() + SCHEDULES[name].sigma(t).square()
@@ -137,15 +128,6 @@ def test_functions_act_elementwise_and_keep_the_type(name: str) -> None:
             alone = torch.stack([function(one.to(kind)) for one in t.flatten()])
             # The vectorized exponential and the one for the remainder may round differently.
             torch.testing.assert_close(values.flatten(), alone, atol=0, rtol=5e-7)
-
-
-def test_the_cosine_ends_without_data() -> None:
-    for kind in (torch.float32, torch.float64):
-        end = torch.ones(1, dtype=kind)
-        assert Cosine().alpha(end).item() == 0
-        # cos rounds sin(pi / 2 + u0) sin(pi / 2 - u0) / cos(u0)^2 = 1 by a few units.
-        assert Cosine().sigma(end).item() == pytest.approx(1, abs=3e-7)
-        assert Cosine().log_delta(end).item() == math.inf
 
 
 def test_a_steep_schedule_does_not_overflow() -> None:
@@ -256,7 +238,6 @@ def test_rectified_flow_equals_the_noising_of_diffusers() -> None:
         (lambda: VariancePreserving(0.0), "beta_min must be a finite number above 0, got 0.0"),
         (lambda: VariancePreserving(1.0, math.inf), "beta_max must be .* got inf"),
         (lambda: VariancePreserving(2.0, 2.0), "beta_max must be above beta_min, got 2.0"),
-        (lambda: Cosine(-0.1), "offset must be a finite number above 0, got -0.1"),
         (lambda: VarianceExploding(math.nan), "sigma_min must be .* got nan"),
         (lambda: VarianceExploding(1.0, -1.0), "sigma_max must be .* got -1.0"),
         (lambda: VarianceExploding(2.0, 1.0), "sigma_max must be above sigma_min, got 1.0"),

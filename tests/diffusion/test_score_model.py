@@ -13,7 +13,6 @@ from torch.distributions import Categorical, MixtureSameFamily, MultivariateNorm
 
 from mmh_core.diffusion.analytic import as_target, gaussian_on_subspace
 from mmh_core.diffusion.schedule import (
-    Cosine,
     Discrete,
     RectifiedFlow,
     Schedule,
@@ -33,7 +32,6 @@ from tests.diffusion.exact_models import gaussian_mixture
 
 SCHEDULES: dict[str, Schedule] = {
     "variance preserving": VariancePreserving(),
-    "cosine": Cosine(),
     "variance exploding": VarianceExploding(),
     "rectified flow": RectifiedFlow(),
     "discrete": Discrete((0.999, 0.9, 0.6, 0.3, 0.1, 0.01)),
@@ -228,7 +226,7 @@ def test_a_batch_is_a_loop(target: Target) -> None:
     means = torch.randn(3, 4, generator=generator)
     frames = torch.linalg.qr(torch.randn(3, 4, 4, generator=generator)).Q
     variances = torch.rand(3, 4, generator=generator)
-    base = gaussian_mixture(torch.zeros(3), means, frames, variances, Cosine())
+    base = gaussian_mixture(torch.zeros(3), means, frames, variances, RectifiedFlow())
     model = as_target(base, target)
     x_t, t = torch.randn(6, 4, generator=generator), torch.linspace(0.2, 0.8, 6)
     for function in (model.eps, model.x0, model.score):
@@ -239,14 +237,14 @@ def test_a_batch_is_a_loop(target: Target) -> None:
 
 def conditional(target: Target) -> ScoreModel:
     """Return a model that without a condition denoises one Gaussian and with it another."""
-    with_condition, without = exact(target, Cosine()), exact(target, Cosine())
+    with_condition, without = exact(target, RectifiedFlow()), exact(target, RectifiedFlow())
 
     def net(x_t: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
         if cond is None:
             return without.net(x_t, t, None)
         return with_condition.net(torch.sin(x_t + cond), t, None)
 
-    return ScoreModel(net, Cosine(), target, (4,), DATA_SCALE)
+    return ScoreModel(net, RectifiedFlow(), target, (4,), DATA_SCALE)
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -315,7 +313,7 @@ def test_half_precision_is_fed_exact_times(kind: torch.dtype) -> None:
 
 @pytest.mark.parametrize("t", [-0.001, 1.001, float("nan")])
 def test_times_outside_the_range_are_refused(t: float) -> None:
-    model, x_t = exact("eps", Cosine()), torch.zeros(2, 4)
+    model, x_t = exact("eps", RectifiedFlow()), torch.zeros(2, 4)
     calls: list[Callable[[], Tensor]] = [
         lambda: model.eps(x_t, t),
         lambda: model.x0(x_t, torch.tensor([0.5, t])),
@@ -328,7 +326,7 @@ def test_times_outside_the_range_are_refused(t: float) -> None:
 
 
 def test_times_come_one_for_all_or_one_for_each() -> None:
-    model = exact("eps", Cosine())
+    model = exact("eps", RectifiedFlow())
     for t in (0.5, torch.tensor(0.5), torch.tensor([0.5]), torch.full((2,), 0.5)):
         assert model.times(t, torch.zeros(2, 4)).tolist() == [0.5, 0.5]
     for t in (torch.full((3,), 0.5), torch.full((2, 1), 0.5)):
@@ -338,7 +336,7 @@ def test_times_come_one_for_all_or_one_for_each() -> None:
 
 def test_a_score_needs_noise() -> None:
     with pytest.raises(ValueError, match=r"t must be above 0, got 0\.0"):
-        exact("eps", Cosine()).score(torch.zeros(2, 4), 0.0)
+        exact("eps", RectifiedFlow()).score(torch.zeros(2, 4), 0.0)
 
 
 @pytest.mark.parametrize(
@@ -354,8 +352,8 @@ def test_a_score_needs_noise() -> None:
 def test_bad_models_are_refused(changes: dict[str, Any], sentence: str) -> None:
     good: dict[str, Any] = {"target": "eps", "shape": (4,), "data_scale": 1.0}
     with pytest.raises(ValueError, match=sentence):
-        ScoreModel(lambda x, t, cond: x, Cosine(), **(good | changes))
+        ScoreModel(lambda x, t, cond: x, RectifiedFlow(), **(good | changes))
 
 
 def test_ambient_dim_counts_all_coordinates() -> None:
-    assert ScoreModel(lambda x, t, cond: x, Cosine(), "eps", (3, 4, 5)).ambient_dim == 60
+    assert ScoreModel(lambda x, t, cond: x, RectifiedFlow(), "eps", (3, 4, 5)).ambient_dim == 60

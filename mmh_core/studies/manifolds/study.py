@@ -14,7 +14,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from mmh_core.diffusion.sampling import heun, last, time_grid
+from mmh_core.diffusion.sampling import heun, time_grid
 from mmh_core.diffusion.score_model import ScoreModel
 from mmh_core.diffusion.training import HIGHEST_NOISE, denoiser, train
 from mmh_core.dimension.fit import fit_curve
@@ -181,7 +181,7 @@ def _snapshot(
         lowest=0.01 * model.data_scale,
         highest=HIGHEST_NOISE * model.data_scale,
     )
-    generated = last(heun(model, noise, grid))
+    generated = heun(model, noise, grid)
     fit = fit_curve(
         model,
         context.train.points,
