@@ -75,20 +75,6 @@ class LidCurve:
     standard_error: Tensor
     nfe: float
 
-    def frame(self) -> pd.DataFrame:
-        """Return one row per point and scale."""
-        import pandas as pd
-
-        points, scales = self.lid.shape
-        return pd.DataFrame(
-            {
-                "point": [i for i in range(points) for _ in range(scales)],
-                "log_delta": self.log_delta.repeat(points).numpy(force=True),
-                "lid": self.lid.flatten().numpy(force=True),
-                "standard_error": self.standard_error.flatten().numpy(force=True),
-            }
-        )
-
 
 @dataclass(frozen=True)
 class Plateau:
@@ -102,19 +88,6 @@ class Plateau:
     log_delta: Tensor
     width: Tensor
     status: tuple[PlateauStatus, ...]
-
-    def frame(self) -> pd.DataFrame:
-        """Return one row per point."""
-        import pandas as pd
-
-        return pd.DataFrame(
-            {
-                "lid": self.lid.numpy(force=True),
-                "log_delta": self.log_delta.numpy(force=True),
-                "width": self.width.numpy(force=True),
-                "status": list(self.status),
-            }
-        )
 
 
 @dataclass(frozen=True)
@@ -140,16 +113,6 @@ class ManifoldSamples:
     def ambient_dim(self) -> int:
         """Return D, the number of coordinates of one point."""
         return self.points[0].numel()
-
-    def frame(self) -> pd.DataFrame:
-        """Return one row per point: its coordinates, true LID and component."""
-        import pandas as pd
-
-        table = pd.DataFrame(self.points.flatten(1).numpy(force=True))
-        table.columns = [f"x{i}" for i in range(self.ambient_dim)]
-        table["true_lid"] = self.lid.numpy(force=True)
-        table["component"] = [self.component_names[i] for i in self.component.tolist()]
-        return table
 
 
 @dataclass(frozen=True)

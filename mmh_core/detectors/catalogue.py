@@ -49,8 +49,6 @@ DETECTORS: dict[str, Detector] = {
     "representation_spread": RepresentationSpread(),
     "reconstruction_cost": ReconstructionCost(),
 }
-#: The default detector of every scan.
-DEFAULT = "early_scan"
 
 
 def adapted(

@@ -180,29 +180,6 @@ def noise_inputs(model: TextToImage, embeddings: Tensor, seeds: Sequence[int]) -
     )
 
 
-def joined(parts: Sequence[DetectorInputs]) -> DetectorInputs:
-    """Return the inputs of several parts as one; parts with the same noise share it.
-
-    Either all parts have a trace of the same times and guidance, or none does.
-    """
-    first = parts[0]
-    shared = all(torch.equal(part.noise, first.noise) for part in parts)
-    prompts = _offsets([len(part.embeddings) for part in parts])
-    texts = tuple(text for part in parts for text in part.prompts)
-    starts = [0] * len(parts) if shared else _offsets([len(part.noise) for part in parts])
-    traces = [part.trace for part in parts if part.trace is not None]
-    if traces and len(traces) < len(parts):
-        raise ValueError("Some of the parts were generated and some were not.")
-    return DetectorInputs(
-        torch.cat([part.embeddings for part in parts]),
-        first.noise if shared else torch.cat([part.noise for part in parts]),
-        torch.cat([part.prompt + by for part, by in zip(parts, prompts, strict=True)]),
-        torch.cat([part.start + by for part, by in zip(parts, starts, strict=True)]),
-        joined_traces(traces) if traces else None,
-        prompts=texts if len(texts) == sum(len(part.embeddings) for part in parts) else (),
-    )
-
-
 def joined_traces(traces: Sequence[Trace]) -> Trace:
     """Return several traces as one; NFE are averaged over the images."""
     first = traces[0]
@@ -228,7 +205,3 @@ def per_prompt(values: Tensor, inputs: DetectorInputs) -> Tensor:
     total = values.new_zeros(prompts).index_add(0, inputs.prompt, values)
     rows = values.new_zeros(prompts).index_add(0, inputs.prompt, torch.ones_like(values))
     return total / rows
-
-
-def _offsets(sizes: Sequence[int]) -> list[int]:
-    return [sum(sizes[:i]) for i in range(len(sizes))]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,6 @@ class JacobianRank:
     soft: Tensor
     count: Tensor
     nfe: float
-
-    def frame(self) -> pd.DataFrame:
-        """Return one row per latent."""
-        import pandas as pd
-
-        columns = {"soft": self.soft, "count": self.count}
-        return pd.DataFrame({name: value.numpy(force=True) for name, value in columns.items()})
 
 
 def jacobian_rank(decode: Callable[[Tensor], Tensor], z: Tensor, delta: float) -> JacobianRank:

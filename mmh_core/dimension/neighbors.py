@@ -9,7 +9,6 @@ these reproduce:
 | `mle` | `MLE(unbiased=True)`; its default is ours times (k - 1) / (k - 2) |
 | `local_pca` | `lPCA(ver="FO", alphaFO=threshold).fit_transform_pw` |
 | `ess` | `ESS(ver="a", d=1)`, which draws 5,000 of the pairs beyond k = 100; here all count |
-| `two_nn_global` | `TwoNN(method="mle")` |
 
 Where a point has an exact copy every estimator answers 0, which is the theorem of Ross et al.
 2025 (arXiv 2411.00113), and none ever answers NaN or infinity. All of them take the neighborhood
@@ -18,8 +17,6 @@ in high dimension every one needs more neighbors than there are.
 """
 
 from __future__ import annotations
-
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -38,10 +35,8 @@ from mmh_core.dimension.knn import (
 from mmh_core.records import LidEstimate
 
 __all__ = [
-    "DataLidMethod",
     "NeighborGraph",
     "concordance",
-    "data_lid",
     "default_k",
     "duplicates",
     "ess",
@@ -49,31 +44,9 @@ __all__ = [
     "local_pca",
     "mle",
     "two_nn",
-    "two_nn_global",
 ]
 
-DataLidMethod = Literal["ess", "mle", "two_nn", "local_pca"]
 DISCARDED = 0.1  # the largest ratios, which a boundary or a change of density distorts first
-
-
-def data_lid(
-    points: Tensor,
-    *,
-    method: DataLidMethod = "ess",
-    k: int | None = None,
-    queries: Tensor | None = None,
-) -> LidEstimate:
-    """Estimate the LID of the data at every point, or at every query, in one call.
-
-    `points` (N, *shape); `k` is `default_k(N)` unless given. With several methods on the same
-    data, build `knn_graph` once and call them on it. Raises ValueError for an unknown method and
-    as `knn_graph` does.
-    """
-    if method not in get_args(DataLidMethod):
-        raise ValueError(f"method={method!r}: it must be one of {get_args(DataLidMethod)}.")
-    size = default_k(len(points) if points.ndim else 0) if k is None else k
-    graph = knn_graph(points, size, queries=queries)
-    return {"ess": ess, "mle": mle, "two_nn": two_nn, "local_pca": local_pca}[method](graph)
 
 
 def mle(graph: NeighborGraph) -> LidEstimate:
@@ -110,18 +83,6 @@ def two_nn(graph: NeighborGraph) -> LidEstimate:
     rows, position = torch.unique(graph.indices, return_inverse=True)
     count, total = _censored(_log_ratios(graph, rows)[position])
     return zero_at_copies(graph, *_gamma_fit(count, total, graph.points.shape[1]))
-
-
-def two_nn_global(graph: NeighborGraph) -> float:
-    """Estimate one dimension for all N points from their two nearest neighbors (see `two_nn`).
-
-    Points with exact copies are left out, and 0.0 is the answer where fewer than three others
-    remain. The scale is the smallest the data have, so noise off the manifold counts in full.
-    """
-    everything = torch.arange(len(graph.points), device=graph.points.device)
-    count, total = _censored(_log_ratios(graph, everything)[None])
-    lid, _ = _gamma_fit(count, total, graph.points.shape[1])
-    return float(lid)
 
 
 def local_pca(graph: NeighborGraph, threshold: float = 0.05) -> LidEstimate:

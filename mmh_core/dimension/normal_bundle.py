@@ -19,7 +19,7 @@ from mmh_core.dimension.scale import ScaledPoints, check_exact, scaled_points
 from mmh_core.records import LidEstimate
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 _NUMBERS_PER_PASS = 2**17
 _FEWEST_DRAWS = 64
@@ -38,12 +38,6 @@ class NormalBundle:
     lid: Tensor
     gap: Tensor
     nfe: float
-
-    def frame(self) -> pd.DataFrame:
-        """Return one row per point."""
-        import pandas as pd
-
-        return pd.DataFrame({"lid": self.lid.numpy(force=True), "gap": self.gap.numpy(force=True)})
 
 
 def normal_bundle_at(

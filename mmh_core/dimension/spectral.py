@@ -23,7 +23,7 @@ from mmh_core.dimension.scale import ScaledPoints, check_exact, scaled_points
 from mmh_core.records import LidEstimate
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 SOFT_EFFORT = Effort(probes=8, steps=5)
 LHSD_EFFORT = Effort(probes=8, steps=10)
@@ -40,19 +40,6 @@ class Spectrum:
     eigenvalues: Tensor
     asymmetry: Tensor
     nfe: float
-
-    def frame(self) -> pd.DataFrame:
-        """Return one row per point and eigenvalue."""
-        import pandas as pd
-
-        points, dim = self.eigenvalues.shape
-        return pd.DataFrame(
-            {
-                "point": [i for i in range(points) for _ in range(dim)],
-                "eigenvalue": self.eigenvalues.flatten().numpy(force=True),
-                "asymmetry": self.asymmetry.repeat_interleave(dim).numpy(force=True),
-            }
-        )
 
 
 def soft_step(eigenvalues: Tensor, width: float = 0.07) -> Tensor:

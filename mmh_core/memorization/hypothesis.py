@@ -97,14 +97,6 @@ class Verdict:
         return self.label in MEMORIZED
 
 
-def judge(model_lid: float, data_lid: float, *, typical_lid: float, fits: bool) -> Verdict:
-    """Return the verdict of one point with its reason; see `verdicts` for the rule."""
-    codes = verdicts(
-        torch.tensor([model_lid]), torch.tensor([data_lid]), typical_lid=typical_lid, fits=fits
-    )
-    return explain(VERDICTS[int(codes[0])], model_lid, data_lid, typical_lid)
-
-
 def explain(label: VerdictLabel, model_lid: float, data_lid: float, typical_lid: float) -> Verdict:
     """Return a verdict with its reason."""
     model, data, typical = (_dimensions(v) for v in (model_lid, data_lid, typical_lid))

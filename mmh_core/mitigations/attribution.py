@@ -18,7 +18,7 @@ from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Request
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 AttributionBy = Literal["guidance norm", "guided score norm", "flipd", "denoising loss", "random"]
 
@@ -37,12 +37,6 @@ class Attribution:
     spans: tuple[tuple[int, int], ...]
     scores: Tensor
     nfe: float
-
-    def frame(self) -> pd.DataFrame:
-        """Return one row per token."""
-        import pandas as pd
-
-        return pd.DataFrame({"token": self.tokens, "score": self.scores.numpy(force=True)})
 
 
 def attribute(

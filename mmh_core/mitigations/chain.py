@@ -22,7 +22,7 @@ from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Request
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,16 +66,6 @@ class ChainOutcome:
     def nfe(self) -> float:
         """Return the NFE of all trials together, per image."""
         return sum(attempt.nfe for attempt in self.tried)
-
-    def frame(self) -> pd.DataFrame:
-        """Return one row per mitigation tried."""
-        import pandas as pd
-
-        rows = [
-            (t.name, t.strength, t.score, t.kept, t.passed, t.refused, t.nfe) for t in self.tried
-        ]
-        columns = ["mitigation", "strength", "score", "kept", "passed", "refused", "nfe"]
-        return pd.DataFrame(rows, columns=columns)
 
 
 def cheapest_first(mitigations: Sequence[Mitigation], steps: int) -> tuple[Mitigation, ...]:

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from mmh_core.mitigations.interface import RequestScore, Work
-from mmh_core.mitigations.objectives import guidance_norms
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.generation import embeddings, first_input, generate
 from mmh_core.text_to_image.model import TextToImage
@@ -96,19 +95,6 @@ def guidance_norm_score(model: TextToImage, request: Request) -> Work[RequestSco
     norm = next(steps).guidance_norm
     steps.close()  # type: ignore[attr-defined]
     return RequestScore(float(norm.mean()), 2.0)
-
-
-def reference_norms(model: TextToImage, request: Request, prompts: tuple[str, ...]) -> Tensor:
-    """Return the first-step guidance norms (N * B,) of reference prompts at the request's seeds.
-
-    Everything but the prompt is as in the request; steering is left out.
-    """
-    norms = []
-    for prompt in prompts:
-        at = first_step(model, replace(request, prompt=prompt, steering=None))
-        with torch.no_grad():
-            norms.append(guidance_norms(at.eps_c(at.cond), at.eps_u()))
-    return torch.cat(norms)
 
 
 def _guided(request: Request) -> Request:

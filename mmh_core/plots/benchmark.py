@@ -27,7 +27,7 @@ _SYMBOLS = {
 _OTHER = "#8a969c"
 _LINES = (theme.ACCENT, theme.SECOND, "#8a7a3c", "#4f9fdc", "#d55e00")
 #: Fills of cells that carry white figures on a light and on a dark page: contrast 5 and more.
-_MIDDLE, _FULL, _PALE = "#15758f", "#0d5a70", "rgba(11,143,179,0.1)"
+_MIDDLE, _FULL = "#15758f", "#0d5a70"
 #: Share of the largest count above which a cell is filled so.
 _DARK = 0.25
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -66,10 +65,6 @@ class Check:
     def short(self) -> tuple[Row, ...]:
         """Return the rows whose bar is missed."""
         return tuple(row for row in self.rows if row.short)
-
-    def frame(self) -> pd.DataFrame:
-        """Return one row per figure."""
-        return pd.DataFrame([asdict(row) for row in self.rows])
 
 
 def share(

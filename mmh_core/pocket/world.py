@@ -36,7 +36,6 @@ VARIED_IMAGES, TEMPLATE_IMAGES = 100, 42
 HELD_OUT = {"varied": 8, "template": 5, "overfit": 6}
 TEMPLATE_COPIES = 2
 OVERFIT_EXPOSURES = 120
-KINDS: tuple[Kind, ...] = ("open", "varied", "duplicate", "template", "overfit")
 COLUMNS = ("id", "family", "kind", "subject", "content", "captions", "lid", "copies")
 
 

@@ -23,7 +23,6 @@ from mmh_core.installation import PROGRAM, assets
 from mmh_core.records import MMHError
 
 POCKET_DESCRIPTOR = assets() / "pocket-sd" / "descriptor"
-KINDS = ("pixels", "pocket", "clip", "dinov2", "sscd")
 #: Pixels embedded at a time by `embed_all`, 32 images of 64 x 64: twice as many leave the
 #: processor's cache and take the embedded world's descriptor half as long again.
 BATCH_PIXELS = 2**17

@@ -86,24 +86,6 @@ class Neighbors:
     kinds: tuple[tuple[str, ...], ...]
     searched: int
 
-    def frame(self) -> pd.DataFrame:
-        """Return one row per query and neighbor; `rank` starts at 1."""
-        import pandas as pd
-
-        queries, k = self.ids.shape
-        return pd.DataFrame(
-            {
-                "query": np.repeat(np.arange(queries), k),
-                "rank": np.tile(np.arange(1, k + 1), queries),
-                "id": self.ids.flatten().numpy(),
-                "similarity": self.similarity.flatten().numpy(),
-                "caption": [text for row in self.captions for text in row],
-                "file": [text for row in self.files for text in row],
-                "kind": [text for row in self.kinds for text in row],
-                "copies": self.copies.flatten().numpy(),
-            }
-        )
-
 
 def build_index(vectors: Tensor, labels: pd.DataFrame, embedder: Embedder) -> Index:
     """Make an index of descriptors (N, dim) and their labels; lengths are brought to exactly 1.

@@ -10,8 +10,6 @@ from torch import Tensor
 from mmh_core.retrieval.copy_evidence import CopyKind
 from mmh_core.retrieval.image_names import named_training_image
 
-_NAN = float("nan")
-
 
 @dataclass(frozen=True)
 class TrainingNeighbor:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from mmh_core.detectors.generation import generated_inputs
-from mmh_core.detectors.inputs import DetectorInputs, encode, joined, noise_inputs
+from mmh_core.detectors.inputs import DetectorInputs, encode, noise_inputs
 from mmh_core.text_to_image.model import TextToImage
+from tests.detectors.joined import joined
 from tests.detectors.worlds import PROMPTS, world
 from tests.text_to_image.conftest import folder_of, model_of
 

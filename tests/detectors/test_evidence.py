@@ -14,7 +14,6 @@ from mmh_core.detectors.inputs import (
     DetectorInputs,
     Trace,
     encode,
-    joined,
     noise_inputs,
     per_prompt,
     starting_noise,
@@ -25,6 +24,7 @@ from mmh_core.text_to_image.generation import generate, generate_images
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Request, Sampling, Steering
 from tests.detectors.conftest import SEEDS
+from tests.detectors.joined import joined
 from tests.detectors.worlds import PROMPTS, kernel, unet_of, world
 from tests.text_to_image.conftest import ModelOf
 

@@ -8,7 +8,7 @@ from dataclasses import fields, is_dataclass, replace
 import pytest
 import torch
 
-from mmh_core.detectors.catalogue import DEFAULT, DETECTORS, adapted
+from mmh_core.detectors.catalogue import DETECTORS, adapted
 from mmh_core.detectors.early_scan import EarlyScan
 from mmh_core.detectors.guidance_norm import GuidanceNorm, GuidanceTrace
 from mmh_core.detectors.inputs import DetectorInputs, per_prompt
@@ -112,7 +112,6 @@ def test_the_duplicate_ranks_above_ordinary_prompts(
 
 
 def test_the_table_is_literal_and_named(generated: DetectorInputs) -> None:
-    assert DEFAULT in DETECTORS
     assert all(name == each.name for name, each in DETECTORS.items())
     assert len({each.label for each in DETECTORS.values()}) == len(DETECTORS)
     for each in DETECTORS.values():

@@ -45,7 +45,6 @@ def test_a_curve_is_the_closed_form_at_every_scale() -> None:
     assert torch.equal(curve.log_delta, scales)
     # One pass with three copies of each point and one reverse pass of all: 6, at three scales.
     assert curve.nfe == 18
-    assert len(curve.frame()) == 6
 
 
 def test_all_scales_share_their_draws_and_the_generator_moves_on() -> None:

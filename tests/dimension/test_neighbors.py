@@ -12,7 +12,6 @@ from mmh_core.dimension import knn
 from mmh_core.dimension.neighbors import (
     NeighborGraph,
     concordance,
-    data_lid,
     default_k,
     duplicates,
     ess,
@@ -20,7 +19,6 @@ from mmh_core.dimension.neighbors import (
     local_pca,
     mle,
     two_nn,
-    two_nn_global,
 )
 
 ESTIMATORS = [mle, two_nn, local_pca, ess]
@@ -201,15 +199,15 @@ def test_mle_inside_a_cube_and_at_its_edge(generator):
     inside = 0.25 + 0.5 * uniform(250, 3, generator=generator)
     # Balls of 20 neighbors have radius .1: none leaves the cube. About 1,000 points lie around
     # the queries, so the mean is known to about 3 / sqrt(1000) = .1; three of those.
-    lid = data_lid(cube, method="mle", k=20, queries=inside).lid
+    lid = mle(knn_graph(cube, 20, queries=inside)).lid
     assert lid.mean().item() == pytest.approx(3, abs=0.3)
     # From .05 outside a face only a cap is seen, and its volume grows faster than r^3.
     outside = inside.clone()
     outside[:, 0] = -0.05
-    assert data_lid(cube, method="mle", k=20, queries=outside).lid.mean() > 3.5
+    assert mle(knn_graph(cube, 20, queries=outside)).lid.mean() > 3.5
     # From .05 inside, the cut ball grows more slowly than a whole one.
     outside[:, 0] = 0.05
-    assert data_lid(cube, method="mle", k=20, queries=outside).lid.mean() < 2.9
+    assert mle(knn_graph(cube, 20, queries=outside)).lid.mean() < 2.9
 
 
 def test_two_nn_of_equal_ratios():
@@ -223,7 +221,6 @@ def test_two_nn_of_equal_ratios():
     torch.testing.assert_close(
         estimate.standard_error, expected / math.sqrt(17), rtol=1e-13, atol=0
     )
-    assert two_nn_global(by_radii(radii)) == pytest.approx(44 / (50 * c), rel=1e-13)
 
 
 def test_two_nn_is_unbiased_for_pareto_ratios(generator):
@@ -239,8 +236,6 @@ def test_two_nn_is_unbiased_for_pareto_ratios(generator):
     spread = dim / math.sqrt(43)
     assert lid.mean().item() == pytest.approx(dim, abs=4 * spread / math.sqrt(blocks))
     assert lid.std().item() == pytest.approx(spread, rel=0.1)  # 1.6 % each way, doubled thrice
-    # 100,000 ratios: relative error 1 / sqrt(90,000), four times.
-    assert two_nn_global(graph) == pytest.approx(dim, rel=4 / 300)
 
 
 def test_two_nn_seeks_second_neighbors_in_all_the_data(generator):
@@ -250,7 +245,6 @@ def test_two_nn_seeks_second_neighbors_in_all_the_data(generator):
     logs = (among.distances[:, 1] / among.distances[:, 0]).log()[asked.indices].sort(dim=1).values
     expected = 26 / (logs[:, :27].sum(dim=1) + 3 * logs[:, 26])
     torch.testing.assert_close(two_nn(asked).lid, expected, rtol=1e-12, atol=0)
-    assert two_nn_global(asked) == pytest.approx(two_nn_global(among), rel=1e-12)
 
 
 @pytest.mark.parametrize("dim", [2, 5, 75])
@@ -320,26 +314,10 @@ def test_batch_equals_loop(generator, monkeypatch, estimator):
         torch.testing.assert_close(result, batch.lid, rtol=1e-12, atol=0)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_convenience_equals_estimator_on_graph(generator, method):
-    points = normal(240, 4, generator=generator)
-    by_name = dict(zip(METHODS, [ess, mle, two_nn, local_pca], strict=True))
-    estimate = data_lid(points, method=method)
-    assert torch.equal(estimate.lid, by_name[method](knn_graph(points, 12)).lid)
-    asked = data_lid(points, method=method, k=40, queries=points[:3] + 0.01)
-    expected = by_name[method](knn_graph(points, 40, queries=points[:3] + 0.01))
-    assert torch.equal(asked.lid, expected.lid)
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_no_queries_give_no_estimates(generator, method):
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_no_queries_give_no_estimates(generator, estimator):
     points = normal(30, 2, 2, generator=generator)
-    assert data_lid(points, method=method, queries=points[:0]).lid.tolist() == []
-
-
-def test_default_method_is_ess(generator):
-    points = normal(200, 4, generator=generator)
-    assert torch.equal(data_lid(points).lid, ess(knn_graph(points, 10)).lid)
+    assert estimator(knn_graph(points, 5, queries=points[:0])).lid.tolist() == []
 
 
 # Copies and other degenerate neighborhoods
@@ -359,14 +337,12 @@ def test_exact_copies_have_dimension_zero(generator, estimator):
     assert (estimate.lid[~copied] > 0).float().mean() > 0.9
     asked = estimator(knn_graph(points, 15, queries=points[98:102]))
     assert (asked.lid == 0).all()
-    assert two_nn_global(knn_graph(points, 15)) == pytest.approx(4, rel=0.2)  # 3 / sqrt(230)
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_degenerate_neighborhoods_have_finite_dimension(generator, estimator):
     same = torch.full((30, 3), 0.1, dtype=torch.float64)
     assert (estimator(knn_graph(same, 5)).lid == 0).all()
-    assert two_nn_global(knn_graph(same, 5)) == 0
     # All neighbors coincide, though not with the query: the sample shows one place.
     expected = {mle: 3.0, two_nn: 0.0, local_pca: 0.0, ess: 0.0}[estimator]
     alone = estimator(knn_graph(same, 7, queries=torch.tensor([[0.3, 0.7, -0.2]])))
@@ -414,8 +390,6 @@ def test_agreement_with_scikit_dimension(generator, dim, ambient):
     skew = oracle.ESS(ver="a", d=1, random_state=0)
     values = [skew.fit_once(data[rows]).dimension_ for rows in arrays[1][:20]]
     assert ess(graph).lid[:20].numpy() == pytest.approx(np.array(values), **close)
-    ratios = oracle.TwoNN(method="mle").fit(data).dimension_
-    assert two_nn_global(graph) == pytest.approx(ratios, **close)
 
 
 # Concordance
@@ -455,13 +429,13 @@ def test_neighborhood_size_out_of_range(generator, k):
     with pytest.raises(ValueError, match=rf"k={k} .* N=10 .* from 3 to N - 1"):
         knn_graph(points, k)
     with pytest.raises(ValueError, match=rf"k={k} .* N=10"):
-        data_lid(points, k=k, queries=points[:1])
+        knn_graph(points, k, queries=points[:1])
 
 
 def test_bad_points():
     points = torch.rand(10, 2, 2)
     with pytest.raises(ValueError, match="N=0"):
-        data_lid(torch.tensor(1.0))
+        knn_graph(torch.tensor(1.0), 5)
     for value in (math.nan, math.inf, 1e200):
         broken = points.double()
         broken[3, 0, 1] = value
@@ -478,8 +452,6 @@ def test_bad_points():
 
 def test_bad_choices():
     points = torch.rand(10, 2)
-    with pytest.raises(ValueError, match=r"method='pca'.*'ess', 'mle', 'two_nn', 'local_pca'"):
-        data_lid(points, method="pca")
     for threshold in (0, 1, math.nan):
         with pytest.raises(ValueError, match="threshold="):
             local_pca(knn_graph(points, 3), threshold=threshold)

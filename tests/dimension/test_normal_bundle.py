@@ -49,7 +49,7 @@ def test_singular_values_are_those_of_the_noise_across() -> None:
     across = delta2 / (1 + delta2)
     assert (seen.singular_values[:, 8:] / across - 1).abs().max() < 0.08
     assert seen.gap.tolist() == pytest.approx([0.94] * 2, abs=0.06)
-    assert seen.frame()["lid"].tolist() == [4.0, 4.0]
+    assert seen.lid.tolist() == [4.0, 4.0]
 
 
 def test_a_condition_reaches_every_draw() -> None:

@@ -13,7 +13,6 @@ from mmh_core.memorization.hypothesis import (
     VERDICTS,
     VerdictLabel,
     explain,
-    judge,
     margin,
     verdicts,
 )
@@ -88,16 +87,22 @@ def test_a_quarter_counts_as_less_but_at_least_half_a_dimension() -> None:
     assert bool(margin(torch.tensor([NAN])).isnan())
 
 
+def label_of(model: float, data: float, typical: float, *, fits: bool) -> VerdictLabel:
+    """Return the verdict of one point."""
+    lids = torch.tensor([model]), torch.tensor([data])
+    return VERDICTS[int(verdicts(*lids, typical_lid=typical, fits=fits)[0])]
+
+
 @pytest.mark.parametrize(("model", "data", "typical", "label"), CASES)
 def test_the_rule(model: float, data: float, typical: float, label: VerdictLabel) -> None:
-    assert judge(model, data, typical_lid=typical, fits=True).label == label
+    assert label_of(model, data, typical, fits=True) == label
 
 
 @pytest.mark.parametrize(("model", "data", "typical", "label"), CASES)
 def test_no_verdict_passes_a_closed_gate(
     model: float, data: float, typical: float, label: VerdictLabel
 ) -> None:
-    assert judge(model, data, typical_lid=typical, fits=False).label == "fit too poor to say"
+    assert label_of(model, data, typical, fits=False) == "fit too poor to say"
 
 
 def test_every_verdict_occurs_among_the_cases() -> None:

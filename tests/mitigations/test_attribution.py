@@ -86,7 +86,6 @@ def test_random_scores_are_the_control(model_of: ModelOf) -> None:
     expected = torch.rand(2, generator=torch.Generator().manual_seed(0))
     assert torch.equal(found.scores, expected)
     assert found.nfe == 0
-    assert found.frame()["token"].tolist() == ["the", "cat"]
     with pytest.raises(ValueError, match="pass a generator"):
         result_of(attribute(model, request, "random"))
     with pytest.raises(ValueError, match="Unknown attribution 'taste'"):

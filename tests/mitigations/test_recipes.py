@@ -19,7 +19,6 @@ from mmh_core.mitigations.first_step import (
     delta_of_noise,
     first_step,
     guidance_norm_score,
-    reference_norms,
 )
 from mmh_core.mitigations.guidance_schedule import DynamicGuidance, GuidanceSchedule
 from mmh_core.mitigations.initial_noise import NoiseAdjustment, NoiseOptimization, first_noise
@@ -40,7 +39,7 @@ from mmh_core.mitigations.tokens import padding_rows, prompt_tokens
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.generation import first_input, generate, generate_images
 from mmh_core.text_to_image.model import TextToImage
-from mmh_core.text_to_image.requests import Branches, Steering
+from mmh_core.text_to_image.requests import Branches, Request, Steering
 from tests.mitigations.conftest import SEEDS, ModelOf, full_context, request_for
 
 KINDS = pytest.mark.parametrize("kind", ["tiny", "tiny-v"])
@@ -61,6 +60,19 @@ def state_of(model: TextToImage) -> str:
     digest.update(repr(sorted(model.scheduler.items())).encode())
     digest.update(model.unconditional.numpy().tobytes())
     return digest.hexdigest()
+
+
+def reference_norms(model: TextToImage, request: Request, prompts: tuple[str, ...]) -> Tensor:
+    """Return the first-step guidance norms (N * B,) of reference prompts at the request's seeds.
+
+    Everything but the prompt is as in the request; steering is left out.
+    """
+    norms = []
+    for prompt in prompts:
+        at = first_step(model, replace(request, prompt=prompt, steering=None))
+        with torch.no_grad():
+            norms.append(guidance_norms(at.eps_c(at.cond), at.eps_u()))
+    return torch.cat(norms)
 
 
 def test_the_catalogue_is_complete_and_in_order() -> None:

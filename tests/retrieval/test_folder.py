@@ -86,7 +86,7 @@ def test_captions_arrive_at_their_files(images: Path, tmp_path: Path, form: str)
     assert found is not None
     assert found.labels["caption"].tolist() == ["ein Ä\nund mehr", "", "=1+1, 'q'", "NA"]
     nearest = search(found, torch.from_numpy(found.vectors[1:2].copy()), 1)
-    assert nearest.frame()[["file", "caption"]].values.tolist() == [["b/c.png", ""]]
+    assert (nearest.files, nearest.captions) == ((("b/c.png",),), (("",),))
 
 
 def test_a_parquet_file_that_unpacks_to_too_much_is_refused(tmp_path: Path) -> None:

@@ -155,27 +155,16 @@ def test_the_frame_names_captions_files_kinds_and_copies() -> None:
     )
     index = build_index(torch.eye(3), table, Named(3))
     found = search(index, torch.tensor([[0.0, 3.0, 4.0]]), 2)
-    wanted = pd.DataFrame(
-        {
-            "query": [0, 0],
-            "rank": [1, 2],
-            "id": [11, 10],
-            "similarity": [0.8, 0.6],
-            "caption": ["c", "b"],
-            "file": ["c.png", "b.png"],
-            "kind": ["open", "duplicate"],
-            "copies": [2, 40],
-        }
-    )
-    pd.testing.assert_frame_equal(found.frame(), wanted, check_dtype=False)
-    assert found.captions == (("c", "b"),)
+    assert found.ids.tolist() == [[11, 10]] and found.copies.tolist() == [[2, 40]]
+    assert found.similarity.tolist() == [pytest.approx([0.8, 0.6])]
+    assert (found.captions, found.files) == ((("c", "b"),), (("c.png", "b.png"),))
+    assert found.kinds == (("open", "duplicate"),)
     plain = search(
         build_index(torch.eye(3), table[["id", "caption", "file"]], Named(3)),
         torch.tensor([[0.0, 3.0, 4.0]]),
         2,
     )
-    assert plain.frame()["kind"].tolist() == ["", ""]
-    assert plain.frame()["copies"].tolist() == [1, 1]
+    assert plain.kinds == (("", ""),) and plain.copies.tolist() == [[1, 1]]
     part = rows_of(index, np.array([0, 2]))
     assert search(part, torch.tensor([[0.0, 3.0, 4.0]]), 9).ids.tolist() == [[11, 3]]
 
@@ -183,7 +172,6 @@ def test_the_frame_names_captions_files_kinds_and_copies() -> None:
 def test_no_queries_give_no_rows() -> None:
     found = search(made(drawn(5, 4)), torch.empty(0, 4), 3)
     assert found.ids.shape == (0, 3)
-    assert found.frame().empty
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from mmh_core.mitigations.catalogue import mitigation
 from mmh_core.retrieval.copy_evidence import CopyKind
 from mmh_core.statistics import Interval
 from mmh_core.studies.mitigation.run import Cell, Treatment
-from views.widgets.words import duration_words, number
+from views.widgets.words import duration_words
 
 COPIES = (
     "Share of images that reproduce a training image or a layout that many of them share, by "
@@ -69,16 +69,6 @@ def cost(name: str, steps: int) -> str:
     if more == 0:
         return "No extra cost."
     return f"Costs about {1 + more / (2 * steps):.1f} times as much as generation alone."
-
-
-def mean(figure: Interval, digits: int = 2) -> str:
-    """Return a mean with the ends of its interval where they are known."""
-    if math.isnan(figure.value):
-        return "unknown"
-    text = number(figure.value, digits)
-    if math.isnan(figure.low) or math.isnan(figure.high):
-        return text
-    return f"{text} [{number(figure.low, digits)}, {number(figure.high, digits)}]"
 
 
 def change(figure: Interval, digits: int = 2) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mmh_core.mitigations.interface import Work, reporting
 from mmh_core.mitigations.lid_loss import generated_latents
-from mmh_core.mitigations.retrigger import STEPS, retriggered
+from mmh_core.mitigations.retrigger import retriggered
 from mmh_core.mitigations.wording import paraphrases, reworded, words_of
 from mmh_core.records import MMHError
 from mmh_core.retrieval.copy_evidence import copied
@@ -66,14 +66,6 @@ def paraphrases_of(prompt: str, listed: Sequence[str] = ()) -> tuple[str, ...]:
         generator = torch.Generator().manual_seed(0)
         others = [*paraphrases(prompt), reworded(prompt, words, generator)]
     return tuple(dict.fromkeys(text for text in others if text != prompt))[:PARAPHRASES]
-
-
-def expected_nfe(config: MitigationConfig, paraphrases: int) -> float:
-    """Return about how many NFE `robustness` takes beyond applying the mitigations."""
-    steps = 2.0 * config.sampling.steps
-    generated = SEEDS * (1 + paraphrases) * steps
-    attacked = len(config.seeds) * (2.0 * STEPS + 1 + steps)
-    return len(config.treatments) * (generated + attacked)
 
 
 def robustness(

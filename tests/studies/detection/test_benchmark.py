@@ -12,7 +12,6 @@ import torch
 from mmh_core.detectors.catalogue import DETECTORS, adapted
 from mmh_core.detectors.combined_score import COMBINED
 from mmh_core.detectors.generation import generated_inputs
-from mmh_core.detectors.inputs import joined
 from mmh_core.detectors.lid import Lid
 from mmh_core.detectors.measurement import fit, measure
 from mmh_core.memorization.cause import true_cause
@@ -25,6 +24,7 @@ from mmh_core.studies.detection.labelled_prompts import pocket_labelled, split_l
 from mmh_core.subject.early_calibration import early_calibration, score_prompts
 from mmh_core.subject.subject import Subject
 from mmh_core.text_to_image.model import TextToImage
+from tests.detectors.joined import joined
 from tests.text_to_image.conftest import ModelOf
 
 WORDS = ("the cat", "a cat", "cat the", "the the", "cats", "a", "the", "cat a", "dog", "that cat")
