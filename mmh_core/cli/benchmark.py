@@ -58,7 +58,7 @@ def benchmark(
         Path | None,
         typer.Option(
             help="Table with the columns prompt and label (memorized or normal, or the published "
-            "types MV, RV, TV, N), and group where there is one."
+            "types MV, RV, TV, N, VM, TM), and group where there is one."
         ),
     ] = None,
     reference: Annotated[

@@ -18,18 +18,20 @@ from mmh_core.store.prompt_table import prompt_batches
 OPEN_CAPTIONS = {"calibration": 40, "test": 100}
 _OPEN_SEEDS = {"calibration": 10_000, "test": 20_000, "scan": 30_000}
 _NORMAL = 200
-#: What a label may say, in lower case and without signs; the last of each are the types of
-#: extraction of Webster (2023): matching, retrieval and template verbatim, none.
+#: What a label may say, in lower case and without signs; the last of each are published types.
 _YES = {"1", "10", "true", "yes", "y", "memorized", "memorised", "copy", "copied", "verbatim"}
-_YES |= {"mem", "mv", "rv", "tv", "vm"}
+_YES |= {"mem", "mv", "rv", "tv", "vm", "tm"}
 _NO = {"0", "00", "false", "no", "normal", "notmemorized", "notmemorised", "unmemorized"}
 _NO |= {"nonmemorized", "nonmemorised", "nonmem", "none", "reference", "n"}
-#: Types of extraction in published lists (Webster 2023, arXiv 2305.08694), and their column.
+#: Types of extraction in published lists: MV, RV, TV and N of Webster (2023, arXiv 2305.08694), VM
+#: and TM of Hintersdorf et al. (2024, arXiv 2406.02366); and the column of the first.
 TYPES = {
     "MV": "matching verbatim",
     "RV": "retrieval verbatim",
     "TV": "template verbatim",
     "N": "none",
+    "VM": "verbatim memorized",
+    "TM": "template memorized",
 }
 _TYPE = "overfittype"
 _SPLITS: tuple[Split, ...] = ("calibration", "test")
@@ -130,7 +132,7 @@ def read_labelled(
     """Return the prompts of a table with the columns prompt and label, halved.
 
     A column group, such as the dose of duplication, is kept; without one the published types of
-    extraction (MV, RV, TV, N) are the groups. Rows that cannot be read are left out; `summarize`
+    extraction (`TYPES`) are the groups. Rows that cannot be read are left out; `summarize`
     counts them. Errors: MMHError naming the first row whose label says neither memorized nor
     normal, or another than an equal prompt's. Where a second table `reference` holds the
     reference prompts, as some published lists do, rows without a label are memorized in the first

@@ -255,6 +255,36 @@ def test_published_lists_are_read_unchanged_with_their_types_as_groups(
         assert halves.count("calibration") == halves.count("test") == 2
 
 
+def test_a_list_of_verbatim_and_template_captions_is_read_with_a_list_of_references(
+    tmp_path: Path,
+) -> None:
+    """Semicolons, an unnamed index, quotes in quotes, and references without types."""
+    memorized, references = tmp_path / "memorized.csv", tmp_path / "unmemorized.csv"
+    memorized.write_text(
+        ";Caption;URL;type;mean_sscd;max_sscd;Index\n"
+        "0;A <i>Show</i> About Nothing;https://x/0.jpg;VM;0.83;0.85;1\n"
+        "1;Hall painted in BLUE & more;https://x/1.jpg?a=1&b=2;TM;-0.01;0.2;2\n"
+        '3;"""Listen: """"Song(s)""""""";https://x/3.jpg;VM;0.9;0.91;3\n'
+        "4;Café Grün®;https://x/4.jpg;TM;0.3;0.4;4\n",
+        encoding="utf-8",
+    )
+    references.write_text(
+        ";Caption;URL;Index\n"
+        "0;A pagoda at dusk | アヤワスカ;https://x/5.jpg;5\n"
+        '7;"A panorama; three images, stitched";https://x/6.jpg;6\n',
+        encoding="utf-8",
+    )
+    labelled = read_labelled(memorized, "", references)
+    assert [(one.prompt, one.memorized, one.group) for one in labelled] == [
+        ("A <i>Show</i> About Nothing", True, "VM"),
+        ("Hall painted in BLUE & more", True, "TM"),
+        ('"Listen: ""Song(s)"""', True, "VM"),
+        ("Café Grün®", True, "TM"),
+        ("A pagoda at dusk | アヤワスカ", False, ""),
+        ("A panorama; three images, stitched", False, ""),
+    ]
+
+
 def test_a_column_group_comes_before_the_types(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("prompt,label,Group\na,MV,k = 8\nb,N,\nc,memorized,k = 8\nd,0,\n")
