@@ -40,7 +40,7 @@ from mmh_core.retrieval.index_files import load_index, save_index
 from mmh_core.retrieval.training_images import (
     TrainingImages,
     distances,
-    flat,
+    pixel_rows,
     training_images,
 )
 from mmh_core.subject.calibration import image_calibration
@@ -204,7 +204,7 @@ def _weighed(
     peak = memory("VmHWM")
     found = copy_evidence(some, embedder, training, thresholds)
     every = np.arange(len(training))
-    far = np.stack([distances(training, every, point) for point in flat(some)])
+    far = np.stack([distances(training, every, point) for point in pixel_rows(some)])
     exact = found.distance.tolist() == far.min(axis=1).tolist()
     exact &= found.pixel_nearest.tolist() == training.index.ids[far.argmin(axis=1)].tolist()
     size = "x".join(map(str, training.pixels.shape[2:]))

@@ -44,10 +44,10 @@ def drawn_run() -> ImageRun:
         preview_prompt=0,
         images=images,
         cut=("", "the last words"),
-        agreement=(0.875, NAN),
+        seed_similarity=(0.875, NAN),
         searched=1234,
         embedder="pocket",
-        normal=reference_prompts(),
+        reference=reference_prompts(),
         seconds_generating=12.5,
         seconds_estimating=3.25,
     )
@@ -79,7 +79,7 @@ def unsearched_run() -> ImageRun:
         images=images,
         searched=0,
         embedder="pixels",
-        normal=None,
+        reference=None,
         log_deltas=torch.empty(0),
     )
 

@@ -101,7 +101,7 @@ def _cell(config: MitigationConfig, number: int, treatment: Treatment) -> Cell:
         lid_error=values([0.5, 0.5])[:count],
         percentile=values([0.99, 0.9])[:count],
         kinds=kinds[:count],  # type: ignore[arg-type]
-        agreement=math.nan if refused else 0.9,
+        seed_similarity=math.nan if refused else 0.9,
         noise_sha256="" if refused else "ab" * 32,
         nfe=0.0 if refused else 10.0,
         seconds=0.0 if refused else 1.5,

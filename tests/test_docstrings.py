@@ -59,13 +59,9 @@ VAGUE = frozenset(
 #: Fields of records in files that older versions wrote.
 STORED = frozenset(
     [
-        ("ThresholdCounts", "found"),
         ("CauseRow", "said"),
         ("Measured", "found"),
-        ("PromptScan", "found"),
-        ("TokenRun", "found"),
         ("ScanState", "known"),
-        ("Reach", "found"),
     ]
 )
 

@@ -117,10 +117,10 @@ def not_read(name: str, prompt: str, windows: int = 1) -> str:
 
     "" where it reads all, and while the model is not in memory.
     """
-    from mmh_core.text_to_image.prompt_reading import read_prompt
+    from mmh_core.text_to_image.unread_text import unread_text
 
     loaded = _loaded().get(models.source_of(name))
-    return "" if loaded is None else read_prompt(loaded.in_windows(windows), prompt).words()
+    return "" if loaded is None else unread_text(loaded.in_windows(windows), prompt).words()
 
 
 def training_set(name: str) -> TrainingSet | None:

@@ -186,7 +186,7 @@ def score(
     embedder: EmbedderName = "pixels",
     device: DeviceName = "auto",
 ) -> None:
-    """Score prompts by every detector, beside what is normal for the model."""
+    """Score prompts by every detector, beside the reference prompts of the model."""
     from mmh_core.studies.detection.scores import score_by_all
     from mmh_core.subject.subject import open_calibration, open_training_set
     from mmh_core.text_to_image.requests import check_prompt
@@ -228,10 +228,13 @@ def score_table(scores: DetectorScores) -> str:
         lines.append(markdown_table(heads, rows))
         parts.append("\n".join(lines))
     parts += scores.left_out
-    others = "threshold but that of the early scan" if scores.scan_normal else "threshold"
+    others = (
+        "threshold but that of the early scan" if scores.scan_reference_prompts else "threshold"
+    )
     parts.append(
         f"At {scores.share:.1%} each {others} of {scores.model} is "
-        f"{threshold_words(scores.share, scores.normal)}. {scores.reach}".rstrip()
+        f"{threshold_words(scores.share, scores.reference_prompts)}. "
+        f"{scores.detection_rate}".rstrip()
     )
     return "\n\n".join(parts)
 

@@ -131,7 +131,7 @@ def warned(sentences: Iterable[str]) -> None:
 
 def warn_not_whole(model: TextToImage, prompts: Sequence[str]) -> None:
     """Write to standard error which prompts the text encoder truncates or cannot encode."""
-    from mmh_core.text_to_image.prompt_reading import partly_read_lines, partly_read_prompts
+    from mmh_core.text_to_image.unread_text import partly_read_lines, partly_read_prompts
 
     warned(partly_read_lines(partly_read_prompts(model, prompts)))
 

@@ -120,7 +120,7 @@ def calibrate(
     from mmh_core.studies.detection.labelled_prompts import read_calibrating
     from mmh_core.subject.calibration import empty_calibration, update_calibration
     from mmh_core.subject.early_calibration import calibrate_early
-    from mmh_core.subject.early_reach import reach_words
+    from mmh_core.subject.early_scan_rate import detection_rate_words
 
     kept = kept_calibration(out)
     summary = summarize(table, column=column)
@@ -150,7 +150,7 @@ def calibrate(
     what = "every detector" if every else "the early scan"
     typer.echo(
         f"Calibrated {what} of {early.model} on {len(early.prompts):,} reference prompts into "
-        f"{out}. {reach_words(early, 0.01)}"
+        f"{out}. {detection_rate_words(early, 0.01)}"
     )
 
 
@@ -163,7 +163,7 @@ def scan_summary(state: ScanState) -> str:
         f"{state.known:,} {('was' if state.known == 1 else 'were')} cached{pace}."
     ]
     lines += state.not_read()
-    lines.append(state.reach)
+    lines.append(state.detection_rate)
     if state.problem_count:
         lines.append(f"{state.problem_count:,} rows were left out:")
         lines += [f"  {message}" for _, message in state.problems[:_SHOWN]]

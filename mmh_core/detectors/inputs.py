@@ -142,7 +142,7 @@ def row_parts(
         yield noise, inputs.embeddings[inputs.prompt[part]].to(model.device)
 
 
-def changes_nothing(model: TextToImage, embeddings: Tensor) -> Tensor:
+def is_empty_prompt(model: TextToImage, embeddings: Tensor) -> Tensor:
     """Return which of the embeddings (P, tokens, width) are that of the empty prompt, (P,) bool.
 
     Their guidance vector is 0 but for rounding.

@@ -12,7 +12,7 @@ from mmh_core.detectors.inputs import DetectorInputs, row_parts, rows_at_once
 from mmh_core.detectors.measurement import Measurement, Need, OneColumn
 from mmh_core.diffusion.score_model import expand
 from mmh_core.dimension.jacobian import linearize
-from mmh_core.dimension.scale import check_network
+from mmh_core.dimension.scaled_points import check_network
 from mmh_core.text_to_image.model import TextToImage
 
 

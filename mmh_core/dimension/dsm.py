@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mmh_core.diffusion.score_model import ScoreModel, expand
 from mmh_core.dimension.probes import Randomness, gaussian, mean_and_error
-from mmh_core.dimension.scale import ScaledPoints, scaled_points
+from mmh_core.dimension.scaled_points import ScaledPoints, scaled_points
 from mmh_core.records import LidEstimate
 
 

@@ -13,7 +13,7 @@ from mmh_core.dimension.dsm import dsm_lid
 from mmh_core.dimension.flipd import flipd, flipd_exact, window_flipd
 from mmh_core.dimension.normal_bundle import normal_bundle
 from mmh_core.dimension.probes import Randomness
-from mmh_core.dimension.scale import EXACT_LIMIT
+from mmh_core.dimension.scaled_points import EXACT_LIMIT
 from mmh_core.dimension.spectral import (
     lhsd,
     soft_spectral_count,

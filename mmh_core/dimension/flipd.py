@@ -17,7 +17,7 @@ from torch import Tensor
 from mmh_core.diffusion.score_model import ScoreModel
 from mmh_core.dimension.jacobian import jacobian, linearize, matrices_at_once
 from mmh_core.dimension.probes import Randomness, mean_and_error, rademacher
-from mmh_core.dimension.scale import ScaledPoints, check_exact, scaled_points
+from mmh_core.dimension.scaled_points import ScaledPoints, check_exact, scaled_points
 from mmh_core.records import LidEstimate
 
 

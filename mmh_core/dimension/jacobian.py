@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.diffusion.score_model import ScoreModel, expand
-from mmh_core.dimension.scale import ScaledPoints, check_network
+from mmh_core.dimension.scaled_points import ScaledPoints, check_network
 
 # Numbers in flight per pass: below this a pass is bound by overhead, so copies of a point share
 # it (3-5 times faster for a single point); above it one row at a time keeps the graph small.

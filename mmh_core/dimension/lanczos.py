@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.dimension.probes import check_count
-from mmh_core.dimension.scale import check_network
+from mmh_core.dimension.scaled_points import check_network
 
 # Below this share of a product's length the remainder is rounding: the basis is complete.
 _COMPLETE = 1e-5

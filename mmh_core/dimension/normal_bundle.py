@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mmh_core.diffusion.score_model import ScoreModel, expand
 from mmh_core.dimension.probes import Randomness, check_count, gaussian
-from mmh_core.dimension.scale import ScaledPoints, check_exact, scaled_points
+from mmh_core.dimension.scaled_points import ScaledPoints, check_exact, scaled_points
 from mmh_core.records import LidEstimate
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from mmh_core.diffusion.score_model import ScoreModel
 from mmh_core.dimension.jacobian import jacobian, linearize_for, matrices_at_once
 from mmh_core.dimension.lanczos import Effort, spectral_measure
 from mmh_core.dimension.probes import Randomness, rademacher
-from mmh_core.dimension.scale import ScaledPoints, check_exact, scaled_points
+from mmh_core.dimension.scaled_points import ScaledPoints, check_exact, scaled_points
 from mmh_core.records import LidEstimate
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import Literal
 
 import torch
 
-from mmh_core.memorization.hypothesis import margin, share_words, shown_lid
+from mmh_core.memorization.hypothesis import margin, shown_lid, whole_percent
 from mmh_core.records import LabelledPrompt
 from mmh_core.statistics import Interval
 
@@ -100,7 +100,7 @@ class Cause:
         """Return the reason, with the confidence where there is one."""
         if math.isnan(self.confidence):
             return self.reason
-        return f"{self.reason} Confidence in this cause: {share_words(self.confidence)}."
+        return f"{self.reason} Confidence in this cause: {whole_percent(self.confidence)}."
 
 
 def true_cause(prompt: LabelledPrompt) -> CauseLabel | None:

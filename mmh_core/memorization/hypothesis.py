@@ -129,7 +129,7 @@ def shown_lid(lid: float) -> float:
     return 0.0 if -EXACT_BELOW < lid < 0 else lid
 
 
-def share_words(share: float) -> str:
+def whole_percent(share: float) -> str:
     """Return a share (0 to 1) in whole percent, never rounded to 0% or 100%."""
     if 0 < share < 0.01:
         return "less than 1%"

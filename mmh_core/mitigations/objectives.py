@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mmh_core.diffusion.score_model import ScoreModel, expand
 from mmh_core.dimension.probes import Randomness, gaussian, rademacher
-from mmh_core.dimension.scale import scaled_points
+from mmh_core.dimension.scaled_points import scaled_points
 
 #: Network evaluations of one branch that one evaluation takes, and its gradient as many again.
 PROBES, DRAWS = 4, 8

@@ -53,13 +53,13 @@ def image_report(run: ImageRun, command: str) -> str:
 
 
 def _prompts(run: ImageRun) -> list[dict[str, Any]]:
-    agreement, unread = padded(run.agreement, len(run.cut)), run.unread()
+    seed_similarity, unread = padded(run.seed_similarity, len(run.cut)), run.unread()
     return [
         {
             "number": number + 1,
             "text": prompt,
             "unread": unread[number],
-            "agreement": agreement[number],
+            "seed_similarity": seed_similarity[number],
             "cards": [_card(run, image) for image in run.images if image.index // seeds == number],
         }
         for seeds in (len(run.config.seeds),)
@@ -133,8 +133,8 @@ def _settings(run: ImageRun) -> list[tuple[str, str]]:
     if not math.isnan(run.log_delta):
         scale = f"{math.exp(run.log_delta):.3g} (log delta {run.log_delta:.3f})"
     normal = "none at these settings"
-    if run.normal is not None:
-        normal = f"{len(run.normal.conditional):,} images of prompts that are not memorized"
+    if run.reference is not None:
+        normal = f"{len(run.reference.conditional):,} images of prompts that are not memorized"
     searched = "none: no training images"
     if run.searched:
         searched = (
@@ -169,7 +169,7 @@ def _provenance(run: ImageRun) -> list[tuple[str, str]]:
 
 def _guidance(run: ImageRun, image: ImageResult) -> str:
     """Draw the guidance norm over the steps against the reference prompts."""
-    low, high = _band(None if run.normal is None else run.normal.guidance_norm)
+    low, high = _band(None if run.reference is None else run.reference.guidance_norm)
     steps = tuple(float(step + 1) for step in range(len(image.guidance_norm)))
     words = "" if not low else ", against the middle 90 % of the reference prompts"
     return svg(
@@ -189,7 +189,7 @@ def _curve(run: ImageRun, image: ImageResult) -> str:
     """Draw LID over the noise scale, with the scale of the estimate."""
     if len(image.curve) != len(run.log_deltas):
         return ""
-    low, high = _band(_comparable(run.normal, run.log_deltas))
+    low, high = _band(_comparable(run.reference, run.log_deltas))
     has_truth = image.truth is not None
     return svg(
         Chart(

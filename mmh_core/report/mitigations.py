@@ -84,7 +84,7 @@ def mitigation_summary(run: MitigationRun) -> dict[str, Any]:
                 "refused": cell.refused,
                 "noise_sha256": cell.noise_sha256,
                 "nfe": number(cell.nfe),
-                "agreement": number(cell.agreement),
+                "seed_similarity": number(cell.seed_similarity),
                 "copies": list(cell.kinds),
                 "outcomes": [outcome.kind for outcome in _outcomes(run, cell)],
                 "reasons": [outcome.reason for outcome in _outcomes(run, cell)],

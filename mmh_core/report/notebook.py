@@ -239,7 +239,7 @@ def _scores(scores: DetectorScores) -> View:
     notes = (
         *(reading.words() for reading in scores.readings if not reading.whole),
         *scores.left_out,
-        scores.reach,
+        scores.detection_rate,
     )
     return _table(head, columns, rows, notes=tuple(note for note in notes if note))
 

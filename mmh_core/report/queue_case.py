@@ -187,10 +187,10 @@ def queue_command(queue: QueueRecord) -> str:
     return shlex.join([*words, "--out", "scan"])
 
 
-def queue_reach(queue: QueueRecord) -> str:
+def queue_detection_rate(queue: QueueRecord) -> str:
     """Return what the scan behind a queue misses, in its own words; "" where that is not known."""
-    reach = queue_settings(queue).get("reach")
-    return reach if isinstance(reach, str) else ""
+    sentences = queue_settings(queue).get("reach")
+    return sentences if isinstance(sentences, str) else ""
 
 
 def item_command(item: ReviewItem) -> str:

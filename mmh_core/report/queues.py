@@ -25,7 +25,7 @@ from mmh_core.report.queue_case import (
     conflicts,
     item_command,
     queue_command,
-    queue_reach,
+    queue_detection_rate,
     summary_words,
 )
 from mmh_core.store.queues import QueueProgress
@@ -73,7 +73,7 @@ def queue_report(
         agreed=agreement_words(case),
         charts=[Markup(chart) for chart in _charts(case) if chart],
         command=queue_command(case.queue),
-        reach=queue_reach(case.queue),
+        detection_rate=queue_detection_rate(case.queue),
         provenance=_provenance(case),
     )
 

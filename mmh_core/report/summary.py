@@ -30,7 +30,7 @@ def run_summary(run: ImageRun) -> dict[str, Any]:
     config = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(run.config).items()}
     # Decoded steps are for looking at while a run is fresh; no figure depends on their number.
     del config["frames"]
-    normal = run.normal
+    reference = run.reference
     return {
         "format": FORMAT,
         "model": run.model,
@@ -52,17 +52,17 @@ def run_summary(run: ImageRun) -> dict[str, Any]:
                 "prompt": prompt,
                 "not_read": cut,
                 "windows_needed": windows or None,
-                "agreement": number(agreement),
+                "seed_similarity": number(similarity),
             }
-            for prompt, cut, windows, agreement in zip(
+            for prompt, cut, windows, similarity in zip(
                 run.config.prompts,
                 run.cut,
                 run.needed or (0,) * len(run.cut),
-                padded(run.agreement, len(run.cut)),
+                padded(run.seed_similarity, len(run.cut)),
                 strict=True,
             )
         ],
-        "reference_images": None if normal is None else len(normal.conditional),
+        "reference_images": None if reference is None else len(reference.conditional),
         "verdicts": verdict_counts(run),
         "images": [image_summary(image) for image in run.images],
     }

@@ -16,7 +16,7 @@ from mmh_core.retrieval.copy_thresholds import CopyThresholds
 from mmh_core.retrieval.embedders import Embedder
 from mmh_core.retrieval.exact_top_k import UNIT_32
 from mmh_core.retrieval.index import check_same_embedder, search, similarities, unit_rows
-from mmh_core.retrieval.training_images import TrainingImages, flat, nearest, within
+from mmh_core.retrieval.training_images import TrainingImages, nearest, pixel_rows, within
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -170,7 +170,7 @@ def _measured(
     images: Tensor, embedder: Embedder, training: TrainingImages, thresholds: CopyThresholds
 ) -> Iterator[_Measures]:
     """Yield the measures of one image after the other; `rows` are those of `training`."""
-    index, points = training.index, flat(images)
+    index, points = training.index, pixel_rows(images)
     vectors = embedder(images)
     neighbors = search(index, vectors, LAYOUT_NEIGHBORS)
     units = unit_rows(vectors.numpy(force=True)).astype(np.float64)

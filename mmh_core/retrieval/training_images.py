@@ -44,7 +44,7 @@ class TrainingImages:
         return len(self.pixels)
 
     def numbers(self, rows: NDArray[np.int64]) -> Floats:
-        """Return some of the images as rows (R, D) float64 in [0, 1], like `flat`."""
+        """Return some of the images as rows (R, D) float64 in [0, 1], like `pixel_rows`."""
         # Not by torch: it starts threads for every few images, and waits for them.
         return _numbers(self.pixels.numpy()[rows])
 
@@ -106,7 +106,7 @@ def within(training: TrainingImages, points: Floats, radius: float) -> list[NDAr
     return matches
 
 
-def flat(images: Tensor) -> Floats:
+def pixel_rows(images: Tensor) -> Floats:
     """Return images, bytes or float32, as rows (B, D) float64 in [0, 1]."""
     return _numbers(images.numpy(force=True))
 

@@ -32,6 +32,22 @@ _RENAMED = {
     "NeighborFound": "TrainingNeighbor",
     "ReferenceLids": "ReferenceMeasurements",
 }
+#: Earlier names of fields by record, under which older files hold them -> the names of today.
+_RENAMED_FIELDS = {
+    "Cell": {"agreement": "seed_similarity"},
+    "ImageLid": {
+        "normals": "reference_images",
+        "level": "threshold",
+        "highest": "highest_reference",
+    },
+    "ImageRun": {"agreement": "seed_similarity", "normal": "reference"},
+    "PromptScan": {
+        "found": "flagged_memorized",
+        "among": "memorized",
+        "paraphrases_found": "flagged_paraphrases",
+    },
+    "TokenRun": {"found": "attributions"},
+}
 #: Fields that older files hold and that no record has any more.
 _DROPPED = {"CauseCalibration": {"threshold"}}
 _REMEDY = "Run the study again, or remove the file."
@@ -165,6 +181,8 @@ def _unpack(tree: Any, hint: Any, tensors: dict[str, Tensor]) -> Any:
         fields = typed_value(tree["fields"], dict[str, Any])
         for name in _DROPPED.get(record_type.__name__, set()):
             fields.pop(name, None)
+        renamed = _RENAMED_FIELDS.get(record_type.__name__, {})
+        fields = {renamed.get(name, name): value for name, value in fields.items()}
         if not names - unknown <= set(fields) <= names:
             raise ValueError(f"the fields of {record_type.__name__} differ")
         return record_type(**{k: _unpack(v, hints[k], tensors) for k, v in fields.items()})

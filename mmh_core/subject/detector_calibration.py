@@ -143,7 +143,7 @@ class DetectorCalibration:
             return f"noise scale {math.exp(self.log_delta):.2g}, by reference images, {own}"
         return own
 
-    def normal(self, name: str) -> Tensor:
+    def reference_scores(self, name: str) -> Tensor:
         """Return the scores of the reference prompts that have one, sorted.
 
         Errors: ValueError for another name, MMHError where fewer than half have one.
@@ -151,7 +151,7 @@ class DetectorCalibration:
         if name not in self._normal:
             raise ValueError(f"{name!r} is not calibrated; choose from {', '.join(self.names)}.")
         if self.early_scan is not None and name == EarlyScan.name:
-            return self.early_scan.normal()
+            return self.early_scan.reference_scores()
         return usable(self._normal[name], self.label(name))
 
     def label(self, name: str) -> str:
@@ -160,11 +160,11 @@ class DetectorCalibration:
 
     def threshold(self, name: str, share: float) -> float:
         """Return the score that at most this share of the reference prompts exceeds."""
-        return threshold_among(self.normal(name), share)
+        return threshold_among(self.reference_scores(name), share)
 
     def percentile(self, name: str, scores: Tensor) -> Tensor:
         """Return the shares (P,), 0 to 1, of reference prompts that score below `scores` (P,)."""
-        return share_below(self.normal(name), scores)
+        return share_below(self.reference_scores(name), scores)
 
     def check(self, model: TextToImage) -> None:
         """Raise MMHError for another model, and for other steps or guidance."""

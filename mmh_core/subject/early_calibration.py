@@ -14,11 +14,11 @@ from torch import Tensor
 
 from mmh_core.detectors.early_scan import EarlyScan
 from mmh_core.detectors.early_times import choose_times
-from mmh_core.detectors.inputs import changes_nothing, encode, noise_inputs
+from mmh_core.detectors.inputs import encode, is_empty_prompt, noise_inputs
 from mmh_core.detectors.measurement import measure
 from mmh_core.records import LabelledPrompt, MMHError, Progress
 from mmh_core.subject.near_duplicate_prompts import near_duplicate_groups
-from mmh_core.subject.reference_scores import Reach, share_below, threshold_among, usable
+from mmh_core.subject.reference_scores import FlaggedCount, share_below, threshold_among, usable
 from mmh_core.text_to_image.model import TextToImage
 
 #: Seeds of every scan by default, and prompts of one batch.
@@ -57,7 +57,7 @@ class EarlyCalibration:
         """Return the scan fitted to these prompts."""
         return EarlyScan(self.high, self.low).fitted(self.columns.flatten(0, 1))
 
-    def normal(self) -> Tensor:
+    def reference_scores(self) -> Tensor:
         """Return the scores of the reference prompts that have one, sorted. Errors: MMHError."""
         return usable(self._scores(self.columns), EarlyScan.label)
 
@@ -65,26 +65,26 @@ class EarlyCalibration:
         scores = self.detector().score(columns.flatten(0, 1))
         return scores.reshape(columns.shape[:2]).mean(1)
 
-    def reach(self, share: float) -> Reach | None:
-        """Return how many memorized prompts the scan finds at the threshold of this share.
+    def flagged_memorized(self, share: float) -> FlaggedCount | None:
+        """Return how many memorized prompts exceed the threshold of this share.
 
         None where the calibration had no memorized prompts to spare.
         """
-        return self._reach(self.memorized, share)
+        return self._flagged(self.memorized, share)
 
-    def paraphrase_reach(self, share: float) -> Reach | None:
-        """Return the same of paraphrases of memorized captions, None where there were none."""
-        return self._reach(self.paraphrases, share)
+    def flagged_paraphrases(self, share: float) -> FlaggedCount | None:
+        """Return how many paraphrases of memorized captions do, None where there were none."""
+        return self._flagged(self.paraphrases, share)
 
-    def _reach(self, columns: Tensor | None, share: float) -> Reach | None:
+    def _flagged(self, columns: Tensor | None, share: float) -> FlaggedCount | None:
         if columns is None or not len(columns):
             return None
         above = self._scores(columns) > self.threshold(share)
-        return Reach(int(above.sum()), len(above))
+        return FlaggedCount(int(above.sum()), len(above))
 
     def threshold(self, share: float) -> float:
         """Return the score that at most this share of the reference prompts exceeds."""
-        return threshold_among(self.normal(), share)
+        return threshold_among(self.reference_scores(), share)
 
     def check(self, model: TextToImage) -> None:
         """Raise MMHError for another model than the one calibrated."""
@@ -128,7 +128,7 @@ def score_prompts(
     detector = calibration.detector()
     columns, nfe = _measured(model, detector, prompts, calibration.seeds)
     score = detector.score(columns.flatten(0, 1)).reshape(columns.shape[:2]).mean(1)
-    below = share_below(calibration.normal(), score)
+    below = share_below(calibration.reference_scores(), score)
     return EarlyScores(score, columns[..., 0].mean(1), columns[..., 1].mean(1), below, nfe)
 
 
@@ -241,7 +241,7 @@ def _measured(
             "them in float32 or take another checkpoint."
         )
     columns = measurement.values.reshape(len(prompts), len(seeds), -1).clone()
-    columns[changes_nothing(model, embeddings), :, 1] = torch.nan
+    columns[is_empty_prompt(model, embeddings), :, 1] = torch.nan
     return columns, measurement.nfe
 
 

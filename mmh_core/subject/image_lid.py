@@ -19,9 +19,9 @@ class ImageLid:
     `draws` and `unconditional_draws` are the independent values (of probes, or of noises) behind
     them, None where unknown, as in older files, or where there is no randomness; without the
     prompt the default estimator has few, of the difference (`ProbeValues.estimate_beside`).
-    `normals` finite values of images of `reference_prompts` prompts are behind the percentile
-    (None: unknown), whose lowest and highest that count are `level`, below which an image is
-    suspicious, and `highest` (NaN: unknown).
+    The percentile is among `reference_images` images of `reference_prompts` prompts (None:
+    unknown). Below `threshold` an image is suspicious; `highest_reference` is the highest LID of
+    a reference image (NaN: unknown).
     """
 
     estimator: str
@@ -35,10 +35,10 @@ class ImageLid:
     nfe: float
     draws: int | None = None
     unconditional_draws: int | None = None
-    normals: int | None = None
+    reference_images: int | None = None
     reference_prompts: int | None = None
-    level: float = math.nan
-    highest: float = math.nan
+    threshold: float = math.nan
+    highest_reference: float = math.nan
 
     @property
     def probe_words(self) -> str:

@@ -46,24 +46,24 @@ class ReferencePrompts:
 
         Only those whose LID is finite count; NaN without any.
         """
-        lids = self.finite()
+        lids = self.finite_lids()
         if math.isnan(lid) or not len(lids):
             return math.nan
         return float((lids < lid).double().mean())
 
-    def finite(self) -> Tensor:
+    def finite_lids(self) -> Tensor:
         """Return the conditional LIDs that are finite, float64."""
         lids = self.conditional.double()
         return lids[lids.isfinite()]
 
-    def level(self) -> float:
+    def lid_threshold(self) -> float:
         """Return the LID below which an image is suspicious, NaN where none is finite."""
-        lids = self.finite()
+        lids = self.finite_lids()
         if not len(lids):
             return math.nan
         return float(lids.quantile(SUSPICIOUS_BELOW, interpolation="lower"))
 
-    def usual(self) -> Interval:
+    def median_lid(self) -> Interval:
         """Return the median LID of prompts, each the mean of its images, with its interval."""
         lids: dict[str, list[float]] = {}
         for prompt, lid in zip(self.prompts, self.conditional.tolist(), strict=False):
@@ -72,14 +72,14 @@ class ReferencePrompts:
         means = [sum(values) / len(values) for values in lids.values()]
         return median_interval(torch.tensor(means, dtype=torch.float64))
 
-    def highest(self) -> float:
+    def highest_lid(self) -> float:
         """Return the highest LID of a reference image, NaN where none is finite."""
-        lids = self.finite()
+        lids = self.finite_lids()
         return float(lids.max()) if len(lids) else math.nan
 
-    def placed(self, lid: ImageLid) -> ImageLid:
+    def with_percentile(self, lid: ImageLid) -> ImageLid:
         """Return the LID with its percentile among the reference images."""
-        lids = self.finite()
+        lids = self.finite_lids()
         read = [
             prompt
             for prompt, finite in zip(self.prompts, self.conditional.isfinite(), strict=False)
@@ -88,8 +88,8 @@ class ReferencePrompts:
         return replace(
             lid,
             percentile=self.percentile(lid.conditional),
-            normals=len(lids),
+            reference_images=len(lids),
             reference_prompts=len(set(read)),
-            level=self.level(),
-            highest=self.highest(),
+            threshold=self.lid_threshold(),
+            highest_reference=self.highest_lid(),
         )

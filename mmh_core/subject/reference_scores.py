@@ -58,19 +58,19 @@ def threshold_words(share: float, count: int) -> str:
 
 
 @dataclass(frozen=True)
-class Reach:
-    """How many memorized prompts of how many a threshold detects."""
+class FlaggedCount:
+    """How many prompts exceed a threshold, of how many."""
 
-    found: int
-    among: int
+    flagged: int
+    total: int
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Return the exact 95 % interval of the share found (Clopper & Pearson 1934)."""
-        ends = share_interval(self.found, self.among)
+        """Return the exact 95 % interval of the share flagged (Clopper & Pearson 1934)."""
+        ends = share_interval(self.flagged, self.total)
         return ends.low, ends.high
 
     def words(self) -> str:
         """Return the share in percent with its interval."""
         low, high = self.interval
-        return f"{self.found / self.among:.0%}, 95 % interval {low:.0%} to {high:.0%}"
+        return f"{self.flagged / self.total:.0%}, 95 % interval {low:.0%} to {high:.0%}"

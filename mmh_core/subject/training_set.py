@@ -150,10 +150,10 @@ def truth_table(labels: pd.DataFrame, prompts: pd.DataFrame) -> dict[str, Prompt
     return truths | _truths(unnamed, "captions")
 
 
-def agreement(training_set: TrainingSet | None, images: Tensor) -> float:
+def seed_similarity(training_set: TrainingSet | None, images: Tensor) -> float:
     """Return the mean pairwise cosine of the images' descriptors, NaN for one image.
 
-    By the reference's embedder, or by pixels where there is none.
+    By the training set's embedder, or by pixels where there is none.
     """
     count = len(images)
     if count < 2:

@@ -175,8 +175,8 @@ def test_a_table_of_scores_says_what_its_thresholds_flag() -> None:
     found = DetectorScores(
         *("pocket-sd", ("a cat",), ("early_scan",), ("Early scan",)),
         *(number, number / 4, number[0] / 2, 0.01, 53),
-        scan_normal=200,
-        reach="It finds 3 of 4.",
+        scan_reference_prompts=200,
+        detection_rate="It finds 3 of 4.",
     )
     lines = score_table(found).splitlines()
     assert lines[4] == "| Early scan | 2 | 50% | 1 | flagged |"

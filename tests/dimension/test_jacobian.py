@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from mmh_core.diffusion.score_model import ScoreModel, Target
 from mmh_core.dimension import jacobian as module
 from mmh_core.dimension.jacobian import jacobian, linearize
-from mmh_core.dimension.scale import scaled_points
+from mmh_core.dimension.scaled_points import scaled_points
 from mmh_core.records import MMHError
 from tests.dimension.closed_forms import (
     SCHEDULE,

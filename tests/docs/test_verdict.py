@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from mmh_core.memorization.verdict import IMAGE_VERDICTS
-from mmh_core.studies.images.verdict import LEAST_NORMAL, VERDICTS
+from mmh_core.studies.images.verdict import FEWEST_REFERENCE_IMAGES, VERDICTS
 from mmh_core.subject.reference_prompts import SUSPICIOUS_BELOW
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -30,7 +30,7 @@ def test_the_table_of_verdicts_is_the_one_that_decides() -> None:
 def test_the_numbers_of_the_rule_are_named() -> None:
     text = (DOCS / "explanation" / "verdict.md").read_text()
     assert f"{1 - SUSPICIOUS_BELOW:.0%}".replace("%", " %") in text
-    assert f"fewer than {LEAST_NORMAL}" in text
+    assert f"fewer than {FEWEST_REFERENCE_IMAGES}" in text
 
 
 def test_every_verdict_is_explained_where_reports_are() -> None:

@@ -27,7 +27,7 @@ def traces(figure: object) -> dict[str, object]:
 
 def test_the_curve_lies_on_the_records_values_with_the_chosen_scale_marked(run: ImageRun) -> None:
     one = run.images[0]
-    figure = images.lid_curve(one, run.log_deltas, run.log_delta, run.normal)
+    figure = images.lid_curve(one, run.log_deltas, run.log_delta, run.reference)
     line = traces(figure)["this image (± 1 standard error)"]
     assert list(line.x) == pytest.approx([math.exp(v) for v in LOG_DELTAS])  # type: ignore[attr-defined]
     assert list(line.y) == pytest.approx(one.curve.tolist())  # type: ignore[attr-defined]
@@ -40,11 +40,11 @@ def test_the_curve_lies_on_the_records_values_with_the_chosen_scale_marked(run: 
 
 
 def test_the_band_of_the_curve_is_that_of_the_normal_prompts(run: ImageRun) -> None:
-    assert run.normal is not None
-    figure = images.lid_curve(run.images[0], run.log_deltas, run.log_delta, run.normal)
+    assert run.reference is not None
+    figure = images.lid_curve(run.images[0], run.log_deltas, run.log_delta, run.reference)
     band = traces(figure)["reference prompts, 5 to 95 %"]
     shares = torch.tensor([0.05, 0.95])
-    low, high = run.normal.curve.quantile(shares, dim=0).tolist()
+    low, high = run.reference.curve.quantile(shares, dim=0).tolist()
     assert list(band.y) == pytest.approx([*high, *reversed(low)])  # type: ignore[attr-defined]
     alone = images.lid_curve(run.images[0], run.log_deltas, run.log_delta, None)
     assert "reference prompts, 5 to 95 %" not in traces(alone)
@@ -53,7 +53,7 @@ def test_the_band_of_the_curve_is_that_of_the_normal_prompts(run: ImageRun) -> N
 def test_guidance_norms_stand_at_their_steps_with_a_band_of_equal_length_only(
     run: ImageRun,
 ) -> None:
-    one, normal = run.images[0], run.normal
+    one, normal = run.images[0], run.reference
     assert normal is not None
     figure = images.guidance_norms(one, normal)
     line = traces(figure)["this image"]
@@ -67,13 +67,13 @@ def test_guidance_norms_stand_at_their_steps_with_a_band_of_equal_length_only(
 
 
 def test_the_histogram_counts_all_normal_images_and_marks_each_sample(run: ImageRun) -> None:
-    assert run.normal is not None
-    figure = images.lid_histogram(run.images, run.normal)
+    assert run.reference is not None
+    figure = images.lid_histogram(run.images, run.reference)
     bars = figure.data[0]
-    assert sum(bars.y) == len(run.normal.conditional)
+    assert sum(bars.y) == len(run.reference.conditional)
     width = bars.x[1] - bars.x[0]
     for center, count in zip(bars.x, bars.y, strict=True):
-        inside = (run.normal.conditional / width).floor() == round(center / width - 0.5)
+        inside = (run.reference.conditional / width).floor() == round(center / width - 0.5)
         assert count == int(inside.sum())
     marked = sorted(x for trace in figure.data[1:] for x in trace.x)
     assert marked == pytest.approx(

@@ -228,7 +228,12 @@ def test_a_run_that_was_cut_off_has_a_page_too(run: ImageRun) -> None:
         curve_error=torch.empty(0),
     )
     cut = replace(
-        run, state="stopped", images=(unread,), agreement=(), log_delta=math.nan, noise_sha256=""
+        run,
+        state="stopped",
+        images=(unread,),
+        seed_similarity=(),
+        log_delta=math.nan,
+        noise_sha256="",
     )
     found = Page(image_report(cut, COMMAND))
     assert "generated 1 image of the 4 requested" in found.text

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mmh_core.retrieval.sketches import lower_bounds, sketched
-from mmh_core.retrieval.training_images import flat
+from mmh_core.retrieval.training_images import pixel_rows
 from tests.retrieval.drawings import drawings
 
 Floats = NDArray[np.float64]
@@ -72,7 +72,7 @@ def test_rests_of_different_strength_are_told_apart() -> None:
 
 
 def test_a_sketch_is_as_long_as_its_image() -> None:
-    images = flat(drawings(6)).reshape(6, 3, 64, 64)
+    images = pixel_rows(drawings(6)).reshape(6, 3, 64, 64)
     found = sketched(images)
     assert found.values.shape == (6, 3 * 16 * 16 + 4 * 4)
     wanted = (images**2).reshape(6, -1).sum(axis=1)

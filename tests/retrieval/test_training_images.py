@@ -18,8 +18,8 @@ from mmh_core.retrieval.index import build_index
 from mmh_core.retrieval.training_images import (
     TrainingImages,
     distances,
-    flat,
     nearest,
+    pixel_rows,
     training_images,
     within,
 )
@@ -94,7 +94,7 @@ def test_a_search_equals_brute_force_to_the_bit(
     own = training.pixels[:2].float() / 255
     moved = (own + 0.1 * torch.rand(own.shape, generator=generator)).clamp(0, 1)
     edges = torch.stack([torch.zeros_like(own[0]), torch.ones_like(own[0])])
-    points = flat(torch.cat([own, moved, edges]))
+    points = pixel_rows(torch.cat([own, moved, edges]))
     for point, (rows, far) in zip(points, nearest(training, points, k), strict=True):
         order, all_far = by_brute_force(training, point)
         assert rows.tolist() == order[:k].tolist()
@@ -110,7 +110,7 @@ def test_a_search_equals_brute_force_to_the_bit(
 def test_drawings_and_altered_ones_are_found_as_by_brute_force(k: int) -> None:
     training = trained_on(drawings(300))
     queries = torch.cat([compressed(drawings(4).float() / 255), drawings(4, seed=9).float() / 255])
-    points = flat(queries)
+    points = pixel_rows(queries)
     for point, (rows, far) in zip(points, nearest(training, points, k), strict=True):
         order, all_far = by_brute_force(training, point)
         assert (rows.tolist(), far.tolist()) == (order[:k].tolist(), all_far[:k].tolist())
@@ -120,7 +120,7 @@ def test_ties_come_in_the_order_of_the_set() -> None:
     left, right = ZERO.clone(), ZERO.clone()
     left[0, 0, 0, 0], right[0, 0, 0, 1] = 5, 5
     training = trained_on(torch.cat([drawings(19), right, left]))
-    rows, far = nearest(training, flat(ZERO), 3)[0]
+    rows, far = nearest(training, pixel_rows(ZERO), 3)[0]
     assert rows.tolist()[:2] == [19, 20]
     assert far[0] == far[1] == np.float64(np.float32(5) / np.float32(255))
 
@@ -130,14 +130,14 @@ def test_within_includes_what_lies_on_the_edge() -> None:
     one[0, 0, 0, 0], two[0, 0, 0, 0] = 255, 255
     two[0, 1, 0, 0] = 255
     training = trained_on(torch.cat([one, two, drawings(5)]))
-    point = flat(ZERO)
+    point = pixel_rows(ZERO)
     assert [rows.tolist() for rows in within(training, point, 1.0)] == [[0]]
     assert [rows.tolist() for rows in within(training, point, math.sqrt(2))] == [[0, 1]]
     assert [rows.tolist() for rows in within(training, point, 0.999)] == [[]]
 
 
 def test_blocks_of_images_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    images, point = drawings(17), flat(drawings(1, seed=13))[0]
+    images, point = drawings(17), pixel_rows(drawings(1, seed=13))[0]
     training, every = trained_on(images), np.arange(17)
     whole, far = training.sketches, distances(training, every, point)
     monkeypatch.setattr(training_module, "BLOCK_NUMBERS", 3 * 64 * 64 * 3)  # Three at a time.
@@ -157,9 +157,9 @@ def test_few_distances_are_computed(monkeypatch: pytest.MonkeyPatch) -> None:
 
     training = trained_on(drawings(1000))
     monkeypatch.setattr(training_module, "distances", counting)
-    nearest(training, flat(compressed(drawings(4).float() / 255)), 5)
+    nearest(training, pixel_rows(compressed(drawings(4).float() / 255)), 5)
     # Four points, at most two batches of 32 of 1,000 each.
     assert sum(asked) <= 4 * 64
     asked.clear()
-    within(training, flat(drawings(1)), 3.0)
+    within(training, pixel_rows(drawings(1)), 3.0)
     assert asked == [1]

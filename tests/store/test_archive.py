@@ -18,8 +18,10 @@ from torch import Tensor
 from mmh_core.records import LidEstimate, ManifoldSamples, MMHError
 from mmh_core.store import archive
 from mmh_core.store.archive import load_record, save_record
+from mmh_core.studies.images.run import PromptScan
 from mmh_core.subject.copies import ImageCopyEvidence, TrainingNeighbor
 from mmh_core.subject.detector_calibration import ReferenceMeasurements
+from mmh_core.subject.image_lid import ImageLid
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,6 +149,41 @@ def test_a_record_under_an_earlier_class_name_loads(
     """Load the record that a file holds by an earlier name of its class."""
     names = [field.name for field in fields_of(record)]
     older = dataclasses.make_dataclass(earlier, names, frozen=True)
+    save_record(tmp_path / "a.safetensors", older(*(getattr(record, name) for name in names)))
+    assert same(load_record(tmp_path / "a.safetensors", type(record)), record)
+
+
+@pytest.mark.parametrize(
+    ("record", "earlier"),
+    [
+        (
+            ImageLid(
+                "flipd", "FLIPD", 0.1, 1.0, 0.2, 3.0, 0.4, 0.5, 6.0, 8, 4, 100, 20, 9.0, 30.0
+            ),
+            {
+                "reference_images": "normals",
+                "threshold": "level",
+                "highest_reference": "highest",
+            },
+        ),
+        (
+            PromptScan(1.5, 0.9, 1.2, 0.01, 30, 36, 22, 35),
+            {
+                "flagged_memorized": "found",
+                "memorized": "among",
+                "flagged_paraphrases": "paraphrases_found",
+            },
+        ),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_field_under_an_earlier_name_loads(
+    tmp_path: Path, record: Any, earlier: dict[str, str]
+) -> None:
+    names = [field.name for field in fields_of(record)]
+    older = dataclasses.make_dataclass(
+        type(record).__name__, [earlier.get(name, name) for name in names], frozen=True
+    )
     save_record(tmp_path / "a.safetensors", older(*(getattr(record, name) for name in names)))
     assert same(load_record(tmp_path / "a.safetensors", type(record)), record)
 

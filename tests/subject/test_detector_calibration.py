@@ -92,7 +92,7 @@ def test_constants_are_those_of_the_normal_prompts_alone(known: DetectorCalibrat
     assert stability.mean == pytest.approx(movement.mean(0).tolist(), rel=1e-6)
     assert stability.spread == pytest.approx(movement.std(0).tolist(), rel=1e-6)
     # A least-squares line leaves no residual on average over what it was fitted to.
-    assert float(known.normal("lid_corrected_dsm").mean()) == pytest.approx(0, abs=1e-3)
+    assert float(known.reference_scores("lid_corrected_dsm").mean()) == pytest.approx(0, abs=1e-3)
 
 
 def test_labels_reach_times_and_combined_score_and_no_reading(
@@ -112,7 +112,7 @@ def test_thresholds_and_percentiles_are_shares_of_the_normal_prompts(
     known: DetectorCalibration,
 ) -> None:
     for name in known.names:
-        normal = known.normal(name)
+        normal = known.reference_scores(name)
         assert len(normal) == 20 and bool((normal.diff() >= 0).all())
         assert int((normal > known.threshold(name, 0.0)).sum()) == 0
         assert int((normal > known.threshold(name, 0.1)).sum()) == 2
@@ -121,7 +121,7 @@ def test_thresholds_and_percentiles_are_shares_of_the_normal_prompts(
     with pytest.raises(ValueError, match="share must be"):
         known.threshold("stability", 1.0)
     with pytest.raises(ValueError, match="'magic' is not calibrated; choose from combined"):
-        known.normal("magic")
+        known.reference_scores("magic")
 
 
 def test_a_prompt_alone_scores_as_it_did_among_others(
@@ -132,7 +132,7 @@ def test_a_prompt_alone_scores_as_it_did_among_others(
     assert found.names == known.names and found.score.shape == (1, len(known.names))
     among = known.scores({each.name: each.columns.flatten(0, 1) for each in known.estimates})
     for k, name in enumerate(found.names):
-        normal = known.normal(name)
+        normal = known.reference_scores(name)
         # Rounding against the spread of reference prompts; where it turns a pixel of an image, the
         # size of its file is another.
         close = (0.1 if name == "lid_corrected_dsm" else 0.02) * float(normal.std())
@@ -146,7 +146,7 @@ def test_a_prompt_alone_scores_as_it_did_among_others(
 
 def test_the_early_part_scans_alike(model: TextToImage, known: DetectorCalibration) -> None:
     early = known.early()
-    torch.testing.assert_close(early.normal(), known.normal("early_scan"))
+    torch.testing.assert_close(early.reference_scores(), known.reference_scores("early_scan"))
     score = score_prompts(model, early, NORMAL[:1]).score
     both = scored(model, known, NORMAL[0])
     torch.testing.assert_close(
@@ -176,7 +176,7 @@ def test_it_is_kept_whole(model: TextToImage, known: DetectorCalibration, tmp_pa
     again = read_calibration(path).detectors
     assert again is not None and again.names == known.names
     for name in known.names:
-        assert torch.equal(again.normal(name), known.normal(name))
+        assert torch.equal(again.reference_scores(name), known.reference_scores(name))
 
 
 def test_one_early_scan_serves_scores_scans_and_the_combined_score(
@@ -197,7 +197,10 @@ def test_one_early_scan_serves_scores_scans_and_the_combined_score(
         found = step.partial
     assert found is not None and found.early() is early and found.combined is not None
     assert (found.high, found.low) == (early.high, early.low)
-    assert torch.equal(found.normal("early_scan"), early.normal()) and len(early.normal()) == 40
+    assert (
+        torch.equal(found.reference_scores("early_scan"), early.reference_scores())
+        and len(early.reference_scores()) == 40
+    )
     said = scored(model, found, "the cat x")
     k = said.names.index("early_scan")
     assert float(said.threshold[k]) == early.threshold(0.1)
@@ -214,7 +217,9 @@ def test_one_early_scan_serves_scores_scans_and_the_combined_score(
     update_calibration(path, replace(empty, detectors=plain))
     update_calibration(path, replace(empty, early=early))
     again = read_calibration(path).detectors
-    assert again is not None and torch.equal(again.normal("early_scan"), early.normal())
+    assert again is not None and torch.equal(
+        again.reference_scores("early_scan"), early.reference_scores()
+    )
     assert again.left_out == ()
     other = replace(found, early_scan=None, high=early.high, low=early.low)
     dropped = other.scanning_by(early)
@@ -244,8 +249,8 @@ def test_normal_prompts_without_a_number_are_left_out_or_refused(
             found.threshold("region_map", 0.01)
         return
     normal = plain.estimates[NAMES.index("region_map")].columns[bad:].flatten(1)
-    assert len(found.normal("region_map")) == 20 - bad == len(normal)
-    assert found.threshold("region_map", 0.01) == float(found.normal("region_map").max())
+    assert len(found.reference_scores("region_map")) == 20 - bad == len(normal)
+    assert found.threshold("region_map", 0.01) == float(found.reference_scores("region_map").max())
     nothing = torch.tensor([torch.nan, torch.inf])
     assert found.percentile("region_map", nothing).isnan().tolist() == [True, False]
 

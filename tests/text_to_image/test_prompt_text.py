@@ -19,15 +19,15 @@ from mmh_core.mitigations.tokens import padding_rows, prompt_tokens
 from mmh_core.records import MMHError
 from mmh_core.text_to_image.generation import embeddings, generate_images
 from mmh_core.text_to_image.model import TextToImage
-from mmh_core.text_to_image.prompt_reading import (
-    cut_off,
-    partly_read_lines,
-    partly_read_prompts,
-    read_prompt,
-)
 from mmh_core.text_to_image.prompt_text import expanded, tokens_of
 from mmh_core.text_to_image.requests import Request, Sampling
 from mmh_core.text_to_image.stable_diffusion import load
+from mmh_core.text_to_image.unread_text import (
+    cut_off,
+    partly_read_lines,
+    partly_read_prompts,
+    unread_text,
+)
 from tests.text_to_image.conftest import FolderOf, ModelOf
 from tests.text_to_image.pipelines import IMAGE_TOLERANCE, TOKENS, plain_pipeline
 
@@ -185,7 +185,7 @@ def test_what_is_cut_is_told_as_it_was_written(model_of: ModelOf, toy: TextToIma
     model = model_of("tiny")
     assert cut_off(model, "the " * 14) == ""
     assert cut_off(model, "the " * 15 + "CAT") == "the CAT"
-    assert cut_off(model, f"{LONG} Café") == read_prompt(model, f"{LONG} Café").cut
+    assert cut_off(model, f"{LONG} Café") == unread_text(model, f"{LONG} Café").cut
     assert cut_off(model, f"{LONG} Café").endswith("Café")
     assert cut_off(model.in_windows(3), f"{LONG} Café") == ""
     assert cut_off(model.in_windows(2), LONG) == " ".join(LONG.split()[28:])
@@ -231,14 +231,14 @@ def test_the_windows_that_are_named_hold_the_prompt_and_one_less_does_not(
     model_of: ModelOf, more: int
 ) -> None:
     model, prompt = model_of("tiny"), "the " * 15 + "cat " * more
-    needed = read_prompt(model, prompt).windows
-    assert read_prompt(model.in_windows(needed), prompt).whole
-    assert read_prompt(model.in_windows(needed - 1), prompt).cut
-    assert f"--windows {needed})" in read_prompt(model, prompt).words()
+    needed = unread_text(model, prompt).windows
+    assert unread_text(model.in_windows(needed), prompt).whole
+    assert unread_text(model.in_windows(needed - 1), prompt).cut
+    assert f"--windows {needed})" in unread_text(model, prompt).words()
 
 
 def test_a_prompt_for_more_windows_than_there_are_is_to_be_shortened(model_of: ModelOf) -> None:
-    said = read_prompt(model_of("tiny"), "the " * 200).words()
+    said = unread_text(model_of("tiny"), "the " * 200).words()
     assert "--windows" not in said and "it takes 15 windows of text" in said and "shorten" in said
 
 
@@ -284,7 +284,7 @@ def test_threads_that_share_a_tokenizer_ask_it_one_after_another(model_of: Model
     def read() -> None:
         while not ended.is_set():
             tokens_of(shared, LONG)
-            read_prompt(model, "кот")
+            unread_text(model, "кот")
 
     reader = Thread(target=read)
     reader.start()

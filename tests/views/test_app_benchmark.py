@@ -247,7 +247,7 @@ def test_a_table_runs_as_a_job_that_calibrates_another_model(
     assert known is not None and len(known.prompts) == 5
     known.check(quick)
     for row in found.of_model:
-        assert torch.equal(known.normal(row.name), row.normal)
+        assert torch.equal(known.reference_scores(row.name), row.normal)
     assert subjects.calibration_file("tiny") is None
     enough = tuple(replace(each, columns=each.columns.repeat(4, 1, 1)) for each in known.estimates)
     many = replace(known, prompts=("p",) * 20, estimates=enough)

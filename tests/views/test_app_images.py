@@ -120,7 +120,7 @@ def test_the_finished_example_of_each_kind_shows_the_figures_of_its_record(
         "Copies": f"{copies} of {len(run.images)}",
         # No dimension is negative: what an estimate lacks to 0 is its own error.
         "LID": number(max(float(lids.quantile(0.5)), 0.0), 1),
-        "Seed-to-seed similarity": number(run.agreement[0]),
+        "Seed-to-seed similarity": number(run.seed_similarity[0]),
         "Ground truth": kind,
     }
     shown = pages_html(app)
@@ -447,7 +447,7 @@ def test_a_short_run_with_a_hostile_prompt_ends_as_a_result_that_is_kept(app: Ap
     run = finished(app, job)
     assert run.state == "complete"
     assert run.config.prompts == (HOSTILE,) and run.config.seeds == (5, 6)
-    assert metrics(app)["Seed-to-seed similarity"] == number(run.agreement[0])
+    assert metrics(app)["Seed-to-seed similarity"] == number(run.seed_similarity[0])
     # Text is shown letter by letter: escaped as HTML, and nowhere as Markdown.
     shown = pages_html(app)
     assert "&lt;img src=http://example.org/q.png&gt;" in shown

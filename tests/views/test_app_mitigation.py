@@ -429,7 +429,9 @@ def test_a_comparison_is_drawn_kept_and_opened_again(app: AppTest, small: TextTo
     scored = str(later.session_state["mi_tokens"])
     assert session.jobs().runner.wait(scored, timeout=110).error is None
     found = mitigation_session.token_job(scored).run
-    assert found is not None and [each.by for each in found.found] == list(ATTRIBUTION_SCORES)
+    assert found is not None and [each.by for each in found.attributions] == list(
+        ATTRIBUTION_SCORES
+    )
     sound(later.run())
     later.selectbox(key="mi_token").set_value(0)
     sound(later.run())
@@ -510,7 +512,7 @@ def test_treatments_survive_writing() -> None:
 
 
 def test_words_are_dropped_and_replaced_in_the_prompt() -> None:
-    found = token_run().found[0]
+    found = token_run().attributions[0]
     word = word_at(found, 1)
     assert word == Word("red", 2, 5, False)
     assert without_word(PROMPT, word) == "a fox in the snow"

@@ -14,7 +14,7 @@ from mmh_core.studies.detection.benchmark_run import (
     ThresholdCounts,
     counts,
 )
-from mmh_core.subject.reference_scores import Reach, threshold_words
+from mmh_core.subject.reference_scores import FlaggedCount, threshold_words
 from views.benchmark import state
 from views.widgets import layout
 
@@ -65,38 +65,38 @@ def threshold(run: BenchmarkRun, settings: state.BenchmarkSettings) -> None:
 def _consequences(run: BenchmarkRun, row: DetectorRow, counted: ThresholdCounts) -> None:
     flagged = [i for i in range(len(run.prompts)) if float(row.scores[i]) > counted.threshold]
     memorized = sum(run.prompts[i].memorized for i in flagged)
-    columns = st.columns(5 if counted.rephrased.among else 4)
+    columns = st.columns(5 if counted.paraphrases.total else 4)
     columns[0].metric("Flagged", f"{len(flagged)} of {len(run.prompts)}")
     columns[1].metric(
         "Precision",
         f"{memorized / len(flagged):.0%}" if flagged else "none flagged",
         help="Of the flagged prompts, the share that is memorized.",
     )
-    _reached(
+    _flagged(
         columns[2],
-        "Detected, training captions" if counted.rephrased.among else "Detected",
-        counted.found,
+        "Detected, training captions" if counted.paraphrases.total else "Detected",
+        counted.memorized,
         "Memorized prompts that are flagged, paraphrases not counted",
     )
-    if counted.rephrased.among:
-        _reached(
+    if counted.paraphrases.total:
+        _flagged(
             columns[3],
             "Detected, paraphrases",
-            counted.rephrased,
+            counted.paraphrases,
             "Paraphrases of memorized captions that are flagged",
         )
     columns[-1].metric(
         "False positives",
-        f"{counted.alarms.found} of {counted.alarms.among}",
+        f"{counted.reference.flagged} of {counted.reference.total}",
         help="Reference prompts of the test half that are flagged; the threshold comes from the "
         "calibration half.",
     )
 
 
-def _reached(column: DeltaGenerator, label: str, reach: Reach, about: str) -> None:
-    """Show how many of so many a threshold finds."""
-    numbers = f": {reach.words()}." if reach.among else ": there are none."
-    column.metric(label, f"{reach.found} of {reach.among}", help=about + numbers)
+def _flagged(column: DeltaGenerator, label: str, counted: FlaggedCount, about: str) -> None:
+    """Show how many prompts of how many exceed the threshold."""
+    numbers = f": {counted.words()}." if counted.total else ": there are none."
+    column.metric(label, f"{counted.flagged} of {counted.total}", help=about + numbers)
 
 
 def _prompts(run: BenchmarkRun, row: DetectorRow, value: float) -> None:

@@ -28,7 +28,7 @@ class ImageContext:
 
 def context_of(run: ImageRun) -> ImageContext:
     """Return what the images of a run are seen against."""
-    return ImageContext(run.log_deltas, run.log_delta, run.normal, run.searched)
+    return ImageContext(run.log_deltas, run.log_delta, run.reference, run.searched)
 
 
 def stepper(run: ImageRun, chosen: ImageResult) -> None:

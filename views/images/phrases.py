@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from mmh_core.memorization.hypothesis import share_words, shown_lid
+from mmh_core.memorization.hypothesis import shown_lid, whole_percent
 from mmh_core.retrieval.image_names import named_training_image
 from mmh_core.studies.images.run import ImageResult, ImageRun
 from mmh_core.subject.image_lid import ImageLid
@@ -62,7 +62,7 @@ def percentile(reading: ImageLid | None) -> str:
         return "not calibrated for these settings"
     if reading.percentile == 0:
         return "at or below all reference images"
-    return f"above {share_words(reading.percentile)} of reference images"
+    return f"above {whole_percent(reading.percentile)} of reference images"
 
 
 def nearest(image: ImageResult) -> str:

@@ -10,7 +10,7 @@ import streamlit as st
 
 from mmh_core.formats.export import frame_csv
 from mmh_core.installation import PROGRAM
-from mmh_core.memorization.hypothesis import share_words, shown_lid
+from mmh_core.memorization.hypothesis import shown_lid, whole_percent
 from mmh_core.memorization.verdict import verdict_words
 from mmh_core.plots import images as image_plots
 from mmh_core.report import image_command, image_report, run_zip
@@ -82,7 +82,7 @@ def _figures(run: ImageRun) -> None:
         layout.metric(
             "LID", words.number(shown_lid(middle), 1), _among(run), f"Median. {phrases.LID}"
         )
-        agreement = run.agreement[0] if run.agreement else math.nan
+        agreement = run.seed_similarity[0] if run.seed_similarity else math.nan
         layout.metric(
             "Seed-to-seed similarity",
             words.number(agreement, 2),
@@ -127,7 +127,7 @@ def _among(run: ImageRun) -> str:
     middle = places[len(places) // 2]
     if middle == 0:
         return "at or below all reference images"
-    return f"above {share_words(middle)} of reference images"
+    return f"above {whole_percent(middle)} of reference images"
 
 
 def _without_reference(run: ImageRun) -> None:
@@ -229,8 +229,8 @@ def _distribution(run: ImageRun) -> None:
         "Marks far left of them have a low LID; marks among them prove nothing.",
         help=f"{phrases.LID} {phrases.PERCENTILE}",
     )
-    layout.chart(image_plots.lid_histogram(run.images, run.normal), "im_histogram")
-    if run.normal is None:
+    layout.chart(image_plots.lid_histogram(run.images, run.reference), "im_histogram")
+    if run.reference is None:
         st.info(
             "There are no reference prompts for these settings: percentiles hold only for the "
             "settings of their calibration. Take the model's recommended steps, guidance, "
@@ -238,8 +238,8 @@ def _distribution(run: ImageRun) -> None:
             icon=":material/info:",
         )
     else:
-        count = len(set(run.normal.prompts))
+        count = len(set(run.reference.prompts))
         st.caption(
-            f"{len(run.normal.conditional)} images of {count} reference prompts at "
-            f"{run.normal.sampling.words}."
+            f"{len(run.reference.conditional)} images of {count} reference prompts at "
+            f"{run.reference.sampling.words}."
         )

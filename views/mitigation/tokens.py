@@ -40,15 +40,15 @@ def section(run: MitigationRun, settings: MitigationSettings) -> None:
         "the token after the one that caused it.",
     )
     scores = _scores(run, settings)
-    if scores is None or not scores.found:
+    if scores is None or not scores.attributions:
         return
-    first = scores.found[0]
+    first = scores.attributions[0]
     if first.prompt != run.config.prompts[0]:
         st.warning("These scores belong to another prompt: score the tokens again.")
         return
     chosen = st.session_state.get(key("token"))
     chosen = chosen if isinstance(chosen, int) and 0 <= chosen < len(first.tokens) else None
-    layout.chart(token_bars(scores.found, chosen), _CHART, on_select=_take_bar)
+    layout.chart(token_bars(scores.attributions, chosen), _CHART, on_select=_take_bar)
     for sentence in scores.left_out:
         st.caption(layout.plain(sentence))
     _edit(run, first, chosen)
@@ -72,7 +72,7 @@ def _scores(run: MitigationRun, settings: MitigationSettings) -> TokenRun | None
         if view is not None:
             if view.record.error is not None:
                 st.error(layout.plain(view.record.error), icon=":material/error:")
-            if view.run is not None and view.run.found:
+            if view.run is not None and view.run.attributions:
                 return view.run
     shipped = mitigation_session.example_tokens(settings.example) if not settings.job else None
     if shipped is not None:

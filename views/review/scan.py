@@ -117,8 +117,8 @@ def _start(table: UploadedTable) -> None:
         "queue has scores only.",
     )
     st.caption(
-        f"{scan_session.reach(str(model), float(share))} With the embedded model the scan "
-        "scores tens of prompts a second on two processor cores; each one that is flagged "
+        f"{scan_session.detection_rate(str(model), float(share))} With the embedded model the "
+        "scan scores tens of prompts a second on two processor cores; each one that is flagged "
         "takes about 10 s more. You can use other pages meanwhile."
     )
     if not st.button("Scan", key="rv_scan", type="primary", icon=":material/radar:"):

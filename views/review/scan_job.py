@@ -54,8 +54,8 @@ def _ended(view: JobView[ScanState]) -> None:
     _figures(scan)
     for sentence in scan.not_read():
         st.warning(sentence, icon=":material/hearing_disabled:")
-    if scan.reach:
-        st.caption(scan.reach)
+    if scan.detection_rate:
+        st.caption(scan.detection_rate)
     about = next(
         (past for past, _ in scan_session.kept_scans(1_000) if past.id == view.record.result), None
     )

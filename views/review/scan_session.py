@@ -100,12 +100,12 @@ def _table(path: str, name: str, column: str) -> UploadedTable:
     return UploadedTable(name, Path(path).name, column, replace(summary, name=name))
 
 
-def reach(name: str, share: float) -> str:
+def detection_rate(name: str, share: float) -> str:
     """Return in a sentence what the early scan of a model misses, "" without a calibration."""
-    from mmh_core.subject.early_reach import reach_words
+    from mmh_core.subject.early_scan_rate import detection_rate_words
 
     calibration = subjects.calibration(name)
-    return "" if calibration is None else reach_words(calibration, share)
+    return "" if calibration is None else detection_rate_words(calibration, share)
 
 
 def submit_scan(table: UploadedTable, model: str, *, share: float, study: bool) -> str:
@@ -224,7 +224,7 @@ def queue_of_scan(about: ScanAbout, *, flagged: bool) -> QueueRecord:
     return review_session.queue_of_items(
         f"{about.name[:120]}, {what}",
         items,
-        asdict(about) | {"flagged": flagged, "reach": reach(about.model, about.share)},
+        asdict(about) | {"flagged": flagged, "reach": detection_rate(about.model, about.share)},
     )
 
 

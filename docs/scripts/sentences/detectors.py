@@ -11,7 +11,7 @@ from docs.scripts.figures import BARS, PERCENT, figure, holds, percent, read, sp
 from mmh_core.records import MMHError
 from mmh_core.subject.calibration import calibration_beside
 from mmh_core.subject.early_calibration import PUBLISHED_TIMES, EarlyCalibration
-from mmh_core.subject.reference_scores import Reach, threshold_among
+from mmh_core.subject.reference_scores import FlaggedCount, threshold_among
 
 ASSETS = Path(__file__).resolve().parents[3] / "assets" / "pocket-sd"
 #: The share of reference prompts that may be flagged.
@@ -43,23 +43,23 @@ def thresholds(data: Path) -> str:
     """Return what the thresholds of the calibration find in the test half."""
     run = read(data / "benchmark.json")
     early = _detector(run, _scanning(run))
-    captions, paraphrases, alarms = _found(run, early)
+    captions, paraphrases, alarms = _flagged(run, early)
     exceeded = sum(score > _threshold(early) for score in early["normal"])
     few = _detector(run, "sharpness")["normal"]
     flagged = {
-        name: _found(run, _detector(run, name))[2].found for name in ("sharpness", "stability")
+        name: _flagged(run, _detector(run, name))[2].flagged for name in ("sharpness", "stability")
     }
     return spaced(
         "The threshold that `score`, `scan`, the images page and the benchmark page share is "
         f"{_threshold(early):.2f}, exceeded by {exceeded} of the {len(early['normal'])} reference "
         "prompts of its own calibration. At it the early scan finds "
-        f"{captions.found} of {captions.among} captions as trained with ({captions.words()}) and "
-        f"{paraphrases.found} of {paraphrases.among} paraphrases of such captions "
-        f"({paraphrases.words()}), and flags {alarms.found or 'none'} of the {alarms.among} "
+        f"{captions.flagged} of {captions.total} captions as trained with ({captions.words()}) "
+        f"and {paraphrases.flagged} of {paraphrases.total} paraphrases of such captions "
+        f"({paraphrases.words()}), and flags {alarms.flagged or 'none'} of the {alarms.total} "
         "reference prompts. In the table, whose threshold is set on the test half's own reference "
         f"prompts, it finds {percent(early['all']['tpr'])}. The other detectors have {len(few)} "
         "reference prompts in their calibration and a threshold above all of them, which a new "
-        f"one exceeds about once in {len(few) + 1} at best: of the {alarms.among} reference "
+        f"one exceeds about once in {len(few) + 1} at best: of the {alarms.total} reference "
         f"prompts sharpness flags {flagged['sharpness']} and stability {flagged['stability']}."
     )
 
@@ -116,13 +116,13 @@ def _threshold(row: Any) -> float:
     return threshold_among(torch.tensor(row["normal"]).sort().values, SHARE)
 
 
-def _found(run: Any, row: Any) -> list[Reach]:
+def _flagged(run: Any, row: Any) -> list[FlaggedCount]:
     """Return how many captions, paraphrases and reference prompts exceed the threshold."""
     groups: dict[str, list[bool]] = {"caption": [], "paraphrase": [], "reference": []}
     for prompt, score in zip(run["prompts"], row["scores"], strict=True):
         kind = "paraphrase" if prompt["kind"] == "paraphrase" else "caption"
         groups[kind if prompt["memorized"] else "reference"].append(score > _threshold(row))
-    return [Reach(sum(flags), len(flags)) for flags in groups.values()]
+    return [FlaggedCount(sum(flags), len(flags)) for flags in groups.values()]
 
 
 def _early() -> EarlyCalibration:

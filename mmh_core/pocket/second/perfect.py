@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from mmh_core.dimension.scale import scaled_points
+from mmh_core.dimension.scaled_points import scaled_points
 from mmh_core.pocket.autoencoder import encode
 from mmh_core.pocket.batches import as_tensor
 from mmh_core.pocket.calibration import DELTAS

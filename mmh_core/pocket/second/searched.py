@@ -28,7 +28,7 @@ from mmh_core.retrieval.copy_evidence import COPIES, CopyEvidence, copy_evidence
 from mmh_core.retrieval.copy_thresholds import CopyThresholds, calibrated
 from mmh_core.retrieval.embedders import Embedder, embed_all, pocket_embedder
 from mmh_core.retrieval.index import build_index
-from mmh_core.retrieval.training_images import TrainingImages, flat, nearest, training_images
+from mmh_core.retrieval.training_images import TrainingImages, nearest, pixel_rows, training_images
 
 #: Rows rendered at once, and images compared at once.
 _ROWS, _COMPARED = 1_024, 32
@@ -177,7 +177,7 @@ def calibrated_thresholds(
 def chance_copies(training: TrainingImages, pixels: Tensor) -> Tensor:
     """Return which images (B, 3, H, W) uint8 equal a training image to the eye."""
     root = np.sqrt(pixels[0].numel())
-    neighbors = nearest(training, flat(pixels), 1)
+    neighbors = nearest(training, pixel_rows(pixels), 1)
     return torch.tensor([bool(far[0] / root < COPY_RMS) for _, far in neighbors])
 
 

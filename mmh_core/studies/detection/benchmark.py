@@ -37,7 +37,7 @@ from mmh_core.subject.reference_prompts import ReferencePrompts
 from mmh_core.subject.subject import Subject
 from mmh_core.subject.training_set import TrainingSet
 from mmh_core.text_to_image.model import TextToImage
-from mmh_core.text_to_image.prompt_reading import partly_read_lines, partly_read_prompts
+from mmh_core.text_to_image.unread_text import partly_read_lines, partly_read_prompts
 
 #: The key of conditional LID at the model's own scale.
 _OWN_LID = "lid_at_own_scale"
@@ -158,7 +158,7 @@ def _compared(
     scores, images = calibration.scores(columns), calibration.image_scores(columns)
 
     def row(name: str, label: str, source: str, cost: tuple[float, float]) -> DetectorRow:
-        normal = calibration.normal(name)
+        normal = calibration.reference_scores(name)
         counted = separated_row((name, label, source), cost, scores[name], normal, prompts)
         return replace(counted, images=images[name], settings=calibration.settings(name))
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from mmh_core.memorization.cause import CAUSES
 from mmh_core.records import LabelledPrompt
 from mmh_core.statistics import Separation
-from mmh_core.subject.reference_scores import Reach, threshold_among, threshold_words
+from mmh_core.subject.reference_scores import FlaggedCount, threshold_among, threshold_words
 from mmh_core.text_to_image.requests import Sampling
 
 if TYPE_CHECKING:
@@ -175,57 +175,59 @@ class BenchmarkRun:
 
 @dataclass(frozen=True)
 class ThresholdCounts:
-    """What a threshold detects in the test half: `found` captions, `rephrased` paraphrases.
+    """How many prompts of the test half exceed a threshold.
 
-    `threshold` is exceeded by at most the share `share` of the `normal` reference prompts that it
-    was set on; `alarms` counts those of the test half that exceed it.
+    `memorized` are memorized captions, `paraphrases` paraphrases of them, `reference` reference
+    prompts. At most the share `share` of the `set_on` reference prompts that the threshold was set
+    on exceed it.
     """
 
     threshold: float
     share: float
-    normal: int
-    found: Reach
-    rephrased: Reach
-    alarms: Reach
+    set_on: int
+    memorized: FlaggedCount
+    paraphrases: FlaggedCount
+    reference: FlaggedCount
 
     def words(self) -> str:
-        """Return in sentences what is found at which threshold."""
+        """Return in sentences how many are detected at which threshold."""
         sentence = (
             f"at a threshold of {self.threshold:.2f} ({self.share:.1%} may be flagged: "
-            f"{threshold_words(self.share, self.normal)}) it finds {self.found.found} of "
-            f"{self.found.among} memorized "
+            f"{threshold_words(self.share, self.set_on)}) it finds {self.memorized.flagged} of "
+            f"{self.memorized.total} memorized "
         )
-        if self.rephrased.among:
+        if self.paraphrases.total:
             sentence += (
-                f"captions as trained with ({self.found.words()}), and {self.rephrased.found} of "
-                f"{self.rephrased.among} paraphrases of such captions ({self.rephrased.words()})"
+                f"captions as trained with ({self.memorized.words()}), and "
+                f"{self.paraphrases.flagged} of {self.paraphrases.total} paraphrases of such "
+                f"captions ({self.paraphrases.words()})"
             )
         else:
-            sentence += f"prompts ({self.found.words()})"
+            sentence += f"prompts ({self.memorized.words()})"
         return (
-            f"{sentence}; of {self.alarms.among} reference prompts of the test half it flags "
-            f"{self.alarms.found}."
+            f"{sentence}; of {self.reference.total} reference prompts of the test half it flags "
+            f"{self.reference.flagged}."
         )
 
 
 def counts(run: BenchmarkRun, row: DetectorRow, share: float) -> ThresholdCounts:
-    """Return what a detector finds at the threshold of a share of its reference prompts."""
+    """Return how many prompts a detector flags, at most a share of reference prompts."""
     value = threshold_among(row.normal, share)
     above = (row.scores > value).tolist()
 
-    def reach(*, memorized: bool, paraphrase: bool) -> Reach:
+    def flagged(*, memorized: bool, paraphrase: bool) -> FlaggedCount:
         flags = [
             flag
             for flag, row in zip(above, run.prompts, strict=True)
             if row.memorized == memorized and (row.kind == PARAPHRASE) == paraphrase
         ]
-        return Reach(sum(flags), len(flags))
+        return FlaggedCount(sum(flags), len(flags))
 
     return ThresholdCounts(
         value,
         share,
         len(row.normal),
-        reach(memorized=True, paraphrase=False),
-        reach(memorized=True, paraphrase=True),
-        reach(memorized=False, paraphrase=False),
+        flagged(memorized=True, paraphrase=False),
+        flagged(memorized=True, paraphrase=True),
+        flagged(memorized=False, paraphrase=False),
     )

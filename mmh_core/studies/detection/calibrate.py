@@ -174,7 +174,7 @@ def _calibrated(
     if early is not None:
         alone = alone.scanning_by(early)
     for name in alone.names:
-        alone.normal(name)  # Refused here, where the person can calibrate anew.
+        alone.reference_scores(name)  # Refused here, where the person can calibrate anew.
     if bool(normal.all()) or not set(combined_score.COMBINED) & set(half.found):
         return alone
     scores = alone.scores({name: measurement.values for name, measurement in half.found.items()})

@@ -95,7 +95,7 @@ def cause_cases(
     Of a prompt that copies several training images the one that it copies most often counts; the
     model's LID is the mean over the seeds that do, with Student's interval.
     """
-    elsewhere = Interval(*(math.nan,) * 3) if reference is None else reference.usual()
+    elsewhere = Interval(*(math.nan,) * 3) if reference is None else reference.median_lid()
     seeds = len(half.copy_ids) // max(1, len(half.prompts))
     ids = half.copy_ids.reshape(-1, seeds)
     lids = half.found[LID].values[:, 0].reshape(-1, seeds)

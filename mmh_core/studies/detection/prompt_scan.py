@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 
-from mmh_core.memorization.hypothesis import share_words
+from mmh_core.memorization.hypothesis import whole_percent
 from mmh_core.records import Progress
 from mmh_core.studies.images.run import ImageRun, PromptScan
 from mmh_core.subject.early_calibration import EarlyCalibration, score_prompts
@@ -21,17 +21,18 @@ def prompt_scans(
 ) -> tuple[PromptScan, ...]:
     """Return the early scan of each prompt. Errors: MMHError for another model's calibration."""
     scores, threshold = score_prompts(model, calibration, prompts), calibration.threshold(SHARE)
-    reach, rephrased = calibration.reach(SHARE), calibration.paraphrase_reach(SHARE)
+    memorized = calibration.flagged_memorized(SHARE)
+    paraphrases = calibration.flagged_paraphrases(SHARE)
     return tuple(
         PromptScan(
             score=float(scores.score[i]),
             percentile=float(scores.percentile[i]),
             threshold=threshold,
             share=SHARE,
-            found=-1 if reach is None else reach.found,
-            among=0 if reach is None else reach.among,
-            paraphrases_found=None if rephrased is None else rephrased.found,
-            paraphrases=None if rephrased is None else rephrased.among,
+            flagged_memorized=-1 if memorized is None else memorized.flagged,
+            memorized=0 if memorized is None else memorized.total,
+            flagged_paraphrases=None if paraphrases is None else paraphrases.flagged,
+            paraphrases=None if paraphrases is None else paraphrases.total,
         )
         for i in range(len(prompts))
     )
@@ -43,18 +44,18 @@ def scan_words(scan: PromptScan, *, copied: bool) -> str:
         return "Early scan: cannot be read, since the model takes this prompt for the empty one."
     sentence = (
         f"Early scan: {'flagged' if scan.flagged else 'not flagged'}, score {scan.score:.2f} "
-        f"(threshold {scan.threshold:.2f}, above {share_words(scan.percentile)} of the "
+        f"(threshold {scan.threshold:.2f}, above {whole_percent(scan.percentile)} of the "
         "reference prompts)"
     )
     if scan.flagged or not copied:
         return f"{sentence}."
     missed = "how many memorized prompts it misses is not known"
-    if scan.among:
-        missed = f"it finds {scan.found} of {scan.among} memorized prompts"
-    if scan.among and scan.paraphrases:
+    if scan.memorized:
+        missed = f"it finds {scan.flagged_memorized} of {scan.memorized} memorized prompts"
+    if scan.memorized and scan.paraphrases:
         missed = (
-            f"it finds {scan.found} of {scan.among} memorized captions as trained with, and "
-            f"{scan.paraphrases_found} of {scan.paraphrases} paraphrases of such captions"
+            f"it finds {scan.flagged_memorized} of {scan.memorized} memorized captions as trained "
+            f"with, and {scan.flagged_paraphrases} of {scan.paraphrases} paraphrases of such captions"
         )
     return f"{sentence}, although images of it are copies: at this threshold {missed}."
 

@@ -11,14 +11,14 @@ from torch import Tensor
 
 from mmh_core.detectors import combined_score
 from mmh_core.detectors.early_scan import EarlyScan
-from mmh_core.detectors.inputs import changes_nothing, encode
+from mmh_core.detectors.inputs import encode, is_empty_prompt
 from mmh_core.records import Progress
 from mmh_core.studies.detection.measured import measured
 from mmh_core.subject.detector_calibration import DetectorCalibration
 from mmh_core.subject.early_calibration import EarlyCalibration, score_prompts
-from mmh_core.subject.early_reach import reach_words
+from mmh_core.subject.early_scan_rate import detection_rate_words
 from mmh_core.text_to_image.model import TextToImage
-from mmh_core.text_to_image.prompt_reading import PromptReading, read_prompt
+from mmh_core.text_to_image.unread_text import UnreadText, unread_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,11 +28,12 @@ if TYPE_CHECKING:
 class DetectorScores:
     """The scores of P prompts by K detectors, the combined score first where there is one.
 
-    `score` and `percentile` (P, K), means over the seeds and shares (0 to 1) of the `normal`
-    reference prompts that score lower; at most the share `share` of these exceeds `threshold`
-    (K,). The early scan's are those of its own calibration, on `scan_normal` reference prompts, by
-    which tables are scanned; `reach` is what it misses. `readings` is what exceeds the text
-    encoder of each prompt; `left_out` are sentences on which scores are missing, and why.
+    `score` and `percentile` (P, K), means over the seeds and shares (0 to 1) of the
+    `reference_prompts` reference prompts that score lower; at most the share `share` of these
+    exceeds `threshold` (K,). The early scan's are those of its own calibration, on
+    `scan_reference_prompts` reference prompts, by which tables are scanned; `detection_rate` is
+    what it misses. `readings` is what exceeds the text encoder of each prompt; `left_out` are
+    sentences on which scores are missing, and why.
     """
 
     model: str
@@ -43,10 +44,10 @@ class DetectorScores:
     percentile: Tensor
     threshold: Tensor
     share: float
-    normal: int
-    readings: tuple[PromptReading, ...] = ()
-    scan_normal: int = 0
-    reach: str = ""
+    reference_prompts: int
+    readings: tuple[UnreadText, ...] = ()
+    scan_reference_prompts: int = 0
+    detection_rate: str = ""
     left_out: tuple[str, ...] = ()
 
     @property
@@ -101,7 +102,7 @@ def score_by_all(
     names = calibration.names
     labels = {combined_score.NAME: combined_score.LABEL}
     labels |= {name: detector.label for name, detector in calibration.detectors.items()}
-    silent = changes_nothing(model, encode(model, prompts))
+    silent = is_empty_prompt(model, encode(model, prompts))
     every = torch.stack([scores[name] for name in names], dim=1)
     every[silent] = torch.nan
     result = DetectorScores(
@@ -116,7 +117,7 @@ def score_by_all(
         threshold,
         share,
         len(calibration.prompts),
-        tuple(read_prompt(model, prompt) for prompt in prompts),
+        tuple(unread_text(model, prompt) for prompt in prompts),
         left_out=calibration.left_out,
     )
     if EarlyScan.name in names and (early := calibration.early()) is not None:
@@ -135,6 +136,6 @@ def _as_scanned(
         scores,
         score=score,
         percentile=percentile,
-        scan_normal=len(early.prompts),
-        reach=reach_words(early, scores.share),
+        scan_reference_prompts=len(early.prompts),
+        detection_rate=detection_rate_words(early, scores.share),
     )

@@ -18,7 +18,7 @@ from mmh_core.retrieval.pixel_match import bounded, fitted
 from mmh_core.studies.images.generation import pixels_of
 from mmh_core.studies.images.lid import (
     LOG_DELTAS,
-    deciding_levels,
+    deciding_lids,
     estimate_curves,
     estimate_lids,
     scale_for,
@@ -32,7 +32,7 @@ from mmh_core.subject.reference_prompts import ReferencePrompts
 from mmh_core.subject.subject import Subject
 from mmh_core.subject.training_set import TrainingSet
 from mmh_core.text_to_image.model import TextToImage
-from mmh_core.text_to_image.prompt_reading import cut_off
+from mmh_core.text_to_image.unread_text import cut_off
 
 #: Mean difference, in shades of 256, up to which an image counts as decoded from latents. Rounding
 #: makes none on the same machine; half precision, or another machine, less than one.
@@ -123,14 +123,14 @@ def _read(
     reference: ReferencePrompts | None,
 ) -> Iterator[Progress[ImageResult]]:
     scale, lid = scale_for(training_set, reference), None
-    levels = deciding_levels(reference)
+    levels = deciding_lids(reference)
     for lids in estimate_lids(model, (image,), scale, levels=levels):
         lid = next(iter(lids), None)
         yield Progress(0.5, "Estimating the local intrinsic dimension", image)
     if lid is None:
         raise ValueError("No LID was estimated.")
     if reference is not None:
-        lid = reference.placed(lid)
+        lid = reference.with_percentile(lid)
     cut = cut_off(model, image.prompt)
     image = judged(image, lid, training_set, guided=True, cut=cut, reference=reference)
     for share, curves in estimate_curves(model, (image,), torch.tensor(LOG_DELTAS)):

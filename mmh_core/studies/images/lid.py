@@ -42,22 +42,22 @@ Generators = Callable[[], list[torch.Generator]]
 Pairs = Generator[None, None, list[tuple[LidEstimate, LidEstimate]]]
 
 
-def deciding_levels(normal: ReferencePrompts | None) -> tuple[float, ...]:
+def deciding_lids(reference: ReferencePrompts | None) -> tuple[float, ...]:
     """Return the LIDs at which a verdict turns, none without reference prompts.
 
     That below which an image is suspicious, and that above which the model generates no such
     images.
     """
-    return () if normal is None else (normal.level(), normal.highest())
+    return () if reference is None else (reference.lid_threshold(), reference.highest_lid())
 
 
-def scale_for(training_set: TrainingSet | None, normal: ReferencePrompts | None) -> float:
-    """Return the log delta at which LID is estimated: that of `normal`, else the calibrated one.
+def scale_for(training_set: TrainingSet | None, reference: ReferencePrompts | None) -> float:
+    """Return the log delta of LID estimates: that of `reference`, else the calibrated one.
 
     Where neither is known it is `UNCALIBRATED`, whatever the images are.
     """
-    if normal is not None:
-        return normal.log_delta
+    if reference is not None:
+        return reference.log_delta
     if training_set is not None and training_set.log_delta is not None:
         return training_set.log_delta
     return UNCALIBRATED

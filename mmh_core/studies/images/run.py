@@ -21,8 +21,8 @@ from mmh_core.subject.copies import ImageCopyEvidence, TrainingNeighbor
 from mmh_core.subject.image_lid import ImageLid
 from mmh_core.subject.reference_prompts import ReferencePrompts
 from mmh_core.subject.training_set import PromptTruth
-from mmh_core.text_to_image.prompt_reading import PromptReading
 from mmh_core.text_to_image.requests import MOST_WORK, Request, Sampling, check_prompt
+from mmh_core.text_to_image.unread_text import UnreadText
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -178,9 +178,10 @@ class PromptScan:
     """The early scan of one prompt, which needs no image: higher = more memorized.
 
     `percentile` (0 to 1) is the share of reference prompts with a lower score; above `threshold`,
-    which the share `share` of them exceeds, a prompt is flagged. At that threshold the scan found
-    `found` of `among` memorized prompts that it was not fitted on (-1 of 0 where nobody counted);
-    where these are captions as trained with, `paraphrases_found` of `paraphrases` other wordings.
+    which the share `share` of them exceeds, a prompt is flagged. That threshold flags
+    `flagged_memorized` of `memorized` memorized prompts that the scan was not fitted on (-1 of 0
+    where nobody counted); where these are captions as trained with, `flagged_paraphrases` of
+    `paraphrases` other wordings.
     `score` and `percentile` are NaN for a prompt that the model takes for the empty one.
     """
 
@@ -188,9 +189,9 @@ class PromptScan:
     percentile: float
     threshold: float
     share: float
-    found: int
-    among: int
-    paraphrases_found: int | None = None
+    flagged_memorized: int
+    memorized: int
+    flagged_paraphrases: int | None = None
     paraphrases: int | None = None
 
     @property
@@ -207,15 +208,15 @@ class ImageRun:
     `times` (T,) are those of the steps, `log_deltas` (K,) the axis of LID curves, `log_delta` the
     scale at which LID is compared. `preview` uint8 (B, 3, H, W) is what the running prompt aims at
     now, empty otherwise, with `preview_prompt` its number. `cut` holds for each prompt what
-    exceeds the text encoder and is not read, "" where all is. `agreement` is for each prompt the
-    mean similarity of its images' descriptors, NaN for one image. `searched` is the number of
-    training images that were searched, 0 without a reference, and `embedder` says by what.
-    `normal` is the reference of percentiles, None where there is none for these settings. Seconds
-    and network evaluations (per image) are split into generating, and LID and copies.
-    `missing` says in sentences what could not be done of what was asked, and why. `scans` are the
-    early scans of the prompts, empty where the model has no calibration of it. `needed` is for
-    each prompt the number of windows of text that would hold all of it, empty where unknown, and
-    `notes` are the model's, on what was chosen while it was read from its files.
+    exceeds the text encoder and is not read, "" where all is. `seed_similarity` is for each prompt
+    the mean similarity of its images' descriptors, NaN for one image. `searched` is the number of
+    training images that were searched, 0 without a training set, and `embedder` says by what.
+    `reference` are the reference prompts of percentiles, None without any for these settings.
+    Seconds and network evaluations (per image) are split into generating, and LID and copies.
+    `missing` says in sentences which part of the run failed, and why. `scans` are the early scans
+    of the prompts, empty where the model has no calibration of it. `needed` is for each prompt the
+    number of windows of text that would hold all of it, empty where unknown, and `notes` are the
+    model's, on what was chosen while it was read from its files.
     """
 
     config: ImageConfig
@@ -231,10 +232,10 @@ class ImageRun:
     preview_prompt: int
     images: tuple[ImageResult, ...]
     cut: tuple[str, ...]
-    agreement: tuple[float, ...]
+    seed_similarity: tuple[float, ...]
     searched: int
     embedder: str
-    normal: ReferencePrompts | None
+    reference: ReferencePrompts | None
     seconds_generating: float
     seconds_estimating: float
     missing: tuple[str, ...] = ()
@@ -246,7 +247,7 @@ class ImageRun:
         """Return for each prompt in a sentence which end of it is not read, "" where all is."""
         needed = self.needed or (0,) * len(self.cut)
         return [
-            PromptReading(cut, "", windows).words()
+            UnreadText(cut, "", windows).words()
             for cut, windows in zip(self.cut, needed, strict=True)
         ]
 

@@ -25,7 +25,7 @@ from mmh_core.studies.images.lid import (
     LOG_DELTAS,
     UNCALIBRATED,
     check_estimators,
-    deciding_levels,
+    deciding_lids,
     estimate_lids,
     scale_for,
 )
@@ -42,9 +42,9 @@ from mmh_core.subject.copy_search import find_copies
 from mmh_core.subject.image_lid import ImageLid
 from mmh_core.subject.reference_prompts import ReferencePrompts
 from mmh_core.subject.subject import Subject
-from mmh_core.subject.training_set import TrainingSet, agreement
+from mmh_core.subject.training_set import TrainingSet, seed_similarity
 from mmh_core.text_to_image.model import TextToImage
-from mmh_core.text_to_image.prompt_reading import read_prompt
+from mmh_core.text_to_image.unread_text import unread_text
 
 #: Of the work of a prompt, the share of generating.
 _DRAWING = 0.6
@@ -58,9 +58,9 @@ def image_study(
 ) -> Iterator[Progress[ImageRun]]:
     """Generate every prompt with every seed and evaluate what the config asks for.
 
-    Images come first, then their copies and LID, part after part; then curves, further
-    estimators and decoded steps of all. `normal` serves only where it fits the run. LID is
-    estimated at `log_delta`; unless given, at the scale of `normal` or of the reference's
+    Images come first, then their copies and LID, part after part; then curves, further estimators
+    and decoded steps of all. Reference prompts serve only where they fit the run. LID is estimated
+    at `log_delta`; unless given, at the scale of the reference prompts or of the training set's
     calibration, else at `UNCALIBRATED`. What fails after an image is there never takes it away:
     the run says what is missing. Errors: MMHError and ValueError for a config that cannot be run,
     and whatever fails before there is an image.
@@ -140,7 +140,7 @@ def _read_part(
     run = _searched(run, count, training_set)
     yield 0.1, replace(run, seconds_estimating=since(start, before))
     added, lids, failed = run.images[-count:], list[ImageLid](), None
-    levels = deciding_levels(run.normal)
+    levels = deciding_lids(run.reference)
     try:
         for lids in estimate_lids(
             model, added, run.log_delta, negative=run.config.sampling.negative, levels=levels
@@ -188,11 +188,11 @@ def _judged(
     return tuple(
         judged(
             one,
-            lid if lid is None or run.normal is None else run.normal.placed(lid),
+            lid if lid is None or run.reference is None else run.reference.with_percentile(lid),
             training_set,
             guided=guided,
             cut=run.cut[run.config.prompts.index(one.prompt)],
-            reference=run.normal,
+            reference=run.reference,
         )
         for one, lid in zip_longest(images, lids)
     )
@@ -227,11 +227,11 @@ def _with_images(
     )
     images = run.images + new
     done = (len(images) - 1) // len(run.config.seeds)
-    same = agreement(training_set, image_batch(images[done * len(run.config.seeds) :]))
+    similarity = seed_similarity(training_set, image_batch(images[done * len(run.config.seeds) :]))
     return replace(
         run,
         images=images,
-        agreement=(*run.agreement[:done], same),
+        seed_similarity=(*run.seed_similarity[:done], similarity),
         times=generated.times,
         noise_sha256=run.noise_sha256 or generated.noise,
         preview=run.preview[:0],
@@ -242,10 +242,10 @@ def _empty_run(
     config: ImageConfig,
     model: TextToImage,
     training_set: TrainingSet | None,
-    normal: ReferencePrompts | None,
+    reference: ReferencePrompts | None,
 ) -> ImageRun:
-    read = [read_prompt(model, prompt) for prompt in config.prompts]
-    scale = scale_for(training_set, normal)
+    read = [unread_text(model, prompt) for prompt in config.prompts]
+    scale = scale_for(training_set, reference)
     empty = torch.empty(0, 3, config.sampling.height, config.sampling.width, dtype=torch.uint8)
     return ImageRun(
         config=config,
@@ -261,10 +261,10 @@ def _empty_run(
         preview_prompt=0,
         images=(),
         cut=tuple(reading.cut for reading in read),
-        agreement=(),
+        seed_similarity=(),
         searched=0 if training_set is None else len(training_set.index),
         embedder="pixels" if training_set is None else training_set.embedder.name,
-        normal=normal,
+        reference=reference,
         seconds_generating=0.0,
         seconds_estimating=0.0,
         missing=_uncalibrated(config, model, scale),

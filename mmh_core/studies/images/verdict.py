@@ -13,7 +13,7 @@ from typing import Literal, get_args
 
 from mmh_core.memorization.cause import Cause, ModelLids
 from mmh_core.memorization.cause_calibration import judged_cause
-from mmh_core.memorization.hypothesis import share_words, shown_lid
+from mmh_core.memorization.hypothesis import shown_lid, whole_percent
 from mmh_core.memorization.verdict import COPY_VERDICTS
 from mmh_core.retrieval.copy_evidence import CopyKind
 from mmh_core.retrieval.pixel_match import is_flat
@@ -26,15 +26,14 @@ from mmh_core.subject.reference_prompts import SUSPICIOUS_BELOW, ReferencePrompt
 from mmh_core.subject.training_set import TrainingSet
 
 #: Fewest reference images with which a LID is compared: with fewer, one below them all is no
-# rarity.
-LEAST_NORMAL = 50
+#: rarity.
+FEWEST_REFERENCE_IMAGES = 50
 
 #: What the search for copies says; None without training images.
 Search = CopyKind | None
-#: Where the LID stands: below nearly all reference images, so near that level that its 95 %
-# interval
-#: holds it, among them, above all of them beyond that interval, with none (or too few) to compare
-#: it with, or not estimated (or no number).
+#: The LID among those of the reference images: "low" below nearly all of them, "edge" where its
+#: 95 % interval holds the threshold, "usual", "above" all of them by more than that interval, "not
+#: calibrated" with too few of them, and "unknown" where it is not estimated or not finite.
 LidState = Literal["low", "edge", "usual", "above", "not calibrated", "unknown"]
 
 _ORDER: tuple[LidState, ...] = get_args(LidState)
@@ -102,12 +101,12 @@ def lid_state(lid: ImageLid | None) -> LidState:
     """
     if lid is None or not math.isfinite(lid.conditional):
         return "unknown"
-    if math.isnan(lid.percentile) or 0 < (lid.normals or 0) < LEAST_NORMAL:
+    if math.isnan(lid.percentile) or 0 < (lid.reference_images or 0) < FEWEST_REFERENCE_IMAGES:
         return "not calibrated"
     low, high = lid.interval
-    if low <= lid.level <= high:
+    if low <= lid.threshold <= high:
         return "edge"
-    if (lid.conditional if math.isnan(low) else low) > lid.highest:
+    if (lid.conditional if math.isnan(low) else low) > lid.highest_reference:
         return "above"
     return "low" if lid.percentile < SUSPICIOUS_BELOW else "usual"
 
@@ -191,7 +190,7 @@ def cause_in(
     value, ends = math.nan, (math.nan, math.nan)
     if lid is not None:
         value, ends = lid.conditional, lid.interval
-    elsewhere = Interval(*(math.nan,) * 3) if reference is None else reference.usual()
+    elsewhere = Interval(*(math.nan,) * 3) if reference is None else reference.median_lid()
     model = ModelLids(Interval(value, *ends), elsewhere)
     return judged_cause(model, training_neighborhood(training_set, row), training_set.cause)
 
@@ -211,15 +210,16 @@ def _lid_words(lid: ImageLid | None) -> str:
     state, value = lid_state(lid), f"{shown_lid(lid.conditional):.1f}"
     if state == "not calibrated":
         why = "there are no reference images to compare it with"
-        if lid.normals:
-            why = f"{_normals(lid)} are too few to compare it with: {LEAST_NORMAL} are needed"
+        if lid.reference_images:
+            few = f"{_reference_images(lid)} are too few to compare it with"
+            why = f"{few}: {FEWEST_REFERENCE_IMAGES} are needed"
         return f"Its LID is {value}; LID is not calibrated for these settings: {why}."
     sentence = f"Its LID, {value}, {_place(lid)}."
     if state == "edge":
         low, high = lid.interval
         return (
             f"{sentence} Its 95 % interval, {shown_lid(low):.1f} to {high:.1f}, holds the level "
-            f"below which an image is suspicious, {lid.level:.1f}, so its LID decides nothing."
+            f"below which an image is suspicious, {lid.threshold:.1f}, so its LID decides nothing."
         )
     if state == "above":
         return f"{sentence} The model generates no such images, so its LID says nothing."
@@ -228,19 +228,19 @@ def _lid_words(lid: ImageLid | None) -> str:
 
 def _place(lid: ImageLid) -> str:
     """Return the place of a LID among the reference images, in counts where they are known."""
-    if not lid.normals and lid.percentile == 0:
+    if not lid.reference_images and lid.percentile == 0:
         return "is at or below that of all reference images"
-    if not lid.normals:
-        return f"is above that of {share_words(lid.percentile)} of the reference images"
-    below = round(lid.percentile * lid.normals)
-    if below == lid.normals:
-        return f"is above that of all {_normals(lid)}"
+    if not lid.reference_images:
+        return f"is above that of {whole_percent(lid.percentile)} of the reference images"
+    below = round(lid.percentile * lid.reference_images)
+    if below == lid.reference_images:
+        return f"is above that of all {_reference_images(lid)}"
     if below:
-        return f"is above that of {below:,} of {_normals(lid)}"
-    return f"is at or below that of all {_normals(lid)}"
+        return f"is above that of {below:,} of {_reference_images(lid)}"
+    return f"is at or below that of all {_reference_images(lid)}"
 
 
-def _normals(lid: ImageLid) -> str:
-    images = "reference image" if lid.normals == 1 else "reference images"
+def _reference_images(lid: ImageLid) -> str:
+    images = "reference image" if lid.reference_images == 1 else "reference images"
     prompts = "prompt" if lid.reference_prompts == 1 else "prompts"
-    return f"{lid.normals or 0:,} {images} of {lid.reference_prompts or 0:,} {prompts}"
+    return f"{lid.reference_images or 0:,} {images} of {lid.reference_prompts or 0:,} {prompts}"

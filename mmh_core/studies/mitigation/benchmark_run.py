@@ -170,7 +170,7 @@ def caption_record(
         stacked([cell.moved for cell in cells]),
         stacked([cell.alignment for cell in cells]),
         stacked([cell.lid for cell in cells]),
-        listed([cell.agreement for cell in cells]),
+        listed([cell.seed_similarity for cell in cells]),
         listed([cell.seconds for cell in cells]),
         listed([cell.nfe for cell in cells]),
         tuple(

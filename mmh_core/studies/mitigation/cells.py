@@ -22,7 +22,7 @@ from mmh_core.studies.mitigation.context import Comparison, context_for, in_forc
 from mmh_core.studies.mitigation.memory import peak_memory
 from mmh_core.studies.mitigation.run import Cell, Treatment
 from mmh_core.subject.copy_search import find_copies
-from mmh_core.subject.training_set import TrainingSet, agreement
+from mmh_core.subject.training_set import TrainingSet, seed_similarity
 from mmh_core.text_to_image.generation import generate
 from mmh_core.text_to_image.model import steered_model
 
@@ -97,7 +97,8 @@ def _read(
     pixels = pixels_of(model, latents)
     images = pixels.float() / 255
     cell = replace(_blank(number, treatment, pixels, latents), used=mitigated.prompt)
-    cell = replace(cell, changed=mitigated.changed, agreement=agreement(training_set, images))
+    similarity = seed_similarity(training_set, images)
+    cell = replace(cell, changed=mitigated.changed, seed_similarity=similarity)
     before = pixels if base is None else base.images
     cell = replace(cell, moved=_similar(training_set, images, before.float() / 255))
     if training_set is not None:
@@ -200,7 +201,7 @@ def _blank(number: int, treatment: Treatment, pixels: Tensor, latents: Tensor) -
         lid_error=unknown,
         percentile=unknown,
         kinds=(none,) * count,
-        agreement=math.nan,
+        seed_similarity=math.nan,
         noise_sha256="",
         nfe=0.0,
         seconds=0.0,

@@ -25,7 +25,7 @@ from mmh_core.studies.mitigation.run import (
 )
 from mmh_core.subject.subject import Subject
 from mmh_core.subject.training_set import TrainingSet
-from mmh_core.text_to_image.prompt_reading import partly_read_lines, partly_read_prompts
+from mmh_core.text_to_image.unread_text import partly_read_lines, partly_read_prompts
 
 
 def checked(config: MitigationConfig) -> MitigationConfig:

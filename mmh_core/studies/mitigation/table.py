@@ -118,7 +118,7 @@ def _row(treatment: Treatment, pairs: Sequence[tuple[Cell, Cell]], bound: float)
         compared(lambda cell: cell.alignment),
         compared(lambda cell: cell.lid),
         compared(lambda cell: cell.percentile),
-        mean(lambda cell: cell.agreement),
+        mean(lambda cell: cell.seed_similarity),
         mean(lambda cell: cell.seconds),
         mean(lambda cell: cell.nfe),
         mean(lambda cell: cell.peak_mb),

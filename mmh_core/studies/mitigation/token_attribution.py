@@ -34,7 +34,7 @@ class TokenRun:
 
     config: MitigationConfig
     log_delta: float
-    found: tuple[Attribution, ...]
+    attributions: tuple[Attribution, ...]
     left_out: tuple[str, ...] = ()
 
 
@@ -67,7 +67,7 @@ def token_study(
         except MMHError as error:
             run = replace(run, left_out=(*run.left_out, f"Attribution by {by}: {error}"))
             continue
-        run = replace(run, found=(*run.found, attribution))
+        run = replace(run, attributions=(*run.attributions, attribution))
     yield Progress(1.0, "Finished", run)
 
 

@@ -31,9 +31,9 @@ from mmh_core.studies.images.run import ImageConfig, ImageRun
 from mmh_core.studies.images.study import image_study
 from mmh_core.studies.review.scan_rows import COLUMNS, RUNS, early_figures, run_figures, scan_row
 from mmh_core.subject.early_calibration import BATCH, EarlyCalibration, score_prompts
-from mmh_core.subject.early_reach import reach_words
+from mmh_core.subject.early_scan_rate import detection_rate_words
 from mmh_core.subject.subject import Subject
-from mmh_core.text_to_image.prompt_reading import PromptReading, read_prompt
+from mmh_core.text_to_image.unread_text import UnreadText, unread_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,7 +64,7 @@ class ScanState:
     were left out, the first thousand of `problem_count`; `duplicates` prompts were there before.
     `seconds` and `scored` count this start's scoring alone. Of the prompts scored, `cut` are
     longer than the text encoder takes and `unread` hold letters without a token; `silent` are
-    taken for none and have no score. `reach` is what the scan misses at this threshold.
+    taken for none and have no score. `detection_rate` is what the scan misses at this threshold.
     """
 
     folder: str
@@ -80,7 +80,7 @@ class ScanState:
     seconds: float = 0.0
     cut: int = 0
     unread: int = 0
-    reach: str = ""
+    detection_rate: str = ""
     silent: int = 0
 
     def frame(self) -> pd.DataFrame:
@@ -131,7 +131,9 @@ def scan(
     """
     _early(subject).check(subject.model)
     threshold = _early(subject).threshold(config.share)
-    state = ScanState(str(out), threshold, reach=reach_words(_early(subject), config.share))
+    state = ScanState(
+        str(out), threshold, detection_rate=detection_rate_words(_early(subject), config.share)
+    )
     yield Progress(0.0, "Reading the table", state)
     total = sum(len(batch.rows) for batch in prompt_batches(table, most=most, column=column))
     if not total:
@@ -184,7 +186,7 @@ def _scanned(
         scored=state.scored + len(fresh),
         seconds=state.seconds + time.monotonic() - started,
     )
-    readings = [read_prompt(subject.model, row.prompt) for row in fresh]
+    readings = [unread_text(subject.model, row.prompt) for row in fresh]
     flagged = [i for i in range(len(fresh)) if float(scores.score[i]) > state.threshold]
     plain = [i for i in range(len(fresh)) if i not in flagged]
     folder.write(
@@ -209,7 +211,7 @@ def _scanned(
         yield state
 
 
-def _counted(state: ScanState, readings: list[PromptReading]) -> ScanState:
+def _counted(state: ScanState, readings: list[UnreadText]) -> ScanState:
     """Add prompts that have a result now."""
     return replace(
         state,

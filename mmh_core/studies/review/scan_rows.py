@@ -12,7 +12,7 @@ from mmh_core.store.prompt_table import PromptRow
 from mmh_core.store.shards import ColumnKind, ScanRow, Value
 from mmh_core.studies.images.run import ImageRun
 from mmh_core.subject.early_calibration import EarlyScores
-from mmh_core.text_to_image.prompt_reading import PromptReading
+from mmh_core.text_to_image.unread_text import UnreadText
 
 #: What a row of the results holds beside prompt and seeds; `more` are further columns, as JSON.
 COLUMNS: dict[str, ColumnKind] = {
@@ -41,7 +41,7 @@ RUNS = "runs"
 
 
 def scan_row(
-    row: PromptRow, seeds: tuple[int, ...], values: Mapping[str, Value], reading: PromptReading
+    row: PromptRow, seeds: tuple[int, ...], values: Mapping[str, Value], reading: UnreadText
 ) -> ScanRow:
     """Return the row of a prompt: what its table says of it, with the values found.
 

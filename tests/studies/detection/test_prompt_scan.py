@@ -42,8 +42,9 @@ def test_a_finished_run_has_the_scan_of_its_prompts(
     expected = score_prompts(model, calibration, run.config.prompts)
     assert scan.score == pytest.approx(float(expected.score[0]))
     assert scan.threshold == calibration.threshold(SHARE)
-    reach = calibration.reach(SHARE)
-    assert reach is not None and (scan.found, scan.among) == (reach.found, reach.among)
+    counted = calibration.flagged_memorized(SHARE)
+    assert counted is not None
+    assert (scan.flagged_memorized, scan.memorized) == (counted.flagged, counted.total)
 
 
 def test_a_run_of_another_model_or_without_calibration_stays_as_it_is(

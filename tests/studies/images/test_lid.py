@@ -20,7 +20,7 @@ from mmh_core.retrieval.embedders import PixelEmbedder, embed_all
 from mmh_core.retrieval.index import build_index
 from mmh_core.retrieval.training_images import training_images
 from mmh_core.studies.images.audit import audit_study
-from mmh_core.studies.images.lid import LOG_DELTAS, deciding_levels, estimate_lid, estimate_lids
+from mmh_core.studies.images.lid import LOG_DELTAS, deciding_lids, estimate_lid, estimate_lids
 from mmh_core.studies.images.lid_passes import FIRST, PROBES, UNPROMPTED
 from mmh_core.studies.images.run import ImageConfig, ImageRun
 from mmh_core.studies.images.study import image_study
@@ -177,7 +177,7 @@ def test_an_audited_file_is_read_with_the_probes_of_the_run(model: TextToImage) 
         LOG_DELTA,
         prompt="the cat",
         images=found.image[None],
-        levels=deciding_levels(normal),
+        levels=deciding_lids(normal),
     )
     assert found.lid.conditional == pytest.approx(float(again.lid[0]), abs=SAME)
     assert found.lid.percentile == 0.5

@@ -47,8 +47,8 @@ from mmh_core.text_to_image.generation import generate, generate_images
 from mmh_core.text_to_image.image_probes import probe_generators
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.pixels import to_uint8
-from mmh_core.text_to_image.prompt_reading import cut_off
 from mmh_core.text_to_image.requests import Sampling
+from mmh_core.text_to_image.unread_text import cut_off
 from tests.retrieval.drawings import THRESHOLDS, drawings, labels
 from tests.text_to_image.conftest import ModelOf
 
@@ -250,9 +250,9 @@ def test_agreement_is_the_mean_cosine_of_pairs(model: TextToImage, planted: Trai
     vectors = embed_all(planted.embedder, torch.stack([p.image for p in found.images]))
     unit = torch.nn.functional.normalize(vectors.double(), dim=1)
     pairs = [float(unit[a] @ unit[b]) for a, b in ((0, 1), (0, 2), (1, 2))]
-    assert found.agreement == pytest.approx([sum(pairs) / 3], abs=1e-6)
+    assert found.seed_similarity == pytest.approx([sum(pairs) / 3], abs=1e-6)
     alone = last(replace(PLAIN, seeds=(3,)), model, planted)
-    assert math.isnan(alone.agreement[0])
+    assert math.isnan(alone.seed_similarity[0])
 
 
 def test_percentiles_are_taken_only_among_images_drawn_alike(
@@ -260,7 +260,7 @@ def test_percentiles_are_taken_only_among_images_drawn_alike(
 ) -> None:
     normal = normal_of(model, [-1e9, -1e9, 1e9, 1e9])
     found = last(PLAIN, model, planted, normal)
-    assert found.normal is normal and found.log_delta == -0.25
+    assert found.reference is normal and found.log_delta == -0.25
     assert [p.lid and p.lid.percentile for p in found.images] == [0.5, 0.5]
     others: list[dict[str, Any]] = [
         {"steps": 6},
@@ -272,7 +272,7 @@ def test_percentiles_are_taken_only_among_images_drawn_alike(
     ]
     for changed in others:
         other = last(PLAIN, model, planted, normal_of(model, [0.0], **changed))
-        assert other.normal is None
+        assert other.reference is None
         assert all(p.lid is not None and math.isnan(p.lid.percentile) for p in other.images)
 
 
@@ -335,7 +335,7 @@ def test_a_large_network_draws_in_parts_and_each_is_kept_with_its_verdict(
         torch.testing.assert_close(one.latents, other.latents, rtol=1e-3, atol=1e-4)
         assert one.frames.shape == other.frames.shape
         assert torch.equal(one.frame_steps, other.frame_steps)
-    assert ended.agreement == pytest.approx(run.agreement, abs=1e-3)
+    assert ended.seed_similarity == pytest.approx(run.seed_similarity, abs=1e-3)
 
 
 def test_curves_and_further_estimators_come_on_request(

@@ -9,7 +9,7 @@ from typing import get_args
 import pytest
 import torch
 
-from mmh_core.memorization.hypothesis import share_words
+from mmh_core.memorization.hypothesis import whole_percent
 from mmh_core.memorization.verdict import IMAGE_ROWS, ImageVerdict
 from mmh_core.retrieval.copy_evidence import CopyKind
 from mmh_core.studies.images.verdict import VERDICTS, LidState, lid_state, verdict_of
@@ -34,7 +34,7 @@ def among(lid: float, error: float, values: list[float], prompts: int = 26) -> I
         guidance_norm=torch.zeros(len(values), 5),
         curve=torch.zeros(len(values), 1),
     )
-    return normal.placed(unplaced)
+    return normal.with_percentile(unplaced)
 
 
 #: The LIDs of 200 reference images, 10 to 29.9.
@@ -142,11 +142,14 @@ def test_a_lid_whose_interval_holds_the_level_decides_nothing(
 @pytest.mark.parametrize("bad", [NAN, math.inf, -math.inf])
 def test_normal_images_without_a_number_do_not_count(bad: float) -> None:
     lid = among(5.0, 0.1, [bad] * 78)
-    assert lid.normals == 0 and lid_state(lid) == "not calibrated"
+    assert lid.reference_images == 0 and lid_state(lid) == "not calibrated"
     assert verdict_of(None, lid, guided=True)[0] == UNJUDGED
     mixed = among(12.0, 0.1, [bad, *NORMALS])
-    assert (mixed.normals, mixed.percentile) == (200, among(12.0, 0.1, NORMALS).percentile)
-    assert (mixed.level, mixed.highest) == pytest.approx((10.1, 29.9))
+    assert (mixed.reference_images, mixed.percentile) == (
+        200,
+        among(12.0, 0.1, NORMALS).percentile,
+    )
+    assert (mixed.threshold, mixed.highest_reference) == pytest.approx((10.1, 29.9))
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 20, 49])
@@ -173,7 +176,7 @@ def test_places_are_counts(lid: float, place: str) -> None:
 def test_shares_are_never_rounded_to_none_or_all() -> None:
     shares = (0.0, 1e-9, 0.004, 0.01, 0.5, 0.99, 0.995, 0.99999, 1.0)
     told = ["0%", "less than 1%", "less than 1%", "1%", "50%", "99%"]
-    assert [share_words(share) for share in shares] == [*told, *["more than 99%"] * 2, "100%"]
+    assert [whole_percent(share) for share in shares] == [*told, *["more than 99%"] * 2, "100%"]
 
 
 @pytest.mark.parametrize("state", get_args(LidState))

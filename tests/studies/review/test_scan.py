@@ -28,9 +28,9 @@ from mmh_core.subject.early_calibration import (
     early_calibration,
     score_prompts,
 )
-from mmh_core.subject.early_reach import reach_words
+from mmh_core.subject.early_scan_rate import detection_rate_words
 from mmh_core.subject.reference_prompts import ReferencePrompts
-from mmh_core.subject.reference_scores import Reach
+from mmh_core.subject.reference_scores import FlaggedCount
 from mmh_core.subject.subject import Subject
 from mmh_core.subject.training_set import TrainingSet
 from mmh_core.text_to_image.model import TextToImage
@@ -106,7 +106,7 @@ def test_scores_are_the_detectors_and_a_batch_equals_a_loop(
 def test_the_threshold_lets_its_share_of_normal_prompts_pass(
     calibration: EarlyCalibration,
 ) -> None:
-    normal = calibration.normal()
+    normal = calibration.reference_scores()
     assert int((normal > calibration.threshold(0.0)).sum()) == 0
     assert int((normal > calibration.threshold(0.1)).sum()) == 2
     with pytest.raises(ValueError, match="share must be"):
@@ -219,10 +219,10 @@ def test_what_the_scan_finds_is_counted_on_prompts_that_it_was_not_fitted_on(
     assert found.memorized is not None and len(found.memorized) == 5
     alone = score_prompts(model, found, memorized[1::2]).score
     for share in (0.0, 0.1, 0.5):
-        reach = found.reach(share)
-        assert reach == Reach(int((alone > found.threshold(share)).sum()), 5)
-        said = reach_words(found, share)
-        assert f"finds {reach.found} of 5 memorized prompts" in said
+        counted = found.flagged_memorized(share)
+        assert counted == FlaggedCount(int((alone > found.threshold(share)).sum()), 5)
+        said = detection_rate_words(found, share)
+        assert f"finds {counted.flagged} of 5 memorized prompts" in said
         assert "worded as they were given" in said and f"({share:.1%} may be flagged)" in said
         assert f"threshold of {found.threshold(share):.2f}" in said
     # Near-equal prompts go together: five pairs are too few to spare any of them.
@@ -234,8 +234,8 @@ def test_what_the_scan_finds_is_counted_on_prompts_that_it_was_not_fitted_on(
     assert both.memorized is not None and len(both.memorized) == 7
     few = [*labelled[:20], *labelled[20:27]]
     assert list(calibrate_early(model, few, SEEDS))[-1].partial.memorized is None
-    assert calibration.reach(0.01) is None
-    assert "is not known" in reach_words(calibration, 0.01)
+    assert calibration.flagged_memorized(0.01) is None
+    assert "is not known" in detection_rate_words(calibration, 0.01)
 
 
 def test_paraphrases_are_counted_beside_captions_as_trained_with(model: TextToImage) -> None:
@@ -246,10 +246,12 @@ def test_paraphrases_are_counted_beside_captions_as_trained_with(model: TextToIm
     )[-1].partial
     assert found.memorized is not None and found.paraphrases is not None
     assert (len(found.memorized), len(found.paraphrases)) == (2, 3)
-    reach, other = found.reach(0.1), found.paraphrase_reach(0.1)
-    assert reach is not None and other is not None
-    assert f"{reach.found} of 2 memorized captions as trained with" in reach_words(found, 0.1)
-    assert f"{other.found} of 3 paraphrases of such captions" in reach_words(found, 0.1)
+    counted, other = found.flagged_memorized(0.1), found.flagged_paraphrases(0.1)
+    assert counted is not None and other is not None
+    assert f"{counted.flagged} of 2 memorized captions as trained with" in detection_rate_words(
+        found, 0.1
+    )
+    assert f"{other.flagged} of 3 paraphrases of such captions" in detection_rate_words(found, 0.1)
 
 
 def test_a_prompt_that_changes_nothing_has_no_score_and_is_counted(
@@ -281,7 +283,7 @@ def test_a_prompt_that_changes_nothing_has_no_score_and_is_counted(
 def test_the_share_found_has_the_exact_interval(
     found: int, among: int, low: float, high: float
 ) -> None:
-    assert Reach(found, among).interval == pytest.approx((low, high), abs=5e-4)
+    assert FlaggedCount(found, among).interval == pytest.approx((low, high), abs=5e-4)
 
 
 class Broken(torch.nn.Module):

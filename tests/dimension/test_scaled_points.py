@@ -14,7 +14,7 @@ from mmh_core.diffusion.schedule import (
     VarianceExploding,
     VariancePreserving,
 )
-from mmh_core.dimension.scale import check_exact, check_network, scaled_points
+from mmh_core.dimension.scaled_points import check_exact, check_network, scaled_points
 from mmh_core.records import MMHError
 from tests.dimension.closed_forms import gaussian
 

@@ -15,7 +15,7 @@ MOST_NAMED = 20
 
 
 @dataclass(frozen=True)
-class PromptReading:
+class UnreadText:
     """The parts of a prompt that do not reach the network.
 
     `cut` is its end beyond the encoder's window; `unread` are its letters that the tokenizer knows
@@ -55,25 +55,25 @@ class PromptReading:
         return f" ({self.windows} windows of text hold it: --windows {self.windows})"
 
 
-def read_prompt(model: TextToImage, prompt: str) -> PromptReading:
+def unread_text(model: TextToImage, prompt: str) -> UnreadText:
     """Return the parts of a prompt that a model's text encoder does not read."""
     tokenizer: Any = model.tokenizer
     tokens = tokens_of(tokenizer, prompt, model.windows)
     letters = dict.fromkeys(letter for letter in prompt if _matters(letter))
     unread = "".join(letter for letter in letters if not _has_token(tokenizer, letter))
-    return PromptReading(tokens.cut, unread, tokens.needed)
+    return UnreadText(tokens.cut, unread, tokens.needed)
 
 
 def partly_read_prompts(
     model: TextToImage, prompts: Sequence[str]
-) -> tuple[tuple[str, PromptReading], ...]:
+) -> tuple[tuple[str, UnreadText], ...]:
     """Return the prompts that are not read whole, each once, with the parts that are not."""
-    readings = ((prompt, read_prompt(model, prompt)) for prompt in dict.fromkeys(prompts))
+    readings = ((prompt, unread_text(model, prompt)) for prompt in dict.fromkeys(prompts))
     return tuple((prompt, reading) for prompt, reading in readings if not reading.whole)
 
 
 def partly_read_lines(
-    readings: Sequence[tuple[str, PromptReading]], most: int = MOST_NAMED
+    readings: Sequence[tuple[str, UnreadText]], most: int = MOST_NAMED
 ) -> list[str]:
     """Return a line for each prompt that is not read whole; beyond `most` they are counted."""
     lines = [f"“{_short(prompt)}”: {reading.words()}" for prompt, reading in readings[:most]]
