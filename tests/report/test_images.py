@@ -313,7 +313,7 @@ def test_the_summary_holds_all_figures_but_no_seconds(run: ImageRun) -> None:
     assert first["lids"][1]["estimator"] == "flipd" and first["lids"][1]["conditional"] == -31.5
     assert first["guidance_norm"] == [40.0, 32.5, 25.0, 17.5, 10.0]
     assert first["copy"]["nearest"] == 40 and first["neighbors"][2]["similarity"] == 0.77
-    assert first["truth"]["lid"] == 7.0 and found["prompts"][1]["agreement"] is None
+    assert first["truth"]["lid"] == 7.0 and found["prompts"][1]["seed_similarity"] is None
     assert found["config"]["seeds"] == [0, 7] and "frames" not in found["config"]
     later = replace(run, seconds_generating=99.0, seconds_estimating=98.0)
     assert run_summary(later) == run_summary(run)

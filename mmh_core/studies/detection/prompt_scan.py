@@ -55,7 +55,8 @@ def scan_words(scan: PromptScan, *, copied: bool) -> str:
     if scan.memorized and scan.paraphrases:
         missed = (
             f"it finds {scan.flagged_memorized} of {scan.memorized} memorized captions as trained "
-            f"with, and {scan.flagged_paraphrases} of {scan.paraphrases} paraphrases of such captions"
+            f"with, and {scan.flagged_paraphrases} of {scan.paraphrases} paraphrases of such "
+            "captions"
         )
     return f"{sentence}, although images of it are copies: at this threshold {missed}."
 
