@@ -214,7 +214,7 @@ def _scan_row(
         (SCAN, "Early scan, as tables are scanned", detector.reference),
         (measurement.nfe, measurement.generation),
         images.mean(1),
-        early.normal(),
+        early.reference_scores(),
         prompts,
     )
     settings = (
