@@ -148,7 +148,10 @@ def test_the_early_scan_of_tables_has_a_row_beside_the_one_of_the_rule(
     early = last_step.partial
     expected = score_prompts(model, early, [p.prompt for p in prompts() if p.split == "test"])
     torch.testing.assert_close(rows["scan"].scores, expected.score, rtol=1e-4, atol=1e-4)
-    assert torch.equal(rows["scan"].normal, early.normal()) and len(early.normal()) == 20
+    assert (
+        torch.equal(rows["scan"].normal, early.reference_scores())
+        and len(early.reference_scores()) == 20
+    )
     assert rows["scan"].settings.startswith("t = 0.6 and 0.3, sign as published, all set when")
     ruled = next(row for row in run.detectors if row.name == "early_scan")
     torch.testing.assert_close(rows["early_scan"].scores, ruled.scores, rtol=1e-4, atol=1e-4)
