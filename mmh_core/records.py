@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 Partial = TypeVar("Partial")
 Split = Literal["calibration", "test"]
+#: The kind of prompts that are other wordings of memorized captions, counted apart.
+PARAPHRASE = "paraphrase"
 PlateauStatus = Literal["plateau", "edge of the band", "no plateau", "several plateaus"]
 
 
@@ -122,7 +124,10 @@ class LabelledPrompt:
     `cause` is a label of `memorization.cause`, "" where it is unknown; in older files `overfitted`
     stands in its place: True for overfitting, False for the data.
     `group` is whatever the list tells apart, such as a dose of duplication or a template; "" for
-    nothing.
+    nothing. `copies` is the dose k: how often each image of the prompt stands in the training set
+    (0 for none), None where unknown; `near` says by what transform its copies differ, "" for exact
+    ones. `aside` says why a prompt is measured but counted in no area: neither label holds of it,
+    as of a caption with two copies; "" for all others.
     """
 
     prompt: str
@@ -132,3 +137,16 @@ class LabelledPrompt:
     overfitted: bool | None = None
     group: str = ""
     cause: str = ""
+    copies: int | None = None
+    near: str = ""
+    aside: str = ""
+
+    @property
+    def paraphrased(self) -> bool:
+        """Return whether the prompt is another wording of a memorized caption."""
+        return self.kind == PARAPHRASE
+
+    @property
+    def counted(self) -> bool:
+        """Return whether the prompt counts in areas and rates: paraphrases are counted apart."""
+        return not self.paraphrased and not self.aside

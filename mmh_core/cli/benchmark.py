@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmh_core.cli.benchmark_tables import (
+    dose_table,
     fact_table,
     figure_words,
     group_table,
@@ -58,7 +59,8 @@ def benchmark(
         Path | None,
         typer.Option(
             help="Table with the columns prompt and label (memorized or normal, or the published "
-            "types MV, RV, TV, N, VM, TM), and group where there is one."
+            "types MV, RV, TV, N, VM, TM), group where there is one, and copies, how often each "
+            "image of the prompt stands in the training set, where that is known."
         ),
     ] = None,
     reference: Annotated[
@@ -71,8 +73,8 @@ def benchmark(
     merge: Annotated[
         list[Path] | None,
         typer.Option(
-            help="File of --json of one network; given for each, this prints their mean and "
-            "spread and runs nothing."
+            help="File of --json of one network; given for each, this prints the first with mean "
+            "and spread over all and runs nothing."
         ),
     ] = None,
     seeds: Seeds = "0,1,2,3",
@@ -95,13 +97,9 @@ def benchmark(
     early scan of --calibration, else of the embedded model's own calibration, has a row of its
     own; the early scan is timed beside the published way.
     """
-    from dataclasses import fields
-
     from mmh_core.pocket.assets import world_seed
-    from mmh_core.store.archive import save_record
     from mmh_core.store.table_summary import summarize
     from mmh_core.studies.detection.benchmark import benchmark_study, check_labelled
-    from mmh_core.studies.detection.figures import row_figures
     from mmh_core.studies.detection.labelled_prompts import pocket_labelled, read_labelled
     from mmh_core.studies.detection.throughput import throughput
     from mmh_core.text_to_image.model_names import home
@@ -109,9 +107,9 @@ def benchmark(
 
     check_places(out, json_file)
     if merge:
-        if prompts is not None or reference is not None or out is not None:
-            raise MMHError("--merge reads finished runs: give --json alone beside it.")
-        print_merged(merge, json_file)
+        if prompts is not None or reference is not None:
+            raise MMHError("--merge reads finished runs: give --json or --out alone beside it.")
+        merged(merge, out, json_file)
         return
     numbers = seed_numbers(seeds)
     if reference is not None and prompts is None:
@@ -147,31 +145,50 @@ def benchmark(
         benchmark_study(labelled, subject, seeds=numbers, log_delta=log_delta, early=early)
     )
     pace = followed(throughput(subject.model, [prompt.prompt for prompt in run.prompts]))
+    report(run, out, json_file, published=prompts is not None, pace=pace)
+
+
+def merged(files: Sequence[Path], out: Path | None, json_file: Path | None) -> None:
+    """Print figures over networks from files of --json. Errors: those of `over_networks`."""
+    from mmh_core.studies.detection.networks import over_networks, read_network
+
+    report(over_networks([read_network(path) for path in files]), out, json_file)
+
+
+def report(
+    run: BenchmarkRun,
+    out: Path | None,
+    json_file: Path | None,
+    *,
+    published: bool = False,
+    pace: Throughput | None = None,
+) -> None:
+    """Print everything about a run, and write it where files are named."""
+    from dataclasses import fields
+
+    from mmh_core.store.archive import save_record
+    from mmh_core.studies.detection.figures import row_figures
+    from mmh_core.studies.detection.findings import findings
+
     figures = row_figures(run)
-    typer.echo(detector_table(run))
-    for each in (rate_table, group_table, fact_table):
-        typer.echo("\n" + each(run, figures))
-    if prompts is not None:
-        typer.echo("\n" + published_table(run))
-    typer.echo("\n" + cause_table(run))
-    typer.echo("\n" + throughput_line(pace))
+    sentences = findings(run, figures)
+    parts = [*sentences, detector_table(run), rate_table(run, figures)]
+    parts += [group_table(run, figures), fact_table(run, figures), dose_table(run)]
+    if published:
+        parts.append(published_table(run))
+    parts.append(cause_table(run))
+    if run.networks is not None:
+        parts.append(network_table(run.networks))
+    if pace is not None:
+        parts.append(throughput_line(pace))
+    typer.echo("\n\n".join(parts))
     warned(run.missing)
     if out is not None:
         save_record(out, run)
     if json_file is not None:
-        run_fields = {field.name: getattr(run, field.name) for field in fields(run)}
-        write_json({**run_fields, "figures": figures, "throughput": pace}, json_file)
-
-
-def print_merged(files: Sequence[Path], json_file: Path | None) -> None:
-    """Print figures over networks from files of --json. Errors: those of `over_networks`."""
-    from mmh_core.studies.detection.networks import over_networks, read_network
-
-    rows, missing = over_networks([read_network(path) for path in files])
-    typer.echo(network_table(rows))
-    warned(missing)
-    if json_file is not None:
-        write_json(rows, json_file)
+        fields_of_run = {field.name: getattr(run, field.name) for field in fields(run)}
+        made = {"sentences": sentences, "figures": figures, "doses": run.doses}
+        write_json({**fields_of_run, **made, "throughput": pace}, json_file)
 
 
 def score(

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from mmh_core.statistics import Interval
     from mmh_core.studies.detection.benchmark_run import BenchmarkRun
     from mmh_core.studies.detection.figures import Rate, RowFigures
-    from mmh_core.studies.detection.networks import NetworkRow
+    from mmh_core.studies.detection.network_rows import Networks
 
 
 def rate_table(run: BenchmarkRun, figures: Sequence[RowFigures]) -> str:
@@ -90,6 +90,36 @@ def fact_table(run: BenchmarkRun, figures: Sequence[RowFigures]) -> str:
     )
 
 
+def dose_table(run: BenchmarkRun) -> str:
+    """Return the response to the dose of duplication as Markdown, or that it was not measured."""
+    curves = run.doses
+    if not curves:
+        return (
+            "Dose and response were not measured: no prompt of the list says how often its images "
+            "stand in the training set. A column copies tells it."
+        )
+    measures = list(dict.fromkeys(curve.measure for curve in curves))
+    levels = {
+        (curve.measure, curve.series, level.copies): level
+        for curve in curves
+        for level in curve.levels
+    }
+    rows = []
+    for series in dict.fromkeys(curve.series for curve in curves):
+        doses = sorted({copies for _, name, copies in levels if name == series})
+        for copies in doses:
+            here = [levels.get((measure, series, copies)) for measure in measures]
+            counts = max(level.prompts for level in here if level is not None)
+            cells = ["-" if level is None else interval(level.response) for level in here]
+            rows.append([series, str(copies), str(counts), *cells])
+    return (
+        f"{markdown_table(['repeated as', 'copies k', 'prompts', *measures], rows)}\n\n"
+        "Means over prompts, whose images are averaged first, with 95 % intervals over prompts. "
+        "The extraction rate is the share of images that are copies of a training image; "
+        "paraphrases are other wordings of captions with k exact copies."
+    )
+
+
 def published_table(run: BenchmarkRun) -> str:
     """Return this run's figures beside the published ones of the same detectors as Markdown."""
     from mmh_core.studies.detection.published import PUBLISHED, SETTING
@@ -118,8 +148,9 @@ def published_table(run: BenchmarkRun) -> str:
     )
 
 
-def network_table(rows: Sequence[NetworkRow]) -> str:
+def network_table(networks: Networks) -> str:
     """Return the figures of detectors over several networks as Markdown, the best mean first."""
+    rows = networks.rows
     heads = ["AUC, mean", "standard deviation", "lowest to highest"]
     heads += ["FPR, set at 1 %", "TPR, set at 1 %", "AUC by fact within memorized captions"]
     cells = []
@@ -127,10 +158,10 @@ def network_table(rows: Sequence[NetworkRow]) -> str:
         parts = [interval(part) for part in (row.false, row.true, row.within)]
         ends = f"{row.lowest:.3f} to {row.highest:.3f}"
         cells.append([row.label, interval(row.auc), f"{row.spread:.3f}", ends, *parts])
-    count = rows[0].networks if rows else 0
     return (
-        f"{markdown_table(['detector', *heads], cells)}\n\nMeans over {count} networks with "
-        "95 % intervals over networks, on the same prompts and seeds."
+        f"{markdown_table(['detector', *heads], cells)}\n\nMeans over {len(networks.files)} "
+        f"networks ({', '.join(networks.files)}) with 95 % intervals over networks, on the same "
+        "prompts and seeds."
     )
 
 

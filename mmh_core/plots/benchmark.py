@@ -105,7 +105,7 @@ def roc(run: BenchmarkRun, names: Sequence[str]) -> go.Figure:
         + ".",
         height=380,
     )
-    plain = torch.tensor([prompt.kind != "paraphrase" for prompt in run.prompts])
+    plain = torch.tensor([prompt.counted for prompt in run.prompts])
     memorized = torch.tensor([prompt.memorized for prompt in run.prompts])
     line = {"color": theme.NEUTRAL, "dash": "dash", "width": 1}
     figure.add_shape(type="line", x0=0, y0=0, x1=1, y1=1, line=line)

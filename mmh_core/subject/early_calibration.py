@@ -140,7 +140,7 @@ def early_times(
     Published times are for latents of 64 x 64: see `detectors.early_times`. Errors: MMHError where
     one label is missing.
     """
-    calibrating = [p for p in labelled if p.split == "calibration" and p.kind != "paraphrase"]
+    calibrating = [p for p in labelled if p.split == "calibration" and p.counted]
     if not calibrating:
         raise MMHError("There are no labelled prompts to choose the scan's times on: add some.")
     inputs = noise_inputs(model, encode(model, [row.prompt for row in calibrating]), seeds)

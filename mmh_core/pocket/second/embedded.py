@@ -21,13 +21,15 @@ from mmh_core.pocket.second.searched import kind_of, rendered_rows
 from mmh_core.pocket.second.training import Workshop
 from mmh_core.pocket.second.truth import lid_star
 from mmh_core.pocket.world import COLUMNS, World
-from mmh_core.records import LabelledPrompt, MMHError, Progress, Split
+from mmh_core.records import PARAPHRASE, LabelledPrompt, MMHError, Progress, Split
 from mmh_core.retrieval.umap_layout import umap_layout_steps
 
 #: Open images held out, by number, and the number of a caption's held-out image.
 _OPEN_START, OPEN_HELD_OUT, _HELD_OUT = 940_000_000, 200, 3_000
 #: Kinds of captions that are not memorized, whatever a model does, and reference prompts of them.
 REFERENCES = ("unique", "fresh", "held-out")
+#: Why captions with 2 or 4 exact copies stand aside.
+_BETWEEN = "more copies than one and fewer than count as memorized"
 _SPLITS: tuple[Split, ...] = ("calibration", "test")
 
 
@@ -141,35 +143,67 @@ def second_labelled(folder: Path) -> tuple[LabelledPrompt, ...]:
 
     Labels describe the data: memorized are captions with 8 exact copies or more, near-duplicates
     and templates, and their paraphrases (kind "paraphrase", test half alone); captions with 2 or 4
-    copies are left out, and prompts of no world count as not memorized. The group of a trained
-    caption is its dose, and the cause of a memorized one is the data.
+    copies stand aside in the test half, for the dose alone, and prompts of no world count as not
+    memorized. The group of a trained caption is its dose, and the cause of a memorized one is the
+    data.
     """
     table = read_prompts(folder)
     rows = []
     for split in _SPLITS:
-        part = table[(table.split == split) & (table.repeated != "between")]
+        # Nothing is fitted on captions that neither label fits.
+        fits = (table.repeated != "between") | (split == "test")
+        part = table[(table.split == split) & fits]
         trained = part[part.group != "paraphrases"]
         rows += [
             LabelledPrompt(
                 str(row["caption"]),
-                row["repeated"] == "yes",
+                row["repeated"] in ("yes", "between"),
                 str(row["kind"]),
                 split,
                 group=_dose(row),
                 cause=DATA if row["repeated"] == "yes" else "",
+                copies=_copies(row),
+                near=_near(row),
+                aside=_BETWEEN if row["repeated"] == "between" else "",
             )
             for row in trained.to_dict("records")
         ]
         if split == "test":
             others = part[(part.group == "paraphrases") & (part.repeated == "yes")]
             rows += [
-                LabelledPrompt(str(text), True, "paraphrase", split) for text in others.caption
+                LabelledPrompt(
+                    str(row["caption"]),
+                    True,
+                    PARAPHRASE,
+                    split,
+                    copies=_copies(row),
+                    near=_near(row),
+                )
+                for row in others.to_dict("records")
             ]
     first: dict[str, LabelledPrompt] = {}
     for row in rows:
         # A caption of two or three words may be its own paraphrase.
         first.setdefault(row.prompt, row)
     return tuple(first.values())
+
+
+def _copies(row: Mapping[Hashable, object]) -> int | None:
+    """Return the dose of a caption, None where its images are neither copied nor each once.
+
+    A caption that nothing was trained with has the dose 0. Templates vary in one attribute, and
+    the images of fresh captions are drawn anew without end: no number of copies says how often.
+    """
+    if row["group"] not in ("trained", "paraphrases"):
+        return 0
+    if row["role"] in ("exact", "near", "unique"):
+        return int(str(row["copies"]))
+    return None
+
+
+def _near(row: Mapping[Hashable, object]) -> str:
+    """Return the transform by which the copies of a caption differ, "" for exact ones."""
+    return str(row["transform"]) if row["role"] == "near" else ""
 
 
 def _dose(row: Mapping[Hashable, object]) -> str:

@@ -19,6 +19,7 @@ from torch import Tensor
 from mmh_core.detectors import combined_score
 from mmh_core.detectors.catalogue import DETECTORS
 from mmh_core.detectors.combined_score import FOLDS
+from mmh_core.detectors.guidance_norm import GuidanceTrace
 from mmh_core.detectors.lid import Lid
 from mmh_core.records import LabelledPrompt, MMHError, Progress
 from mmh_core.studies.detection.benchmark_run import (
@@ -198,6 +199,7 @@ def _compared(
         cause=cause_row(prompts, own, training_set, reference),
         text=words,
         copies=half.copies,
+        guidance_norm=_guidance_norms(half),
     )
 
 
@@ -222,6 +224,12 @@ def _scan_row(
         "calibrated"
     )
     return replace(counted, images=images, settings=settings)
+
+
+def _guidance_norms(half: Measured) -> Tensor | None:
+    """Return the mean guidance norm of each prompt (P,), None where it is not measured."""
+    trace = half.found.get(GuidanceTrace().name)
+    return None if trace is None else half.per_prompt(trace.values)[:, 0]
 
 
 def _without_score(

@@ -11,14 +11,14 @@ from torch import Tensor
 from mmh_core.memorization.cause import CAUSES
 from mmh_core.records import LabelledPrompt
 from mmh_core.statistics import Separation
+from mmh_core.studies.detection.doses import EXTRACTION, GUIDANCE, LID, DoseCurve, dose_curves
+from mmh_core.studies.detection.network_rows import Networks
 from mmh_core.subject.reference_scores import FlaggedCount, threshold_among, threshold_words
 from mmh_core.text_to_image.requests import Sampling
 
 if TYPE_CHECKING:
     import pandas as pd
 
-#: The kind of prompts that are other wordings of memorized captions, counted apart.
-PARAPHRASE = "paraphrase"
 #: The row of the early scan as tables are scanned, beside the one that is set by the rule of all.
 SCAN = "scan"
 
@@ -110,6 +110,9 @@ class BenchmarkRun:
     done, such as prompts of either half that exceed the text encoder; `notes` are the model's.
     `text` are the rows of words alone, which see no model; `copies` (P, S) is of every image 1 for
     a copy of a training image, 0 for none and NaN where unknown, None where it was not kept.
+    `guidance_norm` (P,) is the mean length of the guidance vector over the steps and seeds, None
+    where it was not kept. `networks` are the figures over several networks, of which this run is
+    the first; None where there is one.
     """
 
     model: str
@@ -129,6 +132,16 @@ class BenchmarkRun:
     notes: tuple[str, ...] = ()
     text: tuple[DetectorRow, ...] = ()
     copies: Tensor | None = None
+    guidance_norm: Tensor | None = None
+    networks: Networks | None = None
+
+    @property
+    def doses(self) -> tuple[DoseCurve, ...]:
+        """Return extraction rate, LID and guidance norm against the dose; () without doses."""
+        responses = {EXTRACTION: self.copied, LID: self.lid}
+        if self.guidance_norm is not None:
+            responses[GUIDANCE] = self.guidance_norm
+        return dose_curves(self.prompts, responses)
 
     @property
     def rows(self) -> tuple[DetectorRow, ...]:
@@ -219,7 +232,7 @@ def counts(run: BenchmarkRun, row: DetectorRow, share: float) -> ThresholdCounts
         flags = [
             flag
             for flag, row in zip(above, run.prompts, strict=True)
-            if row.memorized == memorized and (row.kind == PARAPHRASE) == paraphrase
+            if row.memorized == memorized and row.paraphrased == paraphrase and not row.aside
         ]
         return FlaggedCount(sum(flags), len(flags))
 

@@ -67,7 +67,7 @@ def calibrate_detectors(
     Errors: MMHError without reference prompts, or with too few memorized ones.
     """
     model, training_set = subject.model, subject.training_set
-    calibrating = [p for p in labelled if p.split == "calibration" and p.kind != "paraphrase"]
+    calibrating = [p for p in labelled if p.split == "calibration" and p.counted]
     normal = torch.tensor([not row.memorized for row in calibrating])
     if not bool(normal.any()):
         raise MMHError("There are no reference prompts to calibrate on: add some.")

@@ -11,7 +11,7 @@ from torch import Tensor
 from mmh_core.memorization.text_baseline import FEATURES, Features, text_scores
 from mmh_core.records import LabelledPrompt
 from mmh_core.statistics import separation
-from mmh_core.studies.detection.benchmark_run import PARAPHRASE, DetectorRow
+from mmh_core.studies.detection.benchmark_run import DetectorRow
 
 #: Features of words, the name of their row, and its label.
 TEXT: tuple[tuple[Features, str, str], ...] = (
@@ -33,7 +33,7 @@ def text_rows(
     fitted, tested = (
         [row for row in labelled if row.split == half] for half in ("calibration", "test")
     )
-    fitted = [row for row in fitted if row.kind != PARAPHRASE]
+    fitted = [row for row in fitted if row.counted]
     rows, missing = [], []
     for features, name, label in TEXT:
         labels = [row.memorized for row in fitted]
@@ -62,18 +62,22 @@ def separated_row(
     normal: Tensor,
     prompts: tuple[LabelledPrompt, ...],
 ) -> DetectorRow:
-    """Separate memorized from reference prompts; paraphrases are counted apart."""
+    """Separate memorized from reference prompts; paraphrases are counted apart.
+
+    Prompts that stand aside count nowhere.
+    """
     kinds = [row.kind for row in prompts]
     memorized = torch.tensor([row.memorized for row in prompts])
+    inside = torch.tensor([not row.aside for row in prompts])
     read = scores.isfinite()
     parts = []
     for kind in dict.fromkeys(k for k, row in zip(kinds, prompts, strict=True) if row.memorized):
-        of_kind = torch.tensor([k == kind for k in kinds]) & memorized
+        of_kind = torch.tensor([k == kind for k in kinds]) & memorized & inside
         if not bool((of_kind & read).any()):
             continue
-        kept = (of_kind | ~memorized) & read
+        kept = (of_kind | (~memorized & inside)) & read
         parts.append((kind, separation(scores[kept], of_kind[kept])))
-    plain = torch.tensor([kind != PARAPHRASE for kind in kinds]) & read
+    plain = torch.tensor([row.counted for row in prompts]) & read
     return DetectorRow(
         *named,
         *cost,

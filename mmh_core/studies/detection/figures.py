@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mmh_core.statistics import Interval, area_interval, clustered_area_interval, rate_interval
-from mmh_core.studies.detection.benchmark_run import PARAPHRASE, BenchmarkRun, DetectorRow
+from mmh_core.studies.detection.benchmark_run import BenchmarkRun, DetectorRow
 from mmh_core.subject.reference_scores import threshold_among
 
 #: False-positive rates at which thresholds are set beforehand.
@@ -80,7 +80,7 @@ def realized(
     run: BenchmarkRun, row: DetectorRow, shares: Sequence[float] = SHARES
 ) -> tuple[RealizedRates, ...]:
     """Return the rates on the test half at thresholds of the calibration half."""
-    counted = torch.tensor([prompt.kind != PARAPHRASE for prompt in run.prompts])
+    counted = torch.tensor([prompt.counted for prompt in run.prompts])
     memorized = _memorized(run)
     thresholds = [threshold_among(row.normal, share) for share in shares]
     return tuple(
@@ -95,38 +95,61 @@ def realized(
     )
 
 
-def group_figures(
-    run: BenchmarkRun, row: DetectorRow, shares: Sequence[float] = SHARES
-) -> tuple[GroupFigures, ...]:
-    """Return the figures of every group of the test prompts, in the order of the list.
+@dataclass(frozen=True)
+class GroupSides:
+    """The prompts (P,) bool of a group, and the two sides of its ROC curve.
 
-    A prompt without a group is counted by its kind. A group without a score has no area, NaN.
+    `memorized` and `reference` are those of the group; `positive` and `negative` are those and,
+    where the group has one side alone, the other side of all prompts, as `against` says.
+    """
+
+    group: str
+    memorized: Tensor
+    reference: Tensor
+    positive: Tensor
+    negative: Tensor
+    against: str
+
+
+def group_sides(run: BenchmarkRun) -> tuple[GroupSides, ...]:
+    """Return every group of the test prompts in the order of the list.
+
+    A prompt without a group is in that of its kind.
     """
     names = [prompt.group or prompt.kind for prompt in run.prompts]
-    memorized, read = _memorized(run), row.scores.isfinite()
-    counted = torch.tensor([prompt.kind != PARAPHRASE for prompt in run.prompts])
-    thresholds = [threshold_among(row.normal, share) for share in shares]
-    figures = []
+    memorized = _memorized(run)
+    counted = torch.tensor([prompt.counted for prompt in run.prompts])
+    sides = []
     for name in dict.fromkeys(names):
         inside = torch.tensor([other == name for other in names])
         yes, no, against = inside & memorized, inside & ~memorized, "within the group"
-        sides = yes, no
+        positive, negative = yes, no
         if not bool(no.any()):
-            sides, against = (yes, ~memorized), "all reference prompts"
+            negative, against = counted & ~memorized, "all reference prompts"
         elif not bool(yes.any()):
-            sides, against = (counted & memorized, no), "all memorized prompts"
-        figures.append(
-            GroupFigures(
-                name,
-                int(yes.sum()),
-                int(no.sum()),
-                against,
-                _area(*(row.scores[side & read] for side in sides)),
-                tuple(_rate(row.scores[yes], threshold) for threshold in thresholds),
-                tuple(_rate(row.scores[no], threshold) for threshold in thresholds),
-            )
+            positive, against = counted & memorized, "all memorized prompts"
+        sides.append(GroupSides(name, yes, no, positive, negative, against))
+    return tuple(sides)
+
+
+def group_figures(
+    run: BenchmarkRun, row: DetectorRow, shares: Sequence[float] = SHARES
+) -> tuple[GroupFigures, ...]:
+    """Return the figures of every group (`group_sides`); one without a score has no area, NaN."""
+    read = row.scores.isfinite()
+    thresholds = [threshold_among(row.normal, share) for share in shares]
+    return tuple(
+        GroupFigures(
+            sides.group,
+            int(sides.memorized.sum()),
+            int(sides.reference.sum()),
+            sides.against,
+            _area(row.scores[sides.positive & read], row.scores[sides.negative & read]),
+            tuple(_rate(row.scores[sides.memorized], threshold) for threshold in thresholds),
+            tuple(_rate(row.scores[sides.reference], threshold) for threshold in thresholds),
         )
-    return tuple(figures)
+        for sides in group_sides(run)
+    )
 
 
 def fact_figures(
@@ -146,7 +169,7 @@ def fact_figures(
     prompt = torch.arange(len(run.prompts))[:, None].expand(run.copies.shape)
     kept = run.copies.isfinite() & images.isfinite()
     if memorized_only:
-        counted = torch.tensor([one.memorized and one.kind != PARAPHRASE for one in run.prompts])
+        counted = torch.tensor([one.memorized and one.counted for one in run.prompts])
         kept = kept & counted[:, None]
     scores, positive, cluster = images[kept], run.copies[kept] > 0, prompt[kept]
     nan = float("nan")

@@ -34,6 +34,8 @@ TYPES = {
     "TM": "template memorized",
 }
 _TYPE = "overfittype"
+#: More digits than these are no number of copies.
+_MOST_DIGITS = 9
 _SPLITS: tuple[Split, ...] = ("calibration", "test")
 
 
@@ -97,21 +99,24 @@ def _open(count: int, seed: int) -> list[str]:
     return [str(text) for text in captions][:count]
 
 
-#: A row of a table: prompt, whether it is memorized, its kind and its group.
-_Row = tuple[str, bool, str, str]
+#: A row of a table: prompt, whether it is memorized, its kind, its group and its dose.
+_Row = tuple[str, bool, str, str, int | None]
 
 
 def split_labelled(
-    rows: Iterable[tuple[str, bool, str] | _Row],
+    rows: Iterable[tuple[str, bool, str] | tuple[str, bool, str, str] | _Row],
 ) -> tuple[LabelledPrompt, ...]:
-    """Return (prompt, memorized, kind, group) rows as labelled prompts, halved within each group.
+    """Return (prompt, memorized, kind, group, copies) rows as labelled prompts, halved by group.
 
-    The group may be left out. Equal prompts are kept once, in the group of the first. Errors:
-    MMHError for a prompt with both labels.
+    Group and copies may be left out. Equal prompts are kept once, in the group of the first.
+    Errors: MMHError for a prompt with both labels.
     """
     labels: dict[str, tuple[bool, str, str]] = {}
-    for prompt, memorized, kind, *group_name in rows:
-        before = labels.setdefault(prompt, (memorized, kind, "".join(group_name)))
+    doses: dict[str, int | None] = {}
+    for row in rows:
+        (prompt, memorized, kind), group = row[:3], row[3] if len(row) > 3 else ""
+        doses.setdefault(prompt, row[4] if len(row) > 4 else None)
+        before = labels.setdefault(prompt, (memorized, kind, group))
         if before[0] != memorized:
             raise MMHError(
                 f"The prompt {prompt[:80]!r} is labelled memorized and normal: keep one label."
@@ -122,7 +127,8 @@ def split_labelled(
         counts[label] = counts.get(label, -1) + 1
         memorized, kind, group = label
         split = _SPLITS[counts[label] % 2]
-        labelled.append(LabelledPrompt(prompt, memorized, kind, split, group=group))
+        dose = doses[prompt]
+        labelled.append(LabelledPrompt(prompt, memorized, kind, split, group=group, copies=dose))
     return tuple(labelled)
 
 
@@ -132,7 +138,8 @@ def read_labelled(
     """Return the prompts of a table with the columns prompt and label, halved.
 
     A column group, such as the dose of duplication, is kept; without one the published types of
-    extraction (`TYPES`) are the groups. Rows that cannot be read are left out; `summarize`
+    extraction (`TYPES`) are the groups. A column copies is the dose, how often each image
+    of the prompt stands in the training set. Rows that cannot be read are left out; `summarize`
     counts them. Errors: MMHError naming the first row whose label says neither memorized nor
     normal, or another than an equal prompt's. Where a second table `reference` holds the
     reference prompts, as some published lists do, rows without a label are memorized in the first
@@ -151,8 +158,8 @@ def read_calibrating(path: Path, fewest: int = 20, column: str = "") -> tuple[La
     prompts than `fewest`, which say nothing of rare scores.
     """
     rows = tuple(
-        LabelledPrompt(prompt, memorized, kind, "calibration", group=group)
-        for prompt, memorized, kind, group in _rows(path, column, blank="normal")
+        LabelledPrompt(prompt, memorized, kind, "calibration", group=group, copies=copies)
+        for prompt, memorized, kind, group, copies in _rows(path, column, blank="normal")
     )
     normal = sum(not row.memorized for row in rows)
     if normal < fewest:
@@ -172,13 +179,33 @@ def _rows(path: Path, column: str, blank: str = "") -> Iterator[_Row]:
             memorized = _memorized(row.label or blank, row.row, path.name)
             labels[row.row] = memorized
             kind = "memorized" if memorized else "normal"
-            yield row.prompt, memorized, kind, more.get("group") or _type_of(row.label, more)
+            group = more.get("group") or _type_of(row.label, more)
+            yield (
+                row.prompt,
+                memorized,
+                kind,
+                group,
+                _copies(more.get("copies", ""), row.row, path),
+            )
         for repeat in batch.repeats:
             if _memorized(repeat.label or blank, repeat.row, path.name) != labels[repeat.first]:
                 raise MMHError(
                     f"Rows {repeat.first} and {repeat.row} of {path.name} have the same prompt, "
                     "labelled memorized in one and normal in the other: keep one label."
                 )
+
+
+def _copies(cell: str, row: int, path: Path) -> int | None:
+    """Return the dose in a cell, None for an empty one. Errors: MMHError for no whole number."""
+    text = cell.strip().removesuffix(".0")
+    if not text:
+        return None
+    if text.isdecimal() and len(text) <= _MOST_DIGITS:
+        return int(text)
+    raise MMHError(
+        f"Row {row} of {path.name} has {cell[:40]!r} in the column copies: write how often each "
+        "image of the prompt stands in the training set, or leave the cell empty."
+    )
 
 
 def _type_of(label: str, more: Mapping[str, str]) -> str:

@@ -1,78 +1,45 @@
-"""Benchmarks of several networks as one table: mean and spread of every figure over networks."""
+"""Benchmarks of several networks as one: mean and spread of every figure over networks."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from mmh_core.formats.untrusted import parse_json, typed_value
+from mmh_core.formats.plain_records import plain_record
+from mmh_core.formats.untrusted import parse_json
 from mmh_core.records import MMHError
-from mmh_core.statistics import Interval, mean_interval, mean_share_interval
+from mmh_core.statistics import STRICT, Interval, mean_interval, mean_share_interval
+from mmh_core.studies.detection.benchmark_run import BenchmarkRun, DetectorRow
+from mmh_core.studies.detection.figures import fact_figures, realized
+from mmh_core.studies.detection.network_rows import NetworkRow, Networks
 
 #: A file of one run that is larger is none.
 _MAX_BYTES = 2**28
 
 
 @dataclass(frozen=True)
-class NetworkFigures:
-    """Figures of one network by detector, as `benchmark --json` wrote them.
-
-    `prompts` and `setting` are what networks must share to be compared. NaN where a figure is
-    missing, such as the truth by fact without a training set.
-    """
+class NetworkRun:
+    """The benchmark of one network, and the name of its file."""
 
     file: str
-    sha256: str
-    prompts: tuple[str, ...]
-    setting: str
-    labels: Mapping[str, str]
-    figures: Mapping[str, Mapping[str, float]]
+    run: BenchmarkRun
 
 
-@dataclass(frozen=True)
-class NetworkRow:
-    """One detector over N networks: means with 95 % intervals over networks.
+def read_network(path: Path) -> NetworkRun:
+    """Return the run in a file that `benchmark --json` wrote. Errors: MMHError naming it.
 
-    `spread` is the standard deviation of the area, `lowest` and `highest` its ends. `true` and
-    `false` are realized rates at the threshold of 1 %, `within` the area by fact within memorized
-    captions.
+    What an older version did not measure is unknown in the run.
     """
-
-    name: str
-    label: str
-    networks: int
-    auc: Interval
-    spread: float
-    lowest: float
-    highest: float
-    true: Interval
-    false: Interval
-    within: Interval
-
-
-def read_network(path: Path) -> NetworkFigures:
-    """Return the figures of a file that `benchmark --json` wrote. Errors: MMHError naming it."""
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise ValueError("it is too large")
-        tree = typed_value(parse_json(path.read_text(encoding="utf-8")), dict[str, Any])
-        rows = list(tree["detectors"]) + list(tree.get("text") or [])
-        if tree.get("combined") is not None:
-            rows.append(tree["combined"]["row"])
-        extra = {row["name"]: row for row in tree["figures"]}
-        return NetworkFigures(
-            path.name,
-            typed_value(tree["sha256"], str),
-            tuple(typed_value(row["prompt"], str) for row in tree["prompts"]),
-            f"{tree['sampling']}, seeds {tree['seeds']}",
-            {row["name"]: typed_value(row["label"], str) for row in rows},
-            {row["name"]: _figures(row, extra[row["name"]]) for row in rows},
-        )
+        run = plain_record(BenchmarkRun, parse_json(path.read_bytes()))
+        _check_lengths(run)
+        return NetworkRun(path.name, run)
     except FileNotFoundError:
         raise MMHError(f"There is no file {path}: name one that benchmark --json wrote.") from None
     except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
@@ -82,75 +49,103 @@ def read_network(path: Path) -> NetworkFigures:
         ) from error
 
 
-def _figures(row: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, float]:
-    strict = next(rates for rates in extra["realized"] if rates["share"] == 0.01)
-    within = extra["within_memorized"]
-    return {
-        "auc": _number(row["all"]["auc"]),
-        "true": _rate(strict["true"]),
-        "false": _rate(strict["false"]),
-        "within": math.nan if within is None else _number(within["area"]["value"]),
-    }
+def _check_lengths(run: BenchmarkRun) -> None:
+    """Raise ValueError for a list that is not of the run's prompts."""
+    lists = [run.copied, run.lid, run.true_lid, *(row.scores for row in run.rows)]
+    lists += [row.images for row in run.rows if row.images is not None]
+    lists += [each for each in (run.copies, run.guidance_norm) if each is not None]
+    if any(len(each) != len(run.prompts) for each in lists):
+        raise ValueError("its lists are of different lengths")
+    if not run.of_model or not run.seeds:
+        raise ValueError("it has no detector or no seed")
 
 
-def _rate(rate: Mapping[str, Any]) -> float:
-    return _number(rate["count"]) / rate["among"] if rate["among"] else math.nan
+def over_networks(networks: Sequence[NetworkRun]) -> BenchmarkRun:
+    """Return the run of the first network with the figures over all of them.
 
-
-def _number(value: Any) -> float:
-    """Return a number of JSON, in which NaN is null. Errors: TypeError for anything else."""
-    return math.nan if value is None else float(value)
-
-
-def over_networks(
-    networks: Sequence[NetworkFigures],
-) -> tuple[tuple[NetworkRow, ...], tuple[str, ...]]:
-    """Return a row for each detector that all networks have, and in sentences what is left out.
-
-    The best mean comes first. Errors: MMHError for fewer than two networks, for one that is there
-    twice, and for other prompts or settings, since nothing is then repeated.
+    Detectors that a network lacks are named in `missing`. Errors: MMHError for fewer than two
+    networks, for one that is there twice or holds several, and for other prompts or settings,
+    since nothing is then repeated.
     """
+    _check(networks)
+    figures = [{row.name: _figures(each.run, row) for row in each.run.rows} for each in networks]
+    labels = {row.name: row.label for each in reversed(networks) for row in each.run.rows}
+    rows, missing = [], []
+    for name in dict.fromkeys(row.name for each in networks for row in each.run.rows):
+        lacking = [
+            each.file for each, own in zip(networks, figures, strict=True) if name not in own
+        ]
+        if lacking:
+            missing.append(
+                f"{labels[name]} is left out of the figures over networks: "
+                f"{', '.join(lacking)} has no row of it."
+            )
+        else:
+            rows.append(_row(name, labels[name], [own[name] for own in figures]))
+    first = networks[0].run
+    over = Networks(
+        tuple(each.file for each in networks),
+        tuple(each.run.sha256 for each in networks),
+        tuple(sorted(rows, key=lambda row: -row.auc.value)),
+        tuple(each.run.doses for each in networks),
+    )
+    return replace(first, networks=over, missing=(*first.missing, *missing))
+
+
+def _check(networks: Sequence[NetworkRun]) -> None:
+    """Raise MMHError for files that are no repetition of one benchmark on several networks."""
     if len(networks) < 2:
         raise MMHError(
             "A spread over networks needs the files of two networks or more: name them."
         )
-    first, seen = networks[0], dict[str, str]()
-    for network in networks:
-        if network.sha256 in seen:
+    first, files = networks[0], dict[str, str]()
+    for each in networks:
+        if each.run.networks is not None:
+            raise MMHError(f"{each.file} holds several networks already: name their own files.")
+        if each.run.sha256 in files:
             raise MMHError(
-                f"{seen[network.sha256]} and {network.file} are of the same network: name one."
+                f"{files[each.run.sha256]} and {each.file} are of the same network: name one."
             )
-        seen[network.sha256] = network.file
-        if (network.prompts, network.setting) != (first.prompts, first.setting):
+        files[each.run.sha256] = each.file
+        if _setting(each.run) != _setting(first.run):
             raise MMHError(
-                f"{network.file} has other prompts, seeds or settings than {first.file}: run both "
+                f"{each.file} has other prompts, seeds or settings than {first.file}: run both "
                 "on the same list with the same options."
             )
-    rows, missing = [], []
-    for name in dict.fromkeys(name for network in networks for name in network.labels):
-        having = [network for network in networks if name in network.figures]
-        if len(having) < len(networks):
-            lacking = ", ".join(n.file for n in networks if name not in n.figures)
-            missing.append(f"{having[0].labels[name]} is left out: {lacking} has no row of it.")
-            continue
-        values = {
-            key: torch.tensor([network.figures[name][key] for network in having])
-            for key in ("auc", "true", "false", "within")
-        }
-        auc = values["auc"].double()
-        rows.append(
-            NetworkRow(
-                name,
-                having[0].labels[name],
-                len(having),
-                _mean(values["auc"]),
-                float(auc.std()),
-                float(auc.min()),
-                float(auc.max()),
-                *(_mean(values[key]) for key in ("true", "false", "within")),
-            )
-        )
-    return tuple(sorted(rows, key=lambda row: -row.auc.value)), tuple(missing)
+
+
+def _setting(run: BenchmarkRun) -> tuple[object, ...]:
+    return tuple(prompt.prompt for prompt in run.prompts), run.sampling, run.seeds
+
+
+def _figures(run: BenchmarkRun, row: DetectorRow) -> dict[str, float]:
+    """Return the figures of a row of which the mean is taken, NaN where one is unknown."""
+    (strict,) = realized(run, row, (STRICT,))
+    within = fact_figures(run, row, memorized_only=True)
+    rates = {"true": strict.true, "false": strict.false}
+    return {
+        "auc": row.all.auc,
+        "within": math.nan if within is None else within.area.value,
+        **{
+            name: rate.count / rate.among if rate.among else math.nan
+            for name, rate in rates.items()
+        },
+    }
+
+
+def _row(name: str, label: str, figures: Sequence[Mapping[str, float]]) -> NetworkRow:
+    values = {key: torch.tensor([own[key] for own in figures]).double() for key in figures[0]}
+    auc = values["auc"]
+    return NetworkRow(
+        name,
+        label,
+        len(figures),
+        _mean(auc),
+        float(auc.std()),
+        float(auc.min()),
+        float(auc.max()),
+        *(_mean(values[key]) for key in ("true", "false", "within")),
+    )
 
 
 def _mean(values: torch.Tensor) -> Interval:

@@ -118,6 +118,6 @@ def pocket_early(
         model,
         pocket_normal_captions(folder, seed),
         times=early_times(model, labelled),
-        memorized=[row.prompt for row in tested if row.kind != "paraphrase"],
-        paraphrases=[row.prompt for row in tested if row.kind == "paraphrase"],
+        memorized=[row.prompt for row in tested if row.counted],
+        paraphrases=[row.prompt for row in tested if row.paraphrased],
     )

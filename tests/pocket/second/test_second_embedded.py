@@ -151,12 +151,18 @@ def test_labels_describe_the_data_and_halves_share_no_prompt(furnished: Path) ->
     table = read_prompts(furnished).drop_duplicates("caption").set_index("caption")
     for row in labelled:
         dose = table.loc[row.prompt]
-        assert dose.repeated != "between"
-        assert row.memorized == (dose.repeated == "yes")
+        assert row.memorized == (dose.repeated in ("yes", "between"))
+        assert bool(row.aside) == (dose.repeated == "between")
+        # Nothing is fitted on captions that neither label fits.
+        assert not row.aside or row.split == "test"
+        doses = {"exact": dose.copies, "near": dose.copies, "unique": 1}
+        if dose.group == "trained":
+            assert row.copies == doses.get(dose.role)
+            assert row.near == (dose["transform"] if dose.role == "near" else "")
     by_kind = pd.DataFrame([vars(row) for row in labelled]).groupby("kind").memorized.mean()
     assert set(by_kind[by_kind == 1].index) >= {"near-duplicate", "template", "paraphrase"}
     assert set(by_kind[by_kind == 0].index) >= {"unique", "fresh", "held-out", "outside"}
-    groups = {row.group for row in labelled if row.kind == "duplicate"}
+    groups = {row.group for row in labelled if row.kind == "duplicate" and row.counted}
     assert groups == {f"{copies} exact copies" for copies in (8, 16, 32, 64, 128)}
     # Figures of a dose are of captions as they were trained.
     others = [row for row in labelled if row.kind in ("template", "paraphrase", "unique")]

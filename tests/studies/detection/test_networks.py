@@ -16,7 +16,7 @@ from mmh_core.detectors.catalogue import DETECTORS
 from mmh_core.records import MMHError
 from mmh_core.studies.detection.figures import row_figures
 from mmh_core.studies.detection.labelled_prompts import read_labelled
-from mmh_core.studies.detection.networks import over_networks, read_network
+from mmh_core.studies.detection.networks import NetworkRun, over_networks, read_network
 from mmh_core.studies.detection.published import PUBLISHED
 from tests.studies.detection.test_figures import TESTED, run_of
 
@@ -33,16 +33,22 @@ def written(folder: Path, number: int, shift: float = 0.0, **changes: object) ->
 
 
 def test_mean_and_spread_are_over_networks(tmp_path: Path) -> None:
-    networks = [read_network(written(tmp_path, n, shift)) for n, shift in enumerate((0, 0.1, 0.3))]
-    (row,), missing = over_networks(networks)
-    areas = [network.figures["a"]["auc"] for network in networks]
-    assert row.auc.value == pytest.approx(statistics.mean(areas)) and not missing
+    read = [read_network(written(tmp_path, n, shift)) for n, shift in enumerate((0, 0.1, 0.3))]
+    merged = over_networks(read)
+    assert merged.networks is not None and not merged.missing
+    (row,) = merged.networks.rows
+    areas = [network.run.detectors[0].all.auc for network in read]
+    assert row.auc.value == pytest.approx(statistics.mean(areas))
     assert row.spread == pytest.approx(statistics.stdev(areas))
     assert (row.lowest, row.highest) == (pytest.approx(areas[2]), pytest.approx(areas[0]))
     assert row.networks == 3 and row.auc.low < row.auc.value < row.auc.high <= 1
     # Equal rates leave no interval of no width.
     assert row.false.value == 0 and row.false.high > 0.3
-    assert "Means over 3 networks" in network_table((row,))
+    assert "Means over 3 networks (0.json, 1.json, 2.json)" in network_table(merged.networks)
+    # The rest is the run of the first network, and a merged file is not merged again.
+    assert merged.sha256 == read[0].run.sha256
+    with pytest.raises(MMHError, match="holds several networks already"):
+        over_networks([NetworkRun("merged.json", merged), read[1]])
 
 
 def test_what_is_no_repetition_is_refused(tmp_path: Path) -> None:
@@ -51,7 +57,8 @@ def test_what_is_no_repetition_is_refused(tmp_path: Path) -> None:
         over_networks([read_network(one)])
     with pytest.raises(MMHError, match="are of the same network"):
         over_networks([read_network(one), read_network(one)])
-    for change in ({"seeds": [5]}, {"prompts": [{"prompt": "other"}]}):
+    others = tuple(replace(prompt, prompt=f"{prompt.prompt}!") for prompt in run_of().prompts)
+    for change in ({"seeds": [5]}, {"prompts": others}):
         other = read_network(written(tmp_path, 3, **change))
         with pytest.raises(MMHError, match="other prompts, seeds or settings"):
             over_networks([read_network(same), other])
@@ -70,10 +77,12 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path, text: str) -> None:
 def test_a_detector_that_one_network_lacks_is_named(tmp_path: Path) -> None:
     one, other = written(tmp_path, 1), written(tmp_path, 2)
     tree = json.loads(other.read_text())
-    tree["detectors"] = []
+    tree["detectors"][0]["name"] = "b"
     other.write_text(json.dumps(tree))
-    rows, missing = over_networks([read_network(one), read_network(other)])
-    assert rows == () and missing == ("A is left out: 2.json has no row of it.",)
+    merged = over_networks([read_network(one), read_network(other)])
+    assert merged.networks is not None and merged.networks.rows == ()
+    sentence, _ = merged.missing
+    assert sentence.startswith("A is left out") and sentence.endswith("2.json has no row of it.")
 
 
 def test_published_figures_stand_beside_those_of_a_run() -> None:

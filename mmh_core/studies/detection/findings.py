@@ -1,0 +1,211 @@
+"""What a benchmark shows and what it does not, in five sentences made from its figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mmh_core.installation import PROGRAM
+from mmh_core.statistics import STRICT, Interval
+from mmh_core.studies.detection.benchmark_run import BenchmarkRun, DetectorRow
+from mmh_core.studies.detection.doses import EXACT, EXTRACTION, LID, DoseCurve
+from mmh_core.studies.detection.figures import FactFigures, Rate, RowFigures, realized
+
+#: A share that counts as most.
+_HALF = 0.5
+
+
+def findings(run: BenchmarkRun, figures: Sequence[RowFigures]) -> tuple[str, ...]:
+    """Return five sentences: areas beside text alone, thresholds, facts, doses and cause, limits.
+
+    `figures` are those of `row_figures`. What a file does not hold is said to be not measured.
+    Errors: ValueError for a run without a detector.
+    """
+    if not run.of_model:
+        raise ValueError("A run without detectors has no findings.")
+    best = best_row(run.of_model)
+    return (
+        _areas(run, best),
+        _thresholds(run, best),
+        _facts(run, figures),
+        f"{_doses(run)}; {_cause(run)}.",
+        _limits(run),
+    )
+
+
+def best_row(rows: Sequence[DetectorRow]) -> DetectorRow:
+    """Return the row with the largest area, then strict rate, then the cheapest one."""
+    return max(rows, key=lambda row: (row.all.auc, row.all.tpr, -row.nfe - row.generation))
+
+
+def _areas(run: BenchmarkRun, best: DetectorRow) -> str:
+    counted = best.all
+    area = Interval(counted.auc, counted.auc_low, counted.auc_high)
+    sentence = (
+        f"Of {len(run.of_model)} detectors, {best.label} has the largest area under the ROC curve "
+        f"(AUC) on the {counted.positives} memorized and {counted.negatives} reference prompts of "
+        f"the test half, {_with_interval(area)}{_equal(run, best)}{_spread(run, best)}, chosen "
+        "on these very prompts and so optimistic"
+    )
+    if not run.text:
+        return f"{sentence}; text alone was not measured, so how much the words give away is open."
+    words = best_row(run.text).all
+    text = Interval(words.auc, words.auc_low, words.auc_high)
+    return (
+        f"{sentence}; text alone, which sees no model, has {_with_interval(text)}, and "
+        f"{_compared(area, text)}."
+    )
+
+
+def _equal(run: BenchmarkRun, best: DetectorRow) -> str:
+    """Return how many other detectors have the same area, "" for none."""
+    others = sum(row.all.auc == best.all.auc for row in run.of_model) - 1
+    if not others:
+        return ""
+    return f", as {others} other{'s have' if others > 1 else ' has'}"
+
+
+def _spread(run: BenchmarkRun, best: DetectorRow) -> str:
+    """Return the ends of a detector's area over networks, "" for one network."""
+    for row in () if run.networks is None else run.networks.rows:
+        if row.name == best.name:
+            ends = f"{row.lowest:.3f} to {row.highest:.3f}"
+            return f" (over {row.networks} networks {ends})"
+    return ""
+
+
+def _compared(area: Interval, text: Interval) -> str:
+    """Return what the intervals of two areas say, cautiously: overlapping ones tell nothing."""
+    if area.low > text.high:
+        return "the intervals do not overlap, so the model tells more than the words"
+    if area.high < text.low:
+        return "the intervals do not overlap, so the words tell more than the model"
+    return "the intervals overlap, so these prompts do not show that the model tells more"
+
+
+def _thresholds(run: BenchmarkRun, best: DetectorRow) -> str:
+    (rates,) = realized(run, best, (STRICT,))
+    return (
+        f"At a threshold set beforehand on {rates.reference} reference prompts of the calibration "
+        f"half, to flag at most {_percent(rates.share)}, it flags {_counted(rates.false)} "
+        f"reference prompts of the test half and {_counted(rates.true)} memorized ones."
+    )
+
+
+def _facts(run: BenchmarkRun, figures: Sequence[RowFigures]) -> str:
+    labels = {row.name: row.label for row in run.of_model}
+    within = [
+        (each.within_memorized, labels[each.name])
+        for each in figures
+        if each.name in labels and each.within_memorized is not None
+    ]
+    if not within:
+        return (
+            "Which single images are copies was not measured, so whether a detector tells a copy "
+            "from another image of the same caption is open."
+        )
+    fact, label = max(within, key=lambda pair: _area(pair[0]))
+    if _area(fact) < 0:
+        kept = "copies" if fact.copies else "no copies"
+        return (
+            f"Within memorized captions all {fact.copies + fact.others} images are {kept}, so "
+            "whether a detector tells a copy from another image cannot be judged here."
+        )
+    return (
+        f"Within memorized captions ({fact.copies} copies of training images, {fact.others} other "
+        f"images, {fact.captions} captions), where a detector has to tell images and not prompts, "
+        f"the largest area is {_with_interval(fact.area)}, of {label}, chosen likewise."
+    )
+
+
+def _area(fact: FactFigures) -> float:
+    """Return the area, -1 for none, which orders below every other."""
+    return fact.area.value if fact.area.value == fact.area.value else -1.0
+
+
+def _doses(run: BenchmarkRun) -> str:
+    curves = {curve.measure: curve for curve in run.doses if curve.series == EXACT}
+    curve = curves.get(EXTRACTION)
+    if curve is None or len(curve.levels) < 2:
+        return (
+            "How the extraction rate depends on the number of copies in the training set was not "
+            "measured"
+        )
+    first, last = curve.levels[0], curve.levels[-1]
+    sentence = (
+        f"The extraction rate, the share of images that are copies, is "
+        f"{_share(first.response)} with {_copies(first.copies)} in the training set "
+        f"({first.prompts} captions) and {_share(last.response)} with {last.copies} "
+        f"({last.prompts} captions)"
+    )
+    return sentence + _middle(curve) + _lids(curves.get(LID))
+
+
+def _middle(curve: DoseCurve) -> str:
+    """Return from which dose most images are copies, where it is within the range."""
+    above = [level.response.value >= _HALF for level in curve.levels]
+    if above[0] or not above[-1]:
+        return ""
+    level = curve.levels[above.index(True)]
+    return f", {_percent(_HALF)} or more first with {level.copies}"
+
+
+def _lids(curve: DoseCurve | None) -> str:
+    if curve is None or len(curve.levels) < 2:
+        return ""
+    ends = (curve.levels[0].response.value, curve.levels[-1].response.value)
+    return f", while the mean LID goes from {ends[0]:.1f} to {ends[1]:.1f}"
+
+
+def _cause(run: BenchmarkRun) -> str:
+    cause = run.cause
+    if cause is None:
+        return "no cause could be judged"
+    accuracy = _with_interval(Interval(cause.accuracy, cause.low, cause.high))
+    only = ", though only one cause occurs" if len(set(cause.true)) == 1 else ""
+    return (
+        f"of {len(cause.prompts)} copied captions of known cause, the cause is right with a "
+        f"balanced accuracy of {accuracy}{only}"
+    )
+
+
+def _limits(run: BenchmarkRun) -> str:
+    count = 1 if run.networks is None else len(run.networks.sha256)
+    networks = "one network" if count == 1 else f"{count} networks"
+    made = "an invented data set whose truth is known" if _invented(run) else "one list of prompts"
+    return (
+        f"All this is of {networks} ({run.model}, {run.sampling.words}, {len(run.seeds)} seeds) "
+        f"on {made}: it shows how the methods compare there, and not which ranks first, where "
+        "its threshold lies or how often it errs on a real checkpoint, which "
+        f"{PROGRAM} benchmark --model NAME --prompts TABLE measures."
+    )
+
+
+def _invented(run: BenchmarkRun) -> bool:
+    """Return whether the true LID of a caption is known, which only a made world tells."""
+    return bool(run.true_lid.isfinite().any())
+
+
+def _copies(count: int) -> str:
+    return "1 copy" if count == 1 else f"{count} copies" if count else "no copy"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def _counted(rate: Rate) -> str:
+    """Return a count of how many, with its interval."""
+    if not rate.among:
+        return "0 of 0"
+    ends = f"{100 * rate.low:.1f} to {100 * rate.high:.1f} %"
+    return f"{rate.count} of {rate.among} ({100 * rate.count / rate.among:.1f} %, {ends})"
+
+
+def _share(share: Interval) -> str:
+    return f"{_percent(share.value)} ({100 * share.low:.0f} to {100 * share.high:.0f} %)"
+
+
+def _with_interval(figure: Interval) -> str:
+    if figure.low != figure.low:
+        return f"{figure.value:.3f} (no interval)"
+    return f"{figure.value:.3f} (95 % interval {figure.low:.3f} to {figure.high:.3f})"

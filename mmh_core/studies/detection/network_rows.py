@@ -1,0 +1,43 @@
+"""Records of a benchmark over several networks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mmh_core.statistics import Interval
+from mmh_core.studies.detection.doses import DoseCurve
+
+
+@dataclass(frozen=True)
+class NetworkRow:
+    """One detector over N networks: means with 95 % intervals over networks.
+
+    `spread` is the standard deviation of the area, `lowest` and `highest` its ends. `true` and
+    `false` are realized rates at the threshold of 1 %, `within` the area by fact within memorized
+    captions.
+    """
+
+    name: str
+    label: str
+    networks: int
+    auc: Interval
+    spread: float
+    lowest: float
+    highest: float
+    true: Interval
+    false: Interval
+    within: Interval
+
+
+@dataclass(frozen=True)
+class Networks:
+    """What several networks give on the same prompts and seeds.
+
+    `files` and `sha256` name them, the first being the network of the run that holds this; `rows`
+    are of the detectors that all have, the best mean first; `doses` are the curves of each.
+    """
+
+    files: tuple[str, ...]
+    sha256: tuple[str, ...]
+    rows: tuple[NetworkRow, ...]
+    doses: tuple[tuple[DoseCurve, ...], ...]
