@@ -77,7 +77,7 @@ def _levels(
     doses = torch.tensor([prompts[i].copies or 0 for i in places])
     of_series = values[list(places)].double()
     levels = []
-    for copies in doses.unique().tolist():
+    for copies in sorted(set(doses.tolist())):
         measured = of_series[(doses == copies) & of_series.isfinite()]
         if len(measured):
             levels.append(DoseLevel(copies, len(measured), _mean(measure, measured)))
