@@ -11,8 +11,8 @@ from torch import Tensor
 from mmh_core.memorization.cause import UNIDENTIFIED
 from mmh_core.plots import theme
 from mmh_core.plots.images import KIND_COLORS
+from mmh_core.statistics import Interval, roc_points
 from mmh_core.statistics import reliability as reliability_bins
-from mmh_core.statistics import roc_points
 from mmh_core.studies.detection.benchmark_run import BenchmarkRun, CauseRow, DetectorRow
 
 #: Symbols of the kinds, so that none is told by color alone.
@@ -57,33 +57,25 @@ def separations(rows: Sequence[DetectorRow]) -> go.Figure:
             "diamond",
             theme.SECOND,
             -0.17,
-            [(row.all.tpr, row.all.tpr_low, row.all.tpr_high) for row in order],
+            [Interval(row.all.tpr, row.all.tpr_low, row.all.tpr_high) for row in order],
         ),
         (
             "AUC",
             "circle",
             theme.ACCENT,
             0.17,
-            [(row.all.auc, row.all.auc_low, row.all.auc_high) for row in order],
+            [Interval(row.all.auc, row.all.auc_low, row.all.auc_high) for row in order],
         ),
     ):
         figure.add_trace(
             go.Scatter(
-                x=[value for value, _, _ in values],
+                x=[area.value for area in values],
                 y=[row + lift for row in range(len(order))],
                 text=labels,
                 mode="markers",
                 name=name,
                 marker={"symbol": symbol, "size": 8, "color": color},
-                error_x={
-                    "type": "data",
-                    "symmetric": False,
-                    "array": [high - value for value, _, high in values],
-                    "arrayminus": [value - low for value, low, _ in values],
-                    "thickness": 1.2,
-                    "width": 3,
-                    "color": color,
-                },
+                error_x=theme.whiskers(values, color),
                 hovertemplate=f"%{{text}}<br>{name} %{{x:.3f}}<extra></extra>",
             )
         )
@@ -107,8 +99,7 @@ def roc(run: BenchmarkRun, names: Sequence[str]) -> go.Figure:
     )
     plain = torch.tensor([prompt.counted for prompt in run.prompts])
     memorized = torch.tensor([prompt.memorized for prompt in run.prompts])
-    line = {"color": theme.NEUTRAL, "dash": "dash", "width": 1}
-    figure.add_shape(type="line", x0=0, y0=0, x1=1, y1=1, line=line)
+    theme.diagonal(figure)
     for number, row in enumerate(rows):
         false, true = roc_points(row.scores[plain], memorized[plain])
         figure.add_trace(
@@ -217,8 +208,7 @@ def lid_against_truth(run: BenchmarkRun) -> go.Figure:
             )
         )
     top = float(run.true_lid[has_true_lid].max()) if bool(has_true_lid.any()) else 1.0
-    line = {"color": theme.NEUTRAL, "dash": "dash", "width": 1}
-    figure.add_shape(type="line", x0=0, y0=0, x1=top, y1=top, line=line)
+    theme.diagonal(figure, top)
     figure.update_xaxes(theme.axis("true LID of the caption", range=[-0.8, top + 1]))
     figure.update_yaxes(theme.axis("LID of the model's images"))
     return figure
@@ -292,8 +282,7 @@ def reliability(confidence: Tensor, right: Tensor) -> go.Figure:
         height=330,
         legend=False,
     )
-    line = {"color": theme.NEUTRAL, "dash": "dash", "width": 1}
-    figure.add_shape(type="line", x0=0, y0=0, x1=1, y1=1, line=line)
+    theme.diagonal(figure)
     figure.add_trace(
         go.Scatter(
             x=[each.confidence for each in bins],
@@ -301,14 +290,7 @@ def reliability(confidence: Tensor, right: Tensor) -> go.Figure:
             mode="markers",
             customdata=[each.count for each in bins],
             marker={"size": 9, "color": theme.ACCENT},
-            error_y={
-                "type": "data",
-                "symmetric": False,
-                "array": [each.right.high - each.right.value for each in bins],
-                "arrayminus": [each.right.value - each.right.low for each in bins],
-                "thickness": 1.2,
-                "width": 3,
-            },
+            error_y=theme.whiskers([each.right for each in bins], theme.ACCENT),
             hovertemplate="confidence %{x:.2f}<br>right %{y:.2f} of %{customdata}<extra></extra>",
         )
     )

@@ -37,20 +37,21 @@ def lid_curve(run: ManifoldRun, snapshot: Snapshot, point_id: int) -> go.Figure:
     noise.shade_band(figure, snapshot)
     center, half = float(estimates.log_delta[row]), float(estimates.width[row]) / 2
     noise.mark_chosen(figure, lid, (center - half, center + half), status)
-    middle = snapshot.trained.curve.nanmedian(dim=0).values
+    x, middle = noise.scales(run), snapshot.trained.curve.nanmedian(dim=0).values
     look: dict[str, object] = {"color": theme.FAINT, "width": 1.5}
-    noise.line(figure, run, middle, "median of the training points", look)
+    noise.line(figure, x, middle, "median of the training points", look)
     curve = estimates.curve[row]
     name = f"this {point.kind}"
     if estimates.curve_error.shape[1]:
-        noise.ribbon(figure, run, curve, estimates.curve_error[row])
+        error = estimates.curve_error[row]
+        noise.ribbon(figure, x, curve + error, curve - error)
         name += " (± 1 standard error)"
     look = {"color": theme.ACCENT, "width": 2}
-    noise.line(figure, run, curve, name, look, markers=True)
+    noise.line(figure, x, curve, name, look, markers=True)
     if not math.isnan(data):
         look = {"color": theme.TRUTH_LINE, "width": 1.5, "dash": "dash"}
         name = f"{theme.data_lid_name(run)} {theme.said(data)}"
-        noise.line(figure, run, torch.full_like(curve, data), name, look)
+        noise.line(figure, x, torch.full_like(curve, data), name, look)
     values = torch.cat([curve, middle, torch.tensor([lid, data, 0.0, 1.0])])
     values = values[values.isfinite()]
     low, high = float(values.min()), float(values.max())
@@ -81,8 +82,9 @@ def fit(run: ManifoldRun, snapshot: Snapshot) -> go.Figure:
         ("held-out points", snapshot.fit_held_out, {"color": theme.SECOND, "dash": "dash"}),
         ("training points", snapshot.fit_trained, {"color": theme.ACCENT}),
     ]
+    x = noise.scales(run)
     for name, errors, line in lines:
-        noise.line(figure, run, errors, name, {"width": 2, **line})
+        noise.line(figure, x, errors, name, {"width": 2, **line})
     figure.update_xaxes(noise.axis(run))
     figure.update_yaxes(_error_axis(torch.cat([errors for _, errors, _ in lines])))
     return figure
@@ -127,9 +129,7 @@ def training(run: ManifoldRun, snapshot: Snapshot | None = None) -> go.Figure:
     chance = panels.level(figure, run.chance_memorized, "chance level", hover)
     panels.draw(figure, share, [*_share_lines(run), chance], percent=True)
     if snapshot is not None:
-        line = {"color": theme.RING, "width": 1.5, "dash": "dot"}
-        x, y = {"x0": snapshot.step, "x1": snapshot.step}, {"y0": 0, "y1": 1}
-        figure.add_shape(type="line", xref="x", yref="paper", line=line, **x, **y)
+        theme.chosen_step(figure, snapshot.step)
     return figure
 
 

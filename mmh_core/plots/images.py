@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import plotly.graph_objects as go
 import torch
@@ -17,6 +16,8 @@ from mmh_core.studies.images.run import ImageResult
 from mmh_core.subject.reference_prompts import ReferencePrompts
 
 _HEIGHT = 300
+#: The line of the image that a figure is about.
+_LOOK: dict[str, object] = {"color": theme.ACCENT, "width": 2}
 #: Of the reference prompts, the part that a band shows.
 BAND = (0.05, 0.95)
 #: Colors of the kinds of training images, told apart with any color vision.
@@ -51,18 +52,9 @@ def lid_curve(
         normal_x = theme.numbers(normal.log_deltas.exp())
         tops += _band(figure, normal_x, normal.curve, "reference prompts, 5 to 95 %")
     error = image.curve_error.nan_to_num(0.0)
-    _ribbon(figure, x, image.curve + error, image.curve - error, theme.ACCENT_FAINT)
-    figure.add_trace(
-        go.Scatter(
-            x=x,
-            y=theme.numbers(image.curve),
-            mode="lines+markers",
-            name="this image (± 1 standard error)",
-            line={"color": theme.ACCENT, "width": 2},
-            marker={"size": 5},
-            hovertemplate="LID %{y:.1f} at δ = %{x:.2g}<extra></extra>",
-        )
-    )
+    noise.ribbon(figure, x, image.curve + error, image.curve - error)
+    name, hover = "this image (± 1 standard error)", "LID %{y:.1f} at δ = %{x:.2g}"
+    noise.line(figure, x, image.curve, name, _LOOK, hover=hover, markers=True)
     noise.mark_chosen(figure, lid, (log_delta, log_delta), "plateau")
     finite = [value for value in tops if math.isfinite(value)] or [1.0]
     low, high = min(*finite, 0.0), max(*finite, 1.0)
@@ -87,17 +79,8 @@ def guidance_norms(image: ImageResult, normal: ReferencePrompts | None) -> go.Fi
     tops = norm.tolist()
     if normal is not None and normal.guidance_norm.shape[1:] == norm.shape:
         tops += _band(figure, steps, normal.guidance_norm, "reference prompts, 5 to 95 %")
-    figure.add_trace(
-        go.Scatter(
-            x=steps,
-            y=theme.numbers(norm),
-            mode="lines+markers",
-            name="this image",
-            line={"color": theme.ACCENT, "width": 2},
-            marker={"size": 4},
-            hovertemplate="%{y:.3g} at step %{x}<extra></extra>",
-        )
-    )
+    hover = "%{y:.3g} at step %{x}"
+    noise.line(figure, steps, norm, "this image", _LOOK, hover=hover, markers=True)
     high = max(value for value in tops if math.isfinite(value))
     figure.update_xaxes(theme.axis("step (noise first, image last)"))
     figure.update_yaxes(theme.axis("guidance norm", range=[0, 1.1 * (high or 1.0)]))
@@ -246,39 +229,8 @@ def _band(figure: go.Figure, x: Sequence[float], values: Tensor, name: str) -> l
     """Shade what most of the rows (N, K) fill, draw their median, and return the band's ends."""
     shares = torch.tensor([BAND[0], 0.5, BAND[1]])
     low, middle, high = values.float().nanquantile(shares, dim=0)
-    _ribbon(figure, x, high, low, theme.BAND, name)
-    look: dict[str, Any] = {"color": theme.NEUTRAL, "dash": "dash", "width": 1.4}
-    figure.add_trace(
-        go.Scatter(
-            x=list(x),
-            y=theme.numbers(middle),
-            mode="lines",
-            name="their median",
-            line=look,
-            hovertemplate="median of reference prompts %{y:.3g}<extra></extra>",
-        )
-    )
+    noise.ribbon(figure, x, high, low, theme.BAND, name)
+    look: dict[str, object] = {"color": theme.NEUTRAL, "dash": "dash", "width": 1.4}
+    hover = "median of reference prompts %{y:.3g}"
+    noise.line(figure, x, middle, "their median", look, hover=hover)
     return [*low.tolist(), *high.tolist()]
-
-
-def _ribbon(
-    figure: go.Figure,
-    x: Sequence[float],
-    upper: Tensor,
-    lower: Tensor,
-    color: str,
-    name: str | None = None,
-) -> None:
-    figure.add_trace(
-        go.Scatter(
-            x=[*x, *reversed(list(x))],
-            y=[*theme.numbers(upper), *reversed(theme.numbers(lower))],
-            mode="lines",
-            fill="toself",
-            fillcolor=color,
-            line={"width": 0},
-            name=name or "",
-            showlegend=name is not None,
-            hoverinfo="skip",
-        )
-    )

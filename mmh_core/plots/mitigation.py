@@ -133,7 +133,7 @@ def must_not_move(rows: Sequence[TreatmentRow]) -> go.Figure:
                     "symbol": "x" if new else family.symbol,
                     "size": 9,
                 },
-                error_x=_whisker([change], family.color),
+                error_x=theme.whiskers([change], family.color, 1),
                 hovertemplate=f"{theme.letters(row.label)}: %{{x:+.3f}}{copies}<extra></extra>",
             )
         )
@@ -180,8 +180,8 @@ def _marks(family: Family, points: Sequence[tuple[int, TreatmentRow, str, str]])
             "size": 11,
             "line": {"width": [2 if flag else 0 for flag in unsolved]},
         },
-        error_x=_whisker([row.alignment.mean for _, row, _, _ in points], family.color),
-        error_y=_whisker([row.similarity.mean for _, row, _, _ in points], family.color),
+        error_x=theme.whiskers([row.alignment.mean for _, row, _, _ in points], family.color, 1),
+        error_y=theme.whiskers([row.similarity.mean for _, row, _, _ in points], family.color, 1),
         customdata=[i for i, _, _, _ in points],
         hovertext=hover,
         hovertemplate="%{hovertext}<extra></extra>",
@@ -197,26 +197,6 @@ def _not_solved(row: TreatmentRow) -> str:
     """Return a line on the images that only moved off the threshold, "" where there are none."""
     count = sum(outcome.kind == "not solved" for outcome in row.outcomes)
     return f"<br>{count} of {len(row.outcomes)} {NOT_SOLVED}" if count else ""
-
-
-def _whisker(figures: Sequence[Interval], color: str) -> dict[str, object]:
-    up = [
-        compared.high - compared.value if math.isfinite(compared.high) else 0.0
-        for compared in figures
-    ]
-    down = [
-        compared.value - compared.low if math.isfinite(compared.low) else 0.0
-        for compared in figures
-    ]
-    return {
-        "type": "data",
-        "symmetric": False,
-        "array": up,
-        "arrayminus": down,
-        "color": color,
-        "thickness": 1,
-        "width": 3,
-    }
 
 
 def _range(figures: Sequence[Interval]) -> list[float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import plotly.graph_objects as go
 from torch import Tensor
@@ -24,41 +25,47 @@ def axis(run: ManifoldRun) -> dict[str, object]:
 
 def line(
     figure: go.Figure,
-    run: ManifoldRun,
+    x: Sequence[float],
     values: Tensor,
     name: str,
     look: dict[str, object],
     *,
+    hover: str = "",
     markers: bool = False,
 ) -> None:
-    """Draw values (K,) over the noise scales."""
+    """Draw values (K,) over `x`, noise scales unless `hover` says else."""
     figure.add_trace(
         go.Scatter(
-            x=scales(run),
+            x=list(x),
             y=theme.numbers(values),
             mode="lines+markers" if markers else "lines",
             name=name,
             line=look,
             marker={"size": 5},
-            hovertemplate=f"{name}: %{{y:.3g}} at δ = %{{x:.3g}}<extra></extra>",
+            hovertemplate=f"{hover or f'{name}: %{{y:.3g}} at δ = %{{x:.3g}}'}<extra></extra>",
         )
     )
 
 
-def ribbon(figure: go.Figure, run: ManifoldRun, values: Tensor, error: Tensor) -> None:
-    """Shade one standard error (K,) above and below values (K,)."""
-    x = scales(run)
-    upper, lower = theme.numbers(values + error), theme.numbers(values - error)
+def ribbon(
+    figure: go.Figure,
+    x: Sequence[float],
+    upper: Tensor,
+    lower: Tensor,
+    color: str = theme.ACCENT_FAINT,
+    name: str = "",
+) -> None:
+    """Shade the area between two curves (K,); it has an entry in the legend if it has a name."""
     figure.add_trace(
         go.Scatter(
             x=[*x, *reversed(x)],
-            y=[*upper, *reversed(lower)],
+            y=[*theme.numbers(upper), *reversed(theme.numbers(lower))],
             mode="lines",
             fill="toself",
-            fillcolor=theme.ACCENT_FAINT,
+            fillcolor=color,
             line={"width": 0},
-            name="± 1 standard error",
-            showlegend=False,
+            name=name,
+            showlegend=bool(name),
             hoverinfo="skip",
         )
     )

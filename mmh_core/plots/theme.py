@@ -9,11 +9,13 @@ and no verdict is told by color alone.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from html import escape
 
 import plotly.graph_objects as go
 from torch import Tensor
 
+from mmh_core.statistics import Interval
 from mmh_core.studies.manifolds.run import ManifoldRun
 
 #: From violet (0, memorized) to yellow-green (as free as the data), lightness rising evenly.
@@ -179,6 +181,36 @@ def upright(figure: go.Figure, x: float, name: str) -> None:
     line = {"color": NEUTRAL, "dash": "dash", "width": 1.3}
     figure.add_shape(type="line", xref="x", yref="paper", x0=x, x1=x, y0=0, y1=1, line=line)
     label(figure, name, x=x, y=1, yref="paper", yanchor="bottom", xanchor="center")
+
+
+def diagonal(figure: go.Figure, end: float = 1.0) -> None:
+    """Draw the dashed line of equal coordinates from 0 to `end`."""
+    line = {"color": NEUTRAL, "dash": "dash", "width": 1}
+    figure.add_shape(type="line", x0=0, y0=0, x1=end, y1=end, line=line)
+
+
+def chosen_step(figure: go.Figure, step: float) -> None:
+    """Draw a dotted line from bottom to top at the training step that is chosen."""
+    line = {"color": RING, "width": 1.5, "dash": "dot"}
+    figure.add_shape(type="line", x0=step, x1=step, y0=0, y1=1, yref="paper", line=line)
+
+
+def whiskers(figures: Sequence[Interval], color: str, width: float = 1.2) -> dict[str, object]:
+    """Return the bars from the lower to the upper end of each figure, none where it is unknown."""
+
+    def lengths(sign: int) -> list[float]:
+        ends = ((f.high if sign > 0 else f.low, f.value) for f in figures)
+        return [sign * (end - value) if math.isfinite(end) else 0.0 for end, value in ends]
+
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": lengths(1),
+        "arrayminus": lengths(-1),
+        "color": color,
+        "thickness": width,
+        "width": 3,
+    }
 
 
 def empty(text: str, *, height: int) -> go.Figure:

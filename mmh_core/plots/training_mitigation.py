@@ -18,7 +18,7 @@ _HEIGHT = 460
 NAMES = {"duplicate": "duplicated", "overfit": "overfit", "normal": "normal"}
 
 
-def cure_curves(
+def training_curves(
     run: TrainingMitigationRun,
     group: str,
     arms: tuple[str, ...],
@@ -47,10 +47,7 @@ def cure_curves(
     panels.draw(figure, above, _lines(run, group, arms, copies=True), percent=True)
     panels.draw(figure, below, _lines(run, group, arms, copies=False))
     if stopped is not None:
-        line = {"color": theme.RING, "dash": "dot", "width": 1.5}
-        figure.add_shape(
-            type="line", x0=stopped.step, x1=stopped.step, y0=0, y1=1, yref="paper", line=line
-        )
+        theme.chosen_step(figure, stopped.step)
     return figure
 
 

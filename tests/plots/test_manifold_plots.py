@@ -378,7 +378,7 @@ def test_the_curve_of_a_point_is_that_of_the_record() -> None:
     own = named(figure, "this generated sample (± 1 standard error)")
     assert close(own.x, [0.01, 0.02, 0.05, 0.1])
     assert close(own.y, [1.5, 2.5, 3.5, 4.5])
-    ribbon = named(figure, "± 1 standard error")
+    (ribbon,) = (trace for trace in figure.data if trace.fill == "toself")
     assert close(ribbon.y[:4], [1.75, 2.75, 3.75, 4.75])
     assert close(ribbon.y[4:], [4.25, 3.25, 2.25, 1.25])
     assert close(ribbon.x[4:], [0.1, 0.05, 0.02, 0.01])

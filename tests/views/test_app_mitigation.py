@@ -31,10 +31,10 @@ from mmh_core.studies.mitigation.token_attribution import (
 from mmh_core.subject.training_set import TrainingSet
 from mmh_core.text_to_image.model import TextToImage
 from mmh_core.text_to_image.requests import Sampling
-from tests.cure_runs import cure_run
 from tests.mitigation_runs import HOSTILE, PROMPT, REFUSAL, REWRITE, STATIC, comparison, token_run
 from tests.retrieval.drawings import THRESHOLDS, drawings, labels, of_all_colors
 from tests.text_to_image.conftest import ModelOf, folder_of, model_of
+from tests.training_mitigation_runs import training_mitigation_run
 from views import models as model_session
 from views import session, subjects
 from views.images import session as image_session
@@ -65,7 +65,7 @@ def app(
     shelf = tmp_path / "examples"
     save_record(shelf / "fox.safetensors", comparison())
     save_record(shelf / "fox-tokens.safetensors", token_run())
-    save_record(shelf / "training" / "pocket-sd.safetensors", cure_run())
+    save_record(shelf / "training" / "pocket-sd.safetensors", training_mitigation_run())
     monkeypatch.setattr(mitigation_session, "EXAMPLES", shelf)
     yield opened()
     session.jobs().runner.shutdown()
@@ -344,7 +344,7 @@ def test_normal_prompts_have_their_images_and_the_data_their_command(app: AppTes
     assert "--normal 'a blue bird'" in codes[0] and "static_guidance:0.5" in codes[0]
 
 
-def test_cures_in_training_are_switched_on_and_off(app: AppTest) -> None:
+def test_training_time_mitigations_are_switched_on_and_off(app: AppTest) -> None:
     open_tab(app, "training")
 
     def table() -> dict[str, list[str]]:

@@ -8,7 +8,7 @@ import streamlit as st
 
 from mmh_core.installation import PROGRAM
 from mmh_core.memorization.verdict import OUTCOME_ROWS
-from mmh_core.plots.training_mitigation import cure_curves
+from mmh_core.plots.training_mitigation import training_curves
 from mmh_core.studies.mitigation.training_run import (
     ARMS,
     GROUPS,
@@ -75,7 +75,7 @@ def section(model: str) -> None:
         st.caption("No earlier step was better: early stopping does not help here.")
     _table(columns)
     arms = (_AS_IS, _SINGLE) if single else (_AS_IS,)
-    layout.chart(cure_curves(run, str(group), arms, stopped), "mi_training_curves")
+    layout.chart(training_curves(run, str(group), arms, stopped), "mi_training_curves")
     _images(columns, str(group))
     st.caption(
         f"{run.config.steps:,} steps of {run.config.batch} images. Train it again by "

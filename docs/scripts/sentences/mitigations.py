@@ -118,7 +118,7 @@ def token_attribution(data: Path) -> str:
 
 def training_mitigation(data: Path) -> str:
     """Return what training without duplicates, and for a shorter time, does."""
-    found = read(data / "pocket-cure.json")
+    found = read(data / "pocket-training-mitigation.json")
     copies = {
         (one["training_set"], one["step"]): one["groups"]["overfit"]["copied"]
         + one["groups"]["duplicate"]["copied"]

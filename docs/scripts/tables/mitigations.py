@@ -87,7 +87,7 @@ def training_mitigation(data: Path) -> str:
     """Return copies and LID of each snapshot of the two trainings."""
     groups = ("duplicate", "overfit", "normal")
     rows = []
-    for one in read(data / "pocket-cure.json")["snapshots"]:
+    for one in read(data / "pocket-training-mitigation.json")["snapshots"]:
         cells = []
         for group in groups:
             part = one["groups"][group]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mmh_core.cli.app import main
 from mmh_core.cli.training import training_summary, training_table
-from mmh_core.plots.training_mitigation import cure_curves
+from mmh_core.plots.training_mitigation import training_curves
 from mmh_core.pocket.assets import read_world
 from mmh_core.pocket.denoiser import LatentSet
 from mmh_core.records import MMHError
@@ -33,8 +33,8 @@ from mmh_core.studies.mitigation.training_run import (
 from mmh_core.subject.subject import Subject
 from mmh_core.subject.training_set import TrainingSet
 from mmh_core.text_to_image.stable_diffusion import load
-from tests.cure_runs import cure_run
 from tests.retrieval.drawings import THRESHOLDS, drawings, labels
+from tests.training_mitigation_runs import training_mitigation_run
 
 ASSETS = Path(__file__).parents[3] / "assets"
 POCKET = ASSETS / "pocket-sd"
@@ -135,14 +135,14 @@ def test_both_arms_start_from_the_same_network_and_part(run: TrainingMitigationR
 
 
 def test_a_run_survives_the_disk(run: TrainingMitigationRun, tmp_path: Path) -> None:
-    save_record(tmp_path / "cure.safetensors", run)
-    again = load_record(tmp_path / "cure.safetensors", TrainingMitigationRun)
+    save_record(tmp_path / "training.safetensors", run)
+    again = load_record(tmp_path / "training.safetensors", TrainingMitigationRun)
     assert again.config == run.config and again.captions == run.captions
     assert torch.equal(again.snapshots[-1].images, run.snapshots[-1].images)
 
 
 def test_stopping_early_takes_the_last_of_the_best_that_fit() -> None:
-    run = cure_run()
+    run = training_mitigation_run()
     stopped = early_stop(run.arm("as it is"))
     # Step 100 copies nothing and does not fit; step 200 fits and copies less than the last.
     assert stopped is not None and stopped.step == 200
@@ -151,24 +151,24 @@ def test_stopping_early_takes_the_last_of_the_best_that_fit() -> None:
 
 
 def test_the_curves_are_the_figures_and_the_stop_is_marked() -> None:
-    run = cure_run()
+    run = training_mitigation_run()
     stopped = early_stop(run.arm("as it is"))
-    figure = cure_curves(run, "duplicate", ("as it is", "deduplicated"), stopped)
+    figure = training_curves(run, "duplicate", ("as it is", "deduplicated"), stopped)
     lines = {(t.name, t.yaxis): list(t.y) for t in figure.data}
     assert lines["with duplicates", "y"] == [0.0, 0.5, 1.0]
     assert lines["with duplicates", "y2"] == [30.0, 12.0, 2.0]
     assert lines["without duplicates", "y2"] == [30.0, 25.0, 20.0]
     assert lines["reference captions", "y2"] == [32.0, 26.0, 24.0]
     assert figure.layout.shapes[-1].x0 == 200
-    assert len(cure_curves(run, "normal", ("as it is",)).data) == 2
+    assert len(training_curves(run, "normal", ("as it is",)).data) == 2
 
 
 def test_the_tables_say_what_was_seen() -> None:
-    table = training_table(cure_run())
+    table = training_table(training_mitigation_run())
     assert "| as it is | 400 | 1.00 | 2.0 | 1.00 | 4.0 | 0.00 | 24.0 | 0.600 |" in table
     assert "Early stopping, as it is: step 200 is better." in table
     assert "Early stopping, deduplicated: the last step is the best." in table
-    found: Any = training_summary(cure_run())
+    found: Any = training_summary(training_mitigation_run())
     assert found["snapshots"][1]["groups"]["duplicate"]["copied"] == 0.5
 
 
@@ -182,7 +182,7 @@ def test_what_cannot_be_trained_is_refused(changes: dict[str, Any]) -> None:
 
 
 def test_alignment_of_a_group_is_its_own() -> None:
-    run = cure_run()
+    run = training_mitigation_run()
     changed = replace(run.snapshots[0], alignment=torch.tensor([[1.0, 3.0], [5.0, 5.0], [7, 9]]))
     assert [changed.mean("alignment", group) for group in GROUPS] == [2.0, 5.0, 8.0]
     lid: Tensor = torch.tensor([[1.0, 2.0, 30.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.0]])
@@ -197,13 +197,13 @@ def test_the_command_refuses_what_cannot_be_trained_before_it_loads(
 
     monkeypatch.setattr("mmh_core.text_to_image.stable_diffusion.load", load)
     with pytest.raises(SystemExit) as ended:
-        main(["pocket", "cure", "--out", str(tmp_path / "cure"), "--steps", "0"])
+        main(["pocket", "cure", "--out", str(tmp_path / "run"), "--steps", "0"])
     assert ended.value.code == 2
     assert "0 steps train nothing: ask for at least one" in capsys.readouterr().err
-    assert not (tmp_path / "cure").exists()
+    assert not (tmp_path / "run").exists()
 
 
-def test_the_shipped_training_shows_what_each_cure_does() -> None:
+def test_the_shipped_training_shows_what_each_training_set_does() -> None:
     """Held to the direction alone: it is one seed of a short training."""
     run = load_record(SHIPPED, TrainingMitigationRun)
     assert run.state == "complete" and run.config == TrainingMitigationConfig()

@@ -26,7 +26,7 @@ FIGURES = {
 }
 
 
-def cure_run() -> TrainingMitigationRun:
+def training_mitigation_run() -> TrainingMitigationRun:
     """Return two arms with three looks each at two images a group."""
     generator = torch.Generator().manual_seed(0)
     snapshots = []
