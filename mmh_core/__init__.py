@@ -311,8 +311,6 @@ def detect(
     scores = _last(
         score_by_all(subject.model, calibration, _texts(prompts), share=share), progress
     )
-    if scores is None:
-        raise ValueError("The prompts gave no scores.")
     return Result(scores)
 
 
@@ -500,14 +498,14 @@ def load(file: str | Path) -> Result[ImageRun | MitigationRun | ManifoldRun]:
     )
 
 
-def _last(steps: Iterator[Progress[_Partial]], progress: _OnProgress | None) -> _Partial:
+def _last(steps: Iterator[Progress[_Partial | None]], progress: _OnProgress | None) -> _Partial:
     """Run a study to its end and return its last record."""
-    last: Progress[_Partial] | None = None
+    last: Progress[_Partial | None] | None = None
     for last in steps:
         if progress is not None:
             progress(last.fraction, last.message)
-    if last is None:
-        raise ValueError("The study yielded nothing.")
+    if last is None or last.partial is None:
+        raise ValueError("The study gave no result.")
     return last.partial
 
 

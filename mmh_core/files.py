@@ -8,7 +8,6 @@ import importlib
 import os
 import shutil
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -16,10 +15,6 @@ from pathlib import Path
 from uuid import uuid4
 
 from mmh_core.records import MMHError
-
-# The files that this process has locked, by device and number, on a system that has no locks.
-_locked_here: set[tuple[int, int]] = set()
-_guard = threading.Lock()
 
 
 @contextmanager
@@ -256,19 +251,15 @@ def _lockable(folder: Path) -> int:
 def _lock(descriptor: int) -> Callable[[], None]:
     """Lock an open file and return what unlocks and closes it; closed as well on failure.
 
-    By flock on Unix, by a range of bytes on Windows, each dropped when the process ends; where a
-    system has neither (WebAssembly, which runs one process), among the threads of this one.
-    Raises BlockingIOError where it is locked already, and OSError where it cannot be.
+    By flock on Unix, by a range of bytes on Windows, each dropped when the process ends. Raises
+    BlockingIOError where it is locked already, and OSError where it cannot be.
     """
     try:
         try:
             fcntl = importlib.import_module("fcntl")
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except ImportError:
-            try:
-                _lock_byte(descriptor)
-            except ImportError:
-                return _lock_here(descriptor)
+            _lock_byte(descriptor)
     except BaseException:
         os.close(descriptor)
         raise
@@ -283,23 +274,6 @@ def _lock_byte(descriptor: int) -> None:
     except PermissionError as error:
         # What is locked already is told like what may not be written.
         raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from error
-
-
-def _lock_here(descriptor: int) -> Callable[[], None]:
-    """Lock a file among the threads of this process."""
-    about = os.fstat(descriptor)
-    file = about.st_dev, about.st_ino
-    with _guard:
-        if file in _locked_here:
-            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-        _locked_here.add(file)
-
-    def unlock() -> None:
-        with _guard:
-            _locked_here.discard(file)
-        os.close(descriptor)
-
-    return unlock
 
 
 def sha256_of(path: Path) -> str:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
 
-Partial = TypeVar("Partial")
+Partial = TypeVar("Partial", covariant=True)
 Split = Literal["calibration", "test"]
 #: The kind of prompts that are other wordings of memorized captions, counted apart.
 PARAPHRASE = "paraphrase"

@@ -377,13 +377,12 @@ class Msvcrt:
         self.closed(descriptor)
 
 
-@pytest.fixture(params=["flock", "byte range", "threads"])
+@pytest.fixture(params=["flock", "byte range"])
 def locks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Choose what the system locks by."""
     if request.param != "flock":
         without(monkeypatch, "fcntl", "msvcrt")
         refuse_folders(monkeypatch)
-    if request.param == "byte range":
         msvcrt = Msvcrt()
         monkeypatch.setitem(sys.modules, "msvcrt", msvcrt)
         monkeypatch.setattr(os, "close", msvcrt.close)

@@ -224,8 +224,6 @@ def score(
         open_training_set(model, searched)
     loaded = opened_model(model, device, windows)
     scores = followed(score_by_all(loaded, opened.detectors, prompts, share=share))
-    if scores is None:
-        raise ValueError("The prompts gave no scores.")
     typer.echo(score_table(scores))
     if json_file is not None:
         write_json(scores, json_file)

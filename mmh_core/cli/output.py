@@ -76,15 +76,15 @@ def kept_calibration(path: Path) -> Calibration | None:
         ) from error
 
 
-def followed(progress: Iterator[Progress[Result]]) -> Result:
+def followed(progress: Iterator[Progress[Result | None]]) -> Result:
     """Run long work to its end and return its last result, with progress on standard error.
 
     A terminal shows one line, written over itself; a file gets a line for every new stage and
     every half minute. Messages that differ in numbers or behind a colon only are of one stage.
-    Raises MMHError for work that yields nothing.
+    Raises MMHError for work without a result.
     """
     live = sys.stderr.isatty()
-    last: Progress[Result] | None = None
+    last: Progress[Result | None] | None = None
     last_time, stage = -math.inf, ""
     try:
         for last in progress:
@@ -98,8 +98,8 @@ def followed(progress: Iterator[Progress[Result]]) -> Result:
         # After a failure too: what is said of it stands in a line of its own.
         if live and last is not None:
             sys.stderr.write("\n")
-    if last is None:
-        raise MMHError("The work yielded nothing. Report this with the command you ran.")
+    if last is None or last.partial is None:
+        raise MMHError("The work gave no result. Report this with the command you ran.")
     return last.partial
 
 

@@ -143,8 +143,6 @@ def calibrate(
         from mmh_core.studies.detection.calibrate import calibrate_detectors
 
         full = followed(calibrate_detectors(prompts, subject, early=early))
-        if full is None:
-            raise ValueError("The calibration gave no result.")
         parts = replace(parts, detectors=full)
     update_calibration(out, made.with_parts(parts))
     what = "every detector" if every else "the early scan"

@@ -278,7 +278,7 @@ def test_a_study_that_yields_nothing_is_said(
 ) -> None:
     monkeypatch.setattr(manifold, "manifold_study", lambda config: iter(()))
     assert status(TINY) == 2
-    assert "yielded nothing" in capsys.readouterr().err
+    assert "gave no result" in capsys.readouterr().err
 
 
 def test_the_benchmark_is_asked_for_what_was_wished(

@@ -105,7 +105,7 @@ def test_what_is_said_of_a_failure_begins_in_its_own_line(monkeypatch: pytest.Mo
 
 def test_work_that_yields_nothing_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = terminal(monkeypatch)
-    with pytest.raises(MMHError, match="yielded nothing"):
+    with pytest.raises(MMHError, match="gave no result"):
         followed(iter(()))
     assert shown.getvalue() == ""
 
